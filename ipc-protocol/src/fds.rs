@@ -1,0 +1,66 @@
+//! Adoption of file descriptors that this program inherited or received. The only unsafe code of this crate.
+#![expect(unsafe_code, reason = "a number becomes an owned descriptor here, and nowhere else")]
+
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+
+/// Descriptor numbers at the start of `prn-supervisor`, as `prn server start` leaves them.
+pub mod supervisor {
+    use std::os::fd::RawFd;
+    /// [`crate::config::Supervisor`] in a sealed memfd.
+    pub const CONFIG: RawFd = 3;
+    /// [`crate::config::Frontend`] in a sealed memfd: passed on, never decoded here.
+    pub const FRONTEND_CONFIG: RawFd = 4;
+    /// The TLS key (PKCS#8 DER) in a sealed memfd: passed on, never read here.
+    pub const TLS_KEY: RawFd = 5;
+    /// The listening TCP socket.
+    pub const LISTENER: RawFd = 6;
+    /// The frontend's binary.
+    pub const FRONTEND_BINARY: RawFd = 7;
+    /// An empty folder, the frontend's root.
+    pub const EMPTY_FOLDER: RawFd = 8;
+    /// A datagram socket connected to the service manager (sd_notify(3)). Open only if the configuration says so.
+    pub const NOTIFY: RawFd = 9;
+}
+
+/// Descriptor numbers at the start of `prn-frontend`, as the supervisor leaves them.
+pub mod frontend {
+    use std::os::fd::RawFd;
+    /// Its end of the channel to the supervisor.
+    pub const CHANNEL: RawFd = 3;
+    /// [`crate::config::Frontend`] in a sealed memfd.
+    pub const CONFIG: RawFd = 4;
+    /// The TLS key (PKCS#8 DER) in a sealed memfd.
+    pub const TLS_KEY: RawFd = 5;
+    /// The listening TCP socket.
+    pub const LISTENER: RawFd = 6;
+    /// An empty folder, its root.
+    pub const EMPTY_FOLDER: RawFd = 7;
+}
+
+/// Takes over an inherited descriptor and sets its close-on-exec flag.
+///
+/// Call it once for each number, at the start of `main`, before anything else can have opened a file.
+///
+/// # Errors
+/// EBADF if nothing is open at that number.
+pub fn inherited(number: RawFd) -> nix::Result<OwnedFd> {
+    // SAFETY: `main` of either half calls this once for each number of the tables above, whose descriptors the program
+    // that executed it left open for it alone; fcntl fails on a number that is not open, before it is used.
+    let fd = unsafe { OwnedFd::from_raw_fd(number) };
+    match fcntl(&fd, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)) {
+        Ok(_) => Ok(fd),
+        Err(error) => {
+            // Nothing is open there, so there is nothing to close.
+            std::mem::forget(fd);
+            Err(error)
+        }
+    }
+}
+
+/// Takes over the descriptors that a received SCM_RIGHTS message installed (unix(7)).
+pub(crate) fn received(numbers: Vec<RawFd>) -> Vec<OwnedFd> {
+    // SAFETY: called by `channel` alone, once a message, with numbers that recvmsg(2) has just installed in this process.
+    numbers.into_iter().map(|number| unsafe { OwnedFd::from_raw_fd(number) }).collect()
+}

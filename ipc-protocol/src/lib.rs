@@ -1,0 +1,18 @@
+//! prn's privilege contract: everything that crosses between the unprivileged frontend and the root supervisor.
+//!
+//! Linked by both halves, and by `prn server start` for [`config`] alone. A peer's bytes become values only through
+//! [`codec::decode`], and every value that can be decoded is valid: limits live in the types of [`types`].
+//!
+//! - [`message`]: one enum a direction.
+//! - [`channel`]: SEQPACKET datagrams with file descriptors.
+//! - [`config`]: what `prn server start` hands to each half.
+//! - [`output`]: the layout of a process's output in shared memory, and its reader.
+//! - [`fds`]: adoption of inherited and received descriptors, the only unsafe code here.
+
+pub mod channel;
+pub mod codec;
+pub mod config;
+pub mod fds;
+pub mod message;
+pub mod output;
+pub mod types;

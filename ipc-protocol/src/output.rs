@@ -1,0 +1,285 @@
+//! The layout of a process's output in shared memory, and its reader.
+//!
+//! The supervisor writes two memfds for each process; the frontend has read-only descriptors of them.
+//!
+//! - The **ring** holds bytes: the byte at offset `o` of the output is at `o % capacity`. Both streams share one offset
+//!   space, in the order in which they were read, from 0 for the whole life of the process.
+//! - The **index** holds a header page ([`Marks`] between two sequence numbers' worth of care, see below), then a ring of
+//!   [`Record`]s: record number `n` is at `HEADER + (n % slots) * RECORD`. A record says where a run of bytes of one
+//!   stream begins and when it was read; it ends where the next one begins, or at the end of the output. A published
+//!   record never changes.
+//!
+//! Order, which `supervisor`'s store keeps and [`Reader`] relies on: before a byte is overwritten or its memory given
+//! back, the marks that exclude it are published. The sequence number is odd while the marks change. A reader takes the
+//! marks twice and believes them when both are equal and even (pread(2) copies in no order that it promises); it copies
+//! bytes out, then takes the marks again, and what was excluded meanwhile is a gap, never old bytes and never zeros.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::sync::atomic::{Ordering, fence};
+
+use crate::types::UnixMicros;
+
+/// First eight bytes of an index: layout version 1.
+pub const MAGIC: u64 = u64::from_le_bytes(*b"prnidx01");
+/// Bytes before the first record.
+pub const HEADER: u64 = 4096;
+/// Bytes of a record.
+pub const RECORD: u64 = 16;
+
+/// Byte offsets of the header's 64-bit little-endian words.
+pub mod word {
+    /// [`super::MAGIC`].
+    pub const MAGIC: usize = 0;
+    /// Bytes in the ring.
+    pub const CAPACITY: usize = 8;
+    /// Records in the index.
+    pub const SLOTS: usize = 16;
+    /// Odd while the words after it change.
+    pub const SEQUENCE: usize = 24;
+    /// [`super::Marks::low`].
+    pub const LOW: usize = 32;
+    /// [`super::Marks::high`].
+    pub const HIGH: usize = 40;
+    /// [`super::Marks::first_record`].
+    pub const FIRST_RECORD: usize = 48;
+    /// [`super::Marks::next_record`].
+    pub const NEXT_RECORD: usize = 56;
+    /// Bytes of all words.
+    pub const END: usize = 64;
+}
+
+/// A stream of a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stream {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}
+
+/// What is readable.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Marks {
+    /// Offset of the oldest byte kept.
+    pub low: u64,
+    /// Offset just after the newest byte.
+    pub high: u64,
+    /// Number of the record that holds the byte at `low`, or `next_record` when no byte is kept.
+    pub first_record: u64,
+    /// Number of the next record to be written.
+    pub next_record: u64,
+}
+
+/// Where a run of bytes of one stream begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Record {
+    /// Offset of its first byte.
+    pub offset: u64,
+    /// When it was read.
+    pub time: UnixMicros,
+    /// Which stream it came from.
+    pub stream: Stream,
+}
+
+impl Record {
+    /// Two little-endian words: the offset; the time, doubled, plus 1 for standard error.
+    pub fn to_bytes(self) -> [u8; 16] {
+        let tag = self.time.0 << 1 | u64::from(self.stream == Stream::Stderr);
+        (u128::from(tag) << 64 | u128::from(self.offset)).to_le_bytes()
+    }
+
+    /// The other way.
+    pub fn from_bytes(bytes: [u8; 16]) -> Self {
+        let (offset, tag) = words(&bytes);
+        let stream = if tag & 1 == 0 { Stream::Stdout } else { Stream::Stderr };
+        Self { offset, time: UnixMicros(tag >> 1), stream }
+    }
+}
+
+fn words(bytes: &[u8; 16]) -> (u64, u64) {
+    let [a, b, c, d, e, f, g, h, tag @ ..] = *bytes;
+    (u64::from_le_bytes([a, b, c, d, e, f, g, h]), u64::from_le_bytes(tag))
+}
+
+/// What a reader finds at its cursor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Piece {
+    /// `length` bytes were copied into the buffer.
+    Data {
+        /// Offset of the first.
+        offset: u64,
+        /// How many: at least 1.
+        length: usize,
+        /// Which stream they came from.
+        stream: Stream,
+        /// When they were read, to the millisecond.
+        time: UnixMicros,
+    },
+    /// The bytes from `from` to before `to` are not kept any more.
+    Gap {
+        /// First one missing.
+        from: u64,
+        /// Just after the last one missing.
+        to: u64,
+    },
+    /// Nothing is beyond the cursor yet.
+    End {
+        /// Offset just after the newest byte: the cursor, or less if it was set beyond the end.
+        high: u64,
+    },
+}
+
+/// Reads one process's output from its two memfds. Any number of cursors can share one reader's descriptors.
+#[derive(Debug)]
+pub struct Reader {
+    ring: File,
+    index: File,
+    capacity: u64,
+    slots: u64,
+}
+
+/// A place in an output. Its offset is public; the rest makes the next read cheap.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Cursor {
+    /// Offset of the next byte to read.
+    pub offset: u64,
+    /// Number of the record that the last read ended in.
+    record: u64,
+}
+
+impl Cursor {
+    /// At `offset`.
+    pub fn at(offset: u64) -> Self {
+        Self { offset, record: 0 }
+    }
+}
+
+impl Reader {
+    /// Over the descriptors that the supervisor handed out.
+    ///
+    /// # Errors
+    /// Those of pread(2); `InvalidData` if the index has another layout.
+    pub fn new(ring: File, index: File) -> io::Result<Self> {
+        let magic = word_at(&index, word::MAGIC)?;
+        let capacity = word_at(&index, word::CAPACITY)?;
+        let slots = word_at(&index, word::SLOTS)?;
+        if magic != MAGIC || capacity == 0 || slots == 0 {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        Ok(Self { ring, index, capacity, slots })
+    }
+
+    /// What is readable now.
+    ///
+    /// # Errors
+    /// Those of pread(2).
+    pub fn marks(&self) -> io::Result<Marks> {
+        loop {
+            let first = self.header()?;
+            // Orders the two copies on machines whose loads are not ordered.
+            fence(Ordering::SeqCst);
+            let second = self.header()?;
+            let [sequence, low, high, first_record, next_record] = first;
+            if first == second && sequence % 2 == 0 {
+                return Ok(Marks { low, high, first_record, next_record });
+            }
+        }
+    }
+
+    /// Copies what follows the cursor into `buffer`, up to the end of one stream's run, and moves the cursor past it.
+    ///
+    /// # Errors
+    /// Those of pread(2).
+    pub fn read(&self, cursor: &mut Cursor, buffer: &mut [u8]) -> io::Result<Piece> {
+        let mut marks = self.marks()?;
+        loop {
+            if cursor.offset < marks.low {
+                let from = std::mem::replace(&mut cursor.offset, marks.low);
+                return Ok(Piece::Gap { from, to: marks.low });
+            }
+            if cursor.offset >= marks.high {
+                return Ok(Piece::End { high: marks.high });
+            }
+            let (number, record, end) = self.find(cursor, &marks)?;
+            let place = cursor.offset % self.capacity;
+            let want = (end.saturating_sub(cursor.offset)).min(self.capacity - place);
+            let length = buffer.len().min(usize::try_from(want).unwrap_or(usize::MAX));
+            let target = buffer.get_mut(..length).unwrap_or_default();
+            self.ring.read_exact_at(target, place)?;
+            fence(Ordering::SeqCst);
+            let after = self.marks()?;
+            // What the copy and the records were made from must still have been kept when both were done.
+            if cursor.offset >= after.low && number >= after.first_record && length > 0 {
+                let offset = cursor.offset;
+                cursor.offset += u64::try_from(length).unwrap_or(0);
+                cursor.record = number;
+                return Ok(Piece::Data { offset, length, stream: record.stream, time: record.time });
+            }
+            if buffer.is_empty() {
+                return Ok(Piece::End { high: after.high });
+            }
+            marks = after;
+        }
+    }
+
+    /// The record that holds the cursor's byte, its number, and where it ends. Garbage if it was overtaken meanwhile.
+    fn find(&self, cursor: &Cursor, marks: &Marks) -> io::Result<(u64, Record, u64)> {
+        // Reading on, the byte is in the same record or the next one.
+        let hint = cursor.record.clamp(marks.first_record, marks.next_record.saturating_sub(1));
+        for number in [hint, hint + 1] {
+            let record = self.record(number)?;
+            let end = self.end_of(number, marks)?;
+            if record.offset <= cursor.offset && cursor.offset < end {
+                return Ok((number, record, end));
+            }
+        }
+        // The last record that begins at or before the cursor.
+        let (mut low, mut high) = (marks.first_record, marks.next_record);
+        while low + 1 < high {
+            let middle = low + (high - low) / 2;
+            if self.record(middle)?.offset <= cursor.offset {
+                low = middle;
+            } else {
+                high = middle;
+            }
+        }
+        Ok((low, self.record(low)?, self.end_of(low, marks)?))
+    }
+
+    fn end_of(&self, number: u64, marks: &Marks) -> io::Result<u64> {
+        if number + 1 >= marks.next_record {
+            return Ok(marks.high);
+        }
+        Ok(self.record(number + 1)?.offset.min(marks.high))
+    }
+
+    fn record(&self, number: u64) -> io::Result<Record> {
+        let mut bytes = [0; 16];
+        self.index.read_exact_at(&mut bytes, HEADER + (number % self.slots) * RECORD)?;
+        Ok(Record::from_bytes(bytes))
+    }
+
+    /// The sequence number and the four marks.
+    fn header(&self) -> io::Result<[u64; 5]> {
+        let mut bytes = [0; word::END - word::SEQUENCE];
+        self.index.read_exact_at(&mut bytes, offset(word::SEQUENCE))?;
+        let mut values = [0; 5];
+        let (chunks, _) = bytes.as_chunks::<8>();
+        for (value, chunk) in values.iter_mut().zip(chunks) {
+            *value = u64::from_le_bytes(*chunk);
+        }
+        Ok(values)
+    }
+}
+
+fn word_at(file: &File, at: usize) -> io::Result<u64> {
+    let mut bytes = [0; 8];
+    file.read_exact_at(&mut bytes, offset(at))?;
+    Ok(u64::from_le_bytes(bytes))
+}
+
+fn offset(at: usize) -> u64 {
+    u64::try_from(at).unwrap_or(u64::MAX)
+}

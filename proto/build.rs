@@ -1,0 +1,12 @@
+//! Generates the message types and the service from `v1/process_runner.proto`.
+//!
+//! protox is a protobuf compiler written in Rust, so that a clean machine needs no `protoc`.
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    println!("cargo::rerun-if-changed=v1/process_runner.proto");
+    let descriptors = protox::compile(["v1/process_runner.proto"], ["."])?;
+    tonic_prost_build::configure()
+        .bytes(".proto.v1.GetOutputResponse.data")
+        .compile_fds(descriptors)?;
+    Ok(())
+}
