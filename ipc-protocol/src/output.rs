@@ -84,23 +84,16 @@ pub struct Record {
 }
 
 impl Record {
-    /// Two little-endian words: the offset; the time, doubled, plus 1 for standard error.
-    pub fn to_bytes(self) -> [u8; 16] {
-        let tag = self.time.0 << 1 | u64::from(self.stream == Stream::Stderr);
-        (u128::from(tag) << 64 | u128::from(self.offset)).to_le_bytes()
+    /// Its two words: the offset; the time, doubled, plus 1 for standard error.
+    pub fn to_words(self) -> (u64, u64) {
+        (self.offset, self.time.0 << 1 | u64::from(self.stream == Stream::Stderr))
     }
 
     /// The other way.
-    pub fn from_bytes(bytes: [u8; 16]) -> Self {
-        let (offset, tag) = words(&bytes);
+    pub fn from_words(offset: u64, tag: u64) -> Self {
         let stream = if tag & 1 == 0 { Stream::Stdout } else { Stream::Stderr };
         Self { offset, time: UnixMicros(tag >> 1), stream }
     }
-}
-
-fn words(bytes: &[u8; 16]) -> (u64, u64) {
-    let [a, b, c, d, e, f, g, h, tag @ ..] = *bytes;
-    (u64::from_le_bytes([a, b, c, d, e, f, g, h]), u64::from_le_bytes(tag))
 }
 
 /// What a reader finds at its cursor.
@@ -258,7 +251,8 @@ impl Reader {
     fn record(&self, number: u64) -> io::Result<Record> {
         let mut bytes = [0; 16];
         self.index.read_exact_at(&mut bytes, HEADER + (number % self.slots) * RECORD)?;
-        Ok(Record::from_bytes(bytes))
+        let [a, b, c, d, e, f, g, h, tag @ ..] = bytes;
+        Ok(Record::from_words(u64::from_le_bytes([a, b, c, d, e, f, g, h]), u64::from_le_bytes(tag)))
     }
 
     /// The sequence number and the four marks.

@@ -143,10 +143,10 @@ impl<const MIN: u64, const MAX: u64> From<Bounded<MIN, MAX>> for u64 {
 pub type CpuMillis = Bounded<10, 1_000_000>;
 
 /// Bytes of memory: under 1 MiB not even a small program can start.
-pub type MemoryBytes = Bounded<0x10_0000, { i64::MAX as u64 }>;
+pub type MemoryBytes = Bounded<0x10_0000, { u64::MAX >> 1 }>;
 
 /// Bytes a second to or from a disk.
-pub type BytesPerSecond = Bounded<1024, { i64::MAX as u64 }>;
+pub type BytesPerSecond = Bounded<1024, { u64::MAX >> 1 }>;
 
 /// Number of tasks: up to the kernel's own most (PID_MAX_LIMIT, proc(5)).
 pub type Pids = Bounded<1, 4_194_304>;

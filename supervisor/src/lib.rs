@@ -1,1 +1,64 @@
-//! To be written.
+//! Runs processes on Linux, each in a cgroup v2 group of its own: starts them under limits, keeps their output so that
+//! it can be read from the first byte at any time, knows how each one ended, and stops all of what it started.
+//!
+//! This is the root half of prn, and a library of its own: [`Runner`] works without the daemon around it. It needs root
+//! (or CAP_SETUID, CAP_SETGID, CAP_KILL and CAP_CHOWN), a cgroup v2 directory that nobody else writes, Linux 5.14, and a
+//! program with a single thread, because processes die with the thread that created them (PR_SET_PDEATHSIG, prctl(2)).
+//!
+//! ```no_run
+//! use std::time::Duration;
+//! use prn_supervisor::ipc::message::{StartSpec, StopHow};
+//! use prn_supervisor::ipc::output::{Cursor, Piece, Reader};
+//! use prn_supervisor::{Notice, Runner, Settings};
+//!
+//! # fn spec() -> StartSpec { unimplemented!() }
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let mut runner = Runner::open(Settings::new("/sys/fs/cgroup/example", "/var/lib/example")?)?;
+//! let spec = spec();
+//! let id = spec.id;
+//! runner.start(spec)?;
+//! let [ring, index] = loop {
+//!     runner.wait(Duration::from_secs(1))?;
+//!     if let Some(Notice::Started(_)) = runner.take_notice() {
+//!         break runner.output(id)?;
+//!     }
+//! };
+//! let reader = Reader::new(ring, index)?;
+//! let (mut cursor, mut buffer) = (Cursor::at(0), vec![0; 65536]);
+//! if let Piece::Data { length, .. } = reader.read(&mut cursor, &mut buffer)? {
+//!     println!("{length} bytes");
+//! }
+//! runner.stop(id, StopHow::Graceful(None))?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! `examples/run.rs` is the whole of it. The binary `prn-supervisor` puts [`daemon`], which serves the unprivileged
+//! frontend, around the same [`Runner`].
+
+mod cgroup;
+pub mod daemon;
+mod directory;
+pub mod frontend;
+mod launch;
+mod output;
+pub mod privilege;
+mod process;
+mod runner;
+mod sys;
+mod timers;
+
+pub use cgroup::CgroupError;
+pub use directory::clean;
+pub use prn_ipc_protocol as ipc;
+pub use runner::{Notice, OpenError, Runner, Settings, Start};
+pub use sys::spawn::Program;
+
+/// First argument of [`Settings::cleaner`].
+pub const CLEANER: &std::ffi::CStr = c"prn-clean";
+
+/// Writes one line to standard error, which is the daemon's log.
+#[expect(clippy::print_stderr, reason = "the one place that does")]
+pub fn log(line: &str) {
+    eprintln!("prn-supervisor: {line}");
+}

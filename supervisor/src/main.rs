@@ -1,0 +1,117 @@
+//! `prn-supervisor`: the only part of prn that runs as root. This file is its start-up order.
+//!
+//! `prn server start` executes it with the descriptors of `prn_ipc_protocol::fds::supervisor` and an empty environment.
+//! Executed under the name `prn-clean`, and then by itself alone, it empties one directory, as an ordinary user.
+
+use std::error::Error;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use nix::fcntl::OFlag;
+use nix::sys::stat::Mode;
+use prn_ipc_protocol::types::BootEpoch;
+use prn_ipc_protocol::{config, fds};
+use prn_supervisor::daemon::{Daemon, chain};
+use prn_supervisor::frontend::Kit;
+use prn_supervisor::{CLEANER, Program, Runner, Settings, log, privilege};
+
+fn main() -> ExitCode {
+    let cleaner = std::env::args_os().next().is_some_and(|name| name.as_encoded_bytes() == CLEANER.to_bytes());
+    let ended = if cleaner { clean() } else { serve() };
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            log(&chain(&*error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn clean() -> Result<(), Box<dyn Error>> {
+    prn_supervisor::clean(&fds::inherited(3)?)?;
+    Ok(())
+}
+
+fn serve() -> Result<(), Box<dyn Error>> {
+    let inherited = Inherited::adopt().map_err(|_| "start it with `prn server start`, not by itself")?;
+    let config: config::Supervisor = config::read(std::os::fd::AsFd::as_fd(&inherited.config))?;
+    let notify = if config.notify { Some(fds::inherited(fds::supervisor::NOTIFY)?) } else { None };
+    privilege::reset_signals()?;
+    privilege::restrict_process()?;
+    privilege::drop_capabilities()?;
+    let open_files = privilege::raise_open_files()?;
+    let kit = Kit {
+        binary: Program::File(inherited.frontend_binary),
+        config: inherited.frontend_config,
+        key: inherited.key,
+        listener: inherited.listener,
+        empty_folder: inherited.empty_folder,
+        uid: config.frontend_uid,
+        open_files: (open_files.1, open_files.1),
+        epoch: boot_epoch()?,
+    };
+    let address = config.address.clone();
+    let runner = Runner::open(settings(config, open_files)?)?;
+    if !runner.missing_controllers().is_empty() {
+        log(&format!(
+            "WARNING: --allow-missing-limits: this host does not offer {}, so such limits are NOT enforced",
+            runner.missing_controllers().join(", ")
+        ));
+    }
+    Daemon::new(runner, kit, notify, address)?.run()?;
+    Ok(())
+}
+
+/// What `prn server start` leaves open.
+struct Inherited {
+    config: OwnedFd,
+    frontend_config: OwnedFd,
+    key: OwnedFd,
+    listener: OwnedFd,
+    frontend_binary: OwnedFd,
+    empty_folder: OwnedFd,
+}
+
+impl Inherited {
+    fn adopt() -> nix::Result<Self> {
+        use fds::supervisor::{CONFIG, EMPTY_FOLDER, FRONTEND_BINARY, FRONTEND_CONFIG, LISTENER, TLS_KEY};
+        Ok(Self {
+            config: fds::inherited(CONFIG)?,
+            frontend_config: fds::inherited(FRONTEND_CONFIG)?,
+            key: fds::inherited(TLS_KEY)?,
+            listener: fds::inherited(LISTENER)?,
+            frontend_binary: fds::inherited(FRONTEND_BINARY)?,
+            empty_folder: fds::inherited(EMPTY_FOLDER)?,
+        })
+    }
+}
+
+fn settings(config: config::Supervisor, open_files: (u64, u64)) -> nix::Result<Settings> {
+    let itself = nix::fcntl::open("/proc/self/exe", OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?;
+    Ok(Settings {
+        cgroup: config.cgroup,
+        allow_missing_limits: config.allow_missing_limits,
+        disks: config.disks,
+        state_dir: PathBuf::from(config.state_dir.as_str()),
+        first_uid: config.first_uid,
+        uids: config.uids,
+        finished_max: config.finished_max,
+        default_limits: config.default_limits,
+        limit_ceilings: config.limit_ceilings,
+        output_default: config.output_default,
+        output_ceiling: config.output_ceiling,
+        output_budget: config.output_budget,
+        stop_grace: config.stop_grace.duration(),
+        frontend_memory: config.frontend_memory,
+        open_files,
+        cleaner: Some(itself),
+    })
+}
+
+fn boot_epoch() -> std::io::Result<BootEpoch> {
+    use std::io::Read;
+    let mut bytes = [0; 16];
+    std::fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    Ok(BootEpoch::from_bytes(bytes))
+}

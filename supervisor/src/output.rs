@@ -1,0 +1,369 @@
+//! The writing side of a process's output: see [`prn_ipc_protocol::output`] for the layout and for the order that its
+//! readers rely on.
+//!
+//! Runs in the supervisor. The bytes are read from the process's pipe straight into shared memory; nothing in this
+//! program ever looks at them.
+
+use std::fs::File;
+use std::num::NonZeroUsize;
+use std::os::fd::BorrowedFd;
+
+use nix::errno::Errno;
+use prn_ipc_protocol::message::OutputTotals;
+use prn_ipc_protocol::output::{HEADER, MAGIC, Marks, RECORD, Record, Stream, word};
+use prn_ipc_protocol::types::{OutputMax, UnixMicros};
+
+use crate::sys::memory::Shared;
+
+/// Most bytes of one read(2): a pipe holds no more, once it has grown (see [`crate::runner`]).
+pub const READ_MAX: u64 = 256 * 1024;
+
+/// Output bytes for each record of the index. Where a process's output comes in smaller runs for long, the index fills
+/// first, and the oldest output is dropped with its records.
+const BYTES_PER_RECORD: u64 = 64;
+
+/// Runs of one stream are one record when they begin within this time, in microseconds: the resolution of output times.
+const COALESCE: u64 = 1000;
+
+/// One process's output.
+#[derive(Debug)]
+pub struct Store {
+    ring: Shared,
+    index: Shared,
+    capacity: u64,
+    slots: u64,
+    sequence: u64,
+    marks: Marks,
+    last: Option<Record>,
+    stdout: u64,
+    stderr: u64,
+}
+
+impl Store {
+    /// An empty output that keeps its newest `max` bytes.
+    pub fn new(max: OutputMax) -> nix::Result<Self> {
+        // One read more than promised, because room is made before it is known how much of it a read will fill.
+        let capacity = max.value().next_multiple_of(4096) + READ_MAX;
+        let slots = capacity / BYTES_PER_RECORD;
+        let ring = Shared::new(c"prn-output", size(capacity)?)?;
+        let index = Shared::new(c"prn-index", size(HEADER + slots * RECORD)?)?;
+        index.store(word::CAPACITY, capacity);
+        index.store(word::SLOTS, slots);
+        index.store(word::MAGIC, MAGIC);
+        let (marks, last) = (Marks::default(), None);
+        Ok(Self { ring, index, capacity, slots, sequence: 0, marks, last, stdout: 0, stderr: 0 })
+    }
+
+    /// Reads once from a pipe. Returns how many bytes; 0 at the end of the stream.
+    ///
+    /// # Errors
+    /// EAGAIN when nothing is there; others as read(2).
+    pub fn fill(&mut self, pipe: BorrowedFd<'_>, stream: Stream, now: UnixMicros) -> nix::Result<u64> {
+        // Readers must know what will be overwritten before it is (see the module of the layout).
+        let low = self.marks.low;
+        self.drop_before((self.marks.high + READ_MAX).saturating_sub(self.capacity));
+        let joins = self.last.is_some_and(|last| last.stream == stream && now.0.saturating_sub(last.time.0) < COALESCE);
+        if !joins && self.marks.next_record - self.marks.first_record == self.slots {
+            self.drop_before(self.record(self.marks.first_record + 1).offset);
+        }
+        if self.marks.low != low {
+            self.publish();
+        }
+        let place = usize::try_from(self.marks.high % self.capacity).map_err(|_| Errno::EOVERFLOW)?;
+        let want = usize::try_from(READ_MAX).map_err(|_| Errno::EOVERFLOW)?;
+        let read = u64::try_from(self.ring.read_from(pipe, place, want)?).map_err(|_| Errno::EIO)?;
+        if read == 0 {
+            return Ok(0);
+        }
+        if !joins || self.last.is_none() {
+            let record = Record { offset: self.marks.high, time: now, stream };
+            self.write_record(self.marks.next_record, record);
+            self.marks.next_record += 1;
+            self.last = Some(record);
+        }
+        self.marks.high += read;
+        match stream {
+            Stream::Stdout => self.stdout += read,
+            Stream::Stderr => self.stderr += read,
+        }
+        self.publish();
+        Ok(read)
+    }
+
+    /// Drops the oldest `bytes`, or what there is, and gives their memory back.
+    ///
+    /// # Errors
+    /// As fallocate(2). The bytes are dropped for readers all the same.
+    pub fn evict(&mut self, bytes: u64) -> nix::Result<()> {
+        let from = self.marks.low;
+        self.drop_before(from.saturating_add(bytes).min(self.marks.high));
+        self.publish();
+        let (from, to) = (from % self.capacity, from % self.capacity + (self.marks.low - from));
+        self.ring.punch(from, to.min(self.capacity) - from)?;
+        self.ring.punch(0, to.saturating_sub(self.capacity))
+    }
+
+    /// Nothing more will be written: gives up the address space, keeps the output.
+    pub fn finish(&mut self) {
+        self.ring.finish();
+    }
+
+    /// Offset just after the newest byte.
+    pub fn end(&self) -> u64 {
+        self.marks.high
+    }
+
+    /// Memory that it holds, in bytes.
+    pub fn charge(&self) -> u64 {
+        self.marks.high - self.marks.low + (self.marks.next_record - self.marks.first_record) * RECORD
+    }
+
+    /// Offsets and sizes.
+    pub fn totals(&self) -> OutputTotals {
+        OutputTotals { first: self.marks.low, end: self.marks.high, stdout: self.stdout, stderr: self.stderr }
+    }
+
+    /// Read-only descriptors of ring and index, for the frontend.
+    ///
+    /// # Errors
+    /// As open(2).
+    pub fn readers(&self) -> nix::Result<[File; 2]> {
+        Ok([self.ring.reader()?, self.index.reader()?])
+    }
+
+    /// Excludes everything before `offset`; not published yet.
+    fn drop_before(&mut self, offset: u64) {
+        let offset = offset.min(self.marks.high);
+        if offset <= self.marks.low {
+            return;
+        }
+        self.marks.low = offset;
+        if offset == self.marks.high {
+            self.marks.first_record = self.marks.next_record;
+            self.last = None;
+            return;
+        }
+        while self.marks.first_record + 1 < self.marks.next_record
+            && self.record(self.marks.first_record + 1).offset <= offset
+        {
+            self.marks.first_record += 1;
+        }
+    }
+
+    fn publish(&mut self) {
+        let Marks { low, high, first_record, next_record } = self.marks;
+        self.index.store(word::SEQUENCE, self.sequence + 1);
+        for (at, value) in [
+            (word::LOW, low),
+            (word::HIGH, high),
+            (word::FIRST_RECORD, first_record),
+            (word::NEXT_RECORD, next_record),
+        ] {
+            self.index.store(at, value);
+        }
+        self.sequence += 2;
+        self.index.store(word::SEQUENCE, self.sequence);
+    }
+
+    fn place(&self, number: u64) -> usize {
+        usize::try_from(HEADER + (number % self.slots) * RECORD).unwrap_or(usize::MAX - 16)
+    }
+
+    fn record(&self, number: u64) -> Record {
+        let place = self.place(number);
+        Record::from_words(self.index.load(place), self.index.load(place + 8))
+    }
+
+    fn write_record(&mut self, number: u64, record: Record) {
+        let (place, (offset, tag)) = (self.place(number), record.to_words());
+        self.index.store(place, offset);
+        self.index.store(place + 8, tag);
+    }
+}
+
+fn size(bytes: u64) -> nix::Result<NonZeroUsize> {
+    usize::try_from(bytes).ok().and_then(NonZeroUsize::new).ok_or(Errno::EFBIG)
+}
+
+#[cfg(test)]
+#[expect(clippy::as_conversions, reason = "usize and u64 are the same here, and a byte is taken on purpose")]
+mod tests {
+    use super::*;
+    use nix::unistd::{pipe, write};
+    use prn_ipc_protocol::output::{Cursor, Piece, Reader};
+    use std::os::fd::AsFd;
+
+    fn store(max: u64) -> Store {
+        Store::new(max.try_into().unwrap()).unwrap()
+    }
+
+    fn reader(store: &Store) -> Reader {
+        let [ring, index] = store.readers().unwrap();
+        Reader::new(ring, index).unwrap()
+    }
+
+    /// Writes through a real pipe.
+    fn put(store: &mut Store, stream: Stream, time: u64, bytes: &[u8]) {
+        let (from, to) = pipe().unwrap();
+        for chunk in bytes.chunks(65_536) {
+            write(&to, chunk).unwrap();
+            assert_eq!(store.fill(from.as_fd(), stream, UnixMicros(time)).unwrap(), chunk.len() as u64);
+        }
+    }
+
+    fn byte(offset: u64) -> u8 {
+        (offset.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8
+    }
+
+    fn all(reader: &Reader, from: u64) -> Vec<(Piece, Vec<u8>)> {
+        let mut cursor = Cursor::at(from);
+        let mut buffer = vec![0; 100_000];
+        let mut pieces = Vec::new();
+        loop {
+            let piece = reader.read(&mut cursor, &mut buffer).unwrap();
+            let bytes = if let Piece::Data { length, .. } = piece { buffer[..length].to_vec() } else { Vec::new() };
+            pieces.push((piece, bytes));
+            if matches!(piece, Piece::End { .. }) {
+                return pieces;
+            }
+        }
+    }
+
+    #[test]
+    fn both_streams_come_back_in_order_with_their_times() {
+        let mut store = store(65_536);
+        put(&mut store, Stream::Stdout, 5_000, b"one");
+        put(&mut store, Stream::Stdout, 5_999, b"two");
+        put(&mut store, Stream::Stderr, 6_000, b"three");
+        put(&mut store, Stream::Stderr, 7_000, b"four");
+        let pieces = all(&reader(&store), 1);
+        let data = |offset, length, stream, time| Piece::Data { offset, length, stream, time: UnixMicros(time) };
+        assert_eq!(
+            pieces,
+            [
+                (data(1, 5, Stream::Stdout, 5_000), b"netwo".to_vec()),
+                (data(6, 5, Stream::Stderr, 6_000), b"three".to_vec()),
+                (data(11, 4, Stream::Stderr, 7_000), b"four".to_vec()),
+                (Piece::End { high: 15 }, Vec::new()),
+            ]
+        );
+        assert_eq!(store.totals(), OutputTotals { first: 0, end: 15, stdout: 6, stderr: 9 });
+    }
+
+    #[test]
+    fn o6_what_is_dropped_is_a_gap_and_the_rest_is_exact() {
+        let mut store = store(65_536);
+        let reader = reader(&store);
+        let mut written = 0;
+        for round in 0..200u64 {
+            let length = 1 + (round * 7919) % 60_000;
+            let bytes: Vec<u8> = (written..written + length).map(byte).collect();
+            let stream = if round % 3 == 0 { Stream::Stderr } else { Stream::Stdout };
+            put(&mut store, stream, round * 2_000, &bytes);
+            written += length;
+            let mut at = 0;
+            for (piece, bytes) in all(&reader, 0) {
+                match piece {
+                    Piece::Gap { from, to } => {
+                        assert_eq!((from, at), (0, 0));
+                        assert!(written - to >= 65_536, "less was kept than promised");
+                        at = to;
+                    }
+                    Piece::Data { offset, length, .. } => {
+                        assert_eq!(offset, at);
+                        at += length as u64;
+                        assert!((offset..at).zip(&bytes).all(|(o, b)| byte(o) == *b), "wrong bytes at {offset}");
+                    }
+                    Piece::End { high } => assert_eq!((high, at), (written, written)),
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn an_index_full_of_tiny_runs_drops_the_oldest_and_says_so() {
+        let mut store = store(65_536);
+        let reader = reader(&store);
+        let total = store.slots + 100;
+        for offset in 0..total {
+            put(&mut store, if offset % 2 == 0 { Stream::Stdout } else { Stream::Stderr }, offset, &[byte(offset)]);
+        }
+        let pieces = all(&reader, 0);
+        assert_eq!(pieces[0].0, Piece::Gap { from: 0, to: 100 });
+        assert_eq!(pieces.len() as u64, store.slots + 2);
+        assert!(pieces[1..].iter().zip(100..total).all(|((_, bytes), offset)| bytes == &[byte(offset)]));
+    }
+
+    #[test]
+    fn evicted_memory_is_given_back_and_never_read_as_zeros() {
+        let mut store = store(1 << 20);
+        let reader = reader(&store);
+        let bytes: Vec<u8> = (0..900_000).map(|offset| byte(offset) | 1).collect();
+        put(&mut store, Stream::Stdout, 0, &bytes);
+        store.evict(300_000).unwrap();
+        let pieces = all(&reader, 0);
+        assert_eq!(pieces[0].0, Piece::Gap { from: 0, to: 300_000 });
+        assert!(pieces.iter().flat_map(|(_, bytes)| bytes).all(|byte| *byte != 0));
+        store.evict(u64::MAX).unwrap();
+        assert_eq!(all(&reader, 0)[0].0, Piece::Gap { from: 0, to: 900_000 });
+        assert_eq!(store.charge(), 0);
+        put(&mut store, Stream::Stdout, 0, b"more");
+        assert_eq!(all(&reader, 900_000)[0].1, b"more");
+    }
+
+    #[test]
+    fn o1_a_reader_descriptor_does_not_write() {
+        use nix::fcntl::{FallocateFlags, fallocate};
+        let store = store(65_536);
+        for file in store.readers().unwrap() {
+            assert_eq!(write(&file, b"x"), Err(Errno::EBADF));
+            assert_eq!(nix::unistd::ftruncate(&file, 0), Err(Errno::EINVAL));
+            assert_eq!(fallocate(&file, FallocateFlags::empty(), 0, 1), Err(Errno::EBADF));
+            // Only the owner's file mode keeps others from opening it again; root, as here, is not kept.
+            assert_eq!(std::os::unix::fs::MetadataExt::mode(&file.metadata().unwrap()) & 0o777, 0o400);
+        }
+    }
+
+    #[test]
+    fn a_reader_beside_a_fast_writer_sees_only_true_bytes() {
+        let mut store = store(65_536);
+        let reader = reader(&store);
+        let total: u64 = 64 << 20;
+        std::thread::scope(|scope| {
+            let readers: Vec<_> = (0..2)
+                .map(|_| {
+                    scope.spawn(|| {
+                        let (mut cursor, mut buffer, mut seen, mut gaps) = (Cursor::at(0), vec![0; 50_000], 0, 0);
+                        while seen < total {
+                            match reader.read(&mut cursor, &mut buffer).unwrap() {
+                                Piece::Data { offset, length, .. } => {
+                                    assert_eq!(offset, seen);
+                                    seen += length as u64;
+                                    assert!((offset..seen).zip(&buffer[..length]).all(|(o, b)| byte(o) == *b));
+                                }
+                                Piece::Gap { from, to } => {
+                                    assert_eq!(from, seen);
+                                    gaps += to - from;
+                                    seen = to;
+                                }
+                                Piece::End { .. } => std::thread::yield_now(),
+                            }
+                        }
+                        (seen, gaps)
+                    })
+                })
+                .collect();
+            let (from, to) = pipe().unwrap();
+            let mut offset = 0;
+            while offset < total {
+                let chunk: Vec<u8> = (offset..offset + 4096 * (1 + offset % 7)).map(byte).collect();
+                write(&to, &chunk).unwrap();
+                offset += store.fill(from.as_fd(), Stream::Stdout, UnixMicros(offset)).unwrap();
+            }
+            for reader in readers {
+                let (seen, _gaps) = reader.join().unwrap();
+                assert!(seen >= total);
+            }
+        });
+    }
+}

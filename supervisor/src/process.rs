@@ -1,0 +1,91 @@
+//! One process as the supervisor knows it, and the pure decisions about it. Runs in the supervisor.
+
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+use prn_ipc_protocol::message::{ExitCause, ExitStatus, ProcessInfo, Refusal};
+
+use crate::cgroup::Group;
+use crate::output::Store;
+use crate::timers;
+
+/// A process, running or finished.
+#[derive(Debug)]
+pub(crate) struct Process {
+    /// Keyed hash of its specification.
+    pub digest: u64,
+    /// What is told of it.
+    pub info: ProcessInfo,
+    /// From SIGTERM to SIGKILL.
+    pub grace: Duration,
+    /// What its main process leaves behind lives on.
+    pub linger: bool,
+    /// Its output; made when there is some, or when somebody asks.
+    pub store: Option<Store>,
+    /// End offset that a watcher has seen, while one waits for more.
+    pub watch: Option<u64>,
+    /// What it holds until everything of it is gone.
+    pub live: Option<Live>,
+}
+
+/// What a process holds in the kernel.
+#[derive(Debug)]
+pub(crate) struct Live {
+    /// Its cgroup.
+    pub group: Group,
+    /// Its main process, until it is reaped.
+    pub main: Option<OwnedFd>,
+    /// Whether its program runs, until that is known.
+    pub report: Option<OwnedFd>,
+    /// Why its program could not run.
+    pub failure: Option<Refusal>,
+    /// Its standard output and error, until their end.
+    pub streams: [Option<OwnedFd>; 2],
+    /// Why it is being stopped.
+    pub stopping: Option<Stopping>,
+    /// All of it is gone but its directory and group.
+    pub cleaning: bool,
+    /// Deletes what is in its directory.
+    pub cleaner: Option<OwnedFd>,
+    /// How often its group could not be removed yet.
+    pub busy: u32,
+    /// Its deadlines.
+    pub timers: Vec<timers::Key>,
+}
+
+/// A stop under way.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Stopping {
+    /// What the main process's end will be put down to.
+    pub cause: ExitCause,
+    /// When what is left is killed.
+    pub kill_at: Instant,
+    /// It was killed.
+    pub killed: bool,
+}
+
+/// Why a main process ended. `oom_kills` counts the tree's, before its main process is put down to anything else.
+pub(crate) fn exit_cause(status: ExitStatus, stopping: Option<ExitCause>, oom_kills: u64) -> ExitCause {
+    const SIGKILL: u8 = 9;
+    match (stopping, status) {
+        (Some(cause), _) => cause,
+        (None, ExitStatus::Signalled { signal: SIGKILL, .. }) if oom_kills > 0 => ExitCause::OomKilled,
+        (None, ExitStatus::Signalled { .. }) => ExitCause::Signalled,
+        (None, ExitStatus::Exited(_)) => ExitCause::Exited,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn c5_a_cause_is_counted_and_never_guessed_from_137() {
+        let killed = ExitStatus::Signalled { signal: 9, core: false };
+        assert_eq!(exit_cause(killed, None, 1), ExitCause::OomKilled);
+        assert_eq!(exit_cause(killed, None, 0), ExitCause::Signalled);
+        assert_eq!(exit_cause(ExitStatus::Exited(137), None, 1), ExitCause::Exited);
+        assert_eq!(exit_cause(killed, Some(ExitCause::StoppedOnRequest), 1), ExitCause::StoppedOnRequest);
+        assert_eq!(exit_cause(ExitStatus::Exited(0), Some(ExitCause::TimedOut), 0), ExitCause::TimedOut);
+    }
+}

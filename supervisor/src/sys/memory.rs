@@ -1,0 +1,136 @@
+//! Memory shared with the frontend: memfds, mapped here for writing, readable there through a descriptor.
+//!
+//! Runs in the supervisor. The frontend must never get a way to write: see [`Shared::reader`].
+
+use std::fs::File;
+use std::num::NonZeroUsize;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use nix::errno::Errno;
+use nix::fcntl::{FallocateFlags, FcntlArg, OFlag, SealFlag, fallocate, fcntl};
+use nix::libc;
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap, munmap};
+use nix::sys::stat::Mode;
+
+/// A memfd of fixed size, mapped for writing while a process may still produce output.
+#[derive(Debug)]
+pub struct Shared {
+    file: File,
+    mapping: Option<Mapping>,
+}
+
+#[derive(Debug)]
+struct Mapping {
+    start: NonNull<libc::c_void>,
+    length: NonZeroUsize,
+}
+
+impl Shared {
+    /// `length` bytes of zeros. No page is allocated before it is written to.
+    pub fn new(name: &std::ffi::CStr, length: NonZeroUsize) -> nix::Result<Self> {
+        let file = File::from(memfd_create(name, MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)?);
+        // A memfd's inode is born with mode 0777, so that whoever has a read-only descriptor could open it again for
+        // writing through /proc/self/fd (measured). With 0400 that is EACCES for every other user.
+        nix::sys::stat::fchmod(&file, Mode::S_IRUSR)?;
+        nix::unistd::ftruncate(&file, length.get().try_into().map_err(|_| Errno::EFBIG)?)?;
+        fcntl(&file, FcntlArg::F_ADD_SEALS(SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SEAL))?;
+        // SAFETY: a new mapping at an address that the kernel chooses aliases nothing. The file cannot shrink below it
+        // (sealed above), so no access inside it can fault.
+        let start = unsafe {
+            mmap(None, length, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE, MapFlags::MAP_SHARED, &file, 0)?
+        };
+        let mapping = Mapping { start, length };
+        // SAFETY: the range is the mapping just made. A child never touches it, and fork is cheaper without it.
+        unsafe { madvise(start, length.get(), MmapAdvise::MADV_DONTFORK)? };
+        Ok(Self { file, mapping: Some(mapping) })
+    }
+
+    /// Reads once from `from` into the bytes at `place`, and on from the start of the memory when the end is reached:
+    /// `length` bytes at most. Returns how many were read; 0 at the end of the stream.
+    ///
+    /// # Errors
+    /// EINVAL for a place outside; EAGAIN when nothing is there; others as readv(2).
+    pub fn read_from(&self, from: BorrowedFd<'_>, place: usize, length: usize) -> nix::Result<usize> {
+        let mapping = self.mapping.as_ref().ok_or(Errno::EINVAL)?;
+        let size = mapping.length.get();
+        if place >= size || length > size {
+            return Err(Errno::EINVAL);
+        }
+        let first = length.min(size - place);
+        let start = mapping.start.cast::<u8>();
+        let parts = [
+            // SAFETY: place < size, so the pointer is inside the mapping.
+            libc::iovec { iov_base: unsafe { start.add(place) }.as_ptr().cast(), iov_len: first },
+            libc::iovec { iov_base: start.as_ptr().cast(), iov_len: length - first },
+        ];
+        let count = if length > first { 2 } else { 1 };
+        // SAFETY: both parts lie inside the mapping, which this object owns and unmaps only when dropped; no Rust
+        // reference to its bytes exists anywhere. Other processes read them, as shared memory allows.
+        let read = unsafe { libc::readv(from.as_raw_fd(), parts.as_ptr(), count) };
+        Errno::result(read).and_then(|read| usize::try_from(read).map_err(|_| Errno::EIO))
+    }
+
+    /// Stores one word for readers in other processes, all earlier stores before it. Outside of the memory: nothing.
+    pub fn store(&self, at: usize, value: u64) {
+        let Some(mapping) = &self.mapping else { return };
+        if at.is_multiple_of(8) && at + 8 <= mapping.length.get() {
+            // SAFETY: inside the mapping and aligned (mappings begin on a page), checked above; accessed only as an
+            // atomic in this process.
+            let word = unsafe { AtomicU64::from_ptr(mapping.start.cast::<u8>().add(at).cast::<u64>().as_ptr()) };
+            word.store(value.to_le(), Ordering::SeqCst);
+        }
+    }
+
+    /// The word at `at`. Outside of the memory: 0.
+    pub fn load(&self, at: usize) -> u64 {
+        let Some(mapping) = &self.mapping else { return 0 };
+        if !at.is_multiple_of(8) || at + 8 > mapping.length.get() {
+            return 0;
+        }
+        // SAFETY: as in `store`.
+        let word = unsafe { AtomicU64::from_ptr(mapping.start.cast::<u8>().add(at).cast::<u64>().as_ptr()) };
+        u64::from_le(word.load(Ordering::SeqCst))
+    }
+
+    /// Gives the memory of these bytes back; they then read as zeros.
+    ///
+    /// # Errors
+    /// As fallocate(2).
+    pub fn punch(&self, at: u64, length: u64) -> nix::Result<()> {
+        let flags = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
+        let number = |value: u64| value.try_into().map_err(|_| Errno::EINVAL);
+        if length == 0 { Ok(()) } else { fallocate(&self.file, flags, number(at)?, number(length)?) }
+    }
+
+    /// A new read-only descriptor of the same memory, with an open file description of its own: for another process,
+    /// which cannot move another reader's offset with it, nor open it again for writing.
+    ///
+    /// # Errors
+    /// As open(2).
+    pub fn reader(&self) -> nix::Result<File> {
+        let path = format!("/proc/self/fd/{}", self.file.as_raw_fd());
+        nix::fcntl::open(path.as_str(), OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()).map(File::from)
+    }
+
+    /// Nothing more will be written: unmaps, keeps the contents.
+    pub fn finish(&mut self) {
+        self.mapping = None;
+    }
+}
+
+impl AsFd for Shared {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: the mapping is this object's own, and pointers into it live only inside this module's functions.
+        let unmapped = unsafe { munmap(self.start, self.length.get()) };
+        debug_assert_eq!(unmapped, Ok(()));
+    }
+}
