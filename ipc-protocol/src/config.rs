@@ -33,7 +33,7 @@ pub struct Supervisor {
     /// First user (and group) id of processes.
     pub first_uid: u32,
     /// Number of user ids, and so the most processes at one time.
-    pub uids: u32,
+    pub uid_count: u32,
     /// Most finished processes that are remembered.
     pub finished_max: u32,
     /// Limits of a process that asks for none.
@@ -52,6 +52,13 @@ pub struct Supervisor {
     pub frontend_memory: u64,
     /// [`crate::fds::supervisor::NOTIFY`] is open.
     pub notify: bool,
+}
+
+impl Supervisor {
+    /// User (and group) ids of processes.
+    pub fn uids(&self) -> std::ops::Range<u32> {
+        self.first_uid..self.first_uid.saturating_add(self.uid_count)
+    }
 }
 
 /// Where the supervisor makes its cgroups. Each path is a directory of a cgroup2 file system.

@@ -357,7 +357,15 @@ mod tests {
     fn ids_are_32_lower_case_hexadecimal_digits() {
         let text = "00ff10a9e28b7c4d5566778899aabbcc";
         assert_eq!(text.parse::<ProcessId>().unwrap().to_string(), text);
-        for bad in ["", "0", &text[1..], &text.to_uppercase(), &format!("{text}00"), &format!("g{}", &text[1..]), "../../../../../../etc/passwd//////"] {
+        for bad in [
+            "",
+            "0",
+            &text[1..],
+            &text.to_uppercase(),
+            &format!("{text}00"),
+            &format!("g{}", &text[1..]),
+            "../../../../../../etc/passwd//////",
+        ] {
             assert_eq!(bad.parse::<ProcessId>(), Err(Invalid::Id), "{bad}");
         }
     }

@@ -9,8 +9,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::Resumption;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::ring::{cipher_suite, default_provider};
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, verify_tls13_signature};
 use rustls::pki_types::pem::{PemObject, SectionKind};
@@ -416,10 +416,8 @@ fn period(certificate: &X509Certificate<'_>, now: Duration) -> Period {
 fn sole_section(pem: &[u8], kind: SectionKind, label: &'static str) -> Result<Zeroizing<Vec<u8>>, TlsError> {
     // The library passes over sections that it does not know, so it is the "BEGIN" lines that are counted.
     let text = String::from_utf8_lossy(pem);
-    let found: Vec<&str> = text
-        .lines()
-        .filter_map(|line| line.trim().strip_prefix("-----BEGIN ")?.strip_suffix("-----"))
-        .collect();
+    let found: Vec<&str> =
+        text.lines().filter_map(|line| line.trim().strip_prefix("-----BEGIN ")?.strip_suffix("-----")).collect();
     match found.as_slice() {
         [] => return Err(TlsError::Missing(label)),
         [only] if *only == label => {}

@@ -13,6 +13,7 @@ use std::error::Error;
 use std::io::Write;
 use std::time::{Duration, Instant};
 
+use prn_supervisor::ipc::config;
 use prn_supervisor::ipc::message::{StartSpec, StopHow};
 use prn_supervisor::ipc::output::{Cursor, Piece, Reader};
 use prn_supervisor::ipc::types::{Environment, Limits, ProcessId};
@@ -21,11 +22,14 @@ use prn_supervisor::{Notice, Runner, Settings};
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
     let mut next = |what: &str| arguments.next().ok_or(format!("{what} is missing"));
-    let mut settings = Settings::new(&next("CGROUP")?, &next("STATE_DIR")?)?;
-    settings.allow_missing_limits = true;
+    let (cgroup, state_dir) = (next("CGROUP")?, next("STATE_DIR")?);
     // Beside this example's folder, where cargo puts it.
     let cleaner = std::env::current_exe()?.with_file_name("../prn-supervisor");
-    settings.cleaner = std::fs::File::open(cleaner).ok().map(Into::into);
+    let settings = Settings {
+        config: config(cgroup, state_dir)?,
+        open_files: (1024, 4096),
+        cleaner: std::fs::File::open(cleaner).ok().map(Into::into),
+    };
     let deadline = Instant::now() + Duration::from_secs(next("SECONDS")?.parse()?);
     let argv: Vec<String> = arguments.collect();
 
@@ -93,4 +97,27 @@ fn follow(output: &Reader, cursor: &mut Cursor) -> Result<u64, Box<dyn Error>> {
             Piece::End { high } => return Ok(high),
         }
     }
+}
+
+fn config(cgroup: String, state_dir: String) -> Result<config::Supervisor, Box<dyn Error>> {
+    Ok(config::Supervisor {
+        instance: "example".into(),
+        address: String::new(),
+        state_dir: state_dir.try_into()?,
+        cgroup: config::Cgroup::Own(cgroup.try_into()?),
+        allow_missing_limits: true,
+        disks: Vec::new(),
+        frontend_uid: 1_999_999_999,
+        first_uid: 2_000_000_000,
+        uid_count: 16,
+        finished_max: 16,
+        default_limits: Limits::default(),
+        limit_ceilings: Limits::default(),
+        output_default: (64 << 20).try_into()?,
+        output_ceiling: (64 << 20).try_into()?,
+        output_budget: 256 << 20,
+        stop_grace: Duration::from_secs(10).try_into()?,
+        frontend_memory: 64 << 20,
+        notify: false,
+    })
 }

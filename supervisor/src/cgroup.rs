@@ -94,7 +94,9 @@ impl Tree {
         make(&supervisor)?;
         write(&supervisor.join("cgroup.procs"), "0")?;
 
-        if origin.is_some() && let Some(parent) = base.parent() {
+        if origin.is_some()
+            && let Some(parent) = base.parent()
+        {
             // Only what is missing there: under a service manager that group is not ours.
             let enabled = read(&parent.join("cgroup.subtree_control"))?;
             enable(parent, CONTROLLERS.into_iter().filter(|name| !enabled.split_whitespace().any(|on| on == *name)))?;
@@ -166,7 +168,9 @@ impl Tree {
             return Ok(());
         };
         write(&origin.join("cgroup.procs"), "0")?;
-        for path in [self.processes.clone(), self.base.join("frontend"), self.base.join("supervisor"), self.base.clone()] {
+        for path in
+            [self.processes.clone(), self.base.join("frontend"), self.base.join("supervisor"), self.base.clone()]
+        {
             fs::remove_dir(&path).map_err(at(&path))?;
         }
         Ok(())
@@ -201,9 +205,7 @@ impl Group {
 
     /// Writes the limits, then reads back what the kernel made of them. None of them may be unenforceable.
     pub fn limit(&self, wanted: &Limits, disks: &[(u32, u32)]) -> Result<Limits, (LimitName, CgroupError)> {
-        let write = |name, file: &str, value: &str| {
-            write(&self.path.join(file), value).map_err(|error| (name, error))
-        };
+        let write = |name, file: &str, value: &str| write(&self.path.join(file), value).map_err(|error| (name, error));
         if let Some(cpu) = wanted.cpu {
             write(LimitName::Cpu, "cpu.max", &files::cpu_max(cpu))?;
         }

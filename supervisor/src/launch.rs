@@ -49,7 +49,10 @@ mod tests {
     #[test]
     fn j3_the_environment_is_the_documented_set_and_what_was_asked_for() {
         let strings = |asked: &[(&str, &str)]| {
-            environment(&environment_of(asked), "/home").into_iter().map(|s| s.into_string().unwrap()).collect::<Vec<_>>()
+            environment(&environment_of(asked), "/home")
+                .into_iter()
+                .map(|s| s.into_string().unwrap())
+                .collect::<Vec<_>>()
         };
         assert_eq!(strings(&[]), [format!("PATH={PATH}"), "HOME=/home".into(), "LANG=C.UTF-8".into()]);
         assert_eq!(

@@ -11,9 +11,10 @@
 //! use prn_supervisor::ipc::output::{Cursor, Piece, Reader};
 //! use prn_supervisor::{Notice, Runner, Settings};
 //!
+//! # fn settings() -> Settings { unimplemented!() }
 //! # fn spec() -> StartSpec { unimplemented!() }
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let mut runner = Runner::open(Settings::new("/sys/fs/cgroup/example", "/var/lib/example")?)?;
+//! let mut runner = Runner::open(settings())?;
 //! let spec = spec();
 //! let id = spec.id;
 //! runner.start(spec)?;

@@ -5,7 +5,6 @@
 
 use std::error::Error;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use nix::fcntl::OFlag;
@@ -52,7 +51,8 @@ fn serve() -> Result<(), Box<dyn Error>> {
         epoch: boot_epoch()?,
     };
     let address = config.address.clone();
-    let runner = Runner::open(settings(config, open_files)?)?;
+    let itself = nix::fcntl::open("/proc/self/exe", OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?;
+    let runner = Runner::open(Settings { config, open_files, cleaner: Some(itself) })?;
     if !runner.missing_controllers().is_empty() {
         log(&format!(
             "WARNING: --allow-missing-limits: this host does not offer {}, so such limits are NOT enforced",
@@ -85,28 +85,6 @@ impl Inherited {
             empty_folder: fds::inherited(EMPTY_FOLDER)?,
         })
     }
-}
-
-fn settings(config: config::Supervisor, open_files: (u64, u64)) -> nix::Result<Settings> {
-    let itself = nix::fcntl::open("/proc/self/exe", OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?;
-    Ok(Settings {
-        cgroup: config.cgroup,
-        allow_missing_limits: config.allow_missing_limits,
-        disks: config.disks,
-        state_dir: PathBuf::from(config.state_dir.as_str()),
-        first_uid: config.first_uid,
-        uids: config.uids,
-        finished_max: config.finished_max,
-        default_limits: config.default_limits,
-        limit_ceilings: config.limit_ceilings,
-        output_default: config.output_default,
-        output_ceiling: config.output_ceiling,
-        output_budget: config.output_budget,
-        stop_grace: config.stop_grace.duration(),
-        frontend_memory: config.frontend_memory,
-        open_files,
-        cleaner: Some(itself),
-    })
 }
 
 fn boot_epoch() -> std::io::Result<BootEpoch> {

@@ -153,12 +153,9 @@ impl Store {
     fn publish(&mut self) {
         let Marks { low, high, first_record, next_record } = self.marks;
         self.index.store(word::SEQUENCE, self.sequence + 1);
-        for (at, value) in [
-            (word::LOW, low),
-            (word::HIGH, high),
-            (word::FIRST_RECORD, first_record),
-            (word::NEXT_RECORD, next_record),
-        ] {
+        for (at, value) in
+            [(word::LOW, low), (word::HIGH, high), (word::FIRST_RECORD, first_record), (word::NEXT_RECORD, next_record)]
+        {
             self.index.store(at, value);
         }
         self.sequence += 2;

@@ -88,7 +88,8 @@ pub fn spawn(child: &Child<'_>) -> nix::Result<Spawned> {
         Ok(unsafe { OwnedFd::from_raw_fd(number) })
     };
     let moved = child.descriptors.iter().map(|fd| above(*fd)).collect::<nix::Result<Vec<_>>>()?;
-    let report_in_child = if moved.is_empty() { report_in_child } else { above(std::os::fd::AsFd::as_fd(&report_in_child))? };
+    let report_in_child =
+        if moved.is_empty() { report_in_child } else { above(std::os::fd::AsFd::as_fd(&report_in_child))? };
 
     let prepared = Prepared {
         parent: std::process::id().try_into().map_err(|_| Errno::ERANGE)?,
@@ -113,9 +114,8 @@ pub fn spawn(child: &Child<'_>) -> nix::Result<Spawned> {
     };
     // SAFETY: without CLONE_VM the child gets a copy of this address space, as with fork(2), and this process has one
     // thread, so no lock is held by another one. `arguments` is a clone_args of the size given, and `pidfd` outlives it.
-    let pid = unsafe {
-        libc::syscall(libc::SYS_clone3, std::ptr::from_mut(&mut arguments), size_of::<CloneArguments>())
-    };
+    let pid =
+        unsafe { libc::syscall(libc::SYS_clone3, std::ptr::from_mut(&mut arguments), size_of::<CloneArguments>()) };
     if pid == 0 {
         run(&prepared);
     }
@@ -216,13 +216,15 @@ fn before_program(prepared: &Prepared<'_>) -> Result<(), (ChildStep, Errno)> {
 
     let targets = prepared.streams.iter().chain(&prepared.descriptors).zip(0..);
     for (source, target) in targets {
-        call(libc::SYS_dup3, [long(*source), target, 0, 0])
-            .map_err(at(ChildStep::Descriptors))?;
+        call(libc::SYS_dup3, [long(*source), target, 0, 0]).map_err(at(ChildStep::Descriptors))?;
     }
     let kept = 3 + prepared.descriptors.len();
     // Close-on-exec and not closed: the report must survive until the program runs (compare CVE-2024-21626).
-    call(libc::SYS_close_range, [c_long::try_from(kept).unwrap_or(c_long::MAX), c_long::from(c_uint::MAX), long(CLOSE_RANGE_CLOEXEC), 0])
-        .map_err(at(ChildStep::Descriptors))?;
+    call(
+        libc::SYS_close_range,
+        [c_long::try_from(kept).unwrap_or(c_long::MAX), c_long::from(c_uint::MAX), long(CLOSE_RANGE_CLOEXEC), 0],
+    )
+    .map_err(at(ChildStep::Descriptors))?;
 
     // SAFETY: a system call that reads one rlimit of this process's memory.
     Errno::result(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &prepared.open_files) })
@@ -260,7 +262,14 @@ fn execute(prepared: &Prepared<'_>) -> Errno {
         Program::File(file) => {
             // SAFETY: both arrays end with a null pointer and point to strings that live until the program runs.
             unsafe {
-                libc::syscall(libc::SYS_execveat, file.as_raw_fd(), c"".as_ptr(), argv, environment, libc::AT_EMPTY_PATH)
+                libc::syscall(
+                    libc::SYS_execveat,
+                    file.as_raw_fd(),
+                    c"".as_ptr(),
+                    argv,
+                    environment,
+                    libc::AT_EMPTY_PATH,
+                )
             };
             Errno::last()
         }

@@ -1,0 +1,249 @@
+//! What the kernel reports of a process, up to its end and the removal of all that it held. Runs in the supervisor.
+
+use super::*;
+
+/// How long a cleaner has to empty a directory.
+const CLEAN_WAIT: Duration = Duration::from_secs(30);
+
+/// How often the removal of a group is tried, 10 ms apart at first and twice as long each time: 10 s together.
+const REMOVE_TRIES: u32 = 10;
+
+impl Runner {
+    pub(super) fn ready(&mut self, number: u64, source: u64) {
+        match source {
+            source::REPORT => self.reported(number),
+            source::MAIN => {
+                // A short process can end before its report was looked at; what the report says comes first.
+                self.reported(number);
+                self.main_ended(number);
+            }
+            source::STDOUT => self.pump(number, Stream::Stdout, TURN),
+            source::STDERR => self.pump(number, Stream::Stderr, TURN),
+            source::GROUP => self.group_changed(number),
+            source::CLEANER => self.cleaner_ended(number),
+            source::TIMER => self.timers.clear(),
+            _ => {}
+        }
+    }
+
+    /// Reads whether the program runs.
+    pub(super) fn reported(&mut self, number: u64) {
+        let Some(process) = self.table.get_mut(&number) else { return };
+        let Some(live) = &mut process.live else { return };
+        let Some(report) = live.report.take() else { return };
+        let mut bytes = [0; spawn::REPORT];
+        let id = process.info.id;
+        match nix::unistd::read(&report, &mut bytes) {
+            Ok(0) => {
+                process.info.started = UnixMicros::now();
+                self.notices.extend([Notice::Started(id), Notice::Changed(id)]);
+            }
+            Ok(length) => {
+                let failed = bytes.get(..length).and_then(spawn::failure);
+                let (step, errno) = failed.unwrap_or((ChildStep::Exec, errno_number(Errno::EIO)));
+                live.failure = Some(Refusal::Exec { step, errno });
+            }
+            Err(Errno::EAGAIN | Errno::EINTR) => {
+                live.report = Some(report);
+                return;
+            }
+            Err(error) => {
+                live.failure = Some(Refusal::Exec { step: ChildStep::Exec, errno: errno_number(error) });
+            }
+        }
+        self.forget(report);
+    }
+
+    pub(super) fn main_ended(&mut self, number: u64) {
+        let Some(process) = self.table.get_mut(&number) else { return };
+        let Some(live) = &mut process.live else { return };
+        let Some(main) = live.main.take() else { return };
+        let status = match pidfd::reap(&main) {
+            Ok(Some(status)) => status,
+            Ok(None) => {
+                live.main = Some(main);
+                return;
+            }
+            // Cannot be: it is our child, and nobody else reaps it.
+            Err(_) => prn_ipc_protocol::message::ExitStatus::Exited(u8::MAX),
+        };
+        if live.failure.is_none() {
+            let cause = exit_cause(status, live.stopping.map(|stopping| stopping.cause), live.group.oom_kills());
+            process.info.main_exit = Some(MainExit { status, cause, at: UnixMicros::now() });
+            self.notices.push_back(Notice::Changed(process.info.id));
+        }
+        // A stop under way has its own deadline for what the main process leaves behind.
+        let kill = !process.linger && live.stopping.is_none();
+        self.forget(main);
+        self.group_changed(number);
+        if kill && self.table.get(&number).and_then(|process| process.live.as_ref()).is_some_and(|live| !live.cleaning)
+        {
+            self.kill(number);
+        }
+    }
+
+    /// Looks whether the tree is empty, and finishes the process if it is.
+    pub(super) fn group_changed(&mut self, number: u64) {
+        let Some(live) = self.table.get(&number).and_then(|process| process.live.as_ref()) else { return };
+        let populated = live.group.populated().unwrap_or(true);
+        if !populated && live.main.is_none() && live.report.is_none() && !live.cleaning {
+            self.tree_emptied(number);
+        }
+    }
+
+    pub(super) fn tree_emptied(&mut self, number: u64) {
+        // What is in the pipes is all that there will be; a stranger who was handed a pipe's end is not waited for.
+        for stream in [Stream::Stdout, Stream::Stderr] {
+            self.pump(number, stream, 4 * TURN);
+        }
+        let Some(process) = self.table.get_mut(&number) else { return };
+        let Some(live) = &mut process.live else { return };
+        live.cleaning = true;
+        let streams = std::mem::take(&mut live.streams);
+        for key in std::mem::take(&mut live.timers) {
+            self.timers.cancel(key);
+        }
+        if live.failure.is_none() {
+            let output = process.store.as_ref().map(Store::totals).unwrap_or_default();
+            process.info.end = Some(End { at: UnixMicros::now(), usage: live.group.usage(), output });
+            process.info.stuck.clear();
+            self.notices.push_back(Notice::Changed(process.info.id));
+        }
+        if let Some(store) = &mut process.store {
+            store.finish();
+            self.evictable.push_back(number);
+        }
+        let id = process.info.id;
+        for pipe in streams.into_iter().flatten() {
+            self.forget(pipe);
+        }
+        if self.state.remove(id) || !self.clean(number) {
+            self.remove_group(number);
+        }
+    }
+
+    /// Starts the cleaner of a process's directory. Returns whether there is one.
+    pub(super) fn clean(&mut self, number: u64) -> bool {
+        let Some(process) = self.table.get(&number) else { return false };
+        let Some(live) = &process.live else { return false };
+        live.group.lift_limits();
+        let Ok(pidfd) = self.spawn_cleaner(process.info.id, process.info.uid, &live.group) else { return false };
+        if self.epoll.add(&pidfd, EpollEvent::new(EpollFlags::EPOLLIN, token(number, source::CLEANER))).is_err() {
+            let _unused = live.group.kill();
+            return false;
+        }
+        self.deadline(number, CLEAN_WAIT, Due::Clean);
+        if let Some(live) = self.table.get_mut(&number).and_then(|process| process.live.as_mut()) {
+            live.cleaner = Some(pidfd);
+        }
+        true
+    }
+
+    pub(super) fn spawn_cleaner(&self, id: ProcessId, uid: u32, group: &Group) -> io::Result<OwnedFd> {
+        let program = self.settings.cleaner.as_ref().ok_or(io::ErrorKind::NotFound)?.try_clone()?;
+        let directory = self.state.handle(id)?;
+        let null = self.null.as_fd();
+        let spawned = spawn::spawn(&Child {
+            group: group.directory(),
+            program: &Program::File(program),
+            argv: &[CString::from(crate::CLEANER)],
+            environment: &[],
+            streams: [null, null, null],
+            descriptors: &[directory.as_fd()],
+            uid,
+            directory: c"/",
+            open_files: self.settings.open_files,
+        })?;
+        Ok(spawned.pidfd)
+    }
+
+    pub(super) fn cleaner_ended(&mut self, number: u64) {
+        let Some(live) = self.table.get_mut(&number).and_then(|process| process.live.as_mut()) else { return };
+        let Some(cleaner) = live.cleaner.take() else { return };
+        if matches!(pidfd::reap(&cleaner), Ok(None)) {
+            live.cleaner = Some(cleaner);
+            return;
+        }
+        self.forget(cleaner);
+        self.remove_group(number);
+    }
+
+    /// Removes directory and group, now or soon, and with them the last of the process.
+    pub(super) fn remove_group(&mut self, number: u64) {
+        let Some(process) = self.table.get_mut(&number) else { return };
+        let Some(live) = &mut process.live else { return };
+        let directory_gone = self.state.remove(process.info.id);
+        if live.group.remove().is_err() && live.busy < REMOVE_TRIES {
+            live.busy += 1;
+            let wait = Duration::from_millis(10 << live.busy.min(REMOVE_TRIES));
+            self.deadline(number, wait, Due::Remove);
+            return;
+        }
+        if !directory_gone || live.busy >= REMOVE_TRIES {
+            crate::log(&format!("process {}: its directory or cgroup could not be removed", process.info.id));
+        }
+        let Some(live) = process.live.take() else { return };
+        let (id, uid) = (process.info.id, process.info.uid);
+        let _unused = self.epoll.delete(live.group.events());
+        for key in live.timers {
+            self.timers.cancel(key);
+        }
+        self.live -= 1;
+        self.free_uids.push_back(uid);
+        if let Some(refusal) = live.failure {
+            self.drop_entry(number);
+            self.notices.push_back(Notice::StartFailed(id, refusal));
+            return;
+        }
+        self.notices.push_back(Notice::Stopped(id));
+        self.finished.push_back(number);
+        while self.finished.len() > usize::try_from(self.settings.config.finished_max).unwrap_or(usize::MAX) {
+            self.forget_oldest();
+        }
+    }
+
+    pub(super) fn drop_entry(&mut self, number: u64) -> Option<ProcessId> {
+        let process = self.table.remove(&number)?;
+        self.numbers.remove(&process.info.id);
+        self.charged -= process.store.as_ref().map_or(0, Store::charge);
+        self.evictable.retain(|other| *other != number);
+        Some(process.info.id)
+    }
+
+    pub(super) fn forget_oldest(&mut self) -> bool {
+        let Some(id) = self.finished.pop_front().and_then(|oldest| self.drop_entry(oldest)) else { return false };
+        self.notices.push_back(Notice::Forgotten(id));
+        true
+    }
+
+    /// Removes the directory of an earlier run, with a cleaner that has some seconds for it.
+    pub(super) fn sweep(&self, id: ProcessId, uid: u32) {
+        use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+        let mine = self.settings.config.uids().contains(&uid);
+        if !self.state.remove(id)
+            && mine
+            && let Ok(group) = self.tree.create(id)
+        {
+            if let Ok(cleaner) = self.spawn_cleaner(id, uid, &group) {
+                let _unused =
+                    poll(&mut [PollFd::new(cleaner.as_fd(), PollFlags::POLLIN)], PollTimeout::from(10_000u16));
+                let _unused = group.kill();
+                let _unused = poll(&mut [PollFd::new(cleaner.as_fd(), PollFlags::POLLIN)], PollTimeout::from(1000u16));
+                let _unused = pidfd::reap(&cleaner);
+            }
+            let _unused = group.remove();
+        }
+        if !self.state.remove(id) {
+            crate::log(&format!(
+                "the directory {} of an earlier run could not be removed",
+                self.state.path(id).display()
+            ));
+        }
+    }
+
+    /// Takes a descriptor out of the event loop and closes it. Closing alone would not do: a child that has not
+    /// executed its program yet holds a copy, for which epoll(7) would go on reporting.
+    pub(super) fn forget(&self, fd: OwnedFd) {
+        let _unused = self.epoll.delete(&fd);
+    }
+}

@@ -1,0 +1,119 @@
+//! Output on its way from the pipes to the stores, within the budget. Runs in the supervisor.
+
+use super::*;
+
+/// Memory is given back in steps of this size at least, so that a process at the budget does not pay for each read.
+const EVICT_STEP: u64 = 1 << 20;
+
+/// Bytes in a pipe once it was found full: beyond that, measured, there is under 10 % to gain.
+const PIPE_SIZE: i32 = 256 * 1024;
+/// Bytes in a pipe as it is made (pipe(7)).
+const PIPE_DEFAULT: u64 = 64 * 1024;
+
+impl Runner {
+    /// Read-only descriptors of a process's output: ring and index, for a [`prn_ipc_protocol::output::Reader`].
+    ///
+    /// # Errors
+    /// `UnknownProcess`, or `Resources` when the store cannot be made.
+    pub fn output(&mut self, id: ProcessId) -> Result<[File; 2], Refusal> {
+        let process = self.numbers.get(&id).and_then(|number| self.table.get_mut(number));
+        let process = process.filter(|process| visible(process)).ok_or(Refusal::UnknownProcess)?;
+        let made = match process.store.take() {
+            Some(store) => Ok(store),
+            None => Store::new(process.info.output_max),
+        };
+        let store = process.store.insert(made.map_err(resources(Preparation::Output))?);
+        store.readers().map_err(resources(Preparation::Output))
+    }
+
+    /// Asks for one [`Notice::Advanced`] as soon as the output's end lies beyond `seen`. The newest call counts.
+    pub fn watch(&mut self, id: ProcessId, seen: u64) {
+        let Some(process) = self.numbers.get(&id).and_then(|number| self.table.get_mut(number)) else { return };
+        let end = process.store.as_ref().map_or(0, Store::end);
+        if end > seen {
+            process.watch = None;
+            self.notices.push_back(Notice::Advanced(id, end));
+        } else {
+            process.watch = Some(seen);
+        }
+    }
+
+    /// Reads what is in a process's pipe, up to `budget` bytes.
+    pub(super) fn pump(&mut self, number: u64, stream: Stream, budget: u64) {
+        let Some(process) = self.table.get_mut(&number) else { return };
+        let Some(live) = &mut process.live else { return };
+        let [stdout, stderr] = &mut live.streams;
+        let slot = if stream == Stream::Stdout { stdout } else { stderr };
+        let Some(pipe) = slot.take() else { return };
+        let before = process.store.as_ref().map_or(0, Store::charge);
+        let mut ended = false;
+        if process.store.is_none() {
+            match Store::new(process.info.output_max) {
+                Ok(store) => process.store = Some(store),
+                Err(error) => {
+                    // Its output can't be kept, so it must not go on as if it were.
+                    crate::log(&format!("process {}: no memory for its output ({error}): killed", process.info.id));
+                    let _unused = live.group.kill();
+                    ended = true;
+                }
+            }
+        }
+        let mut left = budget;
+        while let Some(store) = process.store.as_mut().filter(|_| left > 0) {
+            match store.fill(pipe.as_fd(), stream, UnixMicros::now()) {
+                Ok(0) => {
+                    ended = true;
+                    break;
+                }
+                Ok(read) => {
+                    if (PIPE_DEFAULT..READ_MAX).contains(&read) {
+                        // EPERM: the kernel's own budget for pipes is used up (pipe-user-pages-soft, pipe(7)).
+                        let _unused = fcntl(&pipe, FcntlArg::F_SETPIPE_SZ(PIPE_SIZE));
+                    }
+                    left = left.saturating_sub(read);
+                    if read < PIPE_DEFAULT {
+                        break;
+                    }
+                }
+                Err(Errno::EINTR) => {}
+                Err(Errno::EAGAIN) => break,
+                Err(_) => {
+                    ended = true;
+                    break;
+                }
+            }
+        }
+        let (charge, end) = process.store.as_ref().map_or((0, 0), |store| (store.charge(), store.end()));
+        if process.watch.is_some_and(|seen| end > seen) {
+            process.watch = None;
+            self.notices.push_back(Notice::Advanced(process.info.id, end));
+        }
+        if ended {
+            self.forget(pipe);
+        } else {
+            *slot = Some(pipe);
+        }
+        self.charged = self.charged + charge - before;
+        if self.charged > self.settings.config.output_budget {
+            self.evict(number);
+        }
+    }
+
+    /// Makes room: finished processes lose their output, oldest first, then `number` its own oldest.
+    pub(super) fn evict(&mut self, number: u64) {
+        while self.charged > self.settings.config.output_budget {
+            let oldest = self.evictable.pop_front();
+            let victim = oldest.unwrap_or(number);
+            let excess = self.charged - self.settings.config.output_budget;
+            let Some(store) = self.table.get_mut(&victim).and_then(|process| process.store.as_mut()) else { continue };
+            let before = store.charge();
+            let bytes = if oldest.is_some() { u64::MAX } else { excess.max(EVICT_STEP) };
+            // A failure leaves memory allocated that nobody reads; the marks exclude it all the same.
+            let _unused = store.evict(bytes);
+            self.charged = self.charged + store.charge() - before;
+            if oldest.is_none() {
+                return;
+            }
+        }
+    }
+}
