@@ -1,1 +1,60 @@
-//! To be written.
+//! The harness of prn's end-to-end tests: real binaries, keys made by `prn keygen`, and a server of its own for each
+//! test, in a cgroup, a state folder and a range of user ids that no other test shares.
+//!
+//! Tests run as root, on a host with any cgroup v2 mount, and in the guest (see `guest/README.md`). A test whose name
+//! contains `guest_` needs what only the guest is sure to have, and is ignored elsewhere.
+//!
+//! `PRN_BIN_DIR` names the folder of the three binaries; without it, the one that this test was built into serves.
+
+pub mod client;
+pub mod pki;
+pub mod procfs;
+pub mod server;
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// The path of one of prn's binaries.
+///
+/// # Panics
+/// If it is not there: build the workspace first.
+pub fn binary(name: &str) -> PathBuf {
+    let folder = match std::env::var_os("PRN_BIN_DIR") {
+        Some(folder) => PathBuf::from(folder),
+        None => {
+            let test = std::env::current_exe().expect("the test's own path");
+            test.ancestors().nth(2).expect("target/<profile>/deps/<test>").to_owned()
+        }
+    };
+    let path = folder.join(name);
+    assert!(path.exists(), "{} is not there: build the workspace first", path.display());
+    path
+}
+
+/// Waits for a condition, up to a deadline that is generous, because tests run on shared and emulated machines.
+///
+/// # Panics
+/// When the deadline passes.
+pub fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + deadline();
+    while !condition() {
+        assert!(Instant::now() < deadline, "waited too long for {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// How long a test waits for what must happen.
+pub fn deadline() -> Duration {
+    Duration::from_secs(if in_guest() { 120 } else { 30 })
+}
+
+/// Whether this runs in the guest.
+pub fn in_guest() -> bool {
+    std::env::var_os("PRN_GUEST").is_some()
+}
+
+/// SHA-256 of bytes, as hexadecimal digits.
+pub fn sha256(bytes: &[u8]) -> String {
+    use sha2::Digest;
+    sha2::Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,58 @@
+//! What /proc says of a process.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::PathBuf;
+
+/// The fields of /proc/pid/status.
+pub fn status(pid: i32) -> HashMap<String, String> {
+    let text = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    text.lines()
+        .filter_map(|line| line.split_once(':'))
+        .map(|(name, value)| (name.to_owned(), value.trim().to_owned()))
+        .collect()
+}
+
+/// The children of a process, by number.
+pub fn children(pid: i32) -> Vec<i32> {
+    let text = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    text.split_whitespace().filter_map(|pid| pid.parse().ok()).collect()
+}
+
+/// A process's name (/proc/pid/comm).
+pub fn comm(pid: i32) -> String {
+    fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default().trim().to_owned()
+}
+
+/// Where a process's descriptors lead, by number.
+pub fn descriptors(pid: i32) -> Vec<(i32, PathBuf)> {
+    let mut found: Vec<(i32, PathBuf)> = fs::read_dir(format!("/proc/{pid}/fd"))
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| {
+            let entry = entry.ok()?;
+            Some((entry.file_name().to_str()?.parse().ok()?, fs::read_link(entry.path()).ok()?))
+        })
+        .collect();
+    found.sort();
+    found
+}
+
+/// Whether the process exists and is no zombie.
+pub fn alive(pid: i32) -> bool {
+    !matches!(status(pid).get("State").map(|state| state.chars().next()), None | Some(Some('Z' | 'X')))
+}
+
+/// Context switches of all threads so far, voluntary and not.
+pub fn context_switches(pid: i32) -> u64 {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    threads
+        .filter_map(|thread| fs::read_to_string(thread.path().join("status")).ok())
+        .flat_map(|text| {
+            text.lines()
+                .filter(|line| line.contains("ctxt_switches"))
+                .filter_map(|line| line.rsplit('\t').next()?.parse::<u64>().ok())
+                .collect::<Vec<_>>()
+        })
+        .sum()
+}

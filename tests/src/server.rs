@@ -1,0 +1,293 @@
+//! A server of a test's own.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tempfile::TempDir;
+
+use crate::pki::Identity;
+use crate::{binary, procfs, wait_for};
+
+/// How a server is to be started.
+#[derive(Debug, Default)]
+pub struct Options {
+    /// Further arguments of `prn server start`.
+    pub arguments: Vec<String>,
+    /// Further clients' certificates to pin.
+    pub pins: Vec<PathBuf>,
+    /// In a network namespace of its own, with loopback up and ping allowed for all groups.
+    pub own_network: bool,
+    /// Run under this command, which executes its arguments: `strace …`.
+    pub wrapper: Vec<String>,
+}
+
+/// A running server, stopped and cleaned up after when dropped.
+#[derive(Debug)]
+pub struct Server {
+    child: Child,
+    folder: TempDir,
+    /// Its instance name.
+    pub instance: String,
+    /// Its address.
+    pub address: String,
+    /// Its certificate and key.
+    pub identity: Identity,
+    /// A client that it lets in.
+    pub client: Identity,
+    own_network: bool,
+    first_uid: u32,
+}
+
+/// Servers of one test program.
+static COUNT: AtomicU32 = AtomicU32::new(0);
+
+/// User ids for each server.
+const UIDS: u32 = 256;
+
+impl Server {
+    /// With the defaults of `prn server start`.
+    pub fn start() -> Self {
+        Self::with(Options::default())
+    }
+
+    /// With further arguments.
+    pub fn with_arguments(arguments: &[&str]) -> Self {
+        Self::with(Options { arguments: arguments.iter().map(|a| a.to_string()).collect(), ..Options::default() })
+    }
+
+    /// As `options` say.
+    ///
+    /// # Panics
+    /// If it does not get as far as listening.
+    pub fn with(options: Options) -> Self {
+        let folder = tempfile::Builder::new().prefix("prn-test-").tempdir().expect("a folder");
+        // Processes must be able to pass through it.
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o711)).expect("its mode");
+        let identity = Identity::keygen(folder.path(), "server", &[]);
+        let client = Identity::keygen(folder.path(), "client", &[]);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let instance = format!("prn-test-{}-{number}", std::process::id());
+        // Test programs run one after the other, or far apart in process numbers.
+        let first_uid = 2_000_100_000 + (std::process::id() % 1000) * 64 * UIDS + number % 64 * UIDS;
+        let mut command = Self::command(&options, folder.path(), &instance, first_uid, &identity, &client);
+        let log = fs::File::create(folder.path().join("server.log")).expect("a log");
+        command.stdout(Stdio::piped()).stderr(log).stdin(Stdio::null());
+        let mut child = command.spawn().expect("prn server start");
+        let mut line = String::new();
+        let stdout = child.stdout.take().expect("its standard output");
+        BufReader::new(stdout).read_line(&mut line).expect("its first line");
+        let log = || fs::read_to_string(folder.path().join("server.log")).unwrap_or_default();
+        let Some(address) = line.trim().strip_prefix("Listening on ").map(str::to_owned) else {
+            let _ = child.wait();
+            panic!("the server did not start: {line:?}\n{}", log());
+        };
+        Self { child, folder, instance, address, identity, client, own_network: options.own_network, first_uid }
+    }
+
+    fn command(
+        options: &Options,
+        folder: &Path,
+        instance: &str,
+        first_uid: u32,
+        identity: &Identity,
+        client: &Identity,
+    ) -> Command {
+        let mut words: Vec<std::ffi::OsString> = Vec::new();
+        if options.own_network {
+            let script = "ip link set lo up && echo 0 2147483647 > /proc/sys/net/ipv4/ping_group_range && exec \"$@\"";
+            words.extend(["unshare", "--net", "sh", "-c", script, "sh"].map(Into::into));
+        }
+        words.extend(options.wrapper.iter().map(Into::into));
+        words.push(binary("prn").into());
+        words.extend(["server", "start", "--address", "127.0.0.1:0", "--instance", instance].map(Into::into));
+        words.extend(["--server-cert".into(), identity.certificate.clone().into()]);
+        words.extend(["--client-cert".into(), client.certificate.clone().into()]);
+        for pin in &options.pins {
+            words.extend(["--client-cert".into(), pin.into()]);
+        }
+        words.extend(["--state-dir".into(), folder.join("state").into()]);
+        words.extend(["--first-uid".into(), first_uid.to_string().into()]);
+        words.extend(["--uids".into(), UIDS.to_string().into()]);
+        if !has_controllers() {
+            words.push("--allow-missing-limits".into());
+        }
+        words.extend(options.arguments.iter().map(Into::into));
+        let mut command = Command::new(&words[0]);
+        command.args(&words[1..]).env("PRN_TLS_KEY", identity.key_pem());
+        command
+    }
+
+    /// The `prn` command with these arguments, as the server's client.
+    pub fn prn(&self, arguments: &[&str]) -> Command {
+        self.prn_as(&self.client, arguments)
+    }
+
+    /// The `prn` command with these arguments, as another client.
+    pub fn prn_as(&self, client: &Identity, arguments: &[&str]) -> Command {
+        let mut command = if self.own_network {
+            let mut command = Command::new("nsenter");
+            command.arg(format!("--net=/proc/{}/ns/net", self.supervisor()));
+            command.arg(binary("prn"));
+            command
+        } else {
+            Command::new(binary("prn"))
+        };
+        command
+            .args(arguments)
+            .env("PRN_ADDRESS", &self.address)
+            .env("PRN_CLIENT_CERT", &client.certificate)
+            .env("PRN_SERVER_CERT", &self.identity.certificate)
+            .env("PRN_TLS_KEY", client.key_pem())
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Runs `prn` with these arguments.
+    pub fn run(&self, arguments: &[&str]) -> Output {
+        self.prn(arguments).output().expect("prn")
+    }
+
+    /// Runs `prn` with these arguments, which must succeed; returns its standard output.
+    ///
+    /// # Panics
+    /// If it fails.
+    pub fn ok(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        assert!(
+            output.status.success(),
+            "prn {arguments:?}: {} {}\nlog: {}",
+            output.status,
+            String::from_utf8_lossy(&output.stderr),
+            self.log()
+        );
+        String::from_utf8(output.stdout).expect("UTF-8")
+    }
+
+    /// Starts a process by argv; returns its id.
+    pub fn start_process(&self, flags: &[&str], argv: &[&str]) -> String {
+        let arguments: Vec<&str> = ["start"].iter().chain(flags).chain(&["--"]).chain(argv).copied().collect();
+        self.ok(&arguments).trim().to_owned()
+    }
+
+    /// What `prn status -o json` says of a process.
+    pub fn status(&self, id: &str) -> serde_json::Value {
+        serde_json::from_str(&self.ok(&["status", id, "-o", "json"])).expect("JSON")
+    }
+
+    /// Process number of the supervisor.
+    pub fn supervisor(&self) -> i32 {
+        let started = i32::try_from(self.child.id()).expect("a process number");
+        // Under a wrapper such as strace it is a child of what was started.
+        let mut pids = vec![started];
+        while let Some(pid) = pids.pop() {
+            if procfs::comm(pid) == "prn-supervisor" {
+                return pid;
+            }
+            pids.extend(procfs::children(pid));
+        }
+        started
+    }
+
+    /// Process number of the frontend.
+    pub fn frontend(&self) -> i32 {
+        let mut found = None;
+        wait_for("a frontend", || {
+            found = procfs::children(self.supervisor()).into_iter().find(|pid| procfs::comm(*pid) == "prn-frontend");
+            found.is_some()
+        });
+        found.expect("just found")
+    }
+
+    /// The folder with the server's log, keys and state.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The server's state folder.
+    pub fn state_dir(&self) -> PathBuf {
+        self.folder.path().join("state")
+    }
+
+    /// The server's cgroup.
+    pub fn cgroup(&self) -> PathBuf {
+        cgroup_mount().join(&self.instance)
+    }
+
+    /// First user id of its processes.
+    pub fn first_uid(&self) -> u32 {
+        self.first_uid
+    }
+
+    /// What the server has written to standard error so far.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("server.log")).unwrap_or_default()
+    }
+
+    /// Sends a signal to the supervisor.
+    pub fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.supervisor()), signal).expect("kill");
+    }
+
+    /// Stops the server with SIGTERM and waits; returns its exit code.
+    pub fn stop(&mut self) -> Option<i32> {
+        self.signal(Signal::SIGTERM);
+        self.wait()
+    }
+
+    /// Waits for the server's end; returns its exit code.
+    pub fn wait(&mut self) -> Option<i32> {
+        let mut code = None;
+        wait_for("the server's end", || match self.child.try_wait().expect("wait") {
+            Some(status) => {
+                code = status.code();
+                true
+            }
+            None => false,
+        });
+        code
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Ok(None) = self.child.try_wait() {
+            // Twice: at once, without grace times.
+            let supervisor = Pid::from_raw(self.supervisor());
+            let _ = kill(supervisor, Signal::SIGTERM);
+            let _ = kill(supervisor, Signal::SIGTERM);
+            for _ in 0..400 {
+                if matches!(self.child.try_wait(), Ok(Some(_))) {
+                    break;
+                }
+                std::thread::sleep(std::time::Duration::from_millis(25));
+            }
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+        if std::thread::panicking() {
+            eprintln!("--- server log ---\n{}", self.log());
+        }
+    }
+}
+
+/// Where cgroup2 is mounted.
+///
+/// # Panics
+/// If it is mounted nowhere.
+pub fn cgroup_mount() -> PathBuf {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").expect("/proc/self/mountinfo");
+    let line = mounts.lines().find(|line| line.contains(" - cgroup2 ")).expect("a cgroup2 mount");
+    PathBuf::from(line.split(' ').nth(4).expect("a mount point"))
+}
+
+/// Whether this host's cgroup2 has all the controllers that limits need.
+pub fn has_controllers() -> bool {
+    let offered = fs::read_to_string(cgroup_mount().join("cgroup.controllers")).unwrap_or_default();
+    ["cpu", "io", "memory", "pids"].iter().all(|name| offered.split_whitespace().any(|offer| offer == *name))
+}

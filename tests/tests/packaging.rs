@@ -1,0 +1,157 @@
+//! prn as a package installs it: the unit under real systemd. The guest has run `make install`.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use prn_tests::pki::Identity;
+use prn_tests::{procfs, wait_for};
+
+fn sh(script: &str) -> String {
+    let output = Command::new("sh").args(["-c", script]).output().unwrap();
+    assert!(
+        output.status.success(),
+        "{script}: {}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8(output.stdout).unwrap()
+}
+
+struct Installed {
+    client: Identity,
+}
+
+impl Installed {
+    /// With fresh keys, started.
+    fn start() -> Self {
+        let etc = Path::new("/etc/prn");
+        Identity::keygen(etc, "server", &["--force"]);
+        let client = Identity::keygen(etc, "client", &["--force"]);
+        sh("systemctl daemon-reload; systemctl start prn.service || { journalctl -u prn.service --no-pager; exit 1; }");
+        Self { client }
+    }
+
+    fn prn(&self, arguments: &[&str]) -> Output {
+        Command::new("/usr/bin/prn")
+            .args(arguments)
+            .args(["--client-cert", "/etc/prn/client.pem", "--server-cert", "/etc/prn/server.pem"])
+            .env("PRN_TLS_KEY", self.client.key_pem())
+            .output()
+            .unwrap()
+    }
+
+    fn ok(&self, arguments: &[&str]) -> String {
+        let output = self.prn(arguments);
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+}
+
+impl Drop for Installed {
+    fn drop(&mut self) {
+        let _ = Command::new("systemctl").args(["stop", "prn.service"]).status();
+        if std::thread::panicking() {
+            let _ = Command::new("journalctl").args(["-u", "prn.service", "--no-pager", "-n", "50"]).status();
+        }
+    }
+}
+
+#[test]
+#[ignore = "guest: needs systemd and an installed prn"]
+fn guest_p3_the_unit_starts_serves_and_stops_without_leaving_anything() {
+    let prn = Installed::start();
+    let supervisor: i32 = sh("systemctl show -p MainPID --value prn.service").trim().parse().unwrap();
+    assert_eq!(procfs::comm(supervisor), "prn-supervisor");
+    let frontend = procfs::children(supervisor);
+    assert_eq!(frontend.len(), 1);
+    let user = sh("id -u prn");
+    assert_eq!(procfs::status(supervisor)["Uid"], "0\t0\t0\t0");
+    assert_eq!(procfs::status(frontend[0])["Uid"], [user.trim(); 4].join("\t"));
+
+    // C2: the unit's own group is empty, and its three sub-groups hold all there is.
+    let unit = Path::new("/sys/fs/cgroup/system.slice/prn.service");
+    assert_eq!(fs::read_to_string(unit.join("cgroup.procs")).unwrap(), "");
+    assert_eq!(fs::read_to_string(unit.join("supervisor/cgroup.procs")).unwrap().trim(), supervisor.to_string());
+    assert_eq!(fs::read_to_string(unit.join("frontend/cgroup.procs")).unwrap().trim(), frontend[0].to_string());
+
+    assert_eq!(prn.ok(&["run", "--memory", "64M", "--pids", "20", "--cpu", "0.5", "--", "echo", "hello"]), "hello\n");
+    let ids: Vec<String> = (0..3).map(|_| prn.ok(&["start", "sh -c 'sleep 1000 & sleep 1000'"]).trim().to_owned()).collect();
+    let pids: Vec<i32> = ids
+        .iter()
+        .flat_map(|id| fs::read_to_string(unit.join("processes").join(id).join("cgroup.procs")))
+        .flat_map(|text| text.lines().map(|line| line.parse().unwrap()).collect::<Vec<_>>())
+        .collect();
+    assert!(pids.len() >= 3);
+    sh("systemctl stop prn.service");
+    assert_eq!(sh("systemctl show -p Result --value prn.service").trim(), "success");
+    assert!(!unit.exists(), "a group is left");
+    for pid in pids.into_iter().chain(frontend).chain([supervisor]) {
+        assert!(!procfs::alive(pid), "process {pid} is left");
+    }
+    let left: Vec<_> = fs::read_dir("/var/lib/prn")
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+        .filter(|name| ids.contains(name))
+        .collect();
+    assert!(left.is_empty(), "directories are left: {left:?}");
+}
+
+#[test]
+#[ignore = "guest: needs systemd and an installed prn"]
+fn guest_t16_the_key_is_in_no_environment_and_not_visible_over_dbus() {
+    let prn = Installed::start();
+    let id = prn.ok(&["start", "sleep 1000"]);
+    let key = fs::read_to_string("/etc/prn/server.key").unwrap();
+    let secret = key.lines().nth(1).unwrap().to_owned();
+    let supervisor: i32 = sh("systemctl show -p MainPID --value prn.service").trim().parse().unwrap();
+    let group = format!("/sys/fs/cgroup/system.slice/prn.service/processes/{}/cgroup.procs", id.trim());
+    let process: i32 = fs::read_to_string(group).unwrap().trim().parse().unwrap();
+    let mut texts = vec![sh("systemctl show prn.service"), sh("journalctl -u prn.service --no-pager")];
+    for pid in procfs::children(supervisor).into_iter().chain([supervisor, process]) {
+        for file in ["environ", "cmdline"] {
+            texts.push(String::from_utf8_lossy(&fs::read(format!("/proc/{pid}/{file}")).unwrap()).into_owned());
+        }
+    }
+    for text in texts {
+        assert!(!text.contains(&secret) && !text.contains("PRIVATE KEY"));
+    }
+}
+
+#[test]
+#[ignore = "guest: needs systemd and an installed prn"]
+fn guest_l2_a_killed_supervisor_takes_everything_with_it_and_the_unit_restarts() {
+    let prn = Installed::start();
+    prn.ok(&["start", "sh -c 'setsid sleep 12345 & sleep 12345'"]);
+    wait_for("both processes", || sh("pgrep -cx sleep || true").trim().parse::<u32>().unwrap() >= 2);
+    sh("systemctl kill --kill-whom=main -s KILL prn.service");
+    wait_for("everything to die", || sh("pgrep -fx 'sleep 12345' || true").is_empty());
+    wait_for("the restart", || {
+        prn.prn(&["list", "-o", "json"]).status.success()
+    });
+    assert_eq!(prn.ok(&["list", "-o", "json"]).trim(), "[]");
+}
+
+#[test]
+#[ignore = "guest: needs systemd and an installed prn"]
+fn guest_p1_systemd_knows_the_unit_and_rates_it() {
+    sh("systemd-analyze verify /usr/lib/systemd/system/prn.service 2>&1");
+    let rating = sh("systemd-analyze security --no-pager --offline=true --threshold=46 /usr/lib/systemd/system/prn.service | tail -1");
+    println!("{}", rating.trim());
+}
+
+#[test]
+#[ignore = "guest: needs an installed prn"]
+fn guest_p5_nothing_installed_is_setuid_or_writable_by_others() {
+    let found = sh("find /usr/bin/prn /usr/libexec/prn /usr/lib/systemd/system/prn.service /etc/prn -perm /6022 ! -type l");
+    assert_eq!(found, "");
+    assert_eq!(sh("stat -c %a /etc/prn/prn.toml /etc/prn").trim(), "600\n700");
+}
+
+#[test]
+#[ignore = "guest: needs unprivileged ping to be allowed by the package"]
+fn guest_the_packages_sysctl_lets_a_process_ping() {
+    let prn = Installed::start();
+    let text = prn.ok(&["run", "--", "ping", "-c", "1", "127.0.0.1"]);
+    assert!(text.contains("1 received"), "{text}");
+}
