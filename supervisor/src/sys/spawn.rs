@@ -291,14 +291,15 @@ fn execute(prepared: &Prepared<'_>) -> Errno {
     }
 }
 
-/// OOM score 0, whatever the supervisor's own is: raising it needs no privilege (proc_pid_oom_score_adj(5)).
+/// OOM score adjustment 0, if the supervisor's own is less: raising it needs no privilege. Lowering it does, so that a
+/// positive one stays (EACCES, proc_pid_oom_score_adj(5)).
 fn reset_oom_score() -> nix::Result<()> {
     // SAFETY: system calls on constant strings.
     unsafe {
         let file = Errno::result(libc::open(c"/proc/self/oom_score_adj".as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC))?;
         let written = Errno::result(libc::write(file, b"0".as_ptr().cast(), 1));
         libc::close(file);
-        written.map(drop)
+        written.map(drop).or_else(|error| if error == Errno::EACCES { Ok(()) } else { Err(error) })
     }
 }
 
