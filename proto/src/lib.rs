@@ -5,13 +5,7 @@
 pub mod tls;
 
 /// Messages, client and server of package `proto.v1`, generated from `v1/process_runner.proto`.
-#[expect(
-    clippy::all,
-    clippy::as_conversions,
-    clippy::wildcard_enum_match_arm,
-    clippy::let_underscore_must_use,
-    reason = "generated"
-)]
+#[expect(clippy::all, clippy::as_conversions, reason = "generated")]
 pub mod v1 {
     tonic::include_proto!("proto.v1");
 }

@@ -14,7 +14,7 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::ring::{cipher_suite, default_provider};
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, verify_tls13_signature};
 use rustls::pki_types::pem::{PemObject, SectionKind};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{NoServerSessionStorage, ParsedCertificate};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
@@ -260,21 +260,14 @@ impl PinnedPeers {
         end_entity: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
+        unpinned: impl FnOnce(&[u8]) -> CertificateError,
     ) -> Result<(), rustls::Error> {
         // A pin is one certificate, so a chain is never right: refusing it leaves nothing unpinned to parse.
         if !intermediates.is_empty() {
             return Err(CertificateError::UnknownIssuer.into());
         }
         let Some(pin) = self.pins.iter().find(|pin| pin.der == *end_entity) else {
-            let found = Fingerprint::of(end_entity);
-            return Err(match self.pins.as_slice() {
-                [only] => CertificateError::Other(rustls::OtherError(Arc::new(WrongServer {
-                    found,
-                    pinned: only.fingerprint(),
-                })))
-                .into(),
-                _ => CertificateError::ApplicationVerificationFailure.into(),
-            });
+            return Err(unpinned(end_entity).into());
         };
         // Parsed from the pin, not from what the peer sent.
         let (_, parsed) = X509Certificate::from_der(&pin.der).map_err(|_| CertificateError::BadEncoding)?;
@@ -308,7 +301,7 @@ impl ClientCertVerifier for PinnedPeers {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, rustls::Error> {
-        self.verify(end_entity, intermediates, now)?;
+        self.verify(end_entity, intermediates, now, |_| CertificateError::ApplicationVerificationFailure)?;
         Ok(ClientCertVerified::assertion())
     }
 
@@ -344,7 +337,14 @@ impl ServerCertVerifier for PinnedPeers {
         _ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        self.verify(end_entity, intermediates, now)?;
+        let wrong_server = |found: &[u8]| match self.pins.as_slice() {
+            [pinned] => {
+                let wrong = WrongServer { found: Fingerprint::of(found), pinned: pinned.fingerprint() };
+                CertificateError::Other(rustls::OtherError(Arc::new(wrong)))
+            }
+            _ => CertificateError::ApplicationVerificationFailure,
+        };
+        self.verify(end_entity, intermediates, now, wrong_server)?;
         Ok(ServerCertVerified::assertion())
     }
 
@@ -383,12 +383,8 @@ fn provider() -> Arc<CryptoProvider> {
 }
 
 fn certified_key(certificate: &Certificate, key: &Key) -> Result<CertifiedKey, TlsError> {
-    let der = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.der.as_slice()));
-    let signer = rustls::crypto::ring::sign::any_eddsa_type(match &der {
-        PrivateKeyDer::Pkcs8(pkcs8) => pkcs8,
-        _ => return Err(TlsError::BadKey),
-    })
-    .map_err(|_| TlsError::BadKey)?;
+    let pkcs8 = PrivatePkcs8KeyDer::from(key.der.as_slice());
+    let signer = rustls::crypto::ring::sign::any_eddsa_type(&pkcs8).map_err(|_| TlsError::BadKey)?;
     let certified = CertifiedKey::new(vec![certificate.der.clone()], signer);
     // "Unknown" is a mismatch too: a key that can't be shown to belong is not taken.
     certified.keys_match().map_err(|_| TlsError::KeyMismatch(certificate.fingerprint()))?;

@@ -1,0 +1,400 @@
+//! Between the public API's messages and the privilege contract's values. Pure.
+//!
+//! What a client sent becomes a valid value or an [`InvalidField`] that names the field and its limit; nothing that a
+//! client sent reaches the supervisor in any other way.
+
+use std::time::Duration;
+
+use prn_ipc_protocol::message::{self, End, ExitStatus, MainExit, ProcessInfo, StartSpec, StopHow};
+use prn_ipc_protocol::output::Stream;
+use prn_ipc_protocol::types::{
+    ARGUMENTS_MAX, AbsolutePath, Argv, Environment, Invalid, LimitName, Limits, Millis, ProcessId, UnixMicros,
+};
+use prn_proto::v1;
+
+/// A field of a request that was not taken.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {why}")]
+pub struct InvalidField {
+    /// Its path in the request message.
+    pub field: String,
+    /// What it must be.
+    pub why: String,
+}
+
+impl InvalidField {
+    fn new(field: impl Into<String>, why: impl ToString) -> Self {
+        Self { field: field.into(), why: why.to_string() }
+    }
+
+    /// Command, arguments and environment are too long together.
+    pub fn too_long() -> Self {
+        Self::new("args", Invalid::TooLong)
+    }
+}
+
+/// The process that a request names.
+pub fn process_id(raw: Option<v1::ProcessIdentifier>) -> Result<ProcessId, InvalidField> {
+    raw.unwrap_or_default().id.parse().map_err(|why: Invalid| InvalidField::new("process_identifier.id", why))
+}
+
+/// A start request; `mint` makes the id when the client left that to the server.
+pub fn start_spec<E: From<InvalidField>>(
+    raw: v1::StartRequest,
+    mint: impl FnOnce() -> Result<ProcessId, E>,
+) -> Result<StartSpec, E> {
+    let id = if raw.id.is_empty() {
+        mint()?
+    } else {
+        raw.id.parse().map_err(|why: Invalid| InvalidField::new("id", why))?
+    };
+    let argv = argv(raw.command, raw.args)?;
+    let environment = environment(raw.environment)?;
+    check_size(&argv, &environment)?;
+    let working_directory = match raw.working_directory {
+        path if path.is_empty() => None,
+        path => Some(AbsolutePath::try_from(path).map_err(|why| InvalidField::new("working_directory", why))?),
+    };
+    let output_max = match raw.output_max_bytes {
+        0 => None,
+        bytes => Some(bytes.try_into().map_err(|why: Invalid| InvalidField::new("output_max_bytes", why))?),
+    };
+    let timeout = millis(raw.timeout, "timeout")?;
+    if timeout.is_some_and(|timeout| timeout.duration().is_zero()) {
+        return Err(InvalidField::new("timeout", "must be at least 1 ms").into());
+    }
+    Ok(StartSpec {
+        id,
+        argv,
+        environment,
+        working_directory,
+        limits: limits(raw.limits.unwrap_or_default())?,
+        best_effort_limits: raw.best_effort_limits,
+        output_max,
+        timeout,
+        stop_grace: millis(raw.stop_grace, "stop_grace")?,
+        linger: raw.linger,
+    })
+}
+
+fn argv(command: String, args: Vec<String>) -> Result<Argv, InvalidField> {
+    let field = if command.is_empty() || command.contains('\0') { "command" } else { "args" };
+    let mut raw = Vec::with_capacity(args.len() + 1);
+    raw.push(command);
+    raw.extend(args);
+    raw.try_into().map_err(|why| InvalidField::new(field, why))
+}
+
+fn environment(raw: Vec<v1::EnvironmentVariable>) -> Result<Environment, InvalidField> {
+    let raw: Vec<_> = raw.into_iter().map(|variable| (variable.name, variable.value)).collect();
+    raw.try_into().map_err(|why| InvalidField::new("environment", why))
+}
+
+/// Each of the two may hold [`ARGUMENTS_MAX`] bytes, and so may both together: twice that would not fit in a message.
+fn check_size(argv: &Argv, environment: &Environment) -> Result<(), InvalidField> {
+    let arguments: usize = argv.as_slice().iter().map(|argument| argument.len() + 1).sum();
+    let variables: usize = environment.as_slice().iter().map(|(name, value)| name.len() + value.len() + 2).sum();
+    if arguments + variables > ARGUMENTS_MAX {
+        return Err(InvalidField::too_long());
+    }
+    Ok(())
+}
+
+fn limits(raw: v1::Limits) -> Result<Limits, InvalidField> {
+    Ok(Limits {
+        cpu: limit(raw.cpu_millis, LimitName::Cpu)?,
+        memory: limit(raw.memory_bytes, LimitName::Memory)?,
+        io_read: limit(raw.io_read_bytes_per_second, LimitName::IoRead)?,
+        io_write: limit(raw.io_write_bytes_per_second, LimitName::IoWrite)?,
+        pids: limit(raw.pids, LimitName::Pids)?,
+    })
+}
+
+fn limit<T: TryFrom<u64, Error = Invalid>>(raw: Option<u64>, name: LimitName) -> Result<Option<T>, InvalidField> {
+    raw.map(T::try_from).transpose().map_err(|why| InvalidField::new(limit_field(name), why))
+}
+
+/// Path of a limit's field in a start request.
+pub fn limit_field(name: LimitName) -> String {
+    format!("limits.{name}")
+}
+
+fn millis(raw: Option<prost_types::Duration>, field: &str) -> Result<Option<Millis>, InvalidField> {
+    raw.map(|raw| {
+        let duration = Duration::try_from(raw).map_err(|_| InvalidField::new(field, "must not be negative"))?;
+        Millis::try_from(duration).map_err(|_| InvalidField::new(field, "must be at most 365 days"))
+    })
+    .transpose()
+}
+
+/// How to stop a process.
+pub fn stop_how(signal: i32, grace: Option<prost_types::Duration>) -> Result<StopHow, InvalidField> {
+    let grace = millis(grace, "grace")?;
+    match v1::Signal::try_from(signal) {
+        Ok(v1::Signal::Unspecified | v1::Signal::Sigterm) => Ok(StopHow::Graceful(grace)),
+        Ok(v1::Signal::Sigkill) => Ok(StopHow::Kill),
+        Err(_) => Err(InvalidField::new("signal", "must be SIGNAL_SIGTERM or SIGNAL_SIGKILL")),
+    }
+}
+
+/// A process as the API shows it.
+pub fn process(info: &ProcessInfo) -> v1::Process {
+    v1::Process { id: Some(v1::ProcessIdentifier { id: info.id.to_string() }), status: Some(process_status(info)) }
+}
+
+/// A process's status as the API shows it.
+pub fn process_status(info: &ProcessInfo) -> v1::ProcessStatus {
+    let state = if info.end.is_some() { v1::ProcessState::Stopped } else { v1::ProcessState::Running };
+    let argv = info.argv.as_slice();
+    v1::ProcessStatus {
+        // Only a NUL can't be quoted, and an Argv has none.
+        command: shlex::try_join(argv.iter().map(String::as_str)).unwrap_or_default(),
+        state: state.into(),
+        exit_code: info.main_exit.map_or(0, |exit| exit.status.code()),
+        start_time: seconds(info.started),
+        end_time: info.end.map_or(0, |end| seconds(end.at)),
+        exit_cause: info.main_exit.map(exit_cause),
+        main_exited: info.main_exit.is_some(),
+        tree_empty: info.end.is_some(),
+        started_at: Some(timestamp(info.started)),
+        main_exited_at: info.main_exit.map(|exit| timestamp(exit.at)),
+        ended_at: info.end.map(|end| timestamp(end.at)),
+        argv: argv.to_vec(),
+        limits: Some(applied_limits(&info.limits)),
+        usage: info.end.map(|end| usage(end.usage)),
+        output: Some(output_status(info)),
+        working_directory: info.working_directory.as_str().to_owned(),
+        stuck_tasks: info
+            .stuck
+            .iter()
+            .map(|task| v1::StuckTask { name: task.name.clone(), state: task.state.to_string() })
+            .collect(),
+        uid: info.uid,
+    }
+}
+
+/// Why a main process ended, as the API shows it.
+pub fn exit_cause(exit: MainExit) -> v1::ExitCause {
+    let kind = match exit.cause {
+        message::ExitCause::Exited => v1::exit_cause::Kind::Exited,
+        message::ExitCause::Signalled => v1::exit_cause::Kind::Signalled,
+        message::ExitCause::OomKilled => v1::exit_cause::Kind::OomKilled,
+        message::ExitCause::TimedOut => v1::exit_cause::Kind::TimedOut,
+        message::ExitCause::StoppedOnRequest => v1::exit_cause::Kind::StoppedOnRequest,
+    };
+    let (exit_code, signal, core_dumped) = match exit.status {
+        ExitStatus::Exited(code) => (code.into(), 0, false),
+        ExitStatus::Signalled { signal, core } => (0, signal.into(), core),
+    };
+    v1::ExitCause { kind: kind.into(), exit_code, signal, core_dumped, ..Default::default() }
+}
+
+fn applied_limits(limits: &message::AppliedLimits) -> v1::AppliedLimits {
+    let message::AppliedLimits { values, not_enforced } = limits;
+    v1::AppliedLimits {
+        values: Some(v1::Limits {
+            cpu_millis: values.cpu.map(u64::from),
+            memory_bytes: values.memory.map(u64::from),
+            io_read_bytes_per_second: values.io_read.map(u64::from),
+            io_write_bytes_per_second: values.io_write.map(u64::from),
+            pids: values.pids.map(u64::from),
+        }),
+        not_enforced: not_enforced.iter().map(LimitName::to_string).collect(),
+    }
+}
+
+fn usage(usage: message::Usage) -> v1::Usage {
+    v1::Usage {
+        cpu_user_usec: usage.cpu_user,
+        cpu_system_usec: usage.cpu_system,
+        cpu_throttled_usec: usage.cpu_throttled,
+        memory_peak_bytes: usage.memory_peak,
+        io_read_bytes: usage.io_read,
+        io_write_bytes: usage.io_write,
+        pids_peak: usage.pids_peak,
+    }
+}
+
+fn output_status(info: &ProcessInfo) -> v1::OutputStatus {
+    let totals = info.end.map(|end| end.output).unwrap_or_default();
+    v1::OutputStatus {
+        max_bytes: info.output_max.value(),
+        first_offset: totals.first,
+        end_offset: totals.end,
+        stdout_bytes: totals.stdout,
+        stderr_bytes: totals.stderr,
+    }
+}
+
+/// The frame after which nothing follows.
+pub fn output_end(main_exit: Option<MainExit>, end: &End, boot_epoch: &str) -> v1::OutputEnd {
+    v1::OutputEnd {
+        exit_cause: main_exit.map(exit_cause),
+        stdout_bytes: end.output.stdout,
+        stderr_bytes: end.output.stderr,
+        end_offset: end.output.end,
+        boot_epoch: boot_epoch.to_owned(),
+    }
+}
+
+/// A stream of a process as the API names it.
+pub fn stream_type(stream: Stream) -> v1::get_output_response::Type {
+    match stream {
+        Stream::Stdout => v1::get_output_response::Type::Stdout,
+        Stream::Stderr => v1::get_output_response::Type::Stderr,
+    }
+}
+
+/// An instant in full resolution.
+pub fn timestamp(at: UnixMicros) -> prost_types::Timestamp {
+    prost_types::Timestamp {
+        seconds: seconds(at),
+        // Below a million, times a thousand.
+        nanos: i32::try_from(at.0 % 1_000_000).unwrap_or(0).saturating_mul(1000),
+    }
+}
+
+fn seconds(at: UnixMicros) -> i64 {
+    i64::try_from(at.0 / 1_000_000).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+pub mod tests {
+    use super::*;
+    use prn_ipc_protocol::message::{AppliedLimits, OutputTotals, StuckTask, Usage};
+
+    /// A running process.
+    pub fn info(id: &str, number: u64) -> ProcessInfo {
+        ProcessInfo {
+            id: id.parse().unwrap(),
+            number,
+            argv: vec!["sh".to_owned(), "-c".to_owned(), "echo 'a b'".to_owned()].try_into().unwrap(),
+            working_directory: "/var/lib/prn/x".to_owned().try_into().unwrap(),
+            uid: 2_000_000_000,
+            started: UnixMicros(1_700_000_000_123_456),
+            limits: AppliedLimits {
+                values: Limits { cpu: Some(1500.try_into().unwrap()), ..Limits::default() },
+                not_enforced: vec![LimitName::IoRead],
+            },
+            output_max: 65_536.try_into().unwrap(),
+            main_exit: None,
+            end: None,
+            stuck: vec![],
+        }
+    }
+
+    /// The same, ended.
+    pub fn ended(
+        mut info: ProcessInfo,
+        status: ExitStatus,
+        cause: message::ExitCause,
+        totals: OutputTotals,
+    ) -> ProcessInfo {
+        info.main_exit = Some(MainExit { status, cause, at: UnixMicros(1_700_000_001_000_000) });
+        info.end = Some(End { at: UnixMicros(1_700_000_002_999_999), usage: Usage::default(), output: totals });
+        info
+    }
+
+    const ID: &str = "00ff10a9e28b7c4d5566778899aabbcc";
+
+    fn spec(raw: v1::StartRequest) -> Result<StartSpec, InvalidField> {
+        start_spec(raw, || Ok(ProcessId::from_bytes([7; 16])))
+    }
+
+    fn command(command: &str) -> v1::StartRequest {
+        v1::StartRequest { command: command.into(), ..Default::default() }
+    }
+
+    fn field(raw: v1::StartRequest) -> String {
+        spec(raw).unwrap_err().field
+    }
+
+    #[test]
+    fn a_seed_clients_start_request_asks_for_the_defaults() {
+        let spec = spec(v1::StartRequest { args: vec!["-la".into(), String::new()], ..command("ls") }).unwrap();
+        assert_eq!(spec.id, ProcessId::from_bytes([7; 16]));
+        assert_eq!(spec.argv.as_slice(), ["ls", "-la", ""]);
+        assert_eq!(spec.environment, Environment::default());
+        assert_eq!(spec.limits, Limits::default());
+        assert_eq!((spec.output_max, spec.timeout, spec.stop_grace, spec.working_directory), (None, None, None, None));
+        assert!(!spec.linger && !spec.best_effort_limits);
+    }
+
+    #[test]
+    fn each_malformed_field_is_named() {
+        let duration = |seconds, nanos| Some(prost_types::Duration { seconds, nanos });
+        let limits = |limits| v1::StartRequest { limits: Some(limits), ..command("true") };
+        assert_eq!(field(command("")), "command");
+        assert_eq!(field(command("a\0")), "command");
+        assert_eq!(field(v1::StartRequest { args: vec!["\0".into()], ..command("true") }), "args");
+        assert_eq!(field(v1::StartRequest { id: ID.to_uppercase(), ..command("true") }), "id");
+        assert_eq!(field(v1::StartRequest { working_directory: "tmp".into(), ..command("true") }), "working_directory");
+        assert_eq!(field(v1::StartRequest { output_max_bytes: 1, ..command("true") }), "output_max_bytes");
+        assert_eq!(field(v1::StartRequest { timeout: duration(0, 1), ..command("true") }), "timeout");
+        assert_eq!(field(v1::StartRequest { timeout: duration(-1, 0), ..command("true") }), "timeout");
+        assert_eq!(field(v1::StartRequest { stop_grace: duration(i64::MAX, 0), ..command("true") }), "stop_grace");
+        assert_eq!(field(limits(v1::Limits { cpu_millis: Some(0), ..Default::default() })), "limits.cpu_millis");
+        assert_eq!(field(limits(v1::Limits { memory_bytes: Some(1), ..Default::default() })), "limits.memory_bytes");
+        assert_eq!(field(limits(v1::Limits { pids: Some(u64::MAX), ..Default::default() })), "limits.pids");
+        let variable = v1::EnvironmentVariable { name: "A=".into(), value: String::new() };
+        assert_eq!(field(v1::StartRequest { environment: vec![variable], ..command("true") }), "environment");
+    }
+
+    #[test]
+    fn i5_arguments_and_environment_share_one_limit() {
+        let request = |arguments: usize, value: usize| v1::StartRequest {
+            args: vec!["x".repeat(arguments)],
+            environment: vec![v1::EnvironmentVariable { name: "A".into(), value: "x".repeat(value) }],
+            ..command("true")
+        };
+        // "true" 5, the argument and the value each one more, "A=" 2.
+        let rest = ARGUMENTS_MAX - 5 - 1 - 3;
+        assert!(spec(request(rest - 1000, 1000)).is_ok());
+        let error = spec(request(rest - 1000, 1001)).unwrap_err();
+        assert!(error.why.contains("131072"), "{error}");
+    }
+
+    #[test]
+    fn stop_signals() {
+        let grace = Some(prost_types::Duration { seconds: 1, nanos: 0 });
+        assert_eq!(stop_how(0, None), Ok(StopHow::Graceful(None)));
+        assert_eq!(stop_how(1, grace), Ok(StopHow::Graceful(Some(Millis::try_from(Duration::from_secs(1)).unwrap()))));
+        assert_eq!(stop_how(2, grace), Ok(StopHow::Kill));
+        assert_eq!(stop_how(9, None).unwrap_err().field, "signal");
+    }
+
+    #[test]
+    fn a_live_process_is_running_and_a_finished_one_stopped() {
+        let live = process_status(&info(ID, 1));
+        assert_eq!(live.command, r#"sh -c "echo 'a b'""#);
+        assert_eq!(live.state(), v1::ProcessState::Running);
+        assert_eq!((live.start_time, live.end_time, live.exit_code), (1_700_000_000, 0, 0));
+        assert_eq!(live.started_at.unwrap().nanos, 123_456_000);
+        assert!(live.exit_cause.is_none() && !live.main_exited && !live.tree_empty && live.usage.is_none());
+        assert_eq!(live.limits.unwrap().not_enforced, ["io_read_bytes_per_second"]);
+
+        let status = ExitStatus::Signalled { signal: 9, core: false };
+        let mut info =
+            ended(info(ID, 1), status, message::ExitCause::OomKilled, OutputTotals { end: 7, ..Default::default() });
+        info.stuck.push(StuckTask { name: "dd".into(), state: 'D' });
+        let dead = process_status(&info);
+        assert_eq!(dead.state(), v1::ProcessState::Stopped);
+        assert_eq!((dead.exit_code, dead.end_time), (137, 1_700_000_002));
+        let cause = dead.exit_cause.unwrap();
+        assert_eq!(cause.kind(), v1::exit_cause::Kind::OomKilled);
+        assert_eq!((cause.exit_code, cause.signal), (0, 9));
+        assert_eq!(dead.output.unwrap().end_offset, 7);
+        assert_eq!(dead.stuck_tasks[0].state, "D");
+    }
+
+    #[test]
+    fn a_process_whose_main_has_exited_runs_until_its_tree_is_empty() {
+        let mut info = info(ID, 1);
+        info.main_exit =
+            Some(MainExit { status: ExitStatus::Exited(3), cause: message::ExitCause::Exited, at: UnixMicros(0) });
+        let status = process_status(&info);
+        assert_eq!(status.state(), v1::ProcessState::Running);
+        assert!(status.main_exited && !status.tree_empty);
+        assert_eq!(status.exit_code, 3);
+    }
+}

@@ -1,0 +1,104 @@
+//! What every response has, whoever made it: the boot epoch, and details of errors.
+//!
+//! It also ends a call at the deadline that its client set, and turns a panic into an error of that one call.
+
+use std::convert::Infallible;
+use std::panic::AssertUnwindSafe;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use hyper::body::Incoming;
+use hyper::header::{HeaderMap, HeaderName, HeaderValue};
+use hyper::{Request, Response};
+use prn_proto::BOOT_EPOCH_METADATA;
+use prn_proto::v1::process_runner_service_server::ProcessRunnerServiceServer;
+use tonic::Status;
+use tonic::body::Body;
+use tonic::codegen::Service as _;
+
+use crate::service::{REQUEST_MAX, Service};
+use crate::{errors, log};
+
+/// The service as a connection calls it.
+#[derive(Clone)]
+pub struct Envelope {
+    service: ProcessRunnerServiceServer<Service>,
+    epoch: HeaderValue,
+}
+
+impl Envelope {
+    /// Around the service of the supervisor's run `epoch`: 32 hexadecimal digits.
+    pub fn new(service: Service, epoch: &str) -> Self {
+        let service = ProcessRunnerServiceServer::new(service).max_decoding_message_size(REQUEST_MAX);
+        Self { service, epoch: HeaderValue::from_str(epoch).unwrap_or(HeaderValue::from_static("")) }
+    }
+
+    /// Answers one call.
+    pub async fn call(mut self, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+        let deadline = deadline(request.headers());
+        // Nothing that the call leaves behind is used again: what it shares is behind locks without panics.
+        let call = AssertUnwindSafe(self.service.call(request.map(Body::new))).catch_unwind();
+        let answer = match deadline {
+            None => Some(call.await),
+            Some(after) => tokio::time::timeout(after, call).await.ok(),
+        };
+        let mut response = match answer {
+            Some(Ok(Ok(response))) => with_details(response),
+            Some(Err(_panic)) => {
+                log::line("a call ended by a panic");
+                errors::internal().into_http()
+            }
+            None => errors::deadline_exceeded().into_http(),
+        };
+        response.headers_mut().insert(HeaderName::from_static(BOOT_EPOCH_METADATA), self.epoch);
+        Ok(response)
+    }
+}
+
+/// An error of tonic itself has a code and a message alone.
+fn with_details(response: Response<Body>) -> Response<Body> {
+    match Status::from_header_map(response.headers()) {
+        Some(status) if status.code() != tonic::Code::Ok && status.details().is_empty() => {
+            errors::by_transport(status.code(), REQUEST_MAX).into_http()
+        }
+        Some(_) | None => response,
+    }
+}
+
+/// The time that the client gives the call: `grpc-timeout`, at most eight digits and a unit (gRPC over HTTP/2).
+fn deadline(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get("grpc-timeout")?.to_str().ok()?;
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let amount: u64 = digits.parse().ok()?;
+    match unit {
+        "H" => Some(Duration::from_secs(amount * 3600)),
+        "M" => Some(Duration::from_secs(amount * 60)),
+        "S" => Some(Duration::from_secs(amount)),
+        "m" => Some(Duration::from_millis(amount)),
+        "u" => Some(Duration::from_micros(amount)),
+        "n" => Some(Duration::from_nanos(amount)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(text: &str) -> Option<Duration> {
+        deadline(&HeaderMap::from_iter([(HeaderName::from_static("grpc-timeout"), text.parse().unwrap())]))
+    }
+
+    #[test]
+    fn deadlines_are_read_as_grpc_writes_them() {
+        assert_eq!(parsed("1S"), Some(Duration::from_secs(1)));
+        assert_eq!(parsed("99999999H"), Some(Duration::from_secs(99_999_999 * 3600)));
+        assert_eq!(parsed("250m"), Some(Duration::from_millis(250)));
+        for malformed in ["", "S", "1", "1s", "-1S", "+1S", "123456789S", "1 S", "é"] {
+            assert_eq!(parsed(malformed), None, "{malformed:?}");
+        }
+    }
+}

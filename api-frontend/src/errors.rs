@@ -1,0 +1,434 @@
+//! Every error that a client can see: a gRPC code with google.rpc details.
+//!
+//! The code follows gRPC's conventions; `ErrorInfo.reason` is the stable name that programs look at. A message repeats
+//! what the client itself sent and never holds errno texts or paths of this host.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use nix::errno::Errno;
+use prn_ipc_protocol::message::{ChildStep, Refusal, StartSpec};
+use prn_ipc_protocol::types::ProcessId;
+use prn_proto::ERROR_DOMAIN;
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt};
+
+use crate::convert::{InvalidField, limit_field};
+use crate::log;
+use crate::supervisor::Failure;
+
+/// Most characters of a client's string that an error repeats: a status travels in HTTP headers.
+const QUOTED_MAX: usize = 200;
+
+/// When to try again after UNAVAILABLE: a half of the server is back by then, or the server is gone.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// `ErrorInfo.reason` of each error.
+pub mod reason {
+    /// A field is malformed or over its limit.
+    pub const INVALID_FIELD: &str = "INVALID_FIELD";
+    /// No process has this id.
+    pub const PROCESS_NOT_FOUND: &str = "PROCESS_NOT_FOUND";
+    /// The id names a process with another specification.
+    pub const PROCESS_EXISTS: &str = "PROCESS_EXISTS";
+    /// There is no such program.
+    pub const COMMAND_NOT_FOUND: &str = "COMMAND_NOT_FOUND";
+    /// The program may not be executed.
+    pub const COMMAND_NOT_EXECUTABLE: &str = "COMMAND_NOT_EXECUTABLE";
+    /// The file is not a program that this machine can execute, or can't be executed now.
+    pub const COMMAND_FAILED: &str = "COMMAND_FAILED";
+    /// The working directory can't be entered.
+    pub const WORKING_DIRECTORY: &str = "WORKING_DIRECTORY";
+    /// The new process failed before its program was executed, by no fault of the request.
+    pub const CHILD_SETUP_FAILED: &str = "CHILD_SETUP_FAILED";
+    /// A limit is above the server's ceiling.
+    pub const LIMIT_ABOVE_CEILING: &str = "LIMIT_ABOVE_CEILING";
+    /// This host can't enforce a limit.
+    pub const LIMIT_NOT_ENFORCEABLE: &str = "LIMIT_NOT_ENFORCEABLE";
+    /// As many processes run as the server allows.
+    pub const TOO_MANY_PROCESSES: &str = "TOO_MANY_PROCESSES";
+    /// As many calls wait for the supervisor as the server allows.
+    pub const TOO_MANY_REQUESTS: &str = "TOO_MANY_REQUESTS";
+    /// The machine has not enough of something to start a process.
+    pub const SERVER_RESOURCES: &str = "SERVER_RESOURCES";
+    /// The server is shutting down.
+    pub const DRAINING: &str = "DRAINING";
+    /// The supervisor is gone; this half restarts or ends.
+    pub const RESTARTING: &str = "RESTARTING";
+    /// Output was dropped before it could be sent.
+    pub const OUTPUT_LOST: &str = "OUTPUT_LOST";
+    /// The offset lies beyond the end of a finished output.
+    pub const OFFSET_BEYOND_END: &str = "OFFSET_BEYOND_END";
+    /// A request or response message is too large.
+    pub const MESSAGE_TOO_LARGE: &str = "MESSAGE_TOO_LARGE";
+    /// The call's own deadline has passed.
+    pub const DEADLINE: &str = "DEADLINE";
+    /// The request is not one of this API.
+    pub const UNKNOWN_METHOD: &str = "UNKNOWN_METHOD";
+    /// The request does not decode.
+    pub const MALFORMED_REQUEST: &str = "MALFORMED_REQUEST";
+    /// A fault of the server.
+    pub const INTERNAL: &str = "INTERNAL";
+}
+
+fn error(
+    code: Code,
+    reason: &str,
+    message: impl Into<String>,
+    metadata: &[(&str, String)],
+    further: impl FnOnce(&mut ErrorDetails),
+) -> Status {
+    let metadata: HashMap<String, String> =
+        metadata.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
+    let mut details = ErrorDetails::with_error_info(reason, ERROR_DOMAIN, metadata);
+    further(&mut details);
+    Status::with_error_details(code, message, details)
+}
+
+/// A client's string for a message: escaped and short.
+fn quoted(text: &str) -> String {
+    let mut short: String = text.chars().take(QUOTED_MAX).collect();
+    if short.len() < text.len() {
+        short.push('…');
+    }
+    format!("{short:?}")
+}
+
+impl From<InvalidField> for Status {
+    fn from(invalid: InvalidField) -> Self {
+        bad_field(Code::InvalidArgument, reason::INVALID_FIELD, &invalid.field, &invalid.why, &[])
+    }
+}
+
+fn bad_field(code: Code, reason: &str, field: &str, why: &str, metadata: &[(&str, String)]) -> Status {
+    error(code, reason, format!("{field}: {why}"), metadata, |details| {
+        details.add_bad_request_violation(field, why);
+    })
+}
+
+/// An id that names no process.
+pub fn process_not_found(id: ProcessId) -> Status {
+    let message = format!("no process has the id {id}");
+    error(Code::NotFound, reason::PROCESS_NOT_FOUND, message, &[], |details| {
+        details.set_resource_info("proto.v1.Process", id.to_string(), "", "unknown, or finished and forgotten");
+    })
+}
+
+/// A request to the supervisor failed.
+///
+/// `start` is what was asked for, if it was a start.
+pub fn failed(failure: Failure, id: ProcessId, start: Option<&Asked>) -> Status {
+    match failure {
+        Failure::Refused(refusal) => refused(&refusal, id, start),
+        Failure::TooMany { kind, max } => too_many_requests(kind, max),
+        Failure::TooLong => InvalidField::too_long().into(),
+        Failure::Closed => restarting(),
+        Failure::Output(error) => {
+            log::line(format_args!("the output of process {id} cannot be read: {error}"));
+            internal()
+        }
+    }
+}
+
+/// The supervisor's answer is no.
+///
+/// `start` is what it refused, if it was a start.
+fn refused(refusal: &Refusal, id: ProcessId, start: Option<&Asked>) -> Status {
+    match refusal {
+        Refusal::UnknownProcess => process_not_found(id),
+        Refusal::AlreadyExists => {
+            let message = format!("the id {id} names a process with another specification");
+            error(Code::AlreadyExists, reason::PROCESS_EXISTS, message, &[], |details| {
+                details.set_resource_info("proto.v1.Process", id.to_string(), "", "its specification differs");
+            })
+        }
+        Refusal::Draining => draining(),
+        Refusal::TooManyProcesses { max } => {
+            let message = format!("{max} processes run, which is the server's limit");
+            quota(reason::TOO_MANY_PROCESSES, "processes", message, &[("max", max.to_string())])
+        }
+        Refusal::AboveCeiling { limit, ceiling } => {
+            let metadata = [("limit", limit.to_string()), ("ceiling", ceiling.to_string())];
+            let why = format!("must not exceed the server's ceiling of {ceiling}");
+            bad_field(Code::InvalidArgument, reason::LIMIT_ABOVE_CEILING, &limit_field(*limit), &why, &metadata)
+        }
+        Refusal::OutputAboveCeiling { ceiling } => {
+            let metadata = [("limit", "output_max_bytes".to_owned()), ("ceiling", ceiling.to_string())];
+            let why = format!("must not exceed the server's ceiling of {ceiling}");
+            bad_field(Code::InvalidArgument, reason::LIMIT_ABOVE_CEILING, "output_max_bytes", &why, &metadata)
+        }
+        Refusal::NotEnforceable { limit } => {
+            let why = "this host cannot enforce it; best_effort_limits starts without it";
+            let message = format!("{}: {why}", limit_field(*limit));
+            let metadata = [("limit", limit.to_string())];
+            error(Code::FailedPrecondition, reason::LIMIT_NOT_ENFORCEABLE, message, &metadata, |details| {
+                details.add_precondition_failure_violation("LIMIT", limit_field(*limit), why);
+            })
+        }
+        Refusal::Exec { step, errno } => not_executed(*step, *errno, start),
+        Refusal::Resources { what, errno } => {
+            let metadata = [("preparation", what.to_string())];
+            if SHORTAGES.contains(&Errno::from_raw(*errno)) {
+                quota(
+                    reason::SERVER_RESOURCES,
+                    &what.to_string(),
+                    format!("not enough resources for {what}"),
+                    &metadata,
+                )
+            } else {
+                error(Code::Internal, reason::INTERNAL, format!("{what} failed"), &metadata, |_| {})
+            }
+        }
+    }
+}
+
+/// What was to be started, as far as errors repeat it.
+pub struct Asked {
+    command: String,
+    working_directory: String,
+}
+
+impl From<&StartSpec> for Asked {
+    fn from(spec: &StartSpec) -> Self {
+        Self {
+            command: quoted(spec.argv.program()),
+            working_directory: quoted(spec.working_directory.as_ref().map_or("", |path| path.as_str())),
+        }
+    }
+}
+
+/// What the kernel says when there is not enough of something (errno(3)).
+const SHORTAGES: [Errno; 7] =
+    [Errno::ENOMEM, Errno::EAGAIN, Errno::ENOSPC, Errno::EDQUOT, Errno::EMFILE, Errno::ENFILE, Errno::ENOBUFS];
+
+fn not_executed(step: ChildStep, errno: i32, start: Option<&Asked>) -> Status {
+    let metadata = [("exec_step", step.to_string()), ("exec_errno", errno.to_string())];
+    let errno = Errno::from_raw(errno);
+    let command = start.map_or("", |asked| asked.command.as_str());
+    match step {
+        ChildStep::WorkingDirectory => {
+            let directory = start.map_or("", |asked| asked.working_directory.as_str());
+            let why = format!("the process cannot enter {directory}");
+            bad_field(Code::InvalidArgument, reason::WORKING_DIRECTORY, "working_directory", &why, &metadata)
+        }
+        ChildStep::Exec if [Errno::ENOENT, Errno::ENOTDIR].contains(&errno) => {
+            let message = format!("command not found: {command}");
+            error(Code::NotFound, reason::COMMAND_NOT_FOUND, message, &metadata, |details| {
+                details.set_resource_info(
+                    "command",
+                    command,
+                    "",
+                    "neither it nor, for a script, its interpreter exists",
+                );
+            })
+        }
+        ChildStep::Exec if [Errno::EACCES, Errno::EPERM].contains(&errno) => {
+            let message = format!("permission to execute denied: {command}");
+            error(Code::PermissionDenied, reason::COMMAND_NOT_EXECUTABLE, message, &metadata, |details| {
+                details.set_resource_info("command", command, "", "not executable by the process's user");
+            })
+        }
+        ChildStep::Exec if errno == Errno::E2BIG => {
+            let why = "the kernel takes no argument list and environment of this size";
+            bad_field(Code::InvalidArgument, reason::INVALID_FIELD, "args", why, &metadata)
+        }
+        ChildStep::Exec if [Errno::ENAMETOOLONG, Errno::ELOOP].contains(&errno) => {
+            let why = "not a path that can be resolved";
+            bad_field(Code::InvalidArgument, reason::INVALID_FIELD, "command", why, &metadata)
+        }
+        ChildStep::Exec if SHORTAGES.contains(&errno) => {
+            quota(reason::SERVER_RESOURCES, "execve", format!("not enough resources to execute {command}"), &metadata)
+        }
+        ChildStep::Exec => {
+            let why =
+                if errno == Errno::ENOEXEC { "not a program that this machine executes" } else { "cannot be executed" };
+            error(Code::FailedPrecondition, reason::COMMAND_FAILED, format!("{why}: {command}"), &metadata, |details| {
+                details.add_precondition_failure_violation("COMMAND", command, why);
+            })
+        }
+        ChildStep::Session
+        | ChildStep::Descriptors
+        | ChildStep::Limits
+        | ChildStep::Identity
+        | ChildStep::Confinement
+        | ChildStep::Signals => {
+            let message = format!("the new process failed at {step}, before its program ran");
+            error(Code::Internal, reason::CHILD_SETUP_FAILED, message, &metadata, |_| {})
+        }
+    }
+}
+
+fn quota(reason: &str, subject: &str, message: String, metadata: &[(&str, String)]) -> Status {
+    error(Code::ResourceExhausted, reason, message.clone(), metadata, |details| {
+        details.add_quota_failure_violation(subject, message);
+    })
+}
+
+/// The server is shutting down.
+pub fn draining() -> Status {
+    error(Code::Unavailable, reason::DRAINING, "the server is shutting down", &[], |details| {
+        details.set_retry_info(Some(RETRY_AFTER));
+    })
+}
+
+/// The channel to the supervisor is closed.
+pub fn restarting() -> Status {
+    error(Code::Unavailable, reason::RESTARTING, "the server is restarting", &[], |details| {
+        details.set_retry_info(Some(RETRY_AFTER));
+    })
+}
+
+/// Too many requests of a kind wait for the supervisor.
+fn too_many_requests(kind: &str, max: usize) -> Status {
+    let message = format!("{max} {kind} requests are under way, which is the server's limit");
+    error(Code::ResourceExhausted, reason::TOO_MANY_REQUESTS, message.clone(), &[("max", max.to_string())], |details| {
+        details.add_quota_failure_violation(kind, message);
+        details.set_retry_info(Some(RETRY_AFTER));
+    })
+}
+
+/// A stream without control frames had to leave out bytes.
+pub fn output_lost(bytes: u64) -> Status {
+    let message = format!("{bytes} bytes of output were dropped before they could be sent");
+    error(Code::DataLoss, reason::OUTPUT_LOST, message, &[("bytes", bytes.to_string())], |_| {})
+}
+
+/// `from_offset` lies beyond the end of a finished output.
+pub fn offset_beyond_end(end: u64) -> Status {
+    let why = format!("the process has ended and its output has {end} bytes");
+    bad_field(Code::OutOfRange, reason::OFFSET_BEYOND_END, "from_offset", &why, &[("end_offset", end.to_string())])
+}
+
+/// A response would be larger than the server makes one.
+pub fn response_too_large(max: usize) -> Status {
+    let message = format!("the response would exceed {max} bytes");
+    quota(reason::MESSAGE_TOO_LARGE, "response", message, &[("max", max.to_string())])
+}
+
+/// The call's own deadline has passed.
+pub fn deadline_exceeded() -> Status {
+    error(Code::DeadlineExceeded, reason::DEADLINE, "the deadline of the call has passed", &[], |_| {})
+}
+
+/// A fault of the server, which its log describes.
+pub fn internal() -> Status {
+    error(Code::Internal, reason::INTERNAL, "internal error", &[], |_| {})
+}
+
+/// A status that tonic itself made, without details: `max` is the largest request message.
+pub fn by_transport(code: Code, max: usize) -> Status {
+    // What tonic says of each: OUT_OF_RANGE or RESOURCE_EXHAUSTED for a message over the limit, INTERNAL for bytes that
+    // do not decode, UNIMPLEMENTED for an unknown method or a compressed message.
+    if [Code::OutOfRange, Code::ResourceExhausted].contains(&code) {
+        let message = format!("the request exceeds {max} bytes");
+        quota(reason::MESSAGE_TOO_LARGE, "request", message, &[("max", max.to_string())])
+    } else if code == Code::Unimplemented {
+        error(code, reason::UNKNOWN_METHOD, "no such method or message encoding", &[], |_| {})
+    } else {
+        error(Code::InvalidArgument, reason::MALFORMED_REQUEST, "the request is not a valid message", &[], |_| {})
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use prn_ipc_protocol::message::Preparation;
+    use prn_ipc_protocol::types::LimitName;
+
+    const ID: ProcessId = ProcessId::from_bytes([1; 16]);
+
+    #[expect(clippy::as_conversions, reason = "an Errno's discriminant is its number")]
+    fn raw(errno: Errno) -> i32 {
+        errno as i32
+    }
+
+    fn asked() -> Asked {
+        Asked { command: quoted("nope"), working_directory: quoted("/nowhere") }
+    }
+
+    fn exec(step: ChildStep, errno: Errno) -> Status {
+        refused(&Refusal::Exec { step, errno: raw(errno) }, ID, Some(&asked()))
+    }
+
+    fn reason_of(status: &Status) -> String {
+        let info = status.get_details_error_info().unwrap();
+        assert_eq!(info.domain, "prn");
+        info.reason
+    }
+
+    #[test]
+    fn an_unknown_id_and_an_unknown_command_are_told_apart_by_reason() {
+        let id = refused(&Refusal::UnknownProcess, ID, None);
+        let command = exec(ChildStep::Exec, Errno::ENOENT);
+        assert_eq!((id.code(), command.code()), (Code::NotFound, Code::NotFound));
+        assert_eq!(reason_of(&id), "PROCESS_NOT_FOUND");
+        assert_eq!(reason_of(&command), "COMMAND_NOT_FOUND");
+        assert_eq!(id.get_details_resource_info().unwrap().resource_name, ID.to_string());
+        assert!(command.message().contains("\"nope\""));
+    }
+
+    #[test]
+    fn exec_failures_say_step_and_errno_and_no_text_of_the_kernel() {
+        for (errno, code) in [
+            (Errno::ENOENT, Code::NotFound),
+            (Errno::ENOTDIR, Code::NotFound),
+            (Errno::EACCES, Code::PermissionDenied),
+            (Errno::ENOEXEC, Code::FailedPrecondition),
+            (Errno::ETXTBSY, Code::FailedPrecondition),
+            (Errno::E2BIG, Code::InvalidArgument),
+            (Errno::ELOOP, Code::InvalidArgument),
+            (Errno::ENOMEM, Code::ResourceExhausted),
+        ] {
+            let status = exec(ChildStep::Exec, errno);
+            assert_eq!(status.code(), code, "{errno}");
+            let info = status.get_details_error_info().unwrap();
+            assert_eq!(info.metadata["exec_step"], "execve");
+            assert_eq!(info.metadata["exec_errno"], raw(errno).to_string());
+            assert!(!status.message().contains(errno.desc()), "{status:?}");
+        }
+    }
+
+    #[test]
+    fn a_working_directory_that_cannot_be_entered_is_named() {
+        let status = exec(ChildStep::WorkingDirectory, Errno::ENOENT);
+        assert_eq!(status.code(), Code::InvalidArgument);
+        assert_eq!(status.get_details_bad_request().unwrap().field_violations[0].field, "working_directory");
+        assert!(status.message().contains("/nowhere"));
+    }
+
+    #[test]
+    fn each_refusal_has_its_code() {
+        let limit = LimitName::Memory;
+        for (refusal, code, reason) in [
+            (Refusal::AlreadyExists, Code::AlreadyExists, reason::PROCESS_EXISTS),
+            (Refusal::Draining, Code::Unavailable, reason::DRAINING),
+            (Refusal::TooManyProcesses { max: 3 }, Code::ResourceExhausted, reason::TOO_MANY_PROCESSES),
+            (Refusal::AboveCeiling { limit, ceiling: 9 }, Code::InvalidArgument, reason::LIMIT_ABOVE_CEILING),
+            (Refusal::OutputAboveCeiling { ceiling: 9 }, Code::InvalidArgument, reason::LIMIT_ABOVE_CEILING),
+            (Refusal::NotEnforceable { limit }, Code::FailedPrecondition, reason::LIMIT_NOT_ENFORCEABLE),
+            (
+                Refusal::Resources { what: Preparation::Pipes, errno: raw(Errno::EMFILE) },
+                Code::ResourceExhausted,
+                reason::SERVER_RESOURCES,
+            ),
+            (
+                Refusal::Resources { what: Preparation::Cgroup, errno: raw(Errno::EIO) },
+                Code::Internal,
+                reason::INTERNAL,
+            ),
+        ] {
+            let status = refused(&refusal, ID, Some(&asked()));
+            assert_eq!((status.code(), reason_of(&status).as_str()), (code, reason), "{refusal:?}");
+        }
+        let ceiling = refused(&Refusal::AboveCeiling { limit, ceiling: 9 }, ID, None);
+        let violations = ceiling.get_details_bad_request().unwrap().field_violations;
+        assert_eq!(violations[0].field, "limits.memory_bytes");
+        assert!(violations[0].description.contains('9'));
+    }
+
+    #[test]
+    fn a_clients_long_or_wild_string_is_shortened_and_escaped() {
+        assert_eq!(quoted("a\n\u{1b}"), r#""a\n\u{1b}""#);
+        assert!(quoted(&"x".repeat(100_000)).len() < 300);
+    }
+}

@@ -1,0 +1,146 @@
+//! `prn-frontend`: prn's unprivileged, network-facing half.
+//!
+//! Started by the supervisor as its own user, with the descriptors of [`fds::frontend`], standard error for the log and
+//! an empty environment. It opens no file and makes no socket: all it has was handed to it. It trusts the supervisor;
+//! of clients it trusts only that their certificate is pinned. Panics end one call, never the process.
+//!
+//! [`run`] is the order of the start. What follows it is what each step does.
+#![forbid(unsafe_code)]
+
+mod acceptor;
+mod confine;
+mod connection;
+mod convert;
+mod envelope;
+mod errors;
+mod log;
+mod mirror;
+mod output;
+mod service;
+mod supervisor;
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use prn_ipc_protocol::{config, fds};
+use prn_proto::tls::{self, Certificate, Key, TlsError};
+use rustls::ServerConfig;
+use tokio::runtime::Runtime;
+use zeroize::Zeroizing;
+
+use acceptor::Acceptor;
+use envelope::Envelope;
+use service::Service;
+use supervisor::{Link, LinkError};
+
+/// What streams get to send their last frames when the supervisor has closed the channel.
+const FLUSH_TIME: Duration = Duration::from_secs(1);
+
+/// Why the frontend ended.
+#[derive(Debug, thiserror::Error)]
+enum Fatal {
+    #[error("descriptor {0} was not handed over")]
+    Descriptor(&'static str, #[source] nix::Error),
+    #[error("the process cannot be confined")]
+    Confine(#[from] nix::Error),
+    #[error("the configuration cannot be read")]
+    Config(#[source] io::Error),
+    #[error("the TLS key cannot be read")]
+    Key(#[source] io::Error),
+    #[error("certificates and key cannot be used")]
+    Tls(#[from] TlsError),
+    #[error("the runtime cannot be started")]
+    Runtime(#[source] io::Error),
+    #[error("the listener cannot be used")]
+    Listener(#[source] io::Error),
+    #[error("the channel to the supervisor ended")]
+    Link(#[from] LinkError),
+}
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(fatal) => {
+            log::line(log::chain(&fatal));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<(), Fatal> {
+    confine::name()?;
+    confine::hide_memory()?;
+    confine::no_new_privileges()?;
+    confine::outlive_group_signals()?;
+    let inherited = Inherited::adopt()?;
+    let config: config::Frontend = config::read(inherited.config.as_fd()).map_err(Fatal::Config)?;
+    let tls = server_config(&config, inherited.key)?;
+    // The sandbox comes here: namespaces and an empty root (`inherited.empty_folder`), rlimits, Landlock.
+    let runtime = runtime(&config)?;
+    // And here, once the threads exist: the seccomp filter.
+    let ended = runtime.block_on(serve(config, tls, inherited.channel, inherited.listener));
+    runtime.shutdown_background();
+    ended
+}
+
+/// The descriptors that the supervisor left open, in the order of their numbers.
+struct Inherited {
+    channel: OwnedFd,
+    config: OwnedFd,
+    key: OwnedFd,
+    listener: OwnedFd,
+    #[expect(dead_code, reason = "becomes the root directory with the sandbox; held until then")]
+    empty_folder: OwnedFd,
+}
+
+impl Inherited {
+    fn adopt() -> Result<Self, Fatal> {
+        let adopt = |name, number| fds::inherited(number).map_err(|error| Fatal::Descriptor(name, error));
+        Ok(Self {
+            channel: adopt("CHANNEL", fds::frontend::CHANNEL)?,
+            config: adopt("CONFIG", fds::frontend::CONFIG)?,
+            key: adopt("TLS_KEY", fds::frontend::TLS_KEY)?,
+            listener: adopt("LISTENER", fds::frontend::LISTENER)?,
+            empty_folder: adopt("EMPTY_FOLDER", fds::frontend::EMPTY_FOLDER)?,
+        })
+    }
+}
+
+/// Reads the key, whose descriptor is closed at the end, and wipes all copies but the one that rustls signs with.
+fn server_config(config: &config::Frontend, key: OwnedFd) -> Result<ServerConfig, Fatal> {
+    let key = Key::from_pkcs8_der(Zeroizing::new(config::read_bytes(key.as_fd()).map_err(Fatal::Key)?));
+    let certificate = Certificate::from_der(config.certificate.clone())?;
+    let pins = config.pins.iter().cloned().map(Certificate::from_der).collect::<Result<_, _>>()?;
+    Ok(tls::server_config(&certificate, &key, pins)?)
+}
+
+/// All threads that there will be, but for one that blocking work could start. Nothing blocks.
+fn runtime(config: &config::Frontend) -> Result<Runtime, Fatal> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(usize::try_from(config.threads.max(1)).unwrap_or(1))
+        .max_blocking_threads(1)
+        .thread_name("prn-frontend")
+        .enable_io()
+        .enable_time()
+        .build()
+        .map_err(Fatal::Runtime)
+}
+
+/// Serves until the supervisor closes the channel, which after Draining is the regular end.
+async fn serve(config: config::Frontend, tls: ServerConfig, channel: OwnedFd, listener: OwnedFd) -> Result<(), Fatal> {
+    let (link, supervisor, mirror) = Link::hello(channel).await?;
+    let epoch = mirror.epoch().to_string();
+    let calls = Envelope::new(Service::new(Arc::clone(&mirror), supervisor), &epoch);
+    let acceptor = Acceptor::new(listener, tls, &config, calls).map_err(Fatal::Listener)?;
+    let (processes, pins) = (mirror.processes().len(), config.pins.len());
+    log::line(format_args!("serving: boot epoch {epoch}, processes known: {processes}, clients pinned: {pins}"));
+    let ended = tokio::select! {
+        ended = link.run() => ended,
+        () = acceptor.run() => return Ok(()),
+    };
+    acceptor.close(FLUSH_TIME).await;
+    if matches!(ended, LinkError::Closed) && mirror.draining() { Ok(()) } else { Err(ended.into()) }
+}

@@ -1,0 +1,137 @@
+//! The five calls. Each converts, asks the mirror or the supervisor, and converts back.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use futures_util::Stream;
+use futures_util::stream::unfold;
+use prn_ipc_protocol::types::{ARGUMENTS_MAX, ProcessId};
+use prn_proto::v1;
+use prn_proto::v1::process_runner_service_server::ProcessRunnerService;
+use prost::Message;
+use ring::rand::{SecureRandom, SystemRandom};
+use tonic::{Request, Response, Status};
+
+use crate::errors::Asked;
+use crate::mirror::{Mirror, Process};
+use crate::output::{Subscription, Wanted};
+use crate::supervisor::Supervisor;
+use crate::{convert, errors, log};
+
+/// Most bytes in a request message. An argument of one byte takes three here and two in [`ARGUMENTS_MAX`], an empty one
+/// two and one: what that limit allows is refused by name and not for its size.
+pub const REQUEST_MAX: usize = 2 * ARGUMENTS_MAX + 64 * 1024;
+
+/// Most bytes in a response message: ten thousand processes with command lines of a few kilobytes.
+const RESPONSE_MAX: usize = 64 * 1024 * 1024;
+
+/// The service.
+pub struct Service {
+    mirror: Arc<Mirror>,
+    supervisor: Supervisor,
+    random: SystemRandom,
+    epoch: Arc<str>,
+}
+
+impl Service {
+    /// Over the supervisor's mirror and its stub.
+    pub fn new(mirror: Arc<Mirror>, supervisor: Supervisor) -> Self {
+        let epoch = mirror.epoch().to_string().into();
+        Self { mirror, supervisor, random: SystemRandom::new(), epoch }
+    }
+
+    fn epoch(&self) -> String {
+        self.epoch.as_ref().to_owned()
+    }
+
+    fn mint(&self) -> Result<ProcessId, Status> {
+        let mut bytes = [0; 16];
+        self.random.fill(&mut bytes).map_err(|_| {
+            log::line("the kernel gives no random bytes");
+            errors::internal()
+        })?;
+        Ok(ProcessId::from_bytes(bytes))
+    }
+
+    fn process(&self, named: Option<v1::ProcessIdentifier>) -> Result<(ProcessId, Arc<Process>), Status> {
+        let id = convert::process_id(named)?;
+        let process = self.mirror.process(id).ok_or_else(|| errors::process_not_found(id))?;
+        Ok((id, process))
+    }
+}
+
+#[tonic::async_trait]
+impl ProcessRunnerService for Service {
+    async fn start(&self, request: Request<v1::StartRequest>) -> Result<Response<v1::StartResponse>, Status> {
+        let spec = convert::start_spec(request.into_inner(), || self.mint())?;
+        if self.mirror.draining() {
+            return Err(errors::draining());
+        }
+        let (id, asked) = (spec.id, Asked::from(&spec));
+        let started =
+            self.supervisor.start(Box::new(spec)).await.map_err(|failure| errors::failed(failure, id, Some(&asked)))?;
+        Ok(Response::new(v1::StartResponse {
+            response: Some(convert::process(&started.info)),
+            boot_epoch: self.epoch(),
+            already_running: started.existing,
+        }))
+    }
+
+    async fn status(&self, request: Request<v1::StatusRequest>) -> Result<Response<v1::StatusResponse>, Status> {
+        let (_, process) = self.process(request.into_inner().process_identifier)?;
+        Ok(Response::new(v1::StatusResponse {
+            process_status: Some(convert::process_status(&process.info())),
+            boot_epoch: self.epoch(),
+        }))
+    }
+
+    async fn stop(&self, request: Request<v1::StopRequest>) -> Result<Response<v1::StopResponse>, Status> {
+        let request = request.into_inner();
+        let how = convert::stop_how(request.signal, request.grace)?;
+        let (id, process) = self.process(request.process_identifier)?;
+        let known = process.info();
+        // What has ended is not the supervisor's business any more, and the answer stays the same.
+        let info = if known.end.is_some() {
+            known
+        } else {
+            self.supervisor.stop(id, how).await.map_err(|failure| errors::failed(failure, id, None))?
+        };
+        Ok(Response::new(v1::StopResponse {
+            process_status: Some(convert::process_status(&info)),
+            boot_epoch: self.epoch(),
+        }))
+    }
+
+    async fn list(&self, _request: Request<v1::ListRequest>) -> Result<Response<v1::ListResponse>, Status> {
+        let mut processes = Vec::new();
+        let mut size = 0;
+        for process in self.mirror.processes() {
+            tokio::task::coop::consume_budget().await;
+            let process = convert::process(&process.info());
+            size += process.encoded_len();
+            if size > RESPONSE_MAX {
+                return Err(errors::response_too_large(RESPONSE_MAX));
+            }
+            processes.push(process);
+        }
+        Ok(Response::new(v1::ListResponse { processes, boot_epoch: self.epoch() }))
+    }
+
+    type GetOutputStream = Pin<Box<dyn Stream<Item = Result<v1::GetOutputResponse, Status>> + Send>>;
+
+    async fn get_output(
+        &self,
+        request: Request<v1::GetOutputRequest>,
+    ) -> Result<Response<Self::GetOutputStream>, Status> {
+        let request = request.into_inner();
+        let (_, process) = self.process(request.process_identifier)?;
+        let wanted =
+            Wanted { from: request.from_offset, control_frames: request.control_frames, no_follow: request.no_follow };
+        let subscription =
+            Subscription::open(process, self.supervisor.clone(), wanted, Arc::clone(&self.epoch)).await?;
+        let frames = unfold(subscription, |mut subscription| async {
+            subscription.next().await.map(|frame| (frame, subscription))
+        });
+        Ok(Response::new(Box::pin(frames)))
+    }
+}
