@@ -8,7 +8,7 @@ mod files;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -171,7 +171,7 @@ impl Tree {
         for path in
             [self.processes.clone(), self.base.join("frontend"), self.base.join("supervisor"), self.base.clone()]
         {
-            fs::remove_dir(&path).map_err(at(&path))?;
+            remove(&path)?;
         }
         Ok(())
     }
@@ -338,9 +338,29 @@ fn own_group(top: &Path) -> Result<PathBuf, CgroupError> {
 }
 
 fn make(path: &Path) -> Result<(), CgroupError> {
-    match fs::create_dir(path) {
+    match in_parent(path, |path| fs::create_dir(path)) {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
         other => other.map_err(at(path)),
+    }
+}
+
+fn remove(path: &Path) -> Result<(), CgroupError> {
+    in_parent(path, |path| fs::remove_dir(path)).map_err(at(path))
+}
+
+/// Makes or removes a folder. The top folder of a cgroup2 mount has mode 0555, which stops a root without
+/// CAP_DAC_OVERRIDE; as its owner it may let itself in for the moment.
+fn in_parent(path: &Path, act: fn(&Path) -> io::Result<()>) -> io::Result<()> {
+    let parent = path.parent().unwrap_or(path);
+    match act(path) {
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+            let before = fs::metadata(parent)?.permissions();
+            fs::set_permissions(parent, fs::Permissions::from_mode(before.mode() | 0o200))?;
+            let done = act(path);
+            fs::set_permissions(parent, before)?;
+            done
+        }
+        other => other,
     }
 }
 

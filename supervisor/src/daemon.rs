@@ -242,6 +242,9 @@ impl Daemon {
         if self.stopping.is_some() {
             return;
         }
+        if let Some((step, errno)) = frontend.failure() {
+            log(&format!("the frontend's program could not run: {step}: {}", Errno::from_raw(errno)));
+        }
         let now = Instant::now();
         if frontend.ready() {
             self.early_deaths.clear();

@@ -17,7 +17,7 @@ use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
 use prn_ipc_protocol::channel::{self, Fault, ReceiveError, Received, Sent, SupervisorEnd};
 use prn_ipc_protocol::message::{
-    Event, FromSupervisor, PROTOCOL, REQUESTS_WAITING_MAX, Refusal, Reply, Request, RequestId,
+    ChildStep, Event, FromSupervisor, PROTOCOL, REQUESTS_WAITING_MAX, Refusal, Reply, Request, RequestId,
 };
 use prn_ipc_protocol::types::{BootEpoch, ProcessId};
 
@@ -119,6 +119,7 @@ fn kind(request: &Request) -> (Kind, &'static str) {
 #[derive(Debug)]
 pub struct Frontend {
     process: OwnedFd,
+    report: OwnedFd,
     channel: SupervisorEnd,
     epoch: BootEpoch,
     phase: Phase,
@@ -180,6 +181,7 @@ impl Frontend {
         })?;
         Ok(Self {
             process: spawned.pidfd,
+            report: spawned.report,
             channel: SupervisorEnd::new(ours),
             epoch: kit.epoch,
             phase: Phase::Silent,
@@ -215,6 +217,13 @@ impl Frontend {
     pub fn kill(&self) {
         // ESRCH: it has ended by itself.
         let _unused = pidfd::signal(&self.process, Signal::SIGKILL);
+    }
+
+    /// What kept its program from running, if anything did. Known once it has ended.
+    pub fn failure(&self) -> Option<(ChildStep, i32)> {
+        let mut report = [0; spawn::REPORT];
+        let length = nix::unistd::read(&self.report, &mut report).ok()?;
+        spawn::failure(report.get(..length)?)
     }
 
     /// Reaps it, if it has ended. Returns whether it has.

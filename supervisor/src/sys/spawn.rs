@@ -5,7 +5,7 @@
 
 use std::ffi::{CStr, CString};
 use std::mem::size_of;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
@@ -88,8 +88,11 @@ pub fn spawn(child: &Child<'_>) -> nix::Result<Spawned> {
         Ok(unsafe { OwnedFd::from_raw_fd(number) })
     };
     let moved = child.descriptors.iter().map(|fd| above(*fd)).collect::<nix::Result<Vec<_>>>()?;
-    let report_in_child =
-        if moved.is_empty() { report_in_child } else { above(std::os::fd::AsFd::as_fd(&report_in_child))? };
+    let file = match child.program {
+        Program::File(file) => Some(above(file.as_fd())?),
+        Program::Paths(_) => None,
+    };
+    let report_in_child = if moved.is_empty() { report_in_child } else { above(report_in_child.as_fd())? };
 
     let prepared = Prepared {
         parent: std::process::id().try_into().map_err(|_| Errno::ERANGE)?,
@@ -102,6 +105,7 @@ pub fn spawn(child: &Child<'_>) -> nix::Result<Spawned> {
         argv: pointers(child.argv),
         environment: pointers(child.environment),
         program: child.program,
+        file: file.as_ref().map_or(-1, AsRawFd::as_raw_fd),
     };
 
     let mut pidfd: RawFd = -1;
@@ -184,6 +188,8 @@ struct Prepared<'a> {
     argv: Vec<*const c_char>,
     environment: Vec<*const c_char>,
     program: &'a Program,
+    /// The open file, if the program is one.
+    file: RawFd,
 }
 
 /// A null-terminated array, as execve(2) takes it. Valid while `strings` are.
@@ -216,7 +222,13 @@ fn before_program(prepared: &Prepared<'_>) -> Result<(), (ChildStep, Errno)> {
 
     let targets = prepared.streams.iter().chain(&prepared.descriptors).zip(0..);
     for (source, target) in targets {
-        call(libc::SYS_dup3, [long(*source), target, 0, 0]).map_err(at(ChildStep::Descriptors))?;
+        // dup3 refuses to copy a descriptor to where it is (dup(2)); there the flag is all there is to do.
+        let placed = if long(*source) == target {
+            call(libc::SYS_fcntl, [target, long(libc::F_SETFD), 0, 0])
+        } else {
+            call(libc::SYS_dup3, [long(*source), target, 0, 0])
+        };
+        placed.map_err(at(ChildStep::Descriptors))?;
     }
     let kept = 3 + prepared.descriptors.len();
     // Close-on-exec and not closed: the report must survive until the program runs (compare CVE-2024-21626).
@@ -259,12 +271,12 @@ fn before_program(prepared: &Prepared<'_>) -> Result<(), (ChildStep, Errno)> {
 fn execute(prepared: &Prepared<'_>) -> Errno {
     let (argv, environment) = (prepared.argv.as_ptr(), prepared.environment.as_ptr());
     match prepared.program {
-        Program::File(file) => {
+        Program::File(_) => {
             // SAFETY: both arrays end with a null pointer and point to strings that live until the program runs.
             unsafe {
                 libc::syscall(
                     libc::SYS_execveat,
-                    file.as_raw_fd(),
+                    prepared.file,
                     c"".as_ptr(),
                     argv,
                     environment,
