@@ -9,6 +9,11 @@ use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
 const KEPT: [Capability; 4] =
     [Capability::CAP_SETUID, Capability::CAP_SETGID, Capability::CAP_KILL, Capability::CAP_CHOWN];
 
+/// What stays in the bounding set. Not to be gained, which no_new_privs prevents: execve(2) refuses a program whose file
+/// has a capability that the bounding set lacks (EPERM, capabilities(7)), and ping's has this one on many systems. It then
+/// runs without it, and uses ICMP sockets (net.ipv4.ping_group_range).
+const BOUNDING: Capability = Capability::CAP_NET_RAW;
+
 /// Why a privilege could not be dropped.
 #[derive(Debug, thiserror::Error)]
 pub enum PrivilegeError {
@@ -40,17 +45,19 @@ pub fn restrict_process() -> Result<(), PrivilegeError> {
     Ok(())
 }
 
-/// Keeps four capabilities, and empties the bounding set, so that no program executed from here can have any.
+/// Keeps four capabilities, and all but empties the bounding set. No program executed from here can have any capability.
 pub fn drop_capabilities() -> Result<(), PrivilegeError> {
     let kept: CapsHashSet = KEPT.into_iter().collect();
     caps::clear(None, CapSet::Ambient)?;
     caps::clear(None, CapSet::Inheritable)?;
     if caps::has_cap(None, CapSet::Effective, Capability::CAP_SETPCAP)? {
-        caps::clear(None, CapSet::Bounding)?;
+        for other in caps::all().into_iter().filter(|other| *other != BOUNDING) {
+            caps::drop(None, CapSet::Bounding, other)?;
+        }
     }
     caps::set(None, CapSet::Effective, &kept)?;
     caps::set(None, CapSet::Permitted, &kept)?;
-    if !caps::read(None, CapSet::Bounding)?.is_empty() {
+    if caps::read(None, CapSet::Bounding)?.iter().any(|left| *left != BOUNDING) {
         return Err(nix::errno::Errno::EPERM.into());
     }
     Ok(())

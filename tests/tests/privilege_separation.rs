@@ -5,6 +5,8 @@ use prn_tests::server::Server;
 use prn_tests::wait_for;
 
 const NONE: &str = "0000000000000000";
+/// CAP_NET_RAW (13), so that ping can be executed at all; no_new_privs keeps everybody from having it.
+const BOUNDING: &str = "0000000000002000";
 
 #[test]
 fn s1_the_supervisor_is_one_thread_with_four_capabilities() {
@@ -13,7 +15,7 @@ fn s1_the_supervisor_is_one_thread_with_four_capabilities() {
     // CHOWN 0, KILL 5, SETGID 6, SETUID 7.
     let kept = "00000000000000e1";
     assert_eq!((&*status["CapEff"], &*status["CapPrm"]), (kept, kept));
-    assert_eq!((&*status["CapInh"], &*status["CapAmb"], &*status["CapBnd"]), (NONE, NONE, NONE));
+    assert_eq!((&*status["CapInh"], &*status["CapAmb"], &*status["CapBnd"]), (NONE, NONE, BOUNDING));
     assert_eq!((&*status["NoNewPrivs"], &*status["Threads"]), ("1", "1"));
     assert_eq!(status["Uid"], "0\t0\t0\t0");
     assert_eq!(comm(server.supervisor()), "prn-supervisor");
@@ -24,9 +26,10 @@ fn s2_the_frontend_has_a_user_of_its_own_and_no_capability_in_any_set() {
     let server = Server::start();
     let pid = server.frontend();
     let status = status(pid);
-    for set in ["CapEff", "CapPrm", "CapInh", "CapAmb", "CapBnd"] {
+    for set in ["CapEff", "CapPrm", "CapInh", "CapAmb"] {
         assert_eq!(status[set], NONE, "{set}");
     }
+    assert_eq!(status["CapBnd"], BOUNDING);
     let uid = status["Uid"].split('\t').next().unwrap().to_owned();
     assert_ne!(uid, "0");
     assert_eq!(status["Uid"], [&*uid; 4].join("\t"));
@@ -69,9 +72,10 @@ fn j1_j2_j4_a_process_has_three_descriptors_default_signals_a_user_of_its_own_an
         assert_eq!(found[0].1.to_str(), Some("/dev/null"));
         assert!(found[1..].iter().all(|(_, target)| target.to_string_lossy().starts_with("pipe:")));
         let status = status(pid);
-        for set in ["CapEff", "CapPrm", "CapInh", "CapAmb", "CapBnd", "SigBlk", "SigIgn", "SigCgt"] {
+        for set in ["CapEff", "CapPrm", "CapInh", "CapAmb", "SigBlk", "SigIgn", "SigCgt"] {
             assert_eq!(status[set], NONE, "{set}");
         }
+        assert_eq!(status["CapBnd"], BOUNDING);
         assert_eq!((&*status["NoNewPrivs"], &*status["Groups"], &*status["Umask"]), ("1", "", "0022"));
         let uid: u32 = status["Uid"].split('\t').next().unwrap().parse().unwrap();
         assert_eq!(status["Uid"], [&*uid.to_string(); 4].join("\t"));

@@ -274,14 +274,7 @@ fn execute(prepared: &Prepared<'_>) -> Errno {
         Program::File(_) => {
             // SAFETY: both arrays end with a null pointer and point to strings that live until the program runs.
             unsafe {
-                libc::syscall(
-                    libc::SYS_execveat,
-                    prepared.file,
-                    c"".as_ptr(),
-                    argv,
-                    environment,
-                    libc::AT_EMPTY_PATH,
-                )
+                libc::syscall(libc::SYS_execveat, prepared.file, c"".as_ptr(), argv, environment, libc::AT_EMPTY_PATH)
             };
             Errno::last()
         }
@@ -328,10 +321,21 @@ fn default_signals() -> nix::Result<()> {
 
 /// Gives every signal its default action (signal(7)).
 pub fn default_actions() {
-    for signal in (1..=libc::SIGRTMAX()).filter(|signal| *signal != libc::SIGKILL && *signal != libc::SIGSTOP) {
-        // SAFETY: an all-zero sigaction is SIG_DFL, which runs no code of this program. The two signals that the C library
-        // keeps for itself are refused, and are at their defaults.
-        unsafe { libc::sigaction(signal, &std::mem::zeroed(), std::ptr::null_mut()) };
+    // struct sigaction as the kernel has it (rt_sigaction(2)), all zero: SIG_DFL, no flags, no mask. The C library's call
+    // would refuse its own two signals, which a caller may have left ignored as well.
+    let default = [0u64; 4];
+    for signal in (1..=64).filter(|signal| *signal != libc::SIGKILL && *signal != libc::SIGSTOP) {
+        // SAFETY: SIG_DFL runs no code of this program. `default` is as large as the kernel's structure, and the last
+        // argument is the size of its mask.
+        unsafe {
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                signal,
+                default.as_ptr(),
+                std::ptr::null_mut::<u64>(),
+                size_of::<u64>(),
+            )
+        };
     }
 }
 
