@@ -412,8 +412,9 @@ fn period(certificate: &X509Certificate<'_>, now: Duration) -> Period {
 fn sole_section(pem: &[u8], kind: SectionKind, label: &'static str) -> Result<Zeroizing<Vec<u8>>, TlsError> {
     // The library passes over sections that it does not know, so it is the "BEGIN" lines that are counted.
     let text = String::from_utf8_lossy(pem);
+    // Only up to the dashes: of a key whose line breaks were lost, all of it stands on the "BEGIN" line.
     let found: Vec<&str> =
-        text.lines().filter_map(|line| line.trim().strip_prefix("-----BEGIN ")?.strip_suffix("-----")).collect();
+        text.lines().filter_map(|line| Some(line.trim().strip_prefix("-----BEGIN ")?.split_once("-----")?.0)).collect();
     match found.as_slice() {
         [] => return Err(TlsError::Missing(label)),
         [only] if *only == label => {}

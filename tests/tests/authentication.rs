@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use prn_proto::tls::{self, Certificate, Key, TlsError, WrongServer};
+use prn_proto::v1::ListRequest;
 use prn_tests::hostile::{self, Curious, HostileServer, Obstinate, Seen, handshake, shown, signer};
 use prn_tests::pki::{Identity, ed25519, write_private};
 use prn_tests::server::{Options, Server};
@@ -38,8 +39,8 @@ fn t1_a_tls_1_2_client_gets_a_protocol_version_alert_and_no_http() {
             .arg(&server.client.key)
             .stdin(Stdio::null())
             .output()
-            .expect("openssl");
-        String::from_utf8_lossy(&output.stdout).into_owned()
+            .expect("openssl, which this test needs");
+        format!("{}{}", String::from_utf8_lossy(&output.stderr), String::from_utf8_lossy(&output.stdout))
     };
     let messages = s_client("-tls1_2");
     let answers: Vec<&str> =
@@ -86,7 +87,7 @@ fn t2_without_a_client_certificate_nothing_reaches_the_service() {
     let server = Server::start();
     assert_refused(&connect(&server, None), AlertDescription::CertificateRequired);
     assert_served(&connect(&server, Some(shown(&server.client))));
-    assert_eq!(server.ok(&["list", "-o", "json"]).trim(), "[]");
+    assert_eq!(processes(&server), 0);
 }
 
 #[test]
@@ -98,7 +99,7 @@ fn t2_a_client_that_is_not_let_in_is_told_so() {
         let output = server.prn_as(&stranger, words).output().unwrap();
         refused(&output, Some(code), &["not authorised"]);
     }
-    assert_eq!(server.ok(&["list", "-o", "json"]).trim(), "[]");
+    assert_eq!(processes(&server), 0);
 }
 
 #[test]
@@ -585,6 +586,15 @@ fn assert_refused(seen: &Seen, alert: AlertDescription) {
     assert_eq!(seen.received, b"", "no application byte");
 }
 
+/// How many processes a server knows.
+fn processes(server: &Server) -> usize {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let mut client = prn_tests::client::connect(server).await.unwrap();
+        client.list(ListRequest {}).await.unwrap().into_inner().processes.len()
+    })
+}
+
 /// What a hostile server sees of `prn`.
 enum Sees {
     /// The start of HTTP/2.
@@ -764,7 +774,8 @@ fn time(seconds: u64) -> time::OffsetDateTime {
 
 /// Runs openssl in a folder.
 fn openssl(folder: &TempDir, words: &str) -> String {
-    let output = Command::new("openssl").args(words.split(' ')).current_dir(folder).output().expect("openssl");
+    let output = Command::new("openssl").args(words.split(' ')).current_dir(folder).output();
+    let output = output.expect("openssl, which this test needs");
     assert!(output.status.success(), "openssl {words}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
 }

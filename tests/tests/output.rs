@@ -123,7 +123,8 @@ fn a_subscriber_that_joins_at_the_seam_of_replay_and_live_loses_and_repeats_noth
     runtime().block_on(async {
         let mut client = client::connect(&server).await.unwrap();
         // Writes all the time, so that each of 1,000 subscribers joins while output arrives.
-        let script = "i=0; while [ ! -e stop ]; do echo line $i; echo err $i >&2; i=$((i+1)); done; echo last $i";
+        let script =
+            "i=0; while [ ! -e stop ]; do echo line $i; echo err $i >&2; i=$((i+1)); sleep 0.001; done; echo last $i";
         let id = start(&mut client, &["sh", "-c", script]).await;
         let mut followers = Vec::new();
         for round in 0..1000 {

@@ -238,10 +238,11 @@ fn before_program(prepared: &Prepared<'_>) -> Result<(), (ChildStep, Errno)> {
     )
     .map_err(at(ChildStep::Descriptors))?;
 
+    // Before the limit of open files, which the supervisor's own, open until the program runs, may exceed.
+    reset_oom_score().map_err(at(ChildStep::Limits))?;
     // SAFETY: a system call that reads one rlimit of this process's memory.
     Errno::result(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &prepared.open_files) })
         .map_err(at(ChildStep::Limits))?;
-    reset_oom_score().map_err(at(ChildStep::Limits))?;
 
     let uid = c_long::from(prepared.uid);
     call(libc::SYS_setgroups, [0; 4]).map_err(at(ChildStep::Identity))?;

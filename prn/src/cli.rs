@@ -1,0 +1,380 @@
+//! The command line: names, flags and their help texts.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use prn::client::{ProcessId, StopSignal};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::exit;
+use crate::server::options::Options;
+use crate::units::{Address, Cpu, Size, Time, Variable};
+
+/// Run commands on another Linux machine: start, leave, come back, read all output, stop all of it.
+///
+/// `prn keygen` makes a key and certificate for each side; each side is told the other's certificate. The key is read
+/// from PRN_TLS_KEY (PKCS#8, PEM) or from a file that only you can read.
+#[derive(Debug, Parser)]
+#[command(name = "prn", version, propagate_version = true, after_help = exit::HELP, max_term_width = 100)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Start a process and print its id
+    ///
+    /// The id names the process for its whole life and after; it is not a PID. `prn start "ping google.com"` splits the
+    /// string into words as a shell would, without running a shell; `prn start -- ping google.com` takes the words as
+    /// they are.
+    Start(Start),
+    /// Show one process
+    Status(Status),
+    /// Print a process's output from its first byte, then follow it to its end
+    ///
+    /// The process's standard output goes to standard output and its standard error to standard error, byte for byte.
+    Logs(Logs),
+    /// Stop a process with everything it started
+    ///
+    /// SIGTERM first, SIGKILL to what is left after the grace time. Stopping a stopped process is no error.
+    Stop(Stop),
+    /// List all processes, oldest first
+    List(List),
+    /// Start a process, follow its output, and exit as it does
+    ///
+    /// Ctrl-C stops the process and goes on to show its output to the end; a second Ctrl-C leaves at once.
+    Run(Run),
+    /// Make a key and a self-signed certificate
+    Keygen(Keygen),
+    /// Run the server, or check whether it could run here
+    #[command(subcommand)]
+    Server(Server),
+}
+
+/// How to reach the server.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Connection")]
+pub struct Connection {
+    /// Your own certificate (PEM)
+    #[arg(long, value_name = "FILE", env = "PRN_CLIENT_CERT", hide_env_values = true)]
+    pub client_cert: PathBuf,
+    /// The server's certificate (PEM): the one server that is talked to
+    #[arg(long, value_name = "FILE", env = "PRN_SERVER_CERT", hide_env_values = true)]
+    pub server_cert: PathBuf,
+    /// Your private key (PKCS#8, PEM), readable by you alone. Without it: the text in PRN_TLS_KEY, else the file that
+    /// PRN_TLS_KEY_FILE names
+    #[arg(long, value_name = "FILE")]
+    pub tls_key: Option<PathBuf>,
+    /// Where the server listens
+    #[arg(
+        long,
+        value_name = "HOST:PORT",
+        env = "PRN_ADDRESS",
+        hide_env_values = true,
+        default_value = "127.0.0.1:50051"
+    )]
+    pub address: Address,
+}
+
+/// How results are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// A table.
+    Table,
+    /// A table with more in it.
+    Wide,
+    /// All that is known, as JSON.
+    Json,
+}
+
+/// The choice of a format.
+#[derive(Debug, Clone, Args)]
+pub struct Output {
+    /// How to print the result
+    #[arg(short, long, value_enum, value_name = "FORMAT", default_value = "table")]
+    pub output: Format,
+}
+
+/// What to start.
+#[derive(Debug, Args)]
+pub struct Spec {
+    /// The command as one string, split into words as a shell would
+    #[arg(value_name = "STRING", required_unless_present = "argv", conflicts_with = "argv")]
+    pub line: Option<String>,
+    /// The command as words, taken as they are
+    #[arg(last = true, value_name = "ARGV")]
+    pub argv: Vec<String>,
+    /// CPU time: a number of CPUs (1.5) or a percentage of one (150%)
+    #[arg(long, value_name = "CPUS", help_heading = "Limits")]
+    pub cpu: Option<Cpu>,
+    /// Memory (64M, 2G)
+    #[arg(long, value_name = "SIZE", help_heading = "Limits")]
+    pub memory: Option<Size>,
+    /// Bytes read a second, from each disk
+    #[arg(long, value_name = "SIZE", help_heading = "Limits")]
+    pub io_read: Option<Size>,
+    /// Bytes written a second, to each disk
+    #[arg(long, value_name = "SIZE", help_heading = "Limits")]
+    pub io_write: Option<Size>,
+    /// Processes and threads at one time
+    #[arg(long, value_name = "NUMBER", help_heading = "Limits")]
+    pub pids: Option<u64>,
+    /// Start even if the server's host cannot enforce a limit; a warning says which
+    #[arg(long, help_heading = "Limits")]
+    pub best_effort_limits: bool,
+    /// Most output bytes that the server keeps; older ones are dropped, which is announced
+    #[arg(long, value_name = "SIZE", help_heading = "Limits")]
+    pub output_max: Option<Size>,
+    /// Stop the process when it has run for this long (10s, 5m)
+    #[arg(long, value_name = "TIME")]
+    pub timeout: Option<Time>,
+    /// Time between SIGTERM and SIGKILL when the process is stopped
+    #[arg(long, value_name = "TIME")]
+    pub grace: Option<Time>,
+    /// Let what the process started live on after it has exited
+    #[arg(long)]
+    pub linger: bool,
+    /// Add a variable to the process's environment; NAME alone copies your own. Repeatable
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub env: Vec<Variable>,
+    /// Directory on the server to start in, instead of a fresh one of the process's own
+    #[arg(long, value_name = "DIR")]
+    pub cwd: Option<String>,
+    /// Id for the process (32 hexadecimal digits), which makes the call safe to repeat; made up otherwise
+    #[arg(long)]
+    pub id: Option<ProcessId>,
+}
+
+/// `prn start`.
+#[derive(Debug, Args)]
+pub struct Start {
+    /// What to start.
+    #[command(flatten)]
+    pub spec: Spec,
+    /// How to print the result.
+    #[command(flatten)]
+    pub output: Output,
+    /// How to reach the server.
+    #[command(flatten)]
+    pub connection: Connection,
+}
+
+/// `prn run`.
+#[derive(Debug, Args)]
+pub struct Run {
+    /// What to start.
+    #[command(flatten)]
+    pub spec: Spec,
+    /// How to reach the server.
+    #[command(flatten)]
+    pub connection: Connection,
+}
+
+/// `prn status`.
+#[derive(Debug, Args)]
+pub struct Status {
+    /// Id of the process
+    pub id: ProcessId,
+    /// How to print the result.
+    #[command(flatten)]
+    pub output: Output,
+    /// How to reach the server.
+    #[command(flatten)]
+    pub connection: Connection,
+}
+
+/// `prn logs`.
+#[derive(Debug, Args)]
+pub struct Logs {
+    /// Id of the process
+    pub id: ProcessId,
+    /// Print what there is by now and end
+    #[arg(long)]
+    pub no_follow: bool,
+    /// Begin at this byte of the output, both streams counted together
+    #[arg(long, value_name = "BYTE", default_value_t = 0)]
+    pub offset: u64,
+    /// How to reach the server.
+    #[command(flatten)]
+    pub connection: Connection,
+}
+
+/// How to stop.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum SignalName {
+    /// SIGTERM, and SIGKILL after the grace time.
+    Term,
+    /// SIGKILL at once.
+    Kill,
+}
+
+impl From<SignalName> for StopSignal {
+    fn from(name: SignalName) -> Self {
+        match name {
+            SignalName::Term => Self::Term,
+            SignalName::Kill => Self::Kill,
+        }
+    }
+}
+
+/// `prn stop`.
+#[derive(Debug, Args)]
+pub struct Stop {
+    /// Id of the process
+    pub id: ProcessId,
+    /// How to stop it
+    #[arg(long, value_enum, default_value = "term")]
+    pub signal: SignalName,
+    /// Time between SIGTERM and SIGKILL, instead of what it was started with
+    #[arg(long, value_name = "TIME")]
+    pub grace: Option<Time>,
+    /// How to print the result.
+    #[command(flatten)]
+    pub output: Output,
+    /// How to reach the server.
+    #[command(flatten)]
+    pub connection: Connection,
+}
+
+/// `prn list`.
+#[derive(Debug, Args)]
+pub struct List {
+    /// How to print the result.
+    #[command(flatten)]
+    pub output: Output,
+    /// How to reach the server.
+    #[command(flatten)]
+    pub connection: Connection,
+}
+
+/// `prn keygen`.
+#[derive(Debug, Args)]
+pub struct Keygen {
+    /// Folder for NAME.key and NAME.pem
+    #[arg(long, value_name = "DIR", default_value = ".", conflicts_with_all = ["key", "cert"])]
+    pub out_dir: PathBuf,
+    /// File for the private key, instead
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    pub key: Option<PathBuf>,
+    /// File for the certificate, instead
+    #[arg(long, value_name = "FILE", requires = "key")]
+    pub cert: Option<PathBuf>,
+    /// Name in the certificate, for people: prn looks at the certificate as a whole
+    #[arg(long, value_name = "CN", default_value = "prn")]
+    pub name: String,
+    /// Days until the certificate expires
+    #[arg(long, default_value_t = 365, value_parser = clap::value_parser!(u32).range(1..=36_500))]
+    pub days: u32,
+    /// Replace files that exist
+    #[arg(long)]
+    pub force: bool,
+    /// First instant of the validity period (RFC 3339), instead of a minute ago
+    #[arg(long, value_name = "TIME", hide = true, value_parser = parse_time)]
+    pub not_before: Option<OffsetDateTime>,
+    /// Last instant of the validity period (RFC 3339), instead of --days
+    #[arg(long, value_name = "TIME", hide = true, value_parser = parse_time)]
+    pub not_after: Option<OffsetDateTime>,
+}
+
+fn parse_time(text: &str) -> Result<OffsetDateTime, &'static str> {
+    OffsetDateTime::parse(text, &Rfc3339).map_err(|_| "not a time: write 2030-01-31T12:00:00Z")
+}
+
+/// `prn server`.
+#[derive(Debug, Subcommand)]
+pub enum Server {
+    /// Run the server
+    ///
+    /// Checks everything first, then hands over to its two halves: prn-supervisor, a small program that runs as root,
+    /// and prn-frontend, which talks to the network and has no privilege. Prints "Listening on ADDRESS" when clients
+    /// can connect. All processes are stopped when it ends.
+    ///
+    /// A flag wins over an environment variable, which wins over the configuration file.
+    Start(ServerStart),
+    /// Say what this host offers, and what is missing for the server
+    ///
+    /// Exits 0 if the server could start here, else 1.
+    Check(ServerCheck),
+}
+
+/// `prn server start`.
+#[derive(Debug, Args)]
+pub struct ServerStart {
+    /// Configuration file (TOML): each key is a flag below without its dashes
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// All else.
+    #[command(flatten)]
+    pub options: Box<Options>,
+}
+
+/// `prn server check`.
+#[derive(Debug, Args)]
+pub struct ServerCheck {
+    /// Check as for `prn server start --allow-missing-limits`
+    #[arg(long)]
+    pub allow_missing_limits: bool,
+    /// Check as for `prn server start --delegated-cgroup`
+    #[arg(long)]
+    pub delegated_cgroup: bool,
+    /// Check for these working directories
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/prn")]
+    pub state_dir: PathBuf,
+    /// First user id of processes
+    #[arg(long, value_name = "UID", default_value_t = crate::server::options::FIRST_UID)]
+    pub first_uid: u32,
+    /// Number of user ids for processes
+    #[arg(long, value_name = "NUMBER", default_value_t = crate::server::options::UIDS)]
+    pub uids: u32,
+    /// How to print the result.
+    #[command(flatten)]
+    pub output: Output,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    fn parse(words: &[&str]) -> Result<Cli, clap::Error> {
+        let connection = ["--client-cert", "c.pem", "--server-cert", "s.pem"];
+        let split = words.iter().position(|word| *word == "--").unwrap_or(words.len());
+        let (before, after) = words.split_at(split);
+        Cli::try_parse_from([&["prn"], before, &connection, after].concat())
+    }
+
+    fn spec(words: &[&str]) -> (Option<String>, Vec<String>) {
+        let Command::Start(start) = parse(words).unwrap().command else { panic!("not a start") };
+        (start.spec.line, start.spec.argv)
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_command_is_one_string_or_words_after_two_dashes() {
+        assert_eq!(spec(&["start", "ping google.com"]), (Some("ping google.com".into()), vec![]));
+        assert_eq!(spec(&["start", "--", "ls"]), (None, vec!["ls".into()]));
+        assert_eq!(
+            spec(&["start", "--", "ls", "-l", "--", "x"]),
+            (None, ["ls", "-l", "--", "x"].map(Into::into).into())
+        );
+        assert_eq!(spec(&["start", "--memory", "64M", "true"]).0.unwrap(), "true");
+        assert!(parse(&["start"]).is_err());
+        assert!(parse(&["start", "a", "b"]).is_err());
+        assert!(parse(&["start", "a", "--", "b"]).is_err());
+    }
+
+    #[test]
+    fn flags_may_stand_after_the_id() {
+        let cli = parse(&["stop", "fcd2310e7b9a462a5d88c3a0ff4e2d9b", "--signal", "kill"]).unwrap();
+        assert!(matches!(cli.command, Command::Stop(Stop { signal: SignalName::Kill, .. })));
+        assert_eq!(parse(&["stop", "42"]).unwrap_err().exit_code(), i32::from(exit::USAGE.0));
+    }
+}

@@ -1,0 +1,206 @@
+//! What can go wrong between a client and a server.
+
+use std::collections::HashMap;
+use std::error::Error;
+use std::io;
+use std::time::Duration;
+
+use prn_proto::ERROR_DOMAIN;
+use prn_proto::tls::{TlsError, WrongServer};
+use tonic::{Code, Status};
+use tonic_types::StatusExt;
+
+/// `ErrorInfo.reason` values that callers tell apart.
+pub mod reason {
+    /// No process has this id.
+    pub const PROCESS_NOT_FOUND: &str = "PROCESS_NOT_FOUND";
+    /// There is no such program.
+    pub const COMMAND_NOT_FOUND: &str = "COMMAND_NOT_FOUND";
+    /// The program may not be executed.
+    pub const COMMAND_NOT_EXECUTABLE: &str = "COMMAND_NOT_EXECUTABLE";
+    /// The file is not a program that the server's machine can execute.
+    pub const COMMAND_FAILED: &str = "COMMAND_FAILED";
+    /// The server's host cannot enforce a limit.
+    pub const LIMIT_NOT_ENFORCEABLE: &str = "LIMIT_NOT_ENFORCEABLE";
+    /// The server is shutting down.
+    pub const DRAINING: &str = "DRAINING";
+}
+
+/// Why a call failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ClientError {
+    /// No connection: nobody listens there, or the way there is closed.
+    #[error("cannot connect to {address}")]
+    Connect {
+        /// Where.
+        address: String,
+        /// What the kernel or the resolver said.
+        #[source]
+        source: io::Error,
+    },
+    /// No connection in time.
+    #[error("no answer from {address} within {} s", after.as_secs())]
+    Timeout {
+        /// Where.
+        address: String,
+        /// How long it was waited for.
+        after: Duration,
+    },
+    /// The server is not the one that is pinned. Nothing was sent to it.
+    #[error("{address} is not the pinned server")]
+    WrongServer {
+        /// Where.
+        address: String,
+        /// Both fingerprints.
+        #[source]
+        source: WrongServer,
+    },
+    /// The TLS handshake failed in another way.
+    #[error("no TLS connection to {address}")]
+    Handshake {
+        /// Where.
+        address: String,
+        /// What failed.
+        #[source]
+        source: io::Error,
+    },
+    /// The server does not accept this client's certificate.
+    #[error("not authorised: the server does not accept this client's certificate")]
+    NotAuthorised(#[source] rustls::Error),
+    /// The client's own certificate or key is of no use.
+    #[error("TLS cannot be set up")]
+    Tls(#[from] TlsError),
+    /// The server's answer is no.
+    #[error(transparent)]
+    Refused(Box<ServerError>),
+    /// The connection broke before the answer was complete. Whether the call took effect is unknown.
+    #[error("the connection to the server was lost before it had answered")]
+    Lost(#[source] Cause),
+    /// The output stream ended without its end frame: there may be more.
+    #[error("the output was cut off at byte {offset}")]
+    CutOff {
+        /// Offset of the first byte that was not received.
+        offset: u64,
+        /// Why, if that is known.
+        #[source]
+        source: Option<Box<ClientError>>,
+    },
+    /// A request or an answer is not one of this API.
+    #[error("{0}")]
+    Protocol(&'static str),
+}
+
+impl ClientError {
+    /// The server's answer, if there was one.
+    pub fn refusal(&self) -> Option<&ServerError> {
+        match self {
+            Self::Refused(error) => Some(error),
+            Self::CutOff { source: Some(source), .. } => source.refusal(),
+            Self::Connect { .. }
+            | Self::Timeout { .. }
+            | Self::WrongServer { .. }
+            | Self::Handshake { .. }
+            | Self::NotAuthorised(_)
+            | Self::Tls(_)
+            | Self::Lost(_)
+            | Self::CutOff { source: None, .. }
+            | Self::Protocol(_) => None,
+        }
+    }
+
+    /// Whether the same call may succeed soon on a new connection.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Connect { .. } | Self::Timeout { .. } | Self::Lost(_) => true,
+            Self::Refused(error) => error.code == Code::Unavailable && error.reason != reason::DRAINING,
+            Self::CutOff { source, .. } => source.as_ref().is_none_or(|source| source.is_transient()),
+            Self::WrongServer { .. }
+            | Self::Handshake { .. }
+            | Self::NotAuthorised(_)
+            | Self::Tls(_)
+            | Self::Protocol(_) => false,
+        }
+    }
+
+    /// A status, whether a server sent it or the transport made it up.
+    pub(crate) fn from_status(status: Status) -> Self {
+        let details = status.get_error_details();
+        let info = details.error_info().filter(|info| info.domain == ERROR_DOMAIN);
+        // A status of the transport has a source; one that stands for a missing status is UNKNOWN and has no details.
+        let made_up = info.is_none() && (Error::source(&status).is_some() || status.code() == Code::Unknown);
+        if made_up {
+            return Self::Lost(Cause::of(&status));
+        }
+        Self::Refused(Box::new(ServerError {
+            code: status.code(),
+            message: status.message().to_owned(),
+            reason: info.map(|info| info.reason.clone()).unwrap_or_default(),
+            metadata: info.map(|info| info.metadata.clone()).unwrap_or_default(),
+            retry_after: details.retry_info().and_then(|info| info.retry_delay),
+        }))
+    }
+}
+
+/// What broke a connection: the innermost error of the transport's.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Cause(String);
+
+impl Cause {
+    fn of(status: &Status) -> Self {
+        let mut innermost = Error::source(status);
+        while let Some(deeper) = innermost.and_then(Error::source) {
+            innermost = Some(deeper);
+        }
+        Self(innermost.map_or_else(|| status.message().to_owned(), ToString::to_string))
+    }
+}
+
+/// An error that the server answered with.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{}", if message.is_empty() { code.description() } else { message.as_str() })]
+#[non_exhaustive]
+pub struct ServerError {
+    /// Its gRPC code.
+    pub code: Code,
+    /// What happened, for people.
+    pub message: String,
+    /// Stable name of the failure, for programs (`ErrorInfo.reason`); see [`reason`]. Empty if the server gave none.
+    pub reason: String,
+    /// Details of it (`ErrorInfo.metadata`).
+    pub metadata: HashMap<String, String>,
+    /// When to try again.
+    pub retry_after: Option<Duration>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tonic_types::ErrorDetails;
+
+    #[test]
+    fn a_servers_answer_and_a_broken_connection_are_told_apart() {
+        let details = ErrorDetails::with_error_info(reason::PROCESS_NOT_FOUND, ERROR_DOMAIN, HashMap::new());
+        let status = Status::with_error_details(Code::NotFound, "no process has the id 1", details);
+        let error = ClientError::from_status(status);
+        assert_eq!(error.refusal().unwrap().reason, reason::PROCESS_NOT_FOUND);
+        assert_eq!(error.to_string(), "no process has the id 1");
+        assert!(!error.is_transient());
+
+        let error = ClientError::from_status(Status::from_error(Box::new(io::Error::other("reset"))));
+        assert!(matches!(error, ClientError::Lost(_)), "{error:?}");
+        let error = ClientError::from_status(Status::unknown("missing grpc-status trailer"));
+        assert!(error.is_transient());
+    }
+
+    #[test]
+    fn a_server_that_restarts_is_worth_another_try_and_one_that_stops_is_not() {
+        let with = |reason: &str| {
+            let details = ErrorDetails::with_error_info(reason, ERROR_DOMAIN, HashMap::new());
+            ClientError::from_status(Status::with_error_details(Code::Unavailable, "", details))
+        };
+        assert!(with("RESTARTING").is_transient());
+        assert!(!with(reason::DRAINING).is_transient());
+    }
+}

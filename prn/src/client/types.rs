@@ -1,0 +1,504 @@
+//! Values of the API, and their forms on the wire.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::{Duration, SystemTime};
+
+use prn_proto::v1;
+use ring::rand::{SecureRandom, SystemRandom};
+
+use super::ClientError;
+
+/// Names a process for its whole life and after: 128 random bits, shown as 32 lower-case hexadecimal digits.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ProcessId(u128);
+
+/// A text is not a [`ProcessId`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a process id is 32 lower-case hexadecimal digits, as `prn start` and `prn list` print it")]
+pub struct InvalidProcessId;
+
+impl ProcessId {
+    /// A new one.
+    ///
+    /// # Errors
+    /// If the kernel has no random bytes.
+    pub fn mint() -> Result<Self, ClientError> {
+        let mut bytes = [0; 16];
+        SystemRandom::new()
+            .fill(&mut bytes)
+            .map_err(|_| ClientError::Protocol("the kernel gives no random bytes for an id"))?;
+        Ok(Self(u128::from_be_bytes(bytes)))
+    }
+}
+
+impl fmt::Display for ProcessId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+impl fmt::Debug for ProcessId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for ProcessId {
+    type Err = InvalidProcessId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidProcessId> {
+        let digits = text.len() == 32 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        if !digits {
+            return Err(InvalidProcessId);
+        }
+        u128::from_str_radix(text, 16).map(Self).map_err(|_| InvalidProcessId)
+    }
+}
+
+impl From<ProcessId> for v1::ProcessIdentifier {
+    fn from(id: ProcessId) -> Self {
+        Self { id: id.to_string() }
+    }
+}
+
+/// What to start.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct StartSpec {
+    /// The program, a path when it holds a slash, and its arguments. No shell looks at them.
+    pub argv: Vec<String>,
+    /// The caller's own id for the process, which makes the call safe to repeat. `None`: the server mints one.
+    pub id: Option<ProcessId>,
+    /// Variables added to the process's environment.
+    pub environment: Vec<(String, String)>,
+    /// Absolute path to start in. `None`: a fresh directory of the process's own.
+    pub working_directory: Option<String>,
+    /// Resource limits.
+    pub limits: Limits,
+    /// Start even if the server's host cannot enforce a limit.
+    pub best_effort_limits: bool,
+    /// Most output bytes kept. `None`: the server's default.
+    pub output_max: Option<u64>,
+    /// The process is stopped when it has run for this long.
+    pub timeout: Option<Duration>,
+    /// Time between SIGTERM and SIGKILL when it is stopped. `None`: the server's default.
+    pub stop_grace: Option<Duration>,
+    /// Let what the main process started live on after it.
+    pub linger: bool,
+}
+
+impl StartSpec {
+    /// A command with the server's defaults.
+    pub fn new<I: IntoIterator<Item: Into<String>>>(argv: I) -> Self {
+        Self { argv: argv.into_iter().map(Into::into).collect(), ..Self::default() }
+    }
+}
+
+impl TryFrom<&StartSpec> for v1::StartRequest {
+    type Error = ClientError;
+
+    fn try_from(spec: &StartSpec) -> Result<Self, ClientError> {
+        let (command, args) = spec.argv.split_first().ok_or(ClientError::Protocol("no command to start"))?;
+        Ok(Self {
+            command: command.clone(),
+            args: args.to_vec(),
+            id: spec.id.map(|id| id.to_string()).unwrap_or_default(),
+            environment: spec
+                .environment
+                .iter()
+                .map(|(name, value)| v1::EnvironmentVariable { name: name.clone(), value: value.clone() })
+                .collect(),
+            working_directory: spec.working_directory.clone().unwrap_or_default(),
+            limits: Some(spec.limits.into()),
+            best_effort_limits: spec.best_effort_limits,
+            output_max_bytes: spec.output_max.unwrap_or(0),
+            timeout: spec.timeout.map(to_wire_duration).transpose()?,
+            stop_grace: spec.stop_grace.map(to_wire_duration).transpose()?,
+            linger: spec.linger,
+        })
+    }
+}
+
+/// Resource limits of a process tree. `None`: the server's default in a request, no limit in an answer.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// CPU time, in thousandths of a CPU.
+    pub cpu_millis: Option<u64>,
+    /// Memory, in bytes.
+    pub memory_bytes: Option<u64>,
+    /// Bytes read a second, from each limited disk.
+    pub io_read_bytes_per_second: Option<u64>,
+    /// Bytes written a second, to each limited disk.
+    pub io_write_bytes_per_second: Option<u64>,
+    /// Processes and threads at one time.
+    pub pids: Option<u64>,
+}
+
+impl From<Limits> for v1::Limits {
+    fn from(limits: Limits) -> Self {
+        let Limits { cpu_millis, memory_bytes, io_read_bytes_per_second, io_write_bytes_per_second, pids } = limits;
+        Self { cpu_millis, memory_bytes, io_read_bytes_per_second, io_write_bytes_per_second, pids }
+    }
+}
+
+impl From<v1::Limits> for Limits {
+    fn from(limits: v1::Limits) -> Self {
+        let v1::Limits { cpu_millis, memory_bytes, io_read_bytes_per_second, io_write_bytes_per_second, pids } = limits;
+        Self { cpu_millis, memory_bytes, io_read_bytes_per_second, io_write_bytes_per_second, pids }
+    }
+}
+
+/// Limits as the server's kernel reports them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AppliedLimits {
+    /// The values in force.
+    pub values: Limits,
+    /// Names of the limits that were asked for and that the server's host cannot enforce.
+    pub not_enforced: Vec<String>,
+}
+
+/// The answer to a start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Started {
+    /// The process.
+    pub process: Process,
+    /// Random id of this server run: under another one, the process no longer exists.
+    pub boot_epoch: String,
+    /// The id and specification were known: nothing was started.
+    pub already_running: bool,
+}
+
+impl TryFrom<v1::StartResponse> for Started {
+    type Error = ClientError;
+
+    fn try_from(response: v1::StartResponse) -> Result<Self, ClientError> {
+        Ok(Self {
+            process: response.response.ok_or(INCOMPLETE)?.try_into()?,
+            boot_epoch: response.boot_epoch,
+            already_running: response.already_running,
+        })
+    }
+}
+
+const INCOMPLETE: ClientError = ClientError::Protocol("the server's answer is incomplete");
+
+/// A process and what is known of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Process {
+    /// Its name.
+    pub id: ProcessId,
+    /// Its state when the server answered.
+    pub status: ProcessStatus,
+}
+
+impl Process {
+    pub(super) fn of(id: ProcessId, status: Option<v1::ProcessStatus>) -> Result<Self, ClientError> {
+        Ok(Self { id, status: status.ok_or(INCOMPLETE)?.try_into()? })
+    }
+}
+
+impl TryFrom<v1::Process> for Process {
+    type Error = ClientError;
+
+    fn try_from(process: v1::Process) -> Result<Self, ClientError> {
+        let id = process.id.ok_or(INCOMPLETE)?.id;
+        let id = id.parse().map_err(|_| ClientError::Protocol("the server sent a malformed process id"))?;
+        Self::of(id, process.status)
+    }
+}
+
+/// Whether a process tree is alive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// Some process of the tree is.
+    Running,
+    /// None is left.
+    Stopped,
+}
+
+/// What is known of a process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ProcessStatus {
+    /// argv joined with shell quoting, for display.
+    pub command: String,
+    /// The argument vector.
+    pub argv: Vec<String>,
+    /// Whether its tree is alive.
+    pub state: State,
+    /// How the main process ended. `None` while it runs.
+    pub exit: Option<Exit>,
+    /// The main process has exited; others of its tree may be alive.
+    pub main_exited: bool,
+    /// No process of the tree is left, and all output is captured.
+    pub tree_empty: bool,
+    /// When the program started, by the server's clock, as all times.
+    pub started_at: Option<SystemTime>,
+    /// When the main process exited.
+    pub main_exited_at: Option<SystemTime>,
+    /// When the whole tree had ended.
+    pub ended_at: Option<SystemTime>,
+    /// The directory it started in.
+    pub working_directory: String,
+    /// The numeric user id it runs as.
+    pub uid: u32,
+    /// Its limits.
+    pub limits: AppliedLimits,
+    /// What it consumed. Present once the tree has ended.
+    pub usage: Option<Usage>,
+    /// How its output is kept.
+    pub output: Option<OutputStatus>,
+    /// Tasks that did not die when killed.
+    pub stuck_tasks: Vec<StuckTask>,
+}
+
+impl TryFrom<v1::ProcessStatus> for ProcessStatus {
+    type Error = ClientError;
+
+    fn try_from(status: v1::ProcessStatus) -> Result<Self, ClientError> {
+        let state = match v1::ProcessState::try_from(status.state) {
+            Ok(v1::ProcessState::Running | v1::ProcessState::Sleeping | v1::ProcessState::Zombie) => State::Running,
+            Ok(v1::ProcessState::Stopped) => State::Stopped,
+            Ok(v1::ProcessState::Unspecified) | Err(_) => {
+                return Err(ClientError::Protocol("the server sent a process state that this client does not know"));
+            }
+        };
+        let limits = status.limits.unwrap_or_default();
+        Ok(Self {
+            state,
+            exit: status.exit_cause.map(Exit::from),
+            main_exited: status.main_exited,
+            tree_empty: status.tree_empty,
+            started_at: status.started_at.and_then(from_wire_time),
+            main_exited_at: status.main_exited_at.and_then(from_wire_time),
+            ended_at: status.ended_at.and_then(from_wire_time),
+            command: status.command,
+            argv: status.argv,
+            working_directory: status.working_directory,
+            uid: status.uid,
+            limits: AppliedLimits {
+                values: limits.values.map(Limits::from).unwrap_or_default(),
+                not_enforced: limits.not_enforced,
+            },
+            usage: status.usage.map(Usage::from),
+            output: status.output.map(OutputStatus::from),
+            stuck_tasks: status
+                .stuck_tasks
+                .into_iter()
+                .map(|task| StuckTask { name: task.name, state: task.state })
+                .collect(),
+        })
+    }
+}
+
+/// A task that survived SIGKILL so far.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StuckTask {
+    /// Its name.
+    pub name: String,
+    /// Its state letter: "D" for uninterruptible sleep.
+    pub state: String,
+}
+
+/// Why a main process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExitKind {
+    /// It exited by itself.
+    Exited,
+    /// A signal ended it that the server did not send.
+    Signalled,
+    /// The kernel killed it for exceeding its memory limit.
+    OomKilled,
+    /// It ran longer than its timeout.
+    TimedOut,
+    /// A stop, or the server's shutdown, ended it.
+    StoppedOnRequest,
+    /// The program could not be executed.
+    ExecFailed,
+    /// The server that ran it is gone, and the process with it.
+    Lost,
+    /// A cause that this client does not know.
+    Unknown,
+}
+
+/// How a main process ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Exit {
+    /// Why.
+    pub kind: ExitKind,
+    /// Exit code, when it exited.
+    pub code: i32,
+    /// Number of the signal that ended it, else 0.
+    pub signal: i32,
+    /// Whether a core image was written.
+    pub core_dumped: bool,
+    /// errno(3) of the step that failed, for [`ExitKind::ExecFailed`].
+    pub exec_errno: i32,
+    /// Name of that step.
+    pub exec_step: String,
+}
+
+impl Exit {
+    /// The exit status as a shell gives it: the process's own, or 128 + n for signal n. `None` where there is none: it
+    /// never ran, or nobody knows how it ended.
+    pub fn shell_status(&self) -> Option<u8> {
+        match self.kind {
+            ExitKind::ExecFailed | ExitKind::Lost | ExitKind::Unknown => None,
+            ExitKind::Exited
+            | ExitKind::Signalled
+            | ExitKind::OomKilled
+            | ExitKind::TimedOut
+            | ExitKind::StoppedOnRequest => {
+                let status = if self.signal == 0 { self.code } else { self.signal.checked_add(128)? };
+                u8::try_from(status).ok()
+            }
+        }
+    }
+}
+
+impl From<v1::ExitCause> for Exit {
+    fn from(cause: v1::ExitCause) -> Self {
+        use v1::exit_cause::Kind;
+        Self {
+            kind: match Kind::try_from(cause.kind) {
+                Ok(Kind::Exited) => ExitKind::Exited,
+                Ok(Kind::Signalled) => ExitKind::Signalled,
+                Ok(Kind::OomKilled) => ExitKind::OomKilled,
+                Ok(Kind::TimedOut) => ExitKind::TimedOut,
+                Ok(Kind::StoppedOnRequest) => ExitKind::StoppedOnRequest,
+                Ok(Kind::ExecFailed) => ExitKind::ExecFailed,
+                Ok(Kind::Lost) => ExitKind::Lost,
+                Ok(Kind::Unspecified) | Err(_) => ExitKind::Unknown,
+            },
+            code: cause.exit_code,
+            signal: cause.signal,
+            core_dumped: cause.core_dumped,
+            exec_errno: cause.exec_errno,
+            exec_step: cause.exec_step,
+        }
+    }
+}
+
+/// What a process tree consumed. `None` where the server's kernel does not count it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Usage {
+    /// CPU time in user mode.
+    pub cpu_user: Duration,
+    /// CPU time in the kernel.
+    pub cpu_system: Duration,
+    /// Time for which the CPU limit held it back.
+    pub cpu_throttled: Duration,
+    /// Largest memory use, in bytes.
+    pub memory_peak_bytes: Option<u64>,
+    /// Bytes read from disks.
+    pub io_read_bytes: Option<u64>,
+    /// Bytes written to disks.
+    pub io_write_bytes: Option<u64>,
+    /// Most processes and threads at one time.
+    pub pids_peak: Option<u64>,
+}
+
+impl From<v1::Usage> for Usage {
+    fn from(usage: v1::Usage) -> Self {
+        Self {
+            cpu_user: Duration::from_micros(usage.cpu_user_usec),
+            cpu_system: Duration::from_micros(usage.cpu_system_usec),
+            cpu_throttled: Duration::from_micros(usage.cpu_throttled_usec),
+            memory_peak_bytes: usage.memory_peak_bytes,
+            io_read_bytes: usage.io_read_bytes,
+            io_write_bytes: usage.io_write_bytes,
+            pids_peak: usage.pids_peak,
+        }
+    }
+}
+
+/// How a process's output is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct OutputStatus {
+    /// Most bytes kept.
+    pub max_bytes: u64,
+    /// Offset of the oldest byte kept.
+    pub first_offset: u64,
+    /// Offset just after the last byte.
+    pub end_offset: u64,
+    /// Bytes written to standard output.
+    pub stdout_bytes: u64,
+    /// Bytes written to standard error.
+    pub stderr_bytes: u64,
+}
+
+impl From<v1::OutputStatus> for OutputStatus {
+    fn from(output: v1::OutputStatus) -> Self {
+        let v1::OutputStatus { max_bytes, first_offset, end_offset, stdout_bytes, stderr_bytes } = output;
+        Self { max_bytes, first_offset, end_offset, stdout_bytes, stderr_bytes }
+    }
+}
+
+/// How to stop a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StopSignal {
+    /// SIGTERM to every process of the tree, then, after the grace time, SIGKILL to what is left.
+    Term,
+    /// SIGKILL to the whole tree at once.
+    Kill,
+}
+
+impl From<StopSignal> for v1::Signal {
+    fn from(signal: StopSignal) -> Self {
+        match signal {
+            StopSignal::Term => Self::Sigterm,
+            StopSignal::Kill => Self::Sigkill,
+        }
+    }
+}
+
+pub(super) fn to_wire_duration(duration: Duration) -> Result<prost_types::Duration, ClientError> {
+    duration.try_into().map_err(|_| ClientError::Protocol("a duration is too long"))
+}
+
+pub(super) fn from_wire_time(time: prost_types::Timestamp) -> Option<SystemTime> {
+    time.try_into().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_id_is_32_lower_case_hexadecimal_digits() {
+        let text = "00d2310e7b9a462a5d88c3a0ff4e2d9b";
+        assert_eq!(text.parse::<ProcessId>().unwrap().to_string(), text);
+        for bad in ["", "fc", "+0d2310e7b9a462a5d88c3a0ff4e2d9b", &text.to_uppercase(), &text.replace('0', "g")] {
+            assert!(bad.parse::<ProcessId>().is_err(), "{bad}");
+        }
+        assert_ne!(ProcessId::mint().unwrap(), ProcessId::mint().unwrap());
+    }
+
+    #[test]
+    fn an_exit_without_a_status_never_looks_like_success() {
+        let exit = |kind, code, signal| {
+            Exit { kind, code, signal, core_dumped: false, exec_errno: 0, exec_step: String::new() }.shell_status()
+        };
+        assert_eq!(exit(ExitKind::Exited, 0, 0), Some(0));
+        assert_eq!(exit(ExitKind::Exited, 42, 0), Some(42));
+        assert_eq!(exit(ExitKind::Signalled, 0, 11), Some(139));
+        assert_eq!(exit(ExitKind::StoppedOnRequest, 0, 15), Some(143));
+        for kind in [ExitKind::ExecFailed, ExitKind::Lost, ExitKind::Unknown] {
+            assert_eq!(exit(kind, 0, 0), None);
+        }
+        assert_eq!(exit(ExitKind::Exited, 256, 0), None);
+    }
+
+    #[test]
+    fn a_start_carries_what_was_asked_for() {
+        let mut spec = StartSpec::new(["sleep", "1"]);
+        spec.timeout = Some(Duration::from_millis(1500));
+        let request = v1::StartRequest::try_from(&spec).unwrap();
+        assert_eq!((request.command.as_str(), request.args.as_slice()), ("sleep", &["1".to_owned()][..]));
+        assert_eq!(request.timeout.unwrap().nanos, 500_000_000);
+        assert!(v1::StartRequest::try_from(&StartSpec::default()).is_err());
+    }
+}

@@ -1,0 +1,235 @@
+//! The commands, one module each, and what they share: connecting, and what failures mean.
+
+mod follow;
+mod keygen;
+mod list;
+mod logs;
+mod run;
+mod start;
+mod status;
+mod stop;
+
+use std::io;
+
+use prn::client::{Client, ClientError, Code, ProcessId, reason};
+use prn::credentials::{Credentials, CredentialsError, KeySource};
+use prn_proto::tls::TlsError;
+
+use crate::cli::{self, Command};
+use crate::exit::{self, Exit};
+use crate::server::{self, ServerError};
+use keygen::KeygenError;
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// A call failed.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// A certificate or key was refused.
+    #[error(transparent)]
+    Credentials(#[from] CredentialsError),
+    /// `keygen` failed.
+    #[error(transparent)]
+    Keygen(#[from] KeygenError),
+    /// `server start` or `server check` failed.
+    #[error(transparent)]
+    Server(#[from] ServerError),
+    /// The command line makes no sense.
+    #[error("{0}")]
+    Usage(String),
+    /// Nobody knows whether a start took effect.
+    #[error("it is unknown whether process {id} was started")]
+    StartUnknown {
+        /// The id it would have.
+        id: ProcessId,
+        /// What failed last.
+        #[source]
+        source: ClientError,
+    },
+    /// `run` was left by a second signal.
+    #[error("left process {0}, which may be running")]
+    Left(ProcessId),
+    /// `run` does not know how its process ended.
+    #[error("it is unknown how process {0} ended")]
+    ExitUnknown(ProcessId),
+    /// Any part of `run` failed.
+    #[error(transparent)]
+    Run(Box<Failure>),
+    /// Standard output or this machine failed.
+    #[error("this machine failed")]
+    Local(#[from] io::Error),
+}
+
+impl Failure {
+    /// The exit code that stands for it.
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::Client(error) | Self::StartUnknown { source: error, .. } => exit_of_client(error),
+            Self::Credentials(CredentialsError::Certificate { source: TlsError::NotValidNow { .. }, .. }) => {
+                exit::NOT_AUTHORISED
+            }
+            Self::Credentials(_) | Self::Keygen(_) | Self::Server(_) => exit::ERROR,
+            Self::Usage(_) => exit::USAGE,
+            Self::Left(_) | Self::ExitUnknown(_) => exit::RUN_FAILED,
+            Self::Run(failure) => exit_of_run(failure),
+            Self::Local(error) if error.kind() == io::ErrorKind::BrokenPipe => exit::OUTPUT_CLOSED,
+            Self::Local(_) => exit::ERROR,
+        }
+    }
+
+    /// Nothing needs to be said: whoever would read it has gone.
+    pub fn is_silent(&self) -> bool {
+        match self {
+            Self::Local(error) => error.kind() == io::ErrorKind::BrokenPipe,
+            Self::Run(failure) => failure.is_silent(),
+            Self::Client(_)
+            | Self::Credentials(_)
+            | Self::Keygen(_)
+            | Self::Server(_)
+            | Self::Usage(_)
+            | Self::StartUnknown { .. }
+            | Self::Left(_)
+            | Self::ExitUnknown(_) => false,
+        }
+    }
+
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::Run(failure) => return failure.hint(),
+            Self::StartUnknown { id, .. } | Self::Left(id) | Self::ExitUnknown(id) => {
+                return Some(format!("see `prn status {id}`"));
+            }
+            Self::Client(ClientError::Connect { .. } | ClientError::Timeout { .. }) => {
+                "is the server running there? --address or PRN_ADDRESS says where"
+            }
+            Self::Client(ClientError::WrongServer { .. }) => {
+                "nothing was sent to it; if that is the right server, get its new certificate for --server-cert"
+            }
+            Self::Client(ClientError::NotAuthorised(_)) => {
+                "the server must be started with --client-cert for your certificate, and both clocks must be right"
+            }
+            Self::Client(ClientError::CutOff { .. }) => {
+                "`prn logs --offset` goes on from there, if the process still exists"
+            }
+            Self::Client(error) => match error.refusal().map(|refusal| refusal.reason.as_str()) {
+                Some(reason::PROCESS_NOT_FOUND) => "`prn list` shows all that there are",
+                Some(reason::LIMIT_NOT_ENFORCEABLE) => "--best-effort-limits starts without it",
+                Some(reason::COMMAND_NOT_FOUND) => "a command is looked up in the PATH of the server's processes",
+                _ => return None,
+            },
+            Self::Usage(_) => "see --help",
+            Self::Credentials(_) | Self::Keygen(_) | Self::Server(_) | Self::Local(_) => return None,
+        };
+        Some(hint.to_owned())
+    }
+}
+
+fn exit_of_client(error: &ClientError) -> Exit {
+    match error {
+        ClientError::WrongServer { .. } | ClientError::NotAuthorised(_) => exit::NOT_AUTHORISED,
+        ClientError::Handshake { source, .. } if is_certificate_error(source) => exit::NOT_AUTHORISED,
+        ClientError::Connect { .. }
+        | ClientError::Timeout { .. }
+        | ClientError::Handshake { .. }
+        | ClientError::Lost(_) => exit::UNAVAILABLE,
+        ClientError::CutOff { source, .. } => match source.as_deref() {
+            // The server has answered, with a no of its own: nothing was cut off, it never began.
+            Some(no @ ClientError::Refused(refusal)) if refusal.code != Code::Unavailable => exit_of_client(no),
+            Some(no @ ClientError::NotAuthorised(_)) => exit_of_client(no),
+            Some(_) | None => exit::OUTPUT_CUT_OFF,
+        },
+        ClientError::Refused(refusal) if refusal.reason == reason::PROCESS_NOT_FOUND => exit::NO_SUCH_PROCESS,
+        ClientError::Refused(refusal) if refusal.code == Code::Unavailable => exit::UNAVAILABLE,
+        ClientError::Refused(_) | ClientError::Tls(_) | ClientError::Protocol(_) | _ => exit::ERROR,
+    }
+}
+
+/// Whether this side has refused the server's certificate, for another reason than that it is not the pinned one.
+fn is_certificate_error(error: &io::Error) -> bool {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    matches!(inner, Some(rustls::Error::InvalidCertificate(_)))
+}
+
+/// As shells do it: 126 and 127 for a command that could not be started, 125 for whoever should have started it.
+fn exit_of_run(failure: &Failure) -> Exit {
+    if failure.is_silent() {
+        return exit::OUTPUT_CLOSED;
+    }
+    let refusal = if let Failure::Client(error) = failure { error.refusal() } else { None };
+    match refusal.map(|refusal| refusal.reason.as_str()) {
+        Some(reason::COMMAND_NOT_FOUND) => exit::RUN_NOT_FOUND,
+        Some(reason::COMMAND_NOT_EXECUTABLE | reason::COMMAND_FAILED) => exit::RUN_NOT_EXECUTABLE,
+        _ => exit::RUN_FAILED,
+    }
+}
+
+/// Does what the command line says.
+pub fn run(command: Command) -> Result<Exit, Failure> {
+    match command {
+        Command::Start(args) => block_on(start::start(args)),
+        Command::Status(args) => block_on(status::status(args)),
+        Command::Logs(args) => block_on(logs::logs(args)),
+        Command::Stop(args) => block_on(stop::stop(args)),
+        Command::List(args) => block_on(list::list(args)),
+        Command::Run(args) => block_on(run::run(args)).map_err(|failure| Failure::Run(Box::new(failure))),
+        Command::Keygen(args) => Ok(keygen::keygen(&args)?),
+        Command::Server(cli::Server::Start(args)) => Ok(server::start(args)?),
+        Command::Server(cli::Server::Check(args)) => Ok(server::check(&args)?),
+    }
+}
+
+/// Runs a client command. One thread is enough for it, and starts fastest.
+fn block_on(command: impl Future<Output = Result<Exit, Failure>>) -> Result<Exit, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let result = runtime.block_on(command);
+    // A name lookup that hangs must not keep prn from leaving.
+    runtime.shutdown_background();
+    result
+}
+
+/// The server that a command talks to, for as many connections as it takes.
+pub struct Remote {
+    address: String,
+    credentials: Credentials,
+}
+
+impl Remote {
+    /// Loads certificates and key.
+    pub fn new(connection: cli::Connection) -> Result<Self, Failure> {
+        let cli::Connection { client_cert, server_cert, tls_key, address } = connection;
+        let key = KeySource::find(tls_key)?;
+        Ok(Self { address: address.0, credentials: Credentials::load(&client_cert, &key, &server_cert)? })
+    }
+
+    /// Connects.
+    pub async fn connect(&self) -> Result<Client, ClientError> {
+        Client::connect(&self.address, &self.credentials).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lost() -> ClientError {
+        ClientError::Connect { address: "x:1".into(), source: io::ErrorKind::ConnectionRefused.into() }
+    }
+
+    #[test]
+    fn run_exits_as_a_shell_would_for_commands_that_cannot_start() {
+        assert_eq!(Failure::Run(Box::new(lost().into())).exit(), exit::RUN_FAILED);
+        assert_eq!(Failure::Client(lost()).exit(), exit::UNAVAILABLE);
+        let closed = || Failure::Local(io::ErrorKind::BrokenPipe.into());
+        assert_eq!(Failure::Run(Box::new(closed())).exit(), exit::OUTPUT_CLOSED);
+        assert!(closed().is_silent());
+    }
+
+    #[test]
+    fn output_that_was_cut_off_has_its_own_code_whatever_cut_it_off() {
+        let cut = |source| Failure::Client(ClientError::CutOff { offset: 3, source }).exit();
+        assert_eq!(cut(None), exit::OUTPUT_CUT_OFF);
+        assert_eq!(cut(Some(Box::new(lost()))), exit::OUTPUT_CUT_OFF);
+    }
+}

@@ -1,0 +1,243 @@
+//! Following a process's output: over more than one connection if need be, to its end frame, and on to our own streams.
+
+use std::io;
+use std::time::Duration;
+
+use prn::client::{
+    Client, ClientError, Code, Event, OutputEnd, OutputRequest, OutputStream, ProcessId, StopSignal, reason,
+};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::Instant;
+
+use super::{Failure, Remote};
+use crate::output::{self, Chunk, Relay};
+
+/// Pauses before each new try to go on; the last failure is final. A frontend that is replaced takes less than the first
+/// few, a restart of the server's machine takes more than all of them.
+const PAUSES: [Duration; 5] = [
+    Duration::from_millis(100),
+    Duration::from_millis(400),
+    Duration::from_secs(1),
+    Duration::from_secs(2),
+    Duration::from_secs(4),
+];
+
+/// How output ended that was read to its end.
+#[derive(Debug)]
+pub struct Ending {
+    /// Its end frame. `None` only without following, for a process that is alive.
+    pub end: Option<OutputEnd>,
+    /// Bytes were missing, and said to be.
+    pub gap: bool,
+}
+
+/// Output that goes on where it was when a connection is lost.
+pub struct Follower<'a> {
+    remote: &'a Remote,
+    id: ProcessId,
+    request: OutputRequest,
+    client: Option<Client>,
+    stream: Option<OutputStream>,
+    /// Of the server run that answered first.
+    epoch: Option<String>,
+    /// The process is known to exist, so that a failure is worth another try.
+    exists: bool,
+    failures: usize,
+    not_before: Option<Instant>,
+}
+
+impl<'a> Follower<'a> {
+    /// Of one process, beginning on a connection that is there. `exists`: the process is known to the server.
+    pub fn new(remote: &'a Remote, client: Client, id: ProcessId, request: OutputRequest, exists: bool) -> Self {
+        Self {
+            remote,
+            id,
+            request,
+            client: Some(client),
+            stream: None,
+            epoch: None,
+            exists,
+            failures: 0,
+            not_before: None,
+        }
+    }
+
+    /// The next event; `None` after the last. Cancel safe.
+    async fn next(&mut self) -> Result<Option<Event>, ClientError> {
+        loop {
+            let error = match self.try_next().await {
+                Ok(event) => {
+                    self.failures = 0;
+                    return Ok(event);
+                }
+                Err(error) => error,
+            };
+            self.stream = None;
+            self.client = None;
+            if !self.exists {
+                return Err(error);
+            }
+            match PAUSES.get(self.failures) {
+                Some(pause) if error.is_transient() => {
+                    self.failures += 1;
+                    self.not_before = Some(Instant::now() + *pause);
+                }
+                _ => return Err(self.cut_off(error)),
+            }
+        }
+    }
+
+    async fn try_next(&mut self) -> Result<Option<Event>, ClientError> {
+        if let Some(instant) = self.not_before {
+            tokio::time::sleep_until(instant).await;
+            self.not_before = None;
+        }
+        let stream = match &mut self.stream {
+            Some(stream) => stream,
+            None => {
+                let client = match &self.client {
+                    Some(client) => client,
+                    None => self.client.insert(self.remote.connect().await?),
+                };
+                let stream = client.output(self.id, self.request).await?;
+                let epoch = stream.boot_epoch().unwrap_or_default().to_owned();
+                self.exists = true;
+                if self.epoch.get_or_insert_with(|| epoch.clone()) != &epoch {
+                    return Err(ClientError::Protocol(
+                        "the server was restarted, and the process ended with its predecessor",
+                    ));
+                }
+                self.stream.insert(stream)
+            }
+        };
+        let event = stream.next().await?;
+        self.request.from = stream.next_offset();
+        Ok(event)
+    }
+
+    fn cut_off(&self, error: ClientError) -> ClientError {
+        let offset = self.request.from;
+        let forgotten = error.refusal().is_some_and(|refusal| refusal.reason == reason::PROCESS_NOT_FOUND);
+        let source = if forgotten {
+            let why = "the server no longer knows the process: it was restarted, or has forgotten it";
+            Some(Box::new(ClientError::Protocol(why)))
+        } else if let ClientError::CutOff { source, .. } = error {
+            source
+        } else {
+            Some(Box::new(error))
+        };
+        ClientError::CutOff { offset, source }
+    }
+}
+
+/// SIGINT and SIGTERM, for `prn run`.
+pub struct Interrupts {
+    interrupt: Signal,
+    terminate: Signal,
+    count: u32,
+}
+
+impl Interrupts {
+    /// Takes the signals from now on: they no longer end prn by themselves.
+    pub fn take() -> io::Result<Self> {
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())?, count: 0 })
+    }
+
+    /// The next one; how many there were with it.
+    pub async fn next(&mut self) -> u32 {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+        self.count += 1;
+        self.count
+    }
+}
+
+/// Passes all output on to our own streams.
+///
+/// With `interrupts`, the first one stops the process, and following goes on; the second one ends this.
+pub async fn follow(
+    follower: &mut Follower<'_>,
+    mut interrupts: Option<&mut Interrupts>,
+    mut interrupted: bool,
+) -> Result<Ending, Failure> {
+    let mut relay = Relay::start()?;
+    let mut ending = Ending { end: None, gap: false };
+    let mut pending: Option<Chunk> = None;
+    let mut failed = None;
+    if interrupted {
+        stop(follower);
+    }
+    loop {
+        tokio::select! {
+            biased;
+            count = next_interrupt(&mut interrupts) => {
+                if count > 1 {
+                    return Err(Failure::Left(follower.id));
+                }
+                if !interrupted {
+                    interrupted = true;
+                    stop(follower);
+                }
+            }
+            room = relay.room(), if pending.is_some() => match (room, pending.take()) {
+                (Some(room), Some(chunk)) => room.send(chunk),
+                _ => break,
+            },
+            event = follower.next(), if pending.is_none() => match event {
+                Ok(Some(Event::Data { source, data, .. })) => pending = Some(Chunk::Data(source, data)),
+                Ok(Some(Event::Gap { from, to })) => {
+                    ending.gap = true;
+                    pending = Some(Chunk::Notice(format!("output bytes {from}..{to} were dropped")));
+                }
+                Ok(Some(Event::End(end))) => {
+                    ending.end = Some(end);
+                    break;
+                }
+                Ok(None) => break,
+                Err(error) => {
+                    failed = Some(error);
+                    break;
+                }
+            },
+        }
+    }
+    loop {
+        tokio::select! {
+            biased;
+            count = next_interrupt(&mut interrupts) => {
+                if count > 1 {
+                    return Err(Failure::Left(follower.id));
+                }
+            }
+            written = relay.finish() => {
+                written?;
+                return failed.map_or(Ok(ending), |error| Err(error.into()));
+            }
+        }
+    }
+}
+
+async fn next_interrupt(interrupts: &mut Option<&mut Interrupts>) -> u32 {
+    match interrupts {
+        Some(interrupts) => interrupts.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Stops the process, beside everything else.
+fn stop(follower: &Follower<'_>) {
+    let (id, client) = (follower.id, follower.client.clone());
+    let Some(client) = client else {
+        output::notice("not connected: the process cannot be stopped now; interrupt again to leave it");
+        return;
+    };
+    tokio::spawn(async move {
+        match client.stop(id, StopSignal::Term, None).await {
+            Ok(_) => {}
+            Err(ClientError::Refused(refusal)) if refusal.code == Code::NotFound => {}
+            Err(error) => output::error(&error, Some("the process was not stopped; interrupt again to leave it")),
+        }
+    });
+}

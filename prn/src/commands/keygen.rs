@@ -1,0 +1,190 @@
+//! `prn keygen`: an Ed25519 key and a self-signed certificate that clients in every language take.
+
+use std::fs::OpenOptions;
+use std::io::{self, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use prn_proto::tls::{self, Certificate, Key, TlsError};
+use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose, PKCS_ED25519};
+use ring::rand::{SecureRandom, SystemRandom};
+use rustls::pki_types::PrivatePkcs8KeyDer;
+use time::{Duration, OffsetDateTime};
+use zeroize::Zeroizing;
+
+use crate::exit::{self, Exit};
+use crate::{cli, output};
+
+/// A peer whose clock is this far behind takes a new certificate at once.
+const BACKDATED: Duration = Duration::minutes(1);
+
+/// Most bytes of a common name (RFC 5280, ub-common-name).
+const NAME_MAX: usize = 64;
+
+/// Why no key was made.
+#[derive(Debug, thiserror::Error)]
+pub enum KeygenError {
+    /// The name cannot stand in a certificate or a file name.
+    #[error("the name must have 1 to {NAME_MAX} characters and no slash or control character")]
+    Name,
+    /// No key.
+    #[error("the kernel gives no random bytes for a key")]
+    Random,
+    /// The validity period is empty.
+    #[error("the certificate would expire before it begins to be valid")]
+    Period,
+    /// The certificate could not be made.
+    #[error("cannot make the certificate")]
+    Certificate(#[from] rcgen::Error),
+    /// It would be refused later.
+    #[error("cannot use what was made")]
+    Unusable(#[from] TlsError),
+    /// A file exists.
+    #[error("{} exists: --force replaces it", .0.display())]
+    Exists(PathBuf),
+    /// A file could not be written.
+    #[error("cannot write {}", path.display())]
+    Write {
+        /// Which.
+        path: PathBuf,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
+    },
+    /// Standard output failed.
+    #[error("cannot print the result")]
+    Print(#[source] io::Error),
+}
+
+pub fn keygen(args: &cli::Keygen) -> Result<Exit, KeygenError> {
+    let name = args.name.as_str();
+    if name.is_empty() || name.len() > NAME_MAX || name.contains(|c: char| c.is_control() || c == '/') {
+        return Err(KeygenError::Name);
+    }
+    let (key_path, certificate_path) = match (&args.key, &args.cert) {
+        (Some(key), Some(certificate)) => (key.clone(), certificate.clone()),
+        _ => (args.out_dir.join(format!("{name}.key")), args.out_dir.join(format!("{name}.pem"))),
+    };
+    let now = OffsetDateTime::now_utc();
+    let not_before = args.not_before.unwrap_or(now - BACKDATED);
+    let not_after = args.not_after.unwrap_or(now + Duration::days(args.days.into()));
+    if not_after < not_before {
+        return Err(KeygenError::Period);
+    }
+    let pair = make(name, not_before, not_after)?;
+
+    if !args.force {
+        // Both before the first is written, so that no half of a pair is left behind.
+        for path in [&key_path, &certificate_path] {
+            if path.symlink_metadata().is_ok() {
+                return Err(KeygenError::Exists(path.clone()));
+            }
+        }
+    }
+    write(&key_path, pair.key.as_bytes(), 0o600, args.force)?;
+    write(&certificate_path, pair.certificate.as_bytes(), 0o644, args.force)?;
+    output::key_pair(&key_path, &certificate_path, &pair.fingerprint).map_err(KeygenError::Print)?;
+    Ok(exit::OK)
+}
+
+struct Pair {
+    key: Zeroizing<String>,
+    certificate: String,
+    fingerprint: String,
+}
+
+fn make(name: &str, not_before: OffsetDateTime, not_after: OffsetDateTime) -> Result<Pair, KeygenError> {
+    let key = generate()?;
+    // prn compares certificates as a whole and looks at no name; other languages' clients do.
+    let mut names = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
+    if is_host_name(name) && !names.iter().any(|known| known == name) {
+        names.insert(0, name.to_owned());
+    }
+    let mut params = CertificateParams::new(names)?;
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.not_before = not_before;
+    params.not_after = not_after;
+    // Written out as CA:FALSE: verifiers of other TLS libraries take a CA certificate for no leaf.
+    params.is_ca = IsCa::ExplicitNoCa;
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+    let certificate = params.self_signed(&key)?;
+
+    let made = Certificate::from_der(certificate.der().to_vec())?;
+    let pem = Zeroizing::new(key.serialize_pem());
+    tls::check_key(&made, &Key::from_pem(pem.as_bytes())?)?;
+    Ok(Pair { key: pem, certificate: certificate.pem(), fingerprint: made.fingerprint().to_string() })
+}
+
+/// A new key, in the older of the two PKCS#8 forms (RFC 5208): OpenSSL 3.0 does not read the newer one, which also holds
+/// the public key (RFC 5958) and which is what the library makes.
+fn generate() -> Result<KeyPair, KeygenError> {
+    const PREFIX: [u8; 16] =
+        [0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20];
+    let mut der = Zeroizing::new([0; 48]);
+    let (prefix, seed) = der.split_at_mut(PREFIX.len());
+    prefix.copy_from_slice(&PREFIX);
+    SystemRandom::new().fill(seed).map_err(|_| KeygenError::Random)?;
+    Ok(KeyPair::from_pkcs8_der_and_sign_algo(&PrivatePkcs8KeyDer::from(der.as_slice()), &PKCS_ED25519)?)
+}
+
+/// Whether a name can be a subject alternative name of type dNSName.
+fn is_host_name(name: &str) -> bool {
+    name.split('.').all(|label| {
+        (1..=63).contains(&label.len())
+            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    })
+}
+
+fn write(path: &Path, bytes: &[u8], mode: u32, force: bool) -> Result<(), KeygenError> {
+    let failed = |source: io::Error| KeygenError::Write { path: path.to_owned(), source };
+    let mut options = OpenOptions::new();
+    options.write(true).mode(mode);
+    if force {
+        // Replaced as a whole, and by a file of its own mode: an old one may be open to others.
+        if let Err(error) = std::fs::remove_file(path)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            return Err(failed(error));
+        }
+    }
+    // O_EXCL: neither an existing file nor what a link points to.
+    let mut file =
+        options.create_new(true).open(path).map_err(|error| match error.kind() == io::ErrorKind::AlreadyExists {
+            true => KeygenError::Exists(path.to_owned()),
+            false => failed(error),
+        })?;
+    // The mode above is less the umask.
+    file.set_permissions(std::fs::Permissions::from_mode(mode)).map_err(failed)?;
+    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_made_is_usable_by_both_sides() {
+        let now = OffsetDateTime::now_utc();
+        let pair = make("client.example", now - BACKDATED, now + Duration::days(1)).unwrap();
+        let certificate = Certificate::from_pem(pair.certificate.as_bytes()).unwrap();
+        let key = Key::from_pem(pair.key.as_bytes()).unwrap();
+        certificate.check_validity(prn::credentials::now()).unwrap();
+        tls::client_config(&certificate, &key, certificate.clone()).unwrap();
+        tls::server_config(&certificate, &key, vec![certificate.clone()]).unwrap();
+    }
+
+    #[test]
+    fn names_that_are_no_host_names_are_left_out_of_the_alternative_names() {
+        for good in ["prn", "a.b-c.example", "1"] {
+            assert!(is_host_name(good), "{good}");
+        }
+        for bad in ["", "a b", "a..b", "-a", "ü", "a_b"] {
+            assert!(!is_host_name(bad), "{bad}");
+        }
+        let now = OffsetDateTime::now_utc();
+        make("Jane Doe", now, now + Duration::days(1)).unwrap();
+    }
+}

@@ -1,0 +1,108 @@
+//! `prn start`, and starting for `prn run`.
+
+use std::time::Duration;
+
+use prn::client::{Client, ClientError, Code, Limits, ProcessId, StartSpec, Started};
+
+use super::{Failure, Remote};
+use crate::exit::{self, Exit};
+use crate::units::split_words;
+use crate::{cli, output};
+
+/// How often a start is tried whose outcome is unknown.
+const TRIES: u32 = 3;
+
+/// Time between two tries: a frontend that is replaced takes less.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+pub async fn start(args: cli::Start) -> Result<Exit, Failure> {
+    let spec = spec(args.spec)?;
+    let remote = Remote::new(args.connection)?;
+    let (_, started) = start_surely(&remote, remote.connect().await?, &spec).await?;
+    output::started(&started, args.output.output)?;
+    Ok(exit::OK)
+}
+
+/// What the command line asks for, under a new id if it names none.
+pub fn spec(args: cli::Spec) -> Result<StartSpec, Failure> {
+    let argv = match args.line {
+        Some(line) => split_words(&line).map_err(|why| Failure::Usage(why.to_owned()))?,
+        None => args.argv,
+    };
+    if argv.first().is_none_or(String::is_empty) {
+        return Err(Failure::Usage("the command is empty".to_owned()));
+    }
+    let limits = Limits {
+        cpu_millis: args.cpu.map(|cpu| cpu.0),
+        memory_bytes: args.memory.map(|size| size.0),
+        io_read_bytes_per_second: args.io_read.map(|size| size.0),
+        io_write_bytes_per_second: args.io_write.map(|size| size.0),
+        pids: args.pids,
+    };
+    let id = args.id.map_or_else(ProcessId::mint, Ok)?;
+    let mut spec = StartSpec::new(argv);
+    spec.id = Some(id);
+    spec.environment = args.env.into_iter().map(|variable| (variable.name, variable.value)).collect();
+    spec.working_directory = args.cwd;
+    spec.limits = limits;
+    spec.best_effort_limits = args.best_effort_limits;
+    spec.output_max = args.output_max.map(|size| size.0);
+    spec.timeout = args.timeout.map(|time| time.0);
+    spec.stop_grace = args.grace.map(|time| time.0);
+    spec.linger = args.linger;
+    Ok(spec)
+}
+
+/// Starts a process, again if it is unknown whether that worked, and warns of limits that are not enforced.
+///
+/// Repeating is safe because the spec has an id: a server that has started it answers with the same process. Only a
+/// server that was itself restarted in between would start it anew, and its predecessor's processes are dead by then.
+pub async fn start_surely(remote: &Remote, first: Client, spec: &StartSpec) -> Result<(Client, Started), Failure> {
+    let mut client = Some(first);
+    let mut unknown = false;
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        let error = match start_once(remote, client.take(), spec).await {
+            Ok((client, started)) => {
+                warn(&started);
+                return Ok((client, started));
+            }
+            Err(error) => error,
+        };
+        match error.refusal() {
+            // The call was under way when a half of the server went away.
+            Some(refusal) if refusal.code == Code::Unavailable => unknown |= error.is_transient(),
+            // The server has answered, and knows.
+            Some(_) => unknown = false,
+            None => unknown |= matches!(error, ClientError::Lost(_)),
+        }
+        if tries == TRIES || !error.is_transient() || (!unknown && error.refusal().is_none()) {
+            return Err(match spec.id {
+                Some(id) if unknown => Failure::StartUnknown { id, source: error },
+                _ => error.into(),
+            });
+        }
+        tokio::time::sleep(RETRY_AFTER).await;
+    }
+}
+
+async fn start_once(
+    remote: &Remote,
+    client: Option<Client>,
+    spec: &StartSpec,
+) -> Result<(Client, Started), ClientError> {
+    let client = match client {
+        Some(client) => client,
+        None => remote.connect().await?,
+    };
+    let started = client.start(spec).await?;
+    Ok((client, started))
+}
+
+fn warn(started: &Started) {
+    let not_enforced = &started.process.status.limits.not_enforced;
+    if !not_enforced.is_empty() {
+        output::notice(&format!("warning: the server's host does NOT enforce {}", not_enforced.join(", ")));
+    }
+}

@@ -1,0 +1,270 @@
+//! Certificates and keys, from files and the environment.
+//!
+//! Trusts nothing about a file but what it has checked. A key's bytes are in no error and in no memory that is not wiped.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use prn_proto::tls::{self, Certificate, Key, TlsError};
+use zeroize::Zeroizing;
+
+/// Variable that holds the key itself, as PEM text.
+pub const KEY_VARIABLE: &str = "PRN_TLS_KEY";
+
+/// Variable that names the key's file.
+pub const KEY_FILE_VARIABLE: &str = "PRN_TLS_KEY_FILE";
+
+/// No certificate or key is nearly this long.
+const FILE_MAX: usize = 64 * 1024;
+
+/// Why a certificate or key was not taken.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CredentialsError {
+    /// A file cannot be read.
+    #[error("cannot read {}", path.display())]
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
+    },
+    /// A file does not hold a certificate that prn can use.
+    #[error("the certificate {} is refused", path.display())]
+    Certificate {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: TlsError,
+    },
+    /// Nothing says where the key is.
+    #[error(
+        "no TLS key: set {KEY_VARIABLE} to the key's PEM text, or name its file with --tls-key or {KEY_FILE_VARIABLE}"
+    )]
+    NoKey,
+    /// There is nothing in it.
+    #[error("{0} is empty: it must hold a PKCS#8 key in PEM form")]
+    EmptyKey(KeySource),
+    /// Others than its owner can read or change the key.
+    #[error("the key file {} is open to others (mode {mode:04o}): run `chmod 600` on it", path.display())]
+    OpenKey {
+        /// Which.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// It is not a key that prn can use.
+    #[error("the key in {origin} is refused")]
+    Key {
+        /// Where it is.
+        origin: KeySource,
+        /// Why.
+        #[source]
+        source: TlsError,
+    },
+}
+
+/// Where a private key is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeySource {
+    /// In [`KEY_VARIABLE`], as PEM text.
+    Environment,
+    /// In this file, which nobody but its owner can read.
+    File(PathBuf),
+}
+
+impl fmt::Display for KeySource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Environment => f.write_str(KEY_VARIABLE),
+            Self::File(path) => write!(f, "{}", path.display()),
+        }
+    }
+}
+
+impl KeySource {
+    /// `file` if there is one, else [`KEY_VARIABLE`] if it is set, even to nothing, else [`KEY_FILE_VARIABLE`].
+    ///
+    /// # Errors
+    /// [`CredentialsError::NoKey`] if there is none of them.
+    pub fn find(file: Option<PathBuf>) -> Result<Self, CredentialsError> {
+        let named = || std::env::var_os(KEY_FILE_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from);
+        match file {
+            Some(path) => Ok(Self::File(path)),
+            None if std::env::var_os(KEY_VARIABLE).map(wiped).is_some() => Ok(Self::Environment),
+            None => named().map(Self::File).ok_or(CredentialsError::NoKey),
+        }
+    }
+
+    /// Reads the key.
+    ///
+    /// # Errors
+    /// If it cannot be read, is open to others, or is anything but one unencrypted PKCS#8 Ed25519 key in PEM form.
+    pub fn load(&self) -> Result<Key, CredentialsError> {
+        let pem = match self {
+            Self::Environment => std::env::var_os(KEY_VARIABLE).map(wiped).unwrap_or_default(),
+            Self::File(path) => read_key(path)?,
+        };
+        if pem.iter().all(u8::is_ascii_whitespace) {
+            return Err(CredentialsError::EmptyKey(self.clone()));
+        }
+        Key::from_pem(&pem).map_err(|source| CredentialsError::Key { origin: self.clone(), source })
+    }
+}
+
+fn wiped(value: OsString) -> Zeroizing<Vec<u8>> {
+    Zeroizing::new(value.into_vec())
+}
+
+fn read_key(path: &Path) -> Result<Zeroizing<Vec<u8>>, CredentialsError> {
+    let failed = |source| CredentialsError::Read { path: path.to_owned(), source };
+    let file = File::open(path).map_err(failed)?;
+    // Asked of the open file: the name may mean another one by now.
+    let mode = file.metadata().map_err(failed)?.mode() & 0o7777;
+    if mode & 0o077 != 0 {
+        return Err(CredentialsError::OpenKey { path: path.to_owned(), mode });
+    }
+    read_bounded(file).map_err(failed)
+}
+
+/// All bytes of a file, in one allocation, so that growing leaves no copy behind.
+fn read_bounded(file: File) -> io::Result<Zeroizing<Vec<u8>>> {
+    let mut bytes = Zeroizing::new(Vec::with_capacity(FILE_MAX + 64));
+    let limit = u64::try_from(FILE_MAX).unwrap_or(u64::MAX);
+    file.take(limit + 1).read_to_end(&mut bytes)?;
+    if bytes.len() > FILE_MAX {
+        return Err(io::ErrorKind::FileTooLarge.into());
+    }
+    Ok(bytes)
+}
+
+/// Reads a certificate in PEM form.
+///
+/// # Errors
+/// If it cannot be read, or is not one certificate that prn can use.
+pub fn load_certificate(path: &Path) -> Result<Certificate, CredentialsError> {
+    let pem = File::open(path)
+        .and_then(read_bounded)
+        .map_err(|source| CredentialsError::Read { path: path.to_owned(), source })?;
+    Certificate::from_pem(&pem).map_err(|source| CredentialsError::Certificate { path: path.to_owned(), source })
+}
+
+/// Time since the Unix epoch, as [`Certificate::check_validity`] takes it.
+pub fn now() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+/// What a client needs to connect: its own certificate and key, and the certificate of the one server that it talks to.
+#[derive(Debug)]
+pub struct Credentials {
+    pub(crate) certificate: Certificate,
+    pub(crate) key: Key,
+    pub(crate) server: Certificate,
+}
+
+impl Credentials {
+    /// From values.
+    ///
+    /// # Errors
+    /// If the key does not belong to `certificate`.
+    pub fn new(certificate: Certificate, key: Key, server: Certificate) -> Result<Self, TlsError> {
+        tls::check_key(&certificate, &key)?;
+        Ok(Self { certificate, key, server })
+    }
+
+    /// From files, and the key from where `key` says.
+    ///
+    /// # Errors
+    /// If one of them is refused, the key does not belong to `certificate`, or a certificate is outside of its validity
+    /// period by this machine's clock: the handshake would fail for it, with less to say.
+    pub fn load(certificate: &Path, key: &KeySource, server: &Path) -> Result<Self, CredentialsError> {
+        let valid = |path: &Path| {
+            let loaded = load_certificate(path)?;
+            match loaded.check_validity(now()) {
+                Ok(()) => Ok(loaded),
+                Err(source) => Err(CredentialsError::Certificate { path: path.to_owned(), source }),
+            }
+        };
+        Self::new(valid(certificate)?, key.load()?, valid(server)?)
+            .map_err(|source| CredentialsError::Key { origin: key.clone(), source })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt;
+
+    fn key_file(name: &str, content: &str, mode: u32) -> KeySource {
+        let path = std::env::temp_dir().join(format!("prn-credentials-{}-{name}", std::process::id()));
+        std::fs::write(&path, content).unwrap();
+        std::fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+        KeySource::File(path)
+    }
+
+    /// An error with its causes. The file is removed.
+    fn refused(source: &KeySource) -> String {
+        let error = source.load().unwrap_err();
+        if let KeySource::File(path) = source {
+            std::fs::remove_file(path).unwrap();
+        }
+        let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+        format!("{error}: {cause}")
+    }
+
+    fn pem() -> String {
+        rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap().serialize_pem()
+    }
+
+    #[test]
+    fn a_key_that_only_its_owner_reads_is_taken() {
+        let source = key_file("good", &pem(), 0o600);
+        assert!(source.load().is_ok());
+        let KeySource::File(path) = source else { return };
+        std::fs::remove_file(path).unwrap();
+    }
+
+    #[test]
+    fn t10_keys_that_are_open_empty_or_of_another_kind_are_refused() {
+        for mode in [0o644, 0o640, 0o604, 0o660] {
+            assert!(refused(&key_file("open", &pem(), mode)).contains("chmod 600"), "{mode:o}");
+        }
+        assert!(refused(&key_file("empty", " \n", 0o600)).contains("is empty"));
+        for label in ["RSA PRIVATE KEY", "EC PRIVATE KEY", "ENCRYPTED PRIVATE KEY", "CERTIFICATE"] {
+            let other = pem().replace("PRIVATE KEY", label);
+            assert!(refused(&key_file("kind", &other, 0o600)).contains(label), "{label}");
+        }
+        assert!(refused(&key_file("long", &pem().repeat(1000), 0o600)).contains("cannot read"));
+    }
+
+    #[test]
+    fn t10_no_byte_of_a_key_is_in_an_error() {
+        let pem = pem();
+        let body: String = pem.lines().filter(|line| !line.starts_with('-')).collect();
+        let spoilt = [
+            pem.replace(['\r', '\n'], " "),
+            pem.replace(['\r', '\n'], ""),
+            body.clone(),
+            pem.replace("-----END", "----END"),
+            format!("{pem}{pem}"),
+            pem.replacen("MC", "MD", 1),
+        ];
+        for (number, text) in spoilt.iter().enumerate() {
+            let source = key_file(&format!("spoilt-{number}"), text, 0o600);
+            let shown = format!("{:?}", source.load());
+            let KeySource::File(path) = source else { continue };
+            std::fs::remove_file(path).unwrap();
+            let leaked = body.as_bytes().windows(8).any(|part| shown.contains(&*String::from_utf8_lossy(part)));
+            assert!(!leaked, "{number}: {shown}");
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! Exit codes of `prn`: the one place where they are fixed, and the text that documents them.
+
+use std::process::ExitCode;
+
+/// An exit code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Exit(pub u8);
+
+/// All is well.
+pub const OK: Exit = Exit(0);
+/// Any other error.
+pub const ERROR: Exit = Exit(1);
+/// The command line is wrong. clap uses the same.
+pub const USAGE: Exit = Exit(2);
+/// No process has this id.
+pub const NO_SUCH_PROCESS: Exit = Exit(3);
+/// One side does not accept the other's certificate.
+pub const NOT_AUTHORISED: Exit = Exit(4);
+/// The server cannot be reached, or is going away.
+pub const UNAVAILABLE: Exit = Exit(5);
+/// Output was read to its end, but bytes of it are missing.
+pub const OUTPUT_GAP: Exit = Exit(6);
+/// Output stopped before its end.
+pub const OUTPUT_CUT_OFF: Exit = Exit(7);
+/// `run`: prn itself failed, or nobody knows how the process ended.
+pub const RUN_FAILED: Exit = Exit(125);
+/// `run`: the command cannot be executed.
+pub const RUN_NOT_EXECUTABLE: Exit = Exit(126);
+/// `run`: there is no such command.
+pub const RUN_NOT_FOUND: Exit = Exit(127);
+/// Whoever read prn's output has closed it: what a shell shows of a program that SIGPIPE (13) ended.
+pub const OUTPUT_CLOSED: Exit = Exit(141);
+
+/// For `--help`.
+pub const HELP: &str = "\
+Exit codes:
+  0    success
+  1    any other error
+  2    wrong usage
+  3    no such process
+  4    not authorised, or the server's certificate is not the pinned one
+  5    the server cannot be reached or is not available
+  6    output is complete up to its end, but bytes were dropped (they were announced)
+  7    output was cut off before its end
+  141  standard output was closed by its reader
+  `prn run` exits as the process did (128+n when signal n ended it); 125 when prn
+  itself failed or the outcome is unknown, 126 when the command cannot be
+  executed, 127 when it does not exist.";
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit.0)
+    }
+}

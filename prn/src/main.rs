@@ -1,0 +1,27 @@
+//! `prn`: the command line of a remote process runner, for clients and for the server's start.
+//!
+//! Trusts the user who runs it. What a server sends is checked by the client library and escaped by [`output`].
+
+mod cli;
+mod commands;
+mod exit;
+mod output;
+mod server;
+mod units;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let cli = cli::Cli::parse();
+    match commands::run(cli.command) {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            if !failure.is_silent() {
+                output::error(&failure, failure.hint().as_deref());
+            }
+            failure.exit().into()
+        }
+    }
+}

@@ -1,0 +1,518 @@
+//! Everything that prn prints. Nothing else writes to standard output or standard error.
+//!
+//! What a server or a process chose is escaped before it reaches a terminal, except in `prn logs` and `prn run`, which
+//! pass a process's output on byte for byte.
+
+mod relay;
+
+use std::error::Error;
+use std::fmt::Write as _;
+use std::io::{self, Write};
+use std::path::Path;
+use std::time::SystemTime;
+
+use comfy_table::{Cell, CellAlignment, ContentArrangement, ContentLineStyle, LineStyle, Table, TableStyle};
+use prn::client::{Exit, ExitKind, Limits, Process, ProcessStatus, Started, State};
+use serde::Serialize;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+pub use relay::{Chunk, Relay};
+
+use crate::cli::Format;
+use crate::server::check::{Finding, Verdict};
+use crate::units::{show_duration, show_size};
+
+/// Prints one error line: the error, its causes, and what to do.
+pub fn error(error: &dyn Error, hint: Option<&str>) {
+    let mut line = error.to_string();
+    let mut cause = error.source();
+    while let Some(deeper) = cause {
+        let text = deeper.to_string();
+        // Some libraries repeat their cause in their own text.
+        if !line.ends_with(&text) {
+            line.push_str(": ");
+            line.push_str(&text);
+        }
+        cause = deeper.source();
+    }
+    if let Some(hint) = hint {
+        line.push_str(" (");
+        line.push_str(hint);
+        line.push(')');
+    }
+    notice(&line);
+}
+
+/// Prints one line to standard error.
+pub fn notice(line: &str) {
+    // Nobody can be told if standard error is closed.
+    let _unprinted = writeln!(io::stderr().lock(), "{}", notice_line(line));
+}
+
+fn notice_line(line: &str) -> String {
+    format!("prn: {}", escaped(line))
+}
+
+/// Prints a started process: its id alone, or all of it as JSON.
+pub fn started(started: &Started, format: Format) -> io::Result<()> {
+    match format {
+        Format::Table | Format::Wide => line(&started.process.id.to_string()),
+        Format::Json => json(&StartedJson {
+            process: ProcessJson::from(&started.process),
+            boot_epoch: &started.boot_epoch,
+            already_running: started.already_running,
+        }),
+    }
+}
+
+/// Prints one process.
+pub fn process(process: &Process, format: Format) -> io::Result<()> {
+    match format {
+        Format::Table => line(&table(std::slice::from_ref(process))),
+        Format::Wide => line(&format!("{}\n\n{}", table(std::slice::from_ref(process)), details(process))),
+        Format::Json => json(&ProcessJson::from(process)),
+    }
+}
+
+/// Prints a list of processes.
+pub fn processes(processes: &[Process], format: Format) -> io::Result<()> {
+    match format {
+        Format::Table => line(&table(processes)),
+        Format::Wide => line(&wide_table(processes)),
+        Format::Json => json(&ListJson { processes: processes.iter().map(ProcessJson::from).collect() }),
+    }
+}
+
+/// Prints what `prn keygen` has made.
+pub fn key_pair(key: &Path, certificate: &Path, fingerprint: &str) -> io::Result<()> {
+    line(&format!(
+        "key          {}\ncertificate  {}\nfingerprint  {fingerprint}",
+        escaped(&key.display().to_string()),
+        escaped(&certificate.display().to_string())
+    ))
+}
+
+/// Prints what `prn server check` has found.
+pub fn findings(findings: &[Finding], can_start: bool, format: Format) -> io::Result<()> {
+    if format == Format::Json {
+        return json(&CheckJson { can_start, findings });
+    }
+    let mut text = String::new();
+    for finding in findings {
+        let verdict = match finding.verdict {
+            Verdict::Ok => "ok",
+            Verdict::Limited => "limited",
+            Verdict::Missing => "MISSING",
+        };
+        put(&mut text, format_args!("{verdict:<8} {:<24} {}\n", finding.name, escaped(&finding.found)));
+        if let Some(cost) = &finding.cost {
+            put(&mut text, format_args!("{:<8} {:<24} -> {}\n", "", "", escaped(cost)));
+        }
+    }
+    text.push('\n');
+    text.push_str(if can_start { "The server can start here." } else { "The server cannot start here." });
+    line(&text)
+}
+
+fn line(text: &str) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(text.as_bytes())?;
+    stdout.write_all(b"\n")?;
+    stdout.flush()
+}
+
+fn json<T: Serialize>(value: &T) -> io::Result<()> {
+    line(&serde_json::to_string_pretty(value)?)
+}
+
+fn put(text: &mut String, arguments: std::fmt::Arguments<'_>) {
+    // Writing to a string cannot fail.
+    let _infallible = text.write_fmt(arguments);
+}
+
+/// Plain ASCII lines between header and rows, and around them.
+const STYLE: TableStyle = TableStyle::new()
+    .top_border(LineStyle::new('+', '-', '+', '+'))
+    .header_lines(ContentLineStyle::new('|', '|', '|'))
+    .header_separator(LineStyle::new('+', '-', '+', '+'))
+    .content_lines(ContentLineStyle::new('|', '|', '|'))
+    .bottom_border(LineStyle::new('+', '-', '+', '+'));
+
+fn table(processes: &[Process]) -> String {
+    rendered(&["ID", "STATE", "COMMAND"], processes, |process| {
+        vec![process.id.to_string(), state(process.status.state).to_owned(), escaped(&process.status.command)]
+    })
+}
+
+fn wide_table(processes: &[Process]) -> String {
+    rendered(&["ID", "STATE", "EXIT", "STARTED", "ENDED", "COMMAND"], processes, |process| {
+        let status = &process.status;
+        vec![
+            process.id.to_string(),
+            state(status.state).to_owned(),
+            status.exit.as_ref().map(show_exit).unwrap_or_default(),
+            status.started_at.map(rfc3339_seconds).unwrap_or_default(),
+            status.ended_at.map(rfc3339_seconds).unwrap_or_default(),
+            escaped(&status.command),
+        ]
+    })
+}
+
+fn rendered(header: &[&str], processes: &[Process], row: impl Fn(&Process) -> Vec<String>) -> String {
+    let mut table = Table::new();
+    // Neither wrapped nor cut to the terminal's width: the output is for programs too.
+    table.load_style(STYLE).set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(header.iter().map(|name| Cell::new(name).set_alignment(CellAlignment::Center)));
+    for process in processes {
+        table.add_row(row(process));
+    }
+    table.to_string()
+}
+
+fn state(state: State) -> &'static str {
+    match state {
+        State::Running => "Running",
+        State::Stopped => "Stopped",
+    }
+}
+
+/// What `-o wide` says below the table.
+fn details(process: &Process) -> String {
+    let status = &process.status;
+    let mut text = String::new();
+    let mut row = |name: &str, value: String| {
+        if !value.is_empty() {
+            put(&mut text, format_args!("{name:<18} {value}\n"));
+        }
+    };
+    let time = |at: Option<SystemTime>| at.map(rfc3339).unwrap_or_default();
+    row("started", time(status.started_at));
+    row("main exited", time(status.main_exited_at));
+    row("ended", time(status.ended_at));
+    row("exit", status.exit.as_ref().map(show_exit).unwrap_or_default());
+    row("directory", escaped(&status.working_directory));
+    row("user id", status.uid.to_string());
+    row("limits", show_limits(&status.limits.values));
+    row("not enforced", escaped(&status.limits.not_enforced.join(", ")));
+    if let Some(usage) = &status.usage {
+        row("cpu user", show_duration(usage.cpu_user));
+        row("cpu system", show_duration(usage.cpu_system));
+        row("cpu throttled", show_duration(usage.cpu_throttled));
+        row("memory peak", usage.memory_peak_bytes.map(show_size).unwrap_or_default());
+        row("disk read", usage.io_read_bytes.map(show_size).unwrap_or_default());
+        row("disk written", usage.io_write_bytes.map(show_size).unwrap_or_default());
+        row("pids peak", usage.pids_peak.map(|peak| peak.to_string()).unwrap_or_default());
+    }
+    if let Some(output) = &status.output {
+        let written = output.end_offset;
+        let split = format!("{written} bytes, {} of stdout, {} of stderr", output.stdout_bytes, output.stderr_bytes);
+        row("output", split);
+        row("output kept", format!("from byte {}, at most {}", output.first_offset, show_size(output.max_bytes)));
+    }
+    for task in &status.stuck_tasks {
+        row("cannot be killed", escaped(&format!("{} (state {})", task.name, task.state)));
+    }
+    text.truncate(text.trim_end().len());
+    text
+}
+
+fn show_limits(limits: &Limits) -> String {
+    let rate = |rate| format!("{}/s", show_size(rate));
+    let parts = [
+        limits.cpu_millis.map(|millis| format!("cpu {}.{:03}", millis / 1000, millis % 1000)),
+        limits.memory_bytes.map(|bytes| format!("memory {}", show_size(bytes))),
+        limits.io_read_bytes_per_second.map(|bytes| format!("io read {}", rate(bytes))),
+        limits.io_write_bytes_per_second.map(|bytes| format!("io write {}", rate(bytes))),
+        limits.pids.map(|pids| format!("pids {pids}")),
+    ];
+    parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
+/// How a process ended, in a few words.
+pub fn show_exit(exit: &Exit) -> String {
+    let how = if exit.signal == 0 { format!("code {}", exit.code) } else { format!("signal {}", exit.signal) };
+    match exit.kind {
+        ExitKind::Exited | ExitKind::Signalled => {
+            if exit.core_dumped {
+                format!("{how}, core dumped")
+            } else {
+                how
+            }
+        }
+        ExitKind::OomKilled => "out of memory".to_owned(),
+        ExitKind::TimedOut => format!("timed out, {how}"),
+        ExitKind::StoppedOnRequest => format!("stopped, {how}"),
+        ExitKind::ExecFailed => escaped(&format!("not executed: {} failed, errno {}", exit.exec_step, exit.exec_errno)),
+        ExitKind::Lost => "lost with its server".to_owned(),
+        ExitKind::Unknown => "unknown".to_owned(),
+    }
+}
+
+fn rfc3339(time: SystemTime) -> String {
+    OffsetDateTime::from(time).format(&Rfc3339).unwrap_or_default()
+}
+
+fn rfc3339_seconds(time: SystemTime) -> String {
+    let time = OffsetDateTime::from(time);
+    time.replace_nanosecond(0).unwrap_or(time).format(&Rfc3339).unwrap_or_default()
+}
+
+/// A text without anything that a terminal would act on: control characters, and those that reorder what is shown.
+fn escaped(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for c in text.chars() {
+        let reorders = matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        if c.is_control() || reorders {
+            safe.extend(c.escape_default());
+        } else {
+            safe.push(c);
+        }
+    }
+    safe
+}
+
+#[derive(Serialize)]
+struct StartedJson<'a> {
+    #[serde(flatten)]
+    process: ProcessJson<'a>,
+    boot_epoch: &'a str,
+    already_running: bool,
+}
+
+#[derive(Serialize)]
+struct ListJson<'a> {
+    processes: Vec<ProcessJson<'a>>,
+}
+
+#[derive(Serialize)]
+struct CheckJson<'a> {
+    can_start: bool,
+    findings: &'a [Finding],
+}
+
+#[derive(Serialize)]
+struct ProcessJson<'a> {
+    id: String,
+    state: &'static str,
+    command: &'a str,
+    argv: &'a [String],
+    main_exited: bool,
+    tree_empty: bool,
+    exit: Option<ExitJson<'a>>,
+    started_at: Option<String>,
+    main_exited_at: Option<String>,
+    ended_at: Option<String>,
+    working_directory: &'a str,
+    uid: u32,
+    limits: LimitsJson,
+    limits_not_enforced: &'a [String],
+    usage: Option<UsageJson>,
+    output: Option<OutputJson>,
+    stuck_tasks: Vec<StuckTaskJson<'a>>,
+}
+
+impl<'a> From<&'a Process> for ProcessJson<'a> {
+    fn from(process: &'a Process) -> Self {
+        let status: &'a ProcessStatus = &process.status;
+        Self {
+            id: process.id.to_string(),
+            state: match status.state {
+                State::Running => "running",
+                State::Stopped => "stopped",
+            },
+            command: &status.command,
+            argv: &status.argv,
+            main_exited: status.main_exited,
+            tree_empty: status.tree_empty,
+            exit: status.exit.as_ref().map(ExitJson::from),
+            started_at: status.started_at.map(rfc3339),
+            main_exited_at: status.main_exited_at.map(rfc3339),
+            ended_at: status.ended_at.map(rfc3339),
+            working_directory: &status.working_directory,
+            uid: status.uid,
+            limits: LimitsJson::from(&status.limits.values),
+            limits_not_enforced: &status.limits.not_enforced,
+            usage: status.usage.as_ref().map(UsageJson::from),
+            output: status.output.as_ref().map(OutputJson::from),
+            stuck_tasks: status
+                .stuck_tasks
+                .iter()
+                .map(|task| StuckTaskJson { name: &task.name, state: &task.state })
+                .collect(),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct ExitJson<'a> {
+    cause: &'static str,
+    /// As a shell gives it: 128 + n for signal n.
+    status: Option<u8>,
+    code: Option<i32>,
+    signal: Option<i32>,
+    core_dumped: bool,
+    exec_errno: Option<i32>,
+    exec_step: Option<&'a str>,
+}
+
+impl<'a> From<&'a Exit> for ExitJson<'a> {
+    fn from(exit: &'a Exit) -> Self {
+        let failed = exit.kind == ExitKind::ExecFailed;
+        let ended = exit.shell_status().is_some();
+        Self {
+            cause: match exit.kind {
+                ExitKind::Exited => "exited",
+                ExitKind::Signalled => "signalled",
+                ExitKind::OomKilled => "oom-killed",
+                ExitKind::TimedOut => "timed-out",
+                ExitKind::StoppedOnRequest => "stopped-on-request",
+                ExitKind::ExecFailed => "exec-failed",
+                ExitKind::Lost => "lost",
+                ExitKind::Unknown => "unknown",
+            },
+            status: exit.shell_status(),
+            code: (ended && exit.signal == 0).then_some(exit.code),
+            signal: (exit.signal != 0).then_some(exit.signal),
+            core_dumped: exit.core_dumped,
+            exec_errno: failed.then_some(exit.exec_errno),
+            exec_step: failed.then_some(exit.exec_step.as_str()),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct LimitsJson {
+    cpu_millis: Option<u64>,
+    memory_bytes: Option<u64>,
+    io_read_bytes_per_second: Option<u64>,
+    io_write_bytes_per_second: Option<u64>,
+    pids: Option<u64>,
+}
+
+impl From<&Limits> for LimitsJson {
+    fn from(limits: &Limits) -> Self {
+        let Limits { cpu_millis, memory_bytes, io_read_bytes_per_second, io_write_bytes_per_second, pids } = *limits;
+        Self { cpu_millis, memory_bytes, io_read_bytes_per_second, io_write_bytes_per_second, pids }
+    }
+}
+
+#[derive(Serialize)]
+struct UsageJson {
+    cpu_user_usec: u128,
+    cpu_system_usec: u128,
+    cpu_throttled_usec: u128,
+    memory_peak_bytes: Option<u64>,
+    io_read_bytes: Option<u64>,
+    io_write_bytes: Option<u64>,
+    pids_peak: Option<u64>,
+}
+
+impl From<&prn::client::Usage> for UsageJson {
+    fn from(usage: &prn::client::Usage) -> Self {
+        Self {
+            cpu_user_usec: usage.cpu_user.as_micros(),
+            cpu_system_usec: usage.cpu_system.as_micros(),
+            cpu_throttled_usec: usage.cpu_throttled.as_micros(),
+            memory_peak_bytes: usage.memory_peak_bytes,
+            io_read_bytes: usage.io_read_bytes,
+            io_write_bytes: usage.io_write_bytes,
+            pids_peak: usage.pids_peak,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct OutputJson {
+    max_bytes: u64,
+    first_offset: u64,
+    end_offset: u64,
+    stdout_bytes: u64,
+    stderr_bytes: u64,
+}
+
+impl From<&prn::client::OutputStatus> for OutputJson {
+    fn from(output: &prn::client::OutputStatus) -> Self {
+        Self {
+            max_bytes: output.max_bytes,
+            first_offset: output.first_offset,
+            end_offset: output.end_offset,
+            stdout_bytes: output.stdout_bytes,
+            stderr_bytes: output.stderr_bytes,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct StuckTaskJson<'a> {
+    name: &'a str,
+    state: &'a str,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use prn_proto::v1;
+
+    fn process(id: &str, command: &str, status: v1::ProcessStatus) -> Process {
+        let status = v1::ProcessStatus { command: command.to_owned(), ..status };
+        Process::try_from(v1::Process { id: Some(v1::ProcessIdentifier { id: id.to_owned() }), status: Some(status) })
+            .unwrap()
+    }
+
+    fn running() -> v1::ProcessStatus {
+        v1::ProcessStatus { state: v1::ProcessState::Running.into(), ..Default::default() }
+    }
+
+    #[test]
+    fn a_table_is_ascii_with_centred_headers() {
+        let list = [
+            process("fcd2310e7b9a462a5d88c3a0ff4e2d9b", "ping google.com", running()),
+            process("a3e56c1fb29d8a5477c2f819ef34a65d", "top", running()),
+        ];
+        let expected = "\
++----------------------------------+---------+-----------------+
+|                ID                |  STATE  |     COMMAND     |
++----------------------------------+---------+-----------------+
+| fcd2310e7b9a462a5d88c3a0ff4e2d9b | Running | ping google.com |
+| a3e56c1fb29d8a5477c2f819ef34a65d | Running | top             |
++----------------------------------+---------+-----------------+";
+        assert_eq!(table(&list), expected);
+    }
+
+    #[test]
+    fn an_empty_table_has_its_header() {
+        assert_eq!(table(&[]).lines().count(), 4, "{}", table(&[]));
+    }
+
+    #[test]
+    fn what_a_terminal_would_act_on_is_escaped() {
+        assert_eq!(escaped("a\nb\u{1b}[2J\u{202e}c é 漢"), "a\\nb\\u{1b}[2J\\u{202e}c é 漢");
+        let shown = table(&[process("fcd2310e7b9a462a5d88c3a0ff4e2d9b", "printf 'a\nb'", running())]);
+        assert_eq!(shown.lines().count(), 5, "{shown}");
+    }
+
+    #[test]
+    fn json_has_times_cause_and_limits() {
+        let status = v1::ProcessStatus {
+            state: v1::ProcessState::Stopped.into(),
+            exit_cause: Some(v1::ExitCause {
+                kind: v1::exit_cause::Kind::OomKilled.into(),
+                signal: 9,
+                ..Default::default()
+            }),
+            main_exited: true,
+            tree_empty: true,
+            started_at: Some(prost_types::Timestamp { seconds: 1_700_000_000, nanos: 500_000_000 }),
+            ..Default::default()
+        };
+        let value = process("fcd2310e7b9a462a5d88c3a0ff4e2d9b", "stress", status);
+        let json = serde_json::to_value(ProcessJson::from(&value)).unwrap();
+        assert_eq!(json["started_at"], "2023-11-14T22:13:20.5Z");
+        assert_eq!(json["exit"]["cause"], "oom-killed");
+        assert_eq!(json["exit"]["status"], 137);
+        assert_eq!(json["exit"]["code"], serde_json::Value::Null);
+        assert_eq!(json["state"], "stopped");
+        assert_eq!(json["limits"]["memory_bytes"], serde_json::Value::Null);
+    }
+}

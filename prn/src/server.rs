@@ -1,0 +1,138 @@
+//! `prn server start` and `prn server check`.
+//!
+//! [`start`] runs as root, parses and checks everything that the server needs, and then executes `prn-supervisor` in its
+//! own place (same PID, empty environment). It trusts the administrator's flags and files, and nothing of the network.
+
+pub mod check;
+mod handover;
+mod host;
+pub mod options;
+mod plan;
+
+use std::os::fd::OwnedFd;
+
+use prn_ipc_protocol::codec;
+use prn_proto::tls::{self, Certificate, Key, TlsError};
+
+use crate::exit::{self, Exit};
+use crate::{cli, output};
+pub use handover::HandoverError;
+use host::Host;
+use prn::credentials::{CredentialsError, KeySource, load_certificate, now};
+
+/// Why the server did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// The flags or the configuration file make no sense.
+    #[error(transparent)]
+    Options(#[from] options::OptionsError),
+    /// A certificate or key was refused.
+    #[error(transparent)]
+    Credentials(#[from] CredentialsError),
+    /// They do not work together.
+    #[error("the server's certificate, key and pins are refused")]
+    Tls(#[from] TlsError),
+    /// This host lacks something.
+    #[error("this host cannot run the server: {0}")]
+    Host(String),
+    /// The values contradict each other or this host.
+    #[error(transparent)]
+    Plan(#[from] plan::PlanError),
+    /// Something could not be opened, made or handed over.
+    #[error(transparent)]
+    Handover(#[from] HandoverError),
+    /// Standard output failed.
+    #[error("cannot print the result")]
+    Print(#[source] std::io::Error),
+}
+
+/// `prn server start`: returns only if it fails.
+pub fn start(args: cli::ServerStart) -> Result<Exit, ServerError> {
+    // First, before anything else is opened: what was inherited is known by its numbers.
+    let inherited = handover::Inherited::adopt();
+    let options = options::merged(*args.options, args.config.as_deref())?;
+    let (certificate, pins, key) = credentials(&options)?;
+    let host = Host::survey();
+    let findings = check::findings(&host, &options.check());
+    if let Some(what) = check::blockers(&findings) {
+        return Err(ServerError::Host(what));
+    }
+    let plan = plan::resolve(&options, &host)?;
+    handover::prepare_state_dir(plan.supervisor.state_dir.as_str())?;
+    let binaries = handover::Binaries::open()?;
+    let empty_folder = handover::empty_folder(plan.supervisor.state_dir.as_str())?;
+    let notify = handover::notify_socket()?;
+    let (listener, address) = inherited.listener(&plan.address)?;
+
+    let supervisor = prn_ipc_protocol::config::Supervisor {
+        address,
+        disks: host::limited_disks(&host, plan.supervisor.state_dir.as_str()),
+        notify: notify.is_some(),
+        ..plan.supervisor
+    };
+    let frontend = prn_ipc_protocol::config::Frontend {
+        certificate: certificate.der().to_vec(),
+        pins: pins.iter().map(|pin| pin.der().to_vec()).collect(),
+        ..plan.frontend
+    };
+    let descriptors = handover::Descriptors {
+        config: sealed("prn-config", codec::encode(&supervisor))?,
+        frontend_config: sealed("prn-frontend-config", codec::encode(&frontend))?,
+        key: handover::sealed_memfd("prn-key", key.pkcs8_der())?,
+        listener,
+        frontend_binary: binaries.frontend,
+        empty_folder,
+        notify,
+    };
+    drop(key);
+    Err(handover::execute(binaries.supervisor, descriptors).into())
+}
+
+fn sealed<E>(name: &'static str, encoded: Result<Vec<u8>, E>) -> Result<OwnedFd, ServerError> {
+    let bytes = encoded.map_err(|_| ServerError::Host("its configuration cannot be encoded".to_owned()))?;
+    Ok(handover::sealed_memfd(name, &bytes)?)
+}
+
+/// The server's certificate, the clients that are let in, and the key: each usable, and all of them together.
+fn credentials(options: &options::Options) -> Result<(Certificate, Vec<Certificate>, Key), ServerError> {
+    let path = options.server_cert.as_deref().ok_or(options::OptionsError::Missing("server-cert"))?;
+    let certificate = load_certificate(path)?;
+    let refused = |source| CredentialsError::Certificate { path: path.to_owned(), source };
+    certificate.check_validity(now()).map_err(refused)?;
+    let mut pins: Vec<Certificate> = Vec::new();
+    for path in &options.client_cert {
+        let pin = load_certificate(path)?;
+        if let Err(TlsError::NotValidNow { from, until }) = pin.check_validity(now()) {
+            let path = path.display();
+            output::notice(&format!(
+                "warning: the client certificate {path} is valid from {from} to {until}: it lets nobody in now"
+            ));
+        }
+        if !pins.contains(&pin) {
+            pins.push(pin);
+        }
+    }
+    if pins.is_empty() {
+        return Err(options::OptionsError::NoClients.into());
+    }
+    let origin = KeySource::find(options.tls_key.clone())?;
+    let key = origin.load()?;
+    tls::check_key(&certificate, &key).map_err(|source| CredentialsError::Key { origin, source })?;
+    // As the frontend will: what it refuses must be refused now.
+    tls::server_config(&certificate, &key, pins.clone())?;
+    Ok((certificate, pins, key))
+}
+
+/// `prn server check`.
+pub fn check(args: &cli::ServerCheck) -> Result<Exit, ServerError> {
+    let wanted = check::Wanted {
+        allow_missing_limits: args.allow_missing_limits,
+        delegated_cgroup: args.delegated_cgroup,
+        uids: (args.first_uid, args.uids),
+        state_dir: args.state_dir.display().to_string(),
+    };
+    let findings = check::findings(&Host::survey(), &wanted);
+    let can_start = check::blockers(&findings).is_none();
+    output::findings(&findings, can_start, args.output.output).map_err(ServerError::Print)?;
+    Ok(if can_start { exit::OK } else { exit::ERROR })
+}

@@ -1,0 +1,272 @@
+//! Flags of `prn server start`, which are also the keys of its configuration file.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde::Deserialize;
+
+use super::check::Wanted;
+use crate::units::{Address, Cpu, Size, Time};
+
+/// Default of `--first-uid`: far above what distributions, containers and user namespaces hand out.
+pub const FIRST_UID: u32 = 2_000_000_000;
+
+/// Default of `--uids`.
+pub const UIDS: u32 = 4096;
+
+/// Default of `--state-dir`.
+pub const STATE_DIR: &str = "/var/lib/prn";
+
+/// Why flags and configuration were not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum OptionsError {
+    /// The file cannot be read.
+    #[error("cannot read the configuration {}", path.display())]
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// What the kernel said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The file is not one of this form.
+    #[error("the configuration {} is refused, line {line}: {what}", path.display())]
+    Parse {
+        /// Which.
+        path: PathBuf,
+        /// Where, from 1.
+        line: usize,
+        /// Why, on one line.
+        what: String,
+    },
+    /// Something must be given.
+    #[error("--{0} is missing: give it as a flag or in the configuration")]
+    Missing(&'static str),
+    /// Nobody could connect.
+    #[error("no client certificate is pinned, so nobody could connect: give at least one --client-cert")]
+    NoClients,
+}
+
+/// Everything but the configuration file's own name. `None`: not given.
+#[derive(Debug, Default, Args, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Options {
+    /// The server's certificate (PEM)
+    #[arg(long, value_name = "FILE", env = "PRN_SERVER_CERT", hide_env_values = true)]
+    pub server_cert: Option<PathBuf>,
+    /// Certificate (PEM) of a client that is let in. Repeatable; all of them have the same rights
+    #[arg(long, value_name = "FILE")]
+    pub client_cert: Vec<PathBuf>,
+    /// The server's private key (PKCS#8, PEM), readable by its owner alone. Without it: the text in PRN_TLS_KEY, else the
+    /// file that PRN_TLS_KEY_FILE names
+    #[arg(long, value_name = "FILE")]
+    pub tls_key: Option<PathBuf>,
+    /// Where to listen [default: 127.0.0.1:50051]
+    #[arg(long, value_name = "HOST:PORT", env = "PRN_ADDRESS", hide_env_values = true)]
+    pub address: Option<Address>,
+    /// Folder of the processes' working directories [default: /var/lib/prn]
+    #[arg(long, value_name = "DIR")]
+    pub state_dir: Option<PathBuf>,
+    /// Name of this server on its machine, [a-z0-9-] [default: prn]
+    #[arg(long, value_name = "NAME")]
+    pub instance: Option<String>,
+    /// Use the cgroup that the service manager has delegated (Delegate=yes), instead of one named after the instance
+    #[arg(long)]
+    pub delegated_cgroup: bool,
+    /// Start although cgroup controllers are missing: limits that need them are then NOT enforced
+    #[arg(long)]
+    pub allow_missing_limits: bool,
+    /// User id of the frontend [default: that of user prn, else 1999999999]
+    #[arg(long, value_name = "UID", help_heading = "Processes")]
+    pub frontend_uid: Option<u32>,
+    /// First user id of processes; each running one has its own [default: 2000000000]
+    #[arg(long, value_name = "UID", help_heading = "Processes")]
+    pub first_uid: Option<u32>,
+    /// Number of these ids, and so the most processes at one time [default: 4096]
+    #[arg(long, value_name = "NUMBER", help_heading = "Processes")]
+    pub uids: Option<u32>,
+    /// Time between SIGTERM and SIGKILL, by default and at shutdown [default: 10s]
+    #[arg(long, value_name = "TIME", help_heading = "Processes")]
+    pub stop_grace: Option<Time>,
+    /// Most finished processes that are remembered [default: 10000]
+    #[arg(long, value_name = "NUMBER", help_heading = "Processes")]
+    pub max_finished: Option<u32>,
+    /// CPU time of a process that asks for no limit (1.5, 150%) [default: unlimited]
+    #[arg(long, value_name = "CPUS", help_heading = "Limits")]
+    pub default_cpu: Option<Cpu>,
+    /// Memory of a process that asks for no limit [default: unlimited]
+    #[arg(long, value_name = "SIZE", help_heading = "Limits")]
+    pub default_memory: Option<Size>,
+    /// Bytes read a second from each disk, of a process that asks for no limit [default: unlimited]
+    #[arg(long, value_name = "SIZE", help_heading = "Limits")]
+    pub default_io_read: Option<Size>,
+    /// Bytes written a second to each disk, of a process that asks for no limit [default: unlimited]
+    #[arg(long, value_name = "SIZE", help_heading = "Limits")]
+    pub default_io_write: Option<Size>,
+    /// Tasks of a process that asks for no limit [default: unlimited]
+    #[arg(long, value_name = "NUMBER", help_heading = "Limits")]
+    pub default_pids: Option<u64>,
+    /// Most CPU time that a process can ask for; it also has no more by default
+    #[arg(long, value_name = "CPUS", help_heading = "Limits")]
+    pub max_cpu: Option<Cpu>,
+    /// Most memory that a process can ask for
+    #[arg(long, value_name = "SIZE", help_heading = "Limits")]
+    pub max_memory: Option<Size>,
+    /// Most bytes read a second that a process can ask for
+    #[arg(long, value_name = "SIZE", help_heading = "Limits")]
+    pub max_io_read: Option<Size>,
+    /// Most bytes written a second that a process can ask for
+    #[arg(long, value_name = "SIZE", help_heading = "Limits")]
+    pub max_io_write: Option<Size>,
+    /// Most tasks that a process can ask for
+    #[arg(long, value_name = "NUMBER", help_heading = "Limits")]
+    pub max_pids: Option<u64>,
+    /// Output kept of a process that asks for nothing else [default: 64M]
+    #[arg(long, value_name = "SIZE", help_heading = "Output")]
+    pub output_default: Option<Size>,
+    /// Most output that a process can ask to be kept [default: the budget]
+    #[arg(long, value_name = "SIZE", help_heading = "Output")]
+    pub output_ceiling: Option<Size>,
+    /// Most output kept of all processes together [default: a quarter of the memory]
+    #[arg(long, value_name = "SIZE", help_heading = "Output")]
+    pub output_budget: Option<Size>,
+    /// Memory of the frontend [default: 512M]
+    #[arg(long, value_name = "SIZE", help_heading = "Network")]
+    pub frontend_memory: Option<Size>,
+    /// Most TLS handshakes under way [default: 64]
+    #[arg(long, value_name = "NUMBER", help_heading = "Network")]
+    pub handshakes: Option<u32>,
+    /// Time for a handshake [default: 10s]
+    #[arg(long, value_name = "TIME", help_heading = "Network")]
+    pub handshake_timeout: Option<Time>,
+    /// Most connections [default: 4096]
+    #[arg(long, value_name = "NUMBER", help_heading = "Network")]
+    pub connections: Option<u32>,
+    /// Most calls at one time on a connection [default: 2048]
+    #[arg(long, value_name = "NUMBER", help_heading = "Network")]
+    pub streams: Option<u32>,
+}
+
+impl Options {
+    /// What the host must offer for them.
+    pub fn check(&self) -> Wanted {
+        Wanted {
+            allow_missing_limits: self.allow_missing_limits,
+            delegated_cgroup: self.delegated_cgroup,
+            uids: (self.first_uid.unwrap_or(FIRST_UID), self.uids.unwrap_or(UIDS)),
+            state_dir: self.state_dir().display().to_string(),
+        }
+    }
+
+    /// The state folder.
+    pub fn state_dir(&self) -> &Path {
+        self.state_dir.as_deref().unwrap_or(Path::new(STATE_DIR))
+    }
+}
+
+/// Flags and environment, completed from the file.
+pub fn merged(flags: Options, file: Option<&Path>) -> Result<Options, OptionsError> {
+    let Some(path) = file else { return Ok(flags) };
+    let text = std::fs::read_to_string(path).map_err(|source| OptionsError::Read { path: path.to_owned(), source })?;
+    let file = parse(&text).map_err(|(line, what)| OptionsError::Parse { path: path.to_owned(), line, what })?;
+    Ok(merge(flags, file))
+}
+
+/// The file's values, or the line and what is wrong there.
+fn parse(text: &str) -> Result<Options, (usize, String)> {
+    toml::from_str(text).map_err(|error: toml::de::Error| {
+        let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+        (before.matches('\n').count() + 1, error.message().replace('\n', ", "))
+    })
+}
+
+/// Names each field, so that one without a rule does not compile.
+fn merge(flags: Options, file: Options) -> Options {
+    macro_rules! merge {
+        ($($field:ident),*) => {
+            Options {
+                client_cert: if flags.client_cert.is_empty() { file.client_cert } else { flags.client_cert },
+                delegated_cgroup: flags.delegated_cgroup || file.delegated_cgroup,
+                allow_missing_limits: flags.allow_missing_limits || file.allow_missing_limits,
+                $($field: flags.$field.or(file.$field)),*
+            }
+        };
+    }
+    merge!(
+        server_cert,
+        tls_key,
+        address,
+        state_dir,
+        instance,
+        frontend_uid,
+        first_uid,
+        uids,
+        stop_grace,
+        max_finished,
+        default_cpu,
+        default_memory,
+        default_io_read,
+        default_io_write,
+        default_pids,
+        max_cpu,
+        max_memory,
+        max_io_read,
+        max_io_write,
+        max_pids,
+        output_default,
+        output_ceiling,
+        output_budget,
+        frontend_memory,
+        handshakes,
+        handshake_timeout,
+        connections,
+        streams
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn the_file_has_the_flags_names() {
+        let file = "address = '0.0.0.0:1'\nclient-cert = ['a.pem', 'b.pem']\nmax-memory = '2G'\ndefault-cpu = 1.5\n\
+                    output-budget = 1048576\nstop-grace = '3s'\nallow-missing-limits = true\n";
+        let options = parse(file).unwrap();
+        assert_eq!(options.address, Some(Address("0.0.0.0:1".into())));
+        assert_eq!(options.client_cert.len(), 2);
+        assert_eq!(options.max_memory, Some(Size(2 << 30)));
+        assert_eq!(options.default_cpu, Some(Cpu(1500)));
+        assert_eq!(options.output_budget, Some(Size(1 << 20)));
+        assert_eq!(options.stop_grace, Some(Time(Duration::from_secs(3))));
+        assert!(options.allow_missing_limits);
+    }
+
+    #[test]
+    fn a_wrong_file_is_refused_with_its_line() {
+        let (line, what) = parse("address = '0.0.0.0:1'\n\nadress = 'x'\n").unwrap_err();
+        assert_eq!(line, 3, "{what}");
+        assert!(what.contains("adress"), "{what}");
+        let (line, what) = parse("max-memory = 'lots'\n").unwrap_err();
+        assert_eq!(line, 1);
+        assert!(what.contains("lots") && !what.contains('\n'), "{what}");
+    }
+
+    #[test]
+    fn a_flag_wins_over_the_file() {
+        let flags = Options { instance: Some("flag".into()), client_cert: vec!["f.pem".into()], ..Default::default() };
+        let file = Options {
+            instance: Some("file".into()),
+            client_cert: vec!["x.pem".into(), "y.pem".into()],
+            uids: Some(7),
+            delegated_cgroup: true,
+            ..Default::default()
+        };
+        let merged = merge(flags, file);
+        assert_eq!(merged.instance.as_deref(), Some("flag"));
+        assert_eq!(merged.client_cert, [PathBuf::from("f.pem")]);
+        assert_eq!(merged.uids, Some(7));
+        assert!(merged.delegated_cgroup);
+    }
+}

@@ -1,0 +1,341 @@
+//! From options and host to the two configurations. A pure decision: what is wrong is found here, not by root.
+
+use std::path::Path;
+
+use prn_ipc_protocol::config::{self, Cgroup};
+use prn_ipc_protocol::types::{AbsolutePath, Bounded, Invalid, Limits, Millis, OutputMax};
+
+use super::host::Host;
+use super::options::{FIRST_UID, Options, UIDS};
+use crate::units::{Address, Size, Time, show_size};
+
+/// The frontend's user id where there is no user `prn`.
+const FRONTEND_UID: u32 = 1_999_999_999;
+
+const ADDRESS: &str = "127.0.0.1:50051";
+const INSTANCE: &str = "prn";
+const MIB: u64 = 1024 * 1024;
+
+/// The frontend copies bytes from memory to sockets: more threads than this wait for the kernel.
+const FRONTEND_THREADS_MAX: usize = 16;
+
+/// Why the options are no plan.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    /// A name cannot name a cgroup.
+    #[error("--instance must be 1 to 32 of a-z, 0-9 and -")]
+    Instance,
+    /// A path cannot be used.
+    #[error("--state-dir cannot be used")]
+    StateDir(#[source] Invalid),
+    /// A number is outside its range.
+    #[error("--{flag} is out of range")]
+    Range {
+        /// Which flag.
+        flag: &'static str,
+        /// What would fit.
+        #[source]
+        source: Invalid,
+    },
+    /// User ids that cannot be used.
+    #[error("{0}")]
+    Uids(&'static str),
+    /// A default is above its ceiling.
+    #[error("--default-{0} is above --max-{0}")]
+    AboveCeiling(&'static str),
+    /// Output sizes contradict each other.
+    #[error("--{small} ({}) is above --{large} ({})", show_size(*small_value), show_size(*large_value))]
+    Output {
+        /// What should be the smaller one.
+        small: &'static str,
+        /// Its value.
+        small_value: u64,
+        /// What should be the larger one.
+        large: &'static str,
+        /// Its value.
+        large_value: u64,
+    },
+    /// Output would not fit into memory.
+    #[error(
+        "--output-budget ({}) is above the memory that this host leaves to the server ({})",
+        show_size(*budget),
+        show_size(*memory)
+    )]
+    Budget {
+        /// What was asked for.
+        budget: u64,
+        /// What there is.
+        memory: u64,
+    },
+    /// There is no group to work in.
+    #[error("no cgroup v2 to work in")]
+    Cgroup,
+}
+
+/// Everything but what must be opened first.
+#[derive(Debug)]
+pub struct Plan {
+    /// Where to listen.
+    pub address: Address,
+    /// For the supervisor; `address`, `disks` and `notify` are still to come.
+    pub supervisor: config::Supervisor,
+    /// For the frontend; certificates are still to come.
+    pub frontend: config::Frontend,
+}
+
+/// Puts defaults in place of what was not given, and checks all of it.
+pub fn resolve(options: &Options, host: &Host) -> Result<Plan, PlanError> {
+    let instance = options.instance.clone().unwrap_or_else(|| INSTANCE.to_owned());
+    let state_dir = state_dir(options.state_dir())?;
+    let (frontend_uid, first_uid, uid_count) = uids(options, host)?;
+    let (default_limits, limit_ceilings) = limits(options)?;
+    let output = output(options, host.memory)?;
+    let time = |flag, given: Option<Time>| {
+        let seconds = given.map_or(std::time::Duration::from_secs(10), |time| time.0);
+        Millis::try_from(seconds).map_err(|source| PlanError::Range { flag, source })
+    };
+    let supervisor = config::Supervisor {
+        address: String::new(),
+        state_dir,
+        cgroup: cgroup(options, &instance, host)?,
+        instance: checked_instance(instance)?,
+        allow_missing_limits: options.allow_missing_limits,
+        disks: Vec::new(),
+        frontend_uid,
+        first_uid,
+        uid_count,
+        finished_max: options.max_finished.unwrap_or(10_000),
+        default_limits,
+        limit_ceilings,
+        output_default: output.0,
+        output_ceiling: output.1,
+        output_budget: output.2,
+        stop_grace: time("stop-grace", options.stop_grace)?,
+        frontend_memory: frontend_memory(options)?,
+        notify: false,
+    };
+    let frontend = config::Frontend {
+        certificate: Vec::new(),
+        pins: Vec::new(),
+        handshakes_max: count("handshakes", options.handshakes, 64)?,
+        handshake_timeout: time("handshake-timeout", options.handshake_timeout)?,
+        connections_max: count("connections", options.connections, 4096)?,
+        streams_max: count("streams", options.streams, 2048)?,
+        threads: threads(),
+    };
+    let address = options.address.clone().unwrap_or_else(|| Address(ADDRESS.to_owned()));
+    Ok(Plan { address, supervisor, frontend })
+}
+
+fn checked_instance(name: String) -> Result<String, PlanError> {
+    let fits = (1..=32).contains(&name.len())
+        && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
+    if fits { Ok(name) } else { Err(PlanError::Instance) }
+}
+
+fn state_dir(path: &Path) -> Result<AbsolutePath, PlanError> {
+    let absolute = std::path::absolute(path).map_err(|_| PlanError::StateDir(Invalid::Path))?;
+    let text = absolute.to_str().ok_or(PlanError::StateDir(Invalid::Path))?;
+    AbsolutePath::try_from(text.trim_end_matches('/').to_owned()).map_err(PlanError::StateDir)
+}
+
+fn cgroup(options: &Options, instance: &str, host: &Host) -> Result<Cgroup, PlanError> {
+    let mount = host.cgroup2.as_ref().ok_or(PlanError::Cgroup)?;
+    let absolute = |path: &Path| {
+        path.to_str().and_then(|path| AbsolutePath::try_from(path.to_owned()).ok()).ok_or(PlanError::Cgroup)
+    };
+    if options.delegated_cgroup {
+        let own = host.own_cgroup.as_deref().filter(|own| *own != mount.path).ok_or(PlanError::Cgroup)?;
+        return Ok(Cgroup::Delegated(absolute(own)?));
+    }
+    Ok(Cgroup::Own(absolute(&mount.path.join(checked_instance(instance.to_owned())?))?))
+}
+
+fn uids(options: &Options, host: &Host) -> Result<(u32, u32, u32), PlanError> {
+    let first = options.first_uid.unwrap_or(FIRST_UID);
+    let uids = options.uids.unwrap_or(UIDS);
+    let frontend = options.frontend_uid.or(host.prn_uid).unwrap_or(FRONTEND_UID);
+    // The last id means "no change" to setresuid(2).
+    let end = first.checked_add(uids).filter(|end| *end < u32::MAX);
+    let end = end.ok_or(PlanError::Uids("--first-uid and --uids go beyond the last user id"))?;
+    if first == 0 {
+        return Err(PlanError::Uids("--first-uid must not be 0: processes never run as root"));
+    }
+    if uids == 0 {
+        return Err(PlanError::Uids("--uids must be at least 1"));
+    }
+    if frontend == 0 || frontend == u32::MAX {
+        return Err(PlanError::Uids("--frontend-uid must be an ordinary user's"));
+    }
+    if (first..end).contains(&frontend) {
+        return Err(PlanError::Uids("--frontend-uid must not be one of the processes' user ids"));
+    }
+    Ok((frontend, first, uids))
+}
+
+fn bounded<const MIN: u64, const MAX: u64>(
+    flag: &'static str,
+    value: Option<u64>,
+) -> Result<Option<Bounded<MIN, MAX>>, PlanError> {
+    value.map(Bounded::try_from).transpose().map_err(|source| PlanError::Range { flag, source })
+}
+
+fn limits(options: &Options) -> Result<(Limits, Limits), PlanError> {
+    let bytes = |size: Option<Size>| size.map(|size| size.0);
+    let defaults = Limits {
+        cpu: bounded("default-cpu", options.default_cpu.map(|cpu| cpu.0))?,
+        memory: bounded("default-memory", bytes(options.default_memory))?,
+        io_read: bounded("default-io-read", bytes(options.default_io_read))?,
+        io_write: bounded("default-io-write", bytes(options.default_io_write))?,
+        pids: bounded("default-pids", options.default_pids)?,
+    };
+    let ceilings = Limits {
+        cpu: bounded("max-cpu", options.max_cpu.map(|cpu| cpu.0))?,
+        memory: bounded("max-memory", bytes(options.max_memory))?,
+        io_read: bounded("max-io-read", bytes(options.max_io_read))?,
+        io_write: bounded("max-io-write", bytes(options.max_io_write))?,
+        pids: bounded("max-pids", options.max_pids)?,
+    };
+    fn above<T: PartialOrd>(default: Option<T>, ceiling: Option<T>) -> bool {
+        matches!((default, ceiling), (Some(default), Some(ceiling)) if default > ceiling)
+    }
+    let pairs = [
+        (above(defaults.cpu, ceilings.cpu), "cpu"),
+        (above(defaults.memory, ceilings.memory), "memory"),
+        (above(defaults.io_read, ceilings.io_read), "io-read"),
+        (above(defaults.io_write, ceilings.io_write), "io-write"),
+        (above(defaults.pids, ceilings.pids), "pids"),
+    ];
+    match pairs.into_iter().find(|(above, _)| *above) {
+        Some((_, name)) => Err(PlanError::AboveCeiling(name)),
+        None => Ok((defaults, ceilings)),
+    }
+}
+
+/// What is kept by default, at most, and in all.
+fn output(options: &Options, memory: u64) -> Result<(OutputMax, OutputMax, u64), PlanError> {
+    let fits = |flag, value: u64| OutputMax::try_from(value).map_err(|source| PlanError::Range { flag, source });
+    let budget = options.output_budget.map_or(memory / 4, |size| size.0);
+    if budget > memory {
+        return Err(PlanError::Budget { budget, memory });
+    }
+    // The budget may be more than one process can ever have.
+    let most = budget.min(1 << 40);
+    let ceiling = options.output_ceiling.map_or(most, |size| size.0);
+    if ceiling > budget {
+        let (small, large) = ("output-ceiling", "output-budget");
+        return Err(PlanError::Output { small, small_value: ceiling, large, large_value: budget });
+    }
+    let default = options.output_default.map_or(ceiling.min(64 * MIB), |size| size.0);
+    if default > ceiling {
+        let (small, large) = ("output-default", "output-ceiling");
+        return Err(PlanError::Output { small, small_value: default, large, large_value: ceiling });
+    }
+    let ceiling = fits(if options.output_ceiling.is_some() { "output-ceiling" } else { "output-budget" }, ceiling)?;
+    Ok((fits("output-default", default)?, ceiling, budget))
+}
+
+fn frontend_memory(options: &Options) -> Result<u64, PlanError> {
+    // Under this it could not hold its threads and a few connections.
+    let memory: Option<Bounded<{ 32 * MIB }, { u64::MAX >> 1 }>> =
+        bounded("frontend-memory", Some(options.frontend_memory.map_or(512 * MIB, |size| size.0)))?;
+    Ok(memory.map_or(512 * MIB, Bounded::value))
+}
+
+fn count(flag: &'static str, given: Option<u32>, default: u32) -> Result<u32, PlanError> {
+    let number: Option<Bounded<1, 1_000_000>> = bounded(flag, Some(given.unwrap_or(default).into()))?;
+    Ok(number.and_then(|number| u32::try_from(number.value()).ok()).unwrap_or(default))
+}
+
+fn threads() -> u32 {
+    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+    u32::try_from(cpus.min(FRONTEND_THREADS_MAX)).unwrap_or(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::host::CgroupMount;
+    use super::*;
+    use crate::units::Cpu;
+
+    fn host() -> Host {
+        Host {
+            cgroup2: Some(CgroupMount { path: "/sys/fs/cgroup".into(), root: "/".into(), read_only: false }),
+            own_cgroup: Some("/sys/fs/cgroup/system.slice/prn.service".into()),
+            memory: 4096 * MIB,
+            ..Host::default()
+        }
+    }
+
+    fn failed(options: Options) -> String {
+        resolve(&options, &host()).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn defaults_are_those_of_the_help_text() {
+        let plan = resolve(&Options::default(), &host()).unwrap();
+        let supervisor = plan.supervisor;
+        assert_eq!(plan.address.0, "127.0.0.1:50051");
+        assert_eq!(supervisor.state_dir.as_str(), "/var/lib/prn");
+        assert_eq!(supervisor.cgroup, Cgroup::Own("/sys/fs/cgroup/prn".to_owned().try_into().unwrap()));
+        assert_eq!((supervisor.first_uid, supervisor.uid_count), (2_000_000_000, 4096));
+        assert_eq!(supervisor.frontend_uid, 1_999_999_999);
+        assert_eq!(supervisor.output_budget, 1024 * MIB);
+        assert_eq!(supervisor.output_ceiling.value(), 1024 * MIB);
+        assert_eq!(supervisor.output_default.value(), 64 * MIB);
+        assert_eq!(supervisor.stop_grace.duration().as_secs(), 10);
+        assert_eq!(supervisor.default_limits, Limits::default());
+        assert_eq!((plan.frontend.handshakes_max, plan.frontend.streams_max), (64, 2048));
+    }
+
+    #[test]
+    fn a_delegated_group_is_used_as_it_is() {
+        let options = Options { delegated_cgroup: true, ..Options::default() };
+        let own = "/sys/fs/cgroup/system.slice/prn.service".to_owned().try_into().unwrap();
+        assert_eq!(resolve(&options, &host()).unwrap().supervisor.cgroup, Cgroup::Delegated(own));
+        let outside = Host { own_cgroup: Some("/sys/fs/cgroup".into()), ..host() };
+        assert!(matches!(resolve(&options, &outside), Err(PlanError::Cgroup)));
+    }
+
+    #[test]
+    fn user_prn_is_the_frontends_unless_a_flag_says_otherwise() {
+        let with_user = Host { prn_uid: Some(990), ..host() };
+        let uid = |options: Options| resolve(&options, &with_user).unwrap().supervisor.frontend_uid;
+        assert_eq!(uid(Options::default()), 990);
+        assert_eq!(uid(Options { frontend_uid: Some(991), ..Options::default() }), 991);
+    }
+
+    #[test]
+    fn what_cannot_work_is_refused_by_the_name_of_its_flag() {
+        let name = |instance: &str| Options { instance: Some(instance.into()), ..Options::default() };
+        for bad in ["", "Prn", "a/b", "..", "a b", &"a".repeat(33)] {
+            assert!(failed(name(bad)).contains("--instance"), "{bad}");
+        }
+        assert!(failed(Options { uids: Some(0), ..Options::default() }).contains("--uids"));
+        assert!(failed(Options { first_uid: Some(0), ..Options::default() }).contains("--first-uid"));
+        assert!(failed(Options { first_uid: Some(u32::MAX - 1), ..Options::default() }).contains("--first-uid"));
+        assert!(failed(Options { frontend_uid: Some(0), ..Options::default() }).contains("--frontend-uid"));
+        assert!(failed(Options { frontend_uid: Some(FIRST_UID + 1), ..Options::default() }).contains("--frontend-uid"));
+        assert!(failed(Options { handshakes: Some(0), ..Options::default() }).contains("--handshakes"));
+        let memory = Options { default_memory: Some(Size(4096)), ..Options::default() };
+        assert!(failed(memory).contains("--default-memory"));
+        let above = Options { default_cpu: Some(Cpu(2000)), max_cpu: Some(Cpu(1000)), ..Options::default() };
+        assert_eq!(failed(above), "--default-cpu is above --max-cpu");
+    }
+
+    #[test]
+    fn output_that_would_not_fit_into_memory_is_refused() {
+        let budget = Options { output_budget: Some(Size(5000 * MIB)), ..Options::default() };
+        assert!(failed(budget).contains("--output-budget"));
+        let ceiling = Options { output_ceiling: Some(Size(2048 * MIB)), ..Options::default() };
+        assert!(failed(ceiling).contains("--output-ceiling"));
+        let default = Options {
+            output_default: Some(Size(65 * MIB)),
+            output_ceiling: Some(Size(64 * MIB)),
+            ..Options::default()
+        };
+        assert!(failed(default).contains("--output-default"));
+        let small = Options { output_budget: Some(Size(MIB)), ..Options::default() };
+        assert_eq!(resolve(&small, &host()).unwrap().supervisor.output_default.value(), MIB);
+    }
+}

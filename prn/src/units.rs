@@ -1,0 +1,342 @@
+//! Sizes, CPU shares, times, addresses and variables as people write them, on the command line and in the configuration.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::de::{self, Deserialize, Deserializer, Visitor};
+
+/// Why a text is not a value.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidUnit {
+    /// Not a size.
+    #[error("not a size: write bytes, or a number with K, M, G or T, such as 64M or 1.5GiB")]
+    Size,
+    /// Not a CPU share.
+    #[error("not a number of CPUs: write 0.5, 1.5 or 150%")]
+    Cpu,
+    /// Outside what the kernel takes.
+    #[error("must be between 0.01 and 1000 CPUs")]
+    CpuRange,
+    /// Not a time.
+    #[error("not a time: write 500ms, 10s, 5m, 2h or 1d")]
+    Time,
+    /// Not an address.
+    #[error("not an address: write HOST:PORT, such as 127.0.0.1:50051 or [::1]:50051")]
+    Address,
+    /// Not a variable.
+    #[error("not a variable: write NAME=VALUE, or NAME alone to pass on your own")]
+    Variable,
+    /// A variable to pass on that is not there.
+    #[error("{0} is not set in your own environment, or is not text")]
+    VariableUnset(String),
+}
+
+/// A number of bytes. Units are powers of 1024: K, M, G and T, also written KB or KiB.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Size(pub u64);
+
+impl FromStr for Size {
+    type Err = InvalidUnit;
+
+    fn from_str(text: &str) -> Result<Self, InvalidUnit> {
+        let digits = text.bytes().take_while(|byte| byte.is_ascii_digit() || *byte == b'.').count();
+        let (number, unit) = text.split_at_checked(digits).ok_or(InvalidUnit::Size)?;
+        let shift = match unit.trim_start().to_ascii_lowercase().as_str() {
+            "" | "b" => 0,
+            "k" | "kb" | "kib" => 10,
+            "m" | "mb" | "mib" => 20,
+            "g" | "gb" | "gib" => 30,
+            "t" | "tb" | "tib" => 40,
+            _ => return Err(InvalidUnit::Size),
+        };
+        let bytes = scaled(number, 1 << shift).ok_or(InvalidUnit::Size)?;
+        if bytes == 0 { Err(InvalidUnit::Size) } else { Ok(Self(bytes)) }
+    }
+}
+
+/// Thousandths of a CPU.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cpu(pub u64);
+
+impl FromStr for Cpu {
+    type Err = InvalidUnit;
+
+    fn from_str(text: &str) -> Result<Self, InvalidUnit> {
+        let millis = match text.strip_suffix('%') {
+            Some(percent) => scaled(percent, 10),
+            None => scaled(text, 1000),
+        };
+        let millis = millis.ok_or(InvalidUnit::Cpu)?;
+        if (10..=1_000_000).contains(&millis) { Ok(Self(millis)) } else { Err(InvalidUnit::CpuRange) }
+    }
+}
+
+/// A decimal number times `scale`, rounded down, without the errors of floating point.
+fn scaled(number: &str, scale: u64) -> Option<u64> {
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
+    let digits = |text: &str| !text.is_empty() && text.len() <= 18 && text.bytes().all(|byte| byte.is_ascii_digit());
+    if !digits(whole) || !digits(fraction) {
+        return None;
+    }
+    let whole = whole.parse::<u64>().ok()?.checked_mul(scale)?;
+    let part = u128::from(fraction.parse::<u64>().ok()?) * u128::from(scale);
+    let part = part / 10u128.checked_pow(u32::try_from(fraction.len()).ok()?)?;
+    whole.checked_add(u64::try_from(part).ok()?)
+}
+
+/// A time span: ms, s, m, h and d, also several of them; a number alone is seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Time(pub Duration);
+
+impl FromStr for Time {
+    type Err = InvalidUnit;
+
+    fn from_str(text: &str) -> Result<Self, InvalidUnit> {
+        let mut total: u64 = 0;
+        let mut rest = text;
+        if rest.is_empty() {
+            return Err(InvalidUnit::Time);
+        }
+        while !rest.is_empty() {
+            let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
+            let (number, tail) = rest.split_at_checked(end).ok_or(InvalidUnit::Time)?;
+            let end = tail.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(tail.len());
+            let (unit, tail) = tail.split_at_checked(end).ok_or(InvalidUnit::Time)?;
+            let millis = match unit {
+                "ms" => 1,
+                "s" => 1000,
+                "" if rest.len() == text.len() && tail.is_empty() => 1000,
+                "m" | "min" => 60_000,
+                "h" => 3_600_000,
+                "d" => 86_400_000,
+                _ => return Err(InvalidUnit::Time),
+            };
+            let part = scaled(number, millis).ok_or(InvalidUnit::Time)?;
+            total = total.checked_add(part).ok_or(InvalidUnit::Time)?;
+            rest = tail;
+        }
+        Ok(Self(Duration::from_millis(total)))
+    }
+}
+
+/// "HOST:PORT".
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Address(pub String);
+
+impl FromStr for Address {
+    type Err = InvalidUnit;
+
+    fn from_str(text: &str) -> Result<Self, InvalidUnit> {
+        let (host, port) = text.rsplit_once(':').ok_or(InvalidUnit::Address)?;
+        let bracketed = host.starts_with('[') && host.ends_with(']');
+        let plain =
+            !host.is_empty() && !host.contains([':', '[', ']', '/', '@']) && !host.contains(char::is_whitespace);
+        let port_fits = port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok();
+        if (bracketed || plain) && port_fits { Ok(Self(text.to_owned())) } else { Err(InvalidUnit::Address) }
+    }
+}
+
+/// A variable for a process's environment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Variable {
+    /// Its name.
+    pub name: String,
+    /// Its value.
+    pub value: String,
+}
+
+impl FromStr for Variable {
+    type Err = InvalidUnit;
+
+    fn from_str(text: &str) -> Result<Self, InvalidUnit> {
+        Self::parse(text, |name| std::env::var(name).ok())
+    }
+}
+
+impl Variable {
+    fn parse(text: &str, own: impl FnOnce(&str) -> Option<String>) -> Result<Self, InvalidUnit> {
+        let (name, value) = match text.split_once('=') {
+            Some((name, value)) => (name, Some(value.to_owned())),
+            None => (text, None),
+        };
+        if name.is_empty() || text.contains('\0') {
+            return Err(InvalidUnit::Variable);
+        }
+        let value = value.or_else(|| own(name)).ok_or_else(|| InvalidUnit::VariableUnset(name.to_owned()))?;
+        Ok(Self { name: name.to_owned(), value })
+    }
+}
+
+/// Splits a command line as a shell would split its words, without doing anything else that a shell does.
+pub fn split_words(line: &str) -> Result<Vec<String>, &'static str> {
+    let words = shlex::split(line).ok_or("the command has an unclosed quote or ends in a backslash")?;
+    if words.first().is_none_or(String::is_empty) { Err("the command is empty") } else { Ok(words) }
+}
+
+/// In the configuration, each of these is a string, or a number where that says enough.
+struct TextOrNumber<T>(std::marker::PhantomData<T>);
+
+impl<T: FromStr<Err = InvalidUnit>> Visitor<'_> for TextOrNumber<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string or a number")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<T, E> {
+        text.parse().map_err(|error: InvalidUnit| E::custom(format!("{text:?}: {error}")))
+    }
+
+    fn visit_i64<E: de::Error>(self, number: i64) -> Result<T, E> {
+        self.visit_str(&number.to_string())
+    }
+
+    fn visit_u64<E: de::Error>(self, number: u64) -> Result<T, E> {
+        self.visit_str(&number.to_string())
+    }
+
+    fn visit_f64<E: de::Error>(self, number: f64) -> Result<T, E> {
+        self.visit_str(&number.to_string())
+    }
+}
+
+macro_rules! deserialize_as_text {
+    ($($name:ident),*) => {$(
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                deserializer.deserialize_any(TextOrNumber(std::marker::PhantomData))
+            }
+        }
+    )*};
+}
+
+deserialize_as_text!(Size, Cpu, Time, Address);
+
+/// A time as people read it.
+pub fn show_duration(duration: Duration) -> String {
+    if duration.as_secs() >= 60 {
+        let seconds = duration.as_secs();
+        let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+        if hours > 0 { format!("{hours}h{minutes:02}m{seconds:02}s") } else { format!("{minutes}m{seconds:02}s") }
+    } else if duration.subsec_millis() == 0 {
+        format!("{}s", duration.as_secs())
+    } else {
+        format!("{}.{:03}s", duration.as_secs(), duration.subsec_millis())
+    }
+}
+
+/// A number of bytes as people read it: exact if it is a round one, else to a tenth.
+pub fn show_size(bytes: u64) -> String {
+    for (shift, unit) in [(40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")] {
+        let one = 1u64 << shift;
+        if bytes >= one {
+            let tenths = u128::from(bytes) * 10 / u128::from(one);
+            let (whole, tenth) = (tenths / 10, tenths % 10);
+            return if tenth == 0 { format!("{whole} {unit}") } else { format!("{whole}.{tenth} {unit}") };
+        }
+    }
+    format!("{bytes} B")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_binary() {
+        for (text, bytes) in [
+            ("1", 1),
+            ("4096", 4096),
+            ("64M", 64 << 20),
+            ("64m", 64 << 20),
+            ("2G", 2 << 30),
+            ("1MiB", 1 << 20),
+            ("1 MiB", 1 << 20),
+            ("1KB", 1024),
+            ("1.5G", 3 << 29),
+            ("1T", 1 << 40),
+        ] {
+            assert_eq!(text.parse(), Ok(Size(bytes)), "{text}");
+        }
+        for bad in ["", "0", "M", "1.M", ".5M", "1..5M", "-1", "+1", "1e3", "64X", "99999999999T", "é", "1é"] {
+            assert_eq!(bad.parse::<Size>(), Err(InvalidUnit::Size), "{bad}");
+        }
+    }
+
+    #[test]
+    fn cpus_are_a_number_or_a_percentage() {
+        for (text, millis) in
+            [("1", 1000), ("1.5", 1500), ("150%", 1500), ("0.01", 10), ("12.5%", 125), ("1000", 1_000_000)]
+        {
+            assert_eq!(text.parse(), Ok(Cpu(millis)), "{text}");
+        }
+        for bad in ["", "%", "x", "-1", "1,5", "1.5 CPUs"] {
+            assert_eq!(bad.parse::<Cpu>(), Err(InvalidUnit::Cpu), "{bad}");
+        }
+        for bad in ["0", "0.009", "0.5%", "1001"] {
+            assert_eq!(bad.parse::<Cpu>(), Err(InvalidUnit::CpuRange), "{bad}");
+        }
+    }
+
+    #[test]
+    fn times_have_units() {
+        for (text, millis) in [
+            ("10s", 10_000),
+            ("5m", 300_000),
+            ("500ms", 500),
+            ("1.5s", 1500),
+            ("1h30m", 5_400_000),
+            ("2d", 172_800_000),
+            ("0s", 0),
+            ("7", 7000),
+        ] {
+            assert_eq!(text.parse(), Ok(Time(Duration::from_millis(millis))), "{text}");
+        }
+        for bad in ["", "s", "1x", "1h30", "-1s", "1 s", "99999999999999999d"] {
+            assert_eq!(bad.parse::<Time>(), Err(InvalidUnit::Time), "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_address_is_host_and_port() {
+        for good in ["127.0.0.1:50051", "[::1]:1", "host.example:65535", "localhost:0"] {
+            assert_eq!(good.parse(), Ok(Address(good.to_owned())));
+        }
+        for bad in ["", "localhost", ":1", "host:", "host:65536", "host:+1", "::1:50051", "http://host:1", "a b:1"] {
+            assert_eq!(bad.parse::<Address>(), Err(InvalidUnit::Address), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_variable_has_a_value_or_copies_ones_own() {
+        let own = |name: &str| (name == "HOME").then(|| "/home/me".to_owned());
+        let parsed = |text| Variable::parse(text, own).map(|variable| (variable.name, variable.value));
+        assert_eq!(parsed("A=1=2"), Ok(("A".into(), "1=2".into())));
+        assert_eq!(parsed("A="), Ok(("A".into(), String::new())));
+        assert_eq!(parsed("HOME"), Ok(("HOME".into(), "/home/me".into())));
+        assert_eq!(parsed("NOPE"), Err(InvalidUnit::VariableUnset("NOPE".into())));
+        assert_eq!(parsed("=1"), Err(InvalidUnit::Variable));
+        assert_eq!(parsed(""), Err(InvalidUnit::Variable));
+    }
+
+    #[test]
+    fn a_command_line_is_split_by_shell_words_and_nothing_more() {
+        assert_eq!(split_words("ping google.com").unwrap(), ["ping", "google.com"]);
+        assert_eq!(split_words(r#"sh -c 'echo "$A" | wc' a\ b"#).unwrap(), ["sh", "-c", r#"echo "$A" | wc"#, "a b"]);
+        assert_eq!(split_words("echo $HOME *").unwrap(), ["echo", "$HOME", "*"]);
+        for bad in ["", "   ", "echo 'a", "echo \"a", "echo a\\", "''"] {
+            assert!(split_words(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn sizes_and_times_are_shown_short() {
+        assert_eq!(show_size(0), "0 B");
+        assert_eq!(show_size(64 << 20), "64 MiB");
+        assert_eq!(show_size(1536), "1.5 KiB");
+        assert_eq!(show_duration(Duration::from_millis(1500)), "1.500s");
+        assert_eq!(show_duration(Duration::from_secs(10)), "10s");
+        assert_eq!(show_duration(Duration::from_secs(3661)), "1h01m01s");
+    }
+}
