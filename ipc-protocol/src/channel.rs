@@ -83,6 +83,8 @@ pub enum Sent {
 pub struct Channel<Out, In> {
     socket: OwnedFd,
     buffer: Vec<u8>,
+    /// Room for descriptors; empty in an end that takes none.
+    control: Vec<u8>,
     direction: PhantomData<fn(Out) -> In>,
 }
 
@@ -101,7 +103,15 @@ impl<Out: Serialize, In: DeserializeOwned + Serialize> Channel<Out, In> {
     /// An end over one of [`pair`]'s sockets.
     pub fn new(socket: OwnedFd) -> Self {
         // One byte more than the longest message, so that a longer one shows as cut.
-        Self { socket, buffer: vec![0; MESSAGE_MAX + 1], direction: PhantomData }
+        let control = nix::cmsg_space!([std::os::fd::RawFd; KERNEL_FDS_MAX]);
+        Self { socket, buffer: vec![0; MESSAGE_MAX + 1], control, direction: PhantomData }
+    }
+
+    /// An end that takes no descriptors. From Linux 6.16 on the peer cannot send any; before, the kernel closes them when
+    /// their message is received, which then is a fault.
+    pub fn without_descriptors(socket: OwnedFd) -> Self {
+        fds::refuse(&socket);
+        Self { control: Vec::new(), ..Self::new(socket) }
     }
 
     /// Sends one message.
@@ -132,13 +142,14 @@ impl<Out: Serialize, In: DeserializeOwned + Serialize> Channel<Out, In> {
     /// Receives one message; `fds_expected` says how many descriptors a message of its kind brings.
     pub fn receive(&mut self, fds_expected: impl Fn(&In) -> usize) -> Result<Received<In>, ReceiveError> {
         let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_CMSG_CLOEXEC;
-        let mut control = nix::cmsg_space!([std::os::fd::RawFd; KERNEL_FDS_MAX]);
         let (length, cut, fds) = loop {
             let mut parts = [IoSliceMut::new(&mut self.buffer)];
-            match recvmsg::<()>(self.socket.as_raw_fd(), &mut parts, Some(&mut control), flags) {
+            let control = (!self.control.is_empty()).then_some(self.control.as_mut_slice());
+            match recvmsg::<()>(self.socket.as_raw_fd(), &mut parts, control, flags) {
                 Ok(got) => {
                     let mut fds = Vec::new();
-                    for message in got.cmsgs().map_err(ReceiveError::Socket)? {
+                    // An error is a cut message; what arrived of it is unknown, and the flag says so.
+                    for message in got.cmsgs().into_iter().flatten() {
                         if let ControlMessageOwned::ScmRights(numbers) = message {
                             fds.extend(fds::received(numbers));
                         }
@@ -168,9 +179,10 @@ impl<Out: Serialize, In: DeserializeOwned + Serialize> Channel<Out, In> {
 
     fn hung_up(&self) -> bool {
         use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-        let mut set = [PollFd::new(self.socket.as_fd(), PollFlags::empty())];
+        // Half a hang-up is enough: nothing more will come. nix does not know that flag, and gives none when it is set.
+        let mut set = [PollFd::new(self.socket.as_fd(), PollFlags::from_bits_retain(nix::libc::POLLRDHUP))];
         poll(&mut set, PollTimeout::ZERO).is_ok()
-            && set.iter().any(|fd| fd.revents().is_some_and(|seen| seen.contains(PollFlags::POLLHUP)))
+            && set.iter().any(|fd| fd.revents().is_none_or(|seen| seen.contains(PollFlags::POLLHUP)))
     }
 }
 

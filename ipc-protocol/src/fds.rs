@@ -1,7 +1,7 @@
 //! Adoption of file descriptors that this program inherited or received. The only unsafe code of this crate.
 #![expect(unsafe_code, reason = "a number becomes an owned descriptor here, and nowhere else")]
 
-use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 
@@ -56,6 +56,25 @@ pub fn inherited(number: RawFd) -> nix::Result<OwnedFd> {
             std::mem::forget(fd);
             Err(error)
         }
+    }
+}
+
+/// Refuses descriptors on a socket (SO_PASSRIGHTS 0, Linux 6.16). Their last close would be the receiver's, and closing
+/// a stranger's socket can take as long as its SO_LINGER says. Older kernels do not know the option.
+pub(crate) fn refuse(socket: &OwnedFd) {
+    use nix::libc;
+    /// asm-generic/socket.h
+    const SO_PASSRIGHTS: libc::c_int = 83;
+    let off: libc::c_int = 0;
+    // SAFETY: setsockopt(2) reads an int of this function's, of the size given.
+    unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            SO_PASSRIGHTS,
+            (&raw const off).cast(),
+            size_of::<libc::c_int>().try_into().unwrap_or(4),
+        );
     }
 }
 

@@ -221,7 +221,7 @@ impl Reader {
     fn find(&self, cursor: &Cursor, marks: &Marks) -> io::Result<(u64, Record, u64)> {
         // Reading on, the byte is in the same record or the next one.
         let hint = cursor.record.clamp(marks.first_record, marks.next_record.saturating_sub(1));
-        for number in [hint, hint + 1] {
+        for number in [hint, hint + 1].into_iter().filter(|number| *number < marks.next_record) {
             let record = self.record(number)?;
             let end = self.end_of(number, marks)?;
             if record.offset <= cursor.offset && cursor.offset < end {

@@ -56,8 +56,8 @@ pub enum Failure {
     /// Any part of `run` failed.
     #[error(transparent)]
     Run(Box<Failure>),
-    /// Standard output or this machine failed.
-    #[error("this machine failed")]
+    /// Standard output, or something else of this machine, failed.
+    #[error("a local operation failed")]
     Local(#[from] io::Error),
 }
 

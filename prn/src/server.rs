@@ -51,8 +51,11 @@ pub fn start(args: cli::ServerStart) -> Result<Exit, ServerError> {
     // First, before anything else is opened: what was inherited is known by its numbers.
     let inherited = handover::Inherited::adopt();
     let options = options::merged(*args.options, args.config.as_deref())?;
-    let (certificate, pins, key) = credentials(&options)?;
     let host = Host::survey();
+    if let Some(what) = check::blockers(&[check::privilege(&host)]) {
+        return Err(ServerError::Host(what));
+    }
+    let (certificate, pins, key) = credentials(&options)?;
     let findings = check::findings(&host, &options.check());
     if let Some(what) = check::blockers(&findings) {
         return Err(ServerError::Host(what));

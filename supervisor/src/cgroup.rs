@@ -8,7 +8,7 @@ mod files;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -60,7 +60,9 @@ fn at(path: &Path) -> impl FnOnce(io::Error) -> CgroupError {
 pub struct Tree {
     base: PathBuf,
     processes: PathBuf,
-    frontend: Option<Group>,
+    /// The frontend's group.
+    pub frontend: Group,
+    frontend_memory: u64,
     controllers: Vec<&'static str>,
     /// Where this process came from; `None` when the base is delegated and stays.
     origin: Option<PathBuf>,
@@ -70,26 +72,19 @@ pub struct Tree {
 impl Tree {
     /// Makes the tree, moves this process into it, and kills what an earlier run may have left there.
     pub fn open(place: &config::Cgroup, allow_missing: bool, frontend_memory: u64) -> Result<Self, CgroupError> {
-        let (base, origin) = match place {
-            config::Cgroup::Delegated(path) => (PathBuf::from(path.as_str()), None),
-            config::Cgroup::Own(path) => {
-                let base = PathBuf::from(path.as_str());
-                make(&base)?;
-                let parent = base.parent().unwrap_or(Path::new("/")).to_owned();
-                (base, Some(parent))
-            }
-        };
+        let (config::Cgroup::Delegated(path) | config::Cgroup::Own(path)) = place;
+        let base = PathBuf::from(path.as_str());
+        let own = matches!(place, config::Cgroup::Own(_));
+        if own {
+            make(&base)?;
+        }
         let lock = File::open(&base).map_err(at(&base))?;
         let lock = Flock::lock(lock, FlockArg::LockExclusiveNonblock).map_err(|_| CgroupError::InUse(base.clone()))?;
-        let origin = match origin {
-            Some(parent) => Some(own_group(&parent)?),
-            None => None,
-        };
+        let origin = if own { Some(own_group(&base)?) } else { None };
         let processes = base.join("processes");
-        for name in ["processes", "frontend"] {
-            sweep(&base.join(name))?;
-            make(&base.join(name))?;
-        }
+        sweep(&base.join("frontend"))?;
+        sweep(&processes)?;
+        make(&processes)?;
         let supervisor = base.join("supervisor");
         make(&supervisor)?;
         write(&supervisor.join("cgroup.procs"), "0")?;
@@ -111,27 +106,22 @@ impl Tree {
             enable(group, controllers.iter().copied())?;
         }
 
-        let frontend = Group::at(base.join("frontend"))?;
-        let mut tree = Self { base, processes, frontend: None, controllers, origin, _lock: lock };
-        for (controller, file, value) in
-            [("memory", "memory.max", frontend_memory.to_string()), ("pids", "pids.max", "64".to_owned())]
-        {
-            if tree.controllers.contains(&controller) {
-                write(&frontend.path.join(file), &value)?;
-            }
-        }
-        tree.frontend = Some(frontend);
-        Ok(tree)
+        let frontend = frontend_group(&base, &controllers, frontend_memory)?;
+        Ok(Self { base, processes, frontend, frontend_memory, controllers, origin, _lock: lock })
+    }
+
+    /// Makes the frontend's group anew, which nobody may be in.
+    ///
+    /// Linux 6.18 kills what clone3(2) creates in a group that cgroup.kill was ever written to (measured: it compares the
+    /// group's count of kills with that of the parent's group), so a group is not used again once it was killed.
+    pub fn renew_frontend(&mut self) -> Result<(), CgroupError> {
+        self.frontend = frontend_group(&self.base, &self.controllers, self.frontend_memory)?;
+        Ok(())
     }
 
     /// Controllers that are missing here: limits of theirs are not enforced.
     pub fn missing(&self) -> Vec<&'static str> {
         CONTROLLERS.into_iter().filter(|name| !self.controllers.contains(name)).collect()
-    }
-
-    /// The frontend's group.
-    pub fn frontend(&self) -> Option<&Group> {
-        self.frontend.as_ref()
     }
 
     /// Makes an empty group for a process.
@@ -242,25 +232,39 @@ impl Group {
         }
     }
 
-    /// Lifts limits that could keep a cleaner from its work, once the processes are gone.
-    pub fn lift_limits(&self) {
-        for file in ["cpu.max", "memory.max"] {
-            // Best effort: under the limits the cleaner is only slower.
-            let _unused = fs::write(self.path.join(file), "max");
+    /// Whether a process of the group, or of one below it, is alive. Rearms [`Group::events`].
+    pub fn populated(&self) -> bool {
+        let mut bytes = [0; 256];
+        match self.events.read_at(&mut bytes, 0) {
+            Ok(length) => {
+                let text = String::from_utf8_lossy(bytes.get(..length).unwrap_or_default());
+                files::keyed(&text, "populated") != Some(0)
+            }
+            // Somebody has removed it, which takes an empty group.
+            Err(error) => error.raw_os_error() != Some(nix::libc::ENODEV),
         }
     }
 
-    /// Whether a process of the group, or of one below it, is alive. Rearms [`Group::events`].
-    pub fn populated(&self) -> io::Result<bool> {
-        let mut bytes = [0; 256];
-        let length = self.events.read_at(&mut bytes, 0)?;
-        let text = String::from_utf8_lossy(bytes.get(..length).unwrap_or_default());
-        Ok(files::keyed(&text, "populated") != Some(0))
+    /// Kills every process of the group, and reaps the one that is a child of this process. Waits for a second at most,
+    /// for what cannot do anything but die.
+    pub fn kill_and_wait(&self, child: &OwnedFd) {
+        let _unused = self.kill();
+        let _unused = poll(&mut [PollFd::new(child.as_fd(), PollFlags::POLLIN)], PollTimeout::from(1000u16));
+        let _unused = pidfd::reap(child);
     }
 
     /// Kills every process of the group and of those below it; none can escape by forking (cgroup.kill, Linux 5.14).
     pub fn kill(&self) -> io::Result<()> {
         fs::write(self.path.join("cgroup.kill"), "1")
+    }
+
+    /// Kills until nothing is left, for a second at most. Wait for children first.
+    pub fn wait_empty(&self) {
+        let deadline = Instant::now() + Duration::from_secs(1);
+        while self.populated() && Instant::now() < deadline {
+            let _unused = self.kill();
+            let _unused = poll(&mut [PollFd::new(self.events(), PollFlags::POLLPRI)], PollTimeout::from(100u8));
+        }
     }
 
     /// Sends signals to every process that is in the group now.
@@ -329,12 +333,29 @@ pub fn applied(values: Limits, not_enforced: Vec<LimitName>) -> AppliedLimits {
     AppliedLimits { values, not_enforced }
 }
 
-/// The group that this process is in, below the mount that `top` belongs to.
-fn own_group(top: &Path) -> Result<PathBuf, CgroupError> {
+fn frontend_group(base: &Path, controllers: &[&str], memory: u64) -> Result<Group, CgroupError> {
+    let path = base.join("frontend");
+    if path.exists() {
+        remove(&path)?;
+    }
+    make(&path)?;
+    let group = Group::at(path)?;
+    for (controller, file, value) in [("memory", "memory.max", memory), ("pids", "pids.max", 64)] {
+        if controllers.contains(&controller) {
+            write(&group.path.join(file), &value.to_string())?;
+        }
+    }
+    Ok(group)
+}
+
+/// The group that this process is in, on the mount that `base` belongs to.
+fn own_group(base: &Path) -> Result<PathBuf, CgroupError> {
+    let device = |path: &Path| fs::metadata(path).map(|metadata| metadata.dev()).ok();
+    let mount = base.ancestors().take_while(|path| device(path) == device(base)).last().unwrap_or(base);
     let path = Path::new("/proc/self/cgroup");
     let text = fs::read_to_string(path).map_err(at(path))?;
     let own = text.lines().find_map(|line| line.strip_prefix("0::/")).unwrap_or_default();
-    Ok(top.join(own))
+    Ok(mount.join(own))
 }
 
 fn make(path: &Path) -> Result<(), CgroupError> {
@@ -388,7 +409,7 @@ fn sweep(path: &Path) -> Result<(), CgroupError> {
     let group = Group::at(path.to_owned())?;
     group.kill().map_err(at(path))?;
     let deadline = Instant::now() + SWEEP_WAIT;
-    while group.populated().map_err(at(path))? {
+    while group.populated() {
         let left = deadline.saturating_duration_since(Instant::now());
         let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO);
         let mut set = [PollFd::new(group.events(), PollFlags::POLLPRI)];

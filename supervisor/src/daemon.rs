@@ -2,25 +2,29 @@
 //!
 //! Runs in the supervisor. Nothing here waits for the frontend.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::io::Write;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use nix::sys::socket::{MsgFlags, send};
+use nix::sys::socket::{MsgFlags, Shutdown, send, shutdown};
 use prn_ipc_protocol::message::StopHow;
 
 use crate::frontend::{Frontend, FrontendError, Kit};
 use crate::log;
 use crate::runner::Runner;
 
-/// This many frontends that died before they served, within this time: the fault is not a passing one.
-const EARLY_DEATHS: (usize, Duration) = (5, Duration::from_secs(10));
+/// This many frontends that died before the first one served: the fault is not a passing one.
+const EARLY_DEATHS: u32 = 5;
 
-/// Wait before a new frontend: this, doubled with each early death.
+/// Wait before a new frontend: this, doubled with each one that lived for less than [`SETTLED`], up to 6.4 s.
 const BACK_OFF: Duration = Duration::from_millis(50);
+
+/// A frontend that lives for this long was worth its start; one that does not serve by then never will.
+const SETTLED: Duration = Duration::from_secs(30);
 
 /// How long the frontend has, at shutdown, to send what its clients have not read yet.
 const FLUSH_WAIT: Duration = Duration::from_secs(2);
@@ -32,7 +36,7 @@ pub enum DaemonError {
     #[error("the event loop failed")]
     Loop(#[from] Errno),
     /// No frontend gets as far as serving.
-    #[error("the frontend died {} times before it served", EARLY_DEATHS.0)]
+    #[error("the frontend died {EARLY_DEATHS} times before it served")]
     Frontend,
 }
 
@@ -46,9 +50,13 @@ pub struct Daemon {
     notify: Option<OwnedFd>,
     address: String,
     frontend: Option<Frontend>,
+    /// When the frontend was started.
+    spawned_at: Instant,
+    /// It is being killed: nothing that it says or does not take is of interest.
+    dying: bool,
     /// When the next frontend is started, while there is none.
     respawn_at: Option<Instant>,
-    early_deaths: Vec<Instant>,
+    deaths: u32,
     announced: bool,
     stopping: Option<Stop>,
     failed: bool,
@@ -59,8 +67,8 @@ pub struct Daemon {
 enum Stop {
     /// Processes are being stopped.
     Processes,
-    /// The frontend has until then to end by itself.
-    Frontend(Instant),
+    /// The frontend has until then to end by itself, once it was sent everything.
+    Frontend { until: Instant, told: bool },
 }
 
 const RUNNER: u64 = 0;
@@ -88,7 +96,9 @@ impl Daemon {
             address,
             frontend: None,
             respawn_at: Some(Instant::now()),
-            early_deaths: Vec::new(),
+            deaths: 0,
+            spawned_at: Instant::now(),
+            dying: false,
             announced: false,
             stopping: None,
             failed: false,
@@ -108,9 +118,11 @@ impl Daemon {
                 break if self.failed { Err(DaemonError::Frontend) } else { Ok(()) };
             }
         };
+        // What it may have forked dies with it, and the listener is nobody's any more.
         if let Some(frontend) = self.frontend.take() {
-            frontend.kill();
+            self.runner.frontend_group().kill_and_wait(frontend.process());
         }
+        self.runner.frontend_group().wait_empty();
         if self.runner.is_empty()
             && let Err(error) = self.runner.close()
         {
@@ -128,7 +140,7 @@ impl Daemon {
             Err(error) => return Err(error.into()),
         };
         let is_ready = |token| ready.iter().take(count).any(|event| event.data() == token);
-        if is_ready(CHANNEL) {
+        if is_ready(CHANNEL) && !self.frontend.as_ref().is_some_and(Frontend::blocked) {
             self.frontend_turn(Frontend::receive);
         }
         if is_ready(SIGNALS) {
@@ -152,32 +164,48 @@ impl Daemon {
 
     fn timeout(&self) -> EpollTimeout {
         let due = match self.stopping {
-            Some(Stop::Frontend(deadline)) => Some(deadline),
+            Some(Stop::Frontend { until, .. }) => Some(until),
             Some(Stop::Processes) => None,
-            None => self.respawn_at.filter(|_| self.frontend.is_none()),
+            None if self.frontend.is_none() => self.respawn_at,
+            None => self.ready_by(),
         };
         // Rounded up: a wait that ends early would spin.
         let left = due.map(|at| at.saturating_duration_since(Instant::now()) + Duration::from_millis(1));
         left.map_or(EpollTimeout::NONE, |left| EpollTimeout::try_from(left).unwrap_or(EpollTimeout::ZERO))
     }
 
+    /// When the frontend must serve at the latest, while it does not.
+    fn ready_by(&self) -> Option<Instant> {
+        let slow = self.frontend.as_ref().is_some_and(|frontend| !frontend.ready()) && !self.dying;
+        slow.then(|| self.spawned_at + SETTLED)
+    }
+
     fn frontend_turn(&mut self, act: impl FnOnce(&mut Frontend, &mut Runner) -> Result<(), FrontendError>) {
-        let Some(frontend) = &mut self.frontend else { return };
+        let Some(frontend) = self.frontend.as_mut().filter(|_| !self.dying) else { return };
         if let Err(error) = act(frontend, &mut self.runner) {
-            if !matches!(self.stopping, Some(Stop::Frontend(_))) {
-                log(&format!("audit: the frontend is killed: {}", chain(&error)));
-            }
-            frontend.kill();
             // Its end is seen through its pidfd; until then its channel must not wake the loop again.
             let _unused = self.epoll.delete(frontend.socket());
+            self.dying = true;
+            // At the end of a shutdown it goes by itself, and takes the time that it needs.
+            if !matches!(self.stopping, Some(Stop::Frontend { .. })) {
+                self.kill_frontend(&chain(&error));
+            }
+        }
+    }
+
+    fn kill_frontend(&mut self, why: &str) {
+        self.dying = true;
+        log(&format!("audit: the frontend is killed: {why}"));
+        // The whole group: it may have forked.
+        if let Err(error) = self.runner.frontend_group().kill() {
+            log(&format!("cannot kill the frontend: {error}"));
         }
     }
 
     /// Keeps the loop's interest in the channel's writability true.
     fn register_interest(&mut self) -> Result<(), DaemonError> {
         let Some(frontend) = &self.frontend else { return Ok(()) };
-        let mut flags = EpollFlags::EPOLLIN;
-        flags.set(EpollFlags::EPOLLOUT, frontend.blocked());
+        let flags = if frontend.blocked() { EpollFlags::EPOLLOUT } else { EpollFlags::EPOLLIN };
         match self.epoll.modify(frontend.socket(), &mut EpollEvent::new(flags, CHANNEL)) {
             // It was taken out: the frontend is dying.
             Ok(()) | Err(Errno::ENOENT) => Ok(()),
@@ -211,32 +239,31 @@ impl Daemon {
 
     /// Once nothing is left of any process but what cannot be killed, the frontend's turn comes.
     fn stop_on(&mut self) {
-        if !matches!(self.stopping, Some(Stop::Processes)) || !self.everything_stopped() {
-            return;
+        if matches!(self.stopping, Some(Stop::Processes)) && (self.runner.is_empty() || self.runner.only_stuck()) {
+            self.stopping = Some(Stop::Frontend { until: Instant::now() + FLUSH_WAIT, told: false });
         }
-        self.stopping = Some(Stop::Frontend(Instant::now() + FLUSH_WAIT));
-        if let Some(frontend) = &mut self.frontend {
+        if let (Some(Stop::Frontend { told, .. }), Some(frontend)) = (&mut self.stopping, &self.frontend)
+            && !*told
+            && frontend.flushed()
+        {
+            *told = true;
             // The end of the stream: it sends what its clients have not read, and exits.
-            let _unused = nix::sys::socket::shutdown(
-                std::os::fd::AsRawFd::as_raw_fd(&frontend.socket()),
-                nix::sys::socket::Shutdown::Both,
-            );
+            let _unused = shutdown(frontend.socket().as_raw_fd(), Shutdown::Write);
         }
-    }
-
-    fn everything_stopped(&self) -> bool {
-        self.runner.is_empty() || self.runner.only_stuck()
     }
 
     fn done(&self) -> bool {
         match self.stopping {
-            Some(Stop::Frontend(deadline)) => self.frontend.is_none() || Instant::now() >= deadline,
+            Some(Stop::Frontend { until, .. }) => self.frontend.is_none() || Instant::now() >= until,
             Some(Stop::Processes) | None => false,
         }
     }
 
     fn frontend_ended(&mut self) {
-        let Some(frontend) = self.frontend.take_if(|frontend| frontend.reap()) else { return };
+        let Some(frontend) = self.frontend.take_if(|frontend| frontend.reap()) else {
+            // It is a zombie that something of its own traces (ptrace(2)): without that one it can be reaped.
+            return self.kill_frontend("it has ended, but is kept from being reaped");
+        };
         let _unused = self.epoll.delete(frontend.process());
         let _unused = self.epoll.delete(frontend.socket());
         if self.stopping.is_some() {
@@ -245,33 +272,35 @@ impl Daemon {
         if let Some((step, errno)) = frontend.failure() {
             log(&format!("the frontend's program could not run: {step}: {}", Errno::from_raw(errno)));
         }
-        let now = Instant::now();
-        if frontend.ready() {
-            self.early_deaths.clear();
-        }
-        self.early_deaths.push(now);
-        self.early_deaths.retain(|death| now.duration_since(*death) < EARLY_DEATHS.1);
-        if self.early_deaths.len() >= EARLY_DEATHS.0 {
+        self.deaths = if self.spawned_at.elapsed() >= SETTLED { 0 } else { self.deaths + 1 };
+        if self.deaths >= EARLY_DEATHS && !self.announced {
             log("the frontend does not get as far as serving: giving up");
             self.failed = true;
-            self.shut_down(StopHow::Graceful(None));
-            return;
+            return self.shut_down(StopHow::Graceful(None));
         }
         log("the frontend has ended: starting another one");
-        let doublings = u32::try_from(self.early_deaths.len().saturating_sub(1)).unwrap_or(0);
-        self.respawn_at = Some(now + BACK_OFF * 2u32.saturating_pow(doublings));
+        self.respawn_at = Some(Instant::now() + BACK_OFF * (1 << self.deaths.min(7)));
     }
 
     fn spawn_if_due(&mut self) {
+        if self.ready_by().is_some_and(|at| at <= Instant::now()) {
+            self.kill_frontend("it does not serve");
+        }
         if self.frontend.is_some() || self.stopping.is_some() || self.respawn_at.is_none_or(|at| at > Instant::now()) {
             return;
         }
-        let spawned = match self.runner.frontend_group() {
-            Some(group) => Frontend::spawn(&self.kit, group),
-            None => return,
-        };
+        if self.runner.renew_frontend_group().is_err() {
+            // What the last one forked has the listener and the key.
+            let _unused = self.runner.frontend_group().kill();
+            self.respawn_at = Some(Instant::now() + BACK_OFF);
+            return;
+        }
+        let spawned = Frontend::spawn(&self.kit, self.runner.frontend_group().directory());
         match spawned.and_then(|frontend| self.watch(&frontend).map(|()| frontend).map_err(Into::into)) {
-            Ok(frontend) => self.frontend = Some(frontend),
+            Ok(frontend) => {
+                (self.dying, self.spawned_at) = (false, Instant::now());
+                self.frontend = Some(frontend);
+            }
             Err(error) => {
                 log(&format!("cannot start the frontend: {error}"));
                 self.respawn_at = Some(Instant::now() + Duration::from_secs(1));
@@ -281,15 +310,16 @@ impl Daemon {
 
     fn watch(&self, frontend: &Frontend) -> nix::Result<()> {
         self.epoll.add(frontend.socket(), EpollEvent::new(EpollFlags::EPOLLIN, CHANNEL))?;
-        self.epoll.add(frontend.process(), EpollEvent::new(EpollFlags::EPOLLIN, FRONTEND))
+        // For changes alone: a zombie that is traced stays readable.
+        self.epoll.add(frontend.process(), EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, FRONTEND))
     }
 
     /// Says once that clients can connect.
-    #[expect(clippy::print_stdout, reason = "the line that `prn server start` promises")]
     fn announce(&mut self) {
         if !self.announced && self.frontend.as_ref().is_some_and(Frontend::ready) {
             self.announced = true;
-            println!("Listening on {}", self.address);
+            // Whoever started this may not listen any more.
+            let _unused = writeln!(std::io::stdout(), "Listening on {}", self.address);
             self.notify("READY=1");
         }
     }
@@ -297,8 +327,7 @@ impl Daemon {
     /// Tells the service manager (sd_notify(3)).
     fn notify(&self, state: &str) {
         if let Some(socket) = &self.notify {
-            let raw = std::os::fd::AsRawFd::as_raw_fd(&socket.as_fd());
-            let _unused = send(raw, state.as_bytes(), MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT);
+            let _unused = send(socket.as_raw_fd(), state.as_bytes(), MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT);
         }
     }
 }

@@ -12,8 +12,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
-use nix::fcntl::OFlag;
-use nix::sys::signal::Signal;
+use nix::fcntl::{FcntlArg, OFlag};
 use nix::sys::stat::Mode;
 use prn_ipc_protocol::channel::{self, Fault, ReceiveError, Received, Sent, SupervisorEnd};
 use prn_ipc_protocol::message::{
@@ -67,16 +66,16 @@ pub enum FrontendError {
     #[error("fault")]
     Fault(#[from] Fault),
     /// It asked for something in the wrong phase.
-    #[error("fault: {0} in phase {1:?}")]
-    OutOfPhase(&'static str, Phase),
+    #[error("fault: a request that is not allowed in phase {0:?}")]
+    OutOfPhase(Phase),
     /// It is another build.
     #[error("it is another build than the supervisor: install both halves together")]
     OtherBuild,
     /// A request's id was not greater than the one before.
     #[error("fault: a request id was repeated")]
     RepeatedRequest,
-    /// More requests wait than are allowed, or its answers are not taken.
-    #[error("fault: too many requests are waiting")]
+    /// More requests wait than are allowed.
+    #[error("fault: too many requests wait for an answer")]
     TooMany,
     /// The channel failed.
     #[error("the channel failed")]
@@ -86,32 +85,14 @@ pub enum FrontendError {
     Closed,
 }
 
-/// A request's kind, for the table.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Hello,
-    Ready,
-    Ask,
-}
-
-/// Which kind of request is allowed in which phase.
-fn allowed(phase: Phase, kind: Kind) -> bool {
-    match (phase, kind) {
-        (Phase::Silent, Kind::Hello) | (Phase::Greeted, Kind::Ready) | (Phase::Ready, Kind::Ask) => true,
-        (Phase::Silent, Kind::Ready | Kind::Ask)
-        | (Phase::Greeted, Kind::Hello | Kind::Ask)
-        | (Phase::Ready, Kind::Hello | Kind::Ready) => false,
-    }
-}
-
-fn kind(request: &Request) -> (Kind, &'static str) {
+/// What may be asked in which phase.
+fn allowed(phase: Phase, request: &Request) -> bool {
     match request {
-        Request::Hello { .. } => (Kind::Hello, "Hello"),
-        Request::Ready => (Kind::Ready, "Ready"),
-        Request::Start { .. } => (Kind::Ask, "Start"),
-        Request::Stop { .. } => (Kind::Ask, "Stop"),
-        Request::Subscribe { .. } => (Kind::Ask, "Subscribe"),
-        Request::Watch { .. } => (Kind::Ask, "Watch"),
+        Request::Hello { .. } => phase == Phase::Silent,
+        Request::Ready => phase == Phase::Greeted,
+        Request::Start { .. } | Request::Stop { .. } | Request::Subscribe { .. } | Request::Watch { .. } => {
+            phase == Phase::Ready
+        }
     }
 }
 
@@ -166,7 +147,14 @@ impl Frontend {
             nix::fcntl::open(path.as_str(), OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())
         };
         let (config, key) = (reopen(&kit.config)?, reopen(&kit.key)?);
-        let stderr = io::stderr();
+        // Both append, to write on where the other one ended.
+        let flags = OFlag::from_bits_retain(nix::fcntl::fcntl(io::stderr(), FcntlArg::F_GETFL)?);
+        nix::fcntl::fcntl(io::stderr(), FcntlArg::F_SETFL(flags | OFlag::O_APPEND))?;
+        // Not this process's own open file description, where that can be had: it could be made non-blocking.
+        let stderr = match File::options().append(true).open("/proc/self/fd/2") {
+            Ok(file) => file.into(),
+            Err(_) => io::stderr().as_fd().try_clone_to_owned()?,
+        };
         let spawned = spawn::spawn(&Child {
             group,
             program: &kit.binary,
@@ -182,7 +170,7 @@ impl Frontend {
         Ok(Self {
             process: spawned.pidfd,
             report: spawned.report,
-            channel: SupervisorEnd::new(ours),
+            channel: SupervisorEnd::without_descriptors(ours),
             epoch: kit.epoch,
             phase: Phase::Silent,
             last_request: RequestId(0),
@@ -194,8 +182,8 @@ impl Frontend {
     }
 
     /// Its process, readable when it has ended.
-    pub fn process(&self) -> BorrowedFd<'_> {
-        self.process.as_fd()
+    pub fn process(&self) -> &OwnedFd {
+        &self.process
     }
 
     /// The channel's socket.
@@ -203,20 +191,19 @@ impl Frontend {
         self.channel.as_fd()
     }
 
-    /// Whether the socket's being writable is of interest.
+    /// Whether it does not take what is sent to it. It is not listened to until it does, so that the outbox stays bounded.
     pub fn blocked(&self) -> bool {
         self.outbox.blocked
+    }
+
+    /// Whether all was sent.
+    pub fn flushed(&self) -> bool {
+        self.outbox.answers.is_empty() && self.outbox.changed.is_empty()
     }
 
     /// Whether it serves.
     pub fn ready(&self) -> bool {
         self.phase == Phase::Ready
-    }
-
-    /// Kills it.
-    pub fn kill(&self) {
-        // ESRCH: it has ended by itself.
-        let _unused = pidfd::signal(&self.process, Signal::SIGKILL);
     }
 
     /// What kept its program from running, if anything did. Known once it has ended.
@@ -249,9 +236,8 @@ impl Frontend {
     }
 
     fn handle(&mut self, request: Request, runner: &mut Runner) -> Result<(), FrontendError> {
-        let (kind, name) = kind(&request);
-        if !allowed(self.phase, kind) {
-            return Err(FrontendError::OutOfPhase(name, self.phase));
+        if !allowed(self.phase, &request) {
+            return Err(FrontendError::OutOfPhase(self.phase));
         }
         match request {
             Request::Hello { protocol } => {
@@ -284,7 +270,6 @@ impl Frontend {
                 self.open_request(request)?;
                 match runner.output(id) {
                     Ok(files) => {
-                        self.waiting -= 1;
                         self.outbox.answers.push_back((FromSupervisor::Reply(request, Reply::Output), files.into()));
                     }
                     Err(refusal) => self.answer(request, Reply::Refused(refusal)),
@@ -300,8 +285,7 @@ impl Frontend {
             return Err(FrontendError::RepeatedRequest);
         }
         self.last_request = request;
-        // A frontend that asks and never reads would make the outbox grow.
-        if self.waiting >= REQUESTS_WAITING_MAX || self.outbox.answers.len() >= 4 * REQUESTS_WAITING_MAX {
+        if self.waiting >= REQUESTS_WAITING_MAX {
             return Err(FrontendError::TooMany);
         }
         self.waiting += 1;
@@ -309,7 +293,6 @@ impl Frontend {
     }
 
     fn answer(&mut self, request: RequestId, reply: Reply) {
-        self.waiting -= 1;
         self.outbox.answers.push_back((FromSupervisor::Reply(request, reply), Vec::new()));
     }
 
@@ -370,6 +353,8 @@ impl Frontend {
             if !sent(&self.channel, message, &fds, &mut self.outbox.blocked)? {
                 return Ok(());
             }
+            // It has waited until now: a frontend that asks and does not read is out of requests soon.
+            self.waiting -= usize::from(matches!(message, FromSupervisor::Reply(..)));
             self.outbox.answers.pop_front();
         }
         loop {
@@ -425,12 +410,14 @@ mod tests {
 
     #[test]
     fn i3_each_phase_allows_exactly_its_own_requests() {
-        let phases = [Phase::Silent, Phase::Greeted, Phase::Ready];
-        let kinds = [Kind::Hello, Kind::Ready, Kind::Ask];
-        for (p, phase) in phases.into_iter().enumerate() {
-            for (k, kind) in kinds.into_iter().enumerate() {
-                assert_eq!(allowed(phase, kind), p == k, "{phase:?} {kind:?}");
-            }
+        let (request, id) = (RequestId(1), ProcessId::from_bytes([0; 16]));
+        let stop = Request::Stop { request, id, how: prn_ipc_protocol::message::StopHow::Kill };
+        let hello = Request::Hello { protocol: String::new() };
+        let asks = [stop, Request::Subscribe { request, id }, Request::Watch { id, seen: 0 }];
+        for phase in [Phase::Silent, Phase::Greeted, Phase::Ready] {
+            assert_eq!(allowed(phase, &hello), phase == Phase::Silent);
+            assert_eq!(allowed(phase, &Request::Ready), phase == Phase::Greeted);
+            assert!(asks.iter().all(|ask| allowed(phase, ask) == (phase == Phase::Ready)));
         }
     }
 }

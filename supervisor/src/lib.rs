@@ -58,8 +58,14 @@ pub use sys::spawn::Program;
 /// First argument of [`Settings::cleaner`].
 pub const CLEANER: &std::ffi::CStr = c"prn-clean";
 
-/// Writes one line to standard error, which is the daemon's log.
-#[expect(clippy::print_stderr, reason = "the one place that does")]
+/// Writes one line to standard error, which is the daemon's log. A line that cannot be written at once is lost: the log's
+/// reader must not stop this program, nor end it.
 pub fn log(line: &str) {
-    eprintln!("prn-supervisor: {line}");
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+    use std::io::Write;
+    use std::os::fd::AsFd;
+    let stderr = std::io::stderr();
+    if poll(&mut [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)], PollTimeout::ZERO).is_ok_and(|ready| ready > 0) {
+        let _unused = stderr.lock().write_all(format!("prn-supervisor: {line}\n").as_bytes());
+    }
 }

@@ -33,6 +33,10 @@ fn clean() -> Result<(), Box<dyn Error>> {
 }
 
 fn serve() -> Result<(), Box<dyn Error>> {
+    if std::process::id() == 1 {
+        // Orphans of processes would become its children, and it reaps only its own.
+        return Err("it cannot be process 1: run it under an init (docker run --init)".into());
+    }
     let inherited = Inherited::adopt().map_err(|_| "start it with `prn server start`, not by itself")?;
     let config: config::Supervisor = config::read(std::os::fd::AsFd::as_fd(&inherited.config))?;
     let notify = if config.notify { Some(fds::inherited(fds::supervisor::NOTIFY)?) } else { None };

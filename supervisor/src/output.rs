@@ -37,6 +37,8 @@ pub struct Store {
     last: Option<Record>,
     stdout: u64,
     stderr: u64,
+    /// Bytes of the ring that have memory, and records of the index that have.
+    held: (u64, u64),
 }
 
 impl Store {
@@ -51,7 +53,7 @@ impl Store {
         index.store(word::SLOTS, slots);
         index.store(word::MAGIC, MAGIC);
         let (marks, last) = (Marks::default(), None);
-        Ok(Self { ring, index, capacity, slots, sequence: 0, marks, last, stdout: 0, stderr: 0 })
+        Ok(Self { ring, index, capacity, slots, sequence: 0, marks, last, stdout: 0, stderr: 0, held: (0, 0) })
     }
 
     /// Reads once from a pipe. Returns how many bytes; 0 at the end of the stream.
@@ -62,7 +64,7 @@ impl Store {
         // Readers must know what will be overwritten before it is (see the module of the layout).
         let low = self.marks.low;
         self.drop_before((self.marks.high + READ_MAX).saturating_sub(self.capacity));
-        let joins = self.last.is_some_and(|last| last.stream == stream && now.0.saturating_sub(last.time.0) < COALESCE);
+        let joins = self.last.is_some_and(|last| last.stream == stream && now.0.abs_diff(last.time.0) < COALESCE);
         if !joins && self.marks.next_record - self.marks.first_record == self.slots {
             self.drop_before(self.record(self.marks.first_record + 1).offset);
         }
@@ -79,9 +81,11 @@ impl Store {
             let record = Record { offset: self.marks.high, time: now, stream };
             self.write_record(self.marks.next_record, record);
             self.marks.next_record += 1;
+            self.held.1 = (self.held.1 + 1).min(self.slots);
             self.last = Some(record);
         }
         self.marks.high += read;
+        self.held.0 = (self.held.0 + read).min(self.capacity);
         match stream {
             Stream::Stdout => self.stdout += read,
             Stream::Stderr => self.stderr += read,
@@ -95,12 +99,20 @@ impl Store {
     /// # Errors
     /// As fallocate(2). The bytes are dropped for readers all the same.
     pub fn evict(&mut self, bytes: u64) -> nix::Result<()> {
-        let from = self.marks.low;
-        self.drop_before(from.saturating_add(bytes).min(self.marks.high));
+        self.drop_before(self.marks.low.saturating_add(bytes).min(self.marks.high));
         self.publish();
-        let (from, to) = (from % self.capacity, from % self.capacity + (self.marks.low - from));
-        self.ring.punch(from, to.min(self.capacity) - from)?;
-        self.ring.punch(0, to.saturating_sub(self.capacity))
+        // All of the ring but what is kept, which may wrap around its end.
+        let kept = self.marks.high - self.marks.low;
+        let (from, length) = (self.marks.high % self.capacity, self.capacity - kept);
+        self.held.0 = kept;
+        let first = length.min(self.capacity - from);
+        self.ring.punch(from, first)?;
+        self.ring.punch(0, length - first)?;
+        if kept == 0 {
+            self.held.1 = 0;
+            self.index.punch(HEADER, self.slots * RECORD)?;
+        }
+        Ok(())
     }
 
     /// Nothing more will be written: gives up the address space, keeps the output.
@@ -115,7 +127,7 @@ impl Store {
 
     /// Memory that it holds, in bytes.
     pub fn charge(&self) -> u64 {
-        self.marks.high - self.marks.low + (self.marks.next_record - self.marks.first_record) * RECORD
+        self.held.0 + self.held.1 * RECORD
     }
 
     /// Offsets and sizes.

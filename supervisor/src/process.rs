@@ -47,6 +47,8 @@ pub(crate) struct Live {
     pub cleaning: bool,
     /// Deletes what is in its directory.
     pub cleaner: Option<OwnedFd>,
+    /// Its directory was, or is being, emptied.
+    pub cleaned: bool,
     /// How often its group could not be removed yet.
     pub busy: u32,
     /// Its deadlines.

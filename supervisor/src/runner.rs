@@ -26,7 +26,7 @@ use prn_ipc_protocol::types::{AbsolutePath, LimitName, Limits, ProcessId, UnixMi
 use crate::cgroup::{CgroupError, Group, Tree, applied};
 use crate::directory::State;
 use crate::launch;
-use crate::output::{READ_MAX, Store};
+use crate::output::Store;
 use crate::process::{Live, Process, Stopping, exit_cause};
 use crate::sys::pidfd;
 use crate::sys::spawn::{self, Child, Program};
@@ -153,6 +153,9 @@ mod source {
     pub const TIMER: u64 = 7;
 }
 
+/// For a pidfd: it stays readable, also while a tracer keeps its process from being reaped.
+const ONCE: EpollFlags = EpollFlags::EPOLLIN.union(EpollFlags::EPOLLET);
+
 fn token(number: u64, source: u64) -> u64 {
     number << 3 | source
 }
@@ -171,7 +174,7 @@ impl Runner {
         epoll.add(&timers, EpollEvent::new(EpollFlags::EPOLLIN, source::TIMER))?;
         let null = nix::fcntl::open("/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC, nix::sys::stat::Mode::empty())?;
         let free_uids = config.uids().collect();
-        let runner = Self {
+        let mut runner = Self {
             settings,
             epoll,
             state,
@@ -191,7 +194,9 @@ impl Runner {
             draining: false,
         };
         for (id, uid) in leftovers {
-            runner.sweep(id, uid);
+            if !runner.sweep(id, uid) {
+                runner.free_uids.retain(|free| *free != uid);
+            }
         }
         Ok(runner)
     }
@@ -202,8 +207,16 @@ impl Runner {
     }
 
     /// The group `frontend`, for a program beside the processes.
-    pub fn frontend_group(&self) -> Option<BorrowedFd<'_>> {
-        self.tree.frontend().map(Group::directory)
+    pub fn frontend_group(&self) -> &Group {
+        &self.tree.frontend
+    }
+
+    /// Makes that group anew. Needed before a program is started in a group that was killed.
+    ///
+    /// # Errors
+    /// When somebody is in it.
+    pub fn renew_frontend_group(&mut self) -> Result<(), CgroupError> {
+        self.tree.renew_frontend()
     }
 
     /// What is known of a process.

@@ -21,6 +21,8 @@ pub struct Options {
     pub arguments: Vec<String>,
     /// Further clients' certificates to pin.
     pub pins: Vec<PathBuf>,
+    /// Another state folder than one below the test's own.
+    pub state_dir: Option<PathBuf>,
     /// In a network namespace of its own, with loopback up and ping allowed for all groups.
     pub own_network: bool,
     /// Run under this command, which executes its arguments: `strace …`.
@@ -111,7 +113,8 @@ impl Server {
         for pin in &options.pins {
             words.extend(["--client-cert".into(), pin.into()]);
         }
-        words.extend(["--state-dir".into(), folder.join("state").into()]);
+        let state = options.state_dir.clone().unwrap_or_else(|| folder.join("state"));
+        words.extend(["--state-dir".into(), state.into()]);
         words.extend(["--first-uid".into(), first_uid.to_string().into()]);
         words.extend(["--uids".into(), UIDS.to_string().into()]);
         if !has_controllers() {

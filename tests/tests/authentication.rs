@@ -357,13 +357,10 @@ fn t10_a_key_that_cannot_be_used_is_refused_and_never_shown() {
             refused(&output, None, &["PRN_TLS_KEY", reason]);
             assert_silent(&output, &windows);
         }
-        let from_file = |command: &mut Command| {
-            let output = command.env_remove("PRN_TLS_KEY").arg("--tls-key").arg(&file).output().unwrap();
+        for output in [server_start_with(&good, &file), client_start_with(&good, &file)] {
             refused(&output, None, &[file.to_str().unwrap(), reason]);
             assert_silent(&output, &windows);
-        };
-        from_file(&mut server_command(&good, &[&good.certificate], "127.0.0.1:1"));
-        from_file(&mut prn_command("127.0.0.1:1", &good, &good.certificate, &["list"]));
+        }
     }
 }
 
@@ -373,12 +370,7 @@ fn t10_a_key_file_that_others_can_read_is_refused() {
     let good = identity(&folder, "good");
     for mode in [0o644, 0o640, 0o604, 0o660, 0o620] {
         fs::set_permissions(&good.key, fs::Permissions::from_mode(mode)).unwrap();
-        for mut command in [
-            server_command(&good, &[&good.certificate], "127.0.0.1:1"),
-            prn_command("127.0.0.1:1", &good, &good.certificate, &["list"]),
-        ] {
-            command.env_remove("PRN_TLS_KEY").arg("--tls-key").arg(&good.key);
-            let output = command.output().unwrap();
+        for output in [server_start_with(&good, &good.key), client_start_with(&good, &good.key)] {
             refused(&output, None, &[good.key.to_str().unwrap(), &format!("is open to others (mode {mode:04o})")]);
             assert_silent(&output, &key_windows(&good));
         }
@@ -649,14 +641,25 @@ fn prn(address: &str, client: &Identity, server: &Path, words: &[&str]) -> Outpu
 /// `prn list`, which must not connect.
 #[track_caller]
 fn client_start(client: &Identity, server: &Path) -> Output {
+    without_connecting(|address| prn_command(address, client, server, &["list"]))
+}
+
+/// The same with the key in a file.
+#[track_caller]
+fn client_start_with(client: &Identity, key: &Path) -> Output {
+    without_connecting(|address| in_file(key, prn_command(address, client, &client.certificate, &["list"])))
+}
+
+#[track_caller]
+fn without_connecting(command: impl FnOnce(&str) -> Command) -> Output {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
-    let output = prn(&listener.local_addr().unwrap().to_string(), client, server, &["list"]);
+    let output = command(&listener.local_addr().unwrap().to_string()).output().unwrap();
     assert_eq!(listener.accept().map(drop).unwrap_err().kind(), ErrorKind::WouldBlock, "it has connected");
     output
 }
 
-fn server_command(identity: &Identity, pins: &[&Path], address: &str) -> Command {
+fn server_command(address: &str, identity: &Identity, pins: &[&Path]) -> Command {
     let mut command = Command::new(binary("prn"));
     command.args(["server", "start", "--allow-missing-limits", "--instance"]);
     command.arg(format!("prn-test-{}-refused", std::process::id()));
@@ -669,13 +672,30 @@ fn server_command(identity: &Identity, pins: &[&Path], address: &str) -> Command
     command
 }
 
-/// `prn server start`, which must not get as far as binding its address: that is taken, which would be another error.
+/// `prn server start`, which must not get as far as binding its address.
 #[track_caller]
 fn server_start(identity: &Identity, pins: &[&Path]) -> Output {
+    without_binding(identity, |address| server_command(address, identity, pins))
+}
+
+/// The same with the key in a file.
+#[track_caller]
+fn server_start_with(identity: &Identity, key: &Path) -> Output {
+    without_binding(identity, |address| in_file(key, server_command(address, identity, &[&identity.certificate])))
+}
+
+/// The address is taken, so whoever binds it fails with another error than the one that is checked for.
+#[track_caller]
+fn without_binding(identity: &Identity, command: impl FnOnce(&str) -> Command) -> Output {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
-    let output = server_command(identity, pins, &taken.local_addr().unwrap().to_string()).output().unwrap();
+    let output = command(&taken.local_addr().unwrap().to_string()).output().unwrap();
     assert!(!identity.certificate.with_file_name("state").exists(), "it has made its state folder");
     output
+}
+
+fn in_file(key: &Path, mut command: Command) -> Command {
+    command.env_remove("PRN_TLS_KEY").arg("--tls-key").arg(key);
+    command
 }
 
 /// Checks that a command failed, with nothing on standard output and all of `words` in its one line of error.

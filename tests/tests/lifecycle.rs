@@ -218,6 +218,28 @@ fn s9_what_a_process_wrote_is_deleted_as_its_user_and_links_lead_nowhere() {
 }
 
 #[test]
+fn s9_what_a_killed_process_wrote_is_deleted_too() {
+    // Nothing can be started in a group that was killed (Linux 6.18), so its cleaner needs another one.
+    let server = Server::start();
+    let id = server.start_process(&[], &["sh", "-c", "mkdir a; touch a/file; echo ready; sleep 1000"]);
+    wait_for("ready", || server.ok(&["logs", &id, "--no-follow"]).contains("ready"));
+    server.ok(&["stop", &id, "--signal", "kill"]);
+    assert!(!server.state_dir().join(&id).exists(), "{}", server.log());
+    assert!(!group(&server, &id).exists());
+}
+
+#[test]
+fn l1_frontends_can_be_killed_again_and_again() {
+    let server = Server::start();
+    for _ in 0..4 {
+        let first = server.frontend();
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(first), Signal::SIGKILL).unwrap();
+        wait_for("another frontend", || procfs::children(server.supervisor()).iter().any(|pid| *pid != first));
+        server.ok(&["list"]);
+    }
+}
+
+#[test]
 fn a_repeated_start_returns_the_same_process_and_another_one_under_its_id_is_refused() {
     let server = Server::start();
     let id = "0123456789abcdef0123456789abcdef";

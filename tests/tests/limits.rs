@@ -1,6 +1,6 @@
 //! Resource limits, enforced by the kernel: measured where the controllers are, refused where they are not.
 
-use prn_tests::server::{Server, has_controllers};
+use prn_tests::server::{Options, Server, has_controllers};
 use prn_tests::wait_for;
 
 fn ended(server: &Server, id: &str) -> serde_json::Value {
@@ -131,7 +131,7 @@ fn guest_c8_a_process_writes_to_the_disk_at_the_rate_of_its_limit() {
     // The guest has a disk at the packaged state folder.
     let state = std::path::Path::new("/var/lib/prn").join(format!("test-{}", std::process::id()));
     std::fs::create_dir_all(&state).unwrap();
-    let server = Server::with_arguments(&["--state-dir", state.to_str().unwrap()]);
+    let server = Server::with(Options { state_dir: Some(state.clone()), ..Options::default() });
     let write = "dd if=/dev/zero of=file bs=64K count=128 oflag=direct";
     let id = server.start_process(&["--io-write", "1M"], &["sh", "-c", write]);
     let status = ended(&server, &id);

@@ -220,6 +220,17 @@ fn output_is_binary_and_both_streams_are_told_apart() {
 }
 
 #[test]
+fn o9_all_packets_of_a_pipe_in_packet_mode_are_read_at_the_end() {
+    let server = Server::start();
+    // O_DIRECT on a pipe: each write is read by itself (pipe(7)).
+    let script = "fcntl(STDOUT, 4, 040000) or die; syswrite(STDOUT, 'x' x 100) for 1..600";
+    for _ in 0..5 {
+        let id = server.start_process(&[], &["perl", "-e", script]);
+        assert_eq!(server.ok(&["logs", &id]).len(), 60_000);
+    }
+}
+
+#[test]
 fn an_offset_begins_in_the_middle_and_one_beyond_the_end_is_refused() {
     let server = Server::start();
     let id = server.start_process(&[], &["printf", "0123456789"]);

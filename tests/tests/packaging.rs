@@ -35,7 +35,8 @@ impl Installed {
     fn prn(&self, arguments: &[&str]) -> Output {
         Command::new("/usr/bin/prn")
             .args(arguments)
-            .args(["--client-cert", "/etc/prn/client.pem", "--server-cert", "/etc/prn/server.pem"])
+            .env("PRN_CLIENT_CERT", "/etc/prn/client.pem")
+            .env("PRN_SERVER_CERT", "/etc/prn/server.pem")
             .env("PRN_TLS_KEY", self.client.key_pem())
             .output()
             .unwrap()

@@ -11,7 +11,7 @@ use prn_proto::tls::{ALPN, WrongServer};
 use rustls::pki_types::{IpAddr, ServerName};
 use rustls::{AlertDescription, CertificateError, ClientConfig};
 use socket2::{SockRef, TcpKeepalive};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, BufReader, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -26,6 +26,11 @@ const WINDOW: u32 = 1024 * 1024;
 
 /// All streams together. More than one stream's: output that nobody reads must not hold up the answer to a Stop.
 const CONNECTION_WINDOW: u32 = 16 * WINDOW;
+
+/// rustls reads 4 KiB at a time: this makes it one system call for four TLS records instead of four for one.
+const READ_AHEAD: usize = 64 * 1024;
+
+type Tcp = BufReader<TcpStream>;
 
 /// A server that is gone without a word is noticed within a minute, without polling it (tcp(7)).
 const KEEPALIVE: TcpKeepalive =
@@ -52,7 +57,7 @@ pub(super) async fn connect(address: &str, config: ClientConfig, health: &Arc<He
         .map_err(|error| health.explain(Status::from_error(error.into())))
 }
 
-async fn handshake(address: &str, config: ClientConfig) -> Result<TlsStream<TcpStream>, ClientError> {
+async fn handshake(address: &str, config: ClientConfig) -> Result<TlsStream<Tcp>, ClientError> {
     let refused = |source| ClientError::Connect { address: address.to_owned(), source };
     let tcp = TcpStream::connect(address).await.map_err(refused)?;
     tcp.set_nodelay(true).map_err(refused)?;
@@ -63,7 +68,7 @@ async fn handshake(address: &str, config: ClientConfig) -> Result<TlsStream<TcpS
     // Not sent, not checked: the pin is the name.
     let name = ServerName::IpAddress(IpAddr::from(std::net::Ipv4Addr::LOCALHOST));
     let tls = TlsConnector::from(Arc::new(config))
-        .connect(name, tcp)
+        .connect(name, BufReader::with_capacity(READ_AHEAD, tcp))
         .await
         .map_err(|source| handshake_error(address, source))?;
     if tls.get_ref().1.alpn_protocol() != Some(ALPN) {
@@ -130,14 +135,14 @@ impl Health {
 
 /// A TLS stream that keeps the alert it ends with.
 struct Watched {
-    stream: TlsStream<TcpStream>,
+    stream: TlsStream<Tcp>,
     health: Arc<Health>,
     /// Why nothing can be written any more.
     broken: Option<io::Error>,
 }
 
 impl Watched {
-    fn new(stream: TlsStream<TcpStream>, health: Arc<Health>) -> Self {
+    fn new(stream: TlsStream<Tcp>, health: Arc<Health>) -> Self {
         Self { stream, health, broken: None }
     }
 
@@ -148,12 +153,12 @@ impl Watched {
     fn write<T>(
         &mut self,
         context: &mut Context<'_>,
-        write: impl FnOnce(Pin<&mut TlsStream<TcpStream>>, &mut Context<'_>) -> Poll<io::Result<T>>,
+        write: impl FnOnce(Pin<&mut TlsStream<Tcp>>, &mut Context<'_>) -> Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
         if self.broken.is_none() {
             match write(Pin::new(&mut self.stream), context) {
                 Poll::Ready(Err(error)) => self.broken = Some(error),
-                other => return other,
+                done @ (Poll::Ready(Ok(_)) | Poll::Pending) => return done,
             }
         }
         let mut scratch = [0; 4096];

@@ -137,7 +137,8 @@ fn kernel(host: &Host) -> Finding {
     }
 }
 
-fn privilege(host: &Host) -> Finding {
+/// Whether this is root: the first thing to ask, because an ordinary user is stopped by every file.
+pub fn privilege(host: &Host) -> Finding {
     if host.uid == 0 {
         Finding::ok("user", "root")
     } else {

@@ -33,6 +33,9 @@ const LISTEN_FDS_START: RawFd = 3;
 /// Descriptors are parked from here on, out of the way of those that the supervisor expects.
 const PARKING: RawFd = 20;
 
+/// A memfd that can never be executed (memfd_create(2), Linux 6.3).
+const MFD_NOEXEC_SEAL: u32 = 0x8;
+
 /// Why the server was not handed over.
 #[derive(Debug, thiserror::Error)]
 pub enum HandoverError {
@@ -287,7 +290,11 @@ pub fn notify_socket() -> Result<Option<OwnedFd>, HandoverError> {
 
 /// Bytes in memory that nobody can change any more: mode 0400, sealed.
 pub fn sealed_memfd(name: &'static str, bytes: &[u8]) -> Result<OwnedFd, HandoverError> {
-    let fd = memfd_create(name, MFdFlags::MFD_ALLOW_SEALING | MFdFlags::MFD_CLOEXEC).map_err(step("memfd_create"))?;
+    let flags = MFdFlags::MFD_ALLOW_SEALING | MFdFlags::MFD_CLOEXEC;
+    // Some hosts refuse memfds that could be executed (vm.memfd_noexec); kernels before 6.3 do not know the flag.
+    let fd = memfd_create(name, flags | MFdFlags::from_bits_retain(MFD_NOEXEC_SEAL))
+        .or_else(|_| memfd_create(name, flags))
+        .map_err(step("memfd_create"))?;
     // Its inode is open to all otherwise, and a read-only descriptor could be re-opened for writing.
     fchmod(&fd, Mode::S_IRUSR).map_err(step("fchmod"))?;
     let mut file = File::from(fd);

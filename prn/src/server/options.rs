@@ -176,7 +176,9 @@ pub fn merged(flags: Options, file: Option<&Path>) -> Result<Options, OptionsErr
 fn parse(text: &str) -> Result<Options, (usize, String)> {
     toml::from_str(text).map_err(|error: toml::de::Error| {
         let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
-        (before.matches('\n').count() + 1, error.message().replace('\n', ", "))
+        // What a key could be instead is a long list, which --help has too.
+        let what = error.message().split(", expected one of").next().unwrap_or_default();
+        (before.matches('\n').count() + 1, what.replace('\n', ", "))
     })
 }
 

@@ -3,10 +3,10 @@
 use super::*;
 
 /// How long a cleaner has to empty a directory.
-const CLEAN_WAIT: Duration = Duration::from_secs(30);
+const CLEAN_WAIT: Duration = Duration::from_secs(10);
 
-/// How often the removal of a group is tried, 10 ms apart at first and twice as long each time: 10 s together.
-const REMOVE_TRIES: u32 = 10;
+/// How often the removal of a group is tried, 20 ms after the first time and twice as long each time: 10 s together.
+const REMOVE_TRIES: u32 = 9;
 
 impl Runner {
     pub(super) fn ready(&mut self, number: u64, source: u64) {
@@ -16,6 +16,11 @@ impl Runner {
                 // A short process can end before its report was looked at; what the report says comes first.
                 self.reported(number);
                 self.main_ended(number);
+                if let Some(Live { main: Some(_), group, .. }) = self.table.get(&number).and_then(|p| p.live.as_ref()) {
+                    // It has ended, but a process of its own that traces it keeps it (ptrace(2)). Without that one it
+                    // is let go, and the descriptor, which is watched for changes alone, tells again.
+                    let _unused = group.kill();
+                }
             }
             source::STDOUT => self.pump(number, Stream::Stdout, TURN),
             source::STDERR => self.pump(number, Stream::Stderr, TURN),
@@ -85,8 +90,7 @@ impl Runner {
     /// Looks whether the tree is empty, and finishes the process if it is.
     pub(super) fn group_changed(&mut self, number: u64) {
         let Some(live) = self.table.get(&number).and_then(|process| process.live.as_ref()) else { return };
-        let populated = live.group.populated().unwrap_or(true);
-        if !populated && live.main.is_none() && live.report.is_none() && !live.cleaning {
+        if !live.group.populated() && live.main.is_none() && live.report.is_none() && !live.cleaning {
             self.tree_emptied(number);
         }
     }
@@ -94,7 +98,7 @@ impl Runner {
     pub(super) fn tree_emptied(&mut self, number: u64) {
         // What is in the pipes is all that there will be; a stranger who was handed a pipe's end is not waited for.
         for stream in [Stream::Stdout, Stream::Stderr] {
-            self.pump(number, stream, 4 * TURN);
+            self.pump(number, stream, output::LAST_TURN);
         }
         let Some(process) = self.table.get_mut(&number) else { return };
         let Some(live) = &mut process.live else { return };
@@ -113,23 +117,24 @@ impl Runner {
             store.finish();
             self.evictable.push_back(number);
         }
-        let id = process.info.id;
         for pipe in streams.into_iter().flatten() {
             self.forget(pipe);
         }
-        if self.state.remove(id) || !self.clean(number) {
-            self.remove_group(number);
-        }
+        self.remove_group(number);
     }
 
-    /// Starts the cleaner of a process's directory. Returns whether there is one.
+    /// Starts the cleaner of a process's directory, in a new group: the process's own may have been killed (see
+    /// [`Tree::renew_frontend`]) and had limits. Returns whether there is one.
     pub(super) fn clean(&mut self, number: u64) -> bool {
-        let Some(process) = self.table.get(&number) else { return false };
-        let Some(live) = &process.live else { return false };
-        live.group.lift_limits();
-        let Ok(pidfd) = self.spawn_cleaner(process.info.id, process.info.uid, &live.group) else { return false };
-        if self.epoll.add(&pidfd, EpollEvent::new(EpollFlags::EPOLLIN, token(number, source::CLEANER))).is_err() {
-            let _unused = live.group.kill();
+        let Some(process) = self.table.get_mut(&number) else { return false };
+        let Some(live) = &mut process.live else { return false };
+        let (id, uid) = (process.info.id, process.info.uid);
+        let Ok(group) = self.tree.create(id) else { return false };
+        live.group = group;
+        let Some(live) = self.table.get(&number).and_then(|process| process.live.as_ref()) else { return false };
+        let Ok(pidfd) = self.spawn_cleaner(id, uid, &live.group) else { return false };
+        if self.epoll.add(&pidfd, EpollEvent::new(ONCE, token(number, source::CLEANER))).is_err() {
+            live.group.kill_and_wait(&pidfd);
             return false;
         }
         self.deadline(number, CLEAN_WAIT, Due::Clean);
@@ -172,24 +177,41 @@ impl Runner {
     pub(super) fn remove_group(&mut self, number: u64) {
         let Some(process) = self.table.get_mut(&number) else { return };
         let Some(live) = &mut process.live else { return };
-        let directory_gone = self.state.remove(process.info.id);
         if live.group.remove().is_err() && live.busy < REMOVE_TRIES {
             live.busy += 1;
-            let wait = Duration::from_millis(10 << live.busy.min(REMOVE_TRIES));
+            let wait = Duration::from_millis(10 << live.busy);
             self.deadline(number, wait, Due::Remove);
             return;
         }
-        if !directory_gone || live.busy >= REMOVE_TRIES {
-            crate::log(&format!("process {}: its directory or cgroup could not be removed", process.info.id));
+        if !live.cleaned {
+            live.cleaned = true;
+            let _unused = self.epoll.delete(live.group.events());
+            if !self.state.remove(process.info.id) {
+                if self.clean(number) {
+                    return;
+                }
+                let group = self.table.get(&number).and_then(|process| process.live.as_ref()).map(|live| &live.group);
+                let _unused = group.map(Group::remove);
+            }
         }
+        let Some(process) = self.table.get_mut(&number) else { return };
+        let Some(live) = &mut process.live else { return };
+        let directory_gone = self.state.remove(process.info.id);
+        let clean = directory_gone && live.busy < REMOVE_TRIES;
         let Some(live) = process.live.take() else { return };
         let (id, uid) = (process.info.id, process.info.uid);
-        let _unused = self.epoll.delete(live.group.events());
         for key in live.timers {
             self.timers.cancel(key);
         }
         self.live -= 1;
-        self.free_uids.push_back(uid);
+        if clean {
+            self.free_uids.push_back(uid);
+        } else {
+            // Somebody else must not get what is left as its own.
+            crate::log(&format!(
+                "process {id}: its directory or cgroup is left, and its user id {uid} is not used again"
+            ));
+        }
         if let Some(refusal) = live.failure {
             self.drop_entry(number);
             self.notices.push_back(Notice::StartFailed(id, refusal));
@@ -216,29 +238,26 @@ impl Runner {
         true
     }
 
-    /// Removes the directory of an earlier run, with a cleaner that has some seconds for it.
-    pub(super) fn sweep(&self, id: ProcessId, uid: u32) {
+    /// Removes the directory of an earlier run, with a cleaner that has some seconds for it. Returns whether it is gone.
+    pub(super) fn sweep(&self, id: ProcessId, uid: u32) -> bool {
         use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-        let mine = self.settings.config.uids().contains(&uid);
         if !self.state.remove(id)
-            && mine
+            && self.settings.config.uids().contains(&uid)
             && let Ok(group) = self.tree.create(id)
         {
             if let Ok(cleaner) = self.spawn_cleaner(id, uid, &group) {
                 let _unused =
                     poll(&mut [PollFd::new(cleaner.as_fd(), PollFlags::POLLIN)], PollTimeout::from(10_000u16));
-                let _unused = group.kill();
-                let _unused = poll(&mut [PollFd::new(cleaner.as_fd(), PollFlags::POLLIN)], PollTimeout::from(1000u16));
-                let _unused = pidfd::reap(&cleaner);
+                group.kill_and_wait(&cleaner);
             }
             let _unused = group.remove();
         }
-        if !self.state.remove(id) {
-            crate::log(&format!(
-                "the directory {} of an earlier run could not be removed",
-                self.state.path(id).display()
-            ));
+        let gone = self.state.remove(id);
+        if !gone {
+            let path = self.state.path(id);
+            crate::log(&format!("the directory {} of an earlier run could not be removed", path.display()));
         }
+        gone
     }
 
     /// Takes a descriptor out of the event loop and closes it. Closing alone would not do: a child that has not

@@ -10,6 +10,10 @@ const PIPE_SIZE: i32 = 256 * 1024;
 /// Bytes in a pipe as it is made (pipe(7)).
 const PIPE_DEFAULT: u64 = 64 * 1024;
 
+/// Bytes read for a process that has ended: all that its pipe can hold, many times over. A pipe in packet mode (O_DIRECT,
+/// pipe(7)) gives a packet at a time, so that only EAGAIN says that it is empty.
+pub(super) const LAST_TURN: u64 = 4 << 20;
+
 impl Runner {
     /// Read-only descriptors of a process's output: ring and index, for a [`prn_ipc_protocol::output::Reader`].
     ///
@@ -23,6 +27,9 @@ impl Runner {
             None => Store::new(process.info.output_max),
         };
         let store = process.store.insert(made.map_err(resources(Preparation::Output))?);
+        if process.info.end.is_some() {
+            store.finish();
+        }
         store.readers().map_err(resources(Preparation::Output))
     }
 
@@ -47,12 +54,15 @@ impl Runner {
         let Some(pipe) = slot.take() else { return };
         let before = process.store.as_ref().map_or(0, Store::charge);
         let mut ended = false;
-        if process.store.is_none() {
+        let silent = process.store.is_none();
+        if silent {
             match Store::new(process.info.output_max) {
                 Ok(store) => process.store = Some(store),
                 Err(error) => {
                     // Its output can't be kept, so it must not go on as if it were.
                     crate::log(&format!("process {}: no memory for its output ({error}): killed", process.info.id));
+                    let kill_at = Instant::now();
+                    live.stopping.get_or_insert(Stopping { cause: ExitCause::StoppedOnRequest, kill_at, killed: true });
                     let _unused = live.group.kill();
                     ended = true;
                 }
@@ -66,22 +76,27 @@ impl Runner {
                     break;
                 }
                 Ok(read) => {
-                    if (PIPE_DEFAULT..READ_MAX).contains(&read) {
+                    if read == PIPE_DEFAULT {
                         // EPERM: the kernel's own budget for pipes is used up (pipe-user-pages-soft, pipe(7)).
                         let _unused = fcntl(&pipe, FcntlArg::F_SETPIPE_SZ(PIPE_SIZE));
                     }
                     left = left.saturating_sub(read);
-                    if read < PIPE_DEFAULT {
+                    if read < PIPE_DEFAULT && budget != LAST_TURN {
                         break;
                     }
                 }
                 Err(Errno::EINTR) => {}
                 Err(Errno::EAGAIN) => break,
-                Err(_) => {
+                Err(error) => {
+                    crate::log(&format!("process {}: its output cannot be read: {error}", process.info.id));
                     ended = true;
                     break;
                 }
             }
+        }
+        if silent && process.store.as_ref().is_some_and(|store| store.end() == 0) {
+            // It only closed its stream: no memory for that.
+            process.store = None;
         }
         let (charge, end) = process.store.as_ref().map_or((0, 0), |store| (store.charge(), store.end()));
         if process.watch.is_some_and(|seen| end > seen) {
@@ -105,7 +120,7 @@ impl Runner {
             let oldest = self.evictable.pop_front();
             let victim = oldest.unwrap_or(number);
             let excess = self.charged - self.settings.config.output_budget;
-            let Some(store) = self.table.get_mut(&victim).and_then(|process| process.store.as_mut()) else { continue };
+            let Some(store) = self.table.get_mut(&victim).and_then(|process| process.store.as_mut()) else { return };
             let before = store.charge();
             let bytes = if oldest.is_some() { u64::MAX } else { excess.max(EVICT_STEP) };
             // A failure leaves memory allocated that nobody reads; the marks exclude it all the same.

@@ -41,7 +41,8 @@ impl Runner {
         self.make_room_for_descriptors()?;
         let uid =
             self.free_uids.pop_front().ok_or(Refusal::TooManyProcesses { max: self.settings.config.uid_count })?;
-        let number = self.last_number + 1;
+        self.last_number += 1;
+        let number = self.last_number;
         let (info, live) = match self.prepare(number, &spec, uid, without(wanted, &not_enforced)) {
             Ok((live, limits)) => {
                 let directory = || self.state.path(spec.id).to_string_lossy().into_owned();
@@ -70,7 +71,6 @@ impl Runner {
                 return Err(refusal);
             }
         };
-        self.last_number = number;
         self.live += 1;
         self.numbers.insert(spec.id, number);
         let grace = spec.stop_grace.unwrap_or(self.settings.config.stop_grace).duration();
@@ -154,12 +154,15 @@ impl Runner {
             stopping: None,
             cleaning: false,
             cleaner: None,
+            cleaned: false,
             busy: 0,
             timers: Vec::new(),
         };
         if let Err(error) = self.register(number, &live) {
             // The process exists already: it dies with its group, and is reaped here.
-            self.abandon(&live);
+            if let Some(main) = &live.main {
+                live.group.kill_and_wait(main);
+            }
             undo(&live.group);
             return Err(resources(Preparation::Watch)(error));
         }
@@ -205,7 +208,6 @@ impl Runner {
         let [stdout, stderr] = &live.streams;
         let watched = [
             (live.report.as_ref(), source::REPORT),
-            (live.main.as_ref(), source::MAIN),
             (stdout.as_ref(), source::STDOUT),
             (stderr.as_ref(), source::STDERR),
         ];
@@ -214,17 +216,10 @@ impl Runner {
                 add(fd.as_fd(), EpollFlags::EPOLLIN, source)?;
             }
         }
-        add(live.group.events(), EpollFlags::EPOLLPRI, source::GROUP)
-    }
-
-    /// Ends a process that could not be watched. Waits for a process that cannot do anything but die, and only here.
-    pub(super) fn abandon(&self, live: &Live) {
-        let _unused = live.group.kill();
         if let Some(main) = &live.main {
-            use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-            let _unused = poll(&mut [PollFd::new(main.as_fd(), PollFlags::POLLIN)], PollTimeout::from(1000u16));
-            let _unused = pidfd::reap(main);
+            add(main.as_fd(), ONCE, source::MAIN)?;
         }
+        add(live.group.events(), EpollFlags::EPOLLPRI, source::GROUP)
     }
 }
 

@@ -26,6 +26,9 @@ impl Runner {
     }
 
     pub(super) fn stop_number(&mut self, number: u64, how: StopHow, cause: ExitCause) {
+        // A main process that ended by itself a moment ago was not stopped.
+        self.reported(number);
+        self.main_ended(number);
         let Some(process) = self.table.get_mut(&number) else { return };
         let id = process.info.id;
         let Some(live) = &mut process.live else {
@@ -34,6 +37,9 @@ impl Runner {
         };
         if live.cleaning {
             // Notice::Stopped comes when that is done.
+            if how == StopHow::Kill {
+                let _unused = live.group.kill();
+            }
             return;
         }
         let grace = match how {
@@ -42,11 +48,9 @@ impl Runner {
         };
         let kill_at = Instant::now() + grace;
         match &mut live.stopping {
+            // Once more: the answer comes when it has worked, or when what is left is stuck.
+            Some(stopping) if stopping.killed => return self.kill(number),
             // A repeated stop can shorten the grace time, never extend it.
-            Some(stopping) if stopping.killed && !process.info.stuck.is_empty() => {
-                self.notices.push_back(Notice::Stopped(id));
-                return;
-            }
             Some(stopping) if stopping.kill_at <= kill_at => return,
             Some(stopping) => stopping.kill_at = kill_at,
             None => {
@@ -101,9 +105,7 @@ impl Runner {
                 let id = process.info.id;
                 self.notices.extend([Notice::Changed(id), Notice::Stopped(id)]);
             }
-            Due::Clean => {
-                let _unused = live.group.kill();
-            }
+            Due::Clean => self.kill(number),
             Due::Remove => self.remove_group(number),
         }
     }
