@@ -273,9 +273,25 @@ impl Drop for Server {
             let _ = self.child.kill();
             let _ = self.child.wait();
         }
+        remove_cgroup(&self.cgroup());
         if std::thread::panicking() {
             eprintln!("--- server log ---\n{}", self.log());
         }
+    }
+}
+
+/// Removes what a server that was killed has left behind.
+fn remove_cgroup(path: &Path) {
+    let _ = fs::write(path.join("cgroup.kill"), "1");
+    for _ in 0..100 {
+        let below = fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
+        for folder in below.filter(|path| path.is_dir()) {
+            remove_cgroup(&folder);
+        }
+        if !path.exists() || fs::remove_dir(path).is_ok() {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
     }
 }
 
