@@ -68,7 +68,9 @@ lint: ## Formatting, clippy, documentation: no warning allowed
 
 # What the root half is made of: small enough to be read.
 ROOT_CRATES_MAX := 25
-ROOT_LINES_MAX := 2500
+# The goal is not reached yet; until it is, the size may only fall.
+ROOT_LINES_GOAL := 2500
+ROOT_LINES_MAX := 3475
 ROOT_BANNED := tokio|tonic|hyper|rustls|prost|clap|toml
 # output.rs is the frontend's: the supervisor's side of the ring is in supervisor/.
 ROOT_IPC := $(addprefix ipc-protocol/src/,$(addsuffix .rs,channel codec config fds message types))
@@ -93,7 +95,7 @@ budgets: ## Size of the root half, and where unsafe is
 	[[ -z $$banned ]] || over "not in the root half:" $$banned
 	supervisor=$$(find supervisor/src -name '*.rs' ! -name tests.rs -print0 | xargs -0 awk "$${COUNT_LINES}")
 	ipc=$$(awk "$${COUNT_LINES}" $(ROOT_IPC))
-	echo "budgets: root half: $$((supervisor + ipc)) code lines of $(ROOT_LINES_MAX) ($$supervisor in supervisor, $$ipc in ipc-protocol)"
+	echo "budgets: root half: $$((supervisor + ipc)) code lines ($$supervisor in supervisor, $$ipc in ipc-protocol), goal $(ROOT_LINES_GOAL), at most $(ROOT_LINES_MAX)"
 	((supervisor + ipc <= $(ROOT_LINES_MAX))) || over "too many code lines"
 	unsafe=$$(grep -rnE --include='*.rs' --exclude-dir=target '^[^/"]*\bunsafe( +(fn|impl|trait|extern)\b| *[{(])' . |
 		sed 's|^\./||' | awk -F: '$$1 !~ "$(UNSAFE_ALLOWED)"' || :)

@@ -1,7 +1,7 @@
 //! The frontend as the supervisor sees it: a program that is started without privilege, spoken to over the channel, and
 //! not trusted in anything. Runs in the supervisor.
 //!
-//! What may be asked when is a table ([`allowed`]). Anything else, and anything that does not decode, is a fault: the
+//! What may be asked when is a table (`allowed`). Anything else, and anything that does not decode, is a fault: the
 //! frontend dies, processes and their output do not, and a fresh frontend takes its place. The supervisor never waits
 //! for it: what it does not take stays in an outbox that is bounded by the number of requests and of processes.
 
