@@ -2,6 +2,8 @@
 //!
 //! The halves read them once, at their start, with [`read`]. Nothing in the root process parses text.
 
+mod frontend;
+
 use std::fs::File;
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -12,6 +14,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::codec;
 use crate::types::{AbsolutePath, Limits, Millis, OutputMax};
+
+pub use frontend::Frontend;
 
 /// The supervisor's configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,25 +72,6 @@ pub enum Cgroup {
     Delegated(AbsolutePath),
     /// A group to make, below one that nobody else manages, and to remove at the end.
     Own(AbsolutePath),
-}
-
-/// The frontend's configuration.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Frontend {
-    /// The server's certificate (DER).
-    pub certificate: Vec<u8>,
-    /// The clients that are let in (DER).
-    pub pins: Vec<Vec<u8>>,
-    /// Most connections whose handshake is under way.
-    pub handshakes_max: u32,
-    /// Time for a handshake.
-    pub handshake_timeout: Millis,
-    /// Most connections.
-    pub connections_max: u32,
-    /// Most concurrent calls on a connection.
-    pub streams_max: u32,
-    /// Number of worker threads.
-    pub threads: u32,
 }
 
 /// Reads a value from the start of a memfd, whatever its file offset is.

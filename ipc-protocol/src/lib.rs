@@ -14,5 +14,6 @@ pub mod codec;
 pub mod config;
 pub mod fds;
 pub mod message;
+mod names;
 pub mod output;
 pub mod types;

@@ -4,8 +4,6 @@
 //! [`RequestId`], each greater than the one before it. Three kinds of failure have three fates: a [`Refusal`] answers
 //! a well-formed request; a broken protocol costs the frontend its life; a broken invariant of the supervisor ends it.
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
 
 use crate::types::{
@@ -213,16 +211,6 @@ pub enum ExitStatus {
     },
 }
 
-impl ExitStatus {
-    /// As shells say it: the exit code, or 128 + the signal's number.
-    pub fn code(self) -> i32 {
-        match self {
-            Self::Exited(code) => code.into(),
-            Self::Signalled { signal, .. } => i32::from(signal) + 128,
-        }
-    }
-}
-
 /// Why a main process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ExitCause {
@@ -372,19 +360,6 @@ pub enum Preparation {
     Output,
 }
 
-impl fmt::Display for Preparation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Directory => "making the working directory",
-            Self::Cgroup => "making the cgroup",
-            Self::Pipes => "making the pipes",
-            Self::Clone => "creating the process",
-            Self::Watch => "watching the process",
-            Self::Output => "making the output store",
-        })
-    }
-}
-
 /// What a new process does before its program runs, in this order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ChildStep {
@@ -404,19 +379,4 @@ pub enum ChildStep {
     Signals,
     /// execve(2).
     Exec,
-}
-
-impl fmt::Display for ChildStep {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Session => "setsid",
-            Self::Descriptors => "dup2",
-            Self::Limits => "setrlimit",
-            Self::Identity => "setresuid",
-            Self::Confinement => "prctl",
-            Self::WorkingDirectory => "chdir",
-            Self::Signals => "sigaction",
-            Self::Exec => "execve",
-        })
-    }
 }

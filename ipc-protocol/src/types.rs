@@ -188,64 +188,64 @@ impl UnixMicros {
     }
 }
 
-/// An argument vector: a first string that is not empty, no NUL, within [`ARGUMENTS_MAX`].
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(try_from = "Vec<String>", into = "Vec<String>")]
-pub struct Argv(Vec<String>);
+/// A newtype of `$raw` that only values which `$check` passes become.
+macro_rules! checked {
+    ($(#[$doc:meta])* $name:ident($raw:ty), $raw_name:literal, $view:ident -> $viewed:ty, $check:expr) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        #[serde(try_from = $raw_name, into = $raw_name)]
+        pub struct $name($raw);
 
-impl Argv {
-    /// The program's name or path.
-    pub fn program(&self) -> &str {
-        self.0.first().map_or("", String::as_str)
-    }
+        impl $name {
+            /// The value.
+            pub fn $view(&self) -> &$viewed {
+                &self.0
+            }
+        }
 
-    /// All strings, the program's first.
-    pub fn as_slice(&self) -> &[String] {
-        &self.0
-    }
+        impl TryFrom<$raw> for $name {
+            type Error = Invalid;
+
+            fn try_from(raw: $raw) -> Result<Self, Invalid> {
+                let check: fn(&$raw) -> Result<(), Invalid> = $check;
+                check(&raw).map(|()| Self(raw))
+            }
+        }
+
+        impl From<$name> for $raw {
+            fn from(checked: $name) -> Self {
+                checked.0
+            }
+        }
+    };
 }
 
-impl TryFrom<Vec<String>> for Argv {
-    type Error = Invalid;
-
-    fn try_from(raw: Vec<String>) -> Result<Self, Invalid> {
+checked! {
+    /// An argument vector: a first string that is not empty, no NUL, within [`ARGUMENTS_MAX`].
+    Argv(Vec<String>), "Vec<String>", as_slice -> [String], |raw| {
         if raw.first().is_none_or(String::is_empty) {
             return Err(Invalid::Empty);
         }
         if raw.iter().any(|argument| argument.contains('\0')) {
             return Err(Invalid::Nul);
         }
-        if size(raw.iter().map(String::len)) > ARGUMENTS_MAX {
-            return Err(Invalid::TooLong);
-        }
-        Ok(Self(raw))
+        fits(raw.iter().map(String::len))
     }
 }
 
-impl From<Argv> for Vec<String> {
-    fn from(argv: Argv) -> Self {
-        argv.0
+impl Argv {
+    /// The program's name or path.
+    pub fn program(&self) -> &str {
+        self.0.first().map_or("", String::as_str)
     }
 }
 
-/// Variables to add to a process's environment: names not empty, distinct and without "=", no NUL.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(try_from = "Vec<(String, String)>", into = "Vec<(String, String)>")]
-pub struct Environment(Vec<(String, String)>);
-
-impl Environment {
-    /// Name and value of each.
-    pub fn as_slice(&self) -> &[(String, String)] {
-        &self.0
-    }
-}
-
-impl TryFrom<Vec<(String, String)>> for Environment {
-    type Error = Invalid;
-
-    fn try_from(raw: Vec<(String, String)>) -> Result<Self, Invalid> {
+checked! {
+    /// Variables to add to a process's environment: names not empty, distinct and without "=", no NUL.
+    #[derive(Default)]
+    Environment(Vec<(String, String)>), "Vec<(String, String)>", as_slice -> [(String, String)], |raw| {
         let mut names = std::collections::HashSet::new();
-        for (name, value) in &raw {
+        for (name, value) in raw {
             if name.is_empty() {
                 return Err(Invalid::Empty);
             }
@@ -255,53 +255,24 @@ impl TryFrom<Vec<(String, String)>> for Environment {
             if name.contains('\0') || value.contains('\0') {
                 return Err(Invalid::Nul);
             }
-            if !names.insert(name.as_str()) {
+            if !names.insert(name) {
                 return Err(Invalid::VariableTwice);
             }
         }
-        if size(raw.iter().map(|(name, value)| name.len() + value.len() + 1)) > ARGUMENTS_MAX {
-            return Err(Invalid::TooLong);
-        }
-        Ok(Self(raw))
+        fits(raw.iter().map(|(name, value)| name.len() + value.len() + 1))
     }
 }
 
-impl From<Environment> for Vec<(String, String)> {
-    fn from(environment: Environment) -> Self {
-        environment.0
-    }
+fn fits(lengths: impl Iterator<Item = usize>) -> Result<(), Invalid> {
+    if lengths.map(|length| length + 1).sum::<usize>() > ARGUMENTS_MAX { Err(Invalid::TooLong) } else { Ok(()) }
 }
 
-fn size(lengths: impl Iterator<Item = usize>) -> usize {
-    lengths.map(|length| length + 1).sum()
-}
-
-/// An absolute path without NUL.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct AbsolutePath(String);
-
-impl AbsolutePath {
-    /// The path.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl TryFrom<String> for AbsolutePath {
-    type Error = Invalid;
-
-    fn try_from(raw: String) -> Result<Self, Invalid> {
-        if raw.contains('\0') {
-            return Err(Invalid::Nul);
-        }
-        if !raw.starts_with('/') || raw.len() > PATH_MAX { Err(Invalid::Path) } else { Ok(Self(raw)) }
-    }
-}
-
-impl From<AbsolutePath> for String {
-    fn from(path: AbsolutePath) -> Self {
-        path.0
+checked! {
+    /// An absolute path without NUL.
+    AbsolutePath(String), "String", as_str -> str, |raw| match raw {
+        raw if raw.contains('\0') => Err(Invalid::Nul),
+        raw if !raw.starts_with('/') || raw.len() > PATH_MAX => Err(Invalid::Path),
+        _ => Ok(()),
     }
 }
 
@@ -333,19 +304,6 @@ pub enum LimitName {
     IoWrite,
     /// [`Limits::pids`].
     Pids,
-}
-
-impl fmt::Display for LimitName {
-    /// The name of the field of `proto.v1.Limits`.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Cpu => "cpu_millis",
-            Self::Memory => "memory_bytes",
-            Self::IoRead => "io_read_bytes_per_second",
-            Self::IoWrite => "io_write_bytes_per_second",
-            Self::Pids => "pids",
-        })
-    }
 }
 
 #[cfg(test)]

@@ -270,7 +270,7 @@ impl Daemon {
             return;
         }
         if let Some((step, errno)) = frontend.failure() {
-            log(&format!("the frontend's program could not run: {step}: {}", Errno::from_raw(errno)));
+            log(&format!("the frontend's program could not run: {step:?}: {}", Errno::from_raw(errno)));
         }
         self.deaths = if self.spawned_at.elapsed() >= SETTLED { 0 } else { self.deaths + 1 };
         if self.deaths >= EARLY_DEATHS && !self.announced {

@@ -95,16 +95,12 @@ pub fn spawn(child: &Child<'_>) -> nix::Result<Spawned> {
     let report_in_child = if moved.is_empty() { report_in_child } else { above(report_in_child.as_fd())? };
 
     let prepared = Prepared {
+        child,
         parent: std::process::id().try_into().map_err(|_| Errno::ERANGE)?,
         report: report_in_child.as_raw_fd(),
-        streams: child.streams.map(|fd| fd.as_raw_fd()),
         descriptors: moved.iter().map(AsRawFd::as_raw_fd).collect(),
-        uid: child.uid,
-        directory: child.directory,
-        open_files: libc::rlimit { rlim_cur: child.open_files.0, rlim_max: child.open_files.1 },
         argv: pointers(child.argv),
         environment: pointers(child.environment),
-        program: child.program,
         file: file.as_ref().map_or(-1, AsRawFd::as_raw_fd),
     };
 
@@ -176,18 +172,14 @@ struct CloneArguments {
 const CLONE_PIDFD: u64 = 0x1000;
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
-/// Everything that the child needs, allocated before it exists.
+/// What the child needs beside its description, allocated before it exists.
 struct Prepared<'a> {
+    child: &'a Child<'a>,
     parent: libc::pid_t,
     report: RawFd,
-    streams: [RawFd; 3],
     descriptors: Vec<RawFd>,
-    uid: u32,
-    directory: &'a CStr,
-    open_files: libc::rlimit,
     argv: Vec<*const c_char>,
     environment: Vec<*const c_char>,
-    program: &'a Program,
     /// The open file, if the program is one.
     file: RawFd,
 }
@@ -217,10 +209,12 @@ fn run(prepared: &Prepared<'_>) -> ! {
 /// Steps before the program, in the order of [`ChildStep`].
 fn before_program(prepared: &Prepared<'_>) -> Result<(), (ChildStep, Errno)> {
     let at = |step| move |errno| (step, errno);
+    let child = prepared.child;
 
     call(libc::SYS_setsid, [0; 4]).map_err(at(ChildStep::Session))?;
 
-    let targets = prepared.streams.iter().chain(&prepared.descriptors).zip(0..);
+    let streams = child.streams.map(|fd| fd.as_raw_fd());
+    let targets = streams.iter().chain(&prepared.descriptors).zip(0..);
     for (source, target) in targets {
         // dup3 refuses to copy a descriptor to where it is (dup(2)); there the flag is all there is to do.
         let placed = if long(*source) == target {
@@ -240,15 +234,15 @@ fn before_program(prepared: &Prepared<'_>) -> Result<(), (ChildStep, Errno)> {
 
     // Before the limit of open files, which the supervisor's own, open until the program runs, may exceed.
     reset_oom_score().map_err(at(ChildStep::Limits))?;
+    let limit = libc::rlimit { rlim_cur: child.open_files.0, rlim_max: child.open_files.1 };
     // SAFETY: a system call that reads one rlimit of this process's memory.
-    Errno::result(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &prepared.open_files) })
-        .map_err(at(ChildStep::Limits))?;
+    Errno::result(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) }).map_err(at(ChildStep::Limits))?;
 
-    let uid = c_long::from(prepared.uid);
+    let uid = c_long::from(child.uid);
     call(libc::SYS_setgroups, [0; 4]).map_err(at(ChildStep::Identity))?;
     call(libc::SYS_setresgid, [uid, uid, uid, 0]).map_err(at(ChildStep::Identity))?;
     call(libc::SYS_setresuid, [uid, uid, uid, 0]).map_err(at(ChildStep::Identity))?;
-    if prepared.uid != 0 && call(libc::SYS_setresuid, [0; 4]).is_ok() {
+    if child.uid != 0 && call(libc::SYS_setresuid, [0; 4]).is_ok() {
         return Err((ChildStep::Identity, Errno::EPERM));
     }
 
@@ -261,7 +255,7 @@ fn before_program(prepared: &Prepared<'_>) -> Result<(), (ChildStep, Errno)> {
     prctl(libc::PR_SET_NO_NEW_PRIVS, 1).map_err(at(ChildStep::Confinement))?;
 
     // SAFETY: a system call that reads a string of this process's memory.
-    Errno::result(unsafe { libc::chdir(prepared.directory.as_ptr()) }).map_err(at(ChildStep::WorkingDirectory))?;
+    Errno::result(unsafe { libc::chdir(child.directory.as_ptr()) }).map_err(at(ChildStep::WorkingDirectory))?;
     // SAFETY: umask(2) cannot fail.
     unsafe { libc::umask(0o022) };
 
@@ -271,7 +265,7 @@ fn before_program(prepared: &Prepared<'_>) -> Result<(), (ChildStep, Errno)> {
 /// Executes the program; returns only when that failed.
 fn execute(prepared: &Prepared<'_>) -> Errno {
     let (argv, environment) = (prepared.argv.as_ptr(), prepared.environment.as_ptr());
-    match prepared.program {
+    match prepared.child.program {
         Program::File(_) => {
             // SAFETY: both arrays end with a null pointer and point to strings that live until the program runs.
             unsafe {

@@ -1,0 +1,24 @@
+//! The frontend's configuration. The supervisor passes it on and never decodes it.
+
+use serde::{Deserialize, Serialize};
+
+use crate::types::Millis;
+
+/// The frontend's configuration.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Frontend {
+    /// The server's certificate (DER).
+    pub certificate: Vec<u8>,
+    /// The clients that are let in (DER).
+    pub pins: Vec<Vec<u8>>,
+    /// Most connections whose handshake is under way.
+    pub handshakes_max: u32,
+    /// Time for a handshake.
+    pub handshake_timeout: Millis,
+    /// Most connections.
+    pub connections_max: u32,
+    /// Most concurrent calls on a connection.
+    pub streams_max: u32,
+    /// Number of worker threads.
+    pub threads: u32,
+}
