@@ -13,6 +13,7 @@ mod connection;
 mod convert;
 mod envelope;
 mod errors;
+mod filter;
 mod log;
 mod mirror;
 mod output;
@@ -46,6 +47,8 @@ enum Fatal {
     Descriptor(&'static str, #[source] nix::Error),
     #[error("the process cannot be confined")]
     Confine(#[from] nix::Error),
+    #[error("the sandbox cannot be closed")]
+    Sandbox(#[from] confine::SandboxError),
     #[error("the configuration cannot be read")]
     Config(#[source] io::Error),
     #[error("the TLS key cannot be read")]
@@ -78,9 +81,11 @@ fn run() -> Result<(), Fatal> {
     let inherited = Inherited::adopt()?;
     let config: config::Frontend = config::read(inherited.config.as_fd()).map_err(Fatal::Config)?;
     let tls = server_config(&config, inherited.key)?;
-    // The sandbox comes here: namespaces and an empty root (`inherited.empty_folder`), rlimits, Landlock.
+    confine::leave_the_host(&inherited.empty_folder)?;
+    confine::deny_files()?;
     let runtime = runtime(&config)?;
-    // And here, once the threads exist: the seccomp filter.
+    confine::no_more_processes()?;
+    filter::apply()?;
     let ended = runtime.block_on(serve(config, tls, inherited.channel, inherited.listener));
     runtime.shutdown_background();
     ended
@@ -92,7 +97,6 @@ struct Inherited {
     config: OwnedFd,
     key: OwnedFd,
     listener: OwnedFd,
-    #[expect(dead_code, reason = "becomes the root directory with the sandbox; held until then")]
     empty_folder: OwnedFd,
 }
 

@@ -94,7 +94,7 @@ impl Frontend {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let (ours, theirs) = channel::pair().unwrap();
-        let empty = File::open("/proc/self/fdinfo").unwrap();
+        let empty = File::open(env!("CARGO_TARGET_TMPDIR")).unwrap();
         let config = memfd(&prn_ipc_protocol::codec::encode(&config).unwrap());
         let key = memfd(&server.key);
         // In the order of fds::frontend. Above all other descriptors of this process, without close-on-exec.

@@ -54,7 +54,13 @@ fn info() -> ProcessInfo {
         started: UnixMicros(1),
         limits: AppliedLimits {
             values: Limits::default(),
-            not_enforced: vec![LimitName::Cpu, LimitName::Memory, LimitName::IoRead, LimitName::IoWrite, LimitName::Pids],
+            not_enforced: vec![
+                LimitName::Cpu,
+                LimitName::Memory,
+                LimitName::IoRead,
+                LimitName::IoWrite,
+                LimitName::Pids,
+            ],
         },
         output_max: 65_536.try_into().unwrap(),
         main_exit: Some(MainExit {
@@ -73,7 +79,8 @@ fn info() -> ProcessInfo {
 
 /// Each message with its bytes. Ids are replaced by `<id>` and the long values by their names, to be readable.
 fn check<T: serde::Serialize + serde::de::DeserializeOwned + PartialEq + std::fmt::Debug>(cases: Vec<(T, &str)>) {
-    let (id, spec, info) = (hex(&encode(&id()).unwrap()), hex(&encode(&spec()).unwrap()), hex(&encode(&info()).unwrap()));
+    let (id, spec, info) =
+        (hex(&encode(&id()).unwrap()), hex(&encode(&spec()).unwrap()), hex(&encode(&info()).unwrap()));
     for (message, golden) in cases {
         let golden = golden.replace("<spec>", &spec).replace("<info>", &info).replace("<id>", &id);
         let bytes = encode(&message).unwrap();
@@ -133,7 +140,10 @@ fn replies_and_events_have_their_bytes() {
         (reply(Reply::Stopped(Box::new(info()))), "000101<info>"),
         (reply(Reply::Output), "000102"),
         (reply(Reply::Refused(Refusal::Draining)), "00010302"),
-        (FromSupervisor::Event(Event::Welcome { epoch: BootEpoch::from_bytes([1; 16]) }), "010001010101010101010101010101010101"),
+        (
+            FromSupervisor::Event(Event::Welcome { epoch: BootEpoch::from_bytes([1; 16]) }),
+            "010001010101010101010101010101010101",
+        ),
         (FromSupervisor::Event(Event::Process(Box::new(info()))), "0101<info>"),
         (FromSupervisor::Event(Event::SnapshotEnd), "0102"),
         (FromSupervisor::Event(Event::Forgotten(id())), "0103<id>"),

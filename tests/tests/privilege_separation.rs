@@ -26,15 +26,41 @@ fn s2_the_frontend_has_a_user_of_its_own_and_no_capability_in_any_set() {
     let server = Server::start();
     let pid = server.frontend();
     let status = status(pid);
-    for set in ["CapEff", "CapPrm", "CapInh", "CapAmb"] {
+    for set in ["CapEff", "CapPrm", "CapInh", "CapAmb", "CapBnd"] {
         assert_eq!(status[set], NONE, "{set}");
     }
-    assert_eq!(status["CapBnd"], BOUNDING);
     let uid = status["Uid"].split('\t').next().unwrap().to_owned();
     assert_ne!(uid, "0");
     assert_eq!(status["Uid"], [&*uid; 4].join("\t"));
     assert_eq!(status["Gid"], [&*uid; 4].join("\t"));
     assert_eq!((&*status["Groups"], &*status["NoNewPrivs"]), ("", "1"));
+}
+
+#[test]
+fn s2_the_frontend_has_no_network_no_file_and_a_filter_on_every_thread() {
+    let server = Server::start();
+    let pid = server.frontend();
+    for namespace in ["net", "mnt", "ipc", "uts", "user"] {
+        let of = |pid: &str| std::fs::read_link(format!("/proc/{pid}/ns/{namespace}")).unwrap();
+        assert_ne!(of(&pid.to_string()), of("self"), "{namespace}");
+    }
+    // Seen from outside: its root is the empty folder, and its network has but a loopback device that is down.
+    assert_eq!(std::fs::read_dir(format!("/proc/{pid}/root/")).unwrap().count(), 0);
+    let devices = std::fs::read_to_string(format!("/proc/{pid}/net/dev")).unwrap();
+    assert_eq!(devices.lines().count(), 3, "{devices}");
+    for thread in std::fs::read_dir(format!("/proc/{pid}/task")).unwrap() {
+        let thread: i32 = thread.unwrap().file_name().to_str().unwrap().parse().unwrap();
+        assert_eq!(status(thread)["Seccomp"], "2");
+    }
+    let limits = std::fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
+    for limit in ["Max core file size", "Max processes"] {
+        let line = limits.lines().find(|line| line.starts_with(limit)).unwrap();
+        assert_eq!(line[limit.len()..].split_whitespace().take(2).collect::<Vec<_>>(), ["0", "0"], "{line}");
+    }
+    // T17: not dumpable, so that /proc/pid belongs to root.
+    use std::os::unix::fs::MetadataExt;
+    assert_eq!(std::fs::metadata(format!("/proc/{pid}/mem")).unwrap().uid(), 0);
+    assert_eq!(std::fs::metadata(format!("/proc/{}/mem", server.supervisor())).unwrap().uid(), 0);
 }
 
 #[test]
