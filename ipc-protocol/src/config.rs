@@ -32,8 +32,10 @@ pub struct Supervisor {
     pub allow_missing_limits: bool,
     /// Whole-disk devices that io limits apply to: major and minor number.
     pub disks: Vec<(u32, u32)>,
-    /// User (and group) id of the frontend.
+    /// User id of the frontend.
     pub frontend_uid: u32,
+    /// Group id of the frontend.
+    pub frontend_gid: u32,
     /// First user (and group) id of processes.
     pub first_uid: u32,
     /// Number of user ids, and so the most processes at one time.

@@ -234,6 +234,11 @@ checked! {
 }
 
 impl Argv {
+    /// Its bytes, one more for each string.
+    pub fn size(&self) -> usize {
+        self.0.iter().map(|argument| argument.len() + 1).sum()
+    }
+
     /// The program's name or path.
     pub fn program(&self) -> &str {
         self.0.first().map_or("", String::as_str)

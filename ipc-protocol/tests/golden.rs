@@ -1,5 +1,6 @@
 //! The wire form of every message, byte for byte. A change here is a change of the contract between the halves: raise
 //! `PROTOCOL` with it.
+#![expect(clippy::unwrap_used, reason = "a test")]
 
 use std::time::Duration;
 

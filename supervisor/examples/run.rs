@@ -108,6 +108,7 @@ fn config(cgroup: String, state_dir: String) -> Result<config::Supervisor, Box<d
         allow_missing_limits: true,
         disks: Vec::new(),
         frontend_uid: 1_999_999_999,
+        frontend_gid: 1_999_999_999,
         first_uid: 2_000_000_000,
         uid_count: 16,
         finished_max: 16,

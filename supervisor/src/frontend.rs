@@ -41,7 +41,7 @@ pub struct Kit {
     /// Its root.
     pub empty_folder: OwnedFd,
     /// Its user and group id.
-    pub uid: u32,
+    pub ids: (u32, u32),
     /// Soft and hard limit of its open files.
     pub open_files: (u64, u64),
     /// This run of the supervisor.
@@ -163,7 +163,8 @@ impl Frontend {
             streams: [null.as_fd(), null.as_fd(), stderr.as_fd()],
             // In the order of `fds::frontend`.
             descriptors: &[theirs.as_fd(), config.as_fd(), key.as_fd(), kit.listener.as_fd(), kit.empty_folder.as_fd()],
-            uid: kit.uid,
+            uid: kit.ids.0,
+            gid: kit.ids.1,
             directory: c"/",
             open_files: kit.open_files,
         })?;

@@ -50,7 +50,7 @@ fn serve() -> Result<(), Box<dyn Error>> {
         key: inherited.key,
         listener: inherited.listener,
         empty_folder: inherited.empty_folder,
-        uid: config.frontend_uid,
+        ids: (config.frontend_uid, config.frontend_gid),
         open_files: (open_files.1, open_files.1),
         epoch: boot_epoch()?,
     };

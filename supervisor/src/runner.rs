@@ -123,6 +123,8 @@ pub struct Runner {
     evictable: VecDeque<u64>,
     /// Finished processes, oldest first.
     finished: VecDeque<u64>,
+    /// Bytes of the arguments of finished processes.
+    remembered: usize,
     draining: bool,
 }
 
@@ -191,6 +193,7 @@ impl Runner {
             charged: 0,
             evictable: VecDeque::new(),
             finished: VecDeque::new(),
+            remembered: 0,
             draining: false,
         };
         for (id, uid) in leftovers {

@@ -8,6 +8,9 @@ const CLEAN_WAIT: Duration = Duration::from_secs(10);
 /// How often the removal of a group is tried, 20 ms after the first time and twice as long each time: 10 s together.
 const REMOVE_TRIES: u32 = 9;
 
+/// Most bytes of arguments that finished processes are remembered with: both halves hold them, and each List sends them.
+const REMEMBERED_MAX: usize = 16 << 20;
+
 impl Runner {
     pub(super) fn ready(&mut self, number: u64, source: u64) {
         match source {
@@ -156,6 +159,7 @@ impl Runner {
             streams: [null, null, null],
             descriptors: &[directory.as_fd()],
             uid,
+            gid: uid,
             directory: c"/",
             open_files: self.settings.open_files,
         })?;
@@ -219,22 +223,29 @@ impl Runner {
         }
         self.notices.push_back(Notice::Stopped(id));
         self.finished.push_back(number);
-        while self.finished.len() > usize::try_from(self.settings.config.finished_max).unwrap_or(usize::MAX) {
+        self.remembered += self.table.get(&number).map_or(0, |process| process.info.argv.size());
+        let most = usize::try_from(self.settings.config.finished_max).unwrap_or(usize::MAX);
+        while self.finished.len() > most || self.remembered > REMEMBERED_MAX {
             self.forget_oldest();
         }
     }
 
     pub(super) fn drop_entry(&mut self, number: u64) -> Option<ProcessId> {
-        let process = self.table.remove(&number)?;
+        let mut process = self.table.remove(&number)?;
         self.numbers.remove(&process.info.id);
-        self.charged -= process.store.as_ref().map_or(0, Store::charge);
+        if let Some(store) = &mut process.store {
+            self.charged -= store.charge();
+            // The frontend may hold it open still.
+            let _unused = store.evict(u64::MAX);
+        }
         self.evictable.retain(|other| *other != number);
         Some(process.info.id)
     }
 
     pub(super) fn forget_oldest(&mut self) -> bool {
-        let Some(id) = self.finished.pop_front().and_then(|oldest| self.drop_entry(oldest)) else { return false };
-        self.notices.push_back(Notice::Forgotten(id));
+        let Some(oldest) = self.finished.pop_front() else { return false };
+        self.remembered -= self.table.get(&oldest).map_or(0, |process| process.info.argv.size());
+        self.notices.extend(self.drop_entry(oldest).map(Notice::Forgotten));
         true
     }
 

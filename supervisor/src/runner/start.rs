@@ -196,6 +196,7 @@ impl Runner {
             streams: [self.null.as_fd(), stdout.1.as_fd(), stderr.1.as_fd()],
             descriptors: &[],
             uid,
+            gid: uid,
             directory: &CString::new(directory).map_err(|_| resources(Preparation::Directory)(Errno::EINVAL))?,
             open_files: self.settings.open_files,
         })

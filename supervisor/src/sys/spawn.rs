@@ -36,8 +36,10 @@ pub struct Child<'a> {
     pub streams: [BorrowedFd<'a>; 3],
     /// Its further descriptors, from number 3 on. All others are closed.
     pub descriptors: &'a [BorrowedFd<'a>],
-    /// User and group id, of all kinds; no supplementary groups.
+    /// User id, of all kinds.
     pub uid: u32,
+    /// Group id, of all kinds; no supplementary groups.
+    pub gid: u32,
     /// Where it starts, entered as that user.
     pub directory: &'a CStr,
     /// Most open files: soft and hard limit.
@@ -238,9 +240,9 @@ fn before_program(prepared: &Prepared<'_>) -> Result<(), (ChildStep, Errno)> {
     // SAFETY: a system call that reads one rlimit of this process's memory.
     Errno::result(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) }).map_err(at(ChildStep::Limits))?;
 
-    let uid = c_long::from(child.uid);
+    let (uid, gid) = (c_long::from(child.uid), c_long::from(child.gid));
     call(libc::SYS_setgroups, [0; 4]).map_err(at(ChildStep::Identity))?;
-    call(libc::SYS_setresgid, [uid, uid, uid, 0]).map_err(at(ChildStep::Identity))?;
+    call(libc::SYS_setresgid, [gid, gid, gid, 0]).map_err(at(ChildStep::Identity))?;
     call(libc::SYS_setresuid, [uid, uid, uid, 0]).map_err(at(ChildStep::Identity))?;
     if child.uid != 0 && call(libc::SYS_setresuid, [0; 4]).is_ok() {
         return Err((ChildStep::Identity, Errno::EPERM));
