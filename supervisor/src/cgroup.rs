@@ -16,7 +16,7 @@ use nix::fcntl::{Flock, FlockArg};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 use prn_ipc_protocol::config;
-use prn_ipc_protocol::message::{AppliedLimits, StuckTask, Usage};
+use prn_ipc_protocol::message::{StuckTask, Usage};
 use prn_ipc_protocol::types::{LimitName, Limits, ProcessId};
 
 use crate::sys::pidfd;
@@ -326,11 +326,6 @@ impl Group {
     fn read(&self, file: &str) -> io::Result<String> {
         fs::read_to_string(self.path.join(file))
     }
-}
-
-/// What is in force, and what is not.
-pub fn applied(values: Limits, not_enforced: Vec<LimitName>) -> AppliedLimits {
-    AppliedLimits { values, not_enforced }
 }
 
 fn frontend_group(base: &Path, controllers: &[&str], memory: u64) -> Result<Group, CgroupError> {

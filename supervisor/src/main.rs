@@ -4,13 +4,14 @@
 //! Executed under the name `prn-clean`, and then by itself alone, it empties one directory, as an ordinary user.
 
 use std::error::Error;
-use std::os::fd::OwnedFd;
+use std::os::fd::AsFd;
 use std::process::ExitCode;
 
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
+use prn_ipc_protocol::config;
+use prn_ipc_protocol::fds::{self, supervisor as numbers};
 use prn_ipc_protocol::types::BootEpoch;
-use prn_ipc_protocol::{config, fds};
 use prn_supervisor::daemon::{Daemon, chain};
 use prn_supervisor::frontend::Kit;
 use prn_supervisor::{CLEANER, Program, Runner, Settings, log, privilege};
@@ -37,19 +38,26 @@ fn serve() -> Result<(), Box<dyn Error>> {
         // Orphans of processes would become its children, and it reaps only its own.
         return Err("it cannot be process 1: run it under an init (docker run --init)".into());
     }
-    let inherited = Inherited::adopt().map_err(|_| "start it with `prn server start`, not by itself")?;
-    let config: config::Supervisor = config::read(std::os::fd::AsFd::as_fd(&inherited.config))?;
-    let notify = if config.notify { Some(fds::inherited(fds::supervisor::NOTIFY)?) } else { None };
+    let adopt = |number| fds::inherited(number).map_err(|_| "start it with `prn server start`, not by itself");
+    // All of them before anything is opened.
+    let own_config = adopt(numbers::CONFIG)?;
+    let (frontend_config, key, listener) =
+        (adopt(numbers::FRONTEND_CONFIG)?, adopt(numbers::TLS_KEY)?, adopt(numbers::LISTENER)?);
+    let (binary, empty_folder) = (adopt(numbers::FRONTEND_BINARY)?, adopt(numbers::EMPTY_FOLDER)?);
+    let config: config::Supervisor = config::read(own_config.as_fd()).map_err(|error| {
+        format!("its configuration is not for this build (install all three programs together): {error}")
+    })?;
+    let notify = if config.notify { Some(adopt(numbers::NOTIFY)?) } else { None };
     privilege::reset_signals()?;
     privilege::restrict_process()?;
     privilege::drop_capabilities()?;
     let open_files = privilege::raise_open_files()?;
     let kit = Kit {
-        binary: Program::File(inherited.frontend_binary),
-        config: inherited.frontend_config,
-        key: inherited.key,
-        listener: inherited.listener,
-        empty_folder: inherited.empty_folder,
+        binary: Program::File(binary),
+        config: frontend_config,
+        key,
+        listener,
+        empty_folder,
         ids: (config.frontend_uid, config.frontend_gid),
         open_files: (open_files.1, open_files.1),
         epoch: boot_epoch()?,
@@ -65,30 +73,6 @@ fn serve() -> Result<(), Box<dyn Error>> {
     }
     Daemon::new(runner, kit, notify, address)?.run()?;
     Ok(())
-}
-
-/// What `prn server start` leaves open.
-struct Inherited {
-    config: OwnedFd,
-    frontend_config: OwnedFd,
-    key: OwnedFd,
-    listener: OwnedFd,
-    frontend_binary: OwnedFd,
-    empty_folder: OwnedFd,
-}
-
-impl Inherited {
-    fn adopt() -> nix::Result<Self> {
-        use fds::supervisor::{CONFIG, EMPTY_FOLDER, FRONTEND_BINARY, FRONTEND_CONFIG, LISTENER, TLS_KEY};
-        Ok(Self {
-            config: fds::inherited(CONFIG)?,
-            frontend_config: fds::inherited(FRONTEND_CONFIG)?,
-            key: fds::inherited(TLS_KEY)?,
-            listener: fds::inherited(LISTENER)?,
-            frontend_binary: fds::inherited(FRONTEND_BINARY)?,
-            empty_folder: fds::inherited(EMPTY_FOLDER)?,
-        })
-    }
 }
 
 fn boot_epoch() -> std::io::Result<BootEpoch> {

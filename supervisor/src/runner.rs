@@ -18,12 +18,12 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use nix::sys::signal::Signal;
 use prn_ipc_protocol::config;
 use prn_ipc_protocol::message::{
-    ChildStep, End, ExitCause, MainExit, Preparation, ProcessInfo, Refusal, StartSpec, StopHow,
+    AppliedLimits, ChildStep, End, ExitCause, MainExit, Preparation, ProcessInfo, Refusal, StartSpec, StopHow,
 };
 use prn_ipc_protocol::output::Stream;
 use prn_ipc_protocol::types::{AbsolutePath, LimitName, Limits, ProcessId, UnixMicros};
 
-use crate::cgroup::{CgroupError, Group, Tree, applied};
+use crate::cgroup::{CgroupError, Group, Tree};
 use crate::directory::State;
 use crate::launch;
 use crate::output::Store;

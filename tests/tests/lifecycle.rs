@@ -229,6 +229,19 @@ fn s9_what_a_killed_process_wrote_is_deleted_too() {
 }
 
 #[test]
+#[cfg(target_arch = "x86_64")]
+fn l8_a_main_process_that_is_kept_a_zombie_by_its_own_tracer_ends_and_costs_no_busy_loop() {
+    let server = Server::start();
+    // The child traces its parent (ptrace(2), PTRACE_SEIZE), and never waits for it.
+    let script = "$| = 1; if (!fork) { syscall(101, 0x4206, getppid(), 0, 0) == 0 or die; print 'traced'; sleep 1000 } \
+                  sleep 1; exit 3";
+    let id = server.start_process(&[], &["perl", "-e", script]);
+    wait_for("its end", || server.status(&id)["tree_empty"] == true);
+    assert_eq!(server.ok(&["logs", &id]), "traced");
+    assert_eq!(server.status(&id)["exit"]["status"], 3);
+}
+
+#[test]
 fn l1_frontends_can_be_killed_again_and_again() {
     let server = Server::start();
     for _ in 0..4 {

@@ -245,7 +245,8 @@ impl Runner {
     pub(super) fn forget_oldest(&mut self) -> bool {
         let Some(oldest) = self.finished.pop_front() else { return false };
         self.remembered -= self.table.get(&oldest).map_or(0, |process| process.info.argv.size());
-        self.notices.extend(self.drop_entry(oldest).map(Notice::Forgotten));
+        let forgotten = self.drop_entry(oldest);
+        self.notices.extend(forgotten.map(Notice::Forgotten));
         true
     }
 

@@ -58,7 +58,7 @@ impl Runner {
                     argv: spec.argv,
                     uid,
                     started: UnixMicros::now(),
-                    limits: applied(limits, not_enforced),
+                    limits: AppliedLimits { values: limits, not_enforced },
                     output_max,
                     main_exit: None,
                     end: None,
