@@ -135,20 +135,23 @@ impl Tree {
         group
     }
 
-    /// The limits of `wanted` that this host cannot enforce.
-    pub fn unenforceable(&self, wanted: &Limits, disks: &[(u32, u32)]) -> Vec<LimitName> {
+    /// Parts the limits that this host can enforce from those that it cannot.
+    pub fn enforceable(&self, wanted: &Limits, disks: &[(u32, u32)]) -> (Limits, Vec<LimitName>) {
+        fn keep<T>(limit: Option<T>, can: bool, name: LimitName, missing: &mut Vec<LimitName>) -> Option<T> {
+            missing.extend((limit.is_some() && !can).then_some(name));
+            limit.filter(|_| can)
+        }
         let has = |name: &str| self.controllers.contains(&name);
         let io = has("io") && !disks.is_empty();
-        [
-            (wanted.cpu.is_some() && !has("cpu"), LimitName::Cpu),
-            (wanted.memory.is_some() && !has("memory"), LimitName::Memory),
-            (wanted.io_read.is_some() && !io, LimitName::IoRead),
-            (wanted.io_write.is_some() && !io, LimitName::IoWrite),
-            (wanted.pids.is_some() && !has("pids"), LimitName::Pids),
-        ]
-        .into_iter()
-        .filter_map(|(missing, name)| missing.then_some(name))
-        .collect()
+        let mut missing = Vec::new();
+        let limits = Limits {
+            cpu: keep(wanted.cpu, has("cpu"), LimitName::Cpu, &mut missing),
+            memory: keep(wanted.memory, has("memory"), LimitName::Memory, &mut missing),
+            io_read: keep(wanted.io_read, io, LimitName::IoRead, &mut missing),
+            io_write: keep(wanted.io_write, io, LimitName::IoWrite, &mut missing),
+            pids: keep(wanted.pids, has("pids"), LimitName::Pids, &mut missing),
+        };
+        (limits, missing)
     }
 
     /// Removes the tree. All process groups are gone already, and the frontend has ended.

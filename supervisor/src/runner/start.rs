@@ -27,49 +27,46 @@ impl Runner {
         if self.draining {
             return Err(Refusal::Draining);
         }
-        let wanted = self.limits(&spec.limits)?;
-        let not_enforced = self.tree.unenforceable(&wanted, &self.settings.config.disks);
+        let (limits, not_enforced) = self.tree.enforceable(&self.limits(&spec.limits)?, &self.settings.config.disks);
         if let Some(limit) = not_enforced.first()
             && !(spec.best_effort_limits || self.settings.config.allow_missing_limits)
         {
             return Err(Refusal::NotEnforceable { limit: *limit });
         }
-        let output_max = spec.output_max.unwrap_or(self.settings.config.output_default);
-        if output_max > self.settings.config.output_ceiling {
-            return Err(Refusal::OutputAboveCeiling { ceiling: self.settings.config.output_ceiling.value() });
+        let config = &self.settings.config;
+        let output_max = spec.output_max.unwrap_or(config.output_default);
+        if output_max > config.output_ceiling {
+            return Err(Refusal::OutputAboveCeiling { ceiling: config.output_ceiling.value() });
         }
+        let working_directory = match &spec.working_directory {
+            Some(path) => path.clone(),
+            None => AbsolutePath::try_from(self.state.path(spec.id).to_string_lossy().into_owned())
+                .map_err(|_| resources(Preparation::Directory)(Errno::ENAMETOOLONG))?,
+        };
+        let most = config.uid_count;
         self.make_room_for_descriptors()?;
-        let uid =
-            self.free_uids.pop_front().ok_or(Refusal::TooManyProcesses { max: self.settings.config.uid_count })?;
+        let uid = self.free_uids.pop_front().ok_or(Refusal::TooManyProcesses { max: most })?;
         self.last_number += 1;
         let number = self.last_number;
-        let (info, live) = match self.prepare(number, &spec, uid, without(wanted, &not_enforced)) {
-            Ok((live, limits)) => {
-                let directory = || self.state.path(spec.id).to_string_lossy().into_owned();
-                let info = ProcessInfo {
-                    id: spec.id,
-                    number,
-                    working_directory: match spec.working_directory.clone() {
-                        Some(path) => path,
-                        None => directory()
-                            .try_into()
-                            .map_err(|_| resources(Preparation::Directory)(Errno::ENAMETOOLONG))?,
-                    },
-                    argv: spec.argv,
-                    uid,
-                    started: UnixMicros::now(),
-                    limits: AppliedLimits { values: limits, not_enforced },
-                    output_max,
-                    main_exit: None,
-                    end: None,
-                    stuck: Vec::new(),
-                };
-                (info, live)
-            }
+        let (live, limits) = match self.prepare(number, &spec, uid, limits) {
+            Ok(prepared) => prepared,
             Err(refusal) => {
                 self.free_uids.push_back(uid);
                 return Err(refusal);
             }
+        };
+        let info = ProcessInfo {
+            id: spec.id,
+            number,
+            argv: spec.argv,
+            working_directory,
+            uid,
+            started: UnixMicros::now(),
+            limits: AppliedLimits { values: limits, not_enforced },
+            output_max,
+            main_exit: None,
+            end: None,
+            stuck: Vec::new(),
         };
         self.live += 1;
         self.numbers.insert(spec.id, number);
@@ -222,20 +219,6 @@ impl Runner {
         }
         add(live.group.events(), EpollFlags::EPOLLPRI, source::GROUP)
     }
-}
-
-/// `limits` but for those named.
-fn without(mut limits: Limits, named: &[LimitName]) -> Limits {
-    for name in named {
-        match name {
-            LimitName::Cpu => limits.cpu = None,
-            LimitName::Memory => limits.memory = None,
-            LimitName::IoRead => limits.io_read = None,
-            LimitName::IoWrite => limits.io_write = None,
-            LimitName::Pids => limits.pids = None,
-        }
-    }
-    limits
 }
 
 fn cgroup_errno(error: &CgroupError) -> Errno {
