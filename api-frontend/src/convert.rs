@@ -216,13 +216,13 @@ fn usage(usage: message::Usage) -> v1::Usage {
 }
 
 fn output_status(info: &ProcessInfo) -> v1::OutputStatus {
-    let totals = info.end.map(|end| end.output).unwrap_or_default();
+    let totals = info.end.map(|end| end.output);
     v1::OutputStatus {
         max_bytes: info.output_max.value(),
-        first_offset: totals.first,
-        end_offset: totals.end,
-        stdout_bytes: totals.stdout,
-        stderr_bytes: totals.stderr,
+        first_offset: totals.map(|totals| totals.first),
+        end_offset: totals.map(|totals| totals.end),
+        stdout_bytes: totals.map(|totals| totals.stdout),
+        stderr_bytes: totals.map(|totals| totals.stderr),
     }
 }
 
@@ -372,6 +372,8 @@ pub mod tests {
         assert_eq!(live.started_at.unwrap().nanos, 123_456_000);
         assert!(live.exit_cause.is_none() && !live.main_exited && !live.tree_empty && live.usage.is_none());
         assert_eq!(live.limits.unwrap().not_enforced, ["io_read_bytes_per_second"]);
+        let output = v1::OutputStatus { max_bytes: 65_536, ..Default::default() };
+        assert_eq!(live.output.unwrap(), output, "totals are absent");
 
         let status = ExitStatus::Signalled { signal: 9, core: false };
         let mut info =
@@ -383,7 +385,9 @@ pub mod tests {
         let cause = dead.exit_cause.unwrap();
         assert_eq!(cause.kind(), v1::exit_cause::Kind::OomKilled);
         assert_eq!((cause.exit_code, cause.signal), (0, 9));
-        assert_eq!(dead.output.unwrap().end_offset, 7);
+        let output = dead.output.unwrap();
+        assert_eq!((output.first_offset, output.end_offset), (Some(0), Some(7)));
+        assert_eq!((output.stdout_bytes, output.stderr_bytes), (Some(0), Some(0)));
         assert_eq!(dead.stuck_tasks[0].state, "D");
     }
 

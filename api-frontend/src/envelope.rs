@@ -1,6 +1,7 @@
 //! What every response has, whoever made it: the boot epoch, and details of errors.
 //!
-//! It also ends a call at the deadline that its client set, and turns a panic into an error of that one call.
+//! It also answers a call that has no answer at its client's deadline, and turns a panic into an error of that one call.
+//! The deadline counts until the response begins: a client that wants less of a stream, or of a long list, ends it itself.
 
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
@@ -16,7 +17,8 @@ use tonic::Status;
 use tonic::body::Body;
 use tonic::codegen::Service as _;
 
-use crate::service::{REQUEST_MAX, Service};
+use crate::lease::Lease;
+use crate::service::{ListTurn, REQUEST_MAX, Service};
 use crate::{errors, log};
 
 /// The service as a connection calls it.
@@ -50,6 +52,9 @@ impl Envelope {
             }
             None => errors::deadline_exceeded().into_http(),
         };
+        if let Some(turn) = response.extensions_mut().remove::<ListTurn>() {
+            response = response.map(|body| Body::new(Lease::new(body, turn)));
+        }
         response.headers_mut().insert(HeaderName::from_static(BOOT_EPOCH_METADATA), self.epoch);
         Ok(response)
     }

@@ -185,14 +185,15 @@ fn refused(refusal: &Refusal, id: ProcessId, start: Option<&Asked>) -> Status {
 /// What was to be started, as far as errors repeat it.
 pub struct Asked {
     command: String,
-    working_directory: String,
+    /// None: the server's choice.
+    working_directory: Option<String>,
 }
 
 impl From<&StartSpec> for Asked {
     fn from(spec: &StartSpec) -> Self {
         Self {
             command: quoted(spec.argv.program()),
-            working_directory: quoted(spec.working_directory.as_ref().map_or("", |path| path.as_str())),
+            working_directory: spec.working_directory.as_ref().map(|path| quoted(path.as_str())),
         }
     }
 }
@@ -205,12 +206,12 @@ fn not_executed(step: ChildStep, errno: i32, start: Option<&Asked>) -> Status {
     let metadata = [("exec_step", step.to_string()), ("exec_errno", errno.to_string())];
     let errno = Errno::from_raw(errno);
     let command = start.map_or("", |asked| asked.command.as_str());
+    let directory = start.and_then(|asked| asked.working_directory.as_ref());
+    if let (ChildStep::WorkingDirectory, Some(directory)) = (step, directory) {
+        let why = format!("the process cannot enter {directory}");
+        return bad_field(Code::InvalidArgument, reason::WORKING_DIRECTORY, "working_directory", &why, &metadata);
+    }
     match step {
-        ChildStep::WorkingDirectory => {
-            let directory = start.map_or("", |asked| asked.working_directory.as_str());
-            let why = format!("the process cannot enter {directory}");
-            bad_field(Code::InvalidArgument, reason::WORKING_DIRECTORY, "working_directory", &why, &metadata)
-        }
         ChildStep::Exec if [Errno::ENOENT, Errno::ENOTDIR].contains(&errno) => {
             let message = format!("command not found: {command}");
             error(Code::NotFound, reason::COMMAND_NOT_FOUND, message, &metadata, |details| {
@@ -246,7 +247,9 @@ fn not_executed(step: ChildStep, errno: i32, start: Option<&Asked>) -> Status {
                 details.add_precondition_failure_violation("COMMAND", command, why);
             })
         }
-        ChildStep::Session
+        // Its own directory, which the server made for it.
+        ChildStep::WorkingDirectory
+        | ChildStep::Session
         | ChildStep::Descriptors
         | ChildStep::Limits
         | ChildStep::Identity
@@ -343,7 +346,7 @@ mod tests {
     }
 
     fn asked() -> Asked {
-        Asked { command: quoted("nope"), working_directory: quoted("/nowhere") }
+        Asked { command: quoted("nope"), working_directory: Some(quoted("/nowhere")) }
     }
 
     fn exec(step: ChildStep, errno: Errno) -> Status {
@@ -394,6 +397,14 @@ mod tests {
         assert_eq!(status.code(), Code::InvalidArgument);
         assert_eq!(status.get_details_bad_request().unwrap().field_violations[0].field, "working_directory");
         assert!(status.message().contains("/nowhere"));
+    }
+
+    #[test]
+    fn a_working_directory_that_the_client_did_not_choose_is_no_fault_of_the_request() {
+        let refusal = Refusal::Exec { step: ChildStep::WorkingDirectory, errno: raw(Errno::EACCES) };
+        let status = refused(&refusal, ID, Some(&Asked { working_directory: None, ..asked() }));
+        assert_eq!((status.code(), reason_of(&status).as_str()), (Code::Internal, "CHILD_SETUP_FAILED"));
+        assert!(status.get_details_bad_request().is_none());
     }
 
     #[test]

@@ -14,10 +14,12 @@ mod convert;
 mod envelope;
 mod errors;
 mod filter;
+mod lease;
 mod log;
 mod mirror;
 mod output;
 mod service;
+mod stops;
 mod supervisor;
 
 use std::io;

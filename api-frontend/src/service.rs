@@ -10,6 +10,7 @@ use prn_proto::v1;
 use prn_proto::v1::process_runner_service_server::ProcessRunnerService;
 use prost::Message;
 use ring::rand::{SecureRandom, SystemRandom};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::{Request, Response, Status};
 
 use crate::errors::Asked;
@@ -25,11 +26,19 @@ pub const REQUEST_MAX: usize = 2 * ARGUMENTS_MAX + 64 * 1024;
 /// Most bytes in a response message: ten thousand processes with command lines of a few kilobytes.
 const RESPONSE_MAX: usize = 64 * 1024 * 1024;
 
+/// Most lists being made or sent. Each can take as much memory as [`RESPONSE_MAX`] says, and more while it is made.
+const LISTS_MAX: usize = 2;
+
+/// A list's turn, in its response's extensions: the list counts until this is dropped.
+#[derive(Clone)]
+pub struct ListTurn(#[expect(dead_code, reason = "held for its drop")] Arc<OwnedSemaphorePermit>);
+
 /// The service.
 pub struct Service {
     mirror: Arc<Mirror>,
     supervisor: Supervisor,
     random: SystemRandom,
+    lists: Arc<Semaphore>,
     epoch: Arc<str>,
 }
 
@@ -37,7 +46,7 @@ impl Service {
     /// Over the supervisor's mirror and its stub.
     pub fn new(mirror: Arc<Mirror>, supervisor: Supervisor) -> Self {
         let epoch = mirror.epoch().to_string().into();
-        Self { mirror, supervisor, random: SystemRandom::new(), epoch }
+        Self { mirror, supervisor, random: SystemRandom::new(), lists: Arc::new(Semaphore::new(LISTS_MAX)), epoch }
     }
 
     fn epoch(&self) -> String {
@@ -103,6 +112,8 @@ impl ProcessRunnerService for Service {
     }
 
     async fn list(&self, _request: Request<v1::ListRequest>) -> Result<Response<v1::ListResponse>, Status> {
+        // Never closed. The wait ends with the call, at its deadline or with its client.
+        let turn = Arc::clone(&self.lists).acquire_owned().await.map_err(|_| errors::internal())?;
         let mut processes = Vec::new();
         let mut size = 0;
         for process in self.mirror.processes() {
@@ -114,7 +125,9 @@ impl ProcessRunnerService for Service {
             }
             processes.push(process);
         }
-        Ok(Response::new(v1::ListResponse { processes, boot_epoch: self.epoch() }))
+        let mut response = Response::new(v1::ListResponse { processes, boot_epoch: self.epoch() });
+        response.extensions_mut().insert(ListTurn(Arc::new(turn)));
+        Ok(response)
     }
 
     type GetOutputStream = Pin<Box<dyn Stream<Item = Result<v1::GetOutputResponse, Status>> + Send>>;

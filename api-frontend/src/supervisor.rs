@@ -23,15 +23,21 @@ use tokio::io::{Interest, Ready};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use crate::mirror::Mirror;
+use crate::stops::{Opened, StopAnswer, Stops};
 
 /// Most starts under way. Each kind has a share of its own, so that none can keep the others out.
 const STARTS_MAX: usize = 512;
-/// Most stops under way: one can last for its grace time.
-const STOPS_MAX: usize = 448;
+/// Most stops with a grace time under way: one can last for that.
+const GRACEFUL_STOPS_MAX: usize = 384;
+/// Most other stops under way. They are answered within seconds, so one that finds no room waits for its turn.
+const KILLS_MAX: usize = 64;
 /// Most subscriptions under way. Their replies bring descriptors, of which a user can have only so many in flight
 /// (ETOOMANYREFS, unix(7)). They are answered at once, so one that finds no room waits for its turn.
 const SUBSCRIPTIONS_MAX: usize = 16;
-const _: () = assert!(STARTS_MAX + STOPS_MAX + SUBSCRIPTIONS_MAX <= REQUESTS_WAITING_MAX, "the supervisor's limit");
+const _: () = assert!(
+    STARTS_MAX + GRACEFUL_STOPS_MAX + KILLS_MAX + SUBSCRIPTIONS_MAX <= REQUESTS_WAITING_MAX,
+    "the supervisor's limit"
+);
 
 /// Messages handled before other tasks get their turn.
 const MESSAGES_A_TURN: usize = 256;
@@ -89,14 +95,16 @@ pub enum LinkError {
 pub struct Supervisor {
     commands: mpsc::UnboundedSender<Command>,
     starts: Arc<Semaphore>,
-    stops: Arc<Semaphore>,
+    graceful_stops: Arc<Semaphore>,
+    kills: Arc<Semaphore>,
+    stops: Arc<Stops>,
     subscriptions: Arc<Semaphore>,
 }
 
 // The queue has no bound of its own: each command but Watch holds a permit, and a process has one Watch at most.
 enum Command {
     Start(Box<StartSpec>, Answer<Started>),
-    Stop(ProcessId, StopHow, Answer<Arc<ProcessInfo>>),
+    Stop(ProcessId, StopHow, StopAnswer),
     Subscribe(ProcessId, Answer<Reader>),
     Watch(ProcessId, u64),
 }
@@ -129,10 +137,27 @@ impl Supervisor {
         self.ask(permit, |answer| Command::Start(spec, answer)).await
     }
 
-    /// Stops a process.
+    /// Stops a process. The supervisor is asked only if no stop under way does it as soon.
     pub async fn stop(&self, id: ProcessId, how: StopHow) -> Result<Arc<ProcessInfo>, Failure> {
-        let permit = try_permit(&self.stops, "stop", STOPS_MAX)?;
-        self.ask(permit, |answer| Command::Stop(id, how, answer)).await
+        let how = match how {
+            StopHow::Graceful(Some(grace)) if grace.duration().is_zero() => StopHow::Kill,
+            StopHow::Graceful(_) | StopHow::Kill => how,
+        };
+        if let Some(wait) = self.stops.join(id, how) {
+            return wait.answer().await;
+        }
+        let permit = match how {
+            StopHow::Graceful(_) => try_permit(&self.graceful_stops, "stop", GRACEFUL_STOPS_MAX)?,
+            StopHow::Kill => Arc::clone(&self.kills).acquire_owned().await.map_err(|_| Failure::Closed)?,
+        };
+        let wait = match self.stops.open(id, how, permit)? {
+            Opened::New(answer, wait) => {
+                self.commands.send(Command::Stop(id, how, answer)).map_err(|_| Failure::Closed)?;
+                wait
+            }
+            Opened::Joined(wait) => wait,
+        };
+        wait.answer().await
     }
 
     /// Opens a process's output.
@@ -185,7 +210,7 @@ struct State {
 
 enum Waiting {
     Start(Answer<Started>),
-    Stop(Answer<Arc<ProcessInfo>>),
+    Stop(StopAnswer),
     Subscribe(Answer<Reader>),
 }
 
@@ -219,7 +244,9 @@ impl Link {
         let supervisor = Supervisor {
             commands: sender,
             starts: Arc::new(Semaphore::new(STARTS_MAX)),
-            stops: Arc::new(Semaphore::new(STOPS_MAX)),
+            graceful_stops: Arc::new(Semaphore::new(GRACEFUL_STOPS_MAX)),
+            kills: Arc::new(Semaphore::new(KILLS_MAX)),
+            stops: Arc::default(),
             subscriptions: Arc::new(Semaphore::new(SUBSCRIPTIONS_MAX)),
         };
         let state = State {
@@ -359,7 +386,11 @@ impl Waiting {
     fn fail(self, failure: Failure) {
         match self {
             Self::Start(answer) => answer.give(Err(failure)),
-            Self::Stop(answer) => answer.give(Err(failure)),
+            Self::Stop(answer) => match failure {
+                Failure::Refused(refusal) => answer.give(Err(refusal)),
+                // Who waits is told the first of these by the drop; the others are not of a stop.
+                Failure::Closed | Failure::TooMany { .. } | Failure::TooLong | Failure::Output(_) => drop(answer),
+            },
             Self::Subscribe(answer) => answer.give(Err(failure)),
         }
     }

@@ -17,7 +17,7 @@ use prn_ipc_protocol::channel::{self, Received, Sent, SupervisorEnd};
 use prn_ipc_protocol::config;
 use prn_ipc_protocol::message::{
     AppliedLimits, ChildStep, End, Event, ExitCause, ExitStatus, FromSupervisor, MainExit, OutputTotals, PROTOCOL,
-    ProcessInfo, Refusal, Reply, Request, RequestId, Usage,
+    ProcessInfo, Refusal, Reply, Request, RequestId, StopHow, Usage,
 };
 use prn_ipc_protocol::output::{HEADER, MAGIC, Marks, RECORD, Record, Stream, word};
 use prn_ipc_protocol::types::{BootEpoch, Limits, Millis, ProcessId, UnixMicros};
@@ -27,6 +27,7 @@ use prn_proto::v1::process_runner_service_client::ProcessRunnerServiceClient;
 use prost::Message;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tonic::transport::{Channel, Endpoint};
@@ -88,7 +89,7 @@ impl Frontend {
             handshakes_max,
             handshake_timeout: Millis::try_from(Duration::from_secs(5)).unwrap(),
             connections_max: 4,
-            streams_max: 100,
+            streams_max: 1000,
             threads: 2,
         };
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -151,7 +152,15 @@ impl Frontend {
     }
 
     fn send(&self, message: FromSupervisor, fds: &[std::os::fd::BorrowedFd<'_>]) {
-        assert_eq!(self.supervisor.send(&message, fds), Ok(Sent::Whole));
+        let started = Instant::now();
+        loop {
+            match self.supervisor.send(&message, fds).unwrap() {
+                Sent::Whole => return,
+                Sent::Full => assert!(started.elapsed() < DEADLINE, "the frontend reads nothing"),
+                Sent::Closed => panic!("the frontend is gone"),
+            }
+            std::thread::yield_now();
+        }
     }
 
     fn event(&self, event: Event) {
@@ -461,6 +470,104 @@ async fn a_call_ends_at_its_clients_deadline() {
     let Request::Stop { request, .. } = frontend.receive() else { panic!("no stop") };
     frontend.reply(request, Reply::Stopped(Box::new(ended(A, 1, OutputTotals::default()))));
     assert!(client.status(v1::StatusRequest { process_identifier: named(A) }).await.is_ok());
+}
+
+fn stop(client: &Client, signal: v1::Signal, grace: Option<i64>) -> JoinHandle<Result<v1::StopResponse, Status>> {
+    let mut client = client.clone();
+    let grace = grace.map(|seconds| prost_types::Duration { seconds, nanos: 0 });
+    let request = v1::StopRequest { process_identifier: named(A), signal: signal.into(), grace };
+    tokio::spawn(async move { Ok(client.stop(request).await?.into_inner()) })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn stops_of_one_process_share_a_request_and_never_keep_a_kill_out() {
+    let mut frontend = Frontend::with(&[live(A, 1)]);
+    let client = frontend.connect().await;
+    let mut asked = Vec::new();
+    let mut expect = |frontend: &mut Frontend, expected: StopHow| {
+        let Request::Stop { request, id, how } = frontend.receive() else { panic!("no stop") };
+        assert_eq!((id, how), (A, expected));
+        asked.push(request);
+    };
+    let grace = |seconds| StopHow::Graceful(Some(Millis::try_from(Duration::from_secs(seconds)).unwrap()));
+
+    let mut stops: Vec<_> = (0..60).map(|_| stop(&client, v1::Signal::Sigterm, Some(300))).collect();
+    expect(&mut frontend, grace(300));
+    assert!(!frontend.readable(Duration::from_millis(500)), "one request for all of them");
+    // Clients that leave change nothing for those who stay or come later.
+    let stay = stops.split_off(50);
+    stops.iter().for_each(JoinHandle::abort);
+    let mut rest = stay;
+    rest.push(stop(&client, v1::Signal::Sigterm, Some(200)));
+    expect(&mut frontend, grace(200));
+    rest.push(stop(&client, v1::Signal::Sigkill, None));
+    expect(&mut frontend, StopHow::Kill);
+    rest.extend((0..10).map(|_| stop(&client, v1::Signal::Sigkill, None)));
+    rest.extend((0..10).map(|_| stop(&client, v1::Signal::Sigterm, None)));
+    assert!(!frontend.readable(Duration::from_millis(300)), "one request of each kind");
+
+    for request in asked {
+        frontend.reply(request, Reply::Stopped(Box::new(ended(A, 1, OutputTotals::default()))));
+    }
+    for stop in rest {
+        let answer = tokio::time::timeout(DEADLINE, stop).await.unwrap().unwrap().unwrap();
+        assert_eq!(answer.process_status.unwrap().state(), v1::ProcessState::Stopped);
+    }
+    assert!(!frontend.readable(Duration::ZERO));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stop_that_left_its_process_running_can_be_repeated_and_a_refusal_reaches_all() {
+    let mut frontend = Frontend::with(&[live(A, 1)]);
+    let client = frontend.connect().await;
+    for _ in 0..2 {
+        let waiting = stop(&client, v1::Signal::Sigkill, None);
+        let Request::Stop { request, how: StopHow::Kill, .. } = frontend.receive() else { panic!("no stop") };
+        frontend.reply(request, Reply::Stopped(Box::new(live(A, 1))));
+        let answer = waiting.await.unwrap().unwrap();
+        assert_eq!(answer.process_status.unwrap().state(), v1::ProcessState::Running);
+    }
+    let waiting = [(); 2].map(|()| stop(&client, v1::Signal::Sigterm, None));
+    let Request::Stop { request, how: StopHow::Graceful(None), .. } = frontend.receive() else { panic!("no stop") };
+    assert!(!frontend.readable(Duration::from_millis(200)));
+    frontend.reply(request, Reply::Refused(Refusal::UnknownProcess));
+    for waiting in waiting {
+        let error = waiting.await.unwrap().unwrap_err();
+        assert_eq!((error.code(), reason(&error).as_str()), (Code::NotFound, "PROCESS_NOT_FOUND"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lists_wait_while_two_are_on_their_way() {
+    let processes: Vec<_> = (1..=100_u8)
+        .map(|number| {
+            let argv = vec!["echo".to_owned(), "x".repeat(10_000)].try_into().unwrap();
+            ProcessInfo { argv, ..live(ProcessId::from_bytes([number; 16]), number.into()) }
+        })
+        .collect();
+    let frontend = Frontend::with(&processes);
+    let client = frontend.connect().await;
+    // Two clients that read no further than their windows.
+    let mut stalled = Vec::new();
+    for _ in 0..2 {
+        let stream = frontend.tls(&frontend.client).await.unwrap();
+        let (mut sender, connection) = h2::client::handshake(stream).await.unwrap();
+        tokio::spawn(connection);
+        let (response, mut body) =
+            sender.send_request(http_request("/proto.v1.ProcessRunnerService/List", &[]), false).unwrap();
+        body.send_data(vec![0; 5].into(), true).unwrap();
+        let response = tokio::time::timeout(DEADLINE, response).await.unwrap().unwrap();
+        stalled.push((sender, response));
+    }
+    let mut third = client.clone();
+    let mut third = tokio::spawn(async move { third.list(v1::ListRequest {}).await });
+    assert!(tokio::time::timeout(Duration::from_millis(500), &mut third).await.is_err(), "it waits");
+    stalled.pop();
+    let listed = tokio::time::timeout(DEADLINE, third).await.unwrap().unwrap().unwrap().into_inner();
+    assert_eq!(listed.processes.len(), 100);
+    // Its turn ends with it.
+    let listing = tokio::time::timeout(DEADLINE, client.clone().list(v1::ListRequest {})).await;
+    assert!(listing.unwrap().is_ok());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -205,10 +205,11 @@ fn details(process: &Process) -> String {
         row("pids peak", usage.pids_peak.map(|peak| peak.to_string()).unwrap_or_default());
     }
     if let Some(output) = &status.output {
-        let written = output.end_offset;
-        let split = format!("{written} bytes, {} of stdout, {} of stderr", output.stdout_bytes, output.stderr_bytes);
-        row("output", split);
-        row("output kept", format!("from byte {}, at most {}", output.first_offset, show_size(output.max_bytes)));
+        let most = format!("at most {}", show_size(output.max_bytes));
+        if let (Some(all), Some(out), Some(err)) = (output.end_offset, output.stdout_bytes, output.stderr_bytes) {
+            row("output", format!("{all} bytes, {out} of stdout, {err} of stderr"));
+        }
+        row("output kept", output.first_offset.map_or(most.clone(), |first| format!("from byte {first}, {most}")));
     }
     for task in &status.stuck_tasks {
         row("cannot be killed", escaped(&format!("{} (state {})", task.name, task.state)));
@@ -425,10 +426,10 @@ impl From<&prn::client::Usage> for UsageJson {
 #[derive(Serialize)]
 struct OutputJson {
     max_bytes: u64,
-    first_offset: u64,
-    end_offset: u64,
-    stdout_bytes: u64,
-    stderr_bytes: u64,
+    first_offset: Option<u64>,
+    end_offset: Option<u64>,
+    stdout_bytes: Option<u64>,
+    stderr_bytes: Option<u64>,
 }
 
 impl From<&prn::client::OutputStatus> for OutputJson {

@@ -420,14 +420,14 @@ impl From<v1::Usage> for Usage {
 pub struct OutputStatus {
     /// Most bytes kept.
     pub max_bytes: u64,
-    /// Offset of the oldest byte kept.
-    pub first_offset: u64,
+    /// Offset of the oldest byte kept. None while the tree is alive, as all that follows.
+    pub first_offset: Option<u64>,
     /// Offset just after the last byte.
-    pub end_offset: u64,
+    pub end_offset: Option<u64>,
     /// Bytes written to standard output.
-    pub stdout_bytes: u64,
+    pub stdout_bytes: Option<u64>,
     /// Bytes written to standard error.
-    pub stderr_bytes: u64,
+    pub stderr_bytes: Option<u64>,
 }
 
 impl From<v1::OutputStatus> for OutputStatus {

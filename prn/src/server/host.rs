@@ -42,6 +42,8 @@ pub struct Host {
     pub open_files: (u64, u64),
     /// Bytes of memory: what the machine has, or what the groups of this process leave of it.
     pub memory: u64,
+    /// Primary group id of the user `prn`, if there is one.
+    pub prn_gid: Option<u32>,
     /// All user and group ids of /etc/passwd and /etc/group.
     pub named_ids: BTreeSet<u32>,
     /// User id of user `prn`.
@@ -172,6 +174,10 @@ fn parse_status_mask(text: &str, field: &str) -> Option<u64> {
     u64::from_str_radix(value.trim(), 16).ok()
 }
 
+fn id_of(ids: &[(String, u32)], wanted: &str) -> Option<u32> {
+    ids.iter().find(|(name, _)| name == wanted).map(|(_, id)| *id)
+}
+
 /// Name and numbers in column `columns` of a file like /etc/passwd.
 fn parse_ids(text: &str, columns: &[usize]) -> Vec<(String, u32)> {
     let entry = |line: &str| {
@@ -213,7 +219,6 @@ impl Host {
         let controllers =
             |path: &Path| parse_controllers(&fs::read_to_string(path.join("cgroup.controllers")).unwrap_or_default());
         let (passwd, group) = (read("/etc/passwd"), read("/etc/group"));
-        let users = parse_ids(&passwd, &[2]);
         let named_ids =
             parse_ids(&passwd, &[2, 3]).into_iter().chain(parse_ids(&group, &[2])).map(|(_, id)| id).collect();
         Self {
@@ -231,7 +236,8 @@ impl Host {
             ping_group_range: parse_range(&read("/proc/sys/net/ipv4/ping_group_range")),
             open_files: getrlimit(Resource::RLIMIT_NOFILE).unwrap_or((0, 0)),
             memory: memory(&read("/proc/meminfo"), cgroup2.as_ref(), own_cgroup.as_deref()),
-            prn_uid: users.iter().find(|(name, _)| name == "prn").map(|(_, uid)| *uid),
+            prn_uid: id_of(&parse_ids(&passwd, &[2]), "prn"),
+            prn_gid: id_of(&parse_ids(&passwd, &[3]), "prn"),
             named_ids,
             kernel: (kernel, release),
             cgroup2,
@@ -248,9 +254,10 @@ impl Host {
 
 /// The root group has no `cgroup.kill`, so it is looked for in any other; without one the release decides.
 fn has_cgroup_kill(mount: &Path, kernel: (u32, u32)) -> bool {
-    let mut groups =
-        fs::read_dir(mount).into_iter().flatten().flatten().map(|entry| entry.path()).filter(|path| path.is_dir());
-    groups.next().map_or(kernel >= (5, 14), |group| group.join("cgroup.kill").exists())
+    let entries = fs::read_dir(mount).into_iter().flatten().flatten().map(|entry| entry.path());
+    let groups: Vec<_> = entries.filter(|path| path.is_dir()).collect();
+    // Any of them: one that goes away while it is looked at has no files either.
+    if groups.is_empty() { kernel >= (5, 14) } else { groups.iter().any(|group| group.join("cgroup.kill").exists()) }
 }
 
 fn no_user_namespaces(read: &impl Fn(&str) -> String) -> Option<&'static str> {

@@ -88,7 +88,7 @@ pub struct Options {
     /// Time between SIGTERM and SIGKILL, by default and at shutdown [default: 10s]
     #[arg(long, value_name = "TIME", help_heading = "Processes")]
     pub stop_grace: Option<Time>,
-    /// Most finished processes that are remembered [default: 10000]
+    /// Most finished processes that are remembered [default: 1000]
     #[arg(long, value_name = "NUMBER", help_heading = "Processes")]
     pub max_finished: Option<u32>,
     /// CPU time of a process that asks for no limit (1.5, 150%) [default: unlimited]

@@ -102,9 +102,11 @@ pub fn resolve(options: &Options, host: &Host) -> Result<Plan, PlanError> {
         allow_missing_limits: options.allow_missing_limits,
         disks: Vec::new(),
         frontend_uid,
+        // A group of its own, whatever its number: the number of a user may be that of another group.
+        frontend_gid: host.prn_gid.filter(|_| host.prn_uid == Some(frontend_uid)).unwrap_or(frontend_uid),
         first_uid,
         uid_count,
-        finished_max: options.max_finished.unwrap_or(10_000),
+        finished_max: options.max_finished.unwrap_or(1000),
         default_limits,
         limit_ceilings,
         output_default: output.0,
@@ -155,6 +157,11 @@ fn uids(options: &Options, host: &Host) -> Result<(u32, u32, u32), PlanError> {
     let first = options.first_uid.unwrap_or(FIRST_UID);
     let uids = options.uids.unwrap_or(UIDS);
     let frontend = options.frontend_uid.or(host.prn_uid).unwrap_or(FRONTEND_UID);
+    if host.prn_uid != Some(frontend) && host.named_ids.contains(&frontend) {
+        return Err(PlanError::Uids(
+            "--frontend-uid is another account's or group's number: choose one that nobody has",
+        ));
+    }
     // The last id means "no change" to setresuid(2).
     let end = first.checked_add(uids).filter(|end| *end < u32::MAX);
     let end = end.ok_or(PlanError::Uids("--first-uid and --uids go beyond the last user id"))?;
