@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use clap::builder::{OsStr, Resettable};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use prn::client::{ProcessId, StopSignal};
 use time::OffsetDateTime;
@@ -47,6 +48,7 @@ pub enum Command {
     /// Start a process, follow its output, and exit as it does
     ///
     /// Ctrl-C stops the process and goes on to show its output to the end; a second Ctrl-C leaves at once.
+    /// The end of the terminal stops it as well, and so does output that cannot be written.
     Run(Run),
     /// Make a key and a self-signed certificate
     Keygen(Keygen),
@@ -73,11 +75,17 @@ pub struct Connection {
     #[arg(
         long,
         value_name = "HOST:PORT",
-        env = "PRN_ADDRESS",
+        env = address_variable(),
         hide_env_values = true,
         default_value = "127.0.0.1:50051"
     )]
     pub address: Address,
+}
+
+/// The variable that says where the server is, unless it says nothing.
+pub fn address_variable() -> Resettable<OsStr> {
+    let empty = std::env::var_os("PRN_ADDRESS").is_some_and(|value| value.is_empty());
+    if empty { Resettable::Reset } else { Resettable::Value("PRN_ADDRESS".into()) }
 }
 
 /// How results are printed.

@@ -50,6 +50,15 @@ pub enum Failure {
     /// `run` was left by a second signal.
     #[error("left process {0}, which may be running")]
     Left(ProcessId),
+    /// `run` failed after its process was started.
+    #[error("`prn run` failed, process {id} was started")]
+    AfterStart {
+        /// Its id.
+        id: ProcessId,
+        /// What failed.
+        #[source]
+        source: Box<Failure>,
+    },
     /// `run` does not know how its process ended.
     #[error("it is unknown how process {0} ended")]
     ExitUnknown(ProcessId),
@@ -72,7 +81,7 @@ impl Failure {
             Self::Credentials(_) | Self::Keygen(_) | Self::Server(_) => exit::ERROR,
             Self::Usage(_) => exit::USAGE,
             Self::Left(_) | Self::ExitUnknown(_) => exit::RUN_FAILED,
-            Self::Run(failure) => exit_of_run(failure),
+            Self::Run(failure) | Self::AfterStart { source: failure, .. } => exit_of_run(failure),
             Self::Local(error) if error.kind() == io::ErrorKind::BrokenPipe => exit::OUTPUT_CLOSED,
             Self::Local(_) => exit::ERROR,
         }
@@ -82,7 +91,7 @@ impl Failure {
     pub fn is_silent(&self) -> bool {
         match self {
             Self::Local(error) => error.kind() == io::ErrorKind::BrokenPipe,
-            Self::Run(failure) => failure.is_silent(),
+            Self::Run(failure) | Self::AfterStart { source: failure, .. } => failure.is_silent(),
             Self::Client(_)
             | Self::Credentials(_)
             | Self::Keygen(_)
@@ -98,8 +107,8 @@ impl Failure {
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::Run(failure) => return failure.hint(),
-            Self::StartUnknown { id, .. } | Self::Left(id) | Self::ExitUnknown(id) => {
-                return Some(format!("see `prn status {id}`"));
+            Self::StartUnknown { id, .. } | Self::Left(id) | Self::ExitUnknown(id) | Self::AfterStart { id, .. } => {
+                return Some(format!("see `prn status {id}` and `prn logs {id}`"));
             }
             Self::Client(ClientError::Connect { .. } | ClientError::Timeout { .. }) => {
                 "is the server running there? --address or PRN_ADDRESS says where"
@@ -224,6 +233,11 @@ mod tests {
         let closed = || Failure::Local(io::ErrorKind::BrokenPipe.into());
         assert_eq!(Failure::Run(Box::new(closed())).exit(), exit::OUTPUT_CLOSED);
         assert!(closed().is_silent());
+        let id: ProcessId = "fcd2310e7b9a462a5d88c3a0ff4e2d9b".parse().unwrap();
+        let after = |source| Failure::Run(Box::new(Failure::AfterStart { id, source: Box::new(source) }));
+        assert_eq!(after(Failure::Local(io::ErrorKind::StorageFull.into())).exit(), exit::RUN_FAILED);
+        assert!(after(lost().into()).hint().unwrap().contains("prn logs fcd2310e7b9a462a5d88c3a0ff4e2d9b"));
+        assert_eq!((after(closed()).exit(), after(closed()).is_silent()), (exit::OUTPUT_CLOSED, true));
     }
 
     #[test]

@@ -91,17 +91,20 @@ impl fmt::Display for KeySource {
 }
 
 impl KeySource {
-    /// `file` if there is one, else [`KEY_VARIABLE`] if it is set, even to nothing, else [`KEY_FILE_VARIABLE`].
+    /// `file` if there is one, else what the environment says.
     ///
     /// # Errors
     /// [`CredentialsError::NoKey`] if there is none of them.
     pub fn find(file: Option<PathBuf>) -> Result<Self, CredentialsError> {
-        let named = || std::env::var_os(KEY_FILE_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from);
-        match file {
-            Some(path) => Ok(Self::File(path)),
-            None if std::env::var_os(KEY_VARIABLE).map(wiped).is_some() => Ok(Self::Environment),
-            None => named().map(Self::File).ok_or(CredentialsError::NoKey),
+        file.map(Self::File).or_else(Self::from_environment).ok_or(CredentialsError::NoKey)
+    }
+
+    /// What the environment says: [`KEY_VARIABLE`] if it is set, even to nothing, else [`KEY_FILE_VARIABLE`].
+    pub fn from_environment() -> Option<Self> {
+        if std::env::var_os(KEY_VARIABLE).map(wiped).is_some() {
+            return Some(Self::Environment);
         }
+        std::env::var_os(KEY_FILE_VARIABLE).filter(|path| !path.is_empty()).map(|path| Self::File(path.into()))
     }
 
     /// Reads the key.

@@ -22,7 +22,9 @@ pub const UNAVAILABLE: Exit = Exit(5);
 pub const OUTPUT_GAP: Exit = Exit(6);
 /// Output stopped before its end.
 pub const OUTPUT_CUT_OFF: Exit = Exit(7);
-/// `run`: prn itself failed, or nobody knows how the process ended.
+/// `run`: the time was up, and the process then left with 0. timeout(1) uses the same.
+pub const RUN_TIMED_OUT: Exit = Exit(124);
+/// `run`: the process left with 0 when it was stopped or out of memory, or prn itself failed, or nobody knows how the process ended.
 pub const RUN_FAILED: Exit = Exit(125);
 /// `run`: the command cannot be executed.
 pub const RUN_NOT_EXECUTABLE: Exit = Exit(126);
@@ -43,9 +45,11 @@ Exit codes:
   6    output is complete up to its end, but bytes were dropped (they were announced)
   7    output was cut off before its end
   141  standard output was closed by its reader
-  `prn run` exits as the process did (128+n when signal n ended it); 125 when prn
-  itself failed or the outcome is unknown, 126 when the command cannot be
-  executed, 127 when it does not exist.";
+  `prn run` exits as the process did (128+n when signal n ended it), but never
+  with 0 for a process that did not end by itself: 124 when its time was up and
+  it then left with 0, 125 when it was stopped or out of memory and left with 0.
+  125 also when prn itself failed or the outcome is unknown, 126 when the
+  command cannot be executed, 127 when it does not exist.";
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {

@@ -139,9 +139,12 @@ const STYLE: TableStyle = TableStyle::new()
     .content_lines(ContentLineStyle::new('|', '|', '|'))
     .bottom_border(LineStyle::new('+', '-', '+', '+'));
 
+/// Characters of a command in a table.
+const COMMAND_MAX: usize = 120;
+
 fn table(processes: &[Process]) -> String {
     rendered(&["ID", "STATE", "COMMAND"], processes, |process| {
-        vec![process.id.to_string(), state(process.status.state).to_owned(), escaped(&process.status.command)]
+        vec![process.id.to_string(), state(process.status.state).to_owned(), command(&process.status)]
     })
 }
 
@@ -154,9 +157,18 @@ fn wide_table(processes: &[Process]) -> String {
             status.exit.as_ref().map(show_exit).unwrap_or_default(),
             status.started_at.map(rfc3339_seconds).unwrap_or_default(),
             status.ended_at.map(rfc3339_seconds).unwrap_or_default(),
-            escaped(&status.command),
+            command(status),
         ]
     })
+}
+
+/// A command as a table shows it: the server keeps far longer ones than anybody reads. JSON has all of it.
+fn command(status: &ProcessStatus) -> String {
+    let all = escaped(&status.command);
+    match all.char_indices().nth(COMMAND_MAX) {
+        None => all,
+        Some(_) => all.chars().take(COMMAND_MAX - 1).chain(['…']).collect(),
+    }
 }
 
 fn rendered(header: &[&str], processes: &[Process], row: impl Fn(&Process) -> Vec<String>) -> String {
@@ -491,6 +503,18 @@ mod tests {
         assert_eq!(escaped("a\nb\u{1b}[2J\u{202e}c é 漢"), "a\\nb\\u{1b}[2J\\u{202e}c é 漢");
         let shown = table(&[process("fcd2310e7b9a462a5d88c3a0ff4e2d9b", "printf 'a\nb'", running())]);
         assert_eq!(shown.lines().count(), 5, "{shown}");
+    }
+
+    #[test]
+    fn tables_shorten_a_long_command_and_json_does_not() {
+        let shown = |length: usize| {
+            let process = process("fcd2310e7b9a462a5d88c3a0ff4e2d9b", &"é".repeat(length), running());
+            assert_eq!(serde_json::to_value(ProcessJson::from(&process)).unwrap()["command"], "é".repeat(length));
+            assert!(wide_table(std::slice::from_ref(&process)).contains(&command(&process.status)));
+            command(&process.status)
+        };
+        assert_eq!(shown(120), "é".repeat(120));
+        assert_eq!(shown(121), format!("{}…", "é".repeat(119)));
     }
 
     #[test]

@@ -101,6 +101,44 @@ fn run_ends_as_its_process_ends() {
 }
 
 #[test]
+fn run_never_exits_0_for_a_process_that_was_stopped() {
+    let server = Server::start();
+    let polite = "trap 'exit 0' TERM; while :; do sleep 0.1; done";
+    let output = server.run(&["run", "--timeout", "1s", "--", "sh", "-c", polite]);
+    assert_eq!(output.status.code(), Some(124), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn a_run_whose_output_cannot_be_written_names_and_stops_its_process() {
+    let server = Server::start();
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let output = server
+        .prn(&["run", "--", "sh", "-c", "echo x; sleep 1000"])
+        .stdout(full)
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap()
+        .wait_with_output()
+        .unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    let listed = serde_json::from_str::<serde_json::Value>(&server.ok(&["list", "-o", "json"])).unwrap();
+    let process = &listed["processes"][0];
+    let id = process["id"].as_str().unwrap();
+    assert_eq!((output.status.code(), &process["state"]), (Some(125), &serde_json::json!("stopped")), "{error}");
+    assert!(error.contains(&format!("`prn logs {id}`")) && error.lines().count() == 1, "{error}");
+}
+
+#[test]
+fn an_empty_address_variable_is_none() {
+    let output = Command::new(binary("prn"))
+        .args(["list", "--client-cert", "/nowhere", "--server-cert", "/nowhere", "--tls-key", "/nowhere"])
+        .env("PRN_ADDRESS", "")
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
 fn an_interrupted_run_stops_its_process() {
     let server = Server::start();
     let child = server

@@ -366,7 +366,7 @@ fn a_second_server_of_the_same_name_or_state_folder_is_refused_and_harms_nothing
 
 #[test]
 fn c13_a_thousand_starts_leave_descriptors_and_groups_as_they_were() {
-    let server = Server::with_arguments(&["--max-finished", "16"]);
+    let server = Server::with_arguments(&["--max-finished", "64"]);
     let run = |count: usize| {
         let runtime = tokio::runtime::Runtime::new().unwrap();
         runtime.block_on(async {
@@ -379,7 +379,7 @@ fn c13_a_thousand_starts_leave_descriptors_and_groups_as_they_were() {
             }
         });
     };
-    run(50);
+    run(80);
     let settled = |server: &Server| {
         wait_for("all groups to go", || {
             fs::read_dir(server.cgroup().join("processes"))
@@ -391,8 +391,8 @@ fn c13_a_thousand_starts_leave_descriptors_and_groups_as_they_were() {
         (procfs::descriptors(server.supervisor()).len(), procfs::descriptors(server.frontend()).len())
     };
     let before = settled(&server);
-    run(950);
+    run(920);
     let after = settled(&server);
     assert!(after.0 <= before.0 + 2 && after.1 <= before.1 + 2, "descriptors before {before:?}, after {after:?}");
-    assert_eq!(server.ok(&["list", "-o", "json"]).matches("\"id\"").count(), 16);
+    assert_eq!(server.ok(&["list", "-o", "json"]).matches("\"id\"").count(), 64);
 }

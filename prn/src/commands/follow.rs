@@ -1,6 +1,7 @@
 //! Following a process's output: over more than one connection if need be, to its end frame, and on to our own streams.
 
 use std::io;
+use std::pin::Pin;
 use std::time::Duration;
 
 use prn::client::{
@@ -130,28 +131,54 @@ impl<'a> Follower<'a> {
     }
 }
 
-/// SIGINT and SIGTERM, for `prn run`.
+/// SIGINT, SIGTERM and SIGHUP, for `prn run`.
 pub struct Interrupts {
     interrupt: Signal,
     terminate: Signal,
+    /// Not under nohup(1).
+    hangup: Option<Signal>,
     count: u32,
 }
 
 impl Interrupts {
     /// Takes the signals from now on: they no longer end prn by themselves.
     pub fn take() -> io::Result<Self> {
-        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())?, count: 0 })
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hangup: if hangup_is_ignored() { None } else { Some(signal(SignalKind::hangup())?) },
+            count: 0,
+        })
     }
 
-    /// The next one; how many there were with it.
+    /// The next one; how many there were with it. A terminal that goes away often says so twice: that is never a second.
     pub async fn next(&mut self) -> u32 {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
+            () = received(self.hangup.as_mut()) => {
+                self.count = self.count.max(1);
+                return self.count;
+            }
         }
         self.count += 1;
         self.count
     }
+}
+
+async fn received(signal: Option<&mut Signal>) {
+    match signal {
+        Some(signal) => {
+            signal.recv().await;
+        }
+        None => std::future::pending().await,
+    }
+}
+
+fn hangup_is_ignored() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| u64::from_str_radix(line.strip_prefix("SigIgn:")?.trim(), 16).ok());
+    mask.is_some_and(|mask| mask & 1 != 0)
 }
 
 /// Passes all output on to our own streams.
@@ -166,9 +193,7 @@ pub async fn follow(
     let mut ending = Ending { end: None, gap: false };
     let mut pending: Option<Chunk> = None;
     let mut failed = None;
-    if interrupted {
-        stop(follower);
-    }
+    let mut stopping = if interrupted { Some(stop(follower)) } else { None };
     loop {
         tokio::select! {
             biased;
@@ -178,9 +203,17 @@ pub async fn follow(
                 }
                 if !interrupted {
                     interrupted = true;
-                    stop(follower);
+                    stopping = Some(stop(follower));
                 }
             }
+            stopped = stopped(&mut stopping) => {
+                stopping = None;
+                if let Err(error) = stopped {
+                    output::error(&error, Some("the process was not stopped; interrupt again to leave it"));
+                }
+            }
+            // Whoever is quiet for long would otherwise not be missed until its next piece.
+            () = relay.failed() => break,
             room = relay.room(), if pending.is_some() => match (room, pending.take()) {
                 (Some(room), Some(chunk)) => room.send(chunk),
                 _ => break,
@@ -226,18 +259,52 @@ async fn next_interrupt(interrupts: &mut Option<&mut Interrupts>) -> u32 {
     }
 }
 
-/// Stops the process, beside everything else.
-fn stop(follower: &Follower<'_>) {
-    let (id, client) = (follower.id, follower.client.clone());
-    let Some(client) = client else {
-        output::notice("not connected: the process cannot be stopped now; interrupt again to leave it");
-        return;
-    };
-    tokio::spawn(async move {
-        match client.stop(id, StopSignal::Term, None).await {
-            Ok(_) => {}
-            Err(ClientError::Refused(refusal)) if refusal.code == Code::NotFound => {}
-            Err(error) => output::error(&error, Some("the process was not stopped; interrupt again to leave it")),
+/// A stop under way.
+type Stopping<'a> = Pin<Box<dyn Future<Output = Result<(), ClientError>> + 'a>>;
+
+/// Stops the process, beside everything else: for as long as its output is followed, on whatever connection there is.
+fn stop<'a>(follower: &Follower<'a>) -> Stopping<'a> {
+    if follower.client.is_none() {
+        output::notice("not connected: the process is stopped when the server is reached; interrupt again to leave it");
+    }
+    Box::pin(stop_surely(follower.remote, follower.client.clone(), follower.id, usize::MAX))
+}
+
+/// How the stop went; never without one.
+async fn stopped(stopping: &mut Option<Stopping<'_>>) -> Result<(), ClientError> {
+    match stopping {
+        Some(stopping) => stopping.await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Stops a process, again on a new connection after each failure that may pass, `tries` times at most.
+pub async fn stop_surely(
+    remote: &Remote,
+    mut client: Option<Client>,
+    id: ProcessId,
+    tries: usize,
+) -> Result<(), ClientError> {
+    let mut failures = 0;
+    loop {
+        let error = match stop_once(remote, client.take(), id).await {
+            Ok(()) => return Ok(()),
+            Err(ClientError::Refused(refusal)) if refusal.code == Code::NotFound => return Ok(()),
+            Err(error) => error,
+        };
+        let pause = PAUSES.get(failures).or(PAUSES.last()).copied().unwrap_or_default();
+        failures += 1;
+        if failures >= tries || !error.is_transient() {
+            return Err(error);
         }
-    });
+        tokio::time::sleep(pause).await;
+    }
+}
+
+async fn stop_once(remote: &Remote, client: Option<Client>, id: ProcessId) -> Result<(), ClientError> {
+    let client = match client {
+        Some(client) => client,
+        None => remote.connect().await?,
+    };
+    client.stop(id, StopSignal::Term, None).await.map(|_| ())
 }

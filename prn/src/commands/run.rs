@@ -1,14 +1,15 @@
 //! `prn run`: start, follow, exit as the process did.
 
-use std::io;
+use prn::client::{Client, ExitKind, OutputRequest, ProcessId};
 
-use prn::client::{ClientError, OutputRequest, StopSignal};
-
-use super::follow::{Follower, Interrupts, follow};
+use super::follow::{Follower, Interrupts, follow, stop_surely};
 use super::start::{spec, start_surely};
 use super::{Failure, Remote};
-use crate::exit::Exit;
+use crate::exit::{self, Exit};
 use crate::{cli, output};
+
+/// How often the stop of a process is tried whose output can no longer be passed on.
+const STOP_TRIES: usize = 5;
 
 pub async fn run(args: cli::Run) -> Result<Exit, Failure> {
     let spec = spec(args.spec)?;
@@ -32,37 +33,82 @@ pub async fn run(args: cli::Run) -> Result<Exit, Failure> {
     };
     let (client, started) = started;
     let id = started.process.id;
-    let mut follower = Follower::new(&remote, client.clone(), id, OutputRequest::default(), true);
-    let ending = match follow(&mut follower, Some(&mut interrupts), interrupted).await {
+    followed(&remote, client, id, &mut interrupts, interrupted).await.map_err(|failure| {
+        let is_named = matches!(failure, Failure::Left(_) | Failure::ExitUnknown(_));
+        if is_named { failure } else { Failure::AfterStart { id, source: Box::new(failure) } }
+    })
+}
+
+async fn followed(
+    remote: &Remote,
+    client: Client,
+    id: ProcessId,
+    interrupts: &mut Interrupts,
+    interrupted: bool,
+) -> Result<Exit, Failure> {
+    let mut follower = Follower::new(remote, client.clone(), id, OutputRequest::default(), true);
+    let ending = match follow(&mut follower, Some(&mut *interrupts), interrupted).await {
         Ok(ending) => ending,
-        Err(failure) if failure.is_silent() => {
+        Err(failure @ Failure::Local(_)) => {
             drop(follower);
-            // As in a local pipeline: a program whose reader has gone is ended. SIGPIPE would have done it there.
-            stop_quietly(&client, id, &mut interrupts).await?;
-            return Err(Failure::Local(io::ErrorKind::BrokenPipe.into()));
+            // As in a local pipeline: a program that cannot write is ended. SIGPIPE would have done it there.
+            stop_unheard(remote, client, id, interrupts).await?;
+            return Err(failure);
         }
         Err(failure) => return Err(failure),
     };
     let exit = ending.end.and_then(|end| end.exit);
     if let Some(exit) = &exit
-        && exit.kind != prn::client::ExitKind::Exited
+        && exit.kind != ExitKind::Exited
     {
         output::notice(&format!("process {id}: {}", output::show_exit(exit)));
     }
-    exit.and_then(|exit| exit.shell_status()).map(Exit).ok_or(Failure::ExitUnknown(id))
+    exit.and_then(|exit| status(exit.kind, exit.shell_status()?)).ok_or(Failure::ExitUnknown(id))
 }
 
-async fn stop_quietly(
-    client: &prn::client::Client,
-    id: prn::client::ProcessId,
+/// The process's own status; but 0 only for one that has ended by itself.
+fn status(kind: ExitKind, status: u8) -> Option<Exit> {
+    match (kind, status) {
+        (ExitKind::ExecFailed | ExitKind::Lost | ExitKind::Unknown, _) => None,
+        (ExitKind::TimedOut, 0) => Some(exit::RUN_TIMED_OUT),
+        (ExitKind::StoppedOnRequest | ExitKind::OomKilled | ExitKind::Signalled, 0) => Some(exit::RUN_FAILED),
+        (_, status) => Some(Exit(status)),
+    }
+}
+
+/// Stops a process whose output nobody gets.
+async fn stop_unheard(
+    remote: &Remote,
+    client: Client,
+    id: ProcessId,
     interrupts: &mut Interrupts,
 ) -> Result<(), Failure> {
-    tokio::select! {
-        biased;
-        _ = interrupts.next() => Err(Failure::Left(id)),
-        stopped = client.stop(id, StopSignal::Term, None) => match stopped {
-            Ok(_) | Err(ClientError::Refused(_)) => Ok(()),
-            Err(error) => Err(error.into()),
-        },
+    let mut stopping = std::pin::pin!(stop_surely(remote, Some(client), id, STOP_TRIES));
+    loop {
+        tokio::select! {
+            biased;
+            count = interrupts.next() => {
+                if count > 1 {
+                    return Err(Failure::Left(id));
+                }
+            }
+            stopped = &mut stopping => return Ok(stopped?),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_that_did_not_end_by_itself_is_no_success() {
+        assert_eq!(status(ExitKind::Exited, 0), Some(exit::OK));
+        assert_eq!(status(ExitKind::TimedOut, 0), Some(exit::RUN_TIMED_OUT));
+        assert_eq!(status(ExitKind::StoppedOnRequest, 0), Some(exit::RUN_FAILED));
+        assert_eq!(status(ExitKind::OomKilled, 0), Some(exit::RUN_FAILED));
+        assert_eq!(status(ExitKind::TimedOut, 3), Some(Exit(3)));
+        assert_eq!(status(ExitKind::StoppedOnRequest, 143), Some(Exit(143)));
+        assert_eq!(status(ExitKind::Lost, 0), None);
     }
 }

@@ -8,6 +8,8 @@ use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 
 use bytes::Bytes;
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use prn::client::Source;
 use tokio::sync::mpsc::{self, Permit};
 use tokio::sync::oneshot;
@@ -48,9 +50,11 @@ impl Relay {
             let mut relay = || {
                 while let Some(chunk) = chunks.blocking_recv() {
                     match chunk {
-                        Chunk::Data(Source::Stdout, data) => stdout.write_all(&data)?,
-                        Chunk::Data(Source::Stderr, data) => stderr.write_all(&data)?,
-                        Chunk::Notice(line) => stderr.write_all(format!("{}\n", notice_line(&line)).as_bytes())?,
+                        Chunk::Data(Source::Stdout, data) => write_all(&mut stdout, &data)?,
+                        Chunk::Data(Source::Stderr, data) => write_all(&mut stderr, &data)?,
+                        Chunk::Notice(line) => {
+                            write_all(&mut stderr, format!("{}\n", notice_line(&line)).as_bytes())?;
+                        }
                     }
                 }
                 Ok(())
@@ -66,6 +70,14 @@ impl Relay {
         self.queue.as_ref()?.reserve().await.ok()
     }
 
+    /// Waits for the thread to end early, which it does when it cannot write: [`Relay::finish`] tells why. Cancel safe.
+    pub async fn failed(&self) {
+        match &self.queue {
+            Some(queue) => queue.closed().await,
+            None => std::future::pending().await,
+        }
+    }
+
     /// Waits until all is written. Cancel safe.
     ///
     /// # Errors
@@ -76,6 +88,43 @@ impl Relay {
     }
 }
 
+/// Writes all, and waits where another program has made the descriptor non-blocking: it is open in both.
+fn write_all(file: &mut File, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match file.write(bytes) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => bytes = bytes.get(written..).unwrap_or_default(),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                match poll(&mut [PollFd::new(file.as_fd(), PollFlags::POLLOUT)], PollTimeout::NONE) {
+                    Ok(_) | Err(Errno::EINTR) => {}
+                    Err(errno) => return Err(errno.into()),
+                }
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
 fn duplicate(fd: BorrowedFd<'_>) -> io::Result<File> {
     fd.try_clone_to_owned().map(File::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+
+    #[test]
+    fn a_descriptor_that_does_not_block_is_waited_for() {
+        let (mut reader, writer) = io::pipe().unwrap();
+        nix::fcntl::fcntl(&writer, nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK)).unwrap();
+        let mut file = File::from(std::os::fd::OwnedFd::from(writer));
+        let writing = std::thread::spawn(move || write_all(&mut file, &vec![7; 1 << 20]));
+        let mut read = Vec::new();
+        reader.read_to_end(&mut read).unwrap();
+        writing.join().unwrap().unwrap();
+        assert_eq!(read.len(), 1 << 20);
+    }
 }

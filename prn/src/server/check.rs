@@ -254,7 +254,7 @@ fn uids(host: &Host, wanted: &Wanted) -> Finding {
 }
 
 /// The nearest folder at or above `path`, other than `path` itself, that ordinary users cannot pass.
-fn closed_ancestor(path: &Path) -> Option<PathBuf> {
+pub fn closed_ancestor(path: &Path) -> Option<PathBuf> {
     let path = std::path::absolute(path).ok()?;
     path.ancestors()
         .skip(1)

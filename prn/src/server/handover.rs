@@ -22,6 +22,7 @@ use nix::unistd::{chdir, execveat};
 use prn_ipc_protocol::fds::{self, supervisor as numbers};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
+use super::check;
 use crate::units::Address;
 
 /// Connections that wait while a frontend is replaced; the kernel's own cap is net.core.somaxconn.
@@ -175,15 +176,17 @@ pub fn prepare_state_dir(path: &str) -> Result<(), HandoverError> {
     let path = Path::new(path);
     let failed = |source| HandoverError::State { path: path.to_owned(), source };
     let refused = |why| Err(HandoverError::Unsafe { path: path.to_owned(), why });
-    if let Err(error) = path.symlink_metadata() {
-        if error.kind() != io::ErrorKind::NotFound {
-            return Err(failed(error));
-        }
-        DirBuilder::new().recursive(true).mode(0o711).create(path).map_err(failed)?;
+    let is_missing = |path: &Path| path.symlink_metadata().is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
+    let missing: Vec<_> = path.ancestors().take_while(|folder| is_missing(folder)).collect();
+    for folder in missing.into_iter().rev() {
+        DirBuilder::new().mode(0o711).create(folder).map_err(failed)?;
         // The mode above is less the umask.
-        fs::set_permissions(path, Permissions::from_mode(0o711)).map_err(failed)?;
+        fs::set_permissions(folder, Permissions::from_mode(0o711)).map_err(failed)?;
     }
-    let metadata = path.metadata().map_err(failed)?;
+    let metadata = path.symlink_metadata().map_err(failed)?;
+    if metadata.is_symlink() {
+        return refused("it is a symbolic link: give the folder itself");
+    }
     if !metadata.is_dir() {
         return refused("it is not a folder");
     }
@@ -192,6 +195,10 @@ pub fn prepare_state_dir(path: &str) -> Result<(), HandoverError> {
     }
     if metadata.mode() & 0o001 == 0 {
         return refused("processes must be able to pass it (chmod 711)");
+    }
+    // Once more, now that all of them are there.
+    if check::closed_ancestor(path).is_some() {
+        return refused("others cannot pass a folder above it: choose another --state-dir, or chmod o+x that folder");
     }
     Ok(())
 }
@@ -396,6 +403,29 @@ mod tests {
         {
             assert!(refusal(is_file, uid, mode).is_some(), "{is_file} {uid} {mode:o}");
         }
+    }
+
+    #[test]
+    fn a_state_folder_is_made_with_all_above_it_and_never_by_a_link() {
+        let base = std::env::temp_dir().join(format!("prn-state-{}", std::process::id()));
+        DirBuilder::new().mode(0o755).create(&base).unwrap();
+        fs::set_permissions(&base, Permissions::from_mode(0o755)).unwrap();
+        let state = base.join("a/b");
+        let made = prepare_state_dir(state.to_str().unwrap());
+        for folder in [base.join("a"), state.clone()] {
+            assert_eq!(folder.metadata().unwrap().mode() & 0o777, 0o711);
+        }
+        // The rest is about a folder of root's.
+        if nix::unistd::geteuid().is_root() {
+            made.unwrap();
+            std::os::unix::fs::symlink(&state, base.join("link")).unwrap();
+            let error = prepare_state_dir(base.join("link").to_str().unwrap()).unwrap_err().to_string();
+            assert!(error.contains("symbolic link"), "{error}");
+            fs::set_permissions(base.join("a"), Permissions::from_mode(0o700)).unwrap();
+            let error = prepare_state_dir(state.to_str().unwrap()).unwrap_err().to_string();
+            assert!(error.contains("above it"), "{error}");
+        }
+        fs::remove_dir_all(&base).unwrap();
     }
 
     #[test]

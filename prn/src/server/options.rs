@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde::Deserialize;
 
+use prn::credentials::KeySource;
+
 use super::check::Wanted;
 use crate::units::{Address, Cpu, Size, Time};
 
@@ -57,12 +59,12 @@ pub struct Options {
     /// Certificate (PEM) of a client that is let in. Repeatable; all of them have the same rights
     #[arg(long, value_name = "FILE")]
     pub client_cert: Vec<PathBuf>,
-    /// The server's private key (PKCS#8, PEM), readable by its owner alone. Without it: the text in PRN_TLS_KEY, else the
-    /// file that PRN_TLS_KEY_FILE names
+    /// The server's private key (PKCS#8, PEM), readable by its owner alone. Without this flag: the text in PRN_TLS_KEY,
+    /// else the file that PRN_TLS_KEY_FILE names, else the configuration file's tls-key
     #[arg(long, value_name = "FILE")]
     pub tls_key: Option<PathBuf>,
     /// Where to listen [default: 127.0.0.1:50051]
-    #[arg(long, value_name = "HOST:PORT", env = "PRN_ADDRESS", hide_env_values = true)]
+    #[arg(long, value_name = "HOST:PORT", env = crate::cli::address_variable(), hide_env_values = true)]
     pub address: Option<Address>,
     /// Folder of the processes' working directories [default: /var/lib/prn]
     #[arg(long, value_name = "DIR")]
@@ -88,7 +90,7 @@ pub struct Options {
     /// Time between SIGTERM and SIGKILL, by default and at shutdown [default: 10s]
     #[arg(long, value_name = "TIME", help_heading = "Processes")]
     pub stop_grace: Option<Time>,
-    /// Most finished processes that are remembered [default: 1000]
+    /// Most finished processes that are remembered, 64 at least [default: 1000]
     #[arg(long, value_name = "NUMBER", help_heading = "Processes")]
     pub max_finished: Option<u32>,
     /// CPU time of a process that asks for no limit (1.5, 150%) [default: unlimited]
@@ -169,7 +171,7 @@ pub fn merged(flags: Options, file: Option<&Path>) -> Result<Options, OptionsErr
     let Some(path) = file else { return Ok(flags) };
     let text = std::fs::read_to_string(path).map_err(|source| OptionsError::Read { path: path.to_owned(), source })?;
     let file = parse(&text).map_err(|(line, what)| OptionsError::Parse { path: path.to_owned(), line, what })?;
-    Ok(merge(flags, file))
+    Ok(merge(flags, file, KeySource::from_environment().is_some()))
 }
 
 /// The file's values, or the line and what is wrong there.
@@ -182,21 +184,21 @@ fn parse(text: &str) -> Result<Options, (usize, String)> {
     })
 }
 
-/// Names each field, so that one without a rule does not compile.
-fn merge(flags: Options, file: Options) -> Options {
+/// Names each field, so that one without a rule does not compile. `key_in_environment`: it wins over the file's.
+fn merge(flags: Options, file: Options, key_in_environment: bool) -> Options {
     macro_rules! merge {
         ($($field:ident),*) => {
             Options {
                 client_cert: if flags.client_cert.is_empty() { file.client_cert } else { flags.client_cert },
                 delegated_cgroup: flags.delegated_cgroup || file.delegated_cgroup,
                 allow_missing_limits: flags.allow_missing_limits || file.allow_missing_limits,
+                tls_key: flags.tls_key.or(file.tls_key.filter(|_| !key_in_environment)),
                 $($field: flags.$field.or(file.$field)),*
             }
         };
     }
     merge!(
         server_cert,
-        tls_key,
         address,
         state_dir,
         instance,
@@ -256,6 +258,14 @@ mod tests {
     }
 
     #[test]
+    fn a_key_in_the_environment_wins_over_the_files_and_loses_to_the_flags() {
+        let with = |key: &str| Options { tls_key: Some(key.into()), ..Default::default() };
+        assert_eq!(merge(with("flag"), with("file"), true).tls_key, Some("flag".into()));
+        assert_eq!(merge(Options::default(), with("file"), true).tls_key, None);
+        assert_eq!(merge(Options::default(), with("file"), false).tls_key, Some("file".into()));
+    }
+
+    #[test]
     fn a_flag_wins_over_the_file() {
         let flags = Options { instance: Some("flag".into()), client_cert: vec!["f.pem".into()], ..Default::default() };
         let file = Options {
@@ -265,7 +275,7 @@ mod tests {
             delegated_cgroup: true,
             ..Default::default()
         };
-        let merged = merge(flags, file);
+        let merged = merge(flags, file, false);
         assert_eq!(merged.instance.as_deref(), Some("flag"));
         assert_eq!(merged.client_cert, [PathBuf::from("f.pem")]);
         assert_eq!(merged.uids, Some(7));

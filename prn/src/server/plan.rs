@@ -14,6 +14,11 @@ const FRONTEND_UID: u32 = 1_999_999_999;
 
 const ADDRESS: &str = "127.0.0.1:50051";
 const INSTANCE: &str = "prn";
+
+/// Finished processes that are remembered, by default and at least.
+const FINISHED: u32 = 1000;
+const FINISHED_MIN: u32 = 64;
+
 const MIB: u64 = 1024 * 1024;
 
 /// The frontend copies bytes from memory to sockets: more threads than this wait for the kernel.
@@ -43,6 +48,12 @@ pub enum PlanError {
     /// A default is above its ceiling.
     #[error("--default-{0} is above --max-{0}")]
     AboveCeiling(&'static str),
+    /// Processes would be forgotten before anybody can ask how they ended.
+    #[error("--max-finished must be {FINISHED_MIN} to {}, not {given}", u32::MAX)]
+    Finished {
+        /// What was asked for.
+        given: u32,
+    },
     /// Output sizes contradict each other.
     #[error("--{small} ({}) is above --{large} ({})", show_size(*small_value), show_size(*large_value))]
     Output {
@@ -106,7 +117,7 @@ pub fn resolve(options: &Options, host: &Host) -> Result<Plan, PlanError> {
         frontend_gid: host.prn_gid.filter(|_| host.prn_uid == Some(frontend_uid)).unwrap_or(frontend_uid),
         first_uid,
         uid_count,
-        finished_max: options.max_finished.unwrap_or(1000),
+        finished_max: finished_max(options)?,
         default_limits,
         limit_ceilings,
         output_default: output.0,
@@ -161,6 +172,9 @@ fn uids(options: &Options, host: &Host) -> Result<(u32, u32, u32), PlanError> {
         return Err(PlanError::Uids(
             "--frontend-uid is another account's or group's number: choose one that nobody has",
         ));
+    }
+    if host.prn_uid == Some(frontend) && host.prn_gid == Some(0) {
+        return Err(PlanError::Uids("the primary group of user prn must not be root's"));
     }
     // The last id means "no change" to setresuid(2).
     let end = first.checked_add(uids).filter(|end| *end < u32::MAX);
@@ -254,6 +268,14 @@ fn count(flag: &'static str, given: Option<u32>, default: u32) -> Result<u32, Pl
     Ok(number.and_then(|number| u32::try_from(number.value()).ok()).unwrap_or(default))
 }
 
+fn finished_max(options: &Options) -> Result<u32, PlanError> {
+    match options.max_finished {
+        None => Ok(FINISHED),
+        Some(given) if given >= FINISHED_MIN => Ok(given),
+        Some(given) => Err(PlanError::Finished { given }),
+    }
+}
+
 fn threads() -> u32 {
     let cpus = std::thread::available_parallelism().map_or(1, usize::from);
     u32::try_from(cpus.min(FRONTEND_THREADS_MAX)).unwrap_or(1)
@@ -286,7 +308,8 @@ mod tests {
         assert_eq!(supervisor.state_dir.as_str(), "/var/lib/prn");
         assert_eq!(supervisor.cgroup, Cgroup::Own("/sys/fs/cgroup/prn".to_owned().try_into().unwrap()));
         assert_eq!((supervisor.first_uid, supervisor.uid_count), (2_000_000_000, 4096));
-        assert_eq!(supervisor.frontend_uid, 1_999_999_999);
+        assert_eq!((supervisor.frontend_uid, supervisor.frontend_gid), (1_999_999_999, 1_999_999_999));
+        assert_eq!(supervisor.finished_max, 1000);
         assert_eq!(supervisor.output_budget, 1024 * MIB);
         assert_eq!(supervisor.output_ceiling.value(), 1024 * MIB);
         assert_eq!(supervisor.output_default.value(), 64 * MIB);
@@ -323,7 +346,19 @@ mod tests {
         assert!(failed(Options { first_uid: Some(u32::MAX - 1), ..Options::default() }).contains("--first-uid"));
         assert!(failed(Options { frontend_uid: Some(0), ..Options::default() }).contains("--frontend-uid"));
         assert!(failed(Options { frontend_uid: Some(FIRST_UID + 1), ..Options::default() }).contains("--frontend-uid"));
+        let taken = Host { prn_uid: Some(990), prn_gid: Some(980), named_ids: [6, 980, 990].into(), ..host() };
+        for uid in [6, 980] {
+            let options = Options { frontend_uid: Some(uid), ..Options::default() };
+            assert!(resolve(&options, &taken).unwrap_err().to_string().contains("--frontend-uid"), "{uid}");
+        }
+        let ids = resolve(&Options::default(), &taken).unwrap().supervisor;
+        assert_eq!((ids.frontend_uid, ids.frontend_gid), (990, 980));
+        let root = Host { prn_gid: Some(0), ..taken };
+        assert!(resolve(&Options::default(), &root).unwrap_err().to_string().contains("group of user prn"));
         assert!(failed(Options { handshakes: Some(0), ..Options::default() }).contains("--handshakes"));
+        assert!(
+            failed(Options { max_finished: Some(63), ..Options::default() }).contains("--max-finished must be 64 to")
+        );
         let memory = Options { default_memory: Some(Size(4096)), ..Options::default() };
         assert!(failed(memory).contains("--default-memory"));
         let above = Options { default_cpu: Some(Cpu(2000)), max_cpu: Some(Cpu(1000)), ..Options::default() };
