@@ -70,7 +70,7 @@ lint: ## Formatting, clippy, documentation: no warning allowed
 ROOT_CRATES_MAX := 25
 # The goal is not reached yet; until it is, the size may only fall.
 ROOT_LINES_GOAL := 2500
-ROOT_LINES_MAX := 3400
+ROOT_LINES_MAX := 3378
 ROOT_BANNED := tokio|tonic|hyper|rustls|prost|clap|toml
 # output.rs is the frontend's: the supervisor's side of the ring is in supervisor/.
 ROOT_IPC := $(addprefix ipc-protocol/src/,$(addsuffix .rs,channel codec config fds message types))
