@@ -1,19 +1,19 @@
 //! From the listener to authenticated connections.
 //!
 //! Everything before the end of a handshake is done for strangers, so it is bounded: in number, where a new handshake
-//! pushes out the oldest one, and in time. A stranger can't use up the places of connections, which only pinned
-//! clients get. Dead peers are found by the kernel's timers, not by ours: an idle connection wakes nobody.
+//! pushes out an older one, and in time. A stranger can't use up the places of connections, which only pinned clients
+//! get, each so many. Dead peers are found by the kernel's timers, not by ours: an idle connection wakes nobody.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use nix::errno::Errno;
 use prn_ipc_protocol::config;
-use prn_proto::tls::ALPN;
+use prn_ipc_protocol::types::Millis;
+use prn_proto::tls::{ALPN, Fingerprint};
 use rustls::ServerConfig;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
@@ -21,19 +21,24 @@ use tokio::sync::{Semaphore, oneshot, watch};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use crate::connection;
+use crate::connection::{self, Life};
 use crate::envelope::Envelope;
-use crate::log;
+use crate::pending::Pending;
+use crate::quota::{Full, Quota};
+use crate::{errors, log};
 
 /// How long to wait when a connection can't be accepted for want of descriptors or memory: the listener stays readable,
 /// so without a pause this would spin.
 const BACK_OFF: Duration = Duration::from_millis(50);
 
-/// Probes begin after this silence, and repeat at this interval (tcp(7)).
-const KEEPALIVE: TcpKeepalive =
-    TcpKeepalive::new().with_time(Duration::from_secs(60)).with_interval(Duration::from_secs(15)).with_retries(4);
-/// A connection whose peer has acknowledged nothing for this long is closed (TCP_USER_TIMEOUT, tcp(7)).
-const USER_TIMEOUT: Duration = Duration::from_secs(120);
+/// Unanswered probes that end a silent connection. The first comes after half of the time that a peer has, and they share
+/// the other half.
+const PROBES: u32 = 4;
+
+/// Most clients over a limit that are told so at one time, and for how long at most. Others are closed without a word: a
+/// refusal costs a handshake and a connection, which are what there is too much of.
+const REFUSALS_MAX: usize = 16;
+const REFUSAL_TIME: Duration = Duration::from_secs(5);
 
 /// Accepts, shakes hands and serves.
 pub struct Acceptor {
@@ -46,29 +51,44 @@ struct Shared {
     tls: TlsAcceptor,
     calls: Envelope,
     pending: Pending,
+    handshakes_max: u32,
     handshake_timeout: Duration,
-    connections: Arc<Semaphore>,
-    connections_max: u32,
-    streams_max: u32,
+    peer_timeout: Duration,
+    connections: Arc<Quota<Fingerprint>>,
+    life: Life,
+    telling: Semaphore,
     closing: watch::Sender<bool>,
     refusals: log::Limited,
 }
 
-/// Why a connection was closed before it could make a call.
+/// Why a connection was closed before it could make a call. Limits are named by their flags.
 #[derive(Debug, thiserror::Error)]
 enum Rejected {
-    #[error("the handshake took too long")]
-    TooSlow,
-    #[error("newer connections pushed it out")]
-    PushedOut,
+    #[error("the handshake took longer than {0:?} (--handshake-timeout)")]
+    TooSlow(Duration),
+    #[error("pushed out: {0} newer handshakes, or most of them from its network, were under way (--handshakes)")]
+    PushedOut(u32),
     #[error("the TLS handshake failed")]
     Tls(#[source] io::Error),
     #[error("the client does not speak HTTP/2 (ALPN)")]
     NotHttp2,
-    #[error("the server has as many connections as it allows: {0}")]
-    TooMany(u32),
+    #[error("the client {0} {1}")]
+    TooMany(Fingerprint, Excess),
     #[error("a socket option cannot be set")]
     Socket(#[source] io::Error),
+}
+
+/// Which limit of connections a client would exceed.
+#[derive(Debug, Clone, Copy)]
+struct Excess(Full);
+
+impl std::fmt::Display for Excess {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            Full::Each(max) => write!(f, "has {max} connections, which is the limit (--connections-per-client)"),
+            Full::All(max) => write!(f, "came while {max} connections were open, which is the limit (--connections)"),
+        }
+    }
 }
 
 impl Acceptor {
@@ -79,17 +99,18 @@ impl Acceptor {
     pub fn new(listener: OwnedFd, tls: ServerConfig, config: &config::Frontend, calls: Envelope) -> io::Result<Self> {
         let listener = std::net::TcpListener::from(listener);
         listener.set_nonblocking(true)?;
-        let connections_max = config.connections_max.max(1);
         Ok(Self {
             listener: TcpListener::from_std(listener)?,
             shared: Arc::new(Shared {
                 tls: TlsAcceptor::from(Arc::new(tls)),
                 calls,
                 pending: Pending::new(config.handshakes_max),
+                handshakes_max: config.handshakes_max,
                 handshake_timeout: config.handshake_timeout.duration(),
-                connections: Arc::new(Semaphore::new(usize::try_from(connections_max).unwrap_or(usize::MAX))),
-                connections_max,
-                streams_max: config.streams_max,
+                peer_timeout: config.peer_timeout.duration(),
+                connections: Quota::new(config.connections_max, config.connections_per_client),
+                life: Life { streams_max: config.streams_max, age_max: config.connection_age.map(Millis::duration) },
+                telling: Semaphore::new(REFUSALS_MAX),
                 closing: watch::Sender::new(false),
                 refusals: log::Limited::new(),
             }),
@@ -101,14 +122,14 @@ impl Acceptor {
         loop {
             match self.listener.accept().await {
                 Ok((stream, peer)) => {
-                    let (place, pushed_out) = self.shared.pending.enter();
+                    let (place, pushed_out) = self.shared.pending.enter(peer.ip());
                     tokio::spawn(Arc::clone(&self.shared).connection(stream, peer, place, pushed_out));
                 }
                 Err(error) if gone_already(&error) => {}
                 Err(error) => {
                     self.shared.refusals.line(format_args!("no connection can be accepted for now: {error}"));
                     // Its descriptor may be the one that is missing.
-                    self.shared.pending.push_out_oldest();
+                    self.shared.pending.push_out();
                     tokio::time::sleep(BACK_OFF).await;
                 }
             }
@@ -118,9 +139,8 @@ impl Acceptor {
     /// Tells all clients that this server goes, and gives what is under way up to `within` to end.
     pub async fn close(&self, within: Duration) {
         self.shared.closing.send_replace(true);
-        let all = self.shared.connections.acquire_many(self.shared.connections_max);
-        // Either way this process ends now.
-        drop(tokio::time::timeout(within, all).await);
+        // Each connection that is served holds a receiver. Either way this process ends now.
+        drop(tokio::time::timeout(within, self.shared.closing.closed()).await);
     }
 }
 
@@ -140,9 +160,9 @@ impl Shared {
     ) {
         let shaken = tokio::select! {
             shaken = tokio::time::timeout(self.handshake_timeout, self.handshake(stream)) => {
-                shaken.unwrap_or(Err(Rejected::TooSlow))
+                shaken.unwrap_or(Err(Rejected::TooSlow(self.handshake_timeout)))
             }
-            _ = pushed_out => Err(Rejected::PushedOut),
+            _ = pushed_out => Err(Rejected::PushedOut(self.handshakes_max)),
         };
         self.pending.leave(place);
         let served = match shaken {
@@ -157,78 +177,38 @@ impl Shared {
     async fn handshake(&self, stream: TcpStream) -> Result<TlsStream<TcpStream>, Rejected> {
         stream.set_nodelay(true).map_err(Rejected::Socket)?;
         let socket = SockRef::from(&stream);
-        socket.set_tcp_keepalive(&KEEPALIVE).map_err(Rejected::Socket)?;
-        socket.set_tcp_user_timeout(Some(USER_TIMEOUT)).map_err(Rejected::Socket)?;
+        // A peer that owes nothing is asked for a sign of life, one that owes acknowledgements is not asked again (tcp(7)).
+        let keepalive = TcpKeepalive::new()
+            .with_time(self.peer_timeout / 2)
+            .with_interval(self.peer_timeout / 2 / PROBES)
+            .with_retries(PROBES);
+        socket.set_tcp_keepalive(&keepalive).map_err(Rejected::Socket)?;
+        socket.set_tcp_user_timeout(Some(self.peer_timeout)).map_err(Rejected::Socket)?;
         let stream = self.tls.accept(stream).await.map_err(Rejected::Tls)?;
         // rustls refuses a client that offers other protocols, but takes one that offers none.
         if stream.get_ref().1.alpn_protocol() == Some(ALPN) { Ok(stream) } else { Err(Rejected::NotHttp2) }
     }
 
     async fn serve(&self, stream: TlsStream<TcpStream>) -> Result<(), Rejected> {
-        let permit = Arc::clone(&self.connections).try_acquire_owned();
-        let _permit = permit.map_err(|_| Rejected::TooMany(self.connections_max))?;
+        // The handshake has shown that there is one, and it is a pinned one.
+        let client = stream.get_ref().1.peer_certificates().and_then(<[_]>::first).map_or(&[][..], |der| der);
+        let client = Fingerprint::of(client);
+        let _place = match self.connections.enter(client) {
+            Ok(place) => place,
+            Err(full) => {
+                self.refuse(stream, full).await;
+                return Err(Rejected::TooMany(client, Excess(full)));
+            }
+        };
         // How an authenticated connection ends is its client's affair: most often by being closed.
-        drop(connection::serve(stream, self.calls.clone(), self.streams_max, self.closing.subscribe()).await);
+        drop(connection::serve(stream, self.calls.clone(), self.life, self.closing.subscribe()).await);
         Ok(())
     }
-}
 
-/// The handshakes under way, oldest first. Dropping an entry's sender ends its handshake.
-struct Pending {
-    max: usize,
-    entries: Mutex<Entries>,
-}
-
-#[derive(Default)]
-struct Entries {
-    next: u64,
-    by_age: BTreeMap<u64, oneshot::Sender<()>>,
-}
-
-impl Pending {
-    fn new(max: u32) -> Self {
-        Self { max: usize::try_from(max.max(1)).unwrap_or(usize::MAX), entries: Mutex::default() }
-    }
-
-    /// A place for a new handshake, the oldest one's if all are taken. The receiver tells when it is taken away.
-    fn enter(&self) -> (u64, oneshot::Receiver<()>) {
-        let (sender, receiver) = oneshot::channel();
-        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        if entries.by_age.len() >= self.max {
-            entries.by_age.pop_first();
-        }
-        let place = entries.next;
-        entries.next += 1;
-        entries.by_age.insert(place, sender);
-        (place, receiver)
-    }
-
-    fn leave(&self, place: u64) {
-        self.entries.lock().unwrap_or_else(PoisonError::into_inner).by_age.remove(&place);
-    }
-
-    fn push_out_oldest(&self) {
-        self.entries.lock().unwrap_or_else(PoisonError::into_inner).by_age.pop_first();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn r1_when_all_places_are_taken_the_oldest_handshake_is_pushed_out() {
-        let pending = Pending::new(2);
-        let (first, mut out_first) = pending.enter();
-        let (second, mut out_second) = pending.enter();
-        pending.leave(first);
-        let (_, mut out_third) = pending.enter();
-        assert!(matches!(out_second.try_recv(), Err(oneshot::error::TryRecvError::Empty)));
-        let (_, mut out_fourth) = pending.enter();
-        assert!(matches!(out_first.try_recv(), Err(oneshot::error::TryRecvError::Closed)));
-        assert!(matches!(out_second.try_recv(), Err(oneshot::error::TryRecvError::Closed)));
-        assert!(matches!(out_third.try_recv(), Err(oneshot::error::TryRecvError::Empty)));
-        assert!(matches!(out_fourth.try_recv(), Err(oneshot::error::TryRecvError::Empty)));
-        pending.leave(second);
+    /// Answers a client's first call with the limit that it has met.
+    async fn refuse(&self, stream: TlsStream<TcpStream>, full: Full) {
+        let Ok(_turn) = self.telling.try_acquire() else { return };
+        let status = errors::too_many_connections(full);
+        drop(tokio::time::timeout(REFUSAL_TIME, connection::refuse(stream, &self.calls, &status)).await);
     }
 }

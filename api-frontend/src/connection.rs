@@ -1,58 +1,122 @@
 //! One authenticated connection: HTTP/2 and nothing else.
 
+use std::convert::Infallible;
 use std::pin::pin;
+use std::time::Duration;
 
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpStream;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio_rustls::server::TlsStream;
+use tonic::Status;
 
 use crate::envelope::Envelope;
 
-/// What a client may have under way towards this server, for a stream and for a connection. Requests are small.
+// Each limit is set here, whatever hyper's and h2's defaults are or become.
+
+/// What a client may send towards this server before it is read, for a stream and for a connection. Requests are small.
+/// h2 also derives from it how much framing it takes for little data (CVE-2019-9511, the data dribble): 512 KiB, and then
+/// GOAWAY ENHANCE_YOUR_CALM, as for the 101st empty DATA frame (RUSTSEC-2026-0258).
 const WINDOW: u32 = 1024 * 1024;
 /// Largest frame taken. The frames sent are as large as the client takes them.
 const FRAME: u32 = 64 * 1024;
 /// Most bytes of a stream that wait here for the socket: two chunks of output.
 const SEND_BUFFER: usize = 128 * 1024;
-/// Most bytes in a request's headers. gRPC's own take a few hundred.
+/// Most bytes in a request's headers, decoded (RFC 9113, section 6.5.2): gRPC's own take a few hundred. One request over
+/// it is refused (431), and one that decodes to four times of it, an HPACK bomb, ends the connection. It also bounds
+/// CONTINUATION (CVE-2024-27316): h2 takes as many frames as such a list fills, five at least.
 const HEADERS: u32 = 8 * 1024;
-/// Most streams that the peer has reset before they were accepted (CVE-2023-44487); h2's default, pinned here.
+/// What a client's header compression can make this server remember (RFC 7541, section 4.2): HTTP/2's default.
+const HEADER_TABLE: u32 = 4096;
+/// Most streams that the peer has reset before they were accepted (CVE-2023-44487). An honest client cancels calls
+/// that it has waited for, and those were accepted long before.
 const PENDING_RESETS: usize = 20;
-/// Most streams reset for errors of the peer before the connection is closed (RUSTSEC-2024-0003); hyper's default.
+/// Most streams reset for errors of the peer, over the connection's life (RUSTSEC-2024-0003, CVE-2025-8671). gRPC
+/// clients make next to none, but a connection may live for months.
 const LOCAL_RESETS: usize = 1024;
 
-/// Serves until the client closes, or until `closing` says so and what is under way has ended.
+/// What streams get to end when their connection has reached its age.
+const AGE_GRACE: Duration = Duration::from_secs(10);
+
+/// How much and how long a connection serves.
+#[derive(Debug, Clone, Copy)]
+pub struct Life {
+    /// Most calls at one time. A stream above it is reset (REFUSED_STREAM), and SETTINGS tells the client before.
+    pub streams_max: u32,
+    /// When it takes no calls any more.
+    pub age_max: Option<Duration>,
+}
+
+/// Serves until the client closes, or until `closing` or its age says so and what is under way has ended.
 ///
-/// Without keep-alive pings: the kernel finds dead peers (see [`crate::acceptor`]), and an idle connection has no timer.
+/// Without keep-alive pings: the kernel finds dead peers (see [`crate::acceptor`]), and an idle connection has no timer
+/// but that of its age.
 ///
 /// # Errors
 /// The connection failed, or the peer broke HTTP/2.
 pub async fn serve(
     stream: TlsStream<TcpStream>,
     calls: Envelope,
-    streams_max: u32,
+    life: Life,
     mut closing: watch::Receiver<bool>,
 ) -> hyper::Result<()> {
+    let service = service_fn(|request| calls.clone().call(request));
+    let mut connection = pin!(http(life.streams_max).serve_connection(TokioIo::new(stream), service));
+    let end = tokio::select! {
+        ended = connection.as_mut() => return ended,
+        // The sender lives as long as the process.
+        _ = closing.wait_for(|closing| *closing) => None,
+        () = aged(life.age_max) => Some(AGE_GRACE),
+    };
+    connection.as_mut().graceful_shutdown();
+    match end {
+        None => connection.await,
+        // What is still under way then is cut off, and goes on at its offset on a new connection.
+        Some(grace) => tokio::time::timeout(grace, connection).await.unwrap_or(Ok(())),
+    }
+}
+
+/// Answers the first call, and whatever comes with it, with an error, and ends.
+///
+/// # Errors
+/// As [`serve`].
+pub async fn refuse(stream: TlsStream<TcpStream>, calls: &Envelope, status: &Status) -> hyper::Result<()> {
+    let told = Notify::new();
+    let service = service_fn(|_unread| {
+        told.notify_one();
+        std::future::ready(Ok::<_, Infallible>(calls.refuse(status)))
+    });
+    let mut connection = pin!(http(1).serve_connection(TokioIo::new(stream), service));
+    tokio::select! {
+        ended = connection.as_mut() => return ended,
+        () = told.notified() => {}
+    }
+    connection.as_mut().graceful_shutdown();
+    connection.await
+}
+
+fn http(streams_max: u32) -> http2::Builder<TokioExecutor> {
     let mut http = http2::Builder::new(TokioExecutor::new());
     http.max_concurrent_streams(streams_max)
         .initial_stream_window_size(WINDOW)
         .initial_connection_window_size(WINDOW)
+        .adaptive_window(false)
         .max_frame_size(FRAME)
         .max_send_buf_size(SEND_BUFFER)
         .max_header_list_size(HEADERS)
+        .header_table_size(HEADER_TABLE)
         .max_pending_accept_reset_streams(PENDING_RESETS)
         .max_local_error_reset_streams(LOCAL_RESETS)
+        .keep_alive_interval(None)
         .auto_date_header(false);
-    let service = service_fn(|request| calls.clone().call(request));
-    let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service));
-    tokio::select! {
-        ended = connection.as_mut() => return ended,
-        // The sender lives as long as the process.
-        _ = closing.wait_for(|closing| *closing) => {}
+    http
+}
+
+async fn aged(age_max: Option<Duration>) {
+    match age_max {
+        Some(age) => tokio::time::sleep(age).await,
+        None => std::future::pending().await,
     }
-    connection.as_mut().graceful_shutdown();
-    connection.await
 }

@@ -35,6 +35,16 @@ impl Envelope {
         Self { service, epoch: HeaderValue::from_str(epoch).unwrap_or(HeaderValue::from_static("")) }
     }
 
+    /// The answer to a call that is not taken.
+    pub fn refuse(&self, status: &Status) -> Response<Body> {
+        self.addressed(status.clone().into_http())
+    }
+
+    fn addressed(&self, mut response: Response<Body>) -> Response<Body> {
+        response.headers_mut().insert(HeaderName::from_static(BOOT_EPOCH_METADATA), self.epoch.clone());
+        response
+    }
+
     /// Answers one call.
     pub async fn call(mut self, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
         let deadline = deadline(request.headers());
@@ -55,8 +65,7 @@ impl Envelope {
         if let Some(turn) = response.extensions_mut().remove::<ListTurn>() {
             response = response.map(|body| Body::new(Lease::new(body, turn)));
         }
-        response.headers_mut().insert(HeaderName::from_static(BOOT_EPOCH_METADATA), self.epoch);
-        Ok(response)
+        Ok(self.addressed(response))
     }
 }
 

@@ -15,6 +15,7 @@ use tonic_types::{ErrorDetails, StatusExt};
 
 use crate::convert::{InvalidField, limit_field};
 use crate::log;
+use crate::quota::Full;
 use crate::supervisor::Failure;
 
 /// Most characters of a client's string that an error repeats: a status travels in HTTP headers.
@@ -47,6 +48,10 @@ pub mod reason {
     pub const LIMIT_NOT_ENFORCEABLE: &str = "LIMIT_NOT_ENFORCEABLE";
     /// As many processes run as the server allows.
     pub const TOO_MANY_PROCESSES: &str = "TOO_MANY_PROCESSES";
+    /// As many connections are open as the server allows, in all or to this client.
+    pub const TOO_MANY_CONNECTIONS: &str = "TOO_MANY_CONNECTIONS";
+    /// As many output streams are open as the server allows, in all or of this process.
+    pub const TOO_MANY_SUBSCRIBERS: &str = "TOO_MANY_SUBSCRIBERS";
     /// As many calls wait for the supervisor as the server allows.
     pub const TOO_MANY_REQUESTS: &str = "TOO_MANY_REQUESTS";
     /// The machine has not enough of something to start a process.
@@ -288,6 +293,41 @@ fn too_many_requests(kind: &str, max: usize) -> Status {
         details.add_quota_failure_violation(kind, message);
         details.set_retry_info(Some(RETRY_AFTER));
     })
+}
+
+/// A client has a connection more than it or all clients together may have.
+pub fn too_many_connections(full: Full) -> Status {
+    let reason = reason::TOO_MANY_CONNECTIONS;
+    match full {
+        Full::Each(max) => {
+            let message = format!("this client has {max} connections, which is the server's limit");
+            over_a_flag(reason, "connections-per-client", message, max)
+        }
+        Full::All(max) => {
+            let message = format!("{max} connections are open, which is the server's limit");
+            over_a_flag(reason, "connections", message, max)
+        }
+    }
+}
+
+/// A process, or all of them together, have as many output streams as they may have.
+pub fn too_many_subscribers(full: Full, id: ProcessId) -> Status {
+    let reason = reason::TOO_MANY_SUBSCRIBERS;
+    match full {
+        Full::Each(max) => {
+            let message = format!("{max} output streams of process {id} are open, which is the server's limit");
+            over_a_flag(reason, "subscribers-per-process", message, max)
+        }
+        Full::All(max) => {
+            let message = format!("{max} output streams are open, which is the server's limit");
+            over_a_flag(reason, "subscribers", message, max)
+        }
+    }
+}
+
+/// `limit` is the flag of `prn server start`.
+fn over_a_flag(reason: &str, limit: &str, message: String, max: u32) -> Status {
+    quota(reason, limit, message, &[("limit", limit.to_owned()), ("max", max.to_string())])
 }
 
 /// A stream without control frames had to leave out bytes.

@@ -18,6 +18,8 @@ mod lease;
 mod log;
 mod mirror;
 mod output;
+mod pending;
+mod quota;
 mod service;
 mod stops;
 mod supervisor;
@@ -36,6 +38,7 @@ use zeroize::Zeroizing;
 
 use acceptor::Acceptor;
 use envelope::Envelope;
+use quota::Quota;
 use service::Service;
 use supervisor::{Link, LinkError};
 
@@ -139,7 +142,8 @@ fn runtime(config: &config::Frontend) -> Result<Runtime, Fatal> {
 async fn serve(config: config::Frontend, tls: ServerConfig, channel: OwnedFd, listener: OwnedFd) -> Result<(), Fatal> {
     let (link, supervisor, mirror) = Link::hello(channel).await?;
     let epoch = mirror.epoch().to_string();
-    let calls = Envelope::new(Service::new(Arc::clone(&mirror), supervisor), &epoch);
+    let subscribers = Quota::new(config.subscribers_max, config.subscribers_per_process);
+    let calls = Envelope::new(Service::new(Arc::clone(&mirror), supervisor, subscribers), &epoch);
     let acceptor = Acceptor::new(listener, tls, &config, calls).map_err(Fatal::Listener)?;
     let (processes, pins) = (mirror.processes().len(), config.pins.len());
     log::line(format_args!("serving: boot epoch {epoch}, processes known: {processes}, clients pinned: {pins}"));

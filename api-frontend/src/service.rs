@@ -16,6 +16,7 @@ use tonic::{Request, Response, Status};
 use crate::errors::Asked;
 use crate::mirror::{Mirror, Process};
 use crate::output::{Subscription, Wanted};
+use crate::quota::Quota;
 use crate::supervisor::Supervisor;
 use crate::{convert, errors, log};
 
@@ -39,14 +40,16 @@ pub struct Service {
     supervisor: Supervisor,
     random: SystemRandom,
     lists: Arc<Semaphore>,
+    subscribers: Arc<Quota<ProcessId>>,
     epoch: Arc<str>,
 }
 
 impl Service {
-    /// Over the supervisor's mirror and its stub.
-    pub fn new(mirror: Arc<Mirror>, supervisor: Supervisor) -> Self {
+    /// Over the supervisor's mirror and its stub, with as many output streams as there may be.
+    pub fn new(mirror: Arc<Mirror>, supervisor: Supervisor, subscribers: Arc<Quota<ProcessId>>) -> Self {
         let epoch = mirror.epoch().to_string().into();
-        Self { mirror, supervisor, random: SystemRandom::new(), lists: Arc::new(Semaphore::new(LISTS_MAX)), epoch }
+        let lists = Arc::new(Semaphore::new(LISTS_MAX));
+        Self { mirror, supervisor, random: SystemRandom::new(), lists, subscribers, epoch }
     }
 
     fn epoch(&self) -> String {
@@ -137,13 +140,15 @@ impl ProcessRunnerService for Service {
         request: Request<v1::GetOutputRequest>,
     ) -> Result<Response<Self::GetOutputStream>, Status> {
         let request = request.into_inner();
-        let (_, process) = self.process(request.process_identifier)?;
+        let (id, process) = self.process(request.process_identifier)?;
+        // For as long as the stream lasts: a client that takes nothing holds a chunk of output here.
+        let place = self.subscribers.enter(id).map_err(|full| errors::too_many_subscribers(full, id))?;
         let wanted =
             Wanted { from: request.from_offset, control_frames: request.control_frames, no_follow: request.no_follow };
         let subscription =
             Subscription::open(process, self.supervisor.clone(), wanted, Arc::clone(&self.epoch)).await?;
-        let frames = unfold(subscription, |mut subscription| async {
-            subscription.next().await.map(|frame| (frame, subscription))
+        let frames = unfold((subscription, place), |(mut subscription, place)| async {
+            subscription.next().await.map(|frame| (frame, (subscription, place)))
         });
         Ok(Response::new(Box::pin(frames)))
     }

@@ -89,7 +89,12 @@ impl Frontend {
             handshakes_max,
             handshake_timeout: Millis::try_from(Duration::from_secs(5)).unwrap(),
             connections_max: 4,
+            connections_per_client: 4,
             streams_max: 1000,
+            subscribers_max: 1000,
+            subscribers_per_process: 1000,
+            peer_timeout: Millis::try_from(Duration::from_secs(120)).unwrap(),
+            connection_age: None,
             threads: 2,
         };
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -17,8 +17,18 @@ pub struct Frontend {
     pub handshake_timeout: Millis,
     /// Most connections.
     pub connections_max: u32,
+    /// Most connections of one client: of one certificate.
+    pub connections_per_client: u32,
     /// Most concurrent calls on a connection.
     pub streams_max: u32,
+    /// Most output streams.
+    pub subscribers_max: u32,
+    /// Most output streams of one process.
+    pub subscribers_per_process: u32,
+    /// A connection whose peer has been silent or has acknowledged nothing for this long, probes included, is closed.
+    pub peer_timeout: Millis,
+    /// A connection takes no calls any more after this time. None: it takes them for ever.
+    pub connection_age: Option<Millis>,
     /// Number of worker threads.
     pub threads: u32,
 }

@@ -144,9 +144,25 @@ pub struct Options {
     /// Most connections [default: 4096]
     #[arg(long, value_name = "NUMBER", help_heading = "Network")]
     pub connections: Option<u32>,
+    /// Most connections of one client, by its certificate [default: 256]
+    #[arg(long, value_name = "NUMBER", help_heading = "Network")]
+    pub connections_per_client: Option<u32>,
     /// Most calls at one time on a connection [default: 2048]
     #[arg(long, value_name = "NUMBER", help_heading = "Network")]
     pub streams: Option<u32>,
+    /// Most output streams of all processes together [default: 4096, or what fits in half of --frontend-memory]
+    #[arg(long, value_name = "NUMBER", help_heading = "Network")]
+    pub subscribers: Option<u32>,
+    /// Most output streams of one process [default: 1024]
+    #[arg(long, value_name = "NUMBER", help_heading = "Network")]
+    pub subscribers_per_process: Option<u32>,
+    /// A client that is gone without a word is noticed after this time, 8s at least [default: 2m]
+    #[arg(long, value_name = "TIME", help_heading = "Network")]
+    pub peer_timeout: Option<Time>,
+    /// Age at which a connection takes no calls any more; output streams on it are cut off ten seconds later, and `prn`
+    /// goes on with them on a new one [default: none]
+    #[arg(long, value_name = "TIME", help_heading = "Network")]
+    pub connection_age: Option<Time>,
 }
 
 impl Options {
@@ -224,7 +240,12 @@ fn merge(flags: Options, file: Options, key_in_environment: bool) -> Options {
         handshakes,
         handshake_timeout,
         connections,
-        streams
+        connections_per_client,
+        streams,
+        subscribers,
+        subscribers_per_process,
+        peer_timeout,
+        connection_age
     )
 }
 

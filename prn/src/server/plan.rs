@@ -1,6 +1,7 @@
 //! From options and host to the two configurations. A pure decision: what is wrong is found here, not by root.
 
 use std::path::Path;
+use std::time::Duration;
 
 use prn_ipc_protocol::config::{self, Cgroup};
 use prn_ipc_protocol::types::{AbsolutePath, Bounded, Invalid, Limits, Millis, OutputMax};
@@ -102,7 +103,7 @@ pub fn resolve(options: &Options, host: &Host) -> Result<Plan, PlanError> {
     let (default_limits, limit_ceilings) = limits(options)?;
     let output = output(options, host.memory)?;
     let time = |flag, given: Option<Time>| {
-        let seconds = given.map_or(std::time::Duration::from_secs(10), |time| time.0);
+        let seconds = given.map_or(Duration::from_secs(10), |time| time.0);
         Millis::try_from(seconds).map_err(|source| PlanError::Range { flag, source })
     };
     let supervisor = config::Supervisor {
@@ -133,7 +134,12 @@ pub fn resolve(options: &Options, host: &Host) -> Result<Plan, PlanError> {
         handshakes_max: count("handshakes", options.handshakes, 64)?,
         handshake_timeout: time("handshake-timeout", options.handshake_timeout)?,
         connections_max: count("connections", options.connections, 4096)?,
+        connections_per_client: count("connections-per-client", options.connections_per_client, 256)?,
         streams_max: count("streams", options.streams, 2048)?,
+        subscribers_max: count("subscribers", options.subscribers, subscribers(supervisor.frontend_memory))?,
+        subscribers_per_process: count("subscribers-per-process", options.subscribers_per_process, 1024)?,
+        peer_timeout: peer_timeout(options.peer_timeout)?,
+        connection_age: options.connection_age.map(|age| time("connection-age", Some(age))).transpose()?,
         threads: threads(),
     };
     let address = options.address.clone().unwrap_or_else(|| Address(ADDRESS.to_owned()));
@@ -268,6 +274,22 @@ fn count(flag: &'static str, given: Option<u32>, default: u32) -> Result<u32, Pl
     Ok(number.and_then(|number| u32::try_from(number.value()).ok()).unwrap_or(default))
 }
 
+/// Each holds a chunk of output for as long as its client takes nothing: half of the frontend's memory may be that.
+fn subscribers(frontend_memory: u64) -> u32 {
+    const CHUNK: u64 = 64 * 1024;
+    u32::try_from(frontend_memory / 2 / CHUNK).unwrap_or(u32::MAX).min(4096)
+}
+
+/// From the shortest that the kernel's probes, whole seconds each, can be fitted into, to the longest that it takes
+/// (TCP_KEEPIDLE, tcp(7)).
+fn peer_timeout(given: Option<Time>) -> Result<Millis, PlanError> {
+    let flag = "peer-timeout";
+    let time = given.map_or(Duration::from_secs(120), |time| time.0);
+    let millis = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    bounded::<8_000, 32_767_000>(flag, Some(millis))?;
+    Millis::try_from(time).map_err(|source| PlanError::Range { flag, source })
+}
+
 fn finished_max(options: &Options) -> Result<u32, PlanError> {
     match options.max_finished {
         None => Ok(FINISHED),
@@ -315,7 +337,18 @@ mod tests {
         assert_eq!(supervisor.output_default.value(), 64 * MIB);
         assert_eq!(supervisor.stop_grace.duration().as_secs(), 10);
         assert_eq!(supervisor.default_limits, Limits::default());
-        assert_eq!((plan.frontend.handshakes_max, plan.frontend.streams_max), (64, 2048));
+        let frontend = plan.frontend;
+        assert_eq!((frontend.handshakes_max, frontend.streams_max), (64, 2048));
+        assert_eq!((frontend.connections_max, frontend.connections_per_client), (4096, 256));
+        assert_eq!((frontend.subscribers_max, frontend.subscribers_per_process), (4096, 1024));
+        assert_eq!(frontend.handshake_timeout.duration().as_secs(), 10);
+        assert_eq!((frontend.peer_timeout.duration().as_secs(), frontend.connection_age), (120, None));
+    }
+
+    #[test]
+    fn as_many_subscribers_as_half_of_the_frontends_memory_holds_chunks_for() {
+        let options = Options { frontend_memory: Some(Size(64 * MIB)), ..Options::default() };
+        assert_eq!(resolve(&options, &host()).unwrap().frontend.subscribers_max, 512);
     }
 
     #[test]
@@ -356,6 +389,10 @@ mod tests {
         let root = Host { prn_gid: Some(0), ..taken };
         assert!(resolve(&Options::default(), &root).unwrap_err().to_string().contains("group of user prn"));
         assert!(failed(Options { handshakes: Some(0), ..Options::default() }).contains("--handshakes"));
+        let per_client = Options { connections_per_client: Some(0), ..Options::default() };
+        assert!(failed(per_client).contains("--connections-per-client"));
+        let short = Options { peer_timeout: Some(Time(Duration::from_secs(7))), ..Options::default() };
+        assert!(failed(short).contains("--peer-timeout"));
         assert!(
             failed(Options { max_finished: Some(63), ..Options::default() }).contains("--max-finished must be 64 to")
         );
