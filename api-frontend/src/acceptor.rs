@@ -119,17 +119,22 @@ impl Acceptor {
 
     /// Accepts for ever.
     pub async fn run(&self) {
+        let mut starved = false;
         loop {
             match self.listener.accept().await {
                 Ok((stream, peer)) => {
+                    starved = false;
                     let (place, pushed_out) = self.shared.pending.enter(peer.ip());
                     tokio::spawn(Arc::clone(&self.shared).connection(stream, peer, place, pushed_out));
                 }
                 Err(error) if gone_already(&error) => {}
                 Err(error) => {
                     self.shared.refusals.line(format_args!("no connection can be accepted for now: {error}"));
-                    // Its descriptor may be the one that is missing.
-                    self.shared.pending.push_out();
+                    // Its descriptor may be the one that is missing. Not at the first time: accept(2) also wants a
+                    // descriptor when nobody waits, and what took the last one may be a client's handshake.
+                    if std::mem::replace(&mut starved, true) {
+                        self.shared.pending.push_out();
+                    }
                     tokio::time::sleep(BACK_OFF).await;
                 }
             }

@@ -48,24 +48,32 @@ impl Envelope {
     /// Answers one call.
     pub async fn call(mut self, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
         let deadline = deadline(request.headers());
-        // Nothing that the call leaves behind is used again: what it shares is behind locks without panics.
-        let call = AssertUnwindSafe(self.service.call(request.map(Body::new))).catch_unwind();
-        let answer = match deadline {
-            None => Some(call.await),
-            Some(after) => tokio::time::timeout(after, call).await.ok(),
-        };
-        let mut response = match answer {
-            Some(Ok(Ok(response))) => with_details(response),
-            Some(Err(_panic)) => {
-                log::line("a call ended by a panic");
-                errors::internal().into_http()
-            }
-            None => errors::deadline_exceeded().into_http(),
-        };
+        let mut response = answered(self.service.call(request.map(Body::new)), deadline).await;
         if let Some(turn) = response.extensions_mut().remove::<ListTurn>() {
             response = response.map(|body| Body::new(Lease::new(body, turn)));
         }
         Ok(self.addressed(response))
+    }
+}
+
+/// The call's own response, or the error of its deadline or its panic.
+async fn answered(
+    call: impl Future<Output = Result<Response<Body>, Infallible>>,
+    deadline: Option<Duration>,
+) -> Response<Body> {
+    // Nothing that the call leaves behind is used again: what it shares is behind locks without panics.
+    let call = AssertUnwindSafe(call).catch_unwind();
+    let answer = match deadline {
+        None => Some(call.await),
+        Some(after) => tokio::time::timeout(after, call).await.ok(),
+    };
+    match answer {
+        Some(Ok(Ok(response))) => with_details(response),
+        Some(Err(_panic)) => {
+            log::line("a call ended by a panic");
+            errors::internal().into_http()
+        }
+        None => errors::deadline_exceeded().into_http(),
     }
 }
 
@@ -104,6 +112,14 @@ mod tests {
 
     fn parsed(text: &str) -> Option<Duration> {
         deadline(&HeaderMap::from_iter([(HeaderName::from_static("grpc-timeout"), text.parse().unwrap())]))
+    }
+
+    #[tokio::test]
+    #[expect(clippy::panic, reason = "what the test is about")]
+    async fn r8_a_panic_is_an_internal_error_of_one_call() {
+        let response = answered(async { panic!("a fault of ours") }, None).await;
+        let status = Status::from_header_map(response.headers()).unwrap();
+        assert_eq!((status.code(), status.message()), (tonic::Code::Internal, "internal error"));
     }
 
     #[test]
