@@ -8,6 +8,7 @@
 
 pub mod client;
 pub mod hostile;
+pub mod http2;
 pub mod pki;
 pub mod procfs;
 pub mod server;

@@ -56,3 +56,22 @@ pub fn context_switches(pid: i32) -> u64 {
         })
         .sum()
 }
+
+/// A size of /proc/pid/status in bytes: "VmRSS", or "VmHWM", its peak.
+///
+/// # Panics
+/// If the process is gone.
+pub fn memory(pid: i32, field: &str) -> u64 {
+    let kilobytes = status(pid)[field].strip_suffix(" kB").and_then(|number| number.parse::<u64>().ok());
+    kilobytes.expect("a size") * 1024
+}
+
+/// CPU time of all threads so far, in clock ticks (proc_pid_stat(5), fields 14 and 15).
+///
+/// # Panics
+/// If the process is gone.
+pub fn cpu_ticks(pid: i32) -> u64 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("a process");
+    let fields: Vec<&str> = stat.rsplit(") ").next().expect("fields").split(' ').collect();
+    fields[11..13].iter().map(|ticks| ticks.parse::<u64>().expect("a number")).sum()
+}

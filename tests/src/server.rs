@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use nix::sys::signal::{Signal, kill};
@@ -21,6 +21,8 @@ pub struct Options {
     pub arguments: Vec<String>,
     /// Further clients' certificates to pin.
     pub pins: Vec<PathBuf>,
+    /// Its certificate and key: those of another server, to stand in for it.
+    pub identity: Option<Identity>,
     /// Another state folder than one below the test's own.
     pub state_dir: Option<PathBuf>,
     /// In a network namespace of its own, with loopback up and ping allowed for all groups.
@@ -71,7 +73,7 @@ impl Server {
         let folder = tempfile::Builder::new().prefix("prn-test-").tempdir().expect("a folder");
         // Processes must be able to pass through it.
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o711)).expect("its mode");
-        let identity = Identity::keygen(folder.path(), "server", &[]);
+        let identity = options.identity.clone().unwrap_or_else(|| Identity::keygen(folder.path(), "server", &[]));
         let client = Identity::keygen(folder.path(), "client", &[]);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let instance = format!("prn-test-{}-{number}", std::process::id());
@@ -107,7 +109,9 @@ impl Server {
         }
         words.extend(options.wrapper.iter().map(Into::into));
         words.push(binary("prn").into());
-        words.extend(["server", "start", "--address", "127.0.0.1:0", "--instance", instance].map(Into::into));
+        // In a network of its own a test may add devices, and then come from elsewhere.
+        let listen = if options.own_network { "0.0.0.0:0" } else { "127.0.0.1:0" };
+        words.extend(["server", "start", "--address", listen, "--instance", instance].map(Into::into));
         words.extend(["--server-cert".into(), identity.certificate.clone().into()]);
         words.extend(["--client-cert".into(), client.certificate.clone().into()]);
         for pin in &options.pins {
@@ -245,15 +249,20 @@ impl Server {
 
     /// Waits for the server's end; returns its exit code.
     pub fn wait(&mut self) -> Option<i32> {
-        let mut code = None;
-        wait_for("the server's end", || match self.child.try_wait().expect("wait") {
-            Some(status) => {
-                code = status.code();
-                true
-            }
-            None => false,
+        self.wait_status().code()
+    }
+
+    /// Waits for the server's end; returns how it ended.
+    ///
+    /// # Panics
+    /// If it does not.
+    pub fn wait_status(&mut self) -> ExitStatus {
+        let mut ended = None;
+        wait_for("the server's end", || {
+            ended = self.child.try_wait().expect("wait");
+            ended.is_some()
         });
-        code
+        ended.expect("just seen")
     }
 }
 

@@ -412,6 +412,21 @@ fn t11_no_session_can_be_resumed() {
 }
 
 #[test]
+fn t12_a_pin_that_is_removed_opens_nothing_even_with_a_cached_session() {
+    let folder = folder();
+    let removed = identity(&folder, "removed");
+    let mut server = Server::with(Options { pins: vec![removed.certificate.clone()], ..Options::default() });
+    // Keeps whatever a server gives it to come back with.
+    let config = Arc::new(hostile::client_config(Some(shown(&removed))));
+    assert_served(&hostile::connect(&server.address, &config));
+    assert_eq!(server.stop(), Some(0));
+
+    let same = Server::with(Options { identity: Some(server.identity.clone()), ..Options::default() });
+    assert_served(&connect(&same, Some(shown(&same.client))));
+    assert_refused(&hostile::connect(&same.address, &config), AlertDescription::AccessDenied);
+}
+
+#[test]
 fn t13_whoever_does_not_speak_http_2_is_closed_without_http() {
     let server = Server::start();
     let with_protocols = |protocols: &[&[u8]]| {
@@ -538,6 +553,48 @@ fn t16_the_servers_key_is_nowhere_to_be_read() {
             assert!(String::from_utf8_lossy(&said).contains("Permission denied"), "{}", String::from_utf8_lossy(&said));
         }
     }
+}
+
+#[test]
+fn t18_a_handshake_that_takes_too_long_is_dropped_however_it_goes_on() {
+    let timeout = Duration::from_secs(2);
+    let server = Server::with_arguments(&["--handshake-timeout", "2s"]);
+    let config = Arc::new(hostile::client_config(Some(shown(&server.client))));
+    let name = || rustls::pki_types::ServerName::try_from("prn.invalid").unwrap();
+    let mut client = rustls::ClientConnection::new(Arc::clone(&config), name()).unwrap();
+    let mut hello = Vec::new();
+    client.write_tls(&mut hello).unwrap();
+    assert!(hello.len() > 100, "{}", hello.len());
+
+    // A byte at a time: each is progress, and none is a reason to wait longer.
+    let mut dribbling = std::net::TcpStream::connect(&server.address).unwrap();
+    // All but the client's own certificate and signature, and then nothing.
+    let mut withheld = std::net::TcpStream::connect(&server.address).unwrap();
+    withheld.write_all(&hello).unwrap();
+    let since = std::time::Instant::now();
+    let mut sent = hello.chunks(1);
+    dribbling.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+    wait_for("the dribbling one to be dropped", || {
+        let Some(byte) = sent.next() else { panic!("it may send its whole ClientHello") };
+        if dribbling.write_all(byte).is_err() {
+            return true;
+        }
+        match dribbling.read(&mut [0]) {
+            Ok(0) => true,
+            Ok(_) => panic!("an answer to a part of a ClientHello"),
+            Err(error) => ![ErrorKind::WouldBlock, ErrorKind::TimedOut].contains(&error.kind()),
+        }
+    });
+    assert!(since.elapsed() > timeout / 2, "dropped for another reason");
+    withheld.set_read_timeout(Some(prn_tests::deadline())).unwrap();
+    let mut answer = Vec::new();
+    if let Err(error) = withheld.read_to_end(&mut answer) {
+        assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+    }
+    assert!(answer.len() > 100, "the server's part of the handshake: {} bytes", answer.len());
+    wait_for("both in the log", || server.log().matches("the handshake took longer than 2s").count() == 2);
+    assert!(server.log().contains("(--handshake-timeout)"));
+    assert_served(&hostile::connect(&server.address, &config));
 }
 
 #[test]

@@ -1,7 +1,13 @@
 //! Who runs as whom, and with what.
 
-use prn_tests::procfs::{children, comm, descriptors, status};
-use prn_tests::server::Server;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::process::ExitStatusExt;
+use std::process::Command;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use prn_tests::procfs::{self, children, comm, descriptors, status};
+use prn_tests::server::{Options, Server};
 use prn_tests::wait_for;
 
 const NONE: &str = "0000000000000000";
@@ -57,10 +63,70 @@ fn s2_the_frontend_has_no_network_no_file_and_a_filter_on_every_thread() {
         let line = limits.lines().find(|line| line.starts_with(limit)).unwrap();
         assert_eq!(line[limit.len()..].split_whitespace().take(2).collect::<Vec<_>>(), ["0", "0"], "{line}");
     }
-    // T17: not dumpable, so that /proc/pid belongs to root.
-    use std::os::unix::fs::MetadataExt;
-    assert_eq!(std::fs::metadata(format!("/proc/{pid}/mem")).unwrap().uid(), 0);
-    assert_eq!(std::fs::metadata(format!("/proc/{}/mem", server.supervisor())).unwrap().uid(), 0);
+}
+
+#[test]
+fn t17_neither_half_can_be_looked_into_or_leaves_a_core_image() {
+    let folder = tempfile::tempdir().unwrap();
+    // What a host that keeps core images would give them.
+    let wrapper = ["sh", "-c", "ulimit -c unlimited && cd \"$0\" && exec \"$@\"", folder.path().to_str().unwrap()];
+    let wrapper: Vec<String> = wrapper.map(str::to_owned).to_vec();
+    // All that the supervisor has, and no CAP_SYS_PTRACE.
+    let supervisors = ["setpriv", "--bounding-set", "-all,+chown,+kill,+setgid,+setuid"];
+    let mut control =
+        Control(Command::new("sh").args(&wrapper[1..]).args(supervisors).args(["sleep", "1000"]).spawn().unwrap());
+    let mut server = Server::with(Options { wrapper, ..Options::default() });
+    let (supervisor, frontend) = (server.supervisor(), server.frontend());
+    let process = i32::try_from(control.0.id()).unwrap();
+    wait_for("the control", || comm(process) == "sleep");
+
+    // The same user with the same capabilities may look into a process if it is dumpable (ptrace(2)), and the files in
+    // /proc of one that is not belong to root (proc(5)).
+    let may_look = |pid: i32| {
+        let path = format!("/proc/{pid}/environ");
+        let looked = Command::new(supervisors[0]).args(&supervisors[1..]).args(["cat", &path]).output().unwrap();
+        looked.status.success()
+    };
+    assert!(may_look(process), "the control can be looked into");
+    assert!(!may_look(supervisor));
+    let owner = |pid: i32| std::fs::metadata(format!("/proc/{pid}/environ")).unwrap().uid();
+    assert_ne!(status(frontend)["Uid"].split('\t').next(), Some("0"));
+    assert_eq!(owner(frontend), 0);
+    let limits = |pid: i32, kind: usize| {
+        let limits = std::fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
+        let line = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap().to_owned();
+        line["Max core file size".len()..].split_whitespace().nth(kind).unwrap().to_owned()
+    };
+    assert_eq!((limits(process, 0).as_str(), limits(supervisor, 0).as_str()), ("unlimited", "0"));
+    assert_eq!((limits(frontend, 0).as_str(), limits(frontend, 1).as_str()), ("0", "0"));
+
+    // A fault's signal ends the frontend. Rust's handler takes the first one for a stack that overflows, and lets go.
+    wait_for("the frontend's end", || {
+        let _ = kill(Pid::from_raw(frontend), Signal::SIGSEGV);
+        !procfs::alive(frontend)
+    });
+    // All signals are blocked in the supervisor, which no fault of its own can be: where it will wake up, it meets an
+    // instruction that is none.
+    let calling = std::fs::read_to_string(format!("/proc/{supervisor}/syscall")).unwrap();
+    let counter = calling.trim().rsplit(" 0x").next().and_then(|hex| u64::from_str_radix(hex, 16).ok()).unwrap();
+    let memory = std::fs::File::options().write(true).open(format!("/proc/{supervisor}/mem")).unwrap();
+    const UNDEFINED: [u8; 4] = if cfg!(target_arch = "x86_64") { [0x0f, 0x0b, 0x0f, 0x0b] } else { [0; 4] };
+    memory.write_all_at(&UNDEFINED, counter).unwrap();
+    let _ = kill(Pid::from_raw(supervisor), Signal::SIGUSR1);
+    let ended = server.wait_status();
+    assert_eq!((ended.signal(), ended.core_dumped()), (Some(Signal::SIGILL as i32), false));
+
+    kill(Pid::from_raw(process), Signal::SIGSEGV).unwrap();
+    let ended = control.0.wait().unwrap();
+    let cores: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    let pattern = std::fs::read_to_string("/proc/sys/kernel/core_pattern").unwrap();
+    if pattern.trim() == "core" {
+        assert!(ended.core_dumped(), "the control leaves one");
+        assert_eq!(cores.len(), 1, "and nobody else: {cores:?}");
+    } else {
+        // They go elsewhere on this host.
+        assert!(cores.is_empty(), "{cores:?}");
+    }
 }
 
 #[test]
@@ -109,7 +175,6 @@ fn j1_j2_j4_a_process_has_three_descriptors_default_signals_a_user_of_its_own_an
         assert!(uid >= server.first_uid());
         uids.push(uid);
         let workdir = std::fs::metadata(server.state_dir().join(id)).unwrap();
-        use std::os::unix::fs::MetadataExt;
         assert_eq!((workdir.uid(), workdir.gid(), workdir.mode() & 0o7777), (uid, uid, 0o700));
         // A session of its own.
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
@@ -163,4 +228,14 @@ fn j7_a_process_cannot_enter_another_ones_directory_nor_write_to_cgroups() {
 fn the_supervisor_has_one_child_that_is_no_process_and_holds_no_end_of_the_frontends() {
     let server = Server::start();
     assert_eq!(children(server.supervisor()), [server.frontend()]);
+}
+
+/// A process of the test's own, which ends with it.
+struct Control(std::process::Child);
+
+impl Drop for Control {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
