@@ -31,12 +31,12 @@ use crate::{errors, log};
 /// so without a pause this would spin.
 const BACK_OFF: Duration = Duration::from_millis(50);
 
-/// Unanswered probes that end a silent connection. The first comes after half of the time that a peer has, and they share
-/// the other half.
+/// Unanswered probes that end a silent connection. The first comes after half of the time that a peer has, and they
+/// share the other half.
 const PROBES: u32 = 4;
 
-/// Most clients over a limit that are told so at one time, and for how long at most. Others are closed without a word: a
-/// refusal costs a handshake and a connection, which are what there is too much of.
+/// Most clients over a limit that are told so at one time, and for how long at most. Others are closed without a word:
+/// a refusal costs a handshake and a connection, which are what there is too much of.
 const REFUSALS_MAX: usize = 16;
 const REFUSAL_TIME: Duration = Duration::from_secs(5);
 
@@ -182,7 +182,7 @@ impl Shared {
     async fn handshake(&self, stream: TcpStream) -> Result<TlsStream<TcpStream>, Rejected> {
         stream.set_nodelay(true).map_err(Rejected::Socket)?;
         let socket = SockRef::from(&stream);
-        // A peer that owes nothing is asked for a sign of life, one that owes acknowledgements is not asked again (tcp(7)).
+        // A peer that owes nothing is asked for a sign of life; one that owes acknowledgements is not (tcp(7)).
         let keepalive = TcpKeepalive::new()
             .with_time(self.peer_timeout / 2)
             .with_interval(self.peer_timeout / 2 / PROBES)

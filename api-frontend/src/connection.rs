@@ -17,15 +17,15 @@ use crate::envelope::Envelope;
 // Each limit is set here, whatever hyper's and h2's defaults are or become.
 
 /// What a client may send towards this server before it is read, for a stream and for a connection. Requests are small.
-/// h2 also derives from it how much framing it takes for little data (CVE-2019-9511, the data dribble): 512 KiB, and then
-/// GOAWAY ENHANCE_YOUR_CALM, as for the 101st empty DATA frame (RUSTSEC-2026-0258).
+/// h2 also derives from it how much framing it takes for little data (CVE-2019-9511, the data dribble): 512 KiB, and
+/// then GOAWAY ENHANCE_YOUR_CALM, as for the 101st empty DATA frame (RUSTSEC-2026-0258).
 const WINDOW: u32 = 1024 * 1024;
 /// Largest frame taken. The frames sent are as large as the client takes them.
 const FRAME: u32 = 64 * 1024;
 /// Most bytes of a stream that wait here for the socket: two chunks of output.
 const SEND_BUFFER: usize = 128 * 1024;
-/// Most bytes in a request's headers, decoded (RFC 9113, section 6.5.2): gRPC's own take a few hundred. One request over
-/// it is refused (431), and one that decodes to four times of it, an HPACK bomb, ends the connection. It also bounds
+/// Most bytes in a request's headers, decoded (RFC 9113, section 6.5.2): gRPC's own take a few hundred. One request
+/// over it is refused (431), and one that decodes to four times of it, an HPACK bomb, ends the connection. It also bounds
 /// CONTINUATION (CVE-2024-27316): h2 takes as many frames as such a list fills, five at least.
 const HEADERS: u32 = 8 * 1024;
 /// What a client's header compression can make this server remember (RFC 7541, section 4.2): HTTP/2's default.

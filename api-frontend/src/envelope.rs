@@ -115,7 +115,6 @@ mod tests {
     }
 
     #[tokio::test]
-    #[expect(clippy::panic, reason = "what the test is about")]
     async fn r8_a_panic_is_an_internal_error_of_one_call() {
         let response = answered(async { panic!("a fault of ours") }, None).await;
         let status = Status::from_header_map(response.headers()).unwrap();

@@ -101,7 +101,7 @@ mod tests {
     #[test]
     fn r1_when_all_places_are_taken_the_oldest_handshake_is_pushed_out() {
         let pending = Pending::new(2);
-        let mut enter = || pending.enter(ip("192.0.2.1"));
+        let enter = || pending.enter(ip("192.0.2.1"));
         let (first, mut out_first) = enter();
         let (second, mut out_second) = enter();
         pending.leave(first);

@@ -86,16 +86,16 @@ mod tests {
         let quota = Quota::new(3, 2);
         let enter = |owner| quota.enter(owner);
         let first = enter('a').ok().unwrap();
-        let _second = enter('a').ok().unwrap();
+        let second = enter('a').ok().unwrap();
         assert_eq!(enter('a').err(), Some(Full::Each(2)));
-        let _third = enter('b').ok().unwrap();
+        let third = enter('b').ok().unwrap();
         assert_eq!(enter('b').err(), Some(Full::All(3)));
         drop(first);
         let fourth = enter('b').ok().unwrap();
         assert_eq!(enter('b').err(), Some(Full::Each(2)));
         drop(fourth);
         assert!(enter('a').is_ok());
-        drop((_second, _third));
+        drop((second, third));
         assert!(quota.lock().each.is_empty() && quota.lock().all == 0);
     }
 }

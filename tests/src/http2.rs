@@ -183,7 +183,8 @@ impl Attacker {
             if self.closed {
                 return None;
             }
-            assert!(Instant::now() < until, "nothing came: {:?}", self.frames);
+            let last = self.frames.get(self.frames.len().saturating_sub(10)..);
+            assert!(Instant::now() < until, "nothing came but {} frames, the last: {last:?}", self.frames.len());
             self.turn(self.tls.wants_write(), Duration::from_millis(100));
         }
     }

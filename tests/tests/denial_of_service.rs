@@ -1,5 +1,5 @@
-//! What a peer on the network can use up: checks R1 to R9. Attackers without a certificate, with one that is not pinned,
-//! and with a pinned one, who writes HTTP/2 by hand. After each attack the same frontend serves another client.
+//! What a peer on the network can use up: checks R1 to R9. Attackers without a certificate, with one that is not
+//! pinned, and with a pinned one, who writes HTTP/2 by hand. After each attack the same frontend serves another client.
 
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Command, Stdio};
@@ -42,17 +42,16 @@ fn r1_ten_thousand_silent_connections_cost_little_and_keep_no_client_out() {
         wait_for("the flood", || made.load(Ordering::SeqCst) > 1000);
         // At the first try, from another address, and again and again.
         let config = pinned(&server);
-        let mut others = 0;
-        while others < 20 || made.load(Ordering::SeqCst) < 10_000 {
+        let mut served = 0;
+        while served < 20 || made.load(Ordering::SeqCst) < 10_000 {
             let socket = connect_from("127.0.0.2:0", &server.address);
-            assert!(
-                Attacker::over(socket, &config, &[]).is_served(),
-                "after {} connections",
-                made.load(Ordering::SeqCst)
-            );
-            others += 1;
+            if !Attacker::over(socket, &config, &[]).is_served() {
+                break;
+            }
+            served += 1;
         }
         stop.store(true, Ordering::SeqCst);
+        assert!(made.load(Ordering::SeqCst) >= 10_000 && served >= 20, "{served} served, {made:?} connections made");
     });
     let peak = procfs::memory(frontend, "VmHWM");
     assert!(peak < 64 * MIB, "{peak} bytes after {made:?} connections");
@@ -89,11 +88,13 @@ fn r2_without_descriptors_the_frontend_waits_and_recovers() {
     });
     let waiting = Attacker::connect(&server.address, &config, &[]);
     wait_for("no descriptor to be left", || sockets(frontend) == sockets_at_rest() + 8);
-    let (ticks, since) = (procfs::cpu_ticks(frontend), Instant::now());
+    let (ticks, switches, since) = (procfs::cpu_ticks(frontend), procfs::context_switches(frontend), Instant::now());
     std::thread::sleep(Duration::from_secs(2));
-    // A loop without pauses would take the whole of a CPU: 100 ticks a second.
-    let share = (procfs::cpu_ticks(frontend) - ticks) as f64 / since.elapsed().as_secs_f64();
-    assert!(share < 5.0, "{share} % of a CPU");
+    let a_second = |number: u64| number as f64 / since.elapsed().as_secs_f64();
+    // A loop without pauses would take the whole of a CPU, 100 ticks a second, and one of milliseconds wake a thousand
+    // times. It wakes twenty times a second, each time more than one thread of its runtime.
+    let (ticks, switches) = (procfs::cpu_ticks(frontend) - ticks, procfs::context_switches(frontend) - switches);
+    assert!(a_second(ticks) < 5.0 && a_second(switches) < 300.0, "{ticks} ticks, {switches} switches");
     assert!(held.iter_mut().all(Attacker::is_served), "who is in stays in");
     drop(held);
     let mut waiting = waiting;
@@ -189,7 +190,8 @@ fn r3_an_empty_data_flood_ends_the_connection() {
 
 #[test]
 fn r3_settings_and_ping_floods_are_answered_and_leave_nothing_behind() {
-    // CVE-2019-9515, CVE-2019-9512. No limit ends these: each costs its sender as much, and is answered before more is read.
+    // CVE-2019-9515, CVE-2019-9512. No limit ends these: each frame is answered before more is read, and costs its sender
+    // as much.
     let server = Server::start();
     let frontend = server.frontend();
     assert_unharmed(&server, frontend);
@@ -235,7 +237,7 @@ fn r3_subscribers_with_a_window_of_one_byte_hold_a_chunk_each_and_no_more_than_t
     let before = procfs::memory(frontend, "VmRSS");
     // SETTINGS_INITIAL_WINDOW_SIZE.
     let mut attacker = Attacker::connect(&server.address, &pinned(&server), &[(4, 1)]);
-    let request = message(&prost_bytes(&output_request(&id)));
+    let request = message(&encoded(&output_request(&id)));
     for stream in (1..1000).step_by(2) {
         attacker.send(&frame(kind::HEADERS, END_HEADERS, stream, &call("GetOutput")));
         attacker.send(&frame(kind::DATA, END_STREAM, stream, &request));
@@ -342,7 +344,7 @@ fn r4_streams_on_a_connection_are_limited_and_settings_say_so() {
     let mut attacker = Attacker::connect(&server.address, &pinned(&server), &[]);
     let settings = attacker.until(|frame| frame.kind == kind::SETTINGS && frame.flags == 0).unwrap();
     assert_eq!(setting(&settings.payload, 3), Some(4), "MAX_CONCURRENT_STREAMS");
-    let request = message(&prost_bytes(&output_request(&id)));
+    let request = message(&encoded(&output_request(&id)));
     let open = |attacker: &mut Attacker, stream| {
         attacker.send(&frame(kind::HEADERS, END_HEADERS, stream, &call("GetOutput")));
         attacker.send(&frame(kind::DATA, END_STREAM, stream, &request));
@@ -474,7 +476,7 @@ fn r6_a_peer_that_vanishes_is_let_go_of_in_the_configured_time_and_one_that_is_s
     let mut silent = Attacker::over(silent, &config, &[]);
     let mut reading = Attacker::over(reading, &config, &[]);
     assert!(silent.is_served() && reading.is_served());
-    let request = message(&prost_bytes(&output_request(&noisy)));
+    let request = message(&encoded(&output_request(&noisy)));
     reading.send(&frame(kind::HEADERS, END_HEADERS, 1, &call("GetOutput")));
     reading.send(&frame(kind::DATA, END_STREAM, 1, &request));
     reading.until(|frame| frame.kind == kind::DATA).expect("output");
@@ -541,7 +543,7 @@ fn r8_bytes_at_random_never_end_the_frontend() {
             kind::DATA,
             END_STREAM,
             1,
-            &message(&prost_bytes(&StartRequest { command: "true".into(), ..Default::default() })),
+            &message(&encoded(&StartRequest { command: "true".into(), ..Default::default() })),
         ),
         frame(kind::PING, 0, 0, b"12345678"),
         frame(kind::WINDOW_UPDATE, 0, 1, &[0, 0, 1, 0]),
@@ -567,7 +569,7 @@ fn r9_a_frontend_that_runs_out_of_memory_is_replaced_and_processes_do_not_notice
     // As memory.max would, but for one process: what it asks for beyond this it does not get (setrlimit(2), RLIMIT_AS).
     limit(frontend, "--as", procfs::memory(frontend, "VmSize") + MIB);
     let config = pinned(&server);
-    let request = message(&prost_bytes(&output_request(&id)));
+    let request = message(&encoded(&output_request(&id)));
     let mut held = Vec::new();
     wait_for("its end", || {
         let mut attacker = Attacker::connect(&server.address, &config, &[]);
@@ -587,8 +589,8 @@ fn r9_a_frontend_that_runs_out_of_memory_is_replaced_and_processes_do_not_notice
     assert_eq!(status["exit"]["status"], 0, "{status}");
 }
 
-/// Sends what `bytes` makes, a hundred times at most, each on top of the one before. The connection must end with one of
-/// these codes long before that, and neither memory nor another client may notice.
+/// Sends what `bytes` makes, a hundred times at most, each on top of the one before. The connection must end with one
+/// of these codes long before that, and neither memory nor another client may notice.
 #[track_caller]
 fn attack(codes: &[u32], mut bytes: impl FnMut(bool) -> Vec<u8>) {
     let server = Server::start();
@@ -650,7 +652,7 @@ fn setting(payload: &[u8], name: u16) -> Option<u32> {
     Some(u32::from_be_bytes(found[2..].try_into().unwrap()))
 }
 
-fn prost_bytes(message: &impl prost::Message) -> Vec<u8> {
+fn encoded(message: &impl prost::Message) -> Vec<u8> {
     message.encode_to_vec()
 }
 
@@ -693,7 +695,7 @@ fn sockets(frontend: i32) -> usize {
     procfs::descriptors(frontend).iter().filter(|(_, target)| target.to_string_lossy().starts_with("socket:")).count()
 }
 
-/// Sockets of a frontend without connections: the listener, the channel, and the ends of the runtime's signal pipe.
+/// Sockets of a frontend without connections: the listener, the channel, and what its runtime has.
 fn sockets_at_rest() -> usize {
     static COUNT: std::sync::OnceLock<usize> = std::sync::OnceLock::new();
     *COUNT.get_or_init(|| sockets(Server::start().frontend()))
@@ -708,7 +710,7 @@ fn established(pid: i32, listener: SocketAddr) -> usize {
         .skip(1)
         .filter(|line| {
             let fields: Vec<&str> = line.split_whitespace().collect();
-            fields[1].ends_with(&port) && fields[1] != format!("00000000{port}") && fields[3] == "01"
+            fields[1].ends_with(&port) && fields[3] == "01"
         })
         .count()
 }
