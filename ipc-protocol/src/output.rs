@@ -27,6 +27,11 @@ pub const MAGIC: u64 = u64::from_le_bytes(*b"prnidx01");
 pub const HEADER: u64 = 4096;
 /// Bytes of a record.
 pub const RECORD: u64 = 16;
+/// Resolution of times, in microseconds: all bytes of a record were read less than this from its time.
+pub const RESOLUTION: u64 = 1000;
+
+/// Records that are copied at once: as many as a page of the index holds.
+const BATCH: usize = 256;
 
 /// Byte offsets of the header's 64-bit little-endian words.
 pub mod word {
@@ -83,6 +88,13 @@ pub struct Record {
     pub stream: Stream,
 }
 
+impl Default for Record {
+    /// That of zeroed memory.
+    fn default() -> Self {
+        Self::from_words(0, 0)
+    }
+}
+
 impl Record {
     /// Its two words: the offset; the time, doubled, plus 1 for standard error.
     pub fn to_words(self) -> (u64, u64) {
@@ -93,6 +105,12 @@ impl Record {
     pub fn from_words(offset: u64, tag: u64) -> Self {
         let stream = if tag & 1 == 0 { Stream::Stdout } else { Stream::Stderr };
         Self { offset, time: UnixMicros(tag >> 1), stream }
+    }
+
+    /// Both words as they lie in the index.
+    fn from_bytes(bytes: [u8; 16]) -> Self {
+        let [a, b, c, d, e, f, g, h, tag @ ..] = bytes;
+        Self::from_words(u64::from_le_bytes([a, b, c, d, e, f, g, h]), u64::from_le_bytes(tag))
     }
 }
 
@@ -217,6 +235,87 @@ impl Reader {
         }
     }
 
+    /// Moves the cursor past bytes of the other stream than `stream`, as far as one batch of the index tells.
+    ///
+    /// Where it stays, [`Reader::read`] says what is there: bytes of `stream`, a gap, or the end.
+    ///
+    /// # Errors
+    /// Those of pread(2).
+    pub fn skip(&self, cursor: &mut Cursor, stream: Stream) -> io::Result<()> {
+        let marks = self.marks()?;
+        if cursor.offset < marks.low || cursor.offset >= marks.high {
+            return Ok(());
+        }
+        let (number, record, _) = self.find(cursor, &marks)?;
+        if record.stream == stream {
+            return Ok(());
+        }
+        let mut batch = [Record::default(); BATCH];
+        let ahead = usize::try_from(marks.next_record.saturating_sub(number + 1)).unwrap_or(BATCH).min(BATCH);
+        let batch = batch.get_mut(..ahead).unwrap_or_default();
+        let after = self.records(number + 1, batch)?;
+        // As in `read`: what the place was found from must still have been kept when it was found.
+        if cursor.offset < after.low || number < after.first_record {
+            return Ok(());
+        }
+        let mut place = Cursor { offset: marks.high, record: number };
+        for (number, record) in (number + 1..).zip(batch.iter()) {
+            place = Cursor { offset: record.offset, record: number };
+            if record.stream == stream {
+                break;
+            }
+            if number + 1 == marks.next_record {
+                place.offset = marks.high;
+            }
+        }
+        if place.offset > cursor.offset {
+            *cursor = place;
+        }
+        Ok(())
+    }
+
+    /// Copies records, the first of them number `first`, and takes the marks after that: a record whose number is
+    /// before their `first_record`, or not before their `next_record`, is garbage.
+    ///
+    /// # Errors
+    /// Those of pread(2).
+    pub fn records(&self, first: u64, into: &mut [Record]) -> io::Result<Marks> {
+        let (mut number, mut rest) = (first, into);
+        while !rest.is_empty() {
+            let slot = number % self.slots;
+            let length = usize::try_from(self.slots - slot).unwrap_or(BATCH).min(rest.len()).min(BATCH);
+            let (now, later) = rest.split_at_mut(length);
+            let mut bytes = [[0; 16]; BATCH];
+            let bytes = bytes.get_mut(..length).unwrap_or_default();
+            self.index.read_exact_at(bytes.as_flattened_mut(), HEADER + slot * RECORD)?;
+            for (record, bytes) in now.iter_mut().zip(bytes) {
+                *record = Record::from_bytes(*bytes);
+            }
+            number += u64::try_from(length).unwrap_or(0);
+            rest = later;
+        }
+        fence(Ordering::SeqCst);
+        self.marks()
+    }
+
+    /// Copies bytes, the first of them at `offset`, and takes the marks after that: a byte before their `low`, or not
+    /// before their `high`, is garbage.
+    ///
+    /// # Errors
+    /// Those of pread(2).
+    pub fn bytes(&self, offset: u64, into: &mut [u8]) -> io::Result<Marks> {
+        let mut place = offset % self.capacity;
+        let mut rest = into;
+        while !rest.is_empty() {
+            let length = usize::try_from(self.capacity - place).unwrap_or(usize::MAX).min(rest.len());
+            let (now, later) = rest.split_at_mut(length);
+            self.ring.read_exact_at(now, place)?;
+            (place, rest) = (0, later);
+        }
+        fence(Ordering::SeqCst);
+        self.marks()
+    }
+
     /// The record that holds the cursor's byte, its number, and where it ends. Garbage if it was overtaken meanwhile.
     fn find(&self, cursor: &Cursor, marks: &Marks) -> io::Result<(u64, Record, u64)> {
         // Reading on, the byte is in the same record or the next one.
@@ -251,8 +350,7 @@ impl Reader {
     fn record(&self, number: u64) -> io::Result<Record> {
         let mut bytes = [0; 16];
         self.index.read_exact_at(&mut bytes, HEADER + (number % self.slots) * RECORD)?;
-        let [a, b, c, d, e, f, g, h, tag @ ..] = bytes;
-        Ok(Record::from_words(u64::from_le_bytes([a, b, c, d, e, f, g, h]), u64::from_le_bytes(tag)))
+        Ok(Record::from_bytes(bytes))
     }
 
     /// The sequence number and the four marks.
