@@ -11,6 +11,10 @@ use prn_ipc_protocol::types::{
     ARGUMENTS_MAX, AbsolutePath, Argv, Environment, Invalid, LimitName, Limits, Millis, ProcessId, UnixMicros,
 };
 use prn_proto::v1;
+use prn_proto::v1::output_time::At;
+
+use crate::output::Wanted;
+use crate::output::seek::{Part, Tail};
 
 /// A field of a request that was not taken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -135,6 +139,66 @@ pub fn stop_how(signal: i32, grace: Option<prost_types::Duration>) -> Result<Sto
         Ok(v1::Signal::Sigkill) => Ok(StopHow::Kill),
         Err(_) => Err(InvalidField::new("signal", "must be SIGNAL_SIGTERM or SIGNAL_SIGKILL")),
     }
+}
+
+/// What part of an output a request asks for, at the time `now`.
+pub fn wanted(raw: &v1::GetOutputRequest, now: UnixMicros) -> Result<Wanted, InvalidField> {
+    let since = raw.since.as_ref().map(|since| instant(since, "since", now)).transpose()?;
+    let until = raw.until.as_ref().map(|until| instant(until, "until", now)).transpose()?;
+    if since.is_some_and(|since| since > now) {
+        return Err(InvalidField::new(
+            "since",
+            "must not be in the future by the server's clock; `ago` needs no clock of the client's",
+        ));
+    }
+    if let (Some(since), Some(until)) = (since, until)
+        && until <= since
+    {
+        return Err(InvalidField::new("until", "must be later than since"));
+    }
+    let tail = match (raw.tail_lines, raw.tail_bytes) {
+        (None, None) => None,
+        (Some(lines), None) => Some(Tail::Lines(lines)),
+        (None, Some(bytes)) => Some(Tail::Bytes(bytes)),
+        (Some(_), Some(_)) => return Err(InvalidField::new("tail_bytes", "must not stand together with tail_lines")),
+    };
+    if raw.from_offset > 0 && (since.is_some() || tail.is_some()) {
+        let why = "must not stand together with since, tail_lines or tail_bytes; to go on after those, leave them out";
+        return Err(InvalidField::new("from_offset", why));
+    }
+    let only = match v1::get_output_response::Type::try_from(raw.only) {
+        Ok(v1::get_output_response::Type::Unspecified) => None,
+        Ok(v1::get_output_response::Type::Stdout) => Some(Stream::Stdout),
+        Ok(v1::get_output_response::Type::Stderr) => Some(Stream::Stderr),
+        Err(_) => return Err(InvalidField::new("only", "must be TYPE_STDOUT, TYPE_STDERR or absent for both")),
+    };
+    Ok(Wanted {
+        part: Part { from: raw.from_offset, since, until, tail, only },
+        control_frames: raw.control_frames,
+        no_follow: raw.no_follow,
+    })
+}
+
+/// A time of a request. What lies before 1970 becomes 1970.
+fn instant(raw: &v1::OutputTime, field: &str, now: UnixMicros) -> Result<UnixMicros, InvalidField> {
+    let invalid = |part: &str, why: &str| InvalidField::new(format!("{field}.{part}"), why);
+    let micros = match raw.at {
+        None => return Err(InvalidField::new(field, "must have time or ago")),
+        Some(At::Time(time)) => {
+            // As google.protobuf.Timestamp has it: the years 1 to 9999.
+            let is_valid =
+                (-62_135_596_800..=253_402_300_799).contains(&time.seconds) && (0..1_000_000_000).contains(&time.nanos);
+            if !is_valid {
+                return Err(invalid("time", "must be a valid timestamp, in the years 1 to 9999"));
+            }
+            i128::from(time.seconds) * 1_000_000 + i128::from(time.nanos / 1000)
+        }
+        Some(At::Ago(ago)) => {
+            let ago = Duration::try_from(ago).map_err(|_| invalid("ago", "must not be negative"))?;
+            i128::from(now.0).saturating_sub_unsigned(ago.as_micros())
+        }
+    };
+    Ok(UnixMicros(u64::try_from(micros.max(0)).unwrap_or(u64::MAX)))
 }
 
 /// A process as the API shows it.
@@ -361,6 +425,48 @@ pub mod tests {
         assert_eq!(stop_how(1, grace), Ok(StopHow::Graceful(Some(Millis::try_from(Duration::from_secs(1)).unwrap()))));
         assert_eq!(stop_how(2, grace), Ok(StopHow::Kill));
         assert_eq!(stop_how(9, None).unwrap_err().field, "signal");
+    }
+
+    const NOW: UnixMicros = UnixMicros(1_700_000_000_000_000);
+
+    fn time(seconds: i64, nanos: i32) -> Option<v1::OutputTime> {
+        Some(v1::OutputTime { at: Some(At::Time(prost_types::Timestamp { seconds, nanos })) })
+    }
+
+    fn ago(seconds: i64, nanos: i32) -> Option<v1::OutputTime> {
+        Some(v1::OutputTime { at: Some(At::Ago(prost_types::Duration { seconds, nanos })) })
+    }
+
+    #[test]
+    fn times_of_output_are_instants_or_spans_before_the_servers_now() {
+        let since = |since| wanted(&v1::GetOutputRequest { since, ..Default::default() }, NOW).unwrap().part.since;
+        assert_eq!(since(None), None);
+        assert_eq!(since(time(1_600_000_000, 123_456_789)), Some(UnixMicros(1_600_000_000_123_456)));
+        assert_eq!(since(time(-5, 0)), Some(UnixMicros(0)));
+        assert_eq!(since(ago(600, 500_000_000)), Some(UnixMicros(1_699_999_399_500_000)));
+        assert_eq!(since(ago(0, 0)), Some(NOW));
+        assert_eq!(since(ago(315_576_000_000, 0)), Some(UnixMicros(0)), "longer ago than there are times");
+        let until = v1::GetOutputRequest { until: time(253_402_300_799, 0), ..Default::default() };
+        assert_eq!(wanted(&until, NOW).unwrap().part.until, Some(UnixMicros(253_402_300_799_000_000)));
+    }
+
+    #[test]
+    fn an_output_request_that_contradicts_itself_is_refused_by_field() {
+        let base = v1::GetOutputRequest::default;
+        let field = |raw: v1::GetOutputRequest| wanted(&raw, NOW).unwrap_err().field;
+        assert_eq!(field(v1::GetOutputRequest { since: time(1_700_000_001, 0), ..base() }), "since");
+        assert_eq!(field(v1::GetOutputRequest { since: Some(v1::OutputTime::default()), ..base() }), "since");
+        assert_eq!(field(v1::GetOutputRequest { since: time(0, -1), ..base() }), "since.time");
+        assert_eq!(field(v1::GetOutputRequest { until: time(253_402_300_800, 0), ..base() }), "until.time");
+        assert_eq!(field(v1::GetOutputRequest { until: ago(-1, 0), ..base() }), "until.ago");
+        assert_eq!(field(v1::GetOutputRequest { since: ago(60, 0), until: ago(60, 0), ..base() }), "until");
+        assert_eq!(field(v1::GetOutputRequest { tail_lines: Some(1), tail_bytes: Some(1), ..base() }), "tail_bytes");
+        assert_eq!(field(v1::GetOutputRequest { from_offset: 1, tail_lines: Some(0), ..base() }), "from_offset");
+        assert_eq!(field(v1::GetOutputRequest { from_offset: 1, since: ago(1, 0), ..base() }), "from_offset");
+        assert_eq!(field(v1::GetOutputRequest { only: 3, ..base() }), "only");
+        // What is sent to go on after a stream was cut off.
+        let resumed = v1::GetOutputRequest { from_offset: 1, until: ago(1, 0), only: 2, ..base() };
+        assert_eq!(wanted(&resumed, NOW).unwrap().part.only, Some(Stream::Stderr));
     }
 
     #[test]

@@ -5,23 +5,35 @@
 //! costs nothing and delays nobody. Nothing polls: while somebody waits at the end, one Watch is armed at the
 //! supervisor, whose event wakes those who wait.
 
+pub mod seek;
+
 use std::cell::RefCell;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
 
 use bytes::Bytes;
 use prn_ipc_protocol::message::{End, ProcessInfo};
-use prn_ipc_protocol::output::{Cursor, Piece, Reader};
-use prn_ipc_protocol::types::ProcessId;
+use prn_ipc_protocol::output::{Cursor, Piece, Reader, Stream};
+use prn_ipc_protocol::types::{ProcessId, UnixMicros};
 use prn_proto::v1;
 use tokio::sync::watch;
 use tonic::Status;
 
 use crate::mirror::Process;
+use crate::output::seek::{Part, Place};
 use crate::supervisor::{Failure, Supervisor};
 use crate::{convert, errors, log};
 
 /// Most bytes in one frame.
 pub const CHUNK: usize = 64 * 1024;
+
+/// A frame says so, at the latest, when so many bytes were skipped: a client that goes on elsewhere then need not begin
+/// far back.
+const SKIPPED_MAX: u64 = 1 << 20;
+
+/// Between the supervisor's look at the clock and the publication of the bytes that it read then, both halves of the
+/// server may have to wait for a CPU. What was read before a time counts as complete this much after it.
+const SETTLE: Duration = Duration::from_secs(1);
 
 thread_local! {
     /// What a chunk is read into before its size is known. One a worker thread, not one a subscriber.
@@ -107,12 +119,20 @@ impl Hub {
 /// What a client asked for.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Wanted {
-    /// Offset of the first byte.
-    pub from: u64,
-    /// Gap and end frames, offset and time of data.
+    /// Which part of the output.
+    pub part: Part,
+    /// Gap, begin and end frames, offset and time of data, and what was skipped.
     pub control_frames: bool,
     /// End at what is there already.
     pub no_follow: bool,
+}
+
+/// A time to end at.
+#[derive(Debug, Clone, Copy)]
+struct Until {
+    time: UnixMicros,
+    /// Output before this offset was searched for it when the stream was opened.
+    searched: u64,
 }
 
 /// One client's place in one output.
@@ -123,9 +143,16 @@ pub struct Subscription {
     info: watch::Receiver<Arc<ProcessInfo>>,
     newest: watch::Receiver<Newest>,
     cursor: Cursor,
+    /// The first frame, if it is to be sent yet.
+    begin: Option<v1::OutputBegin>,
     /// Where to end, if not at the end of the process.
-    until: Option<u64>,
+    end: Option<u64>,
+    /// When to end.
+    until: Option<Until>,
+    only: Option<Stream>,
     control_frames: bool,
+    /// Bytes that were not asked for, and that no frame has told of yet.
+    skipped: u64,
     /// Bytes left out without saying so yet.
     lost: u64,
     epoch: Arc<str>,
@@ -147,22 +174,40 @@ impl Subscription {
     ) -> Result<Self, Status> {
         let id = process.hub.id;
         let reader = process.hub.reader(&supervisor).await.map_err(|failure| errors::failed(failure, id, None))?;
-        // The process's state before the marks: what has ended by then has published all of its output.
+        let unreadable = |error| unreadable(id, &error);
+        // The process's state before the marks: what has ended by then has published all of its output. The clock
+        // before them as well: what was read before a time that has passed is published.
         let info = process.changes();
         let ended = info.borrow().end;
-        let high = reader.marks().map_err(|error| unreadable(id, &error))?.high;
-        if ended.is_some() && wanted.from > high {
-            return Err(errors::offset_beyond_end(high));
+        let part = wanted.part;
+        let is_past = part.until.is_some_and(has_passed);
+        let marks = reader.marks().map_err(unreadable)?;
+        if ended.is_some() && part.from > marks.high {
+            return Err(errors::offset_beyond_end(marks.high));
         }
+        let asks_where = part.since.is_some() || part.until.is_some() || part.tail.is_some();
+        let place = if asks_where {
+            seek::find(&*reader, &marks, &part).await.map_err(unreadable)?
+        } else {
+            Place { from: part.from, end: None }
+        };
+        // What has come since is beyond a time that had passed by then.
+        let last = (wanted.no_follow || is_past).then_some(marks.high);
+        let end = place.end.into_iter().chain(last).min();
+        let begin = v1::OutputBegin { offset: place.from, until: part.until.map(convert::timestamp) };
         Ok(Self {
             info,
             newest: process.hub.newest.subscribe(),
             process,
             reader,
             supervisor,
-            cursor: Cursor::at(wanted.from),
-            until: wanted.no_follow.then_some(high),
+            cursor: Cursor::at(place.from),
+            begin: (wanted.control_frames && asks_where).then_some(begin),
+            end,
+            until: part.until.map(|time| Until { time, searched: marks.high }),
+            only: part.only,
             control_frames: wanted.control_frames,
+            skipped: 0,
             lost: 0,
             epoch,
             done: false,
@@ -171,12 +216,17 @@ impl Subscription {
 
     /// The next frame, or the error that ends the stream, or `None` at the end.
     pub async fn next(&mut self) -> Option<Result<Frame, Status>> {
+        if let Some(begin) = self.begin.take() {
+            return Some(Ok(Frame { begin: Some(begin), ..Frame::default() }));
+        }
         while !self.done {
             // Reading never waits, so a fast client could keep this thread for itself.
             tokio::task::coop::consume_budget().await;
-            // First the process's state, then its output: if it has ended by now, the end that is read is the last.
+            // First the process's state and the clock, then its output: if it has ended by now, or the time to end has
+            // passed, the end that is read is the last.
             let ended = self.info.borrow_and_update().end;
             let forgotten = *self.newest.borrow_and_update() == Newest::Forgotten;
+            let is_past = self.until.is_some_and(|until| has_passed(until.time));
             match self.read() {
                 Ok(Step::Frame(frame)) => return Some(Ok(frame)),
                 Ok(Step::Skipped) => {}
@@ -191,6 +241,7 @@ impl Subscription {
                     }
                     return self.finish(ended);
                 }
+                Ok(Step::End { .. }) if is_past => return self.finish(None),
                 // The supervisor tells of the last state alone, and that may be that there is none any more.
                 Ok(Step::End { .. }) if forgotten => {
                     self.done = true;
@@ -221,16 +272,23 @@ impl Subscription {
             biased;
             _ = self.newest.changed() => Ok(()),
             _ = self.info.changed() => Ok(()),
+            () = passed(self.until) => Ok(()),
             () = self.supervisor.closed() => Err(errors::restarting()),
         }
     }
 
     fn read(&mut self) -> std::io::Result<Step> {
-        let room = match self.until {
-            Some(until) if self.cursor.offset >= until => return Ok(Step::Reached),
-            Some(until) => usize::try_from(until - self.cursor.offset).unwrap_or(CHUNK).min(CHUNK),
-            None => CHUNK,
-        };
+        if self.end.is_some_and(|end| self.cursor.offset >= end) {
+            return Ok(Step::Reached);
+        }
+        if let Some(only) = self.only {
+            let from = self.cursor.offset;
+            self.reader.skip(&mut self.cursor, only)?;
+            if self.cursor.offset > from {
+                return Ok(self.skip_from(from));
+            }
+        }
+        let room = self.end.map_or(CHUNK, |end| usize::try_from(end - self.cursor.offset).unwrap_or(CHUNK).min(CHUNK));
         let (piece, data) = SCRATCH.with_borrow_mut(|scratch| {
             let buffer = scratch.get_mut(..room).unwrap_or_default();
             let piece = self.reader.read(&mut self.cursor, buffer)?;
@@ -241,6 +299,16 @@ impl Subscription {
             Ok::<_, std::io::Error>((piece, data))
         })?;
         Ok(match piece {
+            Piece::Data { offset, time, .. }
+                if self.until.is_some_and(|until| offset >= until.searched && time >= until.time) =>
+            {
+                (self.cursor.offset, self.end) = (offset, Some(offset));
+                Step::Reached
+            }
+            // It came after the look at what to skip.
+            Piece::Data { offset, stream, .. } if self.only.is_some_and(|only| only != stream) => {
+                self.skip_from(offset)
+            }
             Piece::Data { offset, stream, time, .. } => {
                 let mut frame = Frame { data, ..Frame::default() };
                 frame.set_type(convert::stream_type(stream));
@@ -248,13 +316,15 @@ impl Subscription {
                     frame.offset = offset;
                     frame.time = Some(convert::timestamp(time));
                 }
-                Step::Frame(frame)
+                Step::Frame(self.tell_skipped(frame))
             }
             Piece::Gap { from, to } => {
                 // What lies beyond the end that was asked for is no loss.
-                let to = self.until.map_or(to, |until| to.min(until));
+                let to = self.end.map_or(to, |end| to.min(end));
+                self.cursor.offset = to;
                 if self.control_frames {
-                    Step::Frame(Frame { gap: Some(v1::OutputGap { from, to }), ..Frame::default() })
+                    let gap = v1::OutputGap { from, to };
+                    Step::Frame(self.tell_skipped(Frame { gap: Some(gap), ..Frame::default() }))
                 } else {
                     self.lost += to.saturating_sub(from);
                     Step::Skipped
@@ -264,6 +334,22 @@ impl Subscription {
         })
     }
 
+    /// The cursor has moved from `from` past bytes that were not asked for, or past the end.
+    fn skip_from(&mut self, from: u64) -> Step {
+        self.cursor.offset = self.end.map_or(self.cursor.offset, |end| self.cursor.offset.min(end));
+        if self.control_frames {
+            self.skipped += self.cursor.offset.saturating_sub(from);
+            if self.skipped >= SKIPPED_MAX {
+                return Step::Frame(self.tell_skipped(Frame::default()));
+            }
+        }
+        Step::Skipped
+    }
+
+    fn tell_skipped(&mut self, frame: Frame) -> Frame {
+        Frame { skipped: std::mem::take(&mut self.skipped), ..frame }
+    }
+
     /// The last frame, if there is one.
     fn finish(&mut self, ended: Option<End>) -> Option<Result<Frame, Status>> {
         self.done = true;
@@ -271,19 +357,44 @@ impl Subscription {
             return (self.lost > 0).then(|| Err(errors::output_lost(self.lost)));
         }
         let end = ended?;
-        // With no_follow, the end that was asked for need not be that of the output.
-        if self.cursor.offset < end.output.end {
+        let rest = end.output.end.saturating_sub(self.cursor.offset);
+        if self.until.is_some() {
+            self.skipped += rest;
+        } else if rest > 0 {
+            // With no_follow, the end that was asked for need not be that of the output.
             return None;
         }
         let main_exit = self.info.borrow().main_exit;
         let end = convert::output_end(main_exit, &end, &self.epoch);
-        Some(Ok(Frame { end: Some(end), ..Frame::default() }))
+        Some(Ok(self.tell_skipped(Frame { end: Some(end), ..Frame::default() })))
     }
 }
 
+/// Whether all that was read before `time` is published.
+fn has_passed(time: UnixMicros) -> bool {
+    wait_for(time).is_zero()
+}
+
+fn wait_for(time: UnixMicros) -> Duration {
+    Duration::from_micros(time.0).saturating_add(SETTLE).saturating_sub(Duration::from_micros(UnixMicros::now().0))
+}
+
+/// Waits until that time has passed; without one, for ever. Of a clock that is set meanwhile, the caller learns when it
+/// looks again: early, it waits once more.
+async fn passed(until: Option<Until>) {
+    match until {
+        Some(until) => tokio::time::sleep(wait_for(until.time)).await,
+        None => std::future::pending().await,
+    }
+}
+
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it is taken apart at once, and a box would cost each frame an allocation"
+)]
 enum Step {
     Frame(Frame),
-    /// Bytes were left out.
+    /// The cursor moved, and nothing is to be said of it yet.
     Skipped,
     /// All that was asked for was sent.
     Reached,

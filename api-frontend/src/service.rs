@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use futures_util::Stream;
 use futures_util::stream::unfold;
-use prn_ipc_protocol::types::{ARGUMENTS_MAX, ProcessId};
+use prn_ipc_protocol::types::{ARGUMENTS_MAX, ProcessId, UnixMicros};
 use prn_proto::v1;
 use prn_proto::v1::process_runner_service_server::ProcessRunnerService;
 use prost::Message;
@@ -15,7 +15,7 @@ use tonic::{Request, Response, Status};
 
 use crate::errors::Asked;
 use crate::mirror::{Mirror, Process};
-use crate::output::{Subscription, Wanted};
+use crate::output::Subscription;
 use crate::quota::Quota;
 use crate::supervisor::Supervisor;
 use crate::{convert, errors, log};
@@ -140,11 +140,10 @@ impl ProcessRunnerService for Service {
         request: Request<v1::GetOutputRequest>,
     ) -> Result<Response<Self::GetOutputStream>, Status> {
         let request = request.into_inner();
+        let wanted = convert::wanted(&request, UnixMicros::now())?;
         let (id, process) = self.process(request.process_identifier)?;
         // For as long as the stream lasts: a client that takes nothing holds a chunk of output here.
         let place = self.subscribers.enter(id).map_err(|full| errors::too_many_subscribers(full, id))?;
-        let wanted =
-            Wanted { from: request.from_offset, control_frames: request.control_frames, no_follow: request.no_follow };
         let subscription =
             Subscription::open(process, self.supervisor.clone(), wanted, Arc::clone(&self.epoch)).await?;
         let frames = unfold((subscription, place), |(mut subscription, place)| async {

@@ -10,7 +10,7 @@ use time::format_description::well_known::Rfc3339;
 
 use crate::exit;
 use crate::server::options::Options;
-use crate::units::{Address, Cpu, Size, Time, Variable};
+use crate::units::{Address, Cpu, Moment, Size, Time, Variable, size_or_zero};
 
 /// Run commands on another Linux machine: start, leave, come back, read all output, stop all of it.
 ///
@@ -38,6 +38,11 @@ pub enum Command {
     /// Print a process's output from its first byte, then follow it to its end
     ///
     /// The process's standard output goes to standard output and its standard error to standard error, byte for byte.
+    /// Of several processes, whole lines are printed, each after the first digits of its process's id; a line over 64
+    /// KiB is cut, and its further parts have a + there. When a connection is lost, prn goes on where it was.
+    ///
+    /// WHEN is a time by the server's clock: a span before now (10m, 1h30m), or an instant as --timestamps prints it
+    /// (2030-01-31T12:00:00Z). Times are kept to the millisecond.
     Logs(Logs),
     /// Stop a process with everything it started
     ///
@@ -198,14 +203,37 @@ pub struct Status {
 /// `prn logs`.
 #[derive(Debug, Args)]
 pub struct Logs {
-    /// Id of the process
-    pub id: ProcessId,
+    /// Id of the process, or of several
+    #[arg(value_name = "ID", required = true)]
+    pub ids: Vec<ProcessId>,
     /// Print what there is by now and end
     #[arg(long)]
     pub no_follow: bool,
+    /// Begin with the last so many lines; 0 for new ones alone. Both streams' lines are counted together, in the order
+    /// in which they came, unless only one is asked for
+    #[arg(short = 'n', long, value_name = "LINES", conflicts_with = "tail_bytes")]
+    pub tail: Option<u64>,
+    /// Begin with the last so many bytes (4096, 64K)
+    #[arg(long, value_name = "SIZE", value_parser = size_or_zero)]
+    pub tail_bytes: Option<u64>,
+    /// Begin with what came at this time or later
+    #[arg(long, value_name = "WHEN")]
+    pub since: Option<Moment>,
+    /// End before what came at this time or later; if it is still to come, follow until then
+    #[arg(long, value_name = "WHEN")]
+    pub until: Option<Moment>,
     /// Begin at this byte of the output, both streams counted together
-    #[arg(long, value_name = "BYTE", default_value_t = 0)]
-    pub offset: u64,
+    #[arg(long, value_name = "BYTE", conflicts_with_all = ["tail", "tail_bytes", "since"])]
+    pub offset: Option<u64>,
+    /// Standard output alone
+    #[arg(long, conflicts_with = "stderr")]
+    pub stdout: bool,
+    /// Standard error alone
+    #[arg(long)]
+    pub stderr: bool,
+    /// Put the time at which the server got it before each line (UTC, microseconds)
+    #[arg(short, long)]
+    pub timestamps: bool,
     /// How to reach the server.
     #[command(flatten)]
     pub connection: Connection,
@@ -377,6 +405,24 @@ mod tests {
         assert!(parse(&["start"]).is_err());
         assert!(parse(&["start", "a", "b"]).is_err());
         assert!(parse(&["start", "a", "--", "b"]).is_err());
+    }
+
+    #[test]
+    fn logs_take_several_ids_and_flags_that_do_not_contradict_each_other() {
+        let id = "fcd2310e7b9a462a5d88c3a0ff4e2d9b";
+        let cli = parse(&["logs", id, id, "--tail", "5", "--since", "10m", "--stderr", "-t"]).unwrap();
+        assert!(matches!(cli.command, Command::Logs(Logs { tail: Some(5), stderr: true, .. })));
+        for bad in [
+            &["logs"][..],
+            &["logs", id, "--tail", "1", "--tail-bytes", "1"],
+            &["logs", id, "--offset", "1", "--since", "10m"],
+            &["logs", id, "--offset", "1", "-n", "1"],
+            &["logs", id, "--stdout", "--stderr"],
+            &["logs", id, "--since", "1700000000"],
+            &["logs", id, "--tail", "-1"],
+        ] {
+            assert_eq!(parse(bad).unwrap_err().exit_code(), i32::from(exit::USAGE.0), "{bad:?}");
+        }
     }
 
     #[test]

@@ -15,7 +15,7 @@ use prn_proto::v1::{self};
 use tonic::transport::Channel;
 
 pub use error::{Cause, ClientError, ServerError, reason};
-pub use output::{Event, OutputEnd, OutputRequest, OutputStream, Source};
+pub use output::{Event, OutputEnd, OutputRequest, OutputStream, Source, Tail, When};
 pub use tonic::Code;
 pub use types::{
     AppliedLimits, Exit, ExitKind, InvalidProcessId, Limits, OutputStatus, Process, ProcessId, ProcessStatus,
@@ -115,14 +115,9 @@ impl Client {
     /// Replays a process's output, then follows it, unless `request` says otherwise.
     ///
     /// # Errors
-    /// As [`Client::status`].
+    /// As [`Client::status`]; [`ClientError::Refused`] if the request contradicts itself.
     pub async fn output(&self, id: ProcessId, request: OutputRequest) -> Result<OutputStream, ClientError> {
-        let message = v1::GetOutputRequest {
-            process_identifier: Some(id.into()),
-            control_frames: true,
-            from_offset: request.from,
-            no_follow: request.no_follow,
-        };
+        let message = request.message(id)?;
         let response = self.service.clone().get_output(message).await.map_err(|status| self.error(status))?;
         let epoch =
             response.metadata().get(BOOT_EPOCH_METADATA).and_then(|epoch| epoch.to_str().ok()).map(str::to_owned);

@@ -45,6 +45,7 @@ Exit codes:
   6    output is complete up to its end, but bytes were dropped (they were announced)
   7    output was cut off before its end
   141  standard output was closed by its reader
+  `prn logs` of several processes: the highest of what each alone would give.
   `prn run` exits as the process did (128+n when signal n ended it), but never
   with 0 for a process that did not end by itself: 124 when its time was up and
   it then left with 0, 125 when it was stopped or out of memory and left with 0.

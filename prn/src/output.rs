@@ -1,8 +1,9 @@
 //! Everything that prn prints. Nothing else writes to standard output or standard error.
 //!
 //! What a server or a process chose is escaped before it reaches a terminal, except in `prn logs` and `prn run`, which
-//! pass a process's output on byte for byte.
+//! pass a process's output on byte for byte; with something before each line where `prn logs` is asked for that.
 
+mod lines;
 mod relay;
 
 use std::error::Error;
@@ -17,6 +18,7 @@ use serde::Serialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+pub use lines::Lines;
 pub use relay::{Chunk, Relay};
 
 use crate::cli::Format;
@@ -25,6 +27,11 @@ use crate::units::{show_duration, show_size};
 
 /// Prints one error line: the error, its causes, and what to do.
 pub fn error(error: &dyn Error, hint: Option<&str>) {
+    notice(&error_line(error, hint));
+}
+
+/// What [`error`] prints.
+pub fn error_line(error: &dyn Error, hint: Option<&str>) -> String {
     let mut line = error.to_string();
     let mut cause = error.source();
     while let Some(deeper) = cause {
@@ -41,7 +48,7 @@ pub fn error(error: &dyn Error, hint: Option<&str>) {
         line.push_str(hint);
         line.push(')');
     }
-    notice(&line);
+    line
 }
 
 /// Prints one line to standard error.

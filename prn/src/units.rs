@@ -4,7 +4,10 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use prn::client::When;
 use serde::de::{self, Deserialize, Deserializer, Visitor};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 /// Why a text is not a value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -21,6 +24,9 @@ pub enum InvalidUnit {
     /// Not a time.
     #[error("not a time: write 500ms, 10s, 5m, 2h or 1d")]
     Time,
+    /// Neither a time span nor an instant.
+    #[error("not a time: write 10m for ten minutes ago by the server's clock, or 2030-01-31T12:00:00Z")]
+    Moment,
     /// Not an address.
     #[error("not an address: write HOST:PORT, such as 127.0.0.1:50051 or [::1]:50051")]
     Address,
@@ -118,6 +124,29 @@ impl FromStr for Time {
         }
         Ok(Self(Duration::from_millis(total)))
     }
+}
+
+/// A time by the server's clock: RFC 3339, or a span before now with its unit. A number alone could mean either.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Moment(pub When);
+
+impl FromStr for Moment {
+    type Err = InvalidUnit;
+
+    fn from_str(text: &str) -> Result<Self, InvalidUnit> {
+        if let Ok(Time(ago)) = text.parse()
+            && !text.ends_with(|c: char| c.is_ascii_digit())
+        {
+            return Ok(Self(When::Ago(ago)));
+        }
+        let instant = OffsetDateTime::parse(text, &Rfc3339).map_err(|_| InvalidUnit::Moment)?;
+        Ok(Self(When::At(instant.into())))
+    }
+}
+
+/// A number of bytes, or none.
+pub fn size_or_zero(text: &str) -> Result<u64, InvalidUnit> {
+    if text == "0" { Ok(0) } else { text.parse().map(|Size(bytes)| bytes) }
 }
 
 /// "HOST:PORT".
@@ -296,6 +325,32 @@ mod tests {
         for bad in ["", "s", "1x", "1h30", "-1s", "1 s", "99999999999999999d"] {
             assert_eq!(bad.parse::<Time>(), Err(InvalidUnit::Time), "{bad}");
         }
+    }
+
+    #[test]
+    fn moments_are_spans_before_now_or_instants() {
+        use std::time::SystemTime;
+        assert_eq!("10m".parse(), Ok(Moment(When::Ago(Duration::from_secs(600)))));
+        assert_eq!("1h30m".parse(), Ok(Moment(When::Ago(Duration::from_secs(5400)))));
+        let instant = Ok(Moment(When::At(SystemTime::UNIX_EPOCH + Duration::from_micros(1_700_000_000_123_456))));
+        assert_eq!("2023-11-14T22:13:20.123456Z".parse(), instant);
+        assert_eq!("2023-11-14T23:13:20.123456+01:00".parse(), instant);
+        for bad in [
+            "",
+            "10",
+            "1700000000",
+            "10x",
+            "yesterday",
+            "2023-11-14",
+            "2023-11-14T22:13:20",
+            "-10m",
+            "10M",
+            "1.",
+            "10m5",
+        ] {
+            assert_eq!(bad.parse::<Moment>(), Err(InvalidUnit::Moment), "{bad}");
+        }
+        assert_eq!((size_or_zero("0"), size_or_zero("2K")), (Ok(0), Ok(2048)));
     }
 
     #[test]

@@ -75,13 +75,17 @@ pub struct Collected {
     pub stdout: Vec<u8>,
     /// Bytes of standard error.
     pub stderr: Vec<u8>,
+    /// The begin frame.
+    pub begin: Option<prn_proto::v1::OutputBegin>,
+    /// Bytes that were left out because the request did not ask for them.
+    pub skipped: u64,
     /// Ranges that were dropped.
     pub gaps: Vec<(u64, u64)>,
     /// The end frame.
     pub end: Option<prn_proto::v1::OutputEnd>,
 }
 
-/// Reads an output stream to its end, checking that offsets have no holes but announced ones.
+/// Reads an output stream to its end, checking that offsets have no holes but announced ones and skipped ones.
 ///
 /// # Errors
 /// The stream's error.
@@ -92,14 +96,19 @@ pub async fn collect(mut client: Client, request: GetOutputRequest) -> anyhow::R
     let mut next = request.from_offset;
     let mut stream = client.get_output(request).await?.into_inner();
     let mut all = Collected::default();
-    while let Some(GetOutputResponse { r#type, data, offset, gap, end, .. }) = stream.message().await? {
-        if let Some(gap) = gap {
+    while let Some(GetOutputResponse { r#type, data, offset, gap, end, begin, skipped, .. }) = stream.message().await? {
+        all.skipped += skipped;
+        next += skipped;
+        if let Some(begin) = begin {
+            assert_eq!((all.begin, next), (None, 0), "the first frame");
+            (all.begin, next) = (Some(begin), begin.offset);
+        } else if let Some(gap) = gap {
             assert_eq!(gap.from, next, "a gap begins where the output was");
             next = gap.to;
             all.gaps.push((gap.from, gap.to));
         } else if end.is_some() {
             all.end = end;
-        } else {
+        } else if !data.is_empty() {
             assert_eq!(offset, next, "no byte is lost or repeated");
             next += data.len() as u64;
             if r#type == 1 { all.stdout.extend_from_slice(&data) } else { all.stderr.extend_from_slice(&data) }

@@ -1,23 +1,88 @@
 //! A process's output as a sequence of events.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use prn_proto::v1::{self, get_output_response::Type};
+use prn_proto::v1::{self, get_output_response::Type, output_time::At};
 use tonic::Streaming;
 
 use super::ClientError;
 use super::transport::Health;
-use super::types::{Exit, from_wire_time};
+use super::types::{Exit, ProcessId, from_wire_time, to_wire_duration};
 
-/// What part of the output is wanted.
-#[derive(Debug, Clone, Copy, Default)]
+/// What part of the output is wanted. By default all of it, and all that is still to come.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct OutputRequest {
-    /// Offset of the first byte.
+    /// Offset of the first byte. Not together with `since` or `tail`.
     pub from: u64,
     /// End at the last byte captured so far instead of following.
     pub no_follow: bool,
+    /// Begin with what the server read then or later.
+    pub since: Option<When>,
+    /// End before what the server read then or later.
+    pub until: Option<When>,
+    /// Begin with the end of what the other fields select.
+    pub tail: Option<Tail>,
+    /// This stream alone.
+    pub only: Option<Source>,
+}
+
+/// A time by the server's clock, to the millisecond.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum When {
+    /// An instant.
+    At(SystemTime),
+    /// This long before the server gets the request, whatever the client's clock says.
+    Ago(Duration),
+}
+
+/// How much of the end is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tail {
+    /// So many lines, in the order of capture whichever stream they are of; unfinished text at the end counts as one.
+    Lines(u64),
+    /// So many bytes.
+    Bytes(u64),
+}
+
+impl OutputRequest {
+    pub(super) fn message(&self, id: ProcessId) -> Result<v1::GetOutputRequest, ClientError> {
+        let (tail_lines, tail_bytes) = match self.tail {
+            None => (None, None),
+            Some(Tail::Lines(lines)) => (Some(lines), None),
+            Some(Tail::Bytes(bytes)) => (None, Some(bytes)),
+        };
+        let only = match self.only {
+            None => Type::Unspecified,
+            Some(Source::Stdout) => Type::Stdout,
+            Some(Source::Stderr) => Type::Stderr,
+        };
+        Ok(v1::GetOutputRequest {
+            process_identifier: Some(id.into()),
+            control_frames: true,
+            from_offset: self.from,
+            no_follow: self.no_follow,
+            since: self.since.map(to_wire_when).transpose()?,
+            until: self.until.map(to_wire_when).transpose()?,
+            tail_lines,
+            tail_bytes,
+            only: only.into(),
+        })
+    }
+
+    /// The server says first where such a stream begins.
+    fn asks_where(&self) -> bool {
+        self.since.is_some() || self.until.is_some() || self.tail.is_some()
+    }
+}
+
+fn to_wire_when(when: When) -> Result<v1::OutputTime, ClientError> {
+    let at = match when {
+        When::At(time) => At::Time(time.into()),
+        When::Ago(ago) => At::Ago(to_wire_duration(ago)?),
+    };
+    Ok(v1::OutputTime { at: Some(at) })
 }
 
 /// The stream that a process wrote to.
@@ -70,12 +135,11 @@ pub struct OutputEnd {
 
 /// A process's output under way.
 ///
-/// Complete or loudly not: bytes that are missing come as [`Event::Gap`], even where the server did not announce them,
-/// and a stream that stops early is an error.
+/// Complete or loudly not: bytes that were asked for and are missing come as [`Event::Gap`], even where the server did
+/// not announce them, and a stream that stops early is an error.
 #[derive(Debug)]
 pub struct OutputStream {
     frames: Streaming<v1::GetOutputResponse>,
-    follow: bool,
     sequence: Sequence,
     epoch: Option<String>,
     health: Arc<Health>,
@@ -88,7 +152,7 @@ impl OutputStream {
         epoch: Option<String>,
         health: Arc<Health>,
     ) -> Self {
-        Self { frames, follow: !request.no_follow, sequence: Sequence::from(request.from), epoch, health }
+        Self { frames, sequence: Sequence::new(request), epoch, health }
     }
 
     /// Random id of the server run that answered: under another one the process no longer exists.
@@ -96,12 +160,13 @@ impl OutputStream {
         self.epoch.as_deref()
     }
 
-    /// Offset of the next byte: where to go on after a failure.
-    pub fn next_offset(&self) -> u64 {
-        self.sequence.next
+    /// What to ask for to go on after a failure: all that was asked for and has not been handed out.
+    pub fn resume(&self) -> OutputRequest {
+        self.sequence.resume()
     }
 
-    /// The next event. `None` after [`Event::End`], or, without following, after the last byte captured so far.
+    /// The next event. `None` after [`Event::End`], or, without following or with a time to end at, after the last byte
+    /// asked for.
     ///
     /// Cancel safe: an event is either returned or still to come.
     ///
@@ -117,7 +182,7 @@ impl OutputStream {
             }
             match self.frames.message().await {
                 Ok(Some(frame)) => self.sequence.accept(frame)?,
-                Ok(None) if self.follow => return Err(self.cut_off(None)),
+                Ok(None) if !self.sequence.may_end_early() => return Err(self.cut_off(None)),
                 Ok(None) => return Ok(None),
                 Err(status) => {
                     let error = self.health.explain(status);
@@ -135,7 +200,9 @@ impl OutputStream {
 /// Puts frames in order and finds what is missing between them.
 #[derive(Debug)]
 struct Sequence {
-    first: u64,
+    request: OutputRequest,
+    /// Where the stream begins. `None`: the server is still to say so.
+    first: Option<u64>,
     next: u64,
     /// Events to hand out, the last one first. Never more than two: a gap and what follows it.
     ready: Vec<Event>,
@@ -143,8 +210,21 @@ struct Sequence {
 }
 
 impl Sequence {
-    fn from(offset: u64) -> Self {
-        Self { first: offset, next: offset, ready: Vec::with_capacity(2), ended: false }
+    fn new(request: OutputRequest) -> Self {
+        let first = (!request.asks_where()).then_some(request.from);
+        Self { request, first, next: request.from, ready: Vec::with_capacity(2), ended: false }
+    }
+
+    fn resume(&self) -> OutputRequest {
+        match self.first {
+            None => self.request,
+            // Applied again, they would leave out what has come meanwhile.
+            Some(_) => OutputRequest { from: self.next, since: None, tail: None, ..self.request },
+        }
+    }
+
+    fn may_end_early(&self) -> bool {
+        self.first.is_some() && (self.request.no_follow || self.request.until.is_some())
     }
 
     fn take(&mut self) -> Option<Event> {
@@ -158,6 +238,19 @@ impl Sequence {
     }
 
     fn accept(&mut self, frame: v1::GetOutputResponse) -> Result<(), ClientError> {
+        if let Some(begin) = frame.begin {
+            return self.begin(begin);
+        }
+        let Some(first) = self.first else {
+            return Err(ClientError::Protocol("the server does not know --since, --until and tails: it is too old"));
+        };
+        if frame.skipped > 0 {
+            let may_skip = self.request.only.is_some() || (self.request.until.is_some() && frame.end.is_some());
+            if !may_skip {
+                return Err(ClientError::Protocol("the server left out output that was asked for"));
+            }
+            self.next = self.next.saturating_add(frame.skipped);
+        }
         if let Some(gap) = frame.gap {
             if gap.from != self.next || gap.to <= gap.from {
                 return Err(ClientError::Protocol("the server announced a gap in the wrong place"));
@@ -174,11 +267,7 @@ impl Sequence {
                 end_offset: end.end_offset,
             }));
             // Someone who asked for more than there ever was has missed nothing.
-            return if self.next == self.first {
-                self.fill(end.end_offset.max(self.first))
-            } else {
-                self.fill(end.end_offset)
-            };
+            return if self.next == first { self.fill(end.end_offset.max(first)) } else { self.fill(end.end_offset) };
         }
         if frame.data.is_empty() {
             return Ok(());
@@ -190,9 +279,27 @@ impl Sequence {
                 return Err(ClientError::Protocol("the server sent output of an unknown stream"));
             }
         };
+        if self.request.only.is_some_and(|only| only != source) {
+            return Err(ClientError::Protocol("the server sent a stream that was not asked for: it is too old"));
+        }
         let (offset, data) = (frame.offset, frame.data);
         self.ready.push(Event::Data { source, offset, time: frame.time.and_then(from_wire_time), data });
         self.fill(offset)
+    }
+
+    fn begin(&mut self, begin: v1::OutputBegin) -> Result<(), ClientError> {
+        let is_chosen = self.request.since.is_some() || self.request.tail.is_some();
+        if self.first.is_some() || (!is_chosen && begin.offset != self.request.from) {
+            return Err(ClientError::Protocol("the server began a stream in the wrong place"));
+        }
+        (self.first, self.next) = (Some(begin.offset), begin.offset);
+        // A span before now would end later, asked for again.
+        if self.request.until.is_some() {
+            let until = begin.until.and_then(from_wire_time);
+            let until = until.ok_or(ClientError::Protocol("the server does not say when the output is to end"))?;
+            self.request.until = Some(When::At(until));
+        }
+        Ok(())
     }
 
     /// Puts a gap before what is ready and begins at `offset`, if there is one.
@@ -229,7 +336,11 @@ mod tests {
     }
 
     fn events(from: u64, frames: Vec<v1::GetOutputResponse>) -> Result<Vec<String>, ClientError> {
-        let mut sequence = Sequence::from(from);
+        let mut sequence = Sequence::new(OutputRequest { from, ..OutputRequest::default() });
+        events_of(&mut sequence, frames)
+    }
+
+    fn events_of(sequence: &mut Sequence, frames: Vec<v1::GetOutputResponse>) -> Result<Vec<String>, ClientError> {
         let mut seen = Vec::new();
         for frame in frames {
             sequence.accept(frame)?;
@@ -242,6 +353,73 @@ mod tests {
             }
         }
         Ok(seen)
+    }
+
+    fn begin(offset: u64, until: Option<i64>) -> v1::GetOutputResponse {
+        let until = until.map(|seconds| prost_types::Timestamp { seconds, nanos: 0 });
+        v1::GetOutputResponse { begin: Some(v1::OutputBegin { offset, until }), ..Default::default() }
+    }
+
+    fn after(skipped: u64, frame: v1::GetOutputResponse) -> v1::GetOutputResponse {
+        v1::GetOutputResponse { skipped, ..frame }
+    }
+
+    #[test]
+    fn spans_are_sent_as_spans_and_not_as_this_clock_would_have_them() {
+        let since = Some(When::Ago(Duration::from_secs(600)));
+        let until = Some(When::At(SystemTime::UNIX_EPOCH + Duration::from_millis(1500)));
+        let request = OutputRequest { since, until, tail: Some(Tail::Lines(0)), ..OutputRequest::default() };
+        let id = "00d2310e7b9a462a5d88c3a0ff4e2d9b".parse().unwrap();
+        let message = request.message(id).unwrap();
+        let ago = At::Ago(prost_types::Duration { seconds: 600, nanos: 0 });
+        assert_eq!(message.since, Some(v1::OutputTime { at: Some(ago) }));
+        let time = At::Time(prost_types::Timestamp { seconds: 1, nanos: 500_000_000 });
+        assert_eq!(message.until, Some(v1::OutputTime { at: Some(time) }));
+        assert_eq!((message.tail_lines, message.tail_bytes), (Some(0), None));
+        let default = OutputRequest::default().message(id).unwrap();
+        let seed = v1::GetOutputRequest {
+            process_identifier: Some(id.into()),
+            control_frames: true,
+            ..v1::GetOutputRequest::default()
+        };
+        assert_eq!(default, seed);
+    }
+
+    #[test]
+    fn a_tail_begins_where_the_server_says_and_goes_on_without_being_a_tail() {
+        let request = OutputRequest {
+            tail: Some(Tail::Lines(1)),
+            until: Some(When::Ago(Duration::ZERO)),
+            only: Some(Source::Stdout),
+            ..OutputRequest::default()
+        };
+        let mut sequence = Sequence::new(request);
+        assert_eq!(sequence.resume(), request, "nothing has begun yet");
+        assert!(!sequence.may_end_early());
+        assert_eq!(events_of(&mut sequence, vec![begin(100, Some(7))]).unwrap(), [""; 0]);
+        let until = Some(When::At(SystemTime::UNIX_EPOCH + Duration::from_secs(7)));
+        let resumed = |from| OutputRequest { from, tail: None, until, ..request };
+        assert_eq!(sequence.resume(), resumed(100));
+        let frames = vec![data(100, "ab"), after(8, data(110, "c")), after(5, gap(116, 120)), after(2, data(122, "d"))];
+        assert_eq!(events_of(&mut sequence, frames).unwrap(), ["100+2", "110+1", "gap 116..120", "122+1"]);
+        assert_eq!(sequence.resume(), resumed(123));
+        assert!(sequence.may_end_early());
+        assert_eq!(events_of(&mut sequence, vec![after(7, end(130))]).unwrap(), ["end 130"]);
+    }
+
+    #[test]
+    fn a_server_that_leaves_out_what_was_asked_for_is_found_out() {
+        assert!(events(0, vec![after(1, data(1, "a"))]).is_err());
+        assert!(events(0, vec![begin(0, None)]).is_err());
+        let until = OutputRequest { until: Some(When::Ago(Duration::ZERO)), from: 3, ..OutputRequest::default() };
+        assert!(events_of(&mut Sequence::new(until), vec![begin(4, Some(0))]).is_err());
+        assert!(events_of(&mut Sequence::new(until), vec![begin(3, None)]).is_err());
+        assert!(events_of(&mut Sequence::new(until), vec![begin(3, Some(0)), after(1, data(4, "a"))]).is_err());
+        let tail = OutputRequest { tail: Some(Tail::Bytes(1)), ..OutputRequest::default() };
+        assert!(events_of(&mut Sequence::new(tail), vec![data(0, "abc")]).is_err(), "it knows no tails");
+        let only = OutputRequest { only: Some(Source::Stderr), ..OutputRequest::default() };
+        assert!(events_of(&mut Sequence::new(only), vec![data(0, "abc")]).is_err(), "it knows no choice of streams");
+        assert_eq!(events_of(&mut Sequence::new(only), vec![after(2, end(5))]).unwrap(), ["gap 2..5", "end 5"]);
     }
 
     #[test]

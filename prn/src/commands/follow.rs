@@ -11,7 +11,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::Instant;
 
 use super::{Failure, Remote};
-use crate::output::{self, Chunk, Relay};
+use crate::output::{self, Chunk, Lines, Relay};
 
 /// Pauses before each new try to go on; the last failure is final. A frontend that is replaced takes less than the first
 /// few, a restart of the server's machine takes more than all of them.
@@ -111,9 +111,9 @@ impl<'a> Follower<'a> {
                 self.stream.insert(stream)
             }
         };
-        let event = stream.next().await?;
-        self.request.from = stream.next_offset();
-        Ok(event)
+        let event = stream.next().await;
+        self.request = stream.resume();
+        event
     }
 
     fn cut_off(&self, error: ClientError) -> ClientError {
@@ -181,12 +181,65 @@ fn hangup_is_ignored() -> bool {
     mask.is_some_and(|mask| mask & 1 != 0)
 }
 
-/// Passes all output on to our own streams.
+/// Passes a process's output on, for `prn logs`: as it is, or as lines. A label names it in what prn itself says.
 ///
-/// With `interrupts`, the first one stops the process, and following goes on; the second one ends this.
+/// Ends early if the relay does: [`Relay::finish`] tells why.
+pub async fn pass_on(
+    follower: &mut Follower<'_>,
+    relay: &Relay,
+    mut lines: Option<Lines>,
+    label: Option<&str>,
+) -> Result<Ending, ClientError> {
+    let mut ending = Ending { end: None, gap: false };
+    let mut failed = None;
+    loop {
+        let mut chunks = Vec::new();
+        let mut break_off = |chunks: &mut Vec<Chunk>, is_end| {
+            let rest = lines.as_mut().map(|lines| lines.break_off(is_end)).unwrap_or_default();
+            chunks.extend(rest.into_iter().map(|(source, rest)| Chunk::Data(source, rest)));
+        };
+        let mut is_over = true;
+        match follower.next().await {
+            Ok(Some(Event::Data { source, time, data, .. })) => {
+                let data = lines.as_mut().map_or_else(|| data.clone(), |lines| lines.feed(source, time, &data));
+                chunks.push(Chunk::Data(source, data));
+                is_over = false;
+            }
+            Ok(Some(Event::Gap { from, to })) => {
+                ending.gap = true;
+                break_off(&mut chunks, false);
+                let label = label.map(|label| format!("{label}: ")).unwrap_or_default();
+                chunks.push(Chunk::Notice(format!("{label}output bytes {from}..{to} were dropped")));
+                is_over = false;
+            }
+            Ok(Some(Event::End(end))) => {
+                ending.end = Some(end);
+                break_off(&mut chunks, true);
+            }
+            Ok(None) => break_off(&mut chunks, true),
+            Err(error) => {
+                failed = Some(error);
+                break_off(&mut chunks, true);
+            }
+        }
+        for chunk in chunks {
+            match relay.room().await {
+                Some(room) => room.send(chunk),
+                None => return Ok(ending),
+            }
+        }
+        if is_over {
+            return failed.map_or(Ok(ending), Err);
+        }
+    }
+}
+
+/// Passes all output on to our own streams, for `prn run`.
+///
+/// The first interrupt stops the process, and following goes on; the second one ends this.
 pub async fn follow(
     follower: &mut Follower<'_>,
-    mut interrupts: Option<&mut Interrupts>,
+    interrupts: &mut Interrupts,
     mut interrupted: bool,
 ) -> Result<Ending, Failure> {
     let mut relay = Relay::start()?;
@@ -197,7 +250,7 @@ pub async fn follow(
     loop {
         tokio::select! {
             biased;
-            count = next_interrupt(&mut interrupts) => {
+            count = interrupts.next() => {
                 if count > 1 {
                     return Err(Failure::Left(follower.id));
                 }
@@ -239,7 +292,7 @@ pub async fn follow(
     loop {
         tokio::select! {
             biased;
-            count = next_interrupt(&mut interrupts) => {
+            count = interrupts.next() => {
                 if count > 1 {
                     return Err(Failure::Left(follower.id));
                 }
@@ -249,13 +302,6 @@ pub async fn follow(
                 return failed.map_or(Ok(ending), |error| Err(error.into()));
             }
         }
-    }
-}
-
-async fn next_interrupt(interrupts: &mut Option<&mut Interrupts>) -> u32 {
-    match interrupts {
-        Some(interrupts) => interrupts.next().await,
-        None => std::future::pending().await,
     }
 }
 

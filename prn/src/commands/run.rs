@@ -47,7 +47,7 @@ async fn followed(
     interrupted: bool,
 ) -> Result<Exit, Failure> {
     let mut follower = Follower::new(remote, client.clone(), id, OutputRequest::default(), true);
-    let ending = match follow(&mut follower, Some(&mut *interrupts), interrupted).await {
+    let ending = match follow(&mut follower, interrupts, interrupted).await {
         Ok(ending) => ending,
         Err(failure @ Failure::Local(_)) => {
             drop(follower);
