@@ -18,6 +18,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{Ordering, fence};
+use std::time::{Duration, Instant};
 
 use crate::types::UnixMicros;
 
@@ -55,6 +56,13 @@ pub mod word {
     pub const END: usize = 64;
 }
 
+/// Tries for marks that are not changing, before a reader looks at the clock and gives way to the writer.
+const TRIES: u32 = 100;
+
+/// How long a reader tries. A publication takes the writer less than a microsecond, so this one is stopped in the middle of
+/// one, or gone: its reader must not spin on for as long as that is.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// A stream of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stream {
@@ -75,6 +83,18 @@ pub struct Marks {
     pub first_record: u64,
     /// Number of the next record to be written.
     pub next_record: u64,
+}
+
+impl Marks {
+    /// Whether a writer that keeps the layout's rules could have published them, in an index of this many slots.
+    fn possible(&self, slots: u64) -> bool {
+        let (Some(bytes), Some(records)) =
+            (self.high.checked_sub(self.low), self.next_record.checked_sub(self.first_record))
+        else {
+            return false;
+        };
+        records <= slots && (bytes == 0 || records > 0)
+    }
 }
 
 /// Where a run of bytes of one stream begins.
@@ -176,7 +196,8 @@ impl Reader {
         let magic = word_at(&index, word::MAGIC)?;
         let capacity = word_at(&index, word::CAPACITY)?;
         let slots = word_at(&index, word::SLOTS)?;
-        if magic != MAGIC || capacity == 0 || slots == 0 {
+        let end = slots.checked_mul(RECORD).and_then(|records| records.checked_add(HEADER));
+        if magic != MAGIC || capacity == 0 || slots == 0 || end.is_none() {
             return Err(io::ErrorKind::InvalidData.into());
         }
         Ok(Self { ring, index, capacity, slots })
@@ -185,8 +206,11 @@ impl Reader {
     /// What is readable now.
     ///
     /// # Errors
-    /// Those of pread(2).
+    /// Those of pread(2); `TimedOut` if the writer stopped in the middle of changing them; `InvalidData` if no writer could
+    /// have published them.
     pub fn marks(&self) -> io::Result<Marks> {
+        let mut tries = 0;
+        let mut give_up = None;
         loop {
             let first = self.header()?;
             // Orders the two copies on machines whose loads are not ordered.
@@ -194,7 +218,16 @@ impl Reader {
             let second = self.header()?;
             let [sequence, low, high, first_record, next_record] = first;
             if first == second && sequence % 2 == 0 {
-                return Ok(Marks { low, high, first_record, next_record });
+                let marks = Marks { low, high, first_record, next_record };
+                return if marks.possible(self.slots) { Ok(marks) } else { Err(io::ErrorKind::InvalidData.into()) };
+            }
+            tries += 1;
+            if tries >= TRIES {
+                tries = 0;
+                if Instant::now() > *give_up.get_or_insert_with(|| Instant::now() + PATIENCE) {
+                    return Err(io::ErrorKind::TimedOut.into());
+                }
+                std::thread::yield_now();
             }
         }
     }
@@ -202,7 +235,7 @@ impl Reader {
     /// Copies what follows the cursor into `buffer`, up to the end of one stream's run, and moves the cursor past it.
     ///
     /// # Errors
-    /// Those of pread(2).
+    /// Those of [`Self::marks`].
     pub fn read(&self, cursor: &mut Cursor, buffer: &mut [u8]) -> io::Result<Piece> {
         let mut marks = self.marks()?;
         loop {
@@ -374,4 +407,45 @@ fn word_at(file: &File, at: usize) -> io::Result<u64> {
 
 fn offset(at: usize) -> u64 {
     u64::try_from(at).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::sys::memfd::{MFdFlags, memfd_create};
+
+    /// A reader of 64 bytes in up to 4 records, with this sequence number and these marks.
+    fn reader(sequence: u64, marks: Marks) -> Reader {
+        let file = || File::from(memfd_create(c"test", MFdFlags::MFD_CLOEXEC).unwrap());
+        let (ring, index) = (file(), file());
+        ring.write_all_at(&[7; 64], 0).unwrap();
+        let words = [MAGIC, 64, 4, sequence, marks.low, marks.high, marks.first_record, marks.next_record];
+        let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+        index.write_all_at(&bytes, 0).unwrap();
+        Reader::new(ring, index).unwrap()
+    }
+
+    fn error(reader: &Reader) -> io::ErrorKind {
+        reader.read(&mut Cursor::at(0), &mut [0; 8]).unwrap_err().kind()
+    }
+
+    #[test]
+    fn marks_that_no_writer_publishes_are_an_error() {
+        let marks = |low, high, first_record, next_record| Marks { low, high, first_record, next_record };
+        for wrong in [
+            marks(2, 1, 0, 1),
+            marks(0, 1, 0, 0),
+            marks(0, 1, 1, 0),
+            marks(0, 9, 0, 5),
+            marks(0, 9, u64::MAX, u64::MAX),
+            marks(0, 9, 1 << 63, 0),
+        ] {
+            assert_eq!(error(&reader(0, wrong)), io::ErrorKind::InvalidData, "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn a_writer_that_stopped_while_it_published_is_not_waited_for_without_end() {
+        assert_eq!(error(&reader(1, Marks::default())), io::ErrorKind::TimedOut);
+    }
 }
