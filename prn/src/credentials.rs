@@ -246,6 +246,8 @@ mod tests {
             let other = pem().replace("PRIVATE KEY", label);
             assert!(refused(&key_file("kind", &other, 0o600)).contains(label), "{label}");
         }
+        let two = pem().repeat(2).replace(['\r', '\n'], "\r");
+        assert!(refused(&key_file("two", &two, 0o600)).contains("PRIVATE KEY and PRIVATE KEY"));
         assert!(refused(&key_file("long", &pem().repeat(1000), 0o600)).contains("cannot read"));
     }
 
@@ -258,6 +260,7 @@ mod tests {
             pem.replace(['\r', '\n'], ""),
             body.clone(),
             pem.replace("-----END", "----END"),
+            pem.replace(['\r', '\n'], "").replace("KEY-----", "KEY----"),
             format!("{pem}{pem}"),
             pem.replacen("MC", "MD", 1),
         ];

@@ -28,6 +28,9 @@ use zeroize::{Zeroize, Zeroizing};
 /// The only application protocol: HTTP/2, as gRPC needs it (RFC 9113, section 3.2).
 pub const ALPN: &[u8] = b"h2";
 
+/// DER of an Ed25519 SubjectPublicKeyInfo up to the 32 bytes of the key (RFC 8410, section 4).
+const ED25519_KEY: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
+
 /// Why a certificate or a key was not taken.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -130,7 +133,9 @@ impl Certificate {
         if parsed.version() != X509Version::V3 {
             return Err(TlsError::NotVersion3);
         }
-        if parsed.public_key().algorithm.algorithm != x509_parser::oid_registry::OID_SIG_ED25519 {
+        // Whole, as the handshake's signature check compares it: a pin whose key has parameters or another length could
+        // never connect.
+        if parsed.public_key().raw.strip_prefix(&ED25519_KEY).map(<[u8]>::len) != Some(32) {
             return Err(TlsError::NotEd25519);
         }
         if let Ok(Some(usage)) = parsed.key_usage()
@@ -412,14 +417,22 @@ fn period(certificate: &X509Certificate<'_>, now: Duration) -> Period {
 fn sole_section(pem: &[u8], kind: SectionKind, label: &'static str) -> Result<Zeroizing<Vec<u8>>, TlsError> {
     // The library passes over sections that it does not know, so it is the "BEGIN" lines that are counted.
     let text = String::from_utf8_lossy(pem);
-    // Only up to the dashes: of a key whose line breaks were lost, all of it stands on the "BEGIN" line.
-    let found: Vec<&str> =
-        text.lines().filter_map(|line| Some(line.trim().strip_prefix("-----BEGIN ")?.split_once("-----")?.0)).collect();
+    // To the library a carriage return alone ends a line too. Only up to the dashes: of a key whose line breaks were lost,
+    // all of it stands on the "BEGIN" line.
+    let found: Vec<&str> = text
+        .split(['\n', '\r'])
+        .filter_map(|line| Some(line.trim().strip_prefix("-----BEGIN ")?.split_once("-----")?.0))
+        .collect();
     match found.as_slice() {
         [] => return Err(TlsError::Missing(label)),
         [only] if *only == label => {}
         other => {
-            return Err(TlsError::Unexpected { expected: label, found: other.join(" and ") });
+            // Where dashes were lost as well, a label is not one, and may hold the key; no label has small letters.
+            let is_label =
+                |text: &str| text.bytes().all(|byte| byte.is_ascii_uppercase() || b"0123456789 ".contains(&byte));
+            let shown = |text| if is_label(text) { text } else { "something else" };
+            let found: Vec<_> = other.iter().copied().map(shown).collect();
+            return Err(TlsError::Unexpected { expected: label, found: found.join(" and ") });
         }
     }
     let (read, mut der) = <(SectionKind, Vec<u8>)>::from_pem_slice(pem).map_err(|_| TlsError::Missing(label))?;
