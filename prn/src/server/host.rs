@@ -107,11 +107,11 @@ fn parse_device(text: &str) -> Option<(u32, u32)> {
     Some((major.parse().ok()?, minor.parse().ok()?))
 }
 
-/// Undoes the octal escapes of space, tab, newline and backslash.
+/// Undoes the octal escapes of space, tab, newline, number sign (in sources alone) and, last, of their backslash.
 fn unescape(text: &str) -> String {
-    ["\\040", "\\011", "\\012", "\\134"]
+    ["\\040", "\\011", "\\012", "\\043", "\\134"]
         .iter()
-        .zip([" ", "\t", "\n", "\\"])
+        .zip([" ", "\t", "\n", "#", "\\"])
         .fold(text.to_owned(), |text, (escape, plain)| text.replace(escape, plain))
 }
 
@@ -207,7 +207,9 @@ pub fn named_id_in(ids: &BTreeSet<u32>, first: u32, count: u32) -> Option<u32> {
 impl Host {
     /// Reads it all. What cannot be read counts as not there.
     pub fn survey() -> Self {
-        let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+        // One name that is not UTF-8, of a mount point or a person, must not hide all other lines: whoever may mount could
+        // keep the server from starting, and ids in use would not be found.
+        let read = |path: &str| String::from_utf8_lossy(&fs::read(path).unwrap_or_default()).into_owned();
         let release =
             nix::sys::utsname::uname().map(|name| name.release().to_string_lossy().into_owned()).unwrap_or_default();
         let kernel = parse_kernel(&release).unwrap_or_default();
@@ -377,6 +379,8 @@ mod tests {
         );
         assert_eq!((mounts[2].root.as_str(), mounts[2].source.as_str()), ("/@home", "/dev/mapper/data"));
         assert_eq!(mounts[3].path, Path::new("/mnt/with space"));
+        let device = "22 1 0:40 / / rw - btrfs /dev/mapper/a\\043b rw\n";
+        assert_eq!(parse_mountinfo(device)[0].source, "/dev/mapper/a#b");
         assert!(parse_mountinfo("\n1 2\n1 2 x:y / / rw - a b c\n1 2 3:4 / / rw a b c\n").is_empty());
     }
 
