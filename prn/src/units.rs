@@ -1,6 +1,7 @@
 //! Sizes, CPU shares, times, addresses and variables as people write them, on the command line and in the configuration.
 
 use std::fmt;
+use std::net::SocketAddrV6;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -158,7 +159,7 @@ impl FromStr for Address {
 
     fn from_str(text: &str) -> Result<Self, InvalidUnit> {
         let (host, port) = text.rsplit_once(':').ok_or(InvalidUnit::Address)?;
-        let bracketed = host.starts_with('[') && host.ends_with(']');
+        let bracketed = text.parse::<SocketAddrV6>().is_ok();
         let plain =
             !host.is_empty() && !host.contains([':', '[', ']', '/', '@']) && !host.contains(char::is_whitespace);
         let port_fits = port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok();
@@ -358,7 +359,19 @@ mod tests {
         for good in ["127.0.0.1:50051", "[::1]:1", "host.example:65535", "localhost:0"] {
             assert_eq!(good.parse(), Ok(Address(good.to_owned())));
         }
-        for bad in ["", "localhost", ":1", "host:", "host:65536", "host:+1", "::1:50051", "http://host:1", "a b:1"] {
+        for bad in [
+            "",
+            "localhost",
+            ":1",
+            "host:",
+            "host:65536",
+            "host:+1",
+            "::1:50051",
+            "http://host:1",
+            "a b:1",
+            "[a b]:1",
+            "[]:1",
+        ] {
             assert_eq!(bad.parse::<Address>(), Err(InvalidUnit::Address), "{bad}");
         }
     }
