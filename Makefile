@@ -18,7 +18,7 @@ DESTDIR ?=
 PREFIX ?= /usr
 SYSCONFDIR ?= /etc
 
-.PHONY: help build test test-host test-guest lint budgets deny demo install uninstall clean
+.PHONY: help build test test-host test-guest lint fuzz fuzz-corpora budgets deny demo install uninstall clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -63,17 +63,73 @@ test-guest: build ## Tests that need real systemd and cgroup v2, in a virtual ma
 
 lint: ## Formatting, clippy, documentation: no warning allowed
 	$(CARGO) fmt --all --check
+	$(CARGO) fmt --manifest-path tests/fuzz/Cargo.toml --check
 	$(CARGO) clippy $(FLAGS) --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc $(FLAGS) --no-deps
 
+# Seconds for each target; 0 runs each file of the corpora once.
+FUZZ_SECONDS ?= 60
+FUZZ_TARGETS ?= $(sort $(basename $(notdir $(wildcard tests/fuzz/targets/*.rs))))
+# Files of each committed corpus, besides those with names.
+FUZZ_CORPUS_MAX := 12
+FUZZ_DIR := $(TARGET)/fuzz
+FUZZ_HOST = $(shell rustc -vV | sed -n 's/^host: //p')
+# As cargo-fuzz sets them, without a sanitizer: there is next to no unsafe code to watch, and stable Rust knows these.
+FUZZ_RUSTFLAGS := --cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
+	-Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
+	-Cllvm-args=-sanitizer-coverage-trace-compares -Cllvm-args=-simplifycfg-branch-fold-threshold=0
+# --target, so that build scripts and macros are built without the flags: libFuzzer is not linked to them.
+define FUZZ_BUILD
+command -v $${CXX:-c++} >/dev/null || { echo 'fuzz: missing: a C++ compiler, for libFuzzer (apt install g++)' >&2; exit 1; }
+RUSTFLAGS='$(FUZZ_RUSTFLAGS)' $(CARGO) build --release --locked --manifest-path tests/fuzz/Cargo.toml \
+	--target $(FUZZ_HOST) --target-dir $(FUZZ_DIR) $(FUZZ_FEATURES)
+mkdir -p $(FUZZ_DIR)/crashes
+run() { "$(FUZZ_DIR)/$(FUZZ_HOST)/release/$$1" -timeout=10 -rss_limit_mb=1024 -artifact_prefix=$(FUZZ_DIR)/crashes/$$1- "$${@:2}"; }
+endef
+
+fuzz: ## Each fuzz target for FUZZ_SECONDS (60), from its corpus on (tests/fuzz/README.md; needs a C++ compiler)
+	@$(FUZZ_BUILD)
+	failed=0
+	for target in $(FUZZ_TARGETS); do
+		[[ -x $(FUZZ_DIR)/$(FUZZ_HOST)/release/$$target ]] || { echo "fuzz: $$target: not built, see tests/fuzz/Cargo.toml"; continue; }
+		# New inputs go to the first folder, so the committed corpus stays as it is.
+		found=$(FUZZ_DIR)/corpora/$$target log=$(FUZZ_DIR)/$$target.log crashes=0
+		mkdir -p $$found tests/fuzz/corpora/$$target
+		bound=(-max_total_time=$(FUZZ_SECONDS) $$found)
+		[[ $(FUZZ_SECONDS) != 0 ]] || bound=(-runs=0)
+		run $$target -print_final_stats=1 "$${bound[@]}" tests/fuzz/corpora/$$target >$$log 2>&1 || crashes=1
+		awk -v target=$$target -v crashes=$$crashes '/^stat::number_of_executed_units:/ { n = $$2 }
+			/^stat::average_exec_per_sec:/ { rate = $$2 }
+			END { printf "fuzz: %s: %d executions, %d a second, %d crashes\n", target, n, rate, crashes }' $$log
+		((crashes == 0)) || { failed=1; grep -aE 'panicked at|ERROR:|Test unit written' -A1 $$log >&2 || tail -5 $$log >&2; }
+	done
+	exit $$failed
+
+fuzz-corpora: ## Adds to the committed corpora what fuzz found, and drops from them what covers nothing more
+	@$(FUZZ_BUILD)
+	for target in $(FUZZ_TARGETS); do
+		[[ -x $(FUZZ_DIR)/$(FUZZ_HOST)/release/$$target ]] || continue
+		corpus=tests/fuzz/corpora/$$target
+		merged=$$(mktemp -d -p $(FUZZ_DIR))
+		mkdir -p $(FUZZ_DIR)/corpora/$$target $$corpus
+		# Those with a name of their own are kept: somebody wrote them, or a bug was found with them.
+		find $$corpus -type f ! -name "$$(printf '[0-9a-f]%.0s' {1..40})" -exec cp {} $$merged \;
+		# Branches count here, not how often each is taken. Files come in the order of what each adds, and the first few
+		# cover most: the rest, an end at each byte of a message and the like, is found again within seconds.
+		run $$target -set_cover_merge=1 -use_counters=0 $$merged $$corpus $(FUZZ_DIR)/corpora/$$target 2>/dev/null
+		ls -tr $$merged | sed -nE '/^[0-9a-f]{40}$$/p' | tail -n +$$(($(FUZZ_CORPUS_MAX) + 1)) | (cd $$merged && xargs -r rm)
+		rm -rf $$corpus
+		mv $$merged $$corpus
+		chmod 755 $$corpus
+		echo "fuzz-corpora: $$target: $$(ls $$corpus | wc -l) files, $$(cat $$corpus/* | wc -c) bytes"
+	done
+
 # What the root half is made of: small enough to be read.
 ROOT_CRATES_MAX := 25
-# The goal is not reached yet; until it is, the size may only fall.
-ROOT_LINES_GOAL := 2500
-ROOT_LINES_MAX := 3378
+ROOT_LINES_MAX := 2500
 ROOT_BANNED := tokio|tonic|hyper|rustls|prost|clap|toml
-# output.rs is the frontend's: the supervisor's side of the ring is in supervisor/.
-ROOT_IPC := $(addprefix ipc-protocol/src/,$(addsuffix .rs,channel codec config fds message types))
+# Not names.rs, output.rs and what is in a file frontend.rs: those are the frontend's alone.
+ROOT_IPC := $(addprefix ipc-protocol/src/,$(addsuffix .rs,channel codec config fds message output/layout types))
 UNSAFE_ALLOWED := ^(supervisor/src/sys(/.*|[.]rs)|ipc-protocol/src/fds[.]rs)$$
 # Code lines: not blank, not a comment, above the unit tests at a file's end.
 define COUNT_LINES
@@ -95,7 +151,7 @@ budgets: ## Size of the root half, and where unsafe is
 	[[ -z $$banned ]] || over "not in the root half:" $$banned
 	supervisor=$$(find supervisor/src -name '*.rs' ! -name tests.rs -print0 | xargs -0 awk "$${COUNT_LINES}")
 	ipc=$$(awk "$${COUNT_LINES}" $(ROOT_IPC))
-	echo "budgets: root half: $$((supervisor + ipc)) code lines ($$supervisor in supervisor, $$ipc in ipc-protocol), goal $(ROOT_LINES_GOAL), at most $(ROOT_LINES_MAX)"
+	echo "budgets: root half: $$((supervisor + ipc)) code lines ($$supervisor in supervisor, $$ipc in ipc-protocol) of $(ROOT_LINES_MAX)"
 	((supervisor + ipc <= $(ROOT_LINES_MAX))) || over "too many code lines"
 	unsafe=$$(grep -rnE --include='*.rs' --exclude-dir=target '^[^/"]*\bunsafe( +(fn|impl|trait|extern)\b| *[{(])' . |
 		sed 's|^\./||' | awk -F: '$$1 !~ "$(UNSAFE_ALLOWED)"' || :)

@@ -3,18 +3,27 @@
 //! What a client sent becomes a valid value or an [`InvalidField`] that names the field and its limit; nothing that a
 //! client sent reaches the supervisor in any other way.
 
+use std::ffi::CString;
 use std::time::Duration;
 
-use prn_ipc_protocol::message::{self, End, ExitStatus, MainExit, ProcessInfo, StartSpec, StopHow};
+use prn_ipc_protocol::message::{self, ExitStatus, MainExit, OutputTotals, ProcessInfo, Profile, StartSpec, StopHow};
 use prn_ipc_protocol::output::Stream;
-use prn_ipc_protocol::types::{
-    ARGUMENTS_MAX, AbsolutePath, Argv, Environment, Invalid, LimitName, Limits, Millis, ProcessId, UnixMicros,
-};
+use prn_ipc_protocol::types::{Argv, Invalid, LimitName, Limits, Millis, ProcessId, UnixMicros};
 use prn_proto::v1;
 use prn_proto::v1::output_time::At;
 
 use crate::output::Wanted;
 use crate::output::seek::{Part, Tail};
+use crate::{kernel, launch};
+
+/// Most bytes in a process's arguments and environment together, one more for each string's NUL.
+///
+/// The kernel takes 128 KiB for one string (MAX_ARG_STRLEN, execve(2)); this is that for all of them, so that a start
+/// request stays well below the largest datagram (see [`prn_ipc_protocol::channel::MESSAGE_MAX`]).
+pub const ARGUMENTS_MAX: usize = 128 * 1024;
+
+/// Most bytes in a path, its NUL not counted (PATH_MAX, limits.h).
+const PATH_MAX: usize = 4095;
 
 /// A field of a request that was not taken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -33,7 +42,8 @@ impl InvalidField {
 
     /// Command, arguments and environment are too long together.
     pub fn too_long() -> Self {
-        Self::new("args", Invalid::TooLong)
+        let why = format!("command, arguments and environment must not exceed {ARGUMENTS_MAX} bytes together");
+        Self::new("args", why)
     }
 }
 
@@ -42,9 +52,11 @@ pub fn process_id(raw: Option<v1::ProcessIdentifier>) -> Result<ProcessId, Inval
     raw.unwrap_or_default().id.parse().map_err(|why: Invalid| InvalidField::new("process_identifier.id", why))
 }
 
-/// A start request; `mint` makes the id when the client left that to the server.
+/// A start request; `mint` makes the id when the client left that to the server. `state_dir` is the folder that working
+/// directories are in.
 pub fn start_spec<E: From<InvalidField>>(
     raw: v1::StartRequest,
+    state_dir: &str,
     mint: impl FnOnce() -> Result<ProcessId, E>,
 ) -> Result<StartSpec, E> {
     let id = if raw.id.is_empty() {
@@ -52,13 +64,14 @@ pub fn start_spec<E: From<InvalidField>>(
     } else {
         raw.id.parse().map_err(|why: Invalid| InvalidField::new("id", why))?
     };
-    let argv = argv(raw.command, raw.args)?;
     let environment = environment(raw.environment)?;
-    check_size(&argv, &environment)?;
-    let working_directory = match raw.working_directory {
-        path if path.is_empty() => None,
-        path => Some(AbsolutePath::try_from(path).map_err(|why| InvalidField::new("working_directory", why))?),
-    };
+    check_size(&raw.command, &raw.args, &environment)?;
+    let program = launch::places(&raw.command, &environment).ok_or_else(|| {
+        let why = format!("PATH and command make more than {} bytes of places to look at", launch::PLACES_MAX);
+        InvalidField::new("environment", why)
+    })?;
+    let argv = argv(raw.command, raw.args)?;
+    let home = format!("{state_dir}/{id}");
     let output_max = match raw.output_max_bytes {
         0 => None,
         bytes => Some(bytes.try_into().map_err(|why: Invalid| InvalidField::new("output_max_bytes", why))?),
@@ -67,55 +80,86 @@ pub fn start_spec<E: From<InvalidField>>(
     if timeout.is_some_and(|timeout| timeout.duration().is_zero()) {
         return Err(InvalidField::new("timeout", "must be at least 1 ms").into());
     }
+    let profile = match v1::Profile::try_from(raw.profile) {
+        Ok(v1::Profile::Unspecified | v1::Profile::Default) => Profile::Default,
+        Ok(v1::Profile::Strict) => Profile::Strict,
+        Ok(v1::Profile::None) => Profile::None,
+        Err(_) => {
+            let why = "must be PROFILE_DEFAULT, PROFILE_STRICT or PROFILE_NONE";
+            return Err(InvalidField::new("profile", why).into());
+        }
+    };
     Ok(StartSpec {
         id,
+        program,
         argv,
-        environment,
-        working_directory,
+        environment: launch::environment(&environment, &home),
+        working_directory: working_directory(raw.working_directory, home)?,
         limits: limits(raw.limits.unwrap_or_default())?,
         best_effort_limits: raw.best_effort_limits,
         output_max,
         timeout,
         stop_grace: millis(raw.stop_grace, "stop_grace")?,
         linger: raw.linger,
+        profile,
     })
 }
 
 fn argv(command: String, args: Vec<String>) -> Result<Argv, InvalidField> {
-    let field = if command.is_empty() || command.contains('\0') { "command" } else { "args" };
-    let mut raw = Vec::with_capacity(args.len() + 1);
-    raw.push(command);
-    raw.extend(args);
-    raw.try_into().map_err(|why| InvalidField::new(field, why))
+    let string =
+        |field, string: String| CString::new(string).map_err(|_| InvalidField::new(field, "must not hold a NUL byte"));
+    let command = string("command", command)?;
+    let args = args.into_iter().map(|argument| string("args", argument));
+    let strings = [Ok(command)].into_iter().chain(args).collect::<Result<Vec<_>, _>>()?;
+    strings.try_into().map_err(|why| InvalidField::new("command", why))
 }
 
-fn environment(raw: Vec<v1::EnvironmentVariable>) -> Result<Environment, InvalidField> {
-    let raw: Vec<_> = raw.into_iter().map(|variable| (variable.name, variable.value)).collect();
-    raw.try_into().map_err(|why| InvalidField::new("environment", why))
+fn environment(raw: Vec<v1::EnvironmentVariable>) -> Result<Vec<(String, String)>, InvalidField> {
+    let invalid = |why| Err(InvalidField::new("environment", why));
+    let mut names = std::collections::HashSet::new();
+    for v1::EnvironmentVariable { name, value } in &raw {
+        if name.is_empty() {
+            return invalid("a variable's name must not be empty");
+        }
+        if name.contains('=') {
+            return invalid("a variable's name must not hold \"=\"");
+        }
+        if name.contains('\0') || value.contains('\0') {
+            return invalid("must not hold a NUL byte");
+        }
+        if !names.insert(name) {
+            return invalid("a variable is given twice");
+        }
+    }
+    Ok(raw.into_iter().map(|variable| (variable.name, variable.value)).collect())
 }
 
-/// Each of the two may hold [`ARGUMENTS_MAX`] bytes, and so may both together: twice that would not fit in a message.
-fn check_size(argv: &Argv, environment: &Environment) -> Result<(), InvalidField> {
-    let arguments: usize = argv.as_slice().iter().map(|argument| argument.len() + 1).sum();
-    let variables: usize = environment.as_slice().iter().map(|(name, value)| name.len() + value.len() + 2).sum();
-    if arguments + variables > ARGUMENTS_MAX {
+fn working_directory(path: String, home: String) -> Result<CString, InvalidField> {
+    let invalid = |why: String| InvalidField::new("working_directory", why);
+    let path = if path.is_empty() { home } else { path };
+    if !path.starts_with('/') || path.len() > PATH_MAX {
+        return Err(invalid(format!("must be an absolute path of at most {PATH_MAX} bytes")));
+    }
+    CString::new(path).map_err(|_| invalid("must not hold a NUL byte".to_owned()))
+}
+
+fn check_size(command: &str, args: &[String], environment: &[(String, String)]) -> Result<(), InvalidField> {
+    let arguments: usize = args.iter().map(|argument| argument.len() + 1).sum();
+    let variables: usize = environment.iter().map(|(name, value)| name.len() + value.len() + 2).sum();
+    if command.len() + 1 + arguments + variables > ARGUMENTS_MAX {
         return Err(InvalidField::too_long());
     }
     Ok(())
 }
 
 fn limits(raw: v1::Limits) -> Result<Limits, InvalidField> {
-    Ok(Limits {
-        cpu: limit(raw.cpu_millis, LimitName::Cpu)?,
-        memory: limit(raw.memory_bytes, LimitName::Memory)?,
-        io_read: limit(raw.io_read_bytes_per_second, LimitName::IoRead)?,
-        io_write: limit(raw.io_write_bytes_per_second, LimitName::IoWrite)?,
-        pids: limit(raw.pids, LimitName::Pids)?,
-    })
-}
-
-fn limit<T: TryFrom<u64, Error = Invalid>>(raw: Option<u64>, name: LimitName) -> Result<Option<T>, InvalidField> {
-    raw.map(T::try_from).transpose().map_err(|why| InvalidField::new(limit_field(name), why))
+    let mut values =
+        [raw.cpu_millis, raw.memory_bytes, raw.io_read_bytes_per_second, raw.io_write_bytes_per_second, raw.pids];
+    for (name, value) in LimitName::ALL.into_iter().zip(&mut values) {
+        let checked = value.map(|value| name.check(value)).transpose();
+        *value = checked.map_err(|why| InvalidField::new(limit_field(name), why))?;
+    }
+    Limits::try_from(values).map_err(|why| InvalidField::new("limits", why))
 }
 
 /// Path of a limit's field in a start request.
@@ -209,31 +253,39 @@ pub fn process(info: &ProcessInfo) -> v1::Process {
 /// A process's status as the API shows it.
 pub fn process_status(info: &ProcessInfo) -> v1::ProcessStatus {
     let state = if info.end.is_some() { v1::ProcessState::Stopped } else { v1::ProcessState::Running };
-    let argv = info.argv.as_slice();
+    // What a client sends is UTF-8.
+    let argv: Vec<String> = info.argv.as_slice().iter().map(|string| string.to_string_lossy().into_owned()).collect();
     v1::ProcessStatus {
         // Only a NUL can't be quoted, and an Argv has none.
         command: shlex::try_join(argv.iter().map(String::as_str)).unwrap_or_default(),
         state: state.into(),
         exit_code: info.main_exit.map_or(0, |exit| exit.status.code()),
         start_time: seconds(info.started),
-        end_time: info.end.map_or(0, |end| seconds(end.at)),
+        end_time: info.end.as_ref().map_or(0, |end| seconds(end.at)),
         exit_cause: info.main_exit.map(exit_cause),
         main_exited: info.main_exit.is_some(),
         tree_empty: info.end.is_some(),
         started_at: Some(timestamp(info.started)),
         main_exited_at: info.main_exit.map(|exit| timestamp(exit.at)),
-        ended_at: info.end.map(|end| timestamp(end.at)),
-        argv: argv.to_vec(),
+        ended_at: info.end.as_ref().map(|end| timestamp(end.at)),
+        argv,
         limits: Some(applied_limits(&info.limits)),
-        usage: info.end.map(|end| usage(end.usage)),
+        usage: info.end.as_ref().map(|end| usage(&end.usage)),
         output: Some(output_status(info)),
-        working_directory: info.working_directory.as_str().to_owned(),
+        working_directory: info.working_directory.to_string_lossy().into_owned(),
         stuck_tasks: info
             .stuck
             .iter()
-            .map(|task| v1::StuckTask { name: task.name.clone(), state: task.state.to_string() })
+            .filter_map(|stat| kernel::stuck_task(stat))
+            .map(|(name, state)| v1::StuckTask { name, state: state.to_string() })
             .collect(),
         uid: info.uid,
+        profile: match info.profile {
+            Profile::Default => v1::Profile::Default,
+            Profile::Strict => v1::Profile::Strict,
+            Profile::None => v1::Profile::None,
+        }
+        .into(),
     }
 }
 
@@ -248,39 +300,43 @@ pub fn exit_cause(exit: MainExit) -> v1::ExitCause {
     };
     let (exit_code, signal, core_dumped) = match exit.status {
         ExitStatus::Exited(code) => (code.into(), 0, false),
-        ExitStatus::Signalled { signal, core } => (0, signal.into(), core),
+        ExitStatus::Signalled(signal, core) => (0, signal.into(), core),
     };
     v1::ExitCause { kind: kind.into(), exit_code, signal, core_dumped, ..Default::default() }
 }
 
 fn applied_limits(limits: &message::AppliedLimits) -> v1::AppliedLimits {
-    let message::AppliedLimits { values, not_enforced } = limits;
+    let file = |name| kernel::text(&limits.in_force, name);
+    let of = |name, read: Option<u64>| limits.wanted.get(name).and(read);
     v1::AppliedLimits {
         values: Some(v1::Limits {
-            cpu_millis: values.cpu.map(u64::from),
-            memory_bytes: values.memory.map(u64::from),
-            io_read_bytes_per_second: values.io_read.map(u64::from),
-            io_write_bytes_per_second: values.io_write.map(u64::from),
-            pids: values.pids.map(u64::from),
+            cpu_millis: of(LimitName::Cpu, kernel::cpu_max(file("cpu.max"))),
+            memory_bytes: of(LimitName::Memory, kernel::number(file("memory.max"))),
+            io_read_bytes_per_second: of(LimitName::IoRead, kernel::io_max(file("io.max"), "rbps")),
+            io_write_bytes_per_second: of(LimitName::IoWrite, kernel::io_max(file("io.max"), "wbps")),
+            pids: of(LimitName::Pids, kernel::number(file("pids.max"))),
         }),
-        not_enforced: not_enforced.iter().map(LimitName::to_string).collect(),
+        not_enforced: limits.not_enforced.iter().map(LimitName::to_string).collect(),
     }
 }
 
-fn usage(usage: message::Usage) -> v1::Usage {
+fn usage(files: &[message::FileText]) -> v1::Usage {
+    let cpu = |key| kernel::keyed(kernel::text(files, "cpu.stat"), key).unwrap_or(0);
+    let is_counted = files.iter().any(|(file, _)| file == "io.stat");
+    let io = |key| is_counted.then(|| kernel::io_stat(kernel::text(files, "io.stat"), key));
     v1::Usage {
-        cpu_user_usec: usage.cpu_user,
-        cpu_system_usec: usage.cpu_system,
-        cpu_throttled_usec: usage.cpu_throttled,
-        memory_peak_bytes: usage.memory_peak,
-        io_read_bytes: usage.io_read,
-        io_write_bytes: usage.io_write,
-        pids_peak: usage.pids_peak,
+        cpu_user_usec: cpu("user_usec"),
+        cpu_system_usec: cpu("system_usec"),
+        cpu_throttled_usec: cpu("throttled_usec"),
+        memory_peak_bytes: kernel::number(kernel::text(files, "memory.peak")),
+        io_read_bytes: io("rbytes"),
+        io_write_bytes: io("wbytes"),
+        pids_peak: kernel::number(kernel::text(files, "pids.peak")),
     }
 }
 
 fn output_status(info: &ProcessInfo) -> v1::OutputStatus {
-    let totals = info.end.map(|end| end.output);
+    let totals = info.end.as_ref().map(|end| end.output);
     v1::OutputStatus {
         max_bytes: info.output_max.value(),
         first_offset: totals.map(|totals| totals.first),
@@ -291,12 +347,12 @@ fn output_status(info: &ProcessInfo) -> v1::OutputStatus {
 }
 
 /// The frame after which nothing follows.
-pub fn output_end(main_exit: Option<MainExit>, end: &End, boot_epoch: &str) -> v1::OutputEnd {
+pub fn output_end(main_exit: Option<MainExit>, totals: &OutputTotals, boot_epoch: &str) -> v1::OutputEnd {
     v1::OutputEnd {
         exit_cause: main_exit.map(exit_cause),
-        stdout_bytes: end.output.stdout,
-        stderr_bytes: end.output.stderr,
-        end_offset: end.output.end,
+        stdout_bytes: totals.stdout,
+        stderr_bytes: totals.stderr,
+        end_offset: totals.end,
         boot_epoch: boot_epoch.to_owned(),
     }
 }
@@ -325,19 +381,24 @@ fn seconds(at: UnixMicros) -> i64 {
 #[cfg(test)]
 pub mod tests {
     use super::*;
-    use prn_ipc_protocol::message::{AppliedLimits, OutputTotals, StuckTask, Usage};
+    use prn_ipc_protocol::message::{AppliedLimits, End};
 
     /// A running process.
     pub fn info(id: &str, number: u64) -> ProcessInfo {
         ProcessInfo {
             id: id.parse().unwrap(),
             number,
-            argv: vec!["sh".to_owned(), "-c".to_owned(), "echo 'a b'".to_owned()].try_into().unwrap(),
-            working_directory: "/var/lib/prn/x".to_owned().try_into().unwrap(),
+            argv: vec![c"sh".into(), c"-c".into(), c"echo 'a b'".into()].try_into().unwrap(),
+            working_directory: c"/var/lib/prn/x".into(),
+            profile: Profile::Default,
             uid: 2_000_000_000,
             started: UnixMicros(1_700_000_000_123_456),
             limits: AppliedLimits {
-                values: Limits { cpu: Some(1500.try_into().unwrap()), ..Limits::default() },
+                wanted: Limits::try_from([Some(1500), None, None, None, None]).unwrap(),
+                in_force: vec![
+                    ("cpu.max".to_owned(), "150000 100000\n".to_owned()),
+                    ("memory.max".to_owned(), "4096\n".to_owned()),
+                ],
                 not_enforced: vec![LimitName::IoRead],
             },
             output_max: 65_536.try_into().unwrap(),
@@ -355,14 +416,14 @@ pub mod tests {
         totals: OutputTotals,
     ) -> ProcessInfo {
         info.main_exit = Some(MainExit { status, cause, at: UnixMicros(1_700_000_001_000_000) });
-        info.end = Some(End { at: UnixMicros(1_700_000_002_999_999), usage: Usage::default(), output: totals });
+        info.end = Some(End { at: UnixMicros(1_700_000_002_999_999), usage: vec![], output: totals });
         info
     }
 
     const ID: &str = "00ff10a9e28b7c4d5566778899aabbcc";
 
     fn spec(raw: v1::StartRequest) -> Result<StartSpec, InvalidField> {
-        start_spec(raw, || Ok(ProcessId::from_bytes([7; 16])))
+        start_spec(raw, "/var/lib/prn", || Ok(ProcessId::from_bytes([7; 16])))
     }
 
     fn command(command: &str) -> v1::StartRequest {
@@ -377,10 +438,12 @@ pub mod tests {
     fn a_seed_clients_start_request_asks_for_the_defaults() {
         let spec = spec(v1::StartRequest { args: vec!["-la".into(), String::new()], ..command("ls") }).unwrap();
         assert_eq!(spec.id, ProcessId::from_bytes([7; 16]));
-        assert_eq!(spec.argv.as_slice(), ["ls", "-la", ""]);
-        assert_eq!(spec.environment, Environment::default());
-        assert_eq!(spec.limits, Limits::default());
-        assert_eq!((spec.output_max, spec.timeout, spec.stop_grace, spec.working_directory), (None, None, None, None));
+        assert_eq!(spec.argv.as_slice(), [c"ls".into(), c"-la".into(), CString::from(c"")]);
+        let home = format!("/var/lib/prn/{}", spec.id);
+        assert_eq!(spec.environment, launch::environment(&[], &home));
+        assert_eq!(spec.working_directory.to_str(), Ok(home.as_str()));
+        assert_eq!((spec.limits, spec.profile), (Limits::default(), Profile::Default));
+        assert_eq!((spec.output_max, spec.timeout, spec.stop_grace), (None, None, None));
         assert!(!spec.linger && !spec.best_effort_limits);
     }
 
@@ -422,7 +485,7 @@ pub mod tests {
     fn stop_signals() {
         let grace = Some(prost_types::Duration { seconds: 1, nanos: 0 });
         assert_eq!(stop_how(0, None), Ok(StopHow::Graceful(None)));
-        assert_eq!(stop_how(1, grace), Ok(StopHow::Graceful(Some(Millis::try_from(Duration::from_secs(1)).unwrap()))));
+        assert_eq!(stop_how(1, grace), Ok(StopHow::Graceful(Some(Millis::try_from(1000).unwrap()))));
         assert_eq!(stop_how(2, grace), Ok(StopHow::Kill));
         assert_eq!(stop_how(9, None).unwrap_err().field, "signal");
     }
@@ -477,14 +540,17 @@ pub mod tests {
         assert_eq!((live.start_time, live.end_time, live.exit_code), (1_700_000_000, 0, 0));
         assert_eq!(live.started_at.unwrap().nanos, 123_456_000);
         assert!(live.exit_cause.is_none() && !live.main_exited && !live.tree_empty && live.usage.is_none());
-        assert_eq!(live.limits.unwrap().not_enforced, ["io_read_bytes_per_second"]);
+        let limits = live.limits.unwrap();
+        assert_eq!(limits.not_enforced, ["io_read_bytes_per_second"]);
+        let values = limits.values.unwrap();
+        assert_eq!((values.cpu_millis, values.memory_bytes), (Some(1500), None), "only what was asked for");
         let output = v1::OutputStatus { max_bytes: 65_536, ..Default::default() };
         assert_eq!(live.output.unwrap(), output, "totals are absent");
 
-        let status = ExitStatus::Signalled { signal: 9, core: false };
+        let status = ExitStatus::Signalled(9, false);
         let mut info =
             ended(info(ID, 1), status, message::ExitCause::OomKilled, OutputTotals { end: 7, ..Default::default() });
-        info.stuck.push(StuckTask { name: "dd".into(), state: 'D' });
+        info.stuck.push(b"7 (dd) D 1".to_vec());
         let dead = process_status(&info);
         assert_eq!(dead.state(), v1::ProcessState::Stopped);
         assert_eq!((dead.exit_code, dead.end_time), (137, 1_700_000_002));

@@ -32,6 +32,7 @@ pub mod reason {
     pub const PROCESS_NOT_FOUND: &str = "PROCESS_NOT_FOUND";
     /// The id names a process with another specification.
     pub const PROCESS_EXISTS: &str = "PROCESS_EXISTS";
+    pub const PROFILE_NOT_ALLOWED: &str = "PROFILE_NOT_ALLOWED";
     /// There is no such program.
     pub const COMMAND_NOT_FOUND: &str = "COMMAND_NOT_FOUND";
     /// The program may not be executed.
@@ -148,21 +149,21 @@ fn refused(refusal: &Refusal, id: ProcessId, start: Option<&Asked>) -> Status {
             })
         }
         Refusal::Draining => draining(),
-        Refusal::TooManyProcesses { max } => {
+        Refusal::TooManyProcesses(max) => {
             let message = format!("{max} processes run, which is the server's limit");
             quota(reason::TOO_MANY_PROCESSES, "processes", message, &[("max", max.to_string())])
         }
-        Refusal::AboveCeiling { limit, ceiling } => {
+        Refusal::AboveCeiling(limit, ceiling) => {
             let metadata = [("limit", limit.to_string()), ("ceiling", ceiling.to_string())];
             let why = format!("must not exceed the server's ceiling of {ceiling}");
             bad_field(Code::InvalidArgument, reason::LIMIT_ABOVE_CEILING, &limit_field(*limit), &why, &metadata)
         }
-        Refusal::OutputAboveCeiling { ceiling } => {
+        Refusal::OutputAboveCeiling(ceiling) => {
             let metadata = [("limit", "output_max_bytes".to_owned()), ("ceiling", ceiling.to_string())];
             let why = format!("must not exceed the server's ceiling of {ceiling}");
             bad_field(Code::InvalidArgument, reason::LIMIT_ABOVE_CEILING, "output_max_bytes", &why, &metadata)
         }
-        Refusal::NotEnforceable { limit } => {
+        Refusal::NotEnforceable(limit) => {
             let why = "this host cannot enforce it; best_effort_limits starts without it";
             let message = format!("{}: {why}", limit_field(*limit));
             let metadata = [("limit", limit.to_string())];
@@ -170,8 +171,12 @@ fn refused(refusal: &Refusal, id: ProcessId, start: Option<&Asked>) -> Status {
                 details.add_precondition_failure_violation("LIMIT", limit_field(*limit), why);
             })
         }
-        Refusal::Exec { step, errno } => not_executed(*step, *errno, start),
-        Refusal::Resources { what, errno } => {
+        Refusal::Unconfined => {
+            let why = "profile none needs a server that was started with --allow-profile-none";
+            bad_field(Code::PermissionDenied, reason::PROFILE_NOT_ALLOWED, "profile", why, &[])
+        }
+        Refusal::Exec(step, errno) => not_executed(*step, *errno, start),
+        Refusal::Resources(what, errno) => {
             let metadata = [("preparation", what.to_string())];
             if SHORTAGES.contains(&Errno::from_raw(*errno)) {
                 quota(
@@ -197,8 +202,10 @@ pub struct Asked {
 impl From<&StartSpec> for Asked {
     fn from(spec: &StartSpec) -> Self {
         Self {
-            command: quoted(spec.argv.program()),
-            working_directory: spec.working_directory.as_ref().map(|path| quoted(path.as_str())),
+            command: spec.argv.as_slice().first().map_or(String::new(), |program| quoted(&program.to_string_lossy())),
+            working_directory: Some(spec.working_directory.to_string_lossy())
+                .filter(|path| !path.ends_with(&spec.id.to_string()))
+                .map(|path| quoted(&path)),
         }
     }
 }
@@ -258,6 +265,7 @@ fn not_executed(step: ChildStep, errno: i32, start: Option<&Asked>) -> Status {
         | ChildStep::Descriptors
         | ChildStep::Limits
         | ChildStep::Identity
+        | ChildStep::Privileges
         | ChildStep::Confinement
         | ChildStep::Signals => {
             let message = format!("the new process failed at {step}, before its program ran");
@@ -390,7 +398,7 @@ mod tests {
     }
 
     fn exec(step: ChildStep, errno: Errno) -> Status {
-        refused(&Refusal::Exec { step, errno: raw(errno) }, ID, Some(&asked()))
+        refused(&Refusal::Exec(step, raw(errno)), ID, Some(&asked()))
     }
 
     fn reason_of(status: &Status) -> String {
@@ -441,7 +449,7 @@ mod tests {
 
     #[test]
     fn a_working_directory_that_the_client_did_not_choose_is_no_fault_of_the_request() {
-        let refusal = Refusal::Exec { step: ChildStep::WorkingDirectory, errno: raw(Errno::EACCES) };
+        let refusal = Refusal::Exec(ChildStep::WorkingDirectory, raw(Errno::EACCES));
         let status = refused(&refusal, ID, Some(&Asked { working_directory: None, ..asked() }));
         assert_eq!((status.code(), reason_of(&status).as_str()), (Code::Internal, "CHILD_SETUP_FAILED"));
         assert!(status.get_details_bad_request().is_none());
@@ -453,25 +461,21 @@ mod tests {
         for (refusal, code, reason) in [
             (Refusal::AlreadyExists, Code::AlreadyExists, reason::PROCESS_EXISTS),
             (Refusal::Draining, Code::Unavailable, reason::DRAINING),
-            (Refusal::TooManyProcesses { max: 3 }, Code::ResourceExhausted, reason::TOO_MANY_PROCESSES),
-            (Refusal::AboveCeiling { limit, ceiling: 9 }, Code::InvalidArgument, reason::LIMIT_ABOVE_CEILING),
-            (Refusal::OutputAboveCeiling { ceiling: 9 }, Code::InvalidArgument, reason::LIMIT_ABOVE_CEILING),
-            (Refusal::NotEnforceable { limit }, Code::FailedPrecondition, reason::LIMIT_NOT_ENFORCEABLE),
+            (Refusal::TooManyProcesses(3), Code::ResourceExhausted, reason::TOO_MANY_PROCESSES),
+            (Refusal::AboveCeiling(limit, 9), Code::InvalidArgument, reason::LIMIT_ABOVE_CEILING),
+            (Refusal::OutputAboveCeiling(9), Code::InvalidArgument, reason::LIMIT_ABOVE_CEILING),
+            (Refusal::NotEnforceable(limit), Code::FailedPrecondition, reason::LIMIT_NOT_ENFORCEABLE),
             (
-                Refusal::Resources { what: Preparation::Pipes, errno: raw(Errno::EMFILE) },
+                Refusal::Resources(Preparation::Pipes, raw(Errno::EMFILE)),
                 Code::ResourceExhausted,
                 reason::SERVER_RESOURCES,
             ),
-            (
-                Refusal::Resources { what: Preparation::Cgroup, errno: raw(Errno::EIO) },
-                Code::Internal,
-                reason::INTERNAL,
-            ),
+            (Refusal::Resources(Preparation::Cgroup, raw(Errno::EIO)), Code::Internal, reason::INTERNAL),
         ] {
             let status = refused(&refusal, ID, Some(&asked()));
             assert_eq!((status.code(), reason_of(&status).as_str()), (code, reason), "{refusal:?}");
         }
-        let ceiling = refused(&Refusal::AboveCeiling { limit, ceiling: 9 }, ID, None);
+        let ceiling = refused(&Refusal::AboveCeiling(limit, 9), ID, None);
         let violations = ceiling.get_details_bad_request().unwrap().field_violations;
         assert_eq!(violations[0].field, "limits.memory_bytes");
         assert!(violations[0].description.contains('9'));

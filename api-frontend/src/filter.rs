@@ -162,4 +162,31 @@ mod tests {
             assert!(!ALLOWED.iter().any(|(_, allowed, ..)| allowed.starts_with(name)), "{name}");
         }
     }
+
+    #[test]
+    #[cfg(target_arch = "x86_64")]
+    fn security_md_has_this_table() {
+        let condition = |argument| match argument {
+            Any => String::new(),
+            OneOf(place, values) => format!(", if argument {place} is one of {values:?}"),
+            Without(place, bits) => format!(", if argument {place} has none of the bits {bits:#x}"),
+        };
+        let allowed = ALLOWED.iter().map(|(number, name, argument, reason)| {
+            format!("| {name} {number} | {reason}{} |\n", condition(*argument))
+        });
+        let refused = REFUSED
+            .iter()
+            .map(|(number, name, reason)| format!("| {name} {number} | answered with EACCES: {reason} |\n"));
+        let rows: String = allowed.chain(refused).collect();
+        let made = format!("| call | why |\n|---|---|\n{rows}");
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../SECURITY.md");
+        let document = std::fs::read_to_string(path).unwrap();
+        let (before, rest) = document.split_once("<!-- frontend: begin -->\n").unwrap();
+        let (found, after) = rest.split_once("<!-- frontend: end -->").unwrap();
+        if found != made && std::env::var_os("PRN_WRITE_TABLES").is_some() {
+            let document = format!("{before}<!-- frontend: begin -->\n{made}<!-- frontend: end -->{after}");
+            return std::fs::write(path, document).unwrap();
+        }
+        assert_eq!(found, made, "SECURITY.md is out of date: run the tests with PRN_WRITE_TABLES=1 once");
+    }
 }

@@ -14,6 +14,8 @@ mod convert;
 mod envelope;
 mod errors;
 mod filter;
+mod kernel;
+mod launch;
 mod lease;
 mod log;
 mod mirror;
@@ -141,9 +143,9 @@ fn runtime(config: &config::Frontend) -> Result<Runtime, Fatal> {
 /// Serves until the supervisor closes the channel, which after Draining is the regular end.
 async fn serve(config: config::Frontend, tls: ServerConfig, channel: OwnedFd, listener: OwnedFd) -> Result<(), Fatal> {
     let (link, supervisor, mirror) = Link::hello(channel).await?;
-    let epoch = mirror.epoch().to_string();
+    let epoch = config.epoch.to_string();
     let subscribers = Quota::new(config.subscribers_max, config.subscribers_per_process);
-    let calls = Envelope::new(Service::new(Arc::clone(&mirror), supervisor, subscribers), &epoch);
+    let calls = Envelope::new(Service::new(&config, Arc::clone(&mirror), supervisor, subscribers), &epoch);
     let acceptor = Acceptor::new(listener, tls, &config, calls).map_err(Fatal::Listener)?;
     let (processes, pins) = (mirror.processes().len(), config.pins.len());
     log::line(format_args!("serving: boot epoch {epoch}, processes known: {processes}, clients pinned: {pins}"));

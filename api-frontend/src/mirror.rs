@@ -8,14 +8,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use prn_ipc_protocol::message::ProcessInfo;
-use prn_ipc_protocol::types::{BootEpoch, ProcessId};
+use prn_ipc_protocol::types::ProcessId;
 use tokio::sync::watch;
 
 use crate::output::Hub;
 
 /// All processes that the supervisor knows, as far as it has said.
+#[derive(Default)]
 pub struct Mirror {
-    epoch: BootEpoch,
     draining: AtomicBool,
     table: RwLock<Table>,
 }
@@ -46,16 +46,6 @@ impl Process {
 }
 
 impl Mirror {
-    /// Of a supervisor that has only said hello.
-    pub fn new(epoch: BootEpoch) -> Self {
-        Self { epoch, draining: AtomicBool::new(false), table: RwLock::default() }
-    }
-
-    /// This run of the supervisor.
-    pub fn epoch(&self) -> BootEpoch {
-        self.epoch
-    }
-
     /// Whether the server is shutting down.
     pub fn draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed)
@@ -71,8 +61,8 @@ impl Mirror {
         self.read().by_number.values().cloned().collect()
     }
 
-    /// The supervisor described a process, in an event or a reply.
-    pub fn update(&self, info: ProcessInfo) -> Arc<ProcessInfo> {
+    /// The supervisor described a process.
+    pub fn update(&self, info: ProcessInfo) {
         let info = Arc::new(info);
         let mut table = self.write();
         match table.by_id.get(&info.id) {
@@ -83,7 +73,6 @@ impl Mirror {
                 table.by_number.insert(info.number, process);
             }
         }
-        info
     }
 
     /// The supervisor has forgotten a process. Who reads its output already can go on.
@@ -133,7 +122,7 @@ mod tests {
 
     #[test]
     fn processes_are_listed_in_the_order_of_their_starts() {
-        let mirror = Mirror::new(BootEpoch::from_bytes([0; 16]));
+        let mirror = Mirror::default();
         mirror.update(info(B, 12));
         mirror.update(info(A, 3));
         mirror.update(info(B, 12));
@@ -145,7 +134,7 @@ mod tests {
 
     #[test]
     fn a_change_wakes_those_who_wait_for_this_process_alone() {
-        let mirror = Mirror::new(BootEpoch::from_bytes([0; 16]));
+        let mirror = Mirror::default();
         mirror.update(info(A, 1));
         mirror.update(info(B, 2));
         let a = mirror.process(A.parse().unwrap()).unwrap().changes();

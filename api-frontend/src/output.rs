@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
-use prn_ipc_protocol::message::{End, ProcessInfo};
+use prn_ipc_protocol::message::{OutputTotals, ProcessInfo};
 use prn_ipc_protocol::output::{Cursor, Piece, Reader, Stream};
 use prn_ipc_protocol::types::{ProcessId, UnixMicros};
 use prn_proto::v1;
@@ -178,11 +178,11 @@ impl Subscription {
         // The process's state before the marks: what has ended by then has published all of its output. The clock
         // before them as well: what was read before a time that has passed is published.
         let info = process.changes();
-        let ended = info.borrow().end;
+        let ended = info.borrow().end.is_some();
         let part = wanted.part;
         let is_past = part.until.is_some_and(has_passed);
         let marks = reader.marks().map_err(unreadable)?;
-        if ended.is_some() && part.from > marks.high {
+        if ended && part.from > marks.high {
             return Err(errors::offset_beyond_end(marks.high));
         }
         let asks_where = part.since.is_some() || part.until.is_some() || part.tail.is_some();
@@ -224,14 +224,14 @@ impl Subscription {
             tokio::task::coop::consume_budget().await;
             // First the process's state and the clock, then its output: if it has ended by now, or the time to end has
             // passed, the end that is read is the last.
-            let ended = self.info.borrow_and_update().end;
+            let ended = self.info.borrow_and_update().end.as_ref().map(|end| end.output);
             let forgotten = *self.newest.borrow_and_update() == Newest::Forgotten;
             let is_past = self.until.is_some_and(|until| has_passed(until.time));
             match self.read() {
                 Ok(Step::Frame(frame)) => return Some(Ok(frame)),
                 Ok(Step::Skipped) => {}
                 Ok(Step::Reached) => {
-                    let ended = self.info.borrow().end;
+                    let ended = self.info.borrow().end.as_ref().map(|end| end.output);
                     return self.finish(ended);
                 }
                 Ok(Step::End { high }) if ended.is_some() => {
@@ -351,13 +351,13 @@ impl Subscription {
     }
 
     /// The last frame, if there is one.
-    fn finish(&mut self, ended: Option<End>) -> Option<Result<Frame, Status>> {
+    fn finish(&mut self, ended: Option<OutputTotals>) -> Option<Result<Frame, Status>> {
         self.done = true;
         if !self.control_frames {
             return (self.lost > 0).then(|| Err(errors::output_lost(self.lost)));
         }
         let end = ended?;
-        let rest = end.output.end.saturating_sub(self.cursor.offset);
+        let rest = end.end.saturating_sub(self.cursor.offset);
         if self.until.is_some() {
             self.skipped += rest;
         } else if rest > 0 {

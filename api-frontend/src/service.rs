@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use futures_util::Stream;
 use futures_util::stream::unfold;
-use prn_ipc_protocol::types::{ARGUMENTS_MAX, ProcessId, UnixMicros};
+use prn_ipc_protocol::config;
+use prn_ipc_protocol::types::{ProcessId, UnixMicros};
+
 use prn_proto::v1;
 use prn_proto::v1::process_runner_service_server::ProcessRunnerService;
 use prost::Message;
@@ -13,6 +15,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::{Request, Response, Status};
 
+use crate::convert::ARGUMENTS_MAX;
 use crate::errors::Asked;
 use crate::mirror::{Mirror, Process};
 use crate::output::Subscription;
@@ -42,14 +45,21 @@ pub struct Service {
     lists: Arc<Semaphore>,
     subscribers: Arc<Quota<ProcessId>>,
     epoch: Arc<str>,
+    /// The folder that working directories are in.
+    state_dir: String,
 }
 
 impl Service {
     /// Over the supervisor's mirror and its stub, with as many output streams as there may be.
-    pub fn new(mirror: Arc<Mirror>, supervisor: Supervisor, subscribers: Arc<Quota<ProcessId>>) -> Self {
-        let epoch = mirror.epoch().to_string().into();
+    pub fn new(
+        config: &config::Frontend,
+        mirror: Arc<Mirror>,
+        supervisor: Supervisor,
+        subscribers: Arc<Quota<ProcessId>>,
+    ) -> Self {
+        let (epoch, state_dir) = (config.epoch.to_string().into(), config.state_dir.clone());
         let lists = Arc::new(Semaphore::new(LISTS_MAX));
-        Self { mirror, supervisor, random: SystemRandom::new(), lists, subscribers, epoch }
+        Self { mirror, supervisor, random: SystemRandom::new(), lists, subscribers, epoch, state_dir }
     }
 
     fn epoch(&self) -> String {
@@ -75,7 +85,7 @@ impl Service {
 #[tonic::async_trait]
 impl ProcessRunnerService for Service {
     async fn start(&self, request: Request<v1::StartRequest>) -> Result<Response<v1::StartResponse>, Status> {
-        let spec = convert::start_spec(request.into_inner(), || self.mint())?;
+        let spec = convert::start_spec(request.into_inner(), &self.state_dir, || self.mint())?;
         if self.mirror.draining() {
             return Err(errors::draining());
         }

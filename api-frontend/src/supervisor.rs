@@ -11,10 +11,10 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use nix::errno::Errno;
-use prn_ipc_protocol::channel::{FrontendEnd, ReceiveError, Received, Sent};
+use prn_ipc_protocol::channel::{Fault, FrontendEnd, Received, Sent};
 use prn_ipc_protocol::message::{
-    Event, FromSupervisor, PROTOCOL, ProcessInfo, REQUESTS_WAITING_MAX, Refusal, Reply, Request, RequestId, StartSpec,
-    StopHow,
+    Ask, Event, FromSupervisor, PROTOCOL, ProcessInfo, REQUESTS_WAITING_MAX, Refusal, Reply, Request, RequestId,
+    StartSpec, StopHow,
 };
 use prn_ipc_protocol::output::Reader;
 use prn_ipc_protocol::types::ProcessId;
@@ -75,7 +75,7 @@ pub enum LinkError {
     Closed,
     /// Receiving failed.
     #[error("receiving from the supervisor failed")]
-    Receive(#[from] ReceiveError),
+    Receive(#[from] Fault),
     /// Sending failed.
     #[error("sending to the supervisor failed")]
     Send(#[source] Errno),
@@ -209,8 +209,8 @@ struct State {
 }
 
 enum Waiting {
-    Start(Answer<Started>),
-    Stop(StopAnswer),
+    Start(ProcessId, Answer<Started>),
+    Stop(ProcessId, StopAnswer),
     Subscribe(Answer<Reader>),
 }
 
@@ -221,22 +221,17 @@ impl Link {
     /// The channel failed, or the supervisor sent something else.
     pub async fn hello(channel: OwnedFd) -> Result<(Self, Supervisor, Arc<Mirror>), LinkError> {
         let mut channel = watched(channel)?;
-        match channel.get_ref().send(&Request::Hello { protocol: PROTOCOL.to_owned() }, &[]) {
+        match channel.get_ref().send(&Request::Hello(PROTOCOL.to_owned()), &[]) {
             Ok(Sent::Whole) => {}
             // The first message of all always finds room.
             Ok(Sent::Full | Sent::Closed) => return Err(LinkError::Closed),
             Err(error) => return Err(LinkError::Send(error)),
         }
-        let FromSupervisor::Event(Event::Welcome { epoch }) = next(&mut channel).await? else {
-            return Err(LinkError::Phase);
-        };
-        let mirror = Arc::new(Mirror::new(epoch));
+        let mirror = Arc::new(Mirror::default());
         loop {
             match next(&mut channel).await? {
                 FromSupervisor::Event(Event::SnapshotEnd) => break,
-                FromSupervisor::Event(Event::Welcome { .. }) | FromSupervisor::Reply(..) => {
-                    return Err(LinkError::Phase);
-                }
+                FromSupervisor::Reply(..) => return Err(LinkError::Phase),
                 FromSupervisor::Event(event) => happened(&mirror, event)?,
             }
         }
@@ -315,18 +310,21 @@ enum Flushed {
 impl State {
     fn queue(&mut self, command: Command) {
         let request = RequestId(self.last + 1);
-        let (message, waiting) = match command {
-            Command::Start(spec, answer) => (Request::Start { request, spec }, Waiting::Start(answer)),
-            Command::Stop(id, how, answer) => (Request::Stop { request, id, how }, Waiting::Stop(answer)),
-            Command::Subscribe(id, answer) => (Request::Subscribe { request, id }, Waiting::Subscribe(answer)),
+        let (ask, waiting) = match command {
+            Command::Start(spec, answer) => {
+                let id = spec.id;
+                (Ask::Start(spec), Waiting::Start(id, answer))
+            }
+            Command::Stop(id, how, answer) => (Ask::Stop(id, how), Waiting::Stop(id, answer)),
+            Command::Subscribe(id, answer) => (Ask::Subscribe(id), Waiting::Subscribe(answer)),
             Command::Watch(id, seen) => {
-                self.outbox.push_back(Request::Watch { id, seen });
+                self.outbox.push_back(Request::Watch(id, seen));
                 return;
             }
         };
         self.last = request.0;
         self.waiting.insert(request, waiting);
-        self.outbox.push_back(message);
+        self.outbox.push_back(Request::Ask(request, ask));
     }
 
     fn flush(&mut self, channel: &FrontendEnd) -> Result<Flushed, LinkError> {
@@ -341,7 +339,7 @@ impl State {
                 }
                 // The limits on requests rule it out; were they wrong, one client must not end the whole frontend.
                 Err(Errno::EMSGSIZE) => {
-                    if let Request::Start { request, .. } = message
+                    if let Request::Ask(request, _) = message
                         && let Some(waiting) = self.waiting.remove(request)
                     {
                         waiting.fail(Failure::TooLong);
@@ -364,14 +362,17 @@ impl State {
         }
     }
 
-    /// The mirror learns of a process before who asked does, so that the next call of that client finds it.
+    /// The mirror has learnt of a process before who asked does, so that the next call of that client finds it.
     fn replied(&self, waiting: Waiting, reply: Reply, fds: Vec<OwnedFd>) -> Result<(), LinkError> {
         match (waiting, reply) {
             (waiting, Reply::Refused(refusal)) => waiting.fail(Failure::Refused(refusal)),
-            (Waiting::Start(answer), Reply::Started { process, existing }) => {
-                answer.give(Ok(Started { info: self.mirror.update(*process), existing }));
+            (Waiting::Start(id, answer), reply @ (Reply::Done | Reply::Existing)) => {
+                let info = self.mirror.process(id).ok_or(LinkError::Reply)?.info();
+                answer.give(Ok(Started { info, existing: reply == Reply::Existing }));
             }
-            (Waiting::Stop(answer), Reply::Stopped(process)) => answer.give(Ok(self.mirror.update(*process))),
+            (Waiting::Stop(id, answer), Reply::Done) => {
+                answer.give(Ok(self.mirror.process(id).ok_or(LinkError::Reply)?.info()));
+            }
             (Waiting::Subscribe(answer), Reply::Output) => {
                 let [ring, index]: [OwnedFd; 2] = fds.try_into().map_err(|_| LinkError::Reply)?;
                 answer.give(Reader::new(File::from(ring), File::from(index)).map_err(Failure::Output));
@@ -385,8 +386,8 @@ impl State {
 impl Waiting {
     fn fail(self, failure: Failure) {
         match self {
-            Self::Start(answer) => answer.give(Err(failure)),
-            Self::Stop(answer) => match failure {
+            Self::Start(_, answer) => answer.give(Err(failure)),
+            Self::Stop(_, answer) => match failure {
                 Failure::Refused(refusal) => answer.give(Err(refusal)),
                 // Who waits is told the first of these by the drop; the others are not of a stop.
                 Failure::Closed | Failure::TooMany { .. } | Failure::TooLong | Failure::Output(_) => drop(answer),
@@ -398,11 +399,11 @@ impl Waiting {
 
 fn happened(mirror: &Mirror, event: Event) -> Result<(), LinkError> {
     match event {
-        Event::Process(info) => drop(mirror.update(*info)),
+        Event::Process(info) => mirror.update(*info),
         Event::Forgotten(id) => mirror.forget(id),
-        Event::Advanced { id, end } => mirror.advance(id, end),
+        Event::Advanced(id, end) => mirror.advance(id, end),
         Event::Draining => mirror.drain(),
-        Event::Welcome { .. } | Event::SnapshotEnd => return Err(LinkError::Phase),
+        Event::SnapshotEnd => return Err(LinkError::Phase),
     }
     Ok(())
 }

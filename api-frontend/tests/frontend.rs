@@ -16,11 +16,11 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use prn_ipc_protocol::channel::{self, Received, Sent, SupervisorEnd};
 use prn_ipc_protocol::config;
 use prn_ipc_protocol::message::{
-    AppliedLimits, ChildStep, End, Event, ExitCause, ExitStatus, FromSupervisor, MainExit, OutputTotals, PROTOCOL,
-    ProcessInfo, Refusal, Reply, Request, RequestId, StopHow, Usage,
+    AppliedLimits, Ask, ChildStep, End, Event, ExitCause, ExitStatus, FromSupervisor, MainExit, OutputTotals, PROTOCOL,
+    ProcessInfo, Profile, Refusal, Reply, Request, RequestId, StopHow,
 };
 use prn_ipc_protocol::output::{HEADER, MAGIC, Marks, RECORD, Record, Stream, word};
-use prn_ipc_protocol::types::{BootEpoch, Limits, Millis, ProcessId, UnixMicros};
+use prn_ipc_protocol::types::{Id, Limits, Millis, ProcessId, UnixMicros};
 use prn_proto::tls::{self, Certificate, Key};
 use prn_proto::v1;
 use prn_proto::v1::process_runner_service_client::ProcessRunnerServiceClient;
@@ -37,7 +37,7 @@ use tonic_types::StatusExt;
 const DEADLINE: Duration = Duration::from_secs(10);
 const A: ProcessId = ProcessId::from_bytes([0xaa; 16]);
 const B: ProcessId = ProcessId::from_bytes([0xbb; 16]);
-const EPOCH: BootEpoch = BootEpoch::from_bytes([0xee; 16]);
+const EPOCH: Id = Id::from_bytes([0xee; 16]);
 
 type Client = ProcessRunnerServiceClient<Channel>;
 
@@ -84,6 +84,8 @@ impl Frontend {
     fn executed(handshakes_max: u32) -> Self {
         let (server, client) = (Identity::new(), Identity::new());
         let config = config::Frontend {
+            epoch: EPOCH,
+            state_dir: "/var/lib/prn".to_owned(),
             certificate: server.certificate.der().to_vec(),
             pins: vec![client.certificate.der().to_vec()],
             handshakes_max,
@@ -134,8 +136,7 @@ impl Frontend {
     }
 
     fn greet(&mut self, processes: &[ProcessInfo]) {
-        assert_eq!(self.receive(), Request::Hello { protocol: PROTOCOL.to_owned() });
-        self.event(Event::Welcome { epoch: EPOCH });
+        assert_eq!(self.receive(), Request::Hello(PROTOCOL.to_owned()));
         for process in processes {
             self.event(Event::Process(Box::new(process.clone())));
         }
@@ -179,7 +180,7 @@ impl Frontend {
     /// Answers the next request, which must be Subscribe.
     fn hand_out(&mut self, id: ProcessId, output: &Output) {
         let asked = self.receive();
-        let Request::Subscribe { request, id: of } = asked else { panic!("{asked:?}") };
+        let Request::Ask(request, Ask::Subscribe(of)) = asked else { panic!("{asked:?}") };
         assert_eq!(of, id);
         self.send(FromSupervisor::Reply(request, Reply::Output), &[output.ring.as_fd(), output.index.as_fd()]);
     }
@@ -245,11 +246,12 @@ fn live(id: ProcessId, number: u64) -> ProcessInfo {
     ProcessInfo {
         id,
         number,
-        argv: vec!["sleep".to_owned(), "1 2".to_owned()].try_into().unwrap(),
-        working_directory: "/".to_owned().try_into().unwrap(),
+        argv: vec![c"sleep".into(), c"1 2".into()].try_into().unwrap(),
+        working_directory: c"/".into(),
+        profile: Profile::Default,
         uid: 1,
         started: UnixMicros(1_000_000),
-        limits: AppliedLimits { values: Limits::default(), not_enforced: vec![] },
+        limits: AppliedLimits { wanted: Limits::default(), in_force: vec![], not_enforced: vec![] },
         output_max: 65_536.try_into().unwrap(),
         main_exit: None,
         end: None,
@@ -261,7 +263,7 @@ fn ended(id: ProcessId, number: u64, output: OutputTotals) -> ProcessInfo {
     let at = UnixMicros(2_000_000);
     ProcessInfo {
         main_exit: Some(MainExit { status: ExitStatus::Exited(3), cause: ExitCause::Exited, at }),
-        end: Some(End { at, usage: Usage::default(), output }),
+        end: Some(End { at, usage: vec![], output }),
         ..live(id, number)
     }
 }
@@ -415,11 +417,12 @@ async fn a_start_reaches_the_supervisor_and_is_known_to_the_next_call() {
             .start(v1::StartRequest { command: "sleep".into(), args: vec!["1 2".into()], ..Default::default() })
             .await
     });
-    let Request::Start { request, spec } = frontend.receive() else { panic!("no start") };
+    let Request::Ask(request, Ask::Start(spec)) = frontend.receive() else { panic!("no start") };
     assert_eq!(request, RequestId(1));
-    assert_eq!(spec.argv.as_slice(), ["sleep", "1 2"]);
+    assert_eq!(spec.argv.as_slice(), [c"sleep".into(), std::ffi::CString::from(c"1 2")]);
     // No event: the reply alone must do.
-    frontend.reply(request, Reply::Started { process: Box::new(live(spec.id, 1)), existing: false });
+    frontend.event(Event::Process(Box::new(live(spec.id, 1))));
+    frontend.reply(request, Reply::Done);
     let started = start.await.unwrap().unwrap().into_inner();
     let id = started.response.unwrap().id;
     assert_eq!(id.as_ref().unwrap().id, spec.id.to_string());
@@ -430,9 +433,9 @@ async fn a_start_reaches_the_supervisor_and_is_known_to_the_next_call() {
     let start = tokio::spawn(async move {
         starter.start(v1::StartRequest { command: "nope".into(), id: A.to_string(), ..Default::default() }).await
     });
-    let Request::Start { request, spec } = frontend.receive() else { panic!("no start") };
+    let Request::Ask(request, Ask::Start(spec)) = frontend.receive() else { panic!("no start") };
     assert_eq!((request, spec.id), (RequestId(2), A));
-    frontend.reply(request, Reply::Refused(Refusal::Exec { step: ChildStep::Exec, errno: 2 }));
+    frontend.reply(request, Reply::Refused(Refusal::Exec(ChildStep::Exec, 2)));
     let error = start.await.unwrap().unwrap_err();
     assert_eq!((error.code(), reason(&error).as_str()), (Code::NotFound, "COMMAND_NOT_FOUND"));
 }
@@ -472,8 +475,9 @@ async fn a_call_ends_at_its_clients_deadline() {
     assert_eq!(headers[prn_proto::BOOT_EPOCH_METADATA], EPOCH.to_string());
 
     // The late reply is for nobody and does no harm.
-    let Request::Stop { request, .. } = frontend.receive() else { panic!("no stop") };
-    frontend.reply(request, Reply::Stopped(Box::new(ended(A, 1, OutputTotals::default()))));
+    let Request::Ask(request, Ask::Stop(..)) = frontend.receive() else { panic!("no stop") };
+    frontend.event(Event::Process(Box::new(ended(A, 1, OutputTotals::default()))));
+    frontend.reply(request, Reply::Done);
     assert!(client.status(v1::StatusRequest { process_identifier: named(A) }).await.is_ok());
 }
 
@@ -490,7 +494,7 @@ async fn stops_of_one_process_share_a_request_and_never_keep_a_kill_out() {
     let client = frontend.connect().await;
     let mut asked = Vec::new();
     let mut expect = |frontend: &mut Frontend, expected: StopHow| {
-        let Request::Stop { request, id, how } = frontend.receive() else { panic!("no stop") };
+        let Request::Ask(request, Ask::Stop(id, how)) = frontend.receive() else { panic!("no stop") };
         assert_eq!((id, how), (A, expected));
         asked.push(request);
     };
@@ -512,7 +516,8 @@ async fn stops_of_one_process_share_a_request_and_never_keep_a_kill_out() {
     assert!(!frontend.readable(Duration::from_millis(300)), "one request of each kind");
 
     for request in asked {
-        frontend.reply(request, Reply::Stopped(Box::new(ended(A, 1, OutputTotals::default()))));
+        frontend.event(Event::Process(Box::new(ended(A, 1, OutputTotals::default()))));
+        frontend.reply(request, Reply::Done);
     }
     for stop in rest {
         let answer = tokio::time::timeout(DEADLINE, stop).await.unwrap().unwrap().unwrap();
@@ -527,13 +532,13 @@ async fn a_stop_that_left_its_process_running_can_be_repeated_and_a_refusal_reac
     let client = frontend.connect().await;
     for _ in 0..2 {
         let waiting = stop(&client, v1::Signal::Sigkill, None);
-        let Request::Stop { request, how: StopHow::Kill, .. } = frontend.receive() else { panic!("no stop") };
-        frontend.reply(request, Reply::Stopped(Box::new(live(A, 1))));
+        let Request::Ask(request, Ask::Stop(_, StopHow::Kill)) = frontend.receive() else { panic!("no stop") };
+        frontend.reply(request, Reply::Done);
         let answer = waiting.await.unwrap().unwrap();
         assert_eq!(answer.process_status.unwrap().state(), v1::ProcessState::Running);
     }
     let waiting = [(); 2].map(|()| stop(&client, v1::Signal::Sigterm, None));
-    let Request::Stop { request, how: StopHow::Graceful(None), .. } = frontend.receive() else { panic!("no stop") };
+    let Request::Ask(request, Ask::Stop(_, StopHow::Graceful(None))) = frontend.receive() else { panic!("no stop") };
     assert!(!frontend.readable(Duration::from_millis(200)));
     frontend.reply(request, Reply::Refused(Refusal::UnknownProcess));
     for waiting in waiting {
@@ -546,7 +551,7 @@ async fn a_stop_that_left_its_process_running_can_be_repeated_and_a_refusal_reac
 async fn lists_wait_while_two_are_on_their_way() {
     let processes: Vec<_> = (1..=100_u8)
         .map(|number| {
-            let argv = vec!["echo".to_owned(), "x".repeat(10_000)].try_into().unwrap();
+            let argv = vec![c"echo".into(), std::ffi::CString::new("x".repeat(10_000)).unwrap()].try_into().unwrap();
             ProcessInfo { argv, ..live(ProcessId::from_bytes([number; 16]), number.into()) }
         })
         .collect();
@@ -603,13 +608,13 @@ async fn replay_and_live_output_are_one_stream_to_the_end_frame() {
     let mut second = client.get_output(output_of(A)).await.unwrap().into_inner();
     assert_eq!(frame(&mut second).await.unwrap().unwrap().offset, 0);
     let seen = output.marks.high;
-    assert_eq!(frontend.receive(), Request::Watch { id: A, seen });
+    assert_eq!(frontend.receive(), Request::Watch(A, seen));
     for live in [&b"one"[..], b"two"] {
         let seen = output.marks.high + u64::try_from(live.len()).unwrap();
         output.append(Stream::Stdout, live);
-        frontend.event(Event::Advanced { id: A, end: seen });
+        frontend.event(Event::Advanced(A, seen));
         assert_eq!(&frame(&mut stream).await.unwrap().unwrap().data[..], live);
-        assert_eq!(frontend.receive(), Request::Watch { id: A, seen });
+        assert_eq!(frontend.receive(), Request::Watch(A, seen));
     }
 
     // The end wakes without a further Advanced.
@@ -693,7 +698,7 @@ async fn a_process_that_is_forgotten_before_its_end_was_told_ends_its_streams_lo
     let client = frontend.connect().await;
     let mut output = Output::new();
     let mut stream = frontend.open(&client, output_of(A), &output).await.unwrap();
-    assert_eq!(frontend.receive(), Request::Watch { id: A, seen: 0 });
+    assert_eq!(frontend.receive(), Request::Watch(A, 0));
     output.append(Stream::Stdout, b"last");
     frontend.event(Event::Forgotten(A));
     let (bytes, end) = all(&mut stream).await;
@@ -721,7 +726,7 @@ async fn l2_when_the_supervisor_is_gone_streams_end_unavailable_and_the_frontend
     let client = frontend.connect().await;
     let output = Output::new();
     let mut stream = frontend.open(&client, output_of(A), &output).await.unwrap();
-    assert_eq!(frontend.receive(), Request::Watch { id: A, seen: 0 });
+    assert_eq!(frontend.receive(), Request::Watch(A, 0));
 
     let (ours, _) = channel::pair().unwrap();
     drop(std::mem::replace(&mut frontend.supervisor, SupervisorEnd::new(ours)));
@@ -833,7 +838,7 @@ async fn o10_a_frontend_with_idle_subscribers_never_wakes_and_lets_go_of_those_t
         assert_eq!(frame(&mut stream).await.unwrap().unwrap().data, "x");
         streams.push(stream);
     }
-    assert_eq!(frontend.receive(), Request::Watch { id: A, seen: 1 });
+    assert_eq!(frontend.receive(), Request::Watch(A, 1));
     // Quiet once everything on the way has arrived.
     let pid = frontend.child.id();
     let started = Instant::now();

@@ -3,6 +3,8 @@
 //! Runs in both halves. A datagram that is empty, cut, too long, malformed, or that brings descriptors which its
 //! receiver did not expect, is a [`Fault`] of the peer: the channel is then of no further use.
 
+mod frontend;
+
 use std::io::{IoSlice, IoSliceMut};
 use std::marker::PhantomData;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -21,39 +23,31 @@ use crate::message::{FromSupervisor, Request};
 /// Most bytes in a message.
 ///
 /// A SEQPACKET socket with the kernel's default buffer (net.core.wmem_default 212992) sends 212960 at most (measured;
-/// EMSGSIZE above). This leaves room for a start request's [`crate::types::ARGUMENTS_MAX`] with all else around it.
+/// EMSGSIZE above). This leaves room for 128 KiB of arguments and environment with all else around them.
 pub const MESSAGE_MAX: usize = 192 * 1024;
 
 /// Most descriptors that the kernel takes in one message (SCM_MAX_FD, unix(7)). The control buffer holds as many, so
 /// a message can't be cut there, which would leave descriptors installed that nobody knows of.
 const KERNEL_FDS_MAX: usize = 253;
 
-/// What the peer did wrong.
+/// Why nothing was received. All but the last: the peer broke the protocol.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum Fault {
     /// A datagram without a byte.
-    #[error("empty datagram")]
+    #[error("fault: empty datagram")]
     Empty,
     /// A datagram longer than [`MESSAGE_MAX`], or with control data that does not fit.
-    #[error("datagram too long")]
+    #[error("fault: datagram too long")]
     TooLong,
     /// It does not decode.
-    #[error("datagram does not decode")]
+    #[error("fault: datagram does not decode")]
     Decode(#[from] DecodeError),
     /// It brought another number of descriptors than its kind has.
-    #[error("{0} unexpected file descriptors")]
+    #[error("fault: {0} unexpected file descriptors")]
     Descriptors(usize),
-}
-
-/// Why nothing was received.
-#[derive(Debug, thiserror::Error)]
-pub enum ReceiveError {
-    /// The peer broke the protocol.
-    #[error("the peer broke the protocol")]
-    Fault(#[from] Fault),
     /// The socket failed.
     #[error("the channel failed")]
-    Socket(#[source] Errno),
+    Socket(#[from] Errno),
 }
 
 /// What receiving gave.
@@ -128,51 +122,46 @@ impl<Out: Serialize, In: DeserializeOwned + Serialize> Channel<Out, In> {
         let rights = [ControlMessage::ScmRights(&numbers)];
         let control = if numbers.is_empty() { &[] } else { rights.as_slice() };
         let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
-        loop {
-            match sendmsg::<()>(self.socket.as_raw_fd(), &[IoSlice::new(&bytes)], control, flags, None) {
-                Ok(_) => return Ok(Sent::Whole),
-                Err(Errno::EAGAIN) => return Ok(Sent::Full),
-                Err(Errno::EPIPE | Errno::ECONNRESET) => return Ok(Sent::Closed),
-                Err(Errno::EINTR) => {}
-                Err(error) => return Err(error),
-            }
+        match sendmsg::<()>(self.socket.as_raw_fd(), &[IoSlice::new(&bytes)], control, flags, None) {
+            Ok(_) => Ok(Sent::Whole),
+            Err(Errno::EAGAIN) => Ok(Sent::Full),
+            Err(Errno::EPIPE | Errno::ECONNRESET) => Ok(Sent::Closed),
+            Err(error) => Err(error),
         }
     }
 
     /// Receives one message; `fds_expected` says how many descriptors a message of its kind brings.
-    pub fn receive(&mut self, fds_expected: impl Fn(&In) -> usize) -> Result<Received<In>, ReceiveError> {
+    ///
+    /// # Errors
+    /// The channel is then of no further use.
+    pub fn receive(&mut self, fds_expected: impl Fn(&In) -> usize) -> Result<Received<In>, Fault> {
         let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_CMSG_CLOEXEC;
-        let (length, cut, fds) = loop {
-            let mut parts = [IoSliceMut::new(&mut self.buffer)];
-            let control = (!self.control.is_empty()).then_some(self.control.as_mut_slice());
-            match recvmsg::<()>(self.socket.as_raw_fd(), &mut parts, control, flags) {
-                Ok(got) => {
-                    let mut fds = Vec::new();
-                    // An error is a cut message; what arrived of it is unknown, and the flag says so.
-                    for message in got.cmsgs().into_iter().flatten() {
-                        if let ControlMessageOwned::ScmRights(numbers) = message {
-                            fds.extend(fds::received(numbers));
-                        }
-                    }
-                    break (got.bytes, got.flags.intersects(MsgFlags::MSG_TRUNC | MsgFlags::MSG_CTRUNC), fds);
-                }
-                Err(Errno::EAGAIN) => return Ok(Received::Nothing),
-                Err(Errno::ECONNRESET) => return Ok(Received::Closed),
-                Err(Errno::EINTR) => {}
-                Err(error) => return Err(ReceiveError::Socket(error)),
-            }
+        let mut parts = [IoSliceMut::new(&mut self.buffer)];
+        let control = (!self.control.is_empty()).then_some(self.control.as_mut_slice());
+        let got = match recvmsg::<()>(self.socket.as_raw_fd(), &mut parts, control, flags) {
+            Err(Errno::EAGAIN) => return Ok(Received::Nothing),
+            Err(Errno::ECONNRESET) => return Ok(Received::Closed),
+            other => other?,
         };
-        if cut {
-            return Err(Fault::TooLong.into());
+        let mut fds = Vec::new();
+        // An error is a cut message; what arrived of it is unknown, and the flag says so.
+        for message in got.cmsgs().into_iter().flatten() {
+            if let ControlMessageOwned::ScmRights(numbers) = message {
+                fds.extend(fds::received(numbers));
+            }
         }
+        if got.flags.intersects(MsgFlags::MSG_TRUNC | MsgFlags::MSG_CTRUNC) {
+            return Err(Fault::TooLong);
+        }
+        let length = got.bytes;
         let bytes = self.buffer.get(..length).ok_or(Fault::TooLong)?;
         if bytes.is_empty() {
             // An empty datagram reads like the end of the stream (measured); only one of them hangs up.
-            return if self.hung_up() { Ok(Received::Closed) } else { Err(Fault::Empty.into()) };
+            return if self.hung_up() { Ok(Received::Closed) } else { Err(Fault::Empty) };
         }
-        let message = codec::decode(bytes).map_err(Fault::from)?;
+        let message = codec::decode(bytes)?;
         if fds.len() != fds_expected(&message) {
-            return Err(Fault::Descriptors(fds.len()).into());
+            return Err(Fault::Descriptors(fds.len()));
         }
         Ok(Received::Message(message, fds))
     }
@@ -189,12 +178,6 @@ impl<Out: Serialize, In: DeserializeOwned + Serialize> Channel<Out, In> {
 impl<Out, In> AsFd for Channel<Out, In> {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
-    }
-}
-
-impl<Out, In> AsRawFd for Channel<Out, In> {
-    fn as_raw_fd(&self) -> std::os::fd::RawFd {
-        self.socket.as_raw_fd()
     }
 }
 
@@ -237,7 +220,7 @@ mod tests {
 
     fn fault(channel: &mut Channel<String, String>) -> Fault {
         match channel.receive(|_| 0) {
-            Err(ReceiveError::Fault(fault)) => fault,
+            Err(fault) => fault,
             other => panic!("{other:?}"),
         }
     }

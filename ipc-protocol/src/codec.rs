@@ -25,6 +25,11 @@ pub fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, postcard::Error> {
     postcard::to_allocvec(value)
 }
 
+/// A value's postcard form, in a buffer: without allocation. Empty if it does not fit.
+pub fn encode_into<'a, T: Serialize>(value: &T, buffer: &'a mut [u8]) -> &'a [u8] {
+    postcard::to_slice(value, buffer).map_or(&[], |bytes| bytes)
+}
+
 /// The value whose canonical postcard form is exactly `bytes`.
 ///
 /// Allocates at most a small multiple of `bytes.len()`: postcard reads lengths from the peer, but reserves no more

@@ -13,23 +13,19 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::codec;
-use crate::types::{AbsolutePath, Limits, Millis, OutputMax};
+use crate::types::{LimitName, Limits, Millis, OutputMax};
 
 pub use frontend::Frontend;
 
 /// The supervisor's configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Supervisor {
-    /// Name of this server on its machine: `[a-z0-9-]`, 1 to 32 bytes. Names its cgroup.
-    pub instance: String,
     /// Address of the listener, for the line that says so.
     pub address: String,
-    /// Folder of the working directories.
-    pub state_dir: AbsolutePath,
-    /// Where its cgroups go.
-    pub cgroup: Cgroup,
     /// Start although a controller is missing.
     pub allow_missing_limits: bool,
+    /// The limits that this host enforces in groups at [`crate::fds::supervisor::CGROUP`].
+    pub enforceable: Vec<LimitName>,
     /// Whole-disk devices that io limits apply to: major and minor number.
     pub disks: Vec<(u32, u32)>,
     /// User id of the frontend.
@@ -54,26 +50,42 @@ pub struct Supervisor {
     pub output_budget: u64,
     /// From SIGTERM to SIGKILL, by default and at shutdown.
     pub stop_grace: Millis,
-    /// memory.max of the frontend's group, in bytes.
-    pub frontend_memory: u64,
+    /// Soft and hard limit of a process's open files. This program's own soft limit is the hard one already.
+    pub open_files: (u64, u64),
     /// [`crate::fds::supervisor::NOTIFY`] is open.
     pub notify: bool,
+    /// Name of the cgroup at [`crate::fds::supervisor::CGROUP`] if it is to be removed at the end; `ORIGIN` is open then.
+    pub own_cgroup: Option<String>,
+    /// How this program and processes are confined.
+    pub confinement: Confinement,
 }
 
-impl Supervisor {
-    /// User (and group) ids of processes.
-    pub fn uids(&self) -> std::ops::Range<u32> {
-        self.first_uid..self.first_uid.saturating_add(self.uid_count)
-    }
+/// A program for seccomp(2): `struct sock_filter` (linux/filter.h), each as one number in this machine's byte order.
+pub type Filter = Vec<u64>;
+
+/// What confines the supervisor and processes of [`crate::message::Profile::Default`]. Made by `prn server start`, so that
+/// the root process holds neither the tables nor a compiler for them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Confinement {
+    /// Filters that the supervisor applies to itself, in this order. Everything that it starts inherits them.
+    pub own: Vec<Filter>,
+    /// Filters that a process applies before its program, in this order.
+    pub process: Vec<Filter>,
+    /// What a process may do with files; `None` where the kernel has no Landlock.
+    pub landlock: Option<Landlock>,
+    /// [`crate::message::Profile::None`] may be asked for.
+    pub allow_none: bool,
 }
 
-/// Where the supervisor makes its cgroups. Each path is a directory of a cgroup2 file system.
+/// A ruleset for Landlock (landlock(7)). Access rights are the kernel's bits (linux/landlock.h).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Cgroup {
-    /// The supervisor's own group, which the service manager has delegated to it (Delegate=, systemd.resource-control(5)).
-    Delegated(AbsolutePath),
-    /// A group to make, below one that nobody else manages, and to remove at the end.
-    Own(AbsolutePath),
+pub struct Landlock {
+    /// `struct landlock_ruleset_attr`: handled_access_fs, handled_access_net, scoped. What this kernel knows of them.
+    pub attributes: Vec<u64>,
+    /// Rights below a path that is there when the supervisor starts.
+    pub rules: Vec<(String, u64)>,
+    /// Rights below the process's own two directories.
+    pub own: u64,
 }
 
 /// Reads a value from the start of a memfd, whatever its file offset is.

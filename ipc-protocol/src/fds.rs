@@ -20,24 +20,19 @@ pub mod supervisor {
     pub const FRONTEND_BINARY: RawFd = 7;
     /// An empty folder, the frontend's root.
     pub const EMPTY_FOLDER: RawFd = 8;
+    /// prn's own binary, for what runs as a process's user: the cleaner of its directories, and profile strict.
+    pub const TOOLS: RawFd = 9;
+    /// The folder of the working directories, locked (flock(2)) for this server alone.
+    pub const STATE_DIR: RawFd = 10;
+    /// The cgroup that this server's groups are in, locked as well.
+    pub const CGROUP: RawFd = 11;
     /// A datagram socket connected to the service manager (sd_notify(3)). Open only if the configuration says so.
-    pub const NOTIFY: RawFd = 9;
+    pub const NOTIFY: RawFd = 12;
+    /// `cgroup.procs` of the group that this process came from. Open only where the one at [`CGROUP`] is to be removed.
+    pub const ORIGIN: RawFd = 13;
 }
 
-/// Descriptor numbers at the start of `prn-frontend`, as the supervisor leaves them.
-pub mod frontend {
-    use std::os::fd::RawFd;
-    /// Its end of the channel to the supervisor.
-    pub const CHANNEL: RawFd = 3;
-    /// [`crate::config::Frontend`] in a sealed memfd.
-    pub const CONFIG: RawFd = 4;
-    /// The TLS key (PKCS#8 DER) in a sealed memfd.
-    pub const TLS_KEY: RawFd = 5;
-    /// The listening TCP socket.
-    pub const LISTENER: RawFd = 6;
-    /// An empty folder, its root.
-    pub const EMPTY_FOLDER: RawFd = 7;
-}
+pub mod frontend;
 
 /// Takes over an inherited descriptor and sets its close-on-exec flag.
 ///

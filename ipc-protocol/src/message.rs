@@ -4,11 +4,11 @@
 //! [`RequestId`], each greater than the one before it. Three kinds of failure have three fates: a [`Refusal`] answers
 //! a well-formed request; a broken protocol costs the frontend its life; a broken invariant of the supervisor ends it.
 
+use std::ffi::CString;
+
 use serde::{Deserialize, Serialize};
 
-use crate::types::{
-    AbsolutePath, Argv, BootEpoch, Environment, LimitName, Limits, Millis, OutputMax, ProcessId, UnixMicros,
-};
+use crate::types::{Argv, LimitName, Limits, Millis, OutputMax, ProcessId, UnixMicros};
 
 /// What both halves must have in common, compared at Hello. Raised with each change of this crate's wire form.
 pub const PROTOCOL: &str = concat!("prn ", env!("CARGO_PKG_VERSION"), " ipc 1");
@@ -24,43 +24,25 @@ pub struct RequestId(pub u64);
 /// From the frontend to the supervisor.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Request {
-    /// The first message, once. Answered by [`Event::Welcome`] and a snapshot.
-    Hello {
-        /// The frontend's [`PROTOCOL`].
-        protocol: String,
-    },
+    /// The first message, once, with the frontend's [`PROTOCOL`]. Answered by a snapshot.
+    Hello(String),
     /// The frontend has dropped all that it can and serves. Once, after the snapshot.
     Ready,
-    /// Start a process. Answered when its program runs, or by a refusal.
-    Start {
-        /// Ties the answer to it.
-        request: RequestId,
-        /// What to start.
-        spec: Box<StartSpec>,
-    },
+    /// Something that is answered.
+    Ask(RequestId, Ask),
+    /// Ask for one [`Event::Advanced`] as soon as the output's end lies beyond this offset. Not answered; the newest counts.
+    Watch(ProcessId, u64),
+}
+
+/// What is asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Ask {
+    /// Start a process. Answered when its program runs.
+    Start(Box<StartSpec>),
     /// Stop a process. Answered when its tree is gone, or can't be killed.
-    Stop {
-        /// Ties the answer to it.
-        request: RequestId,
-        /// Which.
-        id: ProcessId,
-        /// How.
-        how: StopHow,
-    },
-    /// Ask for the descriptors of a process's output.
-    Subscribe {
-        /// Ties the answer to it.
-        request: RequestId,
-        /// Which.
-        id: ProcessId,
-    },
-    /// Ask for one [`Event::Advanced`] as soon as the output's end lies beyond `seen`. Not answered; the newest counts.
-    Watch {
-        /// Which.
-        id: ProcessId,
-        /// End offset that the frontend knows of.
-        seen: u64,
-    },
+    Stop(ProcessId, StopHow),
+    /// The descriptors of a process's output.
+    Subscribe(ProcessId),
 }
 
 /// From the supervisor to the frontend.
@@ -72,28 +54,14 @@ pub enum FromSupervisor {
     Event(Event),
 }
 
-impl FromSupervisor {
-    /// How many descriptors come with it: an output's ring and index with [`Reply::Output`], else none.
-    pub fn descriptors(&self) -> usize {
-        match self {
-            Self::Reply(_, Reply::Output) => 2,
-            Self::Reply(_, Reply::Started { .. } | Reply::Stopped(_) | Reply::Refused(_)) | Self::Event(_) => 0,
-        }
-    }
-}
-
 /// The answer to a request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Reply {
-    /// To Start: the program runs.
-    Started {
-        /// Its state.
-        process: Box<ProcessInfo>,
-        /// The same id and specification were known: nothing new was started.
-        existing: bool,
-    },
-    /// To Stop: the process's state, its tree gone or reported as stuck.
-    Stopped(Box<ProcessInfo>),
+    /// To Start: the program runs. To Stop: the tree is gone, or what is left of it is reported as stuck. The process's
+    /// state was sent before.
+    Done,
+    /// To Start: the same id and specification were known, so nothing new was started.
+    Existing,
     /// To Subscribe: read-only descriptors of the ring and the index (see [`crate::output`]) come with it.
     Output,
     /// The request was well-formed, and the answer is no.
@@ -103,24 +71,14 @@ pub enum Reply {
 /// Something that the frontend's mirror of the process table has to know.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Event {
-    /// The answer to Hello.
-    Welcome {
-        /// This run of the supervisor.
-        epoch: BootEpoch,
-    },
     /// A process is new, or its state has changed.
     Process(Box<ProcessInfo>),
-    /// The snapshot that follows Welcome is complete.
+    /// The snapshot that answers Hello is complete.
     SnapshotEnd,
     /// A finished process was forgotten, to make room.
     Forgotten(ProcessId),
-    /// The output's end lies beyond what Watch said.
-    Advanced {
-        /// Which.
-        id: ProcessId,
-        /// The end offset now.
-        end: u64,
-    },
+    /// The output's end lies beyond what Watch said: the end offset now.
+    Advanced(ProcessId, u64),
     /// The server is shutting down: no new starts.
     Draining,
 }
@@ -130,12 +88,14 @@ pub enum Event {
 pub struct StartSpec {
     /// Its name. One that is in use with the same specification returns that process.
     pub id: ProcessId,
-    /// Program and arguments.
+    /// Where its program may be: the first that exists and may be executed, as a shell looks along PATH.
+    pub program: Vec<CString>,
+    /// Its argument vector.
     pub argv: Argv,
-    /// Variables added to the default environment.
-    pub environment: Environment,
-    /// Where to start; `None`: the process's own directory.
-    pub working_directory: Option<AbsolutePath>,
+    /// Its whole environment, each `NAME=value`.
+    pub environment: Vec<CString>,
+    /// Where to start.
+    pub working_directory: CString,
     /// Limits asked for.
     pub limits: Limits,
     /// Start even if a limit can't be enforced.
@@ -148,6 +108,20 @@ pub struct StartSpec {
     pub stop_grace: Option<Millis>,
     /// What the main process leaves behind lives on.
     pub linger: bool,
+    /// How it is confined.
+    pub profile: Profile,
+}
+
+/// How a process is confined, beside its user id, its group and its lack of capabilities.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Profile {
+    /// System call filter and Landlock: reads the system, writes to its own two directories.
+    #[default]
+    Default,
+    /// That, and namespaces of its own: no network, no other file system changes than its own.
+    Strict,
+    /// Neither. Only where the server allows it.
+    None,
 }
 
 /// How to stop a process.
@@ -166,14 +140,16 @@ pub struct ProcessInfo {
     pub id: ProcessId,
     /// Position in the order of starts, from 1.
     pub number: u64,
-    /// Program and arguments.
+    /// Its argument vector.
     pub argv: Argv,
     /// Where it started.
-    pub working_directory: AbsolutePath,
+    pub working_directory: CString,
     /// User and group id of the tree.
     pub uid: u32,
     /// When its program began to run.
     pub started: UnixMicros,
+    /// How it is confined.
+    pub profile: Profile,
     /// Limits in force.
     pub limits: AppliedLimits,
     /// Most output bytes kept.
@@ -182,8 +158,8 @@ pub struct ProcessInfo {
     pub main_exit: Option<MainExit>,
     /// Set once no process of the tree is left and all output is captured.
     pub end: Option<End>,
-    /// Tasks that did not die when they were killed.
-    pub stuck: Vec<StuckTask>,
+    /// Tasks that did not die when they were killed: the /proc/pid/stat of each.
+    pub stuck: Vec<Vec<u8>>,
 }
 
 /// How a main process ended.
@@ -202,13 +178,8 @@ pub struct MainExit {
 pub enum ExitStatus {
     /// It called exit.
     Exited(u8),
-    /// A signal ended it.
-    Signalled {
-        /// Its number.
-        signal: u8,
-        /// A core image was written.
-        core: bool,
-    },
+    /// A signal of this number ended it; whether a core image was written.
+    Signalled(u8, bool),
 }
 
 /// Why a main process ended.
@@ -227,34 +198,18 @@ pub enum ExitCause {
 }
 
 /// The end of a process tree.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct End {
     /// When the tree was empty.
     pub at: UnixMicros,
-    /// What it consumed.
-    pub usage: Usage,
+    /// What it consumed: cpu.stat, memory.peak, io.stat, pids.peak, those that are there.
+    pub usage: Vec<FileText>,
     /// Its output.
     pub output: OutputTotals,
 }
 
-/// What a process tree consumed. `None`: the kernel does not count it.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Usage {
-    /// Microseconds in user mode (cpu.stat user_usec).
-    pub cpu_user: u64,
-    /// Microseconds in the kernel (cpu.stat system_usec).
-    pub cpu_system: u64,
-    /// Microseconds held back by the CPU limit (cpu.stat throttled_usec).
-    pub cpu_throttled: u64,
-    /// Bytes (memory.peak).
-    pub memory_peak: Option<u64>,
-    /// Bytes, all devices (io.stat rbytes).
-    pub io_read: Option<u64>,
-    /// Bytes, all devices (io.stat wbytes).
-    pub io_write: Option<u64>,
-    /// Tasks (pids.peak).
-    pub pids_peak: Option<u64>,
-}
+/// Name and text of a cgroup v2 interface file, as the kernel wrote it (cgroup-v2.rst). The supervisor hands it on unread.
+pub type FileText = (String, String);
 
 /// Offsets and sizes of a finished output.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -272,75 +227,37 @@ pub struct OutputTotals {
 /// Limits as the kernel reports them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AppliedLimits {
-    /// Read back from the group's files.
-    pub values: Limits,
+    /// Those that were written.
+    pub wanted: Limits,
+    /// What the kernel made of them: cpu.max, memory.max, io.max, pids.max, those that are there.
+    pub in_force: Vec<FileText>,
     /// Wanted, but not enforced.
     pub not_enforced: Vec<LimitName>,
 }
 
-/// A task that survived SIGKILL so far.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StuckTask {
-    /// /proc/pid/comm, escaped.
-    pub name: String,
-    /// State letter of /proc/pid/stat.
-    pub state: char,
-}
-
 /// A well-formed request's "no".
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Refusal {
     /// No such process.
-    #[error("no process has this id")]
     UnknownProcess,
     /// The id names a process with another specification.
-    #[error("the id names a process with another specification")]
     AlreadyExists,
     /// The server is shutting down.
-    #[error("the server is shutting down")]
     Draining,
     /// As many processes run as the server allows.
-    #[error("{max} processes run, which is the server's limit")]
-    TooManyProcesses {
-        /// The limit.
-        max: u32,
-    },
-    /// A limit is above what the server allows.
-    #[error("{limit} is above the server's ceiling of {ceiling}")]
-    AboveCeiling {
-        /// Which.
-        limit: LimitName,
-        /// The most that is allowed.
-        ceiling: u64,
-    },
-    /// More output is to be kept than the server allows.
-    #[error("output_max_bytes is above the server's ceiling of {ceiling}")]
-    OutputAboveCeiling {
-        /// The most that is allowed.
-        ceiling: u64,
-    },
+    TooManyProcesses(u32),
+    /// A limit is above the most that the server allows.
+    AboveCeiling(LimitName, u64),
+    /// More output is to be kept than the most that the server allows.
+    OutputAboveCeiling(u64),
     /// This host can't enforce a limit.
-    #[error("this host cannot enforce {limit}")]
-    NotEnforceable {
-        /// Which.
-        limit: LimitName,
-    },
-    /// The new process failed before its program ran.
-    #[error("{step} failed with errno {errno}")]
-    Exec {
-        /// Where.
-        step: ChildStep,
-        /// errno(3).
-        errno: i32,
-    },
-    /// The supervisor could not make what a process needs.
-    #[error("{what} failed with errno {errno}")]
-    Resources {
-        /// What it was making.
-        what: Preparation,
-        /// errno(3).
-        errno: i32,
-    },
+    NotEnforceable(LimitName),
+    /// The server does not allow [`Profile::None`].
+    Unconfined,
+    /// The new process failed before its program ran, with this errno(3).
+    Exec(ChildStep, i32),
+    /// The supervisor could not make what a process needs: errno(3).
+    Resources(Preparation, i32),
 }
 
 /// What the supervisor makes before a process exists.
@@ -367,16 +284,18 @@ pub enum ChildStep {
     Session,
     /// Standard streams and the closing of all else: dup2(2), close_range(2).
     Descriptors,
-    /// Resource limits and OOM score: setrlimit(2), /proc/self/oom_score_adj.
+    /// OOM score, and, just before the system call filter, resource limits: /proc/self/oom_score_adj, setrlimit(2).
     Limits,
     /// setgroups(2), setresgid(2), setresuid(2), and that there is no way back.
     Identity,
     /// prctl(2): PR_SET_PDEATHSIG, PR_SET_NO_NEW_PRIVS.
-    Confinement,
+    Privileges,
     /// chdir(2).
     WorkingDirectory,
     /// sigaction(2), sigprocmask(2).
     Signals,
+    /// landlock_restrict_self(2), seccomp(2), and, for [`Profile::Strict`], unshare(2) and mount(2).
+    Confinement,
     /// execve(2).
     Exec,
 }

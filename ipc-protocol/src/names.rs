@@ -1,9 +1,91 @@
-//! How the API names limits, steps and exit codes. The frontend says them; the supervisor sends values and says nothing.
+//! How the API names and explains values. The frontend and the CLI say and read them; the supervisor sends values and
+//! says nothing.
 
 use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
 
-use crate::message::{ChildStep, ExitStatus, Preparation};
-use crate::types::LimitName;
+use crate::message::{ChildStep, ExitStatus, FromSupervisor, Preparation, Profile, Refusal, Reply};
+use crate::types::{Id, Invalid, LimitName, Millis};
+
+impl fmt::Display for Invalid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Id => f.write_str("must be 32 lower-case hexadecimal digits"),
+            Self::Empty => f.write_str("must not be empty"),
+            Self::Range(min, max) => write!(f, "must be between {min} and {max}"),
+        }
+    }
+}
+
+impl std::error::Error for Invalid {}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::UnknownProcess => f.write_str("no process has this id"),
+            Self::AlreadyExists => f.write_str("the id names a process with another specification"),
+            Self::Draining => f.write_str("the server is shutting down"),
+            Self::TooManyProcesses(max) => write!(f, "{max} processes run, which is the server's limit"),
+            Self::AboveCeiling(limit, ceiling) => write!(f, "{limit} is above the server's ceiling of {ceiling}"),
+            Self::OutputAboveCeiling(ceiling) => {
+                write!(f, "output_max_bytes is above the server's ceiling of {ceiling}")
+            }
+            Self::NotEnforceable(limit) => write!(f, "this host cannot enforce {limit}"),
+            Self::Unconfined => f.write_str("the server does not allow profile none"),
+            Self::Exec(step, errno) => write!(f, "{step} failed with errno {errno}"),
+            Self::Resources(what, errno) => write!(f, "{what} failed with errno {errno}"),
+        }
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+impl fmt::Debug for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl TryFrom<Duration> for Millis {
+    type Error = Invalid;
+
+    fn try_from(duration: Duration) -> Result<Self, Invalid> {
+        // More than u64 milliseconds is more than a year.
+        u64::try_from(duration.as_millis()).unwrap_or(u64::MAX).try_into()
+    }
+}
+
+impl FromStr for Id {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        let digit = |byte: u8| match byte {
+            b'0'..=b'9' => Ok(byte - b'0'),
+            b'a'..=b'f' => Ok(byte - b'a' + 10),
+            _ => Err(Invalid::Id),
+        };
+        let (pairs, []) = text.as_bytes().as_chunks::<2>() else { return Err(Invalid::Id) };
+        let mut bytes = [0; 16];
+        if pairs.len() != bytes.len() {
+            return Err(Invalid::Id);
+        }
+        for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
+            *byte = digit(*high)? << 4 | digit(*low)?;
+        }
+        Ok(Self::from_bytes(bytes))
+    }
+}
+
+impl fmt::Display for Profile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Default => "default",
+            Self::Strict => "strict",
+            Self::None => "none",
+        })
+    }
+}
 
 impl fmt::Display for LimitName {
     /// The name of the field of `proto.v1.Limits`.
@@ -38,9 +120,10 @@ impl fmt::Display for ChildStep {
             Self::Descriptors => "dup2",
             Self::Limits => "setrlimit",
             Self::Identity => "setresuid",
-            Self::Confinement => "prctl",
+            Self::Privileges => "prctl",
             Self::WorkingDirectory => "chdir",
             Self::Signals => "sigaction",
+            Self::Confinement => "confinement",
             Self::Exec => "execve",
         })
     }
@@ -51,7 +134,17 @@ impl ExitStatus {
     pub fn code(self) -> i32 {
         match self {
             Self::Exited(code) => code.into(),
-            Self::Signalled { signal, .. } => i32::from(signal) + 128,
+            Self::Signalled(signal, _) => i32::from(signal) + 128,
+        }
+    }
+}
+
+impl FromSupervisor {
+    /// How many descriptors come with it: an output's ring and index with [`Reply::Output`], else none.
+    pub fn descriptors(&self) -> usize {
+        match self {
+            Self::Reply(_, Reply::Output) => 2,
+            Self::Reply(_, Reply::Done | Reply::Existing | Reply::Refused(_)) | Self::Event(_) => 0,
         }
     }
 }

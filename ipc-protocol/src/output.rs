@@ -14,6 +14,8 @@
 //! marks twice and believes them when both are equal and even (pread(2) copies in no order that it promises); it copies
 //! bytes out, then takes the marks again, and what was excluded meanwhile is a gap, never old bytes and never zeros.
 
+mod layout;
+
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -22,39 +24,7 @@ use std::time::{Duration, Instant};
 
 use crate::types::UnixMicros;
 
-/// First eight bytes of an index: layout version 1.
-pub const MAGIC: u64 = u64::from_le_bytes(*b"prnidx01");
-/// Bytes before the first record.
-pub const HEADER: u64 = 4096;
-/// Bytes of a record.
-pub const RECORD: u64 = 16;
-/// Resolution of times, in microseconds: all bytes of a record were read less than this from its time.
-pub const RESOLUTION: u64 = 1000;
-
-/// Records that are copied at once: as many as a page of the index holds.
-const BATCH: usize = 256;
-
-/// Byte offsets of the header's 64-bit little-endian words.
-pub mod word {
-    /// [`super::MAGIC`].
-    pub const MAGIC: usize = 0;
-    /// Bytes in the ring.
-    pub const CAPACITY: usize = 8;
-    /// Records in the index.
-    pub const SLOTS: usize = 16;
-    /// Odd while the words after it change.
-    pub const SEQUENCE: usize = 24;
-    /// [`super::Marks::low`].
-    pub const LOW: usize = 32;
-    /// [`super::Marks::high`].
-    pub const HIGH: usize = 40;
-    /// [`super::Marks::first_record`].
-    pub const FIRST_RECORD: usize = 48;
-    /// [`super::Marks::next_record`].
-    pub const NEXT_RECORD: usize = 56;
-    /// Bytes of all words.
-    pub const END: usize = 64;
-}
+pub use layout::*;
 
 /// Tries for marks that are not changing, before a reader looks at the clock and gives way to the writer.
 const TRIES: u32 = 100;
@@ -63,26 +33,22 @@ const TRIES: u32 = 100;
 /// one, or gone: its reader must not spin on for as long as that is.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// A stream of a process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stream {
-    /// Standard output.
-    Stdout,
-    /// Standard error.
-    Stderr,
+/// Records that are copied at once: as many as a page of the index holds.
+const BATCH: usize = 256;
+
+impl Default for Record {
+    /// That of zeroed memory.
+    fn default() -> Self {
+        Self::from_words(0, 0)
+    }
 }
 
-/// What is readable.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Marks {
-    /// Offset of the oldest byte kept.
-    pub low: u64,
-    /// Offset just after the newest byte.
-    pub high: u64,
-    /// Number of the record that holds the byte at `low`, or `next_record` when no byte is kept.
-    pub first_record: u64,
-    /// Number of the next record to be written.
-    pub next_record: u64,
+impl Record {
+    /// Both words as they lie in the index.
+    fn from_bytes(bytes: [u8; 16]) -> Self {
+        let [a, b, c, d, e, f, g, h, tag @ ..] = bytes;
+        Self::from_words(u64::from_le_bytes([a, b, c, d, e, f, g, h]), u64::from_le_bytes(tag))
+    }
 }
 
 impl Marks {
@@ -94,43 +60,6 @@ impl Marks {
             return false;
         };
         records <= slots && (bytes == 0 || records > 0)
-    }
-}
-
-/// Where a run of bytes of one stream begins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Record {
-    /// Offset of its first byte.
-    pub offset: u64,
-    /// When it was read.
-    pub time: UnixMicros,
-    /// Which stream it came from.
-    pub stream: Stream,
-}
-
-impl Default for Record {
-    /// That of zeroed memory.
-    fn default() -> Self {
-        Self::from_words(0, 0)
-    }
-}
-
-impl Record {
-    /// Its two words: the offset; the time, doubled, plus 1 for standard error.
-    pub fn to_words(self) -> (u64, u64) {
-        (self.offset, self.time.0 << 1 | u64::from(self.stream == Stream::Stderr))
-    }
-
-    /// The other way.
-    pub fn from_words(offset: u64, tag: u64) -> Self {
-        let stream = if tag & 1 == 0 { Stream::Stdout } else { Stream::Stderr };
-        Self { offset, time: UnixMicros(tag >> 1), stream }
-    }
-
-    /// Both words as they lie in the index.
-    fn from_bytes(bytes: [u8; 16]) -> Self {
-        let [a, b, c, d, e, f, g, h, tag @ ..] = bytes;
-        Self::from_words(u64::from_le_bytes([a, b, c, d, e, f, g, h]), u64::from_le_bytes(tag))
     }
 }
 

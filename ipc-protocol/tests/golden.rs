@@ -21,27 +21,23 @@ fn millis(value: u64) -> Millis {
 }
 
 fn limits() -> Limits {
-    Limits {
-        cpu: 500.try_into().ok(),
-        memory: (1 << 20).try_into().ok(),
-        io_read: 1024.try_into().ok(),
-        io_write: None,
-        pids: 64.try_into().ok(),
-    }
+    Limits::try_from([Some(500), Some(1 << 20), Some(1024), None, Some(64)]).unwrap()
 }
 
 fn spec() -> StartSpec {
     StartSpec {
         id: id(),
-        argv: vec!["a".to_owned(), "bc".to_owned()].try_into().unwrap(),
-        environment: vec![("N".to_owned(), "v".to_owned())].try_into().unwrap(),
-        working_directory: "/w".to_owned().try_into().ok(),
+        program: vec![c"/p/a".into(), c"./a".into()],
+        argv: vec![c"a".into(), c"bc".into()].try_into().unwrap(),
+        environment: vec![c"N=v".into()],
+        working_directory: c"/w".into(),
         limits: limits(),
         best_effort_limits: true,
         output_max: 65_536.try_into().ok(),
         timeout: Some(millis(1000)),
         stop_grace: None,
         linger: false,
+        profile: Profile::Strict,
     }
 }
 
@@ -49,32 +45,28 @@ fn info() -> ProcessInfo {
     ProcessInfo {
         id: id(),
         number: 7,
-        argv: vec!["a".to_owned()].try_into().unwrap(),
-        working_directory: "/w".to_owned().try_into().unwrap(),
+        argv: vec![c"a".into()].try_into().unwrap(),
+        working_directory: c"/w".into(),
         uid: 2_000_000_000,
         started: UnixMicros(1),
+        profile: Profile::None,
         limits: AppliedLimits {
-            values: Limits::default(),
-            not_enforced: vec![
-                LimitName::Cpu,
-                LimitName::Memory,
-                LimitName::IoRead,
-                LimitName::IoWrite,
-                LimitName::Pids,
-            ],
+            wanted: Limits::default(),
+            in_force: vec![("pids.max".to_owned(), "64".to_owned())],
+            not_enforced: LimitName::ALL.to_vec(),
         },
         output_max: 65_536.try_into().unwrap(),
         main_exit: Some(MainExit {
-            status: ExitStatus::Signalled { signal: 9, core: true },
+            status: ExitStatus::Signalled(9, true),
             cause: ExitCause::OomKilled,
             at: UnixMicros(2),
         }),
         end: Some(End {
             at: UnixMicros(3),
-            usage: Usage { cpu_user: 4, cpu_system: 5, cpu_throttled: 6, memory_peak: Some(7), ..Usage::default() },
+            usage: vec![("memory.peak".to_owned(), "7".to_owned())],
             output: OutputTotals { first: 8, end: 9, stdout: 10, stderr: 11 },
         }),
-        stuck: vec![StuckTask { name: "n".to_owned(), state: 'D' }],
+        stuck: vec![b"1 (n) D".to_vec()],
     }
 }
 
@@ -96,25 +88,36 @@ fn the_long_values_have_their_bytes() {
     assert_eq!(
         hex(&encode(&spec()).unwrap()),
         "000102030405060708090a0b0c0d0eff\
-         0201610262630101\
-         4e017601022f77\
+         02042f702f61032e2f61\
+         020161026263\
+         01034e3d76\
+         022f77\
          01f40301808040018008000140\
-         0101808004\
-         01e8070000"
+         01\
+         01808004\
+         01e807\
+         00\
+         00\
+         01"
     );
     assert_eq!(
         hex(&encode(&info()).unwrap()),
         "000102030405060708090a0b0c0d0eff\
          0701016102\
-         2f778\
-         0a8d6b90701\
+         2f77\
+         80a8d6b907\
+         01\
+         02\
          0000000000\
+         0108706964732e6d6178023634\
          050001020304\
          808004\
-         0101090102020103\
-         0405060107000000\
+         0101090102\
+         02\
+         0103\
+         010b6d656d6f72792e7065616b0137\
          08090a0b\
-         01016e0144"
+         01073120286e292044"
     );
 }
 
@@ -122,14 +125,14 @@ fn the_long_values_have_their_bytes() {
 fn requests_have_their_bytes() {
     let request = RequestId(300);
     check(vec![
-        (Request::Hello { protocol: "p".to_owned() }, "000170"),
+        (Request::Hello("p".to_owned()), "000170"),
         (Request::Ready, "01"),
-        (Request::Start { request, spec: Box::new(spec()) }, "02ac02<spec>"),
-        (Request::Stop { request, id: id(), how: StopHow::Graceful(None) }, "03ac02<id>0000"),
-        (Request::Stop { request, id: id(), how: StopHow::Graceful(Some(millis(5))) }, "03ac02<id>000105"),
-        (Request::Stop { request, id: id(), how: StopHow::Kill }, "03ac02<id>01"),
-        (Request::Subscribe { request, id: id() }, "04ac02<id>"),
-        (Request::Watch { id: id(), seen: 128 }, "05<id>8001"),
+        (Request::Ask(request, Ask::Start(Box::new(spec()))), "02ac0200<spec>"),
+        (Request::Ask(request, Ask::Stop(id(), StopHow::Graceful(None))), "02ac0201<id>0000"),
+        (Request::Ask(request, Ask::Stop(id(), StopHow::Graceful(Some(millis(5))))), "02ac0201<id>000105"),
+        (Request::Ask(request, Ask::Stop(id(), StopHow::Kill)), "02ac0201<id>01"),
+        (Request::Ask(request, Ask::Subscribe(id())), "02ac0202<id>"),
+        (Request::Watch(id(), 128), "03<id>8001"),
     ]);
 }
 
@@ -137,19 +140,15 @@ fn requests_have_their_bytes() {
 fn replies_and_events_have_their_bytes() {
     let reply = |reply| FromSupervisor::Reply(RequestId(1), reply);
     check(vec![
-        (reply(Reply::Started { process: Box::new(info()), existing: true }), "000100<info>01"),
-        (reply(Reply::Stopped(Box::new(info()))), "000101<info>"),
+        (reply(Reply::Done), "000100"),
+        (reply(Reply::Existing), "000101"),
         (reply(Reply::Output), "000102"),
         (reply(Reply::Refused(Refusal::Draining)), "00010302"),
-        (
-            FromSupervisor::Event(Event::Welcome { epoch: BootEpoch::from_bytes([1; 16]) }),
-            "010001010101010101010101010101010101",
-        ),
-        (FromSupervisor::Event(Event::Process(Box::new(info()))), "0101<info>"),
-        (FromSupervisor::Event(Event::SnapshotEnd), "0102"),
-        (FromSupervisor::Event(Event::Forgotten(id())), "0103<id>"),
-        (FromSupervisor::Event(Event::Advanced { id: id(), end: 1 }), "0104<id>01"),
-        (FromSupervisor::Event(Event::Draining), "0105"),
+        (FromSupervisor::Event(Event::Process(Box::new(info()))), "0100<info>"),
+        (FromSupervisor::Event(Event::SnapshotEnd), "0101"),
+        (FromSupervisor::Event(Event::Forgotten(id())), "0102<id>"),
+        (FromSupervisor::Event(Event::Advanced(id(), 1)), "0103<id>01"),
+        (FromSupervisor::Event(Event::Draining), "0104"),
     ]);
 }
 
@@ -159,21 +158,23 @@ fn refusals_and_small_enums_have_their_bytes() {
         (Refusal::UnknownProcess, "00"),
         (Refusal::AlreadyExists, "01"),
         (Refusal::Draining, "02"),
-        (Refusal::TooManyProcesses { max: 1 }, "0301"),
-        (Refusal::AboveCeiling { limit: LimitName::Pids, ceiling: 2 }, "040402"),
-        (Refusal::OutputAboveCeiling { ceiling: 3 }, "0503"),
-        (Refusal::NotEnforceable { limit: LimitName::Cpu }, "0600"),
-        (Refusal::Exec { step: ChildStep::Exec, errno: 2 }, "070704"),
-        (Refusal::Resources { what: Preparation::Output, errno: 12 }, "080518"),
+        (Refusal::TooManyProcesses(1), "0301"),
+        (Refusal::AboveCeiling(LimitName::Pids, 2), "040402"),
+        (Refusal::OutputAboveCeiling(3), "0503"),
+        (Refusal::NotEnforceable(LimitName::Cpu), "0600"),
+        (Refusal::Unconfined, "07"),
+        (Refusal::Exec(ChildStep::Exec, 2), "080804"),
+        (Refusal::Resources(Preparation::Output, 12), "090518"),
     ]);
     let steps = [
         ChildStep::Session,
         ChildStep::Descriptors,
         ChildStep::Limits,
         ChildStep::Identity,
-        ChildStep::Confinement,
+        ChildStep::Privileges,
         ChildStep::WorkingDirectory,
         ChildStep::Signals,
+        ChildStep::Confinement,
         ChildStep::Exec,
     ];
     let things = [
@@ -191,8 +192,8 @@ fn refusals_and_small_enums_have_their_bytes() {
         ExitCause::TimedOut,
         ExitCause::StoppedOnRequest,
     ];
-    assert_eq!(encode(&steps).unwrap(), [0, 1, 2, 3, 4, 5, 6, 7]);
+    assert_eq!(encode(&steps).unwrap(), [0, 1, 2, 3, 4, 5, 6, 7, 8]);
     assert_eq!(encode(&things).unwrap(), [0, 1, 2, 3, 4, 5]);
     assert_eq!(encode(&causes).unwrap(), [0, 1, 2, 3, 4]);
-    check(vec![(ExitStatus::Exited(3), "0003"), (ExitStatus::Signalled { signal: 9, core: false }, "010900")]);
+    check(vec![(ExitStatus::Exited(3), "0003"), (ExitStatus::Signalled(9, false), "010900")]);
 }

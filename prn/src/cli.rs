@@ -151,6 +151,9 @@ pub struct Spec {
     /// Let what the process started live on after it has exited
     #[arg(long)]
     pub linger: bool,
+    /// How the process is confined
+    #[arg(long, value_name = "PROFILE", default_value = "default")]
+    pub profile: Profile,
     /// Add a variable to the process's environment; NAME alone copies your own. Repeatable
     #[arg(long, value_name = "NAME=VALUE")]
     pub env: Vec<Variable>,
@@ -335,6 +338,27 @@ pub enum Server {
     ///
     /// Exits 0 if the server could start here, else 1.
     Check(ServerCheck),
+}
+
+/// How a process is confined, beside its user id, its limits and its lack of capabilities.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum Profile {
+    /// System calls are filtered; it reads the system, and writes to its own directory and to $TMPDIR only
+    Default,
+    /// Beside that: no network, no sockets but local ones, and /tmp and /dev/shm of its own
+    Strict,
+    /// Neither; the server must have been started with --allow-profile-none
+    None,
+}
+
+impl From<Profile> for prn::client::Profile {
+    fn from(profile: Profile) -> Self {
+        match profile {
+            Profile::Default => Self::Default,
+            Profile::Strict => Self::Strict,
+            Profile::None => Self::None,
+        }
+    }
 }
 
 /// `prn server start`.

@@ -18,7 +18,7 @@ pub use error::{Cause, ClientError, ServerError, reason};
 pub use output::{Event, OutputEnd, OutputRequest, OutputStream, Source, Tail, When};
 pub use tonic::Code;
 pub use types::{
-    AppliedLimits, Exit, ExitKind, InvalidProcessId, Limits, OutputStatus, Process, ProcessId, ProcessStatus,
+    AppliedLimits, Exit, ExitKind, InvalidProcessId, Limits, OutputStatus, Process, ProcessId, ProcessStatus, Profile,
     StartSpec, Started, State, StopSignal, StuckTask, Usage,
 };
 

@@ -7,6 +7,7 @@ mod commands;
 mod exit;
 mod output;
 mod server;
+mod tools;
 mod units;
 
 use std::process::ExitCode;
@@ -14,6 +15,10 @@ use std::process::ExitCode;
 use clap::Parser;
 
 fn main() -> ExitCode {
+    // First: under those names this is another program, and runs as somebody else's user.
+    if let Some(exit) = tools::run() {
+        return exit;
+    }
     let cli = cli::Cli::parse();
     match commands::run(cli.command) {
         Ok(exit) => exit.into(),

@@ -212,6 +212,7 @@ fn details(process: &Process) -> String {
     row("exit", status.exit.as_ref().map(show_exit).unwrap_or_default());
     row("directory", escaped(&status.working_directory));
     row("user id", status.uid.to_string());
+    row("profile", status.profile.map(|profile| profile.name().to_owned()).unwrap_or_default());
     row("limits", show_limits(&status.limits.values));
     row("not enforced", escaped(&status.limits.not_enforced.join(", ")));
     if let Some(usage) = &status.usage {
@@ -325,6 +326,7 @@ struct ProcessJson<'a> {
     ended_at: Option<String>,
     working_directory: &'a str,
     uid: u32,
+    profile: Option<&'static str>,
     limits: LimitsJson,
     limits_not_enforced: &'a [String],
     usage: Option<UsageJson>,
@@ -351,6 +353,7 @@ impl<'a> From<&'a Process> for ProcessJson<'a> {
             ended_at: status.ended_at.map(rfc3339),
             working_directory: &status.working_directory,
             uid: status.uid,
+            profile: status.profile.map(|profile| profile.name()),
             limits: LimitsJson::from(&status.limits.values),
             limits_not_enforced: &status.limits.not_enforced,
             usage: status.usage.as_ref().map(UsageJson::from),

@@ -4,20 +4,25 @@
 //! own place (same PID, empty environment). It trusts the administrator's flags and files, and nothing of the network.
 
 pub mod check;
+pub mod confinement;
 mod handover;
 mod host;
 pub mod options;
+mod place;
 mod plan;
 
 use std::os::fd::OwnedFd;
+use std::path::Path;
 
 use prn_ipc_protocol::codec;
+use prn_ipc_protocol::types::Id;
 use prn_proto::tls::{self, Certificate, Key, TlsError};
 
 use crate::exit::{self, Exit};
 use crate::{cli, output};
 pub use handover::HandoverError;
 use host::Host;
+use place::Place;
 use prn::credentials::{CredentialsError, KeySource, load_certificate, now};
 
 /// Why the server did not start.
@@ -38,6 +43,12 @@ pub enum ServerError {
     /// The values contradict each other or this host.
     #[error(transparent)]
     Plan(#[from] plan::PlanError),
+    /// The confinement could not be compiled.
+    #[error("cannot make the system call filters")]
+    Confinement(#[from] confinement::ConfinementError),
+    /// The state folder or the cgroup could not be taken.
+    #[error(transparent)]
+    Place(#[from] place::PlaceError),
     /// Something could not be opened, made or handed over.
     #[error(transparent)]
     Handover(#[from] HandoverError),
@@ -60,20 +71,43 @@ pub fn start(args: cli::ServerStart) -> Result<Exit, ServerError> {
     if let Some(what) = check::blockers(&findings) {
         return Err(ServerError::Host(what));
     }
+    if std::process::id() == 1 {
+        let why = "it would be process 1, and so the parent of all orphans: run it under an init (docker run --init)";
+        return Err(ServerError::Host(why.to_owned()));
+    }
     let plan = plan::resolve(&options, &host)?;
-    handover::prepare_state_dir(plan.supervisor.state_dir.as_str())?;
+    handover::prepare_state_dir(&plan.state_dir)?;
     let binaries = handover::Binaries::open()?;
-    let empty_folder = handover::empty_folder(plan.supervisor.state_dir.as_str())?;
+    let empty_folder = handover::empty_folder(&plan.state_dir)?;
     let notify = handover::notify_socket()?;
     let (listener, address) = inherited.listener(&plan.address)?;
+    let disks = host::limited_disks(&host, &plan.state_dir);
+    let state_dir = Path::new(&plan.state_dir);
+    let place = Place::take(state_dir, &plan.cgroup, &host, plan.frontend_memory, !disks.is_empty())?;
+    if !place.missing.is_empty() {
+        let missing = place.missing.join(", ");
+        output::notice(&format!(
+            "WARNING: --allow-missing-limits: this host does not offer {missing}, so such limits are NOT enforced"
+        ));
+    }
+    let (origin, own_cgroup) = place.origin.unzip();
 
+    let confinement = confinement::resolve(host.seccomp, options.allow_profile_none)?;
+    if confinement.landlock.is_none() {
+        output::notice("WARNING: this kernel has no Landlock: processes can write wherever their user id lets them");
+    }
     let supervisor = prn_ipc_protocol::config::Supervisor {
         address,
-        disks: host::limited_disks(&host, plan.supervisor.state_dir.as_str()),
+        enforceable: place.enforceable,
+        disks,
+        open_files: handover::prepare_process()?,
         notify: notify.is_some(),
+        own_cgroup,
+        confinement,
         ..plan.supervisor
     };
     let frontend = prn_ipc_protocol::config::Frontend {
+        epoch: Id::from_bytes(random()?),
         certificate: certificate.der().to_vec(),
         pins: pins.iter().map(|pin| pin.der().to_vec()).collect(),
         ..plan.frontend
@@ -85,10 +119,20 @@ pub fn start(args: cli::ServerStart) -> Result<Exit, ServerError> {
         listener,
         frontend_binary: binaries.frontend,
         empty_folder,
+        tools: binaries.tools,
+        state: place.state,
+        cgroup: place.cgroup,
         notify,
+        origin,
     };
     drop(key);
     Err(handover::execute(binaries.supervisor, descriptors).into())
+}
+
+fn random() -> Result<[u8; 16], ServerError> {
+    let mut bytes = [0; 16];
+    let random = ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut bytes);
+    random.map(|()| bytes).map_err(|_| ServerError::Host("the kernel gives no random bytes".to_owned()))
 }
 
 fn sealed<E>(name: &'static str, encoded: Result<Vec<u8>, E>) -> Result<OwnedFd, ServerError> {

@@ -4,60 +4,64 @@
 //! cargo run -p prn-supervisor --example run -- CGROUP STATE_DIR SECONDS COMMAND [ARGUMENT…]
 //! ```
 //!
-//! Needs root. CGROUP is a folder to make on a cgroup2 file system, such as /sys/fs/cgroup/example; STATE_DIR an existing
-//! folder that all users may pass through (mode 0711). Where controllers are missing, the limits are reported as not
-//! enforced.
+//! Needs root. CGROUP is an empty cgroup v2 directory, such as one made by `mkdir /sys/fs/cgroup/example`, with the
+//! controllers that limits need on in its cgroup.subtree_control; STATE_DIR an existing folder that all users may pass
+//! through (mode 0711).
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "an example talks")]
 
 use std::error::Error;
+use std::ffi::CString;
 use std::io::Write;
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use prn_supervisor::ipc::config;
-use prn_supervisor::ipc::message::{StartSpec, StopHow};
+use prn_supervisor::ipc::message::{Profile, StartSpec, StopHow};
 use prn_supervisor::ipc::output::{Cursor, Piece, Reader};
-use prn_supervisor::ipc::types::{Environment, Limits, ProcessId};
+use prn_supervisor::ipc::types::{LimitName, Limits, ProcessId};
 use prn_supervisor::{Notice, Runner, Settings};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
     let mut next = |what: &str| arguments.next().ok_or(format!("{what} is missing"));
     let (cgroup, state_dir) = (next("CGROUP")?, next("STATE_DIR")?);
+    let folder = |path: &str| std::fs::File::open(path).map(OwnedFd::from);
     // Beside this example's folder, where cargo puts it.
-    let cleaner = std::env::current_exe()?.with_file_name("../prn-supervisor");
+    let tools = std::env::current_exe()?.with_file_name("../prn");
     let settings = Settings {
-        config: config(cgroup, state_dir)?,
-        open_files: (1024, 4096),
-        cleaner: std::fs::File::open(cleaner).ok().map(Into::into),
+        config: config(std::fs::read_to_string(format!("{cgroup}/cgroup.controllers"))?)?,
+        state: folder(&state_dir)?,
+        groups: folder(&cgroup)?,
+        tools: std::fs::File::open(tools).ok().map(Into::into),
     };
     let deadline = Instant::now() + Duration::from_secs(next("SECONDS")?.parse()?);
-    let argv: Vec<String> = arguments.collect();
+    let argv = arguments.map(CString::new).collect::<Result<Vec<_>, _>>()?;
 
     let mut runner = Runner::open(settings)?;
     let id = ProcessId::from_bytes(*b"the only process");
     runner.start(StartSpec {
         id,
+        program: argv.first().cloned().into_iter().collect(),
         argv: argv.try_into()?,
-        environment: Environment::default(),
-        working_directory: None,
-        limits: Limits {
-            cpu: Some(500.try_into()?),
-            memory: Some((64 << 20).try_into()?),
-            pids: Some(64.try_into()?),
-            ..Limits::default()
-        },
+        environment: vec![c"PATH=/usr/bin:/bin".into()],
+        working_directory: CString::new(format!("{state_dir}/{id}"))?,
+        // CPU in thousandths, bytes of memory, no limit for disks, tasks.
+        limits: [Some(500), Some(64 << 20), None, None, Some(64)].try_into()?,
         best_effort_limits: true,
         output_max: None,
         timeout: None,
-        stop_grace: Some(Duration::from_secs(2).try_into()?),
+        stop_grace: Some(2000.try_into()?),
         linger: false,
+        // Settings without filters and rules confine it by its user id and its group alone.
+        profile: Profile::Default,
     })?;
 
     let mut output: Option<Reader> = None;
     let mut cursor = Cursor::at(0);
     let mut stopped = false;
     loop {
-        runner.wait(deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(10)))?;
+        runner.wait(Some(deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(10))))?;
+        runner.dispatch();
         while let Some(notice) = runner.take_notice() {
             match notice {
                 Notice::Started(id) => {
@@ -65,16 +69,12 @@ fn main() -> Result<(), Box<dyn Error>> {
                     output = Some(Reader::new(ring, index)?);
                     eprintln!("running as {:?}", runner.info(id));
                 }
-                Notice::StartFailed(_, refusal) => {
-                    runner.close()?;
-                    return Err(refusal.into());
-                }
+                Notice::StartFailed(_, refusal) => return Err(refusal.into()),
                 Notice::Stopped(id) => {
                     eprintln!("ended: {:?}", runner.info(id));
-                    runner.close()?;
                     return Ok(());
                 }
-                Notice::Changed(_) | Notice::Advanced(..) | Notice::Forgotten(_) => {}
+                Notice::Changed(_) | Notice::Advanced(..) | Notice::Forgotten(_) | Notice::Draining => {}
             }
             if let Some(output) = &output {
                 runner.watch(id, follow(output, &mut cursor)?);
@@ -99,13 +99,17 @@ fn follow(output: &Reader, cursor: &mut Cursor) -> Result<u64, Box<dyn Error>> {
     }
 }
 
-fn config(cgroup: String, state_dir: String) -> Result<config::Supervisor, Box<dyn Error>> {
+fn config(controllers: String) -> Result<config::Supervisor, Box<dyn Error>> {
+    let can = |limit: &LimitName| match limit {
+        LimitName::Cpu => controllers.contains("cpu"),
+        LimitName::Memory => controllers.contains("memory"),
+        LimitName::Pids => controllers.contains("pids"),
+        LimitName::IoRead | LimitName::IoWrite => false,
+    };
     Ok(config::Supervisor {
-        instance: "example".into(),
         address: String::new(),
-        state_dir: state_dir.try_into()?,
-        cgroup: config::Cgroup::Own(cgroup.try_into()?),
         allow_missing_limits: true,
+        enforceable: LimitName::ALL.into_iter().filter(can).collect(),
         disks: Vec::new(),
         frontend_uid: 1_999_999_999,
         frontend_gid: 1_999_999_999,
@@ -117,8 +121,10 @@ fn config(cgroup: String, state_dir: String) -> Result<config::Supervisor, Box<d
         output_default: (64 << 20).try_into()?,
         output_ceiling: (64 << 20).try_into()?,
         output_budget: 256 << 20,
-        stop_grace: Duration::from_secs(10).try_into()?,
-        frontend_memory: 64 << 20,
+        stop_grace: 10_000.try_into()?,
+        open_files: (1024, 4096),
         notify: false,
+        own_cgroup: None,
+        confinement: config::Confinement::default(),
     })
 }

@@ -2,20 +2,24 @@
 //!
 //! Runs in the supervisor. Nothing here waits for the frontend.
 
+use std::error::Error;
 use std::io::Write;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::epoll::EpollFlags;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::socket::{MsgFlags, Shutdown, send, shutdown};
+use nix::sys::stat::{Mode, fchmod, fstat};
 use prn_ipc_protocol::message::StopHow;
 
-use crate::frontend::{Frontend, FrontendError, Kit};
+use crate::cgroup::{self, Group};
+use crate::frontend::{CHANNEL, Frontend, Kit, Phase, Verdict};
 use crate::log;
 use crate::runner::Runner;
+use crate::sys::{pidfd, spawn};
 
 /// This many frontends that died before the first one served: the fault is not a passing one.
 const EARLY_DEATHS: u32 = 5;
@@ -29,316 +33,255 @@ const SETTLED: Duration = Duration::from_secs(30);
 /// How long the frontend has, at shutdown, to send what its clients have not read yet.
 const FLUSH_WAIT: Duration = Duration::from_secs(2);
 
-/// Why the daemon ended early.
-#[derive(Debug, thiserror::Error)]
-pub enum DaemonError {
-    /// The event loop failed.
-    #[error("the event loop failed")]
-    Loop(#[from] Errno),
-    /// No frontend gets as far as serving.
-    #[error("the frontend died {EARLY_DEATHS} times before it served")]
-    Frontend,
+/// The group that a frontend is in, in one that has its limits.
+const FRONTEND_GROUP: &str = "frontend/run";
+
+/// What connects the daemon to its surroundings.
+pub struct Links {
+    /// The address of the listener, for the line that says so.
+    pub address: String,
+    /// A socket to the service manager (sd_notify(3)).
+    pub notify: Option<OwnedFd>,
+    /// The group that this server's groups are in.
+    pub cgroup: OwnedFd,
+    /// If it is to be removed at the end: `cgroup.procs` of the group that this process came from, and its own name.
+    pub origin: Option<(OwnedFd, String)>,
 }
 
 /// What the loop works on.
-#[derive(Debug)]
 pub struct Daemon {
     runner: Runner,
     kit: Kit,
-    epoll: Epoll,
+    links: Links,
     signals: SignalFd,
-    notify: Option<OwnedFd>,
-    address: String,
     frontend: Option<Frontend>,
-    /// When the frontend was started.
-    spawned_at: Instant,
-    /// It is being killed: nothing that it says or does not take is of interest.
-    dying: bool,
     /// When the next frontend is started, while there is none.
-    respawn_at: Option<Instant>,
+    respawn_at: Instant,
     deaths: u32,
     announced: bool,
-    stopping: Option<Stop>,
-    failed: bool,
+    stopping: bool,
+    /// Nothing of any process is left: how long the frontend has to end by itself, once it was sent everything.
+    flush_until: Option<Instant>,
 }
 
-/// How far a shutdown has come.
-#[derive(Debug, Clone, Copy)]
-enum Stop {
-    /// Processes are being stopped.
-    Processes,
-    /// The frontend has until then to end by itself, once it was sent everything.
-    Frontend { until: Instant, told: bool },
-}
-
-const RUNNER: u64 = 0;
-const SIGNALS: u64 = 1;
-const CHANNEL: u64 = 2;
-const FRONTEND: u64 = 3;
+const SIGNALS: u64 = 0;
+const FRONTEND: u64 = 2;
 
 impl Daemon {
-    /// Over an open runner. Signals must be blocked.
-    pub fn new(runner: Runner, kit: Kit, notify: Option<OwnedFd>, address: String) -> Result<Self, DaemonError> {
-        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
-        let mut wanted = SigSet::empty();
-        for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
-            wanted.add(signal);
-        }
-        let signals = SignalFd::with_flags(&wanted, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
-        epoll.add(&runner, EpollEvent::new(EpollFlags::EPOLLIN, RUNNER))?;
-        epoll.add(&signals, EpollEvent::new(EpollFlags::EPOLLIN, SIGNALS))?;
-        Ok(Self {
-            runner,
-            kit,
-            epoll,
-            signals,
-            notify,
-            address,
-            frontend: None,
-            respawn_at: Some(Instant::now()),
-            deaths: 0,
-            spawned_at: Instant::now(),
-            dying: false,
-            announced: false,
-            stopping: None,
-            failed: false,
-        })
+    /// Over an open runner. All signals must be blocked.
+    ///
+    /// # Errors
+    /// Those of signalfd(2) and epoll_ctl(2).
+    pub fn new(mut runner: Runner, kit: Kit, links: Links) -> nix::Result<Self> {
+        // SIGHUP stays blocked: there is nothing to read anew, the configuration is part of this process's start.
+        let signals = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGQUIT].into_iter().collect::<SigSet>();
+        let signals = SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
+        runner.attach(signals.as_fd(), EpollFlags::EPOLLIN, SIGNALS)?;
+        runner.wake_at(Instant::now());
+        let (frontend, respawn_at, deaths, announced, stopping, flush_until) =
+            (None, Instant::now(), 0, false, false, None);
+        Ok(Self { runner, kit, links, signals, frontend, respawn_at, deaths, announced, stopping, flush_until })
     }
 
     /// Serves until it is told to stop and everything is gone.
     ///
     /// # Errors
     /// After everything is gone all the same, as far as that went.
-    pub fn run(mut self) -> Result<(), DaemonError> {
-        let result = loop {
-            if let Err(error) = self.turn() {
-                break Err(error);
-            }
-            if self.done() {
-                break if self.failed { Err(DaemonError::Frontend) } else { Ok(()) };
-            }
-        };
+    pub fn run(mut self) -> Result<(), Box<dyn Error>> {
+        while self.flush_until.is_none_or(|until| self.frontend.is_some() && Instant::now() < until) {
+            self.turn()?;
+        }
         // What it may have forked dies with it, and the listener is nobody's any more.
         if let Some(frontend) = self.frontend.take() {
-            self.runner.frontend_group().kill_and_wait(frontend.process());
+            frontend.group.end(&frontend.process);
         }
-        self.runner.frontend_group().wait_empty();
-        if self.runner.is_empty()
-            && let Err(error) = self.runner.close()
-        {
-            log(&format!("cannot remove the cgroup tree: {}", chain(&error)));
+        if let Err(error) = self.remove_cgroups() {
+            log(&format!("cannot remove the cgroup tree: {error}"));
         }
-        result
+        if self.gives_up() { Err("no frontend got as far as serving".into()) } else { Ok(()) }
+    }
+
+    /// Goes back to where this process came from, and removes what was made for it. A service manager removes a delegated
+    /// group with all that is below it, when this process has ended.
+    fn remove_cgroups(&self) -> nix::Result<()> {
+        let Some((origin, name)) = &self.links.origin else { return Ok(()) };
+        nix::unistd::write(origin, b"0")?;
+        let base = self.links.cgroup.as_fd();
+        ["processes", FRONTEND_GROUP, "frontend", "supervisor"]
+            .into_iter()
+            .try_for_each(|name| cgroup::remove(base, name))?;
+        // The top folder of a cgroup2 mount has mode 0555, which stops a root without CAP_DAC_OVERRIDE; as its owner it
+        // may let itself in for the moment.
+        let parent = cgroup::open_directory(base, "..")?;
+        let mode = Mode::from_bits_truncate(fstat(&parent)?.st_mode);
+        fchmod(&parent, mode | Mode::S_IWUSR)?;
+        let removed = cgroup::remove(parent.as_fd(), name);
+        fchmod(&parent, mode)?;
+        removed
     }
 
     /// One wait, and what follows from it: the frontend's requests first, then signals, then processes.
-    fn turn(&mut self) -> Result<(), DaemonError> {
-        let mut ready = [EpollEvent::empty(); 8];
-        let count = match self.epoll.wait(&mut ready, self.timeout()) {
-            Ok(count) => count,
-            Err(Errno::EINTR) => 0,
-            Err(error) => return Err(error.into()),
-        };
-        let is_ready = |token| ready.iter().take(count).any(|event| event.data() == token);
-        if is_ready(CHANNEL) && !self.frontend.as_ref().is_some_and(Frontend::blocked) {
+    fn turn(&mut self) -> nix::Result<()> {
+        self.runner.wait(None)?;
+        let frontend_ended = self.runner.is_ready(FRONTEND);
+        if self.runner.is_ready(CHANNEL) {
             self.frontend_turn(Frontend::receive);
         }
-        if is_ready(SIGNALS) {
+        if self.runner.is_ready(SIGNALS) {
             self.signalled();
         }
-        self.runner.dispatch()?;
+        self.runner.dispatch();
         while let Some(notice) = self.runner.take_notice() {
             if let Some(frontend) = &mut self.frontend {
-                frontend.notice(&notice, &self.runner);
+                frontend.notice(notice);
             }
         }
-        self.frontend_turn(|frontend, runner| frontend.send(runner));
-        if is_ready(FRONTEND) {
+        self.frontend_turn(Frontend::send);
+        if frontend_ended {
             self.frontend_ended();
         }
         self.announce();
         self.spawn_if_due();
         self.stop_on();
-        self.register_interest()
+        Ok(())
     }
 
-    fn timeout(&self) -> EpollTimeout {
-        let due = match self.stopping {
-            Some(Stop::Frontend { until, .. }) => Some(until),
-            Some(Stop::Processes) => None,
-            None if self.frontend.is_none() => self.respawn_at,
-            None => self.ready_by(),
-        };
-        // Rounded up: a wait that ends early would spin.
-        let left = due.map(|at| at.saturating_duration_since(Instant::now()) + Duration::from_millis(1));
-        left.map_or(EpollTimeout::NONE, |left| EpollTimeout::try_from(left).unwrap_or(EpollTimeout::ZERO))
-    }
-
-    /// When the frontend must serve at the latest, while it does not.
-    fn ready_by(&self) -> Option<Instant> {
-        let slow = self.frontend.as_ref().is_some_and(|frontend| !frontend.ready()) && !self.dying;
-        slow.then(|| self.spawned_at + SETTLED)
-    }
-
-    fn frontend_turn(&mut self, act: impl FnOnce(&mut Frontend, &mut Runner) -> Result<(), FrontendError>) {
-        let Some(frontend) = self.frontend.as_mut().filter(|_| !self.dying) else { return };
+    fn frontend_turn(&mut self, act: fn(&mut Frontend, &mut Runner) -> Verdict) {
+        let Some(frontend) = self.frontend.as_mut().filter(|frontend| !frontend.dying) else { return };
         if let Err(error) = act(frontend, &mut self.runner) {
             // Its end is seen through its pidfd; until then its channel must not wake the loop again.
-            let _unused = self.epoll.delete(frontend.socket());
-            self.dying = true;
+            self.runner.detach(frontend.socket());
+            frontend.dying = true;
             // At the end of a shutdown it goes by itself, and takes the time that it needs.
-            if !matches!(self.stopping, Some(Stop::Frontend { .. })) {
-                self.kill_frontend(&chain(&error));
+            if self.flush_until.is_none() {
+                self.kill_frontend(&chain(&*error));
             }
         }
     }
 
     fn kill_frontend(&mut self, why: &str) {
-        self.dying = true;
+        let Some(frontend) = &mut self.frontend else { return };
+        frontend.dying = true;
         log(&format!("audit: the frontend is killed: {why}"));
-        // The whole group: it may have forked.
-        if let Err(error) = self.runner.frontend_group().kill() {
-            log(&format!("cannot kill the frontend: {error}"));
-        }
-    }
-
-    /// Keeps the loop's interest in the channel's writability true.
-    fn register_interest(&mut self) -> Result<(), DaemonError> {
-        let Some(frontend) = &self.frontend else { return Ok(()) };
-        let flags = if frontend.blocked() { EpollFlags::EPOLLOUT } else { EpollFlags::EPOLLIN };
-        match self.epoll.modify(frontend.socket(), &mut EpollEvent::new(flags, CHANNEL)) {
-            // It was taken out: the frontend is dying.
-            Ok(()) | Err(Errno::ENOENT) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
+        // The whole group: it may have forked. A group that is there can be killed.
+        let _unused = frontend.group.kill();
     }
 
     fn signalled(&mut self) {
-        while let Ok(Some(signal)) = self.signals.read_signal() {
-            if i32::try_from(signal.ssi_signo) == Ok(nix::libc::SIGHUP) {
-                // Nothing to read anew: the configuration is part of this process's start.
-                continue;
-            }
+        while let Ok(Some(_)) = self.signals.read_signal() {
             // The second one does not wait for grace times.
-            let how = if self.stopping.is_none() { StopHow::Graceful(None) } else { StopHow::Kill };
-            self.shut_down(how);
+            self.shut_down(if self.stopping { StopHow::Kill } else { StopHow::Graceful(None) });
         }
     }
 
     fn shut_down(&mut self, how: StopHow) {
-        if self.stopping.is_none() {
+        if !std::mem::replace(&mut self.stopping, true) {
             log("stopping all processes");
             self.notify("STOPPING=1");
-            self.stopping = Some(Stop::Processes);
-            if let Some(frontend) = &mut self.frontend {
-                frontend.drain();
-            }
         }
         self.runner.drain(how);
     }
 
     /// Once nothing is left of any process but what cannot be killed, the frontend's turn comes.
     fn stop_on(&mut self) {
-        if matches!(self.stopping, Some(Stop::Processes)) && (self.runner.is_empty() || self.runner.only_stuck()) {
-            self.stopping = Some(Stop::Frontend { until: Instant::now() + FLUSH_WAIT, told: false });
+        if self.stopping && self.flush_until.is_none() && self.runner.is_empty() {
+            let until = Instant::now() + FLUSH_WAIT;
+            self.runner.wake_at(until);
+            self.flush_until = Some(until);
         }
-        if let (Some(Stop::Frontend { told, .. }), Some(frontend)) = (&mut self.stopping, &self.frontend)
-            && !*told
-            && frontend.flushed()
+        if let Some(frontend) = self.frontend.as_ref().filter(|frontend| frontend.outbox.is_empty())
+            && self.flush_until.is_some()
         {
-            *told = true;
             // The end of the stream: it sends what its clients have not read, and exits.
             let _unused = shutdown(frontend.socket().as_raw_fd(), Shutdown::Write);
         }
     }
 
-    fn done(&self) -> bool {
-        match self.stopping {
-            Some(Stop::Frontend { until, .. }) => self.frontend.is_none() || Instant::now() >= until,
-            Some(Stop::Processes) | None => false,
-        }
-    }
-
     fn frontend_ended(&mut self) {
-        let Some(frontend) = self.frontend.take_if(|frontend| frontend.reap()) else {
+        let Some(frontend) = self.frontend.take_if(|frontend| !matches!(pidfd::reap(&frontend.process), Ok(None)))
+        else {
             // It is a zombie that something of its own traces (ptrace(2)): without that one it can be reaped.
             return self.kill_frontend("it has ended, but is kept from being reaped");
         };
-        let _unused = self.epoll.delete(frontend.process());
-        let _unused = self.epoll.delete(frontend.socket());
-        if self.stopping.is_some() {
+        self.runner.detach(&frontend.process);
+        self.runner.detach(frontend.socket());
+        // What it forked has the listener and the key.
+        let _unused = frontend.group.kill();
+        if self.stopping {
             return;
         }
-        if let Some((step, errno)) = frontend.failure() {
+        if let Ok(Some((step, errno))) = spawn::failure(&frontend.report) {
             log(&format!("the frontend's program could not run: {step:?}: {}", Errno::from_raw(errno)));
         }
-        self.deaths = if self.spawned_at.elapsed() >= SETTLED { 0 } else { self.deaths + 1 };
-        if self.deaths >= EARLY_DEATHS && !self.announced {
+        self.deaths = if frontend.since.elapsed() >= SETTLED { 0 } else { self.deaths + 1 };
+        if self.gives_up() {
             log("the frontend does not get as far as serving: giving up");
-            self.failed = true;
             return self.shut_down(StopHow::Graceful(None));
         }
         log("the frontend has ended: starting another one");
-        self.respawn_at = Some(Instant::now() + BACK_OFF * (1 << self.deaths.min(7)));
+        self.respawn_in(BACK_OFF * (1 << self.deaths.min(7)));
+    }
+
+    fn gives_up(&self) -> bool {
+        self.deaths >= EARLY_DEATHS && !self.announced
+    }
+
+    fn respawn_in(&mut self, wait: Duration) {
+        self.respawn_at = Instant::now() + wait;
+        self.runner.wake_at(self.respawn_at);
     }
 
     fn spawn_if_due(&mut self) {
-        if self.ready_by().is_some_and(|at| at <= Instant::now()) {
-            self.kill_frontend("it does not serve");
-        }
-        if self.frontend.is_some() || self.stopping.is_some() || self.respawn_at.is_none_or(|at| at > Instant::now()) {
-            return;
-        }
-        if self.runner.renew_frontend_group().is_err() {
-            // What the last one forked has the listener and the key.
-            let _unused = self.runner.frontend_group().kill();
-            self.respawn_at = Some(Instant::now() + BACK_OFF);
-            return;
-        }
-        let spawned = Frontend::spawn(&self.kit, self.runner.frontend_group().directory());
-        match spawned.and_then(|frontend| self.watch(&frontend).map(|()| frontend).map_err(Into::into)) {
-            Ok(frontend) => {
-                (self.dying, self.spawned_at) = (false, Instant::now());
-                self.frontend = Some(frontend);
+        if let Some(frontend) = &self.frontend {
+            if frontend.phase != Phase::Ready && !frontend.dying && frontend.since.elapsed() >= SETTLED {
+                self.kill_frontend("it does not serve");
             }
-            Err(error) => {
-                log(&format!("cannot start the frontend: {error}"));
-                self.respawn_at = Some(Instant::now() + Duration::from_secs(1));
+        } else if !self.stopping && self.respawn_at <= Instant::now() {
+            match self.spawn() {
+                Ok(frontend) => self.frontend = Some(frontend),
+                Err(error) => {
+                    log(&format!("cannot start the frontend: {error}"));
+                    self.respawn_in(Duration::from_secs(1));
+                }
             }
         }
     }
 
-    fn watch(&self, frontend: &Frontend) -> nix::Result<()> {
-        self.epoll.add(frontend.socket(), EpollEvent::new(EpollFlags::EPOLLIN, CHANNEL))?;
+    /// Starts a frontend, in a new group: see `Runner::clean` for why.
+    fn spawn(&mut self) -> nix::Result<Frontend> {
+        cgroup::remove(self.links.cgroup.as_fd(), FRONTEND_GROUP)?;
+        let group = Group::create(self.links.cgroup.as_fd(), FRONTEND_GROUP)?;
+        let frontend = Frontend::spawn(&self.kit, group)?;
+        self.runner.attach(frontend.socket(), EpollFlags::EPOLLIN, CHANNEL)?;
         // For changes alone: a zombie that is traced stays readable.
-        self.epoll.add(frontend.process(), EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, FRONTEND))
+        self.runner.attach(frontend.process.as_fd(), EpollFlags::EPOLLIN | EpollFlags::EPOLLET, FRONTEND)?;
+        self.runner.wake_at(frontend.since + SETTLED);
+        Ok(frontend)
     }
 
     /// Says once that clients can connect.
     fn announce(&mut self) {
-        if !self.announced && self.frontend.as_ref().is_some_and(Frontend::ready) {
+        if !self.announced && self.frontend.as_ref().is_some_and(|frontend| frontend.phase == Phase::Ready) {
             self.announced = true;
             // Whoever started this may not listen any more.
-            let _unused = writeln!(std::io::stdout(), "Listening on {}", self.address);
+            let _unused = writeln!(std::io::stdout(), "Listening on {}", self.links.address);
             self.notify("READY=1");
         }
     }
 
     /// Tells the service manager (sd_notify(3)).
     fn notify(&self, state: &str) {
-        if let Some(socket) = &self.notify {
+        if let Some(socket) = &self.links.notify {
             let _unused = send(socket.as_raw_fd(), state.as_bytes(), MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT);
         }
     }
 }
 
 /// An error and its causes, on one line.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
+pub fn chain(error: &dyn Error) -> String {
+    let (mut text, mut cause) = (error.to_string(), error.source());
     while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
+        text = format!("{text}: {error}");
         cause = error.source();
     }
     text

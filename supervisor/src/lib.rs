@@ -19,7 +19,8 @@
 //! let id = spec.id;
 //! runner.start(spec)?;
 //! let [ring, index] = loop {
-//!     runner.wait(Duration::from_secs(1))?;
+//!     runner.wait(Some(Duration::from_secs(1)))?;
+//!     runner.dispatch();
 //!     if let Some(Notice::Started(_)) = runner.take_notice() {
 //!         break runner.output(id)?;
 //!     }
@@ -41,7 +42,6 @@ mod cgroup;
 pub mod daemon;
 mod directory;
 pub mod frontend;
-mod launch;
 mod output;
 pub mod privilege;
 mod process;
@@ -49,14 +49,17 @@ mod runner;
 mod sys;
 mod timers;
 
-pub use cgroup::CgroupError;
-pub use directory::clean;
+pub use cgroup::open_directory;
 pub use prn_ipc_protocol as ipc;
-pub use runner::{Notice, OpenError, Runner, Settings, Start};
-pub use sys::spawn::Program;
+pub use runner::{Notice, Runner, Settings};
+pub use sys::spawn::filter;
 
-/// First argument of [`Settings::cleaner`].
+/// First argument of [`Settings::tools`]: it empties the directories at its descriptors from 3 on.
 pub const CLEANER: &std::ffi::CStr = c"prn-clean";
+
+/// First argument of [`Settings::tools`]: it confines itself, then executes its other arguments. Its descriptor 3 takes the
+/// report, 4 is the process's temporary directory, 5 its own.
+pub const STRICT: &std::ffi::CStr = c"prn-strict";
 
 /// Writes one line to standard error, which is the daemon's log. A line that cannot be written at once is lost: the log's
 /// reader must not stop this program, nor end it.

@@ -4,13 +4,11 @@
 //! Runs in the supervisor. The bytes are read from the process's pipe straight into shared memory; nothing in this
 //! program ever looks at them.
 
-use std::fs::File;
-use std::num::NonZeroUsize;
 use std::os::fd::BorrowedFd;
 
 use nix::errno::Errno;
 use prn_ipc_protocol::message::OutputTotals;
-use prn_ipc_protocol::output::{HEADER, MAGIC, Marks, RECORD, Record, Stream, word};
+use prn_ipc_protocol::output::{HEADER, MAGIC, Marks, RECORD, RESOLUTION, Record, Stream, word};
 use prn_ipc_protocol::types::{OutputMax, UnixMicros};
 
 use crate::sys::memory::Shared;
@@ -22,18 +20,17 @@ pub const READ_MAX: u64 = 256 * 1024;
 /// first, and the oldest output is dropped with its records.
 const BYTES_PER_RECORD: u64 = 64;
 
-/// Runs of one stream are one record when they begin within this time, in microseconds: the resolution of output times.
-const COALESCE: u64 = 1000;
-
 /// One process's output.
-#[derive(Debug)]
 pub struct Store {
-    ring: Shared,
-    index: Shared,
+    /// Its newest bytes.
+    pub ring: Shared,
+    /// Marks and records.
+    pub index: Shared,
     capacity: u64,
     slots: u64,
     sequence: u64,
-    marks: Marks,
+    /// What is kept of it.
+    pub marks: Marks,
     last: Option<Record>,
     stdout: u64,
     stderr: u64,
@@ -47,8 +44,8 @@ impl Store {
         // One read more than promised, because room is made before it is known how much of it a read will fill.
         let capacity = max.value().next_multiple_of(4096) + READ_MAX;
         let slots = capacity / BYTES_PER_RECORD;
-        let ring = Shared::new(c"prn-output", size(capacity)?)?;
-        let index = Shared::new(c"prn-index", size(HEADER + slots * RECORD)?)?;
+        let ring = Shared::new(c"prn-output", capacity)?;
+        let index = Shared::new(c"prn-index", HEADER + slots * RECORD)?;
         index.store(word::CAPACITY, capacity);
         index.store(word::SLOTS, slots);
         index.store(word::MAGIC, MAGIC);
@@ -64,7 +61,7 @@ impl Store {
         // Readers must know what will be overwritten before it is (see the module of the layout).
         let low = self.marks.low;
         self.drop_before((self.marks.high + READ_MAX).saturating_sub(self.capacity));
-        let joins = self.last.is_some_and(|last| last.stream == stream && now.0.abs_diff(last.time.0) < COALESCE);
+        let joins = self.last.is_some_and(|last| last.stream == stream && now.0.abs_diff(last.time.0) < RESOLUTION);
         if !joins && self.marks.next_record - self.marks.first_record == self.slots {
             self.drop_before(self.record(self.marks.first_record + 1).offset);
         }
@@ -115,16 +112,6 @@ impl Store {
         Ok(())
     }
 
-    /// Nothing more will be written: gives up the address space, keeps the output.
-    pub fn finish(&mut self) {
-        self.ring.finish();
-    }
-
-    /// Offset just after the newest byte.
-    pub fn end(&self) -> u64 {
-        self.marks.high
-    }
-
     /// Memory that it holds, in bytes.
     pub fn charge(&self) -> u64 {
         self.held.0 + self.held.1 * RECORD
@@ -133,14 +120,6 @@ impl Store {
     /// Offsets and sizes.
     pub fn totals(&self) -> OutputTotals {
         OutputTotals { first: self.marks.low, end: self.marks.high, stdout: self.stdout, stderr: self.stderr }
-    }
-
-    /// Read-only descriptors of ring and index, for the frontend.
-    ///
-    /// # Errors
-    /// As open(2).
-    pub fn readers(&self) -> nix::Result<[File; 2]> {
-        Ok([self.ring.reader()?, self.index.reader()?])
     }
 
     /// Excludes everything before `offset`; not published yet.
@@ -190,10 +169,6 @@ impl Store {
     }
 }
 
-fn size(bytes: u64) -> nix::Result<NonZeroUsize> {
-    usize::try_from(bytes).ok().and_then(NonZeroUsize::new).ok_or(Errno::EFBIG)
-}
-
 #[cfg(test)]
 #[expect(clippy::as_conversions, reason = "usize and u64 are the same here, and a byte is taken on purpose")]
 mod tests {
@@ -207,8 +182,7 @@ mod tests {
     }
 
     fn reader(store: &Store) -> Reader {
-        let [ring, index] = store.readers().unwrap();
-        Reader::new(ring, index).unwrap()
+        Reader::new(store.ring.reader().unwrap(), store.index.reader().unwrap()).unwrap()
     }
 
     /// Writes through a real pipe.
@@ -324,7 +298,7 @@ mod tests {
     fn o1_a_reader_descriptor_does_not_write() {
         use nix::fcntl::{FallocateFlags, fallocate};
         let store = store(65_536);
-        for file in store.readers().unwrap() {
+        for file in [store.ring.reader().unwrap(), store.index.reader().unwrap()] {
             assert_eq!(write(&file, b"x"), Err(Errno::EBADF));
             assert_eq!(nix::unistd::ftruncate(&file, 0), Err(Errno::EINVAL));
             assert_eq!(fallocate(&file, FallocateFlags::empty(), 0, 1), Err(Errno::EBADF));

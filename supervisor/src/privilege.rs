@@ -1,8 +1,9 @@
 //! What the supervisor gives up at its start, once and for good. Runs in the supervisor, before it reads a byte of a peer.
 
+use std::error::Error;
+
 use caps::{CapSet, Capability, CapsHashSet};
 use nix::sys::prctl;
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
 
 /// The capabilities that stay: take a process's identity (2), signal a process of another user, give a directory away.
@@ -14,17 +15,6 @@ const KEPT: [Capability; 4] =
 /// runs without it, and uses ICMP sockets (net.ipv4.ping_group_range).
 const BOUNDING: Capability = Capability::CAP_NET_RAW;
 
-/// Why a privilege could not be dropped.
-#[derive(Debug, thiserror::Error)]
-pub enum PrivilegeError {
-    /// A capability set could not be changed.
-    #[error("cannot change capabilities: run as root")]
-    Capabilities(#[from] caps::errors::CapsError),
-    /// prctl(2) or setrlimit(2) failed.
-    #[error("cannot restrict this process")]
-    Process(#[from] nix::errno::Errno),
-}
-
 /// Blocks all signals (they are read from a signalfd) and gives each its default action.
 ///
 /// An ignored SIGCHLD, which a caller may have left behind, would lose exit statuses (waitid(2), ECHILD).
@@ -34,19 +24,22 @@ pub fn reset_signals() -> nix::Result<()> {
     Ok(())
 }
 
-/// No core dumps, no way to gain privileges, no ptrace by others: of this process, and, but for the dumpable flag, which
+/// No core dump (prctl(2), PR_SET_DUMPABLE), no way to gain privileges, no ptrace by others: of this process, and, but for the dumpable flag, which
 /// execve(2) sets again, of everything that it starts.
-pub fn restrict_process() -> Result<(), PrivilegeError> {
+///
+/// # Errors
+/// Those of prctl(2).
+pub fn restrict_process() -> nix::Result<()> {
     prctl::set_name(c"prn-supervisor")?;
     prctl::set_dumpable(false)?;
-    prctl::set_no_new_privs()?;
-    let (_, hard) = getrlimit(Resource::RLIMIT_CORE)?;
-    setrlimit(Resource::RLIMIT_CORE, 0, hard)?;
-    Ok(())
+    prctl::set_no_new_privs()
 }
 
 /// Keeps four capabilities, and all but empties the bounding set. No program executed from here can have any capability.
-pub fn drop_capabilities() -> Result<(), PrivilegeError> {
+///
+/// # Errors
+/// Those of capset(2) and prctl(2): it takes root.
+pub fn drop_capabilities() -> Result<(), Box<dyn Error>> {
     let kept: CapsHashSet = KEPT.into_iter().collect();
     caps::clear(None, CapSet::Ambient)?;
     caps::clear(None, CapSet::Inheritable)?;
@@ -58,14 +51,7 @@ pub fn drop_capabilities() -> Result<(), PrivilegeError> {
     caps::set(None, CapSet::Effective, &kept)?;
     caps::set(None, CapSet::Permitted, &kept)?;
     if caps::read(None, CapSet::Bounding)?.iter().any(|left| *left != BOUNDING) {
-        return Err(nix::errno::Errno::EPERM.into());
+        return Err("its bounding set cannot be dropped: run it as root".into());
     }
     Ok(())
-}
-
-/// Raises the soft limit of open files to the hard one; returns the limits as they were, for the processes.
-pub fn raise_open_files() -> nix::Result<(u64, u64)> {
-    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
-    setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
-    Ok((soft.min(1024), hard))
 }

@@ -7,10 +7,8 @@ use prn_ipc_protocol::message::{ExitCause, ExitStatus, ProcessInfo, Refusal};
 
 use crate::cgroup::Group;
 use crate::output::Store;
-use crate::timers;
 
 /// A process, running or finished.
-#[derive(Debug)]
 pub(crate) struct Process {
     /// Keyed hash of its specification.
     pub digest: u64,
@@ -24,35 +22,46 @@ pub(crate) struct Process {
     pub store: Option<Store>,
     /// End offset that a watcher has seen, while one waits for more.
     pub watch: Option<u64>,
+    /// Why its program could not run.
+    pub failure: Option<Refusal>,
     /// What it holds until everything of it is gone.
     pub live: Option<Live>,
 }
 
+impl Process {
+    /// Whether its start has ended well.
+    pub fn visible(&self) -> bool {
+        self.failure.is_none() && self.live.as_ref().is_none_or(|live| live.report.is_none())
+    }
+}
+
 /// What a process holds in the kernel.
-#[derive(Debug)]
 pub(crate) struct Live {
+    /// What its group is for now.
+    pub phase: Phase,
     /// Its cgroup.
     pub group: Group,
-    /// Its main process, until it is reaped.
+    /// Its main process, or its cleaner, until it is reaped.
     pub main: Option<OwnedFd>,
     /// Whether its program runs, until that is known.
     pub report: Option<OwnedFd>,
-    /// Why its program could not run.
-    pub failure: Option<Refusal>,
     /// Its standard output and error, until their end.
     pub streams: [Option<OwnedFd>; 2],
     /// Why it is being stopped.
     pub stopping: Option<Stopping>,
-    /// All of it is gone but its directory and group.
-    pub cleaning: bool,
-    /// Deletes what is in its directory.
-    pub cleaner: Option<OwnedFd>,
-    /// Its directory was, or is being, emptied.
-    pub cleaned: bool,
     /// How often its group could not be removed yet.
     pub busy: u32,
-    /// Its deadlines.
-    pub timers: Vec<timers::Key>,
+}
+
+/// How far a process has come. Its group is another one while it is cleaned up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Its tree is alive.
+    Running,
+    /// Its tree is gone.
+    Removing,
+    /// Its directories are being emptied.
+    Cleaning,
 }
 
 /// A stop under way.
@@ -71,8 +80,8 @@ pub(crate) fn exit_cause(status: ExitStatus, stopping: Option<ExitCause>, oom_ki
     const SIGKILL: u8 = 9;
     match (stopping, status) {
         (Some(cause), _) => cause,
-        (None, ExitStatus::Signalled { signal: SIGKILL, .. }) if oom_kills > 0 => ExitCause::OomKilled,
-        (None, ExitStatus::Signalled { .. }) => ExitCause::Signalled,
+        (None, ExitStatus::Signalled(SIGKILL, _)) if oom_kills > 0 => ExitCause::OomKilled,
+        (None, ExitStatus::Signalled(..)) => ExitCause::Signalled,
         (None, ExitStatus::Exited(_)) => ExitCause::Exited,
     }
 }
@@ -83,7 +92,7 @@ mod tests {
 
     #[test]
     fn c5_a_cause_is_counted_and_never_guessed_from_137() {
-        let killed = ExitStatus::Signalled { signal: 9, core: false };
+        let killed = ExitStatus::Signalled(9, false);
         assert_eq!(exit_cause(killed, None, 1), ExitCause::OomKilled);
         assert_eq!(exit_cause(killed, None, 0), ExitCause::Signalled);
         assert_eq!(exit_cause(ExitStatus::Exited(137), None, 1), ExitCause::Exited);

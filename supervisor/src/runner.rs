@@ -1,70 +1,52 @@
 //! The process table and its event loop: starts processes, keeps their output, sees how they end, stops them.
 //!
-//! Runs in the supervisor, or in a program that uses this library. One thread, and nothing here waits: what can take
-//! time is watched in one epoll instance, which [`Runner`] offers as a descriptor of its own.
+//! Runs in the supervisor, or in a program that uses this library. One thread, and nothing here waits but
+//! [`Runner::wait`]: what can take time is watched in one epoll instance.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::ffi::CString;
 use std::fs::File;
-use std::hash::{BuildHasher, RandomState};
-use std::io;
+use std::hash::BuildHasher;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
+use nix::libc::{SIGCONT, SIGTERM};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
-use nix::sys::signal::Signal;
+use nix::sys::stat::Mode;
 use prn_ipc_protocol::config;
-use prn_ipc_protocol::message::{
-    AppliedLimits, ChildStep, End, ExitCause, MainExit, Preparation, ProcessInfo, Refusal, StartSpec, StopHow,
-};
+use prn_ipc_protocol::message::*;
 use prn_ipc_protocol::output::Stream;
-use prn_ipc_protocol::types::{AbsolutePath, LimitName, Limits, ProcessId, UnixMicros};
+use prn_ipc_protocol::types::{LimitName, Limits, ProcessId, UnixMicros};
 
-use crate::cgroup::{CgroupError, Group, Tree};
-use crate::directory::State;
-use crate::launch;
+use crate::cgroup::{self, Group};
+use crate::directory;
 use crate::output::Store;
-use crate::process::{Live, Process, Stopping, exit_cause};
-use crate::sys::pidfd;
+use crate::process::{Live, Phase, Process, Stopping, exit_cause};
 use crate::sys::spawn::{self, Child, Program};
+use crate::sys::{errno_number, pidfd};
 use crate::timers::Timers;
+
+mod end;
+mod output;
+mod start;
+mod stop;
 
 /// Most output bytes read for one process in one turn: a chatty one starves nobody.
 const TURN: u64 = 1 << 20;
 
-/// What a [`Runner`] needs to know.
-#[derive(Debug)]
+/// What a [`Runner`] needs.
 pub struct Settings {
-    /// Places, limits and budgets.
+    /// Limits and budgets.
     pub config: config::Supervisor,
-    /// Soft and hard limit of a process's open files.
-    pub open_files: (u64, u64),
-    /// The program that deletes what a process left in its directory: `prn-supervisor`, which does that when its
-    /// argument vector begins with [`crate::CLEANER`]. `None`: directories that are not empty stay.
-    pub cleaner: Option<OwnedFd>,
-}
-
-/// Why a [`Runner`] could not be opened.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// The cgroup tree could not be made.
-    #[error("cannot set up cgroups")]
-    Cgroup(#[from] CgroupError),
-    /// The state folder could not be taken.
-    #[error("cannot use the state folder {} (another server may hold it: give this one another --state-dir and --instance)", path.display())]
-    State {
-        /// The folder.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-    /// epoll, timerfd or /dev/null failed.
-    #[error("cannot set up the event loop")]
-    System(#[from] Errno),
+    /// The folder `config.state_dir`, which nobody else writes to: working directories are made in it.
+    pub state: OwnedFd,
+    /// The cgroup v2 directory that groups are made in, which nobody else writes to. No process is in it, and the
+    /// controllers that limits need are on in its `cgroup.subtree_control`.
+    pub groups: OwnedFd,
+    /// The program `prn`, which deletes what a process left in its directories, and starts those of profile strict.
+    /// `None`: directories that are not empty stay, and that profile is refused.
+    pub tools: Option<OwnedFd>,
 }
 
 /// Something that happened, in order. [`Runner::take_notice`] gives it.
@@ -82,41 +64,25 @@ pub enum Notice {
     Advanced(ProcessId, u64),
     /// A finished process was forgotten, to make room.
     Forgotten(ProcessId),
+    /// [`Runner::drain`] was called, for the first time.
+    Draining,
 }
-
-/// What a start found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Start {
-    /// A new process; [`Notice::Started`] or [`Notice::StartFailed`] follows.
-    New,
-    /// The same specification was started before under the same id, and that start is still under way.
-    Pending,
-    /// The same specification was started before under the same id.
-    Existing,
-}
-
-mod end;
-mod output;
-mod start;
-mod stop;
 
 /// Runs processes. See the [crate's documentation](crate) for an example.
-#[derive(Debug)]
 pub struct Runner {
     settings: Settings,
     epoll: Epoll,
-    state: State,
-    tree: Tree,
+    /// What the last wait found, not handled yet.
+    ready: Vec<u64>,
+    /// Landlock rights below what is open here, the same for all processes.
+    rules: Vec<(OwnedFd, u64)>,
     null: File,
-    table: BTreeMap<u64, Process>,
+    table: BTreeMap<u64, Box<Process>>,
     numbers: HashMap<ProcessId, u64>,
-    /// Started and not gone yet.
-    live: u32,
     last_number: u64,
     free_uids: VecDeque<u32>,
     timers: Timers<(u64, Due)>,
     notices: VecDeque<Notice>,
-    hasher: RandomState,
     /// Bytes of output kept, of all processes.
     charged: u64,
     /// Finished processes that keep output, oldest first.
@@ -133,14 +99,14 @@ pub struct Runner {
 enum Due {
     /// The process has run long enough.
     Timeout,
-    /// The grace time is over.
+    /// The grace time is over, or the cleaner's time.
     Kill,
     /// What was killed should be gone.
     Stuck,
-    /// The cleaner should have ended.
-    Clean,
     /// Try again to remove the group.
     Remove,
+    /// Nothing: the wait is to end.
+    Wake,
 }
 
 /// What a descriptor in the epoll instance is, in the low three bits of its token; a process's number is above them.
@@ -150,86 +116,55 @@ mod source {
     pub const STDOUT: u64 = 2;
     pub const STDERR: u64 = 3;
     pub const GROUP: u64 = 4;
-    pub const CLEANER: u64 = 5;
+    /// Not of a process: the caller's.
+    pub const ATTACHED: u64 = 6;
     /// Not of a process.
     pub const TIMER: u64 = 7;
 }
 
-/// For a pidfd: it stays readable, also while a tracer keeps its process from being reaped.
-const ONCE: EpollFlags = EpollFlags::EPOLLIN.union(EpollFlags::EPOLLET);
-
-fn token(number: u64, source: u64) -> u64 {
-    number << 3 | source
-}
-
 impl Runner {
-    /// Takes the state folder and the cgroup for this runner, and removes what an earlier run left in them.
-    pub fn open(settings: Settings) -> Result<Self, OpenError> {
+    /// Of no process yet.
+    ///
+    /// # Errors
+    /// Those of epoll_create(2), timerfd_create(2) and open(2).
+    pub fn open(settings: Settings) -> nix::Result<Self> {
         let config = &settings.config;
-        let folder = PathBuf::from(config.state_dir.as_str());
-        let state_error = |source| OpenError::State { path: folder.clone(), source };
-        let state = State::open(&folder).map_err(state_error)?;
-        let tree = Tree::open(&config.cgroup, config.allow_missing_limits, config.frontend_memory)?;
-        let leftovers = state.leftovers().map_err(state_error)?;
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         let timers = Timers::new()?;
-        epoll.add(&timers, EpollEvent::new(EpollFlags::EPOLLIN, source::TIMER))?;
-        let null = nix::fcntl::open("/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC, nix::sys::stat::Mode::empty())?;
-        let free_uids = config.uids().collect();
-        let mut runner = Self {
+        epoll.add(&timers.fd, EpollEvent::new(EpollFlags::EPOLLIN, source::TIMER))?;
+        let rules = config.confinement.landlock.iter().flat_map(|landlock| &landlock.rules);
+        let handle = |path: &str| open(path, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty());
+        let rules = rules.map(|(path, rights)| Ok((handle(path)?, *rights))).collect::<nix::Result<_>>()?;
+        let null = open("/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty())?.into();
+        let free_uids = (config.first_uid..).take(config.uid_count.try_into().unwrap_or(0)).collect();
+        Ok(Self {
             settings,
             epoll,
-            state,
-            tree,
-            null: null.into(),
+            ready: Vec::new(),
+            rules,
+            null,
             table: BTreeMap::new(),
             numbers: HashMap::new(),
-            live: 0,
             last_number: 0,
             free_uids,
             timers,
             notices: VecDeque::new(),
-            hasher: RandomState::new(),
             charged: 0,
             evictable: VecDeque::new(),
             finished: VecDeque::new(),
             remembered: 0,
             draining: false,
-        };
-        for (id, uid) in leftovers {
-            if !runner.sweep(id, uid) {
-                runner.free_uids.retain(|free| *free != uid);
-            }
-        }
-        Ok(runner)
-    }
-
-    /// The controllers that limits need and that are missing here.
-    pub fn missing_controllers(&self) -> Vec<&'static str> {
-        self.tree.missing()
-    }
-
-    /// The group `frontend`, for a program beside the processes.
-    pub fn frontend_group(&self) -> &Group {
-        &self.tree.frontend
-    }
-
-    /// Makes that group anew. Needed before a program is started in a group that was killed.
-    ///
-    /// # Errors
-    /// When somebody is in it.
-    pub fn renew_frontend_group(&mut self) -> Result<(), CgroupError> {
-        self.tree.renew_frontend()
+        })
     }
 
     /// What is known of a process.
     pub fn info(&self, id: ProcessId) -> Option<&ProcessInfo> {
-        self.table.get(self.numbers.get(&id)?).filter(|process| visible(process)).map(|process| &process.info)
+        self.table.get(self.numbers.get(&id)?).filter(|process| process.visible()).map(|process| &process.info)
     }
 
     /// The names of all processes, oldest first.
     pub fn ids(&self) -> impl Iterator<Item = ProcessId> {
-        self.table.values().filter(|process| visible(process)).map(|process| process.info.id)
+        self.table.values().filter(|process| process.visible()).map(|process| process.info.id)
     }
 
     /// Takes the oldest notice.
@@ -237,77 +172,102 @@ impl Runner {
         self.notices.pop_front()
     }
 
-    /// Whether nothing of any process is left.
+    /// Whether nothing of any process is left but what could not be killed.
     pub fn is_empty(&self) -> bool {
-        self.live == 0
+        self.table.values().all(|process| process.live.is_none() || !process.info.stuck.is_empty())
     }
 
-    /// Whether nothing is left but processes that could not be killed.
-    pub fn only_stuck(&self) -> bool {
-        self.table.values().filter(|process| process.live.is_some()).all(|process| !process.info.stuck.is_empty())
-    }
-
-    /// Removes the cgroup tree. Call it when nothing is left: see [`Runner::drain`].
+    /// Watches a descriptor of the caller's in this event loop, for [`Runner::is_ready`]. Again: with other flags.
     ///
     /// # Errors
-    /// The first file or folder that refused.
-    pub fn close(self) -> Result<(), CgroupError> {
-        self.tree.close()
+    /// As epoll_ctl(2).
+    pub fn attach(&self, fd: BorrowedFd<'_>, flags: EpollFlags, token: u64) -> nix::Result<()> {
+        let mut event = EpollEvent::new(flags, token << 3 | source::ATTACHED);
+        match self.epoll.add(fd, event) {
+            Err(Errno::EEXIST) => self.epoll.modify(fd, &mut event),
+            other => other,
+        }
     }
 
-    /// Handles what is ready, a bounded amount of it, without waiting.
+    /// Takes a descriptor out of the event loop, before it is closed. Closing alone would not do: a child that has not
+    /// executed its program yet holds a copy, for which epoll(7) would go on reporting.
+    pub fn detach(&self, fd: impl AsFd) {
+        let _unused = self.epoll.delete(fd);
+    }
+
+    /// Makes a wait end at that time.
+    pub fn wake_at(&mut self, at: Instant) {
+        self.timers.add(at, (0, Due::Wake));
+    }
+
+    /// Waits until there is something to do, for `timeout` at most. Then comes [`Runner::dispatch`].
     ///
     /// # Errors
     /// Only those that make the event loop useless.
-    pub fn dispatch(&mut self) -> nix::Result<()> {
+    pub fn wait(&mut self, timeout: Option<Duration>) -> nix::Result<()> {
+        self.timers.arm()?;
         let mut ready = [EpollEvent::empty(); 64];
-        let count = match self.epoll.wait(&mut ready, EpollTimeout::ZERO) {
-            Ok(count) => count,
+        let most = |timeout| EpollTimeout::try_from(timeout).unwrap_or(EpollTimeout::MAX);
+        let count = match self.epoll.wait(&mut ready, timeout.map_or(EpollTimeout::NONE, most)) {
             Err(Errno::EINTR) => 0,
-            Err(error) => return Err(error),
+            other => other?,
         };
-        for event in ready.iter().take(count) {
-            self.ready(event.data() >> 3, event.data() & 7);
+        self.ready = ready.iter().take(count).map(EpollEvent::data).collect();
+        Ok(())
+    }
+
+    /// Whether the wait ended for the attached descriptor with this token.
+    pub fn is_ready(&self, token: u64) -> bool {
+        self.ready.contains(&(token << 3 | source::ATTACHED))
+    }
+
+    /// Handles what the wait found, a bounded amount of it, without waiting.
+    pub fn dispatch(&mut self) {
+        for token in std::mem::take(&mut self.ready) {
+            match token & 7 {
+                source::ATTACHED => {}
+                source::TIMER => self.timers.clear(),
+                source => self.with(token >> 3, |runner, process| runner.happened(process, source)),
+            }
         }
         let now = Instant::now();
         while let Some((number, due)) = self.timers.take_due(now) {
-            self.due(number, due);
+            self.with(number, |runner, process| runner.due(process, due));
         }
-        self.timers.arm()
+        self.forget_finished();
     }
 
-    /// Waits until [`Runner::dispatch`] has something to do, or for `timeout`; then dispatches.
-    ///
-    /// # Errors
-    /// As [`Runner::dispatch`].
-    pub fn wait(&mut self, timeout: Duration) -> nix::Result<()> {
-        use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-        self.timers.arm()?;
-        let timeout = PollTimeout::try_from(timeout).unwrap_or(PollTimeout::MAX);
-        match poll(&mut [PollFd::new(self.epoll.0.as_fd(), PollFlags::POLLIN)], timeout) {
-            Ok(_) | Err(Errno::EINTR) => self.dispatch(),
-            Err(error) => Err(error),
+    /// Acts on a process, which is out of the table meanwhile, so that both can be changed.
+    fn with(&mut self, number: u64, act: impl FnOnce(&mut Self, &mut Process)) {
+        let Some(mut process) = self.table.remove(&number) else { return };
+        act(self, &mut process);
+        // What could not be started is forgotten.
+        if process.live.is_some() || process.info.end.is_some() {
+            self.table.insert(number, process);
         }
     }
-}
 
-impl AsFd for Runner {
-    /// Readable when [`Runner::dispatch`] has something to do.
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.epoll.0.as_fd()
+    fn happened(&mut self, process: &mut Process, source: u64) {
+        match source {
+            source::REPORT => self.reported(process),
+            source::MAIN => {
+                // A short process can end before its report was looked at; what the report says comes first.
+                self.reported(process);
+                self.main_ended(process);
+                if let Some(Live { phase: Phase::Running, main: Some(_), group, .. }) = &process.live {
+                    // It has ended, but a process of its own that traces it keeps it (ptrace(2)). Without that one it
+                    // is let go, and the descriptor, which is watched for changes alone, tells again.
+                    let _unused = group.kill();
+                }
+            }
+            source::STDOUT => self.pump(process, Stream::Stdout, TURN),
+            source::STDERR => self.pump(process, Stream::Stderr, TURN),
+            source::GROUP => self.end_if_empty(process),
+            _ => {}
+        }
     }
-}
-
-/// Whether a process's start has ended well.
-fn visible(process: &Process) -> bool {
-    process.live.as_ref().is_none_or(|live| live.report.is_none() && live.failure.is_none())
 }
 
 fn resources(what: Preparation) -> impl Fn(Errno) -> Refusal {
-    move |errno| Refusal::Resources { what, errno: errno_number(errno) }
-}
-
-#[expect(clippy::as_conversions, reason = "Errno is a C enum; its value is the number")]
-fn errno_number(errno: Errno) -> i32 {
-    errno as i32
+    move |errno| Refusal::Resources(what, errno_number(errno))
 }

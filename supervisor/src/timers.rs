@@ -1,20 +1,17 @@
-//! Deadlines of processes, over one timerfd that is armed only while something is due. Runs in the supervisor.
+//! Deadlines, over one timerfd that is armed only while something is due. Runs in the supervisor.
 
 use std::collections::BTreeMap;
-use std::os::fd::{AsFd, BorrowedFd};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nix::sys::time::TimeSpec;
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 
-/// Names a deadline, to cancel it.
-pub type Key = (Instant, u64);
-
 /// Deadlines, each with what is due.
-#[derive(Debug)]
 pub struct Timers<T> {
-    fd: TimerFd,
-    due: BTreeMap<Key, T>,
+    /// Readable when a deadline has passed.
+    pub fd: TimerFd,
+    /// By time, then in the order in which they were added.
+    due: BTreeMap<(Instant, u64), T>,
     count: u64,
     armed: Option<Instant>,
 }
@@ -31,16 +28,14 @@ impl<T> Timers<T> {
     }
 
     /// Adds a deadline.
-    pub fn add(&mut self, at: Instant, what: T) -> Key {
+    pub fn add(&mut self, at: Instant, what: T) {
         self.count += 1;
-        let key = (at, self.count);
-        self.due.insert(key, what);
-        key
+        self.due.insert((at, self.count), what);
     }
 
-    /// Removes a deadline, if it is still there.
-    pub fn cancel(&mut self, key: Key) {
-        self.due.remove(&key);
+    /// Removes deadlines for which `keep` is false.
+    pub fn retain(&mut self, keep: impl Fn(&T) -> bool) {
+        self.due.retain(|_, what| keep(what));
     }
 
     /// Takes one deadline that has passed.
@@ -61,7 +56,7 @@ impl<T> Timers<T> {
         self.armed = next;
         let Some(next) = next else { return self.fd.unset() };
         // Zero would disarm it.
-        let left = next.saturating_duration_since(Instant::now()).max(std::time::Duration::from_nanos(1));
+        let left = next.saturating_duration_since(Instant::now()).max(Duration::from_nanos(1));
         self.fd.set(Expiration::OneShot(TimeSpec::from_duration(left)), TimerSetTimeFlags::empty())
     }
 
@@ -70,11 +65,5 @@ impl<T> Timers<T> {
         self.armed = None;
         // EAGAIN: it was set anew meanwhile.
         let _unused = self.fd.wait();
-    }
-}
-
-impl<T> AsFd for Timers<T> {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
     }
 }

@@ -308,7 +308,7 @@ fn r4_a_clients_connections_are_limited_and_the_limit_is_told() {
     let output = server.run(&["list"]);
     let error = String::from_utf8(output.stderr).unwrap();
     assert!(!output.status.success() && error.contains("this client has 3 connections"), "{error}");
-    assert!(server.log().contains("(--connections-per-client)"), "{}", server.log());
+    wait_for("the limit in the log", || server.log().contains("(--connections-per-client)"));
     assert!(held.iter_mut().all(Attacker::is_served), "who is in stays in");
 
     // Who it is goes by the certificate: another client comes in, until all places are taken.
@@ -318,7 +318,8 @@ fn r4_a_clients_connections_are_limited_and_the_limit_is_told() {
     let error = server.prn_as(&other, &["list"]).output().unwrap().stderr;
     let error = String::from_utf8(error).unwrap();
     assert!(error.contains("4 connections are open, which is the server's limit"), "{error}");
-    assert!(server.log().contains("(--connections)"), "{}", server.log());
+    // It is told before it is logged.
+    wait_for("the limit in the log", || server.log().contains("(--connections)"));
 
     held.pop();
     wait_for("a place to be free again", || server.run(&["list"]).status.success());

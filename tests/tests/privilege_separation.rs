@@ -192,7 +192,8 @@ fn j3_a_processs_environment_is_the_documented_set_and_what_was_asked_for() {
     lines.sort();
     let home = format!("HOME={}", server.state_dir().join(&id).display());
     let path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-    assert_eq!(lines, ["GREETING=hello = world", &home, "LANG=C.UTF-8", path]);
+    let temporary = format!("TMPDIR={}.tmp", server.state_dir().join(&id).display());
+    assert_eq!(lines, ["GREETING=hello = world", &home, "LANG=C.UTF-8", path, &temporary]);
 }
 
 #[test]

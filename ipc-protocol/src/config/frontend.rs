@@ -2,11 +2,15 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::types::Millis;
+use crate::types::{Id, Millis};
 
 /// The frontend's configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Frontend {
+    /// This run of the server.
+    pub epoch: Id,
+    /// Path of the folder of the working directories: `<id>` below it is a process's own, `<id>.tmp` its temporary one.
+    pub state_dir: String,
     /// The server's certificate (DER).
     pub certificate: Vec<u8>,
     /// The clients that are let in (DER).

@@ -85,6 +85,51 @@ pub struct StartSpec {
     pub stop_grace: Option<Duration>,
     /// Let what the main process started live on after it.
     pub linger: bool,
+    /// How the process is confined.
+    pub profile: Profile,
+}
+
+/// How a process tree is confined, beside its own user id and its limits.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Profile {
+    /// A system call filter, and no writing but to its own two directories.
+    #[default]
+    Default,
+    /// Beside that, no network, and temporary files and shared memory of its own.
+    Strict,
+    /// Neither. Only where the server allows it.
+    None,
+}
+
+impl Profile {
+    /// Its name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Default => "default",
+            Self::Strict => "strict",
+            Self::None => "none",
+        }
+    }
+
+    /// `None` for a server that tells of none, or of one that this client does not know.
+    fn from_wire(raw: i32) -> Option<Self> {
+        match v1::Profile::try_from(raw) {
+            Ok(v1::Profile::Default) => Some(Self::Default),
+            Ok(v1::Profile::Strict) => Some(Self::Strict),
+            Ok(v1::Profile::None) => Some(Self::None),
+            Ok(v1::Profile::Unspecified) | Err(_) => None,
+        }
+    }
+}
+
+impl From<Profile> for v1::Profile {
+    fn from(profile: Profile) -> Self {
+        match profile {
+            Profile::Default => Self::Default,
+            Profile::Strict => Self::Strict,
+            Profile::None => Self::None,
+        }
+    }
 }
 
 impl StartSpec {
@@ -115,6 +160,7 @@ impl TryFrom<&StartSpec> for v1::StartRequest {
             timeout: spec.timeout.map(to_wire_duration).transpose()?,
             stop_grace: spec.stop_grace.map(to_wire_duration).transpose()?,
             linger: spec.linger,
+            profile: v1::Profile::from(spec.profile).into(),
         })
     }
 }
@@ -242,6 +288,8 @@ pub struct ProcessStatus {
     pub working_directory: String,
     /// The numeric user id it runs as.
     pub uid: u32,
+    /// How it is confined, if the server says.
+    pub profile: Option<Profile>,
     /// Its limits.
     pub limits: AppliedLimits,
     /// What it consumed. Present once the tree has ended.
@@ -276,6 +324,7 @@ impl TryFrom<v1::ProcessStatus> for ProcessStatus {
             argv: status.argv,
             working_directory: status.working_directory,
             uid: status.uid,
+            profile: Profile::from_wire(status.profile),
             limits: AppliedLimits {
                 values: limits.values.map(Limits::from).unwrap_or_default(),
                 not_enforced: limits.not_enforced,

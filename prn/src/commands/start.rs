@@ -50,6 +50,7 @@ pub fn spec(args: cli::Spec) -> Result<StartSpec, Failure> {
     spec.timeout = args.timeout.map(|time| time.0);
     spec.stop_grace = args.grace.map(|time| time.0);
     spec.linger = args.linger;
+    spec.profile = args.profile.into();
     Ok(spec)
 }
 

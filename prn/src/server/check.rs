@@ -88,8 +88,9 @@ const CONTROLLER: &str = "controller ";
 /// What the supervisor keeps or uses at its start (capabilities(7)): bit and name.
 const CAPABILITIES: [(u32, &str); 5] = [(0, "CHOWN"), (5, "KILL"), (6, "SETGID"), (7, "SETUID"), (8, "SETPCAP")];
 
-/// The supervisor holds about this many descriptors for one process.
-const FILES_PER_PROCESS: u64 = 10;
+/// The supervisor holds this many descriptors for one process at most: pidfd, report, two pipes, directory and events of its
+/// group, ring, index, and while it is started or cleaned up its directories.
+pub const FILES_PER_PROCESS: u64 = 10;
 
 /// Looks at everything.
 pub fn findings(host: &Host, wanted: &Wanted) -> Vec<Finding> {

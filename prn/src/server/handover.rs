@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, FcntlArg, OFlag, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
 use nix::sys::stat::{Mode, fchmod};
 use nix::unistd::{chdir, execveat};
@@ -225,8 +226,10 @@ pub fn empty_folder(state_dir: &str) -> Result<OwnedFd, HandoverError> {
     Ok(folder.into())
 }
 
-/// The two halves of the server.
+/// The two halves of the server, and this program.
 pub struct Binaries {
+    /// `prn`.
+    pub tools: OwnedFd,
     /// `prn-supervisor`.
     pub supervisor: OwnedFd,
     /// `prn-frontend`.
@@ -240,7 +243,9 @@ impl Binaries {
         let beside = itself.parent().unwrap_or(Path::new("/"));
         let libexec = beside.parent().unwrap_or(Path::new("/")).join("libexec/prn");
         let open = |name| open_program(name, &[beside, libexec.as_path()]);
-        Ok(Self { supervisor: open("prn-supervisor")?, frontend: open("prn-frontend")? })
+        let tools = nix::fcntl::open("/proc/self/exe", OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty());
+        let tools = tools.map_err(step("open /proc/self/exe"))?;
+        Ok(Self { tools, supervisor: open("prn-supervisor")?, frontend: open("prn-frontend")? })
     }
 }
 
@@ -277,6 +282,19 @@ fn refusal(is_file: bool, uid: u32, mode: u32) -> Option<&'static str> {
     } else {
         None
     }
+}
+
+/// What the supervisor is to have of this process's limits and files, before it drops the privilege to change them.
+/// Returns the soft and the hard limit of open files, for processes.
+pub fn prepare_process() -> Result<(u64, u64), HandoverError> {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).map_err(step("getrlimit"))?;
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).map_err(step("setrlimit"))?;
+    let (_, core) = getrlimit(Resource::RLIMIT_CORE).map_err(step("getrlimit"))?;
+    setrlimit(Resource::RLIMIT_CORE, 0, core).map_err(step("setrlimit"))?;
+    // Several write to it, each where another one ended.
+    let flags = OFlag::from_bits_retain(fcntl(io::stderr(), FcntlArg::F_GETFL).map_err(step("F_GETFL"))?);
+    fcntl(io::stderr(), FcntlArg::F_SETFL(flags | OFlag::O_APPEND)).map_err(step("F_SETFL"))?;
+    Ok((soft.min(1024), hard))
 }
 
 /// Connects to the service manager, if there is one that wants to be told (sd_notify(3)).
@@ -325,8 +343,16 @@ pub struct Descriptors {
     pub frontend_binary: OwnedFd,
     /// The frontend's root.
     pub empty_folder: OwnedFd,
+    /// This program.
+    pub tools: OwnedFd,
+    /// The state folder, locked.
+    pub state: OwnedFd,
+    /// The server's cgroup, locked.
+    pub cgroup: OwnedFd,
     /// The service manager's socket.
     pub notify: Option<OwnedFd>,
+    /// `cgroup.procs` of the group that this process came from.
+    pub origin: Option<OwnedFd>,
 }
 
 /// Executes the supervisor in place of this process. Returns only if that fails.
@@ -338,16 +364,20 @@ pub fn execute(supervisor: OwnedFd, descriptors: Descriptors) -> HandoverError {
 }
 
 fn try_execute(supervisor: OwnedFd, descriptors: Descriptors) -> Result<std::convert::Infallible, HandoverError> {
-    let Descriptors { config, frontend_config, key, listener, frontend_binary, empty_folder, notify } = descriptors;
-    SockRef::from(&listener).set_nonblocking(true).map_err(step("O_NONBLOCK"))?;
+    let all = descriptors;
+    SockRef::from(&all.listener).set_nonblocking(true).map_err(step("O_NONBLOCK"))?;
     let wanted = [
-        (numbers::CONFIG, Some(config)),
-        (numbers::FRONTEND_CONFIG, Some(frontend_config)),
-        (numbers::TLS_KEY, Some(key)),
-        (numbers::LISTENER, Some(listener)),
-        (numbers::FRONTEND_BINARY, Some(frontend_binary)),
-        (numbers::EMPTY_FOLDER, Some(empty_folder)),
-        (numbers::NOTIFY, notify),
+        (numbers::CONFIG, Some(all.config)),
+        (numbers::FRONTEND_CONFIG, Some(all.frontend_config)),
+        (numbers::TLS_KEY, Some(all.key)),
+        (numbers::LISTENER, Some(all.listener)),
+        (numbers::FRONTEND_BINARY, Some(all.frontend_binary)),
+        (numbers::EMPTY_FOLDER, Some(all.empty_folder)),
+        (numbers::TOOLS, Some(all.tools)),
+        (numbers::STATE_DIR, Some(all.state)),
+        (numbers::CGROUP, Some(all.cgroup)),
+        (numbers::NOTIFY, all.notify),
+        (numbers::ORIGIN, all.origin),
     ];
     // First all out of the way, so that the numbers wanted are free; each original is closed.
     let supervisor = park(supervisor)?;

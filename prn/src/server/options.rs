@@ -78,6 +78,9 @@ pub struct Options {
     /// Start although cgroup controllers are missing: limits that need them are then NOT enforced
     #[arg(long)]
     pub allow_missing_limits: bool,
+    /// Let clients ask for profile none: processes without system call filter of their own and without Landlock
+    #[arg(long)]
+    pub allow_profile_none: bool,
     /// User id of the frontend [default: that of user prn, else 1999999999]
     #[arg(long, value_name = "UID", help_heading = "Processes")]
     pub frontend_uid: Option<u32>,
@@ -208,6 +211,7 @@ fn merge(flags: Options, file: Options, key_in_environment: bool) -> Options {
                 client_cert: if flags.client_cert.is_empty() { file.client_cert } else { flags.client_cert },
                 delegated_cgroup: flags.delegated_cgroup || file.delegated_cgroup,
                 allow_missing_limits: flags.allow_missing_limits || file.allow_missing_limits,
+                allow_profile_none: flags.allow_profile_none || file.allow_profile_none,
                 tls_key: flags.tls_key.or(file.tls_key.filter(|_| !key_in_environment)),
                 $($field: flags.$field.or(file.$field)),*
             }

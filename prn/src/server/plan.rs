@@ -3,11 +3,13 @@
 use std::path::Path;
 use std::time::Duration;
 
-use prn_ipc_protocol::config::{self, Cgroup};
-use prn_ipc_protocol::types::{AbsolutePath, Bounded, Invalid, Limits, Millis, OutputMax};
+use prn_ipc_protocol::config;
+use prn_ipc_protocol::types::{Id, Invalid, LimitName, Limits, Millis, OutputMax};
 
+use super::check::FILES_PER_PROCESS;
 use super::host::Host;
 use super::options::{FIRST_UID, Options, UIDS};
+use super::place::Cgroup;
 use crate::units::{Address, Size, Time, show_size};
 
 /// The frontend's user id where there is no user `prn`.
@@ -32,8 +34,8 @@ pub enum PlanError {
     #[error("--instance must be 1 to 32 of a-z, 0-9 and -")]
     Instance,
     /// A path cannot be used.
-    #[error("--state-dir cannot be used")]
-    StateDir(#[source] Invalid),
+    #[error("--state-dir must be a path of at most {STATE_DIR_MAX} bytes of UTF-8")]
+    StateDir,
     /// A number is outside its range.
     #[error("--{flag} is out of range")]
     Range {
@@ -54,6 +56,14 @@ pub enum PlanError {
     Finished {
         /// What was asked for.
         given: u32,
+    },
+    /// There are not enough descriptors for one process.
+    #[error(
+        "the hard limit of open files is {hard}, which is not enough for --max-finished and one process: raise it (ulimit -n)"
+    )]
+    OpenFiles {
+        /// The limit.
+        hard: u64,
     },
     /// Output sizes contradict each other.
     #[error("--{small} ({}) is above --{large} ({})", show_size(*small_value), show_size(*large_value))]
@@ -89,7 +99,13 @@ pub enum PlanError {
 pub struct Plan {
     /// Where to listen.
     pub address: Address,
-    /// For the supervisor; `address`, `disks` and `notify` are still to come.
+    /// The folder of the working directories.
+    pub state_dir: String,
+    /// Where cgroups go.
+    pub cgroup: Cgroup,
+    /// Most bytes of memory of the frontend.
+    pub frontend_memory: u64,
+    /// For the supervisor; what comes of opening things is still to come.
     pub supervisor: config::Supervisor,
     /// For the frontend; certificates are still to come.
     pub frontend: config::Frontend,
@@ -102,33 +118,38 @@ pub fn resolve(options: &Options, host: &Host) -> Result<Plan, PlanError> {
     let (frontend_uid, first_uid, uid_count) = uids(options, host)?;
     let (default_limits, limit_ceilings) = limits(options)?;
     let output = output(options, host.memory)?;
+    let frontend_memory = frontend_memory(options)?;
     let time = |flag, given: Option<Time>| {
         let seconds = given.map_or(Duration::from_secs(10), |time| time.0);
         Millis::try_from(seconds).map_err(|source| PlanError::Range { flag, source })
     };
+    let finished_max = finished_max(options)?;
+    let uid_count = uid_count.min(processes(host.open_files.1, finished_max)?);
     let supervisor = config::Supervisor {
         address: String::new(),
-        state_dir,
-        cgroup: cgroup(options, &instance, host)?,
-        instance: checked_instance(instance)?,
         allow_missing_limits: options.allow_missing_limits,
+        enforceable: Vec::new(),
         disks: Vec::new(),
         frontend_uid,
         // A group of its own, whatever its number: the number of a user may be that of another group.
         frontend_gid: host.prn_gid.filter(|_| host.prn_uid == Some(frontend_uid)).unwrap_or(frontend_uid),
         first_uid,
         uid_count,
-        finished_max: finished_max(options)?,
+        finished_max,
         default_limits,
         limit_ceilings,
         output_default: output.0,
         output_ceiling: output.1,
         output_budget: output.2,
         stop_grace: time("stop-grace", options.stop_grace)?,
-        frontend_memory: frontend_memory(options)?,
+        open_files: (0, 0),
         notify: false,
+        own_cgroup: None,
+        confinement: config::Confinement::default(),
     };
     let frontend = config::Frontend {
+        epoch: Id::from_bytes([0; 16]),
+        state_dir: state_dir.clone(),
         certificate: Vec::new(),
         pins: Vec::new(),
         handshakes_max: count("handshakes", options.handshakes, 64)?,
@@ -136,38 +157,39 @@ pub fn resolve(options: &Options, host: &Host) -> Result<Plan, PlanError> {
         connections_max: count("connections", options.connections, 4096)?,
         connections_per_client: count("connections-per-client", options.connections_per_client, 256)?,
         streams_max: count("streams", options.streams, 2048)?,
-        subscribers_max: count("subscribers", options.subscribers, subscribers(supervisor.frontend_memory))?,
+        subscribers_max: count("subscribers", options.subscribers, subscribers(frontend_memory))?,
         subscribers_per_process: count("subscribers-per-process", options.subscribers_per_process, 1024)?,
         peer_timeout: peer_timeout(options.peer_timeout)?,
         connection_age: options.connection_age.map(|age| time("connection-age", Some(age))).transpose()?,
         threads: threads(),
     };
     let address = options.address.clone().unwrap_or_else(|| Address(ADDRESS.to_owned()));
-    Ok(Plan { address, supervisor, frontend })
+    let cgroup = cgroup(options, &instance, host)?;
+    Ok(Plan { address, state_dir, cgroup, frontend_memory, supervisor, frontend })
 }
 
-fn checked_instance(name: String) -> Result<String, PlanError> {
+fn checked_instance(name: &str) -> Result<&str, PlanError> {
     let fits = (1..=32).contains(&name.len())
         && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
     if fits { Ok(name) } else { Err(PlanError::Instance) }
 }
 
-fn state_dir(path: &Path) -> Result<AbsolutePath, PlanError> {
-    let absolute = std::path::absolute(path).map_err(|_| PlanError::StateDir(Invalid::Path))?;
-    let text = absolute.to_str().ok_or(PlanError::StateDir(Invalid::Path))?;
-    AbsolutePath::try_from(text.trim_end_matches('/').to_owned()).map_err(PlanError::StateDir)
+/// Its directories' paths must not be longer than the kernel takes (PATH_MAX, limits.h).
+const STATE_DIR_MAX: usize = 4000;
+
+fn state_dir(path: &Path) -> Result<String, PlanError> {
+    let absolute = std::path::absolute(path).map_err(|_| PlanError::StateDir)?;
+    let text = absolute.to_str().ok_or(PlanError::StateDir)?.trim_end_matches('/');
+    if text.len() > STATE_DIR_MAX || text.contains('\0') { Err(PlanError::StateDir) } else { Ok(text.to_owned()) }
 }
 
 fn cgroup(options: &Options, instance: &str, host: &Host) -> Result<Cgroup, PlanError> {
     let mount = host.cgroup2.as_ref().ok_or(PlanError::Cgroup)?;
-    let absolute = |path: &Path| {
-        path.to_str().and_then(|path| AbsolutePath::try_from(path.to_owned()).ok()).ok_or(PlanError::Cgroup)
-    };
     if options.delegated_cgroup {
         let own = host.own_cgroup.as_deref().filter(|own| *own != mount.path).ok_or(PlanError::Cgroup)?;
-        return Ok(Cgroup::Delegated(absolute(own)?));
+        return Ok(Cgroup::Delegated(own.to_owned()));
     }
-    Ok(Cgroup::Own(absolute(&mount.path.join(checked_instance(instance.to_owned())?))?))
+    Ok(Cgroup::Own(mount.path.join(checked_instance(instance)?)))
 }
 
 fn uids(options: &Options, host: &Host) -> Result<(u32, u32, u32), PlanError> {
@@ -200,43 +222,36 @@ fn uids(options: &Options, host: &Host) -> Result<(u32, u32, u32), PlanError> {
     Ok((frontend, first, uids))
 }
 
-fn bounded<const MIN: u64, const MAX: u64>(
-    flag: &'static str,
-    value: Option<u64>,
-) -> Result<Option<Bounded<MIN, MAX>>, PlanError> {
-    value.map(Bounded::try_from).transpose().map_err(|source| PlanError::Range { flag, source })
+fn bounded(flag: &'static str, value: u64, min: u64, max: u64) -> Result<u64, PlanError> {
+    if (min..=max).contains(&value) {
+        Ok(value)
+    } else {
+        Err(PlanError::Range { flag, source: Invalid::Range(min, max) })
+    }
 }
 
 fn limits(options: &Options) -> Result<(Limits, Limits), PlanError> {
     let bytes = |size: Option<Size>| size.map(|size| size.0);
-    let defaults = Limits {
-        cpu: bounded("default-cpu", options.default_cpu.map(|cpu| cpu.0))?,
-        memory: bounded("default-memory", bytes(options.default_memory))?,
-        io_read: bounded("default-io-read", bytes(options.default_io_read))?,
-        io_write: bounded("default-io-write", bytes(options.default_io_write))?,
-        pids: bounded("default-pids", options.default_pids)?,
-    };
-    let ceilings = Limits {
-        cpu: bounded("max-cpu", options.max_cpu.map(|cpu| cpu.0))?,
-        memory: bounded("max-memory", bytes(options.max_memory))?,
-        io_read: bounded("max-io-read", bytes(options.max_io_read))?,
-        io_write: bounded("max-io-write", bytes(options.max_io_write))?,
-        pids: bounded("max-pids", options.max_pids)?,
-    };
-    fn above<T: PartialOrd>(default: Option<T>, ceiling: Option<T>) -> bool {
-        matches!((default, ceiling), (Some(default), Some(ceiling)) if default > ceiling)
-    }
-    let pairs = [
-        (above(defaults.cpu, ceilings.cpu), "cpu"),
-        (above(defaults.memory, ceilings.memory), "memory"),
-        (above(defaults.io_read, ceilings.io_read), "io-read"),
-        (above(defaults.io_write, ceilings.io_write), "io-write"),
-        (above(defaults.pids, ceilings.pids), "pids"),
+    // In the order of LimitName::ALL.
+    let given = [
+        ("default-cpu", "max-cpu", options.default_cpu.map(|cpu| cpu.0), options.max_cpu.map(|cpu| cpu.0)),
+        ("default-memory", "max-memory", bytes(options.default_memory), bytes(options.max_memory)),
+        ("default-io-read", "max-io-read", bytes(options.default_io_read), bytes(options.max_io_read)),
+        ("default-io-write", "max-io-write", bytes(options.default_io_write), bytes(options.max_io_write)),
+        ("default-pids", "max-pids", options.default_pids, options.max_pids),
     ];
-    match pairs.into_iter().find(|(above, _)| *above) {
-        Some((_, name)) => Err(PlanError::AboveCeiling(name)),
-        None => Ok((defaults, ceilings)),
+    for (limit, (default_flag, max_flag, default, ceiling)) in LimitName::ALL.into_iter().zip(given) {
+        for (flag, value) in [(default_flag, default), (max_flag, ceiling)] {
+            value.map_or(Ok(0), |value| limit.check(value)).map_err(|source| PlanError::Range { flag, source })?;
+        }
+        if let (Some(default), Some(ceiling)) = (default, ceiling)
+            && default > ceiling
+        {
+            return Err(PlanError::AboveCeiling(default_flag.trim_start_matches("default-")));
+        }
     }
+    let limits = |values, flag| Limits::try_from(values).map_err(|source| PlanError::Range { flag, source });
+    Ok((limits(given.map(|given| given.2), "default")?, limits(given.map(|given| given.3), "max")?))
 }
 
 /// What is kept by default, at most, and in all.
@@ -264,14 +279,13 @@ fn output(options: &Options, memory: u64) -> Result<(OutputMax, OutputMax, u64),
 
 fn frontend_memory(options: &Options) -> Result<u64, PlanError> {
     // Under this it could not hold its threads and a few connections.
-    let memory: Option<Bounded<{ 32 * MIB }, { u64::MAX >> 1 }>> =
-        bounded("frontend-memory", Some(options.frontend_memory.map_or(512 * MIB, |size| size.0)))?;
-    Ok(memory.map_or(512 * MIB, Bounded::value))
+    let memory = options.frontend_memory.map_or(512 * MIB, |size| size.0);
+    bounded("frontend-memory", memory, 32 * MIB, u64::MAX >> 1)
 }
 
 fn count(flag: &'static str, given: Option<u32>, default: u32) -> Result<u32, PlanError> {
-    let number: Option<Bounded<1, 1_000_000>> = bounded(flag, Some(given.unwrap_or(default).into()))?;
-    Ok(number.and_then(|number| u32::try_from(number.value()).ok()).unwrap_or(default))
+    let number = given.unwrap_or(default);
+    bounded(flag, number.into(), 1, 1_000_000).map(|_| number)
 }
 
 /// Each holds a chunk of output for as long as its client takes nothing: half of the frontend's memory may be that.
@@ -286,8 +300,19 @@ fn peer_timeout(given: Option<Time>) -> Result<Millis, PlanError> {
     let flag = "peer-timeout";
     let time = given.map_or(Duration::from_secs(120), |time| time.0);
     let millis = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-    bounded::<8_000, 32_767_000>(flag, Some(millis))?;
+    bounded(flag, millis, 8_000, 32_767_000)?;
     Millis::try_from(time).map_err(|source| PlanError::Range { flag, source })
+}
+
+/// As many processes as there are descriptors for: one that lacked some later would lose its output.
+fn processes(hard: u64, finished_max: u32) -> Result<u32, PlanError> {
+    // For everything else, a start under way included.
+    const OTHER: u64 = 128;
+    // Ring and index.
+    const FINISHED: u64 = 2;
+    let finished = FINISHED * u64::from(finished_max);
+    let left = hard.saturating_sub(OTHER + finished) / FILES_PER_PROCESS;
+    if left == 0 { Err(PlanError::OpenFiles { hard }) } else { Ok(u32::try_from(left).unwrap_or(u32::MAX)) }
 }
 
 fn finished_max(options: &Options) -> Result<u32, PlanError> {
@@ -314,6 +339,7 @@ mod tests {
             cgroup2: Some(CgroupMount { path: "/sys/fs/cgroup".into(), root: "/".into(), read_only: false }),
             own_cgroup: Some("/sys/fs/cgroup/system.slice/prn.service".into()),
             memory: 4096 * MIB,
+            open_files: (1024, 1 << 20),
             ..Host::default()
         }
     }
@@ -327,8 +353,8 @@ mod tests {
         let plan = resolve(&Options::default(), &host()).unwrap();
         let supervisor = plan.supervisor;
         assert_eq!(plan.address.0, "127.0.0.1:50051");
-        assert_eq!(supervisor.state_dir.as_str(), "/var/lib/prn");
-        assert_eq!(supervisor.cgroup, Cgroup::Own("/sys/fs/cgroup/prn".to_owned().try_into().unwrap()));
+        assert_eq!(plan.state_dir, "/var/lib/prn");
+        assert_eq!(plan.cgroup, Cgroup::Own("/sys/fs/cgroup/prn".into()));
         assert_eq!((supervisor.first_uid, supervisor.uid_count), (2_000_000_000, 4096));
         assert_eq!((supervisor.frontend_uid, supervisor.frontend_gid), (1_999_999_999, 1_999_999_999));
         assert_eq!(supervisor.finished_max, 1000);
@@ -354,10 +380,19 @@ mod tests {
     #[test]
     fn a_delegated_group_is_used_as_it_is() {
         let options = Options { delegated_cgroup: true, ..Options::default() };
-        let own = "/sys/fs/cgroup/system.slice/prn.service".to_owned().try_into().unwrap();
-        assert_eq!(resolve(&options, &host()).unwrap().supervisor.cgroup, Cgroup::Delegated(own));
+        let own = "/sys/fs/cgroup/system.slice/prn.service".into();
+        assert_eq!(resolve(&options, &host()).unwrap().cgroup, Cgroup::Delegated(own));
         let outside = Host { own_cgroup: Some("/sys/fs/cgroup".into()), ..host() };
         assert!(matches!(resolve(&options, &outside), Err(PlanError::Cgroup)));
+    }
+
+    #[test]
+    fn there_are_no_more_processes_than_descriptors_for_them() {
+        let with = |hard| Host { open_files: (1024, hard), ..host() };
+        let count = |hard| resolve(&Options::default(), &with(hard)).map(|plan| plan.supervisor.uid_count);
+        assert_eq!(count(1 << 20).unwrap(), 4096);
+        assert_eq!(count(20_000).unwrap(), (20_000 - 128 - 2000) / 10);
+        assert!(count(2100).unwrap_err().to_string().contains("ulimit -n"));
     }
 
     #[test]

@@ -21,22 +21,22 @@ impl Runner {
     /// `UnknownProcess`, or `Resources` when the store cannot be made.
     pub fn output(&mut self, id: ProcessId) -> Result<[File; 2], Refusal> {
         let process = self.numbers.get(&id).and_then(|number| self.table.get_mut(number));
-        let process = process.filter(|process| visible(process)).ok_or(Refusal::UnknownProcess)?;
+        let process = process.filter(|process| process.visible()).ok_or(Refusal::UnknownProcess)?;
         let made = match process.store.take() {
             Some(store) => Ok(store),
             None => Store::new(process.info.output_max),
         };
         let store = process.store.insert(made.map_err(resources(Preparation::Output))?);
         if process.info.end.is_some() {
-            store.finish();
+            store.ring.finish();
         }
-        store.readers().map_err(resources(Preparation::Output))
+        store.ring.reader().and_then(|ring| Ok([ring, store.index.reader()?])).map_err(resources(Preparation::Output))
     }
 
     /// Asks for one [`Notice::Advanced`] as soon as the output's end lies beyond `seen`. The newest call counts.
     pub fn watch(&mut self, id: ProcessId, seen: u64) {
         let Some(process) = self.numbers.get(&id).and_then(|number| self.table.get_mut(number)) else { return };
-        let end = process.store.as_ref().map_or(0, Store::end);
+        let end = process.store.as_ref().map_or(0, |store| store.marks.high);
         if end > seen {
             process.watch = None;
             self.notices.push_back(Notice::Advanced(id, end));
@@ -46,8 +46,7 @@ impl Runner {
     }
 
     /// Reads what is in a process's pipe, up to `budget` bytes.
-    pub(super) fn pump(&mut self, number: u64, stream: Stream, budget: u64) {
-        let Some(process) = self.table.get_mut(&number) else { return };
+    pub(super) fn pump(&mut self, process: &mut Process, stream: Stream, budget: u64) {
         let Some(live) = &mut process.live else { return };
         let [stdout, stderr] = &mut live.streams;
         let slot = if stream == Stream::Stdout { stdout } else { stderr };
@@ -69,12 +68,9 @@ impl Runner {
             }
         }
         let mut left = budget;
-        while let Some(store) = process.store.as_mut().filter(|_| left > 0) {
+        while let Some(store) = process.store.as_mut().filter(|_| left > 0 && !ended) {
             match store.fill(pipe.as_fd(), stream, UnixMicros::now()) {
-                Ok(0) => {
-                    ended = true;
-                    break;
-                }
+                Ok(0) => ended = true,
                 Ok(read) => {
                     if read == PIPE_DEFAULT {
                         // EPERM: the kernel's own budget for pipes is used up (pipe-user-pages-soft, pipe(7)).
@@ -90,42 +86,38 @@ impl Runner {
                 Err(error) => {
                     crate::log(&format!("process {}: its output cannot be read: {error}", process.info.id));
                     ended = true;
-                    break;
                 }
             }
         }
-        if silent && process.store.as_ref().is_some_and(|store| store.end() == 0) {
-            // It only closed its stream: no memory for that.
-            process.store = None;
-        }
-        let (charge, end) = process.store.as_ref().map_or((0, 0), |store| (store.charge(), store.end()));
-        if process.watch.is_some_and(|seen| end > seen) {
-            process.watch = None;
+        // One that only closed its stream needs no memory for that.
+        process.store.take_if(|store| silent && store.marks.high == 0);
+        let (charge, end) = process.store.as_ref().map_or((0, 0), |store| (store.charge(), store.marks.high));
+        if process.watch.take_if(|seen| end > *seen).is_some() {
             self.notices.push_back(Notice::Advanced(process.info.id, end));
         }
         if ended {
-            self.forget(pipe);
+            self.detach(&pipe);
         } else {
             *slot = Some(pipe);
         }
         self.charged = self.charged + charge - before;
-        if self.charged > self.settings.config.output_budget {
-            self.evict(number);
-        }
+        self.evict(process);
     }
 
-    /// Makes room: finished processes lose their output, oldest first, then `number` its own oldest.
-    pub(super) fn evict(&mut self, number: u64) {
-        while self.charged > self.settings.config.output_budget {
+    /// Makes room within the budget: finished processes lose their output, oldest first, then `process` its own oldest.
+    fn evict(&mut self, process: &mut Process) {
+        while let Some(excess) = self.charged.checked_sub(self.settings.config.output_budget + 1) {
             let oldest = self.evictable.pop_front();
-            let victim = oldest.unwrap_or(number);
-            let excess = self.charged - self.settings.config.output_budget;
-            let Some(store) = self.table.get_mut(&victim).and_then(|process| process.store.as_mut()) else { return };
-            let before = store.charge();
-            let bytes = if oldest.is_some() { u64::MAX } else { excess.max(EVICT_STEP) };
-            // A failure leaves memory allocated that nobody reads; the marks exclude it all the same.
-            let _unused = store.evict(bytes);
-            self.charged = self.charged + store.charge() - before;
+            let (victim, bytes) = match oldest {
+                Some(number) => (self.table.get_mut(&number).and_then(|oldest| oldest.store.as_mut()), u64::MAX),
+                None => (process.store.as_mut(), EVICT_STEP.max(excess + 1)),
+            };
+            if let Some(store) = victim {
+                let before = store.charge();
+                // A failure leaves memory allocated that nobody reads; the marks exclude it all the same.
+                let _unused = store.evict(bytes);
+                self.charged = self.charged + store.charge() - before;
+            }
             if oldest.is_none() {
                 return;
             }

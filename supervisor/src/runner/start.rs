@@ -2,228 +2,170 @@
 
 use super::*;
 
-/// Descriptors that a live process needs at most: pidfd, report, two pipes, directory and events of its group, ring,
-/// index, cleaner.
-const FDS_LIVE: u64 = 9;
-/// Descriptors that a finished process keeps: ring and index.
-const FDS_FINISHED: u64 = 2;
-/// Descriptors for everything else, a start under way included.
-const FDS_OTHER: u64 = 128;
+/// For a pidfd: it stays readable, also while a tracer keeps its process from being reaped.
+const ONCE: EpollFlags = EpollFlags::EPOLLIN.union(EpollFlags::EPOLLET);
 
 impl Runner {
-    /// Starts a process, or finds the one that the same start made before. Does not wait for it.
+    /// Starts a process, or finds the one that the same start made before. Does not wait for it: [`Notice::Started`] or
+    /// [`Notice::StartFailed`] follows, unless this returns true, for one that had started before.
     ///
     /// # Errors
     /// The refusal; nothing is left of the attempt.
-    pub fn start(&mut self, spec: StartSpec) -> Result<Start, Refusal> {
-        let digest = self.hasher.hash_one(&spec);
+    pub fn start(&mut self, spec: StartSpec) -> Result<bool, Refusal> {
+        let digest = self.numbers.hasher().hash_one(&spec);
         if let Some(known) = self.numbers.get(&spec.id).and_then(|number| self.table.get(number)) {
-            if known.digest != digest {
-                return Err(Refusal::AlreadyExists);
-            }
-            let pending = known.live.as_ref().is_some_and(|live| live.report.is_some() || live.failure.is_some());
-            return Ok(if pending { Start::Pending } else { Start::Existing });
+            return if known.digest == digest { Ok(known.visible()) } else { Err(Refusal::AlreadyExists) };
         }
+        let config = &self.settings.config;
         if self.draining {
             return Err(Refusal::Draining);
         }
-        let (limits, not_enforced) = self.tree.enforceable(&self.limits(&spec.limits)?, &self.settings.config.disks);
-        if let Some(limit) = not_enforced.first()
-            && !(spec.best_effort_limits || self.settings.config.allow_missing_limits)
-        {
-            return Err(Refusal::NotEnforceable { limit: *limit });
+        if spec.profile == Profile::None && !config.confinement.allow_none {
+            return Err(Refusal::Unconfined);
         }
-        let config = &self.settings.config;
         let output_max = spec.output_max.unwrap_or(config.output_default);
         if output_max > config.output_ceiling {
-            return Err(Refusal::OutputAboveCeiling { ceiling: config.output_ceiling.value() });
+            return Err(Refusal::OutputAboveCeiling(config.output_ceiling.value()));
         }
-        let working_directory = match &spec.working_directory {
-            Some(path) => path.clone(),
-            None => AbsolutePath::try_from(self.state.path(spec.id).to_string_lossy().into_owned())
-                .map_err(|_| resources(Preparation::Directory)(Errno::ENAMETOOLONG))?,
-        };
-        let most = config.uid_count;
-        self.make_room_for_descriptors()?;
-        let uid = self.free_uids.pop_front().ok_or(Refusal::TooManyProcesses { max: most })?;
-        self.last_number += 1;
-        let number = self.last_number;
-        let (live, limits) = match self.prepare(number, &spec, uid, limits) {
-            Ok(prepared) => prepared,
-            Err(refusal) => {
-                self.free_uids.push_back(uid);
-                return Err(refusal);
-            }
-        };
+        let mut limits = self.limits(&spec)?;
+        let (grace, max) = (spec.stop_grace.unwrap_or(config.stop_grace).duration(), config.uid_count);
+        let uid = self.free_uids.pop_front().ok_or(Refusal::TooManyProcesses(max))?;
+        let number = self.last_number + 1;
+        let prepared = directory::create(self.settings.state.as_fd(), spec.id, uid)
+            .map_err(resources(Preparation::Directory))
+            .and_then(|()| self.prepare(number, &spec, uid, &mut limits));
+        let live = prepared.inspect_err(|_| {
+            let _unused = cgroup::remove(self.settings.groups.as_fd(), &spec.id.to_string());
+            directory::remove(self.settings.state.as_fd(), spec.id);
+            self.free_uids.push_back(uid);
+        })?;
         let info = ProcessInfo {
             id: spec.id,
             number,
             argv: spec.argv,
-            working_directory,
+            working_directory: spec.working_directory,
             uid,
             started: UnixMicros::now(),
-            limits: AppliedLimits { values: limits, not_enforced },
+            profile: spec.profile,
+            limits,
             output_max,
             main_exit: None,
             end: None,
             stuck: Vec::new(),
         };
-        self.live += 1;
+        let (store, watch, failure, live) = (None, None, None, Some(live));
+        let process = Process { digest, info, grace, linger: spec.linger, store, watch, failure, live };
+        self.last_number = number;
         self.numbers.insert(spec.id, number);
-        let grace = spec.stop_grace.unwrap_or(self.settings.config.stop_grace).duration();
-        let process = Process { digest, info, grace, linger: spec.linger, store: None, watch: None, live: Some(live) };
-        self.table.insert(number, process);
+        self.table.insert(number, Box::new(process));
         if let Some(timeout) = spec.timeout {
             self.deadline(number, timeout.duration(), Due::Timeout);
         }
-        Ok(Start::New)
+        Ok(false)
     }
 
-    /// The limits that a process gets: what it asks for, else the default, else the ceiling; never above the ceiling.
-    pub(super) fn limits(&self, asked: &Limits) -> Result<Limits, Refusal> {
-        fn one<T: Copy + Ord + Into<u64>>(
-            limit: LimitName,
-            asked: Option<T>,
-            default: Option<T>,
-            ceiling: Option<T>,
-        ) -> Result<Option<T>, Refusal> {
-            match (asked.or(default), ceiling) {
-                (Some(asked), Some(ceiling)) if asked > ceiling => {
-                    Err(Refusal::AboveCeiling { limit, ceiling: ceiling.into() })
-                }
-                (value, ceiling) => Ok(value.or(ceiling)),
+    /// The limits that a process gets: what it asks for, else the default, else the ceiling; never above the ceiling, and
+    /// none that would not be enforced, unless that was asked for.
+    fn limits(&self, spec: &StartSpec) -> Result<AppliedLimits, Refusal> {
+        let config = &self.settings.config;
+        let (mut values, mut not_enforced) = ([None; LimitName::ALL.len()], Vec::new());
+        for (limit, value) in LimitName::ALL.into_iter().zip(&mut values) {
+            let most = config.limit_ceilings.get(limit);
+            let wanted = spec.limits.get(limit).or(config.default_limits.get(limit)).or(most);
+            if let Some(ceiling) = most.filter(|ceiling| wanted > Some(*ceiling)) {
+                return Err(Refusal::AboveCeiling(limit, ceiling));
+            }
+            if wanted.is_none() || config.enforceable.contains(&limit) {
+                *value = wanted;
+            } else if spec.best_effort_limits || config.allow_missing_limits {
+                not_enforced.push(limit);
+            } else {
+                return Err(Refusal::NotEnforceable(limit));
             }
         }
-        let config::Supervisor { default_limits: default, limit_ceilings: most, .. } = &self.settings.config;
-        Ok(Limits {
-            cpu: one(LimitName::Cpu, asked.cpu, default.cpu, most.cpu)?,
-            memory: one(LimitName::Memory, asked.memory, default.memory, most.memory)?,
-            io_read: one(LimitName::IoRead, asked.io_read, default.io_read, most.io_read)?,
-            io_write: one(LimitName::IoWrite, asked.io_write, default.io_write, most.io_write)?,
-            pids: one(LimitName::Pids, asked.pids, default.pids, most.pids)?,
-        })
+        // Each of them comes from valid ones.
+        let wanted = Limits::try_from(values).unwrap_or_default();
+        Ok(AppliedLimits { wanted, in_force: Vec::new(), not_enforced })
     }
 
-    /// Forgets finished processes, oldest first, if a new one could otherwise run out of descriptors later, when its
-    /// output would be lost.
-    pub(super) fn make_room_for_descriptors(&mut self) -> Result<(), Refusal> {
-        let (_, most) = self.settings.open_files;
-        loop {
-            let finished = u64::try_from(self.finished.len()).unwrap_or(u64::MAX);
-            let held = FDS_OTHER + FDS_LIVE * u64::from(self.live + 1) + FDS_FINISHED * finished;
-            if held <= most {
-                return Ok(());
-            }
-            if !self.forget_oldest() {
-                return Err(resources(Preparation::Watch)(Errno::EMFILE));
-            }
-        }
-    }
-
-    /// Makes directory, group, pipes and process, in this order, and watches them. On an error nothing is left.
-    pub(super) fn prepare(
-        &self,
-        number: u64,
-        spec: &StartSpec,
-        uid: u32,
-        limits: Limits,
-    ) -> Result<(Live, Limits), Refusal> {
-        let errno = |error: io::Error| Errno::from_raw(error.raw_os_error().unwrap_or(0));
-        self.state.create(spec.id, uid).map_err(|error| resources(Preparation::Directory)(errno(error)))?;
-        let group = match self.tree.create(spec.id) {
-            Ok(group) => group,
-            Err(error) => {
-                self.state.remove(spec.id);
-                return Err(resources(Preparation::Cgroup)(cgroup_errno(&error)));
-            }
-        };
-        let undo = |group: &Group| {
-            let _unused = group.remove();
-            self.state.remove(spec.id);
-        };
-        let (spawned, streams, in_force) = self.launch(spec, uid, &group, limits).inspect_err(|_| undo(&group))?;
-        let live = Live {
-            group,
-            main: Some(spawned.pidfd),
-            report: Some(spawned.report),
-            failure: None,
-            streams: streams.map(Some),
-            stopping: None,
-            cleaning: false,
-            cleaner: None,
-            cleaned: false,
-            busy: 0,
-            timers: Vec::new(),
-        };
-        if let Err(error) = self.register(number, &live) {
+    /// Makes group, pipes and process, in this order, and watches them.
+    fn prepare(&self, number: u64, spec: &StartSpec, uid: u32, limits: &mut AppliedLimits) -> Result<Live, Refusal> {
+        let group = Group::create(self.settings.groups.as_fd(), &spec.id.to_string());
+        let group = group.map_err(resources(Preparation::Cgroup))?;
+        limits.in_force = group.limit(&limits.wanted, &self.settings.config.disks).map_err(Refusal::NotEnforceable)?;
+        let pipe = || spawn::pipe_of(uid).map_err(resources(Preparation::Pipes));
+        let (stdout, stderr) = (pipe()?, pipe()?);
+        let spawned = self
+            .launch(spec, uid, &group, [stdout.1.as_fd(), stderr.1.as_fd()])
+            .map_err(resources(Preparation::Clone))?;
+        let (phase, report, streams) = (Phase::Running, Some(spawned.report), [Some(stdout.0), Some(stderr.0)]);
+        let live = Live { phase, group, main: None, report, streams, stopping: None, busy: 0 };
+        if let Err(error) = self.register(number, &live, &spawned.pidfd) {
             // The process exists already: it dies with its group, and is reaped here.
-            if let Some(main) = &live.main {
-                live.group.kill_and_wait(main);
-            }
-            undo(&live.group);
+            live.group.end(&spawned.pidfd);
             return Err(resources(Preparation::Watch)(error));
         }
-        Ok((live, in_force))
+        Ok(Live { main: Some(spawned.pidfd), ..live })
     }
 
-    /// Writes the limits, then makes pipes and process.
-    pub(super) fn launch(
+    /// Creates the process with all that its profile asks for.
+    fn launch(
         &self,
         spec: &StartSpec,
         uid: u32,
         group: &Group,
-        limits: Limits,
-    ) -> Result<(spawn::Spawned, [OwnedFd; 2], Limits), Refusal> {
-        let in_force = group
-            .limit(&limits, &self.settings.config.disks)
-            .map_err(|(limit, _)| Refusal::NotEnforceable { limit })?;
-        let [stdout, stderr] = spawn::pipes_of(uid).map_err(resources(Preparation::Pipes))?;
-        for pipe in [&stdout.0, &stderr.0] {
-            // Of this end alone: the process's end is another open file description.
-            fcntl(pipe, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(resources(Preparation::Pipes))?;
+        [stdout, stderr]: [BorrowedFd<'_>; 2],
+    ) -> nix::Result<spawn::Spawned> {
+        let own = directory::open(self.settings.state.as_fd(), spec.id);
+        let confinement = &self.settings.config.confinement;
+        let landlock = confinement.landlock.as_ref().filter(|_| spec.profile == Profile::Default);
+        let rules = landlock.map_or_else(Vec::new, |landlock| {
+            let shared = self.rules.iter().map(|(path, rights)| (path.as_fd(), *rights));
+            own.iter().map(|path| (path.as_fd(), landlock.own)).chain(shared).collect()
+        });
+        let child = Child {
+            argv: spec.argv.as_slice(),
+            environment: &spec.environment,
+            streams: [self.null.as_fd(), stdout, stderr],
+            directory: &spec.working_directory,
+            landlock: landlock.map_or((&[], &[]), |landlock| (&landlock.attributes, &rules)),
+            filters: if spec.profile == Profile::Default { &confinement.process } else { &[] },
+            open_files: self.settings.config.open_files,
+            ..Child::new(group.directory(), Program::Paths(&spec.program), (uid, uid), self.null.as_fd())
+        };
+        if spec.profile != Profile::Strict {
+            return spawn::spawn(&child);
         }
-        let home = self.state.path(spec.id);
-        let home = home.to_string_lossy();
-        let directory = spec.working_directory.as_ref().map_or(&*home, AbsolutePath::as_str);
-        let spawned = spawn::spawn(&Child {
-            group: group.directory(),
-            program: &Program::Paths(launch::candidates(spec.argv.program(), &spec.environment)),
-            argv: &launch::argv(&spec.argv),
-            environment: &launch::environment(&spec.environment, &home),
-            streams: [self.null.as_fd(), stdout.1.as_fd(), stderr.1.as_fd()],
-            descriptors: &[],
-            uid,
-            gid: uid,
-            directory: &CString::new(directory).map_err(|_| resources(Preparation::Directory)(Errno::EINVAL))?,
-            open_files: self.settings.open_files,
-        })
-        .map_err(resources(Preparation::Clone))?;
-        Ok((spawned, [stdout.0, stderr.0], in_force))
+        let tools = Program::File(self.settings.tools.as_ref().ok_or(Errno::ENOSYS)?.as_fd());
+        let argv: Vec<_> = [crate::STRICT.into()].into_iter().chain(spec.argv.as_slice().iter().cloned()).collect();
+        let descriptors: Vec<_> = own.iter().rev().map(AsFd::as_fd).collect();
+        spawn::spawn(&Child { program: tools, argv: &argv, reports: true, descriptors: &descriptors, ..child })
     }
 
-    pub(super) fn register(&self, number: u64, live: &Live) -> nix::Result<()> {
-        let add = |fd: BorrowedFd<'_>, flags, source| self.epoll.add(fd, EpollEvent::new(flags, token(number, source)));
+    fn register(&self, number: u64, live: &Live, main: &OwnedFd) -> nix::Result<()> {
+        let add = |fd: BorrowedFd<'_>, flags, source| self.epoll.add(fd, EpollEvent::new(flags, number << 3 | source));
         let [stdout, stderr] = &live.streams;
-        let watched = [
-            (live.report.as_ref(), source::REPORT),
-            (stdout.as_ref(), source::STDOUT),
-            (stderr.as_ref(), source::STDERR),
-        ];
-        for (fd, source) in watched {
-            if let Some(fd) = fd {
-                add(fd.as_fd(), EpollFlags::EPOLLIN, source)?;
-            }
+        for (fd, source) in [(&live.report, source::REPORT), (stdout, source::STDOUT), (stderr, source::STDERR)] {
+            fd.iter().try_for_each(|fd| add(fd.as_fd(), EpollFlags::EPOLLIN, source))?;
         }
-        if let Some(main) = &live.main {
-            add(main.as_fd(), ONCE, source::MAIN)?;
-        }
+        add(main.as_fd(), ONCE, source::MAIN)?;
         add(live.group.events(), EpollFlags::EPOLLPRI, source::GROUP)
     }
-}
 
-fn cgroup_errno(error: &CgroupError) -> Errno {
-    match error {
-        CgroupError::File { source, .. } => Errno::from_raw(source.raw_os_error().unwrap_or(0)),
-        CgroupError::InUse(_) | CgroupError::Missing(_) | CgroupError::Leftover(_) => Errno::EBUSY,
+    /// Starts the cleaner of a process's directories, in a new group: the process's own may have been killed, and had
+    /// limits. Linux 6.18 kills what clone3(2) creates in a group that cgroup.kill was ever written to (measured: it
+    /// compares the group's count of kills with that of the parent's group).
+    pub(super) fn clean(&self, number: u64, id: ProcessId, uid: u32) -> nix::Result<Live> {
+        let tools = Program::File(self.settings.tools.as_ref().ok_or(Errno::ENOENT)?.as_fd());
+        let own = directory::open(self.settings.state.as_fd(), id);
+        let group = Group::create(self.settings.groups.as_fd(), &id.to_string())?;
+        let (argv, descriptors) = ([crate::CLEANER.into()], own.iter().map(AsFd::as_fd).collect::<Vec<_>>());
+        let child = Child::new(group.directory(), tools, (uid, uid), self.null.as_fd());
+        let spawned = spawn::spawn(&Child { argv: &argv, descriptors: &descriptors, ..child })?;
+        self.epoll
+            .add(&spawned.pidfd, EpollEvent::new(ONCE, number << 3 | source::MAIN))
+            .inspect_err(|_| group.end(&spawned.pidfd))?;
+        let main = Some(spawned.pidfd);
+        Ok(Live { phase: Phase::Cleaning, group, main, report: None, streams: [None, None], stopping: None, busy: 0 })
     }
 }

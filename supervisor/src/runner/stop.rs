@@ -12,30 +12,30 @@ impl Runner {
     /// `UnknownProcess`.
     pub fn stop(&mut self, id: ProcessId, how: StopHow) -> Result<(), Refusal> {
         let number = *self.numbers.get(&id).ok_or(Refusal::UnknownProcess)?;
-        self.stop_number(number, how, ExitCause::StoppedOnRequest);
+        self.with(number, |runner, process| runner.stop_process(process, how, ExitCause::StoppedOnRequest));
         Ok(())
     }
 
     /// From now on starts are refused. Stops all processes; ask [`Runner::is_empty`] when that is done.
     pub fn drain(&mut self, how: StopHow) {
-        self.draining = true;
+        if !std::mem::replace(&mut self.draining, true) {
+            self.notices.push_back(Notice::Draining);
+        }
         let all: Vec<u64> = self.table.iter().filter(|(_, process)| process.live.is_some()).map(|(n, _)| *n).collect();
         for number in all {
-            self.stop_number(number, how, ExitCause::StoppedOnRequest);
+            self.with(number, |runner, process| runner.stop_process(process, how, ExitCause::StoppedOnRequest));
         }
     }
 
-    pub(super) fn stop_number(&mut self, number: u64, how: StopHow, cause: ExitCause) {
+    fn stop_process(&mut self, process: &mut Process, how: StopHow, cause: ExitCause) {
         // A main process that ended by itself a moment ago was not stopped.
-        self.reported(number);
-        self.main_ended(number);
-        let Some(process) = self.table.get_mut(&number) else { return };
-        let id = process.info.id;
+        self.reported(process);
+        self.main_ended(process);
         let Some(live) = &mut process.live else {
-            self.notices.push_back(Notice::Stopped(id));
+            self.notices.push_back(Notice::Stopped(process.info.id));
             return;
         };
-        if live.cleaning {
+        if live.phase != Phase::Running {
             // Notice::Stopped comes when that is done.
             if how == StopHow::Kill {
                 let _unused = live.group.kill();
@@ -49,7 +49,7 @@ impl Runner {
         let kill_at = Instant::now() + grace;
         match &mut live.stopping {
             // Once more: the answer comes when it has worked, or when what is left is stuck.
-            Some(stopping) if stopping.killed => return self.kill(number),
+            Some(stopping) if stopping.killed => return self.kill(process),
             // A repeated stop can shorten the grace time, never extend it.
             Some(stopping) if stopping.kill_at <= kill_at => return,
             Some(stopping) => stopping.kill_at = kill_at,
@@ -57,20 +57,15 @@ impl Runner {
                 live.stopping = Some(Stopping { cause, kill_at, killed: false });
                 if !grace.is_zero() {
                     // A stopped process could not act on SIGTERM before it is killed; systemd.kill(5) does the same.
-                    let _unused = live.group.signal(&[Signal::SIGTERM, Signal::SIGCONT]);
+                    live.group.signal(&[SIGTERM, SIGCONT]);
                 }
             }
         }
-        if grace.is_zero() {
-            self.kill(number);
-        } else {
-            self.deadline(number, grace, Due::Kill);
-        }
+        if grace.is_zero() { self.kill(process) } else { self.deadline(process.info.number, grace, Due::Kill) }
     }
 
     /// Kills the tree.
-    pub(super) fn kill(&mut self, number: u64) {
-        let Some(process) = self.table.get_mut(&number) else { return };
+    pub(super) fn kill(&mut self, process: &mut Process) {
         let Some(live) = &mut process.live else { return };
         if let Some(stopping) = &mut live.stopping {
             stopping.killed = true;
@@ -78,26 +73,22 @@ impl Runner {
         if let Err(error) = live.group.kill() {
             crate::log(&format!("process {}: cannot kill its group: {error}", process.info.id));
         }
-        self.deadline(number, KILL_WAIT, Due::Stuck);
+        self.deadline(process.info.number, KILL_WAIT, Due::Stuck);
     }
 
     pub(super) fn deadline(&mut self, number: u64, after: Duration, due: Due) {
-        let key = self.timers.add(Instant::now() + after, (number, due));
-        match self.table.get_mut(&number).and_then(|process| process.live.as_mut()) {
-            Some(live) => live.timers.push(key),
-            None => self.timers.cancel(key),
-        }
+        self.timers.add(Instant::now() + after, (number, due));
     }
 
-    pub(super) fn due(&mut self, number: u64, due: Due) {
-        let Some(process) = self.table.get_mut(&number) else { return };
+    pub(super) fn due(&mut self, process: &mut Process, due: Due) {
         let Some(live) = &mut process.live else { return };
         match due {
-            Due::Timeout => self.stop_number(number, StopHow::Graceful(None), ExitCause::TimedOut),
+            Due::Timeout => self.stop_process(process, StopHow::Graceful(None), ExitCause::TimedOut),
             Due::Kill => {
-                // A later, shorter stop may have been here before.
-                if live.stopping.is_some_and(|stopping| !stopping.killed && stopping.kill_at <= Instant::now()) {
-                    self.kill(number);
+                // A later, shorter stop may have been here before. What cleans up has no stop.
+                let now = Instant::now();
+                if live.stopping.is_none_or(|stopping| !stopping.killed && stopping.kill_at <= now) {
+                    self.kill(process);
                 }
             }
             Due::Stuck => {
@@ -105,8 +96,8 @@ impl Runner {
                 let id = process.info.id;
                 self.notices.extend([Notice::Changed(id), Notice::Stopped(id)]);
             }
-            Due::Clean => self.kill(number),
-            Due::Remove => self.remove_group(number),
+            Due::Remove => self.remove(process),
+            Due::Wake => {}
         }
     }
 }

@@ -16,13 +16,11 @@ use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap, munmap};
 use nix::sys::stat::Mode;
 
 /// A memfd of fixed size, mapped for writing while a process may still produce output.
-#[derive(Debug)]
 pub struct Shared {
     file: File,
     mapping: Option<Mapping>,
 }
 
-#[derive(Debug)]
 struct Mapping {
     start: NonNull<libc::c_void>,
     length: NonZeroUsize,
@@ -30,7 +28,8 @@ struct Mapping {
 
 impl Shared {
     /// `length` bytes of zeros. No page is allocated before it is written to.
-    pub fn new(name: &std::ffi::CStr, length: NonZeroUsize) -> nix::Result<Self> {
+    pub fn new(name: &std::ffi::CStr, length: u64) -> nix::Result<Self> {
+        let length = usize::try_from(length).ok().and_then(NonZeroUsize::new).ok_or(Errno::EFBIG)?;
         let file = File::from(memfd_create(name, MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)?);
         // A memfd's inode is born with mode 0777, so that whoever has a read-only descriptor could open it again for
         // writing through /proc/self/fd (measured). With 0400 that is EACCES for every other user.
@@ -75,24 +74,21 @@ impl Shared {
 
     /// Stores one word for readers in other processes, all earlier stores before it. Outside of the memory: nothing.
     pub fn store(&self, at: usize, value: u64) {
-        let Some(mapping) = &self.mapping else { return };
-        if at.is_multiple_of(8) && at + 8 <= mapping.length.get() {
-            // SAFETY: inside the mapping and aligned (mappings begin on a page), checked above; accessed only as an
-            // atomic in this process.
-            let word = unsafe { AtomicU64::from_ptr(mapping.start.cast::<u8>().add(at).cast::<u64>().as_ptr()) };
+        if let Some(word) = self.word(at) {
             word.store(value.to_le(), Ordering::SeqCst);
         }
     }
 
     /// The word at `at`. Outside of the memory: 0.
     pub fn load(&self, at: usize) -> u64 {
-        let Some(mapping) = &self.mapping else { return 0 };
-        if !at.is_multiple_of(8) || at + 8 > mapping.length.get() {
-            return 0;
-        }
-        // SAFETY: as in `store`.
-        let word = unsafe { AtomicU64::from_ptr(mapping.start.cast::<u8>().add(at).cast::<u64>().as_ptr()) };
-        u64::from_le(word.load(Ordering::SeqCst))
+        self.word(at).map_or(0, |word| u64::from_le(word.load(Ordering::SeqCst)))
+    }
+
+    fn word(&self, at: usize) -> Option<&AtomicU64> {
+        let mapping = self.mapping.as_ref().filter(|mapping| at.is_multiple_of(8) && at + 8 <= mapping.length.get())?;
+        // SAFETY: inside the mapping, which lives as long as `self` is borrowed, and aligned (mappings begin on a page),
+        // checked above; accessed only as an atomic in this process.
+        Some(unsafe { AtomicU64::from_ptr(mapping.start.cast::<u8>().add(at).cast::<u64>().as_ptr()) })
     }
 
     /// Gives the memory of these bytes back; they then read as zeros.

@@ -4,3 +4,9 @@
 pub mod memory;
 pub mod pidfd;
 pub mod spawn;
+
+/// The number of an error (errno(3)).
+#[expect(clippy::as_conversions, reason = "Errno is a C enum; its value is the number")]
+pub fn errno_number(errno: nix::errno::Errno) -> i32 {
+    errno as i32
+}

@@ -4,7 +4,6 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
 use nix::libc;
-use nix::sys::signal::Signal;
 use prn_ipc_protocol::message::ExitStatus;
 
 /// A descriptor of the process that has this number now.
@@ -23,16 +22,10 @@ pub fn open(pid: i32) -> nix::Result<OwnedFd> {
 ///
 /// # Errors
 /// ESRCH when it has ended; others as pidfd_send_signal(2).
-pub fn signal(process: &OwnedFd, signal: Signal) -> nix::Result<()> {
-    let number = signal_number(signal);
+pub fn signal(process: &OwnedFd, signal: libc::c_int) -> nix::Result<()> {
     // SAFETY: a system call with numbers and a null siginfo, which it takes for "as kill(2)".
-    let sent = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, process.as_raw_fd(), number, 0usize, 0) };
+    let sent = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, process.as_raw_fd(), signal, 0usize, 0) };
     Errno::result(sent).map(drop)
-}
-
-#[expect(clippy::as_conversions, reason = "Signal is a C enum; its value is the number")]
-fn signal_number(signal: Signal) -> i32 {
-    signal as i32
 }
 
 /// Reaps a child, if it has ended, and says how. Does not wait.
@@ -55,6 +48,6 @@ pub fn reap(process: &OwnedFd) -> nix::Result<Option<ExitStatus>> {
     let byte = u8::try_from(status & 0xff).map_err(|_| Errno::ERANGE)?;
     Ok(Some(match code {
         libc::CLD_EXITED => ExitStatus::Exited(byte),
-        code => ExitStatus::Signalled { signal: byte, core: code == libc::CLD_DUMPED },
+        code => ExitStatus::Signalled(byte, code == libc::CLD_DUMPED),
     }))
 }

@@ -1,32 +1,22 @@
-//! The texts of cgroup v2 interface files and of /proc/pid/stat: pure functions. Run in the supervisor, on text that
-//! the kernel writes; only the name in /proc/pid/stat is chosen by a process.
+//! The kernel's own texts, which the supervisor hands on unread: cgroup v2 interface files (cgroup-v2.rst) and
+//! /proc/pid/stat. Pure functions; only the name in /proc/pid/stat is chosen by a process.
 
-use prn_ipc_protocol::message::StuckTask;
-use prn_ipc_protocol::types::{BytesPerSecond, CpuMillis};
+use prn_ipc_protocol::message::FileText;
 
-/// Period of the CPU limit in microseconds: the kernel's default (cgroup-v2.rst, cpu.max).
-const CPU_PERIOD: u64 = 100_000;
-
-/// What to write to cpu.max.
-pub fn cpu_max(cpu: CpuMillis) -> String {
-    format!("{} {CPU_PERIOD}", cpu.value() * (CPU_PERIOD / 1000))
+/// The text of one file; empty where it is not there.
+pub fn text<'a>(files: &'a [FileText], name: &str) -> &'a str {
+    files.iter().find(|(file, _)| file == name).map_or("", |(_, text)| text)
 }
 
-/// What cpu.max says; `None` for no limit.
-pub fn parse_cpu_max(text: &str) -> Option<CpuMillis> {
+/// What cpu.max says, in thousandths of a CPU; `None` for no limit.
+pub fn cpu_max(text: &str) -> Option<u64> {
     let (quota, period) = text.trim().split_once(' ')?;
     let (quota, period): (u64, u64) = (quota.parse().ok()?, period.parse().ok()?);
-    quota.checked_mul(1000)?.checked_div(period)?.try_into().ok()
-}
-
-/// What to write to io.max for one disk.
-pub fn io_max(disk: (u32, u32), read: Option<BytesPerSecond>, write: Option<BytesPerSecond>) -> String {
-    let value = |limit: Option<BytesPerSecond>| limit.map_or("max".to_owned(), |limit| limit.value().to_string());
-    format!("{}:{} rbps={} wbps={}", disk.0, disk.1, value(read), value(write))
+    quota.checked_mul(1000)?.checked_div(period)
 }
 
 /// The smallest value of `key` in io.max, over all disks.
-pub fn parse_io_max(text: &str, key: &str) -> Option<u64> {
+pub fn io_max(text: &str, key: &str) -> Option<u64> {
     text.lines().filter_map(|line| in_line(line, key)).min()
 }
 
@@ -50,12 +40,12 @@ pub fn number(text: &str) -> Option<u64> {
 }
 
 /// Name and state in /proc/pid/stat. The name stands in parentheses, and may hold any byte, parentheses too.
-pub fn stuck_task(stat: &[u8]) -> Option<StuckTask> {
+pub fn stuck_task(stat: &[u8]) -> Option<(String, char)> {
     let open = stat.iter().position(|byte| *byte == b'(')?;
     let close = stat.iter().rposition(|byte| *byte == b')')?;
     let name = stat.get(open + 1..close)?;
     let state = stat.get(close + 2)?;
-    Some(StuckTask { name: name.escape_ascii().to_string(), state: char::from(*state) })
+    Some((name.escape_ascii().to_string(), char::from(*state)))
 }
 
 #[cfg(test)]
@@ -63,24 +53,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cpu_limit_reads_back_as_it_was_written() {
-        for millis in [10, 500, 1500, 64_000] {
-            let cpu = CpuMillis::try_from(millis).unwrap();
-            assert_eq!(parse_cpu_max(&cpu_max(cpu)), Some(cpu));
-        }
-        assert_eq!(cpu_max(500.try_into().unwrap()), "50000 100000");
+    fn a_cpu_limit_is_a_share_of_its_period() {
+        assert_eq!(cpu_max("50000 100000\n"), Some(500));
+        assert_eq!(cpu_max("150000 50000\n"), Some(3000));
         for text in ["max 100000\n", "", "x y", "1 0"] {
-            assert_eq!(parse_cpu_max(text), None, "{text}");
+            assert_eq!(cpu_max(text), None, "{text}");
         }
     }
 
     #[test]
     fn io_files_are_read_over_all_disks() {
-        assert_eq!(io_max((8, 0), None, 1024.try_into().ok()), "8:0 rbps=max wbps=1024");
         let max = "8:0 rbps=max wbps=2048 riops=max wiops=max\n8:16 rbps=5000 wbps=1024 riops=max wiops=max\n";
-        assert_eq!(parse_io_max(max, "wbps"), Some(1024));
-        assert_eq!(parse_io_max(max, "rbps"), Some(5000));
-        assert_eq!(parse_io_max("", "rbps"), None);
+        assert_eq!(io_max(max, "wbps"), Some(1024));
+        assert_eq!(io_max(max, "rbps"), Some(5000));
+        assert_eq!(io_max("", "rbps"), None);
         let stat = "8:0 rbytes=10 wbytes=1 rios=1 wios=1\n8:16 rbytes=5 wbytes=2 rios=0 wios=0\n";
         assert_eq!((io_stat(stat, "rbytes"), io_stat(stat, "wbytes")), (15, 3));
     }
@@ -97,7 +83,7 @@ mod tests {
     #[test]
     fn s11_a_hostile_process_name_is_read_right_and_escaped() {
         let task = stuck_task(b"77 (a) R (\n\x1b) D 1 77 77 0").unwrap();
-        assert_eq!((task.name.as_str(), task.state), ("a) R (\\n\\x1b", 'D'));
+        assert_eq!((task.0.as_str(), task.1), ("a) R (\\n\\x1b", 'D'));
         assert_eq!(stuck_task(b"77 (x)"), None);
         assert_eq!(stuck_task(b""), None);
     }

@@ -1,0 +1,282 @@
+//! Taking the server's place on this machine: its state folder and its cgroup tree, both locked, and free of what an
+//! earlier run left behind.
+//!
+//! Runs as root, in the process that becomes the supervisor, before anybody can connect. What it opens here is all that
+//! the supervisor knows of the two: it looks up nothing by path.
+//!
+//! ```text
+//! <group>/supervisor/      the supervisor, and nothing else
+//! <group>/frontend/        limits of the frontend, which is in a group below
+//! <group>/processes/<id>/  one for each process
+//! ```
+
+use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
+use std::io::{self, ErrorKind};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use prn_ipc_protocol::types::{LimitName, ProcessId};
+
+use super::host::{CONTROLLERS, Host};
+
+/// How long processes of an earlier run have to die.
+const DEATH: Duration = Duration::from_secs(5);
+
+/// How long the cleaner of one directory has.
+const CLEANING: Duration = Duration::from_secs(10);
+
+/// Bytes of the supervisor's memory that the kernel does not take back from it (memory.min, cgroup-v2.rst).
+const SUPERVISOR_MEMORY: &str = "67108864";
+
+/// Tasks of the frontend: its threads.
+const FRONTEND_TASKS: &str = "64";
+
+/// Most groups of processes: more than there can be processes (cgroup.max.descendants, cgroup-v2.rst).
+const GROUPS: &str = "100000";
+
+/// Why the place could not be taken.
+#[derive(Debug, thiserror::Error)]
+pub enum PlaceError {
+    /// A file or folder refused.
+    #[error("cannot use {}", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
+    },
+    /// Another server has the state folder.
+    #[error("another server uses the state folder {}: give this one another --state-dir and --instance", .0.display())]
+    StateInUse(PathBuf),
+    /// Another server has the cgroup.
+    #[error("another server uses the cgroup {}: give this one another --instance", .0.display())]
+    CgroupInUse(PathBuf),
+    /// A group of an earlier run could not be emptied.
+    #[error("processes of an earlier run in {} cannot be killed", .0.display())]
+    Leftover(PathBuf),
+}
+
+fn at(path: &Path) -> impl FnOnce(io::Error) -> PlaceError {
+    let path = path.to_owned();
+    move |source| PlaceError::File { path, source }
+}
+
+/// Where cgroups go. Each path is a directory of a cgroup2 file system.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Cgroup {
+    /// This process's own group, which the service manager has delegated to it (Delegate=, systemd.resource-control(5)).
+    Delegated(PathBuf),
+    /// A group to make, below one that nobody else manages, and to remove at the end.
+    Own(PathBuf),
+}
+
+/// What the server has to itself.
+pub struct Place {
+    /// The state folder, locked.
+    pub state: OwnedFd,
+    /// The group, locked.
+    pub cgroup: OwnedFd,
+    /// If the group is to be removed at the end: `cgroup.procs` of the one that this process came from, and its name.
+    pub origin: Option<(OwnedFd, String)>,
+    /// Limits that can be enforced.
+    pub enforceable: Vec<LimitName>,
+    /// Controllers that limits need and that are missing.
+    pub missing: Vec<&'static str>,
+}
+
+impl Place {
+    /// Takes it. `io`: there are disks that io limits can apply to.
+    pub fn take(
+        state_dir: &Path,
+        cgroup: &Cgroup,
+        host: &Host,
+        frontend_memory: u64,
+        io: bool,
+    ) -> Result<Self, PlaceError> {
+        let state = locked(state_dir, PlaceError::StateInUse)?;
+        let (Cgroup::Delegated(base) | Cgroup::Own(base)) = cgroup;
+        let origin = match cgroup {
+            Cgroup::Delegated(_) => None,
+            Cgroup::Own(_) => {
+                make(base)?;
+                let from = host.own_cgroup.clone().or(host.cgroup2.as_ref().map(|mount| mount.path.clone()));
+                let from = from.unwrap_or_default().join("cgroup.procs");
+                let procs = OpenOptions::new().write(true).open(&from).map_err(at(&from))?;
+                let name = base.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                Some((OwnedFd::from(procs), name))
+            }
+        };
+        let cgroup = locked(base, PlaceError::CgroupInUse)?;
+        let (supervisor, frontend, processes) =
+            (base.join("supervisor"), base.join("frontend"), base.join("processes"));
+        for group in [&frontend, &processes] {
+            sweep(group)?;
+        }
+        for group in [&supervisor, &frontend, &processes] {
+            make(group)?;
+        }
+        // No process may be in a group whose controllers are on for those below it (cgroup-v2.rst, "no internal
+        // processes").
+        write(&supervisor.join("cgroup.procs"), "0")?;
+        if origin.is_some()
+            && let Some(parent) = base.parent()
+        {
+            enable(parent)?;
+        }
+        enable(base)?;
+        enable(&processes)?;
+        let offered = read(&processes.join("cgroup.controllers"))?;
+        let has = |name: &str| offered.split_whitespace().any(|offer| offer == name);
+        write(&processes.join("cgroup.max.descendants"), GROUPS)?;
+        if has("pids") {
+            write(&frontend.join("pids.max"), FRONTEND_TASKS)?;
+        }
+        if has("memory") {
+            write(&frontend.join("memory.max"), &frontend_memory.to_string())?;
+            // The protection reaches no further than that of the groups above: those of a service are the unit's matter.
+            for group in [&supervisor].into_iter().chain(origin.is_some().then_some(base)) {
+                write(&group.join("memory.min"), SUPERVISOR_MEMORY)?;
+            }
+        }
+        let can = |limit: &LimitName| match limit {
+            LimitName::Cpu => has("cpu"),
+            LimitName::Memory => has("memory"),
+            LimitName::IoRead | LimitName::IoWrite => has("io") && io,
+            LimitName::Pids => has("pids"),
+        };
+        clean_state(state_dir)?;
+        Ok(Self {
+            state,
+            cgroup,
+            origin,
+            enforceable: LimitName::ALL.into_iter().filter(can).collect(),
+            missing: CONTROLLERS.into_iter().filter(|name| !has(name)).collect(),
+        })
+    }
+}
+
+/// A folder, for this server alone. The lock (flock(2)) belongs to the open file, and so goes to the supervisor with it.
+fn locked(path: &Path, in_use: fn(PathBuf) -> PlaceError) -> Result<OwnedFd, PlaceError> {
+    let folder = File::open(path).map_err(at(path))?;
+    match folder.try_lock() {
+        Ok(()) => Ok(folder.into()),
+        Err(TryLockError::WouldBlock) => Err(in_use(path.to_owned())),
+        Err(TryLockError::Error(error)) => Err(at(path)(error)),
+    }
+}
+
+fn make(path: &Path) -> Result<(), PlaceError> {
+    match in_parent(path, |path| fs::create_dir(path)) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+        other => other.map_err(at(path)),
+    }
+}
+
+/// Makes a group. The top folder of a cgroup2 mount has mode 0555, which stops a root without CAP_DAC_OVERRIDE; as its
+/// owner it may let itself in for the moment.
+fn in_parent(path: &Path, act: fn(&Path) -> io::Result<()>) -> io::Result<()> {
+    match act(path) {
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+            let parent = path.parent().unwrap_or(path);
+            let before = fs::metadata(parent)?.permissions();
+            fs::set_permissions(parent, Permissions::from_mode(before.mode() | 0o200))?;
+            let done = act(path);
+            fs::set_permissions(parent, before)?;
+            done
+        }
+        other => other,
+    }
+}
+
+fn write(path: &Path, value: &str) -> Result<(), PlaceError> {
+    fs::write(path, value).map_err(at(path))
+}
+
+fn read(path: &Path) -> Result<String, PlaceError> {
+    fs::read_to_string(path).map_err(at(path))
+}
+
+/// Switches controllers on for the groups below one. Only what is missing there: of a delegated group itself nothing else
+/// is written, and one that a service manager looks after may be read-only.
+fn enable(group: &Path) -> Result<(), PlaceError> {
+    let (offered, enabled) = (read(&group.join("cgroup.controllers"))?, read(&group.join("cgroup.subtree_control"))?);
+    let is_in = |text: &str, name: &str| text.split_whitespace().any(|word| word == name);
+    for name in CONTROLLERS.into_iter().filter(|name| is_in(&offered, name) && !is_in(&enabled, name)) {
+        write(&group.join("cgroup.subtree_control"), &format!("+{name}"))?;
+    }
+    Ok(())
+}
+
+/// Kills and removes a group of an earlier run, with all below it. Waits for it, but not without end.
+fn sweep(path: &Path) -> Result<(), PlaceError> {
+    if !path.exists() {
+        return Ok(());
+    }
+    let events = path.join("cgroup.events");
+    let events_file = File::open(&events).map_err(at(&events))?;
+    write(&path.join("cgroup.kill"), "1")?;
+    let deadline = Instant::now() + DEATH;
+    while read(&events)?.lines().any(|line| line == "populated 1") {
+        let left = deadline.saturating_duration_since(Instant::now()).min(Duration::from_millis(100));
+        let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO);
+        if left.is_zero() {
+            return Err(PlaceError::Leftover(path.to_owned()));
+        }
+        // It may have changed between the reading and the waiting: the wait is short.
+        let _unused = poll(&mut [PollFd::new(events_file.as_fd(), PollFlags::POLLPRI)], timeout);
+    }
+    let entries = fs::read_dir(path).map_err(at(path))?;
+    for entry in entries.filter_map(Result::ok).filter(|entry| entry.path().is_dir()) {
+        sweep(&entry.path())?;
+    }
+    in_parent(path, |path| fs::remove_dir(path)).map_err(at(path))
+}
+
+/// Removes working directories of an earlier run. One that cannot be removed becomes root's, so that a process that gets
+/// its user id finds nothing that it can use.
+fn clean_state(state_dir: &Path) -> Result<(), PlaceError> {
+    let entries = fs::read_dir(state_dir).map_err(at(state_dir))?;
+    for entry in entries.filter_map(Result::ok) {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        let is_ours = name.strip_suffix(".tmp").unwrap_or(&name).parse::<ProcessId>().is_ok();
+        let path = entry.path();
+        if is_ours && fs::remove_dir(&path).is_err() {
+            let owner = fs::symlink_metadata(&path).map_err(at(&path))?.uid();
+            if owner != 0 {
+                clean(&path, owner);
+            }
+            if fs::remove_dir(&path).is_err() {
+                crate::output::notice(&format!(
+                    "warning: the directory {} of an earlier run could not be removed: remove it by hand",
+                    path.display()
+                ));
+                chown(&path, Some(0), Some(0)).map_err(at(&path))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Empties a directory as its owner: what is in it may be made to lead root astray.
+fn clean(path: &Path, owner: u32) {
+    let mut command = Command::new("/proc/self/exe");
+    command.arg0("prn-clean").arg(path).uid(owner).gid(owner).current_dir("/").env_clear();
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let Ok(mut cleaner) = command.spawn() else { return };
+    let deadline = Instant::now() + CLEANING;
+    while matches!(cleaner.try_wait(), Ok(None)) {
+        if Instant::now() >= deadline {
+            let _unused = cleaner.kill();
+            let _unused = cleaner.wait();
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}

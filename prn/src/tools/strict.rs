@@ -1,0 +1,318 @@
+//! `prn-strict`: puts on profile strict and executes the process's program in its own place.
+//!
+//! Runs as the process's user, in its cgroup, session and working directory, with its streams and its environment,
+//! without privileges to gain (no_new_privs). It trusts the supervisor, which executed it, and nothing that belongs to
+//! the process. It must never execute the program without all of the confinement: what fails is reported, and it ends.
+//!
+//! [`confined`] is the order. Namespaces come before Landlock, which refuses every mount, and the system call filter is
+//! the last, since it refuses what all others need.
+
+use std::convert::Infallible;
+use std::error::Error;
+use std::ffi::{CString, OsString};
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+use caps::CapSet;
+use landlock::{
+    ABI, Access, AccessFs, AccessNet, PathBeneath, PathFd, Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetStatus,
+    Scope,
+};
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::stat::{FileStat, Mode, fstat, stat};
+use nix::unistd::{chdir, execv, getcwd, getegid, geteuid, write};
+use prn_ipc_protocol::message::ChildStep;
+use prn_ipc_protocol::{codec, fds};
+
+use crate::server::confinement::{files, strict_filter};
+
+/// Descriptors that the supervisor leaves open.
+const REPORT: i32 = 3;
+const TEMPORARY: i32 = 4;
+const OWN: i32 = 5;
+
+/// Folders for temporary files: all of them are the process's private one.
+const TEMPORARY_FOLDERS: [&str; 2] = ["/tmp", "/var/tmp"];
+/// Shared memory and named semaphores (shm_overview(7)): a file system in memory, charged to the process's group.
+const SHARED_MEMORY: &str = "/dev/shm";
+/// Sockets of the host's services. A network namespace does not hide those that have a path, and one that resolves
+/// names or starts services for everybody would be a way out of it.
+const SERVICES: &str = "/run";
+
+/// Along what PATH to look without one in the environment, as for profile default.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+type Failure = (ChildStep, Errno);
+
+/// Ends only by failure, which it reports as the supervisor's child does: the step and errno.
+pub fn main() -> ExitCode {
+    let Ok(report) = fds::inherited(REPORT) else { return ExitCode::from(127) };
+    let Err((step, errno)) = confined();
+    // So few bytes into an empty pipe are written whole. If nobody reads them, nobody needs them.
+    let _unused = write(&report, codec::encode_into(&(step, number(errno)), &mut [0; 8]));
+    ExitCode::from(127)
+}
+
+/// Everything that is between the supervisor's child and the program.
+fn confined() -> Result<Infallible, Failure> {
+    let temporary = Directory::inherited(TEMPORARY)?;
+    let own = Directory::inherited(OWN)?;
+    let start = getcwd().map_err(at(ChildStep::WorkingDirectory))?;
+    let identity = (geteuid().as_raw(), getegid().as_raw());
+
+    let confinement = at(ChildStep::Confinement);
+    leave_the_host().map_err(&confinement)?;
+    keep_identity(identity).map_err(&confinement)?;
+    rearrange_files(&temporary, &own).map_err(&confinement)?;
+    // By its path, which may lead elsewhere now: a descriptor, or the place where it stood, would lead out.
+    chdir(&start).map_err(at(ChildStep::WorkingDirectory))?;
+    drop_capabilities().map_err(&confinement)?;
+    restrict_files([temporary.handle, own.handle]).map_err(&confinement)?;
+    default_sigpipe();
+
+    let arguments = arguments();
+    let candidates = arguments.first().map(candidates).unwrap_or_default();
+    filter_calls().map_err(&confinement)?;
+    Err((ChildStep::Exec, execute(&candidates, &arguments)))
+}
+
+/// New namespaces of all kinds but two: one for process ids would need a second process, and one for control groups
+/// would hide nothing.
+fn leave_the_host() -> nix::Result<()> {
+    // Together: the others need a capability that the first one gives. The network has one device then, its loopback,
+    // which stays down: sockets that could use it are refused.
+    unshare(
+        CloneFlags::CLONE_NEWUSER
+            | CloneFlags::CLONE_NEWNS
+            | CloneFlags::CLONE_NEWNET
+            | CloneFlags::CLONE_NEWIPC
+            | CloneFlags::CLONE_NEWUTS,
+    )
+}
+
+/// The user and the group stay what they are, and there are no others in the namespace (user_namespaces(7)).
+fn keep_identity((user, group): (u32, u32)) -> nix::Result<()> {
+    // Without this an unprivileged process may not write its gid_map: dropping a group could give access
+    // (CVE-2014-8989).
+    put("/proc/self/setgroups", "deny")?;
+    put("/proc/self/uid_map", &format!("{user} {user} 1"))?;
+    put("/proc/self/gid_map", &format!("{group} {group} 1"))
+}
+
+fn put(path: &str, text: &str) -> nix::Result<()> {
+    fs::write(path, text).map_err(|error| errno_of(&error))
+}
+
+/// A private temporary directory and shared memory, and no services, in a mount namespace that ends with the process.
+fn rearrange_files(temporary: &Directory, own: &Directory) -> nix::Result<()> {
+    // Mounts made here stay here. Not private: a disk that the host unmounts must go from here as well.
+    mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_SLAVE, None::<&str>)?;
+    // What comes next may cover the paths that these were found by.
+    let (temporary_here, own_here) = (temporary.here()?, own.here()?);
+    let empty = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+    cover(SERVICES, |target| {
+        mount(Some("none"), target, Some("tmpfs"), empty | MsFlags::MS_NOEXEC, Some("mode=0755"))
+    })?;
+    for folder in TEMPORARY_FOLDERS {
+        cover(folder, |target| bind(&temporary_here, target))?;
+    }
+    cover(SHARED_MEMORY, |target| mount(Some("none"), target, Some("tmpfs"), empty, Some("mode=0700")))?;
+    temporary.uncover(&temporary_here)?;
+    own.uncover(&own_here)
+}
+
+/// Mounts on a folder, if there is one.
+fn cover(target: &str, mount: impl FnOnce(&Path) -> nix::Result<()>) -> nix::Result<()> {
+    match mount(Path::new(target)) {
+        Err(Errno::ENOENT | Errno::ENOTDIR) => Ok(()),
+        other => other,
+    }
+}
+
+fn bind(source: &OwnedFd, target: &Path) -> nix::Result<()> {
+    mount(Some(&by_descriptor(source.as_fd())), target, None::<&str>, MsFlags::MS_BIND, None::<&str>)
+}
+
+fn by_descriptor(fd: BorrowedFd<'_>) -> PathBuf {
+    PathBuf::from(format!("/proc/self/fd/{}", fd.as_raw_fd()))
+}
+
+/// A directory of the process's own.
+struct Directory {
+    /// As the supervisor opened it, in the host's mount namespace.
+    handle: OwnedFd,
+    path: PathBuf,
+}
+
+impl Directory {
+    /// The path is asked for before there are namespaces: after it, the handle's would be of another tree.
+    fn inherited(number: i32) -> Result<Self, Failure> {
+        let handle = fds::inherited(number).map_err(at(ChildStep::Descriptors))?;
+        let path =
+            fs::read_link(by_descriptor(handle.as_fd())).map_err(|error| (ChildStep::Descriptors, errno_of(&error)))?;
+        Ok(Self { handle, path })
+    }
+
+    /// It again, in this mount namespace: the kernel binds nothing from another one (mount(2), EINVAL).
+    fn here(&self) -> nix::Result<OwnedFd> {
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let here = open(&self.path, flags, Mode::empty())?;
+        // The folders above are root's; still, nothing else than what was handed over is to be opened to the process.
+        if self.is(&fstat(&here)?)? { Ok(here) } else { Err(Errno::ESTALE) }
+    }
+
+    /// Makes its path lead to it where a folder above was covered: programs know it by that path (HOME, TMPDIR).
+    fn uncover(&self, here: &OwnedFd) -> nix::Result<()> {
+        match stat(&self.path) {
+            Ok(found) if self.is(&found)? => return Ok(()),
+            Ok(_) | Err(Errno::ENOENT) => {}
+            Err(error) => return Err(error),
+        }
+        fs::create_dir_all(&self.path).map_err(|error| errno_of(&error))?;
+        bind(here, &self.path)
+    }
+
+    fn is(&self, other: &FileStat) -> nix::Result<bool> {
+        let this = fstat(&self.handle)?;
+        Ok((this.st_dev, this.st_ino) == (other.st_dev, other.st_ino))
+    }
+}
+
+/// All sets: the new user namespace came with all of them. The bounding set first, which needs one of the others.
+fn drop_capabilities() -> nix::Result<()> {
+    for set in [CapSet::Bounding, CapSet::Ambient, CapSet::Inheritable, CapSet::Effective, CapSet::Permitted] {
+        caps::clear(None, set).map_err(|_| Errno::EPERM)?;
+    }
+    nix::sys::prctl::set_no_new_privs()
+}
+
+/// What profile default has, with the process's own folders instead of the host's, and no TCP port, no signal and no
+/// socket of anybody else.
+fn restrict_files(own: [OwnedFd; 2]) -> nix::Result<()> {
+    // The newest that is known here: the crate leaves out what this kernel does not have.
+    const NEWEST: ABI = ABI::V9;
+    let abi = files::abi();
+    if abi == ABI::Unsupported {
+        // The process could write to whatever others left open to everybody.
+        return Err(Errno::EOPNOTSUPP);
+    }
+    let restrict = || -> Result<RulesetStatus, Box<dyn Error>> {
+        let mut ruleset = Ruleset::default()
+            .handle_access(AccessFs::from_all(NEWEST))?
+            .handle_access(AccessNet::from_all(NEWEST))?
+            .scope(Scope::from_all(NEWEST))?
+            .create()?;
+        for (path, rights) in files::open(abi) {
+            ruleset = ruleset.add_rule(PathBeneath::new(PathFd::new(path)?, rights))?;
+        }
+        // By handle: rules hold for a directory, wherever it is mounted.
+        for directory in own {
+            ruleset = ruleset.add_rule(PathBeneath::new(directory, AccessFs::from_all(abi)))?;
+        }
+        if Path::new(SHARED_MEMORY).is_dir() {
+            ruleset = ruleset.add_rule(PathBeneath::new(PathFd::new(SHARED_MEMORY)?, AccessFs::from_all(abi)))?;
+        }
+        Ok(ruleset.restrict_self()?.ruleset)
+    };
+    match restrict() {
+        Ok(RulesetStatus::NotEnforced) => Err(Errno::EOPNOTSUPP),
+        Ok(RulesetStatus::PartiallyEnforced | RulesetStatus::FullyEnforced) => Ok(()),
+        Err(error) => Err(errno_of(&*error)),
+    }
+}
+
+/// Rust's runtime ignores SIGPIPE, and what is ignored stays so in the next program (execve(2)). The standard library
+/// undoes it when it executes one. That it executes nothing here is the price of doing without unsafe code: an empty
+/// path is ENOENT before anything else.
+fn default_sigpipe() {
+    let _fails: io::Error = Command::new("").exec();
+}
+
+/// The program's own argument vector: what follows the name of this one.
+fn arguments() -> Vec<CString> {
+    std::env::args_os().skip(1).filter_map(|argument| CString::new(argument.into_vec()).ok()).collect()
+}
+
+/// Where the program may be: its path when it holds a slash, else each place along PATH.
+fn candidates(program: &CString) -> Vec<CString> {
+    if program.as_bytes().contains(&b'/') {
+        return vec![program.clone()];
+    }
+    let path = std::env::var_os("PATH").unwrap_or_else(|| OsString::from(PATH));
+    path.as_bytes()
+        .split(|byte| *byte == b':')
+        .map(|folder| if folder.is_empty() { b"." } else { folder })
+        .filter_map(|folder| CString::new([folder, b"/", program.as_bytes()].concat()).ok())
+        .collect()
+}
+
+fn filter_calls() -> nix::Result<()> {
+    let filter = strict_filter().map_err(|_| Errno::E2BIG)?;
+    seccompiler::apply_filter(&filter).map_err(|error| errno_of(&error))
+}
+
+/// Executes the first candidate that exists and may be executed; returns only when there is none.
+fn execute(candidates: &[CString], arguments: &[CString]) -> Errno {
+    let mut result = Errno::ENOENT;
+    for path in candidates {
+        // The environment of this process is the program's.
+        let Err(error) = execv(path, arguments);
+        // Not here: look further. What was found but may not be executed is the better answer in the end.
+        if error == Errno::EACCES {
+            result = error;
+        } else if error != Errno::ENOENT && error != Errno::ENOTDIR {
+            return error;
+        }
+    }
+    result
+}
+
+fn at(step: ChildStep) -> impl Fn(Errno) -> Failure {
+    move |errno| (step, errno)
+}
+
+/// The error of the system call that is somewhere below an error of a crate's.
+fn errno_of(error: &(dyn Error + 'static)) -> Errno {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        let number = error.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error);
+        if let Some(number) = number {
+            return Errno::from_raw(number);
+        }
+        cause = error.source();
+    }
+    Errno::EINVAL
+}
+
+#[expect(clippy::as_conversions, reason = "Errno is a C enum; its value is the number")]
+fn number(errno: Errno) -> i32 {
+    errno as i32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_looked_up_along_path_and_a_path_is_not() {
+        assert_eq!(candidates(&c"./x".to_owned()), [c"./x".to_owned()]);
+        let path = std::env::var("PATH").unwrap();
+        let found: Vec<_> = path.split(':').map(|folder| CString::new(format!("{folder}/x")).unwrap()).collect();
+        assert_eq!(candidates(&c"x".to_owned()), found);
+    }
+
+    #[test]
+    fn the_error_of_a_system_call_is_found_below_others() {
+        let below = io::Error::from_raw_os_error(1);
+        assert_eq!(errno_of(&seccompiler::Error::Seccomp(below)), Errno::EPERM);
+        assert_eq!(errno_of(&seccompiler::Error::EmptyFilter), Errno::EINVAL);
+    }
+}
