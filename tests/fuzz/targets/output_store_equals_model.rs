@@ -1,0 +1,108 @@
+//! Whatever a process writes through its pipes, and whatever is evicted meanwhile, what a reader gets is what was
+//! written: at least as many of the newest bytes as the store promised, each with its stream, and the rest as gaps. What
+//! the store charges covers what it keeps.
+#![no_main]
+
+#[path = "../../../supervisor/src/sys/memory.rs"]
+#[allow(dead_code)]
+mod memory;
+#[path = "../../../supervisor/src/output.rs"]
+#[allow(dead_code)]
+mod output;
+mod sys {
+    pub(crate) use crate::memory;
+}
+
+use std::os::fd::AsFd;
+
+use libfuzzer_sys::arbitrary::{self, Arbitrary};
+use libfuzzer_sys::fuzz_target;
+use nix::unistd::{pipe, write};
+use output::Store;
+use prn_fuzz::model::{Model, stream};
+use prn_ipc_protocol::output::{Cursor, Reader};
+use prn_ipc_protocol::types::UnixMicros;
+
+#[derive(Debug, Arbitrary)]
+enum Step {
+    Write {
+        stderr: bool,
+        length: u16,
+        later: u16,
+    },
+    /// Runs of a few bytes, of one stream and the other: they fill the index.
+    Alternate {
+        times: u8,
+        length: u8,
+    },
+    Evict(u32),
+    EvictAll,
+    Read {
+        cursor: u8,
+        room: u16,
+    },
+    Finish,
+}
+
+/// The least that can be promised.
+const PROMISE: u64 = 65_536;
+
+fuzz_target!(|steps: Vec<Step>| {
+    let mut store = Store::new(PROMISE.try_into().expect("in range")).expect("memory");
+    let [ring, index] = store.readers().expect("descriptors");
+    let reader = Reader::new(ring, index).expect("a right layout");
+    let (from, to) = pipe().expect("a pipe");
+    let mut model = Model::coalescing(1000);
+    let mut cursors = [Cursor::default(); 3];
+    let (mut time, mut evicted, mut small) = (0, 0, 0);
+    let put = |store: &mut Store, model: &mut Model, length: u64, stderr: bool, time: u64| {
+        let bytes = model.write(length, stderr, time);
+        assert_eq!(write(&to, &bytes), Ok(bytes.len()));
+        assert_eq!(store.fill(from.as_fd(), stream(stderr), UnixMicros(time)), Ok(length));
+    };
+    for step in steps.into_iter().take(48) {
+        match step {
+            Step::Write { stderr, length, later } => {
+                time += u64::from(later);
+                put(&mut store, &mut model, 1 + u64::from(length), stderr, time);
+            }
+            // A little more than the index holds.
+            Step::Alternate { times, .. } if small + 2 * u64::from(times) > 6000 => {}
+            Step::Alternate { times, length } => {
+                for stderr in [true, false].repeat(times.into()) {
+                    put(&mut store, &mut model, 1 + u64::from(length), stderr, time);
+                }
+                small += u64::from(times) * 2;
+            }
+            Step::Evict(bytes) => {
+                let bytes = u64::from(bytes) % (2 * PROMISE);
+                let low = store.totals().first;
+                store.evict(bytes).expect("memory can be given back");
+                assert_eq!(store.totals().first, store.end().min(low + bytes));
+                evicted = evicted.max(store.totals().first);
+            }
+            Step::EvictAll => {
+                store.evict(u64::MAX).expect("memory can be given back");
+                assert_eq!((store.charge(), store.totals().first), (0, store.end()));
+                evicted = store.end();
+            }
+            Step::Read { cursor, room } => {
+                model.drop_before(store.totals().first);
+                model.check_read(&reader, &mut cursors[usize::from(cursor) % 3], room.into());
+            }
+            Step::Finish => {
+                store.finish();
+                break;
+            }
+        }
+        let totals = store.totals();
+        assert_eq!((totals.end, totals.stdout, totals.stderr), model.totals());
+        // Runs of under 64 bytes fill the index first; without many of those the promise is the ring's alone.
+        if small < 1024 {
+            assert!(totals.first <= evicted.max(totals.end.saturating_sub(PROMISE)), "less is kept than promised");
+        }
+        assert!(store.charge() >= totals.end - totals.first);
+    }
+    model.drop_before(store.totals().first);
+    model.check_all(&reader);
+});

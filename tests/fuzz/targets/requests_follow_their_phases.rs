@@ -1,0 +1,44 @@
+//! Whatever requests come in whatever order, the ones that are let through before the first that is not are Hello, then
+//! Ready, then any of the others: nothing is done for a frontend that has not said that it is confined (I3).
+//!
+//! The input is a sequence of datagrams, each after its length in one byte.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use prn_ipc_protocol::codec::decode;
+use prn_ipc_protocol::message::Request;
+use prn_supervisor::frontend::{Phase, allowed};
+
+fuzz_target!(|input: &[u8]| {
+    let mut phase = Phase::Silent;
+    let mut rest = input;
+    let mut through = Vec::new();
+    while let Some((length, tail)) = rest.split_first() {
+        let Some((datagram, tail)) = tail.split_at_checked(usize::from(*length)) else { return };
+        rest = tail;
+        // What does not decode is a fault, and ends the frontend as a wrong phase does.
+        let Ok(request) = decode::<Request>(datagram) else { return };
+        let allows: Vec<_> = [Phase::Silent, Phase::Greeted, Phase::Ready]
+            .into_iter()
+            .filter(|phase| allowed(*phase, &request))
+            .collect();
+        assert_eq!(allows.len(), 1, "{request:?} belongs to one phase");
+        if !allowed(phase, &request) {
+            break;
+        }
+        phase = match request {
+            Request::Hello { .. } => Phase::Greeted,
+            Request::Ready => Phase::Ready,
+            Request::Start { .. } | Request::Stop { .. } | Request::Subscribe { .. } | Request::Watch { .. } => phase,
+        };
+        through.push(request);
+    }
+    for (place, request) in through.iter().enumerate() {
+        let right = match place {
+            0 => matches!(request, Request::Hello { .. }),
+            1 => matches!(request, Request::Ready),
+            _ => !matches!(request, Request::Hello { .. } | Request::Ready),
+        };
+        assert!(right, "{request:?} was let through as number {place}");
+    }
+});

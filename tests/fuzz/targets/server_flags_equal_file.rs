@@ -1,0 +1,133 @@
+//! A value of the server's means the same as a flag and as a line of the configuration file: taken by both or by none,
+//! and as the same value. Any other file is refused on one line that names the place.
+//!
+//! The first byte chooses between an arbitrary file (0) and one option, whose value is the rest.
+#![no_main]
+
+// The files below find each other here under the names that they have in their own crates.
+extern crate prn_fuzz as prn_proto;
+extern crate self as prn;
+
+#[path = "../../../prn/src/credentials.rs"]
+#[allow(dead_code)]
+mod credentials;
+#[path = "../../../prn/src/server/options.rs"]
+#[allow(dead_code)]
+mod options;
+#[path = "../../../prn/src/units.rs"]
+#[allow(dead_code)]
+mod units;
+
+use std::os::fd::AsRawFd;
+use std::path::Path;
+
+use clap::builder::{OsStr, Resettable};
+use clap::{Args, FromArgMatches};
+use libfuzzer_sys::fuzz_target;
+use options::{Options, OptionsError, merged};
+use prn_fuzz::memfd;
+
+/// As the command line has it; here no option is read from the environment.
+mod cli {
+    pub fn address_variable() -> super::Resettable<super::OsStr> {
+        super::Resettable::Reset
+    }
+}
+
+/// What the options are made into: not of interest here.
+mod check {
+    #[allow(dead_code)]
+    pub struct Wanted {
+        pub allow_missing_limits: bool,
+        pub delegated_cgroup: bool,
+        pub uids: (u32, u32),
+        pub state_dir: String,
+    }
+}
+
+/// Options whose value is a text in the file too.
+const TEXTS: [&str; 19] = [
+    "address",
+    "instance",
+    "stop-grace",
+    "default-cpu",
+    "default-memory",
+    "default-io-read",
+    "default-io-write",
+    "max-cpu",
+    "max-memory",
+    "max-io-read",
+    "max-io-write",
+    "output-default",
+    "output-ceiling",
+    "output-budget",
+    "frontend-memory",
+    "handshake-timeout",
+    "server-cert",
+    "state-dir",
+    "tls-key",
+];
+
+/// Options whose value is a number in the file.
+const NUMBERS: [&str; 9] = [
+    "frontend-uid",
+    "first-uid",
+    "uids",
+    "max-finished",
+    "default-pids",
+    "max-pids",
+    "handshakes",
+    "connections",
+    "streams",
+];
+
+fuzz_target!(|input: (u8, &str)| {
+    let (choice, text) = input;
+    let Some(option) = usize::from(choice).checked_sub(1) else {
+        arbitrary_file(text);
+        return;
+    };
+    let option = option % (TEXTS.len() + NUMBERS.len());
+    let (name, line) = match (TEXTS.get(option), text.parse::<i64>()) {
+        (Some(name), _) => (*name, format!("{name} = {}\n", toml::Value::String(text.to_owned()))),
+        (None, Ok(number)) if number.to_string() == text => {
+            let name = NUMBERS[option - TEXTS.len()];
+            (name, format!("{name} = {text}\n"))
+        }
+        // Numbers are written in more ways there than here.
+        (None, _) => return,
+    };
+    // An empty path is refused as a flag, and later as a file. A flag's text has no NUL.
+    if text.is_empty() || text.contains('\0') || std::env::var_os("PRN_TLS_KEY").is_some() {
+        return;
+    }
+    let flag = flags(&[&format!("--{name}={text}")]).map(|options| format!("{options:?}"));
+    let file = file(&line).map(|options| format!("{options:?}"));
+    match (flag, file) {
+        (Some(flag), Ok(file)) => assert_eq!(flag, file),
+        (None, Err(_)) => {}
+        (flag, file) => panic!("{name}={text:?}: flag {flag:?}, file {file:?}"),
+    }
+});
+
+fn flags(arguments: &[&str]) -> Option<Options> {
+    let command = Options::augment_args(clap::Command::new("server").no_binary_name(true));
+    let command = command.mut_args(|argument| argument.env(Resettable::<OsStr>::Reset));
+    Options::from_arg_matches(&command.try_get_matches_from(arguments).ok()?).ok()
+}
+
+fn file(text: &str) -> Result<Options, OptionsError> {
+    let file = memfd(text.as_bytes());
+    merged(Options::default(), Some(Path::new(&format!("/proc/self/fd/{}", file.as_raw_fd()))))
+}
+
+fn arbitrary_file(text: &str) {
+    match file(text) {
+        Ok(_) => {}
+        Err(OptionsError::Parse { line, what, .. }) => {
+            assert!((1..=text.matches('\n').count() + 1).contains(&line), "line {line}");
+            assert!(!what.is_empty() && !what.contains('\n'), "{what:?}");
+        }
+        Err(other) => panic!("{other}"),
+    }
+}
