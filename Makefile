@@ -27,7 +27,8 @@ build: ## The three binaries, in target/release
 	$(CARGO) build $(FLAGS)
 
 test: ## Everything: lints, documentation, budgets, host tests, guest tests
-	@$(MAKE) --no-print-directory lint
+	@tests/needs.sh
+	$(MAKE) --no-print-directory lint
 	$(MAKE) --no-print-directory budgets
 	if command -v cargo-deny >/dev/null; then
 		$(MAKE) --no-print-directory deny
@@ -169,7 +170,10 @@ deny: ## Known vulnerabilities, licences, unwanted crates (needs cargo-deny)
 	$(CARGO) deny --locked check bans licenses sources
 
 demo: build ## A guided tour against a real server
-	@tests/demo.sh
+	@for command in ping unshare; do
+		command -v "$$command" >/dev/null || { echo "demo: missing: $$command (apt-get install iputils-ping util-linux)" >&2; exit 1; }
+	done
+	tests/demo.sh
 
 install: ## Into DESTDIR, below PREFIX; does not build
 	@for binary in prn prn-supervisor prn-frontend; do
