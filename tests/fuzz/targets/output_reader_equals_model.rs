@@ -1,5 +1,5 @@
-//! Whatever is written, dropped and read in whatever order, the reader's pieces are what a plain list of all bytes says:
-//! each byte with its stream and time, each dropped one in a gap, none twice, none left out.
+//! Whatever is written, dropped and read in whatever order, the reader's pieces are what a plain list of all bytes
+//! says: each byte with its stream and time, each dropped one in a gap, none twice, none left out.
 //!
 //! The writer here is the simplest that keeps the layout's rules, with rings of a few bytes, so that they wrap all the
 //! time; `output_store_equals_model` has the supervisor's.

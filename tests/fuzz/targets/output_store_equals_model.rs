@@ -1,6 +1,6 @@
 //! Whatever a process writes through its pipes, and whatever is evicted meanwhile, what a reader gets is what was
-//! written: at least as many of the newest bytes as the store promised, each with its stream, and the rest as gaps. What
-//! the store charges covers what it keeps.
+//! written: at least as many of the newest bytes as the store promised, each with its stream, and the rest as gaps.
+//! What the store charges covers what it keeps.
 #![no_main]
 
 #[path = "../../../supervisor/src/sys/memory.rs"]
@@ -49,7 +49,7 @@ const PROMISE: u64 = 65_536;
 
 fuzz_target!(|steps: Vec<Step>| {
     let mut store = Store::new(PROMISE.try_into().expect("in range")).expect("memory");
-    let [ring, index] = store.readers().expect("descriptors");
+    let [ring, index] = [&store.ring, &store.index].map(|memory| memory.reader().expect("a descriptor"));
     let reader = Reader::new(ring, index).expect("a right layout");
     let (from, to) = pipe().expect("a pipe");
     let mut model = Model::coalescing(1000);
@@ -78,20 +78,20 @@ fuzz_target!(|steps: Vec<Step>| {
                 let bytes = u64::from(bytes) % (2 * PROMISE);
                 let low = store.totals().first;
                 store.evict(bytes).expect("memory can be given back");
-                assert_eq!(store.totals().first, store.end().min(low + bytes));
+                assert_eq!(store.totals().first, store.marks.high.min(low + bytes));
                 evicted = evicted.max(store.totals().first);
             }
             Step::EvictAll => {
                 store.evict(u64::MAX).expect("memory can be given back");
-                assert_eq!((store.charge(), store.totals().first), (0, store.end()));
-                evicted = store.end();
+                assert_eq!((store.charge(), store.totals().first), (0, store.marks.high));
+                evicted = store.marks.high;
             }
             Step::Read { cursor, room } => {
                 model.drop_before(store.totals().first);
                 model.check_read(&reader, &mut cursors[usize::from(cursor) % 3], room.into());
             }
             Step::Finish => {
-                store.finish();
+                store.ring.finish();
                 break;
             }
         }

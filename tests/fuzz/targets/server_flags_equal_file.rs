@@ -25,7 +25,7 @@ use clap::builder::{OsStr, Resettable};
 use clap::{Args, FromArgMatches};
 use libfuzzer_sys::fuzz_target;
 use options::{Options, OptionsError, merged};
-use prn_fuzz::memfd;
+use prn_fuzz::{client, memfd};
 
 /// As the command line has it; here no option is read from the environment.
 mod cli {
@@ -46,7 +46,7 @@ mod check {
 }
 
 /// Options whose value is a text in the file too.
-const TEXTS: [&str; 19] = [
+const TEXTS: [&str; 21] = [
     "address",
     "instance",
     "stop-grace",
@@ -66,10 +66,12 @@ const TEXTS: [&str; 19] = [
     "server-cert",
     "state-dir",
     "tls-key",
+    "peer-timeout",
+    "connection-age",
 ];
 
 /// Options whose value is a number in the file.
-const NUMBERS: [&str; 9] = [
+const NUMBERS: [&str; 12] = [
     "frontend-uid",
     "first-uid",
     "uids",
@@ -79,9 +81,12 @@ const NUMBERS: [&str; 9] = [
     "handshakes",
     "connections",
     "streams",
+    "connections-per-client",
+    "subscribers",
+    "subscribers-per-process",
 ];
 
-fuzz_target!(|input: (u8, &str)| {
+fuzz_target!(init: every_option_is_here(), |input: (u8, &str)| {
     let (choice, text) = input;
     let Some(option) = usize::from(choice).checked_sub(1) else {
         arbitrary_file(text);
@@ -109,6 +114,20 @@ fuzz_target!(|input: (u8, &str)| {
         (flag, file) => panic!("{name}={text:?}: flag {flag:?}, file {file:?}"),
     }
 });
+
+/// Options that have no form in common in the file and as a flag: one is repeatable, the others have no value.
+const NOT_HERE: [&str; 4] = ["client-cert", "delegated-cgroup", "allow-missing-limits", "allow-profile-none"];
+
+/// A new option is noticed here.
+fn every_option_is_here() {
+    let command = Options::augment_args(clap::Command::new("server"));
+    let mut options: Vec<_> = command.get_arguments().filter_map(|argument| argument.get_long()).collect();
+    options.retain(|name| !NOT_HERE.contains(name));
+    options.sort_unstable();
+    let mut here = [TEXTS.as_slice(), &NUMBERS].concat();
+    here.sort_unstable();
+    assert_eq!(options, here);
+}
 
 fn flags(arguments: &[&str]) -> Option<Options> {
     let command = Options::augment_args(clap::Command::new("server").no_binary_name(true));

@@ -1,7 +1,13 @@
-//! A text that is taken as a size, a CPU share, a time, an address, a variable or a command means what it says: by a
-//! second reckoning, and when it is shown and read again. Anything else is refused, without panic and at a bounded cost.
+//! A text that is taken as a size, a CPU share, a time, an instant, an address, a variable or a command means what it
+//! says: by a second reckoning, and when it is shown and read again. Anything else is refused, without panic and at a
+//! bounded cost.
 #![no_main]
 
+extern crate prn_fuzz as prn;
+
+#[path = "../../../api-frontend/src/launch.rs"]
+#[allow(dead_code)]
+mod launch;
 #[path = "../../../prn/src/units.rs"]
 #[allow(dead_code)]
 mod units;
@@ -10,22 +16,29 @@ use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
 use prn_fuzz::bounded;
-use units::{Address, Cpu, Size, Time, Variable, show_duration, show_size, split_words};
+use prn_fuzz::client::When;
+use prn_ipc_protocol::types::LimitName;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use units::{Address, Cpu, Moment, Size, Time, Variable, show_duration, show_size, size_or_zero, split_words};
 
 fuzz_target!(|text: &str| {
     bounded(text.len(), 64, || {
         let (_, _, _) = (text.parse::<Size>(), text.parse::<Cpu>(), text.parse::<Time>());
         let (_, _) = (text.parse::<Address>(), text.parse::<Variable>());
+        let _ = text.parse::<Moment>();
     });
     size(text);
     cpu(text);
     time(text);
+    moment(text);
     address(text);
     variable(text);
     command(text);
 });
 
 fn size(text: &str) {
+    assert_eq!(size_or_zero(text).ok(), text.parse().ok().map(|Size(bytes)| bytes).or((text == "0").then_some(0)));
     let Ok(Size(bytes)) = text.parse() else { return };
     assert!(bytes > 0);
     let number = text.trim_end_matches(|c: char| c.is_ascii_alphabetic() || c.is_whitespace());
@@ -45,7 +58,7 @@ fn size(text: &str) {
 fn cpu(text: &str) {
     let Ok(Cpu(millis)) = text.parse() else { return };
     // What is taken here is taken by the supervisor too.
-    assert!(prn_ipc_protocol::types::CpuMillis::try_from(millis).is_ok());
+    assert!(LimitName::Cpu.check(millis).is_ok());
     let (number, scale) = text.strip_suffix('%').map_or((text, 1000.0), |percent| (percent, 10.0));
     near(millis, number.parse::<f64>().expect("a number") * scale);
     let exact = format!("{}.{:03}", millis / 1000, millis % 1000);
@@ -69,6 +82,23 @@ fn time(text: &str) {
     assert_eq!(shown.0, exact);
 }
 
+fn moment(text: &str) {
+    let Ok(Moment(when)) = text.parse() else { return };
+    match when {
+        When::Ago(ago) => {
+            assert_eq!(text.parse(), Ok(Time(ago)));
+            assert!(text.ends_with(|c: char| c.is_ascii_alphabetic()), "{text:?} has no unit");
+        }
+        When::At(instant) => {
+            assert!(text.parse::<Time>().is_err(), "{text:?} is a span too");
+            // Its offset may carry an instant beyond the years that have a form.
+            if let Ok(shown) = OffsetDateTime::from(instant).format(&Rfc3339) {
+                assert_eq!(shown.parse(), Ok(Moment(when)));
+            }
+        }
+    }
+}
+
 fn address(text: &str) {
     let Ok(Address(address)) = text.parse() else { return };
     assert_eq!(address, text);
@@ -89,13 +119,12 @@ fn variable(text: &str) {
     if text.contains('=') {
         assert_eq!(format!("{}={}", variable.name, variable.value), text);
     } else {
-        assert_eq!((variable.name.as_str(), Ok(variable.value)), (text, std::env::var(text)));
+        assert_eq!((variable.name.as_str(), Ok(variable.value.clone())), (text, std::env::var(text)));
     }
-    // What is taken here is taken by the supervisor too, but for its length.
-    assert!(
-        text.len() > 4096
-            || prn_ipc_protocol::types::Environment::try_from(vec![(variable.name, String::new())]).is_ok()
-    );
+    // What is taken here reaches the process whole.
+    let wanted = format!("{}={}", variable.name, variable.value);
+    let environment = launch::environment(&[(variable.name, variable.value)], "/");
+    assert_eq!(environment.last().map(|last| last.as_bytes()), Some(wanted.as_bytes()));
 }
 
 fn command(text: &str) {
