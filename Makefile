@@ -74,25 +74,34 @@ FUZZ_TARGETS ?= $(sort $(basename $(notdir $(wildcard tests/fuzz/targets/*.rs)))
 # Files of each committed corpus, besides those with names.
 FUZZ_CORPUS_MAX := 12
 FUZZ_DIR := $(TARGET)/fuzz
-FUZZ_HOST = $(shell rustc -vV | sed -n 's/^host: //p')
+FUZZ_HOST = $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 # As cargo-fuzz sets them, without a sanitizer: there is next to no unsafe code to watch, and stable Rust knows these.
 FUZZ_RUSTFLAGS := --cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
 	-Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
 	-Cllvm-args=-sanitizer-coverage-trace-compares -Cllvm-args=-simplifycfg-branch-fold-threshold=0
 # --target, so that build scripts and macros are built without the flags: libFuzzer is not linked to them.
 define FUZZ_BUILD
-command -v $${CXX:-c++} >/dev/null || { echo 'fuzz: missing: a C++ compiler, for libFuzzer (apt install g++)' >&2; exit 1; }
+missing() { echo "fuzz: missing: $$*" >&2; exit 1; }
+command -v $(firstword $(CARGO)) >/dev/null && [[ -n '$(FUZZ_HOST)' ]] || missing 'cargo and rustc'
+command -v $${CXX:-c++} >/dev/null || missing 'a C++ compiler, for libFuzzer (apt install g++)'
 RUSTFLAGS='$(FUZZ_RUSTFLAGS)' $(CARGO) build --release --locked --manifest-path tests/fuzz/Cargo.toml \
-	--target $(FUZZ_HOST) --target-dir $(FUZZ_DIR) $(FUZZ_FEATURES)
+	--target $(FUZZ_HOST) --target-dir $(FUZZ_DIR)
 mkdir -p $(FUZZ_DIR)/crashes
-run() { "$(FUZZ_DIR)/$(FUZZ_HOST)/release/$$1" -timeout=10 -rss_limit_mb=1024 -artifact_prefix=$(FUZZ_DIR)/crashes/$$1- "$${@:2}"; }
+run() {
+	"$(FUZZ_DIR)/$(FUZZ_HOST)/release/$$1" -timeout=10 -rss_limit_mb=1024 \
+		-artifact_prefix=$(FUZZ_DIR)/crashes/$$1- "$${@:2}"
+}
 endef
 
 fuzz: ## Each fuzz target for FUZZ_SECONDS (60), from its corpus on (tests/fuzz/README.md; needs a C++ compiler)
 	@$(FUZZ_BUILD)
 	failed=0
 	for target in $(FUZZ_TARGETS); do
-		[[ -x $(FUZZ_DIR)/$(FUZZ_HOST)/release/$$target ]] || { echo "fuzz: $$target: not built, see tests/fuzz/Cargo.toml"; continue; }
+		if [[ ! -x $(FUZZ_DIR)/$(FUZZ_HOST)/release/$$target ]]; then
+			echo "fuzz: missing: $$target in tests/fuzz/Cargo.toml" >&2
+			failed=1
+			continue
+		fi
 		# New inputs go to the first folder, so the committed corpus stays as it is.
 		found=$(FUZZ_DIR)/corpora/$$target log=$(FUZZ_DIR)/$$target.log crashes=0
 		mkdir -p $$found tests/fuzz/corpora/$$target
