@@ -96,9 +96,8 @@ pub fn pair() -> nix::Result<(OwnedFd, OwnedFd)> {
 impl<Out: Serialize, In: DeserializeOwned + Serialize> Channel<Out, In> {
     /// An end over one of [`pair`]'s sockets.
     pub fn new(socket: OwnedFd) -> Self {
-        // One byte more than the longest message, so that a longer one shows as cut.
         let control = nix::cmsg_space!([std::os::fd::RawFd; KERNEL_FDS_MAX]);
-        Self { socket, buffer: vec![0; MESSAGE_MAX + 1], control, direction: PhantomData }
+        Self { socket, buffer: vec![0; MESSAGE_MAX], control, direction: PhantomData }
     }
 
     /// An end that takes no descriptors. From Linux 6.16 on the peer cannot send any; before, the kernel closes them when
@@ -235,7 +234,7 @@ mod tests {
     #[test]
     fn i7_a_cut_datagram_is_a_fault() {
         let (a, mut b) = ends();
-        raw(&a, &vec![0; MESSAGE_MAX + 2]);
+        raw(&a, &vec![0; MESSAGE_MAX + 1]);
         assert_eq!(fault(&mut b), Fault::TooLong);
     }
 
