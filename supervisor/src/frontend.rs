@@ -121,6 +121,8 @@ impl Frontend {
     /// Those of socketpair(2), open(2) and clone3(2). What fails in the child shows as its end.
     pub fn spawn(kit: &Kit, group: Group) -> nix::Result<Self> {
         let (ours, theirs) = channel::pair()?;
+        // Before there is anybody who could send a descriptor: this process would have to close one that is queued.
+        let channel = SupervisorEnd::without_descriptors(ours);
         let null = open("/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty())?;
         // Read-only, and an open file description of its own for each frontend (see `config::read`).
         let reopen = |fd: BorrowedFd<'_>, flags| {
@@ -138,10 +140,9 @@ impl Frontend {
             open_files: kit.open_files,
             ..Child::new(group.directory(), Program::File(kit.binary.as_fd()), kit.ids, null.as_fd())
         })?;
-        let (process, report, channel) = (spawned.pidfd, spawned.report, SupervisorEnd::without_descriptors(ours));
         let (phase, since, dying, last, waiting, blocked) =
             (Phase::Silent, Instant::now(), false, RequestId(0), 0, false);
-        let (pending, outbox) = (Vec::new(), VecDeque::new());
+        let (process, report, pending, outbox) = (spawned.pidfd, spawned.report, Vec::new(), VecDeque::new());
         Ok(Self { process, group, report, channel, phase, since, dying, last, pending, waiting, outbox, blocked })
     }
 
