@@ -112,7 +112,7 @@ impl Acceptor {
                 life: Life { streams_max: config.streams_max, age_max: config.connection_age.map(Millis::duration) },
                 telling: Semaphore::new(REFUSALS_MAX),
                 closing: watch::Sender::new(false),
-                refusals: log::Limited::new(),
+                refusals: log::Limited::default(),
             }),
         })
     }

@@ -25,6 +25,12 @@ pub fn line(event: impl Display) {
     drop(std::io::stderr().write_all(text.as_bytes()));
 }
 
+/// Makes panics lines of the log, without the backtrace that the standard library prints of one that may not unwind. It
+/// looks at files for that, which the sandbox does not allow: SIGSYS, and not SIGABRT, would end the process.
+pub fn panics() {
+    std::panic::set_hook(Box::new(|panic| line(panic)));
+}
+
 /// An error with all of its sources, outermost first.
 pub fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
@@ -37,7 +43,7 @@ pub fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// Logs at most [`Self::BURST`] lines in each [`Self::PERIOD`].
+/// Logs a few lines a second, and counts the others.
 pub struct Limited {
     state: Mutex<State>,
 }
@@ -48,14 +54,16 @@ struct State {
     left_out: u64,
 }
 
+impl Default for Limited {
+    /// Nothing logged yet.
+    fn default() -> Self {
+        Self { state: Mutex::new(State { since: Instant::now(), lines: 0, left_out: 0 }) }
+    }
+}
+
 impl Limited {
     const BURST: u32 = 10;
     const PERIOD: Duration = Duration::from_secs(1);
-
-    /// Nothing logged yet.
-    pub fn new() -> Self {
-        Self { state: Mutex::new(State { since: Instant::now(), lines: 0, left_out: 0 }) }
-    }
 
     /// Writes one line, or counts it.
     pub fn line(&self, event: impl Display) {

@@ -8,16 +8,13 @@
 #![forbid(unsafe_code)]
 
 mod acceptor;
-mod confine;
 mod connection;
 mod convert;
 mod envelope;
 mod errors;
-mod filter;
 mod kernel;
 mod launch;
 mod lease;
-mod log;
 mod mirror;
 mod output;
 mod pending;
@@ -32,6 +29,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use prn_api_frontend::{confine, log, sandbox};
 use prn_ipc_protocol::{config, fds};
 use prn_proto::tls::{self, Certificate, Key, TlsError};
 use rustls::ServerConfig;
@@ -81,18 +79,13 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<(), Fatal> {
-    confine::name()?;
-    confine::hide_memory()?;
-    confine::no_new_privileges()?;
-    confine::outlive_group_signals()?;
+    sandbox::begin()?;
     let inherited = Inherited::adopt()?;
     let config: config::Frontend = config::read(inherited.config.as_fd()).map_err(Fatal::Config)?;
     let tls = server_config(&config, inherited.key)?;
-    confine::leave_the_host(&inherited.empty_folder)?;
-    confine::deny_files()?;
+    sandbox::leave(&inherited.empty_folder)?;
     let runtime = runtime(&config)?;
-    confine::no_more_processes()?;
-    filter::apply()?;
+    sandbox::close()?;
     let ended = runtime.block_on(serve(config, tls, inherited.channel, inherited.listener));
     runtime.shutdown_background();
     ended
