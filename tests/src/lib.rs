@@ -8,6 +8,7 @@
 
 pub mod client;
 pub mod hostile;
+pub mod hostile_frontend;
 pub mod http2;
 pub mod pki;
 pub mod procfs;

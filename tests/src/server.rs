@@ -29,6 +29,8 @@ pub struct Options {
     pub own_network: bool,
     /// Run under this command, which executes its arguments: `strace …`.
     pub wrapper: Vec<String>,
+    /// The folder of the three programs to run, if not the ones that were built.
+    pub programs: Option<PathBuf>,
 }
 
 /// A running server, stopped and cleaned up after when dropped.
@@ -70,6 +72,14 @@ impl Server {
     /// # Panics
     /// If it does not get as far as listening.
     pub fn with(options: Options) -> Self {
+        Self::attempt(options).unwrap_or_else(|(status, log)| panic!("the server did not start: {status}\n{log}"))
+    }
+
+    /// As `options` say, or how it ended, and its log, if it does not get as far as listening.
+    ///
+    /// # Errors
+    /// See above.
+    pub fn attempt(options: Options) -> Result<Self, (ExitStatus, String)> {
         let folder = tempfile::Builder::new().prefix("prn-test-").tempdir().expect("a folder");
         // Processes must be able to pass through it.
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o711)).expect("its mode");
@@ -88,10 +98,11 @@ impl Server {
         BufReader::new(stdout).read_line(&mut line).expect("its first line");
         let log = || fs::read_to_string(folder.path().join("server.log")).unwrap_or_default();
         let Some(address) = line.trim().strip_prefix("Listening on ").map(str::to_owned) else {
-            let _ = child.wait();
-            panic!("the server did not start: {line:?}\n{}", log());
+            let status = child.wait().expect("its end");
+            remove_cgroup(&cgroup_mount().join(&instance));
+            return Err((status, line + &log()));
         };
-        Self { child, folder, instance, address, identity, client, own_network: options.own_network, first_uid }
+        Ok(Self { child, folder, instance, address, identity, client, own_network: options.own_network, first_uid })
     }
 
     fn command(
@@ -108,7 +119,7 @@ impl Server {
             words.extend(["unshare", "--net", "sh", "-c", script, "sh"].map(Into::into));
         }
         words.extend(options.wrapper.iter().map(Into::into));
-        words.push(binary("prn").into());
+        words.push(options.programs.as_ref().map_or_else(|| binary("prn"), |folder| folder.join("prn")).into());
         // In a network of its own a test may add devices, and then come from elsewhere.
         let listen = if options.own_network { "0.0.0.0:0" } else { "127.0.0.1:0" };
         words.extend(["server", "start", "--address", listen, "--instance", instance].map(Into::into));
