@@ -1,0 +1,81 @@
+#!/usr/bin/env bash
+# Takes away one step of the protection at a time, in a copy of the sources, and runs the tests that are to notice. Prints
+# which tests failed for each; a step that nobody misses is an error. Needs a finished `make build`; takes half an hour.
+#
+#   tests/mutations.sh [NAME…]
+set -euo pipefail
+cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
+top=$PWD
+
+# name | file | substitution (perl, over the whole file) | package to build | test programs
+steps=(
+    'frontend: namespaces|api-frontend/src/confine.rs|s/match unshare\(namespaces\)/match Err::<(), Errno>(Errno::EPERM)/|prn-api-frontend|privilege_separation hostile_frontend'
+    'frontend: empty root|api-frontend/src/confine.rs|s/nix::unistd::chroot\("\."\)/nix::unistd::chdir(".")/|prn-api-frontend|privilege_separation hostile_frontend'
+    'frontend: bounding set|api-frontend/src/confine.rs|s/            caps::clear\(None, CapSet::Bounding\)\?;\n//|prn-api-frontend|privilege_separation'
+    'frontend: capabilities|api-frontend/src/confine.rs|s/        caps::clear\(None, set\)\?;/        let _ = set;/|prn-api-frontend|privilege_separation'
+    'frontend: not dumpable|api-frontend/src/confine.rs|s/    prctl::set_dumpable\(false\)\?;\n//|prn-api-frontend|privilege_separation'
+    'frontend: no core|api-frontend/src/confine.rs|s/setrlimit\(Resource::RLIMIT_CORE, 0, 0\)/Ok(())/|prn-api-frontend|privilege_separation hostile_frontend'
+    'frontend: no tasks|api-frontend/src/confine.rs|s/setrlimit\(Resource::RLIMIT_NPROC, 0, 0\)/Ok(())/|prn-api-frontend|privilege_separation'
+    'frontend: Landlock|api-frontend/src/confine.rs|s/\.restrict_self\(\)\?/.set_no_new_privs(true); let status = landlock::RestrictionStatus { ruleset: RulesetStatus::FullyEnforced, ..unreachable!() }/|prn-api-frontend|privilege_separation hostile_frontend'
+    'frontend: call filter|api-frontend/src/filter.rs|s/    seccompiler::apply_filter_all_threads\(&allowing\(\)\?\)\?;\n//|prn-api-frontend|privilege_separation hostile_frontend'
+    'supervisor: not dumpable|supervisor/src/privilege.rs|s/    prctl::set_dumpable\(false\)\?;\n//|prn-supervisor|privilege_separation'
+    'supervisor: no new privileges|supervisor/src/privilege.rs|s/prctl::set_no_new_privs\(\)/Ok(())/|prn-supervisor|privilege_separation'
+    'supervisor: bounding set|supervisor/src/privilege.rs|s/            caps::drop\(None, CapSet::Bounding, other\)\?;/            let _ = other;/; s/caps::read\(None, CapSet::Bounding\)\?\.iter\(\)\.any\(\|left\| \*left != BOUNDING\)/false/|prn-supervisor|privilege_separation'
+    'supervisor: capabilities|supervisor/src/privilege.rs|s/    caps::set\(None, CapSet::Effective, &kept\)\?;\n    caps::set\(None, CapSet::Permitted, &kept\)\?;\n/    let _ = kept;\n/|prn-supervisor|privilege_separation'
+    'supervisor: call filter|supervisor/src/main.rs|s/    prn_supervisor::filter\(&config.confinement.own\)\?;\n//|prn-supervisor|privilege_separation confinement'
+    'process: session|supervisor/src/sys/spawn.rs|s/    unistd::setsid\(\)\.map_err\(at\(ChildStep::Session\)\)\?;\n//|prn-supervisor|privilege_separation confinement'
+    'process: descriptors closed|supervisor/src/sys/spawn.rs|s/libc::CLOSE_RANGE_CLOEXEC\.into\(\)/0/; s/c_uint::MAX\.into\(\)/(c_long::from(kept) - 1)/|prn-supervisor|privilege_separation confinement'
+    'process: OOM score|supervisor/src/sys/spawn.rs|s/    raise_oom_score\(\)\.map_err\(at\(ChildStep::Limits\)\)\?;\n//|prn-supervisor|confinement'
+    'process: open files|supervisor/src/sys/spawn.rs|s/    setrlimit\(Resource::RLIMIT_NOFILE, soft, hard\)\.map_err\(at\(ChildStep::Limits\)\)\?;/    let _ = (soft, hard);/|prn-supervisor|confinement'
+    'process: groups|supervisor/src/sys/spawn.rs|s/    unistd::setgroups\(&\[\]\)\?;\n//|prn-supervisor|privilege_separation confinement'
+    'process: group id|supervisor/src/sys/spawn.rs|s/    unistd::setresgid\(gid, gid, gid\)\?;/    let _ = gid;/|prn-supervisor|privilege_separation confinement'
+    'process: user id|supervisor/src/sys/spawn.rs|s/    unistd::setresuid\(uid, uid, uid\)\?;/    let _ = uid;/|prn-supervisor|privilege_separation confinement'
+    'process: death signal|supervisor/src/sys/spawn.rs|s/    prctl::set_pdeathsig\(Signal::SIGKILL\)\.map_err\(at\(ChildStep::Privileges\)\)\?;\n//|prn-supervisor|lifecycle'
+    'process: umask|supervisor/src/sys/spawn.rs|s/    umask\(Mode::S_IWGRP \| Mode::S_IWOTH\);\n//|prn-supervisor|privilege_separation confinement'
+    'process: signal mask|supervisor/src/sys/spawn.rs|s/Some\(&SigSet::empty\(\)\), None\)/Some(&SigSet::all()), None)/|prn-supervisor|privilege_separation confinement'
+    'process: Landlock|supervisor/src/sys/spawn.rs|s/    restrict_files\(child\.landlock\)\.map_err/    restrict_files((&[], &[])).map_err/|prn-supervisor|confinement'
+    'process: call filter|supervisor/src/sys/spawn.rs|s/    filter\(child\.filters\)\.map_err/    filter(&[]).map_err/|prn-supervisor|confinement'
+    'strict: namespaces|prn/src/tools/strict.rs|s/            \| CloneFlags::CLONE_NEWNET\n//|prn|confinement'
+    'strict: private folders|prn/src/tools/strict.rs|s/cover\(folder, \|target\| bind\(&temporary_here, target\)\)\?;/let _ = folder;/|prn|confinement'
+    'strict: capabilities|prn/src/tools/strict.rs|s/        caps::clear\(None, set\)\.map_err\(\|_\| Errno::EPERM\)\?;/        let _ = set;/|prn|confinement'
+    'strict: Landlock|prn/src/tools/strict.rs|s/    restrict_files\(\[temporary\.handle, own\.handle\]\)\.map_err\(&confinement\)\?;/    let _ = restrict_files;/|prn|confinement'
+    'strict: call filter|prn/src/tools/strict.rs|s/    filter_calls\(\)\.map_err\(&confinement\)\?;/    let _ = filter_calls;/|prn|confinement'
+    'TLS: signature of the handshake|proto/src/tls.rs|s/        verify_tls13_signature\(message, certificate, signature, &self\.algorithms\)/        let _ = (message, certificate, signature, verify_tls13_signature); Ok(HandshakeSignatureValid::assertion())/|prn prn-api-frontend|authentication'
+)
+
+copy=$(mktemp -d)
+trap 'rm -rf "$copy"' EXIT
+git ls-files -z | xargs -0 cp --parents -t "$copy"
+cp -a target "$copy/target"
+status=0
+for step in "${steps[@]}"; do
+    IFS='|' read -r name file rest <<<"$step"
+    programs=${rest##*|} rest=${rest%|*}
+    packages=${rest##*|} change=${rest%|*}
+    if (($#)) && [[ " $* " != *" $name "* ]]; then
+        continue
+    fi
+    perl -0pe "$change" "$top/$file" >"$copy/$file"
+    if cmp -s "$top/$file" "$copy/$file"; then
+        echo "$name: NOT CHANGED: the substitution finds nothing"
+        status=1
+        continue
+    fi
+    flags=()
+    for package in $packages; do flags+=(-p "$package" --bins); done
+    if ! (cd "$copy" && RUSTFLAGS= cargo build --release --quiet "${flags[@]}" 2>"$copy/log"); then
+        echo "$name: DOES NOT BUILD: $(grep -m1 '^error' "$copy/log")"
+        status=1
+    else
+        failed=
+        for program in $programs; do
+            run=$(ls -t target/release/deps/"$program"-* | grep -v '\.d$' | head -1)
+            out=$(cd tests && PRN_BIN_DIR=$copy/target/release timeout 280 "$run" --test-threads=4 2>&1 || :)
+            failed+=$(grep -E '^test .* FAILED$' <<<"$out" | awk '{ print $2 }' | tr '\n' ' ' || :)
+        done
+        echo "$name: ${failed:-NOT NOTICED}"
+        [[ -n $failed ]] || status=1
+    fi
+    cp "$top/$file" "$copy/$file"
+done
+exit $status
