@@ -38,12 +38,7 @@ pub const ALLOWED: &[(c_long, &str, Argument, &str)] = &[
     (libc::SYS_writev, "writev", Any, "sockets"),
     (libc::SYS_recvfrom, "recvfrom", Any, "sockets"),
     (libc::SYS_recvmsg, "recvmsg", Any, "the supervisor's messages and descriptors"),
-    (
-        libc::SYS_sendto,
-        "sendto",
-        Without(3, libc::MSG_FASTOPEN),
-        "sockets, never to connect one (the listener, shut down)",
-    ),
+    (libc::SYS_sendto, "sendto", Without(3, libc::MSG_FASTOPEN), "sockets, never to connect one (TCP Fast Open)"),
     (libc::SYS_sendmsg, "sendmsg", Without(2, libc::MSG_FASTOPEN), "messages to the supervisor"),
     (libc::SYS_shutdown, "shutdown", Any, "sockets"),
     (libc::SYS_close, "close", Any, "sockets and descriptors of output"),
