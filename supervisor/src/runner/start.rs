@@ -5,6 +5,9 @@ use super::*;
 /// For a pidfd: it stays readable, also while a tracer keeps its process from being reaped.
 const ONCE: EpollFlags = EpollFlags::EPOLLIN.union(EpollFlags::EPOLLET);
 
+/// A process that exists, and what keeps it from being watched.
+type Prepared = (Live, Option<Refusal>);
+
 impl Runner {
     /// Starts a process, or finds the one that the same start made before. Does not wait for it: [`Notice::Started`] or
     /// [`Notice::StartFailed`] follows, unless this returns true, for one that had started before.
@@ -34,7 +37,7 @@ impl Runner {
         let prepared = directory::create(self.settings.state.as_fd(), spec.id, uid)
             .map_err(resources(Preparation::Directory))
             .and_then(|()| self.prepare(number, &spec, uid, &mut limits));
-        let live = prepared.inspect_err(|_| {
+        let (live, failure) = prepared.inspect_err(|_| {
             let _unused = cgroup::remove(self.settings.groups.as_fd(), &spec.id.to_string());
             directory::remove(self.settings.state.as_fd(), spec.id);
             self.free_uids.push_back(uid);
@@ -53,7 +56,10 @@ impl Runner {
             end: None,
             stuck: Vec::new(),
         };
-        let (store, watch, failure, live) = (None, None, None, Some(live));
+        if failure.is_some() {
+            self.deadline(number, Duration::ZERO, Due::Remove);
+        }
+        let (store, watch, live) = (None, None, Some(live));
         let process = Process { digest, info, grace, linger: spec.linger, store, watch, failure, live };
         self.last_number = number;
         self.numbers.insert(spec.id, number);
@@ -89,7 +95,13 @@ impl Runner {
     }
 
     /// Makes group, pipes and process, in this order, and watches them.
-    fn prepare(&self, number: u64, spec: &StartSpec, uid: u32, limits: &mut AppliedLimits) -> Result<Live, Refusal> {
+    fn prepare(
+        &self,
+        number: u64,
+        spec: &StartSpec,
+        uid: u32,
+        limits: &mut AppliedLimits,
+    ) -> Result<Prepared, Refusal> {
         let group = Group::create(self.settings.groups.as_fd(), &spec.id.to_string());
         let group = group.map_err(resources(Preparation::Cgroup))?;
         limits.in_force = group.limit(&limits.wanted, &self.settings.config.disks).map_err(Refusal::NotEnforceable)?;
@@ -100,12 +112,12 @@ impl Runner {
             .map_err(resources(Preparation::Clone))?;
         let (phase, report, streams) = (Phase::Running, Some(spawned.report), [Some(stdout.0), Some(stderr.0)]);
         let live = Live { phase, group, main: None, report, streams, stopping: None, busy: 0 };
-        if let Err(error) = self.register(number, &live, &spawned.pidfd) {
-            // The process exists already: it dies with its group, and is reaped here.
+        if let Err(refusal) = self.register(number, &live, &spawned.pidfd).map_err(resources(Preparation::Watch)) {
+            // The process exists already: it dies with its group, and is reaped here. Its directories need not be empty.
             live.group.end(&spawned.pidfd);
-            return Err(resources(Preparation::Watch)(error));
+            return Ok((Live { phase: Phase::Removing, report: None, ..live }, Some(refusal)));
         }
-        Ok(Live { main: Some(spawned.pidfd), ..live })
+        Ok((Live { main: Some(spawned.pidfd), ..live }, None))
     }
 
     /// Creates the process with all that its profile asks for.

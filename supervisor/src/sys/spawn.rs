@@ -334,19 +334,11 @@ fn raise_oom_score() -> nix::Result<()> {
 pub fn default_actions() {
     // struct sigaction as the kernel has it (rt_sigaction(2)), all zero: SIG_DFL, no flags, no mask. The C library's call
     // would refuse its own two signals, which a caller may have left ignored as well.
-    let default = [0u64; 4];
+    let (default, none) = ([0u64; 4], std::ptr::null_mut::<u64>());
     for signal in (1..=64).filter(|signal| *signal != libc::SIGKILL && *signal != libc::SIGSTOP) {
         // SAFETY: SIG_DFL runs no code of this program. `default` is as large as the kernel's structure, and the last
         // argument is the size of its mask.
-        unsafe {
-            libc::syscall(
-                libc::SYS_rt_sigaction,
-                signal,
-                default.as_ptr(),
-                std::ptr::null_mut::<u64>(),
-                size_of::<u64>(),
-            )
-        };
+        unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), none, size_of::<u64>()) };
     }
 }
 
