@@ -253,8 +253,13 @@ fn not_executed(step: ChildStep, errno: i32, start: Option<&Asked>) -> Status {
             quota(reason::SERVER_RESOURCES, "execve", format!("not enough resources to execute {command}"), &metadata)
         }
         ChildStep::Exec => {
-            let why =
-                if errno == Errno::ENOEXEC { "not a program that this machine executes" } else { "cannot be executed" };
+            let why = if errno == Errno::ENOEXEC {
+                "not a program that this machine executes"
+            } else if errno == Errno::ETXTBSY {
+                "open for writing, so that it cannot be executed"
+            } else {
+                "cannot be executed"
+            };
             error(Code::FailedPrecondition, reason::COMMAND_FAILED, format!("{why}: {command}"), &metadata, |details| {
                 details.add_precondition_failure_violation("COMMAND", command, why);
             })
@@ -268,7 +273,7 @@ fn not_executed(step: ChildStep, errno: i32, start: Option<&Asked>) -> Status {
         | ChildStep::Privileges
         | ChildStep::Confinement
         | ChildStep::Signals => {
-            let message = format!("the new process failed at {step}, before its program ran");
+            let message = format!("the new process failed at {step}, before its program ran: {}", errno.desc());
             error(Code::Internal, reason::CHILD_SETUP_FAILED, message, &metadata, |_| {})
         }
     }
