@@ -76,6 +76,7 @@ pub fn start(args: cli::ServerStart) -> Result<Exit, ServerError> {
         return Err(ServerError::Host(why.to_owned()));
     }
     let plan = plan::resolve(&options, &host)?;
+    handover::check_null_device()?;
     handover::prepare_state_dir(&plan.state_dir)?;
     let binaries = handover::Binaries::open()?;
     let empty_folder = handover::empty_folder(&plan.state_dir)?;

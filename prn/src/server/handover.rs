@@ -204,6 +204,13 @@ pub fn prepare_state_dir(path: &str) -> Result<(), HandoverError> {
     Ok(())
 }
 
+/// Checks that there is a /dev/null, which each process gets as its standard input.
+pub fn check_null_device() -> Result<(), HandoverError> {
+    let path = PathBuf::from("/dev/null");
+    let opened = File::options().read(true).write(true).open(&path);
+    opened.map(drop).map_err(|source| HandoverError::State { path, source })
+}
+
 /// Opens a folder in the state folder that is empty and stays so: the frontend's root.
 pub fn empty_folder(state_dir: &str) -> Result<OwnedFd, HandoverError> {
     let path = Path::new(state_dir).join(".empty");
