@@ -3,21 +3,28 @@
 # --install: installs it (Debian, as root).
 set -euo pipefail
 
-# command:package. A C compiler is for crates with C or assembly in them; node is the foreign-language client; the programs
-# from git on are run as processes, under the confinement that processes have.
+# command:package. A C compiler is for crates with C or assembly in them; node is the foreign-language client; git,
+# java, python3, script, sqlite3 and tar are run as processes, under the confinement that processes have.
 wanted=(
     cc:gcc
     cpio:cpio
+    git:git
     ip:iproute2
+    java:default-jre-headless
     make:make
     mmdebstrap:mmdebstrap
     node:nodejs
     npm:npm
     openssl:openssl
     ping:iputils-ping
+    python3:python3
     qemu-system-x86_64:qemu-system-x86
+    script:bsdutils
+    setcap:libcap2-bin
     setpriv:util-linux
+    sqlite3:sqlite3
     strace:strace
+    tar:tar
     zstd:zstd
 )
 missing=()

@@ -13,6 +13,7 @@ pub mod http2;
 pub mod pki;
 pub mod procfs;
 pub mod server;
+pub mod trace;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};

@@ -31,6 +31,19 @@ pub struct Options {
     pub wrapper: Vec<String>,
     /// The folder of the three programs to run, if not the ones that were built.
     pub programs: Option<PathBuf>,
+    /// Another number of user ids for processes.
+    pub uids: Option<u32>,
+}
+
+/// A server that did not get as far as listening.
+#[derive(Debug)]
+pub struct Refused {
+    /// How it ended.
+    pub status: ExitStatus,
+    /// What it wrote to standard output.
+    pub output: String,
+    /// What it wrote to standard error.
+    pub log: String,
 }
 
 /// A running server, stopped and cleaned up after when dropped.
@@ -72,14 +85,18 @@ impl Server {
     /// # Panics
     /// If it does not get as far as listening.
     pub fn with(options: Options) -> Self {
-        Self::attempt(options).unwrap_or_else(|(status, log)| panic!("the server did not start: {status}\n{log}"))
+        Self::try_with(options)
+            .unwrap_or_else(|refused| panic!("the server did not start: {:?}\n{}", refused.output, refused.log))
     }
 
-    /// As `options` say, or how it ended, and its log, if it does not get as far as listening.
+    /// As `options` say.
     ///
     /// # Errors
-    /// See above.
-    pub fn attempt(options: Options) -> Result<Self, (ExitStatus, String)> {
+    /// If it does not get as far as listening.
+    ///
+    /// # Panics
+    /// If it cannot be executed.
+    pub fn try_with(options: Options) -> Result<Self, Refused> {
         let folder = tempfile::Builder::new().prefix("prn-test-").tempdir().expect("a folder");
         // Processes must be able to pass through it.
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o711)).expect("its mode");
@@ -98,9 +115,9 @@ impl Server {
         BufReader::new(stdout).read_line(&mut line).expect("its first line");
         let log = || fs::read_to_string(folder.path().join("server.log")).unwrap_or_default();
         let Some(address) = line.trim().strip_prefix("Listening on ").map(str::to_owned) else {
-            let status = child.wait().expect("its end");
+            let status = child.wait().expect("wait");
             remove_cgroup(&cgroup_mount().join(&instance));
-            return Err((status, line + &log()));
+            return Err(Refused { status, output: line, log: log() });
         };
         Ok(Self { child, folder, instance, address, identity, client, own_network: options.own_network, first_uid })
     }
@@ -131,7 +148,7 @@ impl Server {
         let state = options.state_dir.clone().unwrap_or_else(|| folder.join("state"));
         words.extend(["--state-dir".into(), state.into()]);
         words.extend(["--first-uid".into(), first_uid.to_string().into()]);
-        words.extend(["--uids".into(), UIDS.to_string().into()]);
+        words.extend(["--uids".into(), options.uids.unwrap_or(UIDS).to_string().into()]);
         if !has_controllers() {
             words.push("--allow-missing-limits".into());
         }

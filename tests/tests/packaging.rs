@@ -158,3 +158,25 @@ fn guest_the_packages_sysctl_lets_a_process_ping() {
     let text = prn.ok(&["run", "--", "ping", "-c", "1", "127.0.0.1"]);
     assert!(text.contains("1 received"), "{text}");
 }
+
+#[test]
+#[ignore = "guest: needs systemd and an installed prn"]
+fn guest_j3_j5_j7_a_process_has_nothing_of_the_units_and_no_way_to_the_service_manager() {
+    let prn = Installed::start();
+    for profile in ["default", "strict"] {
+        let run = |script: &str| prn.ok(&["run", "--profile", profile, "--", "sh", "-c", script]);
+        let mut names: Vec<String> =
+            run("env").lines().filter_map(|line| Some(line.split_once('=')?.0.to_owned())).collect();
+        names.sort();
+        // PWD is the shell's.
+        assert_eq!(names, ["HOME", "LANG", "PATH", "PWD", "TMPDIR"], "{profile}");
+        assert_eq!(run("cat /proc/self/oom_score_adj; umask").trim(), "500\n0022", "{profile}");
+        // Each of these asks process 1 for something that only root may have: by its sockets, then by cgroups.
+        let ways = "for way in 'systemctl start rescue.service' 'systemctl stop prn.service' 'systemd-run true' \
+                    'systemctl set-property prn.service CPUWeight=1' 'loginctl terminate-user root' \
+                    'mkdir /sys/fs/cgroup/x' 'touch /run/systemd/x'; do \
+                    if timeout 60 $way > /dev/null 2>&1 < /dev/null; then echo \"done: $way\"; fi; done; echo end";
+        assert_eq!(run(ways), "end\n", "{profile}");
+    }
+    assert_eq!(sh("systemctl is-active prn.service").trim(), "active");
+}

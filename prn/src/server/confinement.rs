@@ -7,8 +7,6 @@ mod calls;
 pub mod files;
 mod program;
 #[cfg(test)]
-mod real;
-#[cfg(test)]
 mod tables;
 
 use std::collections::BTreeMap;
