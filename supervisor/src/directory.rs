@@ -7,7 +7,7 @@
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat2};
+use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::sys::stat::{Mode, mkdirat};
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchownat, unlinkat};
 use prn_ipc_protocol::types::ProcessId;
@@ -33,10 +33,12 @@ pub fn create(state: BorrowedFd<'_>, id: ProcessId, uid: u32) -> nix::Result<()>
 }
 
 /// Handles of those that are there. They give no access by themselves: root without CAP_DAC_OVERRIDE has none to them.
+///
+/// A name is one component in a folder of root's. Not by openat2(2), which systemd refuses to a unit with RestrictSUIDSGID=
+/// (ENOSYS), since no filter sees its mode.
 pub fn open(state: BorrowedFd<'_>, id: ProcessId) -> Vec<OwnedFd> {
-    let resolve = ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS | ResolveFlag::RESOLVE_NO_MAGICLINKS;
-    let how = OpenHow::new().flags(OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC).resolve(resolve);
-    names(id).into_iter().filter_map(|name| openat2(state, name.as_str(), how).ok()).collect()
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    names(id).into_iter().filter_map(|name| openat(state, name.as_str(), flags, Mode::empty()).ok()).collect()
 }
 
 /// Removes those that are empty. Returns whether both are gone.
