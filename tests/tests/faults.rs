@@ -137,11 +137,10 @@ fn s5_a_program_whose_confinement_fails_does_not_run() {
 const START: &[(&str, usize)] = &[
     ("mkdirat", 3),
     ("fchownat", 2),
-    ("openat", 6),
+    ("openat", 8),
     ("pipe2", 3),
     ("fchown", 2),
     ("fcntl", 3),
-    ("openat2", 2),
     ("clone3", 1),
     ("epoll_ctl", 6),
     ("pread64", 1),

@@ -161,7 +161,7 @@ fn guest_the_packages_sysctl_lets_a_process_ping() {
 
 #[test]
 #[ignore = "guest: needs systemd and an installed prn"]
-fn guest_j3_j5_j7_a_process_has_nothing_of_the_units_and_no_way_to_the_service_manager() {
+fn guest_j3_j5_j7_s9_a_process_under_the_unit_has_what_is_its_own_and_nothing_of_the_units() {
     let prn = Installed::start();
     for profile in ["default", "strict"] {
         let run = |script: &str| prn.ok(&["run", "--profile", profile, "--", "sh", "-c", script]);
@@ -177,6 +177,12 @@ fn guest_j3_j5_j7_a_process_has_nothing_of_the_units_and_no_way_to_the_service_m
                     'mkdir /sys/fs/cgroup/x' 'touch /run/systemd/x'; do \
                     if timeout 60 $way > /dev/null 2>&1 < /dev/null; then echo \"done: $way\"; fi; done; echo end";
         assert_eq!(run(ways), "end\n", "{profile}");
+        // Its own directories are writable, and gone after it, whatever the unit's filters refuse to the supervisor.
+        assert_eq!(run("mkdir -p d/e $TMPDIR/d && touch d/e/f $TMPDIR/d/f && echo made"), "made\n", "{profile}");
     }
+    wait_for("directories to go", || {
+        let names = fs::read_dir("/var/lib/prn").unwrap().map(|entry| entry.unwrap().file_name());
+        !names.into_iter().any(|name| name.to_string_lossy().trim_end_matches(".tmp").len() == 32)
+    });
     assert_eq!(sh("systemctl is-active prn.service").trim(), "active");
 }
