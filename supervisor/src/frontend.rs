@@ -120,6 +120,8 @@ impl Frontend {
     /// # Errors
     /// Those of socketpair(2), open(2) and clone3(2). What fails in the child shows as its end.
     pub fn spawn(kit: &Kit, group: Group) -> nix::Result<Self> {
+        // The last one may have shut it down, which all who hold the socket would suffer from (shutdown(2)).
+        nix::sys::socket::listen(&kit.listener, nix::sys::socket::Backlog::MAXCONN)?;
         let (ours, theirs) = channel::pair()?;
         // Before there is anybody who could send a descriptor: this process would have to close one that is queued.
         let channel = SupervisorEnd::without_descriptors(ours);

@@ -222,9 +222,9 @@ impl HostileFrontend {
     /// If it serves.
     pub fn refused(mode: Mode) -> (Option<i32>, String) {
         let programs = install(mode);
-        let attempt = Server::attempt(Options { programs: Some(programs.path().to_owned()), ..Options::default() });
-        let (status, log) = attempt.expect_err("a server that gives up");
-        (status.code(), log)
+        let attempt = Server::try_with(Options { programs: Some(programs.path().to_owned()), ..Options::default() });
+        let refused = attempt.expect_err("a server that gives up");
+        (refused.status.code(), refused.output + &refused.log)
     }
 
     /// The folder of the programs: also a test's own may run from there.

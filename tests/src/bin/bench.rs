@@ -49,7 +49,7 @@ fn compare(rounds: usize, candidates: &[String]) {
             }
         }
     }
-    let medians: Vec<Vec<u64>> = results.iter_mut().map(|all| all.iter_mut().map(median).collect()).collect();
+    let medians: Vec<Vec<u64>> = results.iter_mut().map(|all| all.iter_mut().map(|values| median(values)).collect()).collect();
     println!("| {:<16} | {:>16} | {:>16} |", "", MEASURED[0], MEASURED[1]);
     println!("|---|---:|---:|");
     for (candidate, values) in candidates.iter().zip(&medians) {
@@ -59,7 +59,7 @@ fn compare(rounds: usize, candidates: &[String]) {
     }
 }
 
-fn median(values: &mut Vec<u64>) -> u64 {
+fn median(values: &mut [u64]) -> u64 {
     values.sort();
     values[values.len() / 2]
 }
