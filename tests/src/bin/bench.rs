@@ -49,7 +49,8 @@ fn compare(rounds: usize, candidates: &[String]) {
             }
         }
     }
-    let medians: Vec<Vec<u64>> = results.iter_mut().map(|all| all.iter_mut().map(|values| median(values)).collect()).collect();
+    let medians: Vec<Vec<u64>> =
+        results.iter_mut().map(|all| all.iter_mut().map(|values| median(values)).collect()).collect();
     println!("| {:<16} | {:>16} | {:>16} |", "", MEASURED[0], MEASURED[1]);
     println!("|---|---:|---:|");
     for (candidate, values) in candidates.iter().zip(&medians) {
