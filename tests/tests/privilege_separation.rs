@@ -107,8 +107,14 @@ fn t17_neither_half_can_be_looked_into_or_leaves_a_core_image() {
     });
     // All signals are blocked in the supervisor, which no fault of its own can be: where it will wake up, it meets an
     // instruction that is none.
-    let calling = std::fs::read_to_string(format!("/proc/{supervisor}/syscall")).unwrap();
-    let counter = calling.trim().rsplit(" 0x").next().and_then(|hex| u64::from_str_radix(hex, 16).ok()).unwrap();
+    let mut counter = 0;
+    wait_for("the supervisor to sleep", || {
+        // While it runs, that is all that the file says (proc_pid_syscall(5)).
+        let calling = std::fs::read_to_string(format!("/proc/{supervisor}/syscall")).unwrap();
+        let place = calling.trim().rsplit(" 0x").next().and_then(|hex| u64::from_str_radix(hex, 16).ok());
+        counter = place.unwrap_or(0);
+        place.is_some()
+    });
     let memory = std::fs::File::options().write(true).open(format!("/proc/{supervisor}/mem")).unwrap();
     const UNDEFINED: [u8; 4] = if cfg!(target_arch = "x86_64") { [0x0f, 0x0b, 0x0f, 0x0b] } else { [0; 4] };
     memory.write_all_at(&UNDEFINED, counter).unwrap();
