@@ -74,7 +74,7 @@ fn guest_p3_the_unit_starts_serves_and_stops_without_leaving_anything() {
     let unit = Path::new("/sys/fs/cgroup/system.slice/prn.service");
     assert_eq!(fs::read_to_string(unit.join("cgroup.procs")).unwrap(), "");
     assert_eq!(fs::read_to_string(unit.join("supervisor/cgroup.procs")).unwrap().trim(), supervisor.to_string());
-    assert_eq!(fs::read_to_string(unit.join("frontend/cgroup.procs")).unwrap().trim(), frontend[0].to_string());
+    assert_eq!(fs::read_to_string(unit.join("frontend/run/cgroup.procs")).unwrap().trim(), frontend[0].to_string());
 
     assert_eq!(prn.ok(&["run", "--memory", "64M", "--pids", "20", "--cpu", "0.5", "--", "echo", "hello"]), "hello\n");
     let ids: Vec<String> =
