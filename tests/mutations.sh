@@ -17,7 +17,7 @@ steps=(
     'frontend: no core|api-frontend/src/confine.rs|s/setrlimit\(Resource::RLIMIT_CORE, 0, 0\)/Ok(())/|prn-api-frontend|privilege_separation'
     'frontend: no tasks|api-frontend/src/confine.rs|s/setrlimit\(Resource::RLIMIT_NPROC, 0, 0\)/Ok(())/|prn-api-frontend|privilege_separation'
     'frontend: Landlock|api-frontend/src/confine.rs|s/pub fn deny_files\(\) -> Result<\(\), SandboxError> \{/pub fn deny_files() -> Result<(), SandboxError> {\n    if std::process::id() != 0 { return Ok(()); }/|prn-api-frontend|faults'
-    'frontend: call filter|api-frontend/src/filter.rs|s/    seccompiler::apply_filter_all_threads\(&allowing\(\)\?\)\?;\n//|prn-api-frontend prn-tests|hostile_frontend'
+    'frontend: call filter|api-frontend/src/filter.rs|s/    seccompiler::apply_filter_all_threads\(&allowing\(\)\?\)\?;\n//|prn-api-frontend|privilege_separation'
     'supervisor: not dumpable|supervisor/src/privilege.rs|s/    prctl::set_dumpable\(false\)\?;\n//|prn-supervisor|privilege_separation'
     'supervisor: no new privileges|supervisor/src/privilege.rs|s/prctl::set_no_new_privs\(\)/Ok(())/|prn-supervisor|privilege_separation'
     'supervisor: bounding set|supervisor/src/privilege.rs|s/            caps::drop\(None, CapSet::Bounding, other\)\?;/            let _ = other;/; s/caps::read\(None, CapSet::Bounding\)\?\.iter\(\)\.any\(\|left\| \*left != BOUNDING\)/false/|prn-supervisor|privilege_separation'

@@ -57,6 +57,8 @@ fn s2_the_frontend_has_no_network_no_file_and_a_filter_on_every_thread() {
     for thread in std::fs::read_dir(format!("/proc/{pid}/task")).unwrap() {
         let thread: i32 = thread.unwrap().file_name().to_str().unwrap().parse().unwrap();
         assert_eq!(status(thread)["Seccomp"], "2");
+        // The supervisor's, what is refused, and what is allowed.
+        assert_eq!(status(thread)["Seccomp_filters"], "3");
     }
     let limits = std::fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
     for limit in ["Max core file size", "Max processes"] {
