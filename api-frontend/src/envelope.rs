@@ -15,10 +15,12 @@ use prn_proto::BOOT_EPOCH_METADATA;
 use prn_proto::v1::process_runner_service_server::ProcessRunnerServiceServer;
 use tonic::Status;
 use tonic::body::Body;
+use tonic::codec::CompressionEncoding;
 use tonic::codegen::Service as _;
 
 use crate::lease::Lease;
-use crate::service::{ListTurn, REQUEST_MAX, Service};
+use crate::output::body::{Handed, Reply};
+use crate::service::{ACCEPT_ENCODING, ListTurn, REQUEST_MAX, Service};
 use crate::{errors, log};
 
 /// The service as a connection calls it.
@@ -31,22 +33,31 @@ pub struct Envelope {
 impl Envelope {
     /// Around the service of the supervisor's run `epoch`: 32 hexadecimal digits.
     pub fn new(service: Service, epoch: &str) -> Self {
-        let service = ProcessRunnerServiceServer::new(service).max_decoding_message_size(REQUEST_MAX);
+        let service = ProcessRunnerServiceServer::new(service)
+            .max_decoding_message_size(REQUEST_MAX)
+            .send_compressed(CompressionEncoding::Zstd)
+            .send_compressed(CompressionEncoding::Gzip)
+            // A request of zstd would choose how much memory its decompression takes, 128 MiB of it at most.
+            .accept_compressed(CompressionEncoding::Gzip);
         Self { service, epoch: HeaderValue::from_str(epoch).unwrap_or(HeaderValue::from_static("")) }
     }
 
     /// The answer to a call that is not taken.
-    pub fn refuse(&self, status: &Status) -> Response<Body> {
+    pub fn refuse(&self, status: &Status) -> Response<Reply> {
         self.addressed(status.clone().into_http())
     }
 
-    fn addressed(&self, mut response: Response<Body>) -> Response<Body> {
+    fn addressed(&self, mut response: Response<Body>) -> Response<Reply> {
         response.headers_mut().insert(HeaderName::from_static(BOOT_EPOCH_METADATA), self.epoch.clone());
-        response
+        let handed = response.extensions_mut().remove::<Handed>();
+        response.map(|body| Reply::new(body, handed))
     }
 
     /// Answers one call.
-    pub async fn call(mut self, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+    pub async fn call(mut self, mut request: Request<Incoming>) -> Result<Response<Reply>, Infallible> {
+        if !asks_for_compression(request.headers()) {
+            request.headers_mut().remove(ACCEPT_ENCODING);
+        }
         let deadline = deadline(request.headers());
         let mut response = answered(self.service.call(request.map(Body::new)), deadline).await;
         if let Some(turn) = response.extensions_mut().remove::<ListTurn>() {
@@ -87,6 +98,19 @@ fn with_details(response: Response<Body>) -> Response<Body> {
     }
 }
 
+/// Whether a client wants its response compressed, and does not merely say what it could read: it compressed its request,
+/// or it names a compression before it names none. Some libraries name all that they know in every call, after `identity`.
+fn asks_for_compression(headers: &HeaderMap) -> bool {
+    let known = |name: &str| matches!(name, "gzip" | "zstd");
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    let Some(accepted) = text(ACCEPT_ENCODING) else { return false };
+    let mut accepted = accepted.split(',').map(str::trim);
+    if text("grpc-encoding").is_some_and(known) {
+        return accepted.any(known);
+    }
+    accepted.take_while(|name| *name != "identity").any(known)
+}
+
 /// The time that the client gives the call: `grpc-timeout`, at most eight digits and a unit (gRPC over HTTP/2).
 fn deadline(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get("grpc-timeout")?.to_str().ok()?;
@@ -119,6 +143,28 @@ mod tests {
         let response = answered(async { panic!("a fault of ours") }, None).await;
         let status = Status::from_header_map(response.headers()).unwrap();
         assert_eq!((status.code(), status.message()), (tonic::Code::Internal, "internal error"));
+    }
+
+    #[test]
+    fn compression_is_for_those_who_ask_and_not_for_those_who_could() {
+        let asks = |accept: Option<&str>, encoding: Option<&str>| {
+            let value = |name, value: Option<&str>| Some((HeaderName::from_static(name), value?.parse().unwrap()));
+            let both = [value(ACCEPT_ENCODING, accept), value("grpc-encoding", encoding)];
+            asks_for_compression(&both.into_iter().flatten().collect())
+        };
+        assert!(asks(Some("gzip"), None));
+        assert!(asks(Some("zstd,gzip,identity"), None));
+        assert!(asks(Some("identity, deflate, gzip"), Some("gzip")));
+        for (accept, encoding) in [
+            (None, None),
+            (Some("identity,deflate,gzip"), None),
+            (Some("deflate"), None),
+            (Some("identity,gzip"), Some("identity")),
+            (None, Some("gzip")),
+            (Some("identity"), Some("gzip")),
+        ] {
+            assert!(!asks(accept, encoding), "{accept:?} {encoding:?}");
+        }
     }
 
     #[test]

@@ -5,13 +5,13 @@
 //! costs nothing and delays nobody. Nothing polls: while somebody waits at the end, one Watch is armed at the
 //! supervisor, whose event wakes those who wait.
 
+pub mod body;
+pub mod chunks;
 pub mod seek;
 
-use std::cell::RefCell;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use bytes::Bytes;
 use prn_ipc_protocol::message::{OutputTotals, ProcessInfo};
 use prn_ipc_protocol::output::{Cursor, Piece, Reader, Stream};
 use prn_ipc_protocol::types::{ProcessId, UnixMicros};
@@ -20,12 +20,10 @@ use tokio::sync::watch;
 use tonic::Status;
 
 use crate::mirror::Process;
+use crate::output::chunks::{CHUNK, Chunks};
 use crate::output::seek::{Part, Place};
 use crate::supervisor::{Failure, Supervisor};
 use crate::{convert, errors, log};
-
-/// Most bytes in one frame.
-pub const CHUNK: usize = 64 * 1024;
 
 /// A frame says so, at the latest, when so many bytes were skipped: a client that goes on elsewhere then need not begin
 /// far back.
@@ -34,11 +32,6 @@ const SKIPPED_MAX: u64 = 1 << 20;
 /// Between the supervisor's look at the clock and the publication of the bytes that it read then, both halves of the
 /// server may have to wait for a CPU. What was read before a time counts as complete this much after it.
 const SETTLE: Duration = Duration::from_secs(1);
-
-thread_local! {
-    /// What a chunk is read into before its size is known. One a worker thread, not one a subscriber.
-    static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; CHUNK]);
-}
 
 /// What the subscribers of one process share.
 pub struct Hub {
@@ -140,6 +133,7 @@ pub struct Subscription {
     process: Arc<Process>,
     reader: Arc<Reader>,
     supervisor: Supervisor,
+    chunks: Arc<Chunks>,
     info: watch::Receiver<Arc<ProcessInfo>>,
     newest: watch::Receiver<Newest>,
     cursor: Cursor,
@@ -169,6 +163,7 @@ impl Subscription {
     pub async fn open(
         process: Arc<Process>,
         supervisor: Supervisor,
+        chunks: Arc<Chunks>,
         wanted: Wanted,
         epoch: Arc<str>,
     ) -> Result<Self, Status> {
@@ -201,6 +196,7 @@ impl Subscription {
             process,
             reader,
             supervisor,
+            chunks,
             cursor: Cursor::at(place.from),
             begin: (wanted.control_frames && asks_where).then_some(begin),
             end,
@@ -289,15 +285,9 @@ impl Subscription {
             }
         }
         let room = self.end.map_or(CHUNK, |end| usize::try_from(end - self.cursor.offset).unwrap_or(CHUNK).min(CHUNK));
-        let (piece, data) = SCRATCH.with_borrow_mut(|scratch| {
-            let buffer = scratch.get_mut(..room).unwrap_or_default();
-            let piece = self.reader.read(&mut self.cursor, buffer)?;
-            let data = match piece {
-                Piece::Data { length, .. } => Bytes::copy_from_slice(buffer.get(..length).unwrap_or_default()),
-                Piece::Gap { .. } | Piece::End { .. } => Bytes::new(),
-            };
-            Ok::<_, std::io::Error>((piece, data))
-        })?;
+        let shared = Arc::strong_count(&self.reader) > 1;
+        let output = (self.process.hub.id, &*self.reader);
+        let (piece, data) = self.chunks.read(output, &mut self.cursor, room, shared)?;
         Ok(match piece {
             Piece::Data { offset, time, .. }
                 if self.until.is_some_and(|until| offset >= until.searched && time >= until.time) =>

@@ -1,10 +1,8 @@
 //! The five calls. Each converts, asks the mirror or the supervisor, and converts back.
 
-use std::pin::Pin;
 use std::sync::Arc;
 
-use futures_util::Stream;
-use futures_util::stream::unfold;
+use futures_util::stream::{empty, unfold};
 use prn_ipc_protocol::config;
 use prn_ipc_protocol::types::{ProcessId, UnixMicros};
 
@@ -19,6 +17,8 @@ use crate::convert::ARGUMENTS_MAX;
 use crate::errors::Asked;
 use crate::mirror::{Mirror, Process};
 use crate::output::Subscription;
+use crate::output::body::{Frames, Handed};
+use crate::output::chunks::Chunks;
 use crate::quota::Quota;
 use crate::supervisor::Supervisor;
 use crate::{convert, errors, log};
@@ -33,6 +33,9 @@ const RESPONSE_MAX: usize = 64 * 1024 * 1024;
 /// Most lists being made or sent. Each can take as much memory as [`RESPONSE_MAX`] says, and more while it is made.
 const LISTS_MAX: usize = 2;
 
+/// Names the compressions that the client asks for. [`crate::envelope`] leaves it only where there is one.
+pub const ACCEPT_ENCODING: &str = "grpc-accept-encoding";
+
 /// A list's turn, in its response's extensions: the list counts until this is dropped.
 #[derive(Clone)]
 pub struct ListTurn(#[expect(dead_code, reason = "held for its drop")] Arc<OwnedSemaphorePermit>);
@@ -44,6 +47,7 @@ pub struct Service {
     random: SystemRandom,
     lists: Arc<Semaphore>,
     subscribers: Arc<Quota<ProcessId>>,
+    chunks: Arc<Chunks>,
     epoch: Arc<str>,
     /// The folder that working directories are in.
     state_dir: String,
@@ -59,7 +63,8 @@ impl Service {
     ) -> Self {
         let (epoch, state_dir) = (config.epoch.to_string().into(), config.state_dir.clone());
         let lists = Arc::new(Semaphore::new(LISTS_MAX));
-        Self { mirror, supervisor, random: SystemRandom::new(), lists, subscribers, epoch, state_dir }
+        let (random, chunks) = (SystemRandom::new(), Arc::default());
+        Self { mirror, supervisor, random, lists, subscribers, chunks, epoch, state_dir }
     }
 
     fn epoch(&self) -> String {
@@ -143,22 +148,29 @@ impl ProcessRunnerService for Service {
         Ok(response)
     }
 
-    type GetOutputStream = Pin<Box<dyn Stream<Item = Result<v1::GetOutputResponse, Status>> + Send>>;
+    type GetOutputStream = Frames;
 
     async fn get_output(
         &self,
         request: Request<v1::GetOutputRequest>,
     ) -> Result<Response<Self::GetOutputStream>, Status> {
+        let compressed = request.metadata().contains_key(ACCEPT_ENCODING);
         let request = request.into_inner();
         let wanted = convert::wanted(&request, UnixMicros::now())?;
         let (id, process) = self.process(request.process_identifier)?;
         // For as long as the stream lasts: a client that takes nothing holds a chunk of output here.
         let place = self.subscribers.enter(id).map_err(|full| errors::too_many_subscribers(full, id))?;
-        let subscription =
-            Subscription::open(process, self.supervisor.clone(), wanted, Arc::clone(&self.epoch)).await?;
-        let frames = unfold((subscription, place), |(mut subscription, place)| async {
+        let (supervisor, chunks, epoch) = (self.supervisor.clone(), Arc::clone(&self.chunks), Arc::clone(&self.epoch));
+        let subscription = Subscription::open(process, supervisor, chunks, wanted, epoch).await?;
+        let frames = Box::pin(unfold((subscription, place), |(mut subscription, place)| async {
             subscription.next().await.map(|frame| (frame, (subscription, place)))
-        });
-        Ok(Response::new(Box::pin(frames)))
+        }));
+        // What is compressed for each subscriber is no chunk that others could share.
+        if compressed {
+            return Ok(Response::new(frames));
+        }
+        let mut response = Response::<Frames>::new(Box::pin(empty()));
+        response.extensions_mut().insert(Handed::new(frames));
+        Ok(response)
     }
 }

@@ -9,6 +9,7 @@ use prn_proto::v1::StartRequest;
 use prn_tests::server::Server;
 use prn_tests::{client, procfs, sha256, wait_for};
 use tokio::runtime::Runtime;
+use tonic::codec::CompressionEncoding;
 
 fn runtime() -> Runtime {
     Runtime::new().unwrap()
@@ -228,6 +229,30 @@ fn o9_all_packets_of_a_pipe_in_packet_mode_are_read_at_the_end() {
         let id = server.start_process(&[], &["perl", "-e", script]);
         assert_eq!(server.ok(&["logs", &id]).len(), 60_000);
     }
+}
+
+#[test]
+fn a_client_that_asks_for_compression_gets_it_and_the_same_bytes() {
+    let server = Server::start();
+    let id = server.start_process(&[], &["sh", "-c", "seq 100000; head -c 100000 /dev/urandom >&2"]);
+    runtime().block_on(async {
+        let client = client::connect(&server).await.unwrap();
+        let plain = client::collect(client.clone(), client::output_request(&id)).await.unwrap();
+        assert_eq!((plain.stdout.len(), plain.stderr.len()), (588_895, 100_000));
+        for (encoding, name) in [(CompressionEncoding::Gzip, "gzip"), (CompressionEncoding::Zstd, "zstd")] {
+            let mut asking = client.clone().accept_compressed(encoding);
+            let response = asking.get_output(client::output_request(&id)).await.unwrap();
+            assert_eq!(response.metadata().get("grpc-encoding").unwrap(), name);
+            let compressed = client::collect(asking, client::output_request(&id)).await.unwrap();
+            assert_eq!((compressed.stdout, compressed.stderr), (plain.stdout.clone(), plain.stderr.clone()));
+            assert!(compressed.end.is_some());
+        }
+        // The same for a client whose requests are compressed.
+        let mut sending = client.clone().send_compressed(CompressionEncoding::Gzip);
+        assert!(sending.get_output(client::output_request(&id)).await.is_ok());
+        let refused = client.send_compressed(CompressionEncoding::Zstd).get_output(client::output_request(&id)).await;
+        assert_eq!(refused.unwrap_err().code(), tonic::Code::Unimplemented);
+    });
 }
 
 #[test]

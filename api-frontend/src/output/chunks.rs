@@ -1,0 +1,100 @@
+//! Pieces of output that were read lately, for those who read the same: each is copied out of a process's ring once,
+//! however many subscribers want it.
+
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use prn_ipc_protocol::output::{Cursor, Piece, Reader};
+use prn_ipc_protocol::types::ProcessId;
+
+/// Most bytes in a chunk: with its framing a bit under 64 KiB, which is a frame of HTTP/2 and four records of TLS for
+/// a client that takes such frames. Chunks end at multiples of it, so that subscribers meet, wherever they began.
+pub const CHUNK: usize = 64 * 1024 - 128;
+
+/// Most bytes kept of all processes.
+const KEPT: usize = 8 * 1024 * 1024;
+
+/// What a chunk takes beside its bytes: its places in two tables, with their spare room.
+const OVERHEAD: usize = 256;
+
+/// A shorter chunk was the end of the output when it was read, and is outgrown soon.
+const WORTH_KEEPING: usize = CHUNK / 4;
+
+/// Chunks of all processes, the newest ones.
+#[derive(Default)]
+pub struct Chunks(Mutex<Table>);
+
+#[derive(Default)]
+struct Table {
+    by_place: HashMap<(ProcessId, u64), Chunk>,
+    /// Oldest first.
+    order: VecDeque<(ProcessId, u64)>,
+    bytes: usize,
+}
+
+#[derive(Clone)]
+struct Chunk {
+    piece: Piece,
+    /// Where it ends.
+    after: Cursor,
+    bytes: Bytes,
+}
+
+impl Chunks {
+    /// As [`Reader::read`], `most` bytes at most, with the bytes of a [`Piece::Data`]. `shared` says whether anybody
+    /// else reads this process's output.
+    ///
+    /// # Errors
+    /// As `Reader::read`.
+    pub fn read(
+        &self,
+        (id, reader): (ProcessId, &Reader),
+        cursor: &mut Cursor,
+        most: usize,
+        shared: bool,
+    ) -> io::Result<(Piece, Bytes)> {
+        let place = (id, cursor.offset);
+        if shared
+            && let Some(Chunk { piece, after, bytes }) = self.table().by_place.get(&place).cloned()
+            && bytes.len() <= most
+        {
+            *cursor = after;
+            return Ok((piece, bytes));
+        }
+        let chunk = u64::try_from(CHUNK).unwrap_or(u64::MAX);
+        let aligned = usize::try_from(chunk - cursor.offset % chunk).unwrap_or(CHUNK);
+        let mut buffer = vec![0; aligned.min(most)];
+        let piece = reader.read(cursor, &mut buffer)?;
+        let Piece::Data { length, .. } = piece else { return Ok((piece, Bytes::new())) };
+        buffer.truncate(length);
+        // What is short lies in as little memory.
+        buffer.shrink_to_fit();
+        let bytes = Bytes::from(buffer);
+        if shared && length >= WORTH_KEEPING {
+            self.table().keep(place, Chunk { piece, after: *cursor, bytes: bytes.clone() });
+        }
+        Ok((piece, bytes))
+    }
+
+    // No code under the lock can panic; were it poisoned, the table would still be whole.
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Table {
+    fn keep(&mut self, place: (ProcessId, u64), chunk: Chunk) {
+        self.bytes += chunk.bytes.len() + OVERHEAD;
+        match self.by_place.insert(place, chunk) {
+            // Two have read it at the same time.
+            Some(same) => self.bytes -= same.bytes.len() + OVERHEAD,
+            None => self.order.push_back(place),
+        }
+        while self.bytes > KEPT {
+            let Some(oldest) = self.order.pop_front().and_then(|place| self.by_place.remove(&place)) else { return };
+            self.bytes -= oldest.bytes.len() + OVERHEAD;
+        }
+    }
+}
