@@ -60,7 +60,10 @@ git ls-files -z | xargs -0 cp --parents -t "$copy"
 cp -a target "$copy/target"
 # Processes run programs from here.
 chmod 755 "$copy"
-baseline=$(run_tests "$copy/target/release" "${programs[@]}")
+mapfile -t pristine < <(find target/release -maxdepth 1 -type f -executable)
+mkdir "$copy/bin"
+cp "${pristine[@]}" "$copy/bin"
+baseline=$(run_tests "$copy/bin" "${programs[@]}")
 [[ -z $baseline ]] || { echo "without a mutation: $baseline" >&2; exit 1; }
 status=0
 for step in "${steps[@]}"; do
@@ -83,8 +86,14 @@ for step in "${steps[@]}"; do
         echo "$name: DOES NOT BUILD: $(grep -m1 '^error' "$copy/log")"
         status=1
     else
+        # Beside the others as they should be: one that a step before has changed is still there.
+        cp "${pristine[@]}" "$copy/bin"
+        for package in $packages; do
+            binary=${package/api-/}
+            cp "$copy/target/release/$binary" "$copy/bin"
+        done
         # shellcheck disable=SC2086
-        failed=$(run_tests "$copy/target/release" $programs | tr '\n' ' ')
+        failed=$(run_tests "$copy/bin" $programs | tr '\n' ' ')
         echo "$name: ${failed:-NOT NOTICED}"
         [[ -n $failed ]] || status=1
     fi
