@@ -22,7 +22,8 @@ use crate::sys::pidfd;
 /// Period of the CPU limit in microseconds: the kernel's default (cgroup-v2.rst, cpu.max).
 const CPU_PERIOD: u64 = 100_000;
 
-/// Most bytes of an interface file that are read: what tells of a process must fit in a message.
+/// Most bytes of an interface file that are handed on: what tells of a process must fit in a message. Only io files, of a
+/// host with many disks, are longer.
 const TEXT_MAX: u64 = 4096;
 
 /// One group.
@@ -139,7 +140,8 @@ impl Group {
     }
 
     fn members(&self) -> Vec<i32> {
-        let text = self.read("cgroup.procs").unwrap_or_default();
+        // Whole, however long: a number that was cut is another process's.
+        let text = read(self.directory(), "cgroup.procs", u64::MAX).unwrap_or_default();
         text.lines().filter_map(|line| line.parse().ok()).filter(|pid| *pid > 0).collect()
     }
 
@@ -159,7 +161,7 @@ impl Group {
     }
 
     fn read(&self, file: &str) -> nix::Result<String> {
-        read(self.directory(), file)
+        read(self.directory(), file, TEXT_MAX)
     }
 
     fn write(&self, file: &str, value: &str) -> nix::Result<()> {
@@ -183,15 +185,12 @@ pub fn open_directory(parent: BorrowedFd<'_>, name: &str) -> nix::Result<OwnedFd
     openat(parent, name, flags, Mode::empty())
 }
 
-fn read(directory: BorrowedFd<'_>, file: &str) -> nix::Result<String> {
-    let mut file = File::from(openat(directory, file, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?);
-    let mut text = String::new();
-    // No such file is longer; one of many disks is cut.
-    file.by_ref()
-        .take(TEXT_MAX)
-        .read_to_string(&mut text)
-        .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(0)))?;
-    Ok(text)
+fn read(directory: BorrowedFd<'_>, file: &str, most: u64) -> nix::Result<String> {
+    let file = File::from(openat(directory, file, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?);
+    // One read(2) for what is no longer, and one for the end.
+    let mut text = String::with_capacity(4096);
+    let read = file.take(most).read_to_string(&mut text);
+    read.map(|_| text).map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(0)))
 }
 
 /// Removes a group. EBUSY while the kernel still counts something in it.
