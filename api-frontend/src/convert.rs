@@ -6,9 +6,10 @@
 use std::ffi::CString;
 use std::time::Duration;
 
+use prn_ipc_protocol::config;
 use prn_ipc_protocol::message::{self, ExitStatus, MainExit, OutputTotals, ProcessInfo, Profile, StartSpec, StopHow};
 use prn_ipc_protocol::output::Stream;
-use prn_ipc_protocol::types::{Argv, Invalid, LimitName, Limits, Millis, ProcessId, UnixMicros};
+use prn_ipc_protocol::types::{Argv, Invalid, LimitName, Limits, Millis, OutputMax, ProcessId, UnixMicros};
 use prn_proto::v1;
 use prn_proto::v1::output_time::At;
 
@@ -52,11 +53,33 @@ pub fn process_id(raw: Option<v1::ProcessIdentifier>) -> Result<ProcessId, Inval
     raw.unwrap_or_default().id.parse().map_err(|why: Invalid| InvalidField::new("process_identifier.id", why))
 }
 
-/// A start request; `mint` makes the id when the client left that to the server. `state_dir` is the folder that working
-/// directories are in.
+/// What a process gets that asks for nothing else.
+pub struct Defaults {
+    /// The folder that working directories are in.
+    pub state_dir: String,
+    /// Limits.
+    pub limits: Limits,
+    /// Output bytes kept.
+    pub output_max: OutputMax,
+    /// From SIGTERM to SIGKILL.
+    pub stop_grace: Millis,
+}
+
+impl From<&config::Frontend> for Defaults {
+    fn from(config: &config::Frontend) -> Self {
+        Self {
+            state_dir: config.state_dir.clone(),
+            limits: config.default_limits,
+            output_max: config.output_default,
+            stop_grace: config.stop_grace,
+        }
+    }
+}
+
+/// A start request; `mint` makes the id when the client left that to the server.
 pub fn start_spec<E: From<InvalidField>>(
     raw: v1::StartRequest,
-    state_dir: &str,
+    defaults: &Defaults,
     mint: impl FnOnce() -> Result<ProcessId, E>,
 ) -> Result<StartSpec, E> {
     let id = if raw.id.is_empty() {
@@ -71,10 +94,10 @@ pub fn start_spec<E: From<InvalidField>>(
         InvalidField::new("environment", why)
     })?;
     let argv = argv(raw.command, raw.args)?;
-    let home = format!("{state_dir}/{id}");
+    let home = format!("{}/{id}", defaults.state_dir);
     let output_max = match raw.output_max_bytes {
-        0 => None,
-        bytes => Some(bytes.try_into().map_err(|why: Invalid| InvalidField::new("output_max_bytes", why))?),
+        0 => defaults.output_max,
+        bytes => bytes.try_into().map_err(|why: Invalid| InvalidField::new("output_max_bytes", why))?,
     };
     let timeout = millis(raw.timeout, "timeout")?;
     if timeout.is_some_and(|timeout| timeout.duration().is_zero()) {
@@ -95,11 +118,11 @@ pub fn start_spec<E: From<InvalidField>>(
         argv,
         environment: launch::environment(&environment, &home),
         working_directory: working_directory(raw.working_directory, home)?,
-        limits: limits(raw.limits.unwrap_or_default())?,
+        limits: limits(raw.limits.unwrap_or_default())?.or(&defaults.limits),
         best_effort_limits: raw.best_effort_limits,
         output_max,
         timeout,
-        stop_grace: millis(raw.stop_grace, "stop_grace")?,
+        stop_grace: millis(raw.stop_grace, "stop_grace")?.unwrap_or(defaults.stop_grace),
         linger: raw.linger,
         profile,
     })
@@ -423,7 +446,13 @@ pub mod tests {
     const ID: &str = "00ff10a9e28b7c4d5566778899aabbcc";
 
     fn spec(raw: v1::StartRequest) -> Result<StartSpec, InvalidField> {
-        start_spec(raw, "/var/lib/prn", || Ok(ProcessId::from_bytes([7; 16])))
+        let defaults = Defaults {
+            state_dir: "/var/lib/prn".to_owned(),
+            limits: Limits::try_from([None, Some(1 << 30), None, None, None]).unwrap(),
+            output_max: 65_536.try_into().unwrap(),
+            stop_grace: 10_000.try_into().unwrap(),
+        };
+        start_spec(raw, &defaults, || Ok(ProcessId::from_bytes([7; 16])))
     }
 
     fn command(command: &str) -> v1::StartRequest {
@@ -443,7 +472,11 @@ pub mod tests {
         assert_eq!(spec.environment, launch::environment(&[], &home));
         assert_eq!(spec.working_directory.to_str(), Ok(home.as_str()));
         assert_eq!((spec.limits, spec.profile), (Limits::default(), Profile::Default));
-        assert_eq!((spec.output_max, spec.timeout, spec.stop_grace), (None, None, None));
+        assert_eq!(
+            (spec.output_max, spec.timeout, spec.stop_grace),
+            (65_536.try_into().unwrap(), None, 10_000.try_into().unwrap())
+        );
+        assert_eq!(spec.limits.get(LimitName::Memory), Some(1 << 30));
         assert!(!spec.linger && !spec.best_effort_limits);
     }
 

@@ -13,7 +13,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::{Request, Response, Status};
 
-use crate::convert::ARGUMENTS_MAX;
+use crate::convert::{ARGUMENTS_MAX, Defaults};
 use crate::errors::Asked;
 use crate::mirror::{Mirror, Process};
 use crate::output::Subscription;
@@ -49,8 +49,7 @@ pub struct Service {
     subscribers: Arc<Quota<ProcessId>>,
     chunks: Arc<Chunks>,
     epoch: Arc<str>,
-    /// The folder that working directories are in.
-    state_dir: String,
+    defaults: Defaults,
 }
 
 impl Service {
@@ -61,10 +60,10 @@ impl Service {
         supervisor: Supervisor,
         subscribers: Arc<Quota<ProcessId>>,
     ) -> Self {
-        let (epoch, state_dir) = (config.epoch.to_string().into(), config.state_dir.clone());
+        let (epoch, defaults) = (config.epoch.to_string().into(), config.into());
         let lists = Arc::new(Semaphore::new(LISTS_MAX));
         let (random, chunks) = (SystemRandom::new(), Arc::default());
-        Self { mirror, supervisor, random, lists, subscribers, chunks, epoch, state_dir }
+        Self { mirror, supervisor, random, lists, subscribers, chunks, epoch, defaults }
     }
 
     fn epoch(&self) -> String {
@@ -90,7 +89,7 @@ impl Service {
 #[tonic::async_trait]
 impl ProcessRunnerService for Service {
     async fn start(&self, request: Request<v1::StartRequest>) -> Result<Response<v1::StartResponse>, Status> {
-        let spec = convert::start_spec(request.into_inner(), &self.state_dir, || self.mint())?;
+        let spec = convert::start_spec(request.into_inner(), &self.defaults, || self.mint())?;
         if self.mirror.draining() {
             return Err(errors::draining());
         }

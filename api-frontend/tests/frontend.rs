@@ -84,6 +84,9 @@ impl Frontend {
     fn executed(handshakes_max: u32) -> Self {
         let (server, client) = (Identity::new(), Identity::new());
         let config = config::Frontend {
+            default_limits: Limits::default(),
+            output_default: 65_536.try_into().unwrap(),
+            stop_grace: 10_000.try_into().unwrap(),
             epoch: EPOCH,
             state_dir: "/var/lib/prn".to_owned(),
             certificate: server.certificate.der().to_vec(),

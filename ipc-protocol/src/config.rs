@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::codec;
-use crate::types::{LimitName, Limits, Millis, OutputMax};
+use crate::types::{Limits, OutputMax};
 
 pub use frontend::Frontend;
 
@@ -24,8 +24,6 @@ pub struct Supervisor {
     pub address: String,
     /// Start although a controller is missing.
     pub allow_missing_limits: bool,
-    /// The limits that this host enforces in groups at [`crate::fds::supervisor::CGROUP`].
-    pub enforceable: Vec<LimitName>,
     /// Whole-disk devices that io limits apply to: major and minor number.
     pub disks: Vec<(u32, u32)>,
     /// User id of the frontend.
@@ -38,18 +36,12 @@ pub struct Supervisor {
     pub uid_count: u32,
     /// Most finished processes that are remembered.
     pub finished_max: u32,
-    /// Limits of a process that asks for none.
-    pub default_limits: Limits,
-    /// Most that a process can ask for. Applies where the default has no value.
+    /// Most that a process can ask for. Applies where it asks for nothing.
     pub limit_ceilings: Limits,
-    /// Output bytes kept for a process that asks for nothing else.
-    pub output_default: OutputMax,
     /// Most output bytes that a process can ask for.
     pub output_ceiling: OutputMax,
     /// Most output bytes of all processes together.
     pub output_budget: u64,
-    /// From SIGTERM to SIGKILL, by default and at shutdown.
-    pub stop_grace: Millis,
     /// Soft and hard limit of a process's open files. This program's own soft limit is the hard one already.
     pub open_files: (u64, u64),
     /// [`crate::fds::supervisor::NOTIFY`] is open.

@@ -96,16 +96,16 @@ pub struct StartSpec {
     pub environment: Vec<CString>,
     /// Where to start.
     pub working_directory: CString,
-    /// Limits asked for.
+    /// Limits asked for. Where there is none, the server's ceiling is the limit.
     pub limits: Limits,
     /// Start even if a limit can't be enforced.
     pub best_effort_limits: bool,
-    /// Most output bytes kept; `None`: the default.
-    pub output_max: Option<OutputMax>,
+    /// Most output bytes kept.
+    pub output_max: OutputMax,
     /// Stopped after this time.
     pub timeout: Option<Millis>,
-    /// From SIGTERM to SIGKILL; `None`: the default.
-    pub stop_grace: Option<Millis>,
+    /// From SIGTERM to SIGKILL.
+    pub stop_grace: Millis,
     /// What the main process leaves behind lives on.
     pub linger: bool,
     /// How it is confined.

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use crate::message::{ChildStep, ExitStatus, FromSupervisor, Preparation, Profile, Refusal, Reply};
-use crate::types::{Id, Invalid, LimitName, Millis};
+use crate::types::{Id, Invalid, LimitName, Limits, Millis, OutputMax};
 
 impl fmt::Display for Invalid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -44,6 +44,56 @@ impl std::error::Error for Refusal {}
 impl fmt::Debug for Id {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
+    }
+}
+
+fn between(value: u64, min: u64, max: u64) -> Result<u64, Invalid> {
+    if (min..=max).contains(&value) { Ok(value) } else { Err(Invalid::Range(min, max)) }
+}
+
+impl TryFrom<u64> for OutputMax {
+    type Error = Invalid;
+
+    /// From one pipe buffer to 1 TiB.
+    fn try_from(bytes: u64) -> Result<Self, Invalid> {
+        between(bytes, 65_536, 0x100_0000_0000).map(Self)
+    }
+}
+
+impl TryFrom<u64> for Millis {
+    type Error = Invalid;
+
+    /// Up to a year.
+    fn try_from(milliseconds: u64) -> Result<Self, Invalid> {
+        between(milliseconds, 0, 31_536_000_000).map(Self)
+    }
+}
+
+impl LimitName {
+    /// The value, if the kernel can take it.
+    ///
+    /// # Errors
+    /// [`Invalid::Range`].
+    pub fn check(self, value: u64) -> Result<u64, Invalid> {
+        let (min, max) = match self {
+            // The kernel takes no quota under 1 ms (cgroup-v2.rst, cpu.max), which is 10 of a 100 ms period.
+            Self::Cpu => (10, 1_000_000),
+            // Under 1 MiB not even a small program can start.
+            Self::Memory => (0x10_0000, u64::MAX >> 1),
+            Self::IoRead | Self::IoWrite => (1024, u64::MAX >> 1),
+            // The kernel's own most (PID_MAX_LIMIT, proc(5)).
+            Self::Pids => (1, 4_194_304),
+        };
+        between(value, min, max)
+    }
+}
+
+impl TryFrom<[Option<u64>; 5]> for Limits {
+    type Error = Invalid;
+
+    fn try_from(raw: [Option<u64>; 5]) -> Result<Self, Invalid> {
+        let mut set = LimitName::ALL.into_iter().zip(raw).filter_map(|(name, value)| Some((name, value?)));
+        set.try_for_each(|(name, value)| name.check(value).map(drop)).map(|()| Self(raw))
     }
 }
 
@@ -146,5 +196,19 @@ impl FromSupervisor {
             Self::Reply(_, Reply::Output) => 2,
             Self::Reply(_, Reply::Done | Reply::Existing | Reply::Refused(_)) | Self::Event(_) => 0,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_outside_their_range_are_named_with_it() {
+        let cpu = |raw: u64| Limits::try_from([Some(raw), None, None, None, None]).is_ok();
+        assert!(!cpu(9) && cpu(10) && cpu(1_000_000) && !cpu(1_000_001));
+        let output = |raw: u64| OutputMax::try_from(raw).is_ok();
+        assert!(!output(65_535) && output(65_536) && output(1 << 40) && !output((1 << 40) + 1));
+        assert_eq!(Millis::try_from(31_536_000_001), Err(Invalid::Range(0, 31_536_000_000)));
     }
 }

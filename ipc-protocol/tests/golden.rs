@@ -33,9 +33,9 @@ fn spec() -> StartSpec {
         working_directory: c"/w".into(),
         limits: limits(),
         best_effort_limits: true,
-        output_max: 65_536.try_into().ok(),
+        output_max: 65_536.try_into().unwrap(),
         timeout: Some(millis(1000)),
-        stop_grace: None,
+        stop_grace: 10_000.try_into().unwrap(),
         linger: false,
         profile: Profile::Strict,
     }

@@ -84,7 +84,7 @@ pub fn start(args: cli::ServerStart) -> Result<Exit, ServerError> {
     let (listener, address) = inherited.listener(&plan.address)?;
     let disks = host::limited_disks(&host, &plan.state_dir);
     let state_dir = Path::new(&plan.state_dir);
-    let place = Place::take(state_dir, &plan.cgroup, &host, plan.frontend_memory, !disks.is_empty())?;
+    let place = Place::take(state_dir, &plan.cgroup, &host, plan.frontend_memory)?;
     if !place.missing.is_empty() {
         let missing = place.missing.join(", ");
         output::notice(&format!(
@@ -99,7 +99,6 @@ pub fn start(args: cli::ServerStart) -> Result<Exit, ServerError> {
     }
     let supervisor = prn_ipc_protocol::config::Supervisor {
         address,
-        enforceable: place.enforceable,
         disks,
         open_files: handover::prepare_process()?,
         notify: notify.is_some(),

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use prn_supervisor::ipc::config;
 use prn_supervisor::ipc::message::{Profile, StartSpec, StopHow};
 use prn_supervisor::ipc::output::{Cursor, Piece, Reader};
-use prn_supervisor::ipc::types::{LimitName, Limits, ProcessId};
+use prn_supervisor::ipc::types::{Limits, ProcessId};
 use prn_supervisor::{Notice, Runner, Settings};
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -29,7 +29,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     // Beside this example's folder, where cargo puts it.
     let tools = std::env::current_exe()?.with_file_name("../prn");
     let settings = Settings {
-        config: config(std::fs::read_to_string(format!("{cgroup}/cgroup.controllers"))?)?,
+        config: config()?,
         state: folder(&state_dir)?,
         groups: folder(&cgroup)?,
         tools: std::fs::File::open(tools).ok().map(Into::into),
@@ -48,9 +48,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         // CPU in thousandths, bytes of memory, no limit for disks, tasks.
         limits: [Some(500), Some(64 << 20), None, None, Some(64)].try_into()?,
         best_effort_limits: true,
-        output_max: None,
+        output_max: (64 << 20).try_into()?,
         timeout: None,
-        stop_grace: Some(2000.try_into()?),
+        stop_grace: 2000.try_into()?,
         linger: false,
         // Settings without filters and rules confine it by its user id and its group alone.
         profile: Profile::Default,
@@ -99,29 +99,19 @@ fn follow(output: &Reader, cursor: &mut Cursor) -> Result<u64, Box<dyn Error>> {
     }
 }
 
-fn config(controllers: String) -> Result<config::Supervisor, Box<dyn Error>> {
-    let can = |limit: &LimitName| match limit {
-        LimitName::Cpu => controllers.contains("cpu"),
-        LimitName::Memory => controllers.contains("memory"),
-        LimitName::Pids => controllers.contains("pids"),
-        LimitName::IoRead | LimitName::IoWrite => false,
-    };
+fn config() -> Result<config::Supervisor, Box<dyn Error>> {
     Ok(config::Supervisor {
         address: String::new(),
         allow_missing_limits: true,
-        enforceable: LimitName::ALL.into_iter().filter(can).collect(),
         disks: Vec::new(),
         frontend_uid: 1_999_999_999,
         frontend_gid: 1_999_999_999,
         first_uid: 2_000_000_000,
         uid_count: 16,
         finished_max: 16,
-        default_limits: Limits::default(),
         limit_ceilings: Limits::default(),
-        output_default: (64 << 20).try_into()?,
         output_ceiling: (64 << 20).try_into()?,
         output_budget: 256 << 20,
-        stop_grace: 10_000.try_into()?,
         open_files: (1024, 4096),
         notify: false,
         own_cgroup: None,

@@ -56,20 +56,21 @@ impl Group {
         self.events.as_fd()
     }
 
-    /// Writes the limits, then reads back what the kernel made of them: the files' texts.
-    ///
-    /// # Errors
-    /// The limit that the kernel did not take.
-    pub fn limit(&self, limits: &Limits, disks: &[(u32, u32)]) -> Result<Vec<FileText>, LimitName> {
-        for (name, value) in limits.iter().filter_map(|(name, value)| Some((name, value?))) {
-            self.write_limit(name, value, disks).map_err(|_| name)?;
-        }
-        Ok(self.texts(&["cpu.max", "memory.max", "io.max", "pids.max"]))
+    /// Writes the limits. Returns those that this host does not enforce: no controller, no disk, or the kernel says no.
+    pub fn limit(&self, limits: &Limits, disks: &[(u32, u32)]) -> Vec<LimitName> {
+        let failed = |(name, value)| self.write_limit(name, value?, disks).err().map(|_| name);
+        limits.iter().filter_map(failed).collect()
+    }
+
+    /// What the kernel made of the limits: the files' texts.
+    pub fn limits(&self) -> Vec<FileText> {
+        self.texts(&["cpu.max", "memory.max", "io.max", "pids.max"])
     }
 
     fn write_limit(&self, name: LimitName, value: u64, disks: &[(u32, u32)]) -> nix::Result<()> {
         let io = |key| disks.iter().try_for_each(|(a, b)| self.write("io.max", &format!("{a}:{b} {key}={value}")));
         match name {
+            LimitName::IoRead | LimitName::IoWrite if disks.is_empty() => Err(Errno::ENODEV),
             LimitName::Cpu => {
                 self.write("cpu.max", &format!("{} {CPU_PERIOD}", value.saturating_mul(CPU_PERIOD / 1000)))
             }

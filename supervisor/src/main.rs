@@ -34,7 +34,7 @@ fn serve() -> Result<(), Box<dyn Error>> {
     let config = config.map_err(|_| "its configuration is of another build: install all three programs together")?;
     let notify = config.notify.then(|| adopt(numbers::NOTIFY)).transpose()?;
     let origin = config.own_cgroup.clone().map(|name| adopt(numbers::ORIGIN).map(|procs| (procs, name))).transpose()?;
-    privilege::reset_signals()?;
+    privilege::block_signals()?;
     privilege::restrict_process()?;
     privilege::drop_capabilities()?;
     prn_supervisor::filter(&config.confinement.own)?;

@@ -15,13 +15,9 @@ const KEPT: [Capability; 4] =
 /// runs without it, and uses ICMP sockets (net.ipv4.ping_group_range).
 const BOUNDING: Capability = Capability::CAP_NET_RAW;
 
-/// Blocks all signals (they are read from a signalfd) and gives each its default action.
-///
-/// An ignored SIGCHLD, which a caller may have left behind, would lose exit statuses (waitid(2), ECHILD).
-pub fn reset_signals() -> nix::Result<()> {
-    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), None)?;
-    crate::sys::spawn::default_actions();
-    Ok(())
+/// Blocks all signals: they are read from a signalfd.
+pub fn block_signals() -> nix::Result<()> {
+    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), None)
 }
 
 /// No core dump (prctl(2), PR_SET_DUMPABLE), no way to gain privileges, no ptrace by others: of this process, and, but for the dumpable flag, which

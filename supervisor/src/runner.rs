@@ -12,19 +12,19 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
 use nix::libc::{SIGCONT, SIGTERM};
-use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use nix::sys::stat::Mode;
 use prn_ipc_protocol::config;
 use prn_ipc_protocol::message::*;
 use prn_ipc_protocol::output::Stream;
-use prn_ipc_protocol::types::{LimitName, Limits, ProcessId, UnixMicros};
+use prn_ipc_protocol::types::{ProcessId, UnixMicros};
 
 use crate::cgroup::{self, Group};
 use crate::directory;
 use crate::output::Store;
 use crate::process::{Live, Phase, Process, Stopping, exit_cause};
 use crate::sys::spawn::{self, Child, Program};
-use crate::sys::{errno_number, pidfd};
+use crate::sys::{epoll_wait, errno_number, pidfd};
 use crate::timers::Timers;
 
 mod end;
@@ -95,7 +95,7 @@ pub struct Runner {
 }
 
 /// What a deadline is for.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Default, Clone, Copy)]
 enum Due {
     /// The process has run long enough.
     Timeout,
@@ -106,6 +106,7 @@ enum Due {
     /// Try again to remove the group.
     Remove,
     /// Nothing: the wait is to end.
+    #[default]
     Wake,
 }
 
@@ -117,21 +118,19 @@ mod source {
     pub const STDERR: u64 = 3;
     pub const GROUP: u64 = 4;
     /// Not of a process: the caller's.
-    pub const ATTACHED: u64 = 6;
-    /// Not of a process.
-    pub const TIMER: u64 = 7;
+    pub const ATTACHED: u64 = 7;
 }
 
 impl Runner {
-    /// Of no process yet.
+    /// Of no process yet. Gives every signal of this program its default action (signal(7)), here once and for all: what is
+    /// ignored stays so in processes, and an ignored SIGCHLD would lose exit statuses (waitid(2), ECHILD).
     ///
     /// # Errors
-    /// Those of epoll_create(2), timerfd_create(2) and open(2).
+    /// Those of epoll_create(2) and open(2).
     pub fn open(settings: Settings) -> nix::Result<Self> {
+        spawn::default_actions();
         let config = &settings.config;
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
-        let timers = Timers::new()?;
-        epoll.add(&timers.fd, EpollEvent::new(EpollFlags::EPOLLIN, source::TIMER))?;
         let rules = config.confinement.landlock.iter().flat_map(|landlock| &landlock.rules);
         let handle = |path: &str| open(path, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty());
         let rules = rules.map(|(path, rights)| Ok((handle(path)?, *rights))).collect::<nix::Result<_>>()?;
@@ -147,7 +146,7 @@ impl Runner {
             numbers: HashMap::new(),
             last_number: 0,
             free_uids,
-            timers,
+            timers: Timers::default(),
             notices: VecDeque::new(),
             charged: 0,
             evictable: VecDeque::new(),
@@ -205,10 +204,9 @@ impl Runner {
     /// # Errors
     /// Only those that make the event loop useless.
     pub fn wait(&mut self, timeout: Option<Duration>) -> nix::Result<()> {
-        self.timers.arm()?;
+        let due = self.timers.next().map(|at| at.saturating_duration_since(Instant::now()));
         let mut ready = [EpollEvent::empty(); 64];
-        let most = |timeout| EpollTimeout::try_from(timeout).unwrap_or(EpollTimeout::MAX);
-        let count = match self.epoll.wait(&mut ready, timeout.map_or(EpollTimeout::NONE, most)) {
+        let count = match epoll_wait(&self.epoll, &mut ready, due.into_iter().chain(timeout).min()) {
             Err(Errno::EINTR) => 0,
             other => other?,
         };
@@ -226,7 +224,6 @@ impl Runner {
         for token in std::mem::take(&mut self.ready) {
             match token & 7 {
                 source::ATTACHED => {}
-                source::TIMER => self.timers.clear(),
                 source => self.with(token >> 3, |runner, process| runner.happened(process, source)),
             }
         }

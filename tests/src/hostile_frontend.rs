@@ -467,9 +467,9 @@ pub fn spec(server: &Server, argv: &[&str]) -> StartSpec {
         working_directory: string(&home),
         limits: Limits::default(),
         best_effort_limits: false,
-        output_max: None,
+        output_max: 65_536.try_into().unwrap(),
         timeout: None,
-        stop_grace: None,
+        stop_grace: 10_000.try_into().unwrap(),
         linger: false,
         profile: Profile::Default,
     }

@@ -379,7 +379,7 @@ fn i8_a_frontend_that_does_not_read_stops_neither_processes_nor_the_server_and_c
 fn i8_a_frontend_has_a_bounded_number_of_requests_that_wait() {
     let mut hostile = HostileFrontend::start();
     let mut spec = hostile.spec(&["sh", "-c", "trap '' TERM; echo x > ready; while :; do sleep 1; done"]);
-    spec.stop_grace = Some(3_600_000.try_into().unwrap());
+    spec.stop_grace = 3_600_000.try_into().unwrap();
     let id = spec.id;
     assert_eq!(hostile.ask(Ask::Start(Box::new(spec))).0, Reply::Done);
     wait_for("its trap", || hostile.server.state_dir().join(id.to_string()).join("ready").exists());
@@ -761,7 +761,7 @@ fn s6_a_forged_start_chooses_no_user_and_gets_no_more_than_policy_allows() {
         });
         assert_eq!(above, Refusal::AboveCeiling(LimitName::Pids, 100));
     }
-    let above = refused(&mut hostile, &|spec| spec.output_max = Some(OutputMax::try_from((1 << 20) + 1).unwrap()));
+    let above = refused(&mut hostile, &|spec| spec.output_max = OutputMax::try_from((1 << 20) + 1).unwrap());
     assert_eq!(above, Refusal::OutputAboveCeiling(1 << 20));
     assert_eq!(refused(&mut hostile, &|spec| spec.profile = Profile::None), Refusal::Unconfined);
     // Entered and executed as the process's own user, so root's folders and programs are closed to it.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::types::{Id, Millis};
+use crate::types::{Id, Limits, Millis, OutputMax};
 
 /// The frontend's configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -11,6 +11,12 @@ pub struct Frontend {
     pub epoch: Id,
     /// Path of the folder of the working directories: `<id>` below it is a process's own, `<id>.tmp` its temporary one.
     pub state_dir: String,
+    /// Limits of a process that asks for none.
+    pub default_limits: Limits,
+    /// Output bytes kept for a process that asks for nothing else.
+    pub output_default: OutputMax,
+    /// From SIGTERM to SIGKILL for a process that asks for nothing else.
+    pub stop_grace: Millis,
     /// The server's certificate (DER).
     pub certificate: Vec<u8>,
     /// The clients that are let in (DER).

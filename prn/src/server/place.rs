@@ -20,7 +20,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use prn_ipc_protocol::types::{LimitName, ProcessId};
+use prn_ipc_protocol::types::ProcessId;
 
 use super::host::{CONTROLLERS, Host};
 
@@ -84,21 +84,13 @@ pub struct Place {
     pub cgroup: OwnedFd,
     /// If the group is to be removed at the end: `cgroup.procs` of the one that this process came from, and its name.
     pub origin: Option<(OwnedFd, String)>,
-    /// Limits that can be enforced.
-    pub enforceable: Vec<LimitName>,
     /// Controllers that limits need and that are missing.
     pub missing: Vec<&'static str>,
 }
 
 impl Place {
-    /// Takes it. `io`: there are disks that io limits can apply to.
-    pub fn take(
-        state_dir: &Path,
-        cgroup: &Cgroup,
-        host: &Host,
-        frontend_memory: u64,
-        io: bool,
-    ) -> Result<Self, PlaceError> {
+    /// Takes it.
+    pub fn take(state_dir: &Path, cgroup: &Cgroup, host: &Host, frontend_memory: u64) -> Result<Self, PlaceError> {
         let state = locked(state_dir, PlaceError::StateInUse)?;
         let (Cgroup::Delegated(base) | Cgroup::Own(base)) = cgroup;
         let origin = match cgroup {
@@ -144,20 +136,8 @@ impl Place {
                 write(&group.join("memory.min"), SUPERVISOR_MEMORY)?;
             }
         }
-        let can = |limit: &LimitName| match limit {
-            LimitName::Cpu => has("cpu"),
-            LimitName::Memory => has("memory"),
-            LimitName::IoRead | LimitName::IoWrite => has("io") && io,
-            LimitName::Pids => has("pids"),
-        };
         clean_state(state_dir)?;
-        Ok(Self {
-            state,
-            cgroup,
-            origin,
-            enforceable: LimitName::ALL.into_iter().filter(can).collect(),
-            missing: CONTROLLERS.into_iter().filter(|name| !has(name)).collect(),
-        })
+        Ok(Self { state, cgroup, origin, missing: CONTROLLERS.into_iter().filter(|name| !has(name)).collect() })
     }
 }
 

@@ -128,7 +128,6 @@ pub fn resolve(options: &Options, host: &Host) -> Result<Plan, PlanError> {
     let supervisor = config::Supervisor {
         address: String::new(),
         allow_missing_limits: options.allow_missing_limits,
-        enforceable: Vec::new(),
         disks: Vec::new(),
         frontend_uid,
         // A group of its own, whatever its number: the number of a user may be that of another group.
@@ -136,12 +135,9 @@ pub fn resolve(options: &Options, host: &Host) -> Result<Plan, PlanError> {
         first_uid,
         uid_count,
         finished_max,
-        default_limits,
         limit_ceilings,
-        output_default: output.0,
         output_ceiling: output.1,
         output_budget: output.2,
-        stop_grace: time("stop-grace", options.stop_grace)?,
         open_files: (0, 0),
         notify: false,
         own_cgroup: None,
@@ -150,6 +146,9 @@ pub fn resolve(options: &Options, host: &Host) -> Result<Plan, PlanError> {
     let frontend = config::Frontend {
         epoch: Id::from_bytes([0; 16]),
         state_dir: state_dir.clone(),
+        default_limits,
+        output_default: output.0,
+        stop_grace: time("stop-grace", options.stop_grace)?,
         certificate: Vec::new(),
         pins: Vec::new(),
         handshakes_max: count("handshakes", options.handshakes, 64)?,
@@ -351,7 +350,7 @@ mod tests {
     #[test]
     fn defaults_are_those_of_the_help_text() {
         let plan = resolve(&Options::default(), &host()).unwrap();
-        let supervisor = plan.supervisor;
+        let (supervisor, frontend) = (plan.supervisor, plan.frontend);
         assert_eq!(plan.address.0, "127.0.0.1:50051");
         assert_eq!(plan.state_dir, "/var/lib/prn");
         assert_eq!(plan.cgroup, Cgroup::Own("/sys/fs/cgroup/prn".into()));
@@ -360,10 +359,9 @@ mod tests {
         assert_eq!(supervisor.finished_max, 1000);
         assert_eq!(supervisor.output_budget, 1024 * MIB);
         assert_eq!(supervisor.output_ceiling.value(), 1024 * MIB);
-        assert_eq!(supervisor.output_default.value(), 64 * MIB);
-        assert_eq!(supervisor.stop_grace.duration().as_secs(), 10);
-        assert_eq!(supervisor.default_limits, Limits::default());
-        let frontend = plan.frontend;
+        assert_eq!(frontend.output_default.value(), 64 * MIB);
+        assert_eq!(frontend.stop_grace.duration().as_secs(), 10);
+        assert_eq!(frontend.default_limits, Limits::default());
         assert_eq!((frontend.handshakes_max, frontend.streams_max), (64, 2048));
         assert_eq!((frontend.connections_max, frontend.connections_per_client), (4096, 256));
         assert_eq!((frontend.subscribers_max, frontend.subscribers_per_process), (4096, 1024));
@@ -450,6 +448,6 @@ mod tests {
         };
         assert!(failed(default).contains("--output-default"));
         let small = Options { output_budget: Some(Size(MIB)), ..Options::default() };
-        assert_eq!(resolve(&small, &host()).unwrap().supervisor.output_default.value(), MIB);
+        assert_eq!(resolve(&small, &host()).unwrap().frontend.output_default.value(), MIB);
     }
 }

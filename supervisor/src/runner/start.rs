@@ -26,12 +26,12 @@ impl Runner {
         if spec.profile == Profile::None && !config.confinement.allow_none {
             return Err(Refusal::Unconfined);
         }
-        let output_max = spec.output_max.unwrap_or(config.output_default);
+        let output_max = spec.output_max;
         if output_max > config.output_ceiling {
             return Err(Refusal::OutputAboveCeiling(config.output_ceiling.value()));
         }
         let mut limits = self.limits(&spec)?;
-        let (grace, max) = (spec.stop_grace.unwrap_or(config.stop_grace).duration(), config.uid_count);
+        let (grace, max) = (spec.stop_grace.duration(), config.uid_count);
         let uid = self.free_uids.pop_front().ok_or(Refusal::TooManyProcesses(max))?;
         let number = self.last_number + 1;
         let prepared = directory::create(self.settings.state.as_fd(), spec.id, uid)
@@ -70,28 +70,15 @@ impl Runner {
         Ok(false)
     }
 
-    /// The limits that a process gets: what it asks for, else the default, else the ceiling; never above the ceiling, and
-    /// none that would not be enforced, unless that was asked for.
+    /// The limits that a process gets: what it asks for, else the ceiling; never above the ceiling.
     fn limits(&self, spec: &StartSpec) -> Result<AppliedLimits, Refusal> {
-        let config = &self.settings.config;
-        let (mut values, mut not_enforced) = ([None; LimitName::ALL.len()], Vec::new());
-        for (limit, value) in LimitName::ALL.into_iter().zip(&mut values) {
-            let most = config.limit_ceilings.get(limit);
-            let wanted = spec.limits.get(limit).or(config.default_limits.get(limit)).or(most);
-            if let Some(ceiling) = most.filter(|ceiling| wanted > Some(*ceiling)) {
-                return Err(Refusal::AboveCeiling(limit, ceiling));
-            }
-            if wanted.is_none() || config.enforceable.contains(&limit) {
-                *value = wanted;
-            } else if spec.best_effort_limits || config.allow_missing_limits {
-                not_enforced.push(limit);
-            } else {
-                return Err(Refusal::NotEnforceable(limit));
+        let ceilings = &self.settings.config.limit_ceilings;
+        for (limit, most) in ceilings.iter().filter_map(|(limit, most)| Some((limit, most?))) {
+            if spec.limits.get(limit) > Some(most) {
+                return Err(Refusal::AboveCeiling(limit, most));
             }
         }
-        // Each of them comes from valid ones.
-        let wanted = Limits::try_from(values).unwrap_or_default();
-        Ok(AppliedLimits { wanted, in_force: Vec::new(), not_enforced })
+        Ok(AppliedLimits { wanted: spec.limits.or(ceilings), ..AppliedLimits::default() })
     }
 
     /// Makes group, pipes and process, in this order, and watches them.
@@ -104,7 +91,12 @@ impl Runner {
     ) -> Result<Prepared, Refusal> {
         let group = Group::create(self.settings.groups.as_fd(), &spec.id.to_string());
         let group = group.map_err(resources(Preparation::Cgroup))?;
-        limits.in_force = group.limit(&limits.wanted, &self.settings.config.disks).map_err(Refusal::NotEnforceable)?;
+        let config = &self.settings.config;
+        limits.not_enforced = group.limit(&limits.wanted, &config.disks);
+        if !spec.best_effort_limits && !config.allow_missing_limits {
+            limits.not_enforced.first().map_or(Ok(()), |limit| Err(Refusal::NotEnforceable(*limit)))?;
+        }
+        limits.in_force = group.limits();
         let pipe = || spawn::pipe_of(uid).map_err(resources(Preparation::Pipes));
         let (stdout, stderr) = (pipe()?, pipe()?);
         let spawned = self

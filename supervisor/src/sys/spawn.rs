@@ -219,8 +219,7 @@ fn before_program(prepared: &Prepared<'_>) -> Result<(), (ChildStep, Errno)> {
     prctl::set_no_new_privs().map_err(at(ChildStep::Privileges))?;
     unistd::chdir(child.directory).map_err(at(ChildStep::WorkingDirectory))?;
     umask(Mode::S_IWGRP | Mode::S_IWOTH);
-    // Ignored signals and the mask survive execve(2).
-    default_actions();
+    // The mask survives execve(2).
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None).map_err(at(ChildStep::Signals))?;
     // Last: what these take away is what the steps before need.
     restrict_files(child.landlock).map_err(at(ChildStep::Confinement))?;
