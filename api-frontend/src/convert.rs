@@ -7,9 +7,12 @@ use std::ffi::CString;
 use std::time::Duration;
 
 use prn_ipc_protocol::config;
-use prn_ipc_protocol::message::{self, ExitStatus, MainExit, OutputTotals, ProcessInfo, Profile, StartSpec, StopHow};
+use prn_ipc_protocol::message::{
+    self, ExitStatus, Keeping, MainExit, OutputTotals, Overflow, ProcessInfo, Profile, StartSpec, StopHow,
+};
 use prn_ipc_protocol::output::Stream;
-use prn_ipc_protocol::types::{Argv, Invalid, LimitName, Limits, Millis, OutputMax, ProcessId, UnixMicros};
+use prn_ipc_protocol::output_max;
+use prn_ipc_protocol::types::{Argv, Invalid, LimitName, Limits, Millis, ProcessId, UnixMicros};
 use prn_proto::v1;
 use prn_proto::v1::output_time::At;
 
@@ -59,8 +62,10 @@ pub struct Defaults {
     pub state_dir: String,
     /// Limits.
     pub limits: Limits,
-    /// Output bytes kept.
-    pub output_max: OutputMax,
+    /// Output bytes kept in memory.
+    pub output_max: u64,
+    /// Output bytes kept on disk.
+    pub output_disk: u64,
     /// From SIGTERM to SIGKILL.
     pub stop_grace: Millis,
 }
@@ -71,6 +76,7 @@ impl From<&config::Frontend> for Defaults {
             state_dir: config.state_dir.clone(),
             limits: config.default_limits,
             output_max: config.output_default,
+            output_disk: config.output_disk,
             stop_grace: config.stop_grace,
         }
     }
@@ -87,6 +93,7 @@ pub fn start_spec<E: From<InvalidField>>(
     } else {
         raw.id.parse().map_err(|why: Invalid| InvalidField::new("id", why))?
     };
+    let output = keeping(&raw, defaults)?;
     let environment = environment(raw.environment)?;
     check_size(&raw.command, &raw.args, &environment)?;
     let program = launch::places(&raw.command, &environment).ok_or_else(|| {
@@ -95,10 +102,6 @@ pub fn start_spec<E: From<InvalidField>>(
     })?;
     let argv = argv(raw.command, raw.args)?;
     let home = format!("{}/{id}", defaults.state_dir);
-    let output_max = match raw.output_max_bytes {
-        0 => defaults.output_max,
-        bytes => bytes.try_into().map_err(|why: Invalid| InvalidField::new("output_max_bytes", why))?,
-    };
     let timeout = millis(raw.timeout, "timeout")?;
     if timeout.is_some_and(|timeout| timeout.duration().is_zero()) {
         return Err(InvalidField::new("timeout", "must be at least 1 ms").into());
@@ -120,12 +123,37 @@ pub fn start_spec<E: From<InvalidField>>(
         working_directory: working_directory(raw.working_directory, home)?,
         limits: limits(raw.limits.unwrap_or_default())?.or(&defaults.limits),
         best_effort_limits: raw.best_effort_limits,
-        output_max,
+        output,
         timeout,
         stop_grace: millis(raw.stop_grace, "stop_grace")?.unwrap_or(defaults.stop_grace),
         linger: raw.linger,
         profile,
     })
+}
+
+fn keeping(raw: &v1::StartRequest, defaults: &Defaults) -> Result<Keeping, InvalidField> {
+    let overflow = match v1::OutputPolicy::try_from(raw.output_policy) {
+        Ok(v1::OutputPolicy::Unspecified | v1::OutputPolicy::DropOldest) => Overflow::DropOldest,
+        Ok(v1::OutputPolicy::StopReading) => Overflow::Wait,
+        Ok(v1::OutputPolicy::Kill) => Overflow::Kill,
+        Err(_) => {
+            let why = "must be OUTPUT_POLICY_DROP_OLDEST, OUTPUT_POLICY_STOP_READING or OUTPUT_POLICY_KILL";
+            return Err(InvalidField::new("output_policy", why));
+        }
+    };
+    let disk = match v1::OutputStore::try_from(raw.output_store) {
+        Ok(v1::OutputStore::Unspecified | v1::OutputStore::Memory) => false,
+        Ok(v1::OutputStore::Disk) => true,
+        Err(_) => {
+            return Err(InvalidField::new("output_store", "must be OUTPUT_STORE_MEMORY or OUTPUT_STORE_DISK"));
+        }
+    };
+    let max = match raw.output_max_bytes {
+        0 if disk => defaults.output_disk,
+        0 => defaults.output_max,
+        bytes => output_max(bytes).map_err(|why| InvalidField::new("output_max_bytes", why))?,
+    };
+    Ok(Keeping { max, overflow, disk })
 }
 
 fn argv(command: String, args: Vec<String>) -> Result<Argv, InvalidField> {
@@ -320,6 +348,7 @@ pub fn exit_cause(exit: MainExit) -> v1::ExitCause {
         message::ExitCause::OomKilled => v1::exit_cause::Kind::OomKilled,
         message::ExitCause::TimedOut => v1::exit_cause::Kind::TimedOut,
         message::ExitCause::StoppedOnRequest => v1::exit_cause::Kind::StoppedOnRequest,
+        message::ExitCause::OutputLimit => v1::exit_cause::Kind::OutputLimit,
     };
     let (exit_code, signal, core_dumped) = match exit.status {
         ExitStatus::Exited(code) => (code.into(), 0, false),
@@ -361,7 +390,15 @@ fn usage(files: &[message::FileText]) -> v1::Usage {
 fn output_status(info: &ProcessInfo) -> v1::OutputStatus {
     let totals = info.end.as_ref().map(|end| end.output);
     v1::OutputStatus {
-        max_bytes: info.output_max.value(),
+        max_bytes: info.output.max,
+        policy: match info.output.overflow {
+            Overflow::DropOldest => v1::OutputPolicy::DropOldest,
+            Overflow::Wait => v1::OutputPolicy::StopReading,
+            Overflow::Kill => v1::OutputPolicy::Kill,
+        }
+        .into(),
+        store: if info.output.disk { v1::OutputStore::Disk } else { v1::OutputStore::Memory }.into(),
+        waits_for_reader: info.waits,
         first_offset: totals.map(|totals| totals.first),
         end_offset: totals.map(|totals| totals.end),
         stdout_bytes: totals.map(|totals| totals.stdout),
@@ -424,7 +461,8 @@ pub mod tests {
                 ],
                 not_enforced: vec![LimitName::IoRead],
             },
-            output_max: 65_536.try_into().unwrap(),
+            output: Keeping { max: 65_536, overflow: Overflow::DropOldest, disk: false },
+            waits: false,
             main_exit: None,
             end: None,
             stuck: vec![],
@@ -449,7 +487,8 @@ pub mod tests {
         let defaults = Defaults {
             state_dir: "/var/lib/prn".to_owned(),
             limits: Limits::try_from([None, Some(1 << 30), None, None, None]).unwrap(),
-            output_max: 65_536.try_into().unwrap(),
+            output_max: 65_536,
+            output_disk: 1 << 30,
             stop_grace: 10_000.try_into().unwrap(),
         };
         start_spec(raw, &defaults, || Ok(ProcessId::from_bytes([7; 16])))
@@ -472,10 +511,7 @@ pub mod tests {
         assert_eq!(spec.environment, launch::environment(&[], &home));
         assert_eq!(spec.working_directory.to_str(), Ok(home.as_str()));
         assert_eq!((spec.limits, spec.profile), (Limits::default(), Profile::Default));
-        assert_eq!(
-            (spec.output_max, spec.timeout, spec.stop_grace),
-            (65_536.try_into().unwrap(), None, 10_000.try_into().unwrap())
-        );
+        assert_eq!((spec.output.max, spec.timeout, spec.stop_grace), (65_536, None, 10_000.try_into().unwrap()));
         assert_eq!(spec.limits.get(LimitName::Memory), Some(1 << 30));
         assert!(!spec.linger && !spec.best_effort_limits);
     }

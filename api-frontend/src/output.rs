@@ -9,10 +9,11 @@ pub mod body;
 pub mod chunks;
 pub mod seek;
 
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use prn_ipc_protocol::message::{OutputTotals, ProcessInfo};
+use prn_ipc_protocol::message::{OutputTotals, Overflow, ProcessInfo};
 use prn_ipc_protocol::output::{Cursor, Piece, Reader, Stream};
 use prn_ipc_protocol::types::{ProcessId, UnixMicros};
 use prn_proto::v1;
@@ -42,6 +43,28 @@ pub struct Hub {
     armed: Mutex<Option<u64>>,
     /// What the last event told.
     newest: watch::Sender<Newest>,
+    /// Of a process that waits for its readers.
+    readers: Mutex<Readers>,
+}
+
+/// Up to where each subscriber has been sent the output, and all of them.
+#[derive(Default)]
+struct Readers {
+    places: BTreeMap<u64, u64>,
+    last: u64,
+    taken: u64,
+}
+
+impl Readers {
+    /// Where all have arrived, if that is `step` further than what was told last.
+    fn advance(&mut self, step: u64) -> Option<u64> {
+        let all = *self.places.values().min()?;
+        if all <= self.taken || all - self.taken < step {
+            return None;
+        }
+        self.taken = all;
+        Some(all)
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,7 +91,12 @@ impl Hub {
             reader: tokio::sync::Mutex::default(),
             armed: Mutex::default(),
             newest: watch::Sender::new(Newest::End(0)),
+            readers: Mutex::default(),
         }
+    }
+
+    fn readers(&self) -> MutexGuard<'_, Readers> {
+        self.readers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The supervisor's event: the end lies at `end` now.
@@ -106,6 +134,52 @@ impl Hub {
                 Armed::Waits
             }
         }
+    }
+}
+
+/// A subscriber of a process that waits for its readers.
+struct Seat {
+    process: Arc<Process>,
+    supervisor: Supervisor,
+    number: u64,
+    /// The supervisor is told when all have gone on by this much, or wait.
+    step: u64,
+}
+
+impl Seat {
+    fn take(process: &Arc<Process>, supervisor: &Supervisor, from: u64) -> Option<Self> {
+        let output = process.info().output;
+        let number = (output.overflow == Overflow::Wait).then(|| {
+            let mut readers = process.hub.readers();
+            readers.last += 1;
+            let number = readers.last;
+            readers.places.insert(number, from);
+            number
+        })?;
+        let (process, supervisor) = (Arc::clone(process), supervisor.clone());
+        Some(Self { process, supervisor, number, step: output.max / 4 })
+    }
+
+    /// All before `offset` is on its way to the client; `waits` for more.
+    fn arrive(&self, offset: u64, waits: bool) {
+        let mut readers = self.process.hub.readers();
+        readers.places.insert(self.number, offset);
+        self.tell(readers.advance(if waits { 0 } else { self.step }));
+    }
+
+    fn tell(&self, taken: Option<u64>) {
+        if let Some(taken) = taken {
+            self.supervisor.taken(self.process.hub.id, taken);
+        }
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let mut readers = self.process.hub.readers();
+        readers.places.remove(&self.number);
+        // It may have been the one that the others were ahead of.
+        self.tell(readers.advance(0));
     }
 }
 
@@ -150,6 +224,7 @@ pub struct Subscription {
     /// Bytes left out without saying so yet.
     lost: u64,
     epoch: Arc<str>,
+    seat: Option<Seat>,
     done: bool,
 }
 
@@ -189,6 +264,7 @@ impl Subscription {
         // What has come since is beyond a time that had passed by then.
         let last = (wanted.no_follow || is_past).then_some(marks.high);
         let end = place.end.into_iter().chain(last).min();
+        let seat = Seat::take(&process, &supervisor, place.from);
         let begin = v1::OutputBegin { offset: place.from, until: part.until.map(convert::timestamp) };
         Ok(Self {
             info,
@@ -206,6 +282,7 @@ impl Subscription {
             skipped: 0,
             lost: 0,
             epoch,
+            seat,
             done: false,
         })
     }
@@ -214,6 +291,9 @@ impl Subscription {
     pub async fn next(&mut self) -> Option<Result<Frame, Status>> {
         if let Some(begin) = self.begin.take() {
             return Some(Ok(Frame { begin: Some(begin), ..Frame::default() }));
+        }
+        if let Some(seat) = &self.seat {
+            seat.arrive(self.cursor.offset, false);
         }
         while !self.done {
             // Reading never waits, so a fast client could keep this thread for itself.
@@ -244,6 +324,9 @@ impl Subscription {
                     return Some(Err(errors::process_not_found(self.process.hub.id)));
                 }
                 Ok(Step::End { high }) => {
+                    if let Some(seat) = &self.seat {
+                        seat.arrive(self.cursor.offset, true);
+                    }
                     if self.process.hub.arm(high, &self.supervisor) == Armed::Waits
                         && let Err(status) = self.wait().await
                     {

@@ -107,6 +107,7 @@ enum Command {
     Stop(ProcessId, StopHow, StopAnswer),
     Subscribe(ProcessId, Answer<Reader>),
     Watch(ProcessId, u64),
+    Taken(ProcessId, u64),
 }
 
 /// The answer to Start.
@@ -170,6 +171,11 @@ impl Supervisor {
     pub fn watch(&self, id: ProcessId, seen: u64) {
         // A closed channel ends the process anyway.
         drop(self.commands.send(Command::Watch(id, seen)));
+    }
+
+    /// All who read a process's output have it up to `offset`.
+    pub fn taken(&self, id: ProcessId, offset: u64) {
+        drop(self.commands.send(Command::Taken(id, offset)));
     }
 
     /// Returns when the channel is closed.
@@ -317,6 +323,10 @@ impl State {
             }
             Command::Stop(id, how, answer) => (Ask::Stop(id, how), Waiting::Stop(id, answer)),
             Command::Subscribe(id, answer) => (Ask::Subscribe(id), Waiting::Subscribe(answer)),
+            Command::Taken(id, offset) => {
+                self.outbox.push_back(Request::Taken(id, offset));
+                return;
+            }
             Command::Watch(id, seen) => {
                 self.outbox.push_back(Request::Watch(id, seen));
                 return;

@@ -16,8 +16,8 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use prn_ipc_protocol::channel::{self, Received, Sent, SupervisorEnd};
 use prn_ipc_protocol::config;
 use prn_ipc_protocol::message::{
-    AppliedLimits, Ask, ChildStep, End, Event, ExitCause, ExitStatus, FromSupervisor, MainExit, OutputTotals, PROTOCOL,
-    ProcessInfo, Profile, Refusal, Reply, Request, RequestId, StopHow,
+    AppliedLimits, Ask, ChildStep, End, Event, ExitCause, ExitStatus, FromSupervisor, Keeping, MainExit, OutputTotals,
+    Overflow, PROTOCOL, ProcessInfo, Profile, Refusal, Reply, Request, RequestId, StopHow,
 };
 use prn_ipc_protocol::output::{HEADER, MAGIC, Marks, RECORD, Record, Stream, word};
 use prn_ipc_protocol::types::{Id, Limits, Millis, ProcessId, UnixMicros};
@@ -85,7 +85,8 @@ impl Frontend {
         let (server, client) = (Identity::new(), Identity::new());
         let config = config::Frontend {
             default_limits: Limits::default(),
-            output_default: 65_536.try_into().unwrap(),
+            output_default: 65_536,
+            output_disk: 0,
             stop_grace: 10_000.try_into().unwrap(),
             epoch: EPOCH,
             state_dir: "/var/lib/prn".to_owned(),
@@ -255,7 +256,8 @@ fn live(id: ProcessId, number: u64) -> ProcessInfo {
         uid: 1,
         started: UnixMicros(1_000_000),
         limits: AppliedLimits { wanted: Limits::default(), in_force: vec![], not_enforced: vec![] },
-        output_max: 65_536.try_into().unwrap(),
+        output: Keeping { max: 65_536, overflow: Overflow::DropOldest, disk: false },
+        waits: false,
         main_exit: None,
         end: None,
         stuck: vec![],

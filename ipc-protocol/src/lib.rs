@@ -17,3 +17,5 @@ pub mod message;
 mod names;
 pub mod output;
 pub mod types;
+
+pub use names::output_max;

@@ -8,7 +8,7 @@ use std::ffi::CString;
 
 use serde::{Deserialize, Serialize};
 
-use crate::types::{Argv, LimitName, Limits, Millis, OutputMax, ProcessId, UnixMicros};
+use crate::types::{Argv, LimitName, Limits, Millis, ProcessId, UnixMicros};
 
 /// What both halves must have in common, compared at Hello. Raised with each change of this crate's wire form.
 pub const PROTOCOL: &str = concat!("prn ", env!("CARGO_PKG_VERSION"), " ipc 1");
@@ -32,6 +32,8 @@ pub enum Request {
     Ask(RequestId, Ask),
     /// Ask for one [`Event::Advanced`] as soon as the output's end lies beyond this offset. Not answered; the newest counts.
     Watch(ProcessId, u64),
+    /// All who read this output have taken it up to this offset. Not answered. What [`Overflow::Wait`] waits for.
+    Taken(ProcessId, u64),
 }
 
 /// What is asked for.
@@ -100,8 +102,8 @@ pub struct StartSpec {
     pub limits: Limits,
     /// Start even if a limit can't be enforced.
     pub best_effort_limits: bool,
-    /// Most output bytes kept.
-    pub output_max: OutputMax,
+    /// What becomes of its output.
+    pub output: Keeping,
     /// Stopped after this time.
     pub timeout: Option<Millis>,
     /// From SIGTERM to SIGKILL.
@@ -110,6 +112,28 @@ pub struct StartSpec {
     pub linger: bool,
     /// How it is confined.
     pub profile: Profile,
+}
+
+/// What becomes of a process's output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Keeping {
+    /// Most bytes kept.
+    pub max: u64,
+    /// What happens at that point.
+    pub overflow: Overflow,
+    /// Kept in a file of the state folder's disk, not in memory.
+    pub disk: bool,
+}
+
+/// What happens when there is more output than is to be kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Overflow {
+    /// The oldest is dropped.
+    DropOldest,
+    /// The process waits, as any does that writes to a full pipe, for readers to take the oldest.
+    Wait,
+    /// The process is killed.
+    Kill,
 }
 
 /// How a process is confined, beside its user id, its group and its lack of capabilities.
@@ -152,8 +176,10 @@ pub struct ProcessInfo {
     pub profile: Profile,
     /// Limits in force.
     pub limits: AppliedLimits,
-    /// Most output bytes kept.
-    pub output_max: OutputMax,
+    /// What becomes of its output.
+    pub output: Keeping,
+    /// Nothing is read from it until somebody has taken what it has written.
+    pub waits: bool,
     /// How the main process ended, once it has.
     pub main_exit: Option<MainExit>,
     /// Set once no process of the tree is left and all output is captured.
@@ -195,6 +221,8 @@ pub enum ExitCause {
     TimedOut,
     /// Somebody stopped it.
     StoppedOnRequest,
+    /// It wrote more than was to be kept ([`Overflow::Kill`]).
+    OutputLimit,
 }
 
 /// The end of a process tree.
@@ -250,6 +278,8 @@ pub enum Refusal {
     AboveCeiling(LimitName, u64),
     /// More output is to be kept than the most that the server allows.
     OutputAboveCeiling(u64),
+    /// Nothing of this output may be dropped, and the budget for all has this many bytes left.
+    OutputAboveBudget(u64),
     /// This host can't enforce a limit.
     NotEnforceable(LimitName),
     /// The server does not allow [`Profile::None`].

@@ -5,8 +5,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use crate::message::{ChildStep, ExitStatus, FromSupervisor, Preparation, Profile, Refusal, Reply};
-use crate::types::{Id, Invalid, LimitName, Limits, Millis, OutputMax};
+use crate::message::{ChildStep, ExitStatus, FromSupervisor, Overflow, Preparation, Profile, Refusal, Reply};
+use crate::types::{Id, Invalid, LimitName, Limits, Millis};
 
 impl fmt::Display for Invalid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -31,6 +31,9 @@ impl fmt::Display for Refusal {
             Self::OutputAboveCeiling(ceiling) => {
                 write!(f, "output_max_bytes is above the server's ceiling of {ceiling}")
             }
+            Self::OutputAboveBudget(left) => {
+                write!(f, "output of which nothing may be dropped has {left} bytes left of the server's budget")
+            }
             Self::NotEnforceable(limit) => write!(f, "this host cannot enforce {limit}"),
             Self::Unconfined => f.write_str("the server does not allow profile none"),
             Self::Exec(step, errno) => write!(f, "{step} failed with errno {errno}"),
@@ -51,13 +54,12 @@ fn between(value: u64, min: u64, max: u64) -> Result<u64, Invalid> {
     if (min..=max).contains(&value) { Ok(value) } else { Err(Invalid::Range(min, max)) }
 }
 
-impl TryFrom<u64> for OutputMax {
-    type Error = Invalid;
-
-    /// From one pipe buffer to 1 TiB.
-    fn try_from(bytes: u64) -> Result<Self, Invalid> {
-        between(bytes, 65_536, 0x100_0000_0000).map(Self)
-    }
+/// Output bytes kept, as people may ask for them: from one pipe buffer to 1 TiB.
+///
+/// # Errors
+/// [`Invalid::Range`].
+pub fn output_max(bytes: u64) -> Result<u64, Invalid> {
+    between(bytes, 65_536, 0x100_0000_0000)
 }
 
 impl TryFrom<u64> for Millis {
@@ -124,6 +126,16 @@ impl FromStr for Id {
             *byte = digit(*high)? << 4 | digit(*low)?;
         }
         Ok(Self::from_bytes(bytes))
+    }
+}
+
+impl fmt::Display for Overflow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::DropOldest => "drop-oldest",
+            Self::Wait => "wait",
+            Self::Kill => "kill",
+        })
     }
 }
 
@@ -207,7 +219,7 @@ mod tests {
     fn numbers_outside_their_range_are_named_with_it() {
         let cpu = |raw: u64| Limits::try_from([Some(raw), None, None, None, None]).is_ok();
         assert!(!cpu(9) && cpu(10) && cpu(1_000_000) && !cpu(1_000_001));
-        let output = |raw: u64| OutputMax::try_from(raw).is_ok();
+        let output = |raw: u64| output_max(raw).is_ok();
         assert!(!output(65_535) && output(65_536) && output(1 << 40) && !output((1 << 40) + 1));
         assert_eq!(Millis::try_from(31_536_000_001), Err(Invalid::Range(0, 31_536_000_000)));
     }

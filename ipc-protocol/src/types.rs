@@ -79,17 +79,6 @@ impl Argv {
     }
 }
 
-/// Output bytes kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct OutputMax(pub(crate) u64);
-
-impl OutputMax {
-    /// The number.
-    pub const fn value(self) -> u64 {
-        self.0
-    }
-}
-
 /// Milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Millis(pub(crate) u64);

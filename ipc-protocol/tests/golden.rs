@@ -33,7 +33,7 @@ fn spec() -> StartSpec {
         working_directory: c"/w".into(),
         limits: limits(),
         best_effort_limits: true,
-        output_max: 65_536.try_into().unwrap(),
+        output: Keeping { max: 65_536, overflow: Overflow::DropOldest, disk: false },
         timeout: Some(millis(1000)),
         stop_grace: 10_000.try_into().unwrap(),
         linger: false,
@@ -55,7 +55,8 @@ fn info() -> ProcessInfo {
             in_force: vec![("pids.max".to_owned(), "64".to_owned())],
             not_enforced: LimitName::ALL.to_vec(),
         },
-        output_max: 65_536.try_into().unwrap(),
+        output: Keeping { max: 65_536, overflow: Overflow::Wait, disk: true },
+        waits: true,
         main_exit: Some(MainExit {
             status: ExitStatus::Signalled(9, true),
             cause: ExitCause::OomKilled,

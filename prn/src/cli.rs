@@ -139,9 +139,15 @@ pub struct Spec {
     /// Start even if the server's host cannot enforce a limit; a warning says which
     #[arg(long, help_heading = "Limits")]
     pub best_effort_limits: bool,
-    /// Most output bytes that the server keeps; older ones are dropped, which is announced
-    #[arg(long, value_name = "SIZE", help_heading = "Limits")]
+    /// Most output bytes that the server keeps
+    #[arg(long, value_name = "SIZE", help_heading = "Output")]
     pub output_max: Option<Size>,
+    /// What happens when there are more
+    #[arg(long, value_name = "POLICY", default_value = "drop-oldest", help_heading = "Output")]
+    pub output_policy: OutputPolicy,
+    /// Where the server keeps them
+    #[arg(long, value_name = "STORE", default_value = "memory", help_heading = "Output")]
+    pub output_store: OutputStore,
     /// Stop the process when it has run for this long (10s, 5m)
     #[arg(long, value_name = "TIME")]
     pub timeout: Option<Time>,
@@ -338,6 +344,45 @@ pub enum Server {
     ///
     /// Exits 0 if the server could start here, else 1.
     Check(ServerCheck),
+}
+
+/// What happens when there is more output than is to be kept.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum OutputPolicy {
+    /// The oldest is dropped, which readers are told
+    DropOldest,
+    /// The process waits, as with a full pipe, for those who read its output; while nobody does, it waits
+    StopReading,
+    /// The process is killed
+    Kill,
+}
+
+impl From<OutputPolicy> for prn::client::OutputPolicy {
+    fn from(policy: OutputPolicy) -> Self {
+        match policy {
+            OutputPolicy::DropOldest => Self::DropOldest,
+            OutputPolicy::StopReading => Self::StopReading,
+            OutputPolicy::Kill => Self::Kill,
+        }
+    }
+}
+
+/// Where output is kept.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum OutputStore {
+    /// In its memory
+    Memory,
+    /// On its disk, if it was started with --output-disk
+    Disk,
+}
+
+impl From<OutputStore> for prn::client::OutputStore {
+    fn from(store: OutputStore) -> Self {
+        match store {
+            OutputStore::Memory => Self::Memory,
+            OutputStore::Disk => Self::Disk,
+        }
+    }
 }
 
 /// How a process is confined, beside its user id, its limits and its lack of capabilities.

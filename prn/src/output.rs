@@ -13,7 +13,7 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use comfy_table::{Cell, CellAlignment, ContentArrangement, ContentLineStyle, LineStyle, Table, TableStyle};
-use prn::client::{Exit, ExitKind, Limits, Process, ProcessStatus, Started, State};
+use prn::client::{Exit, ExitKind, Limits, OutputPolicy, OutputStore, Process, ProcessStatus, Started, State};
 use serde::Serialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -225,11 +225,20 @@ fn details(process: &Process) -> String {
         row("pids peak", usage.pids_peak.map(|peak| peak.to_string()).unwrap_or_default());
     }
     if let Some(output) = &status.output {
-        let most = format!("at most {}", show_size(output.max_bytes));
+        let place = if output.store == Some(OutputStore::Disk) { " on disk" } else { "" };
+        let policy = match output.policy {
+            None | Some(OutputPolicy::DropOldest) => "",
+            Some(OutputPolicy::StopReading) => ", then it waits for a reader",
+            Some(OutputPolicy::Kill) => ", then it is killed",
+        };
+        let most = format!("at most {}{place}{policy}", show_size(output.max_bytes));
         if let (Some(all), Some(out), Some(err)) = (output.end_offset, output.stdout_bytes, output.stderr_bytes) {
             row("output", format!("{all} bytes, {out} of stdout, {err} of stderr"));
         }
         row("output kept", output.first_offset.map_or(most.clone(), |first| format!("from byte {first}, {most}")));
+        if output.waits_for_reader {
+            row("waits", "for a reader of its output".to_owned());
+        }
     }
     for task in &status.stuck_tasks {
         row("cannot be killed", escaped(&format!("{} (state {})", task.name, task.state)));
@@ -264,6 +273,7 @@ pub fn show_exit(exit: &Exit) -> String {
         ExitKind::OomKilled => "out of memory".to_owned(),
         ExitKind::TimedOut => format!("timed out, {how}"),
         ExitKind::StoppedOnRequest => format!("stopped, {how}"),
+        ExitKind::OutputLimit => format!("too much output, {how}"),
         ExitKind::ExecFailed => escaped(&format!("not executed: {} failed, errno {}", exit.exec_step, exit.exec_errno)),
         ExitKind::Lost => "lost with its server".to_owned(),
         ExitKind::Unknown => "unknown".to_owned(),
@@ -390,6 +400,7 @@ impl<'a> From<&'a Exit> for ExitJson<'a> {
                 ExitKind::OomKilled => "oom-killed",
                 ExitKind::TimedOut => "timed-out",
                 ExitKind::StoppedOnRequest => "stopped-on-request",
+                ExitKind::OutputLimit => "output-limit",
                 ExitKind::ExecFailed => "exec-failed",
                 ExitKind::Lost => "lost",
                 ExitKind::Unknown => "unknown",
@@ -452,6 +463,9 @@ struct OutputJson {
     end_offset: Option<u64>,
     stdout_bytes: Option<u64>,
     stderr_bytes: Option<u64>,
+    policy: Option<&'static str>,
+    store: Option<&'static str>,
+    waits_for_reader: bool,
 }
 
 impl From<&prn::client::OutputStatus> for OutputJson {
@@ -462,6 +476,9 @@ impl From<&prn::client::OutputStatus> for OutputJson {
             end_offset: output.end_offset,
             stdout_bytes: output.stdout_bytes,
             stderr_bytes: output.stderr_bytes,
+            policy: output.policy.map(prn::client::OutputPolicy::name),
+            store: output.store.map(OutputStore::name),
+            waits_for_reader: output.waits_for_reader,
         }
     }
 }

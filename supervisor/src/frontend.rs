@@ -68,7 +68,7 @@ pub fn allowed(phase: Phase, request: &Request) -> bool {
     match request {
         Request::Hello(_) => phase == Phase::Silent,
         Request::Ready => phase == Phase::Greeted,
-        Request::Ask(..) | Request::Watch(..) => phase == Phase::Ready,
+        Request::Ask(..) | Request::Watch(..) | Request::Taken(..) => phase == Phase::Ready,
     }
 }
 
@@ -196,6 +196,7 @@ impl Frontend {
                 }
             }
             Request::Watch(id, seen) => runner.watch(id, seen),
+            Request::Taken(id, offset) => runner.taken(id, offset),
         }
         Ok(())
     }

@@ -7,9 +7,9 @@
 use std::os::fd::BorrowedFd;
 
 use nix::errno::Errno;
-use prn_ipc_protocol::message::OutputTotals;
+use prn_ipc_protocol::message::{Keeping, OutputTotals, Overflow};
 use prn_ipc_protocol::output::{HEADER, MAGIC, Marks, RECORD, RESOLUTION, Record, Stream, word};
-use prn_ipc_protocol::types::{OutputMax, UnixMicros};
+use prn_ipc_protocol::types::UnixMicros;
 
 use crate::sys::memory::Shared;
 
@@ -19,6 +19,9 @@ pub const READ_MAX: u64 = 256 * 1024;
 /// Output bytes for each record of the index. Where a process's output comes in smaller runs for long, the index fills
 /// first, and the oldest output is dropped with its records.
 const BYTES_PER_RECORD: u64 = 64;
+
+/// Most records of an index, which is in memory also where the output is not: 64 MiB.
+const RECORDS_MAX: u64 = 1 << 22;
 
 /// One process's output.
 pub struct Store {
@@ -39,12 +42,15 @@ pub struct Store {
 }
 
 impl Store {
-    /// An empty output that keeps its newest `max` bytes.
-    pub fn new(max: OutputMax) -> nix::Result<Self> {
-        // One read more than promised, because room is made before it is known how much of it a read will fill.
-        let capacity = max.value().next_multiple_of(4096) + READ_MAX;
-        let slots = capacity / BYTES_PER_RECORD;
-        let ring = Shared::new(c"prn-output", capacity)?;
+    /// An empty output, in memory or in a file without a name in `folder`.
+    pub fn new(keeping: Keeping, folder: Option<BorrowedFd<'_>>) -> nix::Result<Self> {
+        // One read more than promised, because room is made before it is known how much of it a read will fill. Where
+        // nothing may be dropped, also for what is in two pipes when it is read for the last time.
+        let reads = if keeping.overflow == Overflow::DropOldest { 1 } else { 4 };
+        let capacity = keeping.max.next_multiple_of(4096) + reads * READ_MAX;
+        let slots = (capacity / BYTES_PER_RECORD).min(RECORDS_MAX);
+        let ring =
+            folder.map_or_else(|| Shared::new(c"prn-output", capacity), |folder| Shared::on_disk(folder, capacity))?;
         let index = Shared::new(c"prn-index", HEADER + slots * RECORD)?;
         index.store(word::CAPACITY, capacity);
         index.store(word::SLOTS, slots);
@@ -70,7 +76,15 @@ impl Store {
         }
         let place = usize::try_from(self.marks.high % self.capacity).map_err(|_| Errno::EOVERFLOW)?;
         let want = usize::try_from(READ_MAX).map_err(|_| Errno::EOVERFLOW)?;
-        let read = u64::try_from(self.ring.read_from(pipe, place, want)?).map_err(|_| Errno::EIO)?;
+        // On a full disk the oldest makes room, and where there is none, what comes is lost, which the marks say.
+        let mut full = self.reserve();
+        while full && self.marks.low < self.marks.high {
+            let _unused = self.evict((self.marks.high - self.marks.low).div_ceil(4).max(READ_MAX));
+            full = self.reserve();
+        }
+        let read =
+            if full { nix::unistd::read(pipe, &mut [0; 65_536])? } else { self.ring.read_from(pipe, place, want)? };
+        let read = u64::try_from(read).map_err(|_| Errno::EIO)?;
         if read == 0 {
             return Ok(0);
         }
@@ -87,8 +101,18 @@ impl Store {
             Stream::Stdout => self.stdout += read,
             Stream::Stderr => self.stderr += read,
         }
+        if full {
+            self.drop_before(self.marks.high);
+        }
         self.publish();
         Ok(read)
+    }
+
+    /// Sees to it that the next read has room on a disk. Whether there is none.
+    fn reserve(&self) -> bool {
+        let place = self.marks.high % self.capacity;
+        let first = READ_MAX.min(self.capacity - place);
+        self.ring.reserve(place, first).and_then(|()| self.ring.reserve(0, READ_MAX - first)).is_err()
     }
 
     /// Drops the oldest `bytes`, or what there is, and gives their memory back.
@@ -178,7 +202,7 @@ mod tests {
     use std::os::fd::AsFd;
 
     fn store(max: u64) -> Store {
-        Store::new(max.try_into().unwrap()).unwrap()
+        Store::new(Keeping { max, overflow: Overflow::DropOldest, disk: false }, None).unwrap()
     }
 
     fn reader(store: &Store) -> Reader {

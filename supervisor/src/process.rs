@@ -3,7 +3,8 @@
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-use prn_ipc_protocol::message::{ExitCause, ExitStatus, ProcessInfo, Refusal};
+use prn_ipc_protocol::message::{ExitCause, ExitStatus, Overflow, ProcessInfo, Refusal};
+use prn_ipc_protocol::output::Stream;
 
 use crate::cgroup::Group;
 use crate::output::Store;
@@ -20,6 +21,10 @@ pub(crate) struct Process {
     pub linger: bool,
     /// Its output; made when there is some, or when somebody asks.
     pub store: Option<Store>,
+    /// What the store counts for in its budget, in bytes.
+    pub charge: u64,
+    /// Offset up to which all readers have taken it.
+    pub taken: u64,
     /// End offset that a watcher has seen, while one waits for more.
     pub watch: Option<u64>,
     /// Why its program could not run.
@@ -32,6 +37,13 @@ impl Process {
     /// Whether its start has ended well.
     pub fn visible(&self) -> bool {
         self.failure.is_none() && self.live.as_ref().is_none_or(|live| live.report.is_none())
+    }
+
+    /// Whether it is not to be read from now: as much as is to be kept is there.
+    pub fn is_full(&self) -> bool {
+        let kept =
+            self.store.as_ref().map_or(0, |store| store.marks.high.saturating_sub(store.marks.low.max(self.taken)));
+        self.info.output.overflow != Overflow::DropOldest && kept >= self.info.output.max
     }
 }
 
@@ -47,10 +59,20 @@ pub(crate) struct Live {
     pub report: Option<OwnedFd>,
     /// Its standard output and error, until their end.
     pub streams: [Option<OwnedFd>; 2],
+    /// When one of them was last read.
+    pub read_at: Instant,
     /// Why it is being stopped.
     pub stopping: Option<Stopping>,
     /// How often its group could not be removed yet.
     pub busy: u32,
+}
+
+impl Live {
+    /// One of its streams.
+    pub fn stream(&mut self, stream: Stream) -> &mut Option<OwnedFd> {
+        let [stdout, stderr] = &mut self.streams;
+        if stream == Stream::Stdout { stdout } else { stderr }
+    }
 }
 
 /// How far a process has come. Its group is another one while it is cleaned up.

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
 use nix::libc::{SIGCONT, SIGTERM};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use nix::sys::stat::Mode;
 use prn_ipc_protocol::config;
@@ -26,6 +27,7 @@ use crate::process::{Live, Phase, Process, Stopping, exit_cause};
 use crate::sys::spawn::{self, Child, Program};
 use crate::sys::{epoll_wait, errno_number, pidfd};
 use crate::timers::Timers;
+use output::ARMED;
 
 mod end;
 mod output;
@@ -83,15 +85,21 @@ pub struct Runner {
     free_uids: VecDeque<u32>,
     timers: Timers<(u64, Due)>,
     notices: VecDeque<Notice>,
-    /// Bytes of output kept, of all processes.
-    charged: u64,
-    /// Finished processes that keep output, oldest first.
-    evictable: VecDeque<u64>,
+    /// For output in memory, and on disk.
+    budgets: [Budget; 2],
     /// Finished processes, oldest first.
     finished: VecDeque<u64>,
     /// Bytes of the arguments of finished processes.
     remembered: usize,
     draining: bool,
+}
+
+/// How much output there may be of all processes.
+struct Budget {
+    most: u64,
+    charged: u64,
+    /// Finished processes that keep some, oldest first.
+    evictable: VecDeque<u64>,
 }
 
 /// What a deadline is for.
@@ -105,6 +113,8 @@ enum Due {
     Stuck,
     /// Try again to remove the group.
     Remove,
+    /// More of this stream may have come.
+    Read(Stream),
     /// Nothing: the wait is to end.
     #[default]
     Wake,
@@ -117,6 +127,11 @@ mod source {
     pub const STDOUT: u64 = 2;
     pub const STDERR: u64 = 3;
     pub const GROUP: u64 = 4;
+
+    /// That of a stream.
+    pub fn of(stream: super::Stream) -> u64 {
+        if stream == super::Stream::Stdout { STDOUT } else { STDERR }
+    }
     /// Not of a process: the caller's.
     pub const ATTACHED: u64 = 7;
 }
@@ -136,6 +151,7 @@ impl Runner {
         let rules = rules.map(|(path, rights)| Ok((handle(path)?, *rights))).collect::<nix::Result<_>>()?;
         let null = open("/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty())?.into();
         let free_uids = (config.first_uid..).take(config.uid_count.try_into().unwrap_or(0)).collect();
+        let budgets = config.output_budgets.map(|most| Budget { most, charged: 0, evictable: VecDeque::new() });
         Ok(Self {
             settings,
             epoll,
@@ -148,8 +164,7 @@ impl Runner {
             free_uids,
             timers: Timers::default(),
             notices: VecDeque::new(),
-            charged: 0,
-            evictable: VecDeque::new(),
+            budgets,
             finished: VecDeque::new(),
             remembered: 0,
             draining: false,

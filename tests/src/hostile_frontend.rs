@@ -17,7 +17,7 @@ use std::time::Instant;
 use nix::libc;
 use prn_ipc_protocol::codec;
 use prn_ipc_protocol::message::{
-    Ask, Event, FromSupervisor, ProcessInfo, Profile, Reply, Request, RequestId, StartSpec, StopHow,
+    Ask, Event, FromSupervisor, Keeping, Overflow, ProcessInfo, Profile, Reply, Request, RequestId, StartSpec, StopHow,
 };
 use prn_ipc_protocol::types::{Limits, ProcessId};
 use serde::de::DeserializeOwned;
@@ -467,7 +467,7 @@ pub fn spec(server: &Server, argv: &[&str]) -> StartSpec {
         working_directory: string(&home),
         limits: Limits::default(),
         best_effort_limits: false,
-        output_max: 65_536.try_into().unwrap(),
+        output: Keeping { max: 65_536, overflow: Overflow::DropOldest, disk: false },
         timeout: None,
         stop_grace: 10_000.try_into().unwrap(),
         linger: false,

@@ -17,7 +17,7 @@ use prn_ipc_protocol::message::{
     Ask, ChildStep, Event, ExitStatus, FromSupervisor, PROTOCOL, Profile, Refusal, Reply, Request, RequestId,
     StartSpec, StopHow,
 };
-use prn_ipc_protocol::types::{LimitName, Limits, OutputMax, ProcessId};
+use prn_ipc_protocol::types::{LimitName, Limits, ProcessId};
 use prn_proto::v1;
 use prn_tests::hostile_frontend::{
     Answer, Cargo, Deed, HostileFrontend, Mode, Order, Outcome, call, encoded, replaced,
@@ -736,7 +736,7 @@ fn s6_a_forged_start_chooses_no_user_and_gets_no_more_than_policy_allows() {
         working_directory: _,
         limits: _,
         best_effort_limits: _,
-        output_max: _,
+        output: _,
         timeout: _,
         stop_grace: _,
         linger: _,
@@ -761,7 +761,7 @@ fn s6_a_forged_start_chooses_no_user_and_gets_no_more_than_policy_allows() {
         });
         assert_eq!(above, Refusal::AboveCeiling(LimitName::Pids, 100));
     }
-    let above = refused(&mut hostile, &|spec| spec.output_max = OutputMax::try_from((1 << 20) + 1).unwrap());
+    let above = refused(&mut hostile, &|spec| spec.output.max = (1 << 20) + 1);
     assert_eq!(above, Refusal::OutputAboveCeiling(1 << 20));
     assert_eq!(refused(&mut hostile, &|spec| spec.profile = Profile::None), Refusal::Unconfined);
     // Entered and executed as the process's own user, so root's folders and programs are closed to it.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::types::{Id, Limits, Millis, OutputMax};
+use crate::types::{Id, Limits, Millis};
 
 /// The frontend's configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -14,7 +14,9 @@ pub struct Frontend {
     /// Limits of a process that asks for none.
     pub default_limits: Limits,
     /// Output bytes kept for a process that asks for nothing else.
-    pub output_default: OutputMax,
+    pub output_default: u64,
+    /// Output bytes kept on disk for a process that asks for nothing else: as many as there may be.
+    pub output_disk: u64,
     /// From SIGTERM to SIGKILL for a process that asks for nothing else.
     pub stop_grace: Millis,
     /// The server's certificate (DER).

@@ -79,6 +79,10 @@ pub struct StartSpec {
     pub best_effort_limits: bool,
     /// Most output bytes kept. `None`: the server's default.
     pub output_max: Option<u64>,
+    /// What happens when there are more.
+    pub output_policy: OutputPolicy,
+    /// Where they are kept.
+    pub output_store: OutputStore,
     /// The process is stopped when it has run for this long.
     pub timeout: Option<Duration>,
     /// Time between SIGTERM and SIGKILL when it is stopped. `None`: the server's default.
@@ -132,6 +136,85 @@ impl From<Profile> for v1::Profile {
     }
 }
 
+/// What happens when a process writes more output than is to be kept.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum OutputPolicy {
+    /// The oldest is dropped, which readers are told.
+    #[default]
+    DropOldest,
+    /// The process waits until all who read at that time have been sent the oldest; while nobody reads, it waits.
+    StopReading,
+    /// The process is killed.
+    Kill,
+}
+
+impl OutputPolicy {
+    /// Its name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::DropOldest => "drop-oldest",
+            Self::StopReading => "stop-reading",
+            Self::Kill => "kill",
+        }
+    }
+
+    fn from_wire(raw: i32) -> Option<Self> {
+        match v1::OutputPolicy::try_from(raw) {
+            Ok(v1::OutputPolicy::DropOldest) => Some(Self::DropOldest),
+            Ok(v1::OutputPolicy::StopReading) => Some(Self::StopReading),
+            Ok(v1::OutputPolicy::Kill) => Some(Self::Kill),
+            Ok(v1::OutputPolicy::Unspecified) | Err(_) => None,
+        }
+    }
+}
+
+impl From<OutputPolicy> for v1::OutputPolicy {
+    fn from(policy: OutputPolicy) -> Self {
+        match policy {
+            OutputPolicy::DropOldest => Self::DropOldest,
+            OutputPolicy::StopReading => Self::StopReading,
+            OutputPolicy::Kill => Self::Kill,
+        }
+    }
+}
+
+/// Where a process's output is kept.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum OutputStore {
+    /// In the server's memory.
+    #[default]
+    Memory,
+    /// On the disk of its state, if it keeps any there.
+    Disk,
+}
+
+impl OutputStore {
+    /// Its name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::Disk => "disk",
+        }
+    }
+
+    fn from_wire(raw: i32) -> Option<Self> {
+        match v1::OutputStore::try_from(raw) {
+            Ok(v1::OutputStore::Memory) => Some(Self::Memory),
+            Ok(v1::OutputStore::Disk) => Some(Self::Disk),
+            Ok(v1::OutputStore::Unspecified) | Err(_) => None,
+        }
+    }
+}
+
+impl From<OutputStore> for v1::OutputStore {
+    fn from(store: OutputStore) -> Self {
+        match store {
+            OutputStore::Memory => Self::Memory,
+            OutputStore::Disk => Self::Disk,
+        }
+    }
+}
+
 impl StartSpec {
     /// A command with the server's defaults.
     pub fn new<I: IntoIterator<Item: Into<String>>>(argv: I) -> Self {
@@ -157,6 +240,8 @@ impl TryFrom<&StartSpec> for v1::StartRequest {
             limits: Some(spec.limits.into()),
             best_effort_limits: spec.best_effort_limits,
             output_max_bytes: spec.output_max.unwrap_or(0),
+            output_policy: v1::OutputPolicy::from(spec.output_policy).into(),
+            output_store: v1::OutputStore::from(spec.output_store).into(),
             timeout: spec.timeout.map(to_wire_duration).transpose()?,
             stop_grace: spec.stop_grace.map(to_wire_duration).transpose()?,
             linger: spec.linger,
@@ -362,6 +447,8 @@ pub enum ExitKind {
     TimedOut,
     /// A stop, or the server's shutdown, ended it.
     StoppedOnRequest,
+    /// It wrote more output than was to be kept.
+    OutputLimit,
     /// The program could not be executed.
     ExecFailed,
     /// The server that ran it is gone, and the process with it.
@@ -398,7 +485,8 @@ impl Exit {
             | ExitKind::Signalled
             | ExitKind::OomKilled
             | ExitKind::TimedOut
-            | ExitKind::StoppedOnRequest => {
+            | ExitKind::StoppedOnRequest
+            | ExitKind::OutputLimit => {
                 let status = if self.signal == 0 { self.code } else { self.signal.checked_add(128)? };
                 u8::try_from(status).ok()
             }
@@ -418,6 +506,7 @@ impl From<v1::ExitCause> for Exit {
                 Ok(Kind::StoppedOnRequest) => ExitKind::StoppedOnRequest,
                 Ok(Kind::ExecFailed) => ExitKind::ExecFailed,
                 Ok(Kind::Lost) => ExitKind::Lost,
+                Ok(Kind::OutputLimit) => ExitKind::OutputLimit,
                 Ok(Kind::Unspecified) | Err(_) => ExitKind::Unknown,
             },
             code: cause.exit_code,
@@ -477,12 +566,26 @@ pub struct OutputStatus {
     pub stdout_bytes: Option<u64>,
     /// Bytes written to standard error.
     pub stderr_bytes: Option<u64>,
+    /// What happens when there is more than is kept, if the server says.
+    pub policy: Option<OutputPolicy>,
+    /// Where it is kept, if the server says.
+    pub store: Option<OutputStore>,
+    /// The process has to wait until somebody has read the oldest.
+    pub waits_for_reader: bool,
 }
 
 impl From<v1::OutputStatus> for OutputStatus {
     fn from(output: v1::OutputStatus) -> Self {
-        let v1::OutputStatus { max_bytes, first_offset, end_offset, stdout_bytes, stderr_bytes } = output;
-        Self { max_bytes, first_offset, end_offset, stdout_bytes, stderr_bytes }
+        Self {
+            max_bytes: output.max_bytes,
+            first_offset: output.first_offset,
+            end_offset: output.end_offset,
+            stdout_bytes: output.stdout_bytes,
+            stderr_bytes: output.stderr_bytes,
+            policy: OutputPolicy::from_wire(output.policy),
+            store: OutputStore::from_wire(output.store),
+            waits_for_reader: output.waits_for_reader,
+        }
     }
 }
 

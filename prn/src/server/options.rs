@@ -135,6 +135,9 @@ pub struct Options {
     /// Most output kept of all processes together [default: a quarter of the memory]
     #[arg(long, value_name = "SIZE", help_heading = "Output")]
     pub output_budget: Option<Size>,
+    /// Most output kept on the disk of the state folder, of all processes together [default: none]
+    #[arg(long, value_name = "SIZE", help_heading = "Output")]
+    pub output_disk: Option<Size>,
     /// Memory of the frontend [default: 512M]
     #[arg(long, value_name = "SIZE", help_heading = "Network")]
     pub frontend_memory: Option<Size>,
@@ -240,6 +243,7 @@ fn merge(flags: Options, file: Options, key_in_environment: bool) -> Options {
         output_default,
         output_ceiling,
         output_budget,
+        output_disk,
         frontend_memory,
         handshakes,
         handshake_timeout,

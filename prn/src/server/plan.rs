@@ -4,7 +4,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use prn_ipc_protocol::config;
-use prn_ipc_protocol::types::{Id, Invalid, LimitName, Limits, Millis, OutputMax};
+use prn_ipc_protocol::output_max;
+use prn_ipc_protocol::types::{Id, Invalid, LimitName, Limits, Millis};
 
 use super::check::FILES_PER_PROCESS;
 use super::host::Host;
@@ -118,6 +119,11 @@ pub fn resolve(options: &Options, host: &Host) -> Result<Plan, PlanError> {
     let (frontend_uid, first_uid, uid_count) = uids(options, host)?;
     let (default_limits, limit_ceilings) = limits(options)?;
     let output = output(options, host.memory)?;
+    // One process can have all of it.
+    let output_disk = match options.output_disk {
+        None => 0,
+        Some(Size(bytes)) => output_max(bytes).map_err(|source| PlanError::Range { flag: "output-disk", source })?,
+    };
     let frontend_memory = frontend_memory(options)?;
     let time = |flag, given: Option<Time>| {
         let seconds = given.map_or(Duration::from_secs(10), |time| time.0);
@@ -136,8 +142,8 @@ pub fn resolve(options: &Options, host: &Host) -> Result<Plan, PlanError> {
         uid_count,
         finished_max,
         limit_ceilings,
-        output_ceiling: output.1,
-        output_budget: output.2,
+        output_ceilings: [output.1, output_disk],
+        output_budgets: [output.2, output_disk],
         open_files: (0, 0),
         notify: false,
         own_cgroup: None,
@@ -148,6 +154,7 @@ pub fn resolve(options: &Options, host: &Host) -> Result<Plan, PlanError> {
         state_dir: state_dir.clone(),
         default_limits,
         output_default: output.0,
+        output_disk,
         stop_grace: time("stop-grace", options.stop_grace)?,
         certificate: Vec::new(),
         pins: Vec::new(),
@@ -254,8 +261,8 @@ fn limits(options: &Options) -> Result<(Limits, Limits), PlanError> {
 }
 
 /// What is kept by default, at most, and in all.
-fn output(options: &Options, memory: u64) -> Result<(OutputMax, OutputMax, u64), PlanError> {
-    let fits = |flag, value: u64| OutputMax::try_from(value).map_err(|source| PlanError::Range { flag, source });
+fn output(options: &Options, memory: u64) -> Result<(u64, u64, u64), PlanError> {
+    let fits = |flag, value: u64| output_max(value).map_err(|source| PlanError::Range { flag, source });
     let budget = options.output_budget.map_or(memory / 4, |size| size.0);
     if budget > memory {
         return Err(PlanError::Budget { budget, memory });
@@ -357,9 +364,9 @@ mod tests {
         assert_eq!((supervisor.first_uid, supervisor.uid_count), (2_000_000_000, 4096));
         assert_eq!((supervisor.frontend_uid, supervisor.frontend_gid), (1_999_999_999, 1_999_999_999));
         assert_eq!(supervisor.finished_max, 1000);
-        assert_eq!(supervisor.output_budget, 1024 * MIB);
-        assert_eq!(supervisor.output_ceiling.value(), 1024 * MIB);
-        assert_eq!(frontend.output_default.value(), 64 * MIB);
+        assert_eq!(supervisor.output_budgets[0], 1024 * MIB);
+        assert_eq!(supervisor.output_ceilings[0], 1024 * MIB);
+        assert_eq!(frontend.output_default, 64 * MIB);
         assert_eq!(frontend.stop_grace.duration().as_secs(), 10);
         assert_eq!(frontend.default_limits, Limits::default());
         assert_eq!((frontend.handshakes_max, frontend.streams_max), (64, 2048));
@@ -448,6 +455,6 @@ mod tests {
         };
         assert!(failed(default).contains("--output-default"));
         let small = Options { output_budget: Some(Size(MIB)), ..Options::default() };
-        assert_eq!(resolve(&small, &host()).unwrap().frontend.output_default.value(), MIB);
+        assert_eq!(resolve(&small, &host()).unwrap().frontend.output_default, MIB);
     }
 }

@@ -82,12 +82,14 @@ impl Runner {
             let output = process.store.as_ref().map(Store::totals).unwrap_or_default();
             process.info.end = Some(End { at: UnixMicros::now(), usage: live.group.usage(), output });
             process.info.stuck.clear();
+            process.info.waits = false;
             self.notices.push_back(Notice::Changed(process.info.id));
         }
         if let Some(store) = &mut process.store {
             store.ring.finish();
-            self.evictable.push_back(number);
+            self.budget(process.info.output.disk).evictable.push_back(number);
         }
+        self.charge(process);
         self.remove(process);
     }
 
@@ -132,12 +134,11 @@ impl Runner {
     /// Gives up what a process that is forgotten still has.
     fn release(&mut self, process: &mut Process) {
         self.numbers.remove(&process.info.id);
-        if let Some(store) = &mut process.store {
-            self.charged -= store.charge();
-            // The frontend may hold it open still.
-            let _unused = store.evict(u64::MAX);
-        }
-        self.evictable.retain(|other| *other != process.info.number);
+        // The frontend may hold it open still.
+        let _unused = process.store.take().map(|mut store| store.evict(u64::MAX));
+        let budget = self.budget(process.info.output.disk);
+        budget.charged -= process.charge;
+        budget.evictable.retain(|other| *other != process.info.number);
     }
 
     /// Forgets finished processes, oldest first, down to what is allowed.

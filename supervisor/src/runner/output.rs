@@ -5,6 +5,15 @@ use super::*;
 /// Memory is given back in steps of this size at least, so that a process at the budget does not pay for each read.
 const EVICT_STEP: u64 = 1 << 20;
 
+/// A pipe that had fewer bytes than this, and was read a moment ago as well, is left to fill for a while. Measured: lines of
+/// 100 bytes are then read a hundred at a time, and a line that comes alone is read at once.
+const BUSY_BYTES: u64 = 16 * 1024;
+const BUSY: Duration = Duration::from_micros(200);
+const PAUSE: Duration = Duration::from_micros(100);
+
+/// For a process's pipe: told once, and again when it has been read, or when it is to be read.
+pub(super) const ARMED: EpollFlags = EpollFlags::EPOLLIN.union(EpollFlags::EPOLLONESHOT);
+
 /// Bytes in a pipe once it was found full: beyond that, measured, there is under 10 % to gain.
 const PIPE_SIZE: i32 = 256 * 1024;
 /// Bytes in a pipe as it is made (pipe(7)).
@@ -24,7 +33,7 @@ impl Runner {
         let process = process.filter(|process| process.visible()).ok_or(Refusal::UnknownProcess)?;
         let made = match process.store.take() {
             Some(store) => Ok(store),
-            None => Store::new(process.info.output_max),
+            None => Store::new(process.info.output, process.info.output.disk.then_some(self.settings.state.as_fd())),
         };
         let store = process.store.insert(made.map_err(resources(Preparation::Output))?);
         if process.info.end.is_some() {
@@ -45,39 +54,44 @@ impl Runner {
         }
     }
 
-    /// Reads what is in a process's pipe, up to `budget` bytes.
+    /// All who read a process's output have taken it up to there: one that waits for that goes on.
+    pub fn taken(&mut self, id: ProcessId, offset: u64) {
+        let Some(number) = self.numbers.get(&id) else { return };
+        self.with(*number, |runner, process| {
+            process.taken = process.taken.max(offset);
+            if std::mem::take(&mut process.info.waits) {
+                runner.notices.push_back(Notice::Changed(id));
+                runner.pump(process, Stream::Stdout, TURN);
+                runner.pump(process, Stream::Stderr, TURN);
+            }
+        });
+    }
+
+    /// Reads what is in a process's pipe, up to `budget` bytes, and sees to it that it is read again.
     pub(super) fn pump(&mut self, process: &mut Process, stream: Stream, budget: u64) {
         let Some(live) = &mut process.live else { return };
-        let [stdout, stderr] = &mut live.streams;
-        let slot = if stream == Stream::Stdout { stdout } else { stderr };
-        let Some(pipe) = slot.take() else { return };
-        let before = process.store.as_ref().map_or(0, Store::charge);
-        let mut ended = false;
-        let silent = process.store.is_none();
-        if silent {
-            match Store::new(process.info.output_max) {
-                Ok(store) => process.store = Some(store),
-                Err(error) => {
-                    // Its output can't be kept, so it must not go on as if it were.
-                    crate::log(&format!("process {}: no memory for its output ({error}): killed", process.info.id));
-                    let kill_at = Instant::now();
-                    live.stopping.get_or_insert(Stopping { cause: ExitCause::StoppedOnRequest, kill_at, killed: true });
-                    let _unused = live.group.kill();
-                    ended = true;
-                }
-            }
-        }
-        let mut left = budget;
-        while let Some(store) = process.store.as_mut().filter(|_| left > 0 && !ended) {
+        let Some(pipe) = live.stream(stream).take() else { return };
+        let busy = live.read_at.elapsed() < BUSY;
+        live.read_at = Instant::now();
+        // One that only closes its stream needs no store for that.
+        let unkept = process.store.is_none() && !has_ended(pipe.as_fd()) && {
+            let folder = process.info.output.disk.then_some(self.settings.state.as_fd());
+            let store = Store::new(process.info.output, folder);
+            let failed = |error| crate::log(&format!("process {}: no room for its output: {error}", process.info.id));
+            process.store = store.map_err(failed).ok();
+            process.store.is_none()
+        };
+        let (mut read, mut ended, mut full) = (0, process.store.is_none(), process.is_full() && budget != LAST_TURN);
+        while let Some(store) = process.store.as_mut().filter(|_| read < budget && !ended && !full) {
             match store.fill(pipe.as_fd(), stream, UnixMicros::now()) {
                 Ok(0) => ended = true,
-                Ok(read) => {
-                    if read == PIPE_DEFAULT {
+                Ok(length) => {
+                    if length == PIPE_DEFAULT {
                         // EPERM: the kernel's own budget for pipes is used up (pipe-user-pages-soft, pipe(7)).
                         let _unused = fcntl(&pipe, FcntlArg::F_SETPIPE_SZ(PIPE_SIZE));
                     }
-                    left = left.saturating_sub(read);
-                    if read < PIPE_DEFAULT && budget != LAST_TURN {
+                    read += length;
+                    if length < PIPE_DEFAULT && budget != LAST_TURN {
                         break;
                     }
                 }
@@ -88,39 +102,77 @@ impl Runner {
                     ended = true;
                 }
             }
+            full = process.is_full() && budget != LAST_TURN;
         }
-        // One that only closed its stream needs no memory for that.
-        process.store.take_if(|store| silent && store.marks.high == 0);
-        let (charge, end) = process.store.as_ref().map_or((0, 0), |store| (store.charge(), store.marks.high));
+        let end = process.store.as_ref().map_or(0, |store| store.marks.high);
         if process.watch.take_if(|seen| end > *seen).is_some() {
             self.notices.push_back(Notice::Advanced(process.info.id, end));
         }
         if ended {
             self.detach(&pipe);
         } else {
-            *slot = Some(pipe);
+            if busy && (1..BUSY_BYTES).contains(&read) && !full {
+                self.deadline(process.info.number, PAUSE, Due::Read(stream));
+            } else if !full {
+                let token = process.info.number << 3 | source::of(stream);
+                let _unused = self.epoll.modify(&pipe, &mut EpollEvent::new(ARMED, token));
+            }
+            if let Some(live) = &mut process.live {
+                *live.stream(stream) = Some(pipe);
+            }
         }
-        self.charged = self.charged + charge - before;
-        self.evict(process);
+        self.charge(process);
+        self.evict_for(process);
+        if unkept || (full && process.info.output.overflow == Overflow::Kill) {
+            // Its output can't be kept, so it must not go on as if it were.
+            self.stop_process(process, StopHow::Kill, ExitCause::OutputLimit);
+        } else if full && !std::mem::replace(&mut process.info.waits, true) {
+            self.notices.push_back(Notice::Changed(process.info.id));
+        }
     }
 
-    /// Makes room within the budget: finished processes lose their output, oldest first, then `process` its own oldest.
-    fn evict(&mut self, process: &mut Process) {
-        while let Some(excess) = self.charged.checked_sub(self.settings.config.output_budget + 1) {
-            let oldest = self.evictable.pop_front();
-            let (victim, bytes) = match oldest {
-                Some(number) => (self.table.get_mut(&number).and_then(|oldest| oldest.store.as_mut()), u64::MAX),
-                None => (process.store.as_mut(), EVICT_STEP.max(excess + 1)),
-            };
-            if let Some(store) = victim {
-                let before = store.charge();
+    /// Counts what a process's output takes of its budget: all that it may come to, while none of it may be dropped.
+    pub(super) fn charge(&mut self, process: &mut Process) {
+        let Keeping { max, overflow, disk } = process.info.output;
+        let reserved = if process.info.end.is_none() && overflow != Overflow::DropOldest { max } else { 0 };
+        let charge = process.store.as_ref().map_or(0, Store::charge).max(reserved);
+        let budget = self.budget(disk);
+        budget.charged = budget.charged + charge - std::mem::replace(&mut process.charge, charge);
+    }
+
+    pub(super) fn budget(&mut self, disk: bool) -> &mut Budget {
+        let [memory, on_disk] = &mut self.budgets;
+        if disk { on_disk } else { memory }
+    }
+
+    /// Makes room for so many bytes within a budget: finished processes lose their output, oldest first. Returns how many
+    /// are missing still.
+    pub(super) fn evict(&mut self, disk: bool, room: u64) -> u64 {
+        loop {
+            let budget = self.budget(disk);
+            let excess = (budget.charged + room).saturating_sub(budget.most);
+            let Some(oldest) = (excess > 0).then(|| budget.evictable.pop_front()).flatten() else { return excess };
+            self.with(oldest, |runner, process| {
                 // A failure leaves memory allocated that nobody reads; the marks exclude it all the same.
-                let _unused = store.evict(bytes);
-                self.charged = self.charged + store.charge() - before;
-            }
-            if oldest.is_none() {
-                return;
-            }
+                let _unused = process.store.as_mut().map(|store| store.evict(u64::MAX));
+                runner.charge(process);
+            });
         }
     }
+
+    /// Keeps a process within the budget: others first, then it loses its own oldest, unless none of it may be dropped.
+    fn evict_for(&mut self, process: &mut Process) {
+        let Keeping { overflow, disk, .. } = process.info.output;
+        let excess = self.evict(disk, 0);
+        if let Some(store) = process.store.as_mut().filter(|_| excess > 0 && overflow == Overflow::DropOldest) {
+            let _unused = store.evict(EVICT_STEP.max(excess));
+            self.charge(process);
+        }
+    }
+}
+
+/// Whether a pipe holds nothing and never will.
+fn has_ended(pipe: BorrowedFd<'_>) -> bool {
+    let mut set = [PollFd::new(pipe, PollFlags::POLLIN)];
+    poll(&mut set, PollTimeout::ZERO).is_ok() && set.iter().any(|fd| fd.revents() == Some(PollFlags::POLLHUP))
 }

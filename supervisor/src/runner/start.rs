@@ -26,12 +26,19 @@ impl Runner {
         if spec.profile == Profile::None && !config.confinement.allow_none {
             return Err(Refusal::Unconfined);
         }
-        let output_max = spec.output_max;
-        if output_max > config.output_ceiling {
-            return Err(Refusal::OutputAboveCeiling(config.output_ceiling.value()));
+        let Keeping { max: most, overflow, disk } = spec.output;
+        let [in_memory, on_disk] = config.output_ceilings;
+        let ceiling = if disk { on_disk } else { in_memory };
+        if most > ceiling {
+            return Err(Refusal::OutputAboveCeiling(ceiling));
         }
         let mut limits = self.limits(&spec)?;
-        let (grace, max) = (spec.stop_grace.duration(), config.uid_count);
+        // It is to be there when it is needed.
+        let excess = if overflow == Overflow::DropOldest { 0 } else { self.evict(disk, most) };
+        if excess > 0 {
+            return Err(Refusal::OutputAboveBudget(most - excess));
+        }
+        let (grace, max) = (spec.stop_grace.duration(), self.settings.config.uid_count);
         let uid = self.free_uids.pop_front().ok_or(Refusal::TooManyProcesses(max))?;
         let number = self.last_number + 1;
         let prepared = directory::create(self.settings.state.as_fd(), spec.id, uid)
@@ -51,7 +58,8 @@ impl Runner {
             started: UnixMicros::now(),
             profile: spec.profile,
             limits,
-            output_max,
+            output: spec.output,
+            waits: false,
             main_exit: None,
             end: None,
             stuck: Vec::new(),
@@ -59,8 +67,10 @@ impl Runner {
         if failure.is_some() {
             self.deadline(number, Duration::ZERO, Due::Remove);
         }
-        let (store, watch, live) = (None, None, Some(live));
-        let process = Process { digest, info, grace, linger: spec.linger, store, watch, failure, live };
+        let (store, charge, taken, watch, live) = (None, 0, 0, None, Some(live));
+        let mut process =
+            Process { digest, info, grace, linger: spec.linger, store, charge, taken, watch, failure, live };
+        self.charge(&mut process);
         self.last_number = number;
         self.numbers.insert(spec.id, number);
         self.table.insert(number, Box::new(process));
@@ -103,7 +113,7 @@ impl Runner {
             .launch(spec, uid, &group, [stdout.1.as_fd(), stderr.1.as_fd()])
             .map_err(resources(Preparation::Clone))?;
         let (phase, report, streams) = (Phase::Running, Some(spawned.report), [Some(stdout.0), Some(stderr.0)]);
-        let live = Live { phase, group, main: None, report, streams, stopping: None, busy: 0 };
+        let live = Live { phase, group, main: None, report, streams, read_at: Instant::now(), stopping: None, busy: 0 };
         if let Err(refusal) = self.register(number, &live, &spawned.pidfd).map_err(resources(Preparation::Watch)) {
             // The process exists already: it dies with its group, and is reaped here. Its directories need not be empty.
             live.group.end(&spawned.pidfd);
@@ -150,7 +160,7 @@ impl Runner {
         let add = |fd: BorrowedFd<'_>, flags, source| self.epoll.add(fd, EpollEvent::new(flags, number << 3 | source));
         let [stdout, stderr] = &live.streams;
         for (fd, source) in [(&live.report, source::REPORT), (stdout, source::STDOUT), (stderr, source::STDERR)] {
-            fd.iter().try_for_each(|fd| add(fd.as_fd(), EpollFlags::EPOLLIN, source))?;
+            fd.iter().try_for_each(|fd| add(fd.as_fd(), ARMED, source))?;
         }
         add(main.as_fd(), ONCE, source::MAIN)?;
         add(live.group.events(), EpollFlags::EPOLLPRI, source::GROUP)
@@ -170,6 +180,15 @@ impl Runner {
             .add(&spawned.pidfd, EpollEvent::new(ONCE, number << 3 | source::MAIN))
             .inspect_err(|_| group.end(&spawned.pidfd))?;
         let main = Some(spawned.pidfd);
-        Ok(Live { phase: Phase::Cleaning, group, main, report: None, streams: [None, None], stopping: None, busy: 0 })
+        Ok(Live {
+            phase: Phase::Cleaning,
+            group,
+            main,
+            report: None,
+            streams: [None, None],
+            read_at: Instant::now(),
+            stopping: None,
+            busy: 0,
+        })
     }
 }

@@ -27,7 +27,7 @@ impl Runner {
         }
     }
 
-    fn stop_process(&mut self, process: &mut Process, how: StopHow, cause: ExitCause) {
+    pub(super) fn stop_process(&mut self, process: &mut Process, how: StopHow, cause: ExitCause) {
         // A main process that ended by itself a moment ago was not stopped.
         self.reported(process);
         self.main_ended(process);
@@ -97,6 +97,7 @@ impl Runner {
                 self.notices.extend([Notice::Changed(id), Notice::Stopped(id)]);
             }
             Due::Remove => self.remove(process),
+            Due::Read(stream) => self.pump(process, stream, TURN),
             Due::Wake => {}
         }
     }

@@ -19,6 +19,7 @@ use nix::sys::stat::Mode;
 pub struct Shared {
     file: File,
     mapping: Option<Mapping>,
+    disk: bool,
 }
 
 struct Mapping {
@@ -29,22 +30,36 @@ struct Mapping {
 impl Shared {
     /// `length` bytes of zeros. No page is allocated before it is written to.
     pub fn new(name: &std::ffi::CStr, length: u64) -> nix::Result<Self> {
-        let length = usize::try_from(length).ok().and_then(NonZeroUsize::new).ok_or(Errno::EFBIG)?;
         let file = File::from(memfd_create(name, MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)?);
         // A memfd's inode is born with mode 0777, so that whoever has a read-only descriptor could open it again for
         // writing through /proc/self/fd (measured). With 0400 that is EACCES for every other user.
         nix::sys::stat::fchmod(&file, Mode::S_IRUSR)?;
-        nix::unistd::ftruncate(&file, length.get().try_into().map_err(|_| Errno::EFBIG)?)?;
+        nix::unistd::ftruncate(&file, length.try_into().map_err(|_| Errno::EFBIG)?)?;
         fcntl(&file, FcntlArg::F_ADD_SEALS(SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SEAL))?;
-        // SAFETY: a new mapping at an address that the kernel chooses aliases nothing. The file cannot shrink below it
-        // (sealed above), so no access inside it can fault.
+        Self::map(file, length, false)
+    }
+
+    /// `length` bytes of zeros in a file without a name (O_TMPFILE, open(2)) on the disk of `folder`. Only for
+    /// [`Shared::read_from`], after [`Shared::reserve`]: an access of this program's own to a block that the disk has no
+    /// room for would end it (SIGBUS, mmap(2)), where a system call's is an error.
+    pub fn on_disk(folder: BorrowedFd<'_>, length: u64) -> nix::Result<Self> {
+        let flags = OFlag::O_TMPFILE | OFlag::O_RDWR | OFlag::O_CLOEXEC;
+        let file = File::from(nix::fcntl::openat(folder, ".", flags, Mode::S_IRUSR)?);
+        nix::unistd::ftruncate(&file, length.try_into().map_err(|_| Errno::EFBIG)?)?;
+        Self::map(file, length, true)
+    }
+
+    fn map(file: File, length: u64, disk: bool) -> nix::Result<Self> {
+        let length = usize::try_from(length).ok().and_then(NonZeroUsize::new).ok_or(Errno::EFBIG)?;
+        // SAFETY: a new mapping at an address that the kernel chooses aliases nothing. Nobody else can shrink the file below
+        // it (sealed, or without a name and open for writing here alone), so no access inside it goes beyond its end.
         let start = unsafe {
             mmap(None, length, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE, MapFlags::MAP_SHARED, &file, 0)?
         };
         let mapping = Mapping { start, length };
         // SAFETY: the range is the mapping just made. A child never touches it, and fork is cheaper without it.
         unsafe { madvise(start, length.get(), MmapAdvise::MADV_DONTFORK)? };
-        Ok(Self { file, mapping: Some(mapping) })
+        Ok(Self { file, mapping: Some(mapping), disk })
     }
 
     /// Reads once from `from` into the bytes at `place`, and on from the start of the memory when the end is reached:
@@ -96,7 +111,18 @@ impl Shared {
     /// # Errors
     /// As fallocate(2).
     pub fn punch(&self, at: u64, length: u64) -> nix::Result<()> {
-        let flags = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
+        self.allocate(FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE, at, length)
+    }
+
+    /// Takes room on the disk for these bytes; memory has it, or not, when it is written to.
+    ///
+    /// # Errors
+    /// As fallocate(2).
+    pub fn reserve(&self, at: u64, length: u64) -> nix::Result<()> {
+        if self.disk { self.allocate(FallocateFlags::empty(), at, length) } else { Ok(()) }
+    }
+
+    fn allocate(&self, flags: FallocateFlags, at: u64, length: u64) -> nix::Result<()> {
         let number = |value: u64| value.try_into().map_err(|_| Errno::EINVAL);
         if length == 0 { Ok(()) } else { fallocate(&self.file, flags, number(at)?, number(length)?) }
     }
