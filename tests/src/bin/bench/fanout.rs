@@ -1,5 +1,6 @@
 //! Many readers of one process, each over its own connection.
 
+use anyhow::Context;
 use prn_tests::procfs;
 
 use crate::machine::{self, GIB, MIB};
@@ -83,7 +84,7 @@ fn prn(bench: &Bench, readers: u64, threads: &str, series: &mut Series) -> anyho
     prn_tests::wait_for("its end", || server.status(&id)["tree_empty"] == true);
     let before = Memory::before(server.frontend())?;
     let client = bench.part(&["replay", &server.address, &word(server.folder()), threads, &count, &id]);
-    let moved = parts::transfer(client, readers * bytes)?;
+    let moved = parts::transfer(client, readers * bytes).with_context(|| server.log())?;
     series.add(&format!("prn {readers}"), moved.rate());
     series.add(&format!("prn memory {readers}"), before.grown_kib(readers));
     Ok(())

@@ -2,7 +2,7 @@
 
 use std::process::{Command, Stdio};
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use prn_tests::{procfs, server::Server};
 
 use crate::machine::{self, GIB, MIB, Pinned};
@@ -126,7 +126,7 @@ fn raw_pipe(bench: &Bench) -> anyhow::Result<Transfer> {
 fn through_prn(server: &Server, series: &mut Series, name: &str, client: Command, bytes: u64) -> anyhow::Result<()> {
     let (supervisor, frontend) = (server.supervisor(), server.frontend());
     let before = (machine::cpu_seconds(supervisor)?, machine::cpu_seconds(frontend)?);
-    let moved = parts::transfer(client, bytes)?;
+    let moved = parts::transfer(client, bytes).with_context(|| server.log())?;
     let supervisor = machine::cpu_seconds(supervisor)? - before.0;
     let frontend = machine::cpu_seconds(frontend)? - before.1;
     series.add(name, moved.rate());

@@ -31,8 +31,11 @@ pub const PIPE_READ: usize = 256 * 1024;
 
 static CONTENT: [u8; CHUNK] = [b'x'; CHUNK];
 
-/// TLS handshakes under way at one time, of a client that makes many connections.
-const HANDSHAKES: usize = 32;
+/// Connections under way at one time, of a client that makes many: fewer than the server allows handshakes.
+const CONNECTING: usize = 32;
+
+/// What a raw server says when its side of the handshake is done too, which a client of TLS 1.3 does not see.
+const GREETING: &[u8] = b"!";
 
 /// What one client moved.
 #[derive(Debug, Clone, Copy)]
@@ -285,6 +288,8 @@ fn tls_serve(folder: &Path, threads: usize) -> anyhow::Result<()> {
             tokio::spawn(async move {
                 stream.set_nodelay(true)?;
                 let mut stream = acceptor.accept(stream).await?;
+                stream.write_all(GREETING).await?;
+                stream.flush().await?;
                 let mut left = stream.read_u64().await?;
                 while left > 0 {
                     let length = left.min(CHUNK as u64);
@@ -328,19 +333,23 @@ async fn tls_read(
         Ok(stream)
     };
     let name = ServerName::try_from("127.0.0.1")?;
-    let mut handshakes = Vec::new();
+    let mut streams = Vec::new();
     for _ in 0..connections {
         let stream = tcp().await?;
-        handshakes.push(if read_ahead > 0 {
+        streams.push(if read_ahead > 0 {
             let stream = tokio::io::BufReader::with_capacity(read_ahead, stream);
-            Either::Buffered(connector.connect(name.clone(), stream).await?)
+            let mut stream = connector.connect(name.clone(), stream).await?;
+            stream.read_u8().await?;
+            Either::Buffered(stream)
         } else {
-            Either::Plain(connector.connect(name.clone(), stream).await?)
+            let mut stream = connector.connect(name.clone(), stream).await?;
+            stream.read_u8().await?;
+            Either::Plain(stream)
         });
     }
     let cpu = machine::own_cpu_seconds()?;
     let begun = Instant::now();
-    let tasks: Vec<_> = handshakes
+    let tasks: Vec<_> = streams
         .into_iter()
         .map(|stream| {
             tokio::spawn(async move {
@@ -393,13 +402,16 @@ fn credentials(folder: &Path) -> anyhow::Result<Credentials> {
 
 async fn replay(address: &str, folder: &Path, connections: usize, id: ProcessId) -> anyhow::Result<()> {
     let credentials = Arc::new(credentials(folder)?);
-    let places = Arc::new(Semaphore::new(HANDSHAKES));
+    let places = Arc::new(Semaphore::new(CONNECTING));
     let connecting: Vec<_> = (0..connections)
         .map(|_| {
             let (credentials, places, address) = (Arc::clone(&credentials), Arc::clone(&places), address.to_owned());
             tokio::spawn(async move {
                 let _place = places.acquire().await?;
-                anyhow::Ok(Client::connect(&address, &credentials).await?)
+                let client = Client::connect(&address, &credentials).await?;
+                // The server's side of the handshake is then done too.
+                client.status(id).await?;
+                anyhow::Ok(client)
             })
         })
         .collect();
