@@ -18,7 +18,7 @@ DESTDIR ?=
 PREFIX ?= /usr
 SYSCONFDIR ?= /etc
 
-.PHONY: help build test test-host test-guest lint fuzz fuzz-corpora budgets deny demo install uninstall clean
+.PHONY: help build test test-host test-guest bench lint fuzz fuzz-corpora budgets deny demo install uninstall clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -61,6 +61,12 @@ test-guest: build ## Tests that need real systemd and cgroup v2, in a virtual ma
 	rm -f $(RESULTS)/guest
 	PRN_GUEST_LOG=$(RESULTS)/guest.d tests/guest/run.sh
 	cp $(RESULTS)/guest.d/summary $(RESULTS)/guest
+
+# Subjects (output fanout latency start idle cli; none: all) and flags (--rounds N, --idle-seconds N).
+BENCH ?=
+
+bench: build ## prn beside what it is made of, and ssh: BENCH='output --rounds 5' (needs root; ssh if openssh-server is there)
+	@$(TARGET)/release/bench $(BENCH)
 
 lint: ## Formatting, clippy, documentation: no warning allowed
 	$(CARGO) fmt --all --check

@@ -1,13 +1,7 @@
-//! Measures builds of prn, and profiles of one build, side by side in one run: machines are noisy, ratios hold.
+//! Builds of prn, and profiles of one build, side by side.
 //!
-//! ```text
-//! bench [--rounds N] LABEL=BIN_DIR[,PROFILE] …
-//! ```
-//!
-//! Each round measures every candidate once, in turn; what is printed are medians over the rounds, and their ratio to the
-//! first candidate. `start` is a Start call on a kept connection and the end frame of the process's output, of
-//! `/bin/true`; `gib` is one GiB, from the process's first write to its last byte at the client.
-#![expect(clippy::print_stdout, reason = "a program that measures prints")]
+//! Ratios are to the first candidate. `start` is a Start call on a kept connection and the end frame of the process's
+//! output, of `/bin/true`; `gib` is one GiB, from the process's first write to its last byte at the client.
 #![expect(clippy::unwrap_used, reason = "there is nobody to handle an error")]
 
 use std::process::Command;
@@ -25,16 +19,8 @@ const GIB: u64 = 1 << 30;
 /// Names of what is measured, in the order of what a measurement prints.
 const MEASURED: [&str; 2] = ["start [us]", "gib [ms]"];
 
-fn main() {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    match arguments.split_first() {
-        Some((first, [profile])) if first == "measure" => measure(profile),
-        Some((first, [rounds, candidates @ ..])) if first == "--rounds" => compare(rounds.parse().unwrap(), candidates),
-        _ => compare(5, &arguments),
-    }
-}
-
-fn compare(rounds: usize, candidates: &[String]) {
+/// Compares candidates, each `LABEL=BIN_DIR[,PROFILE]`.
+pub fn compare(rounds: usize, candidates: &[String]) {
     let mut results = vec![vec![Vec::new(); MEASURED.len()]; candidates.len()];
     for _ in 0..rounds {
         for (candidate, results) in candidates.iter().zip(&mut results) {
@@ -65,7 +51,8 @@ fn median(values: &mut [u64]) -> u64 {
     values[values.len() / 2]
 }
 
-fn measure(profile: &str) {
+/// Measures one candidate.
+pub fn measure(profile: &str) {
     let mut arguments = vec!["--output-budget", "4G"];
     let profile = match profile {
         "none" => {

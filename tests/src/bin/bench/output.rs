@@ -1,0 +1,201 @@
+//! One reader of one gigabyte: what is moved, and what it costs.
+
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, ensure};
+use prn_tests::{procfs, server::Server};
+
+use crate::machine::{self, GIB, MIB, Pinned};
+use crate::parts::{self, CHUNK, Serving, Transfer};
+use crate::ssh::Ssh;
+use crate::table::{Samples, Series, Summary, Table, figure};
+use crate::{Bench, word};
+
+const PIPE: &str = "raw pipe";
+const TCP: &str = "plain TCP";
+const TLS: &str = "raw tokio-rustls";
+const TLS_READ_AHEAD: &str = "raw tokio-rustls, 64 KiB read ahead below TLS";
+const SSH: &str = "`ssh cat`, aes128-gcm, to a pipe";
+const REPLAY: &str = "prn replay, client library";
+const LOGS: &str = "prn replay, `prn logs` to a pipe";
+const LIVE: &str = "prn live, writes of 64 KiB";
+const LINES: &str = "prn live, lines of 100 bytes";
+
+/// In 100-byte lines, a write(2) each.
+const LINES_BYTES: u64 = 200_000_000;
+
+/// CPU time by process, beside a name of the above.
+const SHARES: [&str; 4] = ["process", "supervisor", "frontend", "client"];
+
+pub fn measure(bench: &Bench, summary: &mut Summary) -> anyhow::Result<()> {
+    for pinned in [false, true] {
+        let _pinned = if pinned { Some(Pinned::new()?) } else { None };
+        let peers = Peers::start(bench)?;
+        let mut series = Series::default();
+        let label = if pinned { "output, on one CPU" } else { "output" };
+        for _ in bench.rounds(label) {
+            round(bench, &peers, !pinned, &mut series)?;
+        }
+        print(bench, pinned, &series, summary);
+    }
+    Ok(())
+}
+
+/// What prn is compared with, running all the time.
+struct Peers {
+    tcp: Serving,
+    tls: Serving,
+    ssh: Option<(Ssh, tempfile::NamedTempFile)>,
+}
+
+impl Peers {
+    fn start(bench: &Bench) -> anyhow::Result<Self> {
+        let tcp = Serving::start(bench.part(&["tcp-serve"]))?;
+        let tls = Serving::start(bench.part(&["tls-serve", &word(bench.keys()), "0"]))?;
+        let ssh = match Ssh::start()? {
+            Some(ssh) => {
+                let file = tempfile::NamedTempFile::new_in("/dev/shm")?;
+                let mut write = bench.part(&["write", &CHUNK.to_string(), &GIB.to_string()]);
+                ensure!(write.stdout(file.reopen()?).status()?.success(), "1 GiB in /dev/shm");
+                Some((ssh, file))
+            }
+            None => None,
+        };
+        Ok(Self { tcp, tls, ssh })
+    }
+}
+
+fn round(bench: &Bench, peers: &Peers, lines: bool, series: &mut Series) -> anyhow::Result<()> {
+    let gib = GIB.to_string();
+    series.add(PIPE, raw_pipe(bench)?.rate());
+    series.add(TCP, parts::transfer(bench.part(&["tcp-read", &peers.tcp.address, &gib]), GIB)?.rate());
+    let keys = word(bench.keys());
+    for (name, read_ahead) in [(TLS, "0"), (TLS_READ_AHEAD, "65536")] {
+        let before = machine::cpu_seconds(peers.tls.pid())?;
+        let part = bench.part(&["tls-read", &peers.tls.address, &keys, "0", "1", &gib, read_ahead]);
+        let moved = parts::transfer(part, GIB)?;
+        series.add(name, moved.rate());
+        let server = machine::cpu_seconds(peers.tls.pid())? - before;
+        add_shares(series, name, &moved, [None, None, Some(server), Some(moved.client)]);
+    }
+    if let Some((ssh, file)) = &peers.ssh {
+        let cat = ssh.command(&["-c", "aes128-gcm@openssh.com"], &["cat", &word(file.path())]);
+        series.add(SSH, parts::read_from(cat, GIB)?.rate());
+    }
+
+    // Everything in it is of this round, so that it holds no more than two outputs of 1 GiB.
+    let server = bench.server(&["--output-budget", "4G"], 64)?;
+    let argv = bench.argv(&["write", &CHUNK.to_string(), &gib]);
+    let argv: Vec<&str> = argv.iter().map(String::as_str).collect();
+    let id = server.start_process(&["--output-max", "1100M"], &argv);
+    prn_tests::wait_for("its end", || server.status(&id)["tree_empty"] == true);
+    let keys = word(server.folder());
+    let replay = bench.part(&["replay", &server.address, &keys, "0", "1", &id]);
+    through_prn(&server, series, REPLAY, replay, GIB)?;
+    series.add(LOGS, parts::read_from(server.prn(&["logs", &id]), GIB)?.rate());
+    let live = |bytes: u64, argv: &[&str]| {
+        let most = (bytes + 64 * MIB).to_string();
+        let words = ["live", &server.address, &keys, "0", &most];
+        bench.part(&words.iter().chain(argv).copied().collect::<Vec<_>>())
+    };
+    through_prn(&server, series, LIVE, live(GIB, &argv), GIB)?;
+    if lines {
+        let argv = bench.argv(&["write", "100", &LINES_BYTES.to_string()]);
+        let argv: Vec<&str> = argv.iter().map(String::as_str).collect();
+        let switches = || procfs::status(server.supervisor())["voluntary_ctxt_switches"].parse::<f64>();
+        let before = switches()?;
+        through_prn(&server, series, LINES, live(LINES_BYTES, &argv), LINES_BYTES)?;
+        series.add("wake-ups", (switches()? - before) / (LINES_BYTES as f64 / 1e6));
+    }
+    Ok(())
+}
+
+fn raw_pipe(bench: &Bench) -> anyhow::Result<Transfer> {
+    let mut writer = bench.part(&["write", &CHUNK.to_string(), &GIB.to_string()]).stdout(Stdio::piped()).spawn()?;
+    let mut reader = bench.part(&["count"]);
+    if let Some(stdout) = writer.stdout.take() {
+        reader.stdin(stdout);
+    }
+    let moved = parts::transfer(reader, GIB);
+    // It has ended, or its reader has and it gets SIGPIPE.
+    writer.wait()?;
+    moved
+}
+
+/// Runs a client of prn, and adds its rate and what each process spent for it.
+fn through_prn(server: &Server, series: &mut Series, name: &str, client: Command, bytes: u64) -> anyhow::Result<()> {
+    let (supervisor, frontend) = (server.supervisor(), server.frontend());
+    let before = (machine::cpu_seconds(supervisor)?, machine::cpu_seconds(frontend)?);
+    let moved = parts::transfer(client, bytes).with_context(|| server.log())?;
+    let supervisor = machine::cpu_seconds(supervisor)? - before.0;
+    let frontend = machine::cpu_seconds(frontend)? - before.1;
+    series.add(name, moved.rate());
+    let process = (moved.process > 0.0).then_some(moved.process);
+    add_shares(series, name, &moved, [process, Some(supervisor), Some(frontend), Some(moved.client)]);
+    Ok(())
+}
+
+/// In CPU seconds for each 10⁹ bytes.
+fn add_shares(series: &mut Series, name: &str, moved: &Transfer, seconds: [Option<f64>; 4]) {
+    for (share, seconds) in SHARES.iter().zip(seconds) {
+        if let Some(seconds) = seconds {
+            series.add(&format!("{share}: {name}"), seconds / moved.gigabytes());
+        }
+    }
+}
+
+fn print(bench: &Bench, pinned: bool, series: &Series, summary: &mut Summary) {
+    let place = if pinned { "all on one CPU" } else { "all CPUs" };
+    // The better way to read is what prn is held against.
+    let tls = [TLS, TLS_READ_AHEAD].map(|name| series.of(name));
+    let [plain, ahead] = &tls;
+    let (best, tls) = if ahead.median() > plain.median() { (TLS_READ_AHEAD, ahead) } else { (TLS, plain) };
+    let ssh = series.of(SSH);
+    let title = bench.title(&format!("Output: 1 GiB to one reader, {place}"));
+    let mut table = Table::new(&title, &["", "MB/s", "lowest–highest", "÷ raw tokio-rustls", "÷ `ssh cat`"]);
+    for name in [PIPE, TCP, TLS, TLS_READ_AHEAD, SSH, REPLAY, LOGS, LIVE, LINES] {
+        let samples = series.of(name);
+        if samples.median().is_none() && name != SSH {
+            continue;
+        }
+        let figure = if samples.median().is_none() { "not installed".to_owned() } else { samples.figure() };
+        let (to_tls, to_ssh) = (samples.over(tls).figure(), samples.over(&ssh).figure());
+        table.row(&[name.to_owned(), figure, samples.range(), to_tls, to_ssh]);
+    }
+    table.print(&format!("MB are 10⁶ bytes. What is divided by: {best}, which is the faster of the two; `ssh cat`."));
+
+    let title = bench.title(&format!("Output: CPU seconds for each 10⁹ bytes, {place}"));
+    let mut table = Table::new(&title, &["", "process", "supervisor", "frontend or server", "client", "together"]);
+    for name in [TLS, TLS_READ_AHEAD, REPLAY, LIVE, LINES] {
+        let shares = SHARES.map(|share| series.of(&format!("{share}: {name}")));
+        let together: f64 = shares.iter().filter_map(|share| share.median()).sum();
+        if together > 0.0 {
+            let cells = shares.iter().map(|share| share.figure()).chain([figure(together)]);
+            table.row(&[name.to_owned()].into_iter().chain(cells).collect::<Vec<_>>());
+        }
+    }
+    let wake_ups = series.of("wake-ups");
+    let below = if wake_ups.median().is_some() {
+        format!("Wake-ups of the supervisor for each 10⁶ bytes of lines: {}.", wake_ups.figure())
+    } else {
+        String::new()
+    };
+    table.print(&below);
+
+    let note = if pinned { ", on one CPU" } else { "" };
+    let (replay, live) = (series.of(REPLAY), series.of(LIVE));
+    let mut add = |what: &str, prn: &Samples, beside: &str, other: &Samples| {
+        summary.compare(&format!("{what}{note}"), (prn, "MB/s"), (beside, other), &prn.over(other));
+    };
+    add("replay of 1 GiB", &replay, "raw tokio-rustls", tls);
+    let beside = if ssh.median().is_some() { "`ssh cat`, aes128-gcm" } else { "ssh is not installed" };
+    add("replay of 1 GiB", &replay, beside, &ssh);
+    add("1 GiB live, writes of 64 KiB", &live, "raw tokio-rustls", tls);
+    let lines = series.of(LINES);
+    if lines.median().is_some() {
+        summary.alone(
+            &format!("live, lines of 100 bytes{note}"),
+            &format!("{} MB/s, {} wake-ups of the supervisor for each MB", lines.figure(), wake_ups.figure()),
+        );
+    }
+}

@@ -1,0 +1,154 @@
+//! What a start costs, beside the least that a process in a cgroup of its own can cost.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{bail, ensure};
+use prn::client::StartSpec;
+use prn_tests::procfs;
+use prn_tests::server::cgroup_mount;
+
+use crate::table::{Series, Summary, Table, figure, percentile};
+use crate::{Bench, cpus, latency, parts, word};
+
+/// Starts of each kind in a round.
+const STARTS: usize = 300;
+const CALLS: usize = 1000;
+
+/// Clients at one time, and what each starts.
+const CLIENTS: usize = 8;
+const STARTS_EACH: usize = 250;
+
+const CLONED: &str = "raw: cgroup, two pipes, clone3 returned";
+const EXECUTED: &str = "raw: the same, until execve is seen (a third pipe)";
+const EXITED: &str = "raw: cgroup, two pipes, clone3, execve, exit seen";
+const CALL: &str = "an empty call on a kept connection";
+const START: &str = "prn: Start, which answers when the program runs";
+const ENDED: &str = "prn: Start, and the output to its end frame";
+const RATE: &str = "starts a second";
+
+pub fn measure(bench: &Bench, summary: &mut Summary) -> anyhow::Result<()> {
+    let mut series = Series::default();
+    for _ in bench.rounds("start") {
+        // Before the raw ones: with it the controllers are on for groups below the mount's.
+        let server = bench.server(&["--connections-per-client", "64"], 4096)?;
+        raw(bench, &mut series)?;
+        series.add("supervisor", procfs::memory(server.supervisor(), "VmRSS") as f64 / 1e6);
+        parts::runtime(0)?.block_on(one_by_one(&server.address, server.folder(), &mut series))?;
+        parts::runtime(cpus())?.block_on(many(&server.address, server.folder(), &mut series))?;
+    }
+    let (start, raw, call) = (series.of(START), series.of(EXITED), series.of(CALL));
+    let allowed = raw.with(&call, |raw, call| 2.0 * raw + call);
+    let title = bench.title("Start of /bin/true, p50 in microseconds");
+    let mut table = Table::new(&title, &["", "p50", "lowest–highest", "÷ raw, exit seen"]);
+    for name in [CLONED, EXECUTED, EXITED, CALL, START, ENDED] {
+        let samples = series.of(name);
+        table.row(&[name.to_owned(), samples.figure(), samples.range(), samples.over(&raw).figure()]);
+    }
+    let rate = series.of(RATE);
+    table.print(&format!(
+        "Start ÷ (2 × raw, exit seen, + an empty call): {}. Raw processes are cloned from one of {} MB; the supervisor has {} MB.\n\
+         {CLIENTS} clients with a connection each: {} starts a second ({}).",
+        start.over(&allowed).figure(),
+        series.of("raw memory").figure(),
+        series.of("supervisor").figure(),
+        rate.figure(),
+        rate.range(),
+    ));
+    summary.compare(
+        "a Start call on a kept connection, p50",
+        (&start, "µs"),
+        ("2 × (own cgroup, pipes, clone3, execve, exit) + an empty call", &allowed),
+        &start.over(&allowed),
+    );
+    let ended = series.of(ENDED).median().unwrap_or(f64::NAN);
+    summary.alone("a Start call and the process's end, p50", &format!("{} µs", figure(ended)));
+    summary.alone(&format!("starts from {CLIENTS} clients"), &format!("{} a second", rate.figure()));
+    Ok(())
+}
+
+async fn one_by_one(address: &str, folder: &Path, series: &mut Series) -> anyhow::Result<()> {
+    let client = parts::connect(address, folder).await?;
+    let spec = StartSpec::new(["/bin/true"]);
+    let (mut starts, mut ends) = (Vec::new(), Vec::new());
+    let mut last = None;
+    for number in 0..STARTS + 20 {
+        let begun = Instant::now();
+        let id = client.start(&spec).await?.process.id;
+        let started = begun.elapsed();
+        parts::follow(&client, id).await?;
+        // The first ones find everything cold.
+        if number >= 20 {
+            starts.push(started.as_secs_f64() * 1e6);
+            ends.push(begun.elapsed().as_secs_f64() * 1e6);
+        }
+        last = Some(id);
+    }
+    let Some(id) = last else { bail!("no start") };
+    let calls = latency::calls(&client, id, CALLS, Duration::ZERO).await?;
+    for (name, mut micros) in [(START, starts), (ENDED, ends), (CALL, calls)] {
+        series.add(name, percentile(&mut micros, 50).unwrap_or(f64::NAN));
+    }
+    Ok(())
+}
+
+async fn many(address: &str, folder: &Path, series: &mut Series) -> anyhow::Result<()> {
+    let mut clients = Vec::new();
+    for _ in 0..CLIENTS {
+        clients.push(parts::connect(address, folder).await?);
+    }
+    let begun = Instant::now();
+    let tasks: Vec<_> = clients
+        .into_iter()
+        .map(|client| {
+            tokio::spawn(async move {
+                let spec = StartSpec::new(["/bin/true"]);
+                for _ in 0..STARTS_EACH {
+                    client.start(&spec).await?;
+                }
+                anyhow::Ok(())
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await??;
+    }
+    series.add(RATE, (CLIENTS * STARTS_EACH) as f64 / begun.elapsed().as_secs_f64());
+    Ok(())
+}
+
+fn raw(bench: &Bench, series: &mut Series) -> anyhow::Result<()> {
+    let group = Group::new()?;
+    let values = parts::numbers(bench.part(&["clone", &word(&group.0), &STARTS.to_string()]))?;
+    ensure!(values.len() == 4, "{values:?}");
+    for (name, value) in [CLONED, EXITED, EXECUTED].iter().zip(&values) {
+        series.add(name, *value);
+    }
+    series.add("raw memory", values[3] / 1e6);
+    Ok(())
+}
+
+/// A cgroup of the driver's own, removed when dropped.
+struct Group(PathBuf);
+
+impl Group {
+    fn new() -> anyhow::Result<Self> {
+        let path = cgroup_mount().join(format!("prn-bench-{}", std::process::id()));
+        fs::create_dir(&path)?;
+        let group = Self(path);
+        // Groups of processes under prn have these, and more controllers make a group dearer. Not everywhere are all there.
+        for controller in ["cpu", "io", "memory", "pids"] {
+            let _ = fs::write(group.0.join("cgroup.subtree_control"), format!("+{controller}"));
+        }
+        Ok(group)
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        let below = fs::read_dir(&self.0).into_iter().flatten().flatten().map(|entry| entry.path());
+        below.filter(|path| path.is_dir()).for_each(|path| drop(fs::remove_dir(path)));
+        let _ = fs::remove_dir(&self.0);
+    }
+}
