@@ -74,7 +74,7 @@ impl From<&config::Frontend> for Defaults {
     fn from(config: &config::Frontend) -> Self {
         Self {
             state_dir: config.state_dir.clone(),
-            limits: config.default_limits,
+            limits: config.default_limits.clone(),
             output_max: config.output_default,
             output_disk: config.output_disk,
             stop_grace: config.stop_grace,
@@ -510,7 +510,7 @@ pub mod tests {
         let home = format!("/var/lib/prn/{}", spec.id);
         assert_eq!(spec.environment, launch::environment(&[], &home));
         assert_eq!(spec.working_directory.to_str(), Ok(home.as_str()));
-        assert_eq!((spec.limits, spec.profile), (Limits::default(), Profile::Default));
+        assert_eq!(spec.profile, Profile::Default);
         assert_eq!((spec.output.max, spec.timeout, spec.stop_grace), (65_536, None, 10_000.try_into().unwrap()));
         assert_eq!(spec.limits.get(LimitName::Memory), Some(1 << 30));
         assert!(!spec.linger && !spec.best_effort_limits);

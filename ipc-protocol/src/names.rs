@@ -72,6 +72,8 @@ impl TryFrom<u64> for Millis {
 }
 
 impl LimitName {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Cpu, Self::Memory, Self::IoRead, Self::IoWrite, Self::Pids];
     /// The value, if the kernel can take it.
     ///
     /// # Errors
@@ -93,9 +95,24 @@ impl LimitName {
 impl TryFrom<[Option<u64>; 5]> for Limits {
     type Error = Invalid;
 
+    /// In the order of [`LimitName::ALL`].
     fn try_from(raw: [Option<u64>; 5]) -> Result<Self, Invalid> {
-        let mut set = LimitName::ALL.into_iter().zip(raw).filter_map(|(name, value)| Some((name, value?)));
-        set.try_for_each(|(name, value)| name.check(value).map(drop)).map(|()| Self(raw))
+        let set = LimitName::ALL.into_iter().zip(raw).filter_map(|(name, value)| Some((name, value?)));
+        set.map(|(name, value)| Ok((name, name.check(value)?))).collect::<Result<_, _>>().map(Self)
+    }
+}
+
+impl Limits {
+    /// These, and `other`'s where there is none.
+    pub fn or(self, other: &Self) -> Self {
+        let mut all = other.clone();
+        all.0.extend(self.0);
+        all
+    }
+
+    /// One limit's value.
+    pub fn get(&self, name: LimitName) -> Option<u64> {
+        self.0.get(&name).copied()
     }
 }
 

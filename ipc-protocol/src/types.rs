@@ -4,6 +4,7 @@
 //! policy, and what the kernel makes of it is the kernel's to decide; the ranges that make sense to people are the
 //! frontend's matter (see [`crate::names`]).
 
+use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -91,7 +92,7 @@ impl Millis {
 }
 
 /// Names a limit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum LimitName {
     /// Thousandths of a CPU (cpu.max).
     Cpu,
@@ -105,33 +106,9 @@ pub enum LimitName {
     Pids,
 }
 
-impl LimitName {
-    /// All of them, in the order of [`Limits`].
-    pub const ALL: [Self; 5] = [Self::Cpu, Self::Memory, Self::IoRead, Self::IoWrite, Self::Pids];
-}
-
-/// Resource limits of one process tree. `None`: not limited, or, in a request, the server's default.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Limits(pub(crate) [Option<u64>; 5]);
-
-impl Limits {
-    /// These, and `other`'s where there is none.
-    pub fn or(&self, other: &Self) -> Self {
-        let mut all = self.0;
-        all.iter_mut().zip(other.0).for_each(|(value, other)| *value = value.or(other));
-        Self(all)
-    }
-
-    /// Each limit with its value.
-    pub fn iter(&self) -> impl Iterator<Item = (LimitName, Option<u64>)> {
-        LimitName::ALL.into_iter().zip(self.0)
-    }
-
-    /// One limit's value.
-    pub fn get(&self, name: LimitName) -> Option<u64> {
-        self.iter().find(|(other, _)| *other == name).and_then(|(_, value)| value)
-    }
-}
+/// Resource limits of one process tree. One that is not there: not limited, or, in a request, the server's ceiling.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Limits(pub BTreeMap<LimitName, u64>);
 
 #[cfg(test)]
 mod tests {

@@ -28,8 +28,10 @@ const TEXT_MAX: u64 = 4096;
 
 /// One group.
 pub struct Group {
-    directory: OwnedFd,
-    events: File,
+    /// Its directory, for clone3(2).
+    pub directory: OwnedFd,
+    /// Its `cgroup.events`: POLLPRI when it has changed since it was last read.
+    pub events: File,
 }
 
 impl Group {
@@ -46,25 +48,12 @@ impl Group {
         })
     }
 
-    /// Its directory, for clone3(2).
-    pub fn directory(&self) -> BorrowedFd<'_> {
-        self.directory.as_fd()
-    }
-
-    /// Its `cgroup.events`: POLLPRI when it has changed since it was last read.
-    pub fn events(&self) -> BorrowedFd<'_> {
-        self.events.as_fd()
-    }
-
-    /// Writes the limits. Returns those that this host does not enforce: no controller, no disk, or the kernel says no.
-    pub fn limit(&self, limits: &Limits, disks: &[(u32, u32)]) -> Vec<LimitName> {
-        let failed = |(name, value)| self.write_limit(name, value?, disks).err().map(|_| name);
-        limits.iter().filter_map(failed).collect()
-    }
-
-    /// What the kernel made of the limits: the files' texts.
-    pub fn limits(&self) -> Vec<FileText> {
-        self.texts(&["cpu.max", "memory.max", "io.max", "pids.max"])
+    /// Writes the limits. Returns those that this host does not enforce (no controller, no disk, or the kernel says no), and
+    /// what the kernel made of the others: the files' texts.
+    pub fn limit(&self, limits: &Limits, disks: &[(u32, u32)]) -> (Vec<LimitName>, Vec<FileText>) {
+        let enforced = |(name, value): &(&LimitName, &u64)| self.write_limit(**name, **value, disks).is_ok();
+        let not_enforced = limits.0.iter().filter(|limit| !enforced(limit)).map(|(name, _)| *name).collect();
+        (not_enforced, self.texts(&["cpu.max", "memory.max", "io.max", "pids.max"]))
     }
 
     fn write_limit(&self, name: LimitName, value: u64, disks: &[(u32, u32)]) -> nix::Result<()> {
@@ -92,7 +81,8 @@ impl Group {
 
     /// Interface files of the group, those that are there.
     fn texts(&self, files: &[&str]) -> Vec<FileText> {
-        files.iter().filter_map(|file| Some(((*file).to_owned(), self.read(file).ok()?))).collect()
+        let text = |file: &&str| Some(((*file).to_owned(), read(&self.directory, file, TEXT_MAX).ok()?));
+        files.iter().filter_map(text).collect()
     }
 
     /// Whether a process of the group, or of one below it, is alive. Rearms [`Group::events`].
@@ -121,7 +111,7 @@ impl Group {
         let deadline = Instant::now() + Duration::from_secs(1);
         while self.populated() && Instant::now() < deadline {
             let _unused = self.kill();
-            let _unused = poll(&mut [PollFd::new(self.events(), PollFlags::POLLPRI)], PollTimeout::from(100u8));
+            let _unused = poll(&mut [PollFd::new(self.events.as_fd(), PollFlags::POLLPRI)], PollTimeout::from(100u8));
         }
     }
 
@@ -142,13 +132,13 @@ impl Group {
 
     fn members(&self) -> Vec<i32> {
         // Whole, however long: a number that was cut is another process's.
-        let text = read(self.directory(), "cgroup.procs", u64::MAX).unwrap_or_default();
+        let text = read(&self.directory, "cgroup.procs", u64::MAX).unwrap_or_default();
         text.lines().filter_map(|line| line.parse().ok()).filter(|pid| *pid > 0).collect()
     }
 
     /// How often the kernel killed a process of this tree for memory.
     pub fn oom_kills(&self) -> u64 {
-        self.read("memory.events").ok().and_then(|text| keyed(&text, "oom_kill")).unwrap_or(0)
+        read(&self.directory, "memory.events", TEXT_MAX).ok().and_then(|text| keyed(&text, "oom_kill")).unwrap_or(0)
     }
 
     /// What the tree has consumed so far.
@@ -159,10 +149,6 @@ impl Group {
     /// The tasks that are still there, some of them if they are many: each one's /proc/pid/stat.
     pub fn stuck(&self) -> Vec<Vec<u8>> {
         self.members().into_iter().filter_map(|pid| fs::read(format!("/proc/{pid}/stat")).ok()).take(16).collect()
-    }
-
-    fn read(&self, file: &str) -> nix::Result<String> {
-        read(self.directory(), file, TEXT_MAX)
     }
 
     fn write(&self, file: &str, value: &str) -> nix::Result<()> {
@@ -186,7 +172,7 @@ pub fn open_directory(parent: BorrowedFd<'_>, name: &str) -> nix::Result<OwnedFd
     openat(parent, name, flags, Mode::empty())
 }
 
-fn read(directory: BorrowedFd<'_>, file: &str, most: u64) -> nix::Result<String> {
+fn read(directory: &OwnedFd, file: &str, most: u64) -> nix::Result<String> {
     let file = File::from(openat(directory, file, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?);
     // One read(2) for what is no longer, and one for the end.
     let mut text = String::with_capacity(4096);

@@ -150,7 +150,7 @@ impl Daemon {
         let Some(frontend) = self.frontend.as_mut().filter(|frontend| !frontend.dying) else { return };
         if let Err(error) = act(frontend, &mut self.runner) {
             // Its end is seen through its pidfd; until then its channel must not wake the loop again.
-            self.runner.detach(frontend.socket());
+            self.runner.detach(frontend.channel.as_fd());
             frontend.dying = true;
             // At the end of a shutdown it goes by itself, and takes the time that it needs.
             if self.flush_until.is_none() {
@@ -193,7 +193,7 @@ impl Daemon {
             && self.flush_until.is_some()
         {
             // The end of the stream: it sends what its clients have not read, and exits.
-            let _unused = shutdown(frontend.socket().as_raw_fd(), Shutdown::Write);
+            let _unused = shutdown(frontend.channel.as_fd().as_raw_fd(), Shutdown::Write);
         }
     }
 
@@ -204,7 +204,7 @@ impl Daemon {
             return self.kill_frontend("it has ended, but is kept from being reaped");
         };
         self.runner.detach(&frontend.process);
-        self.runner.detach(frontend.socket());
+        self.runner.detach(frontend.channel.as_fd());
         // What it forked has the listener and the key.
         let _unused = frontend.group.kill();
         if self.stopping {
@@ -252,7 +252,7 @@ impl Daemon {
         cgroup::remove(self.links.cgroup.as_fd(), FRONTEND_GROUP)?;
         let group = Group::create(self.links.cgroup.as_fd(), FRONTEND_GROUP)?;
         let frontend = Frontend::spawn(&self.kit, group)?;
-        self.runner.attach(frontend.socket(), EpollFlags::EPOLLIN, CHANNEL)?;
+        self.runner.attach(frontend.channel.as_fd(), EpollFlags::EPOLLIN, CHANNEL)?;
         // For changes alone: a zombie that is traced stays readable.
         self.runner.attach(frontend.process.as_fd(), EpollFlags::EPOLLIN | EpollFlags::EPOLLET, FRONTEND)?;
         self.runner.wake_at(frontend.since + SETTLED);

@@ -80,7 +80,8 @@ pub struct Frontend {
     pub group: Group,
     /// Why its program could not run, once it has ended.
     pub report: OwnedFd,
-    channel: SupervisorEnd,
+    /// Its end of the channel is the other one.
+    pub channel: SupervisorEnd,
     /// What it is in the middle of.
     pub phase: Phase,
     /// When it was started.
@@ -140,17 +141,12 @@ impl Frontend {
             // In the order of `fds::frontend`.
             descriptors: &[theirs.as_fd(), config.as_fd(), key.as_fd(), kit.listener.as_fd(), kit.empty_folder.as_fd()],
             open_files: kit.open_files,
-            ..Child::new(group.directory(), Program::File(kit.binary.as_fd()), kit.ids, null.as_fd())
+            ..Child::new(group.directory.as_fd(), Program::File(kit.binary.as_fd()), kit.ids, null.as_fd())
         })?;
         let (phase, since, dying, last, waiting, blocked) =
             (Phase::Silent, Instant::now(), false, RequestId(0), 0, false);
         let (process, report, pending, outbox) = (spawned.pidfd, spawned.report, Vec::new(), VecDeque::new());
         Ok(Self { process, group, report, channel, phase, since, dying, last, pending, waiting, outbox, blocked })
-    }
-
-    /// The channel's socket.
-    pub fn socket(&self) -> BorrowedFd<'_> {
-        self.channel.as_fd()
     }
 
     /// Handles requests, a bounded number of them.
@@ -297,7 +293,7 @@ impl Frontend {
         if full != self.blocked {
             self.blocked = full;
             let flags = if full { EpollFlags::EPOLLOUT } else { EpollFlags::EPOLLIN };
-            runner.attach(self.socket(), flags, CHANNEL)?;
+            runner.attach(self.channel.as_fd(), flags, CHANNEL)?;
         }
         Ok(())
     }

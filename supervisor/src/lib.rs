@@ -47,7 +47,6 @@ pub mod privilege;
 mod process;
 mod runner;
 mod sys;
-mod timers;
 
 pub use cgroup::open_directory;
 pub use prn_ipc_protocol as ipc;

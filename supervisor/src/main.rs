@@ -6,6 +6,7 @@ use std::error::Error;
 use std::os::fd::AsFd;
 use std::process::ExitCode;
 
+use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
 use prn_ipc_protocol::config;
 use prn_ipc_protocol::fds::{self, supervisor as numbers};
 use prn_supervisor::daemon::{Daemon, Links, chain};
@@ -34,7 +35,8 @@ fn serve() -> Result<(), Box<dyn Error>> {
     let config = config.map_err(|_| "its configuration is of another build: install all three programs together")?;
     let notify = config.notify.then(|| adopt(numbers::NOTIFY)).transpose()?;
     let origin = config.own_cgroup.clone().map(|name| adopt(numbers::ORIGIN).map(|procs| (procs, name))).transpose()?;
-    privilege::block_signals()?;
+    // They are read from a signalfd.
+    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), None)?;
     privilege::restrict_process()?;
     privilege::drop_capabilities()?;
     prn_supervisor::filter(&config.confinement.own)?;

@@ -42,15 +42,14 @@ pub struct Store {
 }
 
 impl Store {
-    /// An empty output, in memory or in a file without a name in `folder`.
-    pub fn new(keeping: Keeping, folder: Option<BorrowedFd<'_>>) -> nix::Result<Self> {
+    /// An empty output, in memory or on the disk of the folder `state`.
+    pub fn new(keeping: Keeping, state: BorrowedFd<'_>) -> nix::Result<Self> {
         // One read more than promised, because room is made before it is known how much of it a read will fill. Where
         // nothing may be dropped, also for what is in two pipes when it is read for the last time.
         let reads = if keeping.overflow == Overflow::DropOldest { 1 } else { 4 };
         let capacity = keeping.max.next_multiple_of(4096) + reads * READ_MAX;
         let slots = (capacity / BYTES_PER_RECORD).min(RECORDS_MAX);
-        let ring =
-            folder.map_or_else(|| Shared::new(c"prn-output", capacity), |folder| Shared::on_disk(folder, capacity))?;
+        let ring = if keeping.disk { Shared::on_disk(state, capacity) } else { Shared::new(c"prn-output", capacity) }?;
         let index = Shared::new(c"prn-index", HEADER + slots * RECORD)?;
         index.store(word::CAPACITY, capacity);
         index.store(word::SLOTS, slots);
@@ -202,7 +201,7 @@ mod tests {
     use std::os::fd::AsFd;
 
     fn store(max: u64) -> Store {
-        Store::new(Keeping { max, overflow: Overflow::DropOldest, disk: false }, None).unwrap()
+        Store::new(Keeping { max, overflow: Overflow::DropOldest, disk: false }, std::io::stdin().as_fd()).unwrap()
     }
 
     fn reader(store: &Store) -> Reader {

@@ -4,7 +4,6 @@ use std::error::Error;
 
 use caps::{CapSet, Capability, CapsHashSet};
 use nix::sys::prctl;
-use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
 
 /// The capabilities that stay: take a process's identity (2), signal a process of another user, give a directory away.
 const KEPT: [Capability; 4] =
@@ -14,11 +13,6 @@ const KEPT: [Capability; 4] =
 /// has a capability that the bounding set lacks (EPERM, capabilities(7)), and ping's has this one on many systems. It then
 /// runs without it, and uses ICMP sockets (net.ipv4.ping_group_range).
 const BOUNDING: Capability = Capability::CAP_NET_RAW;
-
-/// Blocks all signals: they are read from a signalfd.
-pub fn block_signals() -> nix::Result<()> {
-    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), None)
-}
 
 /// No core dump (prctl(2), PR_SET_DUMPABLE), no way to gain privileges, no ptrace by others: of this process, and, but for the dumpable flag, which
 /// execve(2) sets again, of everything that it starts.

@@ -58,21 +58,13 @@ pub(crate) struct Live {
     /// Whether its program runs, until that is known.
     pub report: Option<OwnedFd>,
     /// Its standard output and error, until their end.
-    pub streams: [Option<OwnedFd>; 2],
+    pub streams: Vec<(Stream, OwnedFd)>,
     /// When one of them was last read.
     pub read_at: Instant,
     /// Why it is being stopped.
     pub stopping: Option<Stopping>,
     /// How often its group could not be removed yet.
     pub busy: u32,
-}
-
-impl Live {
-    /// One of its streams.
-    pub fn stream(&mut self, stream: Stream) -> &mut Option<OwnedFd> {
-        let [stdout, stderr] = &mut self.streams;
-        if stream == Stream::Stdout { stdout } else { stderr }
-    }
 }
 
 /// How far a process has come. Its group is another one while it is cleaned up.

@@ -3,7 +3,7 @@
 //! Runs in the supervisor, or in a program that uses this library. One thread, and nothing here waits but
 //! [`Runner::wait`]: what can take time is watched in one epoll instance.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::fs::File;
 use std::hash::BuildHasher;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -26,7 +26,6 @@ use crate::output::Store;
 use crate::process::{Live, Phase, Process, Stopping, exit_cause};
 use crate::sys::spawn::{self, Child, Program};
 use crate::sys::{epoll_wait, errno_number, pidfd};
-use crate::timers::Timers;
 use output::ARMED;
 
 mod end;
@@ -83,7 +82,8 @@ pub struct Runner {
     numbers: HashMap<ProcessId, u64>,
     last_number: u64,
     free_uids: VecDeque<u32>,
-    timers: Timers<(u64, Due)>,
+    /// Deadlines, each with a process's number and what is due.
+    due: BTreeSet<(Instant, u64, Due)>,
     notices: VecDeque<Notice>,
     /// For output in memory, and on disk.
     budgets: [Budget; 2],
@@ -103,7 +103,7 @@ struct Budget {
 }
 
 /// What a deadline is for.
-#[derive(Debug, Default, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Due {
     /// The process has run long enough.
     Timeout,
@@ -116,7 +116,6 @@ enum Due {
     /// More of this stream may have come.
     Read(Stream),
     /// Nothing: the wait is to end.
-    #[default]
     Wake,
 }
 
@@ -162,7 +161,7 @@ impl Runner {
             numbers: HashMap::new(),
             last_number: 0,
             free_uids,
-            timers: Timers::default(),
+            due: BTreeSet::new(),
             notices: VecDeque::new(),
             budgets,
             finished: VecDeque::new(),
@@ -211,7 +210,7 @@ impl Runner {
 
     /// Makes a wait end at that time.
     pub fn wake_at(&mut self, at: Instant) {
-        self.timers.add(at, (0, Due::Wake));
+        self.due.insert((at, 0, Due::Wake));
     }
 
     /// Waits until there is something to do, for `timeout` at most. Then comes [`Runner::dispatch`].
@@ -219,7 +218,7 @@ impl Runner {
     /// # Errors
     /// Only those that make the event loop useless.
     pub fn wait(&mut self, timeout: Option<Duration>) -> nix::Result<()> {
-        let due = self.timers.next().map(|at| at.saturating_duration_since(Instant::now()));
+        let due = self.due.first().map(|(at, ..)| at.saturating_duration_since(Instant::now()));
         let mut ready = [EpollEvent::empty(); 64];
         let count = match epoll_wait(&self.epoll, &mut ready, due.into_iter().chain(timeout).min()) {
             Err(Errno::EINTR) => 0,
@@ -243,7 +242,9 @@ impl Runner {
             }
         }
         let now = Instant::now();
-        while let Some((number, due)) = self.timers.take_due(now) {
+        while self.due.first().is_some_and(|(at, ..)| *at <= now)
+            && let Some((_, number, due)) = self.due.pop_first()
+        {
             self.with(number, |runner, process| runner.due(process, due));
         }
         self.forget_finished();

@@ -28,6 +28,13 @@ const PREFIX: usize = 5;
 /// Most bytes of [`DATA`]'s key and length.
 const DATA_HEAD: usize = 11;
 
+/// From so many bytes on, data is sent from where it lies. What is smaller is gathered: clients end a connection on which
+/// they hold many small frames that they have not come to yet (h2: "too_many_data_frames").
+const LARGE: usize = 4 * 1024;
+
+/// So much is gathered, of what is there to be sent at once.
+const GATHERED: usize = 32 * 1024;
+
 /// What a subscription sends.
 pub type Frames = Pin<Box<dyn Stream<Item = Result<v1::GetOutputResponse, Status>> + Send>>;
 
@@ -50,15 +57,25 @@ impl Handed {
 pub enum Reply {
     /// What the generated code has framed.
     Whole(Body),
-    /// Output; `None` once its trailers were sent.
-    Output(Option<Frames>),
+    /// Output.
+    Output(Output),
+}
+
+/// Output on its way.
+pub struct Output {
+    /// `None` once they have ended.
+    frames: Option<Frames>,
+    /// Messages that are not sent yet.
+    gathered: BytesMut,
+    /// What comes after them.
+    trailers: Option<HeaderMap>,
 }
 
 impl Reply {
     /// In the place of `body`, if there are frames.
     pub fn new(body: Body, handed: Option<Handed>) -> Self {
         match handed.and_then(Handed::take) {
-            Some(frames) => Self::Output(Some(frames)),
+            Some(frames) => Self::Output(Output { frames: Some(frames), gathered: BytesMut::new(), trailers: None }),
             None => Self::Whole(body),
         }
     }
@@ -72,48 +89,82 @@ impl HttpBody for Reply {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Self::Data>, Status>>> {
-        let output = match &mut *self {
+        match &mut *self {
             Self::Whole(body) => {
                 let frame = ready!(Pin::new(body).poll_frame(context));
-                return Poll::Ready(frame.map(|frame| Ok(frame?.map_data(|data| data.chain(Bytes::new())))));
+                Poll::Ready(frame.map(|frame| Ok(frame?.map_data(|data| data.chain(Bytes::new())))))
             }
-            Self::Output(output) => output,
-        };
-        let Some(frames) = output else { return Poll::Ready(None) };
-        let status = match ready!(frames.as_mut().poll_next(context)) {
-            Some(Ok(message)) => return Poll::Ready(Some(framed(message).map(Frame::data))),
-            Some(Err(status)) => status,
-            None => Status::ok(""),
-        };
-        *output = None;
-        let mut trailers = HeaderMap::new();
-        Poll::Ready(Some(status.add_header(&mut trailers).map(|()| Frame::trailers(trailers))))
+            Self::Output(output) => output.poll(context),
+        }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Whole(body) => body.is_end_stream(),
-            Self::Output(output) => output.is_none(),
+            Self::Output(output) => output.is_sent(),
         }
     }
 }
 
-/// A message with its prefix. Its data comes last, whatever its number is: the order of fields is free.
-fn framed(mut message: v1::GetOutputResponse) -> Result<Chain<Bytes, Bytes>, Status> {
-    let data = std::mem::take(&mut message.data);
-    let mut head = BytesMut::with_capacity(PREFIX + message.encoded_len() + DATA_HEAD);
-    head.put_bytes(0, PREFIX);
-    message.encode_raw(&mut head);
-    if !data.is_empty() {
-        encode_key(DATA, WireType::LengthDelimited, &mut head);
-        encode_varint(u64::try_from(data.len()).unwrap_or(u64::MAX), &mut head);
+impl Output {
+    fn is_sent(&self) -> bool {
+        self.frames.is_none() && self.gathered.is_empty() && self.trailers.is_none()
     }
-    let length = head.len() - PREFIX + data.len();
+
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Chain<Bytes, Bytes>>, Status>>> {
+        while let Some(frames) = self.frames.as_mut().filter(|_| self.gathered.len() < GATHERED) {
+            let status = match frames.as_mut().poll_next(context) {
+                Poll::Ready(Some(Ok(mut message))) => {
+                    let data = std::mem::take(&mut message.data);
+                    if let Err(status) = put_head(&mut self.gathered, &message, data.len()) {
+                        return Poll::Ready(Some(Err(status)));
+                    }
+                    if data.len() >= LARGE {
+                        return Poll::Ready(Some(Ok(self.send(data))));
+                    }
+                    self.gathered.extend_from_slice(&data);
+                    continue;
+                }
+                Poll::Ready(Some(Err(status))) => status,
+                Poll::Ready(None) => Status::ok(""),
+                Poll::Pending if self.gathered.is_empty() => return Poll::Pending,
+                Poll::Pending => break,
+            };
+            self.frames = None;
+            let mut trailers = HeaderMap::new();
+            if let Err(status) = status.add_header(&mut trailers) {
+                return Poll::Ready(Some(Err(status)));
+            }
+            self.trailers = Some(trailers);
+        }
+        if self.gathered.is_empty() {
+            return Poll::Ready(self.trailers.take().map(|trailers| Ok(Frame::trailers(trailers))));
+        }
+        Poll::Ready(Some(Ok(self.send(Bytes::new()))))
+    }
+
+    fn send(&mut self, data: Bytes) -> Frame<Chain<Bytes, Bytes>> {
+        Frame::data(std::mem::take(&mut self.gathered).freeze().chain(data))
+    }
+}
+
+/// A message's prefix, its fields, and the key and length of its data, which is to follow. It comes last, whatever its
+/// number is: the order of fields is free.
+fn put_head(into: &mut BytesMut, message: &v1::GetOutputResponse, data: usize) -> Result<(), Status> {
+    let start = into.len();
+    into.reserve(PREFIX + message.encoded_len() + DATA_HEAD + if data < LARGE { data } else { 0 });
+    into.put_bytes(0, PREFIX);
+    message.encode_raw(into);
+    if data > 0 {
+        encode_key(DATA, WireType::LengthDelimited, into);
+        encode_varint(u64::try_from(data).unwrap_or(u64::MAX), into);
+    }
+    let length = into.len() - start - PREFIX + data;
     let length = u32::try_from(length).map_err(|_| Status::internal("a frame of output is too long"))?;
-    if let Some(field) = head.get_mut(1..PREFIX) {
+    if let Some(field) = into.get_mut(start + 1..start + PREFIX) {
         field.copy_from_slice(&length.to_be_bytes());
     }
-    Ok(head.freeze().chain(data))
+    Ok(())
 }
 
 #[cfg(test)]
@@ -122,9 +173,37 @@ mod tests {
     use futures_util::StreamExt;
     use futures_util::stream::iter;
 
-    fn bytes(message: &v1::GetOutputResponse) -> Vec<u8> {
-        let mut framed = framed(message.clone()).unwrap();
-        framed.copy_to_bytes(framed.remaining()).to_vec()
+    fn reply(frames: impl Stream<Item = Result<v1::GetOutputResponse, Status>> + Send + 'static) -> Reply {
+        Reply::new(Body::empty(), Some(Handed::new(Box::pin(frames))))
+    }
+
+    fn next(reply: &mut Reply) -> Poll<Option<Frame<Vec<u8>>>> {
+        let mut context = Context::from_waker(std::task::Waker::noop());
+        let frame = Pin::new(reply).poll_frame(&mut context);
+        frame.map(|frame| {
+            frame.map(|frame| frame.unwrap().map_data(|mut data| data.copy_to_bytes(data.remaining()).to_vec()))
+        })
+    }
+
+    /// All messages in these bytes, and how many pieces they came in.
+    fn messages(mut reply: Reply) -> (Vec<v1::GetOutputResponse>, usize) {
+        let (mut bytes, mut pieces) = (Vec::new(), 0);
+        while let Poll::Ready(Some(frame)) = next(&mut reply) {
+            let Ok(data) = frame.into_data() else { break };
+            pieces += 1;
+            bytes.extend(data);
+        }
+        assert!(reply.is_end_stream());
+        let (mut all, mut rest) = (Vec::new(), &bytes[..]);
+        while let Some((prefix, after)) = rest.split_first_chunk::<PREFIX>() {
+            let [compressed, length @ ..] = *prefix;
+            assert_eq!(compressed, 0);
+            let (message, after) = after.split_at(usize::try_from(u32::from_be_bytes(length)).unwrap());
+            all.push(v1::GetOutputResponse::decode(message).unwrap());
+            rest = after;
+        }
+        assert!(rest.is_empty());
+        (all, pieces)
     }
 
     #[test]
@@ -137,29 +216,40 @@ mod tests {
             skipped: 300,
             ..Default::default()
         };
-        for length in [0, 1, 127, 128, 65_000] {
+        let mut sent = Vec::new();
+        for length in [0, 1, 127, 128, LARGE - 1, LARGE, 65_000] {
             all.data = Bytes::from(vec![7; length]);
-            for message in [&all, &v1::GetOutputResponse { data: all.data.clone(), ..Default::default() }] {
-                let bytes = bytes(message);
-                let (prefix, rest) = bytes.split_at(PREFIX);
-                assert_eq!(prefix, [&[0], &u32::try_from(rest.len()).unwrap().to_be_bytes()[..]].concat());
-                assert_eq!(&v1::GetOutputResponse::decode(rest).unwrap(), message);
-            }
+            sent.extend([all.clone(), v1::GetOutputResponse { data: all.data.clone(), ..Default::default() }]);
         }
+        let frames = iter(sent.clone().into_iter().map(Ok));
+        let (all, pieces) = messages(reply(frames));
+        assert!(all == sent);
+        assert_eq!(pieces, 4, "what is small goes with what follows it");
     }
 
-    #[tokio::test]
-    async fn frames_are_followed_by_the_status_and_nothing() {
+    #[test]
+    fn small_frames_are_gathered_as_far_as_they_are_there() {
+        let small = v1::GetOutputResponse { r#type: 1, data: "line".into(), ..Default::default() };
+        let (all, pieces) = messages(reply(iter(vec![Ok(small.clone()); 10_000])));
+        assert!(all == vec![small.clone(); 10_000]);
+        assert!(pieces <= 6, "{pieces}");
+        // What is there is not held back for what may come.
+        let mut waiting = reply(iter([Ok(small)]).chain(futures_util::stream::pending()));
+        assert!(matches!(next(&mut waiting), Poll::Ready(Some(frame)) if frame.is_data()));
+        assert!(next(&mut waiting).is_pending());
+    }
+
+    #[test]
+    fn frames_are_followed_by_the_status_and_nothing() {
         let frame = v1::GetOutputResponse { r#type: 1, data: "x".into(), ..Default::default() };
         for (last, code) in [(None, "0"), (Some(Err(Status::data_loss("gone"))), "15")] {
-            let frames: Frames = Box::pin(iter([Ok(frame.clone())].into_iter().chain(last)));
-            let mut reply = Reply::new(Body::empty(), Some(Handed::new(frames)));
-            let mut next = futures_util::stream::poll_fn(|context| Pin::new(&mut reply).poll_frame(context));
-            assert!(next.next().await.unwrap().unwrap().is_data());
-            let trailers = next.next().await.unwrap().unwrap().into_trailers().unwrap_or_default();
-            assert_eq!(trailers.get("grpc-status").unwrap(), code);
-            assert!(next.next().await.is_none());
+            let mut reply = reply(iter([Ok(frame.clone())].into_iter().chain(last)));
+            assert!(matches!(next(&mut reply), Poll::Ready(Some(frame)) if frame.is_data()));
+            assert!(!reply.is_end_stream());
+            let Poll::Ready(Some(trailers)) = next(&mut reply) else { panic!("no trailers") };
+            assert_eq!(trailers.into_trailers().unwrap_or_default().get("grpc-status").unwrap(), code);
             assert!(reply.is_end_stream());
+            assert!(matches!(next(&mut reply), Poll::Ready(None)));
         }
     }
 }

@@ -74,10 +74,10 @@ impl Runner {
             self.pump(process, stream, output::LAST_TURN);
         }
         let Some(live) = &mut process.live else { return };
-        live.streams.iter_mut().filter_map(Option::take).for_each(|pipe| self.detach(&pipe));
-        self.detach(live.group.events());
+        live.streams.drain(..).for_each(|(_, pipe)| self.detach(&pipe));
+        self.detach(&live.group.events);
         let number = process.info.number;
-        self.timers.retain(|(other, _)| *other != number);
+        self.due.retain(|(_, other, _)| *other != number);
         if process.failure.is_none() {
             let output = process.store.as_ref().map(Store::totals).unwrap_or_default();
             process.info.end = Some(End { at: UnixMicros::now(), usage: live.group.usage(), output });
@@ -112,7 +112,7 @@ impl Runner {
             let _unused = cgroup::remove(self.settings.groups.as_fd(), &id.to_string());
         }
         process.live = None;
-        self.timers.retain(|(other, _)| *other != number);
+        self.due.retain(|(_, other, _)| *other != number);
         if gone {
             self.free_uids.push_back(uid);
         } else {

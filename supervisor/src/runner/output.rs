@@ -33,7 +33,7 @@ impl Runner {
         let process = process.filter(|process| process.visible()).ok_or(Refusal::UnknownProcess)?;
         let made = match process.store.take() {
             Some(store) => Ok(store),
-            None => Store::new(process.info.output, process.info.output.disk.then_some(self.settings.state.as_fd())),
+            None => Store::new(process.info.output, self.settings.state.as_fd()),
         };
         let store = process.store.insert(made.map_err(resources(Preparation::Output))?);
         if process.info.end.is_some() {
@@ -70,13 +70,13 @@ impl Runner {
     /// Reads what is in a process's pipe, up to `budget` bytes, and sees to it that it is read again.
     pub(super) fn pump(&mut self, process: &mut Process, stream: Stream, budget: u64) {
         let Some(live) = &mut process.live else { return };
-        let Some(pipe) = live.stream(stream).take() else { return };
+        let Some(place) = live.streams.iter().position(|(other, _)| *other == stream) else { return };
+        let (_, pipe) = live.streams.swap_remove(place);
         let busy = live.read_at.elapsed() < BUSY;
         live.read_at = Instant::now();
         // One that only closes its stream needs no store for that.
         let unkept = process.store.is_none() && !has_ended(pipe.as_fd()) && {
-            let folder = process.info.output.disk.then_some(self.settings.state.as_fd());
-            let store = Store::new(process.info.output, folder);
+            let store = Store::new(process.info.output, self.settings.state.as_fd());
             let failed = |error| crate::log(&format!("process {}: no room for its output: {error}", process.info.id));
             process.store = store.map_err(failed).ok();
             process.store.is_none()
@@ -117,13 +117,17 @@ impl Runner {
                 let token = process.info.number << 3 | source::of(stream);
                 let _unused = self.epoll.modify(&pipe, &mut EpollEvent::new(ARMED, token));
             }
-            if let Some(live) = &mut process.live {
-                *live.stream(stream) = Some(pipe);
-            }
+            process.live.as_mut().map(|live| live.streams.push((stream, pipe)));
         }
         self.charge(process);
-        self.evict_for(process);
-        if unkept || (full && process.info.output.overflow == Overflow::Kill) {
+        let Keeping { overflow, disk, .. } = process.info.output;
+        // Others first, then its own oldest, unless none of it may be dropped.
+        let excess = self.evict(disk, 0);
+        if let Some(store) = process.store.as_mut().filter(|_| excess > 0 && overflow == Overflow::DropOldest) {
+            let _unused = store.evict(EVICT_STEP.max(excess));
+            self.charge(process);
+        }
+        if unkept || (full && overflow == Overflow::Kill) {
             // Its output can't be kept, so it must not go on as if it were.
             self.stop_process(process, StopHow::Kill, ExitCause::OutputLimit);
         } else if full && !std::mem::replace(&mut process.info.waits, true) {
@@ -157,16 +161,6 @@ impl Runner {
                 let _unused = process.store.as_mut().map(|store| store.evict(u64::MAX));
                 runner.charge(process);
             });
-        }
-    }
-
-    /// Keeps a process within the budget: others first, then it loses its own oldest, unless none of it may be dropped.
-    fn evict_for(&mut self, process: &mut Process) {
-        let Keeping { overflow, disk, .. } = process.info.output;
-        let excess = self.evict(disk, 0);
-        if let Some(store) = process.store.as_mut().filter(|_| excess > 0 && overflow == Overflow::DropOldest) {
-            let _unused = store.evict(EVICT_STEP.max(excess));
-            self.charge(process);
         }
     }
 }

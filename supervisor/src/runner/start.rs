@@ -27,16 +27,15 @@ impl Runner {
             return Err(Refusal::Unconfined);
         }
         let Keeping { max: most, overflow, disk } = spec.output;
-        let [in_memory, on_disk] = config.output_ceilings;
-        let ceiling = if disk { on_disk } else { in_memory };
-        if most > ceiling {
+        let ceiling = config.output_ceilings.get(usize::from(disk)).copied().unwrap_or(0);
+        if most > ceiling || most == 0 {
             return Err(Refusal::OutputAboveCeiling(ceiling));
         }
         let mut limits = self.limits(&spec)?;
         // It is to be there when it is needed.
         let excess = if overflow == Overflow::DropOldest { 0 } else { self.evict(disk, most) };
         if excess > 0 {
-            return Err(Refusal::OutputAboveBudget(most - excess));
+            return Err(Refusal::OutputAboveBudget(most.saturating_sub(excess)));
         }
         let (grace, max) = (spec.stop_grace.duration(), self.settings.config.uid_count);
         let uid = self.free_uids.pop_front().ok_or(Refusal::TooManyProcesses(max))?;
@@ -83,12 +82,14 @@ impl Runner {
     /// The limits that a process gets: what it asks for, else the ceiling; never above the ceiling.
     fn limits(&self, spec: &StartSpec) -> Result<AppliedLimits, Refusal> {
         let ceilings = &self.settings.config.limit_ceilings;
-        for (limit, most) in ceilings.iter().filter_map(|(limit, most)| Some((limit, most?))) {
-            if spec.limits.get(limit) > Some(most) {
-                return Err(Refusal::AboveCeiling(limit, most));
+        for (limit, most) in &ceilings.0 {
+            if spec.limits.0.get(limit) > Some(most) {
+                return Err(Refusal::AboveCeiling(*limit, *most));
             }
         }
-        Ok(AppliedLimits { wanted: spec.limits.or(ceilings), ..AppliedLimits::default() })
+        let mut wanted = ceilings.clone();
+        wanted.0.extend(&spec.limits.0);
+        Ok(AppliedLimits { wanted, ..AppliedLimits::default() })
     }
 
     /// Makes group, pipes and process, in this order, and watches them.
@@ -102,17 +103,17 @@ impl Runner {
         let group = Group::create(self.settings.groups.as_fd(), &spec.id.to_string());
         let group = group.map_err(resources(Preparation::Cgroup))?;
         let config = &self.settings.config;
-        limits.not_enforced = group.limit(&limits.wanted, &config.disks);
+        (limits.not_enforced, limits.in_force) = group.limit(&limits.wanted, &config.disks);
         if !spec.best_effort_limits && !config.allow_missing_limits {
             limits.not_enforced.first().map_or(Ok(()), |limit| Err(Refusal::NotEnforceable(*limit)))?;
         }
-        limits.in_force = group.limits();
         let pipe = || spawn::pipe_of(uid).map_err(resources(Preparation::Pipes));
         let (stdout, stderr) = (pipe()?, pipe()?);
         let spawned = self
             .launch(spec, uid, &group, [stdout.1.as_fd(), stderr.1.as_fd()])
             .map_err(resources(Preparation::Clone))?;
-        let (phase, report, streams) = (Phase::Running, Some(spawned.report), [Some(stdout.0), Some(stderr.0)]);
+        let streams = vec![(Stream::Stdout, stdout.0), (Stream::Stderr, stderr.0)];
+        let (phase, report) = (Phase::Running, Some(spawned.report));
         let live = Live { phase, group, main: None, report, streams, read_at: Instant::now(), stopping: None, busy: 0 };
         if let Err(refusal) = self.register(number, &live, &spawned.pidfd).map_err(resources(Preparation::Watch)) {
             // The process exists already: it dies with its group, and is reaped here. Its directories need not be empty.
@@ -145,7 +146,7 @@ impl Runner {
             landlock: landlock.map_or((&[], &[]), |landlock| (&landlock.attributes, &rules)),
             filters: if spec.profile == Profile::Default { &confinement.process } else { &[] },
             open_files: self.settings.config.open_files,
-            ..Child::new(group.directory(), Program::Paths(&spec.program), (uid, uid), self.null.as_fd())
+            ..Child::new(group.directory.as_fd(), Program::Paths(&spec.program), (uid, uid), self.null.as_fd())
         };
         if spec.profile != Profile::Strict {
             return spawn::spawn(&child);
@@ -158,12 +159,12 @@ impl Runner {
 
     fn register(&self, number: u64, live: &Live, main: &OwnedFd) -> nix::Result<()> {
         let add = |fd: BorrowedFd<'_>, flags, source| self.epoll.add(fd, EpollEvent::new(flags, number << 3 | source));
-        let [stdout, stderr] = &live.streams;
-        for (fd, source) in [(&live.report, source::REPORT), (stdout, source::STDOUT), (stderr, source::STDERR)] {
-            fd.iter().try_for_each(|fd| add(fd.as_fd(), ARMED, source))?;
+        for (stream, pipe) in &live.streams {
+            add(pipe.as_fd(), ARMED, source::of(*stream))?;
         }
+        live.report.iter().try_for_each(|report| add(report.as_fd(), EpollFlags::EPOLLIN, source::REPORT))?;
         add(main.as_fd(), ONCE, source::MAIN)?;
-        add(live.group.events(), EpollFlags::EPOLLPRI, source::GROUP)
+        add(live.group.events.as_fd(), EpollFlags::EPOLLPRI, source::GROUP)
     }
 
     /// Starts the cleaner of a process's directories, in a new group: the process's own may have been killed, and had
@@ -174,7 +175,7 @@ impl Runner {
         let own = directory::open(self.settings.state.as_fd(), id);
         let group = Group::create(self.settings.groups.as_fd(), &id.to_string())?;
         let (argv, descriptors) = ([crate::CLEANER.into()], own.iter().map(AsFd::as_fd).collect::<Vec<_>>());
-        let child = Child::new(group.directory(), tools, (uid, uid), self.null.as_fd());
+        let child = Child::new(group.directory.as_fd(), tools, (uid, uid), self.null.as_fd());
         let spawned = spawn::spawn(&Child { argv: &argv, descriptors: &descriptors, ..child })?;
         self.epoll
             .add(&spawned.pidfd, EpollEvent::new(ONCE, number << 3 | source::MAIN))
@@ -185,7 +186,7 @@ impl Runner {
             group,
             main,
             report: None,
-            streams: [None, None],
+            streams: Vec::new(),
             read_at: Instant::now(),
             stopping: None,
             busy: 0,

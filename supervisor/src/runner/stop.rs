@@ -77,7 +77,7 @@ impl Runner {
     }
 
     pub(super) fn deadline(&mut self, number: u64, after: Duration, due: Due) {
-        self.timers.add(Instant::now() + after, (number, due));
+        self.due.insert((Instant::now() + after, number, due));
     }
 
     pub(super) fn due(&mut self, process: &mut Process, due: Due) {

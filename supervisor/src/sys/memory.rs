@@ -3,28 +3,21 @@
 //! Runs in the supervisor. The frontend must never get a way to write: see [`Shared::reader`].
 
 use std::fs::File;
-use std::num::NonZeroUsize;
 use std::os::fd::{AsRawFd, BorrowedFd};
-use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use memmap2::{Advice, MmapRaw};
 use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, FcntlArg, OFlag, SealFlag, fallocate, fcntl};
 use nix::libc;
 use nix::sys::memfd::{MFdFlags, memfd_create};
-use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap, munmap};
 use nix::sys::stat::Mode;
 
 /// A memfd of fixed size, mapped for writing while a process may still produce output.
 pub struct Shared {
     file: File,
-    mapping: Option<Mapping>,
+    mapping: Option<MmapRaw>,
     disk: bool,
-}
-
-struct Mapping {
-    start: NonNull<libc::c_void>,
-    length: NonZeroUsize,
 }
 
 impl Shared {
@@ -36,7 +29,7 @@ impl Shared {
         nix::sys::stat::fchmod(&file, Mode::S_IRUSR)?;
         nix::unistd::ftruncate(&file, length.try_into().map_err(|_| Errno::EFBIG)?)?;
         fcntl(&file, FcntlArg::F_ADD_SEALS(SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SEAL))?;
-        Self::map(file, length, false)
+        Self::map(file, false)
     }
 
     /// `length` bytes of zeros in a file without a name (O_TMPFILE, open(2)) on the disk of `folder`. Only for
@@ -46,19 +39,14 @@ impl Shared {
         let flags = OFlag::O_TMPFILE | OFlag::O_RDWR | OFlag::O_CLOEXEC;
         let file = File::from(nix::fcntl::openat(folder, ".", flags, Mode::S_IRUSR)?);
         nix::unistd::ftruncate(&file, length.try_into().map_err(|_| Errno::EFBIG)?)?;
-        Self::map(file, length, true)
+        Self::map(file, true)
     }
 
-    fn map(file: File, length: u64, disk: bool) -> nix::Result<Self> {
-        let length = usize::try_from(length).ok().and_then(NonZeroUsize::new).ok_or(Errno::EFBIG)?;
-        // SAFETY: a new mapping at an address that the kernel chooses aliases nothing. Nobody else can shrink the file below
-        // it (sealed, or without a name and open for writing here alone), so no access inside it goes beyond its end.
-        let start = unsafe {
-            mmap(None, length, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE, MapFlags::MAP_SHARED, &file, 0)?
-        };
-        let mapping = Mapping { start, length };
-        // SAFETY: the range is the mapping just made. A child never touches it, and fork is cheaper without it.
-        unsafe { madvise(start, length.get(), MmapAdvise::MADV_DONTFORK)? };
+    /// Nobody else can shrink the file, which is sealed, or without a name and open for writing here alone: no access inside
+    /// the mapping goes beyond its end. A child never touches it, and fork is cheaper without it.
+    fn map(file: File, disk: bool) -> nix::Result<Self> {
+        let mapping = MmapRaw::map_raw(&file).and_then(|mapping| mapping.advise(Advice::DontFork).map(|()| mapping));
+        let mapping = mapping.map_err(|error| Errno::try_from(error).unwrap_or(Errno::EIO))?;
         Ok(Self { file, mapping: Some(mapping), disk })
     }
 
@@ -69,16 +57,16 @@ impl Shared {
     /// EINVAL for a place outside; EAGAIN when nothing is there; others as readv(2).
     pub fn read_from(&self, from: BorrowedFd<'_>, place: usize, length: usize) -> nix::Result<usize> {
         let mapping = self.mapping.as_ref().ok_or(Errno::EINVAL)?;
-        let size = mapping.length.get();
+        let size = mapping.len();
         if place >= size || length > size {
             return Err(Errno::EINVAL);
         }
         let first = length.min(size - place);
-        let start = mapping.start.cast::<u8>();
+        let start = mapping.as_mut_ptr();
         let parts = [
             // SAFETY: place < size, so the pointer is inside the mapping.
-            libc::iovec { iov_base: unsafe { start.add(place) }.as_ptr().cast(), iov_len: first },
-            libc::iovec { iov_base: start.as_ptr().cast(), iov_len: length - first },
+            libc::iovec { iov_base: unsafe { start.add(place) }.cast(), iov_len: first },
+            libc::iovec { iov_base: start.cast(), iov_len: length - first },
         ];
         let count = if length > first { 2 } else { 1 };
         // SAFETY: both parts lie inside the mapping, which this object owns and unmaps only when dropped; no Rust
@@ -100,10 +88,10 @@ impl Shared {
     }
 
     fn word(&self, at: usize) -> Option<&AtomicU64> {
-        let mapping = self.mapping.as_ref().filter(|mapping| at.is_multiple_of(8) && at + 8 <= mapping.length.get())?;
+        let mapping = self.mapping.as_ref().filter(|mapping| at.is_multiple_of(8) && at + 8 <= mapping.len())?;
         // SAFETY: inside the mapping, which lives as long as `self` is borrowed, and aligned (mappings begin on a page),
         // checked above; accessed only as an atomic in this process.
-        Some(unsafe { AtomicU64::from_ptr(mapping.start.cast::<u8>().add(at).cast::<u64>().as_ptr()) })
+        Some(unsafe { AtomicU64::from_ptr(mapping.as_mut_ptr().add(at).cast()) })
     }
 
     /// Gives the memory of these bytes back; they then read as zeros.
@@ -140,13 +128,5 @@ impl Shared {
     /// Nothing more will be written: unmaps, keeps the contents.
     pub fn finish(&mut self) {
         self.mapping = None;
-    }
-}
-
-impl Drop for Mapping {
-    fn drop(&mut self) {
-        // SAFETY: the mapping is this object's own, and pointers into it live only inside this module's functions.
-        let unmapped = unsafe { munmap(self.start, self.length.get()) };
-        debug_assert_eq!(unmapped, Ok(()));
     }
 }
