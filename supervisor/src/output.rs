@@ -350,3 +350,7 @@ mod tests {
         });
     }
 }
+
+#[cfg(test)]
+#[path = "output/tests.rs"]
+mod models;
