@@ -18,7 +18,7 @@ DESTDIR ?=
 PREFIX ?= /usr
 SYSCONFDIR ?= /etc
 
-.PHONY: help build test test-host test-guest lint fuzz fuzz-corpora budgets deny demo install uninstall clean
+.PHONY: help build test test-host test-guest soak lint fuzz fuzz-corpora budgets deny demo install uninstall clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -61,6 +61,13 @@ test-guest: build ## Tests that need real systemd and cgroup v2, in a virtual ma
 	rm -f $(RESULTS)/guest
 	PRN_GUEST_LOG=$(RESULTS)/guest.d tests/guest/run.sh
 	cp $(RESULTS)/guest.d/summary $(RESULTS)/guest
+
+# Seconds of readers that come and go.
+SOAK_SECONDS ?= 600
+
+soak: build ## Output under load for SOAK_SECONDS (600): readers that join, stall, drop and resume; longer models
+	@PRN_SOAK_SECONDS=$(SOAK_SECONDS) $(CARGO) test --release --locked -p prn-ipc-protocol --lib -- --nocapture interleavings
+	PRN_SOAK_SECONDS=$(SOAK_SECONDS) $(CARGO) test --release --locked -p prn-tests --test soak -- --nocapture
 
 lint: ## Formatting, clippy, documentation: no warning allowed
 	$(CARGO) fmt --all --check
