@@ -18,7 +18,7 @@ DESTDIR ?=
 PREFIX ?= /usr
 SYSCONFDIR ?= /etc
 
-.PHONY: help build test test-host test-guest bench lint fuzz fuzz-corpora budgets deny demo install uninstall clean
+.PHONY: help build test test-host test-guest bench soak lint fuzz fuzz-corpora budgets deny demo install uninstall clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -67,6 +67,13 @@ BENCH ?=
 
 bench: build ## prn beside what it is made of, and ssh: BENCH='output --rounds 5' (needs root; ssh if openssh-server is there)
 	@$(TARGET)/release/bench $(BENCH)
+
+# Seconds of readers that come and go.
+SOAK_SECONDS ?= 600
+
+soak: build ## Output under load for SOAK_SECONDS (600): readers that join, stall, drop and resume; longer models
+	@PRN_SOAK_SECONDS=$(SOAK_SECONDS) $(CARGO) test --release --locked -p prn-ipc-protocol --lib -- --nocapture interleavings
+	PRN_SOAK_SECONDS=$(SOAK_SECONDS) $(CARGO) test --release --locked -p prn-tests --test soak -- --nocapture
 
 lint: ## Formatting, clippy, documentation: no warning allowed
 	$(CARGO) fmt --all --check

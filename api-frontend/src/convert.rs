@@ -613,7 +613,12 @@ pub mod tests {
         assert_eq!(limits.not_enforced, ["io_read_bytes_per_second"]);
         let values = limits.values.unwrap();
         assert_eq!((values.cpu_millis, values.memory_bytes), (Some(1500), None), "only what was asked for");
-        let output = v1::OutputStatus { max_bytes: 65_536, ..Default::default() };
+        let output = v1::OutputStatus {
+            max_bytes: 65_536,
+            policy: v1::OutputPolicy::DropOldest.into(),
+            store: v1::OutputStore::Memory.into(),
+            ..Default::default()
+        };
         assert_eq!(live.output.unwrap(), output, "totals are absent");
 
         let status = ExitStatus::Signalled(9, false);

@@ -91,11 +91,26 @@ pub enum Piece {
     },
 }
 
+/// Memory that a reader copies from: a descriptor of a memfd; for tests, what stops between any two words.
+pub trait Memory {
+    /// Copies the bytes at `at`, in no order that it promises.
+    ///
+    /// # Errors
+    /// Those of pread(2).
+    fn read_exact_at(&self, into: &mut [u8], at: u64) -> io::Result<()>;
+}
+
+impl Memory for File {
+    fn read_exact_at(&self, into: &mut [u8], at: u64) -> io::Result<()> {
+        FileExt::read_exact_at(self, into, at)
+    }
+}
+
 /// Reads one process's output from its two memfds. Any number of cursors can share one reader's descriptors.
 #[derive(Debug)]
-pub struct Reader {
-    ring: File,
-    index: File,
+pub struct Reader<M = File> {
+    ring: M,
+    index: M,
     capacity: u64,
     slots: u64,
 }
@@ -116,12 +131,12 @@ impl Cursor {
     }
 }
 
-impl Reader {
+impl<M: Memory> Reader<M> {
     /// Over the descriptors that the supervisor handed out.
     ///
     /// # Errors
     /// Those of pread(2); `InvalidData` if the index has another layout.
-    pub fn new(ring: File, index: File) -> io::Result<Self> {
+    pub fn new(ring: M, index: M) -> io::Result<Self> {
         let magic = word_at(&index, word::MAGIC)?;
         let capacity = word_at(&index, word::CAPACITY)?;
         let slots = word_at(&index, word::SLOTS)?;
@@ -328,15 +343,21 @@ impl Reader {
     }
 }
 
-fn word_at(file: &File, at: usize) -> io::Result<u64> {
+fn word_at(memory: &impl Memory, at: usize) -> io::Result<u64> {
     let mut bytes = [0; 8];
-    file.read_exact_at(&mut bytes, offset(at))?;
+    memory.read_exact_at(&mut bytes, offset(at))?;
     Ok(u64::from_le_bytes(bytes))
 }
 
 fn offset(at: usize) -> u64 {
     u64::try_from(at).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod interleavings;
+#[cfg(test)]
+#[expect(clippy::as_conversions, reason = "usize and u64 are the same here, and a byte is taken on purpose")]
+mod writer_model;
 
 #[cfg(test)]
 mod tests {

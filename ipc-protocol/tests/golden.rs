@@ -93,11 +93,11 @@ fn the_long_values_have_their_bytes() {
          020161026263\
          01034e3d76\
          022f77\
-         01f40301808040018008000140\
+         0400f403018080400280080440\
          01\
-         01808004\
+         8080040000\
          01e807\
-         00\
+         904e\
          00\
          01"
     );
@@ -109,10 +109,11 @@ fn the_long_values_have_their_bytes() {
          80a8d6b907\
          01\
          02\
-         0000000000\
+         00\
          0108706964732e6d6178023634\
          050001020304\
-         808004\
+         8080040101\
+         01\
          0101090102\
          02\
          0103\
@@ -134,6 +135,7 @@ fn requests_have_their_bytes() {
         (Request::Ask(request, Ask::Stop(id(), StopHow::Kill)), "02ac0201<id>01"),
         (Request::Ask(request, Ask::Subscribe(id())), "02ac0202<id>"),
         (Request::Watch(id(), 128), "03<id>8001"),
+        (Request::Taken(id(), 128), "04<id>8001"),
     ]);
 }
 
@@ -162,10 +164,11 @@ fn refusals_and_small_enums_have_their_bytes() {
         (Refusal::TooManyProcesses(1), "0301"),
         (Refusal::AboveCeiling(LimitName::Pids, 2), "040402"),
         (Refusal::OutputAboveCeiling(3), "0503"),
-        (Refusal::NotEnforceable(LimitName::Cpu), "0600"),
-        (Refusal::Unconfined, "07"),
-        (Refusal::Exec(ChildStep::Exec, 2), "080804"),
-        (Refusal::Resources(Preparation::Output, 12), "090518"),
+        (Refusal::OutputAboveBudget(4), "0604"),
+        (Refusal::NotEnforceable(LimitName::Cpu), "0700"),
+        (Refusal::Unconfined, "08"),
+        (Refusal::Exec(ChildStep::Exec, 2), "090804"),
+        (Refusal::Resources(Preparation::Output, 12), "0a0518"),
     ]);
     let steps = [
         ChildStep::Session,
@@ -192,9 +195,10 @@ fn refusals_and_small_enums_have_their_bytes() {
         ExitCause::OomKilled,
         ExitCause::TimedOut,
         ExitCause::StoppedOnRequest,
+        ExitCause::OutputLimit,
     ];
     assert_eq!(encode(&steps).unwrap(), [0, 1, 2, 3, 4, 5, 6, 7, 8]);
     assert_eq!(encode(&things).unwrap(), [0, 1, 2, 3, 4, 5]);
-    assert_eq!(encode(&causes).unwrap(), [0, 1, 2, 3, 4]);
+    assert_eq!(encode(&causes).unwrap(), [0, 1, 2, 3, 4, 5]);
     check(vec![(ExitStatus::Exited(3), "0003"), (ExitStatus::Signalled(9, false), "010900")]);
 }

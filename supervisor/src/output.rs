@@ -373,3 +373,7 @@ mod tests {
         });
     }
 }
+
+#[cfg(test)]
+#[path = "output/tests.rs"]
+mod models;

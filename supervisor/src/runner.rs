@@ -124,13 +124,10 @@ mod source {
     pub const REPORT: u64 = 0;
     pub const MAIN: u64 = 1;
     pub const STDOUT: u64 = 2;
+    /// After [`STDOUT`].
     pub const STDERR: u64 = 3;
     pub const GROUP: u64 = 4;
 
-    /// That of a stream.
-    pub fn of(stream: super::Stream) -> u64 {
-        if stream == super::Stream::Stdout { STDOUT } else { STDERR }
-    }
     /// Not of a process: the caller's.
     pub const ATTACHED: u64 = 7;
 }

@@ -1,6 +1,7 @@
 //! A gRPC client of the tests' own, over the generated code and the TLS profile: what `prn` the command is not asked for.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
 use prn_proto::tls::{self, Certificate, Key};
@@ -40,6 +41,19 @@ pub fn tls_config(client: &Identity, server: &Identity) -> anyhow::Result<rustls
 /// # Errors
 /// Whatever goes wrong.
 pub async fn connect_with(address: &str, config: rustls::ClientConfig) -> anyhow::Result<Client> {
+    connect_lingering(address, config, None).await
+}
+
+/// Connects; what is done with what was not sent when the connection is closed, socket(7) tells of SO_LINGER. With a time
+/// of zero it is reset.
+///
+/// # Errors
+/// Whatever goes wrong.
+pub async fn connect_lingering(
+    address: &str,
+    config: rustls::ClientConfig,
+    linger: Option<Duration>,
+) -> anyhow::Result<Client> {
     let connector = TlsConnector::from(Arc::new(config));
     let address = address.to_owned();
     let channel = Endpoint::from_static("http://prn.invalid")
@@ -50,6 +64,7 @@ pub async fn connect_with(address: &str, config: rustls::ClientConfig) -> anyhow
             async move {
                 let stream = TcpStream::connect(address).await?;
                 stream.set_nodelay(true)?;
+                socket2::SockRef::from(&stream).set_linger(linger)?;
                 let name = "prn.invalid".try_into().map_err(std::io::Error::other)?;
                 Ok::<_, std::io::Error>(TokioIo::new(connector.connect(name, stream).await?))
             }

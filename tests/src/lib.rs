@@ -12,8 +12,11 @@ pub mod hostile_frontend;
 pub mod http2;
 pub mod pki;
 pub mod procfs;
+pub mod proxy;
+pub mod random;
 pub mod server;
 pub mod trace;
+pub mod writer;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};

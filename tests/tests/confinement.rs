@@ -676,7 +676,6 @@ const BEFORE_THE_PROGRAM: &[&str] = &[
     "getppid",
     "chdir",
     "umask",
-    "rt_sigaction",
     "rt_sigprocmask",
     "landlock_create_ruleset",
     "landlock_add_rule",

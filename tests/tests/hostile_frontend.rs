@@ -98,13 +98,13 @@ fn i2_whatever_is_not_the_one_form_of_a_valid_message_is_a_fault_and_starts_noth
             Box::new(move |h| replaced(&start(h, &["MARK"], |_| {}), b"\x01\x04MARK", b"\x01\0")),
         ),
         (
-            "a limit out of its range",
+            "limits out of order",
             undecodable,
             Box::new(move |h| {
                 let bytes = start(h, &["true"], |spec| {
-                    spec.limits = Limits::try_from([Some(12), None, None, None, None]).unwrap();
+                    spec.limits = Limits::try_from([Some(12), None, None, None, Some(77)]).unwrap();
                 });
-                replaced(&bytes, &[1, 12, 0, 0, 0, 0], &[1, 9, 0, 0, 0, 0])
+                replaced(&bytes, &[2, 0, 12, 4, 77], &[2, 4, 77, 0, 12])
             }),
         ),
     ];
@@ -137,6 +137,7 @@ fn i3_each_message_outside_of_its_phase_is_a_fault_and_inside_it_is_none() {
             ("Stop", ask(1, Ask::Stop(unknown(), StopHow::Kill)), asks),
             ("Subscribe", ask(1, Ask::Subscribe(unknown())), asks),
             ("Watch", encoded(&Request::Watch(unknown(), 0)), asks),
+            ("Taken", encoded(&Request::Taken(unknown(), 0)), asks),
         ] {
             if !allowed {
                 let why = match (what, phase) {

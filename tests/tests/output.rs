@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use prn_proto::v1::StartRequest;
 use prn_tests::server::Server;
-use prn_tests::{client, procfs, sha256, wait_for};
+use prn_tests::trace::Trace;
+use prn_tests::{client, deadline, procfs, sha256, wait_for};
 use tokio::runtime::Runtime;
 use tonic::codec::CompressionEncoding;
 
@@ -67,6 +68,23 @@ fn o5_a_gigabyte_of_random_bytes_has_the_same_hash_for_early_late_and_many_subsc
 }
 
 #[test]
+fn o5_a_hundred_subscribers_at_once_have_the_same_hash() {
+    let server = Server::start();
+    // A gigabyte for each of them would be minutes of encryption.
+    let script = "while [ ! -e go ]; do sleep 0.05; done
+        mkfifo f; sha256sum < f >&2 & head -c 8000000 /dev/urandom | tee f; wait";
+    let id = server.start_process(&[], &["bash", "-c", script]);
+    let many: Vec<_> = (0..100).map(|_| logs_sha256(&server, &id)).collect();
+    std::fs::write(server.state_dir().join(&id).join("go"), "").unwrap();
+    let all = server.prn(&["logs", &id]).stdout(Stdio::null()).output().unwrap();
+    let written = String::from_utf8(all.stderr).unwrap();
+    let written = written.split_whitespace().next().unwrap().to_owned();
+    for one in many {
+        assert_eq!(one.join().unwrap(), (written.clone(), Some(0)));
+    }
+}
+
+#[test]
 fn ten_thousand_short_processes_each_deliver_their_byte_and_their_exit_code() {
     let server = Server::start();
     runtime().block_on(async {
@@ -116,6 +134,48 @@ fn o8_a_subscriber_that_never_reads_delays_neither_the_process_nor_the_others() 
         assert_eq!(all.stderr, b"end\n");
         assert!(all.gaps.is_empty() && all.end.is_some());
     });
+}
+
+/// How many descriptors of outputs a frontend has.
+fn outputs(frontend: i32) -> usize {
+    let is_output = |path: &std::path::PathBuf| path.to_string_lossy().contains("prn-output");
+    procfs::descriptors(frontend).iter().filter(|(_, path)| is_output(path)).count()
+}
+
+#[test]
+fn o8_slow_subscribers_cost_a_window_each_and_leave_no_descriptor_behind() {
+    const SLOW: u64 = 10;
+    let server = Server::start();
+    let frontend = server.frontend();
+    let script = "while [ ! -e go ]; do sleep 0.05; done; head -c 50000000 /dev/zero | tr '\\0' 'y'";
+    let id = server.start_process(&[], &["sh", "-c", script]);
+    let mut slow: Vec<_> = (0..SLOW)
+        .map(|_| server.prn(&["logs", &id]).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap())
+        .collect();
+    wait_for("an open output", || outputs(frontend) > 0);
+    let before = procfs::memory(frontend, "VmRSS");
+    std::fs::write(server.state_dir().join(&id).join("go"), "").unwrap();
+    // A byte now and then, as long as the process runs: it ends, however much of it they have not read.
+    let mut read = 0;
+    while server.status(&id)["tree_empty"] != true {
+        for child in &mut slow {
+            let mut byte = [0];
+            std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut byte).unwrap();
+            assert_eq!(byte, *b"y");
+        }
+        read += 1;
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    assert_eq!(server.ok(&["logs", &id]).len(), 50_000_000);
+    let grown = procfs::memory(frontend, "VmHWM").saturating_sub(before);
+    // A window is 1 MiB; as much again for what TLS has made of it, and the reader that was not slow.
+    assert!(grown < (SLOW + 1) * 2 * (1 << 20) + (8 << 20), "{grown} bytes for {SLOW} subscribers after {read} reads");
+    assert!(outputs(frontend) > 0);
+    for child in &mut slow {
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    wait_for("the output to be closed", || outputs(frontend) == 0);
 }
 
 #[test]
@@ -253,6 +313,122 @@ fn a_client_that_asks_for_compression_gets_it_and_the_same_bytes() {
         let refused = client.send_compressed(CompressionEncoding::Zstd).get_output(client::output_request(&id)).await;
         assert_eq!(refused.unwrap_err().code(), tonic::Code::Unimplemented);
     });
+}
+
+#[test]
+fn o9_output_of_a_daemonised_grandchild_is_in_it_until_that_ends_too() {
+    let server = Server::start();
+    let script = "setsid sh -c 'while [ ! -e go ]; do sleep 0.02; done; echo late' & echo main";
+    let id = server.start_process(&["--linger"], &["sh", "-c", script]);
+    let follower = server.prn(&["logs", &id]).stdout(Stdio::piped()).spawn().unwrap();
+    wait_for("the end of its main process", || !server.status(&id)["main_exited_at"].is_null());
+    assert_eq!(server.status(&id)["tree_empty"], false);
+    std::fs::write(server.state_dir().join(&id).join("go"), "").unwrap();
+    let output = follower.wait_with_output().unwrap();
+    assert_eq!((&*output.stdout, output.status.code()), (&b"main\nlate\n"[..], Some(0)));
+}
+
+#[test]
+fn o9_whoever_else_holds_the_pipe_does_not_keep_the_output_open() {
+    let server = Server::start();
+    let id = server.start_process(&[], &["sh", "-c", "echo begun; while [ ! -e go ]; do sleep 0.02; done; echo done"]);
+    let members = server.cgroup().join("processes").join(&id).join("cgroup.procs");
+    let mut held = None;
+    wait_for("its pipe", || {
+        let members = std::fs::read_to_string(&members).unwrap_or_default();
+        held = members.lines().find_map(|pid| {
+            // Not before it is the shell that has it.
+            let is_shell = procfs::comm(pid.parse().ok()?) == "sh";
+            is_shell.then(|| std::fs::File::options().write(true).open(format!("/proc/{pid}/fd/1")).ok())?
+        });
+        held.is_some()
+    });
+    let follower = server.prn(&["logs", &id]).stdout(Stdio::piped()).spawn().unwrap();
+    std::fs::write(server.state_dir().join(&id).join("go"), "").unwrap();
+    let output = follower.wait_with_output().unwrap();
+    assert_eq!((&*output.stdout, output.status.code()), (&b"begun\ndone\n"[..], Some(0)));
+    // What is held is that pipe, and nobody reads it any more.
+    let error = std::io::Write::write(&mut held.unwrap(), b"stray").unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::BrokenPipe);
+}
+
+/// Of a stream that goes on without end, 32 bits at a time, big-endian.
+const COUNTER: &str = "my $n = 0; sub more { my $b = pack('N*', $n .. $n + $_[0] - 1); $n += $_[0]; $b }";
+
+/// Programs that write as few others do, each for so long as the condition holds.
+fn odd_writers(condition: &str) -> [String; 3] {
+    // vmsplice(2).
+    let number = if cfg!(target_arch = "x86_64") { 278 } else { 75 };
+    [
+        format!(
+            "use POSIX; {COUNTER} fcntl(STDOUT, F_SETFL, O_NONBLOCK | fcntl(STDOUT, F_GETFL, 0)) or die;
+             while ({condition}) {{ for (my $b = more(5000); length $b;) {{
+                 my $done = syswrite(STDOUT, $b);
+                 if (!defined $done) {{ $!{{EAGAIN}} or die $!; select(undef, undef, undef, 0.001) }}
+                 substr($b, 0, $done // 0) = '' }} }}"
+        ),
+        // What was given away must not be written to again.
+        format!(
+            "{COUNTER} my @kept; while ({condition}) {{ push @kept, more(1024);
+             my $from = unpack('J', pack('p', $kept[-1]));
+             for (my $at = 0; $at < 4096;) {{
+                 my $iov = pack('JJ', $from + $at, 4096 - $at);
+                 my $done = syscall({number}, 1, $iov, 1, 0); die $! if $done <= 0; $at += $done }} }}"
+        ),
+        format!("{COUNTER} while ({condition}) {{ syswrite(STDOUT, $_) == 1 or die for split //, more(256) }}"),
+    ]
+}
+
+#[test]
+fn o11_however_a_process_writes_all_of_it_arrives() {
+    let server = Server::start();
+    for (script, count) in odd_writers("$n < 250_000").into_iter().zip([250_000_u32, 250_880, 250_112]) {
+        let id = server.start_process(&[], &["perl", "-e", &script]);
+        let output = server.run(&["logs", &id]);
+        assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+        assert_eq!(server.status(&id)["exit"]["code"], 0, "{script}: {}", String::from_utf8_lossy(&output.stderr));
+        let expected: Vec<u8> = (0..count).flat_map(u32::to_be_bytes).collect();
+        assert!(output.stdout == expected, "{script}: {} bytes", output.stdout.len());
+    }
+}
+
+#[test]
+fn o11_processes_that_write_without_pause_leave_a_turn_to_others() {
+    let server = Server::start();
+    let [nonblocking, _, bytewise] = odd_writers("!-e 'stop'");
+    let flood = "exec tr '\\0' y < /dev/zero";
+    let floods: Vec<String> = [&["perl", "-e", &nonblocking][..], &["perl", "-e", &bytewise], &["sh", "-c", flood]]
+        .into_iter()
+        .map(|argv| server.start_process(&["--output-max", "1M"], argv))
+        .collect();
+    let end = |id: &str| {
+        let output = server.run(&["logs", id, "--no-follow", "--tail-bytes", "1"]);
+        assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+        output.stdout.len()
+    };
+    for id in &floods {
+        wait_for("a flood", || end(id) == 1);
+    }
+    // Each line is asked for when the one before it has come.
+    let script = "for i in 1 2 3 4 5; do while [ ! -e $i ]; do sleep 0.01; done; echo line $i; done";
+    let id = server.start_process(&[], &["sh", "-c", script]);
+    let mut follower = server.prn(&["logs", &id]).stdout(Stdio::piped()).spawn().unwrap();
+    let lines = std::io::BufRead::lines(std::io::BufReader::new(follower.stdout.take().unwrap()));
+    let (tell, told) = std::sync::mpsc::channel();
+    std::thread::spawn(move || lines.map(Result::unwrap).try_for_each(|line| tell.send(line)));
+    // Each read takes longer than it takes to fill a pipe again, so that none is ever found empty.
+    let slowness = Trace::of(&server, &["-e", "trace=readv", "-e", "inject=readv:delay_exit=20000"]);
+    for number in 1..=5 {
+        std::fs::write(server.state_dir().join(&id).join(number.to_string()), "").unwrap();
+        let line = told.recv_timeout(deadline());
+        assert_eq!(line, Ok(format!("line {number}")), "the others leave it no turn");
+    }
+    assert_eq!(follower.wait().unwrap().code(), Some(0));
+    drop(slowness);
+    for id in &floods {
+        assert_eq!(server.status(id)["state"], "running");
+        server.ok(&["stop", id]);
+    }
 }
 
 #[test]

@@ -38,6 +38,9 @@ const GATHERED: usize = 32 * 1024;
 /// What a subscription sends.
 pub type Frames = Pin<Box<dyn Stream<Item = Result<v1::GetOutputResponse, Status>> + Send>>;
 
+/// A part of a body: what was gathered, then data from where it lies.
+type Piece = Frame<Chain<Bytes, Bytes>>;
+
 /// Frames on their way from the call to the connection, in the extensions of a response without a body.
 #[derive(Clone)]
 pub struct Handed(Arc<Mutex<Option<Frames>>>);
@@ -111,7 +114,7 @@ impl Output {
         self.frames.is_none() && self.gathered.is_empty() && self.trailers.is_none()
     }
 
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Chain<Bytes, Bytes>>, Status>>> {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Piece, Status>>> {
         while let Some(frames) = self.frames.as_mut().filter(|_| self.gathered.len() < GATHERED) {
             let status = match frames.as_mut().poll_next(context) {
                 Poll::Ready(Some(Ok(mut message))) => {
@@ -143,7 +146,7 @@ impl Output {
         Poll::Ready(Some(Ok(self.send(Bytes::new()))))
     }
 
-    fn send(&mut self, data: Bytes) -> Frame<Chain<Bytes, Bytes>> {
+    fn send(&mut self, data: Bytes) -> Piece {
         Frame::data(std::mem::take(&mut self.gathered).freeze().chain(data))
     }
 }

@@ -115,11 +115,16 @@ impl ClientError {
             Self::Connect { .. } | Self::Timeout { .. } | Self::Lost(_) => true,
             Self::Refused(error) => error.code == Code::Unavailable && error.reason != reason::DRAINING,
             Self::CutOff { source, .. } => source.as_ref().is_none_or(|source| source.is_transient()),
-            Self::WrongServer { .. }
-            | Self::Handshake { .. }
-            | Self::NotAuthorised(_)
-            | Self::Tls(_)
-            | Self::Protocol(_) => false,
+            // The connection broke, as it may at any byte: what the other side says about TLS is another kind of error.
+            Self::Handshake { source, .. } => matches!(
+                source.kind(),
+                io::ErrorKind::UnexpectedEof
+                    | io::ErrorKind::ConnectionReset
+                    | io::ErrorKind::ConnectionAborted
+                    | io::ErrorKind::BrokenPipe
+                    | io::ErrorKind::TimedOut
+            ),
+            Self::WrongServer { .. } | Self::NotAuthorised(_) | Self::Tls(_) | Self::Protocol(_) => false,
         }
     }
 
@@ -192,6 +197,17 @@ mod tests {
         assert!(matches!(error, ClientError::Lost(_)), "{error:?}");
         let error = ClientError::from_status(Status::unknown("missing grpc-status trailer"));
         assert!(error.is_transient());
+    }
+
+    #[test]
+    fn a_handshake_that_breaks_is_worth_another_try_and_one_that_fails_is_not() {
+        let handshake = |source| ClientError::Handshake { address: "x:1".into(), source };
+        for kind in [io::ErrorKind::UnexpectedEof, io::ErrorKind::ConnectionReset] {
+            assert!(handshake(kind.into()).is_transient());
+        }
+        let refused = rustls::Error::AlertReceived(rustls::AlertDescription::HandshakeFailure);
+        assert!(!handshake(io::Error::new(io::ErrorKind::InvalidData, refused)).is_transient());
+        assert!(!handshake(io::Error::other("the server does not speak HTTP/2: is it prn?")).is_transient());
     }
 
     #[test]

@@ -114,10 +114,12 @@ impl Runner {
             if busy && (1..BUSY_BYTES).contains(&read) && !full {
                 self.deadline(process.info.number, PAUSE, Due::Read(stream));
             } else if !full {
-                let token = process.info.number << 3 | source::of(stream);
+                let token = process.info.number << 3 | (source::STDOUT + u64::from(stream == Stream::Stderr));
                 let _unused = self.epoll.modify(&pipe, &mut EpollEvent::new(ARMED, token));
             }
-            process.live.as_mut().map(|live| live.streams.push((stream, pipe)));
+            if let Some(live) = &mut process.live {
+                live.streams.push((stream, pipe));
+            }
         }
         self.charge(process);
         let Keeping { overflow, disk, .. } = process.info.output;

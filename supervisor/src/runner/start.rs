@@ -160,7 +160,7 @@ impl Runner {
     fn register(&self, number: u64, live: &Live, main: &OwnedFd) -> nix::Result<()> {
         let add = |fd: BorrowedFd<'_>, flags, source| self.epoll.add(fd, EpollEvent::new(flags, number << 3 | source));
         for (stream, pipe) in &live.streams {
-            add(pipe.as_fd(), ARMED, source::of(*stream))?;
+            add(pipe.as_fd(), ARMED, source::STDOUT + u64::from(*stream == Stream::Stderr))?;
         }
         live.report.iter().try_for_each(|report| add(report.as_fd(), EpollFlags::EPOLLIN, source::REPORT))?;
         add(main.as_fd(), ONCE, source::MAIN)?;

@@ -20,6 +20,7 @@ use libfuzzer_sys::fuzz_target;
 use nix::unistd::{pipe, write};
 use output::Store;
 use prn_fuzz::model::{Model, stream};
+use prn_ipc_protocol::message::{Keeping, Overflow};
 use prn_ipc_protocol::output::{Cursor, Reader};
 use prn_ipc_protocol::types::UnixMicros;
 
@@ -48,7 +49,8 @@ enum Step {
 const PROMISE: u64 = 65_536;
 
 fuzz_target!(|steps: Vec<Step>| {
-    let mut store = Store::new(PROMISE.try_into().expect("in range")).expect("memory");
+    let keeping = Keeping { max: PROMISE, overflow: Overflow::DropOldest, disk: false };
+    let mut store = Store::new(keeping, std::io::stdin().as_fd()).expect("memory");
     let [ring, index] = [&store.ring, &store.index].map(|memory| memory.reader().expect("a descriptor"));
     let reader = Reader::new(ring, index).expect("a right layout");
     let (from, to) = pipe().expect("a pipe");

@@ -29,7 +29,7 @@ fuzz_target!(|input: &[u8]| {
         phase = match request {
             Request::Hello(_) => Phase::Greeted,
             Request::Ready => Phase::Ready,
-            Request::Ask(..) | Request::Watch(..) => phase,
+            Request::Ask(..) | Request::Watch(..) | Request::Taken(..) => phase,
         };
         through.push(request);
     }

@@ -1,0 +1,384 @@
+//! The store beside two models: one of its memory, which stands for it in the test of the reader's interleavings, and one
+//! of what a reader gets.
+#![expect(clippy::as_conversions, reason = "usize and u64 are the same here, and a byte is taken on purpose")]
+
+use prn_ipc_protocol::message::{Keeping, Overflow};
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::fs::FileExt;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use nix::sys::ptrace;
+use nix::sys::signal::{Signal, raise};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::{Pid, gettid, pipe, write};
+use prn_ipc_protocol::output::{Cursor, HEADER, MAGIC, Marks, RECORD, RESOLUTION, Reader, Record, Stream, word};
+use prn_ipc_protocol::types::UnixMicros;
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use super::{READ_MAX, Store};
+use writer_model::{Place, Writer};
+
+#[allow(dead_code, reason = "the readers' test makes more of it")]
+#[path = "../../../ipc-protocol/src/output/writer_model.rs"]
+mod writer_model;
+
+#[path = "../../../tests/fuzz/src/model.rs"]
+mod list;
+
+/// The least that a store can be asked to keep.
+const PROMISE: u64 = 65_536;
+
+#[derive(Debug, Clone)]
+enum Operation {
+    Write {
+        length: u64,
+        stderr: bool,
+        /// Microseconds after the operation before.
+        later: u64,
+    },
+    /// Runs of one byte, of one stream and the other: they fill the index.
+    Alternate(u64),
+    Evict(u64),
+    Read {
+        room: usize,
+        back: u64,
+    },
+}
+
+fn operation() -> impl Strategy<Value = Operation> {
+    let length = prop_oneof![3 => 1..=100_u64, 3 => 1..=65_536_u64, 1 => 1..=READ_MAX, 1 => Just(READ_MAX)];
+    let later = prop_oneof![Just(0), 0..3 * RESOLUTION];
+    prop_oneof![
+        8 => (length, any::<bool>(), later).prop_map(|(length, stderr, later)| Operation::Write { length, stderr, later }),
+        1 => (1..3000_u64).prop_map(Operation::Alternate),
+        1 => prop_oneof![0..2 * PROMISE, Just(u64::MAX)].prop_map(Operation::Evict),
+        4 => (prop_oneof![0..100_usize, Just(65_536)], 0..3 * PROMISE)
+            .prop_map(|(room, back)| Operation::Read { room, back }),
+    ]
+}
+
+/// A store and what is written to it.
+struct Bench {
+    store: Store,
+    ring: File,
+    index: File,
+    from: OwnedFd,
+    to: OwnedFd,
+    now: u64,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let keeping = Keeping { max: PROMISE, overflow: Overflow::DropOldest, disk: false };
+        let store = Store::new(keeping, std::io::stdin().as_fd()).unwrap();
+        let (from, to) = pipe().unwrap();
+        nix::fcntl::fcntl(&to, nix::fcntl::FcntlArg::F_SETPIPE_SZ(READ_MAX.try_into().unwrap())).unwrap();
+        let (ring, index) = (store.ring.reader().unwrap(), store.index.reader().unwrap());
+        Self { store, ring, index, from, to, now: 1_000_000 }
+    }
+
+    fn model(&self) -> Writer {
+        Writer::new(self.store.capacity, self.store.slots, READ_MAX, None)
+    }
+
+    fn fill(&mut self, bytes: &[u8], stream: Stream) {
+        assert_eq!(write(&self.to, bytes), Ok(bytes.len()));
+        assert_eq!(self.store.fill(self.from.as_fd(), stream, UnixMicros(self.now)), Ok(bytes.len() as u64));
+    }
+}
+
+/// All words of a file, or all bytes.
+fn words(file: &File) -> Vec<u64> {
+    bytes(file).as_chunks::<8>().0.iter().map(|word| u64::from_le_bytes(*word)).collect()
+}
+
+fn bytes(file: &File) -> Vec<u8> {
+    let mut bytes = vec![0; file.metadata().unwrap().len() as usize];
+    file.read_exact_at(&mut bytes, 0).unwrap();
+    bytes
+}
+
+fn assert_same_memory(ring: &File, index: &File, model: &Writer) {
+    // Not assert_eq: it would print both.
+    assert!(words(index) == model.index, "the index is not the model's");
+    assert!(bytes(ring) == model.ring, "the ring is not the model's");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn after_each_operation_the_memory_is_that_of_the_readers_model(operations in vec(operation(), 1..24)) {
+        let mut bench = Bench::new();
+        let mut model = bench.model();
+        let fill = |bench: &mut Bench, model: &mut Writer, length, stream| {
+            let high = model.marks.high;
+            let bytes: Vec<u8> = (high..high + length).map(|offset| (offset % 251) as u8 | 1).collect();
+            bench.fill(&bytes, stream);
+            model.fill(&bytes, stream, UnixMicros(bench.now));
+        };
+        for operation in operations {
+            match operation {
+                Operation::Write { length, stderr, later } => {
+                    bench.now += later;
+                    fill(&mut bench, &mut model, length, list::stream(stderr));
+                }
+                Operation::Alternate(times) => {
+                    for number in 0..times {
+                        fill(&mut bench, &mut model, 1, list::stream(number % 2 == 0));
+                    }
+                }
+                Operation::Evict(bytes) => {
+                    bench.store.evict(bytes).unwrap();
+                    model.evict(bytes);
+                }
+                Operation::Read { .. } => continue,
+            }
+            model.steps.clear();
+            assert_eq!(bench.store.marks, model.marks);
+            assert_same_memory(&bench.ring, &bench.index, &model);
+        }
+    }
+
+    #[test]
+    fn what_a_reader_gets_is_what_a_plain_list_of_all_bytes_says(operations in vec(operation(), 1..48)) {
+        let mut bench = Bench::new();
+        let reader = Reader::new(bench.ring.try_clone().unwrap(), bench.index.try_clone().unwrap()).unwrap();
+        let mut model = list::Model::coalescing(RESOLUTION);
+        let mut cursor = Cursor::default();
+        let fill = |bench: &mut Bench, model: &mut list::Model, length, stderr| {
+            let bytes = model.write(length, stderr, bench.now);
+            bench.fill(&bytes, list::stream(stderr));
+        };
+        for operation in operations {
+            match operation {
+                Operation::Write { length, stderr, later } => {
+                    bench.now += later;
+                    fill(&mut bench, &mut model, length, stderr);
+                }
+                Operation::Alternate(times) => {
+                    for number in 0..times {
+                        fill(&mut bench, &mut model, 1, number % 2 == 0);
+                    }
+                }
+                Operation::Evict(bytes) => bench.store.evict(bytes).unwrap(),
+                Operation::Read { room, back } => {
+                    model.drop_before(bench.store.marks.low);
+                    // On from where it was, then from anywhere.
+                    model.check_read(&reader, &mut cursor, room);
+                    let mut elsewhere = Cursor::at((bench.store.marks.high + 1).saturating_sub(back));
+                    model.check_read(&reader, &mut elsewhere, room);
+                    if back % 4 == 0 {
+                        cursor = elsewhere;
+                    }
+                }
+            }
+        }
+        model.drop_before(bench.store.marks.low);
+        model.check_all(&reader);
+        let totals = bench.store.totals();
+        assert_eq!((totals.end, totals.stdout, totals.stderr), model.totals());
+    }
+}
+
+#[test]
+fn o6_what_is_about_to_be_overwritten_is_excluded_before_the_read_begins() {
+    // By bytes, and by records.
+    for length in [READ_MAX, 1] {
+        let mut bench = Bench::new();
+        let mut model = bench.model();
+        let mut stream = Stream::Stdout;
+        // Until the next one has to drop something.
+        while model.marks.high + READ_MAX <= bench.store.capacity && model.marks.next_record < bench.store.slots {
+            let bytes = vec![b'x'; length as usize];
+            bench.fill(&bytes, stream);
+            model.fill(&bytes, stream, UnixMicros(bench.now));
+            stream = if stream == Stream::Stdout { Stream::Stderr } else { Stream::Stdout };
+        }
+        let now = UnixMicros(bench.now);
+        let Bench { store, ring, index, from, to, .. } = &mut bench;
+        let (ring, index, to) = (&*ring, &*index, &*to);
+        let (filling, has_returned) = (gettid(), &AtomicBool::new(false));
+        let (seen, read) = std::thread::scope(|scope| {
+            let onlooker = scope.spawn(move || {
+                // In an empty pipe that blocks.
+                let readv = format!("{} ", nix::libc::SYS_readv);
+                let status = format!("/proc/self/task/{filling}/syscall");
+                while !has_returned.load(Ordering::SeqCst)
+                    && !std::fs::read_to_string(&status).unwrap().starts_with(&readv)
+                {
+                    std::thread::yield_now();
+                }
+                let seen = (bytes(ring), words(index));
+                write(to, b"new").unwrap();
+                seen
+            });
+            let read = store.fill(from.as_fd(), stream, now);
+            has_returned.store(true, Ordering::SeqCst);
+            (onlooker.join().unwrap(), read)
+        });
+        let low = model.marks.low;
+        let joins = model.before_read(stream, now);
+        assert!(model.marks.low > low, "nothing was dropped");
+        assert!(seen.1 == model.index, "the index is not the model's while the read waits");
+        assert!(seen.0 == model.ring, "the ring is not the model's while the read waits");
+        assert_eq!(read, Ok(3));
+        model.after_read(b"new", stream, now, joins);
+        assert_same_memory(ring, index, &model);
+    }
+}
+
+/// Words of the index that the traced operations store to, with room to spare.
+const WATCHED: usize = HEADER as usize / 8 + 64;
+
+/// What is done while each instruction is looked at.
+enum Traced {
+    /// So many microseconds later than what was before.
+    Write(Vec<u8>, Stream, u64),
+    Evict(u64),
+}
+
+/// Some of each kind, and more than the ring holds.
+fn traced() -> Vec<Traced> {
+    let mut high = 0;
+    let mut write = |length: u64, stderr, later| {
+        let bytes = (high..high + length).map(|offset| (offset % 251) as u8 | 1).collect();
+        high += length;
+        Traced::Write(bytes, list::stream(stderr), later)
+    };
+    vec![
+        write(3, false, 0),
+        write(3, false, 1),
+        write(3, true, 0),
+        write(READ_MAX, true, RESOLUTION),
+        write(READ_MAX, false, 0),
+        write(10, false, 0),
+        Traced::Evict(1),
+        write(100_000, true, 0),
+        Traced::Evict(u64::MAX),
+        write(7, true, 1),
+        write(7, false, 1),
+        Traced::Evict(8),
+    ]
+}
+
+const IS_TRACED: &str = "PRN_TEST_IS_TRACED";
+
+/// The store at work, for somebody who looks on.
+fn be_traced() {
+    let (mut bench, operations) = (Bench::new(), traced());
+    println!("\ntraced {} {} {}", gettid(), bench.ring.as_raw_fd(), bench.index.as_raw_fd());
+    std::io::stdin().read_exact(&mut [0]).unwrap();
+    for operation in &operations {
+        match operation {
+            Traced::Write(bytes, stream, later) => {
+                bench.now += later;
+                bench.fill(bytes, *stream);
+            }
+            Traced::Evict(bytes) => bench.store.evict(*bytes).unwrap(),
+        }
+    }
+    raise(Signal::SIGUSR1).unwrap();
+}
+
+/// Looks at the memory after each instruction of a thread that is at work on it.
+fn watch(thread: Pid, index: &File, mut changed: impl FnMut(&[u64])) {
+    let stopped = |signal| WaitStatus::Stopped(thread, signal);
+    let wait = || waitpid(thread, Some(WaitPidFlag::__WALL)).unwrap();
+    let mut last = vec![0_u8; WATCHED * 8];
+    index.read_exact_at(&mut last, 0).unwrap();
+    let mut now = last.clone();
+    loop {
+        ptrace::step(thread, None).unwrap();
+        match wait() {
+            status if status == stopped(Signal::SIGTRAP) => {}
+            status if status == stopped(Signal::SIGUSR1) => return,
+            other => panic!("{other:?}"),
+        }
+        index.read_exact_at(&mut now, 0).unwrap();
+        if now != last {
+            changed(&now.as_chunks::<8>().0.iter().map(|word| u64::from_le_bytes(*word)).collect::<Vec<_>>());
+            last.copy_from_slice(&now);
+        }
+    }
+}
+
+/// The index as it is after each store to it, and the ring as it is then.
+fn expected() -> Vec<(Vec<u64>, Vec<u8>)> {
+    let bench = Bench::new();
+    let mut model = bench.model();
+    let (mut ring, mut index) = (model.ring.clone(), model.index[..WATCHED].to_vec());
+    let mut now = bench.now;
+    for operation in traced() {
+        match operation {
+            Traced::Write(bytes, stream, later) => {
+                now += later;
+                model.fill(&bytes, stream, UnixMicros(now));
+            }
+            Traced::Evict(bytes) => model.evict(bytes),
+        }
+    }
+    let mut states: Vec<(Vec<u64>, Vec<u8>)> = Vec::new();
+    // fallocate(2) gives back all records at once: no other store of 0 changes one.
+    let is_punched = |step: &(Place, u64)| matches!(step, (Place::Index(at), 0) if *at >= HEADER);
+    let mut steps = model.steps.iter().peekable();
+    while let Some(step) = steps.next() {
+        match step.0 {
+            Place::Ring(at) => ring[at as usize] = step.1 as u8,
+            Place::Index(at) => {
+                index[at as usize / 8] = step.1;
+                if !(is_punched(step) && steps.peek().is_some_and(|next| is_punched(next))) {
+                    states.push((index.clone(), ring.clone()));
+                }
+            }
+        }
+    }
+    states
+}
+
+#[test]
+fn each_store_comes_in_the_models_order() {
+    if std::env::var_os(IS_TRACED).is_some() {
+        return be_traced();
+    }
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "output::models::each_store_comes_in_the_models_order", "--nocapture"])
+        .env(IS_TRACED, "1")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let line =
+        lines.by_ref().map(Result::unwrap).find_map(|line| line.strip_prefix("traced ").map(str::to_owned)).unwrap();
+    let [thread, ring, index] = line.split(' ').map(|word| word.parse().unwrap()).collect::<Vec<i32>>()[..] else {
+        panic!("{line}");
+    };
+    let open = |fd: i32| File::open(format!("/proc/{}/fd/{fd}", child.id())).unwrap();
+    let (ring, index, thread) = (open(ring), open(index), Pid::from_raw(thread));
+    ptrace::attach(thread).unwrap();
+    assert_eq!(waitpid(thread, Some(WaitPidFlag::__WALL)), Ok(WaitStatus::Stopped(thread, Signal::SIGSTOP)));
+    child.stdin.take().unwrap().write_all(b"!").unwrap();
+
+    let expected = expected();
+    let mut seen = 0;
+    watch(thread, &index, |index| {
+        let (then, bytes_then) = &expected[seen];
+        assert!(index == then, "store {seen} to the index: {:?} and not {:?}", shown(index), shown(then));
+        assert!(&bytes(&ring) == bytes_then, "the ring at store {seen} to the index, {:?}", shown(index));
+        seen += 1;
+    });
+    assert_eq!(seen, expected.len());
+    // One that is still traced would wait for its tracer to reap it, and the whole process with it.
+    ptrace::detach(thread, Signal::SIGKILL).unwrap();
+    child.wait().unwrap();
+}
+
+/// Sequence number, marks and the first records.
+fn shown(index: &[u64]) -> (&[u64], &[u64]) {
+    (&index[word::SEQUENCE / 8..word::END / 8], &index[HEADER as usize / 8..HEADER as usize / 8 + 16])
+}
