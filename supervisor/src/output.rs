@@ -102,6 +102,7 @@ impl Store {
         }
         if full {
             self.drop_before(self.marks.high);
+            self.held.0 = 0;
         }
         self.publish();
         Ok(read)

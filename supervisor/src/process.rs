@@ -57,8 +57,8 @@ pub(crate) struct Live {
     pub main: Option<OwnedFd>,
     /// Whether its program runs, until that is known.
     pub report: Option<OwnedFd>,
-    /// Its standard output and error, until their end.
-    pub streams: Vec<(Stream, OwnedFd)>,
+    /// Its standard output and error, until their end; whether one is left to fill for a while.
+    pub streams: Vec<(Stream, OwnedFd, bool)>,
     /// When one of them was last read.
     pub read_at: Instant,
     /// Why it is being stopped.

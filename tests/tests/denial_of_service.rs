@@ -442,11 +442,39 @@ fn r5_a_message_over_the_limit_is_refused_before_any_of_it_has_come() {
 }
 
 #[test]
-fn r5_a_compressed_message_is_refused_and_never_unpacked() {
+fn r5_a_compressed_message_is_unpacked_up_to_the_limit_of_a_message_and_no_further() {
+    let server = Server::start();
+    let frontend = server.frontend();
+    let runtime = runtime();
+    // 256 MiB in 260 kB, which alone would be within the limit.
+    let bomb = Command::new("sh").args(["-c", "head -c 256M /dev/zero | gzip"]).output().unwrap().stdout;
+    assert!((100_000..300_000).contains(&bomb.len()), "{}", bomb.len());
+    let before = procfs::memory(frontend, "VmHWM");
+    let status = runtime.block_on(async {
+        let (mut sender, _) = h2_client(&server).await;
+        let (response, mut body) =
+            sender.send_request(http_request("Start", &[("grpc-encoding", "gzip")]), false).unwrap();
+        let length = u32::try_from(bomb.len()).unwrap();
+        body.send_data([&[1][..], &length.to_be_bytes(), &bomb].concat().into(), true).unwrap();
+        let response = tokio::time::timeout(deadline(), response).await.unwrap().unwrap();
+        Status::from_header_map(response.headers()).unwrap()
+    });
+    assert_ne!(status.code(), Code::Ok);
+    let grown = procfs::memory(frontend, "VmHWM").saturating_sub(before);
+    assert!(grown < 8 << 20, "{grown} bytes for {status:?}");
+    assert_unharmed(&server, frontend);
+}
+
+#[test]
+fn r5_a_message_that_is_not_what_its_encoding_says_is_refused() {
     let server = Server::start();
     let runtime = runtime();
-    // The bit alone, and the bit with the encoding that it needs.
-    for (headers, code) in [(&[][..], Code::InvalidArgument), (&[("grpc-encoding", "gzip")], Code::Unimplemented)] {
+    // The bit alone, the bit with an encoding that the bytes are not of, and an encoding that is not taken.
+    for (headers, code) in [
+        (&[][..], Code::InvalidArgument),
+        (&[("grpc-encoding", "gzip")], Code::InvalidArgument),
+        (&[("grpc-encoding", "zstd")], Code::Unimplemented),
+    ] {
         let status = runtime.block_on(async {
             let (mut sender, _) = h2_client(&server).await;
             let (response, mut body) = sender.send_request(http_request("List", headers), false).unwrap();

@@ -150,7 +150,7 @@ fn i3_each_message_outside_of_its_phase_is_a_fault_and_inside_it_is_none() {
             }
         }
     }
-    assert_eq!(faults.len(), 3 * 7 - 6);
+    assert_eq!(faults.len(), 3 * 8 - 7);
     for some in faults.chunks(FAULTS - 1) {
         let mut hostile = HostileFrontend::start();
         hostile.live_again(some[0].1);

@@ -74,7 +74,7 @@ impl Runner {
             self.pump(process, stream, output::LAST_TURN);
         }
         let Some(live) = &mut process.live else { return };
-        live.streams.drain(..).for_each(|(_, pipe)| self.detach(&pipe));
+        live.streams.drain(..).for_each(|(_, pipe, _)| self.detach(&pipe));
         self.detach(&live.group.events);
         let number = process.info.number;
         self.due.retain(|(_, other, _)| *other != number);

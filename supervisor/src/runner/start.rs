@@ -112,7 +112,7 @@ impl Runner {
         let spawned = self
             .launch(spec, uid, &group, [stdout.1.as_fd(), stderr.1.as_fd()])
             .map_err(resources(Preparation::Clone))?;
-        let streams = vec![(Stream::Stdout, stdout.0), (Stream::Stderr, stderr.0)];
+        let streams = vec![(Stream::Stdout, stdout.0, false), (Stream::Stderr, stderr.0, false)];
         let (phase, report) = (Phase::Running, Some(spawned.report));
         let live = Live { phase, group, main: None, report, streams, read_at: Instant::now(), stopping: None, busy: 0 };
         if let Err(refusal) = self.register(number, &live, &spawned.pidfd).map_err(resources(Preparation::Watch)) {
@@ -159,7 +159,7 @@ impl Runner {
 
     fn register(&self, number: u64, live: &Live, main: &OwnedFd) -> nix::Result<()> {
         let add = |fd: BorrowedFd<'_>, flags, source| self.epoll.add(fd, EpollEvent::new(flags, number << 3 | source));
-        for (stream, pipe) in &live.streams {
+        for (stream, pipe, _) in &live.streams {
             add(pipe.as_fd(), ARMED, source::STDOUT + u64::from(*stream == Stream::Stderr))?;
         }
         live.report.iter().try_for_each(|report| add(report.as_fd(), EpollFlags::EPOLLIN, source::REPORT))?;
