@@ -1,17 +1,20 @@
 //! One authenticated connection: HTTP/2 and nothing else.
 
+mod calls;
+
 use std::convert::Infallible;
 use std::pin::pin;
 use std::time::Duration;
 
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, watch};
 use tokio_rustls::server::TlsStream;
 use tonic::Status;
 
+use crate::connection::calls::{Calls, Spawner};
 use crate::envelope::Envelope;
 
 // Each limit is set here, whatever hyper's and h2's defaults are or become.
@@ -63,18 +66,22 @@ pub async fn serve(
     mut closing: watch::Receiver<bool>,
 ) -> hyper::Result<()> {
     let service = service_fn(|request| calls.clone().call(request));
-    let mut connection = pin!(http(life.streams_max).serve_connection(TokioIo::new(stream), service));
+    // Dropped after the connection, and with what is left of the calls when that has ended.
+    let mut running = Calls::new();
+    let http = http(life.streams_max, running.spawner());
+    let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service));
     let end = tokio::select! {
-        ended = connection.as_mut() => return ended,
+        ended = running.run_beside(connection.as_mut()) => return ended,
         // The sender lives as long as the process.
         _ = closing.wait_for(|closing| *closing) => None,
         () = aged(life.age_max) => Some(AGE_GRACE),
     };
     connection.as_mut().graceful_shutdown();
+    let ended = running.run_beside(connection);
     match end {
-        None => connection.await,
+        None => ended.await,
         // What is still under way then is cut off, and goes on at its offset on a new connection.
-        Some(grace) => tokio::time::timeout(grace, connection).await.unwrap_or(Ok(())),
+        Some(grace) => tokio::time::timeout(grace, ended).await.unwrap_or(Ok(())),
     }
 }
 
@@ -88,17 +95,18 @@ pub async fn refuse(stream: TlsStream<TcpStream>, calls: &Envelope, status: &Sta
         told.notify_one();
         std::future::ready(Ok::<_, Infallible>(calls.refuse(status)))
     });
-    let mut connection = pin!(http(1).serve_connection(TokioIo::new(stream), service));
+    let mut running = Calls::new();
+    let mut connection = pin!(http(1, running.spawner()).serve_connection(TokioIo::new(stream), service));
     tokio::select! {
-        ended = connection.as_mut() => return ended,
+        ended = running.run_beside(connection.as_mut()) => return ended,
         () = told.notified() => {}
     }
     connection.as_mut().graceful_shutdown();
-    connection.await
+    running.run_beside(connection).await
 }
 
-fn http(streams_max: u32) -> http2::Builder<TokioExecutor> {
-    let mut http = http2::Builder::new(TokioExecutor::new());
+fn http(streams_max: u32, calls: Spawner) -> http2::Builder<Spawner> {
+    let mut http = http2::Builder::new(calls);
     http.max_concurrent_streams(streams_max)
         .initial_stream_window_size(WINDOW)
         .initial_connection_window_size(WINDOW)

@@ -122,12 +122,22 @@ pub struct Cursor {
     pub offset: u64,
     /// Number of the record that the last read ended in.
     record: u64,
+    /// That record and its end when it was read. Published, it stays true: a read within it needs no look at the index
+    /// before it copies, only after.
+    run: Option<(Record, u64)>,
 }
 
 impl Cursor {
     /// At `offset`.
     pub fn at(offset: u64) -> Self {
-        Self { offset, record: 0 }
+        Self { offset, ..Self::default() }
+    }
+
+    /// The last read's record and its end, if `length` bytes from here all lie before that.
+    fn run_of(&self, length: usize) -> Option<(u64, Record, u64)> {
+        let (record, end) = self.run?;
+        let last = self.offset.checked_add(u64::try_from(length).ok()?)?;
+        (length > 0 && record.offset <= self.offset && last <= end).then_some((self.record, record, end))
     }
 }
 
@@ -181,16 +191,26 @@ impl<M: Memory> Reader<M> {
     /// # Errors
     /// Those of [`Self::marks`].
     pub fn read(&self, cursor: &mut Cursor, buffer: &mut [u8]) -> io::Result<Piece> {
-        let mut marks = self.marks()?;
+        let mut run = cursor.run_of(buffer.len());
+        let mut marks = None;
         loop {
-            if cursor.offset < marks.low {
-                let from = std::mem::replace(&mut cursor.offset, marks.low);
-                return Ok(Piece::Gap { from, to: marks.low });
-            }
-            if cursor.offset >= marks.high {
-                return Ok(Piece::End { high: marks.high });
-            }
-            let (number, record, end) = self.find(cursor, &marks)?;
+            let (number, record, end) = match run.take() {
+                Some(run) => run,
+                None => {
+                    let marks = match marks {
+                        Some(marks) => marks,
+                        None => self.marks()?,
+                    };
+                    if cursor.offset < marks.low {
+                        let from = std::mem::replace(&mut cursor.offset, marks.low);
+                        return Ok(Piece::Gap { from, to: marks.low });
+                    }
+                    if cursor.offset >= marks.high {
+                        return Ok(Piece::End { high: marks.high });
+                    }
+                    self.find(cursor, &marks)?
+                }
+            };
             let place = cursor.offset % self.capacity;
             let want = (end.saturating_sub(cursor.offset)).min(self.capacity - place);
             let length = buffer.len().min(usize::try_from(want).unwrap_or(usize::MAX));
@@ -202,13 +222,13 @@ impl<M: Memory> Reader<M> {
             if cursor.offset >= after.low && number >= after.first_record && length > 0 {
                 let offset = cursor.offset;
                 cursor.offset += u64::try_from(length).unwrap_or(0);
-                cursor.record = number;
+                (cursor.record, cursor.run) = (number, Some((record, end)));
                 return Ok(Piece::Data { offset, length, stream: record.stream, time: record.time });
             }
             if buffer.is_empty() {
                 return Ok(Piece::End { high: after.high });
             }
-            marks = after;
+            marks = Some(after);
         }
     }
 
@@ -235,9 +255,9 @@ impl<M: Memory> Reader<M> {
         if cursor.offset < after.low || number < after.first_record {
             return Ok(());
         }
-        let mut place = Cursor { offset: marks.high, record: number };
+        let mut place = Cursor { offset: marks.high, record: number, run: None };
         for (number, record) in (number + 1..).zip(batch.iter()) {
-            place = Cursor { offset: record.offset, record: number };
+            place = Cursor { offset: record.offset, record: number, run: None };
             if record.stream == stream {
                 break;
             }

@@ -1,6 +1,7 @@
 //! A connection to a prn server, and the five calls on it.
 
 mod error;
+mod frames;
 mod output;
 mod transport;
 mod types;
@@ -13,6 +14,7 @@ use prn_proto::tls;
 use prn_proto::v1::process_runner_service_client::ProcessRunnerServiceClient;
 use prn_proto::v1::{self};
 use tonic::transport::Channel;
+use tower::ServiceExt;
 
 pub use error::{Cause, ClientError, ServerError, reason};
 pub use output::{Event, OutputEnd, OutputRequest, OutputStream, Source, Tail, When};
@@ -23,6 +25,7 @@ pub use types::{
 };
 
 use crate::credentials::Credentials;
+use frames::Frames;
 use transport::Health;
 
 /// Most time that connecting takes, TLS handshake included.
@@ -37,6 +40,7 @@ const RESPONSE_MAX: usize = 64 * 1024 * 1024 + 1024;
 #[derive(Debug, Clone)]
 pub struct Client {
     service: ProcessRunnerServiceClient<Channel>,
+    channel: Channel,
     health: Arc<Health>,
 }
 
@@ -54,8 +58,8 @@ impl Client {
         let channel = tokio::time::timeout(CONNECT_TIMEOUT, transport::connect(address, config, &health))
             .await
             .map_err(|_| ClientError::Timeout { address: address.to_owned(), after: CONNECT_TIMEOUT })??;
-        let service = ProcessRunnerServiceClient::new(channel).max_decoding_message_size(RESPONSE_MAX);
-        Ok(Self { service, health })
+        let service = ProcessRunnerServiceClient::new(channel.clone()).max_decoding_message_size(RESPONSE_MAX);
+        Ok(Self { service, channel, health })
     }
 
     /// Starts a process; answers when its program is running.
@@ -118,10 +122,12 @@ impl Client {
     /// As [`Client::status`]; [`ClientError::Refused`] if the request contradicts itself.
     pub async fn output(&self, id: ProcessId, request: OutputRequest) -> Result<OutputStream, ClientError> {
         let message = request.message(id)?;
-        let response = self.service.clone().get_output(message).await.map_err(|status| self.error(status))?;
+        let channel = self.channel.clone().map_response(frames::hand_over);
+        let mut service = ProcessRunnerServiceClient::new(channel).max_decoding_message_size(RESPONSE_MAX);
+        let response = service.get_output(message).await.map_err(|status| self.error(status))?;
         let epoch =
             response.metadata().get(BOOT_EPOCH_METADATA).and_then(|epoch| epoch.to_str().ok()).map(str::to_owned);
-        Ok(OutputStream::new(response.into_inner(), request, epoch, Arc::clone(&self.health)))
+        Ok(OutputStream::new(Frames::new(response, RESPONSE_MAX), request, epoch, Arc::clone(&self.health)))
     }
 
     fn error(&self, status: tonic::Status) -> ClientError {

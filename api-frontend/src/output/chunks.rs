@@ -1,11 +1,12 @@
 //! Pieces of output that were read lately, for those who read the same: each is copied out of a process's ring once,
 //! however many subscribers want it.
 
+use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use prn_ipc_protocol::output::{Cursor, Piece, Reader};
 use prn_ipc_protocol::types::ProcessId;
 
@@ -21,6 +22,43 @@ const OVERHEAD: usize = 256;
 
 /// A shorter chunk was the end of the output when it was read, and is outgrown soon.
 const WORTH_KEEPING: usize = CHUNK / 4;
+
+/// A piece that is shorter is copied to memory of its own size, so that what waits for a slow client takes little more
+/// memory than it has bytes.
+const WORTH_A_BUFFER: usize = CHUNK / 4 * 3;
+
+/// Buffers that a thread keeps, to be read into again when nobody holds them any more: a client that keeps up has two on
+/// their way, and new ones would have to be zeroed, each on memory that is in no cache.
+const SPARE: usize = 8;
+
+thread_local! {
+    static BUFFERS: RefCell<Vec<Bytes>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Of [`CHUNK`] bytes, whatever they are.
+fn buffer() -> BytesMut {
+    let free = BUFFERS.with_borrow_mut(|buffers| {
+        let free = buffers.iter().position(Bytes::is_unique)?;
+        buffers.swap_remove(free).try_into_mut().ok()
+    });
+    free.unwrap_or_else(|| BytesMut::zeroed(CHUNK))
+}
+
+/// The beginning of a buffer that was read into.
+fn beginning(buffer: BytesMut, length: usize) -> Bytes {
+    let whole = buffer.freeze();
+    let piece = if length < WORTH_A_BUFFER {
+        Bytes::copy_from_slice(whole.get(..length).unwrap_or_default())
+    } else {
+        whole.slice(..length)
+    };
+    BUFFERS.with_borrow_mut(|buffers| {
+        if buffers.len() < SPARE {
+            buffers.push(whole);
+        }
+    });
+    piece
+}
 
 /// Chunks of all processes, the newest ones.
 #[derive(Default)]
@@ -65,13 +103,10 @@ impl Chunks {
         }
         let chunk = u64::try_from(CHUNK).unwrap_or(u64::MAX);
         let aligned = usize::try_from(chunk - cursor.offset % chunk).unwrap_or(CHUNK);
-        let mut buffer = vec![0; aligned.min(most)];
-        let piece = reader.read(cursor, &mut buffer)?;
-        let Piece::Data { length, .. } = piece else { return Ok((piece, Bytes::new())) };
-        buffer.truncate(length);
-        // What is short lies in as little memory.
-        buffer.shrink_to_fit();
-        let bytes = Bytes::from(buffer);
+        let mut buffer = buffer();
+        let piece = reader.read(cursor, buffer.get_mut(..aligned.min(most)).unwrap_or_default())?;
+        let length = if let Piece::Data { length, .. } = piece { length } else { 0 };
+        let bytes = beginning(buffer, length);
         if shared && length >= WORTH_KEEPING {
             self.table().keep(place, Chunk { piece, after: *cursor, bytes: bytes.clone() });
         }

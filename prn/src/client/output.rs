@@ -5,9 +5,9 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use prn_proto::v1::{self, get_output_response::Type, output_time::At};
-use tonic::Streaming;
 
 use super::ClientError;
+use super::frames::Frames;
 use super::transport::Health;
 use super::types::{Exit, ProcessId, from_wire_time, to_wire_duration};
 
@@ -139,19 +139,14 @@ pub struct OutputEnd {
 /// not announce them, and a stream that stops early is an error.
 #[derive(Debug)]
 pub struct OutputStream {
-    frames: Streaming<v1::GetOutputResponse>,
+    frames: Frames,
     sequence: Sequence,
     epoch: Option<String>,
     health: Arc<Health>,
 }
 
 impl OutputStream {
-    pub(super) fn new(
-        frames: Streaming<v1::GetOutputResponse>,
-        request: OutputRequest,
-        epoch: Option<String>,
-        health: Arc<Health>,
-    ) -> Self {
+    pub(super) fn new(frames: Frames, request: OutputRequest, epoch: Option<String>, health: Arc<Health>) -> Self {
         Self { frames, sequence: Sequence::new(request), epoch, health }
     }
 
@@ -180,7 +175,7 @@ impl OutputStream {
             if self.sequence.ended {
                 return Ok(None);
             }
-            match self.frames.message().await {
+            match self.frames.next().await {
                 Ok(Some(frame)) => self.sequence.accept(frame)?,
                 Ok(None) if !self.sequence.may_end_early() => return Err(self.cut_off(None)),
                 Ok(None) => return Ok(None),

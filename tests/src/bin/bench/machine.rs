@@ -11,7 +11,7 @@ use nix::unistd::Pid;
 pub const MIB: u64 = 1 << 20;
 pub const GIB: u64 = 1 << 30;
 
-/// Output of 2 GiB is kept at one time, readers have their own, and ssh's file is in memory too.
+/// Output of 1 GiB is kept at one time, readers have their own, and ssh's file is in memory too.
 const MEMORY: u64 = 6 * GIB;
 
 /// Enough for a thousand connections, or for a thousand processes with their pipes.

@@ -24,6 +24,10 @@ const LINES: &str = "prn live, lines of 100 bytes";
 /// In 100-byte lines, a write(2) each.
 const LINES_BYTES: u64 = 200_000_000;
 
+/// What is kept of the output of a process that is followed live. It waits for its reader, so that nothing is dropped; and
+/// its memory is used again, as that of a process which runs for long is, instead of each byte being the first on its page.
+const LIVE_KEPT: u64 = 64 * MIB;
+
 /// CPU time by process, beside a name of the above.
 const SHARES: [&str; 4] = ["process", "supervisor", "frontend", "client"];
 
@@ -83,7 +87,7 @@ fn round(bench: &Bench, peers: &Peers, lines: bool, series: &mut Series) -> anyh
         series.add(SSH, parts::read_from(cat, GIB)?.rate());
     }
 
-    // Everything in it is of this round, so that it holds no more than two outputs of 1 GiB.
+    // Everything in it is of this round, so that it holds no more than one output of 1 GiB.
     let server = bench.server(&["--output-budget", "4G"], 64)?;
     let argv = bench.argv(&["write", &CHUNK.to_string(), &gib]);
     let argv: Vec<&str> = argv.iter().map(String::as_str).collect();
@@ -93,18 +97,17 @@ fn round(bench: &Bench, peers: &Peers, lines: bool, series: &mut Series) -> anyh
     let replay = bench.part(&["replay", &server.address, &keys, "0", "1", &id]);
     through_prn(&server, series, REPLAY, replay, GIB)?;
     series.add(LOGS, parts::read_from(server.prn(&["logs", &id]), GIB)?.rate());
-    let live = |bytes: u64, argv: &[&str]| {
-        let most = (bytes + 64 * MIB).to_string();
-        let words = ["live", &server.address, &keys, "0", &most];
+    let live = |argv: &[&str]| {
+        let words = ["live", &server.address, &keys, "0", &LIVE_KEPT.to_string()];
         bench.part(&words.iter().chain(argv).copied().collect::<Vec<_>>())
     };
-    through_prn(&server, series, LIVE, live(GIB, &argv), GIB)?;
+    through_prn(&server, series, LIVE, live(&argv), GIB)?;
     if lines {
         let argv = bench.argv(&["write", "100", &LINES_BYTES.to_string()]);
         let argv: Vec<&str> = argv.iter().map(String::as_str).collect();
         let switches = || procfs::status(server.supervisor())["voluntary_ctxt_switches"].parse::<f64>();
         let before = switches()?;
-        through_prn(&server, series, LINES, live(LINES_BYTES, &argv), LINES_BYTES)?;
+        through_prn(&server, series, LINES, live(&argv), LINES_BYTES)?;
         series.add("wake-ups", (switches()? - before) / (LINES_BYTES as f64 / 1e6));
     }
     Ok(())
@@ -162,7 +165,11 @@ fn print(bench: &Bench, pinned: bool, series: &Series, summary: &mut Summary) {
         let (to_tls, to_ssh) = (samples.over(tls).figure(), samples.over(&ssh).figure());
         table.row(&[name.to_owned(), figure, samples.range(), to_tls, to_ssh]);
     }
-    table.print(&format!("MB are 10⁶ bytes. What is divided by: {best}, which is the faster of the two; `ssh cat`."));
+    table.print(&format!(
+        "MB are 10⁶ bytes. What is divided by: {best}, which is the faster of the two; `ssh cat`. \
+         prn live: with {} MiB kept, and a process that waits for its reader (stop-reading).",
+        LIVE_KEPT / MIB,
+    ));
 
     let title = bench.title(&format!("Output: CPU seconds for each 10⁹ bytes, {place}"));
     let mut table = Table::new(&title, &["", "process", "supervisor", "frontend or server", "client", "together"]);

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
 use nix::fcntl::{FcntlArg, fcntl};
-use prn::client::{Client, Event, OutputRequest, ProcessId, StartSpec};
+use prn::client::{Client, Event, OutputPolicy, OutputRequest, ProcessId, StartSpec};
 use prn::credentials::{Credentials, KeySource, load_certificate};
 use prn_proto::tls;
 use rustls::pki_types::ServerName;
@@ -180,6 +180,7 @@ pub fn run(arguments: &[String]) -> anyhow::Result<()> {
         ["live", address, folder, threads, output_max, ref argv @ ..] => {
             let mut spec = StartSpec::new(argv.iter().copied());
             spec.output_max = Some(output_max.parse()?);
+            spec.output_policy = OutputPolicy::StopReading;
             runtime(threads.parse()?)?.block_on(live(address, folder.as_ref(), spec))
         }
         ["clone", cgroup, count] => crate::clone::run(cgroup.as_ref(), count.parse()?),
