@@ -2,7 +2,7 @@
 //!
 //! What execve(2) would misread does not decode. A number decodes whatever it is: the supervisor compares it with its
 //! policy, and what the kernel makes of it is the kernel's to decide; the ranges that make sense to people are the
-//! frontend's matter (see [`crate::names`]).
+//! frontend's matter (see `names.rs`).
 
 use std::collections::BTreeMap;
 use std::ffi::CString;

@@ -295,7 +295,7 @@ fn check_window(window: &Window, down: bool, seen: &mut Seen) -> Result<(), Stri
     // Older offsets and records, and more room, are like those at the border.
     for offset in marks.low.saturating_sub(1)..=marks.high + 1 {
         for record in [0, marks.first_record, marks.next_record] {
-            let cursor = Cursor { offset, record };
+            let cursor = Cursor { offset, record, run: None };
             for room in [1, 4] {
                 check_read(window, down, cursor, room, seen)
                     .map_err(|error| format!("read({room}) {cursor:?}: {error}"))?;
@@ -305,6 +305,19 @@ fn check_window(window: &Window, down: bool, seen: &mut Seen) -> Result<(), Stri
             }
             if record >= marks.next_record {
                 break;
+            }
+        }
+        // Where an earlier read ended that remembers its record: one that may have been dropped since.
+        let all = &window.writer.records;
+        for number in 0..marks.next_record {
+            let at = usize::try_from(number).unwrap();
+            let end = if number + 1 < marks.next_record { all[at + 1].offset } else { marks.high };
+            let cursor = Cursor { offset, record: number, run: Some((all[at], end)) };
+            if (all[at].offset..end).contains(&offset) {
+                for room in [1, 4] {
+                    check_read(window, down, cursor, room, seen)
+                        .map_err(|error| format!("read({room}) {cursor:?}: {error}"))?;
+                }
             }
         }
     }
