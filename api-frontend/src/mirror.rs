@@ -87,9 +87,16 @@ impl Mirror {
 
     /// The end of a process's output has moved.
     pub fn advance(&self, id: ProcessId, end: u64) {
-        if let Some(process) = self.process(id) {
-            process.hub.advance(end);
+        let Some(process) = self.process(id) else { return };
+        let pause = process.hub.pause();
+        if pause.is_zero() {
+            return process.hub.advance(end);
         }
+        // Until then nobody asks for another one.
+        drop(tokio::spawn(async move {
+            tokio::time::sleep(pause).await;
+            process.hub.advance(end);
+        }));
     }
 
     /// The server is shutting down.

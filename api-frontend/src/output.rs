@@ -11,7 +11,7 @@ pub mod seek;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use prn_ipc_protocol::message::{OutputTotals, Overflow, ProcessInfo};
 use prn_ipc_protocol::output::{Cursor, Piece, Reader, Stream};
@@ -34,6 +34,13 @@ const SKIPPED_MAX: u64 = 1 << 20;
 /// server may have to wait for a CPU. What was read before a time counts as complete this much after it.
 const SETTLE: Duration = Duration::from_secs(1);
 
+/// About what it takes to wake a follower and send it a line.
+const SERVING: Duration = Duration::from_micros(10);
+
+/// Nobody waits for longer than this for a line, however many follow, and nobody for less than a timer can tell.
+const PAUSE_MAX: Duration = Duration::from_millis(50);
+const PAUSE_MIN: Duration = Duration::from_millis(1);
+
 /// What the subscribers of one process share.
 pub struct Hub {
     id: ProcessId,
@@ -43,6 +50,8 @@ pub struct Hub {
     armed: Mutex<Option<u64>>,
     /// What the last event told.
     newest: watch::Sender<Newest>,
+    /// When that was told to followers.
+    told: Mutex<Option<Instant>>,
     /// Of a process that waits for its readers.
     readers: Mutex<Readers>,
 }
@@ -91,6 +100,7 @@ impl Hub {
             reader: tokio::sync::Mutex::default(),
             armed: Mutex::default(),
             newest: watch::Sender::new(Newest::End(0)),
+            told: Mutex::default(),
             readers: Mutex::default(),
         }
     }
@@ -101,8 +111,22 @@ impl Hub {
 
     /// The supervisor's event: the end lies at `end` now.
     pub fn advance(&self, end: u64) {
+        *self.told.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
         *self.armed.lock().unwrap_or_else(PoisonError::into_inner) = None;
         self.newest.send_replace(Newest::End(end));
+    }
+
+    /// How long to hold such an event back, so that many followers are not woken more often than they can be served. Each
+    /// line would be a frame of its own for each of them, and clients end a connection on which too many small frames wait
+    /// for them.
+    pub fn pause(&self) -> Duration {
+        let followers = u32::try_from(self.newest.receiver_count()).unwrap_or(u32::MAX);
+        let pause = SERVING.saturating_mul(followers).min(PAUSE_MAX);
+        if pause < PAUSE_MIN {
+            return Duration::ZERO;
+        }
+        let told = *self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        told.map_or(Duration::ZERO, |told| pause.saturating_sub(told.elapsed()))
     }
 
     /// The supervisor's event: the process has ended and is forgotten.
@@ -480,4 +504,23 @@ enum Step {
 fn unreadable(id: ProcessId, error: &std::io::Error) -> Status {
     log::line(format_args!("the output of process {id} cannot be read: {error}"));
     errors::internal()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_followers_are_told_no_more_often_than_they_can_be_served() {
+        let hub = Hub::new(ProcessId::from_bytes([0; 16]));
+        let mut followers: Vec<_> = (0..10).map(|_| hub.newest.subscribe()).collect();
+        hub.advance(1);
+        assert_eq!(hub.pause(), Duration::ZERO, "a few are always told at once");
+        followers.extend((0..10_000).map(|_| hub.newest.subscribe()));
+        hub.advance(2);
+        let pause = hub.pause();
+        assert!(!pause.is_zero() && pause <= PAUSE_MAX, "{pause:?}");
+        std::thread::sleep(pause);
+        assert_eq!(hub.pause(), Duration::ZERO);
+    }
 }
