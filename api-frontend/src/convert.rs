@@ -62,10 +62,8 @@ pub struct Defaults {
     pub state_dir: String,
     /// Limits.
     pub limits: Limits,
-    /// Output bytes kept in memory.
+    /// Output bytes kept.
     pub output_max: u64,
-    /// Output bytes kept on disk.
-    pub output_disk: u64,
     /// From SIGTERM to SIGKILL.
     pub stop_grace: Millis,
 }
@@ -76,7 +74,6 @@ impl From<&config::Frontend> for Defaults {
             state_dir: config.state_dir.clone(),
             limits: config.default_limits.clone(),
             output_max: config.output_default,
-            output_disk: config.output_disk,
             stop_grace: config.stop_grace,
         }
     }
@@ -141,19 +138,11 @@ fn keeping(raw: &v1::StartRequest, defaults: &Defaults) -> Result<Keeping, Inval
             return Err(InvalidField::new("output_policy", why));
         }
     };
-    let disk = match v1::OutputStore::try_from(raw.output_store) {
-        Ok(v1::OutputStore::Unspecified | v1::OutputStore::Memory) => false,
-        Ok(v1::OutputStore::Disk) => true,
-        Err(_) => {
-            return Err(InvalidField::new("output_store", "must be OUTPUT_STORE_MEMORY or OUTPUT_STORE_DISK"));
-        }
-    };
     let max = match raw.output_max_bytes {
-        0 if disk => defaults.output_disk,
         0 => defaults.output_max,
         bytes => output_max(bytes).map_err(|why| InvalidField::new("output_max_bytes", why))?,
     };
-    Ok(Keeping { max, overflow, disk })
+    Ok(Keeping { max, overflow })
 }
 
 fn argv(command: String, args: Vec<String>) -> Result<Argv, InvalidField> {
@@ -397,7 +386,6 @@ fn output_status(info: &ProcessInfo) -> v1::OutputStatus {
             Overflow::Kill => v1::OutputPolicy::Kill,
         }
         .into(),
-        store: if info.output.disk { v1::OutputStore::Disk } else { v1::OutputStore::Memory }.into(),
         waits_for_reader: info.waits,
         first_offset: totals.map(|totals| totals.first),
         end_offset: totals.map(|totals| totals.end),
@@ -461,7 +449,7 @@ pub mod tests {
                 ],
                 not_enforced: vec![LimitName::IoRead],
             },
-            output: Keeping { max: 65_536, overflow: Overflow::DropOldest, disk: false },
+            output: Keeping { max: 65_536, overflow: Overflow::DropOldest },
             waits: false,
             main_exit: None,
             end: None,
@@ -488,7 +476,6 @@ pub mod tests {
             state_dir: "/var/lib/prn".to_owned(),
             limits: Limits::try_from([None, Some(1 << 30), None, None, None]).unwrap(),
             output_max: 65_536,
-            output_disk: 1 << 30,
             stop_grace: 10_000.try_into().unwrap(),
         };
         start_spec(raw, &defaults, || Ok(ProcessId::from_bytes([7; 16])))
@@ -613,12 +600,8 @@ pub mod tests {
         assert_eq!(limits.not_enforced, ["io_read_bytes_per_second"]);
         let values = limits.values.unwrap();
         assert_eq!((values.cpu_millis, values.memory_bytes), (Some(1500), None), "only what was asked for");
-        let output = v1::OutputStatus {
-            max_bytes: 65_536,
-            policy: v1::OutputPolicy::DropOldest.into(),
-            store: v1::OutputStore::Memory.into(),
-            ..Default::default()
-        };
+        let output =
+            v1::OutputStatus { max_bytes: 65_536, policy: v1::OutputPolicy::DropOldest.into(), ..Default::default() };
         assert_eq!(live.output.unwrap(), output, "totals are absent");
 
         let status = ExitStatus::Signalled(9, false);

@@ -47,8 +47,6 @@ pub mod reason {
     pub const LIMIT_ABOVE_CEILING: &str = "LIMIT_ABOVE_CEILING";
     /// This host can't enforce a limit.
     pub const LIMIT_NOT_ENFORCEABLE: &str = "LIMIT_NOT_ENFORCEABLE";
-    /// The server keeps no output on disk.
-    pub const NO_OUTPUT_DISK: &str = "NO_OUTPUT_DISK";
     /// The server's budget for output has not enough left to set aside.
     pub const OUTPUT_BUDGET: &str = "OUTPUT_BUDGET";
     /// As many processes run as the server allows.
@@ -162,14 +160,10 @@ fn refused(refusal: &Refusal, id: ProcessId, start: Option<&Asked>) -> Status {
             let why = format!("must not exceed the server's ceiling of {ceiling}");
             bad_field(Code::InvalidArgument, reason::LIMIT_ABOVE_CEILING, &limit_field(*limit), &why, &metadata)
         }
-        Refusal::OutputAboveCeiling(0) => {
-            let message = "output_store: this server keeps no output on disk; --output-disk at its start allows it";
-            error(Code::FailedPrecondition, reason::NO_OUTPUT_DISK, message, &[], |_| {})
-        }
         Refusal::OutputAboveBudget(left) => {
             let message = format!(
-                "output_max_bytes: output of which nothing may be dropped is set aside, and {left} bytes of the server's \
-                 budget are left: ask for less, or stop a process that has some"
+                "output_max_bytes: output of which nothing may be dropped is set aside, in half of the server's budget, where \
+                 {left} bytes are left: ask for less, or stop a process that has some"
             );
             quota(reason::OUTPUT_BUDGET, "output", message, &[("left", left.to_string())])
         }

@@ -249,6 +249,9 @@ pub struct Subscription {
     lost: u64,
     epoch: Arc<str>,
     seat: Option<Seat>,
+    number: u64,
+    /// Up to where its client was sent what there was.
+    sent: u64,
     done: bool,
 }
 
@@ -288,7 +291,7 @@ impl Subscription {
         // What has come since is beyond a time that had passed by then.
         let last = (wanted.no_follow || is_past).then_some(marks.high);
         let end = place.end.into_iter().chain(last).min();
-        let seat = Seat::take(&process, &supervisor, place.from);
+        let (seat, number) = (Seat::take(&process, &supervisor, place.from.min(marks.high)), process.info().number);
         let begin = v1::OutputBegin { offset: place.from, until: part.until.map(convert::timestamp) };
         Ok(Self {
             info,
@@ -307,6 +310,8 @@ impl Subscription {
             lost: 0,
             epoch,
             seat,
+            number,
+            sent: place.from.min(marks.high),
             done: false,
         })
     }
@@ -317,7 +322,7 @@ impl Subscription {
             return Some(Ok(Frame { begin: Some(begin), ..Frame::default() }));
         }
         if let Some(seat) = &self.seat {
-            seat.arrive(self.cursor.offset, false);
+            seat.arrive(self.sent, false);
         }
         while !self.done {
             // Reading never waits, so a fast client could keep this thread for itself.
@@ -328,7 +333,10 @@ impl Subscription {
             let forgotten = *self.newest.borrow_and_update() == Newest::Forgotten;
             let is_past = self.until.is_some_and(|until| has_passed(until.time));
             match self.read() {
-                Ok(Step::Frame(frame)) => return Some(Ok(frame)),
+                Ok(Step::Frame(frame)) => {
+                    self.sent = self.cursor.offset;
+                    return Some(Ok(frame));
+                }
                 Ok(Step::Skipped) => {}
                 Ok(Step::Reached) => {
                     let ended = self.info.borrow().end.as_ref().map(|end| end.output);
@@ -348,8 +356,10 @@ impl Subscription {
                     return Some(Err(errors::process_not_found(self.process.hub.id)));
                 }
                 Ok(Step::End { high }) => {
+                    // One may wait for an offset that is still to come.
+                    self.sent = self.cursor.offset.min(high);
                     if let Some(seat) = &self.seat {
-                        seat.arrive(self.cursor.offset, true);
+                        seat.arrive(self.sent, true);
                     }
                     if self.process.hub.arm(high, &self.supervisor) == Armed::Waits
                         && let Err(status) = self.wait().await
@@ -393,7 +403,8 @@ impl Subscription {
         }
         let room = self.end.map_or(CHUNK, |end| usize::try_from(end - self.cursor.offset).unwrap_or(CHUNK).min(CHUNK));
         let shared = Arc::strong_count(&self.reader) > 1;
-        let output = (self.process.hub.id, &*self.reader);
+        // Its number is never another process's, as an id may be once it is forgotten.
+        let output = (self.number, &*self.reader);
         let (piece, data) = self.chunks.read(output, &mut self.cursor, room, shared)?;
         Ok(match piece {
             Piece::Data { offset, time, .. }

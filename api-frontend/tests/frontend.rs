@@ -86,7 +86,6 @@ impl Frontend {
         let config = config::Frontend {
             default_limits: Limits::default(),
             output_default: 65_536,
-            output_disk: 0,
             stop_grace: 10_000.try_into().unwrap(),
             epoch: EPOCH,
             state_dir: "/var/lib/prn".to_owned(),
@@ -256,7 +255,7 @@ fn live(id: ProcessId, number: u64) -> ProcessInfo {
         uid: 1,
         started: UnixMicros(1_000_000),
         limits: AppliedLimits { wanted: Limits::default(), in_force: vec![], not_enforced: vec![] },
-        output: Keeping { max: 65_536, overflow: Overflow::DropOldest, disk: false },
+        output: Keeping { max: 65_536, overflow: Overflow::DropOldest },
         waits: false,
         main_exit: None,
         end: None,

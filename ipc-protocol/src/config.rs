@@ -38,10 +38,10 @@ pub struct Supervisor {
     pub finished_max: u32,
     /// Most that a process can ask for. Applies where it asks for nothing.
     pub limit_ceilings: Limits,
-    /// Most output bytes that a process can ask for: in memory, on disk.
-    pub output_ceilings: [u64; 2],
-    /// Most output bytes of all processes together: in memory, on disk.
-    pub output_budgets: [u64; 2],
+    /// Most output bytes that a process can ask for.
+    pub output_ceiling: u64,
+    /// Most output bytes of all processes together.
+    pub output_budget: u64,
     /// Soft and hard limit of a process's open files. This program's own soft limit is the hard one already.
     pub open_files: (u64, u64),
     /// [`crate::fds::supervisor::NOTIFY`] is open.

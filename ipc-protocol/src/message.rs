@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::types::{Argv, LimitName, Limits, Millis, ProcessId, UnixMicros};
 
 /// What both halves must have in common, compared at Hello. Raised with each change of this crate's wire form.
-pub const PROTOCOL: &str = concat!("prn ", env!("CARGO_PKG_VERSION"), " ipc 1");
+pub const PROTOCOL: &str = concat!("prn ", env!("CARGO_PKG_VERSION"), " ipc 2");
 
 /// Most requests that wait for an answer at one time: more is a fault of the frontend, which counts its own.
 pub const REQUESTS_WAITING_MAX: usize = 1024;
@@ -121,8 +121,6 @@ pub struct Keeping {
     pub max: u64,
     /// What happens at that point.
     pub overflow: Overflow,
-    /// Kept in a file of the state folder's disk, not in memory.
-    pub disk: bool,
 }
 
 /// What happens when there is more output than is to be kept.
@@ -221,7 +219,7 @@ pub enum ExitCause {
     TimedOut,
     /// Somebody stopped it.
     StoppedOnRequest,
-    /// It wrote more than was to be kept ([`Overflow::Kill`]).
+    /// It wrote more than was to be kept ([`Overflow::Kill`]), or what it wrote could not be kept.
     OutputLimit,
 }
 
@@ -278,7 +276,7 @@ pub enum Refusal {
     AboveCeiling(LimitName, u64),
     /// More output is to be kept than the most that the server allows.
     OutputAboveCeiling(u64),
-    /// Nothing of this output may be dropped, and the budget for all has this many bytes left.
+    /// Nothing of this output may be dropped, and the half of the budget that is for such has this many bytes left.
     OutputAboveBudget(u64),
     /// This host can't enforce a limit.
     NotEnforceable(LimitName),

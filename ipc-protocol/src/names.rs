@@ -32,7 +32,10 @@ impl fmt::Display for Refusal {
                 write!(f, "output_max_bytes is above the server's ceiling of {ceiling}")
             }
             Self::OutputAboveBudget(left) => {
-                write!(f, "output of which nothing may be dropped has {left} bytes left of the server's budget")
+                write!(
+                    f,
+                    "output of which nothing may be dropped has {left} bytes left in its half of the server's budget"
+                )
             }
             Self::NotEnforceable(limit) => write!(f, "this host cannot enforce {limit}"),
             Self::Unconfined => f.write_str("the server does not allow profile none"),

@@ -145,9 +145,6 @@ pub struct Spec {
     /// What happens when there are more
     #[arg(long, value_name = "POLICY", default_value = "drop-oldest", help_heading = "Output")]
     pub output_policy: OutputPolicy,
-    /// Where the server keeps them
-    #[arg(long, value_name = "STORE", default_value = "memory", help_heading = "Output")]
-    pub output_store: OutputStore,
     /// Stop the process when it has run for this long (10s, 5m)
     #[arg(long, value_name = "TIME")]
     pub timeout: Option<Time>,
@@ -363,24 +360,6 @@ impl From<OutputPolicy> for prn::client::OutputPolicy {
             OutputPolicy::DropOldest => Self::DropOldest,
             OutputPolicy::StopReading => Self::StopReading,
             OutputPolicy::Kill => Self::Kill,
-        }
-    }
-}
-
-/// Where output is kept.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub enum OutputStore {
-    /// In its memory
-    Memory,
-    /// On its disk, if it was started with --output-disk
-    Disk,
-}
-
-impl From<OutputStore> for prn::client::OutputStore {
-    fn from(store: OutputStore) -> Self {
-        match store {
-            OutputStore::Memory => Self::Memory,
-            OutputStore::Disk => Self::Disk,
         }
     }
 }

@@ -48,12 +48,21 @@ impl Group {
         })
     }
 
-    /// Writes the limits. Returns those that this host does not enforce (no controller, no disk, or the kernel says no), and
-    /// what the kernel made of the others: the files' texts.
-    pub fn limit(&self, limits: &Limits, disks: &[(u32, u32)]) -> (Vec<LimitName>, Vec<FileText>) {
-        let enforced = |(name, value): &(&LimitName, &u64)| self.write_limit(**name, **value, disks).is_ok();
-        let not_enforced = limits.0.iter().filter(|limit| !enforced(limit)).map(|(name, _)| *name).collect();
-        (not_enforced, self.texts(&["cpu.max", "memory.max", "io.max", "pids.max"]))
+    /// Writes the limits. Returns those that this host does not enforce, for want of a controller or a disk, and what the
+    /// kernel made of the others: the files' texts.
+    ///
+    /// # Errors
+    /// The limit whose value the kernel did not take.
+    pub fn limit(&self, limits: &Limits, disks: &[(u32, u32)]) -> Result<(Vec<LimitName>, Vec<FileText>), LimitName> {
+        let mut not_enforced = Vec::new();
+        for (name, value) in &limits.0 {
+            match self.write_limit(*name, *value, disks) {
+                Ok(()) => {}
+                Err(Errno::ENOENT | Errno::ENODEV) => not_enforced.push(*name),
+                Err(_) => return Err(*name),
+            }
+        }
+        Ok((not_enforced, self.texts(&["cpu.max", "memory.max", "io.max", "pids.max"])))
     }
 
     fn write_limit(&self, name: LimitName, value: u64, disks: &[(u32, u32)]) -> nix::Result<()> {

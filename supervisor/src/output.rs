@@ -20,9 +20,6 @@ pub const READ_MAX: u64 = 256 * 1024;
 /// first, and the oldest output is dropped with its records.
 const BYTES_PER_RECORD: u64 = 64;
 
-/// Most records of an index, which is in memory also where the output is not: 64 MiB.
-const RECORDS_MAX: u64 = 1 << 22;
-
 /// One process's output.
 pub struct Store {
     /// Its newest bytes.
@@ -42,14 +39,26 @@ pub struct Store {
 }
 
 impl Store {
-    /// An empty output, in memory or on the disk of the folder `state`.
-    pub fn new(keeping: Keeping, state: BorrowedFd<'_>) -> nix::Result<Self> {
+    /// Bytes of the ring and records of the index of an output that is kept so.
+    fn sizes(keeping: Keeping) -> (u64, u64) {
         // One read more than promised, because room is made before it is known how much of it a read will fill. Where
-        // nothing may be dropped, also for what is in two pipes when it is read for the last time.
-        let reads = if keeping.overflow == Overflow::DropOldest { 1 } else { 4 };
+        // nothing may be dropped, also for what is in two pipes when they are read for the last time: a process can make each
+        // 1 MiB large (pipe(7), pipe-max-size).
+        let reads = if keeping.overflow == Overflow::DropOldest { 1 } else { 9 };
         let capacity = keeping.max.next_multiple_of(4096) + reads * READ_MAX;
-        let slots = (capacity / BYTES_PER_RECORD).min(RECORDS_MAX);
-        let ring = if keeping.disk { Shared::on_disk(state, capacity) } else { Shared::new(c"prn-output", capacity) }?;
+        (capacity, capacity / BYTES_PER_RECORD)
+    }
+
+    /// Most memory that such an output can come to hold, in bytes.
+    pub fn most(keeping: Keeping) -> u64 {
+        let (capacity, slots) = Self::sizes(keeping);
+        capacity + slots * RECORD
+    }
+
+    /// An empty output.
+    pub fn new(keeping: Keeping) -> nix::Result<Self> {
+        let (capacity, slots) = Self::sizes(keeping);
+        let ring = Shared::new(c"prn-output", capacity)?;
         let index = Shared::new(c"prn-index", HEADER + slots * RECORD)?;
         index.store(word::CAPACITY, capacity);
         index.store(word::SLOTS, slots);
@@ -75,15 +84,7 @@ impl Store {
         }
         let place = usize::try_from(self.marks.high % self.capacity).map_err(|_| Errno::EOVERFLOW)?;
         let want = usize::try_from(READ_MAX).map_err(|_| Errno::EOVERFLOW)?;
-        // On a full disk the oldest makes room, and where there is none, what comes is lost, which the marks say.
-        let mut full = self.reserve();
-        while full && self.marks.low < self.marks.high {
-            let _unused = self.evict((self.marks.high - self.marks.low).div_ceil(4).max(READ_MAX));
-            full = self.reserve();
-        }
-        let read =
-            if full { nix::unistd::read(pipe, &mut [0; 65_536])? } else { self.ring.read_from(pipe, place, want)? };
-        let read = u64::try_from(read).map_err(|_| Errno::EIO)?;
+        let read = u64::try_from(self.ring.read_from(pipe, place, want)?).map_err(|_| Errno::EIO)?;
         if read == 0 {
             return Ok(0);
         }
@@ -100,19 +101,16 @@ impl Store {
             Stream::Stdout => self.stdout += read,
             Stream::Stderr => self.stderr += read,
         }
-        if full {
-            self.drop_before(self.marks.high);
-            self.held.0 = 0;
-        }
         self.publish();
         Ok(read)
     }
 
-    /// Sees to it that the next read has room on a disk. Whether there is none.
-    fn reserve(&self) -> bool {
-        let place = self.marks.high % self.capacity;
-        let first = READ_MAX.min(self.capacity - place);
-        self.ring.reserve(place, first).and_then(|()| self.ring.reserve(0, READ_MAX - first)).is_err()
+    /// Whether more cannot be kept without dropping what is after `taken`: not its bytes, or not where they came from.
+    pub fn is_full(&self, max: u64, taken: u64) -> bool {
+        // What is read for the last time may come in a few runs more.
+        let records = self.marks.next_record - self.marks.first_record + 64 > self.slots;
+        self.marks.high.saturating_sub(self.marks.low.max(taken)) > max
+            || (records && self.record(self.marks.first_record + 64).offset > taken)
     }
 
     /// Drops the oldest `bytes`, or what there is, and gives their memory back.
@@ -202,7 +200,7 @@ mod tests {
     use std::os::fd::AsFd;
 
     fn store(max: u64) -> Store {
-        Store::new(Keeping { max, overflow: Overflow::DropOldest, disk: false }, std::io::stdin().as_fd()).unwrap()
+        Store::new(Keeping { max, overflow: Overflow::DropOldest }).unwrap()
     }
 
     fn reader(store: &Store) -> Reader {

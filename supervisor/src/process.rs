@@ -21,8 +21,10 @@ pub(crate) struct Process {
     pub linger: bool,
     /// Its output; made when there is some, or when somebody asks.
     pub store: Option<Store>,
-    /// What the store counts for in its budget, in bytes.
+    /// What the output counts for in the budget, in bytes.
     pub charge: u64,
+    /// What is set aside for it there, while it lives.
+    pub reserved: u64,
     /// Offset up to which all readers have taken it.
     pub taken: u64,
     /// End offset that a watcher has seen, while one waits for more.
@@ -41,9 +43,8 @@ impl Process {
 
     /// Whether it is not to be read from now: as much as is to be kept is there.
     pub fn is_full(&self) -> bool {
-        let kept =
-            self.store.as_ref().map_or(0, |store| store.marks.high.saturating_sub(store.marks.low.max(self.taken)));
-        self.info.output.overflow != Overflow::DropOldest && kept >= self.info.output.max
+        self.info.output.overflow != Overflow::DropOldest
+            && self.store.as_ref().is_some_and(|store| store.is_full(self.info.output.max, self.taken))
     }
 }
 

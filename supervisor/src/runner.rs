@@ -85,21 +85,17 @@ pub struct Runner {
     /// Deadlines, each with a process's number and what is due.
     due: BTreeSet<(Instant, u64, Due)>,
     notices: VecDeque<Notice>,
-    /// For output in memory, and on disk.
-    budgets: [Budget; 2],
+    /// Bytes of output kept or set aside, of all processes.
+    charged: u64,
+    /// Those that are set aside.
+    reserved: u64,
+    /// Finished processes that keep output, oldest first.
+    evictable: VecDeque<u64>,
     /// Finished processes, oldest first.
     finished: VecDeque<u64>,
     /// Bytes of the arguments of finished processes.
     remembered: usize,
     draining: bool,
-}
-
-/// How much output there may be of all processes.
-struct Budget {
-    most: u64,
-    charged: u64,
-    /// Finished processes that keep some, oldest first.
-    evictable: VecDeque<u64>,
 }
 
 /// What a deadline is for.
@@ -147,7 +143,6 @@ impl Runner {
         let rules = rules.map(|(path, rights)| Ok((handle(path)?, *rights))).collect::<nix::Result<_>>()?;
         let null = open("/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty())?.into();
         let free_uids = (config.first_uid..).take(config.uid_count.try_into().unwrap_or(0)).collect();
-        let budgets = config.output_budgets.map(|most| Budget { most, charged: 0, evictable: VecDeque::new() });
         Ok(Self {
             settings,
             epoll,
@@ -160,7 +155,9 @@ impl Runner {
             free_uids,
             due: BTreeSet::new(),
             notices: VecDeque::new(),
-            budgets,
+            charged: 0,
+            reserved: 0,
+            evictable: VecDeque::new(),
             finished: VecDeque::new(),
             remembered: 0,
             draining: false,

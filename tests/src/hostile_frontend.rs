@@ -467,7 +467,7 @@ pub fn spec(server: &Server, argv: &[&str]) -> StartSpec {
         working_directory: string(&home),
         limits: Limits::default(),
         best_effort_limits: false,
-        output: Keeping { max: 65_536, overflow: Overflow::DropOldest, disk: false },
+        output: Keeping { max: 65_536, overflow: Overflow::DropOldest },
         timeout: None,
         stop_grace: 10_000.try_into().unwrap(),
         linger: false,

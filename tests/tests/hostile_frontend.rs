@@ -426,6 +426,8 @@ fn i9_a_frontend_that_leaves_descriptors_unread_dies_of_it_and_the_next_serves_t
     let supervisor = hostile.server.supervisor();
     let id = hostile.start_process(&["sh", "-c", "echo out; echo err >&2; exec sleep 1000"]);
     assert_eq!(hostile.ask(Ask::Subscribe(id)).0, Reply::Output);
+    // Once this is answered, what the last answer brought is closed over there.
+    assert_eq!(hostile.ask(Ask::Subscribe(unknown())).0, Reply::Refused(Refusal::UnknownProcess));
     let before = procfs::descriptors(supervisor).len();
     hostile.fault("ETOOMANYREFS", Mode::Ready, |hostile| {
         for _ in 0..200 {
@@ -764,6 +766,13 @@ fn s6_a_forged_start_chooses_no_user_and_gets_no_more_than_policy_allows() {
     }
     let above = refused(&mut hostile, &|spec| spec.output.max = (1 << 20) + 1);
     assert_eq!(above, Refusal::OutputAboveCeiling(1 << 20));
+    // A value that the kernel does not take is no way around a ceiling, where there is one to enforce.
+    if prn_tests::server::has_controllers() {
+        let mut spec = hostile.spec(&["true"]);
+        spec.limits.0.insert(LimitName::Memory, u64::MAX);
+        spec.best_effort_limits = true;
+        assert!(matches!(hostile.ask(Ask::Start(Box::new(spec))).0, Reply::Refused(_)));
+    }
     assert_eq!(refused(&mut hostile, &|spec| spec.profile = Profile::None), Refusal::Unconfined);
     // Entered and executed as the process's own user, so root's folders and programs are closed to it.
     let secret = tempfile::tempdir().unwrap();

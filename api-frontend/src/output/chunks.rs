@@ -8,7 +8,6 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::{Bytes, BytesMut};
 use prn_ipc_protocol::output::{Cursor, Piece, Reader};
-use prn_ipc_protocol::types::ProcessId;
 
 /// Most bytes in a chunk: with its framing a bit under 64 KiB, which is a frame of HTTP/2 and four records of TLS for
 /// a client that takes such frames. Chunks end at multiples of it, so that subscribers meet, wherever they began.
@@ -66,9 +65,9 @@ pub struct Chunks(Mutex<Table>);
 
 #[derive(Default)]
 struct Table {
-    by_place: HashMap<(ProcessId, u64), Chunk>,
+    by_place: HashMap<(u64, u64), Chunk>,
     /// Oldest first.
-    order: VecDeque<(ProcessId, u64)>,
+    order: VecDeque<(u64, u64)>,
     bytes: usize,
 }
 
@@ -88,7 +87,7 @@ impl Chunks {
     /// As `Reader::read`.
     pub fn read(
         &self,
-        (id, reader): (ProcessId, &Reader),
+        (id, reader): (u64, &Reader),
         cursor: &mut Cursor,
         most: usize,
         shared: bool,
@@ -120,7 +119,7 @@ impl Chunks {
 }
 
 impl Table {
-    fn keep(&mut self, place: (ProcessId, u64), chunk: Chunk) {
+    fn keep(&mut self, place: (u64, u64), chunk: Chunk) {
         self.bytes += chunk.bytes.len() + OVERHEAD;
         match self.by_place.insert(place, chunk) {
             // Two have read it at the same time.

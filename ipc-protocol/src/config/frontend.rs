@@ -15,8 +15,6 @@ pub struct Frontend {
     pub default_limits: Limits,
     /// Output bytes kept for a process that asks for nothing else.
     pub output_default: u64,
-    /// Output bytes kept on disk for a process that asks for nothing else: as many as there may be.
-    pub output_disk: u64,
     /// From SIGTERM to SIGKILL for a process that asks for nothing else.
     pub stop_grace: Millis,
     /// The server's certificate (DER).

@@ -135,9 +135,6 @@ pub struct Options {
     /// Most output kept of all processes together [default: a quarter of the memory]
     #[arg(long, value_name = "SIZE", help_heading = "Output")]
     pub output_budget: Option<Size>,
-    /// Most output kept on the disk of the state folder, of all processes together [default: none]
-    #[arg(long, value_name = "SIZE", help_heading = "Output")]
-    pub output_disk: Option<Size>,
     /// Memory of the frontend [default: 512M]
     #[arg(long, value_name = "SIZE", help_heading = "Network")]
     pub frontend_memory: Option<Size>,
@@ -156,7 +153,7 @@ pub struct Options {
     /// Most calls at one time on a connection [default: 2048]
     #[arg(long, value_name = "NUMBER", help_heading = "Network")]
     pub streams: Option<u32>,
-    /// Most output streams of all processes together [default: 4096, or what fits in half of --frontend-memory]
+    /// Most output streams of all processes together [default: what fits in half of --frontend-memory, 4096 at most]
     #[arg(long, value_name = "NUMBER", help_heading = "Network")]
     pub subscribers: Option<u32>,
     /// Most output streams of one process [default: 1024]
@@ -243,7 +240,6 @@ fn merge(flags: Options, file: Options, key_in_environment: bool) -> Options {
         output_default,
         output_ceiling,
         output_budget,
-        output_disk,
         frontend_memory,
         handshakes,
         handshake_timeout,

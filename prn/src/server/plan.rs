@@ -119,11 +119,6 @@ pub fn resolve(options: &Options, host: &Host) -> Result<Plan, PlanError> {
     let (frontend_uid, first_uid, uid_count) = uids(options, host)?;
     let (default_limits, limit_ceilings) = limits(options)?;
     let output = output(options, host.memory)?;
-    // One process can have all of it.
-    let output_disk = match options.output_disk {
-        None => 0,
-        Some(Size(bytes)) => output_max(bytes).map_err(|source| PlanError::Range { flag: "output-disk", source })?,
-    };
     let frontend_memory = frontend_memory(options)?;
     let time = |flag, given: Option<Time>| {
         let seconds = given.map_or(Duration::from_secs(10), |time| time.0);
@@ -142,8 +137,8 @@ pub fn resolve(options: &Options, host: &Host) -> Result<Plan, PlanError> {
         uid_count,
         finished_max,
         limit_ceilings,
-        output_ceilings: [output.1, output_disk],
-        output_budgets: [output.2, output_disk],
+        output_ceiling: output.1,
+        output_budget: output.2,
         open_files: (0, 0),
         notify: false,
         own_cgroup: None,
@@ -154,7 +149,6 @@ pub fn resolve(options: &Options, host: &Host) -> Result<Plan, PlanError> {
         state_dir: state_dir.clone(),
         default_limits,
         output_default: output.0,
-        output_disk,
         stop_grace: time("stop-grace", options.stop_grace)?,
         certificate: Vec::new(),
         pins: Vec::new(),
@@ -294,10 +288,11 @@ fn count(flag: &'static str, given: Option<u32>, default: u32) -> Result<u32, Pl
     bounded(flag, number.into(), 1, 1_000_000).map(|_| number)
 }
 
-/// Each holds a chunk of output for as long as its client takes nothing: half of the frontend's memory may be that.
+/// Each holds two chunks of output and what was gathered before them for as long as its client takes nothing: half of the
+/// frontend's memory may be that.
 fn subscribers(frontend_memory: u64) -> u32 {
-    const CHUNK: u64 = 64 * 1024;
-    u32::try_from(frontend_memory / 2 / CHUNK).unwrap_or(u32::MAX).min(4096)
+    const HELD: u64 = 192 * 1024;
+    u32::try_from(frontend_memory / 2 / HELD).unwrap_or(u32::MAX).min(4096)
 }
 
 /// From the shortest that the kernel's probes, whole seconds each, can be fitted into, to the longest that it takes
@@ -364,14 +359,14 @@ mod tests {
         assert_eq!((supervisor.first_uid, supervisor.uid_count), (2_000_000_000, 4096));
         assert_eq!((supervisor.frontend_uid, supervisor.frontend_gid), (1_999_999_999, 1_999_999_999));
         assert_eq!(supervisor.finished_max, 1000);
-        assert_eq!(supervisor.output_budgets[0], 1024 * MIB);
-        assert_eq!(supervisor.output_ceilings[0], 1024 * MIB);
+        assert_eq!(supervisor.output_budget, 1024 * MIB);
+        assert_eq!(supervisor.output_ceiling, 1024 * MIB);
         assert_eq!(frontend.output_default, 64 * MIB);
         assert_eq!(frontend.stop_grace.duration().as_secs(), 10);
         assert_eq!(frontend.default_limits, Limits::default());
         assert_eq!((frontend.handshakes_max, frontend.streams_max), (64, 2048));
         assert_eq!((frontend.connections_max, frontend.connections_per_client), (4096, 256));
-        assert_eq!((frontend.subscribers_max, frontend.subscribers_per_process), (4096, 1024));
+        assert_eq!((frontend.subscribers_max, frontend.subscribers_per_process), (1365, 1024));
         assert_eq!(frontend.handshake_timeout.duration().as_secs(), 10);
         assert_eq!((frontend.peer_timeout.duration().as_secs(), frontend.connection_age), (120, None));
     }
@@ -379,7 +374,7 @@ mod tests {
     #[test]
     fn as_many_subscribers_as_half_of_the_frontends_memory_holds_chunks_for() {
         let options = Options { frontend_memory: Some(Size(64 * MIB)), ..Options::default() };
-        assert_eq!(resolve(&options, &host()).unwrap().frontend.subscribers_max, 512);
+        assert_eq!(resolve(&options, &host()).unwrap().frontend.subscribers_max, 170);
     }
 
     #[test]

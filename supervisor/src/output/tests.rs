@@ -73,8 +73,8 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
-        let keeping = Keeping { max: PROMISE, overflow: Overflow::DropOldest, disk: false };
-        let store = Store::new(keeping, std::io::stdin().as_fd()).unwrap();
+        let keeping = Keeping { max: PROMISE, overflow: Overflow::DropOldest };
+        let store = Store::new(keeping).unwrap();
         let (from, to) = pipe().unwrap();
         nix::fcntl::fcntl(&to, nix::fcntl::FcntlArg::F_SETPIPE_SZ(READ_MAX.try_into().unwrap())).unwrap();
         let (ring, index) = (store.ring.reader().unwrap(), store.index.reader().unwrap());

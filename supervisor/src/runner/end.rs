@@ -87,8 +87,9 @@ impl Runner {
         }
         if let Some(store) = &mut process.store {
             store.ring.finish();
-            self.budget(process.info.output.disk).evictable.push_back(number);
+            self.evictable.push_back(number);
         }
+        self.reserved -= std::mem::take(&mut process.reserved);
         self.charge(process);
         self.remove(process);
     }
@@ -136,9 +137,8 @@ impl Runner {
         self.numbers.remove(&process.info.id);
         // The frontend may hold it open still.
         let _unused = process.store.take().map(|mut store| store.evict(u64::MAX));
-        let budget = self.budget(process.info.output.disk);
-        budget.charged -= process.charge;
-        budget.evictable.retain(|other| *other != process.info.number);
+        self.charged -= process.charge;
+        self.evictable.retain(|other| *other != process.info.number);
     }
 
     /// Forgets finished processes, oldest first, down to what is allowed.

@@ -30,8 +30,11 @@ impl Runner {
     pub fn output(&mut self, id: ProcessId) -> Result<[File; 2], Refusal> {
         let process = self.numbers.get(&id).and_then(|number| self.table.get_mut(number));
         let process = process.filter(|process| process.visible()).ok_or(Refusal::UnknownProcess)?;
-        let make = || Store::new(process.info.output, self.settings.state.as_fd());
-        let made = process.store.take().map_or_else(make, Ok).map_err(resources(Preparation::Output))?;
+        let made = process
+            .store
+            .take()
+            .map_or_else(|| Store::new(process.info.output), Ok)
+            .map_err(resources(Preparation::Output))?;
         let store = process.store.insert(made);
         store.ring.reader().and_then(|ring| Ok([ring, store.index.reader()?])).map_err(resources(Preparation::Output))
     }
@@ -52,7 +55,8 @@ impl Runner {
     pub fn taken(&mut self, id: ProcessId, offset: u64) {
         let Some(number) = self.numbers.get(&id) else { return };
         self.with(*number, |runner, process| {
-            process.taken = process.taken.max(offset);
+            let end = process.store.as_ref().map_or(0, |store| store.marks.high);
+            process.taken = process.taken.max(offset.min(end));
             if std::mem::take(&mut process.info.waits) {
                 runner.notices.push_back(Notice::Changed(id));
                 runner.pump(process, Stream::Stdout, TURN);
@@ -75,8 +79,8 @@ impl Runner {
         let busy = live.read_at.elapsed() < BUSY;
         live.read_at = Instant::now();
         // One that only closes its stream needs no store for that.
-        let unkept = process.store.is_none() && !has_ended(pipe.as_fd()) && {
-            let store = Store::new(process.info.output, self.settings.state.as_fd());
+        let mut unkept = process.store.is_none() && !has_ended(pipe.as_fd()) && {
+            let store = Store::new(process.info.output);
             let failed = |error| crate::log(&format!("process {}: no room for its output: {error}", process.info.id));
             process.store = store.map_err(failed).ok();
             process.store.is_none()
@@ -99,7 +103,7 @@ impl Runner {
                 Err(Errno::EAGAIN) => break,
                 Err(error) => {
                     crate::log(&format!("process {}: its output cannot be read: {error}", process.info.id));
-                    ended = true;
+                    (ended, unkept) = (true, true);
                 }
             }
             full = process.is_full() && budget != LAST_TURN;
@@ -123,9 +127,9 @@ impl Runner {
             }
         }
         self.charge(process);
-        let Keeping { overflow, disk, .. } = process.info.output;
+        let overflow = process.info.output.overflow;
         // Others first, then its own oldest, unless none of it may be dropped.
-        let excess = self.evict(disk, 0);
+        let excess = self.evict();
         if let Some(store) = process.store.as_mut().filter(|_| excess > 0 && overflow == Overflow::DropOldest) {
             let _unused = store.evict(EVICT_STEP.max(excess));
             self.charge(process);
@@ -138,27 +142,18 @@ impl Runner {
         }
     }
 
-    /// Counts what a process's output takes of its budget: all that it may come to, while none of it may be dropped.
+    /// Counts what a process's output takes of the budget: all that it may come to, while none of it may be dropped.
     pub(super) fn charge(&mut self, process: &mut Process) {
-        let Keeping { max, overflow, disk } = process.info.output;
-        let reserved = if process.info.end.is_none() && overflow != Overflow::DropOldest { max } else { 0 };
-        let charge = process.store.as_ref().map_or(0, Store::charge).max(reserved);
-        let budget = self.budget(disk);
-        budget.charged = budget.charged + charge - std::mem::replace(&mut process.charge, charge);
+        let charge = process.store.as_ref().map_or(0, Store::charge).max(process.reserved);
+        self.charged = self.charged + charge - std::mem::replace(&mut process.charge, charge);
     }
 
-    pub(super) fn budget(&mut self, disk: bool) -> &mut Budget {
-        let [memory, on_disk] = &mut self.budgets;
-        if disk { on_disk } else { memory }
-    }
-
-    /// Makes room for so many bytes within a budget: finished processes lose their output, oldest first. Returns how many
-    /// are missing still.
-    pub(super) fn evict(&mut self, disk: bool, room: u64) -> u64 {
+    /// Takes the output of finished processes, oldest first, until the rest is within the budget. Returns how much is beyond
+    /// it still.
+    fn evict(&mut self) -> u64 {
         loop {
-            let budget = self.budget(disk);
-            let excess = (budget.charged + room).saturating_sub(budget.most);
-            let Some(oldest) = (excess > 0).then(|| budget.evictable.pop_front()).flatten() else { return excess };
+            let excess = self.charged.saturating_sub(self.settings.config.output_budget);
+            let Some(oldest) = (excess > 0).then(|| self.evictable.pop_front()).flatten() else { return excess };
             self.with(oldest, |runner, process| {
                 // A failure leaves memory allocated that nobody reads; the marks exclude it all the same.
                 let _unused = process.store.as_mut().map(|store| store.evict(u64::MAX));

@@ -26,17 +26,16 @@ impl Runner {
         if spec.profile == Profile::None && !config.confinement.allow_none {
             return Err(Refusal::Unconfined);
         }
-        let Keeping { max: most, overflow, disk } = spec.output;
-        let ceiling = config.output_ceilings.get(usize::from(disk)).copied().unwrap_or(0);
-        if most > ceiling || most == 0 {
-            return Err(Refusal::OutputAboveCeiling(ceiling));
+        if spec.output.max > config.output_ceiling {
+            return Err(Refusal::OutputAboveCeiling(config.output_ceiling));
+        }
+        // What is set aside is not there for others, who must have something left.
+        let reserved = if spec.output.overflow == Overflow::DropOldest { 0 } else { Store::most(spec.output) };
+        let left = (config.output_budget / 2).saturating_sub(self.reserved);
+        if reserved > left {
+            return Err(Refusal::OutputAboveBudget(left));
         }
         let mut limits = self.limits(&spec)?;
-        // It is to be there when it is needed.
-        let excess = if overflow == Overflow::DropOldest { 0 } else { self.evict(disk, most) };
-        if excess > 0 {
-            return Err(Refusal::OutputAboveBudget(most.saturating_sub(excess)));
-        }
         let (grace, max) = (spec.stop_grace.duration(), self.settings.config.uid_count);
         let uid = self.free_uids.pop_front().ok_or(Refusal::TooManyProcesses(max))?;
         let number = self.last_number + 1;
@@ -68,7 +67,8 @@ impl Runner {
         }
         let (store, charge, taken, watch, live) = (None, 0, 0, None, Some(live));
         let mut process =
-            Process { digest, info, grace, linger: spec.linger, store, charge, taken, watch, failure, live };
+            Process { digest, info, grace, linger: spec.linger, store, charge, reserved, taken, watch, failure, live };
+        self.reserved += reserved;
         self.charge(&mut process);
         self.last_number = number;
         self.numbers.insert(spec.id, number);
@@ -103,7 +103,8 @@ impl Runner {
         let group = Group::create(self.settings.groups.as_fd(), &spec.id.to_string());
         let group = group.map_err(resources(Preparation::Cgroup))?;
         let config = &self.settings.config;
-        (limits.not_enforced, limits.in_force) = group.limit(&limits.wanted, &config.disks);
+        (limits.not_enforced, limits.in_force) =
+            group.limit(&limits.wanted, &config.disks).map_err(Refusal::NotEnforceable)?;
         if !spec.best_effort_limits && !config.allow_missing_limits {
             limits.not_enforced.first().map_or(Ok(()), |limit| Err(Refusal::NotEnforceable(*limit)))?;
         }

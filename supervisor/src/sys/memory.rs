@@ -17,7 +17,6 @@ use nix::sys::stat::Mode;
 pub struct Shared {
     file: File,
     mapping: Option<MmapRaw>,
-    disk: bool,
 }
 
 impl Shared {
@@ -29,25 +28,11 @@ impl Shared {
         nix::sys::stat::fchmod(&file, Mode::S_IRUSR)?;
         nix::unistd::ftruncate(&file, length.try_into().map_err(|_| Errno::EFBIG)?)?;
         fcntl(&file, FcntlArg::F_ADD_SEALS(SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SEAL))?;
-        Self::map(file, false)
-    }
-
-    /// `length` bytes of zeros in a file without a name (O_TMPFILE, open(2)) on the disk of `folder`. Only for
-    /// [`Shared::read_from`], after [`Shared::reserve`]: an access of this program's own to a block that the disk has no
-    /// room for would end it (SIGBUS, mmap(2)), where a system call's is an error.
-    pub fn on_disk(folder: BorrowedFd<'_>, length: u64) -> nix::Result<Self> {
-        let flags = OFlag::O_TMPFILE | OFlag::O_RDWR | OFlag::O_CLOEXEC;
-        let file = File::from(nix::fcntl::openat(folder, ".", flags, Mode::S_IRUSR)?);
-        nix::unistd::ftruncate(&file, length.try_into().map_err(|_| Errno::EFBIG)?)?;
-        Self::map(file, true)
-    }
-
-    /// Nobody else can shrink the file, which is sealed, or without a name and open for writing here alone: no access inside
-    /// the mapping goes beyond its end. A child never touches it, and fork is cheaper without it.
-    fn map(file: File, disk: bool) -> nix::Result<Self> {
+        // Nobody can shrink the file (sealed), so no access inside the mapping goes beyond its end. A child never touches it,
+        // and fork is cheaper without it.
         let mapping = MmapRaw::map_raw(&file).and_then(|mapping| mapping.advise(Advice::DontFork).map(|()| mapping));
         let mapping = mapping.map_err(|error| Errno::try_from(error).unwrap_or(Errno::EIO))?;
-        Ok(Self { file, mapping: Some(mapping), disk })
+        Ok(Self { file, mapping: Some(mapping) })
     }
 
     /// Reads once from `from` into the bytes at `place`, and on from the start of the memory when the end is reached:
@@ -99,18 +84,7 @@ impl Shared {
     /// # Errors
     /// As fallocate(2).
     pub fn punch(&self, at: u64, length: u64) -> nix::Result<()> {
-        self.allocate(FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE, at, length)
-    }
-
-    /// Takes room on the disk for these bytes; memory has it, or not, when it is written to.
-    ///
-    /// # Errors
-    /// As fallocate(2).
-    pub fn reserve(&self, at: u64, length: u64) -> nix::Result<()> {
-        if self.disk { self.allocate(FallocateFlags::empty(), at, length) } else { Ok(()) }
-    }
-
-    fn allocate(&self, flags: FallocateFlags, at: u64, length: u64) -> nix::Result<()> {
+        let flags = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
         let number = |value: u64| value.try_into().map_err(|_| Errno::EINVAL);
         if length == 0 { Ok(()) } else { fallocate(&self.file, flags, number(at)?, number(length)?) }
     }

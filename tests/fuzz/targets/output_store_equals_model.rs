@@ -49,8 +49,8 @@ enum Step {
 const PROMISE: u64 = 65_536;
 
 fuzz_target!(|steps: Vec<Step>| {
-    let keeping = Keeping { max: PROMISE, overflow: Overflow::DropOldest, disk: false };
-    let mut store = Store::new(keeping, std::io::stdin().as_fd()).expect("memory");
+    let keeping = Keeping { max: PROMISE, overflow: Overflow::DropOldest };
+    let mut store = Store::new(keeping).expect("memory");
     let [ring, index] = [&store.ring, &store.index].map(|memory| memory.reader().expect("a descriptor"));
     let reader = Reader::new(ring, index).expect("a right layout");
     let (from, to) = pipe().expect("a pipe");
