@@ -769,9 +769,9 @@ fn s6_a_forged_start_chooses_no_user_and_gets_no_more_than_policy_allows() {
     // A value that the kernel does not take is no way around a ceiling, where there is one to enforce.
     if prn_tests::server::has_controllers() {
         let mut spec = hostile.spec(&["true"]);
-        spec.limits.0.insert(LimitName::Memory, u64::MAX);
+        spec.limits.0.insert(LimitName::Cpu, 1);
         spec.best_effort_limits = true;
-        assert!(matches!(hostile.ask(Ask::Start(Box::new(spec))).0, Reply::Refused(_)));
+        assert_eq!(hostile.ask(Ask::Start(Box::new(spec))).0, Reply::Refused(Refusal::NotEnforceable(LimitName::Cpu)));
     }
     assert_eq!(refused(&mut hostile, &|spec| spec.profile = Profile::None), Refusal::Unconfined);
     // Entered and executed as the process's own user, so root's folders and programs are closed to it.

@@ -17,6 +17,8 @@ use futures_util::{FutureExt, StreamExt};
 use hyper::rt::Executor;
 use tokio::task::coop;
 
+use crate::log;
+
 /// A call as hyper makes it: from its request to the last byte of its response.
 type Call = CatchUnwind<AssertUnwindSafe<BoxFuture<'static, ()>>>;
 
@@ -89,7 +91,11 @@ impl Calls {
             if self.calls_turn.take() {
                 let waker = Waker::from(Arc::clone(&self.calls_turn));
                 let mut context = Context::from_waker(&waker);
-                while let Poll::Ready(Some(_ended)) = self.running.poll_next_unpin(&mut context) {}
+                while let Poll::Ready(Some(ended)) = self.running.poll_next_unpin(&mut context) {
+                    if ended.is_err() {
+                        log::line("a call ended by a panic");
+                    }
+                }
             }
             self.task.is_polled.store(false, Ordering::SeqCst);
             // After that store: a turn that came before it has woken nobody.
