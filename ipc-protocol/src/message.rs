@@ -320,7 +320,7 @@ pub enum ChildStep {
     Privileges,
     /// chdir(2).
     WorkingDirectory,
-    /// sigaction(2), sigprocmask(2).
+    /// sigprocmask(2).
     Signals,
     /// landlock_restrict_self(2), seccomp(2), and, for [`Profile::Strict`], unshare(2) and mount(2).
     Confinement,

@@ -204,7 +204,7 @@ impl fmt::Display for ChildStep {
             Self::Identity => "setresuid",
             Self::Privileges => "prctl",
             Self::WorkingDirectory => "chdir",
-            Self::Signals => "sigaction",
+            Self::Signals => "sigprocmask",
             Self::Confinement => "confinement",
             Self::Exec => "execve",
         })

@@ -200,6 +200,23 @@ mod tests {
     use super::*;
 
     #[test]
+    fn s6_a_value_that_the_kernel_does_not_take_is_no_missing_limit_that_best_effort_excuses() {
+        // Not a cgroup: a file that refuses each write, as cpu.max does a quota that is too small.
+        let folder = std::env::temp_dir().join(format!("prn-limit-{}", std::process::id()));
+        fs::create_dir(&folder).unwrap();
+        std::os::unix::fs::symlink("/dev/full", folder.join("cpu.max")).unwrap();
+        let group = Group { directory: File::open(&folder).unwrap().into(), events: File::open("/dev/null").unwrap() };
+        let limit = |name, value| group.limit(&Limits([(name, value)].into()), &[]).map(|(missing, _)| missing);
+        let results = [limit(LimitName::Cpu, 1), limit(LimitName::Pids, 1), limit(LimitName::IoRead, 1024)];
+        fs::remove_dir_all(&folder).unwrap();
+        assert_eq!(
+            results,
+            [Err(LimitName::Cpu), Ok(vec![LimitName::Pids]), Ok(vec![LimitName::IoRead])],
+            "refused, no such controller, no disk"
+        );
+    }
+
+    #[test]
     fn keyed_files_are_read_by_whole_keys() {
         let events = "low 0\nhigh 0\nmax 3\noom 1\noom_kill 2\noom_group_kill 1\n";
         assert_eq!(keyed(events, "oom_kill"), Some(2));

@@ -80,7 +80,7 @@ pub struct Frontend {
     pub group: Group,
     /// Why its program could not run, once it has ended.
     pub report: OwnedFd,
-    /// Its end of the channel is the other one.
+    /// This half's end of the channel to it.
     pub channel: SupervisorEnd,
     /// What it is in the middle of.
     pub phase: Phase,

@@ -766,13 +766,6 @@ fn s6_a_forged_start_chooses_no_user_and_gets_no_more_than_policy_allows() {
     }
     let above = refused(&mut hostile, &|spec| spec.output.max = (1 << 20) + 1);
     assert_eq!(above, Refusal::OutputAboveCeiling(1 << 20));
-    // A value that the kernel does not take is no way around a ceiling, where there is one to enforce.
-    if prn_tests::server::has_controllers() {
-        let mut spec = hostile.spec(&["true"]);
-        spec.limits.0.insert(LimitName::Cpu, 1);
-        spec.best_effort_limits = true;
-        assert_eq!(hostile.ask(Ask::Start(Box::new(spec))).0, Reply::Refused(Refusal::NotEnforceable(LimitName::Cpu)));
-    }
     assert_eq!(refused(&mut hostile, &|spec| spec.profile = Profile::None), Refusal::Unconfined);
     // Entered and executed as the process's own user, so root's folders and programs are closed to it.
     let secret = tempfile::tempdir().unwrap();
