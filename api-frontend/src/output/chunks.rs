@@ -65,6 +65,7 @@ pub struct Chunks(Mutex<Table>);
 
 #[derive(Default)]
 struct Table {
+    /// By the number of the process and the offset.
     by_place: HashMap<(u64, u64), Chunk>,
     /// Oldest first.
     order: VecDeque<(u64, u64)>,
@@ -80,19 +81,19 @@ struct Chunk {
 }
 
 impl Chunks {
-    /// As [`Reader::read`], `most` bytes at most, with the bytes of a [`Piece::Data`]. `shared` says whether anybody
-    /// else reads this process's output.
+    /// As [`Reader::read`], `most` bytes at most, with the bytes of a [`Piece::Data`]. The reader is that of the process
+    /// with this number; `shared` says whether anybody else reads its output.
     ///
     /// # Errors
     /// As `Reader::read`.
     pub fn read(
         &self,
-        (id, reader): (u64, &Reader),
+        (number, reader): (u64, &Reader),
         cursor: &mut Cursor,
         most: usize,
         shared: bool,
     ) -> io::Result<(Piece, Bytes)> {
-        let place = (id, cursor.offset);
+        let place = (number, cursor.offset);
         if shared
             && let Some(Chunk { piece, after, bytes }) = self.table().by_place.get(&place).cloned()
             && bytes.len() <= most

@@ -5,8 +5,9 @@ use super::*;
 /// Memory is given back in steps of this size at least, so that a process at the budget does not pay for each read.
 const EVICT_STEP: u64 = 1 << 20;
 
-/// A pipe that had fewer bytes than this, and was read a moment ago as well, is left to fill for half of that. Measured: lines of
-/// 100 bytes are then read a hundred at a time, and a line that comes alone is read at once.
+/// A pipe that had fewer bytes than this, and was read less than [`BUSY`] ago as well, is left to fill for half of that time:
+/// short lines are then read many at a time (`make bench BENCH=output` counts the wake-ups), and a line that comes alone is
+/// read at once.
 const BUSY_BYTES: u64 = 16 * 1024;
 const BUSY: Duration = Duration::from_micros(200);
 
