@@ -1,9 +1,11 @@
 //! One authenticated connection: HTTP/2 and nothing else.
 
 mod calls;
+mod stream;
 
 use std::convert::Infallible;
 use std::pin::pin;
+use std::task::Context;
 use std::time::Duration;
 
 use hyper::server::conn::http2;
@@ -67,7 +69,8 @@ pub async fn serve(
 ) -> hyper::Result<()> {
     let service = service_fn(|request| calls.clone().call(request));
     // Dropped after the connection, and with what is left of the calls when that has ended.
-    let mut running = Calls::new();
+    let (stream, outgoing) = stream::split(stream);
+    let mut running = Calls::new(|context: &mut Context<'_>| outgoing.flush(context));
     let http = http(life.streams_max, running.spawner());
     let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service));
     let end = tokio::select! {
@@ -95,7 +98,8 @@ pub async fn refuse(stream: TlsStream<TcpStream>, calls: &Envelope, status: &Sta
         told.notify_one();
         std::future::ready(Ok::<_, Infallible>(calls.refuse(status)))
     });
-    let mut running = Calls::new();
+    let (stream, outgoing) = stream::split(stream);
+    let mut running = Calls::new(|context: &mut Context<'_>| outgoing.flush(context));
     let mut connection = pin!(http(1, running.spawner()).serve_connection(TokioIo::new(stream), service));
     tokio::select! {
         ended = running.run_beside(connection.as_mut()) => return ended,

@@ -78,7 +78,17 @@ fn main() -> ExitCode {
     }
 }
 
+/// Memory that is given back to the allocator and wanted again at once must not go to the kernel and come back page by
+/// page, as what a burst of records takes would.
+///
+/// glibc keeps up to twice the size of the largest block that it has mapped and unmapped (mallopt(3),
+/// "Dynamic mmap threshold"). Elsewhere this does nothing.
+fn keep_freed_memory() {
+    drop(std::hint::black_box(Vec::<u8>::with_capacity(1024 * 1024)));
+}
+
 fn run() -> Result<(), Fatal> {
+    keep_freed_memory();
     sandbox::begin()?;
     let inherited = Inherited::adopt()?;
     let config: config::Frontend = config::read(inherited.config.as_fd()).map_err(Fatal::Config)?;

@@ -39,17 +39,19 @@ impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Spawner {
 }
 
 /// The calls of one connection.
-pub struct Calls {
+pub struct Calls<F> {
     spawned: Arc<Queue>,
     running: FuturesUnordered<Call>,
     task: Arc<Task>,
     connection_turn: Arc<Turn>,
     calls_turn: Arc<Turn>,
+    flush: F,
 }
 
-impl Calls {
-    /// None yet.
-    pub fn new() -> Self {
+impl<F: FnMut(&mut Context<'_>)> Calls<F> {
+    /// None yet. At the end of each turn, and of the connection, `flush` sends what was written. It wakes the connection
+    /// when it could not send all and more can be sent.
+    pub fn new(flush: F) -> Self {
         let task = Arc::<Task>::default();
         let turn = || Arc::new(Turn { due: AtomicBool::new(true), task: Arc::clone(&task) });
         Self {
@@ -58,6 +60,7 @@ impl Calls {
             connection_turn: turn(),
             calls_turn: turn(),
             task,
+            flush,
         }
     }
 
@@ -75,11 +78,13 @@ impl Calls {
 
     fn poll<T>(&mut self, mut connection: Pin<&mut impl Future<Output = T>>, context: &mut Context<'_>) -> Poll<T> {
         self.task.waker.register(context.waker());
+        let waker = Waker::from(Arc::clone(&self.connection_turn));
+        let mut on_connection = Context::from_waker(&waker);
         loop {
             self.task.is_polled.store(true, Ordering::SeqCst);
             if self.connection_turn.take() {
-                let waker = Waker::from(Arc::clone(&self.connection_turn));
-                if let Poll::Ready(ended) = connection.as_mut().poll(&mut Context::from_waker(&waker)) {
+                if let Poll::Ready(ended) = connection.as_mut().poll(&mut on_connection) {
+                    (self.flush)(&mut on_connection);
                     return Poll::Ready(ended);
                 }
                 let mut spawned = self.spawned.lock().unwrap_or_else(PoisonError::into_inner);
@@ -97,12 +102,16 @@ impl Calls {
                     }
                 }
             }
+            let is_last = !coop::has_budget_remaining();
+            if is_last || (!self.connection_turn.is_due() && !self.calls_turn.is_due()) {
+                (self.flush)(&mut on_connection);
+            }
             self.task.is_polled.store(false, Ordering::SeqCst);
             // After that store: a turn that came before it has woken nobody.
             if !self.connection_turn.is_due() && !self.calls_turn.is_due() {
                 return Poll::Pending;
             }
-            if !coop::has_budget_remaining() {
+            if is_last {
                 context.waker().wake_by_ref();
                 return Poll::Pending;
             }
@@ -155,7 +164,7 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn each_wake_up_from_another_thread_is_taken() {
-        let mut calls = Calls::new();
+        let mut calls = Calls::new(|_: &mut Context<'_>| {});
         let spawner = calls.spawner();
         let (done, mut results) = mpsc::unbounded_channel();
         let connection = async {
@@ -175,7 +184,7 @@ mod tests {
 
     #[tokio::test]
     async fn r8_a_panic_ends_one_call() {
-        let mut calls = Calls::new();
+        let mut calls = Calls::new(|_: &mut Context<'_>| {});
         let spawner = calls.spawner();
         let (sender, receiver) = oneshot::channel();
         let connection = async {
@@ -188,7 +197,7 @@ mod tests {
 
     #[tokio::test]
     async fn calls_go_on_after_a_break_and_not_after_the_connection() {
-        let mut calls = Calls::new();
+        let mut calls = Calls::new(|_: &mut Context<'_>| {});
         let spawner = calls.spawner();
         let (first, second) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
         let call = |steps: &Arc<AtomicUsize>| {
