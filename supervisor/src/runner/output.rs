@@ -9,7 +9,7 @@ const EVICT_STEP: u64 = 1 << 20;
 /// short lines are then read many at a time (`make bench BENCH=output` counts the wake-ups), and a line that comes alone is
 /// read at once.
 const BUSY_BYTES: u64 = 16 * 1024;
-const BUSY: Duration = Duration::from_micros(200);
+const BUSY: Duration = Duration::from_micros(if cfg!(feature = "unmoderated") { 0 } else { 200 });
 
 /// For a process's pipe: told once, and again when it has been read, or when it is to be read.
 pub(super) const ARMED: EpollFlags = EpollFlags::EPOLLIN.union(EpollFlags::EPOLLONESHOT);

@@ -8,7 +8,8 @@
 //! Each round measures everything that is compared once, one after the other. What is printed are medians of the rounds,
 //! and medians of the ratios within each round. Nothing here is an assertion on time.
 //!
-//! `PRN_BIN_DIR` names the folder of the three binaries, `PRN_STATIC_BIN` a static `prn` to be measured too.
+//! `PRN_BIN_DIR` names the folder of the three binaries, `PRN_STATIC_BIN` a static `prn` to be measured too, and
+//! `PRN_UNMODERATED_BIN` a `prn-supervisor` that reads whatever is there at once (its feature `unmoderated`).
 #![expect(clippy::print_stdout, reason = "a program that measures prints")]
 #![expect(clippy::print_stderr, reason = "and says what it is at")]
 
@@ -115,6 +116,8 @@ struct Bench {
     idle: Duration,
     /// This program, and keys for both ends of what prn is compared with.
     folder: TempDir,
+    /// The three programs, with another supervisor.
+    unmoderated: Option<TempDir>,
 }
 
 impl Bench {
@@ -125,7 +128,23 @@ impl Bench {
         std::fs::copy(std::env::current_exe()?, folder.path().join("bench"))?;
         Identity::keygen(folder.path(), "server", &[]);
         Identity::keygen(folder.path(), "client", &[]);
-        Ok(Self { rounds, idle, folder })
+        let unmoderated = match std::env::var_os("PRN_UNMODERATED_BIN") {
+            Some(supervisor) => {
+                let folder = tempfile::Builder::new().prefix("prn-bench-").tempdir()?;
+                for name in ["prn", "prn-frontend"] {
+                    std::fs::copy(prn_tests::binary(name), folder.path().join(name))?;
+                }
+                std::fs::copy(supervisor, folder.path().join("prn-supervisor"))?;
+                Some(folder)
+            }
+            None => None,
+        };
+        Ok(Self { rounds, idle, folder, unmoderated })
+    }
+
+    /// The folder of the programs without read moderation.
+    fn unmoderated(&self) -> Option<&Path> {
+        self.unmoderated.as_ref().map(TempDir::path)
     }
 
     /// The rounds, each of which is said to have begun.
@@ -157,8 +176,13 @@ impl Bench {
 
     /// A server with these arguments, and user ids for so many processes.
     fn server(&self, arguments: &[&str], uids: u32) -> anyhow::Result<Server> {
+        self.server_of(arguments, uids, None)
+    }
+
+    /// The same, of the programs in another folder.
+    fn server_of(&self, arguments: &[&str], uids: u32, programs: Option<PathBuf>) -> anyhow::Result<Server> {
         let arguments = arguments.iter().map(|word| (*word).to_owned()).collect();
-        let options = Options { arguments, uids: Some(uids), ..Options::default() };
+        let options = Options { arguments, uids: Some(uids), programs, ..Options::default() };
         Server::try_with(options).map_err(|refused| anyhow::anyhow!("no server: {}{}", refused.output, refused.log))
     }
 

@@ -15,11 +15,13 @@ const PIPE: &str = "raw pipe";
 const TCP: &str = "plain TCP";
 const TLS: &str = "raw tokio-rustls";
 const TLS_READ_AHEAD: &str = "raw tokio-rustls, 64 KiB read ahead below TLS";
+const TLS_FILE: &str = "raw tokio-rustls, of a file in memory";
 const SSH: &str = "`ssh cat`, aes128-gcm, to a pipe";
 const REPLAY: &str = "prn replay, client library";
 const LOGS: &str = "prn replay, `prn logs` to a pipe";
 const LIVE: &str = "prn live, writes of 64 KiB";
 const LINES: &str = "prn live, lines of 100 bytes";
+const LINES_UNMODERATED: &str = "the same without read moderation";
 
 /// In 100-byte lines, a write(2) each.
 const LINES_BYTES: u64 = 200_000_000;
@@ -49,23 +51,22 @@ pub fn measure(bench: &Bench, summary: &mut Summary) -> anyhow::Result<()> {
 struct Peers {
     tcp: Serving,
     tls: Serving,
-    ssh: Option<(Ssh, tempfile::NamedTempFile)>,
+    /// Sends the file, as prn sends what it has kept.
+    tls_file: Serving,
+    ssh: Option<Ssh>,
+    /// 1 GiB.
+    file: tempfile::NamedTempFile,
 }
 
 impl Peers {
     fn start(bench: &Bench) -> anyhow::Result<Self> {
         let tcp = Serving::start(bench.part(&["tcp-serve"]))?;
         let tls = Serving::start(bench.part(&["tls-serve", &word(bench.keys()), "0"]))?;
-        let ssh = match Ssh::start()? {
-            Some(ssh) => {
-                let file = tempfile::NamedTempFile::new_in("/dev/shm")?;
-                let mut write = bench.part(&["write", &CHUNK.to_string(), &GIB.to_string()]);
-                ensure!(write.stdout(file.reopen()?).status()?.success(), "1 GiB in /dev/shm");
-                Some((ssh, file))
-            }
-            None => None,
-        };
-        Ok(Self { tcp, tls, ssh })
+        let file = tempfile::NamedTempFile::new_in("/dev/shm")?;
+        let mut write = bench.part(&["write", &CHUNK.to_string(), &GIB.to_string()]);
+        ensure!(write.stdout(file.reopen()?).status()?.success(), "1 GiB in /dev/shm");
+        let tls_file = Serving::start(bench.part(&["tls-serve", &word(bench.keys()), "0", &word(file.path())]))?;
+        Ok(Self { tcp, tls, tls_file, ssh: Ssh::start()?, file })
     }
 }
 
@@ -74,42 +75,55 @@ fn round(bench: &Bench, peers: &Peers, lines: bool, series: &mut Series) -> anyh
     series.add(PIPE, raw_pipe(bench)?.rate());
     series.add(TCP, parts::transfer(bench.part(&["tcp-read", &peers.tcp.address, &gib]), GIB)?.rate());
     let keys = word(bench.keys());
-    for (name, read_ahead) in [(TLS, "0"), (TLS_READ_AHEAD, "65536")] {
-        let before = machine::cpu_seconds(peers.tls.pid())?;
-        let part = bench.part(&["tls-read", &peers.tls.address, &keys, "0", "1", &gib, read_ahead]);
+    for (name, server, read_ahead) in
+        [(TLS, &peers.tls, "0"), (TLS_READ_AHEAD, &peers.tls, "65536"), (TLS_FILE, &peers.tls_file, "65536")]
+    {
+        let before = machine::cpu_seconds(server.pid())?;
+        let part = bench.part(&["tls-read", &server.address, &keys, "0", "1", &gib, read_ahead]);
         let moved = parts::transfer(part, GIB)?;
         series.add(name, moved.rate());
-        let server = machine::cpu_seconds(peers.tls.pid())? - before;
+        let server = machine::cpu_seconds(server.pid())? - before;
         add_shares(series, name, &moved, [None, None, Some(server), Some(moved.client)]);
     }
-    if let Some((ssh, file)) = &peers.ssh {
-        let cat = ssh.command(&["-c", "aes128-gcm@openssh.com"], &["cat", &word(file.path())]);
+    if let Some(ssh) = &peers.ssh {
+        let cat = ssh.command(&["-c", "aes128-gcm@openssh.com"], &["cat", &word(peers.file.path())]);
         series.add(SSH, parts::read_from(cat, GIB)?.rate());
     }
 
     // Everything in it is of this round, so that it holds no more than one output of 1 GiB.
     let server = bench.server(&["--output-budget", "4G"], 64)?;
     let argv = bench.argv(&["write", &CHUNK.to_string(), &gib]);
-    let argv: Vec<&str> = argv.iter().map(String::as_str).collect();
-    let id = server.start_process(&["--output-max", "1100M"], &argv);
+    let words: Vec<&str> = argv.iter().map(String::as_str).collect();
+    let id = server.start_process(&["--output-max", "1100M"], &words);
     prn_tests::wait_for("its end", || server.status(&id)["tree_empty"] == true);
     let keys = word(server.folder());
     let replay = bench.part(&["replay", &server.address, &keys, "0", "1", &id]);
     through_prn(&server, series, REPLAY, replay, GIB)?;
     series.add(LOGS, parts::read_from(server.prn(&["logs", &id]), GIB)?.rate());
-    let live = |argv: &[&str]| {
-        let words = ["live", &server.address, &keys, "0", &LIVE_KEPT.to_string()];
-        bench.part(&words.iter().chain(argv).copied().collect::<Vec<_>>())
-    };
-    through_prn(&server, series, LIVE, live(&argv), GIB)?;
+    through_prn(&server, series, LIVE, live(bench, &server, &argv), GIB)?;
     if lines {
-        let argv = bench.argv(&["write", "100", &LINES_BYTES.to_string()]);
-        let argv: Vec<&str> = argv.iter().map(String::as_str).collect();
-        let switches = || procfs::status(server.supervisor())["voluntary_ctxt_switches"].parse::<f64>();
-        let before = switches()?;
-        through_prn(&server, series, LINES, live(&argv), LINES_BYTES)?;
-        series.add("wake-ups", (switches()? - before) / (LINES_BYTES as f64 / 1e6));
+        lines_live(bench, &server, series, LINES)?;
+        if let Some(programs) = bench.unmoderated() {
+            let server = bench.server_of(&["--output-budget", "4G"], 64, Some(programs.to_owned()))?;
+            lines_live(bench, &server, series, LINES_UNMODERATED)?;
+        }
     }
+    Ok(())
+}
+
+/// Follows a process from its start.
+fn live(bench: &Bench, server: &Server, argv: &[String]) -> Command {
+    let mut command = bench.part(&["live", &server.address, &word(server.folder()), "0", &LIVE_KEPT.to_string()]);
+    command.args(argv);
+    command
+}
+
+fn lines_live(bench: &Bench, server: &Server, series: &mut Series, name: &str) -> anyhow::Result<()> {
+    let argv = bench.argv(&["write", "100", &LINES_BYTES.to_string()]);
+    let switches = || procfs::status(server.supervisor())["voluntary_ctxt_switches"].parse::<f64>();
+    let before = switches()?;
+    through_prn(server, series, name, live(bench, server, &argv), LINES_BYTES)?;
+    series.add(&format!("wake-ups: {name}"), (switches()? - before) / (LINES_BYTES as f64 / 1e6));
     Ok(())
 }
 
@@ -156,7 +170,7 @@ fn print(bench: &Bench, pinned: bool, series: &Series, summary: &mut Summary) {
     let ssh = series.of(SSH);
     let title = bench.title(&format!("Output: 1 GiB to one reader, {place}"));
     let mut table = Table::new(&title, &["", "MB/s", "lowest–highest", "÷ raw tokio-rustls", "÷ `ssh cat`"]);
-    for name in [PIPE, TCP, TLS, TLS_READ_AHEAD, SSH, REPLAY, LOGS, LIVE, LINES] {
+    for name in [PIPE, TCP, TLS, TLS_READ_AHEAD, TLS_FILE, SSH, REPLAY, LOGS, LIVE, LINES, LINES_UNMODERATED] {
         let samples = series.of(name);
         if samples.median().is_none() && name != SSH {
             continue;
@@ -173,7 +187,7 @@ fn print(bench: &Bench, pinned: bool, series: &Series, summary: &mut Summary) {
 
     let title = bench.title(&format!("Output: CPU seconds for each 10⁹ bytes, {place}"));
     let mut table = Table::new(&title, &["", "process", "supervisor", "frontend or server", "client", "together"]);
-    for name in [TLS, TLS_READ_AHEAD, REPLAY, LIVE, LINES] {
+    for name in [TLS, TLS_READ_AHEAD, TLS_FILE, REPLAY, LIVE, LINES, LINES_UNMODERATED] {
         let shares = SHARES.map(|share| series.of(&format!("{share}: {name}")));
         let together: f64 = shares.iter().filter_map(|share| share.median()).sum();
         if together > 0.0 {
@@ -181,9 +195,10 @@ fn print(bench: &Bench, pinned: bool, series: &Series, summary: &mut Summary) {
             table.row(&[name.to_owned()].into_iter().chain(cells).collect::<Vec<_>>());
         }
     }
-    let wake_ups = series.of("wake-ups");
-    let below = if wake_ups.median().is_some() {
-        format!("Wake-ups of the supervisor for each 10⁶ bytes of lines: {}.", wake_ups.figure())
+    let [moderated, unmoderated] = [LINES, LINES_UNMODERATED].map(|name| series.of(&format!("wake-ups: {name}")));
+    let below = if moderated.median().is_some() {
+        let (with, without) = (moderated.figure(), unmoderated.figure());
+        format!("Wake-ups of the supervisor for each 10⁶ bytes of lines: {with}; without read moderation: {without}.")
     } else {
         String::new()
     };
@@ -195,14 +210,14 @@ fn print(bench: &Bench, pinned: bool, series: &Series, summary: &mut Summary) {
         summary.compare(&format!("{what}{note}"), (prn, "MB/s"), (beside, other), &prn.over(other));
     };
     add("replay of 1 GiB", &replay, "raw tokio-rustls", tls);
+    add("replay of 1 GiB", &replay, TLS_FILE, &series.of(TLS_FILE));
     let beside = if ssh.median().is_some() { "`ssh cat`, aes128-gcm" } else { "ssh is not installed" };
     add("replay of 1 GiB", &replay, beside, &ssh);
     add("1 GiB live, writes of 64 KiB", &live, "raw tokio-rustls", tls);
-    let lines = series.of(LINES);
-    if lines.median().is_some() {
-        summary.alone(
-            &format!("live, lines of 100 bytes{note}"),
-            &format!("{} MB/s, {} wake-ups of the supervisor for each MB", lines.figure(), wake_ups.figure()),
-        );
+    let (lines, unmoderated) = (series.of(LINES), series.of(LINES_UNMODERATED));
+    if unmoderated.median().is_some() {
+        add("live, lines of 100 bytes", &lines, LINES_UNMODERATED, &unmoderated);
+    } else if lines.median().is_some() {
+        summary.alone("live, lines of 100 bytes", &format!("{} MB/s", lines.figure()));
     }
 }

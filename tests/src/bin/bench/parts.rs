@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsFd;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -162,7 +163,8 @@ pub fn run(arguments: &[String]) -> anyhow::Result<()> {
         }
         ["tcp-serve"] => tcp_serve(),
         ["tcp-read", address, bytes] => tcp_read(address, bytes.parse()?),
-        ["tls-serve", folder, threads] => tls_serve(folder.as_ref(), threads.parse()?),
+        ["tls-serve", folder, threads] => tls_serve(folder.as_ref(), threads.parse()?, None),
+        ["tls-serve", folder, threads, file] => tls_serve(folder.as_ref(), threads.parse()?, Some(File::open(file)?)),
         ["tls-read", address, folder, threads, connections, bytes, read_ahead] => {
             let each = bytes.parse()?;
             let read_ahead = read_ahead.parse()?;
@@ -274,28 +276,34 @@ fn tcp_read(address: &str, bytes: u64) -> anyhow::Result<()> {
     report(moved, begun.elapsed().as_secs_f64(), machine::own_cpu_seconds()? - cpu, 0.0)
 }
 
-/// prn's own profile: TLS 1.3, AES-128-GCM, both certificates pinned.
-fn tls_serve(folder: &Path, threads: usize) -> anyhow::Result<()> {
+/// prn's own profile: TLS 1.3, AES-128-GCM, both certificates pinned. The same 64 KiB again and again, or a file.
+fn tls_serve(folder: &Path, threads: usize, file: Option<File>) -> anyhow::Result<()> {
     let (certificate, key) = identity(folder, "server")?;
     let pins = vec![load_certificate(&folder.join("client.pem"))?];
     let acceptor = TlsAcceptor::from(Arc::new(tls::server_config(&certificate, &key, pins)?));
     let runtime = runtime(threads)?;
+    let file = file.map(Arc::new);
     let serve = async move {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
         println!("{}", listener.local_addr()?);
         loop {
             let (stream, _) = listener.accept().await?;
-            let acceptor = acceptor.clone();
+            let (acceptor, file) = (acceptor.clone(), file.clone());
             tokio::spawn(async move {
                 stream.set_nodelay(true)?;
                 let mut stream = acceptor.accept(stream).await?;
                 stream.write_all(GREETING).await?;
                 stream.flush().await?;
-                let mut left = stream.read_u64().await?;
-                while left > 0 {
-                    let length = left.min(CHUNK as u64);
-                    stream.write_all(&CONTENT[..length as usize]).await?;
-                    left -= length;
+                let whole = stream.read_u64().await?;
+                let mut buffer = CONTENT.to_vec();
+                let mut sent = 0;
+                while sent < whole {
+                    let piece = &mut buffer[..(whole - sent).min(CHUNK as u64) as usize];
+                    if let Some(file) = &file {
+                        file.read_exact_at(piece, sent)?;
+                    }
+                    stream.write_all(piece).await?;
+                    sent += piece.len() as u64;
                 }
                 stream.flush().await?;
                 stream.shutdown().await
