@@ -74,8 +74,9 @@ test-guest: build ## Tests that need real systemd and cgroup v2, in a virtual ma
 BENCH ?=
 
 bench: build ## prn beside what it is made of, and ssh: BENCH='output --rounds 5' (needs root; ssh if openssh-server is there)
-	@$(CARGO) build --release --locked -p prn-supervisor --features unmoderated --target-dir $(TARGET)/unmoderated
-	PRN_UNMODERATED_BIN=$(TARGET)/unmoderated/release/prn-supervisor $(TARGET)/release/bench $(BENCH)
+	@$(CARGO) build --release --locked -p prn-supervisor -p prn-api-frontend --target-dir $(TARGET)/unmoderated \
+		--features prn-supervisor/unmoderated,prn-api-frontend/unmoderated
+	PRN_UNMODERATED_BIN_DIR=$(TARGET)/unmoderated/release $(TARGET)/release/bench $(BENCH)
 
 # Seconds of readers that come and go.
 SOAK_SECONDS ?= 600

@@ -41,6 +41,11 @@ const SERVING: Duration = Duration::from_micros(10);
 const PAUSE_MAX: Duration = Duration::from_millis(50);
 const PAUSE_MIN: Duration = Duration::from_millis(1);
 
+/// Followers of a process that were told of fewer bytes than this, less than that ago, wait as long as a timer can tell: short
+/// lines are then sent many at a time, and a line that comes alone at once. (The supervisor's reads do the same.)
+const BUSY_BYTES: u64 = 64 * 1024;
+const BUSY: Duration = Duration::from_micros(if cfg!(feature = "unmoderated") { 0 } else { 200 });
+
 /// What the subscribers of one process share.
 pub struct Hub {
     id: ProcessId,
@@ -50,8 +55,8 @@ pub struct Hub {
     armed: Mutex<Option<u64>>,
     /// What the last event told.
     newest: watch::Sender<Newest>,
-    /// When that was told to followers.
-    told: Mutex<Option<Instant>>,
+    /// When that was told to followers, and how much more it was than before.
+    told: Mutex<Option<(Instant, u64)>>,
     /// Of a process that waits for its readers.
     readers: Mutex<Readers>,
 }
@@ -111,22 +116,30 @@ impl Hub {
 
     /// The supervisor's event: the end lies at `end` now.
     pub fn advance(&self, end: u64) {
-        *self.told.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
         *self.armed.lock().unwrap_or_else(PoisonError::into_inner) = None;
-        self.newest.send_replace(Newest::End(end));
+        let before = match self.newest.send_replace(Newest::End(end)) {
+            Newest::End(before) => before,
+            Newest::Forgotten => end,
+        };
+        let told = Some((Instant::now(), end.saturating_sub(before)));
+        *self.told.lock().unwrap_or_else(PoisonError::into_inner) = told;
     }
 
-    /// How long to hold such an event back, so that many followers are not woken more often than they can be served. Each
-    /// line would be a frame of its own for each of them, and clients end a connection on which too many small frames wait
-    /// for them.
+    /// How long to hold such an event back, so that followers are not woken for each of many lines, nor more often than so
+    /// many can be served. Each line would be a frame of its own for each of them, and clients end a connection on which too
+    /// many small frames wait for them.
     pub fn pause(&self) -> Duration {
         let followers = u32::try_from(self.newest.receiver_count()).unwrap_or(u32::MAX);
         let pause = SERVING.saturating_mul(followers).min(PAUSE_MAX);
-        if pause < PAUSE_MIN {
-            return Duration::ZERO;
-        }
         let told = *self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        told.map_or(Duration::ZERO, |told| pause.saturating_sub(told.elapsed()))
+        let Some((told, bytes)) = told.map(|(told, bytes)| (told.elapsed(), bytes)) else { return Duration::ZERO };
+        if pause >= PAUSE_MIN {
+            pause.saturating_sub(told)
+        } else if told < BUSY && bytes < BUSY_BYTES {
+            PAUSE_MIN
+        } else {
+            Duration::ZERO
+        }
     }
 
     /// The supervisor's event: the process has ended and is forgotten.
@@ -525,17 +538,35 @@ mod tests {
     fn many_followers_are_told_no_more_often_than_they_can_be_served() {
         let hub = Hub::new(ProcessId::from_bytes([0; 16]));
         let mut followers: Vec<_> = (0..10).map(|_| hub.newest.subscribe()).collect();
-        hub.advance(1);
-        assert_eq!(hub.pause(), Duration::ZERO, "a few are always told at once");
+        assert_eq!(hub.pause(), Duration::ZERO);
+        hub.advance(BUSY_BYTES);
+        assert_eq!(hub.pause(), Duration::ZERO, "a few are told of much at once");
         followers.extend((0..10_000).map(|_| hub.newest.subscribe()));
         // This thread may have to wait for longer than that in between.
         let mut pauses = std::iter::repeat_with(|| {
-            hub.advance(2);
+            hub.advance(BUSY_BYTES + 1);
             hub.pause()
         });
         let pause = pauses.by_ref().take(100).find(|pause| !pause.is_zero()).expect("many are not told at once");
         assert!(pause <= PAUSE_MAX, "{pause:?}");
         std::thread::sleep(PAUSE_MAX);
         assert_eq!(hub.pause(), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_follower_is_told_of_a_line_at_once_and_of_many_together() {
+        let hub = Hub::new(ProcessId::from_bytes([0; 16]));
+        let _follower = hub.newest.subscribe();
+        assert_eq!(hub.pause(), Duration::ZERO, "nothing was told yet");
+        let mut lines = 0;
+        // This thread may have to wait for longer than that in between.
+        let mut pauses = std::iter::repeat_with(|| {
+            lines += 100;
+            hub.advance(lines);
+            hub.pause()
+        });
+        assert!(pauses.by_ref().take(100).any(|pause| pause == PAUSE_MIN));
+        std::thread::sleep(BUSY);
+        assert_eq!(hub.pause(), Duration::ZERO, "a line that comes alone");
     }
 }

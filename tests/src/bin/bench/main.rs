@@ -9,7 +9,7 @@
 //! and medians of the ratios within each round. Nothing here is an assertion on time.
 //!
 //! `PRN_BIN_DIR` names the folder of the three binaries, `PRN_STATIC_BIN` a static `prn` to be measured too, and
-//! `PRN_UNMODERATED_BIN` a `prn-supervisor` that reads whatever is there at once (its feature `unmoderated`).
+//! `PRN_UNMODERATED_BIN_DIR` the folder of both halves as they are with the feature `unmoderated`.
 #![expect(clippy::print_stdout, reason = "a program that measures prints")]
 #![expect(clippy::print_stderr, reason = "and says what it is at")]
 
@@ -116,7 +116,7 @@ struct Bench {
     idle: Duration,
     /// This program, and keys for both ends of what prn is compared with.
     folder: TempDir,
-    /// The three programs, with another supervisor.
+    /// The three programs, without moderation.
     unmoderated: Option<TempDir>,
 }
 
@@ -128,13 +128,13 @@ impl Bench {
         std::fs::copy(std::env::current_exe()?, folder.path().join("bench"))?;
         Identity::keygen(folder.path(), "server", &[]);
         Identity::keygen(folder.path(), "client", &[]);
-        let unmoderated = match std::env::var_os("PRN_UNMODERATED_BIN") {
-            Some(supervisor) => {
+        let unmoderated = match std::env::var_os("PRN_UNMODERATED_BIN_DIR").map(PathBuf::from) {
+            Some(halves) => {
                 let folder = tempfile::Builder::new().prefix("prn-bench-").tempdir()?;
-                for name in ["prn", "prn-frontend"] {
-                    std::fs::copy(prn_tests::binary(name), folder.path().join(name))?;
+                std::fs::copy(prn_tests::binary("prn"), folder.path().join("prn"))?;
+                for name in ["prn-supervisor", "prn-frontend"] {
+                    std::fs::copy(halves.join(name), folder.path().join(name))?;
                 }
-                std::fs::copy(supervisor, folder.path().join("prn-supervisor"))?;
                 Some(folder)
             }
             None => None,

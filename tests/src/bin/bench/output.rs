@@ -21,7 +21,7 @@ const REPLAY: &str = "prn replay, client library";
 const LOGS: &str = "prn replay, `prn logs` to a pipe";
 const LIVE: &str = "prn live, writes of 64 KiB";
 const LINES: &str = "prn live, lines of 100 bytes";
-const LINES_UNMODERATED: &str = "the same without read moderation";
+const LINES_UNMODERATED: &str = "the same without moderation";
 
 /// In 100-byte lines, a write(2) each.
 const LINES_BYTES: u64 = 200_000_000;
@@ -198,7 +198,7 @@ fn print(bench: &Bench, pinned: bool, series: &Series, summary: &mut Summary) {
     let [moderated, unmoderated] = [LINES, LINES_UNMODERATED].map(|name| series.of(&format!("wake-ups: {name}")));
     let below = if moderated.median().is_some() {
         let (with, without) = (moderated.figure(), unmoderated.figure());
-        format!("Wake-ups of the supervisor for each 10⁶ bytes of lines: {with}; without read moderation: {without}.")
+        format!("Wake-ups of the supervisor for each 10⁶ bytes of lines: {with}; without moderation: {without}.")
     } else {
         String::new()
     };
