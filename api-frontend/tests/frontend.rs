@@ -19,7 +19,7 @@ use prn_ipc_protocol::message::{
     AppliedLimits, Ask, ChildStep, End, Event, ExitCause, ExitStatus, FromSupervisor, Keeping, MainExit, OutputTotals,
     Overflow, PROTOCOL, ProcessInfo, Profile, Refusal, Reply, Request, RequestId, StopHow,
 };
-use prn_ipc_protocol::output::{HEADER, MAGIC, Marks, RECORD, Record, Stream, word};
+use prn_ipc_protocol::output::{MAGIC, Marks, PAGE, RECORD, Record, Stream, word};
 use prn_ipc_protocol::types::{Id, Limits, Millis, ProcessId, UnixMicros};
 use prn_proto::tls::{self, Certificate, Key};
 use prn_proto::v1;
@@ -185,7 +185,7 @@ impl Frontend {
         let asked = self.receive();
         let Request::Ask(request, Ask::Subscribe(of)) = asked else { panic!("{asked:?}") };
         assert_eq!(of, id);
-        self.send(FromSupervisor::Reply(request, Reply::Output), &[output.ring.as_fd(), output.index.as_fd()]);
+        self.send(FromSupervisor::Reply(request, Reply::Output), &[output.data.as_fd(), output.page.as_fd()]);
     }
 
     /// Opens a stream; hands the output out if no other subscriber holds it.
@@ -274,8 +274,8 @@ fn ended(id: ProcessId, number: u64, output: OutputTotals) -> ProcessInfo {
 
 /// An output as the supervisor lays it out.
 struct Output {
-    ring: File,
-    index: File,
+    data: File,
+    page: File,
     marks: Marks,
     totals: OutputTotals,
 }
@@ -291,8 +291,8 @@ impl Output {
             file
         };
         let output = Self {
-            ring: file(CAPACITY),
-            index: file(HEADER + SLOTS * RECORD),
+            data: file(CAPACITY + SLOTS * RECORD),
+            page: file(PAGE),
             marks: Marks::default(),
             totals: OutputTotals::default(),
         };
@@ -303,7 +303,7 @@ impl Output {
     }
 
     fn word(&self, at: usize, value: u64) {
-        self.index.write_all_at(&value.to_le_bytes(), u64::try_from(at).unwrap()).unwrap();
+        self.page.write_all_at(&value.to_le_bytes(), u64::try_from(at).unwrap()).unwrap();
     }
 
     fn publish(&self) {
@@ -318,11 +318,11 @@ impl Output {
     fn append(&mut self, stream: Stream, bytes: &[u8]) {
         let length = u64::try_from(bytes.len()).unwrap();
         assert!(self.marks.high + length <= CAPACITY);
-        self.ring.write_all_at(bytes, self.marks.high).unwrap();
+        self.data.write_all_at(bytes, self.marks.high).unwrap();
         let record = Record { offset: self.marks.high, time: UnixMicros(5_000_000), stream };
-        let (offset, tag) = record.to_words();
+        let [offset, tag] = record.to_words();
         let bytes = [offset.to_le_bytes(), tag.to_le_bytes()].concat();
-        self.index.write_all_at(&bytes, HEADER + self.marks.next_record * RECORD).unwrap();
+        self.data.write_all_at(&bytes, CAPACITY + self.marks.next_record * RECORD).unwrap();
         self.marks.next_record += 1;
         self.marks.high += length;
         self.totals.end = self.marks.high;

@@ -64,7 +64,7 @@ pub enum Reply {
     Done,
     /// To Start: the same id and specification were known, so nothing new was started.
     Existing,
-    /// To Subscribe: read-only descriptors of the ring and the index (see [`crate::output`]) come with it.
+    /// To Subscribe: read-only descriptors of the data and the page (see [`crate::output`]) come with it.
     Output,
     /// The request was well-formed, and the answer is no.
     Refused(Refusal),

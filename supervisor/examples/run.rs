@@ -65,8 +65,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         while let Some(notice) = runner.take_notice() {
             match notice {
                 Notice::Started(id) => {
-                    let [ring, index] = runner.output(id)?;
-                    output = Some(Reader::new(ring, index)?);
+                    let [data, page] = runner.output(id)?;
+                    output = Some(Reader::new(data, page)?);
                     eprintln!("running as {:?}", runner.info(id));
                 }
                 Notice::StartFailed(_, refusal) => return Err(refusal.into()),

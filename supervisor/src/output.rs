@@ -8,7 +8,7 @@ use std::os::fd::BorrowedFd;
 
 use nix::errno::Errno;
 use prn_ipc_protocol::message::{Keeping, OutputTotals, Overflow};
-use prn_ipc_protocol::output::{HEADER, MAGIC, Marks, RECORD, RESOLUTION, Record, Stream, word};
+use prn_ipc_protocol::output::{MAGIC, Marks, PAGE, RECORD, RESOLUTION, Record, Stream, word};
 use prn_ipc_protocol::types::UnixMicros;
 
 use crate::sys::memory::Shared;
@@ -22,10 +22,10 @@ const BYTES_PER_RECORD: u64 = 64;
 
 /// One process's output.
 pub struct Store {
-    /// Its newest bytes.
-    pub ring: Shared,
-    /// Marks and records.
-    pub index: Shared,
+    /// Its newest bytes, and records of where they came from.
+    pub data: Shared,
+    /// The marks, for readers.
+    pub page: Shared,
     capacity: u64,
     slots: u64,
     sequence: u64,
@@ -58,13 +58,11 @@ impl Store {
     /// An empty output.
     pub fn new(keeping: Keeping) -> nix::Result<Self> {
         let (capacity, slots) = Self::sizes(keeping);
-        let ring = Shared::new(c"prn-output", capacity)?;
-        let index = Shared::new(c"prn-index", HEADER + slots * RECORD)?;
-        index.store(word::CAPACITY, capacity);
-        index.store(word::SLOTS, slots);
-        index.store(word::MAGIC, MAGIC);
+        let data = Shared::new(c"prn-output", Self::most(keeping))?;
+        let page = Shared::new(c"prn-marks", PAGE)?;
+        page.put(word::MAGIC, &[MAGIC, capacity, slots]);
         let (marks, last) = (Marks::default(), None);
-        Ok(Self { ring, index, capacity, slots, sequence: 0, marks, last, stdout: 0, stderr: 0, held: (0, 0) })
+        Ok(Self { data, page, capacity, slots, sequence: 0, marks, last, stdout: 0, stderr: 0, held: (0, 0) })
     }
 
     /// Reads once from a pipe. Returns how many bytes; 0 at the end of the stream.
@@ -77,20 +75,19 @@ impl Store {
         self.drop_before((self.marks.high + READ_MAX).saturating_sub(self.capacity));
         let joins = self.last.is_some_and(|last| last.stream == stream && now.0.abs_diff(last.time.0) < RESOLUTION);
         if !joins && self.marks.next_record - self.marks.first_record == self.slots {
-            self.drop_before(self.record(self.marks.first_record + 1).offset);
+            self.drop_before(self.begin_of(self.marks.first_record + 1));
         }
         if self.marks.low != low {
             self.publish();
         }
-        let place = usize::try_from(self.marks.high % self.capacity).map_err(|_| Errno::EOVERFLOW)?;
-        let want = usize::try_from(READ_MAX).map_err(|_| Errno::EOVERFLOW)?;
-        let read = u64::try_from(self.ring.read_from(pipe, place, want)?).map_err(|_| Errno::EIO)?;
+        let [place, want, size] = [self.marks.high % self.capacity, READ_MAX, self.capacity].map(index);
+        let read = u64::try_from(self.data.take(pipe, place, want, size)?).map_err(|_| Errno::EIO)?;
         if read == 0 {
             return Ok(0);
         }
         if !joins || self.last.is_none() {
             let record = Record { offset: self.marks.high, time: now, stream };
-            self.write_record(self.marks.next_record, record);
+            self.data.put(self.place(self.marks.next_record), &record.to_words());
             self.marks.next_record += 1;
             self.held.1 = (self.held.1 + 1).min(self.slots);
             self.last = Some(record);
@@ -110,7 +107,7 @@ impl Store {
         // What is read for the last time may come in a few runs more.
         let records = self.marks.next_record - self.marks.first_record + 64 > self.slots;
         self.marks.high.saturating_sub(self.marks.low.max(taken)) > max
-            || (records && self.record(self.marks.first_record + 64).offset > taken)
+            || (records && self.begin_of(self.marks.first_record + 64) > taken)
     }
 
     /// Drops the oldest `bytes`, or what there is, and gives their memory back.
@@ -125,11 +122,11 @@ impl Store {
         let (from, length) = (self.marks.high % self.capacity, self.capacity - kept);
         self.held.0 = kept;
         let first = length.min(self.capacity - from);
-        self.ring.punch(from, first)?;
-        self.ring.punch(0, length - first)?;
+        self.data.punch(from, first)?;
+        self.data.punch(0, length - first)?;
         if kept == 0 {
             self.held.1 = 0;
-            self.index.punch(HEADER, self.slots * RECORD)?;
+            self.data.punch(self.capacity, self.slots * RECORD)?;
         }
         Ok(())
     }
@@ -157,7 +154,7 @@ impl Store {
             return;
         }
         while self.marks.first_record + 1 < self.marks.next_record
-            && self.record(self.marks.first_record + 1).offset <= offset
+            && self.begin_of(self.marks.first_record + 1) <= offset
         {
             self.marks.first_record += 1;
         }
@@ -165,30 +162,24 @@ impl Store {
 
     fn publish(&mut self) {
         let Marks { low, high, first_record, next_record } = self.marks;
-        self.index.store(word::SEQUENCE, self.sequence + 1);
-        for (at, value) in
-            [(word::LOW, low), (word::HIGH, high), (word::FIRST_RECORD, first_record), (word::NEXT_RECORD, next_record)]
-        {
-            self.index.store(at, value);
-        }
         self.sequence += 2;
-        self.index.store(word::SEQUENCE, self.sequence);
+        self.page.put(word::SEQUENCE, &[self.sequence - 1, low, high, first_record, next_record]);
+        self.page.put(word::SEQUENCE, &[self.sequence]);
     }
 
     fn place(&self, number: u64) -> usize {
-        usize::try_from(HEADER + (number % self.slots) * RECORD).unwrap_or(usize::MAX - 16)
+        index(self.capacity + (number % self.slots) * RECORD)
     }
 
-    fn record(&self, number: u64) -> Record {
-        let place = self.place(number);
-        Record::from_words(self.index.load(place), self.index.load(place + 8))
+    /// Offset of the first byte of a record.
+    fn begin_of(&self, number: u64) -> u64 {
+        self.data.get(self.place(number))
     }
+}
 
-    fn write_record(&mut self, number: u64, record: Record) {
-        let (place, (offset, tag)) = (self.place(number), record.to_words());
-        self.index.store(place, offset);
-        self.index.store(place + 8, tag);
-    }
+/// A place in a file that is mapped whole, or one outside of all.
+fn index(place: u64) -> usize {
+    usize::try_from(place).unwrap_or(usize::MAX / 2)
 }
 
 #[cfg(test)]
@@ -204,7 +195,7 @@ mod tests {
     }
 
     fn reader(store: &Store) -> Reader {
-        Reader::new(store.ring.reader().unwrap(), store.index.reader().unwrap()).unwrap()
+        Reader::new(store.data.reader().unwrap(), store.page.reader().unwrap()).unwrap()
     }
 
     /// Writes through a real pipe.
@@ -320,7 +311,7 @@ mod tests {
     fn o1_a_reader_descriptor_does_not_write() {
         use nix::fcntl::{FallocateFlags, fallocate};
         let store = store(65_536);
-        for file in [store.ring.reader().unwrap(), store.index.reader().unwrap()] {
+        for file in [store.data.reader().unwrap(), store.page.reader().unwrap()] {
             assert_eq!(write(&file, b"x"), Err(Errno::EBADF));
             assert_eq!(nix::unistd::ftruncate(&file, 0), Err(Errno::EINVAL));
             assert_eq!(fallocate(&file, FallocateFlags::empty(), 0, 1), Err(Errno::EBADF));

@@ -1,17 +1,17 @@
-//! Where what is in the index of an output: both halves agree on this. See the [module above](super) for the order of access.
+//! What is where in the files of an output: both halves agree on this. See the [module above](super) for the order of access.
 
 use crate::types::UnixMicros;
 
-/// First eight bytes of an index: layout version 1.
-pub const MAGIC: u64 = u64::from_le_bytes(*b"prnidx01");
-/// Bytes before the first record.
-pub const HEADER: u64 = 4096;
+/// First eight bytes of the page: layout version 2.
+pub const MAGIC: u64 = u64::from_le_bytes(*b"prnout02");
+/// Bytes of the page.
+pub const PAGE: u64 = 4096;
 /// Bytes of a record.
 pub const RECORD: u64 = 16;
 /// Resolution of times, in microseconds: all bytes of a record were read less than this from its time.
 pub const RESOLUTION: u64 = 1000;
 
-/// Byte offsets of the header's 64-bit little-endian words.
+/// Byte offsets of the page's 64-bit little-endian words.
 pub mod word {
     /// [`super::MAGIC`].
     pub const MAGIC: usize = 0;
@@ -68,8 +68,8 @@ pub struct Record {
 
 impl Record {
     /// Its two words: the offset; the time, doubled, plus 1 for standard error.
-    pub fn to_words(self) -> (u64, u64) {
-        (self.offset, self.time.0 << 1 | u64::from(self.stream == Stream::Stderr))
+    pub fn to_words(self) -> [u64; 2] {
+        [self.offset, self.time.0 << 1 | u64::from(self.stream == Stream::Stderr)]
     }
 
     /// The other way.

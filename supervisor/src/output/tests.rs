@@ -14,7 +14,7 @@ use nix::sys::ptrace;
 use nix::sys::signal::{Signal, raise};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, gettid, pipe, write};
-use prn_ipc_protocol::output::{Cursor, HEADER, MAGIC, Marks, RECORD, RESOLUTION, Reader, Record, Stream, word};
+use prn_ipc_protocol::output::{Cursor, MAGIC, Marks, PAGE, RECORD, RESOLUTION, Reader, Record, Stream, word};
 use prn_ipc_protocol::types::UnixMicros;
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -64,8 +64,8 @@ fn operation() -> impl Strategy<Value = Operation> {
 /// A store and what is written to it.
 struct Bench {
     store: Store,
-    ring: File,
-    index: File,
+    data: File,
+    page: File,
     from: OwnedFd,
     to: OwnedFd,
     now: u64,
@@ -77,8 +77,8 @@ impl Bench {
         let store = Store::new(keeping).unwrap();
         let (from, to) = pipe().unwrap();
         nix::fcntl::fcntl(&to, nix::fcntl::FcntlArg::F_SETPIPE_SZ(READ_MAX.try_into().unwrap())).unwrap();
-        let (ring, index) = (store.ring.reader().unwrap(), store.index.reader().unwrap());
-        Self { store, ring, index, from, to, now: 1_000_000 }
+        let (data, page) = (store.data.reader().unwrap(), store.page.reader().unwrap());
+        Self { store, data, page, from, to, now: 1_000_000 }
     }
 
     fn model(&self) -> Writer {
@@ -91,21 +91,31 @@ impl Bench {
     }
 }
 
-/// All words of a file, or all bytes.
-fn words(file: &File) -> Vec<u64> {
-    bytes(file).as_chunks::<8>().0.iter().map(|word| u64::from_le_bytes(*word)).collect()
-}
-
-fn bytes(file: &File) -> Vec<u8> {
-    let mut bytes = vec![0; file.metadata().unwrap().len() as usize];
-    file.read_exact_at(&mut bytes, 0).unwrap();
+/// All bytes of a file from there on.
+fn bytes(file: &File, from: u64) -> Vec<u8> {
+    let mut bytes = vec![0; (file.metadata().unwrap().len() - from) as usize];
+    file.read_exact_at(&mut bytes, from).unwrap();
     bytes
 }
 
-fn assert_same_memory(ring: &File, index: &File, model: &Writer) {
+fn words(bytes: &[u8]) -> Vec<u64> {
+    bytes.as_chunks::<8>().0.iter().map(|word| u64::from_le_bytes(*word)).collect()
+}
+
+/// What is in both files: the ring, the index and the page.
+type Memory = (Vec<u8>, Vec<u64>, Vec<u64>);
+
+fn memory(data: &File, page: &File, capacity: u64) -> Memory {
+    let mut ring = bytes(data, 0);
+    let index = ring.split_off(capacity as usize);
+    (ring, words(&index), words(&bytes(page, 0)))
+}
+
+fn assert_same_memory((ring, index, page): &Memory, model: &Writer) {
     // Not assert_eq: it would print both.
-    assert!(words(index) == model.index, "the index is not the model's");
-    assert!(bytes(ring) == model.ring, "the ring is not the model's");
+    assert!(*page == model.page, "the page is not the model's");
+    assert!(*index == model.index, "the index is not the model's");
+    assert!(*ring == model.ring, "the ring is not the model's");
 }
 
 proptest! {
@@ -140,14 +150,14 @@ proptest! {
             }
             model.steps.clear();
             assert_eq!(bench.store.marks, model.marks);
-            assert_same_memory(&bench.ring, &bench.index, &model);
+            assert_same_memory(&memory(&bench.data, &bench.page, bench.store.capacity), &model);
         }
     }
 
     #[test]
     fn what_a_reader_gets_is_what_a_plain_list_of_all_bytes_says(operations in vec(operation(), 1..48)) {
         let mut bench = Bench::new();
-        let reader = Reader::new(bench.ring.try_clone().unwrap(), bench.index.try_clone().unwrap()).unwrap();
+        let reader = Reader::new(bench.data.try_clone().unwrap(), bench.page.try_clone().unwrap()).unwrap();
         let mut model = list::Model::coalescing(RESOLUTION);
         let mut cursor = Cursor::default();
         let fill = |bench: &mut Bench, model: &mut list::Model, length, stderr| {
@@ -200,8 +210,8 @@ fn o6_what_is_about_to_be_overwritten_is_excluded_before_the_read_begins() {
             stream = if stream == Stream::Stdout { Stream::Stderr } else { Stream::Stdout };
         }
         let now = UnixMicros(bench.now);
-        let Bench { store, ring, index, from, to, .. } = &mut bench;
-        let (ring, index, to) = (&*ring, &*index, &*to);
+        let Bench { store, data, page, from, to, .. } = &mut bench;
+        let (data, page, to, capacity) = (&*data, &*page, &*to, store.capacity);
         let (filling, has_returned) = (gettid(), &AtomicBool::new(false));
         let (seen, read) = std::thread::scope(|scope| {
             let onlooker = scope.spawn(move || {
@@ -213,7 +223,7 @@ fn o6_what_is_about_to_be_overwritten_is_excluded_before_the_read_begins() {
                 {
                     std::thread::yield_now();
                 }
-                let seen = (bytes(ring), words(index));
+                let seen = memory(data, page, capacity);
                 write(to, b"new").unwrap();
                 seen
             });
@@ -224,16 +234,15 @@ fn o6_what_is_about_to_be_overwritten_is_excluded_before_the_read_begins() {
         let low = model.marks.low;
         let joins = model.before_read(stream, now);
         assert!(model.marks.low > low, "nothing was dropped");
-        assert!(seen.1 == model.index, "the index is not the model's while the read waits");
-        assert!(seen.0 == model.ring, "the ring is not the model's while the read waits");
+        assert_same_memory(&seen, &model);
         assert_eq!(read, Ok(3));
         model.after_read(b"new", stream, now, joins);
-        assert_same_memory(ring, index, &model);
+        assert_same_memory(&memory(data, page, capacity), &model);
     }
 }
 
-/// Words of the index that the traced operations store to, with room to spare.
-const WATCHED: usize = HEADER as usize / 8 + 64;
+/// Bytes of the index that the traced operations store to, with room to spare.
+const WATCHED: usize = 64 * 8;
 
 /// What is done while each instruction is looked at.
 enum Traced {
@@ -271,7 +280,7 @@ const IS_TRACED: &str = "PRN_TEST_IS_TRACED";
 /// The store at work, for somebody who looks on.
 fn be_traced() {
     let (mut bench, operations) = (Bench::new(), traced());
-    println!("\ntraced {} {} {}", gettid(), bench.ring.as_raw_fd(), bench.index.as_raw_fd());
+    println!("\ntraced {} {} {}", gettid(), bench.data.as_raw_fd(), bench.page.as_raw_fd());
     std::io::stdin().read_exact(&mut [0]).unwrap();
     for operation in &operations {
         match operation {
@@ -286,12 +295,17 @@ fn be_traced() {
 }
 
 /// Looks at the memory after each instruction of a thread that is at work on it.
-fn watch(thread: Pid, index: &File, mut changed: impl FnMut(&[u64])) {
+fn watch(thread: Pid, data: &File, page: &File, capacity: u64, mut changed: impl FnMut(&[u64])) {
     let stopped = |signal| WaitStatus::Stopped(thread, signal);
     let wait = || waitpid(thread, Some(WaitPidFlag::__WALL)).unwrap();
-    let mut last = vec![0_u8; WATCHED * 8];
-    index.read_exact_at(&mut last, 0).unwrap();
-    let mut now = last.clone();
+    let look = || {
+        let mut now = vec![0_u8; word::END + WATCHED];
+        let (marks, index) = now.split_at_mut(word::END);
+        page.read_exact_at(marks, 0).unwrap();
+        data.read_exact_at(index, capacity).unwrap();
+        now
+    };
+    let mut last = look();
     loop {
         ptrace::step(thread, None).unwrap();
         match wait() {
@@ -299,19 +313,20 @@ fn watch(thread: Pid, index: &File, mut changed: impl FnMut(&[u64])) {
             status if status == stopped(Signal::SIGUSR1) => return,
             other => panic!("{other:?}"),
         }
-        index.read_exact_at(&mut now, 0).unwrap();
+        let now = look();
         if now != last {
-            changed(&now.as_chunks::<8>().0.iter().map(|word| u64::from_le_bytes(*word)).collect::<Vec<_>>());
-            last.copy_from_slice(&now);
+            changed(&words(&now));
+            last = now;
         }
     }
 }
 
-/// The index as it is after each store to it, and the ring as it is then.
+/// Marks and index as they are after each store to them, and the ring as it is then.
 fn expected() -> Vec<(Vec<u64>, Vec<u8>)> {
     let bench = Bench::new();
     let mut model = bench.model();
-    let (mut ring, mut index) = (model.ring.clone(), model.index[..WATCHED].to_vec());
+    let (mut ring, mut seen) =
+        (model.ring.clone(), [&model.page[..word::END / 8], &model.index[..WATCHED / 8]].concat());
     let mut now = bench.now;
     for operation in traced() {
         match operation {
@@ -324,17 +339,20 @@ fn expected() -> Vec<(Vec<u64>, Vec<u8>)> {
     }
     let mut states: Vec<(Vec<u64>, Vec<u8>)> = Vec::new();
     // fallocate(2) gives back all records at once: no other store of 0 changes one.
-    let is_punched = |step: &(Place, u64)| matches!(step, (Place::Index(at), 0) if *at >= HEADER);
+    let is_punched = |step: &(Place, u64)| matches!(step, (Place::Index(_), 0));
     let mut steps = model.steps.iter().peekable();
     while let Some(step) = steps.next() {
-        match step.0 {
-            Place::Ring(at) => ring[at as usize] = step.1 as u8,
-            Place::Index(at) => {
-                index[at as usize / 8] = step.1;
-                if !(is_punched(step) && steps.peek().is_some_and(|next| is_punched(next))) {
-                    states.push((index.clone(), ring.clone()));
-                }
+        let at = match step.0 {
+            Place::Ring(at) => {
+                ring[at as usize] = step.1 as u8;
+                continue;
             }
+            Place::Index(at) => word::END + at as usize,
+            Place::Page(at) => at as usize,
+        };
+        seen[at / 8] = step.1;
+        if !(is_punched(step) && steps.peek().is_some_and(|next| is_punched(next))) {
+            states.push((seen.clone(), ring.clone()));
         }
     }
     states
@@ -355,21 +373,22 @@ fn each_store_comes_in_the_models_order() {
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let line =
         lines.by_ref().map(Result::unwrap).find_map(|line| line.strip_prefix("traced ").map(str::to_owned)).unwrap();
-    let [thread, ring, index] = line.split(' ').map(|word| word.parse().unwrap()).collect::<Vec<i32>>()[..] else {
+    let [thread, data, page] = line.split(' ').map(|word| word.parse().unwrap()).collect::<Vec<i32>>()[..] else {
         panic!("{line}");
     };
     let open = |fd: i32| File::open(format!("/proc/{}/fd/{fd}", child.id())).unwrap();
-    let (ring, index, thread) = (open(ring), open(index), Pid::from_raw(thread));
+    let (data, page, thread) = (open(data), open(page), Pid::from_raw(thread));
     ptrace::attach(thread).unwrap();
     assert_eq!(waitpid(thread, Some(WaitPidFlag::__WALL)), Ok(WaitStatus::Stopped(thread, Signal::SIGSTOP)));
     child.stdin.take().unwrap().write_all(b"!").unwrap();
 
     let expected = expected();
+    let capacity = expected[0].1.len() as u64;
     let mut seen = 0;
-    watch(thread, &index, |index| {
-        let (then, bytes_then) = &expected[seen];
-        assert!(index == then, "store {seen} to the index: {:?} and not {:?}", shown(index), shown(then));
-        assert!(&bytes(&ring) == bytes_then, "the ring at store {seen} to the index, {:?}", shown(index));
+    watch(thread, &data, &page, capacity, |now| {
+        let (then, ring) = &expected[seen];
+        assert!(now == then, "store {seen}: {:?} and not {:?}", shown(now), shown(then));
+        assert!(bytes(&data, 0).starts_with(ring), "the ring at store {seen}, {:?}", shown(now));
         seen += 1;
     });
     assert_eq!(seen, expected.len());
@@ -379,6 +398,6 @@ fn each_store_comes_in_the_models_order() {
 }
 
 /// Sequence number, marks and the first records.
-fn shown(index: &[u64]) -> (&[u64], &[u64]) {
-    (&index[word::SEQUENCE / 8..word::END / 8], &index[HEADER as usize / 8..HEADER as usize / 8 + 16])
+fn shown(words: &[u64]) -> (&[u64], &[u64]) {
+    (&words[word::SEQUENCE / 8..word::END / 8], &words[word::END / 8..][..16])
 }

@@ -86,7 +86,7 @@ impl Runner {
             self.notices.push_back(Notice::Changed(process.info.id));
         }
         if let Some(store) = &mut process.store {
-            store.ring.finish();
+            store.data.finish();
             self.evictable.push_back(number);
         }
         self.reserved -= std::mem::take(&mut process.reserved);

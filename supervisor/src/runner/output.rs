@@ -24,7 +24,7 @@ const PIPE_DEFAULT: u64 = 64 * 1024;
 pub(super) const LAST_TURN: u64 = 4 << 20;
 
 impl Runner {
-    /// Read-only descriptors of a process's output: ring and index, for a [`prn_ipc_protocol::output::Reader`].
+    /// Read-only descriptors of a process's output: data and page, for a [`prn_ipc_protocol::output::Reader`].
     ///
     /// # Errors
     /// `UnknownProcess`, or `Resources` when the store cannot be made.
@@ -37,7 +37,7 @@ impl Runner {
             .map_or_else(|| Store::new(process.info.output), Ok)
             .map_err(resources(Preparation::Output))?;
         let store = process.store.insert(made);
-        store.ring.reader().and_then(|ring| Ok([ring, store.index.reader()?])).map_err(resources(Preparation::Output))
+        store.data.reader().and_then(|data| Ok([data, store.page.reader()?])).map_err(resources(Preparation::Output))
     }
 
     /// Asks for one [`Notice::Advanced`] as soon as the output's end lies beyond `seen`. The newest call counts.

@@ -35,21 +35,20 @@ impl Shared {
         Ok(Self { file, mapping: Some(mapping) })
     }
 
-    /// Reads once from `from` into the bytes at `place`, and on from the start of the memory when the end is reached:
-    /// `length` bytes at most. Returns how many were read; 0 at the end of the stream.
+    /// Reads once from `from` into the ring that is the first `size` bytes, at `place` and on from its start when its end is
+    /// reached: `length` bytes at most. Returns how many were read; 0 at the end of the stream.
     ///
     /// # Errors
     /// EINVAL for a place outside; EAGAIN when nothing is there; others as readv(2).
-    pub fn read_from(&self, from: BorrowedFd<'_>, place: usize, length: usize) -> nix::Result<usize> {
+    pub fn take(&self, from: BorrowedFd<'_>, place: usize, length: usize, size: usize) -> nix::Result<usize> {
         let mapping = self.mapping.as_ref().ok_or(Errno::EINVAL)?;
-        let size = mapping.len();
-        if place >= size || length > size {
+        if place >= size || length > size || size > mapping.len() {
             return Err(Errno::EINVAL);
         }
         let first = length.min(size - place);
         let start = mapping.as_mut_ptr();
         let parts = [
-            // SAFETY: place < size, so the pointer is inside the mapping.
+            // SAFETY: place < size, which is no more than the mapping has, so the pointer is inside it.
             libc::iovec { iov_base: unsafe { start.add(place) }.cast(), iov_len: first },
             libc::iovec { iov_base: start.cast(), iov_len: length - first },
         ];
@@ -60,15 +59,18 @@ impl Shared {
         Errno::result(read).and_then(|read| usize::try_from(read).map_err(|_| Errno::EIO))
     }
 
-    /// Stores one word for readers in other processes, all earlier stores before it. Outside of the memory: nothing.
-    pub fn store(&self, at: usize, value: u64) {
-        if let Some(word) = self.word(at) {
-            word.store(value.to_le(), Ordering::SeqCst);
+    /// Stores words for readers in other processes, one after the other, all earlier stores before each. Outside of the
+    /// memory: nothing.
+    pub fn put(&self, at: usize, words: &[u64]) {
+        for (at, value) in (at..).step_by(8).zip(words) {
+            if let Some(word) = self.word(at) {
+                word.store(value.to_le(), Ordering::SeqCst);
+            }
         }
     }
 
     /// The word at `at`. Outside of the memory: 0.
-    pub fn load(&self, at: usize) -> u64 {
+    pub fn get(&self, at: usize) -> u64 {
         self.word(at).map_or(0, |word| u64::from_le(word.load(Ordering::SeqCst)))
     }
 

@@ -51,8 +51,8 @@ const PROMISE: u64 = 65_536;
 fuzz_target!(|steps: Vec<Step>| {
     let keeping = Keeping { max: PROMISE, overflow: Overflow::DropOldest };
     let mut store = Store::new(keeping).expect("memory");
-    let [ring, index] = [&store.ring, &store.index].map(|memory| memory.reader().expect("a descriptor"));
-    let reader = Reader::new(ring, index).expect("a right layout");
+    let [data, page] = [&store.data, &store.page].map(|memory| memory.reader().expect("a descriptor"));
+    let reader = Reader::new(data, page).expect("a right layout");
     let (from, to) = pipe().expect("a pipe");
     let mut model = Model::coalescing(1000);
     let mut cursors = [Cursor::default(); 3];
@@ -93,7 +93,7 @@ fuzz_target!(|steps: Vec<Step>| {
                 model.check_read(&reader, &mut cursors[usize::from(cursor) % 3], room.into());
             }
             Step::Finish => {
-                store.ring.finish();
+                store.data.finish();
                 break;
             }
         }
