@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use prn_ipc_protocol::config;
 use prn_ipc_protocol::message::{
-    self, ExitStatus, Keeping, MainExit, OutputTotals, Overflow, ProcessInfo, Profile, StartSpec, StopHow,
+    self, ExitStatus, Keeping, MainExit, OutputStore, OutputTotals, Overflow, ProcessInfo, Profile, StartSpec, StopHow,
 };
 use prn_ipc_protocol::output::Stream;
 use prn_ipc_protocol::output_max;
@@ -142,7 +142,7 @@ fn keeping(raw: &v1::StartRequest, defaults: &Defaults) -> Result<Keeping, Inval
         0 => defaults.output_max,
         bytes => output_max(bytes).map_err(|why| InvalidField::new("output_max_bytes", why))?,
     };
-    Ok(Keeping { max, overflow })
+    Ok(Keeping { max, overflow, store: OutputStore::Memory })
 }
 
 fn argv(command: String, args: Vec<String>) -> Result<Argv, InvalidField> {
@@ -449,7 +449,7 @@ pub mod tests {
                 ],
                 not_enforced: vec![LimitName::IoRead],
             },
-            output: Keeping { max: 65_536, overflow: Overflow::DropOldest },
+            output: Keeping { max: 65_536, overflow: Overflow::DropOldest, store: OutputStore::Memory },
             waits: false,
             main_exit: None,
             end: None,

@@ -16,8 +16,8 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use prn_ipc_protocol::channel::{self, Received, Sent, SupervisorEnd};
 use prn_ipc_protocol::config;
 use prn_ipc_protocol::message::{
-    AppliedLimits, Ask, ChildStep, End, Event, ExitCause, ExitStatus, FromSupervisor, Keeping, MainExit, OutputTotals,
-    Overflow, PROTOCOL, ProcessInfo, Profile, Refusal, Reply, Request, RequestId, StopHow,
+    AppliedLimits, Ask, ChildStep, End, Event, ExitCause, ExitStatus, FromSupervisor, Keeping, MainExit, OutputStore,
+    OutputTotals, Overflow, PROTOCOL, ProcessInfo, Profile, Refusal, Reply, Request, RequestId, StopHow,
 };
 use prn_ipc_protocol::output::{MAGIC, Marks, PAGE, RECORD, Record, Stream, word};
 use prn_ipc_protocol::types::{Id, Limits, Millis, ProcessId, UnixMicros};
@@ -255,7 +255,7 @@ fn live(id: ProcessId, number: u64) -> ProcessInfo {
         uid: 1,
         started: UnixMicros(1_000_000),
         limits: AppliedLimits { wanted: Limits::default(), in_force: vec![], not_enforced: vec![] },
-        output: Keeping { max: 65_536, overflow: Overflow::DropOldest },
+        output: Keeping { max: 65_536, overflow: Overflow::DropOldest, store: OutputStore::Memory },
         waits: false,
         main_exit: None,
         end: None,
@@ -302,8 +302,8 @@ impl Output {
         output
     }
 
-    fn word(&self, at: usize, value: u64) {
-        self.page.write_all_at(&value.to_le_bytes(), u64::try_from(at).unwrap()).unwrap();
+    fn word(&self, at: u64, value: u64) {
+        self.page.write_all_at(&value.to_le_bytes(), at).unwrap();
     }
 
     fn publish(&self) {

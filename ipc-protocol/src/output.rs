@@ -45,6 +45,12 @@ impl Default for Record {
 }
 
 impl Record {
+    /// From [`Record::to_words`].
+    pub fn from_words(offset: u64, tag: u64) -> Self {
+        let stream = if tag & 1 == 0 { Stream::Stdout } else { Stream::Stderr };
+        Self { offset, time: UnixMicros(tag >> 1), stream }
+    }
+
     /// Both words as they lie in the index.
     fn from_bytes(bytes: [u8; 16]) -> Self {
         let [a, b, c, d, e, f, g, h, tag @ ..] = bytes;
@@ -353,25 +359,16 @@ impl<M: Memory> Reader<M> {
 
     /// The sequence number and the four marks.
     fn words(&self) -> io::Result<[u64; 5]> {
-        let mut bytes = [0; word::END - word::SEQUENCE];
-        self.page.read_exact_at(&mut bytes, offset(word::SEQUENCE))?;
-        let mut values = [0; 5];
-        let (chunks, _) = bytes.as_chunks::<8>();
-        for (value, chunk) in values.iter_mut().zip(chunks) {
-            *value = u64::from_le_bytes(*chunk);
-        }
-        Ok(values)
+        let mut words = [[0; 8]; 5];
+        self.page.read_exact_at(words.as_flattened_mut(), word::SEQUENCE)?;
+        Ok(words.map(u64::from_le_bytes))
     }
 }
 
-fn word_at(memory: &impl Memory, at: usize) -> io::Result<u64> {
+fn word_at(memory: &impl Memory, at: u64) -> io::Result<u64> {
     let mut bytes = [0; 8];
-    memory.read_exact_at(&mut bytes, offset(at))?;
+    memory.read_exact_at(&mut bytes, at)?;
     Ok(u64::from_le_bytes(bytes))
-}
-
-fn offset(at: usize) -> u64 {
-    u64::try_from(at).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

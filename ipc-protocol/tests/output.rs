@@ -39,8 +39,8 @@ impl Output {
         Reader::new(self.data.try_clone().unwrap(), self.page.try_clone().unwrap()).unwrap()
     }
 
-    fn word(&self, at: usize, value: u64) {
-        self.page.write_all_at(&value.to_le_bytes(), u64::try_from(at).unwrap()).unwrap();
+    fn word(&self, at: u64, value: u64) {
+        self.page.write_all_at(&value.to_le_bytes(), at).unwrap();
     }
 
     fn append(&mut self, stream: Stream, byte: u8, length: u64) {

@@ -162,9 +162,9 @@ struct View<'a> {
 impl Memory for View<'_> {
     fn read_exact_at(&self, into: &mut [u8], at: u64) -> io::Result<()> {
         let explorer = self.explorer;
-        let at = usize::try_from(at).unwrap();
-        let is_header = self.is_page && (at, into.len()) == (word::SEQUENCE, word::END - word::SEQUENCE);
+        let is_header = self.is_page && at == word::SEQUENCE;
         explorer.begin(is_header)?;
+        let at = usize::try_from(at).unwrap();
         let Writer { page, index, ring, .. } = &explorer.window.writer;
         let (base, at, size) = match at.checked_sub(ring.len()) {
             _ if self.is_page => (0, at, 8),
@@ -199,7 +199,7 @@ impl<'a> Explorer<'a> {
         } else if run.headers == 2 {
             let (seen, step) = run.before_headers;
             // Of marks that do not change, it must make something.
-            let (sequence, changes) = &self.window.places[word::SEQUENCE / 8];
+            let (sequence, changes) = &self.window.places[usize::try_from(word::SEQUENCE / 8).unwrap()];
             let now = changes.iter().rev().find(|change| change.0 <= step).map_or(*sequence, |change| change.1);
             run.endless |= step == run.step && now % 2 == 0;
             (run.seen, run.before_headers, run.headers) = (seen, (seen, run.step), 0);

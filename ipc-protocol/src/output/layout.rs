@@ -14,23 +14,21 @@ pub const RESOLUTION: u64 = 1000;
 /// Byte offsets of the page's 64-bit little-endian words.
 pub mod word {
     /// [`super::MAGIC`].
-    pub const MAGIC: usize = 0;
+    pub const MAGIC: u64 = 0;
     /// Bytes in the ring.
-    pub const CAPACITY: usize = 8;
+    pub const CAPACITY: u64 = 8;
     /// Records in the index.
-    pub const SLOTS: usize = 16;
+    pub const SLOTS: u64 = 16;
     /// Odd while the words after it change.
-    pub const SEQUENCE: usize = 24;
+    pub const SEQUENCE: u64 = 24;
     /// [`super::Marks::low`].
-    pub const LOW: usize = 32;
+    pub const LOW: u64 = 32;
     /// [`super::Marks::high`].
-    pub const HIGH: usize = 40;
+    pub const HIGH: u64 = 40;
     /// [`super::Marks::first_record`].
-    pub const FIRST_RECORD: usize = 48;
+    pub const FIRST_RECORD: u64 = 48;
     /// [`super::Marks::next_record`].
-    pub const NEXT_RECORD: usize = 56;
-    /// Bytes of all words.
-    pub const END: usize = 64;
+    pub const NEXT_RECORD: u64 = 56;
 }
 
 /// A stream of a process.
@@ -70,11 +68,5 @@ impl Record {
     /// Its two words: the offset; the time, doubled, plus 1 for standard error.
     pub fn to_words(self) -> [u64; 2] {
         [self.offset, self.time.0 << 1 | u64::from(self.stream == Stream::Stderr)]
-    }
-
-    /// The other way.
-    pub fn from_words(offset: u64, tag: u64) -> Self {
-        let stream = if tag & 1 == 0 { Stream::Stdout } else { Stream::Stderr };
-        Self { offset, time: UnixMicros(tag >> 1), stream }
     }
 }

@@ -62,7 +62,7 @@ impl Writer {
     pub fn new(capacity: u64, slots: u64, read_max: u64, mistake: Option<Mistake>) -> Self {
         let mut page = vec![0; (PAGE / 8) as usize];
         for (at, value) in [(word::MAGIC, MAGIC), (word::CAPACITY, capacity), (word::SLOTS, slots)] {
-            page[at / 8] = value;
+            page[at as usize / 8] = value;
         }
         Self {
             ring: vec![0; capacity as usize],
@@ -99,6 +99,9 @@ impl Writer {
         if self.marks.low != low && self.mistake != Some(Mistake::ExcludesAfterReading) {
             self.publish();
         }
+        if !joins && self.mistake != Some(Mistake::RecordAfterMarks) {
+            self.write_record(self.marks.next_record, Record { offset: self.marks.high, time: now, stream });
+        }
         joins
     }
 
@@ -110,24 +113,16 @@ impl Writer {
         }
         let record = Record { offset: self.marks.high, time: now, stream };
         let number = self.marks.next_record;
-        let is_new = !joins || self.last.is_none();
-        if is_new {
+        if !joins {
             self.marks.next_record += 1;
             self.last = Some(record);
             self.records.push(record);
         }
         self.marks.high += bytes.len() as u64;
         self.bytes.extend(bytes.iter().map(|byte| (*byte, self.records.len() - 1)));
-        if self.mistake == Some(Mistake::RecordAfterMarks) {
-            self.publish();
-        }
-        if is_new {
-            let (place, [offset, tag]) = (self.place(number), record.to_words());
-            self.store(Place::Index(place), offset);
-            self.store(Place::Index(place + 8), tag);
-        }
-        if self.mistake != Some(Mistake::RecordAfterMarks) {
-            self.publish();
+        self.publish();
+        if !joins && self.mistake == Some(Mistake::RecordAfterMarks) {
+            self.write_record(number, record);
         }
     }
 
@@ -155,6 +150,12 @@ impl Writer {
         }
     }
 
+    fn write_record(&mut self, number: u64, record: Record) {
+        let (place, [offset, tag]) = (self.place(number), record.to_words());
+        self.store(Place::Index(place), offset);
+        self.store(Place::Index(place + 8), tag);
+    }
+
     fn drop_before(&mut self, offset: u64) {
         let offset = offset.min(self.marks.high);
         if offset <= self.marks.low {
@@ -176,15 +177,15 @@ impl Writer {
     fn publish(&mut self) {
         let Marks { low, high, first_record, next_record } = self.marks;
         if self.mistake != Some(Mistake::SequenceStaysEven) {
-            self.store(Place::Page(word::SEQUENCE as u64), self.sequence + 1);
+            self.store(Place::Page(word::SEQUENCE), self.sequence + 1);
         }
         for (at, value) in
             [(word::LOW, low), (word::HIGH, high), (word::FIRST_RECORD, first_record), (word::NEXT_RECORD, next_record)]
         {
-            self.store(Place::Page(at as u64), value);
+            self.store(Place::Page(at), value);
         }
         self.sequence += 2;
-        self.store(Place::Page(word::SEQUENCE as u64), self.sequence);
+        self.store(Place::Page(word::SEQUENCE), self.sequence);
         self.published.push((self.steps.len(), self.marks));
     }
 

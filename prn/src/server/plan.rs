@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use prn_ipc_protocol::config;
+use prn_ipc_protocol::message::OutputStore;
 use prn_ipc_protocol::output_max;
 use prn_ipc_protocol::types::{Id, Invalid, LimitName, Limits, Millis};
 
@@ -137,8 +138,7 @@ pub fn resolve(options: &Options, host: &Host) -> Result<Plan, PlanError> {
         uid_count,
         finished_max,
         limit_ceilings,
-        output_ceiling: output.1,
-        output_budget: output.2,
+        output: [(OutputStore::Memory, (output.1, output.2))].into(),
         open_files: (0, 0),
         notify: false,
         own_cgroup: None,
@@ -359,8 +359,7 @@ mod tests {
         assert_eq!((supervisor.first_uid, supervisor.uid_count), (2_000_000_000, 4096));
         assert_eq!((supervisor.frontend_uid, supervisor.frontend_gid), (1_999_999_999, 1_999_999_999));
         assert_eq!(supervisor.finished_max, 1000);
-        assert_eq!(supervisor.output_budget, 1024 * MIB);
-        assert_eq!(supervisor.output_ceiling, 1024 * MIB);
+        assert_eq!(supervisor.output, [(OutputStore::Memory, (1024 * MIB, 1024 * MIB))].into());
         assert_eq!(frontend.output_default, 64 * MIB);
         assert_eq!(frontend.stop_grace.duration().as_secs(), 10);
         assert_eq!(frontend.default_limits, Limits::default());

@@ -58,7 +58,7 @@ fuzz_target!(|case: Case| {
         (word::FIRST_RECORD, case.first_record.0),
         (word::NEXT_RECORD, case.next_record.0),
     ] {
-        page[at..at + 8].copy_from_slice(&value.to_le_bytes());
+        page[at as usize..][..8].copy_from_slice(&value.to_le_bytes());
     }
     let mut data = case.ring.to_vec();
     if case.capacity.0 < 1 << 13 {

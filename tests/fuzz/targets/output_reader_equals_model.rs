@@ -52,7 +52,7 @@ impl Writer {
     fn new(capacity: u64, slots: u64) -> Self {
         let (data, page) = (memfd(&vec![0; (capacity + slots * RECORD) as usize]), memfd(&[0; PAGE as usize]));
         for (at, value) in [(word::MAGIC, MAGIC), (word::CAPACITY, capacity), (word::SLOTS, slots)] {
-            page.write_all_at(&value.to_le_bytes(), at as u64).expect("memory");
+            page.write_all_at(&value.to_le_bytes(), at).expect("memory");
         }
         Self { data, page, capacity, slots, sequence: 0, marks: Marks::default(), records: Vec::new(), time: 0 }
     }
@@ -62,7 +62,7 @@ impl Writer {
         let Marks { low, high, first_record, next_record } = self.marks;
         let words = [self.sequence, low, high, first_record, next_record];
         let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
-        self.page.write_all_at(&bytes, word::SEQUENCE as u64).expect("memory");
+        self.page.write_all_at(&bytes, word::SEQUENCE).expect("memory");
     }
 
     /// Excludes what lies before `low`, and the records that end there.
