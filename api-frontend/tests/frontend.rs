@@ -86,6 +86,7 @@ impl Frontend {
         let config = config::Frontend {
             default_limits: Limits::default(),
             output_default: 65_536,
+            output_disk: 0,
             stop_grace: 10_000.try_into().unwrap(),
             epoch: EPOCH,
             state_dir: "/var/lib/prn".to_owned(),

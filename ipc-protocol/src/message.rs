@@ -285,7 +285,7 @@ pub enum Refusal {
     TooManyProcesses(u32),
     /// A limit is above the most that the server allows.
     AboveCeiling(LimitName, u64),
-    /// More output is to be kept than the most that the server allows.
+    /// More output is to be kept than the most that the server allows in that store: 0, none at all.
     OutputAboveCeiling(u64),
     /// Nothing of this output may be dropped, and the half of the budget that is for such has this many bytes left.
     OutputAboveBudget(u64),

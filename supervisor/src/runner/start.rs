@@ -27,7 +27,7 @@ impl Runner {
             return Err(Refusal::Unconfined);
         }
         let (ceiling, budget) = config.output.get(&spec.output.store).copied().unwrap_or_default();
-        if spec.output.max > ceiling {
+        if budget == 0 || spec.output.max > ceiling {
             return Err(Refusal::OutputAboveCeiling(ceiling));
         }
         // What is set aside is not there for others, who must have something left.
