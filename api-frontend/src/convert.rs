@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use prn_ipc_protocol::config;
 use prn_ipc_protocol::message::{
-    self, ExitStatus, Keeping, MainExit, OutputTotals, Overflow, ProcessInfo, Profile, StartSpec, StopHow,
+    self, ExitStatus, Keeping, MainExit, OutputStore, OutputTotals, Overflow, ProcessInfo, Profile, StartSpec, StopHow,
 };
 use prn_ipc_protocol::output::Stream;
 use prn_ipc_protocol::output_max;
@@ -64,6 +64,8 @@ pub struct Defaults {
     pub limits: Limits,
     /// Output bytes kept.
     pub output_max: u64,
+    /// Most output bytes on disk.
+    pub output_disk: u64,
     /// From SIGTERM to SIGKILL.
     pub stop_grace: Millis,
 }
@@ -74,6 +76,7 @@ impl From<&config::Frontend> for Defaults {
             state_dir: config.state_dir.clone(),
             limits: config.default_limits.clone(),
             output_max: config.output_default,
+            output_disk: config.output_disk,
             stop_grace: config.stop_grace,
         }
     }
@@ -138,11 +141,19 @@ fn keeping(raw: &v1::StartRequest, defaults: &Defaults) -> Result<Keeping, Inval
             return Err(InvalidField::new("output_policy", why));
         }
     };
+    let store = match v1::OutputStore::try_from(raw.output_store) {
+        Ok(v1::OutputStore::Unspecified | v1::OutputStore::Memory) => OutputStore::Memory,
+        Ok(v1::OutputStore::Disk) => OutputStore::Disk,
+        Err(_) => {
+            return Err(InvalidField::new("output_store", "must be OUTPUT_STORE_MEMORY or OUTPUT_STORE_DISK"));
+        }
+    };
     let max = match raw.output_max_bytes {
+        0 if store == OutputStore::Disk => defaults.output_max.min(defaults.output_disk),
         0 => defaults.output_max,
         bytes => output_max(bytes).map_err(|why| InvalidField::new("output_max_bytes", why))?,
     };
-    Ok(Keeping { max, overflow })
+    Ok(Keeping { max, overflow, store })
 }
 
 fn argv(command: String, args: Vec<String>) -> Result<Argv, InvalidField> {
@@ -387,6 +398,11 @@ fn output_status(info: &ProcessInfo) -> v1::OutputStatus {
         }
         .into(),
         waits_for_reader: info.waits,
+        store: match info.output.store {
+            OutputStore::Memory => v1::OutputStore::Memory,
+            OutputStore::Disk => v1::OutputStore::Disk,
+        }
+        .into(),
         first_offset: totals.map(|totals| totals.first),
         end_offset: totals.map(|totals| totals.end),
         stdout_bytes: totals.map(|totals| totals.stdout),
@@ -449,7 +465,7 @@ pub mod tests {
                 ],
                 not_enforced: vec![LimitName::IoRead],
             },
-            output: Keeping { max: 65_536, overflow: Overflow::DropOldest },
+            output: Keeping { max: 65_536, overflow: Overflow::DropOldest, store: OutputStore::Memory },
             waits: false,
             main_exit: None,
             end: None,
@@ -476,6 +492,7 @@ pub mod tests {
             state_dir: "/var/lib/prn".to_owned(),
             limits: Limits::try_from([None, Some(1 << 30), None, None, None]).unwrap(),
             output_max: 65_536,
+            output_disk: 1 << 30,
             stop_grace: 10_000.try_into().unwrap(),
         };
         start_spec(raw, &defaults, || Ok(ProcessId::from_bytes([7; 16])))
@@ -513,6 +530,8 @@ pub mod tests {
         assert_eq!(field(v1::StartRequest { id: ID.to_uppercase(), ..command("true") }), "id");
         assert_eq!(field(v1::StartRequest { working_directory: "tmp".into(), ..command("true") }), "working_directory");
         assert_eq!(field(v1::StartRequest { output_max_bytes: 1, ..command("true") }), "output_max_bytes");
+        assert_eq!(field(v1::StartRequest { output_policy: 4, ..command("true") }), "output_policy");
+        assert_eq!(field(v1::StartRequest { output_store: 3, ..command("true") }), "output_store");
         assert_eq!(field(v1::StartRequest { timeout: duration(0, 1), ..command("true") }), "timeout");
         assert_eq!(field(v1::StartRequest { timeout: duration(-1, 0), ..command("true") }), "timeout");
         assert_eq!(field(v1::StartRequest { stop_grace: duration(i64::MAX, 0), ..command("true") }), "stop_grace");
@@ -521,6 +540,16 @@ pub mod tests {
         assert_eq!(field(limits(v1::Limits { pids: Some(u64::MAX), ..Default::default() })), "limits.pids");
         let variable = v1::EnvironmentVariable { name: "A=".into(), value: String::new() };
         assert_eq!(field(v1::StartRequest { environment: vec![variable], ..command("true") }), "environment");
+    }
+
+    #[test]
+    fn output_goes_where_it_was_asked_for_and_to_memory_by_default() {
+        let output = |output_store| spec(v1::StartRequest { output_store, ..command("true") }).unwrap().output;
+        assert_eq!(
+            [0, 1, 2].map(|raw| output(raw).store),
+            [OutputStore::Memory, OutputStore::Memory, OutputStore::Disk]
+        );
+        assert_eq!(output(2).max, 65_536);
     }
 
     #[test]
@@ -600,8 +629,12 @@ pub mod tests {
         assert_eq!(limits.not_enforced, ["io_read_bytes_per_second"]);
         let values = limits.values.unwrap();
         assert_eq!((values.cpu_millis, values.memory_bytes), (Some(1500), None), "only what was asked for");
-        let output =
-            v1::OutputStatus { max_bytes: 65_536, policy: v1::OutputPolicy::DropOldest.into(), ..Default::default() };
+        let output = v1::OutputStatus {
+            max_bytes: 65_536,
+            policy: v1::OutputPolicy::DropOldest.into(),
+            store: v1::OutputStore::Memory.into(),
+            ..Default::default()
+        };
         assert_eq!(live.output.unwrap(), output, "totals are absent");
 
         let status = ExitStatus::Signalled(9, false);

@@ -47,6 +47,8 @@ pub mod reason {
     pub const LIMIT_ABOVE_CEILING: &str = "LIMIT_ABOVE_CEILING";
     /// This host can't enforce a limit.
     pub const LIMIT_NOT_ENFORCEABLE: &str = "LIMIT_NOT_ENFORCEABLE";
+    /// The server keeps no output on disk.
+    pub const NO_OUTPUT_DISK: &str = "NO_OUTPUT_DISK";
     /// The server's budget for output has not enough left to set aside.
     pub const OUTPUT_BUDGET: &str = "OUTPUT_BUDGET";
     /// As many processes run as the server allows.
@@ -159,6 +161,13 @@ fn refused(refusal: &Refusal, id: ProcessId, start: Option<&Asked>) -> Status {
             let metadata = [("limit", limit.to_string()), ("ceiling", ceiling.to_string())];
             let why = format!("must not exceed the server's ceiling of {ceiling}");
             bad_field(Code::InvalidArgument, reason::LIMIT_ABOVE_CEILING, &limit_field(*limit), &why, &metadata)
+        }
+        Refusal::OutputAboveCeiling(0) => {
+            let why = "this server keeps no output on disk; --output-disk at its start allows it";
+            let message = format!("output_store: {why}");
+            error(Code::FailedPrecondition, reason::NO_OUTPUT_DISK, message, &[], |details| {
+                details.add_precondition_failure_violation("STORE", "output_store", why);
+            })
         }
         Refusal::OutputAboveBudget(left) => {
             let message = format!(
@@ -478,6 +487,7 @@ mod tests {
             (Refusal::TooManyProcesses(3), Code::ResourceExhausted, reason::TOO_MANY_PROCESSES),
             (Refusal::AboveCeiling(limit, 9), Code::InvalidArgument, reason::LIMIT_ABOVE_CEILING),
             (Refusal::OutputAboveCeiling(9), Code::InvalidArgument, reason::LIMIT_ABOVE_CEILING),
+            (Refusal::OutputAboveCeiling(0), Code::FailedPrecondition, reason::NO_OUTPUT_DISK),
             (Refusal::NotEnforceable(limit), Code::FailedPrecondition, reason::LIMIT_NOT_ENFORCEABLE),
             (
                 Refusal::Resources(Preparation::Pipes, raw(Errno::EMFILE)),

@@ -384,8 +384,8 @@ impl State {
                 answer.give(Ok(self.mirror.process(id).ok_or(LinkError::Reply)?.info()));
             }
             (Waiting::Subscribe(answer), Reply::Output) => {
-                let [ring, index]: [OwnedFd; 2] = fds.try_into().map_err(|_| LinkError::Reply)?;
-                answer.give(Reader::new(File::from(ring), File::from(index)).map_err(Failure::Output));
+                let [data, page]: [OwnedFd; 2] = fds.try_into().map_err(|_| LinkError::Reply)?;
+                answer.give(Reader::new(File::from(data), File::from(page)).map_err(Failure::Output));
             }
             _ => return Err(LinkError::Reply),
         }

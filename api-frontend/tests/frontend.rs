@@ -16,10 +16,10 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use prn_ipc_protocol::channel::{self, Received, Sent, SupervisorEnd};
 use prn_ipc_protocol::config;
 use prn_ipc_protocol::message::{
-    AppliedLimits, Ask, ChildStep, End, Event, ExitCause, ExitStatus, FromSupervisor, Keeping, MainExit, OutputTotals,
-    Overflow, PROTOCOL, ProcessInfo, Profile, Refusal, Reply, Request, RequestId, StopHow,
+    AppliedLimits, Ask, ChildStep, End, Event, ExitCause, ExitStatus, FromSupervisor, Keeping, MainExit, OutputStore,
+    OutputTotals, Overflow, PROTOCOL, ProcessInfo, Profile, Refusal, Reply, Request, RequestId, StopHow,
 };
-use prn_ipc_protocol::output::{HEADER, MAGIC, Marks, RECORD, Record, Stream, word};
+use prn_ipc_protocol::output::{MAGIC, Marks, PAGE, RECORD, Record, Stream, word};
 use prn_ipc_protocol::types::{Id, Limits, Millis, ProcessId, UnixMicros};
 use prn_proto::tls::{self, Certificate, Key};
 use prn_proto::v1;
@@ -86,6 +86,7 @@ impl Frontend {
         let config = config::Frontend {
             default_limits: Limits::default(),
             output_default: 65_536,
+            output_disk: 0,
             stop_grace: 10_000.try_into().unwrap(),
             epoch: EPOCH,
             state_dir: "/var/lib/prn".to_owned(),
@@ -185,7 +186,7 @@ impl Frontend {
         let asked = self.receive();
         let Request::Ask(request, Ask::Subscribe(of)) = asked else { panic!("{asked:?}") };
         assert_eq!(of, id);
-        self.send(FromSupervisor::Reply(request, Reply::Output), &[output.ring.as_fd(), output.index.as_fd()]);
+        self.send(FromSupervisor::Reply(request, Reply::Output), &[output.data.as_fd(), output.page.as_fd()]);
     }
 
     /// Opens a stream; hands the output out if no other subscriber holds it.
@@ -255,7 +256,7 @@ fn live(id: ProcessId, number: u64) -> ProcessInfo {
         uid: 1,
         started: UnixMicros(1_000_000),
         limits: AppliedLimits { wanted: Limits::default(), in_force: vec![], not_enforced: vec![] },
-        output: Keeping { max: 65_536, overflow: Overflow::DropOldest },
+        output: Keeping { max: 65_536, overflow: Overflow::DropOldest, store: OutputStore::Memory },
         waits: false,
         main_exit: None,
         end: None,
@@ -274,8 +275,8 @@ fn ended(id: ProcessId, number: u64, output: OutputTotals) -> ProcessInfo {
 
 /// An output as the supervisor lays it out.
 struct Output {
-    ring: File,
-    index: File,
+    data: File,
+    page: File,
     marks: Marks,
     totals: OutputTotals,
 }
@@ -291,8 +292,8 @@ impl Output {
             file
         };
         let output = Self {
-            ring: file(CAPACITY),
-            index: file(HEADER + SLOTS * RECORD),
+            data: file(CAPACITY + SLOTS * RECORD),
+            page: file(PAGE),
             marks: Marks::default(),
             totals: OutputTotals::default(),
         };
@@ -302,8 +303,8 @@ impl Output {
         output
     }
 
-    fn word(&self, at: usize, value: u64) {
-        self.index.write_all_at(&value.to_le_bytes(), u64::try_from(at).unwrap()).unwrap();
+    fn word(&self, at: u64, value: u64) {
+        self.page.write_all_at(&value.to_le_bytes(), at).unwrap();
     }
 
     fn publish(&self) {
@@ -318,11 +319,11 @@ impl Output {
     fn append(&mut self, stream: Stream, bytes: &[u8]) {
         let length = u64::try_from(bytes.len()).unwrap();
         assert!(self.marks.high + length <= CAPACITY);
-        self.ring.write_all_at(bytes, self.marks.high).unwrap();
+        self.data.write_all_at(bytes, self.marks.high).unwrap();
         let record = Record { offset: self.marks.high, time: UnixMicros(5_000_000), stream };
-        let (offset, tag) = record.to_words();
+        let [offset, tag] = record.to_words();
         let bytes = [offset.to_le_bytes(), tag.to_le_bytes()].concat();
-        self.index.write_all_at(&bytes, HEADER + self.marks.next_record * RECORD).unwrap();
+        self.data.write_all_at(&bytes, CAPACITY + self.marks.next_record * RECORD).unwrap();
         self.marks.next_record += 1;
         self.marks.high += length;
         self.totals.end = self.marks.high;

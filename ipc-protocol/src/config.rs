@@ -4,6 +4,7 @@
 
 mod frontend;
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -13,6 +14,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::codec;
+use crate::message::OutputStore;
 use crate::types::Limits;
 
 pub use frontend::Frontend;
@@ -38,10 +40,8 @@ pub struct Supervisor {
     pub finished_max: u32,
     /// Most that a process can ask for. Applies where it asks for nothing.
     pub limit_ceilings: Limits,
-    /// Most output bytes that a process can ask for.
-    pub output_ceiling: u64,
-    /// Most output bytes of all processes together.
-    pub output_budget: u64,
+    /// Most output bytes that a process can ask for, and most of all processes together, in each store that there is.
+    pub output: BTreeMap<OutputStore, (u64, u64)>,
     /// Soft and hard limit of a process's open files. This program's own soft limit is the hard one already.
     pub open_files: (u64, u64),
     /// [`crate::fds::supervisor::NOTIFY`] is open.

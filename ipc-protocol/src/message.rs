@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::types::{Argv, LimitName, Limits, Millis, ProcessId, UnixMicros};
 
 /// What both halves must have in common, compared at Hello. Raised with each change of this crate's wire form.
-pub const PROTOCOL: &str = concat!("prn ", env!("CARGO_PKG_VERSION"), " ipc 2");
+pub const PROTOCOL: &str = concat!("prn ", env!("CARGO_PKG_VERSION"), " ipc 3");
 
 /// Most requests that wait for an answer at one time: more is a fault of the frontend, which counts its own.
 pub const REQUESTS_WAITING_MAX: usize = 1024;
@@ -64,7 +64,7 @@ pub enum Reply {
     Done,
     /// To Start: the same id and specification were known, so nothing new was started.
     Existing,
-    /// To Subscribe: read-only descriptors of the ring and the index (see [`crate::output`]) come with it.
+    /// To Subscribe: read-only descriptors of the data and the page (see [`crate::output`]) come with it.
     Output,
     /// The request was well-formed, and the answer is no.
     Refused(Refusal),
@@ -121,6 +121,17 @@ pub struct Keeping {
     pub max: u64,
     /// What happens at that point.
     pub overflow: Overflow,
+    /// Where.
+    pub store: OutputStore,
+}
+
+/// Where output is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum OutputStore {
+    /// In memory.
+    Memory,
+    /// In a file of the state folder's disk.
+    Disk,
 }
 
 /// What happens when there is more output than is to be kept.
@@ -274,7 +285,7 @@ pub enum Refusal {
     TooManyProcesses(u32),
     /// A limit is above the most that the server allows.
     AboveCeiling(LimitName, u64),
-    /// More output is to be kept than the most that the server allows.
+    /// More output is to be kept than the most that the server allows in that store: 0, none at all.
     OutputAboveCeiling(u64),
     /// Nothing of this output may be dropped, and the half of the budget that is for such has this many bytes left.
     OutputAboveBudget(u64),
@@ -301,7 +312,7 @@ pub enum Preparation {
     Clone,
     /// A place in the event loop.
     Watch,
-    /// The memory for its output.
+    /// The store of its output.
     Output,
 }
 

@@ -1,16 +1,17 @@
 //! The layout of a process's output in shared memory, and its reader.
 //!
-//! The supervisor writes two memfds for each process; the frontend has read-only descriptors of them.
+//! The supervisor writes two files for each process; the frontend has read-only descriptors of them.
 //!
-//! - The **ring** holds bytes: the byte at offset `o` of the output is at `o % capacity`. Both streams share one offset
-//!   space, in the order in which they were read, from 0 for the whole life of the process.
-//! - The **index** holds a header page ([`Marks`] between two sequence numbers' worth of care, see below), then a ring of
-//!   [`Record`]s: record number `n` is at `HEADER + (n % slots) * RECORD`. A record says where a run of bytes of one
-//!   stream begins and when it was read; it ends where the next one begins, or at the end of the output. A published
-//!   record never changes.
+//! - The **data** begin with the ring: the byte at offset `o` of the output is at `o % capacity`. Both streams share one
+//!   offset space, in the order in which they were read, from 0 for the whole life of the process. Behind the ring is the
+//!   index, a ring of [`Record`]s: record number `n` is at `capacity + (n % slots) * RECORD`. A record says where a run of
+//!   bytes of one stream begins and when it was read; it ends where the next one begins, or at the end of the output. A
+//!   published record never changes.
+//! - The **page** holds the sizes of both rings and the [`Marks`], between two sequence numbers' worth of care, see below. It
+//!   is a memfd.
 //!
-//! Order, which `supervisor`'s store keeps and [`Reader`] relies on: before a byte is overwritten or its memory given
-//! back, the marks that exclude it are published. The sequence number is odd while the marks change. A reader takes the
+//! Order, which `supervisor`'s store keeps and [`Reader`] relies on: before a byte or a record is overwritten or its memory
+//! given back, the marks that exclude it are published. The sequence number is odd while the marks change. A reader takes the
 //! marks twice and believes them when both are equal and even (pread(2) copies in no order that it promises); it copies
 //! bytes out, then takes the marks again, and what was excluded meanwhile is a gap, never old bytes and never zeros.
 
@@ -44,6 +45,12 @@ impl Default for Record {
 }
 
 impl Record {
+    /// From [`Record::to_words`].
+    pub fn from_words(offset: u64, tag: u64) -> Self {
+        let stream = if tag & 1 == 0 { Stream::Stdout } else { Stream::Stderr };
+        Self { offset, time: UnixMicros(tag >> 1), stream }
+    }
+
     /// Both words as they lie in the index.
     fn from_bytes(bytes: [u8; 16]) -> Self {
         let [a, b, c, d, e, f, g, h, tag @ ..] = bytes;
@@ -91,7 +98,7 @@ pub enum Piece {
     },
 }
 
-/// Memory that a reader copies from: a descriptor of a memfd; for tests, what stops between any two words.
+/// What a reader copies from: a file; for tests, memory that stops between any two words.
 pub trait Memory {
     /// Copies the bytes at `at`, in no order that it promises.
     ///
@@ -106,11 +113,11 @@ impl Memory for File {
     }
 }
 
-/// Reads one process's output from its two memfds. Any number of cursors can share one reader's descriptors.
+/// Reads one process's output from its two files. Any number of cursors can share one reader's descriptors.
 #[derive(Debug)]
 pub struct Reader<M = File> {
-    ring: M,
-    index: M,
+    data: M,
+    page: M,
     capacity: u64,
     slots: u64,
 }
@@ -145,16 +152,16 @@ impl<M: Memory> Reader<M> {
     /// Over the descriptors that the supervisor handed out.
     ///
     /// # Errors
-    /// Those of pread(2); `InvalidData` if the index has another layout.
-    pub fn new(ring: M, index: M) -> io::Result<Self> {
-        let magic = word_at(&index, word::MAGIC)?;
-        let capacity = word_at(&index, word::CAPACITY)?;
-        let slots = word_at(&index, word::SLOTS)?;
-        let end = slots.checked_mul(RECORD).and_then(|records| records.checked_add(HEADER));
+    /// Those of pread(2); `InvalidData` if the page has another layout.
+    pub fn new(data: M, page: M) -> io::Result<Self> {
+        let magic = word_at(&page, word::MAGIC)?;
+        let capacity = word_at(&page, word::CAPACITY)?;
+        let slots = word_at(&page, word::SLOTS)?;
+        let end = slots.checked_mul(RECORD).and_then(|records| records.checked_add(capacity));
         if magic != MAGIC || capacity == 0 || slots == 0 || end.is_none() {
             return Err(io::ErrorKind::InvalidData.into());
         }
-        Ok(Self { ring, index, capacity, slots })
+        Ok(Self { data, page, capacity, slots })
     }
 
     /// What is readable now.
@@ -166,10 +173,10 @@ impl<M: Memory> Reader<M> {
         let mut tries = 0;
         let mut give_up = None;
         loop {
-            let first = self.header()?;
+            let first = self.words()?;
             // Orders the two copies on machines whose loads are not ordered.
             fence(Ordering::SeqCst);
-            let second = self.header()?;
+            let second = self.words()?;
             let [sequence, low, high, first_record, next_record] = first;
             if first == second && sequence % 2 == 0 {
                 let marks = Marks { low, high, first_record, next_record };
@@ -215,7 +222,7 @@ impl<M: Memory> Reader<M> {
             let want = (end.saturating_sub(cursor.offset)).min(self.capacity - place);
             let length = buffer.len().min(usize::try_from(want).unwrap_or(usize::MAX));
             let target = buffer.get_mut(..length).unwrap_or_default();
-            self.ring.read_exact_at(target, place)?;
+            self.data.read_exact_at(target, place)?;
             fence(Ordering::SeqCst);
             let after = self.marks()?;
             // What the copy and the records were made from must still have been kept when both were done.
@@ -284,7 +291,7 @@ impl<M: Memory> Reader<M> {
             let (now, later) = rest.split_at_mut(length);
             let mut bytes = [[0; 16]; BATCH];
             let bytes = bytes.get_mut(..length).unwrap_or_default();
-            self.index.read_exact_at(bytes.as_flattened_mut(), HEADER + slot * RECORD)?;
+            self.data.read_exact_at(bytes.as_flattened_mut(), self.capacity + slot * RECORD)?;
             for (record, bytes) in now.iter_mut().zip(bytes) {
                 *record = Record::from_bytes(*bytes);
             }
@@ -306,7 +313,7 @@ impl<M: Memory> Reader<M> {
         while !rest.is_empty() {
             let length = usize::try_from(self.capacity - place).unwrap_or(usize::MAX).min(rest.len());
             let (now, later) = rest.split_at_mut(length);
-            self.ring.read_exact_at(now, place)?;
+            self.data.read_exact_at(now, place)?;
             (place, rest) = (0, later);
         }
         fence(Ordering::SeqCst);
@@ -346,31 +353,22 @@ impl<M: Memory> Reader<M> {
 
     fn record(&self, number: u64) -> io::Result<Record> {
         let mut bytes = [0; 16];
-        self.index.read_exact_at(&mut bytes, HEADER + (number % self.slots) * RECORD)?;
+        self.data.read_exact_at(&mut bytes, self.capacity + (number % self.slots) * RECORD)?;
         Ok(Record::from_bytes(bytes))
     }
 
     /// The sequence number and the four marks.
-    fn header(&self) -> io::Result<[u64; 5]> {
-        let mut bytes = [0; word::END - word::SEQUENCE];
-        self.index.read_exact_at(&mut bytes, offset(word::SEQUENCE))?;
-        let mut values = [0; 5];
-        let (chunks, _) = bytes.as_chunks::<8>();
-        for (value, chunk) in values.iter_mut().zip(chunks) {
-            *value = u64::from_le_bytes(*chunk);
-        }
-        Ok(values)
+    fn words(&self) -> io::Result<[u64; 5]> {
+        let mut words = [[0; 8]; 5];
+        self.page.read_exact_at(words.as_flattened_mut(), word::SEQUENCE)?;
+        Ok(words.map(u64::from_le_bytes))
     }
 }
 
-fn word_at(memory: &impl Memory, at: usize) -> io::Result<u64> {
+fn word_at(memory: &impl Memory, at: u64) -> io::Result<u64> {
     let mut bytes = [0; 8];
-    memory.read_exact_at(&mut bytes, offset(at))?;
+    memory.read_exact_at(&mut bytes, at)?;
     Ok(u64::from_le_bytes(bytes))
-}
-
-fn offset(at: usize) -> u64 {
-    u64::try_from(at).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
@@ -387,12 +385,12 @@ mod tests {
     /// A reader of 64 bytes in up to 4 records, with this sequence number and these marks.
     fn reader(sequence: u64, marks: Marks) -> Reader {
         let file = || File::from(memfd_create(c"test", MFdFlags::MFD_CLOEXEC).unwrap());
-        let (ring, index) = (file(), file());
-        ring.write_all_at(&[7; 64], 0).unwrap();
+        let (data, page) = (file(), file());
+        data.write_all_at(&[7; 64], 0).unwrap();
         let words = [MAGIC, 64, 4, sequence, marks.low, marks.high, marks.first_record, marks.next_record];
         let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
-        index.write_all_at(&bytes, 0).unwrap();
-        Reader::new(ring, index).unwrap()
+        page.write_all_at(&bytes, 0).unwrap();
+        Reader::new(data, page).unwrap()
     }
 
     fn error(reader: &Reader) -> io::ErrorKind {

@@ -33,7 +33,7 @@ fn spec() -> StartSpec {
         working_directory: c"/w".into(),
         limits: limits(),
         best_effort_limits: true,
-        output: Keeping { max: 65_536, overflow: Overflow::DropOldest },
+        output: Keeping { max: 65_536, overflow: Overflow::DropOldest, store: OutputStore::Memory },
         timeout: Some(millis(1000)),
         stop_grace: 10_000.try_into().unwrap(),
         linger: false,
@@ -55,7 +55,7 @@ fn info() -> ProcessInfo {
             in_force: vec![("pids.max".to_owned(), "64".to_owned())],
             not_enforced: LimitName::ALL.to_vec(),
         },
-        output: Keeping { max: 65_536, overflow: Overflow::Wait },
+        output: Keeping { max: 65_536, overflow: Overflow::Wait, store: OutputStore::Disk },
         waits: true,
         main_exit: Some(MainExit {
             status: ExitStatus::Signalled(9, true),
@@ -95,7 +95,7 @@ fn the_long_values_have_their_bytes() {
          022f77\
          0400f403018080400280080440\
          01\
-         80800400\
+         8080040000\
          01e807\
          904e\
          00\
@@ -112,7 +112,7 @@ fn the_long_values_have_their_bytes() {
          00\
          0108706964732e6d6178023634\
          050001020304\
-         80800401\
+         8080040101\
          01\
          0101090102\
          02\

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 
 use nix::sys::memfd::{MFdFlags, memfd_create};
-use prn_ipc_protocol::output::{Cursor, HEADER, MAGIC, Marks, Piece, RECORD, Reader, Record, Stream, word};
+use prn_ipc_protocol::output::{Cursor, MAGIC, Marks, PAGE, Piece, RECORD, Reader, Record, Stream, word};
 use prn_ipc_protocol::types::UnixMicros;
 
 const CAPACITY: u64 = 4096;
@@ -13,8 +13,8 @@ const SLOTS: u64 = 600;
 
 /// An output as the supervisor lays it out, and all that was ever written to it.
 struct Output {
-    ring: File,
-    index: File,
+    data: File,
+    page: File,
     marks: Marks,
     bytes: Vec<u8>,
     records: Vec<Record>,
@@ -27,8 +27,8 @@ impl Output {
             file.set_len(length).unwrap();
             file
         };
-        let (ring, index) = (file(CAPACITY), file(HEADER + SLOTS * RECORD));
-        let output = Self { ring, index, marks: Marks::default(), bytes: Vec::new(), records: Vec::new() };
+        let (data, page) = (file(CAPACITY + SLOTS * RECORD), file(PAGE));
+        let output = Self { data, page, marks: Marks::default(), bytes: Vec::new(), records: Vec::new() };
         output.word(word::MAGIC, MAGIC);
         output.word(word::CAPACITY, CAPACITY);
         output.word(word::SLOTS, SLOTS);
@@ -36,20 +36,20 @@ impl Output {
     }
 
     fn reader(&self) -> Reader {
-        Reader::new(self.ring.try_clone().unwrap(), self.index.try_clone().unwrap()).unwrap()
+        Reader::new(self.data.try_clone().unwrap(), self.page.try_clone().unwrap()).unwrap()
     }
 
-    fn word(&self, at: usize, value: u64) {
-        self.index.write_all_at(&value.to_le_bytes(), u64::try_from(at).unwrap()).unwrap();
+    fn word(&self, at: u64, value: u64) {
+        self.page.write_all_at(&value.to_le_bytes(), at).unwrap();
     }
 
     fn append(&mut self, stream: Stream, byte: u8, length: u64) {
         let record = Record { offset: self.marks.high, time: UnixMicros(self.marks.next_record), stream };
-        let (offset, tag) = record.to_words();
+        let [offset, tag] = record.to_words();
         let words = [offset.to_le_bytes(), tag.to_le_bytes()].concat();
-        self.index.write_all_at(&words, HEADER + self.marks.next_record % SLOTS * RECORD).unwrap();
+        self.data.write_all_at(&words, CAPACITY + self.marks.next_record % SLOTS * RECORD).unwrap();
         for offset in self.marks.high..self.marks.high + length {
-            self.ring.write_all_at(&[byte], offset % CAPACITY).unwrap();
+            self.data.write_all_at(&[byte], offset % CAPACITY).unwrap();
             self.bytes.push(byte);
         }
         self.records.push(record);

@@ -145,6 +145,9 @@ pub struct Spec {
     /// What happens when there are more
     #[arg(long, value_name = "POLICY", default_value = "drop-oldest", help_heading = "Output")]
     pub output_policy: OutputPolicy,
+    /// Where the server keeps them
+    #[arg(long, value_name = "STORE", default_value = "memory", help_heading = "Output")]
+    pub output_store: OutputStore,
     /// Stop the process when it has run for this long (10s, 5m)
     #[arg(long, value_name = "TIME")]
     pub timeout: Option<Time>,
@@ -364,6 +367,24 @@ impl From<OutputPolicy> for prn::client::OutputPolicy {
     }
 }
 
+/// Where output is kept.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum OutputStore {
+    /// In its memory
+    Memory,
+    /// In a file on its disk, if it was started with --output-disk
+    Disk,
+}
+
+impl From<OutputStore> for prn::client::OutputStore {
+    fn from(store: OutputStore) -> Self {
+        match store {
+            OutputStore::Memory => Self::Memory,
+            OutputStore::Disk => Self::Disk,
+        }
+    }
+}
+
 /// How a process is confined, beside its user id, its limits and its lack of capabilities.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub enum Profile {
@@ -414,6 +435,9 @@ pub struct ServerCheck {
     /// Number of user ids for processes
     #[arg(long, value_name = "NUMBER", default_value_t = crate::server::options::UIDS)]
     pub uids: u32,
+    /// Check for output on the disk of the working directories
+    #[arg(long, value_name = "SIZE")]
+    pub output_disk: Option<Size>,
     /// How to print the result.
     #[command(flatten)]
     pub output: Output,

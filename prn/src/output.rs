@@ -13,7 +13,7 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use comfy_table::{Cell, CellAlignment, ContentArrangement, ContentLineStyle, LineStyle, Table, TableStyle};
-use prn::client::{Exit, ExitKind, Limits, OutputPolicy, Process, ProcessStatus, Started, State};
+use prn::client::{Exit, ExitKind, Limits, OutputPolicy, OutputStore, Process, ProcessStatus, Started, State};
 use serde::Serialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -225,12 +225,13 @@ fn details(process: &Process) -> String {
         row("pids peak", usage.pids_peak.map(|peak| peak.to_string()).unwrap_or_default());
     }
     if let Some(output) = &status.output {
+        let place = if output.store == Some(OutputStore::Disk) { " on disk" } else { "" };
         let policy = match output.policy {
             None | Some(OutputPolicy::DropOldest) => "",
             Some(OutputPolicy::StopReading) => ", then it waits for a reader",
             Some(OutputPolicy::Kill) => ", then it is killed",
         };
-        let most = format!("at most {}{policy}", show_size(output.max_bytes));
+        let most = format!("at most {}{place}{policy}", show_size(output.max_bytes));
         if let (Some(all), Some(out), Some(err)) = (output.end_offset, output.stdout_bytes, output.stderr_bytes) {
             row("output", format!("{all} bytes, {out} of stdout, {err} of stderr"));
         }
@@ -463,6 +464,7 @@ struct OutputJson {
     stdout_bytes: Option<u64>,
     stderr_bytes: Option<u64>,
     policy: Option<&'static str>,
+    store: Option<&'static str>,
     waits_for_reader: bool,
 }
 
@@ -475,6 +477,7 @@ impl From<&prn::client::OutputStatus> for OutputJson {
             stdout_bytes: output.stdout_bytes,
             stderr_bytes: output.stderr_bytes,
             policy: output.policy.map(prn::client::OutputPolicy::name),
+            store: output.store.map(OutputStore::name),
             waits_for_reader: output.waits_for_reader,
         }
     }

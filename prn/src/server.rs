@@ -177,6 +177,7 @@ pub fn check(args: &cli::ServerCheck) -> Result<Exit, ServerError> {
         delegated_cgroup: args.delegated_cgroup,
         uids: (args.first_uid, args.uids),
         state_dir: args.state_dir.display().to_string(),
+        output_disk: args.output_disk.is_some_and(|size| size.0 > 0),
     };
     let findings = check::findings(&Host::survey(), &wanted);
     let can_start = check::blockers(&findings).is_none();

@@ -16,7 +16,7 @@ use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use prn_supervisor::ipc::config;
-use prn_supervisor::ipc::message::{Keeping, Overflow, Profile, StartSpec, StopHow};
+use prn_supervisor::ipc::message::{Keeping, OutputStore, Overflow, Profile, StartSpec, StopHow};
 use prn_supervisor::ipc::output::{Cursor, Piece, Reader};
 use prn_supervisor::ipc::types::{Limits, ProcessId};
 use prn_supervisor::{Notice, Runner, Settings};
@@ -48,7 +48,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         // CPU in thousandths, bytes of memory, no limit for disks, tasks.
         limits: [Some(500), Some(64 << 20), None, None, Some(64)].try_into()?,
         best_effort_limits: true,
-        output: Keeping { max: 64 << 20, overflow: Overflow::DropOldest },
+        output: Keeping { max: 64 << 20, overflow: Overflow::DropOldest, store: OutputStore::Memory },
         timeout: None,
         stop_grace: 2000.try_into()?,
         linger: false,
@@ -65,8 +65,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         while let Some(notice) = runner.take_notice() {
             match notice {
                 Notice::Started(id) => {
-                    let [ring, index] = runner.output(id)?;
-                    output = Some(Reader::new(ring, index)?);
+                    let [data, page] = runner.output(id)?;
+                    output = Some(Reader::new(data, page)?);
                     eprintln!("running as {:?}", runner.info(id));
                 }
                 Notice::StartFailed(_, refusal) => return Err(refusal.into()),
@@ -110,8 +110,7 @@ fn config() -> Result<config::Supervisor, Box<dyn Error>> {
         uid_count: 16,
         finished_max: 16,
         limit_ceilings: Limits::default(),
-        output_ceiling: 64 << 20,
-        output_budget: 256 << 20,
+        output: [(OutputStore::Memory, (64 << 20, 256 << 20))].into(),
         open_files: (1024, 4096),
         notify: false,
         own_cgroup: None,

@@ -178,9 +178,7 @@ impl Frontend {
                 self.event(Event::SnapshotEnd);
             }
             Request::Ready => self.phase = Phase::Ready,
-            Request::Ask(request, _) if request <= self.last => {
-                return Err("fault: a request id was repeated".into());
-            }
+            Request::Ask(request, _) if request <= self.last => return Err("fault: a request id was repeated".into()),
             Request::Ask(..) if self.waiting >= REQUESTS_WAITING_MAX => {
                 return Err("fault: too many requests wait for an answer".into());
             }
@@ -212,10 +210,7 @@ impl Frontend {
                 runner.stop(id, how)?;
                 self.pending.push((request, id, Operation::Stop));
             }
-            Ask::Subscribe(id) => {
-                let files = runner.output(id)?.into();
-                self.answer(request, Reply::Output, files);
-            }
+            Ask::Subscribe(id) => self.answer(request, Reply::Output, runner.output(id)?.into()),
         }
         Ok(())
     }

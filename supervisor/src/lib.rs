@@ -18,14 +18,14 @@
 //! let spec = spec();
 //! let id = spec.id;
 //! runner.start(spec)?;
-//! let [ring, index] = loop {
+//! let [data, page] = loop {
 //!     runner.wait(Some(Duration::from_secs(1)))?;
 //!     runner.dispatch();
 //!     if let Some(Notice::Started(_)) = runner.take_notice() {
 //!         break runner.output(id)?;
 //!     }
 //! };
-//! let reader = Reader::new(ring, index)?;
+//! let reader = Reader::new(data, page)?;
 //! let (mut cursor, mut buffer) = (Cursor::at(0), vec![0; 65536]);
 //! if let Piece::Data { length, .. } = reader.read(&mut cursor, &mut buffer)? {
 //!     println!("{length} bytes");

@@ -1,14 +1,15 @@
 //! The writing side of a process's output: see [`prn_ipc_protocol::output`] for the layout and for the order that its
 //! readers rely on.
 //!
-//! Runs in the supervisor. The bytes are read from the process's pipe straight into shared memory; nothing in this
-//! program ever looks at them.
+//! Runs in the supervisor. The bytes go from the process's pipe straight into shared memory, or into a file on disk; nothing
+//! in this program ever looks at them.
 
 use std::os::fd::BorrowedFd;
 
 use nix::errno::Errno;
-use prn_ipc_protocol::message::{Keeping, OutputTotals, Overflow};
-use prn_ipc_protocol::output::{HEADER, MAGIC, Marks, RECORD, RESOLUTION, Record, Stream, word};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use prn_ipc_protocol::message::{Keeping, OutputStore, OutputTotals, Overflow};
+use prn_ipc_protocol::output::{MAGIC, Marks, PAGE, RECORD, RESOLUTION, Record, Stream, word};
 use prn_ipc_protocol::types::UnixMicros;
 
 use crate::sys::memory::Shared;
@@ -22,10 +23,10 @@ const BYTES_PER_RECORD: u64 = 64;
 
 /// One process's output.
 pub struct Store {
-    /// Its newest bytes.
-    pub ring: Shared,
-    /// Marks and records.
-    pub index: Shared,
+    /// Its newest bytes, and records of where they came from.
+    pub data: Shared,
+    /// The marks, for readers.
+    pub page: Shared,
     capacity: u64,
     slots: u64,
     sequence: u64,
@@ -34,8 +35,12 @@ pub struct Store {
     last: Option<Record>,
     stdout: u64,
     stderr: u64,
-    /// Bytes of the ring that have memory, and records of the index that have.
+    /// Bytes of the ring that take room, and records of the index that do.
     held: (u64, u64),
+    /// What the disk takes no more of is lost, which readers are told, and the process goes on.
+    lossy: bool,
+    /// Why the disk took no more.
+    pub refused: Option<Errno>,
 }
 
 impl Store {
@@ -49,57 +54,82 @@ impl Store {
         (capacity, capacity / BYTES_PER_RECORD)
     }
 
-    /// Most memory that such an output can come to hold, in bytes.
+    /// Most room that such an output can come to take, in bytes.
     pub fn most(keeping: Keeping) -> u64 {
         let (capacity, slots) = Self::sizes(keeping);
         capacity + slots * RECORD
     }
 
-    /// An empty output.
-    pub fn new(keeping: Keeping) -> nix::Result<Self> {
-        let (capacity, slots) = Self::sizes(keeping);
-        let ring = Shared::new(c"prn-output", capacity)?;
-        let index = Shared::new(c"prn-index", HEADER + slots * RECORD)?;
-        index.store(word::CAPACITY, capacity);
-        index.store(word::SLOTS, slots);
-        index.store(word::MAGIC, MAGIC);
-        let (marks, last) = (Marks::default(), None);
-        Ok(Self { ring, index, capacity, slots, sequence: 0, marks, last, stdout: 0, stderr: 0, held: (0, 0) })
+    /// An empty output. One on disk is in a file without a name, in the folder `state`.
+    pub fn new(keeping: Keeping, state: BorrowedFd<'_>) -> nix::Result<Self> {
+        let ((capacity, slots), length) = (Self::sizes(keeping), Self::most(keeping));
+        let on_disk = keeping.store == OutputStore::Disk;
+        let data = if on_disk { Shared::on_disk(state, length) } else { Shared::in_memory(c"prn-output", length) }?;
+        let page = Shared::in_memory(c"prn-marks", PAGE)?;
+        page.put(0, &[MAGIC, capacity, slots])?;
+        let (lossy, marks) = (on_disk && keeping.overflow == Overflow::DropOldest, Marks::default());
+        let (sequence, last, stdout, stderr, held, refused) = Default::default();
+        Ok(Self { data, page, capacity, slots, sequence, marks, last, stdout, stderr, held, lossy, refused })
     }
 
-    /// Reads once from a pipe. Returns how many bytes; 0 at the end of the stream.
+    /// Takes what a pipe holds, one read's worth at most. Returns how many bytes; 0 at the end of the stream.
     ///
     /// # Errors
-    /// EAGAIN when nothing is there; others as read(2).
+    /// EAGAIN when nothing is there. Others as read(2), splice(2) and pwrite(2): nothing was taken.
     pub fn fill(&mut self, pipe: BorrowedFd<'_>, stream: Stream, now: UnixMicros) -> nix::Result<u64> {
         // Readers must know what will be overwritten before it is (see the module of the layout).
         let low = self.marks.low;
         self.drop_before((self.marks.high + READ_MAX).saturating_sub(self.capacity));
-        let joins = self.last.is_some_and(|last| last.stream == stream && now.0.abs_diff(last.time.0) < RESOLUTION);
-        if !joins && self.marks.next_record - self.marks.first_record == self.slots {
-            self.drop_before(self.record(self.marks.first_record + 1).offset);
+        let joins = |last: Record| last.stream == stream && now.0.abs_diff(last.time.0) < RESOLUTION;
+        if !self.last.is_some_and(joins) && self.marks.next_record - self.marks.first_record == self.slots {
+            self.drop_before(self.begin_of(self.marks.first_record + 1));
         }
         if self.marks.low != low {
             self.publish();
         }
-        let place = usize::try_from(self.marks.high % self.capacity).map_err(|_| Errno::EOVERFLOW)?;
-        let want = usize::try_from(READ_MAX).map_err(|_| Errno::EOVERFLOW)?;
-        let read = u64::try_from(self.ring.read_from(pipe, place, want)?).map_err(|_| Errno::EIO)?;
+        let (record, mut step) = (Record { offset: self.marks.high, time: now, stream }, 4 * READ_MAX);
+        let (read, is_lost) = loop {
+            // The record first: once bytes were taken, nothing can fail.
+            let (index, place) = (self.place(self.marks.next_record), self.marks.high % self.capacity);
+            let put = if self.last.is_some_and(joins) { Ok(()) } else { self.data.put(index, &record.to_words()) };
+            match put.and_then(|()| self.data.take(pipe, place, READ_MAX, self.capacity)) {
+                Err(error @ (Errno::ENOSPC | Errno::EDQUOT | Errno::EFBIG | Errno::EIO)) => {
+                    let state = state(pipe);
+                    if !state.contains(PollFlags::POLLIN) {
+                        return if state.contains(PollFlags::POLLHUP) { Ok(0) } else { Err(Errno::EAGAIN) };
+                    }
+                    let kept = self.marks.high - self.marks.low;
+                    self.refused = Some(error);
+                    if !self.lossy {
+                        return Err(error);
+                    } else if kept == 0 {
+                        break (nix::unistd::read(pipe, &mut [0; 65_536])?, true);
+                    }
+                    // The oldest makes room, or more of it, until that is of no help.
+                    let _unused = self.evict(step);
+                    step *= 2;
+                }
+                read => break (read?, false),
+            }
+        };
+        let read = u64::try_from(read).map_err(|_| Errno::EIO)?;
         if read == 0 {
             return Ok(0);
         }
-        if !joins || self.last.is_none() {
-            let record = Record { offset: self.marks.high, time: now, stream };
-            self.write_record(self.marks.next_record, record);
+        if !is_lost && !self.last.is_some_and(joins) {
             self.marks.next_record += 1;
             self.held.1 = (self.held.1 + 1).min(self.slots);
             self.last = Some(record);
         }
         self.marks.high += read;
-        self.held.0 = (self.held.0 + read).min(self.capacity);
         match stream {
             Stream::Stdout => self.stdout += read,
             Stream::Stderr => self.stderr += read,
+        }
+        if is_lost {
+            self.drop_before(self.marks.high);
+        } else {
+            self.held.0 = (self.held.0 + read).min(self.capacity);
         }
         self.publish();
         Ok(read)
@@ -110,10 +140,10 @@ impl Store {
         // What is read for the last time may come in a few runs more.
         let records = self.marks.next_record - self.marks.first_record + 64 > self.slots;
         self.marks.high.saturating_sub(self.marks.low.max(taken)) > max
-            || (records && self.record(self.marks.first_record + 64).offset > taken)
+            || (records && self.begin_of(self.marks.first_record + 64) > taken)
     }
 
-    /// Drops the oldest `bytes`, or what there is, and gives their memory back.
+    /// Drops the oldest `bytes`, or what there is, and gives their room back.
     ///
     /// # Errors
     /// As fallocate(2). The bytes are dropped for readers all the same.
@@ -125,16 +155,16 @@ impl Store {
         let (from, length) = (self.marks.high % self.capacity, self.capacity - kept);
         self.held.0 = kept;
         let first = length.min(self.capacity - from);
-        self.ring.punch(from, first)?;
-        self.ring.punch(0, length - first)?;
+        self.data.punch(from, first)?;
+        self.data.punch(0, length - first)?;
         if kept == 0 {
             self.held.1 = 0;
-            self.index.punch(HEADER, self.slots * RECORD)?;
+            self.data.punch(self.capacity, self.slots * RECORD)?;
         }
         Ok(())
     }
 
-    /// Memory that it holds, in bytes.
+    /// Room that it takes, in bytes.
     pub fn charge(&self) -> u64 {
         self.held.0 + self.held.1 * RECORD
     }
@@ -157,7 +187,7 @@ impl Store {
             return;
         }
         while self.marks.first_record + 1 < self.marks.next_record
-            && self.record(self.marks.first_record + 1).offset <= offset
+            && self.begin_of(self.marks.first_record + 1) <= offset
         {
             self.marks.first_record += 1;
         }
@@ -165,30 +195,28 @@ impl Store {
 
     fn publish(&mut self) {
         let Marks { low, high, first_record, next_record } = self.marks;
-        self.index.store(word::SEQUENCE, self.sequence + 1);
-        for (at, value) in
-            [(word::LOW, low), (word::HIGH, high), (word::FIRST_RECORD, first_record), (word::NEXT_RECORD, next_record)]
-        {
-            self.index.store(at, value);
-        }
         self.sequence += 2;
-        self.index.store(word::SEQUENCE, self.sequence);
+        // Mapped, so nothing can fail.
+        let words = [self.sequence - 1, low, high, first_record, next_record];
+        let _unused = self.page.put(word::SEQUENCE, &words);
+        let _unused = self.page.put(word::SEQUENCE, &[self.sequence]);
     }
 
-    fn place(&self, number: u64) -> usize {
-        usize::try_from(HEADER + (number % self.slots) * RECORD).unwrap_or(usize::MAX - 16)
+    fn place(&self, number: u64) -> u64 {
+        self.capacity + (number % self.slots) * RECORD
     }
 
-    fn record(&self, number: u64) -> Record {
-        let place = self.place(number);
-        Record::from_words(self.index.load(place), self.index.load(place + 8))
+    /// Offset of the first byte of a record. If the disk fails to tell, one beyond all: what cannot be told apart is dropped.
+    fn begin_of(&self, number: u64) -> u64 {
+        self.data.get(self.place(number)).unwrap_or(u64::MAX)
     }
+}
 
-    fn write_record(&mut self, number: u64, record: Record) {
-        let (place, (offset, tag)) = (self.place(number), record.to_words());
-        self.index.store(place, offset);
-        self.index.store(place + 8, tag);
-    }
+/// What poll(2) says of a pipe: POLLIN while it holds something, POLLHUP when no more will come.
+pub fn state(pipe: BorrowedFd<'_>) -> PollFlags {
+    let mut set = [PollFd::new(pipe, PollFlags::POLLIN)];
+    let _unused = poll(&mut set, PollTimeout::ZERO);
+    set.iter().filter_map(PollFd::revents).collect()
 }
 
 #[cfg(test)]
@@ -197,22 +225,29 @@ mod tests {
     use super::*;
     use nix::unistd::{pipe, write};
     use prn_ipc_protocol::output::{Cursor, Piece, Reader};
+    use std::fs::File;
     use std::os::fd::AsFd;
 
-    fn store(max: u64) -> Store {
-        Store::new(Keeping { max, overflow: Overflow::DropOldest }).unwrap()
+    /// One of each kind.
+    fn stores(max: u64) -> [Store; 2] {
+        let folder = File::open(std::env::temp_dir()).unwrap();
+        let keeping = |store| Keeping { max, overflow: Overflow::DropOldest, store };
+        [OutputStore::Memory, OutputStore::Disk].map(|store| Store::new(keeping(store), folder.as_fd()).unwrap())
     }
 
     fn reader(store: &Store) -> Reader {
-        Reader::new(store.ring.reader().unwrap(), store.index.reader().unwrap()).unwrap()
+        Reader::new(store.data.reader().unwrap(), store.page.reader().unwrap()).unwrap()
     }
 
     /// Writes through a real pipe.
     fn put(store: &mut Store, stream: Stream, time: u64, bytes: &[u8]) {
         let (from, to) = pipe().unwrap();
         for chunk in bytes.chunks(65_536) {
-            write(&to, chunk).unwrap();
-            assert_eq!(store.fill(from.as_fd(), stream, UnixMicros(time)).unwrap(), chunk.len() as u64);
+            let mut length = write(&to, chunk).unwrap() as u64;
+            // On disk not beyond the end of the ring at once.
+            while length > 0 {
+                length -= store.fill(from.as_fd(), stream, UnixMicros(time)).unwrap();
+            }
         }
     }
 
@@ -236,50 +271,52 @@ mod tests {
 
     #[test]
     fn both_streams_come_back_in_order_with_their_times() {
-        let mut store = store(65_536);
-        put(&mut store, Stream::Stdout, 5_000, b"one");
-        put(&mut store, Stream::Stdout, 5_999, b"two");
-        put(&mut store, Stream::Stderr, 6_000, b"three");
-        put(&mut store, Stream::Stderr, 7_000, b"four");
-        let pieces = all(&reader(&store), 1);
-        let data = |offset, length, stream, time| Piece::Data { offset, length, stream, time: UnixMicros(time) };
-        assert_eq!(
-            pieces,
-            [
-                (data(1, 5, Stream::Stdout, 5_000), b"netwo".to_vec()),
-                (data(6, 5, Stream::Stderr, 6_000), b"three".to_vec()),
-                (data(11, 4, Stream::Stderr, 7_000), b"four".to_vec()),
-                (Piece::End { high: 15 }, Vec::new()),
-            ]
-        );
-        assert_eq!(store.totals(), OutputTotals { first: 0, end: 15, stdout: 6, stderr: 9 });
+        for mut store in stores(65_536) {
+            put(&mut store, Stream::Stdout, 5_000, b"one");
+            put(&mut store, Stream::Stdout, 5_999, b"two");
+            put(&mut store, Stream::Stderr, 6_000, b"three");
+            put(&mut store, Stream::Stderr, 7_000, b"four");
+            let pieces = all(&reader(&store), 1);
+            let data = |offset, length, stream, time| Piece::Data { offset, length, stream, time: UnixMicros(time) };
+            assert_eq!(
+                pieces,
+                [
+                    (data(1, 5, Stream::Stdout, 5_000), b"netwo".to_vec()),
+                    (data(6, 5, Stream::Stderr, 6_000), b"three".to_vec()),
+                    (data(11, 4, Stream::Stderr, 7_000), b"four".to_vec()),
+                    (Piece::End { high: 15 }, Vec::new()),
+                ]
+            );
+            assert_eq!(store.totals(), OutputTotals { first: 0, end: 15, stdout: 6, stderr: 9 });
+        }
     }
 
     #[test]
     fn o6_what_is_dropped_is_a_gap_and_the_rest_is_exact() {
-        let mut store = store(65_536);
-        let reader = reader(&store);
-        let mut written = 0;
-        for round in 0..200u64 {
-            let length = 1 + (round * 7919) % 60_000;
-            let bytes: Vec<u8> = (written..written + length).map(byte).collect();
-            let stream = if round % 3 == 0 { Stream::Stderr } else { Stream::Stdout };
-            put(&mut store, stream, round * 2_000, &bytes);
-            written += length;
-            let mut at = 0;
-            for (piece, bytes) in all(&reader, 0) {
-                match piece {
-                    Piece::Gap { from, to } => {
-                        assert_eq!((from, at), (0, 0));
-                        assert!(written - to >= 65_536, "less was kept than promised");
-                        at = to;
+        for mut store in stores(65_536) {
+            let reader = reader(&store);
+            let mut written = 0;
+            for round in 0..200u64 {
+                let length = 1 + (round * 7919) % 60_000;
+                let bytes: Vec<u8> = (written..written + length).map(byte).collect();
+                let stream = if round % 3 == 0 { Stream::Stderr } else { Stream::Stdout };
+                put(&mut store, stream, round * 2_000, &bytes);
+                written += length;
+                let mut at = 0;
+                for (piece, bytes) in all(&reader, 0) {
+                    match piece {
+                        Piece::Gap { from, to } => {
+                            assert_eq!((from, at), (0, 0));
+                            assert!(written - to >= 65_536, "less was kept than promised");
+                            at = to;
+                        }
+                        Piece::Data { offset, length, .. } => {
+                            assert_eq!(offset, at);
+                            at += length as u64;
+                            assert!((offset..at).zip(&bytes).all(|(o, b)| byte(o) == *b), "wrong bytes at {offset}");
+                        }
+                        Piece::End { high } => assert_eq!((high, at), (written, written)),
                     }
-                    Piece::Data { offset, length, .. } => {
-                        assert_eq!(offset, at);
-                        at += length as u64;
-                        assert!((offset..at).zip(&bytes).all(|(o, b)| byte(o) == *b), "wrong bytes at {offset}");
-                    }
-                    Piece::End { high } => assert_eq!((high, at), (written, written)),
                 }
             }
         }
@@ -287,89 +324,95 @@ mod tests {
 
     #[test]
     fn an_index_full_of_tiny_runs_drops_the_oldest_and_says_so() {
-        let mut store = store(65_536);
-        let reader = reader(&store);
-        let total = store.slots + 100;
-        for offset in 0..total {
-            put(&mut store, if offset % 2 == 0 { Stream::Stdout } else { Stream::Stderr }, offset, &[byte(offset)]);
+        for mut store in stores(65_536) {
+            let reader = reader(&store);
+            let total = store.slots + 100;
+            for offset in 0..total {
+                put(&mut store, if offset % 2 == 0 { Stream::Stdout } else { Stream::Stderr }, offset, &[byte(offset)]);
+            }
+            let pieces = all(&reader, 0);
+            assert_eq!(pieces[0].0, Piece::Gap { from: 0, to: 100 });
+            assert_eq!(pieces.len() as u64, store.slots + 2);
+            assert!(pieces[1..].iter().zip(100..total).all(|((_, bytes), offset)| bytes == &[byte(offset)]));
         }
-        let pieces = all(&reader, 0);
-        assert_eq!(pieces[0].0, Piece::Gap { from: 0, to: 100 });
-        assert_eq!(pieces.len() as u64, store.slots + 2);
-        assert!(pieces[1..].iter().zip(100..total).all(|((_, bytes), offset)| bytes == &[byte(offset)]));
     }
 
     #[test]
-    fn evicted_memory_is_given_back_and_never_read_as_zeros() {
-        let mut store = store(1 << 20);
-        let reader = reader(&store);
-        let bytes: Vec<u8> = (0..900_000).map(|offset| byte(offset) | 1).collect();
-        put(&mut store, Stream::Stdout, 0, &bytes);
-        store.evict(300_000).unwrap();
-        let pieces = all(&reader, 0);
-        assert_eq!(pieces[0].0, Piece::Gap { from: 0, to: 300_000 });
-        assert!(pieces.iter().flat_map(|(_, bytes)| bytes).all(|byte| *byte != 0));
-        store.evict(u64::MAX).unwrap();
-        assert_eq!(all(&reader, 0)[0].0, Piece::Gap { from: 0, to: 900_000 });
-        assert_eq!(store.charge(), 0);
-        put(&mut store, Stream::Stdout, 0, b"more");
-        assert_eq!(all(&reader, 900_000)[0].1, b"more");
+    fn evicted_room_is_given_back_and_never_read_as_zeros() {
+        for mut store in stores(1 << 20) {
+            let reader = reader(&store);
+            let bytes: Vec<u8> = (0..900_000).map(|offset| byte(offset) | 1).collect();
+            put(&mut store, Stream::Stdout, 0, &bytes);
+            store.evict(300_000).unwrap();
+            let pieces = all(&reader, 0);
+            assert_eq!(pieces[0].0, Piece::Gap { from: 0, to: 300_000 });
+            assert!(pieces.iter().flat_map(|(_, bytes)| bytes).all(|byte| *byte != 0));
+            store.evict(u64::MAX).unwrap();
+            assert_eq!(all(&reader, 0)[0].0, Piece::Gap { from: 0, to: 900_000 });
+            assert_eq!(store.charge(), 0);
+            put(&mut store, Stream::Stdout, 0, b"more");
+            assert_eq!(all(&reader, 900_000)[0].1, b"more");
+        }
     }
 
     #[test]
     fn o1_a_reader_descriptor_does_not_write() {
-        use nix::fcntl::{FallocateFlags, fallocate};
-        let store = store(65_536);
-        for file in [store.ring.reader().unwrap(), store.index.reader().unwrap()] {
-            assert_eq!(write(&file, b"x"), Err(Errno::EBADF));
-            assert_eq!(nix::unistd::ftruncate(&file, 0), Err(Errno::EINVAL));
-            assert_eq!(fallocate(&file, FallocateFlags::empty(), 0, 1), Err(Errno::EBADF));
-            // Only the owner's file mode keeps others from opening it again; root, as here, is not kept.
-            assert_eq!(std::os::unix::fs::MetadataExt::mode(&file.metadata().unwrap()) & 0o777, 0o400);
+        for store in stores(65_536) {
+            use nix::fcntl::{FallocateFlags, fallocate};
+            for file in [store.data.reader().unwrap(), store.page.reader().unwrap()] {
+                assert_eq!(write(&file, b"x"), Err(Errno::EBADF));
+                assert_eq!(nix::unistd::ftruncate(&file, 0), Err(Errno::EINVAL));
+                assert_eq!(fallocate(&file, FallocateFlags::empty(), 0, 1), Err(Errno::EBADF));
+                // Only the owner's file mode keeps others from opening it again; root, as here, is not kept.
+                assert_eq!(std::os::unix::fs::MetadataExt::mode(&file.metadata().unwrap()) & 0o777, 0o400);
+            }
         }
     }
 
     #[test]
     fn a_reader_beside_a_fast_writer_sees_only_true_bytes() {
-        let mut store = store(65_536);
-        let reader = reader(&store);
-        let total: u64 = 64 << 20;
-        std::thread::scope(|scope| {
-            let readers: Vec<_> = (0..2)
-                .map(|_| {
-                    scope.spawn(|| {
-                        let (mut cursor, mut buffer, mut seen, mut gaps) = (Cursor::at(0), vec![0; 50_000], 0, 0);
-                        while seen < total {
-                            match reader.read(&mut cursor, &mut buffer).unwrap() {
-                                Piece::Data { offset, length, .. } => {
-                                    assert_eq!(offset, seen);
-                                    seen += length as u64;
-                                    assert!((offset..seen).zip(&buffer[..length]).all(|(o, b)| byte(o) == *b));
+        for mut store in stores(65_536) {
+            let reader = reader(&store);
+            let total: u64 = 64 << 20;
+            std::thread::scope(|scope| {
+                let readers: Vec<_> = (0..2)
+                    .map(|_| {
+                        scope.spawn(|| {
+                            let (mut cursor, mut buffer, mut seen, mut gaps) = (Cursor::at(0), vec![0; 50_000], 0, 0);
+                            while seen < total {
+                                match reader.read(&mut cursor, &mut buffer).unwrap() {
+                                    Piece::Data { offset, length, .. } => {
+                                        assert_eq!(offset, seen);
+                                        seen += length as u64;
+                                        assert!((offset..seen).zip(&buffer[..length]).all(|(o, b)| byte(o) == *b));
+                                    }
+                                    Piece::Gap { from, to } => {
+                                        assert_eq!(from, seen);
+                                        gaps += to - from;
+                                        seen = to;
+                                    }
+                                    Piece::End { .. } => std::thread::yield_now(),
                                 }
-                                Piece::Gap { from, to } => {
-                                    assert_eq!(from, seen);
-                                    gaps += to - from;
-                                    seen = to;
-                                }
-                                Piece::End { .. } => std::thread::yield_now(),
                             }
-                        }
-                        (seen, gaps)
+                            (seen, gaps)
+                        })
                     })
-                })
-                .collect();
-            let (from, to) = pipe().unwrap();
-            let mut offset = 0;
-            while offset < total {
-                let chunk: Vec<u8> = (offset..offset + 4096 * (1 + offset % 7)).map(byte).collect();
-                write(&to, &chunk).unwrap();
-                offset += store.fill(from.as_fd(), Stream::Stdout, UnixMicros(offset)).unwrap();
-            }
-            for reader in readers {
-                let (seen, _gaps) = reader.join().unwrap();
-                assert!(seen >= total);
-            }
-        });
+                    .collect();
+                let (from, to) = pipe().unwrap();
+                let mut offset = 0;
+                while offset < total {
+                    let chunk: Vec<u8> = (offset..offset + 4096 * (1 + offset % 7)).map(byte).collect();
+                    let end = offset + write(&to, &chunk).unwrap() as u64;
+                    while offset < end {
+                        offset += store.fill(from.as_fd(), Stream::Stdout, UnixMicros(offset)).unwrap();
+                    }
+                }
+                for reader in readers {
+                    let (seen, _gaps) = reader.join().unwrap();
+                    assert!(seen >= total);
+                }
+            });
+        }
     }
 }
 

@@ -25,6 +25,8 @@ pub(crate) struct Process {
     pub charge: u64,
     /// What is set aside for it there, while it lives.
     pub reserved: u64,
+    /// It was logged that it cannot all be kept.
+    pub told: bool,
     /// Offset up to which all readers have taken it.
     pub taken: u64,
     /// End offset that a watcher has seen, while one waits for more.

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
 use nix::libc::{SIGCONT, SIGTERM};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::PollFlags;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use nix::sys::stat::Mode;
 use prn_ipc_protocol::config;
@@ -24,7 +24,7 @@ use crate::cgroup::{self, Group};
 use crate::directory;
 use crate::output::Store;
 use crate::process::{Live, Phase, Process, Stopping, exit_cause};
-use crate::sys::spawn::{self, Child, Program};
+use crate::sys::spawn::{self, Child, Program, Spawned};
 use crate::sys::{epoll_wait, errno_number, pidfd};
 use output::ARMED;
 
@@ -85,17 +85,23 @@ pub struct Runner {
     /// Deadlines, each with a process's number and what is due.
     due: BTreeSet<(Instant, u64, Due)>,
     notices: VecDeque<Notice>,
-    /// Bytes of output kept or set aside, of all processes.
-    charged: u64,
-    /// Those that are set aside.
-    reserved: u64,
-    /// Finished processes that keep output, oldest first.
-    evictable: VecDeque<u64>,
+    ledgers: BTreeMap<OutputStore, Ledger>,
     /// Finished processes, oldest first.
     finished: VecDeque<u64>,
     /// Bytes of the arguments of finished processes.
     remembered: usize,
     draining: bool,
+}
+
+/// The output in one store, of all processes.
+#[derive(Default)]
+struct Ledger {
+    /// Bytes kept or set aside.
+    charged: u64,
+    /// Those that are set aside.
+    reserved: u64,
+    /// Finished processes that keep some, oldest first.
+    evictable: VecDeque<u64>,
 }
 
 /// What a deadline is for.
@@ -155,9 +161,7 @@ impl Runner {
             free_uids,
             due: BTreeSet::new(),
             notices: VecDeque::new(),
-            charged: 0,
-            reserved: 0,
-            evictable: VecDeque::new(),
+            ledgers: BTreeMap::new(),
             finished: VecDeque::new(),
             remembered: 0,
             draining: false,

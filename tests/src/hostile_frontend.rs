@@ -17,7 +17,8 @@ use std::time::Instant;
 use nix::libc;
 use prn_ipc_protocol::codec;
 use prn_ipc_protocol::message::{
-    Ask, Event, FromSupervisor, Keeping, Overflow, ProcessInfo, Profile, Reply, Request, RequestId, StartSpec, StopHow,
+    Ask, Event, FromSupervisor, Keeping, OutputStore, Overflow, ProcessInfo, Profile, Reply, Request, RequestId,
+    StartSpec, StopHow,
 };
 use prn_ipc_protocol::types::{Limits, ProcessId};
 use serde::de::DeserializeOwned;
@@ -467,7 +468,7 @@ pub fn spec(server: &Server, argv: &[&str]) -> StartSpec {
         working_directory: string(&home),
         limits: Limits::default(),
         best_effort_limits: false,
-        output: Keeping { max: 65_536, overflow: Overflow::DropOldest },
+        output: Keeping { max: 65_536, overflow: Overflow::DropOldest, store: OutputStore::Memory },
         timeout: None,
         stop_grace: 10_000.try_into().unwrap(),
         linger: false,

@@ -14,8 +14,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use prn_ipc_protocol::channel::MESSAGE_MAX;
 use prn_ipc_protocol::message::{
-    Ask, ChildStep, Event, ExitStatus, FromSupervisor, PROTOCOL, Profile, Refusal, Reply, Request, RequestId,
-    StartSpec, StopHow,
+    Ask, ChildStep, Event, ExitStatus, FromSupervisor, Keeping, OutputStore, PROTOCOL, Profile, Refusal, Reply,
+    Request, RequestId, StartSpec, StopHow,
 };
 use prn_ipc_protocol::types::{LimitName, Limits, ProcessId};
 use prn_proto::v1;
@@ -766,6 +766,11 @@ fn s6_a_forged_start_chooses_no_user_and_gets_no_more_than_policy_allows() {
     }
     let above = refused(&mut hostile, &|spec| spec.output.max = (1 << 20) + 1);
     assert_eq!(above, Refusal::OutputAboveCeiling(1 << 20));
+    for max in [0, 65_536] {
+        let disk =
+            refused(&mut hostile, &|spec| spec.output = Keeping { max, store: OutputStore::Disk, ..spec.output });
+        assert_eq!(disk, Refusal::OutputAboveCeiling(0), "a store that the server does not have");
+    }
     assert_eq!(refused(&mut hostile, &|spec| spec.profile = Profile::None), Refusal::Unconfined);
     // Entered and executed as the process's own user, so root's folders and programs are closed to it.
     let secret = tempfile::tempdir().unwrap();

@@ -15,6 +15,8 @@ pub struct Frontend {
     pub default_limits: Limits,
     /// Output bytes kept for a process that asks for nothing else.
     pub output_default: u64,
+    /// Most output bytes kept on disk. 0: none are.
+    pub output_disk: u64,
     /// From SIGTERM to SIGKILL for a process that asks for nothing else.
     pub stop_grace: Millis,
     /// The server's certificate (DER).

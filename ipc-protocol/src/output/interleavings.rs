@@ -1,6 +1,6 @@
 //! Whatever the writer does between any two looks of the reader, the reader tells the truth.
 //!
-//! The reader is the real one, over a memory that stops it before each word of the index and each byte of the ring. There
+//! The reader is the real one, over a memory that stops it before each byte of the ring and each word of the rest. There
 //! the writer (see [`super::writer_model`]) takes any number of steps. That is done in all ways, for all short scripts of
 //! writes and evictions in a ring of a few bytes and an index of two or three records, from all places of a cursor, and for
 //! copies that go up and copies that go down. What a reader on a machine that reorders loads would see beyond that is up to
@@ -84,7 +84,7 @@ impl Script {
 struct Window {
     /// The writer when all is done. It knows what is true.
     writer: Writer,
-    /// Each word of the index, then each byte of the ring: at first, and after which steps it is what.
+    /// Each word of the page, then of the index, then each byte of the ring: at first, and after which steps it is what.
     places: Vec<(u64, Vec<(usize, u64)>)>,
     steps: usize,
     /// Marks, with the steps after which they are published.
@@ -99,13 +99,16 @@ impl Window {
         }
         let (before, writer) = (&before.writer, after.writer);
         let ring = before.ring.iter().map(|byte| u64::from(*byte));
-        let mut places: Vec<_> = before.index.iter().copied().chain(ring).map(|word| (word, Vec::new())).collect();
+        let words = before.page.iter().chain(&before.index).copied();
+        let mut places: Vec<_> = words.chain(ring).map(|word| (word, Vec::new())).collect();
         for ((place, value), step) in writer.steps[before.steps.len()..].iter().zip(1..) {
+            let at = |at: &u64| usize::try_from(*at).unwrap();
             let place = match place {
-                Place::Index(at) => *at / 8,
-                Place::Ring(at) => u64::try_from(before.index.len()).unwrap() + at,
+                Place::Page(word) => at(word) / 8,
+                Place::Index(word) => before.page.len() + at(word) / 8,
+                Place::Ring(byte) => before.page.len() + before.index.len() + at(byte),
             };
-            places[usize::try_from(place).unwrap()].1.push((step, *value));
+            places[place].1.push((step, *value));
         }
         let first = before.published.len() - 1;
         let published = &writer.published[first..];
@@ -153,19 +156,23 @@ struct Explorer<'a> {
 /// One of the two files.
 struct View<'a> {
     explorer: &'a Explorer<'a>,
-    ring: bool,
+    is_page: bool,
 }
 
 impl Memory for View<'_> {
     fn read_exact_at(&self, into: &mut [u8], at: u64) -> io::Result<()> {
         let explorer = self.explorer;
-        let at = usize::try_from(at).unwrap();
-        let is_header = !self.ring && (at, into.len()) == (word::SEQUENCE, word::END - word::SEQUENCE);
+        let is_header = self.is_page && at == word::SEQUENCE;
         explorer.begin(is_header)?;
-        let (index, _) = explorer.window.places.split_at(explorer.window.writer.index.len());
-        let size = if self.ring { 1 } else { 8 };
-        let first = if self.ring { index.len() + at } else { at / 8 };
+        let at = usize::try_from(at).unwrap();
+        let Writer { page, index, ring, .. } = &explorer.window.writer;
+        let (base, at, size) = match at.checked_sub(ring.len()) {
+            _ if self.is_page => (0, at, 8),
+            Some(at) => (page.len(), at, 8),
+            None => (page.len() + index.len(), at, 1),
+        };
         assert!(at.is_multiple_of(size) && into.len().is_multiple_of(size), "words are read as wholes");
+        let first = base + at / size;
         let mut words: Vec<(usize, &mut [u8])> = (first..).zip(into.chunks_mut(size)).collect();
         if explorer.down {
             words.reverse();
@@ -192,7 +199,7 @@ impl<'a> Explorer<'a> {
         } else if run.headers == 2 {
             let (seen, step) = run.before_headers;
             // Of marks that do not change, it must make something.
-            let (sequence, changes) = &self.window.places[word::SEQUENCE / 8];
+            let (sequence, changes) = &self.window.places[usize::try_from(word::SEQUENCE / 8).unwrap()];
             let now = changes.iter().rev().find(|change| change.0 <= step).map_or(*sequence, |change| change.1);
             run.endless |= step == run.step && now % 2 == 0;
             (run.seen, run.before_headers, run.headers) = (seen, (seen, run.step), 0);
@@ -248,8 +255,8 @@ impl<'a> Explorer<'a> {
         let mut runs = 0;
         loop {
             explorer.run.take();
-            let view = |ring| View { explorer: &explorer, ring };
-            let result = Reader::new(view(true), view(false)).and_then(|reader| call(&reader));
+            let view = |is_page| View { explorer: &explorer, is_page };
+            let result = Reader::new(view(false), view(true)).and_then(|reader| call(&reader));
             let run = explorer.run.take();
             runs += 1;
             if run.endless {

@@ -1,36 +1,34 @@
-//! Where what is in the index of an output: both halves agree on this. See the [module above](super) for the order of access.
+//! What is where in the files of an output: both halves agree on this. See the [module above](super) for the order of access.
 
 use crate::types::UnixMicros;
 
-/// First eight bytes of an index: layout version 1.
-pub const MAGIC: u64 = u64::from_le_bytes(*b"prnidx01");
-/// Bytes before the first record.
-pub const HEADER: u64 = 4096;
+/// First eight bytes of the page: layout version 2.
+pub const MAGIC: u64 = u64::from_le_bytes(*b"prnout02");
+/// Bytes of the page.
+pub const PAGE: u64 = 4096;
 /// Bytes of a record.
 pub const RECORD: u64 = 16;
 /// Resolution of times, in microseconds: all bytes of a record were read less than this from its time.
 pub const RESOLUTION: u64 = 1000;
 
-/// Byte offsets of the header's 64-bit little-endian words.
+/// Byte offsets of the page's 64-bit little-endian words.
 pub mod word {
     /// [`super::MAGIC`].
-    pub const MAGIC: usize = 0;
+    pub const MAGIC: u64 = 0;
     /// Bytes in the ring.
-    pub const CAPACITY: usize = 8;
+    pub const CAPACITY: u64 = 8;
     /// Records in the index.
-    pub const SLOTS: usize = 16;
+    pub const SLOTS: u64 = 16;
     /// Odd while the words after it change.
-    pub const SEQUENCE: usize = 24;
+    pub const SEQUENCE: u64 = 24;
     /// [`super::Marks::low`].
-    pub const LOW: usize = 32;
+    pub const LOW: u64 = 32;
     /// [`super::Marks::high`].
-    pub const HIGH: usize = 40;
+    pub const HIGH: u64 = 40;
     /// [`super::Marks::first_record`].
-    pub const FIRST_RECORD: usize = 48;
+    pub const FIRST_RECORD: u64 = 48;
     /// [`super::Marks::next_record`].
-    pub const NEXT_RECORD: usize = 56;
-    /// Bytes of all words.
-    pub const END: usize = 64;
+    pub const NEXT_RECORD: u64 = 56;
 }
 
 /// A stream of a process.
@@ -68,13 +66,7 @@ pub struct Record {
 
 impl Record {
     /// Its two words: the offset; the time, doubled, plus 1 for standard error.
-    pub fn to_words(self) -> (u64, u64) {
-        (self.offset, self.time.0 << 1 | u64::from(self.stream == Stream::Stderr))
-    }
-
-    /// The other way.
-    pub fn from_words(offset: u64, tag: u64) -> Self {
-        let stream = if tag & 1 == 0 { Stream::Stdout } else { Stream::Stderr };
-        Self { offset, time: UnixMicros(tag >> 1), stream }
+    pub fn to_words(self) -> [u64; 2] {
+        [self.offset, self.time.0 << 1 | u64::from(self.stream == Stream::Stderr)]
     }
 }

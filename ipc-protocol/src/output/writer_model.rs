@@ -4,7 +4,7 @@
 //! of the supervisor's store compares its memory with this one's after each operation, and before each read(2), so that
 //! the model cannot come to differ from what it stands for.
 
-use super::{HEADER, MAGIC, Marks, RECORD, RESOLUTION, Record, Stream, UnixMicros, word};
+use super::{MAGIC, Marks, PAGE, RECORD, RESOLUTION, Record, Stream, UnixMicros, word};
 
 /// Where a store goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,6 +13,8 @@ pub enum Place {
     Ring(u64),
     /// To the eight bytes of the index that begin here.
     Index(u64),
+    /// To the eight bytes of the page that begin here.
+    Page(u64),
 }
 
 /// What a writer could do wrong. A test that does not notice each of them is worth nothing.
@@ -33,8 +35,10 @@ pub enum Mistake {
 pub struct Writer {
     /// Bytes of the ring.
     pub ring: Vec<u8>,
-    /// Words of the index.
+    /// Words of the index, which follows the ring.
     pub index: Vec<u64>,
+    /// Words of the page.
+    pub page: Vec<u64>,
     /// All stores that changed anything.
     pub steps: Vec<(Place, u64)>,
     /// Each publication's marks, and how many steps there were when it was complete.
@@ -56,13 +60,14 @@ pub struct Writer {
 impl Writer {
     /// As `Store::new`.
     pub fn new(capacity: u64, slots: u64, read_max: u64, mistake: Option<Mistake>) -> Self {
-        let mut index = vec![0; ((HEADER + slots * RECORD) / 8) as usize];
+        let mut page = vec![0; (PAGE / 8) as usize];
         for (at, value) in [(word::MAGIC, MAGIC), (word::CAPACITY, capacity), (word::SLOTS, slots)] {
-            index[at / 8] = value;
+            page[at as usize / 8] = value;
         }
         Self {
             ring: vec![0; capacity as usize],
-            index,
+            index: vec![0; (slots * RECORD / 8) as usize],
+            page,
             steps: Vec::new(),
             published: vec![(0, Marks::default())],
             bytes: Vec::new(),
@@ -94,6 +99,9 @@ impl Writer {
         if self.marks.low != low && self.mistake != Some(Mistake::ExcludesAfterReading) {
             self.publish();
         }
+        if !joins && self.mistake != Some(Mistake::RecordAfterMarks) {
+            self.write_record(self.marks.next_record, Record { offset: self.marks.high, time: now, stream });
+        }
         joins
     }
 
@@ -105,24 +113,16 @@ impl Writer {
         }
         let record = Record { offset: self.marks.high, time: now, stream };
         let number = self.marks.next_record;
-        let is_new = !joins || self.last.is_none();
-        if is_new {
+        if !joins {
             self.marks.next_record += 1;
             self.last = Some(record);
             self.records.push(record);
         }
         self.marks.high += bytes.len() as u64;
         self.bytes.extend(bytes.iter().map(|byte| (*byte, self.records.len() - 1)));
-        if self.mistake == Some(Mistake::RecordAfterMarks) {
-            self.publish();
-        }
-        if is_new {
-            let (place, (offset, tag)) = (self.place(number), record.to_words());
-            self.store(Place::Index(place), offset);
-            self.store(Place::Index(place + 8), tag);
-        }
-        if self.mistake != Some(Mistake::RecordAfterMarks) {
-            self.publish();
+        self.publish();
+        if !joins && self.mistake == Some(Mistake::RecordAfterMarks) {
+            self.write_record(number, record);
         }
     }
 
@@ -144,10 +144,16 @@ impl Writer {
             self.store(Place::Ring(offset % self.capacity), 0);
         }
         if kept == 0 {
-            for place in (HEADER..HEADER + self.slots * RECORD).step_by(8) {
+            for place in (0..self.slots * RECORD).step_by(8) {
                 self.store(Place::Index(place), 0);
             }
         }
+    }
+
+    fn write_record(&mut self, number: u64, record: Record) {
+        let (place, [offset, tag]) = (self.place(number), record.to_words());
+        self.store(Place::Index(place), offset);
+        self.store(Place::Index(place + 8), tag);
     }
 
     fn drop_before(&mut self, offset: u64) {
@@ -171,20 +177,20 @@ impl Writer {
     fn publish(&mut self) {
         let Marks { low, high, first_record, next_record } = self.marks;
         if self.mistake != Some(Mistake::SequenceStaysEven) {
-            self.store(Place::Index(word::SEQUENCE as u64), self.sequence + 1);
+            self.store(Place::Page(word::SEQUENCE), self.sequence + 1);
         }
         for (at, value) in
             [(word::LOW, low), (word::HIGH, high), (word::FIRST_RECORD, first_record), (word::NEXT_RECORD, next_record)]
         {
-            self.store(Place::Index(at as u64), value);
+            self.store(Place::Page(at), value);
         }
         self.sequence += 2;
-        self.store(Place::Index(word::SEQUENCE as u64), self.sequence);
+        self.store(Place::Page(word::SEQUENCE), self.sequence);
         self.published.push((self.steps.len(), self.marks));
     }
 
     fn place(&self, number: u64) -> u64 {
-        HEADER + number % self.slots * RECORD
+        number % self.slots * RECORD
     }
 
     fn record(&self, number: u64) -> Record {
@@ -196,6 +202,7 @@ impl Writer {
         let before = match place {
             Place::Ring(at) => u64::from(std::mem::replace(&mut self.ring[at as usize], value as u8)),
             Place::Index(at) => std::mem::replace(&mut self.index[at as usize / 8], value),
+            Place::Page(at) => std::mem::replace(&mut self.page[at as usize / 8], value),
         };
         // Whoever looks on sees no difference otherwise.
         if before != value {

@@ -81,6 +81,8 @@ pub struct StartSpec {
     pub output_max: Option<u64>,
     /// What happens when there are more.
     pub output_policy: OutputPolicy,
+    /// Where they are kept.
+    pub output_store: OutputStore,
     /// The process is stopped when it has run for this long.
     pub timeout: Option<Duration>,
     /// Time between SIGTERM and SIGKILL when it is stopped. `None`: the server's default.
@@ -176,6 +178,43 @@ impl From<OutputPolicy> for v1::OutputPolicy {
     }
 }
 
+/// Where a process's output is kept.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum OutputStore {
+    /// In the server's memory.
+    #[default]
+    Memory,
+    /// On the disk of its state, if it keeps any there.
+    Disk,
+}
+
+impl OutputStore {
+    /// Its name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::Disk => "disk",
+        }
+    }
+
+    fn from_wire(raw: i32) -> Option<Self> {
+        match v1::OutputStore::try_from(raw) {
+            Ok(v1::OutputStore::Memory) => Some(Self::Memory),
+            Ok(v1::OutputStore::Disk) => Some(Self::Disk),
+            Ok(v1::OutputStore::Unspecified) | Err(_) => None,
+        }
+    }
+}
+
+impl From<OutputStore> for v1::OutputStore {
+    fn from(store: OutputStore) -> Self {
+        match store {
+            OutputStore::Memory => Self::Memory,
+            OutputStore::Disk => Self::Disk,
+        }
+    }
+}
+
 impl StartSpec {
     /// A command with the server's defaults.
     pub fn new<I: IntoIterator<Item: Into<String>>>(argv: I) -> Self {
@@ -202,6 +241,7 @@ impl TryFrom<&StartSpec> for v1::StartRequest {
             best_effort_limits: spec.best_effort_limits,
             output_max_bytes: spec.output_max.unwrap_or(0),
             output_policy: v1::OutputPolicy::from(spec.output_policy).into(),
+            output_store: v1::OutputStore::from(spec.output_store).into(),
             timeout: spec.timeout.map(to_wire_duration).transpose()?,
             stop_grace: spec.stop_grace.map(to_wire_duration).transpose()?,
             linger: spec.linger,
@@ -528,6 +568,8 @@ pub struct OutputStatus {
     pub stderr_bytes: Option<u64>,
     /// What happens when there is more than is kept, if the server says.
     pub policy: Option<OutputPolicy>,
+    /// Where it is kept, if the server says.
+    pub store: Option<OutputStore>,
     /// The process has to wait until somebody has read the oldest.
     pub waits_for_reader: bool,
 }
@@ -541,6 +583,7 @@ impl From<v1::OutputStatus> for OutputStatus {
             stdout_bytes: output.stdout_bytes,
             stderr_bytes: output.stderr_bytes,
             policy: OutputPolicy::from_wire(output.policy),
+            store: OutputStore::from_wire(output.store),
             waits_for_reader: output.waits_for_reader,
         }
     }

@@ -48,6 +48,7 @@ pub fn spec(args: cli::Spec) -> Result<StartSpec, Failure> {
     spec.best_effort_limits = args.best_effort_limits;
     spec.output_max = args.output_max.map(|size| size.0);
     spec.output_policy = args.output_policy.into();
+    spec.output_store = args.output_store.into();
     spec.timeout = args.timeout.map(|time| time.0);
     spec.stop_grace = args.grace.map(|time| time.0);
     spec.linger = args.linger;

@@ -3,6 +3,10 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
+use nix::fcntl::{FallocateFlags, OFlag, SpliceFFlags, fallocate, open, splice};
+use nix::sys::stat::Mode;
+use nix::unistd::{pipe2, write};
 use serde::Serialize;
 
 use super::host::{self, Host, missing_controllers};
@@ -20,6 +24,8 @@ pub struct Wanted {
     pub uids: (u32, u32),
     /// `--state-dir`.
     pub state_dir: String,
+    /// `--output-disk` has a size.
+    pub output_disk: bool,
 }
 
 /// How good a finding is.
@@ -89,7 +95,7 @@ const CONTROLLER: &str = "controller ";
 const CAPABILITIES: [(u32, &str); 5] = [(0, "CHOWN"), (5, "KILL"), (6, "SETGID"), (7, "SETUID"), (8, "SETPCAP")];
 
 /// The supervisor holds this many descriptors for one process at most: pidfd, report, two pipes, directory and events of its
-/// group, ring, index, and while it is started or cleaned up its directories.
+/// group, data and page of its output, and while it is started or cleaned up its directories.
 pub const FILES_PER_PROCESS: u64 = 10;
 
 /// Looks at everything.
@@ -124,6 +130,9 @@ pub fn findings(host: &Host, wanted: &Wanted) -> Vec<Finding> {
     });
     findings.push(uids(host, wanted));
     findings.push(state_dir(wanted));
+    if wanted.output_disk {
+        findings.push(output_disk(Path::new(&wanted.state_dir)));
+    }
     findings.push(ping(host, wanted));
     findings.push(open_files(host));
     findings.push(Finding::ok("memory", show_size(host.memory)));
@@ -274,6 +283,34 @@ fn state_dir(wanted: &Wanted) -> Finding {
     }
 }
 
+/// Does there what the supervisor does with output: a file without a name, bytes from a pipe, a hole in their place.
+fn output_disk(state_dir: &Path) -> Finding {
+    let name = "output on disk";
+    let folder = std::path::absolute(state_dir).unwrap_or_default();
+    // It may be made only when the server starts.
+    let folder = folder.ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("/"));
+    let works = || {
+        let flags = OFlag::O_TMPFILE | OFlag::O_EXCL | OFlag::O_RDWR | OFlag::O_CLOEXEC;
+        let file = open(folder, flags, Mode::S_IRUSR).map_err(|errno| ("files without a name", errno))?;
+        let (from, to) = pipe2(OFlag::O_CLOEXEC).map_err(|errno| ("pipes", errno))?;
+        let moved = write(&to, b"x").and_then(|_| splice(from, None, &file, Some(&mut 0), 1, SpliceFFlags::empty()));
+        moved.map_err(|errno| ("splice", errno))?;
+        let hole = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
+        fallocate(&file, hole, 0, 4096).map_err(|errno| ("holes in files", errno))
+    };
+    match works() {
+        Ok(()) => Finding::ok(name, format!("can be kept in {}", folder.display())),
+        Err((_, Errno::ENOSPC | Errno::EDQUOT)) => {
+            Finding::limited(name, format!("{} is full", folder.display()), "output on disk is lost until it is not")
+        }
+        Err((what, errno)) => Finding::blocking(
+            name,
+            format!("no {what} in {}: {}", folder.display(), errno.desc()),
+            "leave out --output-disk, or choose a --state-dir on another file system: ext4, XFS, Btrfs and tmpfs will do",
+        ),
+    }
+}
+
 fn ping(host: &Host, wanted: &Wanted) -> Finding {
     let name = "ping_group_range";
     let (first, count) = wanted.uids;
@@ -313,6 +350,7 @@ impl Default for Wanted {
             delegated_cgroup: false,
             uids: (FIRST_UID, UIDS),
             state_dir: super::options::STATE_DIR.to_owned(),
+            output_disk: false,
         }
     }
 }
@@ -366,6 +404,15 @@ mod tests {
         assert_eq!(blocking(&named, &allowed), ["user ids of processes"]);
         let outside = Host { own_cgroup: None, ..good() };
         assert_eq!(blocking(&outside, &Wanted { delegated_cgroup: true, ..Wanted::default() }), ["cgroup v2"]);
+    }
+
+    #[test]
+    fn o7_output_on_disk_needs_files_without_names_and_holes_in_them() {
+        let finding = |folder: &Path| output_disk(&folder.join("not/there/yet"));
+        assert_eq!(finding(&std::env::temp_dir()).verdict, Verdict::Ok);
+        let refused = finding(Path::new("/proc"));
+        assert!(refused.blocks && refused.found.contains("/proc"), "{refused:?}");
+        assert!(refused.cost.unwrap().contains("--output-disk"));
     }
 
     #[test]

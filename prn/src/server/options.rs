@@ -135,6 +135,10 @@ pub struct Options {
     /// Most output kept of all processes together [default: a quarter of the memory]
     #[arg(long, value_name = "SIZE", help_heading = "Output")]
     pub output_budget: Option<Size>,
+    /// Most output kept on the disk of the state folder, of all processes together; a process can ask for all of it
+    /// [default: none is kept there]
+    #[arg(long, value_name = "SIZE", help_heading = "Output")]
+    pub output_disk: Option<Size>,
     /// Memory of the frontend [default: 512M]
     #[arg(long, value_name = "SIZE", help_heading = "Network")]
     pub frontend_memory: Option<Size>,
@@ -176,6 +180,7 @@ impl Options {
             delegated_cgroup: self.delegated_cgroup,
             uids: (self.first_uid.unwrap_or(FIRST_UID), self.uids.unwrap_or(UIDS)),
             state_dir: self.state_dir().display().to_string(),
+            output_disk: self.output_disk.is_some_and(|size| size.0 > 0),
         }
     }
 
@@ -240,6 +245,7 @@ fn merge(flags: Options, file: Options, key_in_environment: bool) -> Options {
         output_default,
         output_ceiling,
         output_budget,
+        output_disk,
         frontend_memory,
         handshakes,
         handshake_timeout,

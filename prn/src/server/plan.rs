@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use prn_ipc_protocol::config;
+use prn_ipc_protocol::message::OutputStore;
 use prn_ipc_protocol::output_max;
 use prn_ipc_protocol::types::{Id, Invalid, LimitName, Limits, Millis};
 
@@ -119,6 +120,7 @@ pub fn resolve(options: &Options, host: &Host) -> Result<Plan, PlanError> {
     let (frontend_uid, first_uid, uid_count) = uids(options, host)?;
     let (default_limits, limit_ceilings) = limits(options)?;
     let output = output(options, host.memory)?;
+    let output_disk = output_disk(options)?;
     let frontend_memory = frontend_memory(options)?;
     let time = |flag, given: Option<Time>| {
         let seconds = given.map_or(Duration::from_secs(10), |time| time.0);
@@ -137,8 +139,10 @@ pub fn resolve(options: &Options, host: &Host) -> Result<Plan, PlanError> {
         uid_count,
         finished_max,
         limit_ceilings,
-        output_ceiling: output.1,
-        output_budget: output.2,
+        output: [(OutputStore::Memory, (output.1, output.2))]
+            .into_iter()
+            .chain(output_disk.map(|most| (OutputStore::Disk, most)))
+            .collect(),
         open_files: (0, 0),
         notify: false,
         own_cgroup: None,
@@ -149,6 +153,7 @@ pub fn resolve(options: &Options, host: &Host) -> Result<Plan, PlanError> {
         state_dir: state_dir.clone(),
         default_limits,
         output_default: output.0,
+        output_disk: output_disk.map_or(0, |(ceiling, _)| ceiling),
         stop_grace: time("stop-grace", options.stop_grace)?,
         certificate: Vec::new(),
         pins: Vec::new(),
@@ -277,6 +282,17 @@ fn output(options: &Options, memory: u64) -> Result<(u64, u64, u64), PlanError> 
     Ok((fits("output-default", default)?, ceiling, budget))
 }
 
+/// What is kept of a process on disk at most, and of all.
+fn output_disk(options: &Options) -> Result<Option<(u64, u64)>, PlanError> {
+    let flag = "output-disk";
+    let budget = options.output_disk.map_or(0, |size| size.0);
+    if budget == 0 {
+        return Ok(None);
+    }
+    let ceiling = output_max(budget.min(1 << 40)).map_err(|source| PlanError::Range { flag, source })?;
+    Ok(Some((ceiling, budget)))
+}
+
 fn frontend_memory(options: &Options) -> Result<u64, PlanError> {
     // Under this it could not hold its threads and a few connections.
     let memory = options.frontend_memory.map_or(512 * MIB, |size| size.0);
@@ -309,7 +325,7 @@ fn peer_timeout(given: Option<Time>) -> Result<Millis, PlanError> {
 fn processes(hard: u64, finished_max: u32) -> Result<u32, PlanError> {
     // For everything else, a start under way included.
     const OTHER: u64 = 128;
-    // Ring and index.
+    // Data and page of its output.
     const FINISHED: u64 = 2;
     let finished = FINISHED * u64::from(finished_max);
     let left = hard.saturating_sub(OTHER + finished) / FILES_PER_PROCESS;
@@ -359,8 +375,7 @@ mod tests {
         assert_eq!((supervisor.first_uid, supervisor.uid_count), (2_000_000_000, 4096));
         assert_eq!((supervisor.frontend_uid, supervisor.frontend_gid), (1_999_999_999, 1_999_999_999));
         assert_eq!(supervisor.finished_max, 1000);
-        assert_eq!(supervisor.output_budget, 1024 * MIB);
-        assert_eq!(supervisor.output_ceiling, 1024 * MIB);
+        assert_eq!(supervisor.output, [(OutputStore::Memory, (1024 * MIB, 1024 * MIB))].into());
         assert_eq!(frontend.output_default, 64 * MIB);
         assert_eq!(frontend.stop_grace.duration().as_secs(), 10);
         assert_eq!(frontend.default_limits, Limits::default());
@@ -449,6 +464,12 @@ mod tests {
             ..Options::default()
         };
         assert!(failed(default).contains("--output-default"));
+        let disk = |bytes| Options { output_disk: Some(Size(bytes)), ..Options::default() };
+        assert!(failed(disk(65_535)).contains("--output-disk"));
+        assert_eq!(resolve(&disk(0), &host()).unwrap().supervisor.output.len(), 1);
+        let plan = resolve(&disk(2 << 40), &host()).unwrap();
+        assert_eq!(plan.supervisor.output.get(&OutputStore::Disk), Some(&(1 << 40, 2 << 40)));
+        assert_eq!(plan.frontend.output_disk, 1 << 40);
         let small = Options { output_budget: Some(Size(MIB)), ..Options::default() };
         assert_eq!(resolve(&small, &host()).unwrap().frontend.output_default, MIB);
     }

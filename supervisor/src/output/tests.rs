@@ -2,7 +2,7 @@
 //! of what a reader gets.
 #![expect(clippy::as_conversions, reason = "usize and u64 are the same here, and a byte is taken on purpose")]
 
-use prn_ipc_protocol::message::{Keeping, Overflow};
+use prn_ipc_protocol::message::{Keeping, OutputStore, Overflow};
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -11,15 +11,16 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::sys::ptrace;
-use nix::sys::signal::{Signal, raise};
+use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::signal::{SigSet, Signal, raise};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, gettid, pipe, write};
-use prn_ipc_protocol::output::{Cursor, HEADER, MAGIC, Marks, RECORD, RESOLUTION, Reader, Record, Stream, word};
+use prn_ipc_protocol::output::{Cursor, MAGIC, Marks, PAGE, RECORD, RESOLUTION, Reader, Record, Stream, word};
 use prn_ipc_protocol::types::UnixMicros;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::{READ_MAX, Store};
+use super::{Errno, READ_MAX, Store};
 use writer_model::{Place, Writer};
 
 #[allow(dead_code, reason = "the readers' test makes more of it")]
@@ -49,6 +50,10 @@ enum Operation {
     },
 }
 
+fn kind() -> impl Strategy<Value = OutputStore> {
+    prop_oneof![Just(OutputStore::Memory), Just(OutputStore::Disk)]
+}
+
 fn operation() -> impl Strategy<Value = Operation> {
     let length = prop_oneof![3 => 1..=100_u64, 3 => 1..=65_536_u64, 1 => 1..=READ_MAX, 1 => Just(READ_MAX)];
     let later = prop_oneof![Just(0), 0..3 * RESOLUTION];
@@ -64,62 +69,85 @@ fn operation() -> impl Strategy<Value = Operation> {
 /// A store and what is written to it.
 struct Bench {
     store: Store,
-    ring: File,
-    index: File,
+    data: File,
+    page: File,
     from: OwnedFd,
     to: OwnedFd,
     now: u64,
 }
 
 impl Bench {
-    fn new() -> Self {
-        let keeping = Keeping { max: PROMISE, overflow: Overflow::DropOldest };
-        let store = Store::new(keeping).unwrap();
+    fn new(store: OutputStore) -> Self {
+        Self::of(Keeping { max: PROMISE, overflow: Overflow::DropOldest, store })
+    }
+
+    fn of(keeping: Keeping) -> Self {
+        let folder = File::open(std::env::temp_dir()).unwrap();
+        let store = Store::new(keeping, folder.as_fd()).unwrap();
         let (from, to) = pipe().unwrap();
         nix::fcntl::fcntl(&to, nix::fcntl::FcntlArg::F_SETPIPE_SZ(READ_MAX.try_into().unwrap())).unwrap();
-        let (ring, index) = (store.ring.reader().unwrap(), store.index.reader().unwrap());
-        Self { store, ring, index, from, to, now: 1_000_000 }
+        let (data, page) = (store.data.reader().unwrap(), store.page.reader().unwrap());
+        Self { store, data, page, from, to, now: 1_000_000 }
     }
 
     fn model(&self) -> Writer {
         Writer::new(self.store.capacity, self.store.slots, READ_MAX, None)
     }
 
-    fn fill(&mut self, bytes: &[u8], stream: Stream) {
+    /// Tells of each time that the store takes some: on disk not beyond the end of the ring at once.
+    fn fill(&mut self, mut bytes: &[u8], stream: Stream, mut taken: impl FnMut(&[u8])) {
         assert_eq!(write(&self.to, bytes), Ok(bytes.len()));
-        assert_eq!(self.store.fill(self.from.as_fd(), stream, UnixMicros(self.now)), Ok(bytes.len() as u64));
+        while !bytes.is_empty() {
+            let length = self.store.fill(self.from.as_fd(), stream, UnixMicros(self.now)).unwrap();
+            let (first, rest) = bytes.split_at(length as usize);
+            assert!(!first.is_empty());
+            taken(first);
+            bytes = rest;
+        }
     }
 }
 
-/// All words of a file, or all bytes.
-fn words(file: &File) -> Vec<u64> {
-    bytes(file).as_chunks::<8>().0.iter().map(|word| u64::from_le_bytes(*word)).collect()
-}
-
-fn bytes(file: &File) -> Vec<u8> {
-    let mut bytes = vec![0; file.metadata().unwrap().len() as usize];
-    file.read_exact_at(&mut bytes, 0).unwrap();
+/// All bytes of a file from there on.
+fn bytes(file: &File, from: u64) -> Vec<u8> {
+    let mut bytes = vec![0; (file.metadata().unwrap().len() - from) as usize];
+    file.read_exact_at(&mut bytes, from).unwrap();
     bytes
 }
 
-fn assert_same_memory(ring: &File, index: &File, model: &Writer) {
+fn words(bytes: &[u8]) -> Vec<u64> {
+    bytes.as_chunks::<8>().0.iter().map(|word| u64::from_le_bytes(*word)).collect()
+}
+
+/// What is in both files: the ring, the index and the page.
+type Memory = (Vec<u8>, Vec<u64>, Vec<u64>);
+
+fn memory(data: &File, page: &File, capacity: u64) -> Memory {
+    let mut ring = bytes(data, 0);
+    let index = ring.split_off(capacity as usize);
+    (ring, words(&index), words(&bytes(page, 0)))
+}
+
+fn assert_same_memory((ring, index, page): &Memory, model: &Writer) {
     // Not assert_eq: it would print both.
-    assert!(words(index) == model.index, "the index is not the model's");
-    assert!(bytes(ring) == model.ring, "the ring is not the model's");
+    assert!(*page == model.page, "the page is not the model's");
+    assert!(*index == model.index, "the index is not the model's");
+    assert!(*ring == model.ring, "the ring is not the model's");
 }
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn after_each_operation_the_memory_is_that_of_the_readers_model(operations in vec(operation(), 1..24)) {
-        let mut bench = Bench::new();
+    fn after_each_operation_the_memory_is_that_of_the_readers_model(
+        kind in kind(), operations in vec(operation(), 1..24)
+    ) {
+        let mut bench = Bench::new(kind);
         let mut model = bench.model();
         let fill = |bench: &mut Bench, model: &mut Writer, length, stream| {
             let high = model.marks.high;
             let bytes: Vec<u8> = (high..high + length).map(|offset| (offset % 251) as u8 | 1).collect();
-            bench.fill(&bytes, stream);
-            model.fill(&bytes, stream, UnixMicros(bench.now));
+            let now = UnixMicros(bench.now);
+            bench.fill(&bytes, stream, |bytes| model.fill(bytes, stream, now));
         };
         for operation in operations {
             match operation {
@@ -140,19 +168,21 @@ proptest! {
             }
             model.steps.clear();
             assert_eq!(bench.store.marks, model.marks);
-            assert_same_memory(&bench.ring, &bench.index, &model);
+            assert_same_memory(&memory(&bench.data, &bench.page, bench.store.capacity), &model);
         }
     }
 
     #[test]
-    fn what_a_reader_gets_is_what_a_plain_list_of_all_bytes_says(operations in vec(operation(), 1..48)) {
-        let mut bench = Bench::new();
-        let reader = Reader::new(bench.ring.try_clone().unwrap(), bench.index.try_clone().unwrap()).unwrap();
+    fn what_a_reader_gets_is_what_a_plain_list_of_all_bytes_says(
+        kind in kind(), operations in vec(operation(), 1..48)
+    ) {
+        let mut bench = Bench::new(kind);
+        let reader = Reader::new(bench.data.try_clone().unwrap(), bench.page.try_clone().unwrap()).unwrap();
         let mut model = list::Model::coalescing(RESOLUTION);
         let mut cursor = Cursor::default();
         let fill = |bench: &mut Bench, model: &mut list::Model, length, stderr| {
             let bytes = model.write(length, stderr, bench.now);
-            bench.fill(&bytes, list::stream(stderr));
+            bench.fill(&bytes, list::stream(stderr), |_| {});
         };
         for operation in operations {
             match operation {
@@ -188,24 +218,29 @@ proptest! {
 #[test]
 fn o6_what_is_about_to_be_overwritten_is_excluded_before_the_read_begins() {
     // By bytes, and by records.
-    for length in [READ_MAX, 1] {
-        let mut bench = Bench::new();
+    for (kind, length) in [
+        (OutputStore::Memory, READ_MAX),
+        (OutputStore::Memory, 1),
+        (OutputStore::Disk, READ_MAX),
+        (OutputStore::Disk, 1),
+    ] {
+        let mut bench = Bench::new(kind);
         let mut model = bench.model();
         let mut stream = Stream::Stdout;
         // Until the next one has to drop something.
         while model.marks.high + READ_MAX <= bench.store.capacity && model.marks.next_record < bench.store.slots {
             let bytes = vec![b'x'; length as usize];
-            bench.fill(&bytes, stream);
-            model.fill(&bytes, stream, UnixMicros(bench.now));
+            let now = UnixMicros(bench.now);
+            bench.fill(&bytes, stream, |bytes| model.fill(bytes, stream, now));
             stream = if stream == Stream::Stdout { Stream::Stderr } else { Stream::Stdout };
         }
         let now = UnixMicros(bench.now);
-        let Bench { store, ring, index, from, to, .. } = &mut bench;
-        let (ring, index, to) = (&*ring, &*index, &*to);
+        let Bench { store, data, page, from, to, .. } = &mut bench;
+        let (data, page, to, capacity) = (&*data, &*page, &*to, store.capacity);
         let (filling, has_returned) = (gettid(), &AtomicBool::new(false));
         let (seen, read) = std::thread::scope(|scope| {
             let onlooker = scope.spawn(move || {
-                // In an empty pipe that blocks.
+                // In an empty pipe that blocks. splice(2) returns at once, with nothing.
                 let readv = format!("{} ", nix::libc::SYS_readv);
                 let status = format!("/proc/self/task/{filling}/syscall");
                 while !has_returned.load(Ordering::SeqCst)
@@ -213,27 +248,32 @@ fn o6_what_is_about_to_be_overwritten_is_excluded_before_the_read_begins() {
                 {
                     std::thread::yield_now();
                 }
-                let seen = (bytes(ring), words(index));
+                let seen = memory(data, page, capacity);
                 write(to, b"new").unwrap();
                 seen
             });
-            let read = store.fill(from.as_fd(), stream, now);
+            let mut read = store.fill(from.as_fd(), stream, now);
             has_returned.store(true, Ordering::SeqCst);
-            (onlooker.join().unwrap(), read)
+            let seen = onlooker.join().unwrap();
+            if kind == OutputStore::Disk {
+                assert_eq!(read, Err(Errno::EAGAIN));
+                read = store.fill(from.as_fd(), stream, now);
+            }
+            (seen, read)
         });
         let low = model.marks.low;
         let joins = model.before_read(stream, now);
         assert!(model.marks.low > low, "nothing was dropped");
-        assert!(seen.1 == model.index, "the index is not the model's while the read waits");
-        assert!(seen.0 == model.ring, "the ring is not the model's while the read waits");
+        assert_same_memory(&seen, &model);
         assert_eq!(read, Ok(3));
         model.after_read(b"new", stream, now, joins);
-        assert_same_memory(ring, index, &model);
+        assert_same_memory(&memory(data, page, capacity), &model);
     }
 }
 
-/// Words of the index that the traced operations store to, with room to spare.
-const WATCHED: usize = HEADER as usize / 8 + 64;
+/// Bytes of the page that hold its words, and of the index that the traced operations store to, with room to spare.
+const WORDS: usize = word::NEXT_RECORD as usize + 8;
+const WATCHED: usize = 64 * 8;
 
 /// What is done while each instruction is looked at.
 enum Traced {
@@ -269,15 +309,15 @@ fn traced() -> Vec<Traced> {
 const IS_TRACED: &str = "PRN_TEST_IS_TRACED";
 
 /// The store at work, for somebody who looks on.
-fn be_traced() {
-    let (mut bench, operations) = (Bench::new(), traced());
-    println!("\ntraced {} {} {}", gettid(), bench.ring.as_raw_fd(), bench.index.as_raw_fd());
+fn be_traced(kind: OutputStore) {
+    let (mut bench, operations) = (Bench::new(kind), traced());
+    println!("\ntraced {} {} {}", gettid(), bench.data.as_raw_fd(), bench.page.as_raw_fd());
     std::io::stdin().read_exact(&mut [0]).unwrap();
     for operation in &operations {
         match operation {
             Traced::Write(bytes, stream, later) => {
                 bench.now += later;
-                bench.fill(bytes, *stream);
+                bench.fill(bytes, *stream, |_| {});
             }
             Traced::Evict(bytes) => bench.store.evict(*bytes).unwrap(),
         }
@@ -286,12 +326,17 @@ fn be_traced() {
 }
 
 /// Looks at the memory after each instruction of a thread that is at work on it.
-fn watch(thread: Pid, index: &File, mut changed: impl FnMut(&[u64])) {
+fn watch(thread: Pid, data: &File, page: &File, capacity: u64, mut changed: impl FnMut(&[u64])) {
     let stopped = |signal| WaitStatus::Stopped(thread, signal);
     let wait = || waitpid(thread, Some(WaitPidFlag::__WALL)).unwrap();
-    let mut last = vec![0_u8; WATCHED * 8];
-    index.read_exact_at(&mut last, 0).unwrap();
-    let mut now = last.clone();
+    let look = || {
+        let mut now = vec![0_u8; WORDS + WATCHED];
+        let (marks, index) = now.split_at_mut(WORDS);
+        page.read_exact_at(marks, 0).unwrap();
+        data.read_exact_at(index, capacity).unwrap();
+        now
+    };
+    let mut last = look();
     loop {
         ptrace::step(thread, None).unwrap();
         match wait() {
@@ -299,42 +344,51 @@ fn watch(thread: Pid, index: &File, mut changed: impl FnMut(&[u64])) {
             status if status == stopped(Signal::SIGUSR1) => return,
             other => panic!("{other:?}"),
         }
-        index.read_exact_at(&mut now, 0).unwrap();
+        let now = look();
         if now != last {
-            changed(&now.as_chunks::<8>().0.iter().map(|word| u64::from_le_bytes(*word)).collect::<Vec<_>>());
-            last.copy_from_slice(&now);
+            changed(&words(&now));
+            last = now;
         }
     }
 }
 
-/// The index as it is after each store to it, and the ring as it is then.
-fn expected() -> Vec<(Vec<u64>, Vec<u8>)> {
-    let bench = Bench::new();
+/// Marks and index as they are after each store to them, and the ring as it is then.
+fn expected(kind: OutputStore) -> Vec<(Vec<u64>, Vec<u8>)> {
+    let bench = Bench::new(kind);
     let mut model = bench.model();
-    let (mut ring, mut index) = (model.ring.clone(), model.index[..WATCHED].to_vec());
+    let (mut ring, mut seen) = (model.ring.clone(), [&model.page[..WORDS / 8], &model.index[..WATCHED / 8]].concat());
     let mut now = bench.now;
     for operation in traced() {
         match operation {
             Traced::Write(bytes, stream, later) => {
                 now += later;
-                model.fill(&bytes, stream, UnixMicros(now));
+                let capacity = bench.store.capacity;
+                let to_end = if kind == OutputStore::Disk { capacity - model.marks.high % capacity } else { capacity };
+                let (first, rest) = bytes.split_at(bytes.len().min(to_end as usize));
+                model.fill(first, stream, UnixMicros(now));
+                if !rest.is_empty() {
+                    model.fill(rest, stream, UnixMicros(now));
+                }
             }
             Traced::Evict(bytes) => model.evict(bytes),
         }
     }
     let mut states: Vec<(Vec<u64>, Vec<u8>)> = Vec::new();
     // fallocate(2) gives back all records at once: no other store of 0 changes one.
-    let is_punched = |step: &(Place, u64)| matches!(step, (Place::Index(at), 0) if *at >= HEADER);
+    let is_punched = |step: &(Place, u64)| matches!(step, (Place::Index(_), 0));
     let mut steps = model.steps.iter().peekable();
     while let Some(step) = steps.next() {
-        match step.0 {
-            Place::Ring(at) => ring[at as usize] = step.1 as u8,
-            Place::Index(at) => {
-                index[at as usize / 8] = step.1;
-                if !(is_punched(step) && steps.peek().is_some_and(|next| is_punched(next))) {
-                    states.push((index.clone(), ring.clone()));
-                }
+        let at = match step.0 {
+            Place::Ring(at) => {
+                ring[at as usize] = step.1 as u8;
+                continue;
             }
+            Place::Index(at) => WORDS + at as usize,
+            Place::Page(at) => at as usize,
+        };
+        seen[at / 8] = step.1;
+        if !(is_punched(step) && steps.peek().is_some_and(|next| is_punched(next))) {
+            states.push((seen.clone(), ring.clone()));
         }
     }
     states
@@ -342,12 +396,20 @@ fn expected() -> Vec<(Vec<u64>, Vec<u8>)> {
 
 #[test]
 fn each_store_comes_in_the_models_order() {
-    if std::env::var_os(IS_TRACED).is_some() {
-        return be_traced();
+    match std::env::var(IS_TRACED).as_deref() {
+        Ok("memory") => be_traced(OutputStore::Memory),
+        Ok(_) => be_traced(OutputStore::Disk),
+        Err(_) => {
+            trace(OutputStore::Memory);
+            trace(OutputStore::Disk);
+        }
     }
+}
+
+fn trace(kind: OutputStore) {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "output::models::each_store_comes_in_the_models_order", "--nocapture"])
-        .env(IS_TRACED, "1")
+        .env(IS_TRACED, if kind == OutputStore::Memory { "memory" } else { "disk" })
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
@@ -355,21 +417,22 @@ fn each_store_comes_in_the_models_order() {
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let line =
         lines.by_ref().map(Result::unwrap).find_map(|line| line.strip_prefix("traced ").map(str::to_owned)).unwrap();
-    let [thread, ring, index] = line.split(' ').map(|word| word.parse().unwrap()).collect::<Vec<i32>>()[..] else {
+    let [thread, data, page] = line.split(' ').map(|word| word.parse().unwrap()).collect::<Vec<i32>>()[..] else {
         panic!("{line}");
     };
     let open = |fd: i32| File::open(format!("/proc/{}/fd/{fd}", child.id())).unwrap();
-    let (ring, index, thread) = (open(ring), open(index), Pid::from_raw(thread));
+    let (data, page, thread) = (open(data), open(page), Pid::from_raw(thread));
     ptrace::attach(thread).unwrap();
     assert_eq!(waitpid(thread, Some(WaitPidFlag::__WALL)), Ok(WaitStatus::Stopped(thread, Signal::SIGSTOP)));
     child.stdin.take().unwrap().write_all(b"!").unwrap();
 
-    let expected = expected();
+    let expected = expected(kind);
+    let capacity = expected[0].1.len() as u64;
     let mut seen = 0;
-    watch(thread, &index, |index| {
-        let (then, bytes_then) = &expected[seen];
-        assert!(index == then, "store {seen} to the index: {:?} and not {:?}", shown(index), shown(then));
-        assert!(&bytes(&ring) == bytes_then, "the ring at store {seen} to the index, {:?}", shown(index));
+    watch(thread, &data, &page, capacity, |now| {
+        let (then, ring) = &expected[seen];
+        assert!(now == then, "store {seen}: {:?} and not {:?}", shown(now), shown(then));
+        assert!(bytes(&data, 0).starts_with(ring), "the ring at store {seen}, {:?}", shown(now));
         seen += 1;
     });
     assert_eq!(seen, expected.len());
@@ -379,6 +442,78 @@ fn each_store_comes_in_the_models_order() {
 }
 
 /// Sequence number, marks and the first records.
-fn shown(index: &[u64]) -> (&[u64], &[u64]) {
-    (&index[word::SEQUENCE / 8..word::END / 8], &index[HEADER as usize / 8..HEADER as usize / 8 + 16])
+fn shown(words: &[u64]) -> (&[u64], &[u64]) {
+    (&words[word::SEQUENCE as usize / 8..WORDS / 8], &words[WORDS / 8..][..16])
+}
+
+/// Limits the size of files of this process, which the kernel takes for a disk that is full (setrlimit(2), EFBIG).
+fn limit_files(bytes: u64) {
+    setrlimit(Resource::RLIMIT_FSIZE, bytes, nix::libc::RLIM_INFINITY).unwrap();
+}
+
+const IS_LIMITED: &str = "PRN_TEST_IS_LIMITED";
+
+#[test]
+fn o7_a_disk_that_takes_no_more_costs_the_oldest_or_what_comes_and_never_a_byte_in_silence() {
+    if std::env::var_os(IS_LIMITED).is_none() {
+        // The limit is one of the whole process.
+        let name =
+            "output::models::o7_a_disk_that_takes_no_more_costs_the_oldest_or_what_comes_and_never_a_byte_in_silence";
+        let arguments = ["--exact", name, "--nocapture"];
+        let output =
+            Command::new(std::env::current_exe().unwrap()).args(arguments).env(IS_LIMITED, "1").output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        return;
+    }
+    SigSet::from(Signal::SIGXFSZ).thread_block().unwrap();
+    let mut bench = Bench::new(OutputStore::Disk);
+    let reader = Reader::new(bench.data.try_clone().unwrap(), bench.page.try_clone().unwrap()).unwrap();
+    let mut model = list::Model::coalescing(RESOLUTION);
+    let mut write = |bench: &mut Bench, length: u64, stderr: bool| {
+        let bytes = model.write(length, stderr, bench.now);
+        bench.fill(&bytes, list::stream(stderr), |_| {});
+        let Marks { low, high, .. } = bench.store.marks;
+        model.drop_before(low);
+        model.check_all(&reader);
+        (low, high)
+    };
+    assert_eq!(write(&mut bench, 50_000, false), (0, 50_000));
+    assert_eq!(bench.store.refused, None);
+
+    // Nothing more is taken: neither is the end of a stream, nor an empty pipe, a reason to drop what is there.
+    limit_files(10);
+    bench.now += RESOLUTION;
+    let (silent, closed) = (pipe().unwrap(), pipe().unwrap().0);
+    let now = UnixMicros(bench.now);
+    assert_eq!(bench.store.fill(silent.0.as_fd(), Stream::Stderr, now), Err(Errno::EAGAIN));
+    assert_eq!(bench.store.fill(closed.as_fd(), Stream::Stderr, now), Ok(0));
+    assert_eq!((bench.store.marks.low, bench.store.refused), (0, None));
+    // Not even the record: all is a gap, up to what was lost.
+    assert_eq!(write(&mut bench, 7, true), (50_007, 50_007));
+    assert_eq!(write(&mut bench, 60_000, false), (110_007, 110_007));
+    assert_eq!((bench.store.refused, bench.store.charge()), (Some(Errno::EFBIG), 0));
+
+    // Room again.
+    limit_files(nix::libc::RLIM_INFINITY);
+    assert_eq!(write(&mut bench, 60_000, false), (110_007, 170_007));
+    assert_eq!(write(&mut bench, 60_000, true), (110_007, 230_007));
+    let totals = bench.store.totals();
+    assert_eq!((totals.stdout, totals.stderr), (170_000, 60_007));
+
+    // Some of the bytes fit, in the record that there is: those are told of, and then that they are gone with the rest.
+    limit_files(230_507);
+    assert_eq!(write(&mut bench, 1000, true), (231_007, 231_007));
+    let totals = bench.store.totals();
+    assert_eq!((totals.stdout, totals.stderr), (170_000, 61_007));
+
+    // Where nothing may be dropped, nothing is, and nothing is taken from the pipe.
+    limit_files(nix::libc::RLIM_INFINITY);
+    let mut strict = Bench::of(Keeping { max: PROMISE, overflow: Overflow::Kill, store: OutputStore::Disk });
+    strict.fill(b"kept", Stream::Stdout, |_| {});
+    limit_files(0);
+    assert_eq!(nix::unistd::write(&strict.to, b"left"), Ok(4));
+    assert_eq!(strict.store.fill(strict.from.as_fd(), Stream::Stdout, UnixMicros(strict.now)), Err(Errno::EFBIG));
+    assert_eq!((strict.store.marks.low, strict.store.marks.high), (0, 4));
+    limit_files(nix::libc::RLIM_INFINITY);
+    assert_eq!(strict.store.fill(strict.from.as_fd(), Stream::Stdout, UnixMicros(strict.now)), Ok(4));
 }

@@ -86,10 +86,10 @@ impl Runner {
             self.notices.push_back(Notice::Changed(process.info.id));
         }
         if let Some(store) = &mut process.store {
-            store.ring.finish();
-            self.evictable.push_back(number);
+            store.data.finish();
+            self.ledger(process.info.output.store).evictable.push_back(number);
         }
-        self.reserved -= std::mem::take(&mut process.reserved);
+        self.ledger(process.info.output.store).reserved -= std::mem::take(&mut process.reserved);
         self.charge(process);
         self.remove(process);
     }
@@ -137,8 +137,9 @@ impl Runner {
         self.numbers.remove(&process.info.id);
         // The frontend may hold it open still.
         let _unused = process.store.take().map(|mut store| store.evict(u64::MAX));
-        self.charged -= process.charge;
-        self.evictable.retain(|other| *other != process.info.number);
+        let ledger = self.ledger(process.info.output.store);
+        ledger.charged -= process.charge;
+        ledger.evictable.retain(|other| *other != process.info.number);
     }
 
     /// Forgets finished processes, oldest first, down to what is allowed.

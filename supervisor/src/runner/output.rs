@@ -1,8 +1,9 @@
 //! Output on its way from the pipes to the stores, within the budget. Runs in the supervisor.
 
 use super::*;
+use crate::output::state;
 
-/// Memory is given back in steps of this size at least, so that a process at the budget does not pay for each read.
+/// Room is given back in steps of this size at least, so that a process at the budget does not pay for each read.
 const EVICT_STEP: u64 = 1 << 20;
 
 /// A pipe that had fewer bytes than this, and was read less than [`BUSY`] ago as well, is left to fill for half of that time:
@@ -24,20 +25,17 @@ const PIPE_DEFAULT: u64 = 64 * 1024;
 pub(super) const LAST_TURN: u64 = 4 << 20;
 
 impl Runner {
-    /// Read-only descriptors of a process's output: ring and index, for a [`prn_ipc_protocol::output::Reader`].
+    /// Read-only descriptors of a process's output: data and page, for a [`prn_ipc_protocol::output::Reader`].
     ///
     /// # Errors
     /// `UnknownProcess`, or `Resources` when the store cannot be made.
     pub fn output(&mut self, id: ProcessId) -> Result<[File; 2], Refusal> {
         let process = self.numbers.get(&id).and_then(|number| self.table.get_mut(number));
         let process = process.filter(|process| process.visible()).ok_or(Refusal::UnknownProcess)?;
-        let made = process
-            .store
-            .take()
-            .map_or_else(|| Store::new(process.info.output), Ok)
-            .map_err(resources(Preparation::Output))?;
-        let store = process.store.insert(made);
-        store.ring.reader().and_then(|ring| Ok([ring, store.index.reader()?])).map_err(resources(Preparation::Output))
+        let made =
+            process.store.take().map_or_else(|| Store::new(process.info.output, self.settings.state.as_fd()), Ok);
+        let store = process.store.insert(made.map_err(resources(Preparation::Output))?);
+        store.data.reader().and_then(|data| Ok([data, store.page.reader()?])).map_err(resources(Preparation::Output))
     }
 
     /// Asks for one [`Notice::Advanced`] as soon as the output's end lies beyond `seen`. The newest call counts.
@@ -79,13 +77,12 @@ impl Runner {
         let (_, pipe, _) = live.streams.swap_remove(place);
         let busy = live.read_at.elapsed() < BUSY;
         live.read_at = Instant::now();
+        let mut failed = None;
         // One that only closes its stream needs no store for that.
-        let mut unkept = process.store.is_none() && !has_ended(pipe.as_fd()) && {
-            let store = Store::new(process.info.output);
-            let failed = |error| crate::log(&format!("process {}: no room for its output: {error}", process.info.id));
-            process.store = store.map_err(failed).ok();
-            process.store.is_none()
-        };
+        if process.store.is_none() && state(pipe.as_fd()) != PollFlags::POLLHUP {
+            let store = Store::new(process.info.output, self.settings.state.as_fd());
+            process.store = store.map_err(|error| failed = Some(error)).ok();
+        }
         let (mut read, mut ended, mut full) = (0, process.store.is_none(), process.is_full() && budget != LAST_TURN);
         while let Some(store) = process.store.as_mut().filter(|_| read < budget && !ended && !full) {
             match store.fill(pipe.as_fd(), stream, UnixMicros::now()) {
@@ -102,14 +99,14 @@ impl Runner {
                 }
                 Err(Errno::EINTR) => {}
                 Err(Errno::EAGAIN) => break,
-                Err(error) => {
-                    crate::log(&format!("process {}: its output cannot be read: {error}", process.info.id));
-                    (ended, unkept) = (true, true);
-                }
+                Err(error) => (ended, failed) = (true, Some(error)),
             }
             full = process.is_full() && budget != LAST_TURN;
         }
-        let end = process.store.as_ref().map_or(0, |store| store.marks.high);
+        let (end, refused) = process.store.as_ref().map_or((0, None), |store| (store.marks.high, store.refused));
+        if let Some(error) = failed.or(refused).filter(|_| !std::mem::replace(&mut process.told, true)) {
+            crate::log(&format!("process {}: its output cannot all be kept: {error}", process.info.id));
+        }
         if process.watch.take_if(|seen| end > *seen).is_some() {
             self.notices.push_back(Notice::Advanced(process.info.id, end));
         }
@@ -128,14 +125,14 @@ impl Runner {
             }
         }
         self.charge(process);
-        let overflow = process.info.output.overflow;
+        let Keeping { overflow, store, .. } = process.info.output;
         // Others first, then its own oldest, unless none of it may be dropped.
-        let excess = self.evict();
+        let excess = self.evict(store);
         if let Some(store) = process.store.as_mut().filter(|_| excess > 0 && overflow == Overflow::DropOldest) {
             let _unused = store.evict(EVICT_STEP.max(excess));
             self.charge(process);
         }
-        if unkept || (full && overflow == Overflow::Kill) {
+        if failed.is_some() || (full && overflow == Overflow::Kill) {
             // Its output can't be kept, so it must not go on as if it were.
             self.stop_process(process, StopHow::Kill, ExitCause::OutputLimit);
         } else if full && !std::mem::replace(&mut process.info.waits, true) {
@@ -143,29 +140,30 @@ impl Runner {
         }
     }
 
+    pub(super) fn ledger(&mut self, store: OutputStore) -> &mut Ledger {
+        self.ledgers.entry(store).or_default()
+    }
+
     /// Counts what a process's output takes of the budget: all that it may come to, while none of it may be dropped.
     pub(super) fn charge(&mut self, process: &mut Process) {
         let charge = process.store.as_ref().map_or(0, Store::charge).max(process.reserved);
-        self.charged = self.charged + charge - std::mem::replace(&mut process.charge, charge);
+        let ledger = self.ledger(process.info.output.store);
+        ledger.charged = ledger.charged + charge - std::mem::replace(&mut process.charge, charge);
     }
 
     /// Takes the output of finished processes, oldest first, until the rest is within the budget. Returns how much is beyond
     /// it still.
-    fn evict(&mut self) -> u64 {
+    fn evict(&mut self, store: OutputStore) -> u64 {
+        let budget = self.settings.config.output.get(&store).map_or(0, |(_, budget)| *budget);
         loop {
-            let excess = self.charged.saturating_sub(self.settings.config.output_budget);
-            let Some(oldest) = (excess > 0).then(|| self.evictable.pop_front()).flatten() else { return excess };
+            let ledger = self.ledger(store);
+            let excess = ledger.charged.saturating_sub(budget);
+            let Some(oldest) = (excess > 0).then(|| ledger.evictable.pop_front()).flatten() else { return excess };
             self.with(oldest, |runner, process| {
-                // A failure leaves memory allocated that nobody reads; the marks exclude it all the same.
+                // A failure leaves room taken by what nobody reads; the marks exclude it all the same.
                 let _unused = process.store.as_mut().map(|store| store.evict(u64::MAX));
                 runner.charge(process);
             });
         }
     }
-}
-
-/// Whether a pipe holds nothing and never will.
-fn has_ended(pipe: BorrowedFd<'_>) -> bool {
-    let mut set = [PollFd::new(pipe, PollFlags::POLLIN)];
-    poll(&mut set, PollTimeout::ZERO).is_ok() && set.iter().any(|fd| fd.revents() == Some(PollFlags::POLLHUP))
 }

@@ -5,8 +5,8 @@ use super::*;
 /// For a pidfd: it stays readable, also while a tracer keeps its process from being reaped.
 const ONCE: EpollFlags = EpollFlags::EPOLLIN.union(EpollFlags::EPOLLET);
 
-/// A process that exists, and what keeps it from being watched.
-type Prepared = (Live, Option<Refusal>);
+/// A process that exists, and what keeps it from being watched; or why there is none.
+type Prepared = Result<(Live, Option<Refusal>), Refusal>;
 
 impl Runner {
     /// Starts a process, or finds the one that the same start made before. Does not wait for it: [`Notice::Started`] or
@@ -26,12 +26,13 @@ impl Runner {
         if spec.profile == Profile::None && !config.confinement.allow_none {
             return Err(Refusal::Unconfined);
         }
-        if spec.output.max > config.output_ceiling {
-            return Err(Refusal::OutputAboveCeiling(config.output_ceiling));
+        let (ceiling, budget) = config.output.get(&spec.output.store).copied().unwrap_or_default();
+        if budget == 0 || spec.output.max > ceiling {
+            return Err(Refusal::OutputAboveCeiling(ceiling));
         }
         // What is set aside is not there for others, who must have something left.
         let reserved = if spec.output.overflow == Overflow::DropOldest { 0 } else { Store::most(spec.output) };
-        let left = (config.output_budget / 2).saturating_sub(self.reserved);
+        let left = (budget / 2).saturating_sub(self.ledger(spec.output.store).reserved);
         if reserved > left {
             return Err(Refusal::OutputAboveBudget(left));
         }
@@ -65,10 +66,10 @@ impl Runner {
         if failure.is_some() {
             self.deadline(number, Duration::ZERO, Due::Remove);
         }
-        let (store, charge, taken, watch, live) = (None, 0, 0, None, Some(live));
+        let (store, charge, told, taken, watch, live, linger) = (None, 0, false, 0, None, Some(live), spec.linger);
         let mut process =
-            Process { digest, info, grace, linger: spec.linger, store, charge, reserved, taken, watch, failure, live };
-        self.reserved += reserved;
+            Process { digest, info, grace, linger, store, charge, reserved, told, taken, watch, failure, live };
+        self.ledger(spec.output.store).reserved += reserved;
         self.charge(&mut process);
         self.last_number = number;
         self.numbers.insert(spec.id, number);
@@ -93,13 +94,7 @@ impl Runner {
     }
 
     /// Makes group, pipes and process, in this order, and watches them.
-    fn prepare(
-        &self,
-        number: u64,
-        spec: &StartSpec,
-        uid: u32,
-        limits: &mut AppliedLimits,
-    ) -> Result<Prepared, Refusal> {
+    fn prepare(&self, number: u64, spec: &StartSpec, uid: u32, limits: &mut AppliedLimits) -> Prepared {
         let group = Group::create(self.settings.groups.as_fd(), &spec.id.to_string());
         let group = group.map_err(resources(Preparation::Cgroup))?;
         let config = &self.settings.config;
@@ -125,13 +120,8 @@ impl Runner {
     }
 
     /// Creates the process with all that its profile asks for.
-    fn launch(
-        &self,
-        spec: &StartSpec,
-        uid: u32,
-        group: &Group,
-        [stdout, stderr]: [BorrowedFd<'_>; 2],
-    ) -> nix::Result<spawn::Spawned> {
+    fn launch(&self, spec: &StartSpec, uid: u32, group: &Group, pipes: [BorrowedFd<'_>; 2]) -> nix::Result<Spawned> {
+        let [stdout, stderr] = pipes;
         let own = directory::open(self.settings.state.as_fd(), spec.id);
         let confinement = &self.settings.config.confinement;
         let landlock = confinement.landlock.as_ref().filter(|_| spec.profile == Profile::Default);
@@ -181,16 +171,7 @@ impl Runner {
         self.epoll
             .add(&spawned.pidfd, EpollEvent::new(ONCE, number << 3 | source::MAIN))
             .inspect_err(|_| group.end(&spawned.pidfd))?;
-        let main = Some(spawned.pidfd);
-        Ok(Live {
-            phase: Phase::Cleaning,
-            group,
-            main,
-            report: None,
-            streams: Vec::new(),
-            read_at: Instant::now(),
-            stopping: None,
-            busy: 0,
-        })
+        let (phase, main, streams, read_at) = (Phase::Cleaning, Some(spawned.pidfd), Vec::new(), Instant::now());
+        Ok(Live { phase, group, main, report: None, streams, read_at, stopping: None, busy: 0 })
     }
 }

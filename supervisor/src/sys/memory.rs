@@ -1,55 +1,70 @@
-//! Memory shared with the frontend: memfds, mapped here for writing, readable there through a descriptor.
+//! Files shared with the frontend: memfds, mapped here for writing, and files on disk, never mapped; readable there through
+//! a descriptor.
 //!
 //! Runs in the supervisor. The frontend must never get a way to write: see [`Shared::reader`].
 
 use std::fs::File;
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use memmap2::{Advice, MmapRaw};
 use nix::errno::Errno;
-use nix::fcntl::{FallocateFlags, FcntlArg, OFlag, SealFlag, fallocate, fcntl};
+use nix::fcntl::{FallocateFlags, FcntlArg, OFlag, SealFlag, SpliceFFlags, fallocate, fcntl, openat, splice};
 use nix::libc;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::stat::Mode;
 
-/// A memfd of fixed size, mapped for writing while a process may still produce output.
+/// A file of fixed size.
 pub struct Shared {
     file: File,
+    /// Of a memfd, while a process may still produce output. None: it is written to by system calls.
     mapping: Option<MmapRaw>,
 }
 
 impl Shared {
-    /// `length` bytes of zeros. No page is allocated before it is written to.
-    pub fn new(name: &std::ffi::CStr, length: u64) -> nix::Result<Self> {
+    /// `length` bytes of zeros on the disk of `folder`, in a file that has no name and gets none (O_TMPFILE, open(2)). It is
+    /// not mapped: a disk that is full or fails is then the error of a system call, never a signal.
+    pub fn on_disk(folder: BorrowedFd<'_>, length: u64) -> nix::Result<Self> {
+        let flags = OFlag::O_TMPFILE | OFlag::O_EXCL | OFlag::O_RDWR | OFlag::O_CLOEXEC;
+        let file = File::from(openat(folder, ".", flags, Mode::S_IRUSR)?);
+        file.set_len(length).map_err(errno)?;
+        Ok(Self { file, mapping: None })
+    }
+
+    /// `length` bytes of zeros in memory. No page is allocated before it is written to.
+    pub fn in_memory(name: &std::ffi::CStr, length: u64) -> nix::Result<Self> {
         let file = File::from(memfd_create(name, MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)?);
         // A memfd's inode is born with mode 0777, so that whoever has a read-only descriptor could open it again for
         // writing through /proc/self/fd (measured). With 0400 that is EACCES for every other user.
         nix::sys::stat::fchmod(&file, Mode::S_IRUSR)?;
-        nix::unistd::ftruncate(&file, length.try_into().map_err(|_| Errno::EFBIG)?)?;
+        file.set_len(length).map_err(errno)?;
         fcntl(&file, FcntlArg::F_ADD_SEALS(SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SEAL))?;
         // Nobody can shrink the file (sealed), so no access inside the mapping goes beyond its end. A child never touches it,
         // and fork is cheaper without it.
         let mapping = MmapRaw::map_raw(&file).and_then(|mapping| mapping.advise(Advice::DontFork).map(|()| mapping));
-        let mapping = mapping.map_err(|error| Errno::try_from(error).unwrap_or(Errno::EIO))?;
-        Ok(Self { file, mapping: Some(mapping) })
+        Ok(Self { file, mapping: Some(mapping.map_err(errno)?) })
     }
 
-    /// Reads once from `from` into the bytes at `place`, and on from the start of the memory when the end is reached:
-    /// `length` bytes at most. Returns how many were read; 0 at the end of the stream.
+    /// Moves bytes from a pipe into the ring that is the first `size` bytes, at `place`, and in memory on from its start when
+    /// its end is reached: `length` bytes at most. Returns how many were moved; 0 at the end of the stream.
     ///
     /// # Errors
-    /// EINVAL for a place outside; EAGAIN when nothing is there; others as readv(2).
-    pub fn read_from(&self, from: BorrowedFd<'_>, place: usize, length: usize) -> nix::Result<usize> {
-        let mapping = self.mapping.as_ref().ok_or(Errno::EINVAL)?;
-        let size = mapping.len();
-        if place >= size || length > size {
+    /// EINVAL for a place outside; EAGAIN when nothing is there; others as readv(2) or splice(2), and nothing was moved.
+    pub fn take(&self, from: BorrowedFd<'_>, place: u64, length: u64, size: u64) -> nix::Result<usize> {
+        let number = |number| usize::try_from(number).map_err(|_| Errno::EOVERFLOW);
+        let (place, length, size) = (number(place)?, number(length)?, number(size)?);
+        if place >= size || length > size || self.mapping.as_ref().is_some_and(|mapping| size > mapping.len()) {
             return Err(Errno::EINVAL);
         }
         let first = length.min(size - place);
+        let Some(mapping) = &self.mapping else {
+            let mut place = place.try_into().map_err(|_| Errno::EFBIG)?;
+            return splice(from, None, &self.file, Some(&mut place), first, SpliceFFlags::SPLICE_F_NONBLOCK);
+        };
         let start = mapping.as_mut_ptr();
         let parts = [
-            // SAFETY: place < size, so the pointer is inside the mapping.
+            // SAFETY: place < size, which is no more than the mapping has, so the pointer is inside it.
             libc::iovec { iov_base: unsafe { start.add(place) }.cast(), iov_len: first },
             libc::iovec { iov_base: start.cast(), iov_len: length - first },
         ];
@@ -60,26 +75,41 @@ impl Shared {
         Errno::result(read).and_then(|read| usize::try_from(read).map_err(|_| Errno::EIO))
     }
 
-    /// Stores one word for readers in other processes, all earlier stores before it. Outside of the memory: nothing.
-    pub fn store(&self, at: usize, value: u64) {
-        if let Some(word) = self.word(at) {
-            word.store(value.to_le(), Ordering::SeqCst);
+    /// Stores words for readers in other processes, in memory one after the other, all earlier stores before each.
+    ///
+    /// # Errors
+    /// Those of pwrite(2), of a file that is not mapped.
+    pub fn put(&self, at: u64, words: &[u64]) -> nix::Result<()> {
+        for (at, value) in (at..).step_by(8).zip(words) {
+            match self.word(at) {
+                Some(word) => word.store(value.to_le(), Ordering::SeqCst),
+                None => self.file.write_all_at(&value.to_le_bytes(), at).map_err(errno)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// The word at `at`.
+    ///
+    /// # Errors
+    /// Those of pread(2), of a file that is not mapped.
+    pub fn get(&self, at: u64) -> nix::Result<u64> {
+        let mut bytes = [0; 8];
+        match self.word(at) {
+            Some(word) => Ok(u64::from_le(word.load(Ordering::SeqCst))),
+            None => self.file.read_exact_at(&mut bytes, at).map(|()| u64::from_le_bytes(bytes)).map_err(errno),
         }
     }
 
-    /// The word at `at`. Outside of the memory: 0.
-    pub fn load(&self, at: usize) -> u64 {
-        self.word(at).map_or(0, |word| u64::from_le(word.load(Ordering::SeqCst)))
-    }
-
-    fn word(&self, at: usize) -> Option<&AtomicU64> {
+    fn word(&self, at: u64) -> Option<&AtomicU64> {
+        let at = usize::try_from(at).ok()?;
         let mapping = self.mapping.as_ref().filter(|mapping| at.is_multiple_of(8) && at + 8 <= mapping.len())?;
         // SAFETY: inside the mapping, which lives as long as `self` is borrowed, and aligned (mappings begin on a page),
         // checked above; accessed only as an atomic in this process.
         Some(unsafe { AtomicU64::from_ptr(mapping.as_mut_ptr().add(at).cast()) })
     }
 
-    /// Gives the memory of these bytes back; they then read as zeros.
+    /// Gives these bytes back to the memory or the disk; they then read as zeros.
     ///
     /// # Errors
     /// As fallocate(2).
@@ -89,7 +119,7 @@ impl Shared {
         if length == 0 { Ok(()) } else { fallocate(&self.file, flags, number(at)?, number(length)?) }
     }
 
-    /// A new read-only descriptor of the same memory, with an open file description of its own: for another process,
+    /// A new read-only descriptor of the same file, with an open file description of its own: for another process,
     /// which cannot move another reader's offset with it, nor open it again for writing.
     ///
     /// # Errors
@@ -103,4 +133,8 @@ impl Shared {
     pub fn finish(&mut self) {
         self.mapping = None;
     }
+}
+
+fn errno(error: std::io::Error) -> Errno {
+    Errno::try_from(error).unwrap_or(Errno::EIO)
 }

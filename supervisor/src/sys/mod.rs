@@ -27,19 +27,10 @@ pub fn errno_number(errno: Errno) -> i32 {
 pub fn epoll_wait(epoll: &Epoll, events: &mut [EpollEvent], timeout: Option<Duration>) -> nix::Result<usize> {
     let timeout = timeout.map(TimeSpec::from_duration);
     let timeout = timeout.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
-    let no_mask = std::ptr::null::<libc::sigset_t>();
+    let (length, no_mask) = (events.len(), std::ptr::null::<libc::sigset_t>());
+    let (epoll, events) = (epoll.0.as_raw_fd(), events.as_mut_ptr());
     // SAFETY: the kernel writes at most as many events as the slice has, each a `struct epoll_event`, which nix's type is
     // laid out as; it reads a timespec, which nix's is laid out as too, or nothing.
-    let count = unsafe {
-        libc::syscall(
-            libc::SYS_epoll_pwait2,
-            epoll.0.as_raw_fd(),
-            events.as_mut_ptr(),
-            events.len(),
-            timeout,
-            no_mask,
-            0,
-        )
-    };
+    let count = unsafe { libc::syscall(libc::SYS_epoll_pwait2, epoll, events, length, timeout, no_mask, 0) };
     Errno::result(count).and_then(|count| usize::try_from(count).map_err(|_| Errno::EIO))
 }

@@ -1,4 +1,4 @@
-//! Whatever stands in the two memfds of an output, its reader ends: each read moves the cursor on, or says that nothing
+//! Whatever stands in the two files of an output, its reader ends: each read moves the cursor on, or says that nothing
 //! is there, or fails. It writes no byte of the caller's buffer but those that it reports, and these are the ring's.
 //!
 //! The sequence number is even: an odd one is a writer in the middle of a publication, which readers wait for.
@@ -7,7 +7,7 @@
 use libfuzzer_sys::arbitrary::{self, Arbitrary, Unstructured};
 use libfuzzer_sys::fuzz_target;
 use prn_fuzz::{bounded, memfd};
-use prn_ipc_protocol::output::{Cursor, HEADER, MAGIC, Piece, Reader, word};
+use prn_ipc_protocol::output::{Cursor, MAGIC, PAGE, Piece, Reader, word};
 
 /// Mostly small, so that values meet; else near the ends of the range, where sums and products overflow.
 #[derive(Debug, Clone, Copy)]
@@ -39,15 +39,15 @@ struct Case<'a> {
     /// Where reads begin, and with how much room.
     reads: Vec<(Word, u8)>,
     records: Vec<(Word, Word)>,
-    /// The index's file is cut here, if that is shorter.
-    index_length: Word,
+    /// The data are cut here, if that is shorter.
+    data_length: Word,
     ring: &'a [u8],
 }
 
 const UNTOUCHED: u8 = 0xa5;
 
 fuzz_target!(|case: Case| {
-    let mut index = vec![0; HEADER as usize];
+    let mut page = vec![0; PAGE as usize];
     for (at, value) in [
         (word::MAGIC, if case.magic_is_wrong { 0 } else { MAGIC }),
         (word::CAPACITY, case.capacity.0),
@@ -58,16 +58,20 @@ fuzz_target!(|case: Case| {
         (word::FIRST_RECORD, case.first_record.0),
         (word::NEXT_RECORD, case.next_record.0),
     ] {
-        index[at..at + 8].copy_from_slice(&value.to_le_bytes());
+        page[at as usize..][..8].copy_from_slice(&value.to_le_bytes());
     }
-    for (offset, tag) in &case.records {
-        index.extend(offset.0.to_le_bytes());
-        index.extend(tag.0.to_le_bytes());
+    let mut data = case.ring.to_vec();
+    if case.capacity.0 < 1 << 13 {
+        data.resize(case.capacity.0 as usize, 0);
+        for (offset, tag) in &case.records {
+            data.extend(offset.0.to_le_bytes());
+            data.extend(tag.0.to_le_bytes());
+        }
     }
-    if case.index_length.0 > 0 {
-        index.truncate(usize::try_from(case.index_length.0).unwrap_or(usize::MAX));
+    if case.data_length.0 > 0 {
+        data.truncate(usize::try_from(case.data_length.0).unwrap_or(usize::MAX));
     }
-    let Ok(reader) = Reader::new(memfd(case.ring), memfd(&index)) else { return };
+    let Ok(reader) = Reader::new(memfd(&data), memfd(&page)) else { return };
     for (from, room) in case.reads.into_iter().take(16) {
         let mut cursor = Cursor::at(from.0);
         // Each read moves the cursor on; how often it can is up to the memory, not to the reader.
@@ -82,7 +86,7 @@ fuzz_target!(|case: Case| {
                     assert_eq!((offset, cursor.offset), (before, before + length as u64));
                     assert!((1..=room.len()).contains(&length));
                     let place = (offset % case.capacity.0) as usize;
-                    assert_eq!(room[..length], case.ring[place..place + length]);
+                    assert_eq!(room[..length], data[place..place + length]);
                     assert!(room[length..].iter().all(|byte| *byte == UNTOUCHED));
                 }
                 Piece::Gap { from, to } => {

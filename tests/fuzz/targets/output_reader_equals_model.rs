@@ -12,7 +12,7 @@ use libfuzzer_sys::arbitrary::{self, Arbitrary};
 use libfuzzer_sys::fuzz_target;
 use prn_fuzz::memfd;
 use prn_fuzz::model::{Model, stream};
-use prn_ipc_protocol::output::{Cursor, HEADER, MAGIC, Marks, RECORD, Reader, Record, word};
+use prn_ipc_protocol::output::{Cursor, MAGIC, Marks, PAGE, RECORD, Reader, Record, word};
 use prn_ipc_protocol::types::UnixMicros;
 
 #[derive(Debug, Arbitrary)]
@@ -38,8 +38,8 @@ enum Step {
 }
 
 struct Writer {
-    ring: File,
-    index: File,
+    data: File,
+    page: File,
     capacity: u64,
     slots: u64,
     sequence: u64,
@@ -50,11 +50,11 @@ struct Writer {
 
 impl Writer {
     fn new(capacity: u64, slots: u64) -> Self {
-        let (ring, index) = (memfd(&vec![0; capacity as usize]), memfd(&vec![0; (HEADER + slots * RECORD) as usize]));
+        let (data, page) = (memfd(&vec![0; (capacity + slots * RECORD) as usize]), memfd(&[0; PAGE as usize]));
         for (at, value) in [(word::MAGIC, MAGIC), (word::CAPACITY, capacity), (word::SLOTS, slots)] {
-            index.write_all_at(&value.to_le_bytes(), at as u64).expect("memory");
+            page.write_all_at(&value.to_le_bytes(), at).expect("memory");
         }
-        Self { ring, index, capacity, slots, sequence: 0, marks: Marks::default(), records: Vec::new(), time: 0 }
+        Self { data, page, capacity, slots, sequence: 0, marks: Marks::default(), records: Vec::new(), time: 0 }
     }
 
     fn publish(&mut self) {
@@ -62,7 +62,7 @@ impl Writer {
         let Marks { low, high, first_record, next_record } = self.marks;
         let words = [self.sequence, low, high, first_record, next_record];
         let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
-        self.index.write_all_at(&bytes, word::SEQUENCE as u64).expect("memory");
+        self.page.write_all_at(&bytes, word::SEQUENCE).expect("memory");
     }
 
     /// Excludes what lies before `low`, and the records that end there.
@@ -84,14 +84,14 @@ impl Writer {
                 self.drop_before(second.unwrap_or(self.marks.high));
             }
             let record = Record { offset: self.marks.high, time: UnixMicros(self.time), stream: stream(stderr) };
-            let (offset, tag) = record.to_words();
-            let place = HEADER + self.marks.next_record % self.slots * RECORD;
-            self.index.write_all_at(&[offset.to_le_bytes(), tag.to_le_bytes()].concat(), place).expect("memory");
+            let [offset, tag] = record.to_words();
+            let place = self.capacity + self.marks.next_record % self.slots * RECORD;
+            self.data.write_all_at(&[offset.to_le_bytes(), tag.to_le_bytes()].concat(), place).expect("memory");
             self.records.push(record);
             self.marks.next_record += 1;
         }
         for (byte, offset) in bytes.iter().zip(self.marks.high..) {
-            self.ring.write_all_at(&[*byte], offset % self.capacity).expect("memory");
+            self.data.write_all_at(&[*byte], offset % self.capacity).expect("memory");
         }
         self.marks.high += length;
         self.publish();
@@ -101,7 +101,7 @@ impl Writer {
 fuzz_target!(|case: (u8, u8, Vec<Step>)| {
     let (capacity, slots, steps) = case;
     let mut writer = Writer::new(1 + u64::from(capacity), 1 + u64::from(slots % 16));
-    let reader = Reader::new(writer.ring.try_clone().expect("a file"), writer.index.try_clone().expect("a file"))
+    let reader = Reader::new(writer.data.try_clone().expect("a file"), writer.page.try_clone().expect("a file"))
         .expect("a right layout");
     let mut model = Model::default();
     let mut cursors = [Cursor::default(); 3];

@@ -20,11 +20,11 @@ use libfuzzer_sys::fuzz_target;
 use nix::unistd::{pipe, write};
 use output::Store;
 use prn_fuzz::model::{Model, stream};
-use prn_ipc_protocol::message::{Keeping, Overflow};
+use prn_ipc_protocol::message::{Keeping, OutputStore, Overflow};
 use prn_ipc_protocol::output::{Cursor, Reader};
 use prn_ipc_protocol::types::UnixMicros;
 
-#[derive(Debug, Arbitrary)]
+#[derive(Debug, Clone, Copy, Arbitrary)]
 enum Step {
     Write {
         stderr: bool,
@@ -49,10 +49,16 @@ enum Step {
 const PROMISE: u64 = 65_536;
 
 fuzz_target!(|steps: Vec<Step>| {
-    let keeping = Keeping { max: PROMISE, overflow: Overflow::DropOldest };
-    let mut store = Store::new(keeping).expect("memory");
-    let [ring, index] = [&store.ring, &store.index].map(|memory| memory.reader().expect("a descriptor"));
-    let reader = Reader::new(ring, index).expect("a right layout");
+    check(OutputStore::Memory, &steps);
+    check(OutputStore::Disk, &steps);
+});
+
+fn check(store: OutputStore, steps: &[Step]) {
+    let keeping = Keeping { max: PROMISE, overflow: Overflow::DropOldest, store };
+    let folder = std::fs::File::open(std::env::temp_dir()).expect("a folder");
+    let mut store = Store::new(keeping, folder.as_fd()).expect("memory, or a disk");
+    let [data, page] = [&store.data, &store.page].map(|memory| memory.reader().expect("a descriptor"));
+    let reader = Reader::new(data, page).expect("a right layout");
     let (from, to) = pipe().expect("a pipe");
     let mut model = Model::coalescing(1000);
     let mut cursors = [Cursor::default(); 3];
@@ -60,9 +66,13 @@ fuzz_target!(|steps: Vec<Step>| {
     let put = |store: &mut Store, model: &mut Model, length: u64, stderr: bool, time: u64| {
         let bytes = model.write(length, stderr, time);
         assert_eq!(write(&to, &bytes), Ok(bytes.len()));
-        assert_eq!(store.fill(from.as_fd(), stream(stderr), UnixMicros(time)), Ok(length));
+        let mut taken = 0;
+        while taken < length {
+            taken += store.fill(from.as_fd(), stream(stderr), UnixMicros(time)).expect("what was written");
+        }
+        assert_eq!(taken, length);
     };
-    for step in steps.into_iter().take(48) {
+    for step in steps.iter().copied().take(48) {
         match step {
             Step::Write { stderr, length, later } => {
                 time += u64::from(later);
@@ -79,12 +89,12 @@ fuzz_target!(|steps: Vec<Step>| {
             Step::Evict(bytes) => {
                 let bytes = u64::from(bytes) % (2 * PROMISE);
                 let low = store.totals().first;
-                store.evict(bytes).expect("memory can be given back");
+                store.evict(bytes).expect("room can be given back");
                 assert_eq!(store.totals().first, store.marks.high.min(low + bytes));
                 evicted = evicted.max(store.totals().first);
             }
             Step::EvictAll => {
-                store.evict(u64::MAX).expect("memory can be given back");
+                store.evict(u64::MAX).expect("room can be given back");
                 assert_eq!((store.charge(), store.totals().first), (0, store.marks.high));
                 evicted = store.marks.high;
             }
@@ -93,7 +103,7 @@ fuzz_target!(|steps: Vec<Step>| {
                 model.check_read(&reader, &mut cursors[usize::from(cursor) % 3], room.into());
             }
             Step::Finish => {
-                store.ring.finish();
+                store.data.finish();
                 break;
             }
         }
@@ -107,4 +117,4 @@ fuzz_target!(|steps: Vec<Step>| {
     }
     model.drop_before(store.totals().first);
     model.check_all(&reader);
-});
+}

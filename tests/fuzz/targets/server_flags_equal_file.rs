@@ -42,11 +42,12 @@ mod check {
         pub delegated_cgroup: bool,
         pub uids: (u32, u32),
         pub state_dir: String,
+        pub output_disk: bool,
     }
 }
 
 /// Options whose value is a text in the file too.
-const TEXTS: [&str; 21] = [
+const TEXTS: [&str; 22] = [
     "address",
     "instance",
     "stop-grace",
@@ -61,6 +62,7 @@ const TEXTS: [&str; 21] = [
     "output-default",
     "output-ceiling",
     "output-budget",
+    "output-disk",
     "frontend-memory",
     "handshake-timeout",
     "server-cert",
