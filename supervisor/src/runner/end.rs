@@ -87,6 +87,7 @@ impl Runner {
         }
         if let Some(store) = &mut process.store {
             store.ring.finish();
+            store.index.finish();
             self.evictable.push_back(number);
         }
         self.reserved -= std::mem::take(&mut process.reserved);

@@ -181,16 +181,7 @@ impl Runner {
         self.epoll
             .add(&spawned.pidfd, EpollEvent::new(ONCE, number << 3 | source::MAIN))
             .inspect_err(|_| group.end(&spawned.pidfd))?;
-        let main = Some(spawned.pidfd);
-        Ok(Live {
-            phase: Phase::Cleaning,
-            group,
-            main,
-            report: None,
-            streams: Vec::new(),
-            read_at: Instant::now(),
-            stopping: None,
-            busy: 0,
-        })
+        let (phase, main, streams) = (Phase::Cleaning, Some(spawned.pidfd), Vec::new());
+        Ok(Live { phase, group, main, report: None, streams, read_at: Instant::now(), stopping: None, busy: 0 })
     }
 }
