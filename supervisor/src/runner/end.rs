@@ -85,6 +85,8 @@ impl Runner {
             process.info.waits = false;
             self.notices.push_back(Notice::Changed(process.info.id));
         }
+        // Who reads what was never written has descriptors of its own.
+        process.store.take_if(|store| store.marks.high == 0);
         if let Some(store) = &mut process.store {
             store.ring.finish();
             store.index.finish();
