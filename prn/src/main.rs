@@ -12,15 +12,12 @@ mod units;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 fn main() -> ExitCode {
     // First: under those names this is another program, and runs as somebody else's user.
     if let Some(exit) = tools::run() {
         return exit;
     }
-    let cli = cli::Cli::parse();
-    match commands::run(cli.command) {
+    match commands::run(cli::Cli::of_process().command) {
         Ok(exit) => exit.into(),
         Err(failure) => {
             if !failure.is_silent() {
