@@ -12,6 +12,11 @@ mod units;
 
 use std::process::ExitCode;
 
+/// In the static binary, whose C library's own allocator is a slow one.
+#[cfg(target_env = "musl")]
+#[global_allocator]
+static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
+
 fn main() -> ExitCode {
     // First: under those names this is another program, and runs as somebody else's user.
     if let Some(exit) = tools::run() {
