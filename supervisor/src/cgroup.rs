@@ -190,6 +190,8 @@ fn read(directory: &OwnedFd, file: &str, most: u64) -> nix::Result<String> {
     // One read(2) for what is no longer, and one for the end.
     let mut text = String::with_capacity(4096);
     let read = file.take(most).read_to_string(&mut text);
+    // It is kept for as long as its process is known.
+    text.shrink_to_fit();
     read.map(|_| text).map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(0)))
 }
 
