@@ -96,9 +96,11 @@ fn run() -> Result<(), Fatal> {
     sandbox::leave(&inherited.empty_folder)?;
     let runtime = runtime(&config)?;
     sandbox::close()?;
-    let ended = runtime.block_on(serve(config, tls, inherited.channel, inherited.listener));
+    // As a task, beside those that it works with: on this thread it would have to be woken by theirs, and they by it.
+    let serving = runtime.spawn(serve(config, tls, inherited.channel, inherited.listener));
+    let ended = runtime.block_on(serving);
     runtime.shutdown_background();
-    ended
+    ended.unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic()))
 }
 
 /// The descriptors that the supervisor left open, in the order of their numbers.

@@ -1,5 +1,6 @@
 //! The command line: names, flags and their help texts.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::builder::{OsStr, Resettable};
@@ -60,6 +61,33 @@ pub enum Command {
     /// Run the server, or check whether it could run here
     #[command(subcommand)]
     Server(Server),
+}
+
+impl Cli {
+    /// The command line of this process. Ends it with what there is to say, if that is help or an error.
+    pub fn of_process() -> Self {
+        let words: Vec<_> = std::env::args_os().collect();
+        Self::of_client(&words).unwrap_or_else(|| Self::parse_from(words))
+    }
+
+    /// A command line of a client's command that is a good one, the same as from all of [`Cli`]: of the commands beside it,
+    /// the server's above all, each would have to be made with all of its flags.
+    fn of_client(words: &[OsString]) -> Option<Self> {
+        fn only<T: Args>(words: &[OsString], command: fn(T) -> Command) -> Option<Cli> {
+            let matches = T::augment_args(clap::Command::new("prn")).try_get_matches_from(words).ok()?;
+            Some(Cli { command: command(T::from_arg_matches(&matches).ok()?) })
+        }
+        let (_, words) = words.split_first()?;
+        match words.first()?.to_str()? {
+            "start" => only(words, Command::Start),
+            "status" => only(words, Command::Status),
+            "logs" => only(words, Command::Logs),
+            "stop" => only(words, Command::Stop),
+            "list" => only(words, Command::List),
+            "run" => only(words, Command::Run),
+            _ => None,
+        }
+    }
 }
 
 /// How to reach the server.
@@ -452,7 +480,11 @@ mod tests {
         let connection = ["--client-cert", "c.pem", "--server-cert", "s.pem"];
         let split = words.iter().position(|word| *word == "--").unwrap_or(words.len());
         let (before, after) = words.split_at(split);
-        Cli::try_parse_from([&["prn"], before, &connection, after].concat())
+        let words = [&["prn"], before, &connection, after].concat();
+        let all = Cli::try_parse_from(&words);
+        let one = Cli::of_client(&words.iter().map(Into::into).collect::<Vec<_>>());
+        assert_eq!(one.map(|cli| format!("{cli:?}")), all.as_ref().ok().map(|cli| format!("{cli:?}")), "{words:?}");
+        all
     }
 
     fn spec(words: &[&str]) -> (Option<String>, Vec<String>) {
@@ -494,6 +526,24 @@ mod tests {
             &["logs", id, "--tail", "-1"],
         ] {
             assert_eq!(parse(bad).unwrap_err().exit_code(), i32::from(exit::USAGE.0), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_client_command_alone_is_read_as_among_all() {
+        let id = "fcd2310e7b9a462a5d88c3a0ff4e2d9b";
+        for good in [
+            &["status", id, "-o", "json"][..],
+            &["list", "--output=wide", "--address", "host:1"],
+            &["run", "--memory", "1G", "--env", "A=b", "--", "status", "--help"],
+            &["start", "--linger", "--timeout", "10s", "true"],
+        ] {
+            assert!(parse(good).is_ok(), "{good:?}");
+        }
+        for other in
+            [&["status"][..], &["status", id, "--help"], &["run", "--version"], &["help", "status"], &["--help"], &[]]
+        {
+            assert!(parse(other).is_err(), "{other:?}");
         }
     }
 

@@ -12,15 +12,17 @@ mod units;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+/// In the static binary, whose C library's own allocator is a slow one.
+#[cfg(target_env = "musl")]
+#[global_allocator]
+static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
 
 fn main() -> ExitCode {
     // First: under those names this is another program, and runs as somebody else's user.
     if let Some(exit) = tools::run() {
         return exit;
     }
-    let cli = cli::Cli::parse();
-    match commands::run(cli.command) {
+    match commands::run(cli::Cli::of_process().command) {
         Ok(exit) => exit.into(),
         Err(failure) => {
             if !failure.is_silent() {

@@ -48,12 +48,11 @@ impl Group {
         })
     }
 
-    /// Writes the limits. Returns those that this host does not enforce, for want of a controller or a disk, and what the
-    /// kernel made of the others: the files' texts.
+    /// Writes the limits. Returns those that this host does not enforce, for want of a controller or a disk.
     ///
     /// # Errors
     /// The limit whose value the kernel did not take.
-    pub fn limit(&self, limits: &Limits, disks: &[(u32, u32)]) -> Result<(Vec<LimitName>, Vec<FileText>), LimitName> {
+    pub fn limit(&self, limits: &Limits, disks: &[(u32, u32)]) -> Result<Vec<LimitName>, LimitName> {
         let mut not_enforced = Vec::new();
         for (name, value) in &limits.0 {
             match self.write_limit(*name, *value, disks) {
@@ -62,7 +61,12 @@ impl Group {
                 Err(_) => return Err(*name),
             }
         }
-        Ok((not_enforced, self.texts(&["cpu.max", "memory.max", "io.max", "pids.max"])))
+        Ok(not_enforced)
+    }
+
+    /// What the kernel made of the limits: the files' texts.
+    pub fn in_force(&self) -> Vec<FileText> {
+        self.texts(&["cpu.max", "memory.max", "io.max", "pids.max"])
     }
 
     fn write_limit(&self, name: LimitName, value: u64, disks: &[(u32, u32)]) -> nix::Result<()> {
@@ -186,6 +190,8 @@ fn read(directory: &OwnedFd, file: &str, most: u64) -> nix::Result<String> {
     // One read(2) for what is no longer, and one for the end.
     let mut text = String::with_capacity(4096);
     let read = file.take(most).read_to_string(&mut text);
+    // It is kept for as long as its process is known.
+    text.shrink_to_fit();
     read.map(|_| text).map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(0)))
 }
 
@@ -206,7 +212,7 @@ mod tests {
         fs::create_dir(&folder).unwrap();
         std::os::unix::fs::symlink("/dev/full", folder.join("cpu.max")).unwrap();
         let group = Group { directory: File::open(&folder).unwrap().into(), events: File::open("/dev/null").unwrap() };
-        let limit = |name, value| group.limit(&Limits([(name, value)].into()), &[]).map(|(missing, _)| missing);
+        let limit = |name, value| group.limit(&Limits([(name, value)].into()), &[]);
         let results = [limit(LimitName::Cpu, 1), limit(LimitName::Pids, 1), limit(LimitName::IoRead, 1024)];
         fs::remove_dir_all(&folder).unwrap();
         assert_eq!(

@@ -196,7 +196,7 @@ impl Store {
     fn publish(&mut self) {
         let Marks { low, high, first_record, next_record } = self.marks;
         self.sequence += 2;
-        // Mapped, so nothing can fail.
+        // In memory that is there, so nothing can fail.
         let words = [self.sequence - 1, low, high, first_record, next_record];
         let _unused = self.page.put(word::SEQUENCE, &words);
         let _unused = self.page.put(word::SEQUENCE, &[self.sequence]);

