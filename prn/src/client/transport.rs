@@ -11,7 +11,7 @@ use prn_proto::tls::{ALPN, WrongServer};
 use rustls::pki_types::{IpAddr, ServerName};
 use rustls::{AlertDescription, CertificateError, ClientConfig};
 use socket2::{SockRef, TcpKeepalive};
-use tokio::io::{AsyncRead, AsyncWrite, BufReader, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, BufReader, BufWriter, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -30,7 +30,8 @@ const CONNECTION_WINDOW: u32 = 16 * WINDOW;
 /// rustls reads 4 KiB at a time: this makes it one system call for four TLS records instead of four for one.
 const READ_AHEAD: usize = 64 * 1024;
 
-type Tcp = BufReader<TcpStream>;
+/// What is written goes out when it is flushed: HTTP/2's first frames together.
+type Tcp = BufReader<BufWriter<TcpStream>>;
 
 /// A server that is gone without a word is noticed within a minute, without polling it (tcp(7)).
 const KEEPALIVE: TcpKeepalive =
@@ -68,7 +69,7 @@ async fn handshake(address: &str, config: ClientConfig) -> Result<TlsStream<Tcp>
     // Not sent, not checked: the pin is the name.
     let name = ServerName::IpAddress(IpAddr::from(std::net::Ipv4Addr::LOCALHOST));
     let tls = TlsConnector::from(Arc::new(config))
-        .connect(name, BufReader::with_capacity(READ_AHEAD, tcp))
+        .connect(name, BufReader::with_capacity(READ_AHEAD, BufWriter::new(tcp)))
         .await
         .map_err(|source| handshake_error(address, source))?;
     if tls.get_ref().1.alpn_protocol() != Some(ALPN) {
