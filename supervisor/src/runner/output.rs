@@ -35,7 +35,10 @@ impl Runner {
         let made =
             process.store.take().map_or_else(|| Store::new(process.info.output, self.settings.state.as_fd()), Ok);
         let store = process.store.insert(made.map_err(resources(Preparation::Output))?);
-        store.data.reader().and_then(|data| Ok([data, store.page.reader()?])).map_err(resources(Preparation::Output))
+        let files = store.data.reader().and_then(|data| Ok([data, store.page.reader()?]));
+        // It wrote nothing, and will not: the reader's descriptors are all that there need be.
+        process.store.take_if(|store| process.info.end.is_some() && store.marks.high == 0);
+        files.map_err(resources(Preparation::Output))
     }
 
     /// Asks for one [`Notice::Advanced`] as soon as the output's end lies beyond `seen`. The newest call counts.
