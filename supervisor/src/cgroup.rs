@@ -64,11 +64,6 @@ impl Group {
         Ok(not_enforced)
     }
 
-    /// What the kernel made of the limits: the files' texts.
-    pub fn in_force(&self) -> Vec<FileText> {
-        self.texts(&["cpu.max", "memory.max", "io.max", "pids.max"])
-    }
-
     fn write_limit(&self, name: LimitName, value: u64, disks: &[(u32, u32)]) -> nix::Result<()> {
         let io = |key| disks.iter().try_for_each(|(a, b)| self.write("io.max", &format!("{a}:{b} {key}={value}")));
         match name {
@@ -93,7 +88,7 @@ impl Group {
     }
 
     /// Interface files of the group, those that are there.
-    fn texts(&self, files: &[&str]) -> Vec<FileText> {
+    pub fn texts(&self, files: &[&str]) -> Vec<FileText> {
         let text = |file: &&str| Some(((*file).to_owned(), read(&self.directory, file, TEXT_MAX).ok()?));
         files.iter().filter_map(text).collect()
     }
@@ -152,11 +147,6 @@ impl Group {
     /// How often the kernel killed a process of this tree for memory.
     pub fn oom_kills(&self) -> u64 {
         read(&self.directory, "memory.events", TEXT_MAX).ok().and_then(|text| keyed(&text, "oom_kill")).unwrap_or(0)
-    }
-
-    /// What the tree has consumed so far.
-    pub fn usage(&self) -> Vec<FileText> {
-        self.texts(&["cpu.stat", "memory.peak", "io.stat", "pids.peak"])
     }
 
     /// The tasks that are still there, some of them if they are many: each one's /proc/pid/stat.

@@ -261,8 +261,10 @@ impl Daemon {
 
     /// Says once that clients can connect.
     fn announce(&mut self) {
-        if !self.announced && self.frontend.as_ref().is_some_and(|frontend| frontend.phase == Phase::Ready) {
-            self.announced = true;
+        let Some(frontend) = self.frontend.as_ref().filter(|frontend| frontend.phase == Phase::Ready) else { return };
+        // It serves, so nobody need look whether it does.
+        self.runner.sleep_on(frontend.since + SETTLED);
+        if !std::mem::replace(&mut self.announced, true) {
             // Whoever started this may not listen any more.
             let _unused = writeln!(std::io::stdout(), "Listening on {}", self.links.address);
             self.notify("READY=1");

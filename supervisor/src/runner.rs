@@ -211,6 +211,11 @@ impl Runner {
         self.due.insert((at, 0, Due::Wake));
     }
 
+    /// Takes back a [`Runner::wake_at`].
+    pub fn sleep_on(&mut self, at: Instant) {
+        self.due.remove(&(at, 0, Due::Wake));
+    }
+
     /// Waits until there is something to do, for `timeout` at most. Then comes [`Runner::dispatch`].
     ///
     /// # Errors

@@ -80,7 +80,8 @@ impl Runner {
         self.due.retain(|(_, other, _)| *other != number);
         if process.failure.is_none() {
             let output = process.store.as_ref().map(Store::totals).unwrap_or_default();
-            process.info.end = Some(End { at: UnixMicros::now(), usage: live.group.usage(), output });
+            let usage = live.group.texts(&["cpu.stat", "memory.peak", "io.stat", "pids.peak"]);
+            process.info.end = Some(End { at: UnixMicros::now(), usage, output });
             process.info.stuck.clear();
             process.info.waits = false;
             self.notices.push_back(Notice::Changed(process.info.id));

@@ -83,11 +83,8 @@ impl Runner {
     /// The limits that a process gets: what it asks for, else the ceiling; never above the ceiling.
     fn limits(&self, spec: &StartSpec) -> Result<AppliedLimits, Refusal> {
         let ceilings = &self.settings.config.limit_ceilings;
-        for (limit, most) in &ceilings.0 {
-            if spec.limits.0.get(limit) > Some(most) {
-                return Err(Refusal::AboveCeiling(*limit, *most));
-            }
-        }
+        let above = ceilings.0.iter().find(|(limit, most)| spec.limits.0.get(limit) > Some(most));
+        above.map_or(Ok(()), |(limit, most)| Err(Refusal::AboveCeiling(*limit, *most)))?;
         let mut wanted = ceilings.clone();
         wanted.0.extend(&spec.limits.0);
         Ok(AppliedLimits { wanted, ..AppliedLimits::default() })
@@ -108,7 +105,7 @@ impl Runner {
             .launch(spec, uid, &group, [stdout.1.as_fd(), stderr.1.as_fd()])
             .map_err(resources(Preparation::Clone))?;
         // While the child is on its way to its program.
-        limits.in_force = group.in_force();
+        limits.in_force = group.texts(&["cpu.max", "memory.max", "io.max", "pids.max"]);
         let streams = vec![(Stream::Stdout, stdout.0, false), (Stream::Stderr, stderr.0, false)];
         let (phase, report) = (Phase::Running, Some(spawned.report));
         let live = Live { phase, group, main: None, report, streams, read_at: Instant::now(), stopping: None, busy: 0 };
