@@ -164,7 +164,9 @@ impl Bench {
     /// One of [`parts`], to be run.
     fn part(&self, words: &[&str]) -> Command {
         let mut command = Command::new(self.program());
-        command.arg("part").args(words);
+        // Copies of glibc's by `rep movsb` take several times as long on some CPUs, where source and target lie badly to each
+        // other: which of the parts have that luck changes with each build.
+        command.env("GLIBC_TUNABLES", "glibc.cpu.x86_rep_movsb_threshold=4194304").arg("part").args(words);
         command
     }
 

@@ -12,6 +12,7 @@ use crate::table::{Samples, Series, Summary, Table, figure};
 use crate::{Bench, word};
 
 const PIPE: &str = "raw pipe";
+const PIPE_LINES: &str = "raw pipe, lines of 100 bytes";
 const TCP: &str = "plain TCP";
 const TLS: &str = "raw tokio-rustls";
 const TLS_READ_AHEAD: &str = "raw tokio-rustls, 64 KiB read ahead below TLS";
@@ -23,7 +24,8 @@ const LIVE: &str = "prn live, writes of 64 KiB";
 const LINES: &str = "prn live, lines of 100 bytes";
 const LINES_UNMODERATED: &str = "the same without moderation";
 
-/// In 100-byte lines, a write(2) each.
+/// In lines, a write(2) each.
+const LINE: u64 = 100;
 const LINES_BYTES: u64 = 200_000_000;
 
 /// What is kept of the output of a process that is followed live. It waits for its reader, so that nothing is dropped; and
@@ -72,7 +74,10 @@ impl Peers {
 
 fn round(bench: &Bench, peers: &Peers, lines: bool, series: &mut Series) -> anyhow::Result<()> {
     let gib = GIB.to_string();
-    series.add(PIPE, raw_pipe(bench)?.rate());
+    series.add(PIPE, raw_pipe(bench, CHUNK as u64, GIB)?.rate());
+    if lines {
+        series.add(PIPE_LINES, raw_pipe(bench, LINE, LINES_BYTES)?.rate());
+    }
     series.add(TCP, parts::transfer(bench.part(&["tcp-read", &peers.tcp.address, &gib]), GIB)?.rate());
     let keys = word(bench.keys());
     for (name, server, read_ahead) in
@@ -119,7 +124,7 @@ fn live(bench: &Bench, server: &Server, argv: &[String]) -> Command {
 }
 
 fn lines_live(bench: &Bench, server: &Server, series: &mut Series, name: &str) -> anyhow::Result<()> {
-    let argv = bench.argv(&["write", "100", &LINES_BYTES.to_string()]);
+    let argv = bench.argv(&["write", &LINE.to_string(), &LINES_BYTES.to_string()]);
     let switches = || procfs::status(server.supervisor())["voluntary_ctxt_switches"].parse::<f64>();
     let before = switches()?;
     through_prn(server, series, name, live(bench, server, &argv), LINES_BYTES)?;
@@ -127,13 +132,13 @@ fn lines_live(bench: &Bench, server: &Server, series: &mut Series, name: &str) -
     Ok(())
 }
 
-fn raw_pipe(bench: &Bench) -> anyhow::Result<Transfer> {
-    let mut writer = bench.part(&["write", &CHUNK.to_string(), &GIB.to_string()]).stdout(Stdio::piped()).spawn()?;
+fn raw_pipe(bench: &Bench, size: u64, bytes: u64) -> anyhow::Result<Transfer> {
+    let mut writer = bench.part(&["write", &size.to_string(), &bytes.to_string()]).stdout(Stdio::piped()).spawn()?;
     let mut reader = bench.part(&["count"]);
     if let Some(stdout) = writer.stdout.take() {
         reader.stdin(stdout);
     }
-    let moved = parts::transfer(reader, GIB);
+    let moved = parts::transfer(reader, bytes);
     // It has ended, or its reader has and it gets SIGPIPE.
     writer.wait()?;
     moved
@@ -170,7 +175,9 @@ fn print(bench: &Bench, pinned: bool, series: &Series, summary: &mut Summary) {
     let ssh = series.of(SSH);
     let title = bench.title(&format!("Output: 1 GiB to one reader, {place}"));
     let mut table = Table::new(&title, &["", "MB/s", "lowest–highest", "÷ raw tokio-rustls", "÷ `ssh cat`"]);
-    for name in [PIPE, TCP, TLS, TLS_READ_AHEAD, TLS_FILE, SSH, REPLAY, LOGS, LIVE, LINES, LINES_UNMODERATED] {
+    for name in
+        [PIPE, PIPE_LINES, TCP, TLS, TLS_READ_AHEAD, TLS_FILE, SSH, REPLAY, LOGS, LIVE, LINES, LINES_UNMODERATED]
+    {
         let samples = series.of(name);
         if samples.median().is_none() && name != SSH {
             continue;
@@ -217,6 +224,7 @@ fn print(bench: &Bench, pinned: bool, series: &Series, summary: &mut Summary) {
     let (lines, unmoderated) = (series.of(LINES), series.of(LINES_UNMODERATED));
     if unmoderated.median().is_some() {
         add("live, lines of 100 bytes", &lines, LINES_UNMODERATED, &unmoderated);
+        add("live, lines of 100 bytes", &lines, PIPE_LINES, &series.of(PIPE_LINES));
     } else if lines.median().is_some() {
         summary.alone("live, lines of 100 bytes", &format!("{} MB/s", lines.figure()));
     }
