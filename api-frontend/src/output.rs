@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use prn_ipc_protocol::message::{OutputTotals, Overflow, ProcessInfo};
-use prn_ipc_protocol::output::{Cursor, Piece, Reader, Stream};
+use prn_ipc_protocol::output::{Cursor, Marks, Piece, Reader, Stream};
 use prn_ipc_protocol::types::{ProcessId, UnixMicros};
 use prn_proto::v1;
 use tokio::sync::watch;
@@ -117,12 +117,14 @@ impl Hub {
     /// The supervisor's event: the end lies at `end` now.
     pub fn advance(&self, end: u64) {
         *self.armed.lock().unwrap_or_else(PoisonError::into_inner) = None;
-        let before = match self.newest.send_replace(Newest::End(end)) {
-            Newest::End(before) => before,
-            Newest::Forgotten => end,
-        };
-        let told = Some((Instant::now(), end.saturating_sub(before)));
-        *self.told.lock().unwrap_or_else(PoisonError::into_inner) = told;
+        // What was held back must not undo that the process is forgotten.
+        self.newest.send_if_modified(|newest| {
+            let Newest::End(before) = newest else { return false };
+            let told = Some((Instant::now(), end.saturating_sub(*before)));
+            *self.told.lock().unwrap_or_else(PoisonError::into_inner) = told;
+            *before = end;
+            true
+        });
     }
 
     /// How long to hold such an event back, so that followers are not woken for each of many lines, nor more often than so
@@ -242,7 +244,8 @@ struct Until {
 /// One client's place in one output.
 pub struct Subscription {
     process: Arc<Process>,
-    reader: Arc<Reader>,
+    /// `None` of a process that ended without a byte.
+    reader: Option<Arc<Reader>>,
     supervisor: Supervisor,
     chunks: Arc<Chunks>,
     info: watch::Receiver<Arc<ProcessInfo>>,
@@ -283,7 +286,10 @@ impl Subscription {
         epoch: Arc<str>,
     ) -> Result<Self, Status> {
         let id = process.hub.id;
-        let reader = process.hub.reader(&supervisor).await.map_err(|failure| errors::failed(failure, id, None))?;
+        // A process that ended without a byte has nothing to be opened.
+        let is_silent = process.info().end.as_ref().is_some_and(|end| end.output.end == 0);
+        let reader = if is_silent { None } else { Some(process.hub.reader(&supervisor).await) };
+        let reader = reader.transpose().map_err(|failure| errors::failed(failure, id, None))?;
         let unreadable = |error| unreadable(id, &error);
         // The process's state before the marks: what has ended by then has published all of its output. The clock
         // before them as well: what was read before a time that has passed is published.
@@ -291,15 +297,15 @@ impl Subscription {
         let ended = info.borrow().end.is_some();
         let part = wanted.part;
         let is_past = part.until.is_some_and(has_passed);
-        let marks = reader.marks().map_err(unreadable)?;
+        let marks =
+            reader.as_ref().map_or_else(|| Ok(Marks::default()), |reader| reader.marks()).map_err(unreadable)?;
         if ended && part.from > marks.high {
             return Err(errors::offset_beyond_end(marks.high));
         }
         let asks_where = part.since.is_some() || part.until.is_some() || part.tail.is_some();
-        let place = if asks_where {
-            seek::find(&*reader, &marks, &part).await.map_err(unreadable)?
-        } else {
-            Place { from: part.from, end: None }
+        let place = match &reader {
+            Some(reader) if asks_where => seek::find(&**reader, &marks, &part).await.map_err(unreadable)?,
+            Some(_) | None => Place { from: part.from, end: None },
         };
         // What has come since is beyond a time that had passed by then.
         let last = (wanted.no_follow || is_past).then_some(marks.high);
@@ -407,17 +413,18 @@ impl Subscription {
         if self.end.is_some_and(|end| self.cursor.offset >= end) {
             return Ok(Step::Reached);
         }
+        let Some(reader) = &self.reader else { return Ok(Step::End { high: 0 }) };
         if let Some(only) = self.only {
             let from = self.cursor.offset;
-            self.reader.skip(&mut self.cursor, only)?;
+            reader.skip(&mut self.cursor, only)?;
             if self.cursor.offset > from {
                 return Ok(self.skip_from(from));
             }
         }
         let room = self.end.map_or(CHUNK, |end| usize::try_from(end - self.cursor.offset).unwrap_or(CHUNK).min(CHUNK));
-        let shared = Arc::strong_count(&self.reader) > 1;
+        let shared = Arc::strong_count(reader) > 1;
         // Its number is never another process's, as an id may be once it is forgotten.
-        let output = (self.number, &*self.reader);
+        let output = (self.number, &**reader);
         let (piece, data) = self.chunks.read(output, &mut self.cursor, room, shared)?;
         Ok(match piece {
             Piece::Data { offset, time, .. }

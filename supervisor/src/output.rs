@@ -93,7 +93,7 @@ impl Store {
             let (index, place) = (self.place(self.marks.next_record), self.marks.high % self.capacity);
             let put = if self.last.is_some_and(joins) { Ok(()) } else { self.data.put(index, &record.to_words()) };
             match put.and_then(|()| self.data.take(pipe, place, READ_MAX, self.capacity)) {
-                Err(error @ (Errno::ENOSPC | Errno::EDQUOT | Errno::EFBIG | Errno::EIO)) => {
+                Err(error) if ![Errno::EAGAIN, Errno::EINTR].contains(&error) => {
                     let state = state(pipe);
                     if !state.contains(PollFlags::POLLIN) {
                         return if state.contains(PollFlags::POLLHUP) { Ok(0) } else { Err(Errno::EAGAIN) };
@@ -186,10 +186,11 @@ impl Store {
             self.last = None;
             return;
         }
-        while self.marks.first_record + 1 < self.marks.next_record
-            && self.begin_of(self.marks.first_record + 1) <= offset
-        {
-            self.marks.first_record += 1;
+        // The last one that begins there or before.
+        let mut after = self.marks.next_record;
+        while self.marks.first_record + 1 < after {
+            let middle = self.marks.first_record.midpoint(after);
+            *(if self.begin_of(middle) > offset { &mut after } else { &mut self.marks.first_record }) = middle;
         }
     }
 

@@ -1,7 +1,7 @@
 //! The process table and its event loop: starts processes, keeps their output, sees how they end, stops them.
 //!
 //! Runs in the supervisor, or in a program that uses this library. One thread, and nothing here waits but
-//! [`Runner::wait`]: what can take time is watched in one epoll instance.
+//! [`Runner::wait`], and a disk that output is kept on: what can take time is watched in one epoll instance.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::fs::File;

@@ -284,6 +284,14 @@ fn o7_a_policy_that_drops_nothing_ends_the_process_when_the_disk_is_full() {
         let quiet = server.start_process(&options, &["sh", "-c", "exec >&- 2>&-; sleep 0.2; exit 7"]);
         wait_for("its end", || server.status(&quiet)["tree_empty"] == true);
         assert_eq!(server.status(&quiet)["exit"]["code"], 7);
+        // One that has ended by itself before its output was found to have no place is not told as complete either.
+        let argv = ["head", "-c", "60000", "/dev/zero"];
+        let id = server.start_process(&options, &argv);
+        wait_for("its end", || server.status(&id)["tree_empty"] == true);
+        assert_eq!(server.status(&id)["exit"]["cause"], "output-limit");
+        let run: Vec<&str> = ["run"].into_iter().chain(options).chain(["--"]).chain(argv).collect();
+        let run = server.run(&run);
+        assert!(!run.status.success() && run.stdout.is_empty() && !run.stderr.is_empty(), "{run:?}");
     }
 }
 

@@ -5,14 +5,16 @@
 //! there are many of them.
 
 use std::io::{self, IoSlice, Read, Write};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
+use futures_util::future::poll_fn;
 use rustls::ServerConnection;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::task::coop;
 use tokio_rustls::server::TlsStream;
 
 /// So many bytes, and those of one frame, wait at most to be sent together.
@@ -40,7 +42,7 @@ struct Session {
     queued: usize,
     /// What of [`STUCK`] is this connection's; not 0 while it waits for its socket.
     stuck: usize,
-    /// Why no more can be sent, for who writes next.
+    /// Why no more can be sent, for who writes or reads next.
     broken: Option<io::Error>,
     is_closed: bool,
 }
@@ -66,7 +68,9 @@ impl Outgoing {
         if session.broken.is_some() {
             return;
         }
-        if let Poll::Ready(Err(error)) = session.poll_send(context) {
+        // A turn that has used up its budget could not send what it wrote.
+        let sent = pin!(coop::unconstrained(poll_fn(|context| session.poll_send(context)))).poll(context);
+        if let Poll::Ready(Err(error)) = sent {
             session.broken = Some(error);
             context.waker().wake_by_ref();
         }
@@ -114,6 +118,9 @@ impl Session {
     }
 
     fn poll_read(&mut self, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if let Some(error) = self.broken.take() {
+            return Poll::Ready(Err(error));
+        }
         loop {
             match self.tls.reader().read(buffer.initialize_unfilled()) {
                 Ok(length) => {
@@ -225,10 +232,10 @@ impl Write for Socket<'_, '_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use futures_util::future::poll_fn;
     use prn_proto::tls::{self, Certificate, Key};
     use rustls::pki_types::ServerName;
     use std::task::Waker;
+    use std::time::Duration;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
     use tokio_rustls::{TlsAcceptor, TlsConnector, client};
@@ -271,10 +278,10 @@ mod tests {
             stream.write_all(&[byte]).await.unwrap();
             stream.flush().await.unwrap();
         }
-        let mut context = Context::from_waker(Waker::noop());
         let mut buffer = [0; 16];
-        assert!(Pin::new(&mut client).poll_read(&mut context, &mut ReadBuf::new(&mut buffer)).is_pending());
-        outgoing.flush(&mut context);
+        let early = tokio::time::timeout(Duration::from_millis(100), client.read(&mut buffer)).await;
+        assert!(early.is_err(), "sent before the end of the turn");
+        outgoing.flush(&mut Context::from_waker(Waker::noop()));
         client.read_exact(&mut buffer[..3]).await.unwrap();
         assert_eq!(&buffer[..3], b"abc");
     }

@@ -68,10 +68,15 @@ async fn handshake(address: &str, config: ClientConfig) -> Result<TlsStream<Tcp>
 
     // Not sent, not checked: the pin is the name.
     let name = ServerName::IpAddress(IpAddr::from(std::net::Ipv4Addr::LOCALHOST));
-    let tls = TlsConnector::from(Arc::new(config))
-        .connect(name, BufReader::with_capacity(READ_AHEAD, BufWriter::new(tcp)))
-        .await
-        .map_err(|source| handshake_error(address, source))?;
+    let tcp = BufReader::with_capacity(READ_AHEAD, BufWriter::new(tcp));
+    let tls = match TlsConnector::from(Arc::new(config)).connect(name, tcp).into_fallible().await {
+        Ok(tls) => tls,
+        Err((source, mut tcp)) => {
+            // The alert that tells the server why.
+            let _unsent = tokio::io::AsyncWriteExt::flush(&mut tcp).await;
+            return Err(handshake_error(address, source));
+        }
+    };
     if tls.get_ref().1.alpn_protocol() != Some(ALPN) {
         let source = io::Error::other("the server does not speak HTTP/2: is it prn?");
         return Err(ClientError::Handshake { address: address.to_owned(), source });

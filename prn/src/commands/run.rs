@@ -71,7 +71,9 @@ fn status(kind: ExitKind, status: u8) -> Option<Exit> {
     match (kind, status) {
         (ExitKind::ExecFailed | ExitKind::Lost | ExitKind::Unknown, _) => None,
         (ExitKind::TimedOut, 0) => Some(exit::RUN_TIMED_OUT),
-        (ExitKind::StoppedOnRequest | ExitKind::OomKilled | ExitKind::Signalled, 0) => Some(exit::RUN_FAILED),
+        (ExitKind::StoppedOnRequest | ExitKind::OomKilled | ExitKind::OutputLimit | ExitKind::Signalled, 0) => {
+            Some(exit::RUN_FAILED)
+        }
         (_, status) => Some(Exit(status)),
     }
 }

@@ -143,6 +143,7 @@ impl Runner {
         let _unused = process.store.take().map(|mut store| store.evict(u64::MAX));
         let ledger = self.ledger(process.info.output.store);
         ledger.charged -= process.charge;
+        ledger.reserved -= process.reserved;
         ledger.evictable.retain(|other| *other != process.info.number);
     }
 

@@ -35,10 +35,7 @@ impl Runner {
         let made =
             process.store.take().map_or_else(|| Store::new(process.info.output, self.settings.state.as_fd()), Ok);
         let store = process.store.insert(made.map_err(resources(Preparation::Output))?);
-        let files = store.data.reader().and_then(|data| Ok([data, store.page.reader()?]));
-        // It wrote nothing, and will not: the reader's descriptors are all that there need be.
-        process.store.take_if(|store| process.info.end.is_some() && store.marks.high == 0);
-        files.map_err(resources(Preparation::Output))
+        store.data.reader().and_then(|data| Ok([data, store.page.reader()?])).map_err(resources(Preparation::Output))
     }
 
     /// Asks for one [`Notice::Advanced`] as soon as the output's end lies beyond `seen`. The newest call counts.
@@ -138,6 +135,9 @@ impl Runner {
         if failed.is_some() || (full && overflow == Overflow::Kill) {
             // Its output can't be kept, so it must not go on as if it were.
             self.stop_process(process, StopHow::Kill, ExitCause::OutputLimit);
+            // Nor may it be told as complete, if it has ended by itself.
+            let exit = process.info.main_exit.as_mut().filter(|_| failed.is_some());
+            exit.into_iter().for_each(|exit| exit.cause = ExitCause::OutputLimit);
         } else if full && !std::mem::replace(&mut process.info.waits, true) {
             self.notices.push_back(Notice::Changed(process.info.id));
         }
