@@ -43,7 +43,7 @@ const PAUSE_MIN: Duration = Duration::from_millis(1);
 
 /// Followers of a process that were told of fewer bytes than this, less than that ago, wait as long as a timer can tell: short
 /// lines are then sent many at a time, and a line that comes alone at once. (The supervisor's reads do the same.)
-const BUSY_BYTES: u64 = 64 * 1024;
+const BUSY_BYTES: u64 = 1024 * 1024;
 const BUSY: Duration = Duration::from_micros(if cfg!(feature = "unmoderated") { 0 } else { 200 });
 
 /// What the subscribers of one process share.
