@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use prn_proto::v1::StartRequest;
-use prn_tests::server::Server;
+use prn_tests::server::{Options, Server};
 use prn_tests::trace::Trace;
 use prn_tests::{client, deadline, procfs, sha256, wait_for};
 use tokio::runtime::Runtime;
@@ -113,6 +113,40 @@ fn ten_thousand_short_processes_each_deliver_their_byte_and_their_exit_code() {
             worker.await.unwrap();
         }
     });
+}
+
+#[test]
+fn a_thousand_processes_have_a_follower_each_within_the_memory_of_the_frontend() {
+    const COUNT: usize = 1000;
+    let server = Server::with(Options { uids: Some(COUNT as u32), ..Options::default() });
+    let before = procfs::memory(server.frontend(), "VmHWM");
+    runtime().block_on(async {
+        let mut clients = Vec::new();
+        for _ in 0..10 {
+            clients.push(client::connect(&server).await.unwrap());
+        }
+        // All write at the same time, each something else: about 120 KiB.
+        let go = server.folder().join("go");
+        nix::unistd::mkfifo(&go, nix::sys::stat::Mode::from_bits_truncate(0o644)).unwrap();
+        let script = format!(": <{}; seq $0 $(($0 + 20000))", go.display());
+        let mut followers = Vec::new();
+        for number in 0..COUNT {
+            let client = &mut clients[number % 10];
+            let id = start(client, &["sh", "-c", &script, &(number * 1000).to_string()]).await;
+            followers.push(tokio::spawn(client::collect(client.clone(), client::output_request(&id))));
+        }
+        let _open = std::fs::File::options().read(true).write(true).open(go).unwrap();
+        for (number, follower) in followers.into_iter().enumerate() {
+            let all = follower.await.unwrap().unwrap();
+            let wanted: String = (number * 1000..=number * 1000 + 20_000).map(|line| format!("{line}\n")).collect();
+            // Not assert_eq: it would print both.
+            assert!(all.stdout == wanted.as_bytes() && all.gaps.is_empty(), "process {number}");
+            assert_eq!(all.end.expect("an end frame").exit_cause.expect("a cause").exit_code, 0);
+        }
+    });
+    let grown = procfs::memory(server.frontend(), "VmHWM") - before;
+    // The unit allows 512 MiB.
+    assert!(grown < 128 << 20, "{grown} bytes");
 }
 
 #[test]
