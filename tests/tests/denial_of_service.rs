@@ -595,8 +595,9 @@ fn r9_a_frontend_that_runs_out_of_memory_is_replaced_and_processes_do_not_notice
     let id = server.start_process(&[], &["sh", "-c", script]);
     assert_eq!(server.ok(&["logs", "--no-follow", &id]), "before\n");
     let frontend = server.frontend();
-    // As memory.max would, but for one process: what it asks for beyond this it does not get (setrlimit(2), RLIMIT_AS).
-    limit(frontend, "--as", procfs::memory(frontend, "VmSize") + MIB);
+    // As memory.max would, but for one process: what it asks for beyond this it does not get (setrlimit(2), RLIMIT_DATA). Not
+    // RLIMIT_AS: each thread's heap has 64 MiB of addresses from the start (malloc(3), "arenas").
+    limit(frontend, "--data", procfs::memory(frontend, "VmData") + MIB);
     let config = pinned(&server);
     let request = message(&encoded(&output_request(&id)));
     let mut held = Vec::new();
