@@ -122,8 +122,11 @@ qemu=$!
 status=0
 wait "$qemu" || status=$?
 qemu=
-# The reader of the serial line ends after qemu does.
-wait
+# The reader of the serial line ends a moment after qemu does, and bash does not wait for it.
+for _ in {1..50}; do
+    ! grep -q '^prn-guest: end ' "$log/output.log" || break
+    sleep 0.1
+done
 
 fail() {
     say "$*"
