@@ -79,6 +79,8 @@ BENCH ?=
 bench: build ## prn beside what it is made of, and ssh: BENCH='output --rounds 5' (needs root; ssh if openssh-server is there)
 	@$(CARGO) build --release --locked -p prn-supervisor -p prn-api-frontend --target-dir $(TARGET)/unmoderated \
 		--features prn-supervisor/unmoderated,prn-api-frontend/unmoderated
+	static=$(TARGET)/static/$(STATIC)/release/prn
+	[[ ! -x $$static ]] || export PRN_STATIC_BIN=$$static
 	PRN_UNMODERATED_BIN_DIR=$(TARGET)/unmoderated/release $(TARGET)/release/bench $(BENCH)
 
 # Seconds of readers that come and go.
