@@ -12,6 +12,7 @@ wanted=(
     ip:iproute2
     java:default-jre-headless
     make:make
+    mkfs.ext4:e2fsprogs
     mmdebstrap:mmdebstrap
     node:nodejs
     npm:npm

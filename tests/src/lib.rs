@@ -18,6 +18,7 @@ pub mod server;
 pub mod trace;
 pub mod writer;
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -48,6 +49,15 @@ pub fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
         assert!(Instant::now() < deadline, "waited too long for {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// Says that a test, or a part of it, has nothing to run on here: also when it passes, whose prints the harness keeps.
+///
+/// # Panics
+/// Without standard error.
+pub fn skipped(why: &str) {
+    let name = std::thread::current().name().unwrap_or("a test").to_owned();
+    writeln!(std::io::stderr(), "skipped: {name}: {why}").expect("standard error");
 }
 
 /// How long a test waits for what must happen.

@@ -14,7 +14,7 @@ use std::process::{Command, Output};
 use nix::libc::{self, c_long};
 use prn_tests::server::{Options, Server};
 use prn_tests::trace::Trace;
-use prn_tests::{binary, procfs, wait_for};
+use prn_tests::{binary, procfs, skipped, wait_for};
 use tempfile::TempDir;
 
 const PROFILES: [&str; 3] = ["default", "strict", "none"];
@@ -800,8 +800,7 @@ fn others() -> TempDir {
 #[test]
 fn default_writes_to_its_own_directories_and_nowhere_else() {
     if landlock() == 0 {
-        println!("skipped: this kernel has no Landlock");
-        return;
+        return skipped("this kernel has no Landlock");
     }
     let server = server();
     let others = others();
