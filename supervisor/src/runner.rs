@@ -193,11 +193,12 @@ impl Runner {
     /// # Errors
     /// As epoll_ctl(2).
     pub fn attach(&self, fd: BorrowedFd<'_>, flags: EpollFlags, token: u64) -> nix::Result<()> {
-        let mut event = EpollEvent::new(flags, token << 3 | source::ATTACHED);
-        match self.epoll.add(fd, event) {
-            Err(Errno::EEXIST) => self.epoll.modify(fd, &mut event),
-            other => other,
-        }
+        self.watch_fd(fd, flags, token << 3 | source::ATTACHED)
+    }
+
+    fn watch_fd(&self, fd: BorrowedFd<'_>, flags: EpollFlags, token: u64) -> nix::Result<()> {
+        let mut event = EpollEvent::new(flags, token);
+        self.epoll.modify(fd, &mut event).or_else(|_| self.epoll.add(fd, event))
     }
 
     /// Takes a descriptor out of the event loop, before it is closed. Closing alone would not do: a child that has not

@@ -9,8 +9,8 @@ const EVICT_STEP: u64 = 1 << 20;
 /// A pipe that had fewer bytes than this, and was read less than [`BUSY`] ago as well, is left to fill for half of that time:
 /// short lines are then read many at a time (`make bench BENCH=output` counts the wake-ups), and a line that comes alone is
 /// read at once.
-const BUSY_BYTES: u64 = 16 * 1024;
-const BUSY: Duration = Duration::from_micros(if cfg!(feature = "unmoderated") { 0 } else { 200 });
+const BUSY_BYTES: u64 = 64 * 1024;
+const BUSY: Duration = Duration::from_micros(if cfg!(feature = "unmoderated") { 0 } else { 400 });
 
 /// For a process's pipe: told once, and again when it has been read, or when it is to be read.
 pub(super) const ARMED: EpollFlags = EpollFlags::EPOLLIN.union(EpollFlags::EPOLLONESHOT);
@@ -115,10 +115,12 @@ impl Runner {
         } else {
             let pause = busy && (1..BUSY_BYTES).contains(&read) && !full;
             if pause {
+                // While it is watched, each write(2) to it has to look whether somebody is to be told.
+                self.detach(&pipe);
                 self.deadline(process.info.number, BUSY / 2, Due::Read(stream));
             } else if !full {
                 let token = process.info.number << 3 | (source::STDOUT + u64::from(stream == Stream::Stderr));
-                let _unused = self.epoll.modify(&pipe, &mut EpollEvent::new(ARMED, token));
+                let _unused = self.watch_fd(pipe.as_fd(), ARMED, token);
             }
             if let Some(live) = &mut process.live {
                 live.streams.push((stream, pipe, pause));

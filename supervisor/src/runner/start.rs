@@ -166,9 +166,8 @@ impl Runner {
         let (argv, descriptors) = ([crate::CLEANER.into()], own.iter().map(AsFd::as_fd).collect::<Vec<_>>());
         let child = Child::new(group.directory.as_fd(), tools, (uid, uid), self.null.as_fd());
         let spawned = spawn::spawn(&Child { argv: &argv, descriptors: &descriptors, ..child })?;
-        self.epoll
-            .add(&spawned.pidfd, EpollEvent::new(ONCE, number << 3 | source::MAIN))
-            .inspect_err(|_| group.end(&spawned.pidfd))?;
+        let watched = self.watch_fd(spawned.pidfd.as_fd(), ONCE, number << 3 | source::MAIN);
+        watched.inspect_err(|_| group.end(&spawned.pidfd))?;
         let (phase, main, streams, read_at) = (Phase::Cleaning, Some(spawned.pidfd), Vec::new(), Instant::now());
         Ok(Live { phase, group, main, report: None, streams, read_at, stopping: None, busy: 0 })
     }
