@@ -21,7 +21,7 @@ use tokio::sync::watch;
 use tonic::Status;
 
 use crate::mirror::Process;
-use crate::output::chunks::{CHUNK, Chunks};
+use crate::output::chunks::{CHUNK, Chunks, LEAD, TOGETHER};
 use crate::output::seek::{Part, Place};
 use crate::supervisor::{Failure, Supervisor};
 use crate::{convert, errors, log};
@@ -57,11 +57,10 @@ pub struct Hub {
     newest: watch::Sender<Newest>,
     /// When that was told to followers, and how much more it was than before.
     told: Mutex<Option<(Instant, u64)>>,
-    /// Of a process that waits for its readers.
     readers: Mutex<Readers>,
 }
 
-/// Up to where each subscriber has been sent the output, and all of them.
+/// Up to where each subscriber has been sent the output, lately, and all of them.
 #[derive(Default)]
 struct Readers {
     places: BTreeMap<u64, u64>,
@@ -78,6 +77,11 @@ impl Readers {
         }
         self.taken = all;
         Some(all)
+    }
+
+    /// Whether there are a few, and one of them is not at `offset` yet.
+    fn are_some_behind(&self, offset: u64) -> bool {
+        self.places.len() <= TOGETHER && self.places.values().any(|place| *place < offset)
     }
 }
 
@@ -176,34 +180,39 @@ impl Hub {
     }
 }
 
-/// A subscriber of a process that waits for its readers.
+/// A subscriber among others.
 struct Seat {
     process: Arc<Process>,
     supervisor: Supervisor,
     number: u64,
-    /// The supervisor is told when all have gone on by this much, or wait.
-    step: u64,
+    /// Of a process that waits for its readers: the supervisor is told when all have gone on by this much, or wait.
+    step: Option<u64>,
 }
 
 impl Seat {
-    fn take(process: &Arc<Process>, supervisor: &Supervisor, from: u64) -> Option<Self> {
+    fn take(process: &Arc<Process>, supervisor: &Supervisor, from: u64) -> Self {
         let output = process.info().output;
-        let number = (output.overflow == Overflow::Wait).then(|| {
-            let mut readers = process.hub.readers();
-            readers.last += 1;
-            let number = readers.last;
-            readers.places.insert(number, from);
-            number
-        })?;
-        let (process, supervisor) = (Arc::clone(process), supervisor.clone());
-        Some(Self { process, supervisor, number, step: output.max / 4 })
+        let step = (output.overflow == Overflow::Wait).then_some(output.max / 4);
+        let mut readers = process.hub.readers();
+        readers.last += 1;
+        let number = readers.last;
+        readers.places.insert(number, from);
+        drop(readers);
+        Self { process: Arc::clone(process), supervisor: supervisor.clone(), number, step }
     }
 
     /// All before `offset` is on its way to the client; `waits` for more.
     fn arrive(&self, offset: u64, waits: bool) {
         let mut readers = self.process.hub.readers();
         readers.places.insert(self.number, offset);
-        self.tell(readers.advance(if waits { 0 } else { self.step }));
+        if let Some(step) = self.step {
+            self.tell(readers.advance(if waits { 0 } else { step }));
+        }
+    }
+
+    /// Whether one of a few others had not come so far, when it said so.
+    fn is_ahead(&self, offset: u64) -> bool {
+        self.process.hub.readers().are_some_behind(offset)
     }
 
     fn tell(&self, taken: Option<u64>) {
@@ -217,8 +226,10 @@ impl Drop for Seat {
     fn drop(&mut self) {
         let mut readers = self.process.hub.readers();
         readers.places.remove(&self.number);
-        // It may have been the one that the others were ahead of.
-        self.tell(readers.advance(0));
+        if self.step.is_some() {
+            // It may have been the one that the others were ahead of.
+            self.tell(readers.advance(0));
+        }
     }
 }
 
@@ -264,10 +275,12 @@ pub struct Subscription {
     /// Bytes left out without saying so yet.
     lost: u64,
     epoch: Arc<str>,
-    seat: Option<Seat>,
+    seat: Seat,
     number: u64,
     /// Up to where its client was sent what there was.
     sent: u64,
+    /// Up to where it may go ahead of others.
+    lead: u64,
     done: bool,
 }
 
@@ -331,6 +344,7 @@ impl Subscription {
             seat,
             number,
             sent: place.from.min(marks.high),
+            lead: 0,
             done: false,
         })
     }
@@ -340,12 +354,15 @@ impl Subscription {
         if let Some(begin) = self.begin.take() {
             return Some(Ok(Frame { begin: Some(begin), ..Frame::default() }));
         }
-        if let Some(seat) = &self.seat {
-            seat.arrive(self.sent, false);
+        if self.seat.step.is_some() {
+            self.seat.arrive(self.sent, false);
         }
         while !self.done {
             // Reading never waits, so a fast client could keep this thread for itself.
             tokio::task::coop::consume_budget().await;
+            if self.is_to_give_way() {
+                tokio::task::yield_now().await;
+            }
             // First the process's state and the clock, then its output: if it has ended by now, or the time to end has
             // passed, the end that is read is the last.
             let ended = self.info.borrow_and_update().end.as_ref().map(|end| end.output);
@@ -377,9 +394,7 @@ impl Subscription {
                 Ok(Step::End { high }) => {
                     // One may wait for an offset that is still to come.
                     self.sent = self.cursor.offset.min(high);
-                    if let Some(seat) = &self.seat {
-                        seat.arrive(self.sent, true);
-                    }
+                    self.seat.arrive(self.sent, true);
                     if self.process.hub.arm(high, &self.supervisor) == Armed::Waits
                         && let Err(status) = self.wait().await
                     {
@@ -409,6 +424,23 @@ impl Subscription {
         }
     }
 
+    /// Whether others go first, once in a while. Those who are behind then come to where what they want was read already, and
+    /// a few readers who began at about the same time share what each of them would have to read, left to itself.
+    fn is_to_give_way(&mut self) -> bool {
+        let offset = self.cursor.offset;
+        if offset < self.lead || !self.is_shared() {
+            return false;
+        }
+        self.lead = offset.saturating_add(u64::try_from(LEAD).unwrap_or(u64::MAX));
+        self.seat.arrive(self.sent, false);
+        self.seat.is_ahead(self.sent) && !self.chunks.has(self.number, offset)
+    }
+
+    /// Whether anybody else reads this output.
+    fn is_shared(&self) -> bool {
+        self.reader.as_ref().is_some_and(|reader| Arc::strong_count(reader) > 1)
+    }
+
     fn read(&mut self) -> std::io::Result<Step> {
         if self.end.is_some_and(|end| self.cursor.offset >= end) {
             return Ok(Step::Reached);
@@ -421,11 +453,11 @@ impl Subscription {
                 return Ok(self.skip_from(from));
             }
         }
+        let is_shared = self.is_shared();
         let room = self.end.map_or(CHUNK, |end| usize::try_from(end - self.cursor.offset).unwrap_or(CHUNK).min(CHUNK));
-        let shared = Arc::strong_count(reader) > 1;
         // Its number is never another process's, as an id may be once it is forgotten.
         let output = (self.number, &**reader);
-        let (piece, data) = self.chunks.read(output, &mut self.cursor, room, shared)?;
+        let (piece, data) = self.chunks.read(output, &mut self.cursor, room, is_shared)?;
         Ok(match piece {
             Piece::Data { offset, time, .. }
                 if self.until.is_some_and(|until| offset >= until.searched && time >= until.time) =>
@@ -558,6 +590,15 @@ mod tests {
         assert!(pause <= PAUSE_MAX, "{pause:?}");
         std::thread::sleep(PAUSE_MAX);
         assert_eq!(hub.pause(), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_reader_gives_way_to_a_few_who_are_behind() {
+        let mut readers = Readers { places: BTreeMap::from([(1, 500), (2, 700)]), ..Readers::default() };
+        assert!(readers.are_some_behind(501));
+        assert!(!readers.are_some_behind(500), "the last of them goes on");
+        readers.places.extend((3..).zip(vec![0; TOGETHER]));
+        assert!(!readers.are_some_behind(700), "so many share nothing by waiting");
     }
 
     #[test]

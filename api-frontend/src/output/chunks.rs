@@ -30,6 +30,12 @@ const WORTH_A_BUFFER: usize = CHUNK / 4 * 3;
 /// their way, and new ones would have to be zeroed, each on memory that is in no cache.
 const SPARE: usize = 8;
 
+/// Bytes that a reader who is ahead of others reads at a time.
+pub const LEAD: usize = 8 * CHUNK;
+
+/// So many readers can be that far apart from each other and still share what is kept.
+pub const TOGETHER: usize = KEPT / LEAD;
+
 thread_local! {
     static BUFFERS: RefCell<Vec<Bytes>> = const { RefCell::new(Vec::new()) };
 }
@@ -40,7 +46,20 @@ fn buffer() -> BytesMut {
         let free = buffers.iter().position(Bytes::is_unique)?;
         buffers.swap_remove(free).try_into_mut().ok()
     });
-    free.unwrap_or_else(|| BytesMut::zeroed(CHUNK))
+    let mut buffer = free.unwrap_or_else(|| BytesMut::zeroed(CHUNK));
+    buffer.resize(CHUNK, 0);
+    buffer
+}
+
+/// Keeps a buffer, or a good part of one, in the place of one that is in use if need be.
+fn spare(buffer: Bytes) {
+    BUFFERS.with_borrow_mut(|buffers| {
+        if buffers.len() < SPARE {
+            buffers.push(buffer);
+        } else if let Some(used) = buffers.iter_mut().find(|buffer| !buffer.is_unique()) {
+            *used = buffer;
+        }
+    });
 }
 
 /// The beginning of a buffer that was read into.
@@ -51,11 +70,7 @@ fn beginning(buffer: BytesMut, length: usize) -> Bytes {
     } else {
         whole.slice(..length)
     };
-    BUFFERS.with_borrow_mut(|buffers| {
-        if buffers.len() < SPARE {
-            buffers.push(whole);
-        }
-    });
+    spare(whole);
     piece
 }
 
@@ -113,6 +128,11 @@ impl Chunks {
         Ok((piece, bytes))
     }
 
+    /// Whether what is at this offset of the process with this number was read lately.
+    pub fn has(&self, number: u64, offset: u64) -> bool {
+        self.table().by_place.contains_key(&(number, offset))
+    }
+
     // No code under the lock can panic; were it poisoned, the table would still be whole.
     fn table(&self) -> MutexGuard<'_, Table> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
@@ -130,6 +150,76 @@ impl Table {
         while self.bytes > KEPT {
             let Some(oldest) = self.order.pop_front().and_then(|place| self.by_place.remove(&place)) else { return };
             self.bytes -= oldest.bytes.len() + OVERHEAD;
+            if oldest.bytes.len() >= WORTH_A_BUFFER {
+                spare(oldest.bytes);
+            }
         }
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::as_conversions, reason = "usize and u64 are the same here")]
+mod tests {
+    use super::*;
+    use prn_ipc_protocol::output::{MAGIC, PAGE, RECORD};
+    use std::fs::File;
+    use std::os::unix::fs::FileExt;
+
+    fn byte(offset: u64) -> u8 {
+        offset.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes()[0]
+    }
+
+    /// An output of so many bytes, all of them kept, in one run.
+    fn reader(length: u64) -> Reader {
+        let file = || {
+            let path = std::env::temp_dir().join(format!("prn-chunks-{}", std::process::id()));
+            let file = File::options().read(true).write(true).create_new(true).open(&path).unwrap();
+            std::fs::remove_file(path).unwrap();
+            file
+        };
+        let (data, page) = (file(), file());
+        data.write_all_at(&(0..length).map(byte).collect::<Vec<_>>(), 0).unwrap();
+        data.write_all_at(&[0; 16], length).unwrap();
+        data.set_len(length + RECORD).unwrap();
+        let words = [MAGIC, length, 1, 0, 0, length, 0, 1];
+        page.write_all_at(&words.map(u64::to_le_bytes).concat(), 0).unwrap();
+        page.set_len(PAGE).unwrap();
+        Reader::new(data, page).unwrap()
+    }
+
+    /// Reads on, and what came.
+    fn read(chunks: &Chunks, reader: &Reader, cursor: &mut Cursor, shared: bool) -> Bytes {
+        let from = cursor.offset;
+        let (piece, bytes) = chunks.read((7, reader), cursor, CHUNK, shared).unwrap();
+        assert!(matches!(piece, Piece::Data { offset, length, .. } if offset == from && length == bytes.len()));
+        assert_eq!(cursor.offset, from + bytes.len() as u64);
+        bytes
+    }
+
+    fn is_true(from: u64, bytes: &[u8]) -> bool {
+        (from..).zip(bytes).all(|(offset, found)| byte(offset) == *found)
+    }
+
+    #[test]
+    fn what_was_read_for_one_is_there_for_others_until_much_else_was() {
+        let count = KEPT / CHUNK;
+        let (reader, chunks) = (reader((2 * count * CHUNK) as u64), Chunks::default());
+        let (mut first, mut second) = (Cursor::at(0), Cursor::at(0));
+        let alone = read(&chunks, &reader, &mut Cursor::at(0), false);
+        assert!(is_true(0, &alone) && !chunks.has(7, 0), "nobody shares it");
+        // Held throughout, while buffers are used again.
+        let held: Vec<_> = (0..count).map(|_| (first.offset, read(&chunks, &reader, &mut first, true))).collect();
+        assert!(chunks.has(7, (CHUNK * (count - 2)) as u64) && !chunks.has(8, 0));
+        let again = read(&chunks, &reader, &mut Cursor::at((CHUNK * (count - 2)) as u64), true);
+        assert_eq!(again.as_ptr(), held[count - 2].1.as_ptr(), "read twice");
+        for _ in 0..count {
+            let from = first.offset;
+            assert!(is_true(from, &read(&chunks, &reader, &mut first, true)));
+        }
+        assert!(!chunks.has(7, 0));
+        assert!(is_true(0, &read(&chunks, &reader, &mut second, true)));
+        assert!(held.iter().all(|(from, bytes)| is_true(*from, bytes)));
+        let table = chunks.table();
+        assert!(table.bytes <= KEPT && table.order.len() == table.by_place.len());
     }
 }
