@@ -11,7 +11,7 @@ use time::format_description::well_known::Rfc3339;
 
 use crate::exit;
 use crate::server::options::Options;
-use crate::units::{Address, Cpu, Moment, Size, Time, Variable, size_or_zero};
+use crate::units::{Address, Cpu, Moment, Size, SizeOrZero, Time, Variable};
 
 /// Run commands on another Linux machine: start, leave, come back, read all output, stop all of it.
 ///
@@ -251,8 +251,8 @@ pub struct Logs {
     #[arg(short = 'n', long, value_name = "LINES", conflicts_with = "tail_bytes")]
     pub tail: Option<u64>,
     /// Begin with the last so many bytes (4096, 64K)
-    #[arg(long, value_name = "SIZE", value_parser = size_or_zero)]
-    pub tail_bytes: Option<u64>,
+    #[arg(long, value_name = "SIZE")]
+    pub tail_bytes: Option<SizeOrZero>,
     /// Begin with what came at this time or later
     #[arg(long, value_name = "WHEN")]
     pub since: Option<Moment>,
@@ -465,7 +465,7 @@ pub struct ServerCheck {
     pub uids: u32,
     /// Check for output on the disk of the working directories
     #[arg(long, value_name = "SIZE")]
-    pub output_disk: Option<Size>,
+    pub output_disk: Option<SizeOrZero>,
     /// How to print the result.
     #[command(flatten)]
     pub output: Output,

@@ -62,6 +62,18 @@ impl FromStr for Size {
     }
 }
 
+/// A number of bytes, or 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SizeOrZero(pub u64);
+
+impl FromStr for SizeOrZero {
+    type Err = InvalidUnit;
+
+    fn from_str(text: &str) -> Result<Self, InvalidUnit> {
+        if text == "0" { Ok(Self(0)) } else { text.parse().map(|Size(bytes)| Self(bytes)) }
+    }
+}
+
 /// Thousandths of a CPU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cpu(pub u64);
@@ -143,11 +155,6 @@ impl FromStr for Moment {
         let instant = OffsetDateTime::parse(text, &Rfc3339).map_err(|_| InvalidUnit::Moment)?;
         Ok(Self(When::At(instant.into())))
     }
-}
-
-/// A number of bytes, or none.
-pub fn size_or_zero(text: &str) -> Result<u64, InvalidUnit> {
-    if text == "0" { Ok(0) } else { text.parse().map(|Size(bytes)| bytes) }
 }
 
 /// "HOST:PORT".
@@ -241,7 +248,7 @@ macro_rules! deserialize_as_text {
     )*};
 }
 
-deserialize_as_text!(Size, Cpu, Time, Address);
+deserialize_as_text!(Size, SizeOrZero, Cpu, Time, Address);
 
 /// A time as people read it.
 pub fn show_duration(duration: Duration) -> String {
@@ -351,7 +358,7 @@ mod tests {
         ] {
             assert_eq!(bad.parse::<Moment>(), Err(InvalidUnit::Moment), "{bad}");
         }
-        assert_eq!((size_or_zero("0"), size_or_zero("2K")), (Ok(0), Ok(2048)));
+        assert_eq!(("0".parse(), "2K".parse()), (Ok(SizeOrZero(0)), Ok(SizeOrZero(2048))));
     }
 
     #[test]

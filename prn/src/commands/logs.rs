@@ -7,6 +7,7 @@ use super::follow::{Follower, pass_on};
 use super::{Failure, Remote};
 use crate::exit::{self, Exit};
 use crate::output::{Chunk, Lines, Relay};
+use crate::units::SizeOrZero;
 use crate::{cli, output};
 
 /// Fewest digits of an id that stand before a line.
@@ -17,7 +18,7 @@ pub async fn logs(args: cli::Logs) -> Result<Exit, Failure> {
     if ids.len() > 1 && args.offset.is_some() {
         return Err(Failure::Usage("--offset is a place in the output of one process".to_owned()));
     }
-    let tail = args.tail.map(Tail::Lines).or(args.tail_bytes.map(Tail::Bytes));
+    let tail = args.tail.map(Tail::Lines).or(args.tail_bytes.map(|SizeOrZero(bytes)| Tail::Bytes(bytes)));
     let only = match (args.stdout, args.stderr) {
         (true, _) => Some(Source::Stdout),
         (false, true) => Some(Source::Stderr),

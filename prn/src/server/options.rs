@@ -8,7 +8,7 @@ use serde::Deserialize;
 use prn::credentials::KeySource;
 
 use super::check::Wanted;
-use crate::units::{Address, Cpu, Size, Time};
+use crate::units::{Address, Cpu, Size, SizeOrZero, Time};
 
 /// Default of `--first-uid`: far above what distributions, containers and user namespaces hand out.
 pub const FIRST_UID: u32 = 2_000_000_000;
@@ -135,10 +135,10 @@ pub struct Options {
     /// Most output kept of all processes together [default: a quarter of the memory]
     #[arg(long, value_name = "SIZE", help_heading = "Output")]
     pub output_budget: Option<Size>,
-    /// Most output kept on the disk of the state folder, of all processes together; a process can ask for all of it
-    /// [default: none is kept there]
+    /// Most output kept on the disk of the state folder, of all processes together; a process can ask for all of it. 0: none
+    /// [default: none]
     #[arg(long, value_name = "SIZE", help_heading = "Output")]
-    pub output_disk: Option<Size>,
+    pub output_disk: Option<SizeOrZero>,
     /// Memory of the frontend [default: 512M]
     #[arg(long, value_name = "SIZE", help_heading = "Network")]
     pub frontend_memory: Option<Size>,
@@ -294,6 +294,15 @@ mod tests {
         assert_eq!(merge(with("flag"), with("file"), true).tls_key, Some("flag".into()));
         assert_eq!(merge(Options::default(), with("file"), true).tls_key, None);
         assert_eq!(merge(Options::default(), with("file"), false).tls_key, Some("file".into()));
+    }
+
+    #[test]
+    fn a_disk_that_the_file_gives_is_taken_back_by_zero() {
+        let file = parse("output-disk = '1G'\n").unwrap();
+        assert_eq!(file.output_disk, Some(SizeOrZero(1 << 30)));
+        let zero = Options { output_disk: "0".parse().ok(), ..Default::default() };
+        assert_eq!(merge(zero, file, false).output_disk, Some(SizeOrZero(0)));
+        assert_eq!(parse("output-disk = 0\n").unwrap().output_disk, Some(SizeOrZero(0)));
     }
 
     #[test]

@@ -349,7 +349,7 @@ fn threads() -> u32 {
 mod tests {
     use super::super::host::CgroupMount;
     use super::*;
-    use crate::units::Cpu;
+    use crate::units::{Cpu, SizeOrZero};
 
     fn host() -> Host {
         Host {
@@ -464,7 +464,7 @@ mod tests {
             ..Options::default()
         };
         assert!(failed(default).contains("--output-default"));
-        let disk = |bytes| Options { output_disk: Some(Size(bytes)), ..Options::default() };
+        let disk = |bytes| Options { output_disk: Some(SizeOrZero(bytes)), ..Options::default() };
         assert!(failed(disk(65_535)).contains("--output-disk"));
         assert_eq!(resolve(&disk(0), &host()).unwrap().supervisor.output.len(), 1);
         let plan = resolve(&disk(2 << 40), &host()).unwrap();

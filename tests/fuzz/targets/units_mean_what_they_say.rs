@@ -20,7 +20,7 @@ use prn_fuzz::client::When;
 use prn_ipc_protocol::types::LimitName;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
-use units::{Address, Cpu, Moment, Size, Time, Variable, show_duration, show_size, size_or_zero, split_words};
+use units::{Address, Cpu, Moment, Size, SizeOrZero, Time, Variable, show_duration, show_size, split_words};
 
 fuzz_target!(|text: &str| {
     bounded(text.len(), 64, || {
@@ -38,7 +38,8 @@ fuzz_target!(|text: &str| {
 });
 
 fn size(text: &str) {
-    assert_eq!(size_or_zero(text).ok(), text.parse().ok().map(|Size(bytes)| bytes).or((text == "0").then_some(0)));
+    let zero = (text == "0").then_some(0);
+    assert_eq!(text.parse().ok().map(|SizeOrZero(bytes)| bytes), text.parse().ok().map(|Size(bytes)| bytes).or(zero));
     let Ok(Size(bytes)) = text.parse() else { return };
     assert!(bytes > 0);
     let number = text.trim_end_matches(|c: char| c.is_ascii_alphabetic() || c.is_whitespace());
