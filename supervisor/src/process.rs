@@ -60,8 +60,8 @@ pub(crate) struct Live {
     pub main: Option<OwnedFd>,
     /// Whether its program runs, until that is known.
     pub report: Option<OwnedFd>,
-    /// Its standard output and error, until their end; whether one is left to fill for a while.
-    pub streams: Vec<(Stream, OwnedFd, bool)>,
+    /// Its standard output and error, until their end; until when one is left to fill.
+    pub streams: Vec<(Stream, OwnedFd, Option<Instant>)>,
     /// When one of them was last read.
     pub read_at: Instant,
     /// Why it is being stopped.

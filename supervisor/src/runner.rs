@@ -115,7 +115,7 @@ enum Due {
     Stuck,
     /// Try again to remove the group.
     Remove,
-    /// More of this stream may have come.
+    /// This stream was left to fill for long enough.
     Read(Stream),
     /// Nothing: the wait is to end.
     Wake,

@@ -466,6 +466,24 @@ fn o11_processes_that_write_without_pause_leave_a_turn_to_others() {
 }
 
 #[test]
+fn o11_a_process_that_writes_to_both_streams_without_pause_costs_the_supervisor_no_memory() {
+    let server = Server::start();
+    let supervisor = server.supervisor();
+    let write = "for (1 .. 1_000_000) { syswrite(STDOUT, 'o') == 1 and syswrite(STDERR, 'e') == 1 or die }";
+    let id = server.start_process(&["--output-max", "1M"], &["perl", "-e", write]);
+    let before = procfs::memory(supervisor, "RssAnon");
+    let mut most = before;
+    wait_for("its end", || {
+        most = most.max(procfs::memory(supervisor, "RssAnon"));
+        server.status(&id)["state"] != "running"
+    });
+    let status = server.status(&id);
+    assert_eq!(status["exit"]["code"], 0);
+    assert_eq!(status["output"]["end_offset"], 2_000_000);
+    assert!(most < before + (1 << 20), "{before} -> {most} bytes");
+}
+
+#[test]
 fn an_offset_begins_in_the_middle_and_one_beyond_the_end_is_refused() {
     let server = Server::start();
     let id = server.start_process(&[], &["printf", "0123456789"]);

@@ -8,14 +8,15 @@ const EVICT_STEP: u64 = 1 << 20;
 
 /// A pipe that had fewer bytes than this, and was read less than [`BUSY`] ago as well, is left to fill for half of that time:
 /// short lines are then read many at a time (`make bench BENCH=output` counts the wake-ups), and a line that comes alone is
-/// read at once.
-const BUSY_BYTES: u64 = 64 * 1024;
+/// read at once. One with more may be full, as a writer's length has it (pipe(7), F_SETPIPE_SZ): a pipe of 16 pages takes a
+/// write that does not fit into the last one's rest from the next page on, and so holds between half of them and all.
+const SMALL: u64 = 32 * 1024;
 const BUSY: Duration = Duration::from_micros(if cfg!(feature = "unmoderated") { 0 } else { 400 });
 
 /// For a process's pipe: told once, and again when it has been read, or when it is to be read.
 pub(super) const ARMED: EpollFlags = EpollFlags::EPOLLIN.union(EpollFlags::EPOLLONESHOT);
 
-/// Bytes in a pipe once it was found full: beyond that, measured, there is under 10 % to gain.
+/// Bytes in a pipe once it was found full, as far as can be told: beyond that, measured, there is under 10 % to gain.
 const PIPE_SIZE: i32 = 256 * 1024;
 /// Bytes in a pipe as it is made (pipe(7)).
 const PIPE_DEFAULT: u64 = 64 * 1024;
@@ -42,11 +43,9 @@ impl Runner {
     pub fn watch(&mut self, id: ProcessId, seen: u64) {
         let Some(process) = self.numbers.get(&id).and_then(|number| self.table.get_mut(number)) else { return };
         let end = process.store.as_ref().map_or(0, |store| store.marks.high);
+        process.watch = (end <= seen).then_some(seen);
         if end > seen {
-            process.watch = None;
             self.notices.push_back(Notice::Advanced(id, end));
-        } else {
-            process.watch = Some(seen);
         }
     }
 
@@ -67,9 +66,13 @@ impl Runner {
     /// Reads what is in a process's pipe, up to `budget` bytes, and sees to it that it is read again.
     pub(super) fn pump(&mut self, process: &mut Process, stream: Stream, budget: u64) {
         let Some(live) = &mut process.live else { return };
-        live.streams.iter_mut().filter(|(other, ..)| *other == stream).for_each(|(.., paused)| *paused = false);
+        // Each stream has one deadline at most: this is instead of it.
+        let own = live.streams.iter_mut().find(|(other, ..)| *other == stream);
+        if let Some(at) = own.and_then(|(.., until)| until.take()) {
+            self.due.remove(&(at, process.info.number, Due::Read(stream)));
+        }
         // What was left to fill is older than what has come now.
-        if let Some(&(older, ..)) = live.streams.iter().find(|(.., paused)| *paused) {
+        if let Some(&(older, ..)) = live.streams.iter().find(|(.., until)| until.is_some()) {
             self.pump(process, older, budget);
         }
         let Some(live) = &mut process.live else { return };
@@ -88,7 +91,7 @@ impl Runner {
             match store.fill(pipe.as_fd(), stream, UnixMicros::now()) {
                 Ok(0) => ended = true,
                 Ok(length) => {
-                    if length == PIPE_DEFAULT {
+                    if length > SMALL && length <= PIPE_DEFAULT {
                         // EPERM: the kernel's own budget for pipes is used up (pipe-user-pages-soft, pipe(7)).
                         let _unused = fcntl(&pipe, FcntlArg::F_SETPIPE_SZ(PIPE_SIZE));
                     }
@@ -107,23 +110,21 @@ impl Runner {
         if let Some(error) = failed.or(refused).filter(|_| !std::mem::replace(&mut process.told, true)) {
             crate::log(&format!("process {}: its output cannot all be kept: {error}", process.info.id));
         }
-        if process.watch.take_if(|seen| end > *seen).is_some() {
-            self.notices.push_back(Notice::Advanced(process.info.id, end));
-        }
+        self.notices.extend(process.watch.take_if(|seen| end > *seen).map(|_| Notice::Advanced(process.info.id, end)));
         if ended {
             self.detach(&pipe);
         } else {
-            let pause = busy && (1..BUSY_BYTES).contains(&read) && !full;
-            if pause {
+            let token = process.info.number << 3 | (source::STDOUT + u64::from(stream == Stream::Stderr));
+            let is_small = busy && (1..=SMALL).contains(&read);
+            let pause = !full && (is_small || self.watch_fd(pipe.as_fd(), ARMED, token).is_err());
+            let until = pause.then(|| Instant::now() + BUSY / 2);
+            if let Some(at) = until {
                 // While it is watched, each write(2) to it has to look whether somebody is to be told.
                 self.detach(&pipe);
-                self.deadline(process.info.number, BUSY / 2, Due::Read(stream));
-            } else if !full {
-                let token = process.info.number << 3 | (source::STDOUT + u64::from(stream == Stream::Stderr));
-                let _unused = self.watch_fd(pipe.as_fd(), ARMED, token);
+                self.due.insert((at, process.info.number, Due::Read(stream)));
             }
             if let Some(live) = &mut process.live {
-                live.streams.push((stream, pipe, pause));
+                live.streams.push((stream, pipe, until));
             }
         }
         self.charge(process);

@@ -106,7 +106,7 @@ impl Runner {
             .map_err(resources(Preparation::Clone))?;
         // While the child is on its way to its program.
         limits.in_force = group.texts(&["cpu.max", "memory.max", "io.max", "pids.max"]);
-        let streams = vec![(Stream::Stdout, stdout.0, false), (Stream::Stderr, stderr.0, false)];
+        let streams = vec![(Stream::Stdout, stdout.0, None), (Stream::Stderr, stderr.0, None)];
         let (phase, report) = (Phase::Running, Some(spawned.report));
         let live = Live { phase, group, main: None, report, streams, read_at: Instant::now(), stopping: None, busy: 0 };
         if let Err(refusal) = self.register(number, &live, &spawned.pidfd).map_err(resources(Preparation::Watch)) {
