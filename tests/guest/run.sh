@@ -114,7 +114,7 @@ mkdir -p "$log"
 timeout --kill-after=5 "$timeout" qemu-system-x86_64 "${machine[@]}" -m 4096 -smp 2 \
     -nodefaults -no-user-config -display none -no-reboot -nic none \
     -kernel "$image/vmlinuz" -initrd "$work/initrd" \
-    -append 'console=ttyS0 panic=-1 maxcpus=1 rdinit=/sbin/init systemd.show_status=0 mitigations=off quiet' \
+    -append 'console=ttyS0 panic=-1 maxcpus=1 noreplace-smp rdinit=/sbin/init systemd.show_status=0 mitigations=off quiet' \
     -drive "file=$work/disk,format=raw,if=virtio,cache=unsafe" \
     -serial "file:$log/console.log" -serial stdio \
     </dev/null > >(tr -d '\r' | tee "$log/output.log") &
