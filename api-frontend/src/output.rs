@@ -21,7 +21,7 @@ use tokio::sync::watch;
 use tonic::Status;
 
 use crate::mirror::Process;
-use crate::output::chunks::{CHUNK, Chunks, LEAD, TOGETHER};
+use crate::output::chunks::{CHUNK, Chunks, LEAD, NEAR, TOGETHER};
 use crate::output::seek::{Part, Place};
 use crate::supervisor::{Failure, Supervisor};
 use crate::{convert, errors, log};
@@ -79,9 +79,10 @@ impl Readers {
         Some(all)
     }
 
-    /// Whether there are a few, and one of them is not at `offset` yet.
+    /// Whether there are a few, and one of them is not at `offset` yet, but near it.
     fn are_some_behind(&self, offset: u64) -> bool {
-        self.places.len() <= TOGETHER && self.places.values().any(|place| *place < offset)
+        let is_behind = |place: &u64| (1..=NEAR).contains(&offset.saturating_sub(*place));
+        self.places.len() <= TOGETHER && self.places.values().any(is_behind)
     }
 }
 
@@ -597,6 +598,7 @@ mod tests {
         let mut readers = Readers { places: BTreeMap::from([(1, 500), (2, 700)]), ..Readers::default() };
         assert!(readers.are_some_behind(501));
         assert!(!readers.are_some_behind(500), "the last of them goes on");
+        assert!(!readers.are_some_behind(701 + NEAR), "nobody waits for one who has stopped");
         readers.places.extend((3..).zip(vec![0; TOGETHER]));
         assert!(!readers.are_some_behind(700), "so many share nothing by waiting");
     }

@@ -36,6 +36,9 @@ pub const LEAD: usize = 8 * CHUNK;
 /// So many readers can be that far apart from each other and still share what is kept.
 pub const TOGETHER: usize = KEPT / LEAD;
 
+/// Who is further behind than this does not catch up, or does not read.
+pub const NEAR: u64 = 64 * 1024 * 1024;
+
 thread_local! {
     static BUFFERS: RefCell<Vec<Bytes>> = const { RefCell::new(Vec::new()) };
 }
