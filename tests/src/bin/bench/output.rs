@@ -13,6 +13,9 @@ use crate::{Bench, word};
 
 const PIPE: &str = "raw pipe";
 const PIPE_LINES: &str = "raw pipe, lines of 100 bytes";
+/// No process writes faster than that under prn, whatever becomes of its lines: nobody watches the pipe, it is never full, and
+/// its reader is hardly ever there.
+const PIPE_BOUND: &str = "raw pipe, lines of 100 bytes, two filters, read each 500 µs";
 const TCP: &str = "plain TCP";
 const TLS: &str = "raw tokio-rustls";
 const TLS_READ_AHEAD: &str = "raw tokio-rustls, 64 KiB read ahead below TLS";
@@ -74,9 +77,10 @@ impl Peers {
 
 fn round(bench: &Bench, peers: &Peers, lines: bool, series: &mut Series) -> anyhow::Result<()> {
     let gib = GIB.to_string();
-    series.add(PIPE, raw_pipe(bench, CHUNK as u64, GIB)?.rate());
+    series.add(PIPE, raw_pipe(bench, "write", CHUNK as u64, GIB, 0)?.rate());
     if lines {
-        series.add(PIPE_LINES, raw_pipe(bench, LINE, LINES_BYTES)?.rate());
+        series.add(PIPE_LINES, raw_pipe(bench, "write", LINE, LINES_BYTES, 0)?.rate());
+        series.add(PIPE_BOUND, raw_pipe(bench, "write-filtered", LINE, LINES_BYTES, 500)?.rate());
     }
     series.add(TCP, parts::transfer(bench.part(&["tcp-read", &peers.tcp.address, &gib]), GIB)?.rate());
     let keys = word(bench.keys());
@@ -132,9 +136,9 @@ fn lines_live(bench: &Bench, server: &Server, series: &mut Series, name: &str) -
     Ok(())
 }
 
-fn raw_pipe(bench: &Bench, size: u64, bytes: u64) -> anyhow::Result<Transfer> {
-    let mut writer = bench.part(&["write", &size.to_string(), &bytes.to_string()]).stdout(Stdio::piped()).spawn()?;
-    let mut reader = bench.part(&["count"]);
+fn raw_pipe(bench: &Bench, write: &str, size: u64, bytes: u64, pause: u64) -> anyhow::Result<Transfer> {
+    let mut writer = bench.part(&[write, &size.to_string(), &bytes.to_string()]).stdout(Stdio::piped()).spawn()?;
+    let mut reader = bench.part(&["count", &pause.to_string()]);
     if let Some(stdout) = writer.stdout.take() {
         reader.stdin(stdout);
     }
@@ -175,9 +179,21 @@ fn print(bench: &Bench, pinned: bool, series: &Series, summary: &mut Summary) {
     let ssh = series.of(SSH);
     let title = bench.title(&format!("Output: 1 GiB to one reader, {place}"));
     let mut table = Table::new(&title, &["", "MB/s", "lowest–highest", "÷ raw tokio-rustls", "÷ `ssh cat`"]);
-    for name in
-        [PIPE, PIPE_LINES, TCP, TLS, TLS_READ_AHEAD, TLS_FILE, SSH, REPLAY, LOGS, LIVE, LINES, LINES_UNMODERATED]
-    {
+    for name in [
+        PIPE,
+        PIPE_LINES,
+        PIPE_BOUND,
+        TCP,
+        TLS,
+        TLS_READ_AHEAD,
+        TLS_FILE,
+        SSH,
+        REPLAY,
+        LOGS,
+        LIVE,
+        LINES,
+        LINES_UNMODERATED,
+    ] {
         let samples = series.of(name);
         if samples.median().is_none() && name != SSH {
             continue;
@@ -225,6 +241,7 @@ fn print(bench: &Bench, pinned: bool, series: &Series, summary: &mut Summary) {
     if unmoderated.median().is_some() {
         add("live, lines of 100 bytes", &lines, LINES_UNMODERATED, &unmoderated);
         add("live, lines of 100 bytes", &lines, PIPE_LINES, &series.of(PIPE_LINES));
+        add("live, lines of 100 bytes", &lines, PIPE_BOUND, &series.of(PIPE_BOUND));
     } else if lines.median().is_some() {
         summary.alone("live, lines of 100 bytes", &format!("{} MB/s", lines.figure()));
     }

@@ -17,6 +17,7 @@ use prn::client::{Client, Event, OutputPolicy, OutputRequest, ProcessId, StartSp
 use prn::credentials::{Credentials, KeySource, load_certificate};
 use prn_proto::tls;
 use rustls::pki_types::ServerName;
+use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Semaphore;
@@ -126,18 +127,22 @@ pub fn transfer(part: Command, bytes: u64) -> anyhow::Result<Transfer> {
 pub fn read_from(mut command: Command, bytes: u64) -> anyhow::Result<Transfer> {
     let mut child = command.stdout(Stdio::piped()).spawn()?;
     let mut stdout = child.stdout.take().context("its output")?;
-    let moved = count(&mut stdout);
+    let moved = count(&mut stdout, Duration::ZERO);
     let status = child.wait()?;
     let (moved, seconds) = moved?;
     ensure!(status.success() && moved == bytes, "{command:?}: {status}, {moved} bytes instead of {bytes}");
     Ok(Transfer { bytes, seconds, client: 0.0, process: 0.0 })
 }
 
-fn count(from: &mut impl Read) -> io::Result<(u64, f64)> {
+/// Reads to the end, with a pause before each read but the first.
+fn count(from: &mut impl Read, pause: Duration) -> io::Result<(u64, f64)> {
     let mut buffer = vec![0; PIPE_READ];
     let mut bytes = from.read(&mut buffer)? as u64;
     let begun = Instant::now();
     loop {
+        if !pause.is_zero() {
+            std::thread::sleep(pause);
+        }
         match from.read(&mut buffer)? {
             0 => return Ok((bytes, begun.elapsed().as_secs_f64())),
             more => bytes += more as u64,
@@ -154,11 +159,22 @@ pub fn run(arguments: &[String]) -> anyhow::Result<()> {
     match words[..] {
         ["write", size, bytes] => write(size.parse()?, bytes.parse()?),
         ["clock", micros, lines] => clock(Duration::from_micros(micros.parse()?), lines.parse()?),
-        ["count"] => {
+        ["write-filtered", size, bytes] => {
+            // As many as a process under prn has, which allow what is measured here just as they do.
+            for _ in 0..2 {
+                let rules = [(nix::libc::SYS_acct, Vec::new())].into();
+                let (allow, refuse) = (SeccompAction::Allow, SeccompAction::Errno(1));
+                let filter = SeccompFilter::new(rules, allow, refuse, std::env::consts::ARCH.try_into()?)?;
+                seccompiler::apply_filter(&BpfProgram::try_from(filter)?)?;
+            }
+            write(size.parse()?, bytes.parse()?)
+        }
+        ["count", micros] => {
             let stdin = io::stdin();
             // What a pipe under prn grows to, and a full read of it.
             fcntl(stdin.as_fd(), FcntlArg::F_SETPIPE_SZ(PIPE_READ.try_into()?))?;
-            let (bytes, seconds) = count(&mut File::from(stdin.as_fd().try_clone_to_owned()?))?;
+            let pause = Duration::from_micros(micros.parse()?);
+            let (bytes, seconds) = count(&mut File::from(stdin.as_fd().try_clone_to_owned()?), pause)?;
             report(bytes, seconds, machine::own_cpu_seconds()?, 0.0)
         }
         ["tcp-serve"] => tcp_serve(),
