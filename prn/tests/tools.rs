@@ -43,7 +43,7 @@ impl Folder {
     fn shell(&self, script: &str, arguments: &[&str]) -> Output {
         let mut command = Command::new("bash");
         command
-            .args(["-euc", script, "bash"])
+            .args(["-euc", &format!("{STRICT}{script}"), "bash"])
             .args(arguments)
             .env_clear()
             .envs([("PATH", PATH), ("LANG", "C.UTF-8")])
@@ -61,7 +61,7 @@ impl Folder {
     fn strict(&self, words: &[&str]) -> (Output, Vec<u8>) {
         fs::write(self.path("report"), "").unwrap();
         fs::set_permissions(self.path("report"), PermissionsExt::from_mode(0o666)).unwrap();
-        let script = r#"exec 3> "$F/report" 4< "$F/temporary" 5< "$F/own"; exec -a prn-strict "$F/prn" "$@""#;
+        let script = r#"exec 3> "$F/report" 4< "$F/temporary" 5< "$F/own"; strict "$@""#;
         let output = self.shell(script, words);
         (output, fs::read(self.path("report")).unwrap())
     }
@@ -81,6 +81,21 @@ impl Drop for Folder {
         let _unused = fs::remove_dir_all(&self.0);
     }
 }
+
+/// `strict ARGV…`: executes the tool as the supervisor does, for a client who asked for this shell's environment: with
+/// none of its own, and with where the program may be, the environment and the argument vector as arguments.
+const STRICT: &str = r#"
+strict() {
+    local variables paths=() folder
+    mapfile -d '' -t variables < <(env -0)
+    case ${1-} in
+        '') ;;
+        */*) paths=("$1") ;;
+        *) for folder in ${PATH//:/ }; do paths+=("$folder/$1"); done ;;
+    esac
+    exec -c -a prn-strict "$F/prn" ${#paths[@]} "${paths[@]}" ${#variables[@]} "${variables[@]}" "$@"
+}
+"#;
 
 /// Places of steps in the order of `ChildStep`.
 const WORKING_DIRECTORY: u8 = 5;
@@ -208,7 +223,8 @@ fn l2_the_signal_at_the_supervisors_death_survives_new_namespaces() {
     // PR_GET_PDEATHSIG. A change of identity clears it (prctl(2)), and a user namespace is one in part.
     let ask = "import ctypes; n = ctypes.c_int(); ctypes.CDLL(None).prctl(2, ctypes.byref(n)); print(n.value)";
     let script = r#"exec 3> "$F/own/report" 4< "$F/temporary" 5< "$F/own"
-        exec setpriv --pdeathsig KILL bash -c 'exec -a prn-strict "$F/prn" "$@"' bash "$@""#;
+        export -f strict
+        exec setpriv --pdeathsig KILL bash -c 'strict "$@"' bash "$@""#;
     let output = folder.shell(script, &[prctl, "-c", ask]);
     assert_eq!(String::from_utf8_lossy(&output.stdout), "9\n", "{output:?}");
 }
@@ -306,7 +322,7 @@ fn j8_what_keeps_a_program_from_running_is_reported_as_for_profile_default() {
     // In a folder of the host's that is covered there is nothing.
     let gone = std::env::temp_dir().join(format!("prn-tools-gone-{}", std::process::id()));
     fs::create_dir(&gone).unwrap();
-    let script = r#"exec 3> "$F/report" 4< "$F/temporary" 5< "$F/own"; cd "$1"; exec -a prn-strict "$F/prn" true"#;
+    let script = r#"exec 3> "$F/report" 4< "$F/temporary" 5< "$F/own"; cd "$1"; strict true"#;
     folder.shell(script, &[gone.to_str().unwrap()]);
     assert_eq!(fs::read(folder.path("report")).unwrap(), report(WORKING_DIRECTORY, 2));
     fs::remove_dir(gone).unwrap();
@@ -321,8 +337,8 @@ fn a_host_without_user_namespaces_is_an_error_and_never_less_confinement() {
     fs::write(folder.path("report"), "").unwrap();
     fs::set_permissions(folder.path("report"), PermissionsExt::from_mode(0o666)).unwrap();
     // In a namespace of its own, where one may say how many there can be below it (user_namespaces(7), ENOSPC).
-    let script = r#"unshare --user --map-root-user bash -euc 'echo 0 > /proc/sys/user/max_user_namespaces
-        exec 3> "$F/report" 4< "$F/temporary" 5< "$F/own"; exec -a prn-strict "$F/prn" touch "$F/own/ran"'"#;
+    let script = r#"export -f strict; unshare --user --map-root-user bash -euc 'echo 0 > /proc/sys/user/max_user_namespaces
+        exec 3> "$F/report" 4< "$F/temporary" 5< "$F/own"; strict touch "$F/own/ran"'"#;
     let output = folder.shell(script, &[]);
     assert_eq!(output.status.code(), Some(127), "{output:?}");
     assert_eq!(fs::read(folder.path("report")).unwrap(), report(CONFINEMENT, 28));

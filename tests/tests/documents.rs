@@ -47,7 +47,7 @@ fn section(name: &str, made: Option<&str>) -> String {
 /// "T4" of `t4_…` and of `guest_c4_…`, and all of them of `j1_j2_j4_…`.
 fn ids(function: &str) -> Vec<(char, u32)> {
     let id = |word: &str| {
-        let letter = word.chars().next().filter(|letter| "tisjcorlpq".contains(*letter))?;
+        let letter = word.chars().next().filter(|letter| "tisjcorlpqx".contains(*letter))?;
         Some((letter.to_ascii_uppercase(), word.get(1..)?.parse().ok()?))
     };
     function.strip_prefix("guest_").unwrap_or(function).split('_').map_while(id).collect()

@@ -1,8 +1,10 @@
 //! `prn-strict`: puts on profile strict and executes the process's program in its own place.
 //!
-//! Runs as the process's user, in its cgroup, session and working directory, with its streams and its environment,
-//! without privileges to gain (no_new_privs). It trusts the supervisor, which executed it, and nothing that belongs to
-//! the process. It must never execute the program without all of the confinement: what fails is reported, and it ends.
+//! Runs as the process's user, in its cgroup, session and working directory, with its streams, without privileges to
+//! gain (no_new_privs). It trusts the supervisor, which executed it, and nothing that belongs to the process: the
+//! environment that a client chose comes as arguments and is the program's alone, because a loader obeys its own
+//! (LD_PRELOAD, ld.so(8)) before the first line of this. It must never execute the program without all of the
+//! confinement: what fails is reported, and it ends.
 //!
 //! [`confined`] is the order. Namespaces come before Landlock, which refuses every mount, and the system call filter is
 //! the last, since it refuses what all others need.
@@ -13,7 +15,7 @@ use std::ffi::{CString, OsString};
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStringExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -28,7 +30,7 @@ use nix::fcntl::{OFlag, open};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::stat::{FileStat, Mode, fstat, stat};
-use nix::unistd::{chdir, execv, getcwd, getegid, geteuid, write};
+use nix::unistd::{chdir, execve, getcwd, getegid, geteuid, write};
 use prn_ipc_protocol::message::ChildStep;
 use prn_ipc_protocol::{codec, fds};
 
@@ -46,9 +48,6 @@ const SHARED_MEMORY: &str = "/dev/shm";
 /// Sockets of the host's services. A network namespace does not hide those that have a path, and one that resolves
 /// names or starts services for everybody would be a way out of it.
 const SERVICES: &str = "/run";
-
-/// Along what PATH to look without one in the environment, as for profile default.
-const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 type Failure = (ChildStep, Errno);
 
@@ -78,10 +77,9 @@ fn confined() -> Result<Infallible, Failure> {
     restrict_files([temporary.handle, own.handle]).map_err(&confinement)?;
     default_sigpipe();
 
-    let arguments = arguments();
-    let candidates = arguments.first().map(candidates).unwrap_or_default();
+    let launch = Launch::read(std::env::args_os().skip(1)).ok_or((ChildStep::Exec, Errno::EINVAL))?;
     filter_calls().map_err(&confinement)?;
-    Err((ChildStep::Exec, execute(&candidates, &arguments)))
+    Err((ChildStep::Exec, launch.execute()))
 }
 
 /// New namespaces of all kinds but two: one for process ids would need a second process, and one for control groups
@@ -236,43 +234,50 @@ fn default_sigpipe() {
     let _fails: io::Error = Command::new("").exec();
 }
 
-/// The program's own argument vector: what follows the name of this one.
-fn arguments() -> Vec<CString> {
-    std::env::args_os().skip(1).filter_map(|argument| CString::new(argument.into_vec()).ok()).collect()
+/// What is to run, as the supervisor's `StrictArguments` write it.
+#[derive(Debug, PartialEq, Eq)]
+struct Launch {
+    /// Where the program may be.
+    paths: Vec<CString>,
+    environment: Vec<CString>,
+    argv: Vec<CString>,
 }
 
-/// Where the program may be: its path when it holds a slash, else each place along PATH.
-fn candidates(program: &CString) -> Vec<CString> {
-    if program.as_bytes().contains(&b'/') {
-        return vec![program.clone()];
+impl Launch {
+    /// From this program's arguments: how many paths, the paths, how many variables, the variables, the argument vector.
+    fn read(mut arguments: impl Iterator<Item = OsString>) -> Option<Self> {
+        let paths = counted(&mut arguments)?;
+        let environment = counted(&mut arguments)?;
+        let argv = arguments.map(|argument| CString::new(argument.into_vec()).ok()).collect::<Option<_>>()?;
+        Some(Self { paths, environment, argv })
     }
-    let path = std::env::var_os("PATH").unwrap_or_else(|| OsString::from(PATH));
-    path.as_bytes()
-        .split(|byte| *byte == b':')
-        .map(|folder| if folder.is_empty() { b"." } else { folder })
-        .filter_map(|folder| CString::new([folder, b"/", program.as_bytes()].concat()).ok())
-        .collect()
+
+    /// Executes the first path that exists and may be executed; returns only when there is none.
+    fn execute(&self) -> Errno {
+        let mut result = Errno::ENOENT;
+        for path in &self.paths {
+            let Err(error) = execve(path, &self.argv, &self.environment);
+            // Not here: look further. What was found but may not be executed is the better answer in the end.
+            if error == Errno::EACCES {
+                result = error;
+            } else if error != Errno::ENOENT && error != Errno::ENOTDIR {
+                return error;
+            }
+        }
+        result
+    }
+}
+
+/// A count, and so many arguments.
+fn counted(arguments: &mut impl Iterator<Item = OsString>) -> Option<Vec<CString>> {
+    let count: usize = arguments.next()?.into_string().ok()?.parse().ok()?;
+    let taken = arguments.take(count).map(|argument| CString::new(argument.into_vec()).ok());
+    taken.collect::<Option<Vec<_>>>().filter(|taken| taken.len() == count)
 }
 
 fn filter_calls() -> nix::Result<()> {
     let filter = strict_filter().map_err(|_| Errno::E2BIG)?;
     seccompiler::apply_filter(&filter).map_err(|error| errno_of(&error))
-}
-
-/// Executes the first candidate that exists and may be executed; returns only when there is none.
-fn execute(candidates: &[CString], arguments: &[CString]) -> Errno {
-    let mut result = Errno::ENOENT;
-    for path in candidates {
-        // The environment of this process is the program's.
-        let Err(error) = execv(path, arguments);
-        // Not here: look further. What was found but may not be executed is the better answer in the end.
-        if error == Errno::EACCES {
-            result = error;
-        } else if error != Errno::ENOENT && error != Errno::ENOTDIR {
-            return error;
-        }
-    }
-    result
 }
 
 fn at(step: ChildStep) -> impl Fn(Errno) -> Failure {
@@ -302,11 +307,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_is_looked_up_along_path_and_a_path_is_not() {
-        assert_eq!(candidates(&c"./x".to_owned()), [c"./x".to_owned()]);
-        let path = std::env::var("PATH").unwrap();
-        let found: Vec<_> = path.split(':').map(|folder| CString::new(format!("{folder}/x")).unwrap()).collect();
-        assert_eq!(candidates(&c"x".to_owned()), found);
+    fn what_to_launch_is_read_whole_or_not_at_all() {
+        let read = |words: &[&str]| Launch::read(words.iter().map(OsString::from));
+        let strings = |words: &[&str]| words.iter().map(|word| CString::new(*word).unwrap()).collect();
+        let expected = Launch {
+            paths: strings(&["/a", "/b"]),
+            environment: strings(&["LD_PRELOAD=x"]),
+            argv: strings(&["1", ""]),
+        };
+        assert_eq!(read(&["2", "/a", "/b", "1", "LD_PRELOAD=x", "1", ""]), Some(expected));
+        for cut in [&[][..], &["2", "/a"], &["1", "/a", "2", "X=1"], &["x"], &["0", "-1"]] {
+            assert_eq!(read(cut), None, "{cut:?}");
+        }
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! The way into the table: from a specification to a process that is watched. Runs in the supervisor.
 
+use std::ffi::CString;
+
 use super::*;
 
 /// For a pidfd: it stays readable, also while a tracer keeps its process from being reaped.
@@ -141,9 +143,11 @@ impl Runner {
             return spawn::spawn(&child);
         }
         let tools = Program::File(self.settings.tools.as_ref().ok_or(Errno::ENOSYS)?.as_fd());
-        let argv: Vec<_> = [crate::STRICT.into()].into_iter().chain(spec.argv.as_slice().iter().cloned()).collect();
+        let argv = strict_arguments(spec).ok_or(Errno::EINVAL)?;
         let descriptors: Vec<_> = own.iter().rev().map(AsFd::as_fd).collect();
-        spawn::spawn(&Child { program: tools, argv: &argv, reports: true, descriptors: &descriptors, ..child })
+        // Nothing that the client chose is the tool's own: its loader would obey LD_PRELOAD before any confinement.
+        let tool = Child { program: tools, argv: &argv, environment: &[], reports: true, ..child };
+        spawn::spawn(&Child { descriptors: &descriptors, ..tool })
     }
 
     fn register(&self, number: u64, live: &Live, main: &OwnedFd) -> nix::Result<()> {
@@ -171,4 +175,16 @@ impl Runner {
         let (phase, main, streams, read_at) = (Phase::Cleaning, Some(spawned.pidfd), Vec::new(), Instant::now());
         Ok(Live { phase, group, main, report: None, streams, read_at, stopping: None, busy: 0 })
     }
+}
+
+/// The argument vector of [`crate::STRICT`]: where the program may be, its environment, its own arguments. The first two
+/// are preceded by their number.
+fn strict_arguments(spec: &StartSpec) -> Option<Vec<CString>> {
+    let mut all = vec![CString::from(crate::STRICT)];
+    for list in [&spec.program, &spec.environment] {
+        all.push(CString::new(list.len().to_string()).ok()?);
+        all.extend(list.iter().cloned());
+    }
+    all.extend(spec.argv.as_slice().iter().cloned());
+    Some(all)
 }
