@@ -5,6 +5,8 @@
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo::rerun-if-changed=v1/process_runner.proto");
     let descriptors = protox::compile(["v1/process_runner.proto"], ["."])?;
-    tonic_prost_build::configure().bytes(".proto.v1.GetOutputResponse.data").compile_fds(descriptors)?;
+    tonic_prost_build::configure()
+        .bytes(".proto.v1.GetOutputResponse.data")
+        .compile_fds(descriptors)?;
     Ok(())
 }

@@ -40,7 +40,7 @@ steps=(
     'strict: capabilities|prn/src/tools/strict.rs|s/        caps::clear\(None, set\)\.map_err\(\|_\| Errno::EPERM\)\?;/        let _ = set;/|prn|confinement'
     'strict: Landlock|prn/src/tools/strict.rs|s/    restrict_files\(\[temporary\.handle, own\.handle\]\)\.map_err\(&confinement\)\?;/    let _ = restrict_files;/|prn|confinement'
     'strict: call filter|prn/src/tools/strict.rs|s/    filter_calls\(\)\.map_err\(&confinement\)\?;/    let _ = filter_calls;/|prn|confinement'
-    'strict: an environment of its own|supervisor/src/runner/start.rs|s/environment: &\[\], reports/reports/|prn-supervisor|before_program'
+    'strict: an environment of its own|supervisor/src/runner/start.rs|s/            environment: &\[\],\n//|prn-supervisor|before_program'
     'TLS: signature of the handshake|proto/src/tls.rs|s/        verify_tls13_signature\(message, certificate, signature, &self\.algorithms\)/        let _ = (message, certificate, signature, verify_tls13_signature); Ok(HandshakeSignatureValid::assertion())/|prn prn-api-frontend|authentication'
 )
 

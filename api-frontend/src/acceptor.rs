@@ -1,8 +1,9 @@
 //! From the listener to authenticated connections.
 //!
-//! Everything before the end of a handshake is done for strangers, so it is bounded: in number, where a new handshake
-//! pushes out an older one, and in time. A stranger can't use up the places of connections, which only pinned clients
-//! get, each so many. Dead peers are found by the kernel's timers, not by ours: an idle connection wakes nobody.
+//! Everything before the end of a handshake is done for strangers, so it is bounded: in number,
+//! where a new handshake pushes out an older one, and in time. A stranger can't use up the places
+//! of connections, which only pinned clients get, each so many. Dead peers are found by the
+//! kernel's timers, not by ours: an idle connection wakes nobody.
 
 use std::io;
 use std::net::SocketAddr;
@@ -27,16 +28,17 @@ use crate::pending::Pending;
 use crate::quota::{Full, Quota};
 use crate::{errors, log};
 
-/// How long to wait when a connection can't be accepted for want of descriptors or memory: the listener stays readable,
-/// so without a pause this would spin.
+/// How long to wait when a connection can't be accepted for want of descriptors or memory: the
+/// listener stays readable, so without a pause this would spin.
 const BACK_OFF: Duration = Duration::from_millis(50);
 
-/// Unanswered probes that end a silent connection. The first comes after half of the time that a peer has, and they
-/// share the other half.
+/// Unanswered probes that end a silent connection. The first comes after half of the time that a
+/// peer has, and they share the other half.
 const PROBES: u32 = 4;
 
-/// Most clients over a limit that are told so at one time, and for how long at most. Others are closed without a word:
-/// a refusal costs a handshake and a connection, which are what there is too much of.
+/// Most clients over a limit that are told so at one time, and for how long at most. Others are
+/// closed without a word: a refusal costs a handshake and a connection, which are what there is too
+/// much of.
 const REFUSALS_MAX: usize = 16;
 const REFUSAL_TIME: Duration = Duration::from_secs(5);
 
@@ -66,7 +68,9 @@ struct Shared {
 enum Rejected {
     #[error("the handshake took longer than {0:?} (--handshake-timeout)")]
     TooSlow(Duration),
-    #[error("pushed out: {0} newer handshakes, or most of them from its network, were under way (--handshakes)")]
+    #[error(
+        "pushed out: {0} newer handshakes, or most of them from its network, were under way (--handshakes)"
+    )]
     PushedOut(u32),
     #[error("the TLS handshake failed")]
     Tls(#[source] io::Error),
@@ -85,8 +89,14 @@ struct Excess(Full);
 impl std::fmt::Display for Excess {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.0 {
-            Full::Each(max) => write!(f, "has {max} connections, which is the limit (--connections-per-client)"),
-            Full::All(max) => write!(f, "came while {max} connections were open, which is the limit (--connections)"),
+            Full::Each(max) => write!(
+                f,
+                "has {max} connections, which is the limit (--connections-per-client)"
+            ),
+            Full::All(max) => write!(
+                f,
+                "came while {max} connections were open, which is the limit (--connections)"
+            ),
         }
     }
 }
@@ -96,7 +106,12 @@ impl Acceptor {
     ///
     /// # Errors
     /// The descriptor is not such a socket.
-    pub fn new(listener: OwnedFd, tls: ServerConfig, config: &config::Frontend, calls: Envelope) -> io::Result<Self> {
+    pub fn new(
+        listener: OwnedFd,
+        tls: ServerConfig,
+        config: &config::Frontend,
+        calls: Envelope,
+    ) -> io::Result<Self> {
         let listener = std::net::TcpListener::from(listener);
         listener.set_nonblocking(true)?;
         Ok(Self {
@@ -109,7 +124,10 @@ impl Acceptor {
                 handshake_timeout: config.handshake_timeout.duration(),
                 peer_timeout: config.peer_timeout.duration(),
                 connections: Quota::new(config.connections_max, config.connections_per_client),
-                life: Life { streams_max: config.streams_max, age_max: config.connection_age.map(Millis::duration) },
+                life: Life {
+                    streams_max: config.streams_max,
+                    age_max: config.connection_age.map(Millis::duration),
+                },
                 telling: Semaphore::new(REFUSALS_MAX),
                 closing: watch::Sender::new(false),
                 refusals: log::Limited::default(),
@@ -125,13 +143,18 @@ impl Acceptor {
                 Ok((stream, peer)) => {
                     starved = false;
                     let (place, pushed_out) = self.shared.pending.enter(peer.ip());
-                    tokio::spawn(Arc::clone(&self.shared).connection(stream, peer, place, pushed_out));
+                    tokio::spawn(
+                        Arc::clone(&self.shared).connection(stream, peer, place, pushed_out),
+                    );
                 }
                 Err(error) if gone_already(&error) => {}
                 Err(error) => {
-                    self.shared.refusals.line(format_args!("no connection can be accepted for now: {error}"));
-                    // Its descriptor may be the one that is missing. Not at the first time: accept(2) also wants a
-                    // descriptor when nobody waits, and what took the last one may be a client's handshake.
+                    self.shared.refusals.line(format_args!(
+                        "no connection can be accepted for now: {error}"
+                    ));
+                    // Its descriptor may be the one that is missing. Not at the first time:
+                    // accept(2) also wants a descriptor when nobody waits, and what took the last
+                    // one may be a client's handshake.
                     if std::mem::replace(&mut starved, true) {
                         self.shared.pending.push_out();
                     }
@@ -152,7 +175,15 @@ impl Acceptor {
 /// Whether an error of accept(2) is about one connection, not about this process.
 fn gone_already(error: &io::Error) -> bool {
     let errno = error.raw_os_error().map(Errno::from_raw);
-    errno.is_some_and(|errno| [Errno::ECONNABORTED, Errno::EINTR, Errno::EPERM, Errno::EPROTO].contains(&errno))
+    errno.is_some_and(|errno| {
+        [
+            Errno::ECONNABORTED,
+            Errno::EINTR,
+            Errno::EPERM,
+            Errno::EPROTO,
+        ]
+        .contains(&errno)
+    })
 }
 
 impl Shared {
@@ -175,28 +206,45 @@ impl Shared {
             Err(rejected) => Err(rejected),
         };
         if let Err(rejected) = served {
-            self.refusals.line(format_args!("connection from {peer} refused: {}", log::chain(&rejected)));
+            self.refusals.line(format_args!(
+                "connection from {peer} refused: {}",
+                log::chain(&rejected)
+            ));
         }
     }
 
     async fn handshake(&self, stream: TcpStream) -> Result<TlsStream<TcpStream>, Rejected> {
         stream.set_nodelay(true).map_err(Rejected::Socket)?;
         let socket = SockRef::from(&stream);
-        // A peer that owes nothing is asked for a sign of life; one that owes acknowledgements is not (tcp(7)).
+        // A peer that owes nothing is asked for a sign of life; one that owes acknowledgements is
+        // not (tcp(7)).
         let keepalive = TcpKeepalive::new()
             .with_time(self.peer_timeout / 2)
             .with_interval(self.peer_timeout / 2 / PROBES)
             .with_retries(PROBES);
-        socket.set_tcp_keepalive(&keepalive).map_err(Rejected::Socket)?;
-        socket.set_tcp_user_timeout(Some(self.peer_timeout)).map_err(Rejected::Socket)?;
+        socket
+            .set_tcp_keepalive(&keepalive)
+            .map_err(Rejected::Socket)?;
+        socket
+            .set_tcp_user_timeout(Some(self.peer_timeout))
+            .map_err(Rejected::Socket)?;
         let stream = self.tls.accept(stream).await.map_err(Rejected::Tls)?;
         // rustls refuses a client that offers other protocols, but takes one that offers none.
-        if stream.get_ref().1.alpn_protocol() == Some(ALPN) { Ok(stream) } else { Err(Rejected::NotHttp2) }
+        if stream.get_ref().1.alpn_protocol() == Some(ALPN) {
+            Ok(stream)
+        } else {
+            Err(Rejected::NotHttp2)
+        }
     }
 
     async fn serve(&self, stream: TlsStream<TcpStream>) -> Result<(), Rejected> {
         // The handshake has shown that there is one, and it is a pinned one.
-        let client = stream.get_ref().1.peer_certificates().and_then(<[_]>::first).map_or(&[][..], |der| der);
+        let client = stream
+            .get_ref()
+            .1
+            .peer_certificates()
+            .and_then(<[_]>::first)
+            .map_or(&[][..], |der| der);
         let client = Fingerprint::of(client);
         let _place = match self.connections.enter(client) {
             Ok(place) => place,
@@ -206,14 +254,30 @@ impl Shared {
             }
         };
         // How an authenticated connection ends is its client's affair: most often by being closed.
-        drop(connection::serve(stream, self.calls.clone(), self.life, self.closing.subscribe()).await);
+        drop(
+            connection::serve(
+                stream,
+                self.calls.clone(),
+                self.life,
+                self.closing.subscribe(),
+            )
+            .await,
+        );
         Ok(())
     }
 
     /// Answers a client's first call with the limit that it has met.
     async fn refuse(&self, stream: TlsStream<TcpStream>, full: Full) {
-        let Ok(_turn) = self.telling.try_acquire() else { return };
+        let Ok(_turn) = self.telling.try_acquire() else {
+            return;
+        };
         let status = errors::too_many_connections(full);
-        drop(tokio::time::timeout(REFUSAL_TIME, connection::refuse(stream, &self.calls, &status)).await);
+        drop(
+            tokio::time::timeout(
+                REFUSAL_TIME,
+                connection::refuse(stream, &self.calls, &status),
+            )
+            .await,
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! What the frontend gives up before it serves anybody. It starts as an unprivileged user without capabilities.
+//! What the frontend gives up before it serves anybody. It starts as an unprivileged user without
+//! capabilities.
 
 use std::os::fd::OwnedFd;
 
@@ -12,7 +13,8 @@ use nix::sys::signal::{SigSet, Signal};
 
 use crate::log;
 
-/// Names the process: it was executed from a descriptor, so the kernel could only call it by that number.
+/// Names the process: it was executed from a descriptor, so the kernel could only call it by that
+/// number.
 ///
 /// # Errors
 /// prctl(2)'s.
@@ -20,7 +22,8 @@ pub fn name() -> nix::Result<()> {
     prctl::set_name(c"prn-frontend")
 }
 
-/// Lets no process of the same user read this one's memory, which holds the TLS key, and makes it leave no core image.
+/// Lets no process of the same user read this one's memory, which holds the TLS key, and makes it
+/// leave no core image.
 ///
 /// # Errors
 /// Those of prctl(2) and setrlimit(2).
@@ -38,8 +41,9 @@ pub fn no_new_privileges() -> nix::Result<()> {
     prctl::set_no_new_privs()
 }
 
-/// Blocks the signals that a terminal or a service manager sends to a whole group. This process ends when the supervisor
-/// closes the channel, after the last frame of each stream. Call it before there are threads: they inherit the mask.
+/// Blocks the signals that a terminal or a service manager sends to a whole group. This process
+/// ends when the supervisor closes the channel, after the last frame of each stream. Call it before
+/// there are threads: they inherit the mask.
 ///
 /// # Errors
 /// pthread_sigmask(3)'s.
@@ -67,11 +71,12 @@ pub enum SandboxError {
     Compile(#[from] seccompiler::BackendError),
 }
 
-/// Moves into namespaces of its own, where there is no network and no file, then drops the capabilities that come with
-/// them, all sets. Call it before there are threads: namespaces are each thread's own.
+/// Moves into namespaces of its own, where there is no network and no file, then drops the
+/// capabilities that come with them, all sets. Call it before there are threads: namespaces are
+/// each thread's own.
 ///
-/// A host may forbid user namespaces to ordinary users (EPERM, ENOSPC, EACCES). That is said, and the layers below stand
-/// alone.
+/// A host may forbid user namespaces to ordinary users (EPERM, ENOSPC, EACCES). That is said, and
+/// the layers below stand alone.
 ///
 /// # Errors
 /// Any other failure.
@@ -83,23 +88,31 @@ pub fn leave_the_host(empty_folder: &OwnedFd) -> Result<(), SandboxError> {
         | CloneFlags::CLONE_NEWUTS;
     match unshare(namespaces) {
         Ok(()) => {
-            nix::unistd::fchdir(empty_folder).map_err(|error| SandboxError::Call("fchdir", error))?;
+            nix::unistd::fchdir(empty_folder)
+                .map_err(|error| SandboxError::Call("fchdir", error))?;
             nix::unistd::chroot(".").map_err(|error| SandboxError::Call("chroot", error))?;
             caps::clear(None, CapSet::Bounding)?;
         }
         Err(Errno::EPERM | Errno::ENOSPC | Errno::EACCES) => {
-            log::line("WARNING: this host forbids user namespaces: the sandbox is seccomp and Landlock alone");
+            log::line(
+                "WARNING: this host forbids user namespaces: the sandbox is seccomp and Landlock alone",
+            );
         }
         Err(error) => return Err(SandboxError::Call("unshare", error)),
     }
-    for set in [CapSet::Ambient, CapSet::Inheritable, CapSet::Effective, CapSet::Permitted] {
+    for set in [
+        CapSet::Ambient,
+        CapSet::Inheritable,
+        CapSet::Effective,
+        CapSet::Permitted,
+    ] {
         caps::clear(None, set)?;
     }
     Ok(())
 }
 
-/// Denies all files, all TCP ports, and signals and abstract sockets beyond this process: what this kernel's Landlock knows
-/// of that. Call it before there are threads: they inherit it.
+/// Denies all files, all TCP ports, and signals and abstract sockets beyond this process: what this
+/// kernel's Landlock knows of that. Call it before there are threads: they inherit it.
 ///
 /// # Errors
 /// If the kernel refuses.

@@ -21,25 +21,28 @@ use crate::envelope::Envelope;
 
 // Each limit is set here, whatever hyper's and h2's defaults are or become.
 
-/// What a client may send towards this server before it is read, for a stream and for a connection. Requests are small.
-/// h2 also derives from it how much framing it takes for little data (CVE-2019-9511, the data dribble): 512 KiB, and
-/// then GOAWAY ENHANCE_YOUR_CALM, as for the 101st empty DATA frame (RUSTSEC-2026-0258).
+/// What a client may send towards this server before it is read, for a stream and for a connection.
+/// Requests are small. h2 also derives from it how much framing it takes for little data
+/// (CVE-2019-9511, the data dribble): 512 KiB, and then GOAWAY ENHANCE_YOUR_CALM, as for the 101st
+/// empty DATA frame (RUSTSEC-2026-0258).
 const WINDOW: u32 = 1024 * 1024;
 /// Largest frame taken. The frames sent are as large as the client takes them.
 const FRAME: u32 = 64 * 1024;
 /// Most bytes of a stream that wait here for the socket: two chunks of output.
 const SEND_BUFFER: usize = 128 * 1024;
-/// Most bytes in a request's headers, decoded (RFC 9113, section 6.5.2): gRPC's own take a few hundred. One request
-/// over it is refused (431), and one that decodes to four times of it, an HPACK bomb, ends the connection. It also bounds
-/// CONTINUATION (CVE-2024-27316): h2 takes as many frames as such a list fills, five at least.
+/// Most bytes in a request's headers, decoded (RFC 9113, section 6.5.2): gRPC's own take a few
+/// hundred. One request over it is refused (431), and one that decodes to four times of it, an
+/// HPACK bomb, ends the connection. It also bounds CONTINUATION (CVE-2024-27316): h2 takes as many
+/// frames as such a list fills, five at least.
 const HEADERS: u32 = 8 * 1024;
-/// What a client's header compression can make this server remember (RFC 7541, section 4.2): HTTP/2's default.
+/// What a client's header compression can make this server remember (RFC 7541, section 4.2):
+/// HTTP/2's default.
 const HEADER_TABLE: u32 = 4096;
-/// Most streams that the peer has reset before they were accepted (CVE-2023-44487). An honest client cancels calls
-/// that it has waited for, and those were accepted long before.
+/// Most streams that the peer has reset before they were accepted (CVE-2023-44487). An honest
+/// client cancels calls that it has waited for, and those were accepted long before.
 const PENDING_RESETS: usize = 20;
-/// Most streams reset for errors of the peer, over the connection's life (RUSTSEC-2024-0003, CVE-2025-8671). gRPC
-/// clients make next to none, but a connection may live for months.
+/// Most streams reset for errors of the peer, over the connection's life (RUSTSEC-2024-0003,
+/// CVE-2025-8671). gRPC clients make next to none, but a connection may live for months.
 const LOCAL_RESETS: usize = 1024;
 
 /// What streams get to end when their connection has reached its age.
@@ -48,16 +51,18 @@ const AGE_GRACE: Duration = Duration::from_secs(10);
 /// How much and how long a connection serves.
 #[derive(Debug, Clone, Copy)]
 pub struct Life {
-    /// Most calls at one time. A stream above it is reset (REFUSED_STREAM), and SETTINGS tells the client before.
+    /// Most calls at one time. A stream above it is reset (REFUSED_STREAM), and SETTINGS tells the
+    /// client before.
     pub streams_max: u32,
     /// When it takes no calls any more.
     pub age_max: Option<Duration>,
 }
 
-/// Serves until the client closes, or until `closing` or its age says so and what is under way has ended.
+/// Serves until the client closes, or until `closing` or its age says so and what is under way has
+/// ended.
 ///
-/// Without keep-alive pings: the kernel finds dead peers (see [`crate::acceptor`]), and an idle connection has no timer
-/// but that of its age.
+/// Without keep-alive pings: the kernel finds dead peers (see [`crate::acceptor`]), and an idle
+/// connection has no timer but that of its age.
 ///
 /// # Errors
 /// The connection failed, or the peer broke HTTP/2.
@@ -92,7 +97,11 @@ pub async fn serve(
 ///
 /// # Errors
 /// As [`serve`].
-pub async fn refuse(stream: TlsStream<TcpStream>, calls: &Envelope, status: &Status) -> hyper::Result<()> {
+pub async fn refuse(
+    stream: TlsStream<TcpStream>,
+    calls: &Envelope,
+    status: &Status,
+) -> hyper::Result<()> {
     let told = Notify::new();
     let service = service_fn(|_unread| {
         told.notify_one();
@@ -100,7 +109,8 @@ pub async fn refuse(stream: TlsStream<TcpStream>, calls: &Envelope, status: &Sta
     });
     let (stream, outgoing) = stream::split(stream);
     let mut running = Calls::new(|context: &mut Context<'_>| outgoing.flush(context));
-    let mut connection = pin!(http(1, running.spawner()).serve_connection(TokioIo::new(stream), service));
+    let mut connection =
+        pin!(http(1, running.spawner()).serve_connection(TokioIo::new(stream), service));
     tokio::select! {
         ended = running.run_beside(connection.as_mut()) => return ended,
         () = told.notified() => {}

@@ -1,14 +1,15 @@
 //! Between the public API's messages and the privilege contract's values. Pure.
 //!
-//! What a client sent becomes a valid value or an [`InvalidField`] that names the field and its limit; nothing that a
-//! client sent reaches the supervisor in any other way.
+//! What a client sent becomes a valid value or an [`InvalidField`] that names the field and its
+//! limit; nothing that a client sent reaches the supervisor in any other way.
 
 use std::ffi::CString;
 use std::time::Duration;
 
 use prn_ipc_protocol::config;
 use prn_ipc_protocol::message::{
-    self, ExitStatus, Keeping, MainExit, OutputStore, OutputTotals, Overflow, ProcessInfo, Profile, StartSpec, StopHow,
+    self, ExitStatus, Keeping, MainExit, OutputStore, OutputTotals, Overflow, ProcessInfo, Profile,
+    StartSpec, StopHow,
 };
 use prn_ipc_protocol::output::Stream;
 use prn_ipc_protocol::output_max;
@@ -22,8 +23,9 @@ use crate::{kernel, launch};
 
 /// Most bytes in a process's arguments and environment together, one more for each string's NUL.
 ///
-/// The kernel takes 128 KiB for one string (MAX_ARG_STRLEN, execve(2)); this is that for all of them, so that a start
-/// request stays well below the largest datagram (see [`prn_ipc_protocol::channel::MESSAGE_MAX`]).
+/// The kernel takes 128 KiB for one string (MAX_ARG_STRLEN, execve(2)); this is that for all of
+/// them, so that a start request stays well below the largest datagram (see
+/// [`prn_ipc_protocol::channel::MESSAGE_MAX`]).
 pub const ARGUMENTS_MAX: usize = 128 * 1024;
 
 /// Most bytes in a path, its NUL not counted (PATH_MAX, limits.h).
@@ -41,19 +43,27 @@ pub struct InvalidField {
 
 impl InvalidField {
     fn new(field: impl Into<String>, why: impl ToString) -> Self {
-        Self { field: field.into(), why: why.to_string() }
+        Self {
+            field: field.into(),
+            why: why.to_string(),
+        }
     }
 
     /// Command, arguments and environment are too long together.
     pub fn too_long() -> Self {
-        let why = format!("command, arguments and environment must not exceed {ARGUMENTS_MAX} bytes together");
+        let why = format!(
+            "command, arguments and environment must not exceed {ARGUMENTS_MAX} bytes together"
+        );
         Self::new("args", why)
     }
 }
 
 /// The process that a request names.
 pub fn process_id(raw: Option<v1::ProcessIdentifier>) -> Result<ProcessId, InvalidField> {
-    raw.unwrap_or_default().id.parse().map_err(|why: Invalid| InvalidField::new("process_identifier.id", why))
+    raw.unwrap_or_default()
+        .id
+        .parse()
+        .map_err(|why: Invalid| InvalidField::new("process_identifier.id", why))
 }
 
 /// What a process gets that asks for nothing else.
@@ -91,13 +101,18 @@ pub fn start_spec<E: From<InvalidField>>(
     let id = if raw.id.is_empty() {
         mint()?
     } else {
-        raw.id.parse().map_err(|why: Invalid| InvalidField::new("id", why))?
+        raw.id
+            .parse()
+            .map_err(|why: Invalid| InvalidField::new("id", why))?
     };
     let output = keeping(&raw, defaults)?;
     let environment = environment(raw.environment)?;
     check_size(&raw.command, &raw.args, &environment)?;
     let program = launch::places(&raw.command, &environment).ok_or_else(|| {
-        let why = format!("PATH and command make more than {} bytes of places to look at", launch::PLACES_MAX);
+        let why = format!(
+            "PATH and command make more than {} bytes of places to look at",
+            launch::PLACES_MAX
+        );
         InvalidField::new("environment", why)
     })?;
     let argv = argv(raw.command, raw.args)?;
@@ -145,7 +160,10 @@ fn keeping(raw: &v1::StartRequest, defaults: &Defaults) -> Result<Keeping, Inval
         Ok(v1::OutputStore::Unspecified | v1::OutputStore::Memory) => OutputStore::Memory,
         Ok(v1::OutputStore::Disk) => OutputStore::Disk,
         Err(_) => {
-            return Err(InvalidField::new("output_store", "must be OUTPUT_STORE_MEMORY or OUTPUT_STORE_DISK"));
+            return Err(InvalidField::new(
+                "output_store",
+                "must be OUTPUT_STORE_MEMORY or OUTPUT_STORE_DISK",
+            ));
         }
     };
     let max = match raw.output_max_bytes {
@@ -153,16 +171,26 @@ fn keeping(raw: &v1::StartRequest, defaults: &Defaults) -> Result<Keeping, Inval
         0 => defaults.output_max,
         bytes => output_max(bytes).map_err(|why| InvalidField::new("output_max_bytes", why))?,
     };
-    Ok(Keeping { max, overflow, store })
+    Ok(Keeping {
+        max,
+        overflow,
+        store,
+    })
 }
 
 fn argv(command: String, args: Vec<String>) -> Result<Argv, InvalidField> {
-    let string =
-        |field, string: String| CString::new(string).map_err(|_| InvalidField::new(field, "must not hold a NUL byte"));
+    let string = |field, string: String| {
+        CString::new(string).map_err(|_| InvalidField::new(field, "must not hold a NUL byte"))
+    };
     let command = string("command", command)?;
     let args = args.into_iter().map(|argument| string("args", argument));
-    let strings = [Ok(command)].into_iter().chain(args).collect::<Result<Vec<_>, _>>()?;
-    strings.try_into().map_err(|why| InvalidField::new("command", why))
+    let strings = [Ok(command)]
+        .into_iter()
+        .chain(args)
+        .collect::<Result<Vec<_>, _>>()?;
+    strings
+        .try_into()
+        .map_err(|why| InvalidField::new("command", why))
 }
 
 fn environment(raw: Vec<v1::EnvironmentVariable>) -> Result<Vec<(String, String)>, InvalidField> {
@@ -182,21 +210,33 @@ fn environment(raw: Vec<v1::EnvironmentVariable>) -> Result<Vec<(String, String)
             return invalid("a variable is given twice");
         }
     }
-    Ok(raw.into_iter().map(|variable| (variable.name, variable.value)).collect())
+    Ok(raw
+        .into_iter()
+        .map(|variable| (variable.name, variable.value))
+        .collect())
 }
 
 fn working_directory(path: String, home: String) -> Result<CString, InvalidField> {
     let invalid = |why: String| InvalidField::new("working_directory", why);
     let path = if path.is_empty() { home } else { path };
     if !path.starts_with('/') || path.len() > PATH_MAX {
-        return Err(invalid(format!("must be an absolute path of at most {PATH_MAX} bytes")));
+        return Err(invalid(format!(
+            "must be an absolute path of at most {PATH_MAX} bytes"
+        )));
     }
     CString::new(path).map_err(|_| invalid("must not hold a NUL byte".to_owned()))
 }
 
-fn check_size(command: &str, args: &[String], environment: &[(String, String)]) -> Result<(), InvalidField> {
+fn check_size(
+    command: &str,
+    args: &[String],
+    environment: &[(String, String)],
+) -> Result<(), InvalidField> {
     let arguments: usize = args.iter().map(|argument| argument.len() + 1).sum();
-    let variables: usize = environment.iter().map(|(name, value)| name.len() + value.len() + 2).sum();
+    let variables: usize = environment
+        .iter()
+        .map(|(name, value)| name.len() + value.len() + 2)
+        .sum();
     if command.len() + 1 + arguments + variables > ARGUMENTS_MAX {
         return Err(InvalidField::too_long());
     }
@@ -204,8 +244,13 @@ fn check_size(command: &str, args: &[String], environment: &[(String, String)]) 
 }
 
 fn limits(raw: v1::Limits) -> Result<Limits, InvalidField> {
-    let mut values =
-        [raw.cpu_millis, raw.memory_bytes, raw.io_read_bytes_per_second, raw.io_write_bytes_per_second, raw.pids];
+    let mut values = [
+        raw.cpu_millis,
+        raw.memory_bytes,
+        raw.io_read_bytes_per_second,
+        raw.io_write_bytes_per_second,
+        raw.pids,
+    ];
     for (name, value) in LimitName::ALL.into_iter().zip(&mut values) {
         let checked = value.map(|value| name.check(value)).transpose();
         *value = checked.map_err(|why| InvalidField::new(limit_field(name), why))?;
@@ -220,26 +265,41 @@ pub fn limit_field(name: LimitName) -> String {
 
 fn millis(raw: Option<prost_types::Duration>, field: &str) -> Result<Option<Millis>, InvalidField> {
     raw.map(|raw| {
-        let duration = Duration::try_from(raw).map_err(|_| InvalidField::new(field, "must not be negative"))?;
+        let duration = Duration::try_from(raw)
+            .map_err(|_| InvalidField::new(field, "must not be negative"))?;
         Millis::try_from(duration).map_err(|_| InvalidField::new(field, "must be at most 365 days"))
     })
     .transpose()
 }
 
 /// How to stop a process.
-pub fn stop_how(signal: i32, grace: Option<prost_types::Duration>) -> Result<StopHow, InvalidField> {
+pub fn stop_how(
+    signal: i32,
+    grace: Option<prost_types::Duration>,
+) -> Result<StopHow, InvalidField> {
     let grace = millis(grace, "grace")?;
     match v1::Signal::try_from(signal) {
         Ok(v1::Signal::Unspecified | v1::Signal::Sigterm) => Ok(StopHow::Graceful(grace)),
         Ok(v1::Signal::Sigkill) => Ok(StopHow::Kill),
-        Err(_) => Err(InvalidField::new("signal", "must be SIGNAL_SIGTERM or SIGNAL_SIGKILL")),
+        Err(_) => Err(InvalidField::new(
+            "signal",
+            "must be SIGNAL_SIGTERM or SIGNAL_SIGKILL",
+        )),
     }
 }
 
 /// What part of an output a request asks for, at the time `now`.
 pub fn wanted(raw: &v1::GetOutputRequest, now: UnixMicros) -> Result<Wanted, InvalidField> {
-    let since = raw.since.as_ref().map(|since| instant(since, "since", now)).transpose()?;
-    let until = raw.until.as_ref().map(|until| instant(until, "until", now)).transpose()?;
+    let since = raw
+        .since
+        .as_ref()
+        .map(|since| instant(since, "since", now))
+        .transpose()?;
+    let until = raw
+        .until
+        .as_ref()
+        .map(|until| instant(until, "until", now))
+        .transpose()?;
     if since.is_some_and(|since| since > now) {
         return Err(InvalidField::new(
             "since",
@@ -255,7 +315,12 @@ pub fn wanted(raw: &v1::GetOutputRequest, now: UnixMicros) -> Result<Wanted, Inv
         (None, None) => None,
         (Some(lines), None) => Some(Tail::Lines(lines)),
         (None, Some(bytes)) => Some(Tail::Bytes(bytes)),
-        (Some(_), Some(_)) => return Err(InvalidField::new("tail_bytes", "must not stand together with tail_lines")),
+        (Some(_), Some(_)) => {
+            return Err(InvalidField::new(
+                "tail_bytes",
+                "must not stand together with tail_lines",
+            ));
+        }
     };
     if raw.from_offset > 0 && (since.is_some() || tail.is_some()) {
         let why = "must not stand together with since, tail_lines or tail_bytes; to go on after those, leave them out";
@@ -265,10 +330,21 @@ pub fn wanted(raw: &v1::GetOutputRequest, now: UnixMicros) -> Result<Wanted, Inv
         Ok(v1::get_output_response::Type::Unspecified) => None,
         Ok(v1::get_output_response::Type::Stdout) => Some(Stream::Stdout),
         Ok(v1::get_output_response::Type::Stderr) => Some(Stream::Stderr),
-        Err(_) => return Err(InvalidField::new("only", "must be TYPE_STDOUT, TYPE_STDERR or absent for both")),
+        Err(_) => {
+            return Err(InvalidField::new(
+                "only",
+                "must be TYPE_STDOUT, TYPE_STDERR or absent for both",
+            ));
+        }
     };
     Ok(Wanted {
-        part: Part { from: raw.from_offset, since, until, tail, only },
+        part: Part {
+            from: raw.from_offset,
+            since,
+            until,
+            tail,
+            only,
+        },
         control_frames: raw.control_frames,
         no_follow: raw.no_follow,
     })
@@ -281,15 +357,19 @@ fn instant(raw: &v1::OutputTime, field: &str, now: UnixMicros) -> Result<UnixMic
         None => return Err(InvalidField::new(field, "must have time or ago")),
         Some(At::Time(time)) => {
             // As google.protobuf.Timestamp has it: the years 1 to 9999.
-            let is_valid =
-                (-62_135_596_800..=253_402_300_799).contains(&time.seconds) && (0..1_000_000_000).contains(&time.nanos);
+            let is_valid = (-62_135_596_800..=253_402_300_799).contains(&time.seconds)
+                && (0..1_000_000_000).contains(&time.nanos);
             if !is_valid {
-                return Err(invalid("time", "must be a valid timestamp, in the years 1 to 9999"));
+                return Err(invalid(
+                    "time",
+                    "must be a valid timestamp, in the years 1 to 9999",
+                ));
             }
             i128::from(time.seconds) * 1_000_000 + i128::from(time.nanos / 1000)
         }
         Some(At::Ago(ago)) => {
-            let ago = Duration::try_from(ago).map_err(|_| invalid("ago", "must not be negative"))?;
+            let ago =
+                Duration::try_from(ago).map_err(|_| invalid("ago", "must not be negative"))?;
             i128::from(now.0).saturating_sub_unsigned(ago.as_micros())
         }
     };
@@ -298,14 +378,28 @@ fn instant(raw: &v1::OutputTime, field: &str, now: UnixMicros) -> Result<UnixMic
 
 /// A process as the API shows it.
 pub fn process(info: &ProcessInfo) -> v1::Process {
-    v1::Process { id: Some(v1::ProcessIdentifier { id: info.id.to_string() }), status: Some(process_status(info)) }
+    v1::Process {
+        id: Some(v1::ProcessIdentifier {
+            id: info.id.to_string(),
+        }),
+        status: Some(process_status(info)),
+    }
 }
 
 /// A process's status as the API shows it.
 pub fn process_status(info: &ProcessInfo) -> v1::ProcessStatus {
-    let state = if info.end.is_some() { v1::ProcessState::Stopped } else { v1::ProcessState::Running };
+    let state = if info.end.is_some() {
+        v1::ProcessState::Stopped
+    } else {
+        v1::ProcessState::Running
+    };
     // What a client sends is UTF-8.
-    let argv: Vec<String> = info.argv.as_slice().iter().map(|string| string.to_string_lossy().into_owned()).collect();
+    let argv: Vec<String> = info
+        .argv
+        .as_slice()
+        .iter()
+        .map(|string| string.to_string_lossy().into_owned())
+        .collect();
     v1::ProcessStatus {
         // Only a NUL can't be quoted, and an Argv has none.
         command: shlex::try_join(argv.iter().map(String::as_str)).unwrap_or_default(),
@@ -328,7 +422,10 @@ pub fn process_status(info: &ProcessInfo) -> v1::ProcessStatus {
             .stuck
             .iter()
             .filter_map(|stat| kernel::stuck_task(stat))
-            .map(|(name, state)| v1::StuckTask { name, state: state.to_string() })
+            .map(|(name, state)| v1::StuckTask {
+                name,
+                state: state.to_string(),
+            })
             .collect(),
         uid: info.uid,
         profile: match info.profile {
@@ -354,7 +451,13 @@ pub fn exit_cause(exit: MainExit) -> v1::ExitCause {
         ExitStatus::Exited(code) => (code.into(), 0, false),
         ExitStatus::Signalled(signal, core) => (0, signal.into(), core),
     };
-    v1::ExitCause { kind: kind.into(), exit_code, signal, core_dumped, ..Default::default() }
+    v1::ExitCause {
+        kind: kind.into(),
+        exit_code,
+        signal,
+        core_dumped,
+        ..Default::default()
+    }
 }
 
 fn applied_limits(limits: &message::AppliedLimits) -> v1::AppliedLimits {
@@ -365,10 +468,17 @@ fn applied_limits(limits: &message::AppliedLimits) -> v1::AppliedLimits {
             cpu_millis: of(LimitName::Cpu, kernel::cpu_max(file("cpu.max"))),
             memory_bytes: of(LimitName::Memory, kernel::number(file("memory.max"))),
             io_read_bytes_per_second: of(LimitName::IoRead, kernel::io_max(file("io.max"), "rbps")),
-            io_write_bytes_per_second: of(LimitName::IoWrite, kernel::io_max(file("io.max"), "wbps")),
+            io_write_bytes_per_second: of(
+                LimitName::IoWrite,
+                kernel::io_max(file("io.max"), "wbps"),
+            ),
             pids: of(LimitName::Pids, kernel::number(file("pids.max"))),
         }),
-        not_enforced: limits.not_enforced.iter().map(LimitName::to_string).collect(),
+        not_enforced: limits
+            .not_enforced
+            .iter()
+            .map(LimitName::to_string)
+            .collect(),
     }
 }
 
@@ -411,7 +521,11 @@ fn output_status(info: &ProcessInfo) -> v1::OutputStatus {
 }
 
 /// The frame after which nothing follows.
-pub fn output_end(main_exit: Option<MainExit>, totals: &OutputTotals, boot_epoch: &str) -> v1::OutputEnd {
+pub fn output_end(
+    main_exit: Option<MainExit>,
+    totals: &OutputTotals,
+    boot_epoch: &str,
+) -> v1::OutputEnd {
     v1::OutputEnd {
         exit_cause: main_exit.map(exit_cause),
         stdout_bytes: totals.stdout,
@@ -434,7 +548,9 @@ pub fn timestamp(at: UnixMicros) -> prost_types::Timestamp {
     prost_types::Timestamp {
         seconds: seconds(at),
         // Below a million, times a thousand.
-        nanos: i32::try_from(at.0 % 1_000_000).unwrap_or(0).saturating_mul(1000),
+        nanos: i32::try_from(at.0 % 1_000_000)
+            .unwrap_or(0)
+            .saturating_mul(1000),
     }
 }
 
@@ -452,7 +568,9 @@ pub mod tests {
         ProcessInfo {
             id: id.parse().unwrap(),
             number,
-            argv: vec![c"sh".into(), c"-c".into(), c"echo 'a b'".into()].try_into().unwrap(),
+            argv: vec![c"sh".into(), c"-c".into(), c"echo 'a b'".into()]
+                .try_into()
+                .unwrap(),
             working_directory: c"/var/lib/prn/x".into(),
             profile: Profile::Default,
             uid: 2_000_000_000,
@@ -465,7 +583,11 @@ pub mod tests {
                 ],
                 not_enforced: vec![LimitName::IoRead],
             },
-            output: Keeping { max: 65_536, overflow: Overflow::DropOldest, store: OutputStore::Memory },
+            output: Keeping {
+                max: 65_536,
+                overflow: Overflow::DropOldest,
+                store: OutputStore::Memory,
+            },
             waits: false,
             main_exit: None,
             end: None,
@@ -480,8 +602,16 @@ pub mod tests {
         cause: message::ExitCause,
         totals: OutputTotals,
     ) -> ProcessInfo {
-        info.main_exit = Some(MainExit { status, cause, at: UnixMicros(1_700_000_001_000_000) });
-        info.end = Some(End { at: UnixMicros(1_700_000_002_999_999), usage: vec![], output: totals });
+        info.main_exit = Some(MainExit {
+            status,
+            cause,
+            at: UnixMicros(1_700_000_001_000_000),
+        });
+        info.end = Some(End {
+            at: UnixMicros(1_700_000_002_999_999),
+            usage: vec![],
+            output: totals,
+        });
         info
     }
 
@@ -499,7 +629,10 @@ pub mod tests {
     }
 
     fn command(command: &str) -> v1::StartRequest {
-        v1::StartRequest { command: command.into(), ..Default::default() }
+        v1::StartRequest {
+            command: command.into(),
+            ..Default::default()
+        }
     }
 
     fn field(raw: v1::StartRequest) -> String {
@@ -508,14 +641,24 @@ pub mod tests {
 
     #[test]
     fn a_seed_clients_start_request_asks_for_the_defaults() {
-        let spec = spec(v1::StartRequest { args: vec!["-la".into(), String::new()], ..command("ls") }).unwrap();
+        let spec = spec(v1::StartRequest {
+            args: vec!["-la".into(), String::new()],
+            ..command("ls")
+        })
+        .unwrap();
         assert_eq!(spec.id, ProcessId::from_bytes([7; 16]));
-        assert_eq!(spec.argv.as_slice(), [c"ls".into(), c"-la".into(), CString::from(c"")]);
+        assert_eq!(
+            spec.argv.as_slice(),
+            [c"ls".into(), c"-la".into(), CString::from(c"")]
+        );
         let home = format!("/var/lib/prn/{}", spec.id);
         assert_eq!(spec.environment, launch::environment(&[], &home));
         assert_eq!(spec.working_directory.to_str(), Ok(home.as_str()));
         assert_eq!(spec.profile, Profile::Default);
-        assert_eq!((spec.output.max, spec.timeout, spec.stop_grace), (65_536, None, 10_000.try_into().unwrap()));
+        assert_eq!(
+            (spec.output.max, spec.timeout, spec.stop_grace),
+            (65_536, None, 10_000.try_into().unwrap())
+        );
         assert_eq!(spec.limits.get(LimitName::Memory), Some(1 << 30));
         assert!(!spec.linger && !spec.best_effort_limits);
     }
@@ -523,28 +666,119 @@ pub mod tests {
     #[test]
     fn each_malformed_field_is_named() {
         let duration = |seconds, nanos| Some(prost_types::Duration { seconds, nanos });
-        let limits = |limits| v1::StartRequest { limits: Some(limits), ..command("true") };
+        let limits = |limits| v1::StartRequest {
+            limits: Some(limits),
+            ..command("true")
+        };
         assert_eq!(field(command("")), "command");
         assert_eq!(field(command("a\0")), "command");
-        assert_eq!(field(v1::StartRequest { args: vec!["\0".into()], ..command("true") }), "args");
-        assert_eq!(field(v1::StartRequest { id: ID.to_uppercase(), ..command("true") }), "id");
-        assert_eq!(field(v1::StartRequest { working_directory: "tmp".into(), ..command("true") }), "working_directory");
-        assert_eq!(field(v1::StartRequest { output_max_bytes: 1, ..command("true") }), "output_max_bytes");
-        assert_eq!(field(v1::StartRequest { output_policy: 4, ..command("true") }), "output_policy");
-        assert_eq!(field(v1::StartRequest { output_store: 3, ..command("true") }), "output_store");
-        assert_eq!(field(v1::StartRequest { timeout: duration(0, 1), ..command("true") }), "timeout");
-        assert_eq!(field(v1::StartRequest { timeout: duration(-1, 0), ..command("true") }), "timeout");
-        assert_eq!(field(v1::StartRequest { stop_grace: duration(i64::MAX, 0), ..command("true") }), "stop_grace");
-        assert_eq!(field(limits(v1::Limits { cpu_millis: Some(0), ..Default::default() })), "limits.cpu_millis");
-        assert_eq!(field(limits(v1::Limits { memory_bytes: Some(1), ..Default::default() })), "limits.memory_bytes");
-        assert_eq!(field(limits(v1::Limits { pids: Some(u64::MAX), ..Default::default() })), "limits.pids");
-        let variable = v1::EnvironmentVariable { name: "A=".into(), value: String::new() };
-        assert_eq!(field(v1::StartRequest { environment: vec![variable], ..command("true") }), "environment");
+        assert_eq!(
+            field(v1::StartRequest {
+                args: vec!["\0".into()],
+                ..command("true")
+            }),
+            "args"
+        );
+        assert_eq!(
+            field(v1::StartRequest {
+                id: ID.to_uppercase(),
+                ..command("true")
+            }),
+            "id"
+        );
+        assert_eq!(
+            field(v1::StartRequest {
+                working_directory: "tmp".into(),
+                ..command("true")
+            }),
+            "working_directory"
+        );
+        assert_eq!(
+            field(v1::StartRequest {
+                output_max_bytes: 1,
+                ..command("true")
+            }),
+            "output_max_bytes"
+        );
+        assert_eq!(
+            field(v1::StartRequest {
+                output_policy: 4,
+                ..command("true")
+            }),
+            "output_policy"
+        );
+        assert_eq!(
+            field(v1::StartRequest {
+                output_store: 3,
+                ..command("true")
+            }),
+            "output_store"
+        );
+        assert_eq!(
+            field(v1::StartRequest {
+                timeout: duration(0, 1),
+                ..command("true")
+            }),
+            "timeout"
+        );
+        assert_eq!(
+            field(v1::StartRequest {
+                timeout: duration(-1, 0),
+                ..command("true")
+            }),
+            "timeout"
+        );
+        assert_eq!(
+            field(v1::StartRequest {
+                stop_grace: duration(i64::MAX, 0),
+                ..command("true")
+            }),
+            "stop_grace"
+        );
+        assert_eq!(
+            field(limits(v1::Limits {
+                cpu_millis: Some(0),
+                ..Default::default()
+            })),
+            "limits.cpu_millis"
+        );
+        assert_eq!(
+            field(limits(v1::Limits {
+                memory_bytes: Some(1),
+                ..Default::default()
+            })),
+            "limits.memory_bytes"
+        );
+        assert_eq!(
+            field(limits(v1::Limits {
+                pids: Some(u64::MAX),
+                ..Default::default()
+            })),
+            "limits.pids"
+        );
+        let variable = v1::EnvironmentVariable {
+            name: "A=".into(),
+            value: String::new(),
+        };
+        assert_eq!(
+            field(v1::StartRequest {
+                environment: vec![variable],
+                ..command("true")
+            }),
+            "environment"
+        );
     }
 
     #[test]
     fn output_goes_where_it_was_asked_for_and_to_memory_by_default() {
-        let output = |output_store| spec(v1::StartRequest { output_store, ..command("true") }).unwrap().output;
+        let output = |output_store| {
+            spec(v1::StartRequest {
+                output_store,
+                ..command("true")
+            })
+            .unwrap()
+            .output
+        };
         assert_eq!(
             [0, 1, 2].map(|raw| output(raw).store),
             [OutputStore::Memory, OutputStore::Memory, OutputStore::Disk]
@@ -556,7 +790,10 @@ pub mod tests {
     fn i5_arguments_and_environment_share_one_limit() {
         let request = |arguments: usize, value: usize| v1::StartRequest {
             args: vec!["x".repeat(arguments)],
-            environment: vec![v1::EnvironmentVariable { name: "A".into(), value: "x".repeat(value) }],
+            environment: vec![v1::EnvironmentVariable {
+                name: "A".into(),
+                value: "x".repeat(value),
+            }],
             ..command("true")
         };
         // "true" 5, the argument and the value each one more, "A=" 2.
@@ -568,9 +805,15 @@ pub mod tests {
 
     #[test]
     fn stop_signals() {
-        let grace = Some(prost_types::Duration { seconds: 1, nanos: 0 });
+        let grace = Some(prost_types::Duration {
+            seconds: 1,
+            nanos: 0,
+        });
         assert_eq!(stop_how(0, None), Ok(StopHow::Graceful(None)));
-        assert_eq!(stop_how(1, grace), Ok(StopHow::Graceful(Some(Millis::try_from(1000).unwrap()))));
+        assert_eq!(
+            stop_how(1, grace),
+            Ok(StopHow::Graceful(Some(Millis::try_from(1000).unwrap())))
+        );
         assert_eq!(stop_how(2, grace), Ok(StopHow::Kill));
         assert_eq!(stop_how(9, None).unwrap_err().field, "signal");
     }
@@ -578,43 +821,140 @@ pub mod tests {
     const NOW: UnixMicros = UnixMicros(1_700_000_000_000_000);
 
     fn time(seconds: i64, nanos: i32) -> Option<v1::OutputTime> {
-        Some(v1::OutputTime { at: Some(At::Time(prost_types::Timestamp { seconds, nanos })) })
+        Some(v1::OutputTime {
+            at: Some(At::Time(prost_types::Timestamp { seconds, nanos })),
+        })
     }
 
     fn ago(seconds: i64, nanos: i32) -> Option<v1::OutputTime> {
-        Some(v1::OutputTime { at: Some(At::Ago(prost_types::Duration { seconds, nanos })) })
+        Some(v1::OutputTime {
+            at: Some(At::Ago(prost_types::Duration { seconds, nanos })),
+        })
     }
 
     #[test]
     fn times_of_output_are_instants_or_spans_before_the_servers_now() {
-        let since = |since| wanted(&v1::GetOutputRequest { since, ..Default::default() }, NOW).unwrap().part.since;
+        let since = |since| {
+            wanted(
+                &v1::GetOutputRequest {
+                    since,
+                    ..Default::default()
+                },
+                NOW,
+            )
+            .unwrap()
+            .part
+            .since
+        };
         assert_eq!(since(None), None);
-        assert_eq!(since(time(1_600_000_000, 123_456_789)), Some(UnixMicros(1_600_000_000_123_456)));
+        assert_eq!(
+            since(time(1_600_000_000, 123_456_789)),
+            Some(UnixMicros(1_600_000_000_123_456))
+        );
         assert_eq!(since(time(-5, 0)), Some(UnixMicros(0)));
-        assert_eq!(since(ago(600, 500_000_000)), Some(UnixMicros(1_699_999_399_500_000)));
+        assert_eq!(
+            since(ago(600, 500_000_000)),
+            Some(UnixMicros(1_699_999_399_500_000))
+        );
         assert_eq!(since(ago(0, 0)), Some(NOW));
-        assert_eq!(since(ago(315_576_000_000, 0)), Some(UnixMicros(0)), "longer ago than there are times");
-        let until = v1::GetOutputRequest { until: time(253_402_300_799, 0), ..Default::default() };
-        assert_eq!(wanted(&until, NOW).unwrap().part.until, Some(UnixMicros(253_402_300_799_000_000)));
+        assert_eq!(
+            since(ago(315_576_000_000, 0)),
+            Some(UnixMicros(0)),
+            "longer ago than there are times"
+        );
+        let until = v1::GetOutputRequest {
+            until: time(253_402_300_799, 0),
+            ..Default::default()
+        };
+        assert_eq!(
+            wanted(&until, NOW).unwrap().part.until,
+            Some(UnixMicros(253_402_300_799_000_000))
+        );
     }
 
     #[test]
     fn an_output_request_that_contradicts_itself_is_refused_by_field() {
         let base = v1::GetOutputRequest::default;
         let field = |raw: v1::GetOutputRequest| wanted(&raw, NOW).unwrap_err().field;
-        assert_eq!(field(v1::GetOutputRequest { since: time(1_700_000_001, 0), ..base() }), "since");
-        assert_eq!(field(v1::GetOutputRequest { since: Some(v1::OutputTime::default()), ..base() }), "since");
-        assert_eq!(field(v1::GetOutputRequest { since: time(0, -1), ..base() }), "since.time");
-        assert_eq!(field(v1::GetOutputRequest { until: time(253_402_300_800, 0), ..base() }), "until.time");
-        assert_eq!(field(v1::GetOutputRequest { until: ago(-1, 0), ..base() }), "until.ago");
-        assert_eq!(field(v1::GetOutputRequest { since: ago(60, 0), until: ago(60, 0), ..base() }), "until");
-        assert_eq!(field(v1::GetOutputRequest { tail_lines: Some(1), tail_bytes: Some(1), ..base() }), "tail_bytes");
-        assert_eq!(field(v1::GetOutputRequest { from_offset: 1, tail_lines: Some(0), ..base() }), "from_offset");
-        assert_eq!(field(v1::GetOutputRequest { from_offset: 1, since: ago(1, 0), ..base() }), "from_offset");
+        assert_eq!(
+            field(v1::GetOutputRequest {
+                since: time(1_700_000_001, 0),
+                ..base()
+            }),
+            "since"
+        );
+        assert_eq!(
+            field(v1::GetOutputRequest {
+                since: Some(v1::OutputTime::default()),
+                ..base()
+            }),
+            "since"
+        );
+        assert_eq!(
+            field(v1::GetOutputRequest {
+                since: time(0, -1),
+                ..base()
+            }),
+            "since.time"
+        );
+        assert_eq!(
+            field(v1::GetOutputRequest {
+                until: time(253_402_300_800, 0),
+                ..base()
+            }),
+            "until.time"
+        );
+        assert_eq!(
+            field(v1::GetOutputRequest {
+                until: ago(-1, 0),
+                ..base()
+            }),
+            "until.ago"
+        );
+        assert_eq!(
+            field(v1::GetOutputRequest {
+                since: ago(60, 0),
+                until: ago(60, 0),
+                ..base()
+            }),
+            "until"
+        );
+        assert_eq!(
+            field(v1::GetOutputRequest {
+                tail_lines: Some(1),
+                tail_bytes: Some(1),
+                ..base()
+            }),
+            "tail_bytes"
+        );
+        assert_eq!(
+            field(v1::GetOutputRequest {
+                from_offset: 1,
+                tail_lines: Some(0),
+                ..base()
+            }),
+            "from_offset"
+        );
+        assert_eq!(
+            field(v1::GetOutputRequest {
+                from_offset: 1,
+                since: ago(1, 0),
+                ..base()
+            }),
+            "from_offset"
+        );
         assert_eq!(field(v1::GetOutputRequest { only: 3, ..base() }), "only");
         // What is sent to go on after a stream was cut off.
-        let resumed = v1::GetOutputRequest { from_offset: 1, until: ago(1, 0), only: 2, ..base() };
-        assert_eq!(wanted(&resumed, NOW).unwrap().part.only, Some(Stream::Stderr));
+        let resumed = v1::GetOutputRequest {
+            from_offset: 1,
+            until: ago(1, 0),
+            only: 2,
+            ..base()
+        };
+        assert_eq!(
+            wanted(&resumed, NOW).unwrap().part.only,
+            Some(Stream::Stderr)
+        );
     }
 
     #[test]
@@ -622,13 +962,25 @@ pub mod tests {
         let live = process_status(&info(ID, 1));
         assert_eq!(live.command, r#"sh -c "echo 'a b'""#);
         assert_eq!(live.state(), v1::ProcessState::Running);
-        assert_eq!((live.start_time, live.end_time, live.exit_code), (1_700_000_000, 0, 0));
+        assert_eq!(
+            (live.start_time, live.end_time, live.exit_code),
+            (1_700_000_000, 0, 0)
+        );
         assert_eq!(live.started_at.unwrap().nanos, 123_456_000);
-        assert!(live.exit_cause.is_none() && !live.main_exited && !live.tree_empty && live.usage.is_none());
+        assert!(
+            live.exit_cause.is_none()
+                && !live.main_exited
+                && !live.tree_empty
+                && live.usage.is_none()
+        );
         let limits = live.limits.unwrap();
         assert_eq!(limits.not_enforced, ["io_read_bytes_per_second"]);
         let values = limits.values.unwrap();
-        assert_eq!((values.cpu_millis, values.memory_bytes), (Some(1500), None), "only what was asked for");
+        assert_eq!(
+            (values.cpu_millis, values.memory_bytes),
+            (Some(1500), None),
+            "only what was asked for"
+        );
         let output = v1::OutputStatus {
             max_bytes: 65_536,
             policy: v1::OutputPolicy::DropOldest.into(),
@@ -638,8 +990,15 @@ pub mod tests {
         assert_eq!(live.output.unwrap(), output, "totals are absent");
 
         let status = ExitStatus::Signalled(9, false);
-        let mut info =
-            ended(info(ID, 1), status, message::ExitCause::OomKilled, OutputTotals { end: 7, ..Default::default() });
+        let mut info = ended(
+            info(ID, 1),
+            status,
+            message::ExitCause::OomKilled,
+            OutputTotals {
+                end: 7,
+                ..Default::default()
+            },
+        );
         info.stuck.push(b"7 (dd) D 1".to_vec());
         let dead = process_status(&info);
         assert_eq!(dead.state(), v1::ProcessState::Stopped);
@@ -649,15 +1008,21 @@ pub mod tests {
         assert_eq!((cause.exit_code, cause.signal), (0, 9));
         let output = dead.output.unwrap();
         assert_eq!((output.first_offset, output.end_offset), (Some(0), Some(7)));
-        assert_eq!((output.stdout_bytes, output.stderr_bytes), (Some(0), Some(0)));
+        assert_eq!(
+            (output.stdout_bytes, output.stderr_bytes),
+            (Some(0), Some(0))
+        );
         assert_eq!(dead.stuck_tasks[0].state, "D");
     }
 
     #[test]
     fn a_process_whose_main_has_exited_runs_until_its_tree_is_empty() {
         let mut info = info(ID, 1);
-        info.main_exit =
-            Some(MainExit { status: ExitStatus::Exited(3), cause: message::ExitCause::Exited, at: UnixMicros(0) });
+        info.main_exit = Some(MainExit {
+            status: ExitStatus::Exited(3),
+            cause: message::ExitCause::Exited,
+            at: UnixMicros(0),
+        });
         let status = process_status(&info);
         assert_eq!(status.state(), v1::ProcessState::Running);
         assert!(status.main_exited && !status.tree_empty);

@@ -1,7 +1,8 @@
 //! What every response has, whoever made it: the boot epoch, and details of errors.
 //!
-//! It also answers a call that has no answer at its client's deadline, and turns a panic into an error of that one call.
-//! The deadline counts until the response begins: a client that wants less of a stream, or of a long list, ends it itself.
+//! It also answers a call that has no answer at its client's deadline, and turns a panic into an
+//! error of that one call. The deadline counts until the response begins: a client that wants less
+//! of a stream, or of a long list, ends it itself.
 
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
@@ -37,9 +38,13 @@ impl Envelope {
             .max_decoding_message_size(REQUEST_MAX)
             .send_compressed(CompressionEncoding::Zstd)
             .send_compressed(CompressionEncoding::Gzip)
-            // A request of zstd would choose how much memory its decompression takes, 128 MiB of it at most.
+            // A request of zstd would choose how much memory its decompression takes, 128 MiB of it
+            // at most.
             .accept_compressed(CompressionEncoding::Gzip);
-        Self { service, epoch: HeaderValue::from_str(epoch).unwrap_or(HeaderValue::from_static("")) }
+        Self {
+            service,
+            epoch: HeaderValue::from_str(epoch).unwrap_or(HeaderValue::from_static("")),
+        }
     }
 
     /// The answer to a call that is not taken.
@@ -48,13 +53,19 @@ impl Envelope {
     }
 
     fn addressed(&self, mut response: Response<Body>) -> Response<Reply> {
-        response.headers_mut().insert(HeaderName::from_static(BOOT_EPOCH_METADATA), self.epoch.clone());
+        response.headers_mut().insert(
+            HeaderName::from_static(BOOT_EPOCH_METADATA),
+            self.epoch.clone(),
+        );
         let handed = response.extensions_mut().remove::<Handed>();
         response.map(|body| Reply::new(body, handed))
     }
 
     /// Answers one call.
-    pub async fn call(mut self, mut request: Request<Incoming>) -> Result<Response<Reply>, Infallible> {
+    pub async fn call(
+        mut self,
+        mut request: Request<Incoming>,
+    ) -> Result<Response<Reply>, Infallible> {
         if !asks_for_compression(request.headers()) {
             request.headers_mut().remove(ACCEPT_ENCODING);
         }
@@ -72,7 +83,8 @@ async fn answered(
     call: impl Future<Output = Result<Response<Body>, Infallible>>,
     deadline: Option<Duration>,
 ) -> Response<Body> {
-    // Nothing that the call leaves behind is used again: what it shares is behind locks without panics.
+    // Nothing that the call leaves behind is used again: what it shares is behind locks without
+    // panics.
     let call = AssertUnwindSafe(call).catch_unwind();
     let answer = match deadline {
         None => Some(call.await),
@@ -98,12 +110,15 @@ fn with_details(response: Response<Body>) -> Response<Body> {
     }
 }
 
-/// Whether a client wants its response compressed, and does not merely say what it could read: it compressed its request,
-/// or it names a compression before it names none. Some libraries name all that they know in every call, after `identity`.
+/// Whether a client wants its response compressed, and does not merely say what it could read: it
+/// compressed its request, or it names a compression before it names none. Some libraries name all
+/// that they know in every call, after `identity`.
 fn asks_for_compression(headers: &HeaderMap) -> bool {
     let known = |name: &str| matches!(name, "gzip" | "zstd");
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
-    let Some(accepted) = text(ACCEPT_ENCODING) else { return false };
+    let Some(accepted) = text(ACCEPT_ENCODING) else {
+        return false;
+    };
     let mut accepted = accepted.split(',').map(str::trim);
     if text("grpc-encoding").is_some_and(known) {
         return accepted.any(known);
@@ -111,7 +126,8 @@ fn asks_for_compression(headers: &HeaderMap) -> bool {
     accepted.take_while(|name| *name != "identity").any(known)
 }
 
-/// The time that the client gives the call: `grpc-timeout`, at most eight digits and a unit (gRPC over HTTP/2).
+/// The time that the client gives the call: `grpc-timeout`, at most eight digits and a unit (gRPC
+/// over HTTP/2).
 fn deadline(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get("grpc-timeout")?.to_str().ok()?;
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
@@ -135,21 +151,32 @@ mod tests {
     use super::*;
 
     fn parsed(text: &str) -> Option<Duration> {
-        deadline(&HeaderMap::from_iter([(HeaderName::from_static("grpc-timeout"), text.parse().unwrap())]))
+        deadline(&HeaderMap::from_iter([(
+            HeaderName::from_static("grpc-timeout"),
+            text.parse().unwrap(),
+        )]))
     }
 
     #[tokio::test]
     async fn r8_a_panic_is_an_internal_error_of_one_call() {
         let response = answered(async { panic!("a fault of ours") }, None).await;
         let status = Status::from_header_map(response.headers()).unwrap();
-        assert_eq!((status.code(), status.message()), (tonic::Code::Internal, "internal error"));
+        assert_eq!(
+            (status.code(), status.message()),
+            (tonic::Code::Internal, "internal error")
+        );
     }
 
     #[test]
     fn compression_is_for_those_who_ask_and_not_for_those_who_could() {
         let asks = |accept: Option<&str>, encoding: Option<&str>| {
-            let value = |name, value: Option<&str>| Some((HeaderName::from_static(name), value?.parse().unwrap()));
-            let both = [value(ACCEPT_ENCODING, accept), value("grpc-encoding", encoding)];
+            let value = |name, value: Option<&str>| {
+                Some((HeaderName::from_static(name), value?.parse().unwrap()))
+            };
+            let both = [
+                value(ACCEPT_ENCODING, accept),
+                value("grpc-encoding", encoding),
+            ];
             asks_for_compression(&both.into_iter().flatten().collect())
         };
         assert!(asks(Some("gzip"), None));
@@ -170,7 +197,10 @@ mod tests {
     #[test]
     fn deadlines_are_read_as_grpc_writes_them() {
         assert_eq!(parsed("1S"), Some(Duration::from_secs(1)));
-        assert_eq!(parsed("99999999H"), Some(Duration::from_secs(99_999_999 * 3600)));
+        assert_eq!(
+            parsed("99999999H"),
+            Some(Duration::from_secs(99_999_999 * 3600))
+        );
         assert_eq!(parsed("250m"), Some(Duration::from_millis(250)));
         for malformed in ["", "S", "1", "1s", "-1S", "+1S", "123456789S", "1 S", "é"] {
             assert_eq!(parsed(malformed), None, "{malformed:?}");

@@ -1,7 +1,8 @@
 //! Every error that a client can see: a gRPC code with google.rpc details.
 //!
-//! The code follows gRPC's conventions; `ErrorInfo.reason` is the stable name that programs look at. A message repeats
-//! what the client itself sent and never holds errno texts or paths of this host.
+//! The code follows gRPC's conventions; `ErrorInfo.reason` is the stable name that programs look
+//! at. A message repeats what the client itself sent and never holds errno texts or paths of this
+//! host.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -21,7 +22,8 @@ use crate::supervisor::Failure;
 /// Most characters of a client's string that an error repeats: a status travels in HTTP headers.
 const QUOTED_MAX: usize = 200;
 
-/// When to try again after UNAVAILABLE: a half of the server is back by then, or the server is gone.
+/// When to try again after UNAVAILABLE: a half of the server is back by then, or the server is
+/// gone.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// `ErrorInfo.reason` of each error.
@@ -88,8 +90,10 @@ fn error(
     metadata: &[(&str, String)],
     further: impl FnOnce(&mut ErrorDetails),
 ) -> Status {
-    let metadata: HashMap<String, String> =
-        metadata.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
+    let metadata: HashMap<String, String> = metadata
+        .iter()
+        .map(|(key, value)| ((*key).to_owned(), value.clone()))
+        .collect();
     let mut details = ErrorDetails::with_error_info(reason, ERROR_DOMAIN, metadata);
     further(&mut details);
     Status::with_error_details(code, message, details)
@@ -106,22 +110,51 @@ fn quoted(text: &str) -> String {
 
 impl From<InvalidField> for Status {
     fn from(invalid: InvalidField) -> Self {
-        bad_field(Code::InvalidArgument, reason::INVALID_FIELD, &invalid.field, &invalid.why, &[])
+        bad_field(
+            Code::InvalidArgument,
+            reason::INVALID_FIELD,
+            &invalid.field,
+            &invalid.why,
+            &[],
+        )
     }
 }
 
-fn bad_field(code: Code, reason: &str, field: &str, why: &str, metadata: &[(&str, String)]) -> Status {
-    error(code, reason, format!("{field}: {why}"), metadata, |details| {
-        details.add_bad_request_violation(field, why);
-    })
+fn bad_field(
+    code: Code,
+    reason: &str,
+    field: &str,
+    why: &str,
+    metadata: &[(&str, String)],
+) -> Status {
+    error(
+        code,
+        reason,
+        format!("{field}: {why}"),
+        metadata,
+        |details| {
+            details.add_bad_request_violation(field, why);
+        },
+    )
 }
 
 /// An id that names no process.
 pub fn process_not_found(id: ProcessId) -> Status {
     let message = format!("no process has the id {id}");
-    error(Code::NotFound, reason::PROCESS_NOT_FOUND, message, &[], |details| {
-        details.set_resource_info("proto.v1.Process", id.to_string(), "", "unknown, or finished and forgotten");
-    })
+    error(
+        Code::NotFound,
+        reason::PROCESS_NOT_FOUND,
+        message,
+        &[],
+        |details| {
+            details.set_resource_info(
+                "proto.v1.Process",
+                id.to_string(),
+                "",
+                "unknown, or finished and forgotten",
+            );
+        },
+    )
 }
 
 /// A request to the supervisor failed.
@@ -134,7 +167,9 @@ pub fn failed(failure: Failure, id: ProcessId, start: Option<&Asked>) -> Status 
         Failure::TooLong => InvalidField::too_long().into(),
         Failure::Closed => restarting(),
         Failure::Output(error) => {
-            log::line(format_args!("the output of process {id} cannot be read: {error}"));
+            log::line(format_args!(
+                "the output of process {id} cannot be read: {error}"
+            ));
             internal()
         }
     }
@@ -148,50 +183,107 @@ fn refused(refusal: &Refusal, id: ProcessId, start: Option<&Asked>) -> Status {
         Refusal::UnknownProcess => process_not_found(id),
         Refusal::AlreadyExists => {
             let message = format!("the id {id} names a process with another specification");
-            error(Code::AlreadyExists, reason::PROCESS_EXISTS, message, &[], |details| {
-                details.set_resource_info("proto.v1.Process", id.to_string(), "", "its specification differs");
-            })
+            error(
+                Code::AlreadyExists,
+                reason::PROCESS_EXISTS,
+                message,
+                &[],
+                |details| {
+                    details.set_resource_info(
+                        "proto.v1.Process",
+                        id.to_string(),
+                        "",
+                        "its specification differs",
+                    );
+                },
+            )
         }
         Refusal::Draining => draining(),
         Refusal::TooManyProcesses(max) => {
             let message = format!("{max} processes run, which is the server's limit");
-            quota(reason::TOO_MANY_PROCESSES, "processes", message, &[("max", max.to_string())])
+            quota(
+                reason::TOO_MANY_PROCESSES,
+                "processes",
+                message,
+                &[("max", max.to_string())],
+            )
         }
         Refusal::AboveCeiling(limit, ceiling) => {
-            let metadata = [("limit", limit.to_string()), ("ceiling", ceiling.to_string())];
+            let metadata = [
+                ("limit", limit.to_string()),
+                ("ceiling", ceiling.to_string()),
+            ];
             let why = format!("must not exceed the server's ceiling of {ceiling}");
-            bad_field(Code::InvalidArgument, reason::LIMIT_ABOVE_CEILING, &limit_field(*limit), &why, &metadata)
+            bad_field(
+                Code::InvalidArgument,
+                reason::LIMIT_ABOVE_CEILING,
+                &limit_field(*limit),
+                &why,
+                &metadata,
+            )
         }
         Refusal::OutputAboveCeiling(0) => {
             let why = "this server keeps no output on disk; --output-disk at its start allows it";
             let message = format!("output_store: {why}");
-            error(Code::FailedPrecondition, reason::NO_OUTPUT_DISK, message, &[], |details| {
-                details.add_precondition_failure_violation("STORE", "output_store", why);
-            })
+            error(
+                Code::FailedPrecondition,
+                reason::NO_OUTPUT_DISK,
+                message,
+                &[],
+                |details| {
+                    details.add_precondition_failure_violation("STORE", "output_store", why);
+                },
+            )
         }
         Refusal::OutputAboveBudget(left) => {
             let message = format!(
                 "output_max_bytes: output of which nothing may be dropped is set aside, in half of the server's budget, where \
                  {left} bytes are left: ask for less, or stop a process that has some"
             );
-            quota(reason::OUTPUT_BUDGET, "output", message, &[("left", left.to_string())])
+            quota(
+                reason::OUTPUT_BUDGET,
+                "output",
+                message,
+                &[("left", left.to_string())],
+            )
         }
         Refusal::OutputAboveCeiling(ceiling) => {
-            let metadata = [("limit", "output_max_bytes".to_owned()), ("ceiling", ceiling.to_string())];
+            let metadata = [
+                ("limit", "output_max_bytes".to_owned()),
+                ("ceiling", ceiling.to_string()),
+            ];
             let why = format!("must not exceed the server's ceiling of {ceiling}");
-            bad_field(Code::InvalidArgument, reason::LIMIT_ABOVE_CEILING, "output_max_bytes", &why, &metadata)
+            bad_field(
+                Code::InvalidArgument,
+                reason::LIMIT_ABOVE_CEILING,
+                "output_max_bytes",
+                &why,
+                &metadata,
+            )
         }
         Refusal::NotEnforceable(limit) => {
             let why = "this host cannot enforce it; best_effort_limits starts without it";
             let message = format!("{}: {why}", limit_field(*limit));
             let metadata = [("limit", limit.to_string())];
-            error(Code::FailedPrecondition, reason::LIMIT_NOT_ENFORCEABLE, message, &metadata, |details| {
-                details.add_precondition_failure_violation("LIMIT", limit_field(*limit), why);
-            })
+            error(
+                Code::FailedPrecondition,
+                reason::LIMIT_NOT_ENFORCEABLE,
+                message,
+                &metadata,
+                |details| {
+                    details.add_precondition_failure_violation("LIMIT", limit_field(*limit), why);
+                },
+            )
         }
         Refusal::Unconfined => {
             let why = "profile none needs a server that was started with --allow-profile-none";
-            bad_field(Code::PermissionDenied, reason::PROFILE_NOT_ALLOWED, "profile", why, &[])
+            bad_field(
+                Code::PermissionDenied,
+                reason::PROFILE_NOT_ALLOWED,
+                "profile",
+                why,
+                &[],
+            )
         }
         Refusal::Exec(step, errno) => not_executed(*step, *errno, start),
         Refusal::Resources(what, errno) => {
@@ -204,7 +296,13 @@ fn refused(refusal: &Refusal, id: ProcessId, start: Option<&Asked>) -> Status {
                     &metadata,
                 )
             } else {
-                error(Code::Internal, reason::INTERNAL, format!("{what} failed"), &metadata, |_| {})
+                error(
+                    Code::Internal,
+                    reason::INTERNAL,
+                    format!("{what} failed"),
+                    &metadata,
+                    |_| {},
+                )
             }
         }
     }
@@ -220,7 +318,11 @@ pub struct Asked {
 impl From<&StartSpec> for Asked {
     fn from(spec: &StartSpec) -> Self {
         Self {
-            command: spec.argv.as_slice().first().map_or(String::new(), |program| quoted(&program.to_string_lossy())),
+            command: spec
+                .argv
+                .as_slice()
+                .first()
+                .map_or(String::new(), |program| quoted(&program.to_string_lossy())),
             working_directory: Some(spec.working_directory.to_string_lossy())
                 .filter(|path| !path.ends_with(&spec.id.to_string()))
                 .map(|path| quoted(&path)),
@@ -229,47 +331,95 @@ impl From<&StartSpec> for Asked {
 }
 
 /// What the kernel says when there is not enough of something (errno(3)).
-const SHORTAGES: [Errno; 7] =
-    [Errno::ENOMEM, Errno::EAGAIN, Errno::ENOSPC, Errno::EDQUOT, Errno::EMFILE, Errno::ENFILE, Errno::ENOBUFS];
+const SHORTAGES: [Errno; 7] = [
+    Errno::ENOMEM,
+    Errno::EAGAIN,
+    Errno::ENOSPC,
+    Errno::EDQUOT,
+    Errno::EMFILE,
+    Errno::ENFILE,
+    Errno::ENOBUFS,
+];
 
 fn not_executed(step: ChildStep, errno: i32, start: Option<&Asked>) -> Status {
-    let metadata = [("exec_step", step.to_string()), ("exec_errno", errno.to_string())];
+    let metadata = [
+        ("exec_step", step.to_string()),
+        ("exec_errno", errno.to_string()),
+    ];
     let errno = Errno::from_raw(errno);
     let command = start.map_or("", |asked| asked.command.as_str());
     let directory = start.and_then(|asked| asked.working_directory.as_ref());
     if let (ChildStep::WorkingDirectory, Some(directory)) = (step, directory) {
         let why = format!("the process cannot enter {directory}");
-        return bad_field(Code::InvalidArgument, reason::WORKING_DIRECTORY, "working_directory", &why, &metadata);
+        return bad_field(
+            Code::InvalidArgument,
+            reason::WORKING_DIRECTORY,
+            "working_directory",
+            &why,
+            &metadata,
+        );
     }
     match step {
         ChildStep::Exec if [Errno::ENOENT, Errno::ENOTDIR].contains(&errno) => {
             let message = format!("command not found: {command}");
-            error(Code::NotFound, reason::COMMAND_NOT_FOUND, message, &metadata, |details| {
-                details.set_resource_info(
-                    "command",
-                    command,
-                    "",
-                    "neither it nor, for a script, its interpreter exists",
-                );
-            })
+            error(
+                Code::NotFound,
+                reason::COMMAND_NOT_FOUND,
+                message,
+                &metadata,
+                |details| {
+                    details.set_resource_info(
+                        "command",
+                        command,
+                        "",
+                        "neither it nor, for a script, its interpreter exists",
+                    );
+                },
+            )
         }
         ChildStep::Exec if [Errno::EACCES, Errno::EPERM].contains(&errno) => {
             let message = format!("permission to execute denied: {command}");
-            error(Code::PermissionDenied, reason::COMMAND_NOT_EXECUTABLE, message, &metadata, |details| {
-                details.set_resource_info("command", command, "", "not executable by the process's user");
-            })
+            error(
+                Code::PermissionDenied,
+                reason::COMMAND_NOT_EXECUTABLE,
+                message,
+                &metadata,
+                |details| {
+                    details.set_resource_info(
+                        "command",
+                        command,
+                        "",
+                        "not executable by the process's user",
+                    );
+                },
+            )
         }
         ChildStep::Exec if errno == Errno::E2BIG => {
             let why = "the kernel takes no argument list and environment of this size";
-            bad_field(Code::InvalidArgument, reason::INVALID_FIELD, "args", why, &metadata)
+            bad_field(
+                Code::InvalidArgument,
+                reason::INVALID_FIELD,
+                "args",
+                why,
+                &metadata,
+            )
         }
         ChildStep::Exec if [Errno::ENAMETOOLONG, Errno::ELOOP].contains(&errno) => {
             let why = "not a path that can be resolved";
-            bad_field(Code::InvalidArgument, reason::INVALID_FIELD, "command", why, &metadata)
+            bad_field(
+                Code::InvalidArgument,
+                reason::INVALID_FIELD,
+                "command",
+                why,
+                &metadata,
+            )
         }
-        ChildStep::Exec if SHORTAGES.contains(&errno) => {
-            quota(reason::SERVER_RESOURCES, "execve", format!("not enough resources to execute {command}"), &metadata)
-        }
+        ChildStep::Exec if SHORTAGES.contains(&errno) => quota(
+            reason::SERVER_RESOURCES,
+            "execve",
+            format!("not enough resources to execute {command}"),
+            &metadata,
+        ),
         ChildStep::Exec => {
             let why = if errno == Errno::ENOEXEC {
                 "not a program that this machine executes"
@@ -278,9 +428,15 @@ fn not_executed(step: ChildStep, errno: i32, start: Option<&Asked>) -> Status {
             } else {
                 "cannot be executed"
             };
-            error(Code::FailedPrecondition, reason::COMMAND_FAILED, format!("{why}: {command}"), &metadata, |details| {
-                details.add_precondition_failure_violation("COMMAND", command, why);
-            })
+            error(
+                Code::FailedPrecondition,
+                reason::COMMAND_FAILED,
+                format!("{why}: {command}"),
+                &metadata,
+                |details| {
+                    details.add_precondition_failure_violation("COMMAND", command, why);
+                },
+            )
         }
         // Its own directory, which the server made for it.
         ChildStep::WorkingDirectory
@@ -291,39 +447,72 @@ fn not_executed(step: ChildStep, errno: i32, start: Option<&Asked>) -> Status {
         | ChildStep::Privileges
         | ChildStep::Confinement
         | ChildStep::Signals => {
-            let message = format!("the new process failed at {step}, before its program ran: {}", errno.desc());
-            error(Code::Internal, reason::CHILD_SETUP_FAILED, message, &metadata, |_| {})
+            let message = format!(
+                "the new process failed at {step}, before its program ran: {}",
+                errno.desc()
+            );
+            error(
+                Code::Internal,
+                reason::CHILD_SETUP_FAILED,
+                message,
+                &metadata,
+                |_| {},
+            )
         }
     }
 }
 
 fn quota(reason: &str, subject: &str, message: String, metadata: &[(&str, String)]) -> Status {
-    error(Code::ResourceExhausted, reason, message.clone(), metadata, |details| {
-        details.add_quota_failure_violation(subject, message);
-    })
+    error(
+        Code::ResourceExhausted,
+        reason,
+        message.clone(),
+        metadata,
+        |details| {
+            details.add_quota_failure_violation(subject, message);
+        },
+    )
 }
 
 /// The server is shutting down.
 pub fn draining() -> Status {
-    error(Code::Unavailable, reason::DRAINING, "the server is shutting down", &[], |details| {
-        details.set_retry_info(Some(RETRY_AFTER));
-    })
+    error(
+        Code::Unavailable,
+        reason::DRAINING,
+        "the server is shutting down",
+        &[],
+        |details| {
+            details.set_retry_info(Some(RETRY_AFTER));
+        },
+    )
 }
 
 /// The channel to the supervisor is closed.
 pub fn restarting() -> Status {
-    error(Code::Unavailable, reason::RESTARTING, "the server is restarting", &[], |details| {
-        details.set_retry_info(Some(RETRY_AFTER));
-    })
+    error(
+        Code::Unavailable,
+        reason::RESTARTING,
+        "the server is restarting",
+        &[],
+        |details| {
+            details.set_retry_info(Some(RETRY_AFTER));
+        },
+    )
 }
 
 /// Too many requests of a kind wait for the supervisor.
 fn too_many_requests(kind: &str, max: usize) -> Status {
     let message = format!("{max} {kind} requests are under way, which is the server's limit");
-    error(Code::ResourceExhausted, reason::TOO_MANY_REQUESTS, message.clone(), &[("max", max.to_string())], |details| {
-        details.add_quota_failure_violation(kind, message);
-        details.set_retry_info(Some(RETRY_AFTER));
-    })
+    error(
+        Code::ResourceExhausted,
+        reason::TOO_MANY_REQUESTS,
+        message.clone(),
+        &[("max", max.to_string())],
+        |details| {
+            details.add_quota_failure_violation(kind, message);
+            details.set_retry_info(Some(RETRY_AFTER));
+        },
+    )
 }
 
 /// A client has a connection more than it or all clients together may have.
@@ -346,7 +535,9 @@ pub fn too_many_subscribers(full: Full, id: ProcessId) -> Status {
     let reason = reason::TOO_MANY_SUBSCRIBERS;
     match full {
         Full::Each(max) => {
-            let message = format!("{max} output streams of process {id} are open, which is the server's limit");
+            let message = format!(
+                "{max} output streams of process {id} are open, which is the server's limit"
+            );
             over_a_flag(reason, "subscribers-per-process", message, max)
         }
         Full::All(max) => {
@@ -358,48 +549,100 @@ pub fn too_many_subscribers(full: Full, id: ProcessId) -> Status {
 
 /// `limit` is the flag of `prn server start`.
 fn over_a_flag(reason: &str, limit: &str, message: String, max: u32) -> Status {
-    quota(reason, limit, message, &[("limit", limit.to_owned()), ("max", max.to_string())])
+    quota(
+        reason,
+        limit,
+        message,
+        &[("limit", limit.to_owned()), ("max", max.to_string())],
+    )
 }
 
 /// A stream without control frames had to leave out bytes.
 pub fn output_lost(bytes: u64) -> Status {
     let message = format!("{bytes} bytes of output were dropped before they could be sent");
-    error(Code::DataLoss, reason::OUTPUT_LOST, message, &[("bytes", bytes.to_string())], |_| {})
+    error(
+        Code::DataLoss,
+        reason::OUTPUT_LOST,
+        message,
+        &[("bytes", bytes.to_string())],
+        |_| {},
+    )
 }
 
 /// `from_offset` lies beyond the end of a finished output.
 pub fn offset_beyond_end(end: u64) -> Status {
     let why = format!("the process has ended and its output has {end} bytes");
-    bad_field(Code::OutOfRange, reason::OFFSET_BEYOND_END, "from_offset", &why, &[("end_offset", end.to_string())])
+    bad_field(
+        Code::OutOfRange,
+        reason::OFFSET_BEYOND_END,
+        "from_offset",
+        &why,
+        &[("end_offset", end.to_string())],
+    )
 }
 
 /// A response would be larger than the server makes one.
 pub fn response_too_large(max: usize) -> Status {
     let message = format!("the response would exceed {max} bytes");
-    quota(reason::MESSAGE_TOO_LARGE, "response", message, &[("max", max.to_string())])
+    quota(
+        reason::MESSAGE_TOO_LARGE,
+        "response",
+        message,
+        &[("max", max.to_string())],
+    )
 }
 
 /// The call's own deadline has passed.
 pub fn deadline_exceeded() -> Status {
-    error(Code::DeadlineExceeded, reason::DEADLINE, "the deadline of the call has passed", &[], |_| {})
+    error(
+        Code::DeadlineExceeded,
+        reason::DEADLINE,
+        "the deadline of the call has passed",
+        &[],
+        |_| {},
+    )
 }
 
 /// A fault of the server, which its log describes.
 pub fn internal() -> Status {
-    error(Code::Internal, reason::INTERNAL, "internal error", &[], |_| {})
+    error(
+        Code::Internal,
+        reason::INTERNAL,
+        "internal error",
+        &[],
+        |_| {},
+    )
 }
 
 /// A status that tonic itself made, without details: `max` is the largest request message.
 pub fn by_transport(code: Code, max: usize) -> Status {
-    // What tonic says of each: OUT_OF_RANGE or RESOURCE_EXHAUSTED for a message over the limit, INTERNAL for bytes that
-    // do not decode, UNIMPLEMENTED for an unknown method or a compressed message.
+    // What tonic says of each: OUT_OF_RANGE or RESOURCE_EXHAUSTED for a message over the limit,
+    // INTERNAL for bytes that do not decode, UNIMPLEMENTED for an unknown method or a compressed
+    // message.
     if [Code::OutOfRange, Code::ResourceExhausted].contains(&code) {
         let message = format!("the request exceeds {max} bytes");
-        quota(reason::MESSAGE_TOO_LARGE, "request", message, &[("max", max.to_string())])
+        quota(
+            reason::MESSAGE_TOO_LARGE,
+            "request",
+            message,
+            &[("max", max.to_string())],
+        )
     } else if code == Code::Unimplemented {
-        error(code, reason::UNKNOWN_METHOD, "no such method or message encoding", &[], |_| {})
+        error(
+            code,
+            reason::UNKNOWN_METHOD,
+            "no such method or message encoding",
+            &[],
+            |_| {},
+        )
     } else {
-        error(Code::InvalidArgument, reason::MALFORMED_REQUEST, "the request is not a valid message", &[], |_| {})
+        error(
+            Code::InvalidArgument,
+            reason::MALFORMED_REQUEST,
+            "the request is not a valid message",
+            &[],
+            |_| {},
+        )
     }
 }
 
@@ -411,13 +654,19 @@ mod tests {
 
     const ID: ProcessId = ProcessId::from_bytes([1; 16]);
 
-    #[expect(clippy::as_conversions, reason = "an Errno's discriminant is its number")]
+    #[expect(
+        clippy::as_conversions,
+        reason = "an Errno's discriminant is its number"
+    )]
     fn raw(errno: Errno) -> i32 {
         errno as i32
     }
 
     fn asked() -> Asked {
-        Asked { command: quoted("nope"), working_directory: Some(quoted("/nowhere")) }
+        Asked {
+            command: quoted("nope"),
+            working_directory: Some(quoted("/nowhere")),
+        }
     }
 
     fn exec(step: ChildStep, errno: Errno) -> Status {
@@ -434,10 +683,16 @@ mod tests {
     fn an_unknown_id_and_an_unknown_command_are_told_apart_by_reason() {
         let id = refused(&Refusal::UnknownProcess, ID, None);
         let command = exec(ChildStep::Exec, Errno::ENOENT);
-        assert_eq!((id.code(), command.code()), (Code::NotFound, Code::NotFound));
+        assert_eq!(
+            (id.code(), command.code()),
+            (Code::NotFound, Code::NotFound)
+        );
         assert_eq!(reason_of(&id), "PROCESS_NOT_FOUND");
         assert_eq!(reason_of(&command), "COMMAND_NOT_FOUND");
-        assert_eq!(id.get_details_resource_info().unwrap().resource_name, ID.to_string());
+        assert_eq!(
+            id.get_details_resource_info().unwrap().resource_name,
+            ID.to_string()
+        );
         assert!(command.message().contains("\"nope\""));
     }
 
@@ -466,15 +721,28 @@ mod tests {
     fn a_working_directory_that_cannot_be_entered_is_named() {
         let status = exec(ChildStep::WorkingDirectory, Errno::ENOENT);
         assert_eq!(status.code(), Code::InvalidArgument);
-        assert_eq!(status.get_details_bad_request().unwrap().field_violations[0].field, "working_directory");
+        assert_eq!(
+            status.get_details_bad_request().unwrap().field_violations[0].field,
+            "working_directory"
+        );
         assert!(status.message().contains("/nowhere"));
     }
 
     #[test]
     fn a_working_directory_that_the_client_did_not_choose_is_no_fault_of_the_request() {
         let refusal = Refusal::Exec(ChildStep::WorkingDirectory, raw(Errno::EACCES));
-        let status = refused(&refusal, ID, Some(&Asked { working_directory: None, ..asked() }));
-        assert_eq!((status.code(), reason_of(&status).as_str()), (Code::Internal, "CHILD_SETUP_FAILED"));
+        let status = refused(
+            &refusal,
+            ID,
+            Some(&Asked {
+                working_directory: None,
+                ..asked()
+            }),
+        );
+        assert_eq!(
+            (status.code(), reason_of(&status).as_str()),
+            (Code::Internal, "CHILD_SETUP_FAILED")
+        );
         assert!(status.get_details_bad_request().is_none());
     }
 
@@ -482,22 +750,54 @@ mod tests {
     fn each_refusal_has_its_code() {
         let limit = LimitName::Memory;
         for (refusal, code, reason) in [
-            (Refusal::AlreadyExists, Code::AlreadyExists, reason::PROCESS_EXISTS),
+            (
+                Refusal::AlreadyExists,
+                Code::AlreadyExists,
+                reason::PROCESS_EXISTS,
+            ),
             (Refusal::Draining, Code::Unavailable, reason::DRAINING),
-            (Refusal::TooManyProcesses(3), Code::ResourceExhausted, reason::TOO_MANY_PROCESSES),
-            (Refusal::AboveCeiling(limit, 9), Code::InvalidArgument, reason::LIMIT_ABOVE_CEILING),
-            (Refusal::OutputAboveCeiling(9), Code::InvalidArgument, reason::LIMIT_ABOVE_CEILING),
-            (Refusal::OutputAboveCeiling(0), Code::FailedPrecondition, reason::NO_OUTPUT_DISK),
-            (Refusal::NotEnforceable(limit), Code::FailedPrecondition, reason::LIMIT_NOT_ENFORCEABLE),
+            (
+                Refusal::TooManyProcesses(3),
+                Code::ResourceExhausted,
+                reason::TOO_MANY_PROCESSES,
+            ),
+            (
+                Refusal::AboveCeiling(limit, 9),
+                Code::InvalidArgument,
+                reason::LIMIT_ABOVE_CEILING,
+            ),
+            (
+                Refusal::OutputAboveCeiling(9),
+                Code::InvalidArgument,
+                reason::LIMIT_ABOVE_CEILING,
+            ),
+            (
+                Refusal::OutputAboveCeiling(0),
+                Code::FailedPrecondition,
+                reason::NO_OUTPUT_DISK,
+            ),
+            (
+                Refusal::NotEnforceable(limit),
+                Code::FailedPrecondition,
+                reason::LIMIT_NOT_ENFORCEABLE,
+            ),
             (
                 Refusal::Resources(Preparation::Pipes, raw(Errno::EMFILE)),
                 Code::ResourceExhausted,
                 reason::SERVER_RESOURCES,
             ),
-            (Refusal::Resources(Preparation::Cgroup, raw(Errno::EIO)), Code::Internal, reason::INTERNAL),
+            (
+                Refusal::Resources(Preparation::Cgroup, raw(Errno::EIO)),
+                Code::Internal,
+                reason::INTERNAL,
+            ),
         ] {
             let status = refused(&refusal, ID, Some(&asked()));
-            assert_eq!((status.code(), reason_of(&status).as_str()), (code, reason), "{refusal:?}");
+            assert_eq!(
+                (status.code(), reason_of(&status).as_str()),
+                (code, reason),
+                "{refusal:?}"
+            );
         }
         let ceiling = refused(&Refusal::AboveCeiling(limit, 9), ID, None);
         let violations = ceiling.get_details_bad_request().unwrap().field_violations;

@@ -1,11 +1,15 @@
-//! The kernel's own texts, which the supervisor hands on unread: cgroup v2 interface files (cgroup-v2.rst) and
-//! /proc/pid/stat. Pure functions; only the name in /proc/pid/stat is chosen by a process.
+//! The kernel's own texts, which the supervisor hands on unread: cgroup v2 interface files
+//! (cgroup-v2.rst) and /proc/pid/stat. Pure functions; only the name in /proc/pid/stat is chosen by
+//! a process.
 
 use prn_ipc_protocol::message::FileText;
 
 /// The text of one file; empty where it is not there.
 pub fn text<'a>(files: &'a [FileText], name: &str) -> &'a str {
-    files.iter().find(|(file, _)| file == name).map_or("", |(_, text)| text)
+    files
+        .iter()
+        .find(|(file, _)| file == name)
+        .map_or("", |(_, text)| text)
 }
 
 /// What cpu.max says, in thousandths of a CPU; `None` for no limit.
@@ -22,16 +26,25 @@ pub fn io_max(text: &str, key: &str) -> Option<u64> {
 
 /// The sum of `key` in io.stat, over all devices.
 pub fn io_stat(text: &str, key: &str) -> u64 {
-    text.lines().filter_map(|line| in_line(line, key)).fold(0, u64::saturating_add)
+    text.lines()
+        .filter_map(|line| in_line(line, key))
+        .fold(0, u64::saturating_add)
 }
 
 fn in_line(line: &str, key: &str) -> Option<u64> {
-    line.split_whitespace().find_map(|word| word.strip_prefix(key)?.strip_prefix('=')?.parse().ok())
+    line.split_whitespace()
+        .find_map(|word| word.strip_prefix(key)?.strip_prefix('=')?.parse().ok())
 }
 
 /// The value of `key` in a flat-keyed file.
 pub fn keyed(text: &str, key: &str) -> Option<u64> {
-    text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' ')?.trim().parse().ok())
+    text.lines().find_map(|line| {
+        line.strip_prefix(key)?
+            .strip_prefix(' ')?
+            .trim()
+            .parse()
+            .ok()
+    })
 }
 
 /// A single value; `None` for "max".
@@ -39,7 +52,8 @@ pub fn number(text: &str) -> Option<u64> {
     text.trim().parse().ok()
 }
 
-/// Name and state in /proc/pid/stat. The name stands in parentheses, and may hold any byte, parentheses too.
+/// Name and state in /proc/pid/stat. The name stands in parentheses, and may hold any byte,
+/// parentheses too.
 pub fn stuck_task(stat: &[u8]) -> Option<(String, char)> {
     let open = stat.iter().position(|byte| *byte == b'(')?;
     let close = stat.iter().rposition(|byte| *byte == b')')?;

@@ -1,7 +1,8 @@
 //! A response body that holds something until it is sent, and for so long at most.
 //!
-//! HTTP/2 does not ask a body for more while its client takes nothing, so the body cannot end itself then: a timer takes
-//! its rest away. The rest is handed out in pieces, so that little of it lies in HTTP/2's own buffers.
+//! HTTP/2 does not ask a body for more while its client takes nothing, so the body cannot end
+//! itself then: a timer takes its rest away. The rest is handed out in pieces, so that little of it
+//! lies in HTTP/2's own buffers.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -41,13 +42,20 @@ impl<T: Send + 'static> Lease<T> {
     }
 
     fn within(time: Duration, body: Body, held: T) -> Self {
-        let rest = Arc::new(Mutex::new(Some(Rest { body, data: Bytes::new(), _held: held })));
+        let rest = Arc::new(Mutex::new(Some(Rest {
+            body,
+            data: Bytes::new(),
+            _held: held,
+        })));
         let expiring = Arc::clone(&rest);
         let timer = tokio::spawn(async move {
             tokio::time::sleep(time).await;
             drop(lock(&expiring).take());
         });
-        Self { rest, timer: timer.abort_handle() }
+        Self {
+            rest,
+            timer: timer.abort_handle(),
+        }
     }
 }
 
@@ -63,9 +71,14 @@ impl<T: Unpin> HttpBody for Lease<T> {
     type Data = Bytes;
     type Error = Status;
 
-    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let mut slot = lock(&self.rest);
-        let Some(rest) = slot.as_mut() else { return Poll::Ready(Some(Err(errors::deadline_exceeded()))) };
+        let Some(rest) = slot.as_mut() else {
+            return Poll::Ready(Some(Err(errors::deadline_exceeded())));
+        };
         if rest.data.is_empty() {
             match ready!(Pin::new(&mut rest.body).poll_frame(context)) {
                 Some(Ok(frame)) => match frame.into_data() {
@@ -80,7 +93,9 @@ impl<T: Unpin> HttpBody for Lease<T> {
     }
 
     fn is_end_stream(&self) -> bool {
-        lock(&self.rest).as_ref().is_some_and(|rest| rest.data.is_empty() && rest.body.is_end_stream())
+        lock(&self.rest)
+            .as_ref()
+            .is_some_and(|rest| rest.data.is_empty() && rest.body.is_end_stream())
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -114,7 +129,10 @@ mod tests {
         type Data = Bytes;
         type Error = Status;
 
-        fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
             Poll::Ready(self.0.take().map(|bytes| Ok(Frame::data(bytes))))
         }
     }
@@ -125,7 +143,16 @@ mod tests {
         let mut lease = long(TIME, &held);
         for length in [PIECE, 1] {
             assert!(!lease.is_end_stream());
-            assert_eq!(next(&mut lease).await.unwrap().unwrap().into_data().unwrap().len(), length);
+            assert_eq!(
+                next(&mut lease)
+                    .await
+                    .unwrap()
+                    .unwrap()
+                    .into_data()
+                    .unwrap()
+                    .len(),
+                length
+            );
         }
         assert!(next(&mut lease).await.is_none());
         assert_eq!(Arc::strong_count(&held), 2);
@@ -139,7 +166,14 @@ mod tests {
         let mut lease = long(Duration::from_millis(50), &held);
         assert!(next(&mut lease).await.unwrap().is_ok());
         tokio::time::sleep(Duration::from_millis(200)).await;
-        assert_eq!(Arc::strong_count(&held), 1, "nobody asked the body meanwhile");
-        assert_eq!(next(&mut lease).await.unwrap().unwrap_err().code(), tonic::Code::DeadlineExceeded);
+        assert_eq!(
+            Arc::strong_count(&held),
+            1,
+            "nobody asked the body meanwhile"
+        );
+        assert_eq!(
+            next(&mut lease).await.unwrap().unwrap_err().code(),
+            tonic::Code::DeadlineExceeded
+        );
     }
 }

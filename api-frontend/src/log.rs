@@ -1,7 +1,9 @@
-//! The frontend's log: one line an event to standard error, which is all that the frontend can write to.
+//! The frontend's log: one line an event to standard error, which is all that the frontend can
+//! write to.
 //!
-//! What a peer sent is escaped, so that it can neither forge a line nor drive a terminal. Lines that an
-//! unauthenticated peer can cause are counted, and beyond a few a second only the count is logged.
+//! What a peer sent is escaped, so that it can neither forge a line nor drive a terminal. Lines
+//! that an unauthenticated peer can cause are counted, and beyond a few a second only the count is
+//! logged.
 
 use std::fmt::Display;
 use std::io::Write;
@@ -25,8 +27,9 @@ pub fn line(event: impl Display) {
     drop(std::io::stderr().write_all(text.as_bytes()));
 }
 
-/// Makes panics lines of the log, without the backtrace that the standard library prints of one that may not unwind. It
-/// looks at files for that, which the sandbox does not allow: SIGSYS, and not SIGABRT, would end the process.
+/// Makes panics lines of the log, without the backtrace that the standard library prints of one
+/// that may not unwind. It looks at files for that, which the sandbox does not allow: SIGSYS, and
+/// not SIGABRT, would end the process.
 pub fn panics() {
     std::panic::set_hook(Box::new(|panic| line(panic)));
 }
@@ -57,7 +60,13 @@ struct State {
 impl Default for Limited {
     /// Nothing logged yet.
     fn default() -> Self {
-        Self { state: Mutex::new(State { since: Instant::now(), lines: 0, left_out: 0 }) }
+        Self {
+            state: Mutex::new(State {
+                since: Instant::now(),
+                lines: 0,
+                left_out: 0,
+            }),
+        }
     }
 }
 
@@ -69,7 +78,9 @@ impl Limited {
     pub fn line(&self, event: impl Display) {
         let left_out = {
             let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-            let Some(left_out) = state.admit(Instant::now()) else { return };
+            let Some(left_out) = state.admit(Instant::now()) else {
+                return;
+            };
             left_out
         };
         if left_out > 0 {
@@ -102,7 +113,11 @@ mod tests {
     #[test]
     fn r1_a_flood_of_connections_is_no_flood_of_lines() {
         let start = Instant::now();
-        let mut state = State { since: start, lines: 0, left_out: 0 };
+        let mut state = State {
+            since: start,
+            lines: 0,
+            left_out: 0,
+        };
         let logged = (0..1000).filter(|_| state.admit(start).is_some()).count();
         assert_eq!(logged, 10);
         assert_eq!(state.admit(start + Limited::PERIOD), Some(990));

@@ -1,8 +1,9 @@
 //! `prn-frontend`: prn's unprivileged, network-facing half.
 //!
-//! Started by the supervisor as its own user, with the descriptors of [`fds::frontend`], standard error for the log and
-//! an empty environment. It opens no file and makes no socket: all it has was handed to it. It trusts the supervisor;
-//! of clients it trusts only that their certificate is pinned. Panics end one call, never the process.
+//! Started by the supervisor as its own user, with the descriptors of [`fds::frontend`], standard
+//! error for the log and an empty environment. It opens no file and makes no socket: all it has was
+//! handed to it. It trusts the supervisor; of clients it trusts only that their certificate is
+//! pinned. Panics end one call, never the process.
 //!
 //! [`run`] is the order of the start. What follows it is what each step does.
 #![forbid(unsafe_code)]
@@ -78,11 +79,11 @@ fn main() -> ExitCode {
     }
 }
 
-/// Memory that is given back to the allocator and wanted again at once must not go to the kernel and come back page by
-/// page, as what a burst of records takes would.
+/// Memory that is given back to the allocator and wanted again at once must not go to the kernel
+/// and come back page by page, as what a burst of records takes would.
 ///
-/// glibc keeps up to twice the size of the largest block that it has mapped and unmapped (mallopt(3),
-/// "Dynamic mmap threshold"). Elsewhere this does nothing.
+/// glibc keeps up to twice the size of the largest block that it has mapped and unmapped
+/// (mallopt(3), "Dynamic mmap threshold"). Elsewhere this does nothing.
 fn keep_freed_memory() {
     drop(std::hint::black_box(Vec::<u8>::with_capacity(1024 * 1024)));
 }
@@ -96,7 +97,8 @@ fn run() -> Result<(), Fatal> {
     sandbox::leave(&inherited.empty_folder)?;
     let runtime = runtime(&config)?;
     sandbox::close()?;
-    // As a task, beside those that it works with: on this thread it would have to be woken by theirs, and they by it.
+    // As a task, beside those that it works with: on this thread it would have to be woken by
+    // theirs, and they by it.
     let serving = runtime.spawn(serve(config, tls, inherited.channel, inherited.listener));
     let ended = runtime.block_on(serving);
     runtime.shutdown_background();
@@ -114,7 +116,8 @@ struct Inherited {
 
 impl Inherited {
     fn adopt() -> Result<Self, Fatal> {
-        let adopt = |name, number| fds::inherited(number).map_err(|error| Fatal::Descriptor(name, error));
+        let adopt =
+            |name, number| fds::inherited(number).map_err(|error| Fatal::Descriptor(name, error));
         Ok(Self {
             channel: adopt("CHANNEL", fds::frontend::CHANNEL)?,
             config: adopt("CONFIG", fds::frontend::CONFIG)?,
@@ -125,11 +128,19 @@ impl Inherited {
     }
 }
 
-/// Reads the key, whose descriptor is closed at the end, and wipes all copies but the one that rustls signs with.
+/// Reads the key, whose descriptor is closed at the end, and wipes all copies but the one that
+/// rustls signs with.
 fn server_config(config: &config::Frontend, key: OwnedFd) -> Result<ServerConfig, Fatal> {
-    let key = Key::from_pkcs8_der(Zeroizing::new(config::read_bytes(key.as_fd()).map_err(Fatal::Key)?));
+    let key = Key::from_pkcs8_der(Zeroizing::new(
+        config::read_bytes(key.as_fd()).map_err(Fatal::Key)?,
+    ));
     let certificate = Certificate::from_der(config.certificate.clone())?;
-    let pins = config.pins.iter().cloned().map(Certificate::from_der).collect::<Result<_, _>>()?;
+    let pins = config
+        .pins
+        .iter()
+        .cloned()
+        .map(Certificate::from_der)
+        .collect::<Result<_, _>>()?;
     Ok(tls::server_config(&certificate, &key, pins)?)
 }
 
@@ -146,18 +157,32 @@ fn runtime(config: &config::Frontend) -> Result<Runtime, Fatal> {
 }
 
 /// Serves until the supervisor closes the channel, which after Draining is the regular end.
-async fn serve(config: config::Frontend, tls: ServerConfig, channel: OwnedFd, listener: OwnedFd) -> Result<(), Fatal> {
+async fn serve(
+    config: config::Frontend,
+    tls: ServerConfig,
+    channel: OwnedFd,
+    listener: OwnedFd,
+) -> Result<(), Fatal> {
     let (link, supervisor, mirror) = Link::hello(channel).await?;
     let epoch = config.epoch.to_string();
     let subscribers = Quota::new(config.subscribers_max, config.subscribers_per_process);
-    let calls = Envelope::new(Service::new(&config, Arc::clone(&mirror), supervisor, subscribers), &epoch);
+    let calls = Envelope::new(
+        Service::new(&config, Arc::clone(&mirror), supervisor, subscribers),
+        &epoch,
+    );
     let acceptor = Acceptor::new(listener, tls, &config, calls).map_err(Fatal::Listener)?;
     let (processes, pins) = (mirror.processes().len(), config.pins.len());
-    log::line(format_args!("serving: boot epoch {epoch}, processes known: {processes}, clients pinned: {pins}"));
+    log::line(format_args!(
+        "serving: boot epoch {epoch}, processes known: {processes}, clients pinned: {pins}"
+    ));
     let ended = tokio::select! {
         ended = link.run() => ended,
         () = acceptor.run() => return Ok(()),
     };
     acceptor.close(FLUSH_TIME).await;
-    if matches!(ended, LinkError::Closed) && mirror.draining() { Ok(()) } else { Err(ended.into()) }
+    if matches!(ended, LinkError::Closed) && mirror.draining() {
+        Ok(())
+    } else {
+        Err(ended.into())
+    }
 }

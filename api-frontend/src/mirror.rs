@@ -1,7 +1,7 @@
 //! The frontend's copy of the process table, fed by the supervisor's events and replies.
 //!
-//! List and Status are answered from here and cost the supervisor nothing. Whoever waits for a change of one process
-//! waits on that process's own channel, so that a change wakes nobody else.
+//! List and Status are answered from here and cost the supervisor nothing. Whoever waits for a
+//! change of one process waits on that process's own channel, so that a change wakes nobody else.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -68,7 +68,10 @@ impl Mirror {
         match table.by_id.get(&info.id) {
             Some(process) => drop(process.info.send_replace(Arc::clone(&info))),
             None => {
-                let process = Arc::new(Process { info: watch::Sender::new(Arc::clone(&info)), hub: Hub::new(info.id) });
+                let process = Arc::new(Process {
+                    info: watch::Sender::new(Arc::clone(&info)),
+                    hub: Hub::new(info.id),
+                });
                 table.by_id.insert(info.id, Arc::clone(&process));
                 table.by_number.insert(info.number, process);
             }
@@ -87,7 +90,9 @@ impl Mirror {
 
     /// The end of a process's output has moved.
     pub fn advance(&self, id: ProcessId, end: u64) {
-        let Some(process) = self.process(id) else { return };
+        let Some(process) = self.process(id) else {
+            return;
+        };
         let pause = process.hub.pause();
         if pause.is_zero() {
             return process.hub.advance(end);
@@ -124,7 +129,11 @@ mod tests {
     const B: &str = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb";
 
     fn numbers(mirror: &Mirror) -> Vec<u64> {
-        mirror.processes().iter().map(|process| process.info().number).collect()
+        mirror
+            .processes()
+            .iter()
+            .map(|process| process.info().number)
+            .collect()
     }
 
     #[test]

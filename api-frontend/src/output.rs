@@ -1,9 +1,10 @@
 //! Output for subscribers: replay and live are the same read at a cursor.
 //!
-//! A process's [`Hub`] opens its output once, when the first subscriber comes, and closes it when the last one goes. A
-//! [`Subscription`] is a cursor and no buffer: its client's HTTP/2 window pulls the next chunk, so a stalled client
-//! costs nothing and delays nobody. Nothing polls: while somebody waits at the end, one Watch is armed at the
-//! supervisor, whose event wakes those who wait.
+//! A process's [`Hub`] opens its output once, when the first subscriber comes, and closes it when
+//! the last one goes. A [`Subscription`] is a cursor and no buffer: its client's HTTP/2 window
+//! pulls the next chunk, so a stalled client costs nothing and delays nobody. Nothing polls: while
+//! somebody waits at the end, one Watch is armed at the supervisor, whose event wakes those who
+//! wait.
 
 pub mod body;
 pub mod chunks;
@@ -26,25 +27,32 @@ use crate::output::seek::{Part, Place};
 use crate::supervisor::{Failure, Supervisor};
 use crate::{convert, errors, log};
 
-/// A frame says so, at the latest, when so many bytes were skipped: a client that goes on elsewhere then need not begin
-/// far back.
+/// A frame says so, at the latest, when so many bytes were skipped: a client that goes on elsewhere
+/// then need not begin far back.
 const SKIPPED_MAX: u64 = 1 << 20;
 
-/// Between the supervisor's look at the clock and the publication of the bytes that it read then, both halves of the
-/// server may have to wait for a CPU. What was read before a time counts as complete this much after it.
+/// Between the supervisor's look at the clock and the publication of the bytes that it read then,
+/// both halves of the server may have to wait for a CPU. What was read before a time counts as
+/// complete this much after it.
 const SETTLE: Duration = Duration::from_secs(1);
 
 /// About what it takes to wake a follower and send it a line.
 const SERVING: Duration = Duration::from_micros(10);
 
-/// Nobody waits for longer than this for a line, however many follow, and nobody for less than a timer can tell.
+/// Nobody waits for longer than this for a line, however many follow, and nobody for less than a
+/// timer can tell.
 const PAUSE_MAX: Duration = Duration::from_millis(50);
 const PAUSE_MIN: Duration = Duration::from_millis(1);
 
-/// Followers of a process that were told of fewer bytes than this, less than that ago, wait as long as a timer can tell: short
-/// lines are then sent many at a time, and a line that comes alone at once. (The supervisor's reads do the same.)
+/// Followers of a process that were told of fewer bytes than this, less than that ago, wait as long
+/// as a timer can tell: short lines are then sent many at a time, and a line that comes alone at
+/// once. (The supervisor's reads do the same.)
 const BUSY_BYTES: u64 = 1024 * 1024;
-const BUSY: Duration = Duration::from_micros(if cfg!(feature = "unmoderated") { 0 } else { 200 });
+const BUSY: Duration = Duration::from_micros(if cfg!(feature = "unmoderated") {
+    0
+} else {
+    200
+});
 
 /// What the subscribers of one process share.
 pub struct Hub {
@@ -124,7 +132,9 @@ impl Hub {
         *self.armed.lock().unwrap_or_else(PoisonError::into_inner) = None;
         // What was held back must not undo that the process is forgotten.
         self.newest.send_if_modified(|newest| {
-            let Newest::End(before) = newest else { return false };
+            let Newest::End(before) = newest else {
+                return false;
+            };
             let told = Some((Instant::now(), end.saturating_sub(*before)));
             *self.told.lock().unwrap_or_else(PoisonError::into_inner) = told;
             *before = end;
@@ -132,14 +142,16 @@ impl Hub {
         });
     }
 
-    /// How long to hold such an event back, so that followers are not woken for each of many lines, nor more often than so
-    /// many can be served. Each line would be a frame of its own for each of them, and clients end a connection on which too
-    /// many small frames wait for them.
+    /// How long to hold such an event back, so that followers are not woken for each of many lines,
+    /// nor more often than so many can be served. Each line would be a frame of its own for each of
+    /// them, and clients end a connection on which too many small frames wait for them.
     pub fn pause(&self) -> Duration {
         let followers = u32::try_from(self.newest.receiver_count()).unwrap_or(u32::MAX);
         let pause = SERVING.saturating_mul(followers).min(PAUSE_MAX);
         let told = *self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some((told, bytes)) = told.map(|(told, bytes)| (told.elapsed(), bytes)) else { return Duration::ZERO };
+        let Some((told, bytes)) = told.map(|(told, bytes)| (told.elapsed(), bytes)) else {
+            return Duration::ZERO;
+        };
         if pause >= PAUSE_MIN {
             pause.saturating_sub(told)
         } else if told < BUSY && bytes < BUSY_BYTES {
@@ -186,7 +198,8 @@ struct Seat {
     process: Arc<Process>,
     supervisor: Supervisor,
     number: u64,
-    /// Of a process that waits for its readers: the supervisor is told when all have gone on by this much, or wait.
+    /// Of a process that waits for its readers: the supervisor is told when all have gone on by
+    /// this much, or wait.
     step: Option<u64>,
 }
 
@@ -199,7 +212,12 @@ impl Seat {
         let number = readers.last;
         readers.places.insert(number, from);
         drop(readers);
-        Self { process: Arc::clone(process), supervisor: supervisor.clone(), number, step }
+        Self {
+            process: Arc::clone(process),
+            supervisor: supervisor.clone(),
+            number,
+            step,
+        }
     }
 
     /// All before `offset` is on its way to the client; `waits` for more.
@@ -301,31 +319,55 @@ impl Subscription {
     ) -> Result<Self, Status> {
         let id = process.hub.id;
         // A process that ended without a byte has nothing to be opened.
-        let is_silent = process.info().end.as_ref().is_some_and(|end| end.output.end == 0);
-        let reader = if is_silent { None } else { Some(process.hub.reader(&supervisor).await) };
-        let reader = reader.transpose().map_err(|failure| errors::failed(failure, id, None))?;
+        let is_silent = process
+            .info()
+            .end
+            .as_ref()
+            .is_some_and(|end| end.output.end == 0);
+        let reader = if is_silent {
+            None
+        } else {
+            Some(process.hub.reader(&supervisor).await)
+        };
+        let reader = reader
+            .transpose()
+            .map_err(|failure| errors::failed(failure, id, None))?;
         let unreadable = |error| unreadable(id, &error);
-        // The process's state before the marks: what has ended by then has published all of its output. The clock
-        // before them as well: what was read before a time that has passed is published.
+        // The process's state before the marks: what has ended by then has published all of its
+        // output. The clock before them as well: what was read before a time that has passed is
+        // published.
         let info = process.changes();
         let ended = info.borrow().end.is_some();
         let part = wanted.part;
         let is_past = part.until.is_some_and(has_passed);
-        let marks =
-            reader.as_ref().map_or_else(|| Ok(Marks::default()), |reader| reader.marks()).map_err(unreadable)?;
+        let marks = reader
+            .as_ref()
+            .map_or_else(|| Ok(Marks::default()), |reader| reader.marks())
+            .map_err(unreadable)?;
         if ended && part.from > marks.high {
             return Err(errors::offset_beyond_end(marks.high));
         }
         let asks_where = part.since.is_some() || part.until.is_some() || part.tail.is_some();
         let place = match &reader {
-            Some(reader) if asks_where => seek::find(&**reader, &marks, &part).await.map_err(unreadable)?,
-            Some(_) | None => Place { from: part.from, end: None },
+            Some(reader) if asks_where => seek::find(&**reader, &marks, &part)
+                .await
+                .map_err(unreadable)?,
+            Some(_) | None => Place {
+                from: part.from,
+                end: None,
+            },
         };
         // What has come since is beyond a time that had passed by then.
         let last = (wanted.no_follow || is_past).then_some(marks.high);
         let end = place.end.into_iter().chain(last).min();
-        let (seat, number) = (Seat::take(&process, &supervisor, place.from.min(marks.high)), process.info().number);
-        let begin = v1::OutputBegin { offset: place.from, until: part.until.map(convert::timestamp) };
+        let (seat, number) = (
+            Seat::take(&process, &supervisor, place.from.min(marks.high)),
+            process.info().number,
+        );
+        let begin = v1::OutputBegin {
+            offset: place.from,
+            until: part.until.map(convert::timestamp),
+        };
         Ok(Self {
             info,
             newest: process.hub.newest.subscribe(),
@@ -336,7 +378,10 @@ impl Subscription {
             cursor: Cursor::at(place.from),
             begin: (wanted.control_frames && asks_where).then_some(begin),
             end,
-            until: part.until.map(|time| Until { time, searched: marks.high }),
+            until: part.until.map(|time| Until {
+                time,
+                searched: marks.high,
+            }),
             only: part.only,
             control_frames: wanted.control_frames,
             skipped: 0,
@@ -353,7 +398,10 @@ impl Subscription {
     /// The next frame, or the error that ends the stream, or `None` at the end.
     pub async fn next(&mut self) -> Option<Result<Frame, Status>> {
         if let Some(begin) = self.begin.take() {
-            return Some(Ok(Frame { begin: Some(begin), ..Frame::default() }));
+            return Some(Ok(Frame {
+                begin: Some(begin),
+                ..Frame::default()
+            }));
         }
         if self.seat.step.is_some() {
             self.seat.arrive(self.sent, false);
@@ -364,9 +412,14 @@ impl Subscription {
             if self.is_to_give_way() {
                 tokio::task::yield_now().await;
             }
-            // First the process's state and the clock, then its output: if it has ended by now, or the time to end has
-            // passed, the end that is read is the last.
-            let ended = self.info.borrow_and_update().end.as_ref().map(|end| end.output);
+            // First the process's state and the clock, then its output: if it has ended by now, or
+            // the time to end has passed, the end that is read is the last.
+            let ended = self
+                .info
+                .borrow_and_update()
+                .end
+                .as_ref()
+                .map(|end| end.output);
             let forgotten = *self.newest.borrow_and_update() == Newest::Forgotten;
             let is_past = self.until.is_some_and(|until| has_passed(until.time));
             match self.read() {
@@ -387,7 +440,8 @@ impl Subscription {
                     return self.finish(ended);
                 }
                 Ok(Step::End { .. }) if is_past => return self.finish(None),
-                // The supervisor tells of the last state alone, and that may be that there is none any more.
+                // The supervisor tells of the last state alone, and that may be that there is none
+                // any more.
                 Ok(Step::End { .. }) if forgotten => {
                     self.done = true;
                     return Some(Err(errors::process_not_found(self.process.hub.id)));
@@ -425,8 +479,9 @@ impl Subscription {
         }
     }
 
-    /// Whether others go first, once in a while. Those who are behind then come to where what they want was read already, and
-    /// a few readers who began at about the same time share what each of them would have to read, left to itself.
+    /// Whether others go first, once in a while. Those who are behind then come to where what they
+    /// want was read already, and a few readers who began at about the same time share what each of
+    /// them would have to read, left to itself.
     fn is_to_give_way(&mut self) -> bool {
         let offset = self.cursor.offset;
         if offset < self.lead || !self.is_shared() {
@@ -439,14 +494,18 @@ impl Subscription {
 
     /// Whether anybody else reads this output.
     fn is_shared(&self) -> bool {
-        self.reader.as_ref().is_some_and(|reader| Arc::strong_count(reader) > 1)
+        self.reader
+            .as_ref()
+            .is_some_and(|reader| Arc::strong_count(reader) > 1)
     }
 
     fn read(&mut self) -> std::io::Result<Step> {
         if self.end.is_some_and(|end| self.cursor.offset >= end) {
             return Ok(Step::Reached);
         }
-        let Some(reader) = &self.reader else { return Ok(Step::End { high: 0 }) };
+        let Some(reader) = &self.reader else {
+            return Ok(Step::End { high: 0 });
+        };
         if let Some(only) = self.only {
             let from = self.cursor.offset;
             reader.skip(&mut self.cursor, only)?;
@@ -455,13 +514,21 @@ impl Subscription {
             }
         }
         let is_shared = self.is_shared();
-        let room = self.end.map_or(CHUNK, |end| usize::try_from(end - self.cursor.offset).unwrap_or(CHUNK).min(CHUNK));
+        let room = self.end.map_or(CHUNK, |end| {
+            usize::try_from(end - self.cursor.offset)
+                .unwrap_or(CHUNK)
+                .min(CHUNK)
+        });
         // Its number is never another process's, as an id may be once it is forgotten.
         let output = (self.number, &**reader);
-        let (piece, data) = self.chunks.read(output, &mut self.cursor, room, is_shared)?;
+        let (piece, data) = self
+            .chunks
+            .read(output, &mut self.cursor, room, is_shared)?;
         Ok(match piece {
             Piece::Data { offset, time, .. }
-                if self.until.is_some_and(|until| offset >= until.searched && time >= until.time) =>
+                if self
+                    .until
+                    .is_some_and(|until| offset >= until.searched && time >= until.time) =>
             {
                 (self.cursor.offset, self.end) = (offset, Some(offset));
                 Step::Reached
@@ -470,8 +537,16 @@ impl Subscription {
             Piece::Data { offset, stream, .. } if self.only.is_some_and(|only| only != stream) => {
                 self.skip_from(offset)
             }
-            Piece::Data { offset, stream, time, .. } => {
-                let mut frame = Frame { data, ..Frame::default() };
+            Piece::Data {
+                offset,
+                stream,
+                time,
+                ..
+            } => {
+                let mut frame = Frame {
+                    data,
+                    ..Frame::default()
+                };
                 frame.set_type(convert::stream_type(stream));
                 if self.control_frames {
                     frame.offset = offset;
@@ -485,7 +560,10 @@ impl Subscription {
                 self.cursor.offset = to;
                 if self.control_frames {
                     let gap = v1::OutputGap { from, to };
-                    Step::Frame(self.tell_skipped(Frame { gap: Some(gap), ..Frame::default() }))
+                    Step::Frame(self.tell_skipped(Frame {
+                        gap: Some(gap),
+                        ..Frame::default()
+                    }))
                 } else {
                     self.lost += to.saturating_sub(from);
                     Step::Skipped
@@ -497,7 +575,9 @@ impl Subscription {
 
     /// The cursor has moved from `from` past bytes that were not asked for, or past the end.
     fn skip_from(&mut self, from: u64) -> Step {
-        self.cursor.offset = self.end.map_or(self.cursor.offset, |end| self.cursor.offset.min(end));
+        self.cursor.offset = self
+            .end
+            .map_or(self.cursor.offset, |end| self.cursor.offset.min(end));
         if self.control_frames {
             self.skipped += self.cursor.offset.saturating_sub(from);
             if self.skipped >= SKIPPED_MAX {
@@ -508,7 +588,10 @@ impl Subscription {
     }
 
     fn tell_skipped(&mut self, frame: Frame) -> Frame {
-        Frame { skipped: std::mem::take(&mut self.skipped), ..frame }
+        Frame {
+            skipped: std::mem::take(&mut self.skipped),
+            ..frame
+        }
     }
 
     /// The last frame, if there is one.
@@ -527,7 +610,10 @@ impl Subscription {
         }
         let main_exit = self.info.borrow().main_exit;
         let end = convert::output_end(main_exit, &end, &self.epoch);
-        Some(Ok(self.tell_skipped(Frame { end: Some(end), ..Frame::default() })))
+        Some(Ok(self.tell_skipped(Frame {
+            end: Some(end),
+            ..Frame::default()
+        })))
     }
 }
 
@@ -537,11 +623,13 @@ fn has_passed(time: UnixMicros) -> bool {
 }
 
 fn wait_for(time: UnixMicros) -> Duration {
-    Duration::from_micros(time.0).saturating_add(SETTLE).saturating_sub(Duration::from_micros(UnixMicros::now().0))
+    Duration::from_micros(time.0)
+        .saturating_add(SETTLE)
+        .saturating_sub(Duration::from_micros(UnixMicros::now().0))
 }
 
-/// Waits until that time has passed; without one, for ever. Of a clock that is set meanwhile, the caller learns when it
-/// looks again: early, it waits once more.
+/// Waits until that time has passed; without one, for ever. Of a clock that is set meanwhile, the
+/// caller learns when it looks again: early, it waits once more.
 async fn passed(until: Option<Until>) {
     match until {
         Some(until) => tokio::time::sleep(wait_for(until.time)).await,
@@ -566,7 +654,9 @@ enum Step {
 }
 
 fn unreadable(id: ProcessId, error: &std::io::Error) -> Status {
-    log::line(format_args!("the output of process {id} cannot be read: {error}"));
+    log::line(format_args!(
+        "the output of process {id} cannot be read: {error}"
+    ));
     errors::internal()
 }
 
@@ -580,14 +670,22 @@ mod tests {
         let mut followers: Vec<_> = (0..10).map(|_| hub.newest.subscribe()).collect();
         assert_eq!(hub.pause(), Duration::ZERO);
         hub.advance(BUSY_BYTES);
-        assert_eq!(hub.pause(), Duration::ZERO, "a few are told of much at once");
+        assert_eq!(
+            hub.pause(),
+            Duration::ZERO,
+            "a few are told of much at once"
+        );
         followers.extend((0..10_000).map(|_| hub.newest.subscribe()));
         // This thread may have to wait for longer than that in between.
         let mut pauses = std::iter::repeat_with(|| {
             hub.advance(BUSY_BYTES + 1);
             hub.pause()
         });
-        let pause = pauses.by_ref().take(100).find(|pause| !pause.is_zero()).expect("many are not told at once");
+        let pause = pauses
+            .by_ref()
+            .take(100)
+            .find(|pause| !pause.is_zero())
+            .expect("many are not told at once");
         assert!(pause <= PAUSE_MAX, "{pause:?}");
         std::thread::sleep(PAUSE_MAX);
         assert_eq!(hub.pause(), Duration::ZERO);
@@ -595,12 +693,21 @@ mod tests {
 
     #[test]
     fn a_reader_gives_way_to_a_few_who_are_behind() {
-        let mut readers = Readers { places: BTreeMap::from([(1, 500), (2, 700)]), ..Readers::default() };
+        let mut readers = Readers {
+            places: BTreeMap::from([(1, 500), (2, 700)]),
+            ..Readers::default()
+        };
         assert!(readers.are_some_behind(501));
         assert!(!readers.are_some_behind(500), "the last of them goes on");
-        assert!(!readers.are_some_behind(701 + NEAR), "nobody waits for one who has stopped");
+        assert!(
+            !readers.are_some_behind(701 + NEAR),
+            "nobody waits for one who has stopped"
+        );
         readers.places.extend((3..).zip(vec![0; TOGETHER]));
-        assert!(!readers.are_some_behind(700), "so many share nothing by waiting");
+        assert!(
+            !readers.are_some_behind(700),
+            "so many share nothing by waiting"
+        );
     }
 
     #[test]

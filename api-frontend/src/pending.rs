@@ -1,7 +1,8 @@
 //! The handshakes under way: so many at most, whoever comes.
 //!
-//! When all places are taken a new one pushes out the oldest one of the network that has most of them. A flood from one
-//! network so pushes out itself, and a client elsewhere gets through its handshake meanwhile.
+//! When all places are taken a new one pushes out the oldest one of the network that has most of
+//! them. A flood from one network so pushes out itself, and a client elsewhere gets through its
+//! handshake meanwhile.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv6Addr};
@@ -41,10 +42,14 @@ struct Entries {
 impl Pending {
     /// None under way yet.
     pub fn new(max: u32) -> Self {
-        Self { max: usize::try_from(max.max(1)).unwrap_or(usize::MAX), entries: Mutex::default() }
+        Self {
+            max: usize::try_from(max.max(1)).unwrap_or(usize::MAX),
+            entries: Mutex::default(),
+        }
     }
 
-    /// A place for a new handshake, another one's if all are taken. The receiver tells when it is taken away.
+    /// A place for a new handshake, another one's if all are taken. The receiver tells when it is
+    /// taken away.
     pub fn enter(&self, from: IpAddr) -> (u64, oneshot::Receiver<()>) {
         let (sender, receiver) = oneshot::channel();
         let mut entries = self.lock();
@@ -82,7 +87,10 @@ impl Entries {
         }
         let most = counts.values().copied().max();
         // Of networks with equally many, the one whose oldest is the oldest of all.
-        let out = self.by_age.iter().find(|(_, (network, _))| counts.get(network).copied() == most);
+        let out = self
+            .by_age
+            .iter()
+            .find(|(_, (network, _))| counts.get(network).copied() == most);
         if let Some(place) = out.map(|(place, _)| *place) {
             self.by_age.remove(&place);
         }

@@ -1,4 +1,5 @@
-//! How much of something there may be, in all and of each owner: connections of a client, subscribers of a process.
+//! How much of something there may be, in all and of each owner: connections of a client,
+//! subscribers of a process.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -36,11 +37,19 @@ pub struct Place<K: Hash + Eq + Clone> {
 impl<K: Hash + Eq + Clone> Quota<K> {
     /// Nothing taken yet.
     pub fn new(all_max: u32, each_max: u32) -> Arc<Self> {
-        let taken = Taken { all: 0, each: HashMap::new() };
-        Arc::new(Self { all_max: all_max.max(1), each_max: each_max.max(1), taken: Mutex::new(taken) })
+        let taken = Taken {
+            all: 0,
+            each: HashMap::new(),
+        };
+        Arc::new(Self {
+            all_max: all_max.max(1),
+            each_max: each_max.max(1),
+            taken: Mutex::new(taken),
+        })
     }
 
-    /// A place for this owner. Its own limit is told first: the other one is not of its making alone.
+    /// A place for this owner. Its own limit is told first: the other one is not of its making
+    /// alone.
     pub fn enter(self: &Arc<Self>, owner: K) -> Result<Place<K>, Full> {
         let mut taken = self.lock();
         let count = taken.each.get(&owner).copied().unwrap_or(0);
@@ -53,7 +62,10 @@ impl<K: Hash + Eq + Clone> Quota<K> {
         taken.all += 1;
         taken.each.insert(owner.clone(), count + 1);
         drop(taken);
-        Ok(Place { quota: Arc::clone(self), owner })
+        Ok(Place {
+            quota: Arc::clone(self),
+            owner,
+        })
     }
 }
 
@@ -82,7 +94,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn r4_each_owner_has_a_limit_and_all_together_have_one_and_a_place_is_free_again_when_dropped() {
+    fn r4_each_owner_has_a_limit_and_all_together_have_one_and_a_place_is_free_again_when_dropped()
+    {
         let quota = Quota::new(3, 2);
         let enter = |owner| quota.enter(owner);
         let first = enter('a').ok().unwrap();

@@ -1,5 +1,5 @@
-//! The order in which the frontend confines itself: three stations of its start. What each step does is in [`confine`]
-//! and [`filter`].
+//! The order in which the frontend confines itself: three stations of its start. What each step
+//! does is in [`confine`] and [`filter`].
 
 use std::os::fd::OwnedFd;
 
@@ -27,7 +27,8 @@ pub fn leave(empty_folder: &OwnedFd) -> Result<(), SandboxError> {
     confine::deny_files()
 }
 
-/// Once all threads exist, and before a byte of the network or the supervisor is read. There is no way back.
+/// Once all threads exist, and before a byte of the network or the supervisor is read. There is no
+/// way back.
 ///
 /// # Errors
 /// Those of the steps.

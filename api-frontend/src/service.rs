@@ -23,17 +23,20 @@ use crate::quota::Quota;
 use crate::supervisor::Supervisor;
 use crate::{convert, errors, log};
 
-/// Most bytes in a request message. An argument of one byte takes three here and two in [`ARGUMENTS_MAX`], an empty one
-/// two and one: what that limit allows is refused by name and not for its size.
+/// Most bytes in a request message. An argument of one byte takes three here and two in
+/// [`ARGUMENTS_MAX`], an empty one two and one: what that limit allows is refused by name and not
+/// for its size.
 pub const REQUEST_MAX: usize = 2 * ARGUMENTS_MAX + 64 * 1024;
 
 /// Most bytes in a response message: ten thousand processes with command lines of a few kilobytes.
 const RESPONSE_MAX: usize = 64 * 1024 * 1024;
 
-/// Most lists being made or sent. Each can take as much memory as [`RESPONSE_MAX`] says, and more while it is made.
+/// Most lists being made or sent. Each can take as much memory as [`RESPONSE_MAX`] says, and more
+/// while it is made.
 const LISTS_MAX: usize = 2;
 
-/// Names the compressions that the client asks for. [`crate::envelope`] leaves it only where there is one.
+/// Names the compressions that the client asks for. [`crate::envelope`] leaves it only where there
+/// is one.
 pub const ACCEPT_ENCODING: &str = "grpc-accept-encoding";
 
 /// A list's turn, in its response's extensions: the list counts until this is dropped.
@@ -63,7 +66,16 @@ impl Service {
         let (epoch, defaults) = (config.epoch.to_string().into(), config.into());
         let lists = Arc::new(Semaphore::new(LISTS_MAX));
         let (random, chunks) = (SystemRandom::new(), Arc::default());
-        Self { mirror, supervisor, random, lists, subscribers, chunks, epoch, defaults }
+        Self {
+            mirror,
+            supervisor,
+            random,
+            lists,
+            subscribers,
+            chunks,
+            epoch,
+            defaults,
+        }
     }
 
     fn epoch(&self) -> String {
@@ -79,23 +91,35 @@ impl Service {
         Ok(ProcessId::from_bytes(bytes))
     }
 
-    fn process(&self, named: Option<v1::ProcessIdentifier>) -> Result<(ProcessId, Arc<Process>), Status> {
+    fn process(
+        &self,
+        named: Option<v1::ProcessIdentifier>,
+    ) -> Result<(ProcessId, Arc<Process>), Status> {
         let id = convert::process_id(named)?;
-        let process = self.mirror.process(id).ok_or_else(|| errors::process_not_found(id))?;
+        let process = self
+            .mirror
+            .process(id)
+            .ok_or_else(|| errors::process_not_found(id))?;
         Ok((id, process))
     }
 }
 
 #[tonic::async_trait]
 impl ProcessRunnerService for Service {
-    async fn start(&self, request: Request<v1::StartRequest>) -> Result<Response<v1::StartResponse>, Status> {
+    async fn start(
+        &self,
+        request: Request<v1::StartRequest>,
+    ) -> Result<Response<v1::StartResponse>, Status> {
         let spec = convert::start_spec(request.into_inner(), &self.defaults, || self.mint())?;
         if self.mirror.draining() {
             return Err(errors::draining());
         }
         let (id, asked) = (spec.id, Asked::from(&spec));
-        let started =
-            self.supervisor.start(Box::new(spec)).await.map_err(|failure| errors::failed(failure, id, Some(&asked)))?;
+        let started = self
+            .supervisor
+            .start(Box::new(spec))
+            .await
+            .map_err(|failure| errors::failed(failure, id, Some(&asked)))?;
         Ok(Response::new(v1::StartResponse {
             response: Some(convert::process(&started.info)),
             boot_epoch: self.epoch(),
@@ -103,7 +127,10 @@ impl ProcessRunnerService for Service {
         }))
     }
 
-    async fn status(&self, request: Request<v1::StatusRequest>) -> Result<Response<v1::StatusResponse>, Status> {
+    async fn status(
+        &self,
+        request: Request<v1::StatusRequest>,
+    ) -> Result<Response<v1::StatusResponse>, Status> {
         let (_, process) = self.process(request.into_inner().process_identifier)?;
         Ok(Response::new(v1::StatusResponse {
             process_status: Some(convert::process_status(&process.info())),
@@ -111,7 +138,10 @@ impl ProcessRunnerService for Service {
         }))
     }
 
-    async fn stop(&self, request: Request<v1::StopRequest>) -> Result<Response<v1::StopResponse>, Status> {
+    async fn stop(
+        &self,
+        request: Request<v1::StopRequest>,
+    ) -> Result<Response<v1::StopResponse>, Status> {
         let request = request.into_inner();
         let how = convert::stop_how(request.signal, request.grace)?;
         let (id, process) = self.process(request.process_identifier)?;
@@ -120,7 +150,10 @@ impl ProcessRunnerService for Service {
         let info = if known.end.is_some() {
             known
         } else {
-            self.supervisor.stop(id, how).await.map_err(|failure| errors::failed(failure, id, None))?
+            self.supervisor
+                .stop(id, how)
+                .await
+                .map_err(|failure| errors::failed(failure, id, None))?
         };
         Ok(Response::new(v1::StopResponse {
             process_status: Some(convert::process_status(&info)),
@@ -128,9 +161,15 @@ impl ProcessRunnerService for Service {
         }))
     }
 
-    async fn list(&self, _request: Request<v1::ListRequest>) -> Result<Response<v1::ListResponse>, Status> {
+    async fn list(
+        &self,
+        _request: Request<v1::ListRequest>,
+    ) -> Result<Response<v1::ListResponse>, Status> {
         // Never closed. The wait ends with the call, at its deadline or with its client.
-        let turn = Arc::clone(&self.lists).acquire_owned().await.map_err(|_| errors::internal())?;
+        let turn = Arc::clone(&self.lists)
+            .acquire_owned()
+            .await
+            .map_err(|_| errors::internal())?;
         let mut processes = Vec::new();
         let mut size = 0;
         for process in self.mirror.processes() {
@@ -142,7 +181,10 @@ impl ProcessRunnerService for Service {
             }
             processes.push(process);
         }
-        let mut response = Response::new(v1::ListResponse { processes, boot_epoch: self.epoch() });
+        let mut response = Response::new(v1::ListResponse {
+            processes,
+            boot_epoch: self.epoch(),
+        });
         response.extensions_mut().insert(ListTurn(Arc::new(turn)));
         Ok(response)
     }
@@ -157,13 +199,27 @@ impl ProcessRunnerService for Service {
         let request = request.into_inner();
         let wanted = convert::wanted(&request, UnixMicros::now())?;
         let (id, process) = self.process(request.process_identifier)?;
-        // For as long as the stream lasts: a client that takes nothing holds a chunk of output here.
-        let place = self.subscribers.enter(id).map_err(|full| errors::too_many_subscribers(full, id))?;
-        let (supervisor, chunks, epoch) = (self.supervisor.clone(), Arc::clone(&self.chunks), Arc::clone(&self.epoch));
+        // For as long as the stream lasts: a client that takes nothing holds a chunk of output
+        // here.
+        let place = self
+            .subscribers
+            .enter(id)
+            .map_err(|full| errors::too_many_subscribers(full, id))?;
+        let (supervisor, chunks, epoch) = (
+            self.supervisor.clone(),
+            Arc::clone(&self.chunks),
+            Arc::clone(&self.epoch),
+        );
         let subscription = Subscription::open(process, supervisor, chunks, wanted, epoch).await?;
-        let frames = Box::pin(unfold((subscription, place), |(mut subscription, place)| async {
-            subscription.next().await.map(|frame| (frame, (subscription, place)))
-        }));
+        let frames = Box::pin(unfold(
+            (subscription, place),
+            |(mut subscription, place)| async {
+                subscription
+                    .next()
+                    .await
+                    .map(|frame| (frame, (subscription, place)))
+            },
+        ));
         // What is compressed for each subscriber is no chunk that others could share.
         if compressed {
             return Ok(Response::new(frames));

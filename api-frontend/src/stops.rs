@@ -1,7 +1,8 @@
-//! The stops under way. Stops of one process that the same answer serves are one request to the supervisor.
+//! The stops under way. Stops of one process that the same answer serves are one request to the
+//! supervisor.
 //!
-//! A client that waits for an answer holds a receiver and nothing else: once it has gone, nothing of it is left. The
-//! request itself cannot be taken back and counts until it is answered.
+//! A client that waits for an answer holds a receiver and nothing else: once it has gone, nothing
+//! of it is left. The request itself cannot be taken back and counts until it is answered.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,7 +14,8 @@ use tokio::sync::{OwnedSemaphorePermit, watch};
 
 use crate::supervisor::Failure;
 
-/// Most stops with a grace time under way for one process. There are two only if clients shorten the time.
+/// Most stops with a grace time under way for one process. There are two only if clients shorten
+/// the time.
 const GRACEFUL_OF_ONE_MAX: usize = 8;
 
 type Slot = Option<Result<Arc<ProcessInfo>, Refusal>>;
@@ -36,7 +38,8 @@ impl UnderWay {
         match (self.how, how) {
             (StopHow::Kill, _) => true,
             (StopHow::Graceful(_), StopHow::Kill) => false,
-            // Only the supervisor knows how long a process's own grace time is: each of these covers its like.
+            // Only the supervisor knows how long a process's own grace time is: each of these
+            // covers its like.
             (StopHow::Graceful(None), StopHow::Graceful(other)) => other.is_none(),
             (StopHow::Graceful(Some(_)), StopHow::Graceful(None)) => false,
             (StopHow::Graceful(Some(earlier)), StopHow::Graceful(Some(grace))) => {
@@ -52,8 +55,14 @@ pub struct Wait(watch::Receiver<Slot>);
 impl Wait {
     /// The answer.
     pub async fn answer(mut self) -> Result<Arc<ProcessInfo>, Failure> {
-        let slot = self.0.wait_for(Option::is_some).await.map_err(|_| Failure::Closed)?;
-        slot.clone().unwrap_or(Err(Refusal::UnknownProcess)).map_err(Failure::Refused)
+        let slot = self
+            .0
+            .wait_for(Option::is_some)
+            .await
+            .map_err(|_| Failure::Closed)?;
+        slot.clone()
+            .unwrap_or(Err(Refusal::UnknownProcess))
+            .map_err(Failure::Refused)
     }
 }
 
@@ -114,14 +123,32 @@ impl Stops {
         if let Some(wait) = joined(under_way, how) {
             return Ok(Opened::Joined(wait));
         }
-        let graceful = under_way.iter().filter(|other| other.how != StopHow::Kill).count();
+        let graceful = under_way
+            .iter()
+            .filter(|other| other.how != StopHow::Kill)
+            .count();
         if how != StopHow::Kill && graceful >= GRACEFUL_OF_ONE_MAX {
-            return Err(Failure::TooMany { kind: "stop", max: GRACEFUL_OF_ONE_MAX });
+            return Err(Failure::TooMany {
+                kind: "stop",
+                max: GRACEFUL_OF_ONE_MAX,
+            });
         }
         let (to, answer) = watch::channel(None);
-        under_way.push(UnderWay { how, since: Instant::now(), answer: answer.clone() });
+        under_way.push(UnderWay {
+            how,
+            since: Instant::now(),
+            answer: answer.clone(),
+        });
         drop(by_id);
-        Ok(Opened::New(StopAnswer { stops: Arc::clone(self), id, to, _permit: permit }, Wait(answer)))
+        Ok(Opened::New(
+            StopAnswer {
+                stops: Arc::clone(self),
+                id,
+                to,
+                _permit: permit,
+            },
+            Wait(answer),
+        ))
     }
 
     // No code under the lock can panic; were it poisoned, the table would still be whole.
@@ -132,7 +159,10 @@ impl Stops {
 
 fn joined(under_way: &[UnderWay], how: StopHow) -> Option<Wait> {
     let now = Instant::now();
-    under_way.iter().find(|other| other.covers(how, now)).map(|other| Wait(other.answer.clone()))
+    under_way
+        .iter()
+        .find(|other| other.covers(how, now))
+        .map(|other| Wait(other.answer.clone()))
 }
 
 #[cfg(test)]
@@ -145,12 +175,17 @@ mod tests {
     const ID: ProcessId = ProcessId::from_bytes([1; 16]);
 
     fn grace(seconds: u64) -> StopHow {
-        StopHow::Graceful(Some(Millis::try_from(Duration::from_secs(seconds)).unwrap()))
+        StopHow::Graceful(Some(
+            Millis::try_from(Duration::from_secs(seconds)).unwrap(),
+        ))
     }
 
     fn opened(stops: &Arc<Stops>, how: StopHow) -> Option<StopAnswer> {
         let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
-        match stops.open(ID, how, permit).unwrap_or_else(|failure| panic!("{failure}")) {
+        match stops
+            .open(ID, how, permit)
+            .unwrap_or_else(|failure| panic!("{failure}"))
+        {
             Opened::New(answer, _) => Some(answer),
             Opened::Joined(_) => None,
         }
@@ -168,7 +203,11 @@ mod tests {
         for how in [StopHow::Graceful(None), grace(1), StopHow::Kill] {
             assert!(stops.join(ID, how).is_some());
         }
-        assert!(stops.join(ProcessId::from_bytes([2; 16]), StopHow::Kill).is_none());
+        assert!(
+            stops
+                .join(ProcessId::from_bytes([2; 16]), StopHow::Kill)
+                .is_none()
+        );
         drop(answers);
         assert!(stops.lock().is_empty());
     }
@@ -176,9 +215,15 @@ mod tests {
     #[test]
     fn shorter_and_shorter_graces_of_one_process_come_to_an_end_and_leave_room_to_kill() {
         let stops = Arc::new(Stops::default());
-        let answers: Vec<_> = (1..=8).rev().map(|n| opened(&stops, grace(n * 10)).unwrap()).collect();
+        let answers: Vec<_> = (1..=8)
+            .rev()
+            .map(|n| opened(&stops, grace(n * 10)).unwrap())
+            .collect();
         let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
-        assert!(matches!(stops.open(ID, grace(1), permit), Err(Failure::TooMany { max: 8, .. })));
+        assert!(matches!(
+            stops.open(ID, grace(1), permit),
+            Err(Failure::TooMany { max: 8, .. })
+        ));
         assert!(opened(&stops, StopHow::Kill).is_some());
         drop(answers);
     }

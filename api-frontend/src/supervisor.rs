@@ -1,8 +1,9 @@
 //! The stub of the supervisor: each operation has the name that it has in the privilege contract.
 //!
-//! One task owns the channel ([`Link`]): it numbers requests, matches replies to them and feeds the [`Mirror`], all in
-//! the order in which messages arrive. Everything else holds a [`Supervisor`], which queues requests for that task.
-//! The supervisor is trusted, but a message that it should never have sent ends this process: a fresh one starts.
+//! One task owns the channel ([`Link`]): it numbers requests, matches replies to them and feeds the
+//! [`Mirror`], all in the order in which messages arrive. Everything else holds a [`Supervisor`],
+//! which queues requests for that task. The supervisor is trusted, but a message that it should
+//! never have sent ends this process: a fresh one starts.
 
 use std::collections::{HashMap, VecDeque};
 use std::fs::File;
@@ -13,8 +14,8 @@ use std::sync::Arc;
 use nix::errno::Errno;
 use prn_ipc_protocol::channel::{Fault, FrontendEnd, Received, Sent};
 use prn_ipc_protocol::message::{
-    Ask, Event, FromSupervisor, PROTOCOL, ProcessInfo, REQUESTS_WAITING_MAX, Refusal, Reply, Request, RequestId,
-    StartSpec, StopHow,
+    Ask, Event, FromSupervisor, PROTOCOL, ProcessInfo, REQUESTS_WAITING_MAX, Refusal, Reply,
+    Request, RequestId, StartSpec, StopHow,
 };
 use prn_ipc_protocol::output::Reader;
 use prn_ipc_protocol::types::ProcessId;
@@ -29,10 +30,12 @@ use crate::stops::{Opened, StopAnswer, Stops};
 const STARTS_MAX: usize = 512;
 /// Most stops with a grace time under way: one can last for that.
 const GRACEFUL_STOPS_MAX: usize = 384;
-/// Most other stops under way. They are answered within seconds, so one that finds no room waits for its turn.
+/// Most other stops under way. They are answered within seconds, so one that finds no room waits
+/// for its turn.
 const KILLS_MAX: usize = 64;
-/// Most subscriptions under way. Their replies bring descriptors, of which a user can have only so many in flight
-/// (ETOOMANYREFS, unix(7)). They are answered at once, so one that finds no room waits for its turn.
+/// Most subscriptions under way. Their replies bring descriptors, of which a user can have only so
+/// many in flight (ETOOMANYREFS, unix(7)). They are answered at once, so one that finds no room
+/// waits for its turn.
 const SUBSCRIPTIONS_MAX: usize = 16;
 const _: () = assert!(
     STARTS_MAX + GRACEFUL_STOPS_MAX + KILLS_MAX + SUBSCRIPTIONS_MAX <= REQUESTS_WAITING_MAX,
@@ -101,7 +104,8 @@ pub struct Supervisor {
     subscriptions: Arc<Semaphore>,
 }
 
-// The queue has no bound of its own: each command but Watch holds a permit, and a process has one Watch at most.
+// The queue has no bound of its own: each command but Watch holds a permit, and a process has one
+// Watch at most.
 enum Command {
     Start(Box<StartSpec>, Answer<Started>),
     Stop(ProcessId, StopHow, StopAnswer),
@@ -118,7 +122,8 @@ pub struct Started {
     pub existing: bool,
 }
 
-/// Where an answer goes. The permit counts the request until then, whether or not anybody still waits.
+/// Where an answer goes. The permit counts the request until then, whether or not anybody still
+/// waits.
 struct Answer<T> {
     to: oneshot::Sender<Result<T, Failure>>,
     _permit: OwnedSemaphorePermit,
@@ -135,7 +140,8 @@ impl Supervisor {
     /// Starts a process.
     pub async fn start(&self, spec: Box<StartSpec>) -> Result<Started, Failure> {
         let permit = try_permit(&self.starts, "start", STARTS_MAX)?;
-        self.ask(permit, |answer| Command::Start(spec, answer)).await
+        self.ask(permit, |answer| Command::Start(spec, answer))
+            .await
     }
 
     /// Stops a process. The supervisor is asked only if no stop under way does it as soon.
@@ -149,11 +155,16 @@ impl Supervisor {
         }
         let permit = match how {
             StopHow::Graceful(_) => try_permit(&self.graceful_stops, "stop", GRACEFUL_STOPS_MAX)?,
-            StopHow::Kill => Arc::clone(&self.kills).acquire_owned().await.map_err(|_| Failure::Closed)?,
+            StopHow::Kill => Arc::clone(&self.kills)
+                .acquire_owned()
+                .await
+                .map_err(|_| Failure::Closed)?,
         };
         let wait = match self.stops.open(id, how, permit)? {
             Opened::New(answer, wait) => {
-                self.commands.send(Command::Stop(id, how, answer)).map_err(|_| Failure::Closed)?;
+                self.commands
+                    .send(Command::Stop(id, how, answer))
+                    .map_err(|_| Failure::Closed)?;
                 wait
             }
             Opened::Joined(wait) => wait,
@@ -163,8 +174,12 @@ impl Supervisor {
 
     /// Opens a process's output.
     pub async fn subscribe(&self, id: ProcessId) -> Result<Reader, Failure> {
-        let permit = Arc::clone(&self.subscriptions).acquire_owned().await.map_err(|_| Failure::Closed)?;
-        self.ask(permit, |answer| Command::Subscribe(id, answer)).await
+        let permit = Arc::clone(&self.subscriptions)
+            .acquire_owned()
+            .await
+            .map_err(|_| Failure::Closed)?;
+        self.ask(permit, |answer| Command::Subscribe(id, answer))
+            .await
     }
 
     /// Asks for word once a process's output goes beyond `seen`.
@@ -189,13 +204,24 @@ impl Supervisor {
         command: impl FnOnce(Answer<T>) -> Command,
     ) -> Result<T, Failure> {
         let (to, answer) = oneshot::channel();
-        self.commands.send(command(Answer { to, _permit: permit })).map_err(|_| Failure::Closed)?;
+        self.commands
+            .send(command(Answer {
+                to,
+                _permit: permit,
+            }))
+            .map_err(|_| Failure::Closed)?;
         answer.await.unwrap_or(Err(Failure::Closed))
     }
 }
 
-fn try_permit(semaphore: &Arc<Semaphore>, kind: &'static str, max: usize) -> Result<OwnedSemaphorePermit, Failure> {
-    Arc::clone(semaphore).try_acquire_owned().map_err(|_| Failure::TooMany { kind, max })
+fn try_permit(
+    semaphore: &Arc<Semaphore>,
+    kind: &'static str,
+    max: usize,
+) -> Result<OwnedSemaphorePermit, Failure> {
+    Arc::clone(semaphore)
+        .try_acquire_owned()
+        .map_err(|_| Failure::TooMany { kind, max })
 }
 
 /// The channel, and what is under way on it.
@@ -227,7 +253,10 @@ impl Link {
     /// The channel failed, or the supervisor sent something else.
     pub async fn hello(channel: OwnedFd) -> Result<(Self, Supervisor, Arc<Mirror>), LinkError> {
         let mut channel = watched(channel)?;
-        match channel.get_ref().send(&Request::Hello(PROTOCOL.to_owned()), &[]) {
+        match channel
+            .get_ref()
+            .send(&Request::Hello(PROTOCOL.to_owned()), &[])
+        {
             Ok(Sent::Whole) => {}
             // The first message of all always finds room.
             Ok(Sent::Full | Sent::Closed) => return Err(LinkError::Closed),
@@ -257,10 +286,19 @@ impl Link {
             last: 0,
             closed: false,
         };
-        Ok((Self { channel, commands, state }, supervisor, mirror))
+        Ok((
+            Self {
+                channel,
+                commands,
+                state,
+            },
+            supervisor,
+            mirror,
+        ))
     }
 
-    /// Tells the supervisor that this half serves, then carries messages until the channel ends. Says why it did.
+    /// Tells the supervisor that this half serves, then carries messages until the channel ends.
+    /// Says why it did.
     pub async fn run(mut self) -> LinkError {
         self.state.outbox.push_back(Request::Ready);
         loop {
@@ -271,9 +309,16 @@ impl Link {
     }
 
     async fn turn(&mut self) -> Result<(), LinkError> {
-        let Self { channel, commands, state } = self;
-        let interest =
-            if state.outbox.is_empty() { Interest::READABLE } else { Interest::READABLE | Interest::WRITABLE };
+        let Self {
+            channel,
+            commands,
+            state,
+        } = self;
+        let interest = if state.outbox.is_empty() {
+            Interest::READABLE
+        } else {
+            Interest::READABLE | Interest::WRITABLE
+        };
         tokio::select! {
             guard = channel.ready_mut(interest) => {
                 let mut guard = guard?;
@@ -289,8 +334,9 @@ impl Link {
                                 guard.clear_ready_matching(Ready::READABLE);
                                 break;
                             }
-                            // A peer that closes with messages unread makes one receive fail with ECONNRESET, before
-                            // what it sent itself is read (net/unix/af_unix.c, unix_release_sock).
+                            // A peer that closes with messages unread makes one receive fail with
+                            // ECONNRESET, before what it sent itself is read (net/unix/af_unix.c,
+                            // unix_release_sock).
                             Received::Closed if !std::mem::replace(&mut state.closed, true) => {}
                             Received::Closed => return Err(LinkError::Closed),
                         }
@@ -347,7 +393,8 @@ impl State {
                     self.outbox.clear();
                     break;
                 }
-                // The limits on requests rule it out; were they wrong, one client must not end the whole frontend.
+                // The limits on requests rule it out; were they wrong, one client must not end the
+                // whole frontend.
                 Err(Errno::EMSGSIZE) => {
                     if let Request::Ask(request, _) = message
                         && let Some(waiting) = self.waiting.remove(request)
@@ -372,20 +419,25 @@ impl State {
         }
     }
 
-    /// The mirror has learnt of a process before who asked does, so that the next call of that client finds it.
+    /// The mirror has learnt of a process before who asked does, so that the next call of that
+    /// client finds it.
     fn replied(&self, waiting: Waiting, reply: Reply, fds: Vec<OwnedFd>) -> Result<(), LinkError> {
         match (waiting, reply) {
             (waiting, Reply::Refused(refusal)) => waiting.fail(Failure::Refused(refusal)),
             (Waiting::Start(id, answer), reply @ (Reply::Done | Reply::Existing)) => {
                 let info = self.mirror.process(id).ok_or(LinkError::Reply)?.info();
-                answer.give(Ok(Started { info, existing: reply == Reply::Existing }));
+                answer.give(Ok(Started {
+                    info,
+                    existing: reply == Reply::Existing,
+                }));
             }
             (Waiting::Stop(id, answer), Reply::Done) => {
                 answer.give(Ok(self.mirror.process(id).ok_or(LinkError::Reply)?.info()));
             }
             (Waiting::Subscribe(answer), Reply::Output) => {
                 let [data, page]: [OwnedFd; 2] = fds.try_into().map_err(|_| LinkError::Reply)?;
-                answer.give(Reader::new(File::from(data), File::from(page)).map_err(Failure::Output));
+                answer
+                    .give(Reader::new(File::from(data), File::from(page)).map_err(Failure::Output));
             }
             _ => return Err(LinkError::Reply),
         }
@@ -400,7 +452,10 @@ impl Waiting {
             Self::Stop(_, answer) => match failure {
                 Failure::Refused(refusal) => answer.give(Err(refusal)),
                 // Who waits is told the first of these by the drop; the others are not of a stop.
-                Failure::Closed | Failure::TooMany { .. } | Failure::TooLong | Failure::Output(_) => drop(answer),
+                Failure::Closed
+                | Failure::TooMany { .. }
+                | Failure::TooLong
+                | Failure::Output(_) => drop(answer),
             },
             Self::Subscribe(answer) => answer.give(Err(failure)),
         }

@@ -1,5 +1,10 @@
-//! The real `prn-frontend`, run as the supervisor runs it, against a supervisor end and clients made here.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+//! The real `prn-frontend`, run as the supervisor runs it, against a supervisor end and clients
+//! made here.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 use std::fs::File;
 use std::io::Write;
@@ -16,8 +21,9 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use prn_ipc_protocol::channel::{self, Received, Sent, SupervisorEnd};
 use prn_ipc_protocol::config;
 use prn_ipc_protocol::message::{
-    AppliedLimits, Ask, ChildStep, End, Event, ExitCause, ExitStatus, FromSupervisor, Keeping, MainExit, OutputStore,
-    OutputTotals, Overflow, PROTOCOL, ProcessInfo, Profile, Refusal, Reply, Request, RequestId, StopHow,
+    AppliedLimits, Ask, ChildStep, End, Event, ExitCause, ExitStatus, FromSupervisor, Keeping,
+    MainExit, OutputStore, OutputTotals, Overflow, PROTOCOL, ProcessInfo, Profile, Refusal, Reply,
+    Request, RequestId, StopHow,
 };
 use prn_ipc_protocol::output::{MAGIC, Marks, PAGE, RECORD, Record, Stream, word};
 use prn_ipc_protocol::types::{Id, Limits, Millis, ProcessId, UnixMicros};
@@ -49,8 +55,13 @@ struct Identity {
 impl Identity {
     fn new() -> Self {
         let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
-        let certificate = rcgen::CertificateParams::default().self_signed(&key).unwrap();
-        Self { certificate: Certificate::from_der(certificate.der().to_vec()).unwrap(), key: key.serialize_der() }
+        let certificate = rcgen::CertificateParams::default()
+            .self_signed(&key)
+            .unwrap();
+        Self {
+            certificate: Certificate::from_der(certificate.der().to_vec()).unwrap(),
+            key: key.serialize_der(),
+        }
     }
 
     fn key(&self) -> Key {
@@ -109,8 +120,15 @@ impl Frontend {
         let empty = File::open(env!("CARGO_TARGET_TMPDIR")).unwrap();
         let config = memfd(&prn_ipc_protocol::codec::encode(&config).unwrap());
         let key = memfd(&server.key);
-        // In the order of fds::frontend. Above all other descriptors of this process, without close-on-exec.
-        let fds = [theirs.as_fd(), config.as_fd(), key.as_fd(), listener.as_fd(), empty.as_fd()];
+        // In the order of fds::frontend. Above all other descriptors of this process, without
+        // close-on-exec.
+        let fds = [
+            theirs.as_fd(),
+            config.as_fd(),
+            key.as_fd(),
+            listener.as_fd(),
+            empty.as_fd(),
+        ];
         let mut script = String::from("exec \"$0\"");
         let mut closes = String::new();
         let mut passed = Vec::new();
@@ -121,7 +139,11 @@ impl Frontend {
             passed.push(high);
         }
         let child = Command::new("bash")
-            .args(["-c", &format!("{script}{closes}"), env!("CARGO_BIN_EXE_prn-frontend")])
+            .args([
+                "-c",
+                &format!("{script}{closes}"),
+                env!("CARGO_BIN_EXE_prn-frontend"),
+            ])
             .env_clear()
             .stdin(Stdio::null())
             .spawn()
@@ -129,7 +151,13 @@ impl Frontend {
         for high in passed {
             nix::unistd::close(high).unwrap();
         }
-        Self { child, supervisor: SupervisorEnd::new(ours), address, server, client }
+        Self {
+            child,
+            supervisor: SupervisorEnd::new(ours),
+            address,
+            server,
+            client,
+        }
     }
 
     /// Executed, and greeted with these processes.
@@ -184,9 +212,14 @@ impl Frontend {
     /// Answers the next request, which must be Subscribe.
     fn hand_out(&mut self, id: ProcessId, output: &Output) {
         let asked = self.receive();
-        let Request::Ask(request, Ask::Subscribe(of)) = asked else { panic!("{asked:?}") };
+        let Request::Ask(request, Ask::Subscribe(of)) = asked else {
+            panic!("{asked:?}")
+        };
         assert_eq!(of, id);
-        self.send(FromSupervisor::Reply(request, Reply::Output), &[output.data.as_fd(), output.page.as_fd()]);
+        self.send(
+            FromSupervisor::Reply(request, Reply::Output),
+            &[output.data.as_fd(), output.page.as_fd()],
+        );
     }
 
     /// Opens a stream; hands the output out if no other subscriber holds it.
@@ -196,7 +229,16 @@ impl Frontend {
         request: v1::GetOutputRequest,
         output: &Output,
     ) -> Result<Streaming<v1::GetOutputResponse>, Status> {
-        let (id, mut client) = (request.process_identifier.clone().unwrap().id.parse().unwrap(), client.clone());
+        let (id, mut client) = (
+            request
+                .process_identifier
+                .clone()
+                .unwrap()
+                .id
+                .parse()
+                .unwrap(),
+            client.clone(),
+        );
         let opening = tokio::spawn(async move { client.get_output(request).await });
         while !opening.is_finished() {
             if self.readable(Duration::from_millis(10)) {
@@ -212,15 +254,25 @@ impl Frontend {
     }
 
     async fn tls(&self, identity: &Identity) -> std::io::Result<TlsStream<TcpStream>> {
-        let config =
-            tls::client_config(&identity.certificate, &identity.key(), self.server.certificate.clone()).unwrap();
+        let config = tls::client_config(
+            &identity.certificate,
+            &identity.key(),
+            self.server.certificate.clone(),
+        )
+        .unwrap();
         let stream = TcpStream::connect(self.address).await?;
-        TlsConnector::from(Arc::new(config)).connect("prn".try_into().unwrap(), stream).await
+        TlsConnector::from(Arc::new(config))
+            .connect("prn".try_into().unwrap(), stream)
+            .await
     }
 
     async fn connect_as(&self, identity: &Identity) -> Result<Client, tonic::transport::Error> {
-        let config =
-            tls::client_config(&identity.certificate, &identity.key(), self.server.certificate.clone()).unwrap();
+        let config = tls::client_config(
+            &identity.certificate,
+            &identity.key(),
+            self.server.certificate.clone(),
+        )
+        .unwrap();
         let (connector, address) = (TlsConnector::from(Arc::new(config)), self.address);
         let connect = tower::service_fn(move |_: tonic::transport::Uri| {
             let connector = connector.clone();
@@ -230,7 +282,9 @@ impl Frontend {
                 Ok::<_, std::io::Error>(hyper_util::rt::TokioIo::new(stream))
             }
         });
-        let channel = Endpoint::from_static("http://prn").connect_with_connector(connect).await?;
+        let channel = Endpoint::from_static("http://prn")
+            .connect_with_connector(connect)
+            .await?;
         Ok(Client::new(channel))
     }
 
@@ -255,8 +309,16 @@ fn live(id: ProcessId, number: u64) -> ProcessInfo {
         profile: Profile::Default,
         uid: 1,
         started: UnixMicros(1_000_000),
-        limits: AppliedLimits { wanted: Limits::default(), in_force: vec![], not_enforced: vec![] },
-        output: Keeping { max: 65_536, overflow: Overflow::DropOldest, store: OutputStore::Memory },
+        limits: AppliedLimits {
+            wanted: Limits::default(),
+            in_force: vec![],
+            not_enforced: vec![],
+        },
+        output: Keeping {
+            max: 65_536,
+            overflow: Overflow::DropOldest,
+            store: OutputStore::Memory,
+        },
         waits: false,
         main_exit: None,
         end: None,
@@ -267,8 +329,16 @@ fn live(id: ProcessId, number: u64) -> ProcessInfo {
 fn ended(id: ProcessId, number: u64, output: OutputTotals) -> ProcessInfo {
     let at = UnixMicros(2_000_000);
     ProcessInfo {
-        main_exit: Some(MainExit { status: ExitStatus::Exited(3), cause: ExitCause::Exited, at }),
-        end: Some(End { at, usage: vec![], output }),
+        main_exit: Some(MainExit {
+            status: ExitStatus::Exited(3),
+            cause: ExitCause::Exited,
+            at,
+        }),
+        end: Some(End {
+            at,
+            usage: vec![],
+            output,
+        }),
         ..live(id, number)
     }
 }
@@ -320,10 +390,16 @@ impl Output {
         let length = u64::try_from(bytes.len()).unwrap();
         assert!(self.marks.high + length <= CAPACITY);
         self.data.write_all_at(bytes, self.marks.high).unwrap();
-        let record = Record { offset: self.marks.high, time: UnixMicros(5_000_000), stream };
+        let record = Record {
+            offset: self.marks.high,
+            time: UnixMicros(5_000_000),
+            stream,
+        };
         let [offset, tag] = record.to_words();
         let bytes = [offset.to_le_bytes(), tag.to_le_bytes()].concat();
-        self.data.write_all_at(&bytes, CAPACITY + self.marks.next_record * RECORD).unwrap();
+        self.data
+            .write_all_at(&bytes, CAPACITY + self.marks.next_record * RECORD)
+            .unwrap();
         self.marks.next_record += 1;
         self.marks.high += length;
         self.totals.end = self.marks.high;
@@ -344,8 +420,15 @@ impl Output {
 }
 
 fn http_request(path: &str, headers: &[(&str, &str)]) -> hyper::Request<()> {
-    let request = hyper::Request::post(format!("https://prn{path}")).header("content-type", "application/grpc");
-    headers.iter().fold(request, |request, (name, value)| request.header(*name, *value)).body(()).unwrap()
+    let request = hyper::Request::post(format!("https://prn{path}"))
+        .header("content-type", "application/grpc");
+    headers
+        .iter()
+        .fold(request, |request, (name, value)| {
+            request.header(*name, *value)
+        })
+        .body(())
+        .unwrap()
 }
 
 fn named(id: ProcessId) -> Option<v1::ProcessIdentifier> {
@@ -353,23 +436,39 @@ fn named(id: ProcessId) -> Option<v1::ProcessIdentifier> {
 }
 
 fn output_of(id: ProcessId) -> v1::GetOutputRequest {
-    v1::GetOutputRequest { process_identifier: named(id), ..Default::default() }
+    v1::GetOutputRequest {
+        process_identifier: named(id),
+        ..Default::default()
+    }
 }
 
 fn reason(status: &Status) -> String {
-    status.get_details_error_info().unwrap_or_else(|| panic!("no details: {status:?}")).reason
+    status
+        .get_details_error_info()
+        .unwrap_or_else(|| panic!("no details: {status:?}"))
+        .reason
 }
 
 fn epoch_of(metadata: &tonic::metadata::MetadataMap) -> &str {
-    metadata.get(prn_proto::BOOT_EPOCH_METADATA).unwrap().to_str().unwrap()
+    metadata
+        .get(prn_proto::BOOT_EPOCH_METADATA)
+        .unwrap()
+        .to_str()
+        .unwrap()
 }
 
-async fn frame(stream: &mut Streaming<v1::GetOutputResponse>) -> Result<Option<v1::GetOutputResponse>, Status> {
-    tokio::time::timeout(DEADLINE, stream.message()).await.unwrap()
+async fn frame(
+    stream: &mut Streaming<v1::GetOutputResponse>,
+) -> Result<Option<v1::GetOutputResponse>, Status> {
+    tokio::time::timeout(DEADLINE, stream.message())
+        .await
+        .unwrap()
 }
 
 /// All data, and how the stream ended.
-async fn all(stream: &mut Streaming<v1::GetOutputResponse>) -> (Vec<u8>, Result<Option<v1::OutputEnd>, Status>) {
+async fn all(
+    stream: &mut Streaming<v1::GetOutputResponse>,
+) -> (Vec<u8>, Result<Option<v1::OutputEnd>, Status>) {
     let mut bytes = Vec::new();
     let mut end = None;
     loop {
@@ -392,21 +491,48 @@ async fn status_and_list_cost_the_supervisor_nothing_and_every_answer_carries_th
     let listed = client.list(v1::ListRequest {}).await.unwrap();
     assert_eq!(epoch_of(listed.metadata()), EPOCH.to_string());
     let listed = listed.into_inner();
-    let ids: Vec<_> = listed.processes.iter().map(|process| process.id.clone().unwrap().id).collect();
+    let ids: Vec<_> = listed
+        .processes
+        .iter()
+        .map(|process| process.id.clone().unwrap().id)
+        .collect();
     assert_eq!(ids, [B.to_string(), A.to_string()]);
     assert_eq!(listed.boot_epoch, EPOCH.to_string());
 
-    let status = client.status(v1::StatusRequest { process_identifier: named(A) }).await.unwrap().into_inner();
+    let status = client
+        .status(v1::StatusRequest {
+            process_identifier: named(A),
+        })
+        .await
+        .unwrap()
+        .into_inner();
     let status = status.process_status.unwrap();
-    assert_eq!((status.state(), status.exit_code), (v1::ProcessState::Stopped, 3));
+    assert_eq!(
+        (status.state(), status.exit_code),
+        (v1::ProcessState::Stopped, 3)
+    );
     assert_eq!(status.command, "sleep '1 2'");
 
-    let stopped = client.stop(v1::StopRequest { process_identifier: named(A), ..Default::default() }).await.unwrap();
+    let stopped = client
+        .stop(v1::StopRequest {
+            process_identifier: named(A),
+            ..Default::default()
+        })
+        .await
+        .unwrap();
     assert_eq!(stopped.into_inner().process_status.unwrap(), status);
 
     let unknown = ProcessId::from_bytes([1; 16]);
-    let error = client.status(v1::StatusRequest { process_identifier: named(unknown) }).await.unwrap_err();
-    assert_eq!((error.code(), reason(&error).as_str()), (Code::NotFound, "PROCESS_NOT_FOUND"));
+    let error = client
+        .status(v1::StatusRequest {
+            process_identifier: named(unknown),
+        })
+        .await
+        .unwrap_err();
+    assert_eq!(
+        (error.code(), reason(&error).as_str()),
+        (Code::NotFound, "PROCESS_NOT_FOUND")
+    );
     assert_eq!(epoch_of(error.metadata()), EPOCH.to_string());
     assert!(!frontend.readable(Duration::ZERO));
 }
@@ -419,12 +545,21 @@ async fn a_start_reaches_the_supervisor_and_is_known_to_the_next_call() {
     let mut starter = client.clone();
     let start = tokio::spawn(async move {
         starter
-            .start(v1::StartRequest { command: "sleep".into(), args: vec!["1 2".into()], ..Default::default() })
+            .start(v1::StartRequest {
+                command: "sleep".into(),
+                args: vec!["1 2".into()],
+                ..Default::default()
+            })
             .await
     });
-    let Request::Ask(request, Ask::Start(spec)) = frontend.receive() else { panic!("no start") };
+    let Request::Ask(request, Ask::Start(spec)) = frontend.receive() else {
+        panic!("no start")
+    };
     assert_eq!(request, RequestId(1));
-    assert_eq!(spec.argv.as_slice(), [c"sleep".into(), std::ffi::CString::from(c"1 2")]);
+    assert_eq!(
+        spec.argv.as_slice(),
+        [c"sleep".into(), std::ffi::CString::from(c"1 2")]
+    );
     // No event: the reply alone must do.
     frontend.event(Event::Process(Box::new(live(spec.id, 1))));
     frontend.reply(request, Reply::Done);
@@ -432,17 +567,35 @@ async fn a_start_reaches_the_supervisor_and_is_known_to_the_next_call() {
     let id = started.response.unwrap().id;
     assert_eq!(id.as_ref().unwrap().id, spec.id.to_string());
     assert!(!started.already_running);
-    assert!(client.status(v1::StatusRequest { process_identifier: id }).await.is_ok());
+    assert!(
+        client
+            .status(v1::StatusRequest {
+                process_identifier: id
+            })
+            .await
+            .is_ok()
+    );
 
     let mut starter = client.clone();
     let start = tokio::spawn(async move {
-        starter.start(v1::StartRequest { command: "nope".into(), id: A.to_string(), ..Default::default() }).await
+        starter
+            .start(v1::StartRequest {
+                command: "nope".into(),
+                id: A.to_string(),
+                ..Default::default()
+            })
+            .await
     });
-    let Request::Ask(request, Ask::Start(spec)) = frontend.receive() else { panic!("no start") };
+    let Request::Ask(request, Ask::Start(spec)) = frontend.receive() else {
+        panic!("no start")
+    };
     assert_eq!((request, spec.id), (RequestId(2), A));
     frontend.reply(request, Reply::Refused(Refusal::Exec(ChildStep::Exec, 2)));
     let error = start.await.unwrap().unwrap_err();
-    assert_eq!((error.code(), reason(&error).as_str()), (Code::NotFound, "COMMAND_NOT_FOUND"));
+    assert_eq!(
+        (error.code(), reason(&error).as_str()),
+        (Code::NotFound, "COMMAND_NOT_FOUND")
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -450,14 +603,27 @@ async fn i5_r5_what_is_over_a_limit_is_refused_here_and_by_name() {
     let frontend = Frontend::with(&[]);
     let mut client = frontend.connect().await;
 
-    let long = v1::StartRequest { command: "true".into(), args: vec!["x".repeat(128 * 1024)], ..Default::default() };
+    let long = v1::StartRequest {
+        command: "true".into(),
+        args: vec!["x".repeat(128 * 1024)],
+        ..Default::default()
+    };
     let error = client.start(long).await.unwrap_err();
     assert_eq!(error.code(), Code::InvalidArgument);
-    assert_eq!(error.get_details_bad_request().unwrap().field_violations[0].field, "args");
+    assert_eq!(
+        error.get_details_bad_request().unwrap().field_violations[0].field,
+        "args"
+    );
 
-    let huge = v1::StartRequest { command: "x".repeat(4 * 1024 * 1024 + 1), ..Default::default() };
+    let huge = v1::StartRequest {
+        command: "x".repeat(4 * 1024 * 1024 + 1),
+        ..Default::default()
+    };
     let error = client.start(huge).await.unwrap_err();
-    assert_eq!((error.code(), reason(&error).as_str()), (Code::ResourceExhausted, "MESSAGE_TOO_LARGE"));
+    assert_eq!(
+        (error.code(), reason(&error).as_str()),
+        (Code::ResourceExhausted, "MESSAGE_TOO_LARGE")
+    );
     assert_eq!(epoch_of(error.metadata()), EPOCH.to_string());
     assert!(!frontend.readable(Duration::ZERO));
 }
@@ -470,26 +636,64 @@ async fn a_call_ends_at_its_clients_deadline() {
     let stream = frontend.tls(&frontend.client).await.unwrap();
     let (mut sender, connection) = h2::client::handshake(stream).await.unwrap();
     tokio::spawn(connection);
-    let request = http_request("/proto.v1.ProcessRunnerService/Stop", &[("grpc-timeout", "50m")]);
+    let request = http_request(
+        "/proto.v1.ProcessRunnerService/Stop",
+        &[("grpc-timeout", "50m")],
+    );
     let (response, mut body) = sender.send_request(request, false).unwrap();
-    let message = v1::StopRequest { process_identifier: named(A), ..Default::default() }.encode_to_vec();
-    let prefix = [&[0][..], &u32::try_from(message.len()).unwrap().to_be_bytes()].concat();
-    body.send_data([prefix, message].concat().into(), true).unwrap();
-    let headers = tokio::time::timeout(DEADLINE, response).await.unwrap().unwrap().headers().clone();
+    let message = v1::StopRequest {
+        process_identifier: named(A),
+        ..Default::default()
+    }
+    .encode_to_vec();
+    let prefix = [
+        &[0][..],
+        &u32::try_from(message.len()).unwrap().to_be_bytes(),
+    ]
+    .concat();
+    body.send_data([prefix, message].concat().into(), true)
+        .unwrap();
+    let headers = tokio::time::timeout(DEADLINE, response)
+        .await
+        .unwrap()
+        .unwrap()
+        .headers()
+        .clone();
     assert_eq!(headers["grpc-status"], "4");
     assert_eq!(headers[prn_proto::BOOT_EPOCH_METADATA], EPOCH.to_string());
 
     // The late reply is for nobody and does no harm.
-    let Request::Ask(request, Ask::Stop(..)) = frontend.receive() else { panic!("no stop") };
-    frontend.event(Event::Process(Box::new(ended(A, 1, OutputTotals::default()))));
+    let Request::Ask(request, Ask::Stop(..)) = frontend.receive() else {
+        panic!("no stop")
+    };
+    frontend.event(Event::Process(Box::new(ended(
+        A,
+        1,
+        OutputTotals::default(),
+    ))));
     frontend.reply(request, Reply::Done);
-    assert!(client.status(v1::StatusRequest { process_identifier: named(A) }).await.is_ok());
+    assert!(
+        client
+            .status(v1::StatusRequest {
+                process_identifier: named(A)
+            })
+            .await
+            .is_ok()
+    );
 }
 
-fn stop(client: &Client, signal: v1::Signal, grace: Option<i64>) -> JoinHandle<Result<v1::StopResponse, Status>> {
+fn stop(
+    client: &Client,
+    signal: v1::Signal,
+    grace: Option<i64>,
+) -> JoinHandle<Result<v1::StopResponse, Status>> {
     let mut client = client.clone();
     let grace = grace.map(|seconds| prost_types::Duration { seconds, nanos: 0 });
-    let request = v1::StopRequest { process_identifier: named(A), signal: signal.into(), grace };
+    let request = v1::StopRequest {
+        process_identifier: named(A),
+        signal: signal.into(),
+        grace,
+    };
     tokio::spawn(async move { Ok(client.stop(request).await?.into_inner()) })
 }
 
@@ -499,15 +703,26 @@ async fn stops_of_one_process_share_a_request_and_never_keep_a_kill_out() {
     let client = frontend.connect().await;
     let mut asked = Vec::new();
     let mut expect = |frontend: &mut Frontend, expected: StopHow| {
-        let Request::Ask(request, Ask::Stop(id, how)) = frontend.receive() else { panic!("no stop") };
+        let Request::Ask(request, Ask::Stop(id, how)) = frontend.receive() else {
+            panic!("no stop")
+        };
         assert_eq!((id, how), (A, expected));
         asked.push(request);
     };
-    let grace = |seconds| StopHow::Graceful(Some(Millis::try_from(Duration::from_secs(seconds)).unwrap()));
+    let grace = |seconds| {
+        StopHow::Graceful(Some(
+            Millis::try_from(Duration::from_secs(seconds)).unwrap(),
+        ))
+    };
 
-    let mut stops: Vec<_> = (0..60).map(|_| stop(&client, v1::Signal::Sigterm, Some(300))).collect();
+    let mut stops: Vec<_> = (0..60)
+        .map(|_| stop(&client, v1::Signal::Sigterm, Some(300)))
+        .collect();
     expect(&mut frontend, grace(300));
-    assert!(!frontend.readable(Duration::from_millis(500)), "one request for all of them");
+    assert!(
+        !frontend.readable(Duration::from_millis(500)),
+        "one request for all of them"
+    );
     // Clients that leave change nothing for those who stay or come later.
     let stay = stops.split_off(50);
     stops.iter().for_each(JoinHandle::abort);
@@ -518,15 +733,29 @@ async fn stops_of_one_process_share_a_request_and_never_keep_a_kill_out() {
     expect(&mut frontend, StopHow::Kill);
     rest.extend((0..10).map(|_| stop(&client, v1::Signal::Sigkill, None)));
     rest.extend((0..10).map(|_| stop(&client, v1::Signal::Sigterm, None)));
-    assert!(!frontend.readable(Duration::from_millis(300)), "one request of each kind");
+    assert!(
+        !frontend.readable(Duration::from_millis(300)),
+        "one request of each kind"
+    );
 
     for request in asked {
-        frontend.event(Event::Process(Box::new(ended(A, 1, OutputTotals::default()))));
+        frontend.event(Event::Process(Box::new(ended(
+            A,
+            1,
+            OutputTotals::default(),
+        ))));
         frontend.reply(request, Reply::Done);
     }
     for stop in rest {
-        let answer = tokio::time::timeout(DEADLINE, stop).await.unwrap().unwrap().unwrap();
-        assert_eq!(answer.process_status.unwrap().state(), v1::ProcessState::Stopped);
+        let answer = tokio::time::timeout(DEADLINE, stop)
+            .await
+            .unwrap()
+            .unwrap()
+            .unwrap();
+        assert_eq!(
+            answer.process_status.unwrap().state(),
+            v1::ProcessState::Stopped
+        );
     }
     assert!(!frontend.readable(Duration::ZERO));
 }
@@ -537,18 +766,28 @@ async fn a_stop_that_left_its_process_running_can_be_repeated_and_a_refusal_reac
     let client = frontend.connect().await;
     for _ in 0..2 {
         let waiting = stop(&client, v1::Signal::Sigkill, None);
-        let Request::Ask(request, Ask::Stop(_, StopHow::Kill)) = frontend.receive() else { panic!("no stop") };
+        let Request::Ask(request, Ask::Stop(_, StopHow::Kill)) = frontend.receive() else {
+            panic!("no stop")
+        };
         frontend.reply(request, Reply::Done);
         let answer = waiting.await.unwrap().unwrap();
-        assert_eq!(answer.process_status.unwrap().state(), v1::ProcessState::Running);
+        assert_eq!(
+            answer.process_status.unwrap().state(),
+            v1::ProcessState::Running
+        );
     }
     let waiting = [(); 2].map(|()| stop(&client, v1::Signal::Sigterm, None));
-    let Request::Ask(request, Ask::Stop(_, StopHow::Graceful(None))) = frontend.receive() else { panic!("no stop") };
+    let Request::Ask(request, Ask::Stop(_, StopHow::Graceful(None))) = frontend.receive() else {
+        panic!("no stop")
+    };
     assert!(!frontend.readable(Duration::from_millis(200)));
     frontend.reply(request, Reply::Refused(Refusal::UnknownProcess));
     for waiting in waiting {
         let error = waiting.await.unwrap().unwrap_err();
-        assert_eq!((error.code(), reason(&error).as_str()), (Code::NotFound, "PROCESS_NOT_FOUND"));
+        assert_eq!(
+            (error.code(), reason(&error).as_str()),
+            (Code::NotFound, "PROCESS_NOT_FOUND")
+        );
     }
 }
 
@@ -556,8 +795,16 @@ async fn a_stop_that_left_its_process_running_can_be_repeated_and_a_refusal_reac
 async fn lists_wait_while_two_are_on_their_way() {
     let processes: Vec<_> = (1..=100_u8)
         .map(|number| {
-            let argv = vec![c"echo".into(), std::ffi::CString::new("x".repeat(10_000)).unwrap()].try_into().unwrap();
-            ProcessInfo { argv, ..live(ProcessId::from_bytes([number; 16]), number.into()) }
+            let argv = vec![
+                c"echo".into(),
+                std::ffi::CString::new("x".repeat(10_000)).unwrap(),
+            ]
+            .try_into()
+            .unwrap();
+            ProcessInfo {
+                argv,
+                ..live(ProcessId::from_bytes([number; 16]), number.into())
+            }
         })
         .collect();
     let frontend = Frontend::with(&processes);
@@ -568,17 +815,34 @@ async fn lists_wait_while_two_are_on_their_way() {
         let stream = frontend.tls(&frontend.client).await.unwrap();
         let (mut sender, connection) = h2::client::handshake(stream).await.unwrap();
         tokio::spawn(connection);
-        let (response, mut body) =
-            sender.send_request(http_request("/proto.v1.ProcessRunnerService/List", &[]), false).unwrap();
+        let (response, mut body) = sender
+            .send_request(
+                http_request("/proto.v1.ProcessRunnerService/List", &[]),
+                false,
+            )
+            .unwrap();
         body.send_data(vec![0; 5].into(), true).unwrap();
-        let response = tokio::time::timeout(DEADLINE, response).await.unwrap().unwrap();
+        let response = tokio::time::timeout(DEADLINE, response)
+            .await
+            .unwrap()
+            .unwrap();
         stalled.push((sender, response));
     }
     let mut third = client.clone();
     let mut third = tokio::spawn(async move { third.list(v1::ListRequest {}).await });
-    assert!(tokio::time::timeout(Duration::from_millis(500), &mut third).await.is_err(), "it waits");
+    assert!(
+        tokio::time::timeout(Duration::from_millis(500), &mut third)
+            .await
+            .is_err(),
+        "it waits"
+    );
     stalled.pop();
-    let listed = tokio::time::timeout(DEADLINE, third).await.unwrap().unwrap().unwrap().into_inner();
+    let listed = tokio::time::timeout(DEADLINE, third)
+        .await
+        .unwrap()
+        .unwrap()
+        .unwrap()
+        .into_inner();
     assert_eq!(listed.processes.len(), 100);
     // Its turn ends with it.
     let listing = tokio::time::timeout(DEADLINE, client.clone().list(v1::ListRequest {})).await;
@@ -594,7 +858,10 @@ async fn replay_and_live_output_are_one_stream_to_the_end_frame() {
     output.append(Stream::Stdout, &early);
     output.append(Stream::Stderr, b"oops");
 
-    let request = v1::GetOutputRequest { control_frames: true, ..output_of(A) };
+    let request = v1::GetOutputRequest {
+        control_frames: true,
+        ..output_of(A)
+    };
     let mut stream = frontend.open(&client, request, &output).await.unwrap();
     let mut got: Vec<u8> = Vec::new();
     while got.len() < early.len() {
@@ -607,7 +874,10 @@ async fn replay_and_live_output_are_one_stream_to_the_end_frame() {
     }
     assert!(got == early);
     let last = frame(&mut stream).await.unwrap().unwrap();
-    assert_eq!((last.r#type(), &last.data[..]), (v1::get_output_response::Type::Stderr, &b"oops"[..]));
+    assert_eq!(
+        (last.r#type(), &last.data[..]),
+        (v1::get_output_response::Type::Stderr, &b"oops"[..])
+    );
 
     // A second subscriber shares the descriptors, and both share one watch.
     let mut second = client.get_output(output_of(A)).await.unwrap().into_inner();
@@ -650,18 +920,34 @@ async fn o6_lost_output_is_announced_or_ends_in_data_loss() {
     assert_eq!(plain.data, "kept");
     assert!(plain.time.is_none() && plain.gap.is_none() && plain.offset == 0);
     let error = frame(&mut stream).await.unwrap_err();
-    assert_eq!((error.code(), reason(&error).as_str()), (Code::DataLoss, "OUTPUT_LOST"));
+    assert_eq!(
+        (error.code(), reason(&error).as_str()),
+        (Code::DataLoss, "OUTPUT_LOST")
+    );
     assert!(error.message().contains('4'));
 
-    let request = v1::GetOutputRequest { control_frames: true, ..output_of(A) };
+    let request = v1::GetOutputRequest {
+        control_frames: true,
+        ..output_of(A)
+    };
     let mut stream = frontend.open(&client, request, &output).await.unwrap();
     let gap = frame(&mut stream).await.unwrap().unwrap().gap.unwrap();
     assert_eq!((gap.from, gap.to), (0, 4));
 
-    let beyond = v1::GetOutputRequest { from_offset: 9, ..output_of(A) };
+    let beyond = v1::GetOutputRequest {
+        from_offset: 9,
+        ..output_of(A)
+    };
     let error = frontend.open(&client, beyond, &output).await.unwrap_err();
-    assert_eq!((error.code(), reason(&error).as_str()), (Code::OutOfRange, "OFFSET_BEYOND_END"));
-    let at_end = v1::GetOutputRequest { from_offset: 8, control_frames: true, ..output_of(A) };
+    assert_eq!(
+        (error.code(), reason(&error).as_str()),
+        (Code::OutOfRange, "OFFSET_BEYOND_END")
+    );
+    let at_end = v1::GetOutputRequest {
+        from_offset: 8,
+        control_frames: true,
+        ..output_of(A)
+    };
     let mut empty = frontend.open(&client, at_end, &output).await.unwrap();
     let (bytes, end) = all(&mut empty).await;
     assert!(bytes.is_empty() && end.unwrap().is_some());
@@ -673,7 +959,11 @@ async fn without_follow_a_stream_ends_at_the_last_byte_captured() {
     let client = frontend.connect().await;
     let mut output = Output::new();
     output.append(Stream::Stdout, b"so far");
-    let request = v1::GetOutputRequest { control_frames: true, no_follow: true, ..output_of(A) };
+    let request = v1::GetOutputRequest {
+        control_frames: true,
+        no_follow: true,
+        ..output_of(A)
+    };
     let (bytes, end) = all(&mut frontend.open(&client, request, &output).await.unwrap()).await;
     assert_eq!(bytes, b"so far");
     assert_eq!(end.unwrap(), None);
@@ -691,7 +981,13 @@ async fn a_stream_outlives_the_forgetting_of_its_process() {
     let mut stream = frontend.open(&client, output_of(A), &output).await.unwrap();
     frontend.event(Event::Forgotten(A));
     // Seen once the process is unknown.
-    while client.status(v1::StatusRequest { process_identifier: named(A) }).await.is_ok() {}
+    while client
+        .status(v1::StatusRequest {
+            process_identifier: named(A),
+        })
+        .await
+        .is_ok()
+    {}
     let (bytes, end) = all(&mut stream).await;
     assert_eq!(bytes.len(), 1_000_000);
     assert!(end.is_ok());
@@ -709,7 +1005,10 @@ async fn a_process_that_is_forgotten_before_its_end_was_told_ends_its_streams_lo
     let (bytes, end) = all(&mut stream).await;
     assert_eq!(bytes, b"last");
     let error = end.unwrap_err();
-    assert_eq!((error.code(), reason(&error).as_str()), (Code::NotFound, "PROCESS_NOT_FOUND"));
+    assert_eq!(
+        (error.code(), reason(&error).as_str()),
+        (Code::NotFound, "PROCESS_NOT_FOUND")
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -718,10 +1017,20 @@ async fn an_unknown_method_is_an_error_with_details() {
     let stream = frontend.tls(&frontend.client).await.unwrap();
     let (mut sender, connection) = h2::client::handshake(stream).await.unwrap();
     tokio::spawn(connection);
-    let (response, _) = sender.send_request(http_request("/grpc.health.v1.Health/Check", &[]), true).unwrap();
-    let headers = tokio::time::timeout(DEADLINE, response).await.unwrap().unwrap().headers().clone();
+    let (response, _) = sender
+        .send_request(http_request("/grpc.health.v1.Health/Check", &[]), true)
+        .unwrap();
+    let headers = tokio::time::timeout(DEADLINE, response)
+        .await
+        .unwrap()
+        .unwrap()
+        .headers()
+        .clone();
     let status = Status::from_header_map(&headers).unwrap();
-    assert_eq!((status.code(), reason(&status).as_str()), (Code::Unimplemented, "UNKNOWN_METHOD"));
+    assert_eq!(
+        (status.code(), reason(&status).as_str()),
+        (Code::Unimplemented, "UNKNOWN_METHOD")
+    );
     assert_eq!(headers[prn_proto::BOOT_EPOCH_METADATA], EPOCH.to_string());
 }
 
@@ -734,9 +1043,15 @@ async fn l2_when_the_supervisor_is_gone_streams_end_unavailable_and_the_frontend
     assert_eq!(frontend.receive(), Request::Watch(A, 0));
 
     let (ours, _) = channel::pair().unwrap();
-    drop(std::mem::replace(&mut frontend.supervisor, SupervisorEnd::new(ours)));
+    drop(std::mem::replace(
+        &mut frontend.supervisor,
+        SupervisorEnd::new(ours),
+    ));
     let error = frame(&mut stream).await.unwrap_err();
-    assert_eq!((error.code(), reason(&error).as_str()), (Code::Unavailable, "RESTARTING"));
+    assert_eq!(
+        (error.code(), reason(&error).as_str()),
+        (Code::Unavailable, "RESTARTING")
+    );
     assert_eq!(frontend.ended().code(), Some(1));
 }
 
@@ -746,21 +1061,42 @@ async fn l3_while_draining_nothing_starts_streams_end_whole_and_the_frontend_exi
     let mut client = frontend.connect().await;
     let mut output = Output::new();
     let mut getter = client.clone();
-    let request = v1::GetOutputRequest { control_frames: true, ..output_of(A) };
+    let request = v1::GetOutputRequest {
+        control_frames: true,
+        ..output_of(A)
+    };
     let opening = tokio::spawn(async move { getter.get_output(request).await });
     frontend.hand_out(A, &output);
     let mut stream = opening.await.unwrap().unwrap().into_inner();
     frontend.event(Event::Draining);
     frontend.event(Event::Process(Box::new(live(B, 2))));
-    while client.status(v1::StatusRequest { process_identifier: named(B) }).await.is_err() {}
-    let error = client.start(v1::StartRequest { command: "true".into(), ..Default::default() }).await.unwrap_err();
-    assert_eq!((error.code(), reason(&error).as_str()), (Code::Unavailable, "DRAINING"));
+    while client
+        .status(v1::StatusRequest {
+            process_identifier: named(B),
+        })
+        .await
+        .is_err()
+    {}
+    let error = client
+        .start(v1::StartRequest {
+            command: "true".into(),
+            ..Default::default()
+        })
+        .await
+        .unwrap_err();
+    assert_eq!(
+        (error.code(), reason(&error).as_str()),
+        (Code::Unavailable, "DRAINING")
+    );
     assert!(error.get_details_retry_info().is_some());
 
     output.append(Stream::Stdout, b"bye");
     frontend.event(Event::Process(Box::new(ended(A, 1, output.totals))));
     let (ours, _) = channel::pair().unwrap();
-    drop(std::mem::replace(&mut frontend.supervisor, SupervisorEnd::new(ours)));
+    drop(std::mem::replace(
+        &mut frontend.supervisor,
+        SupervisorEnd::new(ours),
+    ));
     let (bytes, end) = all(&mut stream).await;
     assert_eq!(bytes, b"bye");
     assert!(end.unwrap().is_some());
@@ -786,16 +1122,32 @@ async fn t2_t3_t13_only_pinned_clients_that_speak_http2_get_in() {
     assert!(refused);
 
     let pinned = &frontend.client;
-    let mut config =
-        tls::client_config(&pinned.certificate, &pinned.key(), frontend.server.certificate.clone()).unwrap();
+    let mut config = tls::client_config(
+        &pinned.certificate,
+        &pinned.key(),
+        frontend.server.certificate.clone(),
+    )
+    .unwrap();
     config.alpn_protocols.clear();
     let stream = TcpStream::connect(frontend.address).await.unwrap();
-    let mut stream = TlsConnector::from(Arc::new(config)).connect("prn".try_into().unwrap(), stream).await.unwrap();
+    let mut stream = TlsConnector::from(Arc::new(config))
+        .connect("prn".try_into().unwrap(), stream)
+        .await
+        .unwrap();
     let mut bytes = [0; 1];
-    let read = tokio::time::timeout(DEADLINE, stream.read(&mut bytes)).await.unwrap();
+    let read = tokio::time::timeout(DEADLINE, stream.read(&mut bytes))
+        .await
+        .unwrap();
     assert!(matches!(read, Ok(0) | Err(_)));
 
-    assert!(frontend.connect().await.list(v1::ListRequest {}).await.is_ok());
+    assert!(
+        frontend
+            .connect()
+            .await
+            .list(v1::ListRequest {})
+            .await
+            .is_ok()
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -808,10 +1160,19 @@ async fn r1_silent_strangers_push_each_other_out_and_never_a_client() {
         strangers.push(TcpStream::connect(frontend.address).await.unwrap());
     }
     // The first is closed long before its handshake's time is up.
-    let read = tokio::time::timeout(Duration::from_secs(3), strangers[0].read(&mut [0])).await.unwrap();
+    let read = tokio::time::timeout(Duration::from_secs(3), strangers[0].read(&mut [0]))
+        .await
+        .unwrap();
     assert!(matches!(read, Ok(0) | Err(_)));
     assert!(client.list(v1::ListRequest {}).await.is_ok());
-    assert!(frontend.connect().await.list(v1::ListRequest {}).await.is_ok());
+    assert!(
+        frontend
+            .connect()
+            .await
+            .list(v1::ListRequest {})
+            .await
+            .is_ok()
+    );
 }
 
 /// Voluntary context switches of all threads: each is a wake-up.
@@ -820,8 +1181,15 @@ fn wake_ups(pid: u32) -> u64 {
         .unwrap()
         .map(|task| {
             let status = std::fs::read_to_string(task.unwrap().path().join("status")).unwrap();
-            let line = status.lines().find(|line| line.starts_with("voluntary_ctxt_switches")).unwrap();
-            line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap()
+            let line = status
+                .lines()
+                .find(|line| line.starts_with("voluntary_ctxt_switches"))
+                .unwrap();
+            line.split_whitespace()
+                .nth(1)
+                .unwrap()
+                .parse::<u64>()
+                .unwrap()
         })
         .sum()
 }
@@ -877,6 +1245,10 @@ async fn o10_a_frontend_with_idle_subscribers_never_wakes_and_lets_go_of_those_t
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_start_that_never_said_hello_serves_nobody() {
     let frontend = Frontend::executed(4);
-    let connecting = tokio::time::timeout(Duration::from_millis(300), frontend.connect_as(&frontend.client)).await;
+    let connecting = tokio::time::timeout(
+        Duration::from_millis(300),
+        frontend.connect_as(&frontend.client),
+    )
+    .await;
     assert!(connecting.is_err());
 }

@@ -1,7 +1,8 @@
 //! The channel between the halves: SEQPACKET datagrams, one message each, with file descriptors.
 //!
-//! Runs in both halves. A datagram that is empty, cut, too long, malformed, or that brings descriptors which its
-//! receiver did not expect, is a [`Fault`] of the peer: the channel is then of no further use.
+//! Runs in both halves. A datagram that is empty, cut, too long, malformed, or that brings
+//! descriptors which its receiver did not expect, is a [`Fault`] of the peer: the channel is then
+//! of no further use.
 
 mod frontend;
 
@@ -11,7 +12,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg, sendmsg, socketpair,
+    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg,
+    sendmsg, socketpair,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -22,12 +24,14 @@ use crate::message::{FromSupervisor, Request};
 
 /// Most bytes in a message.
 ///
-/// A SEQPACKET socket with the kernel's default buffer (net.core.wmem_default 212992) sends 212960 at most (measured;
-/// EMSGSIZE above). This leaves room for 128 KiB of arguments and environment with all else around them.
+/// A SEQPACKET socket with the kernel's default buffer (net.core.wmem_default 212992) sends 212960
+/// at most (measured; EMSGSIZE above). This leaves room for 128 KiB of arguments and environment
+/// with all else around them.
 pub const MESSAGE_MAX: usize = 192 * 1024;
 
-/// Most descriptors that the kernel takes in one message (SCM_MAX_FD, unix(7)). The control buffer holds as many, so
-/// a message can't be cut there, which would leave descriptors installed that nobody knows of.
+/// Most descriptors that the kernel takes in one message (SCM_MAX_FD, unix(7)). The control buffer
+/// holds as many, so a message can't be cut there, which would leave descriptors installed that
+/// nobody knows of.
 const KERNEL_FDS_MAX: usize = 253;
 
 /// Why nothing was received. All but the last: the peer broke the protocol.
@@ -90,21 +94,34 @@ pub type FrontendEnd = Channel<Request, FromSupervisor>;
 
 /// A new pair of sockets, both close-on-exec and non-blocking.
 pub fn pair() -> nix::Result<(OwnedFd, OwnedFd)> {
-    socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK)
+    socketpair(
+        AddressFamily::Unix,
+        SockType::SeqPacket,
+        None,
+        SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK,
+    )
 }
 
 impl<Out: Serialize, In: DeserializeOwned + Serialize> Channel<Out, In> {
     /// An end over one of [`pair`]'s sockets.
     pub fn new(socket: OwnedFd) -> Self {
         let control = nix::cmsg_space!([std::os::fd::RawFd; KERNEL_FDS_MAX]);
-        Self { socket, buffer: vec![0; MESSAGE_MAX], control, direction: PhantomData }
+        Self {
+            socket,
+            buffer: vec![0; MESSAGE_MAX],
+            control,
+            direction: PhantomData,
+        }
     }
 
-    /// An end that takes no descriptors. From Linux 6.16 on the peer cannot send any; before, the kernel closes them when
-    /// their message is received, which then is a fault.
+    /// An end that takes no descriptors. From Linux 6.16 on the peer cannot send any; before, the
+    /// kernel closes them when their message is received, which then is a fault.
     pub fn without_descriptors(socket: OwnedFd) -> Self {
         fds::refuse(&socket);
-        Self { control: Vec::new(), ..Self::new(socket) }
+        Self {
+            control: Vec::new(),
+            ..Self::new(socket)
+        }
     }
 
     /// Sends one message.
@@ -119,9 +136,19 @@ impl<Out: Serialize, In: DeserializeOwned + Serialize> Channel<Out, In> {
         }
         let numbers: Vec<_> = fds.iter().map(AsRawFd::as_raw_fd).collect();
         let rights = [ControlMessage::ScmRights(&numbers)];
-        let control = if numbers.is_empty() { &[] } else { rights.as_slice() };
+        let control = if numbers.is_empty() {
+            &[]
+        } else {
+            rights.as_slice()
+        };
         let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
-        match sendmsg::<()>(self.socket.as_raw_fd(), &[IoSlice::new(&bytes)], control, flags, None) {
+        match sendmsg::<()>(
+            self.socket.as_raw_fd(),
+            &[IoSlice::new(&bytes)],
+            control,
+            flags,
+            None,
+        ) {
             Ok(_) => Ok(Sent::Whole),
             Err(Errno::EAGAIN) => Ok(Sent::Full),
             Err(Errno::EPIPE | Errno::ECONNRESET) => Ok(Sent::Closed),
@@ -149,14 +176,22 @@ impl<Out: Serialize, In: DeserializeOwned + Serialize> Channel<Out, In> {
                 fds.extend(fds::received(numbers));
             }
         }
-        if got.flags.intersects(MsgFlags::MSG_TRUNC | MsgFlags::MSG_CTRUNC) {
+        if got
+            .flags
+            .intersects(MsgFlags::MSG_TRUNC | MsgFlags::MSG_CTRUNC)
+        {
             return Err(Fault::TooLong);
         }
         let length = got.bytes;
         let bytes = self.buffer.get(..length).ok_or(Fault::TooLong)?;
         if bytes.is_empty() {
-            // An empty datagram reads like the end of the stream (measured); only one of them hangs up.
-            return if self.hung_up() { Ok(Received::Closed) } else { Err(Fault::Empty) };
+            // An empty datagram reads like the end of the stream (measured); only one of them hangs
+            // up.
+            return if self.hung_up() {
+                Ok(Received::Closed)
+            } else {
+                Err(Fault::Empty)
+            };
         }
         let message = codec::decode(bytes)?;
         if fds.len() != fds_expected(&message) {
@@ -167,10 +202,17 @@ impl<Out: Serialize, In: DeserializeOwned + Serialize> Channel<Out, In> {
 
     fn hung_up(&self) -> bool {
         use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-        // Half a hang-up is enough: nothing more will come. nix does not know that flag, and gives none when it is set.
-        let mut set = [PollFd::new(self.socket.as_fd(), PollFlags::from_bits_retain(nix::libc::POLLRDHUP))];
+        // Half a hang-up is enough: nothing more will come. nix does not know that flag, and gives
+        // none when it is set.
+        let mut set = [PollFd::new(
+            self.socket.as_fd(),
+            PollFlags::from_bits_retain(nix::libc::POLLRDHUP),
+        )];
         poll(&mut set, PollTimeout::ZERO).is_ok()
-            && set.iter().any(|fd| fd.revents().is_none_or(|seen| seen.contains(PollFlags::POLLHUP)))
+            && set.iter().any(|fd| {
+                fd.revents()
+                    .is_none_or(|seen| seen.contains(PollFlags::POLLHUP))
+            })
     }
 }
 
@@ -191,7 +233,14 @@ mod tests {
     }
 
     fn raw(channel: &Channel<String, String>, bytes: &[u8]) {
-        sendmsg::<()>(channel.as_raw_fd(), &[IoSlice::new(bytes)], &[], MsgFlags::empty(), None).unwrap();
+        sendmsg::<()>(
+            channel.as_raw_fd(),
+            &[IoSlice::new(bytes)],
+            &[],
+            MsgFlags::empty(),
+            None,
+        )
+        .unwrap();
     }
 
     #[test]
@@ -199,10 +248,17 @@ mod tests {
         let (a, mut b) = ends();
         let null = File::open("/dev/null").unwrap();
         assert_eq!(a.send(&"one".into(), &[]), Ok(Sent::Whole));
-        assert_eq!(a.send(&"two".into(), &[null.as_fd(), null.as_fd()]), Ok(Sent::Whole));
+        assert_eq!(
+            a.send(&"two".into(), &[null.as_fd(), null.as_fd()]),
+            Ok(Sent::Whole)
+        );
         let expected = |message: &String| if message == "two" { 2 } else { 0 };
-        assert!(matches!(b.receive(expected), Ok(Received::Message(m, fds)) if m == "one" && fds.is_empty()));
-        let Ok(Received::Message(_, fds)) = b.receive(expected) else { panic!("no second message") };
+        assert!(
+            matches!(b.receive(expected), Ok(Received::Message(m, fds)) if m == "one" && fds.is_empty())
+        );
+        let Ok(Received::Message(_, fds)) = b.receive(expected) else {
+            panic!("no second message")
+        };
         for fd in fds {
             let flags = fcntl_flags(&fd);
             assert!(flags.contains(nix::fcntl::FdFlag::FD_CLOEXEC));
@@ -214,7 +270,9 @@ mod tests {
     }
 
     fn fcntl_flags(fd: &OwnedFd) -> nix::fcntl::FdFlag {
-        nix::fcntl::FdFlag::from_bits_retain(nix::fcntl::fcntl(fd, nix::fcntl::FcntlArg::F_GETFD).unwrap())
+        nix::fcntl::FdFlag::from_bits_retain(
+            nix::fcntl::fcntl(fd, nix::fcntl::FcntlArg::F_GETFD).unwrap(),
+        )
     }
 
     fn fault(channel: &mut Channel<String, String>) -> Fault {
@@ -244,7 +302,8 @@ mod tests {
         let null = File::open("/dev/null").unwrap();
         let before = std::fs::read_dir("/proc/self/fd").unwrap().count();
         for _ in 0..100 {
-            a.send(&"x".into(), &[null.as_fd(), null.as_fd(), null.as_fd()]).unwrap();
+            a.send(&"x".into(), &[null.as_fd(), null.as_fd(), null.as_fd()])
+                .unwrap();
             assert_eq!(fault(&mut b), Fault::Descriptors(3));
         }
         // Other tests of this process open a few of their own at the same time.

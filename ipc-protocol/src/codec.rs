@@ -32,15 +32,17 @@ pub fn encode_into<'a, T: Serialize>(value: &T, buffer: &'a mut [u8]) -> &'a [u8
 
 /// The value whose canonical postcard form is exactly `bytes`.
 ///
-/// Allocates at most a small multiple of `bytes.len()`: postcard reads lengths from the peer, but reserves no more
-/// than the bytes that are left.
+/// Allocates at most a small multiple of `bytes.len()`: postcard reads lengths from the peer, but
+/// reserves no more than the bytes that are left.
 pub fn decode<T: DeserializeOwned + Serialize>(bytes: &[u8]) -> Result<T, DecodeError> {
     // `postcard::from_bytes` would ignore what follows.
-    let (value, rest) = postcard::take_from_bytes::<T>(bytes).map_err(|_| DecodeError::Malformed)?;
+    let (value, rest) =
+        postcard::take_from_bytes::<T>(bytes).map_err(|_| DecodeError::Malformed)?;
     if !rest.is_empty() {
         return Err(DecodeError::TrailingBytes);
     }
-    // A varint can be padded; two encodings of one message would let a peer hide something from a log or a comparison.
+    // A varint can be padded; two encodings of one message would let a peer hide something from a
+    // log or a comparison.
     if encode(&value).map_err(|_| DecodeError::Malformed)? != bytes {
         return Err(DecodeError::NotCanonical);
     }

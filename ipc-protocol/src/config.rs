@@ -1,6 +1,8 @@
-//! What `prn server start` hands to each half: values that it has parsed and checked, in a sealed memfd.
+//! What `prn server start` hands to each half: values that it has parsed and checked, in a sealed
+//! memfd.
 //!
-//! The halves read them once, at their start, with [`read`]. Nothing in the root process parses text.
+//! The halves read them once, at their start, with [`read`]. Nothing in the root process parses
+//! text.
 
 mod frontend;
 
@@ -40,26 +42,31 @@ pub struct Supervisor {
     pub finished_max: u32,
     /// Most that a process can ask for. Applies where it asks for nothing.
     pub limit_ceilings: Limits,
-    /// Most output bytes that a process can ask for, and most of all processes together, in each store that there is.
+    /// Most output bytes that a process can ask for, and most of all processes together, in each
+    /// store that there is.
     pub output: BTreeMap<OutputStore, (u64, u64)>,
-    /// Soft and hard limit of a process's open files. This program's own soft limit is the hard one already.
+    /// Soft and hard limit of a process's open files. This program's own soft limit is the hard one
+    /// already.
     pub open_files: (u64, u64),
     /// [`crate::fds::supervisor::NOTIFY`] is open.
     pub notify: bool,
-    /// Name of the cgroup at [`crate::fds::supervisor::CGROUP`] if it is to be removed at the end; `ORIGIN` is open then.
+    /// Name of the cgroup at [`crate::fds::supervisor::CGROUP`] if it is to be removed at the end;
+    /// `ORIGIN` is open then.
     pub own_cgroup: Option<String>,
     /// How this program and processes are confined.
     pub confinement: Confinement,
 }
 
-/// A program for seccomp(2): `struct sock_filter` (linux/filter.h), each as one number in this machine's byte order.
+/// A program for seccomp(2): `struct sock_filter` (linux/filter.h), each as one number in this
+/// machine's byte order.
 pub type Filter = Vec<u64>;
 
-/// What confines the supervisor and processes of [`crate::message::Profile::Default`]. Made by `prn server start`, so that
-/// the root process holds neither the tables nor a compiler for them.
+/// What confines the supervisor and processes of [`crate::message::Profile::Default`]. Made by `prn
+/// server start`, so that the root process holds neither the tables nor a compiler for them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Confinement {
-    /// Filters that the supervisor applies to itself, in this order. Everything that it starts inherits them.
+    /// Filters that the supervisor applies to itself, in this order. Everything that it starts
+    /// inherits them.
     pub own: Vec<Filter>,
     /// Filters that a process applies before its program, in this order.
     pub process: Vec<Filter>,
@@ -72,7 +79,8 @@ pub struct Confinement {
 /// A ruleset for Landlock (landlock(7)). Access rights are the kernel's bits (linux/landlock.h).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Landlock {
-    /// `struct landlock_ruleset_attr`: handled_access_fs, handled_access_net, scoped. What this kernel knows of them.
+    /// `struct landlock_ruleset_attr`: handled_access_fs, handled_access_net, scoped. What this
+    /// kernel knows of them.
     pub attributes: Vec<u64>,
     /// Rights below a path that is there when the supervisor starts.
     pub rules: Vec<(String, u64)>,
@@ -95,7 +103,8 @@ pub fn read<T: DeserializeOwned + Serialize>(memfd: BorrowedFd<'_>) -> io::Resul
 /// Those of fstat(2) and pread(2).
 pub fn read_bytes(memfd: BorrowedFd<'_>) -> io::Result<Vec<u8>> {
     let file = File::from(memfd.try_clone_to_owned()?);
-    let length = usize::try_from(file.metadata()?.len()).map_err(|_| io::ErrorKind::FileTooLarge)?;
+    let length =
+        usize::try_from(file.metadata()?.len()).map_err(|_| io::ErrorKind::FileTooLarge)?;
     let mut bytes = vec![0; length];
     file.read_exact_at(&mut bytes, 0)?;
     Ok(bytes)

@@ -1,5 +1,9 @@
-//! Adoption of file descriptors that this program inherited or received. The only unsafe code of this crate.
-#![expect(unsafe_code, reason = "a number becomes an owned descriptor here, and nowhere else")]
+//! Adoption of file descriptors that this program inherited or received. The only unsafe code of
+//! this crate.
+#![expect(
+    unsafe_code,
+    reason = "a number becomes an owned descriptor here, and nowhere else"
+)]
 
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
@@ -20,15 +24,18 @@ pub mod supervisor {
     pub const FRONTEND_BINARY: RawFd = 7;
     /// An empty folder, the frontend's root.
     pub const EMPTY_FOLDER: RawFd = 8;
-    /// prn's own binary, for what runs as a process's user: the cleaner of its directories, and profile strict.
+    /// prn's own binary, for what runs as a process's user: the cleaner of its directories, and
+    /// profile strict.
     pub const TOOLS: RawFd = 9;
     /// The folder of the working directories, locked (flock(2)) for this server alone.
     pub const STATE_DIR: RawFd = 10;
     /// The cgroup that this server's groups are in, locked as well.
     pub const CGROUP: RawFd = 11;
-    /// A datagram socket connected to the service manager (sd_notify(3)). Open only if the configuration says so.
+    /// A datagram socket connected to the service manager (sd_notify(3)). Open only if the
+    /// configuration says so.
     pub const NOTIFY: RawFd = 12;
-    /// `cgroup.procs` of the group that this process came from. Open only where the one at [`CGROUP`] is to be removed.
+    /// `cgroup.procs` of the group that this process came from. Open only where the one at
+    /// [`CGROUP`] is to be removed.
     pub const ORIGIN: RawFd = 13;
 }
 
@@ -36,13 +43,15 @@ pub mod frontend;
 
 /// Takes over an inherited descriptor and sets its close-on-exec flag.
 ///
-/// Call it once for each number, at the start of `main`, before anything else can have opened a file.
+/// Call it once for each number, at the start of `main`, before anything else can have opened a
+/// file.
 ///
 /// # Errors
 /// EBADF if nothing is open at that number.
 pub fn inherited(number: RawFd) -> nix::Result<OwnedFd> {
-    // SAFETY: `main` of either half calls this once for each number of the tables above, whose descriptors the program
-    // that executed it left open for it alone; fcntl fails on a number that is not open, before it is used.
+    // SAFETY: `main` of either half calls this once for each number of the tables above, whose
+    // descriptors the program that executed it left open for it alone; fcntl fails on a number that
+    // is not open, before it is used.
     let fd = unsafe { OwnedFd::from_raw_fd(number) };
     match fcntl(&fd, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)) {
         Ok(_) => Ok(fd),
@@ -54,8 +63,9 @@ pub fn inherited(number: RawFd) -> nix::Result<OwnedFd> {
     }
 }
 
-/// Refuses descriptors on a socket (SO_PASSRIGHTS 0, Linux 6.16). Their last close would be the receiver's, and closing
-/// a stranger's socket can take as long as its SO_LINGER says. Older kernels do not know the option.
+/// Refuses descriptors on a socket (SO_PASSRIGHTS 0, Linux 6.16). Their last close would be the
+/// receiver's, and closing a stranger's socket can take as long as its SO_LINGER says. Older
+/// kernels do not know the option.
 pub(crate) fn refuse(socket: &OwnedFd) {
     use nix::libc;
     /// asm-generic/socket.h
@@ -75,6 +85,10 @@ pub(crate) fn refuse(socket: &OwnedFd) {
 
 /// Takes over the descriptors that a received SCM_RIGHTS message installed (unix(7)).
 pub(crate) fn received(numbers: Vec<RawFd>) -> Vec<OwnedFd> {
-    // SAFETY: called by `channel` alone, once a message, with numbers that recvmsg(2) has just installed in this process.
-    numbers.into_iter().map(|number| unsafe { OwnedFd::from_raw_fd(number) }).collect()
+    // SAFETY: called by `channel` alone, once a message, with numbers that recvmsg(2) has just
+    // installed in this process.
+    numbers
+        .into_iter()
+        .map(|number| unsafe { OwnedFd::from_raw_fd(number) })
+        .collect()
 }

@@ -1,7 +1,9 @@
-//! prn's privilege contract: everything that crosses between the unprivileged frontend and the root supervisor.
+//! prn's privilege contract: everything that crosses between the unprivileged frontend and the root
+//! supervisor.
 //!
-//! Linked by both halves, and by `prn server start` for [`config`] alone. A peer's bytes become values only through
-//! [`codec::decode`], and every value that can be decoded is valid: limits live in the types of [`types`].
+//! Linked by both halves, and by `prn server start` for [`config`] alone. A peer's bytes become
+//! values only through [`codec::decode`], and every value that can be decoded is valid: limits live
+//! in the types of [`types`].
 //!
 //! - [`message`]: one enum a direction.
 //! - [`channel`]: SEQPACKET datagrams with file descriptors.

@@ -1,8 +1,9 @@
 //! The messages between the halves: one enum a direction.
 //!
-//! [`Request`] goes from the frontend to the supervisor, [`FromSupervisor`] back. Requests that are answered carry a
-//! [`RequestId`], each greater than the one before it. Three kinds of failure have three fates: a [`Refusal`] answers
-//! a well-formed request; a broken protocol costs the frontend its life; a broken invariant of the supervisor ends it.
+//! [`Request`] goes from the frontend to the supervisor, [`FromSupervisor`] back. Requests that are
+//! answered carry a [`RequestId`], each greater than the one before it. Three kinds of failure have
+//! three fates: a [`Refusal`] answers a well-formed request; a broken protocol costs the frontend
+//! its life; a broken invariant of the supervisor ends it.
 
 use std::ffi::CString;
 
@@ -10,10 +11,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::types::{Argv, LimitName, Limits, Millis, ProcessId, UnixMicros};
 
-/// What both halves must have in common, compared at Hello. Raised with each change of this crate's wire form.
+/// What both halves must have in common, compared at Hello. Raised with each change of this crate's
+/// wire form.
 pub const PROTOCOL: &str = concat!("prn ", env!("CARGO_PKG_VERSION"), " ipc 3");
 
-/// Most requests that wait for an answer at one time: more is a fault of the frontend, which counts its own.
+/// Most requests that wait for an answer at one time: more is a fault of the frontend, which counts
+/// its own.
 pub const REQUESTS_WAITING_MAX: usize = 1024;
 
 /// Ties an answer to its request.
@@ -30,9 +33,11 @@ pub enum Request {
     Ready,
     /// Something that is answered.
     Ask(RequestId, Ask),
-    /// Ask for one [`Event::Advanced`] as soon as the output's end lies beyond this offset. Not answered; the newest counts.
+    /// Ask for one [`Event::Advanced`] as soon as the output's end lies beyond this offset. Not
+    /// answered; the newest counts.
     Watch(ProcessId, u64),
-    /// All who read this output have taken it up to this offset. Not answered. What [`Overflow::Wait`] waits for.
+    /// All who read this output have taken it up to this offset. Not answered. What
+    /// [`Overflow::Wait`] waits for.
     Taken(ProcessId, u64),
 }
 
@@ -59,12 +64,13 @@ pub enum FromSupervisor {
 /// The answer to a request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Reply {
-    /// To Start: the program runs. To Stop: the tree is gone, or what is left of it is reported as stuck. The process's
-    /// state was sent before.
+    /// To Start: the program runs. To Stop: the tree is gone, or what is left of it is reported as
+    /// stuck. The process's state was sent before.
     Done,
     /// To Start: the same id and specification were known, so nothing new was started.
     Existing,
-    /// To Subscribe: read-only descriptors of the data and the page (see [`crate::output`]) come with it.
+    /// To Subscribe: read-only descriptors of the data and the page (see [`crate::output`]) come
+    /// with it.
     Output,
     /// The request was well-formed, and the answer is no.
     Refused(Refusal),
@@ -90,7 +96,8 @@ pub enum Event {
 pub struct StartSpec {
     /// Its name. One that is in use with the same specification returns that process.
     pub id: ProcessId,
-    /// Where its program may be: the first that exists and may be executed, as a shell looks along PATH.
+    /// Where its program may be: the first that exists and may be executed, as a shell looks along
+    /// PATH.
     pub program: Vec<CString>,
     /// Its argument vector.
     pub argv: Argv,
@@ -245,7 +252,8 @@ pub struct End {
     pub output: OutputTotals,
 }
 
-/// Name and text of a cgroup v2 interface file, as the kernel wrote it (cgroup-v2.rst). The supervisor hands it on unread.
+/// Name and text of a cgroup v2 interface file, as the kernel wrote it (cgroup-v2.rst). The
+/// supervisor hands it on unread.
 pub type FileText = (String, String);
 
 /// Offsets and sizes of a finished output.
@@ -285,9 +293,11 @@ pub enum Refusal {
     TooManyProcesses(u32),
     /// A limit is above the most that the server allows.
     AboveCeiling(LimitName, u64),
-    /// More output is to be kept than the most that the server allows in that store: 0, none at all.
+    /// More output is to be kept than the most that the server allows in that store: 0, none at
+    /// all.
     OutputAboveCeiling(u64),
-    /// Nothing of this output may be dropped, and the half of the budget that is for such has this many bytes left.
+    /// Nothing of this output may be dropped, and the half of the budget that is for such has this
+    /// many bytes left.
     OutputAboveBudget(u64),
     /// This host can't enforce a limit.
     NotEnforceable(LimitName),
@@ -323,7 +333,8 @@ pub enum ChildStep {
     Session,
     /// Standard streams and the closing of all else: dup2(2), close_range(2).
     Descriptors,
-    /// OOM score, and, just before the system call filter, resource limits: /proc/self/oom_score_adj, setrlimit(2).
+    /// OOM score, and, just before the system call filter, resource limits:
+    /// /proc/self/oom_score_adj, setrlimit(2).
     Limits,
     /// setgroups(2), setresgid(2), setresuid(2), and that there is no way back.
     Identity,
@@ -333,7 +344,8 @@ pub enum ChildStep {
     WorkingDirectory,
     /// sigprocmask(2).
     Signals,
-    /// landlock_restrict_self(2), seccomp(2), and, for [`Profile::Strict`], unshare(2) and mount(2).
+    /// landlock_restrict_self(2), seccomp(2), and, for [`Profile::Strict`], unshare(2) and
+    /// mount(2).
     Confinement,
     /// execve(2).
     Exec,

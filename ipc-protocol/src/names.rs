@@ -1,11 +1,13 @@
-//! How the API names and explains values. The frontend and the CLI say and read them; the supervisor sends values and
-//! says nothing.
+//! How the API names and explains values. The frontend and the CLI say and read them; the
+//! supervisor sends values and says nothing.
 
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use crate::message::{ChildStep, ExitStatus, FromSupervisor, Overflow, Preparation, Profile, Refusal, Reply};
+use crate::message::{
+    ChildStep, ExitStatus, FromSupervisor, Overflow, Preparation, Profile, Refusal, Reply,
+};
 use crate::types::{Id, Invalid, LimitName, Limits, Millis};
 
 impl fmt::Display for Invalid {
@@ -26,10 +28,17 @@ impl fmt::Display for Refusal {
             Self::UnknownProcess => f.write_str("no process has this id"),
             Self::AlreadyExists => f.write_str("the id names a process with another specification"),
             Self::Draining => f.write_str("the server is shutting down"),
-            Self::TooManyProcesses(max) => write!(f, "{max} processes run, which is the server's limit"),
-            Self::AboveCeiling(limit, ceiling) => write!(f, "{limit} is above the server's ceiling of {ceiling}"),
+            Self::TooManyProcesses(max) => {
+                write!(f, "{max} processes run, which is the server's limit")
+            }
+            Self::AboveCeiling(limit, ceiling) => {
+                write!(f, "{limit} is above the server's ceiling of {ceiling}")
+            }
             Self::OutputAboveCeiling(ceiling) => {
-                write!(f, "output_max_bytes is above the server's ceiling of {ceiling}")
+                write!(
+                    f,
+                    "output_max_bytes is above the server's ceiling of {ceiling}"
+                )
             }
             Self::OutputAboveBudget(left) => {
                 write!(
@@ -54,7 +63,11 @@ impl fmt::Debug for Id {
 }
 
 fn between(value: u64, min: u64, max: u64) -> Result<u64, Invalid> {
-    if (min..=max).contains(&value) { Ok(value) } else { Err(Invalid::Range(min, max)) }
+    if (min..=max).contains(&value) {
+        Ok(value)
+    } else {
+        Err(Invalid::Range(min, max))
+    }
 }
 
 /// Output bytes kept, as people may ask for them: from one pipe buffer to 1 TiB.
@@ -76,14 +89,21 @@ impl TryFrom<u64> for Millis {
 
 impl LimitName {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Cpu, Self::Memory, Self::IoRead, Self::IoWrite, Self::Pids];
+    pub const ALL: [Self; 5] = [
+        Self::Cpu,
+        Self::Memory,
+        Self::IoRead,
+        Self::IoWrite,
+        Self::Pids,
+    ];
     /// The value, if the kernel can take it.
     ///
     /// # Errors
     /// [`Invalid::Range`].
     pub fn check(self, value: u64) -> Result<u64, Invalid> {
         let (min, max) = match self {
-            // The kernel takes no quota under 1 ms (cgroup-v2.rst, cpu.max), which is 10 of a 100 ms period.
+            // The kernel takes no quota under 1 ms (cgroup-v2.rst, cpu.max), which is 10 of a 100
+            // ms period.
             Self::Cpu => (10, 1_000_000),
             // Under 1 MiB not even a small program can start.
             Self::Memory => (0x10_0000, u64::MAX >> 1),
@@ -100,8 +120,13 @@ impl TryFrom<[Option<u64>; 5]> for Limits {
 
     /// In the order of [`LimitName::ALL`].
     fn try_from(raw: [Option<u64>; 5]) -> Result<Self, Invalid> {
-        let set = LimitName::ALL.into_iter().zip(raw).filter_map(|(name, value)| Some((name, value?)));
-        set.map(|(name, value)| Ok((name, name.check(value)?))).collect::<Result<_, _>>().map(Self)
+        let set = LimitName::ALL
+            .into_iter()
+            .zip(raw)
+            .filter_map(|(name, value)| Some((name, value?)));
+        set.map(|(name, value)| Ok((name, name.check(value)?)))
+            .collect::<Result<_, _>>()
+            .map(Self)
     }
 }
 
@@ -124,7 +149,9 @@ impl TryFrom<Duration> for Millis {
 
     fn try_from(duration: Duration) -> Result<Self, Invalid> {
         // More than u64 milliseconds is more than a year.
-        u64::try_from(duration.as_millis()).unwrap_or(u64::MAX).try_into()
+        u64::try_from(duration.as_millis())
+            .unwrap_or(u64::MAX)
+            .try_into()
     }
 }
 
@@ -137,7 +164,9 @@ impl FromStr for Id {
             b'a'..=b'f' => Ok(byte - b'a' + 10),
             _ => Err(Invalid::Id),
         };
-        let (pairs, []) = text.as_bytes().as_chunks::<2>() else { return Err(Invalid::Id) };
+        let (pairs, []) = text.as_bytes().as_chunks::<2>() else {
+            return Err(Invalid::Id);
+        };
         let mut bytes = [0; 16];
         if pairs.len() != bytes.len() {
             return Err(Invalid::Id);
@@ -222,7 +251,8 @@ impl ExitStatus {
 }
 
 impl FromSupervisor {
-    /// How many descriptors come with it: an output's ring and index with [`Reply::Output`], else none.
+    /// How many descriptors come with it: an output's ring and index with [`Reply::Output`], else
+    /// none.
     pub fn descriptors(&self) -> usize {
         match self {
             Self::Reply(_, Reply::Output) => 2,
@@ -241,6 +271,9 @@ mod tests {
         assert!(!cpu(9) && cpu(10) && cpu(1_000_000) && !cpu(1_000_001));
         let output = |raw: u64| output_max(raw).is_ok();
         assert!(!output(65_535) && output(65_536) && output(1 << 40) && !output((1 << 40) + 1));
-        assert_eq!(Millis::try_from(31_536_000_001), Err(Invalid::Range(0, 31_536_000_000)));
+        assert_eq!(
+            Millis::try_from(31_536_000_001),
+            Err(Invalid::Range(0, 31_536_000_000))
+        );
     }
 }

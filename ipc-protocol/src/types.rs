@@ -1,8 +1,8 @@
 //! Values that cannot be invalid, whoever sent them. Linked by both halves.
 //!
-//! What execve(2) would misread does not decode. A number decodes whatever it is: the supervisor compares it with its
-//! policy, and what the kernel makes of it is the kernel's to decide; the ranges that make sense to people are the
-//! frontend's matter (see `names.rs`).
+//! What execve(2) would misread does not decode. A number decodes whatever it is: the supervisor
+//! compares it with its policy, and what the kernel makes of it is the kernel's to decide; the
+//! ranges that make sense to people are the frontend's matter (see `names.rs`).
 
 use std::collections::BTreeMap;
 use std::ffi::CString;
@@ -50,12 +50,15 @@ pub struct UnixMicros(pub u64);
 impl UnixMicros {
     /// By this machine's clock.
     pub fn now() -> Self {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+        let since = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or(Duration::ZERO);
         Self(u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
     }
 }
 
-/// An argument vector, which is not empty (CVE-2021-4034), with a program's name in its first place.
+/// An argument vector, which is not empty (CVE-2021-4034), with a program's name in its first
+/// place.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "Vec<CString>")]
 pub struct Argv(Vec<CString>);
@@ -64,7 +67,11 @@ impl TryFrom<Vec<CString>> for Argv {
     type Error = Invalid;
 
     fn try_from(raw: Vec<CString>) -> Result<Self, Invalid> {
-        if raw.first().is_some_and(|name| !name.is_empty()) { Ok(Self(raw)) } else { Err(Invalid::Empty) }
+        if raw.first().is_some_and(|name| !name.is_empty()) {
+            Ok(Self(raw))
+        } else {
+            Err(Invalid::Empty)
+        }
     }
 }
 
@@ -76,7 +83,10 @@ impl Argv {
 
     /// Its bytes, one more for each string.
     pub fn size(&self) -> usize {
-        self.0.iter().map(|argument| argument.count_bytes() + 1).sum()
+        self.0
+            .iter()
+            .map(|argument| argument.count_bytes() + 1)
+            .sum()
     }
 }
 
@@ -106,7 +116,8 @@ pub enum LimitName {
     Pids,
 }
 
-/// Resource limits of one process tree. One that is not there: not limited, or, in a request, the server's ceiling.
+/// Resource limits of one process tree. One that is not there: not limited, or, in a request, the
+/// server's ceiling.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Limits(pub BTreeMap<LimitName, u64>);
 

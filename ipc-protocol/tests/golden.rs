@@ -1,5 +1,5 @@
-//! The wire form of every message, byte for byte. A change here is a change of the contract between the halves: raise
-//! `PROTOCOL` with it.
+//! The wire form of every message, byte for byte. A change here is a change of the contract between
+//! the halves: raise `PROTOCOL` with it.
 #![expect(clippy::unwrap_used, reason = "a test")]
 
 use std::time::Duration;
@@ -33,7 +33,11 @@ fn spec() -> StartSpec {
         working_directory: c"/w".into(),
         limits: limits(),
         best_effort_limits: true,
-        output: Keeping { max: 65_536, overflow: Overflow::DropOldest, store: OutputStore::Memory },
+        output: Keeping {
+            max: 65_536,
+            overflow: Overflow::DropOldest,
+            store: OutputStore::Memory,
+        },
         timeout: Some(millis(1000)),
         stop_grace: 10_000.try_into().unwrap(),
         linger: false,
@@ -55,7 +59,11 @@ fn info() -> ProcessInfo {
             in_force: vec![("pids.max".to_owned(), "64".to_owned())],
             not_enforced: LimitName::ALL.to_vec(),
         },
-        output: Keeping { max: 65_536, overflow: Overflow::Wait, store: OutputStore::Disk },
+        output: Keeping {
+            max: 65_536,
+            overflow: Overflow::Wait,
+            store: OutputStore::Disk,
+        },
         waits: true,
         main_exit: Some(MainExit {
             status: ExitStatus::Signalled(9, true),
@@ -65,18 +73,32 @@ fn info() -> ProcessInfo {
         end: Some(End {
             at: UnixMicros(3),
             usage: vec![("memory.peak".to_owned(), "7".to_owned())],
-            output: OutputTotals { first: 8, end: 9, stdout: 10, stderr: 11 },
+            output: OutputTotals {
+                first: 8,
+                end: 9,
+                stdout: 10,
+                stderr: 11,
+            },
         }),
         stuck: vec![b"1 (n) D".to_vec()],
     }
 }
 
-/// Each message with its bytes. Ids are replaced by `<id>` and the long values by their names, to be readable.
-fn check<T: serde::Serialize + serde::de::DeserializeOwned + PartialEq + std::fmt::Debug>(cases: Vec<(T, &str)>) {
-    let (id, spec, info) =
-        (hex(&encode(&id()).unwrap()), hex(&encode(&spec()).unwrap()), hex(&encode(&info()).unwrap()));
+/// Each message with its bytes. Ids are replaced by `<id>` and the long values by their names, to
+/// be readable.
+fn check<T: serde::Serialize + serde::de::DeserializeOwned + PartialEq + std::fmt::Debug>(
+    cases: Vec<(T, &str)>,
+) {
+    let (id, spec, info) = (
+        hex(&encode(&id()).unwrap()),
+        hex(&encode(&spec()).unwrap()),
+        hex(&encode(&info()).unwrap()),
+    );
     for (message, golden) in cases {
-        let golden = golden.replace("<spec>", &spec).replace("<info>", &info).replace("<id>", &id);
+        let golden = golden
+            .replace("<spec>", &spec)
+            .replace("<info>", &info)
+            .replace("<id>", &id);
         let bytes = encode(&message).unwrap();
         assert_eq!(hex(&bytes), golden, "{message:?}");
         assert_eq!(decode::<T>(&bytes).unwrap(), message);
@@ -85,7 +107,10 @@ fn check<T: serde::Serialize + serde::de::DeserializeOwned + PartialEq + std::fm
 
 #[test]
 fn the_long_values_have_their_bytes() {
-    assert_eq!(hex(&encode(&id()).unwrap()), "000102030405060708090a0b0c0d0eff");
+    assert_eq!(
+        hex(&encode(&id()).unwrap()),
+        "000102030405060708090a0b0c0d0eff"
+    );
     assert_eq!(
         hex(&encode(&spec()).unwrap()),
         "000102030405060708090a0b0c0d0eff\
@@ -129,10 +154,22 @@ fn requests_have_their_bytes() {
     check(vec![
         (Request::Hello("p".to_owned()), "000170"),
         (Request::Ready, "01"),
-        (Request::Ask(request, Ask::Start(Box::new(spec()))), "02ac0200<spec>"),
-        (Request::Ask(request, Ask::Stop(id(), StopHow::Graceful(None))), "02ac0201<id>0000"),
-        (Request::Ask(request, Ask::Stop(id(), StopHow::Graceful(Some(millis(5))))), "02ac0201<id>000105"),
-        (Request::Ask(request, Ask::Stop(id(), StopHow::Kill)), "02ac0201<id>01"),
+        (
+            Request::Ask(request, Ask::Start(Box::new(spec()))),
+            "02ac0200<spec>",
+        ),
+        (
+            Request::Ask(request, Ask::Stop(id(), StopHow::Graceful(None))),
+            "02ac0201<id>0000",
+        ),
+        (
+            Request::Ask(request, Ask::Stop(id(), StopHow::Graceful(Some(millis(5))))),
+            "02ac0201<id>000105",
+        ),
+        (
+            Request::Ask(request, Ask::Stop(id(), StopHow::Kill)),
+            "02ac0201<id>01",
+        ),
         (Request::Ask(request, Ask::Subscribe(id())), "02ac0202<id>"),
         (Request::Watch(id(), 128), "03<id>8001"),
         (Request::Taken(id(), 128), "04<id>8001"),
@@ -147,10 +184,16 @@ fn replies_and_events_have_their_bytes() {
         (reply(Reply::Existing), "000101"),
         (reply(Reply::Output), "000102"),
         (reply(Reply::Refused(Refusal::Draining)), "00010302"),
-        (FromSupervisor::Event(Event::Process(Box::new(info()))), "0100<info>"),
+        (
+            FromSupervisor::Event(Event::Process(Box::new(info()))),
+            "0100<info>",
+        ),
         (FromSupervisor::Event(Event::SnapshotEnd), "0101"),
         (FromSupervisor::Event(Event::Forgotten(id())), "0102<id>"),
-        (FromSupervisor::Event(Event::Advanced(id(), 1)), "0103<id>01"),
+        (
+            FromSupervisor::Event(Event::Advanced(id(), 1)),
+            "0103<id>01",
+        ),
         (FromSupervisor::Event(Event::Draining), "0104"),
     ]);
 }
@@ -200,5 +243,8 @@ fn refusals_and_small_enums_have_their_bytes() {
     assert_eq!(encode(&steps).unwrap(), [0, 1, 2, 3, 4, 5, 6, 7, 8]);
     assert_eq!(encode(&things).unwrap(), [0, 1, 2, 3, 4, 5]);
     assert_eq!(encode(&causes).unwrap(), [0, 1, 2, 3, 4, 5]);
-    check(vec![(ExitStatus::Exited(3), "0003"), (ExitStatus::Signalled(9, false), "010900")]);
+    check(vec![
+        (ExitStatus::Exited(3), "0003"),
+        (ExitStatus::Signalled(9, false), "010900"),
+    ]);
 }

@@ -15,8 +15,9 @@ use crate::units::{Address, Cpu, Moment, Size, SizeOrZero, Time, Variable};
 
 /// Run commands on another Linux machine: start, leave, come back, read all output, stop all of it.
 ///
-/// `prn keygen` makes a key and certificate for each side; each side is told the other's certificate. The key is read
-/// from PRN_TLS_KEY (PKCS#8, PEM) or from a file that only you can read.
+/// `prn keygen` makes a key and certificate for each side; each side is told the other's
+/// certificate. The key is read from PRN_TLS_KEY (PKCS#8, PEM) or from a file that only you can
+/// read.
 #[derive(Debug, Parser)]
 #[command(name = "prn", version, propagate_version = true, after_help = exit::HELP, max_term_width = 100)]
 pub struct Cli {
@@ -30,31 +31,34 @@ pub struct Cli {
 pub enum Command {
     /// Start a process and print its id
     ///
-    /// The id names the process for its whole life and after; it is not a PID. `prn start "ping google.com"` splits the
-    /// string into words as a shell would, without running a shell; `prn start -- ping google.com` takes the words as
-    /// they are.
+    /// The id names the process for its whole life and after; it is not a PID. `prn start "ping
+    /// google.com"` splits the string into words as a shell would, without running a shell; `prn
+    /// start -- ping google.com` takes the words as they are.
     Start(Start),
     /// Show one process
     Status(Status),
     /// Print a process's output from its first byte, then follow it to its end
     ///
-    /// The process's standard output goes to standard output and its standard error to standard error, byte for byte.
-    /// Of several processes, whole lines are printed, each after the first digits of its process's id; a line over 64
-    /// KiB is cut, and its further parts have a + there. When a connection is lost, prn goes on where it was.
+    /// The process's standard output goes to standard output and its standard error to standard
+    /// error, byte for byte. Of several processes, whole lines are printed, each after the first
+    /// digits of its process's id; a line over 64 KiB is cut, and its further parts have a + there.
+    /// When a connection is lost, prn goes on where it was.
     ///
-    /// WHEN is a time by the server's clock: a span before now (10m, 1h30m), or an instant as --timestamps prints it
-    /// (2030-01-31T12:00:00Z). Times are kept to the millisecond.
+    /// WHEN is a time by the server's clock: a span before now (10m, 1h30m), or an instant as
+    /// --timestamps prints it (2030-01-31T12:00:00Z). Times are kept to the millisecond.
     Logs(Logs),
     /// Stop a process with everything it started
     ///
-    /// SIGTERM first, SIGKILL to what is left after the grace time. Stopping a stopped process is no error.
+    /// SIGTERM first, SIGKILL to what is left after the grace time. Stopping a stopped process is
+    /// no error.
     Stop(Stop),
     /// List all processes, oldest first
     List(List),
     /// Start a process, follow its output, and exit as it does
     ///
-    /// Ctrl-C stops the process and goes on to show its output to the end; a second Ctrl-C leaves at once.
-    /// The end of the terminal stops it as well, and so does output that cannot be written.
+    /// Ctrl-C stops the process and goes on to show its output to the end; a second Ctrl-C leaves
+    /// at once. The end of the terminal stops it as well, and so does output that cannot be
+    /// written.
     Run(Run),
     /// Make a key and a self-signed certificate
     Keygen(Keygen),
@@ -64,18 +68,24 @@ pub enum Command {
 }
 
 impl Cli {
-    /// The command line of this process. Ends it with what there is to say, if that is help or an error.
+    /// The command line of this process. Ends it with what there is to say, if that is help or an
+    /// error.
     pub fn of_process() -> Self {
         let words: Vec<_> = std::env::args_os().collect();
         Self::of_client(&words).unwrap_or_else(|| Self::parse_from(words))
     }
 
-    /// A command line of a client's command that is a good one, the same as from all of [`Cli`]: of the commands beside it,
-    /// the server's above all, each would have to be made with all of its flags.
+    /// A command line of a client's command that is a good one, the same as from all of [`Cli`]: of
+    /// the commands beside it, the server's above all, each would have to be made with all of its
+    /// flags.
     fn of_client(words: &[OsString]) -> Option<Self> {
         fn only<T: Args>(words: &[OsString], command: fn(T) -> Command) -> Option<Cli> {
-            let matches = T::augment_args(clap::Command::new("prn")).try_get_matches_from(words).ok()?;
-            Some(Cli { command: command(T::from_arg_matches(&matches).ok()?) })
+            let matches = T::augment_args(clap::Command::new("prn"))
+                .try_get_matches_from(words)
+                .ok()?;
+            Some(Cli {
+                command: command(T::from_arg_matches(&matches).ok()?),
+            })
         }
         let (_, words) = words.split_first()?;
         match words.first()?.to_str()? {
@@ -95,13 +105,23 @@ impl Cli {
 #[command(next_help_heading = "Connection")]
 pub struct Connection {
     /// Your own certificate (PEM)
-    #[arg(long, value_name = "FILE", env = "PRN_CLIENT_CERT", hide_env_values = true)]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "PRN_CLIENT_CERT",
+        hide_env_values = true
+    )]
     pub client_cert: PathBuf,
     /// The server's certificate (PEM): the one server that is talked to
-    #[arg(long, value_name = "FILE", env = "PRN_SERVER_CERT", hide_env_values = true)]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "PRN_SERVER_CERT",
+        hide_env_values = true
+    )]
     pub server_cert: PathBuf,
-    /// Your private key (PKCS#8, PEM), readable by you alone. Without it: the text in PRN_TLS_KEY, else the file that
-    /// PRN_TLS_KEY_FILE names
+    /// Your private key (PKCS#8, PEM), readable by you alone. Without it: the text in PRN_TLS_KEY,
+    /// else the file that PRN_TLS_KEY_FILE names
     #[arg(long, value_name = "FILE")]
     pub tls_key: Option<PathBuf>,
     /// Where the server listens
@@ -118,7 +138,11 @@ pub struct Connection {
 /// The variable that says where the server is, unless it says nothing.
 pub fn address_variable() -> Resettable<OsStr> {
     let empty = std::env::var_os("PRN_ADDRESS").is_some_and(|value| value.is_empty());
-    if empty { Resettable::Reset } else { Resettable::Value("PRN_ADDRESS".into()) }
+    if empty {
+        Resettable::Reset
+    } else {
+        Resettable::Value("PRN_ADDRESS".into())
+    }
 }
 
 /// How results are printed.
@@ -136,7 +160,13 @@ pub enum Format {
 #[derive(Debug, Clone, Args)]
 pub struct Output {
     /// How to print the result
-    #[arg(short, long, value_enum, value_name = "FORMAT", default_value = "table")]
+    #[arg(
+        short,
+        long,
+        value_enum,
+        value_name = "FORMAT",
+        default_value = "table"
+    )]
     pub output: Format,
 }
 
@@ -144,7 +174,11 @@ pub struct Output {
 #[derive(Debug, Args)]
 pub struct Spec {
     /// The command as one string, split into words as a shell would
-    #[arg(value_name = "STRING", required_unless_present = "argv", conflicts_with = "argv")]
+    #[arg(
+        value_name = "STRING",
+        required_unless_present = "argv",
+        conflicts_with = "argv"
+    )]
     pub line: Option<String>,
     /// The command as words, taken as they are
     #[arg(last = true, value_name = "ARGV")]
@@ -171,10 +205,20 @@ pub struct Spec {
     #[arg(long, value_name = "SIZE", help_heading = "Output")]
     pub output_max: Option<Size>,
     /// What happens when there are more
-    #[arg(long, value_name = "POLICY", default_value = "drop-oldest", help_heading = "Output")]
+    #[arg(
+        long,
+        value_name = "POLICY",
+        default_value = "drop-oldest",
+        help_heading = "Output"
+    )]
     pub output_policy: OutputPolicy,
     /// Where the server keeps them
-    #[arg(long, value_name = "STORE", default_value = "memory", help_heading = "Output")]
+    #[arg(
+        long,
+        value_name = "STORE",
+        default_value = "memory",
+        help_heading = "Output"
+    )]
     pub output_store: OutputStore,
     /// Stop the process when it has run for this long (10s, 5m)
     #[arg(long, value_name = "TIME")]
@@ -194,7 +238,8 @@ pub struct Spec {
     /// Directory on the server to start in, instead of a fresh one of the process's own
     #[arg(long, value_name = "DIR")]
     pub cwd: Option<String>,
-    /// Id for the process (32 hexadecimal digits), which makes the call safe to repeat; made up otherwise
+    /// Id for the process (32 hexadecimal digits), which makes the call safe to repeat; made up
+    /// otherwise
     #[arg(long)]
     pub id: Option<ProcessId>,
 }
@@ -246,8 +291,8 @@ pub struct Logs {
     /// Print what there is by now and end
     #[arg(long)]
     pub no_follow: bool,
-    /// Begin with the last so many lines; 0 for new ones alone. Both streams' lines are counted together, in the order
-    /// in which they came, unless only one is asked for
+    /// Begin with the last so many lines; 0 for new ones alone. Both streams' lines are counted
+    /// together, in the order in which they came, unless only one is asked for
     #[arg(short = 'n', long, value_name = "LINES", conflicts_with = "tail_bytes")]
     pub tail: Option<u64>,
     /// Begin with the last so many bytes (4096, 64K)
@@ -362,9 +407,9 @@ fn parse_time(text: &str) -> Result<OffsetDateTime, &'static str> {
 pub enum Server {
     /// Run the server
     ///
-    /// Checks everything first, then hands over to its two halves: prn-supervisor, a small program that runs as root,
-    /// and prn-frontend, which talks to the network and has no privilege. Prints "Listening on ADDRESS" when clients
-    /// can connect. All processes are stopped when it ends.
+    /// Checks everything first, then hands over to its two halves: prn-supervisor, a small program
+    /// that runs as root, and prn-frontend, which talks to the network and has no privilege. Prints
+    /// "Listening on ADDRESS" when clients can connect. All processes are stopped when it ends.
     ///
     /// A flag wins over an environment variable, which wins over the configuration file.
     Start(ServerStart),
@@ -379,7 +424,8 @@ pub enum Server {
 pub enum OutputPolicy {
     /// The oldest is dropped, which readers are told
     DropOldest,
-    /// The process waits, as with a full pipe, for those who read its output; while nobody does, it waits
+    /// The process waits, as with a full pipe, for those who read its output; while nobody does, it
+    /// waits
     StopReading,
     /// The process is killed
     Kill,
@@ -416,7 +462,8 @@ impl From<OutputStore> for prn::client::OutputStore {
 /// How a process is confined, beside its user id, its limits and its lack of capabilities.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub enum Profile {
-    /// System calls are filtered; it reads the system, and writes to its own directory and to $TMPDIR only
+    /// System calls are filtered; it reads the system, and writes to its own directory and to
+    /// $TMPDIR only
     Default,
     /// Beside that: no network, no sockets but local ones, and /tmp and /dev/shm of its own
     Strict,
@@ -478,17 +525,26 @@ mod tests {
 
     fn parse(words: &[&str]) -> Result<Cli, clap::Error> {
         let connection = ["--client-cert", "c.pem", "--server-cert", "s.pem"];
-        let split = words.iter().position(|word| *word == "--").unwrap_or(words.len());
+        let split = words
+            .iter()
+            .position(|word| *word == "--")
+            .unwrap_or(words.len());
         let (before, after) = words.split_at(split);
         let words = [&["prn"], before, &connection, after].concat();
         let all = Cli::try_parse_from(&words);
         let one = Cli::of_client(&words.iter().map(Into::into).collect::<Vec<_>>());
-        assert_eq!(one.map(|cli| format!("{cli:?}")), all.as_ref().ok().map(|cli| format!("{cli:?}")), "{words:?}");
+        assert_eq!(
+            one.map(|cli| format!("{cli:?}")),
+            all.as_ref().ok().map(|cli| format!("{cli:?}")),
+            "{words:?}"
+        );
         all
     }
 
     fn spec(words: &[&str]) -> (Option<String>, Vec<String>) {
-        let Command::Start(start) = parse(words).unwrap().command else { panic!("not a start") };
+        let Command::Start(start) = parse(words).unwrap().command else {
+            panic!("not a start")
+        };
         (start.spec.line, start.spec.argv)
     }
 
@@ -499,13 +555,19 @@ mod tests {
 
     #[test]
     fn a_command_is_one_string_or_words_after_two_dashes() {
-        assert_eq!(spec(&["start", "ping google.com"]), (Some("ping google.com".into()), vec![]));
+        assert_eq!(
+            spec(&["start", "ping google.com"]),
+            (Some("ping google.com".into()), vec![])
+        );
         assert_eq!(spec(&["start", "--", "ls"]), (None, vec!["ls".into()]));
         assert_eq!(
             spec(&["start", "--", "ls", "-l", "--", "x"]),
             (None, ["ls", "-l", "--", "x"].map(Into::into).into())
         );
-        assert_eq!(spec(&["start", "--memory", "64M", "true"]).0.unwrap(), "true");
+        assert_eq!(
+            spec(&["start", "--memory", "64M", "true"]).0.unwrap(),
+            "true"
+        );
         assert!(parse(&["start"]).is_err());
         assert!(parse(&["start", "a", "b"]).is_err());
         assert!(parse(&["start", "a", "--", "b"]).is_err());
@@ -514,8 +576,18 @@ mod tests {
     #[test]
     fn logs_take_several_ids_and_flags_that_do_not_contradict_each_other() {
         let id = "fcd2310e7b9a462a5d88c3a0ff4e2d9b";
-        let cli = parse(&["logs", id, id, "--tail", "5", "--since", "10m", "--stderr", "-t"]).unwrap();
-        assert!(matches!(cli.command, Command::Logs(Logs { tail: Some(5), stderr: true, .. })));
+        let cli = parse(&[
+            "logs", id, id, "--tail", "5", "--since", "10m", "--stderr", "-t",
+        ])
+        .unwrap();
+        assert!(matches!(
+            cli.command,
+            Command::Logs(Logs {
+                tail: Some(5),
+                stderr: true,
+                ..
+            })
+        ));
         for bad in [
             &["logs"][..],
             &["logs", id, "--tail", "1", "--tail-bytes", "1"],
@@ -525,7 +597,11 @@ mod tests {
             &["logs", id, "--since", "1700000000"],
             &["logs", id, "--tail", "-1"],
         ] {
-            assert_eq!(parse(bad).unwrap_err().exit_code(), i32::from(exit::USAGE.0), "{bad:?}");
+            assert_eq!(
+                parse(bad).unwrap_err().exit_code(),
+                i32::from(exit::USAGE.0),
+                "{bad:?}"
+            );
         }
     }
 
@@ -535,22 +611,44 @@ mod tests {
         for good in [
             &["status", id, "-o", "json"][..],
             &["list", "--output=wide", "--address", "host:1"],
-            &["run", "--memory", "1G", "--env", "A=b", "--", "status", "--help"],
+            &[
+                "run", "--memory", "1G", "--env", "A=b", "--", "status", "--help",
+            ],
             &["start", "--linger", "--timeout", "10s", "true"],
         ] {
             assert!(parse(good).is_ok(), "{good:?}");
         }
-        for other in
-            [&["status"][..], &["status", id, "--help"], &["run", "--version"], &["help", "status"], &["--help"], &[]]
-        {
+        for other in [
+            &["status"][..],
+            &["status", id, "--help"],
+            &["run", "--version"],
+            &["help", "status"],
+            &["--help"],
+            &[],
+        ] {
             assert!(parse(other).is_err(), "{other:?}");
         }
     }
 
     #[test]
     fn flags_may_stand_after_the_id() {
-        let cli = parse(&["stop", "fcd2310e7b9a462a5d88c3a0ff4e2d9b", "--signal", "kill"]).unwrap();
-        assert!(matches!(cli.command, Command::Stop(Stop { signal: SignalName::Kill, .. })));
-        assert_eq!(parse(&["stop", "42"]).unwrap_err().exit_code(), i32::from(exit::USAGE.0));
+        let cli = parse(&[
+            "stop",
+            "fcd2310e7b9a462a5d88c3a0ff4e2d9b",
+            "--signal",
+            "kill",
+        ])
+        .unwrap();
+        assert!(matches!(
+            cli.command,
+            Command::Stop(Stop {
+                signal: SignalName::Kill,
+                ..
+            })
+        ));
+        assert_eq!(
+            parse(&["stop", "42"]).unwrap_err().exit_code(),
+            i32::from(exit::USAGE.0)
+        );
     }
 }

@@ -75,13 +75,17 @@ impl Failure {
     pub fn exit(&self) -> Exit {
         match self {
             Self::Client(error) | Self::StartUnknown { source: error, .. } => exit_of_client(error),
-            Self::Credentials(CredentialsError::Certificate { source: TlsError::NotValidNow { .. }, .. }) => {
-                exit::NOT_AUTHORISED
-            }
+            Self::Credentials(CredentialsError::Certificate {
+                source: TlsError::NotValidNow { .. },
+                ..
+            }) => exit::NOT_AUTHORISED,
             Self::Credentials(_) | Self::Keygen(_) | Self::Server(_) => exit::ERROR,
             Self::Usage(_) => exit::USAGE,
             Self::Left(_) | Self::ExitUnknown(_) => exit::RUN_FAILED,
-            Self::Run(failure) | Self::AfterStart { source: failure, .. } => exit_of_run(failure),
+            Self::Run(failure)
+            | Self::AfterStart {
+                source: failure, ..
+            } => exit_of_run(failure),
             Self::Local(error) if error.kind() == io::ErrorKind::BrokenPipe => exit::OUTPUT_CLOSED,
             Self::Local(_) => exit::ERROR,
         }
@@ -91,7 +95,10 @@ impl Failure {
     pub fn is_silent(&self) -> bool {
         match self {
             Self::Local(error) => error.kind() == io::ErrorKind::BrokenPipe,
-            Self::Run(failure) | Self::AfterStart { source: failure, .. } => failure.is_silent(),
+            Self::Run(failure)
+            | Self::AfterStart {
+                source: failure, ..
+            } => failure.is_silent(),
             Self::Client(_)
             | Self::Credentials(_)
             | Self::Keygen(_)
@@ -107,7 +114,10 @@ impl Failure {
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::Run(failure) => return failure.hint(),
-            Self::StartUnknown { id, .. } | Self::Left(id) | Self::ExitUnknown(id) | Self::AfterStart { id, .. } => {
+            Self::StartUnknown { id, .. }
+            | Self::Left(id)
+            | Self::ExitUnknown(id)
+            | Self::AfterStart { id, .. } => {
                 return Some(format!("see `prn status {id}` and `prn logs {id}`"));
             }
             Self::Client(ClientError::Connect { .. } | ClientError::Timeout { .. }) => {
@@ -125,11 +135,15 @@ impl Failure {
             Self::Client(error) => match error.refusal().map(|refusal| refusal.reason.as_str()) {
                 Some(reason::PROCESS_NOT_FOUND) => "`prn list` shows all that there are",
                 Some(reason::LIMIT_NOT_ENFORCEABLE) => "--best-effort-limits starts without it",
-                Some(reason::COMMAND_NOT_FOUND) => "a command is looked up in the PATH of the server's processes",
+                Some(reason::COMMAND_NOT_FOUND) => {
+                    "a command is looked up in the PATH of the server's processes"
+                }
                 _ => return None,
             },
             Self::Usage(_) => "see --help",
-            Self::Credentials(_) | Self::Keygen(_) | Self::Server(_) | Self::Local(_) => return None,
+            Self::Credentials(_) | Self::Keygen(_) | Self::Server(_) | Self::Local(_) => {
+                return None;
+            }
         };
         Some(hint.to_owned())
     }
@@ -138,35 +152,49 @@ impl Failure {
 fn exit_of_client(error: &ClientError) -> Exit {
     match error {
         ClientError::WrongServer { .. } | ClientError::NotAuthorised(_) => exit::NOT_AUTHORISED,
-        ClientError::Handshake { source, .. } if is_certificate_error(source) => exit::NOT_AUTHORISED,
+        ClientError::Handshake { source, .. } if is_certificate_error(source) => {
+            exit::NOT_AUTHORISED
+        }
         ClientError::Connect { .. }
         | ClientError::Timeout { .. }
         | ClientError::Handshake { .. }
         | ClientError::Lost(_) => exit::UNAVAILABLE,
         ClientError::CutOff { source, .. } => match source.as_deref() {
             // The server has answered, with a no of its own: nothing was cut off, it never began.
-            Some(no @ ClientError::Refused(refusal)) if refusal.code != Code::Unavailable => exit_of_client(no),
+            Some(no @ ClientError::Refused(refusal)) if refusal.code != Code::Unavailable => {
+                exit_of_client(no)
+            }
             Some(no @ ClientError::NotAuthorised(_)) => exit_of_client(no),
             Some(_) | None => exit::OUTPUT_CUT_OFF,
         },
-        ClientError::Refused(refusal) if refusal.reason == reason::PROCESS_NOT_FOUND => exit::NO_SUCH_PROCESS,
+        ClientError::Refused(refusal) if refusal.reason == reason::PROCESS_NOT_FOUND => {
+            exit::NO_SUCH_PROCESS
+        }
         ClientError::Refused(refusal) if refusal.code == Code::Unavailable => exit::UNAVAILABLE,
         ClientError::Refused(_) | ClientError::Tls(_) | ClientError::Protocol(_) | _ => exit::ERROR,
     }
 }
 
-/// Whether this side has refused the server's certificate, for another reason than that it is not the pinned one.
+/// Whether this side has refused the server's certificate, for another reason than that it is not
+/// the pinned one.
 fn is_certificate_error(error: &io::Error) -> bool {
-    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    let inner = error
+        .get_ref()
+        .and_then(|inner| inner.downcast_ref::<rustls::Error>());
     matches!(inner, Some(rustls::Error::InvalidCertificate(_)))
 }
 
-/// As shells do it: 126 and 127 for a command that could not be started, 125 for whoever should have started it.
+/// As shells do it: 126 and 127 for a command that could not be started, 125 for whoever should
+/// have started it.
 fn exit_of_run(failure: &Failure) -> Exit {
     if failure.is_silent() {
         return exit::OUTPUT_CLOSED;
     }
-    let refusal = if let Failure::Client(error) = failure { error.refusal() } else { None };
+    let refusal = if let Failure::Client(error) = failure {
+        error.refusal()
+    } else {
+        None
+    };
     match refusal.map(|refusal| refusal.reason.as_str()) {
         Some(reason::COMMAND_NOT_FOUND) => exit::RUN_NOT_FOUND,
         Some(reason::COMMAND_NOT_EXECUTABLE | reason::COMMAND_FAILED) => exit::RUN_NOT_EXECUTABLE,
@@ -182,7 +210,9 @@ pub fn run(command: Command) -> Result<Exit, Failure> {
         Command::Logs(args) => block_on(logs::logs(args)),
         Command::Stop(args) => block_on(stop::stop(args)),
         Command::List(args) => block_on(list::list(args)),
-        Command::Run(args) => block_on(run::run(args)).map_err(|failure| Failure::Run(Box::new(failure))),
+        Command::Run(args) => {
+            block_on(run::run(args)).map_err(|failure| Failure::Run(Box::new(failure)))
+        }
         Command::Keygen(args) => Ok(keygen::keygen(&args)?),
         Command::Server(cli::Server::Start(args)) => Ok(server::start(args)?),
         Command::Server(cli::Server::Check(args)) => Ok(server::check(&args)?),
@@ -191,9 +221,12 @@ pub fn run(command: Command) -> Result<Exit, Failure> {
 
 /// Runs a client command. One thread is enough for it, and starts fastest.
 fn block_on(command: impl Future<Output = Result<Exit, Failure>>) -> Result<Exit, Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let result = runtime.block_on(command);
-    // The process ends now: a name lookup that hangs must not keep it from that, and the kernel tidies up faster.
+    // The process ends now: a name lookup that hangs must not keep it from that, and the kernel
+    // tidies up faster.
     std::mem::forget(runtime);
     result
 }
@@ -207,9 +240,17 @@ pub struct Remote {
 impl Remote {
     /// Loads certificates and key.
     pub fn new(connection: cli::Connection) -> Result<Self, Failure> {
-        let cli::Connection { client_cert, server_cert, tls_key, address } = connection;
+        let cli::Connection {
+            client_cert,
+            server_cert,
+            tls_key,
+            address,
+        } = connection;
         let key = KeySource::find(tls_key)?;
-        Ok(Self { address: address.0, credentials: Credentials::load(&client_cert, &key, &server_cert)? })
+        Ok(Self {
+            address: address.0,
+            credentials: Credentials::load(&client_cert, &key, &server_cert)?,
+        })
     }
 
     /// Connects.
@@ -223,21 +264,43 @@ mod tests {
     use super::*;
 
     fn lost() -> ClientError {
-        ClientError::Connect { address: "x:1".into(), source: io::ErrorKind::ConnectionRefused.into() }
+        ClientError::Connect {
+            address: "x:1".into(),
+            source: io::ErrorKind::ConnectionRefused.into(),
+        }
     }
 
     #[test]
     fn run_exits_as_a_shell_would_for_commands_that_cannot_start() {
-        assert_eq!(Failure::Run(Box::new(lost().into())).exit(), exit::RUN_FAILED);
+        assert_eq!(
+            Failure::Run(Box::new(lost().into())).exit(),
+            exit::RUN_FAILED
+        );
         assert_eq!(Failure::Client(lost()).exit(), exit::UNAVAILABLE);
         let closed = || Failure::Local(io::ErrorKind::BrokenPipe.into());
         assert_eq!(Failure::Run(Box::new(closed())).exit(), exit::OUTPUT_CLOSED);
         assert!(closed().is_silent());
         let id: ProcessId = "fcd2310e7b9a462a5d88c3a0ff4e2d9b".parse().unwrap();
-        let after = |source| Failure::Run(Box::new(Failure::AfterStart { id, source: Box::new(source) }));
-        assert_eq!(after(Failure::Local(io::ErrorKind::StorageFull.into())).exit(), exit::RUN_FAILED);
-        assert!(after(lost().into()).hint().unwrap().contains("prn logs fcd2310e7b9a462a5d88c3a0ff4e2d9b"));
-        assert_eq!((after(closed()).exit(), after(closed()).is_silent()), (exit::OUTPUT_CLOSED, true));
+        let after = |source| {
+            Failure::Run(Box::new(Failure::AfterStart {
+                id,
+                source: Box::new(source),
+            }))
+        };
+        assert_eq!(
+            after(Failure::Local(io::ErrorKind::StorageFull.into())).exit(),
+            exit::RUN_FAILED
+        );
+        assert!(
+            after(lost().into())
+                .hint()
+                .unwrap()
+                .contains("prn logs fcd2310e7b9a462a5d88c3a0ff4e2d9b")
+        );
+        assert_eq!(
+            (after(closed()).exit(), after(closed()).is_silent()),
+            (exit::OUTPUT_CLOSED, true)
+        );
     }
 
     #[test]

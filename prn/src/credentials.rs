@@ -1,6 +1,7 @@
 //! Certificates and keys, from files and the environment.
 //!
-//! Trusts nothing about a file but what it has checked. A key's bytes are in no error and in no memory that is not wiped.
+//! Trusts nothing about a file but what it has checked. A key's bytes are in no error and in no
+//! memory that is not wiped.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -96,15 +97,20 @@ impl KeySource {
     /// # Errors
     /// [`CredentialsError::NoKey`] if there is none of them.
     pub fn find(file: Option<PathBuf>) -> Result<Self, CredentialsError> {
-        file.map(Self::File).or_else(Self::from_environment).ok_or(CredentialsError::NoKey)
+        file.map(Self::File)
+            .or_else(Self::from_environment)
+            .ok_or(CredentialsError::NoKey)
     }
 
-    /// What the environment says: [`KEY_VARIABLE`] if it is set, even to nothing, else [`KEY_FILE_VARIABLE`].
+    /// What the environment says: [`KEY_VARIABLE`] if it is set, even to nothing, else
+    /// [`KEY_FILE_VARIABLE`].
     pub fn from_environment() -> Option<Self> {
         if std::env::var_os(KEY_VARIABLE).map(wiped).is_some() {
             return Some(Self::Environment);
         }
-        std::env::var_os(KEY_FILE_VARIABLE).filter(|path| !path.is_empty()).map(|path| Self::File(path.into()))
+        std::env::var_os(KEY_FILE_VARIABLE)
+            .filter(|path| !path.is_empty())
+            .map(|path| Self::File(path.into()))
     }
 
     /// Reads the key.
@@ -113,13 +119,18 @@ impl KeySource {
     /// If it cannot be read, is open to others, or is anything but one unencrypted PKCS#8 Ed25519 key in PEM form.
     pub fn load(&self) -> Result<Key, CredentialsError> {
         let pem = match self {
-            Self::Environment => std::env::var_os(KEY_VARIABLE).map(wiped).unwrap_or_default(),
+            Self::Environment => std::env::var_os(KEY_VARIABLE)
+                .map(wiped)
+                .unwrap_or_default(),
             Self::File(path) => read_key(path)?,
         };
         if pem.iter().all(u8::is_ascii_whitespace) {
             return Err(CredentialsError::EmptyKey(self.clone()));
         }
-        Key::from_pem(&pem).map_err(|source| CredentialsError::Key { origin: self.clone(), source })
+        Key::from_pem(&pem).map_err(|source| CredentialsError::Key {
+            origin: self.clone(),
+            source,
+        })
     }
 }
 
@@ -128,21 +139,31 @@ fn wiped(value: OsString) -> Zeroizing<Vec<u8>> {
 }
 
 fn read_key(path: &Path) -> Result<Zeroizing<Vec<u8>>, CredentialsError> {
-    let failed = |source| CredentialsError::Read { path: path.to_owned(), source };
+    let failed = |source| CredentialsError::Read {
+        path: path.to_owned(),
+        source,
+    };
     let file = File::open(path).map_err(failed)?;
     // Asked of the open file: the name may mean another one by now.
     let mode = file.metadata().map_err(failed)?.mode() & 0o7777;
     if mode & 0o077 != 0 {
-        return Err(CredentialsError::OpenKey { path: path.to_owned(), mode });
+        return Err(CredentialsError::OpenKey {
+            path: path.to_owned(),
+            mode,
+        });
     }
     read_bounded(file).map_err(failed)
 }
 
-/// All bytes of a file, in one allocation, so that growing leaves no copy behind. Of no more than the file says that it
-/// needs, if it does: each byte is wiped in the end, used or not.
+/// All bytes of a file, in one allocation, so that growing leaves no copy behind. Of no more than
+/// the file says that it needs, if it does: each byte is wiped in the end, used or not.
 fn read_bounded(file: File) -> io::Result<Zeroizing<Vec<u8>>> {
     let length = usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX);
-    let most = if (1..FILE_MAX).contains(&length) { length } else { FILE_MAX };
+    let most = if (1..FILE_MAX).contains(&length) {
+        length
+    } else {
+        FILE_MAX
+    };
     let mut bytes = Zeroizing::new(Vec::with_capacity(most + 64));
     let limit = u64::try_from(most).unwrap_or(u64::MAX);
     file.take(limit + 1).read_to_end(&mut bytes)?;
@@ -159,16 +180,25 @@ fn read_bounded(file: File) -> io::Result<Zeroizing<Vec<u8>>> {
 pub fn load_certificate(path: &Path) -> Result<Certificate, CredentialsError> {
     let pem = File::open(path)
         .and_then(read_bounded)
-        .map_err(|source| CredentialsError::Read { path: path.to_owned(), source })?;
-    Certificate::from_pem(&pem).map_err(|source| CredentialsError::Certificate { path: path.to_owned(), source })
+        .map_err(|source| CredentialsError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
+    Certificate::from_pem(&pem).map_err(|source| CredentialsError::Certificate {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 /// Time since the Unix epoch, as [`Certificate::check_validity`] takes it.
 pub fn now() -> Duration {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
 }
 
-/// What a client needs to connect: its own certificate and key, and the certificate of the one server that it talks to.
+/// What a client needs to connect: its own certificate and key, and the certificate of the one
+/// server that it talks to.
 #[derive(Debug)]
 pub struct Credentials {
     pub(crate) certificate: Certificate,
@@ -183,7 +213,11 @@ impl Credentials {
     /// If the key does not belong to `certificate`.
     pub fn new(certificate: Certificate, key: Key, server: Certificate) -> Result<Self, TlsError> {
         tls::check_key(&certificate, &key)?;
-        Ok(Self { certificate, key, server })
+        Ok(Self {
+            certificate,
+            key,
+            server,
+        })
     }
 
     /// From files, and the key from where `key` says.
@@ -191,16 +225,27 @@ impl Credentials {
     /// # Errors
     /// If one of them is refused, the key does not belong to `certificate`, or a certificate is outside of its validity
     /// period by this machine's clock: the handshake would fail for it, with less to say.
-    pub fn load(certificate: &Path, key: &KeySource, server: &Path) -> Result<Self, CredentialsError> {
+    pub fn load(
+        certificate: &Path,
+        key: &KeySource,
+        server: &Path,
+    ) -> Result<Self, CredentialsError> {
         let valid = |path: &Path| {
             let loaded = load_certificate(path)?;
             match loaded.check_validity(now()) {
                 Ok(()) => Ok(loaded),
-                Err(source) => Err(CredentialsError::Certificate { path: path.to_owned(), source }),
+                Err(source) => Err(CredentialsError::Certificate {
+                    path: path.to_owned(),
+                    source,
+                }),
             }
         };
-        Self::new(valid(certificate)?, key.load()?, valid(server)?)
-            .map_err(|source| CredentialsError::Key { origin: key.clone(), source })
+        Self::new(valid(certificate)?, key.load()?, valid(server)?).map_err(|source| {
+            CredentialsError::Key {
+                origin: key.clone(),
+                source,
+            }
+        })
     }
 }
 
@@ -211,7 +256,8 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     fn key_file(name: &str, content: &str, mode: u32) -> KeySource {
-        let path = std::env::temp_dir().join(format!("prn-credentials-{}-{name}", std::process::id()));
+        let path =
+            std::env::temp_dir().join(format!("prn-credentials-{}-{name}", std::process::id()));
         std::fs::write(&path, content).unwrap();
         std::fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
         KeySource::File(path)
@@ -223,31 +269,48 @@ mod tests {
         if let KeySource::File(path) = source {
             std::fs::remove_file(path).unwrap();
         }
-        let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+        let cause = std::error::Error::source(&error)
+            .map(ToString::to_string)
+            .unwrap_or_default();
         format!("{error}: {cause}")
     }
 
     fn pem() -> String {
-        rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap().serialize_pem()
+        rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519)
+            .unwrap()
+            .serialize_pem()
     }
 
     #[test]
     fn a_key_that_only_its_owner_reads_is_taken() {
         let source = key_file("good", &pem(), 0o600);
         assert!(source.load().is_ok());
-        let KeySource::File(path) = source else { return };
+        let KeySource::File(path) = source else {
+            return;
+        };
         std::fs::remove_file(path).unwrap();
     }
 
     #[test]
     fn t10_keys_that_are_open_empty_or_of_another_kind_are_refused() {
         for mode in [0o644, 0o640, 0o604, 0o660] {
-            assert!(refused(&key_file("open", &pem(), mode)).contains("chmod 600"), "{mode:o}");
+            assert!(
+                refused(&key_file("open", &pem(), mode)).contains("chmod 600"),
+                "{mode:o}"
+            );
         }
         assert!(refused(&key_file("empty", " \n", 0o600)).contains("is empty"));
-        for label in ["RSA PRIVATE KEY", "EC PRIVATE KEY", "ENCRYPTED PRIVATE KEY", "CERTIFICATE"] {
+        for label in [
+            "RSA PRIVATE KEY",
+            "EC PRIVATE KEY",
+            "ENCRYPTED PRIVATE KEY",
+            "CERTIFICATE",
+        ] {
             let other = pem().replace("PRIVATE KEY", label);
-            assert!(refused(&key_file("kind", &other, 0o600)).contains(label), "{label}");
+            assert!(
+                refused(&key_file("kind", &other, 0o600)).contains(label),
+                "{label}"
+            );
         }
         let two = pem().repeat(2).replace(['\r', '\n'], "\r");
         assert!(refused(&key_file("two", &two, 0o600)).contains("PRIVATE KEY and PRIVATE KEY"));
@@ -270,9 +333,14 @@ mod tests {
         for (number, text) in spoilt.iter().enumerate() {
             let source = key_file(&format!("spoilt-{number}"), text, 0o600);
             let shown = format!("{:?}", source.load());
-            let KeySource::File(path) = source else { continue };
+            let KeySource::File(path) = source else {
+                continue;
+            };
             std::fs::remove_file(path).unwrap();
-            let leaked = body.as_bytes().windows(8).any(|part| shown.contains(&*String::from_utf8_lossy(part)));
+            let leaked = body
+                .as_bytes()
+                .windows(8)
+                .any(|part| shown.contains(&*String::from_utf8_lossy(part)));
             assert!(!leaked, "{number}: {shown}");
         }
     }

@@ -24,13 +24,15 @@ pub const OUTPUT_GAP: Exit = Exit(6);
 pub const OUTPUT_CUT_OFF: Exit = Exit(7);
 /// `run`: the time was up, and the process then left with 0. timeout(1) uses the same.
 pub const RUN_TIMED_OUT: Exit = Exit(124);
-/// `run`: the process left with 0 when it was stopped or out of memory, or prn itself failed, or nobody knows how the process ended.
+/// `run`: the process left with 0 when it was stopped or out of memory, or prn itself failed, or
+/// nobody knows how the process ended.
 pub const RUN_FAILED: Exit = Exit(125);
 /// `run`: the command cannot be executed.
 pub const RUN_NOT_EXECUTABLE: Exit = Exit(126);
 /// `run`: there is no such command.
 pub const RUN_NOT_FOUND: Exit = Exit(127);
-/// Whoever read prn's output has closed it: what a shell shows of a program that SIGPIPE (13) ended.
+/// Whoever read prn's output has closed it: what a shell shows of a program that SIGPIPE (13)
+/// ended.
 pub const OUTPUT_CLOSED: Exit = Exit(141);
 
 /// For `--help`.

@@ -1,11 +1,12 @@
-//! Client library for prn, a remote process runner: start a command on another Linux machine, leave, come back from
-//! anywhere, read all of its output, know exactly how it ended, and stop all of it.
+//! Client library for prn, a remote process runner: start a command on another Linux machine,
+//! leave, come back from anywhere, read all of its output, know exactly how it ended, and stop all
+//! of it.
 //!
 //! - [`client`]: a connection, and the five calls on it.
 //! - [`credentials`]: certificates and keys from files and the environment.
 //!
-//! The server is reached over TLS 1.3. Each side has one self-signed Ed25519 certificate, and pins that of the other:
-//! no name and no authority is involved. `prn keygen` makes them.
+//! The server is reached over TLS 1.3. Each side has one self-signed Ed25519 certificate, and pins
+//! that of the other: no name and no authority is involved. `prn keygen` makes them.
 //!
 //! ```no_run
 //! use prn::client::{Client, Event, OutputRequest, StartSpec};

@@ -1,6 +1,7 @@
 //! `prn`: the command line of a remote process runner, for clients and for the server's start.
 //!
-//! Trusts the user who runs it. What a server sends is checked by the client library and escaped by [`output`].
+//! Trusts the user who runs it. What a server sends is checked by the client library and escaped by
+//! [`output`].
 
 mod cli;
 mod commands;

@@ -1,7 +1,8 @@
 //! Everything that prn prints. Nothing else writes to standard output or standard error.
 //!
-//! What a server or a process chose is escaped before it reaches a terminal, except in `prn logs` and `prn run`, which
-//! pass a process's output on byte for byte; with something before each line where `prn logs` is asked for that.
+//! What a server or a process chose is escaped before it reaches a terminal, except in `prn logs`
+//! and `prn run`, which pass a process's output on byte for byte; with something before each line
+//! where `prn logs` is asked for that.
 
 mod lines;
 mod relay;
@@ -12,8 +13,12 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::time::SystemTime;
 
-use comfy_table::{Cell, CellAlignment, ContentArrangement, ContentLineStyle, LineStyle, Table, TableStyle};
-use prn::client::{Exit, ExitKind, Limits, OutputPolicy, OutputStore, Process, ProcessStatus, Started, State};
+use comfy_table::{
+    Cell, CellAlignment, ContentArrangement, ContentLineStyle, LineStyle, Table, TableStyle,
+};
+use prn::client::{
+    Exit, ExitKind, Limits, OutputPolicy, OutputStore, Process, ProcessStatus, Started, State,
+};
 use serde::Serialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -77,7 +82,11 @@ pub fn started(started: &Started, format: Format) -> io::Result<()> {
 pub fn process(process: &Process, format: Format) -> io::Result<()> {
     match format {
         Format::Table => line(&table(std::slice::from_ref(process))),
-        Format::Wide => line(&format!("{}\n\n{}", table(std::slice::from_ref(process)), details(process))),
+        Format::Wide => line(&format!(
+            "{}\n\n{}",
+            table(std::slice::from_ref(process)),
+            details(process)
+        )),
         Format::Json => json(&ProcessJson::from(process)),
     }
 }
@@ -87,7 +96,9 @@ pub fn processes(processes: &[Process], format: Format) -> io::Result<()> {
     match format {
         Format::Table => line(&table(processes)),
         Format::Wide => line(&wide_table(processes)),
-        Format::Json => json(&ListJson { processes: processes.iter().map(ProcessJson::from).collect() }),
+        Format::Json => json(&ListJson {
+            processes: processes.iter().map(ProcessJson::from).collect(),
+        }),
     }
 }
 
@@ -103,7 +114,10 @@ pub fn key_pair(key: &Path, certificate: &Path, fingerprint: &str) -> io::Result
 /// Prints what `prn server check` has found.
 pub fn findings(findings: &[Finding], can_start: bool, format: Format) -> io::Result<()> {
     if format == Format::Json {
-        return json(&CheckJson { can_start, findings });
+        return json(&CheckJson {
+            can_start,
+            findings,
+        });
     }
     let mut text = String::new();
     for finding in findings {
@@ -112,13 +126,27 @@ pub fn findings(findings: &[Finding], can_start: bool, format: Format) -> io::Re
             Verdict::Limited => "limited",
             Verdict::Missing => "MISSING",
         };
-        put(&mut text, format_args!("{verdict:<8} {:<24} {}\n", finding.name, escaped(&finding.found)));
+        put(
+            &mut text,
+            format_args!(
+                "{verdict:<8} {:<24} {}\n",
+                finding.name,
+                escaped(&finding.found)
+            ),
+        );
         if let Some(cost) = &finding.cost {
-            put(&mut text, format_args!("{:<8} {:<24} -> {}\n", "", "", escaped(cost)));
+            put(
+                &mut text,
+                format_args!("{:<8} {:<24} -> {}\n", "", "", escaped(cost)),
+            );
         }
     }
     text.push('\n');
-    text.push_str(if can_start { "The server can start here." } else { "The server cannot start here." });
+    text.push_str(if can_start {
+        "The server can start here."
+    } else {
+        "The server cannot start here."
+    });
     line(&text)
 }
 
@@ -151,25 +179,34 @@ const COMMAND_MAX: usize = 120;
 
 fn table(processes: &[Process]) -> String {
     rendered(&["ID", "STATE", "COMMAND"], processes, |process| {
-        vec![process.id.to_string(), state(process.status.state).to_owned(), command(&process.status)]
-    })
-}
-
-fn wide_table(processes: &[Process]) -> String {
-    rendered(&["ID", "STATE", "EXIT", "STARTED", "ENDED", "COMMAND"], processes, |process| {
-        let status = &process.status;
         vec![
             process.id.to_string(),
-            state(status.state).to_owned(),
-            status.exit.as_ref().map(show_exit).unwrap_or_default(),
-            status.started_at.map(rfc3339_seconds).unwrap_or_default(),
-            status.ended_at.map(rfc3339_seconds).unwrap_or_default(),
-            command(status),
+            state(process.status.state).to_owned(),
+            command(&process.status),
         ]
     })
 }
 
-/// A command as a table shows it: the server keeps far longer ones than anybody reads. JSON has all of it.
+fn wide_table(processes: &[Process]) -> String {
+    rendered(
+        &["ID", "STATE", "EXIT", "STARTED", "ENDED", "COMMAND"],
+        processes,
+        |process| {
+            let status = &process.status;
+            vec![
+                process.id.to_string(),
+                state(status.state).to_owned(),
+                status.exit.as_ref().map(show_exit).unwrap_or_default(),
+                status.started_at.map(rfc3339_seconds).unwrap_or_default(),
+                status.ended_at.map(rfc3339_seconds).unwrap_or_default(),
+                command(status),
+            ]
+        },
+    )
+}
+
+/// A command as a table shows it: the server keeps far longer ones than anybody reads. JSON has all
+/// of it.
 fn command(status: &ProcessStatus) -> String {
     let all = escaped(&status.command);
     match all.char_indices().nth(COMMAND_MAX) {
@@ -178,11 +215,21 @@ fn command(status: &ProcessStatus) -> String {
     }
 }
 
-fn rendered(header: &[&str], processes: &[Process], row: impl Fn(&Process) -> Vec<String>) -> String {
+fn rendered(
+    header: &[&str],
+    processes: &[Process],
+    row: impl Fn(&Process) -> Vec<String>,
+) -> String {
     let mut table = Table::new();
     // Neither wrapped nor cut to the terminal's width: the output is for programs too.
-    table.load_style(STYLE).set_content_arrangement(ContentArrangement::Disabled);
-    table.set_header(header.iter().map(|name| Cell::new(name).set_alignment(CellAlignment::Center)));
+    table
+        .load_style(STYLE)
+        .set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(
+        header
+            .iter()
+            .map(|name| Cell::new(name).set_alignment(CellAlignment::Center)),
+    );
     for process in processes {
         table.add_row(row(process));
     }
@@ -209,39 +256,83 @@ fn details(process: &Process) -> String {
     row("started", time(status.started_at));
     row("main exited", time(status.main_exited_at));
     row("ended", time(status.ended_at));
-    row("exit", status.exit.as_ref().map(show_exit).unwrap_or_default());
+    row(
+        "exit",
+        status.exit.as_ref().map(show_exit).unwrap_or_default(),
+    );
     row("directory", escaped(&status.working_directory));
     row("user id", status.uid.to_string());
-    row("profile", status.profile.map(|profile| profile.name().to_owned()).unwrap_or_default());
+    row(
+        "profile",
+        status
+            .profile
+            .map(|profile| profile.name().to_owned())
+            .unwrap_or_default(),
+    );
     row("limits", show_limits(&status.limits.values));
-    row("not enforced", escaped(&status.limits.not_enforced.join(", ")));
+    row(
+        "not enforced",
+        escaped(&status.limits.not_enforced.join(", ")),
+    );
     if let Some(usage) = &status.usage {
         row("cpu user", show_duration(usage.cpu_user));
         row("cpu system", show_duration(usage.cpu_system));
         row("cpu throttled", show_duration(usage.cpu_throttled));
-        row("memory peak", usage.memory_peak_bytes.map(show_size).unwrap_or_default());
-        row("disk read", usage.io_read_bytes.map(show_size).unwrap_or_default());
-        row("disk written", usage.io_write_bytes.map(show_size).unwrap_or_default());
-        row("pids peak", usage.pids_peak.map(|peak| peak.to_string()).unwrap_or_default());
+        row(
+            "memory peak",
+            usage.memory_peak_bytes.map(show_size).unwrap_or_default(),
+        );
+        row(
+            "disk read",
+            usage.io_read_bytes.map(show_size).unwrap_or_default(),
+        );
+        row(
+            "disk written",
+            usage.io_write_bytes.map(show_size).unwrap_or_default(),
+        );
+        row(
+            "pids peak",
+            usage
+                .pids_peak
+                .map(|peak| peak.to_string())
+                .unwrap_or_default(),
+        );
     }
     if let Some(output) = &status.output {
-        let place = if output.store == Some(OutputStore::Disk) { " on disk" } else { "" };
+        let place = if output.store == Some(OutputStore::Disk) {
+            " on disk"
+        } else {
+            ""
+        };
         let policy = match output.policy {
             None | Some(OutputPolicy::DropOldest) => "",
             Some(OutputPolicy::StopReading) => ", then it waits for a reader",
             Some(OutputPolicy::Kill) => ", then it is killed",
         };
         let most = format!("at most {}{place}{policy}", show_size(output.max_bytes));
-        if let (Some(all), Some(out), Some(err)) = (output.end_offset, output.stdout_bytes, output.stderr_bytes) {
-            row("output", format!("{all} bytes, {out} of stdout, {err} of stderr"));
+        if let (Some(all), Some(out), Some(err)) =
+            (output.end_offset, output.stdout_bytes, output.stderr_bytes)
+        {
+            row(
+                "output",
+                format!("{all} bytes, {out} of stdout, {err} of stderr"),
+            );
         }
-        row("output kept", output.first_offset.map_or(most.clone(), |first| format!("from byte {first}, {most}")));
+        row(
+            "output kept",
+            output
+                .first_offset
+                .map_or(most.clone(), |first| format!("from byte {first}, {most}")),
+        );
         if output.waits_for_reader {
             row("waits", "for a reader of its output".to_owned());
         }
     }
     for task in &status.stuck_tasks {
-        row("cannot be killed", escaped(&format!("{} (state {})", task.name, task.state)));
+        row(
+            "cannot be killed",
+            escaped(&format!("{} (state {})", task.name, task.state)),
+        );
     }
     text.truncate(text.trim_end().len());
     text
@@ -250,10 +341,18 @@ fn details(process: &Process) -> String {
 fn show_limits(limits: &Limits) -> String {
     let rate = |rate| format!("{}/s", show_size(rate));
     let parts = [
-        limits.cpu_millis.map(|millis| format!("cpu {}.{:03}", millis / 1000, millis % 1000)),
-        limits.memory_bytes.map(|bytes| format!("memory {}", show_size(bytes))),
-        limits.io_read_bytes_per_second.map(|bytes| format!("io read {}", rate(bytes))),
-        limits.io_write_bytes_per_second.map(|bytes| format!("io write {}", rate(bytes))),
+        limits
+            .cpu_millis
+            .map(|millis| format!("cpu {}.{:03}", millis / 1000, millis % 1000)),
+        limits
+            .memory_bytes
+            .map(|bytes| format!("memory {}", show_size(bytes))),
+        limits
+            .io_read_bytes_per_second
+            .map(|bytes| format!("io read {}", rate(bytes))),
+        limits
+            .io_write_bytes_per_second
+            .map(|bytes| format!("io write {}", rate(bytes))),
         limits.pids.map(|pids| format!("pids {pids}")),
     ];
     parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
@@ -261,7 +360,11 @@ fn show_limits(limits: &Limits) -> String {
 
 /// How a process ended, in a few words.
 pub fn show_exit(exit: &Exit) -> String {
-    let how = if exit.signal == 0 { format!("code {}", exit.code) } else { format!("signal {}", exit.signal) };
+    let how = if exit.signal == 0 {
+        format!("code {}", exit.code)
+    } else {
+        format!("signal {}", exit.signal)
+    };
     match exit.kind {
         ExitKind::Exited | ExitKind::Signalled => {
             if exit.core_dumped {
@@ -274,22 +377,31 @@ pub fn show_exit(exit: &Exit) -> String {
         ExitKind::TimedOut => format!("timed out, {how}"),
         ExitKind::StoppedOnRequest => format!("stopped, {how}"),
         ExitKind::OutputLimit => format!("too much output, {how}"),
-        ExitKind::ExecFailed => escaped(&format!("not executed: {} failed, errno {}", exit.exec_step, exit.exec_errno)),
+        ExitKind::ExecFailed => escaped(&format!(
+            "not executed: {} failed, errno {}",
+            exit.exec_step, exit.exec_errno
+        )),
         ExitKind::Lost => "lost with its server".to_owned(),
         ExitKind::Unknown => "unknown".to_owned(),
     }
 }
 
 fn rfc3339(time: SystemTime) -> String {
-    OffsetDateTime::from(time).format(&Rfc3339).unwrap_or_default()
+    OffsetDateTime::from(time)
+        .format(&Rfc3339)
+        .unwrap_or_default()
 }
 
 fn rfc3339_seconds(time: SystemTime) -> String {
     let time = OffsetDateTime::from(time);
-    time.replace_nanosecond(0).unwrap_or(time).format(&Rfc3339).unwrap_or_default()
+    time.replace_nanosecond(0)
+        .unwrap_or(time)
+        .format(&Rfc3339)
+        .unwrap_or_default()
 }
 
-/// A text without anything that a terminal would act on: control characters, and those that reorder what is shown.
+/// A text without anything that a terminal would act on: control characters, and those that reorder
+/// what is shown.
 fn escaped(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for c in text.chars() {
@@ -371,7 +483,10 @@ impl<'a> From<&'a Process> for ProcessJson<'a> {
             stuck_tasks: status
                 .stuck_tasks
                 .iter()
-                .map(|task| StuckTaskJson { name: &task.name, state: &task.state })
+                .map(|task| StuckTaskJson {
+                    name: &task.name,
+                    state: &task.state,
+                })
                 .collect(),
         }
     }
@@ -426,8 +541,20 @@ struct LimitsJson {
 
 impl From<&Limits> for LimitsJson {
     fn from(limits: &Limits) -> Self {
-        let Limits { cpu_millis, memory_bytes, io_read_bytes_per_second, io_write_bytes_per_second, pids } = *limits;
-        Self { cpu_millis, memory_bytes, io_read_bytes_per_second, io_write_bytes_per_second, pids }
+        let Limits {
+            cpu_millis,
+            memory_bytes,
+            io_read_bytes_per_second,
+            io_write_bytes_per_second,
+            pids,
+        } = *limits;
+        Self {
+            cpu_millis,
+            memory_bytes,
+            io_read_bytes_per_second,
+            io_write_bytes_per_second,
+            pids,
+        }
     }
 }
 
@@ -495,19 +622,32 @@ mod tests {
     use prn_proto::v1;
 
     fn process(id: &str, command: &str, status: v1::ProcessStatus) -> Process {
-        let status = v1::ProcessStatus { command: command.to_owned(), ..status };
-        Process::try_from(v1::Process { id: Some(v1::ProcessIdentifier { id: id.to_owned() }), status: Some(status) })
-            .unwrap()
+        let status = v1::ProcessStatus {
+            command: command.to_owned(),
+            ..status
+        };
+        Process::try_from(v1::Process {
+            id: Some(v1::ProcessIdentifier { id: id.to_owned() }),
+            status: Some(status),
+        })
+        .unwrap()
     }
 
     fn running() -> v1::ProcessStatus {
-        v1::ProcessStatus { state: v1::ProcessState::Running.into(), ..Default::default() }
+        v1::ProcessStatus {
+            state: v1::ProcessState::Running.into(),
+            ..Default::default()
+        }
     }
 
     #[test]
     fn a_table_is_ascii_with_centred_headers() {
         let list = [
-            process("fcd2310e7b9a462a5d88c3a0ff4e2d9b", "ping google.com", running()),
+            process(
+                "fcd2310e7b9a462a5d88c3a0ff4e2d9b",
+                "ping google.com",
+                running(),
+            ),
             process("a3e56c1fb29d8a5477c2f819ef34a65d", "top", running()),
         ];
         let expected = "\
@@ -527,16 +667,30 @@ mod tests {
 
     #[test]
     fn what_a_terminal_would_act_on_is_escaped() {
-        assert_eq!(escaped("a\nb\u{1b}[2J\u{202e}c é 漢"), "a\\nb\\u{1b}[2J\\u{202e}c é 漢");
-        let shown = table(&[process("fcd2310e7b9a462a5d88c3a0ff4e2d9b", "printf 'a\nb'", running())]);
+        assert_eq!(
+            escaped("a\nb\u{1b}[2J\u{202e}c é 漢"),
+            "a\\nb\\u{1b}[2J\\u{202e}c é 漢"
+        );
+        let shown = table(&[process(
+            "fcd2310e7b9a462a5d88c3a0ff4e2d9b",
+            "printf 'a\nb'",
+            running(),
+        )]);
         assert_eq!(shown.lines().count(), 5, "{shown}");
     }
 
     #[test]
     fn tables_shorten_a_long_command_and_json_does_not() {
         let shown = |length: usize| {
-            let process = process("fcd2310e7b9a462a5d88c3a0ff4e2d9b", &"é".repeat(length), running());
-            assert_eq!(serde_json::to_value(ProcessJson::from(&process)).unwrap()["command"], "é".repeat(length));
+            let process = process(
+                "fcd2310e7b9a462a5d88c3a0ff4e2d9b",
+                &"é".repeat(length),
+                running(),
+            );
+            assert_eq!(
+                serde_json::to_value(ProcessJson::from(&process)).unwrap()["command"],
+                "é".repeat(length)
+            );
             assert!(wide_table(std::slice::from_ref(&process)).contains(&command(&process.status)));
             command(&process.status)
         };
@@ -555,7 +709,10 @@ mod tests {
             }),
             main_exited: true,
             tree_empty: true,
-            started_at: Some(prost_types::Timestamp { seconds: 1_700_000_000, nanos: 500_000_000 }),
+            started_at: Some(prost_types::Timestamp {
+                seconds: 1_700_000_000,
+                nanos: 500_000_000,
+            }),
             ..Default::default()
         };
         let value = process("fcd2310e7b9a462a5d88c3a0ff4e2d9b", "stress", status);

@@ -1,7 +1,8 @@
 //! `prn server start` and `prn server check`.
 //!
-//! [`start`] runs as root, parses and checks everything that the server needs, and then executes `prn-supervisor` in its
-//! own place (same PID, empty environment). It trusts the administrator's flags and files, and nothing of the network.
+//! [`start`] runs as root, parses and checks everything that the server needs, and then executes
+//! `prn-supervisor` in its own place (same PID, empty environment). It trusts the administrator's
+//! flags and files, and nothing of the network.
 
 pub mod check;
 pub mod confinement;
@@ -95,7 +96,9 @@ pub fn start(args: cli::ServerStart) -> Result<Exit, ServerError> {
 
     let confinement = confinement::resolve(host.seccomp, options.allow_profile_none)?;
     if confinement.landlock.is_none() {
-        output::notice("WARNING: this kernel has no Landlock: processes can write wherever their user id lets them");
+        output::notice(
+            "WARNING: this kernel has no Landlock: processes can write wherever their user id lets them",
+        );
     }
     let supervisor = prn_ipc_protocol::config::Supervisor {
         address,
@@ -132,19 +135,31 @@ pub fn start(args: cli::ServerStart) -> Result<Exit, ServerError> {
 fn random() -> Result<[u8; 16], ServerError> {
     let mut bytes = [0; 16];
     let random = ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut bytes);
-    random.map(|()| bytes).map_err(|_| ServerError::Host("the kernel gives no random bytes".to_owned()))
+    random
+        .map(|()| bytes)
+        .map_err(|_| ServerError::Host("the kernel gives no random bytes".to_owned()))
 }
 
 fn sealed<E>(name: &'static str, encoded: Result<Vec<u8>, E>) -> Result<OwnedFd, ServerError> {
-    let bytes = encoded.map_err(|_| ServerError::Host("its configuration cannot be encoded".to_owned()))?;
+    let bytes =
+        encoded.map_err(|_| ServerError::Host("its configuration cannot be encoded".to_owned()))?;
     Ok(handover::sealed_memfd(name, &bytes)?)
 }
 
-/// The server's certificate, the clients that are let in, and the key: each usable, and all of them together.
-fn credentials(options: &options::Options) -> Result<(Certificate, Vec<Certificate>, Key), ServerError> {
-    let path = options.server_cert.as_deref().ok_or(options::OptionsError::Missing("server-cert"))?;
+/// The server's certificate, the clients that are let in, and the key: each usable, and all of them
+/// together.
+fn credentials(
+    options: &options::Options,
+) -> Result<(Certificate, Vec<Certificate>, Key), ServerError> {
+    let path = options
+        .server_cert
+        .as_deref()
+        .ok_or(options::OptionsError::Missing("server-cert"))?;
     let certificate = load_certificate(path)?;
-    let refused = |source| CredentialsError::Certificate { path: path.to_owned(), source };
+    let refused = |source| CredentialsError::Certificate {
+        path: path.to_owned(),
+        source,
+    };
     certificate.check_validity(now()).map_err(refused)?;
     let mut pins: Vec<Certificate> = Vec::new();
     for path in &options.client_cert {
@@ -164,7 +179,8 @@ fn credentials(options: &options::Options) -> Result<(Certificate, Vec<Certifica
     }
     let origin = KeySource::find(options.tls_key.clone())?;
     let key = origin.load()?;
-    tls::check_key(&certificate, &key).map_err(|source| CredentialsError::Key { origin, source })?;
+    tls::check_key(&certificate, &key)
+        .map_err(|source| CredentialsError::Key { origin, source })?;
     // As the frontend will: what it refuses must be refused now.
     tls::server_config(&certificate, &key, pins.clone())?;
     Ok((certificate, pins, key))

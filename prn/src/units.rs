@@ -1,4 +1,5 @@
-//! Sizes, CPU shares, times, addresses and variables as people write them, on the command line and in the configuration.
+//! Sizes, CPU shares, times, addresses and variables as people write them, on the command line and
+//! in the configuration.
 
 use std::fmt;
 use std::net::SocketAddrV6;
@@ -26,7 +27,9 @@ pub enum InvalidUnit {
     #[error("not a time: write 500ms, 10s, 5m, 2h or 1d")]
     Time,
     /// Neither a time span nor an instant.
-    #[error("not a time: write 10m for ten minutes ago by the server's clock, or 2030-01-31T12:00:00Z")]
+    #[error(
+        "not a time: write 10m for ten minutes ago by the server's clock, or 2030-01-31T12:00:00Z"
+    )]
     Moment,
     /// Not an address.
     #[error("not an address: write HOST:PORT, such as 127.0.0.1:50051 or [::1]:50051")]
@@ -47,7 +50,10 @@ impl FromStr for Size {
     type Err = InvalidUnit;
 
     fn from_str(text: &str) -> Result<Self, InvalidUnit> {
-        let digits = text.bytes().take_while(|byte| byte.is_ascii_digit() || *byte == b'.').count();
+        let digits = text
+            .bytes()
+            .take_while(|byte| byte.is_ascii_digit() || *byte == b'.')
+            .count();
         let (number, unit) = text.split_at_checked(digits).ok_or(InvalidUnit::Size)?;
         let shift = match unit.trim_start().to_ascii_lowercase().as_str() {
             "" | "b" => 0,
@@ -58,7 +64,11 @@ impl FromStr for Size {
             _ => return Err(InvalidUnit::Size),
         };
         let bytes = scaled(number, 1 << shift).ok_or(InvalidUnit::Size)?;
-        if bytes == 0 { Err(InvalidUnit::Size) } else { Ok(Self(bytes)) }
+        if bytes == 0 {
+            Err(InvalidUnit::Size)
+        } else {
+            Ok(Self(bytes))
+        }
     }
 }
 
@@ -70,7 +80,11 @@ impl FromStr for SizeOrZero {
     type Err = InvalidUnit;
 
     fn from_str(text: &str) -> Result<Self, InvalidUnit> {
-        if text == "0" { Ok(Self(0)) } else { text.parse().map(|Size(bytes)| Self(bytes)) }
+        if text == "0" {
+            Ok(Self(0))
+        } else {
+            text.parse().map(|Size(bytes)| Self(bytes))
+        }
     }
 }
 
@@ -87,14 +101,20 @@ impl FromStr for Cpu {
             None => scaled(text, 1000),
         };
         let millis = millis.ok_or(InvalidUnit::Cpu)?;
-        if (10..=1_000_000).contains(&millis) { Ok(Self(millis)) } else { Err(InvalidUnit::CpuRange) }
+        if (10..=1_000_000).contains(&millis) {
+            Ok(Self(millis))
+        } else {
+            Err(InvalidUnit::CpuRange)
+        }
     }
 }
 
 /// A decimal number times `scale`, rounded down, without the errors of floating point.
 fn scaled(number: &str, scale: u64) -> Option<u64> {
     let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
-    let digits = |text: &str| !text.is_empty() && text.len() <= 18 && text.bytes().all(|byte| byte.is_ascii_digit());
+    let digits = |text: &str| {
+        !text.is_empty() && text.len() <= 18 && text.bytes().all(|byte| byte.is_ascii_digit())
+    };
     if !digits(whole) || !digits(fraction) {
         return None;
     }
@@ -118,9 +138,13 @@ impl FromStr for Time {
             return Err(InvalidUnit::Time);
         }
         while !rest.is_empty() {
-            let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
+            let end = rest
+                .find(|c: char| !c.is_ascii_digit() && c != '.')
+                .unwrap_or(rest.len());
             let (number, tail) = rest.split_at_checked(end).ok_or(InvalidUnit::Time)?;
-            let end = tail.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(tail.len());
+            let end = tail
+                .find(|c: char| !c.is_ascii_alphabetic())
+                .unwrap_or(tail.len());
             let (unit, tail) = tail.split_at_checked(end).ok_or(InvalidUnit::Time)?;
             let millis = match unit {
                 "ms" => 1,
@@ -139,7 +163,8 @@ impl FromStr for Time {
     }
 }
 
-/// A time by the server's clock: RFC 3339, or a span before now with its unit. A number alone could mean either.
+/// A time by the server's clock: RFC 3339, or a span before now with its unit. A number alone could
+/// mean either.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Moment(pub When);
 
@@ -167,10 +192,16 @@ impl FromStr for Address {
     fn from_str(text: &str) -> Result<Self, InvalidUnit> {
         let (host, port) = text.rsplit_once(':').ok_or(InvalidUnit::Address)?;
         let bracketed = text.parse::<SocketAddrV6>().is_ok();
-        let plain =
-            !host.is_empty() && !host.contains([':', '[', ']', '/', '@']) && !host.contains(char::is_whitespace);
-        let port_fits = port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok();
-        if (bracketed || plain) && port_fits { Ok(Self(text.to_owned())) } else { Err(InvalidUnit::Address) }
+        let plain = !host.is_empty()
+            && !host.contains([':', '[', ']', '/', '@'])
+            && !host.contains(char::is_whitespace);
+        let port_fits =
+            port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok();
+        if (bracketed || plain) && port_fits {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(InvalidUnit::Address)
+        }
     }
 }
 
@@ -200,15 +231,26 @@ impl Variable {
         if name.is_empty() || text.contains('\0') {
             return Err(InvalidUnit::Variable);
         }
-        let value = value.or_else(|| own(name)).ok_or_else(|| InvalidUnit::VariableUnset(name.to_owned()))?;
-        Ok(Self { name: name.to_owned(), value })
+        let value = value
+            .or_else(|| own(name))
+            .ok_or_else(|| InvalidUnit::VariableUnset(name.to_owned()))?;
+        Ok(Self {
+            name: name.to_owned(),
+            value,
+        })
     }
 }
 
-/// Splits a command line as a shell would split its words, without doing anything else that a shell does.
+/// Splits a command line as a shell would split its words, without doing anything else that a shell
+/// does.
 pub fn split_words(line: &str) -> Result<Vec<String>, &'static str> {
-    let words = shlex::split(line).ok_or("the command has an unclosed quote or ends in a backslash")?;
-    if words.first().is_none_or(String::is_empty) { Err("the command is empty") } else { Ok(words) }
+    let words =
+        shlex::split(line).ok_or("the command has an unclosed quote or ends in a backslash")?;
+    if words.first().is_none_or(String::is_empty) {
+        Err("the command is empty")
+    } else {
+        Ok(words)
+    }
 }
 
 /// In the configuration, each of these is a string, or a number where that says enough.
@@ -222,7 +264,8 @@ impl<T: FromStr<Err = InvalidUnit>> Visitor<'_> for TextOrNumber<T> {
     }
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<T, E> {
-        text.parse().map_err(|error: InvalidUnit| E::custom(format!("{text:?}: {error}")))
+        text.parse()
+            .map_err(|error: InvalidUnit| E::custom(format!("{text:?}: {error}")))
     }
 
     fn visit_i64<E: de::Error>(self, number: i64) -> Result<T, E> {
@@ -255,7 +298,11 @@ pub fn show_duration(duration: Duration) -> String {
     if duration.as_secs() >= 60 {
         let seconds = duration.as_secs();
         let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
-        if hours > 0 { format!("{hours}h{minutes:02}m{seconds:02}s") } else { format!("{minutes}m{seconds:02}s") }
+        if hours > 0 {
+            format!("{hours}h{minutes:02}m{seconds:02}s")
+        } else {
+            format!("{minutes}m{seconds:02}s")
+        }
     } else if duration.subsec_millis() == 0 {
         format!("{}s", duration.as_secs())
     } else {
@@ -270,7 +317,11 @@ pub fn show_size(bytes: u64) -> String {
         if bytes >= one {
             let tenths = u128::from(bytes) * 10 / u128::from(one);
             let (whole, tenth) = (tenths / 10, tenths % 10);
-            return if tenth == 0 { format!("{whole} {unit}") } else { format!("{whole}.{tenth} {unit}") };
+            return if tenth == 0 {
+                format!("{whole} {unit}")
+            } else {
+                format!("{whole}.{tenth} {unit}")
+            };
         }
     }
     format!("{bytes} B")
@@ -296,16 +347,35 @@ mod tests {
         ] {
             assert_eq!(text.parse(), Ok(Size(bytes)), "{text}");
         }
-        for bad in ["", "0", "M", "1.M", ".5M", "1..5M", "-1", "+1", "1e3", "64X", "99999999999T", "é", "1é"] {
+        for bad in [
+            "",
+            "0",
+            "M",
+            "1.M",
+            ".5M",
+            "1..5M",
+            "-1",
+            "+1",
+            "1e3",
+            "64X",
+            "99999999999T",
+            "é",
+            "1é",
+        ] {
             assert_eq!(bad.parse::<Size>(), Err(InvalidUnit::Size), "{bad}");
         }
     }
 
     #[test]
     fn cpus_are_a_number_or_a_percentage() {
-        for (text, millis) in
-            [("1", 1000), ("1.5", 1500), ("150%", 1500), ("0.01", 10), ("12.5%", 125), ("1000", 1_000_000)]
-        {
+        for (text, millis) in [
+            ("1", 1000),
+            ("1.5", 1500),
+            ("150%", 1500),
+            ("0.01", 10),
+            ("12.5%", 125),
+            ("1000", 1_000_000),
+        ] {
             assert_eq!(text.parse(), Ok(Cpu(millis)), "{text}");
         }
         for bad in ["", "%", "x", "-1", "1,5", "1.5 CPUs"] {
@@ -328,7 +398,11 @@ mod tests {
             ("0s", 0),
             ("7", 7000),
         ] {
-            assert_eq!(text.parse(), Ok(Time(Duration::from_millis(millis))), "{text}");
+            assert_eq!(
+                text.parse(),
+                Ok(Time(Duration::from_millis(millis))),
+                "{text}"
+            );
         }
         for bad in ["", "s", "1x", "1h30", "-1s", "1 s", "99999999999999999d"] {
             assert_eq!(bad.parse::<Time>(), Err(InvalidUnit::Time), "{bad}");
@@ -338,9 +412,17 @@ mod tests {
     #[test]
     fn moments_are_spans_before_now_or_instants() {
         use std::time::SystemTime;
-        assert_eq!("10m".parse(), Ok(Moment(When::Ago(Duration::from_secs(600)))));
-        assert_eq!("1h30m".parse(), Ok(Moment(When::Ago(Duration::from_secs(5400)))));
-        let instant = Ok(Moment(When::At(SystemTime::UNIX_EPOCH + Duration::from_micros(1_700_000_000_123_456))));
+        assert_eq!(
+            "10m".parse(),
+            Ok(Moment(When::Ago(Duration::from_secs(600))))
+        );
+        assert_eq!(
+            "1h30m".parse(),
+            Ok(Moment(When::Ago(Duration::from_secs(5400))))
+        );
+        let instant = Ok(Moment(When::At(
+            SystemTime::UNIX_EPOCH + Duration::from_micros(1_700_000_000_123_456),
+        )));
         assert_eq!("2023-11-14T22:13:20.123456Z".parse(), instant);
         assert_eq!("2023-11-14T23:13:20.123456+01:00".parse(), instant);
         for bad in [
@@ -358,12 +440,20 @@ mod tests {
         ] {
             assert_eq!(bad.parse::<Moment>(), Err(InvalidUnit::Moment), "{bad}");
         }
-        assert_eq!(("0".parse(), "2K".parse()), (Ok(SizeOrZero(0)), Ok(SizeOrZero(2048))));
+        assert_eq!(
+            ("0".parse(), "2K".parse()),
+            (Ok(SizeOrZero(0)), Ok(SizeOrZero(2048)))
+        );
     }
 
     #[test]
     fn an_address_is_host_and_port() {
-        for good in ["127.0.0.1:50051", "[::1]:1", "host.example:65535", "localhost:0"] {
+        for good in [
+            "127.0.0.1:50051",
+            "[::1]:1",
+            "host.example:65535",
+            "localhost:0",
+        ] {
             assert_eq!(good.parse(), Ok(Address(good.to_owned())));
         }
         for bad in [
@@ -386,19 +476,29 @@ mod tests {
     #[test]
     fn a_variable_has_a_value_or_copies_ones_own() {
         let own = |name: &str| (name == "HOME").then(|| "/home/me".to_owned());
-        let parsed = |text| Variable::parse(text, own).map(|variable| (variable.name, variable.value));
+        let parsed =
+            |text| Variable::parse(text, own).map(|variable| (variable.name, variable.value));
         assert_eq!(parsed("A=1=2"), Ok(("A".into(), "1=2".into())));
         assert_eq!(parsed("A="), Ok(("A".into(), String::new())));
         assert_eq!(parsed("HOME"), Ok(("HOME".into(), "/home/me".into())));
-        assert_eq!(parsed("NOPE"), Err(InvalidUnit::VariableUnset("NOPE".into())));
+        assert_eq!(
+            parsed("NOPE"),
+            Err(InvalidUnit::VariableUnset("NOPE".into()))
+        );
         assert_eq!(parsed("=1"), Err(InvalidUnit::Variable));
         assert_eq!(parsed(""), Err(InvalidUnit::Variable));
     }
 
     #[test]
     fn a_command_line_is_split_by_shell_words_and_nothing_more() {
-        assert_eq!(split_words("ping google.com").unwrap(), ["ping", "google.com"]);
-        assert_eq!(split_words(r#"sh -c 'echo "$A" | wc' a\ b"#).unwrap(), ["sh", "-c", r#"echo "$A" | wc"#, "a b"]);
+        assert_eq!(
+            split_words("ping google.com").unwrap(),
+            ["ping", "google.com"]
+        );
+        assert_eq!(
+            split_words(r#"sh -c 'echo "$A" | wc' a\ b"#).unwrap(),
+            ["sh", "-c", r#"echo "$A" | wc"#, "a b"]
+        );
         assert_eq!(split_words("echo $HOME *").unwrap(), ["echo", "$HOME", "*"]);
         for bad in ["", "   ", "echo 'a", "echo \"a", "echo a\\", "''"] {
             assert!(split_words(bad).is_err(), "{bad}");

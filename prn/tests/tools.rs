@@ -1,6 +1,10 @@
-//! `prn-clean` and `prn-strict`, as the supervisor starts them: this program under another name, as an ordinary user,
-//! with open descriptors. A shell stands for the supervisor.
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "what tests use outside of their functions too")]
+//! `prn-clean` and `prn-strict`, as the supervisor starts them: this program under another name, as
+//! an ordinary user, with open descriptors. A shell stands for the supervisor.
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "what tests use outside of their functions too"
+)]
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
@@ -69,8 +73,15 @@ impl Folder {
     /// Runs a shell script under profile strict, which must work; returns its output.
     fn strict_shell(&self, script: &str) -> String {
         let (output, report) = self.strict(&["bash", "-euc", script]);
-        let (out, error) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        assert!(output.status.success(), "{script}\n{:?} {report:?}\n{out}\n{error}", output.status);
+        let (out, error) = (
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr),
+        );
+        assert!(
+            output.status.success(),
+            "{script}\n{:?} {report:?}\n{out}\n{error}",
+            output.status
+        );
         assert_eq!(report, [], "the program runs, so nothing is reported");
         out.into_owned()
     }
@@ -82,8 +93,9 @@ impl Drop for Folder {
     }
 }
 
-/// `strict ARGV…`: executes the tool as the supervisor does, for a client who asked for this shell's environment: with
-/// none of its own, and with where the program may be, the environment and the argument vector as arguments.
+/// `strict ARGV…`: executes the tool as the supervisor does, for a client who asked for this
+/// shell's environment: with none of its own, and with where the program may be, the environment
+/// and the argument vector as arguments.
 const STRICT: &str = r#"
 strict() {
     local variables paths=() folder
@@ -114,7 +126,15 @@ fn root() -> bool {
 /// Whether strict can work here at all.
 fn strict_is_possible() -> bool {
     let mut command = Command::new("unshare");
-    command.args(["--user", "--map-current-user", "--net", "--mount", "--ipc", "--uts", "true"]);
+    command.args([
+        "--user",
+        "--map-current-user",
+        "--net",
+        "--mount",
+        "--ipc",
+        "--uts",
+        "true",
+    ]);
     if root() {
         command.uid(USER).gid(USER);
     }
@@ -127,14 +147,25 @@ fn strict_is_possible() -> bool {
 
 /// On the root file system, which strict does not cover.
 fn strict_folder(name: &str) -> Folder {
-    Folder::new(PathBuf::from(if root() { "/var" } else { env!("CARGO_TARGET_TMPDIR") }), name)
+    Folder::new(
+        PathBuf::from(if root() {
+            "/var"
+        } else {
+            env!("CARGO_TARGET_TMPDIR")
+        }),
+        name,
+    )
 }
 
 #[test]
 fn s9_deep_trees_with_closed_folders_and_links_are_emptied_and_nothing_else() {
     let folder = Folder::new(std::env::temp_dir(), "clean");
     fs::write(folder.path("others/outside"), "stays").unwrap();
-    fs::set_permissions(folder.path("others/outside"), PermissionsExt::from_mode(0o666)).unwrap();
+    fs::set_permissions(
+        folder.path("others/outside"),
+        PermissionsExt::from_mode(0o666),
+    )
+    .unwrap();
     let fill = folder.shell(
         r#"ln -s ../others/outside link; ln -s "$F/others" folder-link; mkfifo pipe; ln "$F/others/outside" hard || true
            for n in {1..300}; do echo x > "file-$n"; mkdir -p "a$((n % 7))/b"; done; echo x > a1/b/c
@@ -154,15 +185,24 @@ fn s9_deep_trees_with_closed_folders_and_links_are_emptied_and_nothing_else() {
         deep = next;
     }
     let clean = r#"cd /; exec 3< "$1" 4< "$2"; exec -a prn-clean "$F/prn""#;
-    // The shell opens them for reading, which the closed one refuses; the supervisor's handles are O_PATH.
+    // The shell opens them for reading, which the closed one refuses; the supervisor's handles are
+    // O_PATH.
     fs::set_permissions(folder.path("own"), PermissionsExt::from_mode(0o700)).unwrap();
-    let [own, temporary] = ["own", "temporary"].map(|below| folder.path(below).display().to_string());
+    let [own, temporary] =
+        ["own", "temporary"].map(|below| folder.path(below).display().to_string());
     let output = folder.shell(clean, &[&own, &temporary]);
     assert!(output.status.success(), "{output:?}");
     for below in ["own", "temporary"] {
-        assert_eq!(fs::read_dir(folder.path(below)).unwrap().count(), 0, "{below}");
+        assert_eq!(
+            fs::read_dir(folder.path(below)).unwrap().count(),
+            0,
+            "{below}"
+        );
     }
-    assert_eq!(fs::read_to_string(folder.path("others/outside")).unwrap(), "stays");
+    assert_eq!(
+        fs::read_to_string(folder.path("others/outside")).unwrap(),
+        "stays"
+    );
 }
 
 #[test]
@@ -188,13 +228,26 @@ fn strict_has_no_network_no_privilege_and_its_own_namespaces() {
     }
     let folder = strict_folder("network");
     let status = folder.strict_shell("cat /proc/self/status");
-    let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim().to_owned();
+    let field = |name: &str| {
+        status
+            .lines()
+            .find_map(|line| line.strip_prefix(name))
+            .unwrap()
+            .trim()
+            .to_owned()
+    };
     for set in ["CapInh:", "CapPrm:", "CapEff:", "CapBnd:", "CapAmb:"] {
         assert_eq!(field(set), "0000000000000000", "{set}");
     }
-    assert_eq!((field("NoNewPrivs:"), field("Seccomp:")), ("1".into(), "2".into()));
+    assert_eq!(
+        (field("NoNewPrivs:"), field("Seccomp:")),
+        ("1".into(), "2".into())
+    );
     // Rust's runtime ignores SIGPIPE: the program must not (J2).
-    assert_eq!(u64::from_str_radix(&field("SigIgn:"), 16).unwrap() & 1 << 12, 0);
+    assert_eq!(
+        u64::from_str_radix(&field("SigIgn:"), 16).unwrap() & 1 << 12,
+        0
+    );
     assert_eq!(field("SigBlk:"), "0000000000000000");
     if root() {
         let all_four = [USER; 4].map(|id| id.to_string()).join("\t");
@@ -202,13 +255,28 @@ fn strict_has_no_network_no_privilege_and_its_own_namespaces() {
     }
     for kind in ["user", "net", "mnt", "ipc", "uts"] {
         let own = fs::read_link(format!("/proc/self/ns/{kind}")).unwrap();
-        assert_ne!(folder.strict_shell(&format!("readlink /proc/self/ns/{kind}")).trim(), own.to_str().unwrap());
+        assert_ne!(
+            folder
+                .strict_shell(&format!("readlink /proc/self/ns/{kind}"))
+                .trim(),
+            own.to_str().unwrap()
+        );
     }
     // Of what was handed to it nothing is left: a descriptor of the host's folders would lead out.
     let open = folder.strict_shell("ls -l /proc/self/fd");
-    assert!(open.contains("pipe:") && !open.contains(folder.0.to_str().unwrap()), "{open}");
-    assert_eq!(folder.strict_shell("tail -n +3 /proc/self/net/dev | cut -d: -f1 | tr -d ' '"), "lo\n");
-    assert_eq!(folder.strict_shell("if (exec 3<> /dev/tcp/127.0.0.1/1) 2> /dev/null; then echo reached; fi"), "");
+    assert!(
+        open.contains("pipe:") && !open.contains(folder.0.to_str().unwrap()),
+        "{open}"
+    );
+    assert_eq!(
+        folder.strict_shell("tail -n +3 /proc/self/net/dev | cut -d: -f1 | tr -d ' '"),
+        "lo\n"
+    );
+    assert_eq!(
+        folder
+            .strict_shell("if (exec 3<> /dev/tcp/127.0.0.1/1) 2> /dev/null; then echo reached; fi"),
+        ""
+    );
     assert_eq!(folder.strict_shell("ls -A /run | wc -l"), "0\n");
 }
 
@@ -220,7 +288,8 @@ fn l2_the_signal_at_the_supervisors_death_survives_new_namespaces() {
         return;
     }
     let folder = strict_folder("death");
-    // PR_GET_PDEATHSIG. A change of identity clears it (prctl(2)), and a user namespace is one in part.
+    // PR_GET_PDEATHSIG. A change of identity clears it (prctl(2)), and a user namespace is one in
+    // part.
     let ask = "import ctypes; n = ctypes.c_int(); ctypes.CDLL(None).prctl(2, ctypes.byref(n)); print(n.value)";
     let script = r#"exec 3> "$F/own/report" 4< "$F/temporary" 5< "$F/own"
         export -f strict
@@ -235,9 +304,13 @@ fn strict_sees_and_changes_no_files_but_its_own() {
         return;
     }
     let folder = strict_folder("files");
-    let marks: Vec<_> =
-        ["/tmp", "/var/tmp"].iter().map(|place| PathBuf::from(place).join(folder.0.file_name().unwrap())).collect();
-    marks.iter().for_each(|mark| fs::write(mark, "the host's").unwrap());
+    let marks: Vec<_> = ["/tmp", "/var/tmp"]
+        .iter()
+        .map(|place| PathBuf::from(place).join(folder.0.file_name().unwrap()))
+        .collect();
+    marks
+        .iter()
+        .for_each(|mark| fs::write(mark, "the host's").unwrap());
     let out = folder.strict_shell(
         r#"
         cd "$HOME"; echo x > a; mkdir d; mv a d/b; mv d/b "$TMPDIR/c"
@@ -300,7 +373,11 @@ fn j8_what_keeps_a_program_from_running_is_reported_as_for_profile_default() {
     fs::write(folder.path("own/script"), "#!/does/not/exist\n").unwrap();
     fs::write(folder.path("own/text"), "echo ran by no shell\n").unwrap();
     for name in ["script", "text"] {
-        fs::set_permissions(folder.path("own").join(name), PermissionsExt::from_mode(0o755)).unwrap();
+        fs::set_permissions(
+            folder.path("own").join(name),
+            PermissionsExt::from_mode(0o755),
+        )
+        .unwrap();
     }
     symlink("loop", folder.path("own/loop")).unwrap();
     let cases = [
@@ -314,17 +391,27 @@ fn j8_what_keeps_a_program_from_running_is_reported_as_for_profile_default() {
     ];
     for (program, errno) in cases {
         let (output, reported) = folder.strict(&[program, "x"]);
-        assert_eq!((output.status.code(), reported), (Some(127), report(EXEC, errno)), "{program}");
+        assert_eq!(
+            (output.status.code(), reported),
+            (Some(127), report(EXEC, errno)),
+            "{program}"
+        );
     }
     assert_eq!(folder.strict(&[]).1, report(EXEC, 2));
     let (output, reported) = folder.strict(&["sh", "-c", "echo \"$0 $1\"; exit 7", "a", "b c"]);
-    assert_eq!((output.status.code(), output.stdout, reported), (Some(7), b"a b c\n".to_vec(), vec![]));
+    assert_eq!(
+        (output.status.code(), output.stdout, reported),
+        (Some(7), b"a b c\n".to_vec(), vec![])
+    );
     // In a folder of the host's that is covered there is nothing.
     let gone = std::env::temp_dir().join(format!("prn-tools-gone-{}", std::process::id()));
     fs::create_dir(&gone).unwrap();
     let script = r#"exec 3> "$F/report" 4< "$F/temporary" 5< "$F/own"; cd "$1"; strict true"#;
     folder.shell(script, &[gone.to_str().unwrap()]);
-    assert_eq!(fs::read(folder.path("report")).unwrap(), report(WORKING_DIRECTORY, 2));
+    assert_eq!(
+        fs::read(folder.path("report")).unwrap(),
+        report(WORKING_DIRECTORY, 2)
+    );
     fs::remove_dir(gone).unwrap();
 }
 
@@ -336,11 +423,15 @@ fn a_host_without_user_namespaces_is_an_error_and_never_less_confinement() {
     let folder = strict_folder("forbidden");
     fs::write(folder.path("report"), "").unwrap();
     fs::set_permissions(folder.path("report"), PermissionsExt::from_mode(0o666)).unwrap();
-    // In a namespace of its own, where one may say how many there can be below it (user_namespaces(7), ENOSPC).
+    // In a namespace of its own, where one may say how many there can be below it
+    // (user_namespaces(7), ENOSPC).
     let script = r#"export -f strict; unshare --user --map-root-user bash -euc 'echo 0 > /proc/sys/user/max_user_namespaces
         exec 3> "$F/report" 4< "$F/temporary" 5< "$F/own"; strict touch "$F/own/ran"'"#;
     let output = folder.shell(script, &[]);
     assert_eq!(output.status.code(), Some(127), "{output:?}");
-    assert_eq!(fs::read(folder.path("report")).unwrap(), report(CONFINEMENT, 28));
+    assert_eq!(
+        fs::read(folder.path("report")).unwrap(),
+        report(CONFINEMENT, 28)
+    );
     assert!(!folder.path("own/ran").exists());
 }

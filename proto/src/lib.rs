@@ -1,4 +1,5 @@
-//! prn's public contract: the gRPC surface (`v1/process_runner.proto`) and the TLS profile that it is spoken over.
+//! prn's public contract: the gRPC surface (`v1/process_runner.proto`) and the TLS profile that it
+//! is spoken over.
 //!
 //! Linked by the frontend and by clients. Nothing here runs as root.
 

@@ -1,9 +1,11 @@
-//! The TLS profile of both ends: TLS 1.3 alone, Ed25519 alone, one self-signed certificate a side, pinned by the other.
+//! The TLS profile of both ends: TLS 1.3 alone, Ed25519 alone, one self-signed certificate a side,
+//! pinned by the other.
 //!
-//! Runs in the frontend and in clients; `prn server start` uses it to check what it was given before anything listens.
-//! It trusts the pins and nothing that a peer says of itself. A peer is accepted when its certificate equals a pin
-//! byte for byte, is inside its validity period, and the handshake is signed by that certificate's key. Names, issuer
-//! and the CA flag are not looked at: the pin is the identity (RFC 7469 speaks of pins; here the whole DER is one).
+//! Runs in the frontend and in clients; `prn server start` uses it to check what it was given
+//! before anything listens. It trusts the pins and nothing that a peer says of itself. A peer is
+//! accepted when its certificate equals a pin byte for byte, is inside its validity period, and the
+//! handshake is signed by that certificate's key. Names, issuer and the CA flag are not looked at:
+//! the pin is the identity (RFC 7469 speaks of pins; here the whole DER is one).
 
 use std::fmt;
 use std::sync::Arc;
@@ -19,8 +21,8 @@ use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{NoServerSessionStorage, ParsedCertificate};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, DistinguishedName, PeerIncompatible, ServerConfig,
-    SignatureScheme,
+    CertificateError, ClientConfig, DigitallySignedStruct, DistinguishedName, PeerIncompatible,
+    ServerConfig, SignatureScheme,
 };
 use x509_parser::prelude::{FromDer, X509Certificate, X509Version};
 use zeroize::{Zeroize, Zeroizing};
@@ -29,7 +31,9 @@ use zeroize::{Zeroize, Zeroizing};
 pub const ALPN: &[u8] = b"h2";
 
 /// DER of an Ed25519 SubjectPublicKeyInfo up to the 32 bytes of the key (RFC 8410, section 4).
-const ED25519_KEY: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
+const ED25519_KEY: [u8; 12] = [
+    0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00,
+];
 
 /// Why a certificate or a key was not taken.
 #[derive(Debug, thiserror::Error)]
@@ -62,7 +66,9 @@ pub enum TlsError {
     #[error("its key usage does not allow signatures")]
     NoDigitalSignature,
     /// It is outside its validity period.
-    #[error("it is valid from {from} to {until}, and now is outside of that: make a new one with `prn keygen`")]
+    #[error(
+        "it is valid from {from} to {until}, and now is outside of that: make a new one with `prn keygen`"
+    )]
     NotValidNow {
         /// First valid instant, UTC.
         from: String,
@@ -91,7 +97,10 @@ impl Fingerprint {
     /// Of any DER.
     pub fn of(der: &[u8]) -> Self {
         let mut bytes = [0; 32];
-        for (to, from) in bytes.iter_mut().zip(ring::digest::digest(&ring::digest::SHA256, der).as_ref()) {
+        for (to, from) in bytes
+            .iter_mut()
+            .zip(ring::digest::digest(&ring::digest::SHA256, der).as_ref())
+        {
             *to = *from;
         }
         Self(bytes)
@@ -133,9 +142,15 @@ impl Certificate {
         if parsed.version() != X509Version::V3 {
             return Err(TlsError::NotVersion3);
         }
-        // Whole, as the handshake's signature check compares it: a pin whose key has parameters or another length could
-        // never connect.
-        if parsed.public_key().raw.strip_prefix(&ED25519_KEY).map(<[u8]>::len) != Some(32) {
+        // Whole, as the handshake's signature check compares it: a pin whose key has parameters or
+        // another length could never connect.
+        if parsed
+            .public_key()
+            .raw
+            .strip_prefix(&ED25519_KEY)
+            .map(<[u8]>::len)
+            != Some(32)
+        {
             return Err(TlsError::NotEd25519);
         }
         if let Ok(Some(usage)) = parsed.key_usage()
@@ -144,7 +159,8 @@ impl Certificate {
             return Err(TlsError::NoDigitalSignature);
         }
         let der = CertificateDer::from(der);
-        // What the handshake's signature check will parse must be parsable now, not at the first connection.
+        // What the handshake's signature check will parse must be parsable now, not at the first
+        // connection.
         ParsedCertificate::try_from(&der).map_err(|_| TlsError::Malformed)?;
         Ok(Self { der })
     }
@@ -159,7 +175,8 @@ impl Certificate {
         Fingerprint::of(&self.der)
     }
 
-    /// Checks that `now` (since the Unix epoch) lies in its validity period, both ends included (RFC 5280, 4.1.2.5).
+    /// Checks that `now` (since the Unix epoch) lies in its validity period, both ends included
+    /// (RFC 5280, 4.1.2.5).
     pub fn check_validity(&self, now: Duration) -> Result<(), TlsError> {
         let (_, parsed) = X509Certificate::from_der(&self.der).map_err(|_| TlsError::Malformed)?;
         let validity = parsed.validity();
@@ -181,7 +198,9 @@ pub struct Key {
 impl Key {
     /// From PEM text that holds exactly one unencrypted PKCS#8 private key (RFC 5958).
     pub fn from_pem(pem: &[u8]) -> Result<Self, TlsError> {
-        Ok(Self { der: sole_section(pem, SectionKind::PrivateKey, "PRIVATE KEY")? })
+        Ok(Self {
+            der: sole_section(pem, SectionKind::PrivateKey, "PRIVATE KEY")?,
+        })
     }
 
     /// From PKCS#8 DER.
@@ -207,19 +226,29 @@ pub fn check_key(certificate: &Certificate, key: &Key) -> Result<(), TlsError> {
 }
 
 /// The server's side: `pins` are the clients that are let in.
-pub fn server_config(certificate: &Certificate, key: &Key, pins: Vec<Certificate>) -> Result<ServerConfig, TlsError> {
+pub fn server_config(
+    certificate: &Certificate,
+    key: &Key,
+    pins: Vec<Certificate>,
+) -> Result<ServerConfig, TlsError> {
     if pins.is_empty() {
         return Err(TlsError::NoPins);
     }
     let provider = provider();
-    let verifier = PinnedPeers { pins, algorithms: provider.signature_verification_algorithms };
+    let verifier = PinnedPeers {
+        pins,
+        algorithms: provider.signature_verification_algorithms,
+    };
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .with_client_cert_verifier(Arc::new(verifier))
-        .with_cert_resolver(Arc::new(SingleCertAndKey::from(certified_key(certificate, key)?)));
+        .with_cert_resolver(Arc::new(SingleCertAndKey::from(certified_key(
+            certificate,
+            key,
+        )?)));
     config.alpn_protocols = vec![ALPN.to_vec()];
-    // On resumption rustls takes the peer's identity from the session and asks no verifier (compare CVE-2025-23419),
-    // so a pin removed would go on opening the door. Nothing is resumable.
+    // On resumption rustls takes the peer's identity from the session and asks no verifier (compare
+    // CVE-2025-23419), so a pin removed would go on opening the door. Nothing is resumable.
     config.send_tls13_tickets = 0;
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.max_early_data_size = 0;
@@ -227,14 +256,24 @@ pub fn server_config(certificate: &Certificate, key: &Key, pins: Vec<Certificate
 }
 
 /// The client's side: `server` is the one server that is talked to.
-pub fn client_config(certificate: &Certificate, key: &Key, server: Certificate) -> Result<ClientConfig, TlsError> {
+pub fn client_config(
+    certificate: &Certificate,
+    key: &Key,
+    server: Certificate,
+) -> Result<ClientConfig, TlsError> {
     let provider = provider();
-    let verifier = PinnedPeers { pins: vec![server], algorithms: provider.signature_verification_algorithms };
+    let verifier = PinnedPeers {
+        pins: vec![server],
+        algorithms: provider.signature_verification_algorithms,
+    };
     let mut config = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(verifier))
-        .with_client_cert_resolver(Arc::new(SingleCertAndKey::from(certified_key(certificate, key)?)));
+        .with_client_cert_resolver(Arc::new(SingleCertAndKey::from(certified_key(
+            certificate,
+            key,
+        )?)));
     config.alpn_protocols = vec![ALPN.to_vec()];
     config.resumption = Resumption::disabled();
     // The pin is the name.
@@ -242,7 +281,8 @@ pub fn client_config(certificate: &Certificate, key: &Key, server: Certificate) 
     Ok(config)
 }
 
-/// The error that a pinning client returns for a server with another certificate: both fingerprints, for the user.
+/// The error that a pinning client returns for a server with another certificate: both
+/// fingerprints, for the user.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("the server's certificate is {found}, but {pinned} is pinned")]
 pub struct WrongServer {
@@ -267,7 +307,8 @@ impl PinnedPeers {
         now: UnixTime,
         unpinned: impl FnOnce(&[u8]) -> CertificateError,
     ) -> Result<(), rustls::Error> {
-        // A pin is one certificate, so a chain is never right: refusing it leaves nothing unpinned to parse.
+        // A pin is one certificate, so a chain is never right: refusing it leaves nothing unpinned
+        // to parse.
         if !intermediates.is_empty() {
             return Err(CertificateError::UnknownIssuer.into());
         }
@@ -275,7 +316,8 @@ impl PinnedPeers {
             return Err(unpinned(end_entity).into());
         };
         // Parsed from the pin, not from what the peer sent.
-        let (_, parsed) = X509Certificate::from_der(&pin.der).map_err(|_| CertificateError::BadEncoding)?;
+        let (_, parsed) =
+            X509Certificate::from_der(&pin.der).map_err(|_| CertificateError::BadEncoding)?;
         match period(&parsed, Duration::from_secs(now.as_secs())) {
             Period::Inside => Ok(()),
             Period::Before => Err(CertificateError::NotValidYet.into()),
@@ -306,7 +348,9 @@ impl ClientCertVerifier for PinnedPeers {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, rustls::Error> {
-        self.verify(end_entity, intermediates, now, |_| CertificateError::ApplicationVerificationFailure)?;
+        self.verify(end_entity, intermediates, now, |_| {
+            CertificateError::ApplicationVerificationFailure
+        })?;
         Ok(ClientCertVerified::assertion())
     }
 
@@ -344,7 +388,10 @@ impl ServerCertVerifier for PinnedPeers {
     ) -> Result<ServerCertVerified, rustls::Error> {
         let wrong_server = |found: &[u8]| match self.pins.as_slice() {
             [pinned] => {
-                let wrong = WrongServer { found: Fingerprint::of(found), pinned: pinned.fingerprint() };
+                let wrong = WrongServer {
+                    found: Fingerprint::of(found),
+                    pinned: pinned.fingerprint(),
+                };
                 CertificateError::Other(rustls::OtherError(Arc::new(wrong)))
             }
             _ => CertificateError::ApplicationVerificationFailure,
@@ -389,10 +436,13 @@ fn provider() -> Arc<CryptoProvider> {
 
 fn certified_key(certificate: &Certificate, key: &Key) -> Result<CertifiedKey, TlsError> {
     let pkcs8 = PrivatePkcs8KeyDer::from(key.der.as_slice());
-    let signer = rustls::crypto::ring::sign::any_eddsa_type(&pkcs8).map_err(|_| TlsError::BadKey)?;
+    let signer =
+        rustls::crypto::ring::sign::any_eddsa_type(&pkcs8).map_err(|_| TlsError::BadKey)?;
     let certified = CertifiedKey::new(vec![certificate.der.clone()], signer);
     // "Unknown" is a mismatch too: a key that can't be shown to belong is not taken.
-    certified.keys_match().map_err(|_| TlsError::KeyMismatch(certificate.fingerprint()))?;
+    certified
+        .keys_match()
+        .map_err(|_| TlsError::KeyMismatch(certificate.fingerprint()))?;
     Ok(certified)
 }
 
@@ -414,28 +464,53 @@ fn period(certificate: &X509Certificate<'_>, now: Duration) -> Period {
     }
 }
 
-fn sole_section(pem: &[u8], kind: SectionKind, label: &'static str) -> Result<Zeroizing<Vec<u8>>, TlsError> {
-    // The library passes over sections that it does not know, so it is the "BEGIN" lines that are counted.
+fn sole_section(
+    pem: &[u8],
+    kind: SectionKind,
+    label: &'static str,
+) -> Result<Zeroizing<Vec<u8>>, TlsError> {
+    // The library passes over sections that it does not know, so it is the "BEGIN" lines that are
+    // counted.
     let text = String::from_utf8_lossy(pem);
-    // To the library a carriage return alone ends a line too. Only up to the dashes: of a key whose line breaks were lost,
-    // all of it stands on the "BEGIN" line.
+    // To the library a carriage return alone ends a line too. Only up to the dashes: of a key whose
+    // line breaks were lost, all of it stands on the "BEGIN" line.
     let found: Vec<&str> = text
         .split(['\n', '\r'])
-        .filter_map(|line| Some(line.trim().strip_prefix("-----BEGIN ")?.split_once("-----")?.0))
+        .filter_map(|line| {
+            Some(
+                line.trim()
+                    .strip_prefix("-----BEGIN ")?
+                    .split_once("-----")?
+                    .0,
+            )
+        })
         .collect();
     match found.as_slice() {
         [] => return Err(TlsError::Missing(label)),
         [only] if *only == label => {}
         other => {
-            // Where dashes were lost as well, a label is not one, and may hold the key; no label has small letters.
-            let is_label =
-                |text: &str| text.bytes().all(|byte| byte.is_ascii_uppercase() || b"0123456789 ".contains(&byte));
-            let shown = |text| if is_label(text) { text } else { "something else" };
+            // Where dashes were lost as well, a label is not one, and may hold the key; no label
+            // has small letters.
+            let is_label = |text: &str| {
+                text.bytes()
+                    .all(|byte| byte.is_ascii_uppercase() || b"0123456789 ".contains(&byte))
+            };
+            let shown = |text| {
+                if is_label(text) {
+                    text
+                } else {
+                    "something else"
+                }
+            };
             let found: Vec<_> = other.iter().copied().map(shown).collect();
-            return Err(TlsError::Unexpected { expected: label, found: found.join(" and ") });
+            return Err(TlsError::Unexpected {
+                expected: label,
+                found: found.join(" and "),
+            });
         }
     }
-    let (read, mut der) = <(SectionKind, Vec<u8>)>::from_pem_slice(pem).map_err(|_| TlsError::Missing(label))?;
+    let (read, mut der) =
+        <(SectionKind, Vec<u8>)>::from_pem_slice(pem).map_err(|_| TlsError::Missing(label))?;
     if read != kind {
         der.zeroize();
         return Err(TlsError::Missing(label));

@@ -1,13 +1,18 @@
-//! Runs a command with limits, follows its output, and stops it after some seconds: the library without the daemon.
+//! Runs a command with limits, follows its output, and stops it after some seconds: the library
+//! without the daemon.
 //!
 //! ```text
 //! cargo run -p prn-supervisor --example run -- CGROUP STATE_DIR SECONDS COMMAND [ARGUMENT…]
 //! ```
 //!
-//! Needs root. CGROUP is an empty cgroup v2 directory, such as one made by `mkdir /sys/fs/cgroup/example`, with the
-//! controllers that limits need on in its cgroup.subtree_control; STATE_DIR an existing folder that all users may pass
-//! through (mode 0711).
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "an example talks")]
+//! Needs root. CGROUP is an empty cgroup v2 directory, such as one made by `mkdir
+//! /sys/fs/cgroup/example`, with the controllers that limits need on in its cgroup.subtree_control;
+//! STATE_DIR an existing folder that all users may pass through (mode 0711).
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "an example talks"
+)]
 
 use std::error::Error;
 use std::ffi::CString;
@@ -48,7 +53,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         // CPU in thousandths, bytes of memory, no limit for disks, tasks.
         limits: [Some(500), Some(64 << 20), None, None, Some(64)].try_into()?,
         best_effort_limits: true,
-        output: Keeping { max: 64 << 20, overflow: Overflow::DropOldest, store: OutputStore::Memory },
+        output: Keeping {
+            max: 64 << 20,
+            overflow: Overflow::DropOldest,
+            store: OutputStore::Memory,
+        },
         timeout: None,
         stop_grace: 2000.try_into()?,
         linger: false,
@@ -60,7 +69,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut cursor = Cursor::at(0);
     let mut stopped = false;
     loop {
-        runner.wait(Some(deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(10))))?;
+        runner.wait(Some(
+            deadline
+                .saturating_duration_since(Instant::now())
+                .max(Duration::from_millis(10)),
+        ))?;
         runner.dispatch();
         while let Some(notice) = runner.take_notice() {
             match notice {
@@ -74,7 +87,10 @@ fn main() -> Result<(), Box<dyn Error>> {
                     eprintln!("ended: {:?}", runner.info(id));
                     return Ok(());
                 }
-                Notice::Changed(_) | Notice::Advanced(..) | Notice::Forgotten(_) | Notice::Draining => {}
+                Notice::Changed(_)
+                | Notice::Advanced(..)
+                | Notice::Forgotten(_)
+                | Notice::Draining => {}
             }
             if let Some(output) = &output {
                 runner.watch(id, follow(output, &mut cursor)?);
@@ -92,7 +108,9 @@ fn follow(output: &Reader, cursor: &mut Cursor) -> Result<u64, Box<dyn Error>> {
     let mut buffer = vec![0; 64 * 1024];
     loop {
         match output.read(cursor, &mut buffer)? {
-            Piece::Data { length, .. } => std::io::stdout().write_all(buffer.get(..length).unwrap_or_default())?,
+            Piece::Data { length, .. } => {
+                std::io::stdout().write_all(buffer.get(..length).unwrap_or_default())?
+            }
             Piece::Gap { from, to } => println!("[{} bytes dropped]", to - from),
             Piece::End { high } => return Ok(high),
         }

@@ -22,8 +22,8 @@ use crate::sys::pidfd;
 /// Period of the CPU limit in microseconds: the kernel's default (cgroup-v2.rst, cpu.max).
 const CPU_PERIOD: u64 = 100_000;
 
-/// Most bytes of an interface file that are handed on: what tells of a process must fit in a message. Only io files, of a
-/// host with many disks, are longer.
+/// Most bytes of an interface file that are handed on: what tells of a process must fit in a
+/// message. Only io files, of a host with many disks, are longer.
 const TEXT_MAX: u64 = 4096;
 
 /// One group.
@@ -40,19 +40,32 @@ impl Group {
         mkdirat(parent, name, Mode::from_bits_truncate(0o755))?;
         let open = || {
             let directory = open_directory(parent, name)?;
-            let events = openat(&directory, "cgroup.events", OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?;
-            Ok(Self { directory, events: events.into() })
+            let events = openat(
+                &directory,
+                "cgroup.events",
+                OFlag::O_RDONLY | OFlag::O_CLOEXEC,
+                Mode::empty(),
+            )?;
+            Ok(Self {
+                directory,
+                events: events.into(),
+            })
         };
         open().inspect_err(|_| {
             let _unused = remove(parent, name);
         })
     }
 
-    /// Writes the limits. Returns those that this host does not enforce, for want of a controller or a disk.
+    /// Writes the limits. Returns those that this host does not enforce, for want of a controller
+    /// or a disk.
     ///
     /// # Errors
     /// The limit whose value the kernel did not take.
-    pub fn limit(&self, limits: &Limits, disks: &[(u32, u32)]) -> Result<Vec<LimitName>, LimitName> {
+    pub fn limit(
+        &self,
+        limits: &Limits,
+        disks: &[(u32, u32)],
+    ) -> Result<Vec<LimitName>, LimitName> {
         let mut not_enforced = Vec::new();
         for (name, value) in &limits.0 {
             match self.write_limit(*name, *value, disks) {
@@ -65,20 +78,27 @@ impl Group {
     }
 
     fn write_limit(&self, name: LimitName, value: u64, disks: &[(u32, u32)]) -> nix::Result<()> {
-        let io = |key| disks.iter().try_for_each(|(a, b)| self.write("io.max", &format!("{a}:{b} {key}={value}")));
+        let io = |key| {
+            disks
+                .iter()
+                .try_for_each(|(a, b)| self.write("io.max", &format!("{a}:{b} {key}={value}")))
+        };
         match name {
             LimitName::IoRead | LimitName::IoWrite if disks.is_empty() => Err(Errno::ENODEV),
-            LimitName::Cpu => {
-                self.write("cpu.max", &format!("{} {CPU_PERIOD}", value.saturating_mul(CPU_PERIOD / 1000)))
-            }
+            LimitName::Cpu => self.write(
+                "cpu.max",
+                &format!("{} {CPU_PERIOD}", value.saturating_mul(CPU_PERIOD / 1000)),
+            ),
             LimitName::Memory => {
                 self.write("memory.max", &value.to_string())?;
                 match self.write("memory.swap.max", "0") {
-                    // Absent where the kernel has no swap accounting, and then there is no swap to limit.
+                    // Absent where the kernel has no swap accounting, and then there is no swap to
+                    // limit.
                     Ok(()) | Err(Errno::ENOENT) => {}
                     Err(error) => return Err(error),
                 }
-                // All or nothing: a tree that lost some process to the OOM killer is in no state that anybody planned for.
+                // All or nothing: a tree that lost some process to the OOM killer is in no state
+                // that anybody planned for.
                 self.write("memory.oom.group", "1")
             }
             LimitName::IoRead => io("rbps"),
@@ -89,7 +109,12 @@ impl Group {
 
     /// Interface files of the group, those that are there.
     pub fn texts(&self, files: &[&str]) -> Vec<FileText> {
-        let text = |file: &&str| Some(((*file).to_owned(), read(&self.directory, file, TEXT_MAX).ok()?));
+        let text = |file: &&str| {
+            Some((
+                (*file).to_owned(),
+                read(&self.directory, file, TEXT_MAX).ok()?,
+            ))
+        };
         files.iter().filter_map(text).collect()
     }
 
@@ -98,37 +123,51 @@ impl Group {
         let mut bytes = [0; 256];
         match self.events.read_at(&mut bytes, 0) {
             Ok(length) => {
-                keyed(&String::from_utf8_lossy(bytes.get(..length).unwrap_or_default()), "populated") != Some(0)
+                keyed(
+                    &String::from_utf8_lossy(bytes.get(..length).unwrap_or_default()),
+                    "populated",
+                ) != Some(0)
             }
             // Somebody has removed it, which takes an empty group.
             Err(error) => error.raw_os_error() != Some(nix::libc::ENODEV),
         }
     }
 
-    /// Kills every process of the group and of those below it; none can escape by forking (cgroup.kill, Linux 5.14).
+    /// Kills every process of the group and of those below it; none can escape by forking
+    /// (cgroup.kill, Linux 5.14).
     pub fn kill(&self) -> nix::Result<()> {
         self.write("cgroup.kill", "1")
     }
 
-    /// Kills all and reaps the one that is a child of this process. Waits for what cannot do anything but die, for two
-    /// seconds at most.
+    /// Kills all and reaps the one that is a child of this process. Waits for what cannot do
+    /// anything but die, for two seconds at most.
     pub fn end(&self, child: &OwnedFd) {
         let _unused = self.kill();
-        let _unused = poll(&mut [PollFd::new(child.as_fd(), PollFlags::POLLIN)], PollTimeout::from(1000u16));
+        let _unused = poll(
+            &mut [PollFd::new(child.as_fd(), PollFlags::POLLIN)],
+            PollTimeout::from(1000u16),
+        );
         let _unused = pidfd::reap(child);
         let deadline = Instant::now() + Duration::from_secs(1);
         while self.populated() && Instant::now() < deadline {
             let _unused = self.kill();
-            let _unused = poll(&mut [PollFd::new(self.events.as_fd(), PollFlags::POLLPRI)], PollTimeout::from(100u8));
+            let _unused = poll(
+                &mut [PollFd::new(self.events.as_fd(), PollFlags::POLLPRI)],
+                PollTimeout::from(100u8),
+            );
         }
     }
 
     /// Sends signals to every process that is in the group now.
     pub fn signal(&self, signals: &[i32]) {
-        // A number is not a process: it may be another one's by the time it is used. A descriptor whose process was still
-        // in the group after it was made refers to a process that was in the group.
-        let candidates: Vec<_> =
-            self.members().into_iter().filter_map(|pid| Some((pid, pidfd::open(pid).ok()?))).collect();
+        // A number is not a process: it may be another one's by the time it is used. A descriptor
+        // whose process was still in the group after it was made refers to a process that was in
+        // the group.
+        let candidates: Vec<_> = self
+            .members()
+            .into_iter()
+            .filter_map(|pid| Some((pid, pidfd::open(pid).ok()?)))
+            .collect();
         let still: HashSet<i32> = self.members().into_iter().collect();
         for (_, process) in candidates.iter().filter(|(pid, _)| still.contains(pid)) {
             for signal in signals {
@@ -141,21 +180,36 @@ impl Group {
     fn members(&self) -> Vec<i32> {
         // Whole, however long: a number that was cut is another process's.
         let text = read(&self.directory, "cgroup.procs", u64::MAX).unwrap_or_default();
-        text.lines().filter_map(|line| line.parse().ok()).filter(|pid| *pid > 0).collect()
+        text.lines()
+            .filter_map(|line| line.parse().ok())
+            .filter(|pid| *pid > 0)
+            .collect()
     }
 
     /// How often the kernel killed a process of this tree for memory.
     pub fn oom_kills(&self) -> u64 {
-        read(&self.directory, "memory.events", TEXT_MAX).ok().and_then(|text| keyed(&text, "oom_kill")).unwrap_or(0)
+        read(&self.directory, "memory.events", TEXT_MAX)
+            .ok()
+            .and_then(|text| keyed(&text, "oom_kill"))
+            .unwrap_or(0)
     }
 
     /// The tasks that are still there, some of them if they are many: each one's /proc/pid/stat.
     pub fn stuck(&self) -> Vec<Vec<u8>> {
-        self.members().into_iter().filter_map(|pid| fs::read(format!("/proc/{pid}/stat")).ok()).take(16).collect()
+        self.members()
+            .into_iter()
+            .filter_map(|pid| fs::read(format!("/proc/{pid}/stat")).ok())
+            .take(16)
+            .collect()
     }
 
     fn write(&self, file: &str, value: &str) -> nix::Result<()> {
-        let file = openat(&self.directory, file, OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty())?;
+        let file = openat(
+            &self.directory,
+            file,
+            OFlag::O_WRONLY | OFlag::O_CLOEXEC,
+            Mode::empty(),
+        )?;
         // One write: the kernel takes a value whole.
         nix::unistd::write(&file, value.as_bytes()).map(drop)
     }
@@ -163,7 +217,13 @@ impl Group {
 
 /// The value of `key` in the text of a flat-keyed file.
 fn keyed(text: &str, key: &str) -> Option<u64> {
-    text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' ')?.trim().parse().ok())
+    text.lines().find_map(|line| {
+        line.strip_prefix(key)?
+            .strip_prefix(' ')?
+            .trim()
+            .parse()
+            .ok()
+    })
 }
 
 /// Opens a directory below another one.
@@ -176,19 +236,31 @@ pub fn open_directory(parent: BorrowedFd<'_>, name: &str) -> nix::Result<OwnedFd
 }
 
 fn read(directory: &OwnedFd, file: &str, most: u64) -> nix::Result<String> {
-    let file = File::from(openat(directory, file, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?);
+    let file = File::from(openat(
+        directory,
+        file,
+        OFlag::O_RDONLY | OFlag::O_CLOEXEC,
+        Mode::empty(),
+    )?);
     // One read(2) for what is no longer, and one for the end.
     let mut text = String::with_capacity(4096);
     let read = file.take(most).read_to_string(&mut text);
     // It is kept for as long as its process is known.
     text.shrink_to_fit();
-    read.map(|_| text).map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(0)))
+    read.map(|_| text)
+        .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(0)))
 }
 
 /// Removes a group. EBUSY while the kernel still counts something in it.
 pub fn remove(parent: BorrowedFd<'_>, name: &str) -> nix::Result<()> {
     let removed = unlinkat(parent, name, UnlinkatFlags::RemoveDir);
-    removed.or_else(|error| if error == Errno::ENOENT { Ok(()) } else { Err(error) })
+    removed.or_else(|error| {
+        if error == Errno::ENOENT {
+            Ok(())
+        } else {
+            Err(error)
+        }
+    })
 }
 
 #[cfg(test)]
@@ -201,13 +273,24 @@ mod tests {
         let folder = std::env::temp_dir().join(format!("prn-limit-{}", std::process::id()));
         fs::create_dir(&folder).unwrap();
         std::os::unix::fs::symlink("/dev/full", folder.join("cpu.max")).unwrap();
-        let group = Group { directory: File::open(&folder).unwrap().into(), events: File::open("/dev/null").unwrap() };
+        let group = Group {
+            directory: File::open(&folder).unwrap().into(),
+            events: File::open("/dev/null").unwrap(),
+        };
         let limit = |name, value| group.limit(&Limits([(name, value)].into()), &[]);
-        let results = [limit(LimitName::Cpu, 1), limit(LimitName::Pids, 1), limit(LimitName::IoRead, 1024)];
+        let results = [
+            limit(LimitName::Cpu, 1),
+            limit(LimitName::Pids, 1),
+            limit(LimitName::IoRead, 1024),
+        ];
         fs::remove_dir_all(&folder).unwrap();
         assert_eq!(
             results,
-            [Err(LimitName::Cpu), Ok(vec![LimitName::Pids]), Ok(vec![LimitName::IoRead])],
+            [
+                Err(LimitName::Cpu),
+                Ok(vec![LimitName::Pids]),
+                Ok(vec![LimitName::IoRead])
+            ],
             "refused, no such controller, no disk"
         );
     }

@@ -1,4 +1,5 @@
-//! The daemon's event loop: one thread that waits in one place, for the frontend, for signals and for processes.
+//! The daemon's event loop: one thread that waits in one place, for the frontend, for signals and
+//! for processes.
 //!
 //! Runs in the supervisor. Nothing here waits for the frontend.
 
@@ -24,10 +25,12 @@ use crate::sys::{pidfd, spawn};
 /// This many frontends that died before the first one served: the fault is not a passing one.
 const EARLY_DEATHS: u32 = 5;
 
-/// Wait before a new frontend: this, doubled with each one that lived for less than [`SETTLED`], up to 6.4 s.
+/// Wait before a new frontend: this, doubled with each one that lived for less than [`SETTLED`], up
+/// to 6.4 s.
 const BACK_OFF: Duration = Duration::from_millis(50);
 
-/// A frontend that lives for this long was worth its start; one that does not serve by then never will.
+/// A frontend that lives for this long was worth its start; one that does not serve by then never
+/// will.
 const SETTLED: Duration = Duration::from_secs(30);
 
 /// How long the frontend has, at shutdown, to send what its clients have not read yet.
@@ -44,7 +47,8 @@ pub struct Links {
     pub notify: Option<OwnedFd>,
     /// The group that this server's groups are in.
     pub cgroup: OwnedFd,
-    /// If it is to be removed at the end: `cgroup.procs` of the group that this process came from, and its own name.
+    /// If it is to be removed at the end: `cgroup.procs` of the group that this process came from,
+    /// and its own name.
     pub origin: Option<(OwnedFd, String)>,
 }
 
@@ -60,7 +64,8 @@ pub struct Daemon {
     deaths: u32,
     announced: bool,
     stopping: bool,
-    /// Nothing of any process is left: how long the frontend has to end by itself, once it was sent everything.
+    /// Nothing of any process is left: how long the frontend has to end by itself, once it was sent
+    /// everything.
     flush_until: Option<Instant>,
 }
 
@@ -73,14 +78,29 @@ impl Daemon {
     /// # Errors
     /// Those of signalfd(2) and epoll_ctl(2).
     pub fn new(mut runner: Runner, kit: Kit, links: Links) -> nix::Result<Self> {
-        // SIGHUP stays blocked: there is nothing to read anew, the configuration is part of this process's start.
-        let signals = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGQUIT].into_iter().collect::<SigSet>();
-        let signals = SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
+        // SIGHUP stays blocked: there is nothing to read anew, the configuration is part of this
+        // process's start.
+        let signals = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGQUIT]
+            .into_iter()
+            .collect::<SigSet>();
+        let signals =
+            SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
         runner.attach(signals.as_fd(), EpollFlags::EPOLLIN, SIGNALS)?;
         runner.wake_at(Instant::now());
         let (frontend, respawn_at, deaths, announced, stopping, flush_until) =
             (None, Instant::now(), 0, false, false, None);
-        Ok(Self { runner, kit, links, signals, frontend, respawn_at, deaths, announced, stopping, flush_until })
+        Ok(Self {
+            runner,
+            kit,
+            links,
+            signals,
+            frontend,
+            respawn_at,
+            deaths,
+            announced,
+            stopping,
+            flush_until,
+        })
     }
 
     /// Serves until it is told to stop and everything is gone.
@@ -88,7 +108,10 @@ impl Daemon {
     /// # Errors
     /// After everything is gone all the same, as far as that went.
     pub fn run(mut self) -> Result<(), Box<dyn Error>> {
-        while self.flush_until.is_none_or(|until| self.frontend.is_some() && Instant::now() < until) {
+        while self
+            .flush_until
+            .is_none_or(|until| self.frontend.is_some() && Instant::now() < until)
+        {
             self.turn()?;
         }
         // What it may have forked dies with it, and the listener is nobody's any more.
@@ -98,20 +121,26 @@ impl Daemon {
         if let Err(error) = self.remove_cgroups() {
             log(&format!("cannot remove the cgroup tree: {error}"));
         }
-        if self.gives_up() { Err("no frontend got as far as serving".into()) } else { Ok(()) }
+        if self.gives_up() {
+            Err("no frontend got as far as serving".into())
+        } else {
+            Ok(())
+        }
     }
 
-    /// Goes back to where this process came from, and removes what was made for it. A service manager removes a delegated
-    /// group with all that is below it, when this process has ended.
+    /// Goes back to where this process came from, and removes what was made for it. A service
+    /// manager removes a delegated group with all that is below it, when this process has ended.
     fn remove_cgroups(&self) -> nix::Result<()> {
-        let Some((origin, name)) = &self.links.origin else { return Ok(()) };
+        let Some((origin, name)) = &self.links.origin else {
+            return Ok(());
+        };
         nix::unistd::write(origin, b"0")?;
         let base = self.links.cgroup.as_fd();
         ["processes", FRONTEND_GROUP, "frontend", "supervisor"]
             .into_iter()
             .try_for_each(|name| cgroup::remove(base, name))?;
-        // The top folder of a cgroup2 mount has mode 0555, which stops a root without CAP_DAC_OVERRIDE; as its owner it
-        // may let itself in for the moment.
+        // The top folder of a cgroup2 mount has mode 0555, which stops a root without
+        // CAP_DAC_OVERRIDE; as its owner it may let itself in for the moment.
         let parent = cgroup::open_directory(base, "..")?;
         let mode = Mode::from_bits_truncate(fstat(&parent)?.st_mode);
         fchmod(&parent, mode | Mode::S_IWUSR)?;
@@ -120,7 +149,8 @@ impl Daemon {
         removed
     }
 
-    /// One wait, and what follows from it: the frontend's requests first, then signals, then processes.
+    /// One wait, and what follows from it: the frontend's requests first, then signals, then
+    /// processes.
     fn turn(&mut self) -> nix::Result<()> {
         self.runner.wait(None)?;
         let frontend_ended = self.runner.is_ready(FRONTEND);
@@ -147,9 +177,12 @@ impl Daemon {
     }
 
     fn frontend_turn(&mut self, act: fn(&mut Frontend, &mut Runner) -> Verdict) {
-        let Some(frontend) = self.frontend.as_mut().filter(|frontend| !frontend.dying) else { return };
+        let Some(frontend) = self.frontend.as_mut().filter(|frontend| !frontend.dying) else {
+            return;
+        };
         if let Err(error) = act(frontend, &mut self.runner) {
-            // Its end is seen through its pidfd; until then its channel must not wake the loop again.
+            // Its end is seen through its pidfd; until then its channel must not wake the loop
+            // again.
             self.runner.detach(frontend.channel.as_fd());
             frontend.dying = true;
             // At the end of a shutdown it goes by itself, and takes the time that it needs.
@@ -160,7 +193,9 @@ impl Daemon {
     }
 
     fn kill_frontend(&mut self, why: &str) {
-        let Some(frontend) = &mut self.frontend else { return };
+        let Some(frontend) = &mut self.frontend else {
+            return;
+        };
         frontend.dying = true;
         log(&format!("audit: the frontend is killed: {why}"));
         // The whole group: it may have forked. A group that is there can be killed.
@@ -170,7 +205,11 @@ impl Daemon {
     fn signalled(&mut self) {
         while let Ok(Some(_)) = self.signals.read_signal() {
             // The second one does not wait for grace times.
-            self.shut_down(if self.stopping { StopHow::Kill } else { StopHow::Graceful(None) });
+            self.shut_down(if self.stopping {
+                StopHow::Kill
+            } else {
+                StopHow::Graceful(None)
+            });
         }
     }
 
@@ -189,7 +228,10 @@ impl Daemon {
             self.runner.wake_at(until);
             self.flush_until = Some(until);
         }
-        if let Some(frontend) = self.frontend.as_ref().filter(|frontend| frontend.outbox.is_empty())
+        if let Some(frontend) = self
+            .frontend
+            .as_ref()
+            .filter(|frontend| frontend.outbox.is_empty())
             && self.flush_until.is_some()
         {
             // The end of the stream: it sends what its clients have not read, and exits.
@@ -198,9 +240,12 @@ impl Daemon {
     }
 
     fn frontend_ended(&mut self) {
-        let Some(frontend) = self.frontend.take_if(|frontend| !matches!(pidfd::reap(&frontend.process), Ok(None)))
+        let Some(frontend) = self
+            .frontend
+            .take_if(|frontend| !matches!(pidfd::reap(&frontend.process), Ok(None)))
         else {
-            // It is a zombie that something of its own traces (ptrace(2)): without that one it can be reaped.
+            // It is a zombie that something of its own traces (ptrace(2)): without that one it can
+            // be reaped.
             return self.kill_frontend("it has ended, but is kept from being reaped");
         };
         self.runner.detach(&frontend.process);
@@ -211,9 +256,16 @@ impl Daemon {
             return;
         }
         if let Ok(Some((step, errno))) = spawn::failure(&frontend.report) {
-            log(&format!("the frontend's program could not run: {step:?}: {}", Errno::from_raw(errno)));
+            log(&format!(
+                "the frontend's program could not run: {step:?}: {}",
+                Errno::from_raw(errno)
+            ));
         }
-        self.deaths = if frontend.since.elapsed() >= SETTLED { 0 } else { self.deaths + 1 };
+        self.deaths = if frontend.since.elapsed() >= SETTLED {
+            0
+        } else {
+            self.deaths + 1
+        };
         if self.gives_up() {
             log("the frontend does not get as far as serving: giving up");
             return self.shut_down(StopHow::Graceful(None));
@@ -233,7 +285,10 @@ impl Daemon {
 
     fn spawn_if_due(&mut self) {
         if let Some(frontend) = &self.frontend {
-            if frontend.phase != Phase::Ready && !frontend.dying && frontend.since.elapsed() >= SETTLED {
+            if frontend.phase != Phase::Ready
+                && !frontend.dying
+                && frontend.since.elapsed() >= SETTLED
+            {
                 self.kill_frontend("it does not serve");
             }
         } else if !self.stopping && self.respawn_at <= Instant::now() {
@@ -252,16 +307,27 @@ impl Daemon {
         cgroup::remove(self.links.cgroup.as_fd(), FRONTEND_GROUP)?;
         let group = Group::create(self.links.cgroup.as_fd(), FRONTEND_GROUP)?;
         let frontend = Frontend::spawn(&self.kit, group)?;
-        self.runner.attach(frontend.channel.as_fd(), EpollFlags::EPOLLIN, CHANNEL)?;
+        self.runner
+            .attach(frontend.channel.as_fd(), EpollFlags::EPOLLIN, CHANNEL)?;
         // For changes alone: a zombie that is traced stays readable.
-        self.runner.attach(frontend.process.as_fd(), EpollFlags::EPOLLIN | EpollFlags::EPOLLET, FRONTEND)?;
+        self.runner.attach(
+            frontend.process.as_fd(),
+            EpollFlags::EPOLLIN | EpollFlags::EPOLLET,
+            FRONTEND,
+        )?;
         self.runner.wake_at(frontend.since + SETTLED);
         Ok(frontend)
     }
 
     /// Says once that clients can connect.
     fn announce(&mut self) {
-        let Some(frontend) = self.frontend.as_ref().filter(|frontend| frontend.phase == Phase::Ready) else { return };
+        let Some(frontend) = self
+            .frontend
+            .as_ref()
+            .filter(|frontend| frontend.phase == Phase::Ready)
+        else {
+            return;
+        };
         // It serves, so nobody need look whether it does.
         self.runner.sleep_on(frontend.since + SETTLED);
         if !std::mem::replace(&mut self.announced, true) {
@@ -274,7 +340,11 @@ impl Daemon {
     /// Tells the service manager (sd_notify(3)).
     fn notify(&self, state: &str) {
         if let Some(socket) = &self.links.notify {
-            let _unused = send(socket.as_raw_fd(), state.as_bytes(), MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT);
+            let _unused = send(
+                socket.as_raw_fd(),
+                state.as_bytes(),
+                MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT,
+            );
         }
     }
 }

@@ -1,8 +1,9 @@
-//! The two directories of each process, in the state folder: `<id>`, where it starts, and `<id>.tmp`, for its temporary
-//! files.
+//! The two directories of each process, in the state folder: `<id>`, where it starts, and
+//! `<id>.tmp`, for its temporary files.
 //!
-//! Runs in the supervisor. They belong to the process's user. Root makes them and, when they are empty, removes them; what
-//! a process put into them is deleted by a cleaner that runs as the process's user.
+//! Runs in the supervisor. They belong to the process's user. Root makes them and, when they are
+//! empty, removes them; what a process put into them is deleted by a cleaner that runs as the
+//! process's user.
 
 use std::os::fd::{BorrowedFd, OwnedFd};
 
@@ -25,25 +26,39 @@ pub fn create(state: BorrowedFd<'_>, id: ProcessId, uid: u32) -> nix::Result<()>
         mkdirat(state, name.as_str(), Mode::S_IRWXU)?;
         // The folder is root's, so nobody can have put something else in its place.
         let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(uid));
-        fchownat(state, name.as_str(), Some(uid), Some(gid), AtFlags::AT_SYMLINK_NOFOLLOW)
+        fchownat(
+            state,
+            name.as_str(),
+            Some(uid),
+            Some(gid),
+            AtFlags::AT_SYMLINK_NOFOLLOW,
+        )
     };
     names(id).into_iter().try_for_each(own).inspect_err(|_| {
         remove(state, id);
     })
 }
 
-/// Handles of those that are there. They give no access by themselves: root without CAP_DAC_OVERRIDE has none to them.
+/// Handles of those that are there. They give no access by themselves: root without
+/// CAP_DAC_OVERRIDE has none to them.
 ///
-/// A name is one component in a folder of root's. Not by openat2(2), which systemd refuses to a unit with RestrictSUIDSGID=
-/// (ENOSYS), since no filter sees its mode.
+/// A name is one component in a folder of root's. Not by openat2(2), which systemd refuses to a
+/// unit with RestrictSUIDSGID= (ENOSYS), since no filter sees its mode.
 pub fn open(state: BorrowedFd<'_>, id: ProcessId) -> Vec<OwnedFd> {
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    names(id).into_iter().filter_map(|name| openat(state, name.as_str(), flags, Mode::empty()).ok()).collect()
+    names(id)
+        .into_iter()
+        .filter_map(|name| openat(state, name.as_str(), flags, Mode::empty()).ok())
+        .collect()
 }
 
 /// Removes those that are empty. Returns whether both are gone.
 pub fn remove(state: BorrowedFd<'_>, id: ProcessId) -> bool {
-    let gone =
-        |name: String| matches!(unlinkat(state, name.as_str(), UnlinkatFlags::RemoveDir), Ok(()) | Err(Errno::ENOENT));
+    let gone = |name: String| {
+        matches!(
+            unlinkat(state, name.as_str(), UnlinkatFlags::RemoveDir),
+            Ok(()) | Err(Errno::ENOENT)
+        )
+    };
     names(id).map(gone) == [true, true]
 }

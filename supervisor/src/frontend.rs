@@ -1,9 +1,10 @@
-//! The frontend as the supervisor sees it: a program that is started without privilege, spoken to over the channel, and
-//! not trusted in anything. Runs in the supervisor.
+//! The frontend as the supervisor sees it: a program that is started without privilege, spoken to
+//! over the channel, and not trusted in anything. Runs in the supervisor.
 //!
-//! What may be asked when is a table (`allowed`). Anything else, and anything that does not decode, is a fault: the
-//! frontend dies, processes and their output do not, and a fresh frontend takes its place. The supervisor never waits
-//! for it: what it does not take stays in an outbox that is bounded by the number of requests and of processes.
+//! What may be asked when is a table (`allowed`). Anything else, and anything that does not decode,
+//! is a fault: the frontend dies, processes and their output do not, and a fresh frontend takes its
+//! place. The supervisor never waits for it: what it does not take stays in an outbox that is
+//! bounded by the number of requests and of processes.
 
 use std::collections::VecDeque;
 use std::error::Error;
@@ -96,7 +97,8 @@ pub struct Frontend {
     waiting: usize,
     /// What is still to be sent, in order.
     pub outbox: VecDeque<Outgoing>,
-    /// The socket was full. It is not listened to until it is not, so that the outbox stays bounded.
+    /// The socket was full. It is not listened to until it is not, so that the outbox stays
+    /// bounded.
     blocked: bool,
 }
 
@@ -121,32 +123,72 @@ impl Frontend {
     /// # Errors
     /// Those of socketpair(2), open(2) and clone3(2). What fails in the child shows as its end.
     pub fn spawn(kit: &Kit, group: Group) -> nix::Result<Self> {
-        // The last one may have shut it down, which all who hold the socket would suffer from (shutdown(2)).
+        // The last one may have shut it down, which all who hold the socket would suffer from
+        // (shutdown(2)).
         nix::sys::socket::listen(&kit.listener, nix::sys::socket::Backlog::MAXCONN)?;
         let (ours, theirs) = channel::pair()?;
-        // Before there is anybody who could send a descriptor: this process would have to close one that is queued.
+        // Before there is anybody who could send a descriptor: this process would have to close one
+        // that is queued.
         let channel = SupervisorEnd::without_descriptors(ours);
         let null = open("/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty())?;
-        // Read-only, and an open file description of its own for each frontend (see `config::read`).
+        // Read-only, and an open file description of its own for each frontend (see
+        // `config::read`).
         let reopen = |fd: BorrowedFd<'_>, flags| {
-            open(format!("/proc/self/fd/{}", fd.as_raw_fd()).as_str(), flags | OFlag::O_CLOEXEC, Mode::empty())
+            open(
+                format!("/proc/self/fd/{}", fd.as_raw_fd()).as_str(),
+                flags | OFlag::O_CLOEXEC,
+                Mode::empty(),
+            )
         };
-        let (config, key) = (reopen(kit.config.as_fd(), OFlag::O_RDONLY)?, reopen(kit.key.as_fd(), OFlag::O_RDONLY)?);
-        // Not this process's own open file description, where that can be had: it could be made non-blocking.
+        let (config, key) = (
+            reopen(kit.config.as_fd(), OFlag::O_RDONLY)?,
+            reopen(kit.key.as_fd(), OFlag::O_RDONLY)?,
+        );
+        // Not this process's own open file description, where that can be had: it could be made
+        // non-blocking.
         let stderr = io::stderr();
         let own_stderr = reopen(stderr.as_fd(), OFlag::O_WRONLY | OFlag::O_APPEND);
         let spawned = spawn::spawn(&Child {
             argv: &[c"prn-frontend".into()],
-            streams: [null.as_fd(), null.as_fd(), own_stderr.as_ref().map_or(stderr.as_fd(), AsFd::as_fd)],
+            streams: [
+                null.as_fd(),
+                null.as_fd(),
+                own_stderr.as_ref().map_or(stderr.as_fd(), AsFd::as_fd),
+            ],
             // In the order of `fds::frontend`.
-            descriptors: &[theirs.as_fd(), config.as_fd(), key.as_fd(), kit.listener.as_fd(), kit.empty_folder.as_fd()],
+            descriptors: &[
+                theirs.as_fd(),
+                config.as_fd(),
+                key.as_fd(),
+                kit.listener.as_fd(),
+                kit.empty_folder.as_fd(),
+            ],
             open_files: kit.open_files,
-            ..Child::new(group.directory.as_fd(), Program::File(kit.binary.as_fd()), kit.ids, null.as_fd())
+            ..Child::new(
+                group.directory.as_fd(),
+                Program::File(kit.binary.as_fd()),
+                kit.ids,
+                null.as_fd(),
+            )
         })?;
         let (phase, since, dying, last, waiting, blocked) =
             (Phase::Silent, Instant::now(), false, RequestId(0), 0, false);
-        let (process, report, pending, outbox) = (spawned.pidfd, spawned.report, Vec::new(), VecDeque::new());
-        Ok(Self { process, group, report, channel, phase, since, dying, last, pending, waiting, outbox, blocked })
+        let (process, report, pending, outbox) =
+            (spawned.pidfd, spawned.report, Vec::new(), VecDeque::new());
+        Ok(Self {
+            process,
+            group,
+            report,
+            channel,
+            phase,
+            since,
+            dying,
+            last,
+            pending,
+            waiting,
+            outbox,
+            blocked,
+        })
     }
 
     /// Handles requests, a bounded number of them.
@@ -166,11 +208,17 @@ impl Frontend {
 
     fn handle(&mut self, request: Request, runner: &mut Runner) -> Verdict {
         if !allowed(self.phase, &request) {
-            return Err(format!("fault: a request that is not allowed in phase {:?}", self.phase).into());
+            return Err(format!(
+                "fault: a request that is not allowed in phase {:?}",
+                self.phase
+            )
+            .into());
         }
         match request {
             Request::Hello(protocol) if protocol != PROTOCOL => {
-                return Err("it is another build than the supervisor: install both halves together".into());
+                return Err(
+                    "it is another build than the supervisor: install both halves together".into(),
+                );
             }
             Request::Hello(_) => {
                 self.phase = Phase::Greeted;
@@ -178,7 +226,9 @@ impl Frontend {
                 self.event(Event::SnapshotEnd);
             }
             Request::Ready => self.phase = Phase::Ready,
-            Request::Ask(request, _) if request <= self.last => return Err("fault: a request id was repeated".into()),
+            Request::Ask(request, _) if request <= self.last => {
+                return Err("fault: a request id was repeated".into());
+            }
             Request::Ask(..) if self.waiting >= REQUESTS_WAITING_MAX => {
                 return Err("fault: too many requests wait for an answer".into());
             }
@@ -216,11 +266,15 @@ impl Frontend {
     }
 
     fn answer(&mut self, request: RequestId, reply: Reply, files: Vec<File>) {
-        self.outbox.push_back(Outgoing::Message(FromSupervisor::Reply(request, reply), files));
+        self.outbox.push_back(Outgoing::Message(
+            FromSupervisor::Reply(request, reply),
+            files,
+        ));
     }
 
     fn event(&mut self, event: Event) {
-        self.outbox.push_back(Outgoing::Message(FromSupervisor::Event(event), Vec::new()));
+        self.outbox
+            .push_back(Outgoing::Message(FromSupervisor::Event(event), Vec::new()));
     }
 
     /// Takes note of something that happened.
@@ -233,7 +287,13 @@ impl Frontend {
             Notice::Started(id) => self.settle(id, &[(Operation::Start, Reply::Done)]),
             Notice::StartFailed(id, refusal) => {
                 let unknown = Reply::Refused(Refusal::UnknownProcess);
-                self.settle(id, &[(Operation::Start, Reply::Refused(refusal)), (Operation::Stop, unknown)]);
+                self.settle(
+                    id,
+                    &[
+                        (Operation::Start, Reply::Refused(refusal)),
+                        (Operation::Stop, unknown),
+                    ],
+                );
             }
             Notice::Changed(id) => self.outbox.push_back(Outgoing::State(id)),
             Notice::Stopped(id) => self.settle(id, &[(Operation::Stop, Reply::Done)]),
@@ -246,7 +306,9 @@ impl Frontend {
     /// Answers what waits for these operations on a process.
     fn settle(&mut self, id: ProcessId, replies: &[(Operation, Reply)]) {
         for (operation, reply) in replies {
-            let settled = self.pending.extract_if(.., |(_, of, what)| *of == id && what == operation);
+            let settled = self
+                .pending
+                .extract_if(.., |(_, of, what)| *of == id && what == operation);
             for (request, ..) in settled.collect::<Vec<_>>() {
                 self.answer(request, reply.clone(), Vec::new());
             }
@@ -271,7 +333,8 @@ impl Frontend {
             };
             let fds: Vec<_> = files.iter().map(AsFd::as_fd).collect();
             // None: it was forgotten since.
-            let sent = message.map_or(Ok(Sent::Whole), |message| self.channel.send(message, &fds))?;
+            let sent =
+                message.map_or(Ok(Sent::Whole), |message| self.channel.send(message, &fds))?;
             match sent {
                 Sent::Whole => {}
                 Sent::Closed => return Err("it closed the channel".into()),
@@ -280,14 +343,19 @@ impl Frontend {
                     break;
                 }
             }
-            // It has waited until now: a frontend that asks and does not read is out of requests soon.
+            // It has waited until now: a frontend that asks and does not read is out of requests
+            // soon.
             let replied = matches!(outgoing, Outgoing::Message(FromSupervisor::Reply(..), _));
             self.waiting -= usize::from(replied);
             self.outbox.pop_front();
         }
         if full != self.blocked {
             self.blocked = full;
-            let flags = if full { EpollFlags::EPOLLOUT } else { EpollFlags::EPOLLIN };
+            let flags = if full {
+                EpollFlags::EPOLLOUT
+            } else {
+                EpollFlags::EPOLLIN
+            };
             runner.attach(self.channel.as_fd(), flags, CHANNEL)?;
         }
         Ok(())
@@ -302,14 +370,23 @@ mod tests {
     fn i3_each_phase_allows_exactly_its_own_requests() {
         let id = ProcessId::from_bytes([0; 16]);
         let asks = [
-            Request::Ask(RequestId(1), Ask::Stop(id, prn_ipc_protocol::message::StopHow::Kill)),
+            Request::Ask(
+                RequestId(1),
+                Ask::Stop(id, prn_ipc_protocol::message::StopHow::Kill),
+            ),
             Request::Ask(RequestId(1), Ask::Subscribe(id)),
             Request::Watch(id, 0),
         ];
         for phase in [Phase::Silent, Phase::Greeted, Phase::Ready] {
-            assert_eq!(allowed(phase, &Request::Hello(String::new())), phase == Phase::Silent);
+            assert_eq!(
+                allowed(phase, &Request::Hello(String::new())),
+                phase == Phase::Silent
+            );
             assert_eq!(allowed(phase, &Request::Ready), phase == Phase::Greeted);
-            assert!(asks.iter().all(|ask| allowed(phase, ask) == (phase == Phase::Ready)));
+            assert!(
+                asks.iter()
+                    .all(|ask| allowed(phase, ask) == (phase == Phase::Ready))
+            );
         }
     }
 }

@@ -1,9 +1,11 @@
-//! Runs processes on Linux, each in a cgroup v2 group of its own: starts them under limits, keeps their output so that
-//! it can be read from the first byte at any time, knows how each one ended, and stops all of what it started.
+//! Runs processes on Linux, each in a cgroup v2 group of its own: starts them under limits, keeps
+//! their output so that it can be read from the first byte at any time, knows how each one ended,
+//! and stops all of what it started.
 //!
-//! This is the root half of prn, and a library of its own: [`Runner`] works without the daemon around it. It needs root
-//! (or CAP_SETUID, CAP_SETGID, CAP_KILL and CAP_CHOWN), a cgroup v2 directory that nobody else writes, Linux 5.14, and a
-//! program with a single thread, because processes die with the thread that created them (PR_SET_PDEATHSIG, prctl(2)).
+//! This is the root half of prn, and a library of its own: [`Runner`] works without the daemon
+//! around it. It needs root (or CAP_SETUID, CAP_SETGID, CAP_KILL and CAP_CHOWN), a cgroup v2
+//! directory that nobody else writes, Linux 5.14, and a program with a single thread, because
+//! processes die with the thread that created them (PR_SET_PDEATHSIG, prctl(2)).
 //!
 //! ```no_run
 //! use std::time::Duration;
@@ -35,8 +37,8 @@
 //! # }
 //! ```
 //!
-//! `examples/run.rs` is the whole of it. The binary `prn-supervisor` puts [`daemon`], which serves the unprivileged
-//! frontend, around the same [`Runner`].
+//! `examples/run.rs` is the whole of it. The binary `prn-supervisor` puts [`daemon`], which serves
+//! the unprivileged frontend, around the same [`Runner`].
 
 mod cgroup;
 pub mod daemon;
@@ -56,19 +58,27 @@ pub use sys::spawn::filter;
 /// First argument of [`Settings::tools`]: it empties the directories at its descriptors from 3 on.
 pub const CLEANER: &std::ffi::CStr = c"prn-clean";
 
-/// First argument of [`Settings::tools`]: it confines itself, then executes what its other arguments say, a number and so
-/// many paths, a number and so many variables, and the argument vector. Its own environment is empty. Its descriptor 3
-/// takes the report, 4 is the process's temporary directory, 5 its own.
+/// First argument of [`Settings::tools`]: it confines itself, then executes what its other
+/// arguments say, a number and so many paths, a number and so many variables, and the argument
+/// vector. Its own environment is empty. Its descriptor 3 takes the report, 4 is the process's
+/// temporary directory, 5 its own.
 pub const STRICT: &std::ffi::CStr = c"prn-strict";
 
-/// Writes one line to standard error, which is the daemon's log. A line that cannot be written at once is lost: the log's
-/// reader must not stop this program, nor end it.
+/// Writes one line to standard error, which is the daemon's log. A line that cannot be written at
+/// once is lost: the log's reader must not stop this program, nor end it.
 pub fn log(line: &str) {
     use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
     use std::io::Write;
     use std::os::fd::AsFd;
     let stderr = std::io::stderr();
-    if poll(&mut [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)], PollTimeout::ZERO).is_ok_and(|ready| ready > 0) {
-        let _unused = stderr.lock().write_all(format!("prn-supervisor: {line}\n").as_bytes());
+    if poll(
+        &mut [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)],
+        PollTimeout::ZERO,
+    )
+    .is_ok_and(|ready| ready > 0)
+    {
+        let _unused = stderr
+            .lock()
+            .write_all(format!("prn-supervisor: {line}\n").as_bytes());
     }
 }

@@ -1,8 +1,8 @@
-//! The writing side of a process's output: see [`prn_ipc_protocol::output`] for the layout and for the order that its
-//! readers rely on.
+//! The writing side of a process's output: see [`prn_ipc_protocol::output`] for the layout and for
+//! the order that its readers rely on.
 //!
-//! Runs in the supervisor. The bytes go from the process's pipe straight into shared memory, or into a file on disk; nothing
-//! in this program ever looks at them.
+//! Runs in the supervisor. The bytes go from the process's pipe straight into shared memory, or
+//! into a file on disk; nothing in this program ever looks at them.
 
 use std::os::fd::BorrowedFd;
 
@@ -17,8 +17,8 @@ use crate::sys::memory::Shared;
 /// Most bytes of one read(2): a pipe holds no more, once it has grown (see [`crate::runner`]).
 pub const READ_MAX: u64 = 256 * 1024;
 
-/// Output bytes for each record of the index. Where a process's output comes in smaller runs for long, the index fills
-/// first, and the oldest output is dropped with its records.
+/// Output bytes for each record of the index. Where a process's output comes in smaller runs for
+/// long, the index fills first, and the oldest output is dropped with its records.
 const BYTES_PER_RECORD: u64 = 64;
 
 /// One process's output.
@@ -46,10 +46,14 @@ pub struct Store {
 impl Store {
     /// Bytes of the ring and records of the index of an output that is kept so.
     fn sizes(keeping: Keeping) -> (u64, u64) {
-        // One read more than promised, because room is made before it is known how much of it a read will fill. Where
-        // nothing may be dropped, also for what is in two pipes when they are read for the last time: a process can make each
-        // 1 MiB large (pipe(7), pipe-max-size).
-        let reads = if keeping.overflow == Overflow::DropOldest { 1 } else { 9 };
+        // One read more than promised, because room is made before it is known how much of it a
+        // read will fill. Where nothing may be dropped, also for what is in two pipes when they are
+        // read for the last time: a process can make each 1 MiB large (pipe(7), pipe-max-size).
+        let reads = if keeping.overflow == Overflow::DropOldest {
+            1
+        } else {
+            9
+        };
         let capacity = keeping.max.next_multiple_of(4096) + reads * READ_MAX;
         (capacity, capacity / BYTES_PER_RECORD)
     }
@@ -64,39 +68,86 @@ impl Store {
     pub fn new(keeping: Keeping, state: BorrowedFd<'_>) -> nix::Result<Self> {
         let ((capacity, slots), length) = (Self::sizes(keeping), Self::most(keeping));
         let on_disk = keeping.store == OutputStore::Disk;
-        let data = if on_disk { Shared::on_disk(state, length) } else { Shared::in_memory(c"prn-output", length) }?;
+        let data = if on_disk {
+            Shared::on_disk(state, length)
+        } else {
+            Shared::in_memory(c"prn-output", length)
+        }?;
         let page = Shared::in_memory(c"prn-marks", PAGE)?;
         page.put(0, &[MAGIC, capacity, slots])?;
-        let (lossy, marks) = (on_disk && keeping.overflow == Overflow::DropOldest, Marks::default());
+        let (lossy, marks) = (
+            on_disk && keeping.overflow == Overflow::DropOldest,
+            Marks::default(),
+        );
         let (sequence, last, stdout, stderr, held, refused) = Default::default();
-        Ok(Self { data, page, capacity, slots, sequence, marks, last, stdout, stderr, held, lossy, refused })
+        Ok(Self {
+            data,
+            page,
+            capacity,
+            slots,
+            sequence,
+            marks,
+            last,
+            stdout,
+            stderr,
+            held,
+            lossy,
+            refused,
+        })
     }
 
-    /// Takes what a pipe holds, one read's worth at most. Returns how many bytes; 0 at the end of the stream.
+    /// Takes what a pipe holds, one read's worth at most. Returns how many bytes; 0 at the end of
+    /// the stream.
     ///
     /// # Errors
     /// EAGAIN when nothing is there. Others as read(2), splice(2) and pwrite(2): nothing was taken.
-    pub fn fill(&mut self, pipe: BorrowedFd<'_>, stream: Stream, now: UnixMicros) -> nix::Result<u64> {
+    pub fn fill(
+        &mut self,
+        pipe: BorrowedFd<'_>,
+        stream: Stream,
+        now: UnixMicros,
+    ) -> nix::Result<u64> {
         // Readers must know what will be overwritten before it is (see the module of the layout).
         let low = self.marks.low;
         self.drop_before((self.marks.high + READ_MAX).saturating_sub(self.capacity));
-        let joins = |last: Record| last.stream == stream && now.0.abs_diff(last.time.0) < RESOLUTION;
-        if !self.last.is_some_and(joins) && self.marks.next_record - self.marks.first_record == self.slots {
+        let joins =
+            |last: Record| last.stream == stream && now.0.abs_diff(last.time.0) < RESOLUTION;
+        if !self.last.is_some_and(joins)
+            && self.marks.next_record - self.marks.first_record == self.slots
+        {
             self.drop_before(self.begin_of(self.marks.first_record + 1));
         }
         if self.marks.low != low {
             self.publish();
         }
-        let (record, mut step) = (Record { offset: self.marks.high, time: now, stream }, 4 * READ_MAX);
+        let (record, mut step) = (
+            Record {
+                offset: self.marks.high,
+                time: now,
+                stream,
+            },
+            4 * READ_MAX,
+        );
         let (read, is_lost) = loop {
             // The record first: once bytes were taken, nothing can fail.
-            let (index, place) = (self.place(self.marks.next_record), self.marks.high % self.capacity);
-            let put = if self.last.is_some_and(joins) { Ok(()) } else { self.data.put(index, &record.to_words()) };
+            let (index, place) = (
+                self.place(self.marks.next_record),
+                self.marks.high % self.capacity,
+            );
+            let put = if self.last.is_some_and(joins) {
+                Ok(())
+            } else {
+                self.data.put(index, &record.to_words())
+            };
             match put.and_then(|()| self.data.take(pipe, place, READ_MAX, self.capacity)) {
                 Err(error) if ![Errno::EAGAIN, Errno::EINTR].contains(&error) => {
                     let state = state(pipe);
                     if !state.contains(PollFlags::POLLIN) {
-                        return if state.contains(PollFlags::POLLHUP) { Ok(0) } else { Err(Errno::EAGAIN) };
+                        return if state.contains(PollFlags::POLLHUP) {
+                            Ok(0)
+                        } else {
+                            Err(Errno::EAGAIN)
+                        };
                     }
                     let kept = self.marks.high - self.marks.low;
                     self.refused = Some(error);
@@ -135,7 +186,8 @@ impl Store {
         Ok(read)
     }
 
-    /// Whether more cannot be kept without dropping what is after `taken`: not its bytes, or not where they came from.
+    /// Whether more cannot be kept without dropping what is after `taken`: not its bytes, or not
+    /// where they came from.
     pub fn is_full(&self, max: u64, taken: u64) -> bool {
         // What is read for the last time may come in a few runs more.
         let records = self.marks.next_record - self.marks.first_record + 64 > self.slots;
@@ -171,7 +223,12 @@ impl Store {
 
     /// Offsets and sizes.
     pub fn totals(&self) -> OutputTotals {
-        OutputTotals { first: self.marks.low, end: self.marks.high, stdout: self.stdout, stderr: self.stderr }
+        OutputTotals {
+            first: self.marks.low,
+            end: self.marks.high,
+            stdout: self.stdout,
+            stderr: self.stderr,
+        }
     }
 
     /// Excludes everything before `offset`; not published yet.
@@ -190,12 +247,21 @@ impl Store {
         let mut after = self.marks.next_record;
         while self.marks.first_record + 1 < after {
             let middle = self.marks.first_record.midpoint(after);
-            *(if self.begin_of(middle) > offset { &mut after } else { &mut self.marks.first_record }) = middle;
+            *(if self.begin_of(middle) > offset {
+                &mut after
+            } else {
+                &mut self.marks.first_record
+            }) = middle;
         }
     }
 
     fn publish(&mut self) {
-        let Marks { low, high, first_record, next_record } = self.marks;
+        let Marks {
+            low,
+            high,
+            first_record,
+            next_record,
+        } = self.marks;
         self.sequence += 2;
         // In memory that is there, so nothing can fail.
         let words = [self.sequence - 1, low, high, first_record, next_record];
@@ -207,7 +273,8 @@ impl Store {
         self.capacity + (number % self.slots) * RECORD
     }
 
-    /// Offset of the first byte of a record. If the disk fails to tell, one beyond all: what cannot be told apart is dropped.
+    /// Offset of the first byte of a record. If the disk fails to tell, one beyond all: what cannot
+    /// be told apart is dropped.
     fn begin_of(&self, number: u64) -> u64 {
         self.data.get(self.place(number)).unwrap_or(u64::MAX)
     }
@@ -221,7 +288,10 @@ pub fn state(pipe: BorrowedFd<'_>) -> PollFlags {
 }
 
 #[cfg(test)]
-#[expect(clippy::as_conversions, reason = "usize and u64 are the same here, and a byte is taken on purpose")]
+#[expect(
+    clippy::as_conversions,
+    reason = "usize and u64 are the same here, and a byte is taken on purpose"
+)]
 mod tests {
     use super::*;
     use nix::unistd::{pipe, write};
@@ -232,8 +302,13 @@ mod tests {
     /// One of each kind.
     fn stores(max: u64) -> [Store; 2] {
         let folder = File::open(std::env::temp_dir()).unwrap();
-        let keeping = |store| Keeping { max, overflow: Overflow::DropOldest, store };
-        [OutputStore::Memory, OutputStore::Disk].map(|store| Store::new(keeping(store), folder.as_fd()).unwrap())
+        let keeping = |store| Keeping {
+            max,
+            overflow: Overflow::DropOldest,
+            store,
+        };
+        [OutputStore::Memory, OutputStore::Disk]
+            .map(|store| Store::new(keeping(store), folder.as_fd()).unwrap())
     }
 
     fn reader(store: &Store) -> Reader {
@@ -262,7 +337,11 @@ mod tests {
         let mut pieces = Vec::new();
         loop {
             let piece = reader.read(&mut cursor, &mut buffer).unwrap();
-            let bytes = if let Piece::Data { length, .. } = piece { buffer[..length].to_vec() } else { Vec::new() };
+            let bytes = if let Piece::Data { length, .. } = piece {
+                buffer[..length].to_vec()
+            } else {
+                Vec::new()
+            };
             pieces.push((piece, bytes));
             if matches!(piece, Piece::End { .. }) {
                 return pieces;
@@ -278,7 +357,12 @@ mod tests {
             put(&mut store, Stream::Stderr, 6_000, b"three");
             put(&mut store, Stream::Stderr, 7_000, b"four");
             let pieces = all(&reader(&store), 1);
-            let data = |offset, length, stream, time| Piece::Data { offset, length, stream, time: UnixMicros(time) };
+            let data = |offset, length, stream, time| Piece::Data {
+                offset,
+                length,
+                stream,
+                time: UnixMicros(time),
+            };
             assert_eq!(
                 pieces,
                 [
@@ -288,7 +372,15 @@ mod tests {
                     (Piece::End { high: 15 }, Vec::new()),
                 ]
             );
-            assert_eq!(store.totals(), OutputTotals { first: 0, end: 15, stdout: 6, stderr: 9 });
+            assert_eq!(
+                store.totals(),
+                OutputTotals {
+                    first: 0,
+                    end: 15,
+                    stdout: 6,
+                    stderr: 9
+                }
+            );
         }
     }
 
@@ -300,7 +392,11 @@ mod tests {
             for round in 0..200u64 {
                 let length = 1 + (round * 7919) % 60_000;
                 let bytes: Vec<u8> = (written..written + length).map(byte).collect();
-                let stream = if round % 3 == 0 { Stream::Stderr } else { Stream::Stdout };
+                let stream = if round % 3 == 0 {
+                    Stream::Stderr
+                } else {
+                    Stream::Stdout
+                };
                 put(&mut store, stream, round * 2_000, &bytes);
                 written += length;
                 let mut at = 0;
@@ -314,7 +410,10 @@ mod tests {
                         Piece::Data { offset, length, .. } => {
                             assert_eq!(offset, at);
                             at += length as u64;
-                            assert!((offset..at).zip(&bytes).all(|(o, b)| byte(o) == *b), "wrong bytes at {offset}");
+                            assert!(
+                                (offset..at).zip(&bytes).all(|(o, b)| byte(o) == *b),
+                                "wrong bytes at {offset}"
+                            );
                         }
                         Piece::End { high } => assert_eq!((high, at), (written, written)),
                     }
@@ -329,12 +428,26 @@ mod tests {
             let reader = reader(&store);
             let total = store.slots + 100;
             for offset in 0..total {
-                put(&mut store, if offset % 2 == 0 { Stream::Stdout } else { Stream::Stderr }, offset, &[byte(offset)]);
+                put(
+                    &mut store,
+                    if offset % 2 == 0 {
+                        Stream::Stdout
+                    } else {
+                        Stream::Stderr
+                    },
+                    offset,
+                    &[byte(offset)],
+                );
             }
             let pieces = all(&reader, 0);
             assert_eq!(pieces[0].0, Piece::Gap { from: 0, to: 100 });
             assert_eq!(pieces.len() as u64, store.slots + 2);
-            assert!(pieces[1..].iter().zip(100..total).all(|((_, bytes), offset)| bytes == &[byte(offset)]));
+            assert!(
+                pieces[1..]
+                    .iter()
+                    .zip(100..total)
+                    .all(|((_, bytes), offset)| bytes == &[byte(offset)])
+            );
         }
     }
 
@@ -346,10 +459,27 @@ mod tests {
             put(&mut store, Stream::Stdout, 0, &bytes);
             store.evict(300_000).unwrap();
             let pieces = all(&reader, 0);
-            assert_eq!(pieces[0].0, Piece::Gap { from: 0, to: 300_000 });
-            assert!(pieces.iter().flat_map(|(_, bytes)| bytes).all(|byte| *byte != 0));
+            assert_eq!(
+                pieces[0].0,
+                Piece::Gap {
+                    from: 0,
+                    to: 300_000
+                }
+            );
+            assert!(
+                pieces
+                    .iter()
+                    .flat_map(|(_, bytes)| bytes)
+                    .all(|byte| *byte != 0)
+            );
             store.evict(u64::MAX).unwrap();
-            assert_eq!(all(&reader, 0)[0].0, Piece::Gap { from: 0, to: 900_000 });
+            assert_eq!(
+                all(&reader, 0)[0].0,
+                Piece::Gap {
+                    from: 0,
+                    to: 900_000
+                }
+            );
             assert_eq!(store.charge(), 0);
             put(&mut store, Stream::Stdout, 0, b"more");
             assert_eq!(all(&reader, 900_000)[0].1, b"more");
@@ -363,9 +493,16 @@ mod tests {
             for file in [store.data.reader().unwrap(), store.page.reader().unwrap()] {
                 assert_eq!(write(&file, b"x"), Err(Errno::EBADF));
                 assert_eq!(nix::unistd::ftruncate(&file, 0), Err(Errno::EINVAL));
-                assert_eq!(fallocate(&file, FallocateFlags::empty(), 0, 1), Err(Errno::EBADF));
-                // Only the owner's file mode keeps others from opening it again; root, as here, is not kept.
-                assert_eq!(std::os::unix::fs::MetadataExt::mode(&file.metadata().unwrap()) & 0o777, 0o400);
+                assert_eq!(
+                    fallocate(&file, FallocateFlags::empty(), 0, 1),
+                    Err(Errno::EBADF)
+                );
+                // Only the owner's file mode keeps others from opening it again; root, as here, is
+                // not kept.
+                assert_eq!(
+                    std::os::unix::fs::MetadataExt::mode(&file.metadata().unwrap()) & 0o777,
+                    0o400
+                );
             }
         }
     }
@@ -379,13 +516,18 @@ mod tests {
                 let readers: Vec<_> = (0..2)
                     .map(|_| {
                         scope.spawn(|| {
-                            let (mut cursor, mut buffer, mut seen, mut gaps) = (Cursor::at(0), vec![0; 50_000], 0, 0);
+                            let (mut cursor, mut buffer, mut seen, mut gaps) =
+                                (Cursor::at(0), vec![0; 50_000], 0, 0);
                             while seen < total {
                                 match reader.read(&mut cursor, &mut buffer).unwrap() {
                                     Piece::Data { offset, length, .. } => {
                                         assert_eq!(offset, seen);
                                         seen += length as u64;
-                                        assert!((offset..seen).zip(&buffer[..length]).all(|(o, b)| byte(o) == *b));
+                                        assert!(
+                                            (offset..seen)
+                                                .zip(&buffer[..length])
+                                                .all(|(o, b)| byte(o) == *b)
+                                        );
                                     }
                                     Piece::Gap { from, to } => {
                                         assert_eq!(from, seen);
@@ -402,10 +544,14 @@ mod tests {
                 let (from, to) = pipe().unwrap();
                 let mut offset = 0;
                 while offset < total {
-                    let chunk: Vec<u8> = (offset..offset + 4096 * (1 + offset % 7)).map(byte).collect();
+                    let chunk: Vec<u8> = (offset..offset + 4096 * (1 + offset % 7))
+                        .map(byte)
+                        .collect();
                     let end = offset + write(&to, &chunk).unwrap() as u64;
                     while offset < end {
-                        offset += store.fill(from.as_fd(), Stream::Stdout, UnixMicros(offset)).unwrap();
+                        offset += store
+                            .fill(from.as_fd(), Stream::Stdout, UnixMicros(offset))
+                            .unwrap();
                     }
                 }
                 for reader in readers {

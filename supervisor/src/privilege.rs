@@ -1,21 +1,29 @@
-//! What the supervisor gives up at its start, once and for good. Runs in the supervisor, before it reads a byte of a peer.
+//! What the supervisor gives up at its start, once and for good. Runs in the supervisor, before it
+//! reads a byte of a peer.
 
 use std::error::Error;
 
 use caps::{CapSet, Capability, CapsHashSet};
 use nix::sys::prctl;
 
-/// The capabilities that stay: take a process's identity (2), signal a process of another user, give a directory away.
-const KEPT: [Capability; 4] =
-    [Capability::CAP_SETUID, Capability::CAP_SETGID, Capability::CAP_KILL, Capability::CAP_CHOWN];
+/// The capabilities that stay: take a process's identity (2), signal a process of another user,
+/// give a directory away.
+const KEPT: [Capability; 4] = [
+    Capability::CAP_SETUID,
+    Capability::CAP_SETGID,
+    Capability::CAP_KILL,
+    Capability::CAP_CHOWN,
+];
 
-/// What stays in the bounding set. Not to be gained, which no_new_privs prevents: execve(2) refuses a program whose file
-/// has a capability that the bounding set lacks (EPERM, capabilities(7)), and ping's has this one on many systems. It then
-/// runs without it, and uses ICMP sockets (net.ipv4.ping_group_range).
+/// What stays in the bounding set. Not to be gained, which no_new_privs prevents: execve(2) refuses
+/// a program whose file has a capability that the bounding set lacks (EPERM, capabilities(7)), and
+/// ping's has this one on many systems. It then runs without it, and uses ICMP sockets
+/// (net.ipv4.ping_group_range).
 const BOUNDING: Capability = Capability::CAP_NET_RAW;
 
-/// No core dump (prctl(2), PR_SET_DUMPABLE), no way to gain privileges, no ptrace by others: of this process, and, but for the dumpable flag, which
-/// execve(2) sets again, of everything that it starts.
+/// No core dump (prctl(2), PR_SET_DUMPABLE), no way to gain privileges, no ptrace by others: of
+/// this process, and, but for the dumpable flag, which execve(2) sets again, of everything that it
+/// starts.
 ///
 /// # Errors
 /// Those of prctl(2).
@@ -25,7 +33,8 @@ pub fn restrict_process() -> nix::Result<()> {
     prctl::set_no_new_privs()
 }
 
-/// Keeps four capabilities, and all but empties the bounding set. No program executed from here can have any capability.
+/// Keeps four capabilities, and all but empties the bounding set. No program executed from here can
+/// have any capability.
 ///
 /// # Errors
 /// Those of capset(2) and prctl(2): it takes root.
@@ -40,7 +49,10 @@ pub fn drop_capabilities() -> Result<(), Box<dyn Error>> {
     }
     caps::set(None, CapSet::Effective, &kept)?;
     caps::set(None, CapSet::Permitted, &kept)?;
-    if caps::read(None, CapSet::Bounding)?.iter().any(|left| *left != BOUNDING) {
+    if caps::read(None, CapSet::Bounding)?
+        .iter()
+        .any(|left| *left != BOUNDING)
+    {
         return Err("its bounding set cannot be dropped: run it as root".into());
     }
     Ok(())

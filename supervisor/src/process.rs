@@ -46,7 +46,10 @@ impl Process {
     /// Whether it is not to be read from now: as much as is to be kept is there.
     pub fn is_full(&self) -> bool {
         self.info.output.overflow != Overflow::DropOldest
-            && self.store.as_ref().is_some_and(|store| store.is_full(self.info.output.max, self.taken))
+            && self
+                .store
+                .as_ref()
+                .is_some_and(|store| store.is_full(self.info.output.max, self.taken))
     }
 }
 
@@ -92,8 +95,13 @@ pub(crate) struct Stopping {
     pub killed: bool,
 }
 
-/// Why a main process ended. `oom_kills` counts the tree's, before its main process is put down to anything else.
-pub(crate) fn exit_cause(status: ExitStatus, stopping: Option<ExitCause>, oom_kills: u64) -> ExitCause {
+/// Why a main process ended. `oom_kills` counts the tree's, before its main process is put down to
+/// anything else.
+pub(crate) fn exit_cause(
+    status: ExitStatus,
+    stopping: Option<ExitCause>,
+    oom_kills: u64,
+) -> ExitCause {
     const SIGKILL: u8 = 9;
     match (stopping, status) {
         (Some(cause), _) => cause,
@@ -112,8 +120,17 @@ mod tests {
         let killed = ExitStatus::Signalled(9, false);
         assert_eq!(exit_cause(killed, None, 1), ExitCause::OomKilled);
         assert_eq!(exit_cause(killed, None, 0), ExitCause::Signalled);
-        assert_eq!(exit_cause(ExitStatus::Exited(137), None, 1), ExitCause::Exited);
-        assert_eq!(exit_cause(killed, Some(ExitCause::StoppedOnRequest), 1), ExitCause::StoppedOnRequest);
-        assert_eq!(exit_cause(ExitStatus::Exited(0), Some(ExitCause::TimedOut), 0), ExitCause::TimedOut);
+        assert_eq!(
+            exit_cause(ExitStatus::Exited(137), None, 1),
+            ExitCause::Exited
+        );
+        assert_eq!(
+            exit_cause(killed, Some(ExitCause::StoppedOnRequest), 1),
+            ExitCause::StoppedOnRequest
+        );
+        assert_eq!(
+            exit_cause(ExitStatus::Exited(0), Some(ExitCause::TimedOut), 0),
+            ExitCause::TimedOut
+        );
     }
 }

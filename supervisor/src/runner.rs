@@ -1,7 +1,9 @@
-//! The process table and its event loop: starts processes, keeps their output, sees how they end, stops them.
+//! The process table and its event loop: starts processes, keeps their output, sees how they end,
+//! stops them.
 //!
-//! Runs in the supervisor, or in a program that uses this library. One thread, and nothing here waits but
-//! [`Runner::wait`], and a disk that output is kept on: what can take time is watched in one epoll instance.
+//! Runs in the supervisor, or in a program that uses this library. One thread, and nothing here
+//! waits but [`Runner::wait`], and a disk that output is kept on: what can take time is watched in
+//! one epoll instance.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::fs::File;
@@ -40,13 +42,14 @@ const TURN: u64 = 1 << 20;
 pub struct Settings {
     /// Limits and budgets.
     pub config: config::Supervisor,
-    /// The folder `config.state_dir`, which nobody else writes to: working directories are made in it.
+    /// The folder `config.state_dir`, which nobody else writes to: working directories are made in
+    /// it.
     pub state: OwnedFd,
-    /// The cgroup v2 directory that groups are made in, which nobody else writes to. No process is in it, and the
-    /// controllers that limits need are on in its `cgroup.subtree_control`.
+    /// The cgroup v2 directory that groups are made in, which nobody else writes to. No process is
+    /// in it, and the controllers that limits need are on in its `cgroup.subtree_control`.
     pub groups: OwnedFd,
-    /// The program `prn`, which deletes what a process left in its directories, and starts those of profile strict.
-    /// `None`: directories that are not empty stay, and that profile is refused.
+    /// The program `prn`, which deletes what a process left in its directories, and starts those of
+    /// profile strict. `None`: directories that are not empty stay, and that profile is refused.
     pub tools: Option<OwnedFd>,
 }
 
@@ -121,7 +124,8 @@ enum Due {
     Wake,
 }
 
-/// What a descriptor in the epoll instance is, in the low three bits of its token; a process's number is above them.
+/// What a descriptor in the epoll instance is, in the low three bits of its token; a process's
+/// number is above them.
 mod source {
     pub const REPORT: u64 = 0;
     pub const MAIN: u64 = 1;
@@ -135,8 +139,9 @@ mod source {
 }
 
 impl Runner {
-    /// Of no process yet. Gives every signal of this program its default action (signal(7)), here once and for all: what is
-    /// ignored stays so in processes, and an ignored SIGCHLD would lose exit statuses (waitid(2), ECHILD).
+    /// Of no process yet. Gives every signal of this program its default action (signal(7)), here
+    /// once and for all: what is ignored stays so in processes, and an ignored SIGCHLD would lose
+    /// exit statuses (waitid(2), ECHILD).
     ///
     /// # Errors
     /// Those of epoll_create(2) and open(2).
@@ -144,11 +149,19 @@ impl Runner {
         spawn::default_actions();
         let config = &settings.config;
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
-        let rules = config.confinement.landlock.iter().flat_map(|landlock| &landlock.rules);
+        let rules = config
+            .confinement
+            .landlock
+            .iter()
+            .flat_map(|landlock| &landlock.rules);
         let handle = |path: &str| open(path, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty());
-        let rules = rules.map(|(path, rights)| Ok((handle(path)?, *rights))).collect::<nix::Result<_>>()?;
+        let rules = rules
+            .map(|(path, rights)| Ok((handle(path)?, *rights)))
+            .collect::<nix::Result<_>>()?;
         let null = open("/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty())?.into();
-        let free_uids = (config.first_uid..).take(config.uid_count.try_into().unwrap_or(0)).collect();
+        let free_uids = (config.first_uid..)
+            .take(config.uid_count.try_into().unwrap_or(0))
+            .collect();
         Ok(Self {
             settings,
             epoll,
@@ -170,12 +183,18 @@ impl Runner {
 
     /// What is known of a process.
     pub fn info(&self, id: ProcessId) -> Option<&ProcessInfo> {
-        self.table.get(self.numbers.get(&id)?).filter(|process| process.visible()).map(|process| &process.info)
+        self.table
+            .get(self.numbers.get(&id)?)
+            .filter(|process| process.visible())
+            .map(|process| &process.info)
     }
 
     /// The names of all processes, oldest first.
     pub fn ids(&self) -> impl Iterator<Item = ProcessId> {
-        self.table.values().filter(|process| process.visible()).map(|process| process.info.id)
+        self.table
+            .values()
+            .filter(|process| process.visible())
+            .map(|process| process.info.id)
     }
 
     /// Takes the oldest notice.
@@ -185,10 +204,13 @@ impl Runner {
 
     /// Whether nothing of any process is left but what could not be killed.
     pub fn is_empty(&self) -> bool {
-        self.table.values().all(|process| process.live.is_none() || !process.info.stuck.is_empty())
+        self.table
+            .values()
+            .all(|process| process.live.is_none() || !process.info.stuck.is_empty())
     }
 
-    /// Watches a descriptor of the caller's in this event loop, for [`Runner::is_ready`]. Again: with other flags.
+    /// Watches a descriptor of the caller's in this event loop, for [`Runner::is_ready`]. Again:
+    /// with other flags.
     ///
     /// # Errors
     /// As epoll_ctl(2).
@@ -198,11 +220,14 @@ impl Runner {
 
     fn watch_fd(&self, fd: BorrowedFd<'_>, flags: EpollFlags, token: u64) -> nix::Result<()> {
         let mut event = EpollEvent::new(flags, token);
-        self.epoll.modify(fd, &mut event).or_else(|_| self.epoll.add(fd, event))
+        self.epoll
+            .modify(fd, &mut event)
+            .or_else(|_| self.epoll.add(fd, event))
     }
 
-    /// Takes a descriptor out of the event loop, before it is closed. Closing alone would not do: a child that has not
-    /// executed its program yet holds a copy, for which epoll(7) would go on reporting.
+    /// Takes a descriptor out of the event loop, before it is closed. Closing alone would not do: a
+    /// child that has not executed its program yet holds a copy, for which epoll(7) would go on
+    /// reporting.
     pub fn detach(&self, fd: impl AsFd) {
         let _unused = self.epoll.delete(fd);
     }
@@ -217,14 +242,22 @@ impl Runner {
         self.due.remove(&(at, 0, Due::Wake));
     }
 
-    /// Waits until there is something to do, for `timeout` at most. Then comes [`Runner::dispatch`].
+    /// Waits until there is something to do, for `timeout` at most. Then comes
+    /// [`Runner::dispatch`].
     ///
     /// # Errors
     /// Only those that make the event loop useless.
     pub fn wait(&mut self, timeout: Option<Duration>) -> nix::Result<()> {
-        let due = self.due.first().map(|(at, ..)| at.saturating_duration_since(Instant::now()));
+        let due = self
+            .due
+            .first()
+            .map(|(at, ..)| at.saturating_duration_since(Instant::now()));
         let mut ready = [EpollEvent::empty(); 64];
-        let count = match epoll_wait(&self.epoll, &mut ready, due.into_iter().chain(timeout).min()) {
+        let count = match epoll_wait(
+            &self.epoll,
+            &mut ready,
+            due.into_iter().chain(timeout).min(),
+        ) {
             Err(Errno::EINTR) => 0,
             other => other?,
         };
@@ -242,7 +275,9 @@ impl Runner {
         for token in std::mem::take(&mut self.ready) {
             match token & 7 {
                 source::ATTACHED => {}
-                source => self.with(token >> 3, |runner, process| runner.happened(process, source)),
+                source => self.with(token >> 3, |runner, process| {
+                    runner.happened(process, source)
+                }),
             }
         }
         let now = Instant::now();
@@ -256,7 +291,9 @@ impl Runner {
 
     /// Acts on a process, which is out of the table meanwhile, so that both can be changed.
     fn with(&mut self, number: u64, act: impl FnOnce(&mut Self, &mut Process)) {
-        let Some(mut process) = self.table.remove(&number) else { return };
+        let Some(mut process) = self.table.remove(&number) else {
+            return;
+        };
         act(self, &mut process);
         // What could not be started is forgotten.
         if process.live.is_some() || process.info.end.is_some() {
@@ -268,12 +305,20 @@ impl Runner {
         match source {
             source::REPORT => self.reported(process),
             source::MAIN => {
-                // A short process can end before its report was looked at; what the report says comes first.
+                // A short process can end before its report was looked at; what the report says
+                // comes first.
                 self.reported(process);
                 self.main_ended(process);
-                if let Some(Live { phase: Phase::Running, main: Some(_), group, .. }) = &process.live {
-                    // It has ended, but a process of its own that traces it keeps it (ptrace(2)). Without that one it
-                    // is let go, and the descriptor, which is watched for changes alone, tells again.
+                if let Some(Live {
+                    phase: Phase::Running,
+                    main: Some(_),
+                    group,
+                    ..
+                }) = &process.live
+                {
+                    // It has ended, but a process of its own that traces it keeps it (ptrace(2)).
+                    // Without that one it is let go, and the descriptor, which is watched for
+                    // changes alone, tells again.
                     let _unused = group.kill();
                 }
             }

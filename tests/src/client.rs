@@ -1,4 +1,5 @@
-//! A gRPC client of the tests' own, over the generated code and the TLS profile: what `prn` the command is not asked for.
+//! A gRPC client of the tests' own, over the generated code and the TLS profile: what `prn` the
+//! command is not asked for.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +23,11 @@ pub type Client = ProcessRunnerServiceClient<Channel>;
 /// # Errors
 /// Whatever goes wrong.
 pub async fn connect(server: &Server) -> anyhow::Result<Client> {
-    connect_with(&server.address, tls_config(&server.client, &server.identity)?).await
+    connect_with(
+        &server.address,
+        tls_config(&server.client, &server.identity)?,
+    )
+    .await
 }
 
 /// The TLS configuration of a client.
@@ -44,8 +49,8 @@ pub async fn connect_with(address: &str, config: rustls::ClientConfig) -> anyhow
     connect_lingering(address, config, None).await
 }
 
-/// Connects; what is done with what was not sent when the connection is closed, socket(7) tells of SO_LINGER. With a time
-/// of zero it is reset.
+/// Connects; what is done with what was not sent when the connection is closed, socket(7) tells of
+/// SO_LINGER. With a time of zero it is reset.
 ///
 /// # Errors
 /// Whatever goes wrong.
@@ -80,7 +85,11 @@ pub fn identifier(id: &str) -> Option<ProcessIdentifier> {
 
 /// A request for all of a process's output, with control frames.
 pub fn output_request(id: &str) -> GetOutputRequest {
-    GetOutputRequest { process_identifier: identifier(id), control_frames: true, ..GetOutputRequest::default() }
+    GetOutputRequest {
+        process_identifier: identifier(id),
+        control_frames: true,
+        ..GetOutputRequest::default()
+    }
 }
 
 /// What a whole output stream brought.
@@ -100,7 +109,8 @@ pub struct Collected {
     pub end: Option<prn_proto::v1::OutputEnd>,
 }
 
-/// Reads an output stream to its end, checking that offsets have no holes but announced ones and skipped ones.
+/// Reads an output stream to its end, checking that offsets have no holes but announced ones and
+/// skipped ones.
 ///
 /// # Errors
 /// The stream's error.
@@ -111,7 +121,17 @@ pub async fn collect(mut client: Client, request: GetOutputRequest) -> anyhow::R
     let mut next = request.from_offset;
     let mut stream = client.get_output(request).await?.into_inner();
     let mut all = Collected::default();
-    while let Some(GetOutputResponse { r#type, data, offset, gap, end, begin, skipped, .. }) = stream.message().await? {
+    while let Some(GetOutputResponse {
+        r#type,
+        data,
+        offset,
+        gap,
+        end,
+        begin,
+        skipped,
+        ..
+    }) = stream.message().await?
+    {
         all.skipped += skipped;
         next += skipped;
         if let Some(begin) = begin {
@@ -126,7 +146,11 @@ pub async fn collect(mut client: Client, request: GetOutputRequest) -> anyhow::R
         } else if !data.is_empty() {
             assert_eq!(offset, next, "no byte is lost or repeated");
             next += data.len() as u64;
-            if r#type == 1 { all.stdout.extend_from_slice(&data) } else { all.stderr.extend_from_slice(&data) }
+            if r#type == 1 {
+                all.stdout.extend_from_slice(&data)
+            } else {
+                all.stderr.extend_from_slice(&data)
+            }
         }
     }
     Ok(all)

@@ -1,6 +1,8 @@
-//! TLS peers that do not keep to prn's profile: each of them shows or signs what a test tells it to.
+//! TLS peers that do not keep to prn's profile: each of them shows or signs what a test tells it
+//! to.
 //!
-//! They accept every certificate of the other side, so that whatever is refused, it was prn that refused it.
+//! They accept every certificate of the other side, so that whatever is refused, it was prn that
+//! refused it.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -17,14 +19,15 @@ use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{ClientHello, ResolvesServerCert, ServerConnection};
 use rustls::sign::{CertifiedKey, Signer, SigningKey, SingleCertAndKey};
 use rustls::{
-    ClientConfig, DigitallySignedStruct, DistinguishedName, Error, HandshakeKind, ServerConfig, SignatureAlgorithm,
-    SignatureScheme,
+    ClientConfig, DigitallySignedStruct, DistinguishedName, Error, HandshakeKind, ServerConfig,
+    SignatureAlgorithm, SignatureScheme,
 };
 
 use crate::deadline;
 use crate::pki::Identity;
 
-/// What begins every HTTP/2 connection of a client (RFC 9113, section 3.4), and an empty SETTINGS frame.
+/// What begins every HTTP/2 connection of a client (RFC 9113, section 3.4), and an empty SETTINGS
+/// frame.
 pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 
 /// What came of one connection, as the hostile end saw it.
@@ -86,7 +89,8 @@ fn server_config_with(resolver: Arc<dyn ResolvesServerCert>) -> ServerConfig {
     config
 }
 
-/// Connects, shakes hands, sends the start of an HTTP/2 connection, and reads until the server answers or refuses.
+/// Connects, shakes hands, sends the start of an HTTP/2 connection, and reads until the server
+/// answers or refuses.
 ///
 /// # Panics
 /// If the server does neither.
@@ -96,7 +100,12 @@ pub fn connect(address: &str, config: &Arc<ClientConfig>) -> Seen {
     let mut connection = ClientConnection::new(Arc::clone(config), name).expect("a client");
     connection.writer().write_all(PREFACE).expect("a buffer");
     let (error, received) = converse(&mut connection, socket);
-    Seen { error, received, tickets: connection.tls13_tickets_received(), kind: connection.handshake_kind() }
+    Seen {
+        error,
+        received,
+        tickets: connection.tls13_tickets_received(),
+        kind: connection.handshake_kind(),
+    }
 }
 
 /// A hostile server, with a thread of its own.
@@ -123,11 +132,20 @@ impl HostileServer {
                 }
                 let mut connection = ServerConnection::new(Arc::clone(&config)).expect("a server");
                 let (error, received) = converse(&mut connection, socket.expect("a connection"));
-                all.push(Seen { error, received, tickets: 0, kind: connection.handshake_kind() });
+                all.push(Seen {
+                    error,
+                    received,
+                    tickets: 0,
+                    kind: connection.handshake_kind(),
+                });
             }
             all
         });
-        Self { address, stop, thread }
+        Self {
+            address,
+            stop,
+            thread,
+        }
     }
 
     /// Stops it; returns what came of each connection.
@@ -148,7 +166,9 @@ fn converse<Data>(
     connection: &mut (impl std::ops::DerefMut<Target = rustls::ConnectionCommon<Data>> + ?Sized),
     mut socket: TcpStream,
 ) -> (Option<Error>, Vec<u8>) {
-    socket.set_read_timeout(Some(deadline())).expect("a timeout");
+    socket
+        .set_read_timeout(Some(deadline()))
+        .expect("a timeout");
     let mut received = Vec::new();
     let mut closed = false;
     loop {
@@ -169,13 +189,15 @@ fn converse<Data>(
         let mut buffer = [0; 4096];
         match connection.reader().read(&mut buffer) {
             Ok(count) => received.extend_from_slice(&buffer[..count]),
-            Err(error) if [ErrorKind::WouldBlock, ErrorKind::UnexpectedEof].contains(&error.kind()) => {}
+            Err(error)
+                if [ErrorKind::WouldBlock, ErrorKind::UnexpectedEof].contains(&error.kind()) => {}
             Err(error) => panic!("{error}"),
         }
     }
 }
 
-/// A handshake in memory; returns the error of the end that refused, which comes before the other end's alert.
+/// A handshake in memory; returns the error of the end that refused, which comes before the other
+/// end's alert.
 ///
 /// # Errors
 /// As said.
@@ -202,7 +224,10 @@ pub fn handshake(client: ClientConfig, server: ServerConfig) -> Result<(), Error
         carry(&mut bytes, &mut |from| client.read_tls(from));
         client.process_new_packets()?;
     }
-    assert!(!client.is_handshaking() && !server.is_handshaking(), "the handshake got stuck");
+    assert!(
+        !client.is_handshaking() && !server.is_handshaking(),
+        "the handshake got stuck"
+    );
     Ok(())
 }
 
@@ -249,7 +274,10 @@ impl Curious {
     }
 
     fn new(shown: CertifiedKey) -> Arc<Self> {
-        Arc::new(Self { shown: Arc::new(shown), offered: Mutex::default() })
+        Arc::new(Self {
+            shown: Arc::new(shown),
+            offered: Mutex::default(),
+        })
     }
 
     fn note(&self, offered: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
@@ -309,7 +337,9 @@ impl ServerCertVerifier for Anyone {
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        default_provider().signature_verification_algorithms.supported_schemes()
+        default_provider()
+            .signature_verification_algorithms
+            .supported_schemes()
     }
 }
 
@@ -346,6 +376,8 @@ impl ClientCertVerifier for Anyone {
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        default_provider().signature_verification_algorithms.supported_schemes()
+        default_provider()
+            .signature_verification_algorithms
+            .supported_schemes()
     }
 }

@@ -1,10 +1,11 @@
-//! A frontend that is the attacker's: the harness that speaks raw bytes to the supervisor, and makes raw system calls
-//! where the frontend does.
+//! A frontend that is the attacker's: the harness that speaks raw bytes to the supervisor, and
+//! makes raw system calls where the frontend does.
 //!
-//! [`HostileFrontend`] installs the program `hostile-frontend` as `prn-frontend` beside the real `prn` and the real
-//! `prn-supervisor`, and starts a server of them. The program inherits what the real frontend does, and obeys a test
-//! over the listener that it was handed: [`Order`] and [`Answer`], each as a length and its postcard form. What it does
-//! first in each life is in the file [`MODE`] beside it. The real frontend is there too, as [`REAL`].
+//! [`HostileFrontend`] installs the program `hostile-frontend` as `prn-frontend` beside the real
+//! `prn` and the real `prn-supervisor`, and starts a server of them. The program inherits what the
+//! real frontend does, and obeys a test over the listener that it was handed: [`Order`] and
+//! [`Answer`], each as a length and its postcard form. What it does first in each life is in the
+//! file [`MODE`] beside it. The real frontend is there too, as [`REAL`].
 
 use std::collections::VecDeque;
 use std::ffi::CString;
@@ -17,8 +18,8 @@ use std::time::Instant;
 use nix::libc;
 use prn_ipc_protocol::codec;
 use prn_ipc_protocol::message::{
-    Ask, Event, FromSupervisor, Keeping, OutputStore, Overflow, ProcessInfo, Profile, Reply, Request, RequestId,
-    StartSpec, StopHow,
+    Ask, Event, FromSupervisor, Keeping, OutputStore, Overflow, ProcessInfo, Profile, Reply,
+    Request, RequestId, StartSpec, StopHow,
 };
 use prn_ipc_protocol::types::{Limits, ProcessId};
 use serde::de::DeserializeOwned;
@@ -79,7 +80,8 @@ pub enum Answer {
     Here(i32),
     /// To Send: how many were sent, and the errno of the first that was not.
     Sent(u32, i32),
-    /// To Receive: the bytes, and the numbers of the descriptors, which stay open. No bytes: the channel is closed.
+    /// To Receive: the bytes, and the numbers of the descriptors, which stay open. No bytes: the
+    /// channel is closed.
     Received(Vec<u8>, Vec<i32>),
     /// To Call: the result, or the negative errno.
     Returned(i64),
@@ -124,7 +126,10 @@ pub enum Argument {
 
 /// A system call with numbers for arguments; negative ones as the kernel sees them.
 pub fn call(number: libc::c_long, arguments: &[i64]) -> Call {
-    let arguments = arguments.iter().map(|argument| Argument::Number(argument.cast_unsigned())).collect();
+    let arguments = arguments
+        .iter()
+        .map(|argument| Argument::Number(argument.cast_unsigned()))
+        .collect();
     Call { number, arguments }
 }
 
@@ -182,7 +187,12 @@ pub fn write_frame(mut to: impl Write, value: &impl Serialize) -> io::Result<()>
 pub fn read_frame<T: DeserializeOwned + Serialize>(mut from: impl Read) -> io::Result<T> {
     let mut length = [0; 4];
     from.read_exact(&mut length)?;
-    let mut bytes = vec![0; u32::from_le_bytes(length).try_into().map_err(io::Error::other)?];
+    let mut bytes = vec![
+        0;
+        u32::from_le_bytes(length)
+            .try_into()
+            .map_err(io::Error::other)?
+    ];
     from.read_exact(&mut bytes)?;
     codec::decode(&bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }
@@ -212,18 +222,32 @@ impl HostileFrontend {
     /// If it does not start.
     pub fn with(options: Options) -> Self {
         let programs = install(Mode::Ready);
-        let server = Server::with(Options { programs: Some(programs.path().to_owned()), ..options });
+        let server = Server::with(Options {
+            programs: Some(programs.path().to_owned()),
+            ..options
+        });
         let (link, pid) = connect(&server, 0);
-        Self { server, pid, link, last: 0, events: VecDeque::new(), programs }
+        Self {
+            server,
+            pid,
+            link,
+            last: 0,
+            events: VecDeque::new(),
+            programs,
+        }
     }
 
-    /// Tries to start a server whose frontend never gets as far as serving; returns its exit code and its log.
+    /// Tries to start a server whose frontend never gets as far as serving; returns its exit code
+    /// and its log.
     ///
     /// # Panics
     /// If it serves.
     pub fn refused(mode: Mode) -> (Option<i32>, String) {
         let programs = install(mode);
-        let attempt = Server::try_with(Options { programs: Some(programs.path().to_owned()), ..Options::default() });
+        let attempt = Server::try_with(Options {
+            programs: Some(programs.path().to_owned()),
+            ..Options::default()
+        });
         let refused = attempt.expect_err("a server that gives up");
         (refused.status.code(), refused.output + &refused.log)
     }
@@ -252,7 +276,9 @@ impl HostileFrontend {
     pub fn hand_over(&mut self) {
         self.next_life(Mode::Honest);
         write_frame(&self.link, &Order::Exit).expect("an order to exit");
-        wait_for("the real frontend", || self.server.run(&["list"]).status.success());
+        wait_for("the real frontend", || {
+            self.server.run(&["list"]).status.success()
+        });
     }
 
     /// Takes over from the real frontend, which is killed.
@@ -262,7 +288,11 @@ impl HostileFrontend {
     pub fn take_over(&mut self, mode: Mode) {
         self.next_life(mode);
         self.pid = self.server.frontend();
-        nix::sys::signal::kill(nix::unistd::Pid::from_raw(self.pid), nix::sys::signal::Signal::SIGKILL).expect("kill");
+        nix::sys::signal::kill(
+            nix::unistd::Pid::from_raw(self.pid),
+            nix::sys::signal::Signal::SIGKILL,
+        )
+        .expect("kill");
         self.meet_next();
     }
 
@@ -279,7 +309,8 @@ impl HostileFrontend {
     /// # Panics
     /// If there is none.
     pub fn order(&self, order: &Order) -> Answer {
-        self.try_order(order).unwrap_or_else(|error| panic!("no answer to {order:?}: {error}"))
+        self.try_order(order)
+            .unwrap_or_else(|error| panic!("no answer to {order:?}: {error}"))
     }
 
     /// Gives an order; returns its answer, if this life lasts for as long.
@@ -296,7 +327,10 @@ impl HostileFrontend {
     /// # Panics
     /// If it cannot be sent.
     pub fn send(&self, bytes: &[u8]) {
-        assert_eq!(self.order(&Order::Send(bytes.to_vec(), Cargo::Null, 0, 1)), Answer::Sent(1, 0));
+        assert_eq!(
+            self.order(&Order::Send(bytes.to_vec(), Cargo::Null, 0, 1)),
+            Answer::Sent(1, 0)
+        );
     }
 
     /// Sends one datagram that may be this life's end, sooner than it can say that it was sent.
@@ -310,7 +344,9 @@ impl HostileFrontend {
     /// If none comes.
     pub fn receive(&self) -> (FromSupervisor, Vec<i32>) {
         match self.order(&Order::Receive) {
-            Answer::Received(bytes, fds) if !bytes.is_empty() => (codec::decode(&bytes).expect("a message"), fds),
+            Answer::Received(bytes, fds) if !bytes.is_empty() => {
+                (codec::decode(&bytes).expect("a message"), fds)
+            }
             other => panic!("{other:?}"),
         }
     }
@@ -401,8 +437,8 @@ impl HostileFrontend {
         }
     }
 
-    /// Does something that the supervisor must kill this life for, saying `why`, and meets the next, which begins as
-    /// `mode` says.
+    /// Does something that the supervisor must kill this life for, saying `why`, and meets the
+    /// next, which begins as `mode` says.
     pub fn fault(&mut self, why: &str, mode: Mode, act: impl FnOnce(&mut Self)) {
         let (before, pid) = (self.server.log().len(), self.pid);
         self.next_life(mode);
@@ -410,14 +446,18 @@ impl HostileFrontend {
         self.meet_next();
         assert_ne!(self.pid, pid);
         let log = self.server.log();
-        let said: Vec<_> = log[before..].lines().filter(|line| line.contains("audit: ")).collect();
+        let said: Vec<_> = log[before..]
+            .lines()
+            .filter(|line| line.contains("audit: "))
+            .collect();
         assert!(
             matches!(&said[..], [line] if line.contains("the frontend is killed: ") && line.contains(why)),
             "{log}"
         );
     }
 
-    /// Whether this life has not been ended by what was sent: the supervisor has read all of it by the time it answers.
+    /// Whether this life has not been ended by what was sent: the supervisor has read all of it by
+    /// the time it answers.
     pub fn is_alive(&mut self) -> bool {
         let unknown = ProcessId::from_bytes([0; 16]);
         self.ask(Ask::Stop(unknown, StopHow::Kill)).0
@@ -438,18 +478,23 @@ pub fn encoded(request: &Request) -> Vec<u8> {
 /// # Panics
 /// If there is none.
 pub fn replaced(bytes: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
-    let at = bytes.windows(from.len()).position(|window| window == from).expect("something to replace");
+    let at = bytes
+        .windows(from.len())
+        .position(|window| window == from)
+        .expect("something to replace");
     [&bytes[..at], to, &bytes[at + from.len()..]].concat()
 }
 
-/// What the real frontend would ask a server for, with this argument vector, under a name that no other has.
+/// What the real frontend would ask a server for, with this argument vector, under a name that no
+/// other has.
 ///
 /// # Panics
 /// If a string has a NUL.
 pub fn spec(server: &Server, argv: &[&str]) -> StartSpec {
     use std::sync::atomic::{AtomicU64, Ordering};
     static NAMES: AtomicU64 = AtomicU64::new(1);
-    let name = u128::from(NAMES.fetch_add(1, Ordering::Relaxed)) | u128::from(std::process::id()) << 64;
+    let name =
+        u128::from(NAMES.fetch_add(1, Ordering::Relaxed)) | u128::from(std::process::id()) << 64;
     let id = ProcessId::from_bytes(name.to_be_bytes());
     let string = |text: &str| CString::new(text).expect("no NUL");
     let folders = ["/usr/local/bin", "/usr/bin", "/bin"];
@@ -457,18 +502,37 @@ pub fn spec(server: &Server, argv: &[&str]) -> StartSpec {
     let places = if program.contains('/') {
         vec![string(program)]
     } else {
-        folders.iter().map(|folder| string(&format!("{folder}/{program}"))).collect()
+        folders
+            .iter()
+            .map(|folder| string(&format!("{folder}/{program}")))
+            .collect()
     };
-    let home = server.state_dir().join(id.to_string()).display().to_string();
+    let home = server
+        .state_dir()
+        .join(id.to_string())
+        .display()
+        .to_string();
     StartSpec {
         id,
         program: places,
-        argv: argv.iter().map(|argument| string(argument)).collect::<Vec<_>>().try_into().expect("an argv"),
-        environment: vec![string("PATH=/usr/local/bin:/usr/bin:/bin"), string(&format!("HOME={home}"))],
+        argv: argv
+            .iter()
+            .map(|argument| string(argument))
+            .collect::<Vec<_>>()
+            .try_into()
+            .expect("an argv"),
+        environment: vec![
+            string("PATH=/usr/local/bin:/usr/bin:/bin"),
+            string(&format!("HOME={home}")),
+        ],
         working_directory: string(&home),
         limits: Limits::default(),
         best_effort_limits: false,
-        output: Keeping { max: 65_536, overflow: Overflow::DropOldest, store: OutputStore::Memory },
+        output: Keeping {
+            max: 65_536,
+            overflow: Overflow::DropOldest,
+            store: OutputStore::Memory,
+        },
         timeout: None,
         stop_grace: 10_000.try_into().unwrap(),
         linger: false,
@@ -477,9 +541,13 @@ pub fn spec(server: &Server, argv: &[&str]) -> StartSpec {
 }
 
 fn install(mode: Mode) -> TempDir {
-    let programs = tempfile::Builder::new().prefix("prn-hostile-").tempdir().expect("a folder");
+    let programs = tempfile::Builder::new()
+        .prefix("prn-hostile-")
+        .tempdir()
+        .expect("a folder");
     // The frontend's user, and processes, must be able to pass through it.
-    std::fs::set_permissions(programs.path(), std::fs::Permissions::from_mode(0o711)).expect("its mode");
+    std::fs::set_permissions(programs.path(), std::fs::Permissions::from_mode(0o711))
+        .expect("its mode");
     for (from, name) in [
         ("prn", "prn"),
         ("prn-supervisor", "prn-supervisor"),

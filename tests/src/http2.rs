@@ -1,6 +1,8 @@
-//! HTTP/2 by hand, for what no library would send: frames are written as a test says, and what comes back is kept.
+//! HTTP/2 by hand, for what no library would send: frames are written as a test says, and what
+//! comes back is kept.
 //!
-//! It goes on reading while it writes, unless told otherwise, so that neither end waits for the other for ever.
+//! It goes on reading while it writes, unless told otherwise, so that neither end waits for the
+//! other for ever.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -63,17 +65,22 @@ impl Frame {
     /// The error code of RST_STREAM (offset 0) and GOAWAY (offset 4).
     pub fn code(&self) -> Option<u32> {
         let at = if self.kind == kind::GOAWAY { 4 } else { 0 };
-        Some(u32::from_be_bytes(self.payload.get(at..at + 4)?.try_into().ok()?))
+        Some(u32::from_be_bytes(
+            self.payload.get(at..at + 4)?.try_into().ok()?,
+        ))
     }
 }
 
 /// The bytes of a frame.
 pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(payload.len()).expect("a length").to_be_bytes();
+    let length = u32::try_from(payload.len())
+        .expect("a length")
+        .to_be_bytes();
     [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }
 
-/// The header block of a call (RFC 7541, appendix A for the numbers): nothing of it is remembered by the other end.
+/// The header block of a call (RFC 7541, appendix A for the numbers): nothing of it is remembered
+/// by the other end.
 pub fn call(method: &str) -> Vec<u8> {
     let path = format!("/proto.v1.ProcessRunnerService/{method}");
     let mut block = vec![0x83, 0x87, 0x01, 3];
@@ -88,7 +95,14 @@ pub fn call(method: &str) -> Vec<u8> {
 
 /// A gRPC message with its prefix.
 pub fn message(encoded: &[u8]) -> Vec<u8> {
-    [&[0][..], &u32::try_from(encoded.len()).expect("a length").to_be_bytes(), encoded].concat()
+    [
+        &[0][..],
+        &u32::try_from(encoded.len())
+            .expect("a length")
+            .to_be_bytes(),
+        encoded,
+    ]
+    .concat()
 }
 
 /// A connection of an attacker's.
@@ -106,12 +120,17 @@ pub struct Attacker {
 }
 
 impl Attacker {
-    /// Connects, shakes hands as far as the other end lets it, and sends the preface with these settings.
+    /// Connects, shakes hands as far as the other end lets it, and sends the preface with these
+    /// settings.
     ///
     /// # Panics
     /// If there is no TCP connection.
     pub fn connect(address: &str, config: &Arc<ClientConfig>, settings: &[(u16, u32)]) -> Self {
-        Self::over(TcpStream::connect(address).expect("a connection"), config, settings)
+        Self::over(
+            TcpStream::connect(address).expect("a connection"),
+            config,
+            settings,
+        )
     }
 
     /// The same over a connection that is there.
@@ -123,12 +142,21 @@ impl Attacker {
         let mut tls = ClientConnection::new(Arc::clone(config), name).expect("a client");
         tls.set_buffer_limit(None);
         socket.set_nonblocking(true).expect("a non-blocking socket");
-        let mut attacker = Self { tls, socket, received: vec![], frames: vec![], closed: false, error: None };
+        let mut attacker = Self {
+            tls,
+            socket,
+            received: vec![],
+            frames: vec![],
+            closed: false,
+            error: None,
+        };
         let settings: Vec<u8> = settings
             .iter()
             .flat_map(|(name, value)| [&name.to_be_bytes()[..], &value.to_be_bytes()].concat())
             .collect();
-        let preface = hostile::PREFACE.strip_suffix(b"\0\0\0\x04\0\0\0\0\0").expect("an empty SETTINGS");
+        let preface = hostile::PREFACE
+            .strip_suffix(b"\0\0\0\x04\0\0\0\0\0")
+            .expect("an empty SETTINGS");
         attacker.send(&[preface, &frame(kind::SETTINGS, 0, 0, &settings)].concat());
         attacker
     }
@@ -150,7 +178,8 @@ impl Attacker {
         !self.closed
     }
 
-    /// Sends bytes without ever reading, until the other end has taken none for a second: how many it has taken.
+    /// Sends bytes without ever reading, until the other end has taken none for a second: how many
+    /// it has taken.
     pub fn press(&mut self, bytes: &[u8], most: usize) -> usize {
         let mut taken = 0;
         let mut since = Instant::now();
@@ -163,7 +192,9 @@ impl Attacker {
                     taken += count;
                     since = Instant::now();
                 }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => std::thread::sleep(Duration::from_millis(10)),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    std::thread::sleep(Duration::from_millis(10))
+                }
                 Err(_) => break,
             }
         }
@@ -184,7 +215,11 @@ impl Attacker {
                 return None;
             }
             let last = self.frames.get(self.frames.len().saturating_sub(10)..);
-            assert!(Instant::now() < until, "nothing came but {} frames, the last: {last:?}", self.frames.len());
+            assert!(
+                Instant::now() < until,
+                "nothing came but {} frames, the last: {last:?}",
+                self.frames.len()
+            );
             self.turn(self.tls.wants_write(), Duration::from_millis(100));
         }
     }
@@ -192,7 +227,10 @@ impl Attacker {
     /// Sends a PING and waits for its answer. False: the other end has gone.
     pub fn is_served(&mut self) -> bool {
         self.send(&frame(kind::PING, 0, 0, b"are you?"));
-        self.until(|frame| frame.kind == kind::PING && frame.flags == ACK && frame.payload == b"are you?").is_some()
+        self.until(|frame| {
+            frame.kind == kind::PING && frame.flags == ACK && frame.payload == b"are you?"
+        })
+        .is_some()
     }
 
     /// Reads to the end.
@@ -213,16 +251,24 @@ impl Attacker {
 
     /// The code of the GOAWAY that ended the connection.
     pub fn goodbye(&mut self) -> Option<u32> {
-        self.until(|frame| frame.kind == kind::GOAWAY && frame.code() != Some(0))?.code()
+        self.until(|frame| frame.kind == kind::GOAWAY && frame.code() != Some(0))?
+            .code()
     }
 
     fn turn(&mut self, write: bool, wait: Duration) {
-        let events = if write { PollFlags::POLLIN | PollFlags::POLLOUT } else { PollFlags::POLLIN };
+        let events = if write {
+            PollFlags::POLLIN | PollFlags::POLLOUT
+        } else {
+            PollFlags::POLLIN
+        };
         let timeout = PollTimeout::try_from(wait).expect("a short time");
         poll(&mut [PollFd::new(self.socket.as_fd(), events)], timeout).expect("poll");
         // What was sent before a reset is still to be read, so a failed write does not end this.
-        let unwritable =
-            write && self.tls.write_tls(&mut self.socket).is_err_and(|error| error.kind() != ErrorKind::WouldBlock);
+        let unwritable = write
+            && self
+                .tls
+                .write_tls(&mut self.socket)
+                .is_err_and(|error| error.kind() != ErrorKind::WouldBlock);
         loop {
             match self.tls.read_tls(&mut self.socket) {
                 Ok(0) => self.closed = true,
@@ -254,11 +300,23 @@ impl Attacker {
     fn split(&mut self) {
         let mut at = 0;
         while let Some(header) = self.received.get(at..at + 9) {
-            let number = |bytes: &[u8]| bytes.iter().fold(0_u32, |sum, byte| sum << 8 | u32::from(*byte));
+            let number = |bytes: &[u8]| {
+                bytes
+                    .iter()
+                    .fold(0_u32, |sum, byte| sum << 8 | u32::from(*byte))
+            };
             let length = usize::try_from(number(&header[..3])).expect("a length");
-            let Some(payload) = self.received.get(at + 9..at + 9 + length) else { break };
-            let (kind, flags, stream) = (header[3], header[4], number(&header[5..]) & (u32::MAX >> 1));
-            self.frames.push(Frame { kind, flags, stream, payload: payload.to_vec() });
+            let Some(payload) = self.received.get(at + 9..at + 9 + length) else {
+                break;
+            };
+            let (kind, flags, stream) =
+                (header[3], header[4], number(&header[5..]) & (u32::MAX >> 1));
+            self.frames.push(Frame {
+                kind,
+                flags,
+                stream,
+                payload: payload.to_vec(),
+            });
             at += 9 + length;
         }
         self.received.drain(..at);

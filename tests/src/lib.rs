@@ -1,10 +1,13 @@
-//! The harness of prn's end-to-end tests: real binaries, keys made by `prn keygen`, and a server of its own for each
-//! test, in a cgroup, a state folder and a range of user ids that no other test shares.
+//! The harness of prn's end-to-end tests: real binaries, keys made by `prn keygen`, and a server of
+//! its own for each test, in a cgroup, a state folder and a range of user ids that no other test
+//! shares.
 //!
-//! Tests run as root, on a host with any cgroup v2 mount, and in the guest (see `guest/README.md`). A test whose name
-//! contains `guest_` needs what only the guest is sure to have, and is ignored elsewhere.
+//! Tests run as root, on a host with any cgroup v2 mount, and in the guest (see `guest/README.md`).
+//! A test whose name contains `guest_` needs what only the guest is sure to have, and is ignored
+//! elsewhere.
 //!
-//! `PRN_BIN_DIR` names the folder of the three binaries; without it, the one that this test was built into serves.
+//! `PRN_BIN_DIR` names the folder of the three binaries; without it, the one that this test was
+//! built into serves.
 
 pub mod client;
 pub mod hostile;
@@ -31,15 +34,23 @@ pub fn binary(name: &str) -> PathBuf {
         Some(folder) => PathBuf::from(folder),
         None => {
             let test = std::env::current_exe().expect("the test's own path");
-            test.ancestors().nth(2).expect("target/<profile>/deps/<test>").to_owned()
+            test.ancestors()
+                .nth(2)
+                .expect("target/<profile>/deps/<test>")
+                .to_owned()
         }
     };
     let path = folder.join(name);
-    assert!(path.exists(), "{} is not there: build the workspace first", path.display());
+    assert!(
+        path.exists(),
+        "{} is not there: build the workspace first",
+        path.display()
+    );
     path
 }
 
-/// Waits for a condition, up to a deadline that is generous, because tests run on shared and emulated machines.
+/// Waits for a condition, up to a deadline that is generous, because tests run on shared and
+/// emulated machines.
 ///
 /// # Panics
 /// When the deadline passes.
@@ -51,7 +62,8 @@ pub fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
-/// Says that a test, or a part of it, has nothing to run on here: also when it passes, whose prints the harness keeps.
+/// Says that a test, or a part of it, has nothing to run on here: also when it passes, whose prints
+/// the harness keeps.
 ///
 /// # Panics
 /// Without standard error.
@@ -73,5 +85,8 @@ pub fn in_guest() -> bool {
 /// SHA-256 of bytes, as hexadecimal digits.
 pub fn sha256(bytes: &[u8]) -> String {
     use sha2::Digest;
-    sha2::Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    sha2::Sha256::digest(bytes)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }

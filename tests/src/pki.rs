@@ -1,4 +1,5 @@
-//! Keys and certificates, made by `prn keygen`, or by rcgen where a test needs what `prn keygen` would not make.
+//! Keys and certificates, made by `prn keygen`, or by rcgen where a test needs what `prn keygen`
+//! would not make.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -28,7 +29,11 @@ impl Identity {
             .args(more)
             .output()
             .expect("prn keygen");
-        assert!(output.status.success(), "prn keygen: {}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "prn keygen: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         made
     }
 
@@ -42,7 +47,10 @@ impl Identity {
     }
 
     fn paths(folder: &Path, name: &str) -> Self {
-        Self { key: folder.join(format!("{name}.key")), certificate: folder.join(format!("{name}.pem")) }
+        Self {
+            key: folder.join(format!("{name}.key")),
+            certificate: folder.join(format!("{name}.pem")),
+        }
     }
 
     /// The key's PEM.
@@ -57,7 +65,10 @@ impl Identity {
 
     /// The same certificate with another key.
     pub fn with_key(&self, key: &Path) -> Self {
-        Self { key: key.to_owned(), certificate: self.certificate.clone() }
+        Self {
+            key: key.to_owned(),
+            certificate: self.certificate.clone(),
+        }
     }
 }
 
@@ -70,6 +81,13 @@ pub fn ed25519() -> KeyPair {
 pub fn write_private(path: &Path, text: &str) {
     use std::io::Write;
     use std::os::unix::fs::OpenOptionsExt;
-    let file = std::fs::File::options().write(true).create(true).truncate(true).mode(0o600).open(path);
-    file.expect("a private file").write_all(text.as_bytes()).expect("a private file");
+    let file = std::fs::File::options()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path);
+    file.expect("a private file")
+        .write_all(text.as_bytes())
+        .expect("a private file");
 }

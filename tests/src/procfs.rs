@@ -16,12 +16,17 @@ pub fn status(pid: i32) -> HashMap<String, String> {
 /// The children of a process, by number.
 pub fn children(pid: i32) -> Vec<i32> {
     let text = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
-    text.split_whitespace().filter_map(|pid| pid.parse().ok()).collect()
+    text.split_whitespace()
+        .filter_map(|pid| pid.parse().ok())
+        .collect()
 }
 
 /// A process's name (/proc/pid/comm).
 pub fn comm(pid: i32) -> String {
-    fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default().trim().to_owned()
+    fs::read_to_string(format!("/proc/{pid}/comm"))
+        .unwrap_or_default()
+        .trim()
+        .to_owned()
 }
 
 /// Where a process's descriptors lead, by number.
@@ -31,7 +36,10 @@ pub fn descriptors(pid: i32) -> Vec<(i32, PathBuf)> {
         .flatten()
         .filter_map(|entry| {
             let entry = entry.ok()?;
-            Some((entry.file_name().to_str()?.parse().ok()?, fs::read_link(entry.path()).ok()?))
+            Some((
+                entry.file_name().to_str()?.parse().ok()?,
+                fs::read_link(entry.path()).ok()?,
+            ))
         })
         .collect();
     found.sort();
@@ -40,12 +48,18 @@ pub fn descriptors(pid: i32) -> Vec<(i32, PathBuf)> {
 
 /// Whether the process exists and is no zombie.
 pub fn alive(pid: i32) -> bool {
-    !matches!(status(pid).get("State").map(|state| state.chars().next()), None | Some(Some('Z' | 'X')))
+    !matches!(
+        status(pid).get("State").map(|state| state.chars().next()),
+        None | Some(Some('Z' | 'X'))
+    )
 }
 
 /// Context switches of all threads so far, voluntary and not.
 pub fn context_switches(pid: i32) -> u64 {
-    let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let threads = fs::read_dir(format!("/proc/{pid}/task"))
+        .into_iter()
+        .flatten()
+        .flatten();
     threads
         .filter_map(|thread| fs::read_to_string(thread.path().join("status")).ok())
         .flat_map(|text| {
@@ -62,7 +76,9 @@ pub fn context_switches(pid: i32) -> u64 {
 /// # Panics
 /// If the process is gone.
 pub fn memory(pid: i32, field: &str) -> u64 {
-    let kilobytes = status(pid)[field].strip_suffix(" kB").and_then(|number| number.parse::<u64>().ok());
+    let kilobytes = status(pid)[field]
+        .strip_suffix(" kB")
+        .and_then(|number| number.parse::<u64>().ok());
     kilobytes.expect("a size") * 1024
 }
 
@@ -72,6 +88,14 @@ pub fn memory(pid: i32, field: &str) -> u64 {
 /// If the process is gone.
 pub fn cpu_ticks(pid: i32) -> u64 {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("a process");
-    let fields: Vec<&str> = stat.rsplit(") ").next().expect("fields").split(' ').collect();
-    fields[11..13].iter().map(|ticks| ticks.parse::<u64>().expect("a number")).sum()
+    let fields: Vec<&str> = stat
+        .rsplit(") ")
+        .next()
+        .expect("fields")
+        .split(' ')
+        .collect();
+    fields[11..13]
+        .iter()
+        .map(|ticks| ticks.parse::<u64>().expect("a number"))
+        .sum()
 }

@@ -28,7 +28,8 @@ struct State {
     open: Mutex<Vec<Weak<Pair>>>,
 }
 
-/// Both sides of one connection. Each is one descriptor: when it is closed, with a linger time of zero, it is reset.
+/// Both sides of one connection. Each is one descriptor: when it is closed, with a linger time of
+/// zero, it is reset.
 struct Pair {
     client: TcpStream,
     server: TcpStream,
@@ -46,7 +47,9 @@ impl Pair {
     fn reset(&self) {
         self.is_reset.store(true, Ordering::SeqCst);
         for stream in [&self.client, &self.server] {
-            SockRef::from(stream).set_linger(Some(Duration::ZERO)).expect("a socket");
+            SockRef::from(stream)
+                .set_linger(Some(Duration::ZERO))
+                .expect("a socket");
             // Tells the peer nothing; but whoever reads here goes on.
             let _ = stream.shutdown(Shutdown::Read);
         }
@@ -81,7 +84,11 @@ impl Proxy {
                 serve(client, &server, &mut plan, &shared);
             }
         });
-        Self { address: local.to_string(), local, state }
+        Self {
+            address: local.to_string(),
+            local,
+            state,
+        }
     }
 
     /// How many connections were cut as planned.
@@ -99,7 +106,14 @@ impl Proxy {
         self.state.refuses.store(true, Ordering::SeqCst);
         // Wakes the listener up.
         let _ = TcpStream::connect(self.local);
-        for pair in self.state.open.lock().expect("no panic").drain(..).filter_map(|pair| pair.upgrade()) {
+        for pair in self
+            .state
+            .open
+            .lock()
+            .expect("no panic")
+            .drain(..)
+            .filter_map(|pair| pair.upgrade())
+        {
             pair.close();
         }
     }
@@ -113,8 +127,14 @@ impl Drop for Proxy {
 
 fn serve(client: TcpStream, server: &str, plan: &mut Plan, state: &Arc<State>) {
     // A server that is gone: the client is told by the end of its connection.
-    let Ok(server) = TcpStream::connect(server) else { return };
-    let pair = Arc::new(Pair { client, server, is_reset: AtomicBool::new(false) });
+    let Ok(server) = TcpStream::connect(server) else {
+        return;
+    };
+    let pair = Arc::new(Pair {
+        client,
+        server,
+        is_reset: AtomicBool::new(false),
+    });
     let mut open = state.open.lock().expect("no panic");
     open.retain(|pair| pair.strong_count() > 0);
     open.push(Arc::downgrade(&pair));
@@ -148,8 +168,12 @@ fn serve(client: TcpStream, server: &str, plan: &mut Plan, state: &Arc<State>) {
 fn pass(pair: &Pair, mut left: u64, state: &State) -> bool {
     let mut buffer = vec![0; 64 * 1024];
     while left > 0 {
-        let room = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
-        let Ok(length @ 1..) = (&pair.server).read(&mut buffer[..room]) else { return false };
+        let room = buffer
+            .len()
+            .min(usize::try_from(left).unwrap_or(usize::MAX));
+        let Ok(length @ 1..) = (&pair.server).read(&mut buffer[..room]) else {
+            return false;
+        };
         if (&pair.client).write_all(&buffer[..length]).is_err() {
             return false;
         }

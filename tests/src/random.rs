@@ -12,16 +12,17 @@ impl Random {
         Self(seed)
     }
 
-    /// From the seed in the environment variable, or from the clock. The test prints which, to be run again with it.
+    /// From the seed in the environment variable, or from the clock. The test prints which, to be
+    /// run again with it.
     ///
     /// # Panics
     /// If the variable is no number.
     pub fn from_environment(variable: &str) -> Self {
         let seed = match std::env::var(variable) {
             Ok(text) => text.parse().expect("a seed"),
-            Err(_) => {
-                SystemTime::UNIX_EPOCH.elapsed().map_or(0, |time| u64::from(time.subsec_nanos()) ^ time.as_secs())
-            }
+            Err(_) => SystemTime::UNIX_EPOCH
+                .elapsed()
+                .map_or(0, |time| u64::from(time.subsec_nanos()) ^ time.as_secs()),
         };
         println!("{variable}={seed}");
         Self(seed)

@@ -77,7 +77,10 @@ impl Server {
 
     /// With further arguments.
     pub fn with_arguments(arguments: &[&str]) -> Self {
-        Self::with(Options { arguments: arguments.iter().map(|a| a.to_string()).collect(), ..Options::default() })
+        Self::with(Options {
+            arguments: arguments.iter().map(|a| a.to_string()).collect(),
+            ..Options::default()
+        })
     }
 
     /// As `options` say.
@@ -85,8 +88,12 @@ impl Server {
     /// # Panics
     /// If it does not get as far as listening.
     pub fn with(options: Options) -> Self {
-        Self::try_with(options)
-            .unwrap_or_else(|refused| panic!("the server did not start: {:?}\n{}", refused.output, refused.log))
+        Self::try_with(options).unwrap_or_else(|refused| {
+            panic!(
+                "the server did not start: {:?}\n{}",
+                refused.output, refused.log
+            )
+        })
     }
 
     /// As `options` say.
@@ -97,29 +104,61 @@ impl Server {
     /// # Panics
     /// If it cannot be executed.
     pub fn try_with(options: Options) -> Result<Self, Refused> {
-        let folder = tempfile::Builder::new().prefix("prn-test-").tempdir().expect("a folder");
+        let folder = tempfile::Builder::new()
+            .prefix("prn-test-")
+            .tempdir()
+            .expect("a folder");
         // Processes must be able to pass through it.
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o711)).expect("its mode");
-        let identity = options.identity.clone().unwrap_or_else(|| Identity::keygen(folder.path(), "server", &[]));
+        let identity = options
+            .identity
+            .clone()
+            .unwrap_or_else(|| Identity::keygen(folder.path(), "server", &[]));
         let client = Identity::keygen(folder.path(), "client", &[]);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let instance = format!("prn-test-{}-{number}", std::process::id());
         // Test programs run one after the other, or far apart in process numbers.
-        let first_uid = 2_000_100_000 + (std::process::id() % 1000) * 64 * UIDS + number % 64 * UIDS;
-        let mut command = Self::command(&options, folder.path(), &instance, first_uid, &identity, &client);
+        let first_uid =
+            2_000_100_000 + (std::process::id() % 1000) * 64 * UIDS + number % 64 * UIDS;
+        let mut command = Self::command(
+            &options,
+            folder.path(),
+            &instance,
+            first_uid,
+            &identity,
+            &client,
+        );
         let log = fs::File::create(folder.path().join("server.log")).expect("a log");
-        command.stdout(Stdio::piped()).stderr(log).stdin(Stdio::null());
+        command
+            .stdout(Stdio::piped())
+            .stderr(log)
+            .stdin(Stdio::null());
         let mut child = command.spawn().expect("prn server start");
         let mut line = String::new();
         let stdout = child.stdout.take().expect("its standard output");
-        BufReader::new(stdout).read_line(&mut line).expect("its first line");
+        BufReader::new(stdout)
+            .read_line(&mut line)
+            .expect("its first line");
         let log = || fs::read_to_string(folder.path().join("server.log")).unwrap_or_default();
         let Some(address) = line.trim().strip_prefix("Listening on ").map(str::to_owned) else {
             let status = child.wait().expect("wait");
             remove_cgroup(&cgroup_mount().join(&instance));
-            return Err(Refused { status, output: line, log: log() });
+            return Err(Refused {
+                status,
+                output: line,
+                log: log(),
+            });
         };
-        Ok(Self { child, folder, instance, address, identity, client, own_network: options.own_network, first_uid })
+        Ok(Self {
+            child,
+            folder,
+            instance,
+            address,
+            identity,
+            client,
+            own_network: options.own_network,
+            first_uid,
+        })
     }
 
     fn command(
@@ -136,25 +175,53 @@ impl Server {
             words.extend(["unshare", "--net", "sh", "-c", script, "sh"].map(Into::into));
         }
         words.extend(options.wrapper.iter().map(Into::into));
-        words.push(options.programs.as_ref().map_or_else(|| binary("prn"), |folder| folder.join("prn")).into());
+        words.push(
+            options
+                .programs
+                .as_ref()
+                .map_or_else(|| binary("prn"), |folder| folder.join("prn"))
+                .into(),
+        );
         // In a network of its own a test may add devices, and then come from elsewhere.
-        let listen = if options.own_network { "0.0.0.0:0" } else { "127.0.0.1:0" };
-        words.extend(["server", "start", "--address", listen, "--instance", instance].map(Into::into));
+        let listen = if options.own_network {
+            "0.0.0.0:0"
+        } else {
+            "127.0.0.1:0"
+        };
+        words.extend(
+            [
+                "server",
+                "start",
+                "--address",
+                listen,
+                "--instance",
+                instance,
+            ]
+            .map(Into::into),
+        );
         words.extend(["--server-cert".into(), identity.certificate.clone().into()]);
         words.extend(["--client-cert".into(), client.certificate.clone().into()]);
         for pin in &options.pins {
             words.extend(["--client-cert".into(), pin.into()]);
         }
-        let state = options.state_dir.clone().unwrap_or_else(|| folder.join("state"));
+        let state = options
+            .state_dir
+            .clone()
+            .unwrap_or_else(|| folder.join("state"));
         words.extend(["--state-dir".into(), state.into()]);
         words.extend(["--first-uid".into(), first_uid.to_string().into()]);
-        words.extend(["--uids".into(), options.uids.unwrap_or(UIDS).to_string().into()]);
+        words.extend([
+            "--uids".into(),
+            options.uids.unwrap_or(UIDS).to_string().into(),
+        ]);
         if !has_controllers() {
             words.push("--allow-missing-limits".into());
         }
         words.extend(options.arguments.iter().map(Into::into));
         let mut command = Command::new(&words[0]);
-        command.args(&words[1..]).env("PRN_TLS_KEY", identity.key_pem());
+        command
+            .args(&words[1..])
+            .env("PRN_TLS_KEY", identity.key_pem());
         command
     }
 
@@ -206,7 +273,13 @@ impl Server {
 
     /// Starts a process by argv; returns its id.
     pub fn start_process(&self, flags: &[&str], argv: &[&str]) -> String {
-        let arguments: Vec<&str> = ["start"].iter().chain(flags).chain(&["--"]).chain(argv).copied().collect();
+        let arguments: Vec<&str> = ["start"]
+            .iter()
+            .chain(flags)
+            .chain(&["--"])
+            .chain(argv)
+            .copied()
+            .collect();
         self.ok(&arguments).trim().to_owned()
     }
 
@@ -233,7 +306,9 @@ impl Server {
     pub fn frontend(&self) -> i32 {
         let mut found = None;
         wait_for("a frontend", || {
-            found = procfs::children(self.supervisor()).into_iter().find(|pid| procfs::comm(*pid) == "prn-frontend");
+            found = procfs::children(self.supervisor())
+                .into_iter()
+                .find(|pid| procfs::comm(*pid) == "prn-frontend");
             found.is_some()
         });
         found.expect("just found")
@@ -321,7 +396,11 @@ impl Drop for Server {
 fn remove_cgroup(path: &Path) {
     let _ = fs::write(path.join("cgroup.kill"), "1");
     for _ in 0..100 {
-        let below = fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
+        let below = fs::read_dir(path)
+            .into_iter()
+            .flatten()
+            .flatten()
+            .map(|entry| entry.path());
         for folder in below.filter(|path| path.is_dir()) {
             remove_cgroup(&folder);
         }
@@ -338,12 +417,17 @@ fn remove_cgroup(path: &Path) {
 /// If it is mounted nowhere.
 pub fn cgroup_mount() -> PathBuf {
     let mounts = fs::read_to_string("/proc/self/mountinfo").expect("/proc/self/mountinfo");
-    let line = mounts.lines().find(|line| line.contains(" - cgroup2 ")).expect("a cgroup2 mount");
+    let line = mounts
+        .lines()
+        .find(|line| line.contains(" - cgroup2 "))
+        .expect("a cgroup2 mount");
     PathBuf::from(line.split(' ').nth(4).expect("a mount point"))
 }
 
 /// Whether this host's cgroup2 has all the controllers that limits need.
 pub fn has_controllers() -> bool {
     let offered = fs::read_to_string(cgroup_mount().join("cgroup.controllers")).unwrap_or_default();
-    ["cpu", "io", "memory", "pids"].iter().all(|name| offered.split_whitespace().any(|offer| offer == *name))
+    ["cpu", "io", "memory", "pids"]
+        .iter()
+        .all(|name| offered.split_whitespace().any(|offer| offer == *name))
 }

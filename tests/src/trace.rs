@@ -24,8 +24,15 @@ impl Trace {
     pub fn of(server: &Server, arguments: &[&str]) -> Self {
         let (pid, output) = (server.supervisor(), server.folder().join("trace"));
         let mut command = Command::new("strace");
-        command.args(["-f", "-qq", "-s", "16", "-o"]).arg(&output).args(arguments).args(["-p", &pid.to_string()]);
-        let child = command.stderr(Stdio::null()).spawn().expect("strace: apt-get install strace");
+        command
+            .args(["-f", "-qq", "-s", "16", "-o"])
+            .arg(&output)
+            .args(arguments)
+            .args(["-p", &pid.to_string()]);
+        let child = command
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("strace: apt-get install strace");
         let tracer = child.id().to_string();
         let trace = Self { child, output };
         wait_for("strace", || procfs::status(pid)["TracerPid"] == tracer);

@@ -1,7 +1,8 @@
-//! A process that writes bytes which tell their own place, to both of its streams, and hashes what it writes.
+//! A process that writes bytes which tell their own place, to both of its streams, and hashes what
+//! it writes.
 //!
-//! Each eight bytes of a stream are their number, multiplied: binary without a pattern, and whoever finds some of
-//! them in a row knows where in the stream they stand.
+//! Each eight bytes of a stream are their number, multiplied: binary without a pattern, and whoever
+//! finds some of them in a row knows where in the stream they stand.
 
 use std::path::PathBuf;
 
@@ -18,8 +19,8 @@ const ENOUGH: usize = 31;
 /// Numbers of standard error begin here.
 const STDERR: u64 = 1 << 40;
 
-/// In bursts of all sizes, with pauses, until there is a file "stop" or this much is written; then the hashes of both
-/// streams are in "hashes", and it ends when there is a file "bye".
+/// In bursts of all sizes, with pauses, until there is a file "stop" or this much is written; then
+/// the hashes of both streams are in "hashes", and it ends when there is a file "bye".
 const SCRIPT: &str = r#"
 use integer;
 my ($seed, $most, $pause) = @ARGV;
@@ -48,7 +49,11 @@ pause(40) until -e "bye";
 /// The argument vector of a writer.
 pub fn argv(seed: u64, most: u64, pause_millis: u64) -> Vec<String> {
     let numbers = [seed % (1 << 31), most, pause_millis].map(|number| number.to_string());
-    ["perl", "-e", SCRIPT].map(str::to_owned).into_iter().chain(numbers).collect()
+    ["perl", "-e", SCRIPT]
+        .map(str::to_owned)
+        .into_iter()
+        .chain(numbers)
+        .collect()
 }
 
 /// Starts a writer.
@@ -72,7 +77,12 @@ pub fn stop(server: &Server, id: &str) -> [String; 2] {
     wait_for("the writer's hashes", || hashes.exists());
     let text = std::fs::read_to_string(&hashes).expect("its hashes");
     std::fs::write(file(server, id, "bye"), "").expect("its directory");
-    let mut lines = text.lines().map(|line| line.split_whitespace().next().unwrap_or_default().to_owned());
+    let mut lines = text.lines().map(|line| {
+        line.split_whitespace()
+            .next()
+            .unwrap_or_default()
+            .to_owned()
+    });
     [lines.next(), lines.next()].map(|hash| hash.expect("a hash of each"))
 }
 
@@ -98,7 +108,11 @@ pub struct Checker {
 impl Checker {
     /// From the first byte on.
     pub fn new(stderr: bool) -> Self {
-        Self { stderr, at: Some(0), ..Self::default() }
+        Self {
+            stderr,
+            at: Some(0),
+            ..Self::default()
+        }
     }
 
     /// Takes the next bytes.
@@ -114,7 +128,11 @@ impl Checker {
                 if self.unplaced.len() >= ENOUGH {
                     let bytes = std::mem::take(&mut self.unplaced);
                     let at = self.place(&bytes);
-                    assert!(at >= self.least, "bytes of {at} after those of {}", self.least);
+                    assert!(
+                        at >= self.least,
+                        "bytes of {at} after those of {}",
+                        self.least
+                    );
                     self.at = Some(self.compare(at, &bytes));
                 }
             }
@@ -137,11 +155,18 @@ impl Checker {
 
     /// The hash of all bytes that were taken.
     pub fn sha256(&self) -> String {
-        self.hash.clone().finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+        self.hash
+            .clone()
+            .finalize()
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect()
     }
 
     fn compare(&self, at: u64, bytes: &[u8]) -> u64 {
-        let wrong = (at..).zip(bytes).find(|(at, found)| byte(self.stderr, *at) != **found);
+        let wrong = (at..)
+            .zip(bytes)
+            .find(|(at, found)| byte(self.stderr, *at) != **found);
         assert_eq!(wrong, None, "a wrong byte (stderr: {})", self.stderr);
         at + bytes.len() as u64
     }
@@ -149,12 +174,22 @@ impl Checker {
     fn place(&self, bytes: &[u8]) -> u64 {
         let base = if self.stderr { STDERR } else { 0 };
         let found = (0..8_usize).find_map(|skip| {
-            let word = bytes.get(skip..skip + 8)?.try_into().map(u64::from_le_bytes).ok()?;
-            let number = word.wrapping_mul(INVERSE).checked_sub(base).filter(|number| *number < 1 << 32)?;
-            // A few bytes of the block before may come first. And the end of one block with the beginning of the next may
-            // look like a third one: but then not all is right.
+            let word = bytes
+                .get(skip..skip + 8)?
+                .try_into()
+                .map(u64::from_le_bytes)
+                .ok()?;
+            let number = word
+                .wrapping_mul(INVERSE)
+                .checked_sub(base)
+                .filter(|number| *number < 1 << 32)?;
+            // A few bytes of the block before may come first. And the end of one block with the
+            // beginning of the next may look like a third one: but then not all is right.
             let at = (number * 8).checked_sub(skip as u64)?;
-            (at..).zip(bytes).all(|(at, found)| byte(self.stderr, at) == *found).then_some(at)
+            (at..)
+                .zip(bytes)
+                .all(|(at, found)| byte(self.stderr, at) == *found)
+                .then_some(at)
         });
         found.unwrap_or_else(|| panic!("bytes of no place: {:?}", bytes.get(..32.min(bytes.len()))))
     }
@@ -185,18 +220,29 @@ mod tests {
             }
             checker.gap();
             let mut back = checker.clone();
-            assert!(std::panic::catch_unwind(move || back.take(&bytes_of(400, 100))).is_err(), "it went back");
+            assert!(
+                std::panic::catch_unwind(move || back.take(&bytes_of(400, 100))).is_err(),
+                "it went back"
+            );
         }
     }
 
     #[test]
     fn no_place_is_taken_for_another() {
-        // Of blocks 233 and 234, the last byte of one and the first seven of the other look like block 59904.
-        for number in [0_u64, 233, 466, 610, 1220, 6_269_872].into_iter().chain((1..200).map(|step| step * 10_007)) {
+        // Of blocks 233 and 234, the last byte of one and the first seven of the other look like
+        // block 59904.
+        for number in [0_u64, 233, 466, 610, 1220, 6_269_872]
+            .into_iter()
+            .chain((1..200).map(|step| step * 10_007))
+        {
             for from in number * 8..number * 8 + 8 {
                 let mut checker = Checker::new(false);
                 checker.gap();
-                checker.take(&(from..from + 31).map(|at| byte(false, at)).collect::<Vec<_>>());
+                checker.take(
+                    &(from..from + 31)
+                        .map(|at| byte(false, at))
+                        .collect::<Vec<_>>(),
+                );
                 assert_eq!(checker.at(), Some(from + 31));
             }
         }

@@ -1,5 +1,6 @@
-//! Who is let in, and whom a client talks to: checks T1 to T19. Hostile peers stand at both ends, and each refusal is
-//! checked for its reason, because a peer can be refused for a reason that is not the one under test.
+//! Who is let in, and whom a client talks to: checks T1 to T19. Hostile peers stand at both ends,
+//! and each refusal is checked for its reason, because a peer can be refused for a reason that is
+//! not the one under test.
 
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
@@ -33,22 +34,43 @@ fn t1_a_tls_1_2_client_gets_a_protocol_version_alert_and_no_http() {
     let server = Server::start();
     let s_client = |version: &str| {
         let output = Command::new("openssl")
-            .args(["s_client", version, "-alpn", "h2", "-msg", "-connect", &server.address, "-cert"])
+            .args([
+                "s_client",
+                version,
+                "-alpn",
+                "h2",
+                "-msg",
+                "-connect",
+                &server.address,
+                "-cert",
+            ])
             .arg(&server.client.certificate)
             .arg("-key")
             .arg(&server.client.key)
             .stdin(Stdio::null())
             .output()
             .expect("openssl, which this test needs");
-        format!("{}{}", String::from_utf8_lossy(&output.stderr), String::from_utf8_lossy(&output.stdout))
+        format!(
+            "{}{}",
+            String::from_utf8_lossy(&output.stderr),
+            String::from_utf8_lossy(&output.stdout)
+        )
     };
     let messages = s_client("-tls1_2");
-    let answers: Vec<&str> =
-        messages.lines().filter(|line| line.starts_with("<<<") && !line.contains("RecordHeader")).collect();
+    let answers: Vec<&str> = messages
+        .lines()
+        .filter(|line| line.starts_with("<<<") && !line.contains("RecordHeader"))
+        .collect();
     assert_eq!(answers.len(), 1, "{messages}");
-    assert!(answers[0].contains("Alert") && answers[0].contains("fatal protocol_version"), "{messages}");
+    assert!(
+        answers[0].contains("Alert") && answers[0].contains("fatal protocol_version"),
+        "{messages}"
+    );
     let messages = s_client("-tls1_3");
-    assert!(messages.contains("ALPN protocol: h2") && messages.contains("<<< TLS 1.3, Handshake"), "{messages}");
+    assert!(
+        messages.contains("ALPN protocol: h2") && messages.contains("<<< TLS 1.3, Handshake"),
+        "{messages}"
+    );
 }
 
 #[test]
@@ -63,13 +85,15 @@ fn t1_the_client_offers_tls_1_3_alone_and_refuses_a_server_that_answers_with_1_2
         socket.read_exact(&mut header).unwrap();
         let mut hello = vec![0; usize::from(u16::from_be_bytes([header[3], header[4]]))];
         socket.read_exact(&mut hello).unwrap();
-        // ServerHello of TLS 1.2: the version, a random value, the client's own session id and cipher suite, no
-        // compression, no extension (RFC 5246, section 7.4.1.3).
+        // ServerHello of TLS 1.2: the version, a random value, the client's own session id and
+        // cipher suite, no compression, no extension (RFC 5246, section 7.4.1.3).
         let session = &hello[39..39 + usize::from(hello[38])];
         let suite = &hello[41 + session.len()..][..2];
         let body = [&[3, 3][..], &[7; 32], &hello[38..=38], session, suite, &[0]].concat();
         let message = [&[2, 0, 0, body.len() as u8][..], &body].concat();
-        socket.write_all(&[&[22, 3, 3, 0, message.len() as u8][..], &message].concat()).unwrap();
+        socket
+            .write_all(&[&[22, 3, 3, 0, message.len() as u8][..], &message].concat())
+            .unwrap();
         let mut answer = Vec::new();
         socket.read_to_end(&mut answer).unwrap();
         (hello, answer)
@@ -77,15 +101,27 @@ fn t1_the_client_offers_tls_1_3_alone_and_refuses_a_server_that_answers_with_1_2
     let output = prn(&address, &client, &server.certificate, &["list"]);
     let (hello, answer) = peer.join().unwrap();
     // supported_versions: one version, TLS 1.3 (RFC 8446, section 4.2.1).
-    assert!(hello.windows(7).any(|bytes| bytes == [0, 43, 0, 3, 2, 3, 4]), "{hello:02x?}");
-    assert_eq!(&answer[..], [21, 3, 3, 0, 2, 2, 70], "one alert, protocol_version, and nothing else");
+    assert!(
+        hello
+            .windows(7)
+            .any(|bytes| bytes == [0, 43, 0, 3, 2, 3, 4]),
+        "{hello:02x?}"
+    );
+    assert_eq!(
+        &answer[..],
+        [21, 3, 3, 0, 2, 2, 70],
+        "one alert, protocol_version, and nothing else"
+    );
     refused(&output, None, &[&address]);
 }
 
 #[test]
 fn t2_without_a_client_certificate_nothing_reaches_the_service() {
     let server = Server::start();
-    assert_refused(&connect(&server, None), AlertDescription::CertificateRequired);
+    assert_refused(
+        &connect(&server, None),
+        AlertDescription::CertificateRequired,
+    );
     assert_served(&connect(&server, Some(shown(&server.client))));
     assert_eq!(processes(&server), 0);
 }
@@ -94,7 +130,11 @@ fn t2_without_a_client_certificate_nothing_reaches_the_service() {
 fn t2_a_client_that_is_not_let_in_is_told_so() {
     let server = Server::start();
     let stranger = Identity::keygen(server.folder(), "stranger", &[]);
-    let calls = [(&["list"][..], NOT_AUTHORISED), (&["start", "true"], NOT_AUTHORISED), (&["run", "true"], RUN_FAILED)];
+    let calls = [
+        (&["list"][..], NOT_AUTHORISED),
+        (&["start", "true"], NOT_AUTHORISED),
+        (&["run", "true"], RUN_FAILED),
+    ];
     for (words, code) in calls {
         let output = server.prn_as(&stranger, words).output().unwrap();
         refused(&output, Some(code), &["not authorised"]);
@@ -106,10 +146,20 @@ fn t2_a_client_that_is_not_let_in_is_told_so() {
 fn t3_a_lookalike_of_a_pinned_client_is_refused() {
     let folder = folder();
     let [pinned, lookalike] = lookalikes(&folder);
-    let server = Server::with(Options { pins: vec![pinned.certificate.clone()], ..Options::default() });
+    let server = Server::with(Options {
+        pins: vec![pinned.certificate.clone()],
+        ..Options::default()
+    });
     assert_served(&connect(&server, Some(shown(&pinned))));
-    assert_refused(&connect(&server, Some(shown(&lookalike))), AlertDescription::AccessDenied);
-    refused(&server.prn_as(&lookalike, &["list"]).output().unwrap(), Some(NOT_AUTHORISED), &["not authorised"]);
+    assert_refused(
+        &connect(&server, Some(shown(&lookalike))),
+        AlertDescription::AccessDenied,
+    );
+    refused(
+        &server.prn_as(&lookalike, &["list"]).output().unwrap(),
+        Some(NOT_AUTHORISED),
+        &["not authorised"],
+    );
 }
 
 #[test]
@@ -117,22 +167,52 @@ fn t3_a_lookalike_of_the_pinned_server_is_refused() {
     let folder = folder();
     let [pinned, lookalike] = lookalikes(&folder);
     let client = identity(&folder, "client");
-    let output = against(hostile::server_config(shown(&pinned)), &client, &pinned, Sees::Application);
-    assert!(!output.status.success(), "the hostile server serves nothing");
+    let output = against(
+        hostile::server_config(shown(&pinned)),
+        &client,
+        &pinned,
+        Sees::Application,
+    );
+    assert!(
+        !output.status.success(),
+        "the hostile server serves nothing"
+    );
     let alert = Sees::Alert(AlertDescription::CertificateUnknown);
-    let output = against(hostile::server_config(shown(&lookalike)), &client, &pinned, alert);
-    refused(&output, Some(NOT_AUTHORISED), &[&fingerprint(&lookalike), &fingerprint(&pinned)]);
+    let output = against(
+        hostile::server_config(shown(&lookalike)),
+        &client,
+        &pinned,
+        alert,
+    );
+    refused(
+        &output,
+        Some(NOT_AUTHORISED),
+        &[&fingerprint(&lookalike), &fingerprint(&pinned)],
+    );
 }
 
 #[test]
 fn t3_a_pinned_certificate_with_another_one_behind_it_is_refused() {
     let server = Server::start();
     let other = Identity::keygen(server.folder(), "other", &[]);
-    let chain = |first: &Identity| CertifiedKey::new(vec![hostile::der(first), hostile::der(&other)], signer(first));
-    assert_refused(&connect(&server, Some(chain(&server.client))), AlertDescription::UnknownCA);
+    let chain = |first: &Identity| {
+        CertifiedKey::new(
+            vec![hostile::der(first), hostile::der(&other)],
+            signer(first),
+        )
+    };
+    assert_refused(
+        &connect(&server, Some(chain(&server.client))),
+        AlertDescription::UnknownCA,
+    );
 
     let config = hostile::server_config(chain(&server.identity));
-    let output = against(config, &server.client, &server.identity, Sees::Alert(AlertDescription::UnknownCA));
+    let output = against(
+        config,
+        &server.client,
+        &server.identity,
+        Sees::Alert(AlertDescription::UnknownCA),
+    );
     refused(&output, Some(NOT_AUTHORISED), &["UnknownIssuer"]);
 }
 
@@ -141,15 +221,21 @@ fn t4_a_pinned_client_certificate_with_another_key_is_refused() {
     let server = Server::start();
     let thief = Identity::keygen(server.folder(), "thief", &[]);
     let stolen = CertifiedKey::new(vec![hostile::der(&server.client)], signer(&thief));
-    assert_refused(&connect(&server, Some(stolen)), AlertDescription::DecryptError);
+    assert_refused(
+        &connect(&server, Some(stolen)),
+        AlertDescription::DecryptError,
+    );
     assert_served(&connect(&server, Some(shown(&server.client))));
 }
 
 #[test]
 fn t4_the_pinned_server_certificate_with_another_key_is_refused() {
     let folder = folder();
-    let (client, server, thief) =
-        (identity(&folder, "client"), identity(&folder, "server"), identity(&folder, "thief"));
+    let (client, server, thief) = (
+        identity(&folder, "client"),
+        identity(&folder, "server"),
+        identity(&folder, "thief"),
+    );
     let stolen = CertifiedKey::new(vec![hostile::der(&server)], signer(&thief));
     let alert = Sees::Alert(AlertDescription::DecryptError);
     let output = against(hostile::server_config(stolen), &client, &server, alert);
@@ -173,13 +259,25 @@ fn t5_a_signature_of_another_scheme_is_refused() {
     let server = Server::start();
     let params = CertificateParams::new(Vec::new()).unwrap();
     let ecdsa = Identity::custom(server.folder(), "ecdsa", params, &p256());
-    let key = || Arc::new(Obstinate { key: signer(&ecdsa), scheme: SignatureScheme::ECDSA_NISTP256_SHA256 });
+    let key = || {
+        Arc::new(Obstinate {
+            key: signer(&ecdsa),
+            scheme: SignatureScheme::ECDSA_NISTP256_SHA256,
+        })
+    };
     let with_key = |identity| CertifiedKey::new(vec![hostile::der(identity)], key());
 
-    assert_refused(&connect(&server, Some(with_key(&server.client))), AlertDescription::DecryptError);
+    assert_refused(
+        &connect(&server, Some(with_key(&server.client))),
+        AlertDescription::DecryptError,
+    );
     let config = hostile::server_config(with_key(&server.identity));
     let alert = Sees::Alert(AlertDescription::DecryptError);
-    refused(&against(config, &server.client, &server.identity, alert), None, &[]);
+    refused(
+        &against(config, &server.client, &server.identity, alert),
+        None,
+        &[],
+    );
     // And with a certificate of its own it is nobody.
     let own = CertifiedKey::new(vec![hostile::der(&ecdsa)], key());
     assert_refused(&connect(&server, Some(own)), AlertDescription::AccessDenied);
@@ -211,9 +309,18 @@ fn t6_a_certificate_is_valid_from_its_first_to_its_last_second_and_not_one_secon
         assert_eq!(server_is_limited(now), Ok(()));
         assert!(check(now).is_ok());
     }
-    for (now, error) in [(from - 1, CertificateError::NotValidYet), (until + 1, CertificateError::Expired)] {
-        assert_eq!(client_is_limited(now), Err(Error::InvalidCertificate(error.clone())));
-        assert_eq!(server_is_limited(now), Err(Error::InvalidCertificate(error)));
+    for (now, error) in [
+        (from - 1, CertificateError::NotValidYet),
+        (until + 1, CertificateError::Expired),
+    ] {
+        assert_eq!(
+            client_is_limited(now),
+            Err(Error::InvalidCertificate(error.clone()))
+        );
+        assert_eq!(
+            server_is_limited(now),
+            Err(Error::InvalidCertificate(error))
+        );
         assert!(matches!(check(now), Err(TlsError::NotValidNow { .. })));
     }
 }
@@ -223,10 +330,19 @@ fn t6_a_pinned_client_outside_its_period_is_refused() {
     let folder = folder();
     let [expired, early] = out_of_period(&folder);
     let pins = vec![expired.certificate.clone(), early.certificate.clone()];
-    let server = Server::with(Options { pins, ..Options::default() });
+    let server = Server::with(Options {
+        pins,
+        ..Options::default()
+    });
     for bad in [&expired, &early] {
-        assert_refused(&connect(&server, Some(shown(bad))), AlertDescription::CertificateExpired);
-        let warning = format!("the client certificate {} is valid from", bad.certificate.display());
+        assert_refused(
+            &connect(&server, Some(shown(bad))),
+            AlertDescription::CertificateExpired,
+        );
+        let warning = format!(
+            "the client certificate {} is valid from",
+            bad.certificate.display()
+        );
         assert!(server.log().contains(&warning), "{}", server.log());
     }
     assert_served(&connect(&server, Some(shown(&server.client))));
@@ -238,8 +354,16 @@ fn t6_certificates_outside_their_period_are_named_before_anything_is_sent() {
     let good = identity(&folder, "good");
     for bad in out_of_period(&folder) {
         let named = [bad.certificate.to_str().unwrap(), "it is valid from"];
-        refused(&client_start(&bad, &good.certificate), Some(NOT_AUTHORISED), &named);
-        refused(&client_start(&good, &bad.certificate), Some(NOT_AUTHORISED), &named);
+        refused(
+            &client_start(&bad, &good.certificate),
+            Some(NOT_AUTHORISED),
+            &named,
+        );
+        refused(
+            &client_start(&good, &bad.certificate),
+            Some(NOT_AUTHORISED),
+            &named,
+        );
         refused(&server_start(&bad, &[&good.certificate]), Some(1), &named);
     }
 }
@@ -249,8 +373,14 @@ fn t7_a_key_of_another_certificate_is_refused_before_anything_listens_or_connect
     let folder = folder();
     let (one, other) = (identity(&folder, "one"), identity(&folder, "other"));
     let mixed = one.with_key(&other.key);
-    let reason = ["the private key does not belong to the certificate", &fingerprint(&one)];
-    for output in [server_start(&mixed, &[&other.certificate]), client_start(&mixed, &other.certificate)] {
+    let reason = [
+        "the private key does not belong to the certificate",
+        &fingerprint(&one),
+    ];
+    for output in [
+        server_start(&mixed, &[&other.certificate]),
+        client_start(&mixed, &other.certificate),
+    ] {
         refused(&output, None, &reason);
         assert_silent(&output, &key_windows(&other));
     }
@@ -266,24 +396,58 @@ fn t8_a_certificate_that_cannot_be_used_is_refused_and_its_file_is_named() {
     let mut usage = params();
     usage.key_usages = vec![KeyUsagePurpose::KeyCertSign];
     let usage = Identity::custom(folder.path(), "usage", usage, &ed25519()).certificate_pem();
-    openssl(&folder, "req -x509 -newkey rsa:2048 -nodes -subj /CN=rsa -keyout rsa.key -out rsa.made");
+    openssl(
+        &folder,
+        "req -x509 -newkey rsa:2048 -nodes -subj /CN=rsa -keyout rsa.key -out rsa.made",
+    );
     let rsa = fs::read_to_string(folder.path().join("rsa.made")).unwrap();
     let cases: [(&str, String, &str); 10] = [
-        ("version1", pem(&version_1(&der)), "not an X.509 version 3 certificate"),
-        ("trailing", pem(&[&der[..], &[0]].concat()), "bytes follow the certificate's DER"),
-        ("two", good.certificate_pem().repeat(2), "but has CERTIFICATE and CERTIFICATE"),
+        (
+            "version1",
+            pem(&version_1(&der)),
+            "not an X.509 version 3 certificate",
+        ),
+        (
+            "trailing",
+            pem(&[&der[..], &[0]].concat()),
+            "bytes follow the certificate's DER",
+        ),
+        (
+            "two",
+            good.certificate_pem().repeat(2),
+            "but has CERTIFICATE and CERTIFICATE",
+        ),
         ("rsa", rsa, "its key is not Ed25519"),
         ("ecdsa", ecdsa, "its key is not Ed25519"),
-        ("no-signatures", usage, "its key usage does not allow signatures"),
+        (
+            "no-signatures",
+            usage,
+            "its key usage does not allow signatures",
+        ),
         ("garbage", pem(b"garbage"), "not a valid X.509 certificate"),
-        ("truncated", pem(&der[..der.len() - 1]), "not a valid X.509 certificate"),
-        ("no-pem", "garbage\n".to_owned(), "no \"-----BEGIN CERTIFICATE-----\" section in it"),
-        ("key-beside", format!("{}{}", good.certificate_pem(), good.key_pem()), "but has CERTIFICATE and PRIVATE KEY"),
+        (
+            "truncated",
+            pem(&der[..der.len() - 1]),
+            "not a valid X.509 certificate",
+        ),
+        (
+            "no-pem",
+            "garbage\n".to_owned(),
+            "no \"-----BEGIN CERTIFICATE-----\" section in it",
+        ),
+        (
+            "key-beside",
+            format!("{}{}", good.certificate_pem(), good.key_pem()),
+            "but has CERTIFICATE and PRIVATE KEY",
+        ),
     ];
     for (name, text, reason) in &cases {
         let path = folder.path().join(format!("{name}.bad.pem"));
         fs::write(&path, text).unwrap();
-        let bad = Identity { key: good.key.clone(), certificate: path.clone() };
+        let bad = Identity {
+            key: good.key.clone(),
+            certificate: path.clone(),
+        };
         let named = [path.to_str().unwrap(), reason];
         for output in [
             server_start(&good, &[&good.certificate, &path]),
@@ -296,35 +460,75 @@ fn t8_a_certificate_that_cannot_be_used_is_refused_and_its_file_is_named() {
         }
     }
     let missing = folder.path().join("missing.pem");
-    refused(&server_start(&good, &[&missing]), None, &[missing.to_str().unwrap(), "No such file"]);
+    refused(
+        &server_start(&good, &[&missing]),
+        None,
+        &[missing.to_str().unwrap(), "No such file"],
+    );
 }
 
 #[test]
 fn t8_what_openssl_req_makes_by_itself_is_accepted() {
     let folder = folder();
-    openssl(&folder, "req -x509 -newkey ed25519 -nodes -subj /CN=plain -keyout plain.key -out plain.pem");
-    let plain = Identity { key: folder.path().join("plain.key"), certificate: folder.path().join("plain.pem") };
+    openssl(
+        &folder,
+        "req -x509 -newkey ed25519 -nodes -subj /CN=plain -keyout plain.key -out plain.pem",
+    );
+    let plain = Identity {
+        key: folder.path().join("plain.key"),
+        certificate: folder.path().join("plain.pem"),
+    };
     let text = openssl(&folder, "x509 -noout -text -in plain.pem");
-    assert!(text.contains("CA:TRUE") && !text.contains("Subject Alternative Name"), "{text}");
-    let server = Server::with(Options { pins: vec![plain.certificate.clone()], ..Options::default() });
-    let output = server.prn_as(&plain, &["run", "--", "echo", "hello"]).output().unwrap();
-    assert_eq!((output.status.code(), &output.stdout[..]), (Some(0), &b"hello\n"[..]));
+    assert!(
+        text.contains("CA:TRUE") && !text.contains("Subject Alternative Name"),
+        "{text}"
+    );
+    let server = Server::with(Options {
+        pins: vec![plain.certificate.clone()],
+        ..Options::default()
+    });
+    let output = server
+        .prn_as(&plain, &["run", "--", "echo", "hello"])
+        .output()
+        .unwrap();
+    assert_eq!(
+        (output.status.code(), &output.stdout[..]),
+        (Some(0), &b"hello\n"[..])
+    );
     // As a server's it is taken too: the client sends its requests to it.
-    against(hostile::server_config(shown(&plain)), &server.client, &plain, Sees::Application);
+    against(
+        hostile::server_config(shown(&plain)),
+        &server.client,
+        &plain,
+        Sees::Application,
+    );
 }
 
 #[test]
 fn t9_no_pins_let_nobody_in_and_double_ones_are_no_error() {
     let folder = folder();
     let good = identity(&folder, "good");
-    let (certificate, key) = (certificate(&good), Key::from_pem(good.key_pem().as_bytes()).unwrap());
-    assert!(matches!(tls::server_config(&certificate, &key, Vec::new()), Err(TlsError::NoPins)));
+    let (certificate, key) = (
+        certificate(&good),
+        Key::from_pem(good.key_pem().as_bytes()).unwrap(),
+    );
+    assert!(matches!(
+        tls::server_config(&certificate, &key, Vec::new()),
+        Err(TlsError::NoPins)
+    ));
     refused(&server_start(&good, &[]), None, &["client"]);
 
     let pins = vec![good.certificate.clone(), good.certificate.clone()];
-    let server = Server::with(Options { pins, ..Options::default() });
+    let server = Server::with(Options {
+        pins,
+        ..Options::default()
+    });
     let output = server.prn_as(&good, &["list"]).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
 }
 
 #[test]
@@ -333,31 +537,71 @@ fn t10_a_key_that_cannot_be_used_is_refused_and_never_shown() {
     let good = identity(&folder, "good");
     openssl(&folder, "genrsa -traditional -out pkcs1.key 2048");
     openssl(&folder, "genpkey -algorithm rsa -out rsa.key");
-    openssl(&folder, "genpkey -algorithm ed25519 -aes256 -pass pass:secret -out encrypted.key");
+    openssl(
+        &folder,
+        "genpkey -algorithm ed25519 -aes256 -pass pass:secret -out encrypted.key",
+    );
     openssl(&folder, "genpkey -algorithm ed448 -out ed448.key");
     let read = |name: &str| fs::read_to_string(folder.path().join(name)).unwrap();
     let cases = [
         ("empty", String::new(), "is empty"),
         ("blank", "\n \n".to_owned(), "is empty"),
-        ("pkcs1", read("pkcs1.key"), "it must hold one PRIVATE KEY and nothing else, but has RSA PRIVATE KEY"),
-        ("rsa", read("rsa.key"), "not an Ed25519 private key in PKCS#8 form"),
-        ("encrypted", read("encrypted.key"), "but has ENCRYPTED PRIVATE KEY"),
-        ("ed448", read("ed448.key"), "not an Ed25519 private key in PKCS#8 form"),
-        ("two", good.key_pem().repeat(2), "but has PRIVATE KEY and PRIVATE KEY"),
-        ("no-pem", good.key_pem().lines().nth(1).unwrap().to_owned(), "section in it"),
-        ("cut", good.key_pem().replace("-----END PRIVATE KEY-----", ""), "section in it"),
+        (
+            "pkcs1",
+            read("pkcs1.key"),
+            "it must hold one PRIVATE KEY and nothing else, but has RSA PRIVATE KEY",
+        ),
+        (
+            "rsa",
+            read("rsa.key"),
+            "not an Ed25519 private key in PKCS#8 form",
+        ),
+        (
+            "encrypted",
+            read("encrypted.key"),
+            "but has ENCRYPTED PRIVATE KEY",
+        ),
+        (
+            "ed448",
+            read("ed448.key"),
+            "not an Ed25519 private key in PKCS#8 form",
+        ),
+        (
+            "two",
+            good.key_pem().repeat(2),
+            "but has PRIVATE KEY and PRIVATE KEY",
+        ),
+        (
+            "no-pem",
+            good.key_pem().lines().nth(1).unwrap().to_owned(),
+            "section in it",
+        ),
+        (
+            "cut",
+            good.key_pem().replace("-----END PRIVATE KEY-----", ""),
+            "section in it",
+        ),
     ];
     for (name, text, reason) in &cases {
         let file = folder.path().join(format!("{name}.bad.key"));
         write_private(&file, text);
         let bad = good.with_key(&file);
-        let windows: Vec<String> =
-            body(text).as_bytes().windows(8).map(|w| String::from_utf8_lossy(w).into()).collect();
-        for output in [server_start(&bad, &[&good.certificate]), client_start(&bad, &good.certificate)] {
+        let windows: Vec<String> = body(text)
+            .as_bytes()
+            .windows(8)
+            .map(|w| String::from_utf8_lossy(w).into())
+            .collect();
+        for output in [
+            server_start(&bad, &[&good.certificate]),
+            client_start(&bad, &good.certificate),
+        ] {
             refused(&output, None, &["PRN_TLS_KEY", reason]);
             assert_silent(&output, &windows);
         }
-        for output in [server_start_with(&good, &file), client_start_with(&good, &file)] {
+        for output in [
+            server_start_with(&good, &file),
+            client_start_with(&good, &file),
+        ] {
             refused(&output, None, &[file.to_str().unwrap(), reason]);
             assert_silent(&output, &windows);
         }
@@ -370,8 +614,18 @@ fn t10_a_key_file_that_others_can_read_is_refused() {
     let good = identity(&folder, "good");
     for mode in [0o644, 0o640, 0o604, 0o660, 0o620] {
         fs::set_permissions(&good.key, fs::Permissions::from_mode(mode)).unwrap();
-        for output in [server_start_with(&good, &good.key), client_start_with(&good, &good.key)] {
-            refused(&output, None, &[good.key.to_str().unwrap(), &format!("is open to others (mode {mode:04o})")]);
+        for output in [
+            server_start_with(&good, &good.key),
+            client_start_with(&good, &good.key),
+        ] {
+            refused(
+                &output,
+                None,
+                &[
+                    good.key.to_str().unwrap(),
+                    &format!("is open to others (mode {mode:04o})"),
+                ],
+            );
             assert_silent(&output, &key_windows(&good));
         }
     }
@@ -399,12 +653,18 @@ fn t11_no_session_can_be_resumed() {
         let peer = std::thread::spawn(move || {
             let mut connection = rustls::ServerConnection::new(generous).unwrap();
             let mut socket = listener.accept().unwrap().0;
-            rustls::Stream::new(&mut connection, &mut socket).write_all(b"served").unwrap();
+            rustls::Stream::new(&mut connection, &mut socket)
+                .write_all(b"served")
+                .unwrap();
             drop(socket.read(&mut [0; 4096]));
         });
         let seen = hostile::connect(&address, &config);
         peer.join().unwrap();
-        assert_eq!((seen.tickets, seen.kind), (1, Some(kind)), "this client does resume where it can");
+        assert_eq!(
+            (seen.tickets, seen.kind),
+            (1, Some(kind)),
+            "this client does resume where it can"
+        );
     }
     let seen = hostile::connect(&server.address, &config);
     assert_served(&seen);
@@ -415,15 +675,24 @@ fn t11_no_session_can_be_resumed() {
 fn t12_a_pin_that_is_removed_opens_nothing_even_with_a_cached_session() {
     let folder = folder();
     let removed = identity(&folder, "removed");
-    let mut server = Server::with(Options { pins: vec![removed.certificate.clone()], ..Options::default() });
+    let mut server = Server::with(Options {
+        pins: vec![removed.certificate.clone()],
+        ..Options::default()
+    });
     // Keeps whatever a server gives it to come back with.
     let config = Arc::new(hostile::client_config(Some(shown(&removed))));
     assert_served(&hostile::connect(&server.address, &config));
     assert_eq!(server.stop(), Some(0));
 
-    let same = Server::with(Options { identity: Some(server.identity.clone()), ..Options::default() });
+    let same = Server::with(Options {
+        identity: Some(server.identity.clone()),
+        ..Options::default()
+    });
     assert_served(&connect(&same, Some(shown(&same.client))));
-    assert_refused(&hostile::connect(&same.address, &config), AlertDescription::AccessDenied);
+    assert_refused(
+        &hostile::connect(&same.address, &config),
+        AlertDescription::AccessDenied,
+    );
 }
 
 #[test]
@@ -434,24 +703,43 @@ fn t13_whoever_does_not_speak_http_2_is_closed_without_http() {
         config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
         hostile::connect(&server.address, &Arc::new(config))
     };
-    assert_refused(&with_protocols(&[b"http/1.1"]), AlertDescription::NoApplicationProtocol);
-    assert_refused(&with_protocols(&[b"grpc-exp", b"http/1.0"]), AlertDescription::NoApplicationProtocol);
+    assert_refused(
+        &with_protocols(&[b"http/1.1"]),
+        AlertDescription::NoApplicationProtocol,
+    );
+    assert_refused(
+        &with_protocols(&[b"grpc-exp", b"http/1.0"]),
+        AlertDescription::NoApplicationProtocol,
+    );
     let silent = with_protocols(&[]);
     assert_eq!(silent.received, b"", "no HTTP without ALPN");
-    wait_for("the reason in the log", || server.log().contains("the client does not speak HTTP/2 (ALPN)"));
+    wait_for("the reason in the log", || {
+        server
+            .log()
+            .contains("the client does not speak HTTP/2 (ALPN)")
+    });
     assert_served(&with_protocols(&[b"http/1.1", b"h2"]));
 
     // Without TLS: an alert at most, which is 7 bytes.
-    for opening in [hostile::PREFACE, b"GET / HTTP/1.1\r\nHost: prn\r\n\r\n", b"\0\0\0\0\0\0\0\0"] {
+    for opening in [
+        hostile::PREFACE,
+        b"GET / HTTP/1.1\r\nHost: prn\r\n\r\n",
+        b"\0\0\0\0\0\0\0\0",
+    ] {
         let mut socket = std::net::TcpStream::connect(&server.address).unwrap();
-        socket.set_read_timeout(Some(prn_tests::deadline())).unwrap();
+        socket
+            .set_read_timeout(Some(prn_tests::deadline()))
+            .unwrap();
         socket.write_all(opening).unwrap();
         let mut answer = Vec::new();
         match socket.read_to_end(&mut answer) {
             Ok(_) => {}
             Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset, "{error}"),
         }
-        assert!(answer.is_empty() || (answer[0] == 21 && answer.len() == 7), "{answer:02x?}");
+        assert!(
+            answer.is_empty() || (answer[0] == 21 && answer.len() == 7),
+            "{answer:02x?}"
+        );
     }
 }
 
@@ -464,8 +752,17 @@ fn t13_a_server_that_does_not_speak_http_2_gets_no_byte() {
         config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
         config
     };
-    refused(&against(config(&[]), &client, &server, Sees::Close), None, &["does not speak HTTP/2"]);
-    let output = against(config(&[b"http/1.1"]), &client, &server, Sees::Own(Error::NoApplicationProtocol));
+    refused(
+        &against(config(&[]), &client, &server, Sees::Close),
+        None,
+        &["does not speak HTTP/2"],
+    );
+    let output = against(
+        config(&[b"http/1.1"]),
+        &client,
+        &server,
+        Sees::Own(Error::NoApplicationProtocol),
+    );
     refused(&output, None, &["NoApplicationProtocol"]);
 }
 
@@ -478,7 +775,10 @@ fn t14_a_pin_with_any_bit_flipped_is_another_certificate() {
     let shows = |der: Vec<u8>| CertifiedKey::new(vec![CertificateDer::from(der)], signer(&pinned));
     let both = |der: &[u8]| {
         [
-            handshake(hostile::client_config(Some(shows(der.to_vec()))), server.clone()),
+            handshake(
+                hostile::client_config(Some(shows(der.to_vec()))),
+                server.clone(),
+            ),
             handshake(client.clone(), hostile::server_config(shows(der.to_vec()))),
         ]
     };
@@ -496,7 +796,11 @@ fn t14_a_pin_with_any_bit_flipped_is_another_certificate() {
         assert!(wrong.0.is::<WrongServer>(), "bit {bit}: {wrong:?}");
     }
     for other in [&der[..der.len() - 1], &[&der[..], &[0]].concat(), &[]] {
-        assert!(both(other).iter().all(Result::is_err), "{} bytes", other.len());
+        assert!(
+            both(other).iter().all(Result::is_err),
+            "{} bytes",
+            other.len()
+        );
     }
 }
 
@@ -507,50 +811,94 @@ fn t15_no_key_log_is_written() {
     // Writable for whoever would write it.
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
     let variable = format!("SSLKEYLOGFILE={}", log.display());
-    let server = Server::with(Options { wrapper: vec!["env".to_owned(), variable], ..Options::default() });
-    let output = server.prn(&["run", "--", "echo", "hello"]).env("SSLKEYLOGFILE", &log).output().unwrap();
-    assert_eq!((output.status.code(), &output.stdout[..]), (Some(0), &b"hello\n"[..]));
+    let server = Server::with(Options {
+        wrapper: vec!["env".to_owned(), variable],
+        ..Options::default()
+    });
+    let output = server
+        .prn(&["run", "--", "echo", "hello"])
+        .env("SSLKEYLOGFILE", &log)
+        .output()
+        .unwrap();
+    assert_eq!(
+        (output.status.code(), &output.stdout[..]),
+        (Some(0), &b"hello\n"[..])
+    );
     assert!(!log.exists());
 }
 
 #[test]
 fn t16_the_servers_key_is_nowhere_to_be_read() {
     let server = Server::start();
-    let id = server.start_process(&[], &["sh", "-c", "env; tr '\\0' ' ' < /proc/self/cmdline; exec sleep 1000"]);
+    let id = server.start_process(
+        &[],
+        &[
+            "sh",
+            "-c",
+            "env; tr '\\0' ' ' < /proc/self/cmdline; exec sleep 1000",
+        ],
+    );
     let windows = key_windows(&server.identity);
     let raw = &key_seed(&server.identity);
     let holds_key = |bytes: &[u8]| {
         let text = String::from_utf8_lossy(bytes);
         windows.iter().any(|window| text.contains(window.as_str()))
-            || raw.windows(8).any(|window| bytes.windows(8).any(|other| other == window))
+            || raw
+                .windows(8)
+                .any(|window| bytes.windows(8).any(|other| other == window))
     };
-    assert!(holds_key(server.identity.key_pem().as_bytes()), "the search finds it where it is");
+    assert!(
+        holds_key(server.identity.key_pem().as_bytes()),
+        "the search finds it where it is"
+    );
 
     let mut searched = Vec::new();
     for entry in fs::read_dir("/proc").unwrap().flatten() {
-        let Ok(pid) = entry.file_name().to_string_lossy().parse::<i32>() else { continue };
+        let Ok(pid) = entry.file_name().to_string_lossy().parse::<i32>() else {
+            continue;
+        };
         for name in ["environ", "cmdline"] {
             // A process may end meanwhile.
-            let Ok(bytes) = fs::read(entry.path().join(name)) else { continue };
+            let Ok(bytes) = fs::read(entry.path().join(name)) else {
+                continue;
+            };
             assert!(!holds_key(&bytes), "/proc/{pid}/{name}");
             searched.push((pid, name));
         }
     }
     for pid in [server.supervisor(), server.frontend()] {
-        assert!(searched.contains(&(pid, "environ")) && searched.contains(&(pid, "cmdline")), "{pid}");
+        assert!(
+            searched.contains(&(pid, "environ")) && searched.contains(&(pid, "cmdline")),
+            "{pid}"
+        );
     }
-    assert!(!holds_key(server.ok(&["logs", &id, "--no-follow"]).as_bytes()));
-    assert!(!holds_key(server.ok(&["status", &id, "-o", "json"]).as_bytes()));
+    assert!(!holds_key(
+        server.ok(&["logs", &id, "--no-follow"]).as_bytes()
+    ));
+    assert!(!holds_key(
+        server.ok(&["status", &id, "-o", "json"]).as_bytes()
+    ));
     assert!(!holds_key(server.log().as_bytes()));
 
     // A process's own user sees nothing of either half.
     for pid in [server.supervisor(), server.frontend()] {
         for name in ["environ", "mem", "fd"] {
             let path = format!("/proc/{pid}/{name}");
-            let output = server.run(&["run", "--", "sh", "-c", "cat \"$0\" 2>&1 || ls \"$0/\"", &path]);
+            let output = server.run(&[
+                "run",
+                "--",
+                "sh",
+                "-c",
+                "cat \"$0\" 2>&1 || ls \"$0/\"",
+                &path,
+            ]);
             let said = [&output.stdout[..], &output.stderr].concat();
             assert!(!output.status.success(), "{path}");
-            assert!(String::from_utf8_lossy(&said).contains("Permission denied"), "{}", String::from_utf8_lossy(&said));
+            assert!(
+                String::from_utf8_lossy(&said).contains("Permission denied"),
+                "{}",
+                String::from_utf8_lossy(&said)
+            );
         }
     }
 }
@@ -573,9 +921,13 @@ fn t18_a_handshake_that_takes_too_long_is_dropped_however_it_goes_on() {
     withheld.write_all(&hello).unwrap();
     let since = std::time::Instant::now();
     let mut sent = hello.chunks(1);
-    dribbling.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+    dribbling
+        .set_read_timeout(Some(Duration::from_millis(100)))
+        .unwrap();
     wait_for("the dribbling one to be dropped", || {
-        let Some(byte) = sent.next() else { panic!("it may send its whole ClientHello") };
+        let Some(byte) = sent.next() else {
+            panic!("it may send its whole ClientHello")
+        };
         if dribbling.write_all(byte).is_err() {
             return true;
         }
@@ -586,13 +938,25 @@ fn t18_a_handshake_that_takes_too_long_is_dropped_however_it_goes_on() {
         }
     });
     assert!(since.elapsed() > timeout / 2, "dropped for another reason");
-    withheld.set_read_timeout(Some(prn_tests::deadline())).unwrap();
+    withheld
+        .set_read_timeout(Some(prn_tests::deadline()))
+        .unwrap();
     let mut answer = Vec::new();
     if let Err(error) = withheld.read_to_end(&mut answer) {
         assert_eq!(error.kind(), ErrorKind::ConnectionReset);
     }
-    assert!(answer.len() > 100, "the server's part of the handshake: {} bytes", answer.len());
-    wait_for("both in the log", || server.log().matches("the handshake took longer than 2s").count() == 2);
+    assert!(
+        answer.len() > 100,
+        "the server's part of the handshake: {} bytes",
+        answer.len()
+    );
+    wait_for("both in the log", || {
+        server
+            .log()
+            .matches("the handshake took longer than 2s")
+            .count()
+            == 2
+    });
     assert!(server.log().contains("(--handshake-timeout)"));
     assert_served(&hostile::connect(&server.address, &config));
 }
@@ -602,17 +966,46 @@ fn t19_a_server_that_is_not_the_pinned_one_gets_no_byte_and_both_fingerprints_ar
     let server = Server::start();
     let other = Identity::keygen(server.folder(), "other", &[]);
     // The real server, and another one's certificate pinned.
-    let output = prn(&server.address, &server.client, &other.certificate, &["list"]);
-    refused(&output, Some(NOT_AUTHORISED), &[&fingerprint(&server.identity), &fingerprint(&other), &server.address]);
+    let output = prn(
+        &server.address,
+        &server.client,
+        &other.certificate,
+        &["list"],
+    );
+    refused(
+        &output,
+        Some(NOT_AUTHORISED),
+        &[
+            &fingerprint(&server.identity),
+            &fingerprint(&other),
+            &server.address,
+        ],
+    );
 
-    let calls = [(&["list"][..], NOT_AUTHORISED), (&["start", "true"], NOT_AUTHORISED), (&["run", "true"], RUN_FAILED)];
+    let calls = [
+        (&["list"][..], NOT_AUTHORISED),
+        (&["start", "true"], NOT_AUTHORISED),
+        (&["run", "true"], RUN_FAILED),
+    ];
     for (words, code) in calls {
         let hostile = HostileServer::start(hostile::server_config(shown(&other)));
-        let output = prn(&hostile.address, &server.client, &server.identity.certificate, words);
-        refused(&output, Some(code), &[&fingerprint(&server.identity), &fingerprint(&other)]);
+        let output = prn(
+            &hostile.address,
+            &server.client,
+            &server.identity.certificate,
+            words,
+        );
+        refused(
+            &output,
+            Some(code),
+            &[&fingerprint(&server.identity), &fingerprint(&other)],
+        );
         for seen in hostile.finish() {
             assert_eq!(seen.received, b"");
-            assert_eq!(seen.error, Some(Error::AlertReceived(AlertDescription::CertificateUnknown)));
+            assert_eq!(
+                seen.error,
+                Some(Error::AlertReceived(AlertDescription::CertificateUnknown))
+            );
         }
     }
 }
@@ -626,7 +1019,11 @@ fn connect(server: &Server, shown: Option<CertifiedKey>) -> Seen {
 fn assert_served(seen: &Seen) {
     assert_eq!(seen.error, None);
     // An HTTP/2 server begins with SETTINGS: frame type 4, stream 0.
-    assert!(seen.received.len() >= 9 && seen.received[3] == 4, "{:02x?}", seen.received);
+    assert!(
+        seen.received.len() >= 9 && seen.received[3] == 4,
+        "{:02x?}",
+        seen.received
+    );
 }
 
 #[track_caller]
@@ -637,10 +1034,19 @@ fn assert_refused(seen: &Seen, alert: AlertDescription) {
 
 /// How many processes a server knows.
 fn processes(server: &Server) -> usize {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     runtime.block_on(async {
         let mut client = prn_tests::client::connect(server).await.unwrap();
-        client.list(ListRequest {}).await.unwrap().into_inner().processes.len()
+        client
+            .list(ListRequest {})
+            .await
+            .unwrap()
+            .into_inner()
+            .processes
+            .len()
     })
 }
 
@@ -658,7 +1064,12 @@ enum Sees {
 
 /// Runs `prn list` with `pinned` against a hostile server.
 #[track_caller]
-fn against(config: rustls::ServerConfig, client: &Identity, pinned: &Identity, sees: Sees) -> Output {
+fn against(
+    config: rustls::ServerConfig,
+    client: &Identity,
+    pinned: &Identity,
+    sees: Sees,
+) -> Output {
     let hostile = HostileServer::start(config);
     let output = prn(&hostile.address, client, &pinned.certificate, &["list"]);
     for seen in hostile.finish() {
@@ -692,7 +1103,9 @@ fn prn_command(address: &str, client: &Identity, server: &Path, words: &[&str]) 
 }
 
 fn prn(address: &str, client: &Identity, server: &Path, words: &[&str]) -> Output {
-    prn_command(address, client, server, words).output().unwrap()
+    prn_command(address, client, server, words)
+        .output()
+        .unwrap()
 }
 
 /// `prn list`, which must not connect.
@@ -704,15 +1117,26 @@ fn client_start(client: &Identity, server: &Path) -> Output {
 /// The same with the key in a file.
 #[track_caller]
 fn client_start_with(client: &Identity, key: &Path) -> Output {
-    without_connecting(|address| in_file(key, prn_command(address, client, &client.certificate, &["list"])))
+    without_connecting(|address| {
+        in_file(
+            key,
+            prn_command(address, client, &client.certificate, &["list"]),
+        )
+    })
 }
 
 #[track_caller]
 fn without_connecting(command: impl FnOnce(&str) -> Command) -> Output {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
-    let output = command(&listener.local_addr().unwrap().to_string()).output().unwrap();
-    assert_eq!(listener.accept().map(drop).unwrap_err().kind(), ErrorKind::WouldBlock, "it has connected");
+    let output = command(&listener.local_addr().unwrap().to_string())
+        .output()
+        .unwrap();
+    assert_eq!(
+        listener.accept().map(drop).unwrap_err().kind(),
+        ErrorKind::WouldBlock,
+        "it has connected"
+    );
     output
 }
 
@@ -720,12 +1144,18 @@ fn server_command(address: &str, identity: &Identity, pins: &[&Path]) -> Command
     let mut command = Command::new(binary("prn"));
     command.args(["server", "start", "--allow-missing-limits", "--instance"]);
     command.arg(format!("prn-test-{}-refused", std::process::id()));
-    command.args(["--address", address, "--server-cert"]).arg(&identity.certificate);
+    command
+        .args(["--address", address, "--server-cert"])
+        .arg(&identity.certificate);
     for pin in pins {
         command.arg("--client-cert").arg(pin);
     }
-    command.arg("--state-dir").arg(identity.certificate.with_file_name("state"));
-    command.env("PRN_TLS_KEY", identity.key_pem()).stdin(Stdio::null());
+    command
+        .arg("--state-dir")
+        .arg(identity.certificate.with_file_name("state"));
+    command
+        .env("PRN_TLS_KEY", identity.key_pem())
+        .stdin(Stdio::null());
     command
 }
 
@@ -738,15 +1168,26 @@ fn server_start(identity: &Identity, pins: &[&Path]) -> Output {
 /// The same with the key in a file.
 #[track_caller]
 fn server_start_with(identity: &Identity, key: &Path) -> Output {
-    without_binding(identity, |address| in_file(key, server_command(address, identity, &[&identity.certificate])))
+    without_binding(identity, |address| {
+        in_file(
+            key,
+            server_command(address, identity, &[&identity.certificate]),
+        )
+    })
 }
 
-/// The address is taken, so whoever binds it fails with another error than the one that is checked for.
+/// The address is taken, so whoever binds it fails with another error than the one that is checked
+/// for.
 #[track_caller]
 fn without_binding(identity: &Identity, command: impl FnOnce(&str) -> Command) -> Output {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
-    let output = command(&taken.local_addr().unwrap().to_string()).output().unwrap();
-    assert!(!identity.certificate.with_file_name("state").exists(), "it has made its state folder");
+    let output = command(&taken.local_addr().unwrap().to_string())
+        .output()
+        .unwrap();
+    assert!(
+        !identity.certificate.with_file_name("state").exists(),
+        "it has made its state folder"
+    );
     output
 }
 
@@ -755,11 +1196,16 @@ fn in_file(key: &Path, mut command: Command) -> Command {
     command
 }
 
-/// Checks that a command failed, with nothing on standard output and all of `words` in its one line of error.
+/// Checks that a command failed, with nothing on standard output and all of `words` in its one line
+/// of error.
 #[track_caller]
 fn refused(output: &Output, code: Option<i32>, words: &[&str]) {
     let error = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.code().is_some_and(|code| code != 0), "{}: {error}", output.status);
+    assert!(
+        output.status.code().is_some_and(|code| code != 0),
+        "{}: {error}",
+        output.status
+    );
     if code.is_some() {
         assert_eq!(output.status.code(), code, "{error}");
     }
@@ -784,7 +1230,9 @@ fn assert_silent(output: &Output, secrets: &[String]) {
 fn lookalikes(folder: &TempDir) -> [Identity; 2] {
     ["pinned", "lookalike"].map(|file| {
         let mut params = CertificateParams::new(vec!["prn.example".to_owned()]).unwrap();
-        params.distinguished_name.push(rcgen::DnType::CommonName, "the same");
+        params
+            .distinguished_name
+            .push(rcgen::DnType::CommonName, "the same");
         params.serial_number = Some(SerialNumber::from(42));
         params.not_before = time(now() - 3600);
         params.not_after = time(now() + 36_000);
@@ -805,7 +1253,10 @@ fn out_of_period(folder: &TempDir) -> [Identity; 2] {
 }
 
 fn folder() -> TempDir {
-    tempfile::Builder::new().prefix("prn-test-").tempdir().unwrap()
+    tempfile::Builder::new()
+        .prefix("prn-test-")
+        .tempdir()
+        .unwrap()
 }
 
 fn identity(folder: &TempDir, name: &str) -> Identity {
@@ -827,7 +1278,12 @@ fn p256() -> KeyPair {
 /// prn's own configuration of a server.
 fn server_config(identity: &Identity, pins: &[&Identity]) -> rustls::ServerConfig {
     let key = Key::from_pem(identity.key_pem().as_bytes()).unwrap();
-    tls::server_config(&certificate(identity), &key, pins.iter().map(|pin| certificate(pin)).collect()).unwrap()
+    tls::server_config(
+        &certificate(identity),
+        &key,
+        pins.iter().map(|pin| certificate(pin)).collect(),
+    )
+    .unwrap()
 }
 
 /// A clock that stands still, in seconds since the Unix epoch.
@@ -841,7 +1297,10 @@ impl TimeProvider for Clock {
 }
 
 fn now() -> u64 {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs()
+    SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap()
+        .as_secs()
 }
 
 /// An instant as rcgen takes it.
@@ -851,9 +1310,16 @@ fn time(seconds: u64) -> time::OffsetDateTime {
 
 /// Runs openssl in a folder.
 fn openssl(folder: &TempDir, words: &str) -> String {
-    let output = Command::new("openssl").args(words.split(' ')).current_dir(folder).output();
+    let output = Command::new("openssl")
+        .args(words.split(' '))
+        .current_dir(folder)
+        .output();
     let output = output.expect("openssl, which this test needs");
-    assert!(output.status.success(), "openssl {words}: {}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "openssl {words}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     String::from_utf8(output.stdout).unwrap()
 }
 
@@ -863,8 +1329,16 @@ fn pem(der: &[u8]) -> String {
     let text: String = der
         .chunks(3)
         .flat_map(|chunk| {
-            let number = (0..3).fold(0, |sum, i| sum << 8 | usize::from(chunk.get(i).copied().unwrap_or(0)));
-            (0..4).map(move |i| if i <= chunk.len() { char::from(DIGITS[number >> (18 - 6 * i) & 63]) } else { '=' })
+            let number = (0..3).fold(0, |sum, i| {
+                sum << 8 | usize::from(chunk.get(i).copied().unwrap_or(0))
+            });
+            (0..4).map(move |i| {
+                if i <= chunk.len() {
+                    char::from(DIGITS[number >> (18 - 6 * i) & 63])
+                } else {
+                    '='
+                }
+            })
         })
         .collect();
     format!("-----BEGIN CERTIFICATE-----\n{text}\n-----END CERTIFICATE-----\n")
@@ -872,17 +1346,29 @@ fn pem(der: &[u8]) -> String {
 
 /// What stands between the first and the last line of PEM text, or all of it.
 fn body(text: &str) -> String {
-    text.lines().filter(|line| !line.starts_with("-----")).collect()
+    text.lines()
+        .filter(|line| !line.starts_with("-----"))
+        .collect()
 }
 
-/// The certificate as one of version 1: without the version and the extensions (RFC 5280, section 4.1). Its own
-/// signature is then wrong, which nobody looks at.
+/// The certificate as one of version 1: without the version and the extensions (RFC 5280, section
+/// 4.1). Its own signature is then wrong, which nobody looks at.
 fn version_1(der: &[u8]) -> Vec<u8> {
-    let [certificate] = &elements(der)[..] else { panic!("one element") };
-    let [signed, algorithm, signature] = &elements(content(certificate))[..] else { panic!("three elements") };
-    let fields: Vec<&[u8]> =
-        elements(content(signed)).into_iter().filter(|field| ![0xa0, 0xa3].contains(&field[0])).collect();
-    assert_eq!(fields.len(), 6, "serial, signature, issuer, validity, subject, key");
+    let [certificate] = &elements(der)[..] else {
+        panic!("one element")
+    };
+    let [signed, algorithm, signature] = &elements(content(certificate))[..] else {
+        panic!("three elements")
+    };
+    let fields: Vec<&[u8]> = elements(content(signed))
+        .into_iter()
+        .filter(|field| ![0xa0, 0xa3].contains(&field[0]))
+        .collect();
+    assert_eq!(
+        fields.len(),
+        6,
+        "serial, signature, issuer, validity, subject, key"
+    );
     sequence(&[&sequence(&fields.concat())[..], algorithm, signature].concat())
 }
 
@@ -909,7 +1395,9 @@ fn length(element: &[u8]) -> usize {
     if element[1] < 0x80 {
         return usize::from(element[1]);
     }
-    element[2..header(element)].iter().fold(0, |sum, byte| sum << 8 | usize::from(*byte))
+    element[2..header(element)]
+        .iter()
+        .fold(0, |sum, byte| sum << 8 | usize::from(*byte))
 }
 
 fn sequence(content: &[u8]) -> Vec<u8> {
@@ -922,19 +1410,31 @@ fn sequence(content: &[u8]) -> Vec<u8> {
     [header, content.to_vec()].concat()
 }
 
-/// The secret part of an Ed25519 key: 32 bytes after the 16 of PKCS#8's header (RFC 8410, section 7).
+/// The secret part of an Ed25519 key: 32 bytes after the 16 of PKCS#8's header (RFC 8410, section
+/// 7).
 fn key_seed(identity: &Identity) -> Vec<u8> {
-    let der = Key::from_pem(identity.key_pem().as_bytes()).unwrap().pkcs8_der().to_vec();
+    let der = Key::from_pem(identity.key_pem().as_bytes())
+        .unwrap()
+        .pkcs8_der()
+        .to_vec();
     assert_eq!(der[12..16], [4, 34, 4, 32]);
     der[16..48].to_vec()
 }
 
-/// Every piece of 8 secret bytes or characters of a key, as its PEM text and as hexadecimal digits have them.
+/// Every piece of 8 secret bytes or characters of a key, as its PEM text and as hexadecimal digits
+/// have them.
 fn key_windows(identity: &Identity) -> Vec<String> {
     let seed = key_seed(identity);
     // Characters 22 to 63 of base64 encode bytes 16 to 47.
     let text = body(&identity.key_pem());
-    let base64 = text.as_bytes()[22..64].windows(8).map(|window| String::from_utf8(window.to_vec()).unwrap());
-    let hex = |window: &[u8]| window.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let base64 = text.as_bytes()[22..64]
+        .windows(8)
+        .map(|window| String::from_utf8(window.to_vec()).unwrap());
+    let hex = |window: &[u8]| {
+        window
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect::<String>()
+    };
     base64.chain(seed.windows(8).map(hex)).collect()
 }

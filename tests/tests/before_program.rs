@@ -1,6 +1,7 @@
-//! Whatever a client chooses (variables, a working directory, argument vectors) takes effect in the process's program
-//! alone: nothing of prn's own runs under it before the process is confined. Asked from inside: a library that says how
-//! the program that loaded it is confined, by each variable that makes a loader or an allocator load or do something.
+//! Whatever a client chooses (variables, a working directory, argument vectors) takes effect in the
+//! process's program alone: nothing of prn's own runs under it before the process is confined.
+//! Asked from inside: a library that says how the program that loaded it is confined, by each
+//! variable that makes a loader or an allocator load or do something.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -23,7 +24,10 @@ struct Stage {
 
 impl Stage {
     fn new() -> Self {
-        let folder = tempfile::Builder::new().prefix("prn-test-").tempdir_in("/var/lib").unwrap();
+        let folder = tempfile::Builder::new()
+            .prefix("prn-test-")
+            .tempdir_in("/var/lib")
+            .unwrap();
         let stage = Self { folder };
         fs::set_permissions(stage.folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
         let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/confinement/witness.c");
@@ -33,9 +37,14 @@ impl Stage {
             .status()
             .expect("cc: install gcc");
         assert!(built.success());
-        // By the name of one that prn's programs are linked with, and env(1) is not, for a search path to find it first.
+        // By the name of one that prn's programs are linked with, and env(1) is not, for a search
+        // path to find it first.
         fs::create_dir(stage.path("libraries")).unwrap();
-        fs::copy(stage.path("witness.so"), stage.path("libraries").join("libgcc_s.so.1")).unwrap();
+        fs::copy(
+            stage.path("witness.so"),
+            stage.path("libraries").join("libgcc_s.so.1"),
+        )
+        .unwrap();
         fs::write(stage.path("others"), "theirs").unwrap();
         fs::set_permissions(stage.path("others"), PermissionsExt::from_mode(0o666)).unwrap();
         stage
@@ -52,8 +61,17 @@ impl Stage {
 
 /// The witnesses in an output.
 fn witnesses(output: &str) -> Vec<Witness> {
-    let lines = output.lines().filter_map(|line| line.strip_prefix("WITNESS "));
-    lines.map(|line| line.split(' ').filter_map(|pair| pair.split_once('=')).map(owned).collect()).collect()
+    let lines = output
+        .lines()
+        .filter_map(|line| line.strip_prefix("WITNESS "));
+    lines
+        .map(|line| {
+            line.split(' ')
+                .filter_map(|pair| pair.split_once('='))
+                .map(owned)
+                .collect()
+        })
+        .collect()
 }
 
 fn owned((name, value): (&str, &str)) -> (String, String) {
@@ -62,25 +80,49 @@ fn owned((name, value): (&str, &str)) -> (String, String) {
 
 /// What everything that runs for a process under this profile has to say, if it can say anything.
 fn assert_confined(profile: &str, case: &str, server: &Server, witness: &Witness) {
-    let host = |kind: &str| fs::read_link(format!("/proc/{}/ns/{kind}", server.supervisor())).unwrap();
-    let is = |name: &str, value: &str| assert_eq!(witness[name], value, "{profile}: {case}: {name}: {witness:?}");
+    let host =
+        |kind: &str| fs::read_link(format!("/proc/{}/ns/{kind}", server.supervisor())).unwrap();
+    let is = |name: &str, value: &str| {
+        assert_eq!(
+            witness[name], value,
+            "{profile}: {case}: {name}: {witness:?}"
+        )
+    };
     is("Seccomp_filters", if profile == "none" { "1" } else { "2" });
     is("NoNewPrivs", "1");
     is("CapEff", "0000000000000000");
     is("Umask", "0022");
     is("fds", "0,1,2");
     is("others", if profile == "none" { "open" } else { "EACCES" });
-    is("inet", if profile == "strict" { "EAFNOSUPPORT" } else { "open" });
+    is(
+        "inet",
+        if profile == "strict" {
+            "EAFNOSUPPORT"
+        } else {
+            "open"
+        },
+    );
     if profile != "none" {
         is("unshare", "EPERM");
     }
-    assert!(witness["Uid"].parse::<u32>().unwrap() >= server.first_uid(), "{profile}: {case}: {witness:?}");
+    assert!(
+        witness["Uid"].parse::<u32>().unwrap() >= server.first_uid(),
+        "{profile}: {case}: {witness:?}"
+    );
     for kind in ["mnt", "net", "ipc", "uts"] {
         let own = Path::new(&witness[kind]) != host(kind);
-        assert_eq!(own, profile == "strict", "{profile}: {case}: {kind}: {witness:?}");
+        assert_eq!(
+            own,
+            profile == "strict",
+            "{profile}: {case}: {kind}: {witness:?}"
+        );
     }
     let program = fs::canonicalize("/usr/bin/env").unwrap();
-    assert_eq!(Path::new(&witness["exe"]), program, "{profile}: {case}: it is the process's program that loads it");
+    assert_eq!(
+        Path::new(&witness["exe"]),
+        program,
+        "{profile}: {case}: it is the process's program that loads it"
+    );
 }
 
 #[test]
@@ -89,11 +131,19 @@ fn x1_nothing_that_a_client_chooses_takes_effect_before_the_process_is_confined(
     let stage = Stage::new();
     let library = stage.text("witness.so");
     let named = [
-        // ld.so(8), rtld-audit(7): must be loaded. Then what a loader or an allocator is told otherwise.
+        // ld.so(8), rtld-audit(7): must be loaded. Then what a loader or an allocator is told
+        // otherwise.
         (format!("LD_PRELOAD={library}"), true),
         (format!("LD_AUDIT={library}"), true),
-        (format!("LD_LIBRARY_PATH={}", stage.text("libraries")), false),
-        ("GLIBC_TUNABLES=glibc.rtld.nns=1:glibc.malloc.check=3:glibc.malloc.arena_max=1".to_owned(), false),
+        (
+            format!("LD_LIBRARY_PATH={}", stage.text("libraries")),
+            false,
+        ),
+        (
+            "GLIBC_TUNABLES=glibc.rtld.nns=1:glibc.malloc.check=3:glibc.malloc.arena_max=1"
+                .to_owned(),
+            false,
+        ),
         ("MALLOC_CONF=abort:true,stats_print:true".to_owned(), false),
         ("LD_DEBUG=all".to_owned(), false),
         ("LD_TRACE_LOADED_OBJECTS=1".to_owned(), false),
@@ -102,10 +152,15 @@ fn x1_nothing_that_a_client_chooses_takes_effect_before_the_process_is_confined(
         ("MALLOC_PERTURB_=165".to_owned(), false),
         ("RUST_BACKTRACE=full".to_owned(), false),
         ("RUST_MIN_STACK=1".to_owned(), false),
-        ("PATH=".to_owned() + stage.folder.path().to_str().unwrap(), false),
+        (
+            "PATH=".to_owned() + stage.folder.path().to_str().unwrap(),
+            false,
+        ),
     ];
     let others = format!("PRN_TEST_OTHERS={}", stage.text("others"));
-    let many: Vec<String> = (0..1020).map(|number| format!("VARIABLE_{number}=x")).collect();
+    let many: Vec<String> = (0..1020)
+        .map(|number| format!("VARIABLE_{number}=x"))
+        .collect();
     for profile in PROFILES {
         let run = |case: &str, variables: &[&str], flags: &[&str], argv: &[&str]| {
             let mut words = vec!["--profile", profile];
@@ -114,7 +169,10 @@ fn x1_nothing_that_a_client_chooses_takes_effect_before_the_process_is_confined(
             }
             words.extend(flags);
             let id = server.start_process(&words, argv);
-            assert!(server.ok(&["list"]).contains(&id), "{profile}: {case}: it is in the list");
+            assert!(
+                server.ok(&["list"]).contains(&id),
+                "{profile}: {case}: it is in the list"
+            );
             let output = server.run(&["logs", &id]);
             let text = String::from_utf8_lossy(&output.stdout).into_owned();
             (text, server.status(&id)["exit"]["code"].as_i64())
@@ -122,21 +180,46 @@ fn x1_nothing_that_a_client_chooses_takes_effect_before_the_process_is_confined(
         for (variable, loaded) in &named {
             let (text, exit) = run(variable, &[variable, &others], &[], &["/usr/bin/env"]);
             let found = witnesses(&text);
-            assert_eq!(found.len(), usize::from(*loaded), "{profile}: {variable}: {text}");
-            assert!(found.len() == 1 || exit == Some(0), "{profile}: {variable}: {exit:?} {text}");
-            found.iter().for_each(|witness| assert_confined(profile, variable, &server, witness));
+            assert_eq!(
+                found.len(),
+                usize::from(*loaded),
+                "{profile}: {variable}: {text}"
+            );
+            assert!(
+                found.len() == 1 || exit == Some(0),
+                "{profile}: {variable}: {exit:?} {text}"
+            );
+            found
+                .iter()
+                .for_each(|witness| assert_confined(profile, variable, &server, witness));
         }
         let preload = format!("LD_PRELOAD={library}");
-        let of_many: Vec<&str> = many.iter().map(String::as_str).chain([&*preload, &*others]).collect();
+        let of_many: Vec<&str> = many
+            .iter()
+            .map(String::as_str)
+            .chain([&*preload, &*others])
+            .collect();
         let (text, _) = run("1,022 variables", &of_many, &[], &["/usr/bin/env"]);
-        assert_eq!(text.matches("\nVARIABLE_").count() + usize::from(text.starts_with("VARIABLE_")), many.len());
-        let [witness] = &witnesses(&text)[..] else { panic!("{profile}: {text}") };
+        assert_eq!(
+            text.matches("\nVARIABLE_").count() + usize::from(text.starts_with("VARIABLE_")),
+            many.len()
+        );
+        let [witness] = &witnesses(&text)[..] else {
+            panic!("{profile}: {text}")
+        };
         assert_confined(profile, "1,022 variables", &server, witness);
         // Libraries lie where it starts.
         let libraries = stage.text("libraries");
         let folder = ["--cwd", &*libraries];
-        let (text, _) = run("directory", &[&preload, &others, "LD_LIBRARY_PATH=."], &folder, &["/usr/bin/env"]);
-        let [witness] = &witnesses(&text)[..] else { panic!("{profile}: {text}") };
+        let (text, _) = run(
+            "directory",
+            &[&preload, &others, "LD_LIBRARY_PATH=."],
+            &folder,
+            &["/usr/bin/env"],
+        );
+        let [witness] = &witnesses(&text)[..] else {
+            panic!("{profile}: {text}")
+        };
         assert_confined(profile, "directory", &server, witness);
     }
 }
@@ -153,15 +236,29 @@ fn x1_the_name_of_a_tool_gets_a_process_no_further_than_it_is() {
         for profile in PROFILES {
             let id = server.start_process(&["--profile", profile, "--env", &path], &[tool]);
             assert!(server.ok(&["list"]).contains(&id), "{profile}: {tool}");
-            assert!(server.ok(&["logs", &id]).contains(&path), "{profile}: {tool}: its own program ran");
+            assert!(
+                server.ok(&["logs", &id]).contains(&path),
+                "{profile}: {tool}: its own program ran"
+            );
         }
     }
     let prn = prn_tests::binary("prn");
-    let script = format!("for tool in strict clean; do (exec -a prn-$tool {0} 0 0 true); echo $?; done", prn.display());
+    let script = format!(
+        "for tool in strict clean; do (exec -a prn-$tool {0} 0 0 true); echo $?; done",
+        prn.display()
+    );
     for profile in PROFILES {
         let output = server.run(&["run", "--profile", profile, "--", "bash", "-c", &script]);
         let text = String::from_utf8_lossy(&output.stdout);
-        assert!(text.lines().all(|code| ["126", "127", "1", "0"].contains(&code)), "{profile}: {text}");
-        assert_eq!(text.lines().next(), text.lines().next().filter(|code| *code != "0"), "{profile}: {text}");
+        assert!(
+            text.lines()
+                .all(|code| ["126", "127", "1", "0"].contains(&code)),
+            "{profile}: {text}"
+        );
+        assert_eq!(
+            text.lines().next(),
+            text.lines().next().filter(|code| *code != "0"),
+            "{profile}: {text}"
+        );
     }
 }

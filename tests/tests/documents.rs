@@ -1,4 +1,5 @@
-//! SECURITY.md says what is so: the table of checks and their tests, and the count of unsafe blocks.
+//! SECURITY.md says what is so: the table of checks and their tests, and the count of unsafe
+//! blocks.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,7 +13,10 @@ fn root() -> &'static Path {
 /// All sources of the project, by their path in it.
 fn sources() -> Vec<(PathBuf, String)> {
     fn walk(folder: &Path, found: &mut Vec<(PathBuf, String)>) {
-        let mut entries: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+        let mut entries: Vec<_> = fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .collect();
         entries.sort();
         for path in entries {
             if path.is_dir() && !path.ends_with("target") {
@@ -24,20 +28,33 @@ fn sources() -> Vec<(PathBuf, String)> {
         }
     }
     let mut found = Vec::new();
-    for part in ["api-frontend", "ipc-protocol", "prn", "proto", "supervisor", "tests"] {
+    for part in [
+        "api-frontend",
+        "ipc-protocol",
+        "prn",
+        "proto",
+        "supervisor",
+        "tests",
+    ] {
         walk(&root().join(part), &mut found);
     }
     found
 }
 
-/// The lines between two markers, without the markers; with PRN_WRITE_TABLES set, those become `made`.
+/// The lines between two markers, without the markers; with PRN_WRITE_TABLES set, those become
+/// `made`.
 fn section(name: &str, made: Option<&str>) -> String {
     let path = root().join("SECURITY.md");
     let document = fs::read_to_string(&path).unwrap();
-    let (begin, end) = (format!("<!-- {name}: begin -->\n"), format!("<!-- {name}: end -->"));
+    let (begin, end) = (
+        format!("<!-- {name}: begin -->\n"),
+        format!("<!-- {name}: end -->"),
+    );
     let (before, rest) = document.split_once(&begin).unwrap();
     let (found, after) = rest.split_once(&end).unwrap();
-    if let Some(made) = made.filter(|made| *made != found && std::env::var_os("PRN_WRITE_TABLES").is_some()) {
+    if let Some(made) =
+        made.filter(|made| *made != found && std::env::var_os("PRN_WRITE_TABLES").is_some())
+    {
         fs::write(&path, format!("{before}{begin}{made}{end}{after}")).unwrap();
         return made.to_owned();
     }
@@ -47,10 +64,18 @@ fn section(name: &str, made: Option<&str>) -> String {
 /// "T4" of `t4_…` and of `guest_c4_…`, and all of them of `j1_j2_j4_…`.
 fn ids(function: &str) -> Vec<(char, u32)> {
     let id = |word: &str| {
-        let letter = word.chars().next().filter(|letter| "tisjcorlpqx".contains(*letter))?;
+        let letter = word
+            .chars()
+            .next()
+            .filter(|letter| "tisjcorlpqx".contains(*letter))?;
         Some((letter.to_ascii_uppercase(), word.get(1..)?.parse().ok()?))
     };
-    function.strip_prefix("guest_").unwrap_or(function).split('_').map_while(id).collect()
+    function
+        .strip_prefix("guest_")
+        .unwrap_or(function)
+        .split('_')
+        .map_while(id)
+        .collect()
 }
 
 /// Names of test functions with ids, by id.
@@ -61,10 +86,16 @@ fn tests_by_id() -> BTreeMap<(char, u32), BTreeSet<String>> {
         for line in text.lines().map(str::trim) {
             if line.starts_with("#[test]") || line.starts_with("#[tokio::test") {
                 is_test = true;
-            } else if let Some(name) = line.strip_prefix("fn ").or_else(|| line.strip_prefix("async fn ")) {
+            } else if let Some(name) = line
+                .strip_prefix("fn ")
+                .or_else(|| line.strip_prefix("async fn "))
+            {
                 let name = name.split('(').next().unwrap();
                 for id in ids(name).into_iter().filter(|_| is_test) {
-                    found.entry(id).or_default().insert(format!("`{}`: `{name}`", path.display()));
+                    found
+                        .entry(id)
+                        .or_default()
+                        .insert(format!("`{}`: `{name}`", path.display()));
                 }
                 is_test = false;
             }
@@ -78,12 +109,18 @@ fn the_table_of_checks_is_that_of_the_tests() {
     let rows: String = tests_by_id()
         .into_iter()
         .map(|((letter, number), tests)| {
-            format!("| {letter}{number} | {} |\n", tests.into_iter().collect::<Vec<_>>().join("; "))
+            format!(
+                "| {letter}{number} | {} |\n",
+                tests.into_iter().collect::<Vec<_>>().join("; ")
+            )
         })
         .collect();
     let made = format!("| id | tests |\n|---|---|\n{rows}");
     let found = section("checks", Some(&made));
-    assert_eq!(found, made, "SECURITY.md is out of date: run the tests with PRN_WRITE_TABLES=1 once");
+    assert_eq!(
+        found, made,
+        "SECURITY.md is out of date: run the tests with PRN_WRITE_TABLES=1 once"
+    );
 }
 
 #[test]
@@ -96,13 +133,28 @@ fn each_check_has_a_test_or_a_reason() {
         .flat_map(|id| ids(&id.trim().to_lowercase()))
         .collect();
     // The last number of each letter that the list of checks has.
-    for (letter, last) in
-        [('T', 19), ('I', 12), ('S', 11), ('J', 13), ('C', 13), ('O', 11), ('R', 9), ('L', 13), ('P', 9), ('Q', 8)]
-    {
+    for (letter, last) in [
+        ('T', 19),
+        ('I', 12),
+        ('S', 11),
+        ('J', 13),
+        ('C', 13),
+        ('O', 11),
+        ('R', 9),
+        ('L', 13),
+        ('P', 9),
+        ('Q', 8),
+    ] {
         for number in 1..=last {
             let id = (letter, number);
-            assert!(tests.contains_key(&id) || explained.contains(&id), "{letter}{number} has no test and no reason");
-            assert!(!(tests.contains_key(&id) && explained.contains(&id)), "{letter}{number} has a test and an excuse");
+            assert!(
+                tests.contains_key(&id) || explained.contains(&id),
+                "{letter}{number} has no test and no reason"
+            );
+            assert!(
+                !(tests.contains_key(&id) && explained.contains(&id)),
+                "{letter}{number} has a test and an excuse"
+            );
         }
     }
 }
@@ -124,5 +176,8 @@ fn unsafe_blocks_are_where_and_as_many_as_it_says() {
     }
     let made = format!("| file | blocks |\n|---|---|\n{rows}");
     let found = section("unsafe", Some(&made));
-    assert_eq!(found, made, "SECURITY.md is out of date: run the tests with PRN_WRITE_TABLES=1 once");
+    assert_eq!(
+        found, made,
+        "SECURITY.md is out of date: run the tests with PRN_WRITE_TABLES=1 once"
+    );
 }

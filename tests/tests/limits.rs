@@ -1,4 +1,5 @@
-//! Resource limits, enforced by the kernel: measured where the controllers are, refused where they are not.
+//! Resource limits, enforced by the kernel: measured where the controllers are, refused where they
+//! are not.
 
 use prn_tests::server::{Options, Server, has_controllers};
 use prn_tests::wait_for;
@@ -17,7 +18,14 @@ fn c1_a_host_without_controllers_is_refused_with_the_one_flag_that_lifts_it() {
     let folder = tempfile::tempdir().unwrap();
     let server = prn_tests::pki::Identity::keygen(folder.path(), "server", &[]);
     let output = std::process::Command::new(prn_tests::binary("prn"))
-        .args(["server", "start", "--address", "127.0.0.1:0", "--instance", "prn-test-refused"])
+        .args([
+            "server",
+            "start",
+            "--address",
+            "127.0.0.1:0",
+            "--instance",
+            "prn-test-refused",
+        ])
         .arg("--state-dir")
         .arg(folder.path().join("state"))
         .arg("--server-cert")
@@ -45,19 +53,31 @@ fn a_limit_that_is_not_enforced_is_named_in_the_answer_and_at_the_servers_start(
     let output = server.run(&["start", "--memory", "64M", "--cpu", "0.5", "--", "true"]);
     assert!(output.status.success());
     let warning = String::from_utf8(output.stderr).unwrap();
-    assert!(warning.contains("memory") && warning.contains("cpu"), "{warning}");
+    assert!(
+        warning.contains("memory") && warning.contains("cpu"),
+        "{warning}"
+    );
     let id = String::from_utf8(output.stdout).unwrap();
     let status = server.status(id.trim());
-    assert_eq!(status["limits_not_enforced"], serde_json::json!(["cpu_millis", "memory_bytes"]));
+    assert_eq!(
+        status["limits_not_enforced"],
+        serde_json::json!(["cpu_millis", "memory_bytes"])
+    );
 }
 
 #[test]
 fn a_limit_above_the_ceiling_is_refused_and_named() {
     let server = Server::with_arguments(&["--max-memory", "1G", "--max-pids", "100"]);
-    for (flag, value, name) in [("--memory", "2G", "memory_bytes"), ("--pids", "101", "pids")] {
+    for (flag, value, name) in [
+        ("--memory", "2G", "memory_bytes"),
+        ("--pids", "101", "pids"),
+    ] {
         let output = server.run(&["start", flag, value, "--", "true"]);
         let error = String::from_utf8(output.stderr).unwrap();
-        assert!(!output.status.success() && error.contains(name) && error.contains("ceiling"), "{error}");
+        assert!(
+            !output.status.success() && error.contains(name) && error.contains("ceiling"),
+            "{error}"
+        );
     }
 }
 
@@ -69,11 +89,18 @@ fn guest_c4_a_process_over_its_memory_is_killed_and_the_cause_says_so_and_its_si
     // A child does the eating: the whole tree goes with it.
     let id = server.start_process(
         &["--memory", "32M"],
-        &["sh", "-c", "head -c 128000000 /dev/zero | tail -c 127000000 | wc -c & wait; sleep 1000"],
+        &[
+            "sh",
+            "-c",
+            "head -c 128000000 /dev/zero | tail -c 127000000 | wc -c & wait; sleep 1000",
+        ],
     );
     let status = ended(&server, &id);
     assert_eq!(status["exit"]["cause"], "oom-killed", "{status}");
-    assert_eq!((&status["exit"]["signal"], &status["exit"]["status"]), (&9.into(), &137.into()));
+    assert_eq!(
+        (&status["exit"]["signal"], &status["exit"]["status"]),
+        (&9.into(), &137.into())
+    );
     assert_eq!(status["limits"]["memory_bytes"], 32 << 20);
     let peak = status["usage"]["memory_peak_bytes"].as_u64();
     assert!(peak.is_none_or(|peak| peak <= 33 << 20), "{status}");
@@ -92,18 +119,31 @@ fn guest_c5_sigkill_by_a_user_is_not_put_down_to_memory() {
 #[ignore = "guest: needs the cpu controller"]
 fn guest_c7_a_process_gets_the_cpu_time_of_its_limit() {
     let server = Server::start();
-    let id = server
-        .start_process(&["--cpu", "0.3", "--timeout", "10s", "--grace", "0s"], &["sh", "-c", "while :; do :; done"]);
+    let id = server.start_process(
+        &["--cpu", "0.3", "--timeout", "10s", "--grace", "0s"],
+        &["sh", "-c", "while :; do :; done"],
+    );
     let status = ended(&server, &id);
     let usage = &status["usage"];
-    let used = usage["cpu_user_usec"].as_u64().unwrap() + usage["cpu_system_usec"].as_u64().unwrap();
+    let used =
+        usage["cpu_user_usec"].as_u64().unwrap() + usage["cpu_system_usec"].as_u64().unwrap();
     let at = |key: &str| {
         let text = status[key].as_str().unwrap().to_owned();
-        let output = std::process::Command::new("date").args(["-d", &text, "+%s.%N"]).output().unwrap();
-        String::from_utf8(output.stdout).unwrap().trim().parse::<f64>().unwrap()
+        let output = std::process::Command::new("date")
+            .args(["-d", &text, "+%s.%N"])
+            .output()
+            .unwrap();
+        String::from_utf8(output.stdout)
+            .unwrap()
+            .trim()
+            .parse::<f64>()
+            .unwrap()
     };
     let share = used as f64 / 1e6 / (at("ended_at") - at("started_at"));
-    assert!((0.27..=0.33).contains(&share), "{share} of a CPU instead of 0.3: {status}");
+    assert!(
+        (0.27..=0.33).contains(&share),
+        "{share} of a CPU instead of 0.3: {status}"
+    );
     assert!(usage["cpu_throttled_usec"].as_u64().unwrap() > 0);
     assert_eq!(status["limits"]["cpu_millis"], 300);
 }
@@ -112,17 +152,31 @@ fn guest_c7_a_process_gets_the_cpu_time_of_its_limit() {
 #[ignore = "guest: needs the pids controller"]
 fn guest_c6_a_fork_bomb_meets_its_limit_and_other_calls_go_on() {
     let server = Server::start();
-    let id = server.start_process(&["--pids", "32"], &["bash", "-c", ":(){ :|:& };:; sleep 1000"]);
+    let id = server.start_process(
+        &["--pids", "32"],
+        &["bash", "-c", ":(){ :|:& };:; sleep 1000"],
+    );
     wait_for("the bomb to meet its limit", || {
-        let events = server.cgroup().join("processes").join(&id).join("pids.events");
+        let events = server
+            .cgroup()
+            .join("processes")
+            .join(&id)
+            .join("pids.events");
         std::fs::read_to_string(events).unwrap_or_default().trim() != "max 0"
     });
-    assert_eq!(server.ok(&["run", "--", "echo", "still here"]), "still here\n");
+    assert_eq!(
+        server.ok(&["run", "--", "echo", "still here"]),
+        "still here\n"
+    );
     let stopped: serde_json::Value =
         serde_json::from_str(&server.ok(&["stop", &id, "--signal", "kill", "-o", "json"])).unwrap();
     assert_eq!(stopped["state"], "stopped");
     assert_eq!(stopped["limits"]["pids"], 32);
-    assert!(stopped["usage"]["pids_peak"].as_u64().is_none_or(|peak| peak <= 32));
+    assert!(
+        stopped["usage"]["pids_peak"]
+            .as_u64()
+            .is_none_or(|peak| peak <= 32)
+    );
 }
 
 #[test]
@@ -131,18 +185,32 @@ fn guest_c8_a_process_writes_to_the_disk_at_the_rate_of_its_limit() {
     // The guest has a disk at the packaged state folder.
     let state = std::path::Path::new("/var/lib/prn").join(format!("test-{}", std::process::id()));
     std::fs::create_dir_all(&state).unwrap();
-    let server = Server::with(Options { state_dir: Some(state.clone()), ..Options::default() });
+    let server = Server::with(Options {
+        state_dir: Some(state.clone()),
+        ..Options::default()
+    });
     let write = "dd if=/dev/zero of=file bs=64K count=128 oflag=direct";
     let id = server.start_process(&["--io-write", "1M"], &["sh", "-c", write]);
     let status = ended(&server, &id);
     let text = server.run(&["logs", &id]).stderr;
     let text = String::from_utf8(text).unwrap();
     // "8388608 bytes (8.4 MB, 8.0 MiB) copied, 8.01 s, 1.0 MB/s"
-    let seconds: f64 =
-        text.split("copied, ").nth(1).and_then(|t| t.split(' ').next()).and_then(|t| t.parse().ok()).unwrap();
+    let seconds: f64 = text
+        .split("copied, ")
+        .nth(1)
+        .and_then(|t| t.split(' ').next())
+        .and_then(|t| t.parse().ok())
+        .unwrap();
     let rate = 8.0 * 1024.0 * 1024.0 / seconds;
-    assert!((0.8..=1.2).contains(&(rate / 1_048_576.0)), "{rate} bytes a second: {text}");
-    assert_eq!(status["limits"]["io_write_bytes_per_second"], 1 << 20, "{status}");
+    assert!(
+        (0.8..=1.2).contains(&(rate / 1_048_576.0)),
+        "{rate} bytes a second: {text}"
+    );
+    assert_eq!(
+        status["limits"]["io_write_bytes_per_second"],
+        1 << 20,
+        "{status}"
+    );
     assert!(status["usage"]["io_write_bytes"].as_u64().unwrap() >= 8 << 20);
     drop(server);
     std::fs::remove_dir_all(state).unwrap();
@@ -165,12 +233,27 @@ fn guest_c3_limits_are_in_force_from_the_first_instruction_and_nothing_else_is_w
 #[test]
 #[ignore = "guest: the disk holds no file system that has no device"]
 fn guest_c8_an_io_limit_without_a_disk_is_refused_and_not_ignored() {
-    // The root of the guest is in memory, and so is this state folder: no disk stands behind either.
+    // The root of the guest is in memory, and so is this state folder: no disk stands behind
+    // either.
     let server = Server::start();
     let output = server.run(&["start", "--io-write", "1M", "--", "true"]);
     let error = String::from_utf8(output.stderr).unwrap();
-    assert!(!output.status.success() && error.contains("io_write_bytes_per_second"), "{error}");
-    let output = server.run(&["start", "--io-write", "1M", "--best-effort-limits", "--", "true"]);
+    assert!(
+        !output.status.success() && error.contains("io_write_bytes_per_second"),
+        "{error}"
+    );
+    let output = server.run(&[
+        "start",
+        "--io-write",
+        "1M",
+        "--best-effort-limits",
+        "--",
+        "true",
+    ]);
     assert!(output.status.success());
-    assert!(String::from_utf8(output.stderr).unwrap().contains("io_write"));
+    assert!(
+        String::from_utf8(output.stderr)
+            .unwrap()
+            .contains("io_write")
+    );
 }

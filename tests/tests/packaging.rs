@@ -28,7 +28,9 @@ impl Installed {
         let etc = Path::new("/etc/prn");
         Identity::keygen(etc, "server", &["--force"]);
         let client = Identity::keygen(etc, "client", &["--force"]);
-        sh("systemctl daemon-reload; systemctl start prn.service || { journalctl -u prn.service --no-pager; exit 1; }");
+        sh(
+            "systemctl daemon-reload; systemctl start prn.service || { journalctl -u prn.service --no-pager; exit 1; }",
+        );
         Self { client }
     }
 
@@ -44,16 +46,24 @@ impl Installed {
 
     fn ok(&self, arguments: &[&str]) -> String {
         let output = self.prn(arguments);
-        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "{arguments:?}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         String::from_utf8(output.stdout).unwrap()
     }
 }
 
 impl Drop for Installed {
     fn drop(&mut self) {
-        let _ = Command::new("systemctl").args(["stop", "prn.service"]).status();
+        let _ = Command::new("systemctl")
+            .args(["stop", "prn.service"])
+            .status();
         if std::thread::panicking() {
-            let _ = Command::new("journalctl").args(["-u", "prn.service", "--no-pager", "-n", "50"]).status();
+            let _ = Command::new("journalctl")
+                .args(["-u", "prn.service", "--no-pager", "-n", "50"])
+                .status();
         }
     }
 }
@@ -62,31 +72,64 @@ impl Drop for Installed {
 #[ignore = "guest: needs systemd and an installed prn"]
 fn guest_p3_the_unit_starts_serves_and_stops_without_leaving_anything() {
     let prn = Installed::start();
-    let supervisor: i32 = sh("systemctl show -p MainPID --value prn.service").trim().parse().unwrap();
+    let supervisor: i32 = sh("systemctl show -p MainPID --value prn.service")
+        .trim()
+        .parse()
+        .unwrap();
     assert_eq!(procfs::comm(supervisor), "prn-supervisor");
     let frontend = procfs::children(supervisor);
     assert_eq!(frontend.len(), 1);
     let user = sh("id -u prn");
     assert_eq!(procfs::status(supervisor)["Uid"], "0\t0\t0\t0");
-    assert_eq!(procfs::status(frontend[0])["Uid"], [user.trim(); 4].join("\t"));
+    assert_eq!(
+        procfs::status(frontend[0])["Uid"],
+        [user.trim(); 4].join("\t")
+    );
 
     // C2: the unit's own group is empty, and its three sub-groups hold all there is.
     let unit = Path::new("/sys/fs/cgroup/system.slice/prn.service");
     assert_eq!(fs::read_to_string(unit.join("cgroup.procs")).unwrap(), "");
-    assert_eq!(fs::read_to_string(unit.join("supervisor/cgroup.procs")).unwrap().trim(), supervisor.to_string());
-    assert_eq!(fs::read_to_string(unit.join("frontend/run/cgroup.procs")).unwrap().trim(), frontend[0].to_string());
+    assert_eq!(
+        fs::read_to_string(unit.join("supervisor/cgroup.procs"))
+            .unwrap()
+            .trim(),
+        supervisor.to_string()
+    );
+    assert_eq!(
+        fs::read_to_string(unit.join("frontend/run/cgroup.procs"))
+            .unwrap()
+            .trim(),
+        frontend[0].to_string()
+    );
 
-    assert_eq!(prn.ok(&["run", "--memory", "64M", "--pids", "20", "--cpu", "0.5", "--", "echo", "hello"]), "hello\n");
-    let ids: Vec<String> =
-        (0..3).map(|_| prn.ok(&["start", "sh -c 'sleep 1000 & sleep 1000'"]).trim().to_owned()).collect();
+    assert_eq!(
+        prn.ok(&[
+            "run", "--memory", "64M", "--pids", "20", "--cpu", "0.5", "--", "echo", "hello"
+        ]),
+        "hello\n"
+    );
+    let ids: Vec<String> = (0..3)
+        .map(|_| {
+            prn.ok(&["start", "sh -c 'sleep 1000 & sleep 1000'"])
+                .trim()
+                .to_owned()
+        })
+        .collect();
     let pids: Vec<i32> = ids
         .iter()
         .flat_map(|id| fs::read_to_string(unit.join("processes").join(id).join("cgroup.procs")))
-        .flat_map(|text| text.lines().map(|line| line.parse().unwrap()).collect::<Vec<_>>())
+        .flat_map(|text| {
+            text.lines()
+                .map(|line| line.parse().unwrap())
+                .collect::<Vec<_>>()
+        })
         .collect();
     assert!(pids.len() >= 3);
     sh("systemctl stop prn.service");
-    assert_eq!(sh("systemctl show -p Result --value prn.service").trim(), "success");
+    assert_eq!(
+        sh("systemctl show -p Result --value prn.service").trim(),
+        "success"
+    );
     assert!(!unit.exists(), "a group is left");
     for pid in pids.into_iter().chain(frontend).chain([supervisor]) {
         assert!(!procfs::alive(pid), "process {pid} is left");
@@ -106,13 +149,28 @@ fn guest_t16_the_key_is_in_no_environment_and_not_visible_over_dbus() {
     let id = prn.ok(&["start", "sleep 1000"]);
     let key = fs::read_to_string("/etc/prn/server.key").unwrap();
     let secret = key.lines().nth(1).unwrap().to_owned();
-    let supervisor: i32 = sh("systemctl show -p MainPID --value prn.service").trim().parse().unwrap();
-    let group = format!("/sys/fs/cgroup/system.slice/prn.service/processes/{}/cgroup.procs", id.trim());
+    let supervisor: i32 = sh("systemctl show -p MainPID --value prn.service")
+        .trim()
+        .parse()
+        .unwrap();
+    let group = format!(
+        "/sys/fs/cgroup/system.slice/prn.service/processes/{}/cgroup.procs",
+        id.trim()
+    );
     let process: i32 = fs::read_to_string(group).unwrap().trim().parse().unwrap();
-    let mut texts = vec![sh("systemctl show prn.service"), sh("journalctl -u prn.service --no-pager")];
-    for pid in procfs::children(supervisor).into_iter().chain([supervisor, process]) {
+    let mut texts = vec![
+        sh("systemctl show prn.service"),
+        sh("journalctl -u prn.service --no-pager"),
+    ];
+    for pid in procfs::children(supervisor)
+        .into_iter()
+        .chain([supervisor, process])
+    {
         for file in ["environ", "cmdline"] {
-            texts.push(String::from_utf8_lossy(&fs::read(format!("/proc/{pid}/{file}")).unwrap()).into_owned());
+            texts.push(
+                String::from_utf8_lossy(&fs::read(format!("/proc/{pid}/{file}")).unwrap())
+                    .into_owned(),
+            );
         }
     }
     for text in texts {
@@ -125,11 +183,21 @@ fn guest_t16_the_key_is_in_no_environment_and_not_visible_over_dbus() {
 fn guest_l2_a_killed_supervisor_takes_everything_with_it_and_the_unit_restarts() {
     let prn = Installed::start();
     prn.ok(&["start", "sh -c 'setsid sleep 12345 & sleep 12345'"]);
-    wait_for("both processes", || sh("pgrep -cx sleep || true").trim().parse::<u32>().unwrap() >= 2);
+    wait_for("both processes", || {
+        sh("pgrep -cx sleep || true").trim().parse::<u32>().unwrap() >= 2
+    });
     sh("systemctl kill --kill-whom=main -s KILL prn.service");
-    wait_for("everything to die", || sh("pgrep -fx 'sleep 12345' || true").is_empty());
-    wait_for("the restart", || prn.prn(&["list", "-o", "json"]).status.success());
-    assert_eq!(prn.ok(&["list"]).lines().count(), 4, "the table is not empty");
+    wait_for("everything to die", || {
+        sh("pgrep -fx 'sleep 12345' || true").is_empty()
+    });
+    wait_for("the restart", || {
+        prn.prn(&["list", "-o", "json"]).status.success()
+    });
+    assert_eq!(
+        prn.ok(&["list"]).lines().count(),
+        4,
+        "the table is not empty"
+    );
 }
 
 #[test]
@@ -145,10 +213,14 @@ fn guest_p1_systemd_knows_the_unit_and_rates_it() {
 #[test]
 #[ignore = "guest: needs an installed prn"]
 fn guest_p5_nothing_installed_is_setuid_or_writable_by_others() {
-    let found =
-        sh("find /usr/bin/prn /usr/libexec/prn /usr/lib/systemd/system/prn.service /etc/prn -perm /6022 ! -type l");
+    let found = sh(
+        "find /usr/bin/prn /usr/libexec/prn /usr/lib/systemd/system/prn.service /etc/prn -perm /6022 ! -type l",
+    );
     assert_eq!(found, "");
-    assert_eq!(sh("stat -c %a /etc/prn/prn.toml /etc/prn").trim(), "600\n700");
+    assert_eq!(
+        sh("stat -c %a /etc/prn/prn.toml /etc/prn").trim(),
+        "600\n700"
+    );
 }
 
 #[test]
@@ -165,24 +237,44 @@ fn guest_j3_j5_j7_s9_a_process_under_the_unit_has_what_is_its_own_and_nothing_of
     let prn = Installed::start();
     for profile in ["default", "strict"] {
         let run = |script: &str| prn.ok(&["run", "--profile", profile, "--", "sh", "-c", script]);
-        let mut names: Vec<String> =
-            run("env").lines().filter_map(|line| Some(line.split_once('=')?.0.to_owned())).collect();
+        let mut names: Vec<String> = run("env")
+            .lines()
+            .filter_map(|line| Some(line.split_once('=')?.0.to_owned()))
+            .collect();
         names.sort();
         // PWD is the shell's.
-        assert_eq!(names, ["HOME", "LANG", "PATH", "PWD", "TMPDIR"], "{profile}");
-        assert_eq!(run("cat /proc/self/oom_score_adj; umask").trim(), "500\n0022", "{profile}");
-        // Each of these asks process 1 for something that only root may have: by its sockets, then by cgroups.
+        assert_eq!(
+            names,
+            ["HOME", "LANG", "PATH", "PWD", "TMPDIR"],
+            "{profile}"
+        );
+        assert_eq!(
+            run("cat /proc/self/oom_score_adj; umask").trim(),
+            "500\n0022",
+            "{profile}"
+        );
+        // Each of these asks process 1 for something that only root may have: by its sockets, then
+        // by cgroups.
         let ways = "for way in 'systemctl start rescue.service' 'systemctl stop prn.service' 'systemd-run true' \
                     'systemctl set-property prn.service CPUWeight=1' 'loginctl terminate-user root' \
                     'mkdir /sys/fs/cgroup/x' 'touch /run/systemd/x'; do \
                     if timeout 60 $way > /dev/null 2>&1 < /dev/null; then echo \"done: $way\"; fi; done; echo end";
         assert_eq!(run(ways), "end\n", "{profile}");
-        // Its own directories are writable, and gone after it, whatever the unit's filters refuse to the supervisor.
-        assert_eq!(run("mkdir -p d/e $TMPDIR/d && touch d/e/f $TMPDIR/d/f && echo made"), "made\n", "{profile}");
+        // Its own directories are writable, and gone after it, whatever the unit's filters refuse
+        // to the supervisor.
+        assert_eq!(
+            run("mkdir -p d/e $TMPDIR/d && touch d/e/f $TMPDIR/d/f && echo made"),
+            "made\n",
+            "{profile}"
+        );
     }
     wait_for("directories to go", || {
-        let names = fs::read_dir("/var/lib/prn").unwrap().map(|entry| entry.unwrap().file_name());
-        !names.into_iter().any(|name| name.to_string_lossy().trim_end_matches(".tmp").len() == 32)
+        let names = fs::read_dir("/var/lib/prn")
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name());
+        !names
+            .into_iter()
+            .any(|name| name.to_string_lossy().trim_end_matches(".tmp").len() == 32)
     });
     assert_eq!(sh("systemctl is-active prn.service").trim(), "active");
 }

@@ -1,6 +1,7 @@
 //! Programs that people run, doing what they are for, under the profiles that they run under.
 //!
-//! A program that is not installed is a failure that names its package, not a skip: `.ci/run` installs them.
+//! A program that is not installed is a failure that names its package, not a skip: `.ci/run`
+//! installs them.
 
 use prn_tests::server::Server;
 
@@ -9,14 +10,30 @@ const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 
 /// Runs a script that uses a program for what it is for; `package` is what has it on Debian.
 fn works(profiles: &[&str], program: &str, package: &str, script: &str) {
-    let installed = PATH.split(':').any(|folder| std::path::Path::new(folder).join(program).exists());
-    assert!(installed, "{program} is not installed: apt-get install {package}");
+    let installed = PATH
+        .split(':')
+        .any(|folder| std::path::Path::new(folder).join(program).exists());
+    assert!(
+        installed,
+        "{program} is not installed: apt-get install {package}"
+    );
     let server = Server::with_arguments(&["--allow-profile-none"]);
     for profile in profiles {
         let output = server.run(&["run", "--profile", profile, "--", "bash", "-euc", script]);
-        let (out, error) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        assert!(output.status.success(), "{program}, {profile}: {}\n{out}\n{error}", output.status);
-        assert_eq!(out.lines().last(), Some("done"), "{program}, {profile}: {out}\n{error}");
+        let (out, error) = (
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr),
+        );
+        assert!(
+            output.status.success(),
+            "{program}, {profile}: {}\n{out}\n{error}",
+            output.status
+        );
+        assert_eq!(
+            out.lines().last(),
+            Some("done"),
+            "{program}, {profile}: {out}\n{error}"
+        );
     }
 }
 
@@ -157,7 +174,8 @@ fn sqlite_keeps_a_write_ahead_log() {
 
 #[test]
 fn perl_forks_and_waits() {
-    let script = r#"perl -e 'my $p = fork; exit 3 unless $p; waitpid $p, 0; exit($? >> 8 != 3)'; echo done"#;
+    let script =
+        r#"perl -e 'my $p = fork; exit 3 unless $p; waitpid $p, 0; exit($? >> 8 != 3)'; echo done"#;
     works(ALL, "perl", "perl-base", script);
 }
 
@@ -173,15 +191,30 @@ fn strace_follows_children() {
 
 #[test]
 fn script_gets_a_pseudo_terminal() {
-    works(NOT_STRICT, "script", "bsdutils", "script -qec 'tty' /dev/null | grep -q /dev/pts/; echo done");
+    works(
+        NOT_STRICT,
+        "script",
+        "bsdutils",
+        "script -qec 'tty' /dev/null | grep -q /dev/pts/; echo done",
+    );
 }
 
 #[test]
 fn ip_lists_addresses() {
-    works(NOT_STRICT, "ip", "iproute2", "ip -o address | grep -q 127.0.0.1; echo done");
+    works(
+        NOT_STRICT,
+        "ip",
+        "iproute2",
+        "ip -o address | grep -q 127.0.0.1; echo done",
+    );
 }
 
 #[test]
 fn flock_locks() {
-    works(ALL, "flock", "util-linux", "flock lock true; (flock 9; echo x >&9) 9> lock; grep -q x lock; echo done");
+    works(
+        ALL,
+        "flock",
+        "util-linux",
+        "flock lock true; (flock 9; echo x >&9) 9> lock; grep -q x lock; echo done",
+    );
 }

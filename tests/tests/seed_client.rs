@@ -1,5 +1,6 @@
-//! A client that knows the original surface alone works unchanged: `seed-client/` is one, in JavaScript, generated from
-//! a file that has no field from 16 up. Node and npm must be installed; its libraries go to the target folder.
+//! A client that knows the original surface alone works unchanged: `seed-client/` is one, in
+//! JavaScript, generated from a file that has no field from 16 up. Node and npm must be installed;
+//! its libraries go to the target folder.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, ErrorKind};
@@ -23,9 +24,19 @@ const DATA_LOSS: i64 = 15;
 fn a_process_is_started_described_listed_and_stopped() {
     let server = Server::start();
     let before = seconds();
-    let started = one(&server, "Start", &json!({"command": "sleep", "args": ["1000"]}));
+    let started = one(
+        &server,
+        "Start",
+        &json!({"command": "sleep", "args": ["1000"]}),
+    );
     let id = started["response"]["id"]["id"].as_str().unwrap().to_owned();
-    assert!(id.len() == 32 && id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')), "{id}");
+    assert!(
+        id.len() == 32
+            && id
+                .bytes()
+                .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')),
+        "{id}"
+    );
     let status = &started["response"]["status"];
     let start_time = status["start_time"].as_i64().unwrap();
     assert!((before..=seconds()).contains(&start_time), "{status}");
@@ -36,8 +47,14 @@ fn a_process_is_started_described_listed_and_stopped() {
         "start_time": start_time,
         "end_time": 0,
     });
-    assert_eq!(started, json!({"response": {"id": {"id": id}, "status": running}}));
-    assert_eq!(one(&server, "Status", &named(&id)), json!({"process_status": running}));
+    assert_eq!(
+        started,
+        json!({"response": {"id": {"id": id}, "status": running}})
+    );
+    assert_eq!(
+        one(&server, "Status", &named(&id)),
+        json!({"process_status": running})
+    );
 
     let second = start(&server, "printf", &["%s", "it's"]);
     output(&server, &second);
@@ -45,16 +62,30 @@ fn a_process_is_started_described_listed_and_stopped() {
     assert_eq!(list["processes"].as_array().unwrap().len(), 2);
     assert_eq!(list["processes"][0], started["response"], "oldest first");
     assert_eq!(list["processes"][1]["id"]["id"], *second);
-    assert_eq!(list["processes"][1]["status"]["state"], "PROCESS_STATE_STOPPED");
+    assert_eq!(
+        list["processes"][1]["status"]["state"],
+        "PROCESS_STATE_STOPPED"
+    );
     let quoted = list["processes"][1]["status"]["command"].as_str().unwrap();
-    assert_eq!(shell(&format!("set -- {quoted}; echo \"$#:$3\"")), "3:it's\n", "shell quoting: {quoted}");
+    assert_eq!(
+        shell(&format!("set -- {quoted}; echo \"$#:$3\"")),
+        "3:it's\n",
+        "shell quoting: {quoted}"
+    );
 
     let stopped = one(&server, "Stop", &named(&id));
     let status = &stopped["process_status"];
     assert_eq!(status["state"], "PROCESS_STATE_STOPPED");
     assert_eq!(status["exit_code"], 143);
-    assert!((start_time..=seconds()).contains(&status["end_time"].as_i64().unwrap()), "{status}");
-    assert_eq!(one(&server, "Stop", &named(&id)), stopped, "a second stop gives the same answer");
+    assert!(
+        (start_time..=seconds()).contains(&status["end_time"].as_i64().unwrap()),
+        "{status}"
+    );
+    assert_eq!(
+        one(&server, "Stop", &named(&id)),
+        stopped,
+        "a second stop gives the same answer"
+    );
     assert_eq!(one(&server, "Status", &named(&id)), stopped);
 }
 
@@ -78,9 +109,18 @@ fn the_exit_code_is_the_processs_own_or_128_and_the_signal() {
     assert_eq!(ends("exit 42", None), 42);
     assert_eq!(ends("exit 255", None), 255);
     assert_eq!(ends("kill -USR1 $$", None), 128 + 10);
-    assert_eq!(ends("exec sleep 1000", Some("SIGNAL_UNSPECIFIED")), 128 + 15);
+    assert_eq!(
+        ends("exec sleep 1000", Some("SIGNAL_UNSPECIFIED")),
+        128 + 15
+    );
     assert_eq!(ends("exec sleep 1000", Some("SIGNAL_SIGTERM")), 128 + 15);
-    assert_eq!(ends("trap '' TERM; while :; do sleep 1; done", Some("SIGNAL_SIGKILL")), 128 + 9);
+    assert_eq!(
+        ends(
+            "trap '' TERM; while :; do sleep 1; done",
+            Some("SIGNAL_SIGKILL")
+        ),
+        128 + 9
+    );
 }
 
 #[test]
@@ -97,14 +137,26 @@ fn output_is_replayed_byte_for_byte_in_plain_data_frames() {
         assert_eq!(status["code"], OK, "{status}");
         assert!(frames.len() >= 5, "{} frames", frames.len());
         for frame in &frames {
-            assert_eq!(frame["fields"], json!([1, 2]), "type and data alone, both there");
+            assert_eq!(
+                frame["fields"],
+                json!([1, 2]),
+                "type and data alone, both there"
+            );
             assert!(!bytes(frame).is_empty() && bytes(frame).len() <= 65536);
         }
         let stream = |name: &str| -> Vec<u8> {
-            frames.iter().filter(|frame| frame["message"]["type"] == name).flat_map(bytes).collect()
+            frames
+                .iter()
+                .filter(|frame| frame["message"]["type"] == name)
+                .flat_map(bytes)
+                .collect()
         };
         let (stdout, stderr) = (stream("TYPE_STDOUT"), stream("TYPE_STDERR"));
-        assert!(stdout[..256] == every && stdout[256..] == vec![0; 300_000], "{} bytes", stdout.len());
+        assert!(
+            stdout[..256] == every && stdout[256..] == vec![0; 300_000],
+            "{} bytes",
+            stdout.len()
+        );
         assert_eq!(stderr, [&every[..], b"end"].concat());
     }
     // A process without output gives a stream without frames.
@@ -117,19 +169,36 @@ fn output_is_replayed_byte_for_byte_in_plain_data_frames() {
 fn output_is_followed_until_the_process_ends() {
     let server = Server::start();
     // The shell itself would say that its child was terminated.
-    let script = "exec 2>&-; trap 'printf last; exit 7' TERM; printf first; while :; do sleep 0.05; done";
+    let script =
+        "exec 2>&-; trap 'printf last; exit 7' TERM; printf first; while :; do sleep 0.05; done";
     let id = start(&server, "sh", &["-c", script]);
-    let mut follower = node(&server, &server.client, "GetOutput", &named(&id)).stdout(Stdio::piped()).spawn().unwrap();
+    let mut follower = node(&server, &server.client, "GetOutput", &named(&id))
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
     let mut lines = BufReader::new(follower.stdout.take().unwrap()).lines();
-    let mut next = || -> Option<Value> { lines.next().map(|line| serde_json::from_str(&line.unwrap()).unwrap()) };
+    let mut next = || -> Option<Value> {
+        lines
+            .next()
+            .map(|line| serde_json::from_str(&line.unwrap()).unwrap())
+    };
 
     let first = next().expect("a frame while the process runs");
-    assert_eq!((bytes(&first), &first["fields"]), (b"first".to_vec(), &json!([1, 2])));
-    assert_eq!(one(&server, "Status", &named(&id))["process_status"]["state"], "PROCESS_STATE_RUNNING");
+    assert_eq!(
+        (bytes(&first), &first["fields"]),
+        (b"first".to_vec(), &json!([1, 2]))
+    );
+    assert_eq!(
+        one(&server, "Status", &named(&id))["process_status"]["state"],
+        "PROCESS_STATE_RUNNING"
+    );
     let stopped = one(&server, "Stop", &named(&id));
     assert_eq!(stopped["process_status"]["exit_code"], 7);
     let last = next().expect("another frame");
-    assert_eq!((bytes(&last), &last["fields"]), (b"last".to_vec(), &json!([1, 2])));
+    assert_eq!(
+        (bytes(&last), &last["fields"]),
+        (b"last".to_vec(), &json!([1, 2]))
+    );
     assert_eq!(next().expect("a status")["code"], OK);
     assert_eq!(next(), None);
     ended(&mut follower);
@@ -138,13 +207,23 @@ fn output_is_followed_until_the_process_ends() {
 #[test]
 fn output_with_bytes_missing_ends_with_data_loss() {
     let server = Server::with_arguments(&["--output-default", "1M"]);
-    let id = start(&server, "sh", &["-c", "head -c 3000000 /dev/zero; printf end"]);
-    wait_for("its end", || one(&server, "Status", &named(&id))["process_status"]["state"] == "PROCESS_STATE_STOPPED");
+    let id = start(
+        &server,
+        "sh",
+        &["-c", "head -c 3000000 /dev/zero; printf end"],
+    );
+    wait_for("its end", || {
+        one(&server, "Status", &named(&id))["process_status"]["state"] == "PROCESS_STATE_STOPPED"
+    });
     let (frames, status) = output(&server, &id);
     assert_eq!(status["code"], DATA_LOSS, "{status}");
     assert!(frames.iter().all(|frame| frame["fields"] == json!([1, 2])));
     let kept: Vec<u8> = frames.iter().flat_map(bytes).collect();
-    assert!(kept.ends_with(b"\0end") && kept.len() < 3_000_003, "{} bytes", kept.len());
+    assert!(
+        kept.ends_with(b"\0end") && kept.len() < 3_000_003,
+        "{} bytes",
+        kept.len()
+    );
 }
 
 #[test]
@@ -160,7 +239,10 @@ fn errors_are_grpc_codes() {
         assert_eq!(code(method, &named("no id")), INVALID_ARGUMENT, "{method}");
         assert_eq!(code(method, &json!({})), INVALID_ARGUMENT, "{method}");
     }
-    assert_eq!(code("Start", &json!({"command": "no-such-program"})), NOT_FOUND);
+    assert_eq!(
+        code("Start", &json!({"command": "no-such-program"})),
+        NOT_FOUND
+    );
     assert_eq!(code("Start", &json!({})), INVALID_ARGUMENT);
     assert_eq!(one(&server, "List", &json!({})), json!({"processes": []}));
 }
@@ -169,9 +251,15 @@ fn errors_are_grpc_codes() {
 fn a_client_that_is_not_pinned_is_refused() {
     let server = Server::start();
     let stranger = Identity::keygen(server.folder(), "stranger", &[]);
-    let output = node(&server, &stranger, "List", &json!({})).output().unwrap();
+    let output = node(&server, &stranger, "List", &json!({}))
+        .output()
+        .unwrap();
     let lines = parsed(&output);
-    assert_eq!((lines.len(), &lines[0]["code"]), (1, &json!(UNAVAILABLE)), "{lines:?}");
+    assert_eq!(
+        (lines.len(), &lines[0]["code"]),
+        (1, &json!(UNAVAILABLE)),
+        "{lines:?}"
+    );
 }
 
 #[test]
@@ -179,9 +267,15 @@ fn keys_of_keygen_are_read_by_other_tls_libraries() {
     let folder = tempfile::tempdir().unwrap();
     let made = Identity::keygen(folder.path(), "made", &[]);
     // The name is what openssl(1) shows of a key that it has understood.
-    let output = Command::new("openssl").args(["pkey", "-noout", "-text", "-in"]).arg(&made.key).output();
+    let output = Command::new("openssl")
+        .args(["pkey", "-noout", "-text", "-in"])
+        .arg(&made.key)
+        .output();
     let output = output.expect("openssl, which this test needs");
-    let (text, error) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let (text, error) = (
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
     assert!(text.starts_with("ED25519 Private-Key:"), "{text}{error}");
 }
 
@@ -206,25 +300,42 @@ fn output(server: &Server, id: &str) -> (Vec<Value>, Value) {
 /// The data of a frame.
 fn bytes(frame: &Value) -> Vec<u8> {
     let digits = frame["message"]["data"].as_str().unwrap();
-    (0..digits.len()).step_by(2).map(|at| u8::from_str_radix(&digits[at..at + 2], 16).unwrap()).collect()
+    (0..digits.len())
+        .step_by(2)
+        .map(|at| u8::from_str_radix(&digits[at..at + 2], 16).unwrap())
+        .collect()
 }
 
 /// The answer to a call that has one and succeeds.
 fn one(server: &Server, method: &str, request: &Value) -> Value {
     let lines = call(server, method, request);
-    assert!(lines.len() == 2 && lines[1]["code"] == OK, "{method}: {lines:?}\nlog: {}", server.log());
+    assert!(
+        lines.len() == 2 && lines[1]["code"] == OK,
+        "{method}: {lines:?}\nlog: {}",
+        server.log()
+    );
     lines[0]["message"].clone()
 }
 
 /// What the client prints of a call.
 fn call(server: &Server, method: &str, request: &Value) -> Vec<Value> {
-    parsed(&node(server, &server.client, method, request).output().unwrap())
+    parsed(
+        &node(server, &server.client, method, request)
+            .output()
+            .unwrap(),
+    )
 }
 
 fn parsed(output: &Output) -> Vec<Value> {
-    assert!(output.status.success(), "client.js: {}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "client.js: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     let text = String::from_utf8(output.stdout.clone()).unwrap();
-    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    text.lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
 }
 
 fn ended(child: &mut Child) {
@@ -251,20 +362,30 @@ fn source() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/seed-client"))
 }
 
-/// The folder of the client's libraries, which is filled as `package-lock.json` says when it is not there.
+/// The folder of the client's libraries, which is filled as `package-lock.json` says when it is not
+/// there.
 fn libraries() -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("seed-client");
     fs::create_dir_all(&folder).unwrap();
     // Tests run side by side.
     let lock = File::create(folder.join("lock")).unwrap();
-    let _lock = Flock::lock(lock, FlockArg::LockExclusive).map_err(|(_, errno)| errno).unwrap();
+    let _lock = Flock::lock(lock, FlockArg::LockExclusive)
+        .map_err(|(_, errno)| errno)
+        .unwrap();
     let wanted = fs::read(source().join("package-lock.json")).unwrap();
     let done = folder.join("installed-package-lock.json");
     if fs::read(&done).ok().as_ref() != Some(&wanted) {
         for tool in ["node", "npm"] {
-            let found = Command::new(tool).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+            let found = Command::new(tool)
+                .arg("--version")
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .status();
             let missing = found.is_err_and(|error| error.kind() == ErrorKind::NotFound);
-            assert!(!missing, "{tool} is not installed, and the client of another language needs it");
+            assert!(
+                !missing,
+                "{tool} is not installed, and the client of another language needs it"
+            );
         }
         for name in ["package.json", "package-lock.json"] {
             fs::copy(source().join(name), folder.join(name)).unwrap();
@@ -275,14 +396,20 @@ fn libraries() -> PathBuf {
             .stdin(Stdio::null())
             .output()
             .unwrap();
-        assert!(output.status.success(), "npm ci: {}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "npm ci: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         fs::write(done, wanted).unwrap();
     }
     folder.join("node_modules")
 }
 
 fn seconds() -> i64 {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap();
     now.as_secs().try_into().unwrap()
 }
 

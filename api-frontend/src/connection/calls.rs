@@ -1,8 +1,8 @@
 //! A connection's calls, in the connection's own task.
 //!
-//! Each call and its connection pass data to each other under one lock of h2's. In tasks of their own they run on
-//! different threads, wait for that lock, and wake each other through the kernel for every chunk of output. Here they
-//! take turns, and a task wakes nobody by going on.
+//! Each call and its connection pass data to each other under one lock of h2's. In tasks of their
+//! own they run on different threads, wait for that lock, and wake each other through the kernel
+//! for every chunk of output. Here they take turns, and a task wakes nobody by going on.
 
 use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
@@ -24,7 +24,8 @@ type Call = CatchUnwind<AssertUnwindSafe<BoxFuture<'static, ()>>>;
 
 type Queue = Mutex<Vec<Call>>;
 
-/// Takes what hyper would spawn. Weak, since each call holds one: what is never drained must not keep itself alive.
+/// Takes what hyper would spawn. Weak, since each call holds one: what is never drained must not
+/// keep itself alive.
 #[derive(Clone)]
 pub struct Spawner(Weak<Queue>);
 
@@ -33,7 +34,10 @@ impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Spawner {
         if let Some(queue) = self.0.upgrade() {
             // A panic ends one call, as it would in a task of its own.
             let call = AssertUnwindSafe(call.boxed()).catch_unwind();
-            queue.lock().unwrap_or_else(PoisonError::into_inner).push(call);
+            queue
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push(call);
         }
     }
 }
@@ -49,11 +53,16 @@ pub struct Calls<F> {
 }
 
 impl<F: FnMut(&mut Context<'_>)> Calls<F> {
-    /// None yet. At the end of each turn, and of the connection, `flush` sends what was written. It wakes the connection
-    /// when it could not send all and more can be sent.
+    /// None yet. At the end of each turn, and of the connection, `flush` sends what was written. It
+    /// wakes the connection when it could not send all and more can be sent.
     pub fn new(flush: F) -> Self {
         let task = Arc::<Task>::default();
-        let turn = || Arc::new(Turn { due: AtomicBool::new(true), task: Arc::clone(&task) });
+        let turn = || {
+            Arc::new(Turn {
+                due: AtomicBool::new(true),
+                task: Arc::clone(&task),
+            })
+        };
         Self {
             spawned: Arc::default(),
             running: FuturesUnordered::new(),
@@ -69,14 +78,19 @@ impl<F: FnMut(&mut Context<'_>)> Calls<F> {
         Spawner(Arc::downgrade(&self.spawned))
     }
 
-    /// Runs `connection` to its end and the calls beside it. Cancel safe: both go on where they were.
+    /// Runs `connection` to its end and the calls beside it. Cancel safe: both go on where they
+    /// were.
     pub async fn run_beside<T>(&mut self, connection: impl Future<Output = T>) -> T {
         let mut connection = pin!(connection);
         self.connection_turn.due.store(true, Ordering::SeqCst);
         poll_fn(|context| self.poll(connection.as_mut(), context)).await
     }
 
-    fn poll<T>(&mut self, mut connection: Pin<&mut impl Future<Output = T>>, context: &mut Context<'_>) -> Poll<T> {
+    fn poll<T>(
+        &mut self,
+        mut connection: Pin<&mut impl Future<Output = T>>,
+        context: &mut Context<'_>,
+    ) -> Poll<T> {
         self.task.waker.register(context.waker());
         let waker = Waker::from(Arc::clone(&self.connection_turn));
         let mut on_connection = Context::from_waker(&waker);
@@ -179,7 +193,12 @@ mod tests {
                 results.recv().await.unwrap().unwrap();
             }
         };
-        tokio::time::timeout(std::time::Duration::from_secs(60), calls.run_beside(connection)).await.unwrap();
+        tokio::time::timeout(
+            std::time::Duration::from_secs(60),
+            calls.run_beside(connection),
+        )
+        .await
+        .unwrap();
     }
 
     #[tokio::test]
@@ -225,6 +244,9 @@ mod tests {
         calls.run_beside(connection).await;
         assert!(first.load(Ordering::SeqCst) >= 100);
         drop(calls);
-        assert_eq!((Arc::strong_count(&first), Arc::strong_count(&second)), (1, 1));
+        assert_eq!(
+            (Arc::strong_count(&first), Arc::strong_count(&second)),
+            (1, 1)
+        );
     }
 }

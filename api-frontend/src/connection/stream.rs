@@ -1,8 +1,8 @@
 //! A connection's TLS stream, which sends what a turn has written with one system call.
 //!
-//! HTTP/2's library flushes after each frame. Sent like that, each frame of output costs a system call, and a client that
-//! has caught up is woken for each. Here records wait, encrypted, until the turn's end ([`Outgoing::flush`]), or until
-//! there are many of them.
+//! HTTP/2's library flushes after each frame. Sent like that, each frame of output costs a system
+//! call, and a client that has caught up is woken for each. Here records wait, encrypted, until the
+//! turn's end ([`Outgoing::flush`]), or until there are many of them.
 
 use std::io::{self, IoSlice, Read, Write};
 use std::pin::{Pin, pin};
@@ -52,7 +52,14 @@ pub fn split(stream: TlsStream<TcpStream>) -> (Stream, Outgoing) {
     let (tcp, mut tls) = stream.into_inner();
     // It is bounded here.
     tls.set_buffer_limit(None);
-    let session = Session { tcp, tls, queued: 0, stuck: 0, broken: None, is_closed: false };
+    let session = Session {
+        tcp,
+        tls,
+        queued: 0,
+        stuck: 0,
+        broken: None,
+        is_closed: false,
+    };
     let session = Arc::new(Mutex::new(session));
     (Stream(Arc::clone(&session)), Outgoing(session))
 }
@@ -62,14 +69,18 @@ fn lock(session: &Mutex<Session>) -> MutexGuard<'_, Session> {
 }
 
 impl Outgoing {
-    /// Sends what waits. Whoever the context is of is woken when the socket takes more, and when it never will.
+    /// Sends what waits. Whoever the context is of is woken when the socket takes more, and when it
+    /// never will.
     pub fn flush(&self, context: &mut Context<'_>) {
         let mut session = lock(&self.0);
         if session.broken.is_some() {
             return;
         }
         // A turn that has used up its budget could not send what it wrote.
-        let sent = pin!(coop::unconstrained(poll_fn(|context| session.poll_send(context)))).poll(context);
+        let sent = pin!(coop::unconstrained(poll_fn(
+            |context| session.poll_send(context)
+        )))
+        .poll(context);
         if let Poll::Ready(Err(error)) = sent {
             session.broken = Some(error);
             context.waker().wake_by_ref();
@@ -80,7 +91,10 @@ impl Outgoing {
 impl Session {
     fn poll_send(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.tls.wants_write() {
-            match self.tls.write_tls(&mut Socket { tcp: &mut self.tcp, context }) {
+            match self.tls.write_tls(&mut Socket {
+                tcp: &mut self.tcp,
+                context,
+            }) {
                 Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 Ok(sent) => self.queued = self.queued.saturating_sub(sent),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -104,11 +118,19 @@ impl Session {
         }
     }
 
-    fn poll_write(&mut self, context: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        &mut self,
+        context: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         if let Some(error) = self.broken.take() {
             return Poll::Ready(Err(error));
         }
-        let burst = if STUCK.load(Ordering::Relaxed) > SCARCE { BURST_SCARCE } else { BURST };
+        let burst = if STUCK.load(Ordering::Relaxed) > SCARCE {
+            BURST_SCARCE
+        } else {
+            BURST
+        };
         if self.queued >= burst || self.stuck > 0 {
             ready!(self.poll_send(context))?;
         }
@@ -117,7 +139,11 @@ impl Session {
         Poll::Ready(Ok(length))
     }
 
-    fn poll_read(&mut self, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        &mut self,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         if let Some(error) = self.broken.take() {
             return Poll::Ready(Err(error));
         }
@@ -130,7 +156,10 @@ impl Session {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Poll::Ready(Err(error)),
             }
-            match self.tls.read_tls(&mut Socket { tcp: &mut self.tcp, context }) {
+            match self.tls.read_tls(&mut Socket {
+                tcp: &mut self.tcp,
+                context,
+            }) {
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Poll::Pending,
                 Err(error) => return Poll::Ready(Err(error)),
@@ -162,13 +191,21 @@ impl Drop for Session {
 }
 
 impl AsyncRead for Stream {
-    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         lock(&self.0).poll_read(context, buffer)
     }
 }
 
 impl AsyncWrite for Stream {
-    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         lock(&self.0).poll_write(context, &[IoSlice::new(bytes)])
     }
 
@@ -242,19 +279,33 @@ mod tests {
 
     fn identity() -> (Certificate, Key) {
         let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
-        let certificate = rcgen::CertificateParams::default().self_signed(&key).unwrap();
-        (Certificate::from_der(certificate.der().to_vec()).unwrap(), Key::from_pkcs8_der(key.serialize_der().into()))
+        let certificate = rcgen::CertificateParams::default()
+            .self_signed(&key)
+            .unwrap();
+        (
+            Certificate::from_der(certificate.der().to_vec()).unwrap(),
+            Key::from_pkcs8_der(key.serialize_der().into()),
+        )
     }
 
     async fn connected() -> (Stream, Outgoing, client::TlsStream<TcpStream>) {
         let (server, client) = (identity(), identity());
         let to_server = tls::client_config(&client.0, &client.1, server.0.clone()).unwrap();
-        let acceptor = TlsAcceptor::from(Arc::new(tls::server_config(&server.0, &server.1, vec![client.0]).unwrap()));
+        let acceptor = TlsAcceptor::from(Arc::new(
+            tls::server_config(&server.0, &server.1, vec![client.0]).unwrap(),
+        ));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let tcp = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let tcp = TcpStream::connect(listener.local_addr().unwrap())
+            .await
+            .unwrap();
         let name = ServerName::try_from("127.0.0.1").unwrap();
         let connector = TlsConnector::from(Arc::new(to_server));
-        let accepted = async { acceptor.accept(listener.accept().await.unwrap().0).await.unwrap() };
+        let accepted = async {
+            acceptor
+                .accept(listener.accept().await.unwrap().0)
+                .await
+                .unwrap()
+        };
         let (connected, accepted) = tokio::join!(connector.connect(name, tcp), accepted);
         let (stream, outgoing) = split(accepted);
         (stream, outgoing, connected.unwrap())
@@ -264,7 +315,9 @@ mod tests {
     fn fill(stream: &mut Stream, outgoing: &Outgoing) -> usize {
         let mut context = Context::from_waker(Waker::noop());
         let mut taken = 0;
-        while let Poll::Ready(length) = Pin::new(&mut *stream).poll_write(&mut context, &[7; 64 * 1024]) {
+        while let Poll::Ready(length) =
+            Pin::new(&mut *stream).poll_write(&mut context, &[7; 64 * 1024])
+        {
             taken += length.unwrap();
             outgoing.flush(&mut context);
         }
@@ -279,7 +332,8 @@ mod tests {
             stream.flush().await.unwrap();
         }
         let mut buffer = [0; 16];
-        let early = tokio::time::timeout(Duration::from_millis(100), client.read(&mut buffer)).await;
+        let early =
+            tokio::time::timeout(Duration::from_millis(100), client.read(&mut buffer)).await;
         assert!(early.is_err(), "sent before the end of the turn");
         outgoing.flush(&mut Context::from_waker(Waker::noop()));
         client.read_exact(&mut buffer[..3]).await.unwrap();
@@ -291,7 +345,10 @@ mod tests {
         let (mut stream, outgoing, mut client) = connected().await;
         let taken = fill(&mut stream, &outgoing);
         let queued = lock(&stream.0).queued;
-        assert!(queued > 0 && queued <= BURST + 64 * 1024, "{queued} of {taken}");
+        assert!(
+            queued > 0 && queued <= BURST + 64 * 1024,
+            "{queued} of {taken}"
+        );
         assert!(STUCK.load(Ordering::Relaxed) > 0);
         let reader = tokio::spawn(async move {
             let mut all = vec![0; taken + 1];
@@ -299,9 +356,13 @@ mod tests {
             all
         });
         // It is woken for what is stuck, and then for what it writes.
-        poll_fn(|context| lock(&stream.0).poll_send(context)).await.unwrap();
+        poll_fn(|context| lock(&stream.0).poll_send(context))
+            .await
+            .unwrap();
         stream.write_all(&[8]).await.unwrap();
-        poll_fn(|context| lock(&stream.0).poll_send(context)).await.unwrap();
+        poll_fn(|context| lock(&stream.0).poll_send(context))
+            .await
+            .unwrap();
         let all = reader.await.unwrap();
         assert!(all[..taken].iter().all(|byte| *byte == 7) && all[taken] == 8);
         assert_eq!(lock(&stream.0).stuck, 0);
@@ -315,14 +376,21 @@ mod tests {
         let error = loop {
             poll_fn(|context| {
                 outgoing.flush(context);
-                if lock(&stream.0).broken.is_some() { Poll::Ready(()) } else { Poll::Pending }
+                if lock(&stream.0).broken.is_some() {
+                    Poll::Ready(())
+                } else {
+                    Poll::Pending
+                }
             })
             .await;
             if let Err(error) = stream.write(b"x").await {
                 break error;
             }
         };
-        assert!([io::ErrorKind::ConnectionReset, io::ErrorKind::BrokenPipe].contains(&error.kind()), "{error}");
+        assert!(
+            [io::ErrorKind::ConnectionReset, io::ErrorKind::BrokenPipe].contains(&error.kind()),
+            "{error}"
+        );
     }
 
     #[tokio::test]

@@ -1,8 +1,8 @@
 //! GetOutput's response body: gRPC's framing made by hand around bytes that all subscribers share.
 //!
-//! The generated code copies each message into a buffer of its stream. Here a message is a few bytes of its stream's
-//! own and a reference to a chunk. (gRPC over HTTP/2, "Length-Prefixed-Message"; protobuf encoding, "Length-Delimited
-//! Records".)
+//! The generated code copies each message into a buffer of its stream. Here a message is a few
+//! bytes of its stream's own and a reference to a chunk. (gRPC over HTTP/2,
+//! "Length-Prefixed-Message"; protobuf encoding, "Length-Delimited Records".)
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -28,8 +28,9 @@ const PREFIX: usize = 5;
 /// Most bytes of [`DATA`]'s key and length.
 const DATA_HEAD: usize = 11;
 
-/// From so many bytes on, data is sent from where it lies. What is smaller is gathered: clients end a connection on which
-/// they hold many small frames that they have not come to yet (h2: "too_many_data_frames").
+/// From so many bytes on, data is sent from where it lies. What is smaller is gathered: clients end
+/// a connection on which they hold many small frames that they have not come to yet (h2:
+/// "too_many_data_frames").
 const LARGE: usize = 4 * 1024;
 
 /// So much is gathered, of what is there to be sent at once.
@@ -41,7 +42,8 @@ pub type Frames = Pin<Box<dyn Stream<Item = Result<v1::GetOutputResponse, Status
 /// A part of a body: what was gathered, then data from where it lies.
 type Piece = Frame<Chain<Bytes, Bytes>>;
 
-/// Frames on their way from the call to the connection, in the extensions of a response without a body.
+/// Frames on their way from the call to the connection, in the extensions of a response without a
+/// body.
 #[derive(Clone)]
 pub struct Handed(Arc<Mutex<Option<Frames>>>);
 
@@ -78,7 +80,11 @@ impl Reply {
     /// In the place of `body`, if there are frames.
     pub fn new(body: Body, handed: Option<Handed>) -> Self {
         match handed.and_then(Handed::take) {
-            Some(frames) => Self::Output(Output { frames: Some(frames), gathered: BytesMut::new(), trailers: None }),
+            Some(frames) => Self::Output(Output {
+                frames: Some(frames),
+                gathered: BytesMut::new(),
+                trailers: None,
+            }),
             None => Self::Whole(body),
         }
     }
@@ -115,7 +121,11 @@ impl Output {
     }
 
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Piece, Status>>> {
-        while let Some(frames) = self.frames.as_mut().filter(|_| self.gathered.len() < GATHERED) {
+        while let Some(frames) = self
+            .frames
+            .as_mut()
+            .filter(|_| self.gathered.len() < GATHERED)
+        {
             let status = match frames.as_mut().poll_next(context) {
                 Poll::Ready(Some(Ok(mut message))) => {
                     let data = std::mem::take(&mut message.data);
@@ -141,7 +151,11 @@ impl Output {
             self.trailers = Some(trailers);
         }
         if self.gathered.is_empty() {
-            return Poll::Ready(self.trailers.take().map(|trailers| Ok(Frame::trailers(trailers))));
+            return Poll::Ready(
+                self.trailers
+                    .take()
+                    .map(|trailers| Ok(Frame::trailers(trailers))),
+            );
         }
         Poll::Ready(Some(Ok(self.send(Bytes::new()))))
     }
@@ -151,9 +165,13 @@ impl Output {
     }
 }
 
-/// A message's prefix, its fields, and the key and length of its data, which is to follow. It comes last, whatever its
-/// number is: the order of fields is free.
-fn put_head(into: &mut BytesMut, message: &v1::GetOutputResponse, data: usize) -> Result<(), Status> {
+/// A message's prefix, its fields, and the key and length of its data, which is to follow. It comes
+/// last, whatever its number is: the order of fields is free.
+fn put_head(
+    into: &mut BytesMut,
+    message: &v1::GetOutputResponse,
+    data: usize,
+) -> Result<(), Status> {
     let start = into.len();
     into.reserve(PREFIX + message.encoded_len() + DATA_HEAD + if data < LARGE { data } else { 0 });
     into.put_bytes(0, PREFIX);
@@ -163,7 +181,8 @@ fn put_head(into: &mut BytesMut, message: &v1::GetOutputResponse, data: usize) -
         encode_varint(u64::try_from(data).unwrap_or(u64::MAX), into);
     }
     let length = into.len() - start - PREFIX + data;
-    let length = u32::try_from(length).map_err(|_| Status::internal("a frame of output is too long"))?;
+    let length =
+        u32::try_from(length).map_err(|_| Status::internal("a frame of output is too long"))?;
     if let Some(field) = into.get_mut(start + 1..start + PREFIX) {
         field.copy_from_slice(&length.to_be_bytes());
     }
@@ -176,7 +195,9 @@ mod tests {
     use futures_util::StreamExt;
     use futures_util::stream::iter;
 
-    fn reply(frames: impl Stream<Item = Result<v1::GetOutputResponse, Status>> + Send + 'static) -> Reply {
+    fn reply(
+        frames: impl Stream<Item = Result<v1::GetOutputResponse, Status>> + Send + 'static,
+    ) -> Reply {
         Reply::new(Body::empty(), Some(Handed::new(Box::pin(frames))))
     }
 
@@ -184,7 +205,11 @@ mod tests {
         let mut context = Context::from_waker(std::task::Waker::noop());
         let frame = Pin::new(reply).poll_frame(&mut context);
         frame.map(|frame| {
-            frame.map(|frame| frame.unwrap().map_data(|mut data| data.copy_to_bytes(data.remaining()).to_vec()))
+            frame.map(|frame| {
+                frame
+                    .unwrap()
+                    .map_data(|mut data| data.copy_to_bytes(data.remaining()).to_vec())
+            })
         })
     }
 
@@ -201,7 +226,8 @@ mod tests {
         while let Some((prefix, after)) = rest.split_first_chunk::<PREFIX>() {
             let [compressed, length @ ..] = *prefix;
             assert_eq!(compressed, 0);
-            let (message, after) = after.split_at(usize::try_from(u32::from_be_bytes(length)).unwrap());
+            let (message, after) =
+                after.split_at(usize::try_from(u32::from_be_bytes(length)).unwrap());
             all.push(v1::GetOutputResponse::decode(message).unwrap());
             rest = after;
         }
@@ -214,7 +240,10 @@ mod tests {
         let mut all = v1::GetOutputResponse {
             r#type: 2,
             offset: u64::MAX,
-            time: Some(prost_types::Timestamp { seconds: 1, nanos: 2 }),
+            time: Some(prost_types::Timestamp {
+                seconds: 1,
+                nanos: 2,
+            }),
             gap: Some(v1::OutputGap { from: 3, to: 4 }),
             skipped: 300,
             ..Default::default()
@@ -222,7 +251,13 @@ mod tests {
         let mut sent = Vec::new();
         for length in [0, 1, 127, 128, LARGE - 1, LARGE, 65_000] {
             all.data = Bytes::from(vec![7; length]);
-            sent.extend([all.clone(), v1::GetOutputResponse { data: all.data.clone(), ..Default::default() }]);
+            sent.extend([
+                all.clone(),
+                v1::GetOutputResponse {
+                    data: all.data.clone(),
+                    ..Default::default()
+                },
+            ]);
         }
         let frames = iter(sent.clone().into_iter().map(Ok));
         let (all, pieces) = messages(reply(frames));
@@ -232,7 +267,11 @@ mod tests {
 
     #[test]
     fn small_frames_are_gathered_as_far_as_they_are_there() {
-        let small = v1::GetOutputResponse { r#type: 1, data: "line".into(), ..Default::default() };
+        let small = v1::GetOutputResponse {
+            r#type: 1,
+            data: "line".into(),
+            ..Default::default()
+        };
         let (all, pieces) = messages(reply(iter(vec![Ok(small.clone()); 10_000])));
         assert!(all == vec![small.clone(); 10_000]);
         assert!(pieces <= 6, "{pieces}");
@@ -244,13 +283,26 @@ mod tests {
 
     #[test]
     fn frames_are_followed_by_the_status_and_nothing() {
-        let frame = v1::GetOutputResponse { r#type: 1, data: "x".into(), ..Default::default() };
+        let frame = v1::GetOutputResponse {
+            r#type: 1,
+            data: "x".into(),
+            ..Default::default()
+        };
         for (last, code) in [(None, "0"), (Some(Err(Status::data_loss("gone"))), "15")] {
             let mut reply = reply(iter([Ok(frame.clone())].into_iter().chain(last)));
             assert!(matches!(next(&mut reply), Poll::Ready(Some(frame)) if frame.is_data()));
             assert!(!reply.is_end_stream());
-            let Poll::Ready(Some(trailers)) = next(&mut reply) else { panic!("no trailers") };
-            assert_eq!(trailers.into_trailers().unwrap_or_default().get("grpc-status").unwrap(), code);
+            let Poll::Ready(Some(trailers)) = next(&mut reply) else {
+                panic!("no trailers")
+            };
+            assert_eq!(
+                trailers
+                    .into_trailers()
+                    .unwrap_or_default()
+                    .get("grpc-status")
+                    .unwrap(),
+                code
+            );
             assert!(reply.is_end_stream());
             assert!(matches!(next(&mut reply), Poll::Ready(None)));
         }

@@ -1,5 +1,5 @@
-//! Pieces of output that were read lately, for those who read the same: each is copied out of a process's ring once,
-//! however many subscribers want it.
+//! Pieces of output that were read lately, for those who read the same: each is copied out of a
+//! process's ring once, however many subscribers want it.
 
 use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
@@ -9,8 +9,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use bytes::{Bytes, BytesMut};
 use prn_ipc_protocol::output::{Cursor, Piece, Reader};
 
-/// Most bytes in a chunk: with its framing a bit under 64 KiB, which is a frame of HTTP/2 and four records of TLS for
-/// a client that takes such frames. Chunks end at multiples of it, so that subscribers meet, wherever they began.
+/// Most bytes in a chunk: with its framing a bit under 64 KiB, which is a frame of HTTP/2 and four
+/// records of TLS for a client that takes such frames. Chunks end at multiples of it, so that
+/// subscribers meet, wherever they began.
 pub const CHUNK: usize = 64 * 1024 - 128;
 
 /// Most bytes kept of all processes.
@@ -22,12 +23,13 @@ const OVERHEAD: usize = 256;
 /// A shorter chunk was the end of the output when it was read, and is outgrown soon.
 const WORTH_KEEPING: usize = CHUNK / 4;
 
-/// A piece that is shorter is copied to memory of its own size, so that what waits for a slow client takes little more
-/// memory than it has bytes.
+/// A piece that is shorter is copied to memory of its own size, so that what waits for a slow
+/// client takes little more memory than it has bytes.
 const WORTH_A_BUFFER: usize = CHUNK / 4 * 3;
 
-/// Buffers that a thread keeps, to be read into again when nobody holds them any more: a client that keeps up has two on
-/// their way, and new ones would have to be zeroed, each on memory that is in no cache.
+/// Buffers that a thread keeps, to be read into again when nobody holds them any more: a client
+/// that keeps up has two on their way, and new ones would have to be zeroed, each on memory that is
+/// in no cache.
 const SPARE: usize = 8;
 
 /// Bytes that a reader who is ahead of others reads at a time.
@@ -99,8 +101,9 @@ struct Chunk {
 }
 
 impl Chunks {
-    /// As [`Reader::read`], `most` bytes at most, with the bytes of a [`Piece::Data`]. The reader is that of the process
-    /// with this number; `shared` says whether anybody else reads its output.
+    /// As [`Reader::read`], `most` bytes at most, with the bytes of a [`Piece::Data`]. The reader
+    /// is that of the process with this number; `shared` says whether anybody else reads its
+    /// output.
     ///
     /// # Errors
     /// As `Reader::read`.
@@ -113,7 +116,11 @@ impl Chunks {
     ) -> io::Result<(Piece, Bytes)> {
         let place = (number, cursor.offset);
         if shared
-            && let Some(Chunk { piece, after, bytes }) = self.table().by_place.get(&place).cloned()
+            && let Some(Chunk {
+                piece,
+                after,
+                bytes,
+            }) = self.table().by_place.get(&place).cloned()
             && bytes.len() <= most
         {
             *cursor = after;
@@ -122,11 +129,25 @@ impl Chunks {
         let chunk = u64::try_from(CHUNK).unwrap_or(u64::MAX);
         let aligned = usize::try_from(chunk - cursor.offset % chunk).unwrap_or(CHUNK);
         let mut buffer = buffer();
-        let piece = reader.read(cursor, buffer.get_mut(..aligned.min(most)).unwrap_or_default())?;
-        let length = if let Piece::Data { length, .. } = piece { length } else { 0 };
+        let piece = reader.read(
+            cursor,
+            buffer.get_mut(..aligned.min(most)).unwrap_or_default(),
+        )?;
+        let length = if let Piece::Data { length, .. } = piece {
+            length
+        } else {
+            0
+        };
         let bytes = beginning(buffer, length);
         if shared && length >= WORTH_KEEPING {
-            self.table().keep(place, Chunk { piece, after: *cursor, bytes: bytes.clone() });
+            self.table().keep(
+                place,
+                Chunk {
+                    piece,
+                    after: *cursor,
+                    bytes: bytes.clone(),
+                },
+            );
         }
         Ok((piece, bytes))
     }
@@ -151,7 +172,13 @@ impl Table {
             None => self.order.push_back(place),
         }
         while self.bytes > KEPT {
-            let Some(oldest) = self.order.pop_front().and_then(|place| self.by_place.remove(&place)) else { return };
+            let Some(oldest) = self
+                .order
+                .pop_front()
+                .and_then(|place| self.by_place.remove(&place))
+            else {
+                return;
+            };
             self.bytes -= oldest.bytes.len() + OVERHEAD;
             if oldest.bytes.len() >= WORTH_A_BUFFER {
                 spare(oldest.bytes);
@@ -176,16 +203,23 @@ mod tests {
     fn reader(length: u64) -> Reader {
         let file = || {
             let path = std::env::temp_dir().join(format!("prn-chunks-{}", std::process::id()));
-            let file = File::options().read(true).write(true).create_new(true).open(&path).unwrap();
+            let file = File::options()
+                .read(true)
+                .write(true)
+                .create_new(true)
+                .open(&path)
+                .unwrap();
             std::fs::remove_file(path).unwrap();
             file
         };
         let (data, page) = (file(), file());
-        data.write_all_at(&(0..length).map(byte).collect::<Vec<_>>(), 0).unwrap();
+        data.write_all_at(&(0..length).map(byte).collect::<Vec<_>>(), 0)
+            .unwrap();
         data.write_all_at(&[0; 16], length).unwrap();
         data.set_len(length + RECORD).unwrap();
         let words = [MAGIC, length, 1, 0, 0, length, 0, 1];
-        page.write_all_at(&words.map(u64::to_le_bytes).concat(), 0).unwrap();
+        page.write_all_at(&words.map(u64::to_le_bytes).concat(), 0)
+            .unwrap();
         page.set_len(PAGE).unwrap();
         Reader::new(data, page).unwrap()
     }
@@ -194,13 +228,17 @@ mod tests {
     fn read(chunks: &Chunks, reader: &Reader, cursor: &mut Cursor, shared: bool) -> Bytes {
         let from = cursor.offset;
         let (piece, bytes) = chunks.read((7, reader), cursor, CHUNK, shared).unwrap();
-        assert!(matches!(piece, Piece::Data { offset, length, .. } if offset == from && length == bytes.len()));
+        assert!(
+            matches!(piece, Piece::Data { offset, length, .. } if offset == from && length == bytes.len())
+        );
         assert_eq!(cursor.offset, from + bytes.len() as u64);
         bytes
     }
 
     fn is_true(from: u64, bytes: &[u8]) -> bool {
-        (from..).zip(bytes).all(|(offset, found)| byte(offset) == *found)
+        (from..)
+            .zip(bytes)
+            .all(|(offset, found)| byte(offset) == *found)
     }
 
     #[test]
@@ -211,9 +249,16 @@ mod tests {
         let alone = read(&chunks, &reader, &mut Cursor::at(0), false);
         assert!(is_true(0, &alone) && !chunks.has(7, 0), "nobody shares it");
         // Held throughout, while buffers are used again.
-        let held: Vec<_> = (0..count).map(|_| (first.offset, read(&chunks, &reader, &mut first, true))).collect();
+        let held: Vec<_> = (0..count)
+            .map(|_| (first.offset, read(&chunks, &reader, &mut first, true)))
+            .collect();
         assert!(chunks.has(7, (CHUNK * (count - 2)) as u64) && !chunks.has(8, 0));
-        let again = read(&chunks, &reader, &mut Cursor::at((CHUNK * (count - 2)) as u64), true);
+        let again = read(
+            &chunks,
+            &reader,
+            &mut Cursor::at((CHUNK * (count - 2)) as u64),
+            true,
+        );
         assert_eq!(again.as_ptr(), held[count - 2].1.as_ptr(), "read twice");
         for _ in 0..count {
             let from = first.offset;

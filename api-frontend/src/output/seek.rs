@@ -1,10 +1,11 @@
 //! Where a stream begins and ends that was asked for by time or by its tail.
 //!
-//! Times are found by binary search in the index, tails backwards from the end: by arithmetic, by the index where one
-//! stream is wanted, and by the bytes themselves for lines. Nothing here waits, and no more is scanned than was asked
-//! for. The supervisor may drop what is looked at: every look comes with marks that were taken after it, and what they
-//! exclude is not believed. Whatever asked-for output is gone by then, the stream is to begin before it, so that the
-//! reader meets it as a gap.
+//! Times are found by binary search in the index, tails backwards from the end: by arithmetic, by
+//! the index where one stream is wanted, and by the bytes themselves for lines. Nothing here waits,
+//! and no more is scanned than was asked for. The supervisor may drop what is looked at: every look
+//! comes with marks that were taken after it, and what they exclude is not believed. Whatever
+//! asked-for output is gone by then, the stream is to begin before it, so that the reader meets it
+//! as a gap.
 
 use std::io;
 
@@ -76,13 +77,21 @@ pub async fn find(kept: &(impl Kept + Sync), marks: &Marks, part: &Part) -> io::
     let mut from = part.from;
     if let Some(since) = part.since {
         // A record's last bytes may be this much younger than its time.
-        let boundary = boundary(kept, marks, |time| time.0.saturating_add(RESOLUTION) <= since.0).await?;
-        // If not even the oldest record is too old, older ones that were dropped may have been wanted.
+        let boundary = boundary(kept, marks, |time| {
+            time.0.saturating_add(RESOLUTION) <= since.0
+        })
+        .await?;
+        // If not even the oldest record is too old, older ones that were dropped may have been
+        // wanted.
         if boundary.is_certain {
             from = from.max(boundary.offset);
         }
     }
-    let mut end = Boundary { number: marks.next_record, offset: marks.high, is_certain: true };
+    let mut end = Boundary {
+        number: marks.next_record,
+        offset: marks.high,
+        is_certain: true,
+    };
     let mut found_end = None;
     if let Some(until) = part.until {
         end = boundary(kept, marks, |time| time < until).await?;
@@ -101,7 +110,10 @@ pub async fn find(kept: &(impl Kept + Sync), marks: &Marks, part: &Part) -> io::
         // If it is not there, all of it is wanted that is, and what was dropped before.
         from = from.max(start.unwrap_or(0));
     }
-    Ok(Place { from, end: found_end })
+    Ok(Place {
+        from,
+        end: found_end,
+    })
 }
 
 /// A place between two records.
@@ -117,15 +129,19 @@ struct Boundary {
 
 /// Finds where the records begin that are not before a time.
 ///
-/// Times are in order unless the clock was set back. Then there may be several such places, and this is one of them:
-/// the record before it is before the time, and the one after it is not.
+/// Times are in order unless the clock was set back. Then there may be several such places, and
+/// this is one of them: the record before it is before the time, and the one after it is not.
 async fn boundary(
     kept: &(impl Kept + Sync),
     marks: &Marks,
     is_before: impl Fn(UnixMicros) -> bool,
 ) -> io::Result<Boundary> {
     let (mut low, mut high) = (marks.first_record, marks.next_record);
-    let mut found = Boundary { number: high, offset: marks.high, is_certain: false };
+    let mut found = Boundary {
+        number: high,
+        offset: marks.high,
+        is_certain: false,
+    };
     while low < high {
         tokio::task::coop::consume_budget().await;
         let middle = low + (high - low) / 2;
@@ -141,7 +157,11 @@ async fn boundary(
             found.is_certain = true;
         } else {
             high = middle;
-            found = Boundary { number: middle, offset: record.offset, ..found };
+            found = Boundary {
+                number: middle,
+                offset: record.offset,
+                ..found
+            };
         }
     }
     Ok(found)
@@ -166,7 +186,15 @@ struct Runs<'a, K> {
 impl<'a, K: Kept + Sync> Runs<'a, K> {
     fn new(kept: &'a K, marks: &Marks, only: Option<Stream>, from: u64, end: Boundary) -> Self {
         let (floor, first_record) = (from.max(marks.low), marks.first_record);
-        Self { kept, only, floor, end: end.offset, first_record, number: end.number, batch: Vec::new() }
+        Self {
+            kept,
+            only,
+            floor,
+            end: end.offset,
+            first_record,
+            number: end.number,
+            batch: Vec::new(),
+        }
     }
 
     /// Most bytes that are still to come.
@@ -187,7 +215,9 @@ impl<'a, K: Kept + Sync> Runs<'a, K> {
             return Ok((run.0 < run.1).then_some(run));
         };
         while self.floor < self.end {
-            let Some(record) = self.record().await? else { return Ok(None) };
+            let Some(record) = self.record().await? else {
+                return Ok(None);
+            };
             let run = (record.offset.max(self.floor), self.end);
             self.end = record.offset;
             if record.stream == only && run.0 < run.1 {
@@ -200,12 +230,18 @@ impl<'a, K: Kept + Sync> Runs<'a, K> {
     async fn record(&mut self) -> io::Result<Option<Record>> {
         if self.batch.is_empty() {
             tokio::task::coop::consume_budget().await;
-            let length = usize::try_from(self.number.saturating_sub(self.first_record)).unwrap_or(BATCH).min(BATCH);
-            let first = self.number.saturating_sub(u64::try_from(length).unwrap_or(0));
+            let length = usize::try_from(self.number.saturating_sub(self.first_record))
+                .unwrap_or(BATCH)
+                .min(BATCH);
+            let first = self
+                .number
+                .saturating_sub(u64::try_from(length).unwrap_or(0));
             self.batch.resize(length, Record::default());
             let now = self.kept.records(first, &mut self.batch)?;
             self.raise_floor(&now);
-            let dropped = usize::try_from(self.first_record.saturating_sub(first)).unwrap_or(length).min(length);
+            let dropped = usize::try_from(self.first_record.saturating_sub(first))
+                .unwrap_or(length)
+                .min(length);
             self.batch.drain(..dropped);
             self.number = first;
         }
@@ -214,7 +250,10 @@ impl<'a, K: Kept + Sync> Runs<'a, K> {
 }
 
 /// Where the last `count` wanted bytes begin, if so many are kept. `count` is not 0.
-async fn bytes_before(runs: &mut Runs<'_, impl Kept + Sync>, mut count: u64) -> io::Result<Option<u64>> {
+async fn bytes_before(
+    runs: &mut Runs<'_, impl Kept + Sync>,
+    mut count: u64,
+) -> io::Result<Option<u64>> {
     while let Some((begin, end)) = runs.next().await? {
         if count <= end - begin {
             return Ok(Some(end - count));
@@ -224,9 +263,12 @@ async fn bytes_before(runs: &mut Runs<'_, impl Kept + Sync>, mut count: u64) -> 
     Ok(None)
 }
 
-/// Where the last `count` wanted lines begin, if it can be seen: after the newline of the line before them. `count` is
-/// not 0.
-async fn lines_before(runs: &mut Runs<'_, impl Kept + Sync>, mut count: u64) -> io::Result<Option<u64>> {
+/// Where the last `count` wanted lines begin, if it can be seen: after the newline of the line
+/// before them. `count` is not 0.
+async fn lines_before(
+    runs: &mut Runs<'_, impl Kept + Sync>,
+    mut count: u64,
+) -> io::Result<Option<u64>> {
     if count > runs.most() {
         return Ok(None);
     }
@@ -244,10 +286,14 @@ async fn lines_before(runs: &mut Runs<'_, impl Kept + Sync>, mut count: u64) -> 
             }
             if !(chunk_begin < place && place <= chunk_end) {
                 tokio::task::coop::consume_budget().await;
-                let length = usize::try_from(place - runs.floor.min(place)).unwrap_or(CHUNK).min(CHUNK);
+                let length = usize::try_from(place - runs.floor.min(place))
+                    .unwrap_or(CHUNK)
+                    .min(CHUNK);
                 chunk_begin = place.saturating_sub(u64::try_from(length).unwrap_or(0));
                 chunk_end = place;
-                let now = runs.kept.bytes(chunk_begin, buffer.get_mut(..length).unwrap_or_default())?;
+                let now = runs
+                    .kept
+                    .bytes(chunk_begin, buffer.get_mut(..length).unwrap_or_default())?;
                 runs.raise_floor(&now);
             }
             let lowest = begin.max(chunk_begin).max(runs.floor).min(place);
@@ -272,7 +318,10 @@ async fn lines_before(runs: &mut Runs<'_, impl Kept + Sync>, mut count: u64) -> 
 }
 
 #[cfg(test)]
-#[expect(clippy::as_conversions, reason = "numbers are small here, and bits are taken on purpose")]
+#[expect(
+    clippy::as_conversions,
+    reason = "numbers are small here, and bits are taken on purpose"
+)]
 mod tests {
     use super::*;
     use futures_util::FutureExt;
@@ -295,7 +344,8 @@ mod tests {
         }
     }
 
-    /// An output of which all is known, and only a part is shown: what is dropped comes back as garbage.
+    /// An output of which all is known, and only a part is shown: what is dropped comes back as
+    /// garbage.
     struct Model {
         bytes: Vec<u8>,
         records: Vec<Record>,
@@ -313,10 +363,22 @@ mod tests {
         fn new(runs: &[(Stream, u64, &[u8])]) -> Self {
             let (mut bytes, mut records) = (Vec::new(), Vec::new());
             for (stream, time, data) in runs {
-                records.push(Record { offset: bytes.len() as u64, time: UnixMicros(*time), stream: *stream });
+                records.push(Record {
+                    offset: bytes.len() as u64,
+                    time: UnixMicros(*time),
+                    stream: *stream,
+                });
                 bytes.extend_from_slice(data);
             }
-            Self { bytes, records, now: Mutex::new(Now { low: 0, random: Random(1), drops: 0 }) }
+            Self {
+                bytes,
+                records,
+                now: Mutex::new(Now {
+                    low: 0,
+                    random: Random(1),
+                    drops: 0,
+                }),
+            }
         }
 
         fn dropped(self, low: u64) -> Self {
@@ -333,16 +395,24 @@ mod tests {
         }
 
         fn find(&self, part: &Part) -> Place {
-            find(self, &self.marks(), part).now_or_never().expect("it never waits").unwrap()
+            find(self, &self.marks(), part)
+                .now_or_never()
+                .expect("it never waits")
+                .unwrap()
         }
 
         fn record_of(&self, offset: u64) -> Record {
-            self.records[self.records.partition_point(|record| record.offset <= offset) - 1]
+            self.records[self
+                .records
+                .partition_point(|record| record.offset <= offset)
+                - 1]
         }
 
         /// Offsets of the bytes of a stream in a range.
         fn offsets(&self, only: Option<Stream>, from: u64, to: u64) -> Vec<u64> {
-            (from..to).filter(|offset| only.is_none_or(|only| self.record_of(*offset).stream == only)).collect()
+            (from..to)
+                .filter(|offset| only.is_none_or(|only| self.record_of(*offset).stream == only))
+                .collect()
         }
     }
 
@@ -350,9 +420,22 @@ mod tests {
         fn marks(&self) -> Marks {
             let low = self.low();
             let next_record = self.records.len() as u64;
-            let holds = self.records.iter().rposition(|record| record.offset <= low).map_or(0, |number| number as u64);
-            let first_record = if low == self.high() { next_record } else { holds };
-            Marks { low, high: self.high(), first_record, next_record }
+            let holds = self
+                .records
+                .iter()
+                .rposition(|record| record.offset <= low)
+                .map_or(0, |number| number as u64);
+            let first_record = if low == self.high() {
+                next_record
+            } else {
+                holds
+            };
+            Marks {
+                low,
+                high: self.high(),
+                first_record,
+                next_record,
+            }
         }
     }
 
@@ -366,8 +449,16 @@ mod tests {
             let marks = self.marks();
             for (number, record) in (first..).zip(into) {
                 assert!(number < marks.next_record, "beyond the last record");
-                let garbage = Record { offset: u64::MAX - 7, time: UnixMicros(u64::MAX - 3), stream: Stream::Stderr };
-                *record = if number < marks.first_record { garbage } else { self.records[number as usize] };
+                let garbage = Record {
+                    offset: u64::MAX - 7,
+                    time: UnixMicros(u64::MAX - 3),
+                    stream: Stream::Stderr,
+                };
+                *record = if number < marks.first_record {
+                    garbage
+                } else {
+                    self.records[number as usize]
+                };
             }
             Ok(marks)
         }
@@ -376,7 +467,11 @@ mod tests {
             let marks = self.records(0, &mut [])?;
             for (offset, byte) in (offset..).zip(into) {
                 assert!(offset < marks.high, "beyond the last byte");
-                *byte = if offset < marks.low { b'\n' } else { self.bytes[offset as usize] };
+                *byte = if offset < marks.low {
+                    b'\n'
+                } else {
+                    self.bytes[offset as usize]
+                };
             }
             Ok(marks)
         }
@@ -385,11 +480,17 @@ mod tests {
     use Stream::{Stderr, Stdout};
 
     fn tail(tail: Tail) -> Part {
-        Part { tail: Some(tail), ..Part::default() }
+        Part {
+            tail: Some(tail),
+            ..Part::default()
+        }
     }
 
     fn only(part: Part, stream: Stream) -> Part {
-        Part { only: Some(stream), ..part }
+        Part {
+            only: Some(stream),
+            ..part
+        }
     }
 
     fn ms(ms: u64) -> Option<UnixMicros> {
@@ -398,7 +499,11 @@ mod tests {
 
     #[test]
     fn lines_are_counted_as_tail_counts_them() {
-        let lines = |text: &[u8], count| Model::new(&[(Stdout, 0, text)]).find(&tail(Tail::Lines(count))).from;
+        let lines = |text: &[u8], count| {
+            Model::new(&[(Stdout, 0, text)])
+                .find(&tail(Tail::Lines(count)))
+                .from
+        };
         assert_eq!(lines(b"a\nb\nc\n", 1), 4);
         assert_eq!(lines(b"a\nb\nc\n", 2), 2);
         assert_eq!(lines(b"a\nb\nc\n", 3), 0);
@@ -422,7 +527,11 @@ mod tests {
             (Stdout, 2, b"wo\n"),
             (Stderr, 3, b"end\n"),
         ]);
-        assert_eq!(model.find(&only(tail(Tail::Lines(1)), Stdout)).from, 4, "the line that began before the others");
+        assert_eq!(
+            model.find(&only(tail(Tail::Lines(1)), Stdout)).from,
+            4,
+            "the line that began before the others"
+        );
         assert_eq!(model.find(&only(tail(Tail::Lines(2)), Stdout)).from, 0);
         assert_eq!(model.find(&only(tail(Tail::Lines(2)), Stderr)).from, 9);
         assert_eq!(model.find(&only(tail(Tail::Bytes(4)), Stdout)).from, 4);
@@ -434,12 +543,34 @@ mod tests {
     #[test]
     fn a_tail_that_is_not_kept_begins_before_what_was_dropped() {
         let model = || Model::new(&[(Stdout, 0, b"a\nb\nc\nd\n")]);
-        assert_eq!(model().dropped(3).find(&tail(Tail::Lines(2))).from, 4, "seen to be whole");
-        assert_eq!(model().dropped(4).find(&tail(Tail::Lines(2))).from, 0, "it may have begun earlier");
+        assert_eq!(
+            model().dropped(3).find(&tail(Tail::Lines(2))).from,
+            4,
+            "seen to be whole"
+        );
+        assert_eq!(
+            model().dropped(4).find(&tail(Tail::Lines(2))).from,
+            0,
+            "it may have begun earlier"
+        );
         assert_eq!(model().dropped(4).find(&tail(Tail::Lines(3))).from, 0);
-        assert_eq!(model().dropped(4).find(&tail(Tail::Bytes(5))).from, 3, "one byte is missing, and no more");
-        assert_eq!(model().dropped(4).find(&only(tail(Tail::Bytes(5)), Stdout)).from, 0);
-        assert_eq!(model().dropped(8).find(&tail(Tail::Lines(1))).from, 0, "nothing is kept");
+        assert_eq!(
+            model().dropped(4).find(&tail(Tail::Bytes(5))).from,
+            3,
+            "one byte is missing, and no more"
+        );
+        assert_eq!(
+            model()
+                .dropped(4)
+                .find(&only(tail(Tail::Bytes(5)), Stdout))
+                .from,
+            0
+        );
+        assert_eq!(
+            model().dropped(8).find(&tail(Tail::Lines(1))).from,
+            0,
+            "nothing is kept"
+        );
         assert_eq!(model().dropped(8).find(&tail(Tail::Lines(0))).from, 8);
     }
 
@@ -453,24 +584,80 @@ mod tests {
                 (Stdout, 40_000, b"dd"),
             ])
         };
-        let since = |time| Part { since: ms(time), ..Part::default() };
-        let until = |time| Part { until: ms(time), ..Part::default() };
-        let froms: Vec<_> = [5, 10, 11, 20, 21, 40, 41].map(|time| model().find(&since(time)).from).into();
+        let since = |time| Part {
+            since: ms(time),
+            ..Part::default()
+        };
+        let until = |time| Part {
+            until: ms(time),
+            ..Part::default()
+        };
+        let froms: Vec<_> = [5, 10, 11, 20, 21, 40, 41]
+            .map(|time| model().find(&since(time)).from)
+            .into();
         assert_eq!(froms, [0, 0, 2, 2, 4, 6, 8]);
         assert_eq!(
-            model().find(&Part { since: Some(UnixMicros(20_999)), ..Part::default() }).from,
+            model()
+                .find(&Part {
+                    since: Some(UnixMicros(20_999)),
+                    ..Part::default()
+                })
+                .from,
             2,
             "to the millisecond"
         );
-        let ends: Vec<_> = [5, 10, 11, 30, 31, 40, 41].map(|time| model().find(&until(time)).end).into();
-        assert_eq!(ends, [Some(0), Some(0), Some(2), Some(4), Some(6), Some(6), None]);
-        let both = Part { since: ms(15), tail: Some(Tail::Bytes(100)), ..until(35) };
-        assert_eq!(model().find(&both), Place { from: 2, end: Some(6) });
-        assert_eq!(model().find(&Part { tail: Some(Tail::Bytes(1)), ..both }), Place { from: 5, end: Some(6) });
-        assert_eq!(model().find(&only(Part { tail: Some(Tail::Bytes(1)), ..both }, Stderr)).from, 3);
+        let ends: Vec<_> = [5, 10, 11, 30, 31, 40, 41]
+            .map(|time| model().find(&until(time)).end)
+            .into();
+        assert_eq!(
+            ends,
+            [Some(0), Some(0), Some(2), Some(4), Some(6), Some(6), None]
+        );
+        let both = Part {
+            since: ms(15),
+            tail: Some(Tail::Bytes(100)),
+            ..until(35)
+        };
+        assert_eq!(
+            model().find(&both),
+            Place {
+                from: 2,
+                end: Some(6)
+            }
+        );
+        assert_eq!(
+            model().find(&Part {
+                tail: Some(Tail::Bytes(1)),
+                ..both
+            }),
+            Place {
+                from: 5,
+                end: Some(6)
+            }
+        );
+        assert_eq!(
+            model()
+                .find(&only(
+                    Part {
+                        tail: Some(Tail::Bytes(1)),
+                        ..both
+                    },
+                    Stderr
+                ))
+                .from,
+            3
+        );
         // Of what was dropped, nobody knows the time.
-        assert_eq!(model().dropped(2).find(&since(15)).from, 0, "some of it may be younger");
-        assert_eq!(model().dropped(3).find(&since(25)).from, 4, "none of it can be younger");
+        assert_eq!(
+            model().dropped(2).find(&since(15)).from,
+            0,
+            "some of it may be younger"
+        );
+        assert_eq!(
+            model().dropped(3).find(&since(25)).from,
+            4,
+            "none of it can be younger"
+        );
         assert_eq!(model().dropped(8).find(&since(25)).from, 0);
         assert_eq!(Model::new(&[]).find(&both), Place { from: 0, end: None });
     }
@@ -478,10 +665,18 @@ mod tests {
     #[test]
     fn a_clock_that_was_set_back_ends_a_search_at_a_place_where_the_time_was_passed() {
         let times = [10, 11, 12, 5, 6, 7, 8, 13];
-        let runs: Vec<_> = times.iter().map(|time| (Stdout, time * 1_000_000, b"x".as_slice())).collect();
+        let runs: Vec<_> = times
+            .iter()
+            .map(|time| (Stdout, time * 1_000_000, b"x".as_slice()))
+            .collect();
         let model = Model::new(&runs);
         for time in 0..20 {
-            let from = model.find(&Part { since: ms(time * 1000), ..Part::default() }).from as usize;
+            let from = model
+                .find(&Part {
+                    since: ms(time * 1000),
+                    ..Part::default()
+                })
+                .from as usize;
             assert!(from == 0 || times[from - 1] < time, "{time}: {from}");
             assert!(from == times.len() || times[from] >= time, "{time}: {from}");
         }
@@ -493,16 +688,24 @@ mod tests {
             .map(|_| {
                 let stream = if random.below(3) == 0 { Stderr } else { Stdout };
                 time += random.below(3000);
-                let data = (0..=random.below(12)).map(|_| if random.below(4) == 0 { b'\n' } else { b'x' }).collect();
+                let data = (0..=random.below(12))
+                    .map(|_| if random.below(4) == 0 { b'\n' } else { b'x' })
+                    .collect();
                 (stream, time, data)
             })
             .collect();
-        let runs: Vec<_> = runs.iter().map(|(stream, time, data)| (*stream, *time, data.as_slice())).collect();
+        let runs: Vec<_> = runs
+            .iter()
+            .map(|(stream, time, data)| (*stream, *time, data.as_slice()))
+            .collect();
         Model::new(&runs)
     }
 
     fn random_part(random: &mut Random, model: &Model) -> Part {
-        let span = model.records.last().map_or(2000, |last| last.time.0 - 1_000_000 + 4000);
+        let span = model
+            .records
+            .last()
+            .map_or(2000, |last| last.time.0 - 1_000_000 + 4000);
         let mut maybe = |bound| (random.below(2) == 0).then(|| random.below(bound));
         let (since, until) = (maybe(span), maybe(span));
         let lines = maybe(40).map(Tail::Lines);
@@ -522,7 +725,9 @@ mod tests {
             let first = model.records.iter().find(|record| record.time.0 >= time);
             first.map_or(model.high(), |record| record.offset)
         };
-        let since = part.since.map_or(0, |since| reached((since.0 + 1).saturating_sub(RESOLUTION)));
+        let since = part
+            .since
+            .map_or(0, |since| reached((since.0 + 1).saturating_sub(RESOLUTION)));
         let end = part.until.map_or(model.high(), |until| reached(until.0));
         let wanted = model.offsets(part.only, since, end);
         let from = match part.tail {
@@ -531,14 +736,21 @@ mod tests {
             Some(Tail::Bytes(count)) if count as usize > wanted.len() => since,
             Some(Tail::Bytes(count)) => wanted[wanted.len() - count as usize],
             Some(Tail::Lines(count)) => {
-                let text: Vec<u8> = wanted.iter().map(|offset| model.bytes[*offset as usize]).collect();
+                let text: Vec<u8> = wanted
+                    .iter()
+                    .map(|offset| model.bytes[*offset as usize])
+                    .collect();
                 let lines = text.split_inclusive(|byte| *byte == b'\n').count();
                 let before: usize = text
                     .split_inclusive(|byte| *byte == b'\n')
                     .take(lines.saturating_sub(count as usize))
                     .map(<[u8]>::len)
                     .sum();
-                if before == 0 { since } else { wanted[before - 1] + 1 }
+                if before == 0 {
+                    since
+                } else {
+                    wanted[before - 1] + 1
+                }
             }
         };
         (from, end)
@@ -553,12 +765,20 @@ mod tests {
                 let part = random_part(&mut random, &model);
                 let place = model.find(&part);
                 let (from, end) = by_hand(&model, &part);
-                let is_tail_of_one = part.only.is_some() && matches!(part.tail, Some(Tail::Bytes(_)));
+                let is_tail_of_one =
+                    part.only.is_some() && matches!(part.tail, Some(Tail::Bytes(_)));
                 assert_eq!(place.end.unwrap_or(model.high()), end, "{round}: {part:?}");
                 // Which byte of the other stream it begins at makes no difference.
                 let wanted = |from| model.offsets(part.only, from, end);
-                assert_eq!(wanted(place.from), wanted(from), "{round}: {part:?} {is_tail_of_one}");
-                assert!(place.from <= model.high() && (part.only.is_some() || place.from == from), "{round}: {part:?}");
+                assert_eq!(
+                    wanted(place.from),
+                    wanted(from),
+                    "{round}: {part:?} {is_tail_of_one}"
+                );
+                assert!(
+                    place.from <= model.high() && (part.only.is_some() || place.from == from),
+                    "{round}: {part:?}"
+                );
             }
         }
     }
@@ -571,13 +791,22 @@ mod tests {
             let model = random_model(&mut random);
             let part = random_part(&mut random, &model);
             let low = random.below(model.high() + 1);
-            *model.now.lock().unwrap() = Now { low, random: Random(round), drops: random.below(60) };
+            *model.now.lock().unwrap() = Now {
+                low,
+                random: Random(round),
+                drops: random.below(60),
+            };
             let place = model.find(&part);
-            // What it did not begin with although it should have is before it, and so in the gap that the reader meets.
+            // What it did not begin with although it should have is before it, and so in the gap
+            // that the reader meets.
             let (from, end) = by_hand(&model, &part);
             let asked = model.offsets(part.only, from, end);
-            assert!(asked.iter().all(|offset| *offset >= place.from), "{round}: {part:?} at {place:?}, not {from}");
-            // Nothing is sent that was not asked for, unless something is missing, and then it is said.
+            assert!(
+                asked.iter().all(|offset| *offset >= place.from),
+                "{round}: {part:?} at {place:?}, not {from}"
+            );
+            // Nothing is sent that was not asked for, unless something is missing, and then it is
+            // said.
             let sent = model.offsets(part.only, place.from, place.end.unwrap_or(model.high()));
             if place.from >= model.low() {
                 assert_eq!(sent, asked, "{round}: {part:?} at {place:?}");
@@ -590,13 +819,18 @@ mod tests {
 
     #[test]
     fn a_short_tail_of_a_ring_that_is_overwritten_meanwhile_is_found() {
-        let text: Vec<u8> = (0..10_000).flat_map(|number| format!("line {number}\n").into_bytes()).collect();
+        let text: Vec<u8> = (0..10_000)
+            .flat_map(|number| format!("line {number}\n").into_bytes())
+            .collect();
         let model = Model::new(&[(Stdout, 0, &text)]).dropped(40_000);
         model.now.lock().unwrap().drops = 100;
         let from = model.find(&tail(Tail::Lines(3))).from as usize;
         assert_eq!(&text[from..], b"line 9997\nline 9998\nline 9999\n");
         // Nothing is looked at for more lines than there can be.
         let low = model.low();
-        assert_eq!((model.find(&tail(Tail::Lines(u64::MAX))).from, model.low()), (0, low));
+        assert_eq!(
+            (model.find(&tail(Tail::Lines(u64::MAX))).from, model.low()),
+            (0, low)
+        );
     }
 }

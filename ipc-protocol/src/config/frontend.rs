@@ -9,7 +9,8 @@ use crate::types::{Id, Limits, Millis};
 pub struct Frontend {
     /// This run of the server.
     pub epoch: Id,
-    /// Path of the folder of the working directories: `<id>` below it is a process's own, `<id>.tmp` its temporary one.
+    /// Path of the folder of the working directories: `<id>` below it is a process's own,
+    /// `<id>.tmp` its temporary one.
     pub state_dir: String,
     /// Limits of a process that asks for none.
     pub default_limits: Limits,
@@ -37,7 +38,8 @@ pub struct Frontend {
     pub subscribers_max: u32,
     /// Most output streams of one process.
     pub subscribers_per_process: u32,
-    /// A connection whose peer has been silent or has acknowledged nothing for this long, probes included, is closed.
+    /// A connection whose peer has been silent or has acknowledged nothing for this long, probes
+    /// included, is closed.
     pub peer_timeout: Millis,
     /// A connection takes no calls any more after this time. None: it takes them for ever.
     pub connection_age: Option<Millis>,

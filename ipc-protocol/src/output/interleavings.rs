@@ -1,14 +1,15 @@
 //! Whatever the writer does between any two looks of the reader, the reader tells the truth.
 //!
-//! The reader is the real one, over a memory that stops it before each byte of the ring and each word of the rest. There
-//! the writer (see [`super::writer_model`]) takes any number of steps. That is done in all ways, for all short scripts of
-//! writes and evictions in a ring of a few bytes and an index of two or three records, from all places of a cursor, and for
-//! copies that go up and copies that go down. What a reader on a machine that reorders loads would see beyond that is up to
-//! the reader's fences.
+//! The reader is the real one, over a memory that stops it before each byte of the ring and each
+//! word of the rest. There the writer (see [`super::writer_model`]) takes any number of steps. That
+//! is done in all ways, for all short scripts of writes and evictions in a ring of a few bytes and
+//! an index of two or three records, from all places of a cursor, and for copies that go up and
+//! copies that go down. What a reader on a machine that reorders loads would see beyond that is up
+//! to the reader's fences.
 //!
-//! Nothing that differs is left out, but what cannot differ is: the writer stops only where a step of its changes what the
-//! reader is about to look at, and of two ways by which the reader has seen the same, with the writer at the same step,
-//! one is gone on with.
+//! Nothing that differs is left out, but what cannot differ is: the writer stops only where a step
+//! of its changes what the reader is about to look at, and of two ways by which the reader has seen
+//! the same, with the writer at the same step, one is gone on with.
 
 use std::cell::RefCell;
 use std::collections::HashSet;
@@ -32,8 +33,15 @@ enum Operation {
 use Operation::{Evict, Later, Write};
 use Stream::{Stderr, Stdout};
 
-const OPERATIONS: &[Operation] =
-    &[Write(1, Stdout), Write(2, Stdout), Write(1, Stderr), Write(2, Stderr), Later, Evict(1), Evict(u64::MAX)];
+const OPERATIONS: &[Operation] = &[
+    Write(1, Stdout),
+    Write(2, Stdout),
+    Write(1, Stderr),
+    Write(2, Stderr),
+    Later,
+    Evict(1),
+    Evict(u64::MAX),
+];
 
 /// What is gone through.
 #[derive(Debug, Clone, Copy)]
@@ -47,7 +55,13 @@ struct Case {
     mistake: Option<Mistake>,
 }
 
-const SMALLEST: Case = Case { capacity: 4, slots: 2, operations: OPERATIONS, length: [2, 1], mistake: None };
+const SMALLEST: Case = Case {
+    capacity: 4,
+    slots: 2,
+    operations: OPERATIONS,
+    length: [2, 1],
+    mistake: None,
+};
 
 /// A writer that performs operations.
 #[derive(Debug, Clone)]
@@ -58,7 +72,10 @@ struct Script {
 
 impl Script {
     fn new(case: &Case) -> Self {
-        Self { writer: Writer::new(case.capacity, case.slots, READ_MAX, case.mistake), now: 0 }
+        Self {
+            writer: Writer::new(case.capacity, case.slots, READ_MAX, case.mistake),
+            now: 0,
+        }
     }
 
     fn perform(&mut self, operation: Operation) {
@@ -75,7 +92,9 @@ impl Script {
     fn write(&mut self, length: u64, stream: Stream) {
         let high = self.writer.marks.high;
         // None twice, and none is 0, which is what memory that was given back reads as.
-        let bytes: Vec<u8> = (high..high + length).map(|offset| u8::try_from(offset + 1).unwrap()).collect();
+        let bytes: Vec<u8> = (high..high + length)
+            .map(|offset| u8::try_from(offset + 1).unwrap())
+            .collect();
         self.writer.fill(&bytes, stream, UnixMicros(self.now));
     }
 }
@@ -84,7 +103,8 @@ impl Script {
 struct Window {
     /// The writer when all is done. It knows what is true.
     writer: Writer,
-    /// Each word of the page, then of the index, then each byte of the ring: at first, and after which steps it is what.
+    /// Each word of the page, then of the index, then each byte of the ring: at first, and after
+    /// which steps it is what.
     places: Vec<(u64, Vec<(usize, u64)>)>,
     steps: usize,
     /// Marks, with the steps after which they are published.
@@ -112,19 +132,33 @@ impl Window {
         }
         let first = before.published.len() - 1;
         let published = &writer.published[first..];
-        let published = published.iter().map(|(steps, marks)| (steps.saturating_sub(before.steps.len()), *marks));
+        let published = published
+            .iter()
+            .map(|(steps, marks)| (steps.saturating_sub(before.steps.len()), *marks));
         let (published, steps) = (published.collect(), writer.steps.len() - before.steps.len());
-        Self { writer, places, steps, published }
+        Self {
+            writer,
+            places,
+            steps,
+            published,
+        }
     }
 
     /// The marks that are published after so many steps.
     fn marks(&self, step: usize) -> Marks {
-        self.published.iter().rev().find(|(published, _)| *published <= step).unwrap().1
+        self.published
+            .iter()
+            .rev()
+            .find(|(published, _)| *published <= step)
+            .unwrap()
+            .1
     }
 
     /// Whether these marks were the published ones at any time up to this step.
     fn had(&self, step: usize, marks: impl Fn(&Marks) -> bool) -> bool {
-        self.published.iter().any(|(published, had)| *published <= step && marks(had))
+        self.published
+            .iter()
+            .any(|(published, had)| *published <= step && marks(had))
     }
 }
 
@@ -135,7 +169,8 @@ struct Run {
     /// Of what the reader has seen.
     seen: u64,
     looks: u32,
-    /// How many copies of the header were the last thing that it did; before them, what it had seen, and the step.
+    /// How many copies of the header were the last thing that it did; before them, what it had
+    /// seen, and the step.
     headers: u32,
     before_headers: (u64, usize),
     depth: usize,
@@ -165,13 +200,18 @@ impl Memory for View<'_> {
         let is_header = self.is_page && at == word::SEQUENCE;
         explorer.begin(is_header)?;
         let at = usize::try_from(at).unwrap();
-        let Writer { page, index, ring, .. } = &explorer.window.writer;
+        let Writer {
+            page, index, ring, ..
+        } = &explorer.window.writer;
         let (base, at, size) = match at.checked_sub(ring.len()) {
             _ if self.is_page => (0, at, 8),
             Some(at) => (page.len(), at, 8),
             None => (page.len() + index.len(), at, 1),
         };
-        assert!(at.is_multiple_of(size) && into.len().is_multiple_of(size), "words are read as wholes");
+        assert!(
+            at.is_multiple_of(size) && into.len().is_multiple_of(size),
+            "words are read as wholes"
+        );
         let first = base + at / size;
         let mut words: Vec<(usize, &mut [u8])> = (first..).zip(into.chunks_mut(size)).collect();
         if explorer.down {
@@ -188,8 +228,8 @@ impl Memory for View<'_> {
 }
 
 impl<'a> Explorer<'a> {
-    /// Two copies of the header one after the other, and then a third: the reader did not believe them, and is where it
-    /// was before.
+    /// Two copies of the header one after the other, and then a third: the reader did not believe
+    /// them, and is where it was before.
     fn begin(&self, is_header: bool) -> io::Result<()> {
         let mut run = self.run.borrow_mut();
         if !is_header {
@@ -199,8 +239,13 @@ impl<'a> Explorer<'a> {
         } else if run.headers == 2 {
             let (seen, step) = run.before_headers;
             // Of marks that do not change, it must make something.
-            let (sequence, changes) = &self.window.places[usize::try_from(word::SEQUENCE / 8).unwrap()];
-            let now = changes.iter().rev().find(|change| change.0 <= step).map_or(*sequence, |change| change.1);
+            let (sequence, changes) =
+                &self.window.places[usize::try_from(word::SEQUENCE / 8).unwrap()];
+            let now = changes
+                .iter()
+                .rev()
+                .find(|change| change.0 <= step)
+                .map_or(*sequence, |change| change.1);
             run.endless |= step == run.step && now % 2 == 0;
             (run.seen, run.before_headers, run.headers) = (seen, (seen, run.step), 0);
         }
@@ -243,19 +288,28 @@ impl<'a> Explorer<'a> {
         Ok(value)
     }
 
-    /// Makes the call in all ways. `check` gets what it returned, and the steps that the writer had taken by then.
+    /// Makes the call in all ways. `check` gets what it returned, and the steps that the writer had
+    /// taken by then.
     fn explore<T>(
         window: &'a Window,
         down: bool,
         call: impl Fn(&Reader<View<'_>>) -> io::Result<T>,
         mut check: impl FnMut(io::Result<T>, usize) -> Result<(), String>,
     ) -> Result<u64, String> {
-        let explorer =
-            Explorer { window, down, run: RefCell::default(), choices: RefCell::default(), been: RefCell::default() };
+        let explorer = Explorer {
+            window,
+            down,
+            run: RefCell::default(),
+            choices: RefCell::default(),
+            been: RefCell::default(),
+        };
         let mut runs = 0;
         loop {
             explorer.run.take();
-            let view = |is_page| View { explorer: &explorer, is_page };
+            let view = |is_page| View {
+                explorer: &explorer,
+                is_page,
+            };
             let result = Reader::new(view(false), view(true)).and_then(|reader| call(&reader));
             let run = explorer.run.take();
             runs += 1;
@@ -302,24 +356,38 @@ fn check_window(window: &Window, down: bool, seen: &mut Seen) -> Result<(), Stri
     // Older offsets and records, and more room, are like those at the border.
     for offset in marks.low.saturating_sub(1)..=marks.high + 1 {
         for record in [0, marks.first_record, marks.next_record] {
-            let cursor = Cursor { offset, record, run: None };
+            let cursor = Cursor {
+                offset,
+                record,
+                run: None,
+            };
             for room in [1, 4] {
                 check_read(window, down, cursor, room, seen)
                     .map_err(|error| format!("read({room}) {cursor:?}: {error}"))?;
             }
             for stream in [Stdout, Stderr] {
-                check_skip(window, down, cursor, stream, seen).map_err(|error| format!("skip {cursor:?}: {error}"))?;
+                check_skip(window, down, cursor, stream, seen)
+                    .map_err(|error| format!("skip {cursor:?}: {error}"))?;
             }
             if record >= marks.next_record {
                 break;
             }
         }
-        // Where an earlier read ended that remembers its record: one that may have been dropped since.
+        // Where an earlier read ended that remembers its record: one that may have been dropped
+        // since.
         let all = &window.writer.records;
         for number in 0..marks.next_record {
             let at = usize::try_from(number).unwrap();
-            let end = if number + 1 < marks.next_record { all[at + 1].offset } else { marks.high };
-            let cursor = Cursor { offset, record: number, run: Some((all[at], end)) };
+            let end = if number + 1 < marks.next_record {
+                all[at + 1].offset
+            } else {
+                marks.high
+            };
+            let cursor = Cursor {
+                offset,
+                record: number,
+                run: Some((all[at], end)),
+            };
             if (all[at].offset..end).contains(&offset) {
                 for room in [1, 4] {
                     check_read(window, down, cursor, room, seen)
@@ -331,7 +399,13 @@ fn check_window(window: &Window, down: bool, seen: &mut Seen) -> Result<(), Stri
     check_copies(window, down, marks, seen)
 }
 
-fn check_read(window: &Window, down: bool, from: Cursor, room: usize, seen: &mut Seen) -> Result<(), String> {
+fn check_read(
+    window: &Window,
+    down: bool,
+    from: Cursor,
+    room: usize,
+    seen: &mut Seen,
+) -> Result<(), String> {
     let call = |reader: &Reader<View<'_>>| {
         let (mut cursor, mut buffer) = (from, [0xff; 4]);
         let piece = reader.read(&mut cursor, &mut buffer[..room])?;
@@ -341,30 +415,51 @@ fn check_read(window: &Window, down: bool, from: Cursor, room: usize, seen: &mut
     let mut tally = *seen;
     tally.runs += Explorer::explore(window, down, call, |result, step| {
         let (piece, after, buffer) = result.map_err(|error| error.to_string())?;
-        let told = || format!("{piece:?} of {buffer:?} at step {step} of {}, then at {after}", window.steps);
+        let told = || {
+            format!(
+                "{piece:?} of {buffer:?} at step {step} of {}, then at {after}",
+                window.steps
+            )
+        };
         match piece {
-            Piece::Data { offset, length, stream, time } => {
+            Piece::Data {
+                offset,
+                length,
+                stream,
+                time,
+            } => {
                 tally.data += 1;
                 let end = offset + u64::try_from(length).unwrap();
                 let is_new = (offset, after) == (from.offset, end) && length > 0 && length <= room;
                 ensure(is_new && end <= window.marks(step).high, told)?;
-                for (byte, number) in
-                    all.bytes[range(offset, end)].iter().zip(&buffer).map(|(is, got)| ((is.0, *got), is.1))
+                for (byte, number) in all.bytes[range(offset, end)]
+                    .iter()
+                    .zip(&buffer)
+                    .map(|(is, got)| ((is.0, *got), is.1))
                 {
                     let record = all.records[number];
-                    ensure(byte.0 == byte.1 && (record.stream, record.time) == (stream, time), told)?;
+                    ensure(
+                        byte.0 == byte.1 && (record.stream, record.time) == (stream, time),
+                        told,
+                    )?;
                 }
             }
             Piece::Gap { from: first, to } => {
                 tally.gaps += 1;
                 tally.overtaken += u64::from(from.offset >= window.marks(0).low);
-                // Nothing in it is kept, and the next byte is the oldest that was kept at some time of the call.
+                // Nothing in it is kept, and the next byte is the oldest that was kept at some time
+                // of the call.
                 ensure((first, to) == (from.offset, after) && first < to, told)?;
                 ensure(window.had(step, |marks| marks.low == to), told)?;
             }
             Piece::End { high } => {
                 tally.ends += 1;
-                ensure(after == from.offset && after >= high && window.had(step, |marks| marks.high == high), told)?;
+                ensure(
+                    after == from.offset
+                        && after >= high
+                        && window.had(step, |marks| marks.high == high),
+                    told,
+                )?;
             }
         }
         Ok(())
@@ -373,7 +468,13 @@ fn check_read(window: &Window, down: bool, from: Cursor, room: usize, seen: &mut
     Ok(())
 }
 
-fn check_skip(window: &Window, down: bool, from: Cursor, stream: Stream, seen: &mut Seen) -> Result<(), String> {
+fn check_skip(
+    window: &Window,
+    down: bool,
+    from: Cursor,
+    stream: Stream,
+    seen: &mut Seen,
+) -> Result<(), String> {
     let call = |reader: &Reader<View<'_>>| {
         let mut cursor = from;
         reader.skip(&mut cursor, stream)?;
@@ -384,10 +485,13 @@ fn check_skip(window: &Window, down: bool, from: Cursor, stream: Stream, seen: &
     runs += Explorer::explore(window, down, call, |result, step| {
         let after = result.map_err(|error| error.to_string())?;
         let told = || format!("to {after} at step {step} of {}", window.steps);
-        ensure(after == from.offset || after > from.offset && after <= window.marks(step).high, told)?;
+        ensure(
+            after == from.offset || after > from.offset && after <= window.marks(step).high,
+            told,
+        )?;
         skips += u64::from(after > from.offset);
-        let mut skipped =
-            (from.offset..after).map(|offset| &all.records[all.bytes[usize::try_from(offset).unwrap()].1]);
+        let mut skipped = (from.offset..after)
+            .map(|offset| &all.records[all.bytes[usize::try_from(offset).unwrap()].1]);
         ensure(skipped.all(|record| record.stream != stream), told)
     })?;
     seen.runs += runs;
@@ -411,7 +515,9 @@ fn check_copies(window: &Window, down: bool, marks: Marks, seen: &mut Seen) -> R
                 .zip(records)
                 .filter(|(number, _)| *number >= after.first_record)
                 .all(|(number, record)| record == all.records[usize::try_from(number).unwrap()]);
-            ensure(is_true && published(step, after), || format!("records from {first}: {records:?} and {after:?}"))
+            ensure(is_true && published(step, after), || {
+                format!("records from {first}: {records:?} and {after:?}")
+            })
         })?;
     }
     for offset in marks.low..marks.high {
@@ -425,7 +531,9 @@ fn check_copies(window: &Window, down: bool, marks: Marks, seen: &mut Seen) -> R
                 .zip(bytes)
                 .filter(|(offset, _)| *offset >= after.low)
                 .all(|(offset, byte)| byte == all.bytes[usize::try_from(offset).unwrap()].0);
-            ensure(is_true && published(step, after), || format!("bytes from {offset}: {bytes:?} and {after:?}"))
+            ensure(is_true && published(step, after), || {
+                format!("bytes from {offset}: {bytes:?} and {after:?}")
+            })
         })?;
     }
     Ok(())
@@ -438,8 +546,11 @@ fn range(from: u64, to: u64) -> std::ops::Range<usize> {
 /// All sequences of this many operations.
 fn scripts(operations: &[Operation], length: u32) -> impl Iterator<Item = Vec<Operation>> {
     let count = operations.len();
-    (0..count.pow(length))
-        .map(move |number| (0..length).map(|place| operations[number / count.pow(place) % count]).collect())
+    (0..count.pow(length)).map(move |number| {
+        (0..length)
+            .map(|place| operations[number / count.pow(place) % count])
+            .collect()
+    })
 }
 
 /// Each script before a call, and each during it.
@@ -448,7 +559,10 @@ fn check_all(case: Case) -> Result<Seen, String> {
     let [before, during] = case.length;
     let work = |worker| {
         let mut seen = Seen::default();
-        for prefix in scripts(case.operations, before).skip(worker).step_by(workers) {
+        for prefix in scripts(case.operations, before)
+            .skip(worker)
+            .step_by(workers)
+        {
             let mut script = Script::new(&case);
             for operation in &prefix {
                 script.perform(*operation);
@@ -456,26 +570,32 @@ fn check_all(case: Case) -> Result<Seen, String> {
             for operations in scripts(case.operations, during) {
                 let window = Window::new(&script, &operations);
                 for down in [false, true] {
-                    check_window(&window, down, &mut seen)
-                        .map_err(|error| format!("{prefix:?}, then {operations:?}, down {down}: {error}"))?;
+                    check_window(&window, down, &mut seen).map_err(|error| {
+                        format!("{prefix:?}, then {operations:?}, down {down}: {error}")
+                    })?;
                 }
             }
         }
         Ok::<_, String>(seen)
     };
     std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..workers).map(|worker| scope.spawn(move || work(worker))).collect();
-        workers.into_iter().map(|worker| worker.join().unwrap()).try_fold(Seen::default(), |sum, seen| {
-            let seen = seen?;
-            Ok(Seen {
-                runs: sum.runs + seen.runs,
-                data: sum.data + seen.data,
-                gaps: sum.gaps + seen.gaps,
-                ends: sum.ends + seen.ends,
-                skips: sum.skips + seen.skips,
-                overtaken: sum.overtaken + seen.overtaken,
+        let workers: Vec<_> = (0..workers)
+            .map(|worker| scope.spawn(move || work(worker)))
+            .collect();
+        workers
+            .into_iter()
+            .map(|worker| worker.join().unwrap())
+            .try_fold(Seen::default(), |sum, seen| {
+                let seen = seen?;
+                Ok(Seen {
+                    runs: sum.runs + seen.runs,
+                    data: sum.data + seen.data,
+                    gaps: sum.gaps + seen.gaps,
+                    ends: sum.ends + seen.ends,
+                    skips: sum.skips + seen.skips,
+                    overtaken: sum.overtaken + seen.overtaken,
+                })
             })
-        })
     })
 }
 
@@ -483,13 +603,23 @@ fn check_all(case: Case) -> Result<Seen, String> {
 fn o6_between_any_two_looks_of_the_reader_the_writer_may_take_any_steps() {
     let mut cases = vec![
         SMALLEST,
-        Case { slots: 3, ..SMALLEST },
         Case {
-            operations: &[Write(1, Stdout), Write(2, Stdout), Write(1, Stderr), Evict(1), Evict(u64::MAX)],
+            slots: 3,
+            ..SMALLEST
+        },
+        Case {
+            operations: &[
+                Write(1, Stdout),
+                Write(2, Stdout),
+                Write(1, Stderr),
+                Evict(1),
+                Evict(u64::MAX),
+            ],
             length: [1, 2],
             ..SMALLEST
         },
-        // The search for a record meets one that is overwritten, and the one that it looks for is not.
+        // The search for a record meets one that is overwritten, and the one that it looks for is
+        // not.
         Case {
             capacity: 8,
             slots: 3,
@@ -500,13 +630,29 @@ fn o6_between_any_two_looks_of_the_reader_the_writer_may_take_any_steps() {
     ];
     // By the minute.
     if std::env::var_os("PRN_SOAK_SECONDS").is_some() {
-        cases.extend([[3, 1], [2, 2]].map(|length| Case { slots: 3, length, ..SMALLEST }));
+        cases.extend([[3, 1], [2, 2]].map(|length| Case {
+            slots: 3,
+            length,
+            ..SMALLEST
+        }));
     }
     for case in cases {
         let seen = check_all(case).unwrap();
         println!("{case:?}: {seen:?}");
-        let Seen { runs, data, gaps, ends, skips, overtaken } = seen;
-        assert!([runs, data, gaps, ends, skips, overtaken].iter().all(|count| *count > 1000), "{seen:?}");
+        let Seen {
+            runs,
+            data,
+            gaps,
+            ends,
+            skips,
+            overtaken,
+        } = seen;
+        assert!(
+            [runs, data, gaps, ends, skips, overtaken]
+                .iter()
+                .all(|count| *count > 1000),
+            "{seen:?}"
+        );
     }
 }
 
@@ -518,7 +664,11 @@ fn o6_what_a_writer_could_do_wrong_is_noticed() {
         Mistake::RecordAfterMarks,
         Mistake::PunchesBeforeMarks,
     ] {
-        let error = check_all(Case { mistake: Some(mistake), ..SMALLEST }).unwrap_err();
+        let error = check_all(Case {
+            mistake: Some(mistake),
+            ..SMALLEST
+        })
+        .unwrap_err();
         println!("{mistake:?}: {error}");
     }
 }

@@ -1,4 +1,5 @@
-//! What is where in the files of an output: both halves agree on this. See the [module above](super) for the order of access.
+//! What is where in the files of an output: both halves agree on this. See the [module
+//! above](super) for the order of access.
 
 use crate::types::UnixMicros;
 
@@ -8,7 +9,8 @@ pub const MAGIC: u64 = u64::from_le_bytes(*b"prnout02");
 pub const PAGE: u64 = 4096;
 /// Bytes of a record.
 pub const RECORD: u64 = 16;
-/// Resolution of times, in microseconds: all bytes of a record were read less than this from its time.
+/// Resolution of times, in microseconds: all bytes of a record were read less than this from its
+/// time.
 pub const RESOLUTION: u64 = 1000;
 
 /// Byte offsets of the page's 64-bit little-endian words.
@@ -67,6 +69,9 @@ pub struct Record {
 impl Record {
     /// Its two words: the offset; the time, doubled, plus 1 for standard error.
     pub fn to_words(self) -> [u64; 2] {
-        [self.offset, self.time.0 << 1 | u64::from(self.stream == Stream::Stderr)]
+        [
+            self.offset,
+            self.time.0 << 1 | u64::from(self.stream == Stream::Stderr),
+        ]
     }
 }

@@ -1,8 +1,10 @@
-//! A model of the writer: each store that the supervisor's makes to the shared memory, one by one and in its order.
+//! A model of the writer: each store that the supervisor's makes to the shared memory, one by one
+//! and in its order.
 //!
-//! Two tests look at it from both sides. The one beside this file runs the reader between any two of these stores. The one
-//! of the supervisor's store compares its memory with this one's after each operation, and before each read(2), so that
-//! the model cannot come to differ from what it stands for.
+//! Two tests look at it from both sides. The one beside this file runs the reader between any two
+//! of these stores. The one of the supervisor's store compares its memory with this one's after
+//! each operation, and before each read(2), so that the model cannot come to differ from what it
+//! stands for.
 
 use super::{MAGIC, Marks, PAGE, RECORD, RESOLUTION, Record, Stream, UnixMicros, word};
 
@@ -61,7 +63,11 @@ impl Writer {
     /// As `Store::new`.
     pub fn new(capacity: u64, slots: u64, read_max: u64, mistake: Option<Mistake>) -> Self {
         let mut page = vec![0; (PAGE / 8) as usize];
-        for (at, value) in [(word::MAGIC, MAGIC), (word::CAPACITY, capacity), (word::SLOTS, slots)] {
+        for (at, value) in [
+            (word::MAGIC, MAGIC),
+            (word::CAPACITY, capacity),
+            (word::SLOTS, slots),
+        ] {
             page[at as usize / 8] = value;
         }
         Self {
@@ -88,11 +94,14 @@ impl Writer {
         self.after_read(bytes, stream, now, joins);
     }
 
-    /// As far as `Store::fill` comes in a pipe that is empty. Returns what [`Self::after_read`] must know.
+    /// As far as `Store::fill` comes in a pipe that is empty. Returns what [`Self::after_read`]
+    /// must know.
     pub fn before_read(&mut self, stream: Stream, now: UnixMicros) -> bool {
         let low = self.marks.low;
         self.drop_before((self.marks.high + self.read_max).saturating_sub(self.capacity));
-        let joins = self.last.is_some_and(|last| last.stream == stream && now.0.abs_diff(last.time.0) < RESOLUTION);
+        let joins = self
+            .last
+            .is_some_and(|last| last.stream == stream && now.0.abs_diff(last.time.0) < RESOLUTION);
         if !joins && self.marks.next_record - self.marks.first_record == self.slots {
             self.drop_before(self.record(self.marks.first_record + 1).offset);
         }
@@ -100,7 +109,14 @@ impl Writer {
             self.publish();
         }
         if !joins && self.mistake != Some(Mistake::RecordAfterMarks) {
-            self.write_record(self.marks.next_record, Record { offset: self.marks.high, time: now, stream });
+            self.write_record(
+                self.marks.next_record,
+                Record {
+                    offset: self.marks.high,
+                    time: now,
+                    stream,
+                },
+            );
         }
         joins
     }
@@ -111,7 +127,11 @@ impl Writer {
         for (offset, byte) in (self.marks.high..).zip(bytes) {
             self.store(Place::Ring(offset % self.capacity), u64::from(*byte));
         }
-        let record = Record { offset: self.marks.high, time: now, stream };
+        let record = Record {
+            offset: self.marks.high,
+            time: now,
+            stream,
+        };
         let number = self.marks.next_record;
         if !joins {
             self.marks.next_record += 1;
@@ -119,7 +139,8 @@ impl Writer {
             self.records.push(record);
         }
         self.marks.high += bytes.len() as u64;
-        self.bytes.extend(bytes.iter().map(|byte| (*byte, self.records.len() - 1)));
+        self.bytes
+            .extend(bytes.iter().map(|byte| (*byte, self.records.len() - 1)));
         self.publish();
         if !joins && self.mistake == Some(Mistake::RecordAfterMarks) {
             self.write_record(number, record);
@@ -175,13 +196,21 @@ impl Writer {
     }
 
     fn publish(&mut self) {
-        let Marks { low, high, first_record, next_record } = self.marks;
+        let Marks {
+            low,
+            high,
+            first_record,
+            next_record,
+        } = self.marks;
         if self.mistake != Some(Mistake::SequenceStaysEven) {
             self.store(Place::Page(word::SEQUENCE), self.sequence + 1);
         }
-        for (at, value) in
-            [(word::LOW, low), (word::HIGH, high), (word::FIRST_RECORD, first_record), (word::NEXT_RECORD, next_record)]
-        {
+        for (at, value) in [
+            (word::LOW, low),
+            (word::HIGH, high),
+            (word::FIRST_RECORD, first_record),
+            (word::NEXT_RECORD, next_record),
+        ] {
             self.store(Place::Page(at), value);
         }
         self.sequence += 2;
@@ -200,7 +229,9 @@ impl Writer {
 
     fn store(&mut self, place: Place, value: u64) {
         let before = match place {
-            Place::Ring(at) => u64::from(std::mem::replace(&mut self.ring[at as usize], value as u8)),
+            Place::Ring(at) => {
+                u64::from(std::mem::replace(&mut self.ring[at as usize], value as u8))
+            }
             Place::Index(at) => std::mem::replace(&mut self.index[at as usize / 8], value),
             Place::Page(at) => std::mem::replace(&mut self.page[at as usize / 8], value),
         };

@@ -74,7 +74,8 @@ pub enum ClientError {
     /// The server's answer is no.
     #[error(transparent)]
     Refused(Box<ServerError>),
-    /// The connection broke before the answer was complete. Whether the call took effect is unknown.
+    /// The connection broke before the answer was complete. Whether the call took effect is
+    /// unknown.
     #[error("the connection to the server was lost before it had answered")]
     Lost(#[source] Cause),
     /// The output stream ended without its end frame: there may be more.
@@ -96,7 +97,10 @@ impl ClientError {
     pub fn refusal(&self) -> Option<&ServerError> {
         match self {
             Self::Refused(error) => Some(error),
-            Self::CutOff { source: Some(source), .. } => source.refusal(),
+            Self::CutOff {
+                source: Some(source),
+                ..
+            } => source.refusal(),
             Self::Connect { .. }
             | Self::Timeout { .. }
             | Self::WrongServer { .. }
@@ -113,9 +117,14 @@ impl ClientError {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Connect { .. } | Self::Timeout { .. } | Self::Lost(_) => true,
-            Self::Refused(error) => error.code == Code::Unavailable && error.reason != reason::DRAINING,
-            Self::CutOff { source, .. } => source.as_ref().is_none_or(|source| source.is_transient()),
-            // The connection broke, as it may at any byte: what the other side says about TLS is another kind of error.
+            Self::Refused(error) => {
+                error.code == Code::Unavailable && error.reason != reason::DRAINING
+            }
+            Self::CutOff { source, .. } => {
+                source.as_ref().is_none_or(|source| source.is_transient())
+            }
+            // The connection broke, as it may at any byte: what the other side says about TLS is
+            // another kind of error.
             Self::Handshake { source, .. } => matches!(
                 source.kind(),
                 io::ErrorKind::UnexpectedEof
@@ -124,16 +133,23 @@ impl ClientError {
                     | io::ErrorKind::BrokenPipe
                     | io::ErrorKind::TimedOut
             ),
-            Self::WrongServer { .. } | Self::NotAuthorised(_) | Self::Tls(_) | Self::Protocol(_) => false,
+            Self::WrongServer { .. }
+            | Self::NotAuthorised(_)
+            | Self::Tls(_)
+            | Self::Protocol(_) => false,
         }
     }
 
     /// A status, whether a server sent it or the transport made it up.
     pub(crate) fn from_status(status: Status) -> Self {
         let details = status.get_error_details();
-        let info = details.error_info().filter(|info| info.domain == ERROR_DOMAIN);
-        // A status of the transport has a source; one that stands for a missing status is UNKNOWN and has no details.
-        let made_up = info.is_none() && (Error::source(&status).is_some() || status.code() == Code::Unknown);
+        let info = details
+            .error_info()
+            .filter(|info| info.domain == ERROR_DOMAIN);
+        // A status of the transport has a source; one that stands for a missing status is UNKNOWN
+        // and has no details.
+        let made_up =
+            info.is_none() && (Error::source(&status).is_some() || status.code() == Code::Unknown);
         if made_up {
             return Self::Lost(Cause::of(&status));
         }
@@ -171,7 +187,8 @@ pub struct ServerError {
     pub code: Code,
     /// What happened, for people.
     pub message: String,
-    /// Stable name of the failure, for programs (`ErrorInfo.reason`); see [`reason`]. Empty if the server gave none.
+    /// Stable name of the failure, for programs (`ErrorInfo.reason`); see [`reason`]. Empty if the
+    /// server gave none.
     pub reason: String,
     /// Details of it (`ErrorInfo.metadata`).
     pub metadata: HashMap<String, String>,
@@ -186,14 +203,16 @@ mod tests {
 
     #[test]
     fn a_servers_answer_and_a_broken_connection_are_told_apart() {
-        let details = ErrorDetails::with_error_info(reason::PROCESS_NOT_FOUND, ERROR_DOMAIN, HashMap::new());
+        let details =
+            ErrorDetails::with_error_info(reason::PROCESS_NOT_FOUND, ERROR_DOMAIN, HashMap::new());
         let status = Status::with_error_details(Code::NotFound, "no process has the id 1", details);
         let error = ClientError::from_status(status);
         assert_eq!(error.refusal().unwrap().reason, reason::PROCESS_NOT_FOUND);
         assert_eq!(error.to_string(), "no process has the id 1");
         assert!(!error.is_transient());
 
-        let error = ClientError::from_status(Status::from_error(Box::new(io::Error::other("reset"))));
+        let error =
+            ClientError::from_status(Status::from_error(Box::new(io::Error::other("reset"))));
         assert!(matches!(error, ClientError::Lost(_)), "{error:?}");
         let error = ClientError::from_status(Status::unknown("missing grpc-status trailer"));
         assert!(error.is_transient());
@@ -201,13 +220,21 @@ mod tests {
 
     #[test]
     fn a_handshake_that_breaks_is_worth_another_try_and_one_that_fails_is_not() {
-        let handshake = |source| ClientError::Handshake { address: "x:1".into(), source };
+        let handshake = |source| ClientError::Handshake {
+            address: "x:1".into(),
+            source,
+        };
         for kind in [io::ErrorKind::UnexpectedEof, io::ErrorKind::ConnectionReset] {
             assert!(handshake(kind.into()).is_transient());
         }
         let refused = rustls::Error::AlertReceived(rustls::AlertDescription::HandshakeFailure);
         assert!(!handshake(io::Error::new(io::ErrorKind::InvalidData, refused)).is_transient());
-        assert!(!handshake(io::Error::other("the server does not speak HTTP/2: is it prn?")).is_transient());
+        assert!(
+            !handshake(io::Error::other(
+                "the server does not speak HTTP/2: is it prn?"
+            ))
+            .is_transient()
+        );
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! GetOutput's frames as they come, without a copy.
 //!
-//! The generated code copies each message to a buffer of its own before it decodes it. Here a message that lies in one
-//! piece, as the server sends it, is decoded where it is, and its data is a part of that piece. (gRPC over HTTP/2,
-//! "Length-Prefixed-Message".)
+//! The generated code copies each message to a buffer of its own before it decodes it. Here a
+//! message that lies in one piece, as the server sends it, is decoded where it is, and its data is
+//! a part of that piece. (gRPC over HTTP/2, "Length-Prefixed-Message".)
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -22,15 +22,17 @@ const PREFIX: usize = 5;
 #[derive(Clone)]
 struct Handed(Arc<Mutex<Option<Body>>>);
 
-/// Hands a response's body past the generated code, if it is one of messages and a status: everything else is for that
-/// to explain.
+/// Hands a response's body past the generated code, if it is one of messages and a status:
+/// everything else is for that to explain.
 pub(super) fn hand_over(response: http::Response<Body>) -> http::Response<Body> {
     let (mut parts, body) = response.into_parts();
     let has = |name| parts.headers.contains_key(name);
     if parts.status != http::StatusCode::OK || has("grpc-status") || has("grpc-encoding") {
         return http::Response::from_parts(parts, body);
     }
-    parts.extensions.insert(Handed(Arc::new(Mutex::new(Some(body)))));
+    parts
+        .extensions
+        .insert(Handed(Arc::new(Mutex::new(Some(body)))));
     http::Response::from_parts(parts, Body::empty())
 }
 
@@ -44,11 +46,25 @@ pub(super) enum Frames {
 }
 
 impl Frames {
-    /// Those of a response that may have gone through [`hand_over`]. No message is taken that is longer than `most`.
-    pub(super) fn new(mut response: Response<Streaming<v1::GetOutputResponse>>, most: usize) -> Self {
+    /// Those of a response that may have gone through [`hand_over`]. No message is taken that is
+    /// longer than `most`.
+    pub(super) fn new(
+        mut response: Response<Streaming<v1::GetOutputResponse>>,
+        most: usize,
+    ) -> Self {
         let handed = response.extensions_mut().remove::<Handed>();
-        match handed.and_then(|handed| handed.0.lock().unwrap_or_else(PoisonError::into_inner).take()) {
-            Some(body) => Self::Plain(Plain { body, messages: Messages::new(most), ended: false }),
+        match handed.and_then(|handed| {
+            handed
+                .0
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take()
+        }) {
+            Some(body) => Self::Plain(Plain {
+                body,
+                messages: Messages::new(most),
+                ended: false,
+            }),
             None => Self::Generated(Box::new(response.into_inner())),
         }
     }
@@ -75,7 +91,9 @@ impl Plain {
         loop {
             if let Some(message) = self.messages.take()? {
                 let message = v1::GetOutputResponse::decode(message);
-                return message.map(Some).map_err(|error| Status::internal(error.to_string()));
+                return message
+                    .map(Some)
+                    .map_err(|error| Status::internal(error.to_string()));
             }
             if self.ended {
                 return Ok(None);
@@ -106,10 +124,15 @@ struct Messages {
 
 impl Messages {
     fn new(most: usize) -> Self {
-        Self { begun: BytesMut::new(), piece: Bytes::new(), most }
+        Self {
+            begun: BytesMut::new(),
+            piece: Bytes::new(),
+            most,
+        }
     }
 
-    /// The next message without its prefix, or `None` if all of `piece` is taken and more must come.
+    /// The next message without its prefix, or `None` if all of `piece` is taken and more must
+    /// come.
     fn take(&mut self) -> Result<Option<Bytes>, Status> {
         if self.begun.is_empty() {
             if let Some(length) = self.length(&self.piece)?
@@ -118,12 +141,15 @@ impl Messages {
                 self.piece.advance(PREFIX);
                 return Ok(Some(self.piece.split_to(length)));
             }
-            self.begun.extend_from_slice(&std::mem::take(&mut self.piece));
+            self.begun
+                .extend_from_slice(&std::mem::take(&mut self.piece));
             return Ok(None);
         }
         // The prefix, then the message, and no more: what follows stays in one piece.
         self.fill(PREFIX);
-        let Some(length) = self.length(&self.begun)? else { return Ok(None) };
+        let Some(length) = self.length(&self.begun)? else {
+            return Ok(None);
+        };
         self.fill(PREFIX + length);
         if self.begun.len() < PREFIX + length {
             return Ok(None);
@@ -135,19 +161,27 @@ impl Messages {
 
     /// Goes on with the message that has begun, up to `length` bytes.
     fn fill(&mut self, length: usize) {
-        let missing = length.saturating_sub(self.begun.len()).min(self.piece.len());
+        let missing = length
+            .saturating_sub(self.begun.len())
+            .min(self.piece.len());
         self.begun.extend_from_slice(&self.piece.split_to(missing));
     }
 
     /// The length that a prefix tells, if all of it is there.
     fn length(&self, bytes: &[u8]) -> Result<Option<usize>, Status> {
-        let Some(&[compressed, ref length @ ..]) = bytes.first_chunk::<PREFIX>() else { return Ok(None) };
+        let Some(&[compressed, ref length @ ..]) = bytes.first_chunk::<PREFIX>() else {
+            return Ok(None);
+        };
         if compressed != 0 {
-            return Err(Status::internal("the server compressed a message, which it was not asked for"));
+            return Err(Status::internal(
+                "the server compressed a message, which it was not asked for",
+            ));
         }
         let length = usize::try_from(u32::from_be_bytes(*length)).unwrap_or(usize::MAX);
         if length > self.most {
-            return Err(Status::out_of_range("the server sent a message that is longer than any of its API"));
+            return Err(Status::out_of_range(
+                "the server sent a message that is longer than any of its API",
+            ));
         }
         Ok(Some(length))
     }
@@ -175,7 +209,12 @@ mod tests {
 
     fn framed(message: &GetOutputResponse) -> Vec<u8> {
         let message = message.encode_to_vec();
-        [&[0][..], &u32::try_from(message.len()).unwrap().to_be_bytes(), &message].concat()
+        [
+            &[0][..],
+            &u32::try_from(message.len()).unwrap().to_be_bytes(),
+            &message,
+        ]
+        .concat()
     }
 
     fn taken(pieces: &[&[u8]]) -> Result<(Vec<GetOutputResponse>, Messages), Status> {
@@ -198,8 +237,15 @@ mod tests {
     #[test]
     fn messages_are_the_same_wherever_they_are_cut() {
         let empty = GetOutputResponse::default();
-        let gap = GetOutputResponse { gap: Some(v1::OutputGap { from: 1, to: 300 }), ..empty.clone() };
-        let data = GetOutputResponse { data: "0123456789".into(), offset: 300, ..empty.clone() };
+        let gap = GetOutputResponse {
+            gap: Some(v1::OutputGap { from: 1, to: 300 }),
+            ..empty.clone()
+        };
+        let data = GetOutputResponse {
+            data: "0123456789".into(),
+            offset: 300,
+            ..empty.clone()
+        };
         let sent = vec![gap, empty, data.clone(), data];
         let bytes: Vec<u8> = sent.iter().flat_map(framed).collect();
         for first in 0..=bytes.len() {
@@ -217,7 +263,10 @@ mod tests {
     #[test]
     fn data_of_a_whole_message_is_not_copied() {
         let mut messages = Messages::new(MOST);
-        let sent = GetOutputResponse { data: vec![7; 65_000].into(), ..GetOutputResponse::default() };
+        let sent = GetOutputResponse {
+            data: vec![7; 65_000].into(),
+            ..GetOutputResponse::default()
+        };
         messages.piece = framed(&sent).into();
         let place = messages.piece.as_ptr_range();
         let message = GetOutputResponse::decode(messages.take().unwrap().unwrap()).unwrap();
@@ -226,10 +275,16 @@ mod tests {
 
     #[test]
     fn fields_of_a_later_api_are_passed_over() {
-        let sent = GetOutputResponse { data: "x".into(), ..GetOutputResponse::default() };
+        let sent = GetOutputResponse {
+            data: "x".into(),
+            ..GetOutputResponse::default()
+        };
         // Number 1000, a varint.
         let mut message = [&sent.encode_to_vec()[..], &[0xc0, 0x3e, 1]].concat();
-        message.splice(0..0, [&[0; 4][..], &[u8::try_from(message.len()).unwrap()]].concat());
+        message.splice(
+            0..0,
+            [&[0; 4][..], &[u8::try_from(message.len()).unwrap()]].concat(),
+        );
         assert_eq!(taken(&[&message]).unwrap().0, [sent]);
     }
 
@@ -239,10 +294,19 @@ mod tests {
         assert_eq!(code(&[&[1, 0, 0, 0, 0]]), Code::Internal);
         assert_eq!(code(&[&[0, 0, 1], &[0x11, 0x71]]), Code::OutOfRange);
         let (_, begun) = taken(&[&[0, 0, 0, 0, 9, 1]]).unwrap();
-        assert_eq!(begun.end(Some(&trailers("0"))).unwrap_err().code(), Code::Internal);
-        assert_eq!(begun.end(Some(&trailers("14"))).unwrap_err().code(), Code::Unavailable);
+        assert_eq!(
+            begun.end(Some(&trailers("0"))).unwrap_err().code(),
+            Code::Internal
+        );
+        assert_eq!(
+            begun.end(Some(&trailers("14"))).unwrap_err().code(),
+            Code::Unavailable
+        );
         let (_, whole) = taken(&[]).unwrap();
         assert_eq!(whole.end(None).unwrap_err().code(), Code::Unknown);
-        assert_eq!(whole.end(Some(&http::HeaderMap::new())).unwrap_err().code(), Code::Unknown);
+        assert_eq!(
+            whole.end(Some(&http::HeaderMap::new())).unwrap_err().code(),
+            Code::Unknown
+        );
     }
 }

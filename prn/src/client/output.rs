@@ -40,7 +40,8 @@ pub enum When {
 /// How much of the end is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tail {
-    /// So many lines, in the order of capture whichever stream they are of; unfinished text at the end counts as one.
+    /// So many lines, in the order of capture whichever stream they are of; unfinished text at the
+    /// end counts as one.
     Lines(u64),
     /// So many bytes.
     Bytes(u64),
@@ -94,7 +95,8 @@ pub enum Source {
     Stderr,
 }
 
-/// A piece of output, or what is known about it. Both streams share one space of offsets, in the order of capture.
+/// A piece of output, or what is known about it. Both streams share one space of offsets, in the
+/// order of capture.
 #[derive(Debug, Clone)]
 pub enum Event {
     /// Bytes as the process wrote them, cut anywhere.
@@ -135,8 +137,8 @@ pub struct OutputEnd {
 
 /// A process's output under way.
 ///
-/// Complete or loudly not: bytes that were asked for and are missing come as [`Event::Gap`], even where the server did
-/// not announce them, and a stream that stops early is an error.
+/// Complete or loudly not: bytes that were asked for and are missing come as [`Event::Gap`], even
+/// where the server did not announce them, and a stream that stops early is an error.
 #[derive(Debug)]
 pub struct OutputStream {
     frames: Frames,
@@ -146,8 +148,18 @@ pub struct OutputStream {
 }
 
 impl OutputStream {
-    pub(super) fn new(frames: Frames, request: OutputRequest, epoch: Option<String>, health: Arc<Health>) -> Self {
-        Self { frames, sequence: Sequence::new(request), epoch, health }
+    pub(super) fn new(
+        frames: Frames,
+        request: OutputRequest,
+        epoch: Option<String>,
+        health: Arc<Health>,
+    ) -> Self {
+        Self {
+            frames,
+            sequence: Sequence::new(request),
+            epoch,
+            health,
+        }
     }
 
     /// Random id of the server run that answered: under another one the process no longer exists.
@@ -155,13 +167,14 @@ impl OutputStream {
         self.epoch.as_deref()
     }
 
-    /// What to ask for to go on after a failure: all that was asked for and has not been handed out.
+    /// What to ask for to go on after a failure: all that was asked for and has not been handed
+    /// out.
     pub fn resume(&self) -> OutputRequest {
         self.sequence.resume()
     }
 
-    /// The next event. `None` after [`Event::End`], or, without following or with a time to end at, after the last byte
-    /// asked for.
+    /// The next event. `None` after [`Event::End`], or, without following or with a time to end at,
+    /// after the last byte asked for.
     ///
     /// Cancel safe: an event is either returned or still to come.
     ///
@@ -188,7 +201,10 @@ impl OutputStream {
     }
 
     fn cut_off(&self, source: Option<ClientError>) -> ClientError {
-        ClientError::CutOff { offset: self.sequence.next, source: source.map(Box::new) }
+        ClientError::CutOff {
+            offset: self.sequence.next,
+            source: source.map(Box::new),
+        }
     }
 }
 
@@ -207,14 +223,25 @@ struct Sequence {
 impl Sequence {
     fn new(request: OutputRequest) -> Self {
         let first = (!request.asks_where()).then_some(request.from);
-        Self { request, first, next: request.from, ready: Vec::with_capacity(2), ended: false }
+        Self {
+            request,
+            first,
+            next: request.from,
+            ready: Vec::with_capacity(2),
+            ended: false,
+        }
     }
 
     fn resume(&self) -> OutputRequest {
         match self.first {
             None => self.request,
             // Applied again, they would leave out what has come meanwhile.
-            Some(_) => OutputRequest { from: self.next, since: None, tail: None, ..self.request },
+            Some(_) => OutputRequest {
+                from: self.next,
+                since: None,
+                tail: None,
+                ..self.request
+            },
         }
     }
 
@@ -237,20 +264,30 @@ impl Sequence {
             return self.begin(begin);
         }
         let Some(first) = self.first else {
-            return Err(ClientError::Protocol("the server does not know --since, --until and tails: it is too old"));
+            return Err(ClientError::Protocol(
+                "the server does not know --since, --until and tails: it is too old",
+            ));
         };
         if frame.skipped > 0 {
-            let may_skip = self.request.only.is_some() || (self.request.until.is_some() && frame.end.is_some());
+            let may_skip = self.request.only.is_some()
+                || (self.request.until.is_some() && frame.end.is_some());
             if !may_skip {
-                return Err(ClientError::Protocol("the server left out output that was asked for"));
+                return Err(ClientError::Protocol(
+                    "the server left out output that was asked for",
+                ));
             }
             self.next = self.next.saturating_add(frame.skipped);
         }
         if let Some(gap) = frame.gap {
             if gap.from != self.next || gap.to <= gap.from {
-                return Err(ClientError::Protocol("the server announced a gap in the wrong place"));
+                return Err(ClientError::Protocol(
+                    "the server announced a gap in the wrong place",
+                ));
             }
-            self.ready.push(Event::Gap { from: gap.from, to: gap.to });
+            self.ready.push(Event::Gap {
+                from: gap.from,
+                to: gap.to,
+            });
             return Ok(());
         }
         if let Some(end) = frame.end {
@@ -262,7 +299,11 @@ impl Sequence {
                 end_offset: end.end_offset,
             }));
             // Someone who asked for more than there ever was has missed nothing.
-            return if self.next == first { self.fill(end.end_offset.max(first)) } else { self.fill(end.end_offset) };
+            return if self.next == first {
+                self.fill(end.end_offset.max(first))
+            } else {
+                self.fill(end.end_offset)
+            };
         }
         if frame.data.is_empty() {
             return Ok(());
@@ -271,27 +312,40 @@ impl Sequence {
             Ok(Type::Stdout) => Source::Stdout,
             Ok(Type::Stderr) => Source::Stderr,
             Ok(Type::Unspecified) | Err(_) => {
-                return Err(ClientError::Protocol("the server sent output of an unknown stream"));
+                return Err(ClientError::Protocol(
+                    "the server sent output of an unknown stream",
+                ));
             }
         };
         if self.request.only.is_some_and(|only| only != source) {
-            return Err(ClientError::Protocol("the server sent a stream that was not asked for: it is too old"));
+            return Err(ClientError::Protocol(
+                "the server sent a stream that was not asked for: it is too old",
+            ));
         }
         let (offset, data) = (frame.offset, frame.data);
-        self.ready.push(Event::Data { source, offset, time: frame.time.and_then(from_wire_time), data });
+        self.ready.push(Event::Data {
+            source,
+            offset,
+            time: frame.time.and_then(from_wire_time),
+            data,
+        });
         self.fill(offset)
     }
 
     fn begin(&mut self, begin: v1::OutputBegin) -> Result<(), ClientError> {
         let is_chosen = self.request.since.is_some() || self.request.tail.is_some();
         if self.first.is_some() || (!is_chosen && begin.offset != self.request.from) {
-            return Err(ClientError::Protocol("the server began a stream in the wrong place"));
+            return Err(ClientError::Protocol(
+                "the server began a stream in the wrong place",
+            ));
         }
         (self.first, self.next) = (Some(begin.offset), begin.offset);
         // A span before now would end later, asked for again.
         if self.request.until.is_some() {
             let until = begin.until.and_then(from_wire_time);
-            let until = until.ok_or(ClientError::Protocol("the server does not say when the output is to end"))?;
+            let until = until.ok_or(ClientError::Protocol(
+                "the server does not say when the output is to end",
+            ))?;
             self.request.until = Some(When::At(until));
         }
         Ok(())
@@ -300,10 +354,15 @@ impl Sequence {
     /// Puts a gap before what is ready and begins at `offset`, if there is one.
     fn fill(&mut self, offset: u64) -> Result<(), ClientError> {
         if offset < self.next {
-            return Err(ClientError::Protocol("the server sent output that it had sent already"));
+            return Err(ClientError::Protocol(
+                "the server sent output that it had sent already",
+            ));
         }
         if offset > self.next {
-            self.ready.push(Event::Gap { from: self.next, to: offset });
+            self.ready.push(Event::Gap {
+                from: self.next,
+                to: offset,
+            });
         }
         Ok(())
     }
@@ -318,24 +377,44 @@ mod tests {
     use super::*;
 
     fn data(offset: u64, bytes: &'static str) -> v1::GetOutputResponse {
-        v1::GetOutputResponse { r#type: Type::Stdout.into(), data: bytes.into(), offset, ..Default::default() }
+        v1::GetOutputResponse {
+            r#type: Type::Stdout.into(),
+            data: bytes.into(),
+            offset,
+            ..Default::default()
+        }
     }
 
     fn gap(from: u64, to: u64) -> v1::GetOutputResponse {
-        v1::GetOutputResponse { gap: Some(v1::OutputGap { from, to }), ..Default::default() }
+        v1::GetOutputResponse {
+            gap: Some(v1::OutputGap { from, to }),
+            ..Default::default()
+        }
     }
 
     fn end(end_offset: u64) -> v1::GetOutputResponse {
-        let end = v1::OutputEnd { end_offset, ..Default::default() };
-        v1::GetOutputResponse { end: Some(end), ..Default::default() }
+        let end = v1::OutputEnd {
+            end_offset,
+            ..Default::default()
+        };
+        v1::GetOutputResponse {
+            end: Some(end),
+            ..Default::default()
+        }
     }
 
     fn events(from: u64, frames: Vec<v1::GetOutputResponse>) -> Result<Vec<String>, ClientError> {
-        let mut sequence = Sequence::new(OutputRequest { from, ..OutputRequest::default() });
+        let mut sequence = Sequence::new(OutputRequest {
+            from,
+            ..OutputRequest::default()
+        });
         events_of(&mut sequence, frames)
     }
 
-    fn events_of(sequence: &mut Sequence, frames: Vec<v1::GetOutputResponse>) -> Result<Vec<String>, ClientError> {
+    fn events_of(
+        sequence: &mut Sequence,
+        frames: Vec<v1::GetOutputResponse>,
+    ) -> Result<Vec<String>, ClientError> {
         let mut seen = Vec::new();
         for frame in frames {
             sequence.accept(frame)?;
@@ -352,7 +431,10 @@ mod tests {
 
     fn begin(offset: u64, until: Option<i64>) -> v1::GetOutputResponse {
         let until = until.map(|seconds| prost_types::Timestamp { seconds, nanos: 0 });
-        v1::GetOutputResponse { begin: Some(v1::OutputBegin { offset, until }), ..Default::default() }
+        v1::GetOutputResponse {
+            begin: Some(v1::OutputBegin { offset, until }),
+            ..Default::default()
+        }
     }
 
     fn after(skipped: u64, frame: v1::GetOutputResponse) -> v1::GetOutputResponse {
@@ -362,13 +444,26 @@ mod tests {
     #[test]
     fn spans_are_sent_as_spans_and_not_as_this_clock_would_have_them() {
         let since = Some(When::Ago(Duration::from_secs(600)));
-        let until = Some(When::At(SystemTime::UNIX_EPOCH + Duration::from_millis(1500)));
-        let request = OutputRequest { since, until, tail: Some(Tail::Lines(0)), ..OutputRequest::default() };
+        let until = Some(When::At(
+            SystemTime::UNIX_EPOCH + Duration::from_millis(1500),
+        ));
+        let request = OutputRequest {
+            since,
+            until,
+            tail: Some(Tail::Lines(0)),
+            ..OutputRequest::default()
+        };
         let id = "00d2310e7b9a462a5d88c3a0ff4e2d9b".parse().unwrap();
         let message = request.message(id).unwrap();
-        let ago = At::Ago(prost_types::Duration { seconds: 600, nanos: 0 });
+        let ago = At::Ago(prost_types::Duration {
+            seconds: 600,
+            nanos: 0,
+        });
         assert_eq!(message.since, Some(v1::OutputTime { at: Some(ago) }));
-        let time = At::Time(prost_types::Timestamp { seconds: 1, nanos: 500_000_000 });
+        let time = At::Time(prost_types::Timestamp {
+            seconds: 1,
+            nanos: 500_000_000,
+        });
         assert_eq!(message.until, Some(v1::OutputTime { at: Some(time) }));
         assert_eq!((message.tail_lines, message.tail_bytes), (Some(0), None));
         let default = OutputRequest::default().message(id).unwrap();
@@ -391,44 +486,100 @@ mod tests {
         let mut sequence = Sequence::new(request);
         assert_eq!(sequence.resume(), request, "nothing has begun yet");
         assert!(!sequence.may_end_early());
-        assert_eq!(events_of(&mut sequence, vec![begin(100, Some(7))]).unwrap(), [""; 0]);
+        assert_eq!(
+            events_of(&mut sequence, vec![begin(100, Some(7))]).unwrap(),
+            [""; 0]
+        );
         let until = Some(When::At(SystemTime::UNIX_EPOCH + Duration::from_secs(7)));
-        let resumed = |from| OutputRequest { from, tail: None, until, ..request };
+        let resumed = |from| OutputRequest {
+            from,
+            tail: None,
+            until,
+            ..request
+        };
         assert_eq!(sequence.resume(), resumed(100));
-        let frames = vec![data(100, "ab"), after(8, data(110, "c")), after(5, gap(116, 120)), after(2, data(122, "d"))];
-        assert_eq!(events_of(&mut sequence, frames).unwrap(), ["100+2", "110+1", "gap 116..120", "122+1"]);
+        let frames = vec![
+            data(100, "ab"),
+            after(8, data(110, "c")),
+            after(5, gap(116, 120)),
+            after(2, data(122, "d")),
+        ];
+        assert_eq!(
+            events_of(&mut sequence, frames).unwrap(),
+            ["100+2", "110+1", "gap 116..120", "122+1"]
+        );
         assert_eq!(sequence.resume(), resumed(123));
         assert!(sequence.may_end_early());
-        assert_eq!(events_of(&mut sequence, vec![after(7, end(130))]).unwrap(), ["end 130"]);
+        assert_eq!(
+            events_of(&mut sequence, vec![after(7, end(130))]).unwrap(),
+            ["end 130"]
+        );
     }
 
     #[test]
     fn a_server_that_leaves_out_what_was_asked_for_is_found_out() {
         assert!(events(0, vec![after(1, data(1, "a"))]).is_err());
         assert!(events(0, vec![begin(0, None)]).is_err());
-        let until = OutputRequest { until: Some(When::Ago(Duration::ZERO)), from: 3, ..OutputRequest::default() };
+        let until = OutputRequest {
+            until: Some(When::Ago(Duration::ZERO)),
+            from: 3,
+            ..OutputRequest::default()
+        };
         assert!(events_of(&mut Sequence::new(until), vec![begin(4, Some(0))]).is_err());
         assert!(events_of(&mut Sequence::new(until), vec![begin(3, None)]).is_err());
-        assert!(events_of(&mut Sequence::new(until), vec![begin(3, Some(0)), after(1, data(4, "a"))]).is_err());
-        let tail = OutputRequest { tail: Some(Tail::Bytes(1)), ..OutputRequest::default() };
-        assert!(events_of(&mut Sequence::new(tail), vec![data(0, "abc")]).is_err(), "it knows no tails");
-        let only = OutputRequest { only: Some(Source::Stderr), ..OutputRequest::default() };
-        assert!(events_of(&mut Sequence::new(only), vec![data(0, "abc")]).is_err(), "it knows no choice of streams");
-        assert_eq!(events_of(&mut Sequence::new(only), vec![after(2, end(5))]).unwrap(), ["gap 2..5", "end 5"]);
+        assert!(
+            events_of(
+                &mut Sequence::new(until),
+                vec![begin(3, Some(0)), after(1, data(4, "a"))]
+            )
+            .is_err()
+        );
+        let tail = OutputRequest {
+            tail: Some(Tail::Bytes(1)),
+            ..OutputRequest::default()
+        };
+        assert!(
+            events_of(&mut Sequence::new(tail), vec![data(0, "abc")]).is_err(),
+            "it knows no tails"
+        );
+        let only = OutputRequest {
+            only: Some(Source::Stderr),
+            ..OutputRequest::default()
+        };
+        assert!(
+            events_of(&mut Sequence::new(only), vec![data(0, "abc")]).is_err(),
+            "it knows no choice of streams"
+        );
+        assert_eq!(
+            events_of(&mut Sequence::new(only), vec![after(2, end(5))]).unwrap(),
+            ["gap 2..5", "end 5"]
+        );
     }
 
     #[test]
     fn output_without_loss_has_no_gap() {
-        assert_eq!(events(0, vec![data(0, "ab"), data(2, "c"), end(3)]).unwrap(), ["0+2", "2+1", "end 3"]);
-        assert_eq!(events(5, vec![data(5, "ab"), end(7)]).unwrap(), ["5+2", "end 7"]);
+        assert_eq!(
+            events(0, vec![data(0, "ab"), data(2, "c"), end(3)]).unwrap(),
+            ["0+2", "2+1", "end 3"]
+        );
+        assert_eq!(
+            events(5, vec![data(5, "ab"), end(7)]).unwrap(),
+            ["5+2", "end 7"]
+        );
         assert_eq!(events(0, vec![end(0)]).unwrap(), ["end 0"]);
         assert_eq!(events(9, vec![end(7)]).unwrap(), ["end 7"]);
     }
 
     #[test]
     fn missing_bytes_are_a_gap_whether_announced_or_not() {
-        assert_eq!(events(0, vec![gap(0, 4), data(4, "ab"), end(6)]).unwrap(), ["gap 0..4", "4+2", "end 6"]);
-        assert_eq!(events(0, vec![data(4, "ab"), end(9)]).unwrap(), ["gap 0..4", "4+2", "gap 6..9", "end 9"]);
+        assert_eq!(
+            events(0, vec![gap(0, 4), data(4, "ab"), end(6)]).unwrap(),
+            ["gap 0..4", "4+2", "end 6"]
+        );
+        assert_eq!(
+            events(0, vec![data(4, "ab"), end(9)]).unwrap(),
+            ["gap 0..4", "4+2", "gap 6..9", "end 9"]
+        );
     }
 
     #[test]
@@ -437,7 +588,10 @@ mod tests {
         assert!(events(0, vec![data(0, "abc"), end(2)]).is_err());
         assert!(events(0, vec![gap(1, 4)]).is_err());
         assert!(events(0, vec![gap(0, 0)]).is_err());
-        let unknown = v1::GetOutputResponse { data: "x".into(), ..Default::default() };
+        let unknown = v1::GetOutputResponse {
+            data: "x".into(),
+            ..Default::default()
+        };
         assert!(events(0, vec![unknown]).is_err());
     }
 }

@@ -20,32 +20,46 @@ use tonic::transport::{Channel, Endpoint};
 
 use super::ClientError;
 
-/// Frames and windows asked for: a server's chunk of output fills one frame, and 1 MiB of it is on the way at most.
+/// Frames and windows asked for: a server's chunk of output fills one frame, and 1 MiB of it is on
+/// the way at most.
 const FRAME: u32 = 64 * 1024;
 const WINDOW: u32 = 1024 * 1024;
 
-/// All streams together. More than one stream's: output that nobody reads must not hold up the answer to a Stop.
+/// All streams together. More than one stream's: output that nobody reads must not hold up the
+/// answer to a Stop.
 const CONNECTION_WINDOW: u32 = 16 * WINDOW;
 
-/// rustls reads 4 KiB at a time: this makes it one system call for four TLS records instead of four for one.
+/// rustls reads 4 KiB at a time: this makes it one system call for four TLS records instead of four
+/// for one.
 const READ_AHEAD: usize = 64 * 1024;
 
 /// What is written goes out when it is flushed: HTTP/2's first frames together.
 type Tcp = BufReader<BufWriter<TcpStream>>;
 
 /// A server that is gone without a word is noticed within a minute, without polling it (tcp(7)).
-const KEEPALIVE: TcpKeepalive =
-    TcpKeepalive::new().with_time(Duration::from_secs(30)).with_interval(Duration::from_secs(10)).with_retries(3);
+const KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
+    .with_time(Duration::from_secs(30))
+    .with_interval(Duration::from_secs(10))
+    .with_retries(3);
 const USER_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Connects and gets HTTP/2 going. What goes wrong later is noted in `health`.
-pub(super) async fn connect(address: &str, config: ClientConfig, health: &Arc<Health>) -> Result<Channel, ClientError> {
+pub(super) async fn connect(
+    address: &str,
+    config: ClientConfig,
+    health: &Arc<Health>,
+) -> Result<Channel, ClientError> {
     let stream = Watched::new(handshake(address, config).await?, Arc::clone(health));
-    // The channel asks its connector again when the connection is lost. There is one stream, and so one connection.
+    // The channel asks its connector again when the connection is lost. There is one stream, and so
+    // one connection.
     let stream = Arc::new(Mutex::new(Some(stream)));
     let connector = tower::service_fn(move |_| {
         let stream = stream.lock().unwrap_or_else(PoisonError::into_inner).take();
-        std::future::ready(stream.map(TokioIo::new).ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected)))
+        std::future::ready(
+            stream
+                .map(TokioIo::new)
+                .ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected)),
+        )
     });
     let name = tonic::codegen::http::Uri::from_static("https://prn");
     Endpoint::from_static("http://prn")
@@ -59,17 +73,26 @@ pub(super) async fn connect(address: &str, config: ClientConfig, health: &Arc<He
 }
 
 async fn handshake(address: &str, config: ClientConfig) -> Result<TlsStream<Tcp>, ClientError> {
-    let refused = |source| ClientError::Connect { address: address.to_owned(), source };
+    let refused = |source| ClientError::Connect {
+        address: address.to_owned(),
+        source,
+    };
     let tcp = TcpStream::connect(address).await.map_err(refused)?;
     tcp.set_nodelay(true).map_err(refused)?;
     let socket = SockRef::from(&tcp);
     socket.set_tcp_keepalive(&KEEPALIVE).map_err(refused)?;
-    socket.set_tcp_user_timeout(Some(USER_TIMEOUT)).map_err(refused)?;
+    socket
+        .set_tcp_user_timeout(Some(USER_TIMEOUT))
+        .map_err(refused)?;
 
     // Not sent, not checked: the pin is the name.
     let name = ServerName::IpAddress(IpAddr::from(std::net::Ipv4Addr::LOCALHOST));
     let tcp = BufReader::with_capacity(READ_AHEAD, BufWriter::new(tcp));
-    let tls = match TlsConnector::from(Arc::new(config)).connect(name, tcp).into_fallible().await {
+    let tls = match TlsConnector::from(Arc::new(config))
+        .connect(name, tcp)
+        .into_fallible()
+        .await
+    {
         Ok(tls) => tls,
         Err((source, mut tcp)) => {
             // The alert that tells the server why.
@@ -79,7 +102,10 @@ async fn handshake(address: &str, config: ClientConfig) -> Result<TlsStream<Tcp>
     };
     if tls.get_ref().1.alpn_protocol() != Some(ALPN) {
         let source = io::Error::other("the server does not speak HTTP/2: is it prn?");
-        return Err(ClientError::Handshake { address: address.to_owned(), source });
+        return Err(ClientError::Handshake {
+            address: address.to_owned(),
+            source,
+        });
     }
     Ok(tls)
 }
@@ -87,12 +113,23 @@ async fn handshake(address: &str, config: ClientConfig) -> Result<TlsStream<Tcp>
 fn handshake_error(address: &str, error: io::Error) -> ClientError {
     let address = address.to_owned();
     match tls_error(&error) {
-        Some(rustls::Error::InvalidCertificate(CertificateError::Other(other))) => match other.0.downcast_ref() {
-            Some(wrong) => ClientError::WrongServer { address, source: WrongServer::clone(wrong) },
-            None => ClientError::Handshake { address, source: error },
-        },
+        Some(rustls::Error::InvalidCertificate(CertificateError::Other(other))) => {
+            match other.0.downcast_ref() {
+                Some(wrong) => ClientError::WrongServer {
+                    address,
+                    source: WrongServer::clone(wrong),
+                },
+                None => ClientError::Handshake {
+                    address,
+                    source: error,
+                },
+            }
+        }
         Some(alert) if is_rejection(alert) => ClientError::NotAuthorised(alert.clone()),
-        Some(_) | None => ClientError::Handshake { address, source: error },
+        Some(_) | None => ClientError::Handshake {
+            address,
+            source: error,
+        },
     }
 }
 
@@ -100,7 +137,8 @@ fn tls_error(error: &io::Error) -> Option<&rustls::Error> {
     error.get_ref()?.downcast_ref()
 }
 
-/// Whether a server says with this that it does not accept the client's certificate (RFC 8446, section 6.2).
+/// Whether a server says with this that it does not accept the client's certificate (RFC 8446,
+/// section 6.2).
 fn is_rejection(error: &rustls::Error) -> bool {
     const REJECTIONS: [AlertDescription; 9] = [
         AlertDescription::AccessDenied,
@@ -116,7 +154,8 @@ fn is_rejection(error: &rustls::Error) -> bool {
     matches!(error, rustls::Error::AlertReceived(alert) if REJECTIONS.contains(alert))
 }
 
-/// What is known of a connection beyond what HTTP/2 tells: its library turns errors of the stream below into text.
+/// What is known of a connection beyond what HTTP/2 tells: its library turns errors of the stream
+/// below into text.
 #[derive(Debug, Default)]
 pub(super) struct Health {
     alert: OnceLock<rustls::Error>,
@@ -126,7 +165,9 @@ impl Health {
     /// The error that a status stands for.
     pub(super) fn explain(&self, status: Status) -> ClientError {
         match (ClientError::from_status(status), self.alert.get()) {
-            (ClientError::Lost(_), Some(alert)) if is_rejection(alert) => ClientError::NotAuthorised(alert.clone()),
+            (ClientError::Lost(_), Some(alert)) if is_rejection(alert) => {
+                ClientError::NotAuthorised(alert.clone())
+            }
             (error, _) => error,
         }
     }
@@ -149,13 +190,18 @@ struct Watched {
 
 impl Watched {
     fn new(stream: TlsStream<Tcp>, health: Arc<Health>) -> Self {
-        Self { stream, health, broken: None }
+        Self {
+            stream,
+            health,
+            broken: None,
+        }
     }
 
     /// Writes. An error is held back until the other direction has been read to its end.
     ///
-    /// A server that refuses this client sends an alert and closes. A write that hits the closed connection comes back
-    /// first, and HTTP/2 would read no more: but the alert is there, and says what the write's error does not.
+    /// A server that refuses this client sends an alert and closes. A write that hits the closed
+    /// connection comes back first, and HTTP/2 would read no more: but the alert is there, and says
+    /// what the write's error does not.
     fn write<T>(
         &mut self,
         context: &mut Context<'_>,
@@ -180,7 +226,10 @@ impl Watched {
                 }
             }
         }
-        Poll::Ready(Err(self.broken.take().unwrap_or_else(|| io::ErrorKind::BrokenPipe.into())))
+        Poll::Ready(Err(self
+            .broken
+            .take()
+            .unwrap_or_else(|| io::ErrorKind::BrokenPipe.into())))
     }
 }
 
@@ -199,7 +248,11 @@ impl AsyncRead for Watched {
 }
 
 impl AsyncWrite for Watched {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         self.write(context, |stream, context| stream.poll_write(context, bytes))
     }
 
@@ -208,7 +261,9 @@ impl AsyncWrite for Watched {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.write(context, |stream, context| stream.poll_write_vectored(context, slices))
+        self.write(context, |stream, context| {
+            stream.poll_write_vectored(context, slices)
+        })
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -9,7 +9,8 @@ use ring::rand::{SecureRandom, SystemRandom};
 
 use super::ClientError;
 
-/// Names a process for its whole life and after: 128 random bits, shown as 32 lower-case hexadecimal digits.
+/// Names a process for its whole life and after: 128 random bits, shown as 32 lower-case
+/// hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ProcessId(u128);
 
@@ -48,11 +49,16 @@ impl FromStr for ProcessId {
     type Err = InvalidProcessId;
 
     fn from_str(text: &str) -> Result<Self, InvalidProcessId> {
-        let digits = text.len() == 32 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        let digits = text.len() == 32
+            && text
+                .bytes()
+                .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
         if !digits {
             return Err(InvalidProcessId);
         }
-        u128::from_str_radix(text, 16).map(Self).map_err(|_| InvalidProcessId)
+        u128::from_str_radix(text, 16)
+            .map(Self)
+            .map_err(|_| InvalidProcessId)
     }
 }
 
@@ -67,7 +73,8 @@ impl From<ProcessId> for v1::ProcessIdentifier {
 pub struct StartSpec {
     /// The program, a path when it holds a slash, and its arguments. No shell looks at them.
     pub argv: Vec<String>,
-    /// The caller's own id for the process, which makes the call safe to repeat. `None`: the server mints one.
+    /// The caller's own id for the process, which makes the call safe to repeat. `None`: the server
+    /// mints one.
     pub id: Option<ProcessId>,
     /// Variables added to the process's environment.
     pub environment: Vec<(String, String)>,
@@ -142,7 +149,8 @@ pub enum OutputPolicy {
     /// The oldest is dropped, which readers are told.
     #[default]
     DropOldest,
-    /// The process waits until all who read at that time have been sent the oldest; while nobody reads, it waits.
+    /// The process waits until all who read at that time have been sent the oldest; while nobody
+    /// reads, it waits.
     StopReading,
     /// The process is killed.
     Kill,
@@ -218,7 +226,10 @@ impl From<OutputStore> for v1::OutputStore {
 impl StartSpec {
     /// A command with the server's defaults.
     pub fn new<I: IntoIterator<Item: Into<String>>>(argv: I) -> Self {
-        Self { argv: argv.into_iter().map(Into::into).collect(), ..Self::default() }
+        Self {
+            argv: argv.into_iter().map(Into::into).collect(),
+            ..Self::default()
+        }
     }
 }
 
@@ -226,7 +237,10 @@ impl TryFrom<&StartSpec> for v1::StartRequest {
     type Error = ClientError;
 
     fn try_from(spec: &StartSpec) -> Result<Self, ClientError> {
-        let (command, args) = spec.argv.split_first().ok_or(ClientError::Protocol("no command to start"))?;
+        let (command, args) = spec
+            .argv
+            .split_first()
+            .ok_or(ClientError::Protocol("no command to start"))?;
         Ok(Self {
             command: command.clone(),
             args: args.to_vec(),
@@ -234,7 +248,10 @@ impl TryFrom<&StartSpec> for v1::StartRequest {
             environment: spec
                 .environment
                 .iter()
-                .map(|(name, value)| v1::EnvironmentVariable { name: name.clone(), value: value.clone() })
+                .map(|(name, value)| v1::EnvironmentVariable {
+                    name: name.clone(),
+                    value: value.clone(),
+                })
                 .collect(),
             working_directory: spec.working_directory.clone().unwrap_or_default(),
             limits: Some(spec.limits.into()),
@@ -250,7 +267,8 @@ impl TryFrom<&StartSpec> for v1::StartRequest {
     }
 }
 
-/// Resource limits of a process tree. `None`: the server's default in a request, no limit in an answer.
+/// Resource limits of a process tree. `None`: the server's default in a request, no limit in an
+/// answer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Limits {
     /// CPU time, in thousandths of a CPU.
@@ -267,15 +285,39 @@ pub struct Limits {
 
 impl From<Limits> for v1::Limits {
     fn from(limits: Limits) -> Self {
-        let Limits { cpu_millis, memory_bytes, io_read_bytes_per_second, io_write_bytes_per_second, pids } = limits;
-        Self { cpu_millis, memory_bytes, io_read_bytes_per_second, io_write_bytes_per_second, pids }
+        let Limits {
+            cpu_millis,
+            memory_bytes,
+            io_read_bytes_per_second,
+            io_write_bytes_per_second,
+            pids,
+        } = limits;
+        Self {
+            cpu_millis,
+            memory_bytes,
+            io_read_bytes_per_second,
+            io_write_bytes_per_second,
+            pids,
+        }
     }
 }
 
 impl From<v1::Limits> for Limits {
     fn from(limits: v1::Limits) -> Self {
-        let v1::Limits { cpu_millis, memory_bytes, io_read_bytes_per_second, io_write_bytes_per_second, pids } = limits;
-        Self { cpu_millis, memory_bytes, io_read_bytes_per_second, io_write_bytes_per_second, pids }
+        let v1::Limits {
+            cpu_millis,
+            memory_bytes,
+            io_read_bytes_per_second,
+            io_write_bytes_per_second,
+            pids,
+        } = limits;
+        Self {
+            cpu_millis,
+            memory_bytes,
+            io_read_bytes_per_second,
+            io_write_bytes_per_second,
+            pids,
+        }
     }
 }
 
@@ -323,8 +365,14 @@ pub struct Process {
 }
 
 impl Process {
-    pub(super) fn of(id: ProcessId, status: Option<v1::ProcessStatus>) -> Result<Self, ClientError> {
-        Ok(Self { id, status: status.ok_or(INCOMPLETE)?.try_into()? })
+    pub(super) fn of(
+        id: ProcessId,
+        status: Option<v1::ProcessStatus>,
+    ) -> Result<Self, ClientError> {
+        Ok(Self {
+            id,
+            status: status.ok_or(INCOMPLETE)?.try_into()?,
+        })
     }
 }
 
@@ -333,7 +381,9 @@ impl TryFrom<v1::Process> for Process {
 
     fn try_from(process: v1::Process) -> Result<Self, ClientError> {
         let id = process.id.ok_or(INCOMPLETE)?.id;
-        let id = id.parse().map_err(|_| ClientError::Protocol("the server sent a malformed process id"))?;
+        let id = id
+            .parse()
+            .map_err(|_| ClientError::Protocol("the server sent a malformed process id"))?;
         Self::of(id, process.status)
     }
 }
@@ -390,10 +440,14 @@ impl TryFrom<v1::ProcessStatus> for ProcessStatus {
 
     fn try_from(status: v1::ProcessStatus) -> Result<Self, ClientError> {
         let state = match v1::ProcessState::try_from(status.state) {
-            Ok(v1::ProcessState::Running | v1::ProcessState::Sleeping | v1::ProcessState::Zombie) => State::Running,
+            Ok(
+                v1::ProcessState::Running | v1::ProcessState::Sleeping | v1::ProcessState::Zombie,
+            ) => State::Running,
             Ok(v1::ProcessState::Stopped) => State::Stopped,
             Ok(v1::ProcessState::Unspecified) | Err(_) => {
-                return Err(ClientError::Protocol("the server sent a process state that this client does not know"));
+                return Err(ClientError::Protocol(
+                    "the server sent a process state that this client does not know",
+                ));
             }
         };
         let limits = status.limits.unwrap_or_default();
@@ -419,7 +473,10 @@ impl TryFrom<v1::ProcessStatus> for ProcessStatus {
             stuck_tasks: status
                 .stuck_tasks
                 .into_iter()
-                .map(|task| StuckTask { name: task.name, state: task.state })
+                .map(|task| StuckTask {
+                    name: task.name,
+                    state: task.state,
+                })
                 .collect(),
         })
     }
@@ -476,8 +533,8 @@ pub struct Exit {
 }
 
 impl Exit {
-    /// The exit status as a shell gives it: the process's own, or 128 + n for signal n. `None` where there is none: it
-    /// never ran, or nobody knows how it ended.
+    /// The exit status as a shell gives it: the process's own, or 128 + n for signal n. `None`
+    /// where there is none: it never ran, or nobody knows how it ended.
     pub fn shell_status(&self) -> Option<u8> {
         match self.kind {
             ExitKind::ExecFailed | ExitKind::Lost | ExitKind::Unknown => None,
@@ -487,7 +544,11 @@ impl Exit {
             | ExitKind::TimedOut
             | ExitKind::StoppedOnRequest
             | ExitKind::OutputLimit => {
-                let status = if self.signal == 0 { self.code } else { self.signal.checked_add(128)? };
+                let status = if self.signal == 0 {
+                    self.code
+                } else {
+                    self.signal.checked_add(128)?
+                };
                 u8::try_from(status).ok()
             }
         }
@@ -608,7 +669,9 @@ impl From<StopSignal> for v1::Signal {
 }
 
 pub(super) fn to_wire_duration(duration: Duration) -> Result<prost_types::Duration, ClientError> {
-    duration.try_into().map_err(|_| ClientError::Protocol("a duration is too long"))
+    duration
+        .try_into()
+        .map_err(|_| ClientError::Protocol("a duration is too long"))
 }
 
 pub(super) fn from_wire_time(time: prost_types::Timestamp) -> Option<SystemTime> {
@@ -623,7 +686,13 @@ mod tests {
     fn a_process_id_is_32_lower_case_hexadecimal_digits() {
         let text = "00d2310e7b9a462a5d88c3a0ff4e2d9b";
         assert_eq!(text.parse::<ProcessId>().unwrap().to_string(), text);
-        for bad in ["", "fc", "+0d2310e7b9a462a5d88c3a0ff4e2d9b", &text.to_uppercase(), &text.replace('0', "g")] {
+        for bad in [
+            "",
+            "fc",
+            "+0d2310e7b9a462a5d88c3a0ff4e2d9b",
+            &text.to_uppercase(),
+            &text.replace('0', "g"),
+        ] {
             assert!(bad.parse::<ProcessId>().is_err(), "{bad}");
         }
         assert_ne!(ProcessId::mint().unwrap(), ProcessId::mint().unwrap());
@@ -632,7 +701,15 @@ mod tests {
     #[test]
     fn an_exit_without_a_status_never_looks_like_success() {
         let exit = |kind, code, signal| {
-            Exit { kind, code, signal, core_dumped: false, exec_errno: 0, exec_step: String::new() }.shell_status()
+            Exit {
+                kind,
+                code,
+                signal,
+                core_dumped: false,
+                exec_errno: 0,
+                exec_step: String::new(),
+            }
+            .shell_status()
         };
         assert_eq!(exit(ExitKind::Exited, 0, 0), Some(0));
         assert_eq!(exit(ExitKind::Exited, 42, 0), Some(42));
@@ -649,7 +726,10 @@ mod tests {
         let mut spec = StartSpec::new(["sleep", "1"]);
         spec.timeout = Some(Duration::from_millis(1500));
         let request = v1::StartRequest::try_from(&spec).unwrap();
-        assert_eq!((request.command.as_str(), request.args.as_slice()), ("sleep", &["1".to_owned()][..]));
+        assert_eq!(
+            (request.command.as_str(), request.args.as_slice()),
+            ("sleep", &["1".to_owned()][..])
+        );
         assert_eq!(request.timeout.unwrap().nanos, 500_000_000);
         assert!(v1::StartRequest::try_from(&StartSpec::default()).is_err());
     }

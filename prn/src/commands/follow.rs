@@ -1,11 +1,13 @@
-//! Following a process's output: over more than one connection if need be, to its end frame, and on to our own streams.
+//! Following a process's output: over more than one connection if need be, to its end frame, and on
+//! to our own streams.
 
 use std::io;
 use std::pin::Pin;
 use std::time::Duration;
 
 use prn::client::{
-    Client, ClientError, Code, Event, OutputEnd, OutputRequest, OutputStream, ProcessId, StopSignal, reason,
+    Client, ClientError, Code, Event, OutputEnd, OutputRequest, OutputStream, ProcessId,
+    StopSignal, reason,
 };
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::Instant;
@@ -13,8 +15,8 @@ use tokio::time::Instant;
 use super::{Failure, Remote};
 use crate::output::{self, Chunk, Lines, Relay};
 
-/// Pauses before each new try to go on; the last failure is final. A frontend that is replaced takes less than the first
-/// few, a restart of the server's machine takes more than all of them.
+/// Pauses before each new try to go on; the last failure is final. A frontend that is replaced
+/// takes less than the first few, a restart of the server's machine takes more than all of them.
 const PAUSES: [Duration; 5] = [
     Duration::from_millis(100),
     Duration::from_millis(400),
@@ -48,8 +50,15 @@ pub struct Follower<'a> {
 }
 
 impl<'a> Follower<'a> {
-    /// Of one process, beginning on a connection that is there. `exists`: the process is known to the server.
-    pub fn new(remote: &'a Remote, client: Client, id: ProcessId, request: OutputRequest, exists: bool) -> Self {
+    /// Of one process, beginning on a connection that is there. `exists`: the process is known to
+    /// the server.
+    pub fn new(
+        remote: &'a Remote,
+        client: Client,
+        id: ProcessId,
+        request: OutputRequest,
+        exists: bool,
+    ) -> Self {
         Self {
             remote,
             id,
@@ -118,9 +127,12 @@ impl<'a> Follower<'a> {
 
     fn cut_off(&self, error: ClientError) -> ClientError {
         let offset = self.request.from;
-        let forgotten = error.refusal().is_some_and(|refusal| refusal.reason == reason::PROCESS_NOT_FOUND);
+        let forgotten = error
+            .refusal()
+            .is_some_and(|refusal| refusal.reason == reason::PROCESS_NOT_FOUND);
         let source = if forgotten {
-            let why = "the server no longer knows the process: it was restarted, or has forgotten it";
+            let why =
+                "the server no longer knows the process: it was restarted, or has forgotten it";
             Some(Box::new(ClientError::Protocol(why)))
         } else if let ClientError::CutOff { source, .. } = error {
             source
@@ -146,12 +158,17 @@ impl Interrupts {
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
-            hangup: if hangup_is_ignored() { None } else { Some(signal(SignalKind::hangup())?) },
+            hangup: if hangup_is_ignored() {
+                None
+            } else {
+                Some(signal(SignalKind::hangup())?)
+            },
             count: 0,
         })
     }
 
-    /// The next one; how many there were with it. A terminal that goes away often says so twice: that is never a second.
+    /// The next one; how many there were with it. A terminal that goes away often says so twice:
+    /// that is never a second.
     pub async fn next(&mut self) -> u32 {
         tokio::select! {
             _ = self.interrupt.recv() => {}
@@ -177,11 +194,14 @@ async fn received(signal: Option<&mut Signal>) {
 
 fn hangup_is_ignored() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let mask = status.lines().find_map(|line| u64::from_str_radix(line.strip_prefix("SigIgn:")?.trim(), 16).ok());
+    let mask = status
+        .lines()
+        .find_map(|line| u64::from_str_radix(line.strip_prefix("SigIgn:")?.trim(), 16).ok());
     mask.is_some_and(|mask| mask & 1 != 0)
 }
 
-/// Passes a process's output on, for `prn logs`: as it is, or as lines. A label names it in what prn itself says.
+/// Passes a process's output on, for `prn logs`: as it is, or as lines. A label names it in what
+/// prn itself says.
 ///
 /// Ends early if the relay does: [`Relay::finish`] tells why.
 pub async fn pass_on(
@@ -190,18 +210,31 @@ pub async fn pass_on(
     mut lines: Option<Lines>,
     label: Option<&str>,
 ) -> Result<Ending, ClientError> {
-    let mut ending = Ending { end: None, gap: false };
+    let mut ending = Ending {
+        end: None,
+        gap: false,
+    };
     let mut failed = None;
     loop {
         let mut chunks = Vec::new();
         let mut break_off = |chunks: &mut Vec<Chunk>, is_end| {
-            let rest = lines.as_mut().map(|lines| lines.break_off(is_end)).unwrap_or_default();
-            chunks.extend(rest.into_iter().map(|(source, rest)| Chunk::Data(source, rest)));
+            let rest = lines
+                .as_mut()
+                .map(|lines| lines.break_off(is_end))
+                .unwrap_or_default();
+            chunks.extend(
+                rest.into_iter()
+                    .map(|(source, rest)| Chunk::Data(source, rest)),
+            );
         };
         let mut is_over = true;
         match follower.next().await {
-            Ok(Some(Event::Data { source, time, data, .. })) => {
-                let data = lines.as_mut().map_or_else(|| data.clone(), |lines| lines.feed(source, time, &data));
+            Ok(Some(Event::Data {
+                source, time, data, ..
+            })) => {
+                let data = lines
+                    .as_mut()
+                    .map_or_else(|| data.clone(), |lines| lines.feed(source, time, &data));
                 chunks.push(Chunk::Data(source, data));
                 is_over = false;
             }
@@ -209,7 +242,9 @@ pub async fn pass_on(
                 ending.gap = true;
                 break_off(&mut chunks, false);
                 let label = label.map(|label| format!("{label}: ")).unwrap_or_default();
-                chunks.push(Chunk::Notice(format!("{label}output bytes {from}..{to} were dropped")));
+                chunks.push(Chunk::Notice(format!(
+                    "{label}output bytes {from}..{to} were dropped"
+                )));
                 is_over = false;
             }
             Ok(Some(Event::End(end))) => {
@@ -243,10 +278,17 @@ pub async fn follow(
     mut interrupted: bool,
 ) -> Result<Ending, Failure> {
     let mut relay = Relay::start()?;
-    let mut ending = Ending { end: None, gap: false };
+    let mut ending = Ending {
+        end: None,
+        gap: false,
+    };
     let mut pending: Option<Chunk> = None;
     let mut failed = None;
-    let mut stopping = if interrupted { Some(stop(follower)) } else { None };
+    let mut stopping = if interrupted {
+        Some(stop(follower))
+    } else {
+        None
+    };
     loop {
         tokio::select! {
             biased;
@@ -308,12 +350,20 @@ pub async fn follow(
 /// A stop under way.
 type Stopping<'a> = Pin<Box<dyn Future<Output = Result<(), ClientError>> + 'a>>;
 
-/// Stops the process, beside everything else: for as long as its output is followed, on whatever connection there is.
+/// Stops the process, beside everything else: for as long as its output is followed, on whatever
+/// connection there is.
 fn stop<'a>(follower: &Follower<'a>) -> Stopping<'a> {
     if follower.client.is_none() {
-        output::notice("not connected: the process is stopped when the server is reached; interrupt again to leave it");
+        output::notice(
+            "not connected: the process is stopped when the server is reached; interrupt again to leave it",
+        );
     }
-    Box::pin(stop_surely(follower.remote, follower.client.clone(), follower.id, usize::MAX))
+    Box::pin(stop_surely(
+        follower.remote,
+        follower.client.clone(),
+        follower.id,
+        usize::MAX,
+    ))
 }
 
 /// How the stop went; never without one.
@@ -324,7 +374,8 @@ async fn stopped(stopping: &mut Option<Stopping<'_>>) -> Result<(), ClientError>
     }
 }
 
-/// Stops a process, again on a new connection after each failure that may pass, `tries` times at most.
+/// Stops a process, again on a new connection after each failure that may pass, `tries` times at
+/// most.
 pub async fn stop_surely(
     remote: &Remote,
     mut client: Option<Client>,
@@ -338,7 +389,11 @@ pub async fn stop_surely(
             Err(ClientError::Refused(refusal)) if refusal.code == Code::NotFound => return Ok(()),
             Err(error) => error,
         };
-        let pause = PAUSES.get(failures).or(PAUSES.last()).copied().unwrap_or_default();
+        let pause = PAUSES
+            .get(failures)
+            .or(PAUSES.last())
+            .copied()
+            .unwrap_or_default();
         failures += 1;
         if failures >= tries || !error.is_transient() {
             return Err(error);
@@ -347,7 +402,11 @@ pub async fn stop_surely(
     }
 }
 
-async fn stop_once(remote: &Remote, client: Option<Client>, id: ProcessId) -> Result<(), ClientError> {
+async fn stop_once(
+    remote: &Remote,
+    client: Option<Client>,
+    id: ProcessId,
+) -> Result<(), ClientError> {
     let client = match client {
         Some(client) => client,
         None => remote.connect().await?,

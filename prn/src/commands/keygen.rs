@@ -6,7 +6,10 @@ use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use prn_proto::tls::{self, Certificate, Key, TlsError};
-use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose, PKCS_ED25519};
+use rcgen::{
+    CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose,
+    PKCS_ED25519,
+};
 use ring::rand::{SecureRandom, SystemRandom};
 use rustls::pki_types::PrivatePkcs8KeyDer;
 use time::{Duration, OffsetDateTime};
@@ -58,16 +61,24 @@ pub enum KeygenError {
 
 pub fn keygen(args: &cli::Keygen) -> Result<Exit, KeygenError> {
     let name = args.name.as_str();
-    if name.is_empty() || name.len() > NAME_MAX || name.contains(|c: char| c.is_control() || c == '/') {
+    if name.is_empty()
+        || name.len() > NAME_MAX
+        || name.contains(|c: char| c.is_control() || c == '/')
+    {
         return Err(KeygenError::Name);
     }
     let (key_path, certificate_path) = match (&args.key, &args.cert) {
         (Some(key), Some(certificate)) => (key.clone(), certificate.clone()),
-        _ => (args.out_dir.join(format!("{name}.key")), args.out_dir.join(format!("{name}.pem"))),
+        _ => (
+            args.out_dir.join(format!("{name}.key")),
+            args.out_dir.join(format!("{name}.pem")),
+        ),
     };
     let now = OffsetDateTime::now_utc();
     let not_before = args.not_before.unwrap_or(now - BACKDATED);
-    let not_after = args.not_after.unwrap_or(now + Duration::days(args.days.into()));
+    let not_after = args
+        .not_after
+        .unwrap_or(now + Duration::days(args.days.into()));
     if not_after < not_before {
         return Err(KeygenError::Period);
     }
@@ -82,8 +93,14 @@ pub fn keygen(args: &cli::Keygen) -> Result<Exit, KeygenError> {
         }
     }
     write(&key_path, pair.key.as_bytes(), 0o600, args.force)?;
-    write(&certificate_path, pair.certificate.as_bytes(), 0o644, args.force)?;
-    output::key_pair(&key_path, &certificate_path, &pair.fingerprint).map_err(KeygenError::Print)?;
+    write(
+        &certificate_path,
+        pair.certificate.as_bytes(),
+        0o644,
+        args.force,
+    )?;
+    output::key_pair(&key_path, &certificate_path, &pair.fingerprint)
+        .map_err(KeygenError::Print)?;
     Ok(exit::OK)
 }
 
@@ -93,10 +110,18 @@ struct Pair {
     fingerprint: String,
 }
 
-fn make(name: &str, not_before: OffsetDateTime, not_after: OffsetDateTime) -> Result<Pair, KeygenError> {
+fn make(
+    name: &str,
+    not_before: OffsetDateTime,
+    not_after: OffsetDateTime,
+) -> Result<Pair, KeygenError> {
     let key = generate()?;
     // prn compares certificates as a whole and looks at no name; other languages' clients do.
-    let mut names = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
+    let mut names = vec![
+        "localhost".to_owned(),
+        "127.0.0.1".to_owned(),
+        "::1".to_owned(),
+    ];
     if is_host_name(name) && !names.iter().any(|known| known == name) {
         names.insert(0, name.to_owned());
     }
@@ -107,39 +132,58 @@ fn make(name: &str, not_before: OffsetDateTime, not_after: OffsetDateTime) -> Re
     // Written out as CA:FALSE: verifiers of other TLS libraries take a CA certificate for no leaf.
     params.is_ca = IsCa::ExplicitNoCa;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+    params.extended_key_usages = vec![
+        ExtendedKeyUsagePurpose::ServerAuth,
+        ExtendedKeyUsagePurpose::ClientAuth,
+    ];
     let certificate = params.self_signed(&key)?;
 
     let made = Certificate::from_der(certificate.der().to_vec())?;
     let pem = Zeroizing::new(key.serialize_pem());
     tls::check_key(&made, &Key::from_pem(pem.as_bytes())?)?;
-    Ok(Pair { key: pem, certificate: certificate.pem(), fingerprint: made.fingerprint().to_string() })
+    Ok(Pair {
+        key: pem,
+        certificate: certificate.pem(),
+        fingerprint: made.fingerprint().to_string(),
+    })
 }
 
-/// A new key, in the older of the two PKCS#8 forms (RFC 5208): OpenSSL 3.0 does not read the newer one, which also holds
-/// the public key (RFC 5958) and which is what the library makes.
+/// A new key, in the older of the two PKCS#8 forms (RFC 5208): OpenSSL 3.0 does not read the newer
+/// one, which also holds the public key (RFC 5958) and which is what the library makes.
 fn generate() -> Result<KeyPair, KeygenError> {
-    const PREFIX: [u8; 16] =
-        [0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20];
+    const PREFIX: [u8; 16] = [
+        0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04,
+        0x20,
+    ];
     let mut der = Zeroizing::new([0; 48]);
     let (prefix, seed) = der.split_at_mut(PREFIX.len());
     prefix.copy_from_slice(&PREFIX);
-    SystemRandom::new().fill(seed).map_err(|_| KeygenError::Random)?;
-    Ok(KeyPair::from_pkcs8_der_and_sign_algo(&PrivatePkcs8KeyDer::from(der.as_slice()), &PKCS_ED25519)?)
+    SystemRandom::new()
+        .fill(seed)
+        .map_err(|_| KeygenError::Random)?;
+    Ok(KeyPair::from_pkcs8_der_and_sign_algo(
+        &PrivatePkcs8KeyDer::from(der.as_slice()),
+        &PKCS_ED25519,
+    )?)
 }
 
 /// Whether a name can be a subject alternative name of type dNSName.
 fn is_host_name(name: &str) -> bool {
     name.split('.').all(|label| {
         (1..=63).contains(&label.len())
-            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+            && label
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
             && !label.starts_with('-')
             && !label.ends_with('-')
     })
 }
 
 fn write(path: &Path, bytes: &[u8], mode: u32, force: bool) -> Result<(), KeygenError> {
-    let failed = |source: io::Error| KeygenError::Write { path: path.to_owned(), source };
+    let failed = |source: io::Error| KeygenError::Write {
+        path: path.to_owned(),
+        source,
+    };
     let mut options = OpenOptions::new();
     options.write(true).mode(mode);
     if force {
@@ -151,14 +195,18 @@ fn write(path: &Path, bytes: &[u8], mode: u32, force: bool) -> Result<(), Keygen
         }
     }
     // O_EXCL: neither an existing file nor what a link points to.
-    let mut file =
-        options.create_new(true).open(path).map_err(|error| match error.kind() == io::ErrorKind::AlreadyExists {
+    let mut file = options.create_new(true).open(path).map_err(|error| {
+        match error.kind() == io::ErrorKind::AlreadyExists {
             true => KeygenError::Exists(path.to_owned()),
             false => failed(error),
-        })?;
+        }
+    })?;
     // The mode above is less the umask.
-    file.set_permissions(std::fs::Permissions::from_mode(mode)).map_err(failed)?;
-    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(failed)
+    file.set_permissions(std::fs::Permissions::from_mode(mode))
+        .map_err(failed)?;
+    file.write_all(bytes)
+        .and_then(|()| file.sync_all())
+        .map_err(failed)
 }
 
 #[cfg(test)]

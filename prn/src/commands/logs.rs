@@ -16,9 +16,14 @@ const LABEL_MIN: usize = 8;
 pub async fn logs(args: cli::Logs) -> Result<Exit, Failure> {
     let ids = each_once(&args.ids);
     if ids.len() > 1 && args.offset.is_some() {
-        return Err(Failure::Usage("--offset is a place in the output of one process".to_owned()));
+        return Err(Failure::Usage(
+            "--offset is a place in the output of one process".to_owned(),
+        ));
     }
-    let tail = args.tail.map(Tail::Lines).or(args.tail_bytes.map(|SizeOrZero(bytes)| Tail::Bytes(bytes)));
+    let tail = args
+        .tail
+        .map(Tail::Lines)
+        .or(args.tail_bytes.map(|SizeOrZero(bytes)| Tail::Bytes(bytes)));
     let only = match (args.stdout, args.stderr) {
         (true, _) => Some(Source::Stdout),
         (false, true) => Some(Source::Stderr),
@@ -58,12 +63,14 @@ async fn one(
     };
     // What stopped the writing comes before what that made of the reading.
     relay.finish().await?;
-    let Some(ended) = ended else { return Ok(exit::ERROR) };
+    let Some(ended) = ended else {
+        return Ok(exit::ERROR);
+    };
     Ok(code(ended?.gap))
 }
 
-/// Several at once, each line with its process's label. What fails with one does not end the others; the exit code is
-/// the highest of all.
+/// Several at once, each line with its process's label. What fails with one does not end the
+/// others; the exit code is the highest of all.
 async fn several(
     remote: &Remote,
     client: &Client,
@@ -91,13 +98,19 @@ async fn several(
         () = relay.failed() => Vec::new(),
     };
     relay.finish().await?;
-    Ok(codes.into_iter().max_by_key(|exit| exit.0).unwrap_or(exit::ERROR))
+    Ok(codes
+        .into_iter()
+        .max_by_key(|exit| exit.0)
+        .unwrap_or(exit::ERROR))
 }
 
 /// Says what failed with one of several, among the lines of the others.
 async fn tell(relay: &Relay, label: &str, error: ClientError) -> Exit {
     let failure = Failure::from(error);
-    let line = format!("{label}: {}", output::error_line(&failure, failure.hint().as_deref()));
+    let line = format!(
+        "{label}: {}",
+        output::error_line(&failure, failure.hint().as_deref())
+    );
     if let Some(room) = relay.room().await {
         room.send(Chunk::Notice(line));
     }
@@ -127,7 +140,10 @@ fn label_length(ids: &[ProcessId]) -> usize {
         [a, b] => a.bytes().zip(b.bytes()).take_while(|(a, b)| a == b).count(),
         _ => 0,
     };
-    sorted.windows(2).map(|pair| common(pair) + 1).fold(LABEL_MIN, usize::max)
+    sorted
+        .windows(2)
+        .map(|pair| common(pair) + 1)
+        .fold(LABEL_MIN, usize::max)
 }
 
 #[cfg(test)]
@@ -141,8 +157,14 @@ mod tests {
     #[test]
     fn labels_are_as_long_as_it_takes_to_tell_them_apart() {
         assert_eq!(label_length(&[id("a"), id("b")]), 8);
-        assert_eq!(label_length(&[id("fcd2310e7b"), id("a"), id("fcd2310e7c")]), 10);
-        assert_eq!(label_length(&[id("0"), id("00000000000000000000000000000001")]), 32);
+        assert_eq!(
+            label_length(&[id("fcd2310e7b"), id("a"), id("fcd2310e7c")]),
+            10
+        );
+        assert_eq!(
+            label_length(&[id("0"), id("00000000000000000000000000000001")]),
+            32
+        );
         assert_eq!(each_once(&[id("b"), id("a"), id("b")]), [id("b"), id("a")]);
     }
 }

@@ -33,10 +33,19 @@ pub async fn run(args: cli::Run) -> Result<Exit, Failure> {
     };
     let (client, started) = started;
     let id = started.process.id;
-    followed(&remote, client, id, &mut interrupts, interrupted).await.map_err(|failure| {
-        let is_named = matches!(failure, Failure::Left(_) | Failure::ExitUnknown(_));
-        if is_named { failure } else { Failure::AfterStart { id, source: Box::new(failure) } }
-    })
+    followed(&remote, client, id, &mut interrupts, interrupted)
+        .await
+        .map_err(|failure| {
+            let is_named = matches!(failure, Failure::Left(_) | Failure::ExitUnknown(_));
+            if is_named {
+                failure
+            } else {
+                Failure::AfterStart {
+                    id,
+                    source: Box::new(failure),
+                }
+            }
+        })
 }
 
 async fn followed(
@@ -51,7 +60,8 @@ async fn followed(
         Ok(ending) => ending,
         Err(failure @ Failure::Local(_)) => {
             drop(follower);
-            // As in a local pipeline: a program that cannot write is ended. SIGPIPE would have done it there.
+            // As in a local pipeline: a program that cannot write is ended. SIGPIPE would have done
+            // it there.
             stop_unheard(remote, client, id, interrupts).await?;
             return Err(failure);
         }
@@ -63,7 +73,8 @@ async fn followed(
     {
         output::notice(&format!("process {id}: {}", output::show_exit(exit)));
     }
-    exit.and_then(|exit| status(exit.kind, exit.shell_status()?)).ok_or(Failure::ExitUnknown(id))
+    exit.and_then(|exit| status(exit.kind, exit.shell_status()?))
+        .ok_or(Failure::ExitUnknown(id))
 }
 
 /// The process's own status; but 0 only for one that has ended by itself.
@@ -71,9 +82,13 @@ fn status(kind: ExitKind, status: u8) -> Option<Exit> {
     match (kind, status) {
         (ExitKind::ExecFailed | ExitKind::Lost | ExitKind::Unknown, _) => None,
         (ExitKind::TimedOut, 0) => Some(exit::RUN_TIMED_OUT),
-        (ExitKind::StoppedOnRequest | ExitKind::OomKilled | ExitKind::OutputLimit | ExitKind::Signalled, 0) => {
-            Some(exit::RUN_FAILED)
-        }
+        (
+            ExitKind::StoppedOnRequest
+            | ExitKind::OomKilled
+            | ExitKind::OutputLimit
+            | ExitKind::Signalled,
+            0,
+        ) => Some(exit::RUN_FAILED),
         (_, status) => Some(Exit(status)),
     }
 }
@@ -107,7 +122,10 @@ mod tests {
     fn a_process_that_did_not_end_by_itself_is_no_success() {
         assert_eq!(status(ExitKind::Exited, 0), Some(exit::OK));
         assert_eq!(status(ExitKind::TimedOut, 0), Some(exit::RUN_TIMED_OUT));
-        assert_eq!(status(ExitKind::StoppedOnRequest, 0), Some(exit::RUN_FAILED));
+        assert_eq!(
+            status(ExitKind::StoppedOnRequest, 0),
+            Some(exit::RUN_FAILED)
+        );
         assert_eq!(status(ExitKind::OomKilled, 0), Some(exit::RUN_FAILED));
         assert_eq!(status(ExitKind::TimedOut, 3), Some(Exit(3)));
         assert_eq!(status(ExitKind::StoppedOnRequest, 143), Some(Exit(143)));

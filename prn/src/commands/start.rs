@@ -42,7 +42,11 @@ pub fn spec(args: cli::Spec) -> Result<StartSpec, Failure> {
     let id = args.id.map_or_else(ProcessId::mint, Ok)?;
     let mut spec = StartSpec::new(argv);
     spec.id = Some(id);
-    spec.environment = args.env.into_iter().map(|variable| (variable.name, variable.value)).collect();
+    spec.environment = args
+        .env
+        .into_iter()
+        .map(|variable| (variable.name, variable.value))
+        .collect();
     spec.working_directory = args.cwd;
     spec.limits = limits;
     spec.best_effort_limits = args.best_effort_limits;
@@ -56,11 +60,17 @@ pub fn spec(args: cli::Spec) -> Result<StartSpec, Failure> {
     Ok(spec)
 }
 
-/// Starts a process, again if it is unknown whether that worked, and warns of limits that are not enforced.
+/// Starts a process, again if it is unknown whether that worked, and warns of limits that are not
+/// enforced.
 ///
-/// Repeating is safe because the spec has an id: a server that has started it answers with the same process. Only a
-/// server that was itself restarted in between would start it anew, and its predecessor's processes are dead by then.
-pub async fn start_surely(remote: &Remote, first: Client, spec: &StartSpec) -> Result<(Client, Started), Failure> {
+/// Repeating is safe because the spec has an id: a server that has started it answers with the same
+/// process. Only a server that was itself restarted in between would start it anew, and its
+/// predecessor's processes are dead by then.
+pub async fn start_surely(
+    remote: &Remote,
+    first: Client,
+    spec: &StartSpec,
+) -> Result<(Client, Started), Failure> {
     let mut client = Some(first);
     let mut unknown = false;
     let mut tries = 0;
@@ -106,6 +116,9 @@ async fn start_once(
 fn warn(started: &Started) {
     let not_enforced = &started.process.status.limits.not_enforced;
     if !not_enforced.is_empty() {
-        output::notice(&format!("warning: the server's host does NOT enforce {}", not_enforced.join(", ")));
+        output::notice(&format!(
+            "warning: the server's host does NOT enforce {}",
+            not_enforced.join(", ")
+        ));
     }
 }

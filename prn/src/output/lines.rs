@@ -1,7 +1,8 @@
 //! Output as lines with something before each: the server's time, and which process it is of.
 //!
-//! Everything else stays as the process wrote it, whatever bytes these are. With a label, what comes out is whole lines
-//! at a time, so that other processes' lines may come between them and never into them.
+//! Everything else stays as the process wrote it, whatever bytes these are. With a label, what
+//! comes out is whole lines at a time, so that other processes' lines may come between them and
+//! never into them.
 
 use std::time::SystemTime;
 
@@ -9,7 +10,8 @@ use bytes::Bytes;
 use prn::client::Source;
 use time::OffsetDateTime;
 
-/// Most bytes of a line that are held back until its end comes. A longer one is cut, and each further part is marked.
+/// Most bytes of a line that are held back until its end comes. A longer one is cut, and each
+/// further part is marked.
 const LINE_MAX: usize = 64 * 1024;
 
 /// One process's output on its way to ours.
@@ -37,19 +39,31 @@ struct Line {
 impl Lines {
     /// With a label before each line, a time, or both.
     pub fn new(label: Option<String>, timestamps: bool) -> Self {
-        Self { label, timestamps, stdout: Line::default(), stderr: Line::default() }
+        Self {
+            label,
+            timestamps,
+            stdout: Line::default(),
+            stderr: Line::default(),
+        }
     }
 
-    /// What `data` becomes; nothing while a labelled line is not whole. `time` is when the server read it.
+    /// What `data` becomes; nothing while a labelled line is not whole. `time` is when the server
+    /// read it.
     pub fn feed(&mut self, source: Source, time: Option<SystemTime>, data: &[u8]) -> Bytes {
-        let stamp = if self.timestamps { stamp(time) } else { String::new() };
+        let stamp = if self.timestamps {
+            stamp(time)
+        } else {
+            String::new()
+        };
         let line = match source {
             Source::Stdout => &mut self.stdout,
             Source::Stderr => &mut self.stderr,
         };
         let mut out = Vec::with_capacity(data.len() + data.len() / 4);
         for piece in data.split_inclusive(|byte| *byte == b'\n') {
-            let (mut text, ends) = piece.strip_suffix(b"\n").map_or((piece, false), |text| (text, true));
+            let (mut text, ends) = piece
+                .strip_suffix(b"\n")
+                .map_or((piece, false), |text| (text, true));
             if !line.is_open {
                 line.is_open = true;
                 line.stamp.clone_from(&stamp);
@@ -81,11 +95,15 @@ impl Lines {
         out.into()
     }
 
-    /// What is to be written where a stream breaks off, at a gap or at its end: what comes next begins a line. Only at
-    /// the end may a line without a label stay unfinished, as the process left it.
+    /// What is to be written where a stream breaks off, at a gap or at its end: what comes next
+    /// begins a line. Only at the end may a line without a label stay unfinished, as the process
+    /// left it.
     pub fn break_off(&mut self, is_end: bool) -> Vec<(Source, Bytes)> {
         let mut rest = Vec::new();
-        for (source, line) in [(Source::Stdout, &mut self.stdout), (Source::Stderr, &mut self.stderr)] {
+        for (source, line) in [
+            (Source::Stdout, &mut self.stdout),
+            (Source::Stderr, &mut self.stderr),
+        ] {
             let mut out = Vec::new();
             match &self.label {
                 Some(label) if !line.held.is_empty() => line.write(label, &mut out),
@@ -113,7 +131,9 @@ impl Line {
 
 /// RFC 3339 with microseconds, in UTC, and a blank.
 fn stamp(time: Option<SystemTime>) -> String {
-    let Some(time) = time.map(OffsetDateTime::from) else { return "- ".to_owned() };
+    let Some(time) = time.map(OffsetDateTime::from) else {
+        return "- ".to_owned();
+    };
     format!(
         "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:06}Z ",
         time.year(),
@@ -140,14 +160,27 @@ mod tests {
     fn each_line_has_the_time_of_its_first_byte() {
         let mut lines = Lines::new(None, true);
         let first = lines.feed(Stdout, at(1_700_000_000_000_001), b"one\ntw");
-        assert_eq!(first, "2023-11-14T22:13:20.000001Z one\n2023-11-14T22:13:20.000001Z tw");
+        assert_eq!(
+            first,
+            "2023-11-14T22:13:20.000001Z one\n2023-11-14T22:13:20.000001Z tw"
+        );
         assert_eq!(lines.feed(Stderr, at(0), b"\xff\0\n\n"), {
             let stamp = b"1970-01-01T00:00:00.000000Z ";
             [&stamp[..], b"\xff\0\n", stamp, b"\n"].concat()
         });
-        assert_eq!(lines.feed(Stdout, at(5), b"o\nthree"), "o\n1970-01-01T00:00:00.000005Z three");
-        assert_eq!(lines.break_off(false), [(Stdout, Bytes::from_static(b"\n"))], "a gap ends a line");
-        assert_eq!(lines.feed(Stdout, at(7), b"x"), "1970-01-01T00:00:00.000007Z x");
+        assert_eq!(
+            lines.feed(Stdout, at(5), b"o\nthree"),
+            "o\n1970-01-01T00:00:00.000005Z three"
+        );
+        assert_eq!(
+            lines.break_off(false),
+            [(Stdout, Bytes::from_static(b"\n"))],
+            "a gap ends a line"
+        );
+        assert_eq!(
+            lines.feed(Stdout, at(7), b"x"),
+            "1970-01-01T00:00:00.000007Z x"
+        );
         assert_eq!(lines.break_off(true), [], "the end does not");
     }
 
@@ -156,13 +189,22 @@ mod tests {
         let mut lines = Lines::new(Some("fcd2310e".into()), false);
         assert_eq!(lines.feed(Stdout, None, b"on"), "");
         assert_eq!(lines.feed(Stderr, None, b"err\nno"), "fcd2310e | err\n");
-        assert_eq!(lines.feed(Stdout, None, b"e\n\ntwo"), "fcd2310e | one\nfcd2310e | \n");
-        let rest = [(Stdout, "fcd2310e | two\n".into()), (Stderr, "fcd2310e | no\n".into())];
+        assert_eq!(
+            lines.feed(Stdout, None, b"e\n\ntwo"),
+            "fcd2310e | one\nfcd2310e | \n"
+        );
+        let rest = [
+            (Stdout, "fcd2310e | two\n".into()),
+            (Stderr, "fcd2310e | no\n".into()),
+        ];
         assert_eq!(lines.break_off(true), rest);
         assert_eq!(lines.break_off(true), []);
         let mut both = Lines::new(Some("a".into()), true);
         assert_eq!(both.feed(Stdout, at(1), b"x"), "");
-        assert_eq!(both.feed(Stdout, at(9), b"y\n"), "a | 1970-01-01T00:00:00.000001Z xy\n");
+        assert_eq!(
+            both.feed(Stdout, at(9), b"y\n"),
+            "a | 1970-01-01T00:00:00.000001Z xy\n"
+        );
     }
 
     #[test]
@@ -173,7 +215,10 @@ mod tests {
         let long = [&[b'x'; 2 * LINE_MAX + 1][..], b"\nshort\n"].concat();
         let out = lines.feed(Stdout, None, &long);
         let parts: Vec<&[u8]> = out.split(|byte| *byte == b'\n').collect();
-        let starts: Vec<_> = parts.iter().map(|part| part.get(..5).unwrap_or_default()).collect();
+        let starts: Vec<_> = parts
+            .iter()
+            .map(|part| part.get(..5).unwrap_or_default())
+            .collect();
         assert_eq!(starts, [&b"a | x"[..], b"a + x", b"a + x", b"a | s", b""]);
         let lengths: Vec<_> = parts.iter().map(|part| part.len()).collect();
         assert_eq!(lengths, [LINE_MAX + 4, LINE_MAX + 4, 5, 9, 0]);

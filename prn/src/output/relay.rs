@@ -1,7 +1,9 @@
-//! Passes a process's output on: its standard output to ours, its standard error to ours, as they come.
+//! Passes a process's output on: its standard output to ours, its standard error to ours, as they
+//! come.
 //!
-//! A thread writes, so that a reader who does not read (a pager, a stopped terminal) keeps nobody from Ctrl-C, and so that
-//! the next piece is decrypted while this one is written. A few pieces are on the way at most.
+//! A thread writes, so that a reader who does not read (a pager, a stopped terminal) keeps nobody
+//! from Ctrl-C, and so that the next piece is decrypted while this one is written. A few pieces are
+//! on the way at most.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -46,31 +48,41 @@ impl Relay {
         let mut stderr = duplicate(io::stderr().as_fd())?;
         let (queue, mut chunks) = mpsc::channel::<Chunk>(QUEUE);
         let (report, done) = oneshot::channel();
-        std::thread::Builder::new().name("prn-relay".to_owned()).spawn(move || {
-            let mut relay = || {
-                while let Some(chunk) = chunks.blocking_recv() {
-                    match chunk {
-                        Chunk::Data(Source::Stdout, data) => write_all(&mut stdout, &data)?,
-                        Chunk::Data(Source::Stderr, data) => write_all(&mut stderr, &data)?,
-                        Chunk::Notice(line) => {
-                            write_all(&mut stderr, format!("{}\n", notice_line(&line)).as_bytes())?;
+        std::thread::Builder::new()
+            .name("prn-relay".to_owned())
+            .spawn(move || {
+                let mut relay = || {
+                    while let Some(chunk) = chunks.blocking_recv() {
+                        match chunk {
+                            Chunk::Data(Source::Stdout, data) => write_all(&mut stdout, &data)?,
+                            Chunk::Data(Source::Stderr, data) => write_all(&mut stderr, &data)?,
+                            Chunk::Notice(line) => {
+                                write_all(
+                                    &mut stderr,
+                                    format!("{}\n", notice_line(&line)).as_bytes(),
+                                )?;
+                            }
                         }
                     }
-                }
-                Ok(())
-            };
-            // Nobody waits for the report if prn leaves at once.
-            let _unheard = report.send(relay());
-        })?;
-        Ok(Self { queue: Some(queue), done })
+                    Ok(())
+                };
+                // Nobody waits for the report if prn leaves at once.
+                let _unheard = report.send(relay());
+            })?;
+        Ok(Self {
+            queue: Some(queue),
+            done,
+        })
     }
 
-    /// Waits for room for one chunk. Cancel safe. `None` if the thread has ended: [`Relay::finish`] tells why.
+    /// Waits for room for one chunk. Cancel safe. `None` if the thread has ended: [`Relay::finish`]
+    /// tells why.
     pub async fn room(&self) -> Option<Permit<'_, Chunk>> {
         self.queue.as_ref()?.reserve().await.ok()
     }
 
-    /// Waits for the thread to end early, which it does when it cannot write: [`Relay::finish`] tells why. Cancel safe.
+    /// Waits for the thread to end early, which it does when it cannot write: [`Relay::finish`]
+    /// tells why. Cancel safe.
     pub async fn failed(&self) {
         match &self.queue {
             Some(queue) => queue.closed().await,
@@ -84,11 +96,14 @@ impl Relay {
     /// `BrokenPipe` if the reader has gone; others as write(2).
     pub async fn finish(&mut self) -> io::Result<()> {
         self.queue = None;
-        (&mut self.done).await.unwrap_or_else(|_| Err(io::Error::other("the writing thread died")))
+        (&mut self.done)
+            .await
+            .unwrap_or_else(|_| Err(io::Error::other("the writing thread died")))
     }
 }
 
-/// Writes all, and waits where another program has made the descriptor non-blocking: it is open in both.
+/// Writes all, and waits where another program has made the descriptor non-blocking: it is open in
+/// both.
 fn write_all(file: &mut File, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
         match file.write(bytes) {
@@ -96,7 +111,10 @@ fn write_all(file: &mut File, mut bytes: &[u8]) -> io::Result<()> {
             Ok(written) => bytes = bytes.get(written..).unwrap_or_default(),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                match poll(&mut [PollFd::new(file.as_fd(), PollFlags::POLLOUT)], PollTimeout::NONE) {
+                match poll(
+                    &mut [PollFd::new(file.as_fd(), PollFlags::POLLOUT)],
+                    PollTimeout::NONE,
+                ) {
                     Ok(_) | Err(Errno::EINTR) => {}
                     Err(errno) => return Err(errno.into()),
                 }
@@ -119,7 +137,11 @@ mod tests {
     #[test]
     fn a_descriptor_that_does_not_block_is_waited_for() {
         let (mut reader, writer) = io::pipe().unwrap();
-        nix::fcntl::fcntl(&writer, nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK)).unwrap();
+        nix::fcntl::fcntl(
+            &writer,
+            nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK),
+        )
+        .unwrap();
         let mut file = File::from(std::os::fd::OwnedFd::from(writer));
         let writing = std::thread::spawn(move || write_all(&mut file, &vec![7; 1 << 20]));
         let mut read = Vec::new();

@@ -1,4 +1,5 @@
-//! What the server needs of its host, and what each missing thing costs. The same list serves `check` and `start`.
+//! What the server needs of its host, and what each missing thing costs. The same list serves
+//! `check` and `start`.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -58,49 +59,87 @@ pub struct Finding {
 
 impl Finding {
     fn ok(name: &'static str, found: impl Into<String>) -> Self {
-        Self { name, verdict: Verdict::Ok, found: found.into(), cost: None, blocks: false }
+        Self {
+            name,
+            verdict: Verdict::Ok,
+            found: found.into(),
+            cost: None,
+            blocks: false,
+        }
     }
 
     fn limited(name: &'static str, found: impl Into<String>, cost: impl Into<String>) -> Self {
-        Self { name, verdict: Verdict::Limited, found: found.into(), cost: Some(cost.into()), blocks: false }
+        Self {
+            name,
+            verdict: Verdict::Limited,
+            found: found.into(),
+            cost: Some(cost.into()),
+            blocks: false,
+        }
     }
 
     fn blocking(name: &'static str, found: impl Into<String>, cost: impl Into<String>) -> Self {
-        Self { name, verdict: Verdict::Missing, found: found.into(), cost: Some(cost.into()), blocks: true }
+        Self {
+            name,
+            verdict: Verdict::Missing,
+            found: found.into(),
+            cost: Some(cost.into()),
+            blocks: true,
+        }
     }
 }
 
 /// What keeps the server from starting, on one line; `None` if nothing does.
 pub fn blockers(findings: &[Finding]) -> Option<String> {
     let blocking = || findings.iter().filter(|finding| finding.blocks);
-    let controllers: Vec<_> = blocking().filter_map(|finding| finding.name.strip_prefix(CONTROLLER)).collect();
+    let controllers: Vec<_> = blocking()
+        .filter_map(|finding| finding.name.strip_prefix(CONTROLLER))
+        .collect();
     let limits = (!controllers.is_empty()).then(|| {
         format!(
             "the cgroup controllers {} are missing, so limits cannot be enforced; --allow-missing-limits starts without",
             controllers.join(", ")
         )
     });
-    let others = blocking().filter(|finding| !finding.name.starts_with(CONTROLLER)).map(|finding| {
-        let cost = finding.cost.as_deref().unwrap_or_default();
-        format!("{}: {}; {cost}", finding.name, finding.found)
-    });
+    let others = blocking()
+        .filter(|finding| !finding.name.starts_with(CONTROLLER))
+        .map(|finding| {
+            let cost = finding.cost.as_deref().unwrap_or_default();
+            format!("{}: {}; {cost}", finding.name, finding.found)
+        });
     let all: Vec<_> = others.chain(limits).collect();
-    if all.is_empty() { None } else { Some(all.join("; ")) }
+    if all.is_empty() {
+        None
+    } else {
+        Some(all.join("; "))
+    }
 }
 
 /// How the names of findings about controllers begin.
 const CONTROLLER: &str = "controller ";
 
 /// What the supervisor keeps or uses at its start (capabilities(7)): bit and name.
-const CAPABILITIES: [(u32, &str); 5] = [(0, "CHOWN"), (5, "KILL"), (6, "SETGID"), (7, "SETUID"), (8, "SETPCAP")];
+const CAPABILITIES: [(u32, &str); 5] = [
+    (0, "CHOWN"),
+    (5, "KILL"),
+    (6, "SETGID"),
+    (7, "SETUID"),
+    (8, "SETPCAP"),
+];
 
-/// The supervisor holds this many descriptors for one process at most: pidfd, report, two pipes, directory and events of its
-/// group, data and page of its output, and while it is started or cleaned up its directories.
+/// The supervisor holds this many descriptors for one process at most: pidfd, report, two pipes,
+/// directory and events of its group, data and page of its output, and while it is started or
+/// cleaned up its directories.
 pub const FILES_PER_PROCESS: u64 = 10;
 
 /// Looks at everything.
 pub fn findings(host: &Host, wanted: &Wanted) -> Vec<Finding> {
-    let mut findings = vec![kernel(host), privilege(host), capabilities(host), cgroup(host, wanted)];
+    let mut findings = vec![
+        kernel(host),
+        privilege(host),
+        capabilities(host),
+        cgroup(host, wanted),
+    ];
     if host.cgroup2.is_some() {
         findings.push(if host.cgroup_kill {
             Finding::ok("cgroup.kill", "present")
@@ -112,21 +151,37 @@ pub fn findings(host: &Host, wanted: &Wanted) -> Vec<Finding> {
             )
         });
         findings.extend(controllers(host, wanted));
-        findings.push(since(host, "memory.peak", (5, 19), "the largest memory use of a process is not reported"));
-        findings.push(since(host, "pids.peak", (6, 1), "the largest number of tasks of a process is not reported"));
+        findings.push(since(
+            host,
+            "memory.peak",
+            (5, 19),
+            "the largest memory use of a process is not reported",
+        ));
+        findings.push(since(
+            host,
+            "pids.peak",
+            (6, 1),
+            "the largest number of tasks of a process is not reported",
+        ));
     }
     findings.push(disks(host, wanted));
     findings.push(if host.seccomp {
         Finding::ok("seccomp", "available")
     } else {
-        Finding::limited("seccomp", "absent", "system calls of the server's halves and of processes are not filtered")
+        Finding::limited(
+            "seccomp",
+            "absent",
+            "system calls of the server's halves and of processes are not filtered",
+        )
     });
     findings.push(landlock(host));
     findings.push(match host.no_user_namespaces {
         None => Finding::ok("user namespaces", "allowed for ordinary users"),
-        Some(why) => {
-            Finding::limited("user namespaces", why, "the frontend has no network and file system namespace of its own")
-        }
+        Some(why) => Finding::limited(
+            "user namespaces",
+            why,
+            "the frontend has no network and file system namespace of its own",
+        ),
     });
     findings.push(uids(host, wanted));
     findings.push(state_dir(wanted));
@@ -143,7 +198,11 @@ fn kernel(host: &Host) -> Finding {
     if host.kernel_since(5, 14) {
         Finding::ok("kernel", &host.kernel.1)
     } else {
-        Finding::limited("kernel", &host.kernel.1, "prn is made for Linux 5.14 and later")
+        Finding::limited(
+            "kernel",
+            &host.kernel.1,
+            "prn is made for Linux 5.14 and later",
+        )
     }
 }
 
@@ -169,35 +228,52 @@ fn capabilities(host: &Host) -> Finding {
     let cost = "the supervisor cannot give processes their user ids, stop them, or drop its own privileges";
     Finding {
         blocks: host.uid == 0,
-        ..Finding::blocking("capabilities", format!("without {}", missing.join(", ")), cost)
+        ..Finding::blocking(
+            "capabilities",
+            format!("without {}", missing.join(", ")),
+            cost,
+        )
     }
 }
 
 fn cgroup(host: &Host, wanted: &Wanted) -> Finding {
     let name = "cgroup v2";
     let Some(mount) = &host.cgroup2 else {
-        let cost =
-            "process trees could be neither limited nor stopped for sure: boot with systemd.unified_cgroup_hierarchy=1";
+        let cost = "process trees could be neither limited nor stopped for sure: boot with systemd.unified_cgroup_hierarchy=1";
         return Finding::blocking(name, "not mounted", cost);
     };
     let path = mount.path.display();
     if mount.read_only {
-        return Finding::blocking(name, format!("{path} is read-only"), "no group can be made: mount it read-write");
+        return Finding::blocking(
+            name,
+            format!("{path} is read-only"),
+            "no group can be made: mount it read-write",
+        );
     }
     if !wanted.delegated_cgroup {
         return Finding::ok(name, format!("mounted at {path}"));
     }
     match &host.own_cgroup {
-        Some(own) if own != &mount.path => Finding::ok(name, format!("own group {}", own.display())),
+        Some(own) if own != &mount.path => {
+            Finding::ok(name, format!("own group {}", own.display()))
+        }
         Some(_) | None => {
             let cost = "--delegated-cgroup is for a service manager that sets Delegate=yes: leave it out elsewhere";
-            Finding::blocking(name, format!("mounted at {path}, but this process has no group of its own there"), cost)
+            Finding::blocking(
+                name,
+                format!("mounted at {path}, but this process has no group of its own there"),
+                cost,
+            )
         }
     }
 }
 
 fn controllers(host: &Host, wanted: &Wanted) -> Vec<Finding> {
-    let offered = if wanted.delegated_cgroup { &host.own_controllers } else { &host.mount_controllers };
+    let offered = if wanted.delegated_cgroup {
+        &host.own_controllers
+    } else {
+        &host.mount_controllers
+    };
     let missing = missing_controllers(offered);
     let blocks = !wanted.allow_missing_limits;
     host::CONTROLLERS
@@ -212,9 +288,15 @@ fn controllers(host: &Host, wanted: &Wanted) -> Vec<Finding> {
             if !missing.contains(&controller) {
                 return Finding::ok(name, "available");
             }
-            let rest =
-                if blocks { "cannot be enforced: --allow-missing-limits starts without" } else { "are NOT enforced" };
-            Finding { blocks, ..Finding::blocking(name, "missing", format!("{lost} {rest}")) }
+            let rest = if blocks {
+                "cannot be enforced: --allow-missing-limits starts without"
+            } else {
+                "are NOT enforced"
+            };
+            Finding {
+                blocks,
+                ..Finding::blocking(name, "missing", format!("{lost} {rest}"))
+            }
         })
         .collect()
 }
@@ -223,36 +305,69 @@ fn since(host: &Host, name: &'static str, release: (u32, u32), cost: &str) -> Fi
     if host.kernel_since(release.0, release.1) {
         Finding::ok(name, "present")
     } else {
-        Finding::limited(name, format!("since Linux {}.{}", release.0, release.1), cost)
+        Finding::limited(
+            name,
+            format!("since Linux {}.{}", release.0, release.1),
+            cost,
+        )
     }
 }
 
 fn disks(host: &Host, wanted: &Wanted) -> Finding {
     let disks = host::limited_disks(host, &wanted.state_dir);
     if disks.is_empty() {
-        return Finding::limited("disks", "none below / and the state folder", "disk limits have nothing to apply to");
+        return Finding::limited(
+            "disks",
+            "none below / and the state folder",
+            "disk limits have nothing to apply to",
+        );
     }
-    let names: Vec<_> = disks.iter().map(|(major, minor)| format!("{major}:{minor}")).collect();
+    let names: Vec<_> = disks
+        .iter()
+        .map(|(major, minor)| format!("{major}:{minor}"))
+        .collect();
     Finding::ok("disks", format!("limits apply to {}", names.join(" and ")))
 }
 
 fn landlock(host: &Host) -> Finding {
     // ABI versions by the release that brought them (landlock(7)); distributions may have more.
-    const ABIS: [((u32, u32), u32); 7] =
-        [((6, 15), 7), ((6, 12), 6), ((6, 10), 5), ((6, 7), 4), ((6, 2), 3), ((5, 19), 2), ((5, 13), 1)];
-    let abi = ABIS.iter().find(|(release, _)| host.kernel.0 >= *release).map(|(_, abi)| *abi);
+    const ABIS: [((u32, u32), u32); 7] = [
+        ((6, 15), 7),
+        ((6, 12), 6),
+        ((6, 10), 5),
+        ((6, 7), 4),
+        ((6, 2), 3),
+        ((5, 19), 2),
+        ((5, 13), 1),
+    ];
+    let abi = ABIS
+        .iter()
+        .find(|(release, _)| host.kernel.0 >= *release)
+        .map(|(_, abi)| *abi);
     let cost = "the server's halves are confined without it";
     match (host.landlock, abi) {
-        (Some(true), Some(abi)) => Finding::ok("Landlock", format!("active, ABI {abi} by its release")),
-        (None, Some(abi)) => Finding::ok("Landlock", format!("unknown, ABI {abi} by the kernel's release")),
+        (Some(true), Some(abi)) => {
+            Finding::ok("Landlock", format!("active, ABI {abi} by its release"))
+        }
+        (None, Some(abi)) => Finding::ok(
+            "Landlock",
+            format!("unknown, ABI {abi} by the kernel's release"),
+        ),
         (Some(true) | None, None) => Finding::limited("Landlock", "since Linux 5.13", cost),
-        (Some(false), _) => Finding::limited("Landlock", "not active (lsm= on the kernel's command line)", cost),
+        (Some(false), _) => Finding::limited(
+            "Landlock",
+            "not active (lsm= on the kernel's command line)",
+            cost,
+        ),
     }
 }
 
 fn uids(host: &Host, wanted: &Wanted) -> Finding {
     let (first, count) = wanted.uids;
-    let shown = format!("{first} to {}", first.saturating_add(count.saturating_sub(1)));
+    let shown = format!(
+        "{first} to {}",
+        first.saturating_add(count.saturating_sub(1))
+    );
     match host::named_id_in(&host.named_ids, first, count) {
         None => Finding::ok("user ids of processes", shown),
         Some(id) => Finding::blocking(
@@ -263,12 +378,17 @@ fn uids(host: &Host, wanted: &Wanted) -> Finding {
     }
 }
 
-/// The nearest folder at or above `path`, other than `path` itself, that ordinary users cannot pass.
+/// The nearest folder at or above `path`, other than `path` itself, that ordinary users cannot
+/// pass.
 pub fn closed_ancestor(path: &Path) -> Option<PathBuf> {
     let path = std::path::absolute(path).ok()?;
     path.ancestors()
         .skip(1)
-        .find(|folder| folder.metadata().is_ok_and(|metadata| metadata.mode() & 0o001 == 0))
+        .find(|folder| {
+            folder
+                .metadata()
+                .is_ok_and(|metadata| metadata.mode() & 0o001 == 0)
+        })
         .map(Path::to_owned)
 }
 
@@ -277,32 +397,44 @@ fn state_dir(wanted: &Wanted) -> Finding {
         None => Finding::ok("state folder", &wanted.state_dir),
         Some(closed) => Finding::blocking(
             "state folder",
-            format!("{} is below {}, which others cannot pass", wanted.state_dir, closed.display()),
+            format!(
+                "{} is below {}, which others cannot pass",
+                wanted.state_dir,
+                closed.display()
+            ),
             "processes could not enter their directories: choose another --state-dir",
         ),
     }
 }
 
-/// Does there what the supervisor does with output: a file without a name, bytes from a pipe, a hole in their place.
+/// Does there what the supervisor does with output: a file without a name, bytes from a pipe, a
+/// hole in their place.
 fn output_disk(state_dir: &Path) -> Finding {
     let name = "output on disk";
     let folder = std::path::absolute(state_dir).unwrap_or_default();
     // It may be made only when the server starts.
-    let folder = folder.ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("/"));
+    let folder = folder
+        .ancestors()
+        .find(|folder| folder.exists())
+        .unwrap_or(Path::new("/"));
     let works = || {
         let flags = OFlag::O_TMPFILE | OFlag::O_EXCL | OFlag::O_RDWR | OFlag::O_CLOEXEC;
-        let file = open(folder, flags, Mode::S_IRUSR).map_err(|errno| ("files without a name", errno))?;
+        let file =
+            open(folder, flags, Mode::S_IRUSR).map_err(|errno| ("files without a name", errno))?;
         let (from, to) = pipe2(OFlag::O_CLOEXEC).map_err(|errno| ("pipes", errno))?;
-        let moved = write(&to, b"x").and_then(|_| splice(from, None, &file, Some(&mut 0), 1, SpliceFFlags::empty()));
+        let moved = write(&to, b"x")
+            .and_then(|_| splice(from, None, &file, Some(&mut 0), 1, SpliceFFlags::empty()));
         moved.map_err(|errno| ("splice", errno))?;
         let hole = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
         fallocate(&file, hole, 0, 4096).map_err(|errno| ("holes in files", errno))
     };
     match works() {
         Ok(()) => Finding::ok(name, format!("can be kept in {}", folder.display())),
-        Err((_, Errno::ENOSPC | Errno::EDQUOT)) => {
-            Finding::limited(name, format!("{} is full", folder.display()), "output on disk is lost until it is not")
-        }
+        Err((_, Errno::ENOSPC | Errno::EDQUOT)) => Finding::limited(
+            name,
+            format!("{} is full", folder.display()),
+            "output on disk is lost until it is not",
+        ),
         Err((what, errno)) => Finding::blocking(
             name,
             format!("no {what} in {}: {}", folder.display(), errno.desc()),
@@ -316,13 +448,16 @@ fn ping(host: &Host, wanted: &Wanted) -> Finding {
     let (first, count) = wanted.uids;
     let last = first.saturating_add(count.saturating_sub(1));
     match host.ping_group_range {
-        Some((from, to)) if from <= first && last <= to => Finding::ok(name, format!("{from} to {to}")),
+        Some((from, to)) if from <= first && last <= to => {
+            Finding::ok(name, format!("{from} to {to}"))
+        }
         other => {
             let found = match other {
                 Some((from, to)) if from <= to => format!("{from} to {to}"),
                 _ => "nobody".to_owned(),
             };
-            let cost = format!("processes cannot ping: sysctl net.ipv4.ping_group_range='{first} {last}'");
+            let cost =
+                format!("processes cannot ping: sysctl net.ipv4.ping_group_range='{first} {last}'");
             Finding::limited(name, found, cost)
         }
     }
@@ -331,7 +466,11 @@ fn ping(host: &Host, wanted: &Wanted) -> Finding {
 fn open_files(host: &Host) -> Finding {
     let hard = host.open_files.1;
     let processes = hard / FILES_PER_PROCESS;
-    let found = if hard >= u64::from(u32::MAX) { "unlimited".to_owned() } else { hard.to_string() };
+    let found = if hard >= u64::from(u32::MAX) {
+        "unlimited".to_owned()
+    } else {
+        hard.to_string()
+    };
     if processes >= u64::from(UIDS) {
         Finding::ok("open files", found)
     } else {
@@ -364,7 +503,11 @@ mod tests {
         Host {
             kernel: ((6, 1), "6.1.0".into()),
             capabilities: u64::MAX,
-            cgroup2: Some(CgroupMount { path: "/sys/fs/cgroup".into(), root: "/".into(), read_only: false }),
+            cgroup2: Some(CgroupMount {
+                path: "/sys/fs/cgroup".into(),
+                root: "/".into(),
+                read_only: false,
+            }),
             own_cgroup: Some("/sys/fs/cgroup/system.slice/prn.service".into()),
             mount_controllers: host::CONTROLLERS.map(str::to_owned).into(),
             own_controllers: host::CONTROLLERS.map(str::to_owned).into(),
@@ -374,36 +517,121 @@ mod tests {
     }
 
     fn blocking(host: &Host, wanted: &Wanted) -> Vec<&'static str> {
-        findings(host, wanted).iter().filter(|finding| finding.blocks).map(|finding| finding.name).collect()
+        findings(host, wanted)
+            .iter()
+            .filter(|finding| finding.blocks)
+            .map(|finding| finding.name)
+            .collect()
     }
 
     #[test]
     fn a_good_host_blocks_nothing() {
         assert!(blocking(&good(), &Wanted::default()).is_empty());
         assert_eq!(blockers(&findings(&good(), &Wanted::default())), None);
-        assert!(blocking(&good(), &Wanted { delegated_cgroup: true, ..Wanted::default() }).is_empty());
+        assert!(
+            blocking(
+                &good(),
+                &Wanted {
+                    delegated_cgroup: true,
+                    ..Wanted::default()
+                }
+            )
+            .is_empty()
+        );
     }
 
     #[test]
     fn c1_each_missing_controller_is_listed_with_the_one_flag() {
-        let host = Host { mount_controllers: vec!["cpu".into(), "pids".into()], ..good() };
-        assert_eq!(blocking(&host, &Wanted::default()), ["controller io", "controller memory"]);
+        let host = Host {
+            mount_controllers: vec!["cpu".into(), "pids".into()],
+            ..good()
+        };
+        assert_eq!(
+            blocking(&host, &Wanted::default()),
+            ["controller io", "controller memory"]
+        );
         let line = blockers(&findings(&host, &Wanted::default())).unwrap();
-        assert!(line.contains("io, memory") && line.contains("--allow-missing-limits"), "{line}");
-        assert!(blocking(&host, &Wanted { allow_missing_limits: true, ..Wanted::default() }).is_empty());
+        assert!(
+            line.contains("io, memory") && line.contains("--allow-missing-limits"),
+            "{line}"
+        );
+        assert!(
+            blocking(
+                &host,
+                &Wanted {
+                    allow_missing_limits: true,
+                    ..Wanted::default()
+                }
+            )
+            .is_empty()
+        );
     }
 
     #[test]
     fn what_no_flag_can_lift_blocks() {
-        let allowed = Wanted { allow_missing_limits: true, ..Wanted::default() };
-        assert_eq!(blocking(&Host { cgroup2: None, ..good() }, &allowed), ["cgroup v2"]);
-        assert_eq!(blocking(&Host { cgroup_kill: false, ..good() }, &allowed), ["cgroup.kill"]);
-        assert_eq!(blocking(&Host { uid: 1000, ..good() }, &allowed), ["user"]);
-        assert_eq!(blocking(&Host { capabilities: 0xff, ..good() }, &allowed), ["capabilities"]);
-        let named = Host { named_ids: [FIRST_UID + 7].into(), ..good() };
+        let allowed = Wanted {
+            allow_missing_limits: true,
+            ..Wanted::default()
+        };
+        assert_eq!(
+            blocking(
+                &Host {
+                    cgroup2: None,
+                    ..good()
+                },
+                &allowed
+            ),
+            ["cgroup v2"]
+        );
+        assert_eq!(
+            blocking(
+                &Host {
+                    cgroup_kill: false,
+                    ..good()
+                },
+                &allowed
+            ),
+            ["cgroup.kill"]
+        );
+        assert_eq!(
+            blocking(
+                &Host {
+                    uid: 1000,
+                    ..good()
+                },
+                &allowed
+            ),
+            ["user"]
+        );
+        assert_eq!(
+            blocking(
+                &Host {
+                    capabilities: 0xff,
+                    ..good()
+                },
+                &allowed
+            ),
+            ["capabilities"]
+        );
+        let named = Host {
+            named_ids: [FIRST_UID + 7].into(),
+            ..good()
+        };
         assert_eq!(blocking(&named, &allowed), ["user ids of processes"]);
-        let outside = Host { own_cgroup: None, ..good() };
-        assert_eq!(blocking(&outside, &Wanted { delegated_cgroup: true, ..Wanted::default() }), ["cgroup v2"]);
+        let outside = Host {
+            own_cgroup: None,
+            ..good()
+        };
+        assert_eq!(
+            blocking(
+                &outside,
+                &Wanted {
+                    delegated_cgroup: true,
+                    ..Wanted::default()
+                }
+            ),
+            ["cgroup v2"]
+        );
     }
 
     #[test]
@@ -411,16 +639,34 @@ mod tests {
         let finding = |folder: &Path| output_disk(&folder.join("not/there/yet"));
         assert_eq!(finding(&std::env::temp_dir()).verdict, Verdict::Ok);
         let refused = finding(Path::new("/proc"));
-        assert!(refused.blocks && refused.found.contains("/proc"), "{refused:?}");
+        assert!(
+            refused.blocks && refused.found.contains("/proc"),
+            "{refused:?}"
+        );
         assert!(refused.cost.unwrap().contains("--output-disk"));
     }
 
     #[test]
     fn ping_needs_all_group_ids_of_processes_in_the_range() {
-        let verdict = |range| ping(&Host { ping_group_range: range, ..good() }, &Wanted::default()).verdict;
+        let verdict = |range| {
+            ping(
+                &Host {
+                    ping_group_range: range,
+                    ..good()
+                },
+                &Wanted::default(),
+            )
+            .verdict
+        };
         assert_eq!(verdict(Some((0, 2_147_483_647))), Verdict::Ok);
-        assert_eq!(verdict(Some((FIRST_UID, FIRST_UID + UIDS - 1))), Verdict::Ok);
-        assert_eq!(verdict(Some((FIRST_UID, FIRST_UID + UIDS - 2))), Verdict::Limited);
+        assert_eq!(
+            verdict(Some((FIRST_UID, FIRST_UID + UIDS - 1))),
+            Verdict::Ok
+        );
+        assert_eq!(
+            verdict(Some((FIRST_UID, FIRST_UID + UIDS - 2))),
+            Verdict::Limited
+        );
         assert_eq!(verdict(Some((1, 0))), Verdict::Limited);
         assert_eq!(verdict(None), Verdict::Limited);
     }

@@ -1,7 +1,8 @@
 //! How the supervisor and processes are confined, made from tables by `prn server start`.
 //!
-//! Runs as root before the supervisor is executed, and in `prn-strict`, as a process's user. The supervisor gets
-//! programs and rules that it installs without looking at them: it holds neither the tables nor a compiler.
+//! Runs as root before the supervisor is executed, and in `prn-strict`, as a process's user. The
+//! supervisor gets programs and rules that it installs without looking at them: it holds neither
+//! the tables nor a compiler.
 
 mod calls;
 pub mod files;
@@ -27,17 +28,26 @@ pub enum ConfinementError {
     Filter(#[from] TooLong),
 }
 
-/// What this host can enforce. `seccomp` says whether its kernel has filters; for Landlock it is asked.
+/// What this host can enforce. `seccomp` says whether its kernel has filters; for Landlock it is
+/// asked.
 ///
 /// # Errors
 /// Only where the tables are at fault.
 pub fn resolve(seccomp: bool, allow_none: bool) -> Result<Confinement, ConfinementError> {
     let (own, process) = if seccomp {
-        (vec![program::encode(&own_filter()?)], vec![program::encode(&default_filter()?)])
+        (
+            vec![program::encode(&own_filter()?)],
+            vec![program::encode(&default_filter()?)],
+        )
     } else {
         (Vec::new(), Vec::new())
     };
-    Ok(Confinement { own, process, landlock: files::resolve(files::abi()), allow_none })
+    Ok(Confinement {
+        own,
+        process,
+        landlock: files::resolve(files::abi()),
+        allow_none,
+    })
 }
 
 /// The filter of the supervisor and all that it starts.
@@ -48,18 +58,28 @@ fn own_filter() -> Result<Vec<sock_filter>, TooLong> {
     list(&mut listed, calls::REFUSED, Answer::Fail(Errno::EPERM));
     let others = [
         (0, Answer::Fail(Errno::EPERM)),
-        (number(calls::HIGHEST).saturating_add(1), Answer::Fail(Errno::ENOSYS)),
-        // x32's calls have this bit (x32 ABI, asm/unistd.h): the same calls by numbers that no table lists.
+        (
+            number(calls::HIGHEST).saturating_add(1),
+            Answer::Fail(Errno::ENOSYS),
+        ),
+        // x32's calls have this bit (x32 ABI, asm/unistd.h): the same calls by numbers that no
+        // table lists.
         (0x4000_0000, Answer::Kill),
         // What a tracer makes of a call that is not to be made (ptrace(2)).
         (u32::MAX, Answer::Fail(Errno::ENOSYS)),
     ];
-    program::compile(&Policy { listed, others: others.into() })
+    program::compile(&Policy {
+        listed,
+        others: others.into(),
+    })
 }
 
 /// What profile default takes away from that.
 fn default_filter() -> Result<Vec<sock_filter>, TooLong> {
-    program::compile(&Policy { listed: default_list(), others: [(0, Answer::Allow)].into() })
+    program::compile(&Policy {
+        listed: default_list(),
+        others: [(0, Answer::Allow)].into(),
+    })
 }
 
 /// What profile strict takes away from it.
@@ -68,15 +88,26 @@ fn default_filter() -> Result<Vec<sock_filter>, TooLong> {
 /// Only where the tables are at fault.
 pub fn strict_filter() -> Result<Vec<sock_filter>, TooLong> {
     let mut listed = default_list();
-    list(&mut listed, calls::STRICT_REFUSED, Answer::Fail(Errno::EPERM));
+    list(
+        &mut listed,
+        calls::STRICT_REFUSED,
+        Answer::Fail(Errno::EPERM),
+    );
     list(&mut listed, calls::STRICT_ALLOWED, Answer::Allow);
     list_specials(&mut listed, calls::STRICT_PARTLY);
-    program::compile(&Policy { listed, others: [(0, Answer::Allow)].into() })
+    program::compile(&Policy {
+        listed,
+        others: [(0, Answer::Allow)].into(),
+    })
 }
 
 fn default_list() -> BTreeMap<u32, Verdict> {
     let mut listed = BTreeMap::new();
-    list(&mut listed, calls::DEFAULT_REFUSED, Answer::Fail(Errno::EPERM));
+    list(
+        &mut listed,
+        calls::DEFAULT_REFUSED,
+        Answer::Fail(Errno::EPERM),
+    );
     list_specials(&mut listed, calls::DEFAULT_PARTLY);
     listed
 }
@@ -87,9 +118,17 @@ fn list(listed: &mut BTreeMap<u32, Verdict>, groups: &[Group], answer: Answer) {
 }
 
 fn list_specials(listed: &mut BTreeMap<u32, Verdict>, specials: &[Special]) {
-    for Special { call: (_, call), rule, .. } in specials {
+    for Special {
+        call: (_, call),
+        rule,
+        ..
+    } in specials
+    {
         let verdict = match rule {
-            Rule { allowed: [], otherwise } => Verdict::Always(*otherwise),
+            Rule {
+                allowed: [],
+                otherwise,
+            } => Verdict::Always(*otherwise),
             rule => Verdict::By(*rule),
         };
         listed.insert(number(*call), verdict);
@@ -115,13 +154,24 @@ mod tests {
     const EAFNOSUPPORT: u32 = 0x0005_0061;
     const KILL: u32 = 0x8000_0000;
 
-    fn calls_of<'a>(groups: &'a [Group], specials: &'a [Special]) -> impl Iterator<Item = Call> + 'a {
-        groups.iter().flat_map(|group| group.calls).copied().chain(specials.iter().map(|special| special.call))
+    fn calls_of<'a>(
+        groups: &'a [Group],
+        specials: &'a [Special],
+    ) -> impl Iterator<Item = Call> + 'a {
+        groups
+            .iter()
+            .flat_map(|group| group.calls)
+            .copied()
+            .chain(specials.iter().map(|special| special.call))
     }
 
     fn named(name: &str) -> u32 {
         let mut all = calls_of(ALLOWED, ALLOWED_PARTLY).chain(calls_of(REFUSED, &[]));
-        number(all.find(|(known, _)| known.strip_prefix("SYS_") == Some(name)).expect(name).1)
+        number(
+            all.find(|(known, _)| known.strip_prefix("SYS_") == Some(name))
+                .expect(name)
+                .1,
+        )
     }
 
     #[test]
@@ -131,34 +181,52 @@ mod tests {
             assert!((0..=HIGHEST).contains(&call), "{name}");
             assert_eq!(seen.insert(call, name), None, "{name}");
         }
-        for (groups, specials) in [(DEFAULT_REFUSED, DEFAULT_PARTLY), (STRICT_REFUSED, STRICT_PARTLY)] {
+        for (groups, specials) in [
+            (DEFAULT_REFUSED, DEFAULT_PARTLY),
+            (STRICT_REFUSED, STRICT_PARTLY),
+        ] {
             let mut seen = BTreeMap::new();
             for (name, call) in calls_of(groups, specials) {
                 assert_eq!(seen.insert(call, name), None, "{name}");
                 // It can only take away what there is.
-                assert!(calls_of(ALLOWED, ALLOWED_PARTLY).any(|known| known == (name, call)), "{name}");
+                assert!(
+                    calls_of(ALLOWED, ALLOWED_PARTLY).any(|known| known == (name, call)),
+                    "{name}"
+                );
             }
         }
         assert!(
-            calls_of(STRICT_ALLOWED, &[]).all(|call| calls_of(DEFAULT_REFUSED, &[]).any(|refused| refused == call))
+            calls_of(STRICT_ALLOWED, &[])
+                .all(|call| calls_of(DEFAULT_REFUSED, &[]).any(|refused| refused == call))
         );
     }
 
     #[test]
     fn every_call_of_this_machine_is_allowed_or_refused_by_name() {
-        let header =
-            if cfg!(target_arch = "x86_64") { "x86_64-linux-gnu/asm/unistd_64.h" } else { "asm-generic/unistd.h" };
+        let header = if cfg!(target_arch = "x86_64") {
+            "x86_64-linux-gnu/asm/unistd_64.h"
+        } else {
+            "asm-generic/unistd.h"
+        };
         let Ok(text) = std::fs::read_to_string(format!("/usr/include/{header}")) else {
             println!("skipped: no kernel headers here");
             return;
         };
-        let known: BTreeMap<_, _> =
-            calls_of(ALLOWED, ALLOWED_PARTLY).chain(calls_of(REFUSED, &[])).map(|(name, call)| (call, name)).collect();
+        let known: BTreeMap<_, _> = calls_of(ALLOWED, ALLOWED_PARTLY)
+            .chain(calls_of(REFUSED, &[]))
+            .map(|(name, call)| (call, name))
+            .collect();
         let mut looked_at = 0;
         for line in text.lines() {
-            let mut words = line.strip_prefix("#define __NR_").unwrap_or_default().split_whitespace();
-            let (Some(name), Some(Ok(call))) = (words.next(), words.next().map(str::parse)) else { continue };
-            // Numbers that an architecture may use, and calls of x86_64 that no kernel has made since 2.6.
+            let mut words = line
+                .strip_prefix("#define __NR_")
+                .unwrap_or_default()
+                .split_whitespace();
+            let (Some(name), Some(Ok(call))) = (words.next(), words.next().map(str::parse)) else {
+                continue;
+            };
+            // Numbers that an architecture may use, and calls of x86_64 that no kernel has made
+            // since 2.6.
             if matches!(name, "syscalls" | "arch_specific_syscall")
                 || matches!(name, "create_module" | "get_kernel_syms" | "query_module")
                 || call > HIGHEST
@@ -174,22 +242,36 @@ mod tests {
     #[test]
     fn s1_the_own_filter_answers_as_its_tables_say() {
         let filter = own_filter().unwrap();
-        let allowed: BTreeMap<_, _> =
-            calls_of(ALLOWED, ALLOWED_PARTLY).map(|(name, call)| (number(call), name)).collect();
+        let allowed: BTreeMap<_, _> = calls_of(ALLOWED, ALLOWED_PARTLY)
+            .map(|(name, call)| (number(call), name))
+            .collect();
         for call in 0..=number(HIGHEST) {
-            let wanted = if allowed.contains_key(&call) { ALLOW } else { EPERM };
+            let wanted = if allowed.contains_key(&call) {
+                ALLOW
+            } else {
+                EPERM
+            };
             assert_eq!(ask(&filter, call, [0; 6]), wanted, "{call}");
         }
         for unknown in [number(HIGHEST) + 1, 600, 0x3fff_ffff, u32::MAX] {
             assert_eq!(ask(&filter, unknown, [0; 6]), ENOSYS, "{unknown:#x}");
         }
-        for x32 in [0x4000_0000, 0x4000_0000 + 39, 0x4000_0200 + 30, 0x8000_0000, u32::MAX - 1] {
+        for x32 in [
+            0x4000_0000,
+            0x4000_0000 + 39,
+            0x4000_0200 + 30,
+            0x8000_0000,
+            u32::MAX - 1,
+        ] {
             assert_eq!(ask(&filter, x32, [0; 6]), KILL, "{x32:#x}");
         }
         let ioctl = |request: u64| ask(&filter, named("ioctl"), [0, request, 0, 0, 0, 0]);
         assert_eq!((ioctl(0x5401), ioctl(0x5413)), (ALLOW, ALLOW));
         // TIOCSTI, also with a high half that the kernel does not look at (CVE-2019-10063).
-        assert_eq!((ioctl(0x5412), ioctl(0xdead_0000_5412), ioctl(0x541c)), (EPERM, EPERM, EPERM));
+        assert_eq!(
+            (ioctl(0x5412), ioctl(0xdead_0000_5412), ioctl(0x541c)),
+            (EPERM, EPERM, EPERM)
+        );
     }
 
     #[test]
@@ -204,40 +286,96 @@ mod tests {
         }
         assert_eq!(with("clone3", [0; 3]), ENOSYS);
         // A thread and a process, as C libraries make them; then each namespace.
-        assert_eq!((with("clone", [0x003d_0f00, 0, 0]), with("clone", [0x0120_0011, 0, 0])), (ALLOW, ALLOW));
-        for namespace in [0x0002_0000, 0x0200_0000, 0x0400_0000, 0x0800_0000, 0x1000_0000, 0x2000_0000, 0x4000_0000u64]
-        {
-            assert_eq!(with("clone", [namespace | 17, 0, 0]), EPERM, "{namespace:#x}");
+        assert_eq!(
+            (
+                with("clone", [0x003d_0f00, 0, 0]),
+                with("clone", [0x0120_0011, 0, 0])
+            ),
+            (ALLOW, ALLOW)
+        );
+        for namespace in [
+            0x0002_0000,
+            0x0200_0000,
+            0x0400_0000,
+            0x0800_0000,
+            0x1000_0000,
+            0x2000_0000,
+            0x4000_0000u64,
+        ] {
+            assert_eq!(
+                with("clone", [namespace | 17, 0, 0]),
+                EPERM,
+                "{namespace:#x}"
+            );
             assert_eq!(with("unshare", [namespace, 0, 0]), EPERM, "{namespace:#x}");
         }
-        assert_eq!((with("unshare", [0x80, 0, 0]), with("unshare", [0x200, 0, 0])), (EPERM, ALLOW));
+        assert_eq!(
+            (
+                with("unshare", [0x80, 0, 0]),
+                with("unshare", [0x200, 0, 0])
+            ),
+            (EPERM, ALLOW)
+        );
         for family in 0..64 {
-            let wanted = if matches!(family, 1 | 2 | 10 | 16) { ALLOW } else { EAFNOSUPPORT };
+            let wanted = if matches!(family, 1 | 2 | 10 | 16) {
+                ALLOW
+            } else {
+                EAFNOSUPPORT
+            };
             assert_eq!(with("socket", [family, 2, 0]), wanted, "{family}");
         }
-        assert_eq!((with("socket", [2, 1, 6]), with("socket", [16, 3, 15])), (ALLOW, EAFNOSUPPORT));
-        for (persona, wanted) in
-            [(0, ALLOW), (0xffff_ffff, ALLOW), (0x4_0000, ALLOW), (0x2_0008, ALLOW), (0x40_0000, EPERM)]
-        {
+        assert_eq!(
+            (with("socket", [2, 1, 6]), with("socket", [16, 3, 15])),
+            (ALLOW, EAFNOSUPPORT)
+        );
+        for (persona, wanted) in [
+            (0, ALLOW),
+            (0xffff_ffff, ALLOW),
+            (0x4_0000, ALLOW),
+            (0x2_0008, ALLOW),
+            (0x40_0000, EPERM),
+        ] {
             assert_eq!(with("personality", [persona, 0, 0]), wanted, "{persona:#x}");
         }
-        assert_eq!((with("ptrace", [0; 3]), with("execve", [0; 3]), with("io_setup", [0; 3])), (ALLOW, ALLOW, ALLOW));
+        assert_eq!(
+            (
+                with("ptrace", [0; 3]),
+                with("execve", [0; 3]),
+                with("io_setup", [0; 3])
+            ),
+            (ALLOW, ALLOW, ALLOW)
+        );
     }
 
     #[test]
     fn strict_refuses_what_default_does_and_the_network_and_the_memory_of_others() {
         let (strict, default) = (strict_filter().unwrap(), default_filter().unwrap());
-        let kept: Vec<_> = calls_of(STRICT_ALLOWED, &[]).map(|(_, call)| number(call)).collect();
+        let kept: Vec<_> = calls_of(STRICT_ALLOWED, &[])
+            .map(|(_, call)| number(call))
+            .collect();
         for call in (0..=number(HIGHEST)).filter(|call| !kept.contains(call)) {
             if ask(&default, call, [u64::from(u32::MAX); 6]) != ALLOW {
-                assert_ne!(ask(&strict, call, [u64::from(u32::MAX); 6]), ALLOW, "{call}");
+                assert_ne!(
+                    ask(&strict, call, [u64::from(u32::MAX); 6]),
+                    ALLOW,
+                    "{call}"
+                );
             }
         }
-        for refused in ["ptrace", "process_vm_readv", "process_vm_writev", "pidfd_getfd", "mount"] {
+        for refused in [
+            "ptrace",
+            "process_vm_readv",
+            "process_vm_writev",
+            "pidfd_getfd",
+            "mount",
+        ] {
             assert_eq!(ask(&strict, named(refused), [0; 6]), EPERM, "{refused}");
         }
         let socket = |family| ask(&strict, named("socket"), [family, 1, 0, 0, 0, 0]);
-        assert_eq!((socket(1), socket(2), socket(10), socket(16)), (ALLOW, EAFNOSUPPORT, EAFNOSUPPORT, EAFNOSUPPORT));
+        assert_eq!(
+            (socket(1), socket(2), socket(10), socket(16)),
+            (ALLOW, EAFNOSUPPORT, EAFNOSUPPORT, EAFNOSUPPORT)
+        );
         assert_eq!(ask(&strict, named("shmget"), [0; 6]), ALLOW);
     }
 

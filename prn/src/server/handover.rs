@@ -1,7 +1,7 @@
 //! Opening what the server's halves need, and executing the supervisor with exactly that.
 //!
-//! Runs as root, in the process that becomes the supervisor: nothing may be left open, and no copy of the key in memory
-//! or environment matters after the exec, which replaces both.
+//! Runs as root, in the process that becomes the supervisor: nothing may be left open, and no copy
+//! of the key in memory or environment matters after the exec, which replaces both.
 
 use std::ffi::CStr;
 use std::fs::{self, DirBuilder, File, Permissions};
@@ -59,7 +59,9 @@ pub enum HandoverError {
         why: &'static str,
     },
     /// A half of the server is not installed.
-    #[error("the program {name} is neither beside prn nor in ../libexec/prn: install or build all of prn")]
+    #[error(
+        "the program {name} is neither beside prn nor in ../libexec/prn: install or build all of prn"
+    )]
     NoProgram {
         /// Which.
         name: &'static str,
@@ -91,13 +93,17 @@ pub enum HandoverError {
 }
 
 fn step<E: Into<io::Error>>(step: &'static str) -> impl FnOnce(E) -> HandoverError {
-    move |source| HandoverError::Step { step, source: source.into() }
+    move |source| HandoverError::Step {
+        step,
+        source: source.into(),
+    }
 }
 
 /// Descriptors beyond the standard streams that whoever started this process left open.
 pub struct Inherited {
     listener: Option<Result<OwnedFd, HandoverError>>,
-    /// Kept open until the handover: one of them may be the key's pipe (`--tls-key <(…)`), by its path below /dev/fd.
+    /// Kept open until the handover: one of them may be the key's pipe (`--tls-key <(…)`), by its
+    /// path below /dev/fd.
     _others: Vec<OwnedFd>,
 }
 
@@ -111,12 +117,15 @@ impl Inherited {
             .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
             .filter(|number| *number > 2)
             .collect();
-        // The directory that was just read is closed again: its number is not open, and so not adopted.
+        // The directory that was just read is closed again: its number is not open, and so not
+        // adopted.
         let mut listener = None;
         let mut others = Vec::new();
         for number in open {
             match fds::inherited(number) {
-                Ok(fd) if activated == Some(1) && number == LISTEN_FDS_START => listener = Some(Ok(fd)),
+                Ok(fd) if activated == Some(1) && number == LISTEN_FDS_START => {
+                    listener = Some(Ok(fd))
+                }
                 Ok(fd) => others.push(fd),
                 Err(_) => {}
             }
@@ -124,7 +133,10 @@ impl Inherited {
         if activated.is_some() && listener.is_none() {
             listener = Some(Err(HandoverError::Activation));
         }
-        Self { listener, _others: others }
+        Self {
+            listener,
+            _others: others,
+        }
     }
 
     /// The listening socket: the service manager's, else a new one. With the address it listens on.
@@ -133,7 +145,10 @@ impl Inherited {
             Some(passed) => checked_listener(passed?)?,
             None => bind(address)?,
         };
-        let address = listener.local_addr().map_err(step("getsockname"))?.to_string();
+        let address = listener
+            .local_addr()
+            .map_err(step("getsockname"))?
+            .to_string();
         Ok((listener.into(), address))
     }
 }
@@ -141,19 +156,32 @@ impl Inherited {
 /// How many descriptors the service manager says it has passed to this process.
 fn activated() -> Option<u32> {
     let number = |name: &str| std::env::var(name).ok()?.parse::<u32>().ok();
-    if number("LISTEN_PID")? != std::process::id() { None } else { number("LISTEN_FDS").filter(|count| *count > 0) }
+    if number("LISTEN_PID")? != std::process::id() {
+        None
+    } else {
+        number("LISTEN_FDS").filter(|count| *count > 0)
+    }
 }
 
 fn checked_listener(fd: OwnedFd) -> Result<TcpListener, HandoverError> {
     let socket = Socket::from(fd);
     let listens = socket.is_listener().is_ok_and(|listens| listens)
         && socket.r#type().is_ok_and(|kind| kind == Type::STREAM)
-        && socket.local_addr().is_ok_and(|address| address.as_socket().is_some());
-    if listens { Ok(socket.into()) } else { Err(HandoverError::Activation) }
+        && socket
+            .local_addr()
+            .is_ok_and(|address| address.as_socket().is_some());
+    if listens {
+        Ok(socket.into())
+    } else {
+        Err(HandoverError::Activation)
+    }
 }
 
 fn bind(address: &Address) -> Result<TcpListener, HandoverError> {
-    let failed = |source| HandoverError::Listen { address: address.0.clone(), source };
+    let failed = |source| HandoverError::Listen {
+        address: address.0.clone(),
+        source,
+    };
     let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
     for candidate in address.0.to_socket_addrs().map_err(failed)? {
         match listen(candidate) {
@@ -165,22 +193,44 @@ fn bind(address: &Address) -> Result<TcpListener, HandoverError> {
 }
 
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
     socket.set_reuse_address(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
 }
 
-/// Makes the state folder if it is not there, and checks that it is root's and that processes can pass it.
+/// Makes the state folder if it is not there, and checks that it is root's and that processes can
+/// pass it.
 pub fn prepare_state_dir(path: &str) -> Result<(), HandoverError> {
     let path = Path::new(path);
-    let failed = |source| HandoverError::State { path: path.to_owned(), source };
-    let refused = |why| Err(HandoverError::Unsafe { path: path.to_owned(), why });
-    let is_missing = |path: &Path| path.symlink_metadata().is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
-    let missing: Vec<_> = path.ancestors().take_while(|folder| is_missing(folder)).collect();
+    let failed = |source| HandoverError::State {
+        path: path.to_owned(),
+        source,
+    };
+    let refused = |why| {
+        Err(HandoverError::Unsafe {
+            path: path.to_owned(),
+            why,
+        })
+    };
+    let is_missing = |path: &Path| {
+        path.symlink_metadata()
+            .is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+    };
+    let missing: Vec<_> = path
+        .ancestors()
+        .take_while(|folder| is_missing(folder))
+        .collect();
     for folder in missing.into_iter().rev() {
-        DirBuilder::new().mode(0o711).create(folder).map_err(failed)?;
+        DirBuilder::new()
+            .mode(0o711)
+            .create(folder)
+            .map_err(failed)?;
         // The mode above is less the umask.
         fs::set_permissions(folder, Permissions::from_mode(0o711)).map_err(failed)?;
     }
@@ -199,7 +249,9 @@ pub fn prepare_state_dir(path: &str) -> Result<(), HandoverError> {
     }
     // Once more, now that all of them are there.
     if check::closed_ancestor(path).is_some() {
-        return refused("others cannot pass a folder above it: choose another --state-dir, or chmod o+x that folder");
+        return refused(
+            "others cannot pass a folder above it: choose another --state-dir, or chmod o+x that folder",
+        );
     }
     Ok(())
 }
@@ -208,25 +260,41 @@ pub fn prepare_state_dir(path: &str) -> Result<(), HandoverError> {
 pub fn check_null_device() -> Result<(), HandoverError> {
     let path = PathBuf::from("/dev/null");
     let opened = File::options().read(true).write(true).open(&path);
-    opened.map(drop).map_err(|source| HandoverError::State { path, source })
+    opened
+        .map(drop)
+        .map_err(|source| HandoverError::State { path, source })
 }
 
 /// Opens a folder in the state folder that is empty and stays so: the frontend's root.
 pub fn empty_folder(state_dir: &str) -> Result<OwnedFd, HandoverError> {
     let path = Path::new(state_dir).join(".empty");
-    let failed = |source| HandoverError::State { path: path.clone(), source };
+    let failed = |source| HandoverError::State {
+        path: path.clone(),
+        source,
+    };
     if let Err(error) = DirBuilder::new().mode(0o555).create(&path)
         && error.kind() != io::ErrorKind::AlreadyExists
     {
         return Err(failed(error));
     }
     let flags = (OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC).bits();
-    let folder = File::options().read(true).custom_flags(flags).open(&path).map_err(failed)?;
-    let refused = |why| Err(HandoverError::Unsafe { path: path.clone(), why });
+    let folder = File::options()
+        .read(true)
+        .custom_flags(flags)
+        .open(&path)
+        .map_err(failed)?;
+    let refused = |why| {
+        Err(HandoverError::Unsafe {
+            path: path.clone(),
+            why,
+        })
+    };
     if folder.metadata().map_err(failed)?.uid() != 0 {
         return refused("it is not root's");
     }
-    folder.set_permissions(Permissions::from_mode(0o555)).map_err(failed)?;
+    folder
+        .set_permissions(Permissions::from_mode(0o555))
+        .map_err(failed)?;
     if fs::read_dir(&path).map_err(failed)?.next().is_some() {
         return refused("it must be empty");
     }
@@ -248,18 +316,30 @@ impl Binaries {
     pub fn open() -> Result<Self, HandoverError> {
         let itself = fs::read_link("/proc/self/exe").map_err(step("readlink /proc/self/exe"))?;
         let beside = itself.parent().unwrap_or(Path::new("/"));
-        let libexec = beside.parent().unwrap_or(Path::new("/")).join("libexec/prn");
+        let libexec = beside
+            .parent()
+            .unwrap_or(Path::new("/"))
+            .join("libexec/prn");
         let open = |name| open_program(name, &[beside, libexec.as_path()]);
-        let tools = nix::fcntl::open("/proc/self/exe", OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty());
+        let tools = nix::fcntl::open(
+            "/proc/self/exe",
+            OFlag::O_PATH | OFlag::O_CLOEXEC,
+            Mode::empty(),
+        );
         let tools = tools.map_err(step("open /proc/self/exe"))?;
-        Ok(Self { tools, supervisor: open("prn-supervisor")?, frontend: open("prn-frontend")? })
+        Ok(Self {
+            tools,
+            supervisor: open("prn-supervisor")?,
+            frontend: open("prn-frontend")?,
+        })
     }
 }
 
 fn open_program(name: &'static str, folders: &[&Path]) -> Result<OwnedFd, HandoverError> {
     for folder in folders {
         let path = folder.join(name);
-        // O_PATH: to be executed, not read. What is checked below is what will run, whatever the name means then.
+        // O_PATH: to be executed, not read. What is checked below is what will run, whatever the
+        // name means then.
         match nix::fcntl::open(&path, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty()) {
             Ok(fd) => {
                 let file = File::from(fd);
@@ -270,7 +350,12 @@ fn open_program(name: &'static str, folders: &[&Path]) -> Result<OwnedFd, Handov
                 };
             }
             Err(Errno::ENOENT) => {}
-            Err(errno) => return Err(HandoverError::State { path, source: errno.into() }),
+            Err(errno) => {
+                return Err(HandoverError::State {
+                    path,
+                    source: errno.into(),
+                });
+            }
         }
     }
     Err(HandoverError::NoProgram { name })
@@ -291,22 +376,25 @@ fn refusal(is_file: bool, uid: u32, mode: u32) -> Option<&'static str> {
     }
 }
 
-/// What the supervisor is to have of this process's limits and files, before it drops the privilege to change them.
-/// Returns the soft and the hard limit of open files, for processes.
+/// What the supervisor is to have of this process's limits and files, before it drops the privilege
+/// to change them. Returns the soft and the hard limit of open files, for processes.
 pub fn prepare_process() -> Result<(u64, u64), HandoverError> {
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).map_err(step("getrlimit"))?;
     setrlimit(Resource::RLIMIT_NOFILE, hard, hard).map_err(step("setrlimit"))?;
     let (_, core) = getrlimit(Resource::RLIMIT_CORE).map_err(step("getrlimit"))?;
     setrlimit(Resource::RLIMIT_CORE, 0, core).map_err(step("setrlimit"))?;
     // Several write to it, each where another one ended.
-    let flags = OFlag::from_bits_retain(fcntl(io::stderr(), FcntlArg::F_GETFL).map_err(step("F_GETFL"))?);
+    let flags =
+        OFlag::from_bits_retain(fcntl(io::stderr(), FcntlArg::F_GETFL).map_err(step("F_GETFL"))?);
     fcntl(io::stderr(), FcntlArg::F_SETFL(flags | OFlag::O_APPEND)).map_err(step("F_SETFL"))?;
     Ok((soft.min(1024), hard))
 }
 
 /// Connects to the service manager, if there is one that wants to be told (sd_notify(3)).
 pub fn notify_socket() -> Result<Option<OwnedFd>, HandoverError> {
-    let Some(name) = std::env::var_os("NOTIFY_SOCKET").filter(|name| !name.is_empty()) else { return Ok(None) };
+    let Some(name) = std::env::var_os("NOTIFY_SOCKET").filter(|name| !name.is_empty()) else {
+        return Ok(None);
+    };
     let bytes = name.as_encoded_bytes();
     let address = match bytes.strip_prefix(b"@") {
         Some(name) => std::os::unix::net::SocketAddr::from_abstract_name(name),
@@ -317,21 +405,28 @@ pub fn notify_socket() -> Result<Option<OwnedFd>, HandoverError> {
         socket.connect_addr(&address?)?;
         Ok(socket)
     };
-    connect().map(|socket| Some(socket.into())).map_err(HandoverError::Notify)
+    connect()
+        .map(|socket| Some(socket.into()))
+        .map_err(HandoverError::Notify)
 }
 
 /// Bytes in memory that nobody can change any more: mode 0400, sealed.
 pub fn sealed_memfd(name: &'static str, bytes: &[u8]) -> Result<OwnedFd, HandoverError> {
     let flags = MFdFlags::MFD_ALLOW_SEALING | MFdFlags::MFD_CLOEXEC;
-    // Some hosts refuse memfds that could be executed (vm.memfd_noexec); kernels before 6.3 do not know the flag.
+    // Some hosts refuse memfds that could be executed (vm.memfd_noexec); kernels before 6.3 do not
+    // know the flag.
     let fd = memfd_create(name, flags | MFdFlags::from_bits_retain(MFD_NOEXEC_SEAL))
         .or_else(|_| memfd_create(name, flags))
         .map_err(step("memfd_create"))?;
-    // Its inode is open to all otherwise, and a read-only descriptor could be re-opened for writing.
+    // Its inode is open to all otherwise, and a read-only descriptor could be re-opened for
+    // writing.
     fchmod(&fd, Mode::S_IRUSR).map_err(step("fchmod"))?;
     let mut file = File::from(fd);
     file.write_all(bytes).map_err(step("write"))?;
-    let seals = SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_WRITE | SealFlag::F_SEAL_SEAL;
+    let seals = SealFlag::F_SEAL_SHRINK
+        | SealFlag::F_SEAL_GROW
+        | SealFlag::F_SEAL_WRITE
+        | SealFlag::F_SEAL_SEAL;
     fcntl(&file, FcntlArg::F_ADD_SEALS(seals)).map_err(step("sealing"))?;
     Ok(file.into())
 }
@@ -370,9 +465,14 @@ pub fn execute(supervisor: OwnedFd, descriptors: Descriptors) -> HandoverError {
     }
 }
 
-fn try_execute(supervisor: OwnedFd, descriptors: Descriptors) -> Result<std::convert::Infallible, HandoverError> {
+fn try_execute(
+    supervisor: OwnedFd,
+    descriptors: Descriptors,
+) -> Result<std::convert::Infallible, HandoverError> {
     let all = descriptors;
-    SockRef::from(&all.listener).set_nonblocking(true).map_err(step("O_NONBLOCK"))?;
+    SockRef::from(&all.listener)
+        .set_nonblocking(true)
+        .map_err(step("O_NONBLOCK"))?;
     let wanted = [
         (numbers::CONFIG, Some(all.config)),
         (numbers::FRONTEND_CONFIG, Some(all.frontend_config)),
@@ -394,10 +494,11 @@ fn try_execute(supervisor: OwnedFd, descriptors: Descriptors) -> Result<std::con
             parked.push((number, park(fd)?));
         }
     }
-    // Then each to its number. All others that are open close at the exec: the standard library opens, and
-    // `Inherited` has marked, every one of them so.
+    // Then each to its number. All others that are open close at the exec: the standard library
+    // opens, and `Inherited` has marked, every one of them so.
     for (number, fd) in &parked {
-        // F_DUPFD takes the lowest free number from there on, and the copy stays open across the exec.
+        // F_DUPFD takes the lowest free number from there on, and the copy stays open across the
+        // exec.
         let placed = fcntl(fd, FcntlArg::F_DUPFD(*number)).map_err(step("F_DUPFD"))?;
         if placed != *number {
             return Err(HandoverError::Step {
@@ -407,9 +508,17 @@ fn try_execute(supervisor: OwnedFd, descriptors: Descriptors) -> Result<std::con
         }
     }
     chdir("/").map_err(step("chdir"))?;
-    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None).map_err(step("sigprocmask"))?;
+    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)
+        .map_err(step("sigprocmask"))?;
     let environment: [&CStr; 0] = [];
-    execveat(&supervisor, c"", &[c"prn-supervisor"], &environment, AtFlags::AT_EMPTY_PATH).map_err(step("execveat"))
+    execveat(
+        &supervisor,
+        c"",
+        &[c"prn-supervisor"],
+        &environment,
+        AtFlags::AT_EMPTY_PATH,
+    )
+    .map_err(step("execveat"))
 }
 
 fn park(fd: OwnedFd) -> Result<OwnedFd, HandoverError> {
@@ -420,7 +529,10 @@ fn park(fd: OwnedFd) -> Result<OwnedFd, HandoverError> {
     let mut low = Vec::new();
     let mut copy = fd;
     while copy.as_raw_fd() < PARKING {
-        let next = copy.as_fd().try_clone_to_owned().map_err(step("F_DUPFD_CLOEXEC"))?;
+        let next = copy
+            .as_fd()
+            .try_clone_to_owned()
+            .map_err(step("F_DUPFD_CLOEXEC"))?;
         low.push(std::mem::replace(&mut copy, next));
     }
     Ok(copy)
@@ -435,10 +547,17 @@ mod tests {
     #[test]
     fn root_runs_no_program_that_others_can_change() {
         assert_eq!(refusal(true, 0, 0o100_755), None);
-        for (is_file, uid, mode) in
-            [(false, 0, 0o755), (true, 1000, 0o755), (true, 0, 0o775), (true, 0, 0o757), (true, 0, 0o644)]
-        {
-            assert!(refusal(is_file, uid, mode).is_some(), "{is_file} {uid} {mode:o}");
+        for (is_file, uid, mode) in [
+            (false, 0, 0o755),
+            (true, 1000, 0o755),
+            (true, 0, 0o775),
+            (true, 0, 0o757),
+            (true, 0, 0o644),
+        ] {
+            assert!(
+                refusal(is_file, uid, mode).is_some(),
+                "{is_file} {uid} {mode:o}"
+            );
         }
     }
 
@@ -456,10 +575,14 @@ mod tests {
         if nix::unistd::geteuid().is_root() {
             made.unwrap();
             std::os::unix::fs::symlink(&state, base.join("link")).unwrap();
-            let error = prepare_state_dir(base.join("link").to_str().unwrap()).unwrap_err().to_string();
+            let error = prepare_state_dir(base.join("link").to_str().unwrap())
+                .unwrap_err()
+                .to_string();
             assert!(error.contains("symbolic link"), "{error}");
             fs::set_permissions(base.join("a"), Permissions::from_mode(0o700)).unwrap();
-            let error = prepare_state_dir(state.to_str().unwrap()).unwrap_err().to_string();
+            let error = prepare_state_dir(state.to_str().unwrap())
+                .unwrap_err()
+                .to_string();
             assert!(error.contains("above it"), "{error}");
         }
         fs::remove_dir_all(&base).unwrap();
@@ -474,7 +597,9 @@ mod tests {
         assert!(file.write_all_at(b"x", 0).is_err());
         assert!(file.set_len(0).is_err());
         assert_eq!(file.metadata().unwrap().mode() & 0o777, 0o400);
-        let again = File::options().read(true).open(format!("/proc/self/fd/{}", file.as_raw_fd()));
+        let again = File::options()
+            .read(true)
+            .open(format!("/proc/self/fd/{}", file.as_raw_fd()));
         let mut read = Vec::new();
         if let Ok(mut again) = again {
             again.read_to_end(&mut read).unwrap();
@@ -491,7 +616,10 @@ mod tests {
 
     #[test]
     fn a_port_of_the_kernels_choice_is_told() {
-        let inherited = Inherited { listener: None, _others: Vec::new() };
+        let inherited = Inherited {
+            listener: None,
+            _others: Vec::new(),
+        };
         let (_listener, address) = inherited.listener(&Address("127.0.0.1:0".into())).unwrap();
         assert!(!address.ends_with(":0"), "{address}");
     }

@@ -45,7 +45,9 @@ pub enum OptionsError {
     #[error("--{0} is missing: give it as a flag or in the configuration")]
     Missing(&'static str),
     /// Nobody could connect.
-    #[error("no client certificate is pinned, so nobody could connect: give at least one --client-cert")]
+    #[error(
+        "no client certificate is pinned, so nobody could connect: give at least one --client-cert"
+    )]
     NoClients,
 }
 
@@ -54,13 +56,19 @@ pub enum OptionsError {
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Options {
     /// The server's certificate (PEM)
-    #[arg(long, value_name = "FILE", env = "PRN_SERVER_CERT", hide_env_values = true)]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "PRN_SERVER_CERT",
+        hide_env_values = true
+    )]
     pub server_cert: Option<PathBuf>,
     /// Certificate (PEM) of a client that is let in. Repeatable; all of them have the same rights
     #[arg(long, value_name = "FILE")]
     pub client_cert: Vec<PathBuf>,
-    /// The server's private key (PKCS#8, PEM), readable by its owner alone. Without this flag: the text in PRN_TLS_KEY,
-    /// else the file that PRN_TLS_KEY_FILE names, else the configuration file's tls-key
+    /// The server's private key (PKCS#8, PEM), readable by its owner alone. Without this flag: the
+    /// text in PRN_TLS_KEY, else the file that PRN_TLS_KEY_FILE names, else the configuration
+    /// file's tls-key
     #[arg(long, value_name = "FILE")]
     pub tls_key: Option<PathBuf>,
     /// Where to listen [default: 127.0.0.1:50051]
@@ -72,13 +80,15 @@ pub struct Options {
     /// Name of this server on its machine, [a-z0-9-] [default: prn]
     #[arg(long, value_name = "NAME")]
     pub instance: Option<String>,
-    /// Use the cgroup that the service manager has delegated (Delegate=yes), instead of one named after the instance
+    /// Use the cgroup that the service manager has delegated (Delegate=yes), instead of one named
+    /// after the instance
     #[arg(long)]
     pub delegated_cgroup: bool,
     /// Start although cgroup controllers are missing: limits that need them are then NOT enforced
     #[arg(long)]
     pub allow_missing_limits: bool,
-    /// Let clients ask for profile none: processes without system call filter of their own and without Landlock
+    /// Let clients ask for profile none: processes without system call filter of their own and
+    /// without Landlock
     #[arg(long)]
     pub allow_profile_none: bool,
     /// User id of the frontend [default: that of user prn, else 1999999999]
@@ -105,7 +115,8 @@ pub struct Options {
     /// Bytes read a second from each disk, of a process that asks for no limit [default: unlimited]
     #[arg(long, value_name = "SIZE", help_heading = "Limits")]
     pub default_io_read: Option<Size>,
-    /// Bytes written a second to each disk, of a process that asks for no limit [default: unlimited]
+    /// Bytes written a second to each disk, of a process that asks for no limit [default:
+    /// unlimited]
     #[arg(long, value_name = "SIZE", help_heading = "Limits")]
     pub default_io_write: Option<Size>,
     /// Tasks of a process that asks for no limit [default: unlimited]
@@ -135,8 +146,8 @@ pub struct Options {
     /// Most output kept of all processes together [default: a quarter of the memory]
     #[arg(long, value_name = "SIZE", help_heading = "Output")]
     pub output_budget: Option<Size>,
-    /// Most output kept on the disk of the state folder, of all processes together; a process can ask for all of it. 0: none
-    /// [default: none]
+    /// Most output kept on the disk of the state folder, of all processes together; a process can
+    /// ask for all of it. 0: none [default: none]
     #[arg(long, value_name = "SIZE", help_heading = "Output")]
     pub output_disk: Option<SizeOrZero>,
     /// Memory of the frontend [default: 512M]
@@ -157,7 +168,8 @@ pub struct Options {
     /// Most calls at one time on a connection [default: 2048]
     #[arg(long, value_name = "NUMBER", help_heading = "Network")]
     pub streams: Option<u32>,
-    /// Most output streams of all processes together [default: what fits in half of --frontend-memory, 4096 at most]
+    /// Most output streams of all processes together [default: what fits in half of
+    /// --frontend-memory, 4096 at most]
     #[arg(long, value_name = "NUMBER", help_heading = "Network")]
     pub subscribers: Option<u32>,
     /// Most output streams of one process [default: 1024]
@@ -166,8 +178,8 @@ pub struct Options {
     /// A client that is gone without a word is noticed after this time, 8s at least [default: 2m]
     #[arg(long, value_name = "TIME", help_heading = "Network")]
     pub peer_timeout: Option<Time>,
-    /// Age at which a connection takes no calls any more; output streams on it are cut off ten seconds later, and `prn`
-    /// goes on with them on a new one [default: none]
+    /// Age at which a connection takes no calls any more; output streams on it are cut off ten
+    /// seconds later, and `prn` goes on with them on a new one [default: none]
     #[arg(long, value_name = "TIME", help_heading = "Network")]
     pub connection_age: Option<Time>,
 }
@@ -178,7 +190,10 @@ impl Options {
         Wanted {
             allow_missing_limits: self.allow_missing_limits,
             delegated_cgroup: self.delegated_cgroup,
-            uids: (self.first_uid.unwrap_or(FIRST_UID), self.uids.unwrap_or(UIDS)),
+            uids: (
+                self.first_uid.unwrap_or(FIRST_UID),
+                self.uids.unwrap_or(UIDS),
+            ),
             state_dir: self.state_dir().display().to_string(),
             output_disk: self.output_disk.is_some_and(|size| size.0 > 0),
         }
@@ -193,22 +208,37 @@ impl Options {
 /// Flags and environment, completed from the file.
 pub fn merged(flags: Options, file: Option<&Path>) -> Result<Options, OptionsError> {
     let Some(path) = file else { return Ok(flags) };
-    let text = std::fs::read_to_string(path).map_err(|source| OptionsError::Read { path: path.to_owned(), source })?;
-    let file = parse(&text).map_err(|(line, what)| OptionsError::Parse { path: path.to_owned(), line, what })?;
+    let text = std::fs::read_to_string(path).map_err(|source| OptionsError::Read {
+        path: path.to_owned(),
+        source,
+    })?;
+    let file = parse(&text).map_err(|(line, what)| OptionsError::Parse {
+        path: path.to_owned(),
+        line,
+        what,
+    })?;
     Ok(merge(flags, file, KeySource::from_environment().is_some()))
 }
 
 /// The file's values, or the line and what is wrong there.
 fn parse(text: &str) -> Result<Options, (usize, String)> {
     toml::from_str(text).map_err(|error: toml::de::Error| {
-        let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+        let before = error
+            .span()
+            .and_then(|span| text.get(..span.start))
+            .unwrap_or_default();
         // What a key could be instead is a long list, which --help has too.
-        let what = error.message().split(", expected one of").next().unwrap_or_default();
+        let what = error
+            .message()
+            .split(", expected one of")
+            .next()
+            .unwrap_or_default();
         (before.matches('\n').count() + 1, what.replace('\n', ", "))
     })
 }
 
-/// Names each field, so that one without a rule does not compile. `key_in_environment`: it wins over the file's.
+/// Names each field, so that one without a rule does not compile. `key_in_environment`: it wins
+/// over the file's.
 fn merge(flags: Options, file: Options, key_in_environment: bool) -> Options {
     macro_rules! merge {
         ($($field:ident),*) => {
@@ -290,24 +320,43 @@ mod tests {
 
     #[test]
     fn a_key_in_the_environment_wins_over_the_files_and_loses_to_the_flags() {
-        let with = |key: &str| Options { tls_key: Some(key.into()), ..Default::default() };
-        assert_eq!(merge(with("flag"), with("file"), true).tls_key, Some("flag".into()));
+        let with = |key: &str| Options {
+            tls_key: Some(key.into()),
+            ..Default::default()
+        };
+        assert_eq!(
+            merge(with("flag"), with("file"), true).tls_key,
+            Some("flag".into())
+        );
         assert_eq!(merge(Options::default(), with("file"), true).tls_key, None);
-        assert_eq!(merge(Options::default(), with("file"), false).tls_key, Some("file".into()));
+        assert_eq!(
+            merge(Options::default(), with("file"), false).tls_key,
+            Some("file".into())
+        );
     }
 
     #[test]
     fn a_disk_that_the_file_gives_is_taken_back_by_zero() {
         let file = parse("output-disk = '1G'\n").unwrap();
         assert_eq!(file.output_disk, Some(SizeOrZero(1 << 30)));
-        let zero = Options { output_disk: "0".parse().ok(), ..Default::default() };
+        let zero = Options {
+            output_disk: "0".parse().ok(),
+            ..Default::default()
+        };
         assert_eq!(merge(zero, file, false).output_disk, Some(SizeOrZero(0)));
-        assert_eq!(parse("output-disk = 0\n").unwrap().output_disk, Some(SizeOrZero(0)));
+        assert_eq!(
+            parse("output-disk = 0\n").unwrap().output_disk,
+            Some(SizeOrZero(0))
+        );
     }
 
     #[test]
     fn a_flag_wins_over_the_file() {
-        let flags = Options { instance: Some("flag".into()), client_cert: vec!["f.pem".into()], ..Default::default() };
+        let flags = Options {
+            instance: Some("flag".into()),
+            client_cert: vec!["f.pem".into()],
+            ..Default::default()
+        };
         let file = Options {
             instance: Some("file".into()),
             client_cert: vec!["x.pem".into(), "y.pem".into()],

@@ -1,8 +1,8 @@
-//! Taking the server's place on this machine: its state folder and its cgroup tree, both locked, and free of what an
-//! earlier run left behind.
+//! Taking the server's place on this machine: its state folder and its cgroup tree, both locked,
+//! and free of what an earlier run left behind.
 //!
-//! Runs as root, in the process that becomes the supervisor, before anybody can connect. What it opens here is all that
-//! the supervisor knows of the two: it looks up nothing by path.
+//! Runs as root, in the process that becomes the supervisor, before anybody can connect. What it
+//! opens here is all that the supervisor knows of the two: it looks up nothing by path.
 //!
 //! ```text
 //! <group>/supervisor/      the supervisor, and nothing else
@@ -30,13 +30,15 @@ const DEATH: Duration = Duration::from_secs(5);
 /// How long the cleaner of one directory has.
 const CLEANING: Duration = Duration::from_secs(10);
 
-/// Bytes of the supervisor's memory that the kernel does not take back from it (memory.min, cgroup-v2.rst).
+/// Bytes of the supervisor's memory that the kernel does not take back from it (memory.min,
+/// cgroup-v2.rst).
 const SUPERVISOR_MEMORY: &str = "67108864";
 
 /// Tasks of the frontend: its threads.
 const FRONTEND_TASKS: &str = "64";
 
-/// Most groups of processes: more than there can be processes (cgroup.max.descendants, cgroup-v2.rst).
+/// Most groups of processes: more than there can be processes (cgroup.max.descendants,
+/// cgroup-v2.rst).
 const GROUPS: &str = "100000";
 
 /// Why the place could not be taken.
@@ -70,7 +72,8 @@ fn at(path: &Path) -> impl FnOnce(io::Error) -> PlaceError {
 /// Where cgroups go. Each path is a directory of a cgroup2 file system.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Cgroup {
-    /// This process's own group, which the service manager has delegated to it (Delegate=, systemd.resource-control(5)).
+    /// This process's own group, which the service manager has delegated to it (Delegate=,
+    /// systemd.resource-control(5)).
     Delegated(PathBuf),
     /// A group to make, below one that nobody else manages, and to remove at the end.
     Own(PathBuf),
@@ -82,7 +85,8 @@ pub struct Place {
     pub state: OwnedFd,
     /// The group, locked.
     pub cgroup: OwnedFd,
-    /// If the group is to be removed at the end: `cgroup.procs` of the one that this process came from, and its name.
+    /// If the group is to be removed at the end: `cgroup.procs` of the one that this process came
+    /// from, and its name.
     pub origin: Option<(OwnedFd, String)>,
     /// Controllers that limits need and that are missing.
     pub missing: Vec<&'static str>,
@@ -90,31 +94,49 @@ pub struct Place {
 
 impl Place {
     /// Takes it.
-    pub fn take(state_dir: &Path, cgroup: &Cgroup, host: &Host, frontend_memory: u64) -> Result<Self, PlaceError> {
+    pub fn take(
+        state_dir: &Path,
+        cgroup: &Cgroup,
+        host: &Host,
+        frontend_memory: u64,
+    ) -> Result<Self, PlaceError> {
         let state = locked(state_dir, PlaceError::StateInUse)?;
         let (Cgroup::Delegated(base) | Cgroup::Own(base)) = cgroup;
         let origin = match cgroup {
             Cgroup::Delegated(_) => None,
             Cgroup::Own(_) => {
                 make(base)?;
-                let from = host.own_cgroup.clone().or(host.cgroup2.as_ref().map(|mount| mount.path.clone()));
+                let from = host
+                    .own_cgroup
+                    .clone()
+                    .or(host.cgroup2.as_ref().map(|mount| mount.path.clone()));
                 let from = from.unwrap_or_default().join("cgroup.procs");
-                let procs = OpenOptions::new().write(true).open(&from).map_err(at(&from))?;
-                let name = base.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                let procs = OpenOptions::new()
+                    .write(true)
+                    .open(&from)
+                    .map_err(at(&from))?;
+                let name = base
+                    .file_name()
+                    .unwrap_or_default()
+                    .to_string_lossy()
+                    .into_owned();
                 Some((OwnedFd::from(procs), name))
             }
         };
         let cgroup = locked(base, PlaceError::CgroupInUse)?;
-        let (supervisor, frontend, processes) =
-            (base.join("supervisor"), base.join("frontend"), base.join("processes"));
+        let (supervisor, frontend, processes) = (
+            base.join("supervisor"),
+            base.join("frontend"),
+            base.join("processes"),
+        );
         for group in [&frontend, &processes] {
             sweep(group)?;
         }
         for group in [&supervisor, &frontend, &processes] {
             make(group)?;
         }
-        // No process may be in a group whose controllers are on for those below it (cgroup-v2.rst, "no internal
-        // processes").
+        // No process may be in a group whose controllers are on for those below it (cgroup-v2.rst,
+        // "no internal processes").
         write(&supervisor.join("cgroup.procs"), "0")?;
         if origin.is_some()
             && let Some(parent) = base.parent()
@@ -131,17 +153,27 @@ impl Place {
         }
         if has("memory") {
             write(&frontend.join("memory.max"), &frontend_memory.to_string())?;
-            // The protection reaches no further than that of the groups above: those of a service are the unit's matter.
-            for group in [&supervisor].into_iter().chain(origin.is_some().then_some(base)) {
+            // The protection reaches no further than that of the groups above: those of a service
+            // are the unit's matter.
+            for group in [&supervisor]
+                .into_iter()
+                .chain(origin.is_some().then_some(base))
+            {
                 write(&group.join("memory.min"), SUPERVISOR_MEMORY)?;
             }
         }
         clean_state(state_dir)?;
-        Ok(Self { state, cgroup, origin, missing: CONTROLLERS.into_iter().filter(|name| !has(name)).collect() })
+        Ok(Self {
+            state,
+            cgroup,
+            origin,
+            missing: CONTROLLERS.into_iter().filter(|name| !has(name)).collect(),
+        })
     }
 }
 
-/// A folder, for this server alone. The lock (flock(2)) belongs to the open file, and so goes to the supervisor with it.
+/// A folder, for this server alone. The lock (flock(2)) belongs to the open file, and so goes to
+/// the supervisor with it.
 fn locked(path: &Path, in_use: fn(PathBuf) -> PlaceError) -> Result<OwnedFd, PlaceError> {
     let folder = File::open(path).map_err(at(path))?;
     match folder.try_lock() {
@@ -158,8 +190,8 @@ fn make(path: &Path) -> Result<(), PlaceError> {
     }
 }
 
-/// Makes a group. The top folder of a cgroup2 mount has mode 0555, which stops a root without CAP_DAC_OVERRIDE; as its
-/// owner it may let itself in for the moment.
+/// Makes a group. The top folder of a cgroup2 mount has mode 0555, which stops a root without
+/// CAP_DAC_OVERRIDE; as its owner it may let itself in for the moment.
 fn in_parent(path: &Path, act: fn(&Path) -> io::Result<()>) -> io::Result<()> {
     match act(path) {
         Err(error) if error.kind() == ErrorKind::PermissionDenied => {
@@ -182,18 +214,26 @@ fn read(path: &Path) -> Result<String, PlaceError> {
     fs::read_to_string(path).map_err(at(path))
 }
 
-/// Switches controllers on for the groups below one. Only what is missing there: of a delegated group itself nothing else
-/// is written, and one that a service manager looks after may be read-only.
+/// Switches controllers on for the groups below one. Only what is missing there: of a delegated
+/// group itself nothing else is written, and one that a service manager looks after may be
+/// read-only.
 fn enable(group: &Path) -> Result<(), PlaceError> {
-    let (offered, enabled) = (read(&group.join("cgroup.controllers"))?, read(&group.join("cgroup.subtree_control"))?);
+    let (offered, enabled) = (
+        read(&group.join("cgroup.controllers"))?,
+        read(&group.join("cgroup.subtree_control"))?,
+    );
     let is_in = |text: &str, name: &str| text.split_whitespace().any(|word| word == name);
-    for name in CONTROLLERS.into_iter().filter(|name| is_in(&offered, name) && !is_in(&enabled, name)) {
+    for name in CONTROLLERS
+        .into_iter()
+        .filter(|name| is_in(&offered, name) && !is_in(&enabled, name))
+    {
         write(&group.join("cgroup.subtree_control"), &format!("+{name}"))?;
     }
     Ok(())
 }
 
-/// Kills and removes a group of an earlier run, with all below it. Waits for it, but not without end.
+/// Kills and removes a group of an earlier run, with all below it. Waits for it, but not without
+/// end.
 fn sweep(path: &Path) -> Result<(), PlaceError> {
     if !path.exists() {
         return Ok(());
@@ -203,29 +243,41 @@ fn sweep(path: &Path) -> Result<(), PlaceError> {
     write(&path.join("cgroup.kill"), "1")?;
     let deadline = Instant::now() + DEATH;
     while read(&events)?.lines().any(|line| line == "populated 1") {
-        let left = deadline.saturating_duration_since(Instant::now()).min(Duration::from_millis(100));
+        let left = deadline
+            .saturating_duration_since(Instant::now())
+            .min(Duration::from_millis(100));
         let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO);
         if left.is_zero() {
             return Err(PlaceError::Leftover(path.to_owned()));
         }
         // It may have changed between the reading and the waiting: the wait is short.
-        let _unused = poll(&mut [PollFd::new(events_file.as_fd(), PollFlags::POLLPRI)], timeout);
+        let _unused = poll(
+            &mut [PollFd::new(events_file.as_fd(), PollFlags::POLLPRI)],
+            timeout,
+        );
     }
     let entries = fs::read_dir(path).map_err(at(path))?;
-    for entry in entries.filter_map(Result::ok).filter(|entry| entry.path().is_dir()) {
+    for entry in entries
+        .filter_map(Result::ok)
+        .filter(|entry| entry.path().is_dir())
+    {
         sweep(&entry.path())?;
     }
     in_parent(path, |path| fs::remove_dir(path)).map_err(at(path))
 }
 
-/// Removes working directories of an earlier run. One that cannot be removed becomes root's, so that a process that gets
-/// its user id finds nothing that it can use.
+/// Removes working directories of an earlier run. One that cannot be removed becomes root's, so
+/// that a process that gets its user id finds nothing that it can use.
 fn clean_state(state_dir: &Path) -> Result<(), PlaceError> {
     let entries = fs::read_dir(state_dir).map_err(at(state_dir))?;
     for entry in entries.filter_map(Result::ok) {
         let name = entry.file_name();
         let name = name.to_string_lossy();
-        let is_ours = name.strip_suffix(".tmp").unwrap_or(&name).parse::<ProcessId>().is_ok();
+        let is_ours = name
+            .strip_suffix(".tmp")
+            .unwrap_or(&name)
+            .parse::<ProcessId>()
+            .is_ok();
         let path = entry.path();
         if is_ours && fs::remove_dir(&path).is_err() {
             let owner = fs::symlink_metadata(&path).map_err(at(&path))?.uid();
@@ -247,9 +299,20 @@ fn clean_state(state_dir: &Path) -> Result<(), PlaceError> {
 /// Empties a directory as its owner: what is in it may be made to lead root astray.
 fn clean(path: &Path, owner: u32) {
     let mut command = Command::new("/proc/self/exe");
-    command.arg0("prn-clean").arg(path).uid(owner).gid(owner).current_dir("/").env_clear();
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    let Ok(mut cleaner) = command.spawn() else { return };
+    command
+        .arg0("prn-clean")
+        .arg(path)
+        .uid(owner)
+        .gid(owner)
+        .current_dir("/")
+        .env_clear();
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    let Ok(mut cleaner) = command.spawn() else {
+        return;
+    };
     let deadline = Instant::now() + CLEANING;
     while matches!(cleaner.try_wait(), Ok(None)) {
         if Instant::now() >= deadline {

@@ -1,4 +1,5 @@
-//! From options and host to the two configurations. A pure decision: what is wrong is found here, not by root.
+//! From options and host to the two configurations. A pure decision: what is wrong is found here,
+//! not by root.
 
 use std::path::Path;
 use std::time::Duration;
@@ -115,7 +116,10 @@ pub struct Plan {
 
 /// Puts defaults in place of what was not given, and checks all of it.
 pub fn resolve(options: &Options, host: &Host) -> Result<Plan, PlanError> {
-    let instance = options.instance.clone().unwrap_or_else(|| INSTANCE.to_owned());
+    let instance = options
+        .instance
+        .clone()
+        .unwrap_or_else(|| INSTANCE.to_owned());
     let state_dir = state_dir(options.state_dir())?;
     let (frontend_uid, first_uid, uid_count) = uids(options, host)?;
     let (default_limits, limit_ceilings) = limits(options)?;
@@ -133,8 +137,12 @@ pub fn resolve(options: &Options, host: &Host) -> Result<Plan, PlanError> {
         allow_missing_limits: options.allow_missing_limits,
         disks: Vec::new(),
         frontend_uid,
-        // A group of its own, whatever its number: the number of a user may be that of another group.
-        frontend_gid: host.prn_gid.filter(|_| host.prn_uid == Some(frontend_uid)).unwrap_or(frontend_uid),
+        // A group of its own, whatever its number: the number of a user may be that of another
+        // group.
+        frontend_gid: host
+            .prn_gid
+            .filter(|_| host.prn_uid == Some(frontend_uid))
+            .unwrap_or(frontend_uid),
         first_uid,
         uid_count,
         finished_max,
@@ -160,23 +168,54 @@ pub fn resolve(options: &Options, host: &Host) -> Result<Plan, PlanError> {
         handshakes_max: count("handshakes", options.handshakes, 64)?,
         handshake_timeout: time("handshake-timeout", options.handshake_timeout)?,
         connections_max: count("connections", options.connections, 4096)?,
-        connections_per_client: count("connections-per-client", options.connections_per_client, 256)?,
+        connections_per_client: count(
+            "connections-per-client",
+            options.connections_per_client,
+            256,
+        )?,
         streams_max: count("streams", options.streams, 2048)?,
-        subscribers_max: count("subscribers", options.subscribers, subscribers(frontend_memory))?,
-        subscribers_per_process: count("subscribers-per-process", options.subscribers_per_process, 1024)?,
+        subscribers_max: count(
+            "subscribers",
+            options.subscribers,
+            subscribers(frontend_memory),
+        )?,
+        subscribers_per_process: count(
+            "subscribers-per-process",
+            options.subscribers_per_process,
+            1024,
+        )?,
         peer_timeout: peer_timeout(options.peer_timeout)?,
-        connection_age: options.connection_age.map(|age| time("connection-age", Some(age))).transpose()?,
+        connection_age: options
+            .connection_age
+            .map(|age| time("connection-age", Some(age)))
+            .transpose()?,
         threads: threads(),
     };
-    let address = options.address.clone().unwrap_or_else(|| Address(ADDRESS.to_owned()));
+    let address = options
+        .address
+        .clone()
+        .unwrap_or_else(|| Address(ADDRESS.to_owned()));
     let cgroup = cgroup(options, &instance, host)?;
-    Ok(Plan { address, state_dir, cgroup, frontend_memory, supervisor, frontend })
+    Ok(Plan {
+        address,
+        state_dir,
+        cgroup,
+        frontend_memory,
+        supervisor,
+        frontend,
+    })
 }
 
 fn checked_instance(name: &str) -> Result<&str, PlanError> {
     let fits = (1..=32).contains(&name.len())
-        && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
-    if fits { Ok(name) } else { Err(PlanError::Instance) }
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
+    if fits {
+        Ok(name)
+    } else {
+        Err(PlanError::Instance)
+    }
 }
 
 /// Its directories' paths must not be longer than the kernel takes (PATH_MAX, limits.h).
@@ -184,14 +223,25 @@ const STATE_DIR_MAX: usize = 4000;
 
 fn state_dir(path: &Path) -> Result<String, PlanError> {
     let absolute = std::path::absolute(path).map_err(|_| PlanError::StateDir)?;
-    let text = absolute.to_str().ok_or(PlanError::StateDir)?.trim_end_matches('/');
-    if text.len() > STATE_DIR_MAX || text.contains('\0') { Err(PlanError::StateDir) } else { Ok(text.to_owned()) }
+    let text = absolute
+        .to_str()
+        .ok_or(PlanError::StateDir)?
+        .trim_end_matches('/');
+    if text.len() > STATE_DIR_MAX || text.contains('\0') {
+        Err(PlanError::StateDir)
+    } else {
+        Ok(text.to_owned())
+    }
 }
 
 fn cgroup(options: &Options, instance: &str, host: &Host) -> Result<Cgroup, PlanError> {
     let mount = host.cgroup2.as_ref().ok_or(PlanError::Cgroup)?;
     if options.delegated_cgroup {
-        let own = host.own_cgroup.as_deref().filter(|own| *own != mount.path).ok_or(PlanError::Cgroup)?;
+        let own = host
+            .own_cgroup
+            .as_deref()
+            .filter(|own| *own != mount.path)
+            .ok_or(PlanError::Cgroup)?;
         return Ok(Cgroup::Delegated(own.to_owned()));
     }
     Ok(Cgroup::Own(mount.path.join(checked_instance(instance)?)))
@@ -200,20 +250,29 @@ fn cgroup(options: &Options, instance: &str, host: &Host) -> Result<Cgroup, Plan
 fn uids(options: &Options, host: &Host) -> Result<(u32, u32, u32), PlanError> {
     let first = options.first_uid.unwrap_or(FIRST_UID);
     let uids = options.uids.unwrap_or(UIDS);
-    let frontend = options.frontend_uid.or(host.prn_uid).unwrap_or(FRONTEND_UID);
+    let frontend = options
+        .frontend_uid
+        .or(host.prn_uid)
+        .unwrap_or(FRONTEND_UID);
     if host.prn_uid != Some(frontend) && host.named_ids.contains(&frontend) {
         return Err(PlanError::Uids(
             "--frontend-uid is another account's or group's number: choose one that nobody has",
         ));
     }
     if host.prn_uid == Some(frontend) && host.prn_gid == Some(0) {
-        return Err(PlanError::Uids("the primary group of user prn must not be root's"));
+        return Err(PlanError::Uids(
+            "the primary group of user prn must not be root's",
+        ));
     }
     // The last id means "no change" to setresuid(2).
     let end = first.checked_add(uids).filter(|end| *end < u32::MAX);
-    let end = end.ok_or(PlanError::Uids("--first-uid and --uids go beyond the last user id"))?;
+    let end = end.ok_or(PlanError::Uids(
+        "--first-uid and --uids go beyond the last user id",
+    ))?;
     if first == 0 {
-        return Err(PlanError::Uids("--first-uid must not be 0: processes never run as root"));
+        return Err(PlanError::Uids(
+            "--first-uid must not be 0: processes never run as root",
+        ));
     }
     if uids == 0 {
         return Err(PlanError::Uids("--uids must be at least 1"));
@@ -222,7 +281,9 @@ fn uids(options: &Options, host: &Host) -> Result<(u32, u32, u32), PlanError> {
         return Err(PlanError::Uids("--frontend-uid must be an ordinary user's"));
     }
     if (first..end).contains(&frontend) {
-        return Err(PlanError::Uids("--frontend-uid must not be one of the processes' user ids"));
+        return Err(PlanError::Uids(
+            "--frontend-uid must not be one of the processes' user ids",
+        ));
     }
     Ok((frontend, first, uids))
 }
@@ -231,7 +292,10 @@ fn bounded(flag: &'static str, value: u64, min: u64, max: u64) -> Result<u64, Pl
     if (min..=max).contains(&value) {
         Ok(value)
     } else {
-        Err(PlanError::Range { flag, source: Invalid::Range(min, max) })
+        Err(PlanError::Range {
+            flag,
+            source: Invalid::Range(min, max),
+        })
     }
 }
 
@@ -239,29 +303,64 @@ fn limits(options: &Options) -> Result<(Limits, Limits), PlanError> {
     let bytes = |size: Option<Size>| size.map(|size| size.0);
     // In the order of LimitName::ALL.
     let given = [
-        ("default-cpu", "max-cpu", options.default_cpu.map(|cpu| cpu.0), options.max_cpu.map(|cpu| cpu.0)),
-        ("default-memory", "max-memory", bytes(options.default_memory), bytes(options.max_memory)),
-        ("default-io-read", "max-io-read", bytes(options.default_io_read), bytes(options.max_io_read)),
-        ("default-io-write", "max-io-write", bytes(options.default_io_write), bytes(options.max_io_write)),
-        ("default-pids", "max-pids", options.default_pids, options.max_pids),
+        (
+            "default-cpu",
+            "max-cpu",
+            options.default_cpu.map(|cpu| cpu.0),
+            options.max_cpu.map(|cpu| cpu.0),
+        ),
+        (
+            "default-memory",
+            "max-memory",
+            bytes(options.default_memory),
+            bytes(options.max_memory),
+        ),
+        (
+            "default-io-read",
+            "max-io-read",
+            bytes(options.default_io_read),
+            bytes(options.max_io_read),
+        ),
+        (
+            "default-io-write",
+            "max-io-write",
+            bytes(options.default_io_write),
+            bytes(options.max_io_write),
+        ),
+        (
+            "default-pids",
+            "max-pids",
+            options.default_pids,
+            options.max_pids,
+        ),
     ];
-    for (limit, (default_flag, max_flag, default, ceiling)) in LimitName::ALL.into_iter().zip(given) {
+    for (limit, (default_flag, max_flag, default, ceiling)) in LimitName::ALL.into_iter().zip(given)
+    {
         for (flag, value) in [(default_flag, default), (max_flag, ceiling)] {
-            value.map_or(Ok(0), |value| limit.check(value)).map_err(|source| PlanError::Range { flag, source })?;
+            value
+                .map_or(Ok(0), |value| limit.check(value))
+                .map_err(|source| PlanError::Range { flag, source })?;
         }
         if let (Some(default), Some(ceiling)) = (default, ceiling)
             && default > ceiling
         {
-            return Err(PlanError::AboveCeiling(default_flag.trim_start_matches("default-")));
+            return Err(PlanError::AboveCeiling(
+                default_flag.trim_start_matches("default-"),
+            ));
         }
     }
-    let limits = |values, flag| Limits::try_from(values).map_err(|source| PlanError::Range { flag, source });
-    Ok((limits(given.map(|given| given.2), "default")?, limits(given.map(|given| given.3), "max")?))
+    let limits =
+        |values, flag| Limits::try_from(values).map_err(|source| PlanError::Range { flag, source });
+    Ok((
+        limits(given.map(|given| given.2), "default")?,
+        limits(given.map(|given| given.3), "max")?,
+    ))
 }
 
 /// What is kept by default, at most, and in all.
 fn output(options: &Options, memory: u64) -> Result<(u64, u64, u64), PlanError> {
-    let fits = |flag, value: u64| output_max(value).map_err(|source| PlanError::Range { flag, source });
+    let fits =
+        |flag, value: u64| output_max(value).map_err(|source| PlanError::Range { flag, source });
     let budget = options.output_budget.map_or(memory / 4, |size| size.0);
     if budget > memory {
         return Err(PlanError::Budget { budget, memory });
@@ -271,14 +370,33 @@ fn output(options: &Options, memory: u64) -> Result<(u64, u64, u64), PlanError> 
     let ceiling = options.output_ceiling.map_or(most, |size| size.0);
     if ceiling > budget {
         let (small, large) = ("output-ceiling", "output-budget");
-        return Err(PlanError::Output { small, small_value: ceiling, large, large_value: budget });
+        return Err(PlanError::Output {
+            small,
+            small_value: ceiling,
+            large,
+            large_value: budget,
+        });
     }
-    let default = options.output_default.map_or(ceiling.min(64 * MIB), |size| size.0);
+    let default = options
+        .output_default
+        .map_or(ceiling.min(64 * MIB), |size| size.0);
     if default > ceiling {
         let (small, large) = ("output-default", "output-ceiling");
-        return Err(PlanError::Output { small, small_value: default, large, large_value: ceiling });
+        return Err(PlanError::Output {
+            small,
+            small_value: default,
+            large,
+            large_value: ceiling,
+        });
     }
-    let ceiling = fits(if options.output_ceiling.is_some() { "output-ceiling" } else { "output-budget" }, ceiling)?;
+    let ceiling = fits(
+        if options.output_ceiling.is_some() {
+            "output-ceiling"
+        } else {
+            "output-budget"
+        },
+        ceiling,
+    )?;
     Ok((fits("output-default", default)?, ceiling, budget))
 }
 
@@ -289,7 +407,8 @@ fn output_disk(options: &Options) -> Result<Option<(u64, u64)>, PlanError> {
     if budget == 0 {
         return Ok(None);
     }
-    let ceiling = output_max(budget.min(1 << 40)).map_err(|source| PlanError::Range { flag, source })?;
+    let ceiling =
+        output_max(budget.min(1 << 40)).map_err(|source| PlanError::Range { flag, source })?;
     Ok(Some((ceiling, budget)))
 }
 
@@ -304,15 +423,17 @@ fn count(flag: &'static str, given: Option<u32>, default: u32) -> Result<u32, Pl
     bounded(flag, number.into(), 1, 1_000_000).map(|_| number)
 }
 
-/// Each holds two chunks of output and what was gathered before them for as long as its client takes nothing: half of the
-/// frontend's memory may be that.
+/// Each holds two chunks of output and what was gathered before them for as long as its client
+/// takes nothing: half of the frontend's memory may be that.
 fn subscribers(frontend_memory: u64) -> u32 {
     const HELD: u64 = 192 * 1024;
-    u32::try_from(frontend_memory / 2 / HELD).unwrap_or(u32::MAX).min(4096)
+    u32::try_from(frontend_memory / 2 / HELD)
+        .unwrap_or(u32::MAX)
+        .min(4096)
 }
 
-/// From the shortest that the kernel's probes, whole seconds each, can be fitted into, to the longest that it takes
-/// (TCP_KEEPIDLE, tcp(7)).
+/// From the shortest that the kernel's probes, whole seconds each, can be fitted into, to the
+/// longest that it takes (TCP_KEEPIDLE, tcp(7)).
 fn peer_timeout(given: Option<Time>) -> Result<Millis, PlanError> {
     let flag = "peer-timeout";
     let time = given.map_or(Duration::from_secs(120), |time| time.0);
@@ -321,7 +442,8 @@ fn peer_timeout(given: Option<Time>) -> Result<Millis, PlanError> {
     Millis::try_from(time).map_err(|source| PlanError::Range { flag, source })
 }
 
-/// As many processes as there are descriptors for: one that lacked some later would lose its output.
+/// As many processes as there are descriptors for: one that lacked some later would lose its
+/// output.
 fn processes(hard: u64, finished_max: u32) -> Result<u32, PlanError> {
     // For everything else, a start under way included.
     const OTHER: u64 = 128;
@@ -329,7 +451,11 @@ fn processes(hard: u64, finished_max: u32) -> Result<u32, PlanError> {
     const FINISHED: u64 = 2;
     let finished = FINISHED * u64::from(finished_max);
     let left = hard.saturating_sub(OTHER + finished) / FILES_PER_PROCESS;
-    if left == 0 { Err(PlanError::OpenFiles { hard }) } else { Ok(u32::try_from(left).unwrap_or(u32::MAX)) }
+    if left == 0 {
+        Err(PlanError::OpenFiles { hard })
+    } else {
+        Ok(u32::try_from(left).unwrap_or(u32::MAX))
+    }
 }
 
 fn finished_max(options: &Options) -> Result<u32, PlanError> {
@@ -353,7 +479,11 @@ mod tests {
 
     fn host() -> Host {
         Host {
-            cgroup2: Some(CgroupMount { path: "/sys/fs/cgroup".into(), root: "/".into(), read_only: false }),
+            cgroup2: Some(CgroupMount {
+                path: "/sys/fs/cgroup".into(),
+                root: "/".into(),
+                read_only: false,
+            }),
             own_cgroup: Some("/sys/fs/cgroup/system.slice/prn.service".into()),
             memory: 4096 * MIB,
             open_files: (1024, 1 << 20),
@@ -372,39 +502,82 @@ mod tests {
         assert_eq!(plan.address.0, "127.0.0.1:50051");
         assert_eq!(plan.state_dir, "/var/lib/prn");
         assert_eq!(plan.cgroup, Cgroup::Own("/sys/fs/cgroup/prn".into()));
-        assert_eq!((supervisor.first_uid, supervisor.uid_count), (2_000_000_000, 4096));
-        assert_eq!((supervisor.frontend_uid, supervisor.frontend_gid), (1_999_999_999, 1_999_999_999));
+        assert_eq!(
+            (supervisor.first_uid, supervisor.uid_count),
+            (2_000_000_000, 4096)
+        );
+        assert_eq!(
+            (supervisor.frontend_uid, supervisor.frontend_gid),
+            (1_999_999_999, 1_999_999_999)
+        );
         assert_eq!(supervisor.finished_max, 1000);
-        assert_eq!(supervisor.output, [(OutputStore::Memory, (1024 * MIB, 1024 * MIB))].into());
+        assert_eq!(
+            supervisor.output,
+            [(OutputStore::Memory, (1024 * MIB, 1024 * MIB))].into()
+        );
         assert_eq!(frontend.output_default, 64 * MIB);
         assert_eq!(frontend.stop_grace.duration().as_secs(), 10);
         assert_eq!(frontend.default_limits, Limits::default());
         assert_eq!((frontend.handshakes_max, frontend.streams_max), (64, 2048));
-        assert_eq!((frontend.connections_max, frontend.connections_per_client), (4096, 256));
-        assert_eq!((frontend.subscribers_max, frontend.subscribers_per_process), (1365, 1024));
+        assert_eq!(
+            (frontend.connections_max, frontend.connections_per_client),
+            (4096, 256)
+        );
+        assert_eq!(
+            (frontend.subscribers_max, frontend.subscribers_per_process),
+            (1365, 1024)
+        );
         assert_eq!(frontend.handshake_timeout.duration().as_secs(), 10);
-        assert_eq!((frontend.peer_timeout.duration().as_secs(), frontend.connection_age), (120, None));
+        assert_eq!(
+            (
+                frontend.peer_timeout.duration().as_secs(),
+                frontend.connection_age
+            ),
+            (120, None)
+        );
     }
 
     #[test]
     fn as_many_subscribers_as_half_of_the_frontends_memory_holds_chunks_for() {
-        let options = Options { frontend_memory: Some(Size(64 * MIB)), ..Options::default() };
-        assert_eq!(resolve(&options, &host()).unwrap().frontend.subscribers_max, 170);
+        let options = Options {
+            frontend_memory: Some(Size(64 * MIB)),
+            ..Options::default()
+        };
+        assert_eq!(
+            resolve(&options, &host()).unwrap().frontend.subscribers_max,
+            170
+        );
     }
 
     #[test]
     fn a_delegated_group_is_used_as_it_is() {
-        let options = Options { delegated_cgroup: true, ..Options::default() };
+        let options = Options {
+            delegated_cgroup: true,
+            ..Options::default()
+        };
         let own = "/sys/fs/cgroup/system.slice/prn.service".into();
-        assert_eq!(resolve(&options, &host()).unwrap().cgroup, Cgroup::Delegated(own));
-        let outside = Host { own_cgroup: Some("/sys/fs/cgroup".into()), ..host() };
-        assert!(matches!(resolve(&options, &outside), Err(PlanError::Cgroup)));
+        assert_eq!(
+            resolve(&options, &host()).unwrap().cgroup,
+            Cgroup::Delegated(own)
+        );
+        let outside = Host {
+            own_cgroup: Some("/sys/fs/cgroup".into()),
+            ..host()
+        };
+        assert!(matches!(
+            resolve(&options, &outside),
+            Err(PlanError::Cgroup)
+        ));
     }
 
     #[test]
     fn there_are_no_more_processes_than_descriptors_for_them() {
-        let with = |hard| Host { open_files: (1024, hard), ..host() };
-        let count = |hard| resolve(&Options::default(), &with(hard)).map(|plan| plan.supervisor.uid_count);
+        let with = |hard| Host {
+            open_files: (1024, hard),
+            ..host()
+        };
+        let count =
+            |hard| resolve(&Options::default(), &with(hard)).map(|plan| plan.supervisor.uid_count);
         assert_eq!(count(1 << 20).unwrap(), 4096);
         assert_eq!(count(20_000).unwrap(), (20_000 - 128 - 2000) / 10);
         assert!(count(2100).unwrap_err().to_string().contains("ulimit -n"));
@@ -412,51 +585,149 @@ mod tests {
 
     #[test]
     fn user_prn_is_the_frontends_unless_a_flag_says_otherwise() {
-        let with_user = Host { prn_uid: Some(990), ..host() };
-        let uid = |options: Options| resolve(&options, &with_user).unwrap().supervisor.frontend_uid;
+        let with_user = Host {
+            prn_uid: Some(990),
+            ..host()
+        };
+        let uid = |options: Options| {
+            resolve(&options, &with_user)
+                .unwrap()
+                .supervisor
+                .frontend_uid
+        };
         assert_eq!(uid(Options::default()), 990);
-        assert_eq!(uid(Options { frontend_uid: Some(991), ..Options::default() }), 991);
+        assert_eq!(
+            uid(Options {
+                frontend_uid: Some(991),
+                ..Options::default()
+            }),
+            991
+        );
     }
 
     #[test]
     fn what_cannot_work_is_refused_by_the_name_of_its_flag() {
-        let name = |instance: &str| Options { instance: Some(instance.into()), ..Options::default() };
+        let name = |instance: &str| Options {
+            instance: Some(instance.into()),
+            ..Options::default()
+        };
         for bad in ["", "Prn", "a/b", "..", "a b", &"a".repeat(33)] {
             assert!(failed(name(bad)).contains("--instance"), "{bad}");
         }
-        assert!(failed(Options { uids: Some(0), ..Options::default() }).contains("--uids"));
-        assert!(failed(Options { first_uid: Some(0), ..Options::default() }).contains("--first-uid"));
-        assert!(failed(Options { first_uid: Some(u32::MAX - 1), ..Options::default() }).contains("--first-uid"));
-        assert!(failed(Options { frontend_uid: Some(0), ..Options::default() }).contains("--frontend-uid"));
-        assert!(failed(Options { frontend_uid: Some(FIRST_UID + 1), ..Options::default() }).contains("--frontend-uid"));
-        let taken = Host { prn_uid: Some(990), prn_gid: Some(980), named_ids: [6, 980, 990].into(), ..host() };
+        assert!(
+            failed(Options {
+                uids: Some(0),
+                ..Options::default()
+            })
+            .contains("--uids")
+        );
+        assert!(
+            failed(Options {
+                first_uid: Some(0),
+                ..Options::default()
+            })
+            .contains("--first-uid")
+        );
+        assert!(
+            failed(Options {
+                first_uid: Some(u32::MAX - 1),
+                ..Options::default()
+            })
+            .contains("--first-uid")
+        );
+        assert!(
+            failed(Options {
+                frontend_uid: Some(0),
+                ..Options::default()
+            })
+            .contains("--frontend-uid")
+        );
+        assert!(
+            failed(Options {
+                frontend_uid: Some(FIRST_UID + 1),
+                ..Options::default()
+            })
+            .contains("--frontend-uid")
+        );
+        let taken = Host {
+            prn_uid: Some(990),
+            prn_gid: Some(980),
+            named_ids: [6, 980, 990].into(),
+            ..host()
+        };
         for uid in [6, 980] {
-            let options = Options { frontend_uid: Some(uid), ..Options::default() };
-            assert!(resolve(&options, &taken).unwrap_err().to_string().contains("--frontend-uid"), "{uid}");
+            let options = Options {
+                frontend_uid: Some(uid),
+                ..Options::default()
+            };
+            assert!(
+                resolve(&options, &taken)
+                    .unwrap_err()
+                    .to_string()
+                    .contains("--frontend-uid"),
+                "{uid}"
+            );
         }
         let ids = resolve(&Options::default(), &taken).unwrap().supervisor;
         assert_eq!((ids.frontend_uid, ids.frontend_gid), (990, 980));
-        let root = Host { prn_gid: Some(0), ..taken };
-        assert!(resolve(&Options::default(), &root).unwrap_err().to_string().contains("group of user prn"));
-        assert!(failed(Options { handshakes: Some(0), ..Options::default() }).contains("--handshakes"));
-        let per_client = Options { connections_per_client: Some(0), ..Options::default() };
+        let root = Host {
+            prn_gid: Some(0),
+            ..taken
+        };
+        assert!(
+            resolve(&Options::default(), &root)
+                .unwrap_err()
+                .to_string()
+                .contains("group of user prn")
+        );
+        assert!(
+            failed(Options {
+                handshakes: Some(0),
+                ..Options::default()
+            })
+            .contains("--handshakes")
+        );
+        let per_client = Options {
+            connections_per_client: Some(0),
+            ..Options::default()
+        };
         assert!(failed(per_client).contains("--connections-per-client"));
-        let short = Options { peer_timeout: Some(Time(Duration::from_secs(7))), ..Options::default() };
+        let short = Options {
+            peer_timeout: Some(Time(Duration::from_secs(7))),
+            ..Options::default()
+        };
         assert!(failed(short).contains("--peer-timeout"));
         assert!(
-            failed(Options { max_finished: Some(63), ..Options::default() }).contains("--max-finished must be 64 to")
+            failed(Options {
+                max_finished: Some(63),
+                ..Options::default()
+            })
+            .contains("--max-finished must be 64 to")
         );
-        let memory = Options { default_memory: Some(Size(4096)), ..Options::default() };
+        let memory = Options {
+            default_memory: Some(Size(4096)),
+            ..Options::default()
+        };
         assert!(failed(memory).contains("--default-memory"));
-        let above = Options { default_cpu: Some(Cpu(2000)), max_cpu: Some(Cpu(1000)), ..Options::default() };
+        let above = Options {
+            default_cpu: Some(Cpu(2000)),
+            max_cpu: Some(Cpu(1000)),
+            ..Options::default()
+        };
         assert_eq!(failed(above), "--default-cpu is above --max-cpu");
     }
 
     #[test]
     fn output_that_would_not_fit_into_memory_is_refused() {
-        let budget = Options { output_budget: Some(Size(5000 * MIB)), ..Options::default() };
+        let budget = Options {
+            output_budget: Some(Size(5000 * MIB)),
+            ..Options::default()
+        };
         assert!(failed(budget).contains("--output-budget"));
-        let ceiling = Options { output_ceiling: Some(Size(2048 * MIB)), ..Options::default() };
+        let ceiling = Options {
+            output_ceiling: Some(Size(2048 * MIB)),
+            ..Options::default()
+        };
         assert!(failed(ceiling).contains("--output-ceiling"));
         let default = Options {
             output_default: Some(Size(65 * MIB)),
@@ -464,13 +735,28 @@ mod tests {
             ..Options::default()
         };
         assert!(failed(default).contains("--output-default"));
-        let disk = |bytes| Options { output_disk: Some(SizeOrZero(bytes)), ..Options::default() };
+        let disk = |bytes| Options {
+            output_disk: Some(SizeOrZero(bytes)),
+            ..Options::default()
+        };
         assert!(failed(disk(65_535)).contains("--output-disk"));
-        assert_eq!(resolve(&disk(0), &host()).unwrap().supervisor.output.len(), 1);
+        assert_eq!(
+            resolve(&disk(0), &host()).unwrap().supervisor.output.len(),
+            1
+        );
         let plan = resolve(&disk(2 << 40), &host()).unwrap();
-        assert_eq!(plan.supervisor.output.get(&OutputStore::Disk), Some(&(1 << 40, 2 << 40)));
+        assert_eq!(
+            plan.supervisor.output.get(&OutputStore::Disk),
+            Some(&(1 << 40, 2 << 40))
+        );
         assert_eq!(plan.frontend.output_disk, 1 << 40);
-        let small = Options { output_budget: Some(Size(MIB)), ..Options::default() };
-        assert_eq!(resolve(&small, &host()).unwrap().frontend.output_default, MIB);
+        let small = Options {
+            output_budget: Some(Size(MIB)),
+            ..Options::default()
+        };
+        assert_eq!(
+            resolve(&small, &host()).unwrap().frontend.output_default,
+            MIB
+        );
     }
 }

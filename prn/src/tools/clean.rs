@@ -1,8 +1,8 @@
 //! `prn-clean`: empties directories of a process that has ended, as its user and in its cgroup.
 //!
-//! Nobody changes the trees meanwhile: all processes of that user are gone. What is in them is not trusted: it is never
-//! followed, only deleted. Tested as the program that it is, since it changes the working directory:
-//! prn/tests/tools.rs.
+//! Nobody changes the trees meanwhile: all processes of that user are gone. What is in them is not
+//! trusted: it is never followed, only deleted. Tested as the program that it is, since it changes
+//! the working directory: prn/tests/tools.rs.
 
 use std::fs;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -17,19 +17,37 @@ use nix::sys::stat::{FchmodatFlags, Mode, fchmodat, fstat, fstatat};
 use nix::unistd::{UnlinkatFlags, fchdir, unlinkat};
 use prn_ipc_protocol::fds;
 
-/// Descriptors 3, 4, … are the directories (O_PATH), or the arguments are, before there is a supervisor. Succeeds if all of
-/// them are empty in the end.
+/// Descriptors 3, 4, … are the directories (O_PATH), or the arguments are, before there is a
+/// supervisor. Succeeds if all of them are empty in the end.
 pub fn main() -> ExitCode {
-    let handle = |path| open(&PathBuf::from(path), OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty());
+    let handle = |path| {
+        open(
+            &PathBuf::from(path),
+            OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC,
+            Mode::empty(),
+        )
+    };
     let named: Vec<_> = std::env::args_os().skip(1).collect();
     let directories: Vec<OwnedFd> = if named.is_empty() {
-        (3..).map_while(|number| fds::inherited(number).ok()).collect()
+        (3..)
+            .map_while(|number| fds::inherited(number).ok())
+            .collect()
     } else {
-        named.into_iter().filter_map(|path| handle(path).ok()).collect()
+        named
+            .into_iter()
+            .filter_map(|path| handle(path).ok())
+            .collect()
     };
     // One that fails is no reason to leave the others full.
-    let failed = directories.iter().filter(|directory| clean(directory).is_err()).count();
-    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    let failed = directories
+        .iter()
+        .filter(|directory| clean(directory).is_err())
+        .count();
+    if failed == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }
 
 /// Deletes everything in a directory. It needs two descriptors at any depth.
@@ -48,9 +66,21 @@ fn clean(directory: &OwnedFd) -> nix::Result<()> {
         match delete_entries(&mut folder)? {
             Some(below) => {
                 // Down, into a folder that is not empty.
-                let mode = fstatat(&folder, below.as_c_str(), AtFlags::AT_SYMLINK_NOFOLLOW)?.st_mode | 0o700;
-                fchmodat(&folder, below.as_c_str(), Mode::from_bits_truncate(mode), FchmodatFlags::FollowSymlink)?;
-                folder = Dir::openat(&folder, below.as_c_str(), flags | OFlag::O_NOFOLLOW, Mode::empty())?;
+                let mode = fstatat(&folder, below.as_c_str(), AtFlags::AT_SYMLINK_NOFOLLOW)?
+                    .st_mode
+                    | 0o700;
+                fchmodat(
+                    &folder,
+                    below.as_c_str(),
+                    Mode::from_bits_truncate(mode),
+                    FchmodatFlags::FollowSymlink,
+                )?;
+                folder = Dir::openat(
+                    &folder,
+                    below.as_c_str(),
+                    flags | OFlag::O_NOFOLLOW,
+                    Mode::empty(),
+                )?;
             }
             None => {
                 let here = fstat(&folder)?;
@@ -64,7 +94,8 @@ fn clean(directory: &OwnedFd) -> nix::Result<()> {
     }
 }
 
-/// Deletes what can be deleted in a folder; returns the name of a sub-folder that is not empty, if there is one.
+/// Deletes what can be deleted in a folder; returns the name of a sub-folder that is not empty, if
+/// there is one.
 fn delete_entries(folder: &mut Dir) -> nix::Result<Option<std::ffi::CString>> {
     let handle = nix::unistd::dup(folder.as_fd())?;
     for entry in folder.iter() {
@@ -80,7 +111,9 @@ fn delete_entries(folder: &mut Dir) -> nix::Result<Option<std::ffi::CString>> {
         }
         match unlinkat(&handle, name, UnlinkatFlags::RemoveDir) {
             Ok(()) => {}
-            Err(Errno::ENOTEMPTY | Errno::EEXIST | Errno::EACCES) => return Ok(Some(name.to_owned())),
+            Err(Errno::ENOTEMPTY | Errno::EEXIST | Errno::EACCES) => {
+                return Ok(Some(name.to_owned()));
+            }
             Err(error) => return Err(error),
         }
     }

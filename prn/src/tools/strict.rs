@@ -1,13 +1,14 @@
 //! `prn-strict`: puts on profile strict and executes the process's program in its own place.
 //!
-//! Runs as the process's user, in its cgroup, session and working directory, with its streams, without privileges to
-//! gain (no_new_privs). It trusts the supervisor, which executed it, and nothing that belongs to the process: the
-//! environment that a client chose comes as arguments and is the program's alone, because a loader obeys its own
-//! (LD_PRELOAD, ld.so(8)) before the first line of this. It must never execute the program without all of the
-//! confinement: what fails is reported, and it ends.
+//! Runs as the process's user, in its cgroup, session and working directory, with its streams,
+//! without privileges to gain (no_new_privs). It trusts the supervisor, which executed it, and
+//! nothing that belongs to the process: the environment that a client chose comes as arguments and
+//! is the program's alone, because a loader obeys its own (LD_PRELOAD, ld.so(8)) before the first
+//! line of this. It must never execute the program without all of the confinement: what fails is
+//! reported, and it ends.
 //!
-//! [`confined`] is the order. Namespaces come before Landlock, which refuses every mount, and the system call filter is
-//! the last, since it refuses what all others need.
+//! [`confined`] is the order. Namespaces come before Landlock, which refuses every mount, and the
+//! system call filter is the last, since it refuses what all others need.
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -22,8 +23,8 @@ use std::process::{Command, ExitCode};
 
 use caps::CapSet;
 use landlock::{
-    ABI, Access, AccessFs, AccessNet, PathBeneath, PathFd, Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetStatus,
-    Scope,
+    ABI, Access, AccessFs, AccessNet, PathBeneath, PathFd, Ruleset, RulesetAttr,
+    RulesetCreatedAttr, RulesetStatus, Scope,
 };
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
@@ -43,20 +44,26 @@ const OWN: i32 = 5;
 
 /// Folders for temporary files: all of them are the process's private one.
 const TEMPORARY_FOLDERS: [&str; 2] = ["/tmp", "/var/tmp"];
-/// Shared memory and named semaphores (shm_overview(7)): a file system in memory, charged to the process's group.
+/// Shared memory and named semaphores (shm_overview(7)): a file system in memory, charged to the
+/// process's group.
 const SHARED_MEMORY: &str = "/dev/shm";
-/// Sockets of the host's services. A network namespace does not hide those that have a path, and one that resolves
-/// names or starts services for everybody would be a way out of it.
+/// Sockets of the host's services. A network namespace does not hide those that have a path, and
+/// one that resolves names or starts services for everybody would be a way out of it.
 const SERVICES: &str = "/run";
 
 type Failure = (ChildStep, Errno);
 
 /// Ends only by failure, which it reports as the supervisor's child does: the step and errno.
 pub fn main() -> ExitCode {
-    let Ok(report) = fds::inherited(REPORT) else { return ExitCode::from(127) };
+    let Ok(report) = fds::inherited(REPORT) else {
+        return ExitCode::from(127);
+    };
     let Err((step, errno)) = confined();
     // So few bytes into an empty pipe are written whole. If nobody reads them, nobody needs them.
-    let _unused = write(&report, codec::encode_into(&(step, number(errno)), &mut [0; 8]));
+    let _unused = write(
+        &report,
+        codec::encode_into(&(step, number(errno)), &mut [0; 8]),
+    );
     ExitCode::from(127)
 }
 
@@ -71,22 +78,24 @@ fn confined() -> Result<Infallible, Failure> {
     leave_the_host().map_err(&confinement)?;
     keep_identity(identity).map_err(&confinement)?;
     rearrange_files(&temporary, &own).map_err(&confinement)?;
-    // By its path, which may lead elsewhere now: a descriptor, or the place where it stood, would lead out.
+    // By its path, which may lead elsewhere now: a descriptor, or the place where it stood, would
+    // lead out.
     chdir(&start).map_err(at(ChildStep::WorkingDirectory))?;
     drop_capabilities().map_err(&confinement)?;
     restrict_files([temporary.handle, own.handle]).map_err(&confinement)?;
     default_sigpipe();
 
-    let launch = Launch::read(std::env::args_os().skip(1)).ok_or((ChildStep::Exec, Errno::EINVAL))?;
+    let launch =
+        Launch::read(std::env::args_os().skip(1)).ok_or((ChildStep::Exec, Errno::EINVAL))?;
     filter_calls().map_err(&confinement)?;
     Err((ChildStep::Exec, launch.execute()))
 }
 
-/// New namespaces of all kinds but two: one for process ids would need a second process, and one for control groups
-/// would hide nothing.
+/// New namespaces of all kinds but two: one for process ids would need a second process, and one
+/// for control groups would hide nothing.
 fn leave_the_host() -> nix::Result<()> {
-    // Together: the others need a capability that the first one gives. The network has one device then, its loopback,
-    // which stays down: sockets that could use it are refused.
+    // Together: the others need a capability that the first one gives. The network has one device
+    // then, its loopback, which stays down: sockets that could use it are refused.
     unshare(
         CloneFlags::CLONE_NEWUSER
             | CloneFlags::CLONE_NEWNS
@@ -96,10 +105,11 @@ fn leave_the_host() -> nix::Result<()> {
     )
 }
 
-/// The user and the group stay what they are, and there are no others in the namespace (user_namespaces(7)).
+/// The user and the group stay what they are, and there are no others in the namespace
+/// (user_namespaces(7)).
 fn keep_identity((user, group): (u32, u32)) -> nix::Result<()> {
-    // Without this an unprivileged process may not write its gid_map: dropping a group could give access
-    // (CVE-2014-8989).
+    // Without this an unprivileged process may not write its gid_map: dropping a group could give
+    // access (CVE-2014-8989).
     put("/proc/self/setgroups", "deny")?;
     put("/proc/self/uid_map", &format!("{user} {user} 1"))?;
     put("/proc/self/gid_map", &format!("{group} {group} 1"))
@@ -109,20 +119,42 @@ fn put(path: &str, text: &str) -> nix::Result<()> {
     fs::write(path, text).map_err(|error| errno_of(&error))
 }
 
-/// A private temporary directory and shared memory, and no services, in a mount namespace that ends with the process.
+/// A private temporary directory and shared memory, and no services, in a mount namespace that ends
+/// with the process.
 fn rearrange_files(temporary: &Directory, own: &Directory) -> nix::Result<()> {
-    // Mounts made here stay here. Not private: a disk that the host unmounts must go from here as well.
-    mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_SLAVE, None::<&str>)?;
+    // Mounts made here stay here. Not private: a disk that the host unmounts must go from here as
+    // well.
+    mount(
+        None::<&str>,
+        "/",
+        None::<&str>,
+        MsFlags::MS_REC | MsFlags::MS_SLAVE,
+        None::<&str>,
+    )?;
     // What comes next may cover the paths that these were found by.
     let (temporary_here, own_here) = (temporary.here()?, own.here()?);
     let empty = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
     cover(SERVICES, |target| {
-        mount(Some("none"), target, Some("tmpfs"), empty | MsFlags::MS_NOEXEC, Some("mode=0755"))
+        mount(
+            Some("none"),
+            target,
+            Some("tmpfs"),
+            empty | MsFlags::MS_NOEXEC,
+            Some("mode=0755"),
+        )
     })?;
     for folder in TEMPORARY_FOLDERS {
         cover(folder, |target| bind(&temporary_here, target))?;
     }
-    cover(SHARED_MEMORY, |target| mount(Some("none"), target, Some("tmpfs"), empty, Some("mode=0700")))?;
+    cover(SHARED_MEMORY, |target| {
+        mount(
+            Some("none"),
+            target,
+            Some("tmpfs"),
+            empty,
+            Some("mode=0700"),
+        )
+    })?;
     temporary.uncover(&temporary_here)?;
     own.uncover(&own_here)
 }
@@ -136,7 +168,13 @@ fn cover(target: &str, mount: impl FnOnce(&Path) -> nix::Result<()>) -> nix::Res
 }
 
 fn bind(source: &OwnedFd, target: &Path) -> nix::Result<()> {
-    mount(Some(&by_descriptor(source.as_fd())), target, None::<&str>, MsFlags::MS_BIND, None::<&str>)
+    mount(
+        Some(&by_descriptor(source.as_fd())),
+        target,
+        None::<&str>,
+        MsFlags::MS_BIND,
+        None::<&str>,
+    )
 }
 
 fn by_descriptor(fd: BorrowedFd<'_>) -> PathBuf {
@@ -151,23 +189,31 @@ struct Directory {
 }
 
 impl Directory {
-    /// The path is asked for before there are namespaces: after it, the handle's would be of another tree.
+    /// The path is asked for before there are namespaces: after it, the handle's would be of
+    /// another tree.
     fn inherited(number: i32) -> Result<Self, Failure> {
         let handle = fds::inherited(number).map_err(at(ChildStep::Descriptors))?;
-        let path =
-            fs::read_link(by_descriptor(handle.as_fd())).map_err(|error| (ChildStep::Descriptors, errno_of(&error)))?;
+        let path = fs::read_link(by_descriptor(handle.as_fd()))
+            .map_err(|error| (ChildStep::Descriptors, errno_of(&error)))?;
         Ok(Self { handle, path })
     }
 
-    /// It again, in this mount namespace: the kernel binds nothing from another one (mount(2), EINVAL).
+    /// It again, in this mount namespace: the kernel binds nothing from another one (mount(2),
+    /// EINVAL).
     fn here(&self) -> nix::Result<OwnedFd> {
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let here = open(&self.path, flags, Mode::empty())?;
-        // The folders above are root's; still, nothing else than what was handed over is to be opened to the process.
-        if self.is(&fstat(&here)?)? { Ok(here) } else { Err(Errno::ESTALE) }
+        // The folders above are root's; still, nothing else than what was handed over is to be
+        // opened to the process.
+        if self.is(&fstat(&here)?)? {
+            Ok(here)
+        } else {
+            Err(Errno::ESTALE)
+        }
     }
 
-    /// Makes its path lead to it where a folder above was covered: programs know it by that path (HOME, TMPDIR).
+    /// Makes its path lead to it where a folder above was covered: programs know it by that path
+    /// (HOME, TMPDIR).
     fn uncover(&self, here: &OwnedFd) -> nix::Result<()> {
         match stat(&self.path) {
             Ok(found) if self.is(&found)? => return Ok(()),
@@ -184,16 +230,23 @@ impl Directory {
     }
 }
 
-/// All sets: the new user namespace came with all of them. The bounding set first, which needs one of the others.
+/// All sets: the new user namespace came with all of them. The bounding set first, which needs one
+/// of the others.
 fn drop_capabilities() -> nix::Result<()> {
-    for set in [CapSet::Bounding, CapSet::Ambient, CapSet::Inheritable, CapSet::Effective, CapSet::Permitted] {
+    for set in [
+        CapSet::Bounding,
+        CapSet::Ambient,
+        CapSet::Inheritable,
+        CapSet::Effective,
+        CapSet::Permitted,
+    ] {
         caps::clear(None, set).map_err(|_| Errno::EPERM)?;
     }
     nix::sys::prctl::set_no_new_privs()
 }
 
-/// What profile default has, with the process's own folders instead of the host's, and no TCP port, no signal and no
-/// socket of anybody else.
+/// What profile default has, with the process's own folders instead of the host's, and no TCP port,
+/// no signal and no socket of anybody else.
 fn restrict_files(own: [OwnedFd; 2]) -> nix::Result<()> {
     // The newest that is known here: the crate leaves out what this kernel does not have.
     const NEWEST: ABI = ABI::V9;
@@ -216,7 +269,10 @@ fn restrict_files(own: [OwnedFd; 2]) -> nix::Result<()> {
             ruleset = ruleset.add_rule(PathBeneath::new(directory, AccessFs::from_all(abi)))?;
         }
         if Path::new(SHARED_MEMORY).is_dir() {
-            ruleset = ruleset.add_rule(PathBeneath::new(PathFd::new(SHARED_MEMORY)?, AccessFs::from_all(abi)))?;
+            ruleset = ruleset.add_rule(PathBeneath::new(
+                PathFd::new(SHARED_MEMORY)?,
+                AccessFs::from_all(abi),
+            ))?;
         }
         Ok(ruleset.restrict_self()?.ruleset)
     };
@@ -227,9 +283,9 @@ fn restrict_files(own: [OwnedFd; 2]) -> nix::Result<()> {
     }
 }
 
-/// Rust's runtime ignores SIGPIPE, and what is ignored stays so in the next program (execve(2)). The standard library
-/// undoes it when it executes one. That it executes nothing here is the price of doing without unsafe code: an empty
-/// path is ENOENT before anything else.
+/// Rust's runtime ignores SIGPIPE, and what is ignored stays so in the next program (execve(2)).
+/// The standard library undoes it when it executes one. That it executes nothing here is the price
+/// of doing without unsafe code: an empty path is ENOENT before anything else.
 fn default_sigpipe() {
     let _fails: io::Error = Command::new("").exec();
 }
@@ -244,12 +300,19 @@ struct Launch {
 }
 
 impl Launch {
-    /// From this program's arguments: how many paths, the paths, how many variables, the variables, the argument vector.
+    /// From this program's arguments: how many paths, the paths, how many variables, the variables,
+    /// the argument vector.
     fn read(mut arguments: impl Iterator<Item = OsString>) -> Option<Self> {
         let paths = counted(&mut arguments)?;
         let environment = counted(&mut arguments)?;
-        let argv = arguments.map(|argument| CString::new(argument.into_vec()).ok()).collect::<Option<_>>()?;
-        Some(Self { paths, environment, argv })
+        let argv = arguments
+            .map(|argument| CString::new(argument.into_vec()).ok())
+            .collect::<Option<_>>()?;
+        Some(Self {
+            paths,
+            environment,
+            argv,
+        })
     }
 
     /// Executes the first path that exists and may be executed; returns only when there is none.
@@ -257,7 +320,8 @@ impl Launch {
         let mut result = Errno::ENOENT;
         for path in &self.paths {
             let Err(error) = execve(path, &self.argv, &self.environment);
-            // Not here: look further. What was found but may not be executed is the better answer in the end.
+            // Not here: look further. What was found but may not be executed is the better answer
+            // in the end.
             if error == Errno::EACCES {
                 result = error;
             } else if error != Errno::ENOENT && error != Errno::ENOTDIR {
@@ -271,8 +335,12 @@ impl Launch {
 /// A count, and so many arguments.
 fn counted(arguments: &mut impl Iterator<Item = OsString>) -> Option<Vec<CString>> {
     let count: usize = arguments.next()?.into_string().ok()?.parse().ok()?;
-    let taken = arguments.take(count).map(|argument| CString::new(argument.into_vec()).ok());
-    taken.collect::<Option<Vec<_>>>().filter(|taken| taken.len() == count)
+    let taken = arguments
+        .take(count)
+        .map(|argument| CString::new(argument.into_vec()).ok());
+    taken
+        .collect::<Option<Vec<_>>>()
+        .filter(|taken| taken.len() == count)
 }
 
 fn filter_calls() -> nix::Result<()> {
@@ -288,7 +356,9 @@ fn at(step: ChildStep) -> impl Fn(Errno) -> Failure {
 fn errno_of(error: &(dyn Error + 'static)) -> Errno {
     let mut cause = Some(error);
     while let Some(error) = cause {
-        let number = error.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error);
+        let number = error
+            .downcast_ref::<io::Error>()
+            .and_then(io::Error::raw_os_error);
         if let Some(number) = number {
             return Errno::from_raw(number);
         }
@@ -297,7 +367,10 @@ fn errno_of(error: &(dyn Error + 'static)) -> Errno {
     Errno::EINVAL
 }
 
-#[expect(clippy::as_conversions, reason = "Errno is a C enum; its value is the number")]
+#[expect(
+    clippy::as_conversions,
+    reason = "Errno is a C enum; its value is the number"
+)]
 fn number(errno: Errno) -> i32 {
     errno as i32
 }
@@ -309,14 +382,28 @@ mod tests {
     #[test]
     fn what_to_launch_is_read_whole_or_not_at_all() {
         let read = |words: &[&str]| Launch::read(words.iter().map(OsString::from));
-        let strings = |words: &[&str]| words.iter().map(|word| CString::new(*word).unwrap()).collect();
+        let strings = |words: &[&str]| {
+            words
+                .iter()
+                .map(|word| CString::new(*word).unwrap())
+                .collect()
+        };
         let expected = Launch {
             paths: strings(&["/a", "/b"]),
             environment: strings(&["LD_PRELOAD=x"]),
             argv: strings(&["1", ""]),
         };
-        assert_eq!(read(&["2", "/a", "/b", "1", "LD_PRELOAD=x", "1", ""]), Some(expected));
-        for cut in [&[][..], &["2", "/a"], &["1", "/a", "2", "X=1"], &["x"], &["0", "-1"]] {
+        assert_eq!(
+            read(&["2", "/a", "/b", "1", "LD_PRELOAD=x", "1", ""]),
+            Some(expected)
+        );
+        for cut in [
+            &[][..],
+            &["2", "/a"],
+            &["1", "/a", "2", "X=1"],
+            &["x"],
+            &["0", "-1"],
+        ] {
             assert_eq!(read(cut), None, "{cut:?}");
         }
     }

@@ -1,6 +1,9 @@
-//! The store beside two models: one of its memory, which stands for it in the test of the reader's interleavings, and one
-//! of what a reader gets.
-#![expect(clippy::as_conversions, reason = "usize and u64 are the same here, and a byte is taken on purpose")]
+//! The store beside two models: one of its memory, which stands for it in the test of the reader's
+//! interleavings, and one of what a reader gets.
+#![expect(
+    clippy::as_conversions,
+    reason = "usize and u64 are the same here, and a byte is taken on purpose"
+)]
 
 use prn_ipc_protocol::message::{Keeping, OutputStore, Overflow};
 use std::fs::File;
@@ -15,7 +18,9 @@ use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::{SigSet, Signal, raise};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, gettid, pipe, write};
-use prn_ipc_protocol::output::{Cursor, MAGIC, Marks, PAGE, RECORD, RESOLUTION, Reader, Record, Stream, word};
+use prn_ipc_protocol::output::{
+    Cursor, MAGIC, Marks, PAGE, RECORD, RESOLUTION, Reader, Record, Stream, word,
+};
 use prn_ipc_protocol::types::UnixMicros;
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -55,7 +60,8 @@ fn kind() -> impl Strategy<Value = OutputStore> {
 }
 
 fn operation() -> impl Strategy<Value = Operation> {
-    let length = prop_oneof![3 => 1..=100_u64, 3 => 1..=65_536_u64, 1 => 1..=READ_MAX, 1 => Just(READ_MAX)];
+    let length =
+        prop_oneof![3 => 1..=100_u64, 3 => 1..=65_536_u64, 1 => 1..=READ_MAX, 1 => Just(READ_MAX)];
     let later = prop_oneof![Just(0), 0..3 * RESOLUTION];
     prop_oneof![
         8 => (length, any::<bool>(), later).prop_map(|(length, stderr, later)| Operation::Write { length, stderr, later }),
@@ -78,27 +84,46 @@ struct Bench {
 
 impl Bench {
     fn new(store: OutputStore) -> Self {
-        Self::of(Keeping { max: PROMISE, overflow: Overflow::DropOldest, store })
+        Self::of(Keeping {
+            max: PROMISE,
+            overflow: Overflow::DropOldest,
+            store,
+        })
     }
 
     fn of(keeping: Keeping) -> Self {
         let folder = File::open(std::env::temp_dir()).unwrap();
         let store = Store::new(keeping, folder.as_fd()).unwrap();
         let (from, to) = pipe().unwrap();
-        nix::fcntl::fcntl(&to, nix::fcntl::FcntlArg::F_SETPIPE_SZ(READ_MAX.try_into().unwrap())).unwrap();
+        nix::fcntl::fcntl(
+            &to,
+            nix::fcntl::FcntlArg::F_SETPIPE_SZ(READ_MAX.try_into().unwrap()),
+        )
+        .unwrap();
         let (data, page) = (store.data.reader().unwrap(), store.page.reader().unwrap());
-        Self { store, data, page, from, to, now: 1_000_000 }
+        Self {
+            store,
+            data,
+            page,
+            from,
+            to,
+            now: 1_000_000,
+        }
     }
 
     fn model(&self) -> Writer {
         Writer::new(self.store.capacity, self.store.slots, READ_MAX, None)
     }
 
-    /// Tells of each time that the store takes some: on disk not beyond the end of the ring at once.
+    /// Tells of each time that the store takes some: on disk not beyond the end of the ring at
+    /// once.
     fn fill(&mut self, mut bytes: &[u8], stream: Stream, mut taken: impl FnMut(&[u8])) {
         assert_eq!(write(&self.to, bytes), Ok(bytes.len()));
         while !bytes.is_empty() {
-            let length = self.store.fill(self.from.as_fd(), stream, UnixMicros(self.now)).unwrap();
+            let length = self
+                .store
+                .fill(self.from.as_fd(), stream, UnixMicros(self.now))
+                .unwrap();
             let (first, rest) = bytes.split_at(length as usize);
             assert!(!first.is_empty());
             taken(first);
@@ -115,7 +140,12 @@ fn bytes(file: &File, from: u64) -> Vec<u8> {
 }
 
 fn words(bytes: &[u8]) -> Vec<u64> {
-    bytes.as_chunks::<8>().0.iter().map(|word| u64::from_le_bytes(*word)).collect()
+    bytes
+        .as_chunks::<8>()
+        .0
+        .iter()
+        .map(|word| u64::from_le_bytes(*word))
+        .collect()
 }
 
 /// What is in both files: the ring, the index and the page.
@@ -228,14 +258,27 @@ fn o6_what_is_about_to_be_overwritten_is_excluded_before_the_read_begins() {
         let mut model = bench.model();
         let mut stream = Stream::Stdout;
         // Until the next one has to drop something.
-        while model.marks.high + READ_MAX <= bench.store.capacity && model.marks.next_record < bench.store.slots {
+        while model.marks.high + READ_MAX <= bench.store.capacity
+            && model.marks.next_record < bench.store.slots
+        {
             let bytes = vec![b'x'; length as usize];
             let now = UnixMicros(bench.now);
             bench.fill(&bytes, stream, |bytes| model.fill(bytes, stream, now));
-            stream = if stream == Stream::Stdout { Stream::Stderr } else { Stream::Stdout };
+            stream = if stream == Stream::Stdout {
+                Stream::Stderr
+            } else {
+                Stream::Stdout
+            };
         }
         let now = UnixMicros(bench.now);
-        let Bench { store, data, page, from, to, .. } = &mut bench;
+        let Bench {
+            store,
+            data,
+            page,
+            from,
+            to,
+            ..
+        } = &mut bench;
         let (data, page, to, capacity) = (&*data, &*page, &*to, store.capacity);
         let (filling, has_returned) = (gettid(), &AtomicBool::new(false));
         let (seen, read) = std::thread::scope(|scope| {
@@ -244,7 +287,9 @@ fn o6_what_is_about_to_be_overwritten_is_excluded_before_the_read_begins() {
                 let readv = format!("{} ", nix::libc::SYS_readv);
                 let status = format!("/proc/self/task/{filling}/syscall");
                 while !has_returned.load(Ordering::SeqCst)
-                    && !std::fs::read_to_string(&status).unwrap().starts_with(&readv)
+                    && !std::fs::read_to_string(&status)
+                        .unwrap()
+                        .starts_with(&readv)
                 {
                     std::thread::yield_now();
                 }
@@ -271,7 +316,8 @@ fn o6_what_is_about_to_be_overwritten_is_excluded_before_the_read_begins() {
     }
 }
 
-/// Bytes of the page that hold its words, and of the index that the traced operations store to, with room to spare.
+/// Bytes of the page that hold its words, and of the index that the traced operations store to,
+/// with room to spare.
 const WORDS: usize = word::NEXT_RECORD as usize + 8;
 const WATCHED: usize = 64 * 8;
 
@@ -286,7 +332,9 @@ enum Traced {
 fn traced() -> Vec<Traced> {
     let mut high = 0;
     let mut write = |length: u64, stderr, later| {
-        let bytes = (high..high + length).map(|offset| (offset % 251) as u8 | 1).collect();
+        let bytes = (high..high + length)
+            .map(|offset| (offset % 251) as u8 | 1)
+            .collect();
         high += length;
         Traced::Write(bytes, list::stream(stderr), later)
     };
@@ -311,7 +359,12 @@ const IS_TRACED: &str = "PRN_TEST_IS_TRACED";
 /// The store at work, for somebody who looks on.
 fn be_traced(kind: OutputStore) {
     let (mut bench, operations) = (Bench::new(kind), traced());
-    println!("\ntraced {} {} {}", gettid(), bench.data.as_raw_fd(), bench.page.as_raw_fd());
+    println!(
+        "\ntraced {} {} {}",
+        gettid(),
+        bench.data.as_raw_fd(),
+        bench.page.as_raw_fd()
+    );
     std::io::stdin().read_exact(&mut [0]).unwrap();
     for operation in &operations {
         match operation {
@@ -356,14 +409,21 @@ fn watch(thread: Pid, data: &File, page: &File, capacity: u64, mut changed: impl
 fn expected(kind: OutputStore) -> Vec<(Vec<u64>, Vec<u8>)> {
     let bench = Bench::new(kind);
     let mut model = bench.model();
-    let (mut ring, mut seen) = (model.ring.clone(), [&model.page[..WORDS / 8], &model.index[..WATCHED / 8]].concat());
+    let (mut ring, mut seen) = (
+        model.ring.clone(),
+        [&model.page[..WORDS / 8], &model.index[..WATCHED / 8]].concat(),
+    );
     let mut now = bench.now;
     for operation in traced() {
         match operation {
             Traced::Write(bytes, stream, later) => {
                 now += later;
                 let capacity = bench.store.capacity;
-                let to_end = if kind == OutputStore::Disk { capacity - model.marks.high % capacity } else { capacity };
+                let to_end = if kind == OutputStore::Disk {
+                    capacity - model.marks.high % capacity
+                } else {
+                    capacity
+                };
                 let (first, rest) = bytes.split_at(bytes.len().min(to_end as usize));
                 model.fill(first, stream, UnixMicros(now));
                 if !rest.is_empty() {
@@ -408,22 +468,43 @@ fn each_store_comes_in_the_models_order() {
 
 fn trace(kind: OutputStore) {
     let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "output::models::each_store_comes_in_the_models_order", "--nocapture"])
-        .env(IS_TRACED, if kind == OutputStore::Memory { "memory" } else { "disk" })
+        .args([
+            "--exact",
+            "output::models::each_store_comes_in_the_models_order",
+            "--nocapture",
+        ])
+        .env(
+            IS_TRACED,
+            if kind == OutputStore::Memory {
+                "memory"
+            } else {
+                "disk"
+            },
+        )
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let line =
-        lines.by_ref().map(Result::unwrap).find_map(|line| line.strip_prefix("traced ").map(str::to_owned)).unwrap();
-    let [thread, data, page] = line.split(' ').map(|word| word.parse().unwrap()).collect::<Vec<i32>>()[..] else {
+    let line = lines
+        .by_ref()
+        .map(Result::unwrap)
+        .find_map(|line| line.strip_prefix("traced ").map(str::to_owned))
+        .unwrap();
+    let [thread, data, page] = line
+        .split(' ')
+        .map(|word| word.parse().unwrap())
+        .collect::<Vec<i32>>()[..]
+    else {
         panic!("{line}");
     };
     let open = |fd: i32| File::open(format!("/proc/{}/fd/{fd}", child.id())).unwrap();
     let (data, page, thread) = (open(data), open(page), Pid::from_raw(thread));
     ptrace::attach(thread).unwrap();
-    assert_eq!(waitpid(thread, Some(WaitPidFlag::__WALL)), Ok(WaitStatus::Stopped(thread, Signal::SIGSTOP)));
+    assert_eq!(
+        waitpid(thread, Some(WaitPidFlag::__WALL)),
+        Ok(WaitStatus::Stopped(thread, Signal::SIGSTOP))
+    );
     child.stdin.take().unwrap().write_all(b"!").unwrap();
 
     let expected = expected(kind);
@@ -431,8 +512,17 @@ fn trace(kind: OutputStore) {
     let mut seen = 0;
     watch(thread, &data, &page, capacity, |now| {
         let (then, ring) = &expected[seen];
-        assert!(now == then, "store {seen}: {:?} and not {:?}", shown(now), shown(then));
-        assert!(bytes(&data, 0).starts_with(ring), "the ring at store {seen}, {:?}", shown(now));
+        assert!(
+            now == then,
+            "store {seen}: {:?} and not {:?}",
+            shown(now),
+            shown(then)
+        );
+        assert!(
+            bytes(&data, 0).starts_with(ring),
+            "the ring at store {seen}, {:?}",
+            shown(now)
+        );
         seen += 1;
     });
     assert_eq!(seen, expected.len());
@@ -443,10 +533,14 @@ fn trace(kind: OutputStore) {
 
 /// Sequence number, marks and the first records.
 fn shown(words: &[u64]) -> (&[u64], &[u64]) {
-    (&words[word::SEQUENCE as usize / 8..WORDS / 8], &words[WORDS / 8..][..16])
+    (
+        &words[word::SEQUENCE as usize / 8..WORDS / 8],
+        &words[WORDS / 8..][..16],
+    )
 }
 
-/// Limits the size of files of this process, which the kernel takes for a disk that is full (setrlimit(2), EFBIG).
+/// Limits the size of files of this process, which the kernel takes for a disk that is full
+/// (setrlimit(2), EFBIG).
 fn limit_files(bytes: u64) {
     setrlimit(Resource::RLIMIT_FSIZE, bytes, nix::libc::RLIM_INFINITY).unwrap();
 }
@@ -457,17 +551,27 @@ const IS_LIMITED: &str = "PRN_TEST_IS_LIMITED";
 fn o7_a_disk_that_takes_no_more_costs_the_oldest_or_what_comes_and_never_a_byte_in_silence() {
     if std::env::var_os(IS_LIMITED).is_none() {
         // The limit is one of the whole process.
-        let name =
-            "output::models::o7_a_disk_that_takes_no_more_costs_the_oldest_or_what_comes_and_never_a_byte_in_silence";
+        let name = "output::models::o7_a_disk_that_takes_no_more_costs_the_oldest_or_what_comes_and_never_a_byte_in_silence";
         let arguments = ["--exact", name, "--nocapture"];
-        let output =
-            Command::new(std::env::current_exe().unwrap()).args(arguments).env(IS_LIMITED, "1").output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let output = Command::new(std::env::current_exe().unwrap())
+            .args(arguments)
+            .env(IS_LIMITED, "1")
+            .output()
+            .unwrap();
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         return;
     }
     SigSet::from(Signal::SIGXFSZ).thread_block().unwrap();
     let mut bench = Bench::new(OutputStore::Disk);
-    let reader = Reader::new(bench.data.try_clone().unwrap(), bench.page.try_clone().unwrap()).unwrap();
+    let reader = Reader::new(
+        bench.data.try_clone().unwrap(),
+        bench.page.try_clone().unwrap(),
+    )
+    .unwrap();
     let mut model = list::Model::coalescing(RESOLUTION);
     let mut write = |bench: &mut Bench, length: u64, stderr: bool| {
         let bytes = model.write(length, stderr, bench.now);
@@ -480,18 +584,25 @@ fn o7_a_disk_that_takes_no_more_costs_the_oldest_or_what_comes_and_never_a_byte_
     assert_eq!(write(&mut bench, 50_000, false), (0, 50_000));
     assert_eq!(bench.store.refused, None);
 
-    // Nothing more is taken: neither is the end of a stream, nor an empty pipe, a reason to drop what is there.
+    // Nothing more is taken: neither is the end of a stream, nor an empty pipe, a reason to drop
+    // what is there.
     limit_files(10);
     bench.now += RESOLUTION;
     let (silent, closed) = (pipe().unwrap(), pipe().unwrap().0);
     let now = UnixMicros(bench.now);
-    assert_eq!(bench.store.fill(silent.0.as_fd(), Stream::Stderr, now), Err(Errno::EAGAIN));
+    assert_eq!(
+        bench.store.fill(silent.0.as_fd(), Stream::Stderr, now),
+        Err(Errno::EAGAIN)
+    );
     assert_eq!(bench.store.fill(closed.as_fd(), Stream::Stderr, now), Ok(0));
     assert_eq!((bench.store.marks.low, bench.store.refused), (0, None));
     // Not even the record: all is a gap, up to what was lost.
     assert_eq!(write(&mut bench, 7, true), (50_007, 50_007));
     assert_eq!(write(&mut bench, 60_000, false), (110_007, 110_007));
-    assert_eq!((bench.store.refused, bench.store.charge()), (Some(Errno::EFBIG), 0));
+    assert_eq!(
+        (bench.store.refused, bench.store.charge()),
+        (Some(Errno::EFBIG), 0)
+    );
 
     // Room again.
     limit_files(nix::libc::RLIM_INFINITY);
@@ -500,7 +611,8 @@ fn o7_a_disk_that_takes_no_more_costs_the_oldest_or_what_comes_and_never_a_byte_
     let totals = bench.store.totals();
     assert_eq!((totals.stdout, totals.stderr), (170_000, 60_007));
 
-    // Some of the bytes fit, in the record that there is: those are told of, and then that they are gone with the rest.
+    // Some of the bytes fit, in the record that there is: those are told of, and then that they are
+    // gone with the rest.
     limit_files(230_507);
     assert_eq!(write(&mut bench, 1000, true), (231_007, 231_007));
     let totals = bench.store.totals();
@@ -508,12 +620,26 @@ fn o7_a_disk_that_takes_no_more_costs_the_oldest_or_what_comes_and_never_a_byte_
 
     // Where nothing may be dropped, nothing is, and nothing is taken from the pipe.
     limit_files(nix::libc::RLIM_INFINITY);
-    let mut strict = Bench::of(Keeping { max: PROMISE, overflow: Overflow::Kill, store: OutputStore::Disk });
+    let mut strict = Bench::of(Keeping {
+        max: PROMISE,
+        overflow: Overflow::Kill,
+        store: OutputStore::Disk,
+    });
     strict.fill(b"kept", Stream::Stdout, |_| {});
     limit_files(0);
     assert_eq!(nix::unistd::write(&strict.to, b"left"), Ok(4));
-    assert_eq!(strict.store.fill(strict.from.as_fd(), Stream::Stdout, UnixMicros(strict.now)), Err(Errno::EFBIG));
+    assert_eq!(
+        strict
+            .store
+            .fill(strict.from.as_fd(), Stream::Stdout, UnixMicros(strict.now)),
+        Err(Errno::EFBIG)
+    );
     assert_eq!((strict.store.marks.low, strict.store.marks.high), (0, 4));
     limit_files(nix::libc::RLIM_INFINITY);
-    assert_eq!(strict.store.fill(strict.from.as_fd(), Stream::Stdout, UnixMicros(strict.now)), Ok(4));
+    assert_eq!(
+        strict
+            .store
+            .fill(strict.from.as_fd(), Stream::Stdout, UnixMicros(strict.now)),
+        Ok(4)
+    );
 }

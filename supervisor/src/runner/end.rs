@@ -1,21 +1,28 @@
-//! What the kernel reports of a process, up to its end and the removal of all that it held. Runs in the supervisor.
+//! What the kernel reports of a process, up to its end and the removal of all that it held. Runs in
+//! the supervisor.
 
 use super::*;
 
 /// How long a cleaner has to empty a process's directories.
 const CLEAN_WAIT: Duration = Duration::from_secs(10);
 
-/// How often the removal of a group is tried, 20 ms after the first time and twice as long each time: 10 s together.
+/// How often the removal of a group is tried, 20 ms after the first time and twice as long each
+/// time: 10 s together.
 const REMOVE_TRIES: u32 = 9;
 
-/// Most bytes of arguments that finished processes are remembered with: both halves hold them, and each List sends them.
+/// Most bytes of arguments that finished processes are remembered with: both halves hold them, and
+/// each List sends them.
 const REMEMBERED_MAX: usize = 16 << 20;
 
 impl Runner {
     /// Reads whether the program runs.
     pub(super) fn reported(&mut self, process: &mut Process) {
-        let Some(live) = &mut process.live else { return };
-        let Some(report) = live.report.take() else { return };
+        let Some(live) = &mut process.live else {
+            return;
+        };
+        let Some(report) = live.report.take() else {
+            return;
+        };
         match spawn::failure(&report) {
             Err(Errno::EAGAIN | Errno::EINTR) => {
                 live.report = Some(report);
@@ -23,17 +30,24 @@ impl Runner {
             }
             Ok(None) => {
                 process.info.started = UnixMicros::now();
-                self.notices.extend([Notice::Changed(process.info.id), Notice::Started(process.info.id)]);
+                self.notices.extend([
+                    Notice::Changed(process.info.id),
+                    Notice::Started(process.info.id),
+                ]);
             }
             Ok(Some((step, errno))) => process.failure = Some(Refusal::Exec(step, errno)),
-            Err(error) => process.failure = Some(Refusal::Exec(ChildStep::Exec, errno_number(error))),
+            Err(error) => {
+                process.failure = Some(Refusal::Exec(ChildStep::Exec, errno_number(error)))
+            }
         }
         self.detach(&report);
     }
 
     /// Reaps the main process, if it has ended.
     pub(super) fn main_ended(&mut self, process: &mut Process) {
-        let Some(live) = &mut process.live else { return };
+        let Some(live) = &mut process.live else {
+            return;
+        };
         let Some(main) = &live.main else { return };
         let status = match pidfd::reap(main) {
             Ok(None) => return,
@@ -47,8 +61,16 @@ impl Runner {
             return self.remove(process);
         }
         if process.failure.is_none() {
-            let cause = exit_cause(status, live.stopping.map(|stopping| stopping.cause), live.group.oom_kills());
-            process.info.main_exit = Some(MainExit { status, cause, at: UnixMicros::now() });
+            let cause = exit_cause(
+                status,
+                live.stopping.map(|stopping| stopping.cause),
+                live.group.oom_kills(),
+            );
+            process.info.main_exit = Some(MainExit {
+                status,
+                cause,
+                at: UnixMicros::now(),
+            });
             self.notices.push_back(Notice::Changed(process.info.id));
         }
         self.end_if_empty(process);
@@ -62,26 +84,43 @@ impl Runner {
 
     /// Finishes the process if its tree is empty.
     pub(super) fn end_if_empty(&mut self, process: &mut Process) {
-        let Some(live) = &mut process.live else { return };
+        let Some(live) = &mut process.live else {
+            return;
+        };
         let ended = live.main.is_none() && live.report.is_none() && live.phase == Phase::Running;
         // Asked in any case: it rearms the group's events.
         if live.group.populated() || !ended {
             return;
         }
         live.phase = Phase::Removing;
-        // What is in the pipes is all that there will be; a stranger who was handed a pipe's end is not waited for.
+        // What is in the pipes is all that there will be; a stranger who was handed a pipe's end is
+        // not waited for.
         for stream in [Stream::Stdout, Stream::Stderr] {
             self.pump(process, stream, output::LAST_TURN);
         }
-        let Some(live) = &mut process.live else { return };
-        live.streams.drain(..).for_each(|(_, pipe, _)| self.detach(&pipe));
+        let Some(live) = &mut process.live else {
+            return;
+        };
+        live.streams
+            .drain(..)
+            .for_each(|(_, pipe, _)| self.detach(&pipe));
         self.detach(&live.group.events);
         let number = process.info.number;
         self.due.retain(|(_, other, _)| *other != number);
         if process.failure.is_none() {
-            let output = process.store.as_ref().map(Store::totals).unwrap_or_default();
-            let usage = live.group.texts(&["cpu.stat", "memory.peak", "io.stat", "pids.peak"]);
-            process.info.end = Some(End { at: UnixMicros::now(), usage, output });
+            let output = process
+                .store
+                .as_ref()
+                .map(Store::totals)
+                .unwrap_or_default();
+            let usage = live
+                .group
+                .texts(&["cpu.stat", "memory.peak", "io.stat", "pids.peak"]);
+            process.info.end = Some(End {
+                at: UnixMicros::now(),
+                usage,
+                output,
+            });
             process.info.stuck.clear();
             process.info.waits = false;
             self.notices.push_back(Notice::Changed(process.info.id));
@@ -91,7 +130,9 @@ impl Runner {
         if let Some(store) = &mut process.store {
             store.data.finish();
             store.page.finish();
-            self.ledger(process.info.output.store).evictable.push_back(number);
+            self.ledger(process.info.output.store)
+                .evictable
+                .push_back(number);
         }
         self.ledger(process.info.output.store).reserved -= std::mem::take(&mut process.reserved);
         self.charge(process);
@@ -100,7 +141,9 @@ impl Runner {
 
     /// Removes group and directories, now or soon, and with them the last of the process.
     pub(super) fn remove(&mut self, process: &mut Process) {
-        let Some(live) = &mut process.live else { return };
+        let Some(live) = &mut process.live else {
+            return;
+        };
         let (id, uid, number) = (process.info.id, process.info.uid, process.info.number);
         let group_gone = cgroup::remove(self.settings.groups.as_fd(), &id.to_string()).is_ok();
         if !group_gone && live.busy < REMOVE_TRIES {
@@ -144,7 +187,9 @@ impl Runner {
         let ledger = self.ledger(process.info.output.store);
         ledger.charged -= process.charge;
         ledger.reserved -= process.reserved;
-        ledger.evictable.retain(|other| *other != process.info.number);
+        ledger
+            .evictable
+            .retain(|other| *other != process.info.number);
     }
 
     /// Forgets finished processes, oldest first, down to what is allowed.
@@ -152,7 +197,9 @@ impl Runner {
         let most = usize::try_from(self.settings.config.finished_max).unwrap_or(usize::MAX);
         while self.finished.len() > most || self.remembered > REMEMBERED_MAX {
             let oldest = self.finished.pop_front();
-            let Some(mut process) = oldest.and_then(|number| self.table.remove(&number)) else { return };
+            let Some(mut process) = oldest.and_then(|number| self.table.remove(&number)) else {
+                return;
+            };
             self.remembered -= process.info.argv.size();
             self.release(&mut process);
             self.notices.push_back(Notice::Forgotten(process.info.id));

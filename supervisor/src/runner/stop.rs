@@ -12,18 +12,28 @@ impl Runner {
     /// `UnknownProcess`.
     pub fn stop(&mut self, id: ProcessId, how: StopHow) -> Result<(), Refusal> {
         let number = *self.numbers.get(&id).ok_or(Refusal::UnknownProcess)?;
-        self.with(number, |runner, process| runner.stop_process(process, how, ExitCause::StoppedOnRequest));
+        self.with(number, |runner, process| {
+            runner.stop_process(process, how, ExitCause::StoppedOnRequest)
+        });
         Ok(())
     }
 
-    /// From now on starts are refused. Stops all processes; ask [`Runner::is_empty`] when that is done.
+    /// From now on starts are refused. Stops all processes; ask [`Runner::is_empty`] when that is
+    /// done.
     pub fn drain(&mut self, how: StopHow) {
         if !std::mem::replace(&mut self.draining, true) {
             self.notices.push_back(Notice::Draining);
         }
-        let all: Vec<u64> = self.table.iter().filter(|(_, process)| process.live.is_some()).map(|(n, _)| *n).collect();
+        let all: Vec<u64> = self
+            .table
+            .iter()
+            .filter(|(_, process)| process.live.is_some())
+            .map(|(n, _)| *n)
+            .collect();
         for number in all {
-            self.with(number, |runner, process| runner.stop_process(process, how, ExitCause::StoppedOnRequest));
+            self.with(number, |runner, process| {
+                runner.stop_process(process, how, ExitCause::StoppedOnRequest)
+            });
         }
     }
 
@@ -54,24 +64,38 @@ impl Runner {
             Some(stopping) if stopping.kill_at <= kill_at => return,
             Some(stopping) => stopping.kill_at = kill_at,
             None => {
-                live.stopping = Some(Stopping { cause, kill_at, killed: false });
+                live.stopping = Some(Stopping {
+                    cause,
+                    kill_at,
+                    killed: false,
+                });
                 if !grace.is_zero() {
-                    // A stopped process could not act on SIGTERM before it is killed; systemd.kill(5) does the same.
+                    // A stopped process could not act on SIGTERM before it is killed;
+                    // systemd.kill(5) does the same.
                     live.group.signal(&[SIGTERM, SIGCONT]);
                 }
             }
         }
-        if grace.is_zero() { self.kill(process) } else { self.deadline(process.info.number, grace, Due::Kill) }
+        if grace.is_zero() {
+            self.kill(process)
+        } else {
+            self.deadline(process.info.number, grace, Due::Kill)
+        }
     }
 
     /// Kills the tree.
     pub(super) fn kill(&mut self, process: &mut Process) {
-        let Some(live) = &mut process.live else { return };
+        let Some(live) = &mut process.live else {
+            return;
+        };
         if let Some(stopping) = &mut live.stopping {
             stopping.killed = true;
         }
         if let Err(error) = live.group.kill() {
-            crate::log(&format!("process {}: cannot kill its group: {error}", process.info.id));
+            crate::log(&format!(
+                "process {}: cannot kill its group: {error}",
+                process.info.id
+            ));
         }
         self.deadline(process.info.number, KILL_WAIT, Due::Stuck);
     }
@@ -81,20 +105,28 @@ impl Runner {
     }
 
     pub(super) fn due(&mut self, process: &mut Process, due: Due) {
-        let Some(live) = &mut process.live else { return };
+        let Some(live) = &mut process.live else {
+            return;
+        };
         match due {
-            Due::Timeout => self.stop_process(process, StopHow::Graceful(None), ExitCause::TimedOut),
+            Due::Timeout => {
+                self.stop_process(process, StopHow::Graceful(None), ExitCause::TimedOut)
+            }
             Due::Kill => {
                 // A later, shorter stop may have been here before. What cleans up has no stop.
                 let now = Instant::now();
-                if live.stopping.is_none_or(|stopping| !stopping.killed && stopping.kill_at <= now) {
+                if live
+                    .stopping
+                    .is_none_or(|stopping| !stopping.killed && stopping.kill_at <= now)
+                {
                     self.kill(process);
                 }
             }
             Due::Stuck => {
                 process.info.stuck = live.group.stuck();
                 let id = process.info.id;
-                self.notices.extend([Notice::Changed(id), Notice::Stopped(id)]);
+                self.notices
+                    .extend([Notice::Changed(id), Notice::Stopped(id)]);
             }
             Due::Remove => self.remove(process),
             Due::Read(stream) => self.pump(process, stream, TURN),

@@ -1,5 +1,5 @@
-//! Files shared with the frontend: memfds, mapped here for writing, and files on disk, never mapped; readable there through
-//! a descriptor.
+//! Files shared with the frontend: memfds, mapped here for writing, and files on disk, never
+//! mapped; readable there through a descriptor.
 //!
 //! Runs in the supervisor. The frontend must never get a way to write: see [`Shared::reader`].
 
@@ -10,7 +10,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use memmap2::{Advice, MmapRaw};
 use nix::errno::Errno;
-use nix::fcntl::{FallocateFlags, FcntlArg, OFlag, SealFlag, SpliceFFlags, fallocate, fcntl, openat, splice};
+use nix::fcntl::{
+    FallocateFlags, FcntlArg, OFlag, SealFlag, SpliceFFlags, fallocate, fcntl, openat, splice,
+};
 use nix::libc;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::stat::Mode;
@@ -18,64 +20,111 @@ use nix::sys::stat::Mode;
 /// A file of fixed size.
 pub struct Shared {
     file: File,
-    /// Of a memfd, while a process may still produce output. None: it is written to by system calls.
+    /// Of a memfd, while a process may still produce output. None: it is written to by system
+    /// calls.
     mapping: Option<MmapRaw>,
 }
 
 impl Shared {
-    /// `length` bytes of zeros on the disk of `folder`, in a file that has no name and gets none (O_TMPFILE, open(2)). It is
-    /// not mapped: a disk that is full or fails is then the error of a system call, never a signal.
+    /// `length` bytes of zeros on the disk of `folder`, in a file that has no name and gets none
+    /// (O_TMPFILE, open(2)). It is not mapped: a disk that is full or fails is then the error of a
+    /// system call, never a signal.
     pub fn on_disk(folder: BorrowedFd<'_>, length: u64) -> nix::Result<Self> {
         let flags = OFlag::O_TMPFILE | OFlag::O_EXCL | OFlag::O_RDWR | OFlag::O_CLOEXEC;
         let file = File::from(openat(folder, ".", flags, Mode::S_IRUSR)?);
         file.set_len(length).map_err(errno)?;
-        Ok(Self { file, mapping: None })
+        Ok(Self {
+            file,
+            mapping: None,
+        })
     }
 
     /// `length` bytes of zeros in memory. No page is allocated before it is written to.
     pub fn in_memory(name: &std::ffi::CStr, length: u64) -> nix::Result<Self> {
-        let file = File::from(memfd_create(name, MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)?);
-        // A memfd's inode is born with mode 0777, so that whoever has a read-only descriptor could open it again for
-        // writing through /proc/self/fd (measured). With 0400 that is EACCES for every other user.
+        let file = File::from(memfd_create(
+            name,
+            MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING,
+        )?);
+        // A memfd's inode is born with mode 0777, so that whoever has a read-only descriptor could
+        // open it again for writing through /proc/self/fd (measured). With 0400 that is EACCES for
+        // every other user.
         nix::sys::stat::fchmod(&file, Mode::S_IRUSR)?;
         file.set_len(length).map_err(errno)?;
-        fcntl(&file, FcntlArg::F_ADD_SEALS(SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SEAL))?;
-        // Nobody can shrink the file (sealed), so no access inside the mapping goes beyond its end. A child never touches it,
-        // and fork is cheaper without it.
-        let mapping = MmapRaw::map_raw(&file).and_then(|mapping| mapping.advise(Advice::DontFork).map(|()| mapping));
-        Ok(Self { file, mapping: Some(mapping.map_err(errno)?) })
+        fcntl(
+            &file,
+            FcntlArg::F_ADD_SEALS(
+                SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SEAL,
+            ),
+        )?;
+        // Nobody can shrink the file (sealed), so no access inside the mapping goes beyond its end.
+        // A child never touches it, and fork is cheaper without it.
+        let mapping = MmapRaw::map_raw(&file)
+            .and_then(|mapping| mapping.advise(Advice::DontFork).map(|()| mapping));
+        Ok(Self {
+            file,
+            mapping: Some(mapping.map_err(errno)?),
+        })
     }
 
-    /// Moves bytes from a pipe into the ring that is the first `size` bytes, at `place`, and in memory on from its start when
-    /// its end is reached: `length` bytes at most. Returns how many were moved; 0 at the end of the stream.
+    /// Moves bytes from a pipe into the ring that is the first `size` bytes, at `place`, and in
+    /// memory on from its start when its end is reached: `length` bytes at most. Returns how many
+    /// were moved; 0 at the end of the stream.
     ///
     /// # Errors
     /// EINVAL for a place outside; EAGAIN when nothing is there; others as readv(2) or splice(2), and nothing was moved.
-    pub fn take(&self, from: BorrowedFd<'_>, place: u64, length: u64, size: u64) -> nix::Result<usize> {
+    pub fn take(
+        &self,
+        from: BorrowedFd<'_>,
+        place: u64,
+        length: u64,
+        size: u64,
+    ) -> nix::Result<usize> {
         let number = |number| usize::try_from(number).map_err(|_| Errno::EOVERFLOW);
         let (place, length, size) = (number(place)?, number(length)?, number(size)?);
-        if place >= size || length > size || self.mapping.as_ref().is_some_and(|mapping| size > mapping.len()) {
+        if place >= size
+            || length > size
+            || self
+                .mapping
+                .as_ref()
+                .is_some_and(|mapping| size > mapping.len())
+        {
             return Err(Errno::EINVAL);
         }
         let first = length.min(size - place);
         let Some(mapping) = &self.mapping else {
             let mut place = place.try_into().map_err(|_| Errno::EFBIG)?;
-            return splice(from, None, &self.file, Some(&mut place), first, SpliceFFlags::SPLICE_F_NONBLOCK);
+            return splice(
+                from,
+                None,
+                &self.file,
+                Some(&mut place),
+                first,
+                SpliceFFlags::SPLICE_F_NONBLOCK,
+            );
         };
         let start = mapping.as_mut_ptr();
         let parts = [
-            // SAFETY: place < size, which is no more than the mapping has, so the pointer is inside it.
-            libc::iovec { iov_base: unsafe { start.add(place) }.cast(), iov_len: first },
-            libc::iovec { iov_base: start.cast(), iov_len: length - first },
+            // SAFETY: place < size, which is no more than the mapping has, so the pointer is inside
+            // it.
+            libc::iovec {
+                iov_base: unsafe { start.add(place) }.cast(),
+                iov_len: first,
+            },
+            libc::iovec {
+                iov_base: start.cast(),
+                iov_len: length - first,
+            },
         ];
         let count = if length > first { 2 } else { 1 };
-        // SAFETY: both parts lie inside the mapping, which this object owns and unmaps only when dropped; no Rust
-        // reference to its bytes exists anywhere. Other processes read them, as shared memory allows.
+        // SAFETY: both parts lie inside the mapping, which this object owns and unmaps only when
+        // dropped; no Rust reference to its bytes exists anywhere. Other processes read them, as
+        // shared memory allows.
         let read = unsafe { libc::readv(from.as_raw_fd(), parts.as_ptr(), count) };
         Errno::result(read).and_then(|read| usize::try_from(read).map_err(|_| Errno::EIO))
     }
 
-    /// Stores words for readers in other processes, in memory one after the other, all earlier stores before each.
+    /// Stores words for readers in other processes, in memory one after the other, all earlier
+    /// stores before each.
     ///
     /// # Errors
     /// Those of pwrite(2), of a file that is not mapped.
@@ -83,7 +132,10 @@ impl Shared {
         for (at, value) in (at..).step_by(8).zip(words) {
             match self.word(at) {
                 Some(word) => word.store(value.to_le(), Ordering::SeqCst),
-                None => self.file.write_all_at(&value.to_le_bytes(), at).map_err(errno)?,
+                None => self
+                    .file
+                    .write_all_at(&value.to_le_bytes(), at)
+                    .map_err(errno)?,
             }
         }
         Ok(())
@@ -97,15 +149,22 @@ impl Shared {
         let mut bytes = [0; 8];
         match self.word(at) {
             Some(word) => Ok(u64::from_le(word.load(Ordering::SeqCst))),
-            None => self.file.read_exact_at(&mut bytes, at).map(|()| u64::from_le_bytes(bytes)).map_err(errno),
+            None => self
+                .file
+                .read_exact_at(&mut bytes, at)
+                .map(|()| u64::from_le_bytes(bytes))
+                .map_err(errno),
         }
     }
 
     fn word(&self, at: u64) -> Option<&AtomicU64> {
         let at = usize::try_from(at).ok()?;
-        let mapping = self.mapping.as_ref().filter(|mapping| at.is_multiple_of(8) && at + 8 <= mapping.len())?;
-        // SAFETY: inside the mapping, which lives as long as `self` is borrowed, and aligned (mappings begin on a page),
-        // checked above; accessed only as an atomic in this process.
+        let mapping = self
+            .mapping
+            .as_ref()
+            .filter(|mapping| at.is_multiple_of(8) && at + 8 <= mapping.len())?;
+        // SAFETY: inside the mapping, which lives as long as `self` is borrowed, and aligned
+        // (mappings begin on a page), checked above; accessed only as an atomic in this process.
         Some(unsafe { AtomicU64::from_ptr(mapping.as_mut_ptr().add(at).cast()) })
     }
 
@@ -116,23 +175,33 @@ impl Shared {
     pub fn punch(&self, at: u64, length: u64) -> nix::Result<()> {
         let flags = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
         let number = |value: u64| value.try_into().map_err(|_| Errno::EINVAL);
-        if length == 0 { Ok(()) } else { fallocate(&self.file, flags, number(at)?, number(length)?) }
+        if length == 0 {
+            Ok(())
+        } else {
+            fallocate(&self.file, flags, number(at)?, number(length)?)
+        }
     }
 
-    /// A new read-only descriptor of the same file, with an open file description of its own: for another process,
-    /// which cannot move another reader's offset with it, nor open it again for writing.
+    /// A new read-only descriptor of the same file, with an open file description of its own: for
+    /// another process, which cannot move another reader's offset with it, nor open it again for
+    /// writing.
     ///
     /// # Errors
     /// As open(2).
     pub fn reader(&self) -> nix::Result<File> {
         let path = format!("/proc/self/fd/{}", self.file.as_raw_fd());
-        nix::fcntl::open(path.as_str(), OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()).map(File::from)
+        nix::fcntl::open(
+            path.as_str(),
+            OFlag::O_RDONLY | OFlag::O_CLOEXEC,
+            Mode::empty(),
+        )
+        .map(File::from)
     }
 
     /// No more output will come: unmaps, keeps the contents. Words can still be stored.
     ///
-    /// Every mapping makes every fork dearer, those that the child does not get as well: dup_mmap copies the whole tree of
-    /// them before it takes these out (measured: 0.4 µs each).
+    /// Every mapping makes every fork dearer, those that the child does not get as well: dup_mmap
+    /// copies the whole tree of them before it takes these out (measured: 0.4 µs each).
     pub fn finish(&mut self) {
         self.mapping = None;
     }
@@ -155,8 +224,14 @@ mod tests {
         assert_eq!(memory.put(4096, &[3]), Err(Errno::EPERM));
         assert_eq!((memory.get(8), memory.get(16)), (Ok(1), Ok(2)));
         let mut words = [0; 24];
-        assert_eq!(nix::unistd::read(memory.reader().unwrap(), &mut words).unwrap(), 24);
-        assert_eq!(words.chunks(8).map(|word| word[0]).collect::<Vec<_>>(), [0, 1, 2]);
+        assert_eq!(
+            nix::unistd::read(memory.reader().unwrap(), &mut words).unwrap(),
+            24
+        );
+        assert_eq!(
+            words.chunks(8).map(|word| word[0]).collect::<Vec<_>>(),
+            [0, 1, 2]
+        );
         assert_eq!(memory.file.metadata().unwrap().len(), 4096);
     }
 }

@@ -1,5 +1,9 @@
-//! The root half's unsafe code: shared memory and process creation. Everything else in this crate is safe Rust.
-#![expect(unsafe_code, reason = "system calls that no safe wrapper covers; each block names who upholds what it needs")]
+//! The root half's unsafe code: shared memory and process creation. Everything else in this crate
+//! is safe Rust.
+#![expect(
+    unsafe_code,
+    reason = "system calls that no safe wrapper covers; each block names who upholds what it needs"
+)]
 
 pub mod memory;
 pub mod pidfd;
@@ -14,23 +18,43 @@ use nix::sys::epoll::{Epoll, EpollEvent};
 use nix::sys::time::TimeSpec;
 
 /// The number of an error (errno(3)).
-#[expect(clippy::as_conversions, reason = "Errno is a C enum; its value is the number")]
+#[expect(
+    clippy::as_conversions,
+    reason = "Errno is a C enum; its value is the number"
+)]
 pub fn errno_number(errno: Errno) -> i32 {
     errno as i32
 }
 
-/// Waits for events, for `timeout` at most, and returns how many there are (epoll_pwait2(2), Linux 5.11). nix's own call
-/// counts in milliseconds.
+/// Waits for events, for `timeout` at most, and returns how many there are (epoll_pwait2(2), Linux
+/// 5.11). nix's own call counts in milliseconds.
 ///
 /// # Errors
 /// As epoll_wait(2).
-pub fn epoll_wait(epoll: &Epoll, events: &mut [EpollEvent], timeout: Option<Duration>) -> nix::Result<usize> {
+pub fn epoll_wait(
+    epoll: &Epoll,
+    events: &mut [EpollEvent],
+    timeout: Option<Duration>,
+) -> nix::Result<usize> {
     let timeout = timeout.map(TimeSpec::from_duration);
-    let timeout = timeout.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
+    let timeout = timeout
+        .as_ref()
+        .map_or(std::ptr::null(), std::ptr::from_ref);
     let (length, no_mask) = (events.len(), std::ptr::null::<libc::sigset_t>());
     let (epoll, events) = (epoll.0.as_raw_fd(), events.as_mut_ptr());
-    // SAFETY: the kernel writes at most as many events as the slice has, each a `struct epoll_event`, which nix's type is
-    // laid out as; it reads a timespec, which nix's is laid out as too, or nothing.
-    let count = unsafe { libc::syscall(libc::SYS_epoll_pwait2, epoll, events, length, timeout, no_mask, 0) };
+    // SAFETY: the kernel writes at most as many events as the slice has, each a `struct
+    // epoll_event`, which nix's type is laid out as; it reads a timespec, which nix's is laid out
+    // as too, or nothing.
+    let count = unsafe {
+        libc::syscall(
+            libc::SYS_epoll_pwait2,
+            epoll,
+            events,
+            length,
+            timeout,
+            no_mask,
+            0,
+        )
+    };
     Errno::result(count).and_then(|count| usize::try_from(count).map_err(|_| Errno::EIO))
 }

@@ -24,7 +24,15 @@ pub fn open(pid: i32) -> nix::Result<OwnedFd> {
 /// ESRCH when it has ended; others as pidfd_send_signal(2).
 pub fn signal(process: &OwnedFd, signal: libc::c_int) -> nix::Result<()> {
     // SAFETY: a system call with numbers and a null siginfo, which it takes for "as kill(2)".
-    let sent = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, process.as_raw_fd(), signal, 0usize, 0) };
+    let sent = unsafe {
+        libc::syscall(
+            libc::SYS_pidfd_send_signal,
+            process.as_raw_fd(),
+            signal,
+            0usize,
+            0,
+        )
+    };
     Errno::result(sent).map(drop)
 }
 
@@ -34,11 +42,17 @@ pub fn signal(process: &OwnedFd, signal: libc::c_int) -> nix::Result<()> {
 /// As waitid(2).
 pub fn reap(process: &OwnedFd) -> nix::Result<Option<ExitStatus>> {
     let id = libc::id_t::try_from(process.as_raw_fd()).map_err(|_| Errno::EBADF)?;
-    // SAFETY: waitid fills in the siginfo that it is given; zeroed, it is a valid one, and says "nothing" when unchanged.
-    // The three fields are those that waitid(2) sets. nix's own call would lose the status of a real-time signal.
+    // SAFETY: waitid fills in the siginfo that it is given; zeroed, it is a valid one, and says
+    // "nothing" when unchanged. The three fields are those that waitid(2) sets. nix's own call
+    // would lose the status of a real-time signal.
     let (pid, code, status) = unsafe {
         let mut info: libc::siginfo_t = std::mem::zeroed();
-        Errno::result(libc::waitid(libc::P_PIDFD, id, &mut info, libc::WEXITED | libc::WNOHANG))?;
+        Errno::result(libc::waitid(
+            libc::P_PIDFD,
+            id,
+            &mut info,
+            libc::WEXITED | libc::WNOHANG,
+        ))?;
         (info.si_pid(), info.si_code, info.si_status())
     };
     if pid == 0 {

@@ -1,7 +1,8 @@
-//! Creation of a process: clone3(2) into its cgroup, then everything that must happen in the child before its program.
+//! Creation of a process: clone3(2) into its cgroup, then everything that must happen in the child
+//! before its program.
 //!
-//! Runs in the supervisor and, between clone3 and execve, in the child. The child makes only system calls, with memory
-//! that its parent prepared: no allocation, no lock, no Rust runtime service.
+//! Runs in the supervisor and, between clone3 and execve, in the child. The child makes only system
+//! calls, with memory that its parent prepared: no allocation, no lock, no Rust runtime service.
 
 use std::ffi::{CStr, CString};
 use std::mem::size_of;
@@ -59,8 +60,14 @@ pub struct Child<'a> {
 }
 
 impl<'a> Child<'a> {
-    /// One with nothing of its own: no arguments, no files, nothing to read or to write to but `null`, not confined.
-    pub fn new(group: BorrowedFd<'a>, program: Program<'a>, ids: (u32, u32), null: BorrowedFd<'a>) -> Self {
+    /// One with nothing of its own: no arguments, no files, nothing to read or to write to but
+    /// `null`, not confined.
+    pub fn new(
+        group: BorrowedFd<'a>,
+        program: Program<'a>,
+        ids: (u32, u32),
+        null: BorrowedFd<'a>,
+    ) -> Self {
         Self {
             group,
             program,
@@ -94,7 +101,8 @@ pub fn failure(report: &OwnedFd) -> nix::Result<Option<(ChildStep, i32)>> {
     let mut bytes = [0; REPORT];
     let length = unistd::read(report, &mut bytes)?;
     let report = bytes.get(..length).filter(|bytes| !bytes.is_empty());
-    Ok(report.map(|bytes| codec::decode(bytes).unwrap_or((ChildStep::Exec, errno_number(Errno::EIO)))))
+    Ok(report
+        .map(|bytes| codec::decode(bytes).unwrap_or((ChildStep::Exec, errno_number(Errno::EIO)))))
 }
 
 /// Most bytes of a report: a step and an errno, as [`codec`] has them.
@@ -108,14 +116,19 @@ const REPORT: usize = 8;
 /// Those of clone3(2), pipe2(2) and fcntl(2). What fails in the child comes through [`Spawned::report`].
 pub fn spawn(child: &Child<'_>) -> nix::Result<Spawned> {
     let (report, report_in_child) = unistd::pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
-    // The child's descriptors go to 3, 4, …, where something that is still needed may be: first out of the way.
+    // The child's descriptors go to 3, 4, …, where something that is still needed may be: first out
+    // of the way.
     let above = |fd: BorrowedFd<'_>| -> nix::Result<OwnedFd> {
         let number = fcntl(fd, FcntlArg::F_DUPFD_CLOEXEC(ABOVE))?;
         // SAFETY: fcntl has just made this descriptor, for nobody else.
         Ok(unsafe { OwnedFd::from_raw_fd(number) })
     };
     let report_in_child = above(report_in_child.as_fd())?;
-    let passed = child.reports.then_some(report_in_child.as_fd()).into_iter().chain(child.descriptors.iter().copied());
+    let passed = child
+        .reports
+        .then_some(report_in_child.as_fd())
+        .into_iter()
+        .chain(child.descriptors.iter().copied());
     let moved = passed.map(above).collect::<nix::Result<Vec<_>>>()?;
     let file = match child.program {
         Program::File(file) => Some(above(file)?),
@@ -136,22 +149,39 @@ pub fn spawn(child: &Child<'_>) -> nix::Result<Spawned> {
     // SAFETY: clone_args is numbers only, for which 0 is a value.
     let mut arguments: libc::clone_args = unsafe { std::mem::zeroed() };
     arguments.flags = CLONE_PIDFD | CLONE_INTO_CGROUP;
-    arguments.pidfd = std::ptr::from_mut(&mut pidfd).expose_provenance().try_into().map_err(|_| Errno::EOVERFLOW)?;
+    arguments.pidfd = std::ptr::from_mut(&mut pidfd)
+        .expose_provenance()
+        .try_into()
+        .map_err(|_| Errno::EOVERFLOW)?;
     arguments.exit_signal = libc::SIGCHLD.try_into().map_err(|_| Errno::EINVAL)?;
-    arguments.cgroup = child.group.as_raw_fd().try_into().map_err(|_| Errno::EBADF)?;
-    // SAFETY: without CLONE_VM the child gets a copy of this address space, as with fork(2), and this process has one
-    // thread, so no lock is held by another one. `arguments` is a clone_args of the size given, and `pidfd` outlives it.
-    let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw mut arguments, size_of_val(&arguments)) };
+    arguments.cgroup = child
+        .group
+        .as_raw_fd()
+        .try_into()
+        .map_err(|_| Errno::EBADF)?;
+    // SAFETY: without CLONE_VM the child gets a copy of this address space, as with fork(2), and
+    // this process has one thread, so no lock is held by another one. `arguments` is a clone_args
+    // of the size given, and `pidfd` outlives it.
+    let pid = unsafe {
+        libc::syscall(
+            libc::SYS_clone3,
+            &raw mut arguments,
+            size_of_val(&arguments),
+        )
+    };
     if pid == 0 {
         run(&prepared);
     }
     Errno::result(pid)?;
     // SAFETY: CLONE_PIDFD stored a new descriptor there, for nobody else.
-    Ok(Spawned { pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) }, report })
+    Ok(Spawned {
+        pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) },
+        report,
+    })
 }
 
-/// Makes a pipe that belongs to `uid`, so that a process may open its /dev/stdout and /dev/stderr by name. The end to
-/// read from is non-blocking.
+/// Makes a pipe that belongs to `uid`, so that a process may open its /dev/stdout and /dev/stderr
+/// by name. The end to read from is non-blocking.
 ///
 /// # Errors
 /// Those of pipe2(2) and fchown(2).
@@ -184,7 +214,11 @@ struct Prepared<'a> {
 
 /// A null-terminated array, as execve(2) takes it. Valid while `strings` are.
 fn pointers(strings: &[CString]) -> Vec<*const c_char> {
-    strings.iter().map(|string| string.as_ptr()).chain([std::ptr::null()]).collect()
+    strings
+        .iter()
+        .map(|string| string.as_ptr())
+        .chain([std::ptr::null()])
+        .collect()
 }
 
 /// The child, to its end.
@@ -195,15 +229,16 @@ fn run(prepared: &Prepared<'_>) -> ! {
     };
     let mut report = [0; REPORT];
     let report = codec::encode_into(&(step, errno_number(errno)), &mut report);
-    // SAFETY: system calls on memory and a descriptor of this process. write(2) of so few bytes to an empty pipe is
-    // whole; if the parent is gone nobody needs it.
+    // SAFETY: system calls on memory and a descriptor of this process. write(2) of so few bytes to
+    // an empty pipe is whole; if the parent is gone nobody needs it.
     unsafe {
         libc::write(prepared.report, report.as_ptr().cast(), report.len());
         libc::_exit(127)
     }
 }
 
-/// Steps before the program, in the order of [`ChildStep`]. The wrappers that are called here only make system calls.
+/// Steps before the program, in the order of [`ChildStep`]. The wrappers that are called here only
+/// make system calls.
 fn before_program(prepared: &Prepared<'_>) -> Result<(), (ChildStep, Errno)> {
     let at = |step| move |errno| (step, errno);
     let child = prepared.child;
@@ -211,7 +246,8 @@ fn before_program(prepared: &Prepared<'_>) -> Result<(), (ChildStep, Errno)> {
     place_descriptors(prepared).map_err(at(ChildStep::Descriptors))?;
     raise_oom_score().map_err(at(ChildStep::Limits))?;
     take_identity(child.ids).map_err(at(ChildStep::Identity))?;
-    // After setresuid, which clears it (prctl(2)). The parent may have died before: then nobody would kill us.
+    // After setresuid, which clears it (prctl(2)). The parent may have died before: then nobody
+    // would kill us.
     prctl::set_pdeathsig(Signal::SIGKILL).map_err(at(ChildStep::Privileges))?;
     if unistd::getppid() != prepared.parent {
         return Err((ChildStep::Privileges, Errno::ESRCH));
@@ -220,10 +256,12 @@ fn before_program(prepared: &Prepared<'_>) -> Result<(), (ChildStep, Errno)> {
     unistd::chdir(child.directory).map_err(at(ChildStep::WorkingDirectory))?;
     umask(Mode::S_IWGRP | Mode::S_IWOTH);
     // The mask survives execve(2).
-    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None).map_err(at(ChildStep::Signals))?;
+    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)
+        .map_err(at(ChildStep::Signals))?;
     // Last: what these take away is what the steps before need.
     restrict_files(child.landlock).map_err(at(ChildStep::Confinement))?;
-    // The supervisor's own descriptors, open until the program runs, may exceed it, and the ruleset needs one more.
+    // The supervisor's own descriptors, open until the program runs, may exceed it, and the ruleset
+    // needs one more.
     let (soft, hard) = child.open_files;
     setrlimit(Resource::RLIMIT_NOFILE, soft, hard).map_err(at(ChildStep::Limits))?;
     filter(child.filters).map_err(at(ChildStep::Confinement))
@@ -233,15 +271,28 @@ fn place_descriptors(prepared: &Prepared<'_>) -> nix::Result<()> {
     let streams = prepared.child.streams.map(|fd| fd.as_raw_fd());
     let mut kept = 0;
     for source in streams.iter().chain(&prepared.descriptors) {
-        // dup3 refuses to copy a descriptor to where it is (dup(2)); there the flag is all there is to do.
-        // SAFETY: system calls with numbers, on descriptors of this process that nothing else in it uses any more.
+        // dup3 refuses to copy a descriptor to where it is (dup(2)); there the flag is all there is
+        // to do. SAFETY: system calls with numbers, on descriptors of this process that nothing
+        // else in it uses any more.
         Errno::result(unsafe {
-            if *source == kept { libc::fcntl(kept, libc::F_SETFD, 0) } else { libc::dup3(*source, kept, 0) }
+            if *source == kept {
+                libc::fcntl(kept, libc::F_SETFD, 0)
+            } else {
+                libc::dup3(*source, kept, 0)
+            }
         })?;
         kept += 1;
     }
-    // Close-on-exec and not closed: the report must survive until the program runs (compare CVE-2024-21626).
-    call(libc::SYS_close_range, [kept.into(), c_uint::MAX.into(), libc::CLOSE_RANGE_CLOEXEC.into()])
+    // Close-on-exec and not closed: the report must survive until the program runs (compare
+    // CVE-2024-21626).
+    call(
+        libc::SYS_close_range,
+        [
+            kept.into(),
+            c_uint::MAX.into(),
+            libc::CLOSE_RANGE_CLOEXEC.into(),
+        ],
+    )
 }
 
 fn take_identity((uid, gid): (u32, u32)) -> nix::Result<()> {
@@ -250,7 +301,11 @@ fn take_identity((uid, gid): (u32, u32)) -> nix::Result<()> {
     unistd::setresgid(gid, gid, gid)?;
     unistd::setresuid(uid, uid, uid)?;
     let root = Uid::from_raw(0);
-    if unistd::setresuid(root, root, root).is_ok() { Err(Errno::EPERM) } else { Ok(()) }
+    if unistd::setresuid(root, root, root).is_ok() {
+        Err(Errno::EPERM)
+    } else {
+        Ok(())
+    }
 }
 
 /// Applies a Landlock ruleset (landlock(7)).
@@ -267,28 +322,50 @@ fn restrict_files((attributes, rules): (&[u64], &[(BorrowedFd<'_>, u64)])) -> ni
     }
     let (size, flags) = (size_of_val(attributes), 0);
     // SAFETY: a system call that reads so many bytes of this slice.
-    let ruleset =
-        Errno::result(unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, attributes.as_ptr(), size, flags) })?;
+    let ruleset = Errno::result(unsafe {
+        libc::syscall(
+            libc::SYS_landlock_create_ruleset,
+            attributes.as_ptr(),
+            size,
+            flags,
+        )
+    })?;
     for (parent, allowed_access) in rules {
-        let rule = PathBeneath { allowed_access: *allowed_access, parent_fd: parent.as_raw_fd() };
+        let rule = PathBeneath {
+            allowed_access: *allowed_access,
+            parent_fd: parent.as_raw_fd(),
+        };
         // SAFETY: a system call that reads the structure that belongs to this kind of rule.
         Errno::result(unsafe {
-            libc::syscall(libc::SYS_landlock_add_rule, ruleset, LANDLOCK_RULE_PATH_BENEATH, &raw const rule, flags)
+            libc::syscall(
+                libc::SYS_landlock_add_rule,
+                ruleset,
+                LANDLOCK_RULE_PATH_BENEATH,
+                &raw const rule,
+                flags,
+            )
         })?;
     }
     call(libc::SYS_landlock_restrict_self, [ruleset, 0, 0])
 }
 
-/// Applies seccomp programs to this thread, for good. They come from `prn server start`, and the kernel checks their form.
+/// Applies seccomp programs to this thread, for good. They come from `prn server start`, and the
+/// kernel checks their form.
 pub fn filter(filters: &[Filter]) -> nix::Result<()> {
     for filter in filters {
         let program = libc::sock_fprog {
             len: filter.len().try_into().map_err(|_| Errno::E2BIG)?,
             filter: filter.as_ptr().cast_mut().cast(),
         };
-        // SAFETY: a system call that reads `len` instructions of 8 bytes each, which is what the vector holds.
+        // SAFETY: a system call that reads `len` instructions of 8 bytes each, which is what the
+        // vector holds.
         Errno::result(unsafe {
-            libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, &raw const program)
+            libc::syscall(
+                libc::SYS_seccomp,
+                libc::SECCOMP_SET_MODE_FILTER,
+                0,
+                &raw const program,
+            )
         })?;
     }
     Ok(())
@@ -298,8 +375,18 @@ pub fn filter(filters: &[Filter]) -> nix::Result<()> {
 fn execute(prepared: &Prepared<'_>) -> Errno {
     let execute = |folder: RawFd, path: &CStr, flags: c_int| {
         let (argv, environment) = (prepared.argv.as_ptr(), prepared.environment.as_ptr());
-        // SAFETY: both arrays end with a null pointer and point to strings that live until the program runs.
-        unsafe { libc::syscall(libc::SYS_execveat, folder, path.as_ptr(), argv, environment, flags) };
+        // SAFETY: both arrays end with a null pointer and point to strings that live until the
+        // program runs.
+        unsafe {
+            libc::syscall(
+                libc::SYS_execveat,
+                folder,
+                path.as_ptr(),
+                argv,
+                environment,
+                flags,
+            )
+        };
         Errno::last()
     };
     let Program::Paths(paths) = prepared.child.program else {
@@ -308,7 +395,8 @@ fn execute(prepared: &Prepared<'_>) -> Errno {
     let mut result = Errno::ENOENT;
     for path in paths {
         let error = execute(libc::AT_FDCWD, path, 0);
-        // Not here: look further. What was found but may not be executed is the better answer in the end.
+        // Not here: look further. What was found but may not be executed is the better answer in
+        // the end.
         if error == Errno::EACCES {
             result = error;
         } else if error != Errno::ENOENT && error != Errno::ENOTDIR {
@@ -318,11 +406,16 @@ fn execute(prepared: &Prepared<'_>) -> Errno {
     result
 }
 
-/// OOM score adjustment 500: half of the machine's memory more than it uses counts against it (proc_pid_oom_score_adj(5)),
-/// so that it has to die before the supervisor, which holds a quarter by default. The supervisor's own is not lowered
-/// instead, since processes could take the lower value back. A higher one stays: lowering it is refused (EACCES).
+/// OOM score adjustment 500: half of the machine's memory more than it uses counts against it
+/// (proc_pid_oom_score_adj(5)), so that it has to die before the supervisor, which holds a quarter
+/// by default. The supervisor's own is not lowered instead, since processes could take the lower
+/// value back. A higher one stays: lowering it is refused (EACCES).
 fn raise_oom_score() -> nix::Result<()> {
-    let file = open(c"/proc/self/oom_score_adj", OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty())?;
+    let file = open(
+        c"/proc/self/oom_score_adj",
+        OFlag::O_WRONLY | OFlag::O_CLOEXEC,
+        Mode::empty(),
+    )?;
     match unistd::write(&file, b"500") {
         Ok(_) | Err(Errno::EACCES) => Ok(()),
         Err(error) => Err(error),
@@ -331,13 +424,22 @@ fn raise_oom_score() -> nix::Result<()> {
 
 /// Gives every signal its default action (signal(7)).
 pub fn default_actions() {
-    // struct sigaction as the kernel has it (rt_sigaction(2)), all zero: SIG_DFL, no flags, no mask. The C library's call
-    // would refuse its own two signals, which a caller may have left ignored as well.
+    // struct sigaction as the kernel has it (rt_sigaction(2)), all zero: SIG_DFL, no flags, no
+    // mask. The C library's call would refuse its own two signals, which a caller may have left
+    // ignored as well.
     let (default, none) = ([0u64; 4], std::ptr::null_mut::<u64>());
     for signal in (1..=64).filter(|signal| *signal != libc::SIGKILL && *signal != libc::SIGSTOP) {
-        // SAFETY: SIG_DFL runs no code of this program. `default` is as large as the kernel's structure, and the last
-        // argument is the size of its mask.
-        unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), none, size_of::<u64>()) };
+        // SAFETY: SIG_DFL runs no code of this program. `default` is as large as the kernel's
+        // structure, and the last argument is the size of its mask.
+        unsafe {
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                signal,
+                default.as_ptr(),
+                none,
+                size_of::<u64>(),
+            )
+        };
     }
 }
 

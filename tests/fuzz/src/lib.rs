@@ -1,6 +1,8 @@
-//! What the fuzz targets share: counted allocations, files in memory, and the property of everything that is decoded.
+//! What the fuzz targets share: counted allocations, files in memory, and the property of
+//! everything that is decoded.
 
-/// What [`units`](../../../prn/src/units.rs) makes of times: the client around it would bring in the whole of gRPC.
+/// What [`units`](../../../prn/src/units.rs) makes of times: the client around it would bring in
+/// the whole of gRPC.
 pub mod client {
     use std::time::{Duration, SystemTime};
 
@@ -11,8 +13,8 @@ pub mod client {
     }
 }
 pub mod model;
-/// By path, as all that is not in a library: prn-proto would bring in the whole of gRPC, which takes minutes to build
-/// with counters and is not what is looked at here.
+/// By path, as all that is not in a library: prn-proto would bring in the whole of gRPC, which
+/// takes minutes to build with counters and is not what is looked at here.
 #[path = "../../../proto/src/tls.rs"]
 pub mod tls;
 
@@ -42,23 +44,35 @@ pub fn counted<T>(work: impl FnOnce() -> T) -> (T, usize) {
 /// Fails if `work` asks for more than `factor` bytes for each of `length`, and a constant.
 pub fn bounded<T>(length: usize, factor: usize, work: impl FnOnce() -> T) -> T {
     let (value, allocated) = counted(work);
-    assert!(allocated <= factor * length + 4096, "{allocated} bytes allocated for {length}");
+    assert!(
+        allocated <= factor * length + 4096,
+        "{allocated} bytes allocated for {length}"
+    );
     value
 }
 
-/// A peer's bytes either are no value, or the only form of one; either way they cost a small multiple of their length.
+/// A peer's bytes either are no value, or the only form of one; either way they cost a small
+/// multiple of their length.
 ///
-/// The factor: an element of a list takes a byte at least, and the largest element (two strings) 48 bytes, which
-/// postcard reserves ahead; the value is encoded once more to compare.
+/// The factor: an element of a list takes a byte at least, and the largest element (two strings) 48
+/// bytes, which postcard reserves ahead; the value is encoded once more to compare.
 pub fn decodes_canonically<T: DeserializeOwned + Serialize + PartialEq + Debug>(bytes: &[u8]) {
-    let Ok(value) = bounded(bytes.len(), 128, || decode::<T>(bytes)) else { return };
+    let Ok(value) = bounded(bytes.len(), 128, || decode::<T>(bytes)) else {
+        return;
+    };
     let again = encode(&value).expect("a value that was decoded encodes");
     assert_eq!(again, bytes, "two forms of {value:?}");
     assert_eq!(decode::<T>(&again).as_ref(), Ok(&value));
     // Nothing can be hidden behind a message, and none is the beginning of another.
-    assert_eq!(decode::<T>(&[bytes, &[0]].concat()), Err(DecodeError::TrailingBytes));
+    assert_eq!(
+        decode::<T>(&[bytes, &[0]].concat()),
+        Err(DecodeError::TrailingBytes)
+    );
     if let [shorter @ .., _] = bytes {
-        assert!(decode::<T>(shorter).is_err(), "a part of {value:?} is a message too");
+        assert!(
+            decode::<T>(shorter).is_err(),
+            "a part of {value:?} is a message too"
+        );
     }
 }
 
@@ -69,7 +83,8 @@ pub fn memfd(bytes: &[u8]) -> File {
     file
 }
 
-/// The number that the next descriptor will get: the same again if all that were opened since are closed.
+/// The number that the next descriptor will get: the same again if all that were opened since are
+/// closed.
 pub fn next_descriptor(any: &OwnedFd) -> i32 {
     let number = fcntl(any, FcntlArg::F_DUPFD_CLOEXEC(0)).expect("a descriptor");
     nix::unistd::close(number).expect("an open descriptor");

@@ -1,4 +1,5 @@
-//! Whatever arrives as the supervisor's reply or event is refused, or is the one form of a valid one (I1, I2).
+//! Whatever arrives as the supervisor's reply or event is refused, or is the one form of a valid
+//! one (I1, I2).
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

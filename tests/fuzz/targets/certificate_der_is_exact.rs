@@ -1,6 +1,7 @@
-//! A certificate that is taken from DER is one X.509 version 3 certificate with a usable Ed25519 key and nothing else,
-//! and each of its parts has the shortest length there is: a pin is compared byte for byte, so one certificate must not
-//! have two forms. (What is inside of names and extensions is nobody's business: see the module of the TLS profile.)
+//! A certificate that is taken from DER is one X.509 version 3 certificate with a usable Ed25519
+//! key and nothing else, and each of its parts has the shortest length there is: a pin is compared
+//! byte for byte, so one certificate must not have two forms. (What is inside of names and
+//! extensions is nobody's business: see the module of the TLS profile.)
 //!
 //! Read again here by a reader of DER that shares no code with the product's.
 #![no_main]
@@ -11,15 +12,24 @@ use libfuzzer_sys::fuzz_target;
 use prn_fuzz::bounded;
 use prn_fuzz::tls::Certificate;
 
-/// SubjectPublicKeyInfo of Ed25519 up to the key's 32 bytes (RFC 8410: the algorithm has no parameters).
-const ED25519: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
+/// SubjectPublicKeyInfo of Ed25519 up to the key's 32 bytes (RFC 8410: the algorithm has no
+/// parameters).
+const ED25519: [u8; 12] = [
+    0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00,
+];
 /// \[0\] EXPLICIT INTEGER 2 (RFC 5280, 4.1.2.1).
 const VERSION_3: [u8; 5] = [0xa0, 0x03, 0x02, 0x01, 0x02];
 
 fuzz_target!(|der: &[u8]| {
-    let Ok(certificate) = bounded(der.len(), 64, || Certificate::from_der(der.to_vec())) else { return };
+    let Ok(certificate) = bounded(der.len(), 64, || Certificate::from_der(der.to_vec())) else {
+        return;
+    };
     assert_eq!(certificate.der(), der);
-    for now in [Duration::ZERO, Duration::from_secs(1_800_000_000), Duration::MAX] {
+    for now in [
+        Duration::ZERO,
+        Duration::from_secs(1_800_000_000),
+        Duration::MAX,
+    ] {
         // An error names the period, whatever years it has.
         if let Err(error) = certificate.check_validity(now) {
             assert!(!error.to_string().is_empty());
@@ -27,14 +37,20 @@ fuzz_target!(|der: &[u8]| {
     }
     // The certificate, its three parts, and the parts of the first of them.
     assert_eq!(encoded_again(der, 2).as_deref(), Some(der), "not DER");
-    let [(_, whole)] = elements(der).expect("an element")[..] else { panic!("more than one element") };
+    let [(_, whole)] = elements(der).expect("an element")[..] else {
+        panic!("more than one element")
+    };
     let parts = elements(whole).expect("a certificate's three parts");
     assert_eq!(parts.len(), 3);
     let tbs = elements(parts[0].1).expect("the parts of a TBSCertificate");
     assert_eq!(tbs[0].0, VERSION_3);
     // version, serialNumber, signature, issuer, validity, subject, subjectPublicKeyInfo
     let key = tbs[6].0;
-    assert_eq!(key.strip_prefix(&ED25519).map(<[u8]>::len), Some(32), "no Ed25519 key: {key:02x?}");
+    assert_eq!(
+        key.strip_prefix(&ED25519).map(<[u8]>::len),
+        Some(32),
+        "no Ed25519 key: {key:02x?}"
+    );
     let mut longer = der.to_vec();
     longer.push(0);
     assert!(Certificate::from_der(longer).is_err());
@@ -53,7 +69,12 @@ fn elements(der: &[u8]) -> Option<Vec<(&[u8], &[u8])>> {
             0x81..=0x84 => {
                 let bytes = usize::from(length & 0x7f);
                 let number = rest.get(2..2 + bytes)?;
-                (2 + bytes, number.iter().fold(0, |number, byte| number << 8 | usize::from(*byte)))
+                (
+                    2 + bytes,
+                    number
+                        .iter()
+                        .fold(0, |number, byte| number << 8 | usize::from(*byte)),
+                )
             }
             _ => return None,
         };
@@ -64,7 +85,8 @@ fn elements(der: &[u8]) -> Option<Vec<(&[u8], &[u8])>> {
     rest.is_empty().then_some(found)
 }
 
-/// The same elements with the shortest form of each length, and so on inside of constructed ones, `depth` levels down.
+/// The same elements with the shortest form of each length, and so on inside of constructed ones,
+/// `depth` levels down.
 fn encoded_again(der: &[u8], depth: usize) -> Option<Vec<u8>> {
     let mut again = Vec::new();
     for (whole, contents) in elements(der)? {

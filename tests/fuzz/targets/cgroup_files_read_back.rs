@@ -1,6 +1,6 @@
-//! What is written to a cgroup's files reads back as the same values, what the kernel writes reads as what it means,
-//! and any other text is read without panic and at a bounded cost. A process that chooses its own name cannot lie about
-//! its state, nor put a control character into a log (S11).
+//! What is written to a cgroup's files reads back as the same values, what the kernel writes reads
+//! as what it means, and any other text is read without panic and at a bounded cost. A process that
+//! chooses its own name cannot lie about its state, nor put a control character into a log (S11).
 #![no_main]
 
 #[path = "../../../api-frontend/src/kernel.rs"]
@@ -16,14 +16,25 @@ use prn_ipc_protocol::types::LimitName;
 #[derive(Debug, Arbitrary)]
 enum Case<'a> {
     Cpu(u64),
-    Quota { quota: Option<u64>, period: u64 },
+    Quota {
+        quota: Option<u64>,
+        period: u64,
+    },
     Number(Option<u64>),
     IoMax(Vec<Disk>),
     IoStat(Vec<(u32, u32, u64, u64)>),
     Keyed(Vec<(Key, u64)>, Key),
     Files(Vec<(Key, &'a str)>, Key),
-    Stat { pid: u32, name: &'a [u8], state: u8, rest: u64 },
-    Text { text: &'a str, key: &'a str },
+    Stat {
+        pid: u32,
+        name: &'a [u8],
+        state: u8,
+        rest: u64,
+    },
+    Text {
+        text: &'a str,
+        key: &'a str,
+    },
     Bytes(&'a [u8]),
 }
 
@@ -60,7 +71,9 @@ fn or_max(value: Option<u64>) -> String {
 fuzz_target!(|case: Case| {
     match case {
         Case::Cpu(millis) => {
-            let Ok(millis) = LimitName::Cpu.check(millis) else { return };
+            let Ok(millis) = LimitName::Cpu.check(millis) else {
+                return;
+            };
             // As the supervisor writes it (a period of 100 ms), and as the kernel shows that.
             let written = format!("{} 100000", millis * 100);
             assert_eq!(kernel::cpu_max(&written), Some(millis));
@@ -68,7 +81,8 @@ fuzz_target!(|case: Case| {
         }
         Case::Quota { quota, period } => {
             let read = kernel::cpu_max(&format!("{} {period}\n", or_max(quota)));
-            let share = quota.and_then(|quota| (u128::from(quota) * 1000).checked_div(period.into()));
+            let share =
+                quota.and_then(|quota| (u128::from(quota) * 1000).checked_div(period.into()));
             // A quota of more than half a million years is not one that the kernel shows.
             let right = quota.is_none_or(|quota| quota.checked_mul(1000).is_some());
             assert_eq!(read.map(u128::from), share.filter(|_| right));
@@ -82,38 +96,80 @@ fuzz_target!(|case: Case| {
             let mut text = String::new();
             for (major, minor, read, write) in &disks {
                 let (read, write) = (or_max(*read), or_max(*write));
-                writeln!(text, "{major}:{minor} rbps={read} wbps={write} riops=max wiops=7").expect("a string");
+                writeln!(
+                    text,
+                    "{major}:{minor} rbps={read} wbps={write} riops=max wiops=7"
+                )
+                .expect("a string");
             }
-            assert_eq!(kernel::io_max(&text, "rbps"), disks.iter().filter_map(|disk| disk.2).min());
-            assert_eq!(kernel::io_max(&text, "wbps"), disks.iter().filter_map(|disk| disk.3).min());
+            assert_eq!(
+                kernel::io_max(&text, "rbps"),
+                disks.iter().filter_map(|disk| disk.2).min()
+            );
+            assert_eq!(
+                kernel::io_max(&text, "wbps"),
+                disks.iter().filter_map(|disk| disk.3).min()
+            );
         }
         Case::IoStat(disks) => {
             let mut text = String::new();
             for (major, minor, read, written) in &disks {
-                writeln!(text, "{major}:{minor} rbytes={read} wbytes={written} rios=1 wios=1 dbytes=7 dios=0")
-                    .expect("a string");
+                writeln!(
+                    text,
+                    "{major}:{minor} rbytes={read} wbytes={written} rios=1 wios=1 dbytes=7 dios=0"
+                )
+                .expect("a string");
             }
-            let sum = |column: fn(&(u32, u32, u64, u64)) -> u64| disks.iter().map(column).fold(0, u64::saturating_add);
+            let sum = |column: fn(&(u32, u32, u64, u64)) -> u64| {
+                disks.iter().map(column).fold(0, u64::saturating_add)
+            };
             assert_eq!(kernel::io_stat(&text, "rbytes"), sum(|disk| disk.2));
             assert_eq!(kernel::io_stat(&text, "wbytes"), sum(|disk| disk.3));
         }
         Case::Keyed(lines, wanted) => {
-            let text: String = lines.iter().map(|(key, value)| format!("{} {value}\n", key.name())).collect();
-            let first = lines.iter().find(|(key, _)| *key == wanted).map(|(_, value)| *value);
+            let text: String = lines
+                .iter()
+                .map(|(key, value)| format!("{} {value}\n", key.name()))
+                .collect();
+            let first = lines
+                .iter()
+                .find(|(key, _)| *key == wanted)
+                .map(|(_, value)| *value);
             assert_eq!(kernel::keyed(&text, wanted.name()), first);
         }
         Case::Files(files, wanted) => {
-            let named: Vec<_> = files.iter().map(|(key, text)| (key.name().to_owned(), (*text).to_owned())).collect();
-            let first = files.iter().find(|(key, _)| *key == wanted).map_or("", |(_, text)| text);
+            let named: Vec<_> = files
+                .iter()
+                .map(|(key, text)| (key.name().to_owned(), (*text).to_owned()))
+                .collect();
+            let first = files
+                .iter()
+                .find(|(key, _)| *key == wanted)
+                .map_or("", |(_, text)| text);
             assert_eq!(kernel::text(&named, wanted.name()), first);
         }
-        Case::Stat { pid, name, state, rest } => {
-            // What follows the name in the file is numbers and the state's letter, so the last parenthesis is the
-            // name's.
+        Case::Stat {
+            pid,
+            name,
+            state,
+            rest,
+        } => {
+            // What follows the name in the file is numbers and the state's letter, so the last
+            // parenthesis is the name's.
             let state = b'A' + state % 58;
-            let stat = [format!("{pid} (").as_bytes(), name, b") ", &[state], format!(" {rest} 0").as_bytes()].concat();
+            let stat = [
+                format!("{pid} (").as_bytes(),
+                name,
+                b") ",
+                &[state],
+                format!(" {rest} 0").as_bytes(),
+            ]
+            .concat();
             let (shown, letter) = kernel::stuck_task(&stat).expect("a well-formed file");
-            assert_eq!((shown.as_str(), letter), (&*name.escape_ascii().to_string(), char::from(state)));
+            assert_eq!(
+                (shown.as_str(), letter),
+                (&*name.escape_ascii().to_string(), char::from(state))
+            );
             assert!(shown.bytes().all(|byte| (b' '..=b'~').contains(&byte)));
         }
         Case::Text { text, key } => bounded(text.len(), 8, || {

@@ -1,8 +1,9 @@
-//! A datagram with any bytes and any descriptors is a message with exactly the descriptors of its kind, or a fault; it
-//! is never taken for silence or for the peer's end, and no descriptor that came with it stays open (I1, I4, I6).
+//! A datagram with any bytes and any descriptors is a message with exactly the descriptors of its
+//! kind, or a fault; it is never taken for silence or for the peer's end, and no descriptor that
+//! came with it stays open (I1, I4, I6).
 //!
-//! The first byte chooses the receiving half (bit 0) and how many descriptors are sent (bits 1 to 3); the rest is the
-//! datagram.
+//! The first byte chooses the receiving half (bit 0) and how many descriptors are sent (bits 1 to
+//! 3); the rest is the datagram.
 #![no_main]
 
 use std::fmt::Debug;
@@ -20,7 +21,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 fuzz_target!(|input: &[u8]| {
-    let Some((head, datagram)) = input.split_first() else { return };
+    let Some((head, datagram)) = input.split_first() else {
+        return;
+    };
     let descriptors = usize::from(head >> 1 & 7);
     let (peer, ours) = pair().expect("a pair of sockets");
     let free = next_descriptor(&peer);
@@ -44,8 +47,18 @@ fuzz_target!(|input: &[u8]| {
 fn sent(peer: &OwnedFd, datagram: &[u8], descriptors: usize) -> bool {
     let numbers = vec![peer.as_raw_fd(); descriptors];
     let rights = [ControlMessage::ScmRights(&numbers)];
-    let control = if descriptors == 0 { &[] } else { rights.as_slice() };
-    match sendmsg::<()>(peer.as_raw_fd(), &[IoSlice::new(datagram)], control, MsgFlags::empty(), None) {
+    let control = if descriptors == 0 {
+        &[]
+    } else {
+        rights.as_slice()
+    };
+    match sendmsg::<()>(
+        peer.as_raw_fd(),
+        &[IoSlice::new(datagram)],
+        control,
+        MsgFlags::empty(),
+        None,
+    ) {
         Ok(length) => length == datagram.len(),
         Err(error) => {
             assert!(error == Errno::EPERM && descriptors > 0, "sendmsg: {error}");
@@ -54,8 +67,12 @@ fn sent(peer: &OwnedFd, datagram: &[u8], descriptors: usize) -> bool {
     }
 }
 
-fn check<Out, In>(mut end: Channel<Out, In>, datagram: &[u8], sent: usize, expected: impl Fn(&In) -> usize)
-where
+fn check<Out, In>(
+    mut end: Channel<Out, In>,
+    datagram: &[u8],
+    sent: usize,
+    expected: impl Fn(&In) -> usize,
+) where
     Out: Serialize,
     In: DeserializeOwned + Serialize + Debug,
 {
@@ -71,13 +88,22 @@ where
             let right = match &fault {
                 Fault::Empty => datagram.is_empty(),
                 Fault::Decode(error) => message.is_err_and(|found| found == *error),
-                Fault::Descriptors(told) => *told == sent && message.is_ok_and(|message| expected(&message) != sent),
+                Fault::Descriptors(told) => {
+                    *told == sent && message.is_ok_and(|message| expected(&message) != sent)
+                }
                 // An end without room for descriptors has its control data cut.
                 Fault::TooLong => sent > 0,
                 Fault::Socket(_) => false,
             };
-            assert!(right, "{fault:?} for {} bytes and {sent} descriptors", datagram.len());
+            assert!(
+                right,
+                "{fault:?} for {} bytes and {sent} descriptors",
+                datagram.len()
+            );
         }
-        other => panic!("{other:?} for {} bytes and {sent} descriptors", datagram.len()),
+        other => panic!(
+            "{other:?} for {} bytes and {sent} descriptors",
+            datagram.len()
+        ),
     }
 }

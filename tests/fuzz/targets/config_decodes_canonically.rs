@@ -1,5 +1,5 @@
-//! Whatever stands in a half's configuration memfd is refused, or is the one form of a valid configuration. The first
-//! byte chooses the half.
+//! Whatever stands in a half's configuration memfd is refused, or is the one form of a valid
+//! configuration. The first byte chooses the half.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,8 +1,9 @@
-//! Whatever a policy for system calls says, its program is one that the kernel takes, and answers each call as the
-//! policy does; a call of another architecture ends the process. A policy is refused only where a jump or the whole is
-//! too long.
+//! Whatever a policy for system calls says, its program is one that the kernel takes, and answers
+//! each call as the policy does; a call of another architecture ends the process. A policy is
+//! refused only where a jump or the whole is too long.
 //!
-//! The program is run here in the form in which the supervisor gets it, over the bytes of `struct seccomp_data`.
+//! The program is run here in the form in which the supervisor gets it, over the bytes of `struct
+//! seccomp_data`.
 #![no_main]
 
 #[path = "../../../prn/src/server/confinement/program.rs"]
@@ -46,7 +47,11 @@ enum Reply {
 #[derive(Debug, Clone, Copy, Arbitrary)]
 enum Listed {
     Always(Reply),
-    By { first: u16, clauses: u8, otherwise: Reply },
+    By {
+        first: u16,
+        clauses: u8,
+        otherwise: Reply,
+    },
 }
 
 #[derive(Debug, Clone, Copy, Arbitrary)]
@@ -67,12 +72,14 @@ enum Value {
 /// What checks compare with.
 const VALUES: [u32; 8] = [0, 1, 2, 6, 16, 0x7e02_0000, 1 << 31, u32::MAX];
 
-/// Rules refer to static tables, so they are taken from one of all lengths and kinds instead of being made for each
-/// input.
+/// Rules refer to static tables, so they are taken from one of all lengths and kinds instead of
+/// being made for each input.
 static CHECKS: LazyLock<Vec<Check>> = LazyLock::new(|| {
     let mut state = 1u64;
     let mut next = |below: usize| {
-        state = state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
+        state = state
+            .wrapping_mul(0x5851_f42d_4c95_7f2d)
+            .wrapping_add(0x1405_7b7e_f767_814f);
         (state >> 33) as usize % below
     };
     let check = |_| {
@@ -85,8 +92,16 @@ static CHECKS: LazyLock<Vec<Check>> = LazyLock::new(|| {
 /// Parts of [`CHECKS`]: none to four of them, and now and then about as many as a jump can pass.
 static CLAUSES: LazyLock<Vec<&'static [Check]>> = LazyLock::new(|| {
     let checks: &'static [Check] = &CHECKS;
-    let length = |place: usize| if place % 61 == 60 { 95 + place % 37 } else { place % 5 };
-    (0..800).map(|place| &checks[place..place + length(place)]).collect()
+    let length = |place: usize| {
+        if place % 61 == 60 {
+            95 + place % 37
+        } else {
+            place % 5
+        }
+    };
+    (0..800)
+        .map(|place| &checks[place..place + length(place)])
+        .collect()
 });
 
 impl Number {
@@ -115,11 +130,18 @@ impl Listed {
     fn verdict(self) -> Verdict {
         match self {
             Self::Always(reply) => Verdict::Always(reply.answer()),
-            Self::By { first, clauses, otherwise } => {
+            Self::By {
+                first,
+                clauses,
+                otherwise,
+            } => {
                 let clauses_of_all: &'static [&'static [Check]] = &CLAUSES;
                 let first = usize::from(first) % clauses_of_all.len();
                 let end = (first + usize::from(clauses % 16)).min(clauses_of_all.len());
-                Verdict::By(Rule { allowed: &clauses_of_all[first..end], otherwise: otherwise.answer() })
+                Verdict::By(Rule {
+                    allowed: &clauses_of_all[first..end],
+                    otherwise: otherwise.answer(),
+                })
             }
         }
     }
@@ -128,17 +150,27 @@ impl Listed {
 impl Value {
     fn value(self) -> u64 {
         match self {
-            Self::Known(place, high) => u64::from(VALUES[usize::from(place) % VALUES.len()]) | u64::from(high) << 32,
+            Self::Known(place, high) => {
+                u64::from(VALUES[usize::from(place) % VALUES.len()]) | u64::from(high) << 32
+            }
             Self::Any(value) => value,
         }
     }
 }
 
 fuzz_target!(|case: Case| {
-    let listed: BTreeMap<_, _> =
-        case.listed.iter().take(400).map(|(number, listed)| (number.value(), listed.verdict())).collect();
-    let mut others: BTreeMap<_, _> =
-        case.others.iter().take(32).map(|(number, reply)| (number.value(), reply.answer())).collect();
+    let listed: BTreeMap<_, _> = case
+        .listed
+        .iter()
+        .take(400)
+        .map(|(number, listed)| (number.value(), listed.verdict()))
+        .collect();
+    let mut others: BTreeMap<_, _> = case
+        .others
+        .iter()
+        .take(32)
+        .map(|(number, reply)| (number.value(), reply.answer()))
+        .collect();
     // One entry is for 0.
     others.insert(0, case.first.answer());
     let policy = Policy { listed, others };
@@ -154,25 +186,46 @@ fuzz_target!(|case: Case| {
     let near = ends.flat_map(|number| [number.wrapping_sub(1), *number, number.wrapping_add(1)]);
     let near = near.map(|number| (number, case.arguments, THIS));
     let calls = case.calls.iter().take(64).map(|call| {
-        let architecture = if call.architecture % 2 == 0 { THIS } else { call.architecture };
+        let architecture = if call.architecture % 2 == 0 {
+            THIS
+        } else {
+            call.architecture
+        };
         (call.number.value(), call.arguments, architecture)
     });
     for (number, arguments, architecture) in near.chain(calls) {
         let arguments = arguments.map(Value::value);
-        let wanted = if architecture == THIS { said(&policy, number, arguments) } else { Answer::Kill };
+        let wanted = if architecture == THIS {
+            said(&policy, number, arguments)
+        } else {
+            Answer::Kill
+        };
         assert_eq!(action(wanted), returned(wanted));
         let found = run(&program, number, architecture, arguments);
-        assert_eq!(found, returned(wanted), "{number} {arguments:x?} on {architecture:#x}: {policy:?}");
+        assert_eq!(
+            found,
+            returned(wanted),
+            "{number} {arguments:x?} on {architecture:#x}: {policy:?}"
+        );
     }
 });
 
 /// This machine's (linux/audit.h).
-const THIS: u32 = if cfg!(target_arch = "aarch64") { 0xc000_00b7 } else { 0xc000_003e };
+const THIS: u32 = if cfg!(target_arch = "aarch64") {
+    0xc000_00b7
+} else {
+    0xc000_003e
+};
 
 /// What the policy says.
 fn said(policy: &Policy, number: u32, arguments: [u64; 6]) -> Answer {
     match policy.listed.get(&number) {
-        None => policy.others.iter().rfind(|(from, _)| **from <= number).map(|(_, answer)| *answer).expect("0"),
+        None => policy
+            .others
+            .iter()
+            .rfind(|(from, _)| **from <= number)
+            .map(|(_, answer)| *answer)
+            .expect("0"),
         Some(Verdict::Always(answer)) => *answer,
         Some(Verdict::By(rule)) => {
             let low = |argument: u8| arguments[usize::from(argument)] as u32;
@@ -182,7 +235,11 @@ fn said(policy: &Policy, number: u32, arguments: [u64; 6]) -> Answer {
                 Check::Without(argument, bits) => low(argument) & bits == 0,
             };
             let allowed = rule.allowed.iter().any(|clause| clause.iter().all(holds));
-            if allowed { Answer::Allow } else { rule.otherwise }
+            if allowed {
+                Answer::Allow
+            } else {
+                rule.otherwise
+            }
         }
     }
 }
@@ -196,26 +253,48 @@ fn returned(answer: Answer) -> u32 {
     }
 }
 
-/// Whether a block is longer than a jump, or all of them, each for a run of its own, are too long together.
+/// Whether a block is longer than a jump, or all of them, each for a run of its own, are too long
+/// together.
 fn too_long(policy: &Policy) -> bool {
     let block = |verdict: &Verdict| match verdict {
         Verdict::Always(_) => 1,
         Verdict::By(rule) => {
-            let check = |check: &Check| if matches!(check, Check::Without(..)) { 3 } else { 2 };
-            1 + rule.allowed.iter().map(|clause| 1 + clause.iter().map(check).sum::<usize>()).sum::<usize>()
+            let check = |check: &Check| {
+                if matches!(check, Check::Without(..)) {
+                    3
+                } else {
+                    2
+                }
+            };
+            1 + rule
+                .allowed
+                .iter()
+                .map(|clause| 1 + clause.iter().map(check).sum::<usize>())
+                .sum::<usize>()
         }
     };
-    let listed: usize = policy.listed.values().map(|verdict| 3 + block(verdict)).sum();
-    policy.listed.values().any(|verdict| block(verdict) > 255) || 4 + listed + 2 * policy.others.len() > 4096
+    let listed: usize = policy
+        .listed
+        .values()
+        .map(|verdict| 3 + block(verdict))
+        .sum();
+    policy.listed.values().any(|verdict| block(verdict) > 255)
+        || 4 + listed + 2 * policy.others.len() > 4096
 }
 
 /// Operation, jumps and operand of `struct sock_filter`.
 fn parts(instruction: u64) -> (u16, usize, usize, u32) {
     let [c0, c1, jt, jf, k0, k1, k2, k3] = instruction.to_ne_bytes();
-    (u16::from_ne_bytes([c0, c1]), jt.into(), jf.into(), u32::from_ne_bytes([k0, k1, k2, k3]))
+    (
+        u16::from_ne_bytes([c0, c1]),
+        jt.into(),
+        jf.into(),
+        u32::from_ne_bytes([k0, k1, k2, k3]),
+    )
 }
 
-/// What bpf_check_classic and seccomp_check_filter of the kernel look for, for the instructions that are used.
+/// What bpf_check_classic and seccomp_check_filter of the kernel look for, for the instructions
+/// that are used.
 fn valid(program: &[u64]) {
     assert!((1..=4096).contains(&program.len()));
     for (place, instruction) in program.iter().enumerate() {
@@ -226,11 +305,18 @@ fn valid(program: &[u64]) {
             // BPF_ALU | BPF_AND | BPF_K, BPF_RET | BPF_K
             0x54 | 0x06 => {}
             // BPF_JMP | BPF_JEQ | BPF_K, BPF_JMP | BPF_JGT | BPF_K
-            0x15 | 0x25 => assert!(place + 1 + jt.max(jf) < program.len(), "jump out of the program"),
+            0x15 | 0x25 => assert!(
+                place + 1 + jt.max(jf) < program.len(),
+                "jump out of the program"
+            ),
             other => panic!("instruction {other:#x}"),
         }
     }
-    assert_eq!(program.last().map(|last| parts(*last).0), Some(0x06), "the last one must return");
+    assert_eq!(
+        program.last().map(|last| parts(*last).0),
+        Some(0x06),
+        "the last one must return"
+    );
 }
 
 /// As the kernel runs a program that it has taken.

@@ -1,7 +1,7 @@
-//! Whatever variables and command a client asks for, what execve(2) is given says the same: each variable that was
-//! asked for has its value and each other one its default, the places are those of PATH in their order, and no more
-//! than fit in a message. A string that no C string holds is left out, never cut. The same request makes the same
-//! twice.
+//! Whatever variables and command a client asks for, what execve(2) is given says the same: each
+//! variable that was asked for has its value and each other one its default, the places are those
+//! of PATH in their order, and no more than fit in a message. A string that no C string holds is
+//! left out, never cut. The same request makes the same twice.
 #![no_main]
 
 #[path = "../../../api-frontend/src/launch.rs"]
@@ -41,7 +41,8 @@ enum Name<'a> {
 
 impl Part<'_> {
     fn text(&self) -> String {
-        self.text.repeat(usize::from(self.times) * if self.long { 64 } else { 1 })
+        self.text
+            .repeat(usize::from(self.times) * if self.long { 64 } else { 1 })
     }
 }
 
@@ -62,7 +63,11 @@ const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 
 fuzz_target!(|case: Case| {
     let (program, home) = (case.program.text(), case.home);
-    let asked: Vec<_> = case.asked.iter().map(|(name, value)| (name.text().to_owned(), value.text())).collect();
+    let asked: Vec<_> = case
+        .asked
+        .iter()
+        .map(|(name, value)| (name.text().to_owned(), value.text()))
+        .collect();
     if asked.iter().map(|(_, value)| value.len()).sum::<usize>() + program.len() > 256 * 1024 {
         return;
     }
@@ -71,50 +76,85 @@ fuzz_target!(|case: Case| {
 });
 
 fn check_environment(asked: &[(String, String)], home: &str) {
-    let size: usize = asked.iter().map(|(name, value)| name.len() + value.len() + 16).sum();
+    let size: usize = asked
+        .iter()
+        .map(|(name, value)| name.len() + value.len() + 16)
+        .sum();
     let made = bounded(size + 2 * home.len(), 8, || environment(asked, home));
     assert_eq!(made, environment(asked, home));
     let temporary = format!("{home}.tmp");
-    let defaults = [("PATH", PATH), ("HOME", home), ("TMPDIR", temporary.as_str()), ("LANG", "C.UTF-8")];
+    let defaults = [
+        ("PATH", PATH),
+        ("HOME", home),
+        ("TMPDIR", temporary.as_str()),
+        ("LANG", "C.UTF-8"),
+    ];
     let mut wanted: Vec<(&str, &str)> = Vec::new();
     for (name, value) in defaults {
         if asked.iter().all(|(other, _)| other != name) {
             wanted.push((name, value));
         }
     }
-    wanted.extend(asked.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+    wanted.extend(
+        asked
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str())),
+    );
     wanted.retain(|(name, value)| !name.contains('\0') && !value.contains('\0'));
     assert_eq!(made.len(), wanted.len());
     for (made, (name, value)) in made.iter().zip(&wanted) {
-        let rest = made.as_bytes().strip_prefix(name.as_bytes()).and_then(|rest| rest.strip_prefix(b"="));
+        let rest = made
+            .as_bytes()
+            .strip_prefix(name.as_bytes())
+            .and_then(|rest| rest.strip_prefix(b"="));
         assert_eq!(rest, Some(value.as_bytes()), "{name}");
     }
 }
 
 fn check_places(program: &str, asked: &[(String, String)]) {
-    // A place takes three bytes of the most at least, and some 60 in memory: its own string, the one that it was made
-    // from, and its place in a list that doubles.
+    // A place takes three bytes of the most at least, and some 60 in memory: its own string, the
+    // one that it was made from, and its place in a list that doubles.
     let made = bounded(PLACES_MAX + program.len(), 40, || places(program, asked));
     assert_eq!(made, places(program, asked));
     if program.contains('/') {
         let same = CString::new(program).ok();
-        assert_eq!(made, Some(same.into_iter().collect()), "a path is not looked up");
+        assert_eq!(
+            made,
+            Some(same.into_iter().collect()),
+            "a path is not looked up"
+        );
         return;
     }
-    let path = asked.iter().find(|(name, _)| name == "PATH").map_or(PATH, |(_, value)| value.as_str());
-    let folders = || path.split(':').map(|folder| if folder.is_empty() { "." } else { folder });
-    let size: usize = folders().map(|folder| folder.len() + 1 + program.len() + 1).sum();
+    let path = asked
+        .iter()
+        .find(|(name, _)| name == "PATH")
+        .map_or(PATH, |(_, value)| value.as_str());
+    let folders = || {
+        path.split(':')
+            .map(|folder| if folder.is_empty() { "." } else { folder })
+    };
+    let size: usize = folders()
+        .map(|folder| folder.len() + 1 + program.len() + 1)
+        .sum();
     let Some(made) = made else {
         assert!(size > PLACES_MAX, "{size} bytes are refused");
         return;
     };
     assert!(size <= PLACES_MAX, "{size} bytes are made");
-    assert!(made.iter().map(|place| place.as_bytes_with_nul().len()).sum::<usize>() <= PLACES_MAX);
+    assert!(
+        made.iter()
+            .map(|place| place.as_bytes_with_nul().len())
+            .sum::<usize>()
+            <= PLACES_MAX
+    );
     let fits = |folder: &&str| !folder.contains('\0') && !program.contains('\0');
     let wanted: Vec<_> = folders().filter(fits).collect();
     assert_eq!(made.len(), wanted.len());
     for (place, folder) in made.iter().zip(wanted) {
-        let rest = place.as_bytes().strip_prefix(folder.as_bytes()).and_then(|rest| rest.strip_prefix(b"/"));
+        let rest = place
+            .as_bytes()
+            .strip_prefix(folder.as_bytes())
+            .and_then(|rest| rest.strip_prefix(b"/"));
         assert_eq!(rest, Some(program.as_bytes()), "in {folder}");
     }
 }

@@ -1,5 +1,6 @@
-//! Mounts that the kernel writes to /proc/self/mountinfo are read back whole, whatever bytes users put into names; the
-//! server's own group is never found outside of the cgroup2 mount; and any other text is read without panic.
+//! Mounts that the kernel writes to /proc/self/mountinfo are read back whole, whatever bytes users
+//! put into names; the server's own group is never found outside of the cgroup2 mount; and any
+//! other text is read without panic.
 #![no_main]
 
 #[path = "../../../prn/src/server/host.rs"]
@@ -9,7 +10,8 @@ mod host;
 use std::path::{Component, Path};
 
 use host::{
-    CgroupMount, cgroup_path, cgroup2_mount, parse_controllers, parse_kernel, parse_mountinfo, parse_own_cgroup,
+    CgroupMount, cgroup_path, cgroup2_mount, parse_controllers, parse_kernel, parse_mountinfo,
+    parse_own_cgroup,
 };
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
 use libfuzzer_sys::fuzz_target;
@@ -40,7 +42,11 @@ fuzz_target!(|case: Case| {
             // The kernel's strings end at a NUL; a source is never empty ("none").
             let mounts: Vec<_> = mounts
                 .into_iter()
-                .filter(|mount| ![mount.root, mount.path, mount.source].iter().any(|text| text.contains('\0')))
+                .filter(|mount| {
+                    ![mount.root, mount.path, mount.source]
+                        .iter()
+                        .any(|text| text.contains('\0'))
+                })
                 .filter(|mount| !mount.source.is_empty())
                 .collect();
             let text: String = mounts.iter().map(Mount::line).collect();
@@ -48,7 +54,10 @@ fuzz_target!(|case: Case| {
             assert_eq!(read.len(), mounts.len());
             for (mount, read) in mounts.iter().zip(&read) {
                 assert_eq!(read.device, mount.device);
-                assert_eq!((&read.root, read.path.to_str()), (&mount.root(), Some(&*mount.path())));
+                assert_eq!(
+                    (&read.root, read.path.to_str()),
+                    (&mount.root(), Some(&*mount.path()))
+                );
                 assert_eq!(read.kind == "cgroup2", mount.is_cgroup2);
                 assert_eq!(read.source, mount.source);
             }
@@ -62,7 +71,11 @@ fuzz_target!(|case: Case| {
             }
         }
         Case::Own { root, group } => {
-            let mount = CgroupMount { path: "/sys/fs/cgroup".into(), root: format!("/{root}"), read_only: false };
+            let mount = CgroupMount {
+                path: "/sys/fs/cgroup".into(),
+                root: format!("/{root}"),
+                read_only: false,
+            };
             let text = format!("1:name=systemd:/x\n0::/{group}\n");
             let group = parse_own_cgroup(&text).expect("a version 2 line");
             if let Some(path) = cgroup_path(&mount, group) {
@@ -93,15 +106,30 @@ impl Mount<'_> {
 
     /// As show_mountinfo of the kernel's fs/proc_namespace.c writes it.
     fn line(&self) -> String {
-        let optional = ["", " shared:1", " shared:1 master:2", " unbindable", " propagate_from:3"];
-        let super_options = ["rw", "rw,nsdelegate", "rw,subvol=/@home", "rw,lowerdir=/a:/b,upperdir=/c"];
+        let optional = [
+            "",
+            " shared:1",
+            " shared:1 master:2",
+            " unbindable",
+            " propagate_from:3",
+        ];
+        let super_options = [
+            "rw",
+            "rw,nsdelegate",
+            "rw,subvol=/@home",
+            "rw,lowerdir=/a:/b,upperdir=/c",
+        ];
         format!(
             "22 1 {}:{} {} {} {}{} - {} {} {}\n",
             self.device.0,
             self.device.1,
             escaped(&self.root(), " \t\n\\"),
             escaped(&self.path(), " \t\n\\"),
-            if self.read_only { "ro,nosuid" } else { "rw,nosuid" },
+            if self.read_only {
+                "ro,nosuid"
+            } else {
+                "rw,nosuid"
+            },
             optional[usize::from(self.optional) % optional.len()],
             if self.is_cgroup2 { "cgroup2" } else { "btrfs" },
             escaped(self.source, " \t\n\\#"),
@@ -112,6 +140,12 @@ impl Mount<'_> {
 
 /// seq_escape of the kernel: these as three octal digits after a backslash.
 fn escaped(text: &str, which: &str) -> String {
-    let one = |c: char| if which.contains(c) { format!("\\{:03o}", u32::from(c)) } else { c.to_string() };
+    let one = |c: char| {
+        if which.contains(c) {
+            format!("\\{:03o}", u32::from(c))
+        } else {
+            c.to_string()
+        }
+    };
     text.chars().map(one).collect()
 }

@@ -1,7 +1,9 @@
-//! Whatever stands in the two files of an output, its reader ends: each read moves the cursor on, or says that nothing
-//! is there, or fails. It writes no byte of the caller's buffer but those that it reports, and these are the ring's.
+//! Whatever stands in the two files of an output, its reader ends: each read moves the cursor on,
+//! or says that nothing is there, or fails. It writes no byte of the caller's buffer but those that
+//! it reports, and these are the ring's.
 //!
-//! The sequence number is even: an odd one is a writer in the middle of a publication, which readers wait for.
+//! The sequence number is even: an odd one is a writer in the middle of a publication, which
+//! readers wait for.
 #![no_main]
 
 use libfuzzer_sys::arbitrary::{self, Arbitrary, Unstructured};
@@ -9,7 +11,8 @@ use libfuzzer_sys::fuzz_target;
 use prn_fuzz::{bounded, memfd};
 use prn_ipc_protocol::output::{Cursor, MAGIC, PAGE, Piece, Reader, word};
 
-/// Mostly small, so that values meet; else near the ends of the range, where sums and products overflow.
+/// Mostly small, so that values meet; else near the ends of the range, where sums and products
+/// overflow.
 #[derive(Debug, Clone, Copy)]
 struct Word(u64);
 
@@ -71,7 +74,9 @@ fuzz_target!(|case: Case| {
     if case.data_length.0 > 0 {
         data.truncate(usize::try_from(case.data_length.0).unwrap_or(usize::MAX));
     }
-    let Ok(reader) = Reader::new(memfd(&data), memfd(&page)) else { return };
+    let Ok(reader) = Reader::new(memfd(&data), memfd(&page)) else {
+        return;
+    };
     for (from, room) in case.reads.into_iter().take(16) {
         let mut cursor = Cursor::at(from.0);
         // Each read moves the cursor on; how often it can is up to the memory, not to the reader.
@@ -79,7 +84,9 @@ fuzz_target!(|case: Case| {
             let mut buffer = [UNTOUCHED; 256];
             let (room, spare) = buffer.split_at_mut(room.into());
             let before = cursor.offset;
-            let Ok(piece) = bounded(0, 0, || reader.read(&mut cursor, room)) else { break };
+            let Ok(piece) = bounded(0, 0, || reader.read(&mut cursor, room)) else {
+                break;
+            };
             assert!(spare.iter().all(|byte| *byte == UNTOUCHED));
             match piece {
                 Piece::Data { offset, length, .. } => {

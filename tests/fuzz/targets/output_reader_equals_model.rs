@@ -1,8 +1,9 @@
-//! Whatever is written, dropped and read in whatever order, the reader's pieces are what a plain list of all bytes
-//! says: each byte with its stream and time, each dropped one in a gap, none twice, none left out.
+//! Whatever is written, dropped and read in whatever order, the reader's pieces are what a plain
+//! list of all bytes says: each byte with its stream and time, each dropped one in a gap, none
+//! twice, none left out.
 //!
-//! The writer here is the simplest that keeps the layout's rules, with rings of a few bytes, so that they wrap all the
-//! time; `output_store_equals_model` has the supervisor's.
+//! The writer here is the simplest that keeps the layout's rules, with rings of a few bytes, so
+//! that they wrap all the time; `output_store_equals_model` has the supervisor's.
 #![no_main]
 
 use std::fs::File;
@@ -50,27 +51,60 @@ struct Writer {
 
 impl Writer {
     fn new(capacity: u64, slots: u64) -> Self {
-        let (data, page) = (memfd(&vec![0; (capacity + slots * RECORD) as usize]), memfd(&[0; PAGE as usize]));
-        for (at, value) in [(word::MAGIC, MAGIC), (word::CAPACITY, capacity), (word::SLOTS, slots)] {
+        let (data, page) = (
+            memfd(&vec![0; (capacity + slots * RECORD) as usize]),
+            memfd(&[0; PAGE as usize]),
+        );
+        for (at, value) in [
+            (word::MAGIC, MAGIC),
+            (word::CAPACITY, capacity),
+            (word::SLOTS, slots),
+        ] {
             page.write_all_at(&value.to_le_bytes(), at).expect("memory");
         }
-        Self { data, page, capacity, slots, sequence: 0, marks: Marks::default(), records: Vec::new(), time: 0 }
+        Self {
+            data,
+            page,
+            capacity,
+            slots,
+            sequence: 0,
+            marks: Marks::default(),
+            records: Vec::new(),
+            time: 0,
+        }
     }
 
     fn publish(&mut self) {
         self.sequence += 2;
-        let Marks { low, high, first_record, next_record } = self.marks;
+        let Marks {
+            low,
+            high,
+            first_record,
+            next_record,
+        } = self.marks;
         let words = [self.sequence, low, high, first_record, next_record];
         let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
-        self.page.write_all_at(&bytes, word::SEQUENCE).expect("memory");
+        self.page
+            .write_all_at(&bytes, word::SEQUENCE)
+            .expect("memory");
     }
 
     /// Excludes what lies before `low`, and the records that end there.
     fn drop_before(&mut self, low: u64) {
         self.marks.low = self.marks.low.max(low.min(self.marks.high));
         let kept = |next: &Record| next.offset > self.marks.low;
-        let end = Record { offset: self.marks.high, time: UnixMicros(0), stream: stream(false) };
-        let first = self.records.iter().skip(1).chain([&end]).position(kept).unwrap_or(self.records.len());
+        let end = Record {
+            offset: self.marks.high,
+            time: UnixMicros(0),
+            stream: stream(false),
+        };
+        let first = self
+            .records
+            .iter()
+            .skip(1)
+            .chain([&end])
+            .position(kept)
+            .unwrap_or(self.records.len());
         self.marks.first_record = first as u64;
         self.publish();
     }
@@ -80,18 +114,29 @@ impl Writer {
         self.drop_before((self.marks.high + length).saturating_sub(self.capacity));
         if let Some(stderr) = new_record {
             if self.marks.next_record - self.marks.first_record == self.slots {
-                let second = self.records.get(self.marks.first_record as usize + 1).map(|record| record.offset);
+                let second = self
+                    .records
+                    .get(self.marks.first_record as usize + 1)
+                    .map(|record| record.offset);
                 self.drop_before(second.unwrap_or(self.marks.high));
             }
-            let record = Record { offset: self.marks.high, time: UnixMicros(self.time), stream: stream(stderr) };
+            let record = Record {
+                offset: self.marks.high,
+                time: UnixMicros(self.time),
+                stream: stream(stderr),
+            };
             let [offset, tag] = record.to_words();
             let place = self.capacity + self.marks.next_record % self.slots * RECORD;
-            self.data.write_all_at(&[offset.to_le_bytes(), tag.to_le_bytes()].concat(), place).expect("memory");
+            self.data
+                .write_all_at(&[offset.to_le_bytes(), tag.to_le_bytes()].concat(), place)
+                .expect("memory");
             self.records.push(record);
             self.marks.next_record += 1;
         }
         for (byte, offset) in bytes.iter().zip(self.marks.high..) {
-            self.data.write_all_at(&[*byte], offset % self.capacity).expect("memory");
+            self.data
+                .write_all_at(&[*byte], offset % self.capacity)
+                .expect("memory");
         }
         self.marks.high += length;
         self.publish();
@@ -101,13 +146,20 @@ impl Writer {
 fuzz_target!(|case: (u8, u8, Vec<Step>)| {
     let (capacity, slots, steps) = case;
     let mut writer = Writer::new(1 + u64::from(capacity), 1 + u64::from(slots % 16));
-    let reader = Reader::new(writer.data.try_clone().expect("a file"), writer.page.try_clone().expect("a file"))
-        .expect("a right layout");
+    let reader = Reader::new(
+        writer.data.try_clone().expect("a file"),
+        writer.page.try_clone().expect("a file"),
+    )
+    .expect("a right layout");
     let mut model = Model::default();
     let mut cursors = [Cursor::default(); 3];
     for step in steps.into_iter().take(64) {
         match step {
-            Step::Write { stderr, length, later } => {
+            Step::Write {
+                stderr,
+                length,
+                later,
+            } => {
                 writer.time += u64::from(later);
                 let length = 1 + u64::from(length) % writer.capacity;
                 let bytes = model.write(length, stderr, writer.time);

@@ -1,6 +1,6 @@
-//! Whatever a process writes through its pipes, and whatever is evicted meanwhile, what a reader gets is what was
-//! written: at least as many of the newest bytes as the store promised, each with its stream, and the rest as gaps.
-//! What the store charges covers what it keeps.
+//! Whatever a process writes through its pipes, and whatever is evicted meanwhile, what a reader
+//! gets is what was written: at least as many of the newest bytes as the store promised, each with
+//! its stream, and the rest as gaps. What the store charges covers what it keeps.
 #![no_main]
 
 #[path = "../../../supervisor/src/sys/memory.rs"]
@@ -54,10 +54,15 @@ fuzz_target!(|steps: Vec<Step>| {
 });
 
 fn check(store: OutputStore, steps: &[Step]) {
-    let keeping = Keeping { max: PROMISE, overflow: Overflow::DropOldest, store };
+    let keeping = Keeping {
+        max: PROMISE,
+        overflow: Overflow::DropOldest,
+        store,
+    };
     let folder = std::fs::File::open(std::env::temp_dir()).expect("a folder");
     let mut store = Store::new(keeping, folder.as_fd()).expect("memory, or a disk");
-    let [data, page] = [&store.data, &store.page].map(|memory| memory.reader().expect("a descriptor"));
+    let [data, page] =
+        [&store.data, &store.page].map(|memory| memory.reader().expect("a descriptor"));
     let reader = Reader::new(data, page).expect("a right layout");
     let (from, to) = pipe().expect("a pipe");
     let mut model = Model::coalescing(1000);
@@ -68,13 +73,19 @@ fn check(store: OutputStore, steps: &[Step]) {
         assert_eq!(write(&to, &bytes), Ok(bytes.len()));
         let mut taken = 0;
         while taken < length {
-            taken += store.fill(from.as_fd(), stream(stderr), UnixMicros(time)).expect("what was written");
+            taken += store
+                .fill(from.as_fd(), stream(stderr), UnixMicros(time))
+                .expect("what was written");
         }
         assert_eq!(taken, length);
     };
     for step in steps.iter().copied().take(48) {
         match step {
-            Step::Write { stderr, length, later } => {
+            Step::Write {
+                stderr,
+                length,
+                later,
+            } => {
                 time += u64::from(later);
                 put(&mut store, &mut model, 1 + u64::from(length), stderr, time);
             }
@@ -95,7 +106,10 @@ fn check(store: OutputStore, steps: &[Step]) {
             }
             Step::EvictAll => {
                 store.evict(u64::MAX).expect("room can be given back");
-                assert_eq!((store.charge(), store.totals().first), (0, store.marks.high));
+                assert_eq!(
+                    (store.charge(), store.totals().first),
+                    (0, store.marks.high)
+                );
                 evicted = store.marks.high;
             }
             Step::Read { cursor, room } => {
@@ -109,9 +123,13 @@ fn check(store: OutputStore, steps: &[Step]) {
         }
         let totals = store.totals();
         assert_eq!((totals.end, totals.stdout, totals.stderr), model.totals());
-        // Runs of under 64 bytes fill the index first; without many of those the promise is the ring's alone.
+        // Runs of under 64 bytes fill the index first; without many of those the promise is the
+        // ring's alone.
         if small < 1024 {
-            assert!(totals.first <= evicted.max(totals.end.saturating_sub(PROMISE)), "less is kept than promised");
+            assert!(
+                totals.first <= evicted.max(totals.end.saturating_sub(PROMISE)),
+                "less is kept than promised"
+            );
         }
         assert!(store.charge() >= totals.end - totals.first);
     }

@@ -1,5 +1,6 @@
-//! Whatever requests come in whatever order, the ones that are let through before the first that is not are Hello, then
-//! Ready, then any of the others: nothing is done for a frontend that has not said that it is confined (I3).
+//! Whatever requests come in whatever order, the ones that are let through before the first that is
+//! not are Hello, then Ready, then any of the others: nothing is done for a frontend that has not
+//! said that it is confined (I3).
 //!
 //! The input is a sequence of datagrams, each after its length in one byte.
 #![no_main]
@@ -14,10 +15,14 @@ fuzz_target!(|input: &[u8]| {
     let mut rest = input;
     let mut through = Vec::new();
     while let Some((length, tail)) = rest.split_first() {
-        let Some((datagram, tail)) = tail.split_at_checked(usize::from(*length)) else { return };
+        let Some((datagram, tail)) = tail.split_at_checked(usize::from(*length)) else {
+            return;
+        };
         rest = tail;
         // What does not decode is a fault, and ends the frontend as a wrong phase does.
-        let Ok(request) = decode::<Request>(datagram) else { return };
+        let Ok(request) = decode::<Request>(datagram) else {
+            return;
+        };
         let allows: Vec<_> = [Phase::Silent, Phase::Greeted, Phase::Ready]
             .into_iter()
             .filter(|phase| allowed(*phase, &request))

@@ -1,5 +1,6 @@
-//! A value of the server's means the same as a flag and as a line of the configuration file: taken by both or by none,
-//! and as the same value. Any other file is refused on one line that names the place.
+//! A value of the server's means the same as a flag and as a line of the configuration file: taken
+//! by both or by none, and as the same value. Any other file is refused on one line that names the
+//! place.
 //!
 //! The first byte chooses between an arbitrary file (0) and one option, whose value is the rest.
 #![no_main]
@@ -117,13 +118,22 @@ fuzz_target!(init: every_option_is_here(), |input: (u8, &str)| {
     }
 });
 
-/// Options that have no form in common in the file and as a flag: one is repeatable, the others have no value.
-const NOT_HERE: [&str; 4] = ["client-cert", "delegated-cgroup", "allow-missing-limits", "allow-profile-none"];
+/// Options that have no form in common in the file and as a flag: one is repeatable, the others
+/// have no value.
+const NOT_HERE: [&str; 4] = [
+    "client-cert",
+    "delegated-cgroup",
+    "allow-missing-limits",
+    "allow-profile-none",
+];
 
 /// A new option is noticed here.
 fn every_option_is_here() {
     let command = Options::augment_args(clap::Command::new("server"));
-    let mut options: Vec<_> = command.get_arguments().filter_map(|argument| argument.get_long()).collect();
+    let mut options: Vec<_> = command
+        .get_arguments()
+        .filter_map(|argument| argument.get_long())
+        .collect();
     options.retain(|name| !NOT_HERE.contains(name));
     options.sort_unstable();
     let mut here = [TEXTS.as_slice(), &NUMBERS].concat();
@@ -139,14 +149,20 @@ fn flags(arguments: &[&str]) -> Option<Options> {
 
 fn file(text: &str) -> Result<Options, OptionsError> {
     let file = memfd(text.as_bytes());
-    merged(Options::default(), Some(Path::new(&format!("/proc/self/fd/{}", file.as_raw_fd()))))
+    merged(
+        Options::default(),
+        Some(Path::new(&format!("/proc/self/fd/{}", file.as_raw_fd()))),
+    )
 }
 
 fn arbitrary_file(text: &str) {
     match file(text) {
         Ok(_) => {}
         Err(OptionsError::Parse { line, what, .. }) => {
-            assert!((1..=text.matches('\n').count() + 1).contains(&line), "line {line}");
+            assert!(
+                (1..=text.matches('\n').count() + 1).contains(&line),
+                "line {line}"
+            );
             assert!(!what.is_empty() && !what.contains('\n'), "{what:?}");
         }
         Err(other) => panic!("{other}"),

@@ -1,8 +1,11 @@
-//! A `prn-frontend` that does what a test tells it to: see [`prn_tests::hostile_frontend`]. Started by the real
-//! supervisor, with the descriptors and as the user that the real frontend gets.
+//! A `prn-frontend` that does what a test tells it to: see [`prn_tests::hostile_frontend`]. Started
+//! by the real supervisor, with the descriptors and as the user that the real frontend gets.
 //!
 //! Under the name [`AS_PROCESS`] it is a process that tries to become root.
-#![expect(unsafe_code, reason = "an attacker makes system calls that no safe wrapper would")]
+#![expect(
+    unsafe_code,
+    reason = "an attacker makes system calls that no safe wrapper would"
+)]
 
 use std::fs::File;
 use std::io::{self, IoSlice, Read, Write};
@@ -25,7 +28,8 @@ use prn_ipc_protocol::fds::frontend as numbers;
 use prn_ipc_protocol::message::{Event, FromSupervisor, PROTOCOL, Request};
 use prn_ipc_protocol::{codec, fds};
 use prn_tests::hostile_frontend::{
-    Answer, Argument, Call, Cargo, Deed, MODE, Mode, Order, Outcome, REAL, encoded, read_frame, write_frame,
+    Answer, Argument, Call, Cargo, Deed, MODE, Mode, Order, Outcome, REAL, encoded, read_frame,
+    write_frame,
 };
 
 /// First argument of a process that tries to become root.
@@ -35,11 +39,18 @@ fn main() {
     if std::env::args().next().as_deref() == Some(AS_PROCESS) {
         return become_root();
     }
-    let folder = std::env::current_exe().expect("its own path").parent().expect("its folder").to_owned();
+    let folder = std::env::current_exe()
+        .expect("its own path")
+        .parent()
+        .expect("its folder")
+        .to_owned();
     let mode = codec::decode(&std::fs::read(folder.join(MODE)).expect("a mode")).expect("a mode");
     if mode == Mode::Honest {
         // Descriptors and user are those that this program was started with.
-        panic!("{}", Command::new(folder.join(REAL)).arg0("prn-frontend").exec());
+        panic!(
+            "{}",
+            Command::new(folder.join(REAL)).arg0("prn-frontend").exec()
+        );
     }
     let program = Program::begin(mode);
     program.serve().expect("a listener");
@@ -53,8 +64,14 @@ struct Program {
 impl Program {
     /// Does what its mode says.
     fn begin(mode: Mode) -> Self {
-        let program = Self { flooded: Arc::default() };
-        let hello = |protocol: &str| program.send(&encoded(&Request::Hello(protocol.to_owned())), &[]).expect("Hello");
+        let program = Self {
+            flooded: Arc::default(),
+        };
+        let hello = |protocol: &str| {
+            program
+                .send(&encoded(&Request::Hello(protocol.to_owned())), &[])
+                .expect("Hello")
+        };
         match mode {
             Mode::Silent | Mode::Honest => {}
             Mode::OtherBuild => hello("prn 0.0.0 ipc 0"),
@@ -64,7 +81,10 @@ impl Program {
                 let mut channel = FrontendEnd::new(duplicate(numbers::CHANNEL));
                 loop {
                     wait_readable(numbers::CHANNEL);
-                    match channel.receive(FromSupervisor::descriptors).expect("the snapshot") {
+                    match channel
+                        .receive(FromSupervisor::descriptors)
+                        .expect("the snapshot")
+                    {
                         Received::Message(FromSupervisor::Event(Event::SnapshotEnd), _) => break,
                         Received::Message(..) | Received::Nothing => {}
                         Received::Closed => panic!("no snapshot"),
@@ -84,7 +104,12 @@ impl Program {
             wait_readable(numbers::LISTENER);
             // SAFETY: accept4(2) with no address to fill in.
             let number = unsafe {
-                libc::accept4(numbers::LISTENER, std::ptr::null_mut(), std::ptr::null_mut(), libc::SOCK_CLOEXEC)
+                libc::accept4(
+                    numbers::LISTENER,
+                    std::ptr::null_mut(),
+                    std::ptr::null_mut(),
+                    libc::SOCK_CLOEXEC,
+                )
             };
             match Errno::result(number) {
                 // SAFETY: accept4(2) has just made this descriptor, for nobody else.
@@ -137,7 +162,11 @@ impl Program {
     }
 
     fn send_many(&self, bytes: &[u8], cargo: Cargo, count: u32, times: u32) -> Answer {
-        let null = File::options().read(true).write(true).open("/dev/null").expect("/dev/null");
+        let null = File::options()
+            .read(true)
+            .write(true)
+            .open("/dev/null")
+            .expect("/dev/null");
         let number = match cargo {
             Cargo::Null => null.as_raw_fd(),
             Cargo::Channel => numbers::CHANNEL,
@@ -158,22 +187,38 @@ impl Program {
     /// Sends one datagram, without waiting for room.
     fn send(&self, bytes: &[u8], cargo: &[RawFd]) -> nix::Result<()> {
         let rights = [ControlMessage::ScmRights(cargo)];
-        let control = if cargo.is_empty() { &[] } else { rights.as_slice() };
+        let control = if cargo.is_empty() {
+            &[]
+        } else {
+            rights.as_slice()
+        };
         let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
-        sendmsg::<()>(numbers::CHANNEL, &[IoSlice::new(bytes)], control, flags, None).map(drop)
+        sendmsg::<()>(
+            numbers::CHANNEL,
+            &[IoSlice::new(bytes)],
+            control,
+            flags,
+            None,
+        )
+        .map(drop)
     }
 }
 
 /// Waits until there is something to receive or to accept. The server's end ends this program.
 fn wait_readable(number: RawFd) {
-    // SAFETY: the numbers that this program was started with stay open, but for the channel, once closed.
+    // SAFETY: the numbers that this program was started with stay open, but for the channel, once
+    // closed.
     let fd = unsafe { std::os::fd::BorrowedFd::borrow_raw(number) };
     poll(&mut [PollFd::new(fd, PollFlags::POLLIN)], PollTimeout::NONE).expect("poll");
 }
 
 fn duplicate(number: RawFd) -> OwnedFd {
     // SAFETY: F_DUPFD_CLOEXEC makes a descriptor, for nobody else.
-    unsafe { OwnedFd::from_raw_fd(Errno::result(libc::fcntl(number, libc::F_DUPFD_CLOEXEC, 100)).expect("a copy")) }
+    unsafe {
+        OwnedFd::from_raw_fd(
+            Errno::result(libc::fcntl(number, libc::F_DUPFD_CLOEXEC, 100)).expect("a copy"),
+        )
+    }
 }
 
 /// Receives one datagram with whatever comes with it.
@@ -182,9 +227,13 @@ fn receive() -> Answer {
     let mut bytes = vec![0; 256 * 1024];
     let mut control = nix::cmsg_space!([RawFd; 253]);
     let mut parts = [io::IoSliceMut::new(&mut bytes)];
-    let got =
-        nix::sys::socket::recvmsg::<()>(numbers::CHANNEL, &mut parts, Some(&mut control), MsgFlags::MSG_CMSG_CLOEXEC)
-            .expect("recvmsg");
+    let got = nix::sys::socket::recvmsg::<()>(
+        numbers::CHANNEL,
+        &mut parts,
+        Some(&mut control),
+        MsgFlags::MSG_CMSG_CLOEXEC,
+    )
+    .expect("recvmsg");
     let fds = got
         .cmsgs()
         .expect("control messages")
@@ -206,7 +255,11 @@ fn flood(bytes: &[u8], count: &AtomicU64) {
             Err(Errno::EAGAIN) => {
                 // SAFETY: the channel is open for as long as there is a flood.
                 let fd = unsafe { std::os::fd::BorrowedFd::borrow_raw(numbers::CHANNEL) };
-                poll(&mut [PollFd::new(fd, PollFlags::POLLOUT)], PollTimeout::NONE).expect("poll");
+                poll(
+                    &mut [PollFd::new(fd, PollFlags::POLLOUT)],
+                    PollTimeout::NONE,
+                )
+                .expect("poll");
             }
             Err(_) => return,
         }
@@ -224,13 +277,18 @@ fn make(call: Call) -> i64 {
         };
     }
     let [a, b, c, d, e, f] = words;
-    // SAFETY: none. It is whatever a test wants an attacker to do, and harms this program alone: addresses are of
-    // buffers that outlive the call, or of nothing.
+    // SAFETY: none. It is whatever a test wants an attacker to do, and harms this program alone:
+    // addresses are of buffers that outlive the call, or of nothing.
     let result = unsafe { libc::syscall(call.number, a, b, c, d, e, f) };
-    if result == -1 { -i64::from(Errno::last_raw()) } else { result }
+    if result == -1 {
+        -i64::from(Errno::last_raw())
+    } else {
+        result
+    }
 }
 
-/// Does it in a child, whose end can be told exactly. The child closes the frontend's own sandbox behind itself first.
+/// Does it in a child, whose end can be told exactly. The child closes the frontend's own sandbox
+/// behind itself first.
 fn attack(deeds: Vec<Deed>, sandboxed: bool) -> Outcome {
     let (mut results, report) = io::pipe().expect("a pipe");
     // SAFETY: there is one thread: a flood is not told to attack.
@@ -244,21 +302,28 @@ fn attack(deeds: Vec<Deed>, sandboxed: bool) -> Outcome {
     drop(report);
     let mut bytes = Vec::new();
     results.read_to_end(&mut bytes).expect("a report");
-    let mut words = bytes.chunks_exact(8).map(|word| i64::from_le_bytes(word.try_into().expect("8 bytes")));
+    let mut words = bytes
+        .chunks_exact(8)
+        .map(|word| i64::from_le_bytes(word.try_into().expect("8 bytes")));
     let began = words.next().is_some();
     let signal = match waitpid(child, None).expect("its end") {
         WaitStatus::Signaled(_, signal, _) => signal as i32,
         WaitStatus::Exited(_, _) => 0,
         other => panic!("{other:?}"),
     };
-    Outcome { returned: words.collect(), began, signal }
+    Outcome {
+        returned: words.collect(),
+        began,
+        signal,
+    }
 }
 
 fn in_child(deeds: Vec<Deed>, sandboxed: bool, mut report: io::PipeWriter) -> ! {
     let mut tell = |word: i64| report.write_all(&word.to_le_bytes()).expect("a report");
     if sandboxed {
         sandbox::begin().expect("the first station");
-        sandbox::leave(&fds::inherited(numbers::EMPTY_FOLDER).expect("a folder")).expect("the second station");
+        sandbox::leave(&fds::inherited(numbers::EMPTY_FOLDER).expect("a folder"))
+            .expect("the second station");
         sandbox::close().expect("the third station");
     }
     tell(0);
@@ -268,7 +333,9 @@ fn in_child(deeds: Vec<Deed>, sandboxed: bool, mut report: io::PipeWriter) -> ! 
             Deed::Int80 => int80(),
             Deed::CaughtPanic => i64::from(std::panic::catch_unwind(|| panic!("caught")).is_err()),
             Deed::Panic => panic_without_unwinding(),
-            Deed::AllocationFailure => std::hint::black_box(Vec::<u8>::with_capacity(1 << 60)).capacity() as i64,
+            Deed::AllocationFailure => {
+                std::hint::black_box(Vec::<u8>::with_capacity(1 << 60)).capacity() as i64
+            }
         });
     }
     leave()
@@ -289,8 +356,8 @@ fn int80() -> i64 {
     /// asm/unistd_32.h
     const GETPID: i64 = 20;
     let result: i64;
-    // SAFETY: the entry for 32-bit programs: the number is in eax, and getpid(2) has no arguments. It keeps all
-    // registers but r8 to r11.
+    // SAFETY: the entry for 32-bit programs: the number is in eax, and getpid(2) has no arguments.
+    // It keeps all registers but r8 to r11.
     unsafe {
         std::arch::asm!("int 0x80", inlateout("rax") GETPID => result,
             out("r8") _, out("r9") _, out("r10") _, out("r11") _);

@@ -1,9 +1,11 @@
-//! System calls: what the supervisor and all that it starts may make, and what processes may not. Tables, with reasons.
+//! System calls: what the supervisor and all that it starts may make, and what processes may not.
+//! Tables, with reasons.
 //!
-//! A filter is inherited and can only be narrowed (seccomp(2)), so the first table holds what anything below the
-//! supervisor needs: the supervisor itself, the frontend and profile strict before they apply filters of their own, and
-//! every program that somebody may run. The supervisor's own confinement is its capabilities, its size and its phases
-//! rather than this list; what the list keeps from it, and so from all, is the kernel's rarely used and often broken
+//! A filter is inherited and can only be narrowed (seccomp(2)), so the first table holds what
+//! anything below the supervisor needs: the supervisor itself, the frontend and profile strict
+//! before they apply filters of their own, and every program that somebody may run. The
+//! supervisor's own confinement is its capabilities, its size and its phases rather than this list;
+//! what the list keeps from it, and so from all, is the kernel's rarely used and often broken
 //! parts.
 
 use nix::errno::Errno;
@@ -37,7 +39,10 @@ pub struct Special {
 }
 
 /// Numbers of libc, and what it lacks of them. Those of 424 and above are the same on all machines.
-#[expect(non_upper_case_globals, reason = "the C library's names of system calls")]
+#[expect(
+    non_upper_case_globals,
+    reason = "the C library's names of system calls"
+)]
 mod numbers {
     // What is named here wins over a name of the same kind that comes with the star.
     use nix::libc::c_long;
@@ -86,8 +91,8 @@ macro_rules! call {
     };
 }
 
-/// The highest number that was looked at for these tables (Linux 6.12). Later ones get ENOSYS, as on a kernel that does
-/// not have them, so that C libraries use what was there before.
+/// The highest number that was looked at for these tables (Linux 6.12). Later ones get ENOSYS, as
+/// on a kernel that does not have them, so that C libraries use what was there before.
 pub const HIGHEST: c_long = numbers::SYS_mseal;
 
 /// For the supervisor and all that it starts.
@@ -216,7 +221,10 @@ pub const ALLOWED: &[Group] = &[
             SYS_ptrace SYS_process_vm_readv SYS_process_vm_writev SYS_kcmp SYS_pidfd_getfd
         ],
     },
-    Group { reason: "to see what is mounted", calls: calls![SYS_statmount SYS_listmount] },
+    Group {
+        reason: "to see what is mounted",
+        calls: calls![SYS_statmount SYS_listmount],
+    },
     Group {
         reason: "the frontend and profile strict move into namespaces of their own; profile default may not (below)",
         calls: calls![SYS_unshare SYS_chroot SYS_mount],
@@ -254,7 +262,11 @@ pub const ALLOWED_PARTLY: &[Special] = &[Special {
              load a line discipline (TIOCSETD)",
     call: call!(SYS_ioctl),
     rule: Rule {
-        allowed: &[&[Check::IsNot(1, TIOCSTI), Check::IsNot(1, TIOCLINUX), Check::IsNot(1, TIOCSETD)]],
+        allowed: &[&[
+            Check::IsNot(1, TIOCSTI),
+            Check::IsNot(1, TIOCLINUX),
+            Check::IsNot(1, TIOCSETD),
+        ]],
         otherwise: Answer::Fail(Errno::EPERM),
     },
 }];
@@ -296,10 +308,19 @@ pub const REFUSED: &[Group] = &[
             SYS_reboot SYS_swapon SYS_swapoff SYS_quotactl SYS_quotactl_fd SYS_acct SYS_syslog SYS_vhangup
         ],
     },
-    Group { reason: "labels of security modules", calls: calls![SYS_lsm_set_self_attr] },
-    Group { reason: "obsolete or never made", calls: calls![SYS_lookup_dcookie SYS_nfsservctl] },
+    Group {
+        reason: "labels of security modules",
+        calls: calls![SYS_lsm_set_self_attr],
+    },
+    Group {
+        reason: "obsolete or never made",
+        calls: calls![SYS_lookup_dcookie SYS_nfsservctl],
+    },
     #[cfg(target_arch = "x86_64")]
-    Group { reason: "the machine's ports and segments", calls: calls![SYS_iopl SYS_ioperm SYS_modify_ldt] },
+    Group {
+        reason: "the machine's ports and segments",
+        calls: calls![SYS_iopl SYS_ioperm SYS_modify_ldt],
+    },
     #[cfg(target_arch = "x86_64")]
     Group {
         reason: "obsolete or never made, on this machine",
@@ -335,12 +356,18 @@ pub const DEFAULT_PARTLY: &[Special] = &[
     Special {
         reason: "processes and threads, but no namespaces",
         call: call!(SYS_clone),
-        rule: Rule { allowed: &[&[Check::Without(0, CLONE_NEW)]], otherwise: Answer::Fail(Errno::EPERM) },
+        rule: Rule {
+            allowed: &[&[Check::Without(0, CLONE_NEW)]],
+            otherwise: Answer::Fail(Errno::EPERM),
+        },
     },
     Special {
         reason: "its flags are in memory, where no filter sees them: C libraries fall back to clone(2)",
         call: call!(SYS_clone3),
-        rule: Rule { allowed: &[], otherwise: Answer::Fail(Errno::ENOSYS) },
+        rule: Rule {
+            allowed: &[],
+            otherwise: Answer::Fail(Errno::ENOSYS),
+        },
     },
     Special {
         reason: "what threads share, but no namespaces",
@@ -368,7 +395,10 @@ pub const DEFAULT_PARTLY: &[Special] = &[
                  Not: readable memory that is executable",
         call: call!(SYS_personality),
         rule: Rule {
-            allowed: &[&[Check::Is(0, u32::MAX)], &[Check::Without(0, !PERSONALITIES)]],
+            allowed: &[
+                &[Check::Is(0, u32::MAX)],
+                &[Check::Without(0, !PERSONALITIES)],
+            ],
             otherwise: Answer::Fail(Errno::EPERM),
         },
     },
@@ -390,8 +420,8 @@ pub const STRICT_REFUSED: &[Group] = &[Group {
     calls: calls![SYS_ptrace SYS_process_vm_readv SYS_process_vm_writev SYS_kcmp SYS_pidfd_getfd SYS_process_madvise],
 }];
 
-/// For processes of profile strict, instead of what default says: objects between processes are in a namespace of
-/// theirs.
+/// For processes of profile strict, instead of what default says: objects between processes are in
+/// a namespace of theirs.
 pub const STRICT_ALLOWED: &[Group] = &[Group {
     reason: "objects between processes, in a namespace that ends with them",
     calls: calls![
@@ -404,5 +434,8 @@ pub const STRICT_ALLOWED: &[Group] = &[Group {
 pub const STRICT_PARTLY: &[Special] = &[Special {
     reason: "local sockets",
     call: call!(SYS_socket),
-    rule: Rule { allowed: &[&[Check::Is(0, AF_UNIX)]], otherwise: Answer::Fail(Errno::EAFNOSUPPORT) },
+    rule: Rule {
+        allowed: &[&[Check::Is(0, AF_UNIX)]],
+        otherwise: Answer::Fail(Errno::EAFNOSUPPORT),
+    },
 }];

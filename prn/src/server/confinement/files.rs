@@ -1,8 +1,9 @@
 //! What processes may do with files, as rules for Landlock (landlock(7)).
 //!
-//! Runs in `prn server start` and in `prn-strict`. All that is readable stays readable, since programs need the system;
-//! what can be written to is a process's own: nothing that it writes outlives its directories, and no file that others
-//! left open to everybody is a way to talk to them.
+//! Runs in `prn server start` and in `prn-strict`. All that is readable stays readable, since
+//! programs need the system; what can be written to is a process's own: nothing that it writes
+//! outlives its directories, and no file that others left open to everybody is a way to talk to
+//! them.
 
 use std::path::Path;
 
@@ -55,11 +56,13 @@ fn write(abi: ABI) -> BitFlags<AccessFs> {
 }
 
 fn write_and_control(abi: ABI) -> BitFlags<AccessFs> {
-    (AccessFs::ReadFile | AccessFs::WriteFile | AccessFs::Truncate | AccessFs::IoctlDev) & AccessFs::from_all(abi)
+    (AccessFs::ReadFile | AccessFs::WriteFile | AccessFs::Truncate | AccessFs::IoctlDev)
+        & AccessFs::from_all(abi)
 }
 
-/// Everything that is denied unless a rule allows it. Not among it: connecting to sockets that have a path (ABI 9),
-/// which is the network of one machine (name services, logs, databases), and default leaves a process the network.
+/// Everything that is denied unless a rule allows it. Not among it: connecting to sockets that have
+/// a path (ABI 9), which is the network of one machine (name services, logs, databases), and
+/// default leaves a process the network.
 pub fn handled(abi: ABI) -> BitFlags<AccessFs> {
     AccessFs::from_all(abi) & !BitFlags::from(AccessFs::ResolveUnix)
 }
@@ -70,7 +73,9 @@ pub fn abi() -> ABI {
     match RestrictSelf::default().no_new_privs(false).apply() {
         Ok(status) => match status.landlock {
             landlock::LandlockStatus::Available { effective_abi, .. } => effective_abi,
-            landlock::LandlockStatus::NotEnabled | landlock::LandlockStatus::NotImplemented => ABI::Unsupported,
+            landlock::LandlockStatus::NotEnabled | landlock::LandlockStatus::NotImplemented => {
+                ABI::Unsupported
+            }
         },
         Err(_) => ABI::Unsupported,
     }
@@ -78,28 +83,49 @@ pub fn abi() -> ABI {
 
 /// [`OPEN`] on this host: paths that exist, with rights that fit what is there.
 pub fn open(abi: ABI) -> impl Iterator<Item = (&'static str, BitFlags<AccessFs>)> {
-    OPEN.iter().flat_map(move |open| open.paths.iter().map(move |path| (*path, (open.rights)(abi)))).filter_map(
-        move |(path, rights)| {
+    OPEN.iter()
+        .flat_map(move |open| {
+            open.paths
+                .iter()
+                .map(move |path| (*path, (open.rights)(abi)))
+        })
+        .filter_map(move |(path, rights)| {
             let metadata = Path::new(path).metadata().ok()?;
-            // The kernel refuses rights of directories for anything else (landlock_add_rule(2), EINVAL).
-            Some((path, if metadata.is_dir() { rights } else { rights & AccessFs::from_file(abi) }))
-        },
-    )
+            // The kernel refuses rights of directories for anything else (landlock_add_rule(2),
+            // EINVAL).
+            Some((
+                path,
+                if metadata.is_dir() {
+                    rights
+                } else {
+                    rights & AccessFs::from_file(abi)
+                },
+            ))
+        })
 }
 
 /// The supervisor's part of it. `None` where the kernel has no Landlock.
 pub fn resolve(abi: ABI) -> Option<Landlock> {
-    // A kernel refuses what it does not know of the structure unless it is zero; it takes a shorter one.
+    // A kernel refuses what it does not know of the structure unless it is zero; it takes a shorter
+    // one.
     let attributes = match abi {
         ABI::Unsupported => return None,
         ABI::V1 | ABI::V2 | ABI::V3 => vec![handled(abi).bits()],
         // The network is allowed: no port is ruled.
         ABI::V4 | ABI::V5 => vec![handled(abi).bits(), 0],
         // V6 and what may follow, whose new members the crate will know of first.
-        ABI::V6 | ABI::V7 | ABI::V8 | ABI::V9 | _ => vec![handled(abi).bits(), 0, Scope::from_all(abi).bits()],
+        ABI::V6 | ABI::V7 | ABI::V8 | ABI::V9 | _ => {
+            vec![handled(abi).bits(), 0, Scope::from_all(abi).bits()]
+        }
     };
-    let rules = open(abi).map(|(path, rights)| (path.to_owned(), rights.bits())).collect();
-    Some(Landlock { attributes, rules, own: handled(abi).bits() })
+    let rules = open(abi)
+        .map(|(path, rights)| (path.to_owned(), rights.bits()))
+        .collect();
+    Some(Landlock {
+        attributes,
+        rules,
+        own: handled(abi).bits(),
+    })
 }
 
 #[cfg(test)]
@@ -118,7 +144,11 @@ mod tests {
             (ABI::V5, 2, 0xffff),
         ] {
             let found = landlock(abi).unwrap();
-            assert_eq!((found.attributes.len(), found.attributes[0], found.own), (members, rights, rights), "{abi:?}");
+            assert_eq!(
+                (found.attributes.len(), found.attributes[0], found.own),
+                (members, rights, rights),
+                "{abi:?}"
+            );
         }
         for abi in [ABI::V6, ABI::V7, ABI::V9] {
             assert_eq!(landlock(abi).unwrap().attributes, [0xffff, 0, 3], "{abi:?}");
@@ -129,14 +159,28 @@ mod tests {
     fn nothing_is_writable_but_devices_and_ones_own_properties() {
         let writing = AccessFs::from_write(ABI::V9);
         for abi in [ABI::V1, ABI::V3, ABI::V6] {
-            let Landlock { attributes, rules, .. } = resolve(abi).unwrap();
+            let Landlock {
+                attributes, rules, ..
+            } = resolve(abi).unwrap();
             for (path, rights) in rules {
                 assert_ne!(rights, 0, "{path:?}");
-                assert_eq!(rights & !attributes[0], 0, "the kernel would refuse {path:?}");
+                assert_eq!(
+                    rights & !attributes[0],
+                    0,
+                    "the kernel would refuse {path:?}"
+                );
                 let writable = rights & writing.bits() != 0;
-                assert_eq!(writable, path.as_str().starts_with("/dev/") || path.as_str() == "/proc", "{path:?}");
+                assert_eq!(
+                    writable,
+                    path.as_str().starts_with("/dev/") || path.as_str() == "/proc",
+                    "{path:?}"
+                );
                 if writable && path.as_str() != "/proc" && path.as_str() != "/dev/pts" {
-                    assert_eq!(rights & !AccessFs::from_file(abi).bits(), 0, "{path:?} is no folder");
+                    assert_eq!(
+                        rights & !AccessFs::from_file(abi).bits(),
+                        0,
+                        "{path:?} is no folder"
+                    );
                 }
             }
         }

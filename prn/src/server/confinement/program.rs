@@ -1,9 +1,11 @@
-//! From a policy for system calls to a program for seccomp(2). Pure; tested by running programs in an interpreter.
+//! From a policy for system calls to a program for seccomp(2). Pure; tested by running programs in
+//! an interpreter.
 //!
-//! The compiler of the crate `seccompiler` has one answer for all that it does not list and spends five instructions a
-//! call. A process loads its program between clone3 and execve, so each instruction delays every start; and clone3, x32
-//! and unknown calls each need an answer of their own. Here a policy is a total function from numbers to answers, and
-//! its program one comparison and one answer for each run of numbers that share it.
+//! The compiler of the crate `seccompiler` has one answer for all that it does not list and spends
+//! five instructions a call. A process loads its program between clone3 and execve, so each
+//! instruction delays every start; and clone3, x32 and unknown calls each need an answer of their
+//! own. Here a policy is a total function from numbers to answers, and its program one comparison
+//! and one answer for each run of numbers that share it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,7 +24,8 @@ pub enum Answer {
     Kill,
 }
 
-/// A condition on an argument's low 32 bits: the kernel looks at no more of the arguments that are asked for here.
+/// A condition on an argument's low 32 bits: the kernel looks at no more of the arguments that are
+/// asked for here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Check {
     /// Argument `.0` is `.1`.
@@ -68,7 +71,8 @@ pub struct TooLong;
 /// BPF_MAXINSNS of linux/bpf_common.h.
 const INSTRUCTIONS_MAX: usize = 4096;
 
-/// `struct seccomp_data` (linux/seccomp.h): number, architecture, instruction pointer, six arguments of 64 bits.
+/// `struct seccomp_data` (linux/seccomp.h): number, architecture, instruction pointer, six
+/// arguments of 64 bits.
 const NUMBER: u32 = 0;
 const ARCHITECTURE: u32 = 4;
 const ARGUMENTS: u32 = 16;
@@ -88,7 +92,8 @@ const JUMP_EQUAL: u16 = 0x15;
 const JUMP_GREATER: u16 = 0x25;
 const RETURN: u16 = 0x06;
 
-/// The policy's program. A call of another architecture, whose numbers mean other calls, ends the process.
+/// The policy's program. A call of another architecture, whose numbers mean other calls, ends the
+/// process.
 ///
 /// # Errors
 /// If the kernel would refuse it for its length.
@@ -109,10 +114,15 @@ pub fn compile(policy: &Policy) -> Result<Vec<sock_filter>, TooLong> {
         }
         program.extend(block);
     }
-    if program.len() > INSTRUCTIONS_MAX { Err(TooLong) } else { Ok(program) }
+    if program.len() > INSTRUCTIONS_MAX {
+        Err(TooLong)
+    } else {
+        Ok(program)
+    }
 }
 
-/// The form of a program in the supervisor's configuration: `struct sock_filter` in this machine's byte order.
+/// The form of a program in the supervisor's configuration: `struct sock_filter` in this machine's
+/// byte order.
 pub fn encode(program: &[sock_filter]) -> Vec<u64> {
     let number = |instruction: &sock_filter| {
         let [c0, c1] = instruction.code.to_ne_bytes();
@@ -124,12 +134,29 @@ pub fn encode(program: &[sock_filter]) -> Vec<u64> {
 
 /// Runs of numbers that get the same, by their last number, in order, to the last number of all.
 fn runs(policy: &Policy) -> Vec<(u32, Verdict)> {
-    let after = policy.listed.keys().filter_map(|number| number.checked_add(1));
-    let starts: BTreeSet<u32> = policy.listed.keys().chain(policy.others.keys()).copied().chain(after).collect();
+    let after = policy
+        .listed
+        .keys()
+        .filter_map(|number| number.checked_add(1));
+    let starts: BTreeSet<u32> = policy
+        .listed
+        .keys()
+        .chain(policy.others.keys())
+        .copied()
+        .chain(after)
+        .collect();
     let mut runs: Vec<(u32, Verdict)> = Vec::new();
     for start in starts {
-        let other = policy.others.range(..=start).next_back().map_or(Answer::Kill, |(_, answer)| *answer);
-        let verdict = policy.listed.get(&start).copied().unwrap_or(Verdict::Always(other));
+        let other = policy
+            .others
+            .range(..=start)
+            .next_back()
+            .map_or(Answer::Kill, |(_, answer)| *answer);
+        let verdict = policy
+            .listed
+            .get(&start)
+            .copied()
+            .unwrap_or(Verdict::Always(other));
         if let Some((last, before)) = runs.last_mut() {
             if *before == verdict {
                 continue;
@@ -151,10 +178,13 @@ fn by_arguments(rule: &Rule) -> Result<Vec<sock_filter>, TooLong> {
             let failed = distance(clause.len())?;
             let (argument, test) = match *check {
                 Check::Is(argument, value) => (argument, vec![jump(JUMP_EQUAL, value, 0, failed)]),
-                Check::IsNot(argument, value) => (argument, vec![jump(JUMP_EQUAL, value, failed, 0)]),
-                Check::Without(argument, bits) => {
-                    (argument, vec![statement(AND, bits), jump(JUMP_EQUAL, 0, 0, failed)])
+                Check::IsNot(argument, value) => {
+                    (argument, vec![jump(JUMP_EQUAL, value, failed, 0)])
                 }
+                Check::Without(argument, bits) => (
+                    argument,
+                    vec![statement(AND, bits), jump(JUMP_EQUAL, 0, 0, failed)],
+                ),
             };
             let load = statement(LOAD, ARGUMENTS + 8 * u32::from(argument));
             clause.splice(0..0, std::iter::once(load).chain(test));
@@ -170,7 +200,12 @@ fn distance(instructions: usize) -> Result<u8, TooLong> {
 }
 
 fn statement(code: u16, k: u32) -> sock_filter {
-    sock_filter { code, jt: 0, jf: 0, k }
+    sock_filter {
+        code,
+        jt: 0,
+        jf: 0,
+        k,
+    }
 }
 
 fn jump(code: u16, k: u32, jt: u8, jf: u8) -> sock_filter {
@@ -190,7 +225,10 @@ pub fn action(answer: Answer) -> u32 {
     }
 }
 
-#[expect(clippy::as_conversions, reason = "Errno is a C enum of small positive values; its value is the number")]
+#[expect(
+    clippy::as_conversions,
+    reason = "Errno is a C enum of small positive values; its value is the number"
+)]
 fn errno_number(errno: Errno) -> u32 {
     (errno as i32).unsigned_abs()
 }
@@ -200,7 +238,12 @@ pub mod tests {
     use super::*;
 
     /// Runs a program as the kernel does, on the instructions that [`compile`] uses.
-    pub fn run(program: &[sock_filter], architecture: u32, number: u32, arguments: [u64; 6]) -> u32 {
+    pub fn run(
+        program: &[sock_filter],
+        architecture: u32,
+        number: u32,
+        arguments: [u64; 6],
+    ) -> u32 {
         let (mut place, mut accumulator) = (0, 0u32);
         loop {
             let sock_filter { code, jt, jf, k } = program[place].clone();
@@ -231,8 +274,15 @@ pub mod tests {
     }
 
     fn policy(listed: &[(u32, Verdict)]) -> Policy {
-        let others = [(0, Answer::Fail(Errno::EPERM)), (100, Answer::Fail(Errno::ENOSYS)), (1000, Answer::Kill)];
-        Policy { listed: listed.iter().copied().collect(), others: others.into() }
+        let others = [
+            (0, Answer::Fail(Errno::EPERM)),
+            (100, Answer::Fail(Errno::ENOSYS)),
+            (1000, Answer::Kill),
+        ];
+        Policy {
+            listed: listed.iter().copied().collect(),
+            others: others.into(),
+        }
     }
 
     const EPERM: u32 = 0x0005_0001;
@@ -268,7 +318,10 @@ pub mod tests {
 
     #[test]
     fn s3_another_architecture_is_killed_whatever_its_number_means_here() {
-        let everything = Policy { listed: BTreeMap::new(), others: [(0, Answer::Allow)].into() };
+        let everything = Policy {
+            listed: BTreeMap::new(),
+            others: [(0, Answer::Allow)].into(),
+        };
         let program = compile(&everything).unwrap();
         assert_eq!(ask(&program, 1, [0; 6]), ALLOW);
         // i386, arm.
@@ -282,19 +335,34 @@ pub mod tests {
         let rule = Rule {
             allowed: &[
                 &[Check::Is(0, 2)],
-                &[Check::Is(0, 16), Check::Is(2, 0), Check::Without(1, 6), Check::IsNot(3, 9)],
+                &[
+                    Check::Is(0, 16),
+                    Check::Is(2, 0),
+                    Check::Without(1, 6),
+                    Check::IsNot(3, 9),
+                ],
             ],
             otherwise: Answer::Fail(Errno::ENOSYS),
         };
-        let program = compile(&policy(&[(41, Verdict::By(rule)), (42, Verdict::Always(Answer::Allow))])).unwrap();
+        let program = compile(&policy(&[
+            (41, Verdict::By(rule)),
+            (42, Verdict::Always(Answer::Allow)),
+        ]))
+        .unwrap();
         let ask = |arguments| super::tests::ask(&program, 41, arguments);
         let high = 0xdead_beef_0000_0000;
         assert_eq!(ask([2, 7, 7, 9, 0, 0]), ALLOW);
         assert_eq!(ask([2 | high, 0, 0, 0, 0, 0]), ALLOW);
         assert_eq!(ask([16, 9, 0, 8, 0, 0]), ALLOW);
         assert_eq!(ask([16, high, high, high, 0, 0]), ALLOW);
-        for refused in [[3, 0, 0, 0], [16, 2, 0, 0], [16, 4, 0, 0], [16, 0, 1, 0], [16, 0, 0, 9], [16, 0, 0, 9 | high]]
-        {
+        for refused in [
+            [3, 0, 0, 0],
+            [16, 2, 0, 0],
+            [16, 4, 0, 0],
+            [16, 0, 1, 0],
+            [16, 0, 0, 9],
+            [16, 0, 0, 9 | high],
+        ] {
             let [a, b, c, d] = refused;
             assert_eq!(ask([a, b, c, d, 0, 0]), ENOSYS, "{refused:?}");
         }
@@ -304,14 +372,27 @@ pub mod tests {
 
     #[test]
     fn an_instruction_is_encoded_as_the_kernel_has_it_in_memory() {
-        let [number] = encode(&[sock_filter { code: 0x15, jt: 2, jf: 5, k: 0xc000_003e }])[..] else { panic!() };
+        let [number] = encode(&[sock_filter {
+            code: 0x15,
+            jt: 2,
+            jf: 5,
+            k: 0xc000_003e,
+        }])[..] else {
+            panic!()
+        };
         assert_eq!(number.to_ne_bytes(), [0x15, 0, 2, 5, 0x3e, 0, 0, 0xc0]);
     }
 
     #[test]
     fn a_jump_that_is_too_far_is_an_error() {
         const FAR: &[Check] = &[Check::Is(0, 0); 200];
-        let rule = Rule { allowed: &[FAR], otherwise: Answer::Kill };
-        assert!(matches!(compile(&policy(&[(1, Verdict::By(rule))])), Err(TooLong)));
+        let rule = Rule {
+            allowed: &[FAR],
+            otherwise: Answer::Kill,
+        };
+        assert!(matches!(
+            compile(&policy(&[(1, Verdict::By(rule))])),
+            Err(TooLong)
+        ));
     }
 }

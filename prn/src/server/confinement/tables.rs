@@ -8,26 +8,58 @@ use landlock::ABI;
 pub fn markdown() -> String {
     let files = files::OPEN.iter().map(|open| {
         let paths: Vec<_> = open.paths.iter().map(|path| format!("`{path}`")).collect();
-        let rights: Vec<_> = (open.rights)(ABI::V9).iter().map(|right| format!("{right:?}")).collect();
-        (paths.join(", "), format!("{}: {}", rights.join(", "), open.reason))
+        let rights: Vec<_> = (open.rights)(ABI::V9)
+            .iter()
+            .map(|right| format!("{right:?}"))
+            .collect();
+        (
+            paths.join(", "),
+            format!("{}: {}", rights.join(", "), open.reason),
+        )
     });
     [
-        table("System calls of the supervisor and all that it starts", groups(calls::ALLOWED)),
+        table(
+            "System calls of the supervisor and all that it starts",
+            groups(calls::ALLOWED),
+        ),
         table("of them, by argument", specials(calls::ALLOWED_PARTLY)),
-        table("Refused to all, known by name (EPERM)", groups(calls::REFUSED)),
-        table("Refused to profile default (EPERM)", groups(calls::DEFAULT_REFUSED)),
-        table("Profile default, by argument", specials(calls::DEFAULT_PARTLY)),
-        table("Refused to profile strict as well (EPERM)", groups(calls::STRICT_REFUSED)),
-        table("Allowed to profile strict again", groups(calls::STRICT_ALLOWED)),
-        table("Profile strict, by argument", specials(calls::STRICT_PARTLY)),
-        table("Files of profiles default and strict, beside their own directories", files),
+        table(
+            "Refused to all, known by name (EPERM)",
+            groups(calls::REFUSED),
+        ),
+        table(
+            "Refused to profile default (EPERM)",
+            groups(calls::DEFAULT_REFUSED),
+        ),
+        table(
+            "Profile default, by argument",
+            specials(calls::DEFAULT_PARTLY),
+        ),
+        table(
+            "Refused to profile strict as well (EPERM)",
+            groups(calls::STRICT_REFUSED),
+        ),
+        table(
+            "Allowed to profile strict again",
+            groups(calls::STRICT_ALLOWED),
+        ),
+        table(
+            "Profile strict, by argument",
+            specials(calls::STRICT_PARTLY),
+        ),
+        table(
+            "Files of profiles default and strict, beside their own directories",
+            files,
+        ),
     ]
     .join("\n")
 }
 
 /// One table: what, and why.
 fn table(title: &str, rows: impl Iterator<Item = (String, String)>) -> String {
-    let rows: String = rows.map(|(what, why)| format!("| {why} | {what} |\n")).collect();
+    let rows: String = rows
+        .map(|(what, why)| format!("| {why} | {what} |\n"))
+        .collect();
     format!("{title}:\n\n| why | what |\n|---|---|\n{rows}")
 }
 
@@ -39,7 +71,9 @@ fn groups(groups: &[Group]) -> impl Iterator<Item = (String, String)> {
 }
 
 fn specials(specials: &[Special]) -> impl Iterator<Item = (String, String)> {
-    specials.iter().map(|special| (name(&special.call), special.reason.to_owned()))
+    specials
+        .iter()
+        .map(|special| (name(&special.call), special.reason.to_owned()))
 }
 
 fn name((name, number): &Call) -> String {
@@ -54,10 +88,16 @@ fn security_md_has_these_tables() {
     let (before, rest) = document.split_once("<!-- calls: begin -->\n").unwrap();
     let (found, after) = rest.split_once("<!-- calls: end -->").unwrap();
     let made = markdown();
-    assert!(made.lines().all(|line| line.matches('|').count() % 3 == 0), "{made}");
+    assert!(
+        made.lines().all(|line| line.matches('|').count() % 3 == 0),
+        "{made}"
+    );
     if found != made && std::env::var_os("PRN_WRITE_TABLES").is_some() {
         let document = format!("{before}<!-- calls: begin -->\n{made}<!-- calls: end -->{after}");
         return std::fs::write(path, document).unwrap();
     }
-    assert_eq!(found, made, "SECURITY.md is out of date: run the tests with PRN_WRITE_TABLES=1 once");
+    assert_eq!(
+        found, made,
+        "SECURITY.md is out of date: run the tests with PRN_WRITE_TABLES=1 once"
+    );
 }

@@ -31,7 +31,9 @@ pub fn measure(bench: &Bench, summary: &mut Summary) -> anyhow::Result<()> {
         if let Some(program) = std::env::var_os("PRN_STATIC_BIN") {
             let static_status = || {
                 let (command, mut other) = (status(), Command::new(&program));
-                let environment = command.get_envs().filter_map(|(name, value)| Some((name, value?)));
+                let environment = command
+                    .get_envs()
+                    .filter_map(|(name, value)| Some((name, value?)));
                 other.args(command.get_args()).envs(environment);
                 other
             };
@@ -39,22 +41,35 @@ pub fn measure(bench: &Bench, summary: &mut Summary) -> anyhow::Result<()> {
         }
         if let Some(ssh) = &ssh {
             series.add(SSH, calls(|| ssh.command(&[], &["true"]))?);
-            series.add(MASTER, calls(|| ssh.command(&["-S", &ssh.socket()], &["true"]))?);
+            series.add(
+                MASTER,
+                calls(|| ssh.command(&["-S", &ssh.socket()], &["true"]))?,
+            );
         }
     }
     let prn = series.of(PRN);
-    let title = bench.title(&format!("Command line: fork to exit, p50 of {CALLS} in milliseconds"));
+    let title = bench.title(&format!(
+        "Command line: fork to exit, p50 of {CALLS} in milliseconds"
+    ));
     let mut table = Table::new(&title, &["", "p50", "lowest–highest", "÷ `prn status`"]);
     for name in [PRN, STATIC, SSH, MASTER] {
         let samples = series.of(name);
         if samples.median().is_some() {
-            table.row(&[name.to_owned(), samples.figure(), samples.range(), samples.over(&prn).figure()]);
+            table.row(&[
+                name.to_owned(),
+                samples.figure(),
+                samples.range(),
+                samples.over(&prn).figure(),
+            ]);
         } else if name == SSH {
             table.row(&[name, "not installed", "", ""]);
         }
     }
     table.print("");
-    for (name, what) in [(PRN, "a cold `prn status`"), (STATIC, "a cold `prn status`, the static binary")] {
+    for (name, what) in [
+        (PRN, "a cold `prn status`"),
+        (STATIC, "a cold `prn status`, the static binary"),
+    ] {
         let prn = series.of(name);
         for (beside, other) in [SSH, MASTER].map(|name| (name, series.of(name))) {
             if prn.median().is_some() && other.median().is_some() {

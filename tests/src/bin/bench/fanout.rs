@@ -48,12 +48,18 @@ pub fn measure(bench: &Bench, summary: &mut Summary) -> anyhow::Result<()> {
             of("prn memory").figure(),
             of("raw memory").figure(),
         ]);
-        let what = format!("replay to {readers} reader{}, together", if readers == 1 { "" } else { "s" });
+        let what = format!(
+            "replay to {readers} reader{}, together",
+            if readers == 1 { "" } else { "s" }
+        );
         summary.compare(&what, (&prn, "MB/s"), ("raw tokio-rustls", &raw), &ratio);
     }
     table.print("Memory: the process's peak during the transfer, over what it had before the first connection.");
     let memory = series.of("prn memory 1000");
-    summary.alone("frontend memory for each of 1000 active readers", &format!("{} KiB", memory.figure()));
+    summary.alone(
+        "frontend memory for each of 1000 active readers",
+        &format!("{} KiB", memory.figure()),
+    );
     Ok(())
 }
 
@@ -68,7 +74,15 @@ fn raw(bench: &Bench, readers: u64, threads: &str, series: &mut Series) -> anyho
     let (count, bytes) = (readers.to_string(), each(readers).to_string());
     // As prn's client reads.
     let ahead = CHUNK.to_string();
-    let client = bench.part(&["tls-read", &server.address, &keys, threads, &count, &bytes, &ahead]);
+    let client = bench.part(&[
+        "tls-read",
+        &server.address,
+        &keys,
+        threads,
+        &count,
+        &bytes,
+        &ahead,
+    ]);
     let moved = parts::transfer(client, readers * each(readers))?;
     series.add(&format!("raw {readers}"), moved.rate());
     series.add(&format!("raw memory {readers}"), before.grown_kib(readers));
@@ -76,14 +90,24 @@ fn raw(bench: &Bench, readers: u64, threads: &str, series: &mut Series) -> anyho
 }
 
 fn prn(bench: &Bench, readers: u64, threads: &str, series: &mut Series) -> anyhow::Result<()> {
-    let server = bench.server(&["--output-budget", "2G", "--connections-per-client", "2000"], 64)?;
+    let server = bench.server(
+        &["--output-budget", "2G", "--connections-per-client", "2000"],
+        64,
+    )?;
     let (count, bytes) = (readers.to_string(), each(readers));
     let argv = bench.argv(&["write", &CHUNK.to_string(), &bytes.to_string()]);
     let argv: Vec<&str> = argv.iter().map(String::as_str).collect();
     let id = server.start_process(&["--output-max", &(bytes + MIB).to_string()], &argv);
     prn_tests::wait_for("its end", || server.status(&id)["tree_empty"] == true);
     let before = Memory::before(server.frontend())?;
-    let client = bench.part(&["replay", &server.address, &word(server.folder()), threads, &count, &id]);
+    let client = bench.part(&[
+        "replay",
+        &server.address,
+        &word(server.folder()),
+        threads,
+        &count,
+        &id,
+    ]);
     let moved = parts::transfer(client, readers * bytes).with_context(|| server.log())?;
     series.add(&format!("prn {readers}"), moved.rate());
     series.add(&format!("prn memory {readers}"), before.grown_kib(readers));
@@ -99,10 +123,15 @@ struct Memory {
 impl Memory {
     fn before(pid: i32) -> anyhow::Result<Self> {
         machine::reset_peak(pid)?;
-        Ok(Self { pid, bytes: procfs::memory(pid, "VmRSS") })
+        Ok(Self {
+            pid,
+            bytes: procfs::memory(pid, "VmRSS"),
+        })
     }
 
     fn grown_kib(&self, readers: u64) -> f64 {
-        procfs::memory(self.pid, "VmHWM").saturating_sub(self.bytes) as f64 / 1024.0 / readers as f64
+        procfs::memory(self.pid, "VmHWM").saturating_sub(self.bytes) as f64
+            / 1024.0
+            / readers as f64
     }
 }

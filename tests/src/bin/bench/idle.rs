@@ -25,7 +25,13 @@ pub fn measure(bench: &Bench, summary: &mut Summary) -> anyhow::Result<()> {
     let (supervisor, frontend) = (server.supervisor(), server.frontend());
     let runtime = parts::runtime(0)?;
     let seen = || -> anyhow::Result<Seen> {
-        Ok(Seen { halves: [machine::pss(supervisor)? as f64, machine::pss(frontend)? as f64], kernel: kernel()? })
+        Ok(Seen {
+            halves: [
+                machine::pss(supervisor)? as f64,
+                machine::pss(frontend)? as f64,
+            ],
+            kernel: kernel()?,
+        })
     };
     let (memory, clients, streams) = runtime.block_on(async {
         let mut clients = Vec::new();
@@ -36,13 +42,23 @@ pub fn measure(bench: &Bench, summary: &mut Summary) -> anyhow::Result<()> {
         let empty = seen()?;
         let mut ids = Vec::new();
         for number in 0..COUNT {
-            ids.push(clients[number % CONNECTIONS].start(&StartSpec::new(["sleep", "600"])).await?.process.id);
+            ids.push(
+                clients[number % CONNECTIONS]
+                    .start(&StartSpec::new(["sleep", "600"]))
+                    .await?
+                    .process
+                    .id,
+            );
         }
         tokio::time::sleep(REST).await;
         let started = seen()?;
         let mut streams = Vec::new();
         for (number, id) in ids.into_iter().enumerate() {
-            streams.push(clients[number % CONNECTIONS].output(id, OutputRequest::default()).await?);
+            streams.push(
+                clients[number % CONNECTIONS]
+                    .output(id, OutputRequest::default())
+                    .await?,
+            );
         }
         tokio::time::sleep(REST).await;
         anyhow::Ok(([empty, started, seen()?], clients, streams))
@@ -54,7 +70,11 @@ pub fn measure(bench: &Bench, summary: &mut Summary) -> anyhow::Result<()> {
     let after = switches();
     drop((streams, clients));
     runtime.shutdown_background();
-    ensure!(server.supervisor() == supervisor && server.frontend() == frontend, "{}", server.log());
+    ensure!(
+        server.supervisor() == supervisor && server.frontend() == frontend,
+        "{}",
+        server.log()
+    );
     drop(server);
 
     let wake_ups = [after[0] - before[0], after[1] - before[1]];
@@ -63,21 +83,43 @@ pub fn measure(bench: &Bench, summary: &mut Summary) -> anyhow::Result<()> {
         "Idle: {COUNT} processes (`sleep 600`), {COUNT} followers on {CONNECTIONS} connections, {} s (one run)",
         bench.idle.as_secs()
     );
-    let columns = ["", "wake-ups of all threads", "KiB a process", "KiB a process without prn", "KiB a follower"];
+    let columns = [
+        "",
+        "wake-ups of all threads",
+        "KiB a process",
+        "KiB a process without prn",
+        "KiB a follower",
+    ];
     let mut table = Table::new(&title, &columns);
     let (mut halves, mut kernel) = ([0.0; 2], [0.0; 3]);
     for (place, name) in ["supervisor", "frontend"].into_iter().enumerate() {
         let process = each(empty.halves[place], started.halves[place]);
         let follower = each(started.halves[place], followed.halves[place]);
         halves = [halves[0] + process, halves[1] + follower];
-        table.row(&[name, &wake_ups[place].to_string(), &figure(process), NONE, &figure(follower)]);
+        table.row(&[
+            name,
+            &wake_ups[place].to_string(),
+            &figure(process),
+            NONE,
+            &figure(follower),
+        ]);
     }
     for (place, name) in KERNEL.into_iter().enumerate() {
         let process = each(empty.kernel[place], started.kernel[place]);
         let follower = each(started.kernel[place], followed.kernel[place]);
-        kernel = [kernel[0] + process, kernel[1] + bare[place], kernel[2] + follower];
+        kernel = [
+            kernel[0] + process,
+            kernel[1] + bare[place],
+            kernel[2] + follower,
+        ];
         let name = format!("the kernel: {name}");
-        table.row(&[&name, NONE, &figure(process), &figure(bare[place]), &figure(follower)]);
+        table.row(&[
+            &name,
+            NONE,
+            &figure(process),
+            &figure(bare[place]),
+            &figure(follower),
+        ]);
     }
     let [process, bare, follower] = kernel.map(figure);
     table.row(&["the kernel", NONE, &process, &bare, &follower]);
@@ -86,7 +128,10 @@ pub fn measure(bench: &Bench, summary: &mut Summary) -> anyhow::Result<()> {
          (/proc/meminfo), and includes what it has for the processes themselves.",
     );
     summary.alone(
-        &format!("wake-ups in {} s with {COUNT} idle processes and {COUNT} followers", bench.idle.as_secs()),
+        &format!(
+            "wake-ups in {} s with {COUNT} idle processes and {COUNT} followers",
+            bench.idle.as_secs()
+        ),
         &format!("supervisor {}, frontend {}", wake_ups[0], wake_ups[1]),
     );
     let [beside, follower] = [kernel[0] - kernel[1], kernel[2]].map(figure);
@@ -136,10 +181,16 @@ fn bare_processes() -> anyhow::Result<[f64; KERNEL.len()]> {
     let mut children = Children(Vec::new());
     for _ in 0..COUNT {
         let mut sleep = Command::new("sleep");
-        sleep.arg("600").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        sleep
+            .arg("600")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
         children.0.push(sleep.spawn()?);
     }
     std::thread::sleep(REST);
     let after = kernel()?;
-    Ok(std::array::from_fn(|place| each(before[place], after[place])))
+    Ok(std::array::from_fn(|place| {
+        each(before[place], after[place])
+    }))
 }

@@ -29,7 +29,10 @@ pub fn measure(bench: &Bench, summary: &mut Summary) -> anyhow::Result<()> {
             let client = parts::connect(&server.address, server.folder()).await?;
             let mut add = |name: &str, mut micros: Vec<f64>| {
                 for percent in [50, 99] {
-                    series.add(&format!("{name} {percent}"), percentile(&mut micros, percent).unwrap_or(f64::NAN));
+                    series.add(
+                        &format!("{name} {percent}"),
+                        percentile(&mut micros, percent).unwrap_or(f64::NAN),
+                    );
                 }
             };
             let (id, lines) = lines(bench, &client).await?;
@@ -50,11 +53,22 @@ pub fn measure(bench: &Bench, summary: &mut Summary) -> anyhow::Result<()> {
     }
     let of = |name: &str, percent: u32| series.of(&format!("{name} {percent}"));
     let line = of(LINE, 50);
-    let title = bench.title(&format!("Latency: {COUNT} lines and calls, in microseconds"));
-    let mut table = Table::new(&title, &["", "p50", "lowest–highest", "p99", "p50 of a line ÷ this"]);
+    let title = bench.title(&format!(
+        "Latency: {COUNT} lines and calls, in microseconds"
+    ));
+    let mut table = Table::new(
+        &title,
+        &["", "p50", "lowest–highest", "p99", "p50 of a line ÷ this"],
+    );
     for name in [LINE, SPACED, BUSY, FIRST] {
         let p50 = of(name, 50);
-        table.row(&[name.to_owned(), p50.figure(), p50.range(), of(name, 99).figure(), line.over(&p50).figure()]);
+        table.row(&[
+            name.to_owned(),
+            p50.figure(),
+            p50.range(),
+            of(name, 99).figure(),
+            line.over(&p50).figure(),
+        ]);
     }
     table.print("A call is Status of one process, by the client library.");
     let empty = of(SPACED, 50);
@@ -64,19 +78,31 @@ pub fn measure(bench: &Bench, summary: &mut Summary) -> anyhow::Result<()> {
         ("an empty call", &empty),
         &line.over(&empty),
     );
-    summary.alone("a line, from write(2) to the client, p99", &format!("{} µs", of(LINE, 99).figure()));
-    summary.alone("an empty call on a new connection, p50", &format!("{} µs", of(FIRST, 50).figure()));
+    summary.alone(
+        "a line, from write(2) to the client, p99",
+        &format!("{} µs", of(LINE, 99).figure()),
+    );
+    summary.alone(
+        "an empty call on a new connection, p50",
+        &format!("{} µs", of(FIRST, 50).figure()),
+    );
     Ok(())
 }
 
 /// Runs a process that writes the time, again and again.
 async fn lines(bench: &Bench, client: &Client) -> anyhow::Result<(ProcessId, Vec<f64>)> {
     let (pause, count) = (PAUSE.as_micros().to_string(), COUNT.to_string());
-    let id = client.start(&StartSpec::new(bench.argv(&["clock", &pause, &count]))).await?.process.id;
+    let id = client
+        .start(&StartSpec::new(bench.argv(&["clock", &pause, &count])))
+        .await?
+        .process
+        .id;
     let mut output = client.output(id, OutputRequest::default()).await?;
     let (mut micros, mut rest) = (Vec::new(), Vec::new());
     while let Some(event) = output.next().await? {
-        let Event::Data { data, .. } = event else { continue };
+        let Event::Data { data, .. } = event else {
+            continue;
+        };
         let now = machine::monotonic_nanoseconds()?;
         rest.extend_from_slice(&data);
         while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
@@ -93,7 +119,12 @@ async fn lines(bench: &Bench, client: &Client) -> anyhow::Result<(ProcessId, Vec
 ///
 /// # Errors
 /// Whatever goes wrong.
-pub async fn calls(client: &Client, id: ProcessId, count: usize, pause: Duration) -> anyhow::Result<Vec<f64>> {
+pub async fn calls(
+    client: &Client,
+    id: ProcessId,
+    count: usize,
+    pause: Duration,
+) -> anyhow::Result<Vec<f64>> {
     let mut micros = Vec::new();
     for _ in 0..count {
         if !pause.is_zero() {

@@ -22,21 +22,34 @@ const OPEN_FILES: u64 = 20_000;
 /// # Errors
 /// That line.
 pub fn check() -> anyhow::Result<()> {
-    ensure!(nix::unistd::geteuid().is_root(), "bench: missing: root, who starts servers (sudo make bench)");
+    ensure!(
+        nix::unistd::geteuid().is_root(),
+        "bench: missing: root, who starts servers (sudo make bench)"
+    );
     let mounts = fs::read_to_string("/proc/self/mountinfo")?;
     ensure!(
         std::env::var_os("PRN_BIN_DIR").is_some(),
         "bench: missing: PRN_BIN_DIR, the folder of the three binaries (make bench sets it)"
     );
-    ensure!(mounts.contains(" - cgroup2 "), "bench: missing: a cgroup2 mount");
+    ensure!(
+        mounts.contains(" - cgroup2 "),
+        "bench: missing: a cgroup2 mount"
+    );
     let available = meminfo("MemAvailable")?;
     if available < MEMORY {
-        bail!("bench: missing: {} GiB of free memory, {} MiB are there", MEMORY / GIB, available / MIB);
+        bail!(
+            "bench: missing: {} GiB of free memory, {} MiB are there",
+            MEMORY / GIB,
+            available / MIB
+        );
     }
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
     let limit = hard.max(OPEN_FILES);
     let raised = setrlimit(Resource::RLIMIT_NOFILE, limit, limit);
-    ensure!(raised.is_ok(), "bench: missing: {OPEN_FILES} open files (ulimit -n), {hard} are allowed");
+    ensure!(
+        raised.is_ok(),
+        "bench: missing: {OPEN_FILES} open files (ulimit -n), {hard} are allowed"
+    );
     Ok(())
 }
 
@@ -46,8 +59,12 @@ pub fn check() -> anyhow::Result<()> {
 /// If it cannot be read.
 pub fn meminfo(field: &str) -> anyhow::Result<u64> {
     let text = fs::read_to_string("/proc/meminfo")?;
-    let value = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
-    let kilobytes = value.and_then(|value| value.trim().strip_suffix(" kB")).context(field.to_owned())?;
+    let value = text
+        .lines()
+        .find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+    let kilobytes = value
+        .and_then(|value| value.trim().strip_suffix(" kB"))
+        .context(field.to_owned())?;
     Ok(kilobytes.parse::<u64>()? * 1024)
 }
 
@@ -57,7 +74,10 @@ pub fn meminfo(field: &str) -> anyhow::Result<u64> {
 /// If the process is gone.
 pub fn pss(pid: i32) -> anyhow::Result<u64> {
     let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
-    let line = text.lines().find_map(|line| line.strip_prefix("Pss:")).context("no Pss")?;
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("Pss:"))
+        .context("no Pss")?;
     Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? * 1024)
 }
 
@@ -111,7 +131,9 @@ impl Pinned {
     pub fn new() -> anyhow::Result<Self> {
         let thread = Pid::from_raw(0);
         let before = sched_getaffinity(thread)?;
-        let first = (0..CpuSet::count()).find(|cpu| before.is_set(*cpu) == Ok(true)).context("no CPU")?;
+        let first = (0..CpuSet::count())
+            .find(|cpu| before.is_set(*cpu) == Ok(true))
+            .context("no CPU")?;
         let mut one = CpuSet::new();
         one.set(first)?;
         sched_setaffinity(thread, &one)?;

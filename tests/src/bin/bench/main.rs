@@ -1,15 +1,18 @@
-//! Measures prn beside what it is made of and what it is used instead of, in one run: machines are noisy, ratios hold.
+//! Measures prn beside what it is made of and what it is used instead of, in one run: machines are
+//! noisy, ratios hold.
 //!
 //! ```text
 //! bench [--rounds N] [--idle-seconds N] [output|fanout|latency|start|idle|cli] …     (make bench)
 //! bench compare [--rounds N] LABEL=BIN_DIR[,PROFILE] …
 //! ```
 //!
-//! Each round measures everything that is compared once, one after the other. What is printed are medians of the rounds,
-//! and medians of the ratios within each round. Nothing here is an assertion on time.
+//! Each round measures everything that is compared once, one after the other. What is printed are
+//! medians of the rounds, and medians of the ratios within each round. Nothing here is an assertion
+//! on time.
 //!
-//! `PRN_BIN_DIR` names the folder of the three binaries, `PRN_STATIC_BIN` a static `prn` to be measured too, and
-//! `PRN_UNMODERATED_BIN_DIR` the folder of both halves as they are with the feature `unmoderated`.
+//! `PRN_BIN_DIR` names the folder of the three binaries, `PRN_STATIC_BIN` a static `prn` to be
+//! measured too, and `PRN_UNMODERATED_BIN_DIR` the folder of both halves as they are with the
+//! feature `unmoderated`.
 #![expect(clippy::print_stdout, reason = "a program that measures prints")]
 #![expect(clippy::print_stderr, reason = "and says what it is at")]
 
@@ -55,9 +58,10 @@ fn main() -> ExitCode {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let done = match words[..] {
         ["part", ..] => parts::run(&arguments[1..]),
-        ["compare", "--rounds", rounds, ..] => {
-            rounds.parse().context("--rounds").map(|rounds| compare::compare(rounds, &arguments[3..]))
-        }
+        ["compare", "--rounds", rounds, ..] => rounds
+            .parse()
+            .context("--rounds")
+            .map(|rounds| compare::compare(rounds, &arguments[3..])),
         ["compare", ..] => {
             compare::compare(5, &arguments[1..]);
             Ok(())
@@ -82,13 +86,20 @@ fn measure(mut words: &[&str]) -> anyhow::Result<()> {
     loop {
         match words {
             [] => break,
-            ["--rounds", number, rest @ ..] => (rounds, words) = (number.parse().context("--rounds")?, rest),
+            ["--rounds", number, rest @ ..] => {
+                (rounds, words) = (number.parse().context("--rounds")?, rest)
+            }
             ["--idle-seconds", number, rest @ ..] => {
-                (idle, words) = (Duration::from_secs(number.parse().context("--idle-seconds")?), rest);
+                (idle, words) = (
+                    Duration::from_secs(number.parse().context("--idle-seconds")?),
+                    rest,
+                );
             }
             [name, rest @ ..] => {
                 let subject = SUBJECTS.iter().find(|(subject, _)| subject == name);
-                chosen.push(subject.with_context(|| format!("bench: no such subject or flag: {name}"))?);
+                chosen.push(
+                    subject.with_context(|| format!("bench: no such subject or flag: {name}"))?,
+                );
                 words = rest;
             }
         }
@@ -123,7 +134,8 @@ struct Bench {
 impl Bench {
     fn new(rounds: usize, idle: Duration) -> anyhow::Result<Self> {
         let folder = tempfile::Builder::new().prefix("prn-bench-").tempdir()?;
-        // Processes under prn run this program as users of their own, who may not get to where it was built.
+        // Processes under prn run this program as users of their own, who may not get to where it
+        // was built.
         std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o711))?;
         std::fs::copy(std::env::current_exe()?, folder.path().join("bench"))?;
         Identity::keygen(folder.path(), "server", &[]);
@@ -139,7 +151,12 @@ impl Bench {
             }
             None => None,
         };
-        Ok(Self { rounds, idle, folder, unmoderated })
+        Ok(Self {
+            rounds,
+            idle,
+            folder,
+            unmoderated,
+        })
     }
 
     /// The folder of the programs without read moderation.
@@ -164,16 +181,27 @@ impl Bench {
     /// One of [`parts`], to be run.
     fn part(&self, words: &[&str]) -> Command {
         let mut command = Command::new(self.program());
-        // Copies of glibc's by `rep movsb` take several times as long on some CPUs, where source and target lie badly to each
-        // other: which of the parts have that luck changes with each build.
-        command.env("GLIBC_TUNABLES", "glibc.cpu.x86_rep_movsb_threshold=4194304").arg("part").args(words);
+        // Copies of glibc's by `rep movsb` take several times as long on some CPUs, where source
+        // and target lie badly to each other: which of the parts have that luck changes with each
+        // build.
+        command
+            .env(
+                "GLIBC_TUNABLES",
+                "glibc.cpu.x86_rep_movsb_threshold=4194304",
+            )
+            .arg("part")
+            .args(words);
         command
     }
 
     /// argv of a part, to be run under prn.
     fn argv(&self, words: &[&str]) -> Vec<String> {
         let program = self.program().display().to_string();
-        [program.as_str(), "part"].iter().chain(words).map(|word| (*word).to_owned()).collect()
+        [program.as_str(), "part"]
+            .iter()
+            .chain(words)
+            .map(|word| (*word).to_owned())
+            .collect()
     }
 
     /// A server with these arguments, and user ids for so many processes.
@@ -182,10 +210,21 @@ impl Bench {
     }
 
     /// The same, of the programs in another folder.
-    fn server_of(&self, arguments: &[&str], uids: u32, programs: Option<PathBuf>) -> anyhow::Result<Server> {
+    fn server_of(
+        &self,
+        arguments: &[&str],
+        uids: u32,
+        programs: Option<PathBuf>,
+    ) -> anyhow::Result<Server> {
         let arguments = arguments.iter().map(|word| (*word).to_owned()).collect();
-        let options = Options { arguments, uids: Some(uids), programs, ..Options::default() };
-        Server::try_with(options).map_err(|refused| anyhow::anyhow!("no server: {}{}", refused.output, refused.log))
+        let options = Options {
+            arguments,
+            uids: Some(uids),
+            programs,
+            ..Options::default()
+        };
+        Server::try_with(options)
+            .map_err(|refused| anyhow::anyhow!("no server: {}{}", refused.output, refused.log))
     }
 
     fn title(&self, what: &str) -> String {

@@ -1,5 +1,6 @@
-//! Programs that the driver starts of itself: both ends of what prn is compared with, prn's clients, and what processes
-//! under prn run. Each is a process of its own, as it would be between machines.
+//! Programs that the driver starts of itself: both ends of what prn is compared with, prn's
+//! clients, and what processes under prn run. Each is a process of its own, as it would be between
+//! machines.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -33,10 +34,12 @@ pub const PIPE_READ: usize = 256 * 1024;
 
 static CONTENT: [u8; CHUNK] = [b'x'; CHUNK];
 
-/// Connections under way at one time, of a client that makes many: fewer than the server allows handshakes.
+/// Connections under way at one time, of a client that makes many: fewer than the server allows
+/// handshakes.
 const CONNECTING: usize = 32;
 
-/// What a raw server says when its side of the handshake is done too, which a client of TLS 1.3 does not see.
+/// What a raw server says when its side of the handshake is done too, which a client of TLS 1.3
+/// does not see.
 const GREETING: &[u8] = b"!";
 
 /// What one client moved.
@@ -80,7 +83,10 @@ impl Serving {
         let mut child = part.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
         let mut address = String::new();
         BufReader::new(child.stdout.take().context("its output")?).read_line(&mut address)?;
-        let serving = Self { child, address: address.trim().to_owned() };
+        let serving = Self {
+            child,
+            address: address.trim().to_owned(),
+        };
         ensure!(!serving.address.is_empty(), "{part:?} does not serve");
         Ok(serving)
     }
@@ -106,7 +112,9 @@ pub fn numbers(mut part: Command) -> anyhow::Result<Vec<f64>> {
     let output = part.stderr(Stdio::inherit()).output()?;
     ensure!(output.status.success(), "{part:?}: {}", output.status);
     let text = String::from_utf8(output.stdout)?;
-    text.split_whitespace().map(|word| word.parse().context("a number")).collect()
+    text.split_whitespace()
+        .map(|word| word.parse().context("a number"))
+        .collect()
 }
 
 /// Runs a client to its end.
@@ -115,9 +123,19 @@ pub fn numbers(mut part: Command) -> anyhow::Result<Vec<f64>> {
 /// If it fails, or did not get `bytes`.
 pub fn transfer(part: Command, bytes: u64) -> anyhow::Result<Transfer> {
     let shown = format!("{part:?}");
-    let [moved, seconds, client, process] = numbers(part)?[..] else { bail!("{shown}: not four numbers") };
-    ensure!(moved as u64 == bytes, "{shown}: {moved} bytes instead of {bytes}");
-    Ok(Transfer { bytes, seconds, client, process })
+    let [moved, seconds, client, process] = numbers(part)?[..] else {
+        bail!("{shown}: not four numbers")
+    };
+    ensure!(
+        moved as u64 == bytes,
+        "{shown}: {moved} bytes instead of {bytes}"
+    );
+    Ok(Transfer {
+        bytes,
+        seconds,
+        client,
+        process,
+    })
 }
 
 /// From the first byte to the end of a stream, after which the program that wrote it must succeed.
@@ -130,8 +148,16 @@ pub fn read_from(mut command: Command, bytes: u64) -> anyhow::Result<Transfer> {
     let moved = count(&mut stdout, Duration::ZERO);
     let status = child.wait()?;
     let (moved, seconds) = moved?;
-    ensure!(status.success() && moved == bytes, "{command:?}: {status}, {moved} bytes instead of {bytes}");
-    Ok(Transfer { bytes, seconds, client: 0.0, process: 0.0 })
+    ensure!(
+        status.success() && moved == bytes,
+        "{command:?}: {status}, {moved} bytes instead of {bytes}"
+    );
+    Ok(Transfer {
+        bytes,
+        seconds,
+        client: 0.0,
+        process: 0.0,
+    })
 }
 
 /// Reads to the end, with a pause before each read but the first.
@@ -160,11 +186,13 @@ pub fn run(arguments: &[String]) -> anyhow::Result<()> {
         ["write", size, bytes] => write(size.parse()?, bytes.parse()?),
         ["clock", micros, lines] => clock(Duration::from_micros(micros.parse()?), lines.parse()?),
         ["write-filtered", size, bytes] => {
-            // As many as a process under prn has, which allow what is measured here just as they do.
+            // As many as a process under prn has, which allow what is measured here just as they
+            // do.
             for _ in 0..2 {
                 let rules = [(nix::libc::SYS_acct, Vec::new())].into();
                 let (allow, refuse) = (SeccompAction::Allow, SeccompAction::Errno(1));
-                let filter = SeccompFilter::new(rules, allow, refuse, std::env::consts::ARCH.try_into()?)?;
+                let filter =
+                    SeccompFilter::new(rules, allow, refuse, std::env::consts::ARCH.try_into()?)?;
                 seccompiler::apply_filter(&BpfProgram::try_from(filter)?)?;
             }
             write(size.parse()?, bytes.parse()?)
@@ -174,14 +202,25 @@ pub fn run(arguments: &[String]) -> anyhow::Result<()> {
             // What a pipe under prn grows to, and a full read of it.
             fcntl(stdin.as_fd(), FcntlArg::F_SETPIPE_SZ(PIPE_READ.try_into()?))?;
             let pause = Duration::from_micros(micros.parse()?);
-            let (bytes, seconds) = count(&mut File::from(stdin.as_fd().try_clone_to_owned()?), pause)?;
+            let (bytes, seconds) =
+                count(&mut File::from(stdin.as_fd().try_clone_to_owned()?), pause)?;
             report(bytes, seconds, machine::own_cpu_seconds()?, 0.0)
         }
         ["tcp-serve"] => tcp_serve(),
         ["tcp-read", address, bytes] => tcp_read(address, bytes.parse()?),
         ["tls-serve", folder, threads] => tls_serve(folder.as_ref(), threads.parse()?, None),
-        ["tls-serve", folder, threads, file] => tls_serve(folder.as_ref(), threads.parse()?, Some(File::open(file)?)),
-        ["tls-read", address, folder, threads, connections, bytes, read_ahead] => {
+        ["tls-serve", folder, threads, file] => {
+            tls_serve(folder.as_ref(), threads.parse()?, Some(File::open(file)?))
+        }
+        [
+            "tls-read",
+            address,
+            folder,
+            threads,
+            connections,
+            bytes,
+            read_ahead,
+        ] => {
             let each = bytes.parse()?;
             let read_ahead = read_ahead.parse()?;
             runtime(threads.parse()?)?.block_on(tls_read(
@@ -192,9 +231,13 @@ pub fn run(arguments: &[String]) -> anyhow::Result<()> {
                 read_ahead,
             ))
         }
-        ["replay", address, folder, threads, connections, id] => {
-            runtime(threads.parse()?)?.block_on(replay(address, folder.as_ref(), connections.parse()?, id.parse()?))
-        }
+        ["replay", address, folder, threads, connections, id] => runtime(threads.parse()?)?
+            .block_on(replay(
+                address,
+                folder.as_ref(),
+                connections.parse()?,
+                id.parse()?,
+            )),
         ["live", address, folder, threads, output_max, ref argv @ ..] => {
             let mut spec = StartSpec::new(argv.iter().copied());
             spec.output_max = Some(output_max.parse()?);
@@ -208,14 +251,20 @@ pub fn run(arguments: &[String]) -> anyhow::Result<()> {
 
 /// Prints what `transfer` reads.
 fn report(bytes: u64, seconds: f64, client: f64, process: f64) -> anyhow::Result<()> {
-    Ok(writeln!(io::stdout(), "{bytes} {seconds} {client} {process}")?)
+    Ok(writeln!(
+        io::stdout(),
+        "{bytes} {seconds} {client} {process}"
+    )?)
 }
 
 /// 0 threads: all on the one that asks, as prn's own command does it.
 pub fn runtime(threads: usize) -> io::Result<Runtime> {
     match threads {
         0 => Builder::new_current_thread().enable_all().build(),
-        threads => Builder::new_multi_thread().worker_threads(threads).enable_all().build(),
+        threads => Builder::new_multi_thread()
+            .worker_threads(threads)
+            .enable_all()
+            .build(),
     }
 }
 
@@ -289,10 +338,16 @@ fn tcp_read(address: &str, bytes: u64) -> anyhow::Result<()> {
             more => moved += more as u64,
         }
     }
-    report(moved, begun.elapsed().as_secs_f64(), machine::own_cpu_seconds()? - cpu, 0.0)
+    report(
+        moved,
+        begun.elapsed().as_secs_f64(),
+        machine::own_cpu_seconds()? - cpu,
+        0.0,
+    )
 }
 
-/// prn's own profile: TLS 1.3, AES-128-GCM, both certificates pinned. The same 64 KiB again and again, or a file.
+/// prn's own profile: TLS 1.3, AES-128-GCM, both certificates pinned. The same 64 KiB again and
+/// again, or a file.
 fn tls_serve(folder: &Path, threads: usize, file: Option<File>) -> anyhow::Result<()> {
     let (certificate, key) = identity(folder, "server")?;
     let pins = vec![load_certificate(&folder.join("client.pem"))?];
@@ -338,7 +393,10 @@ fn tls_serve(folder: &Path, threads: usize, file: Option<File>) -> anyhow::Resul
 
 fn identity(folder: &Path, name: &str) -> anyhow::Result<(tls::Certificate, tls::Key)> {
     let certificate = load_certificate(&folder.join(format!("{name}.pem")))?;
-    Ok((certificate, KeySource::File(folder.join(format!("{name}.key"))).load()?))
+    Ok((
+        certificate,
+        KeySource::File(folder.join(format!("{name}.key"))).load()?,
+    ))
 }
 
 /// `read_ahead`: of a buffer below TLS, as prn's client has; 0 is none.
@@ -350,7 +408,11 @@ async fn tls_read(
     read_ahead: usize,
 ) -> anyhow::Result<()> {
     let (certificate, key) = identity(folder, "client")?;
-    let config = tls::client_config(&certificate, &key, load_certificate(&folder.join("server.pem"))?)?;
+    let config = tls::client_config(
+        &certificate,
+        &key,
+        load_certificate(&folder.join("server.pem"))?,
+    )?;
     let connector = TlsConnector::from(Arc::new(config));
     let tcp = async || -> anyhow::Result<tokio::net::TcpStream> {
         let stream = tokio::net::TcpStream::connect(address).await?;
@@ -389,7 +451,12 @@ async fn tls_read(
     for task in tasks {
         moved += task.await??;
     }
-    report(moved, begun.elapsed().as_secs_f64(), machine::own_cpu_seconds()? - cpu, 0.0)
+    report(
+        moved,
+        begun.elapsed().as_secs_f64(),
+        machine::own_cpu_seconds()? - cpu,
+        0.0,
+    )
 }
 
 /// Both ways to read, each with its own type, so that neither pays for the choice.
@@ -422,15 +489,28 @@ pub async fn connect(address: &str, folder: &Path) -> anyhow::Result<Client> {
 
 fn credentials(folder: &Path) -> anyhow::Result<Credentials> {
     let key = KeySource::File(folder.join("client.key"));
-    Ok(Credentials::load(&folder.join("client.pem"), &key, &folder.join("server.pem"))?)
+    Ok(Credentials::load(
+        &folder.join("client.pem"),
+        &key,
+        &folder.join("server.pem"),
+    )?)
 }
 
-async fn replay(address: &str, folder: &Path, connections: usize, id: ProcessId) -> anyhow::Result<()> {
+async fn replay(
+    address: &str,
+    folder: &Path,
+    connections: usize,
+    id: ProcessId,
+) -> anyhow::Result<()> {
     let credentials = Arc::new(credentials(folder)?);
     let places = Arc::new(Semaphore::new(CONNECTING));
     let connecting: Vec<_> = (0..connections)
         .map(|_| {
-            let (credentials, places, address) = (Arc::clone(&credentials), Arc::clone(&places), address.to_owned());
+            let (credentials, places, address) = (
+                Arc::clone(&credentials),
+                Arc::clone(&places),
+                address.to_owned(),
+            );
             tokio::spawn(async move {
                 let _place = places.acquire().await?;
                 let client = Client::connect(&address, &credentials).await?;
@@ -446,13 +526,20 @@ async fn replay(address: &str, folder: &Path, connections: usize, id: ProcessId)
     }
     let cpu = machine::own_cpu_seconds()?;
     let begun = Instant::now();
-    let tasks: Vec<_> =
-        clients.into_iter().map(|client| tokio::spawn(async move { follow(&client, id).await })).collect();
+    let tasks: Vec<_> = clients
+        .into_iter()
+        .map(|client| tokio::spawn(async move { follow(&client, id).await }))
+        .collect();
     let mut moved = 0;
     for task in tasks {
         moved += task.await??;
     }
-    report(moved, begun.elapsed().as_secs_f64(), machine::own_cpu_seconds()? - cpu, 0.0)
+    report(
+        moved,
+        begun.elapsed().as_secs_f64(),
+        machine::own_cpu_seconds()? - cpu,
+        0.0,
+    )
 }
 
 async fn live(address: &str, folder: &Path, spec: StartSpec) -> anyhow::Result<()> {
@@ -461,9 +548,17 @@ async fn live(address: &str, folder: &Path, spec: StartSpec) -> anyhow::Result<(
     let begun = Instant::now();
     let id = client.start(&spec).await?.process.id;
     let moved = follow(&client, id).await?;
-    let (seconds, cpu) = (begun.elapsed().as_secs_f64(), machine::own_cpu_seconds()? - cpu);
+    let (seconds, cpu) = (
+        begun.elapsed().as_secs_f64(),
+        machine::own_cpu_seconds()? - cpu,
+    );
     let usage = client.status(id).await?.status.usage.context("its usage")?;
-    report(moved, seconds, cpu, (usage.cpu_user + usage.cpu_system).as_secs_f64())
+    report(
+        moved,
+        seconds,
+        cpu,
+        (usage.cpu_user + usage.cpu_system).as_secs_f64(),
+    )
 }
 
 /// Reads a process's output to its end, which must be complete; how many bytes it was.

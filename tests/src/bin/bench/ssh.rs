@@ -1,4 +1,5 @@
-//! OpenSSH to compare with: a daemon and a client of the driver's own, on loopback, with keys made for the run.
+//! OpenSSH to compare with: a daemon and a client of the driver's own, on loopback, with keys made
+//! for the run.
 
 use std::fs;
 use std::net::{TcpListener, TcpStream};
@@ -30,16 +31,26 @@ impl Ssh {
     /// If it is installed and does not start.
     pub fn start() -> anyhow::Result<Option<Self>> {
         // sshd executes itself again, and wants its whole path for that.
-        let (Some(sshd), Some(_), Some(_)) = (find("sshd"), find("ssh"), find("ssh-keygen")) else { return Ok(None) };
-        let folder = tempfile::Builder::new().prefix("prn-bench-ssh-").tempdir()?;
+        let (Some(sshd), Some(_), Some(_)) = (find("sshd"), find("ssh"), find("ssh-keygen")) else {
+            return Ok(None);
+        };
+        let folder = tempfile::Builder::new()
+            .prefix("prn-bench-ssh-")
+            .tempdir()?;
         let path = folder.path();
         for name in ["host", "user"] {
             let mut keygen = Command::new("ssh-keygen");
-            let status = keygen.args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(path.join(name)).status()?;
+            let status = keygen
+                .args(["-q", "-t", "ed25519", "-N", "", "-f"])
+                .arg(path.join(name))
+                .status()?;
             ensure!(status.success(), "ssh-keygen: {status}");
         }
         fs::copy(path.join("user.pub"), path.join("authorized_keys"))?;
-        let made_empty_folder = fs::DirBuilder::new().mode(0o755).create(EMPTY_FOLDER).is_ok();
+        let made_empty_folder = fs::DirBuilder::new()
+            .mode(0o755)
+            .create(EMPTY_FOLDER)
+            .is_ok();
         // Free a moment ago: nobody else is asked to take one just now.
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let folder_name = path.display();
@@ -51,15 +62,35 @@ impl Ssh {
         );
         fs::write(path.join("sshd_config"), config)?;
         let host_key = fs::read_to_string(path.join("host.pub"))?;
-        fs::write(path.join("known_hosts"), format!("[127.0.0.1]:{port} {host_key}"))?;
+        fs::write(
+            path.join("known_hosts"),
+            format!("[127.0.0.1]:{port} {host_key}"),
+        )?;
         let mut command = Command::new(sshd);
-        command.args(["-D", "-e", "-f"]).arg(path.join("sshd_config"));
+        command
+            .args(["-D", "-e", "-f"])
+            .arg(path.join("sshd_config"));
         let log = fs::File::create(path.join("sshd.log"))?;
-        let daemon = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn()?;
-        let mut ssh = Self { daemon, folder, port, made_empty_folder, master: None };
+        let daemon = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()?;
+        let mut ssh = Self {
+            daemon,
+            folder,
+            port,
+            made_empty_folder,
+            master: None,
+        };
         ssh.wait(|ssh| TcpStream::connect(("127.0.0.1", ssh.port)).is_ok())?;
         let output = ssh.command(&[], &["true"]).output()?;
-        ensure!(output.status.success(), "ssh: {}{}", String::from_utf8_lossy(&output.stderr), ssh.log());
+        ensure!(
+            output.status.success(),
+            "ssh: {}{}",
+            String::from_utf8_lossy(&output.stderr),
+            ssh.log()
+        );
         Ok(Some(ssh))
     }
 
@@ -67,14 +98,28 @@ impl Ssh {
     pub fn command(&self, options: &[&str], command: &[&str]) -> Command {
         let mut ssh = Command::new("ssh");
         let path = self.folder.path();
-        ssh.args(["-F", "none", "-T", "-x", "-o", "BatchMode=yes", "-o", "LogLevel=ERROR", "-o", "IdentitiesOnly=yes"])
-            .args(["-o", &format!("UserKnownHostsFile={}/known_hosts", path.display())])
-            .args(["-p", &self.port.to_string(), "-i"])
-            .arg(path.join("user"))
-            .args(options)
-            .arg("root@127.0.0.1")
-            .args(command)
-            .stdin(Stdio::null());
+        ssh.args([
+            "-F",
+            "none",
+            "-T",
+            "-x",
+            "-o",
+            "BatchMode=yes",
+            "-o",
+            "LogLevel=ERROR",
+            "-o",
+            "IdentitiesOnly=yes",
+        ])
+        .args([
+            "-o",
+            &format!("UserKnownHostsFile={}/known_hosts", path.display()),
+        ])
+        .args(["-p", &self.port.to_string(), "-i"])
+        .arg(path.join("user"))
+        .args(options)
+        .arg("root@127.0.0.1")
+        .args(command)
+        .stdin(Stdio::null());
         ssh
     }
 
@@ -99,7 +144,11 @@ impl Ssh {
             if ready(self) {
                 return Ok(());
             }
-            ensure!(self.daemon.try_wait()?.is_none(), "sshd ended: {}", self.log());
+            ensure!(
+                self.daemon.try_wait()?.is_none(),
+                "sshd ended: {}",
+                self.log()
+            );
             std::thread::sleep(Duration::from_millis(20));
         }
         Err(anyhow::anyhow!("waited too long: {}", self.log())).context("sshd")
@@ -126,5 +175,7 @@ impl Drop for Ssh {
 fn find(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders = std::env::split_paths(&path).chain([PathBuf::from("/usr/sbin")]);
-    folders.map(|folder| folder.join(name)).find(|path| path.is_file())
+    folders
+        .map(|folder| folder.join(name))
+        .find(|path| path.is_file())
 }

@@ -34,7 +34,10 @@ pub fn measure(bench: &Bench, summary: &mut Summary) -> anyhow::Result<()> {
         // Before the raw ones: with it the controllers are on for groups below the mount's.
         let server = bench.server(&["--connections-per-client", "64"], 4096)?;
         raw(bench, &mut series)?;
-        series.add("supervisor", procfs::memory(server.supervisor(), "VmRSS") as f64 / 1e6);
+        series.add(
+            "supervisor",
+            procfs::memory(server.supervisor(), "VmRSS") as f64 / 1e6,
+        );
         parts::runtime(0)?.block_on(one_by_one(&server.address, server.folder(), &mut series))?;
         parts::runtime(cpus())?.block_on(many(&server.address, server.folder(), &mut series))?;
     }
@@ -44,7 +47,12 @@ pub fn measure(bench: &Bench, summary: &mut Summary) -> anyhow::Result<()> {
     let mut table = Table::new(&title, &["", "p50", "lowest–highest", "÷ raw, exit seen"]);
     for name in [CLONED, EXECUTED, EXITED, CALL, START, ENDED] {
         let samples = series.of(name);
-        table.row(&[name.to_owned(), samples.figure(), samples.range(), samples.over(&raw).figure()]);
+        table.row(&[
+            name.to_owned(),
+            samples.figure(),
+            samples.range(),
+            samples.over(&raw).figure(),
+        ]);
     }
     let rate = series.of(RATE);
     table.print(&format!(
@@ -59,12 +67,21 @@ pub fn measure(bench: &Bench, summary: &mut Summary) -> anyhow::Result<()> {
     summary.compare(
         "a Start call on a kept connection, p50",
         (&start, "µs"),
-        ("2 × (own cgroup, pipes, clone3, execve, exit) + an empty call", &allowed),
+        (
+            "2 × (own cgroup, pipes, clone3, execve, exit) + an empty call",
+            &allowed,
+        ),
         &start.over(&allowed),
     );
     let ended = series.of(ENDED).median().unwrap_or(f64::NAN);
-    summary.alone("a Start call and the process's end, p50", &format!("{} µs", figure(ended)));
-    summary.alone(&format!("starts from {CLIENTS} clients"), &format!("{} a second", rate.figure()));
+    summary.alone(
+        "a Start call and the process's end, p50",
+        &format!("{} µs", figure(ended)),
+    );
+    summary.alone(
+        &format!("starts from {CLIENTS} clients"),
+        &format!("{} a second", rate.figure()),
+    );
     Ok(())
 }
 
@@ -114,7 +131,10 @@ async fn many(address: &str, folder: &Path, series: &mut Series) -> anyhow::Resu
     for task in tasks {
         task.await??;
     }
-    series.add(RATE, (CLIENTS * STARTS_EACH) as f64 / begun.elapsed().as_secs_f64());
+    series.add(
+        RATE,
+        (CLIENTS * STARTS_EACH) as f64 / begun.elapsed().as_secs_f64(),
+    );
     Ok(())
 }
 
@@ -137,9 +157,13 @@ impl Group {
         let path = cgroup_mount().join(format!("prn-bench-{}", std::process::id()));
         fs::create_dir(&path)?;
         let group = Self(path);
-        // Groups of processes under prn have these, and more controllers make a group dearer. Not everywhere are all there.
+        // Groups of processes under prn have these, and more controllers make a group dearer. Not
+        // everywhere are all there.
         for controller in ["cpu", "io", "memory", "pids"] {
-            let _ = fs::write(group.0.join("cgroup.subtree_control"), format!("+{controller}"));
+            let _ = fs::write(
+                group.0.join("cgroup.subtree_control"),
+                format!("+{controller}"),
+            );
         }
         Ok(group)
     }
@@ -147,8 +171,14 @@ impl Group {
 
 impl Drop for Group {
     fn drop(&mut self) {
-        let below = fs::read_dir(&self.0).into_iter().flatten().flatten().map(|entry| entry.path());
-        below.filter(|path| path.is_dir()).for_each(|path| drop(fs::remove_dir(path)));
+        let below = fs::read_dir(&self.0)
+            .into_iter()
+            .flatten()
+            .flatten()
+            .map(|entry| entry.path());
+        below
+            .filter(|path| path.is_dir())
+            .for_each(|path| drop(fs::remove_dir(path)));
         let _ = fs::remove_dir(&self.0);
     }
 }

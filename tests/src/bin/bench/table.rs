@@ -27,19 +27,39 @@ impl Samples {
 
     /// Smallest and largest, to be read: the noise of the machine.
     pub fn range(&self) -> String {
-        let (min, max) =
-            self.0.iter().fold((f64::MAX, f64::MIN), |(min, max), value| (min.min(*value), max.max(*value)));
-        if self.0.is_empty() { NONE.to_owned() } else { format!("{}–{}", figure(min), figure(max)) }
+        let (min, max) = self
+            .0
+            .iter()
+            .fold((f64::MAX, f64::MIN), |(min, max), value| {
+                (min.min(*value), max.max(*value))
+            });
+        if self.0.is_empty() {
+            NONE.to_owned()
+        } else {
+            format!("{}–{}", figure(min), figure(max))
+        }
     }
 
     /// The rounds' own ratios. None for rounds that lack either.
     pub fn over(&self, other: &Self) -> Self {
-        Self(self.0.iter().zip(&other.0).map(|(value, other)| value / other).collect())
+        Self(
+            self.0
+                .iter()
+                .zip(&other.0)
+                .map(|(value, other)| value / other)
+                .collect(),
+        )
     }
 
     /// As `over`, for something computed from two others.
     pub fn with(&self, other: &Self, compute: impl Fn(f64, f64) -> f64) -> Self {
-        Self(self.0.iter().zip(&other.0).map(|(value, other)| compute(*value, *other)).collect())
+        Self(
+            self.0
+                .iter()
+                .zip(&other.0)
+                .map(|(value, other)| compute(*value, *other))
+                .collect(),
+        )
     }
 }
 
@@ -58,14 +78,20 @@ impl Series {
 
     /// Those of `name`; empty if there are none.
     pub fn of(&self, name: &str) -> Samples {
-        self.0.iter().find(|(known, _)| known == name).map(|(_, samples)| samples.clone()).unwrap_or_default()
+        self.0
+            .iter()
+            .find(|(known, _)| known == name)
+            .map(|(_, samples)| samples.clone())
+            .unwrap_or_default()
     }
 }
 
 /// A value below which so many of a hundred lie. Sorts.
 pub fn percentile(values: &mut [f64], percent: usize) -> Option<f64> {
     values.sort_by(f64::total_cmp);
-    values.get((values.len() * percent / 100).min(values.len().checked_sub(1)?)).copied()
+    values
+        .get((values.len() * percent / 100).min(values.len().checked_sub(1)?))
+        .copied()
 }
 
 /// With three digits at least.
@@ -84,9 +110,16 @@ pub struct Table(String);
 impl Table {
     /// With a title above it and these columns, the first of which is text.
     pub fn new(title: &str, columns: &[&str]) -> Self {
-        let mut table = Self(if title.is_empty() { String::new() } else { format!("### {title}\n\n") });
+        let mut table = Self(if title.is_empty() {
+            String::new()
+        } else {
+            format!("### {title}\n\n")
+        });
         table.row(columns);
-        let alignments = columns.iter().enumerate().map(|(place, _)| if place == 0 { "---|" } else { "---:|" });
+        let alignments = columns
+            .iter()
+            .enumerate()
+            .map(|(place, _)| if place == 0 { "---|" } else { "---:|" });
         let _ = writeln!(table.0, "|{}", alignments.collect::<String>());
         table
     }
@@ -112,7 +145,8 @@ impl Table {
 pub struct Summary(Vec<[String; 5]>);
 
 impl Summary {
-    /// Adds a line: what, prn's figures, what they are compared with, the unit, and which way round the ratio is.
+    /// Adds a line: what, prn's figures, what they are compared with, the unit, and which way round
+    /// the ratio is.
     pub fn compare(
         &mut self,
         what: &str,
@@ -123,7 +157,11 @@ impl Summary {
         self.0.push([
             what.to_owned(),
             format!("{} {unit}", prn.figure()),
-            if other.median().is_some() { format!("{name}: {} {unit}", other.figure()) } else { name.to_owned() },
+            if other.median().is_some() {
+                format!("{name}: {} {unit}", other.figure())
+            } else {
+                name.to_owned()
+            },
             ratio.figure(),
             other.range(),
         ]);
@@ -131,13 +169,27 @@ impl Summary {
 
     /// Adds a line without anything beside it.
     pub fn alone(&mut self, what: &str, figures: &str) {
-        self.0.push([what.to_owned(), figures.to_owned(), String::new(), String::new(), String::new()]);
+        self.0.push([
+            what.to_owned(),
+            figures.to_owned(),
+            String::new(),
+            String::new(),
+            String::new(),
+        ]);
     }
 
     /// Prints it, unless it is empty.
     pub fn print(&self) {
-        let mut table =
-            Table::new("Summary", &["what", "prn", "beside it, in the same run", "ratio", "its lowest–highest"]);
+        let mut table = Table::new(
+            "Summary",
+            &[
+                "what",
+                "prn",
+                "beside it, in the same run",
+                "ratio",
+                "its lowest–highest",
+            ],
+        );
         self.0.iter().for_each(|row| table.row(row));
         if !self.0.is_empty() {
             table.print("");
