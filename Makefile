@@ -162,12 +162,17 @@ fuzz-corpora: ## Adds to the committed corpora what fuzz found, and drops from t
 		echo "fuzz-corpora: $$target: $$(ls $$corpus | wc -l) files, $$(cat $$corpus/* | wc -c) bytes"
 	done
 
-# What the root half is made of: small enough to be read.
+# What the root half is made of: small enough to be read. Code lines are counted as stock rustfmt breaks them, which is how
+# the whole workspace is formatted (`make lint`): a budget is met by doing less. AUTHORITY is what decides and acts as root
+# for a peer: what a reviewer reads in one sitting.
 ROOT_CRATES_MAX := 25
-ROOT_LINES_MAX := 2500
+ROOT_LINES_MAX := 6000
+AUTHORITY_LINES_MAX := 2400
 ROOT_BANNED := tokio|tonic|hyper|rustls|prost|clap|toml
 # Not names.rs, output.rs and what is in a file frontend.rs: those are the frontend's alone.
 ROOT_IPC := $(addprefix ipc-protocol/src/,$(addsuffix .rs,channel codec config fds message output/layout types))
+AUTHORITY := $(addprefix ipc-protocol/src/,$(addsuffix .rs,channel codec message types)) \
+	$(addprefix supervisor/src/,$(addsuffix .rs,frontend privilege runner/start sys/spawn))
 UNSAFE_ALLOWED := ^(supervisor/src/sys(/.*|[.]rs)|ipc-protocol/src/fds[.]rs)$$
 # No part of any of the three programs: what attacks them makes system calls that no safe wrapper would.
 UNSAFE_TESTS := ^tests/
@@ -193,6 +198,9 @@ budgets: ## Size of the root half, and where unsafe is
 	ipc=$$(awk "$${COUNT_LINES}" $(ROOT_IPC))
 	echo "budgets: root half: $$((supervisor + ipc)) code lines ($$supervisor in supervisor, $$ipc in ipc-protocol) of $(ROOT_LINES_MAX)"
 	((supervisor + ipc <= $(ROOT_LINES_MAX))) || over "too many code lines"
+	authority=$$(awk "$${COUNT_LINES}" $(AUTHORITY))
+	echo "budgets: root half: $$authority code lines of $(AUTHORITY_LINES_MAX) are its authority"
+	((authority <= $(AUTHORITY_LINES_MAX))) || over "too many code lines of authority"
 	unsafe=$$(grep -rnE --include='*.rs' --exclude-dir=target '^[^/"]*\bunsafe( +(fn|impl|trait|extern)\b| *[{(])' . |
 		sed 's|^\./||' | awk -F: '$$1 !~ "$(UNSAFE_ALLOWED)" && $$1 !~ "$(UNSAFE_TESTS)"' || :)
 	blocks=$$({ grep -rhE --include='*.rs' '^[^/"]*\bunsafe *\{' supervisor/src/sys* ipc-protocol/src/fds.rs || :; } | wc -l)
