@@ -567,13 +567,15 @@ fn odd_writers(condition: &str) -> [String; 3] {
                  if (!defined $done) {{ $!{{EAGAIN}} or die $!; select(undef, undef, undef, 0.001) }}
                  substr($b, 0, $done // 0) = '' }} }}"
         ),
-        // What was given away must not be written to again.
+        // vmsplice(2) gives pages away, not a copy of them: whatever is written there before they are
+        // read arrives instead. So all strings are kept, and it ends without freeing them, because
+        // free(3) writes its lists' pointers into what it frees.
         format!(
-            "{COUNTER} my @kept; while ({condition}) {{ push @kept, more(1024);
+            "use POSIX; {COUNTER} my @kept; while ({condition}) {{ push @kept, more(1024);
              my $from = unpack('J', pack('p', $kept[-1]));
              for (my $at = 0; $at < 4096;) {{
                  my $iov = pack('JJ', $from + $at, 4096 - $at);
-                 my $done = syscall({number}, 1, $iov, 1, 0); die $! if $done <= 0; $at += $done }} }}"
+                 my $done = syscall({number}, 1, $iov, 1, 0); die $! if $done <= 0; $at += $done }} }} POSIX::_exit(0)"
         ),
         format!("{COUNTER} while ({condition}) {{ syswrite(STDOUT, $_) == 1 or die for split //, more(256) }}"),
     ]
