@@ -18,7 +18,8 @@ DESTDIR ?=
 PREFIX ?= /usr
 SYSCONFDIR ?= /etc
 
-.PHONY: help build static test test-host test-guest bench soak lint fuzz fuzz-corpora budgets deny demo install uninstall clean
+# Where a recipe needs programs that not every machine has, tests/needs.sh has the list.
+.PHONY: help build static test test-host test-guest test-fresh bench soak lint fuzz fuzz-corpora budgets deny demo install uninstall clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -38,7 +39,12 @@ static: ## The command prn as one file that needs nothing of its host: starts fa
 	@echo $(TARGET)/static/$(STATIC)/release/prn
 
 test: ## Everything: lints, documentation, budgets, host tests, guest tests
-	@tests/needs.sh
+	@tests/needs.sh test
+	# The guest's image comes from the network while the compiler has the CPUs; run.sh waits for it, and builds it if this
+	# fails.
+	tests/guest/build-image.sh >/dev/null &
+	image=$$!
+	trap 'kill "$$image" 2>/dev/null || :' EXIT
 	$(MAKE) --no-print-directory lint
 	$(MAKE) --no-print-directory budgets
 	if command -v cargo-deny >/dev/null; then
@@ -48,6 +54,7 @@ test: ## Everything: lints, documentation, budgets, host tests, guest tests
 	fi
 	$(MAKE) --no-print-directory test-host
 	$(MAKE) --no-print-directory test-guest
+	trap - EXIT
 	# A test that the host ignores runs in the guest, or it runs nowhere.
 	ignored=$$(awk '{ print $$6 }' $(RESULTS)/host)
 	ran=$$(awk '{ print $$2 + $$4 }' $(RESULTS)/guest)
@@ -72,6 +79,13 @@ test-guest: build ## Tests that need real systemd and cgroup v2, in a virtual ma
 	rm -f $(RESULTS)/guest
 	PRN_GUEST_LOG=$(RESULTS)/guest.d tests/guest/run.sh
 	cp $(RESULTS)/guest.d/summary $(RESULTS)/guest
+
+# What runs there.
+FRESH ?= demo test
+
+test-fresh: ## make demo and make test in a fresh Debian with git, make and Rust alone: FRESH=demo, PRN_FRESH_SUITE=trixie
+	@tests/needs.sh test-fresh
+	tests/fresh.sh $(FRESH)
 
 # Subjects (output fanout latency start idle cli; none: all) and flags (--rounds N, --idle-seconds N).
 BENCH ?=
@@ -216,10 +230,9 @@ deny: ## Known vulnerabilities, licences, unwanted crates (needs cargo-deny)
 	fi
 	$(CARGO) deny --locked check bans licenses sources
 
-demo: build ## A guided tour against a real server
-	@for command in ping unshare; do
-		command -v "$$command" >/dev/null || { echo "demo: missing: $$command (apt-get install iputils-ping util-linux)" >&2; exit 1; }
-	done
+demo: ## A guided tour against a real server
+	@tests/needs.sh demo
+	$(MAKE) --no-print-directory build
 	tests/demo.sh
 
 install: ## Into DESTDIR, below PREFIX; does not build

@@ -14,7 +14,6 @@ if ((EUID != 0)); then
     command -v sudo >/dev/null || fail 'the server needs root, which makes cgroups and users: run it as root, or install sudo'
     exec sudo --preserve-env=PRN_BIN_DIR "$0"
 fi
-command -v ip >/dev/null && command -v unshare >/dev/null || fail 'ip (iproute2) and unshare (util-linux) are missing: install them'
 
 # Unprivileged ping depends on a setting of the network namespace. A namespace of our own, and the machine's stays as it is.
 if [[ ${PRN_DEMO_NETWORK:-} != own ]]; then

@@ -1,23 +1,27 @@
 #!/usr/bin/env bash
-# What the tests and the demo need beside Rust. Without arguments: says in one line what is missing, and fails. With
-# --install: installs it (Debian, as root).
+# What a make target needs besides make: `needs.sh demo`, `needs.sh test` or `needs.sh test-fresh`. Where that is possible without
+# asking (root, apt), it installs what is missing. Else it says all of it in one line that can be pasted, and fails. The
+# targets call it before they build anything, so that nobody waits for a compiler only to read that ping is missing.
 set -euo pipefail
+cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
 
-# command:package. A C compiler is for crates with C or assembly in them; node is the foreign-language client; git,
-# java, python3, script, sqlite3 and tar are run as processes, under the confinement that processes have.
-wanted=(
-    cc:gcc
+# command:package of Debian.
+for_demo=(ip:iproute2 ping:iputils-ping ps:procps unshare:util-linux)
+# git, java, node, python3, script, sqlite3 and tar are run as processes, under the confinement that processes have; node
+# with npm is the foreign-language client as well. cpio, mmdebstrap, qemu and zstd make and run the guest.
+for_test=(
     cpio:cpio
+    flock:util-linux
     git:git
-    ip:iproute2
     java:default-jre-headless
     make:make
     mkfs.ext4:e2fsprogs
     mmdebstrap:mmdebstrap
+    mount:mount
     node:nodejs
     npm:npm
     openssl:openssl
-    ping:iputils-ping
+    perl:perl-base
     python3:python3
     qemu-system-x86_64:qemu-system-x86
     script:bsdutils
@@ -28,19 +32,107 @@ wanted=(
     tar:tar
     zstd:zstd
 )
-missing=()
-for pair in "${wanted[@]}"; do
-    command -v "${pair%%:*}" >/dev/null || missing+=("${pair#*:}")
-done
+for_test_fresh=(git:git mmdebstrap:mmdebstrap mount:mount unshare:util-linux)
+
+missing=()  # what is, for people
+packages=() # that put it right
+steps=()    # that nobody but the user takes: what is installed for a user, not for the machine
+
+has() { command -v "$1" >/dev/null; }
+
+# lacks WHAT PACKAGE…
+lacks() {
+    missing+=("$1")
+    local package
+    for package in "${@:2}"; do
+        [[ " ${packages[*]} " == *" $package "* ]] || packages+=("$package")
+    done
+}
+
+need_commands() {
+    local pair
+    for pair in "$@"; do
+        has "${pair%%:*}" || lacks "${pair%%:*}" "${pair#*:}"
+    done
+}
+
+# For crates with C or assembly in them, and to link. Asked for by doing it: gcc only recommends the C library's headers.
+need_c_compiler() {
+    local program='int main(void) { return 0; }'
+    cc -xc -include stdlib.h -o /dev/null - <<<"$program" 2>/dev/null || lacks cc gcc libc6-dev
+}
+
+need_rust() {
+    local least found
+    least=$(sed -n 's/^rust-version = "\(.*\)"$/\1/p' Cargo.toml)
+    found=$(cargo --version 2>/dev/null | cut -d' ' -f2) || found=0
+    [[ $(printf '%s\n' "$least" "$found" | sort -V | head -n 1) != "$least" ]] || return 0
+    missing+=("cargo of Rust $least or newer")
+    if has rustup; then
+        steps+=('rustup toolchain install stable' 'rustup default stable')
+    else
+        has curl || lacks curl curl ca-certificates
+        steps+=("curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y" '. ~/.cargo/env')
+    fi
+}
+
+# need_rust_component NAME PACKAGE, by the name of cargo's subcommand. Where there is no rustup, Rust is Debian's.
+need_rust_component() {
+    ! has cargo || ! cargo "$1" --version >/dev/null 2>&1 || return 0
+    if has rustup; then
+        missing+=("cargo $1")
+        steps+=("rustup component add ${2#rust-}")
+    elif has cargo; then
+        lacks "cargo $1" "$2"
+    fi
+}
+
+goal=${1:-}
+case $goal in
+    demo)
+        need_c_compiler
+        need_commands "${for_demo[@]}"
+        # For the server alone.
+        ((EUID == 0)) || need_commands sudo:sudo
+        need_rust
+        ;;
+    test)
+        need_c_compiler
+        need_commands "${for_demo[@]}" "${for_test[@]}"
+        need_rust
+        need_rust_component fmt rustfmt
+        need_rust_component clippy rust-clippy
+        ;;
+    test-fresh) need_commands "${for_test_fresh[@]}" ;;
+    *)
+        echo 'usage: needs.sh demo|test|test-fresh' >&2
+        exit 2
+        ;;
+esac
+
+if [[ $goal != demo ]] && ((EUID != 0)); then
+    # It installs what is missing by itself then. Both variables, because sudo resets them and rustup looks there.
+    # shellcheck disable=SC2016  # to be pasted
+    echo "$goal: missing: root: "'sudo env "PATH=$PATH" "RUSTUP_HOME=${RUSTUP_HOME:-$HOME/.rustup}" make '"$goal" >&2
+    exit 1
+fi
 ((${#missing[@]})) || exit 0
-if [[ ${1-} != --install ]]; then
-    echo "missing: apt-get install ${missing[*]}" >&2
+
+what=$(printf ', %s' "${missing[@]}")
+what=${what#, }
+if ! has apt-get && ((${#packages[@]})); then
+    echo "$goal: missing: $what (on Debian: ${packages[*]})" >&2
     exit 1
 fi
-if ((EUID != 0)) || ! command -v apt-get >/dev/null; then
-    echo "missing packages: ${missing[*]}" >&2
+if ((EUID != 0 || ${#steps[@]})); then
+    sudo=
+    ((EUID == 0)) || ! has sudo || sudo='sudo '
+    ((${#packages[@]} == 0)) ||
+        steps=("${sudo}apt-get update" "${sudo}apt-get install -y --no-install-recommends ${packages[*]}" "${steps[@]}")
+    command=$(printf ' && %s' "${steps[@]}")
+    echo "$goal: missing: $what: ${command# && }" >&2
     exit 1
 fi
-echo "installing ${missing[*]}"
+echo "$goal: installing ${packages[*]}" >&2
 apt-get update -qq
-DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${packages[@]}" >/dev/null

@@ -1,6 +1,6 @@
 //! Programs that people run, doing what they are for, under the profiles that they run under.
 //!
-//! A program that is not installed is a failure that names its package, not a skip: `.ci/run`
+//! A program that is not installed is a failure that names its package, not a skip: `make test`
 //! installs them.
 
 use prn_tests::server::Server;
