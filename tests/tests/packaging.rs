@@ -1,11 +1,63 @@
-//! prn as a package installs it: the unit under real systemd. The guest has run `make install`.
+//! prn as a package installs it: the unit under real systemd, in the guest, which has run `make
+//! install`; and the files that it installs, as far as any machine can tell.
 
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
 use prn_tests::pki::Identity;
+use prn_tests::server::{Server, has_controllers};
 use prn_tests::{procfs, wait_for};
+use serde_json::json;
+
+const PACKAGING: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../packaging");
+
+/// What the packaged configuration gives a process that asks for no limit.
+const MEMORY: u64 = 2 << 30;
+const CPU_MILLIS: u64 = 2000;
+const PIDS: u64 = 2048;
+
+#[test]
+fn x15_with_the_packaged_configuration_a_process_that_asks_for_no_limit_has_some() {
+    // Flags of the harness win over what the file says of places, and of nothing else.
+    let server = Server::with_arguments(&["--config", &format!("{PACKAGING}/prn.toml")]);
+    let id = server.start_process(&[], &["sleep", "1000"]);
+    let status = server.status(&id);
+    if has_controllers() {
+        let limits = &status["limits"];
+        assert_eq!(limits["memory_bytes"], MEMORY, "{status}");
+        assert_eq!(limits["cpu_millis"], CPU_MILLIS, "{status}");
+        assert_eq!(limits["pids"], PIDS, "{status}");
+    } else {
+        let wanted = json!(["cpu_millis", "memory_bytes", "pids"]);
+        assert_eq!(status["limits_not_enforced"], wanted, "{status}");
+    }
+    // Who asks gets more, up to the ceilings.
+    let more = ["--memory", "3G", "--cpu", "3", "--pids", "4096"];
+    server.start_process(&more, &["true"]);
+    let beyond = server.run(&["start", "--pids", "16385", "--", "true"]);
+    let error = String::from_utf8(beyond.stderr).unwrap();
+    assert!(
+        !beyond.status.success() && error.contains("pids") && error.contains("ceiling"),
+        "{error}"
+    );
+}
+
+#[test]
+fn x15_the_packaged_port_is_kept_from_outgoing_connections() {
+    let value = |file: &str, name: &str| -> String {
+        let text = fs::read_to_string(format!("{PACKAGING}/{file}")).unwrap();
+        text.lines()
+            .filter_map(|line| line.split_once('='))
+            .find(|(found, _)| found.trim() == name)
+            .map(|(_, value)| value.trim().trim_matches('"').to_owned())
+            .unwrap_or_else(|| panic!("{file} has no {name}"))
+    };
+    let address = value("prn.toml", "address");
+    let (_, port) = address.rsplit_once(':').unwrap();
+    let reserved = value("prn.sysctl", "net.ipv4.ip_local_reserved_ports");
+    assert!(reserved.split(',').any(|each| each == port), "{reserved}");
+}
 
 fn sh(script: &str) -> String {
     let output = Command::new("sh").args(["-c", script]).output().unwrap();
@@ -229,6 +281,21 @@ fn guest_the_packages_sysctl_lets_a_process_ping() {
     let prn = Installed::start();
     let text = prn.ok(&["run", "--", "ping", "-c", "1", "127.0.0.1"]);
     assert!(text.contains("1 received"), "{text}");
+}
+
+#[test]
+#[ignore = "guest: needs an installed prn and the controllers"]
+fn guest_x15_the_installed_configuration_limits_processes_and_its_port_is_reserved() {
+    let prn = Installed::start();
+    let id = prn.ok(&["start", "sleep 1000"]);
+    let status: serde_json::Value =
+        serde_json::from_str(&prn.ok(&["status", id.trim(), "-o", "json"])).unwrap();
+    let limits = &status["limits"];
+    assert_eq!(limits["memory_bytes"], MEMORY, "{status}");
+    assert_eq!(limits["cpu_millis"], CPU_MILLIS, "{status}");
+    assert_eq!(limits["pids"], PIDS, "{status}");
+    let reserved = sh("sysctl -n net.ipv4.ip_local_reserved_ports");
+    assert_eq!(reserved.trim(), "50051");
 }
 
 #[test]
