@@ -15,7 +15,7 @@
 )]
 
 use std::error::Error;
-use std::ffi::CString;
+use std::ffi::{CString, NulError};
 use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
@@ -25,6 +25,9 @@ use prn_supervisor::ipc::message::{Keeping, OutputStore, Overflow, Profile, Star
 use prn_supervisor::ipc::output::{Cursor, Piece, Reader};
 use prn_supervisor::ipc::types::{Limits, ProcessId};
 use prn_supervisor::{Notice, Runner, Settings};
+
+/// Where programs are looked up, here and by the process.
+const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
@@ -40,15 +43,20 @@ fn main() -> Result<(), Box<dyn Error>> {
         tools: std::fs::File::open(tools).ok().map(Into::into),
     };
     let deadline = Instant::now() + Duration::from_secs(next("SECONDS")?.parse()?);
-    let argv = arguments.map(CString::new).collect::<Result<Vec<_>, _>>()?;
+    let argv: Vec<String> = arguments.collect();
+    let program = places(argv.first().ok_or("COMMAND is missing")?)?;
+    let argv = argv
+        .into_iter()
+        .map(CString::new)
+        .collect::<Result<Vec<_>, _>>()?;
 
     let mut runner = Runner::open(settings)?;
     let id = ProcessId::from_bytes(*b"the only process");
     runner.start(StartSpec {
         id,
-        program: argv.first().cloned().into_iter().collect(),
+        program,
         argv: argv.try_into()?,
-        environment: vec![c"PATH=/usr/bin:/bin".into()],
+        environment: vec![CString::new(format!("PATH={PATH}"))?],
         working_directory: CString::new(format!("{state_dir}/{id}"))?,
         // CPU in thousandths, bytes of memory, no limit for disks, tasks.
         limits: [Some(500), Some(64 << 20), None, None, Some(64)].try_into()?,
@@ -101,6 +109,17 @@ fn main() -> Result<(), Box<dyn Error>> {
             runner.stop(id, StopHow::Graceful(None))?;
         }
     }
+}
+
+/// Where a program may be. The library looks nothing up: it takes paths, and executes the first that
+/// exists.
+fn places(program: &str) -> Result<Vec<CString>, NulError> {
+    if program.contains('/') {
+        return Ok(vec![CString::new(program)?]);
+    }
+    PATH.split(':')
+        .map(|folder| CString::new(format!("{folder}/{program}")))
+        .collect()
 }
 
 /// Copies what is there to standard output; returns where it ended.
