@@ -1,0 +1,431 @@
+//! What README.md shows is what happens: each command of its `console` blocks is run as it stands
+//! there, for real, and has to answer what is shown below it.
+//!
+//! The commands run in network, mount and host name namespaces of their own, as on a machine with
+//! nothing on port 50051, with cgroup v2 at its usual place and an empty /var/lib. What stands
+//! before `$` names a machine: each has a folder of its own, and all are this one.
+//!
+//! Four programs are stand-ins: `sudo` runs its arguments (this is root), `scp` copies between
+//! those folders, `cargo` does nothing, since the tests have been built, and `prn` adds to `server
+//! start` what lets it run beside the servers of other tests.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use prn_tests::server::{cgroup_mount, has_controllers};
+use prn_tests::{binary, procfs, wait_for};
+use tempfile::TempDir;
+
+const README: &str = include_str!("../../README.md");
+
+/// Blocks that no test runs, by their first line, and why.
+const NOT_RUN: &[(&str, &str)] = &[
+    ("make demo", "they run the tests, and these are the tests"),
+    (
+        "make build && sudo make install",
+        "changes the machine: the guest does it, and packaging.rs looks at what comes of it",
+    ),
+    (" prn server start", "a drawing"),
+    ("    proto/", "a map of folders"),
+];
+
+/// A block between fences.
+struct Block {
+    section: &'static str,
+    language: &'static str,
+    lines: Vec<&'static str>,
+}
+
+fn blocks() -> Vec<Block> {
+    let mut found = Vec::new();
+    let mut section = "";
+    let mut open: Option<Block> = None;
+    for line in README.lines() {
+        match (&mut open, line.strip_prefix("```")) {
+            (None, Some(language)) => {
+                open = Some(Block {
+                    section,
+                    language,
+                    lines: Vec::new(),
+                });
+            }
+            (Some(_), Some(_)) => found.extend(open.take()),
+            (Some(block), None) => block.lines.push(line),
+            (None, None) => section = line.strip_prefix("## ").unwrap_or(section),
+        }
+    }
+    assert!(open.is_none(), "a block without an end");
+    found
+}
+
+/// A command that is shown, and what is shown of its answer.
+#[derive(Debug)]
+struct Step {
+    machine: &'static str,
+    command: &'static str,
+    answer: Vec<&'static str>,
+    ending: Ending,
+}
+
+/// How what was started ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    /// With exit code 0.
+    OfItself,
+    /// By Ctrl-C, when the answer has come.
+    CtrlC,
+    /// It goes on: a server.
+    None,
+}
+
+/// All commands of a section.
+fn steps(section: &str) -> Vec<Step> {
+    let mut steps: Vec<Step> = Vec::new();
+    let blocks = blocks();
+    let lines = blocks
+        .iter()
+        .filter(|block| block.section == section && block.language == "console")
+        .flat_map(|block| &block.lines);
+    for line in lines {
+        let prompt = line
+            .split_once("$ ")
+            .filter(|(machine, _)| machine.bytes().all(|byte| byte.is_ascii_lowercase()));
+        if let Some((machine, command)) = prompt {
+            steps.push(Step {
+                machine,
+                command,
+                answer: Vec::new(),
+                ending: if command.contains("prn server start") {
+                    Ending::None
+                } else {
+                    Ending::OfItself
+                },
+            });
+        } else {
+            let step = steps.last_mut().expect("a command before its answer");
+            if *line == "^C" {
+                step.ending = Ending::CtrlC;
+            } else {
+                step.answer.push(line);
+            }
+        }
+    }
+    assert!(!steps.is_empty(), "{section} shows no command");
+    steps
+}
+
+/// Namespaces, and a shell for each machine in them.
+struct Session {
+    folder: TempDir,
+    /// Holds the namespaces.
+    holder: Child,
+    shells: HashMap<&'static str, (Child, ChildStdin)>,
+    /// Servers that were started and go on.
+    servers: Vec<i32>,
+    /// README's ids, and those that were printed instead.
+    ids: HashMap<&'static str, String>,
+}
+
+/// $1: the folder; $2: where this host has cgroup v2. That is moved, not mounted again, because a new
+/// mount sets the options of all of them (cgroup_get_tree in the kernel).
+const SETUP: &str = r#"set -eu
+ip link set lo up
+ip address add 10.99.0.1/32 dev lo
+echo server > /proc/sys/kernel/hostname
+mount --bind "$1/hosts" /etc/hosts
+mount -t tmpfs -o mode=0755 tmpfs /var/lib
+if [ "$2" != /sys/fs/cgroup ]; then
+    mount --bind "$2" "$1/cgroup"
+    umount --recursive --lazy /sys/fs/cgroup
+    mount --move "$1/cgroup" /sys/fs/cgroup
+fi
+touch "$1/ready"
+exec sleep infinity
+"#;
+
+const SCP: &str = r#"#!/bin/sh -eu
+place() { case $1 in *:*) echo "${0%/bin/scp}/machines/${1%%:*}/${1#*:}" ;; *) echo "$1" ;; esac; }
+exec cp "$(place "$1")" "$(place "$2")"
+"#;
+
+impl Session {
+    /// With user ids for processes that no other test uses.
+    fn start(first_uid: u32) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path();
+        for below in ["bin", "cgroup", "machines"] {
+            fs::create_dir(path.join(below)).unwrap();
+        }
+        let mut own = format!("--instance prn-readme-{first_uid} --first-uid {first_uid}");
+        if !has_controllers() {
+            own.push_str(" --allow-missing-limits");
+        }
+        let prn = format!(
+            "#!/bin/sh\n[ \"${{1-}} ${{2-}}\" != 'server start' ] || set -- \"$@\" {own}\nexec {} \"$@\"\n",
+            binary("prn").display()
+        );
+        for (name, script) in [
+            ("sudo", "#!/bin/sh\nexec \"$@\"\n"),
+            ("cargo", "#!/bin/sh\n"),
+            ("scp", SCP),
+            ("prn", &prn),
+        ] {
+            let program = path.join("bin").join(name);
+            fs::write(&program, script).unwrap();
+            fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        fs::write(
+            path.join("hosts"),
+            "127.0.0.1 localhost\n10.99.0.1 server\n",
+        )
+        .unwrap();
+        let holder = Command::new("unshare")
+            .args(["--net", "--mount", "--uts", "--propagation", "private"])
+            .args(["sh", "-c", SETUP, "sh"])
+            .args([path, &cgroup_mount()])
+            .spawn()
+            .unwrap();
+        let mut session = Self {
+            folder,
+            holder,
+            shells: HashMap::new(),
+            servers: Vec::new(),
+            ids: HashMap::new(),
+        };
+        let ready = session.folder.path().join("ready");
+        wait_for("the namespaces", || {
+            let ended = session.holder.try_wait().unwrap();
+            assert_eq!(ended, None, "they were not made");
+            ready.exists()
+        });
+        session
+    }
+
+    /// A machine's folder.
+    fn place(&self, machine: &str) -> PathBuf {
+        let name = if machine.is_empty() { "here" } else { machine };
+        let place = self.folder.path().join("machines").join(name);
+        fs::create_dir_all(&place).unwrap();
+        place
+    }
+
+    /// Types something into a machine's shell.
+    fn shell(&mut self, machine: &'static str, text: &str) {
+        let (place, holder) = (self.place(machine), self.holder.id());
+        let path = format!(
+            "{}:{}",
+            self.folder.path().join("bin").display(),
+            std::env::var("PATH").unwrap()
+        );
+        let (_, input) = self.shells.entry(machine).or_insert_with(|| {
+            let mut shell = Command::new("nsenter")
+                .args(["--net", "--mount", "--uts", "--target"])
+                .arg(holder.to_string())
+                .arg(format!("--wd={}", place.display()))
+                .args(["bash"])
+                .env_remove("PRN_TLS_KEY")
+                .env("PATH", path)
+                .stdin(Stdio::piped())
+                // What it says of its jobs; each command's own goes to a file.
+                .stderr(Stdio::null())
+                .spawn()
+                .unwrap();
+            let mut input = shell.stdin.take().unwrap();
+            // Job control: else bash has what runs in the background ignore SIGINT.
+            input.write_all(b"set -m\n").unwrap();
+            (shell, input)
+        });
+        input.write_all(text.as_bytes()).unwrap();
+    }
+
+    /// Runs a section's commands, one after the other.
+    fn run(&mut self, section: &str) {
+        for (number, step) in steps(section).into_iter().enumerate() {
+            let base = self.folder.path().join(number.to_string());
+            let mut command = step.command.to_owned();
+            for (shown, id) in &self.ids {
+                command = command.replace(shown, id);
+            }
+            println!("{}$ {command}", step.machine);
+            self.shell(step.machine, &typed(&step, &command, &base));
+            let answer = Answer { base };
+            if step.ending != Ending::OfItself {
+                wait_for("the answer that is shown", || {
+                    answer.lines().len() >= step.answer.len() && answer.number("pid").is_some()
+                });
+            }
+            match (step.ending, answer.number("pid")) {
+                (Ending::None, pid) => self.servers.extend(pid),
+                (Ending::CtrlC, Some(pid)) => kill(Pid::from_raw(pid), Signal::SIGINT).unwrap(),
+                _ => {}
+            }
+            if step.ending != Ending::None {
+                wait_for("its end", || answer.code().is_some());
+            }
+            if step.ending == Ending::OfItself {
+                assert_eq!(
+                    answer.code(),
+                    Some(0),
+                    "{command}: {:?}",
+                    answer.text("err")
+                );
+            }
+            self.compare(&step, &answer);
+        }
+    }
+
+    /// What is shown is what an answer begins with, whatever its ids and times of day are.
+    fn compare(&mut self, step: &Step, answer: &Answer) {
+        let lines = answer.lines();
+        for (number, shown) in step.answer.iter().enumerate() {
+            let line = lines.get(number).map_or("", String::as_str);
+            let same = match varies(shown) {
+                Some(what) => varies(line) == Some(what),
+                None => *shown == line,
+            };
+            if varies(shown) == Some("id") {
+                self.ids.insert(shown, line.to_owned());
+            }
+            assert!(
+                same,
+                "{}\nREADME shows {shown:?}, it says {line:?}; {:?}",
+                step.command,
+                answer.text("err")
+            );
+        }
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        for server in &self.servers {
+            let _ = kill(Pid::from_raw(*server), Signal::SIGTERM);
+        }
+        // Without a panic, which would be a second one where a command has failed.
+        for _ in 0..400 {
+            if !self.servers.iter().any(|server| procfs::alive(*server)) {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(25));
+        }
+        for (_, (mut shell, input)) in self.shells.drain() {
+            drop(input);
+            let _ = shell.wait();
+        }
+        let _ = self.holder.kill();
+        let _ = self.holder.wait();
+        // Left by the library's example only if that failed; it is of no namespace.
+        let _ = fs::remove_dir(cgroup_mount().join("prn-example"));
+    }
+}
+
+/// What a shell reads to run a step. The answer goes to files beside `base`; process number and
+/// exit code are there whole or not at all.
+fn typed(step: &Step, command: &str, base: &Path) -> String {
+    let base = base.display();
+    let streams = format!("</dev/null >{base}.out 2>{base}.err");
+    let note = |what, file| format!("echo {what} >{base}.new; mv {base}.new {base}.{file}\n");
+    // What is shown may end in a comment.
+    let beside = format!("(\nexec {command}\n) {streams} &\n{}", note("$!", "pid"));
+    match step.ending {
+        Ending::OfItself => format!("{{ {command}\n}} {streams}\n{}", note("$?", "code")),
+        Ending::CtrlC => format!("{beside}wait $!\n{}", note("$?", "code")),
+        Ending::None => beside,
+    }
+}
+
+/// The files of an answer.
+struct Answer {
+    base: PathBuf,
+}
+
+impl Answer {
+    fn text(&self, file: &str) -> Option<String> {
+        fs::read_to_string(self.base.with_extension(file)).ok()
+    }
+
+    /// The lines of standard output so far.
+    fn lines(&self) -> Vec<String> {
+        let text = self.text("out").unwrap_or_default();
+        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+        whole.lines().map(str::to_owned).collect()
+    }
+
+    fn number(&self, file: &str) -> Option<i32> {
+        self.text(file).map(|text| text.trim().parse().unwrap())
+    }
+
+    fn code(&self) -> Option<i32> {
+        self.number("code")
+    }
+}
+
+/// Whether this stands for an id or a time of day, which differ each time.
+fn varies(line: &str) -> Option<&'static str> {
+    let digits = |byte: &u8| byte.is_ascii_digit();
+    if line.len() == 32 && line.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        Some("id")
+    } else if line.len() == 8
+        && line
+            .as_bytes()
+            .split(|byte| *byte == b':')
+            .all(|part| part.len() == 2 && part.iter().all(digits))
+    {
+        Some("time of day")
+    } else {
+        None
+    }
+}
+
+#[test]
+fn a_first_session_goes_as_it_is_shown() {
+    Session::start(2_000_010_000).run("What it looks like");
+}
+
+#[test]
+fn another_machine_is_reached_as_it_is_shown() {
+    Session::start(2_000_020_000).run("From another machine");
+}
+
+#[test]
+fn the_library_is_used_as_it_is_shown() {
+    let mut session = Session::start(2_000_030_000);
+    let built = binary("prn").parent().unwrap().to_owned();
+    let example = built.join("examples/run");
+    assert!(
+        example.exists(),
+        "{} is not there: build the examples",
+        example.display()
+    );
+    let target = session.place("").join("target");
+    fs::create_dir(&target).unwrap();
+    symlink(built, target.join("release")).unwrap();
+    session.run("As a library");
+}
+
+#[test]
+fn each_block_is_run_by_a_test_or_has_a_reason_why_not() {
+    let run = ["What it looks like", "From another machine", "As a library"];
+    let mut reasons: Vec<_> = NOT_RUN.iter().map(|(line, _)| *line).collect();
+    for block in blocks() {
+        let first = block.lines.first().copied().unwrap_or_default();
+        if block.language == "console" {
+            assert!(
+                run.contains(&block.section),
+                "{} is run by no test",
+                block.section
+            );
+            continue;
+        }
+        let known = reasons.iter().position(|line| first.starts_with(line));
+        let known = known.unwrap_or_else(|| panic!("neither run nor explained: {first}"));
+        reasons.remove(known);
+    }
+    assert_eq!(reasons, [""; 0], "there are no such blocks");
+}
