@@ -22,7 +22,7 @@ pub const UNAVAILABLE: Exit = Exit(5);
 pub const OUTPUT_GAP: Exit = Exit(6);
 /// Output stopped before its end.
 pub const OUTPUT_CUT_OFF: Exit = Exit(7);
-/// `run`: the time was up, and the process then left with 0. timeout(1) uses the same.
+/// `run`: the time was up, however the process then ended. timeout(1) uses the same.
 pub const RUN_TIMED_OUT: Exit = Exit(124);
 /// `run`: the process left with 0 when it was stopped or out of memory, or prn itself failed, or
 /// nobody knows how the process ended.
@@ -48,9 +48,9 @@ Exit codes:
   7    output was cut off before its end
   141  standard output was closed by its reader
   `prn logs` of several processes: the highest of what each alone would give.
-  `prn run` exits as the process did (128+n when signal n ended it), but never
-  with 0 for a process that did not end by itself: 124 when its time was up and
-  it then left with 0, 125 when it was stopped or out of memory and left with 0.
+  `prn run` exits as the process did (128+n when signal n ended it); 124 when
+  its time was up, however it then ended; 125 instead of 0 for a process that
+  was stopped or out of memory.
   125 also when prn itself failed or the outcome is unknown, 126 when the
   command cannot be executed, 127 when it does not exist.";
 

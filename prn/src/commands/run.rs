@@ -81,7 +81,7 @@ async fn followed(
 fn status(kind: ExitKind, status: u8) -> Option<Exit> {
     match (kind, status) {
         (ExitKind::ExecFailed | ExitKind::Lost | ExitKind::Unknown, _) => None,
-        (ExitKind::TimedOut, 0) => Some(exit::RUN_TIMED_OUT),
+        (ExitKind::TimedOut, _) => Some(exit::RUN_TIMED_OUT),
         (
             ExitKind::StoppedOnRequest
             | ExitKind::OomKilled
@@ -127,7 +127,12 @@ mod tests {
             Some(exit::RUN_FAILED)
         );
         assert_eq!(status(ExitKind::OomKilled, 0), Some(exit::RUN_FAILED));
-        assert_eq!(status(ExitKind::TimedOut, 3), Some(Exit(3)));
+        for after_the_time_was_up in [3, 137, 143] {
+            assert_eq!(
+                status(ExitKind::TimedOut, after_the_time_was_up),
+                Some(exit::RUN_TIMED_OUT)
+            );
+        }
         assert_eq!(status(ExitKind::StoppedOnRequest, 143), Some(Exit(143)));
         assert_eq!(status(ExitKind::Lost, 0), None);
     }
