@@ -68,11 +68,13 @@ pub enum Command {
 }
 
 impl Cli {
-    /// The command line of this process. Ends it with what there is to say, if that is help or an
-    /// error.
-    pub fn of_process() -> Self {
+    /// The command line of this process.
+    ///
+    /// # Errors
+    /// What there is to say instead: help, or what is wrong.
+    pub fn of_process() -> Result<Self, clap::Error> {
         let words: Vec<_> = std::env::args_os().collect();
-        Self::of_client(&words).unwrap_or_else(|| Self::parse_from(words))
+        Self::of_client(&words).map_or_else(|| Self::try_parse_from(words), Ok)
     }
 
     /// A command line of a client's command that is a good one, the same as from all of [`Cli`]: of

@@ -65,6 +65,15 @@ pub enum Failure {
     /// Any part of `run` failed.
     #[error(transparent)]
     Run(Box<Failure>),
+    /// A process was started, and its id could not be printed.
+    #[error("process {id} was started")]
+    StartedUnsaid {
+        /// Its id.
+        id: ProcessId,
+        /// What failed.
+        #[source]
+        source: io::Error,
+    },
     /// Standard output, or something else of this machine, failed.
     #[error("a local operation failed")]
     Local(#[from] io::Error),
@@ -86,8 +95,13 @@ impl Failure {
             | Self::AfterStart {
                 source: failure, ..
             } => exit_of_run(failure),
-            Self::Local(error) if error.kind() == io::ErrorKind::BrokenPipe => exit::OUTPUT_CLOSED,
-            Self::Local(_) => exit::ERROR,
+            Self::Local(error) | Self::StartedUnsaid { source: error, .. } => {
+                if error.kind() == io::ErrorKind::BrokenPipe {
+                    exit::OUTPUT_CLOSED
+                } else {
+                    exit::ERROR
+                }
+            }
         }
     }
 
@@ -104,6 +118,7 @@ impl Failure {
             | Self::Keygen(_)
             | Self::Server(_)
             | Self::Usage(_)
+            | Self::StartedUnsaid { .. }
             | Self::StartUnknown { .. }
             | Self::Left(_)
             | Self::ExitUnknown(_) => false,
@@ -141,7 +156,11 @@ impl Failure {
                 _ => return None,
             },
             Self::Usage(_) => "see --help",
-            Self::Credentials(_) | Self::Keygen(_) | Self::Server(_) | Self::Local(_) => {
+            Self::StartedUnsaid { .. }
+            | Self::Credentials(_)
+            | Self::Keygen(_)
+            | Self::Server(_)
+            | Self::Local(_) => {
                 return None;
             }
         };

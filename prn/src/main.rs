@@ -23,7 +23,11 @@ fn main() -> ExitCode {
     if let Some(exit) = tools::run() {
         return exit;
     }
-    match commands::run(cli::Cli::of_process().command) {
+    let cli = match cli::Cli::of_process() {
+        Ok(cli) => cli,
+        Err(error) => return output::usage(&error).into(),
+    };
+    match commands::run(cli.command) {
         Ok(exit) => exit.into(),
         Err(failure) => {
             if !failure.is_silent() {

@@ -9,7 +9,8 @@ mod relay;
 
 use std::error::Error;
 use std::fmt::Write as _;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 use std::time::SystemTime;
 
@@ -27,6 +28,7 @@ pub use lines::Lines;
 pub use relay::{Chunk, Relay};
 
 use crate::cli::Format;
+use crate::exit;
 use crate::server::check::{Finding, Verdict};
 use crate::units::{show_duration, show_size};
 
@@ -59,11 +61,13 @@ pub fn error_line(error: &dyn Error, hint: Option<&str>) -> String {
 /// Prints one line to standard error.
 pub fn notice(line: &str) {
     // Nobody can be told if standard error is closed.
-    let _unprinted = writeln!(io::stderr().lock(), "{}", notice_line(line));
+    let _unprinted = io::stderr().write_all(notice_line(line).as_bytes());
 }
 
+/// A whole line. It goes out in one write(2), so that those of many prn that share a file or a
+/// pipe stay whole.
 fn notice_line(line: &str) -> String {
-    format!("prn: {}", escaped(line))
+    format!("prn: {}\n", escaped(line))
 }
 
 /// Prints a started process: its id alone, or all of it as JSON.
@@ -150,11 +154,47 @@ pub fn findings(findings: &[Finding], can_start: bool, format: Format) -> io::Re
     line(&text)
 }
 
+/// Prints an answer, all of it in one write(2): see [`notice_line`].
 fn line(text: &str) -> io::Result<()> {
-    let mut stdout = io::stdout().lock();
-    stdout.write_all(text.as_bytes())?;
-    stdout.write_all(b"\n")?;
-    stdout.flush()
+    whole(io::stdout().as_fd(), &format!("{text}\n")).map_err(|error| {
+        // The kind tells whether somebody is left to be told.
+        let text = format!("cannot write to standard output: {error}");
+        io::Error::new(error.kind(), text)
+    })
+}
+
+/// Past the buffer of the standard library, which writes an answer's last line by itself.
+fn whole(stream: BorrowedFd<'_>, text: &str) -> io::Result<()> {
+    relay::write_all(&mut relay::duplicate(stream)?, text.as_bytes())
+}
+
+/// Prints help that was asked for, or what is wrong with the command line.
+pub fn usage(error: &clap::Error) -> exit::Exit {
+    let asked_for = !error.use_stderr();
+    let is_seen = if asked_for {
+        io::stdout().is_terminal()
+    } else {
+        io::stderr().is_terminal()
+    };
+    let text = error.render().to_string();
+    let printed = if is_seen {
+        // With colours.
+        error.print()
+    } else if asked_for {
+        whole(io::stdout().as_fd(), &text)
+    } else {
+        whole(io::stderr().as_fd(), &text)
+    };
+    match printed {
+        Err(error) if asked_for && error.kind() == io::ErrorKind::BrokenPipe => exit::OUTPUT_CLOSED,
+        Err(error) if asked_for => {
+            notice(&format!("cannot write to standard output: {error}"));
+            exit::ERROR
+        }
+        _ if asked_for => exit::OK,
+        // Nobody can be told if standard error is closed.
+        _ => exit::USAGE,
+    }
 }
 
 fn json<T: Serialize>(value: &T) -> io::Result<()> {

@@ -19,7 +19,10 @@ pub async fn start(args: cli::Start) -> Result<Exit, Failure> {
     let spec = spec(args.spec)?;
     let remote = Remote::new(args.connection)?;
     let (_, started) = start_surely(&remote, remote.connect().await?, &spec).await?;
-    output::started(&started, args.output.output)?;
+    // Nobody else knows this id.
+    let id = started.process.id;
+    output::started(&started, args.output.output)
+        .map_err(|source| Failure::StartedUnsaid { id, source })?;
     Ok(exit::OK)
 }
 

@@ -57,10 +57,7 @@ impl Relay {
                             Chunk::Data(Source::Stdout, data) => write_all(&mut stdout, &data)?,
                             Chunk::Data(Source::Stderr, data) => write_all(&mut stderr, &data)?,
                             Chunk::Notice(line) => {
-                                write_all(
-                                    &mut stderr,
-                                    format!("{}\n", notice_line(&line)).as_bytes(),
-                                )?;
+                                write_all(&mut stderr, notice_line(&line).as_bytes())?;
                             }
                         }
                     }
@@ -104,7 +101,7 @@ impl Relay {
 
 /// Writes all, and waits where another program has made the descriptor non-blocking: it is open in
 /// both.
-fn write_all(file: &mut File, mut bytes: &[u8]) -> io::Result<()> {
+pub(super) fn write_all(file: &mut File, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
         match file.write(bytes) {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
@@ -125,7 +122,7 @@ fn write_all(file: &mut File, mut bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-fn duplicate(fd: BorrowedFd<'_>) -> io::Result<File> {
+pub(super) fn duplicate(fd: BorrowedFd<'_>) -> io::Result<File> {
     fd.try_clone_to_owned().map(File::from)
 }
 
