@@ -58,7 +58,7 @@ pub enum Command {
     ///
     /// Ctrl-C stops the process and goes on to show its output to the end; a second Ctrl-C leaves
     /// at once. The end of the terminal stops it as well, and so does output that cannot be
-    /// written.
+    /// written, or whose reader has left.
     Run(Run),
     /// Make a key and a self-signed certificate
     Keygen(Keygen),

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use prn::client::{
-    Client, ClientError, Code, Event, OutputEnd, OutputRequest, OutputStream, ProcessId,
+    Client, ClientError, Code, Event, OutputEnd, OutputRequest, OutputStream, ProcessId, Source,
     StopSignal, reason,
 };
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -277,7 +277,7 @@ pub async fn follow(
     interrupts: &mut Interrupts,
     mut interrupted: bool,
 ) -> Result<Ending, Failure> {
-    let mut relay = Relay::start()?;
+    let mut relay = Relay::start(Source::Stdout)?;
     let mut ending = Ending {
         end: None,
         gap: false,

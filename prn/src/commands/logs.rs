@@ -39,7 +39,7 @@ pub async fn logs(args: cli::Logs) -> Result<Exit, Failure> {
     };
     let remote = Remote::new(args.connection)?;
     let client = remote.connect().await?;
-    let relay = Relay::start()?;
+    let relay = Relay::start(only.unwrap_or(Source::Stdout))?;
     match *ids {
         [id] => one(&remote, client, id, request, args.timestamps, relay).await,
         _ => several(&remote, &client, &ids, request, args.timestamps, relay).await,

@@ -3,23 +3,30 @@
 //!
 //! A thread writes, so that a reader who does not read (a pager, a stopped terminal) keeps nobody
 //! from Ctrl-C, and so that the next piece is decrypted while this one is written. A few pieces are
-//! on the way at most.
+//! on the way at most. A second thread notices a reader who has left while there is nothing to
+//! write.
 
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
 
 use bytes::Bytes;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use prn::client::Source;
 use tokio::sync::mpsc::{self, Permit};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use super::notice_line;
 
 /// Pieces on the way to the thread. Each is 64 KiB at most.
 const QUEUE: usize = 8;
+
+/// Output may end as its reader leaves (`prn run -- uname | head -n 1`). For so long the end is
+/// waited for, which then says how the process ended, as it would for a program of this machine
+/// that had written all.
+const LAST_WORDS: Duration = Duration::from_millis(200);
 
 /// Something to write.
 #[derive(Debug)]
@@ -35,14 +42,16 @@ pub enum Chunk {
 pub struct Relay {
     queue: Option<mpsc::Sender<Chunk>>,
     done: oneshot::Receiver<io::Result<()>>,
+    /// Whoever reads the stream that matters has left.
+    left: watch::Receiver<bool>,
 }
 
 impl Relay {
-    /// Starts the thread.
+    /// Starts the threads. `watched` is the stream whose reader is missed when it leaves.
     ///
     /// # Errors
     /// If a standard stream is closed, or there can be no thread.
-    pub fn start() -> io::Result<Self> {
+    pub fn start(watched: Source) -> io::Result<Self> {
         // Descriptors of our own: what the standard library keeps would buffer by lines.
         let mut stdout = duplicate(io::stdout().as_fd())?;
         let mut stderr = duplicate(io::stderr().as_fd())?;
@@ -66,9 +75,14 @@ impl Relay {
                 // Nobody waits for the report if prn leaves at once.
                 let _unheard = report.send(relay());
             })?;
+        let left = watch_reader(match watched {
+            Source::Stdout => duplicate(io::stdout().as_fd())?,
+            Source::Stderr => duplicate(io::stderr().as_fd())?,
+        })?;
         Ok(Self {
             queue: Some(queue),
             done,
+            left,
         })
     }
 
@@ -78,12 +92,16 @@ impl Relay {
         self.queue.as_ref()?.reserve().await.ok()
     }
 
-    /// Waits for the thread to end early, which it does when it cannot write: [`Relay::finish`]
-    /// tells why. Cancel safe.
+    /// Waits until writing is of no use any more: it has failed, or the reader has left.
+    /// [`Relay::finish`] tells which. Cancel safe.
     pub async fn failed(&self) {
-        match &self.queue {
-            Some(queue) => queue.closed().await,
-            None => std::future::pending().await,
+        let Some(queue) = &self.queue else {
+            return std::future::pending().await;
+        };
+        let mut left = self.left.clone();
+        tokio::select! {
+            () = queue.closed() => {}
+            Ok(_) = left.wait_for(|left| *left) => {}
         }
     }
 
@@ -93,6 +111,9 @@ impl Relay {
     /// `BrokenPipe` if the reader has gone; others as write(2).
     pub async fn finish(&mut self) -> io::Result<()> {
         self.queue = None;
+        if *self.left.borrow() {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
         (&mut self.done)
             .await
             .unwrap_or_else(|_| Err(io::Error::other("the writing thread died")))
@@ -116,10 +137,45 @@ pub(super) fn write_all(file: &mut File, mut bytes: &[u8]) -> io::Result<()> {
                     Err(errno) => return Err(errno.into()),
                 }
             }
+            // A terminal says EIO and a socket ECONNRESET where a pipe says EPIPE.
+            Err(_) if has_nobody(file, PollTimeout::ZERO) => {
+                return Err(io::ErrorKind::BrokenPipe.into());
+            }
             Err(error) => return Err(error),
         }
     }
     Ok(())
+}
+
+/// Tells when nobody can read any more what is written to `stream`.
+fn watch_reader(stream: File) -> io::Result<watch::Receiver<bool>> {
+    let (report, left) = watch::channel(false);
+    std::thread::Builder::new()
+        .name("prn-reader".to_owned())
+        .spawn(move || {
+            if has_nobody(&stream, PollTimeout::NONE) {
+                std::thread::sleep(LAST_WORDS);
+                report.send_replace(true);
+            }
+        })?;
+    Ok(left)
+}
+
+/// Whether nobody can read any more what is written to `stream`, now or within this time.
+///
+/// With no events asked for, poll(2) tells of a pipe without readers (POLLERR), a socket whose peer
+/// has closed it and a terminal that is gone (POLLHUP), and of nothing ever of a file. The peer of
+/// a TCP connection may have ended its own direction only: it is no reader who has left.
+fn has_nobody(stream: &File, within: PollTimeout) -> bool {
+    loop {
+        let mut streams = [PollFd::new(stream.as_fd(), PollFlags::empty())];
+        match poll(&mut streams, within) {
+            Ok(ready) => return ready > 0,
+            Err(Errno::EINTR) => {}
+            // Then a write tells.
+            Err(_) => return false,
+        }
+    }
 }
 
 pub(super) fn duplicate(fd: BorrowedFd<'_>) -> io::Result<File> {
