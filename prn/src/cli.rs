@@ -11,7 +11,7 @@ use time::format_description::well_known::Rfc3339;
 
 use crate::exit;
 use crate::server::options::Options;
-use crate::units::{Address, Cpu, Moment, Size, SizeOrZero, Time, Variable};
+use crate::units::{Address, Cpu, InvalidUnit, Moment, Size, SizeOrZero, Time, Variable};
 
 /// Run commands on another Linux machine: start, leave, come back, read all output, stop all of it.
 ///
@@ -57,8 +57,8 @@ pub enum Command {
     /// Start a process, follow its output, and exit as it does
     ///
     /// Ctrl-C stops the process and goes on to show its output to the end; a second Ctrl-C leaves
-    /// at once. The end of the terminal stops it as well, and so does output that cannot be
-    /// written, or whose reader has left.
+    /// at once. SIGTERM and the end of the terminal stop it as well, and so does output that cannot
+    /// be written, or whose reader has left.
     Run(Run),
     /// Make a key and a self-signed certificate
     Keygen(Keygen),
@@ -135,6 +135,20 @@ pub struct Connection {
         default_value = "127.0.0.1:50051"
     )]
     pub address: Address,
+    /// Most time that the server has for an answer. A stop has its grace time beside it (10s where
+    /// it is not given); output that is followed has no end
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_call_timeout)]
+    pub call_timeout: Time,
+}
+
+fn parse_call_timeout(text: &str) -> Result<Time, String> {
+    let time: Time = text
+        .parse()
+        .map_err(|error: InvalidUnit| error.to_string())?;
+    if time.0.is_zero() {
+        return Err("no answer comes in no time".to_owned());
+    }
+    Ok(time)
 }
 
 /// The variable that says where the server is, unless it says nothing.

@@ -13,6 +13,7 @@ use prn_proto::BOOT_EPOCH_METADATA;
 use prn_proto::tls;
 use prn_proto::v1::process_runner_service_client::ProcessRunnerServiceClient;
 use prn_proto::v1::{self};
+use tonic::Status;
 use tonic::transport::Channel;
 use tower::ServiceExt;
 
@@ -32,6 +33,13 @@ use transport::Health;
 /// Most time that connecting takes, TLS handshake included.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Most time that a call takes, unless [`Client::with_call_timeout`] says otherwise.
+pub const CALL_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How long a server lets a process end by itself unless it was told otherwise. A stop takes that
+/// much longer than other calls.
+pub const STOP_GRACE: Duration = Duration::from_secs(10);
+
 /// The largest answer that a server makes: a list of all its processes.
 const RESPONSE_MAX: usize = 64 * 1024 * 1024 + 1024;
 
@@ -44,6 +52,7 @@ pub struct Client {
     service: ProcessRunnerServiceClient<Channel>,
     channel: Channel,
     health: Arc<Health>,
+    call_timeout: Duration,
 }
 
 impl Client {
@@ -76,7 +85,17 @@ impl Client {
             service,
             channel,
             health,
+            call_timeout: CALL_TIMEOUT,
         })
+    }
+
+    /// With another deadline for each call. A stop has its grace time beside it. A process's output
+    /// is under way for as long as it likes, once the server has answered.
+    pub fn with_call_timeout(self, call_timeout: Duration) -> Self {
+        Self {
+            call_timeout,
+            ..self
+        }
     }
 
     /// Starts a process; answers when its program is running.
@@ -87,13 +106,12 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError::Refused`] with the server's reason: see [`reason`].
+    /// [`ClientError::NoAnswer`], [`ClientError::Lost`]: the process may be running.
     pub async fn start(&self, spec: &StartSpec) -> Result<Started, ClientError> {
         let request = v1::StartRequest::try_from(spec)?;
-        self.service
-            .clone()
-            .start(request)
-            .await
-            .map_err(|status| self.error(status))?
+        let mut service = self.service.clone();
+        self.answered(self.call_timeout, service.start(request))
+            .await?
             .into_inner()
             .try_into()
     }
@@ -106,12 +124,10 @@ impl Client {
         let request = v1::StatusRequest {
             process_identifier: Some(id.into()),
         };
+        let mut service = self.service.clone();
         let response = self
-            .service
-            .clone()
-            .status(request)
-            .await
-            .map_err(|status| self.error(status))?
+            .answered(self.call_timeout, service.status(request))
+            .await?
             .into_inner();
         Process::of(id, response.process_status)
     }
@@ -121,10 +137,12 @@ impl Client {
     /// gives the same answer again.
     ///
     /// `grace` is the time between SIGTERM and SIGKILL; `None` is what the process was started
-    /// with.
+    /// with. It is waited for beside the time that a call takes; [`STOP_GRACE`] is, where the
+    /// process's own is not known here.
     ///
     /// # Errors
-    /// As [`Client::status`].
+    /// As [`Client::status`]. [`ClientError::NoAnswer`], [`ClientError::Lost`]: the stop may be
+    /// under way.
     pub async fn stop(
         &self,
         id: ProcessId,
@@ -136,12 +154,16 @@ impl Client {
             signal: v1::Signal::from(signal).into(),
             grace: grace.map(types::to_wire_duration).transpose()?,
         };
+        let within = match signal {
+            StopSignal::Term => self
+                .call_timeout
+                .saturating_add(grace.unwrap_or(STOP_GRACE)),
+            StopSignal::Kill => self.call_timeout,
+        };
+        let mut service = self.service.clone();
         let response = self
-            .service
-            .clone()
-            .stop(request)
-            .await
-            .map_err(|status| self.error(status))?
+            .answered(within, service.stop(request))
+            .await?
             .into_inner();
         Process::of(id, response.process_status)
     }
@@ -152,12 +174,10 @@ impl Client {
     /// [`ClientError::Refused`] if the list is too long for one answer.
     pub async fn list(&self) -> Result<Vec<Process>, ClientError> {
         let request = v1::ListRequest {};
+        let mut service = self.service.clone();
         let response = self
-            .service
-            .clone()
-            .list(request)
-            .await
-            .map_err(|status| self.error(status))?
+            .answered(self.call_timeout, service.list(request))
+            .await?
             .into_inner();
         response
             .processes
@@ -179,10 +199,9 @@ impl Client {
         let channel = self.channel.clone().map_response(frames::hand_over);
         let mut service =
             ProcessRunnerServiceClient::new(channel).max_decoding_message_size(RESPONSE_MAX);
-        let response = service
-            .get_output(message)
-            .await
-            .map_err(|status| self.error(status))?;
+        let response = self
+            .answered(self.call_timeout, service.get_output(message))
+            .await?;
         let epoch = response
             .metadata()
             .get(BOOT_EPOCH_METADATA)
@@ -196,7 +215,16 @@ impl Client {
         ))
     }
 
-    fn error(&self, status: tonic::Status) -> ClientError {
-        self.health.explain(status)
+    /// What the server answers, for so long. Whoever gives up resets the call, which frees the
+    /// server of it too.
+    async fn answered<T>(
+        &self,
+        within: Duration,
+        call: impl Future<Output = Result<T, Status>>,
+    ) -> Result<T, ClientError> {
+        tokio::time::timeout(within, call)
+            .await
+            .map_err(|_| ClientError::NoAnswer { after: within })?
+            .map_err(|status| self.health.explain(status))
     }
 }

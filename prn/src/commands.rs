@@ -8,8 +8,10 @@ mod run;
 mod start;
 mod status;
 mod stop;
+mod wait;
 
 use std::io;
+use std::time::Duration;
 
 use prn::client::{Client, ClientError, Code, ProcessId, reason};
 use prn::credentials::{Credentials, CredentialsError, KeySource};
@@ -47,7 +49,16 @@ pub enum Failure {
         #[source]
         source: ClientError,
     },
-    /// `run` was left by a second signal.
+    /// Nobody knows whether a stop took effect.
+    #[error("it is unknown whether process {id} was stopped")]
+    StopUnknown {
+        /// The process.
+        id: ProcessId,
+        /// What failed.
+        #[source]
+        source: ClientError,
+    },
+    /// `run` was left by a second signal, or by one after which nothing ended.
     #[error("left process {0}, which may be running")]
     Left(ProcessId),
     /// `run` failed after its process was started.
@@ -83,7 +94,9 @@ impl Failure {
     /// The exit code that stands for it.
     pub fn exit(&self) -> Exit {
         match self {
-            Self::Client(error) | Self::StartUnknown { source: error, .. } => exit_of_client(error),
+            Self::Client(error)
+            | Self::StartUnknown { source: error, .. }
+            | Self::StopUnknown { source: error, .. } => exit_of_client(error),
             Self::Credentials(CredentialsError::Certificate {
                 source: TlsError::NotValidNow { .. },
                 ..
@@ -120,6 +133,7 @@ impl Failure {
             | Self::Usage(_)
             | Self::StartedUnsaid { .. }
             | Self::StartUnknown { .. }
+            | Self::StopUnknown { .. }
             | Self::Left(_)
             | Self::ExitUnknown(_) => false,
         }
@@ -129,10 +143,17 @@ impl Failure {
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::Run(failure) => return failure.hint(),
-            Self::StartUnknown { id, .. }
-            | Self::Left(id)
-            | Self::ExitUnknown(id)
-            | Self::AfterStart { id, .. } => {
+            Self::StartUnknown { id, .. } => {
+                return Some(format!(
+                    "`prn list` tells; it is safe to start it again with --id {id}"
+                ));
+            }
+            Self::StopUnknown { id, .. } => {
+                return Some(format!(
+                    "`prn status {id}` tells; it is safe to stop it again, and --call-timeout waits longer"
+                ));
+            }
+            Self::Left(id) | Self::ExitUnknown(id) | Self::AfterStart { id, .. } => {
                 return Some(format!("see `prn status {id}` and `prn logs {id}`"));
             }
             Self::Client(ClientError::Connect { .. } | ClientError::Timeout { .. }) => {
@@ -143,6 +164,9 @@ impl Failure {
             }
             Self::Client(ClientError::NotAuthorised(_)) => {
                 "the server must be started with --client-cert for your certificate, and both clocks must be right"
+            }
+            Self::Client(ClientError::NoAnswer { .. }) => {
+                "it is there, but busy or stuck; --call-timeout waits longer"
             }
             Self::Client(ClientError::CutOff { .. }) => {
                 "`prn logs --offset` goes on from there, if the process still exists"
@@ -177,7 +201,8 @@ fn exit_of_client(error: &ClientError) -> Exit {
         ClientError::Connect { .. }
         | ClientError::Timeout { .. }
         | ClientError::Handshake { .. }
-        | ClientError::Lost(_) => exit::UNAVAILABLE,
+        | ClientError::Lost(_)
+        | ClientError::NoAnswer { .. } => exit::UNAVAILABLE,
         ClientError::CutOff { source, .. } => match source.as_deref() {
             // The server has answered, with a no of its own: nothing was cut off, it never began.
             Some(no @ ClientError::Refused(refusal)) if refusal.code != Code::Unavailable => {
@@ -254,6 +279,7 @@ fn block_on(command: impl Future<Output = Result<Exit, Failure>>) -> Result<Exit
 pub struct Remote {
     address: String,
     credentials: Credentials,
+    call_timeout: Duration,
 }
 
 impl Remote {
@@ -264,17 +290,20 @@ impl Remote {
             server_cert,
             tls_key,
             address,
+            call_timeout,
         } = connection;
         let key = KeySource::find(tls_key)?;
         Ok(Self {
             address: address.0,
             credentials: Credentials::load(&client_cert, &key, &server_cert)?,
+            call_timeout: call_timeout.0,
         })
     }
 
     /// Connects.
     pub async fn connect(&self) -> Result<Client, ClientError> {
-        Client::connect(&self.address, &self.credentials).await
+        let client = Client::connect(&self.address, &self.credentials).await?;
+        Ok(client.with_call_timeout(self.call_timeout))
     }
 }
 

@@ -78,6 +78,12 @@ pub enum ClientError {
     /// unknown.
     #[error("the connection to the server was lost before it had answered")]
     Lost(#[source] Cause),
+    /// The server has not answered in time. Whether the call took effect is unknown.
+    #[error("the server has not answered within {after:?}")]
+    NoAnswer {
+        /// How long it was waited for.
+        after: Duration,
+    },
     /// The output stream ended without its end frame: there may be more.
     #[error("the output was cut off at byte {offset}")]
     CutOff {
@@ -108,6 +114,7 @@ impl ClientError {
             | Self::NotAuthorised(_)
             | Self::Tls(_)
             | Self::Lost(_)
+            | Self::NoAnswer { .. }
             | Self::CutOff { source: None, .. }
             | Self::Protocol(_) => None,
         }
@@ -133,7 +140,9 @@ impl ClientError {
                     | io::ErrorKind::BrokenPipe
                     | io::ErrorKind::TimedOut
             ),
-            Self::WrongServer { .. }
+            // Enough was waited for already.
+            Self::NoAnswer { .. }
+            | Self::WrongServer { .. }
             | Self::NotAuthorised(_)
             | Self::Tls(_)
             | Self::Protocol(_) => false,

@@ -12,6 +12,8 @@ use prn::client::{
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::Instant;
 
+use super::stop::waiting;
+use super::wait::patiently;
 use super::{Failure, Remote};
 use crate::output::{self, Chunk, Lines, Relay};
 
@@ -143,43 +145,92 @@ impl<'a> Follower<'a> {
     }
 }
 
-/// SIGINT, SIGTERM and SIGHUP, for `prn run`.
+/// How long a server may take to answer whom a signal has asked to end.
+const ANSWER: Duration = Duration::from_secs(5);
+
+/// What a signal asks of `prn run`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Interrupt {
+    /// Stop the process.
+    Stop,
+    /// Leave at once.
+    Leave,
+}
+
+/// SIGINT, SIGTERM and SIGHUP, for `prn run`. Those that were ignored when prn was started
+/// (nohup(1), `trap '' INT`, a shell's `&`) stay so.
 pub struct Interrupts {
-    interrupt: Signal,
-    terminate: Signal,
-    /// Not under nohup(1).
+    interrupt: Option<Signal>,
+    terminate: Option<Signal>,
     hangup: Option<Signal>,
     count: u32,
+    /// When one came whose sender will send no other, but expects prn to end.
+    ending_since: Option<Instant>,
+    /// For how long what they have asked for is waited for then.
+    patience: Duration,
 }
 
 impl Interrupts {
     /// Takes the signals from now on: they no longer end prn by themselves.
     pub fn take() -> io::Result<Self> {
-        Ok(Self {
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
-            hangup: if hangup_is_ignored() {
-                None
+        let ignored = ignored_signals();
+        let taken = |kind: SignalKind| {
+            let bit = u32::try_from(kind.as_raw_value() - 1).unwrap_or_default();
+            let is_ignored = ignored.checked_shr(bit).unwrap_or_default() & 1 == 1;
+            if is_ignored {
+                Ok(None)
             } else {
-                Some(signal(SignalKind::hangup())?)
-            },
+                signal(kind).map(Some)
+            }
+        };
+        Ok(Self {
+            interrupt: taken(SignalKind::interrupt())?,
+            terminate: taken(SignalKind::terminate())?,
+            hangup: taken(SignalKind::hangup())?,
             count: 0,
+            ending_since: None,
+            patience: ANSWER,
         })
     }
 
-    /// The next one; how many there were with it. A terminal that goes away often says so twice:
-    /// that is never a second.
-    pub async fn next(&mut self) -> u32 {
+    /// From now on a signal stops a process that may take so long to end.
+    pub fn expect_grace(&mut self, grace: Duration) {
+        self.patience = ANSWER.saturating_add(grace);
+    }
+
+    /// What the next one asks for. A terminal that goes away often says so twice: that is never a
+    /// second.
+    ///
+    /// Where a server does not answer, a second Ctrl-C ends prn. Whoever sends SIGTERM or SIGHUP
+    /// need not send it twice: prn leaves in time by itself.
+    pub async fn next(&mut self) -> Interrupt {
+        let since = self.ending_since;
+        let leave_at = since.and_then(|since| since.checked_add(self.patience));
         tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-            () = received(self.hangup.as_mut()) => {
-                self.count = self.count.max(1);
-                return self.count;
+            () = received(self.interrupt.as_mut()) => {}
+            () = received(self.terminate.as_mut()) => {
+                self.ending_since.get_or_insert_with(Instant::now);
             }
+            () = received(self.hangup.as_mut()) => {
+                self.ending_since.get_or_insert_with(Instant::now);
+                self.count = self.count.max(1);
+                return Interrupt::Stop;
+            }
+            () = due(leave_at) => return Interrupt::Leave,
         }
         self.count += 1;
-        self.count
+        if self.count > 1 {
+            Interrupt::Leave
+        } else {
+            Interrupt::Stop
+        }
+    }
+}
+
+async fn due(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -192,12 +243,13 @@ async fn received(signal: Option<&mut Signal>) {
     }
 }
 
-fn hangup_is_ignored() -> bool {
+/// Bit n - 1 is set for a signal n that is ignored (proc_pid_status(5)).
+fn ignored_signals() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status
         .lines()
         .find_map(|line| u64::from_str_radix(line.strip_prefix("SigIgn:")?.trim(), 16).ok());
-    mask.is_some_and(|mask| mask & 1 != 0)
+    mask.unwrap_or_default()
 }
 
 /// Passes a process's output on, for `prn logs`: as it is, or as lines. A label names it in what
@@ -276,6 +328,7 @@ pub async fn follow(
     follower: &mut Follower<'_>,
     interrupts: &mut Interrupts,
     mut interrupted: bool,
+    grace: Option<Duration>,
 ) -> Result<Ending, Failure> {
     let mut relay = Relay::start(Source::Stdout)?;
     let mut ending = Ending {
@@ -284,26 +337,25 @@ pub async fn follow(
     };
     let mut pending: Option<Chunk> = None;
     let mut failed = None;
-    let mut stopping = if interrupted {
-        Some(stop(follower))
-    } else {
-        None
-    };
+    let mut stopping = interrupted.then(|| stop(follower, grace));
     loop {
         tokio::select! {
             biased;
-            count = interrupts.next() => {
-                if count > 1 {
+            interrupt = interrupts.next() => {
+                if interrupt == Interrupt::Leave {
                     return Err(Failure::Left(follower.id));
                 }
                 if !interrupted {
                     interrupted = true;
-                    stopping = Some(stop(follower));
+                    stopping = Some(stop(follower, grace));
                 }
             }
             stopped = stopped(&mut stopping) => {
                 stopping = None;
                 if let Err(error) = stopped {
+                    if let source @ ClientError::NoAnswer { .. } = error {
+                        return Err(Failure::StopUnknown { id: follower.id, source });
+                    }
                     output::error(&error, Some("the process was not stopped; interrupt again to leave it"));
                 }
             }
@@ -334,8 +386,8 @@ pub async fn follow(
     loop {
         tokio::select! {
             biased;
-            count = interrupts.next() => {
-                if count > 1 {
+            interrupt = interrupts.next() => {
+                if interrupt == Interrupt::Leave {
                     return Err(Failure::Left(follower.id));
                 }
             }
@@ -352,17 +404,25 @@ type Stopping<'a> = Pin<Box<dyn Future<Output = Result<(), ClientError>> + 'a>>;
 
 /// Stops the process, beside everything else: for as long as its output is followed, on whatever
 /// connection there is.
-fn stop<'a>(follower: &Follower<'a>) -> Stopping<'a> {
+fn stop<'a>(follower: &Follower<'a>, grace: Option<Duration>) -> Stopping<'a> {
     if follower.client.is_none() {
         output::notice(
             "not connected: the process is stopped when the server is reached; interrupt again to leave it",
         );
     }
-    Box::pin(stop_surely(
-        follower.remote,
-        follower.client.clone(),
-        follower.id,
-        usize::MAX,
+    let id = follower.id;
+    Box::pin(patiently(
+        move || {
+            let waiting = waiting(id, StopSignal::Term, grace);
+            format!("{waiting}; Ctrl-C again leaves it at once")
+        },
+        stop_surely(
+            follower.remote,
+            follower.client.clone(),
+            id,
+            grace,
+            usize::MAX,
+        ),
     ))
 }
 
@@ -375,16 +435,17 @@ async fn stopped(stopping: &mut Option<Stopping<'_>>) -> Result<(), ClientError>
 }
 
 /// Stops a process, again on a new connection after each failure that may pass, `tries` times at
-/// most.
+/// most. `grace` is what it was started with, which the server knows and the client waits for.
 pub async fn stop_surely(
     remote: &Remote,
     mut client: Option<Client>,
     id: ProcessId,
+    grace: Option<Duration>,
     tries: usize,
 ) -> Result<(), ClientError> {
     let mut failures = 0;
     loop {
-        let error = match stop_once(remote, client.take(), id).await {
+        let error = match stop_once(remote, client.take(), id, grace).await {
             Ok(()) => return Ok(()),
             Err(ClientError::Refused(refusal)) if refusal.code == Code::NotFound => return Ok(()),
             Err(error) => error,
@@ -406,10 +467,11 @@ async fn stop_once(
     remote: &Remote,
     client: Option<Client>,
     id: ProcessId,
+    grace: Option<Duration>,
 ) -> Result<(), ClientError> {
     let client = match client {
         Some(client) => client,
         None => remote.connect().await?,
     };
-    client.stop(id, StopSignal::Term, None).await.map(|_| ())
+    client.stop(id, StopSignal::Term, grace).await.map(|_| ())
 }

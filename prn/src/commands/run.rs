@@ -1,9 +1,13 @@
 //! `prn run`: start, follow, exit as the process did.
 
-use prn::client::{Client, ExitKind, OutputRequest, ProcessId};
+use std::time::Duration;
 
-use super::follow::{Follower, Interrupts, follow, stop_surely};
+use prn::client::{Client, ExitKind, OutputRequest, ProcessId, STOP_GRACE, StopSignal};
+
+use super::follow::{Follower, Interrupt, Interrupts, follow, stop_surely};
 use super::start::{spec, start_surely};
+use super::stop::waiting;
+use super::wait::patiently;
 use super::{Failure, Remote};
 use crate::exit::{self, Exit};
 use crate::{cli, output};
@@ -23,9 +27,9 @@ pub async fn run(args: cli::Run) -> Result<Exit, Failure> {
         loop {
             tokio::select! {
                 biased;
-                count = interrupts.next() => match (count, spec.id) {
-                    (1, _) | (_, None) => interrupted = true,
-                    (_, Some(id)) => return Err(Failure::Left(id)),
+                interrupt = interrupts.next() => match (interrupt, spec.id) {
+                    (Interrupt::Stop, _) | (_, None) => interrupted = true,
+                    (Interrupt::Leave, Some(id)) => return Err(Failure::Left(id)),
                 },
                 started = &mut starting => break started?,
             }
@@ -33,19 +37,26 @@ pub async fn run(args: cli::Run) -> Result<Exit, Failure> {
     };
     let (client, started) = started;
     let id = started.process.id;
-    followed(&remote, client, id, &mut interrupts, interrupted)
+    let grace = spec.stop_grace;
+    interrupts.expect_grace(grace.unwrap_or(STOP_GRACE));
+    followed(&remote, client, id, &mut interrupts, interrupted, grace)
         .await
-        .map_err(|failure| {
-            let is_named = matches!(failure, Failure::Left(_) | Failure::ExitUnknown(_));
-            if is_named {
-                failure
-            } else {
-                Failure::AfterStart {
-                    id,
-                    source: Box::new(failure),
-                }
-            }
-        })
+        .map_err(|failure| after_start(id, failure))
+}
+
+/// A failure that names the process.
+fn after_start(id: ProcessId, failure: Failure) -> Failure {
+    let is_named = matches!(
+        failure,
+        Failure::Left(_) | Failure::ExitUnknown(_) | Failure::StopUnknown { .. }
+    );
+    if is_named {
+        return failure;
+    }
+    Failure::AfterStart {
+        id,
+        source: Box::new(failure),
+    }
 }
 
 async fn followed(
@@ -54,15 +65,16 @@ async fn followed(
     id: ProcessId,
     interrupts: &mut Interrupts,
     interrupted: bool,
+    grace: Option<Duration>,
 ) -> Result<Exit, Failure> {
     let mut follower = Follower::new(remote, client.clone(), id, OutputRequest::default(), true);
-    let ending = match follow(&mut follower, interrupts, interrupted).await {
+    let ending = match follow(&mut follower, interrupts, interrupted, grace).await {
         Ok(ending) => ending,
         Err(failure @ Failure::Local(_)) => {
             drop(follower);
             // As in a local pipeline: a program that cannot write is ended. SIGPIPE would have done
             // it there.
-            stop_unheard(remote, client, id, interrupts).await?;
+            stop_unheard(remote, client, id, interrupts, grace).await?;
             return Err(failure);
         }
         Err(failure) => return Err(failure),
@@ -99,13 +111,17 @@ async fn stop_unheard(
     client: Client,
     id: ProcessId,
     interrupts: &mut Interrupts,
+    grace: Option<Duration>,
 ) -> Result<(), Failure> {
-    let mut stopping = std::pin::pin!(stop_surely(remote, Some(client), id, STOP_TRIES));
+    let mut stopping = std::pin::pin!(patiently(
+        || waiting(id, StopSignal::Term, grace),
+        stop_surely(remote, Some(client), id, grace, STOP_TRIES),
+    ));
     loop {
         tokio::select! {
             biased;
-            count = interrupts.next() => {
-                if count > 1 {
+            interrupt = interrupts.next() => {
+                if interrupt == Interrupt::Leave {
                     return Err(Failure::Left(id));
                 }
             }

@@ -91,7 +91,9 @@ pub async fn start_surely(
             Some(refusal) if refusal.code == Code::Unavailable => unknown |= error.is_transient(),
             // The server has answered, and knows.
             Some(_) => unknown = false,
-            None => unknown |= matches!(error, ClientError::Lost(_)),
+            None => {
+                unknown |= matches!(error, ClientError::Lost(_) | ClientError::NoAnswer { .. });
+            }
         }
         if tries == TRIES || !error.is_transient() || (!unknown && error.refusal().is_none()) {
             return Err(match spec.id {

@@ -1,16 +1,23 @@
 //! `prn stop`.
 
-use prn::client::State;
+use std::time::Duration;
 
+use prn::client::{ClientError, ProcessId, State, StopSignal};
+
+use super::wait::patiently;
 use super::{Failure, Remote};
 use crate::exit::{self, Exit};
+use crate::units::show_duration;
 use crate::{cli, output};
 
 pub async fn stop(args: cli::Stop) -> Result<Exit, Failure> {
     let client = Remote::new(args.connection)?.connect().await?;
-    let process = client
-        .stop(args.id, args.signal.into(), args.grace.map(|grace| grace.0))
-        .await?;
+    let grace = args.grace.map(|grace| grace.0);
+    let signal = args.signal.into();
+    let stopped = client.stop(args.id, signal, grace);
+    let process = patiently(|| waiting(args.id, signal, grace), stopped)
+        .await
+        .map_err(|error| unknown(args.id, error))?;
     output::process(&process, args.output.output)?;
     match process.status.state {
         State::Stopped => Ok(exit::OK),
@@ -32,5 +39,34 @@ pub async fn stop(args: cli::Stop) -> Result<Exit, Failure> {
             ));
             Ok(exit::ERROR)
         }
+    }
+}
+
+/// What a stop waits for that takes long.
+pub fn waiting(id: ProcessId, signal: StopSignal, grace: Option<Duration>) -> String {
+    let killed = match (signal, grace) {
+        (StopSignal::Kill, _) | (StopSignal::Term, Some(Duration::ZERO)) => {
+            "SIGKILL was sent".to_owned()
+        }
+        (StopSignal::Term, Some(grace)) => {
+            format!(
+                "what is left {} after SIGTERM is killed",
+                show_duration(grace)
+            )
+        }
+        (StopSignal::Term, None) => {
+            "what is left after its grace time, by default 10s, is killed".to_owned()
+        }
+    };
+    format!("waiting for process {id} to end: {killed}")
+}
+
+/// A stop that was sent and not answered may have worked.
+fn unknown(id: ProcessId, error: ClientError) -> Failure {
+    let may_have_worked = matches!(error, ClientError::NoAnswer { .. } | ClientError::Lost(_));
+    if may_have_worked {
+        Failure::StopUnknown { id, source: error }
+    } else {
+        error.into()
     }
 }
