@@ -59,6 +59,9 @@ pub enum Command {
     /// Ctrl-C stops the process and goes on to show its output to the end; a second Ctrl-C leaves
     /// at once. SIGTERM and the end of the terminal stop it as well, and so does output that cannot
     /// be written, or whose reader has left.
+    ///
+    /// Standard input is not passed on: where bytes wait on a pipe or in a file, nothing is started
+    /// without --no-stdin. Bytes that come later are told of, and never end in success.
     Run(Run),
     /// Make a key and a self-signed certificate
     Keygen(Keygen),
@@ -254,6 +257,11 @@ pub struct Spec {
     /// Directory on the server to start in, instead of a fresh one of the process's own
     #[arg(long, value_name = "DIR")]
     pub cwd: Option<String>,
+    /// Leave standard input alone, whatever it is: the process gets /dev/null. Without this flag it
+    /// gets that too, but nothing is started where bytes wait on a pipe or in a file, which it would
+    /// never see
+    #[arg(short = 'n', long)]
+    pub no_stdin: bool,
     /// Id for the process (32 hexadecimal digits), which makes the call safe to repeat; made up
     /// otherwise
     #[arg(long)]

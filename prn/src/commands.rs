@@ -1,6 +1,7 @@
 //! The commands, one module each, and what they share: connecting, and what failures mean.
 
 mod follow;
+mod input;
 mod keygen;
 mod list;
 mod logs;
@@ -40,6 +41,11 @@ pub enum Failure {
     /// The command line makes no sense.
     #[error("{0}")]
     Usage(String),
+    /// Standard input holds bytes that the process would not get.
+    #[error(
+        "there is data on standard input, which prn does not pass on to the process: nothing was started"
+    )]
+    Input,
     /// Nobody knows whether a start took effect.
     #[error("it is unknown whether process {id} was started")]
     StartUnknown {
@@ -102,7 +108,7 @@ impl Failure {
                 ..
             }) => exit::NOT_AUTHORISED,
             Self::Credentials(_) | Self::Keygen(_) | Self::Server(_) => exit::ERROR,
-            Self::Usage(_) => exit::USAGE,
+            Self::Usage(_) | Self::Input => exit::USAGE,
             Self::Left(_) | Self::ExitUnknown(_) => exit::RUN_FAILED,
             Self::Run(failure)
             | Self::AfterStart {
@@ -131,6 +137,7 @@ impl Failure {
             | Self::Keygen(_)
             | Self::Server(_)
             | Self::Usage(_)
+            | Self::Input
             | Self::StartedUnsaid { .. }
             | Self::StartUnknown { .. }
             | Self::StopUnknown { .. }
@@ -180,6 +187,7 @@ impl Failure {
                 _ => return None,
             },
             Self::Usage(_) => "see --help",
+            Self::Input => "-n, --no-stdin leaves it alone, for whoever reads it next",
             Self::StartedUnsaid { .. }
             | Self::Credentials(_)
             | Self::Keygen(_)

@@ -50,7 +50,7 @@ Exit codes:
   `prn logs` of several processes: the highest of what each alone would give.
   `prn run` exits as the process did (128+n when signal n ended it); 124 when
   its time was up, however it then ended; 125 instead of 0 for a process that
-  was stopped or out of memory.
+  was stopped or out of memory, or that never got what came on standard input.
   125 also when prn itself failed or the outcome is unknown, 126 when the
   command cannot be executed, 127 when it does not exist.";
 

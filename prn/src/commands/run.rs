@@ -5,6 +5,7 @@ use std::time::Duration;
 use prn::client::{Client, ExitKind, OutputRequest, ProcessId, STOP_GRACE, StopSignal};
 
 use super::follow::{Follower, Interrupt, Interrupts, follow, stop_surely};
+use super::input::{Input, came};
 use super::start::{spec, start_surely};
 use super::stop::waiting;
 use super::wait::patiently;
@@ -16,9 +17,11 @@ use crate::{cli, output};
 const STOP_TRIES: usize = 5;
 
 pub async fn run(args: cli::Run) -> Result<Exit, Failure> {
+    let input = Input::look(args.spec.no_stdin)?;
     let spec = spec(args.spec)?;
     let remote = Remote::new(args.connection)?;
     let first = remote.connect().await?;
+    let mut input = input.settle()?.watch()?;
     // From here on a process may exist, and a signal must not leave it behind.
     let mut interrupts = Interrupts::take()?;
     let mut interrupted = false;
@@ -39,9 +42,24 @@ pub async fn run(args: cli::Run) -> Result<Exit, Failure> {
     let id = started.process.id;
     let grace = spec.stop_grace;
     interrupts.expect_grace(grace.unwrap_or(STOP_GRACE));
-    followed(&remote, client, id, &mut interrupts, interrupted, grace)
-        .await
-        .map_err(|failure| after_start(id, failure))
+    let (exit, is_input_lost) = {
+        let following = followed(&remote, client, id, &mut interrupts, interrupted, grace);
+        let mut following = std::pin::pin!(following);
+        tokio::select! {
+            biased;
+            exit = &mut following => (exit, false),
+            () = came(&mut input) => {
+                output::notice("what comes on standard input now is NOT passed on to the process (-n, --no-stdin leaves it alone)");
+                (following.await, true)
+            }
+        }
+    };
+    match exit {
+        // Not what was asked for: the process never saw it.
+        Ok(exit::OK) if is_input_lost => Ok(exit::RUN_FAILED),
+        Ok(exit) => Ok(exit),
+        Err(failure) => Err(after_start(id, failure)),
+    }
 }
 
 /// A failure that names the process.

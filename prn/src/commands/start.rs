@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use prn::client::{Client, ClientError, Code, Limits, ProcessId, StartSpec, Started};
 
+use super::input::Input;
 use super::{Failure, Remote};
 use crate::exit::{self, Exit};
 use crate::units::split_words;
@@ -16,9 +17,12 @@ const TRIES: u32 = 3;
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 pub async fn start(args: cli::Start) -> Result<Exit, Failure> {
+    let input = Input::look(args.spec.no_stdin)?;
     let spec = spec(args.spec)?;
     let remote = Remote::new(args.connection)?;
-    let (_, started) = start_surely(&remote, remote.connect().await?, &spec).await?;
+    let first = remote.connect().await?;
+    input.settle()?;
+    let (_, started) = start_surely(&remote, first, &spec).await?;
     // Nobody else knows this id.
     let id = started.process.id;
     output::started(&started, args.output.output)
