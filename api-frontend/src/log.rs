@@ -1,30 +1,60 @@
-//! The frontend's log: one line an event to standard error, which is all that the frontend can
-//! write to.
+//! The frontend's log: one line an event into a pipe at standard error, which is all that the
+//! frontend can write to. The supervisor reads it, and writes it to the server's log.
 //!
 //! What a peer sent is escaped, so that it can neither forge a line nor drive a terminal. Lines
 //! that an unauthenticated peer can cause are counted, and beyond a few a second only the count is
-//! logged.
+//! logged. Nothing waits for the log: the pipe does not block, and a line that it does not take is
+//! lost, which the next one that it takes says.
 
 use std::fmt::Display;
 use std::io::Write;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Longest text of an event, in characters.
-const LINE_MAX: usize = 1000;
+/// Most bytes of a line with its end: as many as a pipe takes whole or not at all (PIPE_BUF,
+/// pipe(7)), less what the supervisor puts before them.
+const LINE_MAX: usize = 4000;
+
+/// Lines that the pipe did not take since it took one.
+static LOST: AtomicU64 = AtomicU64::new(0);
 
 /// Writes one line.
 pub fn line(event: impl Display) {
-    let mut text = String::from("prn-frontend: ");
-    for character in event.to_string().chars().take(LINE_MAX) {
+    let lost = LOST.swap(0, Ordering::Relaxed);
+    if lost > 0
+        && !write_now(&format!(
+            "{lost} lines of this log were lost: nobody read it\n"
+        ))
+    {
+        LOST.fetch_add(lost + 1, Ordering::Relaxed);
+        return;
+    }
+    if !write_now(&formatted(event)) {
+        LOST.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// An event as one line.
+fn formatted(event: impl Display) -> String {
+    let mut line = String::new();
+    for character in event.to_string().chars() {
         match character {
-            '"' | '\'' => text.push(character),
-            _ => text.extend(character.escape_debug()),
+            '"' | '\'' => line.push(character),
+            _ => line.extend(character.escape_debug()),
+        }
+        if line.len() > LINE_MAX {
+            line.truncate(line.floor_char_boundary(LINE_MAX));
+            break;
         }
     }
-    text.push('\n');
-    // There is nowhere to report that the log can't be written.
-    drop(std::io::stderr().write_all(text.as_bytes()));
+    line.push('\n');
+    line
+}
+
+/// Whole or not at all: it is no more than PIPE_BUF.
+fn write_now(line: &str) -> bool {
+    std::io::stderr().write_all(line.as_bytes()).is_ok()
 }
 
 /// Makes panics lines of the log, without the backtrace that the standard library prints of one
@@ -109,6 +139,16 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn s11_a_line_is_one_line_of_bounded_length_whatever_is_in_it() {
+        assert_eq!(formatted("a\nb \"it's\""), "a\\nb \"it's\"\n");
+        for text in ["é".repeat(9999), "\n".repeat(9999), "x".repeat(9999)] {
+            let line = formatted(text);
+            assert!(line.len() <= LINE_MAX + 1 && line.ends_with('\n'));
+            assert_eq!(line.matches('\n').count(), 1);
+        }
+    }
 
     #[test]
     fn r1_a_flood_of_connections_is_no_flood_of_lines() {

@@ -11,6 +11,7 @@ mod host;
 pub mod options;
 mod place;
 mod plan;
+mod streams;
 
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -62,6 +63,7 @@ pub enum ServerError {
 pub fn start(args: cli::ServerStart) -> Result<Exit, ServerError> {
     // First, before anything else is opened: what was inherited is known by its numbers.
     let inherited = handover::Inherited::adopt();
+    streams::own();
     let options = options::merged(*args.options, args.config.as_deref())?;
     let host = Host::survey();
     if let Some(what) = check::blockers(&[check::privilege(&host)]) {

@@ -4,21 +4,21 @@
 //! Runs in the supervisor. Nothing here waits for the frontend.
 
 use std::error::Error;
-use std::io::Write;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
+use nix::libc::SIGSYS;
 use nix::sys::epoll::EpollFlags;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::socket::{MsgFlags, Shutdown, send, shutdown};
 use nix::sys::stat::{Mode, fchmod, fstat};
-use prn_ipc_protocol::message::StopHow;
+use prn_ipc_protocol::message::{ExitStatus, StopHow};
 
 use crate::cgroup::{self, Group};
-use crate::frontend::{CHANNEL, Frontend, Kit, Phase, Verdict};
-use crate::log;
+use crate::frontend::{CHANNEL, Frontend, Kit, LOG, Phase, Verdict};
+use crate::log::{self, Next};
 use crate::runner::Runner;
 use crate::sys::{pidfd, spawn};
 
@@ -59,6 +59,8 @@ pub struct Daemon {
     links: Links,
     signals: SignalFd,
     frontend: Option<Frontend>,
+    /// Until when nothing is read of what it says: it has said too much.
+    log_paused_until: Option<Instant>,
     /// When the next frontend is started, while there is none.
     respawn_at: Instant,
     deaths: u32,
@@ -87,19 +89,18 @@ impl Daemon {
             SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
         runner.attach(signals.as_fd(), EpollFlags::EPOLLIN, SIGNALS)?;
         runner.wake_at(Instant::now());
-        let (frontend, respawn_at, deaths, announced, stopping, flush_until) =
-            (None, Instant::now(), 0, false, false, None);
         Ok(Self {
             runner,
             kit,
             links,
             signals,
-            frontend,
-            respawn_at,
-            deaths,
-            announced,
-            stopping,
-            flush_until,
+            frontend: None,
+            log_paused_until: None,
+            respawn_at: Instant::now(),
+            deaths: 0,
+            announced: false,
+            stopping: false,
+            flush_until: None,
         })
     }
 
@@ -117,9 +118,10 @@ impl Daemon {
         // What it may have forked dies with it, and the listener is nobody's any more.
         if let Some(frontend) = self.frontend.take() {
             frontend.group.end(&frontend.process);
+            frontend.log.finish();
         }
         if let Err(error) = self.remove_cgroups() {
-            log(&format!("cannot remove the cgroup tree: {error}"));
+            log::line(&format!("cannot remove the cgroup tree: {error}"));
         }
         if self.gives_up() {
             Err("no frontend got as far as serving".into())
@@ -160,6 +162,7 @@ impl Daemon {
         if self.runner.is_ready(SIGNALS) {
             self.signalled();
         }
+        self.log_turn();
         self.runner.dispatch();
         while let Some(notice) = self.runner.take_notice() {
             if let Some(frontend) = &mut self.frontend {
@@ -197,7 +200,7 @@ impl Daemon {
             return;
         };
         frontend.dying = true;
-        log(&format!("audit: the frontend is killed: {why}"));
+        log::line(&format!("audit: the frontend is killed: {why}"));
         // The whole group: it may have forked. A group that is there can be killed.
         let _unused = frontend.group.kill();
     }
@@ -215,7 +218,7 @@ impl Daemon {
 
     fn shut_down(&mut self, how: StopHow) {
         if !std::mem::replace(&mut self.stopping, true) {
-            log("stopping all processes");
+            log::line("stopping all processes");
             self.notify("STOPPING=1");
         }
         self.runner.drain(how);
@@ -239,26 +242,65 @@ impl Daemon {
         }
     }
 
+    /// Hands on what the frontend says of itself, no faster than it may.
+    fn log_turn(&mut self) {
+        let now = Instant::now();
+        let Some(frontend) = &mut self.frontend else {
+            return;
+        };
+        let resumes = self.log_paused_until.take_if(|until| *until <= now);
+        if resumes.is_none() && !self.runner.is_ready(LOG) {
+            return;
+        }
+        match frontend.log.turn(now) {
+            // Should that fail, its last words are read all the same.
+            Next::Wait if resumes.is_some() => {
+                let log = frontend.log.as_fd();
+                let _unused = self.runner.attach(log, EpollFlags::EPOLLIN, LOG);
+            }
+            Next::Wait => {}
+            Next::Pause(until) => {
+                self.runner.detach(&frontend.log);
+                self.runner.wake_at(until);
+                self.log_paused_until = Some(until);
+            }
+            Next::Closed => self.runner.detach(&frontend.log),
+        }
+    }
+
     fn frontend_ended(&mut self) {
-        let Some(frontend) = self
-            .frontend
-            .take_if(|frontend| !matches!(pidfd::reap(&frontend.process), Ok(None)))
-        else {
+        let Some(frontend) = &self.frontend else {
+            return;
+        };
+        let status = match pidfd::reap(&frontend.process) {
             // It is a zombie that something of its own traces (ptrace(2)): without that one it can
             // be reaped.
-            return self.kill_frontend("it has ended, but is kept from being reaped");
+            Ok(None) => return self.kill_frontend("it has ended, but is kept from being reaped"),
+            Ok(Some(status)) => Some(status),
+            // Cannot be: it is our child, and nobody else reaps it.
+            Err(_) => None,
+        };
+        let Some(frontend) = self.frontend.take() else {
+            return;
         };
         self.runner.detach(&frontend.process);
         self.runner.detach(frontend.channel.as_fd());
+        self.runner.detach(&frontend.log);
+        self.log_paused_until = None;
         // What it forked has the listener and the key.
         let _unused = frontend.group.kill();
+        frontend.log.finish();
+        if self.stopping && status == Some(ExitStatus::Exited(0)) {
+            return;
+        }
+        log::line(&format!("audit: the frontend {}", ended_how(status)));
         if self.stopping {
             return;
         }
         if let Ok(Some((step, errno))) = spawn::failure(&frontend.report) {
-            log(&format!(
-                "the frontend's program could not run: {step:?}: {}",
-                Errno::from_raw(errno)
+            let error = Errno::from_raw(errno);
+            log::line(&format!(
+                "the frontend's program could not run: {step:?}: {error}"
             ));
         }
         self.deaths = if frontend.since.elapsed() >= SETTLED {
@@ -267,10 +309,10 @@ impl Daemon {
             self.deaths + 1
         };
         if self.gives_up() {
-            log("the frontend does not get as far as serving: giving up");
+            log::line("the frontend does not get as far as serving: giving up");
             return self.shut_down(StopHow::Graceful(None));
         }
-        log("the frontend has ended: starting another one");
+        log::line("the frontend has ended: starting another one");
         self.respawn_in(BACK_OFF * (1 << self.deaths.min(7)));
     }
 
@@ -295,7 +337,7 @@ impl Daemon {
             match self.spawn() {
                 Ok(frontend) => self.frontend = Some(frontend),
                 Err(error) => {
-                    log(&format!("cannot start the frontend: {error}"));
+                    log::line(&format!("cannot start the frontend: {error}"));
                     self.respawn_in(Duration::from_secs(1));
                 }
             }
@@ -315,6 +357,8 @@ impl Daemon {
             EpollFlags::EPOLLIN | EpollFlags::EPOLLET,
             FRONTEND,
         )?;
+        self.runner
+            .attach(frontend.log.as_fd(), EpollFlags::EPOLLIN, LOG)?;
         self.runner.wake_at(frontend.since + SETTLED);
         Ok(frontend)
     }
@@ -331,8 +375,7 @@ impl Daemon {
         // It serves, so nobody need look whether it does.
         self.runner.sleep_on(frontend.since + SETTLED);
         if !std::mem::replace(&mut self.announced, true) {
-            // Whoever started this may not listen any more.
-            let _unused = writeln!(std::io::stdout(), "Listening on {}", self.links.address);
+            log::announce(&format!("Listening on {}", self.links.address));
             self.notify("READY=1");
         }
     }
@@ -346,6 +389,21 @@ impl Daemon {
                 MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT,
             );
         }
+    }
+}
+
+/// How a frontend ended, for the log.
+fn ended_how(status: Option<ExitStatus>) -> String {
+    match status {
+        Some(ExitStatus::Exited(code)) => format!("exited with code {code}"),
+        Some(ExitStatus::Signalled(signal, _)) if i32::from(signal) == SIGSYS => {
+            "was killed by SIGSYS: it made a system call that its filter refuses".to_owned()
+        }
+        Some(ExitStatus::Signalled(signal, _)) => match Signal::try_from(i32::from(signal)) {
+            Ok(signal) => format!("was killed by {}", signal.as_str()),
+            Err(_) => format!("was killed by signal {signal}"),
+        },
+        None => "ended, and its status is lost".to_owned(),
     }
 }
 

@@ -9,8 +9,7 @@
 use std::collections::VecDeque;
 use std::error::Error;
 use std::fs::File;
-use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::Instant;
 
 use nix::fcntl::{OFlag, open};
@@ -23,14 +22,16 @@ use prn_ipc_protocol::message::{
 use prn_ipc_protocol::types::ProcessId;
 
 use crate::cgroup::Group;
+use crate::log::FrontendLog;
 use crate::runner::{Notice, Runner};
 use crate::sys::spawn::{self, Child, Program};
 
 /// Most requests handled in one turn, so that output and deadlines have theirs.
 const TURN: usize = 64;
 
-/// The token of the channel's socket in the event loop.
+/// Tokens of the channel's socket and of the frontend's log in the event loop.
 pub(crate) const CHANNEL: u64 = 1;
+pub(crate) const LOG: u64 = 3;
 
 /// Why a frontend has to die, if it has to.
 pub type Verdict = Result<(), Box<dyn Error>>;
@@ -83,6 +84,8 @@ pub struct Frontend {
     pub report: OwnedFd,
     /// This half's end of the channel to it.
     pub channel: SupervisorEnd,
+    /// What it says of itself.
+    pub log: FrontendLog,
     /// What it is in the middle of.
     pub phase: Phase,
     /// When it was started.
@@ -133,28 +136,16 @@ impl Frontend {
         let null = open("/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty())?;
         // Read-only, and an open file description of its own for each frontend (see
         // `config::read`).
-        let reopen = |fd: BorrowedFd<'_>, flags| {
-            open(
-                format!("/proc/self/fd/{}", fd.as_raw_fd()).as_str(),
-                flags | OFlag::O_CLOEXEC,
-                Mode::empty(),
-            )
+        let reopen = |fd: &OwnedFd| {
+            let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
+            let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+            open(path.as_str(), flags, Mode::empty())
         };
-        let (config, key) = (
-            reopen(kit.config.as_fd(), OFlag::O_RDONLY)?,
-            reopen(kit.key.as_fd(), OFlag::O_RDONLY)?,
-        );
-        // Not this process's own open file description, where that can be had: it could be made
-        // non-blocking.
-        let stderr = io::stderr();
-        let own_stderr = reopen(stderr.as_fd(), OFlag::O_WRONLY | OFlag::O_APPEND);
+        let (config, key) = (reopen(&kit.config)?, reopen(&kit.key)?);
+        let (log, stderr) = FrontendLog::new()?;
         let spawned = spawn::spawn(&Child {
             argv: &[c"prn-frontend".into()],
-            streams: [
-                null.as_fd(),
-                null.as_fd(),
-                own_stderr.as_ref().map_or(stderr.as_fd(), AsFd::as_fd),
-            ],
+            streams: [null.as_fd(), null.as_fd(), stderr.as_fd()],
             // In the order of `fds::frontend`.
             descriptors: &[
                 theirs.as_fd(),
@@ -171,23 +162,20 @@ impl Frontend {
                 null.as_fd(),
             )
         })?;
-        let (phase, since, dying, last, waiting, blocked) =
-            (Phase::Silent, Instant::now(), false, RequestId(0), 0, false);
-        let (process, report, pending, outbox) =
-            (spawned.pidfd, spawned.report, Vec::new(), VecDeque::new());
         Ok(Self {
-            process,
+            process: spawned.pidfd,
             group,
-            report,
+            report: spawned.report,
             channel,
-            phase,
-            since,
-            dying,
-            last,
-            pending,
-            waiting,
-            outbox,
-            blocked,
+            log,
+            phase: Phase::Silent,
+            since: Instant::now(),
+            dying: false,
+            last: RequestId(0),
+            pending: Vec::new(),
+            waiting: 0,
+            outbox: VecDeque::new(),
+            blocked: false,
         })
     }
 

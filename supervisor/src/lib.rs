@@ -44,6 +44,7 @@ mod cgroup;
 pub mod daemon;
 mod directory;
 pub mod frontend;
+pub mod log;
 mod output;
 pub mod privilege;
 mod process;
@@ -63,22 +64,3 @@ pub const CLEANER: &std::ffi::CStr = c"prn-clean";
 /// vector. Its own environment is empty. Its descriptor 3 takes the report, 4 is the process's
 /// temporary directory, 5 its own.
 pub const STRICT: &std::ffi::CStr = c"prn-strict";
-
-/// Writes one line to standard error, which is the daemon's log. A line that cannot be written at
-/// once is lost: the log's reader must not stop this program, nor end it.
-pub fn log(line: &str) {
-    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-    use std::io::Write;
-    use std::os::fd::AsFd;
-    let stderr = std::io::stderr();
-    if poll(
-        &mut [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)],
-        PollTimeout::ZERO,
-    )
-    .is_ok_and(|ready| ready > 0)
-    {
-        let _unused = stderr
-            .lock()
-            .write_all(format!("prn-supervisor: {line}\n").as_bytes());
-    }
-}

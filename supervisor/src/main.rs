@@ -18,7 +18,7 @@ fn main() -> ExitCode {
     match serve() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            log(&chain(&*error));
+            log::line(&chain(&*error));
             ExitCode::FAILURE
         }
     }

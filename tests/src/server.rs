@@ -31,6 +31,8 @@ pub struct Options {
     pub wrapper: Vec<String>,
     /// The folder of the three programs to run, if not the ones that were built.
     pub programs: Option<PathBuf>,
+    /// Where its standard error goes, if not to the file that [`Server::log`] reads.
+    pub log: Option<std::os::fd::OwnedFd>,
     /// Another number of user ids for processes.
     pub uids: Option<u32>,
 }
@@ -131,7 +133,7 @@ impl Server {
         let log = fs::File::create(folder.path().join("server.log")).expect("a log");
         command
             .stdout(Stdio::piped())
-            .stderr(log)
+            .stderr(options.log.map_or(Stdio::from(log), Stdio::from))
             .stdin(Stdio::null());
         let mut child = command.spawn().expect("prn server start");
         let mut line = String::new();

@@ -383,10 +383,6 @@ pub fn prepare_process() -> Result<(u64, u64), HandoverError> {
     setrlimit(Resource::RLIMIT_NOFILE, hard, hard).map_err(step("setrlimit"))?;
     let (_, core) = getrlimit(Resource::RLIMIT_CORE).map_err(step("getrlimit"))?;
     setrlimit(Resource::RLIMIT_CORE, 0, core).map_err(step("setrlimit"))?;
-    // Several write to it, each where another one ended.
-    let flags =
-        OFlag::from_bits_retain(fcntl(io::stderr(), FcntlArg::F_GETFL).map_err(step("F_GETFL"))?);
-    fcntl(io::stderr(), FcntlArg::F_SETFL(flags | OFlag::O_APPEND)).map_err(step("F_SETFL"))?;
     Ok((soft.min(1024), hard))
 }
 

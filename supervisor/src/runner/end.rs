@@ -165,7 +165,7 @@ impl Runner {
             self.free_uids.push_back(uid);
         } else {
             // Somebody else must not get what is left as its own.
-            crate::log(&format!(
+            crate::log::line(&format!(
                 "process {id}: its directories or its cgroup are left, and its user id {uid} is not used again"
             ));
         }

@@ -162,7 +162,7 @@ impl Runner {
             .or(refused)
             .filter(|_| !std::mem::replace(&mut process.told, true))
         {
-            crate::log(&format!(
+            crate::log::line(&format!(
                 "process {}: its output cannot all be kept: {error}",
                 process.info.id
             ));

@@ -92,7 +92,7 @@ impl Runner {
             stopping.killed = true;
         }
         if let Err(error) = live.group.kill() {
-            crate::log(&format!(
+            crate::log::line(&format!(
                 "process {}: cannot kill its group: {error}",
                 process.info.id
             ));

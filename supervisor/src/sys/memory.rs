@@ -104,9 +104,9 @@ impl Shared {
         };
         let start = mapping.as_mut_ptr();
         let parts = [
-            // SAFETY: place < size, which is no more than the mapping has, so the pointer is inside
-            // it.
             libc::iovec {
+                // SAFETY: place < size, which is no more than the mapping has, so the pointer is
+                // inside it.
                 iov_base: unsafe { start.add(place) }.cast(),
                 iov_len: first,
             },

@@ -173,8 +173,8 @@ pub fn spawn(child: &Child<'_>) -> nix::Result<Spawned> {
         run(&prepared);
     }
     Errno::result(pid)?;
-    // SAFETY: CLONE_PIDFD stored a new descriptor there, for nobody else.
     Ok(Spawned {
+        // SAFETY: CLONE_PIDFD stored a new descriptor there, for nobody else.
         pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) },
         report,
     })

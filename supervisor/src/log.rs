@@ -1,0 +1,263 @@
+//! The server's log: both halves' lines, on standard error. Runs in the supervisor.
+//!
+//! Nothing here waits. Whoever reads the log may stop: a line that cannot be written at once is
+//! lost, and the next one that can be says how many were. The frontend has no descriptor of the
+//! log. What it says comes through a pipe of its own, and is escaped, named and limited here, so
+//! that it can neither forge a line of this half's nor stop the log for it.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{MsgFlags, send};
+use nix::unistd::pipe2;
+
+/// Most bytes of a line with its end: as many as a pipe takes whole or not at all (PIPE_BUF,
+/// pipe(7)).
+const LINE_MAX: usize = 4096;
+
+/// Most bytes that are read from a frontend in one turn, and in one [`PERIOD`]. What it writes
+/// beyond that stays in its pipe, and what the pipe does not take it has to count itself.
+const TURN: usize = 4096;
+const PERIOD_MAX: usize = 64 * 1024;
+const PERIOD: Duration = Duration::from_secs(1);
+
+/// Turns that empty a pipe of the size that pipes are made with, which a frontend cannot change.
+const PIPE_TURNS: usize = 64 * 1024 / TURN;
+
+/// Lines that could not be written since one could.
+static LOST: AtomicU64 = AtomicU64::new(0);
+
+/// Writes one line of the supervisor's.
+pub fn line(text: &str) {
+    write_line("prn-supervisor", text);
+}
+
+/// Writes one line under a name, and before it how many were lost, if any were.
+fn write_line(name: &str, text: &str) {
+    let lost = LOST.load(Ordering::Relaxed);
+    if lost > 0 {
+        let told = format!("{lost} lines of this log were lost: nobody read it");
+        if !write_now(&formatted("prn-supervisor", &told)) {
+            LOST.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        LOST.store(0, Ordering::Relaxed);
+    }
+    if !write_now(&formatted(name, text)) {
+        LOST.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// A line, escaped so that it is one, and cut where it is too long.
+fn formatted(name: &str, text: &str) -> String {
+    const CUT: &str = "…\n";
+    let mut line = format!("{name}: ");
+    for character in text.chars() {
+        match character {
+            '"' | '\'' => line.push(character),
+            _ => line.extend(character.escape_debug()),
+        }
+        if line.len() > LINE_MAX - CUT.len() {
+            while line.len() > LINE_MAX - CUT.len() {
+                line.pop();
+            }
+            line.push_str(CUT);
+            return line;
+        }
+    }
+    line.push('\n');
+    line
+}
+
+/// Writes a line to standard output, if it is taken at once: whoever started this may not listen
+/// any more.
+pub fn announce(text: &str) {
+    let _unused = write_whole_now(&io::stdout(), format!("{text}\n").as_bytes());
+}
+
+fn write_now(line: &str) -> bool {
+    write_whole_now(&io::stderr(), line.as_bytes())
+}
+
+/// Writes bytes whole and at once, or not. So few are taken whole by a pipe or a socket that takes
+/// any; a file on a disk takes as long as its disk does. `prn server start` has made this program's
+/// streams open file descriptions of their own that do not block, where they are pipes or
+/// terminals.
+fn write_whole_now(to: &impl AsFd, bytes: &[u8]) -> bool {
+    let to = to.as_fd();
+    // A socket need not be non-blocking for that (send(2)).
+    let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+    match send(to.as_raw_fd(), bytes, flags) {
+        Err(Errno::ENOTSOCK) => {}
+        sent => return sent == Ok(bytes.len()),
+    }
+    // One that could not be made non-blocking takes a line when it says that it takes anything.
+    let mut ready = [PollFd::new(to, PollFlags::POLLOUT)];
+    poll(&mut ready, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
+        && nix::unistd::write(to, bytes) == Ok(bytes.len())
+}
+
+/// What one frontend says.
+#[derive(Debug)]
+pub struct FrontendLog {
+    pipe: File,
+    /// A line without its end yet.
+    begun: Vec<u8>,
+    /// The rest of a line that was too long is skipped.
+    skipping: bool,
+    /// When the present period began, and what was read in it.
+    since: Instant,
+    read: usize,
+}
+
+/// What there is to do for a frontend's log after a turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// Wait until there is more.
+    Wait,
+    /// Nothing before that time.
+    Pause(Instant),
+    /// It is closed.
+    Closed,
+}
+
+impl FrontendLog {
+    /// One, and the end to write to, for the frontend. That one does not block either.
+    ///
+    /// # Errors
+    /// Those of pipe2(2).
+    pub fn new() -> nix::Result<(Self, OwnedFd)> {
+        let (from, to) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
+        let log = Self {
+            pipe: from.into(),
+            begun: Vec::new(),
+            skipping: false,
+            since: Instant::now(),
+            read: 0,
+        };
+        Ok((log, to))
+    }
+
+    /// Hands on what is there, a bounded amount of it.
+    pub fn turn(&mut self, now: Instant) -> Next {
+        if now.duration_since(self.since) >= PERIOD {
+            (self.since, self.read) = (now, 0);
+        }
+        if self.read >= PERIOD_MAX {
+            return Next::Pause(self.since + PERIOD);
+        }
+        match self.read_once() {
+            Ok(0) => Next::Closed,
+            Ok(length) => {
+                // A byte at a time costs a turn as well.
+                self.read += length.max(TURN / 16);
+                Next::Wait
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Next::Wait,
+            Err(_) => Next::Closed,
+        }
+    }
+
+    /// Hands on the last words of a frontend that has ended: no more than its pipe holds.
+    pub fn finish(mut self) {
+        for _ in 0..PIPE_TURNS {
+            if !matches!(self.read_once(), Ok(1..)) {
+                break;
+            }
+        }
+        if !self.begun.is_empty() {
+            self.end_line();
+        }
+    }
+
+    fn read_once(&mut self) -> io::Result<usize> {
+        let mut bytes = [0; TURN];
+        let length = self.pipe.read(&mut bytes)?;
+        for byte in bytes.iter().take(length) {
+            match byte {
+                b'\n' => self.end_line(),
+                _ if self.skipping => {}
+                _ => {
+                    self.begun.push(*byte);
+                    if self.begun.len() >= LINE_MAX {
+                        self.end_line();
+                        self.skipping = true;
+                    }
+                }
+            }
+        }
+        Ok(length)
+    }
+
+    fn end_line(&mut self) {
+        if !std::mem::take(&mut self.skipping) && !self.begun.is_empty() {
+            write_line("prn-frontend", &String::from_utf8_lossy(&self.begun));
+        }
+        self.begun.clear();
+    }
+}
+
+impl AsFd for FrontendLog {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.pipe.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn s11_a_line_is_one_line_of_bounded_length_whatever_is_in_it() {
+        assert_eq!(formatted("n", "a\nb\u{1b}[0m\0"), "n: a\\nb\\u{1b}[0m\\0\n");
+        assert_eq!(formatted("n", "it's \"so\""), "n: it's \"so\"\n");
+        for text in ["é".repeat(10_000), "\n".repeat(10_000)] {
+            let line = formatted("n", &text);
+            assert!(
+                line.len() <= LINE_MAX && line.ends_with("…\n"),
+                "{}",
+                line.len()
+            );
+            assert_eq!(line.matches('\n').count(), 1);
+        }
+    }
+
+    #[test]
+    fn x4_what_is_not_taken_at_once_is_not_waited_for() {
+        let (from, to) = nix::unistd::pipe().unwrap();
+        let mut taken = 0;
+        while write_whole_now(&to, &[b'x'; LINE_MAX]) {
+            taken += 1;
+        }
+        // It would have blocked: the pipe itself is a blocking one.
+        assert_eq!(taken, 64 * 1024 / LINE_MAX);
+        nix::unistd::read(&from, &mut [0; LINE_MAX]).unwrap();
+        assert!(write_whole_now(&to, &[b'x'; LINE_MAX]));
+        let (_ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+        while write_whole_now(&theirs, &[b'x'; LINE_MAX]) {}
+    }
+
+    #[test]
+    fn x3_a_frontend_is_read_a_bounded_amount_in_a_period() {
+        let (mut log, to) = FrontendLog::new().unwrap();
+        let (start, mut read) = (log.since, 0);
+        let next = loop {
+            let filled = std::iter::repeat_with(|| nix::unistd::write(&to, &[b'\n'; TURN]));
+            let _unused = filled.take_while(Result::is_ok).count();
+            match log.turn(start) {
+                Next::Wait => read += TURN,
+                other => break other,
+            }
+        };
+        assert_eq!((next, read), (Next::Pause(start + PERIOD), PERIOD_MAX));
+        assert_eq!(log.turn(start + PERIOD), Next::Wait);
+        drop(to);
+        log.finish();
+    }
+}

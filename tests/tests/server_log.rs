@@ -1,0 +1,205 @@
+//! The server's log: what a frontend can do to it, what its reader can do to the server, and what it
+//! says of a frontend's end.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::process::Stdio;
+use std::time::Duration;
+
+use nix::fcntl::{FcntlArg, fcntl};
+use nix::libc;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use prn_tests::hostile_frontend::{Argument, Call, HostileFrontend, Mode, Order, call};
+use prn_tests::server::{Options, Server};
+use prn_tests::wait_for;
+
+/// write(2) of these bytes to this descriptor.
+fn write_call(fd: i64, bytes: &[u8]) -> Call {
+    Call {
+        number: libc::SYS_write,
+        arguments: vec![
+            Argument::Number(fd.cast_unsigned()),
+            Argument::Bytes(bytes.to_vec()),
+            Argument::Number(bytes.len() as u64),
+        ],
+    }
+}
+
+#[test]
+fn x3_a_frontend_cannot_forge_a_line_or_take_the_log_from_the_supervisor() {
+    // As under a service manager: standard error is a stream socket.
+    let (log, theirs) = UnixStream::pair().unwrap();
+    let options = Options {
+        log: Some(theirs.into()),
+        ..Options::default()
+    };
+    let mut frontend = HostileFrontend::with(options);
+    let forged = b"prn-supervisor: audit: all is well\n\x1b[2Jprn: x\n";
+    assert_eq!(frontend.call(write_call(2, forged)), forged.len() as i64);
+    for (number, arguments) in [
+        (libc::SYS_shutdown, [2, libc::SHUT_RDWR.into(), 0]),
+        (libc::SYS_fcntl, [2, libc::F_SETPIPE_SZ.into(), 1 << 20]),
+        (libc::SYS_fcntl, [2, libc::F_SETFL.into(), 0]),
+        (
+            libc::SYS_fcntl,
+            [2, libc::F_SETFL.into(), libc::O_DIRECT.into()],
+        ),
+    ] {
+        let _refused_or_of_no_use = frontend.call(call(number, &arguments));
+    }
+    frontend.live_again(Mode::Ready);
+    let server = &mut frontend.server;
+    server.signal(Signal::SIGTERM);
+    assert_eq!(server.wait(), Some(0));
+    let lines: Vec<String> = BufReader::new(log).lines().map(Result::unwrap).collect();
+    let of = |start: &str| lines.iter().filter(|line| line.starts_with(start)).count();
+    assert_eq!(of("prn-supervisor: audit: all is well"), 0, "{lines:?}");
+    assert_eq!(of("prn: x"), 0, "{lines:?}");
+    assert_eq!(
+        of("prn-frontend: prn-supervisor: audit: all is well"),
+        1,
+        "{lines:?}"
+    );
+    assert_eq!(of("prn-frontend: \\u{1b}[2Jprn: x"), 1, "{lines:?}");
+    assert_eq!(of("prn-supervisor: stopping all processes"), 1, "{lines:?}");
+}
+
+#[test]
+fn x3_what_a_frontend_writes_without_end_costs_the_log_no_more_than_its_share() {
+    let mut frontend = HostileFrontend::start();
+    let line = [&[b'x'; 4000][..], b"\n"].concat();
+    let mut taken = 0;
+    for _ in 0..2000 {
+        // It does not block: what there is no room for is refused.
+        match frontend.call(write_call(2, &line)) {
+            -11 => {}
+            length => taken += length,
+        }
+    }
+    // A line without an end, and one of other bytes.
+    let _refused_or_not = frontend.call(write_call(2, &[b'y'; 9000]));
+    frontend.hand_over();
+    let written = frontend.server.log().len() as i64;
+    assert!(written <= taken + 100_000, "{written} for {taken}");
+    assert!(taken < 2_000_000, "8 MB were written, and {taken} taken");
+    for line in frontend.server.log().lines() {
+        assert!(
+            line.len() <= 4096 && line.starts_with("prn"),
+            "{}",
+            line.len()
+        );
+    }
+}
+
+/// A pipe that takes one page of log, and its end to read from.
+fn small_pipe() -> (File, OwnedFd) {
+    let (from, to) = nix::unistd::pipe().unwrap();
+    fcntl(&to, FcntlArg::F_SETPIPE_SZ(4096)).unwrap();
+    (from.into(), to)
+}
+
+/// Somebody without a certificate, whose refusal is worth a line of the log.
+fn stranger(server: &Server) {
+    let _refused = TcpStream::connect(&server.address).and_then(|mut stranger| {
+        stranger.set_read_timeout(Some(Duration::from_secs(10)))?;
+        stranger.write_all(b"GET / HTTP/1.1\r\n\r\n")?;
+        stranger.read(&mut [0; 64])
+    });
+}
+
+fn replace_frontend(server: &Server) {
+    let frontend = server.frontend();
+    kill(Pid::from_raw(frontend), Signal::SIGKILL).unwrap();
+    wait_for("the next frontend", || {
+        server.frontend() != frontend && server.run(&["list"]).status.success()
+    });
+}
+
+#[test]
+fn x4_a_log_that_nobody_reads_stops_nobody_and_says_what_it_lost() {
+    let (mut from, to) = small_pipe();
+    // Room for the first lines, so that it is not full from the start.
+    nix::unistd::write(&to, &[b'-'; 3000]).unwrap();
+    let mut server = Server::with(Options {
+        log: Some(to),
+        ..Options::default()
+    });
+    let ticks = ["sh", "-c", "while :; do echo tick; sleep 0.05; done"];
+    let id = server.start_process(&[], &ticks);
+    let mut follow = server
+        .prn(&["logs", &id])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(follow.stdout.take().unwrap()).lines();
+    // Full after the first few: everything goes on for those who follow, start, list and stop.
+    for _ in 0..3 {
+        (0..30).for_each(|_| stranger(&server));
+        for _ in 0..10 {
+            assert_eq!(lines.next().unwrap().unwrap(), "tick");
+        }
+        let other = server.start_process(&[], &["echo", "whole"]);
+        assert_eq!(server.ok(&["logs", &other]), "whole\n");
+        server.ok(&["stop", &other]);
+        server.ok(&["list"]);
+    }
+    replace_frontend(&server);
+    assert_eq!(lines.next().unwrap().unwrap(), "tick");
+    // The next line that there is room for says how many are missing.
+    let reader = std::thread::spawn(move || {
+        let mut log = String::new();
+        from.read_to_string(&mut log).unwrap();
+        log
+    });
+    replace_frontend(&server);
+    follow.kill().unwrap();
+    follow.wait().unwrap();
+    assert_eq!(server.stop(), Some(0));
+    let log = reader.join().unwrap();
+    assert!(log.contains(" lines of this log were lost"), "{log}");
+    assert!(
+        log.contains("prn-supervisor: stopping all processes"),
+        "{log}"
+    );
+}
+
+#[test]
+fn x4_a_server_starts_and_stops_although_nobody_reads_what_it_says() {
+    // Both streams are full before it begins.
+    let (_from, to) = small_pipe();
+    nix::unistd::write(&to, &[b'x'; 4096]).unwrap();
+    let options = Options {
+        log: Some(to),
+        ..Options::default()
+    };
+    let mut server = Server::with(options);
+    let id = server.start_process(&[], &["true"]);
+    server.ok(&["logs", &id]);
+    assert_eq!(server.stop(), Some(0));
+}
+
+#[test]
+fn x7_how_a_frontend_ended_is_in_the_log() {
+    let server = Server::start();
+    kill(Pid::from_raw(server.frontend()), Signal::SIGKILL).unwrap();
+    wait_for("its line", || {
+        server
+            .log()
+            .contains("audit: the frontend was killed by SIGKILL")
+    });
+    let mut frontend = HostileFrontend::start();
+    let _ends = frontend.try_order(&Order::Exit);
+    frontend.meet_next();
+    assert!(
+        frontend
+            .server
+            .log()
+            .contains("audit: the frontend exited with code"),
+        "{}",
+        frontend.server.log()
+    );
+}
