@@ -31,6 +31,10 @@ pub const ARGUMENTS_MAX: usize = 128 * 1024;
 /// Most bytes in a path, its NUL not counted (PATH_MAX, limits.h).
 const PATH_MAX: usize = 4095;
 
+/// How long a process waits while nobody follows it, if it does not say: for a client that comes
+/// back after its connection was lost.
+const FOLLOW_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// A field of a request that was not taken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{field}: {why}")]
@@ -151,8 +155,10 @@ fn keeping(raw: &v1::StartRequest, defaults: &Defaults) -> Result<Keeping, Inval
         Ok(v1::OutputPolicy::Unspecified | v1::OutputPolicy::DropOldest) => Overflow::DropOldest,
         Ok(v1::OutputPolicy::StopReading) => Overflow::Wait,
         Ok(v1::OutputPolicy::Kill) => Overflow::Kill,
+        Ok(v1::OutputPolicy::Follow) => Overflow::Follow(follow_timeout(raw)?),
         Err(_) => {
-            let why = "must be OUTPUT_POLICY_DROP_OLDEST, OUTPUT_POLICY_STOP_READING or OUTPUT_POLICY_KILL";
+            let why = "must be OUTPUT_POLICY_DROP_OLDEST, OUTPUT_POLICY_STOP_READING, OUTPUT_POLICY_KILL or \
+                       OUTPUT_POLICY_FOLLOW";
             return Err(InvalidField::new("output_policy", why));
         }
     };
@@ -176,6 +182,16 @@ fn keeping(raw: &v1::StartRequest, defaults: &Defaults) -> Result<Keeping, Inval
         overflow,
         store,
     })
+}
+
+/// How long a process waits while nobody follows it.
+fn follow_timeout(raw: &v1::StartRequest) -> Result<Millis, InvalidField> {
+    match millis(raw.follow_timeout, "follow_timeout")? {
+        Some(timeout) => Ok(timeout),
+        None => {
+            Millis::try_from(FOLLOW_TIMEOUT).map_err(|why| InvalidField::new("follow_timeout", why))
+        }
+    }
 }
 
 fn argv(command: String, args: Vec<String>) -> Result<Argv, InvalidField> {
@@ -347,6 +363,7 @@ pub fn wanted(raw: &v1::GetOutputRequest, now: UnixMicros) -> Result<Wanted, Inv
         },
         control_frames: raw.control_frames,
         no_follow: raw.no_follow,
+        is_follower: raw.follower,
     })
 }
 
@@ -434,25 +451,35 @@ pub fn process_status(info: &ProcessInfo) -> v1::ProcessStatus {
             Profile::None => v1::Profile::None,
         }
         .into(),
+        left_behind: info.left_behind.map(|left| v1::LeftBehind {
+            processes: left.processes,
+            stopped_for: left
+                .stopped_for
+                .map_or(v1::exit_cause::Kind::Unspecified, cause_kind)
+                .into(),
+        }),
     }
 }
 
-/// Why a main process ended, as the API shows it.
-pub fn exit_cause(exit: MainExit) -> v1::ExitCause {
-    let kind = match exit.cause {
+fn cause_kind(cause: message::ExitCause) -> v1::exit_cause::Kind {
+    match cause {
         message::ExitCause::Exited => v1::exit_cause::Kind::Exited,
         message::ExitCause::Signalled => v1::exit_cause::Kind::Signalled,
         message::ExitCause::OomKilled => v1::exit_cause::Kind::OomKilled,
         message::ExitCause::TimedOut => v1::exit_cause::Kind::TimedOut,
         message::ExitCause::StoppedOnRequest => v1::exit_cause::Kind::StoppedOnRequest,
         message::ExitCause::OutputLimit => v1::exit_cause::Kind::OutputLimit,
-    };
+    }
+}
+
+/// Why a main process ended, as the API shows it.
+pub fn exit_cause(exit: MainExit) -> v1::ExitCause {
     let (exit_code, signal, core_dumped) = match exit.status {
         ExitStatus::Exited(code) => (code.into(), 0, false),
         ExitStatus::Signalled(signal, core) => (0, signal.into(), core),
     };
     v1::ExitCause {
-        kind: kind.into(),
+        kind: cause_kind(exit.cause).into(),
         exit_code,
         signal,
         core_dumped,
@@ -505,6 +532,7 @@ fn output_status(info: &ProcessInfo) -> v1::OutputStatus {
             Overflow::DropOldest => v1::OutputPolicy::DropOldest,
             Overflow::Wait => v1::OutputPolicy::StopReading,
             Overflow::Kill => v1::OutputPolicy::Kill,
+            Overflow::Follow(_) => v1::OutputPolicy::Follow,
         }
         .into(),
         waits_for_reader: info.waits,
@@ -592,6 +620,7 @@ pub mod tests {
             main_exit: None,
             end: None,
             stuck: vec![],
+            left_behind: None,
         }
     }
 

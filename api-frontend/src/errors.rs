@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use nix::errno::Errno;
-use prn_ipc_protocol::message::{ChildStep, Refusal, StartSpec};
+use prn_ipc_protocol::message::{ChildStep, Preparation, Refusal, StartSpec};
 use prn_ipc_protocol::types::ProcessId;
 use prn_proto::ERROR_DOMAIN;
 use tonic::{Code, Status};
@@ -39,6 +39,8 @@ pub mod reason {
     pub const COMMAND_NOT_FOUND: &str = "COMMAND_NOT_FOUND";
     /// The program may not be executed.
     pub const COMMAND_NOT_EXECUTABLE: &str = "COMMAND_NOT_EXECUTABLE";
+    /// The program is there, and what it needs to run is not: an interpreter or a loader.
+    pub const INTERPRETER_NOT_FOUND: &str = "INTERPRETER_NOT_FOUND";
     /// The file is not a program that this machine can execute, or can't be executed now.
     pub const COMMAND_FAILED: &str = "COMMAND_FAILED";
     /// The working directory can't be entered.
@@ -55,6 +57,10 @@ pub mod reason {
     pub const OUTPUT_BUDGET: &str = "OUTPUT_BUDGET";
     /// As many processes run as the server allows.
     pub const TOO_MANY_PROCESSES: &str = "TOO_MANY_PROCESSES";
+    /// The arguments of all processes that run are as long as the server remembers.
+    pub const ARGUMENTS_BUDGET: &str = "ARGUMENTS_BUDGET";
+    /// The folder of the working directories is gone from under the server.
+    pub const STATE_FOLDER_GONE: &str = "STATE_FOLDER_GONE";
     /// As many connections are open as the server allows, in all or to this client.
     pub const TOO_MANY_CONNECTIONS: &str = "TOO_MANY_CONNECTIONS";
     /// As many output streams are open as the server allows, in all or of this process.
@@ -208,6 +214,30 @@ fn refused(refusal: &Refusal, id: ProcessId, start: Option<&Asked>) -> Status {
                 &[("max", max.to_string())],
             )
         }
+        Refusal::UserIdsHeld { held, all } => {
+            let message = format!(
+                "no user id is free: {held} of the server's {all} belong to what ended processes left on disk, which is still \
+                 being removed: try again later"
+            );
+            quota(
+                reason::TOO_MANY_PROCESSES,
+                "user_ids",
+                message,
+                &[("held", held.to_string()), ("max", all.to_string())],
+            )
+        }
+        Refusal::ArgumentsAboveBudget(left) => {
+            let message = format!(
+                "args: the arguments of all processes that run count together, and {left} bytes are left: pass large ones \
+                 in a file, or stop a process that has some"
+            );
+            quota(
+                reason::ARGUMENTS_BUDGET,
+                "args",
+                message,
+                &[("left", left.to_string())],
+            )
+        }
         Refusal::AboveCeiling(limit, ceiling) => {
             let metadata = [
                 ("limit", limit.to_string()),
@@ -286,6 +316,17 @@ fn refused(refusal: &Refusal, id: ProcessId, start: Option<&Asked>) -> Status {
             )
         }
         Refusal::Exec(step, errno) => not_executed(*step, *errno, start),
+        Refusal::Resources(Preparation::Directory, errno)
+            if Errno::from_raw(*errno) == Errno::ENOENT =>
+        {
+            error(
+                Code::FailedPrecondition,
+                reason::STATE_FOLDER_GONE,
+                "the server's state folder was removed while it ran: its operator has to restart it",
+                &[],
+                |_| {},
+            )
+        }
         Refusal::Resources(what, errno) => {
             let metadata = [("preparation", what.to_string())];
             if SHORTAGES.contains(&Errno::from_raw(*errno)) {
@@ -311,18 +352,20 @@ fn refused(refusal: &Refusal, id: ProcessId, start: Option<&Asked>) -> Status {
 /// What was to be started, as far as errors repeat it.
 pub struct Asked {
     command: String,
+    /// It is a path, and not a name to be looked up.
+    is_path: bool,
     /// None: the server's choice.
     working_directory: Option<String>,
 }
 
 impl From<&StartSpec> for Asked {
     fn from(spec: &StartSpec) -> Self {
+        let program = spec.argv.as_slice().first();
+        let command =
+            program.map_or_else(String::new, |program| quoted(&program.to_string_lossy()));
         Self {
-            command: spec
-                .argv
-                .as_slice()
-                .first()
-                .map_or(String::new(), |program| quoted(&program.to_string_lossy())),
+            command,
+            is_path: program.is_some_and(|program| program.to_bytes().contains(&b'/')),
             working_directory: Some(spec.working_directory.to_string_lossy())
                 .filter(|path| !path.ends_with(&spec.id.to_string()))
                 .map(|path| quoted(&path)),
@@ -361,19 +404,36 @@ fn not_executed(step: ChildStep, errno: i32, start: Option<&Asked>) -> Status {
     }
     match step {
         ChildStep::Exec if [Errno::ENOENT, Errno::ENOTDIR].contains(&errno) => {
-            let message = format!("command not found: {command}");
+            let is_path = start.is_some_and(|asked| asked.is_path);
+            let (message, lookup) = if is_path {
+                (format!("no such file: {command}"), "path")
+            } else {
+                (format!("command not found: {command}"), "PATH")
+            };
+            let [step, number] = metadata;
+            let metadata = [step, number, ("lookup", lookup.to_owned())];
             error(
                 Code::NotFound,
                 reason::COMMAND_NOT_FOUND,
                 message,
                 &metadata,
                 |details| {
-                    details.set_resource_info(
-                        "command",
-                        command,
-                        "",
-                        "neither it nor, for a script, its interpreter exists",
-                    );
+                    details.set_resource_info("command", command, "", "it does not exist");
+                },
+            )
+        }
+        ChildStep::Interpreter => {
+            let message = format!(
+                "{command} is there, but what it needs to run is not: of a script, the interpreter that its first line names \
+                 (is there a carriage return at the end of that line?), of a program, its dynamic loader"
+            );
+            error(
+                Code::FailedPrecondition,
+                reason::INTERPRETER_NOT_FOUND,
+                message.clone(),
+                &metadata,
+                |details| {
+                    details.add_precondition_failure_violation("COMMAND", command, message);
                 },
             )
         }
@@ -665,6 +725,7 @@ mod tests {
     fn asked() -> Asked {
         Asked {
             command: quoted("nope"),
+            is_path: false,
             working_directory: Some(quoted("/nowhere")),
         }
     }

@@ -71,15 +71,24 @@ pub struct Hub {
 /// Up to where each subscriber has been sent the output, lately, and all of them.
 #[derive(Default)]
 struct Readers {
-    places: BTreeMap<u64, u64>,
+    places: BTreeMap<u64, Whereabouts>,
     last: u64,
     taken: u64,
 }
 
+/// Where a subscriber is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Whereabouts {
+    offset: u64,
+    /// The process waits for it.
+    is_awaited: bool,
+}
+
 impl Readers {
-    /// Where all have arrived, if that is `step` further than what was told last.
+    /// Where all that are awaited have arrived, if that is `step` further than what was told last.
     fn advance(&mut self, step: u64) -> Option<u64> {
-        let all = *self.places.values().min()?;
+        let awaited = self.places.values().filter(|place| place.is_awaited);
+        let all = awaited.map(|place| place.offset).min()?;
         if all <= self.taken || all - self.taken < step {
             return None;
         }
@@ -87,9 +96,14 @@ impl Readers {
         Some(all)
     }
 
+    fn are_any_awaited(&self) -> bool {
+        self.places.values().any(|place| place.is_awaited)
+    }
+
     /// Whether there are a few, and one of them is not at `offset` yet, but near it.
     fn are_some_behind(&self, offset: u64) -> bool {
-        let is_behind = |place: &u64| (1..=NEAR).contains(&offset.saturating_sub(*place));
+        let is_behind =
+            |place: &Whereabouts| (1..=NEAR).contains(&offset.saturating_sub(place.offset));
         self.places.len() <= TOGETHER && self.places.values().any(is_behind)
     }
 }
@@ -198,34 +212,70 @@ struct Seat {
     process: Arc<Process>,
     supervisor: Supervisor,
     number: u64,
-    /// Of a process that waits for its readers: the supervisor is told when all have gone on by
-    /// this much, or wait.
-    step: Option<u64>,
+    /// Whom the process waits for.
+    awaits: Awaits,
+    /// The process waits for this one.
+    is_awaited: bool,
+    /// If it waits: the supervisor is told when all whom it waits for have gone on by this much, or
+    /// wait themselves.
+    step: u64,
+}
+
+/// Whom a process waits for that writes more than is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Awaits {
+    Nobody,
+    All,
+    Followers,
 }
 
 impl Seat {
-    fn take(process: &Arc<Process>, supervisor: &Supervisor, from: u64) -> Self {
+    fn take(process: &Arc<Process>, supervisor: &Supervisor, from: u64, is_follower: bool) -> Self {
         let output = process.info().output;
-        let step = (output.overflow == Overflow::Wait).then_some(output.max / 4);
+        let awaits = match output.overflow {
+            Overflow::DropOldest | Overflow::Kill => Awaits::Nobody,
+            Overflow::Wait => Awaits::All,
+            Overflow::Follow(_) => Awaits::Followers,
+        };
+        let is_awaited = match awaits {
+            Awaits::Nobody => false,
+            Awaits::All => true,
+            Awaits::Followers => is_follower,
+        };
         let mut readers = process.hub.readers();
         readers.last += 1;
         let number = readers.last;
-        readers.places.insert(number, from);
+        let is_first = awaits == Awaits::Followers && is_awaited && !readers.are_any_awaited();
+        let whereabouts = Whereabouts {
+            offset: from,
+            is_awaited,
+        };
+        readers.places.insert(number, whereabouts);
+        if is_first {
+            // Before the lock is given back: what is told of others comes in its order.
+            supervisor.follow(process.hub.id);
+        }
         drop(readers);
         Self {
             process: Arc::clone(process),
             supervisor: supervisor.clone(),
             number,
-            step,
+            awaits,
+            is_awaited,
+            step: output.max / 4,
         }
     }
 
     /// All before `offset` is on its way to the client; `waits` for more.
     fn arrive(&self, offset: u64, waits: bool) {
         let mut readers = self.process.hub.readers();
-        readers.places.insert(self.number, offset);
-        if let Some(step) = self.step {
-            self.tell(readers.advance(if waits { 0 } else { step }));
+        let whereabouts = Whereabouts {
+            offset,
+            is_awaited: self.is_awaited,
+        };
+        readers.places.insert(self.number, whereabouts);
+        if self.is_awaited {
+            self.tell(readers.advance(if waits { 0 } else { self.step }));
         }
     }
 
@@ -245,10 +295,14 @@ impl Drop for Seat {
     fn drop(&mut self) {
         let mut readers = self.process.hub.readers();
         readers.places.remove(&self.number);
-        if self.step.is_some() {
-            // It may have been the one that the others were ahead of.
-            self.tell(readers.advance(0));
+        if !self.is_awaited {
+            return;
         }
+        if self.awaits == Awaits::Followers && !readers.are_any_awaited() {
+            self.supervisor.unfollow(self.process.hub.id);
+        }
+        // It may have been the one that the others were ahead of.
+        self.tell(readers.advance(0));
     }
 }
 
@@ -261,6 +315,8 @@ pub struct Wanted {
     pub control_frames: bool,
     /// End at what is there already.
     pub no_follow: bool,
+    /// The process waits for this client, if it waits for any.
+    pub is_follower: bool,
 }
 
 /// A time to end at.
@@ -361,7 +417,12 @@ impl Subscription {
         let last = (wanted.no_follow || is_past).then_some(marks.high);
         let end = place.end.into_iter().chain(last).min();
         let (seat, number) = (
-            Seat::take(&process, &supervisor, place.from.min(marks.high)),
+            Seat::take(
+                &process,
+                &supervisor,
+                place.from.min(marks.high),
+                wanted.is_follower,
+            ),
             process.info().number,
         );
         let begin = v1::OutputBegin {
@@ -403,7 +464,7 @@ impl Subscription {
                 ..Frame::default()
             }));
         }
-        if self.seat.step.is_some() {
+        if self.seat.is_awaited {
             self.seat.arrive(self.sent, false);
         }
         while !self.done {
@@ -691,10 +752,35 @@ mod tests {
         assert_eq!(hub.pause(), Duration::ZERO);
     }
 
+    fn at(offset: u64) -> Whereabouts {
+        Whereabouts {
+            offset,
+            is_awaited: true,
+        }
+    }
+
+    #[test]
+    fn only_those_that_are_awaited_say_up_to_where_the_output_was_taken() {
+        let other = Whereabouts {
+            is_awaited: false,
+            ..at(0)
+        };
+        let mut readers = Readers {
+            places: BTreeMap::from([(1, at(500)), (2, other)]),
+            ..Readers::default()
+        };
+        assert_eq!(readers.advance(400), Some(500));
+        assert_eq!(readers.advance(0), None, "that was told");
+        assert!(readers.are_any_awaited());
+        readers.places.remove(&1);
+        assert!(!readers.are_any_awaited());
+        assert_eq!(readers.advance(0), None, "nobody is awaited");
+    }
+
     #[test]
     fn a_reader_gives_way_to_a_few_who_are_behind() {
         let mut readers = Readers {
-            places: BTreeMap::from([(1, 500), (2, 700)]),
+            places: BTreeMap::from([(1, at(500)), (2, at(700))]),
             ..Readers::default()
         };
         assert!(readers.are_some_behind(501));
@@ -703,7 +789,7 @@ mod tests {
             !readers.are_some_behind(701 + NEAR),
             "nobody waits for one who has stopped"
         );
-        readers.places.extend((3..).zip(vec![0; TOGETHER]));
+        readers.places.extend((3..).zip(vec![at(0); TOGETHER]));
         assert!(
             !readers.are_some_behind(700),
             "so many share nothing by waiting"

@@ -104,14 +104,16 @@ pub struct Supervisor {
     subscriptions: Arc<Semaphore>,
 }
 
-// The queue has no bound of its own: each command but Watch holds a permit, and a process has one
-// Watch at most.
+// The queue has no bound of its own: each command but those without an answer holds a permit. Of
+// those, the newest of its kind for a process takes the place of older ones that were not sent yet.
 enum Command {
     Start(Box<StartSpec>, Answer<Started>),
     Stop(ProcessId, StopHow, StopAnswer),
     Subscribe(ProcessId, Answer<Reader>),
     Watch(ProcessId, u64),
     Taken(ProcessId, u64),
+    Follow(ProcessId),
+    Unfollow(ProcessId),
 }
 
 /// The answer to Start.
@@ -191,6 +193,16 @@ impl Supervisor {
     /// All who read a process's output have it up to `offset`.
     pub fn taken(&self, id: ProcessId, offset: u64) {
         drop(self.commands.send(Command::Taken(id, offset)));
+    }
+
+    /// Somebody whom a process waits for reads its output.
+    pub fn follow(&self, id: ProcessId) {
+        drop(self.commands.send(Command::Follow(id)));
+    }
+
+    /// Nobody does any more.
+    pub fn unfollow(&self, id: ProcessId) {
+        drop(self.commands.send(Command::Unfollow(id)));
     }
 
     /// Returns when the channel is closed.
@@ -369,18 +381,29 @@ impl State {
             }
             Command::Stop(id, how, answer) => (Ask::Stop(id, how), Waiting::Stop(id, answer)),
             Command::Subscribe(id, answer) => (Ask::Subscribe(id), Waiting::Subscribe(answer)),
-            Command::Taken(id, offset) => {
-                self.outbox.push_back(Request::Taken(id, offset));
-                return;
-            }
-            Command::Watch(id, seen) => {
-                self.outbox.push_back(Request::Watch(id, seen));
-                return;
-            }
+            Command::Taken(id, offset) => return self.tell(Request::Taken(id, offset)),
+            Command::Watch(id, seen) => return self.tell(Request::Watch(id, seen)),
+            Command::Follow(id) => return self.tell(Request::Follow(id)),
+            Command::Unfollow(id) => return self.tell(Request::Unfollow(id)),
         };
         self.last = request.0;
         self.waiting.insert(request, waiting);
         self.outbox.push_back(Request::Ask(request, ask));
+    }
+
+    /// Queues something that is not answered, in place of what it makes out of date.
+    fn tell(&mut self, request: Request) {
+        let is_out_of_date = |older: &Request| match (&request, older) {
+            (Request::Taken(id, _), Request::Taken(other, _))
+            | (Request::Watch(id, _), Request::Watch(other, _))
+            | (
+                Request::Follow(id) | Request::Unfollow(id),
+                Request::Follow(other) | Request::Unfollow(other),
+            ) => id == other,
+            _ => false,
+        };
+        self.outbox.retain(|older| !is_out_of_date(older));
+        self.outbox.push_back(request);
     }
 
     fn flush(&mut self, channel: &FrontendEnd) -> Result<Flushed, LinkError> {

@@ -323,6 +323,7 @@ fn live(id: ProcessId, number: u64) -> ProcessInfo {
         main_exit: None,
         end: None,
         stuck: vec![],
+        left_behind: None,
     }
 }
 

@@ -13,7 +13,7 @@ use crate::types::{Argv, LimitName, Limits, Millis, ProcessId, UnixMicros};
 
 /// What both halves must have in common, compared at Hello. Raised with each change of this crate's
 /// wire form.
-pub const PROTOCOL: &str = concat!("prn ", env!("CARGO_PKG_VERSION"), " ipc 3");
+pub const PROTOCOL: &str = concat!("prn ", env!("CARGO_PKG_VERSION"), " ipc 4");
 
 /// Most requests that wait for an answer at one time: more is a fault of the frontend, which counts
 /// its own.
@@ -36,9 +36,13 @@ pub enum Request {
     /// Ask for one [`Event::Advanced`] as soon as the output's end lies beyond this offset. Not
     /// answered; the newest counts.
     Watch(ProcessId, u64),
-    /// All who read this output have taken it up to this offset. Not answered. What
-    /// [`Overflow::Wait`] waits for.
+    /// All readers that count have taken this output up to this offset: with [`Overflow::Wait`]
+    /// all there are, with [`Overflow::Follow`] those that follow. Not answered.
     Taken(ProcessId, u64),
+    /// Somebody whom the process waits for reads its output ([`Overflow::Follow`]). Not answered.
+    Follow(ProcessId),
+    /// Nobody does any more. Not answered.
+    Unfollow(ProcessId),
 }
 
 /// What is asked for.
@@ -150,6 +154,10 @@ pub enum Overflow {
     Wait,
     /// The process is killed.
     Kill,
+    /// The process waits as with [`Overflow::Wait`], for those that follow it, also while nobody
+    /// has come yet or they have all gone, for this long. After that the oldest is dropped, until
+    /// somebody follows again.
+    Follow(Millis),
 }
 
 /// How a process is confined, beside its user id, its group and its lack of capabilities.
@@ -202,6 +210,18 @@ pub struct ProcessInfo {
     pub end: Option<End>,
     /// Tasks that did not die when they were killed: the /proc/pid/stat of each.
     pub stuck: Vec<Vec<u8>>,
+    /// What was still alive after the main process, and was ended.
+    pub left_behind: Option<LeftBehind>,
+}
+
+/// Processes that outlived the main process of their tree, and were ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftBehind {
+    /// How many there were at that moment.
+    pub processes: u32,
+    /// What the tree was being stopped for; `None`: the main process had ended, and nothing was to
+    /// outlive it.
+    pub stopped_for: Option<ExitCause>,
 }
 
 /// How a main process ended.
@@ -291,6 +311,16 @@ pub enum Refusal {
     Draining,
     /// As many processes run as the server allows.
     TooManyProcesses(u32),
+    /// No user id is free: of all that there are, so many belong to directories that are still
+    /// being emptied.
+    UserIdsHeld {
+        /// Of processes that have ended.
+        held: u32,
+        /// All user ids.
+        all: u32,
+    },
+    /// The arguments of all processes that run have this many bytes left.
+    ArgumentsAboveBudget(u64),
     /// A limit is above the most that the server allows.
     AboveCeiling(LimitName, u64),
     /// More output is to be kept than the most that the server allows in that store: 0, none at
@@ -349,4 +379,7 @@ pub enum ChildStep {
     Confinement,
     /// execve(2).
     Exec,
+    /// execve(2), which did not find what the program needs: the interpreter that its first line
+    /// names, or its dynamic loader. The program itself is there.
+    Interpreter,
 }

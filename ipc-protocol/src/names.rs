@@ -31,6 +31,18 @@ impl fmt::Display for Refusal {
             Self::TooManyProcesses(max) => {
                 write!(f, "{max} processes run, which is the server's limit")
             }
+            Self::UserIdsHeld { held, all } => {
+                write!(
+                    f,
+                    "{held} of the server's {all} user ids belong to what ended processes left on disk, which is being removed"
+                )
+            }
+            Self::ArgumentsAboveBudget(left) => {
+                write!(
+                    f,
+                    "the arguments of all processes that run have {left} bytes left"
+                )
+            }
             Self::AboveCeiling(limit, ceiling) => {
                 write!(f, "{limit} is above the server's ceiling of {ceiling}")
             }
@@ -184,6 +196,7 @@ impl fmt::Display for Overflow {
             Self::DropOldest => "drop-oldest",
             Self::Wait => "wait",
             Self::Kill => "kill",
+            Self::Follow(_) => "follow",
         })
     }
 }
@@ -235,7 +248,7 @@ impl fmt::Display for ChildStep {
             Self::WorkingDirectory => "chdir",
             Self::Signals => "sigprocmask",
             Self::Confinement => "confinement",
-            Self::Exec => "execve",
+            Self::Exec | Self::Interpreter => "execve",
         })
     }
 }

@@ -81,6 +81,10 @@ fn info() -> ProcessInfo {
             },
         }),
         stuck: vec![b"1 (n) D".to_vec()],
+        left_behind: Some(LeftBehind {
+            processes: 3,
+            stopped_for: Some(ExitCause::TimedOut),
+        }),
     }
 }
 
@@ -144,7 +148,8 @@ fn the_long_values_have_their_bytes() {
          0103\
          010b6d656d6f72792e7065616b0137\
          08090a0b\
-         01073120286e292044"
+         01073120286e292044\
+         01030103"
     );
 }
 
@@ -173,6 +178,8 @@ fn requests_have_their_bytes() {
         (Request::Ask(request, Ask::Subscribe(id())), "02ac0202<id>"),
         (Request::Watch(id(), 128), "03<id>8001"),
         (Request::Taken(id(), 128), "04<id>8001"),
+        (Request::Follow(id()), "05<id>"),
+        (Request::Unfollow(id()), "06<id>"),
     ]);
 }
 
@@ -205,13 +212,15 @@ fn refusals_and_small_enums_have_their_bytes() {
         (Refusal::AlreadyExists, "01"),
         (Refusal::Draining, "02"),
         (Refusal::TooManyProcesses(1), "0301"),
-        (Refusal::AboveCeiling(LimitName::Pids, 2), "040402"),
-        (Refusal::OutputAboveCeiling(3), "0503"),
-        (Refusal::OutputAboveBudget(4), "0604"),
-        (Refusal::NotEnforceable(LimitName::Cpu), "0700"),
-        (Refusal::Unconfined, "08"),
-        (Refusal::Exec(ChildStep::Exec, 2), "090804"),
-        (Refusal::Resources(Preparation::Output, 12), "0a0518"),
+        (Refusal::UserIdsHeld { held: 1, all: 2 }, "040102"),
+        (Refusal::ArgumentsAboveBudget(3), "0503"),
+        (Refusal::AboveCeiling(LimitName::Pids, 2), "060402"),
+        (Refusal::OutputAboveCeiling(3), "0703"),
+        (Refusal::OutputAboveBudget(4), "0804"),
+        (Refusal::NotEnforceable(LimitName::Cpu), "0900"),
+        (Refusal::Unconfined, "0a"),
+        (Refusal::Exec(ChildStep::Exec, 2), "0b0804"),
+        (Refusal::Resources(Preparation::Output, 12), "0c0518"),
     ]);
     let steps = [
         ChildStep::Session,
@@ -223,6 +232,7 @@ fn refusals_and_small_enums_have_their_bytes() {
         ChildStep::Signals,
         ChildStep::Confinement,
         ChildStep::Exec,
+        ChildStep::Interpreter,
     ];
     let things = [
         Preparation::Directory,
@@ -240,7 +250,7 @@ fn refusals_and_small_enums_have_their_bytes() {
         ExitCause::StoppedOnRequest,
         ExitCause::OutputLimit,
     ];
-    assert_eq!(encode(&steps).unwrap(), [0, 1, 2, 3, 4, 5, 6, 7, 8]);
+    assert_eq!(encode(&steps).unwrap(), [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
     assert_eq!(encode(&things).unwrap(), [0, 1, 2, 3, 4, 5]);
     assert_eq!(encode(&causes).unwrap(), [0, 1, 2, 3, 4, 5]);
     check(vec![

@@ -453,6 +453,9 @@ pub enum OutputPolicy {
     StopReading,
     /// The process is killed
     Kill,
+    /// The process waits for `prn run` that follows it, also for a while when the connection is
+    /// lost; then the oldest is dropped
+    Follow,
 }
 
 impl From<OutputPolicy> for prn::client::OutputPolicy {
@@ -461,6 +464,7 @@ impl From<OutputPolicy> for prn::client::OutputPolicy {
             OutputPolicy::DropOldest => Self::DropOldest,
             OutputPolicy::StopReading => Self::StopReading,
             OutputPolicy::Kill => Self::Kill,
+            OutputPolicy::Follow => Self::Follow,
         }
     }
 }

@@ -21,9 +21,9 @@ pub use error::{Cause, ClientError, ServerError, reason};
 pub use output::{Event, OutputEnd, OutputRequest, OutputStream, Source, Tail, When};
 pub use tonic::Code;
 pub use types::{
-    AppliedLimits, Exit, ExitKind, InvalidProcessId, Limits, OutputPolicy, OutputStatus,
-    OutputStore, Process, ProcessId, ProcessStatus, Profile, StartSpec, Started, State, StopSignal,
-    StuckTask, Usage,
+    AppliedLimits, Exit, ExitKind, InvalidProcessId, LeftBehind, Limits, OutputPolicy,
+    OutputStatus, OutputStore, Process, ProcessId, ProcessStatus, Profile, StartSpec, Started,
+    State, StopSignal, StuckTask, Usage,
 };
 
 use crate::credentials::Credentials;

@@ -178,6 +178,17 @@ impl Failure {
             Self::Client(ClientError::CutOff { .. }) => {
                 "`prn logs --offset` goes on from there, if the process still exists"
             }
+            // A path was looked up nowhere.
+            Self::Client(error)
+                if error.refusal().is_some_and(|refusal| {
+                    refusal
+                        .metadata
+                        .get("lookup")
+                        .is_some_and(|lookup| lookup == "path")
+                }) =>
+            {
+                return None;
+            }
             Self::Client(error) => match error.refusal().map(|refusal| refusal.reason.as_str()) {
                 Some(reason::PROCESS_NOT_FOUND) => "`prn list` shows all that there are",
                 Some(reason::LIMIT_NOT_ENFORCEABLE) => "--best-effort-limits starts without it",
@@ -249,7 +260,9 @@ fn exit_of_run(failure: &Failure) -> Exit {
     };
     match refusal.map(|refusal| refusal.reason.as_str()) {
         Some(reason::COMMAND_NOT_FOUND) => exit::RUN_NOT_FOUND,
-        Some(reason::COMMAND_NOT_EXECUTABLE | reason::COMMAND_FAILED) => exit::RUN_NOT_EXECUTABLE,
+        Some(
+            reason::COMMAND_NOT_EXECUTABLE | reason::COMMAND_FAILED | reason::INTERPRETER_NOT_FOUND,
+        ) => exit::RUN_NOT_EXECUTABLE,
         _ => exit::RUN_FAILED,
     }
 }

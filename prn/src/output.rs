@@ -18,7 +18,8 @@ use comfy_table::{
     Cell, CellAlignment, ContentArrangement, ContentLineStyle, LineStyle, Table, TableStyle,
 };
 use prn::client::{
-    Exit, ExitKind, Limits, OutputPolicy, OutputStore, Process, ProcessStatus, Started, State,
+    Exit, ExitKind, LeftBehind, Limits, OutputPolicy, OutputStore, Process, ProcessStatus, Started,
+    State,
 };
 use serde::Serialize;
 use time::OffsetDateTime;
@@ -348,6 +349,7 @@ fn details(process: &Process) -> String {
             None | Some(OutputPolicy::DropOldest) => "",
             Some(OutputPolicy::StopReading) => ", then it waits for a reader",
             Some(OutputPolicy::Kill) => ", then it is killed",
+            Some(OutputPolicy::Follow) => ", then it waits for its follower",
         };
         let most = format!("at most {}{place}{policy}", show_size(output.max_bytes));
         if let (Some(all), Some(out), Some(err)) =
@@ -368,6 +370,9 @@ fn details(process: &Process) -> String {
             row("waits", "for a reader of its output".to_owned());
         }
     }
+    if let Some(left) = &status.left_behind {
+        row("left behind", show_left_behind(left));
+    }
     for task in &status.stuck_tasks {
         row(
             "cannot be killed",
@@ -376,6 +381,21 @@ fn details(process: &Process) -> String {
     }
     text.truncate(text.trim_end().len());
     text
+}
+
+/// What the main process left behind, for people.
+pub fn show_left_behind(left: &LeftBehind) -> String {
+    let (count, verb) = match left.processes {
+        1 => ("1 process".to_owned(), "was"),
+        more => (format!("{more} processes"), "were"),
+    };
+    let why = match left.stopped_for {
+        None => "when the main process had ended (--linger lets them live)",
+        Some(ExitKind::TimedOut) => "when the time was up (--timeout)",
+        Some(ExitKind::OutputLimit) => "for writing more output than is kept",
+        Some(_) => "by a stop",
+    };
+    format!("{count} that outlived the main process {verb} ended {why}")
 }
 
 fn show_limits(limits: &Limits) -> String {
@@ -494,6 +514,7 @@ struct ProcessJson<'a> {
     usage: Option<UsageJson>,
     output: Option<OutputJson>,
     stuck_tasks: Vec<StuckTaskJson<'a>>,
+    left_behind: Option<LeftBehindJson>,
 }
 
 impl<'a> From<&'a Process> for ProcessJson<'a> {
@@ -528,8 +549,18 @@ impl<'a> From<&'a Process> for ProcessJson<'a> {
                     state: &task.state,
                 })
                 .collect(),
+            left_behind: status.left_behind.as_ref().map(|left| LeftBehindJson {
+                processes: left.processes,
+                stopped_for: left.stopped_for.map(kind_name),
+            }),
         }
     }
+}
+
+#[derive(Serialize)]
+struct LeftBehindJson {
+    processes: u32,
+    stopped_for: Option<&'static str>,
 }
 
 #[derive(Serialize)]
@@ -544,22 +575,27 @@ struct ExitJson<'a> {
     exec_step: Option<&'a str>,
 }
 
+/// The name of a cause, for programs.
+const fn kind_name(kind: ExitKind) -> &'static str {
+    match kind {
+        ExitKind::Exited => "exited",
+        ExitKind::Signalled => "signalled",
+        ExitKind::OomKilled => "oom-killed",
+        ExitKind::TimedOut => "timed-out",
+        ExitKind::StoppedOnRequest => "stopped-on-request",
+        ExitKind::OutputLimit => "output-limit",
+        ExitKind::ExecFailed => "exec-failed",
+        ExitKind::Lost => "lost",
+        ExitKind::Unknown => "unknown",
+    }
+}
+
 impl<'a> From<&'a Exit> for ExitJson<'a> {
     fn from(exit: &'a Exit) -> Self {
         let failed = exit.kind == ExitKind::ExecFailed;
         let ended = exit.shell_status().is_some();
         Self {
-            cause: match exit.kind {
-                ExitKind::Exited => "exited",
-                ExitKind::Signalled => "signalled",
-                ExitKind::OomKilled => "oom-killed",
-                ExitKind::TimedOut => "timed-out",
-                ExitKind::StoppedOnRequest => "stopped-on-request",
-                ExitKind::OutputLimit => "output-limit",
-                ExitKind::ExecFailed => "exec-failed",
-                ExitKind::Lost => "lost",
-                ExitKind::Unknown => "unknown",
-            },
+            cause: kind_name(exit.kind),
             status: exit.shell_status(),
             code: (ended && exit.signal == 0).then_some(exit.code),
             signal: (exit.signal != 0).then_some(exit.signal),

@@ -113,6 +113,7 @@ strict() {
 const WORKING_DIRECTORY: u8 = 5;
 const CONFINEMENT: u8 = 7;
 const EXEC: u8 = 8;
+const INTERPRETER: u8 = 9;
 
 /// As the supervisor's child reports: the step, then errno.
 fn report(step: u8, errno: i32) -> Vec<u8> {
@@ -381,19 +382,19 @@ fn j8_what_keeps_a_program_from_running_is_reported_as_for_profile_default() {
     }
     symlink("loop", folder.path("own/loop")).unwrap();
     let cases = [
-        ("does-not-exist", 2),
-        ("./plain", 13),
-        ("./script", 2),
-        ("./text", 8),
-        ("./loop", 40),
-        ("/usr", 13),
-        ("/etc/passwd/x", 2),
+        ("does-not-exist", EXEC, 2),
+        ("./plain", EXEC, 13),
+        ("./script", INTERPRETER, 2),
+        ("./text", EXEC, 8),
+        ("./loop", EXEC, 40),
+        ("/usr", EXEC, 13),
+        ("/etc/passwd/x", EXEC, 2),
     ];
-    for (program, errno) in cases {
+    for (program, step, errno) in cases {
         let (output, reported) = folder.strict(&[program, "x"]);
         assert_eq!(
             (output.status.code(), reported),
-            (Some(127), report(EXEC, errno)),
+            (Some(127), report(step, errno)),
             "{program}"
         );
     }

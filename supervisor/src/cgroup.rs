@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::stat::{Mode, mkdirat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 use prn_ipc_protocol::message::FileText;
@@ -136,6 +137,7 @@ impl Group {
     /// Kills every process of the group and of those below it; none can escape by forking
     /// (cgroup.kill, Linux 5.14).
     pub fn kill(&self) -> nix::Result<()> {
+        let _spare = SpareDescriptors::lend();
         self.write("cgroup.kill", "1")
     }
 
@@ -158,32 +160,53 @@ impl Group {
         }
     }
 
-    /// Sends signals to every process that is in the group now.
+    /// Sends signals to every process that is in the group now, however few descriptors are left:
+    /// to as many at a time as there are descriptors for.
     pub fn signal(&self, signals: &[i32]) {
-        // A number is not a process: it may be another one's by the time it is used. A descriptor
-        // whose process was still in the group after it was made refers to a process that was in
-        // the group.
-        let candidates: Vec<_> = self
-            .members()
-            .into_iter()
-            .filter_map(|pid| Some((pid, pidfd::open(pid).ok()?)))
-            .collect();
-        let still: HashSet<i32> = self.members().into_iter().collect();
-        for (_, process) in candidates.iter().filter(|(pid, _)| still.contains(pid)) {
-            for signal in signals {
-                // ESRCH: it has ended meanwhile, which is what signals are sent for.
-                let _unused = pidfd::signal(process, *signal);
+        let _spare = SpareDescriptors::lend();
+        let Ok(list) = self.open("cgroup.procs") else {
+            return;
+        };
+        let mut waiting = members(&list);
+        while !waiting.is_empty() {
+            // A number is not a process: it may be another one's by the time it is used. A
+            // descriptor whose process was still in the group after it was made refers to a process
+            // that was in the group.
+            let mut candidates = Vec::new();
+            while let Some(pid) = waiting.pop() {
+                match pidfd::open(pid) {
+                    Ok(process) => candidates.push((pid, process)),
+                    Err(Errno::EMFILE | Errno::ENFILE) if !candidates.is_empty() => {
+                        waiting.push(pid);
+                        break;
+                    }
+                    // It has ended meanwhile, which is what signals are sent for.
+                    Err(_) => {}
+                }
+            }
+            let still: HashSet<i32> = members(&list).into_iter().collect();
+            for (_, process) in candidates.iter().filter(|(pid, _)| still.contains(pid)) {
+                for signal in signals {
+                    let _unused = pidfd::signal(process, *signal);
+                }
             }
         }
     }
 
     fn members(&self) -> Vec<i32> {
-        // Whole, however long: a number that was cut is another process's.
-        let text = read(&self.directory, "cgroup.procs", u64::MAX).unwrap_or_default();
-        text.lines()
-            .filter_map(|line| line.parse().ok())
-            .filter(|pid| *pid > 0)
-            .collect()
+        self.open("cgroup.procs")
+            .map(|list| members(&list))
+            .unwrap_or_default()
+    }
+
+    /// How many processes are in the group now.
+    pub fn count(&self) -> u32 {
+        u32::try_from(self.members().len()).unwrap_or(u32::MAX)
+    }
+
+    fn open(&self, file: &str) -> nix::Result<File> {
+        let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+        openat(&self.directory, file, flags, Mode::empty()).map(File::from)
     }
 
     /// How often the kernel killed a process of this tree for memory.
@@ -249,6 +272,58 @@ fn read(directory: &OwnedFd, file: &str, most: u64) -> nix::Result<String> {
     text.shrink_to_fit();
     read.map(|_| text)
         .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(0)))
+}
+
+/// The processes in a `cgroup.procs`.
+fn members(list: &File) -> Vec<i32> {
+    let (mut text, mut at) = (Vec::new(), 0);
+    let mut bytes = [0; 65_536];
+    // Whole, however long: a number that was cut is another process's.
+    while let Ok(length @ 1..) = list.read_at(&mut bytes, at) {
+        text.extend_from_slice(bytes.get(..length).unwrap_or_default());
+        at += u64::try_from(length).unwrap_or(0);
+    }
+    String::from_utf8_lossy(&text)
+        .lines()
+        .filter_map(|line| line.parse().ok())
+        .filter(|pid| *pid > 0)
+        .collect()
+}
+
+/// Descriptors that nothing but the end of processes may use: as many are kept free below the hard
+/// limit of this program.
+const SPARE: u64 = 64;
+
+/// While it lives, this program may open [`SPARE`] descriptors more. One at a time.
+struct SpareDescriptors;
+
+impl SpareDescriptors {
+    fn lend() -> Self {
+        // Of this program alone, and without a descriptor. Where there is nothing to lend, nothing
+        // changes.
+        if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
+            let _unused = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
+        }
+        Self
+    }
+}
+
+impl Drop for SpareDescriptors {
+    fn drop(&mut self) {
+        let _unused = spare_descriptors();
+    }
+}
+
+/// Keeps descriptors free for the end of processes, from now on (RLIMIT_NOFILE, getrlimit(2)): that
+/// there are none left must not keep anything from being stopped.
+///
+/// # Errors
+/// As setrlimit(2).
+pub fn spare_descriptors() -> nix::Result<()> {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    // A quarter at most, where there are next to none.
+    let spare = SPARE.min(hard / 4);
+    setrlimit(Resource::RLIMIT_NOFILE, hard - spare, hard)
 }
 
 /// Removes a group. EBUSY while the kernel still counts something in it.

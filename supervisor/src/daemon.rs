@@ -287,6 +287,8 @@ impl Daemon {
         self.runner.detach(frontend.channel.as_fd());
         self.runner.detach(&frontend.log);
         self.log_paused_until = None;
+        // Those who followed through it may come back through the next one.
+        self.runner.unfollow_all();
         // What it forked has the listener and the key.
         let _unused = frontend.group.kill();
         frontend.log.finish();

@@ -70,7 +70,11 @@ pub fn allowed(phase: Phase, request: &Request) -> bool {
     match request {
         Request::Hello(_) => phase == Phase::Silent,
         Request::Ready => phase == Phase::Greeted,
-        Request::Ask(..) | Request::Watch(..) | Request::Taken(..) => phase == Phase::Ready,
+        Request::Ask(..)
+        | Request::Watch(..)
+        | Request::Taken(..)
+        | Request::Follow(_)
+        | Request::Unfollow(_) => phase == Phase::Ready,
     }
 }
 
@@ -229,6 +233,8 @@ impl Frontend {
             }
             Request::Watch(id, seen) => runner.watch(id, seen),
             Request::Taken(id, offset) => runner.taken(id, offset),
+            Request::Follow(id) => runner.follow(id),
+            Request::Unfollow(id) => runner.unfollow(id),
         }
         Ok(())
     }
@@ -364,6 +370,9 @@ mod tests {
             ),
             Request::Ask(RequestId(1), Ask::Subscribe(id)),
             Request::Watch(id, 0),
+            Request::Taken(id, 0),
+            Request::Follow(id),
+            Request::Unfollow(id),
         ];
         for phase in [Phase::Silent, Phase::Greeted, Phase::Ready] {
             assert_eq!(

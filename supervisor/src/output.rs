@@ -21,6 +21,10 @@ pub const READ_MAX: u64 = 256 * 1024;
 /// long, the index fills first, and the oldest output is dropped with its records.
 const BYTES_PER_RECORD: u64 = 64;
 
+/// Bytes that are kept of what a follower was sent last, beside what it was not sent yet: a
+/// connection that breaks may have had as many under way (HTTP/2's window, and what lay before it).
+const IN_FLIGHT: u64 = 4 << 20;
+
 /// One process's output.
 pub struct Store {
     /// Its newest bytes, and records of where they came from.
@@ -54,7 +58,13 @@ impl Store {
         } else {
             9
         };
-        let capacity = keeping.max.next_multiple_of(4096) + reads * READ_MAX;
+        // A follower's connection may be lost with what was on its way.
+        let in_flight = if matches!(keeping.overflow, Overflow::Follow(_)) {
+            IN_FLIGHT
+        } else {
+            0
+        };
+        let capacity = keeping.max.next_multiple_of(4096) + reads * READ_MAX + in_flight;
         (capacity, capacity / BYTES_PER_RECORD)
     }
 

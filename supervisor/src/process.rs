@@ -27,8 +27,10 @@ pub(crate) struct Process {
     pub reserved: u64,
     /// It was logged that it cannot all be kept.
     pub told: bool,
-    /// Offset up to which all readers have taken it.
+    /// Offset up to which all readers that count have taken it.
     pub taken: u64,
+    /// Whom it waits for, if its output is kept for a follower.
+    pub follower: Option<Follower>,
     /// End offset that a watcher has seen, while one waits for more.
     pub watch: Option<u64>,
     /// Why its program could not run.
@@ -43,14 +45,41 @@ impl Process {
         self.failure.is_none() && self.live.as_ref().is_none_or(|live| live.report.is_none())
     }
 
-    /// Whether it is not to be read from now: as much as is to be kept is there.
-    pub fn is_full(&self) -> bool {
-        self.info.output.overflow != Overflow::DropOldest
-            && self
-                .store
-                .as_ref()
-                .is_some_and(|store| store.is_full(self.info.output.max, self.taken))
+    /// Whether it is not to be read from now: as much as is to be kept is there, or, of one that
+    /// waits for its followers, as much as there is room for.
+    pub fn is_full(&self, is_room_left: bool) -> bool {
+        let Some(store) = &self.store else {
+            return false;
+        };
+        if self.droppable_to() == u64::MAX {
+            return false;
+        }
+        let is_for_room = self.follower.is_some() && !is_room_left && store.marks.high > self.taken;
+        is_for_room || store.is_full(self.info.output.max, self.taken)
     }
+
+    /// Up to where its own output may be dropped to make room.
+    pub fn droppable_to(&self) -> u64 {
+        match (self.follower, self.info.output.overflow) {
+            (Some(Follower::GivenUp), _) | (None, Overflow::DropOldest) => u64::MAX,
+            (Some(Follower::Awaited { .. } | Follower::Present), _) => self.taken,
+            (None, Overflow::Wait | Overflow::Kill | Overflow::Follow(_)) => 0,
+        }
+    }
+}
+
+/// Whom a process with [`Overflow::Follow`] waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Follower {
+    /// Nobody follows, and somebody may until then.
+    Awaited {
+        /// When that is given up.
+        until: Instant,
+    },
+    /// Somebody does.
+    Present,
+    /// Nobody came.
+    GivenUp,
 }
 
 /// What a process holds in the kernel.
@@ -59,18 +88,32 @@ pub(crate) struct Live {
     pub phase: Phase,
     /// Its cgroup.
     pub group: Group,
-    /// Its main process, or its cleaner, until it is reaped.
+    /// Its main process, or who cleans up after it, until it is reaped.
     pub main: Option<OwnedFd>,
     /// Whether its program runs, until that is known.
     pub report: Option<OwnedFd>,
-    /// Its standard output and error, until their end; until when one is left to fill.
-    pub streams: Vec<(Stream, OwnedFd, Option<Instant>)>,
+    /// Its standard output and error.
+    pub pipes: Vec<Pipe>,
     /// When one of them was last read.
     pub read_at: Instant,
     /// Why it is being stopped.
     pub stopping: Option<Stopping>,
     /// How often its group could not be removed yet.
     pub busy: u32,
+}
+
+/// One of a process's streams.
+#[derive(Debug)]
+pub(crate) struct Pipe {
+    /// Which.
+    pub stream: Stream,
+    /// The end to read from.
+    pub fd: OwnedFd,
+    /// Until when it is left to fill.
+    pub left_until: Option<Instant>,
+    /// Nobody had it open to write to when it was last looked at. That can change: who has an end
+    /// to read from can open one to write to by its name (proc_pid_fd(5)).
+    pub is_closed: bool,
 }
 
 /// How far a process has come. Its group is another one while it is cleaned up.
@@ -82,6 +125,8 @@ pub(crate) enum Phase {
     Removing,
     /// Its directories are being emptied.
     Cleaning,
+    /// They are being removed.
+    Unlinking,
 }
 
 /// A stop under way.

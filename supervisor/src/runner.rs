@@ -12,9 +12,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
+use nix::fcntl::{OFlag, open};
 use nix::libc::{SIGCONT, SIGTERM};
-use nix::poll::PollFlags;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use nix::sys::stat::Mode;
 use prn_ipc_protocol::config;
@@ -25,11 +24,13 @@ use prn_ipc_protocol::types::{ProcessId, UnixMicros};
 use crate::cgroup::{self, Group};
 use crate::directory;
 use crate::output::Store;
-use crate::process::{Live, Phase, Process, Stopping, exit_cause};
+use crate::process::{Live, Phase, Pipe, Process, Stopping, exit_cause};
 use crate::sys::spawn::{self, Child, Program, Spawned};
 use crate::sys::{epoll_wait, errno_number, pidfd};
-use output::ARMED;
+use cleanup::Leftover;
+use output::{ARMED, Turn};
 
+mod cleanup;
 mod end;
 mod output;
 mod start;
@@ -91,8 +92,13 @@ pub struct Runner {
     ledgers: BTreeMap<OutputStore, Ledger>,
     /// Finished processes, oldest first.
     finished: VecDeque<u64>,
-    /// Bytes of the arguments of finished processes.
+    /// Bytes of the arguments of finished processes, and of all others.
     remembered: usize,
+    arguments: usize,
+    /// What finished processes have left behind on disk, by their number.
+    leftovers: BTreeMap<u64, Leftover>,
+    /// When the log was last told of a start that the machine refused.
+    refusal_logged: Option<Instant>,
     draining: bool,
 }
 
@@ -118,6 +124,10 @@ enum Due {
     Stuck,
     /// Try again to remove the group.
     Remove,
+    /// Try again to empty the directories.
+    Clean,
+    /// Nobody has come to follow.
+    GiveUp,
     /// This stream was left to fill for long enough.
     Read(Stream),
     /// Nothing: the wait is to end.
@@ -130,12 +140,19 @@ mod source {
     pub const REPORT: u64 = 0;
     pub const MAIN: u64 = 1;
     pub const STDOUT: u64 = 2;
-    /// After [`STDOUT`].
     pub const STDERR: u64 = 3;
     pub const GROUP: u64 = 4;
 
     /// Not of a process: the caller's.
     pub const ATTACHED: u64 = 7;
+
+    /// What a stream's pipe is.
+    pub fn of(stream: prn_ipc_protocol::output::Stream) -> u64 {
+        match stream {
+            prn_ipc_protocol::output::Stream::Stdout => STDOUT,
+            prn_ipc_protocol::output::Stream::Stderr => STDERR,
+        }
+    }
 }
 
 impl Runner {
@@ -147,6 +164,7 @@ impl Runner {
     /// Those of epoll_create(2) and open(2).
     pub fn open(settings: Settings) -> nix::Result<Self> {
         spawn::default_actions();
+        cgroup::spare_descriptors()?;
         let config = &settings.config;
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         let rules = config
@@ -177,6 +195,9 @@ impl Runner {
             ledgers: BTreeMap::new(),
             finished: VecDeque::new(),
             remembered: 0,
+            arguments: 0,
+            leftovers: BTreeMap::new(),
+            refusal_logged: None,
             draining: false,
         })
     }
@@ -202,11 +223,14 @@ impl Runner {
         self.notices.pop_front()
     }
 
-    /// Whether nothing of any process is left but what could not be killed.
+    /// Whether nothing of any process is left but what could not be killed, or could not be removed
+    /// in its time.
     pub fn is_empty(&self) -> bool {
-        self.table
-            .values()
-            .all(|process| process.live.is_none() || !process.info.stuck.is_empty())
+        self.leftovers.is_empty()
+            && self
+                .table
+                .values()
+                .all(|process| process.live.is_none() || !process.info.stuck.is_empty())
     }
 
     /// Watches a descriptor of the caller's in this event loop, for [`Runner::is_ready`]. Again:
@@ -275,6 +299,9 @@ impl Runner {
         for token in std::mem::take(&mut self.ready) {
             match token & 7 {
                 source::ATTACHED => {}
+                source if self.leftovers.contains_key(&(token >> 3)) => {
+                    self.leftover_happened(token >> 3, source);
+                }
                 source => self.with(token >> 3, |runner, process| {
                     runner.happened(process, source)
                 }),
@@ -284,7 +311,11 @@ impl Runner {
         while self.due.first().is_some_and(|(at, ..)| *at <= now)
             && let Some((_, number, due)) = self.due.pop_first()
         {
-            self.with(number, |runner, process| runner.due(process, due));
+            if self.leftovers.contains_key(&number) {
+                self.leftover_due(number, due);
+            } else {
+                self.with(number, |runner, process| runner.due(process, due));
+            }
         }
         self.forget_finished();
     }
@@ -322,8 +353,8 @@ impl Runner {
                     let _unused = group.kill();
                 }
             }
-            source::STDOUT => self.pump(process, Stream::Stdout, TURN),
-            source::STDERR => self.pump(process, Stream::Stderr, TURN),
+            source::STDOUT => self.pump(process, Stream::Stdout, Turn::Regular),
+            source::STDERR => self.pump(process, Stream::Stderr, Turn::Regular),
             source::GROUP => self.end_if_empty(process),
             _ => {}
         }

@@ -22,6 +22,7 @@ type Plan = dyn FnMut() -> Option<Cut> + Send;
 #[derive(Default)]
 struct State {
     refuses: AtomicBool,
+    is_interrupted: AtomicBool,
     /// Connections that were cut where the plan said.
     cuts: AtomicU64,
     sent: AtomicU64,
@@ -81,7 +82,9 @@ impl Proxy {
                     // The listener goes as well: from now on, nobody is there.
                     return;
                 }
-                serve(client, &server, &mut plan, &shared);
+                if !shared.is_interrupted.load(Ordering::SeqCst) {
+                    serve(client, &server, &mut plan, &shared);
+                }
             }
         });
         Self {
@@ -106,6 +109,21 @@ impl Proxy {
         self.state.refuses.store(true, Ordering::SeqCst);
         // Wakes the listener up.
         let _ = TcpStream::connect(self.local);
+        self.close_all();
+    }
+
+    /// Cuts all connections, and each new one, until [`Proxy::resume`].
+    pub fn interrupt(&self) {
+        self.state.is_interrupted.store(true, Ordering::SeqCst);
+        self.close_all();
+    }
+
+    /// Lets connections through again.
+    pub fn resume(&self) {
+        self.state.is_interrupted.store(false, Ordering::SeqCst);
+    }
+
+    fn close_all(&self) {
         for pair in self
             .state
             .open

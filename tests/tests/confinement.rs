@@ -722,12 +722,12 @@ fn j8_a_program_that_cannot_run_is_refused_precisely_and_leaves_nothing() {
     let file_as_folder = format!("{busy}/x");
     let cases: &[(&str, &str, i32)] = &[
         ("no-such-program", "not found", 127),
-        ("/no/such/program", "not found", 127),
-        (&file_as_folder, "not found", 127),
+        ("/no/such/program", "no such file", 127),
+        (&file_as_folder, "no such file", 127),
         (
             &program("no-interpreter", "#!/no/such/interpreter\n", 0o755),
-            "not found",
-            127,
+            "interpreter",
+            126,
         ),
         (&program("unreadable", "#!/bin/sh\n", 0o644), "denied", 126),
         (&inside, "denied", 126),

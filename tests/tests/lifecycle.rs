@@ -257,12 +257,12 @@ fn j8_a_program_that_cannot_run_is_an_error_that_names_the_reason_and_leaves_not
     };
     let cases = [
         ("no-such-program".to_owned(), "not found"),
-        ("/no/such/program".to_owned(), "not found"),
+        ("/no/such/program".to_owned(), "no such file"),
         (program("closed", "#!/bin/sh\n", 0o644), "denied"),
         ("/etc".to_owned(), "denied"),
         (
             program("no-interpreter", "#!/no/such/interpreter\n", 0o755),
-            "not found",
+            "interpreter",
         ),
         (program("no-format", "just text\n", 0o755), ""),
     ];

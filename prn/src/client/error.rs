@@ -18,6 +18,8 @@ pub mod reason {
     pub const COMMAND_NOT_FOUND: &str = "COMMAND_NOT_FOUND";
     /// The program may not be executed.
     pub const COMMAND_NOT_EXECUTABLE: &str = "COMMAND_NOT_EXECUTABLE";
+    /// The program is there, and what it needs to run is not.
+    pub const INTERPRETER_NOT_FOUND: &str = "INTERPRETER_NOT_FOUND";
     /// The file is not a program that the server's machine can execute.
     pub const COMMAND_FAILED: &str = "COMMAND_FAILED";
     /// The server's host cannot enforce a limit.

@@ -26,6 +26,9 @@ pub struct OutputRequest {
     pub tail: Option<Tail>,
     /// This stream alone.
     pub only: Option<Source>,
+    /// A process started with [`super::OutputPolicy::Follow`] waits for this reader rather than
+    /// lose what it was not sent yet.
+    pub follower: bool,
 }
 
 /// A time by the server's clock, to the millisecond.
@@ -69,6 +72,7 @@ impl OutputRequest {
             tail_lines,
             tail_bytes,
             only: only.into(),
+            follower: self.follower,
         })
     }
 

@@ -88,6 +88,9 @@ pub struct StartSpec {
     pub output_max: Option<u64>,
     /// What happens when there are more.
     pub output_policy: OutputPolicy,
+    /// With [`OutputPolicy::Follow`]: how long the process waits while nobody follows it. `None`:
+    /// the server's default.
+    pub follow_timeout: Option<Duration>,
     /// Where they are kept.
     pub output_store: OutputStore,
     /// The process is stopped when it has run for this long.
@@ -154,6 +157,9 @@ pub enum OutputPolicy {
     StopReading,
     /// The process is killed.
     Kill,
+    /// The process waits for those that follow it ([`super::OutputRequest::follower`]), and for a
+    /// while for one to come; then the oldest is dropped.
+    Follow,
 }
 
 impl OutputPolicy {
@@ -163,6 +169,7 @@ impl OutputPolicy {
             Self::DropOldest => "drop-oldest",
             Self::StopReading => "stop-reading",
             Self::Kill => "kill",
+            Self::Follow => "follow",
         }
     }
 
@@ -171,6 +178,7 @@ impl OutputPolicy {
             Ok(v1::OutputPolicy::DropOldest) => Some(Self::DropOldest),
             Ok(v1::OutputPolicy::StopReading) => Some(Self::StopReading),
             Ok(v1::OutputPolicy::Kill) => Some(Self::Kill),
+            Ok(v1::OutputPolicy::Follow) => Some(Self::Follow),
             Ok(v1::OutputPolicy::Unspecified) | Err(_) => None,
         }
     }
@@ -182,6 +190,7 @@ impl From<OutputPolicy> for v1::OutputPolicy {
             OutputPolicy::DropOldest => Self::DropOldest,
             OutputPolicy::StopReading => Self::StopReading,
             OutputPolicy::Kill => Self::Kill,
+            OutputPolicy::Follow => Self::Follow,
         }
     }
 }
@@ -259,6 +268,7 @@ impl TryFrom<&StartSpec> for v1::StartRequest {
             output_max_bytes: spec.output_max.unwrap_or(0),
             output_policy: v1::OutputPolicy::from(spec.output_policy).into(),
             output_store: v1::OutputStore::from(spec.output_store).into(),
+            follow_timeout: spec.follow_timeout.map(to_wire_duration).transpose()?,
             timeout: spec.timeout.map(to_wire_duration).transpose()?,
             stop_grace: spec.stop_grace.map(to_wire_duration).transpose()?,
             linger: spec.linger,
@@ -433,6 +443,8 @@ pub struct ProcessStatus {
     pub output: Option<OutputStatus>,
     /// Tasks that did not die when killed.
     pub stuck_tasks: Vec<StuckTask>,
+    /// What was still alive after the main process, and was ended.
+    pub left_behind: Option<LeftBehind>,
 }
 
 impl TryFrom<v1::ProcessStatus> for ProcessStatus {
@@ -478,7 +490,27 @@ impl TryFrom<v1::ProcessStatus> for ProcessStatus {
                     state: task.state,
                 })
                 .collect(),
+            left_behind: status.left_behind.map(LeftBehind::from),
         })
+    }
+}
+
+/// Processes that outlived the main process of their tree, and were ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LeftBehind {
+    /// How many there were at that moment.
+    pub processes: u32,
+    /// What the tree was being stopped for. `None`: the main process had ended.
+    pub stopped_for: Option<ExitKind>,
+}
+
+impl From<v1::LeftBehind> for LeftBehind {
+    fn from(left: v1::LeftBehind) -> Self {
+        let stopped_for = ExitKind::from_wire(left.stopped_for);
+        Self {
+            processes: left.processes,
+            stopped_for: Some(stopped_for).filter(|kind| *kind != ExitKind::Unknown),
+        }
     }
 }
 
@@ -555,21 +587,27 @@ impl Exit {
     }
 }
 
+impl ExitKind {
+    fn from_wire(raw: i32) -> Self {
+        use v1::exit_cause::Kind;
+        match Kind::try_from(raw) {
+            Ok(Kind::Exited) => Self::Exited,
+            Ok(Kind::Signalled) => Self::Signalled,
+            Ok(Kind::OomKilled) => Self::OomKilled,
+            Ok(Kind::TimedOut) => Self::TimedOut,
+            Ok(Kind::StoppedOnRequest) => Self::StoppedOnRequest,
+            Ok(Kind::ExecFailed) => Self::ExecFailed,
+            Ok(Kind::Lost) => Self::Lost,
+            Ok(Kind::OutputLimit) => Self::OutputLimit,
+            Ok(Kind::Unspecified) | Err(_) => Self::Unknown,
+        }
+    }
+}
+
 impl From<v1::ExitCause> for Exit {
     fn from(cause: v1::ExitCause) -> Self {
-        use v1::exit_cause::Kind;
         Self {
-            kind: match Kind::try_from(cause.kind) {
-                Ok(Kind::Exited) => ExitKind::Exited,
-                Ok(Kind::Signalled) => ExitKind::Signalled,
-                Ok(Kind::OomKilled) => ExitKind::OomKilled,
-                Ok(Kind::TimedOut) => ExitKind::TimedOut,
-                Ok(Kind::StoppedOnRequest) => ExitKind::StoppedOnRequest,
-                Ok(Kind::ExecFailed) => ExitKind::ExecFailed,
-                Ok(Kind::Lost) => ExitKind::Lost,
-                Ok(Kind::OutputLimit) => ExitKind::OutputLimit,
-                Ok(Kind::Unspecified) | Err(_) => ExitKind::Unknown,
-            },
+            kind: ExitKind::from_wire(cause.kind),
             code: cause.exit_code,
             signal: cause.signal,
             core_dumped: cause.core_dumped,

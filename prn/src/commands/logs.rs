@@ -36,6 +36,7 @@ pub async fn logs(args: cli::Logs) -> Result<Exit, Failure> {
         until: args.until.map(|until| until.0),
         tail,
         only,
+        follower: false,
     };
     let remote = Remote::new(args.connection)?;
     let client = remote.connect().await?;

@@ -31,7 +31,7 @@ use nix::fcntl::{OFlag, open};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::stat::{FileStat, Mode, fstat, stat};
-use nix::unistd::{chdir, execve, getcwd, getegid, geteuid, write};
+use nix::unistd::{AccessFlags, access, chdir, execve, getcwd, getegid, geteuid, write};
 use prn_ipc_protocol::message::ChildStep;
 use prn_ipc_protocol::{codec, fds};
 
@@ -88,7 +88,7 @@ fn confined() -> Result<Infallible, Failure> {
     let launch =
         Launch::read(std::env::args_os().skip(1)).ok_or((ChildStep::Exec, Errno::EINVAL))?;
     filter_calls().map_err(&confinement)?;
-    Err((ChildStep::Exec, launch.execute()))
+    Err(launch.execute())
 }
 
 /// New namespaces of all kinds but two: one for process ids would need a second process, and one
@@ -316,17 +316,22 @@ impl Launch {
     }
 
     /// Executes the first path that exists and may be executed; returns only when there is none.
-    fn execute(&self) -> Errno {
-        let mut result = Errno::ENOENT;
+    fn execute(&self) -> Failure {
+        let mut result = (ChildStep::Exec, Errno::ENOENT);
         for path in &self.paths {
             let Err(error) = execve(path, &self.argv, &self.environment);
-            // Not here: look further. What was found but may not be executed is the better answer
-            // in the end.
-            if error == Errno::EACCES {
-                result = error;
-            } else if error != Errno::ENOENT && error != Errno::ENOTDIR {
-                return error;
+            match error {
+                // Not here: look further.
+                Errno::ENOENT | Errno::ENOTDIR => {}
+                // What was found but may not be executed is the better answer in the end.
+                Errno::EACCES => result = (ChildStep::Exec, Errno::EACCES),
+                error => return (ChildStep::Exec, error),
             }
+        }
+        let is_there = |path: &CString| access(path.as_c_str(), AccessFlags::F_OK).is_ok();
+        if result.1 == Errno::ENOENT && self.paths.iter().any(is_there) {
+            // So it is what the program needs that is not.
+            result.0 = ChildStep::Interpreter;
         }
         result
     }

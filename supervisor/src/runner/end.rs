@@ -1,14 +1,8 @@
 //! What the kernel reports of a process, up to its end and the removal of all that it held. Runs in
 //! the supervisor.
 
+use super::cleanup::{Cleared, Owner};
 use super::*;
-
-/// How long a cleaner has to empty a process's directories.
-const CLEAN_WAIT: Duration = Duration::from_secs(10);
-
-/// How often the removal of a group is tried, 20 ms after the first time and twice as long each
-/// time: 10 s together.
-const REMOVE_TRIES: u32 = 9;
 
 /// Most bytes of arguments that finished processes are remembered with: both halves hold them, and
 /// each List sends them.
@@ -57,7 +51,7 @@ impl Runner {
         };
         self.detach(main);
         live.main = None;
-        if live.phase == Phase::Cleaning {
+        if matches!(live.phase, Phase::Cleaning | Phase::Unlinking) {
             return self.remove(process);
         }
         if process.failure.is_none() {
@@ -96,14 +90,12 @@ impl Runner {
         // What is in the pipes is all that there will be; a stranger who was handed a pipe's end is
         // not waited for.
         for stream in [Stream::Stdout, Stream::Stderr] {
-            self.pump(process, stream, output::LAST_TURN);
+            self.pump(process, stream, Turn::Last);
         }
         let Some(live) = &mut process.live else {
             return;
         };
-        live.streams
-            .drain(..)
-            .for_each(|(_, pipe, _)| self.detach(&pipe));
+        live.pipes.drain(..).for_each(|pipe| self.detach(&pipe.fd));
         self.detach(&live.group.events);
         let number = process.info.number;
         self.due.retain(|(_, other, _)| *other != number);
@@ -144,31 +136,23 @@ impl Runner {
         let Some(live) = &mut process.live else {
             return;
         };
-        let (id, uid, number) = (process.info.id, process.info.uid, process.info.number);
-        let group_gone = cgroup::remove(self.settings.groups.as_fd(), &id.to_string()).is_ok();
-        if !group_gone && live.busy < REMOVE_TRIES {
-            live.busy += 1;
-            let wait = Duration::from_millis(10 << live.busy);
-            return self.deadline(number, wait, Due::Remove);
+        let (id, number) = (process.info.id, process.info.number);
+        let owner = Owner {
+            number,
+            id,
+            uid: process.info.uid,
+        };
+        let cleared = self.clear(owner, live);
+        if cleared == Cleared::Later {
+            return;
         }
-        let gone = group_gone && directory::remove(self.settings.state.as_fd(), id);
-        if !gone && group_gone && live.phase == Phase::Removing {
-            if let Ok(cleaner) = self.clean(number, id, uid) {
-                process.live = Some(cleaner);
-                return self.deadline(number, CLEAN_WAIT, Due::Kill);
-            }
-            let _unused = cgroup::remove(self.settings.groups.as_fd(), &id.to_string());
-        }
-        process.live = None;
         self.due.retain(|(_, other, _)| *other != number);
-        if gone {
-            self.free_uids.push_back(uid);
-        } else {
+        match process.live.take() {
             // Somebody else must not get what is left as its own.
-            crate::log::line(&format!(
-                "process {id}: its directories or its cgroup are left, and its user id {uid} is not used again"
-            ));
+            Some(live) if cleared == Cleared::Not => self.leave(owner, live),
+            _ => self.free_uids.push_back(owner.uid),
         }
+        self.arguments -= process.info.argv.size();
         if let Some(refusal) = process.failure.take() {
             self.release(process);
             self.notices.push_back(Notice::StartFailed(id, refusal));

@@ -1,7 +1,20 @@
 //! Output on its way from the pipes to the stores, within the budget. Runs in the supervisor.
 
-use super::*;
-use crate::output::state;
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, fcntl};
+use nix::poll::PollFlags;
+use nix::sys::epoll::EpollFlags;
+use prn_ipc_protocol::message::{ExitCause, OutputStore, Overflow, Preparation, Refusal, StopHow};
+use prn_ipc_protocol::output::Stream;
+use prn_ipc_protocol::types::{ProcessId, UnixMicros};
+
+use super::{Due, Ledger, Notice, Runner, TURN, resources, source};
+use crate::output::{Store, state};
+use crate::process::{Follower, Pipe, Process};
 
 /// Room is given back in steps of this size at least, so that a process at the budget does not pay
 /// for each read.
@@ -22,6 +35,9 @@ const BUSY: Duration = Duration::from_micros(if cfg!(feature = "unmoderated") {
 /// For a process's pipe: told once, and again when it has been read, or when it is to be read.
 pub(super) const ARMED: EpollFlags = EpollFlags::EPOLLIN.union(EpollFlags::EPOLLONESHOT);
 
+/// For one that nobody writes to: told when that changes.
+const CHANGES: EpollFlags = EpollFlags::EPOLLIN.union(EpollFlags::EPOLLET);
+
 /// Bytes in a pipe once it was found full, as far as can be told: beyond that, measured, there is
 /// under 10 % to gain.
 const PIPE_SIZE: i32 = 256 * 1024;
@@ -31,7 +47,29 @@ const PIPE_DEFAULT: u64 = 64 * 1024;
 /// Bytes read for a process that has ended: all that its pipe can hold, many times over. A pipe in
 /// packet mode (O_DIRECT, pipe(7)) gives a packet at a time, so that only EAGAIN says that it is
 /// empty.
-pub(super) const LAST_TURN: u64 = 4 << 20;
+const LAST_TURN: u64 = 4 << 20;
+
+/// What a look into a pipe is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// To take what is there, as much as is one process's share.
+    Regular,
+    /// To take all that is left, of a process that has ended.
+    Last,
+}
+
+/// What stopped the reading of a pipe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stopped {
+    /// It is empty, as far as can be told, or the process has had its share.
+    ForNow,
+    /// Nobody has it open to write to.
+    Closed,
+    /// As much is there as is to be kept.
+    Full,
+    /// What is there cannot be kept.
+    Failed(Errno),
+}
 
 impl Runner {
     /// Read-only descriptors of a process's output: data and page, for a
@@ -78,7 +116,8 @@ impl Runner {
         }
     }
 
-    /// All who read a process's output have taken it up to there: one that waits for that goes on.
+    /// All readers of a process's output that count have taken it up to there: one that waits for
+    /// that goes on.
     pub fn taken(&mut self, id: ProcessId, offset: u64) {
         let Some(number) = self.numbers.get(&id) else {
             return;
@@ -86,135 +125,253 @@ impl Runner {
         self.with(*number, |runner, process| {
             let end = process.store.as_ref().map_or(0, |store| store.marks.high);
             process.taken = process.taken.max(offset.min(end));
-            if std::mem::take(&mut process.info.waits) {
-                runner.notices.push_back(Notice::Changed(id));
-                runner.pump(process, Stream::Stdout, TURN);
-                runner.pump(process, Stream::Stderr, TURN);
+            runner.go_on(process);
+        });
+    }
+
+    /// Somebody whom a process with [`Overflow::Follow`] waits for reads its output.
+    pub fn follow(&mut self, id: ProcessId) {
+        let Some(number) = self.numbers.get(&id) else {
+            return;
+        };
+        self.with(*number, |_, process| {
+            if let Some(follower) = &mut process.follower {
+                *follower = Follower::Present;
             }
         });
     }
 
-    /// Reads what is in a process's pipe, up to `budget` bytes, and sees to it that it is read
-    /// again.
-    pub(super) fn pump(&mut self, process: &mut Process, stream: Stream, budget: u64) {
+    /// Nobody does any more: somebody may come again, for a while.
+    pub fn unfollow(&mut self, id: ProcessId) {
+        if let Some(number) = self.numbers.get(&id) {
+            self.with(*number, |runner, process| runner.await_follower(process));
+        }
+    }
+
+    /// As [`Runner::unfollow`], for all processes: who has told of followers is gone.
+    pub fn unfollow_all(&mut self) {
+        let followed = |process: &Process| process.follower == Some(Follower::Present);
+        let numbers = self.table.iter().filter(|(_, process)| followed(process));
+        for number in numbers.map(|(number, _)| *number).collect::<Vec<_>>() {
+            self.with(number, |runner, process| runner.await_follower(process));
+        }
+    }
+
+    /// Keeps all of a process's output for a follower that may come, as long as it has asked for.
+    pub(super) fn await_follower(&mut self, process: &mut Process) {
+        if let Overflow::Follow(patience) = process.info.output.overflow {
+            let patience = patience.duration();
+            let until = Instant::now() + patience;
+            process.follower = Some(Follower::Awaited { until });
+            if process.live.is_some() {
+                self.deadline(process.info.number, patience, Due::GiveUp);
+            }
+        }
+    }
+
+    /// Nobody has come to follow a process in its time: from now on its oldest output is dropped.
+    pub(super) fn give_up_follower(&mut self, process: &mut Process) {
+        let now = Instant::now();
+        if matches!(process.follower, Some(Follower::Awaited { until }) if until <= now) {
+            process.follower = Some(Follower::GivenUp);
+            self.go_on(process);
+        }
+    }
+
+    /// Reads again from a process that waited.
+    fn go_on(&mut self, process: &mut Process) {
+        if std::mem::take(&mut process.info.waits) {
+            self.notices.push_back(Notice::Changed(process.info.id));
+            self.pump(process, Stream::Stdout, Turn::Regular);
+            self.pump(process, Stream::Stderr, Turn::Regular);
+        }
+    }
+
+    /// Reads what is in a process's pipe, as much as the turn is for, and sees to it that it is
+    /// read again.
+    pub(super) fn pump(&mut self, process: &mut Process, stream: Stream, turn: Turn) {
+        let Some(pipe) = self.take_pipe(process, stream, turn) else {
+            return;
+        };
         let Some(live) = &mut process.live else {
             return;
         };
+        let was_busy = live.read_at.elapsed() < BUSY;
+        live.read_at = Instant::now();
+        let (read, stopped) = self.drain_pipe(process, &pipe, turn);
+        self.tell_of(process, stopped);
+        self.watch_pipe(
+            process,
+            pipe,
+            stopped,
+            was_busy && (1..=SMALL).contains(&read),
+        );
+        self.settle(process);
+        self.enforce(process, stopped);
+    }
+
+    /// Takes a stream's pipe out of the process, when what is older than it has been read.
+    fn take_pipe(&mut self, process: &mut Process, stream: Stream, turn: Turn) -> Option<Pipe> {
+        let number = process.info.number;
+        let live = process.live.as_mut()?;
         // Each stream has one deadline at most: this is instead of it.
-        let own = live.streams.iter_mut().find(|(other, ..)| *other == stream);
-        if let Some(at) = own.and_then(|(.., until)| until.take()) {
-            self.due
-                .remove(&(at, process.info.number, Due::Read(stream)));
+        let own = live.pipes.iter_mut().find(|pipe| pipe.stream == stream);
+        if let Some(at) = own.and_then(|pipe| pipe.left_until.take()) {
+            self.due.remove(&(at, number, Due::Read(stream)));
         }
         // What was left to fill is older than what has come now.
-        if let Some(&(older, ..)) = live.streams.iter().find(|(.., until)| until.is_some()) {
-            self.pump(process, older, budget);
+        let older = live.pipes.iter().find(|pipe| pipe.left_until.is_some());
+        if let Some(older) = older.map(|pipe| pipe.stream) {
+            self.pump(process, older, turn);
         }
-        let Some(live) = &mut process.live else {
-            return;
+        let live = process.live.as_mut()?;
+        let place = live.pipes.iter().position(|pipe| pipe.stream == stream)?;
+        Some(live.pipes.swap_remove(place))
+    }
+
+    /// Reads a pipe into the process's store, which is made if there is something to keep. Returns
+    /// how many bytes, and why no more.
+    fn drain_pipe(&mut self, process: &mut Process, pipe: &Pipe, turn: Turn) -> (u64, Stopped) {
+        let share = match turn {
+            Turn::Regular => TURN,
+            Turn::Last => LAST_TURN,
         };
-        let Some(place) = live.streams.iter().position(|(other, ..)| *other == stream) else {
-            return;
-        };
-        let (_, pipe, _) = live.streams.swap_remove(place);
-        let busy = live.read_at.elapsed() < BUSY;
-        live.read_at = Instant::now();
-        let mut failed = None;
-        // One that only closes its stream needs no store for that.
-        if process.store.is_none() && state(pipe.as_fd()) != PollFlags::POLLHUP {
-            let store = Store::new(process.info.output, self.settings.state.as_fd());
-            process.store = store.map_err(|error| failed = Some(error)).ok();
+        if process.store.is_none() {
+            // One that only closes its stream needs no store for that.
+            if state(pipe.fd.as_fd()) == PollFlags::POLLHUP {
+                return (0, Stopped::Closed);
+            }
+            match Store::new(process.info.output, self.settings.state.as_fd()) {
+                Ok(store) => process.store = Some(store),
+                Err(error) => return (0, Stopped::Failed(error)),
+            }
         }
-        let (mut read, mut ended, mut full) = (
-            0,
-            process.store.is_none(),
-            process.is_full() && budget != LAST_TURN,
-        );
-        while let Some(store) = process
-            .store
-            .as_mut()
-            .filter(|_| read < budget && !ended && !full)
-        {
-            match store.fill(pipe.as_fd(), stream, UnixMicros::now()) {
-                Ok(0) => ended = true,
+        let is_room_left = self.excess(process.info.output.store) == 0;
+        let mut read = 0;
+        while read < share {
+            if turn == Turn::Regular && process.is_full(is_room_left) {
+                return (read, Stopped::Full);
+            }
+            let Some(store) = &mut process.store else {
+                return (read, Stopped::Closed);
+            };
+            match store.fill(pipe.fd.as_fd(), pipe.stream, UnixMicros::now()) {
+                Ok(0) => return (read, Stopped::Closed),
                 Ok(length) => {
                     if length > SMALL && length <= PIPE_DEFAULT {
                         // EPERM: the kernel's own budget for pipes is used up
                         // (pipe-user-pages-soft, pipe(7)).
-                        let _unused = fcntl(&pipe, FcntlArg::F_SETPIPE_SZ(PIPE_SIZE));
+                        let _unused = fcntl(&pipe.fd, FcntlArg::F_SETPIPE_SZ(PIPE_SIZE));
                     }
                     read += length;
-                    if length < PIPE_DEFAULT && budget != LAST_TURN {
+                    if length < PIPE_DEFAULT && turn == Turn::Regular {
                         break;
                     }
                 }
                 Err(Errno::EINTR) => {}
                 Err(Errno::EAGAIN) => break,
-                Err(error) => (ended, failed) = (true, Some(error)),
+                Err(error) => return (read, Stopped::Failed(error)),
             }
-            full = process.is_full() && budget != LAST_TURN;
         }
+        if turn == Turn::Regular && process.is_full(is_room_left) {
+            return (read, Stopped::Full);
+        }
+        (read, Stopped::ForNow)
+    }
+
+    /// Tells whoever watches that there is more, and the log, once, that not all can be kept.
+    fn tell_of(&mut self, process: &mut Process, stopped: Stopped) {
+        let id = process.info.id;
         let (end, refused) = process
             .store
             .as_ref()
             .map_or((0, None), |store| (store.marks.high, store.refused));
-        if let Some(error) = failed
-            .or(refused)
-            .filter(|_| !std::mem::replace(&mut process.told, true))
-        {
+        let failed = match stopped {
+            Stopped::Failed(error) => Some(error),
+            Stopped::ForNow | Stopped::Closed | Stopped::Full => refused,
+        };
+        if let Some(error) = failed.filter(|_| !std::mem::replace(&mut process.told, true)) {
             crate::log::line(&format!(
-                "process {}: its output cannot all be kept: {error}",
-                process.info.id
+                "process {id}: its output cannot all be kept: {error}"
             ));
         }
-        self.notices.extend(
-            process
-                .watch
-                .take_if(|seen| end > *seen)
-                .map(|_| Notice::Advanced(process.info.id, end)),
-        );
-        if ended {
-            self.detach(&pipe);
-        } else {
-            let token =
-                process.info.number << 3 | (source::STDOUT + u64::from(stream == Stream::Stderr));
-            let is_small = busy && (1..=SMALL).contains(&read);
-            let pause = !full && (is_small || self.watch_fd(pipe.as_fd(), ARMED, token).is_err());
-            let until = pause.then(|| Instant::now() + BUSY / 2);
-            if let Some(at) = until {
-                // While it is watched, each write(2) to it has to look whether somebody is to be
-                // told.
-                self.detach(&pipe);
-                self.due
-                    .insert((at, process.info.number, Due::Read(stream)));
-            }
-            if let Some(live) = &mut process.live {
-                live.streams.push((stream, pipe, until));
-            }
+        if process.watch.take_if(|seen| end > *seen).is_some() {
+            self.notices.push_back(Notice::Advanced(id, end));
         }
+    }
+
+    /// Sees to it that a pipe is read again when that is of use.
+    fn watch_pipe(&mut self, process: &mut Process, pipe: Pipe, stopped: Stopped, is_small: bool) {
+        let number = process.info.number;
+        let token = number << 3 | source::of(pipe.stream);
+        let mut pipe = Pipe {
+            left_until: None,
+            ..pipe
+        };
+        let is_watched = match stopped {
+            Stopped::Failed(_) => return self.detach(&pipe.fd),
+            // Until it can be kept again.
+            Stopped::Full => true,
+            // Told of already, and again when somebody has opened it.
+            Stopped::Closed if pipe.is_closed => true,
+            Stopped::Closed => {
+                pipe.is_closed = true;
+                self.watch_fd(pipe.fd.as_fd(), CHANGES, token).is_ok()
+            }
+            Stopped::ForNow => {
+                pipe.is_closed = false;
+                !is_small && self.watch_fd(pipe.fd.as_fd(), ARMED, token).is_ok()
+            }
+        };
+        if !is_watched {
+            // While it is watched, each write(2) to it has to look whether somebody is to be told.
+            self.detach(&pipe.fd);
+            pipe.is_closed = false;
+            let at = Instant::now() + BUSY / 2;
+            pipe.left_until = Some(at);
+            self.due.insert((at, number, Due::Read(pipe.stream)));
+        }
+        if let Some(live) = &mut process.live {
+            live.pipes.push(pipe);
+        }
+    }
+
+    /// Brings what is kept back within the budget: what others have left first, then the process's
+    /// own oldest, as far as that may be dropped.
+    fn settle(&mut self, process: &mut Process) {
         self.charge(process);
-        let Keeping {
-            overflow, store, ..
-        } = process.info.output;
-        // Others first, then its own oldest, unless none of it may be dropped.
-        let excess = self.evict(store);
-        if let Some(store) = process
-            .store
-            .as_mut()
-            .filter(|_| excess > 0 && overflow == Overflow::DropOldest)
-        {
-            let _unused = store.evict(EVICT_STEP.max(excess));
+        let excess = self.evict(process.info.output.store);
+        let to = process.droppable_to();
+        let Some(store) = process.store.as_mut().filter(|_| excess > 0) else {
+            return;
+        };
+        let droppable = to.saturating_sub(store.marks.low);
+        if droppable > 0 {
+            let _unused = store.evict(EVICT_STEP.max(excess).min(droppable));
             self.charge(process);
         }
-        if failed.is_some() || (full && overflow == Overflow::Kill) {
-            // Its output can't be kept, so it must not go on as if it were.
-            self.stop_process(process, StopHow::Kill, ExitCause::OutputLimit);
-            // Nor may it be told as complete, if it has ended by itself.
-            let exit = process.info.main_exit.as_mut().filter(|_| failed.is_some());
-            exit.into_iter()
-                .for_each(|exit| exit.cause = ExitCause::OutputLimit);
-        } else if full && !std::mem::replace(&mut process.info.waits, true) {
-            self.notices.push_back(Notice::Changed(process.info.id));
+    }
+
+    /// Does what was asked for where no more can be kept.
+    fn enforce(&mut self, process: &mut Process, stopped: Stopped) {
+        match stopped {
+            Stopped::ForNow | Stopped::Closed => {}
+            Stopped::Failed(_) => {
+                // Its output can't be kept, so it must not go on as if it were.
+                self.stop_process(process, StopHow::Kill, ExitCause::OutputLimit);
+                // Nor may it be told as complete, if it has ended by itself.
+                if let Some(exit) = &mut process.info.main_exit {
+                    exit.cause = ExitCause::OutputLimit;
+                }
+            }
+            Stopped::Full if process.info.output.overflow == Overflow::Kill => {
+                self.stop_process(process, StopHow::Kill, ExitCause::OutputLimit);
+            }
+            Stopped::Full => {
+                if !std::mem::replace(&mut process.info.waits, true) {
+                    self.notices.push_back(Notice::Changed(process.info.id));
+                }
+            }
         }
     }
 
@@ -234,19 +391,24 @@ impl Runner {
         ledger.charged = ledger.charged + charge - std::mem::replace(&mut process.charge, charge);
     }
 
-    /// Takes the output of finished processes, oldest first, until the rest is within the budget.
-    /// Returns how much is beyond it still.
-    fn evict(&mut self, store: OutputStore) -> u64 {
+    /// By how much more is kept in a store than its budget.
+    fn excess(&mut self, store: OutputStore) -> u64 {
         let budget = self
             .settings
             .config
             .output
             .get(&store)
             .map_or(0, |(_, budget)| *budget);
+        self.ledger(store).charged.saturating_sub(budget)
+    }
+
+    /// Takes the output of finished processes, oldest first, until the rest is within the budget.
+    /// Returns how much is beyond it still.
+    fn evict(&mut self, store: OutputStore) -> u64 {
         loop {
-            let ledger = self.ledger(store);
-            let excess = ledger.charged.saturating_sub(budget);
-            let Some(oldest) = (excess > 0).then(|| ledger.evictable.pop_front()).flatten() else {
+            let excess = self.excess(store);
+            let oldest = (excess > 0).then(|| self.ledger(store).evictable.pop_front());
+            let Some(oldest) = oldest.flatten() else {
                 return excess;
             };
             self.with(oldest, |runner, process| {

@@ -6,7 +6,10 @@ use std::ffi::CString;
 use super::*;
 
 /// For a pidfd: it stays readable, also while a tracer keeps its process from being reaped.
-const ONCE: EpollFlags = EpollFlags::EPOLLIN.union(EpollFlags::EPOLLET);
+pub(super) const ONCE: EpollFlags = EpollFlags::EPOLLIN.union(EpollFlags::EPOLLET);
+
+/// Most bytes of arguments of all processes that are not finished: both halves hold them.
+const ARGUMENTS_MAX: usize = 16 << 20;
 
 /// A process that exists, and what keeps it from being watched; or why there is none.
 type Prepared = Result<(Live, Option<Refusal>), Refusal>;
@@ -31,46 +34,22 @@ impl Runner {
                 Err(Refusal::AlreadyExists)
             };
         }
-        let config = &self.settings.config;
-        if self.draining {
-            return Err(Refusal::Draining);
-        }
-        if spec.profile == Profile::None && !config.confinement.allow_none {
-            return Err(Refusal::Unconfined);
-        }
-        let (ceiling, budget) = config
-            .output
-            .get(&spec.output.store)
-            .copied()
-            .unwrap_or_default();
-        if budget == 0 || spec.output.max > ceiling {
-            return Err(Refusal::OutputAboveCeiling(ceiling));
-        }
-        // What is set aside is not there for others, who must have something left.
-        let reserved = if spec.output.overflow == Overflow::DropOldest {
-            0
-        } else {
-            Store::most(spec.output)
-        };
-        let left = (budget / 2).saturating_sub(self.ledger(spec.output.store).reserved);
-        if reserved > left {
-            return Err(Refusal::OutputAboveBudget(left));
-        }
+        let reserved = self.admit(&spec)?;
         let mut limits = self.limits(&spec)?;
-        let (grace, max) = (spec.stop_grace.duration(), self.settings.config.uid_count);
         let uid = self
             .free_uids
             .pop_front()
-            .ok_or(Refusal::TooManyProcesses(max))?;
+            .ok_or_else(|| self.no_user_id())?;
         let number = self.last_number + 1;
         let prepared = directory::create(self.settings.state.as_fd(), spec.id, uid)
             .map_err(resources(Preparation::Directory))
             .and_then(|()| self.prepare(number, &spec, uid, &mut limits));
-        let (live, failure) = prepared.inspect_err(|_| {
+        let prepared = prepared.inspect_err(|_| {
             let _unused = cgroup::remove(self.settings.groups.as_fd(), &spec.id.to_string());
             directory::remove(self.settings.state.as_fd(), spec.id);
             self.free_uids.push_back(uid);
-        })?;
+        });
+        let (live, failure) = prepared.inspect_err(|refusal| self.log_refusal(refusal))?;
         let info = ProcessInfo {
             id: spec.id,
             number,
@@ -85,26 +64,28 @@ impl Runner {
             main_exit: None,
             end: None,
             stuck: Vec::new(),
+            left_behind: None,
         };
         if failure.is_some() {
             self.deadline(number, Duration::ZERO, Due::Remove);
         }
-        let (store, charge, told, taken, watch, live, linger) =
-            (None, 0, false, 0, None, Some(live), spec.linger);
         let mut process = Process {
             digest,
             info,
-            grace,
-            linger,
-            store,
-            charge,
+            grace: spec.stop_grace.duration(),
+            linger: spec.linger,
+            store: None,
+            charge: 0,
             reserved,
-            told,
-            taken,
-            watch,
+            told: false,
+            taken: 0,
+            follower: None,
+            watch: None,
             failure,
-            live,
+            live: Some(live),
         };
+        self.await_follower(&mut process);
+        self.arguments += process.info.argv.size();
         self.ledger(spec.output.store).reserved += reserved;
         self.charge(&mut process);
         self.last_number = number;
@@ -114,6 +95,72 @@ impl Runner {
             self.deadline(number, timeout.duration(), Due::Timeout);
         }
         Ok(false)
+    }
+
+    /// Whether a process may be started, before anything is made for it. Returns what is set aside
+    /// for its output.
+    fn admit(&mut self, spec: &StartSpec) -> Result<u64, Refusal> {
+        let config = &self.settings.config;
+        if self.draining {
+            return Err(Refusal::Draining);
+        }
+        if spec.profile == Profile::None && !config.confinement.allow_none {
+            return Err(Refusal::Unconfined);
+        }
+        let room = ARGUMENTS_MAX.saturating_sub(self.arguments);
+        if spec.argv.size() > room {
+            let room = u64::try_from(room).unwrap_or(u64::MAX);
+            return Err(Refusal::ArgumentsAboveBudget(room));
+        }
+        let (ceiling, budget) = config
+            .output
+            .get(&spec.output.store)
+            .copied()
+            .unwrap_or_default();
+        if budget == 0 || spec.output.max > ceiling {
+            return Err(Refusal::OutputAboveCeiling(ceiling));
+        }
+        // What is set aside is not there for others, who must have something left.
+        let reserved = match spec.output.overflow {
+            Overflow::DropOldest | Overflow::Follow(_) => 0,
+            Overflow::Wait | Overflow::Kill => Store::most(spec.output),
+        };
+        let left = (budget / 2).saturating_sub(self.ledger(spec.output.store).reserved);
+        if reserved > left {
+            return Err(Refusal::OutputAboveBudget(left));
+        }
+        Ok(reserved)
+    }
+
+    /// Why there is no user id for a process.
+    fn no_user_id(&self) -> Refusal {
+        let all = self.settings.config.uid_count;
+        match u32::try_from(self.leftovers.len()).unwrap_or(u32::MAX) {
+            0 => Refusal::TooManyProcesses(all),
+            held => Refusal::UserIdsHeld { held, all },
+        }
+    }
+
+    /// Tells the log what the machine refused: the operator's matter, of which clients are not told
+    /// the details. Once a second, however often they try.
+    fn log_refusal(&mut self, refusal: &Refusal) {
+        let Refusal::Resources(what, errno) = refusal else {
+            return;
+        };
+        let now = Instant::now();
+        let logged = self.refusal_logged.replace(now);
+        if logged.is_some_and(|logged| now.duration_since(logged) < Duration::from_secs(1)) {
+            self.refusal_logged = logged;
+            return;
+        }
+        let error = Errno::from_raw(*errno);
+        let hint = match (what, error) {
+            (Preparation::Directory, Errno::ENOENT) => {
+                ": the state folder was removed or moved away; this server holds the old one: restart it"
+            }
+            _ => "",
+        };
+        crate::log::line(&format!("a start failed at {what:?}: {error}{hint}"));
     }
 
     /// The limits that a process gets: what it asks for, else the ceiling; never above the ceiling.
@@ -154,24 +201,28 @@ impl Runner {
                 .first()
                 .map_or(Ok(()), |limit| Err(Refusal::NotEnforceable(*limit)))?;
         }
-        let pipe = || spawn::pipe_of(uid).map_err(resources(Preparation::Pipes));
-        let (stdout, stderr) = (pipe()?, pipe()?);
+        let made = || spawn::pipe_of(uid).map_err(resources(Preparation::Pipes));
+        let (stdout, stderr) = (made()?, made()?);
         let spawned = self
             .launch(spec, uid, &group, [stdout.1.as_fd(), stderr.1.as_fd()])
             .map_err(resources(Preparation::Clone))?;
         // While the child is on its way to its program.
         limits.in_force = group.texts(&["cpu.max", "memory.max", "io.max", "pids.max"]);
-        let streams = vec![
-            (Stream::Stdout, stdout.0, None),
-            (Stream::Stderr, stderr.0, None),
-        ];
-        let (phase, report) = (Phase::Running, Some(spawned.report));
+        let pipe = |stream, fd| Pipe {
+            stream,
+            fd,
+            left_until: None,
+            is_closed: false,
+        };
         let live = Live {
-            phase,
+            phase: Phase::Running,
             group,
             main: None,
-            report,
-            streams,
+            report: Some(spawned.report),
+            pipes: vec![
+                pipe(Stream::Stdout, stdout.0),
+                pipe(Stream::Stderr, stderr.0),
+            ],
             read_at: Instant::now(),
             stopping: None,
             busy: 0,
@@ -271,12 +322,8 @@ impl Runner {
             self.epoll
                 .add(fd, EpollEvent::new(flags, number << 3 | source))
         };
-        for (stream, pipe, _) in &live.streams {
-            add(
-                pipe.as_fd(),
-                ARMED,
-                source::STDOUT + u64::from(*stream == Stream::Stderr),
-            )?;
+        for pipe in &live.pipes {
+            add(pipe.fd.as_fd(), ARMED, source::of(pipe.stream))?;
         }
         live.report
             .iter()
@@ -287,49 +334,6 @@ impl Runner {
             EpollFlags::EPOLLPRI,
             source::GROUP,
         )
-    }
-
-    /// Starts the cleaner of a process's directories, in a new group: the process's own may have
-    /// been killed, and had limits. Linux 6.18 kills what clone3(2) creates in a group that
-    /// cgroup.kill was ever written to (measured: it compares the group's count of kills with that
-    /// of the parent's group).
-    pub(super) fn clean(&self, number: u64, id: ProcessId, uid: u32) -> nix::Result<Live> {
-        let tools = Program::File(self.settings.tools.as_ref().ok_or(Errno::ENOENT)?.as_fd());
-        let own = directory::open(self.settings.state.as_fd(), id);
-        let group = Group::create(self.settings.groups.as_fd(), &id.to_string())?;
-        let (argv, descriptors) = (
-            [crate::CLEANER.into()],
-            own.iter().map(AsFd::as_fd).collect::<Vec<_>>(),
-        );
-        let child = Child::new(
-            group.directory.as_fd(),
-            tools,
-            (uid, uid),
-            self.null.as_fd(),
-        );
-        let spawned = spawn::spawn(&Child {
-            argv: &argv,
-            descriptors: &descriptors,
-            ..child
-        })?;
-        let watched = self.watch_fd(spawned.pidfd.as_fd(), ONCE, number << 3 | source::MAIN);
-        watched.inspect_err(|_| group.end(&spawned.pidfd))?;
-        let (phase, main, streams, read_at) = (
-            Phase::Cleaning,
-            Some(spawned.pidfd),
-            Vec::new(),
-            Instant::now(),
-        );
-        Ok(Live {
-            phase,
-            group,
-            main,
-            report: None,
-            streams,
-            read_at,
-            stopping: None,
-            busy: 0,
-        })
     }
 }
 

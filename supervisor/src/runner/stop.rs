@@ -30,6 +30,7 @@ impl Runner {
             .filter(|(_, process)| process.live.is_some())
             .map(|(n, _)| *n)
             .collect();
+        self.leave_leftovers();
         for number in all {
             self.with(number, |runner, process| {
                 runner.stop_process(process, how, ExitCause::StoppedOnRequest)
@@ -64,6 +65,7 @@ impl Runner {
             Some(stopping) if stopping.kill_at <= kill_at => return,
             Some(stopping) => stopping.kill_at = kill_at,
             None => {
+                note_left_behind(&mut process.info, live, Some(cause));
                 live.stopping = Some(Stopping {
                     cause,
                     kill_at,
@@ -91,6 +93,8 @@ impl Runner {
         if let Some(stopping) = &mut live.stopping {
             stopping.killed = true;
         }
+        let cause = live.stopping.map(|stopping| stopping.cause);
+        note_left_behind(&mut process.info, live, cause);
         if let Err(error) = live.group.kill() {
             crate::log::line(&format!(
                 "process {}: cannot kill its group: {error}",
@@ -129,8 +133,21 @@ impl Runner {
                     .extend([Notice::Changed(id), Notice::Stopped(id)]);
             }
             Due::Remove => self.remove(process),
-            Due::Read(stream) => self.pump(process, stream, TURN),
-            Due::Wake => {}
+            Due::Read(stream) => self.pump(process, stream, Turn::Regular),
+            Due::GiveUp => self.give_up_follower(process),
+            Due::Clean | Due::Wake => {}
         }
     }
+}
+
+/// Notes what is alive without its main process, and about to be ended, for whoever wonders later.
+fn note_left_behind(info: &mut ProcessInfo, live: &Live, stopped_for: Option<ExitCause>) {
+    if live.phase != Phase::Running || live.main.is_some() || info.left_behind.is_some() {
+        return;
+    }
+    let processes = live.group.count();
+    info.left_behind = (processes > 0).then_some(LeftBehind {
+        processes,
+        stopped_for,
+    });
 }

@@ -15,7 +15,7 @@ use nix::sys::prctl;
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::stat::{Mode, umask};
-use nix::unistd::{self, Gid, Pid, Uid};
+use nix::unistd::{self, AccessFlags, Gid, Pid, Uid, UnlinkatFlags};
 use prn_ipc_protocol::codec;
 use prn_ipc_protocol::config::Filter;
 use prn_ipc_protocol::message::ChildStep;
@@ -29,6 +29,8 @@ pub enum Program<'a> {
     Paths(&'a [CString]),
     /// An open file, so that no folder above it need be accessible to the child's user.
     File(BorrowedFd<'a>),
+    /// None: it removes these empty directories of a folder, as this program's own user, and ends.
+    Unlink(BorrowedFd<'a>, &'a [CString]),
 }
 
 /// A process to create.
@@ -132,7 +134,7 @@ pub fn spawn(child: &Child<'_>) -> nix::Result<Spawned> {
     let moved = passed.map(above).collect::<nix::Result<Vec<_>>>()?;
     let file = match child.program {
         Program::File(file) => Some(above(file)?),
-        Program::Paths(_) => None,
+        Program::Paths(_) | Program::Unlink(..) => None,
     };
 
     let prepared = Prepared {
@@ -223,8 +225,11 @@ fn pointers(strings: &[CString]) -> Vec<*const c_char> {
 
 /// The child, to its end.
 fn run(prepared: &Prepared<'_>) -> ! {
+    if let Program::Unlink(folder, names) = prepared.child.program {
+        unlink(folder, names);
+    }
     let (step, errno) = match before_program(prepared) {
-        Ok(()) => (ChildStep::Exec, execute(prepared)),
+        Ok(()) => execute(prepared),
         Err(failed) => failed,
     };
     let mut report = [0; REPORT];
@@ -235,6 +240,17 @@ fn run(prepared: &Prepared<'_>) -> ! {
         libc::write(prepared.report, report.as_ptr().cast(), report.len());
         libc::_exit(127)
     }
+}
+
+/// The child that removes directories. What a process once put into one can make that take long:
+/// ext4 looks at all of its blocks, also those that are empty again. So it is not this program's
+/// only thread that waits.
+fn unlink(folder: BorrowedFd<'_>, names: &[CString]) -> ! {
+    for name in names {
+        let _unused = unistd::unlinkat(folder, name.as_c_str(), UnlinkatFlags::RemoveDir);
+    }
+    // SAFETY: it ends this process, without running anything of the parent's.
+    unsafe { libc::_exit(0) }
 }
 
 /// Steps before the program, in the order of [`ChildStep`]. The wrappers that are called here only
@@ -372,7 +388,7 @@ pub fn filter(filters: &[Filter]) -> nix::Result<()> {
 }
 
 /// Executes the program; returns only when that failed.
-fn execute(prepared: &Prepared<'_>) -> Errno {
+fn execute(prepared: &Prepared<'_>) -> (ChildStep, Errno) {
     let execute = |folder: RawFd, path: &CStr, flags: c_int| {
         let (argv, environment) = (prepared.argv.as_ptr(), prepared.environment.as_ptr());
         // SAFETY: both arrays end with a null pointer and point to strings that live until the
@@ -390,18 +406,23 @@ fn execute(prepared: &Prepared<'_>) -> Errno {
         Errno::last()
     };
     let Program::Paths(paths) = prepared.child.program else {
-        return execute(prepared.file, c"", libc::AT_EMPTY_PATH);
+        let error = execute(prepared.file, c"", libc::AT_EMPTY_PATH);
+        return (ChildStep::Exec, error);
     };
-    let mut result = Errno::ENOENT;
+    let mut result = (ChildStep::Exec, Errno::ENOENT);
     for path in paths {
-        let error = execute(libc::AT_FDCWD, path, 0);
-        // Not here: look further. What was found but may not be executed is the better answer in
-        // the end.
-        if error == Errno::EACCES {
-            result = error;
-        } else if error != Errno::ENOENT && error != Errno::ENOTDIR {
-            return error;
+        match execute(libc::AT_FDCWD, path, 0) {
+            // Not here: look further.
+            Errno::ENOENT | Errno::ENOTDIR => {}
+            // What was found but may not be executed is the better answer in the end.
+            Errno::EACCES => result = (ChildStep::Exec, Errno::EACCES),
+            error => return (ChildStep::Exec, error),
         }
+    }
+    let is_there = |path: &CString| unistd::access(path.as_c_str(), AccessFlags::F_OK).is_ok();
+    if result.1 == Errno::ENOENT && paths.iter().any(is_there) {
+        // So it is what the program needs that is not.
+        result.0 = ChildStep::Interpreter;
     }
     result
 }

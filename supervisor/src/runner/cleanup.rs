@@ -1,0 +1,244 @@
+//! The removal of what a process leaves: its group and its directories. Runs in the supervisor.
+//!
+//! Nothing here takes the time that a process chose. What it put into its directories is deleted by
+//! a cleaner that runs as its user, and directories that have grown large are removed by a child.
+//! Each has a deadline, and what is not done by then is tried again later, until it is: the user id
+//! belongs to nobody else before.
+
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use prn_ipc_protocol::types::ProcessId;
+
+use super::{Due, Runner, source};
+use crate::cgroup::{self, Group};
+use crate::directory;
+use crate::process::{Live, Phase};
+use crate::sys::pidfd;
+use crate::sys::spawn::{self, Child, Program};
+
+/// How long a cleaner, or the removal of what is empty, has in one try.
+const TRY: Duration = Duration::from_secs(10);
+
+/// How long after a try the next one comes: this, doubled each time, up to 64 times as long.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// How often the removal of a group is tried, 20 ms after the first time and twice as long each
+/// time: 10 s together.
+const REMOVE_TRIES: u32 = 9;
+
+/// Whose group and directories are removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Owner {
+    /// The process's number in the table.
+    pub number: u64,
+    /// Its name, which is that of its group and of its directories.
+    pub id: ProcessId,
+    /// Its user, who may delete what is in them.
+    pub uid: u32,
+}
+
+/// What is left of a finished process after the first try.
+pub(super) struct Leftover {
+    owner: Owner,
+    live: Live,
+    tries: u32,
+}
+
+/// How far a removal got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Cleared {
+    /// Nothing is left.
+    All,
+    /// A child or a deadline tells when to go on.
+    Later,
+    /// Something is left, and this try is over.
+    Not,
+}
+
+impl Runner {
+    /// Takes the next step of a removal.
+    pub(super) fn clear(&mut self, owner: Owner, live: &mut Live) -> Cleared {
+        let Owner { number, id, .. } = owner;
+        if cgroup::remove(self.settings.groups.as_fd(), &id.to_string()).is_err() {
+            if live.busy >= REMOVE_TRIES {
+                return Cleared::Not;
+            }
+            live.busy += 1;
+            self.deadline(number, Duration::from_millis(10 << live.busy), Due::Remove);
+            return Cleared::Later;
+        }
+        let state = self.settings.state.as_fd();
+        let are_short = directory::are_short(state, id);
+        if directory::are_gone(state, id) || (are_short && directory::remove(state, id)) {
+            return Cleared::All;
+        }
+        let next = match live.phase {
+            Phase::Running | Phase::Removing => self.clean(owner),
+            Phase::Cleaning if !are_short => self.unlink(owner),
+            Phase::Cleaning | Phase::Unlinking => return Cleared::Not,
+        };
+        match next {
+            Ok(child) => {
+                *live = child;
+                self.deadline(number, TRY, Due::Kill);
+                Cleared::Later
+            }
+            Err(_) => {
+                let _unused = cgroup::remove(self.settings.groups.as_fd(), &id.to_string());
+                Cleared::Not
+            }
+        }
+    }
+
+    /// Keeps what is left of a finished process for another try. When the server is shutting down
+    /// there is none: the next one that starts removes it.
+    pub(super) fn leave(&mut self, owner: Owner, live: Live) {
+        let Owner { number, id, uid } = owner;
+        if self.draining {
+            crate::log::line(&format!(
+                "process {id}: its directories or its cgroup are left"
+            ));
+            return;
+        }
+        crate::log::line(&format!(
+            "process {id}: its directories or its cgroup are left for now, and its user id {uid} is not used until they are gone"
+        ));
+        let leftover = Leftover {
+            owner,
+            live,
+            tries: 1,
+        };
+        self.deadline(number, PAUSE, Due::Clean);
+        self.leftovers.insert(number, leftover);
+    }
+
+    /// No more tries, but for those that are under way.
+    pub(super) fn leave_leftovers(&mut self) {
+        let waits = |leftover: &Leftover| leftover.live.main.is_none() && leftover.live.busy == 0;
+        let left = self.leftovers.extract_if(.., |_, leftover| waits(leftover));
+        for (number, leftover) in left.collect::<Vec<_>>() {
+            self.due.retain(|(_, other, _)| *other != number);
+            self.leave(leftover.owner, leftover.live);
+        }
+    }
+
+    /// A descriptor of a leftover's tells something.
+    pub(super) fn leftover_happened(&mut self, number: u64, of: u64) {
+        let Some(mut leftover) = self.leftovers.remove(&number) else {
+            return;
+        };
+        let ended = of == source::MAIN
+            && leftover
+                .live
+                .main
+                .take_if(|main| !matches!(pidfd::reap(main), Ok(None)))
+                .map(|main| self.detach(&main))
+                .is_some();
+        if ended {
+            self.due.retain(|(_, other, _)| *other != number);
+            self.go_on_with(leftover);
+        } else {
+            self.leftovers.insert(number, leftover);
+        }
+    }
+
+    /// A leftover's deadline has come.
+    pub(super) fn leftover_due(&mut self, number: u64, due: Due) {
+        let Some(mut leftover) = self.leftovers.remove(&number) else {
+            return;
+        };
+        match due {
+            // Its end goes on with it.
+            Due::Kill => drop(leftover.live.group.kill()),
+            Due::Remove => return self.go_on_with(leftover),
+            Due::Clean => {
+                leftover.live.phase = Phase::Removing;
+                return self.go_on_with(leftover);
+            }
+            Due::Timeout | Due::Stuck | Due::Read(_) | Due::Wake | Due::GiveUp => {}
+        }
+        self.leftovers.insert(number, leftover);
+    }
+
+    fn go_on_with(&mut self, mut leftover: Leftover) {
+        let owner = leftover.owner;
+        match self.clear(owner, &mut leftover.live) {
+            Cleared::Later => {}
+            Cleared::All => {
+                self.free_uids.push_back(owner.uid);
+                crate::log::line(&format!("process {}: nothing is left of it now", owner.id));
+                return;
+            }
+            Cleared::Not if self.draining => return self.leave(owner, leftover.live),
+            Cleared::Not => {
+                leftover.live.busy = 0;
+                let pause = PAUSE * (1 << leftover.tries.min(6));
+                leftover.tries += 1;
+                self.deadline(owner.number, pause, Due::Clean);
+            }
+        }
+        self.leftovers.insert(owner.number, leftover);
+    }
+
+    /// Starts the cleaner of a process's directories.
+    fn clean(&self, owner: Owner) -> nix::Result<Live> {
+        let tools = self.settings.tools.as_ref().ok_or(Errno::ENOENT)?.as_fd();
+        let own = directory::open(self.settings.state.as_fd(), owner.id);
+        let descriptors: Vec<_> = own.iter().map(AsFd::as_fd).collect();
+        self.helper(owner, Phase::Cleaning, |group| {
+            spawn::spawn(&Child {
+                argv: &[crate::CLEANER.into()],
+                descriptors: &descriptors,
+                ..Child::new(
+                    group.directory.as_fd(),
+                    Program::File(tools),
+                    (owner.uid, owner.uid),
+                    self.null.as_fd(),
+                )
+            })
+        })
+    }
+
+    /// Starts the removal of a process's empty directories.
+    fn unlink(&self, owner: Owner) -> nix::Result<Live> {
+        let paths = directory::paths(owner.id);
+        let program = Program::Unlink(self.settings.state.as_fd(), &paths);
+        self.helper(owner, Phase::Unlinking, |group| {
+            spawn::spawn(&Child::new(
+                group.directory.as_fd(),
+                program,
+                (owner.uid, owner.uid),
+                self.null.as_fd(),
+            ))
+        })
+    }
+
+    /// Starts a child that cleans up, in a new group: the process's own may have been killed, and
+    /// had limits. Linux 6.18 kills what clone3(2) creates in a group that cgroup.kill was ever
+    /// written to (measured: it compares the group's count of kills with that of the parent's
+    /// group).
+    fn helper(
+        &self,
+        owner: Owner,
+        phase: Phase,
+        start: impl FnOnce(&Group) -> nix::Result<spawn::Spawned>,
+    ) -> nix::Result<Live> {
+        let group = Group::create(self.settings.groups.as_fd(), &owner.id.to_string())?;
+        let spawned = start(&group)?;
+        let token = owner.number << 3 | source::MAIN;
+        self.watch_fd(spawned.pidfd.as_fd(), super::start::ONCE, token)
+            .inspect_err(|_| group.end(&spawned.pidfd))?;
+        Ok(Live {
+            phase,
+            group,
+            main: Some(spawned.pidfd),
+            report: None,
+            pipes: Vec::new(),
+            read_at: Instant::now(),
+            stopping: None,
+            busy: 0,
+        })
+    }
+}
