@@ -451,13 +451,17 @@ pub fn process_status(info: &ProcessInfo) -> v1::ProcessStatus {
             Profile::None => v1::Profile::None,
         }
         .into(),
-        left_behind: info.left_behind.map(|left| v1::LeftBehind {
-            processes: left.processes,
-            stopped_for: left
-                .stopped_for
-                .map_or(v1::exit_cause::Kind::Unspecified, cause_kind)
-                .into(),
-        }),
+        left_behind: info.left_behind.map(left_behind),
+    }
+}
+
+fn left_behind(left: message::LeftBehind) -> v1::LeftBehind {
+    v1::LeftBehind {
+        processes: left.processes,
+        stopped_for: left
+            .stopped_for
+            .map_or(v1::exit_cause::Kind::Unspecified, cause_kind)
+            .into(),
     }
 }
 
@@ -549,13 +553,10 @@ fn output_status(info: &ProcessInfo) -> v1::OutputStatus {
 }
 
 /// The frame after which nothing follows.
-pub fn output_end(
-    main_exit: Option<MainExit>,
-    totals: &OutputTotals,
-    boot_epoch: &str,
-) -> v1::OutputEnd {
+pub fn output_end(info: &ProcessInfo, totals: &OutputTotals, boot_epoch: &str) -> v1::OutputEnd {
     v1::OutputEnd {
-        exit_cause: main_exit.map(exit_cause),
+        exit_cause: info.main_exit.map(exit_cause),
+        left_behind: info.left_behind.map(left_behind),
         stdout_bytes: totals.stdout,
         stderr_bytes: totals.stderr,
         end_offset: totals.end,

@@ -658,6 +658,8 @@ impl Subscription {
     /// The last frame, if there is one.
     fn finish(&mut self, ended: Option<OutputTotals>) -> Option<Result<Frame, Status>> {
         self.done = true;
+        // It needs none of it any more.
+        self.seat.arrive(self.cursor.offset, true);
         if !self.control_frames {
             return (self.lost > 0).then(|| Err(errors::output_lost(self.lost)));
         }
@@ -669,8 +671,7 @@ impl Subscription {
             // With no_follow, the end that was asked for need not be that of the output.
             return None;
         }
-        let main_exit = self.info.borrow().main_exit;
-        let end = convert::output_end(main_exit, &end, &self.epoch);
+        let end = convert::output_end(&self.info.borrow(), &end, &self.epoch);
         Some(Ok(self.tell_skipped(Frame {
             end: Some(end),
             ..Frame::default()

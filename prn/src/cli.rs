@@ -223,14 +223,13 @@ pub struct Spec {
     /// Most output bytes that the server keeps
     #[arg(long, value_name = "SIZE", help_heading = "Output")]
     pub output_max: Option<Size>,
-    /// What happens when there are more
-    #[arg(
-        long,
-        value_name = "POLICY",
-        default_value = "drop-oldest",
-        help_heading = "Output"
-    )]
-    pub output_policy: OutputPolicy,
+    /// What happens when there are more [default: follow for `prn run`, else drop-oldest]
+    #[arg(long, value_name = "POLICY", help_heading = "Output")]
+    pub output_policy: Option<OutputPolicy>,
+    /// With the policy follow: how long the process waits when the connection to `prn run` is lost,
+    /// and `prn run` tries to come back [default: 30s]
+    #[arg(long, value_name = "TIME", help_heading = "Output")]
+    pub reconnect: Option<Time>,
     /// Where the server keeps them
     #[arg(
         long,

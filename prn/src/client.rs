@@ -40,6 +40,10 @@ pub const CALL_TIMEOUT: Duration = Duration::from_secs(60);
 /// much longer than other calls.
 pub const STOP_GRACE: Duration = Duration::from_secs(10);
 
+/// How long a process waits for its follower unless it was told otherwise
+/// ([`OutputPolicy::Follow`]).
+pub const FOLLOW_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// The largest answer that a server makes: a list of all its processes.
 const RESPONSE_MAX: usize = 64 * 1024 * 1024 + 1024;
 

@@ -23,8 +23,12 @@ pub(crate) struct Process {
     pub store: Option<Store>,
     /// What the output counts for in the budget, in bytes.
     pub charge: u64,
+    /// How much of it is kept for a follower.
+    pub held: u64,
     /// What is set aside for it there, while it lives.
     pub reserved: u64,
+    /// It is finished, and others may have its room.
+    pub is_evictable: bool,
     /// It was logged that it cannot all be kept.
     pub told: bool,
     /// Offset up to which all readers that count have taken it.
@@ -56,6 +60,19 @@ impl Process {
         }
         let is_for_room = self.follower.is_some() && !is_room_left && store.marks.high > self.taken;
         is_for_room || store.is_full(self.info.output.max, self.taken)
+    }
+
+    /// Bytes that are kept for a follower who was not sent them yet, and may come for them.
+    pub fn held_for_follower(&self) -> u64 {
+        let is_awaited = matches!(
+            self.follower,
+            Some(Follower::Awaited { .. } | Follower::Present)
+        );
+        let kept = self.store.as_ref().filter(|_| is_awaited);
+        kept.map_or(0, |store| {
+            let from = self.taken.max(store.marks.low);
+            store.marks.high.saturating_sub(from)
+        })
     }
 
     /// Up to where its own output may be dropped to make room.

@@ -109,6 +109,8 @@ struct Ledger {
     charged: u64,
     /// Those that are set aside.
     reserved: u64,
+    /// Those that are kept for followers who were not sent them yet.
+    held: u64,
     /// Finished processes that keep some, oldest first.
     evictable: VecDeque<u64>,
 }
@@ -311,7 +313,7 @@ impl Runner {
         while self.due.first().is_some_and(|(at, ..)| *at <= now)
             && let Some((_, number, due)) = self.due.pop_first()
         {
-            if self.leftovers.contains_key(&number) {
+            if due != Due::GiveUp && self.leftovers.contains_key(&number) {
                 self.leftover_due(number, due);
             } else {
                 self.with(number, |runner, process| runner.due(process, due));

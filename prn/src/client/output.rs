@@ -9,7 +9,7 @@ use prn_proto::v1::{self, get_output_response::Type, output_time::At};
 use super::ClientError;
 use super::frames::Frames;
 use super::transport::Health;
-use super::types::{Exit, ProcessId, from_wire_time, to_wire_duration};
+use super::types::{Exit, LeftBehind, ProcessId, from_wire_time, to_wire_duration};
 
 /// What part of the output is wanted. By default all of it, and all that is still to come.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -137,6 +137,8 @@ pub struct OutputEnd {
     pub stderr_bytes: u64,
     /// Offset just after the last byte.
     pub end_offset: u64,
+    /// What was still alive after the main process, and was ended.
+    pub left_behind: Option<LeftBehind>,
 }
 
 /// A process's output under way.
@@ -301,6 +303,7 @@ impl Sequence {
                 stdout_bytes: end.stdout_bytes,
                 stderr_bytes: end.stderr_bytes,
                 end_offset: end.end_offset,
+                left_behind: end.left_behind.map(LeftBehind::from),
             }));
             // Someone who asked for more than there ever was has missed nothing.
             return if self.next == first {

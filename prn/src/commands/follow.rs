@@ -17,15 +17,14 @@ use super::wait::patiently;
 use super::{Failure, Remote};
 use crate::output::{self, Chunk, Lines, Relay};
 
-/// Pauses before each new try to go on; the last failure is final. A frontend that is replaced
-/// takes less than the first few, a restart of the server's machine takes more than all of them.
-const PAUSES: [Duration; 5] = [
-    Duration::from_millis(100),
-    Duration::from_millis(400),
-    Duration::from_secs(1),
-    Duration::from_secs(2),
-    Duration::from_secs(4),
-];
+/// Pause before the first new try to go on, doubled for each one after it, up to the longest. A
+/// frontend that is replaced takes less than the first few.
+const PAUSE: Duration = Duration::from_millis(100);
+const PAUSE_MAX: Duration = Duration::from_secs(4);
+
+/// How long it is tried again, unless it is said: less than a restart of the server's machine
+/// takes.
+const PATIENCE: Duration = Duration::from_millis(7500);
 
 /// How output ended that was read to its end.
 #[derive(Debug)]
@@ -47,20 +46,24 @@ pub struct Follower<'a> {
     epoch: Option<String>,
     /// The process is known to exist, so that a failure is worth another try.
     exists: bool,
-    failures: usize,
+    /// For how long.
+    patience: Duration,
+    /// Since when nothing has come.
+    failing: Option<Failing>,
     not_before: Option<Instant>,
 }
 
+/// A connection that was lost.
+#[derive(Debug, Clone, Copy)]
+struct Failing {
+    since: Instant,
+    /// Before the next try.
+    pause: Duration,
+}
+
 impl<'a> Follower<'a> {
-    /// Of one process, beginning on a connection that is there. `exists`: the process is known to
-    /// the server.
-    pub fn new(
-        remote: &'a Remote,
-        client: Client,
-        id: ProcessId,
-        request: OutputRequest,
-        exists: bool,
-    ) -> Self {
+    /// Of one process, beginning on a connection that is there.
+    pub fn new(remote: &'a Remote, client: Client, id: ProcessId, request: OutputRequest) -> Self {
         Self {
             remote,
             id,
@@ -68,10 +71,25 @@ impl<'a> Follower<'a> {
             client: Some(client),
             stream: None,
             epoch: None,
-            exists,
-            failures: 0,
+            exists: false,
+            patience: PATIENCE,
+            failing: None,
             not_before: None,
         }
+    }
+
+    /// Of one that the server is known to know, and to wait for this client for so long.
+    pub fn of_known(self, patience: Duration) -> Self {
+        Self {
+            exists: true,
+            patience,
+            ..self
+        }
+    }
+
+    /// Whose output it is.
+    pub fn id(&self) -> ProcessId {
+        self.id
     }
 
     /// The next event; `None` after the last. Cancel safe.
@@ -79,7 +97,7 @@ impl<'a> Follower<'a> {
         loop {
             let error = match self.try_next().await {
                 Ok(event) => {
-                    self.failures = 0;
+                    self.failing = None;
                     return Ok(event);
                 }
                 Err(error) => error,
@@ -89,13 +107,20 @@ impl<'a> Follower<'a> {
             if !self.exists {
                 return Err(error);
             }
-            match PAUSES.get(self.failures) {
-                Some(pause) if error.is_transient() => {
-                    self.failures += 1;
-                    self.not_before = Some(Instant::now() + *pause);
-                }
-                _ => return Err(self.cut_off(error)),
+            let now = Instant::now();
+            let failing = self.failing.unwrap_or(Failing {
+                since: now,
+                pause: PAUSE,
+            });
+            let again = now + failing.pause;
+            if !error.is_transient() || again > failing.since + self.patience {
+                return Err(self.cut_off(error));
             }
+            self.not_before = Some(again);
+            self.failing = Some(Failing {
+                pause: (failing.pause * 2).min(PAUSE_MAX),
+                ..failing
+            });
         }
     }
 
@@ -443,23 +468,19 @@ pub async fn stop_surely(
     grace: Option<Duration>,
     tries: usize,
 ) -> Result<(), ClientError> {
-    let mut failures = 0;
+    let (mut failures, mut pause) = (0, PAUSE);
     loop {
         let error = match stop_once(remote, client.take(), id, grace).await {
             Ok(()) => return Ok(()),
             Err(ClientError::Refused(refusal)) if refusal.code == Code::NotFound => return Ok(()),
             Err(error) => error,
         };
-        let pause = PAUSES
-            .get(failures)
-            .or(PAUSES.last())
-            .copied()
-            .unwrap_or_default();
         failures += 1;
         if failures >= tries || !error.is_transient() {
             return Err(error);
         }
         tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(PAUSE_MAX);
     }
 }
 

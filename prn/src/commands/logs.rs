@@ -56,7 +56,7 @@ async fn one(
     mut relay: Relay,
 ) -> Result<Exit, Failure> {
     let lines = timestamps.then(|| Lines::new(None, true));
-    let mut follower = Follower::new(remote, client, id, request, false);
+    let mut follower = Follower::new(remote, client, id, request);
     let ended = tokio::select! {
         biased;
         ended = pass_on(&mut follower, &relay, lines, None) => Some(ended),
@@ -86,7 +86,7 @@ async fn several(
         async move {
             let label: String = id.to_string().chars().take(length).collect();
             let lines = Lines::new(Some(label.clone()), timestamps);
-            let mut follower = Follower::new(remote, client, id, request, false);
+            let mut follower = Follower::new(remote, client, id, request);
             match pass_on(&mut follower, relay, Some(lines), Some(&label)).await {
                 Ok(ending) => code(ending.gap),
                 Err(error) => tell(relay, &label, error).await,

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use prn::client::{Client, ExitKind, OutputRequest, ProcessId, STOP_GRACE, StopSignal};
+use prn::client::{
+    Client, ExitKind, FOLLOW_TIMEOUT, OutputPolicy, OutputRequest, ProcessId, STOP_GRACE,
+    StopSignal,
+};
 
 use super::follow::{Follower, Interrupt, Interrupts, follow, stop_surely};
 use super::input::{Input, came};
@@ -18,7 +21,11 @@ const STOP_TRIES: usize = 5;
 
 pub async fn run(args: cli::Run) -> Result<Exit, Failure> {
     let input = Input::look(args.spec.no_stdin)?;
-    let spec = spec(args.spec)?;
+    let reconnect = args
+        .spec
+        .reconnect
+        .map_or(FOLLOW_TIMEOUT, |reconnect| reconnect.0);
+    let spec = spec(args.spec, OutputPolicy::Follow)?;
     let remote = Remote::new(args.connection)?;
     let first = remote.connect().await?;
     let mut input = input.settle()?.watch()?;
@@ -43,7 +50,19 @@ pub async fn run(args: cli::Run) -> Result<Exit, Failure> {
     let grace = spec.stop_grace;
     interrupts.expect_grace(grace.unwrap_or(STOP_GRACE));
     let (exit, is_input_lost) = {
-        let following = followed(&remote, client, id, &mut interrupts, interrupted, grace);
+        let request = OutputRequest {
+            follower: true,
+            ..OutputRequest::default()
+        };
+        let follower = Follower::new(&remote, client.clone(), id, request).of_known(reconnect);
+        let following = followed(
+            &remote,
+            client,
+            follower,
+            &mut interrupts,
+            interrupted,
+            grace,
+        );
         let mut following = std::pin::pin!(following);
         tokio::select! {
             biased;
@@ -80,12 +99,12 @@ fn after_start(id: ProcessId, failure: Failure) -> Failure {
 async fn followed(
     remote: &Remote,
     client: Client,
-    id: ProcessId,
+    mut follower: Follower<'_>,
     interrupts: &mut Interrupts,
     interrupted: bool,
     grace: Option<Duration>,
 ) -> Result<Exit, Failure> {
-    let mut follower = Follower::new(remote, client.clone(), id, OutputRequest::default(), true);
+    let id = follower.id();
     let ending = match follow(&mut follower, interrupts, interrupted, grace).await {
         Ok(ending) => ending,
         Err(failure @ Failure::Local(_)) => {
@@ -97,14 +116,26 @@ async fn followed(
         }
         Err(failure) => return Err(failure),
     };
+    let gap = ending.gap;
+    let left_behind = ending.end.as_ref().and_then(|end| end.left_behind);
+    if let Some(left) = left_behind {
+        output::notice(&format!(
+            "process {id}: {}",
+            output::show_left_behind(&left)
+        ));
+    }
     let exit = ending.end.and_then(|end| end.exit);
     if let Some(exit) = &exit
         && exit.kind != ExitKind::Exited
     {
         output::notice(&format!("process {id}: {}", output::show_exit(exit)));
     }
-    exit.and_then(|exit| status(exit.kind, exit.shell_status()?))
-        .ok_or(Failure::ExitUnknown(id))
+    match exit.and_then(|exit| status(exit.kind, exit.shell_status()?)) {
+        // As `prn logs`: what is missing is no success.
+        Some(exit::OK) if gap => Ok(exit::OUTPUT_GAP),
+        Some(exit) => Ok(exit),
+        None => Err(Failure::ExitUnknown(id)),
+    }
 }
 
 /// The process's own status; but 0 only for one that has ended by itself.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use prn::client::{Client, ClientError, Code, Limits, ProcessId, StartSpec, Started};
+use prn::client::{Client, ClientError, Code, Limits, OutputPolicy, ProcessId, StartSpec, Started};
 
 use super::input::Input;
 use super::{Failure, Remote};
@@ -18,7 +18,7 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 pub async fn start(args: cli::Start) -> Result<Exit, Failure> {
     let input = Input::look(args.spec.no_stdin)?;
-    let spec = spec(args.spec)?;
+    let spec = spec(args.spec, OutputPolicy::DropOldest)?;
     let remote = Remote::new(args.connection)?;
     let first = remote.connect().await?;
     input.settle()?;
@@ -31,7 +31,7 @@ pub async fn start(args: cli::Start) -> Result<Exit, Failure> {
 }
 
 /// What the command line asks for, under a new id if it names none.
-pub fn spec(args: cli::Spec) -> Result<StartSpec, Failure> {
+pub fn spec(args: cli::Spec, policy: OutputPolicy) -> Result<StartSpec, Failure> {
     let argv = match args.line {
         Some(line) => split_words(&line).map_err(|why| Failure::Usage(why.to_owned()))?,
         None => args.argv,
@@ -58,7 +58,8 @@ pub fn spec(args: cli::Spec) -> Result<StartSpec, Failure> {
     spec.limits = limits;
     spec.best_effort_limits = args.best_effort_limits;
     spec.output_max = args.output_max.map(|size| size.0);
-    spec.output_policy = args.output_policy.into();
+    spec.output_policy = args.output_policy.map_or(policy, OutputPolicy::from);
+    spec.follow_timeout = args.reconnect.map(|time| time.0);
     spec.output_store = args.output_store.into();
     spec.timeout = args.timeout.map(|time| time.0);
     spec.stop_grace = args.grace.map(|time| time.0);

@@ -119,7 +119,7 @@ impl Runner {
         let waits = |leftover: &Leftover| leftover.live.main.is_none() && leftover.live.busy == 0;
         let left = self.leftovers.extract_if(.., |_, leftover| waits(leftover));
         for (number, leftover) in left.collect::<Vec<_>>() {
-            self.due.retain(|(_, other, _)| *other != number);
+            self.drop_deadlines(number);
             self.leave(leftover.owner, leftover.live);
         }
     }
@@ -137,7 +137,7 @@ impl Runner {
                 .map(|main| self.detach(&main))
                 .is_some();
         if ended {
-            self.due.retain(|(_, other, _)| *other != number);
+            self.drop_deadlines(number);
             self.go_on_with(leftover);
         } else {
             self.leftovers.insert(number, leftover);

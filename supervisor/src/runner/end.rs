@@ -97,8 +97,7 @@ impl Runner {
         };
         live.pipes.drain(..).for_each(|pipe| self.detach(&pipe.fd));
         self.detach(&live.group.events);
-        let number = process.info.number;
-        self.due.retain(|(_, other, _)| *other != number);
+        self.drop_deadlines(process.info.number);
         if process.failure.is_none() {
             let output = process
                 .store
@@ -122,13 +121,17 @@ impl Runner {
         if let Some(store) = &mut process.store {
             store.data.finish();
             store.page.finish();
-            self.ledger(process.info.output.store)
-                .evictable
-                .push_back(number);
         }
         self.ledger(process.info.output.store).reserved -= std::mem::take(&mut process.reserved);
         self.charge(process);
+        self.let_go(process);
         self.remove(process);
+    }
+
+    /// Drops all deadlines of a process but that of a follower, who may come after its end as well.
+    pub(super) fn drop_deadlines(&mut self, number: u64) {
+        self.due
+            .retain(|(_, other, due)| *other != number || *due == Due::GiveUp);
     }
 
     /// Removes group and directories, now or soon, and with them the last of the process.
@@ -146,7 +149,7 @@ impl Runner {
         if cleared == Cleared::Later {
             return;
         }
-        self.due.retain(|(_, other, _)| *other != number);
+        self.drop_deadlines(number);
         match process.live.take() {
             // Somebody else must not get what is left as its own.
             Some(live) if cleared == Cleared::Not => self.leave(owner, live),
@@ -171,6 +174,7 @@ impl Runner {
         let ledger = self.ledger(process.info.output.store);
         ledger.charged -= process.charge;
         ledger.reserved -= process.reserved;
+        ledger.held -= process.held;
         ledger
             .evictable
             .retain(|other| *other != process.info.number);

@@ -125,6 +125,8 @@ impl Runner {
         self.with(*number, |runner, process| {
             let end = process.store.as_ref().map_or(0, |store| store.marks.high);
             process.taken = process.taken.max(offset.min(end));
+            runner.charge(process);
+            runner.let_go(process);
             runner.go_on(process);
         });
     }
@@ -163,9 +165,7 @@ impl Runner {
             let patience = patience.duration();
             let until = Instant::now() + patience;
             process.follower = Some(Follower::Awaited { until });
-            if process.live.is_some() {
-                self.deadline(process.info.number, patience, Due::GiveUp);
-            }
+            self.deadline(process.info.number, patience, Due::GiveUp);
         }
     }
 
@@ -174,7 +174,19 @@ impl Runner {
         let now = Instant::now();
         if matches!(process.follower, Some(Follower::Awaited { until }) if until <= now) {
             process.follower = Some(Follower::GivenUp);
+            self.charge(process);
+            self.let_go(process);
             self.go_on(process);
+        }
+    }
+
+    /// Lets others have the room of a finished process's output, unless a follower may come for it.
+    pub(super) fn let_go(&mut self, process: &mut Process) {
+        let is_over = process.info.end.is_some() && process.store.is_some();
+        if is_over && process.held == 0 && !std::mem::replace(&mut process.is_evictable, true) {
+            self.ledger(process.info.output.store)
+                .evictable
+                .push_back(process.info.number);
         }
     }
 
@@ -246,7 +258,7 @@ impl Runner {
                 Err(error) => return (0, Stopped::Failed(error)),
             }
         }
-        let is_room_left = self.excess(process.info.output.store) == 0;
+        let is_room_left = self.is_room_for_followers(process.info.output.store);
         let mut read = 0;
         while read < share {
             if turn == Turn::Regular && process.is_full(is_room_left) {
@@ -387,19 +399,29 @@ impl Runner {
             .as_ref()
             .map_or(0, Store::charge)
             .max(process.reserved);
+        let held = process.held_for_follower();
         let ledger = self.ledger(process.info.output.store);
         ledger.charged = ledger.charged + charge - std::mem::replace(&mut process.charge, charge);
+        ledger.held = ledger.held + held - std::mem::replace(&mut process.held, held);
+    }
+
+    fn budget(&self, store: OutputStore) -> u64 {
+        let config = self.settings.config.output.get(&store);
+        config.map_or(0, |(_, budget)| *budget)
     }
 
     /// By how much more is kept in a store than its budget.
     fn excess(&mut self, store: OutputStore) -> u64 {
-        let budget = self
-            .settings
-            .config
-            .output
-            .get(&store)
-            .map_or(0, |(_, budget)| *budget);
+        let budget = self.budget(store);
         self.ledger(store).charged.saturating_sub(budget)
+    }
+
+    /// Whether there is room for what followers have to be sent yet: it may take half of the
+    /// budget, so that others have something left.
+    fn is_room_for_followers(&mut self, store: OutputStore) -> bool {
+        let budget = self.budget(store);
+        let ledger = self.ledger(store);
+        ledger.charged <= budget && ledger.held <= budget / 2
     }
 
     /// Takes the output of finished processes, oldest first, until the rest is within the budget.

@@ -109,6 +109,9 @@ impl Runner {
     }
 
     pub(super) fn due(&mut self, process: &mut Process, due: Due) {
+        if due == Due::GiveUp {
+            return self.give_up_follower(process);
+        }
         let Some(live) = &mut process.live else {
             return;
         };
@@ -134,8 +137,7 @@ impl Runner {
             }
             Due::Remove => self.remove(process),
             Due::Read(stream) => self.pump(process, stream, Turn::Regular),
-            Due::GiveUp => self.give_up_follower(process),
-            Due::Clean | Due::Wake => {}
+            Due::Clean | Due::GiveUp | Due::Wake => {}
         }
     }
 }
