@@ -6,6 +6,7 @@
 
 mod lines;
 mod relay;
+mod table;
 
 use std::error::Error;
 use std::fmt::Write as _;
@@ -14,19 +15,19 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 use std::time::SystemTime;
 
-use comfy_table::{
-    Cell, CellAlignment, ContentArrangement, ContentLineStyle, LineStyle, Table, TableStyle,
-};
+use nix::sys::signal::Signal;
 use prn::client::{
     Exit, ExitKind, LeftBehind, Limits, OutputPolicy, OutputStore, Process, ProcessStatus, Started,
     State,
 };
 use serde::Serialize;
+use terminal_size::terminal_size_of;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 pub use lines::Lines;
 pub use relay::{Chunk, Relay};
+use table::Table;
 
 use crate::cli::Format;
 use crate::exit;
@@ -86,10 +87,10 @@ pub fn started(started: &Started, format: Format) -> io::Result<()> {
 /// Prints one process.
 pub fn process(process: &Process, format: Format) -> io::Result<()> {
     match format {
-        Format::Table => line(&table(std::slice::from_ref(process))),
+        Format::Table => line(&table(std::slice::from_ref(process)).render(columns())),
         Format::Wide => line(&format!(
             "{}\n\n{}",
-            table(std::slice::from_ref(process)),
+            table(std::slice::from_ref(process)).render(columns()),
             details(process)
         )),
         Format::Json => json(&ProcessJson::from(process)),
@@ -99,8 +100,8 @@ pub fn process(process: &Process, format: Format) -> io::Result<()> {
 /// Prints a list of processes.
 pub fn processes(processes: &[Process], format: Format) -> io::Result<()> {
     match format {
-        Format::Table => line(&table(processes)),
-        Format::Wide => line(&wide_table(processes)),
+        Format::Table => line(&table(processes).render(columns())),
+        Format::Wide => line(&wide_table(processes).render(columns())),
         Format::Json => json(&ListJson {
             processes: processes.iter().map(ProcessJson::from).collect(),
         }),
@@ -207,29 +208,33 @@ fn put(text: &mut String, arguments: std::fmt::Arguments<'_>) {
     let _infallible = text.write_fmt(arguments);
 }
 
-/// Plain ASCII lines between header and rows, and around them.
-const STYLE: TableStyle = TableStyle::new()
-    .top_border(LineStyle::new('+', '-', '+', '+'))
-    .header_lines(ContentLineStyle::new('|', '|', '|'))
-    .header_separator(LineStyle::new('+', '-', '+', '+'))
-    .content_lines(ContentLineStyle::new('|', '|', '|'))
-    .bottom_border(LineStyle::new('+', '-', '+', '+'));
+/// Columns that a line on standard output may have: those of its terminal, or what COLUMNS says
+/// they are. In a file or a pipe each line is whole: it is for programs.
+fn columns() -> Option<usize> {
+    if !io::stdout().is_terminal() {
+        return None;
+    }
+    let said = std::env::var("COLUMNS")
+        .ok()
+        .and_then(|columns| columns.parse().ok());
+    said.filter(|columns| *columns > 0).or_else(|| {
+        let (width, _) = terminal_size_of(io::stdout())?;
+        Some(usize::from(width.0))
+    })
+}
 
-/// Characters of a command in a table.
-const COMMAND_MAX: usize = 120;
-
-fn table(processes: &[Process]) -> String {
-    rendered(&["ID", "STATE", "COMMAND"], processes, |process| {
+fn table(processes: &[Process]) -> Table {
+    rows(&["ID", "STATE", "COMMAND"], processes, |process| {
         vec![
             process.id.to_string(),
-            state(process.status.state).to_owned(),
-            command(&process.status),
+            show_state(&process.status),
+            escaped(&process.status.command),
         ]
     })
 }
 
-fn wide_table(processes: &[Process]) -> String {
-    rendered(
+fn wide_table(processes: &[Process]) -> Table {
+    rows(
         &["ID", "STATE", "EXIT", "STARTED", "ENDED", "COMMAND"],
         processes,
         |process| {
@@ -240,41 +245,22 @@ fn wide_table(processes: &[Process]) -> String {
                 status.exit.as_ref().map(show_exit).unwrap_or_default(),
                 status.started_at.map(rfc3339_seconds).unwrap_or_default(),
                 status.ended_at.map(rfc3339_seconds).unwrap_or_default(),
-                command(status),
+                escaped(&status.command),
             ]
         },
     )
 }
 
-/// A command as a table shows it: the server keeps far longer ones than anybody reads. JSON has all
-/// of it.
-fn command(status: &ProcessStatus) -> String {
-    let all = escaped(&status.command);
-    match all.char_indices().nth(COMMAND_MAX) {
-        None => all,
-        Some(_) => all.chars().take(COMMAND_MAX - 1).chain(['…']).collect(),
-    }
-}
-
-fn rendered(
-    header: &[&str],
+fn rows(
+    header: &[&'static str],
     processes: &[Process],
     row: impl Fn(&Process) -> Vec<String>,
-) -> String {
-    let mut table = Table::new();
-    // Neither wrapped nor cut to the terminal's width: the output is for programs too.
-    table
-        .load_style(STYLE)
-        .set_content_arrangement(ContentArrangement::Disabled);
-    table.set_header(
-        header
-            .iter()
-            .map(|name| Cell::new(name).set_alignment(CellAlignment::Center)),
-    );
+) -> Table {
+    let mut table = Table::new(header);
     for process in processes {
-        table.add_row(row(process));
+        table.push(row(process));
     }
-    table.to_string()
+    table
 }
 
 fn state(state: State) -> &'static str {
@@ -282,6 +268,44 @@ fn state(state: State) -> &'static str {
         State::Running => "Running",
         State::Stopped => "Stopped",
     }
+}
+
+/// A state, and of what has ended by itself how it did. Nothing more of what was stopped on
+/// request: that is no news to whoever reads it.
+fn show_state(status: &ProcessStatus) -> String {
+    let name = state(status.state);
+    let end = match status.state {
+        State::Running => None,
+        State::Stopped => status.exit.as_ref().and_then(show_end),
+    };
+    end.map_or_else(|| name.to_owned(), |end| format!("{name} ({end})"))
+}
+
+/// How a process ended, in a word or two. `None` if it was stopped on request.
+fn show_end(exit: &Exit) -> Option<String> {
+    let end = match exit.kind {
+        ExitKind::Exited => format!("exit {}", exit.code),
+        ExitKind::Signalled if exit.core_dumped => {
+            format!("{}, core dumped", signal_name(exit.signal))
+        }
+        ExitKind::Signalled => signal_name(exit.signal),
+        ExitKind::OomKilled => "out of memory".to_owned(),
+        ExitKind::TimedOut => "timed out".to_owned(),
+        ExitKind::OutputLimit => "output limit".to_owned(),
+        ExitKind::ExecFailed => "not executed".to_owned(),
+        ExitKind::Lost => "lost".to_owned(),
+        ExitKind::Unknown => "cause unknown".to_owned(),
+        ExitKind::StoppedOnRequest => return None,
+    };
+    Some(end)
+}
+
+/// "SIGSEGV"; "signal 40" for those without a name, the real-time ones (signal(7)).
+fn signal_name(number: i32) -> String {
+    Signal::try_from(number).map_or_else(
+        |_| format!("signal {number}"),
+        |signal| signal.as_str().to_owned(),
+    )
 }
 
 /// What `-o wide` says below the table.
@@ -423,7 +447,7 @@ pub fn show_exit(exit: &Exit) -> String {
     let how = if exit.signal == 0 {
         format!("code {}", exit.code)
     } else {
-        format!("signal {}", exit.signal)
+        signal_name(exit.signal)
     };
     match exit.kind {
         ExitKind::Exited | ExitKind::Signalled => {
@@ -717,31 +741,6 @@ mod tests {
     }
 
     #[test]
-    fn a_table_is_ascii_with_centred_headers() {
-        let list = [
-            process(
-                "fcd2310e7b9a462a5d88c3a0ff4e2d9b",
-                "ping google.com",
-                running(),
-            ),
-            process("a3e56c1fb29d8a5477c2f819ef34a65d", "top", running()),
-        ];
-        let expected = "\
-+----------------------------------+---------+-----------------+
-|                ID                |  STATE  |     COMMAND     |
-+----------------------------------+---------+-----------------+
-| fcd2310e7b9a462a5d88c3a0ff4e2d9b | Running | ping google.com |
-| a3e56c1fb29d8a5477c2f819ef34a65d | Running | top             |
-+----------------------------------+---------+-----------------+";
-        assert_eq!(table(&list), expected);
-    }
-
-    #[test]
-    fn an_empty_table_has_its_header() {
-        assert_eq!(table(&[]).lines().count(), 4, "{}", table(&[]));
-    }
-
-    #[test]
     fn what_a_terminal_would_act_on_is_escaped() {
         assert_eq!(
             escaped("a\nb\u{1b}[2J\u{202e}c é 漢"),
@@ -751,27 +750,67 @@ mod tests {
             "fcd2310e7b9a462a5d88c3a0ff4e2d9b",
             "printf 'a\nb'",
             running(),
-        )]);
+        )])
+        .render(None);
         assert_eq!(shown.lines().count(), 5, "{shown}");
     }
 
     #[test]
-    fn tables_shorten_a_long_command_and_json_does_not() {
-        let shown = |length: usize| {
-            let process = process(
-                "fcd2310e7b9a462a5d88c3a0ff4e2d9b",
-                &"é".repeat(length),
-                running(),
-            );
-            assert_eq!(
-                serde_json::to_value(ProcessJson::from(&process)).unwrap()["command"],
-                "é".repeat(length)
-            );
-            assert!(wide_table(std::slice::from_ref(&process)).contains(&command(&process.status)));
-            command(&process.status)
+    fn a_state_says_how_what_has_ended_did() {
+        let shown = |cause: Option<v1::ExitCause>, state: v1::ProcessState| {
+            let status = v1::ProcessStatus {
+                state: state.into(),
+                exit_cause: cause,
+                ..Default::default()
+            };
+            show_state(&process("fcd2310e7b9a462a5d88c3a0ff4e2d9b", "x", status).status)
         };
-        assert_eq!(shown(120), "é".repeat(120));
-        assert_eq!(shown(121), format!("{}…", "é".repeat(119)));
+        let ended = |kind: v1::exit_cause::Kind, exit_code, signal, core_dumped| {
+            let cause = v1::ExitCause {
+                kind: kind.into(),
+                exit_code,
+                signal,
+                core_dumped,
+                ..Default::default()
+            };
+            shown(Some(cause), v1::ProcessState::Stopped)
+        };
+        use v1::exit_cause::Kind;
+        for (kind, code, signal, core, state) in [
+            (Kind::Exited, 0, 0, false, "Stopped (exit 0)"),
+            (Kind::Exited, 3, 0, false, "Stopped (exit 3)"),
+            (Kind::Signalled, 0, 11, false, "Stopped (SIGSEGV)"),
+            (
+                Kind::Signalled,
+                0,
+                6,
+                true,
+                "Stopped (SIGABRT, core dumped)",
+            ),
+            (Kind::Signalled, 0, 9, false, "Stopped (SIGKILL)"),
+            (Kind::Signalled, 0, 40, false, "Stopped (signal 40)"),
+            (Kind::TimedOut, 0, 15, false, "Stopped (timed out)"),
+            (Kind::TimedOut, 0, 0, false, "Stopped (timed out)"),
+            (Kind::OomKilled, 0, 9, false, "Stopped (out of memory)"),
+            (Kind::OutputLimit, 0, 9, false, "Stopped (output limit)"),
+            (Kind::StoppedOnRequest, 0, 15, false, "Stopped"),
+            (Kind::StoppedOnRequest, 5, 0, false, "Stopped"),
+            (Kind::ExecFailed, 0, 0, false, "Stopped (not executed)"),
+            (Kind::Lost, 0, 0, false, "Stopped (lost)"),
+            (Kind::Unspecified, 0, 0, false, "Stopped (cause unknown)"),
+        ] {
+            assert_eq!(ended(kind, code, signal, core), state);
+        }
+        assert_eq!(shown(None, v1::ProcessState::Stopped), "Stopped");
+        let left = v1::ExitCause {
+            kind: Kind::Exited.into(),
+            ..Default::default()
+        };
+        assert_eq!(
+            shown(Some(left), v1::ProcessState::Running),
+            "Running",
+            "others of its tree are alive"
+        );
     }
 
     #[test]

@@ -1,0 +1,250 @@
+//! Tables: one line a row, between borders of plain ASCII.
+//!
+//! Widths are those that a terminal shows, so what is to be safe for one must have been escaped
+//! before. Where there is a width to keep to, no line is wider: a border that wraps makes the
+//! whole table unreadable. Elsewhere each cell is whole, for programs.
+
+use unicode_segmentation::UnicodeSegmentation;
+use unicode_width::UnicodeWidthStr;
+
+/// Widest that a column becomes by itself. A cell that is wider sticks out instead of widening the
+/// column: a command has up to 128 KiB, and each other row would be filled up to that with blanks.
+const COLUMN_MAX: usize = 4096;
+
+/// Narrowest that a column is cut to, its header's name if that is shorter.
+const COLUMN_MIN: usize = 8;
+
+/// What stands where something was cut off: one column wide.
+const CUT: char = '…';
+
+/// A table.
+#[derive(Debug)]
+pub struct Table {
+    header: Vec<&'static str>,
+    rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    /// Without rows.
+    pub fn new(header: &[&'static str]) -> Self {
+        Self {
+            header: header.to_vec(),
+            rows: Vec::new(),
+        }
+    }
+
+    /// Adds a row: one cell for each column.
+    pub fn push(&mut self, row: Vec<String>) {
+        self.rows.push(row);
+    }
+
+    /// The lines, no wider than `most`. What is too wide is cut in the last column first; the first
+    /// column, which tells the rows apart, is cut only by the edge of a terminal that has no room
+    /// for it at all.
+    pub fn render(&self, most: Option<usize>) -> String {
+        let widths = self.widths(most);
+        let rule = format!(
+            "+{}+",
+            widths
+                .iter()
+                .map(|width| "-".repeat(width + 2))
+                .collect::<Vec<_>>()
+                .join("+")
+        );
+        let header = line(&widths, self.header.iter().copied(), centred);
+        let cell = |text: &str, width| {
+            let shown = if most.is_some() {
+                cut(text, width)
+            } else {
+                text.to_owned()
+            };
+            let blanks = width.saturating_sub(shown_width(&shown));
+            format!("{shown}{}", " ".repeat(blanks))
+        };
+        let rows = self
+            .rows
+            .iter()
+            .map(|row| line(&widths, row.iter().map(String::as_str), cell));
+        let lines: Vec<_> = [rule.clone(), header, rule.clone()]
+            .into_iter()
+            .chain(rows)
+            .chain([rule])
+            .map(|line| most.map_or_else(|| line.clone(), |most| cut(&line, most)))
+            .collect();
+        lines.join("\n")
+    }
+
+    fn widths(&self, most: Option<usize>) -> Vec<usize> {
+        let mut widths: Vec<usize> = self.header.iter().map(|name| name.len()).collect();
+        for row in &self.rows {
+            for (width, cell) in widths.iter_mut().zip(row) {
+                *width = shown_width(cell).min(COLUMN_MAX).max(*width);
+            }
+        }
+        if let Some(most) = most {
+            // A border before each column and a blank on either side of its text, and the last
+            // border.
+            let all = widths.iter().map(|width| width + 3).sum::<usize>() + 1;
+            let mut over = all.saturating_sub(most);
+            for (width, name) in widths.iter_mut().zip(&self.header).skip(1).rev() {
+                let least = name.len().min(COLUMN_MIN);
+                let less = over.min(width.saturating_sub(least));
+                *width -= less;
+                over -= less;
+            }
+        }
+        widths
+    }
+}
+
+fn line<'a>(
+    widths: &[usize],
+    cells: impl Iterator<Item = &'a str>,
+    shown: impl Fn(&str, usize) -> String,
+) -> String {
+    let cells: Vec<_> = cells
+        .zip(widths)
+        .map(|(text, width)| format!(" {} |", shown(text, *width)))
+        .collect();
+    format!("|{}", cells.concat())
+}
+
+fn centred(text: &str, width: usize) -> String {
+    format!("{text:^width$}")
+}
+
+/// Columns that a terminal shows a text in.
+///
+/// Counted by what is one character to a reader, as [`cut`] does, so that both agree.
+fn shown_width(text: &str) -> usize {
+    text.graphemes(true).map(UnicodeWidthStr::width).sum()
+}
+
+/// A text in `width` columns at most, with a mark at its end where something is missing.
+fn cut(text: &str, width: usize) -> String {
+    let mut shown = String::new();
+    let mut used = 0;
+    for grapheme in text.graphemes(true) {
+        used += grapheme.width();
+        if used > width {
+            return with_mark(&shown, width);
+        }
+        shown.push_str(grapheme);
+    }
+    shown
+}
+
+/// `text`, which fits, as the beginning of something longer.
+fn with_mark(text: &str, width: usize) -> String {
+    let Some(room) = width.checked_sub(1) else {
+        return String::new();
+    };
+    let mut shown = String::new();
+    let mut used = 0;
+    for grapheme in text.graphemes(true) {
+        used += grapheme.width();
+        if used > room {
+            break;
+        }
+        shown.push_str(grapheme);
+    }
+    shown.push(CUT);
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: &str = "fcd2310e7b9a462a5d88c3a0ff4e2d9b";
+
+    fn table(rows: &[[&str; 3]]) -> Table {
+        let mut table = Table::new(&["ID", "STATE", "COMMAND"]);
+        for row in rows {
+            table.push(row.map(str::to_owned).into());
+        }
+        table
+    }
+
+    #[test]
+    fn a_table_is_ascii_with_centred_headers() {
+        let expected = "\
++----------------------------------+---------+-----------------+
+|                ID                |  STATE  |     COMMAND     |
++----------------------------------+---------+-----------------+
+| fcd2310e7b9a462a5d88c3a0ff4e2d9b | Running | ping google.com |
+| a3e56c1fb29d8a5477c2f819ef34a65d | Running | top             |
++----------------------------------+---------+-----------------+";
+        let table = table(&[
+            [ID, "Running", "ping google.com"],
+            ["a3e56c1fb29d8a5477c2f819ef34a65d", "Running", "top"],
+        ]);
+        assert_eq!(table.render(None), expected);
+        assert_eq!(table.render(Some(80)), expected, "there is room");
+    }
+
+    #[test]
+    fn an_empty_table_has_its_header() {
+        assert_eq!(table(&[]).render(None).lines().count(), 4);
+    }
+
+    #[test]
+    fn no_line_is_wider_than_the_terminal_whatever_is_in_it() {
+        let long = "x".repeat(300);
+        let wide = "漢字".repeat(80);
+        let accents = "e\u{301}".repeat(200);
+        let family = "👨\u{200d}👩\u{200d}👧".repeat(60);
+        let table = table(&[
+            [ID, "Running", &long],
+            [ID, "Stopped (out of memory)", &wide],
+            [ID, "Stopped (SIGSEGV, core dumped)", &accents],
+            [ID, "Running", &family],
+            [ID, "Running", "top"],
+        ]);
+        for most in 1..300 {
+            let shown = table.render(Some(most));
+            assert_eq!(shown.lines().count(), 9, "one line a row");
+            for line in shown.lines() {
+                assert!(line.width() <= most, "{most}: {line}");
+            }
+            if most > 36 {
+                assert_eq!(shown.matches(ID).count(), 5, "{most}: ids stay whole");
+            }
+            if most >= 57 {
+                let ends: Vec<_> = shown.lines().map(shown_width).collect();
+                assert_eq!(ends, [ends[0]; 9], "{most}: the right border is straight");
+                assert!(shown.ends_with('+'), "{most}: and it is there");
+            }
+        }
+        let whole = table.render(None);
+        for cell in [&long, &wide, &accents, &family] {
+            assert!(whole.contains(cell.as_str()));
+        }
+    }
+
+    #[test]
+    fn a_cell_without_end_sticks_out_and_widens_no_other_row() {
+        let endless = "x".repeat(100_000);
+        let table = table(&[[ID, "Running", &endless], [ID, "Running", "top"]]);
+        let lengths: Vec<_> = table.render(None).lines().map(str::len).collect();
+        assert!(lengths[3] > 100_000 && lengths[4] < 5000, "{lengths:?}");
+        assert!(
+            table
+                .render(Some(80))
+                .lines()
+                .all(|line| line.width() <= 80)
+        );
+    }
+
+    #[test]
+    fn a_text_is_cut_by_its_width_and_the_cut_is_marked() {
+        assert_eq!(cut("sleep 1", 7), "sleep 1");
+        assert_eq!(cut("sleep 10", 7), "sleep …");
+        assert_eq!(cut("漢字漢字", 8), "漢字漢字");
+        assert_eq!(cut("漢字漢字", 7), "漢字漢…");
+        assert_eq!(cut("漢字漢字", 6), "漢字…", "half a character is none");
+        assert_eq!(cut("e\u{301}e\u{301}e\u{301}", 2), "e\u{301}…");
+        assert_eq!(cut("ab", 1), "…");
+        assert_eq!(cut("ab", 0), "");
+    }
+}
