@@ -1,9 +1,13 @@
 //! The command line: names, flags and their help texts.
 
+mod usage;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use clap::builder::{OsStr, Resettable};
+use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use prn::client::{ProcessId, StopSignal};
 use time::OffsetDateTime;
@@ -33,9 +37,15 @@ pub enum Command {
     ///
     /// The id names the process for its whole life and after; it is not a PID. `prn start "ping
     /// google.com"` splits the string into words as a shell would, without running a shell; `prn
-    /// start -- ping google.com` takes the words as they are.
+    /// start -- ping google.com` takes the words as they are. For pipes, variables and the like name
+    /// a shell: `prn start -- sh -c 'ls | wc -l'`.
     Start(Start),
     /// Show one process
+    ///
+    /// The state says how a process ended: `Stopped (exit 3)`, `Stopped (SIGSEGV)`, `Stopped (timed
+    /// out)`, `Stopped (out of memory)`, `Stopped (output limit)`; `Stopped` alone means that it was
+    /// stopped on request. On a terminal a table is cut to the terminal's width, which COLUMNS can
+    /// set; in a pipe or a file, and as JSON, it is whole.
     Status(Status),
     /// Print a process's output from its first byte, then follow it to its end
     ///
@@ -53,6 +63,8 @@ pub enum Command {
     /// no error.
     Stop(Stop),
     /// List all processes, oldest first
+    ///
+    /// States are those of `prn status`, and so are the widths of tables.
     List(List),
     /// Start a process, follow its output, and exit as it does
     ///
@@ -70,14 +82,33 @@ pub enum Command {
     Server(Server),
 }
 
+impl Command {
+    /// The string that it would split into the words of a command.
+    pub fn line(&self) -> Option<&str> {
+        match self {
+            Self::Start(start) => start.spec.line.as_deref(),
+            Self::Run(run) => run.spec.line.as_deref(),
+            Self::Status(_)
+            | Self::Logs(_)
+            | Self::Stop(_)
+            | Self::List(_)
+            | Self::Keygen(_)
+            | Self::Server(_) => None,
+        }
+    }
+}
+
 impl Cli {
     /// The command line of this process.
     ///
     /// # Errors
-    /// What there is to say instead: help, or what is wrong.
-    pub fn of_process() -> Result<Self, clap::Error> {
+    /// The exit code, once what there is to say has been said: help, or what is wrong.
+    pub fn of_process() -> Result<Self, ExitCode> {
         let words: Vec<_> = std::env::args_os().collect();
-        Self::of_client(&words).map_or_else(|| Self::try_parse_from(words), Ok)
+        match Self::of_client(&words) {
+            Some(cli) => Ok(cli),
+            None => Self::try_parse_from(&words).map_err(|error| usage::tell(error, &words)),
+        }
     }
 
     /// A command line of a client's command that is a good one, the same as from all of [`Cli`]: of
@@ -101,6 +132,21 @@ impl Cli {
             "list" => only(words, Command::List),
             "run" => only(words, Command::Run),
             _ => None,
+        }
+    }
+
+    /// Whether these words are one whole flag of `prn start` or `prn run`.
+    pub fn takes_flag(command: &str, flag: &[&str]) -> bool {
+        let parser = clap::Command::new("prn");
+        let parser = if command == "run" {
+            Run::augment_args(parser)
+        } else {
+            Start::augment_args(parser)
+        };
+        match parser.try_get_matches_from(["prn"].iter().chain(flag)) {
+            Ok(_) => true,
+            // Flags and values are looked at first, and only then what is missing.
+            Err(error) => error.kind() == ErrorKind::MissingRequiredArgument,
         }
     }
 }

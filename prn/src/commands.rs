@@ -11,6 +11,7 @@ mod status;
 mod stop;
 mod wait;
 
+use std::ffi::OsString;
 use std::io;
 use std::time::Duration;
 
@@ -21,6 +22,7 @@ use prn_proto::tls::TlsError;
 use crate::cli::{self, Command};
 use crate::exit::{self, Exit};
 use crate::server::{self, ServerError};
+use crate::words::Typed;
 use keygen::KeygenError;
 
 /// Why a command failed.
@@ -143,6 +145,28 @@ impl Failure {
             | Self::StopUnknown { .. }
             | Self::Left(_)
             | Self::ExitUnknown(_) => false,
+        }
+    }
+
+    /// What to do about it, for somebody who typed these words.
+    pub fn hint_for(&self, words: &[OsString]) -> Option<String> {
+        let not_found = match self {
+            Self::Run(failure) => failure.is_command_not_found(),
+            failure => failure.is_command_not_found(),
+        };
+        not_found
+            .then(|| Typed::of(words)?.of_what_was_not_found())
+            .flatten()
+            .or_else(|| self.hint())
+    }
+
+    fn is_command_not_found(&self) -> bool {
+        if let Self::Client(error) = self {
+            error
+                .refusal()
+                .is_some_and(|refusal| refusal.reason == reason::COMMAND_NOT_FOUND)
+        } else {
+            false
         }
     }
 

@@ -10,6 +10,7 @@ mod output;
 mod server;
 mod tools;
 mod units;
+mod words;
 
 use std::process::ExitCode;
 
@@ -23,15 +24,20 @@ fn main() -> ExitCode {
     if let Some(exit) = tools::run() {
         return exit;
     }
-    let cli = match cli::Cli::of_process() {
-        Ok(cli) => cli,
-        Err(error) => return output::usage(&error).into(),
+    let command = match cli::Cli::of_process() {
+        Ok(cli) => cli.command,
+        Err(exit) => return exit,
     };
-    match commands::run(cli.command) {
+    let words: Vec<_> = std::env::args_os().skip(1).collect();
+    if let Some(warning) = command.line().and_then(|line| words::warning(line, &words)) {
+        output::notice(&warning);
+    }
+    match commands::run(command) {
         Ok(exit) => exit.into(),
         Err(failure) => {
             if !failure.is_silent() {
-                output::error(&failure, failure.hint().as_deref());
+                let hint = failure.hint_for(&words);
+                output::error(&failure, hint.as_deref());
             }
             failure.exit().into()
         }

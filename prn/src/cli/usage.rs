@@ -1,0 +1,186 @@
+//! What is said of a command line that is not one of prn's.
+//!
+//! clap says what is wrong with it; here it is said what to type instead.
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::Error;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+
+use crate::words::Typed;
+use crate::{exit, output};
+
+/// Words that people type who know other tools, and what does it here.
+const HABITS: &[Habit] = &[
+    Habit {
+        command: "logs",
+        words: &["-f", "--follow"],
+        tip: "output is followed anyway; --no-follow ends with what there is by now",
+    },
+    Habit {
+        command: "stop",
+        words: &["-9", "-KILL", "-SIGKILL", "-k", "--kill", "-f", "--force"],
+        tip: "`--signal kill` stops at once; without it a process has its grace time",
+    },
+    Habit {
+        command: "stop",
+        words: &["-15", "-TERM", "-SIGTERM"],
+        tip: "a process gets SIGTERM first, without a flag",
+    },
+    Habit {
+        command: "stop",
+        words: &["-t", "--time", "--timeout"],
+        tip: "`--grace` is the time between SIGTERM and SIGKILL",
+    },
+];
+
+/// Commands of other tools, and what does it here.
+const FOREIGN: &[(&str, &str)] = &[
+    ("ps", "`prn list` shows all processes"),
+    (
+        "ls",
+        "`prn list` shows all processes, `prn run -- ls` runs ls there",
+    ),
+    ("kill", "`prn stop --signal kill ID` kills a process"),
+    (
+        "tail",
+        "`prn logs --tail LINES ID` begins with the last lines",
+    ),
+    ("attach", "`prn logs ID` follows a process's output"),
+    (
+        "exec",
+        "`prn run -- ARGV…` starts a process and follows its output",
+    ),
+];
+
+/// Words that some other tool takes behind a command.
+#[derive(Debug)]
+struct Habit {
+    command: &'static str,
+    words: &'static [&'static str],
+    tip: &'static str,
+}
+
+/// Prints help, or what is wrong and what to type instead. The exit code for it: `prn run` keeps to
+/// its own ones.
+pub fn tell(mut error: Error, words: &[OsString]) -> ExitCode {
+    let words = words.get(1..).unwrap_or_default();
+    let instead = tip(&error, words);
+    if error.use_stderr() {
+        // What clap proposes, two dashes before the word, makes no command of prn's right.
+        error.remove(ContextKind::Suggested);
+        if let Some(tip) = &instead {
+            let tips = ContextValue::StyledStrs(vec![tip.into()]);
+            error.insert(ContextKind::Suggested, tips);
+        }
+    }
+    let printed = output::usage(&error);
+    if !error.use_stderr() {
+        if let Some(tip) = instead {
+            output::notice(&tip);
+        }
+        return printed.into();
+    }
+    if words.first().is_some_and(|command| command == "run") {
+        exit::RUN_FAILED.into()
+    } else {
+        printed.into()
+    }
+}
+
+fn tip(error: &Error, words: &[OsString]) -> Option<String> {
+    if let Some(typed) = Typed::of(words) {
+        // A value that is wrong is wrong behind a long flag, which is prn's; `-o` is of many
+        // programs.
+        let is_value = matches!(
+            error.kind(),
+            ErrorKind::InvalidValue | ErrorKind::ValueValidation
+        );
+        if is_value && typed.goes_on_with_long_flag() {
+            return None;
+        }
+        let how = typed.with_dashes()?;
+        return Some(format!("words behind the string need two dashes: {how}"));
+    }
+    let (command, further) = words.split_first()?;
+    if error.kind() == ErrorKind::InvalidSubcommand {
+        let known = FOREIGN.iter().find(|(name, _)| command == name);
+        return known.map(|(_, tip)| (*tip).to_owned());
+    }
+    let is_meant = |habit: &&Habit| {
+        command == habit.command
+            && further
+                .iter()
+                .take_while(|word| *word != "--")
+                .any(|word| habit.words.iter().any(|known| word == known))
+    };
+    let habit = HABITS.iter().find(is_meant)?;
+    (error.kind() == ErrorKind::UnknownArgument).then(|| habit.tip.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::Cli;
+    use clap::Parser;
+
+    fn tip_of(words: &[&str]) -> Option<String> {
+        let words: Vec<_> = words.iter().map(OsString::from).collect();
+        let all = ["prn".into()].into_iter().chain(words.clone());
+        tip(&Cli::try_parse_from(all).unwrap_err(), &words)
+    }
+
+    #[test]
+    fn words_of_other_tools_are_answered_with_prns_own() {
+        let id = "fcd2310e7b9a462a5d88c3a0ff4e2d9b";
+        for (words, tip) in [
+            (&["logs", "-f", id][..], "--no-follow"),
+            (&["stop", id, "-9"], "--signal kill"),
+            (&["stop", "-KILL", id], "--signal kill"),
+            (&["stop", "-t", "5", id], "--grace"),
+            (&["ps"], "prn list"),
+            (&["kill", id], "--signal kill"),
+            (&["exec", "-it", "sh"], "prn run --"),
+        ] {
+            let said = tip_of(words);
+            assert!(
+                said.as_ref().is_some_and(|said| said.contains(tip)),
+                "{words:?}: {said:?}"
+            );
+        }
+        for words in [
+            &["stop", id, "x"][..],
+            &["logs", "x"],
+            &["no-such"],
+            &["stop", "x", "-9"],
+        ] {
+            assert!(
+                tip_of(words).is_none_or(|said| !said.contains("--grace")),
+                "{words:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn only_words_that_are_not_prns_get_two_dashes() {
+        let tip = "words behind the string need two dashes: prn start -- ";
+        for words in [
+            &["start", "ls", "-la"][..],
+            &["start", "sleep", "0.1"],
+            &["start", "sleep", "--", "0.1"],
+            &["start", "sort", "-o", "file"],
+            &["start", "ls", "--help"],
+        ] {
+            assert!(tip_of(words).unwrap().starts_with(tip), "{words:?}");
+        }
+        for words in [
+            &["start", "ls", "--memory", "lots"][..],
+            &["start", "--no-such", "ls"],
+            &["start"],
+            &["start", "--help"],
+        ] {
+            assert_eq!(tip_of(words), None, "{words:?}");
+        }
+    }
+}

@@ -1,0 +1,284 @@
+//! The command line's words: what a person types who expects a shell or another tool, what prn says
+//! then, and that following it works.
+
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::OwnedFd;
+use std::process::{Command, Output, Stdio};
+
+use nix::pty::{Winsize, openpty};
+use prn_tests::server::Server;
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// What stands behind `prefix` on its line, up to a closing parenthesis at the line's end.
+fn hint(text: &str, prefix: &str) -> String {
+    let line = text
+        .lines()
+        .find_map(|line| line.split_once(prefix))
+        .unwrap_or_else(|| panic!("no {prefix:?} in {text:?}"))
+        .1;
+    line.strip_suffix(')').unwrap_or(line).to_owned()
+}
+
+/// Does what a hint says, as somebody who pastes it into a shell.
+fn paste(server: &Server, hint: &str) -> Output {
+    let prn = server.prn(&[]);
+    let folder = prn_tests::binary("prn").parent().unwrap().to_owned();
+    let path = format!("{}:/usr/bin:/bin", folder.display());
+    let mut shell = Command::new("sh");
+    shell.args(["-c", hint]).env("PATH", path);
+    for (name, value) in prn.get_envs() {
+        shell.env(name, value.unwrap());
+    }
+    shell.stdin(Stdio::null()).output().unwrap()
+}
+
+#[test]
+fn words_behind_the_string_are_answered_with_two_dashes_that_work() {
+    let server = Server::start();
+    for (words, expected) in [
+        (&["run", "ls", "-la", "/"][..], "prn run -- ls -la /"),
+        (
+            &["run", "echo", "a  b", "$HOME"],
+            "prn run -- echo 'a  b' '$HOME'",
+        ),
+        (&["start", "sleep", "0.1"], "prn start -- sleep 0.1"),
+        (&["run", "ls", "--", "/"], "prn run -- ls /"),
+        (&["run", "ls -l", "/"], "prn run -- ls -l /"),
+        (
+            &["run", "head", "-c", "2", "/dev/zero", "--grace", "1s"],
+            "prn run --grace 1s -- head -c 2 /dev/zero",
+        ),
+    ] {
+        let output = server.run(words);
+        let usage = if words[0] == "run" { 125 } else { 2 };
+        assert_eq!(output.status.code(), Some(usage), "{words:?}");
+        let said = stderr(&output);
+        let how = hint(&said, "two dashes: ");
+        assert_eq!(how, expected);
+        assert_eq!(said.matches("tip:").count(), 1, "{said}");
+        let followed = paste(&server, &how);
+        assert!(followed.status.success(), "{how}: {}", stderr(&followed));
+        assert!(!followed.stdout.is_empty());
+    }
+    let help = server.run(&["run", "ls", "--help"]);
+    assert_eq!(help.status.code(), Some(0));
+    let how = hint(&stderr(&help), "two dashes: ");
+    assert_eq!(how, "prn run -- ls --help");
+}
+
+#[test]
+fn no_tip_says_what_would_be_refused() {
+    let server = Server::start();
+    let id = server.start_process(&[], &["true"]);
+    for words in [
+        &["logs", "-f", &id][..],
+        &["logs", &id, "--follow"],
+        &["stop", "-9", &id],
+        &["stop", &id, "-x"],
+        &["status", &id, "-x"],
+        &["list", "-x"],
+        &["run", "-x", "ls"],
+    ] {
+        let said = stderr(&server.run(words));
+        assert!(!said.contains("as a value"), "{words:?}: {said}");
+    }
+    let said = stderr(&server.run(&["stop", "-9", &id]));
+    assert!(said.contains("--signal kill"), "{said}");
+}
+
+#[test]
+fn a_string_for_a_shell_is_answered_with_one_that_works() {
+    let server = Server::start();
+    for (line, out) in [
+        ("printf 'a\\nb\\n' | wc -l", "2\n"),
+        ("echo hi > x; cat x", "hi\n"),
+        ("echo \"$PATH\" >/dev/null && echo 'it'\\''s'", "it's\n"),
+        ("echo /etc/pass??", "/etc/passwd\n"),
+        ("cd / && pwd", "/\n"),
+        ("A=1 env | grep ^A=", "A=1\n"),
+    ] {
+        let output = server.run(&["run", "--grace", "1s", line]);
+        let said = stderr(&output);
+        let how = said
+            .lines()
+            .find_map(|line| {
+                line.find("prn run --grace 1s -- sh -c ")
+                    .and_then(|at| line.get(at..))
+            })
+            .unwrap_or_else(|| panic!("{line}: {said}"));
+        let followed = paste(&server, how.strip_suffix(')').unwrap());
+        assert_eq!(String::from_utf8_lossy(&followed.stdout), out, "{how}");
+        assert!(followed.stderr.is_empty(), "{}", stderr(&followed));
+    }
+    // The string itself is still taken by its words: nothing is refused that could be meant.
+    let output = server.run(&["run", "echo a | b"]);
+    assert_eq!(
+        (output.status.code(), &*output.stdout),
+        (Some(0), &b"a | b\n"[..])
+    );
+    for meant in [
+        &["run", "echo 'a | b' \"c;d\" http://host/?a=1&b=2"][..],
+        &["run", "--", "echo", "|", "$HOME", "*"],
+    ] {
+        let output = server.run(meant);
+        assert!(
+            output.status.success() && output.stderr.is_empty(),
+            "{}",
+            stderr(&output)
+        );
+    }
+}
+
+#[test]
+fn a_command_with_blanks_in_its_name_is_told_from_one_that_is_missing() {
+    let server = Server::start();
+    let output = server.run(&["run", "--", "ls -l /"]);
+    assert_eq!(output.status.code(), Some(127));
+    let how = hint(&stderr(&output), "as words: ");
+    assert_eq!(how, "prn run -- ls -l /");
+    assert!(paste(&server, &how).status.success());
+    let output = server.run(&["run", "--", "no-such-program", "a b"]);
+    assert!(stderr(&output).contains("PATH"), "{}", stderr(&output));
+}
+
+#[test]
+fn the_state_says_how_a_process_ended() {
+    let server = Server::start();
+    let shown = |words: &[&str], flags: &[&str]| {
+        let id = server.start_process(flags, words);
+        prn_tests::wait_for("its end", || server.status(&id)["tree_empty"] == true);
+        let row = |table: String| {
+            let row = table
+                .lines()
+                .find(|line| line.contains(&id))
+                .unwrap()
+                .to_owned();
+            row.split('|').nth(2).unwrap().trim().to_owned()
+        };
+        let status = row(server.ok(&["status", &id]));
+        assert_eq!(row(server.ok(&["list"])), status);
+        assert_eq!(
+            server.status(&id)["state"],
+            "stopped",
+            "JSON stays as it is"
+        );
+        status
+    };
+    assert_eq!(shown(&["true"], &[]), "Stopped (exit 0)");
+    assert_eq!(shown(&["sh", "-c", "exit 3"], &[]), "Stopped (exit 3)");
+    let crash = shown(&["sh", "-c", "ulimit -c 0; kill -SEGV $$"], &[]);
+    assert_eq!(crash, "Stopped (SIGSEGV)");
+    assert_eq!(
+        shown(&["sh", "-c", "kill -KILL $$"], &[]),
+        "Stopped (SIGKILL)"
+    );
+    assert_eq!(
+        shown(&["sleep", "1000"], &["--timeout", "10ms"]),
+        "Stopped (timed out)"
+    );
+    let polite = [
+        "sh",
+        "-c",
+        "trap 'exit 0' TERM; while :; do sleep 0.1; done",
+    ];
+    assert_eq!(shown(&polite, &["--timeout", "1s"]), "Stopped (timed out)");
+    let limits = ["--output-max", "64K", "--output-policy", "kill"];
+    assert_eq!(
+        shown(&["cat", "/dev/zero"], &limits),
+        "Stopped (output limit)"
+    );
+
+    let id = server.start_process(&[], &["sleep", "1000"]);
+    for call in ["stop", "status"] {
+        let table = server.ok(&[call, &id]);
+        assert!(
+            table.contains("| Stopped |"),
+            "as the seed shows it: {table}"
+        );
+    }
+}
+
+/// What `prn` prints on a terminal of that many columns.
+fn on_a_terminal(server: &Server, columns: u16, variable: Option<&str>, words: &[&str]) -> String {
+    let size = Winsize {
+        ws_row: 24,
+        ws_col: columns,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
+    let terminal = openpty(Some(&size), None).unwrap();
+    let mut command = server.prn(words);
+    command.env_remove("COLUMNS").stdout(terminal.slave);
+    if let Some(columns) = variable {
+        command.env("COLUMNS", columns);
+    }
+    let mut child = command.spawn().unwrap();
+    // The parent's end of it: without it, the read below ends with EIO when prn does.
+    drop(command);
+    let shown = read_to_hangup(terminal.master);
+    assert!(child.wait().unwrap().success());
+    String::from_utf8(shown).unwrap().replace("\r\n", "\n")
+}
+
+fn read_to_hangup(master: OwnedFd) -> Vec<u8> {
+    let mut all = Vec::new();
+    let mut master = File::from(master);
+    let mut buffer = [0; 4096];
+    // EIO: nobody has the other end open any more (pty(7)).
+    while let Ok(length @ 1..) = master.read(&mut buffer) {
+        all.extend_from_slice(&buffer[..length]);
+    }
+    all
+}
+
+#[test]
+fn tables_keep_to_the_terminal_and_are_whole_in_a_pipe() {
+    let server = Server::start();
+    let ascii = "x".repeat(300);
+    let wide = "漢字".repeat(60);
+    let control = "\u{1b}[2J\n".repeat(20);
+    for argument in [&ascii, &wide, &control] {
+        server.start_process(&[], &["sh", "-c", "sleep 1000", argument]);
+    }
+    let crashed = server.start_process(&[], &["sh", "-c", "ulimit -c 0; kill -SEGV $$", &ascii]);
+    prn_tests::wait_for("its end", || server.status(&crashed)["tree_empty"] == true);
+
+    let width = |line: &str| -> usize {
+        let columns = |c: char| if c.is_ascii() || c == '…' { 1 } else { 2 };
+        line.chars().map(columns).sum()
+    };
+    for (columns, variable, most) in [
+        (80, None, 80),
+        (132, None, 132),
+        (80, Some("100"), 100),
+        (60, None, 60),
+    ] {
+        for words in [
+            &["list"][..],
+            &["status", &crashed],
+            &["list", "-o", "wide"],
+        ] {
+            let shown = on_a_terminal(&server, columns, variable, words);
+            let rows = if words[0] == "list" { 8 } else { 5 };
+            assert_eq!(shown.lines().count(), rows, "{shown}");
+            for line in shown.lines() {
+                assert!(width(line) <= most, "{columns}: {line}");
+            }
+            assert!(shown.contains(&crashed) && shown.contains('…'), "{shown}");
+            let cut = words.contains(&"wide");
+            assert!(
+                cut || shown.lines().all(|line| line.ends_with(['+', '|'])),
+                "{shown}"
+            );
+        }
+    }
+    let piped = server.prn(&["list"]).env("COLUMNS", "80").output().unwrap();
+    let piped = String::from_utf8(piped.stdout).unwrap();
+    assert!(piped.contains(&ascii) && piped.contains(&wide), "{piped}");
+    let json = on_a_terminal(&server, 80, None, &["status", &crashed, "-o", "json"]);
+    assert!(json.contains(&ascii), "{json}");
+}
