@@ -15,7 +15,9 @@ use time::format_description::well_known::Rfc3339;
 
 use crate::exit;
 use crate::server::options::Options;
-use crate::units::{Address, Cpu, InvalidUnit, Moment, Size, SizeOrZero, Time, Variable};
+use crate::units::{
+    Address, Cpu, Directory, InvalidUnit, Moment, Size, SizeOrZero, Time, Variable,
+};
 
 /// Run commands on another Linux machine: start, leave, come back, read all output, stop all of it.
 ///
@@ -249,25 +251,55 @@ pub struct Spec {
     #[arg(last = true, value_name = "ARGV")]
     pub argv: Vec<String>,
     /// CPU time: a number of CPUs (1.5) or a percentage of one (150%)
-    #[arg(long, value_name = "CPUS", help_heading = "Limits")]
+    #[arg(
+        long,
+        value_name = "CPUS",
+        help_heading = "Limits",
+        allow_negative_numbers = true
+    )]
     pub cpu: Option<Cpu>,
     /// Memory (64M, 2G)
-    #[arg(long, value_name = "SIZE", help_heading = "Limits")]
+    #[arg(
+        long,
+        value_name = "SIZE",
+        help_heading = "Limits",
+        allow_negative_numbers = true
+    )]
     pub memory: Option<Size>,
     /// Bytes read a second, from each disk
-    #[arg(long, value_name = "SIZE", help_heading = "Limits")]
+    #[arg(
+        long,
+        value_name = "SIZE",
+        help_heading = "Limits",
+        allow_negative_numbers = true
+    )]
     pub io_read: Option<Size>,
     /// Bytes written a second, to each disk
-    #[arg(long, value_name = "SIZE", help_heading = "Limits")]
+    #[arg(
+        long,
+        value_name = "SIZE",
+        help_heading = "Limits",
+        allow_negative_numbers = true
+    )]
     pub io_write: Option<Size>,
     /// Processes and threads at one time
-    #[arg(long, value_name = "NUMBER", help_heading = "Limits")]
+    #[arg(
+        long,
+        value_name = "NUMBER",
+        help_heading = "Limits",
+        allow_negative_numbers = true
+    )]
     pub pids: Option<u64>,
     /// Start even if the server's host cannot enforce a limit; a warning says which
     #[arg(long, help_heading = "Limits")]
     pub best_effort_limits: bool,
     /// Most output bytes that the server keeps
-    #[arg(long, value_name = "SIZE", help_heading = "Output")]
+    #[arg(
+        long,
+        value_name = "SIZE",
+        help_heading = "Output",
+        allow_negative_numbers = true
+    )]
     pub output_max: Option<Size>,
     /// What happens when there are more [default: follow for `prn run`, else drop-oldest]
     #[arg(long, value_name = "POLICY", help_heading = "Output")]
@@ -285,10 +317,10 @@ pub struct Spec {
     )]
     pub output_store: OutputStore,
     /// Stop the process when it has run for this long (10s, 5m)
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", allow_negative_numbers = true)]
     pub timeout: Option<Time>,
     /// Time between SIGTERM and SIGKILL when the process is stopped
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", allow_negative_numbers = true)]
     pub grace: Option<Time>,
     /// Let what the process started live on after it has exited
     #[arg(long)]
@@ -301,7 +333,7 @@ pub struct Spec {
     pub env: Vec<Variable>,
     /// Directory on the server to start in, instead of a fresh one of the process's own
     #[arg(long, value_name = "DIR")]
-    pub cwd: Option<String>,
+    pub cwd: Option<Directory>,
     /// Leave standard input alone, whatever it is: the process gets /dev/null. Without this flag it
     /// gets that too, but nothing is started where bytes wait on a pipe or in a file, which it would
     /// never see
@@ -362,10 +394,16 @@ pub struct Logs {
     pub no_follow: bool,
     /// Begin with the last so many lines; 0 for new ones alone. Both streams' lines are counted
     /// together, in the order in which they came, unless only one is asked for
-    #[arg(short = 'n', long, value_name = "LINES", conflicts_with = "tail_bytes")]
+    #[arg(
+        short = 'n',
+        long,
+        value_name = "LINES",
+        conflicts_with = "tail_bytes",
+        allow_negative_numbers = true
+    )]
     pub tail: Option<u64>,
     /// Begin with the last so many bytes (4096, 64K)
-    #[arg(long, value_name = "SIZE")]
+    #[arg(long, value_name = "SIZE", allow_negative_numbers = true)]
     pub tail_bytes: Option<SizeOrZero>,
     /// Begin with what came at this time or later
     #[arg(long, value_name = "WHEN")]
@@ -374,7 +412,7 @@ pub struct Logs {
     #[arg(long, value_name = "WHEN")]
     pub until: Option<Moment>,
     /// Begin at this byte of the output, both streams counted together
-    #[arg(long, value_name = "BYTE", conflicts_with_all = ["tail", "tail_bytes", "since"])]
+    #[arg(long, value_name = "BYTE", allow_negative_numbers = true, conflicts_with_all = ["tail", "tail_bytes", "since"])]
     pub offset: Option<u64>,
     /// Standard output alone
     #[arg(long, conflicts_with = "stderr")]
@@ -417,7 +455,7 @@ pub struct Stop {
     #[arg(long, value_enum, default_value = "term")]
     pub signal: SignalName,
     /// Time between SIGTERM and SIGKILL, instead of what it was started with
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", allow_negative_numbers = true)]
     pub grace: Option<Time>,
     /// How to print the result.
     #[command(flatten)]

@@ -21,6 +21,8 @@ use prn_proto::tls::TlsError;
 
 use crate::cli::{self, Command};
 use crate::exit::{self, Exit};
+use crate::fields;
+use crate::server::options::OptionsError;
 use crate::server::{self, ServerError};
 use crate::words::Typed;
 use keygen::KeygenError;
@@ -30,7 +32,7 @@ use keygen::KeygenError;
 pub enum Failure {
     /// A call failed.
     #[error(transparent)]
-    Client(#[from] ClientError),
+    Client(ClientError),
     /// A certificate or key was refused.
     #[error(transparent)]
     Credentials(#[from] CredentialsError),
@@ -98,6 +100,12 @@ pub enum Failure {
     Local(#[from] io::Error),
 }
 
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Self {
+        Self::Client(fields::in_flags(error))
+    }
+}
+
 impl Failure {
     /// The exit code that stands for it.
     pub fn exit(&self) -> Exit {
@@ -109,8 +117,14 @@ impl Failure {
                 source: TlsError::NotValidNow { .. },
                 ..
             }) => exit::NOT_AUTHORISED,
+            Self::Usage(_)
+            | Self::Input
+            | Self::Credentials(CredentialsError::NoKey)
+            | Self::Server(ServerError::Credentials(CredentialsError::NoKey))
+            | Self::Server(ServerError::Options(
+                OptionsError::Missing(_) | OptionsError::NoClients,
+            )) => exit::USAGE,
             Self::Credentials(_) | Self::Keygen(_) | Self::Server(_) => exit::ERROR,
-            Self::Usage(_) | Self::Input => exit::USAGE,
             Self::Left(_) | Self::ExitUnknown(_) => exit::RUN_FAILED,
             Self::Run(failure)
             | Self::AfterStart {
@@ -215,7 +229,6 @@ impl Failure {
             }
             Self::Client(error) => match error.refusal().map(|refusal| refusal.reason.as_str()) {
                 Some(reason::PROCESS_NOT_FOUND) => "`prn list` shows all that there are",
-                Some(reason::LIMIT_NOT_ENFORCEABLE) => "--best-effort-limits starts without it",
                 Some(reason::COMMAND_NOT_FOUND) => {
                     "a command is looked up in the PATH of the server's processes"
                 }
@@ -258,6 +271,7 @@ fn exit_of_client(error: &ClientError) -> Exit {
             exit::NO_SUCH_PROCESS
         }
         ClientError::Refused(refusal) if refusal.code == Code::Unavailable => exit::UNAVAILABLE,
+        ClientError::Refused(refusal) if refusal.is_bad_request() => exit::USAGE,
         ClientError::Refused(_) | ClientError::Tls(_) | ClientError::Protocol(_) | _ => exit::ERROR,
     }
 }

@@ -6,6 +6,7 @@
 mod cli;
 mod commands;
 mod exit;
+mod fields;
 mod output;
 mod server;
 mod tools;

@@ -31,6 +31,7 @@ use table::Table;
 
 use crate::cli::Format;
 use crate::exit;
+use crate::fields;
 use crate::server::check::{Finding, Verdict};
 use crate::units::{show_duration, show_size};
 
@@ -337,7 +338,15 @@ fn details(process: &Process) -> String {
     row("limits", show_limits(&status.limits.values));
     row(
         "not enforced",
-        escaped(&status.limits.not_enforced.join(", ")),
+        escaped(
+            &status
+                .limits
+                .not_enforced
+                .iter()
+                .map(|name| fields::limit(name))
+                .collect::<Vec<_>>()
+                .join(", "),
+        ),
     );
     if let Some(usage) = &status.usage {
         row("cpu user", show_duration(usage.cpu_user));

@@ -34,6 +34,9 @@ pub enum InvalidUnit {
     /// Not an address.
     #[error("not an address: write HOST:PORT, such as 127.0.0.1:50051 or [::1]:50051")]
     Address,
+    /// Not a path from the root.
+    #[error("not an absolute path: write one of the server's, such as /srv/data")]
+    Directory,
     /// Not a variable.
     #[error("not a variable: write NAME=VALUE, or NAME alone to pass on your own")]
     Variable,
@@ -201,6 +204,23 @@ impl FromStr for Address {
             Ok(Self(text.to_owned()))
         } else {
             Err(InvalidUnit::Address)
+        }
+    }
+}
+
+/// A directory of the server's machine: an absolute path, since there is nothing that another would
+/// begin at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Directory(pub String);
+
+impl FromStr for Directory {
+    type Err = InvalidUnit;
+
+    fn from_str(text: &str) -> Result<Self, InvalidUnit> {
+        if text.starts_with('/') {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(InvalidUnit::Directory)
         }
     }
 }
@@ -470,6 +490,14 @@ mod tests {
             "[]:1",
         ] {
             assert_eq!(bad.parse::<Address>(), Err(InvalidUnit::Address), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_directory_is_an_absolute_path() {
+        assert_eq!("/srv".parse(), Ok(Directory("/srv".into())));
+        for bad in ["", "srv", "./srv", "~/x"] {
+            assert_eq!(bad.parse::<Directory>(), Err(InvalidUnit::Directory));
         }
     }
 

@@ -285,8 +285,8 @@ fn every_error_is_one_line_that_says_what_to_do() {
         (&["status", "00000000000000000000000000000000"], 3),
         (&["logs", "00000000000000000000000000000000"], 3),
         (&["stop", "00000000000000000000000000000000"], 3),
-        (&["start", "--memory", "1K", "--", "true"], 1),
-        (&["start", "--cwd", "relative", "--", "true"], 1),
+        (&["start", "--memory", "1K", "--", "true"], 2),
+        (&["start", "--cwd", "/nowhere", "--", "true"], 2),
     ];
     for (words, code) in cases {
         let output = server.run(words);
@@ -302,6 +302,7 @@ fn every_error_is_one_line_that_says_what_to_do() {
         &["status"][..],
         &["status", "not-an-id"],
         &["start", "--memory", "lots", "--", "true"],
+        &["start", "--cwd", "relative", "--", "true"],
         &["no-such-command"],
     ] {
         let output = server.run(words);

@@ -282,3 +282,132 @@ fn tables_keep_to_the_terminal_and_are_whole_in_a_pipe() {
     let json = on_a_terminal(&server, 80, None, &["status", &crashed, "-o", "json"]);
     assert!(json.contains(&ascii), "{json}");
 }
+
+/// Words that prn does not take, and what it names in what it says of them.
+const BAD: &[(&[&str], &str)] = &[
+    (&["--cwd", "relative"], "--cwd"),
+    (&["--cwd", ""], "--cwd"),
+    (
+        &["--cwd", "/no/such/output_store"],
+        "--cwd: the process cannot enter \"/no/such/output_store\"",
+    ),
+    (&["--cpu", "0"], "--cpu"),
+    (&["--cpu", "x"], "--cpu"),
+    (&["--cpu", "-1"], "--cpu"),
+    (&["--memory", "0"], "--memory"),
+    (&["--memory", "lots"], "--memory"),
+    (&["--memory", "-1"], "--memory"),
+    (&["--memory", "1K"], "--memory: must be"),
+    (&["--io-read", "1"], "--io-read: must be"),
+    (&["--io-write", "1"], "--io-write: must be"),
+    (&["--pids", "0"], "--pids: must be"),
+    (&["--pids", "-1"], "--pids"),
+    (&["--output-max", "1K"], "--output-max: must be"),
+    (
+        &["--output-max", "900G"],
+        "--output-max: must not exceed the server's ceiling of",
+    ),
+    (&["--output-policy", "x"], "--output-policy"),
+    (&["--timeout", "0s"], "--timeout: must be"),
+    (&["--timeout", "400d"], "--timeout: must be"),
+    (&["--timeout", "soon"], "--timeout"),
+    (&["--grace", "400d"], "--grace: must be"),
+    (&["--env", "=x"], "--env"),
+    (&["--env", "A=1", "--env", "A=2"], "--env: "),
+    (&["--id", "1"], "--id"),
+    (&["--no-such"], "--no-such"),
+];
+
+/// A process's name.
+const ID: &str = "fcd2310e7b9a462a5d88c3a0ff4e2d9b";
+
+#[test]
+fn wrong_usage_has_one_exit_code_and_names_flags() {
+    let server = Server::start();
+    let check = |words: &[&str], named: &str| {
+        let output = server.run(words);
+        let said = stderr(&output);
+        let usage = if words[0] == "run" { 125 } else { 2 };
+        assert_eq!(output.status.code(), Some(usage), "{words:?}: {said}");
+        assert!(output.stdout.is_empty(), "{words:?}");
+        assert!(said.contains(named), "{words:?}: {said}");
+        for field in [
+            "_bytes",
+            "_directory:",
+            "stop_grace",
+            "environment:",
+            "args:",
+            "tail_",
+        ] {
+            assert!(!said.contains(field), "{words:?}: {said}");
+        }
+    };
+    for command in ["start", "run"] {
+        for (flags, named) in BAD {
+            check(&[&[command], *flags, &["--", "true"]].concat(), named);
+        }
+        for (words, named) in [
+            (&[][..], "STRING"),
+            (&[""], "the command is empty"),
+            (&["  "], "the command is empty"),
+            (&["--", ""], "the command is empty"),
+            (&["echo 'x"], "unclosed quote"),
+            (&["echo x\\"], "unclosed quote or ends in a backslash"),
+        ] {
+            check(&[&[command], words].concat(), named);
+        }
+        let long = "x".repeat(140_000);
+        check(
+            &[
+                command,
+                "--",
+                "echo",
+                &long[..100_000],
+                &long[100_000..],
+                &long[..40_000],
+            ],
+            "131072",
+        );
+    }
+    let id = server.start_process(&[], &["true"]);
+    server.ok(&["logs", &id]);
+    for (words, named) in [
+        (&["stop"][..], "ID"),
+        (&["stop", "x"], "process id"),
+        (&["stop", &id, "--grace", "400d"], "--grace: must be"),
+        (&["stop", &id, "--grace", "x"], "--grace"),
+        (&["stop", &id, "--signal", "hup"], "--signal"),
+        (&["status", "x"], "process id"),
+        (&["list", "-o", "xml"], "--output"),
+        (&["logs"], "ID"),
+        (&["logs", &id, "--offset", "99"], "--offset: "),
+        (
+            &["logs", &id, "--since", "2999-01-01T00:00:00Z"],
+            "--since: ",
+        ),
+        (
+            &["logs", &id, "--since", "10m", "--until", "1h"],
+            "--until: must be later than --since",
+        ),
+        (&["logs", &id, "--tail", "1", "--tail-bytes", "1"], "--tail"),
+        (&["logs", &id, ID, "--offset", "1"], "--offset"),
+        (&["no-such"], "no-such"),
+    ] {
+        check(words, named);
+    }
+    for command in ["list", "run"] {
+        let words = if command == "run" {
+            &["run", "true"][..]
+        } else {
+            &["list"]
+        };
+        let output = server
+            .prn(words)
+            .env_remove("PRN_TLS_KEY")
+            .output()
+            .unwrap();
+        let usage = if command == "run" { 125 } else { 2 };
+        assert_eq!(output.status.code(), Some(usage), "{}", stderr(&output));
+        assert!(stderr(&output).contains("--tls-key"));
+    }
+}

@@ -24,6 +24,8 @@ pub mod reason {
     pub const COMMAND_FAILED: &str = "COMMAND_FAILED";
     /// The server's host cannot enforce a limit.
     pub const LIMIT_NOT_ENFORCEABLE: &str = "LIMIT_NOT_ENFORCEABLE";
+    /// A limit is over the server's own.
+    pub const LIMIT_ABOVE_CEILING: &str = "LIMIT_ABOVE_CEILING";
     /// The server is shutting down.
     pub const DRAINING: &str = "DRAINING";
 }
@@ -169,6 +171,16 @@ impl ClientError {
             message: status.message().to_owned(),
             reason: info.map(|info| info.reason.clone()).unwrap_or_default(),
             metadata: info.map(|info| info.metadata.clone()).unwrap_or_default(),
+            violations: details
+                .bad_request()
+                .map(|bad| bad.field_violations.iter())
+                .into_iter()
+                .flatten()
+                .map(|violation| FieldViolation {
+                    field: violation.field.clone(),
+                    description: violation.description.clone(),
+                })
+                .collect(),
             retry_after: details.retry_info().and_then(|info| info.retry_delay),
         }))
     }
@@ -203,8 +215,27 @@ pub struct ServerError {
     pub reason: String,
     /// Details of it (`ErrorInfo.metadata`).
     pub metadata: HashMap<String, String>,
+    /// The fields of the request that were not taken (`BadRequest`). Not all of the errors that
+    /// name a field have it here: those of this host are none of the request's.
+    pub violations: Vec<FieldViolation>,
     /// When to try again.
     pub retry_after: Option<Duration>,
+}
+
+impl ServerError {
+    /// Whether it is the request that is wrong, and not what it met.
+    pub fn is_bad_request(&self) -> bool {
+        matches!(self.code, Code::InvalidArgument | Code::OutOfRange) && !self.violations.is_empty()
+    }
+}
+
+/// A field of a request that was not taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FieldViolation {
+    /// Its path in the request message.
+    pub field: String,
+    /// What it must be.
+    pub description: String,
 }
 
 #[cfg(test)]

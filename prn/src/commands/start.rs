@@ -8,7 +8,7 @@ use super::input::Input;
 use super::{Failure, Remote};
 use crate::exit::{self, Exit};
 use crate::units::split_words;
-use crate::{cli, output};
+use crate::{cli, fields, output};
 
 /// How often a start is tried whose outcome is unknown.
 const TRIES: u32 = 3;
@@ -54,7 +54,7 @@ pub fn spec(args: cli::Spec, policy: OutputPolicy) -> Result<StartSpec, Failure>
         .into_iter()
         .map(|variable| (variable.name, variable.value))
         .collect();
-    spec.working_directory = args.cwd;
+    spec.working_directory = args.cwd.map(|directory| directory.0);
     spec.limits = limits;
     spec.best_effort_limits = args.best_effort_limits;
     spec.output_max = args.output_max.map(|size| size.0);
@@ -128,7 +128,11 @@ fn warn(started: &Started) {
     if !not_enforced.is_empty() {
         output::notice(&format!(
             "warning: the server's host does NOT enforce {}",
-            not_enforced.join(", ")
+            not_enforced
+                .iter()
+                .map(|name| fields::limit(name))
+                .collect::<Vec<_>>()
+                .join(", ")
         ));
     }
 }

@@ -1,0 +1,218 @@
+//! The API's fields by the names that they have on the command line.
+//!
+//! A server says of a request what is wrong in the words of the API, which is what its clients
+//! wrote. Somebody who typed a command wrote flags. Pure.
+
+use prn::client::{ClientError, ServerError, reason};
+
+use crate::units::show_size;
+
+/// Each field that a command of prn's sets, as the server names it, and where it comes from.
+///
+/// Only those with a dot or a low line are names wherever they stand: the others are words as well,
+/// and are names in front of a colon.
+const FIELDS: &[(&str, &str)] = &[
+    ("command", "the command"),
+    ("args", "the command's words"),
+    ("id", "--id"),
+    ("environment", "--env"),
+    ("working_directory", "--cwd"),
+    ("limits", "limits"),
+    ("limits.cpu_millis", "--cpu"),
+    ("limits.memory_bytes", "--memory"),
+    ("limits.io_read_bytes_per_second", "--io-read"),
+    ("limits.io_write_bytes_per_second", "--io-write"),
+    ("limits.pids", "--pids"),
+    ("best_effort_limits", "--best-effort-limits"),
+    ("output_max_bytes", "--output-max"),
+    ("output_policy", "--output-policy"),
+    ("output_store", "--output-store"),
+    ("timeout", "--timeout"),
+    ("stop_grace", "--grace"),
+    ("linger", "--linger"),
+    ("profile", "--profile"),
+    ("process_identifier.id", "the process's id"),
+    ("signal", "--signal"),
+    ("grace", "--grace"),
+    ("from_offset", "--offset"),
+    ("no_follow", "--no-follow"),
+    ("since", "--since"),
+    ("since.time", "--since"),
+    ("since.ago", "--since"),
+    ("until", "--until"),
+    ("until.time", "--until"),
+    ("until.ago", "--until"),
+    ("tail_lines", "--tail"),
+    ("tail_bytes", "--tail-bytes"),
+    ("only", "--stdout or --stderr"),
+];
+
+/// A field's name on the command line.
+fn flag(field: &str) -> Option<&'static str> {
+    let (_, flag) = FIELDS.iter().find(|(name, _)| *name == field)?;
+    Some(flag)
+}
+
+/// A limit's name as people say it, of that which the server has for it.
+pub fn limit(name: &str) -> &str {
+    flag(&format!("limits.{name}")).map_or(name, |flag| flag.trim_start_matches('-'))
+}
+
+/// The same error, in the words of the command line.
+pub fn in_flags(error: ClientError) -> ClientError {
+    match error {
+        ClientError::Refused(mut refusal) => {
+            refusal.message = message(&refusal);
+            ClientError::Refused(refusal)
+        }
+        ClientError::CutOff {
+            offset,
+            source: Some(source),
+        } => ClientError::CutOff {
+            offset,
+            source: Some(Box::new(in_flags(*source))),
+        },
+        other => other,
+    }
+}
+
+fn message(refusal: &ServerError) -> String {
+    if let Some(message) = above_ceiling(refusal) {
+        return message;
+    }
+    if refusal.violations.is_empty() {
+        return text(&refusal.message);
+    }
+    let each = refusal
+        .violations
+        .iter()
+        .map(|violation| text(&format!("{}: {}", violation.field, violation.description)));
+    each.collect::<Vec<_>>().join("; ")
+}
+
+/// A ceiling in the unit of its flag.
+fn above_ceiling(refusal: &ServerError) -> Option<String> {
+    if refusal.reason != reason::LIMIT_ABOVE_CEILING {
+        return None;
+    }
+    let limit = refusal.metadata.get("limit")?;
+    let ceiling: u64 = refusal.metadata.get("ceiling")?.parse().ok()?;
+    let flag = flag(&format!("limits.{limit}")).or_else(|| flag(limit))?;
+    let ceiling = match flag {
+        "--cpu" => format!("{}.{:03} CPUs", ceiling / 1000, ceiling % 1000),
+        "--pids" => ceiling.to_string(),
+        "--io-read" | "--io-write" => format!("{} a second", show_size(ceiling)),
+        _ => show_size(ceiling),
+    };
+    Some(format!(
+        "{flag}: must not exceed the server's ceiling of {ceiling}"
+    ))
+}
+
+/// A server's text with flags for the fields in it, but for what is quoted: that is of the client.
+fn text(message: &str) -> String {
+    // A span needs no clock on the command line either, and is written as one there.
+    let message = message.replace("`ago`", "a span such as 10m");
+    let (first, rest) = match message.split_once(": ") {
+        Some((field, rest)) if flag(field).is_some() => (Some(field), rest),
+        Some(_) | None => (None, message.as_str()),
+    };
+    let times = first.is_some_and(|field| field == "until" || field == "from_offset");
+    let mut shown = match first.and_then(flag) {
+        Some(flag) => format!("{flag}: "),
+        None => String::new(),
+    };
+    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '.';
+    let (mut quoted, mut escaped) = (false, false);
+    let mut word = String::new();
+    for c in rest.chars().map(Some).chain([None]) {
+        match c {
+            Some(c) if is_name(c) && !quoted => {
+                word.push(c);
+                continue;
+            }
+            Some('"') if !escaped => quoted = !quoted,
+            Some(_) | None => {}
+        }
+        let is_field = word.contains(['_', '.']) || (times && word == "since");
+        let name = flag(&word).filter(|_| is_field);
+        shown.push_str(name.unwrap_or(&word));
+        word.clear();
+        escaped = c == Some('\\') && !escaped;
+        shown.extend(c);
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_become_flags_and_what_is_quoted_stays() {
+        for (said, shown) in [
+            (
+                "working_directory: the process cannot enter \"/a/output_store: \\\" tail_bytes\"",
+                "--cwd: the process cannot enter \"/a/output_store: \\\" tail_bytes\"",
+            ),
+            (
+                "limits.memory_bytes: this host cannot enforce it; best_effort_limits starts without it",
+                "--memory: this host cannot enforce it; --best-effort-limits starts without it",
+            ),
+            (
+                "from_offset: must not stand together with since, tail_lines or tail_bytes; to go on, leave them out",
+                "--offset: must not stand together with --since, --tail or --tail-bytes; to go on, leave them out",
+            ),
+            (
+                "until: must be later than since",
+                "--until: must be later than --since",
+            ),
+            (
+                "since: must not be in the future by the server's clock; `ago` needs no clock of the client's",
+                "--since: must not be in the future by the server's clock; a span such as 10m needs no clock of the client's",
+            ),
+            (
+                "timeout: must be at least 1 ms",
+                "--timeout: must be at least 1 ms",
+            ),
+            ("command not found: \"id\"", "command not found: \"id\""),
+            ("no process has the id 12", "no process has the id 12"),
+        ] {
+            assert_eq!(text(said), shown);
+        }
+        assert_eq!(limit("memory_bytes"), "memory");
+        assert_eq!(limit("io_read_bytes_per_second"), "io-read");
+    }
+
+    #[test]
+    fn each_field_of_a_request_has_a_flag() {
+        // From the messages' own descriptions: a field that is added is missed here.
+        let proto = include_str!("../../proto/v1/process_runner.proto");
+        let fields = |message: &str| {
+            let body = proto
+                .split_once(&format!("\nmessage {message} {{\n"))
+                .unwrap()
+                .1;
+            let body = body.split_once("\n}").unwrap().0;
+            let names = body
+                .lines()
+                .map(str::trim)
+                .filter(|line| !line.starts_with("//"))
+                .filter_map(|line| line.split_once(" = ")?.0.rsplit(' ').next());
+            names.map(str::to_owned).collect::<Vec<_>>()
+        };
+        for message in ["StartRequest", "StopRequest", "GetOutputRequest"] {
+            let names = fields(message);
+            assert!(names.len() >= 3, "{message}: {names:?}");
+            for name in names {
+                // Of the client library's own making.
+                if !["control_frames", "process_identifier"].contains(&name.as_str()) {
+                    assert!(flag(&name).is_some(), "{message}.{name}");
+                }
+            }
+        }
+        for name in fields("Limits") {
+            assert!(flag(&format!("limits.{name}")).is_some(), "{name}");
+        }
+    }
+}
