@@ -16,15 +16,15 @@ use std::io;
 use std::time::Duration;
 
 use prn::client::{Client, ClientError, Code, ProcessId, reason};
-use prn::credentials::{Credentials, CredentialsError, KeySource};
-use prn_proto::tls::TlsError;
+use prn::credentials::{Credentials, CredentialsError, KeySource, now};
+use prn_proto::tls::{TlsError, shown_time};
 
 use crate::cli::{self, Command};
 use crate::exit::{self, Exit};
-use crate::fields;
 use crate::server::options::OptionsError;
 use crate::server::{self, ServerError};
 use crate::words::Typed;
+use crate::{fields, output};
 use keygen::KeygenError;
 
 /// Why a command failed.
@@ -208,7 +208,10 @@ impl Failure {
                 "nothing was sent to it; if that is the right server, get its new certificate for --server-cert"
             }
             Self::Client(ClientError::NotAuthorised(_)) => {
-                "the server must be started with --client-cert for your certificate, and both clocks must be right"
+                return Some(format!(
+                    "the server must be started with --client-cert for your certificate, and both clocks must be right: this machine's says {}",
+                    shown_time(now())
+                ));
             }
             Self::Client(ClientError::NoAnswer { .. }) => {
                 "it is there, but busy or stuck; --call-timeout waits longer"
@@ -342,7 +345,7 @@ pub struct Remote {
 }
 
 impl Remote {
-    /// Loads certificates and key.
+    /// Loads certificates and key, and says which certificates will soon end.
     pub fn new(connection: cli::Connection) -> Result<Self, Failure> {
         let cli::Connection {
             client_cert,
@@ -352,9 +355,13 @@ impl Remote {
             call_timeout,
         } = connection;
         let key = KeySource::find(tls_key)?;
+        let credentials = Credentials::load(&client_cert, &key, &server_cert)?;
+        for ending in credentials.ending() {
+            output::notice(&format!("warning: {ending}"));
+        }
         Ok(Self {
             address: address.0,
-            credentials: Credentials::load(&client_cert, &key, &server_cert)?,
+            credentials,
             call_timeout: call_timeout.0,
         })
     }

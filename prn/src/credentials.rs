@@ -12,7 +12,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use prn_proto::tls::{self, Certificate, Key, TlsError};
+use prn_proto::tls::{self, Certificate, Key, Remaining, TlsError};
 use zeroize::Zeroizing;
 
 /// Variable that holds the key itself, as PEM text.
@@ -197,6 +197,30 @@ pub fn now() -> Duration {
         .unwrap_or_default()
 }
 
+/// A certificate that ends within this time is worth a word: time enough to make a new one, and to
+/// bring it to the other side.
+const ENDS_SOON: Duration = Duration::from_secs(14 * 24 * 60 * 60);
+
+/// What to tell people of a certificate that is valid and will soon not be.
+pub fn ends_soon(certificate: &Certificate, path: &Path, now: Duration) -> Option<String> {
+    let Remaining { left, until } = certificate.remaining(now)?;
+    if left > ENDS_SOON {
+        return None;
+    }
+    let (days, hours) = (left.as_secs() / 86_400, left.as_secs() / 3600);
+    let span = match (days, hours) {
+        (0, 0) => "in less than an hour".to_owned(),
+        (0, 1) => "in 1 hour".to_owned(),
+        (0, hours) => format!("in {hours} hours"),
+        (1, _) => "in 1 day".to_owned(),
+        (days, _) => format!("in {days} days"),
+    };
+    Some(format!(
+        "the certificate {} ends {span}, on {until}: make a new one with `prn keygen`, and pin it on the other side",
+        path.display()
+    ))
+}
+
 /// What a client needs to connect: its own certificate and key, and the certificate of the one
 /// server that it talks to.
 #[derive(Debug)]
@@ -204,6 +228,7 @@ pub struct Credentials {
     pub(crate) certificate: Certificate,
     pub(crate) key: Key,
     pub(crate) server: Certificate,
+    ending: Vec<String>,
 }
 
 impl Credentials {
@@ -217,7 +242,14 @@ impl Credentials {
             certificate,
             key,
             server,
+            ending: Vec::new(),
         })
+    }
+
+    /// What to tell people of those of the two certificates, if they came from files, that end
+    /// within 14 days.
+    pub fn ending(&self) -> &[String] {
+        &self.ending
     }
 
     /// From files, and the key from where `key` says.
@@ -230,22 +262,28 @@ impl Credentials {
         key: &KeySource,
         server: &Path,
     ) -> Result<Self, CredentialsError> {
-        let valid = |path: &Path| {
+        let now = now();
+        let mut ending = Vec::new();
+        let mut valid = |path: &Path| {
             let loaded = load_certificate(path)?;
-            match loaded.check_validity(now()) {
-                Ok(()) => Ok(loaded),
+            match loaded.check_validity(now) {
+                Ok(()) => {
+                    ending.extend(ends_soon(&loaded, path, now));
+                    Ok(loaded)
+                }
                 Err(source) => Err(CredentialsError::Certificate {
                     path: path.to_owned(),
                     source,
                 }),
             }
         };
-        Self::new(valid(certificate)?, key.load()?, valid(server)?).map_err(|source| {
-            CredentialsError::Key {
+        let (own, key_of_own, server) = (valid(certificate)?, key.load()?, valid(server)?);
+        let loaded =
+            Self::new(own, key_of_own, server).map_err(|source| CredentialsError::Key {
                 origin: key.clone(),
                 source,
-            }
-        })
+            })?;
+        Ok(Self { ending, ..loaded })
     }
 }
 
@@ -315,6 +353,36 @@ mod tests {
         let two = pem().repeat(2).replace(['\r', '\n'], "\r");
         assert!(refused(&key_file("two", &two, 0o600)).contains("PRIVATE KEY and PRIVATE KEY"));
         assert!(refused(&key_file("long", &pem().repeat(1000), 0o600)).contains("cannot read"));
+    }
+
+    #[test]
+    fn a_certificate_is_worth_a_word_in_its_last_14_days() {
+        let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
+        let mut params = rcgen::CertificateParams::default();
+        let end = 1_900_000_000;
+        params.not_after = time::OffsetDateTime::from_unix_timestamp(end).unwrap();
+        let der = params.self_signed(&key).unwrap().der().to_vec();
+        let certificate = Certificate::from_der(der).unwrap();
+        let said = |before: u64| {
+            let end = Duration::from_secs(1_900_000_000);
+            let now = end.checked_sub(Duration::from_secs(before)).unwrap();
+            ends_soon(&certificate, Path::new("c.pem"), now)
+        };
+        let day = 24 * 60 * 60;
+        assert_eq!(said(14 * day + 1), None);
+        for (before, span) in [
+            (14 * day, "in 14 days"),
+            (2 * day - 1, "in 1 day,"),
+            (day - 1, "in 23 hours"),
+            (7199, "in 1 hour,"),
+            (0, "in less than an hour"),
+        ] {
+            let said = said(before).unwrap();
+            assert!(said.contains(span) && said.contains("c.pem"), "{said}");
+            assert!(said.contains("2030"), "{said}");
+        }
+        let after = Duration::from_secs(1_900_000_001);
+        assert_eq!(ends_soon(&certificate, Path::new("c.pem"), after), None);
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod streams;
 
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::time::Duration;
 
 use prn_ipc_protocol::codec;
 use prn_ipc_protocol::types::Id;
@@ -25,7 +26,7 @@ use crate::{cli, output};
 pub use handover::HandoverError;
 use host::Host;
 use place::Place;
-use prn::credentials::{CredentialsError, KeySource, load_certificate, now};
+use prn::credentials::{CredentialsError, KeySource, ends_soon, load_certificate, now};
 
 /// Why the server did not start.
 #[derive(Debug, thiserror::Error)]
@@ -162,15 +163,32 @@ fn credentials(
         path: path.to_owned(),
         source,
     };
-    certificate.check_validity(now()).map_err(refused)?;
+    let now = now();
+    certificate.check_validity(now).map_err(refused)?;
+    tell_ending(&certificate, path, now);
     let mut pins: Vec<Certificate> = Vec::new();
     for path in &options.client_cert {
         let pin = load_certificate(path)?;
-        if let Err(TlsError::NotValidNow { from, until }) = pin.check_validity(now()) {
-            let path = path.display();
-            output::notice(&format!(
-                "warning: the client certificate {path} is valid from {from} to {until}: it lets nobody in now"
-            ));
+        match pin.check_validity(now) {
+            Ok(()) => tell_ending(&pin, path, now),
+            Err(TlsError::NotValidNow {
+                from,
+                until,
+                now,
+                outside,
+            }) => {
+                let path = path.display();
+                output::notice(&format!(
+                    "warning: the client certificate {path} is valid from {from} to {until}, and this machine's clock says {now}, so it lets nobody in: {outside}"
+                ));
+            }
+            Err(source) => {
+                return Err(CredentialsError::Certificate {
+                    path: path.clone(),
+                    source,
+                }
+                .into());
+            }
         }
         if !pins.contains(&pin) {
             pins.push(pin);
@@ -186,6 +204,12 @@ fn credentials(
     // As the frontend will: what it refuses must be refused now.
     tls::server_config(&certificate, &key, pins.clone())?;
     Ok((certificate, pins, key))
+}
+
+fn tell_ending(certificate: &Certificate, path: &Path, now: Duration) {
+    if let Some(ending) = ends_soon(certificate, path, now) {
+        output::notice(&format!("warning: {ending}"));
+    }
 }
 
 /// `prn server check`.

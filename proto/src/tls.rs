@@ -24,7 +24,7 @@ use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, DistinguishedName, PeerIncompatible,
     ServerConfig, SignatureScheme,
 };
-use x509_parser::prelude::{FromDer, X509Certificate, X509Version};
+use x509_parser::prelude::{ASN1Time, FromDer, X509Certificate, X509Version};
 use zeroize::{Zeroize, Zeroizing};
 
 /// The only application protocol: HTTP/2, as gRPC needs it (RFC 9113, section 3.2).
@@ -66,14 +66,16 @@ pub enum TlsError {
     #[error("its key usage does not allow signatures")]
     NoDigitalSignature,
     /// It is outside its validity period.
-    #[error(
-        "it is valid from {from} to {until}, and now is outside of that: make a new one with `prn keygen`"
-    )]
+    #[error("it is valid from {from} to {until}, and this machine's clock says {now}: {outside}")]
     NotValidNow {
         /// First valid instant, UTC.
         from: String,
         /// Last valid instant, UTC.
         until: String,
+        /// What the time was taken to be, UTC.
+        now: String,
+        /// On which side of the period.
+        outside: Outside,
     },
     /// The key is not a PKCS#8 Ed25519 private key.
     #[error("not an Ed25519 private key in PKCS#8 form: make one with `prn keygen`")]
@@ -87,6 +89,36 @@ pub enum TlsError {
     /// rustls refused the configuration.
     #[error("TLS configuration refused")]
     Rustls(#[from] rustls::Error),
+}
+
+/// Where a time lies that is outside a validity period. Shown as what to do about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outside {
+    /// Before its first instant. Certificates are made to be valid at once, so it is a clock that
+    /// is wrong: the one it was made by, or this one.
+    Before,
+    /// After its last instant.
+    After,
+}
+
+impl fmt::Display for Outside {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Before => {
+                "clock skew? Set the clocks of this machine and of the one that made it, or wait"
+            }
+            Self::After => "make a new one with `prn keygen`, or set this clock if it is wrong",
+        })
+    }
+}
+
+/// How long a certificate is still valid.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Remaining {
+    /// Time to its last instant.
+    pub left: Duration,
+    /// That instant, UTC.
+    pub until: String,
 }
 
 /// SHA-256 of a certificate's DER, shown as 64 hexadecimal digits.
@@ -180,14 +212,45 @@ impl Certificate {
     pub fn check_validity(&self, now: Duration) -> Result<(), TlsError> {
         let (_, parsed) = X509Certificate::from_der(&self.der).map_err(|_| TlsError::Malformed)?;
         let validity = parsed.validity();
-        match period(&parsed, now) {
-            Period::Inside => Ok(()),
-            Period::Before | Period::After => Err(TlsError::NotValidNow {
-                from: validity.not_before.to_string(),
-                until: validity.not_after.to_string(),
-            }),
-        }
+        let outside = match period(&parsed, now) {
+            Period::Inside => return Ok(()),
+            Period::Before => Outside::Before,
+            Period::After => Outside::After,
+        };
+        Err(TlsError::NotValidNow {
+            from: validity.not_before.to_string(),
+            until: validity.not_after.to_string(),
+            now: shown_time(now),
+            outside,
+        })
     }
+
+    /// How long it is valid from `now` (since the Unix epoch) on. `None` if it no longer is.
+    pub fn remaining(&self, now: Duration) -> Option<Remaining> {
+        let (_, parsed) = X509Certificate::from_der(&self.der).ok()?;
+        let until = parsed.validity().not_after;
+        let end = u64::try_from(until.timestamp()).ok()?;
+        Some(Remaining {
+            left: Duration::from_secs(end).checked_sub(now)?,
+            until: until.to_string(),
+        })
+    }
+}
+
+/// For rustls, which knows no time before 1970.
+fn instant(time: ASN1Time) -> UnixTime {
+    let seconds = u64::try_from(time.timestamp()).unwrap_or(0);
+    UnixTime::since_unix_epoch(Duration::from_secs(seconds))
+}
+
+/// An instant as those of a certificate are shown; empty for one so far off that X.509 has no form
+/// for it.
+pub fn shown_time(since_epoch: Duration) -> String {
+    i64::try_from(since_epoch.as_secs())
+        .ok()
+        .and_then(|seconds| ASN1Time::from_timestamp(seconds).ok())
+        .map(|time| time.to_string())
+        .unwrap_or_default()
 }
 
 /// A private key, wiped from memory when dropped.
@@ -320,8 +383,17 @@ impl PinnedPeers {
             X509Certificate::from_der(&pin.der).map_err(|_| CertificateError::BadEncoding)?;
         match period(&parsed, Duration::from_secs(now.as_secs())) {
             Period::Inside => Ok(()),
-            Period::Before => Err(CertificateError::NotValidYet.into()),
-            Period::After => Err(CertificateError::Expired.into()),
+            // With both times: a clock that is wrong is seen in them.
+            Period::Before => Err(CertificateError::NotValidYetContext {
+                time: now,
+                not_before: instant(parsed.validity().not_before),
+            }
+            .into()),
+            Period::After => Err(CertificateError::ExpiredContext {
+                time: now,
+                not_after: instant(parsed.validity().not_after),
+            }
+            .into()),
         }
     }
 

@@ -309,10 +309,16 @@ fn t6_a_certificate_is_valid_from_its_first_to_its_last_second_and_not_one_secon
         assert_eq!(server_is_limited(now), Ok(()));
         assert!(check(now).is_ok());
     }
-    for (now, error) in [
-        (from - 1, CertificateError::NotValidYet),
-        (until + 1, CertificateError::Expired),
-    ] {
+    let instant = |seconds| UnixTime::since_unix_epoch(Duration::from_secs(seconds));
+    let early = CertificateError::NotValidYetContext {
+        time: instant(from - 1),
+        not_before: instant(from),
+    };
+    let late = CertificateError::ExpiredContext {
+        time: instant(until + 1),
+        not_after: instant(until),
+    };
+    for (now, error) in [(from - 1, early), (until + 1, late)] {
         assert_eq!(
             client_is_limited(now),
             Err(Error::InvalidCertificate(error.clone()))

@@ -7,7 +7,10 @@ use std::os::fd::OwnedFd;
 use std::process::{Command, Output, Stdio};
 
 use nix::pty::{Winsize, openpty};
-use prn_tests::server::Server;
+use prn_tests::pki::Identity;
+use prn_tests::server::{Options, Server};
+use time::format_description::well_known::Rfc3339;
+use time::{Duration, OffsetDateTime};
 
 fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
@@ -410,4 +413,116 @@ fn wrong_usage_has_one_exit_code_and_names_flags() {
         assert_eq!(output.status.code(), Some(usage), "{}", stderr(&output));
         assert!(stderr(&output).contains("--tls-key"));
     }
+}
+
+/// A certificate of this period, its ends told from now.
+fn valid(folder: &std::path::Path, name: &str, from: Duration, until: Duration) -> Identity {
+    let at = |span: Duration| {
+        let whole = OffsetDateTime::now_utc().replace_nanosecond(0).unwrap();
+        (whole + span).format(&Rfc3339).unwrap()
+    };
+    let period = ["--not-before", &at(from), "--not-after", &at(until)];
+    Identity::keygen(folder, name, &period)
+}
+
+#[test]
+fn a_certificate_that_is_not_valid_yet_is_a_matter_of_clocks() {
+    let server = Server::start();
+    let folder = tempfile::tempdir().unwrap();
+    let early = valid(
+        folder.path(),
+        "early",
+        Duration::minutes(2),
+        Duration::days(100),
+    );
+    let late = valid(
+        folder.path(),
+        "late",
+        Duration::days(-2),
+        Duration::minutes(-2),
+    );
+    let year = OffsetDateTime::now_utc().year().to_string();
+    for command in [&["list"][..], &["run", "true"]] {
+        let code = if command[0] == "run" { 125 } else { 4 };
+        let output = server.prn_as(&early, command).output().unwrap();
+        let said = stderr(&output);
+        assert_eq!(output.status.code(), Some(code), "{said}");
+        assert!(
+            said.contains("clock skew") && !said.contains("make a new one"),
+            "{said}"
+        );
+        assert!(said.contains("this machine's clock says "), "{said}");
+        assert!(said.matches(&year).count() >= 2, "both times: {said}");
+        assert_eq!(said.lines().count(), 1, "{said}");
+        let output = server.prn_as(&late, command).output().unwrap();
+        let said = stderr(&output);
+        assert_eq!(output.status.code(), Some(code), "{said}");
+        assert!(
+            said.contains("make a new one") && !said.contains("skew"),
+            "{said}"
+        );
+        assert!(said.contains("this machine's clock says "), "{said}");
+    }
+    // The other side's certificate as well.
+    let output = server
+        .prn(&["list"])
+        .env("PRN_SERVER_CERT", &early.certificate)
+        .output()
+        .unwrap();
+    assert!(
+        stderr(&output).contains("clock skew"),
+        "{}",
+        stderr(&output)
+    );
+}
+
+#[test]
+fn a_certificate_that_ends_soon_is_said_so_once_and_changes_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let start = Duration::minutes(-1);
+    let soon = valid(
+        folder.path(),
+        "soon",
+        start,
+        Duration::days(3) + Duration::hours(1),
+    );
+    let later = valid(folder.path(), "later", start, Duration::days(15));
+    let early = valid(
+        folder.path(),
+        "early",
+        Duration::hours(1),
+        Duration::days(100),
+    );
+    let pins = [&soon, &later, &early].map(|pin| pin.certificate.clone());
+    let server = Server::with(Options {
+        pins: pins.into(),
+        ..Options::default()
+    });
+    let path = soon.certificate.display();
+    let warning = format!("prn: warning: the certificate {path} ends in 3 days, on ");
+    let log = server.log();
+    assert_eq!(log.matches(&warning).count(), 1, "{log}");
+    assert!(
+        !log.contains("later.pem") && log.contains("clock skew"),
+        "{log}"
+    );
+
+    for (words, code) in [
+        (&["list", "-o", "json"][..], 0),
+        (&["run", "--", "sh", "-c", "exit 3"], 3),
+        (&["status", ID], 3),
+    ] {
+        let quiet = server.prn_as(&later, words).output().unwrap();
+        let output = server.prn_as(&soon, words).output().unwrap();
+        let said = stderr(&output);
+        assert_eq!(output.status.code(), Some(code), "{said}");
+        assert_eq!(said.matches(&warning).count(), 1, "{said}");
+        assert_eq!(said.lines().count(), stderr(&quiet).lines().count() + 1);
+        assert_eq!(quiet.status.code(), Some(code));
+    }
+    let json = server
+        .prn_as(&soon, &["list", "-o", "json"])
+        .output()
+        .unwrap();
+    serde_json::from_slice::<serde_json::Value>(&json.stdout).unwrap();
 }
