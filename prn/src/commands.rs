@@ -164,10 +164,12 @@ impl Failure {
 
     /// What to do about it, for somebody who typed these words.
     pub fn hint_for(&self, words: &[OsString]) -> Option<String> {
-        let not_found = match self {
-            Self::Run(failure) => failure.is_command_not_found(),
-            failure => failure.is_command_not_found(),
+        let of_run = if let Self::Run(failure) = self {
+            failure
+        } else {
+            self
         };
+        let not_found = of_run.is_command_not_found();
         not_found
             .then(|| Typed::of(words)?.of_what_was_not_found())
             .flatten()

@@ -60,20 +60,21 @@ pub fn limit(name: &str) -> &str {
 
 /// The same error, in the words of the command line.
 pub fn in_flags(error: ClientError) -> ClientError {
-    match error {
-        ClientError::Refused(mut refusal) => {
-            refusal.message = message(&refusal);
-            ClientError::Refused(refusal)
-        }
-        ClientError::CutOff {
-            offset,
-            source: Some(source),
-        } => ClientError::CutOff {
+    if let ClientError::Refused(mut refusal) = error {
+        refusal.message = message(&refusal);
+        return ClientError::Refused(refusal);
+    }
+    if let ClientError::CutOff {
+        offset,
+        source: Some(source),
+    } = error
+    {
+        return ClientError::CutOff {
             offset,
             source: Some(Box::new(in_flags(*source))),
-        },
-        other => other,
+        };
     }
+    error
 }
 
 fn message(refusal: &ServerError) -> String {
