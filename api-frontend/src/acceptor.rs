@@ -5,6 +5,7 @@
 //! of connections, which only pinned clients get, each so many. Dead peers are found by the
 //! kernel's timers, not by ours: an idle connection wakes nobody.
 
+use std::cell::Cell;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -15,7 +16,7 @@ use nix::errno::Errno;
 use prn_ipc_protocol::config;
 use prn_ipc_protocol::types::Millis;
 use prn_proto::tls::{ALPN, Fingerprint};
-use rustls::ServerConfig;
+use rustls::{CertificateError, ServerConfig};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, oneshot, watch};
@@ -42,6 +43,17 @@ const PROBES: u32 = 4;
 const REFUSALS_MAX: usize = 16;
 const REFUSAL_TIME: Duration = Duration::from_secs(5);
 
+tokio::task_local! {
+    /// The certificate that the client of this handshake has shown.
+    static SHOWN: Cell<Option<Fingerprint>>;
+}
+
+/// Notes the certificate that a client shows, for the log.
+pub fn shown(certificate: Fingerprint) {
+    // Outside of a handshake there is nobody to tell.
+    let _nobody = SHOWN.try_with(|shown| shown.set(Some(certificate)));
+}
+
 /// Accepts, shakes hands and serves.
 pub struct Acceptor {
     listener: TcpListener,
@@ -60,7 +72,17 @@ struct Shared {
     life: Life,
     telling: Semaphore,
     closing: watch::Sender<bool>,
-    refusals: log::Limited,
+    log: Log,
+}
+
+/// Lines about those who were not let in. Each kind has a limit of its own: strangers who say
+/// nothing must not hide those who try certificates, and neither of them a client.
+#[derive(Default)]
+struct Log {
+    listener: log::Limited,
+    silent: log::Limited,
+    strangers: log::Limited,
+    clients: log::Limited,
 }
 
 /// Why a connection was closed before it could make a call. Limits are named by their flags.
@@ -74,8 +96,12 @@ enum Rejected {
     PushedOut(u32),
     #[error("the TLS handshake failed")]
     Tls(#[source] io::Error),
-    #[error("the client does not speak HTTP/2 (ALPN)")]
-    NotHttp2,
+    #[error("the client's certificate {0} is not pinned")]
+    NotPinned(Fingerprint),
+    #[error("the TLS handshake with the client of certificate {0} failed")]
+    Certificate(Fingerprint, #[source] io::Error),
+    #[error("the client {0} does not speak HTTP/2 (ALPN)")]
+    NotHttp2(Fingerprint),
     #[error("the client {0} {1}")]
     TooMany(Fingerprint, Excess),
     #[error("a socket option cannot be set")]
@@ -130,7 +156,7 @@ impl Acceptor {
                 },
                 telling: Semaphore::new(REFUSALS_MAX),
                 closing: watch::Sender::new(false),
-                refusals: log::Limited::default(),
+                log: Log::default(),
             }),
         })
     }
@@ -149,7 +175,7 @@ impl Acceptor {
                 }
                 Err(error) if gone_already(&error) => {}
                 Err(error) => {
-                    self.shared.refusals.line(format_args!(
+                    self.shared.log.listener.line(format_args!(
                         "no connection can be accepted for now: {error}"
                     ));
                     // Its descriptor may be the one that is missing. Not at the first time:
@@ -186,6 +212,37 @@ fn gone_already(error: &io::Error) -> bool {
     })
 }
 
+/// Of the client: the handshake has shown that there is one, and it is a pinned one.
+fn certificate(stream: &TlsStream<TcpStream>) -> Fingerprint {
+    let certificates = stream.get_ref().1.peer_certificates();
+    let client = certificates.and_then(<[_]>::first);
+    Fingerprint::of(client.map_or(&[][..], |der| der))
+}
+
+/// Whether a certificate was refused for what it is, and not for its time or its signature.
+fn is_unpinned(error: &io::Error) -> bool {
+    let tls = error.get_ref().and_then(|error| error.downcast_ref());
+    matches!(
+        tls,
+        Some(rustls::Error::InvalidCertificate(
+            CertificateError::ApplicationVerificationFailure
+        ))
+    )
+}
+
+impl Log {
+    fn of(&self, rejected: &Rejected) -> &log::Limited {
+        match rejected {
+            Rejected::TooSlow(_)
+            | Rejected::PushedOut(_)
+            | Rejected::Tls(_)
+            | Rejected::Socket(_) => &self.silent,
+            Rejected::NotPinned(_) | Rejected::Certificate(..) => &self.strangers,
+            Rejected::TooMany(..) | Rejected::NotHttp2(_) => &self.clients,
+        }
+    }
+}
+
 impl Shared {
     async fn connection(
         self: Arc<Self>,
@@ -206,7 +263,7 @@ impl Shared {
             Err(rejected) => Err(rejected),
         };
         if let Err(rejected) = served {
-            self.refusals.line(format_args!(
+            self.log.of(&rejected).line(format_args!(
                 "connection from {peer} refused: {}",
                 log::chain(&rejected)
             ));
@@ -228,24 +285,25 @@ impl Shared {
         socket
             .set_tcp_user_timeout(Some(self.peer_timeout))
             .map_err(Rejected::Socket)?;
-        let stream = self.tls.accept(stream).await.map_err(Rejected::Tls)?;
+        let handshake = async {
+            let shaken = self.tls.accept(stream).await;
+            shaken.map_err(|error| match SHOWN.with(Cell::get) {
+                None => Rejected::Tls(error),
+                Some(client) if is_unpinned(&error) => Rejected::NotPinned(client),
+                Some(client) => Rejected::Certificate(client, error),
+            })
+        };
+        let stream = SHOWN.scope(Cell::new(None), handshake).await?;
         // rustls refuses a client that offers other protocols, but takes one that offers none.
         if stream.get_ref().1.alpn_protocol() == Some(ALPN) {
             Ok(stream)
         } else {
-            Err(Rejected::NotHttp2)
+            Err(Rejected::NotHttp2(certificate(&stream)))
         }
     }
 
     async fn serve(&self, stream: TlsStream<TcpStream>) -> Result<(), Rejected> {
-        // The handshake has shown that there is one, and it is a pinned one.
-        let client = stream
-            .get_ref()
-            .1
-            .peer_certificates()
-            .and_then(<[_]>::first)
-            .map_or(&[][..], |der| der);
-        let client = Fingerprint::of(client);
+        let client = certificate(&stream);
         let _place = match self.connections.enter(client) {
             Ok(place) => place,
             Err(full) => {

@@ -101,7 +101,7 @@ impl Default for Limited {
 }
 
 impl Limited {
-    const BURST: u32 = 10;
+    const BURST: u32 = 5;
     const PERIOD: Duration = Duration::from_secs(1);
 
     /// Writes one line, or counts it.
@@ -159,8 +159,8 @@ mod tests {
             left_out: 0,
         };
         let logged = (0..1000).filter(|_| state.admit(start).is_some()).count();
-        assert_eq!(logged, 10);
-        assert_eq!(state.admit(start + Limited::PERIOD), Some(990));
+        assert_eq!(logged, 5);
+        assert_eq!(state.admit(start + Limited::PERIOD), Some(995));
         assert_eq!(state.admit(start + Limited::PERIOD), Some(0));
     }
 }

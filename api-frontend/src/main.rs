@@ -141,7 +141,12 @@ fn server_config(config: &config::Frontend, key: OwnedFd) -> Result<ServerConfig
         .cloned()
         .map(Certificate::from_der)
         .collect::<Result<_, _>>()?;
-    Ok(tls::server_config(&certificate, &key, pins)?)
+    Ok(tls::watched_server_config(
+        &certificate,
+        &key,
+        pins,
+        acceptor::shown,
+    )?)
 }
 
 /// All threads that there will be, but for one that blocking work could start. Nothing blocks.

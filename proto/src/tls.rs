@@ -294,11 +294,23 @@ pub fn server_config(
     key: &Key,
     pins: Vec<Certificate>,
 ) -> Result<ServerConfig, TlsError> {
+    watched_server_config(certificate, key, pins, |_| {})
+}
+
+/// The same; `shown` hears of each certificate that a client shows, pinned or not, before it is
+/// judged, in the same poll: after a handshake that failed, rustls does not tell whose it was.
+pub fn watched_server_config(
+    certificate: &Certificate,
+    key: &Key,
+    pins: Vec<Certificate>,
+    shown: fn(Fingerprint),
+) -> Result<ServerConfig, TlsError> {
     if pins.is_empty() {
         return Err(TlsError::NoPins);
     }
     let provider = provider();
     let verifier = PinnedPeers {
+        shown,
         pins,
         algorithms: provider.signature_verification_algorithms,
     };
@@ -326,6 +338,7 @@ pub fn client_config(
 ) -> Result<ClientConfig, TlsError> {
     let provider = provider();
     let verifier = PinnedPeers {
+        shown: |_| {},
         pins: vec![server],
         algorithms: provider.signature_verification_algorithms,
     };
@@ -358,6 +371,7 @@ pub struct WrongServer {
 /// Accepts exactly the pinned certificates, of either side.
 #[derive(Debug)]
 struct PinnedPeers {
+    shown: fn(Fingerprint),
     pins: Vec<Certificate>,
     algorithms: WebPkiSupportedAlgorithms,
 }
@@ -420,6 +434,7 @@ impl ClientCertVerifier for PinnedPeers {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, rustls::Error> {
+        (self.shown)(Fingerprint::of(end_entity));
         self.verify(end_entity, intermediates, now, |_| {
             CertificateError::ApplicationVerificationFailure
         })?;

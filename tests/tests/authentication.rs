@@ -217,6 +217,53 @@ fn t3_a_pinned_certificate_with_another_one_behind_it_is_refused() {
 }
 
 #[test]
+fn the_log_names_the_certificate_and_the_address_of_a_client_that_is_refused() {
+    let server = Server::start();
+    let folder = tempfile::tempdir().unwrap();
+    let stranger = Identity::keygen(folder.path(), "stranger", &[]);
+    let fingerprint = |identity: &Identity| {
+        let certificate = Certificate::from_pem(identity.certificate_pem().as_bytes());
+        certificate.unwrap().fingerprint().to_string()
+    };
+    let logged = |words: &[&str]| {
+        wait_for("a line", || {
+            let log = server.log();
+            let mut lines = log.lines();
+            lines.any(|line| words.iter().all(|word| line.contains(word)))
+        });
+    };
+    let from = "connection from 127.0.0.1:";
+    assert!(
+        !server
+            .prn_as(&stranger, &["list"])
+            .output()
+            .unwrap()
+            .status
+            .success()
+    );
+    logged(&[from, &fingerprint(&stranger), "is not pinned"]);
+
+    // A pinned certificate whose key somebody else does not have.
+    let stolen = CertifiedKey::new(vec![hostile::der(&server.client)], signer(&stranger));
+    connect(&server, Some(stolen));
+    logged(&[from, &fingerprint(&server.client), "BadSignature"]);
+
+    // Without a certificate there is an address and a reason.
+    connect(&server, None);
+    logged(&[from, "peer sent no certificates"]);
+
+    // Nobody can fill the log, or hide a stranger behind those who show nothing.
+    let before = server.log().lines().count();
+    for _ in 0..200 {
+        connect(&server, None);
+    }
+    assert!(server.log().lines().count() < before + 100);
+    let other = Identity::keygen(folder.path(), "other", &[]);
+    server.prn_as(&other, &["list"]).output().unwrap();
+    logged(&[from, &fingerprint(&other), "is not pinned"]);
+}
+
+#[test]
 fn t4_a_pinned_client_certificate_with_another_key_is_refused() {
     let server = Server::start();
     let thief = Identity::keygen(server.folder(), "thief", &[]);
@@ -720,9 +767,7 @@ fn t13_whoever_does_not_speak_http_2_is_closed_without_http() {
     let silent = with_protocols(&[]);
     assert_eq!(silent.received, b"", "no HTTP without ALPN");
     wait_for("the reason in the log", || {
-        server
-            .log()
-            .contains("the client does not speak HTTP/2 (ALPN)")
+        server.log().contains("does not speak HTTP/2 (ALPN)")
     });
     assert_served(&with_protocols(&[b"http/1.1", b"h2"]));
 
