@@ -1,7 +1,7 @@
 //! From the listener to authenticated connections.
 //!
 //! Everything before the end of a handshake is done for strangers, so it is bounded: in number,
-//! where a new handshake pushes out an older one, and in time. A stranger can't use up the places
+//! where a new handshake pushes out another one, and in time. A stranger can't use up the places
 //! of connections, which only pinned clients get, each so many. Dead peers are found by the
 //! kernel's timers, not by ours: an idle connection wakes nobody.
 
@@ -16,11 +16,12 @@ use nix::errno::Errno;
 use prn_ipc_protocol::config;
 use prn_ipc_protocol::types::Millis;
 use prn_proto::tls::{ALPN, Fingerprint};
+use rustls::server::Acceptor as HelloReader;
 use rustls::{CertificateError, ServerConfig};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, oneshot, watch};
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use crate::connection::{self, Life};
@@ -62,7 +63,7 @@ pub struct Acceptor {
 
 /// What each connection's task needs.
 struct Shared {
-    tls: TlsAcceptor,
+    tls: Arc<ServerConfig>,
     calls: Envelope,
     pending: Pending,
     handshakes_max: u32,
@@ -143,7 +144,7 @@ impl Acceptor {
         Ok(Self {
             listener: TcpListener::from_std(listener)?,
             shared: Arc::new(Shared {
-                tls: TlsAcceptor::from(Arc::new(tls)),
+                tls: Arc::new(tls),
                 calls,
                 pending: Pending::new(config.handshakes_max),
                 handshakes_max: config.handshakes_max,
@@ -172,6 +173,11 @@ impl Acceptor {
                     tokio::spawn(
                         Arc::clone(&self.shared).connection(stream, peer, place, pushed_out),
                     );
+                    // Those who are waited for first get their turn to read what has come: each
+                    // accept now costs one of them its place.
+                    if self.shared.pending.is_full() {
+                        tokio::task::yield_now().await;
+                    }
                 }
                 Err(error) if gone_already(&error) => {}
                 Err(error) => {
@@ -252,7 +258,7 @@ impl Shared {
         pushed_out: oneshot::Receiver<()>,
     ) {
         let shaken = tokio::select! {
-            shaken = tokio::time::timeout(self.handshake_timeout, self.handshake(stream)) => {
+            shaken = tokio::time::timeout(self.handshake_timeout, self.handshake(stream, place)) => {
                 shaken.unwrap_or(Err(Rejected::TooSlow(self.handshake_timeout)))
             }
             _ = pushed_out => Err(Rejected::PushedOut(self.handshakes_max)),
@@ -270,7 +276,11 @@ impl Shared {
         }
     }
 
-    async fn handshake(&self, stream: TcpStream) -> Result<TlsStream<TcpStream>, Rejected> {
+    async fn handshake(
+        &self,
+        stream: TcpStream,
+        place: u64,
+    ) -> Result<TlsStream<TcpStream>, Rejected> {
         stream.set_nodelay(true).map_err(Rejected::Socket)?;
         let socket = SockRef::from(&stream);
         // A peer that owes nothing is asked for a sign of life; one that owes acknowledgements is
@@ -285,8 +295,12 @@ impl Shared {
         socket
             .set_tcp_user_timeout(Some(self.peer_timeout))
             .map_err(Rejected::Socket)?;
+        let hello = LazyConfigAcceptor::new(HelloReader::default(), stream)
+            .await
+            .map_err(Rejected::Tls)?;
+        self.pending.spoke(place);
         let handshake = async {
-            let shaken = self.tls.accept(stream).await;
+            let shaken = hello.into_stream(Arc::clone(&self.tls)).await;
             shaken.map_err(|error| match SHOWN.with(Cell::get) {
                 None => Rejected::Tls(error),
                 Some(client) if is_unpinned(&error) => Rejected::NotPinned(client),

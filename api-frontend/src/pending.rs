@@ -1,10 +1,15 @@
 //! The handshakes under way: so many at most, whoever comes.
 //!
-//! When all places are taken a new one pushes out the oldest one of the network that has most of
-//! them. A flood from one network so pushes out itself, and a client elsewhere gets through its
-//! handshake meanwhile.
+//! When all places are taken a new one pushes out another one of the network that has most of them.
+//! A flood from one network so pushes out itself, and a client elsewhere gets through its handshake
+//! meanwhile.
+//!
+//! Of that network's, those that have sent a ClientHello are one group and those that have not are
+//! another, and the larger one makes room, its oldest first. A client shares neither group for long
+//! with a flood of connections from its own address: its ClientHello comes with the segment that
+//! opens its connection, or just behind it, and what is due then a round trip later.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -35,8 +40,17 @@ pub struct Pending {
 #[derive(Default)]
 struct Entries {
     next: u64,
-    /// Dropping a sender ends its handshake.
-    by_age: BTreeMap<u64, (Network, oneshot::Sender<()>)>,
+    by_place: HashMap<u64, Entry>,
+}
+
+struct Entry {
+    network: Network,
+    /// Its ClientHello has come.
+    has_spoken: bool,
+    /// Which came first: this connection, or its ClientHello once that has come.
+    since: u64,
+    /// Dropping it ends the handshake.
+    _ends: oneshot::Sender<()>,
 }
 
 impl Pending {
@@ -53,19 +67,39 @@ impl Pending {
     pub fn enter(&self, from: IpAddr) -> (u64, oneshot::Receiver<()>) {
         let (sender, receiver) = oneshot::channel();
         let mut entries = self.lock();
-        let place = entries.next;
-        entries.next += 1;
-        entries.by_age.insert(place, (Network::from(from), sender));
+        let place = entries.number();
+        let entry = Entry {
+            network: Network::from(from),
+            has_spoken: false,
+            since: place,
+            _ends: sender,
+        };
         // With the new one among them: who already has most is who makes room for its next.
-        if entries.by_age.len() > self.max {
+        entries.by_place.insert(place, entry);
+        if entries.by_place.len() > self.max {
             entries.push_out();
         }
         (place, receiver)
     }
 
+    /// A ClientHello has come.
+    pub fn spoke(&self, place: u64) {
+        let mut entries = self.lock();
+        let since = entries.number();
+        if let Some(entry) = entries.by_place.get_mut(&place) {
+            entry.has_spoken = true;
+            entry.since = since;
+        }
+    }
+
     /// A handshake has ended.
     pub fn leave(&self, place: u64) {
-        self.lock().by_age.remove(&place);
+        self.lock().by_place.remove(&place);
+    }
+
+    /// Whether the next one pushes out another.
+    pub fn is_full(&self) -> bool {
+        self.lock().by_place.len() >= self.max
     }
 
     /// Ends one, for want of what it uses.
@@ -80,19 +114,32 @@ impl Pending {
 }
 
 impl Entries {
+    fn number(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+
     fn push_out(&mut self) {
         let mut counts: HashMap<Network, usize> = HashMap::new();
-        for (network, _) in self.by_age.values() {
-            *counts.entry(*network).or_default() += 1;
+        for entry in self.by_place.values() {
+            *counts.entry(entry.network).or_default() += 1;
         }
         let most = counts.values().copied().max();
-        // Of networks with equally many, the one whose oldest is the oldest of all.
-        let out = self
-            .by_age
+        // All networks with that many count as one.
+        let of_those = |entry: &Entry| counts.get(&entry.network).copied() == most;
+        let (speaking, silent): (Vec<_>, Vec<_>) = self
+            .by_place
             .iter()
-            .find(|(_, (network, _))| counts.get(network).copied() == most);
-        if let Some(place) = out.map(|(place, _)| *place) {
-            self.by_age.remove(&place);
+            .filter(|(_, entry)| of_those(entry))
+            .partition(|(_, entry)| entry.has_spoken);
+        let group = if silent.len() >= speaking.len() {
+            silent
+        } else {
+            speaking
+        };
+        let oldest = group.into_iter().min_by_key(|(_, entry)| entry.since);
+        if let Some(place) = oldest.map(|(place, _)| *place) {
+            self.by_place.remove(&place);
         }
     }
 }
@@ -138,5 +185,43 @@ mod tests {
         drop(pending.enter(ip("192.0.2.1")));
         assert_eq!(client.try_recv(), Err(Closed), "now it has most of them");
         assert_eq!(mapped.try_recv(), Err(Empty));
+    }
+    #[test]
+    fn x12_of_one_network_those_who_speak_and_those_who_do_not_push_out_their_like() {
+        let pending = Pending::new(8);
+        let enter = |speaks: bool| {
+            let (place, out) = pending.enter(ip("127.0.0.1"));
+            if speaks {
+                pending.spoke(place);
+            }
+            out
+        };
+        let (mut client, mut silent) = (enter(true), enter(false));
+        for _ in 0..1000 {
+            drop(enter(false));
+        }
+        assert_eq!(silent.try_recv(), Err(Closed));
+        assert_eq!(client.try_recv(), Err(Empty));
+        for _ in 0..1000 {
+            drop(enter(true));
+        }
+        assert_eq!(client.try_recv(), Err(Closed));
+        // Who has just come has time to speak while others do, and to end while they do not.
+        let (place, mut late) = pending.enter(ip("127.0.0.1"));
+        for _ in 0..1000 {
+            drop(enter(true));
+        }
+        assert_eq!(late.try_recv(), Err(Empty));
+        pending.spoke(place);
+        for _ in 0..1000 {
+            drop(enter(false));
+        }
+        assert_eq!(late.try_recv(), Err(Empty));
+        // And never somebody from elsewhere.
+        let (_, mut elsewhere) = pending.enter(ip("127.0.0.2"));
+        for speaks in [true, false].repeat(1000) {
+            drop(enter(speaks));
+        }
+        assert_eq!(elsewhere.try_recv(), Err(Empty));
     }
 }

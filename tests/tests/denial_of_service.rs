@@ -2,6 +2,7 @@
 //! one that is not pinned, and with a pinned one, who writes HTTP/2 by hand. After each attack the
 //! same frontend serves another client.
 
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -66,6 +67,64 @@ fn r1_ten_thousand_silent_connections_cost_little_and_keep_no_client_out() {
         server.log()
     );
     assert_unharmed(&server, frontend);
+}
+
+#[test]
+fn x12_strangers_from_a_clients_own_address_push_out_their_like_and_not_the_client() {
+    let server = Server::start();
+    let frontend = server.frontend();
+    let hello = client_hello(&server);
+    let name = || "prn.invalid".try_into().unwrap();
+    // One whose handshake is half done while others say nothing, and one that says nothing while
+    // others have theirs half done.
+    for (client_speaks, strangers_say) in [(true, &b""[..]), (false, &hello)] {
+        let mut socket = TcpStream::connect(&server.address).unwrap();
+        socket.set_read_timeout(Some(deadline())).unwrap();
+        let mut tls = rustls::ClientConnection::new(pinned(&server), name()).unwrap();
+        if client_speaks {
+            tls.write_tls(&mut socket).unwrap();
+            assert!(socket.peek(&mut [0]).unwrap() > 0, "the server's answer");
+        }
+        let flood: Vec<TcpStream> = (0..1000)
+            .map(|_| {
+                let mut stranger = TcpStream::connect(&server.address).unwrap();
+                stranger.write_all(strangers_say).unwrap();
+                stranger
+            })
+            .collect();
+        // Of a thousand, all but as many as there are places.
+        for mut stranger in flood.iter().take(900) {
+            stranger.set_read_timeout(Some(deadline())).unwrap();
+            // What it was answered, and its end, which may be a reset.
+            let ended = std::io::copy(&mut stranger, &mut std::io::sink());
+            let timed_out = |error: &std::io::Error| error.kind() == ErrorKind::WouldBlock;
+            assert!(!ended.is_err_and(|error| timed_out(&error)));
+        }
+        tls.writer().write_all(hostile::PREFACE).unwrap();
+        let served = first_bytes(&mut tls, &mut socket);
+        assert!(
+            served.is_ok(),
+            "{served:?}, its ClientHello first: {client_speaks}"
+        );
+        drop(flood);
+    }
+    assert_unharmed(&server, frontend);
+}
+
+/// Ends the handshake and reads what comes first behind it.
+fn first_bytes(
+    tls: &mut rustls::ClientConnection,
+    socket: &mut TcpStream,
+) -> std::io::Result<usize> {
+    let mut bytes = [0; 9];
+    loop {
+        let (read, written) = tls.complete_io(socket)?;
+        match tls.reader().read(&mut bytes) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock && read + written > 0 => {}
+            Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
+            other => return other,
+        }
+    }
 }
 
 #[test]
