@@ -45,8 +45,31 @@ pub struct InvalidField {
     pub why: String,
 }
 
+/// All fields of a request that were not taken: a client mends them in one go.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Violations(Vec<InvalidField>);
+
+impl Violations {
+    /// The value of a part of the request, or `None` once its fault is noted.
+    pub fn check<T>(&mut self, part: Result<T, InvalidField>) -> Option<T> {
+        part.map_err(|invalid| self.0.push(invalid)).ok()
+    }
+
+    /// They, in the order in which they were found.
+    pub fn fields(&self) -> impl Iterator<Item = &InvalidField> {
+        self.0.iter()
+    }
+}
+
+impl From<InvalidField> for Violations {
+    fn from(invalid: InvalidField) -> Self {
+        Self(vec![invalid])
+    }
+}
+
 impl InvalidField {
-    fn new(field: impl Into<String>, why: impl ToString) -> Self {
+    /// What a field must be.
+    pub fn new(field: impl Into<String>, why: impl ToString) -> Self {
         Self {
             field: field.into(),
             why: why.to_string(),
@@ -97,90 +120,129 @@ impl From<&config::Frontend> for Defaults {
 }
 
 /// A start request; `mint` makes the id when the client left that to the server.
-pub fn start_spec<E: From<InvalidField>>(
+pub fn start_spec<E: From<Violations>>(
     raw: v1::StartRequest,
     defaults: &Defaults,
     mint: impl FnOnce() -> Result<ProcessId, E>,
 ) -> Result<StartSpec, E> {
+    let mut violations = Violations::default();
     let id = if raw.id.is_empty() {
-        mint()?
+        Some(mint()?)
     } else {
-        raw.id
-            .parse()
-            .map_err(|why: Invalid| InvalidField::new("id", why))?
+        let id = raw.id.parse();
+        violations.check(id.map_err(|why: Invalid| InvalidField::new("id", why)))
     };
-    let output = keeping(&raw, defaults)?;
-    let environment = environment(raw.environment)?;
-    check_size(&raw.command, &raw.args, &environment)?;
-    let program = launch::places(&raw.command, &environment).ok_or_else(|| {
-        let why = format!(
-            "PATH and command make more than {} bytes of places to look at",
-            launch::PLACES_MAX
-        );
-        InvalidField::new("environment", why)
-    })?;
-    let argv = argv(raw.command, raw.args)?;
-    let home = format!("{}/{id}", defaults.state_dir);
-    let timeout = millis(raw.timeout, "timeout")?;
-    if timeout.is_some_and(|timeout| timeout.duration().is_zero()) {
-        return Err(InvalidField::new("timeout", "must be at least 1 ms").into());
+    let output = keeping(&raw, defaults, &mut violations);
+    let profile = violations.check(profile(raw.profile));
+    let timeout = violations.check(timeout(raw.timeout));
+    let stop_grace = violations.check(millis(raw.stop_grace, "stop_grace"));
+    let limits = limits(raw.limits.unwrap_or_default(), &mut violations);
+    let directory = violations.check(working_directory(raw.working_directory));
+    let run = run(raw.command, raw.args, raw.environment, &mut violations);
+    let whole = || {
+        let id = id?;
+        let home = format!("{}/{id}", defaults.state_dir);
+        let run = run?;
+        Some(StartSpec {
+            id,
+            program: run.program,
+            argv: run.argv,
+            environment: launch::environment(&run.environment, &home),
+            working_directory: match directory? {
+                Some(path) => path,
+                None => violations.check(absolute(home))?,
+            },
+            limits: limits?.or(&defaults.limits),
+            best_effort_limits: raw.best_effort_limits,
+            output: output?,
+            timeout: timeout?,
+            stop_grace: stop_grace?.unwrap_or(defaults.stop_grace),
+            linger: raw.linger,
+            profile: profile?,
+        })
+    };
+    match whole() {
+        Some(spec) => Ok(spec),
+        None => Err(violations.into()),
     }
-    let profile = match v1::Profile::try_from(raw.profile) {
-        Ok(v1::Profile::Unspecified | v1::Profile::Default) => Profile::Default,
-        Ok(v1::Profile::Strict) => Profile::Strict,
-        Ok(v1::Profile::None) => Profile::None,
-        Err(_) => {
-            let why = "must be PROFILE_DEFAULT, PROFILE_STRICT or PROFILE_NONE";
-            return Err(InvalidField::new("profile", why).into());
-        }
-    };
-    Ok(StartSpec {
-        id,
-        program,
-        argv,
-        environment: launch::environment(&environment, &home),
-        working_directory: working_directory(raw.working_directory, home)?,
-        limits: limits(raw.limits.unwrap_or_default())?.or(&defaults.limits),
-        best_effort_limits: raw.best_effort_limits,
-        output,
-        timeout,
-        stop_grace: millis(raw.stop_grace, "stop_grace")?.unwrap_or(defaults.stop_grace),
-        linger: raw.linger,
-        profile,
+}
+
+/// What is to be executed.
+struct Run {
+    program: Vec<CString>,
+    argv: Argv,
+    environment: Vec<(String, String)>,
+}
+
+fn run(
+    command: String,
+    args: Vec<String>,
+    variables: Vec<v1::EnvironmentVariable>,
+    violations: &mut Violations,
+) -> Option<Run> {
+    let size = violations.check(check_size(&command, &args, &variables));
+    let environment = violations.check(environment(variables));
+    let program = environment.as_ref().and_then(|environment| {
+        let places = launch::places(&command, environment).ok_or_else(|| {
+            let why = format!(
+                "PATH and command make more than {} bytes of places to look at",
+                launch::PLACES_MAX
+            );
+            InvalidField::new("environment", why)
+        });
+        violations.check(places)
+    });
+    let argv = argv(command, args, violations);
+    size?;
+    Some(Run {
+        program: program?,
+        argv: argv?,
+        environment: environment?,
     })
 }
 
-fn keeping(raw: &v1::StartRequest, defaults: &Defaults) -> Result<Keeping, InvalidField> {
-    let overflow = match v1::OutputPolicy::try_from(raw.output_policy) {
-        Ok(v1::OutputPolicy::Unspecified | v1::OutputPolicy::DropOldest) => Overflow::DropOldest,
-        Ok(v1::OutputPolicy::StopReading) => Overflow::Wait,
-        Ok(v1::OutputPolicy::Kill) => Overflow::Kill,
-        Ok(v1::OutputPolicy::Follow) => Overflow::Follow(follow_timeout(raw)?),
-        Err(_) => {
-            let why = "must be OUTPUT_POLICY_DROP_OLDEST, OUTPUT_POLICY_STOP_READING, OUTPUT_POLICY_KILL or \
-                       OUTPUT_POLICY_FOLLOW";
-            return Err(InvalidField::new("output_policy", why));
+fn profile(raw: i32) -> Result<Profile, InvalidField> {
+    match v1::Profile::try_from(raw) {
+        Ok(v1::Profile::Unspecified | v1::Profile::Default) => Ok(Profile::Default),
+        Ok(v1::Profile::Strict) => Ok(Profile::Strict),
+        Ok(v1::Profile::None) => Ok(Profile::None),
+        Err(_) => Err(InvalidField::new(
+            "profile",
+            "must be PROFILE_DEFAULT, PROFILE_STRICT or PROFILE_NONE",
+        )),
+    }
+}
+
+fn timeout(raw: Option<prost_types::Duration>) -> Result<Option<Millis>, InvalidField> {
+    match millis(raw, "timeout")? {
+        Some(timeout) if timeout.duration().is_zero() => {
+            Err(InvalidField::new("timeout", "must be at least 1 ms"))
         }
-    };
-    let store = match v1::OutputStore::try_from(raw.output_store) {
-        Ok(v1::OutputStore::Unspecified | v1::OutputStore::Memory) => OutputStore::Memory,
-        Ok(v1::OutputStore::Disk) => OutputStore::Disk,
-        Err(_) => {
-            return Err(InvalidField::new(
-                "output_store",
-                "must be OUTPUT_STORE_MEMORY or OUTPUT_STORE_DISK",
-            ));
-        }
-    };
+        timeout => Ok(timeout),
+    }
+}
+
+fn keeping(
+    raw: &v1::StartRequest,
+    defaults: &Defaults,
+    violations: &mut Violations,
+) -> Option<Keeping> {
+    let overflow = violations.check(overflow(raw));
+    let store = violations.check(store(raw.output_store));
     let max = match raw.output_max_bytes {
-        0 if store == OutputStore::Disk => defaults.output_max.min(defaults.output_disk),
-        0 => defaults.output_max,
-        bytes => output_max(bytes).map_err(|why| InvalidField::new("output_max_bytes", why))?,
+        0 if store == Some(OutputStore::Disk) => {
+            Some(defaults.output_max.min(defaults.output_disk))
+        }
+        0 => Some(defaults.output_max),
+        bytes => {
+            let max = output_max(bytes);
+            violations.check(max.map_err(|why| InvalidField::new("output_max_bytes", why)))
+        }
     };
-    Ok(Keeping {
-        max,
-        overflow,
-        store,
+    Some(Keeping {
+        max: max?,
+        overflow: overflow?,
+        store: store?,
     })
 }
 
@@ -194,19 +256,47 @@ fn follow_timeout(raw: &v1::StartRequest) -> Result<Millis, InvalidField> {
     }
 }
 
-fn argv(command: String, args: Vec<String>) -> Result<Argv, InvalidField> {
+fn overflow(raw: &v1::StartRequest) -> Result<Overflow, InvalidField> {
+    match v1::OutputPolicy::try_from(raw.output_policy) {
+        Ok(v1::OutputPolicy::Unspecified | v1::OutputPolicy::DropOldest) => {
+            Ok(Overflow::DropOldest)
+        }
+        Ok(v1::OutputPolicy::StopReading) => Ok(Overflow::Wait),
+        Ok(v1::OutputPolicy::Kill) => Ok(Overflow::Kill),
+        Ok(v1::OutputPolicy::Follow) => follow_timeout(raw).map(Overflow::Follow),
+        Err(_) => Err(InvalidField::new(
+            "output_policy",
+            "must be OUTPUT_POLICY_DROP_OLDEST, OUTPUT_POLICY_STOP_READING, OUTPUT_POLICY_KILL or \
+             OUTPUT_POLICY_FOLLOW",
+        )),
+    }
+}
+
+fn store(raw: i32) -> Result<OutputStore, InvalidField> {
+    match v1::OutputStore::try_from(raw) {
+        Ok(v1::OutputStore::Unspecified | v1::OutputStore::Memory) => Ok(OutputStore::Memory),
+        Ok(v1::OutputStore::Disk) => Ok(OutputStore::Disk),
+        Err(_) => Err(InvalidField::new(
+            "output_store",
+            "must be OUTPUT_STORE_MEMORY or OUTPUT_STORE_DISK",
+        )),
+    }
+}
+
+fn argv(command: String, args: Vec<String>, violations: &mut Violations) -> Option<Argv> {
     let string = |field, string: String| {
         CString::new(string).map_err(|_| InvalidField::new(field, "must not hold a NUL byte"))
     };
-    let command = string("command", command)?;
-    let args = args.into_iter().map(|argument| string("args", argument));
-    let strings = [Ok(command)]
+    let command = violations.check(string("command", command));
+    let args: Result<Vec<_>, _> = args
         .into_iter()
-        .chain(args)
-        .collect::<Result<Vec<_>, _>>()?;
-    strings
-        .try_into()
-        .map_err(|why| InvalidField::new("command", why))
+        .map(|argument| string("args", argument))
+        .collect();
+    let args = violations.check(args);
+    let mut strings = vec![command?];
+    strings.extend(args?);
+    let argv = strings.try_into();
+    violations.check(argv.map_err(|why| InvalidField::new("command", why)))
 }
 
 fn environment(raw: Vec<v1::EnvironmentVariable>) -> Result<Vec<(String, String)>, InvalidField> {
@@ -232,9 +322,16 @@ fn environment(raw: Vec<v1::EnvironmentVariable>) -> Result<Vec<(String, String)
         .collect())
 }
 
-fn working_directory(path: String, home: String) -> Result<CString, InvalidField> {
+/// `None`: the process's own.
+fn working_directory(path: String) -> Result<Option<CString>, InvalidField> {
+    if path.is_empty() {
+        return Ok(None);
+    }
+    absolute(path).map(Some)
+}
+
+fn absolute(path: String) -> Result<CString, InvalidField> {
     let invalid = |why: String| InvalidField::new("working_directory", why);
-    let path = if path.is_empty() { home } else { path };
     if !path.starts_with('/') || path.len() > PATH_MAX {
         return Err(invalid(format!(
             "must be an absolute path of at most {PATH_MAX} bytes"
@@ -246,12 +343,12 @@ fn working_directory(path: String, home: String) -> Result<CString, InvalidField
 fn check_size(
     command: &str,
     args: &[String],
-    environment: &[(String, String)],
+    environment: &[v1::EnvironmentVariable],
 ) -> Result<(), InvalidField> {
     let arguments: usize = args.iter().map(|argument| argument.len() + 1).sum();
     let variables: usize = environment
         .iter()
-        .map(|(name, value)| name.len() + value.len() + 2)
+        .map(|variable| variable.name.len() + variable.value.len() + 2)
         .sum();
     if command.len() + 1 + arguments + variables > ARGUMENTS_MAX {
         return Err(InvalidField::too_long());
@@ -259,7 +356,7 @@ fn check_size(
     Ok(())
 }
 
-fn limits(raw: v1::Limits) -> Result<Limits, InvalidField> {
+fn limits(raw: v1::Limits, violations: &mut Violations) -> Option<Limits> {
     let mut values = [
         raw.cpu_millis,
         raw.memory_bytes,
@@ -267,11 +364,20 @@ fn limits(raw: v1::Limits) -> Result<Limits, InvalidField> {
         raw.io_write_bytes_per_second,
         raw.pids,
     ];
+    let mut are_valid = true;
     for (name, value) in LimitName::ALL.into_iter().zip(&mut values) {
         let checked = value.map(|value| name.check(value)).transpose();
-        *value = checked.map_err(|why| InvalidField::new(limit_field(name), why))?;
+        let checked = checked.map_err(|why| InvalidField::new(limit_field(name), why));
+        match violations.check(checked) {
+            Some(checked) => *value = checked,
+            None => are_valid = false,
+        }
     }
-    Limits::try_from(values).map_err(|why| InvalidField::new("limits", why))
+    if !are_valid {
+        return None;
+    }
+    let limits = Limits::try_from(values);
+    violations.check(limits.map_err(|why| InvalidField::new("limits", why)))
 }
 
 /// Path of a limit's field in a start request.
@@ -292,79 +398,108 @@ fn millis(raw: Option<prost_types::Duration>, field: &str) -> Result<Option<Mill
 pub fn stop_how(
     signal: i32,
     grace: Option<prost_types::Duration>,
-) -> Result<StopHow, InvalidField> {
-    let grace = millis(grace, "grace")?;
-    match v1::Signal::try_from(signal) {
-        Ok(v1::Signal::Unspecified | v1::Signal::Sigterm) => Ok(StopHow::Graceful(grace)),
+    violations: &mut Violations,
+) -> Option<StopHow> {
+    let grace = violations.check(millis(grace, "grace"));
+    let how = match v1::Signal::try_from(signal) {
+        Ok(v1::Signal::Unspecified | v1::Signal::Sigterm) => Ok(StopHow::Graceful(grace?)),
         Ok(v1::Signal::Sigkill) => Ok(StopHow::Kill),
         Err(_) => Err(InvalidField::new(
             "signal",
             "must be SIGNAL_SIGTERM or SIGNAL_SIGKILL",
         )),
-    }
+    };
+    let how = violations.check(how);
+    grace.and(how)
 }
 
 /// What part of an output a request asks for, at the time `now`.
-pub fn wanted(raw: &v1::GetOutputRequest, now: UnixMicros) -> Result<Wanted, InvalidField> {
-    let since = raw
-        .since
-        .as_ref()
-        .map(|since| instant(since, "since", now))
-        .transpose()?;
-    let until = raw
-        .until
-        .as_ref()
-        .map(|until| instant(until, "until", now))
-        .transpose()?;
+pub fn wanted(
+    raw: &v1::GetOutputRequest,
+    now: UnixMicros,
+    violations: &mut Violations,
+) -> Option<Wanted> {
+    let mut time = |at: &Option<v1::OutputTime>, field: &str| {
+        let time = at.as_ref().map(|at| instant(at, field, now));
+        violations.check(time.transpose())
+    };
+    let (since, until) = (time(&raw.since, "since"), time(&raw.until, "until"));
+    let since = since.and_then(|since| violations.check(check_since(since, now)));
+    let until = until.and_then(|until| violations.check(check_until(until, since.flatten())));
+    let tail = violations.check(tail(raw));
+    let from = violations.check(check_from_offset(raw));
+    let only = violations.check(only(raw.only));
+    Some(Wanted {
+        part: Part {
+            from: from?,
+            since: since?,
+            until: until?,
+            tail: tail?,
+            only: only?,
+        },
+        control_frames: raw.control_frames,
+        no_follow: raw.no_follow,
+        is_follower: raw.follower,
+    })
+}
+
+fn check_since(
+    since: Option<UnixMicros>,
+    now: UnixMicros,
+) -> Result<Option<UnixMicros>, InvalidField> {
     if since.is_some_and(|since| since > now) {
         return Err(InvalidField::new(
             "since",
             "must not be in the future by the server's clock; `ago` needs no clock of the client's",
         ));
     }
-    if let (Some(since), Some(until)) = (since, until)
-        && until <= since
-    {
-        return Err(InvalidField::new("until", "must be later than since"));
-    }
-    let tail = match (raw.tail_lines, raw.tail_bytes) {
-        (None, None) => None,
-        (Some(lines), None) => Some(Tail::Lines(lines)),
-        (None, Some(bytes)) => Some(Tail::Bytes(bytes)),
-        (Some(_), Some(_)) => {
-            return Err(InvalidField::new(
-                "tail_bytes",
-                "must not stand together with tail_lines",
-            ));
+    Ok(since)
+}
+
+fn check_until(
+    until: Option<UnixMicros>,
+    since: Option<UnixMicros>,
+) -> Result<Option<UnixMicros>, InvalidField> {
+    match (since, until) {
+        (Some(since), Some(until)) if until <= since => {
+            Err(InvalidField::new("until", "must be later than since"))
         }
-    };
-    if raw.from_offset > 0 && (since.is_some() || tail.is_some()) {
+        _ => Ok(until),
+    }
+}
+
+fn tail(raw: &v1::GetOutputRequest) -> Result<Option<Tail>, InvalidField> {
+    match (raw.tail_lines, raw.tail_bytes) {
+        (None, None) => Ok(None),
+        (Some(lines), None) => Ok(Some(Tail::Lines(lines))),
+        (None, Some(bytes)) => Ok(Some(Tail::Bytes(bytes))),
+        (Some(_), Some(_)) => Err(InvalidField::new(
+            "tail_bytes",
+            "must not stand together with tail_lines",
+        )),
+    }
+}
+
+fn check_from_offset(raw: &v1::GetOutputRequest) -> Result<u64, InvalidField> {
+    let begins_elsewhere =
+        raw.since.is_some() || raw.tail_lines.is_some() || raw.tail_bytes.is_some();
+    if raw.from_offset > 0 && begins_elsewhere {
         let why = "must not stand together with since, tail_lines or tail_bytes; to go on after those, leave them out";
         return Err(InvalidField::new("from_offset", why));
     }
-    let only = match v1::get_output_response::Type::try_from(raw.only) {
-        Ok(v1::get_output_response::Type::Unspecified) => None,
-        Ok(v1::get_output_response::Type::Stdout) => Some(Stream::Stdout),
-        Ok(v1::get_output_response::Type::Stderr) => Some(Stream::Stderr),
-        Err(_) => {
-            return Err(InvalidField::new(
-                "only",
-                "must be TYPE_STDOUT, TYPE_STDERR or absent for both",
-            ));
-        }
-    };
-    Ok(Wanted {
-        part: Part {
-            from: raw.from_offset,
-            since,
-            until,
-            tail,
-            only,
-        },
-        control_frames: raw.control_frames,
-        no_follow: raw.no_follow,
-        is_follower: raw.follower,
-    })
+    Ok(raw.from_offset)
+}
+
+fn only(raw: i32) -> Result<Option<Stream>, InvalidField> {
+    match v1::get_output_response::Type::try_from(raw) {
+        Ok(v1::get_output_response::Type::Unspecified) => Ok(None),
+        Ok(v1::get_output_response::Type::Stdout) => Ok(Some(Stream::Stdout)),
+        Ok(v1::get_output_response::Type::Stderr) => Ok(Some(Stream::Stderr)),
+        Err(_) => Err(InvalidField::new(
+            "only",
+            "must be TYPE_STDOUT, TYPE_STDERR or absent for both",
+        )),
+    }
 }
 
 /// A time of a request. What lies before 1970 becomes 1970.
@@ -647,7 +782,7 @@ pub mod tests {
 
     const ID: &str = "00ff10a9e28b7c4d5566778899aabbcc";
 
-    fn spec(raw: v1::StartRequest) -> Result<StartSpec, InvalidField> {
+    fn spec(raw: v1::StartRequest) -> Result<StartSpec, Violations> {
         let defaults = Defaults {
             state_dir: "/var/lib/prn".to_owned(),
             limits: Limits::try_from([None, Some(1 << 30), None, None, None]).unwrap(),
@@ -666,7 +801,80 @@ pub mod tests {
     }
 
     fn field(raw: v1::StartRequest) -> String {
-        spec(raw).unwrap_err().field
+        let [field] = fields(&spec(raw).unwrap_err()).try_into().unwrap();
+        field
+    }
+
+    fn fields(violations: &Violations) -> Vec<String> {
+        violations
+            .fields()
+            .map(|invalid| invalid.field.clone())
+            .collect()
+    }
+
+    fn stop_how(signal: i32, grace: Option<prost_types::Duration>) -> Result<StopHow, Violations> {
+        let mut violations = Violations::default();
+        super::stop_how(signal, grace, &mut violations).ok_or(violations)
+    }
+
+    fn wanted(raw: &v1::GetOutputRequest, now: UnixMicros) -> Result<Wanted, Violations> {
+        let mut violations = Violations::default();
+        super::wanted(raw, now, &mut violations).ok_or(violations)
+    }
+
+    #[test]
+    fn all_malformed_fields_are_named_at_once() {
+        let raw = v1::StartRequest {
+            id: "x".into(),
+            args: vec!["\0".into()],
+            environment: vec![v1::EnvironmentVariable::default()],
+            working_directory: "tmp".into(),
+            limits: Some(v1::Limits {
+                cpu_millis: Some(0),
+                memory_bytes: Some(1),
+                ..Default::default()
+            }),
+            output_max_bytes: 1,
+            timeout: Some(prost_types::Duration::default()),
+            output_policy: 9,
+            output_store: 9,
+            profile: 9,
+            ..command("true")
+        };
+        let named = [
+            "id",
+            "output_policy",
+            "output_store",
+            "output_max_bytes",
+            "profile",
+            "timeout",
+            "limits.cpu_millis",
+            "limits.memory_bytes",
+            "working_directory",
+            "environment",
+            "args",
+        ];
+        assert_eq!(fields(&spec(raw).unwrap_err()), named);
+        let grace = Some(prost_types::Duration {
+            seconds: -1,
+            nanos: 0,
+        });
+        assert_eq!(
+            fields(&stop_how(9, grace).unwrap_err()),
+            ["grace", "signal"]
+        );
+        let output = v1::GetOutputRequest {
+            from_offset: 1,
+            since: Some(v1::OutputTime::default()),
+            tail_lines: Some(1),
+            tail_bytes: Some(1),
+            only: 9,
+            ..Default::default()
+        };
+        assert_eq!(
+            fields(&wanted(&output, UnixMicros(1)).unwrap_err()),
+            ["since", "tail_bytes", "from_offset", "only"]
+        );
     }
 
     #[test]
@@ -830,7 +1038,7 @@ pub mod tests {
         let rest = ARGUMENTS_MAX - 5 - 1 - 3;
         assert!(spec(request(rest - 1000, 1000)).is_ok());
         let error = spec(request(rest - 1000, 1001)).unwrap_err();
-        assert!(error.why.contains("131072"), "{error}");
+        assert!(error.fields().any(|invalid| invalid.why.contains("131072")));
     }
 
     #[test]
@@ -845,7 +1053,7 @@ pub mod tests {
             Ok(StopHow::Graceful(Some(Millis::try_from(1000).unwrap())))
         );
         assert_eq!(stop_how(2, grace), Ok(StopHow::Kill));
-        assert_eq!(stop_how(9, None).unwrap_err().field, "signal");
+        assert_eq!(fields(&stop_how(9, None).unwrap_err()), ["signal"]);
     }
 
     const NOW: UnixMicros = UnixMicros(1_700_000_000_000_000);
@@ -905,7 +1113,10 @@ pub mod tests {
     #[test]
     fn an_output_request_that_contradicts_itself_is_refused_by_field() {
         let base = v1::GetOutputRequest::default;
-        let field = |raw: v1::GetOutputRequest| wanted(&raw, NOW).unwrap_err().field;
+        let field = |raw: v1::GetOutputRequest| {
+            let [field] = fields(&wanted(&raw, NOW).unwrap_err()).try_into().unwrap();
+            field
+        };
         assert_eq!(
             field(v1::GetOutputRequest {
                 since: time(1_700_000_001, 0),

@@ -14,7 +14,7 @@ use prn_proto::ERROR_DOMAIN;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
-use crate::convert::{InvalidField, limit_field};
+use crate::convert::{InvalidField, Violations, limit_field};
 use crate::log;
 use crate::quota::Full;
 use crate::supervisor::Failure;
@@ -116,12 +116,23 @@ fn quoted(text: &str) -> String {
 
 impl From<InvalidField> for Status {
     fn from(invalid: InvalidField) -> Self {
-        bad_field(
+        Violations::from(invalid).into()
+    }
+}
+
+impl From<Violations> for Status {
+    fn from(violations: Violations) -> Self {
+        let all: Vec<String> = violations.fields().map(InvalidField::to_string).collect();
+        error(
             Code::InvalidArgument,
             reason::INVALID_FIELD,
-            &invalid.field,
-            &invalid.why,
+            all.join("; "),
             &[],
+            |details| {
+                for InvalidField { field, why } in violations.fields() {
+                    details.add_bad_request_violation(field, why);
+                }
+            },
         )
     }
 }

@@ -13,7 +13,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::{Request, Response, Status};
 
-use crate::convert::{ARGUMENTS_MAX, Defaults};
+use crate::convert::{ARGUMENTS_MAX, Defaults, Violations};
 use crate::errors::Asked;
 use crate::mirror::{Mirror, Process};
 use crate::output::Subscription;
@@ -95,12 +95,13 @@ impl Service {
         &self,
         named: Option<v1::ProcessIdentifier>,
     ) -> Result<(ProcessId, Arc<Process>), Status> {
-        let id = convert::process_id(named)?;
-        let process = self
-            .mirror
-            .process(id)
-            .ok_or_else(|| errors::process_not_found(id))?;
-        Ok((id, process))
+        let id = convert::process_id(named).map_err(Status::from)?;
+        Ok((id, self.known(id)?))
+    }
+
+    fn known(&self, id: ProcessId) -> Result<Arc<Process>, Status> {
+        let process = self.mirror.process(id);
+        process.ok_or_else(|| errors::process_not_found(id))
     }
 }
 
@@ -143,9 +144,13 @@ impl ProcessRunnerService for Service {
         request: Request<v1::StopRequest>,
     ) -> Result<Response<v1::StopResponse>, Status> {
         let request = request.into_inner();
-        let how = convert::stop_how(request.signal, request.grace)?;
-        let (id, process) = self.process(request.process_identifier)?;
-        let known = process.info();
+        let mut violations = Violations::default();
+        let how = convert::stop_how(request.signal, request.grace, &mut violations);
+        let id = violations.check(convert::process_id(request.process_identifier));
+        let (Some(how), Some(id)) = (how, id) else {
+            return Err(violations.into());
+        };
+        let known = self.known(id)?.info();
         // What has ended is not the supervisor's business any more, and the answer stays the same.
         let info = if known.end.is_some() {
             known
@@ -197,8 +202,13 @@ impl ProcessRunnerService for Service {
     ) -> Result<Response<Self::GetOutputStream>, Status> {
         let compressed = request.metadata().contains_key(ACCEPT_ENCODING);
         let request = request.into_inner();
-        let wanted = convert::wanted(&request, UnixMicros::now())?;
-        let (id, process) = self.process(request.process_identifier)?;
+        let mut violations = Violations::default();
+        let wanted = convert::wanted(&request, UnixMicros::now(), &mut violations);
+        let id = violations.check(convert::process_id(request.process_identifier));
+        let (Some(wanted), Some(id)) = (wanted, id) else {
+            return Err(violations.into());
+        };
+        let process = self.known(id)?;
         // For as long as the stream lasts: a client that takes nothing holds a chunk of output
         // here.
         let place = self
