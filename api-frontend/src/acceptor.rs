@@ -20,14 +20,15 @@ use rustls::server::Acceptor as HelloReader;
 use rustls::{CertificateError, ServerConfig};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use crate::clients::{Client, Clients};
 use crate::connection::{self, Life};
 use crate::envelope::Envelope;
 use crate::pending::Pending;
-use crate::quota::{Full, Quota};
+use crate::quota::{Full, Limit, Quota, Which};
 use crate::{errors, log};
 
 /// How long to wait when a connection can't be accepted for want of descriptors or memory: the
@@ -41,7 +42,7 @@ const PROBES: u32 = 4;
 /// Most clients over a limit that are told so at one time, and for how long at most. Others are
 /// closed without a word: a refusal costs a handshake and a connection, which are what there is too
 /// much of.
-const REFUSALS_MAX: usize = 16;
+const REFUSALS_MAX: u32 = 16;
 const REFUSAL_TIME: Duration = Duration::from_secs(5);
 
 tokio::task_local! {
@@ -64,6 +65,7 @@ pub struct Acceptor {
 /// What each connection's task needs.
 struct Shared {
     tls: Arc<ServerConfig>,
+    clients: Arc<Clients>,
     calls: Envelope,
     pending: Pending,
     handshakes_max: u32,
@@ -71,7 +73,7 @@ struct Shared {
     peer_timeout: Duration,
     connections: Arc<Quota<Fingerprint>>,
     life: Life,
-    telling: Semaphore,
+    telling: Arc<Quota<()>>,
     closing: watch::Sender<bool>,
     log: Log,
 }
@@ -115,14 +117,19 @@ struct Excess(Full);
 
 impl std::fmt::Display for Excess {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.0 {
-            Full::Each(max) => write!(
+        let Full { which, max, kept } = self.0;
+        match (which, kept) {
+            (Which::Each, _) => write!(
                 f,
                 "has {max} connections, which is the limit (--connections-per-client)"
             ),
-            Full::All(max) => write!(
+            (Which::All, 0) => write!(
                 f,
                 "came while {max} connections were open, which is the limit (--connections)"
+            ),
+            (Which::All, kept) => write!(
+                f,
+                "came while {max} connections were open, {kept} of them kept for other clients, which is the limit (--connections)"
             ),
         }
     }
@@ -137,25 +144,32 @@ impl Acceptor {
         listener: OwnedFd,
         tls: ServerConfig,
         config: &config::Frontend,
+        clients: Arc<Clients>,
         calls: Envelope,
     ) -> io::Result<Self> {
         let listener = std::net::TcpListener::from(listener);
         listener.set_nonblocking(true)?;
+        let shared_by = clients.count();
+        let telling = Limit::shared(REFUSALS_MAX, shared_by);
         Ok(Self {
             listener: TcpListener::from_std(listener)?,
             shared: Arc::new(Shared {
                 tls: Arc::new(tls),
+                clients,
                 calls,
                 pending: Pending::new(config.handshakes_max),
                 handshakes_max: config.handshakes_max,
                 handshake_timeout: config.handshake_timeout.duration(),
                 peer_timeout: config.peer_timeout.duration(),
-                connections: Quota::new(config.connections_max, config.connections_per_client),
+                connections: Quota::new(
+                    Limit::shared(config.connections_max, shared_by),
+                    Limit::own(config.connections_per_client),
+                ),
                 life: Life {
                     streams_max: config.streams_max,
                     age_max: config.connection_age.map(Millis::duration),
                 },
-                telling: Semaphore::new(REFUSALS_MAX),
+                telling: Quota::new(telling, telling),
                 closing: watch::Sender::new(false),
                 log: Log::default(),
             }),
@@ -317,18 +331,22 @@ impl Shared {
     }
 
     async fn serve(&self, stream: TlsStream<TcpStream>) -> Result<(), Rejected> {
-        let client = certificate(&stream);
-        let _place = match self.connections.enter(client) {
+        let fingerprint = certificate(&stream);
+        let Some(client) = self.clients.with(fingerprint) else {
+            return Err(Rejected::NotPinned(fingerprint));
+        };
+        let _place = match self.connections.enter(fingerprint, fingerprint) {
             Ok(place) => place,
             Err(full) => {
-                self.refuse(stream, full).await;
-                return Err(Rejected::TooMany(client, Excess(full)));
+                self.refuse(stream, &client, full).await;
+                return Err(Rejected::TooMany(fingerprint, Excess(full)));
             }
         };
         // How an authenticated connection ends is its client's affair: most often by being closed.
         drop(
             connection::serve(
                 stream,
+                client,
                 self.calls.clone(),
                 self.life,
                 self.closing.subscribe(),
@@ -339,8 +357,8 @@ impl Shared {
     }
 
     /// Answers a client's first call with the limit that it has met.
-    async fn refuse(&self, stream: TlsStream<TcpStream>, full: Full) {
-        let Ok(_turn) = self.telling.try_acquire() else {
+    async fn refuse(&self, stream: TlsStream<TcpStream>, client: &Client, full: Full) {
+        let Ok(_place) = self.telling.enter((), client.fingerprint) else {
             return;
         };
         let status = errors::too_many_connections(full);

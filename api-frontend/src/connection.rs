@@ -1,10 +1,11 @@
 //! One authenticated connection: HTTP/2 and nothing else.
 
-mod calls;
+pub mod calls;
 mod stream;
 
 use std::convert::Infallible;
 use std::pin::pin;
+use std::sync::Arc;
 use std::task::Context;
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use tokio::sync::{Notify, watch};
 use tokio_rustls::server::TlsStream;
 use tonic::Status;
 
+use crate::clients::Client;
 use crate::connection::calls::{Calls, Spawner};
 use crate::envelope::Envelope;
 
@@ -68,11 +70,12 @@ pub struct Life {
 /// The connection failed, or the peer broke HTTP/2.
 pub async fn serve(
     stream: TlsStream<TcpStream>,
+    client: Arc<Client>,
     calls: Envelope,
     life: Life,
     mut closing: watch::Receiver<bool>,
 ) -> hyper::Result<()> {
-    let service = service_fn(|request| calls.clone().call(request));
+    let service = service_fn(|request| calls.clone().call(Arc::clone(&client), request));
     // Dropped after the connection, and with what is left of the calls when that has ended.
     let (stream, outgoing) = stream::split(stream);
     let mut running = Calls::new(|context: &mut Context<'_>| outgoing.flush(context));

@@ -1,11 +1,13 @@
 //! What every response has, whoever made it: the boot epoch, and details of errors.
 //!
-//! It also answers a call that has no answer at its client's deadline, and turns a panic into an
-//! error of that one call. The deadline counts until the response begins: a client that wants less
-//! of a stream, or of a long list, ends it itself.
+//! It also tells the service whose call it is, answers a call that has no answer at its client's
+//! deadline, and turns a panic into an error of that one call. The deadline counts until the
+//! response begins: a client that wants less of a stream, or of a long list, ends it itself. What
+//! its client does not take is let go of ([`Lease`]).
 
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -19,16 +21,24 @@ use tonic::body::Body;
 use tonic::codec::CompressionEncoding;
 use tonic::codegen::Service as _;
 
+use crate::answers::Answers;
+use crate::clients::Client;
+use crate::connection::calls;
 use crate::lease::Lease;
 use crate::output::body::{Handed, Reply};
-use crate::service::{ACCEPT_ENCODING, ListTurn, REQUEST_MAX, Service};
+use crate::service::{ACCEPT_ENCODING, Answer, REQUEST_MAX, Service};
 use crate::{errors, log};
+
+/// Most bytes of all answers that wait for their clients, but for output: as many as sixteen of the
+/// longest lists.
+const WAITING_MAX: usize = 64 * 1024 * 1024;
 
 /// The service as a connection calls it.
 #[derive(Clone)]
 pub struct Envelope {
     service: ProcessRunnerServiceServer<Service>,
     epoch: HeaderValue,
+    waiting: Arc<Answers>,
 }
 
 impl Envelope {
@@ -44,6 +54,7 @@ impl Envelope {
         Self {
             service,
             epoch: HeaderValue::from_str(epoch).unwrap_or(HeaderValue::from_static("")),
+            waiting: Answers::new(WAITING_MAX),
         }
     }
 
@@ -61,18 +72,23 @@ impl Envelope {
         response.map(|body| Reply::new(body, handed))
     }
 
-    /// Answers one call.
+    /// Answers one call of this client.
     pub async fn call(
         mut self,
+        client: Arc<Client>,
         mut request: Request<Incoming>,
     ) -> Result<Response<Reply>, Infallible> {
         if !asks_for_compression(request.headers()) {
             request.headers_mut().remove(ACCEPT_ENCODING);
         }
+        let fingerprint = client.fingerprint;
+        request.extensions_mut().insert(client);
         let deadline = deadline(request.headers());
         let mut response = answered(self.service.call(request.map(Body::new)), deadline).await;
-        if let Some(turn) = response.extensions_mut().remove::<ListTurn>() {
-            response = response.map(|body| Body::new(Lease::new(body, turn)));
+        if let Some(answer) = response.extensions_mut().remove::<Answer>() {
+            let hold = |revoke| self.waiting.enter(fingerprint, answer.bytes, revoke);
+            let call = calls::current();
+            response = response.map(|body| Body::new(Lease::new(body, call, hold)));
         }
         Ok(self.addressed(response))
     }

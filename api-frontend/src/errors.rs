@@ -16,7 +16,7 @@ use tonic_types::{ErrorDetails, StatusExt};
 
 use crate::convert::{InvalidField, Violations, limit_field};
 use crate::log;
-use crate::quota::Full;
+use crate::quota::{Full, Which};
 use crate::supervisor::Failure;
 
 /// Most characters of a client's string that an error repeats: a status travels in HTTP headers.
@@ -81,6 +81,8 @@ pub mod reason {
     pub const MESSAGE_TOO_LARGE: &str = "MESSAGE_TOO_LARGE";
     /// The call's own deadline has passed.
     pub const DEADLINE: &str = "DEADLINE";
+    /// The client did not take the response.
+    pub const NOT_TAKEN: &str = "NOT_TAKEN";
     /// The request is not one of this API.
     pub const UNKNOWN_METHOD: &str = "UNKNOWN_METHOD";
     /// The request does not decode.
@@ -180,7 +182,7 @@ pub fn process_not_found(id: ProcessId) -> Status {
 pub fn failed(failure: Failure, id: ProcessId, start: Option<&Asked>) -> Status {
     match failure {
         Failure::Refused(refusal) => refused(&refusal, id, start),
-        Failure::TooMany { kind, max } => too_many_requests(kind, max),
+        Failure::TooMany { kind, max, kept } => too_many_requests(kind, max, kept),
         Failure::TooLong => InvalidField::too_long().into(),
         Failure::Closed => restarting(),
         Failure::Output(error) => {
@@ -572,8 +574,11 @@ pub fn restarting() -> Status {
 }
 
 /// Too many requests of a kind wait for the supervisor.
-fn too_many_requests(kind: &str, max: usize) -> Status {
-    let message = format!("{max} {kind} requests are under way, which is the server's limit");
+fn too_many_requests(kind: &str, max: u32, kept: u32) -> Status {
+    let message = format!(
+        "{max} {kind} requests {}, which is the server's limit",
+        state("are under way", kept)
+    );
     error(
         Code::ResourceExhausted,
         reason::TOO_MANY_REQUESTS,
@@ -588,14 +593,15 @@ fn too_many_requests(kind: &str, max: usize) -> Status {
 
 /// A client has a connection more than it or all clients together may have.
 pub fn too_many_connections(full: Full) -> Status {
-    let reason = reason::TOO_MANY_CONNECTIONS;
-    match full {
-        Full::Each(max) => {
+    let (reason, max) = (reason::TOO_MANY_CONNECTIONS, full.max);
+    match full.which {
+        Which::Each => {
             let message = format!("this client has {max} connections, which is the server's limit");
             over_a_flag(reason, "connections-per-client", message, max)
         }
-        Full::All(max) => {
-            let message = format!("{max} connections are open, which is the server's limit");
+        Which::All => {
+            let state = state("are open", full.kept);
+            let message = format!("{max} connections {state}, which is the server's limit");
             over_a_flag(reason, "connections", message, max)
         }
     }
@@ -603,18 +609,27 @@ pub fn too_many_connections(full: Full) -> Status {
 
 /// A process, or all of them together, have as many output streams as they may have.
 pub fn too_many_subscribers(full: Full, id: ProcessId) -> Status {
-    let reason = reason::TOO_MANY_SUBSCRIBERS;
-    match full {
-        Full::Each(max) => {
+    let (reason, max) = (reason::TOO_MANY_SUBSCRIBERS, full.max);
+    let state = state("are open", full.kept);
+    match full.which {
+        Which::Each => {
             let message = format!(
-                "{max} output streams of process {id} are open, which is the server's limit"
+                "{max} output streams of process {id} {state}, which is the server's limit"
             );
             over_a_flag(reason, "subscribers-per-process", message, max)
         }
-        Full::All(max) => {
-            let message = format!("{max} output streams are open, which is the server's limit");
+        Which::All => {
+            let message = format!("{max} output streams {state}, which is the server's limit");
             over_a_flag(reason, "subscribers", message, max)
         }
+    }
+}
+
+/// What is true of places that are taken, and of those of them that are kept.
+fn state(of_taken: &str, kept: u32) -> String {
+    match kept {
+        0 => of_taken.to_owned(),
+        kept => format!("{of_taken}, {kept} of them kept for other clients"),
     }
 }
 
@@ -661,6 +676,12 @@ pub fn response_too_large(max: usize) -> Status {
         message,
         &[("max", max.to_string())],
     )
+}
+
+/// The client took nothing of the response, or had too many of which it took nothing.
+pub fn not_taken() -> Status {
+    let message = "the response was not taken in time";
+    error(Code::Cancelled, reason::NOT_TAKEN, message, &[], |_| {})
 }
 
 /// The call's own deadline has passed.

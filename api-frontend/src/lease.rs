@@ -1,68 +1,109 @@
-//! A response body that holds something until it is sent, and for so long at most.
+//! A response body that holds a place until it is sent, and while its client takes of it.
 //!
 //! HTTP/2 does not ask a body for more while its client takes nothing, so the body cannot end
-//! itself then: a timer takes its rest away. The rest is handed out in pieces, so that little of it
-//! lies in HTTP/2's own buffers.
+//! itself then: a watch beside it resets the stream, which frees all that the call has. The rest is
+//! handed out in pieces, so that little of it lies in HTTP/2's own buffers.
 
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::AbortHandle;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
-use tokio::task::AbortHandle;
+use tokio::task;
+use tokio::time::Instant;
 use tonic::Status;
 use tonic::body::Body;
 
+use crate::answers::Revoke;
 use crate::errors;
 
-/// What a client has to take the whole response: 64 MiB at 9 Mbit/s.
-const TIME: Duration = Duration::from_secs(60);
+/// For how long a client may take nothing.
+const PATIENCE: Duration = Duration::from_secs(20);
 /// Most bytes handed out at once.
-const PIECE: usize = 64 * 1024;
+const PIECE: usize = 16 * 1024;
 
 /// A body with what it holds.
 pub struct Lease<T> {
     rest: Arc<Mutex<Option<Rest<T>>>>,
-    timer: AbortHandle,
+    watch: task::AbortHandle,
 }
 
 struct Rest<T> {
     body: Body,
     /// What of its last frame is still to be handed out.
     data: Bytes,
+    /// When the client took a piece last.
+    taken: Instant,
     _held: T,
 }
 
 impl<T: Send + 'static> Lease<T> {
-    /// Holds `held` until the body is sent, dropped, or out of time.
-    pub fn new(body: Body, held: T) -> Self {
-        Self::within(TIME, body, held)
+    /// Holds what `hold` makes until the body is sent or dropped. When the client takes nothing for
+    /// some time, or when what `hold` was given is called, the body is gone and `call`, whose it
+    /// is, ends.
+    pub fn new(body: Body, call: Option<AbortHandle>, hold: impl FnOnce(Revoke) -> T) -> Self {
+        Self::within(PATIENCE, body, call, hold)
     }
 
-    fn within(time: Duration, body: Body, held: T) -> Self {
-        let rest = Arc::new(Mutex::new(Some(Rest {
+    fn within(
+        patience: Duration,
+        body: Body,
+        call: Option<AbortHandle>,
+        hold: impl FnOnce(Revoke) -> T,
+    ) -> Self {
+        let rest: Arc<Mutex<Option<Rest<T>>>> = Arc::default();
+        let revoke = {
+            let (rest, call) = (Arc::downgrade(&rest), call.clone());
+            move || {
+                drop(rest.upgrade().and_then(|rest| lock(&rest).take()));
+                if let Some(call) = call {
+                    call.abort();
+                }
+            }
+        };
+        let held = hold(Box::new(revoke.clone()));
+        // If it was revoked by now, the call that this is a part of ends at its next turn.
+        *lock(&rest) = Some(Rest {
             body,
             data: Bytes::new(),
+            taken: Instant::now(),
             _held: held,
-        })));
-        let expiring = Arc::clone(&rest);
-        let timer = tokio::spawn(async move {
-            tokio::time::sleep(time).await;
-            drop(lock(&expiring).take());
+        });
+        let watched = Arc::downgrade(&rest);
+        let watch = tokio::spawn(async move {
+            stalled(&watched, patience).await;
+            revoke();
         });
         Self {
             rest,
-            timer: timer.abort_handle(),
+            watch: watch.abort_handle(),
         }
+    }
+}
+
+/// Returns when nothing was taken for so long.
+async fn stalled<T>(rest: &Weak<Mutex<Option<Rest<T>>>>, patience: Duration) {
+    loop {
+        let taken = rest
+            .upgrade()
+            .and_then(|rest| lock(&rest).as_ref().map(|rest| rest.taken));
+        let Some(until) = taken.map(|taken| taken + patience) else {
+            return;
+        };
+        if until <= Instant::now() {
+            return;
+        }
+        tokio::time::sleep_until(until).await;
     }
 }
 
 impl<T> Drop for Lease<T> {
     fn drop(&mut self) {
-        self.timer.abort();
-        // The timer's task, which shares it, may go later.
+        self.watch.abort();
+        // Not when the last who looks at it goes.
         drop(lock(&self.rest).take());
     }
 }
@@ -77,8 +118,9 @@ impl<T: Unpin> HttpBody for Lease<T> {
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let mut slot = lock(&self.rest);
         let Some(rest) = slot.as_mut() else {
-            return Poll::Ready(Some(Err(errors::deadline_exceeded())));
+            return Poll::Ready(Some(Err(errors::not_taken())));
         };
+        rest.taken = Instant::now();
         if rest.data.is_empty() {
             match ready!(Pin::new(&mut rest.body).poll_frame(context)) {
                 Some(Ok(frame)) => match frame.into_data() {
@@ -88,8 +130,10 @@ impl<T: Unpin> HttpBody for Lease<T> {
                 other @ (Some(Err(_)) | None) => return Poll::Ready(other),
             }
         }
-        let piece = rest.data.len().min(PIECE);
-        Poll::Ready(Some(Ok(Frame::data(rest.data.split_to(piece)))))
+        let piece = rest.data.split_to(rest.data.len().min(PIECE));
+        // A part of the whole would keep all of it: hyper holds one piece for a client that takes
+        // nothing, until the call has ended.
+        Poll::Ready(Some(Ok(Frame::data(Bytes::copy_from_slice(&piece)))))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -117,9 +161,11 @@ mod tests {
         poll_fn(|context| Pin::new(&mut *lease).poll_frame(context)).await
     }
 
-    fn long(time: Duration, held: &Arc<()>) -> Lease<Arc<()>> {
+    fn long(patience: Duration, held: &Arc<()>) -> Lease<Arc<()>> {
         let bytes = Bytes::from(vec![7; PIECE + 1]);
-        Lease::within(time, Body::new(Once(Some(bytes))), Arc::clone(held))
+        let body = Body::new(Once(Some(bytes)));
+        let held = Arc::clone(held);
+        Lease::within(patience, body, None, |_| held)
     }
 
     /// A body of one frame.
@@ -140,7 +186,7 @@ mod tests {
     #[tokio::test]
     async fn a_body_arrives_whole_and_in_pieces_and_lets_go_when_dropped() {
         let held = Arc::new(());
-        let mut lease = long(TIME, &held);
+        let mut lease = long(PATIENCE, &held);
         for length in [PIECE, 1] {
             assert!(!lease.is_end_stream());
             assert_eq!(
@@ -165,15 +211,35 @@ mod tests {
         let held = Arc::new(());
         let mut lease = long(Duration::from_millis(50), &held);
         assert!(next(&mut lease).await.unwrap().is_ok());
-        tokio::time::sleep(Duration::from_millis(200)).await;
-        assert_eq!(
-            Arc::strong_count(&held),
-            1,
-            "nobody asked the body meanwhile"
-        );
+        // Nobody asks the body meanwhile.
+        let let_go = async {
+            while Arc::strong_count(&held) > 1 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), let_go)
+            .await
+            .unwrap();
         assert_eq!(
             next(&mut lease).await.unwrap().unwrap_err().code(),
-            tonic::Code::DeadlineExceeded
+            tonic::Code::Cancelled
         );
+    }
+
+    #[tokio::test]
+    async fn what_is_revoked_is_let_go_of_and_its_call_ended() {
+        let held = Arc::new(());
+        let (call, handle) = futures_util::future::abortable(std::future::pending::<()>());
+        let body = Body::new(Once(Some(Bytes::from_static(b"x"))));
+        let mut revoke = None;
+        let lease = Lease::new(body, Some(handle), |how| {
+            revoke = Some(how);
+            Arc::clone(&held)
+        });
+        assert_eq!(Arc::strong_count(&held), 2);
+        revoke.unwrap()();
+        assert_eq!(Arc::strong_count(&held), 1);
+        assert!(call.await.is_err());
+        drop(lease);
     }
 }

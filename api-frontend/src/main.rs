@@ -9,6 +9,8 @@
 #![forbid(unsafe_code)]
 
 mod acceptor;
+mod answers;
+mod clients;
 mod connection;
 mod convert;
 mod envelope;
@@ -38,8 +40,9 @@ use tokio::runtime::Runtime;
 use zeroize::Zeroizing;
 
 use acceptor::Acceptor;
+use clients::Clients;
 use envelope::Envelope;
-use quota::Quota;
+use quota::{Limit, Quota};
 use service::Service;
 use supervisor::{Link, LinkError};
 
@@ -168,14 +171,19 @@ async fn serve(
     channel: OwnedFd,
     listener: OwnedFd,
 ) -> Result<(), Fatal> {
-    let (link, supervisor, mirror) = Link::hello(channel).await?;
+    let clients = Arc::new(Clients::new(&config.pins));
+    let (link, supervisor, mirror) = Link::hello(channel, &clients).await?;
     let epoch = config.epoch.to_string();
-    let subscribers = Quota::new(config.subscribers_max, config.subscribers_per_process);
+    let subscribers = Quota::new(
+        Limit::shared(config.subscribers_max, clients.count()),
+        Limit::shared(config.subscribers_per_process, clients.count()),
+    );
     let calls = Envelope::new(
         Service::new(&config, Arc::clone(&mirror), supervisor, subscribers),
         &epoch,
     );
-    let acceptor = Acceptor::new(listener, tls, &config, calls).map_err(Fatal::Listener)?;
+    let acceptor =
+        Acceptor::new(listener, tls, &config, clients, calls).map_err(Fatal::Listener)?;
     let (processes, pins) = (mirror.processes().len(), config.pins.len());
     log::line(format_args!(
         "serving: boot epoch {epoch}, processes known: {processes}, clients pinned: {pins}"

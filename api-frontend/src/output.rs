@@ -21,6 +21,7 @@ use prn_proto::v1;
 use tokio::sync::watch;
 use tonic::Status;
 
+use crate::clients::Client;
 use crate::mirror::Process;
 use crate::output::chunks::{CHUNK, Chunks, LEAD, NEAR, TOGETHER};
 use crate::output::seek::{Part, Place};
@@ -181,12 +182,24 @@ impl Hub {
     }
 
     /// The descriptors: who comes first opens them, and others wait for that.
-    async fn reader(&self, supervisor: &Supervisor) -> Result<Arc<Reader>, Failure> {
+    async fn reader(
+        &self,
+        supervisor: &Supervisor,
+        client: &Client,
+    ) -> Result<Arc<Reader>, Failure> {
+        if let Ok(slot) = self.reader.try_lock()
+            && let Some(reader) = slot.upgrade()
+        {
+            return Ok(reader);
+        }
+        // Before the lock: who has it waits for the supervisor, and never for other calls of its
+        // own client.
+        let turn = supervisor.subscription(client).await?;
         let mut slot = self.reader.lock().await;
         if let Some(reader) = slot.upgrade() {
             return Ok(reader);
         }
-        let reader = Arc::new(supervisor.subscribe(self.id).await?);
+        let reader = Arc::new(supervisor.subscribe(turn, self.id).await?);
         *slot = Arc::downgrade(&reader);
         Ok(reader)
     }
@@ -369,6 +382,7 @@ impl Subscription {
     pub async fn open(
         process: Arc<Process>,
         supervisor: Supervisor,
+        client: &Client,
         chunks: Arc<Chunks>,
         wanted: Wanted,
         epoch: Arc<str>,
@@ -383,7 +397,7 @@ impl Subscription {
         let reader = if is_silent {
             None
         } else {
-            Some(process.hub.reader(&supervisor).await)
+            Some(process.hub.reader(&supervisor, client).await)
         };
         let reader = reader
             .transpose()

@@ -1,70 +1,157 @@
 //! How much of something there may be, in all and of each owner: connections of a client,
-//! subscribers of a process.
+//! subscribers of a process, requests to the supervisor.
+//!
+//! Half of the places are kept for the clients, so many for each, and the others are for whoever
+//! comes: however many places one client takes, each of the others finds those of its own.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use prn_proto::tls::Fingerprint;
+
 /// Counts places that are taken.
 pub struct Quota<K> {
-    all_max: u32,
-    each_max: u32,
+    all: Limit,
+    each: Limit,
     taken: Mutex<Taken<K>>,
 }
 
-struct Taken<K> {
-    all: u32,
-    /// Owners with a place alone: what strangers ask for leaves nothing behind.
-    each: HashMap<K, u32>,
+/// Most places, and how many of them are kept for each client.
+#[derive(Debug, Clone, Copy)]
+pub struct Limit {
+    max: u32,
+    clients: u32,
+    kept: u32,
 }
 
-/// Which limit leaves no place, and what it is.
+impl Limit {
+    /// Shared by so many clients.
+    pub fn shared(max: u32, clients: u32) -> Self {
+        let (max, clients) = (max.max(1), clients.max(1));
+        let half = max / 2 / clients;
+        // As long as there are enough, at least one.
+        let kept = if max >= clients { half.max(1) } else { half };
+        Self { max, clients, kept }
+    }
+
+    /// One client's own.
+    pub fn own(max: u32) -> Self {
+        Self::shared(max, 1)
+    }
+
+    /// The places kept for others that are not taken by them.
+    fn kept_from(&self, client: &Fingerprint, taken: &Places) -> u32 {
+        let by_others = taken.by_client.iter().filter(|(other, _)| *other != client);
+        let in_use: u32 = by_others.map(|(_, count)| self.kept.min(*count)).sum();
+        (self.kept * (self.clients - 1)).saturating_sub(in_use)
+    }
+
+    /// None: there is a place.
+    fn full(&self, which: Which, client: &Fingerprint, taken: &Places) -> Option<Full> {
+        let kept = self.kept_from(client, taken);
+        let is_own = taken.by_client.get(client).copied().unwrap_or(0) < self.kept;
+        let room = self.max.saturating_sub(taken.count);
+        let has_place = room > 0 && (is_own || room > kept);
+        (!has_place).then_some(Full {
+            which,
+            max: self.max,
+            kept: kept.min(room),
+        })
+    }
+}
+
+/// Places of one owner, or of all.
+#[derive(Default)]
+struct Places {
+    count: u32,
+    /// Clients with a place alone: what strangers ask for leaves nothing behind.
+    by_client: HashMap<Fingerprint, u32>,
+}
+
+impl Places {
+    fn take(&mut self, client: Fingerprint) {
+        self.count += 1;
+        *self.by_client.entry(client).or_default() += 1;
+    }
+
+    fn give_back(&mut self, client: &Fingerprint) {
+        self.count = self.count.saturating_sub(1);
+        if let Some(count) = self.by_client.get_mut(client) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                self.by_client.remove(client);
+            }
+        }
+    }
+}
+
+struct Taken<K> {
+    all: Places,
+    each: HashMap<K, Places>,
+}
+
+/// Which limit leaves no place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Full {
-    /// The limit of all together.
-    All(u32),
-    /// The limit of one owner.
-    Each(u32),
+pub struct Full {
+    /// Whose.
+    pub which: Which,
+    /// What it is.
+    pub max: u32,
+    /// So many places are free, and kept for other clients.
+    pub kept: u32,
+}
+
+/// Whose limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Which {
+    /// Of all together.
+    All,
+    /// Of one owner.
+    Each,
 }
 
 /// A place, until it is dropped.
 pub struct Place<K: Hash + Eq + Clone> {
     quota: Arc<Quota<K>>,
     owner: K,
+    client: Fingerprint,
 }
 
 impl<K: Hash + Eq + Clone> Quota<K> {
     /// Nothing taken yet.
-    pub fn new(all_max: u32, each_max: u32) -> Arc<Self> {
+    pub fn new(all: Limit, each: Limit) -> Arc<Self> {
         let taken = Taken {
-            all: 0,
+            all: Places::default(),
             each: HashMap::new(),
         };
         Arc::new(Self {
-            all_max: all_max.max(1),
-            each_max: each_max.max(1),
+            all,
+            each,
             taken: Mutex::new(taken),
         })
     }
 
-    /// A place for this owner. Its own limit is told first: the other one is not of its making
-    /// alone.
-    pub fn enter(self: &Arc<Self>, owner: K) -> Result<Place<K>, Full> {
+    /// A place of this owner for this client. The owner's limit is told first: the other one is not
+    /// of its making alone.
+    pub fn enter(self: &Arc<Self>, owner: K, client: Fingerprint) -> Result<Place<K>, Full> {
         let mut taken = self.lock();
-        let count = taken.each.get(&owner).copied().unwrap_or(0);
-        if count >= self.each_max {
-            return Err(Full::Each(self.each_max));
+        let none = Places::default();
+        let of_owner = taken.each.get(&owner).unwrap_or(&none);
+        let full = self
+            .each
+            .full(Which::Each, &client, of_owner)
+            .or_else(|| self.all.full(Which::All, &client, &taken.all));
+        if let Some(full) = full {
+            return Err(full);
         }
-        if taken.all >= self.all_max {
-            return Err(Full::All(self.all_max));
-        }
-        taken.all += 1;
-        taken.each.insert(owner.clone(), count + 1);
+        taken.all.take(client);
+        taken.each.entry(owner.clone()).or_default().take(client);
         drop(taken);
         Ok(Place {
             quota: Arc::clone(self),
             owner,
+            client,
         })
     }
 }
@@ -79,11 +166,11 @@ impl<K> Quota<K> {
 impl<K: Hash + Eq + Clone> Drop for Place<K> {
     fn drop(&mut self) {
         let mut taken = self.quota.lock();
-        taken.all = taken.all.saturating_sub(1);
-        if let Entry::Occupied(mut count) = taken.each.entry(self.owner.clone()) {
-            *count.get_mut() = count.get().saturating_sub(1);
-            if *count.get() == 0 {
-                count.remove();
+        taken.all.give_back(&self.client);
+        if let Some(places) = taken.each.get_mut(&self.owner) {
+            places.give_back(&self.client);
+            if places.count == 0 {
+                taken.each.remove(&self.owner);
             }
         }
     }
@@ -93,22 +180,61 @@ impl<K: Hash + Eq + Clone> Drop for Place<K> {
 mod tests {
     use super::*;
 
+    fn client(name: &str) -> Fingerprint {
+        Fingerprint::of(name.as_bytes())
+    }
+
+    fn full(which: Which, max: u32, kept: u32) -> Option<Full> {
+        Some(Full { which, max, kept })
+    }
+
     #[test]
     fn r4_each_owner_has_a_limit_and_all_together_have_one_and_a_place_is_free_again_when_dropped()
     {
-        let quota = Quota::new(3, 2);
-        let enter = |owner| quota.enter(owner);
+        let quota = Quota::new(Limit::own(3), Limit::own(2));
+        let enter = |owner| quota.enter(owner, client("one"));
         let first = enter('a').ok().unwrap();
         let second = enter('a').ok().unwrap();
-        assert_eq!(enter('a').err(), Some(Full::Each(2)));
+        assert_eq!(enter('a').err(), full(Which::Each, 2, 0));
         let third = enter('b').ok().unwrap();
-        assert_eq!(enter('b').err(), Some(Full::All(3)));
+        assert_eq!(enter('b').err(), full(Which::All, 3, 0));
         drop(first);
         let fourth = enter('b').ok().unwrap();
-        assert_eq!(enter('b').err(), Some(Full::Each(2)));
+        assert_eq!(enter('b').err(), full(Which::Each, 2, 0));
         drop(fourth);
         assert!(enter('a').is_ok());
         drop((second, third));
-        assert!(quota.lock().each.is_empty() && quota.lock().all == 0);
+        assert!(quota.lock().each.is_empty() && quota.lock().all.count == 0);
+    }
+
+    #[test]
+    fn x10_whatever_one_client_takes_each_other_finds_its_own_places() {
+        // Of 12 places and 3 clients: 2 for each.
+        let limit = Limit::shared(12, 3);
+        let quota = Quota::new(limit, limit);
+        let enter = |name| quota.enter((), client(name));
+        let greedy: Vec<_> = std::iter::from_fn(|| enter("greedy").ok()).collect();
+        assert_eq!(greedy.len(), 8);
+        assert_eq!(enter("greedy").err(), full(Which::Each, 12, 4));
+        let others = ["b", "b", "c", "c"].map(|name| enter(name).ok().unwrap());
+        for name in ["greedy", "b", "c"] {
+            assert_eq!(enter(name).err(), full(Which::Each, 12, 0), "{name}");
+        }
+        // What is not kept is for whoever comes: of 8 places, 2 are kept for the first.
+        drop(greedy);
+        let mut more = Vec::new();
+        more.extend(std::iter::from_fn(|| enter("b").ok()));
+        assert_eq!(more.len(), 6);
+        drop(more);
+        drop(others);
+        assert!(quota.lock().all.by_client.is_empty());
+    }
+
+    #[test]
+    fn x10_a_few_places_are_kept_too() {
+        let quota = Quota::new(Limit::shared(4, 2), Limit::own(3));
+        let enter = |name| quota.enter(client(name), client(name)).ok();
+        let _three: Vec<_> = std::iter::from_fn(|| enter("a")).collect();
+        assert!(enter("b").is_some());
     }
 }

@@ -10,9 +10,9 @@ use prn_proto::v1;
 use prn_proto::v1::process_runner_service_server::ProcessRunnerService;
 use prost::Message;
 use ring::rand::{SecureRandom, SystemRandom};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::{Request, Response, Status};
 
+use crate::clients::Client;
 use crate::convert::{ARGUMENTS_MAX, Defaults, Violations};
 use crate::errors::Asked;
 use crate::mirror::{Mirror, Process};
@@ -28,27 +28,41 @@ use crate::{convert, errors, log};
 /// for its size.
 pub const REQUEST_MAX: usize = 2 * ARGUMENTS_MAX + 64 * 1024;
 
-/// Most bytes in a response message: ten thousand processes with command lines of a few kilobytes.
-const RESPONSE_MAX: usize = 64 * 1024 * 1024;
-
-/// Most lists being made or sent. Each can take as much memory as [`RESPONSE_MAX`] says, and more
-/// while it is made.
-const LISTS_MAX: usize = 2;
-
 /// Names the compressions that the client asks for. [`crate::envelope`] leaves it only where there
 /// is one.
 pub const ACCEPT_ENCODING: &str = "grpc-accept-encoding";
 
-/// A list's turn, in its response's extensions: the list counts until this is dropped.
-#[derive(Clone)]
-pub struct ListTurn(#[expect(dead_code, reason = "held for its drop")] Arc<OwnedSemaphorePermit>);
+/// Most bytes in a response message: ten thousand processes with command lines of a few kilobytes.
+const RESPONSE_MAX: usize = 64 * 1024 * 1024;
+
+/// What [`crate::envelope`] has to know of an answer, in its response's extensions.
+#[derive(Clone, Default)]
+pub struct Answer {
+    /// Of the message.
+    pub bytes: usize,
+}
+
+/// A response with one message.
+fn response<T: Message>(message: T) -> Response<T> {
+    let answer = Answer {
+        bytes: message.encoded_len(),
+    };
+    let mut response = Response::new(message);
+    response.extensions_mut().insert(answer);
+    response
+}
+
+/// Whose call it is: [`crate::envelope`] has said so.
+fn client<T>(request: &Request<T>) -> Result<Arc<Client>, Status> {
+    let client = request.extensions().get::<Arc<Client>>();
+    client.cloned().ok_or_else(errors::internal)
+}
 
 /// The service.
 pub struct Service {
     mirror: Arc<Mirror>,
     supervisor: Supervisor,
     random: SystemRandom,
-    lists: Arc<Semaphore>,
     subscribers: Arc<Quota<ProcessId>>,
     chunks: Arc<Chunks>,
     epoch: Arc<str>,
@@ -64,13 +78,11 @@ impl Service {
         subscribers: Arc<Quota<ProcessId>>,
     ) -> Self {
         let (epoch, defaults) = (config.epoch.to_string().into(), config.into());
-        let lists = Arc::new(Semaphore::new(LISTS_MAX));
         let (random, chunks) = (SystemRandom::new(), Arc::default());
         Self {
             mirror,
             supervisor,
             random,
-            lists,
             subscribers,
             chunks,
             epoch,
@@ -111,6 +123,7 @@ impl ProcessRunnerService for Service {
         &self,
         request: Request<v1::StartRequest>,
     ) -> Result<Response<v1::StartResponse>, Status> {
+        let client = client(&request)?;
         let spec = convert::start_spec(request.into_inner(), &self.defaults, || self.mint())?;
         if self.mirror.draining() {
             return Err(errors::draining());
@@ -118,10 +131,10 @@ impl ProcessRunnerService for Service {
         let (id, asked) = (spec.id, Asked::from(&spec));
         let started = self
             .supervisor
-            .start(Box::new(spec))
+            .start(&client, Box::new(spec))
             .await
             .map_err(|failure| errors::failed(failure, id, Some(&asked)))?;
-        Ok(Response::new(v1::StartResponse {
+        Ok(response(v1::StartResponse {
             response: Some(convert::process(&started.info)),
             boot_epoch: self.epoch(),
             already_running: started.existing,
@@ -133,7 +146,7 @@ impl ProcessRunnerService for Service {
         request: Request<v1::StatusRequest>,
     ) -> Result<Response<v1::StatusResponse>, Status> {
         let (_, process) = self.process(request.into_inner().process_identifier)?;
-        Ok(Response::new(v1::StatusResponse {
+        Ok(response(v1::StatusResponse {
             process_status: Some(convert::process_status(&process.info())),
             boot_epoch: self.epoch(),
         }))
@@ -143,6 +156,7 @@ impl ProcessRunnerService for Service {
         &self,
         request: Request<v1::StopRequest>,
     ) -> Result<Response<v1::StopResponse>, Status> {
+        let client = client(&request)?;
         let request = request.into_inner();
         let mut violations = Violations::default();
         let how = convert::stop_how(request.signal, request.grace, &mut violations);
@@ -156,11 +170,11 @@ impl ProcessRunnerService for Service {
             known
         } else {
             self.supervisor
-                .stop(id, how)
+                .stop(&client, id, how)
                 .await
                 .map_err(|failure| errors::failed(failure, id, None))?
         };
-        Ok(Response::new(v1::StopResponse {
+        Ok(response(v1::StopResponse {
             process_status: Some(convert::process_status(&info)),
             boot_epoch: self.epoch(),
         }))
@@ -168,11 +182,13 @@ impl ProcessRunnerService for Service {
 
     async fn list(
         &self,
-        _request: Request<v1::ListRequest>,
+        request: Request<v1::ListRequest>,
     ) -> Result<Response<v1::ListResponse>, Status> {
+        let client = client(&request)?;
         // Never closed. The wait ends with the call, at its deadline or with its client.
-        let turn = Arc::clone(&self.lists)
-            .acquire_owned()
+        let _turn = client
+            .lists
+            .acquire()
             .await
             .map_err(|_| errors::internal())?;
         let mut processes = Vec::new();
@@ -186,12 +202,10 @@ impl ProcessRunnerService for Service {
             }
             processes.push(process);
         }
-        let mut response = Response::new(v1::ListResponse {
+        Ok(response(v1::ListResponse {
             processes,
             boot_epoch: self.epoch(),
-        });
-        response.extensions_mut().insert(ListTurn(Arc::new(turn)));
-        Ok(response)
+        }))
     }
 
     type GetOutputStream = Frames;
@@ -200,6 +214,7 @@ impl ProcessRunnerService for Service {
         &self,
         request: Request<v1::GetOutputRequest>,
     ) -> Result<Response<Self::GetOutputStream>, Status> {
+        let client = client(&request)?;
         let compressed = request.metadata().contains_key(ACCEPT_ENCODING);
         let request = request.into_inner();
         let mut violations = Violations::default();
@@ -213,14 +228,15 @@ impl ProcessRunnerService for Service {
         // here.
         let place = self
             .subscribers
-            .enter(id)
+            .enter(id, client.fingerprint)
             .map_err(|full| errors::too_many_subscribers(full, id))?;
         let (supervisor, chunks, epoch) = (
             self.supervisor.clone(),
             Arc::clone(&self.chunks),
             Arc::clone(&self.epoch),
         );
-        let subscription = Subscription::open(process, supervisor, chunks, wanted, epoch).await?;
+        let subscription =
+            Subscription::open(process, supervisor, &client, chunks, wanted, epoch).await?;
         let frames = Box::pin(unfold(
             (subscription, place),
             |(mut subscription, place)| async {

@@ -10,13 +10,13 @@ use std::time::Instant;
 
 use prn_ipc_protocol::message::{ProcessInfo, Refusal, StopHow};
 use prn_ipc_protocol::types::ProcessId;
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::watch;
 
-use crate::supervisor::Failure;
+use crate::supervisor::{Failure, Permit};
 
 /// Most stops with a grace time under way for one process. There are two only if clients shorten
 /// the time.
-const GRACEFUL_OF_ONE_MAX: usize = 8;
+const GRACEFUL_OF_ONE_MAX: u32 = 8;
 
 type Slot = Option<Result<Arc<ProcessInfo>, Refusal>>;
 
@@ -71,7 +71,7 @@ pub struct StopAnswer {
     stops: Arc<Stops>,
     id: ProcessId,
     to: watch::Sender<Slot>,
-    _permit: OwnedSemaphorePermit,
+    _permit: Permit,
 }
 
 impl StopAnswer {
@@ -116,7 +116,7 @@ impl Stops {
         self: &Arc<Self>,
         id: ProcessId,
         how: StopHow,
-        permit: OwnedSemaphorePermit,
+        permit: Permit,
     ) -> Result<Opened, Failure> {
         let mut by_id = self.lock();
         let under_way = by_id.entry(id).or_default();
@@ -127,10 +127,12 @@ impl Stops {
             .iter()
             .filter(|other| other.how != StopHow::Kill)
             .count();
+        let graceful = u32::try_from(graceful).unwrap_or(u32::MAX);
         if how != StopHow::Kill && graceful >= GRACEFUL_OF_ONE_MAX {
             return Err(Failure::TooMany {
                 kind: "stop",
                 max: GRACEFUL_OF_ONE_MAX,
+                kept: 0,
             });
         }
         let (to, answer) = watch::channel(None);
@@ -168,9 +170,10 @@ fn joined(under_way: &[UnderWay], how: StopHow) -> Option<Wait> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::quota::{Limit, Quota};
     use prn_ipc_protocol::types::Millis;
+    use prn_proto::tls::Fingerprint;
     use std::time::Duration;
-    use tokio::sync::Semaphore;
 
     const ID: ProcessId = ProcessId::from_bytes([1; 16]);
 
@@ -180,10 +183,14 @@ mod tests {
         ))
     }
 
+    fn permit() -> Permit {
+        let quota = Quota::new(Limit::own(1), Limit::own(1));
+        Permit::Place(quota.enter((), Fingerprint::of(b"client")).ok().unwrap())
+    }
+
     fn opened(stops: &Arc<Stops>, how: StopHow) -> Option<StopAnswer> {
-        let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
         match stops
-            .open(ID, how, permit)
+            .open(ID, how, permit())
             .unwrap_or_else(|failure| panic!("{failure}"))
         {
             Opened::New(answer, _) => Some(answer),
@@ -219,9 +226,8 @@ mod tests {
             .rev()
             .map(|n| opened(&stops, grace(n * 10)).unwrap())
             .collect();
-        let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
         assert!(matches!(
-            stops.open(ID, grace(1), permit),
+            stops.open(ID, grace(1), permit()),
             Err(Failure::TooMany { max: 8, .. })
         ));
         assert!(opened(&stops, StopHow::Kill).is_some());

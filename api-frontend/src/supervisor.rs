@@ -23,13 +23,15 @@ use tokio::io::unix::AsyncFd;
 use tokio::io::{Interest, Ready};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
+use crate::clients::{Client, Clients};
 use crate::mirror::Mirror;
+use crate::quota::{Full, Limit, Place, Quota};
 use crate::stops::{Opened, StopAnswer, Stops};
 
 /// Most starts under way. Each kind has a share of its own, so that none can keep the others out.
-const STARTS_MAX: usize = 512;
+const STARTS_MAX: u32 = 512;
 /// Most stops with a grace time under way: one can last for that.
-const GRACEFUL_STOPS_MAX: usize = 384;
+const GRACEFUL_STOPS_MAX: u32 = 384;
 /// Most other stops under way. They are answered within seconds, so one that finds no room waits
 /// for its turn.
 const KILLS_MAX: usize = 64;
@@ -37,8 +39,10 @@ const KILLS_MAX: usize = 64;
 /// many in flight (ETOOMANYREFS, unix(7)). They are answered at once, so one that finds no room
 /// waits for its turn.
 const SUBSCRIPTIONS_MAX: usize = 16;
+#[expect(clippy::as_conversions, reason = "no other conversion is const")]
 const _: () = assert!(
-    STARTS_MAX + GRACEFUL_STOPS_MAX + KILLS_MAX + SUBSCRIPTIONS_MAX <= REQUESTS_WAITING_MAX,
+    (STARTS_MAX + GRACEFUL_STOPS_MAX) as usize + KILLS_MAX + SUBSCRIPTIONS_MAX
+        <= REQUESTS_WAITING_MAX,
     "the supervisor's limit"
 );
 
@@ -57,7 +61,9 @@ pub enum Failure {
         /// Name of the operation.
         kind: &'static str,
         /// How many may be.
-        max: usize,
+        max: u32,
+        /// How many of them are kept for other clients.
+        kept: u32,
     },
     /// The request does not fit in a message.
     #[error("the request is too long for the channel")]
@@ -97,8 +103,8 @@ pub enum LinkError {
 #[derive(Clone)]
 pub struct Supervisor {
     commands: mpsc::UnboundedSender<Command>,
-    starts: Arc<Semaphore>,
-    graceful_stops: Arc<Semaphore>,
+    starts: Arc<Quota<()>>,
+    graceful_stops: Arc<Quota<()>>,
     kills: Arc<Semaphore>,
     stops: Arc<Stops>,
     subscriptions: Arc<Semaphore>,
@@ -128,7 +134,19 @@ pub struct Started {
 /// waits.
 struct Answer<T> {
     to: oneshot::Sender<Result<T, Failure>>,
-    _permit: OwnedSemaphorePermit,
+    _permit: Permit,
+}
+
+/// What counts a request until it is answered.
+#[expect(dead_code, reason = "held for its drop")]
+pub enum Permit {
+    /// Of those that are refused when there are too many.
+    Place(Place<()>),
+    /// Of those that wait for their turn.
+    Turn {
+        of_client: OwnedSemaphorePermit,
+        of_all: OwnedSemaphorePermit,
+    },
 }
 
 impl<T> Answer<T> {
@@ -139,15 +157,35 @@ impl<T> Answer<T> {
 }
 
 impl Supervisor {
+    fn new(commands: mpsc::UnboundedSender<Command>, clients: &Clients) -> Self {
+        let quota = |max| {
+            let limit = Limit::shared(max, clients.count());
+            Quota::new(limit, limit)
+        };
+        Self {
+            commands,
+            starts: quota(STARTS_MAX),
+            graceful_stops: quota(GRACEFUL_STOPS_MAX),
+            kills: Arc::new(Semaphore::new(KILLS_MAX)),
+            stops: Arc::default(),
+            subscriptions: Arc::new(Semaphore::new(SUBSCRIPTIONS_MAX)),
+        }
+    }
+
     /// Starts a process.
-    pub async fn start(&self, spec: Box<StartSpec>) -> Result<Started, Failure> {
-        let permit = try_permit(&self.starts, "start", STARTS_MAX)?;
+    pub async fn start(&self, client: &Client, spec: Box<StartSpec>) -> Result<Started, Failure> {
+        let permit = place(&self.starts, client, "start")?;
         self.ask(permit, |answer| Command::Start(spec, answer))
             .await
     }
 
     /// Stops a process. The supervisor is asked only if no stop under way does it as soon.
-    pub async fn stop(&self, id: ProcessId, how: StopHow) -> Result<Arc<ProcessInfo>, Failure> {
+    pub async fn stop(
+        &self,
+        client: &Client,
+        id: ProcessId,
+        how: StopHow,
+    ) -> Result<Arc<ProcessInfo>, Failure> {
         let how = match how {
             StopHow::Graceful(Some(grace)) if grace.duration().is_zero() => StopHow::Kill,
             StopHow::Graceful(_) | StopHow::Kill => how,
@@ -156,11 +194,8 @@ impl Supervisor {
             return wait.answer().await;
         }
         let permit = match how {
-            StopHow::Graceful(_) => try_permit(&self.graceful_stops, "stop", GRACEFUL_STOPS_MAX)?,
-            StopHow::Kill => Arc::clone(&self.kills)
-                .acquire_owned()
-                .await
-                .map_err(|_| Failure::Closed)?,
+            StopHow::Graceful(_) => place(&self.graceful_stops, client, "stop")?,
+            StopHow::Kill => turn(&self.kills, &client.kills).await?,
         };
         let wait = match self.stops.open(id, how, permit)? {
             Opened::New(answer, wait) => {
@@ -174,13 +209,14 @@ impl Supervisor {
         wait.answer().await
     }
 
+    /// A turn to open an output.
+    pub async fn subscription(&self, client: &Client) -> Result<Permit, Failure> {
+        turn(&self.subscriptions, &client.subscriptions).await
+    }
+
     /// Opens a process's output.
-    pub async fn subscribe(&self, id: ProcessId) -> Result<Reader, Failure> {
-        let permit = Arc::clone(&self.subscriptions)
-            .acquire_owned()
-            .await
-            .map_err(|_| Failure::Closed)?;
-        self.ask(permit, |answer| Command::Subscribe(id, answer))
+    pub async fn subscribe(&self, turn: Permit, id: ProcessId) -> Result<Reader, Failure> {
+        self.ask(turn, |answer| Command::Subscribe(id, answer))
             .await
     }
 
@@ -212,7 +248,7 @@ impl Supervisor {
 
     async fn ask<T>(
         &self,
-        permit: OwnedSemaphorePermit,
+        permit: Permit,
         command: impl FnOnce(Answer<T>) -> Command,
     ) -> Result<T, Failure> {
         let (to, answer) = oneshot::channel();
@@ -226,14 +262,24 @@ impl Supervisor {
     }
 }
 
-fn try_permit(
-    semaphore: &Arc<Semaphore>,
-    kind: &'static str,
-    max: usize,
-) -> Result<OwnedSemaphorePermit, Failure> {
-    Arc::clone(semaphore)
-        .try_acquire_owned()
-        .map_err(|_| Failure::TooMany { kind, max })
+fn place(quota: &Arc<Quota<()>>, client: &Client, kind: &'static str) -> Result<Permit, Failure> {
+    let place = quota.enter((), client.fingerprint);
+    place
+        .map(Permit::Place)
+        .map_err(|Full { max, kept, .. }| Failure::TooMany { kind, max, kept })
+}
+
+/// First among the client's own, then among all that wait.
+async fn turn(all: &Arc<Semaphore>, of_client: &Arc<Semaphore>) -> Result<Permit, Failure> {
+    let acquire = async |semaphore: &Arc<Semaphore>| {
+        let permit = Arc::clone(semaphore).acquire_owned().await;
+        permit.map_err(|_| Failure::Closed)
+    };
+    let of_client = acquire(of_client).await?;
+    Ok(Permit::Turn {
+        of_all: acquire(all).await?,
+        of_client,
+    })
 }
 
 /// The channel, and what is under way on it.
@@ -263,7 +309,10 @@ impl Link {
     ///
     /// # Errors
     /// The channel failed, or the supervisor sent something else.
-    pub async fn hello(channel: OwnedFd) -> Result<(Self, Supervisor, Arc<Mirror>), LinkError> {
+    pub async fn hello(
+        channel: OwnedFd,
+        clients: &Clients,
+    ) -> Result<(Self, Supervisor, Arc<Mirror>), LinkError> {
         let mut channel = watched(channel)?;
         match channel
             .get_ref()
@@ -283,14 +332,7 @@ impl Link {
             }
         }
         let (sender, commands) = mpsc::unbounded_channel();
-        let supervisor = Supervisor {
-            commands: sender,
-            starts: Arc::new(Semaphore::new(STARTS_MAX)),
-            graceful_stops: Arc::new(Semaphore::new(GRACEFUL_STOPS_MAX)),
-            kills: Arc::new(Semaphore::new(KILLS_MAX)),
-            stops: Arc::default(),
-            subscriptions: Arc::new(Semaphore::new(SUBSCRIPTIONS_MAX)),
-        };
+        let supervisor = Supervisor::new(sender, clients);
         let state = State {
             mirror: Arc::clone(&mirror),
             outbox: VecDeque::new(),

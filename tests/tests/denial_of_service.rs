@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use prn_proto::v1::{GetOutputRequest, ListRequest, StartRequest};
+use prn_proto::v1::{GetOutputRequest, ListRequest, StartRequest, StatusRequest};
 use prn_tests::client::{self, Client, identifier, output_request};
 use prn_tests::hostile::{self, shown};
 use prn_tests::http2::{self, Attacker, END_HEADERS, END_STREAM, call, frame, kind, message};
@@ -450,6 +450,136 @@ fn r3_no_flood_gets_past_the_handshake_without_a_pinned_certificate() {
         "{before} bytes before, {after} after"
     );
     assert_unharmed(&server, frontend);
+}
+
+/// A request for a process's status, or for all of them.
+fn unary(attacker: &mut Attacker, stream: u32, method: &str, request: &impl prost::Message) {
+    attacker.send(&frame(kind::HEADERS, END_HEADERS, stream, &call(method)));
+    let request = message(&encoded(request));
+    attacker.send(&frame(kind::DATA, END_STREAM, stream, &request));
+}
+
+#[test]
+fn x10_answers_that_one_client_does_not_take_keep_no_other_and_not_itself_from_theirs() {
+    let other = tempfile::tempdir().unwrap();
+    let other = Identity::keygen(other.path(), "other", &[]);
+    let server = Server::with(Options {
+        pins: vec![other.certificate.clone()],
+        ..Options::default()
+    });
+    let frontend = server.frontend();
+    let script = format!("exec sleep 1000 # {}", "x".repeat(100_000));
+    let id = server.start_process(&[], &["sh", "-c", &script]);
+    // SETTINGS_INITIAL_WINDOW_SIZE.
+    let mut attackers: Vec<Attacker> = (0..4)
+        .map(|_| Attacker::connect(&server.address, &pinned(&server), &[(4, 0)]))
+        .collect();
+    for attacker in &mut attackers {
+        for stream in (1..500).step_by(2) {
+            unary(attacker, stream, "List", &ListRequest {});
+        }
+        let begun = attacker.until(|frame| frame.kind == kind::HEADERS);
+        assert!(begun.is_some() && attacker.is_served());
+    }
+    let identity = &server.identity;
+    for client in [&other, &server.client] {
+        let config = client::tls_config(client, identity).unwrap();
+        let listed = runtime().block_on(async {
+            let mut client = client::connect_with(&server.address, config).await.unwrap();
+            tokio::time::timeout(deadline(), client.list(ListRequest {})).await
+        });
+        let listed = listed.expect("an answer in time").unwrap().into_inner();
+        assert_eq!(listed.processes[0].id, identifier(&id));
+    }
+    assert_unharmed(&server, frontend);
+}
+
+#[test]
+fn x10_answers_that_nobody_takes_hold_little_memory_and_are_reset() {
+    let server = Server::start();
+    let script = format!("exec sleep 1000 # {}", "x".repeat(120_000));
+    let id = server.start_process(&[], &["sh", "-c", &script]);
+    let frontend = server.frontend();
+    let before = procfs::memory(frontend, "VmRSS");
+    // SETTINGS_INITIAL_WINDOW_SIZE.
+    let mut attacker = Attacker::connect(&server.address, &pinned(&server), &[(4, 0)]);
+    let status = StatusRequest {
+        process_identifier: identifier(&id),
+    };
+    // 240 KB each, and 480 MB together.
+    for stream in (1..4000).step_by(2) {
+        unary(&mut attacker, stream, "Status", &status);
+    }
+    let last = attacker.until(|frame| frame.stream == 3999 && frame.kind == kind::HEADERS);
+    assert!(last.is_some() && attacker.is_served());
+    let peak = procfs::memory(frontend, "VmHWM");
+    assert!(
+        peak < before + 128 * MIB + SLACK,
+        "{before} bytes before, {peak} at most"
+    );
+    // Those that had no room, and in time those that had.
+    for stream in [1, 3999] {
+        let reset =
+            attacker.until(|frame| frame.stream == stream && frame.kind == kind::RST_STREAM);
+        assert!(reset.is_some(), "{stream}");
+    }
+    assert_unharmed(&server, frontend);
+}
+
+#[test]
+fn x10_a_client_that_takes_all_it_can_leaves_others_their_places() {
+    let other = tempfile::tempdir().unwrap();
+    let other = Identity::keygen(other.path(), "other", &[]);
+    let flags = [
+        ["--connections", "8"],
+        ["--connections-per-client", "8"],
+        ["--subscribers-per-process", "8"],
+        ["--subscribers", "12"],
+    ];
+    let server = Server::with(Options {
+        arguments: flags.concat().into_iter().map(str::to_owned).collect(),
+        pins: vec![other.certificate.clone()],
+        ..Options::default()
+    });
+    let [one, two] =
+        [(); 2].map(|()| server.start_process(&[], &["sh", "-c", "echo hello; exec sleep 1000"]));
+    let config = |client: &Identity| client::tls_config(client, &server.identity).unwrap();
+    runtime().block_on(async {
+        let (greedy, patient) = (config(&server.client), config(&other));
+        let mut greedy = client::connect_with(&server.address, greedy).await.unwrap();
+        let mut held = Vec::new();
+        for id in [&one, &two] {
+            while let Ok(stream) = subscribed(&mut greedy, id).await {
+                held.push(stream);
+            }
+        }
+        let mut patient = client::connect_with(&server.address, patient)
+            .await
+            .unwrap();
+        for id in [&one, &two] {
+            held.push(subscribed(&mut patient, id).await.unwrap());
+        }
+        let error = subscribed(&mut greedy, &one).await.unwrap_err();
+        assert!(
+            error.message().contains("kept for other clients"),
+            "{error}"
+        );
+    });
+
+    runtime().block_on(async {
+        let connected = async |identity: &Identity| {
+            let client = client::connect_with(&server.address, config(identity)).await;
+            let mut client = client.ok()?;
+            let listed = client.list(ListRequest {}).await;
+            listed.is_ok().then_some(client)
+        };
+        let mut held = Vec::new();
+        while let Some(client) = connected(&server.client).await {
+            held.push(client);
+        }
+        assert!(!held.is_empty());
+        assert!(connected(&other).await.is_some());
+    });
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll, Wake, Waker};
 
-use futures_util::future::{BoxFuture, CatchUnwind, poll_fn};
+use futures_util::future::{AbortHandle, BoxFuture, CatchUnwind, abortable, poll_fn};
 use futures_util::stream::FuturesUnordered;
 use futures_util::task::AtomicWaker;
 use futures_util::{FutureExt, StreamExt};
@@ -24,6 +24,17 @@ type Call = CatchUnwind<AssertUnwindSafe<BoxFuture<'static, ()>>>;
 
 type Queue = Mutex<Vec<Call>>;
 
+tokio::task_local! {
+    /// Ends the call that is being polled.
+    static CURRENT: AbortHandle;
+}
+
+/// Ends the call that this is asked in: hyper drops its stream, which h2 then resets. `None`
+/// outside of one.
+pub fn current() -> Option<AbortHandle> {
+    CURRENT.try_with(AbortHandle::clone).ok()
+}
+
 /// Takes what hyper would spawn. Weak, since each call holds one: what is never drained must not
 /// keep itself alive.
 #[derive(Clone)]
@@ -33,7 +44,9 @@ impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Spawner {
     fn execute(&self, call: F) {
         if let Some(queue) = self.0.upgrade() {
             // A panic ends one call, as it would in a task of its own.
-            let call = AssertUnwindSafe(call.boxed()).catch_unwind();
+            let (call, handle) = abortable(call);
+            let call = CURRENT.scope(handle, call.map(drop)).boxed();
+            let call = AssertUnwindSafe(call).catch_unwind();
             queue
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)

@@ -1,0 +1,64 @@
+//! The pinned clients, and what each of them has of its own.
+//!
+//! Where calls wait for their turn, a client's calls wait for each other before they wait with
+//! those of others: in the common queue each client has a few at most.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use prn_proto::tls::Fingerprint;
+use tokio::sync::Semaphore;
+
+/// Most lists of a client that are being made.
+const LISTS_MAX: usize = 2;
+/// Most of a client's requests to kill at once, and to open an output, that wait for the
+/// supervisor: a quarter of what all clients together may have.
+const KILLS_MAX: usize = 16;
+const SUBSCRIPTIONS_MAX: usize = 4;
+
+/// All that are pinned.
+pub struct Clients(HashMap<Fingerprint, Arc<Client>>);
+
+/// One of them.
+pub struct Client {
+    /// Its certificate's.
+    pub fingerprint: Fingerprint,
+    /// For lists that are being made.
+    pub lists: Semaphore,
+    /// For requests to kill at once.
+    pub kills: Arc<Semaphore>,
+    /// For requests to open an output.
+    pub subscriptions: Arc<Semaphore>,
+}
+
+impl Clients {
+    /// Those with these certificates (DER).
+    pub fn new(pins: &[Vec<u8>]) -> Self {
+        let clients = pins.iter().map(|der| {
+            let fingerprint = Fingerprint::of(der);
+            (fingerprint, Arc::new(Client::new(fingerprint)))
+        });
+        Self(clients.collect())
+    }
+
+    /// How many they are.
+    pub fn count(&self) -> u32 {
+        u32::try_from(self.0.len()).unwrap_or(u32::MAX)
+    }
+
+    /// The one with this certificate.
+    pub fn with(&self, fingerprint: Fingerprint) -> Option<Arc<Client>> {
+        self.0.get(&fingerprint).cloned()
+    }
+}
+
+impl Client {
+    fn new(fingerprint: Fingerprint) -> Self {
+        Self {
+            fingerprint,
+            lists: Semaphore::new(LISTS_MAX),
+            kills: Arc::new(Semaphore::new(KILLS_MAX)),
+            subscriptions: Arc::new(Semaphore::new(SUBSCRIPTIONS_MAX)),
+        }
+    }
+}
