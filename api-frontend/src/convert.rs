@@ -503,7 +503,11 @@ fn only(raw: i32) -> Result<Option<Stream>, InvalidField> {
 }
 
 /// A time of a request. What lies before 1970 becomes 1970.
-fn instant(raw: &v1::OutputTime, field: &str, now: UnixMicros) -> Result<UnixMicros, InvalidField> {
+pub fn instant(
+    raw: &v1::OutputTime,
+    field: &str,
+    now: UnixMicros,
+) -> Result<UnixMicros, InvalidField> {
     let invalid = |part: &str, why: &str| InvalidField::new(format!("{field}.{part}"), why);
     let micros = match raw.at {
         None => return Err(InvalidField::new(field, "must have time or ago")),
@@ -536,6 +540,15 @@ pub fn process(info: &ProcessInfo) -> v1::Process {
         }),
         status: Some(process_status(info)),
     }
+}
+
+/// A process as a list shows it.
+pub fn listed(info: &ProcessInfo, with_argv: bool) -> v1::Process {
+    let mut process = process(info);
+    if let Some(status) = process.status.as_mut().filter(|_| !with_argv) {
+        status.argv = Vec::new();
+    }
+    process
 }
 
 /// A process's status as the API shows it.

@@ -88,7 +88,8 @@ impl Envelope {
         if let Some(answer) = response.extensions_mut().remove::<Answer>() {
             let hold = |revoke| self.waiting.enter(fingerprint, answer.bytes, revoke);
             let call = calls::current();
-            response = response.map(|body| Body::new(Lease::new(body, call, hold)));
+            response =
+                response.map(|body| Body::new(Lease::new(body, answer.trailers, call, hold)));
         }
         Ok(self.addressed(response))
     }

@@ -667,17 +667,6 @@ pub fn offset_beyond_end(end: u64) -> Status {
     )
 }
 
-/// A response would be larger than the server makes one.
-pub fn response_too_large(max: usize) -> Status {
-    let message = format!("the response would exceed {max} bytes");
-    quota(
-        reason::MESSAGE_TOO_LARGE,
-        "response",
-        message,
-        &[("max", max.to_string())],
-    )
-}
-
 /// The client took nothing of the response, or had too many of which it took nothing.
 pub fn not_taken() -> Status {
     let message = "the response was not taken in time";

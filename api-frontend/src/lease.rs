@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::AbortHandle;
+use hyper::HeaderMap;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use tokio::task;
 use tokio::time::Instant;
@@ -29,6 +30,8 @@ const PIECE: usize = 16 * 1024;
 pub struct Lease<T> {
     rest: Arc<Mutex<Option<Rest<T>>>>,
     watch: task::AbortHandle,
+    /// Added to the body's own.
+    trailers: HeaderMap,
 }
 
 struct Rest<T> {
@@ -44,13 +47,19 @@ impl<T: Send + 'static> Lease<T> {
     /// Holds what `hold` makes until the body is sent or dropped. When the client takes nothing for
     /// some time, or when what `hold` was given is called, the body is gone and `call`, whose it
     /// is, ends.
-    pub fn new(body: Body, call: Option<AbortHandle>, hold: impl FnOnce(Revoke) -> T) -> Self {
-        Self::within(PATIENCE, body, call, hold)
+    pub fn new(
+        body: Body,
+        trailers: HeaderMap,
+        call: Option<AbortHandle>,
+        hold: impl FnOnce(Revoke) -> T,
+    ) -> Self {
+        Self::within(PATIENCE, body, trailers, call, hold)
     }
 
     fn within(
         patience: Duration,
         body: Body,
+        trailers: HeaderMap,
         call: Option<AbortHandle>,
         hold: impl FnOnce(Revoke) -> T,
     ) -> Self {
@@ -80,6 +89,7 @@ impl<T: Send + 'static> Lease<T> {
         Self {
             rest,
             watch: watch.abort_handle(),
+            trailers,
         }
     }
 }
@@ -116,7 +126,8 @@ impl<T: Unpin> HttpBody for Lease<T> {
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        let mut slot = lock(&self.rest);
+        let lease = self.get_mut();
+        let mut slot = lock(&lease.rest);
         let Some(rest) = slot.as_mut() else {
             return Poll::Ready(Some(Err(errors::not_taken())));
         };
@@ -125,7 +136,13 @@ impl<T: Unpin> HttpBody for Lease<T> {
             match ready!(Pin::new(&mut rest.body).poll_frame(context)) {
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(data) => rest.data = data,
-                    Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
+                    Err(frame) => {
+                        let trailers = frame.into_trailers().map(|mut trailers| {
+                            trailers.extend(std::mem::take(&mut lease.trailers));
+                            Frame::trailers(trailers)
+                        });
+                        return Poll::Ready(Some(Ok(trailers.unwrap_or_else(|frame| frame))));
+                    }
                 },
                 other @ (Some(Err(_)) | None) => return Poll::Ready(other),
             }
@@ -165,7 +182,7 @@ mod tests {
         let bytes = Bytes::from(vec![7; PIECE + 1]);
         let body = Body::new(Once(Some(bytes)));
         let held = Arc::clone(held);
-        Lease::within(patience, body, None, |_| held)
+        Lease::within(patience, body, HeaderMap::new(), None, |_| held)
     }
 
     /// A body of one frame.
@@ -232,7 +249,7 @@ mod tests {
         let (call, handle) = futures_util::future::abortable(std::future::pending::<()>());
         let body = Body::new(Once(Some(Bytes::from_static(b"x"))));
         let mut revoke = None;
-        let lease = Lease::new(body, Some(handle), |how| {
+        let lease = Lease::new(body, HeaderMap::new(), Some(handle), |how| {
             revoke = Some(how);
             Arc::clone(&held)
         });

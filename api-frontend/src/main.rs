@@ -18,6 +18,7 @@ mod errors;
 mod kernel;
 mod launch;
 mod lease;
+mod list;
 mod mirror;
 mod output;
 mod pending;
@@ -184,7 +185,7 @@ async fn serve(
     );
     let acceptor =
         Acceptor::new(listener, tls, &config, clients, calls).map_err(Fatal::Listener)?;
-    let (processes, pins) = (mirror.processes().len(), config.pins.len());
+    let (processes, pins) = (mirror.count(), config.pins.len());
     log::line(format_args!(
         "serving: boot epoch {epoch}, processes known: {processes}, clients pinned: {pins}"
     ));

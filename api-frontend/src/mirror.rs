@@ -4,6 +4,7 @@
 //! change of one process waits on that process's own channel, so that a change wakes nobody else.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -12,6 +13,9 @@ use prn_ipc_protocol::types::ProcessId;
 use tokio::sync::watch;
 
 use crate::output::Hub;
+
+/// Processes that a walk takes from the table at a time.
+const STEP: usize = 256;
 
 /// All processes that the supervisor knows, as far as it has said.
 #[derive(Default)]
@@ -45,6 +49,37 @@ impl Process {
     }
 }
 
+/// The order of a walk over all processes, by their starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// As they started.
+    OldestFirst,
+    /// The other way round.
+    NewestFirst,
+}
+
+/// A walk over the processes, which holds the table's lock for a step at a time. What starts or is
+/// forgotten meanwhile may be on it or not.
+pub struct Walk<'a> {
+    mirror: &'a Mirror,
+    order: Order,
+    last: Option<u64>,
+    step: Vec<(u64, Arc<Process>)>,
+}
+
+impl Iterator for Walk<'_> {
+    type Item = Arc<Process>;
+
+    fn next(&mut self) -> Option<Arc<Process>> {
+        if self.step.is_empty() {
+            self.step = self.mirror.step(self.order, self.last);
+        }
+        let (number, process) = self.step.pop()?;
+        self.last = Some(number);
+        Some(process)
+    }
+}
+
 impl Mirror {
     /// Whether the server is shutting down.
     pub fn draining(&self) -> bool {
@@ -56,9 +91,43 @@ impl Mirror {
         self.read().by_id.get(&id).cloned()
     }
 
-    /// All processes, oldest first.
-    pub fn processes(&self) -> Vec<Arc<Process>> {
-        self.read().by_number.values().cloned().collect()
+    /// How many processes there are.
+    pub fn count(&self) -> usize {
+        self.read().by_number.len()
+    }
+
+    /// All processes that come after this one's number in such an order.
+    pub fn walk(&self, order: Order, after: Option<u64>) -> Walk<'_> {
+        Walk {
+            mirror: self,
+            order,
+            last: after,
+            step: Vec::new(),
+        }
+    }
+
+    /// The next ones of a walk, the last of them first.
+    fn step(&self, order: Order, after: Option<u64>) -> Vec<(u64, Arc<Process>)> {
+        let table = self.read();
+        let entry = |(number, process): (&u64, &Arc<Process>)| (*number, Arc::clone(process));
+        let bound = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut step: Vec<_> = match order {
+            Order::OldestFirst => table
+                .by_number
+                .range((bound, Bound::Unbounded))
+                .take(STEP)
+                .map(entry)
+                .collect(),
+            Order::NewestFirst => table
+                .by_number
+                .range((Bound::Unbounded, bound))
+                .rev()
+                .take(STEP)
+                .map(entry)
+                .collect(),
+        };
+        step.reverse();
+        step
     }
 
     /// The supervisor described a process.
@@ -130,8 +199,7 @@ mod tests {
 
     fn numbers(mirror: &Mirror) -> Vec<u64> {
         mirror
-            .processes()
-            .iter()
+            .walk(Order::OldestFirst, None)
             .map(|process| process.info().number)
             .collect()
     }
@@ -146,6 +214,30 @@ mod tests {
         mirror.forget(A.parse().unwrap());
         assert_eq!(numbers(&mirror), [12]);
         assert!(mirror.process(A.parse().unwrap()).is_none());
+    }
+
+    #[test]
+    fn a_walk_goes_on_from_step_to_step_in_either_order() {
+        let mirror = Mirror::default();
+        let count = 2 * u64::try_from(STEP).unwrap() + 1;
+        for number in 1..=count {
+            mirror.update(info(&format!("{number:032x}"), number));
+        }
+        let walked = |order, after| -> Vec<u64> {
+            mirror
+                .walk(order, after)
+                .map(|process| process.info().number)
+                .collect()
+        };
+        assert_eq!(
+            walked(Order::OldestFirst, None),
+            (1..=count).collect::<Vec<_>>()
+        );
+        assert_eq!(
+            walked(Order::NewestFirst, Some(count)),
+            (1..count).rev().collect::<Vec<_>>()
+        );
+        assert!(walked(Order::OldestFirst, Some(count)).is_empty());
     }
 
     #[test]

@@ -6,6 +6,9 @@ use futures_util::stream::{empty, unfold};
 use prn_ipc_protocol::config;
 use prn_ipc_protocol::types::{ProcessId, UnixMicros};
 
+use hyper::HeaderMap;
+use hyper::header::{HeaderName, HeaderValue};
+use prn_proto::LEFT_OUT_METADATA;
 use prn_proto::v1;
 use prn_proto::v1::process_runner_service_server::ProcessRunnerService;
 use prost::Message;
@@ -15,6 +18,7 @@ use tonic::{Request, Response, Status};
 use crate::clients::Client;
 use crate::convert::{ARGUMENTS_MAX, Defaults, Violations};
 use crate::errors::Asked;
+use crate::list::Query;
 use crate::mirror::{Mirror, Process};
 use crate::output::Subscription;
 use crate::output::body::{Frames, Handed};
@@ -32,20 +36,20 @@ pub const REQUEST_MAX: usize = 2 * ARGUMENTS_MAX + 64 * 1024;
 /// is one.
 pub const ACCEPT_ENCODING: &str = "grpc-accept-encoding";
 
-/// Most bytes in a response message: ten thousand processes with command lines of a few kilobytes.
-const RESPONSE_MAX: usize = 64 * 1024 * 1024;
-
 /// What [`crate::envelope`] has to know of an answer, in its response's extensions.
 #[derive(Clone, Default)]
 pub struct Answer {
     /// Of the message.
     pub bytes: usize,
+    /// Further trailing metadata.
+    pub trailers: HeaderMap,
 }
 
 /// A response with one message.
 fn response<T: Message>(message: T) -> Response<T> {
     let answer = Answer {
         bytes: message.encoded_len(),
+        trailers: HeaderMap::new(),
     };
     let mut response = Response::new(message);
     response.extensions_mut().insert(answer);
@@ -185,27 +189,25 @@ impl ProcessRunnerService for Service {
         request: Request<v1::ListRequest>,
     ) -> Result<Response<v1::ListResponse>, Status> {
         let client = client(&request)?;
+        let query = Query::new(request.get_ref(), UnixMicros::now(), &self.epoch)?;
         // Never closed. The wait ends with the call, at its deadline or with its client.
-        let _turn = client
+        let turn = client
             .lists
             .acquire()
             .await
             .map_err(|_| errors::internal())?;
-        let mut processes = Vec::new();
-        let mut size = 0;
-        for process in self.mirror.processes() {
-            tokio::task::coop::consume_budget().await;
-            let process = convert::process(&process.info());
-            size += process.encoded_len();
-            if size > RESPONSE_MAX {
-                return Err(errors::response_too_large(RESPONSE_MAX));
-            }
-            processes.push(process);
+        let mut list = query.answer(&self.mirror).await;
+        drop(turn);
+        list.boot_epoch = self.epoch();
+        let left_out = list.left_out;
+        let mut response = response(list);
+        if let Some(answer) = response.extensions_mut().get_mut::<Answer>()
+            && left_out > 0
+        {
+            let name = HeaderName::from_static(LEFT_OUT_METADATA);
+            answer.trailers.insert(name, HeaderValue::from(left_out));
         }
-        Ok(response(v1::ListResponse {
-            processes,
-            boot_epoch: self.epoch(),
-        }))
+        Ok(response)
     }
 
     type GetOutputStream = Frames;

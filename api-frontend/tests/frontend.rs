@@ -489,7 +489,7 @@ async fn status_and_list_cost_the_supervisor_nothing_and_every_answer_carries_th
     let frontend = Frontend::with(&[live(B, 1), ended(A, 2, OutputTotals::default())]);
     let mut client = frontend.connect().await;
 
-    let listed = client.list(v1::ListRequest {}).await.unwrap();
+    let listed = client.list(v1::ListRequest::default()).await.unwrap();
     assert_eq!(epoch_of(listed.metadata()), EPOCH.to_string());
     let listed = listed.into_inner();
     let ids: Vec<_> = listed
@@ -829,7 +829,7 @@ async fn x10_lists_that_nobody_takes_keep_no_list_waiting() {
             .unwrap();
         stalled.push((sender, response));
     }
-    let listed = tokio::time::timeout(DEADLINE, client.list(v1::ListRequest {}))
+    let listed = tokio::time::timeout(DEADLINE, client.list(v1::ListRequest::default()))
         .await
         .unwrap()
         .unwrap()
@@ -1106,7 +1106,7 @@ async fn t2_t3_t13_only_pinned_clients_that_speak_http2_get_in() {
     let refused = match frontend.connect_as(&stranger).await {
         Err(_) => true,
         // In TLS 1.3 a client learns of it with its first read.
-        Ok(mut client) => client.list(v1::ListRequest {}).await.is_err(),
+        Ok(mut client) => client.list(v1::ListRequest::default()).await.is_err(),
     };
     assert!(refused);
 
@@ -1133,7 +1133,7 @@ async fn t2_t3_t13_only_pinned_clients_that_speak_http2_get_in() {
         frontend
             .connect()
             .await
-            .list(v1::ListRequest {})
+            .list(v1::ListRequest::default())
             .await
             .is_ok()
     );
@@ -1153,12 +1153,12 @@ async fn r1_silent_strangers_push_each_other_out_and_never_a_client() {
         .await
         .unwrap();
     assert!(matches!(read, Ok(0) | Err(_)));
-    assert!(client.list(v1::ListRequest {}).await.is_ok());
+    assert!(client.list(v1::ListRequest::default()).await.is_ok());
     assert!(
         frontend
             .connect()
             .await
-            .list(v1::ListRequest {})
+            .list(v1::ListRequest::default())
             .await
             .is_ok()
     );
@@ -1228,7 +1228,7 @@ async fn o10_a_frontend_with_idle_subscribers_never_wakes_and_lets_go_of_those_t
         }
         drop(opening.await.unwrap().unwrap());
     }
-    assert!(client.list(v1::ListRequest {}).await.is_ok());
+    assert!(client.list(v1::ListRequest::default()).await.is_ok());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -468,6 +468,22 @@ pub struct Stop {
 /// `prn list`.
 #[derive(Debug, Args)]
 pub struct List {
+    /// Those that run alone
+    #[arg(long, conflicts_with = "finished")]
+    pub running: bool,
+    /// Those that have ended alone
+    #[arg(long)]
+    pub finished: bool,
+    /// Those alone that started at this time or later: 2030-01-31T12:00:00Z, or 10m for ten minutes
+    /// ago
+    #[arg(long, value_name = "WHEN")]
+    pub since: Option<Moment>,
+    /// Those alone that started before this time
+    #[arg(long, value_name = "WHEN")]
+    pub until: Option<Moment>,
+    /// The newest so many of them
+    #[arg(short = 'n', long, value_name = "COUNT", value_parser = parse_count)]
+    pub limit: Option<usize>,
     /// How to print the result.
     #[command(flatten)]
     pub output: Output,
@@ -503,6 +519,13 @@ pub struct Keygen {
     /// Last instant of the validity period (RFC 3339), instead of --days
     #[arg(long, value_name = "TIME", hide = true, value_parser = parse_time)]
     pub not_after: Option<OffsetDateTime>,
+}
+
+fn parse_count(text: &str) -> Result<usize, &'static str> {
+    match text.parse() {
+        Ok(0) | Err(_) => Err("not a count: write a number from 1 up"),
+        Ok(count) => Ok(count),
+    }
 }
 
 fn parse_time(text: &str) -> Result<OffsetDateTime, &'static str> {
@@ -723,6 +746,17 @@ mod tests {
             &["status", id, "-o", "json"][..],
             &["list", "--output=wide", "--address", "host:1"],
             &[
+                "list",
+                "--running",
+                "--since",
+                "1h",
+                "--until",
+                "5m",
+                "-n",
+                "10",
+            ],
+            &["list", "--finished", "--limit", "1", "-o", "json"],
+            &[
                 "run", "--memory", "1G", "--env", "A=b", "--", "status", "--help",
             ],
             &["start", "--linger", "--timeout", "10s", "true"],
@@ -732,6 +766,8 @@ mod tests {
         for other in [
             &["status"][..],
             &["status", id, "--help"],
+            &["list", "--running", "--finished"],
+            &["list", "--limit", "0"],
             &["run", "--version"],
             &["help", "status"],
             &["--help"],

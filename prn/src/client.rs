@@ -2,6 +2,7 @@
 
 mod error;
 mod frames;
+mod list;
 mod output;
 mod transport;
 mod types;
@@ -18,6 +19,7 @@ use tonic::transport::Channel;
 use tower::ServiceExt;
 
 pub use error::{Cause, ClientError, ServerError, reason};
+pub use list::{ListRequest, Pages};
 pub use output::{Event, OutputEnd, OutputRequest, OutputStream, Source, Tail, When};
 pub use tonic::Code;
 pub use types::{
@@ -44,7 +46,8 @@ pub const STOP_GRACE: Duration = Duration::from_secs(10);
 /// ([`OutputPolicy::Follow`]).
 pub const FOLLOW_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The largest answer that a server makes: a list of all its processes.
+/// The largest answer that is taken: servers of before there were pages sent all their processes in
+/// one.
 const RESPONSE_MAX: usize = 64 * 1024 * 1024 + 1024;
 
 /// One connection to one server. Cheap to clone; the clones share it.
@@ -175,19 +178,22 @@ impl Client {
     /// All processes that the server knows, oldest first.
     ///
     /// # Errors
-    /// [`ClientError::Refused`] if the list is too long for one answer.
+    /// As [`Pages::next`].
     pub async fn list(&self) -> Result<Vec<Process>, ClientError> {
-        let request = v1::ListRequest {};
-        let mut service = self.service.clone();
-        let response = self
-            .answered(self.call_timeout, service.list(request))
-            .await?
-            .into_inner();
-        response
-            .processes
-            .into_iter()
-            .map(Process::try_from)
-            .collect()
+        let mut pages = self.pages(ListRequest {
+            with_argv: true,
+            ..ListRequest::default()
+        });
+        let mut all = Vec::new();
+        while let Some(page) = pages.next().await? {
+            all.extend(page);
+        }
+        Ok(all)
+    }
+
+    /// Some of them, or another order, page by page.
+    pub fn pages(&self, request: ListRequest) -> Pages {
+        Pages::new(self.clone(), request)
     }
 
     /// Replays a process's output, then follows it, unless `request` says otherwise.

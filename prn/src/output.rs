@@ -109,6 +109,41 @@ pub fn processes(processes: &[Process], format: Format) -> io::Result<()> {
     }
 }
 
+/// Prints a list of processes as JSON, as they come: what [`processes`] would print of all of them.
+#[derive(Default)]
+pub struct JsonList {
+    has_begun: bool,
+}
+
+impl JsonList {
+    /// Prints further ones.
+    pub fn add(&mut self, processes: &[Process]) -> io::Result<()> {
+        let mut text = String::new();
+        for process in processes {
+            let is_first = !std::mem::replace(&mut self.has_begun, true);
+            text.push_str(if is_first {
+                "{\n  \"processes\": ["
+            } else {
+                ","
+            });
+            let object = serde_json::to_string_pretty(&ProcessJson::from(process))?;
+            for line in object.lines() {
+                put(&mut text, format_args!("\n    {line}"));
+            }
+        }
+        print(&text)
+    }
+
+    /// Prints what closes it.
+    pub fn end(self) -> io::Result<()> {
+        if self.has_begun {
+            line("\n  ]\n}")
+        } else {
+            self::processes(&[], Format::Json)
+        }
+    }
+}
+
 /// Prints what `prn keygen` has made.
 pub fn key_pair(key: &Path, certificate: &Path, fingerprint: &str) -> io::Result<()> {
     line(&format!(
@@ -159,7 +194,11 @@ pub fn findings(findings: &[Finding], can_start: bool, format: Format) -> io::Re
 
 /// Prints an answer, all of it in one write(2): see [`notice_line`].
 fn line(text: &str) -> io::Result<()> {
-    whole(io::stdout().as_fd(), &format!("{text}\n")).map_err(|error| {
+    print(&format!("{text}\n"))
+}
+
+fn print(text: &str) -> io::Result<()> {
+    whole(io::stdout().as_fd(), text).map_err(|error| {
         // The kind tells whether somebody is left to be told.
         let text = format!("cannot write to standard output: {error}");
         io::Error::new(error.kind(), text)

@@ -14,5 +14,8 @@ pub mod v1 {
 /// Metadata key under which every response, a failed one too, carries the server's boot epoch.
 pub const BOOT_EPOCH_METADATA: &str = "prn-boot-epoch";
 
+/// Key of the trailing metadata that tells how many processes a list had no room for.
+pub const LEFT_OUT_METADATA: &str = "prn-processes-left-out";
+
 /// `ErrorInfo.domain` of every error that prn makes.
 pub const ERROR_DOMAIN: &str = "prn";

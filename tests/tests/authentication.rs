@@ -1092,7 +1092,7 @@ fn processes(server: &Server) -> usize {
     runtime.block_on(async {
         let mut client = prn_tests::client::connect(server).await.unwrap();
         client
-            .list(ListRequest {})
+            .list(ListRequest::default())
             .await
             .unwrap()
             .into_inner()

@@ -476,7 +476,7 @@ fn x10_answers_that_one_client_does_not_take_keep_no_other_and_not_itself_from_t
         .collect();
     for attacker in &mut attackers {
         for stream in (1..500).step_by(2) {
-            unary(attacker, stream, "List", &ListRequest {});
+            unary(attacker, stream, "List", &ListRequest::default());
         }
         let begun = attacker.until(|frame| frame.kind == kind::HEADERS);
         assert!(begun.is_some() && attacker.is_served());
@@ -486,7 +486,7 @@ fn x10_answers_that_one_client_does_not_take_keep_no_other_and_not_itself_from_t
         let config = client::tls_config(client, identity).unwrap();
         let listed = runtime().block_on(async {
             let mut client = client::connect_with(&server.address, config).await.unwrap();
-            tokio::time::timeout(deadline(), client.list(ListRequest {})).await
+            tokio::time::timeout(deadline(), client.list(ListRequest::default())).await
         });
         let listed = listed.expect("an answer in time").unwrap().into_inner();
         assert_eq!(listed.processes[0].id, identifier(&id));
@@ -570,7 +570,7 @@ fn x10_a_client_that_takes_all_it_can_leaves_others_their_places() {
         let connected = async |identity: &Identity| {
             let client = client::connect_with(&server.address, config(identity)).await;
             let mut client = client.ok()?;
-            let listed = client.list(ListRequest {}).await;
+            let listed = client.list(ListRequest::default()).await;
             listed.is_ok().then_some(client)
         };
         let mut held = Vec::new();
@@ -603,7 +603,7 @@ fn r4_a_clients_connections_are_limited_and_the_limit_is_told() {
     let runtime = runtime();
     let refused = runtime.block_on(async {
         let mut client = client::connect(&server).await.unwrap();
-        client.list(ListRequest {}).await.unwrap_err()
+        client.list(ListRequest::default()).await.unwrap_err()
     });
     assert_limit(
         &refused,

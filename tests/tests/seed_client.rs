@@ -248,6 +248,22 @@ fn errors_are_grpc_codes() {
 }
 
 #[test]
+fn x10_a_list_is_never_longer_than_a_stock_client_takes() {
+    let server = Server::start();
+    let script = format!("exec sleep 1000 # {}", "x".repeat(120_000));
+    let ids: Vec<String> = (0..40)
+        .map(|_| server.start_process(&[], &["sh", "-c", &script]))
+        .collect();
+    let list = one(&server, "List", &json!({}));
+    let listed = list["processes"].as_array().unwrap();
+    assert!(listed.len() >= 30, "{} listed", listed.len());
+    let newest = &ids[ids.len() - listed.len()..];
+    for (process, id) in listed.iter().zip(newest) {
+        assert_eq!(process["id"]["id"], *id, "the newest, oldest first");
+    }
+}
+
+#[test]
 fn a_client_that_is_not_pinned_is_refused() {
     let server = Server::start();
     let stranger = Identity::keygen(server.folder(), "stranger", &[]);

@@ -82,7 +82,7 @@ impl OutputRequest {
     }
 }
 
-fn to_wire_when(when: When) -> Result<v1::OutputTime, ClientError> {
+pub(super) fn to_wire_when(when: When) -> Result<v1::OutputTime, ClientError> {
     let at = match when {
         When::At(time) => At::Time(time.into()),
         When::Ago(ago) => At::Ago(to_wire_duration(ago)?),
