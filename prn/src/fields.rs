@@ -27,6 +27,7 @@ const FIELDS: &[(&str, &str)] = &[
     ("output_max_bytes", "--output-max"),
     ("output_policy", "--output-policy"),
     ("output_store", "--output-store"),
+    ("follow_timeout", "--reconnect"),
     ("timeout", "--timeout"),
     ("stop_grace", "--grace"),
     ("linger", "--linger"),
@@ -45,6 +46,14 @@ const FIELDS: &[(&str, &str)] = &[
     ("tail_lines", "--tail"),
     ("tail_bytes", "--tail-bytes"),
     ("only", "--stdout or --stderr"),
+    ("started_since", "--since"),
+    ("started_since.time", "--since"),
+    ("started_since.ago", "--since"),
+    ("started_before", "--until"),
+    ("started_before.time", "--until"),
+    ("started_before.ago", "--until"),
+    ("page_size", "--limit"),
+    ("state", "--running or --finished"),
 ];
 
 /// A field's name on the command line.
@@ -198,16 +207,31 @@ mod tests {
             let names = body
                 .lines()
                 .map(str::trim)
-                .filter(|line| !line.starts_with("//"))
+                .filter(|line| !line.starts_with("//") && !line.starts_with("ORDER_"))
                 .filter_map(|line| line.split_once(" = ")?.0.rsplit(' ').next());
             names.map(str::to_owned).collect::<Vec<_>>()
         };
-        for message in ["StartRequest", "StopRequest", "GetOutputRequest"] {
+        // Of the client library's own making, or for no command.
+        let others = [
+            "control_frames",
+            "process_identifier",
+            "follower",
+            "page_token",
+            "ended_since",
+            "ended_before",
+            "order",
+            "with_argv",
+        ];
+        for message in [
+            "StartRequest",
+            "StopRequest",
+            "GetOutputRequest",
+            "ListRequest",
+        ] {
             let names = fields(message);
             assert!(names.len() >= 3, "{message}: {names:?}");
             for name in names {
-                // Of the client library's own making.
-                if !["control_frames", "process_identifier"].contains(&name.as_str()) {
+                if !others.contains(&name.as_str()) {
                     assert!(flag(&name).is_some(), "{message}.{name}");
                 }
             }

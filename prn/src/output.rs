@@ -110,34 +110,39 @@ pub fn processes(processes: &[Process], format: Format) -> io::Result<()> {
 }
 
 /// Prints a list of processes as JSON, as they come: what [`processes`] would print of all of them.
+/// A list of one page is one write(2), see [`notice_line`].
 #[derive(Default)]
 pub struct JsonList {
     has_begun: bool,
+    /// Of the last page, not printed yet.
+    pending: String,
 }
 
 impl JsonList {
     /// Prints further ones.
     pub fn add(&mut self, processes: &[Process]) -> io::Result<()> {
-        let mut text = String::new();
+        if !self.pending.is_empty() {
+            print(&std::mem::take(&mut self.pending))?;
+        }
         for process in processes {
             let is_first = !std::mem::replace(&mut self.has_begun, true);
-            text.push_str(if is_first {
+            self.pending.push_str(if is_first {
                 "{\n  \"processes\": ["
             } else {
                 ","
             });
             let object = serde_json::to_string_pretty(&ProcessJson::from(process))?;
             for line in object.lines() {
-                put(&mut text, format_args!("\n    {line}"));
+                put(&mut self.pending, format_args!("\n    {line}"));
             }
         }
-        print(&text)
+        Ok(())
     }
 
     /// Prints what closes it.
     pub fn end(self) -> io::Result<()> {
         if self.has_begun {
-            line("\n  ]\n}")
+            line(&format!("{}\n  ]\n}}", self.pending))
         } else {
             self::processes(&[], Format::Json)
         }

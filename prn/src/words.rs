@@ -49,7 +49,9 @@ impl Typed {
                 typed.further.extend(after.iter().map(ToString::to_string));
                 break;
             }
-            let length = flag_length(command, rest);
+            // A short one behind the string is the program's: many have a `-n` or a `-o`.
+            let is_programs = typed.line.is_some() && !word.starts_with("--");
+            let length = (!is_programs).then(|| flag_length(command, rest)).flatten();
             if let Some((flag, after)) = length.and_then(|length| rest.split_at_checked(length)) {
                 typed.flags.extend(flag.iter().map(ToString::to_string));
                 rest = after;
