@@ -778,7 +778,7 @@ fn j8_a_program_that_cannot_run_is_refused_precisely_and_leaves_nothing() {
             let error = String::from_utf8(output.stderr).unwrap();
             assert!(!output.status.success(), "{profile}: {directory}");
             assert!(
-                error.contains("working_directory") && error.contains(directory),
+                error.contains("--cwd") && error.contains(directory),
                 "{profile}: {error}"
             );
         }
