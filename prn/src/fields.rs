@@ -108,11 +108,13 @@ fn above_ceiling(refusal: &ServerError) -> Option<String> {
     let limit = refusal.metadata.get("limit")?;
     let ceiling: u64 = refusal.metadata.get("ceiling")?.parse().ok()?;
     let flag = flag(&format!("limits.{limit}")).or_else(|| flag(limit))?;
+    // Exact, to be typed, and as people read it.
+    let bytes = format!("{ceiling} bytes ({})", show_size(ceiling));
     let ceiling = match flag {
         "--cpu" => format!("{}.{:03} CPUs", ceiling / 1000, ceiling % 1000),
         "--pids" => ceiling.to_string(),
-        "--io-read" | "--io-write" => format!("{} a second", show_size(ceiling)),
-        _ => show_size(ceiling),
+        "--io-read" | "--io-write" => format!("{bytes} a second"),
+        _ => bytes,
     };
     Some(format!(
         "{flag}: must not exceed the server's ceiling of {ceiling}"

@@ -72,7 +72,7 @@ fn a_limit_above_the_ceiling_is_refused_and_named() {
         (
             "--memory",
             "2G",
-            "--memory: must not exceed the server's ceiling of 1 GiB",
+            "--memory: must not exceed the server's ceiling of 1073741824 bytes (1 GiB)",
         ),
         (
             "--pids",
