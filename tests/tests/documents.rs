@@ -144,6 +144,7 @@ fn each_check_has_a_test_or_a_reason() {
         ('L', 13),
         ('P', 9),
         ('Q', 8),
+        ('X', 15),
     ] {
         for number in 1..=last {
             let id = (letter, number);
