@@ -44,9 +44,11 @@ fn formatted(event: impl Display) -> String {
             _ => line.extend(character.escape_debug()),
         }
         if line.len() > LINE_MAX {
-            line.truncate(line.floor_char_boundary(LINE_MAX));
             break;
         }
+    }
+    while line.len() > LINE_MAX {
+        line.pop();
     }
     line.push('\n');
     line

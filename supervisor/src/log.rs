@@ -252,7 +252,7 @@ mod tests {
             let _unused = filled.take_while(Result::is_ok).count();
             match log.turn(start) {
                 Next::Wait => read += TURN,
-                other => break other,
+                other @ (Next::Pause(_) | Next::Closed) => break other,
             }
         };
         assert_eq!((next, read), (Next::Pause(start + PERIOD), PERIOD_MAX));

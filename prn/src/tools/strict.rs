@@ -320,12 +320,12 @@ impl Launch {
         let mut result = (ChildStep::Exec, Errno::ENOENT);
         for path in &self.paths {
             let Err(error) = execve(path, &self.argv, &self.environment);
-            match error {
-                // Not here: look further.
-                Errno::ENOENT | Errno::ENOTDIR => {}
-                // What was found but may not be executed is the better answer in the end.
-                Errno::EACCES => result = (ChildStep::Exec, Errno::EACCES),
-                error => return (ChildStep::Exec, error),
+            // Not here: look further. What was found but may not be executed is the better answer
+            // in the end.
+            if error == Errno::EACCES {
+                result = (ChildStep::Exec, error);
+            } else if error != Errno::ENOENT && error != Errno::ENOTDIR {
+                return (ChildStep::Exec, error);
             }
         }
         let is_there = |path: &CString| access(path.as_c_str(), AccessFlags::F_OK).is_ok();

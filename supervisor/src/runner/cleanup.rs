@@ -117,10 +117,12 @@ impl Runner {
     /// No more tries, but for those that are under way.
     pub(super) fn leave_leftovers(&mut self) {
         let waits = |leftover: &Leftover| leftover.live.main.is_none() && leftover.live.busy == 0;
-        let left = self.leftovers.extract_if(.., |_, leftover| waits(leftover));
-        for (number, leftover) in left.collect::<Vec<_>>() {
-            self.drop_deadlines(number);
-            self.leave(leftover.owner, leftover.live);
+        let left = self.leftovers.iter().filter(|(_, left)| waits(left));
+        for number in left.map(|(number, _)| *number).collect::<Vec<_>>() {
+            if let Some(leftover) = self.leftovers.remove(&number) {
+                self.drop_deadlines(number);
+                self.leave(leftover.owner, leftover.live);
+            }
         }
     }
 

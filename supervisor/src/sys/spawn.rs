@@ -411,12 +411,13 @@ fn execute(prepared: &Prepared<'_>) -> (ChildStep, Errno) {
     };
     let mut result = (ChildStep::Exec, Errno::ENOENT);
     for path in paths {
-        match execute(libc::AT_FDCWD, path, 0) {
-            // Not here: look further.
-            Errno::ENOENT | Errno::ENOTDIR => {}
-            // What was found but may not be executed is the better answer in the end.
-            Errno::EACCES => result = (ChildStep::Exec, Errno::EACCES),
-            error => return (ChildStep::Exec, error),
+        let error = execute(libc::AT_FDCWD, path, 0);
+        // Not here: look further. What was found but may not be executed is the better answer in
+        // the end.
+        if error == Errno::EACCES {
+            result = (ChildStep::Exec, error);
+        } else if error != Errno::ENOENT && error != Errno::ENOTDIR {
+            return (ChildStep::Exec, error);
         }
     }
     let is_there = |path: &CString| unistd::access(path.as_c_str(), AccessFlags::F_OK).is_ok();
