@@ -136,7 +136,7 @@ impl std::fmt::Display for Excess {
 }
 
 impl Acceptor {
-    /// On a listening TCP socket. Must be called in the runtime.
+    /// On a listening TCP socket, which is non-blocking. Must be called in the runtime.
     ///
     /// # Errors
     /// The descriptor is not such a socket.
@@ -147,12 +147,10 @@ impl Acceptor {
         clients: Arc<Clients>,
         calls: Envelope,
     ) -> io::Result<Self> {
-        let listener = std::net::TcpListener::from(listener);
-        listener.set_nonblocking(true)?;
         let shared_by = clients.count();
         let telling = Limit::shared(REFUSALS_MAX, shared_by);
         Ok(Self {
-            listener: TcpListener::from_std(listener)?,
+            listener: TcpListener::from_std(listener.into())?,
             shared: Arc::new(Shared {
                 tls: Arc::new(tls),
                 clients,

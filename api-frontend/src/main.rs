@@ -37,6 +37,7 @@ use prn_api_frontend::{confine, log, sandbox};
 use prn_ipc_protocol::{config, fds};
 use prn_proto::tls::{self, Certificate, Key, TlsError};
 use rustls::ServerConfig;
+use socket2::SockRef;
 use tokio::runtime::Runtime;
 use zeroize::Zeroizing;
 
@@ -100,6 +101,7 @@ fn run() -> Result<(), Fatal> {
     let tls = server_config(&config, inherited.key)?;
     sandbox::leave(&inherited.empty_folder)?;
     let runtime = runtime(&config)?;
+    non_blocking(&inherited.listener)?;
     sandbox::close()?;
     // As a task, beside those that it works with: on this thread it would have to be woken by
     // theirs, and they by it.
@@ -151,6 +153,14 @@ fn server_config(config: &config::Frontend, key: OwnedFd) -> Result<ServerConfig
         pins,
         acceptor::shown,
     )?)
+}
+
+/// Lets nobody wait in accept(2). Set while it can be: no frontend changes the listener once it
+/// serves, and none relies on what an earlier one left.
+fn non_blocking(listener: &OwnedFd) -> Result<(), Fatal> {
+    SockRef::from(listener)
+        .set_nonblocking(true)
+        .map_err(Fatal::Listener)
 }
 
 /// All threads that there will be, but for one that blocking work could start. Nothing blocks.

@@ -14,6 +14,8 @@ use std::time::Instant;
 
 use nix::fcntl::{OFlag, open};
 use nix::sys::epoll::EpollFlags;
+use nix::sys::socket::sockopt::AcceptConn;
+use nix::sys::socket::{Backlog, getsockopt, listen};
 use nix::sys::stat::Mode;
 use prn_ipc_protocol::channel::{self, Received, Sent, SupervisorEnd};
 use prn_ipc_protocol::message::{
@@ -22,7 +24,7 @@ use prn_ipc_protocol::message::{
 use prn_ipc_protocol::types::ProcessId;
 
 use crate::cgroup::Group;
-use crate::log::FrontendLog;
+use crate::log::{self, FrontendLog};
 use crate::runner::{Notice, Runner};
 use crate::sys::spawn::{self, Child, Program};
 
@@ -130,9 +132,7 @@ impl Frontend {
     /// # Errors
     /// Those of socketpair(2), open(2) and clone3(2). What fails in the child shows as its end.
     pub fn spawn(kit: &Kit, group: Group) -> nix::Result<Self> {
-        // The last one may have shut it down, which all who hold the socket would suffer from
-        // (shutdown(2)).
-        nix::sys::socket::listen(&kit.listener, nix::sys::socket::Backlog::MAXCONN)?;
+        listen_again(&kit.listener)?;
         let (ours, theirs) = channel::pair()?;
         // Before there is anybody who could send a descriptor: this process would have to close one
         // that is queued.
@@ -354,6 +354,16 @@ impl Frontend {
         }
         Ok(())
     }
+}
+
+/// Makes the listener listen, also if it does already. An earlier frontend may have shut it down,
+/// which all who hold the socket suffer from (shutdown(2)). Its filter forbids that, so it is worth
+/// a line.
+fn listen_again(listener: &OwnedFd) -> nix::Result<()> {
+    if !getsockopt(listener, AcceptConn)? {
+        log::line("audit: the listener did not listen any more: it is made to again");
+    }
+    listen(listener, Backlog::MAXCONN)
 }
 
 #[cfg(test)]

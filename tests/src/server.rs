@@ -25,6 +25,8 @@ pub struct Options {
     pub identity: Option<Identity>,
     /// Another state folder than one below the test's own.
     pub state_dir: Option<PathBuf>,
+    /// Another address than a port of the kernel's choice.
+    pub address: Option<String>,
     /// In a network namespace of its own, with loopback up and ping allowed for all groups.
     pub own_network: bool,
     /// Run under this command, which executes its arguments: `strace …`.
@@ -195,7 +197,7 @@ impl Server {
                 "server",
                 "start",
                 "--address",
-                listen,
+                options.address.as_deref().unwrap_or(listen),
                 "--instance",
                 instance,
             ]

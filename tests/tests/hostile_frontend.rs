@@ -1057,9 +1057,9 @@ fn s3_the_entry_for_32_bit_programs_is_the_end_of_the_attacker() {
     assert_eq!((outcome.returned, outcome.signal), (Vec::new(), expected));
 }
 
-/// A listener that was shut down is a socket like any other, and its network is the host's: TCP
-/// Fast Open connects it by sending (tcp(7)), and there is no connect(2) for the filter, or for
-/// Landlock (measured on 6.18), to see.
+/// A listener that were shut down would be a socket like any other, in the host's network: TCP Fast
+/// Open connects it by sending (tcp(7)), and there is no connect(2) for the filter, or for Landlock
+/// (measured on 6.18), to see. So neither can be done.
 #[test]
 fn s3_the_listener_is_no_way_out() {
     let outside = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -1073,17 +1073,24 @@ fn s3_the_listener_is_no_way_out() {
         &[0; 8],
     ]
     .concat();
-    let shut_down = sys(libc::SYS_shutdown, &[6, libc::SHUT_RDWR.into()]);
-    let fast_open = call(
-        libc::SYS_sendto,
-        &[6, 0, 1, libc::MSG_FASTOPEN.into(), 0, 16],
-    );
-    let send = Deed::Call(fast_open.bytes(1, b"x").bytes(4, &address));
-    let message = sys(libc::SYS_sendmsg, &[6, 0, libc::MSG_FASTOPEN.into()]);
-    for deed in [send, message] {
-        // The second time it is shut down already.
-        let outcome = hostile.attack(&[shut_down.clone(), deed], true);
-        assert_eq!((outcome.returned.len(), outcome.signal), (1, libc::SIGSYS));
+    let shut_down = call(libc::SYS_shutdown, &[6, libc::SHUT_RDWR.into()]);
+    let flags = |more: libc::c_int| i64::from(libc::MSG_NOSIGNAL | more);
+    let send = |flags, length| {
+        call(libc::SYS_sendto, &[6, 0, 1, flags, 0, length])
+            .bytes(1, b"x")
+            .bytes(4, &address)
+    };
+    let message = call(libc::SYS_sendmsg, &[6, 0, flags(libc::MSG_FASTOPEN)]);
+    // Outside of the sandbox it is such a socket.
+    assert_eq!(hostile.call(shut_down.clone()), 0);
+    let (fast, slow) = (send(flags(libc::MSG_FASTOPEN), 16), send(flags(0), 16));
+    for deed in [shut_down, fast, slow, message] {
+        let outcome = hostile.attack(&[Deed::Call(deed.clone())], true);
+        assert_eq!(
+            (outcome.returned, outcome.signal),
+            (Vec::new(), libc::SIGSYS),
+            "{deed:?}"
+        );
     }
     assert!(outside.accept().is_err(), "it got out");
 }
