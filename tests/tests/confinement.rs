@@ -1017,6 +1017,106 @@ fn j10_default_and_strict_get_no_namespace_no_mount_and_no_rare_socket() {
     );
 }
 
+/// Some of the families and protocols that this kernel may have; what it has not got would be
+/// EAFNOSUPPORT or EPROTONOSUPPORT without a filter, what has no pairs EOPNOTSUPP.
+#[test]
+fn x14_pairs_and_protocols_keep_to_the_rules_of_sockets() {
+    let server = server();
+    let call = |name, number, family: libc::c_int, kind: libc::c_int, protocol: u32| -> Call {
+        let pair = if number == libc::SYS_socketpair {
+            ",buffer"
+        } else {
+            ""
+        };
+        (name, number, format!("{family},{kind},{protocol}{pair}"))
+    };
+    let (inet, inet6, local) = (libc::AF_INET, libc::AF_INET6, libc::AF_UNIX);
+    let (stream, datagram, packets) = (libc::SOCK_STREAM, libc::SOCK_DGRAM, libc::SOCK_SEQPACKET);
+    let flags = stream | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
+    let (pair, socket) = (libc::SYS_socketpair, libc::SYS_socket);
+    let foreign = [
+        call("vsock", pair, libc::AF_VSOCK, stream, 0),
+        call("netlink", pair, libc::AF_NETLINK, libc::SOCK_RAW, 0),
+        call("inet", pair, inet, stream, 0),
+        call("inet, flags", pair, inet, flags, 0),
+        call("inet6", pair, inet6, datagram, 0),
+        call("tipc", pair, libc::AF_TIPC, stream, 0),
+        call("alg", pair, libc::AF_ALG, packets, 0),
+        call("packet", pair, libc::AF_PACKET, libc::SOCK_RAW, 0),
+    ];
+    let protocols = [
+        call("mptcp", socket, inet, stream, 262),
+        call("mptcp, flags", socket, inet, flags, 262),
+        call("mptcp 6", socket, inet6, stream, 262),
+        call("smc", socket, inet, stream, 256),
+        call("sctp", socket, inet, stream, 132),
+        call("sctp, packets", socket, inet, packets, 132),
+        call("dccp", socket, inet, libc::SOCK_DCCP, 33),
+        call("udplite", socket, inet, datagram, 136),
+        call("udplite 6", socket, inet6, datagram, 136),
+        call("l2tp", socket, inet, datagram, 115),
+    ];
+    let raw = [
+        call("raw icmp", socket, inet, libc::SOCK_RAW, 1),
+        call("raw", socket, inet, libc::SOCK_RAW, 255),
+        call("raw 6", socket, inet6, libc::SOCK_RAW, 58),
+    ];
+    let allowed = [
+        call("pair", pair, local, stream, 0),
+        call("pair, flags", pair, local, flags, 1),
+        call("packets", pair, local, packets, 0),
+    ];
+    for profile in ["default", "strict"] {
+        let of_strict = |errno| {
+            if profile == "strict" {
+                libc::EAFNOSUPPORT
+            } else {
+                errno
+            }
+        };
+        for (kind, wanted) in [
+            (&foreign[..], libc::EAFNOSUPPORT),
+            (&protocols, of_strict(libc::EPROTONOSUPPORT)),
+            (&raw, of_strict(libc::EPERM)),
+            (&allowed, 0),
+        ] {
+            for (name, errno) in calls(&server, profile, kind) {
+                assert_eq!(errno, wanted, "{profile}: {name}");
+            }
+        }
+    }
+    let ulp = r#"use Socket; socket(my $s, AF_INET, SOCK_STREAM, 0) or die;
+        print setsockopt($s, 6, 31, "tls") ? 0 : $! + 0"#;
+    let output = run(&server, "default", &["perl", "-e", ulp]);
+    let errno = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(errno, libc::ENOPROTOOPT.to_string());
+}
+
+/// As programs make them: by name with the protocols that getaddrinfo(3) gives, which itself asks
+/// netlink for addresses, and ICMP echo where the host lets everybody.
+#[test]
+fn x14_ordinary_programs_make_the_sockets_that_they_need() {
+    let server = Server::with(Options {
+        own_network: true,
+        ..Options::default()
+    });
+    let python = r#"
+import socket
+assert any(name == "lo" for _, name in socket.if_nameindex())
+for kind in socket.SOCK_STREAM, socket.SOCK_DGRAM:
+    family, kind, protocol, _, address = socket.getaddrinfo("localhost", 9, type=kind)[0]
+    assert protocol in (6, 17)
+    socket.socket(family, kind, protocol).close()
+listener = socket.create_server(("127.0.0.1", 0))
+socket.create_connection(listener.getsockname()).close()
+socket.socket(socket.AF_INET, socket.SOCK_DGRAM, socket.IPPROTO_ICMP).close()
+a, b = socket.socketpair()
+a.send(b"x"); assert b.recv(1) == b"x"
+print("done")"#;
+    let script = format!("getent ahosts localhost > /dev/null; /usr/bin/python3 -c '{python}'");
+    assert_eq!(shell(&server, "default", &script), "done\n");
+}
+
 #[test]
 #[cfg(target_arch = "x86_64")]
 fn j10_calls_by_x32_numbers_kill() {

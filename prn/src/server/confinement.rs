@@ -127,6 +127,7 @@ fn list_specials(listed: &mut BTreeMap<u32, Verdict>, specials: &[Special]) {
         let verdict = match rule {
             Rule {
                 allowed: [],
+                refused: [],
                 otherwise,
             } => Verdict::Always(*otherwise),
             rule => Verdict::By(*rule),
@@ -345,6 +346,72 @@ mod tests {
             ),
             (ALLOW, ALLOW, ALLOW)
         );
+    }
+
+    #[test]
+    fn x14_sockets_and_pairs_are_of_a_listed_family_type_and_protocol() {
+        const LISTED: &[(u64, u64, &[u64])] = &[
+            (1, 1, &[0, 1]),
+            (1, 2, &[0, 1]),
+            (1, 5, &[0, 1]),
+            (2, 1, &[0, 6]),
+            (2, 2, &[0, 1, 17]),
+            (10, 1, &[0, 6]),
+            (10, 2, &[0, 17, 58]),
+            (16, 2, &[0]),
+            (16, 3, &[0]),
+        ];
+        let (default, strict) = (default_filter().unwrap(), strict_filter().unwrap());
+        let listed = |family, kind, protocol: u64| {
+            LISTED
+                .iter()
+                .any(|(f, k, p)| (*f, *k) == (family, kind) && p.contains(&protocol))
+        };
+        let answers = |call, arguments| {
+            let number = named(call);
+            [&default, &strict].map(|filter| ask(filter, number, arguments) == ALLOW)
+        };
+        // Flags, and halves that the kernel does not look at.
+        let (flags, wide) = (0x8_0800, 0xdead_0000_0000);
+        for (family, kind) in (0..64).flat_map(|family| (0..16).map(move |kind| (family, kind))) {
+            for protocol in (0..60).chain([115, 132, 136, 255, 256, 262, 0xffff_ffff]) {
+                let is_listed = listed(family, kind, protocol);
+                let local = is_listed && family == 1;
+                for arguments in [
+                    [family, kind, protocol, 0, 0, 0],
+                    [family | wide, kind | flags, protocol | wide, 0, 0, 0],
+                ] {
+                    assert_eq!(answers("socket", arguments), [is_listed, local]);
+                    assert_eq!(answers("socketpair", arguments), [local, local]);
+                }
+            }
+        }
+        // Another flag than the two that there are.
+        assert_eq!(answers("socket", [2, 0x4001, 0, 0, 0, 0]), [false, false]);
+        let errors = [
+            [2, 1, 262],
+            [2, 2, 136],
+            [2, 5, 132],
+            [2, 3, 255],
+            [40, 1, 0],
+        ]
+        .map(|[a, b, c]| ask(&default, named("socket"), [a, b, c, 0, 0, 0]));
+        let protocol = 0x0005_005d;
+        assert_eq!(errors, [protocol, protocol, protocol, EPERM, EAFNOSUPPORT]);
+    }
+
+    #[test]
+    fn x14_no_option_makes_a_socket_one_of_another_protocol() {
+        let filter = default_filter().unwrap();
+        let set = |level, option| ask(&filter, named("setsockopt"), [3, level, option, 0, 0, 0]);
+        // TCP_ULP and UDP_ENCAP; then the same numbers at other levels.
+        let refused = 0x0005_005c;
+        assert_eq!((set(6, 31), set(17, 100)), (refused, refused));
+        assert_eq!(
+            (set(1, 31), set(0, 31), set(41, 100)),
+            (ALLOW, ALLOW, ALLOW)
+        );
+        assert_eq!((set(6, 1), set(17, 103)), (ALLOW, ALLOW));
     }
 
     #[test]

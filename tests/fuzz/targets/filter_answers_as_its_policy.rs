@@ -15,7 +15,7 @@ use std::sync::LazyLock;
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
 use libfuzzer_sys::fuzz_target;
 use nix::errno::Errno;
-use program::{Answer, Check, Policy, Rule, TooLong, Verdict, action, compile, encode};
+use program::{Answer, Check, Policy, Refused, Rule, TooLong, Verdict, action, compile, encode};
 
 #[derive(Debug, Arbitrary)]
 struct Case {
@@ -50,6 +50,7 @@ enum Listed {
     By {
         first: u16,
         clauses: u8,
+        refused: u8,
         otherwise: Reply,
     },
 }
@@ -69,6 +70,19 @@ enum Value {
     Any(u64),
 }
 
+/// Errors of their own for some arguments, as many as there are clauses.
+static REFUSED: LazyLock<Vec<Refused>> = LazyLock::new(|| {
+    let errors = [Errno::EPERM, Errno::EAFNOSUPPORT, Errno::EPROTONOSUPPORT];
+    CLAUSES
+        .iter()
+        .enumerate()
+        .map(|(place, checks)| Refused {
+            checks,
+            with: errors[place % errors.len()],
+        })
+        .collect()
+});
+
 /// What checks compare with.
 const VALUES: [u32; 8] = [0, 1, 2, 6, 16, 0x7e02_0000, 1 << 31, u32::MAX];
 
@@ -84,7 +98,13 @@ static CHECKS: LazyLock<Vec<Check>> = LazyLock::new(|| {
     };
     let check = |_| {
         let (argument, value) = (next(6) as u8, VALUES[next(VALUES.len())]);
-        [Check::Is, Check::IsNot, Check::Without][next(3)](argument, value)
+        let beside = VALUES[next(VALUES.len())];
+        match next(4) {
+            0 => Check::Is(argument, value),
+            1 => Check::IsNot(argument, value),
+            2 => Check::Without(argument, value),
+            _ => Check::IsBeside(argument, beside, value),
+        }
     };
     (0..1024).map(check).collect()
 });
@@ -133,13 +153,17 @@ impl Listed {
             Self::By {
                 first,
                 clauses,
+                refused,
                 otherwise,
             } => {
                 let clauses_of_all: &'static [&'static [Check]] = &CLAUSES;
                 let first = usize::from(first) % clauses_of_all.len();
                 let end = (first + usize::from(clauses % 16)).min(clauses_of_all.len());
+                let refused_of_all: &'static [Refused] = &REFUSED;
+                let last = (end + usize::from(refused % 8)).min(refused_of_all.len());
                 Verdict::By(Rule {
                     allowed: &clauses_of_all[first..end],
+                    refused: &refused_of_all[end..last],
                     otherwise: otherwise.answer(),
                 })
             }
@@ -233,13 +257,16 @@ fn said(policy: &Policy, number: u32, arguments: [u64; 6]) -> Answer {
                 Check::Is(argument, value) => low(argument) == value,
                 Check::IsNot(argument, value) => low(argument) != value,
                 Check::Without(argument, bits) => low(argument) & bits == 0,
+                Check::IsBeside(argument, bits, value) => low(argument) & !bits == value,
             };
-            let allowed = rule.allowed.iter().any(|clause| clause.iter().all(holds));
-            if allowed {
-                Answer::Allow
-            } else {
-                rule.otherwise
+            if rule.allowed.iter().any(|clause| clause.iter().all(holds)) {
+                return Answer::Allow;
             }
+            let refused = rule
+                .refused
+                .iter()
+                .find(|refused| refused.checks.iter().all(holds));
+            refused.map_or(rule.otherwise, |refused| Answer::Fail(refused.with))
         }
     }
 }
@@ -260,15 +287,17 @@ fn too_long(policy: &Policy) -> bool {
         Verdict::Always(_) => 1,
         Verdict::By(rule) => {
             let check = |check: &Check| {
-                if matches!(check, Check::Without(..)) {
+                if matches!(check, Check::Without(..) | Check::IsBeside(..)) {
                     3
                 } else {
                     2
                 }
             };
+            let refused = rule.refused.iter().map(|refused| &refused.checks);
             1 + rule
                 .allowed
                 .iter()
+                .chain(refused)
                 .map(|clause| 1 + clause.iter().map(check).sum::<usize>())
                 .sum::<usize>()
         }

@@ -11,7 +11,7 @@
 use nix::errno::Errno;
 use nix::libc::c_long;
 
-use super::program::{Answer, Check, Rule};
+use super::program::{Answer, Check, Refused, Rule};
 
 /// Name, with the C library's prefix, and number.
 pub type Call = (&'static str, c_long);
@@ -267,6 +267,7 @@ pub const ALLOWED_PARTLY: &[Special] = &[Special {
             Check::IsNot(1, TIOCLINUX),
             Check::IsNot(1, TIOCSETD),
         ]],
+        refused: &[],
         otherwise: Answer::Fail(Errno::EPERM),
     },
 }];
@@ -358,6 +359,7 @@ pub const DEFAULT_PARTLY: &[Special] = &[
         call: call!(SYS_clone),
         rule: Rule {
             allowed: &[&[Check::Without(0, CLONE_NEW)]],
+            refused: &[],
             otherwise: Answer::Fail(Errno::EPERM),
         },
     },
@@ -366,6 +368,7 @@ pub const DEFAULT_PARTLY: &[Special] = &[
         call: call!(SYS_clone3),
         rule: Rule {
             allowed: &[],
+            refused: &[],
             otherwise: Answer::Fail(Errno::ENOSYS),
         },
     },
@@ -374,20 +377,127 @@ pub const DEFAULT_PARTLY: &[Special] = &[
         call: call!(SYS_unshare),
         rule: Rule {
             allowed: &[&[Check::Without(0, CLONE_NEW | CLONE_NEWTIME)]],
+            refused: &[],
             otherwise: Answer::Fail(Errno::EPERM),
         },
     },
     Special {
-        reason: "local, IPv4 and IPv6 sockets, and netlink's route family, which lists addresses",
+        reason: "local sockets; TCP, UDP and ICMP echo (ping) of IPv4 and IPv6, by type and protocol (an error of its \
+                 own for others: no SCTP, MPTCP, UDP-Lite, SMC); netlink's route family, which lists addresses",
         call: call!(SYS_socket),
         rule: Rule {
             allowed: &[
-                &[Check::Is(0, AF_UNIX)],
-                &[Check::Is(0, AF_INET)],
-                &[Check::Is(0, AF_INET6)],
-                &[Check::Is(0, AF_NETLINK), Check::Is(2, NETLINK_ROUTE)],
+                &[
+                    Check::Is(0, AF_UNIX),
+                    of_type(SOCK_STREAM),
+                    Check::Without(2, !PF_UNIX),
+                ],
+                &[
+                    Check::Is(0, AF_UNIX),
+                    of_type(SOCK_DGRAM),
+                    Check::Without(2, !PF_UNIX),
+                ],
+                &[
+                    Check::Is(0, AF_UNIX),
+                    of_type(SOCK_SEQPACKET),
+                    Check::Without(2, !PF_UNIX),
+                ],
+                &[
+                    Check::Is(0, AF_INET),
+                    of_type(SOCK_STREAM),
+                    Check::Is(2, ITS_OWN),
+                ],
+                &[
+                    Check::Is(0, AF_INET),
+                    of_type(SOCK_STREAM),
+                    Check::Is(2, IPPROTO_TCP),
+                ],
+                &[
+                    Check::Is(0, AF_INET),
+                    of_type(SOCK_DGRAM),
+                    Check::Is(2, ITS_OWN),
+                ],
+                &[
+                    Check::Is(0, AF_INET),
+                    of_type(SOCK_DGRAM),
+                    Check::Is(2, IPPROTO_UDP),
+                ],
+                &[
+                    Check::Is(0, AF_INET),
+                    of_type(SOCK_DGRAM),
+                    Check::Is(2, IPPROTO_ICMP),
+                ],
+                &[
+                    Check::Is(0, AF_INET6),
+                    of_type(SOCK_STREAM),
+                    Check::Is(2, ITS_OWN),
+                ],
+                &[
+                    Check::Is(0, AF_INET6),
+                    of_type(SOCK_STREAM),
+                    Check::Is(2, IPPROTO_TCP),
+                ],
+                &[
+                    Check::Is(0, AF_INET6),
+                    of_type(SOCK_DGRAM),
+                    Check::Is(2, ITS_OWN),
+                ],
+                &[
+                    Check::Is(0, AF_INET6),
+                    of_type(SOCK_DGRAM),
+                    Check::Is(2, IPPROTO_UDP),
+                ],
+                &[
+                    Check::Is(0, AF_INET6),
+                    of_type(SOCK_DGRAM),
+                    Check::Is(2, IPPROTO_ICMPV6),
+                ],
+                &[
+                    Check::Is(0, AF_NETLINK),
+                    of_type(SOCK_RAW),
+                    Check::Is(2, NETLINK_ROUTE),
+                ],
+                &[
+                    Check::Is(0, AF_NETLINK),
+                    of_type(SOCK_DGRAM),
+                    Check::Is(2, NETLINK_ROUTE),
+                ],
+            ],
+            refused: &[
+                // As the kernel, to whom has no capability: programs ask for one by name.
+                Refused {
+                    checks: &[Check::Is(0, AF_INET), of_type(SOCK_RAW)],
+                    with: Errno::EPERM,
+                },
+                Refused {
+                    checks: &[Check::Is(0, AF_INET6), of_type(SOCK_RAW)],
+                    with: Errno::EPERM,
+                },
+                // As the kernel where it has not got the protocol: who prefers it falls back.
+                Refused {
+                    checks: &[Check::Is(0, AF_INET)],
+                    with: Errno::EPROTONOSUPPORT,
+                },
+                Refused {
+                    checks: &[Check::Is(0, AF_INET6)],
+                    with: Errno::EPROTONOSUPPORT,
+                },
             ],
             otherwise: Answer::Fail(Errno::EAFNOSUPPORT),
+        },
+    },
+    LOCAL_PAIRS,
+    Special {
+        reason: "options of sockets, but none that makes one of another protocol (TCP_ULP, UDP_ENCAP): TLS in the \
+                 kernel, SMC, IPsec, L2TP",
+        call: call!(SYS_setsockopt),
+        rule: Rule {
+            allowed: &[
+                &[Check::IsNot(2, TCP_ULP), Check::IsNot(2, UDP_ENCAP)],
+                &[Check::IsNot(1, IPPROTO_TCP), Check::IsNot(1, IPPROTO_UDP)],
+            ],
+            refused: &[],
+            otherwise: Answer::Fail(Errno::ENOPROTOOPT),
         },
     },
     Special {
@@ -399,10 +509,45 @@ pub const DEFAULT_PARTLY: &[Special] = &[
                 &[Check::Is(0, u32::MAX)],
                 &[Check::Without(0, !PERSONALITIES)],
             ],
+            refused: &[],
             otherwise: Answer::Fail(Errno::EPERM),
         },
     },
 ];
+
+/// Both ends of a pair are created in their family before it is asked whether it has pairs.
+const LOCAL_PAIRS: Special = Special {
+    reason: "pairs of local sockets, the only ones that are of use",
+    call: call!(SYS_socketpair),
+    rule: LOCAL,
+};
+
+const LOCAL: Rule = Rule {
+    allowed: &[
+        &[
+            Check::Is(0, AF_UNIX),
+            of_type(SOCK_STREAM),
+            Check::Without(2, !PF_UNIX),
+        ],
+        &[
+            Check::Is(0, AF_UNIX),
+            of_type(SOCK_DGRAM),
+            Check::Without(2, !PF_UNIX),
+        ],
+        &[
+            Check::Is(0, AF_UNIX),
+            of_type(SOCK_SEQPACKET),
+            Check::Without(2, !PF_UNIX),
+        ],
+    ],
+    refused: &[],
+    otherwise: Answer::Fail(Errno::EAFNOSUPPORT),
+};
+
+/// The type of socket(2) and socketpair(2), whatever flags come with it.
+const fn of_type(kind: u32) -> Check {
+    Check::IsBeside(1, SOCK_NONBLOCK | SOCK_CLOEXEC, kind)
+}
 
 /// linux/socket.h and linux/netlink.h.
 const AF_UNIX: u32 = 1;
@@ -410,6 +555,28 @@ const AF_INET: u32 = 2;
 const AF_INET6: u32 = 10;
 const AF_NETLINK: u32 = 16;
 const NETLINK_ROUTE: u32 = 0;
+
+/// linux/net.h.
+const SOCK_STREAM: u32 = 1;
+const SOCK_DGRAM: u32 = 2;
+const SOCK_RAW: u32 = 3;
+const SOCK_SEQPACKET: u32 = 5;
+const SOCK_NONBLOCK: u32 = 0o4000;
+const SOCK_CLOEXEC: u32 = 0o200_0000;
+
+/// The protocol of a type that has one (socket(2)).
+const ITS_OWN: u32 = 0;
+/// The same, for local sockets.
+const PF_UNIX: u32 = 1;
+/// linux/in.h and linux/in6.h.
+const IPPROTO_ICMP: u32 = 1;
+const IPPROTO_TCP: u32 = 6;
+const IPPROTO_UDP: u32 = 17;
+const IPPROTO_ICMPV6: u32 = 58;
+
+/// linux/tcp.h and linux/udp.h: options of the levels IPPROTO_TCP and IPPROTO_UDP.
+const TCP_ULP: u32 = 31;
+const UDP_ENCAP: u32 = 100;
 
 /// linux/personality.h: PER_LINUX32, UNAME26, ADDR_NO_RANDOMIZE.
 const PERSONALITIES: u32 = 0x0008 | 0x0002_0000 | 0x0004_0000;
@@ -431,11 +598,11 @@ pub const STRICT_ALLOWED: &[Group] = &[Group {
 }];
 
 /// For processes of profile strict, by argument, instead of what default says.
-pub const STRICT_PARTLY: &[Special] = &[Special {
-    reason: "local sockets",
-    call: call!(SYS_socket),
-    rule: Rule {
-        allowed: &[&[Check::Is(0, AF_UNIX)]],
-        otherwise: Answer::Fail(Errno::EAFNOSUPPORT),
+pub const STRICT_PARTLY: &[Special] = &[
+    Special {
+        reason: "local sockets",
+        call: call!(SYS_socket),
+        rule: LOCAL,
     },
-}];
+    LOCAL_PAIRS,
+];

@@ -34,6 +34,17 @@ pub enum Check {
     IsNot(u8, u32),
     /// Argument `.0` has none of the bits `.1`.
     Without(u8, u32),
+    /// Argument `.0`, but for the bits `.1`, is `.2`.
+    IsBeside(u8, u32, u32),
+}
+
+/// An error for some arguments.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Refused {
+    /// If all of these hold.
+    pub checks: &'static [Check],
+    /// The error.
+    pub with: Errno,
 }
 
 /// An answer that depends on arguments.
@@ -41,6 +52,8 @@ pub enum Check {
 pub struct Rule {
     /// Allowed if all checks of one of these hold.
     pub allowed: &'static [&'static [Check]],
+    /// Else the error of the first of these that holds.
+    pub refused: &'static [Refused],
     /// The answer otherwise.
     pub otherwise: Answer,
 }
@@ -170,29 +183,39 @@ fn runs(policy: &Policy) -> Vec<(u32, Verdict)> {
 
 /// Answers in any case, so that what follows it is for other numbers.
 fn by_arguments(rule: &Rule) -> Result<Vec<sock_filter>, TooLong> {
+    let allowed = rule.allowed.iter().map(|checks| (*checks, Answer::Allow));
+    let refused = rule
+        .refused
+        .iter()
+        .map(|refused| (refused.checks, Answer::Fail(refused.with)));
     let mut block = Vec::new();
-    for checks in rule.allowed {
-        // Backwards: where a check that fails goes on is after what is there already.
-        let mut clause = vec![answer(Answer::Allow)];
-        for check in checks.iter().rev() {
-            let failed = distance(clause.len())?;
-            let (argument, test) = match *check {
-                Check::Is(argument, value) => (argument, vec![jump(JUMP_EQUAL, value, 0, failed)]),
-                Check::IsNot(argument, value) => {
-                    (argument, vec![jump(JUMP_EQUAL, value, failed, 0)])
-                }
-                Check::Without(argument, bits) => (
-                    argument,
-                    vec![statement(AND, bits), jump(JUMP_EQUAL, 0, 0, failed)],
-                ),
-            };
-            let load = statement(LOAD, ARGUMENTS + 8 * u32::from(argument));
-            clause.splice(0..0, std::iter::once(load).chain(test));
-        }
-        block.extend(clause);
+    for (checks, then) in allowed.chain(refused) {
+        block.extend(clause(checks, then)?);
     }
     block.push(answer(rule.otherwise));
     Ok(block)
+}
+
+/// Answers if all checks hold, and else goes on after itself.
+fn clause(checks: &[Check], then: Answer) -> Result<Vec<sock_filter>, TooLong> {
+    // Backwards: where a check that fails goes on is after what is there already.
+    let mut clause = vec![answer(then)];
+    for check in checks.iter().rev() {
+        let failed = distance(clause.len())?;
+        let (argument, test) = match *check {
+            Check::Is(argument, value) => (argument, vec![jump(JUMP_EQUAL, value, 0, failed)]),
+            Check::IsNot(argument, value) => (argument, vec![jump(JUMP_EQUAL, value, failed, 0)]),
+            Check::Without(argument, bits) => (argument, masked(bits, 0, failed)),
+            Check::IsBeside(argument, bits, value) => (argument, masked(!bits, value, failed)),
+        };
+        let load = statement(LOAD, ARGUMENTS + 8 * u32::from(argument));
+        clause.splice(0..0, std::iter::once(load).chain(test));
+    }
+    Ok(clause)
+}
+
+fn masked(bits: u32, value: u32, failed: u8) -> Vec<sock_filter> {
+    vec![statement(AND, bits), jump(JUMP_EQUAL, value, 0, failed)]
 }
 
 fn distance(instructions: usize) -> Result<u8, TooLong> {
@@ -286,6 +309,7 @@ pub mod tests {
     }
 
     const EPERM: u32 = 0x0005_0001;
+    const EINVAL: u32 = 0x0005_0016;
     const ENOSYS: u32 = 0x0005_0026;
     const ALLOW: u32 = 0x7fff_0000;
     const KILL: u32 = 0x8000_0000;
@@ -341,6 +365,17 @@ pub mod tests {
                     Check::Without(1, 6),
                     Check::IsNot(3, 9),
                 ],
+                &[Check::IsBeside(4, 6, 9)],
+            ],
+            refused: &[
+                Refused {
+                    checks: &[Check::Is(0, 5), Check::Is(1, 1)],
+                    with: Errno::EPERM,
+                },
+                Refused {
+                    checks: &[Check::Is(0, 5)],
+                    with: Errno::EINVAL,
+                },
             ],
             otherwise: Answer::Fail(Errno::ENOSYS),
         };
@@ -355,6 +390,13 @@ pub mod tests {
         assert_eq!(ask([2 | high, 0, 0, 0, 0, 0]), ALLOW);
         assert_eq!(ask([16, 9, 0, 8, 0, 0]), ALLOW);
         assert_eq!(ask([16, high, high, high, 0, 0]), ALLOW);
+        assert_eq!(ask([3, 0, 0, 0, 9 | high, 0]), ALLOW);
+        assert_eq!(ask([3, 0, 0, 0, 15, 0]), ALLOW);
+        assert_eq!(ask([3, 0, 0, 0, 25, 0]), ENOSYS);
+        // The first that holds.
+        assert_eq!(ask([5, 1, 0, 0, 0, 0]), EPERM);
+        assert_eq!(ask([5, 2, 0, 0, 0, 0]), EINVAL);
+        assert_eq!(ask([5, 1, 0, 0, 9, 0]), ALLOW);
         for refused in [
             [3, 0, 0, 0],
             [16, 2, 0, 0],
@@ -388,6 +430,7 @@ pub mod tests {
         const FAR: &[Check] = &[Check::Is(0, 0); 200];
         let rule = Rule {
             allowed: &[FAR],
+            refused: &[],
             otherwise: Answer::Kill,
         };
         assert!(matches!(
