@@ -247,6 +247,11 @@ pub fn prepare_state_dir(path: &str) -> Result<(), HandoverError> {
     if metadata.mode() & 0o001 == 0 {
         return refused("processes must be able to pass it (chmod 711)");
     }
+    if metadata.mode() & 0o044 != 0 {
+        // Who can read it can lock it (flock(2)), and so keep this server from its next start.
+        let mode = metadata.mode() & !0o044;
+        fs::set_permissions(path, Permissions::from_mode(mode)).map_err(failed)?;
+    }
     // Once more, now that all of them are there.
     if check::closed_ancestor(path).is_some() {
         return refused(

@@ -1,6 +1,11 @@
 //! Taking the server's place on this machine: its state folder and its cgroup tree, both locked,
 //! and free of what an earlier run left behind.
 //!
+//! Whoever can open a folder can lock it (flock(2)), so neither folder can be opened by others:
+//! they may pass, at most (mode 0711). A lock on the group that somebody got hold of all the same,
+//! a process of an earlier run for one, keeps nobody from starting: a server is where its
+//! supervisor is, in the group that nobody but root can put a process in.
+//!
 //! Runs as root, in the process that becomes the supervisor, before anybody can connect. What it
 //! opens here is all that the supervisor knows of the two: it looks up nothing by path.
 //!
@@ -10,10 +15,10 @@
 //! <group>/processes/<id>/  one for each process
 //! ```
 
-use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -26,6 +31,16 @@ use super::host::{CONTROLLERS, Host};
 
 /// How long processes of an earlier run have to die.
 const DEATH: Duration = Duration::from_secs(5);
+
+/// How long another server may be about to start, or an earlier one to end, while its group's lock
+/// is held and its supervisor's group is empty, or the other way round.
+const SETTLING: Duration = Duration::from_secs(1);
+
+/// Between two looks at what is to change soon.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// Mode of the groups that others would find processes in: who knows a name may pass.
+const PASSABLE: u32 = 0o711;
 
 /// How long the cleaner of one directory has.
 const CLEANING: Duration = Duration::from_secs(10);
@@ -100,7 +115,7 @@ impl Place {
         host: &Host,
         frontend_memory: u64,
     ) -> Result<Self, PlaceError> {
-        let state = locked(state_dir, PlaceError::StateInUse)?;
+        let state = locked_state(state_dir)?;
         let (Cgroup::Delegated(base) | Cgroup::Own(base)) = cgroup;
         let origin = match cgroup {
             Cgroup::Delegated(_) => None,
@@ -123,18 +138,18 @@ impl Place {
                 Some((OwnedFd::from(procs), name))
             }
         };
-        let cgroup = locked(base, PlaceError::CgroupInUse)?;
+        close_to_others(base, cgroup)?;
         let (supervisor, frontend, processes) = (
             base.join("supervisor"),
             base.join("frontend"),
             base.join("processes"),
         );
-        for group in [&frontend, &processes] {
-            sweep(group)?;
-        }
+        let locked = locked_group(base, &supervisor)?;
+        sweep_all(base, cgroup)?;
         for group in [&supervisor, &frontend, &processes] {
             make(group)?;
         }
+        passable(&processes).map_err(at(&processes))?;
         // No process may be in a group whose controllers are on for those below it (cgroup-v2.rst,
         // "no internal processes").
         write(&supervisor.join("cgroup.procs"), "0")?;
@@ -165,26 +180,107 @@ impl Place {
         clean_state(state_dir)?;
         Ok(Self {
             state,
-            cgroup,
+            cgroup: locked,
             origin,
             missing: CONTROLLERS.into_iter().filter(|name| !has(name)).collect(),
         })
     }
 }
 
-/// A folder, for this server alone. The lock (flock(2)) belongs to the open file, and so goes to
-/// the supervisor with it.
-fn locked(path: &Path, in_use: fn(PathBuf) -> PlaceError) -> Result<OwnedFd, PlaceError> {
+/// The state folder, for this server alone. The lock (flock(2)) belongs to the open file, and so
+/// goes to the supervisor with it. Nobody else can lock the folder: they cannot open it. What a
+/// supervisor that was killed has cloned a moment before holds its files for a moment more.
+fn locked_state(path: &Path) -> Result<OwnedFd, PlaceError> {
     let folder = File::open(path).map_err(at(path))?;
+    let deadline = Instant::now() + SETTLING;
+    while !try_lock(&folder, path)? {
+        if Instant::now() >= deadline {
+            return Err(PlaceError::StateInUse(path.to_owned()));
+        }
+        std::thread::sleep(PAUSE);
+    }
+    Ok(folder.into())
+}
+
+fn try_lock(folder: &File, path: &Path) -> Result<bool, PlaceError> {
     match folder.try_lock() {
-        Ok(()) => Ok(folder.into()),
-        Err(TryLockError::WouldBlock) => Err(in_use(path.to_owned())),
+        Ok(()) => Ok(true),
+        Err(TryLockError::WouldBlock) => Ok(false),
         Err(TryLockError::Error(error)) => Err(at(path)(error)),
     }
 }
 
+/// The group, which no other server is in. Locked, unless what holds the lock is no server: then
+/// the group is as good as this server's, which has the lock of its state folder.
+fn locked_group(base: &Path, supervisor: &Path) -> Result<OwnedFd, PlaceError> {
+    let folder = File::open(base).map_err(at(base))?;
+    let deadline = Instant::now() + SETTLING;
+    loop {
+        let locked = try_lock(&folder, base)?;
+        let lives = populated(supervisor)?;
+        if locked && !lives {
+            return Ok(folder.into());
+        }
+        if Instant::now() < deadline {
+            std::thread::sleep(PAUSE);
+        } else if lives {
+            return Err(PlaceError::CgroupInUse(base.to_owned()));
+        } else {
+            crate::output::notice(&format!(
+                "warning: {} is locked by a process that is no server: it is used all the same",
+                base.display()
+            ));
+            return Ok(folder.into());
+        }
+    }
+}
+
+/// Whether there is a process in a group or below it; there is none where there is no group.
+fn populated(group: &Path) -> Result<bool, PlaceError> {
+    let events = group.join("cgroup.events");
+    match fs::read_to_string(&events) {
+        Ok(text) => Ok(text.lines().any(|line| line == "populated 1")),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(at(&events)(error)),
+    }
+}
+
+/// Lets others pass the group, but neither list nor lock it. Of a group of a service manager's the
+/// mode is no attribute that is delegated, but its owner's, which may be read-only.
+fn close_to_others(base: &Path, cgroup: &Cgroup) -> Result<(), PlaceError> {
+    match (passable(base), cgroup) {
+        (Err(error), Cgroup::Own(_)) => Err(at(base)(error)),
+        (Ok(()) | Err(_), Cgroup::Own(_) | Cgroup::Delegated(_)) => Ok(()),
+    }
+}
+
+fn passable(path: &Path) -> io::Result<()> {
+    fs::set_permissions(path, Permissions::from_mode(PASSABLE))
+}
+
+/// Sweeps all groups of an earlier run: of a group of this server's own whatever is in it, of a
+/// delegated one what a server makes.
+fn sweep_all(base: &Path, cgroup: &Cgroup) -> Result<(), PlaceError> {
+    let groups = match cgroup {
+        Cgroup::Delegated(_) => vec![base.join("frontend"), base.join("processes")],
+        Cgroup::Own(_) => groups_in(base)?,
+    };
+    groups
+        .iter()
+        .filter(|group| **group != base.join("supervisor"))
+        .try_for_each(|group| sweep(group))
+}
+
+fn groups_in(path: &Path) -> Result<Vec<PathBuf>, PlaceError> {
+    let entries = fs::read_dir(path).map_err(at(path))?;
+    Ok(entries
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.is_dir())
+        .collect())
+}
+
 fn make(path: &Path) -> Result<(), PlaceError> {
-    match in_parent(path, |path| fs::create_dir(path)) {
+    match in_parent(path, |path| DirBuilder::new().mode(PASSABLE).create(path)) {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
         other => other.map_err(at(path)),
     }
@@ -242,7 +338,7 @@ fn sweep(path: &Path) -> Result<(), PlaceError> {
     let events_file = File::open(&events).map_err(at(&events))?;
     write(&path.join("cgroup.kill"), "1")?;
     let deadline = Instant::now() + DEATH;
-    while read(&events)?.lines().any(|line| line == "populated 1") {
+    while populated(path)? {
         let left = deadline
             .saturating_duration_since(Instant::now())
             .min(Duration::from_millis(100));
@@ -256,12 +352,8 @@ fn sweep(path: &Path) -> Result<(), PlaceError> {
             timeout,
         );
     }
-    let entries = fs::read_dir(path).map_err(at(path))?;
-    for entry in entries
-        .filter_map(Result::ok)
-        .filter(|entry| entry.path().is_dir())
-    {
-        sweep(&entry.path())?;
+    for group in groups_in(path)? {
+        sweep(&group)?;
     }
     in_parent(path, |path| fs::remove_dir(path)).map_err(at(path))
 }
@@ -320,6 +412,6 @@ fn clean(path: &Path, owner: u32) {
             let _unused = cleaner.wait();
             return;
         }
-        std::thread::sleep(Duration::from_millis(10));
+        std::thread::sleep(PAUSE);
     }
 }
