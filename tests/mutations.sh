@@ -18,6 +18,13 @@ steps=(
     'frontend: no tasks|api-frontend/src/confine.rs|s/setrlimit\(Resource::RLIMIT_NPROC, 0, 0\)/Ok(())/|prn-api-frontend|privilege_separation'
     'frontend: Landlock|api-frontend/src/confine.rs|s/pub fn deny_files\(\) -> Result<\(\), SandboxError> \{/pub fn deny_files() -> Result<(), SandboxError> {\n    if std::process::id() != 0 { return Ok(()); }/|prn-api-frontend|faults'
     'frontend: call filter|api-frontend/src/filter.rs|s/    seccompiler::apply_filter_all_threads\(&allowing\(\)\?\)\?;\n//|prn-api-frontend|privilege_separation'
+    'frontend: options of the listener|api-frontend/src/filter.rs|s/\[IsNot\(0, LISTENER\), Is\(1, level\), Is\(2, name\)\]/[IsNot(0, -1), Is(1, level), Is(2, name)]/|prn-api-frontend prn-tests|shared_by_frontends'
+    'frontend: shutdown of the listener|api-frontend/src/filter.rs|s/            IsNot\(0, LISTENER\),\n            IsNot\(0, libc::STDERR_FILENO\),\n            Is\(1, libc::SHUT_WR\),/            IsNot(0, libc::STDERR_FILENO),/|prn-api-frontend prn-tests|shared_by_frontends'
+    'frontend: messages on the channel alone|api-frontend/src/filter.rs|s/Is\(0, CHANNEL\)/IsNot(0, 0)/g|prn-api-frontend prn-tests|shared_by_frontends'
+    'frontend: mappings of memory alone|api-frontend/src/filter.rs|s/            IsBeside\(3, PLACEMENT, libc::MAP_PRIVATE \| libc::MAP_ANONYMOUS\),\n/            IsBeside(3, !0, 0),\n/|prn-api-frontend prn-tests|shared_by_frontends'
+    'frontend: advice on memory|api-frontend/src/filter.rs|s/&\[&\[Is\(2, libc::MADV_DONTNEED\)\]\]/ANY/|prn-api-frontend prn-tests|shared_by_frontends'
+    'supervisor: a look at the listener|supervisor/src/frontend.rs|s/if !getsockopt\(listener, AcceptConn\)\? \{/if !getsockopt(listener, AcceptConn)? \&\& listener.as_raw_fd() < 0 {/|prn-supervisor|shared_by_frontends'
+    'supervisor: listens again|supervisor/src/frontend.rs|s/    listen\(listener, Backlog::MAXCONN\)\n/    let _ = (listen::<OwnedFd>, Backlog::MAXCONN);\n    Ok(())\n/|prn-supervisor|shared_by_frontends'
     'supervisor: not dumpable|supervisor/src/privilege.rs|s/    prctl::set_dumpable\(false\)\?;\n//|prn-supervisor|privilege_separation'
     'supervisor: no new privileges|supervisor/src/privilege.rs|s/prctl::set_no_new_privs\(\)/Ok(())/|prn-supervisor|privilege_separation'
     'supervisor: bounding set|supervisor/src/privilege.rs|s/            caps::drop\(None, CapSet::Bounding, other\)\?;/            let _ = other;/; s/caps::read\(None, CapSet::Bounding\)\?\.iter\(\)\.any\(\|left\| \*left != BOUNDING\)/false/|prn-supervisor|privilege_separation'
@@ -35,6 +42,12 @@ steps=(
     'process: signal mask|supervisor/src/sys/spawn.rs|s/Some\(&SigSet::empty\(\)\), None\)/Some(&SigSet::all()), None)/|prn-supervisor|privilege_separation confinement'
     'process: Landlock|supervisor/src/sys/spawn.rs|s/    restrict_files\(child\.landlock\)\.map_err/    restrict_files((&[], &[])).map_err/|prn-supervisor|confinement'
     'process: call filter|supervisor/src/sys/spawn.rs|s/    filter\(child\.filters\)\.map_err/    filter(&[]).map_err/|prn-supervisor|confinement'
+    'process: pairs of sockets|prn/src/server/confinement/calls.rs|s/    LOCAL_PAIRS,\n//g; s/^const LOCAL_PAIRS/#[expect(dead_code)]\nconst LOCAL_PAIRS/m|prn|confinement'
+    'process: protocols of sockets|prn/src/server/confinement/calls.rs|s/Check::Is\(2, IPPROTO_UDP\),?/Check::IsNot(2, 0),/g|prn|confinement'
+    'process: sockets of another protocol|prn/src/server/confinement/calls.rs|s/&\[Check::IsNot\(2, TCP_ULP\), Check::IsNot\(2, UDP_ENCAP\)\]/\&[Check::IsNot(2, UDP_ENCAP)]/|prn|confinement'
+    'server: groups closed to others|prn/src/server/place.rs|s/    fs::set_permissions\(path, Permissions::from_mode\(PASSABLE\)\)/    fs::set_permissions(path, Permissions::from_mode(PASSABLE | 0o44))/|prn|leftovers'
+    'server: a lock that no server holds|prn/src/server/place.rs|s/        \} else if lives \{/        } else if lives || !locked {/|prn|leftovers'
+    'server: whatever is in the tree|prn/src/server/place.rs|s/        Cgroup::Own\(_\) => groups_in\(base\)\?,/        Cgroup::Own(_) => vec![base.join("frontend"), base.join("processes")],/|prn|leftovers'
     'strict: namespaces|prn/src/tools/strict.rs|s/            \| CloneFlags::CLONE_NEWNET\n//|prn|confinement'
     'strict: private folders|prn/src/tools/strict.rs|s/cover\(folder, \|target\| bind\(&temporary_here, target\)\)\?;/let _ = folder;/|prn|confinement'
     'strict: capabilities|prn/src/tools/strict.rs|s/        caps::clear\(None, set\)\.map_err\(\|_\| Errno::EPERM\)\?;/        let _ = set;/|prn|confinement'
@@ -101,6 +114,8 @@ for step in "${steps[@]}"; do
         cp "${pristine[@]}" "$copy/bin"
         for package in $packages; do
             binary=${package/api-/}
+            # The attacker closes the same sandbox behind itself.
+            binary=${binary/prn-tests/hostile-frontend}
             cp "$copy/target/release/$binary" "$copy/bin"
         done
         # shellcheck disable=SC2086
