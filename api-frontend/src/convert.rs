@@ -257,7 +257,12 @@ fn follow_timeout(raw: &v1::StartRequest) -> Result<Millis, InvalidField> {
 }
 
 fn overflow(raw: &v1::StartRequest) -> Result<Overflow, InvalidField> {
-    match v1::OutputPolicy::try_from(raw.output_policy) {
+    let policy = v1::OutputPolicy::try_from(raw.output_policy);
+    if raw.follow_timeout.is_some() && policy != Ok(v1::OutputPolicy::Follow) {
+        let why = "is of use with OUTPUT_POLICY_FOLLOW alone";
+        return Err(InvalidField::new("follow_timeout", why));
+    }
+    match policy {
         Ok(v1::OutputPolicy::Unspecified | v1::OutputPolicy::DropOldest) => {
             Ok(Overflow::DropOldest)
         }
@@ -953,10 +958,17 @@ pub mod tests {
         );
         assert_eq!(
             field(v1::StartRequest {
-                output_policy: 4,
+                output_policy: 5,
                 ..command("true")
             }),
             "output_policy"
+        );
+        assert_eq!(
+            field(v1::StartRequest {
+                follow_timeout: duration(1, 0),
+                ..command("true")
+            }),
+            "follow_timeout"
         );
         assert_eq!(
             field(v1::StartRequest {

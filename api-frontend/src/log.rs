@@ -1,4 +1,4 @@
-//! The frontend's log: one line an event into a pipe at standard error, which is all that the
+//! The frontend's log: one line an event into a pipe at standard error, the only file that the
 //! frontend can write to. The supervisor reads it, and writes it to the server's log.
 //!
 //! What a peer sent is escaped, so that it can neither forge a line nor drive a terminal. Lines

@@ -75,7 +75,8 @@ pub enum Command {
     /// be written, or whose reader has left.
     ///
     /// Standard input is not passed on: where bytes wait on a pipe or in a file, nothing is started
-    /// without --no-stdin. Bytes that come later are told of, and never end in success.
+    /// without --no-stdin. Bytes that come later, while it runs, are told of and never end in
+    /// success; a producer that is slower than all of the process is not noticed.
     Run(Run),
     /// Make a key and a self-signed certificate
     Keygen(Keygen),
@@ -559,8 +560,8 @@ pub enum OutputPolicy {
     StopReading,
     /// The process is killed
     Kill,
-    /// The process waits for `prn run` that follows it, also for a while when the connection is
-    /// lost; then the oldest is dropped
+    /// The process waits for `prn run` that follows it (`prn logs` is not waited for), also for a
+    /// while when the connection is lost; then the oldest is dropped
     Follow,
 }
 

@@ -192,7 +192,7 @@ impl Failure {
             Self::Run(failure) => return failure.hint(),
             Self::StartUnknown { id, .. } => {
                 return Some(format!(
-                    "`prn list` tells; it is safe to start it again with --id {id}"
+                    "it is safe to start it again with --id {id}, which starts nothing twice; `prn list` shows it only once the server answers again"
                 ));
             }
             Self::StopUnknown { id, .. } => {

@@ -51,7 +51,7 @@ Exit codes:
   `prn run` exits as the process did (128+n when signal n ended it); 124 when
   its time was up, however it then ended; 6 instead of 0 where output is
   missing; 125 instead of 0 for a process that was stopped or out of memory, or
-  that never got what came on standard input. 125 also when prn itself failed,
+  that never got what came on standard input while it ran. 125 also when prn itself failed,
   wrong usage and a server that cannot be reached included, or when the outcome
   is unknown, 126 when the command cannot be executed, 127 when it does not
   exist.";

@@ -129,14 +129,32 @@ impl Typed {
     /// The whole command with these words, to be pasted. `None` if a terminal would not show it as
     /// it is.
     fn typing(&self, argv: &[String]) -> Option<String> {
+        let flags = without_values(&self.flags);
         let words = ["prn", self.command]
             .into_iter()
-            .chain(self.flags.iter().map(String::as_str))
+            .chain(flags.iter().map(String::as_str))
             .chain(["--"])
             .chain(argv.iter().map(String::as_str));
         let text = shlex::try_join(words).ok()?;
         (!text.contains(char::is_control)).then_some(text)
     }
+}
+
+/// Flags as they may be shown: a variable's value can be a secret, and what is shown ends in logs.
+fn without_values(flags: &[String]) -> Vec<String> {
+    let mut is_variable = false;
+    let mut shown = Vec::new();
+    for flag in flags {
+        let assigned = flag.strip_prefix("--env=");
+        let text = match assigned.unwrap_or(flag).split_once('=') {
+            Some((name, _)) if assigned.is_some() => format!("--env={name}=…"),
+            Some((name, _)) if is_variable => format!("{name}=…"),
+            _ => flag.clone(),
+        };
+        is_variable = flag == "--env";
+        shown.push(text);
+    }
+    shown
 }
 
 /// How many of the first words are a flag of this command with its value, if they are one.
@@ -325,7 +343,11 @@ mod tests {
             ),
             (
                 &["run", "--env=A=b c", "git", "commit", "-m", "a b"],
-                "prn run '--env=A=b c' -- git commit -m 'a b'",
+                "prn run '--env=A=…' -- git commit -m 'a b'",
+            ),
+            (
+                &["run", "--env", "TOKEN=secret", "git", "push"],
+                "prn run --env 'TOKEN=…' -- git push",
             ),
             (
                 &["start", "curl", "-o", "out.html", "x"],

@@ -346,7 +346,7 @@ impl Daemon {
         }
     }
 
-    /// Starts a frontend, in a new group: see `Runner::clean` for why.
+    /// Starts a frontend, in a new group: see `Runner::helper` for why.
     fn spawn(&mut self) -> nix::Result<Frontend> {
         cgroup::remove(self.links.cgroup.as_fd(), FRONTEND_GROUP)?;
         let group = Group::create(self.links.cgroup.as_fd(), FRONTEND_GROUP)?;

@@ -60,7 +60,8 @@ fn formatted(name: &str, text: &str) -> String {
     let mut line = format!("{name}: ");
     for character in text.chars() {
         match character {
-            '"' | '\'' => line.push(character),
+            // No line can be made of these, and what the frontend has escaped stays as it is.
+            '"' | '\'' | '\\' => line.push(character),
             _ => line.extend(character.escape_debug()),
         }
         if line.len() > LINE_MAX - CUT.len() {
@@ -159,7 +160,12 @@ impl FrontendLog {
                 self.read += length.max(TURN / 16);
                 Next::Wait
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Next::Wait,
+            Err(error)
+                if [io::ErrorKind::WouldBlock, io::ErrorKind::Interrupted]
+                    .contains(&error.kind()) =>
+            {
+                Next::Wait
+            }
             Err(_) => Next::Closed,
         }
     }
@@ -217,6 +223,11 @@ mod tests {
     fn s11_a_line_is_one_line_of_bounded_length_whatever_is_in_it() {
         assert_eq!(formatted("n", "a\nb\u{1b}[0m\0"), "n: a\\nb\\u{1b}[0m\\0\n");
         assert_eq!(formatted("n", "it's \"so\""), "n: it's \"so\"\n");
+        assert_eq!(
+            formatted("n", "a\\nb"),
+            "n: a\\nb\n",
+            "it was escaped before"
+        );
         for text in ["é".repeat(10_000), "\n".repeat(10_000)] {
             let line = formatted("n", &text);
             assert!(

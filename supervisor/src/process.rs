@@ -77,11 +77,16 @@ impl Process {
 
     /// Up to where its own output may be dropped to make room.
     pub fn droppable_to(&self) -> u64 {
-        match (self.follower, self.info.output.overflow) {
-            (Some(Follower::GivenUp), _) | (None, Overflow::DropOldest) => u64::MAX,
-            (Some(Follower::Awaited { .. } | Follower::Present), _) => self.taken,
-            (None, Overflow::Wait | Overflow::Kill | Overflow::Follow(_)) => 0,
-        }
+        droppable_to(self.info.output.overflow, self.follower, self.taken)
+    }
+}
+
+/// Up to where the output of a process may be dropped that was taken up to `taken`.
+fn droppable_to(overflow: Overflow, follower: Option<Follower>, taken: u64) -> u64 {
+    match (follower, overflow) {
+        (Some(Follower::GivenUp), _) | (None, Overflow::DropOldest) => u64::MAX,
+        (Some(Follower::Awaited { .. } | Follower::Present), _) => taken,
+        (None, Overflow::Wait | Overflow::Kill | Overflow::Follow(_)) => 0,
     }
 }
 
@@ -194,5 +199,28 @@ mod tests {
             exit_cause(ExitStatus::Exited(0), Some(ExitCause::TimedOut), 0),
             ExitCause::TimedOut
         );
+    }
+
+    #[test]
+    fn what_may_be_dropped_is_a_matter_of_policy_and_of_who_follows() {
+        let awaited = Follower::Awaited {
+            until: Instant::now(),
+        };
+        let patience = prn_ipc_protocol::codec::decode(&[0]).unwrap();
+        for (overflow, follower, expected) in [
+            (Overflow::DropOldest, None, u64::MAX),
+            (Overflow::Wait, None, 0),
+            (Overflow::Kill, None, 0),
+            (Overflow::Follow(patience), Some(awaited), 7),
+            (Overflow::Follow(patience), Some(Follower::Present), 7),
+            (
+                Overflow::Follow(patience),
+                Some(Follower::GivenUp),
+                u64::MAX,
+            ),
+        ] {
+            let found = droppable_to(overflow, follower, 7);
+            assert_eq!(found, expected, "{overflow:?} {follower:?}");
+        }
     }
 }

@@ -100,16 +100,16 @@ impl Pages {
             .answered(self.client.call_timeout, call)
             .await?
             .into_inner();
-        let processes: Result<_, _> = response
+        let processes = response
             .processes
             .into_iter()
             .map(Process::try_from)
-            .collect();
+            .collect::<Result<Vec<_>, _>>()?;
         self.next = if response.next_page_token.is_empty() {
             Next::None
         } else {
             Next::Page(response.next_page_token)
         };
-        processes.map(Some)
+        Ok(Some(processes))
     }
 }

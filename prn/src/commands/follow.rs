@@ -16,6 +16,7 @@ use super::stop::waiting;
 use super::wait::patiently;
 use super::{Failure, Remote};
 use crate::output::{self, Chunk, Lines, Relay};
+use crate::units::show_duration;
 
 /// Pause before the first new try to go on, doubled for each one after it, up to the longest. A
 /// frontend that is replaced takes less than the first few.
@@ -24,7 +25,7 @@ const PAUSE_MAX: Duration = Duration::from_secs(4);
 
 /// How long it is tried again, unless it is said: less than a restart of the server's machine
 /// takes.
-const PATIENCE: Duration = Duration::from_millis(7500);
+pub const PATIENCE: Duration = Duration::from_millis(7500);
 
 /// How output ended that was read to its end.
 #[derive(Debug)]
@@ -112,11 +113,18 @@ impl<'a> Follower<'a> {
                 since: now,
                 pause: PAUSE,
             });
-            let again = now + failing.pause;
-            if !error.is_transient() || again > failing.since + self.patience {
+            // The last try is at the end of that time, whatever the pauses come to.
+            let last = failing.since + self.patience;
+            if !error.is_transient() || now >= last {
                 return Err(self.cut_off(error));
             }
-            self.not_before = Some(again);
+            if self.failing.is_none() && self.patience > PATIENCE {
+                let wait = show_duration(self.patience);
+                output::notice(&format!(
+                    "the connection is lost: trying for {wait} to come back ({error})"
+                ));
+            }
+            self.not_before = Some((now + failing.pause).min(last));
             self.failing = Some(Failing {
                 pause: (failing.pause * 2).min(PAUSE_MAX),
                 ..failing

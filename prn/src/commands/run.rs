@@ -7,7 +7,7 @@ use prn::client::{
     StopSignal,
 };
 
-use super::follow::{Follower, Interrupt, Interrupts, follow, stop_surely};
+use super::follow::{Follower, Interrupt, Interrupts, PATIENCE, follow, stop_surely};
 use super::input::{Input, came};
 use super::start::{spec, start_surely};
 use super::stop::waiting;
@@ -21,11 +21,12 @@ const STOP_TRIES: usize = 5;
 
 pub async fn run(args: cli::Run) -> Result<Exit, Failure> {
     let input = Input::look(args.spec.no_stdin)?;
-    let reconnect = args
-        .spec
-        .reconnect
-        .map_or(FOLLOW_TIMEOUT, |reconnect| reconnect.0);
     let spec = spec(args.spec, OutputPolicy::Follow)?;
+    // As long as the process waits.
+    let patience = match spec.output_policy {
+        OutputPolicy::Follow => spec.follow_timeout.unwrap_or(FOLLOW_TIMEOUT),
+        OutputPolicy::DropOldest | OutputPolicy::StopReading | OutputPolicy::Kill => PATIENCE,
+    };
     let remote = Remote::new(args.connection)?;
     let first = remote.connect().await?;
     let mut input = input.settle()?.watch()?;
@@ -54,7 +55,7 @@ pub async fn run(args: cli::Run) -> Result<Exit, Failure> {
             follower: true,
             ..OutputRequest::default()
         };
-        let follower = Follower::new(&remote, client.clone(), id, request).of_known(reconnect);
+        let follower = Follower::new(&remote, client.clone(), id, request).of_known(patience);
         let following = followed(
             &remote,
             client,
@@ -129,6 +130,9 @@ async fn followed(
         && exit.kind != ExitKind::Exited
     {
         output::notice(&format!("process {id}: {}", output::show_exit(exit)));
+    }
+    if left_behind.is_some_and(|left| left.stopped_for == Some(ExitKind::TimedOut)) {
+        return Ok(exit::RUN_TIMED_OUT);
     }
     match exit.and_then(|exit| status(exit.kind, exit.shell_status()?)) {
         // As `prn logs`: what is missing is no success.

@@ -60,6 +60,10 @@ pub fn spec(args: cli::Spec, policy: OutputPolicy) -> Result<StartSpec, Failure>
     spec.output_max = args.output_max.map(|size| size.0);
     spec.output_policy = args.output_policy.map_or(policy, OutputPolicy::from);
     spec.follow_timeout = args.reconnect.map(|time| time.0);
+    if spec.follow_timeout.is_some() && spec.output_policy != OutputPolicy::Follow {
+        let why = "--reconnect is of use with --output-policy follow alone";
+        return Err(Failure::Usage(why.to_owned()));
+    }
     spec.output_store = args.output_store.into();
     spec.timeout = args.timeout.map(|time| time.0);
     spec.stop_grace = args.grace.map(|time| time.0);

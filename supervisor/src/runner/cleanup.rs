@@ -96,6 +96,7 @@ impl Runner {
     /// there is none: the next one that starts removes it.
     pub(super) fn leave(&mut self, owner: Owner, live: Live) {
         let Owner { number, id, uid } = owner;
+        let live = Live { busy: 0, ..live };
         if self.draining {
             crate::log::line(&format!(
                 "process {id}: its directories or its cgroup are left"
@@ -208,12 +209,10 @@ impl Runner {
         let paths = directory::paths(owner.id);
         let program = Program::Unlink(self.settings.state.as_fd(), &paths);
         self.helper(owner, Phase::Unlinking, |group| {
-            spawn::spawn(&Child::new(
-                group.directory.as_fd(),
-                program,
-                (owner.uid, owner.uid),
-                self.null.as_fd(),
-            ))
+            // As this program's own user, whose the folder is.
+            let root = (0, 0);
+            let null = self.null.as_fd();
+            spawn::spawn(&Child::new(group.directory.as_fd(), program, root, null))
         })
     }
 

@@ -169,6 +169,7 @@ impl Runner {
     /// Gives up what a process that is forgotten still has.
     fn release(&mut self, process: &mut Process) {
         self.numbers.remove(&process.info.id);
+        self.forget_give_up(process);
         // The frontend may hold it open still.
         let _unused = process.store.take().map(|mut store| store.evict(u64::MAX));
         let ledger = self.ledger(process.info.output.store);

@@ -136,18 +136,24 @@ impl Runner {
         let Some(number) = self.numbers.get(&id) else {
             return;
         };
-        self.with(*number, |_, process| {
-            if let Some(follower) = &mut process.follower {
-                *follower = Follower::Present;
+        self.with(*number, |runner, process| {
+            if process.follower.is_some() {
+                runner.set_follower(process, Follower::Present);
+                runner.charge(process);
             }
         });
     }
 
     /// Nobody does any more: somebody may come again, for a while.
     pub fn unfollow(&mut self, id: ProcessId) {
-        if let Some(number) = self.numbers.get(&id) {
-            self.with(*number, |runner, process| runner.await_follower(process));
-        }
+        let Some(number) = self.numbers.get(&id) else {
+            return;
+        };
+        self.with(*number, |runner, process| {
+            if process.follower == Some(Follower::Present) {
+                runner.await_follower(process);
+            }
+        });
     }
 
     /// As [`Runner::unfollow`], for all processes: who has told of followers is gone.
@@ -162,10 +168,26 @@ impl Runner {
     /// Keeps all of a process's output for a follower that may come, as long as it has asked for.
     pub(super) fn await_follower(&mut self, process: &mut Process) {
         if let Overflow::Follow(patience) = process.info.output.overflow {
-            let patience = patience.duration();
-            let until = Instant::now() + patience;
-            process.follower = Some(Follower::Awaited { until });
-            self.deadline(process.info.number, patience, Due::GiveUp);
+            let until = Instant::now() + patience.duration();
+            self.set_follower(process, Follower::Awaited { until });
+        }
+    }
+
+    /// A process waits for another kind of follower. Each has one deadline at most, and only while
+    /// one is awaited.
+    fn set_follower(&mut self, process: &mut Process, follower: Follower) {
+        let number = process.info.number;
+        self.forget_give_up(process);
+        if let Follower::Awaited { until } = follower {
+            self.due.insert((until, number, Due::GiveUp));
+        }
+        process.follower = Some(follower);
+    }
+
+    /// Drops the deadline of a follower.
+    pub(super) fn forget_give_up(&mut self, process: &Process) {
+        if let Some(Follower::Awaited { until }) = process.follower {
+            self.due.remove(&(until, process.info.number, Due::GiveUp));
         }
     }
 
@@ -173,7 +195,7 @@ impl Runner {
     pub(super) fn give_up_follower(&mut self, process: &mut Process) {
         let now = Instant::now();
         if matches!(process.follower, Some(Follower::Awaited { until }) if until <= now) {
-            process.follower = Some(Follower::GivenUp);
+            self.set_follower(process, Follower::GivenUp);
             self.charge(process);
             self.let_go(process);
             self.go_on(process);
