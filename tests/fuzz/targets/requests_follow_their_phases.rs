@@ -34,7 +34,11 @@ fuzz_target!(|input: &[u8]| {
         phase = match request {
             Request::Hello(_) => Phase::Greeted,
             Request::Ready => Phase::Ready,
-            Request::Ask(..) | Request::Watch(..) | Request::Taken(..) => phase,
+            Request::Ask(..)
+            | Request::Watch(..)
+            | Request::Taken(..)
+            | Request::Follow(_)
+            | Request::Unfollow(_) => phase,
         };
         through.push(request);
     }
