@@ -233,8 +233,9 @@ fn x2_nothing_that_was_handed_over_can_be_changed_or_duplicated() {
 
 #[test]
 fn x2_the_supervisor_makes_a_listener_that_does_not_listen_listen_again_and_says_so() {
-    // Of its own: the kernel's choice is given up with the listening (inet_shutdown).
-    let free = TcpListener::bind("127.0.0.1:0").unwrap();
+    // Of its own: the kernel's choice is given up with the listening (inet_shutdown). And where
+    // nobody else is that might take the port meanwhile.
+    let free = TcpListener::bind("127.7.7.7:0").unwrap();
     let address = free.local_addr().unwrap().to_string();
     drop(free);
     let mut hostile = HostileFrontend::with(Options {
