@@ -133,9 +133,20 @@ pub(crate) struct Pipe {
     pub fd: OwnedFd,
     /// Until when it is left to fill.
     pub left_until: Option<Instant>,
-    /// Nobody had it open to write to when it was last looked at. That can change: who has an end
-    /// to read from can open one to write to by its name (proc_pid_fd(5)).
-    pub is_closed: bool,
+    /// Whether somebody had it open to write to when it was last looked at.
+    pub writers: Writers,
+}
+
+/// Who may write to a stream. That there is nobody can change: who has an end to read from can open
+/// one to write to by its name (proc_pid_fd(5)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Writers {
+    /// Somebody, as far as is known.
+    Some,
+    /// Nobody, and the event loop, which now waits for changes, tells of that once.
+    None,
+    /// Nobody, and it has told.
+    NoneAsTold,
 }
 
 /// How far a process has come. Its group is another one while it is cleaned up.

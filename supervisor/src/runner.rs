@@ -24,7 +24,7 @@ use prn_ipc_protocol::types::{ProcessId, UnixMicros};
 use crate::cgroup::{self, Group};
 use crate::directory;
 use crate::output::Store;
-use crate::process::{Live, Phase, Pipe, Process, Stopping, exit_cause};
+use crate::process::{Live, Phase, Pipe, Process, Stopping, Writers, exit_cause};
 use crate::sys::spawn::{self, Child, Program, Spawned};
 use crate::sys::{epoll_wait, errno_number, pidfd};
 use cleanup::Leftover;

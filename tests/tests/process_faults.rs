@@ -187,6 +187,22 @@ fn a_stream_that_is_closed_for_good_is_looked_at_once() {
 }
 
 #[test]
+fn a_stream_that_is_opened_and_closed_without_end_costs_the_supervisor_a_share() {
+    let server = Server::start();
+    let script = "open(R, '<', '/proc/self/fd/1') or die; close STDOUT; my $n = fileno R; \
+                  while (1) { open(W, '>', \"/proc/self/fd/$n\") or die; close W; }";
+    let id = server.start_process(&[], &["perl", "-e", script]);
+    let group = server.cgroup().join("processes").join(&id);
+    let members = fs::read_to_string(group.join("cgroup.procs")).unwrap();
+    let process: i32 = members.trim().parse().unwrap();
+    let before = procfs::cpu_ticks(server.supervisor());
+    // In a second of its own time.
+    wait_for("its work", || procfs::cpu_ticks(process) > 100);
+    let taken = procfs::cpu_ticks(server.supervisor()) - before;
+    assert!(taken < 40, "{taken}");
+}
+
+#[test]
 fn what_outlived_the_main_process_and_was_ended_is_told() {
     let server = Server::start();
     let left = |id: &str| {

@@ -14,7 +14,7 @@ use prn_ipc_protocol::types::{ProcessId, UnixMicros};
 
 use super::{Due, Ledger, Notice, Runner, TURN, resources, source};
 use crate::output::{Store, state};
-use crate::process::{Follower, Pipe, Process};
+use crate::process::{Follower, Pipe, Process, Writers};
 
 /// Room is given back in steps of this size at least, so that a process at the budget does not pay
 /// for each read.
@@ -31,6 +31,9 @@ const BUSY: Duration = Duration::from_micros(if cfg!(feature = "unmoderated") {
 } else {
     400
 });
+
+/// How long a stream is not looked at that was opened and closed again.
+const REOPENED: Duration = Duration::from_millis(1);
 
 /// For a process's pipe: told once, and again when it has been read, or when it is to be read.
 pub(super) const ARMED: EpollFlags = EpollFlags::EPOLLIN.union(EpollFlags::EPOLLONESHOT);
@@ -342,26 +345,34 @@ impl Runner {
             left_until: None,
             ..pipe
         };
-        let is_watched = match stopped {
-            Stopped::Failed(_) => return self.detach(&pipe.fd),
+        let mut pause = BUSY / 2;
+        let is_watched = match (stopped, pipe.writers) {
+            (Stopped::Failed(_), _) => return self.detach(&pipe.fd),
             // Until it can be kept again.
-            Stopped::Full => true,
-            // Told of already, and again when somebody has opened it.
-            Stopped::Closed if pipe.is_closed => true,
-            Stopped::Closed => {
-                pipe.is_closed = true;
+            (Stopped::Full, _) => true,
+            (Stopped::Closed, Writers::Some) => {
+                pipe.writers = Writers::None;
                 self.watch_fd(pipe.fd.as_fd(), CHANGES, token).is_ok()
             }
-            Stopped::ForNow => {
-                pipe.is_closed = false;
+            (Stopped::Closed, Writers::None) => {
+                pipe.writers = Writers::NoneAsTold;
+                true
+            }
+            // Somebody has opened and closed it, which can be done without end.
+            (Stopped::Closed, Writers::NoneAsTold) => {
+                pause = REOPENED;
+                false
+            }
+            (Stopped::ForNow, _) => {
+                pipe.writers = Writers::Some;
                 !is_small && self.watch_fd(pipe.fd.as_fd(), ARMED, token).is_ok()
             }
         };
         if !is_watched {
             // While it is watched, each write(2) to it has to look whether somebody is to be told.
             self.detach(&pipe.fd);
-            pipe.is_closed = false;
-            let at = Instant::now() + BUSY / 2;
+            pipe.writers = Writers::Some;
+            let at = Instant::now() + pause;
             pipe.left_until = Some(at);
             self.due.insert((at, number, Due::Read(pipe.stream)));
         }

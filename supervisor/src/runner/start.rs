@@ -214,7 +214,7 @@ impl Runner {
             stream,
             fd,
             left_until: None,
-            is_closed: false,
+            writers: Writers::Some,
         };
         let live = Live {
             phase: Phase::Running,
