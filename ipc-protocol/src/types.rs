@@ -81,12 +81,15 @@ impl Argv {
         &self.0
     }
 
-    /// Its bytes, one more for each string.
+    /// What it takes of memory, about: an empty string is kept as well, as a pointer, a length and
+    /// the allocator's smallest piece.
     pub fn size(&self) -> usize {
-        self.0
+        const STRING: usize = 64;
+        let sizes = self
+            .0
             .iter()
-            .map(|argument| argument.count_bytes() + 1)
-            .sum()
+            .map(|argument| argument.count_bytes() + STRING);
+        sizes.sum()
     }
 }
 

@@ -95,7 +95,7 @@ impl Drop for Folder {
 
 /// `strict ARGV…`: executes the tool as the supervisor does, for a client who asked for this
 /// shell's environment: with none of its own, and with where the program may be, the environment
-/// and the argument vector as arguments.
+/// and the argument vector in a file.
 const STRICT: &str = r#"
 strict() {
     local variables paths=() folder
@@ -105,7 +105,13 @@ strict() {
         */*) paths=("$1") ;;
         *) for folder in ${PATH//:/ }; do paths+=("$folder/$1"); done ;;
     esac
-    exec -c -a prn-strict "$F/prn" ${#paths[@]} "${paths[@]}" ${#variables[@]} "${variables[@]}" "$@"
+    local launch; launch=$(mktemp)
+    {
+        printf '%s\0' ${#paths[@]}; ((${#paths[@]} == 0)) || printf '%s\0' "${paths[@]}"
+        printf '%s\0' ${#variables[@]} "${variables[@]}"; (($# == 0)) || printf '%s\0' "$@"
+    } > "$launch"
+    exec 6< "$launch"; rm "$launch"
+    exec -c -a prn-strict "$F/prn"
 }
 "#;
 

@@ -27,6 +27,9 @@ const CPU_PERIOD: u64 = 100_000;
 /// message. Only io files, of a host with many disks, are longer.
 const TEXT_MAX: u64 = 4096;
 
+/// How often a stop looks for processes that were forked while it sent its signals.
+const SIGNAL_ROUNDS: u32 = 4;
+
 /// One group.
 pub struct Group {
     /// Its directory, for clone3(2).
@@ -161,39 +164,31 @@ impl Group {
     }
 
     /// Sends signals to every process that is in the group now, however few descriptors are left:
-    /// to as many at a time as there are descriptors for.
+    /// to as many at a time as there are descriptors for, and again to those that were forked
+    /// meanwhile.
     pub fn signal(&self, signals: &[i32]) {
         let _spare = SpareDescriptors::lend();
         let Ok(list) = self.open("cgroup.procs") else {
             return;
         };
-        let mut waiting = members(&list);
-        while !waiting.is_empty() {
-            // A number is not a process: it may be another one's by the time it is used. A
-            // descriptor whose process was still in the group after it was made refers to a process
-            // that was in the group.
-            let mut candidates = Vec::new();
-            while let Some(pid) = waiting.pop() {
-                match pidfd::open(pid) {
-                    Ok(process) => candidates.push((pid, process)),
-                    Err(Errno::EMFILE | Errno::ENFILE) if !candidates.is_empty() => {
-                        waiting.push(pid);
-                        break;
-                    }
-                    // It has ended meanwhile, which is what signals are sent for.
-                    Err(_) => {}
-                }
+        let mut signalled = HashSet::new();
+        for _ in 0..SIGNAL_ROUNDS {
+            // The oldest first, which the kernel lists first: a shell must not go on to its next
+            // step because the one before was ended.
+            let mut waiting = members(&list);
+            waiting.retain(|pid| signalled.insert(*pid));
+            if waiting.is_empty() {
+                return;
             }
-            let still: HashSet<i32> = members(&list).into_iter().collect();
-            for (_, process) in candidates.iter().filter(|(pid, _)| still.contains(pid)) {
-                for signal in signals {
-                    let _unused = pidfd::signal(process, *signal);
-                }
+            waiting.reverse();
+            while !waiting.is_empty() {
+                signal_some(&list, &mut waiting, signals);
             }
         }
     }
 
     fn members(&self) -> Vec<i32> {
+        let _spare = SpareDescriptors::lend();
         self.open("cgroup.procs")
             .map(|list| members(&list))
             .unwrap_or_default()
@@ -219,7 +214,9 @@ impl Group {
 
     /// The tasks that are still there, some of them if they are many: each one's /proc/pid/stat.
     pub fn stuck(&self) -> Vec<Vec<u8>> {
-        self.members()
+        let members = self.members();
+        let _spare = SpareDescriptors::lend();
+        members
             .into_iter()
             .filter_map(|pid| fs::read(format!("/proc/{pid}/stat")).ok())
             .take(16)
@@ -272,6 +269,31 @@ fn read(directory: &OwnedFd, file: &str, most: u64) -> nix::Result<String> {
     text.shrink_to_fit();
     read.map(|_| text)
         .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(0)))
+}
+
+/// Sends signals to as many processes, from the end of those that wait, as there are descriptors
+/// for.
+fn signal_some(list: &File, waiting: &mut Vec<i32>, signals: &[i32]) {
+    // A number is not a process: it may be another one's by the time it is used. A descriptor whose
+    // process was still in the group after it was made refers to a process that was in the group.
+    let mut candidates = Vec::new();
+    while let Some(pid) = waiting.pop() {
+        match pidfd::open(pid) {
+            Ok(process) => candidates.push((pid, process)),
+            Err(Errno::EMFILE | Errno::ENFILE) if !candidates.is_empty() => {
+                waiting.push(pid);
+                break;
+            }
+            // It has ended meanwhile, which is what signals are sent for.
+            Err(_) => {}
+        }
+    }
+    let still: HashSet<i32> = members(list).into_iter().collect();
+    for (_, process) in candidates.iter().filter(|(pid, _)| still.contains(pid)) {
+        for signal in signals {
+            let _unused = pidfd::signal(process, *signal);
+        }
+    }
 }
 
 /// The processes in a `cgroup.procs`.

@@ -26,21 +26,28 @@ fn names(id: ProcessId) -> [String; 2] {
 /// # Errors
 /// As mkdir(2) and chown(2). Nothing is left.
 pub fn create(state: BorrowedFd<'_>, id: ProcessId, uid: u32) -> nix::Result<()> {
-    let own = |name: String| {
-        mkdirat(state, name.as_str(), Mode::S_IRWXU)?;
+    let own = |name: &str| {
+        mkdirat(state, name, Mode::S_IRWXU)?;
         // The folder is root's, so nobody can have put something else in its place.
         let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(uid));
         fchownat(
             state,
-            name.as_str(),
+            name,
             Some(uid),
             Some(gid),
             AtFlags::AT_SYMLINK_NOFOLLOW,
         )
+        .inspect_err(|_| {
+            let _unused = unlinkat(state, name, UnlinkatFlags::RemoveDir);
+        })
     };
-    names(id).into_iter().try_for_each(own).inspect_err(|_| {
-        remove(state, id);
-    })
+    let [home, temporary] = names(id);
+    let undo = |name: &str| {
+        let _unused = unlinkat(state, name, UnlinkatFlags::RemoveDir);
+    };
+    // Only what was made here: by such a name something else may be there.
+    own(&home)?;
+    own(&temporary).inspect_err(|_| undo(&home))
 }
 
 /// Handles of those that are there. They give no access by themselves: root without

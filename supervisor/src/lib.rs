@@ -59,8 +59,7 @@ pub use sys::spawn::filter;
 /// First argument of [`Settings::tools`]: it empties the directories at its descriptors from 3 on.
 pub const CLEANER: &std::ffi::CStr = c"prn-clean";
 
-/// First argument of [`Settings::tools`]: it confines itself, then executes what its other
-/// arguments say, a number and so many paths, a number and so many variables, and the argument
-/// vector. Its own environment is empty. Its descriptor 3 takes the report, 4 is the process's
-/// temporary directory, 5 its own.
+/// First argument of [`Settings::tools`]: it confines itself, then executes what the file at its
+/// descriptor 6 says. It has no other argument and no environment. Its descriptor 3 takes the
+/// report, 4 is the process's temporary directory, 5 its own.
 pub const STRICT: &std::ffi::CStr = c"prn-strict";

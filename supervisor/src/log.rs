@@ -27,6 +27,10 @@ const TURN: usize = 4096;
 const PERIOD_MAX: usize = 64 * 1024;
 const PERIOD: Duration = Duration::from_secs(1);
 
+/// What a line counts for at least: so many of them are 128 in a period, which a service manager's
+/// own limit leaves room beside.
+const LINE_COST: usize = 512;
+
 /// Turns that empty a pipe of the size that pipes are made with, which a frontend cannot change.
 const PIPE_TURNS: usize = 64 * 1024 / TURN;
 
@@ -115,6 +119,8 @@ pub struct FrontendLog {
     /// When the present period began, and what was read in it.
     since: Instant,
     read: usize,
+    /// Lines that were written for it in this turn.
+    lines: usize,
 }
 
 /// What there is to do for a frontend's log after a turn.
@@ -141,6 +147,7 @@ impl FrontendLog {
             skipping: false,
             since: Instant::now(),
             read: 0,
+            lines: 0,
         };
         Ok((log, to))
     }
@@ -156,8 +163,9 @@ impl FrontendLog {
         match self.read_once() {
             Ok(0) => Next::Closed,
             Ok(length) => {
-                // A byte at a time costs a turn as well.
-                self.read += length.max(TURN / 16);
+                // A byte at a time costs a turn as well, and a line a write.
+                let lines = std::mem::take(&mut self.lines);
+                self.read += length.max(TURN / 16).max(lines * LINE_COST);
                 Next::Wait
             }
             Err(error)
@@ -203,6 +211,7 @@ impl FrontendLog {
 
     fn end_line(&mut self) {
         if !std::mem::take(&mut self.skipping) && !self.begun.is_empty() {
+            self.lines += 1;
             write_line("prn-frontend", &String::from_utf8_lossy(&self.begun));
         }
         self.begun.clear();
@@ -252,6 +261,24 @@ mod tests {
         assert!(write_whole_now(&to, &[b'x'; LINE_MAX]));
         let (_ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
         while write_whole_now(&theirs, &[b'x'; LINE_MAX]) {}
+    }
+
+    #[test]
+    fn x3_short_lines_of_a_frontend_count_as_lines() {
+        let (mut log, to) = FrontendLog::new().unwrap();
+        let start = log.since;
+        let mut turns = 0;
+        while log.turn(start) == Next::Wait {
+            let _unused = nix::unistd::write(&to, &b"a\n".repeat(TURN / 2));
+            turns += 1;
+        }
+        assert_eq!(
+            turns,
+            2,
+            "the first one found nothing, the second {} lines",
+            TURN / 2
+        );
+        drop(to);
     }
 
     #[test]

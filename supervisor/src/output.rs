@@ -52,11 +52,12 @@ impl Store {
     fn sizes(keeping: Keeping) -> (u64, u64) {
         // One read more than promised, because room is made before it is known how much of it a
         // read will fill. Where nothing may be dropped, also for what is in two pipes when they are
-        // read for the last time: a process can make each 1 MiB large (pipe(7), pipe-max-size).
+        // read for the last time: a process can make each 1 MiB large (pipe(7), pipe-max-size). And
+        // one more, for which room is made before it finds that there is nothing.
         let reads = if keeping.overflow == Overflow::DropOldest {
             1
         } else {
-            9
+            10
         };
         // A follower's connection may be lost with what was on its way.
         let in_flight = if matches!(keeping.overflow, Overflow::Follow(_)) {

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use prn_tests::server::Server;
+use prn_tests::trace::Trace;
 use tempfile::TempDir;
 
 const PROFILES: [&str; 3] = ["default", "strict", "none"];
@@ -260,5 +261,24 @@ fn x1_the_name_of_a_tool_gets_a_process_no_further_than_it_is() {
             text.lines().next().filter(|code| *code != "0"),
             "{profile}: {text}"
         );
+    }
+}
+
+#[test]
+fn x1_what_a_client_puts_into_an_environment_is_in_nobodys_arguments() {
+    let server = Server::with_arguments(&["--allow-profile-none"]);
+    for profile in PROFILES {
+        // All that is executed, with its arguments, which everybody can read.
+        let trace = Trace::of(&server, &["-s", "4096", "-e", "trace=execveat,execve"]);
+        let flags = ["--profile", profile, "--env", "TOKEN=hunter2"];
+        let id = server.start_process(&flags, &["true"]);
+        server.ok(&["logs", &id]);
+        let calls = trace.end();
+        assert!(calls.contains("\"true\""), "the control: {calls}");
+        let arguments = |line: &str| line.split(']').next().unwrap_or_default().to_owned();
+        let shown = calls
+            .lines()
+            .find(|line| arguments(line).contains("hunter2"));
+        assert_eq!(shown, None, "{profile}");
     }
 }

@@ -235,3 +235,25 @@ fn a_gap_is_never_success() {
     assert_eq!(code, Some(6), "{errors}");
     assert!(errors.contains("were dropped"), "{errors}");
 }
+
+#[test]
+fn what_is_kept_for_a_follower_is_kept_whatever_else_ends_meanwhile() {
+    let server = Server::with_arguments(&["--max-finished", "64"]);
+    let script = "head -c 40000000 /dev/zero";
+    let words = ["run", "--", "sh", "-c", script];
+    let mut child = server.prn(&words).stdout(Stdio::piped()).spawn().unwrap();
+    let id = only(&server);
+    wait_for("its end", || server.status(&id)["state"] == "stopped");
+    for _ in 0..100 {
+        server.start_process(&[], &["true"]);
+    }
+    wait_for("the others' end", || {
+        !server.ok(&["list"]).contains("Running")
+    });
+    let mut stdout = child.stdout.take().unwrap();
+    let copied = std::io::copy(&mut stdout, &mut std::io::sink()).unwrap();
+    assert_eq!(
+        (copied, child.wait().unwrap().code()),
+        (40_000_000, Some(0))
+    );
+}

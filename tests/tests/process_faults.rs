@@ -110,6 +110,11 @@ fn x11_the_arguments_of_all_processes_together_are_bounded_and_that_is_told() {
     };
     assert!(refused.contains("arguments of all processes"), "{refused}");
     assert!(ids.len() > 100, "{refused}");
+    // An empty argument takes memory as well.
+    let empty = [&["start", "--", "sleep", "1000"][..], &[""; 120_000]].concat();
+    let refused = server.run(&empty);
+    let why = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(why.contains("arguments of all processes"), "{why}");
     // Others have room, and who gives some back has it again.
     server.start_process(&[], &["sleep", "1000"]);
     server.ok(&["stop", &ids[0], "--grace", "0s"]);

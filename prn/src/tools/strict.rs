@@ -2,7 +2,7 @@
 //!
 //! Runs as the process's user, in its cgroup, session and working directory, with its streams,
 //! without privileges to gain (no_new_privs). It trusts the supervisor, which executed it, and
-//! nothing that belongs to the process: the environment that a client chose comes as arguments and
+//! nothing that belongs to the process: the environment that a client chose comes in a file and
 //! is the program's alone, because a loader obeys its own (LD_PRELOAD, ld.so(8)) before the first
 //! line of this. It must never execute the program without all of the confinement: what fails is
 //! reported, and it ends.
@@ -12,11 +12,10 @@
 
 use std::convert::Infallible;
 use std::error::Error;
-use std::ffi::{CString, OsString};
+use std::ffi::CString;
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStringExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -41,6 +40,7 @@ use crate::server::confinement::{files, strict_filter};
 const REPORT: i32 = 3;
 const TEMPORARY: i32 = 4;
 const OWN: i32 = 5;
+const LAUNCH: i32 = 6;
 
 /// Folders for temporary files: all of them are the process's private one.
 const TEMPORARY_FOLDERS: [&str; 2] = ["/tmp", "/var/tmp"];
@@ -71,6 +71,7 @@ pub fn main() -> ExitCode {
 fn confined() -> Result<Infallible, Failure> {
     let temporary = Directory::inherited(TEMPORARY)?;
     let own = Directory::inherited(OWN)?;
+    let launch = Launch::inherited()?;
     let start = getcwd().map_err(at(ChildStep::WorkingDirectory))?;
     let identity = (geteuid().as_raw(), getegid().as_raw());
 
@@ -85,8 +86,6 @@ fn confined() -> Result<Infallible, Failure> {
     restrict_files([temporary.handle, own.handle]).map_err(&confinement)?;
     default_sigpipe();
 
-    let launch =
-        Launch::read(std::env::args_os().skip(1)).ok_or((ChildStep::Exec, Errno::EINVAL))?;
     filter_calls().map_err(&confinement)?;
     Err(launch.execute())
 }
@@ -290,7 +289,7 @@ fn default_sigpipe() {
     let _fails: io::Error = Command::new("").exec();
 }
 
-/// What is to run, as the supervisor's `StrictArguments` write it.
+/// What is to run, as the supervisor has written it down.
 #[derive(Debug, PartialEq, Eq)]
 struct Launch {
     /// Where the program may be.
@@ -300,18 +299,25 @@ struct Launch {
 }
 
 impl Launch {
-    /// From this program's arguments: how many paths, the paths, how many variables, the variables,
-    /// the argument vector.
-    fn read(mut arguments: impl Iterator<Item = OsString>) -> Option<Self> {
-        let paths = counted(&mut arguments)?;
-        let environment = counted(&mut arguments)?;
-        let argv = arguments
-            .map(|argument| CString::new(argument.into_vec()).ok())
-            .collect::<Option<_>>()?;
+    fn inherited() -> Result<Self, Failure> {
+        let file = fds::inherited(LAUNCH).map_err(at(ChildStep::Descriptors))?;
+        let bytes = prn_ipc_protocol::config::read_bytes(file.as_fd())
+            .map_err(|error| (ChildStep::Descriptors, errno_of(&error)))?;
+        Self::read(&bytes).ok_or((ChildStep::Exec, Errno::EINVAL))
+    }
+
+    /// From strings that end with a NUL byte each: how many paths, the paths, how many variables,
+    /// the variables, the argument vector.
+    fn read(bytes: &[u8]) -> Option<Self> {
+        let strings = bytes.split_inclusive(|byte| *byte == 0);
+        let strings = strings.map(|string| CString::from_vec_with_nul(string.to_vec()).ok());
+        let mut strings = strings.collect::<Option<Vec<_>>>()?.into_iter();
+        let paths = counted(&mut strings)?;
+        let environment = counted(&mut strings)?;
         Some(Self {
             paths,
             environment,
-            argv,
+            argv: strings.collect(),
         })
     }
 
@@ -337,15 +343,11 @@ impl Launch {
     }
 }
 
-/// A count, and so many arguments.
-fn counted(arguments: &mut impl Iterator<Item = OsString>) -> Option<Vec<CString>> {
-    let count: usize = arguments.next()?.into_string().ok()?.parse().ok()?;
-    let taken = arguments
-        .take(count)
-        .map(|argument| CString::new(argument.into_vec()).ok());
-    taken
-        .collect::<Option<Vec<_>>>()
-        .filter(|taken| taken.len() == count)
+/// A count, and so many strings.
+fn counted(strings: &mut impl Iterator<Item = CString>) -> Option<Vec<CString>> {
+    let count: usize = strings.next()?.to_str().ok()?.parse().ok()?;
+    let taken: Vec<_> = strings.take(count).collect();
+    (taken.len() == count).then_some(taken)
 }
 
 fn filter_calls() -> nix::Result<()> {
@@ -386,30 +388,26 @@ mod tests {
 
     #[test]
     fn what_to_launch_is_read_whole_or_not_at_all() {
-        let read = |words: &[&str]| Launch::read(words.iter().map(OsString::from));
         let strings = |words: &[&str]| {
-            words
-                .iter()
-                .map(|word| CString::new(*word).unwrap())
-                .collect()
+            let words = words.iter().map(|word| CString::new(*word).unwrap());
+            words.collect()
         };
         let expected = Launch {
             paths: strings(&["/a", "/b"]),
             environment: strings(&["LD_PRELOAD=x"]),
             argv: strings(&["1", ""]),
         };
-        assert_eq!(
-            read(&["2", "/a", "/b", "1", "LD_PRELOAD=x", "1", ""]),
-            Some(expected)
-        );
+        let whole = b"2\0/a\0/b\x001\0LD_PRELOAD=x\x001\0\0";
+        assert_eq!(Launch::read(whole), Some(expected));
         for cut in [
-            &[][..],
-            &["2", "/a"],
-            &["1", "/a", "2", "X=1"],
-            &["x"],
-            &["0", "-1"],
+            &b""[..],
+            b"2\0/a\0",
+            b"1\0/a\x002\0X=1\0",
+            b"x\0",
+            b"0\0-1\0",
+            b"0\x000\0a",
         ] {
-            assert_eq!(read(cut), None, "{cut:?}");
+            assert_eq!(Launch::read(cut), None, "{cut:?}");
         }
     }
 

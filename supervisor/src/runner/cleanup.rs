@@ -21,6 +21,9 @@ use crate::sys::spawn::{self, Child, Program};
 /// How long a cleaner, or the removal of what is empty, has in one try.
 const TRY: Duration = Duration::from_secs(10);
 
+/// How long what was killed has to die.
+const STUCK: Duration = Duration::from_secs(5);
+
 /// How long after a try the next one comes: this, doubled each time, up to 64 times as long.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -41,7 +44,8 @@ pub(super) struct Owner {
 
 /// What is left of a finished process after the first try.
 pub(super) struct Leftover {
-    owner: Owner,
+    /// Whose.
+    pub owner: Owner,
     live: Live,
     tries: u32,
 }
@@ -125,6 +129,9 @@ impl Runner {
                 self.leave(leftover.owner, leftover.live);
             }
         }
+        for number in self.leftovers.keys().copied().collect::<Vec<_>>() {
+            self.deadline(number, TRY + STUCK, Due::Stuck);
+        }
     }
 
     /// A descriptor of a leftover's tells something.
@@ -154,13 +161,18 @@ impl Runner {
         };
         match due {
             // Its end goes on with it.
-            Due::Kill => drop(leftover.live.group.kill()),
+            Due::Kill => {
+                let _unused = leftover.live.group.kill();
+                self.deadline(number, STUCK, Due::Stuck);
+            }
+            // What cannot be killed is not waited for.
+            Due::Stuck if self.draining => return self.leave(leftover.owner, leftover.live),
             Due::Remove => return self.go_on_with(leftover),
             Due::Clean => {
                 leftover.live.phase = Phase::Removing;
                 return self.go_on_with(leftover);
             }
-            Due::Timeout | Due::Stuck | Due::Read(_) | Due::Wake | Due::GiveUp => {}
+            Due::Stuck | Due::Timeout | Due::Read(_) | Due::Wake | Due::GiveUp => {}
         }
         self.leftovers.insert(number, leftover);
     }

@@ -181,11 +181,14 @@ impl Runner {
             .retain(|other| *other != process.info.number);
     }
 
-    /// Forgets finished processes, oldest first, down to what is allowed.
+    /// Forgets finished processes, oldest first, down to what is allowed: those last whose output
+    /// is kept for a follower.
     pub(super) fn forget_finished(&mut self) {
         let most = usize::try_from(self.settings.config.finished_max).unwrap_or(usize::MAX);
         while self.finished.len() > most || self.remembered > REMEMBERED_MAX {
-            let oldest = self.finished.pop_front();
+            let is_held = |number: &u64| self.table.get(number).is_some_and(|known| known.held > 0);
+            let place = self.finished.iter().position(|number| !is_held(number));
+            let oldest = self.finished.remove(place.unwrap_or(0));
             let Some(mut process) = oldest.and_then(|number| self.table.remove(&number)) else {
                 return;
             };

@@ -1,7 +1,9 @@
 //! The way into the table: from a specification to a process that is watched. Runs in the
 //! supervisor.
 
-use std::ffi::CString;
+use std::os::unix::fs::FileExt;
+
+use nix::sys::memfd::{MFdFlags, memfd_create};
 
 use super::*;
 
@@ -34,6 +36,10 @@ impl Runner {
                 Err(Refusal::AlreadyExists)
             };
         }
+        let is_left = |leftover: &Leftover| leftover.owner.id == spec.id;
+        if self.leftovers.values().any(is_left) {
+            return Err(Refusal::AlreadyExists);
+        }
         let reserved = self.admit(&spec)?;
         let mut limits = self.limits(&spec)?;
         let uid = self
@@ -41,14 +47,19 @@ impl Runner {
             .pop_front()
             .ok_or_else(|| self.no_user_id())?;
         let number = self.last_number + 1;
-        let prepared = directory::create(self.settings.state.as_fd(), spec.id, uid)
-            .map_err(resources(Preparation::Directory))
-            .and_then(|()| self.prepare(number, &spec, uid, &mut limits));
-        let prepared = prepared.inspect_err(|_| {
-            let _unused = cgroup::remove(self.settings.groups.as_fd(), &spec.id.to_string());
-            directory::remove(self.settings.state.as_fd(), spec.id);
-            self.free_uids.push_back(uid);
-        });
+        let made = directory::create(self.settings.state.as_fd(), spec.id, uid);
+        let prepared = match made {
+            Ok(()) => {
+                let prepared = self.prepare(number, &spec, uid, &mut limits);
+                prepared.inspect_err(|_| {
+                    let groups = self.settings.groups.as_fd();
+                    let _unused = cgroup::remove(groups, &spec.id.to_string());
+                    directory::remove(self.settings.state.as_fd(), spec.id);
+                })
+            }
+            Err(errno) => Err(resources(Preparation::Directory)(errno)),
+        };
+        let prepared = prepared.inspect_err(|_| self.free_uids.push_back(uid));
         let (live, failure) = prepared.inspect_err(|refusal| self.log_refusal(refusal))?;
         let info = ProcessInfo {
             id: spec.id,
@@ -302,13 +313,14 @@ impl Runner {
             return spawn::spawn(&child);
         }
         let tools = Program::File(self.settings.tools.as_ref().ok_or(Errno::ENOSYS)?.as_fd());
-        let argv = strict_arguments(spec).ok_or(Errno::EINVAL)?;
-        let descriptors: Vec<_> = own.iter().rev().map(AsFd::as_fd).collect();
+        let launch = strict_launch(spec)?;
+        let directories = own.iter().rev().map(AsFd::as_fd);
+        let descriptors: Vec<_> = directories.chain([launch.as_fd()]).collect();
         // Nothing that the client chose is the tool's own: its loader would obey LD_PRELOAD before
         // any confinement.
         let tool = Child {
             program: tools,
-            argv: &argv,
+            argv: &[crate::STRICT.into()],
             environment: &[],
             reports: true,
             ..child
@@ -339,14 +351,22 @@ impl Runner {
     }
 }
 
-/// The argument vector of [`crate::STRICT`]: where the program may be, its environment, its own
-/// arguments. The first two are preceded by their number.
-fn strict_arguments(spec: &StartSpec) -> Option<Vec<CString>> {
-    let mut all = vec![CString::from(crate::STRICT)];
+/// What [`crate::STRICT`] is to run, in memory: the number of places where the program may be, the
+/// places, the number of variables, the variables, and the argument vector, each with a NUL byte at
+/// its end. Not as arguments, which everybody can read (proc_pid_cmdline(5)).
+fn strict_launch(spec: &StartSpec) -> nix::Result<OwnedFd> {
+    let mut bytes = Vec::new();
     for list in [&spec.program, &spec.environment] {
-        all.push(CString::new(list.len().to_string()).ok()?);
-        all.extend(list.iter().cloned());
+        bytes.extend(list.len().to_string().into_bytes());
+        bytes.push(0);
+        let strings = list.iter().map(|string| string.as_bytes_with_nul());
+        strings.for_each(|string| bytes.extend_from_slice(string));
     }
-    all.extend(spec.argv.as_slice().iter().cloned());
-    Some(all)
+    for argument in spec.argv.as_slice() {
+        bytes.extend_from_slice(argument.as_bytes_with_nul());
+    }
+    let launch = File::from(memfd_create(c"prn-launch", MFdFlags::MFD_CLOEXEC)?);
+    let written = launch.write_all_at(&bytes, 0);
+    written.map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(0)))?;
+    Ok(launch.into())
 }
