@@ -244,7 +244,7 @@ fn guest_c8_an_io_limit_without_a_disk_is_refused_and_not_ignored() {
     let output = server.run(&["start", "--io-write", "1M", "--", "true"]);
     let error = String::from_utf8(output.stderr).unwrap();
     assert!(
-        !output.status.success() && error.contains("io_write_bytes_per_second"),
+        !output.status.success() && error.contains("--io-write"),
         "{error}"
     );
     let output = server.run(&[
@@ -259,6 +259,6 @@ fn guest_c8_an_io_limit_without_a_disk_is_refused_and_not_ignored() {
     assert!(
         String::from_utf8(output.stderr)
             .unwrap()
-            .contains("io_write")
+            .contains("io-write")
     );
 }
