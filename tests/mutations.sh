@@ -57,7 +57,6 @@ steps=(
     'log: the frontend has a pipe of its own|supervisor/src/frontend.rs|s/null\.as_fd\(\), stderr\.as_fd\(\)\]/null.as_fd(), std::io::stderr().as_fd()]/|prn-supervisor|server_log'
     'log: a line of the frontend is escaped|supervisor/src/log.rs|s/_ => line\.extend\(character\.escape_debug\(\)\),/_ => line.push(character),/|prn-supervisor|server_log'
     'log: nobody waits for its reader|supervisor/src/log.rs|s/pipe2\(OFlag::O_CLOEXEC \| OFlag::O_NONBLOCK\)/pipe2(OFlag::O_CLOEXEC)/|prn-supervisor|server_log'
-    'stop: descriptors kept free for it|supervisor/src/runner.rs|s/        cgroup::spare_descriptors\(\)\?;\n//|prn-supervisor|process_faults'
     'stop: as many at a time as there are descriptors|supervisor/src/cgroup.rs|s/                waiting\.push\(pid\);\n                break;/                break;/|prn-supervisor|process_faults'
     'cleanup: a large directory is removed by a child|supervisor/src/directory.rs|s/size <= SHORT/size <= i64::MAX/|prn-supervisor|leftovers'
     'cleanup: what is left is tried again|supervisor/src/runner/cleanup.rs|s/        self\.deadline\(number, PAUSE, Due::Clean\);\n//|prn-supervisor|leftovers'
