@@ -234,6 +234,17 @@ struct Seat {
     step: u64,
 }
 
+/// What a subscriber does that has come so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Then {
+    /// There is more.
+    ReadsOn,
+    /// There may be more later.
+    Waits,
+    /// It has all that it wants.
+    Leaves,
+}
+
 /// Whom a process waits for that writes more than is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Awaits {
@@ -279,8 +290,8 @@ impl Seat {
         }
     }
 
-    /// All before `offset` is on its way to the client; `waits` for more.
-    fn arrive(&self, offset: u64, waits: bool) {
+    /// All before `offset` is on its way to the client.
+    fn arrive(&self, offset: u64, then: Then) {
         let mut readers = self.process.hub.readers();
         let whereabouts = Whereabouts {
             offset,
@@ -288,7 +299,13 @@ impl Seat {
         };
         readers.places.insert(self.number, whereabouts);
         if self.is_awaited {
-            self.tell(readers.advance(if waits { 0 } else { self.step }));
+            let step = match then {
+                Then::ReadsOn => self.step,
+                // Not for each line: the process has room for many more.
+                Then::Waits if !self.process.info().waits => self.step / 4,
+                Then::Waits | Then::Leaves => 0,
+            };
+            self.tell(readers.advance(step));
         }
     }
 
@@ -479,7 +496,7 @@ impl Subscription {
             }));
         }
         if self.seat.is_awaited {
-            self.seat.arrive(self.sent, false);
+            self.seat.arrive(self.sent, Then::ReadsOn);
         }
         while !self.done {
             // Reading never waits, so a fast client could keep this thread for itself.
@@ -524,7 +541,7 @@ impl Subscription {
                 Ok(Step::End { high }) => {
                     // One may wait for an offset that is still to come.
                     self.sent = self.cursor.offset.min(high);
-                    self.seat.arrive(self.sent, true);
+                    self.seat.arrive(self.sent, Then::Waits);
                     if self.process.hub.arm(high, &self.supervisor) == Armed::Waits
                         && let Err(status) = self.wait().await
                     {
@@ -563,7 +580,7 @@ impl Subscription {
             return false;
         }
         self.lead = offset.saturating_add(u64::try_from(LEAD).unwrap_or(u64::MAX));
-        self.seat.arrive(self.sent, false);
+        self.seat.arrive(self.sent, Then::ReadsOn);
         self.seat.is_ahead(self.sent) && !self.chunks.has(self.number, offset)
     }
 
@@ -673,7 +690,7 @@ impl Subscription {
     fn finish(&mut self, ended: Option<OutputTotals>) -> Option<Result<Frame, Status>> {
         self.done = true;
         // It needs none of it any more.
-        self.seat.arrive(self.cursor.offset, true);
+        self.seat.arrive(self.cursor.offset, Then::Leaves);
         if !self.control_frames {
             return (self.lost > 0).then(|| Err(errors::output_lost(self.lost)));
         }
