@@ -102,7 +102,9 @@ echo "exit code $code"
 
 say 'Nobody else gets in'
 prn keygen --name client --key other.key --cert other.pem >/dev/null
-PRN_TLS_KEY=$(<other.key) show prn list --client-cert ./other.pem && fail 'an unknown certificate was let in' || :
+if PRN_TLS_KEY=$(<other.key) show prn list --client-cert ./other.pem; then
+    fail 'an unknown certificate was let in'
+fi
 
 say 'The end: the server stops everything, and nothing is left'
 kill -TERM "$server"

@@ -29,6 +29,7 @@ suite_of_host() {
 # yet, and then mmdebstrap takes Debian's own.
 sources() {
     local host=$1 suite=$2
+    # shellcheck disable=SC2016  # apt's own variables
     apt-get indextargets --format '$(ORIGIN) $(REPO_URI) $(SUITE) $(CODENAME) $(COMPONENT)' 'Created-By: Packages' 2>/dev/null |
         awk -v host="$host" -v suite="$suite" '$1 == "Debian" && index($4, host) == 1 {
             print "deb", $2, suite substr($4, length(host) + 1), $5

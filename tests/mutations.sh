@@ -3,6 +3,7 @@
 # which tests failed for each; a step that nobody misses is an error. Needs a finished `make build`; takes half an hour.
 #
 #   tests/mutations.sh [NAME…]
+#   tests/mutations.sh --check     only looks whether each step finds what it takes away: seconds
 set -euo pipefail
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
 top=$PWD
@@ -70,13 +71,28 @@ steps=(
 run_tests() { # folder of the binaries, test programs
     local program run out
     for program in "${@:2}"; do
-        run=$top/$(ls -t target/release/deps/"$program"-* | grep -v '\.d$' | head -1)
-        out=$(cd tests && PRN_BIN_DIR=$1 timeout 280 "$run" --test-threads=4 2>&1 || :)
+        run=$(find "$top/target/release/deps" -name "$program-*" ! -name '*.d' -printf '%T@ %p\n' | sort -rn | head -1)
+        out=$(cd tests && PRN_BIN_DIR=$1 timeout 280 "${run#* }" --test-threads=4 2>&1) || :
         grep -q '^test result: ' <<<"$out" || echo "($program did not run to its end)"
         grep -E '^test .* FAILED$' <<<"$out" | awk '{ print $2 }' || :
     done
 }
-mapfile -t programs < <(printf '%s\n' "${steps[@]}" | awk -F'|' '{ print $NF }' | tr ' ' '\n' | sort -u)
+
+if [[ ${1:-} == --check ]]; then
+    status=0
+    for step in "${steps[@]}"; do
+        IFS='|' read -r name file rest <<<"$step"
+        rest=${rest%|*}
+        change=${rest%|*}
+        if [[ ! -f $file ]] || perl -0pe "$change" "$file" | cmp -s - "$file"; then
+            echo "mutations: $name: nothing to take away in $file" >&2
+            status=1
+        fi
+    done
+    exit "$status"
+fi
+
+mapfile -t all_programs < <(printf '%s\n' "${steps[@]}" | awk -F'|' '{ print $NF }' | tr ' ' '\n' | sort -u)
 copy=$(mktemp -d)
 trap 'rm -rf "$copy"' EXIT
 git ls-files -z | xargs -0 cp --parents -t "$copy"
@@ -86,13 +102,15 @@ chmod 755 "$copy"
 mapfile -t pristine < <(find target/release -maxdepth 1 -type f -executable)
 mkdir "$copy/bin"
 cp "${pristine[@]}" "$copy/bin"
-baseline=$(run_tests "$copy/bin" "${programs[@]}")
+baseline=$(run_tests "$copy/bin" "${all_programs[@]}")
 [[ -z $baseline ]] || { echo "without a mutation: $baseline" >&2; exit 1; }
 status=0
 for step in "${steps[@]}"; do
     IFS='|' read -r name file rest <<<"$step"
-    programs=${rest##*|} rest=${rest%|*}
-    packages=${rest##*|} change=${rest%|*}
+    read -ra programs <<<"${rest##*|}"
+    rest=${rest%|*}
+    read -ra packages <<<"${rest##*|}"
+    change=${rest%|*}
     # Names may be given, each as one argument.
     if (($#)) && ! printf '%s\n' "$@" | grep -qxF "$name"; then
         continue
@@ -104,21 +122,20 @@ for step in "${steps[@]}"; do
         continue
     fi
     flags=(--bins)
-    for package in $packages; do flags+=(-p "$package"); done
-    if ! (cd "$copy" && RUSTFLAGS= cargo build --release --quiet "${flags[@]}" 2>"$copy/log"); then
+    for package in "${packages[@]}"; do flags+=(-p "$package"); done
+    if ! (cd "$copy" && RUSTFLAGS='' cargo build --release --quiet "${flags[@]}" 2>"$copy/log"); then
         echo "$name: DOES NOT BUILD: $(grep -m1 '^error' "$copy/log")"
         status=1
     else
         # Beside the others as they should be: one that a step before has changed is still there.
         cp "${pristine[@]}" "$copy/bin"
-        for package in $packages; do
+        for package in "${packages[@]}"; do
             binary=${package/api-/}
             # The attacker closes the same sandbox behind itself.
             binary=${binary/prn-tests/hostile-frontend}
             cp "$copy/target/release/$binary" "$copy/bin"
         done
-        # shellcheck disable=SC2086
-        failed=$(run_tests "$copy/bin" $programs | tr '\n' ' ')
+        failed=$(run_tests "$copy/bin" "${programs[@]}" | tr '\n' ' ')
         echo "$name: ${failed:-NOT NOTICED}"
         [[ -n $failed ]] || status=1
     fi

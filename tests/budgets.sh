@@ -1,0 +1,73 @@
+#!/usr/bin/env bash
+# `make budgets`: what runs as root is small enough to be read, links few crates and no parser, and `unsafe` is in two places.
+# Code lines are counted as stock rustfmt breaks them, which is how the whole workspace is formatted (`make lint`): a budget is
+# met by doing less. Each line of the answer has a number and its limit; what is over its limit is an error.
+set -euo pipefail
+cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
+
+crates_max=25
+root_lines_max=6000
+authority_lines_max=2400
+launch_lines_max=2500
+function_lines_max=60
+# Not linked into the root half, with all that is named after them.
+banned='tokio|tonic|hyper|rustls|prost|clap|toml'
+
+# What the root half uses of ipc-protocol: not names.rs, output.rs and what is in a file frontend.rs, which are the frontend's.
+ipc=(ipc-protocol/src/{channel,codec,config,fds,message,output/layout,types}.rs)
+# What decides and acts as root for a peer: what a reviewer reads in one sitting, in the order of docs/security/review.md.
+authority=(
+    ipc-protocol/src/{channel,codec,message,types}.rs
+    supervisor/src/{frontend,privilege,runner/start,sys/spawn}.rs
+)
+unsafe_allowed='^(supervisor/src/sys(/.*|[.]rs)|ipc-protocol/src/fds[.]rs)$'
+# No part of any program: what attacks them makes system calls that no safe wrapper would.
+unsafe_tests='^tests/'
+
+failed=0
+over() {
+    echo "budgets: $*" >&2
+    failed=1
+}
+
+# lines PATH…
+lines() {
+    tests/measure.sh "$@" | awk '$1 == "file" { n += $3 } END { print n + 0 }'
+}
+
+crates=$("${CARGO:-cargo}" tree --locked -e normal --prefix none -p prn-supervisor | sed 's/ (\*)$//' | sort -u)
+count=$(wc -l <<<"$crates")
+echo "budgets: root half: $count crates of $crates_max"
+((count <= crates_max)) || over "too many crates: ${crates//$'\n'/ }"
+found=$(grep -E "^($banned)([-_][a-z0-9_-]+)? " <<<"$crates" || :)
+[[ -z $found ]] || over "not in the root half: ${found//$'\n'/ }"
+
+supervisor=$(lines supervisor/src)
+shared=$(lines "${ipc[@]}")
+sum=$((supervisor + shared))
+echo "budgets: root half: $sum code lines ($supervisor in supervisor, $shared in ipc-protocol) of $root_lines_max"
+((sum <= root_lines_max)) || over 'too many code lines'
+
+count=$(lines "${authority[@]}")
+echo "budgets: root half: $count code lines of $authority_lines_max are its authority"
+((count <= authority_lines_max)) || over 'too many code lines of authority'
+
+launch=()
+if [[ -d supervisor/launch ]]; then
+    launch=(supervisor/launch/src)
+    count=$(lines "${launch[@]}")
+    echo "budgets: before it: $count code lines of $launch_lines_max run as root until the root half is executed"
+    ((count <= launch_lines_max)) || over 'too many code lines before the root half'
+fi
+
+functions=$(tests/measure.sh supervisor/src ipc-protocol/src "${launch[@]}" |
+    awk '$1 == "fn" { print $4, $3, $2 }' | sort -k1,1nr -k3)
+read -r count name place <<<"$functions"
+echo "budgets: longest function: $count code lines of $function_lines_max ($name, $place)"
+
+unsafe=$(grep -rnE --include='*.rs' --exclude-dir=target '^[^/"]*\bunsafe( +(fn|impl|trait|extern)\b| *[{(])' . |
+    sed 's|^\./||' | awk -F: -v allowed="$unsafe_allowed" -v tests="$unsafe_tests" '$1 !~ allowed && $1 !~ tests' || :)
+blocks=$({ grep -rhE --include='*.rs' '^[^/"]*\bunsafe *\{' supervisor/src/sys* ipc-protocol/src/fds.rs || :; } | wc -l)
+echo "budgets: root half: $blocks unsafe blocks in supervisor/src/sys and ipc-protocol/src/fds.rs"
+[[ -z $unsafe ]] || over "unsafe elsewhere: $unsafe"
+exit "$failed"
