@@ -13,12 +13,13 @@ use prn_ipc_protocol::message::{
 };
 use prn_ipc_protocol::output::Stream;
 use prn_ipc_protocol::output_max;
-use prn_ipc_protocol::types::{Argv, Invalid, LimitName, Limits, Millis, ProcessId, UnixMicros};
-use prn_proto::v1;
+use prn_ipc_protocol::types::{Argv, LimitName, Limits, Millis, ProcessId, UnixMicros};
+use prn_proto::defaults::FOLLOW_TIMEOUT;
 use prn_proto::v1::output_time::At;
+use prn_proto::{Tail, id, v1};
 
 use crate::output::Wanted;
-use crate::output::seek::{Part, Tail};
+use crate::output::seek::Part;
 use crate::{kernel, launch};
 
 /// Most bytes in a process's arguments and environment together, one more for each string's NUL.
@@ -30,10 +31,6 @@ pub const ARGUMENTS_MAX: usize = 128 * 1024;
 
 /// Most bytes in a path, its NUL not counted (PATH_MAX, limits.h).
 const PATH_MAX: usize = 4095;
-
-/// How long a process waits while nobody follows it, if it does not say: for a client that comes
-/// back after its connection was lost.
-const FOLLOW_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A field of a request that was not taken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -87,10 +84,14 @@ impl InvalidField {
 
 /// The process that a request names.
 pub fn process_id(raw: Option<v1::ProcessIdentifier>) -> Result<ProcessId, InvalidField> {
-    raw.unwrap_or_default()
-        .id
+    parsed_id(&raw.unwrap_or_default().id, "process_identifier.id")
+}
+
+fn parsed_id(text: &str, field: &str) -> Result<ProcessId, InvalidField> {
+    let id: id::ProcessId = text
         .parse()
-        .map_err(|why: Invalid| InvalidField::new("process_identifier.id", why))
+        .map_err(|_| InvalidField::new(field, "must be 32 lower-case hexadecimal digits"))?;
+    Ok(ProcessId::from_bytes(id.to_bytes()))
 }
 
 /// What a process gets that asks for nothing else.
@@ -129,8 +130,7 @@ pub fn start_spec<E: From<Violations>>(
     let id = if raw.id.is_empty() {
         Some(mint()?)
     } else {
-        let id = raw.id.parse();
-        violations.check(id.map_err(|why: Invalid| InvalidField::new("id", why)))
+        violations.check(parsed_id(&raw.id, "id"))
     };
     let output = keeping(&raw, defaults, &mut violations);
     let profile = violations.check(profile(raw.profile));
@@ -431,7 +431,8 @@ pub fn wanted(
     let (since, until) = (time(&raw.since, "since"), time(&raw.until, "until"));
     let since = since.and_then(|since| violations.check(check_since(since, now)));
     let until = until.and_then(|until| violations.check(check_until(until, since.flatten())));
-    let tail = violations.check(tail(raw));
+    let tail = Tail::of(raw).map_err(|why| InvalidField::new("tail_bytes", why));
+    let tail = violations.check(tail);
     let from = violations.check(check_from_offset(raw));
     let only = violations.check(only(raw.only));
     Some(Wanted {
@@ -470,18 +471,6 @@ fn check_until(
             Err(InvalidField::new("until", "must be later than since"))
         }
         _ => Ok(until),
-    }
-}
-
-fn tail(raw: &v1::GetOutputRequest) -> Result<Option<Tail>, InvalidField> {
-    match (raw.tail_lines, raw.tail_bytes) {
-        (None, None) => Ok(None),
-        (Some(lines), None) => Ok(Some(Tail::Lines(lines))),
-        (None, Some(bytes)) => Ok(Some(Tail::Bytes(bytes))),
-        (Some(_), Some(_)) => Err(InvalidField::new(
-            "tail_bytes",
-            "must not stand together with tail_lines",
-        )),
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use nix::errno::Errno;
 use prn_ipc_protocol::message::{ChildStep, Preparation, Refusal, StartSpec};
 use prn_ipc_protocol::types::ProcessId;
-use prn_proto::ERROR_DOMAIN;
+use prn_proto::reason::{self, metadata as key};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
@@ -26,71 +26,6 @@ const QUOTED_MAX: usize = 200;
 /// gone.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// `ErrorInfo.reason` of each error.
-pub mod reason {
-    /// A field is malformed or over its limit.
-    pub const INVALID_FIELD: &str = "INVALID_FIELD";
-    /// No process has this id.
-    pub const PROCESS_NOT_FOUND: &str = "PROCESS_NOT_FOUND";
-    /// The id names a process with another specification.
-    pub const PROCESS_EXISTS: &str = "PROCESS_EXISTS";
-    pub const PROFILE_NOT_ALLOWED: &str = "PROFILE_NOT_ALLOWED";
-    /// There is no such program.
-    pub const COMMAND_NOT_FOUND: &str = "COMMAND_NOT_FOUND";
-    /// The program may not be executed.
-    pub const COMMAND_NOT_EXECUTABLE: &str = "COMMAND_NOT_EXECUTABLE";
-    /// The program is there, and what it needs to run is not: an interpreter or a loader.
-    pub const INTERPRETER_NOT_FOUND: &str = "INTERPRETER_NOT_FOUND";
-    /// The file is not a program that this machine can execute, or can't be executed now.
-    pub const COMMAND_FAILED: &str = "COMMAND_FAILED";
-    /// The working directory can't be entered.
-    pub const WORKING_DIRECTORY: &str = "WORKING_DIRECTORY";
-    /// The new process failed before its program was executed, by no fault of the request.
-    pub const CHILD_SETUP_FAILED: &str = "CHILD_SETUP_FAILED";
-    /// A limit is above the server's ceiling.
-    pub const LIMIT_ABOVE_CEILING: &str = "LIMIT_ABOVE_CEILING";
-    /// This host can't enforce a limit.
-    pub const LIMIT_NOT_ENFORCEABLE: &str = "LIMIT_NOT_ENFORCEABLE";
-    /// The server keeps no output on disk.
-    pub const NO_OUTPUT_DISK: &str = "NO_OUTPUT_DISK";
-    /// The server's budget for output has not enough left to set aside.
-    pub const OUTPUT_BUDGET: &str = "OUTPUT_BUDGET";
-    /// As many processes run as the server allows.
-    pub const TOO_MANY_PROCESSES: &str = "TOO_MANY_PROCESSES";
-    /// The arguments of all processes that run are as long as the server remembers.
-    pub const ARGUMENTS_BUDGET: &str = "ARGUMENTS_BUDGET";
-    /// The folder of the working directories is gone from under the server.
-    pub const STATE_FOLDER_GONE: &str = "STATE_FOLDER_GONE";
-    /// As many connections are open as the server allows, in all or to this client.
-    pub const TOO_MANY_CONNECTIONS: &str = "TOO_MANY_CONNECTIONS";
-    /// As many output streams are open as the server allows, in all or of this process.
-    pub const TOO_MANY_SUBSCRIBERS: &str = "TOO_MANY_SUBSCRIBERS";
-    /// As many calls wait for the supervisor as the server allows.
-    pub const TOO_MANY_REQUESTS: &str = "TOO_MANY_REQUESTS";
-    /// The machine has not enough of something to start a process.
-    pub const SERVER_RESOURCES: &str = "SERVER_RESOURCES";
-    /// The server is shutting down.
-    pub const DRAINING: &str = "DRAINING";
-    /// The supervisor is gone; this half restarts or ends.
-    pub const RESTARTING: &str = "RESTARTING";
-    /// Output was dropped before it could be sent.
-    pub const OUTPUT_LOST: &str = "OUTPUT_LOST";
-    /// The offset lies beyond the end of a finished output.
-    pub const OFFSET_BEYOND_END: &str = "OFFSET_BEYOND_END";
-    /// A request or response message is too large.
-    pub const MESSAGE_TOO_LARGE: &str = "MESSAGE_TOO_LARGE";
-    /// The call's own deadline has passed.
-    pub const DEADLINE: &str = "DEADLINE";
-    /// The client did not take the response.
-    pub const NOT_TAKEN: &str = "NOT_TAKEN";
-    /// The request is not one of this API.
-    pub const UNKNOWN_METHOD: &str = "UNKNOWN_METHOD";
-    /// The request does not decode.
-    pub const MALFORMED_REQUEST: &str = "MALFORMED_REQUEST";
-    /// A fault of the server.
-    pub const INTERNAL: &str = "INTERNAL";
-}
-
 fn error(
     code: Code,
     reason: &str,
@@ -102,7 +37,7 @@ fn error(
         .iter()
         .map(|(key, value)| ((*key).to_owned(), value.clone()))
         .collect();
-    let mut details = ErrorDetails::with_error_info(reason, ERROR_DOMAIN, metadata);
+    let mut details = ErrorDetails::with_error_info(reason, reason::DOMAIN, metadata);
     further(&mut details);
     Status::with_error_details(code, message, details)
 }
@@ -224,7 +159,7 @@ fn refused(refusal: &Refusal, id: ProcessId, start: Option<&Asked>) -> Status {
                 reason::TOO_MANY_PROCESSES,
                 "processes",
                 message,
-                &[("max", max.to_string())],
+                &[(key::MAX, max.to_string())],
             )
         }
         Refusal::UserIdsHeld { held, all } => {
@@ -236,7 +171,7 @@ fn refused(refusal: &Refusal, id: ProcessId, start: Option<&Asked>) -> Status {
                 reason::TOO_MANY_PROCESSES,
                 "user_ids",
                 message,
-                &[("held", held.to_string()), ("max", all.to_string())],
+                &[(key::HELD, held.to_string()), (key::MAX, all.to_string())],
             )
         }
         Refusal::ArgumentsAboveBudget(left) => {
@@ -248,13 +183,13 @@ fn refused(refusal: &Refusal, id: ProcessId, start: Option<&Asked>) -> Status {
                 reason::ARGUMENTS_BUDGET,
                 "args",
                 message,
-                &[("left", left.to_string())],
+                &[(key::LEFT, left.to_string())],
             )
         }
         Refusal::AboveCeiling(limit, ceiling) => {
             let metadata = [
-                ("limit", limit.to_string()),
-                ("ceiling", ceiling.to_string()),
+                (key::LIMIT, limit.to_string()),
+                (key::CEILING, ceiling.to_string()),
             ];
             let why = format!("must not exceed the server's ceiling of {ceiling}");
             bad_field(
@@ -287,13 +222,13 @@ fn refused(refusal: &Refusal, id: ProcessId, start: Option<&Asked>) -> Status {
                 reason::OUTPUT_BUDGET,
                 "output",
                 message,
-                &[("left", left.to_string())],
+                &[(key::LEFT, left.to_string())],
             )
         }
         Refusal::OutputAboveCeiling(ceiling) => {
             let metadata = [
-                ("limit", "output_max_bytes".to_owned()),
-                ("ceiling", ceiling.to_string()),
+                (key::LIMIT, "output_max_bytes".to_owned()),
+                (key::CEILING, ceiling.to_string()),
             ];
             let why = format!("must not exceed the server's ceiling of {ceiling}");
             bad_field(
@@ -307,7 +242,7 @@ fn refused(refusal: &Refusal, id: ProcessId, start: Option<&Asked>) -> Status {
         Refusal::NotEnforceable(limit) => {
             let why = "this host cannot enforce it; best_effort_limits starts without it";
             let message = format!("{}: {why}", limit_field(*limit));
-            let metadata = [("limit", limit.to_string())];
+            let metadata = [(key::LIMIT, limit.to_string())];
             error(
                 Code::FailedPrecondition,
                 reason::LIMIT_NOT_ENFORCEABLE,
@@ -341,7 +276,7 @@ fn refused(refusal: &Refusal, id: ProcessId, start: Option<&Asked>) -> Status {
             )
         }
         Refusal::Resources(what, errno) => {
-            let metadata = [("preparation", what.to_string())];
+            let metadata = [(key::PREPARATION, what.to_string())];
             if SHORTAGES.contains(&Errno::from_raw(*errno)) {
                 quota(
                     reason::SERVER_RESOURCES,
@@ -399,8 +334,8 @@ const SHORTAGES: [Errno; 7] = [
 
 fn not_executed(step: ChildStep, errno: i32, start: Option<&Asked>) -> Status {
     let metadata = [
-        ("exec_step", step.to_string()),
-        ("exec_errno", errno.to_string()),
+        (key::EXEC_STEP, step.to_string()),
+        (key::EXEC_ERRNO, errno.to_string()),
     ];
     let errno = Errno::from_raw(errno);
     let command = start.map_or("", |asked| asked.command.as_str());
@@ -424,7 +359,7 @@ fn not_executed(step: ChildStep, errno: i32, start: Option<&Asked>) -> Status {
                 (format!("command not found: {command}"), "PATH")
             };
             let [step, number] = metadata;
-            let metadata = [step, number, ("lookup", lookup.to_owned())];
+            let metadata = [step, number, (key::LOOKUP, lookup.to_owned())];
             error(
                 Code::NotFound,
                 reason::COMMAND_NOT_FOUND,
@@ -583,7 +518,7 @@ fn too_many_requests(kind: &str, max: u32, kept: u32) -> Status {
         Code::ResourceExhausted,
         reason::TOO_MANY_REQUESTS,
         message.clone(),
-        &[("max", max.to_string())],
+        &[(key::MAX, max.to_string())],
         |details| {
             details.add_quota_failure_violation(kind, message);
             details.set_retry_info(Some(RETRY_AFTER));
@@ -639,7 +574,7 @@ fn over_a_flag(reason: &str, limit: &str, message: String, max: u32) -> Status {
         reason,
         limit,
         message,
-        &[("limit", limit.to_owned()), ("max", max.to_string())],
+        &[(key::LIMIT, limit.to_owned()), (key::MAX, max.to_string())],
     )
 }
 
@@ -650,7 +585,7 @@ pub fn output_lost(bytes: u64) -> Status {
         Code::DataLoss,
         reason::OUTPUT_LOST,
         message,
-        &[("bytes", bytes.to_string())],
+        &[(key::BYTES, bytes.to_string())],
         |_| {},
     )
 }
@@ -663,7 +598,7 @@ pub fn offset_beyond_end(end: u64) -> Status {
         reason::OFFSET_BEYOND_END,
         "from_offset",
         &why,
-        &[("end_offset", end.to_string())],
+        &[(key::END_OFFSET, end.to_string())],
     )
 }
 
@@ -706,7 +641,7 @@ pub fn by_transport(code: Code, max: usize) -> Status {
             reason::MESSAGE_TOO_LARGE,
             "request",
             message,
-            &[("max", max.to_string())],
+            &[(key::MAX, max.to_string())],
         )
     } else if code == Code::Unimplemented {
         error(

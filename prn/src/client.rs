@@ -18,14 +18,18 @@ use tonic::Status;
 use tonic::transport::Channel;
 use tower::ServiceExt;
 
-pub use error::{Cause, ClientError, ServerError, reason};
+pub use error::{Cause, ClientError, ServerError};
 pub use list::{ListRequest, Pages};
-pub use output::{Event, OutputEnd, OutputRequest, OutputStream, Source, Tail, When};
+pub use output::{Event, OutputEnd, OutputRequest, OutputStream, Source, When};
+pub use prn_proto::Tail;
+pub use prn_proto::defaults::{FOLLOW_TIMEOUT, STOP_GRACE};
+pub use prn_proto::id::{InvalidProcessId, ProcessId};
+pub use prn_proto::reason;
 pub use tonic::Code;
 pub use types::{
-    AppliedLimits, Exit, ExitKind, InvalidProcessId, LeftBehind, Limits, OutputPolicy,
-    OutputStatus, OutputStore, Process, ProcessId, ProcessStatus, Profile, StartSpec, Started,
-    State, StopSignal, StuckTask, Usage,
+    AppliedLimits, Exit, ExitKind, LeftBehind, Limits, OutputPolicy, OutputStatus, OutputStore,
+    Process, ProcessStatus, Profile, StartSpec, Started, State, StopSignal, StuckTask, Usage,
+    mint_id,
 };
 
 use crate::credentials::Credentials;
@@ -37,14 +41,6 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Most time that a call takes, unless [`Client::with_call_timeout`] says otherwise.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(60);
-
-/// How long a server lets a process end by itself unless it was told otherwise. A stop takes that
-/// much longer than other calls.
-pub const STOP_GRACE: Duration = Duration::from_secs(10);
-
-/// How long a process waits for its follower unless it was told otherwise
-/// ([`OutputPolicy::Follow`]).
-pub const FOLLOW_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The largest answer that is taken: servers of before there were pages sent all their processes in
 /// one.
@@ -107,7 +103,7 @@ impl Client {
 
     /// Starts a process; answers when its program is running.
     ///
-    /// With an id of the caller's own ([`ProcessId::mint`]) the call is safe to repeat on a new
+    /// With an id of the caller's own ([`mint_id`]) the call is safe to repeat on a new
     /// connection when its outcome is unknown: the same id and specification give the process that
     /// runs already.
     ///

@@ -226,7 +226,7 @@ impl Failure {
                 if error.refusal().is_some_and(|refusal| {
                     refusal
                         .metadata
-                        .get("lookup")
+                        .get(reason::metadata::LOOKUP)
                         .is_some_and(|lookup| lookup == "path")
                 }) =>
             {

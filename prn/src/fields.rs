@@ -105,8 +105,12 @@ fn above_ceiling(refusal: &ServerError) -> Option<String> {
     if refusal.reason != reason::LIMIT_ABOVE_CEILING {
         return None;
     }
-    let limit = refusal.metadata.get("limit")?;
-    let ceiling: u64 = refusal.metadata.get("ceiling")?.parse().ok()?;
+    let limit = refusal.metadata.get(reason::metadata::LIMIT)?;
+    let ceiling: u64 = refusal
+        .metadata
+        .get(reason::metadata::CEILING)?
+        .parse()
+        .ok()?;
     let flag = flag(&format!("limits.{limit}")).or_else(|| flag(limit))?;
     // Exact, to be typed, and as people read it.
     let bytes = format!("{ceiling} bytes ({})", show_size(ceiling));

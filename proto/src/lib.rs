@@ -1,9 +1,20 @@
-//! prn's public contract: the gRPC surface (`v1/process_runner.proto`) and the TLS profile that it
-//! is spoken over.
+//! prn's public contract: the gRPC surface (`v1/process_runner.proto`), what both of its ends name
+//! alike, and the TLS profile that it is spoken over.
 //!
-//! Linked by the frontend and by clients. Nothing here runs as root.
+//! Linked by the frontend, by clients and by `prn server …`, which reads certificates and ids with
+//! it before its exec. Nothing here is in the root half.
+//!
+//! - [`v1`]: the messages.
+//! - [`id`], [`Tail`], [`reason`], [`defaults`]: what both ends mean by fields of these.
+//! - [`tls`]: who may speak to whom.
 
+pub mod defaults;
+pub mod id;
+pub mod reason;
+mod tail;
 pub mod tls;
+
+pub use tail::{Tail, TwoTails};
 
 /// Messages, client and server of package `proto.v1`, generated from `v1/process_runner.proto`.
 #[expect(clippy::all, clippy::as_conversions, reason = "generated")]
@@ -16,6 +27,3 @@ pub const BOOT_EPOCH_METADATA: &str = "prn-boot-epoch";
 
 /// Key of the trailing metadata that tells how many processes a list had no room for.
 pub const LEFT_OUT_METADATA: &str = "prn-processes-left-out";
-
-/// `ErrorInfo.domain` of every error that prn makes.
-pub const ERROR_DOMAIN: &str = "prn";

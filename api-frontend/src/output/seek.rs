@@ -11,6 +11,7 @@ use std::io;
 
 use prn_ipc_protocol::output::{Marks, RESOLUTION, Reader, Record, Stream};
 use prn_ipc_protocol::types::UnixMicros;
+use prn_proto::Tail;
 
 /// Bytes that are looked through at once.
 const CHUNK: usize = 64 * 1024;
@@ -34,15 +35,6 @@ impl Kept for Reader {
     fn bytes(&self, offset: u64, into: &mut [u8]) -> io::Result<Marks> {
         Self::bytes(self, offset, into)
     }
-}
-
-/// How much of the end is wanted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Tail {
-    /// So many lines.
-    Lines(u64),
-    /// So many bytes.
-    Bytes(u64),
 }
 
 /// What part of an output is wanted.

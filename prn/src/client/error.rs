@@ -5,30 +5,10 @@ use std::error::Error;
 use std::io;
 use std::time::Duration;
 
-use prn_proto::ERROR_DOMAIN;
+use prn_proto::reason;
 use prn_proto::tls::{TlsError, WrongServer};
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
-
-/// `ErrorInfo.reason` values that callers tell apart.
-pub mod reason {
-    /// No process has this id.
-    pub const PROCESS_NOT_FOUND: &str = "PROCESS_NOT_FOUND";
-    /// There is no such program.
-    pub const COMMAND_NOT_FOUND: &str = "COMMAND_NOT_FOUND";
-    /// The program may not be executed.
-    pub const COMMAND_NOT_EXECUTABLE: &str = "COMMAND_NOT_EXECUTABLE";
-    /// The program is there, and what it needs to run is not.
-    pub const INTERPRETER_NOT_FOUND: &str = "INTERPRETER_NOT_FOUND";
-    /// The file is not a program that the server's machine can execute.
-    pub const COMMAND_FAILED: &str = "COMMAND_FAILED";
-    /// The server's host cannot enforce a limit.
-    pub const LIMIT_NOT_ENFORCEABLE: &str = "LIMIT_NOT_ENFORCEABLE";
-    /// A limit is over the server's own.
-    pub const LIMIT_ABOVE_CEILING: &str = "LIMIT_ABOVE_CEILING";
-    /// The server is shutting down.
-    pub const DRAINING: &str = "DRAINING";
-}
 
 /// Why a call failed.
 #[derive(Debug, thiserror::Error)]
@@ -158,7 +138,7 @@ impl ClientError {
         let details = status.get_error_details();
         let info = details
             .error_info()
-            .filter(|info| info.domain == ERROR_DOMAIN);
+            .filter(|info| info.domain == reason::DOMAIN);
         // A status of the transport has a source; one that stands for a missing status is UNKNOWN
         // and has no details.
         let made_up =
@@ -245,8 +225,11 @@ mod tests {
 
     #[test]
     fn a_servers_answer_and_a_broken_connection_are_told_apart() {
-        let details =
-            ErrorDetails::with_error_info(reason::PROCESS_NOT_FOUND, ERROR_DOMAIN, HashMap::new());
+        let details = ErrorDetails::with_error_info(
+            reason::PROCESS_NOT_FOUND,
+            reason::DOMAIN,
+            HashMap::new(),
+        );
         let status = Status::with_error_details(Code::NotFound, "no process has the id 1", details);
         let error = ClientError::from_status(status);
         assert_eq!(error.refusal().unwrap().reason, reason::PROCESS_NOT_FOUND);
@@ -282,7 +265,7 @@ mod tests {
     #[test]
     fn a_server_that_restarts_is_worth_another_try_and_one_that_stops_is_not() {
         let with = |reason: &str| {
-            let details = ErrorDetails::with_error_info(reason, ERROR_DOMAIN, HashMap::new());
+            let details = ErrorDetails::with_error_info(reason, reason::DOMAIN, HashMap::new());
             ClientError::from_status(Status::with_error_details(Code::Unavailable, "", details))
         };
         assert!(with("RESTARTING").is_transient());

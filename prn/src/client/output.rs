@@ -4,12 +4,14 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use prn_proto::Tail;
+use prn_proto::id::ProcessId;
 use prn_proto::v1::{self, get_output_response::Type, output_time::At};
 
 use super::ClientError;
 use super::frames::Frames;
 use super::transport::Health;
-use super::types::{Exit, LeftBehind, ProcessId, from_wire_time, to_wire_duration};
+use super::types::{Exit, LeftBehind, from_wire_time, to_wire_duration};
 
 /// What part of the output is wanted. By default all of it, and all that is still to come.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -40,40 +42,28 @@ pub enum When {
     Ago(Duration),
 }
 
-/// How much of the end is wanted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Tail {
-    /// So many lines, in the order of capture whichever stream they are of; unfinished text at the
-    /// end counts as one.
-    Lines(u64),
-    /// So many bytes.
-    Bytes(u64),
-}
-
 impl OutputRequest {
     pub(super) fn message(&self, id: ProcessId) -> Result<v1::GetOutputRequest, ClientError> {
-        let (tail_lines, tail_bytes) = match self.tail {
-            None => (None, None),
-            Some(Tail::Lines(lines)) => (Some(lines), None),
-            Some(Tail::Bytes(bytes)) => (None, Some(bytes)),
-        };
         let only = match self.only {
             None => Type::Unspecified,
             Some(Source::Stdout) => Type::Stdout,
             Some(Source::Stderr) => Type::Stderr,
         };
-        Ok(v1::GetOutputRequest {
+        let mut message = v1::GetOutputRequest {
             process_identifier: Some(id.into()),
             control_frames: true,
             from_offset: self.from,
             no_follow: self.no_follow,
             since: self.since.map(to_wire_when).transpose()?,
             until: self.until.map(to_wire_when).transpose()?,
-            tail_lines,
-            tail_bytes,
             only: only.into(),
             follower: self.follower,
-        })
+            ..v1::GetOutputRequest::default()
+        };
+        if let Some(tail) = self.tail {
+            tail.put(&mut message);
+        }
+        Ok(message)
     }
 
     /// The server says first where such a stream begins.

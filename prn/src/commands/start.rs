@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use prn::client::{Client, ClientError, Code, Limits, OutputPolicy, ProcessId, StartSpec, Started};
+use prn::client::{Client, ClientError, Code, Limits, OutputPolicy, StartSpec, Started, mint_id};
 
 use super::input::Input;
 use super::{Failure, Remote};
@@ -46,7 +46,7 @@ pub fn spec(args: cli::Spec, policy: OutputPolicy) -> Result<StartSpec, Failure>
         io_write_bytes_per_second: args.io_write.map(|size| size.0),
         pids: args.pids,
     };
-    let id = args.id.map_or_else(ProcessId::mint, Ok)?;
+    let id = args.id.map_or_else(mint_id, Ok)?;
     let mut spec = StartSpec::new(argv);
     spec.id = Some(id);
     spec.environment = args

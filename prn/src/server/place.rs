@@ -25,7 +25,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use prn_ipc_protocol::types::ProcessId;
+use prn_proto::id::ProcessId;
 
 use super::host::{CONTROLLERS, Host};
 

@@ -1,0 +1,93 @@
+//! What programs look at in an error: `google.rpc.ErrorInfo`, whose reasons are stable names.
+
+/// `ErrorInfo.domain` of every error that prn makes.
+pub const DOMAIN: &str = "prn";
+
+/// A field is malformed or over its limit.
+pub const INVALID_FIELD: &str = "INVALID_FIELD";
+/// No process has this id.
+pub const PROCESS_NOT_FOUND: &str = "PROCESS_NOT_FOUND";
+/// The id names a process with another specification.
+pub const PROCESS_EXISTS: &str = "PROCESS_EXISTS";
+/// The server does not allow this profile.
+pub const PROFILE_NOT_ALLOWED: &str = "PROFILE_NOT_ALLOWED";
+/// There is no such program.
+pub const COMMAND_NOT_FOUND: &str = "COMMAND_NOT_FOUND";
+/// The program may not be executed.
+pub const COMMAND_NOT_EXECUTABLE: &str = "COMMAND_NOT_EXECUTABLE";
+/// The program is there, and what it needs to run is not: an interpreter or a loader.
+pub const INTERPRETER_NOT_FOUND: &str = "INTERPRETER_NOT_FOUND";
+/// The file is not a program that the server's machine can execute, or can't be executed now.
+pub const COMMAND_FAILED: &str = "COMMAND_FAILED";
+/// The working directory can't be entered.
+pub const WORKING_DIRECTORY: &str = "WORKING_DIRECTORY";
+/// The new process failed before its program was executed, by no fault of the request.
+pub const CHILD_SETUP_FAILED: &str = "CHILD_SETUP_FAILED";
+/// A limit is above the server's ceiling.
+pub const LIMIT_ABOVE_CEILING: &str = "LIMIT_ABOVE_CEILING";
+/// The server's host can't enforce a limit.
+pub const LIMIT_NOT_ENFORCEABLE: &str = "LIMIT_NOT_ENFORCEABLE";
+/// The server keeps no output on disk.
+pub const NO_OUTPUT_DISK: &str = "NO_OUTPUT_DISK";
+/// The server's budget for output has not enough left to set aside.
+pub const OUTPUT_BUDGET: &str = "OUTPUT_BUDGET";
+/// As many processes run as the server allows.
+pub const TOO_MANY_PROCESSES: &str = "TOO_MANY_PROCESSES";
+/// The arguments of all processes that run are as long as the server remembers.
+pub const ARGUMENTS_BUDGET: &str = "ARGUMENTS_BUDGET";
+/// The folder of the working directories is gone from under the server.
+pub const STATE_FOLDER_GONE: &str = "STATE_FOLDER_GONE";
+/// As many connections are open as the server allows, in all or to this client.
+pub const TOO_MANY_CONNECTIONS: &str = "TOO_MANY_CONNECTIONS";
+/// As many output streams are open as the server allows, in all or of this process.
+pub const TOO_MANY_SUBSCRIBERS: &str = "TOO_MANY_SUBSCRIBERS";
+/// As many calls wait for the supervisor as the server allows.
+pub const TOO_MANY_REQUESTS: &str = "TOO_MANY_REQUESTS";
+/// The machine has not enough of something to start a process.
+pub const SERVER_RESOURCES: &str = "SERVER_RESOURCES";
+/// The server is shutting down.
+pub const DRAINING: &str = "DRAINING";
+/// One half of the server is gone; the other restarts or ends.
+pub const RESTARTING: &str = "RESTARTING";
+/// Output was dropped before it could be sent.
+pub const OUTPUT_LOST: &str = "OUTPUT_LOST";
+/// The offset lies beyond the end of a finished output.
+pub const OFFSET_BEYOND_END: &str = "OFFSET_BEYOND_END";
+/// A request or response message is too large.
+pub const MESSAGE_TOO_LARGE: &str = "MESSAGE_TOO_LARGE";
+/// The call's own deadline has passed.
+pub const DEADLINE: &str = "DEADLINE";
+/// The client did not take the response.
+pub const NOT_TAKEN: &str = "NOT_TAKEN";
+/// The request is not one of this API.
+pub const UNKNOWN_METHOD: &str = "UNKNOWN_METHOD";
+/// The request does not decode.
+pub const MALFORMED_REQUEST: &str = "MALFORMED_REQUEST";
+/// A fault of the server.
+pub const INTERNAL: &str = "INTERNAL";
+
+/// Keys of `ErrorInfo.metadata`, each with what its value is.
+pub mod metadata {
+    /// Name of a field of `Limits` or of the start request, or of a flag of `prn server start`.
+    pub const LIMIT: &str = "limit";
+    /// The server's most of that limit.
+    pub const CEILING: &str = "ceiling";
+    /// How many there may be.
+    pub const MAX: &str = "max";
+    /// How many are held by what ended processes left.
+    pub const HELD: &str = "held";
+    /// How many bytes are left.
+    pub const LEFT: &str = "left";
+    /// What the new process was at when it failed.
+    pub const EXEC_STEP: &str = "exec_step";
+    /// The errno that it got, as a number.
+    pub const EXEC_ERRNO: &str = "exec_errno";
+    /// How a program that is not there was looked up: `path`, or `PATH` along that variable.
+    pub const LOOKUP: &str = "lookup";
+    /// What the server was at before there was a new process.
+    pub const PREPARATION: &str = "preparation";
+    /// How many bytes were dropped.
+    pub const BYTES: &str = "bytes";
+    /// Offset just after the output's last byte.
+    pub const END_OFFSET: &str = "end_offset";
+}
