@@ -10,14 +10,14 @@ use clap::builder::{OsStr, Resettable};
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use prn::client::{ProcessId, StopSignal};
+use prn_proto::units::{
+    Address, Cpu, Directory, InvalidUnit, Moment, Size, SizeOrZero, Time, Variable,
+};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::exit;
 use crate::server::options::Options;
-use crate::units::{
-    Address, Cpu, Directory, InvalidUnit, Moment, Size, SizeOrZero, Time, Variable,
-};
 
 /// Run commands on another Linux machine: start, leave, come back, read all output, stop all of it.
 ///

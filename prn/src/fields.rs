@@ -5,7 +5,7 @@
 
 use prn::client::{ClientError, ServerError, reason};
 
-use crate::units::show_size;
+use prn_proto::units::show_size;
 
 /// Each field that a command of prn's sets, as the server names it, and where it comes from.
 ///

@@ -4,13 +4,13 @@
 //! [`output`].
 
 mod cli;
+mod command_line;
 mod commands;
 mod exit;
 mod fields;
 mod output;
 mod server;
 mod tools;
-mod units;
 mod words;
 
 use std::process::ExitCode;

@@ -7,12 +7,14 @@
 //! - [`v1`]: the messages.
 //! - [`id`], [`Tail`], [`reason`], [`defaults`]: what both ends mean by fields of these.
 //! - [`tls`]: who may speak to whom.
+//! - [`units`]: how sizes, times and addresses are written in flags and files.
 
 pub mod defaults;
 pub mod id;
 pub mod reason;
 mod tail;
 pub mod tls;
+pub mod units;
 
 pub use tail::{Tail, TwoTails};
 

@@ -1,11 +1,12 @@
 //! A process's output as a sequence of events.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use prn_proto::Tail;
 use prn_proto::id::ProcessId;
+pub use prn_proto::units::When;
 use prn_proto::v1::{self, get_output_response::Type, output_time::At};
 
 use super::ClientError;
@@ -31,15 +32,6 @@ pub struct OutputRequest {
     /// A process started with [`super::OutputPolicy::Follow`] waits for this reader rather than
     /// lose what it was not sent yet.
     pub follower: bool,
-}
-
-/// A time by the server's clock, to the millisecond.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum When {
-    /// An instant.
-    At(SystemTime),
-    /// This long before the server gets the request, whatever the client's clock says.
-    Ago(Duration),
 }
 
 impl OutputRequest {
@@ -371,6 +363,8 @@ fn length(data: &Bytes) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn data(offset: u64, bytes: &'static str) -> v1::GetOutputResponse {

@@ -9,6 +9,7 @@ use prn::client::{
     Client, ClientError, Code, Event, OutputEnd, OutputRequest, OutputStream, ProcessId, Source,
     StopSignal, reason,
 };
+use prn_proto::units::show_duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::Instant;
 
@@ -16,7 +17,6 @@ use super::stop::waiting;
 use super::wait::patiently;
 use super::{Failure, Remote};
 use crate::output::{self, Chunk, Lines, Relay};
-use crate::units::show_duration;
 
 /// Pause before the first new try to go on, doubled for each one after it, up to the longest. A
 /// frontend that is replaced takes less than the first few.

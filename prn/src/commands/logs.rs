@@ -2,12 +2,12 @@
 
 use futures_util::future::join_all;
 use prn::client::{Client, ClientError, OutputRequest, ProcessId, Source, Tail};
+use prn_proto::units::SizeOrZero;
 
 use super::follow::{Follower, pass_on};
 use super::{Failure, Remote};
 use crate::exit::{self, Exit};
 use crate::output::{Chunk, Lines, Relay};
-use crate::units::SizeOrZero;
 use crate::{cli, output};
 
 /// Fewest digits of an id that stand before a line.

@@ -6,8 +6,8 @@ use prn::client::{Client, ClientError, Code, Limits, OutputPolicy, StartSpec, St
 
 use super::input::Input;
 use super::{Failure, Remote};
+use crate::command_line::split_words;
 use crate::exit::{self, Exit};
-use crate::units::split_words;
 use crate::{cli, fields, output};
 
 /// How often a start is tried whose outcome is unknown.

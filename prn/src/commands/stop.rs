@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use prn::client::{ClientError, ProcessId, State, StopSignal};
+use prn_proto::units::show_duration;
 
 use super::wait::patiently;
 use super::{Failure, Remote};
 use crate::exit::{self, Exit};
-use crate::units::show_duration;
 use crate::{cli, output};
 
 pub async fn stop(args: cli::Stop) -> Result<Exit, Failure> {

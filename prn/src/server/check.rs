@@ -8,11 +8,11 @@ use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, OFlag, SpliceFFlags, fallocate, open, splice};
 use nix::sys::stat::Mode;
 use nix::unistd::{pipe2, write};
+use prn_proto::units::show_size;
 use serde::Serialize;
 
 use super::host::{self, Host, missing_controllers};
 use super::options::{FIRST_UID, UIDS};
-use crate::units::show_size;
 
 /// How the server would be started.
 #[derive(Debug)]

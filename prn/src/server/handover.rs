@@ -21,10 +21,10 @@ use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
 use nix::sys::stat::{Mode, fchmod};
 use nix::unistd::{chdir, execveat};
 use prn_ipc_protocol::fds::{self, supervisor as numbers};
+use prn_proto::units::Address;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use super::check;
-use crate::units::Address;
 
 /// Connections that wait while a frontend is replaced; the kernel's own cap is net.core.somaxconn.
 const BACKLOG: i32 = 1024;

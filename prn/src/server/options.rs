@@ -6,9 +6,9 @@ use clap::Args;
 use serde::Deserialize;
 
 use prn::credentials::KeySource;
+use prn_proto::units::{Address, Cpu, Size, SizeOrZero, Time};
 
 use super::check::Wanted;
-use crate::units::{Address, Cpu, Size, SizeOrZero, Time};
 
 /// Default of `--first-uid`: far above what distributions, containers and user namespaces hand out.
 pub const FIRST_UID: u32 = 2_000_000_000;

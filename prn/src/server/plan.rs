@@ -8,12 +8,12 @@ use prn_ipc_protocol::config;
 use prn_ipc_protocol::message::OutputStore;
 use prn_ipc_protocol::output_max;
 use prn_ipc_protocol::types::{Id, Invalid, LimitName, Limits, Millis};
+use prn_proto::units::{Address, Size, Time, show_size};
 
 use super::check::FILES_PER_PROCESS;
 use super::host::Host;
 use super::options::{FIRST_UID, Options, UIDS};
 use super::place::Cgroup;
-use crate::units::{Address, Size, Time, show_size};
 
 /// The frontend's user id where there is no user `prn`.
 const FRONTEND_UID: u32 = 1_999_999_999;
@@ -475,7 +475,7 @@ fn threads() -> u32 {
 mod tests {
     use super::super::host::CgroupMount;
     use super::*;
-    use crate::units::{Cpu, SizeOrZero};
+    use prn_proto::units::{Cpu, SizeOrZero};
 
     fn host() -> Host {
         Host {

@@ -1,22 +1,13 @@
 //! What the fuzz targets share: counted allocations, files in memory, and the property of
 //! everything that is decoded.
 
-/// What [`units`](../../../prn/src/units.rs) makes of times: the client around it would bring in
-/// the whole of gRPC.
-pub mod client {
-    use std::time::{Duration, SystemTime};
-
-    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-    pub enum When {
-        At(SystemTime),
-        Ago(Duration),
-    }
-}
 pub mod model;
 /// By path, as all that is not in a library: prn-proto would bring in the whole of gRPC, which
 /// takes minutes to build with counters and is not what is looked at here.
 #[path = "../../../proto/src/tls.rs"]
 pub mod tls;
+#[path = "../../../proto/src/units.rs"]
+pub mod units;
 
 use std::fmt::Debug;
 use std::fs::File;

@@ -15,9 +15,6 @@ mod credentials;
 #[path = "../../../prn/src/server/options.rs"]
 #[allow(dead_code)]
 mod options;
-#[path = "../../../prn/src/units.rs"]
-#[allow(dead_code)]
-mod units;
 
 use std::os::fd::AsRawFd;
 use std::path::Path;
@@ -26,7 +23,7 @@ use clap::builder::{OsStr, Resettable};
 use clap::{Args, FromArgMatches};
 use libfuzzer_sys::fuzz_target;
 use options::{Options, OptionsError, merged};
-use prn_fuzz::{client, memfd};
+use prn_fuzz::memfd;
 
 /// As the command line has it; here no option is read from the environment.
 mod cli {

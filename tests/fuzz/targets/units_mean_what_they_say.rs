@@ -3,26 +3,23 @@
 //! else is refused, without panic and at a bounded cost.
 #![no_main]
 
-extern crate prn_fuzz as prn;
-
+#[path = "../../../prn/src/command_line.rs"]
+mod command_line;
 #[path = "../../../api-frontend/src/launch.rs"]
 #[allow(dead_code)]
 mod launch;
-#[path = "../../../prn/src/units.rs"]
-#[allow(dead_code)]
-mod units;
 
 use std::time::Duration;
 
+use command_line::split_words;
 use libfuzzer_sys::fuzz_target;
 use prn_fuzz::bounded;
-use prn_fuzz::client::When;
+use prn_fuzz::units::{
+    Address, Cpu, Moment, Size, SizeOrZero, Time, Variable, When, show_duration, show_size,
+};
 use prn_ipc_protocol::types::LimitName;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
-use units::{
-    Address, Cpu, Moment, Size, SizeOrZero, Time, Variable, show_duration, show_size, split_words,
-};
 
 fuzz_target!(|text: &str| {
     bounded(text.len(), 64, || {

@@ -4,9 +4,8 @@
 use std::fmt;
 use std::net::SocketAddrV6;
 use std::str::FromStr;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use prn::client::When;
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -166,6 +165,15 @@ impl FromStr for Time {
     }
 }
 
+/// A time by the server's clock, to the millisecond.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum When {
+    /// An instant.
+    At(SystemTime),
+    /// This long before the server gets the request, whatever the client's clock says.
+    Ago(Duration),
+}
+
 /// A time by the server's clock: RFC 3339, or a span before now with its unit. A number alone could
 /// mean either.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -258,18 +266,6 @@ impl Variable {
             name: name.to_owned(),
             value,
         })
-    }
-}
-
-/// Splits a command line as a shell would split its words, without doing anything else that a shell
-/// does.
-pub fn split_words(line: &str) -> Result<Vec<String>, &'static str> {
-    let words =
-        shlex::split(line).ok_or("the command has an unclosed quote or ends in a backslash")?;
-    if words.first().is_none_or(String::is_empty) {
-        Err("the command is empty")
-    } else {
-        Ok(words)
     }
 }
 
@@ -431,7 +427,6 @@ mod tests {
 
     #[test]
     fn moments_are_spans_before_now_or_instants() {
-        use std::time::SystemTime;
         assert_eq!(
             "10m".parse(),
             Ok(Moment(When::Ago(Duration::from_secs(600))))
@@ -515,22 +510,6 @@ mod tests {
         );
         assert_eq!(parsed("=1"), Err(InvalidUnit::Variable));
         assert_eq!(parsed(""), Err(InvalidUnit::Variable));
-    }
-
-    #[test]
-    fn a_command_line_is_split_by_shell_words_and_nothing_more() {
-        assert_eq!(
-            split_words("ping google.com").unwrap(),
-            ["ping", "google.com"]
-        );
-        assert_eq!(
-            split_words(r#"sh -c 'echo "$A" | wc' a\ b"#).unwrap(),
-            ["sh", "-c", r#"echo "$A" | wc"#, "a b"]
-        );
-        assert_eq!(split_words("echo $HOME *").unwrap(), ["echo", "$HOME", "*"]);
-        for bad in ["", "   ", "echo 'a", "echo \"a", "echo a\\", "''"] {
-            assert!(split_words(bad).is_err(), "{bad}");
-        }
     }
 
     #[test]
