@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::libc::SIGSYS;
-use nix::sys::epoll::EpollFlags;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::socket::{MsgFlags, Shutdown, send, shutdown};
@@ -17,7 +16,8 @@ use nix::sys::stat::{Mode, fchmod, fstat};
 use prn_ipc_protocol::message::{ExitStatus, StopHow};
 
 use crate::cgroup::{self, Group};
-use crate::frontend::{CHANNEL, Frontend, Kit, LOG, Phase, Verdict};
+use crate::events::Interest;
+use crate::frontend::{Attached, Frontend, Kit, Phase, Verdict};
 use crate::log::{self, Next};
 use crate::runner::Runner;
 use crate::sys::{pidfd, spawn};
@@ -71,9 +71,6 @@ pub struct Daemon {
     flush_until: Option<Instant>,
 }
 
-const SIGNALS: u64 = 0;
-const FRONTEND: u64 = 2;
-
 impl Daemon {
     /// Over an open runner. All signals must be blocked.
     ///
@@ -87,7 +84,11 @@ impl Daemon {
             .collect::<SigSet>();
         let signals =
             SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
-        runner.attach(signals.as_fd(), EpollFlags::EPOLLIN, SIGNALS)?;
+        runner.attach(
+            signals.as_fd(),
+            Interest::Readable,
+            Attached::Signals.token(),
+        )?;
         runner.wake_at(Instant::now());
         Ok(Self {
             runner,
@@ -155,11 +156,11 @@ impl Daemon {
     /// processes.
     fn turn(&mut self) -> nix::Result<()> {
         self.runner.wait(None)?;
-        let frontend_ended = self.runner.is_ready(FRONTEND);
-        if self.runner.is_ready(CHANNEL) {
+        let frontend_ended = self.runner.is_ready(Attached::Frontend.token());
+        if self.runner.is_ready(Attached::Channel.token()) {
             self.frontend_turn(Frontend::receive);
         }
-        if self.runner.is_ready(SIGNALS) {
+        if self.runner.is_ready(Attached::Signals.token()) {
             self.signalled();
         }
         self.log_turn();
@@ -249,14 +250,16 @@ impl Daemon {
             return;
         };
         let resumes = self.log_paused_until.take_if(|until| *until <= now);
-        if resumes.is_none() && !self.runner.is_ready(LOG) {
+        if resumes.is_none() && !self.runner.is_ready(Attached::Log.token()) {
             return;
         }
         match frontend.log.turn(now) {
             // Should that fail, its last words are read all the same.
             Next::Wait if resumes.is_some() => {
                 let log = frontend.log.as_fd();
-                let _unused = self.runner.attach(log, EpollFlags::EPOLLIN, LOG);
+                let _unused = self
+                    .runner
+                    .attach(log, Interest::Readable, Attached::Log.token());
             }
             Next::Wait => {}
             Next::Pause(until) => {
@@ -351,16 +354,22 @@ impl Daemon {
         cgroup::remove(self.links.cgroup.as_fd(), FRONTEND_GROUP)?;
         let group = Group::create(self.links.cgroup.as_fd(), FRONTEND_GROUP)?;
         let frontend = Frontend::spawn(&self.kit, group)?;
-        self.runner
-            .attach(frontend.channel.as_fd(), EpollFlags::EPOLLIN, CHANNEL)?;
+        self.runner.attach(
+            frontend.channel.as_fd(),
+            Interest::Readable,
+            Attached::Channel.token(),
+        )?;
         // For changes alone: a zombie that is traced stays readable.
         self.runner.attach(
             frontend.process.as_fd(),
-            EpollFlags::EPOLLIN | EpollFlags::EPOLLET,
-            FRONTEND,
+            Interest::Changed,
+            Attached::Frontend.token(),
         )?;
-        self.runner
-            .attach(frontend.log.as_fd(), EpollFlags::EPOLLIN, LOG)?;
+        self.runner.attach(
+            frontend.log.as_fd(),
+            Interest::Readable,
+            Attached::Log.token(),
+        )?;
         self.runner.wake_at(frontend.since + SETTLED);
         Ok(frontend)
     }
@@ -375,7 +384,7 @@ impl Daemon {
             return;
         };
         // It serves, so nobody need look whether it does.
-        self.runner.sleep_on(frontend.since + SETTLED);
+        self.runner.cancel_wake(frontend.since + SETTLED);
         if !std::mem::replace(&mut self.announced, true) {
             log::announce(&format!("Listening on {}", self.links.address));
             self.notify("READY=1");

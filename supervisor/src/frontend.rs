@@ -13,7 +13,6 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::Instant;
 
 use nix::fcntl::{OFlag, open};
-use nix::sys::epoll::EpollFlags;
 use nix::sys::socket::sockopt::AcceptConn;
 use nix::sys::socket::{Backlog, getsockopt, listen};
 use nix::sys::stat::Mode;
@@ -24,6 +23,7 @@ use prn_ipc_protocol::message::{
 use prn_ipc_protocol::types::ProcessId;
 
 use crate::cgroup::Group;
+use crate::events::{Interest, Token};
 use crate::log::{self, FrontendLog};
 use crate::runner::{Notice, Runner};
 use crate::sys::spawn::{self, Child, Program};
@@ -31,9 +31,30 @@ use crate::sys::spawn::{self, Child, Program};
 /// Most requests handled in one turn, so that output and deadlines have theirs.
 const TURN: usize = 64;
 
-/// Tokens of the channel's socket and of the frontend's log in the event loop.
-pub(crate) const CHANNEL: u64 = 1;
-pub(crate) const LOG: u64 = 3;
+/// What the daemon watches in the event loop beside processes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Attached {
+    /// The signals that tell it to stop.
+    Signals,
+    /// The channel to the frontend.
+    Channel,
+    /// The frontend's end.
+    Frontend,
+    /// What the frontend says of itself.
+    Log,
+}
+
+impl Attached {
+    /// Its name in the event loop.
+    pub fn token(self) -> Token {
+        Token(match self {
+            Self::Signals => 0,
+            Self::Channel => 1,
+            Self::Frontend => 2,
+            Self::Log => 3,
+        })
+    }
+}
 
 /// Why a frontend has to die, if it has to.
 pub type Verdict = Result<(), Box<dyn Error>>;
@@ -345,12 +366,12 @@ impl Frontend {
         }
         if full != self.blocked {
             self.blocked = full;
-            let flags = if full {
-                EpollFlags::EPOLLOUT
+            let interest = if full {
+                Interest::Writable
             } else {
-                EpollFlags::EPOLLIN
+                Interest::Readable
             };
-            runner.attach(self.channel.as_fd(), flags, CHANNEL)?;
+            runner.attach(self.channel.as_fd(), interest, Attached::Channel.token())?;
         }
         Ok(())
     }

@@ -42,7 +42,9 @@
 
 mod cgroup;
 pub mod daemon;
+mod deadlines;
 mod directory;
+mod events;
 pub mod frontend;
 pub mod log;
 mod output;
@@ -52,6 +54,7 @@ mod runner;
 mod sys;
 
 pub use cgroup::open_directory;
+pub use events::{Interest, Token};
 pub use prn_ipc_protocol as ipc;
 pub use runner::{Notice, Runner, Settings};
 pub use sys::spawn::filter;

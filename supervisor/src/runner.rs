@@ -5,7 +5,7 @@
 //! waits but [`Runner::wait`], and a disk that output is kept on: what can take time is watched in
 //! one epoll instance.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fs::File;
 use std::hash::BuildHasher;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -14,21 +14,21 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::libc::{SIGCONT, SIGTERM};
-use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use nix::sys::stat::Mode;
 use prn_ipc_protocol::config;
 use prn_ipc_protocol::message::*;
-use prn_ipc_protocol::output::Stream;
 use prn_ipc_protocol::types::{ProcessId, UnixMicros};
 
 use crate::cgroup::{self, Group};
+use crate::deadlines::{Deadline, Deadlines, Due};
 use crate::directory;
+use crate::events::{Events, Interest, Part, Source, Token};
 use crate::output::Store;
 use crate::process::{Live, Phase, Pipe, Process, Stopping, Writers, exit_cause};
 use crate::sys::spawn::{self, Child, Program, Spawned};
-use crate::sys::{epoll_wait, errno_number, pidfd};
+use crate::sys::{errno_number, pidfd};
 use cleanup::Leftover;
-use output::{ARMED, Turn};
+use output::Turn;
 
 mod cleanup;
 mod end;
@@ -76,9 +76,7 @@ pub enum Notice {
 /// Runs processes. See the [crate's documentation](crate) for an example.
 pub struct Runner {
     settings: Settings,
-    epoll: Epoll,
-    /// What the last wait found, not handled yet.
-    ready: Vec<u64>,
+    events: Events,
     /// Landlock rights below what is open here, the same for all processes.
     rules: Vec<(OwnedFd, u64)>,
     null: File,
@@ -86,8 +84,7 @@ pub struct Runner {
     numbers: HashMap<ProcessId, u64>,
     last_number: u64,
     free_uids: VecDeque<u32>,
-    /// Deadlines, each with a process's number and what is due.
-    due: BTreeSet<(Instant, u64, Due)>,
+    deadlines: Deadlines,
     notices: VecDeque<Notice>,
     ledgers: BTreeMap<OutputStore, Ledger>,
     /// Finished processes, oldest first.
@@ -115,48 +112,6 @@ struct Ledger {
     evictable: VecDeque<u64>,
 }
 
-/// What a deadline is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Due {
-    /// The process has run long enough.
-    Timeout,
-    /// The grace time is over, or the cleaner's time.
-    Kill,
-    /// What was killed should be gone.
-    Stuck,
-    /// Try again to remove the group.
-    Remove,
-    /// Try again to empty the directories.
-    Clean,
-    /// Nobody has come to follow.
-    GiveUp,
-    /// This stream was left to fill for long enough.
-    Read(Stream),
-    /// Nothing: the wait is to end.
-    Wake,
-}
-
-/// What a descriptor in the epoll instance is, in the low three bits of its token; a process's
-/// number is above them.
-mod source {
-    pub const REPORT: u64 = 0;
-    pub const MAIN: u64 = 1;
-    pub const STDOUT: u64 = 2;
-    pub const STDERR: u64 = 3;
-    pub const GROUP: u64 = 4;
-
-    /// Not of a process: the caller's.
-    pub const ATTACHED: u64 = 7;
-
-    /// What a stream's pipe is.
-    pub fn of(stream: prn_ipc_protocol::output::Stream) -> u64 {
-        match stream {
-            prn_ipc_protocol::output::Stream::Stdout => STDOUT,
-            prn_ipc_protocol::output::Stream::Stderr => STDERR,
-        }
-    }
-}
-
 impl Runner {
     /// Of no process yet. Gives every signal of this program its default action (signal(7)), here
     /// once and for all: what is ignored stays so in processes, and an ignored SIGCHLD would lose
@@ -168,7 +123,7 @@ impl Runner {
         spawn::default_actions();
         cgroup::spare_descriptors()?;
         let config = &settings.config;
-        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+        let events = Events::open()?;
         let rules = config
             .confinement
             .landlock
@@ -184,15 +139,14 @@ impl Runner {
             .collect();
         Ok(Self {
             settings,
-            epoll,
-            ready: Vec::new(),
+            events,
             rules,
             null,
             table: BTreeMap::new(),
             numbers: HashMap::new(),
             last_number: 0,
             free_uids,
-            due: BTreeSet::new(),
+            deadlines: Deadlines::new(Instant::now()),
             notices: VecDeque::new(),
             ledgers: BTreeMap::new(),
             finished: VecDeque::new(),
@@ -236,36 +190,27 @@ impl Runner {
     }
 
     /// Watches a descriptor of the caller's in this event loop, for [`Runner::is_ready`]. Again:
-    /// with other flags.
+    /// for something else.
     ///
     /// # Errors
     /// As epoll_ctl(2).
-    pub fn attach(&self, fd: BorrowedFd<'_>, flags: EpollFlags, token: u64) -> nix::Result<()> {
-        self.watch_fd(fd, flags, token << 3 | source::ATTACHED)
+    pub fn attach(&self, fd: BorrowedFd<'_>, interest: Interest, token: Token) -> nix::Result<()> {
+        self.events.set(fd, interest, Source::Attached(token))
     }
 
-    fn watch_fd(&self, fd: BorrowedFd<'_>, flags: EpollFlags, token: u64) -> nix::Result<()> {
-        let mut event = EpollEvent::new(flags, token);
-        self.epoll
-            .modify(fd, &mut event)
-            .or_else(|_| self.epoll.add(fd, event))
-    }
-
-    /// Takes a descriptor out of the event loop, before it is closed. Closing alone would not do: a
-    /// child that has not executed its program yet holds a copy, for which epoll(7) would go on
-    /// reporting.
+    /// Takes a descriptor out of the event loop, before it is closed.
     pub fn detach(&self, fd: impl AsFd) {
-        let _unused = self.epoll.delete(fd);
+        self.events.remove(fd);
     }
 
     /// Makes a wait end at that time.
     pub fn wake_at(&mut self, at: Instant) {
-        self.due.insert((at, 0, Due::Wake));
+        self.deadlines.wake_at(at);
     }
 
     /// Takes back a [`Runner::wake_at`].
-    pub fn sleep_on(&mut self, at: Instant) {
-        self.due.remove(&(at, 0, Due::Wake));
+    pub fn cancel_wake(&mut self, at: Instant) {
+        self.deadlines.cancel_wake(at);
     }
 
     /// Waits until there is something to do, for `timeout` at most. Then comes
@@ -274,49 +219,36 @@ impl Runner {
     /// # Errors
     /// Only those that make the event loop useless.
     pub fn wait(&mut self, timeout: Option<Duration>) -> nix::Result<()> {
-        let due = self
-            .due
-            .first()
-            .map(|(at, ..)| at.saturating_duration_since(Instant::now()));
-        let mut ready = [EpollEvent::empty(); 64];
-        let count = match epoll_wait(
-            &self.epoll,
-            &mut ready,
-            due.into_iter().chain(timeout).min(),
-        ) {
-            Err(Errno::EINTR) => 0,
-            other => other?,
-        };
-        self.ready = ready.iter().take(count).map(EpollEvent::data).collect();
-        Ok(())
+        let next = self.deadlines.next();
+        let until_next = next.map(|at| at.saturating_duration_since(Instant::now()));
+        self.events
+            .wait(until_next.into_iter().chain(timeout).min())
     }
 
     /// Whether the wait ended for the attached descriptor with this token.
-    pub fn is_ready(&self, token: u64) -> bool {
-        self.ready.contains(&(token << 3 | source::ATTACHED))
+    pub fn is_ready(&self, token: Token) -> bool {
+        self.events.is_ready(token)
     }
 
     /// Handles what the wait found, a bounded amount of it, without waiting.
     pub fn dispatch(&mut self) {
-        for token in std::mem::take(&mut self.ready) {
-            match token & 7 {
-                source::ATTACHED => {}
-                source if self.leftovers.contains_key(&(token >> 3)) => {
-                    self.leftover_happened(token >> 3, source);
+        for source in self.events.take_ready() {
+            match source {
+                Source::Attached(_) => {}
+                Source::Process { number, part } if self.leftovers.contains_key(&number) => {
+                    self.leftover_happened(number, part);
                 }
-                source => self.with(token >> 3, |runner, process| {
-                    runner.happened(process, source)
-                }),
+                Source::Process { number, part } => {
+                    self.with(number, |runner, process| runner.happened(process, part))
+                }
             }
         }
         let now = Instant::now();
-        while self.due.first().is_some_and(|(at, ..)| *at <= now)
-            && let Some((_, number, due)) = self.due.pop_first()
-        {
-            if due != Due::GiveUp && self.leftovers.contains_key(&number) {
-                self.leftover_due(number, due);
+        while let Some(Deadline { process, due, .. }) = self.deadlines.take_passed(now) {
+            if due != Due::GiveUp && self.leftovers.contains_key(&process) {
+                self.leftover_due(process, due);
             } else {
-                self.with(number, |runner, process| runner.due(process, due));
+                self.with(process, |runner, process| runner.due(process, due));
             }
         }
         self.forget_finished();
@@ -334,10 +266,10 @@ impl Runner {
         }
     }
 
-    fn happened(&mut self, process: &mut Process, source: u64) {
-        match source {
-            source::REPORT => self.reported(process),
-            source::MAIN => {
+    fn happened(&mut self, process: &mut Process, part: Part) {
+        match part {
+            Part::Report => self.reported(process),
+            Part::Main => {
                 // A short process can end before its report was looked at; what the report says
                 // comes first.
                 self.reported(process);
@@ -355,10 +287,8 @@ impl Runner {
                     let _unused = group.kill();
                 }
             }
-            source::STDOUT => self.pump(process, Stream::Stdout, Turn::Regular),
-            source::STDERR => self.pump(process, Stream::Stderr, Turn::Regular),
-            source::GROUP => self.end_if_empty(process),
-            _ => {}
+            Part::Pipe(stream) => self.pump(process, stream, Turn::Regular),
+            Part::Group => self.end_if_empty(process),
         }
     }
 }

@@ -11,9 +11,11 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use prn_ipc_protocol::types::ProcessId;
 
-use super::{Due, Runner, source};
+use super::Runner;
 use crate::cgroup::{self, Group};
+use crate::deadlines::Due;
 use crate::directory;
+use crate::events::{Interest, Part, Source};
 use crate::process::{Live, Phase};
 use crate::sys::pidfd;
 use crate::sys::spawn::{self, Child, Program};
@@ -125,7 +127,7 @@ impl Runner {
         let left = self.leftovers.iter().filter(|(_, left)| waits(left));
         for number in left.map(|(number, _)| *number).collect::<Vec<_>>() {
             if let Some(leftover) = self.leftovers.remove(&number) {
-                self.drop_deadlines(number);
+                self.deadlines.remove_all_but_give_up(number);
                 self.leave(leftover.owner, leftover.live);
             }
         }
@@ -135,11 +137,11 @@ impl Runner {
     }
 
     /// A descriptor of a leftover's tells something.
-    pub(super) fn leftover_happened(&mut self, number: u64, of: u64) {
+    pub(super) fn leftover_happened(&mut self, number: u64, part: Part) {
         let Some(mut leftover) = self.leftovers.remove(&number) else {
             return;
         };
-        let ended = of == source::MAIN
+        let ended = part == Part::Main
             && leftover
                 .live
                 .main
@@ -147,7 +149,7 @@ impl Runner {
                 .map(|main| self.detach(&main))
                 .is_some();
         if ended {
-            self.drop_deadlines(number);
+            self.deadlines.remove_all_but_give_up(number);
             self.go_on_with(leftover);
         } else {
             self.leftovers.insert(number, leftover);
@@ -172,7 +174,7 @@ impl Runner {
                 leftover.live.phase = Phase::Removing;
                 return self.go_on_with(leftover);
             }
-            Due::Stuck | Due::Timeout | Due::Read(_) | Due::Wake | Due::GiveUp => {}
+            Due::Stuck | Due::Timeout | Due::Read(_) | Due::GiveUp => {}
         }
         self.leftovers.insert(number, leftover);
     }
@@ -240,8 +242,13 @@ impl Runner {
     ) -> nix::Result<Live> {
         let group = Group::create(self.settings.groups.as_fd(), &owner.id.to_string())?;
         let spawned = start(&group)?;
-        let token = owner.number << 3 | source::MAIN;
-        self.watch_fd(spawned.pidfd.as_fd(), super::start::ONCE, token)
+        let source = Source::Process {
+            number: owner.number,
+            part: Part::Main,
+        };
+        // It stays readable, also while a tracer keeps its process from being reaped.
+        self.events
+            .set(spawned.pidfd.as_fd(), Interest::Changed, source)
             .inspect_err(|_| group.end(&spawned.pidfd))?;
         Ok(Live {
             phase,

@@ -1,6 +1,8 @@
 //! What the kernel reports of a process, up to its end and the removal of all that it held. Runs in
 //! the supervisor.
 
+use prn_ipc_protocol::output::Stream;
+
 use super::cleanup::{Cleared, Owner};
 use super::*;
 
@@ -97,7 +99,7 @@ impl Runner {
         };
         live.pipes.drain(..).for_each(|pipe| self.detach(&pipe.fd));
         self.detach(&live.group.events);
-        self.drop_deadlines(process.info.number);
+        self.deadlines.remove_all_but_give_up(process.info.number);
         if process.failure.is_none() {
             let output = process
                 .store
@@ -128,12 +130,6 @@ impl Runner {
         self.remove(process);
     }
 
-    /// Drops all deadlines of a process but that of a follower, who may come after its end as well.
-    pub(super) fn drop_deadlines(&mut self, number: u64) {
-        self.due
-            .retain(|(_, other, due)| *other != number || *due == Due::GiveUp);
-    }
-
     /// Removes group and directories, now or soon, and with them the last of the process.
     pub(super) fn remove(&mut self, process: &mut Process) {
         let Some(live) = &mut process.live else {
@@ -149,7 +145,7 @@ impl Runner {
         if cleared == Cleared::Later {
             return;
         }
-        self.drop_deadlines(number);
+        self.deadlines.remove_all_but_give_up(number);
         match process.live.take() {
             // Somebody else must not get what is left as its own.
             Some(live) if cleared == Cleared::Not => self.leave(owner, live),

@@ -7,12 +7,13 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::poll::PollFlags;
-use nix::sys::epoll::EpollFlags;
 use prn_ipc_protocol::message::{ExitCause, OutputStore, Overflow, Preparation, Refusal, StopHow};
 use prn_ipc_protocol::output::Stream;
 use prn_ipc_protocol::types::{ProcessId, UnixMicros};
 
-use super::{Due, Ledger, Notice, Runner, TURN, resources, source};
+use super::{Ledger, Notice, Runner, TURN, resources};
+use crate::deadlines::{Deadline, Due};
+use crate::events::{Interest, Part, Source};
 use crate::output::{Store, state};
 use crate::process::{Follower, Pipe, Process, Writers};
 
@@ -34,12 +35,6 @@ const BUSY: Duration = Duration::from_micros(if cfg!(feature = "unmoderated") {
 
 /// How long a stream is not looked at that was opened and closed again.
 const REOPENED: Duration = Duration::from_millis(1);
-
-/// For a process's pipe: told once, and again when it has been read, or when it is to be read.
-pub(super) const ARMED: EpollFlags = EpollFlags::EPOLLIN.union(EpollFlags::EPOLLONESHOT);
-
-/// For one that nobody writes to: told when that changes.
-const CHANGES: EpollFlags = EpollFlags::EPOLLIN.union(EpollFlags::EPOLLET);
 
 /// Bytes in a pipe once it was found full, as far as can be told: beyond that, measured, there is
 /// under 10 % to gain.
@@ -182,7 +177,11 @@ impl Runner {
         let number = process.info.number;
         self.forget_give_up(process);
         if let Follower::Awaited { until } = follower {
-            self.due.insert((until, number, Due::GiveUp));
+            self.deadlines.add(Deadline {
+                at: until,
+                process: number,
+                due: Due::GiveUp,
+            });
         }
         process.follower = Some(follower);
     }
@@ -190,7 +189,11 @@ impl Runner {
     /// Drops the deadline of a follower.
     pub(super) fn forget_give_up(&mut self, process: &Process) {
         if let Some(Follower::Awaited { until }) = process.follower {
-            self.due.remove(&(until, process.info.number, Due::GiveUp));
+            self.deadlines.remove(Deadline {
+                at: until,
+                process: process.info.number,
+                due: Due::GiveUp,
+            });
         }
     }
 
@@ -254,7 +257,11 @@ impl Runner {
         // Each stream has one deadline at most: this is instead of it.
         let own = live.pipes.iter_mut().find(|pipe| pipe.stream == stream);
         if let Some(at) = own.and_then(|pipe| pipe.left_until.take()) {
-            self.due.remove(&(at, number, Due::Read(stream)));
+            self.deadlines.remove(Deadline {
+                at,
+                process: number,
+                due: Due::Read(stream),
+            });
         }
         // What was left to fill is older than what has come now.
         let older = live.pipes.iter().find(|pipe| pipe.left_until.is_some());
@@ -340,7 +347,10 @@ impl Runner {
     /// Sees to it that a pipe is read again when that is of use.
     fn watch_pipe(&mut self, process: &mut Process, pipe: Pipe, stopped: Stopped, is_small: bool) {
         let number = process.info.number;
-        let token = number << 3 | source::of(pipe.stream);
+        let source = Source::Process {
+            number,
+            part: Part::Pipe(pipe.stream),
+        };
         let mut pipe = Pipe {
             left_until: None,
             ..pipe
@@ -352,7 +362,9 @@ impl Runner {
             (Stopped::Full, _) => true,
             (Stopped::Closed, Writers::Some) => {
                 pipe.writers = Writers::None;
-                self.watch_fd(pipe.fd.as_fd(), CHANGES, token).is_ok()
+                self.events
+                    .set(pipe.fd.as_fd(), Interest::Changed, source)
+                    .is_ok()
             }
             (Stopped::Closed, Writers::None) => {
                 pipe.writers = Writers::NoneAsTold;
@@ -365,7 +377,11 @@ impl Runner {
             }
             (Stopped::ForNow, _) => {
                 pipe.writers = Writers::Some;
-                !is_small && self.watch_fd(pipe.fd.as_fd(), ARMED, token).is_ok()
+                !is_small
+                    && self
+                        .events
+                        .set(pipe.fd.as_fd(), Interest::ReadableOnce, source)
+                        .is_ok()
             }
         };
         if !is_watched {
@@ -374,7 +390,11 @@ impl Runner {
             pipe.writers = Writers::Some;
             let at = Instant::now() + pause;
             pipe.left_until = Some(at);
-            self.due.insert((at, number, Due::Read(pipe.stream)));
+            self.deadlines.add(Deadline {
+                at,
+                process: number,
+                due: Due::Read(pipe.stream),
+            });
         }
         if let Some(live) = &mut process.live {
             live.pipes.push(pipe);

@@ -4,11 +4,9 @@
 use std::os::unix::fs::FileExt;
 
 use nix::sys::memfd::{MFdFlags, memfd_create};
+use prn_ipc_protocol::output::Stream;
 
 use super::*;
-
-/// For a pidfd: it stays readable, also while a tracer keeps its process from being reaped.
-pub(super) const ONCE: EpollFlags = EpollFlags::EPOLLIN.union(EpollFlags::EPOLLET);
 
 /// Most bytes of arguments of all processes that are not finished: both halves hold them.
 const ARGUMENTS_MAX: usize = 16 << 20;
@@ -332,22 +330,23 @@ impl Runner {
     }
 
     fn register(&self, number: u64, live: &Live, main: &OwnedFd) -> nix::Result<()> {
-        let add = |fd: BorrowedFd<'_>, flags, source| {
-            self.epoll
-                .add(fd, EpollEvent::new(flags, number << 3 | source))
+        let add = |fd: BorrowedFd<'_>, interest, part| {
+            self.events
+                .add(fd, interest, Source::Process { number, part })
         };
         for pipe in &live.pipes {
-            add(pipe.fd.as_fd(), ARMED, source::of(pipe.stream))?;
+            add(
+                pipe.fd.as_fd(),
+                Interest::ReadableOnce,
+                Part::Pipe(pipe.stream),
+            )?;
         }
         live.report
             .iter()
-            .try_for_each(|report| add(report.as_fd(), EpollFlags::EPOLLIN, source::REPORT))?;
-        add(main.as_fd(), ONCE, source::MAIN)?;
-        add(
-            live.group.events.as_fd(),
-            EpollFlags::EPOLLPRI,
-            source::GROUP,
-        )
+            .try_for_each(|report| add(report.as_fd(), Interest::Readable, Part::Report))?;
+        // It stays readable, also while a tracer keeps its process from being reaped.
+        add(main.as_fd(), Interest::Changed, Part::Main)?;
+        add(live.group.events.as_fd(), Interest::Priority, Part::Group)
     }
 }
 

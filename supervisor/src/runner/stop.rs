@@ -105,7 +105,11 @@ impl Runner {
     }
 
     pub(super) fn deadline(&mut self, number: u64, after: Duration, due: Due) {
-        self.due.insert((Instant::now() + after, number, due));
+        self.deadlines.add(Deadline {
+            at: Instant::now() + after,
+            process: number,
+            due,
+        });
     }
 
     pub(super) fn due(&mut self, process: &mut Process, due: Due) {
@@ -137,7 +141,7 @@ impl Runner {
             }
             Due::Remove => self.remove(process),
             Due::Read(stream) => self.pump(process, stream, Turn::Regular),
-            Due::Clean | Due::GiveUp | Due::Wake => {}
+            Due::Clean | Due::GiveUp => {}
         }
     }
 }
