@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use clap::builder::{OsStr, Resettable};
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use prn::client::{ProcessId, StopSignal};
+use prn_client::{ProcessId, StopSignal};
 use prn_proto::units::{
     Address, Cpu, Directory, InvalidUnit, Moment, Size, SizeOrZero, Time, Variable,
 };
@@ -565,7 +565,7 @@ pub enum OutputPolicy {
     Follow,
 }
 
-impl From<OutputPolicy> for prn::client::OutputPolicy {
+impl From<OutputPolicy> for prn_client::OutputPolicy {
     fn from(policy: OutputPolicy) -> Self {
         match policy {
             OutputPolicy::DropOldest => Self::DropOldest,
@@ -585,7 +585,7 @@ pub enum OutputStore {
     Disk,
 }
 
-impl From<OutputStore> for prn::client::OutputStore {
+impl From<OutputStore> for prn_client::OutputStore {
     fn from(store: OutputStore) -> Self {
         match store {
             OutputStore::Memory => Self::Memory,
@@ -606,7 +606,7 @@ pub enum Profile {
     None,
 }
 
-impl From<Profile> for prn::client::Profile {
+impl From<Profile> for prn_client::Profile {
     fn from(profile: Profile) -> Self {
         match profile {
             Profile::Default => Self::Default,

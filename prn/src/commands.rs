@@ -15,8 +15,8 @@ use std::ffi::OsString;
 use std::io;
 use std::time::Duration;
 
-use prn::client::{Client, ClientError, Code, ProcessId, reason};
-use prn::credentials::{Credentials, CredentialsError, KeySource, now};
+use prn_client::credentials::{Credentials, CredentialsError, KeySource, now};
+use prn_client::{Client, ClientError, Code, ProcessId, reason};
 use prn_proto::tls::{TlsError, shown_time};
 
 use crate::cli::{self, Command};

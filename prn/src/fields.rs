@@ -3,7 +3,7 @@
 //! A server says of a request what is wrong in the words of the API, which is what its clients
 //! wrote. Somebody who typed a command wrote flags. Pure.
 
-use prn::client::{ClientError, ServerError, reason};
+use prn_client::{ClientError, ServerError, reason};
 
 use prn_proto::units::show_size;
 

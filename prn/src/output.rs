@@ -16,7 +16,7 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use nix::sys::signal::Signal;
-use prn::client::{
+use prn_client::{
     Exit, ExitKind, LeftBehind, Limits, OutputPolicy, OutputStore, Process, ProcessStatus, Started,
     State,
 };
@@ -722,8 +722,8 @@ struct UsageJson {
     pids_peak: Option<u64>,
 }
 
-impl From<&prn::client::Usage> for UsageJson {
-    fn from(usage: &prn::client::Usage) -> Self {
+impl From<&prn_client::Usage> for UsageJson {
+    fn from(usage: &prn_client::Usage) -> Self {
         Self {
             cpu_user_usec: usage.cpu_user.as_micros(),
             cpu_system_usec: usage.cpu_system.as_micros(),
@@ -748,15 +748,15 @@ struct OutputJson {
     waits_for_reader: bool,
 }
 
-impl From<&prn::client::OutputStatus> for OutputJson {
-    fn from(output: &prn::client::OutputStatus) -> Self {
+impl From<&prn_client::OutputStatus> for OutputJson {
+    fn from(output: &prn_client::OutputStatus) -> Self {
         Self {
             max_bytes: output.max_bytes,
             first_offset: output.first_offset,
             end_offset: output.end_offset,
             stdout_bytes: output.stdout_bytes,
             stderr_bytes: output.stderr_bytes,
-            policy: output.policy.map(prn::client::OutputPolicy::name),
+            policy: output.policy.map(prn_client::OutputPolicy::name),
             store: output.store.map(OutputStore::name),
             waits_for_reader: output.waits_for_reader,
         }

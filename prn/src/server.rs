@@ -26,7 +26,7 @@ use crate::{cli, output};
 pub use handover::HandoverError;
 use host::Host;
 use place::Place;
-use prn::credentials::{CredentialsError, KeySource, ends_soon, load_certificate, now};
+use prn_client::credentials::{CredentialsError, KeySource, ends_soon, load_certificate, now};
 
 /// Why the server did not start.
 #[derive(Debug, thiserror::Error)]

@@ -377,7 +377,14 @@ fn i6_descriptors_do_not_reach_the_supervisor_and_it_keeps_none() {
 fn i7_messages_are_received_in_one_place_with_close_on_exec_and_nothing_cut() {
     let top = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let mut files = Vec::new();
-    for package in ["proto", "ipc-protocol", "supervisor", "api-frontend", "prn"] {
+    for package in [
+        "proto",
+        "ipc-protocol",
+        "supervisor",
+        "api-frontend",
+        "prn",
+        "prn/client",
+    ] {
         sources(&top.join(package).join("src"), &mut files);
     }
     assert!(files.len() > 30, "{files:?}");

@@ -5,7 +5,7 @@ use std::io;
 use std::pin::Pin;
 use std::time::Duration;
 
-use prn::client::{
+use prn_client::{
     Client, ClientError, Code, Event, OutputEnd, OutputRequest, OutputStream, ProcessId, Source,
     StopSignal, reason,
 };

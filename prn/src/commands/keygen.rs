@@ -219,7 +219,9 @@ mod tests {
         let pair = make("client.example", now - BACKDATED, now + Duration::days(1)).unwrap();
         let certificate = Certificate::from_pem(pair.certificate.as_bytes()).unwrap();
         let key = Key::from_pem(pair.key.as_bytes()).unwrap();
-        certificate.check_validity(prn::credentials::now()).unwrap();
+        certificate
+            .check_validity(prn_client::credentials::now())
+            .unwrap();
         tls::client_config(&certificate, &key, certificate.clone()).unwrap();
         tls::server_config(&certificate, &key, vec![certificate.clone()]).unwrap();
     }

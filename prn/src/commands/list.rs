@@ -1,6 +1,6 @@
 //! `prn list`.
 
-use prn::client::{ListRequest, Pages, Process, State};
+use prn_client::{ListRequest, Pages, Process, State};
 
 use super::{Failure, Remote};
 use crate::cli::Format;

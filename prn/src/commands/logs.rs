@@ -1,7 +1,7 @@
 //! `prn logs`.
 
 use futures_util::future::join_all;
-use prn::client::{Client, ClientError, OutputRequest, ProcessId, Source, Tail};
+use prn_client::{Client, ClientError, OutputRequest, ProcessId, Source, Tail};
 use prn_proto::units::SizeOrZero;
 
 use super::follow::{Follower, pass_on};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use prn::client::{
+use prn_client::{
     Client, ExitKind, FOLLOW_TIMEOUT, OutputPolicy, OutputRequest, ProcessId, STOP_GRACE,
     StopSignal,
 };

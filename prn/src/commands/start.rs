@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use prn::client::{Client, ClientError, Code, Limits, OutputPolicy, StartSpec, Started, mint_id};
+use prn_client::{Client, ClientError, Code, Limits, OutputPolicy, StartSpec, Started, mint_id};
 
 use super::input::Input;
 use super::{Failure, Remote};

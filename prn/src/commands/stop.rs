@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use prn::client::{ClientError, ProcessId, State, StopSignal};
+use prn_client::{ClientError, ProcessId, State, StopSignal};
 use prn_proto::units::show_duration;
 
 use super::wait::patiently;

@@ -7,7 +7,7 @@
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use prn::client::Source;
+use prn_client::Source;
 use time::OffsetDateTime;
 
 /// Most bytes of a line that are held back until its end comes. A longer one is cut, and each

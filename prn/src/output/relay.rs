@@ -14,7 +14,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use prn::client::Source;
+use prn_client::Source;
 use tokio::sync::mpsc::{self, Permit};
 use tokio::sync::{oneshot, watch};
 

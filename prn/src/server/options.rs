@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde::Deserialize;
 
-use prn::credentials::KeySource;
+use prn_client::credentials::KeySource;
 use prn_proto::units::{Address, Cpu, Size, SizeOrZero, Time};
 
 use super::check::Wanted;

@@ -7,9 +7,9 @@
 
 // The files below find each other here under the names that they have in their own crates.
 extern crate prn_fuzz as prn_proto;
-extern crate self as prn;
+extern crate self as prn_client;
 
-#[path = "../../../prn/src/credentials.rs"]
+#[path = "../../../prn/client/src/credentials.rs"]
 #[allow(dead_code)]
 mod credentials;
 #[path = "../../../prn/src/server/options.rs"]

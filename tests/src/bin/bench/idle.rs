@@ -4,7 +4,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::ensure;
-use prn::client::{OutputRequest, StartSpec};
+use prn_client::{OutputRequest, StartSpec};
 use prn_tests::procfs;
 
 use crate::table::{NONE, Summary, Table, figure};

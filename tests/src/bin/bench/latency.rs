@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use prn::client::{Client, Event, OutputRequest, ProcessId, StartSpec};
+use prn_client::{Client, Event, OutputRequest, ProcessId, StartSpec};
 
 use crate::table::{Series, Summary, Table, percentile};
 use crate::{Bench, machine, parts};

@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
 use nix::fcntl::{FcntlArg, fcntl};
-use prn::client::{Client, Event, OutputPolicy, OutputRequest, ProcessId, StartSpec};
-use prn::credentials::{Credentials, KeySource, load_certificate};
+use prn_client::credentials::{Credentials, KeySource, load_certificate};
+use prn_client::{Client, Event, OutputPolicy, OutputRequest, ProcessId, StartSpec};
 use prn_proto::tls;
 use rustls::pki_types::ServerName;
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};

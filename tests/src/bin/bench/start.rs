@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{bail, ensure};
-use prn::client::StartSpec;
+use prn_client::StartSpec;
 use prn_tests::procfs;
 use prn_tests::server::cgroup_mount;
 
