@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use prn_ipc_protocol::config;
 use prn_ipc_protocol::message::{
-    self, ExitStatus, Keeping, MainExit, OutputStore, OutputTotals, Overflow, ProcessInfo, Profile,
-    StartSpec, StopHow,
+    self, ExitStatus, Keeping, MainExit, OutputStore, OutputTotals, Overflow, ProcessInfo,
+    ProcessSpec, Profile, StartSpec, StopHow,
 };
 use prn_ipc_protocol::output::Stream;
 use prn_ipc_protocol::output_max;
@@ -18,9 +18,9 @@ use prn_proto::defaults::FOLLOW_TIMEOUT;
 use prn_proto::v1::output_time::At;
 use prn_proto::{Tail, id, v1};
 
+use crate::kernel;
 use crate::output::Wanted;
 use crate::output::seek::Part;
-use crate::{kernel, launch};
 
 /// Most bytes in a process's arguments and environment together, one more for each string's NUL.
 ///
@@ -96,8 +96,6 @@ fn parsed_id(text: &str, field: &str) -> Result<ProcessId, InvalidField> {
 
 /// What a process gets that asks for nothing else.
 pub struct Defaults {
-    /// The folder that working directories are in.
-    pub state_dir: String,
     /// Limits.
     pub limits: Limits,
     /// Output bytes kept.
@@ -111,7 +109,6 @@ pub struct Defaults {
 impl From<&config::Frontend> for Defaults {
     fn from(config: &config::Frontend) -> Self {
         Self {
-            state_dir: config.state_dir.clone(),
             limits: config.default_limits.clone(),
             output_max: config.output_default,
             output_disk: config.output_disk,
@@ -141,24 +138,21 @@ pub fn start_spec<E: From<Violations>>(
     let run = run(raw.command, raw.args, raw.environment, &mut violations);
     let whole = || {
         let id = id?;
-        let home = format!("{}/{id}", defaults.state_dir);
         let run = run?;
         Some(StartSpec {
             id,
-            program: run.program,
-            argv: run.argv,
-            environment: launch::environment(&run.environment, &home),
-            working_directory: match directory? {
-                Some(path) => path,
-                None => violations.check(absolute(home))?,
+            process: ProcessSpec {
+                argv: run.argv,
+                working_directory: directory?,
+                limits: limits?.or(&defaults.limits),
+                best_effort_limits: raw.best_effort_limits,
+                output: output?,
+                timeout: timeout?,
+                stop_grace: stop_grace?.unwrap_or(defaults.stop_grace),
+                linger: raw.linger,
+                profile: profile?,
             },
-            limits: limits?.or(&defaults.limits),
-            best_effort_limits: raw.best_effort_limits,
-            output: output?,
-            timeout: timeout?,
-            stop_grace: stop_grace?.unwrap_or(defaults.stop_grace),
-            linger: raw.linger,
-            profile: profile?,
+            variables: run.variables,
         })
     };
     match whole() {
@@ -169,9 +163,8 @@ pub fn start_spec<E: From<Violations>>(
 
 /// What is to be executed.
 struct Run {
-    program: Vec<CString>,
     argv: Argv,
-    environment: Vec<(String, String)>,
+    variables: Vec<CString>,
 }
 
 fn run(
@@ -181,23 +174,12 @@ fn run(
     violations: &mut Violations,
 ) -> Option<Run> {
     let size = violations.check(check_size(&command, &args, &variables));
-    let environment = violations.check(environment(variables));
-    let program = environment.as_ref().and_then(|environment| {
-        let places = launch::places(&command, environment).ok_or_else(|| {
-            let why = format!(
-                "PATH and command make more than {} bytes of places to look at",
-                launch::PLACES_MAX
-            );
-            InvalidField::new("environment", why)
-        });
-        violations.check(places)
-    });
+    let variables = violations.check(environment(variables));
     let argv = argv(command, args, violations);
     size?;
     Some(Run {
-        program: program?,
         argv: argv?,
-        environment: environment?,
+        variables: variables?,
     })
 }
 
@@ -304,27 +286,26 @@ fn argv(command: String, args: Vec<String>, violations: &mut Violations) -> Opti
     violations.check(argv.map_err(|why| InvalidField::new("command", why)))
 }
 
-fn environment(raw: Vec<v1::EnvironmentVariable>) -> Result<Vec<(String, String)>, InvalidField> {
+fn environment(raw: Vec<v1::EnvironmentVariable>) -> Result<Vec<CString>, InvalidField> {
     let invalid = |why| Err(InvalidField::new("environment", why));
     let mut names = std::collections::HashSet::new();
-    for v1::EnvironmentVariable { name, value } in &raw {
+    for v1::EnvironmentVariable { name, .. } in &raw {
         if name.is_empty() {
             return invalid("a variable's name must not be empty");
         }
         if name.contains('=') {
             return invalid("a variable's name must not hold \"=\"");
         }
-        if name.contains('\0') || value.contains('\0') {
-            return invalid("must not hold a NUL byte");
-        }
         if !names.insert(name) {
             return invalid("a variable is given twice");
         }
     }
-    Ok(raw
-        .into_iter()
-        .map(|variable| (variable.name, variable.value))
-        .collect())
+    raw.into_iter()
+        .map(|variable| {
+            CString::new(format!("{}={}", variable.name, variable.value))
+                .map_err(|_| InvalidField::new("environment", "must not hold a NUL byte"))
+        })
+        .collect()
 }
 
 /// `None`: the process's own.
@@ -332,17 +313,15 @@ fn working_directory(path: String) -> Result<Option<CString>, InvalidField> {
     if path.is_empty() {
         return Ok(None);
     }
-    absolute(path).map(Some)
-}
-
-fn absolute(path: String) -> Result<CString, InvalidField> {
     let invalid = |why: String| InvalidField::new("working_directory", why);
     if !path.starts_with('/') || path.len() > PATH_MAX {
         return Err(invalid(format!(
             "must be an absolute path of at most {PATH_MAX} bytes"
         )));
     }
-    CString::new(path).map_err(|_| invalid("must not hold a NUL byte".to_owned()))
+    CString::new(path)
+        .map(Some)
+        .map_err(|_| invalid("must not hold a NUL byte".to_owned()))
 }
 
 fn check_size(
@@ -552,8 +531,10 @@ pub fn process_status(info: &ProcessInfo) -> v1::ProcessStatus {
     } else {
         v1::ProcessState::Running
     };
+    let spec = &info.spec;
+    let directory = spec.working_directory.as_ref();
     // What a client sends is UTF-8.
-    let argv: Vec<String> = info
+    let argv: Vec<String> = spec
         .argv
         .as_slice()
         .iter()
@@ -573,10 +554,11 @@ pub fn process_status(info: &ProcessInfo) -> v1::ProcessStatus {
         main_exited_at: info.main_exit.map(|exit| timestamp(exit.at)),
         ended_at: info.end.as_ref().map(|end| timestamp(end.at)),
         argv,
-        limits: Some(applied_limits(&info.limits)),
+        limits: Some(applied_limits(&spec.limits, &info.limits)),
         usage: info.end.as_ref().map(|end| usage(&end.usage)),
         output: Some(output_status(info)),
-        working_directory: info.working_directory.to_string_lossy().into_owned(),
+        working_directory: directory
+            .map_or_else(String::new, |path| path.to_string_lossy().into_owned()),
         stuck_tasks: info
             .stuck
             .iter()
@@ -587,7 +569,7 @@ pub fn process_status(info: &ProcessInfo) -> v1::ProcessStatus {
             })
             .collect(),
         uid: info.uid,
-        profile: match info.profile {
+        profile: match spec.profile {
             Profile::Default => v1::Profile::Default,
             Profile::Strict => v1::Profile::Strict,
             Profile::None => v1::Profile::None,
@@ -622,7 +604,10 @@ fn cause_kind(cause: message::ExitCause) -> v1::exit_cause::Kind {
 pub fn exit_cause(exit: MainExit) -> v1::ExitCause {
     let (exit_code, signal, core_dumped) = match exit.status {
         ExitStatus::Exited(code) => (code.into(), 0, false),
-        ExitStatus::Signalled(signal, core) => (0, signal.into(), core),
+        ExitStatus::Signalled {
+            signal,
+            core_dumped,
+        } => (0, signal.into(), core_dumped),
     };
     v1::ExitCause {
         kind: cause_kind(exit.cause).into(),
@@ -633,9 +618,9 @@ pub fn exit_cause(exit: MainExit) -> v1::ExitCause {
     }
 }
 
-fn applied_limits(limits: &message::AppliedLimits) -> v1::AppliedLimits {
+fn applied_limits(wanted: &Limits, limits: &message::AppliedLimits) -> v1::AppliedLimits {
     let file = |name| kernel::text(&limits.in_force, name);
-    let of = |name, read: Option<u64>| limits.wanted.get(name).and(read);
+    let of = |name, read: Option<u64>| wanted.get(name).and(read);
     v1::AppliedLimits {
         values: Some(v1::Limits {
             cpu_millis: of(LimitName::Cpu, kernel::cpu_max(file("cpu.max"))),
@@ -657,7 +642,7 @@ fn applied_limits(limits: &message::AppliedLimits) -> v1::AppliedLimits {
 
 fn usage(files: &[message::FileText]) -> v1::Usage {
     let cpu = |key| kernel::keyed(kernel::text(files, "cpu.stat"), key).unwrap_or(0);
-    let is_counted = files.iter().any(|(file, _)| file == "io.stat");
+    let is_counted = files.iter().any(|file| file.name == "io.stat");
     let io = |key| is_counted.then(|| kernel::io_stat(kernel::text(files, "io.stat"), key));
     v1::Usage {
         cpu_user_usec: cpu("user_usec"),
@@ -673,8 +658,8 @@ fn usage(files: &[message::FileText]) -> v1::Usage {
 fn output_status(info: &ProcessInfo) -> v1::OutputStatus {
     let totals = info.end.as_ref().map(|end| end.output);
     v1::OutputStatus {
-        max_bytes: info.output.max,
-        policy: match info.output.overflow {
+        max_bytes: info.spec.output.max,
+        policy: match info.spec.output.overflow {
             Overflow::DropOldest => v1::OutputPolicy::DropOldest,
             Overflow::Wait => v1::OutputPolicy::StopReading,
             Overflow::Kill => v1::OutputPolicy::Kill,
@@ -682,7 +667,7 @@ fn output_status(info: &ProcessInfo) -> v1::OutputStatus {
         }
         .into(),
         waits_for_reader: info.waits,
-        store: match info.output.store {
+        store: match info.spec.output.store {
             OutputStore::Memory => v1::OutputStore::Memory,
             OutputStore::Disk => v1::OutputStore::Disk,
         }
@@ -734,30 +719,43 @@ pub mod tests {
     use super::*;
     use prn_ipc_protocol::message::{AppliedLimits, End};
 
+    fn file(name: &str, text: &str) -> message::FileText {
+        message::FileText {
+            name: name.to_owned(),
+            text: text.to_owned(),
+        }
+    }
+
     /// A running process.
     pub fn info(id: &str, number: u64) -> ProcessInfo {
         ProcessInfo {
             id: id.parse().unwrap(),
             number,
-            argv: vec![c"sh".into(), c"-c".into(), c"echo 'a b'".into()]
-                .try_into()
-                .unwrap(),
-            working_directory: c"/var/lib/prn/x".into(),
-            profile: Profile::Default,
+            spec: ProcessSpec {
+                argv: vec![c"sh".into(), c"-c".into(), c"echo 'a b'".into()]
+                    .try_into()
+                    .unwrap(),
+                working_directory: Some(c"/var/lib/prn/x".into()),
+                limits: Limits::try_from([Some(1500), None, None, None, None]).unwrap(),
+                best_effort_limits: false,
+                output: Keeping {
+                    max: 65_536,
+                    overflow: Overflow::DropOldest,
+                    store: OutputStore::Memory,
+                },
+                timeout: None,
+                stop_grace: 10_000.try_into().unwrap(),
+                linger: false,
+                profile: Profile::Default,
+            },
             uid: 2_000_000_000,
             started: UnixMicros(1_700_000_000_123_456),
             limits: AppliedLimits {
-                wanted: Limits::try_from([Some(1500), None, None, None, None]).unwrap(),
                 in_force: vec![
-                    ("cpu.max".to_owned(), "150000 100000\n".to_owned()),
-                    ("memory.max".to_owned(), "4096\n".to_owned()),
+                    file("cpu.max", "150000 100000\n"),
+                    file("memory.max", "4096\n"),
                 ],
                 not_enforced: vec![LimitName::IoRead],
-            },
-            output: Keeping {
-                max: 65_536,
-                overflow: Overflow::DropOldest,
-                store: OutputStore::Memory,
             },
             waits: false,
             main_exit: None,
@@ -791,7 +789,6 @@ pub mod tests {
 
     fn spec(raw: v1::StartRequest) -> Result<StartSpec, Violations> {
         let defaults = Defaults {
-            state_dir: "/var/lib/prn".to_owned(),
             limits: Limits::try_from([None, Some(1 << 30), None, None, None]).unwrap(),
             output_max: 65_536,
             output_disk: 1 << 30,
@@ -892,13 +889,13 @@ pub mod tests {
         })
         .unwrap();
         assert_eq!(spec.id, ProcessId::from_bytes([7; 16]));
+        assert!(spec.variables.is_empty());
+        let spec = spec.process;
         assert_eq!(
             spec.argv.as_slice(),
             [c"ls".into(), c"-la".into(), CString::from(c"")]
         );
-        let home = format!("/var/lib/prn/{}", spec.id);
-        assert_eq!(spec.environment, launch::environment(&[], &home));
-        assert_eq!(spec.working_directory.to_str(), Ok(home.as_str()));
+        assert_eq!(spec.working_directory, None);
         assert_eq!(spec.profile, Profile::Default);
         assert_eq!(
             (spec.output.max, spec.timeout, spec.stop_grace),
@@ -1029,6 +1026,7 @@ pub mod tests {
                 ..command("true")
             })
             .unwrap()
+            .process
             .output
         };
         assert_eq!(
@@ -1244,7 +1242,10 @@ pub mod tests {
         };
         assert_eq!(live.output.unwrap(), output, "totals are absent");
 
-        let status = ExitStatus::Signalled(9, false);
+        let status = ExitStatus::Signalled {
+            signal: 9,
+            core_dumped: false,
+        };
         let mut info = ended(
             info(ID, 1),
             status,

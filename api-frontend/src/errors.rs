@@ -186,7 +186,7 @@ fn refused(refusal: &Refusal, id: ProcessId, start: Option<&Asked>) -> Status {
                 &[(key::LEFT, left.to_string())],
             )
         }
-        Refusal::AboveCeiling(limit, ceiling) => {
+        Refusal::AboveCeiling { limit, ceiling } => {
             let metadata = [
                 (key::LIMIT, limit.to_string()),
                 (key::CEILING, ceiling.to_string()),
@@ -263,19 +263,20 @@ fn refused(refusal: &Refusal, id: ProcessId, start: Option<&Asked>) -> Status {
                 &[],
             )
         }
-        Refusal::Exec(step, errno) => not_executed(*step, *errno, start),
-        Refusal::Resources(Preparation::Directory, errno)
-            if Errno::from_raw(*errno) == Errno::ENOENT =>
-        {
-            error(
-                Code::FailedPrecondition,
-                reason::STATE_FOLDER_GONE,
-                "the server's state folder was removed while it ran: its operator has to restart it",
-                &[],
-                |_| {},
-            )
-        }
-        Refusal::Resources(what, errno) => {
+        // The client knows it as a field of its request.
+        Refusal::SearchPathAbove(_) => InvalidField::new("environment", refusal).into(),
+        Refusal::Exec { step, errno } => not_executed(*step, *errno, start),
+        Refusal::Resources {
+            what: Preparation::Directory,
+            errno,
+        } if Errno::from_raw(*errno) == Errno::ENOENT => error(
+            Code::FailedPrecondition,
+            reason::STATE_FOLDER_GONE,
+            "the server's state folder was removed while it ran: its operator has to restart it",
+            &[],
+            |_| {},
+        ),
+        Refusal::Resources { what, errno } => {
             let metadata = [(key::PREPARATION, what.to_string())];
             if SHORTAGES.contains(&Errno::from_raw(*errno)) {
                 quota(
@@ -308,15 +309,14 @@ pub struct Asked {
 
 impl From<&StartSpec> for Asked {
     fn from(spec: &StartSpec) -> Self {
-        let program = spec.argv.as_slice().first();
+        let program = spec.process.argv.as_slice().first();
+        let directory = spec.process.working_directory.as_ref();
         let command =
             program.map_or_else(String::new, |program| quoted(&program.to_string_lossy()));
         Self {
             command,
             is_path: program.is_some_and(|program| program.to_bytes().contains(&b'/')),
-            working_directory: Some(spec.working_directory.to_string_lossy())
-                .filter(|path| !path.ends_with(&spec.id.to_string()))
-                .map(|path| quoted(&path)),
+            working_directory: directory.map(|path| quoted(&path.to_string_lossy())),
         }
     }
 }
@@ -687,7 +687,14 @@ mod tests {
     }
 
     fn exec(step: ChildStep, errno: Errno) -> Status {
-        refused(&Refusal::Exec(step, raw(errno)), ID, Some(&asked()))
+        refused(
+            &Refusal::Exec {
+                step,
+                errno: raw(errno),
+            },
+            ID,
+            Some(&asked()),
+        )
     }
 
     fn reason_of(status: &Status) -> String {
@@ -747,7 +754,10 @@ mod tests {
 
     #[test]
     fn a_working_directory_that_the_client_did_not_choose_is_no_fault_of_the_request() {
-        let refusal = Refusal::Exec(ChildStep::WorkingDirectory, raw(Errno::EACCES));
+        let refusal = Refusal::Exec {
+            step: ChildStep::WorkingDirectory,
+            errno: raw(Errno::EACCES),
+        };
         let status = refused(
             &refusal,
             ID,
@@ -779,7 +789,7 @@ mod tests {
                 reason::TOO_MANY_PROCESSES,
             ),
             (
-                Refusal::AboveCeiling(limit, 9),
+                Refusal::AboveCeiling { limit, ceiling: 9 },
                 Code::InvalidArgument,
                 reason::LIMIT_ABOVE_CEILING,
             ),
@@ -799,12 +809,18 @@ mod tests {
                 reason::LIMIT_NOT_ENFORCEABLE,
             ),
             (
-                Refusal::Resources(Preparation::Pipes, raw(Errno::EMFILE)),
+                Refusal::Resources {
+                    what: Preparation::Pipes,
+                    errno: raw(Errno::EMFILE),
+                },
                 Code::ResourceExhausted,
                 reason::SERVER_RESOURCES,
             ),
             (
-                Refusal::Resources(Preparation::Cgroup, raw(Errno::EIO)),
+                Refusal::Resources {
+                    what: Preparation::Cgroup,
+                    errno: raw(Errno::EIO),
+                },
                 Code::Internal,
                 reason::INTERNAL,
             ),
@@ -816,7 +832,7 @@ mod tests {
                 "{refusal:?}"
             );
         }
-        let ceiling = refused(&Refusal::AboveCeiling(limit, 9), ID, None);
+        let ceiling = refused(&Refusal::AboveCeiling { limit, ceiling: 9 }, ID, None);
         let violations = ceiling.get_details_bad_request().unwrap().field_violations;
         assert_eq!(violations[0].field, "limits.memory_bytes");
         assert!(violations[0].description.contains('9'));

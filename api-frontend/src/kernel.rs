@@ -8,8 +8,8 @@ use prn_ipc_protocol::message::FileText;
 pub fn text<'a>(files: &'a [FileText], name: &str) -> &'a str {
     files
         .iter()
-        .find(|(file, _)| file == name)
-        .map_or("", |(_, text)| text)
+        .find(|file| file.name == name)
+        .map_or("", |file| &file.text)
 }
 
 /// What cpu.max says, in thousandths of a CPU; `None` for no limit.

@@ -398,7 +398,7 @@ mod tests {
         for number in 1..=50 {
             let mut info = info(&format!("{number:032x}"), number);
             let long = std::ffi::CString::new("x".repeat(120_000)).unwrap();
-            info.argv = vec![c"echo".into(), long].try_into().unwrap();
+            info.spec.argv = vec![c"echo".into(), long].try_into().unwrap();
             mirror.update(info);
         }
         let (numbers, whole) = answer(&mirror, v1::ListRequest::default()).await;

@@ -16,7 +16,6 @@ mod convert;
 mod envelope;
 mod errors;
 mod kernel;
-mod launch;
 mod lease;
 mod list;
 mod mirror;

@@ -255,7 +255,7 @@ enum Awaits {
 
 impl Seat {
     fn take(process: &Arc<Process>, supervisor: &Supervisor, from: u64, is_follower: bool) -> Self {
-        let output = process.info().output;
+        let output = process.info().spec.output;
         let awaits = match output.overflow {
             Overflow::DropOldest | Overflow::Kill => Awaits::Nobody,
             Overflow::Wait => Awaits::All,

@@ -423,8 +423,8 @@ impl State {
             }
             Command::Stop(id, how, answer) => (Ask::Stop(id, how), Waiting::Stop(id, answer)),
             Command::Subscribe(id, answer) => (Ask::Subscribe(id), Waiting::Subscribe(answer)),
-            Command::Taken(id, offset) => return self.tell(Request::Taken(id, offset)),
-            Command::Watch(id, seen) => return self.tell(Request::Watch(id, seen)),
+            Command::Taken(id, offset) => return self.tell(Request::Taken { id, offset }),
+            Command::Watch(id, seen) => return self.tell(Request::Watch { id, seen }),
             Command::Follow(id) => return self.tell(Request::Follow(id)),
             Command::Unfollow(id) => return self.tell(Request::Unfollow(id)),
         };
@@ -436,8 +436,8 @@ impl State {
     /// Queues something that is not answered, in place of what it makes out of date.
     fn tell(&mut self, request: Request) {
         let is_out_of_date = |older: &Request| match (&request, older) {
-            (Request::Taken(id, _), Request::Taken(other, _))
-            | (Request::Watch(id, _), Request::Watch(other, _))
+            (Request::Taken { id, .. }, Request::Taken { id: other, .. })
+            | (Request::Watch { id, .. }, Request::Watch { id: other, .. })
             | (
                 Request::Follow(id) | Request::Unfollow(id),
                 Request::Follow(other) | Request::Unfollow(other),
@@ -499,7 +499,7 @@ impl State {
             (Waiting::Stop(id, answer), Reply::Done) => {
                 answer.give(Ok(self.mirror.process(id).ok_or(LinkError::Reply)?.info()));
             }
-            (Waiting::Subscribe(answer), Reply::Output) => {
+            (Waiting::Subscribe(answer), Reply::Subscribed) => {
                 let [data, page]: [OwnedFd; 2] = fds.try_into().map_err(|_| LinkError::Reply)?;
                 answer
                     .give(Reader::new(File::from(data), File::from(page)).map_err(Failure::Output));
@@ -531,7 +531,7 @@ fn happened(mirror: &Mirror, event: Event) -> Result<(), LinkError> {
     match event {
         Event::Process(info) => mirror.update(*info),
         Event::Forgotten(id) => mirror.forget(id),
-        Event::Advanced(id, end) => mirror.advance(id, end),
+        Event::Advanced { id, end } => mirror.advance(id, end),
         Event::Draining => mirror.drain(),
         Event::SnapshotEnd => return Err(LinkError::Phase),
     }

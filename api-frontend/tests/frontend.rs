@@ -22,8 +22,8 @@ use prn_ipc_protocol::channel::{self, Received, Sent, SupervisorEnd};
 use prn_ipc_protocol::config;
 use prn_ipc_protocol::message::{
     AppliedLimits, Ask, ChildStep, End, Event, ExitCause, ExitStatus, FromSupervisor, Keeping,
-    MainExit, OutputStore, OutputTotals, Overflow, PROTOCOL, ProcessInfo, Profile, Refusal, Reply,
-    Request, RequestId, StopHow,
+    MainExit, OutputStore, OutputTotals, Overflow, PROTOCOL, ProcessInfo, ProcessSpec, Profile,
+    Refusal, Reply, Request, RequestId, StopHow,
 };
 use prn_ipc_protocol::output::{MAGIC, Marks, PAGE, RECORD, Record, Stream, word};
 use prn_ipc_protocol::types::{Id, Limits, Millis, ProcessId, UnixMicros};
@@ -100,7 +100,6 @@ impl Frontend {
             output_disk: 0,
             stop_grace: 10_000.try_into().unwrap(),
             epoch: EPOCH,
-            state_dir: "/var/lib/prn".to_owned(),
             certificate: server.certificate.der().to_vec(),
             pins: vec![client.certificate.der().to_vec()],
             handshakes_max,
@@ -217,7 +216,7 @@ impl Frontend {
         };
         assert_eq!(of, id);
         self.send(
-            FromSupervisor::Reply(request, Reply::Output),
+            FromSupervisor::Reply(request, Reply::Subscribed),
             &[output.data.as_fd(), output.page.as_fd()],
         );
     }
@@ -304,21 +303,24 @@ fn live(id: ProcessId, number: u64) -> ProcessInfo {
     ProcessInfo {
         id,
         number,
-        argv: vec![c"sleep".into(), c"1 2".into()].try_into().unwrap(),
-        working_directory: c"/".into(),
-        profile: Profile::Default,
+        spec: ProcessSpec {
+            argv: vec![c"sleep".into(), c"1 2".into()].try_into().unwrap(),
+            working_directory: Some(c"/".into()),
+            limits: Limits::default(),
+            best_effort_limits: false,
+            output: Keeping {
+                max: 65_536,
+                overflow: Overflow::DropOldest,
+                store: OutputStore::Memory,
+            },
+            timeout: None,
+            stop_grace: 10_000.try_into().unwrap(),
+            linger: false,
+            profile: Profile::Default,
+        },
         uid: 1,
         started: UnixMicros(1_000_000),
-        limits: AppliedLimits {
-            wanted: Limits::default(),
-            in_force: vec![],
-            not_enforced: vec![],
-        },
-        output: Keeping {
-            max: 65_536,
-            overflow: Overflow::DropOldest,
-            store: OutputStore::Memory,
-        },
+        limits: AppliedLimits::default(),
         waits: false,
         main_exit: None,
         end: None,
@@ -558,7 +560,7 @@ async fn a_start_reaches_the_supervisor_and_is_known_to_the_next_call() {
     };
     assert_eq!(request, RequestId(1));
     assert_eq!(
-        spec.argv.as_slice(),
+        spec.process.argv.as_slice(),
         [c"sleep".into(), std::ffi::CString::from(c"1 2")]
     );
     // No event: the reply alone must do.
@@ -591,7 +593,13 @@ async fn a_start_reaches_the_supervisor_and_is_known_to_the_next_call() {
         panic!("no start")
     };
     assert_eq!((request, spec.id), (RequestId(2), A));
-    frontend.reply(request, Reply::Refused(Refusal::Exec(ChildStep::Exec, 2)));
+    frontend.reply(
+        request,
+        Reply::Refused(Refusal::Exec {
+            step: ChildStep::Exec,
+            errno: 2,
+        }),
+    );
     let error = start.await.unwrap().unwrap_err();
     assert_eq!(
         (error.code(), reason(&error).as_str()),
@@ -802,10 +810,9 @@ async fn x10_lists_that_nobody_takes_keep_no_list_waiting() {
             ]
             .try_into()
             .unwrap();
-            ProcessInfo {
-                argv,
-                ..live(ProcessId::from_bytes([number; 16]), number.into())
-            }
+            let mut info = live(ProcessId::from_bytes([number; 16]), number.into());
+            info.spec.argv = argv;
+            info
         })
         .collect();
     let frontend = Frontend::with(&processes);
@@ -872,13 +879,13 @@ async fn replay_and_live_output_are_one_stream_to_the_end_frame() {
     let mut second = client.get_output(output_of(A)).await.unwrap().into_inner();
     assert_eq!(frame(&mut second).await.unwrap().unwrap().offset, 0);
     let seen = output.marks.high;
-    assert_eq!(frontend.receive(), Request::Watch(A, seen));
+    assert_eq!(frontend.receive(), Request::Watch { id: A, seen });
     for live in [&b"one"[..], b"two"] {
         let seen = output.marks.high + u64::try_from(live.len()).unwrap();
         output.append(Stream::Stdout, live);
-        frontend.event(Event::Advanced(A, seen));
+        frontend.event(Event::Advanced { id: A, end: seen });
         assert_eq!(&frame(&mut stream).await.unwrap().unwrap().data[..], live);
-        assert_eq!(frontend.receive(), Request::Watch(A, seen));
+        assert_eq!(frontend.receive(), Request::Watch { id: A, seen });
     }
 
     // The end wakes without a further Advanced.
@@ -988,7 +995,7 @@ async fn a_process_that_is_forgotten_before_its_end_was_told_ends_its_streams_lo
     let client = frontend.connect().await;
     let mut output = Output::new();
     let mut stream = frontend.open(&client, output_of(A), &output).await.unwrap();
-    assert_eq!(frontend.receive(), Request::Watch(A, 0));
+    assert_eq!(frontend.receive(), Request::Watch { id: A, seen: 0 });
     output.append(Stream::Stdout, b"last");
     frontend.event(Event::Forgotten(A));
     let (bytes, end) = all(&mut stream).await;
@@ -1029,7 +1036,7 @@ async fn l2_when_the_supervisor_is_gone_streams_end_unavailable_and_the_frontend
     let client = frontend.connect().await;
     let output = Output::new();
     let mut stream = frontend.open(&client, output_of(A), &output).await.unwrap();
-    assert_eq!(frontend.receive(), Request::Watch(A, 0));
+    assert_eq!(frontend.receive(), Request::Watch { id: A, seen: 0 });
 
     let (ours, _) = channel::pair().unwrap();
     drop(std::mem::replace(
@@ -1200,7 +1207,7 @@ async fn o10_a_frontend_with_idle_subscribers_never_wakes_and_lets_go_of_those_t
         assert_eq!(frame(&mut stream).await.unwrap().unwrap().data, "x");
         streams.push(stream);
     }
-    assert_eq!(frontend.receive(), Request::Watch(A, 1));
+    assert_eq!(frontend.receive(), Request::Watch { id: A, seen: 1 });
     // Quiet once everything on the way has arrived.
     let pid = frontend.child.id();
     let started = Instant::now();

@@ -7,6 +7,7 @@
 mod frontend;
 
 use std::collections::BTreeMap;
+use std::ffi::CString;
 use std::fs::File;
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -26,6 +27,9 @@ pub use frontend::Frontend;
 pub struct Supervisor {
     /// Address of the listener, for the line that says so.
     pub address: String,
+    /// Path of the folder of the working directories: `<id>` below it is a process's own,
+    /// `<id>.tmp` its temporary one.
+    pub state_dir: CString,
     /// Start although a controller is missing.
     pub allow_missing_limits: bool,
     /// Whole-disk devices that io limits apply to: major and minor number.

@@ -13,7 +13,7 @@ use crate::types::{Argv, LimitName, Limits, Millis, ProcessId, UnixMicros};
 
 /// What both halves must have in common, compared at Hello. Raised with each change of this crate's
 /// wire form.
-pub const PROTOCOL: &str = concat!("prn ", env!("CARGO_PKG_VERSION"), " ipc 4");
+pub const PROTOCOL: &str = concat!("prn ", env!("CARGO_PKG_VERSION"), " ipc 5");
 
 /// Most requests that wait for an answer at one time: more is a fault of the frontend, which counts
 /// its own.
@@ -35,10 +35,20 @@ pub enum Request {
     Ask(RequestId, Ask),
     /// Ask for one [`Event::Advanced`] as soon as the output's end lies beyond this offset. Not
     /// answered; the newest counts.
-    Watch(ProcessId, u64),
+    Watch {
+        /// Whose output.
+        id: ProcessId,
+        /// The end offset that is known.
+        seen: u64,
+    },
     /// All readers that count have taken this output up to this offset: with [`Overflow::Wait`]
     /// all there are, with [`Overflow::Follow`] those that follow. Not answered.
-    Taken(ProcessId, u64),
+    Taken {
+        /// Whose output.
+        id: ProcessId,
+        /// Up to where.
+        offset: u64,
+    },
     /// Somebody whom the process waits for reads its output ([`Overflow::Follow`]). Not answered.
     Follow(ProcessId),
     /// Nobody does any more. Not answered.
@@ -75,7 +85,7 @@ pub enum Reply {
     Existing,
     /// To Subscribe: read-only descriptors of the data and the page (see [`crate::output`]) come
     /// with it.
-    Output,
+    Subscribed,
     /// The request was well-formed, and the answer is no.
     Refused(Refusal),
 }
@@ -90,7 +100,12 @@ pub enum Event {
     /// A finished process was forgotten, to make room.
     Forgotten(ProcessId),
     /// The output's end lies beyond what Watch said: the end offset now.
-    Advanced(ProcessId, u64),
+    Advanced {
+        /// Whose output.
+        id: ProcessId,
+        /// Its end offset.
+        end: u64,
+    },
     /// The server is shutting down: no new starts.
     Draining,
 }
@@ -100,16 +115,23 @@ pub enum Event {
 pub struct StartSpec {
     /// Its name. One that is in use with the same specification returns that process.
     pub id: ProcessId,
-    /// Where its program may be: the first that exists and may be executed, as a shell looks along
-    /// PATH.
-    pub program: Vec<CString>,
-    /// Its argument vector.
+    /// What it is to be.
+    pub process: ProcessSpec,
+    /// Variables of its environment beside the defaults, and instead of those of the same name:
+    /// each `NAME=value`. They may be secret, and are told to nobody else.
+    pub variables: Vec<CString>,
+}
+
+/// What a process is to be, as Start says it and as its [`ProcessInfo`] repeats it. There,
+/// everything that Start left open is filled in.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ProcessSpec {
+    /// Its argument vector. A name without a slash in the first place is looked up along the
+    /// process's own PATH, as a shell does.
     pub argv: Argv,
-    /// Its whole environment, each `NAME=value`.
-    pub environment: Vec<CString>,
-    /// Where to start.
-    pub working_directory: CString,
-    /// Limits asked for. Where there is none, the server's ceiling is the limit.
+    /// Where it starts; `None`: in a directory of its own.
+    pub working_directory: Option<CString>,
+    /// Its limits. Where there is none, the server's ceiling is the limit.
     pub limits: Limits,
     /// Start even if a limit can't be enforced.
     pub best_effort_limits: bool,
@@ -188,20 +210,14 @@ pub struct ProcessInfo {
     pub id: ProcessId,
     /// Position in the order of starts, from 1.
     pub number: u64,
-    /// Its argument vector.
-    pub argv: Argv,
-    /// Where it started.
-    pub working_directory: CString,
+    /// What it was to be.
+    pub spec: ProcessSpec,
     /// User and group id of the tree.
     pub uid: u32,
     /// When its program began to run.
     pub started: UnixMicros,
-    /// How it is confined.
-    pub profile: Profile,
-    /// Limits in force.
+    /// What became of the limits in its specification.
     pub limits: AppliedLimits,
-    /// What becomes of its output.
-    pub output: Keeping,
     /// Nothing is read from it until somebody has taken what it has written.
     pub waits: bool,
     /// How the main process ended, once it has.
@@ -240,8 +256,13 @@ pub struct MainExit {
 pub enum ExitStatus {
     /// It called exit.
     Exited(u8),
-    /// A signal of this number ended it; whether a core image was written.
-    Signalled(u8, bool),
+    /// A signal ended it.
+    Signalled {
+        /// The signal's number.
+        signal: u8,
+        /// Whether a core image was written.
+        core_dumped: bool,
+    },
 }
 
 /// Why a main process ended.
@@ -274,7 +295,13 @@ pub struct End {
 
 /// Name and text of a cgroup v2 interface file, as the kernel wrote it (cgroup-v2.rst). The
 /// supervisor hands it on unread.
-pub type FileText = (String, String);
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileText {
+    /// The file's name.
+    pub name: String,
+    /// What it says.
+    pub text: String,
+}
 
 /// Offsets and sizes of a finished output.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -292,8 +319,6 @@ pub struct OutputTotals {
 /// Limits as the kernel reports them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AppliedLimits {
-    /// Those that were written.
-    pub wanted: Limits,
     /// What the kernel made of them: cpu.max, memory.max, io.max, pids.max, those that are there.
     pub in_force: Vec<FileText>,
     /// Wanted, but not enforced.
@@ -322,21 +347,38 @@ pub enum Refusal {
     /// The arguments of all processes that run have this many bytes left.
     ArgumentsAboveBudget(u64),
     /// A limit is above the most that the server allows.
-    AboveCeiling(LimitName, u64),
+    AboveCeiling {
+        /// Which.
+        limit: LimitName,
+        /// The most.
+        ceiling: u64,
+    },
     /// More output is to be kept than the most that the server allows in that store: 0, none at
     /// all.
     OutputAboveCeiling(u64),
     /// Nothing of this output may be dropped, and the half of the budget that is for such has this
     /// many bytes left.
     OutputAboveBudget(u64),
+    /// PATH and the program's name make more than this many bytes of paths to look at.
+    SearchPathAbove(u64),
     /// This host can't enforce a limit.
     NotEnforceable(LimitName),
     /// The server does not allow [`Profile::None`].
     Unconfined,
     /// The new process failed before its program ran, with this errno(3).
-    Exec(ChildStep, i32),
+    Exec {
+        /// Where it failed.
+        step: ChildStep,
+        /// Why.
+        errno: i32,
+    },
     /// The supervisor could not make what a process needs: errno(3).
-    Resources(Preparation, i32),
+    Resources {
+        /// What it was making.
+        what: Preparation,
+        /// Why it could not.
+        errno: i32,
+    },
 }
 
 /// What the supervisor makes before a process exists.

@@ -43,7 +43,7 @@ impl fmt::Display for Refusal {
                     "the arguments of all processes that run have {left} bytes left"
                 )
             }
-            Self::AboveCeiling(limit, ceiling) => {
+            Self::AboveCeiling { limit, ceiling } => {
                 write!(f, "{limit} is above the server's ceiling of {ceiling}")
             }
             Self::OutputAboveCeiling(ceiling) => {
@@ -58,10 +58,14 @@ impl fmt::Display for Refusal {
                     "output of which nothing may be dropped has {left} bytes left in its half of the server's budget"
                 )
             }
+            Self::SearchPathAbove(most) => write!(
+                f,
+                "PATH and command make more than {most} bytes of places to look at"
+            ),
             Self::NotEnforceable(limit) => write!(f, "this host cannot enforce {limit}"),
             Self::Unconfined => f.write_str("the server does not allow profile none"),
-            Self::Exec(step, errno) => write!(f, "{step} failed with errno {errno}"),
-            Self::Resources(what, errno) => write!(f, "{what} failed with errno {errno}"),
+            Self::Exec { step, errno } => write!(f, "{step} failed with errno {errno}"),
+            Self::Resources { what, errno } => write!(f, "{what} failed with errno {errno}"),
         }
     }
 }
@@ -258,17 +262,17 @@ impl ExitStatus {
     pub fn code(self) -> i32 {
         match self {
             Self::Exited(code) => code.into(),
-            Self::Signalled(signal, _) => i32::from(signal) + 128,
+            Self::Signalled { signal, .. } => i32::from(signal) + 128,
         }
     }
 }
 
 impl FromSupervisor {
-    /// How many descriptors come with it: an output's ring and index with [`Reply::Output`], else
+    /// How many descriptors come with it: an output's ring and index with [`Reply::Subscribed`], else
     /// none.
     pub fn descriptors(&self) -> usize {
         match self {
-            Self::Reply(_, Reply::Output) => 2,
+            Self::Reply(_, Reply::Subscribed) => 2,
             Self::Reply(_, Reply::Done | Reply::Existing | Reply::Refused(_)) | Self::Event(_) => 0,
         }
     }

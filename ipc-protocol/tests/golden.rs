@@ -27,21 +27,29 @@ fn limits() -> Limits {
 fn spec() -> StartSpec {
     StartSpec {
         id: id(),
-        program: vec![c"/p/a".into(), c"./a".into()],
-        argv: vec![c"a".into(), c"bc".into()].try_into().unwrap(),
-        environment: vec![c"N=v".into()],
-        working_directory: c"/w".into(),
-        limits: limits(),
-        best_effort_limits: true,
-        output: Keeping {
-            max: 65_536,
-            overflow: Overflow::DropOldest,
-            store: OutputStore::Memory,
+        process: ProcessSpec {
+            argv: vec![c"a".into(), c"bc".into()].try_into().unwrap(),
+            working_directory: None,
+            limits: limits(),
+            best_effort_limits: true,
+            output: Keeping {
+                max: 65_536,
+                overflow: Overflow::DropOldest,
+                store: OutputStore::Memory,
+            },
+            timeout: Some(millis(1000)),
+            stop_grace: 10_000.try_into().unwrap(),
+            linger: false,
+            profile: Profile::Strict,
         },
-        timeout: Some(millis(1000)),
-        stop_grace: 10_000.try_into().unwrap(),
-        linger: false,
-        profile: Profile::Strict,
+        variables: vec![c"N=v".into()],
+    }
+}
+
+fn file(name: &str, text: &str) -> FileText {
+    FileText {
+        name: name.to_owned(),
+        text: text.to_owned(),
     }
 }
 
@@ -49,30 +57,39 @@ fn info() -> ProcessInfo {
     ProcessInfo {
         id: id(),
         number: 7,
-        argv: vec![c"a".into()].try_into().unwrap(),
-        working_directory: c"/w".into(),
+        spec: ProcessSpec {
+            argv: vec![c"a".into()].try_into().unwrap(),
+            working_directory: Some(c"/w".into()),
+            limits: Limits::default(),
+            best_effort_limits: false,
+            output: Keeping {
+                max: 65_536,
+                overflow: Overflow::Wait,
+                store: OutputStore::Disk,
+            },
+            timeout: None,
+            stop_grace: millis(5),
+            linger: true,
+            profile: Profile::None,
+        },
         uid: 2_000_000_000,
         started: UnixMicros(1),
-        profile: Profile::None,
         limits: AppliedLimits {
-            wanted: Limits::default(),
-            in_force: vec![("pids.max".to_owned(), "64".to_owned())],
+            in_force: vec![file("pids.max", "64")],
             not_enforced: LimitName::ALL.to_vec(),
-        },
-        output: Keeping {
-            max: 65_536,
-            overflow: Overflow::Wait,
-            store: OutputStore::Disk,
         },
         waits: true,
         main_exit: Some(MainExit {
-            status: ExitStatus::Signalled(9, true),
+            status: ExitStatus::Signalled {
+                signal: 9,
+                core_dumped: true,
+            },
             cause: ExitCause::OomKilled,
             at: UnixMicros(2),
         }),
         end: Some(End {
             at: UnixMicros(3),
-            usage: vec![("memory.peak".to_owned(), "7".to_owned())],
+            usage: vec![file("memory.peak", "7")],
             output: OutputTotals {
                 first: 8,
                 end: 9,
@@ -118,30 +135,33 @@ fn the_long_values_have_their_bytes() {
     assert_eq!(
         hex(&encode(&spec()).unwrap()),
         "000102030405060708090a0b0c0d0eff\
-         02042f702f61032e2f61\
          020161026263\
-         01034e3d76\
-         022f77\
+         00\
          0400f403018080400280080440\
          01\
          8080040000\
          01e807\
          904e\
          00\
-         01"
+         01\
+         01034e3d76"
     );
     assert_eq!(
         hex(&encode(&info()).unwrap()),
         "000102030405060708090a0b0c0d0eff\
-         0701016102\
-         2f77\
-         80a8d6b907\
+         07\
+         01016101022f77\
+         00\
+         00\
+         8080040101\
+         00\
+         05\
          01\
          02\
-         00\
+         80a8d6b907\
+         01\
          0108706964732e6d6178023634\
          050001020304\
-         8080040101\
          01\
          0101090102\
          02\
@@ -176,8 +196,20 @@ fn requests_have_their_bytes() {
             "02ac0201<id>01",
         ),
         (Request::Ask(request, Ask::Subscribe(id())), "02ac0202<id>"),
-        (Request::Watch(id(), 128), "03<id>8001"),
-        (Request::Taken(id(), 128), "04<id>8001"),
+        (
+            Request::Watch {
+                id: id(),
+                seen: 128,
+            },
+            "03<id>8001",
+        ),
+        (
+            Request::Taken {
+                id: id(),
+                offset: 128,
+            },
+            "04<id>8001",
+        ),
         (Request::Follow(id()), "05<id>"),
         (Request::Unfollow(id()), "06<id>"),
     ]);
@@ -189,7 +221,7 @@ fn replies_and_events_have_their_bytes() {
     check(vec![
         (reply(Reply::Done), "000100"),
         (reply(Reply::Existing), "000101"),
-        (reply(Reply::Output), "000102"),
+        (reply(Reply::Subscribed), "000102"),
         (reply(Reply::Refused(Refusal::Draining)), "00010302"),
         (
             FromSupervisor::Event(Event::Process(Box::new(info()))),
@@ -198,7 +230,7 @@ fn replies_and_events_have_their_bytes() {
         (FromSupervisor::Event(Event::SnapshotEnd), "0101"),
         (FromSupervisor::Event(Event::Forgotten(id())), "0102<id>"),
         (
-            FromSupervisor::Event(Event::Advanced(id(), 1)),
+            FromSupervisor::Event(Event::Advanced { id: id(), end: 1 }),
             "0103<id>01",
         ),
         (FromSupervisor::Event(Event::Draining), "0104"),
@@ -214,13 +246,32 @@ fn refusals_and_small_enums_have_their_bytes() {
         (Refusal::TooManyProcesses(1), "0301"),
         (Refusal::UserIdsHeld { held: 1, all: 2 }, "040102"),
         (Refusal::ArgumentsAboveBudget(3), "0503"),
-        (Refusal::AboveCeiling(LimitName::Pids, 2), "060402"),
+        (
+            Refusal::AboveCeiling {
+                limit: LimitName::Pids,
+                ceiling: 2,
+            },
+            "060402",
+        ),
         (Refusal::OutputAboveCeiling(3), "0703"),
         (Refusal::OutputAboveBudget(4), "0804"),
-        (Refusal::NotEnforceable(LimitName::Cpu), "0900"),
-        (Refusal::Unconfined, "0a"),
-        (Refusal::Exec(ChildStep::Exec, 2), "0b0804"),
-        (Refusal::Resources(Preparation::Output, 12), "0c0518"),
+        (Refusal::SearchPathAbove(5), "0905"),
+        (Refusal::NotEnforceable(LimitName::Cpu), "0a00"),
+        (Refusal::Unconfined, "0b"),
+        (
+            Refusal::Exec {
+                step: ChildStep::Exec,
+                errno: 2,
+            },
+            "0c0804",
+        ),
+        (
+            Refusal::Resources {
+                what: Preparation::Output,
+                errno: 12,
+            },
+            "0d0518",
+        ),
     ]);
     let steps = [
         ChildStep::Session,
@@ -255,6 +306,12 @@ fn refusals_and_small_enums_have_their_bytes() {
     assert_eq!(encode(&causes).unwrap(), [0, 1, 2, 3, 4, 5]);
     check(vec![
         (ExitStatus::Exited(3), "0003"),
-        (ExitStatus::Signalled(9, false), "010900"),
+        (
+            ExitStatus::Signalled {
+                signal: 9,
+                core_dumped: false,
+            },
+            "010900",
+        ),
     ]);
 }

@@ -15,19 +15,18 @@
 )]
 
 use std::error::Error;
-use std::ffi::{CString, NulError};
+use std::ffi::CString;
 use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use prn_supervisor::ipc::config;
-use prn_supervisor::ipc::message::{Keeping, OutputStore, Overflow, Profile, StartSpec, StopHow};
+use prn_supervisor::ipc::message::{
+    Keeping, OutputStore, Overflow, ProcessSpec, Profile, StartSpec, StopHow,
+};
 use prn_supervisor::ipc::output::{Cursor, Piece, Reader};
 use prn_supervisor::ipc::types::{Limits, ProcessId};
 use prn_supervisor::{Notice, Runner, Settings};
-
-/// Where programs are looked up, here and by the process.
-const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
@@ -37,14 +36,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     // Beside this example's folder, where cargo puts it.
     let tools = std::env::current_exe()?.with_file_name("../prn");
     let settings = Settings {
-        config: config()?,
+        config: config(&state_dir)?,
         state: folder(&state_dir)?,
         groups: folder(&cgroup)?,
         tools: std::fs::File::open(tools).ok().map(Into::into),
     };
     let deadline = Instant::now() + Duration::from_secs(next("SECONDS")?.parse()?);
     let argv: Vec<String> = arguments.collect();
-    let program = places(argv.first().ok_or("COMMAND is missing")?)?;
     let argv = argv
         .into_iter()
         .map(CString::new)
@@ -54,23 +52,24 @@ fn main() -> Result<(), Box<dyn Error>> {
     let id = ProcessId::from_bytes(*b"the only process");
     runner.start(StartSpec {
         id,
-        program,
-        argv: argv.try_into()?,
-        environment: vec![CString::new(format!("PATH={PATH}"))?],
-        working_directory: CString::new(format!("{state_dir}/{id}"))?,
-        // CPU in thousandths, bytes of memory, no limit for disks, tasks.
-        limits: [Some(500), Some(64 << 20), None, None, Some(64)].try_into()?,
-        best_effort_limits: true,
-        output: Keeping {
-            max: 64 << 20,
-            overflow: Overflow::DropOldest,
-            store: OutputStore::Memory,
+        process: ProcessSpec {
+            argv: argv.try_into()?,
+            working_directory: None,
+            // CPU in thousandths, bytes of memory, no limit for disks, tasks.
+            limits: [Some(500), Some(64 << 20), None, None, Some(64)].try_into()?,
+            best_effort_limits: true,
+            output: Keeping {
+                max: 64 << 20,
+                overflow: Overflow::DropOldest,
+                store: OutputStore::Memory,
+            },
+            timeout: None,
+            stop_grace: 2000.try_into()?,
+            linger: false,
+            // Settings without filters and rules confine it by its user id and its group alone.
+            profile: Profile::Default,
         },
-        timeout: None,
-        stop_grace: 2000.try_into()?,
-        linger: false,
-        // Settings without filters and rules confine it by its user id and its group alone.
-        profile: Profile::Default,
+        variables: Vec::new(),
     })?;
 
     let mut output: Option<Reader> = None;
@@ -86,7 +85,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         while let Some(notice) = runner.take_notice() {
             match notice {
                 Notice::Started(id) => {
-                    let [data, page] = runner.output(id)?;
+                    let [data, page] = runner.subscribe(id)?;
                     output = Some(Reader::new(data, page)?);
                     eprintln!("running as {:?}", runner.info(id));
                 }
@@ -111,17 +110,6 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
 }
 
-/// Where a program may be. The library looks nothing up: it takes paths, and executes the first that
-/// exists.
-fn places(program: &str) -> Result<Vec<CString>, NulError> {
-    if program.contains('/') {
-        return Ok(vec![CString::new(program)?]);
-    }
-    PATH.split(':')
-        .map(|folder| CString::new(format!("{folder}/{program}")))
-        .collect()
-}
-
 /// Copies what is there to standard output; returns where it ended.
 fn follow(output: &Reader, cursor: &mut Cursor) -> Result<u64, Box<dyn Error>> {
     let mut buffer = vec![0; 64 * 1024];
@@ -136,9 +124,10 @@ fn follow(output: &Reader, cursor: &mut Cursor) -> Result<u64, Box<dyn Error>> {
     }
 }
 
-fn config() -> Result<config::Supervisor, Box<dyn Error>> {
+fn config(state_dir: &str) -> Result<config::Supervisor, Box<dyn Error>> {
     Ok(config::Supervisor {
         address: String::new(),
+        state_dir: CString::new(state_dir)?,
         allow_missing_limits: true,
         disks: Vec::new(),
         frontend_uid: 1_999_999_999,

@@ -114,10 +114,10 @@ impl Group {
     /// Interface files of the group, those that are there.
     pub fn texts(&self, files: &[&str]) -> Vec<FileText> {
         let text = |file: &&str| {
-            Some((
-                (*file).to_owned(),
-                read(&self.directory, file, TEXT_MAX).ok()?,
-            ))
+            Some(FileText {
+                name: (*file).to_owned(),
+                text: read(&self.directory, file, TEXT_MAX).ok()?,
+            })
         };
         files.iter().filter_map(text).collect()
     }

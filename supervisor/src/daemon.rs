@@ -407,10 +407,10 @@ impl Daemon {
 fn ended_how(status: Option<ExitStatus>) -> String {
     match status {
         Some(ExitStatus::Exited(code)) => format!("exited with code {code}"),
-        Some(ExitStatus::Signalled(signal, _)) if i32::from(signal) == SIGSYS => {
+        Some(ExitStatus::Signalled { signal, .. }) if i32::from(signal) == SIGSYS => {
             "was killed by SIGSYS: it made a system call that its filter refuses".to_owned()
         }
-        Some(ExitStatus::Signalled(signal, _)) => match Signal::try_from(i32::from(signal)) {
+        Some(ExitStatus::Signalled { signal, .. }) => match Signal::try_from(i32::from(signal)) {
             Ok(signal) => format!("was killed by {}", signal.as_str()),
             Err(_) => format!("was killed by signal {signal}"),
         },

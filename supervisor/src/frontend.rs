@@ -94,8 +94,8 @@ pub fn allowed(phase: Phase, request: &Request) -> bool {
         Request::Hello(_) => phase == Phase::Silent,
         Request::Ready => phase == Phase::Greeted,
         Request::Ask(..)
-        | Request::Watch(..)
-        | Request::Taken(..)
+        | Request::Watch { .. }
+        | Request::Taken { .. }
         | Request::Follow(_)
         | Request::Unfollow(_) => phase == Phase::Ready,
     }
@@ -252,8 +252,8 @@ impl Frontend {
                     self.answer(request, Reply::Refused(refusal), Vec::new());
                 }
             }
-            Request::Watch(id, seen) => runner.watch(id, seen),
-            Request::Taken(id, offset) => runner.taken(id, offset),
+            Request::Watch { id, seen } => runner.watch(id, seen),
+            Request::Taken { id, offset } => runner.taken(id, offset),
             Request::Follow(id) => runner.follow(id),
             Request::Unfollow(id) => runner.unfollow(id),
         }
@@ -275,7 +275,9 @@ impl Frontend {
                 runner.stop(id, how)?;
                 self.pending.push((request, id, Operation::Stop));
             }
-            Ask::Subscribe(id) => self.answer(request, Reply::Output, runner.output(id)?.into()),
+            Ask::Subscribe(id) => {
+                self.answer(request, Reply::Subscribed, runner.subscribe(id)?.into())
+            }
         }
         Ok(())
     }
@@ -312,7 +314,7 @@ impl Frontend {
             }
             Notice::Changed(id) => self.outbox.push_back(Outgoing::State(id)),
             Notice::Stopped(id) => self.settle(id, &[(Operation::Stop, Reply::Done)]),
-            Notice::Advanced(id, end) => self.event(Event::Advanced(id, end)),
+            Notice::Advanced(id, end) => self.event(Event::Advanced { id, end }),
             Notice::Forgotten(id) => self.event(Event::Forgotten(id)),
             Notice::Draining => self.event(Event::Draining),
         }
@@ -400,8 +402,8 @@ mod tests {
                 Ask::Stop(id, prn_ipc_protocol::message::StopHow::Kill),
             ),
             Request::Ask(RequestId(1), Ask::Subscribe(id)),
-            Request::Watch(id, 0),
-            Request::Taken(id, 0),
+            Request::Watch { id, seen: 0 },
+            Request::Taken { id, offset: 0 },
             Request::Follow(id),
             Request::Unfollow(id),
         ];

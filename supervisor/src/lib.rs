@@ -24,7 +24,7 @@
 //!     runner.wait(Some(Duration::from_secs(1)))?;
 //!     runner.dispatch();
 //!     if let Some(Notice::Started(_)) = runner.take_notice() {
-//!         break runner.output(id)?;
+//!         break runner.subscribe(id)?;
 //!     }
 //! };
 //! let reader = Reader::new(data, page)?;
@@ -50,6 +50,7 @@ pub mod log;
 mod output;
 pub mod privilege;
 mod process;
+mod resolve;
 mod runner;
 mod sys;
 

@@ -1,7 +1,7 @@
 //! One process as the supervisor knows it, and the pure decisions about it. Runs in the supervisor.
 
 use std::os::fd::OwnedFd;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use prn_ipc_protocol::message::{ExitCause, ExitStatus, Overflow, ProcessInfo, Refusal};
 use prn_ipc_protocol::output::Stream;
@@ -15,10 +15,6 @@ pub(crate) struct Process {
     pub digest: u64,
     /// What is told of it.
     pub info: ProcessInfo,
-    /// From SIGTERM to SIGKILL.
-    pub grace: Duration,
-    /// What its main process leaves behind lives on.
-    pub linger: bool,
     /// Its output; made when there is some, or when somebody asks.
     pub store: Option<Store>,
     /// What the output counts for in the budget, in bytes.
@@ -59,7 +55,7 @@ impl Process {
             return false;
         }
         let is_for_room = self.follower.is_some() && !is_room_left && store.marks.high > self.taken;
-        is_for_room || store.is_full(self.info.output.max, self.taken)
+        is_for_room || store.is_full(self.info.spec.output.max, self.taken)
     }
 
     /// Bytes that are kept for a follower who was not sent them yet, and may come for them.
@@ -77,7 +73,7 @@ impl Process {
 
     /// Up to where its own output may be dropped to make room.
     pub fn droppable_to(&self) -> u64 {
-        droppable_to(self.info.output.overflow, self.follower, self.taken)
+        droppable_to(self.info.spec.output.overflow, self.follower, self.taken)
     }
 }
 
@@ -183,19 +179,54 @@ pub(crate) fn exit_cause(
     const SIGKILL: u8 = 9;
     match (stopping, status) {
         (Some(cause), _) => cause,
-        (None, ExitStatus::Signalled(SIGKILL, _)) if oom_kills > 0 => ExitCause::OomKilled,
-        (None, ExitStatus::Signalled(..)) => ExitCause::Signalled,
+        (
+            None,
+            ExitStatus::Signalled {
+                signal: SIGKILL, ..
+            },
+        ) if oom_kills > 0 => ExitCause::OomKilled,
+        (None, ExitStatus::Signalled { .. }) => ExitCause::Signalled,
         (None, ExitStatus::Exited(_)) => ExitCause::Exited,
     }
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+    use prn_ipc_protocol::message::{Keeping, OutputStore, ProcessSpec, Profile, StartSpec};
+    use prn_ipc_protocol::types::{Limits, ProcessId};
+    use std::ffi::CString;
+
+    /// An ordinary start.
+    pub fn spec(argv: &[&str]) -> StartSpec {
+        let argv = argv.iter().map(|argument| CString::new(*argument).unwrap());
+        StartSpec {
+            id: ProcessId::from_bytes([7; 16]),
+            process: ProcessSpec {
+                argv: argv.collect::<Vec<_>>().try_into().unwrap(),
+                working_directory: None,
+                limits: Limits::default(),
+                best_effort_limits: false,
+                output: Keeping {
+                    max: 65_536,
+                    overflow: Overflow::DropOldest,
+                    store: OutputStore::Memory,
+                },
+                timeout: None,
+                stop_grace: 10_000.try_into().unwrap(),
+                linger: false,
+                profile: Profile::Default,
+            },
+            variables: Vec::new(),
+        }
+    }
 
     #[test]
     fn c5_a_cause_is_counted_and_never_guessed_from_137() {
-        let killed = ExitStatus::Signalled(9, false);
+        let killed = ExitStatus::Signalled {
+            signal: 9,
+            core_dumped: false,
+        };
         assert_eq!(exit_cause(killed, None, 1), ExitCause::OomKilled);
         assert_eq!(exit_cause(killed, None, 0), ExitCause::Signalled);
         assert_eq!(

@@ -294,5 +294,8 @@ impl Runner {
 }
 
 fn resources(what: Preparation) -> impl Fn(Errno) -> Refusal {
-    move |errno| Refusal::Resources(what, errno_number(errno))
+    move |errno| Refusal::Resources {
+        what,
+        errno: errno_number(errno),
+    }
 }

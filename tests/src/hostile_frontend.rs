@@ -18,8 +18,8 @@ use std::time::Instant;
 use nix::libc;
 use prn_ipc_protocol::codec;
 use prn_ipc_protocol::message::{
-    Ask, Event, FromSupervisor, Keeping, OutputStore, Overflow, ProcessInfo, Profile, Reply,
-    Request, RequestId, StartSpec, StopHow,
+    Ask, Event, FromSupervisor, Keeping, OutputStore, Overflow, ProcessInfo, ProcessSpec, Profile,
+    Reply, Request, RequestId, StartSpec, StopHow,
 };
 use prn_ipc_protocol::types::{Limits, ProcessId};
 use serde::de::DeserializeOwned;
@@ -388,7 +388,7 @@ impl HostileFrontend {
 
     /// What the real frontend would ask for, with this argument vector.
     pub fn spec(&self, argv: &[&str]) -> StartSpec {
-        spec(&self.server, argv)
+        spec(argv)
     }
 
     /// Waits for an event.
@@ -482,58 +482,41 @@ pub fn replaced(bytes: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
     [&bytes[..at], to, &bytes[at + from.len()..]].concat()
 }
 
-/// What the real frontend would ask a server for, with this argument vector, under a name that no
+/// What the real frontend would ask for, with this argument vector, under a name that no
 /// other has.
 ///
 /// # Panics
 /// If a string has a NUL.
-pub fn spec(server: &Server, argv: &[&str]) -> StartSpec {
+pub fn spec(argv: &[&str]) -> StartSpec {
     use std::sync::atomic::{AtomicU64, Ordering};
     static NAMES: AtomicU64 = AtomicU64::new(1);
     let name =
         u128::from(NAMES.fetch_add(1, Ordering::Relaxed)) | u128::from(std::process::id()) << 64;
     let id = ProcessId::from_bytes(name.to_be_bytes());
     let string = |text: &str| CString::new(text).expect("no NUL");
-    let folders = ["/usr/local/bin", "/usr/bin", "/bin"];
-    let program = argv[0];
-    let places = if program.contains('/') {
-        vec![string(program)]
-    } else {
-        folders
-            .iter()
-            .map(|folder| string(&format!("{folder}/{program}")))
-            .collect()
-    };
-    let home = server
-        .state_dir()
-        .join(id.to_string())
-        .display()
-        .to_string();
     StartSpec {
         id,
-        program: places,
-        argv: argv
-            .iter()
-            .map(|argument| string(argument))
-            .collect::<Vec<_>>()
-            .try_into()
-            .expect("an argv"),
-        environment: vec![
-            string("PATH=/usr/local/bin:/usr/bin:/bin"),
-            string(&format!("HOME={home}")),
-        ],
-        working_directory: string(&home),
-        limits: Limits::default(),
-        best_effort_limits: false,
-        output: Keeping {
-            max: 65_536,
-            overflow: Overflow::DropOldest,
-            store: OutputStore::Memory,
+        process: ProcessSpec {
+            argv: argv
+                .iter()
+                .map(|argument| string(argument))
+                .collect::<Vec<_>>()
+                .try_into()
+                .expect("an argv"),
+            working_directory: None,
+            limits: Limits::default(),
+            best_effort_limits: false,
+            output: Keeping {
+                max: 65_536,
+                overflow: Overflow::DropOldest,
+                store: OutputStore::Memory,
+            },
+            timeout: None,
+            stop_grace: 10_000.try_into().unwrap(),
+            linger: false,
+            profile: Profile::Default,
         },
-        timeout: None,
-        stop_grace: 10_000.try_into().unwrap(),
-        linger: false,
-        profile: Profile::Default,
+        variables: vec![string("PATH=/usr/local/bin:/usr/bin:/bin")],
     }
 }
 

@@ -15,8 +15,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use prn_ipc_protocol::channel::MESSAGE_MAX;
 use prn_ipc_protocol::message::{
-    Ask, ChildStep, Event, ExitStatus, FromSupervisor, Keeping, OutputStore, PROTOCOL, Profile,
-    Refusal, Reply, Request, RequestId, StartSpec, StopHow,
+    Ask, ChildStep, Event, ExitStatus, FromSupervisor, Keeping, OutputStore, PROTOCOL, ProcessSpec,
+    Profile, Refusal, Reply, Request, RequestId, StartSpec, StopHow,
 };
 use prn_ipc_protocol::types::{LimitName, Limits, ProcessId};
 use prn_proto::v1;
@@ -121,9 +121,7 @@ fn i2_whatever_is_not_the_one_form_of_a_valid_message_is_a_fault_and_starts_noth
             "NUL in the environment",
             undecodable,
             Box::new(move |h| {
-                let bytes = start(h, &["true"], |spec| {
-                    spec.environment.push(c"MARKMARK".into())
-                });
+                let bytes = start(h, &["true"], |spec| spec.variables.push(c"MARKMARK".into()));
                 replaced(&bytes, b"MARKMARK", b"MARK\0ARK")
             }),
         ),
@@ -132,7 +130,7 @@ fn i2_whatever_is_not_the_one_form_of_a_valid_message_is_a_fault_and_starts_noth
             undecodable,
             Box::new(move |h| {
                 let bytes = start(h, &["true"], |spec| {
-                    spec.working_directory = c"MARKMARK".into()
+                    spec.process.working_directory = Some(c"MARKMARK".into())
                 });
                 replaced(&bytes, b"MARKMARK", b"MARK\0ARK")
             }),
@@ -152,7 +150,8 @@ fn i2_whatever_is_not_the_one_form_of_a_valid_message_is_a_fault_and_starts_noth
             undecodable,
             Box::new(move |h| {
                 let bytes = start(h, &["true"], |spec| {
-                    spec.limits = Limits::try_from([Some(12), None, None, None, Some(77)]).unwrap();
+                    spec.process.limits =
+                        Limits::try_from([Some(12), None, None, None, Some(77)]).unwrap();
                 });
                 replaced(&bytes, &[2, 0, 12, 4, 77], &[2, 4, 77, 0, 12])
             }),
@@ -186,8 +185,22 @@ fn i3_each_message_outside_of_its_phase_is_a_fault_and_inside_it_is_none() {
             ("Start", Vec::new(), asks),
             ("Stop", ask(1, Ask::Stop(unknown(), StopHow::Kill)), asks),
             ("Subscribe", ask(1, Ask::Subscribe(unknown())), asks),
-            ("Watch", encoded(&Request::Watch(unknown(), 0)), asks),
-            ("Taken", encoded(&Request::Taken(unknown(), 0)), asks),
+            (
+                "Watch",
+                encoded(&Request::Watch {
+                    id: unknown(),
+                    seen: 0,
+                }),
+                asks,
+            ),
+            (
+                "Taken",
+                encoded(&Request::Taken {
+                    id: unknown(),
+                    offset: 0,
+                }),
+                asks,
+            ),
         ] {
             if !allowed {
                 let why = match (what, phase) {
@@ -226,8 +239,8 @@ fn i3_each_message_outside_of_its_phase_is_a_fault_and_inside_it_is_none() {
     hostile.send(&encoded(&Request::Ready));
     let id = hostile.start_process(&["true"]);
     assert_eq!(hostile.ask(Ask::Stop(id, StopHow::Kill)).0, Reply::Done);
-    assert_eq!(hostile.ask(Ask::Subscribe(id)).0, Reply::Output);
-    hostile.send(&encoded(&Request::Watch(id, 0)));
+    assert_eq!(hostile.ask(Ask::Subscribe(id)).0, Reply::Subscribed);
+    hostile.send(&encoded(&Request::Watch { id, seen: 0 }));
     assert!(hostile.is_alive());
     assert_eq!(hostile.server.frontend(), pid);
 }
@@ -240,7 +253,10 @@ fn i3_an_unknown_process_is_answered_and_costs_nobody_anything() {
         assert_eq!(hostile.ask(Ask::Stop(unknown(), how)).0, no);
     }
     assert_eq!(hostile.ask(Ask::Subscribe(unknown())), (no, Vec::new()));
-    hostile.send(&encoded(&Request::Watch(unknown(), 0)));
+    hostile.send(&encoded(&Request::Watch {
+        id: unknown(),
+        seen: 0,
+    }));
     assert!(hostile.is_alive());
 }
 
@@ -333,7 +349,10 @@ fn i6_descriptors_do_not_reach_the_supervisor_and_it_keeps_none() {
     assert!(hostile.is_alive());
     let held = || procfs::descriptors(supervisor).len();
     let before = held();
-    let bytes = encoded(&Request::Watch(unknown(), 0));
+    let bytes = encoded(&Request::Watch {
+        id: unknown(),
+        seen: 0,
+    });
     let refused = Answer::Sent(0, Errno::EPERM as i32);
     if hostile.order(&Order::Send(bytes.clone(), Cargo::Null, 1, 1)) == refused {
         // None is even sent, so that one life can try all of them.
@@ -496,7 +515,7 @@ fn i8_a_frontend_has_a_bounded_number_of_requests_that_wait() {
         "-c",
         "trap '' TERM; echo x > ready; while :; do sleep 1; done",
     ]);
-    spec.stop_grace = 3_600_000.try_into().unwrap();
+    spec.process.stop_grace = 3_600_000.try_into().unwrap();
     let id = spec.id;
     assert_eq!(hostile.ask(Ask::Start(Box::new(spec))).0, Reply::Done);
     wait_for("its trap", || {
@@ -537,7 +556,7 @@ fn i9_two_hundred_subscriptions_can_wait_to_be_read() {
     let mut replies = 0;
     while replies < 200 {
         if let (FromSupervisor::Reply(_, reply), fds) = hostile.receive() {
-            assert_eq!((reply, fds.len()), (Reply::Output, 2));
+            assert_eq!((reply, fds.len()), (Reply::Subscribed, 2));
             for fd in fds {
                 hostile.call(call(libc::SYS_close, &[fd.into()]));
             }
@@ -562,7 +581,7 @@ fn i9_a_frontend_that_leaves_descriptors_unread_dies_of_it_and_the_next_serves_t
     });
     let supervisor = hostile.server.supervisor();
     let id = hostile.start_process(&["sh", "-c", "echo out; echo err >&2; exec sleep 1000"]);
-    assert_eq!(hostile.ask(Ask::Subscribe(id)).0, Reply::Output);
+    assert_eq!(hostile.ask(Ask::Subscribe(id)).0, Reply::Subscribed);
     // Once this is answered, what the last answer brought is closed over there.
     assert_eq!(
         hostile.ask(Ask::Subscribe(unknown())).0,
@@ -606,7 +625,10 @@ fn try_request(hostile: &mut HostileFrontend, what: Ask) -> std::io::Result<()> 
 fn i10_a_flood_of_valid_requests_holds_up_neither_others_nor_the_end() {
     let mut hostile = HostileFrontend::start();
     let id = hostile.start_process(&["sh", "-c", COUNTER]);
-    hostile.order(&Order::Flood(encoded(&Request::Watch(id, u64::MAX))));
+    hostile.order(&Order::Flood(encoded(&Request::Watch {
+        id,
+        seen: u64::MAX,
+    })));
     let flooded = |hostile: &HostileFrontend| match hostile.order(&Order::Flooded) {
         Answer::Count(count) => count,
         other => panic!("{other:?}"),
@@ -1136,17 +1158,19 @@ fn s6_a_forged_start_chooses_no_user_and_gets_no_more_than_policy_allows() {
     // All that can be said: a field that is new has to be thought of here.
     let StartSpec {
         id: _,
-        program: _,
-        argv: _,
-        environment: _,
-        working_directory: _,
-        limits: _,
-        best_effort_limits: _,
-        output: _,
-        timeout: _,
-        stop_grace: _,
-        linger: _,
-        profile: _,
+        process:
+            ProcessSpec {
+                argv: _,
+                working_directory: _,
+                limits: _,
+                best_effort_limits: _,
+                output: _,
+                timeout: _,
+                stop_grace: _,
+                linger: _,
+                profile: _,
+            },
+        variables: _,
     } = hostile.spec(&["true"]);
     let refused = |hostile: &mut HostileFrontend, change: &dyn Fn(&mut StartSpec)| {
         let mut spec = hostile.spec(&["true"]);
@@ -1159,23 +1183,38 @@ fn s6_a_forged_start_chooses_no_user_and_gets_no_more_than_policy_allows() {
     let limits = |memory, pids| Limits::try_from([None, memory, None, None, pids]).unwrap();
     for best_effort in [false, true] {
         let above = refused(&mut hostile, &|spec| {
-            (spec.limits, spec.best_effort_limits) =
-                (limits(Some((1 << 30) + 1), None), best_effort);
+            spec.process.limits = limits(Some((1 << 30) + 1), None);
+            spec.process.best_effort_limits = best_effort;
         });
-        assert_eq!(above, Refusal::AboveCeiling(LimitName::Memory, 1 << 30));
+        assert_eq!(
+            above,
+            Refusal::AboveCeiling {
+                limit: LimitName::Memory,
+                ceiling: 1 << 30
+            }
+        );
         let above = refused(&mut hostile, &|spec| {
-            (spec.limits, spec.best_effort_limits) = (limits(None, Some(101)), best_effort);
+            spec.process.limits = limits(None, Some(101));
+            spec.process.best_effort_limits = best_effort;
         });
-        assert_eq!(above, Refusal::AboveCeiling(LimitName::Pids, 100));
+        assert_eq!(
+            above,
+            Refusal::AboveCeiling {
+                limit: LimitName::Pids,
+                ceiling: 100
+            }
+        );
     }
-    let above = refused(&mut hostile, &|spec| spec.output.max = (1 << 20) + 1);
+    let above = refused(&mut hostile, &|spec| {
+        spec.process.output.max = (1 << 20) + 1
+    });
     assert_eq!(above, Refusal::OutputAboveCeiling(1 << 20));
     for max in [0, 65_536] {
         let disk = refused(&mut hostile, &|spec| {
-            spec.output = Keeping {
+            spec.process.output = Keeping {
                 max,
                 store: OutputStore::Disk,
-                ..spec.output
+                ..spec.process.output
             }
         });
         assert_eq!(
@@ -1185,7 +1224,7 @@ fn s6_a_forged_start_chooses_no_user_and_gets_no_more_than_policy_allows() {
         );
     }
     assert_eq!(
-        refused(&mut hostile, &|spec| spec.profile = Profile::None),
+        refused(&mut hostile, &|spec| spec.process.profile = Profile::None),
         Refusal::Unconfined
     );
     // Entered and executed as the process's own user, so root's folders and programs are closed to
@@ -1193,16 +1232,29 @@ fn s6_a_forged_start_chooses_no_user_and_gets_no_more_than_policy_allows() {
     let secret = tempfile::tempdir().unwrap();
     fs::set_permissions(secret.path(), fs::Permissions::from_mode(0o700)).unwrap();
     let path = std::ffi::CString::new(secret.path().to_str().unwrap()).unwrap();
-    let closed = refused(&mut hostile, &|spec| spec.working_directory = path.clone());
+    let closed = refused(&mut hostile, &|spec| {
+        spec.process.working_directory = Some(path.clone())
+    });
     assert_eq!(
         closed,
-        Refusal::Exec(ChildStep::WorkingDirectory, libc::EACCES)
+        Refusal::Exec {
+            step: ChildStep::WorkingDirectory,
+            errno: libc::EACCES
+        }
     );
     let program = secret.path().join("program");
     fs::copy("/bin/true", &program).unwrap();
     let program = std::ffi::CString::new(program.to_str().unwrap()).unwrap();
-    let closed = refused(&mut hostile, &|spec| spec.program = vec![program.clone()]);
-    assert_eq!(closed, Refusal::Exec(ChildStep::Exec, libc::EACCES));
+    let closed = refused(&mut hostile, &|spec| {
+        spec.process.argv = vec![program.clone()].try_into().unwrap();
+    });
+    assert_eq!(
+        closed,
+        Refusal::Exec {
+            step: ChildStep::Exec,
+            errno: libc::EACCES
+        }
+    );
     assert_eq!(groups(&hostile.server), 0, "nothing is left of any of them");
 
     // An environment for the dynamic linker and the like is read by nobody but that process.
@@ -1217,9 +1269,9 @@ fn s6_a_forged_start_chooses_no_user_and_gets_no_more_than_policy_allows() {
         c"BASH_ENV=/etc/shadow",
         c"RUST_LOG=trace",
     ] {
-        spec.environment.push(hostile.into());
+        spec.variables.push(hostile.into());
     }
-    spec.working_directory = c"/".into();
+    spec.process.working_directory = Some(c"/".into());
     let id = spec.id;
     assert_eq!(hostile.ask(Ask::Start(Box::new(spec))).0, Reply::Done);
     let info = hostile.end_of(id);
@@ -1262,7 +1314,10 @@ fn s6_a_forged_start_with_a_known_name_changes_nothing() {
         Reply::Existing
     );
     let other = StartSpec {
-        argv: vec![c"true".into()].try_into().unwrap(),
+        process: ProcessSpec {
+            argv: vec![c"true".into()].try_into().unwrap(),
+            ..spec.process
+        },
         ..spec
     };
     assert_eq!(
@@ -1287,7 +1342,7 @@ fn s10_a_process_cannot_become_root_again_whatever_its_profile() {
     for profile in [Profile::Default, Profile::None] {
         let script = "(exec -a hostile-process \"$0\") > new 2>&1; mv new result; exec sleep 1000";
         let mut spec = hostile.spec(&["bash", "-c", script, &program]);
-        spec.profile = profile;
+        spec.process.profile = profile;
         let result = hostile
             .server
             .state_dir()
@@ -1329,7 +1384,7 @@ fn s11_no_string_of_a_frontend_or_a_process_reaches_the_log_as_it_is() {
     let poison = "x\nprn-supervisor: forged\r\x1b]0;owned\x07\x1b[31m\u{9b}31m";
     let mut hostile = HostileFrontend::start();
     let mut spec = hostile.spec(&["sh", "-c", "echo y > ready; exec sleep 1000", poison]);
-    spec.environment
+    spec.variables
         .push(std::ffi::CString::new(format!("NAME={poison}")).unwrap());
     let (id, ready) = (
         spec.id,
@@ -1342,9 +1397,9 @@ fn s11_no_string_of_a_frontend_or_a_process_reaches_the_log_as_it_is() {
     assert_eq!(hostile.ask(Ask::Start(Box::new(spec))).0, Reply::Done);
     wait_for("the process", || ready.exists());
     for change in [
-        (|spec: &mut StartSpec, text| spec.working_directory = text)
+        (|spec: &mut StartSpec, text| spec.process.working_directory = Some(text))
             as fn(&mut StartSpec, std::ffi::CString),
-        |spec, text| spec.program = vec![text],
+        |spec, text| spec.process.argv = vec![text].try_into().unwrap(),
     ] {
         let mut spec = hostile.spec(&[poison]);
         change(
@@ -1353,7 +1408,7 @@ fn s11_no_string_of_a_frontend_or_a_process_reaches_the_log_as_it_is() {
         );
         assert!(matches!(
             hostile.ask(Ask::Start(Box::new(spec))).0,
-            Reply::Refused(Refusal::Exec(..))
+            Reply::Refused(Refusal::Exec { .. })
         ));
     }
     let protocol = encoded(&Request::Hello(poison.to_owned()));
@@ -1517,7 +1572,7 @@ fn drill(hostile: &HostileFrontend, fd: i32) {
 
 fn subscribe(hostile: &mut HostileFrontend, id: ProcessId) -> [i32; 2] {
     let (reply, fds) = hostile.ask(Ask::Subscribe(id));
-    assert_eq!(reply, Reply::Output);
+    assert_eq!(reply, Reply::Subscribed);
     fds.try_into().expect("ring and index")
 }
 

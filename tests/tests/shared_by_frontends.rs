@@ -268,11 +268,11 @@ const LENGTH: i64 = 4 << 20;
 fn with_a_ring() -> (HostileFrontend, i64) {
     let mut hostile = HostileFrontend::start();
     let mut spec = hostile.spec(&["sh", "-c", "echo x; exec sleep 1000"]);
-    spec.output.max = 16 << 20;
+    spec.process.output.max = 16 << 20;
     let id: ProcessId = spec.id;
     assert_eq!(hostile.ask(Ask::Start(Box::new(spec))).0, Reply::Done);
     let (reply, fds) = hostile.ask(Ask::Subscribe(id));
-    assert_eq!(reply, Reply::Output);
+    assert_eq!(reply, Reply::Subscribed);
     let ring = fds.first().copied().map(number).unwrap();
     wait_for("its output", || allocated(&hostile, ring) > 0);
     (hostile, ring)

@@ -9,9 +9,6 @@ use crate::types::{Id, Limits, Millis};
 pub struct Frontend {
     /// This run of the server.
     pub epoch: Id,
-    /// Path of the folder of the working directories: `<id>` below it is a process's own,
-    /// `<id>.tmp` its temporary one.
-    pub state_dir: String,
     /// Limits of a process that asks for none.
     pub default_limits: Limits,
     /// Output bytes kept for a process that asks for nothing else.

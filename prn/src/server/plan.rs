@@ -1,6 +1,7 @@
 //! From options and host to the two configurations. A pure decision: what is wrong is found here,
 //! not by root.
 
+use std::ffi::CString;
 use std::path::Path;
 use std::time::Duration;
 
@@ -133,6 +134,7 @@ pub fn resolve(options: &Options, host: &Host) -> Result<Plan, PlanError> {
     let finished_max = finished_max(options)?;
     let uid_count = uid_count.min(processes(host.open_files.1, finished_max)?);
     let supervisor = config::Supervisor {
+        state_dir: CString::new(&*state_dir).map_err(|_| PlanError::StateDir)?,
         address: String::new(),
         allow_missing_limits: options.allow_missing_limits,
         disks: Vec::new(),
@@ -158,7 +160,6 @@ pub fn resolve(options: &Options, host: &Host) -> Result<Plan, PlanError> {
     };
     let frontend = config::Frontend {
         epoch: Id::from_bytes([0; 16]),
-        state_dir: state_dir.clone(),
         default_limits,
         output_default: output.0,
         output_disk: output_disk.map_or(0, |(ceiling, _)| ceiling),

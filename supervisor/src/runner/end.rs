@@ -31,9 +31,12 @@ impl Runner {
                     Notice::Started(process.info.id),
                 ]);
             }
-            Ok(Some((step, errno))) => process.failure = Some(Refusal::Exec(step, errno)),
+            Ok(Some((step, errno))) => process.failure = Some(Refusal::Exec { step, errno }),
             Err(error) => {
-                process.failure = Some(Refusal::Exec(ChildStep::Exec, errno_number(error)))
+                process.failure = Some(Refusal::Exec {
+                    step: ChildStep::Exec,
+                    errno: errno_number(error),
+                })
             }
         }
         self.detach(&report);
@@ -72,7 +75,9 @@ impl Runner {
         self.end_if_empty(process);
         // A stop under way has its own deadline for what the main process leaves behind.
         if let Some(live) = &process.live
-            && (live.phase == Phase::Running && live.stopping.is_none() && !process.linger)
+            && (live.phase == Phase::Running
+                && live.stopping.is_none()
+                && !process.info.spec.linger)
         {
             self.kill(process);
         }
@@ -124,7 +129,8 @@ impl Runner {
             store.data.finish();
             store.page.finish();
         }
-        self.ledger(process.info.output.store).reserved -= std::mem::take(&mut process.reserved);
+        self.ledger(process.info.spec.output.store).reserved -=
+            std::mem::take(&mut process.reserved);
         self.charge(process);
         self.let_go(process);
         self.remove(process);
@@ -151,14 +157,14 @@ impl Runner {
             Some(live) if cleared == Cleared::Not => self.leave(owner, live),
             _ => self.free_uids.push_back(owner.uid),
         }
-        self.arguments -= process.info.argv.size();
+        self.arguments -= process.info.spec.argv.size();
         if let Some(refusal) = process.failure.take() {
             self.release(process);
             self.notices.push_back(Notice::StartFailed(id, refusal));
         } else {
             self.notices.push_back(Notice::Stopped(id));
             self.finished.push_back(number);
-            self.remembered += process.info.argv.size();
+            self.remembered += process.info.spec.argv.size();
         }
     }
 
@@ -168,7 +174,7 @@ impl Runner {
         self.forget_give_up(process);
         // The frontend may hold it open still.
         let _unused = process.store.take().map(|mut store| store.evict(u64::MAX));
-        let ledger = self.ledger(process.info.output.store);
+        let ledger = self.ledger(process.info.spec.output.store);
         ledger.charged -= process.charge;
         ledger.reserved -= process.reserved;
         ledger.held -= process.held;
@@ -188,7 +194,7 @@ impl Runner {
             let Some(mut process) = oldest.and_then(|number| self.table.remove(&number)) else {
                 return;
             };
-            self.remembered -= process.info.argv.size();
+            self.remembered -= process.info.spec.argv.size();
             self.release(&mut process);
             self.notices.push_back(Notice::Forgotten(process.info.id));
         }

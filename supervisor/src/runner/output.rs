@@ -75,7 +75,7 @@ impl Runner {
     ///
     /// # Errors
     /// `UnknownProcess`, or `Resources` when the store cannot be made.
-    pub fn output(&mut self, id: ProcessId) -> Result<[File; 2], Refusal> {
+    pub fn subscribe(&mut self, id: ProcessId) -> Result<[File; 2], Refusal> {
         let process = self
             .numbers
             .get(&id)
@@ -84,7 +84,7 @@ impl Runner {
             .filter(|process| process.visible())
             .ok_or(Refusal::UnknownProcess)?;
         let made = process.store.take().map_or_else(
-            || Store::new(process.info.output, self.settings.state.as_fd()),
+            || Store::new(process.info.spec.output, self.settings.state.as_fd()),
             Ok,
         );
         let store = process
@@ -165,7 +165,7 @@ impl Runner {
 
     /// Keeps all of a process's output for a follower that may come, as long as it has asked for.
     pub(super) fn await_follower(&mut self, process: &mut Process) {
-        if let Overflow::Follow(patience) = process.info.output.overflow {
+        if let Overflow::Follow(patience) = process.info.spec.output.overflow {
             let until = Instant::now() + patience.duration();
             self.set_follower(process, Follower::Awaited { until });
         }
@@ -212,7 +212,7 @@ impl Runner {
     pub(super) fn let_go(&mut self, process: &mut Process) {
         let is_over = process.info.end.is_some() && process.store.is_some();
         if is_over && process.held == 0 && !std::mem::replace(&mut process.is_evictable, true) {
-            self.ledger(process.info.output.store)
+            self.ledger(process.info.spec.output.store)
                 .evictable
                 .push_back(process.info.number);
         }
@@ -285,12 +285,12 @@ impl Runner {
             if state(pipe.fd.as_fd()) == PollFlags::POLLHUP {
                 return (0, Stopped::Closed);
             }
-            match Store::new(process.info.output, self.settings.state.as_fd()) {
+            match Store::new(process.info.spec.output, self.settings.state.as_fd()) {
                 Ok(store) => process.store = Some(store),
                 Err(error) => return (0, Stopped::Failed(error)),
             }
         }
-        let is_room_left = self.is_room_for_followers(process.info.output.store);
+        let is_room_left = self.is_room_for_followers(process.info.spec.output.store);
         let mut read = 0;
         while read < share {
             if turn == Turn::Regular && process.is_full(is_room_left) {
@@ -405,7 +405,7 @@ impl Runner {
     /// own oldest, as far as that may be dropped.
     fn settle(&mut self, process: &mut Process) {
         self.charge(process);
-        let excess = self.evict(process.info.output.store);
+        let excess = self.evict(process.info.spec.output.store);
         let to = process.droppable_to();
         let Some(store) = process.store.as_mut().filter(|_| excess > 0) else {
             return;
@@ -429,7 +429,7 @@ impl Runner {
                     exit.cause = ExitCause::OutputLimit;
                 }
             }
-            Stopped::Full if process.info.output.overflow == Overflow::Kill => {
+            Stopped::Full if process.info.spec.output.overflow == Overflow::Kill => {
                 self.stop_process(process, StopHow::Kill, ExitCause::OutputLimit);
             }
             Stopped::Full => {
@@ -453,7 +453,7 @@ impl Runner {
             .map_or(0, Store::charge)
             .max(process.reserved);
         let held = process.held_for_follower();
-        let ledger = self.ledger(process.info.output.store);
+        let ledger = self.ledger(process.info.spec.output.store);
         ledger.charged = ledger.charged + charge - std::mem::replace(&mut process.charge, charge);
         ledger.held = ledger.held + held - std::mem::replace(&mut process.held, held);
     }

@@ -6,7 +6,10 @@ use std::os::unix::fs::FileExt;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use prn_ipc_protocol::output::Stream;
 
+use prn_ipc_protocol::types::{Argv, Limits};
+
 use super::*;
+use crate::resolve::{Execution, resolve};
 
 /// Most bytes of arguments of all processes that are not finished: both halves hold them.
 const ARGUMENTS_MAX: usize = 16 << 20;
@@ -38,8 +41,12 @@ impl Runner {
         if self.leftovers.values().any(is_left) {
             return Err(Refusal::AlreadyExists);
         }
-        let reserved = self.admit(&spec)?;
-        let mut limits = self.limits(&spec)?;
+        let reserved = self.admit(&spec.process)?;
+        let execution = resolve(&self.settings.config.state_dir, &spec)?;
+        let mut spec = spec;
+        spec.process.limits = self.limits(&spec.process)?;
+        spec.process.working_directory = Some(execution.working_directory.clone());
+        let mut limits = AppliedLimits::default();
         let uid = self
             .free_uids
             .pop_front()
@@ -48,7 +55,7 @@ impl Runner {
         let made = directory::create(self.settings.state.as_fd(), spec.id, uid);
         let prepared = match made {
             Ok(()) => {
-                let prepared = self.prepare(number, &spec, uid, &mut limits);
+                let prepared = self.prepare(number, &spec, &execution, uid, &mut limits);
                 prepared.inspect_err(|_| {
                     let groups = self.settings.groups.as_fd();
                     let _unused = cgroup::remove(groups, &spec.id.to_string());
@@ -62,13 +69,10 @@ impl Runner {
         let info = ProcessInfo {
             id: spec.id,
             number,
-            argv: spec.argv,
-            working_directory: spec.working_directory,
             uid,
             started: UnixMicros::now(),
-            profile: spec.profile,
             limits,
-            output: spec.output,
+            spec: spec.process,
             waits: false,
             main_exit: None,
             end: None,
@@ -81,8 +85,6 @@ impl Runner {
         let mut process = Process {
             digest,
             info,
-            grace: spec.stop_grace.duration(),
-            linger: spec.linger,
             store: None,
             charge: 0,
             held: 0,
@@ -96,13 +98,14 @@ impl Runner {
             live: Some(live),
         };
         self.await_follower(&mut process);
-        self.arguments += process.info.argv.size();
-        self.ledger(spec.output.store).reserved += reserved;
+        self.arguments += process.info.spec.argv.size();
+        self.ledger(process.info.spec.output.store).reserved += reserved;
         self.charge(&mut process);
+        let timeout = process.info.spec.timeout;
         self.last_number = number;
         self.numbers.insert(spec.id, number);
         self.table.insert(number, Box::new(process));
-        if let Some(timeout) = spec.timeout {
+        if let Some(timeout) = timeout {
             self.deadline(number, timeout.duration(), Due::Timeout);
         }
         Ok(false)
@@ -110,7 +113,7 @@ impl Runner {
 
     /// Whether a process may be started, before anything is made for it. Returns what is set aside
     /// for its output.
-    fn admit(&mut self, spec: &StartSpec) -> Result<u64, Refusal> {
+    fn admit(&mut self, spec: &ProcessSpec) -> Result<u64, Refusal> {
         let config = &self.settings.config;
         if self.draining {
             return Err(Refusal::Draining);
@@ -155,7 +158,7 @@ impl Runner {
     /// Tells the log what the machine refused: the operator's matter, of which clients are not told
     /// the details. Once a second, however often they try.
     fn log_refusal(&mut self, refusal: &Refusal) {
-        let Refusal::Resources(what, errno) = refusal else {
+        let Refusal::Resources { what, errno } = refusal else {
             return;
         };
         let now = Instant::now();
@@ -175,21 +178,21 @@ impl Runner {
     }
 
     /// The limits that a process gets: what it asks for, else the ceiling; never above the ceiling.
-    fn limits(&self, spec: &StartSpec) -> Result<AppliedLimits, Refusal> {
+    fn limits(&self, spec: &ProcessSpec) -> Result<Limits, Refusal> {
         let ceilings = &self.settings.config.limit_ceilings;
         let above = ceilings
             .0
             .iter()
             .find(|(limit, most)| spec.limits.0.get(limit) > Some(most));
         above.map_or(Ok(()), |(limit, most)| {
-            Err(Refusal::AboveCeiling(*limit, *most))
+            Err(Refusal::AboveCeiling {
+                limit: *limit,
+                ceiling: *most,
+            })
         })?;
         let mut wanted = ceilings.clone();
         wanted.0.extend(&spec.limits.0);
-        Ok(AppliedLimits {
-            wanted,
-            ..AppliedLimits::default()
-        })
+        Ok(wanted)
     }
 
     /// Makes group, pipes and process, in this order, and watches them.
@@ -197,6 +200,7 @@ impl Runner {
         &self,
         number: u64,
         spec: &StartSpec,
+        execution: &Execution,
         uid: u32,
         limits: &mut AppliedLimits,
     ) -> Prepared {
@@ -204,9 +208,9 @@ impl Runner {
         let group = group.map_err(resources(Preparation::Cgroup))?;
         let config = &self.settings.config;
         limits.not_enforced = group
-            .limit(&limits.wanted, &config.disks)
+            .limit(&spec.process.limits, &config.disks)
             .map_err(Refusal::NotEnforceable)?;
-        if !spec.best_effort_limits && !config.allow_missing_limits {
+        if !spec.process.best_effort_limits && !config.allow_missing_limits {
             limits
                 .not_enforced
                 .first()
@@ -215,7 +219,13 @@ impl Runner {
         let made = || spawn::pipe_of(uid).map_err(resources(Preparation::Pipes));
         let (stdout, stderr) = (made()?, made()?);
         let spawned = self
-            .launch(spec, uid, &group, [stdout.1.as_fd(), stderr.1.as_fd()])
+            .launch(
+                spec,
+                execution,
+                uid,
+                &group,
+                [stdout.1.as_fd(), stderr.1.as_fd()],
+            )
             .map_err(resources(Preparation::Clone))?;
         // While the child is on its way to its program.
         limits.in_force = group.texts(&["cpu.max", "memory.max", "io.max", "pids.max"]);
@@ -267,6 +277,7 @@ impl Runner {
     fn launch(
         &self,
         spec: &StartSpec,
+        execution: &Execution,
         uid: u32,
         group: &Group,
         pipes: [BorrowedFd<'_>; 2],
@@ -277,7 +288,7 @@ impl Runner {
         let landlock = confinement
             .landlock
             .as_ref()
-            .filter(|_| spec.profile == Profile::Default);
+            .filter(|_| spec.process.profile == Profile::Default);
         let rules = landlock.map_or_else(Vec::new, |landlock| {
             let shared = self
                 .rules
@@ -289,12 +300,12 @@ impl Runner {
                 .collect()
         });
         let child = Child {
-            argv: spec.argv.as_slice(),
-            environment: &spec.environment,
+            argv: spec.process.argv.as_slice(),
+            environment: &execution.environment,
             streams: [self.null.as_fd(), stdout, stderr],
-            directory: &spec.working_directory,
+            directory: &execution.working_directory,
             landlock: landlock.map_or((&[], &[]), |landlock| (&landlock.attributes, &rules)),
-            filters: if spec.profile == Profile::Default {
+            filters: if spec.process.profile == Profile::Default {
                 &confinement.process
             } else {
                 &[]
@@ -302,16 +313,16 @@ impl Runner {
             open_files: self.settings.config.open_files,
             ..Child::new(
                 group.directory.as_fd(),
-                Program::Paths(&spec.program),
+                Program::Paths(&execution.candidates),
                 (uid, uid),
                 self.null.as_fd(),
             )
         };
-        if spec.profile != Profile::Strict {
+        if spec.process.profile != Profile::Strict {
             return spawn::spawn(&child);
         }
         let tools = Program::File(self.settings.tools.as_ref().ok_or(Errno::ENOSYS)?.as_fd());
-        let launch = strict_launch(spec)?;
+        let launch = strict_launch(&spec.process.argv, execution)?;
         let directories = own.iter().rev().map(AsFd::as_fd);
         let descriptors: Vec<_> = directories.chain([launch.as_fd()]).collect();
         // Nothing that the client chose is the tool's own: its loader would obey LD_PRELOAD before
@@ -353,15 +364,15 @@ impl Runner {
 /// What [`crate::STRICT`] is to run, in memory: the number of places where the program may be, the
 /// places, the number of variables, the variables, and the argument vector, each with a NUL byte at
 /// its end. Not as arguments, which everybody can read (proc_pid_cmdline(5)).
-fn strict_launch(spec: &StartSpec) -> nix::Result<OwnedFd> {
+fn strict_launch(argv: &Argv, execution: &Execution) -> nix::Result<OwnedFd> {
     let mut bytes = Vec::new();
-    for list in [&spec.program, &spec.environment] {
+    for list in [&execution.candidates, &execution.environment] {
         bytes.extend(list.len().to_string().into_bytes());
         bytes.push(0);
         let strings = list.iter().map(|string| string.as_bytes_with_nul());
         strings.for_each(|string| bytes.extend_from_slice(string));
     }
-    for argument in spec.argv.as_slice() {
+    for argument in argv.as_slice() {
         bytes.extend_from_slice(argument.as_bytes_with_nul());
     }
     let launch = File::from(memfd_create(c"prn-launch", MFdFlags::MFD_CLOEXEC)?);

@@ -54,7 +54,7 @@ impl Runner {
             return;
         }
         let grace = match how {
-            StopHow::Graceful(grace) => grace.map_or(process.grace, |grace| grace.duration()),
+            StopHow::Graceful(grace) => grace.unwrap_or(process.info.spec.stop_grace).duration(),
             StopHow::Kill => Duration::ZERO,
         };
         let kill_at = Instant::now() + grace;

@@ -62,6 +62,9 @@ pub fn reap(process: &OwnedFd) -> nix::Result<Option<ExitStatus>> {
     let byte = u8::try_from(status & 0xff).map_err(|_| Errno::ERANGE)?;
     Ok(Some(match code {
         libc::CLD_EXITED => ExitStatus::Exited(byte),
-        code => ExitStatus::Signalled(byte, code == libc::CLD_DUMPED),
+        code => ExitStatus::Signalled {
+            signal: byte,
+            core_dumped: code == libc::CLD_DUMPED,
+        },
     }))
 }

@@ -1,18 +1,18 @@
 //! Whatever variables and command a client asks for, what execve(2) is given says the same: each
 //! variable that was asked for has its value and each other one its default, the places are those
-//! of PATH in their order, and no more than fit in a message. A string that no C string holds is
-//! left out, never cut. The same request makes the same twice.
+//! of PATH in their order, and bounded together. The same request makes the same twice.
 #![no_main]
 
-#[path = "../../../api-frontend/src/launch.rs"]
-mod launch;
+#[path = "../../../supervisor/src/resolve.rs"]
+#[allow(dead_code)]
+mod resolve;
 
 use std::ffi::CString;
 
-use launch::{PLACES_MAX, environment, places};
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
 use libfuzzer_sys::fuzz_target;
 use prn_fuzz::bounded;
+use resolve::{CANDIDATES_MAX, candidates, environment};
 
 #[derive(Debug, Arbitrary)]
 struct Case<'a> {
@@ -71,17 +71,30 @@ fuzz_target!(|case: Case| {
     if asked.iter().map(|(_, value)| value.len()).sum::<usize>() + program.len() > 256 * 1024 {
         return;
     }
-    check_environment(&asked, home);
-    check_places(&program, &asked);
+    // Names hold no "=", as the frontend sees to; what no C string holds does not decode.
+    let is_variable = |(name, value): &(String, String)| {
+        !name.is_empty() && !name.contains(['=', '\0']) && !value.contains('\0')
+    };
+    if !asked.iter().all(is_variable) || program.contains('\0') || home.contains('\0') {
+        return;
+    }
+    let variables: Vec<_> = asked
+        .iter()
+        .filter_map(|(name, value)| CString::new(format!("{name}={value}")).ok())
+        .collect();
+    check_environment(&asked, &variables, home);
+    check_candidates(&program, &asked, &variables);
 });
 
-fn check_environment(asked: &[(String, String)], home: &str) {
+fn check_environment(asked: &[(String, String)], variables: &[CString], home: &str) {
     let size: usize = asked
         .iter()
         .map(|(name, value)| name.len() + value.len() + 16)
         .sum();
-    let made = bounded(size + 2 * home.len(), 8, || environment(asked, home));
-    assert_eq!(made, environment(asked, home));
+    let made = bounded(size + 2 * home.len(), 8, || {
+        environment(variables, home.as_bytes())
+    });
+    assert_eq!(made, environment(variables, home.as_bytes()));
     let temporary = format!("{home}.tmp");
     let defaults = [
         ("PATH", PATH),
@@ -100,7 +113,6 @@ fn check_environment(asked: &[(String, String)], home: &str) {
             .iter()
             .map(|(name, value)| (name.as_str(), value.as_str())),
     );
-    wanted.retain(|(name, value)| !name.contains('\0') && !value.contains('\0'));
     assert_eq!(made.len(), wanted.len());
     for (made, (name, value)) in made.iter().zip(&wanted) {
         let rest = made
@@ -111,11 +123,14 @@ fn check_environment(asked: &[(String, String)], home: &str) {
     }
 }
 
-fn check_places(program: &str, asked: &[(String, String)]) {
-    // A place takes three bytes of the most at least, and some 60 in memory: its own string, the
-    // one that it was made from, and its place in a list that doubles.
-    let made = bounded(PLACES_MAX + program.len(), 40, || places(program, asked));
-    assert_eq!(made, places(program, asked));
+fn check_candidates(program: &str, asked: &[(String, String)], variables: &[CString]) {
+    let most = usize::try_from(CANDIDATES_MAX).unwrap_or(usize::MAX);
+    let look = || candidates(program.as_bytes(), variables).ok();
+    // One takes three bytes of the most at least, and some 60 in memory: its own string, the one
+    // that it was made from, and its part of a list that doubles.
+    let longest = asked.iter().map(|(_, value)| value.len()).max();
+    let made = bounded(most + program.len() + longest.unwrap_or(0), 40, look);
+    assert_eq!(made, look());
     if program.contains('/') {
         let same = CString::new(program).ok();
         assert_eq!(
@@ -137,21 +152,13 @@ fn check_places(program: &str, asked: &[(String, String)]) {
         .map(|folder| folder.len() + 1 + program.len() + 1)
         .sum();
     let Some(made) = made else {
-        assert!(size > PLACES_MAX, "{size} bytes are refused");
+        assert!(size > most, "{size} bytes are refused");
         return;
     };
-    assert!(size <= PLACES_MAX, "{size} bytes are made");
-    assert!(
-        made.iter()
-            .map(|place| place.as_bytes_with_nul().len())
-            .sum::<usize>()
-            <= PLACES_MAX
-    );
-    let fits = |folder: &&str| !folder.contains('\0') && !program.contains('\0');
-    let wanted: Vec<_> = folders().filter(fits).collect();
-    assert_eq!(made.len(), wanted.len());
-    for (place, folder) in made.iter().zip(wanted) {
-        let rest = place
+    assert!(size <= most, "{size} bytes are made");
+    assert_eq!(made.len(), folders().count());
+    for (candidate, folder) in made.iter().zip(folders()) {
+        let rest = candidate
             .as_bytes()
             .strip_prefix(folder.as_bytes())
             .and_then(|rest| rest.strip_prefix(b"/"));

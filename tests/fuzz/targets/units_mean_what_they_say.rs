@@ -5,9 +5,9 @@
 
 #[path = "../../../prn/src/command_line.rs"]
 mod command_line;
-#[path = "../../../api-frontend/src/launch.rs"]
+#[path = "../../../supervisor/src/resolve.rs"]
 #[allow(dead_code)]
-mod launch;
+mod resolve;
 
 use std::time::Duration;
 
@@ -178,7 +178,13 @@ fn variable(text: &str) {
     }
     // What is taken here reaches the process whole.
     let wanted = format!("{}={}", variable.name, variable.value);
-    let environment = launch::environment(&[(variable.name, variable.value)], "/");
+    let variable = std::ffi::CString::new(wanted.as_str())
+        .into_iter()
+        .collect::<Vec<_>>();
+    if variable.is_empty() {
+        return;
+    }
+    let environment = resolve::environment(&variable, b"/");
     assert_eq!(
         environment.last().map(|last| last.as_bytes()),
         Some(wanted.as_bytes())

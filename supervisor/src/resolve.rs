@@ -1,0 +1,203 @@
+//! From what was asked for to what execve(2) takes: pure functions.
+//!
+//! Runs in the supervisor. Whatever the strings say, they are used as the process's user alone.
+
+use std::ffi::{CStr, CString};
+
+use prn_ipc_protocol::message::{Refusal, StartSpec};
+use prn_ipc_protocol::types::ProcessId;
+
+/// Where programs are looked up when a process's own environment does not say.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Most bytes of all paths where a program may be: a search path is as long as a client likes, and
+/// a name goes behind each of its folders.
+pub(crate) const CANDIDATES_MAX: u64 = 32 * 1024;
+
+/// What is executed, with what environment, and where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Execution {
+    /// Where the program may be: the first that exists and may be executed, as a shell looks along
+    /// PATH.
+    pub candidates: Vec<CString>,
+    /// The whole environment, each `NAME=value`.
+    pub environment: Vec<CString>,
+    /// The directory that it starts in.
+    pub working_directory: CString,
+}
+
+/// What a specification comes to, where the processes' directories are in the folder `state_dir`.
+pub(crate) fn resolve(state_dir: &CStr, spec: &StartSpec) -> Result<Execution, Refusal> {
+    let home = home(state_dir, spec.id);
+    let name = spec.process.argv.as_slice().first();
+    let name = name.map_or(&[][..], |name| name.to_bytes());
+    Ok(Execution {
+        candidates: candidates(name, &spec.variables)?,
+        environment: environment(&spec.variables, home.to_bytes()),
+        working_directory: spec.process.working_directory.clone().unwrap_or(home),
+    })
+}
+
+/// The path of a process's own directory.
+fn home(state_dir: &CStr, id: ProcessId) -> CString {
+    joined(&[state_dir.to_bytes(), b"/", id.to_string().as_bytes()])
+}
+
+/// PATH, HOME (its own directory), TMPDIR (its temporary one) and LANG, then what was asked for.
+/// Nothing of this program's own.
+pub(crate) fn environment(variables: &[CString], home: &[u8]) -> Vec<CString> {
+    let temporary = [home, b".tmp"].concat();
+    let defaults: [(&str, &[u8]); 4] = [
+        ("PATH", PATH.as_bytes()),
+        ("HOME", home),
+        ("TMPDIR", &temporary),
+        ("LANG", b"C.UTF-8"),
+    ];
+    defaults
+        .into_iter()
+        .filter(|(name, _)| value(variables, name).is_none())
+        .map(|(name, default)| joined(&[name.as_bytes(), b"=", default]))
+        .chain(variables.iter().cloned())
+        .collect()
+}
+
+/// Where a program may be: its path when it holds a slash, else that name in each folder of PATH.
+pub(crate) fn candidates(name: &[u8], variables: &[CString]) -> Result<Vec<CString>, Refusal> {
+    if name.contains(&b'/') {
+        return Ok(vec![joined(&[name])]);
+    }
+    let path = value(variables, "PATH").unwrap_or(PATH.as_bytes());
+    let mut size = 0;
+    let mut candidates = Vec::new();
+    for folder in path.split(|byte| *byte == b':') {
+        // An empty one is where the process starts, as POSIX has it.
+        let folder = if folder.is_empty() { b"." } else { folder };
+        let candidate = joined(&[folder, b"/", name]);
+        size += candidate.as_bytes_with_nul().len();
+        if u64::try_from(size).is_ok_and(|size| size > CANDIDATES_MAX) {
+            return Err(Refusal::SearchPathAbove(CANDIDATES_MAX));
+        }
+        candidates.push(candidate);
+    }
+    Ok(candidates)
+}
+
+/// The value of a variable.
+fn value<'a>(variables: &'a [CString], name: &str) -> Option<&'a [u8]> {
+    variables.iter().find_map(|variable| {
+        variable
+            .to_bytes()
+            .strip_prefix(name.as_bytes())?
+            .strip_prefix(b"=")
+    })
+}
+
+/// Parts of strings in one string. They hold no NUL byte.
+fn joined(parts: &[&[u8]]) -> CString {
+    CString::new(parts.concat()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn strings(texts: &[&str]) -> Vec<CString> {
+        texts
+            .iter()
+            .map(|text| CString::new(*text).unwrap())
+            .collect()
+    }
+
+    #[test]
+    fn j3_the_environment_is_the_documented_set_and_what_was_asked_for() {
+        let path = format!("PATH={PATH}");
+        for (asked, made) in [
+            (
+                &[][..],
+                &[&*path, "HOME=/home", "TMPDIR=/home.tmp", "LANG=C.UTF-8"][..],
+            ),
+            (
+                &["A=1=2", "HOME="],
+                &[&path, "TMPDIR=/home.tmp", "LANG=C.UTF-8", "A=1=2", "HOME="],
+            ),
+            (
+                &["PATH=/x", "TMPDIR=t", "HOME=h", "LANG=l"],
+                &["PATH=/x", "TMPDIR=t", "HOME=h", "LANG=l"],
+            ),
+            (
+                &["PATHS=1", "XHOME=2", "LANG"],
+                &[
+                    &path,
+                    "HOME=/home",
+                    "TMPDIR=/home.tmp",
+                    "LANG=C.UTF-8",
+                    "PATHS=1",
+                    "XHOME=2",
+                    "LANG",
+                ],
+            ),
+        ] {
+            let environment = environment(&strings(asked), b"/home");
+            assert_eq!(environment, strings(made), "{asked:?}");
+        }
+    }
+
+    #[test]
+    fn a_name_is_looked_up_along_path_and_a_path_is_not() {
+        for (name, path, expected) in [
+            ("x", "PATH=/a::b", &["/a/x", "./x", "b/x"][..]),
+            ("x", "PATH=", &["./x"]),
+            ("x", "PATH=/a:", &["/a/x", "./x"]),
+            ("./x", "PATH=/a", &["./x"]),
+            ("/b/x", "PATH=/a", &["/b/x"]),
+            (
+                "x",
+                "OTHER=/a",
+                &[
+                    "/usr/local/sbin/x",
+                    "/usr/local/bin/x",
+                    "/usr/sbin/x",
+                    "/usr/bin/x",
+                    "/sbin/x",
+                    "/bin/x",
+                ],
+            ),
+        ] {
+            let found = candidates(name.as_bytes(), &strings(&[path]));
+            assert_eq!(found, Ok(strings(expected)), "{name} {path}");
+        }
+    }
+
+    #[test]
+    fn a_long_path_times_a_long_name_is_refused_and_not_made() {
+        let refused = Err(Refusal::SearchPathAbove(CANDIDATES_MAX));
+        let path =
+            |folder: &str, count: usize| strings(&[&format!("PATH={}", folder.repeat(count))]);
+        assert_eq!(
+            candidates("x".repeat(20_000).as_bytes(), &path(":", 100_000)),
+            refused
+        );
+        // "/a/x" and its NUL are 5 bytes, and the last folder is the empty one: "./x".
+        assert!(candidates(b"x", &path("/a:", 6552)).is_ok());
+        assert_eq!(candidates(b"x", &path("/a:", 6553)), refused);
+    }
+
+    #[test]
+    fn a_process_starts_in_its_own_directory_or_where_it_was_told_to() {
+        let spec = |working_directory| StartSpec {
+            process: prn_ipc_protocol::message::ProcessSpec {
+                working_directory,
+                ..crate::process::tests::spec(&["x"]).process
+            },
+            ..crate::process::tests::spec(&["x"])
+        };
+        let own = resolve(c"/state", &spec(None)).unwrap();
+        assert_eq!(
+            own.working_directory.to_str().unwrap(),
+            format!("/state/{}", spec(None).id)
+        );
+        let told = resolve(c"/state", &spec(Some(c"/srv".into()))).unwrap();
+        assert_eq!(told.working_directory, CString::from(c"/srv"));
+        assert_eq!(told.environment, own.environment, "HOME stays its own");
+    }
+}
