@@ -32,7 +32,8 @@ static: ## The command prn as one file that needs nothing of its host: starts fa
 	@tests/static.sh
 
 test: ## Everything: lints, documentation, budgets, host tests, guest tests
-	@tests/all.sh
+	@tests/needs.sh test
+	tests/all.sh
 
 test-host: build ## Unit and integration tests that run on this machine
 	@tests/host.sh

@@ -356,7 +356,7 @@ mod tests {
         allowed.name.strip_prefix("SYS_").unwrap()
     }
 
-    /// As SECURITY.md says it.
+    /// As docs/security/ says it.
     fn words(check: Check) -> String {
         match check {
             Is(place, value) => format!("argument {place} is {value}"),
@@ -399,7 +399,10 @@ mod tests {
         });
         let rows: String = allowed.chain(refused).collect();
         let made = format!("| call | why |\n|---|---|\n{rows}");
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../SECURITY.md");
+        let path = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../docs/security/frontend-calls.md"
+        );
         let document = std::fs::read_to_string(path).unwrap();
         let (before, rest) = document.split_once("<!-- frontend: begin -->\n").unwrap();
         let (found, after) = rest.split_once("<!-- frontend: end -->").unwrap();
@@ -410,7 +413,7 @@ mod tests {
         }
         assert_eq!(
             found, made,
-            "SECURITY.md is out of date: run the tests with PRN_WRITE_TABLES=1 once"
+            "docs/security/frontend-calls.md is out of date: run the tests with PRN_WRITE_TABLES=1 once"
         );
     }
 }

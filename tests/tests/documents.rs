@@ -1,10 +1,13 @@
-//! SECURITY.md says what is so: the table of checks and their tests, and the count of unsafe
-//! blocks.
+//! Documents say what is so: the tables of checks and of unsafe blocks are made from the code, what
+//! SECURITY.md claims has a check, links lead somewhere, and what is to be read stays short enough.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+
+/// Where ids and tests are listed.
+const CHECKS: &str = "docs/security/checks.md";
 
 fn root() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
@@ -41,10 +44,14 @@ fn sources() -> Vec<(PathBuf, String)> {
     found
 }
 
-/// The lines between two markers, without the markers; with PRN_WRITE_TABLES set, those become
-/// `made`.
-fn section(name: &str, made: Option<&str>) -> String {
-    let path = root().join("SECURITY.md");
+fn text(path: &str) -> String {
+    fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// The lines of a document between two markers, without the markers; with PRN_WRITE_TABLES set, those
+/// become `made`.
+fn section(document: &str, name: &str, made: Option<&str>) -> String {
+    let path = root().join(document);
     let document = fs::read_to_string(&path).unwrap();
     let (begin, end) = (
         format!("<!-- {name}: begin -->\n"),
@@ -116,22 +123,26 @@ fn the_table_of_checks_is_that_of_the_tests() {
         })
         .collect();
     let made = format!("| id | tests |\n|---|---|\n{rows}");
-    let found = section("checks", Some(&made));
+    let found = section(CHECKS, "checks", Some(&made));
     assert_eq!(
         found, made,
-        "SECURITY.md is out of date: run the tests with PRN_WRITE_TABLES=1 once"
+        "docs/security/ is out of date: run the tests with PRN_WRITE_TABLES=1 once"
     );
+}
+
+/// Ids that have a reason instead of a test.
+fn untested() -> BTreeSet<(char, u32)> {
+    section(CHECKS, "untested", None)
+        .lines()
+        .filter_map(|line| line.split('|').nth(1))
+        .flat_map(|id| ids(&id.trim().to_lowercase()))
+        .collect()
 }
 
 #[test]
 fn each_check_has_a_test_or_a_reason() {
     let tests = tests_by_id();
-    let untested = section("untested", None);
-    let explained: BTreeSet<_> = untested
-        .lines()
-        .filter_map(|line| line.split('|').nth(1))
-        .flat_map(|id| ids(&id.trim().to_lowercase()))
-        .collect();
+    let explained = untested();
     // The last number of each letter that the list of checks has.
     for (letter, last) in [
         ('T', 19),
@@ -176,9 +187,110 @@ fn unsafe_blocks_are_where_and_as_many_as_it_says() {
         }
     }
     let made = format!("| file | blocks |\n|---|---|\n{rows}");
-    let found = section("unsafe", Some(&made));
+    let found = section("docs/security/unsafe.md", "unsafe", Some(&made));
     assert_eq!(
         found, made,
-        "SECURITY.md is out of date: run the tests with PRN_WRITE_TABLES=1 once"
+        "docs/security/ is out of date: run the tests with PRN_WRITE_TABLES=1 once"
     );
+}
+
+/// Ids between brackets: "[J1, J4]" of a claim.
+fn named_ids(line: &str) -> Vec<(char, u32)> {
+    line.split('[')
+        .skip(1)
+        .filter_map(|rest| rest.split(']').next())
+        .flat_map(|list| list.split(", "))
+        .flat_map(|id| ids(&id.to_lowercase()))
+        .collect()
+}
+
+#[test]
+fn what_security_md_guarantees_has_a_check() {
+    let document = text("SECURITY.md");
+    let (tests, explained) = (tests_by_id(), untested());
+    for id in document.lines().flat_map(named_ids) {
+        assert!(
+            tests.contains_key(&id) || explained.contains(&id),
+            "{}{} is in no list",
+            id.0,
+            id.1
+        );
+    }
+    let guarantees = document.split_once("## Guarantees\n").unwrap().1;
+    let guarantees = guarantees.split_once("\n## ").unwrap().0;
+    let claims: Vec<_> = guarantees.split("\n- ").skip(1).collect();
+    assert!(claims.len() > 10, "{guarantees}");
+    for claim in claims {
+        assert!(!named_ids(claim).is_empty(), "without a check: {claim}");
+    }
+}
+
+#[test]
+fn what_is_to_be_read_is_short_enough() {
+    for (document, lines_max) in [("README.md", 95), ("SECURITY.md", 250)] {
+        let document_text = text(document);
+        let lines = document_text.lines().count();
+        assert!(lines <= lines_max, "{document}: {lines} lines");
+        for line in document_text.lines() {
+            assert!(line.chars().count() <= 400, "{document}: {line}");
+        }
+    }
+}
+
+/// All documents, by their path in the project.
+fn documents() -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut folders = vec![root().to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            if path.is_dir() && !name.starts_with('.') && name != "target" && name != "node_modules"
+            {
+                folders.push(path);
+            } else if name.ends_with(".md") {
+                found.push(path.strip_prefix(root()).unwrap().to_owned());
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// What a heading is called in a link: as GitHub names it.
+fn anchor(heading: &str) -> String {
+    heading
+        .to_lowercase()
+        .chars()
+        .filter(|character| character.is_alphanumeric() || " -_".contains(*character))
+        .map(|character| if character == ' ' { '-' } else { character })
+        .collect()
+}
+
+#[test]
+fn links_between_documents_lead_somewhere() {
+    for document in documents() {
+        let folder = root().join(document.parent().unwrap());
+        let document_text = text(document.to_str().unwrap());
+        for link in document_text.split("](").skip(1) {
+            let link = link.split(')').next().unwrap();
+            if link.contains("://") {
+                continue;
+            }
+            let (path, heading) = link.split_once('#').unwrap_or((link, ""));
+            let target = if path.is_empty() {
+                root().join(&document)
+            } else {
+                folder.join(path)
+            };
+            assert!(target.exists(), "{}: {link}", document.display());
+            let has_heading = heading.is_empty()
+                || fs::read_to_string(&target)
+                    .unwrap()
+                    .lines()
+                    .filter_map(|line| line.strip_prefix('#'))
+                    .any(|line| anchor(line.trim_start_matches('#').trim()) == heading);
+            assert!(has_heading, "{}: {link}", document.display());
+        }
+    }
 }

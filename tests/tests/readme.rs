@@ -1,5 +1,5 @@
-//! What README.md shows is what happens: each command of its `console` blocks is run as it stands
-//! there, for real, and has to answer what is shown below it.
+//! What README.md and docs/ show is what happens: each command of their `console` blocks is run as it
+//! stands there, for real, and has to answer what is shown below it.
 //!
 //! The commands run in network, mount and host name namespaces of their own, as on a machine with
 //! nothing on port 50051, with cgroup v2 at its usual place and an empty /var/lib. What stands
@@ -22,7 +22,12 @@ use prn_tests::server::{cgroup_mount, has_controllers};
 use prn_tests::{binary, procfs, wait_for};
 use tempfile::TempDir;
 
-const README: &str = include_str!("../../README.md");
+const DOCUMENTS: &[&str] = &[
+    include_str!("../../README.md"),
+    include_str!("../../docs/install.md"),
+    include_str!("../../docs/performance.md"),
+    include_str!("../../docs/usage.md"),
+];
 
 /// Blocks that no test runs, by their first line, and why.
 const NOT_RUN: &[(&str, &str)] = &[
@@ -31,6 +36,7 @@ const NOT_RUN: &[(&str, &str)] = &[
         "make build && sudo make install",
         "changes the machine: the guest does it, and packaging.rs looks at what comes of it",
     ),
+    ("sudo make bench", "takes ten minutes"),
     (" prn server start", "a drawing"),
     ("    proto/", "a map of folders"),
 ];
@@ -46,7 +52,7 @@ fn blocks() -> Vec<Block> {
     let mut found = Vec::new();
     let mut section = "";
     let mut open: Option<Block> = None;
-    for line in README.lines() {
+    for line in DOCUMENTS.iter().flat_map(|text| text.lines()) {
         match (&mut open, line.strip_prefix("```")) {
             (None, Some(language)) => {
                 open = Some(Block {

@@ -20,7 +20,10 @@ pub type Call = (&'static str, c_long);
 #[derive(Debug, Clone, Copy)]
 pub struct Group {
     /// Why.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for SECURITY.md's tables"))]
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "for the tables of docs/security/")
+    )]
     pub reason: &'static str,
     /// Which.
     pub calls: &'static [Call],
@@ -30,7 +33,10 @@ pub struct Group {
 #[derive(Debug, Clone, Copy)]
 pub struct Special {
     /// Why, and what is allowed.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for SECURITY.md's tables"))]
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "for the tables of docs/security/")
+    )]
     pub reason: &'static str,
     /// Which.
     pub call: Call,

@@ -14,7 +14,10 @@ use prn_ipc_protocol::config::Landlock;
 #[derive(Debug)]
 pub struct Open {
     /// Why.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for SECURITY.md's tables"))]
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "for the tables of docs/security/")
+    )]
     pub reason: &'static str,
     /// Where. What does not exist is left out.
     pub paths: &'static [&'static str],

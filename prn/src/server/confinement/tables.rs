@@ -1,4 +1,4 @@
-//! The tables as SECURITY.md has them. Made by the tests, since no program needs them.
+//! The tables as docs/security/process-calls.md has them. Made by the tests, since no program needs them.
 
 use super::calls::{self, Call, Group, Special};
 use super::files;
@@ -82,8 +82,11 @@ fn name((name, number): &Call) -> String {
 
 #[test]
 #[cfg(target_arch = "x86_64")]
-fn security_md_has_these_tables() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../SECURITY.md");
+fn the_document_has_these_tables() {
+    let path = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../docs/security/process-calls.md"
+    );
     let document = std::fs::read_to_string(path).unwrap();
     let (before, rest) = document.split_once("<!-- calls: begin -->\n").unwrap();
     let (found, after) = rest.split_once("<!-- calls: end -->").unwrap();
@@ -98,6 +101,6 @@ fn security_md_has_these_tables() {
     }
     assert_eq!(
         found, made,
-        "SECURITY.md is out of date: run the tests with PRN_WRITE_TABLES=1 once"
+        "docs/security/process-calls.md is out of date: run the tests with PRN_WRITE_TABLES=1 once"
     );
 }

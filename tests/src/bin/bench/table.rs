@@ -140,7 +140,7 @@ impl Table {
     }
 }
 
-/// The lines of the table that README.md has: what prn does, and what that is compared with.
+/// The lines of the table that docs/performance.md has: what prn does, and what that is compared with.
 #[derive(Debug, Default)]
 pub struct Summary(Vec<[String; 5]>);
 
