@@ -6,7 +6,6 @@
 use std::ffi::CString;
 use std::time::Duration;
 
-use prn_ipc_protocol::config;
 use prn_ipc_protocol::message::{
     self, ExitStatus, Keeping, MainExit, OutputStore, OutputTotals, Overflow, ProcessInfo,
     ProcessSpec, Profile, StartSpec, StopHow,
@@ -14,11 +13,11 @@ use prn_ipc_protocol::message::{
 use prn_ipc_protocol::output::Stream;
 use prn_ipc_protocol::output_max;
 use prn_ipc_protocol::types::{Argv, LimitName, Limits, Millis, ProcessId, UnixMicros};
+use prn_ipc_protocol::{config, kernel};
 use prn_proto::defaults::FOLLOW_TIMEOUT;
 use prn_proto::v1::output_time::At;
 use prn_proto::{Tail, id, v1};
 
-use crate::kernel;
 use crate::output::Wanted;
 use crate::output::seek::Part;
 
@@ -554,8 +553,8 @@ pub fn process_status(info: &ProcessInfo) -> v1::ProcessStatus {
         main_exited_at: info.main_exit.map(|exit| timestamp(exit.at)),
         ended_at: info.end.as_ref().map(|end| timestamp(end.at)),
         argv,
-        limits: Some(applied_limits(&spec.limits, &info.limits)),
-        usage: info.end.as_ref().map(|end| usage(&end.usage)),
+        limits: Some(applied_limits(info)),
+        usage: info.end.as_ref().map(|end| usage(end.usage_numbers())),
         output: Some(output_status(info)),
         working_directory: directory
             .map_or_else(String::new, |path| path.to_string_lossy().into_owned()),
@@ -618,21 +617,18 @@ pub fn exit_cause(exit: MainExit) -> v1::ExitCause {
     }
 }
 
-fn applied_limits(wanted: &Limits, limits: &message::AppliedLimits) -> v1::AppliedLimits {
-    let file = |name| kernel::text(&limits.in_force, name);
-    let of = |name, read: Option<u64>| wanted.get(name).and(read);
+fn applied_limits(info: &ProcessInfo) -> v1::AppliedLimits {
+    let limits = info.limits_in_force();
     v1::AppliedLimits {
         values: Some(v1::Limits {
-            cpu_millis: of(LimitName::Cpu, kernel::cpu_max(file("cpu.max"))),
-            memory_bytes: of(LimitName::Memory, kernel::number(file("memory.max"))),
-            io_read_bytes_per_second: of(LimitName::IoRead, kernel::io_max(file("io.max"), "rbps")),
-            io_write_bytes_per_second: of(
-                LimitName::IoWrite,
-                kernel::io_max(file("io.max"), "wbps"),
-            ),
-            pids: of(LimitName::Pids, kernel::number(file("pids.max"))),
+            cpu_millis: limits.get(LimitName::Cpu),
+            memory_bytes: limits.get(LimitName::Memory),
+            io_read_bytes_per_second: limits.get(LimitName::IoRead),
+            io_write_bytes_per_second: limits.get(LimitName::IoWrite),
+            pids: limits.get(LimitName::Pids),
         }),
-        not_enforced: limits
+        not_enforced: info
+            .limits
             .not_enforced
             .iter()
             .map(LimitName::to_string)
@@ -640,18 +636,16 @@ fn applied_limits(wanted: &Limits, limits: &message::AppliedLimits) -> v1::Appli
     }
 }
 
-fn usage(files: &[message::FileText]) -> v1::Usage {
-    let cpu = |key| kernel::keyed(kernel::text(files, "cpu.stat"), key).unwrap_or(0);
-    let is_counted = files.iter().any(|file| file.name == "io.stat");
-    let io = |key| is_counted.then(|| kernel::io_stat(kernel::text(files, "io.stat"), key));
+fn usage(usage: kernel::Usage) -> v1::Usage {
+    let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
     v1::Usage {
-        cpu_user_usec: cpu("user_usec"),
-        cpu_system_usec: cpu("system_usec"),
-        cpu_throttled_usec: cpu("throttled_usec"),
-        memory_peak_bytes: kernel::number(kernel::text(files, "memory.peak")),
-        io_read_bytes: io("rbytes"),
-        io_write_bytes: io("wbytes"),
-        pids_peak: kernel::number(kernel::text(files, "pids.peak")),
+        cpu_user_usec: micros(usage.cpu_user),
+        cpu_system_usec: micros(usage.cpu_system),
+        cpu_throttled_usec: micros(usage.cpu_throttled),
+        memory_peak_bytes: usage.memory_peak,
+        io_read_bytes: usage.io_read,
+        io_write_bytes: usage.io_written,
+        pids_peak: usage.pids_peak,
     }
 }
 

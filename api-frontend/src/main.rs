@@ -15,7 +15,6 @@ mod connection;
 mod convert;
 mod envelope;
 mod errors;
-mod kernel;
 mod lease;
 mod list;
 mod mirror;

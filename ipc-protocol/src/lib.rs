@@ -8,6 +8,7 @@
 //! - [`message`]: one enum a direction.
 //! - [`channel`]: SEQPACKET datagrams with file descriptors.
 //! - [`config`]: what `prn server start` hands to each half.
+//! - [`kernel`]: what the kernel's texts in messages say, as numbers.
 //! - [`output`]: the layout of a process's output in shared memory, and its reader.
 //! - [`fds`]: adoption of inherited and received descriptors, the only unsafe code here.
 
@@ -15,6 +16,7 @@ pub mod channel;
 pub mod codec;
 pub mod config;
 pub mod fds;
+pub mod kernel;
 pub mod message;
 mod names;
 pub mod output;

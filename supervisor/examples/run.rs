@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 
 use prn_supervisor::ipc::config;
 use prn_supervisor::ipc::message::{
-    Keeping, OutputStore, Overflow, ProcessSpec, Profile, StartSpec, StopHow,
+    End, Keeping, OutputStore, Overflow, ProcessSpec, Profile, StartSpec, StopHow,
 };
 use prn_supervisor::ipc::output::{Cursor, Piece, Reader};
 use prn_supervisor::ipc::types::{Limits, ProcessId};
@@ -87,11 +87,20 @@ fn main() -> Result<(), Box<dyn Error>> {
                 Notice::Started(id) => {
                     let [data, page] = runner.subscribe(id)?;
                     output = Some(Reader::new(data, page)?);
-                    eprintln!("running as {:?}", runner.info(id));
+                    if let Some(info) = runner.info(id) {
+                        eprintln!(
+                            "running as user {} under {:?}",
+                            info.uid,
+                            info.limits_in_force()
+                        );
+                    }
                 }
                 Notice::StartFailed(_, refusal) => return Err(refusal.into()),
                 Notice::Stopped(id) => {
-                    eprintln!("ended: {:?}", runner.info(id));
+                    if let Some(info) = runner.info(id) {
+                        let usage = info.end.as_ref().map(End::usage_numbers);
+                        eprintln!("ended: {:?}, consumed: {usage:?}", info.main_exit);
+                    }
                     return Ok(());
                 }
                 Notice::Changed(_)

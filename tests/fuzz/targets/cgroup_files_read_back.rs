@@ -3,14 +3,13 @@
 //! chooses its own name cannot lie about its state, nor put a control character into a log (S11).
 #![no_main]
 
-#[path = "../../../api-frontend/src/kernel.rs"]
-mod kernel;
-
 use std::fmt::Write;
 
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
 use libfuzzer_sys::fuzz_target;
 use prn_fuzz::bounded;
+use prn_ipc_protocol::kernel;
+use prn_ipc_protocol::message::FileText;
 use prn_ipc_protocol::types::LimitName;
 
 #[derive(Debug, Arbitrary)]
@@ -140,13 +139,16 @@ fuzz_target!(|case: Case| {
         Case::Files(files, wanted) => {
             let named: Vec<_> = files
                 .iter()
-                .map(|(key, text)| (key.name().to_owned(), (*text).to_owned()))
+                .map(|(key, text)| FileText {
+                    name: key.name().to_owned(),
+                    text: (*text).to_owned(),
+                })
                 .collect();
             let first = files
                 .iter()
                 .find(|(key, _)| *key == wanted)
-                .map_or("", |(_, text)| text);
-            assert_eq!(kernel::text(&named, wanted.name()), first);
+                .map(|(_, text)| *text);
+            assert_eq!(kernel::find(&named, wanted.name()), first);
         }
         Case::Stat {
             pid,
