@@ -8,55 +8,34 @@
 
 use std::fmt::Display;
 use std::io::Write;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use prn_ipc_protocol::lines::{Backslash, Lost, push_escaped};
+
+pub use prn_ipc_protocol::lines::chain;
 
 /// Most bytes of a line with its end: as many as a pipe takes whole or not at all (PIPE_BUF,
 /// pipe(7)), less what the supervisor puts before them.
 const LINE_MAX: usize = 4000;
 
-/// Lines that the pipe did not take since it took one.
-static LOST: AtomicU64 = AtomicU64::new(0);
+/// Lines that the pipe did not take.
+static LOST: Lost = Lost::new("");
 
 /// Writes one line.
 pub fn line(event: impl Display) {
-    let lost = LOST.swap(0, Ordering::Relaxed);
-    if lost > 0
-        && !write_now(&format!(
-            "{lost} lines of this log were lost: nobody read it\n"
-        ))
-    {
-        LOST.fetch_add(lost + 1, Ordering::Relaxed);
-        return;
-    }
-    if !write_now(&formatted(event)) {
-        LOST.fetch_add(1, Ordering::Relaxed);
-    }
+    // Whole or not at all: it is no more than PIPE_BUF.
+    LOST.write(&formatted(event), |line| {
+        std::io::stderr().write_all(line.as_bytes()).is_ok()
+    });
 }
 
 /// An event as one line.
 fn formatted(event: impl Display) -> String {
     let mut line = String::new();
-    for character in event.to_string().chars() {
-        match character {
-            '"' | '\'' => line.push(character),
-            _ => line.extend(character.escape_debug()),
-        }
-        if line.len() > LINE_MAX {
-            break;
-        }
-    }
-    while line.len() > LINE_MAX {
-        line.pop();
-    }
+    let _cut = push_escaped(&mut line, &event.to_string(), Backslash::Escaped, LINE_MAX);
     line.push('\n');
     line
-}
-
-/// Whole or not at all: it is no more than PIPE_BUF.
-fn write_now(line: &str) -> bool {
-    std::io::stderr().write_all(line.as_bytes()).is_ok()
 }
 
 /// Makes panics lines of the log, without the backtrace that the standard library prints of one
@@ -64,18 +43,6 @@ fn write_now(line: &str) -> bool {
 /// not SIGABRT, would end the process.
 pub fn panics() {
     std::panic::set_hook(Box::new(|panic| line(panic)));
-}
-
-/// An error with all of its sources, outermost first.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }
 
 /// Logs a few lines a second, and counts the others.

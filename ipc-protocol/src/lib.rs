@@ -10,6 +10,7 @@
 //! - [`config`]: what `prn server start` hands to each half.
 //! - [`kernel`]: what the kernel's texts in messages say, as numbers.
 //! - [`output`]: the layout of a process's output in shared memory, and its reader.
+//! - [`lines`]: lines of a log.
 //! - [`fds`]: adoption of inherited and received descriptors, the only unsafe code here.
 
 pub mod channel;
@@ -17,6 +18,7 @@ pub mod codec;
 pub mod config;
 pub mod fds;
 pub mod kernel;
+pub mod lines;
 pub mod message;
 mod names;
 pub mod output;

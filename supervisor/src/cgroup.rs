@@ -2,6 +2,10 @@
 //!
 //! Runs in the supervisor, which is the single writer of the directory that its groups are in.
 
+mod files;
+mod spare;
+mod tree;
+
 use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::Read;
@@ -12,16 +16,17 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::stat::{Mode, mkdirat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 use prn_ipc_protocol::message::FileText;
 use prn_ipc_protocol::types::{LimitName, Limits};
 
 use crate::sys::pidfd;
+use files::{Absent, keyed};
+use spare::SpareDescriptors;
 
-/// Period of the CPU limit in microseconds: the kernel's default (cgroup-v2.rst, cpu.max).
-const CPU_PERIOD: u64 = 100_000;
+pub(crate) use spare::spare_descriptors;
+pub use tree::{Origin, Tree};
 
 /// Most bytes of an interface file that are handed on: what tells of a process must fit in a
 /// message. Only io files, of a host with many disks, are longer.
@@ -31,6 +36,7 @@ const TEXT_MAX: u64 = 4096;
 const SIGNAL_ROUNDS: u32 = 4;
 
 /// One group.
+#[derive(Debug)]
 pub struct Group {
     /// Its directory, for clone3(2).
     pub directory: OwnedFd,
@@ -82,33 +88,17 @@ impl Group {
     }
 
     fn write_limit(&self, name: LimitName, value: u64, disks: &[(u32, u32)]) -> nix::Result<()> {
-        let io = |key| {
-            disks
-                .iter()
-                .try_for_each(|(a, b)| self.write("io.max", &format!("{a}:{b} {key}={value}")))
-        };
-        match name {
-            LimitName::IoRead | LimitName::IoWrite if disks.is_empty() => Err(Errno::ENODEV),
-            LimitName::Cpu => self.write(
-                "cpu.max",
-                &format!("{} {CPU_PERIOD}", value.saturating_mul(CPU_PERIOD / 1000)),
-            ),
-            LimitName::Memory => {
-                self.write("memory.max", &value.to_string())?;
-                match self.write("memory.swap.max", "0") {
-                    // Absent where the kernel has no swap accounting, and then there is no swap to
-                    // limit.
-                    Ok(()) | Err(Errno::ENOENT) => {}
-                    Err(error) => return Err(error),
-                }
-                // All or nothing: a tree that lost some process to the OOM killer is in no state
-                // that anybody planned for.
-                self.write("memory.oom.group", "1")
-            }
-            LimitName::IoRead => io("rbps"),
-            LimitName::IoWrite => io("wbps"),
-            LimitName::Pids => self.write("pids.max", &value.to_string()),
+        let settings = files::settings(name, value, disks);
+        if settings.is_empty() {
+            return Err(Errno::ENODEV);
         }
+        for setting in settings {
+            match (self.write(setting.file, &setting.text), setting.absent) {
+                (Err(Errno::ENOENT), Absent::Needless) => {}
+                (written, _) => written?,
+            }
+        }
+        Ok(())
     }
 
     /// Interface files of the group, those that are there.
@@ -235,17 +225,6 @@ impl Group {
     }
 }
 
-/// The value of `key` in the text of a flat-keyed file.
-fn keyed(text: &str, key: &str) -> Option<u64> {
-    text.lines().find_map(|line| {
-        line.strip_prefix(key)?
-            .strip_prefix(' ')?
-            .trim()
-            .parse()
-            .ok()
-    })
-}
-
 /// Opens a directory below another one.
 ///
 /// # Errors
@@ -305,47 +284,7 @@ fn members(list: &File) -> Vec<i32> {
         text.extend_from_slice(bytes.get(..length).unwrap_or_default());
         at += u64::try_from(length).unwrap_or(0);
     }
-    String::from_utf8_lossy(&text)
-        .lines()
-        .filter_map(|line| line.parse().ok())
-        .filter(|pid| *pid > 0)
-        .collect()
-}
-
-/// Descriptors that nothing but the end of processes may use: as many are kept free below the hard
-/// limit of this program.
-const SPARE: u64 = 64;
-
-/// While it lives, this program may open [`SPARE`] descriptors more. One at a time.
-struct SpareDescriptors;
-
-impl SpareDescriptors {
-    fn lend() -> Self {
-        // Of this program alone, and without a descriptor. Where there is nothing to lend, nothing
-        // changes.
-        if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
-            let _unused = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
-        }
-        Self
-    }
-}
-
-impl Drop for SpareDescriptors {
-    fn drop(&mut self) {
-        let _unused = spare_descriptors();
-    }
-}
-
-/// Keeps descriptors free for the end of processes, from now on (RLIMIT_NOFILE, getrlimit(2)): that
-/// there are none left must not keep anything from being stopped.
-///
-/// # Errors
-/// As setrlimit(2).
-pub fn spare_descriptors() -> nix::Result<()> {
-    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
-    // A quarter at most, where there are next to none.
-    let spare = SPARE.min(hard / 4);
-    setrlimit(Resource::RLIMIT_NOFILE, hard - spare, hard)
+    files::members(&text)
 }
 
 /// Removes a group. EBUSY while the kernel still counts something in it.
@@ -390,13 +329,5 @@ mod tests {
             ],
             "refused, no such controller, no disk"
         );
-    }
-
-    #[test]
-    fn keyed_files_are_read_by_whole_keys() {
-        let events = "low 0\nhigh 0\nmax 3\noom 1\noom_kill 2\noom_group_kill 1\n";
-        assert_eq!(keyed(events, "oom_kill"), Some(2));
-        assert_eq!(keyed(events, "oom"), Some(1));
-        assert_eq!(keyed(events, "none"), None);
     }
 }

@@ -52,9 +52,10 @@ pub mod privilege;
 mod process;
 mod resolve;
 mod runner;
+mod stage;
 mod sys;
 
-pub use cgroup::open_directory;
+pub use cgroup::{Origin, Tree};
 pub use events::{Interest, Token};
 pub use prn_ipc_protocol as ipc;
 pub use runner::{Notice, Runner, Settings};

@@ -8,7 +8,6 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -16,6 +15,9 @@ use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{MsgFlags, send};
 use nix::unistd::pipe2;
+use prn_ipc_protocol::lines::{Backslash, Fit, Lost, push_escaped};
+
+pub use prn_ipc_protocol::lines::chain;
 
 /// Most bytes of a line with its end: as many as a pipe takes whole or not at all (PIPE_BUF,
 /// pipe(7)).
@@ -34,49 +36,31 @@ const LINE_COST: usize = 512;
 /// Turns that empty a pipe of the size that pipes are made with, which a frontend cannot change.
 const PIPE_TURNS: usize = 64 * 1024 / TURN;
 
-/// Lines that could not be written since one could.
-static LOST: AtomicU64 = AtomicU64::new(0);
+/// Lines that could not be written.
+static LOST: Lost = Lost::new("prn-supervisor: ");
 
 /// Writes one line of the supervisor's.
 pub fn line(text: &str) {
     write_line("prn-supervisor", text);
 }
 
-/// Writes one line under a name, and before it how many were lost, if any were.
+/// Writes one line under a name.
 fn write_line(name: &str, text: &str) {
-    let lost = LOST.load(Ordering::Relaxed);
-    if lost > 0 {
-        let told = format!("{lost} lines of this log were lost: nobody read it");
-        if !write_now(&formatted("prn-supervisor", &told)) {
-            LOST.fetch_add(1, Ordering::Relaxed);
-            return;
-        }
-        LOST.store(0, Ordering::Relaxed);
-    }
-    if !write_now(&formatted(name, text)) {
-        LOST.fetch_add(1, Ordering::Relaxed);
-    }
+    LOST.write(&formatted(name, text), |line| {
+        write_whole_now(&io::stderr(), line.as_bytes())
+    });
 }
 
 /// A line, escaped so that it is one, and cut where it is too long.
 fn formatted(name: &str, text: &str) -> String {
     const CUT: &str = "…\n";
     let mut line = format!("{name}: ");
-    for character in text.chars() {
-        match character {
-            // No line can be made of these, and what the frontend has escaped stays as it is.
-            '"' | '\'' | '\\' => line.push(character),
-            _ => line.extend(character.escape_debug()),
-        }
-        if line.len() > LINE_MAX - CUT.len() {
-            while line.len() > LINE_MAX - CUT.len() {
-                line.pop();
-            }
-            line.push_str(CUT);
-            return line;
-        }
-    }
-    line.push('\n');
+    // What the frontend has escaped stays as it is.
+    let fit = push_escaped(&mut line, text, Backslash::Kept, LINE_MAX - CUT.len());
+    line.push_str(match fit {
+        Fit::Whole => "\n",
+        Fit::Cut => CUT,
+    });
     line
 }
 
@@ -84,10 +68,6 @@ fn formatted(name: &str, text: &str) -> String {
 /// any more.
 pub fn announce(text: &str) {
     let _unused = write_whole_now(&io::stdout(), format!("{text}\n").as_bytes());
-}
-
-fn write_now(line: &str) -> bool {
-    write_whole_now(&io::stderr(), line.as_bytes())
 }
 
 /// Writes bytes whole and at once, or not. So few are taken whole by a pipe or a socket that takes
@@ -116,11 +96,49 @@ pub struct FrontendLog {
     begun: Vec<u8>,
     /// The rest of a line that was too long is skipped.
     skipping: bool,
-    /// When the present period began, and what was read in it.
-    since: Instant,
-    read: usize,
+    allowance: Allowance,
     /// Lines that were written for it in this turn.
     lines: usize,
+}
+
+/// How much one frontend may say in a period.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Allowance {
+    /// When the present period began.
+    since: Instant,
+    /// What was read in it, and what that counts for.
+    spent: usize,
+}
+
+impl Allowance {
+    /// A whole one.
+    fn new(now: Instant) -> Self {
+        Self {
+            since: now,
+            spent: 0,
+        }
+    }
+
+    /// Whether something may be read.
+    ///
+    /// # Errors
+    /// When the next period begins.
+    fn check(&mut self, now: Instant) -> Result<(), Instant> {
+        if now.duration_since(self.since) >= PERIOD {
+            *self = Self::new(now);
+        }
+        if self.spent < PERIOD_MAX {
+            Ok(())
+        } else {
+            Err(self.since + PERIOD)
+        }
+    }
+
+    /// So many bytes were read in a turn, which ended so many lines. A byte at a time costs a turn
+    /// as well, and a line a write.
+    fn spend(&mut self, bytes: usize, lines: usize) {
+        self.spent += bytes.max(TURN / 16).max(lines * LINE_COST);
+    }
 }
 
 /// What there is to do for a frontend's log after a turn.
@@ -145,8 +163,7 @@ impl FrontendLog {
             pipe: from.into(),
             begun: Vec::new(),
             skipping: false,
-            since: Instant::now(),
-            read: 0,
+            allowance: Allowance::new(Instant::now()),
             lines: 0,
         };
         Ok((log, to))
@@ -154,18 +171,14 @@ impl FrontendLog {
 
     /// Hands on what is there, a bounded amount of it.
     pub fn turn(&mut self, now: Instant) -> Next {
-        if now.duration_since(self.since) >= PERIOD {
-            (self.since, self.read) = (now, 0);
-        }
-        if self.read >= PERIOD_MAX {
-            return Next::Pause(self.since + PERIOD);
+        if let Err(until) = self.allowance.check(now) {
+            return Next::Pause(until);
         }
         match self.read_once() {
             Ok(0) => Next::Closed,
             Ok(length) => {
-                // A byte at a time costs a turn as well, and a line a write.
-                let lines = std::mem::take(&mut self.lines);
-                self.read += length.max(TURN / 16).max(lines * LINE_COST);
+                self.allowance
+                    .spend(length, std::mem::take(&mut self.lines));
                 Next::Wait
             }
             Err(error)
@@ -266,7 +279,7 @@ mod tests {
     #[test]
     fn x3_short_lines_of_a_frontend_count_as_lines() {
         let (mut log, to) = FrontendLog::new().unwrap();
-        let start = log.since;
+        let start = log.allowance.since;
         let mut turns = 0;
         while log.turn(start) == Next::Wait {
             let _unused = nix::unistd::write(&to, &b"a\n".repeat(TURN / 2));
@@ -284,7 +297,7 @@ mod tests {
     #[test]
     fn x3_a_frontend_is_read_a_bounded_amount_in_a_period() {
         let (mut log, to) = FrontendLog::new().unwrap();
-        let (start, mut read) = (log.since, 0);
+        let (start, mut read) = (log.allowance.since, 0);
         let next = loop {
             let filled = std::iter::repeat_with(|| nix::unistd::write(&to, &[b'\n'; TURN]));
             let _unused = filled.take_while(Result::is_ok).count();
@@ -297,5 +310,24 @@ mod tests {
         assert_eq!(log.turn(start + PERIOD), Next::Wait);
         drop(to);
         log.finish();
+    }
+
+    #[test]
+    fn x3_an_allowance_is_spent_by_bytes_turns_and_lines_and_renewed_in_time() {
+        let start = Instant::now();
+        let spent = |bytes, lines| {
+            let mut allowance = Allowance::new(start);
+            let mut turns = 0;
+            while allowance.check(start).is_ok() {
+                allowance.spend(bytes, lines);
+                turns += 1;
+            }
+            assert_eq!(allowance.check(start), Err(start + PERIOD));
+            assert_eq!(allowance.check(start + PERIOD), Ok(()));
+            turns
+        };
+        assert_eq!(spent(TURN, 0), 16, "full turns");
+        assert_eq!(spent(1, 0), 256, "a byte at a time");
+        assert_eq!(spent(2, 1), 128, "a short line at a time");
     }
 }

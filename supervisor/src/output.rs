@@ -26,6 +26,7 @@ const BYTES_PER_RECORD: u64 = 64;
 const IN_FLIGHT: u64 = 4 << 20;
 
 /// One process's output.
+#[derive(Debug)]
 pub struct Store {
     /// Its newest bytes, and records of where they came from.
     pub data: Shared,

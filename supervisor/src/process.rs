@@ -10,6 +10,7 @@ use crate::cgroup::Group;
 use crate::output::Store;
 
 /// A process, running or finished.
+#[derive(Debug)]
 pub(crate) struct Process {
     /// Keyed hash of its specification.
     pub digest: u64,
@@ -101,6 +102,7 @@ pub(crate) enum Follower {
 }
 
 /// What a process holds in the kernel.
+#[derive(Debug)]
 pub(crate) struct Live {
     /// What its group is for now.
     pub phase: Phase,

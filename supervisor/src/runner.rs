@@ -40,6 +40,7 @@ mod stop;
 const TURN: u64 = 1 << 20;
 
 /// What a [`Runner`] needs.
+#[derive(Debug)]
 pub struct Settings {
     /// Limits and budgets.
     pub config: config::Supervisor,
@@ -74,6 +75,7 @@ pub enum Notice {
 }
 
 /// Runs processes. See the [crate's documentation](crate) for an example.
+#[derive(Debug)]
 pub struct Runner {
     settings: Settings,
     events: Events,
@@ -100,7 +102,7 @@ pub struct Runner {
 }
 
 /// The output in one store, of all processes.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Ledger {
     /// Bytes kept or set aside.
     charged: u64,

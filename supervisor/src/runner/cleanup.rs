@@ -45,6 +45,7 @@ pub(super) struct Owner {
 }
 
 /// What is left of a finished process after the first try.
+#[derive(Debug)]
 pub(super) struct Leftover {
     /// Whose.
     pub owner: Owner,

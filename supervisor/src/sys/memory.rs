@@ -18,6 +18,7 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::stat::Mode;
 
 /// A file of fixed size.
+#[derive(Debug)]
 pub struct Shared {
     file: File,
     /// Of a memfd, while a process may still produce output. None: it is written to by system

@@ -34,6 +34,7 @@ pub enum Program<'a> {
 }
 
 /// A process to create.
+#[derive(Debug)]
 pub struct Child<'a> {
     /// Directory of the cgroup that it is born in.
     pub group: BorrowedFd<'a>,
@@ -88,6 +89,7 @@ impl<'a> Child<'a> {
 }
 
 /// A created process.
+#[derive(Debug)]
 pub struct Spawned {
     /// Refers to it (pidfd_open(2)); close-on-exec.
     pub pidfd: OwnedFd,

@@ -8,7 +8,7 @@
 use libfuzzer_sys::fuzz_target;
 use prn_ipc_protocol::codec::decode;
 use prn_ipc_protocol::message::Request;
-use prn_supervisor::frontend::{Phase, allowed};
+use prn_supervisor::frontend::{PeerFault, Phase};
 
 fuzz_target!(|input: &[u8]| {
     let mut phase = Phase::Silent;
@@ -25,21 +25,13 @@ fuzz_target!(|input: &[u8]| {
         };
         let allows: Vec<_> = [Phase::Silent, Phase::Greeted, Phase::Ready]
             .into_iter()
-            .filter(|phase| allowed(*phase, &request))
+            .filter(|phase| !matches!(phase.after(&request), Err(PeerFault::OutOfPhase(_))))
             .collect();
         assert_eq!(allows.len(), 1, "{request:?} belongs to one phase");
-        if !allowed(phase, &request) {
+        let Ok(next) = phase.after(&request) else {
             break;
-        }
-        phase = match request {
-            Request::Hello(_) => Phase::Greeted,
-            Request::Ready => Phase::Ready,
-            Request::Ask(..)
-            | Request::Watch(..)
-            | Request::Taken(..)
-            | Request::Follow(_)
-            | Request::Unfollow(_) => phase,
         };
+        phase = next;
         through.push(request);
     }
     for (place, request) in through.iter().enumerate() {

@@ -1,0 +1,331 @@
+//! The frontend's seat: one frontend after the other, each from its start to its end. Runs in the
+//! supervisor.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::libc::SIGSYS;
+use nix::sys::signal::Signal;
+use prn_ipc_protocol::message::ExitStatus;
+
+use super::fault::PeerFault;
+use super::session::Session;
+use super::succession::{Next, SETTLED, Succession};
+use super::{Attached, Frontend, Setup};
+use crate::cgroup::Tree;
+use crate::events::Interest;
+use crate::log;
+use crate::runner::{Notice, Runner};
+use crate::stage::{self, Stage};
+use crate::sys::{pidfd, spawn};
+
+/// When a start that failed here, and not in the child, is tried again.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Whether somebody is coming.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Prospect {
+    /// A frontend is in the seat, or will be, or none is needed.
+    Some,
+    /// No frontend gets as far as serving.
+    None,
+}
+
+/// The seat.
+#[derive(Debug)]
+pub(crate) struct Seat {
+    setup: Setup,
+    frontend: Option<Frontend>,
+    /// When the next one is started, while there is none.
+    respawn_at: Instant,
+    succession: Succession,
+}
+
+impl Seat {
+    /// An empty one, for a frontend that is started at once.
+    pub fn new(setup: Setup, runner: &mut Runner) -> Self {
+        let now = Instant::now();
+        runner.wake_at(now);
+        Self {
+            setup,
+            frontend: None,
+            respawn_at: now,
+            succession: Succession::default(),
+        }
+    }
+
+    /// Whether somebody is in it.
+    pub fn frontend(&self) -> stage::Frontend {
+        match self.frontend {
+            Some(_) => stage::Frontend::Lives,
+            None => stage::Frontend::Gone,
+        }
+    }
+
+    /// Whether it stays empty: no frontend got as far as serving.
+    pub fn has_given_up(&self) -> bool {
+        self.succession.has_given_up()
+    }
+
+    /// Starts a frontend if it is time for one, and kills one that has had its time to start.
+    pub fn fill(&mut self, runner: &mut Runner, tree: &Tree, stage: Stage) {
+        if let Some(frontend) = &mut self.frontend {
+            let is_late = frontend.since.elapsed() >= SETTLED && !frontend.session.is_ready();
+            if is_late && !frontend.is_condemned {
+                frontend.kill(&PeerFault::NeverReady);
+            }
+        } else if stage == Stage::Serving && self.respawn_at <= Instant::now() {
+            match self.start(runner, tree) {
+                Ok(frontend) => self.frontend = Some(frontend),
+                Err(error) => {
+                    log::line(&format!("cannot start the frontend: {error}"));
+                    self.respawn_in(RETRY, runner);
+                }
+            }
+        }
+    }
+
+    fn start(&self, runner: &mut Runner, tree: &Tree) -> nix::Result<Frontend> {
+        let frontend = Frontend::spawn(&self.setup, tree.frontend_group()?)?;
+        frontend.attach(runner)?;
+        runner.wake_at(frontend.since + SETTLED);
+        Ok(frontend)
+    }
+
+    fn respawn_in(&mut self, wait: Duration, runner: &mut Runner) {
+        self.respawn_at = Instant::now() + wait;
+        runner.wake_at(self.respawn_at);
+    }
+
+    /// Handles requests.
+    pub fn receive(&mut self, runner: &mut Runner, stage: Stage) {
+        self.converse(Session::receive, runner, stage);
+    }
+
+    /// Sends what there is to be sent.
+    pub fn send(&mut self, runner: &mut Runner, stage: Stage) {
+        self.converse(Session::send, runner, stage);
+    }
+
+    fn converse(
+        &mut self,
+        act: fn(&mut Session, &mut Runner) -> Result<(), PeerFault>,
+        runner: &mut Runner,
+        stage: Stage,
+    ) {
+        let Some(frontend) = self.occupant() else {
+            return;
+        };
+        if let Err(fault) = act(&mut frontend.session, runner) {
+            // Its end is seen through its pidfd; until then its channel must not wake the loop
+            // again.
+            frontend.session.detach(runner);
+            frontend.is_condemned = true;
+            match stage {
+                Stage::Serving | Stage::Stopping => frontend.kill(&fault),
+                // It goes by itself, and takes the time that it needs.
+                Stage::Flushing { .. } => {}
+            }
+        }
+    }
+
+    /// The one that is in the seat and not about to die.
+    fn occupant(&mut self) -> Option<&mut Frontend> {
+        self.frontend
+            .as_mut()
+            .filter(|frontend| !frontend.is_condemned)
+    }
+
+    /// Takes note of something that happened.
+    pub fn notice(&mut self, notice: Notice) {
+        if let Some(frontend) = &mut self.frontend {
+            frontend.session.notice(notice);
+        }
+    }
+
+    /// Hands on what the frontend says of itself, no faster than it may.
+    pub fn read_log(&mut self, runner: &mut Runner) {
+        if let Some(frontend) = &mut self.frontend {
+            frontend.read_log(runner);
+        }
+    }
+
+    /// Whether clients can connect for the first time.
+    pub fn begins_to_serve(&mut self, runner: &mut Runner) -> bool {
+        let frontend = self.frontend.as_ref();
+        let Some(frontend) = frontend.filter(|frontend| frontend.session.is_ready()) else {
+            return false;
+        };
+        // It serves, so nobody need look whether it does.
+        runner.cancel_wake(frontend.since + SETTLED);
+        self.succession.serves()
+    }
+
+    /// Tells the frontend, once it was sent everything, that nothing more will come.
+    pub fn close_when_sent(&self) {
+        if let Some(frontend) = &self.frontend {
+            frontend.session.close_when_sent();
+        }
+    }
+
+    /// The frontend's end may have come: reaps it, and plans for the next one.
+    pub fn reap(&mut self, runner: &mut Runner, stage: Stage) -> Prospect {
+        let Some(frontend) = &mut self.frontend else {
+            return Prospect::Some;
+        };
+        let status = match pidfd::reap(&frontend.process) {
+            Ok(None) => {
+                frontend.kill(&PeerFault::KeptFromBeingReaped);
+                return Prospect::Some;
+            }
+            Ok(Some(status)) => Some(status),
+            // Cannot be: it is our child, and nobody else reaps it.
+            Err(_) => None,
+        };
+        let Some(frontend) = self.frontend.take() else {
+            return Prospect::Some;
+        };
+        let (report, lived) = frontend.end(runner);
+        // Those who followed through it may come back through the next one.
+        runner.unfollow_all();
+        match stage {
+            Stage::Stopping | Stage::Flushing { .. } if status == Some(ExitStatus::Exited(0)) => {}
+            Stage::Stopping | Stage::Flushing { .. } => audit_end(status),
+            Stage::Serving => {
+                audit_end(status);
+                log_failed_start(&report);
+                return self.succeed(lived, runner);
+            }
+        }
+        Prospect::Some
+    }
+
+    fn succeed(&mut self, lived: Duration, runner: &mut Runner) -> Prospect {
+        match self.succession.died(lived) {
+            Next::GiveUp => {
+                log::line("the frontend does not get as far as serving: giving up");
+                Prospect::None
+            }
+            Next::Respawn(wait) => {
+                log::line("the frontend has ended: starting another one");
+                self.respawn_in(wait, runner);
+                Prospect::Some
+            }
+        }
+    }
+
+    /// Ends the frontend, if there is one, with all that it may have forked: the listener is
+    /// nobody's any more.
+    pub fn clear(&mut self) {
+        if let Some(frontend) = self.frontend.take() {
+            frontend.group.end(&frontend.process);
+            frontend.log.finish();
+        }
+    }
+}
+
+impl Frontend {
+    /// Watches all that tells something of it.
+    fn attach(&self, runner: &Runner) -> nix::Result<()> {
+        self.session.attach(runner)?;
+        // For changes alone: a zombie that is traced stays readable.
+        let end = Attached::Frontend.token();
+        runner.attach(self.process.as_fd(), Interest::Changed, end)?;
+        runner.attach(self.log.as_fd(), Interest::Readable, Attached::Log.token())
+    }
+
+    fn kill(&mut self, why: &PeerFault) {
+        self.is_condemned = true;
+        let why = log::chain(why);
+        log::line(&format!("audit: the frontend is killed: {why}"));
+        // The whole group: it may have forked. A group that is there can be killed.
+        let _unused = self.group.kill();
+    }
+
+    fn read_log(&mut self, runner: &mut Runner) {
+        let now = Instant::now();
+        let resumes = self.log_paused_until.take_if(|until| *until <= now);
+        if resumes.is_none() && !runner.is_ready(Attached::Log.token()) {
+            return;
+        }
+        match self.log.turn(now) {
+            // Should that fail, its last words are read all the same.
+            log::Next::Wait if resumes.is_some() => {
+                let token = Attached::Log.token();
+                let _unused = runner.attach(self.log.as_fd(), Interest::Readable, token);
+            }
+            log::Next::Wait => {}
+            log::Next::Pause(until) => {
+                runner.detach(&self.log);
+                runner.wake_at(until);
+                self.log_paused_until = Some(until);
+            }
+            log::Next::Closed => runner.detach(&self.log),
+        }
+    }
+
+    /// Takes leave of one that was reaped. Returns its report, and how long it lived.
+    fn end(self, runner: &Runner) -> (OwnedFd, Duration) {
+        runner.detach(&self.process);
+        self.session.detach(runner);
+        runner.detach(&self.log);
+        // What it forked has the listener and the key.
+        let _unused = self.group.kill();
+        self.log.finish();
+        (self.report, self.since.elapsed())
+    }
+}
+
+fn audit_end(status: Option<ExitStatus>) {
+    log::line(&format!("audit: the frontend {}", ended_how(status)));
+}
+
+fn log_failed_start(report: &OwnedFd) {
+    if let Ok(Some((step, errno))) = spawn::failure(report) {
+        let error = Errno::from_raw(errno);
+        log::line(&format!(
+            "the frontend's program could not run: {step:?}: {error}"
+        ));
+    }
+}
+
+/// How a frontend ended, for the log.
+fn ended_how(status: Option<ExitStatus>) -> String {
+    match status {
+        Some(ExitStatus::Exited(code)) => format!("exited with code {code}"),
+        Some(ExitStatus::Signalled { signal, .. }) if i32::from(signal) == SIGSYS => {
+            "was killed by SIGSYS: it made a system call that its filter refuses".to_owned()
+        }
+        Some(ExitStatus::Signalled { signal, .. }) => match Signal::try_from(i32::from(signal)) {
+            Ok(signal) => format!("was killed by {}", signal.as_str()),
+            Err(_) => format!("was killed by signal {signal}"),
+        },
+        None => "ended, and its status is lost".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_log_says_how_a_frontend_ended() {
+        let signalled = |signal| ExitStatus::Signalled {
+            signal,
+            core_dumped: false,
+        };
+        for (status, expected) in [
+            (Some(ExitStatus::Exited(3)), "exited with code 3"),
+            (
+                Some(signalled(31)),
+                "was killed by SIGSYS: it made a system call that its filter refuses",
+            ),
+            (Some(signalled(9)), "was killed by SIGKILL"),
+            (Some(signalled(40)), "was killed by signal 40"),
+            (None, "ended, and its status is lost"),
+        ] {
+            assert_eq!(ended_how(status), expected);
+        }
+    }
+}

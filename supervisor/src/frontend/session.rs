@@ -1,0 +1,204 @@
+//! The conversation with one frontend: its requests become calls of the runner, and what happens
+//! becomes messages. Runs in the supervisor, which never waits for the frontend.
+
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+
+use nix::sys::socket::{Shutdown, shutdown};
+use prn_ipc_protocol::channel::{Received, Sent, SupervisorEnd};
+use prn_ipc_protocol::message::{Ask, Event, FromSupervisor, Refusal, Reply, Request, RequestId};
+
+use super::fault::PeerFault;
+use super::outbox::{Operation, Outbox, Outgoing, Pending};
+use super::phase::Phase;
+use crate::events::Interest;
+use crate::frontend::Attached;
+use crate::runner::{Notice, Runner};
+
+/// Most requests handled in one turn, so that output and deadlines have theirs.
+const TURN: usize = 64;
+
+/// One frontend's session.
+#[derive(Debug)]
+pub(super) struct Session {
+    channel: SupervisorEnd,
+    phase: Phase,
+    outbox: Outbox,
+    /// The socket was full. It is not listened to until it is not, so that the outbox stays
+    /// bounded.
+    blocked: bool,
+}
+
+impl Session {
+    /// One that has not begun, over this end of the channel.
+    ///
+    /// Before there is anybody who could send a descriptor: this process would have to close one
+    /// that is queued.
+    pub fn new(end: OwnedFd) -> Self {
+        Self {
+            channel: SupervisorEnd::without_descriptors(end),
+            phase: Phase::Silent,
+            outbox: Outbox::new(),
+            blocked: false,
+        }
+    }
+
+    /// Watches the channel for requests.
+    ///
+    /// # Errors
+    /// As epoll_ctl(2).
+    pub fn attach(&self, runner: &Runner) -> nix::Result<()> {
+        let token = Attached::Channel.token();
+        runner.attach(self.channel.as_fd(), Interest::Readable, token)
+    }
+
+    /// Watches the channel no more.
+    pub fn detach(&self, runner: &Runner) {
+        runner.detach(self.channel.as_fd());
+    }
+
+    /// Whether the frontend serves.
+    pub fn is_ready(&self) -> bool {
+        self.phase == Phase::Ready
+    }
+
+    /// Handles requests, a bounded number of them.
+    ///
+    /// # Errors
+    /// Why the frontend has to die.
+    pub fn receive(&mut self, runner: &mut Runner) -> Result<(), PeerFault> {
+        for _ in 0..if self.blocked { 0 } else { TURN } {
+            match self.channel.receive(|_| 0)? {
+                Received::Message(request, _) => self.handle(request, runner)?,
+                Received::Nothing => return Ok(()),
+                Received::Closed => return Err(PeerFault::Closed),
+            }
+        }
+        Ok(())
+    }
+
+    fn handle(&mut self, request: Request, runner: &mut Runner) -> Result<(), PeerFault> {
+        self.phase = self.phase.after(&request)?;
+        match request {
+            Request::Hello(_) => self.send_snapshot(runner),
+            Request::Ready => {}
+            Request::Ask(request, ask) => {
+                self.outbox.accept(request)?;
+                if let Err(refusal) = self.ask(request, ask, runner) {
+                    self.outbox
+                        .answer(request, Reply::Refused(refusal), Vec::new());
+                }
+            }
+            Request::Watch { id, seen } => runner.watch(id, seen),
+            Request::Taken { id, offset } => runner.taken(id, offset),
+            Request::Follow(id) => runner.follow(id),
+            Request::Unfollow(id) => runner.unfollow(id),
+        }
+        Ok(())
+    }
+
+    /// Tells a frontend that is new of all processes.
+    fn send_snapshot(&mut self, runner: &Runner) {
+        for id in runner.ids() {
+            self.outbox.state(id);
+        }
+        self.outbox.event(Event::SnapshotEnd);
+    }
+
+    fn ask(&mut self, request: RequestId, ask: Ask, runner: &mut Runner) -> Result<(), Refusal> {
+        match ask {
+            Ask::Start(spec) => {
+                let process = spec.id;
+                if runner.start(*spec)? {
+                    self.outbox.state(process);
+                    self.outbox.answer(request, Reply::Existing, Vec::new());
+                } else {
+                    self.outbox.wait_for(Pending {
+                        request,
+                        process,
+                        operation: Operation::Start,
+                    });
+                }
+            }
+            Ask::Stop(process, how) => {
+                runner.stop(process, how)?;
+                self.outbox.wait_for(Pending {
+                    request,
+                    process,
+                    operation: Operation::Stop,
+                });
+            }
+            Ask::Subscribe(id) => {
+                let descriptors = runner.subscribe(id)?;
+                self.outbox
+                    .answer(request, Reply::Subscribed, descriptors.into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes note of something that happened.
+    pub fn notice(&mut self, notice: Notice) {
+        match self.phase {
+            // Its snapshot will have it.
+            Phase::Silent => {}
+            Phase::Greeted | Phase::Ready => self.outbox.notice(notice),
+        }
+    }
+
+    /// Sends what the socket takes.
+    ///
+    /// # Errors
+    /// Why the frontend has to die.
+    pub fn send(&mut self, runner: &mut Runner) -> Result<(), PeerFault> {
+        let mut is_full = false;
+        while let Some(outgoing) = self.outbox.first() {
+            match self.send_one(outgoing, runner)? {
+                Sent::Whole => self.outbox.sent_first(),
+                Sent::Closed => return Err(PeerFault::Closed),
+                Sent::Full => {
+                    is_full = true;
+                    break;
+                }
+            }
+        }
+        if is_full != self.blocked {
+            self.blocked = is_full;
+            let interest = if is_full {
+                Interest::Writable
+            } else {
+                Interest::Readable
+            };
+            let token = Attached::Channel.token();
+            runner.attach(self.channel.as_fd(), interest, token)?;
+        }
+        Ok(())
+    }
+
+    fn send_one(&self, outgoing: &Outgoing, runner: &Runner) -> nix::Result<Sent> {
+        match outgoing {
+            Outgoing::Message {
+                message,
+                descriptors,
+            } => {
+                let descriptors: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
+                self.channel.send(message, &descriptors)
+            }
+            Outgoing::State(id) => match runner.info(*id) {
+                Some(info) => {
+                    let event = Event::Process(Box::new(info.clone()));
+                    self.channel.send(&FromSupervisor::Event(event), &[])
+                }
+                // It was forgotten since.
+                None => Ok(Sent::Whole),
+            },
+        }
+    }
+
+    /// Ends the stream of messages, once everything was sent: the frontend then sends what its
+    /// clients have not read, and exits.
+    pub fn close_when_sent(&self) {
+        if self.outbox.is_empty() {
+            let _unused = shutdown(self.channel.as_fd().as_raw_fd(), Shutdown::Write);
+        }
+    }
+}
