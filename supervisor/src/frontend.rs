@@ -25,7 +25,7 @@ use prn_ipc_protocol::channel;
 use crate::cgroup::Group;
 use crate::events::Token;
 use crate::log::{self, FrontendLog};
-use crate::sys::spawn::{self, Child, Program};
+use crate::sys::spawn::{self, Child, Ids, OpenFiles, Program};
 
 pub use fault::PeerFault;
 pub use phase::Phase;
@@ -70,10 +70,10 @@ pub struct Setup {
     pub listener: OwnedFd,
     /// Its root.
     pub empty_folder: OwnedFd,
-    /// Its user and group id.
-    pub ids: (u32, u32),
-    /// Soft and hard limit of its open files.
-    pub open_files: (u64, u64),
+    /// Who it is.
+    pub ids: Ids,
+    /// How many files it may open.
+    pub open_files: OpenFiles,
 }
 
 /// A frontend that was started, until it is reaped.

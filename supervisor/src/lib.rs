@@ -59,7 +59,7 @@ pub use cgroup::{Origin, Tree};
 pub use events::{Interest, Token};
 pub use prn_ipc_protocol as ipc;
 pub use runner::{Notice, Runner, Settings};
-pub use sys::spawn::filter;
+pub use sys::spawn::{Ids, OpenFiles, filter};
 
 /// First argument of [`Settings::tools`]: it empties the directories at its descriptors from 3 on.
 pub const CLEANER: &std::ffi::CStr = c"prn-clean";

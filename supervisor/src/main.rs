@@ -12,7 +12,7 @@ use prn_ipc_protocol::config;
 use prn_ipc_protocol::fds::{self, supervisor as numbers};
 use prn_supervisor::daemon::{Daemon, Links};
 use prn_supervisor::frontend::Setup;
-use prn_supervisor::{Origin, Runner, Settings, Tree, log, privilege};
+use prn_supervisor::{Ids, OpenFiles, Origin, Runner, Settings, Tree, log, privilege};
 
 fn main() -> ExitCode {
     match serve() {
@@ -39,8 +39,14 @@ fn serve() -> Result<(), Box<dyn Error>> {
         key: inherited.key,
         listener: inherited.listener,
         empty_folder: inherited.empty_folder,
-        ids: (config.frontend_uid, config.frontend_gid),
-        open_files: (config.open_files.1, config.open_files.1),
+        ids: Ids {
+            uid: config.frontend_uid,
+            gid: config.frontend_gid,
+        },
+        open_files: OpenFiles {
+            soft: config.open_files.1,
+            hard: config.open_files.1,
+        },
     };
     let tree = Tree::new(inherited.cgroup, origin);
     let links = Links {

@@ -25,7 +25,7 @@ use crate::directory;
 use crate::events::{Events, Interest, Part, Source, Token};
 use crate::output::Store;
 use crate::process::{Live, Phase, Pipe, Process, Stopping, Writers, exit_cause};
-use crate::sys::spawn::{self, Child, Program, Spawned};
+use crate::sys::spawn::{self, Child, Ids, OpenFiles, Program, Report, Rule, Spawned};
 use crate::sys::{errno_number, pidfd};
 use cleanup::Leftover;
 use output::Turn;

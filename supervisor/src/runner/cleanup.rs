@@ -18,7 +18,7 @@ use crate::directory;
 use crate::events::{Interest, Part, Source};
 use crate::process::{Live, Phase};
 use crate::sys::pidfd;
-use crate::sys::spawn::{self, Child, Program};
+use crate::sys::spawn::{self, Child, Ids, Program};
 
 /// How long a cleaner, or the removal of what is empty, has in one try.
 const TRY: Duration = Duration::from_secs(10);
@@ -212,7 +212,7 @@ impl Runner {
                 ..Child::new(
                     group.directory.as_fd(),
                     Program::File(tools),
-                    (owner.uid, owner.uid),
+                    Ids::of_user(owner.uid),
                     self.null.as_fd(),
                 )
             })
@@ -225,9 +225,13 @@ impl Runner {
         let program = Program::Unlink(self.settings.state.as_fd(), &paths);
         self.helper(owner, Phase::Unlinking, |group| {
             // As this program's own user, whose the folder is.
-            let root = (0, 0);
             let null = self.null.as_fd();
-            spawn::spawn(&Child::new(group.directory.as_fd(), program, root, null))
+            spawn::spawn(&Child::new(
+                group.directory.as_fd(),
+                program,
+                Ids::ROOT,
+                null,
+            ))
         })
     }
 

@@ -290,31 +290,38 @@ impl Runner {
             .as_ref()
             .filter(|_| spec.process.profile == Profile::Default);
         let rules = landlock.map_or_else(Vec::new, |landlock| {
-            let shared = self
-                .rules
-                .iter()
-                .map(|(path, rights)| (path.as_fd(), *rights));
-            own.iter()
-                .map(|path| (path.as_fd(), landlock.own))
-                .chain(shared)
-                .collect()
+            let own = own.iter().map(|path| Rule {
+                below: path.as_fd(),
+                rights: landlock.own,
+            });
+            let shared = self.rules.iter().map(|(path, rights)| Rule {
+                below: path.as_fd(),
+                rights: *rights,
+            });
+            own.chain(shared).collect()
         });
         let child = Child {
             argv: spec.process.argv.as_slice(),
             environment: &execution.environment,
             streams: [self.null.as_fd(), stdout, stderr],
             directory: &execution.working_directory,
-            landlock: landlock.map_or((&[], &[]), |landlock| (&landlock.attributes, &rules)),
+            landlock: landlock.map(|landlock| spawn::Landlock {
+                attributes: &landlock.attributes,
+                rules: &rules,
+            }),
             filters: if spec.process.profile == Profile::Default {
                 &confinement.process
             } else {
                 &[]
             },
-            open_files: self.settings.config.open_files,
+            open_files: OpenFiles {
+                soft: self.settings.config.open_files.0,
+                hard: self.settings.config.open_files.1,
+            },
             ..Child::new(
                 group.directory.as_fd(),
                 Program::Paths(&execution.candidates),
-                (uid, uid),
+                Ids::of_user(uid),
                 self.null.as_fd(),
             )
         };
@@ -331,7 +338,7 @@ impl Runner {
             program: tools,
             argv: &[crate::STRICT.into()],
             environment: &[],
-            reports: true,
+            report: Report::Program,
             ..child
         };
         spawn::spawn(&Child {

@@ -13,7 +13,7 @@ use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::libc;
+use nix::libc::{self, c_long};
 use nix::sys::epoll::{Epoll, EpollEvent};
 use nix::sys::time::TimeSpec;
 
@@ -24,6 +24,13 @@ use nix::sys::time::TimeSpec;
 )]
 pub fn errno_number(errno: Errno) -> i32 {
     errno as i32
+}
+
+/// A system call whose arguments are numbers.
+fn call(number: c_long, [a, b, c]: [c_long; 3]) -> nix::Result<()> {
+    // SAFETY: its two callers, in `spawn`, pass close_range(2) and landlock_restrict_self(2), which
+    // take numbers only, so no memory is at stake.
+    Errno::result(unsafe { libc::syscall(number, a, b, c) }).map(drop)
 }
 
 /// Waits for events, for `timeout` at most, and returns how many there are (epoll_pwait2(2), Linux

@@ -1,0 +1,255 @@
+//! What a child does between clone3(2) and its program.
+//!
+//! Runs in the child, with the supervisor's identity until it takes its own. It makes only system
+//! calls, with memory that its parent prepared: no allocation, no lock, no Rust runtime service.
+
+use std::ffi::{CStr, CString};
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
+use nix::libc::{self, c_int, c_uint};
+use nix::sys::prctl;
+use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
+use nix::sys::stat::{Mode, umask};
+use nix::unistd::{self, AccessFlags, Gid, Uid, UnlinkatFlags};
+use prn_ipc_protocol::codec;
+use prn_ipc_protocol::message::ChildStep;
+
+use super::confine::{filter, restrict_files};
+use super::{Prepared, Program, REPORT};
+use crate::sys::{call, errno_number};
+
+/// The child, to its end.
+pub(super) fn run(prepared: &Prepared<'_>) -> ! {
+    if let Program::Unlink(folder, names) = prepared.child.program {
+        unlink(folder, names);
+    }
+    let failure = match before_program(prepared) {
+        Ok(()) => execute(prepared),
+        Err(failure) => failure,
+    };
+    let mut report = [0; REPORT];
+    let report = codec::encode_into(&(failure.step, errno_number(failure.error)), &mut report);
+    // SAFETY: system calls on memory and a descriptor of this process. write(2) of so few bytes to
+    // an empty pipe is whole; if the parent is gone nobody needs it.
+    unsafe {
+        libc::write(prepared.report, report.as_ptr().cast(), report.len());
+        libc::_exit(127)
+    }
+}
+
+/// The child that removes directories. What a process once put into one can make that take long:
+/// ext4 looks at all of its blocks, also those that are empty again. So it is not this program's
+/// only thread that waits.
+fn unlink(folder: BorrowedFd<'_>, names: &[CString]) -> ! {
+    for name in names {
+        let _unused = unistd::unlinkat(folder, name.as_c_str(), UnlinkatFlags::RemoveDir);
+    }
+    // SAFETY: it ends this process, without running anything of the parent's.
+    unsafe { libc::_exit(0) }
+}
+
+/// What keeps the program from running.
+#[derive(Debug, Clone, Copy)]
+struct Failure {
+    step: ChildStep,
+    error: Errno,
+}
+
+/// A step before the program.
+struct Step {
+    /// What it is called where it failed.
+    name: ChildStep,
+    /// Only makes system calls.
+    act: fn(&Prepared<'_>) -> nix::Result<()>,
+}
+
+const fn step(name: ChildStep, act: fn(&Prepared<'_>) -> nix::Result<()>) -> Step {
+    Step { name, act }
+}
+
+/// All of them, in order. From the confinement on each takes away what the steps before need.
+const STEPS: &[Step] = &[
+    step(ChildStep::Session, begin_session),
+    step(ChildStep::Descriptors, place_descriptors),
+    step(ChildStep::Limits, raise_oom_score),
+    step(ChildStep::Identity, take_identity),
+    // After setresuid, which clears it (prctl(2)).
+    step(ChildStep::Privileges, die_with_parent),
+    step(ChildStep::Privileges, gain_nothing),
+    step(ChildStep::WorkingDirectory, enter_directory),
+    step(ChildStep::Signals, unblock_signals),
+    step(ChildStep::Confinement, confine_files),
+    // The supervisor's own descriptors, open until the program runs, may exceed it, and the ruleset
+    // needs one more.
+    step(ChildStep::Limits, limit_open_files),
+    step(ChildStep::Confinement, confine_calls),
+];
+
+fn before_program(prepared: &Prepared<'_>) -> Result<(), Failure> {
+    for Step { name, act } in STEPS {
+        act(prepared).map_err(|error| Failure { step: *name, error })?;
+    }
+    Ok(())
+}
+
+fn begin_session(_: &Prepared<'_>) -> nix::Result<()> {
+    unistd::setsid().map(drop)
+}
+
+fn place_descriptors(prepared: &Prepared<'_>) -> nix::Result<()> {
+    let streams = prepared.child.streams.map(|fd| fd.as_raw_fd());
+    let mut kept = 0;
+    for source in streams.iter().chain(&prepared.descriptors) {
+        // dup3 refuses to copy a descriptor to where it is (dup(2)); there the flag is all there is
+        // to do. SAFETY: system calls with numbers, on descriptors of this process that nothing
+        // else in it uses any more.
+        Errno::result(unsafe {
+            if *source == kept {
+                libc::fcntl(kept, libc::F_SETFD, 0)
+            } else {
+                libc::dup3(*source, kept, 0)
+            }
+        })?;
+        kept += 1;
+    }
+    // Close-on-exec and not closed: the report must survive until the program runs (compare
+    // CVE-2024-21626).
+    call(
+        libc::SYS_close_range,
+        [
+            kept.into(),
+            c_uint::MAX.into(),
+            libc::CLOSE_RANGE_CLOEXEC.into(),
+        ],
+    )
+}
+
+/// OOM score adjustment 500: half of the machine's memory more than it uses counts against it
+/// (proc_pid_oom_score_adj(5)), so that it has to die before the supervisor, which holds a quarter
+/// by default. The supervisor's own is not lowered instead, since processes could take the lower
+/// value back. A higher one stays: lowering it is refused (EACCES).
+fn raise_oom_score(_: &Prepared<'_>) -> nix::Result<()> {
+    let file = open(
+        c"/proc/self/oom_score_adj",
+        OFlag::O_WRONLY | OFlag::O_CLOEXEC,
+        Mode::empty(),
+    )?;
+    match unistd::write(&file, b"500") {
+        Ok(_) | Err(Errno::EACCES) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Takes the ids of the plan, and makes sure that there is no way back.
+fn take_identity(prepared: &Prepared<'_>) -> nix::Result<()> {
+    let ids = prepared.child.ids;
+    let (uid, gid) = (Uid::from_raw(ids.uid), Gid::from_raw(ids.gid));
+    unistd::setgroups(&[])?;
+    unistd::setresgid(gid, gid, gid)?;
+    unistd::setresuid(uid, uid, uid)?;
+    let root = Uid::from_raw(0);
+    if unistd::setresuid(root, root, root).is_ok() {
+        Err(Errno::EPERM)
+    } else {
+        Ok(())
+    }
+}
+
+/// The parent may have died before: then nobody would kill us.
+fn die_with_parent(prepared: &Prepared<'_>) -> nix::Result<()> {
+    prctl::set_pdeathsig(Signal::SIGKILL)?;
+    if unistd::getppid() == prepared.parent {
+        Ok(())
+    } else {
+        Err(Errno::ESRCH)
+    }
+}
+
+fn gain_nothing(_: &Prepared<'_>) -> nix::Result<()> {
+    prctl::set_no_new_privs()
+}
+
+fn enter_directory(prepared: &Prepared<'_>) -> nix::Result<()> {
+    unistd::chdir(prepared.child.directory)?;
+    umask(Mode::S_IWGRP | Mode::S_IWOTH);
+    Ok(())
+}
+
+/// The mask survives execve(2).
+fn unblock_signals(_: &Prepared<'_>) -> nix::Result<()> {
+    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)
+}
+
+fn confine_files(prepared: &Prepared<'_>) -> nix::Result<()> {
+    prepared.child.landlock.map_or(Ok(()), restrict_files)
+}
+
+fn limit_open_files(prepared: &Prepared<'_>) -> nix::Result<()> {
+    let most = prepared.child.open_files;
+    setrlimit(Resource::RLIMIT_NOFILE, most.soft, most.hard)
+}
+
+fn confine_calls(prepared: &Prepared<'_>) -> nix::Result<()> {
+    filter(prepared.child.filters)
+}
+
+/// Executes the program; returns only when that failed.
+fn execute(prepared: &Prepared<'_>) -> Failure {
+    if let Some(file) = prepared.file {
+        return Failure {
+            step: ChildStep::Exec,
+            error: execute_at(prepared, file, c"", libc::AT_EMPTY_PATH),
+        };
+    }
+    match prepared.child.program {
+        Program::Paths(paths) => execute_first(prepared, paths),
+        Program::File(_) | Program::Unlink(..) => Failure {
+            step: ChildStep::Exec,
+            error: Errno::EBADF,
+        },
+    }
+}
+
+/// Executes the first of the paths that can be.
+fn execute_first(prepared: &Prepared<'_>, paths: &[CString]) -> Failure {
+    let mut failure = Failure {
+        step: ChildStep::Exec,
+        error: Errno::ENOENT,
+    };
+    for path in paths {
+        let error = execute_at(prepared, libc::AT_FDCWD, path, 0);
+        // Not here: look further. What was found but may not be executed is the better answer in
+        // the end.
+        if error == Errno::EACCES {
+            failure.error = error;
+        } else if error != Errno::ENOENT && error != Errno::ENOTDIR {
+            return Failure { error, ..failure };
+        }
+    }
+    let is_there = |path: &CString| unistd::access(path.as_c_str(), AccessFlags::F_OK).is_ok();
+    if failure.error == Errno::ENOENT && paths.iter().any(is_there) {
+        // So it is what the program needs that is not.
+        failure.step = ChildStep::Interpreter;
+    }
+    failure
+}
+
+fn execute_at(prepared: &Prepared<'_>, folder: RawFd, path: &CStr, flags: c_int) -> Errno {
+    let (argv, environment) = (prepared.argv.as_ptr(), prepared.environment.as_ptr());
+    // SAFETY: both arrays end with a null pointer and point to strings that live until the program
+    // runs.
+    unsafe {
+        libc::syscall(
+            libc::SYS_execveat,
+            folder,
+            path.as_ptr(),
+            argv,
+            environment,
+            flags,
+        )
+    };
+    Errno::last()
+}
