@@ -15,14 +15,9 @@ pub mod reason;
 mod tail;
 pub mod tls;
 pub mod units;
+pub mod v1;
 
 pub use tail::{Tail, TwoTails};
-
-/// Messages, client and server of package `proto.v1`, generated from `v1/process_runner.proto`.
-#[expect(clippy::all, clippy::as_conversions, reason = "generated")]
-pub mod v1 {
-    tonic::include_proto!("proto.v1");
-}
 
 /// Metadata key under which every response, a failed one too, carries the server's boot epoch.
 pub const BOOT_EPOCH_METADATA: &str = "prn-boot-epoch";
