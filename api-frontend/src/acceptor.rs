@@ -1,7 +1,7 @@
 //! From the listener to authenticated connections.
 //!
 //! Everything before the end of a handshake is done for strangers, so it is bounded: in number,
-//! where a new handshake pushes out another one, and in time. A stranger can't use up the places
+//! where a new handshake pushes out another one, and in time. A stranger can't use up the room
 //! of connections, which only pinned clients get, each so many. Dead peers are found by the
 //! kernel's timers, not by ours: an idle connection wakes nobody.
 
@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nix::errno::Errno;
+use prn_api_frontend::log;
 use prn_ipc_protocol::config;
 use prn_ipc_protocol::types::Millis;
 use prn_proto::tls::{ALPN, Fingerprint};
@@ -27,9 +28,9 @@ use tokio_rustls::server::TlsStream;
 use crate::clients::{Client, Clients};
 use crate::connection::{self, Life};
 use crate::envelope::Envelope;
+use crate::errors;
 use crate::pending::Pending;
 use crate::quota::{Full, Limit, Quota, Which};
-use crate::{errors, log};
 
 /// How long to wait when a connection can't be accepted for want of descriptors or memory: the
 /// listener stays readable, so without a pause this would spin.
@@ -181,12 +182,12 @@ impl Acceptor {
             match self.listener.accept().await {
                 Ok((stream, peer)) => {
                     starved = false;
-                    let (place, pushed_out) = self.shared.pending.enter(peer.ip());
+                    let (number, pushed_out) = self.shared.pending.enter(peer.ip());
                     tokio::spawn(
-                        Arc::clone(&self.shared).connection(stream, peer, place, pushed_out),
+                        Arc::clone(&self.shared).connection(stream, peer, number, pushed_out),
                     );
                     // Those who are waited for first get their turn to read what has come: each
-                    // accept now costs one of them its place.
+                    // accept now pushes out one of them.
                     if self.shared.pending.is_full() {
                         tokio::task::yield_now().await;
                     }
@@ -266,16 +267,16 @@ impl Shared {
         self: Arc<Self>,
         stream: TcpStream,
         peer: SocketAddr,
-        place: u64,
+        number: u64,
         pushed_out: oneshot::Receiver<()>,
     ) {
         let shaken = tokio::select! {
-            shaken = tokio::time::timeout(self.handshake_timeout, self.handshake(stream, place)) => {
+            shaken = tokio::time::timeout(self.handshake_timeout, self.handshake(stream, number)) => {
                 shaken.unwrap_or(Err(Rejected::TooSlow(self.handshake_timeout)))
             }
             _ = pushed_out => Err(Rejected::PushedOut(self.handshakes_max)),
         };
-        self.pending.leave(place);
+        self.pending.leave(number);
         let served = match shaken {
             Ok(stream) => self.serve(stream).await,
             Err(rejected) => Err(rejected),
@@ -291,7 +292,7 @@ impl Shared {
     async fn handshake(
         &self,
         stream: TcpStream,
-        place: u64,
+        number: u64,
     ) -> Result<TlsStream<TcpStream>, Rejected> {
         stream.set_nodelay(true).map_err(Rejected::Socket)?;
         let socket = SockRef::from(&stream);
@@ -310,7 +311,7 @@ impl Shared {
         let hello = LazyConfigAcceptor::new(HelloReader::default(), stream)
             .await
             .map_err(Rejected::Tls)?;
-        self.pending.spoke(place);
+        self.pending.spoke(number);
         let handshake = async {
             let shaken = hello.into_stream(Arc::clone(&self.tls)).await;
             shaken.map_err(|error| match SHOWN.with(Cell::get) {
@@ -333,8 +334,8 @@ impl Shared {
         let Some(client) = self.clients.with(fingerprint) else {
             return Err(Rejected::NotPinned(fingerprint));
         };
-        let _place = match self.connections.enter(fingerprint, fingerprint) {
-            Ok(place) => place,
+        let _slot = match self.connections.enter(fingerprint, fingerprint) {
+            Ok(slot) => slot,
             Err(full) => {
                 self.refuse(stream, &client, full).await;
                 return Err(Rejected::TooMany(fingerprint, Excess(full)));
@@ -356,7 +357,7 @@ impl Shared {
 
     /// Answers a client's first call with the limit that it has met.
     async fn refuse(&self, stream: TlsStream<TcpStream>, client: &Client, full: Full) {
-        let Ok(_place) = self.telling.enter((), client.fingerprint) else {
+        let Ok(_slot) = self.telling.enter((), client.fingerprint) else {
             return;
         };
         let status = errors::too_many_connections(full);

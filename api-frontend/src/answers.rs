@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use prn_proto::tls::Fingerprint;
+
 /// What an answer takes beside its own bytes, about: its call and its stream.
 const OVERHEAD: usize = 4 * 1024;
 
@@ -30,16 +31,16 @@ struct Waiting {
 #[derive(Default)]
 struct OfClient {
     bytes: usize,
-    by_age: BTreeMap<u64, Answer>,
+    by_age: BTreeMap<u64, Entry>,
 }
 
-struct Answer {
+struct Entry {
     bytes: usize,
     revoke: Revoke,
 }
 
-/// An answer's place, until it is dropped.
-pub struct Place {
+/// An answer that waits, until this is dropped.
+pub struct Held {
     answers: Arc<Answers>,
     client: Fingerprint,
     number: u64,
@@ -54,8 +55,8 @@ impl Answers {
         })
     }
 
-    /// A place for an answer of so many bytes, and what is to be done when it is taken away.
-    pub fn enter(self: &Arc<Self>, client: Fingerprint, bytes: usize, revoke: Revoke) -> Place {
+    /// Counts an answer of so many bytes, with what is to be done when it is taken back.
+    pub fn enter(self: &Arc<Self>, client: Fingerprint, bytes: usize, revoke: Revoke) -> Held {
         let bytes = bytes + OVERHEAD;
         let mut waiting = self.lock();
         let number = waiting.next;
@@ -63,19 +64,19 @@ impl Answers {
         waiting.bytes += bytes;
         let of_client = waiting.by_client.entry(client).or_default();
         of_client.bytes += bytes;
-        of_client.by_age.insert(number, Answer { bytes, revoke });
+        of_client.by_age.insert(number, Entry { bytes, revoke });
         let mut revoked = Vec::new();
         while waiting.bytes > self.max
             && let Some(answer) = waiting.take_back()
         {
             revoked.push(answer);
         }
-        // Without the lock: they drop their places.
+        // Without the lock: they drop what they hold.
         drop(waiting);
         for answer in revoked {
             (answer.revoke)();
         }
-        Place {
+        Held {
             answers: Arc::clone(self),
             client,
             number,
@@ -89,13 +90,13 @@ impl Answers {
 }
 
 impl Waiting {
-    fn take_back(&mut self) -> Option<Answer> {
+    fn take_back(&mut self) -> Option<Entry> {
         let (client, has) = self.by_client.iter().max_by_key(|(_, has)| has.bytes)?;
         let (client, oldest) = (*client, *has.by_age.keys().next()?);
         self.remove(client, oldest)
     }
 
-    fn remove(&mut self, client: Fingerprint, number: u64) -> Option<Answer> {
+    fn remove(&mut self, client: Fingerprint, number: u64) -> Option<Entry> {
         let of_client = self.by_client.get_mut(&client)?;
         let answer = of_client.by_age.remove(&number)?;
         of_client.bytes = of_client.bytes.saturating_sub(answer.bytes);
@@ -107,7 +108,7 @@ impl Waiting {
     }
 }
 
-impl Drop for Place {
+impl Drop for Held {
     fn drop(&mut self) {
         let answer = self.answers.lock().remove(self.client, self.number);
         // Not under the lock: it holds what it would have taken back.
@@ -127,13 +128,13 @@ mod tests {
             let revoked = Arc::new(AtomicBool::new(false));
             let flag = Arc::clone(&revoked);
             let revoke = Box::new(move || flag.store(true, Ordering::SeqCst));
-            let place = answers.enter(Fingerprint::of(name.as_bytes()), bytes, revoke);
-            (place, revoked)
+            let held = answers.enter(Fingerprint::of(name.as_bytes()), bytes, revoke);
+            (held, revoked)
         };
         let small = enter("patient", 0);
         let first = enter("greedy", 3 * OVERHEAD);
         let second = enter("greedy", 3 * OVERHEAD);
-        let is_revoked = |(_, revoked): &(Place, Arc<AtomicBool>)| revoked.load(Ordering::SeqCst);
+        let is_revoked = |(_, revoked): &(Held, Arc<AtomicBool>)| revoked.load(Ordering::SeqCst);
         assert!(!is_revoked(&first));
         let third = enter("patient", OVERHEAD);
         assert!(is_revoked(&first));

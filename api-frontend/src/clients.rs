@@ -1,6 +1,6 @@
 //! The pinned clients, and what each of them has of its own.
 //!
-//! Where calls wait for their turn, a client's calls wait for each other before they wait with
+//! Where calls wait, a client's calls wait for each other before they wait with
 //! those of others: in the common queue each client has a few at most.
 
 use std::collections::HashMap;
@@ -17,9 +17,11 @@ const KILLS_MAX: usize = 16;
 const SUBSCRIPTIONS_MAX: usize = 4;
 
 /// All that are pinned.
+#[derive(Debug)]
 pub struct Clients(HashMap<Fingerprint, Arc<Client>>);
 
 /// One of them.
+#[derive(Debug)]
 pub struct Client {
     /// Its certificate's.
     pub fingerprint: Fingerprint,

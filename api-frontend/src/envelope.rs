@@ -14,6 +14,7 @@ use futures_util::FutureExt;
 use hyper::body::Incoming;
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use hyper::{Request, Response};
+use prn_api_frontend::log;
 use prn_proto::BOOT_EPOCH_METADATA;
 use prn_proto::v1::process_runner_service_server::ProcessRunnerServiceServer;
 use tonic::Status;
@@ -24,10 +25,11 @@ use tonic::codegen::Service as _;
 use crate::answers::Answers;
 use crate::clients::Client;
 use crate::connection::calls;
+use crate::errors;
 use crate::lease::Lease;
-use crate::output::body::{Handed, Reply};
-use crate::service::{ACCEPT_ENCODING, Answer, REQUEST_MAX, Service};
-use crate::{errors, log};
+use crate::outgoing::{ACCEPT_ENCODING, Outgoing};
+use crate::service::{REQUEST_MAX, Service};
+use crate::subscribe::body::{Handed, ResponseBody};
 
 /// Most bytes of all answers that wait for their clients, but for output: as many as sixteen of the
 /// longest lists.
@@ -59,17 +61,17 @@ impl Envelope {
     }
 
     /// The answer to a call that is not taken.
-    pub fn refuse(&self, status: &Status) -> Response<Reply> {
+    pub fn refuse(&self, status: &Status) -> Response<ResponseBody> {
         self.addressed(status.clone().into_http())
     }
 
-    fn addressed(&self, mut response: Response<Body>) -> Response<Reply> {
+    fn addressed(&self, mut response: Response<Body>) -> Response<ResponseBody> {
         response.headers_mut().insert(
             HeaderName::from_static(BOOT_EPOCH_METADATA),
             self.epoch.clone(),
         );
         let handed = response.extensions_mut().remove::<Handed>();
-        response.map(|body| Reply::new(body, handed))
+        response.map(|body| ResponseBody::new(body, handed))
     }
 
     /// Answers one call of this client.
@@ -77,7 +79,7 @@ impl Envelope {
         mut self,
         client: Arc<Client>,
         mut request: Request<Incoming>,
-    ) -> Result<Response<Reply>, Infallible> {
+    ) -> Result<Response<ResponseBody>, Infallible> {
         if !asks_for_compression(request.headers()) {
             request.headers_mut().remove(ACCEPT_ENCODING);
         }
@@ -85,11 +87,11 @@ impl Envelope {
         request.extensions_mut().insert(client);
         let deadline = deadline(request.headers());
         let mut response = answered(self.service.call(request.map(Body::new)), deadline).await;
-        if let Some(answer) = response.extensions_mut().remove::<Answer>() {
-            let hold = |revoke| self.waiting.enter(fingerprint, answer.bytes, revoke);
+        if let Some(outgoing) = response.extensions_mut().remove::<Outgoing>() {
+            let hold = |revoke| self.waiting.enter(fingerprint, outgoing.bytes, revoke);
             let call = calls::current();
             response =
-                response.map(|body| Body::new(Lease::new(body, answer.trailers, call, hold)));
+                response.map(|body| Body::new(Lease::new(body, outgoing.trailers, call, hold)));
         }
         Ok(self.addressed(response))
     }

@@ -1,4 +1,4 @@
-//! A response body that holds a place until it is sent, and while its client takes of it.
+//! A response body that is counted until it is sent, and while its client takes of it.
 //!
 //! HTTP/2 does not ask a body for more while its client takes nothing, so the body cannot end
 //! itself then: a watch beside it resets the stream, which frees all that the call has. The rest is

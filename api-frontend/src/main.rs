@@ -10,19 +10,23 @@
 
 mod acceptor;
 mod answers;
+mod calls;
 mod clients;
 mod connection;
 mod convert;
 mod envelope;
 mod errors;
+mod failure;
 mod lease;
-mod list;
+mod link;
 mod mirror;
-mod output;
+mod outgoing;
 mod pending;
+mod permits;
 mod quota;
 mod service;
 mod stops;
+mod subscribe;
 mod supervisor;
 
 use std::io;
@@ -40,11 +44,11 @@ use tokio::runtime::Runtime;
 use zeroize::Zeroizing;
 
 use acceptor::Acceptor;
+use calls::server::Server;
 use clients::Clients;
 use envelope::Envelope;
-use quota::{Limit, Quota};
+use link::{Link, LinkError};
 use service::Service;
-use supervisor::{Link, LinkError};
 
 /// What streams get to send their last frames when the supervisor has closed the channel.
 const FLUSH_TIME: Duration = Duration::from_secs(1);
@@ -181,16 +185,10 @@ async fn serve(
     listener: OwnedFd,
 ) -> Result<(), Fatal> {
     let clients = Arc::new(Clients::new(&config.pins));
-    let (link, supervisor, mirror) = Link::hello(channel, &clients).await?;
+    let (link, supervisor, mirror) = Link::hello(channel).await?;
     let epoch = config.epoch.to_string();
-    let subscribers = Quota::new(
-        Limit::shared(config.subscribers_max, clients.count()),
-        Limit::shared(config.subscribers_per_process, clients.count()),
-    );
-    let calls = Envelope::new(
-        Service::new(&config, Arc::clone(&mirror), supervisor, subscribers),
-        &epoch,
-    );
+    let server = Server::new(&config, &clients, Arc::clone(&mirror), supervisor);
+    let calls = Envelope::new(Service::new(server), &epoch);
     let acceptor =
         Acceptor::new(listener, tls, &config, clients, calls).map_err(Fatal::Listener)?;
     let (processes, pins) = (mirror.count(), config.pins.len());

@@ -12,25 +12,26 @@ use prn_ipc_protocol::message::ProcessInfo;
 use prn_ipc_protocol::types::ProcessId;
 use tokio::sync::watch;
 
-use crate::output::Hub;
+use crate::subscribe::hub::Hub;
 
 /// Processes that a walk takes from the table at a time.
 const STEP: usize = 256;
 
 /// All processes that the supervisor knows, as far as it has said.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct Mirror {
     draining: AtomicBool,
     table: RwLock<Table>,
 }
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Table {
     by_id: HashMap<ProcessId, Arc<Process>>,
     by_number: BTreeMap<u64, Arc<Process>>,
 }
 
 /// One process.
+#[derive(Debug)]
 pub struct Process {
     info: watch::Sender<Arc<ProcessInfo>>,
     /// Its output and those who read it.
@@ -60,6 +61,7 @@ pub enum Order {
 
 /// A walk over the processes, which holds the table's lock for a step at a time. What starts or is
 /// forgotten meanwhile may be on it or not.
+#[derive(Debug)]
 pub struct Walk<'a> {
     mirror: &'a Mirror,
     order: Order,
@@ -192,7 +194,7 @@ impl Mirror {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::convert::tests::info;
+    use crate::convert::process::tests::info;
 
     const A: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
     const B: &str = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb";

@@ -1,6 +1,6 @@
 //! The handshakes under way: so many at most, whoever comes.
 //!
-//! When all places are taken a new one pushes out another one of the network that has most of them.
+//! When there are as many as may be, a new one pushes out another one of the network that has most of them.
 //! A flood from one network so pushes out itself, and a client elsewhere gets through its handshake
 //! meanwhile.
 //!
@@ -40,7 +40,7 @@ pub struct Pending {
 #[derive(Default)]
 struct Entries {
     next: u64,
-    by_place: HashMap<u64, Entry>,
+    by_number: HashMap<u64, Entry>,
 }
 
 struct Entry {
@@ -62,44 +62,44 @@ impl Pending {
         }
     }
 
-    /// A place for a new handshake, another one's if all are taken. The receiver tells when it is
-    /// taken away.
+    /// Counts a new handshake, and gives it a number; another one is pushed out if there are too
+    /// many. The receiver tells when this one is.
     pub fn enter(&self, from: IpAddr) -> (u64, oneshot::Receiver<()>) {
         let (sender, receiver) = oneshot::channel();
         let mut entries = self.lock();
-        let place = entries.number();
+        let number = entries.next_number();
         let entry = Entry {
             network: Network::from(from),
             has_spoken: false,
-            since: place,
+            since: number,
             _ends: sender,
         };
         // With the new one among them: who already has most is who makes room for its next.
-        entries.by_place.insert(place, entry);
-        if entries.by_place.len() > self.max {
+        entries.by_number.insert(number, entry);
+        if entries.by_number.len() > self.max {
             entries.push_out();
         }
-        (place, receiver)
+        (number, receiver)
     }
 
     /// A ClientHello has come.
-    pub fn spoke(&self, place: u64) {
+    pub fn spoke(&self, number: u64) {
         let mut entries = self.lock();
-        let since = entries.number();
-        if let Some(entry) = entries.by_place.get_mut(&place) {
+        let since = entries.next_number();
+        if let Some(entry) = entries.by_number.get_mut(&number) {
             entry.has_spoken = true;
             entry.since = since;
         }
     }
 
     /// A handshake has ended.
-    pub fn leave(&self, place: u64) {
-        self.lock().by_place.remove(&place);
+    pub fn leave(&self, number: u64) {
+        self.lock().by_number.remove(&number);
     }
 
     /// Whether the next one pushes out another.
     pub fn is_full(&self) -> bool {
-        self.lock().by_place.len() >= self.max
+        self.lock().by_number.len() >= self.max
     }
 
     /// Ends one, for want of what it uses.
@@ -114,21 +114,21 @@ impl Pending {
 }
 
 impl Entries {
-    fn number(&mut self) -> u64 {
+    fn next_number(&mut self) -> u64 {
         self.next += 1;
         self.next
     }
 
     fn push_out(&mut self) {
         let mut counts: HashMap<Network, usize> = HashMap::new();
-        for entry in self.by_place.values() {
+        for entry in self.by_number.values() {
             *counts.entry(entry.network).or_default() += 1;
         }
         let most = counts.values().copied().max();
         // All networks with that many count as one.
         let of_those = |entry: &Entry| counts.get(&entry.network).copied() == most;
         let (speaking, silent): (Vec<_>, Vec<_>) = self
-            .by_place
+            .by_number
             .iter()
             .filter(|(_, entry)| of_those(entry))
             .partition(|(_, entry)| entry.has_spoken);
@@ -138,8 +138,8 @@ impl Entries {
             speaking
         };
         let oldest = group.into_iter().min_by_key(|(_, entry)| entry.since);
-        if let Some(place) = oldest.map(|(place, _)| *place) {
-            self.by_place.remove(&place);
+        if let Some(number) = oldest.map(|(number, _)| *number) {
+            self.by_number.remove(&number);
         }
     }
 }
@@ -179,7 +179,7 @@ mod tests {
             drop(pending.enter(ip(&format!("2001:db8::{host:x}"))));
         }
         assert_eq!(flooded.try_recv(), Err(Closed));
-        assert_eq!(client.try_recv(), Err(Empty), "it has one place of four");
+        assert_eq!(client.try_recv(), Err(Empty), "it has one of four");
         // The same address, as an IPv6 listener sees it.
         let (_, mut mapped) = pending.enter(ip("::ffff:192.0.2.1"));
         drop(pending.enter(ip("192.0.2.1")));
@@ -190,9 +190,9 @@ mod tests {
     fn x12_of_one_network_those_who_speak_and_those_who_do_not_push_out_their_like() {
         let pending = Pending::new(8);
         let enter = |speaks: bool| {
-            let (place, out) = pending.enter(ip("127.0.0.1"));
+            let (number, out) = pending.enter(ip("127.0.0.1"));
             if speaks {
-                pending.spoke(place);
+                pending.spoke(number);
             }
             out
         };
@@ -207,12 +207,12 @@ mod tests {
         }
         assert_eq!(client.try_recv(), Err(Closed));
         // Who has just come has time to speak while others do, and to end while they do not.
-        let (place, mut late) = pending.enter(ip("127.0.0.1"));
+        let (number, mut late) = pending.enter(ip("127.0.0.1"));
         for _ in 0..1000 {
             drop(enter(true));
         }
         assert_eq!(late.try_recv(), Err(Empty));
-        pending.spoke(place);
+        pending.spoke(number);
         for _ in 0..1000 {
             drop(enter(false));
         }

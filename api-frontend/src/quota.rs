@@ -1,8 +1,8 @@
 //! How much of something there may be, in all and of each owner: connections of a client,
 //! subscribers of a process, requests to the supervisor.
 //!
-//! Half of the places are kept for the clients, so many for each, and the others are for whoever
-//! comes: however many places one client takes, each of the others finds those of its own.
+//! Half of the slots are kept for the clients, so many for each, and the others are for whoever
+//! comes: however many slots one client takes, each of the others finds those of its own.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -10,14 +10,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use prn_proto::tls::Fingerprint;
 
-/// Counts places that are taken.
+/// Counts slots that are taken.
+#[derive(Debug)]
 pub struct Quota<K> {
     all: Limit,
     each: Limit,
     taken: Mutex<Taken<K>>,
 }
 
-/// Most places, and how many of them are kept for each client.
+/// Most slots, and how many of them are kept for each client.
 #[derive(Debug, Clone, Copy)]
 pub struct Limit {
     max: u32,
@@ -40,20 +41,20 @@ impl Limit {
         Self::shared(max, 1)
     }
 
-    /// The places kept for others that are not taken by them.
-    fn kept_from(&self, client: &Fingerprint, taken: &Places) -> u32 {
+    /// The slots kept for others that are not taken by them.
+    fn kept_from(&self, client: &Fingerprint, taken: &Slots) -> u32 {
         let by_others = taken.by_client.iter().filter(|(other, _)| *other != client);
         let in_use: u32 = by_others.map(|(_, count)| self.kept.min(*count)).sum();
         (self.kept * (self.clients - 1)).saturating_sub(in_use)
     }
 
-    /// None: there is a place.
-    fn full(&self, which: Which, client: &Fingerprint, taken: &Places) -> Option<Full> {
+    /// None: there is a slot.
+    fn full(&self, which: Which, client: &Fingerprint, taken: &Slots) -> Option<Full> {
         let kept = self.kept_from(client, taken);
         let is_own = taken.by_client.get(client).copied().unwrap_or(0) < self.kept;
         let room = self.max.saturating_sub(taken.count);
-        let has_place = room > 0 && (is_own || room > kept);
-        (!has_place).then_some(Full {
+        let has_slot = room > 0 && (is_own || room > kept);
+        (!has_slot).then_some(Full {
             which,
             max: self.max,
             kept: kept.min(room),
@@ -61,15 +62,15 @@ impl Limit {
     }
 }
 
-/// Places of one owner, or of all.
-#[derive(Default)]
-struct Places {
+/// Slots of one owner, or of all.
+#[derive(Debug, Default)]
+struct Slots {
     count: u32,
-    /// Clients with a place alone: what strangers ask for leaves nothing behind.
+    /// Clients with a slot alone: what strangers ask for leaves nothing behind.
     by_client: HashMap<Fingerprint, u32>,
 }
 
-impl Places {
+impl Slots {
     fn take(&mut self, client: Fingerprint) {
         self.count += 1;
         *self.by_client.entry(client).or_default() += 1;
@@ -86,19 +87,20 @@ impl Places {
     }
 }
 
+#[derive(Debug)]
 struct Taken<K> {
-    all: Places,
-    each: HashMap<K, Places>,
+    all: Slots,
+    each: HashMap<K, Slots>,
 }
 
-/// Which limit leaves no place.
+/// Which limit leaves no slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Full {
     /// Whose.
     pub which: Which,
     /// What it is.
     pub max: u32,
-    /// So many places are free, and kept for other clients.
+    /// So many slots are free, and kept for other clients.
     pub kept: u32,
 }
 
@@ -111,8 +113,9 @@ pub enum Which {
     Each,
 }
 
-/// A place, until it is dropped.
-pub struct Place<K: Hash + Eq + Clone> {
+/// A slot, until it is dropped.
+#[derive(Debug)]
+pub struct Slot<K: Hash + Eq + Clone> {
     quota: Arc<Quota<K>>,
     owner: K,
     client: Fingerprint,
@@ -122,7 +125,7 @@ impl<K: Hash + Eq + Clone> Quota<K> {
     /// Nothing taken yet.
     pub fn new(all: Limit, each: Limit) -> Arc<Self> {
         let taken = Taken {
-            all: Places::default(),
+            all: Slots::default(),
             each: HashMap::new(),
         };
         Arc::new(Self {
@@ -132,11 +135,11 @@ impl<K: Hash + Eq + Clone> Quota<K> {
         })
     }
 
-    /// A place of this owner for this client. The owner's limit is told first: the other one is not
+    /// A slot of this owner for this client. The owner's limit is told first: the other one is not
     /// of its making alone.
-    pub fn enter(self: &Arc<Self>, owner: K, client: Fingerprint) -> Result<Place<K>, Full> {
+    pub fn enter(self: &Arc<Self>, owner: K, client: Fingerprint) -> Result<Slot<K>, Full> {
         let mut taken = self.lock();
-        let none = Places::default();
+        let none = Slots::default();
         let of_owner = taken.each.get(&owner).unwrap_or(&none);
         let full = self
             .each
@@ -148,7 +151,7 @@ impl<K: Hash + Eq + Clone> Quota<K> {
         taken.all.take(client);
         taken.each.entry(owner.clone()).or_default().take(client);
         drop(taken);
-        Ok(Place {
+        Ok(Slot {
             quota: Arc::clone(self),
             owner,
             client,
@@ -163,13 +166,13 @@ impl<K> Quota<K> {
     }
 }
 
-impl<K: Hash + Eq + Clone> Drop for Place<K> {
+impl<K: Hash + Eq + Clone> Drop for Slot<K> {
     fn drop(&mut self) {
         let mut taken = self.quota.lock();
         taken.all.give_back(&self.client);
-        if let Some(places) = taken.each.get_mut(&self.owner) {
-            places.give_back(&self.client);
-            if places.count == 0 {
+        if let Some(slots) = taken.each.get_mut(&self.owner) {
+            slots.give_back(&self.client);
+            if slots.count == 0 {
                 taken.each.remove(&self.owner);
             }
         }
@@ -209,7 +212,7 @@ mod tests {
 
     #[test]
     fn x10_whatever_one_client_takes_each_other_finds_its_own_places() {
-        // Of 12 places and 3 clients: 2 for each.
+        // Of 12 slots and 3 clients: 2 for each.
         let limit = Limit::shared(12, 3);
         let quota = Quota::new(limit, limit);
         let enter = |name| quota.enter((), client(name));
@@ -220,7 +223,7 @@ mod tests {
         for name in ["greedy", "b", "c"] {
             assert_eq!(enter(name).err(), full(Which::Each, 12, 0), "{name}");
         }
-        // What is not kept is for whoever comes: of 8 places, 2 are kept for the first.
+        // What is not kept is for whoever comes: of 8 slots, 2 are kept for the first.
         drop(greedy);
         let mut more = Vec::new();
         more.extend(std::iter::from_fn(|| enter("b").ok()));

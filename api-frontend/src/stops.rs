@@ -12,24 +12,26 @@ use prn_ipc_protocol::message::{ProcessInfo, Refusal, StopHow};
 use prn_ipc_protocol::types::ProcessId;
 use tokio::sync::watch;
 
-use crate::supervisor::{Failure, Permit};
+use crate::failure::Failure;
+use crate::permits::Permit;
 
 /// Most stops with a grace time under way for one process. There are two only if clients shorten
 /// the time.
 const GRACEFUL_OF_ONE_MAX: u32 = 8;
 
-type Slot = Option<Result<Arc<ProcessInfo>, Refusal>>;
+type Outcome = Option<Result<Arc<ProcessInfo>, Refusal>>;
 
 /// All stops under way.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct Stops {
     by_id: Mutex<HashMap<ProcessId, Vec<UnderWay>>>,
 }
 
+#[derive(Debug)]
 struct UnderWay {
     how: StopHow,
     since: Instant,
-    answer: watch::Receiver<Slot>,
+    answer: watch::Receiver<Outcome>,
 }
 
 impl UnderWay {
@@ -50,34 +52,45 @@ impl UnderWay {
 }
 
 /// A client's wait for an answer.
-pub struct Wait(watch::Receiver<Slot>);
+#[derive(Debug)]
+pub struct Wait(watch::Receiver<Outcome>);
 
 impl Wait {
     /// The answer.
     pub async fn answer(mut self) -> Result<Arc<ProcessInfo>, Failure> {
-        let slot = self
+        let outcome = self
             .0
             .wait_for(Option::is_some)
             .await
             .map_err(|_| Failure::Closed)?;
-        slot.clone()
+        outcome
+            .clone()
             .unwrap_or(Err(Refusal::UnknownProcess))
             .map_err(Failure::Refused)
     }
 }
 
 /// Where the supervisor's answer goes. While it lives, the stop is under way and counts.
+#[derive(Debug)]
 pub struct StopAnswer {
     stops: Arc<Stops>,
     id: ProcessId,
-    to: watch::Sender<Slot>,
+    to: watch::Sender<Outcome>,
     _permit: Permit,
 }
 
 impl StopAnswer {
     /// For all who wait, however many are left.
-    pub fn give(self, answer: Result<Arc<ProcessInfo>, Refusal>) {
-        self.to.send_replace(Some(answer));
+    pub fn give(self, answer: Result<Arc<ProcessInfo>, Failure>) {
+        let outcome = match answer {
+            Ok(info) => Ok(info),
+            Err(Failure::Refused(refusal)) => Err(refusal),
+            // Who waits is told the first of these by the drop; the others are not of a stop.
+            Err(
+                Failure::Closed | Failure::TooMany { .. } | Failure::TooLong | Failure::Output(_),
+            ) => return,
+        };
+        self.to.send_replace(Some(outcome));
     }
 }
 
@@ -95,6 +108,7 @@ impl Drop for StopAnswer {
 }
 
 /// What a stop that has a permit comes to.
+#[derive(Debug)]
 pub enum Opened {
     /// It has to be asked for.
     New(StopAnswer, Wait),
@@ -185,7 +199,7 @@ mod tests {
 
     fn permit() -> Permit {
         let quota = Quota::new(Limit::own(1), Limit::own(1));
-        Permit::Place(quota.enter((), Fingerprint::of(b"client")).ok().unwrap())
+        Permit::Counted(quota.enter((), Fingerprint::of(b"client")).ok().unwrap())
     }
 
     fn opened(stops: &Arc<Stops>, how: StopHow) -> Option<StopAnswer> {

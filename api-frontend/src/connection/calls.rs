@@ -15,9 +15,8 @@ use futures_util::stream::FuturesUnordered;
 use futures_util::task::AtomicWaker;
 use futures_util::{FutureExt, StreamExt};
 use hyper::rt::Executor;
+use prn_api_frontend::log;
 use tokio::task::coop;
-
-use crate::log;
 
 /// A call as hyper makes it: from its request to the last byte of its response.
 type Call = CatchUnwind<AssertUnwindSafe<BoxFuture<'static, ()>>>;

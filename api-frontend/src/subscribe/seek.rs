@@ -13,6 +13,8 @@ use prn_ipc_protocol::output::{Marks, RESOLUTION, Reader, Record, Stream};
 use prn_ipc_protocol::types::UnixMicros;
 use prn_proto::Tail;
 
+use crate::convert::subscribe::Part;
+
 /// Bytes that are looked through at once.
 const CHUNK: usize = 64 * 1024;
 
@@ -37,24 +39,9 @@ impl Kept for Reader {
     }
 }
 
-/// What part of an output is wanted.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Part {
-    /// Not before this offset.
-    pub from: u64,
-    /// What was read at this time or later.
-    pub since: Option<UnixMicros>,
-    /// What was read before this time.
-    pub until: Option<UnixMicros>,
-    /// The end of what the other fields select.
-    pub tail: Option<Tail>,
-    /// This stream alone.
-    pub only: Option<Stream>,
-}
-
 /// Where that part lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Place {
+pub struct Extent {
     /// Offset of its first byte. Before what is kept if some of the part may have been dropped.
     pub from: u64,
     /// Offset just after its last byte. `None` if no byte is kept that is too late.
@@ -65,7 +52,7 @@ pub struct Place {
 ///
 /// # Errors
 /// Those of pread(2).
-pub async fn find(kept: &(impl Kept + Sync), marks: &Marks, part: &Part) -> io::Result<Place> {
+pub async fn find(kept: &(impl Kept + Sync), marks: &Marks, part: &Part) -> io::Result<Extent> {
     let mut from = part.from;
     if let Some(since) = part.since {
         // A record's last bytes may be this much younger than its time.
@@ -102,13 +89,13 @@ pub async fn find(kept: &(impl Kept + Sync), marks: &Marks, part: &Part) -> io::
         // If it is not there, all of it is wanted that is, and what was dropped before.
         from = from.max(start.unwrap_or(0));
     }
-    Ok(Place {
+    Ok(Extent {
         from,
         end: found_end,
     })
 }
 
-/// A place between two records.
+/// Between two records.
 #[derive(Debug, Clone, Copy)]
 struct Boundary {
     /// Number of the record after it.
@@ -121,7 +108,7 @@ struct Boundary {
 
 /// Finds where the records begin that are not before a time.
 ///
-/// Times are in order unless the clock was set back. Then there may be several such places, and
+/// Times are in order unless the clock was set back. Then there may be several such boundaries, and
 /// this is one of them: the record before it is before the time, and the one after it is not.
 async fn boundary(
     kept: &(impl Kept + Sync),
@@ -270,27 +257,27 @@ async fn lines_before(
     // The newline at the very end ends the last line and begins no other.
     let mut is_last_byte = true;
     while let Some((begin, end)) = runs.next().await? {
-        let mut place = end;
-        while place > begin {
-            if place <= runs.floor {
+        let mut position = end;
+        while position > begin {
+            if position <= runs.floor {
                 // Dropped meanwhile, and with it what is sought.
                 return Ok(None);
             }
-            if !(chunk_begin < place && place <= chunk_end) {
+            if !(chunk_begin < position && position <= chunk_end) {
                 tokio::task::coop::consume_budget().await;
-                let length = usize::try_from(place - runs.floor.min(place))
+                let length = usize::try_from(position - runs.floor.min(position))
                     .unwrap_or(CHUNK)
                     .min(CHUNK);
-                chunk_begin = place.saturating_sub(u64::try_from(length).unwrap_or(0));
-                chunk_end = place;
+                chunk_begin = position.saturating_sub(u64::try_from(length).unwrap_or(0));
+                chunk_end = position;
                 let now = runs
                     .kept
                     .bytes(chunk_begin, buffer.get_mut(..length).unwrap_or_default())?;
                 runs.raise_floor(&now);
             }
-            let lowest = begin.max(chunk_begin).max(runs.floor).min(place);
+            let lowest = begin.max(chunk_begin).max(runs.floor).min(position);
             let at = |offset: u64| usize::try_from(offset - chunk_begin).unwrap_or(CHUNK);
-            let mut rest = buffer.get(at(lowest)..at(place)).unwrap_or_default();
+            let mut rest = buffer.get(at(lowest)..at(position)).unwrap_or_default();
             while let Some(newline) = rest.iter().rposition(|byte| *byte == b'\n') {
                 let is_end_of_all = is_last_byte && newline + 1 == rest.len();
                 is_last_byte = false;
@@ -303,7 +290,7 @@ async fn lines_before(
                 rest = rest.get(..newline).unwrap_or_default();
             }
             is_last_byte = false;
-            place = lowest;
+            position = lowest;
         }
     }
     Ok(None)
@@ -386,7 +373,7 @@ mod tests {
             self.now.lock().unwrap().low
         }
 
-        fn find(&self, part: &Part) -> Place {
+        fn find(&self, part: &Part) -> Extent {
             find(self, &self.marks(), part)
                 .now_or_never()
                 .expect("it never waits")
@@ -612,7 +599,7 @@ mod tests {
         };
         assert_eq!(
             model().find(&both),
-            Place {
+            Extent {
                 from: 2,
                 end: Some(6)
             }
@@ -622,7 +609,7 @@ mod tests {
                 tail: Some(Tail::Bytes(1)),
                 ..both
             }),
-            Place {
+            Extent {
                 from: 5,
                 end: Some(6)
             }
@@ -651,7 +638,7 @@ mod tests {
             "none of it can be younger"
         );
         assert_eq!(model().dropped(8).find(&since(25)).from, 0);
-        assert_eq!(Model::new(&[]).find(&both), Place { from: 0, end: None });
+        assert_eq!(Model::new(&[]).find(&both), Extent { from: 0, end: None });
     }
 
     #[test]
@@ -755,20 +742,20 @@ mod tests {
             let model = random_model(&mut random);
             for _ in 0..4 {
                 let part = random_part(&mut random, &model);
-                let place = model.find(&part);
+                let extent = model.find(&part);
                 let (from, end) = by_hand(&model, &part);
                 let is_tail_of_one =
                     part.only.is_some() && matches!(part.tail, Some(Tail::Bytes(_)));
-                assert_eq!(place.end.unwrap_or(model.high()), end, "{round}: {part:?}");
+                assert_eq!(extent.end.unwrap_or(model.high()), end, "{round}: {part:?}");
                 // Which byte of the other stream it begins at makes no difference.
                 let wanted = |from| model.offsets(part.only, from, end);
                 assert_eq!(
-                    wanted(place.from),
+                    wanted(extent.from),
                     wanted(from),
                     "{round}: {part:?} {is_tail_of_one}"
                 );
                 assert!(
-                    place.from <= model.high() && (part.only.is_some() || place.from == from),
+                    extent.from <= model.high() && (part.only.is_some() || extent.from == from),
                     "{round}: {part:?}"
                 );
             }
@@ -788,20 +775,20 @@ mod tests {
                 random: Random(round),
                 drops: random.below(60),
             };
-            let place = model.find(&part);
+            let extent = model.find(&part);
             // What it did not begin with although it should have is before it, and so in the gap
             // that the reader meets.
             let (from, end) = by_hand(&model, &part);
             let asked = model.offsets(part.only, from, end);
             assert!(
-                asked.iter().all(|offset| *offset >= place.from),
-                "{round}: {part:?} at {place:?}, not {from}"
+                asked.iter().all(|offset| *offset >= extent.from),
+                "{round}: {part:?} at {extent:?}, not {from}"
             );
             // Nothing is sent that was not asked for, unless something is missing, and then it is
             // said.
-            let sent = model.offsets(part.only, place.from, place.end.unwrap_or(model.high()));
-            if place.from >= model.low() {
-                assert_eq!(sent, asked, "{round}: {part:?} at {place:?}");
+            let sent = model.offsets(part.only, extent.from, extent.end.unwrap_or(model.high()));
+            if extent.from >= model.low() {
+                assert_eq!(sent, asked, "{round}: {part:?} at {extent:?}");
             } else {
                 missing += 1;
             }

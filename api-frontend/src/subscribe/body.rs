@@ -1,4 +1,4 @@
-//! GetOutput's response body: gRPC's framing made by hand around bytes that all subscribers share.
+//! The response body of output: gRPC's framing made by hand around bytes that all subscribers share.
 //!
 //! The generated code copies each message into a buffer of its stream. Here a message is a few
 //! bytes of its stream's own and a reference to a chunk. (gRPC over HTTP/2,
@@ -59,15 +59,15 @@ impl Handed {
 }
 
 /// A response's body: that of the generated code, or output.
-pub enum Reply {
+pub enum ResponseBody {
     /// What the generated code has framed.
     Whole(Body),
     /// Output.
-    Output(Output),
+    Output(OutputBody),
 }
 
 /// Output on its way.
-pub struct Output {
+pub struct OutputBody {
     /// `None` once they have ended.
     frames: Option<Frames>,
     /// Messages that are not sent yet.
@@ -76,11 +76,11 @@ pub struct Output {
     trailers: Option<HeaderMap>,
 }
 
-impl Reply {
-    /// In the place of `body`, if there are frames.
+impl ResponseBody {
+    /// Instead of `body`, if there are frames.
     pub fn new(body: Body, handed: Option<Handed>) -> Self {
         match handed.and_then(Handed::take) {
-            Some(frames) => Self::Output(Output {
+            Some(frames) => Self::Output(OutputBody {
                 frames: Some(frames),
                 gathered: BytesMut::new(),
                 trailers: None,
@@ -90,7 +90,7 @@ impl Reply {
     }
 }
 
-impl HttpBody for Reply {
+impl HttpBody for ResponseBody {
     type Data = Chain<Bytes, Bytes>;
     type Error = Status;
 
@@ -115,7 +115,7 @@ impl HttpBody for Reply {
     }
 }
 
-impl Output {
+impl OutputBody {
     fn is_sent(&self) -> bool {
         self.frames.is_none() && self.gathered.is_empty() && self.trailers.is_none()
     }
@@ -197,11 +197,11 @@ mod tests {
 
     fn reply(
         frames: impl Stream<Item = Result<v1::GetOutputResponse, Status>> + Send + 'static,
-    ) -> Reply {
-        Reply::new(Body::empty(), Some(Handed::new(Box::pin(frames))))
+    ) -> ResponseBody {
+        ResponseBody::new(Body::empty(), Some(Handed::new(Box::pin(frames))))
     }
 
-    fn next(reply: &mut Reply) -> Poll<Option<Frame<Vec<u8>>>> {
+    fn next(reply: &mut ResponseBody) -> Poll<Option<Frame<Vec<u8>>>> {
         let mut context = Context::from_waker(std::task::Waker::noop());
         let frame = Pin::new(reply).poll_frame(&mut context);
         frame.map(|frame| {
@@ -214,7 +214,7 @@ mod tests {
     }
 
     /// All messages in these bytes, and how many pieces they came in.
-    fn messages(mut reply: Reply) -> (Vec<v1::GetOutputResponse>, usize) {
+    fn messages(mut reply: ResponseBody) -> (Vec<v1::GetOutputResponse>, usize) {
         let (mut bytes, mut pieces) = (Vec::new(), 0);
         while let Poll::Ready(Some(frame)) = next(&mut reply) {
             let Ok(data) = frame.into_data() else { break };

@@ -17,7 +17,7 @@ pub const CHUNK: usize = 64 * 1024 - 128;
 /// Most bytes kept of all processes.
 const KEPT: usize = 8 * 1024 * 1024;
 
-/// What a chunk takes beside its bytes: its places in two tables, with their spare room.
+/// What a chunk takes beside its bytes: its entries in two tables, with their spare room.
 const OVERHEAD: usize = 256;
 
 /// A shorter chunk was the end of the output when it was read, and is outgrown soon.
@@ -56,7 +56,7 @@ fn buffer() -> BytesMut {
     buffer
 }
 
-/// Keeps a buffer, or a good part of one, in the place of one that is in use if need be.
+/// Keeps a buffer, or a good part of one, instead of one that is in use if need be.
 fn spare(buffer: Bytes) {
     BUFFERS.with_borrow_mut(|buffers| {
         if buffers.len() < SPARE {
@@ -80,19 +80,19 @@ fn beginning(buffer: BytesMut, length: usize) -> Bytes {
 }
 
 /// Chunks of all processes, the newest ones.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct Chunks(Mutex<Table>);
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Table {
     /// By the number of the process and the offset.
-    by_place: HashMap<(u64, u64), Chunk>,
+    by_position: HashMap<(u64, u64), Chunk>,
     /// Oldest first.
     order: VecDeque<(u64, u64)>,
     bytes: usize,
 }
 
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 struct Chunk {
     piece: Piece,
     /// Where it ends.
@@ -114,13 +114,13 @@ impl Chunks {
         most: usize,
         shared: bool,
     ) -> io::Result<(Piece, Bytes)> {
-        let place = (number, cursor.offset);
+        let position = (number, cursor.offset);
         if shared
             && let Some(Chunk {
                 piece,
                 after,
                 bytes,
-            }) = self.table().by_place.get(&place).cloned()
+            }) = self.table().by_position.get(&position).cloned()
             && bytes.len() <= most
         {
             *cursor = after;
@@ -141,7 +141,7 @@ impl Chunks {
         let bytes = beginning(buffer, length);
         if shared && length >= WORTH_KEEPING {
             self.table().keep(
-                place,
+                position,
                 Chunk {
                     piece,
                     after: *cursor,
@@ -154,7 +154,7 @@ impl Chunks {
 
     /// Whether what is at this offset of the process with this number was read lately.
     pub fn has(&self, number: u64, offset: u64) -> bool {
-        self.table().by_place.contains_key(&(number, offset))
+        self.table().by_position.contains_key(&(number, offset))
     }
 
     // No code under the lock can panic; were it poisoned, the table would still be whole.
@@ -164,18 +164,18 @@ impl Chunks {
 }
 
 impl Table {
-    fn keep(&mut self, place: (u64, u64), chunk: Chunk) {
+    fn keep(&mut self, position: (u64, u64), chunk: Chunk) {
         self.bytes += chunk.bytes.len() + OVERHEAD;
-        match self.by_place.insert(place, chunk) {
+        match self.by_position.insert(position, chunk) {
             // Two have read it at the same time.
             Some(same) => self.bytes -= same.bytes.len() + OVERHEAD,
-            None => self.order.push_back(place),
+            None => self.order.push_back(position),
         }
         while self.bytes > KEPT {
             let Some(oldest) = self
                 .order
                 .pop_front()
-                .and_then(|place| self.by_place.remove(&place))
+                .and_then(|position| self.by_position.remove(&position))
             else {
                 return;
             };
@@ -268,6 +268,6 @@ mod tests {
         assert!(is_true(0, &read(&chunks, &reader, &mut second, true)));
         assert!(held.iter().all(|(from, bytes)| is_true(*from, bytes)));
         let table = chunks.table();
-        assert!(table.bytes <= KEPT && table.order.len() == table.by_place.len());
+        assert!(table.bytes <= KEPT && table.order.len() == table.by_position.len());
     }
 }

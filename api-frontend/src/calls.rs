@@ -1,0 +1,9 @@
+//! The five calls, one a file: each converts what was asked, asks the mirror or the supervisor, and
+//! converts back.
+
+pub mod list;
+pub mod server;
+pub mod start;
+pub mod status;
+pub mod stop;
+pub mod subscribe;

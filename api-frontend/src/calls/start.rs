@@ -1,0 +1,74 @@
+//! Start.
+
+use std::sync::Arc;
+
+use prn_api_frontend::log;
+use prn_ipc_protocol::message::{Ask, ProcessInfo, Reply, StartSpec};
+use prn_ipc_protocol::types::ProcessId;
+use prn_proto::v1;
+use ring::rand::{SecureRandom, SystemRandom};
+use tonic::Status;
+
+use crate::calls::server::Server;
+use crate::clients::Client;
+use crate::convert::process::process;
+use crate::convert::start::start_spec;
+use crate::errors::{self, Asked};
+use crate::failure::Failure;
+use crate::supervisor::{Answered, Unexpected};
+
+/// Starts a process.
+pub async fn start(
+    server: &Server,
+    client: &Client,
+    request: v1::StartRequest,
+) -> Result<v1::StartResponse, Status> {
+    let spec = start_spec(request, &server.defaults, mint)?;
+    if server.mirror.draining() {
+        return Err(errors::draining());
+    }
+    let (id, asked) = (spec.id, Asked::from(&spec));
+    let started = ask(server, client, spec)
+        .await
+        .map_err(|failure| errors::failed(&failure, id, Some(&asked)))?;
+    Ok(v1::StartResponse {
+        response: Some(process(&started.info)),
+        boot_epoch: server.boot_epoch(),
+        already_running: started.is_existing,
+    })
+}
+
+/// The supervisor's answer.
+#[derive(Debug)]
+struct Started {
+    info: Arc<ProcessInfo>,
+    /// Nothing new was started.
+    is_existing: bool,
+}
+
+async fn ask(server: &Server, client: &Client, spec: StartSpec) -> Result<Started, Failure> {
+    let permit = server.permits.start(client)?;
+    let id = spec.id;
+    let read = move |answered: Answered<'_>| {
+        let is_existing = match answered.reply {
+            Reply::Done => false,
+            Reply::Existing => true,
+            Reply::Subscribed | Reply::Refused(_) => return Err(Unexpected),
+        };
+        let info = answered.mirror.process(id).ok_or(Unexpected)?.info();
+        Ok(Ok(Started { info, is_existing }))
+    };
+    server
+        .supervisor
+        .ask(permit, Ask::Start(Box::new(spec)), read)
+        .await
+}
+
+fn mint() -> Result<ProcessId, Status> {
+    let mut bytes = [0; 16];
+    SystemRandom::new().fill(&mut bytes).map_err(|_| {
+        log::line("the kernel gives no random bytes");
+        errors::internal()
+    })?;
+    Ok(ProcessId::from_bytes(bytes))
+}

@@ -1,0 +1,303 @@
+//! A request that the supervisor refused, or that did not get an answer.
+
+use nix::errno::Errno;
+use prn_ipc_protocol::message::{Preparation, Refusal};
+use prn_ipc_protocol::types::{LimitName, ProcessId};
+use prn_proto::reason::{self, metadata as key};
+use tonic::{Code, Status};
+
+use crate::convert::fields::InvalidField;
+use crate::convert::start::{limit_field, too_long};
+use crate::errors::build::{bad_field, error, precondition, quota};
+use crate::errors::call::{draining, internal, restarting};
+use crate::errors::exec::{Asked, SHORTAGES, not_executed};
+use crate::errors::full::too_many_requests;
+use crate::failure::Failure;
+
+/// An id that names no process.
+pub fn process_not_found(id: ProcessId) -> Status {
+    let message = format!("no process has the id {id}");
+    let why = "unknown, or finished and forgotten";
+    of_process(Code::NotFound, reason::PROCESS_NOT_FOUND, message, id, why)
+}
+
+/// A request to the supervisor failed.
+///
+/// `start` is what was asked for, if it was a start.
+pub fn failed(failure: &Failure, id: ProcessId, start: Option<&Asked>) -> Status {
+    match failure {
+        Failure::Refused(refusal) => refused(refusal, id, start),
+        Failure::TooMany { kind, max, kept } => too_many_requests(kind, *max, *kept),
+        Failure::TooLong => too_long().into(),
+        Failure::Closed => restarting(),
+        Failure::Output(_) => internal(),
+    }
+}
+
+/// The supervisor's answer is no.
+///
+/// `start` is what it refused, if it was a start.
+fn refused(refusal: &Refusal, id: ProcessId, start: Option<&Asked>) -> Status {
+    match refusal {
+        Refusal::UnknownProcess => process_not_found(id),
+        Refusal::AlreadyExists => {
+            let message = format!("the id {id} names a process with another specification");
+            let why = "its specification differs";
+            of_process(
+                Code::AlreadyExists,
+                reason::PROCESS_EXISTS,
+                message,
+                id,
+                why,
+            )
+        }
+        Refusal::Draining => draining(),
+        Refusal::TooManyProcesses(max) => too_many_processes(*max),
+        Refusal::UserIdsHeld { held, all } => user_ids_held(*held, *all),
+        Refusal::ArgumentsAboveBudget(left) => arguments_above_budget(*left),
+        Refusal::AboveCeiling { limit, ceiling } => {
+            above_ceiling(&limit.to_string(), &limit_field(*limit), *ceiling)
+        }
+        Refusal::OutputAboveCeiling(0) => no_output_disk(),
+        Refusal::OutputAboveCeiling(ceiling) => {
+            above_ceiling("output_max_bytes", "output_max_bytes", *ceiling)
+        }
+        Refusal::OutputAboveBudget(left) => output_above_budget(*left),
+        Refusal::NotEnforceable(limit) => not_enforceable(*limit),
+        Refusal::Unconfined => bad_field(
+            Code::PermissionDenied,
+            reason::PROFILE_NOT_ALLOWED,
+            "profile",
+            "profile none needs a server that was started with --allow-profile-none",
+            &[],
+        ),
+        // The client knows it as a field of its request.
+        Refusal::SearchPathAbove(_) => InvalidField::new("environment", refusal).into(),
+        Refusal::Exec { step, errno } => not_executed(*step, *errno, start),
+        Refusal::Resources { what, errno } => not_prepared(*what, Errno::from_raw(*errno)),
+    }
+}
+
+fn of_process(code: Code, reason: &str, message: String, id: ProcessId, why: &str) -> Status {
+    error(code, reason, message, &[], |details| {
+        details.set_resource_info("proto.v1.Process", id.to_string(), "", why);
+    })
+}
+
+fn too_many_processes(max: u32) -> Status {
+    quota(
+        reason::TOO_MANY_PROCESSES,
+        "processes",
+        format!("{max} processes run, which is the server's limit"),
+        &[(key::MAX, max.to_string())],
+    )
+}
+
+fn user_ids_held(held: u32, all: u32) -> Status {
+    let message = format!(
+        "no user id is free: {held} of the server's {all} belong to what ended processes left on disk, which is still \
+         being removed: try again later"
+    );
+    quota(
+        reason::TOO_MANY_PROCESSES,
+        "user_ids",
+        message,
+        &[(key::HELD, held.to_string()), (key::MAX, all.to_string())],
+    )
+}
+
+fn arguments_above_budget(left: u64) -> Status {
+    let message = format!(
+        "args: the arguments of all processes that run count together, and {left} bytes are left: pass large ones \
+         in a file, or stop a process that has some"
+    );
+    quota(
+        reason::ARGUMENTS_BUDGET,
+        "args",
+        message,
+        &[(key::LEFT, left.to_string())],
+    )
+}
+
+fn output_above_budget(left: u64) -> Status {
+    let message = format!(
+        "output_max_bytes: output of which nothing may be dropped is set aside, in half of the server's budget, where \
+         {left} bytes are left: ask for less, or stop a process that has some"
+    );
+    quota(
+        reason::OUTPUT_BUDGET,
+        "output",
+        message,
+        &[(key::LEFT, left.to_string())],
+    )
+}
+
+fn above_ceiling(limit: &str, field: &str, ceiling: u64) -> Status {
+    let metadata = [
+        (key::LIMIT, limit.to_owned()),
+        (key::CEILING, ceiling.to_string()),
+    ];
+    bad_field(
+        Code::InvalidArgument,
+        reason::LIMIT_ABOVE_CEILING,
+        field,
+        &format!("must not exceed the server's ceiling of {ceiling}"),
+        &metadata,
+    )
+}
+
+fn no_output_disk() -> Status {
+    let why = "this server keeps no output on disk; --output-disk at its start allows it";
+    precondition(
+        reason::NO_OUTPUT_DISK,
+        ("STORE", "output_store"),
+        why,
+        format!("output_store: {why}"),
+        &[],
+    )
+}
+
+fn not_enforceable(limit: LimitName) -> Status {
+    let why = "this host cannot enforce it; best_effort_limits starts without it";
+    let field = limit_field(limit);
+    precondition(
+        reason::LIMIT_NOT_ENFORCEABLE,
+        ("LIMIT", &field),
+        why,
+        format!("{field}: {why}"),
+        &[(key::LIMIT, limit.to_string())],
+    )
+}
+
+/// The supervisor could not make what a process needs.
+fn not_prepared(what: Preparation, errno: Errno) -> Status {
+    if what == Preparation::Directory && errno == Errno::ENOENT {
+        let message =
+            "the server's state folder was removed while it ran: its operator has to restart it";
+        let code = Code::FailedPrecondition;
+        return error(code, reason::STATE_FOLDER_GONE, message, &[], |_| {});
+    }
+    let metadata = [(key::PREPARATION, what.to_string())];
+    if SHORTAGES.contains(&errno) {
+        quota(
+            reason::SERVER_RESOURCES,
+            &what.to_string(),
+            format!("not enough resources for {what}"),
+            &metadata,
+        )
+    } else {
+        let message = format!("{what} failed");
+        error(Code::Internal, reason::INTERNAL, message, &metadata, |_| {})
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use prn_ipc_protocol::message::ChildStep;
+    use tonic_types::StatusExt;
+
+    const ID: ProcessId = ProcessId::from_bytes([1; 16]);
+
+    #[expect(
+        clippy::as_conversions,
+        reason = "an Errno's discriminant is its number"
+    )]
+    fn raw(errno: Errno) -> i32 {
+        errno as i32
+    }
+
+    fn reason_of(status: &Status) -> String {
+        let info = status.get_details_error_info().unwrap();
+        assert_eq!(info.domain, "prn");
+        info.reason
+    }
+
+    #[test]
+    fn an_unknown_id_and_an_unknown_command_are_told_apart_by_reason() {
+        let id = refused(&Refusal::UnknownProcess, ID, None);
+        let command = refused(
+            &Refusal::Exec {
+                step: ChildStep::Exec,
+                errno: raw(Errno::ENOENT),
+            },
+            ID,
+            None,
+        );
+        assert_eq!(
+            (id.code(), command.code()),
+            (Code::NotFound, Code::NotFound)
+        );
+        assert_eq!(reason_of(&id), "PROCESS_NOT_FOUND");
+        assert_eq!(reason_of(&command), "COMMAND_NOT_FOUND");
+        assert_eq!(
+            id.get_details_resource_info().unwrap().resource_name,
+            ID.to_string()
+        );
+    }
+
+    #[test]
+    fn each_refusal_has_its_code() {
+        let limit = LimitName::Memory;
+        for (refusal, code, reason) in [
+            (
+                Refusal::AlreadyExists,
+                Code::AlreadyExists,
+                reason::PROCESS_EXISTS,
+            ),
+            (Refusal::Draining, Code::Unavailable, reason::DRAINING),
+            (
+                Refusal::TooManyProcesses(3),
+                Code::ResourceExhausted,
+                reason::TOO_MANY_PROCESSES,
+            ),
+            (
+                Refusal::AboveCeiling { limit, ceiling: 9 },
+                Code::InvalidArgument,
+                reason::LIMIT_ABOVE_CEILING,
+            ),
+            (
+                Refusal::OutputAboveCeiling(9),
+                Code::InvalidArgument,
+                reason::LIMIT_ABOVE_CEILING,
+            ),
+            (
+                Refusal::OutputAboveCeiling(0),
+                Code::FailedPrecondition,
+                reason::NO_OUTPUT_DISK,
+            ),
+            (
+                Refusal::NotEnforceable(limit),
+                Code::FailedPrecondition,
+                reason::LIMIT_NOT_ENFORCEABLE,
+            ),
+            (
+                Refusal::Resources {
+                    what: Preparation::Pipes,
+                    errno: raw(Errno::EMFILE),
+                },
+                Code::ResourceExhausted,
+                reason::SERVER_RESOURCES,
+            ),
+            (
+                Refusal::Resources {
+                    what: Preparation::Cgroup,
+                    errno: raw(Errno::EIO),
+                },
+                Code::Internal,
+                reason::INTERNAL,
+            ),
+        ] {
+            let status = refused(&refusal, ID, None);
+            assert_eq!(
+                (status.code(), reason_of(&status).as_str()),
+                (code, reason),
+                "{refusal:?}"
+            );
+        }
+        let ceiling = refused(&Refusal::AboveCeiling { limit, ceiling: 9 }, ID, None);
+        let violations = ceiling.get_details_bad_request().unwrap().field_violations;
+        assert_eq!(violations[0].field, "limits.memory_bytes");
+        assert!(violations[0].description.contains('9'));
+    }
+}

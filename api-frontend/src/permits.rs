@@ -1,0 +1,106 @@
+//! How many requests may wait for the supervisor's answer: each kind has a share of its own, so
+//! that none can keep the others out.
+
+use std::sync::Arc;
+
+use prn_ipc_protocol::message::REQUESTS_WAITING_MAX;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::clients::{Client, Clients};
+use crate::failure::Failure;
+use crate::quota::{Full, Limit, Quota, Slot};
+
+/// Most starts under way.
+const STARTS_MAX: u32 = 512;
+/// Most stops with a grace time under way: one can last for that.
+const GRACEFUL_STOPS_MAX: u32 = 384;
+/// Most other stops under way. They are answered within seconds, so one that finds no room waits
+/// until there is some.
+const KILLS_MAX: usize = 64;
+/// Most subscriptions under way. Their replies bring descriptors, of which a user can have only so
+/// many in flight (ETOOMANYREFS, unix(7)). They are answered at once, so one that finds no room
+/// waits until there is some.
+const SUBSCRIPTIONS_MAX: usize = 16;
+#[expect(clippy::as_conversions, reason = "no other conversion is const")]
+const _: () = assert!(
+    (STARTS_MAX + GRACEFUL_STOPS_MAX) as usize + KILLS_MAX + SUBSCRIPTIONS_MAX
+        <= REQUESTS_WAITING_MAX,
+    "the supervisor's limit"
+);
+
+/// What requests may be under way.
+#[derive(Debug)]
+pub struct Permits {
+    starts: Arc<Quota<()>>,
+    graceful_stops: Arc<Quota<()>>,
+    kills: Arc<Semaphore>,
+    subscriptions: Arc<Semaphore>,
+}
+
+/// What counts a request until it is answered, whether or not anybody still waits for that.
+#[derive(Debug)]
+#[expect(dead_code, reason = "held for its drop")]
+pub enum Permit {
+    /// Of those that are refused when there are too many.
+    Counted(Slot<()>),
+    /// Of those that wait until there is room.
+    Queued {
+        of_client: OwnedSemaphorePermit,
+        of_all: OwnedSemaphorePermit,
+    },
+}
+
+impl Permits {
+    /// Shared by these clients.
+    pub fn new(clients: &Clients) -> Self {
+        let quota = |max| {
+            let limit = Limit::shared(max, clients.count());
+            Quota::new(limit, limit)
+        };
+        Self {
+            starts: quota(STARTS_MAX),
+            graceful_stops: quota(GRACEFUL_STOPS_MAX),
+            kills: Arc::new(Semaphore::new(KILLS_MAX)),
+            subscriptions: Arc::new(Semaphore::new(SUBSCRIPTIONS_MAX)),
+        }
+    }
+
+    /// For a start.
+    pub fn start(&self, client: &Client) -> Result<Permit, Failure> {
+        counted(&self.starts, client, "start")
+    }
+
+    /// For a stop with a grace time.
+    pub fn graceful_stop(&self, client: &Client) -> Result<Permit, Failure> {
+        counted(&self.graceful_stops, client, "stop")
+    }
+
+    /// For a stop without one.
+    pub async fn kill(&self, client: &Client) -> Result<Permit, Failure> {
+        queued(&self.kills, &client.kills).await
+    }
+
+    /// For a subscription.
+    pub async fn subscription(&self, client: &Client) -> Result<Permit, Failure> {
+        queued(&self.subscriptions, &client.subscriptions).await
+    }
+}
+
+fn counted(quota: &Arc<Quota<()>>, client: &Client, kind: &'static str) -> Result<Permit, Failure> {
+    let slot = quota.enter((), client.fingerprint);
+    slot.map(Permit::Counted)
+        .map_err(|Full { max, kept, .. }| Failure::TooMany { kind, max, kept })
+}
+
+/// First among the client's own, then among all that wait.
+async fn queued(all: &Arc<Semaphore>, of_client: &Arc<Semaphore>) -> Result<Permit, Failure> {
+    let acquire = async |semaphore: &Arc<Semaphore>| {
+        let permit = Arc::clone(semaphore).acquire_owned().await;
+        permit.map_err(|_| Failure::Closed)
+    };
+    let of_client = acquire(of_client).await?;
+    Ok(Permit::Queued {
+        of_all: acquire(all).await?,
+        of_client,
+    })
+}
