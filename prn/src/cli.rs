@@ -6,10 +6,10 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::builder::{OsStr, Resettable};
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use prn_client::{ProcessId, StopSignal};
+use prn_launch::options as launch;
 use prn_proto::units::{
     Address, Cpu, Directory, InvalidUnit, Moment, Size, SizeOrZero, Time, Variable,
 };
@@ -17,7 +17,6 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::exit;
-use crate::server::options::Options;
 
 /// Run commands on another Linux machine: start, leave, come back, read all output, stop all of it.
 ///
@@ -182,7 +181,7 @@ pub struct Connection {
     #[arg(
         long,
         value_name = "HOST:PORT",
-        env = address_variable(),
+        env = launch::address_variable(),
         hide_env_values = true,
         default_value = "127.0.0.1:50051"
     )]
@@ -201,16 +200,6 @@ fn parse_call_timeout(text: &str) -> Result<Time, String> {
         return Err("no answer comes in no time".to_owned());
     }
     Ok(time)
-}
-
-/// The variable that says where the server is, unless it says nothing.
-pub fn address_variable() -> Resettable<OsStr> {
-    let empty = std::env::var_os("PRN_ADDRESS").is_some_and(|value| value.is_empty());
-    if empty {
-        Resettable::Reset
-    } else {
-        Resettable::Value("PRN_ADDRESS".into())
-    }
 }
 
 /// How results are printed.
@@ -543,7 +532,7 @@ pub enum Server {
     /// "Listening on ADDRESS" when clients can connect. All processes are stopped when it ends.
     ///
     /// A flag wins over an environment variable, which wins over the configuration file.
-    Start(ServerStart),
+    Start(launch::Start),
     /// Say what this host offers, and what is missing for the server
     ///
     /// Exits 0 if the server could start here, else 1.
@@ -616,38 +605,12 @@ impl From<Profile> for prn_client::Profile {
     }
 }
 
-/// `prn server start`.
-#[derive(Debug, Args)]
-pub struct ServerStart {
-    /// Configuration file (TOML): each key is a flag below without its dashes
-    #[arg(long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
-    /// All else.
-    #[command(flatten)]
-    pub options: Box<Options>,
-}
-
 /// `prn server check`.
 #[derive(Debug, Args)]
 pub struct ServerCheck {
-    /// Check as for `prn server start --allow-missing-limits`
-    #[arg(long)]
-    pub allow_missing_limits: bool,
-    /// Check as for `prn server start --delegated-cgroup`
-    #[arg(long)]
-    pub delegated_cgroup: bool,
-    /// Check for these working directories
-    #[arg(long, value_name = "DIR", default_value = "/var/lib/prn")]
-    pub state_dir: PathBuf,
-    /// First user id of processes
-    #[arg(long, value_name = "UID", default_value_t = crate::server::options::FIRST_UID)]
-    pub first_uid: u32,
-    /// Number of user ids for processes
-    #[arg(long, value_name = "NUMBER", default_value_t = crate::server::options::UIDS)]
-    pub uids: u32,
-    /// Check for output on the disk of the working directories
-    #[arg(long, value_name = "SIZE")]
-    pub output_disk: Option<SizeOrZero>,
+    /// What to check for.
+    #[command(flatten)]
+    pub flags: launch::Check,
     /// How to print the result.
     #[command(flatten)]
     pub output: Output,

@@ -6,6 +6,7 @@ mod keygen;
 mod list;
 mod logs;
 mod run;
+mod server;
 mod start;
 mod status;
 mod stop;
@@ -17,12 +18,12 @@ use std::time::Duration;
 
 use prn_client::credentials::{Credentials, CredentialsError, KeySource, now};
 use prn_client::{Client, ClientError, Code, ProcessId, reason};
+use prn_launch::ServerError;
+use prn_launch::options::OptionsError;
 use prn_proto::tls::{TlsError, shown_time};
 
 use crate::cli::{self, Command};
 use crate::exit::{self, Exit};
-use crate::server::options::OptionsError;
-use crate::server::{self, ServerError};
 use crate::words::Typed;
 use crate::{fields, output};
 use keygen::KeygenError;
@@ -42,6 +43,9 @@ pub enum Failure {
     /// `server start` or `server check` failed.
     #[error(transparent)]
     Server(#[from] ServerError),
+    /// What `server check` has found could not be printed.
+    #[error("cannot print the result")]
+    Print(#[source] io::Error),
     /// The command line makes no sense.
     #[error("{0}")]
     Usage(String),
@@ -124,7 +128,9 @@ impl Failure {
             | Self::Server(ServerError::Options(
                 OptionsError::Missing(_) | OptionsError::NoClients,
             )) => exit::USAGE,
-            Self::Credentials(_) | Self::Keygen(_) | Self::Server(_) => exit::ERROR,
+            Self::Credentials(_) | Self::Keygen(_) | Self::Server(_) | Self::Print(_) => {
+                exit::ERROR
+            }
             Self::Left(_) | Self::ExitUnknown(_) => exit::RUN_FAILED,
             Self::Run(failure)
             | Self::AfterStart {
@@ -152,6 +158,7 @@ impl Failure {
             | Self::Credentials(_)
             | Self::Keygen(_)
             | Self::Server(_)
+            | Self::Print(_)
             | Self::Usage(_)
             | Self::Input
             | Self::StartedUnsaid { .. }
@@ -245,6 +252,7 @@ impl Failure {
             | Self::Credentials(_)
             | Self::Keygen(_)
             | Self::Server(_)
+            | Self::Print(_)
             | Self::Local(_) => {
                 return None;
             }
@@ -322,8 +330,8 @@ pub fn run(command: Command) -> Result<Exit, Failure> {
             block_on(run::run(args)).map_err(|failure| Failure::Run(Box::new(failure)))
         }
         Command::Keygen(args) => Ok(keygen::keygen(&args)?),
-        Command::Server(cli::Server::Start(args)) => Ok(server::start(args)?),
-        Command::Server(cli::Server::Check(args)) => Ok(server::check(&args)?),
+        Command::Server(cli::Server::Start(flags)) => server::start(flags),
+        Command::Server(cli::Server::Check(args)) => server::check(&args),
     }
 }
 

@@ -9,7 +9,6 @@ mod commands;
 mod exit;
 mod fields;
 mod output;
-mod server;
 mod tools;
 mod words;
 

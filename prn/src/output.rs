@@ -26,6 +26,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 pub use lines::Lines;
+use prn_launch::{Finding, Verdict};
 use prn_proto::units::{show_duration, show_size};
 pub use relay::{Chunk, Relay};
 use table::Table;
@@ -33,7 +34,6 @@ use table::Table;
 use crate::cli::Format;
 use crate::exit;
 use crate::fields;
-use crate::server::check::{Finding, Verdict};
 
 /// Prints one error line: the error, its causes, and what to do.
 pub fn error(error: &dyn Error, hint: Option<&str>) {

@@ -7,8 +7,10 @@
 //! - [`v1`]: the messages.
 //! - [`id`], [`Tail`], [`reason`], [`defaults`]: what both ends mean by fields of these.
 //! - [`tls`]: who may speak to whom.
+//! - [`credentials`]: how both ends read certificates and keys.
 //! - [`units`]: how sizes, times and addresses are written in flags and files.
 
+pub mod credentials;
 pub mod defaults;
 pub mod id;
 pub mod reason;

@@ -34,7 +34,7 @@ use nix::unistd::{AccessFlags, access, chdir, execve, getcwd, getegid, geteuid, 
 use prn_ipc_protocol::message::ChildStep;
 use prn_ipc_protocol::{codec, fds};
 
-use crate::server::confinement::{files, strict_filter};
+use prn_launch::confinement::{files, strict_filter};
 
 /// Descriptors that the supervisor leaves open.
 const REPORT: i32 = 3;

@@ -1,39 +1,43 @@
-//! `prn server start` and `prn server check`.
+//! `prn server start` and `prn server check`: what runs as root before the supervisor.
 //!
 //! [`start`] runs as root, parses and checks everything that the server needs, and then executes
 //! `prn-supervisor` in its own place (same PID, empty environment). It trusts the administrator's
 //! flags and files, and nothing of the network.
 
-pub mod check;
+mod check;
+mod claim;
 pub mod confinement;
 mod handover;
 mod host;
 pub mod options;
-mod place;
 mod plan;
 mod streams;
+mod warning;
 
+use std::convert::Infallible;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::Duration;
 
 use prn_ipc_protocol::codec;
 use prn_ipc_protocol::types::Id;
+use prn_proto::credentials::{CredentialsError, KeySource, ends_soon, load_certificate, now};
 use prn_proto::tls::{self, Certificate, Key, TlsError};
 
-use crate::exit::{self, Exit};
-use crate::{cli, output};
-pub use handover::HandoverError;
+use claim::Claim;
 use host::Host;
-use place::Place;
-use prn_client::credentials::{CredentialsError, KeySource, ends_soon, load_certificate, now};
+use options::OptionsError;
+
+pub use check::{Finding, Verdict};
+pub use handover::HandoverError;
+pub use warning::Warning;
 
 /// Why the server did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
     /// The flags or the configuration file make no sense.
     #[error(transparent)]
-    Options(#[from] options::OptionsError),
+    Options(#[from] OptionsError),
     /// A certificate or key was refused.
     #[error(transparent)]
     Credentials(#[from] CredentialsError),
@@ -51,27 +55,27 @@ pub enum ServerError {
     Confinement(#[from] confinement::ConfinementError),
     /// The state folder or the cgroup could not be taken.
     #[error(transparent)]
-    Place(#[from] place::PlaceError),
+    Claim(#[from] claim::ClaimError),
     /// Something could not be opened, made or handed over.
     #[error(transparent)]
     Handover(#[from] HandoverError),
-    /// Standard output failed.
-    #[error("cannot print the result")]
-    Print(#[source] std::io::Error),
 }
 
-/// `prn server start`: returns only if it fails.
-pub fn start(args: cli::ServerStart) -> Result<Exit, ServerError> {
+/// `prn server start`: returns only if it fails. What the operator should know goes to `warn`.
+///
+/// # Errors
+/// If anything is missing, contradicts itself or this host, or cannot be opened.
+pub fn start(flags: options::Start, warn: &dyn Fn(Warning)) -> Result<Infallible, ServerError> {
     // First, before anything else is opened: what was inherited is known by its numbers.
     let inherited = handover::Inherited::adopt();
     streams::own();
-    let options = options::merged(*args.options, args.config.as_deref())?;
+    let options = options::merged(*flags.options, flags.config.as_deref())?;
     let host = Host::survey();
     if let Some(what) = check::blockers(&[check::privilege(&host)]) {
         return Err(ServerError::Host(what));
     }
-    let (certificate, pins, key) = credentials(&options)?;
-    let findings = check::findings(&host, &options.check());
+    let (certificate, pins, key) = credentials(&options, warn)?;
+    let findings = check::findings(&host, &(&options).into());
     if let Some(what) = check::blockers(&findings) {
         return Err(ServerError::Host(what));
     }
@@ -88,20 +92,15 @@ pub fn start(args: cli::ServerStart) -> Result<Exit, ServerError> {
     let (listener, address) = inherited.listener(&plan.address)?;
     let disks = host::limited_disks(&host, &plan.state_dir);
     let state_dir = Path::new(&plan.state_dir);
-    let place = Place::take(state_dir, &plan.cgroup, &host, plan.frontend_memory)?;
-    if !place.missing.is_empty() {
-        let missing = place.missing.join(", ");
-        output::notice(&format!(
-            "WARNING: --allow-missing-limits: this host does not offer {missing}, so such limits are NOT enforced"
-        ));
+    let claim = Claim::take(state_dir, &plan.cgroup, &host, plan.frontend_memory, warn)?;
+    if !claim.missing.is_empty() {
+        warn(Warning::MissingLimits(claim.missing));
     }
-    let (origin, own_cgroup) = place.origin.unzip();
+    let (origin, own_cgroup) = claim.origin.unzip();
 
     let confinement = confinement::resolve(host.seccomp, options.allow_profile_none)?;
     if confinement.landlock.is_none() {
-        output::notice(
-            "WARNING: this kernel has no Landlock: processes can write wherever their user id lets them",
-        );
+        warn(Warning::NoLandlock);
     }
     let supervisor = prn_ipc_protocol::config::Supervisor {
         address,
@@ -126,8 +125,8 @@ pub fn start(args: cli::ServerStart) -> Result<Exit, ServerError> {
         frontend_binary: binaries.frontend,
         empty_folder,
         tools: binaries.tools,
-        state: place.state,
-        cgroup: place.cgroup,
+        state: claim.state,
+        cgroup: claim.cgroup,
         notify,
         origin,
     };
@@ -153,11 +152,12 @@ fn sealed<E>(name: &'static str, encoded: Result<Vec<u8>, E>) -> Result<OwnedFd,
 /// together.
 fn credentials(
     options: &options::Options,
+    warn: &dyn Fn(Warning),
 ) -> Result<(Certificate, Vec<Certificate>, Key), ServerError> {
     let path = options
         .server_cert
         .as_deref()
-        .ok_or(options::OptionsError::Missing("server-cert"))?;
+        .ok_or(OptionsError::Missing("server-cert"))?;
     let certificate = load_certificate(path)?;
     let refused = |source| CredentialsError::Certificate {
         path: path.to_owned(),
@@ -165,23 +165,24 @@ fn credentials(
     };
     let now = now();
     certificate.check_validity(now).map_err(refused)?;
-    tell_ending(&certificate, path, now);
+    warn_of_end(&certificate, path, now, warn);
     let mut pins: Vec<Certificate> = Vec::new();
     for path in &options.client_cert {
         let pin = load_certificate(path)?;
         match pin.check_validity(now) {
-            Ok(()) => tell_ending(&pin, path, now),
+            Ok(()) => warn_of_end(&pin, path, now, warn),
             Err(TlsError::NotValidNow {
                 from,
                 until,
                 now,
                 outside,
-            }) => {
-                let path = path.display();
-                output::notice(&format!(
-                    "warning: the client certificate {path} is valid from {from} to {until}, and this machine's clock says {now}, so it lets nobody in: {outside}"
-                ));
-            }
+            }) => warn(Warning::ClientNotValid {
+                path: path.clone(),
+                from,
+                until,
+                now,
+                outside,
+            }),
             Err(source) => {
                 return Err(CredentialsError::Certificate {
                     path: path.clone(),
@@ -195,7 +196,7 @@ fn credentials(
         }
     }
     if pins.is_empty() {
-        return Err(options::OptionsError::NoClients.into());
+        return Err(OptionsError::NoClients.into());
     }
     let origin = KeySource::find(options.tls_key.clone())?;
     let key = origin.load()?;
@@ -206,23 +207,26 @@ fn credentials(
     Ok((certificate, pins, key))
 }
 
-fn tell_ending(certificate: &Certificate, path: &Path, now: Duration) {
+fn warn_of_end(certificate: &Certificate, path: &Path, now: Duration, warn: &dyn Fn(Warning)) {
     if let Some(ending) = ends_soon(certificate, path, now) {
-        output::notice(&format!("warning: {ending}"));
+        warn(Warning::EndsSoon(ending));
     }
 }
 
+/// What `prn server check` has found.
+#[derive(Debug)]
+pub struct Report {
+    /// One thing each, in the order of printing.
+    pub findings: Vec<Finding>,
+    /// Nothing of it keeps the server from starting.
+    pub can_start: bool,
+}
+
 /// `prn server check`.
-pub fn check(args: &cli::ServerCheck) -> Result<Exit, ServerError> {
-    let wanted = check::Wanted {
-        allow_missing_limits: args.allow_missing_limits,
-        delegated_cgroup: args.delegated_cgroup,
-        uids: (args.first_uid, args.uids),
-        state_dir: args.state_dir.display().to_string(),
-        output_disk: args.output_disk.is_some_and(|size| size.0 > 0),
-    };
-    let findings = check::findings(&Host::survey(), &wanted);
-    let can_start = check::blockers(&findings).is_none();
-    output::findings(&findings, can_start, args.output.output).map_err(ServerError::Print)?;
-    Ok(if can_start { exit::OK } else { exit::ERROR })
+pub fn check(flags: &options::Check) -> Report {
+    let findings = check::findings(&Host::survey(), &flags.into());
+    Report {
+        can_start: check::blockers(&findings).is_none(),
+        findings,
+    }
 }

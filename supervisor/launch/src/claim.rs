@@ -1,5 +1,5 @@
-//! Taking the server's place on this machine: its state folder and its cgroup tree, both locked,
-//! and free of what an earlier run left behind.
+//! Claiming what a server has to itself on this machine: its state folder and its cgroup tree, both
+//! locked, and free of what an earlier run left behind.
 //!
 //! Whoever can open a folder can lock it (flock(2)), so neither folder can be opened by others:
 //! they may pass, at most (mode 0711). A lock on the group that somebody got hold of all the same,
@@ -27,7 +27,8 @@ use std::time::{Duration, Instant};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use prn_proto::id::ProcessId;
 
-use super::host::{CONTROLLERS, Host};
+use crate::host::{CONTROLLERS, Host};
+use crate::warning::Warning;
 
 /// How long processes of an earlier run have to die.
 const DEATH: Duration = Duration::from_secs(5);
@@ -56,9 +57,9 @@ const FRONTEND_TASKS: &str = "64";
 /// cgroup-v2.rst).
 const GROUPS: &str = "100000";
 
-/// Why the place could not be taken.
+/// Why they could not be claimed.
 #[derive(Debug, thiserror::Error)]
-pub enum PlaceError {
+pub enum ClaimError {
     /// A file or folder refused.
     #[error("cannot use {}", path.display())]
     File {
@@ -79,9 +80,9 @@ pub enum PlaceError {
     Leftover(PathBuf),
 }
 
-fn at(path: &Path) -> impl FnOnce(io::Error) -> PlaceError {
+fn at(path: &Path) -> impl FnOnce(io::Error) -> ClaimError {
     let path = path.to_owned();
-    move |source| PlaceError::File { path, source }
+    move |source| ClaimError::File { path, source }
 }
 
 /// Where cgroups go. Each path is a directory of a cgroup2 file system.
@@ -95,7 +96,7 @@ pub enum Cgroup {
 }
 
 /// What the server has to itself.
-pub struct Place {
+pub struct Claim {
     /// The state folder, locked.
     pub state: OwnedFd,
     /// The group, locked.
@@ -107,14 +108,15 @@ pub struct Place {
     pub missing: Vec<&'static str>,
 }
 
-impl Place {
-    /// Takes it.
+impl Claim {
+    /// Claims all of it.
     pub fn take(
         state_dir: &Path,
         cgroup: &Cgroup,
         host: &Host,
         frontend_memory: u64,
-    ) -> Result<Self, PlaceError> {
+        warn: &dyn Fn(Warning),
+    ) -> Result<Self, ClaimError> {
         let state = locked_state(state_dir)?;
         let (Cgroup::Delegated(base) | Cgroup::Own(base)) = cgroup;
         let origin = match cgroup {
@@ -144,7 +146,7 @@ impl Place {
             base.join("frontend"),
             base.join("processes"),
         );
-        let locked = locked_group(base, &supervisor)?;
+        let locked = locked_group(base, &supervisor, warn)?;
         sweep_all(base, cgroup)?;
         for group in [&supervisor, &frontend, &processes] {
             make(group)?;
@@ -177,7 +179,7 @@ impl Place {
                 write(&group.join("memory.min"), SUPERVISOR_MEMORY)?;
             }
         }
-        clean_state(state_dir)?;
+        clean_state(state_dir, warn)?;
         Ok(Self {
             state,
             cgroup: locked,
@@ -190,19 +192,19 @@ impl Place {
 /// The state folder, for this server alone. The lock (flock(2)) belongs to the open file, and so
 /// goes to the supervisor with it. Nobody else can lock the folder: they cannot open it. What a
 /// supervisor that was killed has cloned a moment before holds its files for a moment more.
-fn locked_state(path: &Path) -> Result<OwnedFd, PlaceError> {
+fn locked_state(path: &Path) -> Result<OwnedFd, ClaimError> {
     let folder = File::open(path).map_err(at(path))?;
     let deadline = Instant::now() + SETTLING;
     while !try_lock(&folder, path)? {
         if Instant::now() >= deadline {
-            return Err(PlaceError::StateInUse(path.to_owned()));
+            return Err(ClaimError::StateInUse(path.to_owned()));
         }
         std::thread::sleep(PAUSE);
     }
     Ok(folder.into())
 }
 
-fn try_lock(folder: &File, path: &Path) -> Result<bool, PlaceError> {
+fn try_lock(folder: &File, path: &Path) -> Result<bool, ClaimError> {
     match folder.try_lock() {
         Ok(()) => Ok(true),
         Err(TryLockError::WouldBlock) => Ok(false),
@@ -212,7 +214,11 @@ fn try_lock(folder: &File, path: &Path) -> Result<bool, PlaceError> {
 
 /// The group, which no other server is in. Locked, unless what holds the lock is no server: then
 /// the group is as good as this server's, which has the lock of its state folder.
-fn locked_group(base: &Path, supervisor: &Path) -> Result<OwnedFd, PlaceError> {
+fn locked_group(
+    base: &Path,
+    supervisor: &Path,
+    warn: &dyn Fn(Warning),
+) -> Result<OwnedFd, ClaimError> {
     let folder = File::open(base).map_err(at(base))?;
     let deadline = Instant::now() + SETTLING;
     loop {
@@ -224,19 +230,16 @@ fn locked_group(base: &Path, supervisor: &Path) -> Result<OwnedFd, PlaceError> {
         if Instant::now() < deadline {
             std::thread::sleep(PAUSE);
         } else if lives {
-            return Err(PlaceError::CgroupInUse(base.to_owned()));
+            return Err(ClaimError::CgroupInUse(base.to_owned()));
         } else {
-            crate::output::notice(&format!(
-                "warning: {} is locked by a process that is no server: it is used all the same",
-                base.display()
-            ));
+            warn(Warning::LockedByStranger(base.to_owned()));
             return Ok(folder.into());
         }
     }
 }
 
 /// Whether there is a process in a group or below it; there is none where there is no group.
-fn populated(group: &Path) -> Result<bool, PlaceError> {
+fn populated(group: &Path) -> Result<bool, ClaimError> {
     let events = group.join("cgroup.events");
     match fs::read_to_string(&events) {
         Ok(text) => Ok(text.lines().any(|line| line == "populated 1")),
@@ -247,7 +250,7 @@ fn populated(group: &Path) -> Result<bool, PlaceError> {
 
 /// Lets others pass the group, but neither list nor lock it. Of a group of a service manager's the
 /// mode is no attribute that is delegated, but its owner's, which may be read-only.
-fn close_to_others(base: &Path, cgroup: &Cgroup) -> Result<(), PlaceError> {
+fn close_to_others(base: &Path, cgroup: &Cgroup) -> Result<(), ClaimError> {
     match (passable(base), cgroup) {
         (Err(error), Cgroup::Own(_)) => Err(at(base)(error)),
         (Ok(()) | Err(_), Cgroup::Own(_) | Cgroup::Delegated(_)) => Ok(()),
@@ -260,7 +263,7 @@ fn passable(path: &Path) -> io::Result<()> {
 
 /// Sweeps all groups of an earlier run: of a group of this server's own whatever is in it, of a
 /// delegated one what a server makes.
-fn sweep_all(base: &Path, cgroup: &Cgroup) -> Result<(), PlaceError> {
+fn sweep_all(base: &Path, cgroup: &Cgroup) -> Result<(), ClaimError> {
     let groups = match cgroup {
         Cgroup::Delegated(_) => vec![base.join("frontend"), base.join("processes")],
         Cgroup::Own(_) => groups_in(base)?,
@@ -271,7 +274,7 @@ fn sweep_all(base: &Path, cgroup: &Cgroup) -> Result<(), PlaceError> {
         .try_for_each(|group| sweep(group))
 }
 
-fn groups_in(path: &Path) -> Result<Vec<PathBuf>, PlaceError> {
+fn groups_in(path: &Path) -> Result<Vec<PathBuf>, ClaimError> {
     let entries = fs::read_dir(path).map_err(at(path))?;
     Ok(entries
         .filter_map(|entry| Some(entry.ok()?.path()))
@@ -279,7 +282,7 @@ fn groups_in(path: &Path) -> Result<Vec<PathBuf>, PlaceError> {
         .collect())
 }
 
-fn make(path: &Path) -> Result<(), PlaceError> {
+fn make(path: &Path) -> Result<(), ClaimError> {
     match in_parent(path, |path| DirBuilder::new().mode(PASSABLE).create(path)) {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
         other => other.map_err(at(path)),
@@ -302,18 +305,18 @@ fn in_parent(path: &Path, act: fn(&Path) -> io::Result<()>) -> io::Result<()> {
     }
 }
 
-fn write(path: &Path, value: &str) -> Result<(), PlaceError> {
+fn write(path: &Path, value: &str) -> Result<(), ClaimError> {
     fs::write(path, value).map_err(at(path))
 }
 
-fn read(path: &Path) -> Result<String, PlaceError> {
+fn read(path: &Path) -> Result<String, ClaimError> {
     fs::read_to_string(path).map_err(at(path))
 }
 
 /// Switches controllers on for the groups below one. Only what is missing there: of a delegated
 /// group itself nothing else is written, and one that a service manager looks after may be
 /// read-only.
-fn enable(group: &Path) -> Result<(), PlaceError> {
+fn enable(group: &Path) -> Result<(), ClaimError> {
     let (offered, enabled) = (
         read(&group.join("cgroup.controllers"))?,
         read(&group.join("cgroup.subtree_control"))?,
@@ -330,7 +333,7 @@ fn enable(group: &Path) -> Result<(), PlaceError> {
 
 /// Kills and removes a group of an earlier run, with all below it. Waits for it, but not without
 /// end.
-fn sweep(path: &Path) -> Result<(), PlaceError> {
+fn sweep(path: &Path) -> Result<(), ClaimError> {
     if !path.exists() {
         return Ok(());
     }
@@ -344,7 +347,7 @@ fn sweep(path: &Path) -> Result<(), PlaceError> {
             .min(Duration::from_millis(100));
         let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO);
         if left.is_zero() {
-            return Err(PlaceError::Leftover(path.to_owned()));
+            return Err(ClaimError::Leftover(path.to_owned()));
         }
         // It may have changed between the reading and the waiting: the wait is short.
         let _unused = poll(
@@ -360,7 +363,7 @@ fn sweep(path: &Path) -> Result<(), PlaceError> {
 
 /// Removes working directories of an earlier run. One that cannot be removed becomes root's, so
 /// that a process that gets its user id finds nothing that it can use.
-fn clean_state(state_dir: &Path) -> Result<(), PlaceError> {
+fn clean_state(state_dir: &Path, warn: &dyn Fn(Warning)) -> Result<(), ClaimError> {
     let entries = fs::read_dir(state_dir).map_err(at(state_dir))?;
     for entry in entries.filter_map(Result::ok) {
         let name = entry.file_name();
@@ -377,10 +380,7 @@ fn clean_state(state_dir: &Path) -> Result<(), PlaceError> {
                 clean(&path, owner);
             }
             if fs::remove_dir(&path).is_err() {
-                crate::output::notice(&format!(
-                    "warning: the directory {} of an earlier run could not be removed: remove it by hand",
-                    path.display()
-                ));
+                warn(Warning::NotRemoved(path.clone()));
                 chown(&path, Some(0), Some(0)).map_err(at(&path))?;
             }
         }

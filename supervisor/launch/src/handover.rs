@@ -24,7 +24,7 @@ use prn_ipc_protocol::fds::{self, supervisor as numbers};
 use prn_proto::units::Address;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
-use super::check;
+use crate::check;
 
 /// Connections that wait while a frontend is replaced; the kernel's own cap is net.core.somaxconn.
 const BACKLOG: i32 = 1024;

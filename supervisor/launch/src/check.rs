@@ -11,8 +11,8 @@ use nix::unistd::{pipe2, write};
 use prn_proto::units::show_size;
 use serde::Serialize;
 
-use super::host::{self, Host, missing_controllers};
-use super::options::{FIRST_UID, UIDS};
+use crate::host::{self, Host, missing_controllers};
+use crate::options::{Check, FIRST_UID, Options, UIDS};
 
 /// How the server would be started.
 #[derive(Debug)]
@@ -27,6 +27,33 @@ pub struct Wanted {
     pub state_dir: String,
     /// `--output-disk` has a size.
     pub output_disk: bool,
+}
+
+impl From<&Options> for Wanted {
+    fn from(options: &Options) -> Self {
+        Self {
+            allow_missing_limits: options.allow_missing_limits,
+            delegated_cgroup: options.delegated_cgroup,
+            uids: (
+                options.first_uid.unwrap_or(FIRST_UID),
+                options.uids.unwrap_or(UIDS),
+            ),
+            state_dir: options.state_dir().display().to_string(),
+            output_disk: options.output_disk.is_some_and(|size| size.0 > 0),
+        }
+    }
+}
+
+impl From<&Check> for Wanted {
+    fn from(flags: &Check) -> Self {
+        Self {
+            allow_missing_limits: flags.allow_missing_limits,
+            delegated_cgroup: flags.delegated_cgroup,
+            uids: (flags.first_uid, flags.uids),
+            state_dir: flags.state_dir.display().to_string(),
+            output_disk: flags.output_disk.is_some_and(|size| size.0 > 0),
+        }
+    }
 }
 
 /// How good a finding is.
@@ -482,22 +509,14 @@ fn open_files(host: &Host) -> Finding {
     }
 }
 
-impl Default for Wanted {
-    fn default() -> Self {
-        Self {
-            allow_missing_limits: false,
-            delegated_cgroup: false,
-            uids: (FIRST_UID, UIDS),
-            state_dir: super::options::STATE_DIR.to_owned(),
-            output_disk: false,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::host::CgroupMount;
     use super::*;
+    use crate::host::CgroupMount;
+
+    fn wanted() -> Wanted {
+        Wanted::from(&Options::default())
+    }
 
     fn good() -> Host {
         Host {
@@ -526,14 +545,14 @@ mod tests {
 
     #[test]
     fn a_good_host_blocks_nothing() {
-        assert!(blocking(&good(), &Wanted::default()).is_empty());
-        assert_eq!(blockers(&findings(&good(), &Wanted::default())), None);
+        assert!(blocking(&good(), &wanted()).is_empty());
+        assert_eq!(blockers(&findings(&good(), &wanted())), None);
         assert!(
             blocking(
                 &good(),
                 &Wanted {
                     delegated_cgroup: true,
-                    ..Wanted::default()
+                    ..wanted()
                 }
             )
             .is_empty()
@@ -547,10 +566,10 @@ mod tests {
             ..good()
         };
         assert_eq!(
-            blocking(&host, &Wanted::default()),
+            blocking(&host, &wanted()),
             ["controller io", "controller memory"]
         );
-        let line = blockers(&findings(&host, &Wanted::default())).unwrap();
+        let line = blockers(&findings(&host, &wanted())).unwrap();
         assert!(
             line.contains("io, memory") && line.contains("--allow-missing-limits"),
             "{line}"
@@ -560,7 +579,7 @@ mod tests {
                 &host,
                 &Wanted {
                     allow_missing_limits: true,
-                    ..Wanted::default()
+                    ..wanted()
                 }
             )
             .is_empty()
@@ -571,7 +590,7 @@ mod tests {
     fn what_no_flag_can_lift_blocks() {
         let allowed = Wanted {
             allow_missing_limits: true,
-            ..Wanted::default()
+            ..wanted()
         };
         assert_eq!(
             blocking(
@@ -627,7 +646,7 @@ mod tests {
                 &outside,
                 &Wanted {
                     delegated_cgroup: true,
-                    ..Wanted::default()
+                    ..wanted()
                 }
             ),
             ["cgroup v2"]
@@ -654,7 +673,7 @@ mod tests {
                     ping_group_range: range,
                     ..good()
                 },
-                &Wanted::default(),
+                &wanted(),
             )
             .verdict
         };

@@ -1,14 +1,13 @@
-//! Flags of `prn server start`, which are also the keys of its configuration file.
+//! Flags of `prn server start`, which are also the keys of its configuration file, and of `prn server
+//! check`.
 
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use serde::Deserialize;
-
-use prn_client::credentials::KeySource;
+use clap::builder::{OsStr, Resettable};
+use prn_proto::credentials::KeySource;
 use prn_proto::units::{Address, Cpu, Size, SizeOrZero, Time};
-
-use super::check::Wanted;
+use serde::Deserialize;
 
 /// Default of `--first-uid`: far above what distributions, containers and user namespaces hand out.
 pub const FIRST_UID: u32 = 2_000_000_000;
@@ -51,6 +50,50 @@ pub enum OptionsError {
     NoClients,
 }
 
+/// The variable that says where the server is, unless it says nothing.
+pub fn address_variable() -> Resettable<OsStr> {
+    let empty = std::env::var_os("PRN_ADDRESS").is_some_and(|value| value.is_empty());
+    if empty {
+        Resettable::Reset
+    } else {
+        Resettable::Value("PRN_ADDRESS".into())
+    }
+}
+
+/// `prn server start`.
+#[derive(Debug, Args)]
+pub struct Start {
+    /// Configuration file (TOML): each key is a flag below without its dashes
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// All else.
+    #[command(flatten)]
+    pub options: Box<Options>,
+}
+
+/// `prn server check`.
+#[derive(Debug, Args)]
+pub struct Check {
+    /// Check as for `prn server start --allow-missing-limits`
+    #[arg(long)]
+    pub allow_missing_limits: bool,
+    /// Check as for `prn server start --delegated-cgroup`
+    #[arg(long)]
+    pub delegated_cgroup: bool,
+    /// Check for these working directories
+    #[arg(long, value_name = "DIR", default_value = STATE_DIR)]
+    pub state_dir: PathBuf,
+    /// First user id of processes
+    #[arg(long, value_name = "UID", default_value_t = FIRST_UID)]
+    pub first_uid: u32,
+    /// Number of user ids for processes
+    #[arg(long, value_name = "NUMBER", default_value_t = UIDS)]
+    pub uids: u32,
+    /// Check for output on the disk of the working directories
+    #[arg(long, value_name = "SIZE")]
+    pub output_disk: Option<SizeOrZero>,
+}
+
 /// Everything but the configuration file's own name. `None`: not given.
 #[derive(Debug, Default, Args, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
@@ -72,7 +115,7 @@ pub struct Options {
     #[arg(long, value_name = "FILE")]
     pub tls_key: Option<PathBuf>,
     /// Where to listen [default: 127.0.0.1:50051]
-    #[arg(long, value_name = "HOST:PORT", env = crate::cli::address_variable(), hide_env_values = true)]
+    #[arg(long, value_name = "HOST:PORT", env = address_variable(), hide_env_values = true)]
     pub address: Option<Address>,
     /// Folder of the processes' working directories [default: /var/lib/prn]
     #[arg(long, value_name = "DIR")]
@@ -185,20 +228,6 @@ pub struct Options {
 }
 
 impl Options {
-    /// What the host must offer for them.
-    pub fn check(&self) -> Wanted {
-        Wanted {
-            allow_missing_limits: self.allow_missing_limits,
-            delegated_cgroup: self.delegated_cgroup,
-            uids: (
-                self.first_uid.unwrap_or(FIRST_UID),
-                self.uids.unwrap_or(UIDS),
-            ),
-            state_dir: self.state_dir().display().to_string(),
-            output_disk: self.output_disk.is_some_and(|size| size.0 > 0),
-        }
-    }
-
     /// The state folder.
     pub fn state_dir(&self) -> &Path {
         self.state_dir.as_deref().unwrap_or(Path::new(STATE_DIR))

@@ -11,10 +11,10 @@ use prn_ipc_protocol::output_max;
 use prn_ipc_protocol::types::{Id, Invalid, LimitName, Limits, Millis};
 use prn_proto::units::{Address, Size, Time, show_size};
 
-use super::check::FILES_PER_PROCESS;
-use super::host::Host;
-use super::options::{FIRST_UID, Options, UIDS};
-use super::place::Cgroup;
+use crate::check::FILES_PER_PROCESS;
+use crate::claim::Cgroup;
+use crate::host::Host;
+use crate::options::{FIRST_UID, Options, UIDS};
 
 /// The frontend's user id where there is no user `prn`.
 const FRONTEND_UID: u32 = 1_999_999_999;
@@ -474,8 +474,8 @@ fn threads() -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::host::CgroupMount;
     use super::*;
+    use crate::host::CgroupMount;
     use prn_proto::units::{Cpu, SizeOrZero};
 
     fn host() -> Host {

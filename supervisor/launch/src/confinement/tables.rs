@@ -85,7 +85,7 @@ fn name((name, number): &Call) -> String {
 fn the_document_has_these_tables() {
     let path = concat!(
         env!("CARGO_MANIFEST_DIR"),
-        "/../docs/security/process-calls.md"
+        "/../../docs/security/process-calls.md"
     );
     let document = std::fs::read_to_string(path).unwrap();
     let (before, rest) = document.split_once("<!-- calls: begin -->\n").unwrap();

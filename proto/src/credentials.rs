@@ -1,0 +1,350 @@
+//! Certificates and keys, from files and the environment.
+//!
+//! Trusts nothing about a file but what it has checked. A key's bytes are in no error and in no
+//! memory that is not wiped.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use zeroize::Zeroizing;
+
+use crate::tls::{Certificate, Key, Remaining, TlsError};
+
+/// Variable that holds the key itself, as PEM text.
+pub const KEY_VARIABLE: &str = "PRN_TLS_KEY";
+
+/// Variable that names the key's file.
+pub const KEY_FILE_VARIABLE: &str = "PRN_TLS_KEY_FILE";
+
+/// No certificate or key is nearly this long.
+const FILE_MAX: usize = 64 * 1024;
+
+/// Why a certificate or key was not taken.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CredentialsError {
+    /// A file cannot be read.
+    #[error("cannot read {}", path.display())]
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
+    },
+    /// A file does not hold a certificate that prn can use.
+    #[error("the certificate {} is refused", path.display())]
+    Certificate {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: TlsError,
+    },
+    /// Nothing says where the key is.
+    #[error(
+        "no TLS key: set {KEY_VARIABLE} to the key's PEM text, or name its file with --tls-key or {KEY_FILE_VARIABLE}"
+    )]
+    NoKey,
+    /// There is nothing in it.
+    #[error("{0} is empty: it must hold a PKCS#8 key in PEM form")]
+    EmptyKey(KeySource),
+    /// Others than its owner can read or change the key.
+    #[error("the key file {} is open to others (mode {mode:04o}): run `chmod 600` on it", path.display())]
+    OpenKey {
+        /// Which.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// It is not a key that prn can use.
+    #[error("the key in {origin} is refused")]
+    Key {
+        /// Where it is.
+        origin: KeySource,
+        /// Why.
+        #[source]
+        source: TlsError,
+    },
+}
+
+/// Where a private key is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeySource {
+    /// In [`KEY_VARIABLE`], as PEM text.
+    Environment,
+    /// In this file, which nobody but its owner can read.
+    File(PathBuf),
+}
+
+impl fmt::Display for KeySource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Environment => f.write_str(KEY_VARIABLE),
+            Self::File(path) => write!(f, "{}", path.display()),
+        }
+    }
+}
+
+impl KeySource {
+    /// `file` if there is one, else what the environment says.
+    ///
+    /// # Errors
+    /// [`CredentialsError::NoKey`] if there is none of them.
+    pub fn find(file: Option<PathBuf>) -> Result<Self, CredentialsError> {
+        file.map(Self::File)
+            .or_else(Self::from_environment)
+            .ok_or(CredentialsError::NoKey)
+    }
+
+    /// What the environment says: [`KEY_VARIABLE`] if it is set, even to nothing, else
+    /// [`KEY_FILE_VARIABLE`].
+    pub fn from_environment() -> Option<Self> {
+        if std::env::var_os(KEY_VARIABLE).map(wiped).is_some() {
+            return Some(Self::Environment);
+        }
+        std::env::var_os(KEY_FILE_VARIABLE)
+            .filter(|path| !path.is_empty())
+            .map(|path| Self::File(path.into()))
+    }
+
+    /// Reads the key.
+    ///
+    /// # Errors
+    /// If it cannot be read, is open to others, or is anything but one unencrypted PKCS#8 Ed25519 key in PEM form.
+    pub fn load(&self) -> Result<Key, CredentialsError> {
+        let pem = match self {
+            Self::Environment => std::env::var_os(KEY_VARIABLE)
+                .map(wiped)
+                .unwrap_or_default(),
+            Self::File(path) => read_key(path)?,
+        };
+        if pem.iter().all(u8::is_ascii_whitespace) {
+            return Err(CredentialsError::EmptyKey(self.clone()));
+        }
+        Key::from_pem(&pem).map_err(|source| CredentialsError::Key {
+            origin: self.clone(),
+            source,
+        })
+    }
+}
+
+fn wiped(value: OsString) -> Zeroizing<Vec<u8>> {
+    Zeroizing::new(value.into_vec())
+}
+
+fn read_key(path: &Path) -> Result<Zeroizing<Vec<u8>>, CredentialsError> {
+    let failed = |source| CredentialsError::Read {
+        path: path.to_owned(),
+        source,
+    };
+    let file = File::open(path).map_err(failed)?;
+    // Asked of the open file: the name may mean another one by now.
+    let mode = file.metadata().map_err(failed)?.mode() & 0o7777;
+    if mode & 0o077 != 0 {
+        return Err(CredentialsError::OpenKey {
+            path: path.to_owned(),
+            mode,
+        });
+    }
+    read_bounded(file).map_err(failed)
+}
+
+/// All bytes of a file, in one allocation, so that growing leaves no copy behind. Of no more than
+/// the file says that it needs, if it does: each byte is wiped in the end, used or not.
+fn read_bounded(file: File) -> io::Result<Zeroizing<Vec<u8>>> {
+    let length = usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX);
+    let most = if (1..FILE_MAX).contains(&length) {
+        length
+    } else {
+        FILE_MAX
+    };
+    let mut bytes = Zeroizing::new(Vec::with_capacity(most + 64));
+    let limit = u64::try_from(most).unwrap_or(u64::MAX);
+    file.take(limit + 1).read_to_end(&mut bytes)?;
+    if bytes.len() > most {
+        return Err(io::ErrorKind::FileTooLarge.into());
+    }
+    Ok(bytes)
+}
+
+/// Reads a certificate in PEM form.
+///
+/// # Errors
+/// If it cannot be read, or is not one certificate that prn can use.
+pub fn load_certificate(path: &Path) -> Result<Certificate, CredentialsError> {
+    let pem = File::open(path)
+        .and_then(read_bounded)
+        .map_err(|source| CredentialsError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
+    Certificate::from_pem(&pem).map_err(|source| CredentialsError::Certificate {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// Time since the Unix epoch, as [`Certificate::check_validity`] takes it.
+pub fn now() -> Duration {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+}
+
+/// A certificate that ends within this time is worth a word: time enough to make a new one, and to
+/// bring it to the other side.
+const ENDS_SOON: Duration = Duration::from_secs(14 * 24 * 60 * 60);
+
+/// What to tell people of a certificate that is valid and will soon not be.
+pub fn ends_soon(certificate: &Certificate, path: &Path, now: Duration) -> Option<String> {
+    let Remaining { left, until } = certificate.remaining(now)?;
+    if left > ENDS_SOON {
+        return None;
+    }
+    let (days, hours) = (left.as_secs() / 86_400, left.as_secs() / 3600);
+    let span = match (days, hours) {
+        (0, 0) => "in less than an hour".to_owned(),
+        (0, 1) => "in 1 hour".to_owned(),
+        (0, hours) => format!("in {hours} hours"),
+        (1, _) => "in 1 day".to_owned(),
+        (days, _) => format!("in {days} days"),
+    };
+    Some(format!(
+        "the certificate {} ends {span}, on {until}: make a new one with `prn keygen`, and pin it on the other side",
+        path.display()
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt;
+
+    fn key_file(name: &str, content: &str, mode: u32) -> KeySource {
+        let path =
+            std::env::temp_dir().join(format!("prn-credentials-{}-{name}", std::process::id()));
+        std::fs::write(&path, content).unwrap();
+        std::fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+        KeySource::File(path)
+    }
+
+    /// An error with its causes. The file is removed.
+    fn refused(source: &KeySource) -> String {
+        let error = source.load().unwrap_err();
+        if let KeySource::File(path) = source {
+            std::fs::remove_file(path).unwrap();
+        }
+        let cause = std::error::Error::source(&error)
+            .map(ToString::to_string)
+            .unwrap_or_default();
+        format!("{error}: {cause}")
+    }
+
+    fn pem() -> String {
+        rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519)
+            .unwrap()
+            .serialize_pem()
+    }
+
+    #[test]
+    fn a_key_that_only_its_owner_reads_is_taken() {
+        let source = key_file("good", &pem(), 0o600);
+        assert!(source.load().is_ok());
+        let KeySource::File(path) = source else {
+            return;
+        };
+        std::fs::remove_file(path).unwrap();
+    }
+
+    #[test]
+    fn t10_keys_that_are_open_empty_or_of_another_kind_are_refused() {
+        for mode in [0o644, 0o640, 0o604, 0o660] {
+            assert!(
+                refused(&key_file("open", &pem(), mode)).contains("chmod 600"),
+                "{mode:o}"
+            );
+        }
+        assert!(refused(&key_file("empty", " \n", 0o600)).contains("is empty"));
+        for label in [
+            "RSA PRIVATE KEY",
+            "EC PRIVATE KEY",
+            "ENCRYPTED PRIVATE KEY",
+            "CERTIFICATE",
+        ] {
+            let other = pem().replace("PRIVATE KEY", label);
+            assert!(
+                refused(&key_file("kind", &other, 0o600)).contains(label),
+                "{label}"
+            );
+        }
+        let two = pem().repeat(2).replace(['\r', '\n'], "\r");
+        assert!(refused(&key_file("two", &two, 0o600)).contains("PRIVATE KEY and PRIVATE KEY"));
+        assert!(refused(&key_file("long", &pem().repeat(1000), 0o600)).contains("cannot read"));
+    }
+
+    #[test]
+    fn a_certificate_is_worth_a_word_in_its_last_14_days() {
+        let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
+        let mut params = rcgen::CertificateParams::default();
+        let end = 1_900_000_000;
+        params.not_after = time::OffsetDateTime::from_unix_timestamp(end).unwrap();
+        let der = params.self_signed(&key).unwrap().der().to_vec();
+        let certificate = Certificate::from_der(der).unwrap();
+        let said = |before: u64| {
+            let end = Duration::from_secs(1_900_000_000);
+            let now = end.checked_sub(Duration::from_secs(before)).unwrap();
+            ends_soon(&certificate, Path::new("c.pem"), now)
+        };
+        let day = 24 * 60 * 60;
+        assert_eq!(said(14 * day + 1), None);
+        for (before, span) in [
+            (14 * day, "in 14 days"),
+            (2 * day - 1, "in 1 day,"),
+            (day - 1, "in 23 hours"),
+            (7199, "in 1 hour,"),
+            (0, "in less than an hour"),
+        ] {
+            let said = said(before).unwrap();
+            assert!(said.contains(span) && said.contains("c.pem"), "{said}");
+            assert!(said.contains("2030"), "{said}");
+        }
+        let after = Duration::from_secs(1_900_000_001);
+        assert_eq!(ends_soon(&certificate, Path::new("c.pem"), after), None);
+    }
+
+    #[test]
+    fn t10_no_byte_of_a_key_is_in_an_error() {
+        let pem = pem();
+        let body: String = pem.lines().filter(|line| !line.starts_with('-')).collect();
+        let spoilt = [
+            pem.replace(['\r', '\n'], " "),
+            pem.replace(['\r', '\n'], ""),
+            body.clone(),
+            pem.replace("-----END", "----END"),
+            pem.replace(['\r', '\n'], "").replace("KEY-----", "KEY----"),
+            format!("{pem}{pem}"),
+            pem.replacen("MC", "MD", 1),
+        ];
+        for (number, text) in spoilt.iter().enumerate() {
+            let source = key_file(&format!("spoilt-{number}"), text, 0o600);
+            let shown = format!("{:?}", source.load());
+            let KeySource::File(path) = source else {
+                continue;
+            };
+            std::fs::remove_file(path).unwrap();
+            let leaked = body
+                .as_bytes()
+                .windows(8)
+                .any(|part| shown.contains(&*String::from_utf8_lossy(part)));
+            assert!(!leaked, "{number}: {shown}");
+        }
+    }
+}
