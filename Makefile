@@ -25,7 +25,7 @@ SYSCONFDIR ?= /etc
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-build: ## The three binaries, in target/release
+build: ## The binaries, in target/release
 	$(CARGO) build $(FLAGS)
 
 static: ## The command prn as one file that needs nothing of its host: starts faster, runs anywhere
@@ -98,13 +98,14 @@ demo: ## A guided tour against a real server
 	tests/demo.sh
 
 install: ## Into DESTDIR, below PREFIX; does not build
-	@for binary in prn prn-supervisor prn-frontend; do
+	@for binary in prn prn-supervisor prn-frontend prn-tools; do
 		[[ -x $(BIN_DIR)/$$binary ]] || { echo "install: $(BIN_DIR)/$$binary is missing: run make build" >&2; exit 1; }
 	done
 	put() { install -D -m "$$1" "$$2" "$(DESTDIR)$$3"; }
 	put 0755 $(BIN_DIR)/prn $(PREFIX)/bin/prn
 	put 0755 $(BIN_DIR)/prn-supervisor $(PREFIX)/libexec/prn/prn-supervisor
 	put 0755 $(BIN_DIR)/prn-frontend $(PREFIX)/libexec/prn/prn-frontend
+	put 0755 $(BIN_DIR)/prn-tools $(PREFIX)/libexec/prn/prn-tools
 	put 0644 packaging/prn.service $(PREFIX)/lib/systemd/system/prn.service
 	sed -i 's|^ExecStart=/usr/|ExecStart=$(PREFIX)/|' $(DESTDIR)$(PREFIX)/lib/systemd/system/prn.service
 	put 0644 packaging/prn.sysusers $(PREFIX)/lib/sysusers.d/prn.conf

@@ -25,7 +25,7 @@ echo '0 2147483647' >/proc/sys/net/ipv4/ping_group_range
 work=$(mktemp -d -t prn-demo-XXXXXX)
 chmod 0711 "$work"
 # The server starts only programs that nobody but root can change, and a checkout is somebody's.
-install -o root -g root -m 0755 -D -t "$work/bin" "$bin/prn" "$bin/prn-supervisor" "$bin/prn-frontend"
+install -o root -g root -m 0755 -D -t "$work/bin" "$bin"/prn{,-supervisor,-frontend,-tools}
 PATH=$work/bin:$PATH
 server=
 finish() {

@@ -5,6 +5,7 @@
 //! text.
 
 mod frontend;
+mod tools;
 
 use std::collections::BTreeMap;
 use std::ffi::CString;
@@ -21,6 +22,7 @@ use crate::message::OutputStore;
 use crate::types::Limits;
 
 pub use frontend::Frontend;
+pub use tools::Strict;
 
 /// The supervisor's configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

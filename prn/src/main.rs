@@ -9,7 +9,6 @@ mod commands;
 mod exit;
 mod fields;
 mod output;
-mod tools;
 mod words;
 
 use std::process::ExitCode;
@@ -20,10 +19,6 @@ use std::process::ExitCode;
 static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
 
 fn main() -> ExitCode {
-    // First: under those names this is another program, and runs as somebody else's user.
-    if let Some(exit) = tools::run() {
-        return exit;
-    }
     let command = match cli::Cli::of_process() {
         Ok(cli) => cli.command,
         Err(exit) => return exit,

@@ -34,12 +34,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (cgroup, state_dir) = (next("CGROUP")?, next("STATE_DIR")?);
     let folder = |path: &str| std::fs::File::open(path).map(OwnedFd::from);
     // Beside this example's folder, where cargo puts it.
-    let tools = std::env::current_exe()?.with_file_name("../prn");
+    let tools = std::env::current_exe()?.with_file_name("../prn-tools");
     let settings = Settings {
         config: config(&state_dir)?,
         state: folder(&state_dir)?,
         groups: folder(&cgroup)?,
         tools: std::fs::File::open(tools).ok().map(Into::into),
+        strict: None,
     };
     let deadline = Instant::now() + Duration::from_secs(next("SECONDS")?.parse()?);
     let argv: Vec<String> = arguments.collect();

@@ -60,11 +60,3 @@ pub use events::{Interest, Token};
 pub use prn_ipc_protocol as ipc;
 pub use runner::{Notice, Runner, Settings};
 pub use sys::spawn::{Ids, OpenFiles, filter};
-
-/// First argument of [`Settings::tools`]: it empties the directories at its descriptors from 3 on.
-pub const CLEANER: &std::ffi::CStr = c"prn-clean";
-
-/// First argument of [`Settings::tools`]: it confines itself, then executes what the file at its
-/// descriptor 6 says. It has no other argument and no environment. Its descriptor 3 takes the
-/// report, 4 is the process's temporary directory, 5 its own.
-pub const STRICT: &std::ffi::CStr = c"prn-strict";

@@ -59,6 +59,7 @@ fn serve() -> Result<(), Box<dyn Error>> {
         state: inherited.state,
         groups: links.tree.processes()?,
         tools: Some(inherited.tools),
+        strict: Some(inherited.strict),
     })?;
     Ok(Daemon::new(runner, setup, links)?.run()?)
 }
@@ -72,6 +73,7 @@ struct Inherited {
     frontend_binary: OwnedFd,
     empty_folder: OwnedFd,
     tools: OwnedFd,
+    strict: OwnedFd,
     state: OwnedFd,
     cgroup: OwnedFd,
 }
@@ -87,6 +89,7 @@ impl Inherited {
             frontend_binary: adopt(numbers::FRONTEND_BINARY)?,
             empty_folder: adopt(numbers::EMPTY_FOLDER)?,
             tools: adopt(numbers::TOOLS)?,
+            strict: adopt(numbers::STRICT)?,
             state: adopt(numbers::STATE_DIR)?,
             cgroup: adopt(numbers::CGROUP)?,
         })
@@ -99,7 +102,7 @@ fn adopt(number: RawFd) -> Result<OwnedFd, &'static str> {
 
 fn read_config(inherited: &Inherited) -> Result<config::Supervisor, &'static str> {
     config::read(inherited.config.as_fd())
-        .map_err(|_| "its configuration is of another build: install all three programs together")
+        .map_err(|_| "its configuration is of another build: install all programs together")
 }
 
 /// Takes over the descriptors that are there if the configuration says so: a socket to the service

@@ -50,9 +50,13 @@ pub struct Settings {
     /// The cgroup v2 directory that groups are made in, which nobody else writes to. No process is
     /// in it, and the controllers that limits need are on in its `cgroup.subtree_control`.
     pub groups: OwnedFd,
-    /// The program `prn`, which deletes what a process left in its directories, and starts those of
-    /// profile strict. `None`: directories that are not empty stay, and that profile is refused.
+    /// The program `prn-tools`, which deletes what a process left in its directories, and starts
+    /// those of profile strict. `None`: directories that are not empty stay, and that profile is
+    /// refused.
     pub tools: Option<OwnedFd>,
+    /// What it confines those of profile strict with: an [`config::Strict`] in a file that nobody
+    /// can change. `None`: that profile is refused.
+    pub strict: Option<OwnedFd>,
 }
 
 /// Something that happened, in order. [`Runner::take_notice`] gives it.

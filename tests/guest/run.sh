@@ -5,7 +5,7 @@
 #   run.sh [TEST-PROGRAM…]     default: those that cargo builds for this workspace
 #   run.sh --shell COMMAND…    one shell command in the guest, with prn installed, instead of the tests
 #
-#   PRN_BIN_DIR         folder of the three binaries (default: target/release)
+#   PRN_BIN_DIR         folder of the binaries (default: target/release)
 #   PRN_GUEST_FILTER    part of the names of the tests to run (default: guest_); another value skips the check that
 #                       every ignored test ran
 #   PRN_GUEST_TIMEOUT   seconds for the whole run (default: 900)

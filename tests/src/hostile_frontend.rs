@@ -531,6 +531,7 @@ fn install(mode: Mode) -> TempDir {
     for (from, name) in [
         ("prn", "prn"),
         ("prn-supervisor", "prn-supervisor"),
+        ("prn-tools", "prn-tools"),
         ("prn-frontend", REAL),
         ("hostile-frontend", "prn-frontend"),
     ] {

@@ -6,7 +6,7 @@
 //! A test whose name contains `guest_` needs what only the guest is sure to have, and is ignored
 //! elsewhere.
 //!
-//! `PRN_BIN_DIR` names the folder of the three binaries; without it, the one that this test was
+//! `PRN_BIN_DIR` names the folder of the binaries; without it, the one that this test was
 //! built into serves.
 
 pub mod client;

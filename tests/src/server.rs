@@ -31,7 +31,7 @@ pub struct Options {
     pub own_network: bool,
     /// Run under this command, which executes its arguments: `strace …`.
     pub wrapper: Vec<String>,
-    /// The folder of the three programs to run, if not the ones that were built.
+    /// The folder of the programs to run, if not the ones that were built.
     pub programs: Option<PathBuf>,
     /// Where its standard error goes, if not to the file that [`Server::log`] reads.
     pub log: Option<std::os::fd::OwnedFd>,

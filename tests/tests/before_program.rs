@@ -229,7 +229,7 @@ fn x1_nothing_that_a_client_chooses_takes_effect_before_the_process_is_confined(
 fn x1_the_name_of_a_tool_gets_a_process_no_further_than_it_is() {
     let server = Server::with_arguments(&["--allow-profile-none"]);
     let stage = Stage::new();
-    // A program of the process's own by the name of each tool, and prn itself by that name.
+    // A program of the process's own by the name of each tool, and the tools themselves.
     for tool in ["prn-strict", "prn-clean"] {
         fs::create_dir(stage.path(tool)).unwrap();
         fs::copy("/usr/bin/env", stage.path(tool).join(tool)).unwrap();
@@ -243,12 +243,18 @@ fn x1_the_name_of_a_tool_gets_a_process_no_further_than_it_is() {
             );
         }
     }
-    let prn = prn_tests::binary("prn");
+    let tools = prn_tests::binary("prn-tools");
     let script = format!(
         "for tool in strict clean; do (exec -a prn-$tool {0} 0 0 true); echo $?; done",
-        prn.display()
+        tools.display()
     );
+    // The command is nothing else under such a name.
+    let prn = prn_tests::binary("prn");
+    let version = format!("exec -a prn-strict {} --version", prn.display());
     for profile in PROFILES {
+        let output = server.run(&["run", "--profile", profile, "--", "bash", "-c", &version]);
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(text.starts_with("prn "), "{profile}: {text}");
         let output = server.run(&["run", "--profile", profile, "--", "bash", "-c", &script]);
         let text = String::from_utf8_lossy(&output.stdout);
         assert!(

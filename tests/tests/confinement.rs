@@ -1259,7 +1259,7 @@ fn j11_between_clone3_and_its_program_the_child_makes_only_the_listed_calls() {
 #[test]
 fn j12_a_process_cannot_write_to_the_programs_of_the_server() {
     let server = server();
-    let mut programs: Vec<String> = ["prn", "prn-supervisor", "prn-frontend"]
+    let mut programs: Vec<String> = ["prn", "prn-supervisor", "prn-frontend", "prn-tools"]
         .into_iter()
         .map(|name| {
             fs::canonicalize(binary(name))

@@ -15,9 +15,11 @@
 //! <group>/processes/<id>/  one for each process
 //! ```
 
+use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, ErrorKind};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -25,6 +27,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use prn_ipc_protocol::fds::tools::CLEANER;
 use prn_proto::id::ProcessId;
 
 use crate::host::{CONTROLLERS, Host};
@@ -115,6 +118,7 @@ impl Claim {
         cgroup: &Cgroup,
         host: &Host,
         frontend_memory: u64,
+        tools: BorrowedFd<'_>,
         warn: &dyn Fn(Warning),
     ) -> Result<Self, ClaimError> {
         let state = locked_state(state_dir)?;
@@ -179,7 +183,7 @@ impl Claim {
                 write(&group.join("memory.min"), SUPERVISOR_MEMORY)?;
             }
         }
-        clean_state(state_dir, warn)?;
+        clean_state(state_dir, tools, warn)?;
         Ok(Self {
             state,
             cgroup: locked,
@@ -363,7 +367,11 @@ fn sweep(path: &Path) -> Result<(), ClaimError> {
 
 /// Removes working directories of an earlier run. One that cannot be removed becomes root's, so
 /// that a process that gets its user id finds nothing that it can use.
-fn clean_state(state_dir: &Path, warn: &dyn Fn(Warning)) -> Result<(), ClaimError> {
+fn clean_state(
+    state_dir: &Path,
+    tools: BorrowedFd<'_>,
+    warn: &dyn Fn(Warning),
+) -> Result<(), ClaimError> {
     let entries = fs::read_dir(state_dir).map_err(at(state_dir))?;
     for entry in entries.filter_map(Result::ok) {
         let name = entry.file_name();
@@ -377,7 +385,7 @@ fn clean_state(state_dir: &Path, warn: &dyn Fn(Warning)) -> Result<(), ClaimErro
         if is_ours && fs::remove_dir(&path).is_err() {
             let owner = fs::symlink_metadata(&path).map_err(at(&path))?.uid();
             if owner != 0 {
-                clean(&path, owner);
+                clean(&path, owner, tools);
             }
             if fs::remove_dir(&path).is_err() {
                 warn(Warning::NotRemoved(path.clone()));
@@ -389,10 +397,11 @@ fn clean_state(state_dir: &Path, warn: &dyn Fn(Warning)) -> Result<(), ClaimErro
 }
 
 /// Empties a directory as its owner: what is in it may be made to lead root astray.
-fn clean(path: &Path, owner: u32) {
-    let mut command = Command::new("/proc/self/exe");
+fn clean(path: &Path, owner: u32, tools: BorrowedFd<'_>) {
+    // Whatever folder it is in, and who may pass that: this is the open file (proc_pid_fd(5)).
+    let mut command = Command::new(format!("/proc/self/fd/{}", tools.as_raw_fd()));
     command
-        .arg0("prn-clean")
+        .arg0(OsStr::from_bytes(CLEANER.to_bytes()))
         .arg(path)
         .uid(owner)
         .gid(owner)

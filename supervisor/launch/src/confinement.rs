@@ -1,11 +1,11 @@
 //! How the supervisor and processes are confined, made from tables by `prn server start`.
 //!
-//! Runs as root before the supervisor is executed, and in `prn-strict`, as a process's user. The
-//! supervisor gets programs and rules that it installs without looking at them: it holds neither
-//! the tables nor a compiler.
+//! Runs as root before the supervisor is executed. The supervisor and what runs as a process's user
+//! get programs and rules that they install without looking at them: they hold neither the tables
+//! nor a compiler.
 
 mod calls;
-pub mod files;
+mod files;
 mod program;
 #[cfg(test)]
 mod tables;
@@ -13,7 +13,7 @@ mod tables;
 use std::collections::BTreeMap;
 
 use nix::errno::Errno;
-use prn_ipc_protocol::config::Confinement;
+use prn_ipc_protocol::config::{Confinement, Strict};
 use seccompiler::sock_filter;
 
 use calls::{Group, Special};
@@ -50,6 +50,17 @@ pub fn resolve(seccomp: bool, allow_none: bool) -> Result<Confinement, Confineme
     })
 }
 
+/// What profile strict confines a process with, on this host.
+///
+/// # Errors
+/// Only where the tables are at fault.
+pub fn strict() -> Result<Strict, ConfinementError> {
+    Ok(Strict {
+        filter: program::encode(&strict_filter()?),
+        files: files::rules(files::abi()),
+    })
+}
+
 /// The filter of the supervisor and all that it starts.
 fn own_filter() -> Result<Vec<sock_filter>, TooLong> {
     let mut listed = BTreeMap::new();
@@ -83,10 +94,7 @@ fn default_filter() -> Result<Vec<sock_filter>, TooLong> {
 }
 
 /// What profile strict takes away from it.
-///
-/// # Errors
-/// Only where the tables are at fault.
-pub fn strict_filter() -> Result<Vec<sock_filter>, TooLong> {
+fn strict_filter() -> Result<Vec<sock_filter>, TooLong> {
     let mut listed = default_list();
     list(
         &mut listed,

@@ -58,7 +58,7 @@ pub enum HandoverError {
         /// Why, and what helps.
         why: &'static str,
     },
-    /// A half of the server is not installed.
+    /// A program of the server's is not installed.
     #[error(
         "the program {name} is neither beside prn nor in ../libexec/prn: install or build all of prn"
     )]
@@ -306,9 +306,9 @@ pub fn empty_folder(state_dir: &str) -> Result<OwnedFd, HandoverError> {
     Ok(folder.into())
 }
 
-/// The two halves of the server, and this program.
+/// The two halves of the server, and what runs as a process's user.
 pub struct Binaries {
-    /// `prn`.
+    /// `prn-tools`.
     pub tools: OwnedFd,
     /// `prn-supervisor`.
     pub supervisor: OwnedFd,
@@ -326,14 +326,8 @@ impl Binaries {
             .unwrap_or(Path::new("/"))
             .join("libexec/prn");
         let open = |name| open_program(name, &[beside, libexec.as_path()]);
-        let tools = nix::fcntl::open(
-            "/proc/self/exe",
-            OFlag::O_PATH | OFlag::O_CLOEXEC,
-            Mode::empty(),
-        );
-        let tools = tools.map_err(step("open /proc/self/exe"))?;
         Ok(Self {
-            tools,
+            tools: open("prn-tools")?,
             supervisor: open("prn-supervisor")?,
             frontend: open("prn-frontend")?,
         })
@@ -446,8 +440,10 @@ pub struct Descriptors {
     pub frontend_binary: OwnedFd,
     /// The frontend's root.
     pub empty_folder: OwnedFd,
-    /// This program.
+    /// `prn-tools`.
     pub tools: OwnedFd,
+    /// What profile strict confines processes with.
+    pub strict: OwnedFd,
     /// The state folder, locked.
     pub state: OwnedFd,
     /// The server's cgroup, locked.
@@ -486,6 +482,7 @@ fn try_execute(
         (numbers::CGROUP, Some(all.cgroup)),
         (numbers::NOTIFY, all.notify),
         (numbers::ORIGIN, all.origin),
+        (numbers::STRICT, Some(all.strict)),
     ];
     // First all out of the way, so that the numbers wanted are free; each original is closed.
     let supervisor = park(supervisor)?;

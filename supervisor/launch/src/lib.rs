@@ -15,7 +15,7 @@ mod streams;
 mod warning;
 
 use std::convert::Infallible;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 
@@ -92,7 +92,15 @@ pub fn start(flags: options::Start, warn: &dyn Fn(Warning)) -> Result<Infallible
     let (listener, address) = inherited.listener(&plan.address)?;
     let disks = host::limited_disks(&host, &plan.state_dir);
     let state_dir = Path::new(&plan.state_dir);
-    let claim = Claim::take(state_dir, &plan.cgroup, &host, plan.frontend_memory, warn)?;
+    let cleaner = binaries.tools.as_fd();
+    let claim = Claim::take(
+        state_dir,
+        &plan.cgroup,
+        &host,
+        plan.frontend_memory,
+        cleaner,
+        warn,
+    )?;
     if !claim.missing.is_empty() {
         warn(Warning::MissingLimits(claim.missing));
     }
@@ -125,6 +133,7 @@ pub fn start(flags: options::Start, warn: &dyn Fn(Warning)) -> Result<Infallible
         frontend_binary: binaries.frontend,
         empty_folder,
         tools: binaries.tools,
+        strict: sealed("prn-strict", codec::encode(&confinement::strict()?))?,
         state: claim.state,
         cgroup: claim.cgroup,
         notify,

@@ -9,6 +9,7 @@ use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
+use prn_ipc_protocol::fds::tools;
 use prn_ipc_protocol::types::ProcessId;
 
 use super::Runner;
@@ -202,16 +203,16 @@ impl Runner {
 
     /// Starts the cleaner of a process's directories.
     fn clean(&self, owner: Owner) -> nix::Result<Live> {
-        let tools = self.settings.tools.as_ref().ok_or(Errno::ENOENT)?.as_fd();
+        let program = self.settings.tools.as_ref().ok_or(Errno::ENOENT)?.as_fd();
         let own = directory::open(self.settings.state.as_fd(), owner.id);
         let descriptors: Vec<_> = own.iter().map(AsFd::as_fd).collect();
         self.helper(owner, Phase::Cleaning, |group| {
             spawn::spawn(&Child {
-                argv: &[crate::CLEANER.into()],
+                argv: &[tools::CLEANER.into()],
                 descriptors: &descriptors,
                 ..Child::new(
                     group.directory.as_fd(),
-                    Program::File(tools),
+                    Program::File(program),
                     Ids::of_user(owner.uid),
                     self.null.as_fd(),
                 )

@@ -4,8 +4,8 @@
 use std::os::unix::fs::FileExt;
 
 use nix::sys::memfd::{MFdFlags, memfd_create};
+use prn_ipc_protocol::fds::tools;
 use prn_ipc_protocol::output::Stream;
-
 use prn_ipc_protocol::types::{Argv, Limits};
 
 use super::*;
@@ -328,15 +328,16 @@ impl Runner {
         if spec.process.profile != Profile::Strict {
             return spawn::spawn(&child);
         }
-        let tools = Program::File(self.settings.tools.as_ref().ok_or(Errno::ENOSYS)?.as_fd());
+        let program = Program::File(self.settings.tools.as_ref().ok_or(Errno::ENOSYS)?.as_fd());
+        let plan = self.settings.strict.as_ref().ok_or(Errno::ENOSYS)?;
         let launch = strict_launch(&spec.process.argv, execution)?;
         let directories = own.iter().rev().map(AsFd::as_fd);
-        let descriptors: Vec<_> = directories.chain([launch.as_fd()]).collect();
+        let descriptors: Vec<_> = directories.chain([launch.as_fd(), plan.as_fd()]).collect();
         // Nothing that the client chose is the tool's own: its loader would obey LD_PRELOAD before
         // any confinement.
         let tool = Child {
-            program: tools,
-            argv: &[crate::STRICT.into()],
+            program,
+            argv: &[tools::STRICT.into()],
             environment: &[],
             report: Report::Program,
             ..child
@@ -368,9 +369,8 @@ impl Runner {
     }
 }
 
-/// What [`crate::STRICT`] is to run, in memory: the number of places where the program may be, the
-/// places, the number of variables, the variables, and the argument vector, each with a NUL byte at
-/// its end. Not as arguments, which everybody can read (proc_pid_cmdline(5)).
+/// What [`tools::STRICT`] is to run, as it reads it at [`tools::LAUNCH`]. Not as arguments, which
+/// everybody can read (proc_pid_cmdline(5)).
 fn strict_launch(argv: &Argv, execution: &Execution) -> nix::Result<OwnedFd> {
     let mut bytes = Vec::new();
     for list in [&execution.candidates, &execution.environment] {

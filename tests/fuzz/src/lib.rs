@@ -1,6 +1,8 @@
 //! What the fuzz targets share: counted allocations, files in memory, and the property of
 //! everything that is decoded.
 
+#[path = "../../../proto/src/credentials.rs"]
+pub mod credentials;
 pub mod model;
 /// By path, as all that is not in a library: prn-proto would bring in the whole of gRPC, which
 /// takes minutes to build with counters and is not what is looked at here.

@@ -6,7 +6,7 @@
 //! seccomp_data`.
 #![no_main]
 
-#[path = "../../../prn/src/server/confinement/program.rs"]
+#[path = "../../../supervisor/launch/src/confinement/program.rs"]
 mod program;
 
 use std::collections::BTreeMap;

@@ -3,7 +3,7 @@
 //! other text is read without panic.
 #![no_main]
 
-#[path = "../../../prn/src/server/host.rs"]
+#[path = "../../../supervisor/launch/src/host.rs"]
 #[allow(dead_code)]
 mod host;
 

@@ -7,42 +7,18 @@
 
 // The files below find each other here under the names that they have in their own crates.
 extern crate prn_fuzz as prn_proto;
-extern crate self as prn_client;
 
-#[path = "../../../prn/client/src/credentials.rs"]
-#[allow(dead_code)]
-mod credentials;
-#[path = "../../../prn/src/server/options.rs"]
+#[path = "../../../supervisor/launch/src/options.rs"]
 #[allow(dead_code)]
 mod options;
 
 use std::os::fd::AsRawFd;
 use std::path::Path;
 
-use clap::builder::{OsStr, Resettable};
 use clap::{Args, FromArgMatches};
 use libfuzzer_sys::fuzz_target;
 use options::{Options, OptionsError, merged};
 use prn_fuzz::memfd;
-
-/// As the command line has it; here no option is read from the environment.
-mod cli {
-    pub fn address_variable() -> super::Resettable<super::OsStr> {
-        super::Resettable::Reset
-    }
-}
-
-/// What the options are made into: not of interest here.
-mod check {
-    #[allow(dead_code)]
-    pub struct Wanted {
-        pub allow_missing_limits: bool,
-        pub delegated_cgroup: bool,
-        pub uids: (u32, u32),
-        pub state_dir: String,
-        pub output_disk: bool,
-    }
-}
 
 /// Options whose value is a text in the file too.
 const TEXTS: [&str; 22] = [

@@ -1,6 +1,6 @@
 //! What processes may do with files, as rules for Landlock (landlock(7)).
 //!
-//! Runs in `prn server start` and in `prn-strict`. All that is readable stays readable, since
+//! Runs in `prn server start`. All that is readable stays readable, since
 //! programs need the system; what can be written to is a process's own: nothing that it writes
 //! outlives its directories, and no file that others left open to everybody is a way to talk to
 //! them.
@@ -85,7 +85,7 @@ pub fn abi() -> ABI {
 }
 
 /// [`OPEN`] on this host: paths that exist, with rights that fit what is there.
-pub fn open(abi: ABI) -> impl Iterator<Item = (&'static str, BitFlags<AccessFs>)> {
+fn open(abi: ABI) -> impl Iterator<Item = (&'static str, BitFlags<AccessFs>)> {
     OPEN.iter()
         .flat_map(move |open| {
             open.paths
@@ -107,6 +107,13 @@ pub fn open(abi: ABI) -> impl Iterator<Item = (&'static str, BitFlags<AccessFs>)
         })
 }
 
+/// The same in the kernel's bits.
+pub fn rules(abi: ABI) -> Vec<(String, u64)> {
+    open(abi)
+        .map(|(path, rights)| (path.to_owned(), rights.bits()))
+        .collect()
+}
+
 /// The supervisor's part of it. `None` where the kernel has no Landlock.
 pub fn resolve(abi: ABI) -> Option<Landlock> {
     // A kernel refuses what it does not know of the structure unless it is zero; it takes a shorter
@@ -121,12 +128,9 @@ pub fn resolve(abi: ABI) -> Option<Landlock> {
             vec![handled(abi).bits(), 0, Scope::from_all(abi).bits()]
         }
     };
-    let rules = open(abi)
-        .map(|(path, rights)| (path.to_owned(), rights.bits()))
-        .collect();
     Some(Landlock {
         attributes,
-        rules,
+        rules: rules(abi),
         own: handled(abi).bits(),
     })
 }

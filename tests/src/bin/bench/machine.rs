@@ -29,7 +29,7 @@ pub fn check() -> anyhow::Result<()> {
     let mounts = fs::read_to_string("/proc/self/mountinfo")?;
     ensure!(
         std::env::var_os("PRN_BIN_DIR").is_some(),
-        "bench: missing: PRN_BIN_DIR, the folder of the three binaries (make bench sets it)"
+        "bench: missing: PRN_BIN_DIR, the folder of the binaries (make bench sets it)"
     );
     ensure!(
         mounts.contains(" - cgroup2 "),

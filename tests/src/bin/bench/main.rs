@@ -10,7 +10,7 @@
 //! medians of the rounds, and medians of the ratios within each round. Nothing here is an assertion
 //! on time.
 //!
-//! `PRN_BIN_DIR` names the folder of the three binaries, `PRN_STATIC_BIN` a static `prn` to be
+//! `PRN_BIN_DIR` names the folder of the binaries, `PRN_STATIC_BIN` a static `prn` to be
 //! measured too, and `PRN_UNMODERATED_BIN_DIR` the folder of both halves as they are with the
 //! feature `unmoderated`.
 #![expect(clippy::print_stdout, reason = "a program that measures prints")]
@@ -127,7 +127,7 @@ struct Bench {
     idle: Duration,
     /// This program, and keys for both ends of what prn is compared with.
     folder: TempDir,
-    /// The three programs, without moderation.
+    /// The programs, without moderation.
     unmoderated: Option<TempDir>,
 }
 
@@ -143,7 +143,9 @@ impl Bench {
         let unmoderated = match std::env::var_os("PRN_UNMODERATED_BIN_DIR").map(PathBuf::from) {
             Some(halves) => {
                 let folder = tempfile::Builder::new().prefix("prn-bench-").tempdir()?;
-                std::fs::copy(prn_tests::binary("prn"), folder.path().join("prn"))?;
+                for name in ["prn", "prn-tools"] {
+                    std::fs::copy(prn_tests::binary(name), folder.path().join(name))?;
+                }
                 for name in ["prn-supervisor", "prn-frontend"] {
                     std::fs::copy(halves.join(name), folder.path().join(name))?;
                 }

@@ -22,7 +22,7 @@ use std::process::{Command, ExitCode};
 
 use caps::CapSet;
 use landlock::{
-    ABI, Access, AccessFs, AccessNet, PathBeneath, PathFd, Ruleset, RulesetAttr,
+    ABI, Access, AccessFs, AccessNet, BitFlags, PathBeneath, PathFd, Ruleset, RulesetAttr,
     RulesetCreatedAttr, RulesetStatus, Scope,
 };
 use nix::errno::Errno;
@@ -32,15 +32,8 @@ use nix::sched::{CloneFlags, unshare};
 use nix::sys::stat::{FileStat, Mode, fstat, stat};
 use nix::unistd::{AccessFlags, access, chdir, execve, getcwd, getegid, geteuid, write};
 use prn_ipc_protocol::message::ChildStep;
-use prn_ipc_protocol::{codec, fds};
-
-use prn_launch::confinement::{files, strict_filter};
-
-/// Descriptors that the supervisor leaves open.
-const REPORT: i32 = 3;
-const TEMPORARY: i32 = 4;
-const OWN: i32 = 5;
-const LAUNCH: i32 = 6;
+use prn_ipc_protocol::{codec, config, fds, fds::tools};
+use seccompiler::sock_filter;
 
 /// Folders for temporary files: all of them are the process's private one.
 const TEMPORARY_FOLDERS: [&str; 2] = ["/tmp", "/var/tmp"];
@@ -55,7 +48,7 @@ type Failure = (ChildStep, Errno);
 
 /// Ends only by failure, which it reports as the supervisor's child does: the step and errno.
 pub fn main() -> ExitCode {
-    let Ok(report) = fds::inherited(REPORT) else {
+    let Ok(report) = fds::inherited(tools::REPORT) else {
         return ExitCode::from(127);
     };
     let Err((step, errno)) = confined();
@@ -69,9 +62,10 @@ pub fn main() -> ExitCode {
 
 /// Everything that is between the supervisor's child and the program.
 fn confined() -> Result<Infallible, Failure> {
-    let temporary = Directory::inherited(TEMPORARY)?;
-    let own = Directory::inherited(OWN)?;
+    let temporary = Directory::inherited(tools::TEMPORARY)?;
+    let own = Directory::inherited(tools::OWN)?;
     let launch = Launch::inherited()?;
+    let plan = plan()?;
     let start = getcwd().map_err(at(ChildStep::WorkingDirectory))?;
     let identity = (geteuid().as_raw(), getegid().as_raw());
 
@@ -83,11 +77,17 @@ fn confined() -> Result<Infallible, Failure> {
     // lead out.
     chdir(&start).map_err(at(ChildStep::WorkingDirectory))?;
     drop_capabilities().map_err(&confinement)?;
-    restrict_files([temporary.handle, own.handle]).map_err(&confinement)?;
+    restrict_files(&plan.files, [temporary.handle, own.handle]).map_err(&confinement)?;
     default_sigpipe();
 
-    filter_calls().map_err(&confinement)?;
+    filter_calls(&plan.filter).map_err(&confinement)?;
     Err(launch.execute())
+}
+
+/// What the server's start has compiled: this program holds no table.
+fn plan() -> Result<config::Strict, Failure> {
+    let file = fds::inherited(tools::CONFINEMENT).map_err(at(ChildStep::Descriptors))?;
+    config::read(file.as_fd()).map_err(|error| (ChildStep::Descriptors, errno_of(&error)))
 }
 
 /// New namespaces of all kinds but two: one for process ids would need a second process, and one
@@ -181,6 +181,7 @@ fn by_descriptor(fd: BorrowedFd<'_>) -> PathBuf {
 }
 
 /// A directory of the process's own.
+#[derive(Debug)]
 struct Directory {
     /// As the supervisor opened it, in the host's mount namespace.
     handle: OwnedFd,
@@ -246,36 +247,31 @@ fn drop_capabilities() -> nix::Result<()> {
 
 /// What profile default has, with the process's own folders instead of the host's, and no TCP port,
 /// no signal and no socket of anybody else.
-fn restrict_files(own: [OwnedFd; 2]) -> nix::Result<()> {
+fn restrict_files(files: &[(String, u64)], own: [OwnedFd; 2]) -> nix::Result<()> {
     // The newest that is known here: the crate leaves out what this kernel does not have.
     const NEWEST: ABI = ABI::V9;
-    let abi = files::abi();
-    if abi == ABI::Unsupported {
-        // The process could write to whatever others left open to everybody.
-        return Err(Errno::EOPNOTSUPP);
-    }
     let restrict = || -> Result<RulesetStatus, Box<dyn Error>> {
         let mut ruleset = Ruleset::default()
             .handle_access(AccessFs::from_all(NEWEST))?
             .handle_access(AccessNet::from_all(NEWEST))?
             .scope(Scope::from_all(NEWEST))?
             .create()?;
-        for (path, rights) in files::open(abi) {
+        for (path, rights) in files {
+            let rights = BitFlags::<AccessFs>::from_bits_truncate(*rights);
             ruleset = ruleset.add_rule(PathBeneath::new(PathFd::new(path)?, rights))?;
         }
         // By handle: rules hold for a directory, wherever it is mounted.
         for directory in own {
-            ruleset = ruleset.add_rule(PathBeneath::new(directory, AccessFs::from_all(abi)))?;
+            ruleset = ruleset.add_rule(PathBeneath::new(directory, AccessFs::from_all(NEWEST)))?;
         }
         if Path::new(SHARED_MEMORY).is_dir() {
-            ruleset = ruleset.add_rule(PathBeneath::new(
-                PathFd::new(SHARED_MEMORY)?,
-                AccessFs::from_all(abi),
-            ))?;
+            let memory = PathFd::new(SHARED_MEMORY)?;
+            ruleset = ruleset.add_rule(PathBeneath::new(memory, AccessFs::from_all(NEWEST)))?;
         }
         Ok(ruleset.restrict_self()?.ruleset)
     };
     match restrict() {
+        // The process could write to whatever others left open to everybody.
         Ok(RulesetStatus::NotEnforced) => Err(Errno::EOPNOTSUPP),
         Ok(RulesetStatus::PartiallyEnforced | RulesetStatus::FullyEnforced) => Ok(()),
         Err(error) => Err(errno_of(&*error)),
@@ -300,8 +296,8 @@ struct Launch {
 
 impl Launch {
     fn inherited() -> Result<Self, Failure> {
-        let file = fds::inherited(LAUNCH).map_err(at(ChildStep::Descriptors))?;
-        let bytes = prn_ipc_protocol::config::read_bytes(file.as_fd())
+        let file = fds::inherited(tools::LAUNCH).map_err(at(ChildStep::Descriptors))?;
+        let bytes = config::read_bytes(file.as_fd())
             .map_err(|error| (ChildStep::Descriptors, errno_of(&error)))?;
         Self::read(&bytes).ok_or((ChildStep::Exec, Errno::EINVAL))
     }
@@ -350,9 +346,20 @@ fn counted(strings: &mut impl Iterator<Item = CString>) -> Option<Vec<CString>> 
     (taken.len() == count).then_some(taken)
 }
 
-fn filter_calls() -> nix::Result<()> {
-    let filter = strict_filter().map_err(|_| Errno::E2BIG)?;
-    seccompiler::apply_filter(&filter).map_err(|error| errno_of(&error))
+fn filter_calls(filter: &config::Filter) -> nix::Result<()> {
+    let program: Vec<_> = filter.iter().copied().map(instruction).collect();
+    seccompiler::apply_filter(&program).map_err(|error| errno_of(&error))
+}
+
+/// From the form that a program has in a configuration.
+fn instruction(number: u64) -> sock_filter {
+    let [c0, c1, jt, jf, k0, k1, k2, k3] = number.to_ne_bytes();
+    sock_filter {
+        code: u16::from_ne_bytes([c0, c1]),
+        jt,
+        jf,
+        k: u32::from_ne_bytes([k0, k1, k2, k3]),
+    }
 }
 
 fn at(step: ChildStep) -> impl Fn(Errno) -> Failure {
@@ -409,6 +416,18 @@ mod tests {
         ] {
             assert_eq!(Launch::read(cut), None, "{cut:?}");
         }
+    }
+
+    #[test]
+    fn an_instruction_is_what_the_kernel_reads_at_its_place() {
+        // BPF_JMP | BPF_JEQ | BPF_K, 7 forward if so, 1 if not (linux/filter.h).
+        let [c0, c1] = 0x15u16.to_ne_bytes();
+        let [k0, k1, k2, k3] = 0xc000_003eu32.to_ne_bytes();
+        let found = instruction(u64::from_ne_bytes([c0, c1, 7, 1, k0, k1, k2, k3]));
+        assert_eq!(
+            (found.code, found.jt, found.jf, found.k),
+            (0x15, 7, 1, 0xc000_003e)
+        );
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! Nobody changes the trees meanwhile: all processes of that user are gone. What is in them is not
 //! trusted: it is never followed, only deleted. Tested as the program that it is, since it changes
-//! the working directory: prn/tests/tools.rs.
+//! the working directory: tests/tools.rs.
 
 use std::fs;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -15,10 +15,10 @@ use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, open};
 use nix::sys::stat::{FchmodatFlags, Mode, fchmodat, fstat, fstatat};
 use nix::unistd::{UnlinkatFlags, fchdir, unlinkat};
-use prn_ipc_protocol::fds;
+use prn_ipc_protocol::fds::{self, tools};
 
-/// Descriptors 3, 4, … are the directories (O_PATH), or the arguments are, before there is a
-/// supervisor. Succeeds if all of them are empty in the end.
+/// The descriptors from [`tools::CLEANED`] on are the directories, or the arguments are, before
+/// there is a supervisor. Succeeds if all of them are empty in the end.
 pub fn main() -> ExitCode {
     let handle = |path| {
         open(
@@ -29,7 +29,7 @@ pub fn main() -> ExitCode {
     };
     let named: Vec<_> = std::env::args_os().skip(1).collect();
     let directories: Vec<OwnedFd> = if named.is_empty() {
-        (3..)
+        (tools::CLEANED..)
             .map_while(|number| fds::inherited(number).ok())
             .collect()
     } else {

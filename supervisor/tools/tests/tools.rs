@@ -1,4 +1,4 @@
-//! `prn-clean` and `prn-strict`, as the supervisor starts them: this program under another name, as
+//! `prn-clean` and `prn-strict`, as the supervisor starts them: as
 //! an ordinary user, with open descriptors. A shell stands for the supervisor.
 #![expect(
     clippy::unwrap_used,
@@ -33,9 +33,14 @@ impl Folder {
             }
         }
         fs::set_permissions(folder.0.join("others"), PermissionsExt::from_mode(0o777)).unwrap();
-        fs::hard_link(env!("CARGO_BIN_EXE_prn"), folder.0.join("prn"))
-            .or_else(|_| fs::copy(env!("CARGO_BIN_EXE_prn"), folder.0.join("prn")).map(drop))
+        let (built, tools) = (env!("CARGO_BIN_EXE_prn-tools"), folder.path("prn-tools"));
+        fs::hard_link(built, &tools)
+            .or_else(|_| fs::copy(built, &tools).map(drop))
             .unwrap();
+        // As `prn server start` compiles it on this host.
+        let plan = prn_launch::confinement::strict().unwrap();
+        let plan = prn_ipc_protocol::codec::encode(&plan).unwrap();
+        fs::write(folder.path("confinement"), plan).unwrap();
         folder
     }
 
@@ -111,7 +116,8 @@ strict() {
         printf '%s\0' ${#variables[@]} "${variables[@]}"; (($# == 0)) || printf '%s\0' "$@"
     } > "$launch"
     exec 6< "$launch"; rm "$launch"
-    exec -c -a prn-strict "$F/prn"
+    exec 7< "$F/confinement"
+    exec -c -a prn-strict "$F/prn-tools"
 }
 "#;
 
@@ -191,7 +197,7 @@ fn s9_deep_trees_with_closed_folders_and_links_are_emptied_and_nothing_else() {
         }
         deep = next;
     }
-    let clean = r#"cd /; exec 3< "$1" 4< "$2"; exec -a prn-clean "$F/prn""#;
+    let clean = r#"cd /; exec 3< "$1" 4< "$2"; exec -a prn-clean "$F/prn-tools""#;
     // The shell opens them for reading, which the closed one refuses; the supervisor's handles are
     // O_PATH.
     fs::set_permissions(folder.path("own"), PermissionsExt::from_mode(0o700)).unwrap();
@@ -222,7 +228,7 @@ fn a_directory_that_cannot_be_emptied_fails_the_cleaner_and_not_the_others() {
     // Root's, and not empty: its owner may not delete it.
     fs::create_dir_all(folder.path("own/theirs/below")).unwrap();
     fs::write(folder.path("temporary/file"), "").unwrap();
-    let clean = r#"exec 3< "$F/own" 4< "$F/temporary"; exec -a prn-clean "$F/prn""#;
+    let clean = r#"exec 3< "$F/own" 4< "$F/temporary"; exec -a prn-clean "$F/prn-tools""#;
     let output = folder.shell(clean, &[]);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     assert_eq!(fs::read_dir(folder.path("temporary")).unwrap().count(), 0);
