@@ -28,7 +28,7 @@ steps=(
     'supervisor: listens again|supervisor/src/frontend.rs|s/    listen\(listener, Backlog::MAXCONN\)\n/    let _ = (listen::<OwnedFd>, Backlog::MAXCONN);\n    Ok(())\n/|prn-supervisor|shared_by_frontends'
     'supervisor: not dumpable|supervisor/src/privilege.rs|s/    prctl::set_dumpable\(false\)\?;\n//|prn-supervisor|privilege_separation'
     'supervisor: no new privileges|supervisor/src/privilege.rs|s/prctl::set_no_new_privs\(\)/Ok(())/|prn-supervisor|privilege_separation'
-    'supervisor: bounding set|supervisor/src/privilege.rs|s/            caps::drop\(None, CapSet::Bounding, other\)\?;/            let _ = other;/; s/caps::read\(None, CapSet::Bounding\)\?\.iter\(\)\.any\(\|left\| \*left != BOUNDING\)/false/|prn-supervisor|privilege_separation'
+    'supervisor: bounding set|supervisor/src/privilege.rs|s/            caps::drop\(None, CapSet::Bounding, other\)\?;/            let _ = other;/; s/caps::read\(None, CapSet::Bounding\)\?\s*\.iter\(\)\s*\.any\(\|left\| \*left != BOUNDING\)/false/|prn-supervisor|privilege_separation'
     'supervisor: capabilities|supervisor/src/privilege.rs|s/    caps::set\(None, CapSet::Effective, &kept\)\?;\n    caps::set\(None, CapSet::Permitted, &kept\)\?;\n/    let _ = kept;\n/|prn-supervisor|privilege_separation'
     'supervisor: call filter|supervisor/src/main.rs|s/    prn_supervisor::filter\(&config.confinement.own\)\?;\n//|prn-supervisor|privilege_separation confinement'
     'process: session|supervisor/src/sys/spawn/child.rs|s/    step\(ChildStep::Session, begin_session\),\n//|prn-supervisor|privilege_separation confinement'

@@ -64,12 +64,10 @@ impl ProcessInfo {
             LimitName::IoWrite => file("io.max").and_then(|text| io_max(text, "wbps")),
             LimitName::Pids => file("pids.max").and_then(number),
         };
-        let wanted = self.spec.limits.0.keys();
-        Limits(
-            wanted
-                .filter_map(|limit| Some((*limit, in_force(*limit)?)))
-                .collect(),
-        )
+        let wanted = self.spec.limits.iter();
+        wanted
+            .filter_map(|(limit, _)| Some((limit, in_force(limit)?)))
+            .collect()
     }
 }
 

@@ -2,8 +2,9 @@
 //! supervisor.
 //!
 //! Linked by both halves, and by `prn server start` for [`config`] alone. A peer's bytes become
-//! values only through [`codec::decode`], and every value that can be decoded is valid: limits live
-//! in the types of [`types`].
+//! values only through [`codec::decode`], and what can be decoded has the form that its type says:
+//! an argument vector is not empty and has no NUL byte inside, an id has its length. Numbers are
+//! whatever the peer says: the supervisor compares them with its policy and its table.
 //!
 //! - [`message`]: one enum a direction.
 //! - [`channel`]: SEQPACKET datagrams with file descriptors.
@@ -12,6 +13,8 @@
 //! - [`output`]: the layout of a process's output in shared memory, and its reader.
 //! - [`lines`]: lines of a log.
 //! - [`fds`]: adoption of inherited and received descriptors, the only unsafe code here.
+#![warn(clippy::too_many_lines)]
+#![warn(missing_debug_implementations)]
 
 pub mod channel;
 pub mod codec;

@@ -15,7 +15,7 @@ impl fmt::Display for Invalid {
         match self {
             Self::Id => f.write_str("must be 32 lower-case hexadecimal digits"),
             Self::Empty => f.write_str("must not be empty"),
-            Self::Range(min, max) => write!(f, "must be between {min} and {max}"),
+            Self::Range { min, max } => write!(f, "must be between {min} and {max}"),
         }
     }
 }
@@ -82,7 +82,7 @@ fn between(value: u64, min: u64, max: u64) -> Result<u64, Invalid> {
     if (min..=max).contains(&value) {
         Ok(value)
     } else {
-        Err(Invalid::Range(min, max))
+        Err(Invalid::Range { min, max })
     }
 }
 
@@ -99,7 +99,7 @@ impl TryFrom<u64> for Millis {
 
     /// Up to a year.
     fn try_from(milliseconds: u64) -> Result<Self, Invalid> {
-        between(milliseconds, 0, 31_536_000_000).map(Self)
+        between(milliseconds, 0, 31_536_000_000).map(|milliseconds| Self { milliseconds })
     }
 }
 
@@ -141,22 +141,7 @@ impl TryFrom<[Option<u64>; 5]> for Limits {
             .zip(raw)
             .filter_map(|(name, value)| Some((name, value?)));
         set.map(|(name, value)| Ok((name, name.check(value)?)))
-            .collect::<Result<_, _>>()
-            .map(Self)
-    }
-}
-
-impl Limits {
-    /// These, and `other`'s where there is none.
-    pub fn or(self, other: &Self) -> Self {
-        let mut all = other.clone();
-        all.0.extend(self.0);
-        all
-    }
-
-    /// One limit's value.
-    pub fn get(&self, name: LimitName) -> Option<u64> {
-        self.0.get(&name).copied()
+            .collect()
     }
 }
 
@@ -290,7 +275,10 @@ mod tests {
         assert!(!output(65_535) && output(65_536) && output(1 << 40) && !output((1 << 40) + 1));
         assert_eq!(
             Millis::try_from(31_536_000_001),
-            Err(Invalid::Range(0, 31_536_000_000))
+            Err(Invalid::Range {
+                min: 0,
+                max: 31_536_000_000
+            })
         );
     }
 }

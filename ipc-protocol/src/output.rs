@@ -140,7 +140,7 @@ pub struct Reader<M = File> {
     slots: u64,
 }
 
-/// A place in an output. Its offset is public; the rest makes the next read cheap.
+/// A position in an output. Its offset is public; the rest makes the next read cheap.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Cursor {
     /// Offset of the next byte to read.
@@ -263,13 +263,13 @@ impl<M: Memory> Reader<M> {
                     self.find(cursor, &marks)?
                 }
             };
-            let place = cursor.offset % self.capacity;
-            let want = (end.saturating_sub(cursor.offset)).min(self.capacity - place);
+            let position = cursor.offset % self.capacity;
+            let want = (end.saturating_sub(cursor.offset)).min(self.capacity - position);
             let length = buffer
                 .len()
                 .min(usize::try_from(want).unwrap_or(usize::MAX));
             let target = buffer.get_mut(..length).unwrap_or_default();
-            self.data.read_exact_at(target, place)?;
+            self.data.read_exact_at(target, position)?;
             fence(Ordering::SeqCst);
             let after = self.marks()?;
             // What the copy and the records were made from must still have been kept when both were
@@ -314,17 +314,17 @@ impl<M: Memory> Reader<M> {
             .min(BATCH);
         let batch = batch.get_mut(..ahead).unwrap_or_default();
         let after = self.records(number + 1, batch)?;
-        // As in `read`: what the place was found from must still have been kept when it was found.
+        // As in `read`: what the position was found from must still have been kept when it was found.
         if cursor.offset < after.low || number < after.first_record {
             return Ok(());
         }
-        let mut place = Cursor {
+        let mut position = Cursor {
             offset: marks.high,
             record: number,
             run: None,
         };
         for (number, record) in (number + 1..).zip(batch.iter()) {
-            place = Cursor {
+            position = Cursor {
                 offset: record.offset,
                 record: number,
                 run: None,
@@ -333,11 +333,11 @@ impl<M: Memory> Reader<M> {
                 break;
             }
             if number + 1 == marks.next_record {
-                place.offset = marks.high;
+                position.offset = marks.high;
             }
         }
-        if place.offset > cursor.offset {
-            *cursor = place;
+        if position.offset > cursor.offset {
+            *cursor = position;
         }
         Ok(())
     }
@@ -376,15 +376,15 @@ impl<M: Memory> Reader<M> {
     /// # Errors
     /// Those of pread(2).
     pub fn bytes(&self, offset: u64, into: &mut [u8]) -> io::Result<Marks> {
-        let mut place = offset % self.capacity;
+        let mut position = offset % self.capacity;
         let mut rest = into;
         while !rest.is_empty() {
-            let length = usize::try_from(self.capacity - place)
+            let length = usize::try_from(self.capacity - position)
                 .unwrap_or(usize::MAX)
                 .min(rest.len());
             let (now, later) = rest.split_at_mut(length);
-            self.data.read_exact_at(now, place)?;
-            (place, rest) = (0, later);
+            self.data.read_exact_at(now, position)?;
+            (position, rest) = (0, later);
         }
         fence(Ordering::SeqCst);
         self.marks()

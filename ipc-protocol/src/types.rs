@@ -1,4 +1,4 @@
-//! Values that cannot be invalid, whoever sent them. Linked by both halves.
+//! Values that mean the same to both halves, which both link.
 //!
 //! What execve(2) would misread does not decode. A number decodes whatever it is: the supervisor
 //! compares it with its policy, and what the kernel makes of it is the kernel's to decide; the
@@ -19,7 +19,12 @@ pub enum Invalid {
     /// A value that must be there is not.
     Empty,
     /// A number is not between these two.
-    Range(u64, u64),
+    Range {
+        /// The least.
+        min: u64,
+        /// The most.
+        max: u64,
+    },
 }
 
 /// 128 random bits, shown as 32 lower-case hexadecimal digits.
@@ -57,8 +62,7 @@ impl UnixMicros {
     }
 }
 
-/// An argument vector, which is not empty (CVE-2021-4034), with a program's name in its first
-/// place.
+/// An argument vector, which is not empty (CVE-2021-4034), and begins with a program's name.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "Vec<CString>")]
 pub struct Argv(Vec<CString>);
@@ -95,12 +99,15 @@ impl Argv {
 
 /// Milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Millis(pub(crate) u64);
+#[serde(transparent)]
+pub struct Millis {
+    pub(crate) milliseconds: u64,
+}
 
 impl Millis {
     /// As a [`Duration`].
     pub const fn duration(self) -> Duration {
-        Duration::from_millis(self.0)
+        Duration::from_millis(self.milliseconds)
     }
 }
 
@@ -122,7 +129,36 @@ pub enum LimitName {
 /// Resource limits of one process tree. One that is not there: not limited, or, in a request, the
 /// server's ceiling.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Limits(pub BTreeMap<LimitName, u64>);
+#[serde(transparent)]
+pub struct Limits {
+    by_name: BTreeMap<LimitName, u64>,
+}
+
+impl Limits {
+    /// All that there are, in the order of their names.
+    pub fn iter(&self) -> impl Iterator<Item = (LimitName, u64)> {
+        self.by_name.iter().map(|(name, value)| (*name, *value))
+    }
+
+    /// One limit's value.
+    pub fn get(&self, name: LimitName) -> Option<u64> {
+        self.by_name.get(&name).copied()
+    }
+
+    /// These, and `other`'s where there is none.
+    pub fn or(&self, other: &Self) -> Self {
+        other.iter().chain(self.iter()).collect()
+    }
+}
+
+impl FromIterator<(LimitName, u64)> for Limits {
+    /// The last value of each name.
+    fn from_iter<T: IntoIterator<Item = (LimitName, u64)>>(limits: T) -> Self {
+        Self {
+            by_name: limits.into_iter().collect(),
+        }
+    }
+}
 
 #[cfg(test)]
 mod tests {
@@ -144,6 +180,21 @@ mod tests {
         ] {
             assert_eq!(bad.parse::<ProcessId>(), Err(Invalid::Id), "{bad}");
         }
+    }
+
+    #[test]
+    fn of_two_sets_of_limits_the_first_counts_where_it_says_something() {
+        let limits = |values: &[(LimitName, u64)]| values.iter().copied().collect::<Limits>();
+        let asked = limits(&[(LimitName::Cpu, 1), (LimitName::Pids, 2)]);
+        let ceilings = limits(&[(LimitName::Pids, 3), (LimitName::Memory, 4)]);
+        let all = asked.or(&ceilings);
+        let expected = [
+            (LimitName::Cpu, 1),
+            (LimitName::Memory, 4),
+            (LimitName::Pids, 2),
+        ];
+        assert_eq!(all, limits(&expected));
+        assert_eq!(all.get(LimitName::IoRead), None);
     }
 
     #[test]

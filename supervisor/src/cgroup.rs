@@ -77,11 +77,11 @@ impl Group {
         disks: &[(u32, u32)],
     ) -> Result<Vec<LimitName>, LimitName> {
         let mut not_enforced = Vec::new();
-        for (name, value) in &limits.0 {
-            match self.write_limit(*name, *value, disks) {
+        for (name, value) in limits.iter() {
+            match self.write_limit(name, value, disks) {
                 Ok(()) => {}
-                Err(Errno::ENOENT | Errno::ENODEV) => not_enforced.push(*name),
-                Err(_) => return Err(*name),
+                Err(Errno::ENOENT | Errno::ENODEV) => not_enforced.push(name),
+                Err(_) => return Err(name),
             }
         }
         Ok(not_enforced)
@@ -313,7 +313,7 @@ mod tests {
             directory: File::open(&folder).unwrap().into(),
             events: File::open("/dev/null").unwrap(),
         };
-        let limit = |name, value| group.limit(&Limits([(name, value)].into()), &[]);
+        let limit = |name, value| group.limit(&[(name, value)].into_iter().collect(), &[]);
         let results = [
             limit(LimitName::Cpu, 1),
             limit(LimitName::Pids, 1),

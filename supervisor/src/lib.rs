@@ -39,6 +39,7 @@
 //!
 //! `examples/run.rs` is the whole of it. The binary `prn-supervisor` puts [`daemon`], which serves
 //! the unprivileged frontend, around the same [`Runner`].
+#![warn(missing_debug_implementations)]
 
 mod cgroup;
 pub mod daemon;

@@ -12,7 +12,7 @@ use prn_ipc_protocol::message::{Keeping, OutputStore, OutputTotals, Overflow};
 use prn_ipc_protocol::output::{MAGIC, Marks, PAGE, RECORD, RESOLUTION, Record, Stream, word};
 use prn_ipc_protocol::types::UnixMicros;
 
-use crate::sys::memory::Shared;
+use crate::sys::memory::{RingPart, Shared};
 
 /// Most bytes of one read(2): a pipe holds no more, once it has grown (see [`crate::runner`]).
 pub const READ_MAX: u64 = 256 * 1024;
@@ -151,7 +151,16 @@ impl Store {
             } else {
                 self.data.put(index, &record.to_words())
             };
-            match put.and_then(|()| self.data.take(pipe, place, READ_MAX, self.capacity)) {
+            match put.and_then(|()| {
+                self.data.take(
+                    pipe,
+                    RingPart {
+                        at: place,
+                        length: READ_MAX,
+                        size: self.capacity,
+                    },
+                )
+            }) {
                 Err(error) if ![Errno::EAGAIN, Errno::EINTR].contains(&error) => {
                     let state = state(pipe);
                     if !state.contains(PollFlags::POLLIN) {

@@ -1,8 +1,7 @@
 //! What the supervisor gives up at its start, once and for good. Runs in the supervisor, before it
 //! reads a byte of a peer.
 
-use std::error::Error;
-
+use caps::errors::CapsError;
 use caps::{CapSet, Capability, CapsHashSet};
 use nix::sys::prctl;
 
@@ -21,6 +20,17 @@ const KEPT: [Capability; 4] = [
 /// (net.ipv4.ping_group_range).
 const BOUNDING: Capability = Capability::CAP_NET_RAW;
 
+/// Why something could not be given up.
+#[derive(Debug, thiserror::Error)]
+pub enum PrivilegeError {
+    /// The kernel refused.
+    #[error(transparent)]
+    Capabilities(#[from] CapsError),
+    /// That takes CAP_SETPCAP.
+    #[error("its bounding set cannot be dropped: run it as root")]
+    BoundingSet,
+}
+
 /// No core dump (prctl(2), PR_SET_DUMPABLE), no way to gain privileges, no ptrace by others: of
 /// this process, and, but for the dumpable flag, which execve(2) sets again, of everything that it
 /// starts.
@@ -38,7 +48,7 @@ pub fn restrict_process() -> nix::Result<()> {
 ///
 /// # Errors
 /// Those of capset(2) and prctl(2): it takes root.
-pub fn drop_capabilities() -> Result<(), Box<dyn Error>> {
+pub fn drop_capabilities() -> Result<(), PrivilegeError> {
     let kept: CapsHashSet = KEPT.into_iter().collect();
     caps::clear(None, CapSet::Ambient)?;
     caps::clear(None, CapSet::Inheritable)?;
@@ -53,7 +63,7 @@ pub fn drop_capabilities() -> Result<(), Box<dyn Error>> {
         .iter()
         .any(|left| *left != BOUNDING)
     {
-        return Err("its bounding set cannot be dropped: run it as root".into());
+        return Err(PrivilegeError::BoundingSet);
     }
     Ok(())
 }

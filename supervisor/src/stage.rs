@@ -14,7 +14,7 @@ pub(crate) enum Stage {
     Serving,
     /// All processes are being stopped.
     Stopping,
-    /// Nothing of any process is left but what cannot be killed: the frontend's turn has come.
+    /// Nothing of any process is left but what cannot be killed: the frontend is to end.
     Flushing {
         /// How long it has to end by itself, once it was sent everything.
         until: Instant,

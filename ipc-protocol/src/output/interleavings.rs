@@ -3,7 +3,7 @@
 //! The reader is the real one, over a memory that stops it before each byte of the ring and each
 //! word of the rest. There the writer (see [`super::writer_model`]) takes any number of steps. That
 //! is done in all ways, for all short scripts of writes and evictions in a ring of a few bytes and
-//! an index of two or three records, from all places of a cursor, and for copies that go up and
+//! an index of two or three records, from all positions of a cursor, and for copies that go up and
 //! copies that go down. What a reader on a machine that reorders loads would see beyond that is up
 //! to the reader's fences.
 //!
@@ -15,7 +15,7 @@ use std::cell::RefCell;
 use std::collections::HashSet;
 use std::io;
 
-use super::writer_model::{Mistake, Place, Writer};
+use super::writer_model::{Mistake, Position, Writer};
 use super::*;
 
 const READ_MAX: u64 = 2;
@@ -105,7 +105,7 @@ struct Window {
     writer: Writer,
     /// Each word of the page, then of the index, then each byte of the ring: at first, and after
     /// which steps it is what.
-    places: Vec<(u64, Vec<(usize, u64)>)>,
+    positions: Vec<(u64, Vec<(usize, u64)>)>,
     steps: usize,
     /// Marks, with the steps after which they are published.
     published: Vec<(usize, Marks)>,
@@ -120,15 +120,15 @@ impl Window {
         let (before, writer) = (&before.writer, after.writer);
         let ring = before.ring.iter().map(|byte| u64::from(*byte));
         let words = before.page.iter().chain(&before.index).copied();
-        let mut places: Vec<_> = words.chain(ring).map(|word| (word, Vec::new())).collect();
-        for ((place, value), step) in writer.steps[before.steps.len()..].iter().zip(1..) {
+        let mut positions: Vec<_> = words.chain(ring).map(|word| (word, Vec::new())).collect();
+        for ((position, value), step) in writer.steps[before.steps.len()..].iter().zip(1..) {
             let at = |at: &u64| usize::try_from(*at).unwrap();
-            let place = match place {
-                Place::Page(word) => at(word) / 8,
-                Place::Index(word) => before.page.len() + at(word) / 8,
-                Place::Ring(byte) => before.page.len() + before.index.len() + at(byte),
+            let position = match position {
+                Position::Page(word) => at(word) / 8,
+                Position::Index(word) => before.page.len() + at(word) / 8,
+                Position::Ring(byte) => before.page.len() + before.index.len() + at(byte),
             };
-            places[place].1.push((step, *value));
+            positions[position].1.push((step, *value));
         }
         let first = before.published.len() - 1;
         let published = &writer.published[first..];
@@ -138,7 +138,7 @@ impl Window {
         let (published, steps) = (published.collect(), writer.steps.len() - before.steps.len());
         Self {
             writer,
-            places,
+            positions,
             steps,
             published,
         }
@@ -217,8 +217,8 @@ impl Memory for View<'_> {
         if explorer.down {
             words.reverse();
         }
-        for (place, word) in words {
-            word.copy_from_slice(&explorer.look(place)?.to_le_bytes()[..size]);
+        for (position, word) in words {
+            word.copy_from_slice(&explorer.look(position)?.to_le_bytes()[..size]);
         }
         if is_header {
             explorer.run.borrow_mut().headers += 1;
@@ -240,7 +240,7 @@ impl<'a> Explorer<'a> {
             let (seen, step) = run.before_headers;
             // Of marks that do not change, it must make something.
             let (sequence, changes) =
-                &self.window.places[usize::try_from(word::SEQUENCE / 8).unwrap()];
+                &self.window.positions[usize::try_from(word::SEQUENCE / 8).unwrap()];
             let now = changes
                 .iter()
                 .rev()
@@ -253,14 +253,14 @@ impl<'a> Explorer<'a> {
     }
 
     /// What the reader sees there: the writer takes as many steps before as this run has chosen.
-    fn look(&self, place: usize) -> io::Result<u64> {
+    fn look(&self, position: usize) -> io::Result<u64> {
         let mut run = self.run.borrow_mut();
         run.looks += 1;
         if run.looks > 2000 {
             run.endless = true;
             return Err(leave());
         }
-        let (first, changes) = &self.window.places[place];
+        let (first, changes) = &self.window.positions[position];
         let past = changes.partition_point(|(step, _)| *step <= run.step);
         let mut chosen = 0;
         if past < changes.len() {
@@ -282,7 +282,7 @@ impl<'a> Explorer<'a> {
                 changes[change].1
             }
         };
-        for word in [u64::try_from(place).unwrap(), value] {
+        for word in [u64::try_from(position).unwrap(), value] {
             run.seen = (run.seen.rotate_left(23) ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         }
         Ok(value)
@@ -350,7 +350,7 @@ struct Seen {
     overtaken: u64,
 }
 
-/// All calls from all places, in one window.
+/// All calls from all positions, in one window.
 fn check_window(window: &Window, down: bool, seen: &mut Seen) -> Result<(), String> {
     let marks = window.marks(0);
     // Older offsets and records, and more room, are like those at the border.
@@ -548,7 +548,7 @@ fn scripts(operations: &[Operation], length: u32) -> impl Iterator<Item = Vec<Op
     let count = operations.len();
     (0..count.pow(length)).map(move |number| {
         (0..length)
-            .map(|place| operations[number / count.pow(place) % count])
+            .map(|position| operations[number / count.pow(position) % count])
             .collect()
     })
 }

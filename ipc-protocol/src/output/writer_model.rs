@@ -10,7 +10,7 @@ use super::{MAGIC, Marks, PAGE, RECORD, RESOLUTION, Record, Stream, UnixMicros, 
 
 /// Where a store goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
+pub enum Position {
     /// To this byte of the ring.
     Ring(u64),
     /// To the eight bytes of the index that begin here.
@@ -42,7 +42,7 @@ pub struct Writer {
     /// Words of the page.
     pub page: Vec<u64>,
     /// All stores that changed anything.
-    pub steps: Vec<(Place, u64)>,
+    pub steps: Vec<(Position, u64)>,
     /// Each publication's marks, and how many steps there were when it was complete.
     pub published: Vec<(usize, Marks)>,
     /// All bytes that were ever written, and the number of the record of each.
@@ -125,7 +125,7 @@ impl Writer {
     pub fn after_read(&mut self, bytes: &[u8], stream: Stream, now: UnixMicros, joins: bool) {
         assert!((1..=self.read_max).contains(&(bytes.len() as u64)));
         for (offset, byte) in (self.marks.high..).zip(bytes) {
-            self.store(Place::Ring(offset % self.capacity), u64::from(*byte));
+            self.store(Position::Ring(offset % self.capacity), u64::from(*byte));
         }
         let record = Record {
             offset: self.marks.high,
@@ -162,19 +162,19 @@ impl Writer {
     fn punch(&mut self) {
         let kept = self.marks.high - self.marks.low;
         for offset in self.marks.high..self.marks.high + self.capacity - kept {
-            self.store(Place::Ring(offset % self.capacity), 0);
+            self.store(Position::Ring(offset % self.capacity), 0);
         }
         if kept == 0 {
-            for place in (0..self.slots * RECORD).step_by(8) {
-                self.store(Place::Index(place), 0);
+            for position in (0..self.slots * RECORD).step_by(8) {
+                self.store(Position::Index(position), 0);
             }
         }
     }
 
     fn write_record(&mut self, number: u64, record: Record) {
-        let (place, [offset, tag]) = (self.place(number), record.to_words());
-        self.store(Place::Index(place), offset);
-        self.store(Place::Index(place + 8), tag);
+        let (position, [offset, tag]) = (self.position(number), record.to_words());
+        self.store(Position::Index(position), offset);
+        self.store(Position::Index(position + 8), tag);
     }
 
     fn drop_before(&mut self, offset: u64) {
@@ -203,7 +203,7 @@ impl Writer {
             next_record,
         } = self.marks;
         if self.mistake != Some(Mistake::SequenceStaysEven) {
-            self.store(Place::Page(word::SEQUENCE), self.sequence + 1);
+            self.store(Position::Page(word::SEQUENCE), self.sequence + 1);
         }
         for (at, value) in [
             (word::LOW, low),
@@ -211,33 +211,33 @@ impl Writer {
             (word::FIRST_RECORD, first_record),
             (word::NEXT_RECORD, next_record),
         ] {
-            self.store(Place::Page(at), value);
+            self.store(Position::Page(at), value);
         }
         self.sequence += 2;
-        self.store(Place::Page(word::SEQUENCE), self.sequence);
+        self.store(Position::Page(word::SEQUENCE), self.sequence);
         self.published.push((self.steps.len(), self.marks));
     }
 
-    fn place(&self, number: u64) -> u64 {
+    fn position(&self, number: u64) -> u64 {
         number % self.slots * RECORD
     }
 
     fn record(&self, number: u64) -> Record {
-        let at = self.place(number) as usize / 8;
+        let at = self.position(number) as usize / 8;
         Record::from_words(self.index[at], self.index[at + 1])
     }
 
-    fn store(&mut self, place: Place, value: u64) {
-        let before = match place {
-            Place::Ring(at) => {
+    fn store(&mut self, position: Position, value: u64) {
+        let before = match position {
+            Position::Ring(at) => {
                 u64::from(std::mem::replace(&mut self.ring[at as usize], value as u8))
             }
-            Place::Index(at) => std::mem::replace(&mut self.index[at as usize / 8], value),
-            Place::Page(at) => std::mem::replace(&mut self.page[at as usize / 8], value),
+            Position::Index(at) => std::mem::replace(&mut self.index[at as usize / 8], value),
+            Position::Page(at) => std::mem::replace(&mut self.page[at as usize / 8], value),
         };
         // Whoever looks on sees no difference otherwise.
         if before != value {
-            self.steps.push((place, value));
+            self.steps.push((position, value));
         }
     }
 }

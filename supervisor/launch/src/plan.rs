@@ -295,7 +295,7 @@ fn bounded(flag: &'static str, value: u64, min: u64, max: u64) -> Result<u64, Pl
     } else {
         Err(PlanError::Range {
             flag,
-            source: Invalid::Range(min, max),
+            source: Invalid::Range { min, max },
         })
     }
 }

@@ -26,7 +26,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::{Errno, READ_MAX, Store};
-use writer_model::{Place, Writer};
+use writer_model::{Position, Writer};
 
 #[allow(dead_code, reason = "the readers' test makes more of it")]
 #[path = "../../../ipc-protocol/src/output/writer_model.rs"]
@@ -435,16 +435,16 @@ fn expected(kind: OutputStore) -> Vec<(Vec<u64>, Vec<u8>)> {
     }
     let mut states: Vec<(Vec<u64>, Vec<u8>)> = Vec::new();
     // fallocate(2) gives back all records at once: no other store of 0 changes one.
-    let is_punched = |step: &(Place, u64)| matches!(step, (Place::Index(_), 0));
+    let is_punched = |step: &(Position, u64)| matches!(step, (Position::Index(_), 0));
     let mut steps = model.steps.iter().peekable();
     while let Some(step) = steps.next() {
         let at = match step.0 {
-            Place::Ring(at) => {
+            Position::Ring(at) => {
                 ring[at as usize] = step.1 as u8;
                 continue;
             }
-            Place::Index(at) => WORDS + at as usize,
-            Place::Page(at) => at as usize,
+            Position::Index(at) => WORDS + at as usize,
+            Position::Page(at) => at as usize,
         };
         seen[at / 8] = step.1;
         if !(is_punched(step) && steps.peek().is_some_and(|next| is_punched(next))) {

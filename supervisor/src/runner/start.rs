@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use prn_ipc_protocol::fds::tools;
 use prn_ipc_protocol::output::Stream;
-use prn_ipc_protocol::types::{Argv, Limits};
+use prn_ipc_protocol::types::{Argv, LimitName, Limits};
 
 use super::*;
 use crate::resolve::{Execution, resolve};
@@ -180,19 +180,11 @@ impl Runner {
     /// The limits that a process gets: what it asks for, else the ceiling; never above the ceiling.
     fn limits(&self, spec: &ProcessSpec) -> Result<Limits, Refusal> {
         let ceilings = &self.settings.config.limit_ceilings;
-        let above = ceilings
-            .0
-            .iter()
-            .find(|(limit, most)| spec.limits.0.get(limit) > Some(most));
-        above.map_or(Ok(()), |(limit, most)| {
-            Err(Refusal::AboveCeiling {
-                limit: *limit,
-                ceiling: *most,
-            })
-        })?;
-        let mut wanted = ceilings.clone();
-        wanted.0.extend(&spec.limits.0);
-        Ok(wanted)
+        let above = |(limit, ceiling): &(LimitName, u64)| spec.limits.get(*limit) > Some(*ceiling);
+        if let Some((limit, ceiling)) = ceilings.iter().find(above) {
+            return Err(Refusal::AboveCeiling { limit, ceiling });
+        }
+        Ok(spec.limits.or(ceilings))
     }
 
     /// Makes group, pipes and process, in this order, and watches them.

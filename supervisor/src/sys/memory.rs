@@ -17,6 +17,17 @@ use nix::libc;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::stat::Mode;
 
+/// A part of the ring that a file begins with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RingPart {
+    /// Where it begins, in the ring.
+    pub at: u64,
+    /// Most bytes of it.
+    pub length: u64,
+    /// Bytes of the ring.
+    pub size: u64,
+}
+
 /// A file of fixed size.
 #[derive(Debug)]
 pub struct Shared {
@@ -67,38 +78,28 @@ impl Shared {
         })
     }
 
-    /// Moves bytes from a pipe into the ring that is the first `size` bytes, at `place`, and in
-    /// memory on from its start when its end is reached: `length` bytes at most. Returns how many
-    /// were moved; 0 at the end of the stream.
+    /// Moves bytes from a pipe into a part of the ring, and in memory on from the ring's start when
+    /// its end is reached. Returns how many were moved; 0 at the end of the stream.
     ///
     /// # Errors
-    /// EINVAL for a place outside; EAGAIN when nothing is there; others as readv(2) or splice(2), and nothing was moved.
-    pub fn take(
-        &self,
-        from: BorrowedFd<'_>,
-        place: u64,
-        length: u64,
-        size: u64,
-    ) -> nix::Result<usize> {
+    /// EINVAL for a part outside; EAGAIN when nothing is there; others as readv(2) or splice(2), and
+    /// nothing was moved.
+    pub fn take(&self, from: BorrowedFd<'_>, part: RingPart) -> nix::Result<usize> {
         let number = |number| usize::try_from(number).map_err(|_| Errno::EOVERFLOW);
-        let (place, length, size) = (number(place)?, number(length)?, number(size)?);
-        if place >= size
-            || length > size
-            || self
-                .mapping
-                .as_ref()
-                .is_some_and(|mapping| size > mapping.len())
-        {
+        let RingPart { at, length, size } = part;
+        let (at, length, size) = (number(at)?, number(length)?, number(size)?);
+        let is_mapped = |mapping: &MmapRaw| size <= mapping.len();
+        if at >= size || length > size || !self.mapping.as_ref().is_none_or(is_mapped) {
             return Err(Errno::EINVAL);
         }
-        let first = length.min(size - place);
+        let first = length.min(size - at);
         let Some(mapping) = &self.mapping else {
-            let mut place = place.try_into().map_err(|_| Errno::EFBIG)?;
+            let mut at = at.try_into().map_err(|_| Errno::EFBIG)?;
             return splice(
                 from,
                 None,
                 &self.file,
-                Some(&mut place),
+                Some(&mut at),
                 first,
                 SpliceFFlags::SPLICE_F_NONBLOCK,
             );
@@ -106,9 +107,9 @@ impl Shared {
         let start = mapping.as_mut_ptr();
         let parts = [
             libc::iovec {
-                // SAFETY: place < size, which is no more than the mapping has, so the pointer is
+                // SAFETY: at < size, which is no more than the mapping has, so the pointer is
                 // inside it.
-                iov_base: unsafe { start.add(place) }.cast(),
+                iov_base: unsafe { start.add(at) }.cast(),
                 iov_len: first,
             },
             libc::iovec {
