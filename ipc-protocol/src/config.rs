@@ -34,8 +34,8 @@ pub struct Supervisor {
     pub state_dir: CString,
     /// Start although a controller is missing.
     pub allow_missing_limits: bool,
-    /// Whole-disk devices that io limits apply to: major and minor number.
-    pub disks: Vec<(u32, u32)>,
+    /// Whole-disk devices that io limits apply to.
+    pub disks: Vec<Disk>,
     /// User id of the frontend.
     pub frontend_uid: u32,
     /// Group id of the frontend.
@@ -48,12 +48,10 @@ pub struct Supervisor {
     pub finished_max: u32,
     /// Most that a process can ask for. Applies where it asks for nothing.
     pub limit_ceilings: Limits,
-    /// Most output bytes that a process can ask for, and most of all processes together, in each
-    /// store that there is.
-    pub output: BTreeMap<OutputStore, (u64, u64)>,
-    /// Soft and hard limit of a process's open files. This program's own soft limit is the hard one
-    /// already.
-    pub open_files: (u64, u64),
+    /// How much output is kept, in each store that there is.
+    pub output: BTreeMap<OutputStore, StoreLimits>,
+    /// How many files a process may open. This program's own soft limit is the hard one already.
+    pub open_files: OpenFiles,
     /// [`crate::fds::supervisor::NOTIFY`] is open.
     pub notify: bool,
     /// Name of the cgroup at [`crate::fds::supervisor::CGROUP`] if it is to be removed at the end;
@@ -61,6 +59,33 @@ pub struct Supervisor {
     pub own_cgroup: Option<String>,
     /// How this program and processes are confined.
     pub confinement: Confinement,
+}
+
+/// A block device, by its number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Disk {
+    /// Its driver.
+    pub major: u32,
+    /// Which of the driver's.
+    pub minor: u32,
+}
+
+/// How much output is kept in one store.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoreLimits {
+    /// Most bytes that a process can ask for.
+    pub ceiling: u64,
+    /// Most bytes of all processes together.
+    pub budget: u64,
+}
+
+/// Most open files (RLIMIT_NOFILE, getrlimit(2)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpenFiles {
+    /// As many may be open.
+    pub soft: u64,
+    /// As many may be asked for.
+    pub hard: u64,
 }
 
 /// A program for seccomp(2): `struct sock_filter` (linux/filter.h), each as one number in this

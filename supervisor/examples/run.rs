@@ -146,8 +146,18 @@ fn config(state_dir: &str) -> Result<config::Supervisor, Box<dyn Error>> {
         uid_count: 16,
         finished_max: 16,
         limit_ceilings: Limits::default(),
-        output: [(OutputStore::Memory, (64 << 20, 256 << 20))].into(),
-        open_files: (1024, 4096),
+        output: [(
+            OutputStore::Memory,
+            config::StoreLimits {
+                ceiling: 64 << 20,
+                budget: 256 << 20,
+            },
+        )]
+        .into(),
+        open_files: config::OpenFiles {
+            soft: 1024,
+            hard: 4096,
+        },
         notify: false,
         own_cgroup: None,
         confinement: config::Confinement::default(),

@@ -18,6 +18,7 @@ use nix::fcntl::{OFlag, openat};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::{Mode, mkdirat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
+use prn_ipc_protocol::config::Disk;
 use prn_ipc_protocol::message::FileText;
 use prn_ipc_protocol::types::{LimitName, Limits};
 
@@ -71,11 +72,7 @@ impl Group {
     ///
     /// # Errors
     /// The limit whose value the kernel did not take.
-    pub fn limit(
-        &self,
-        limits: &Limits,
-        disks: &[(u32, u32)],
-    ) -> Result<Vec<LimitName>, LimitName> {
+    pub fn limit(&self, limits: &Limits, disks: &[Disk]) -> Result<Vec<LimitName>, LimitName> {
         let mut not_enforced = Vec::new();
         for (name, value) in limits.iter() {
             match self.write_limit(name, value, disks) {
@@ -87,7 +84,7 @@ impl Group {
         Ok(not_enforced)
     }
 
-    fn write_limit(&self, name: LimitName, value: u64, disks: &[(u32, u32)]) -> nix::Result<()> {
+    fn write_limit(&self, name: LimitName, value: u64, disks: &[Disk]) -> nix::Result<()> {
         let settings = files::settings(name, value, disks);
         if settings.is_empty() {
             return Err(Errno::ENODEV);

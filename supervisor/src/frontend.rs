@@ -21,11 +21,12 @@ use nix::sys::socket::sockopt::AcceptConn;
 use nix::sys::socket::{Backlog, getsockopt, listen};
 use nix::sys::stat::Mode;
 use prn_ipc_protocol::channel;
+use prn_ipc_protocol::config::OpenFiles;
 
 use crate::cgroup::Group;
 use crate::events::Token;
 use crate::log::{self, FrontendLog};
-use crate::sys::spawn::{self, Child, Ids, OpenFiles, Program};
+use crate::sys::spawn::{self, Child, Ids, Program};
 
 pub use fault::PeerFault;
 pub use phase::Phase;

@@ -60,4 +60,4 @@ pub use cgroup::{Origin, Tree};
 pub use events::{Interest, Token};
 pub use prn_ipc_protocol as ipc;
 pub use runner::{Notice, Runner, Settings};
-pub use sys::spawn::{Ids, OpenFiles, filter};
+pub use sys::spawn::{Ids, filter};

@@ -8,11 +8,11 @@ use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::process::ExitCode;
 
 use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
-use prn_ipc_protocol::config;
+use prn_ipc_protocol::config::{self, OpenFiles};
 use prn_ipc_protocol::fds::{self, supervisor as numbers};
 use prn_supervisor::daemon::{Daemon, Links};
 use prn_supervisor::frontend::Setup;
-use prn_supervisor::{Ids, OpenFiles, Origin, Runner, Settings, Tree, log, privilege};
+use prn_supervisor::{Ids, Origin, Runner, Settings, Tree, log, privilege};
 
 fn main() -> ExitCode {
     match serve() {
@@ -44,8 +44,8 @@ fn serve() -> Result<(), Box<dyn Error>> {
             gid: config.frontend_gid,
         },
         open_files: OpenFiles {
-            soft: config.open_files.1,
-            hard: config.open_files.1,
+            soft: config.open_files.hard,
+            ..config.open_files
         },
     };
     let tree = Tree::new(inherited.cgroup, origin);

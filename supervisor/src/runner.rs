@@ -15,7 +15,7 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::libc::{SIGCONT, SIGTERM};
 use nix::sys::stat::Mode;
-use prn_ipc_protocol::config;
+use prn_ipc_protocol::config::{self, StoreLimits};
 use prn_ipc_protocol::message::*;
 use prn_ipc_protocol::types::{ProcessId, UnixMicros};
 
@@ -25,7 +25,7 @@ use crate::directory;
 use crate::events::{Events, Interest, Part, Source, Token};
 use crate::output::Store;
 use crate::process::{Live, Phase, Pipe, Process, Stopping, Writers, exit_cause};
-use crate::sys::spawn::{self, Child, Ids, OpenFiles, Program, Report, Rule, Spawned};
+use crate::sys::spawn::{self, Child, Ids, Program, Report, Rule, Spawned};
 use crate::sys::{errno_number, pidfd};
 use cleanup::Leftover;
 use output::Turn;

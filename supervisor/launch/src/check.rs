@@ -351,7 +351,7 @@ fn disks(host: &Host, wanted: &Wanted) -> Finding {
     }
     let names: Vec<_> = disks
         .iter()
-        .map(|(major, minor)| format!("{major}:{minor}"))
+        .map(|disk| format!("{}:{}", disk.major, disk.minor))
         .collect();
     Finding::ok("disks", format!("limits apply to {}", names.join(" and ")))
 }

@@ -20,6 +20,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
 use nix::sys::stat::{Mode, fchmod};
 use nix::unistd::{chdir, execveat};
+use prn_ipc_protocol::config::OpenFiles;
 use prn_ipc_protocol::fds::{self, supervisor as numbers};
 use prn_proto::units::Address;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
@@ -376,13 +377,16 @@ fn refusal(is_file: bool, uid: u32, mode: u32) -> Option<&'static str> {
 }
 
 /// What the supervisor is to have of this process's limits and files, before it drops the privilege
-/// to change them. Returns the soft and the hard limit of open files, for processes.
-pub fn prepare_process() -> Result<(u64, u64), HandoverError> {
+/// to change them. Returns how many files processes may open.
+pub fn prepare_process() -> Result<OpenFiles, HandoverError> {
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).map_err(step("getrlimit"))?;
     setrlimit(Resource::RLIMIT_NOFILE, hard, hard).map_err(step("setrlimit"))?;
     let (_, core) = getrlimit(Resource::RLIMIT_CORE).map_err(step("getrlimit"))?;
     setrlimit(Resource::RLIMIT_CORE, 0, core).map_err(step("setrlimit"))?;
-    Ok((soft.min(1024), hard))
+    Ok(OpenFiles {
+        soft: soft.min(1024),
+        hard,
+    })
 }
 
 /// Connects to the service manager, if there is one that wants to be told (sd_notify(3)).

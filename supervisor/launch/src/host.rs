@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::stat::{major, minor};
+use prn_ipc_protocol::config::Disk;
 
 /// Controllers that limits need.
 pub const CONTROLLERS: [&str; 4] = ["cpu", "io", "memory", "pids"];
@@ -369,12 +370,15 @@ fn memory(meminfo: &str, mount: Option<&CgroupMount>, own: Option<&Path>) -> u64
 
 /// Whole disks that carry the system and the working directories: what io.max can limit. None for
 /// memory file systems.
-pub fn limited_disks(host: &Host, state_dir: &str) -> Vec<(u32, u32)> {
+pub fn limited_disks(host: &Host, state_dir: &str) -> Vec<Disk> {
     let disks: BTreeSet<_> = ["/", state_dir]
         .iter()
         .filter_map(|path| disk_of(Path::new(path), &host.mounts, 0))
         .collect();
-    disks.into_iter().collect()
+    disks
+        .into_iter()
+        .map(|(major, minor)| Disk { major, minor })
+        .collect()
 }
 
 fn disk_of(path: &Path, mounts: &[Mount], depth: u32) -> Option<(u32, u32)> {

@@ -5,7 +5,7 @@ use std::ffi::CString;
 use std::path::Path;
 use std::time::Duration;
 
-use prn_ipc_protocol::config;
+use prn_ipc_protocol::config::{self, OpenFiles, StoreLimits};
 use prn_ipc_protocol::message::OutputStore;
 use prn_ipc_protocol::output_max;
 use prn_ipc_protocol::types::{Id, Invalid, LimitName, Limits, Millis};
@@ -124,7 +124,7 @@ pub fn resolve(options: &Options, host: &Host) -> Result<Plan, PlanError> {
     let state_dir = state_dir(options.state_dir())?;
     let (frontend_uid, first_uid, uid_count) = uids(options, host)?;
     let (default_limits, limit_ceilings) = limits(options)?;
-    let output = output(options, host.memory)?;
+    let (output_default, output) = output(options, host.memory)?;
     let output_disk = output_disk(options)?;
     let frontend_memory = frontend_memory(options)?;
     let time = |flag, given: Option<Time>| {
@@ -149,11 +149,11 @@ pub fn resolve(options: &Options, host: &Host) -> Result<Plan, PlanError> {
         uid_count,
         finished_max,
         limit_ceilings,
-        output: [(OutputStore::Memory, (output.1, output.2))]
+        output: [(OutputStore::Memory, output)]
             .into_iter()
             .chain(output_disk.map(|most| (OutputStore::Disk, most)))
             .collect(),
-        open_files: (0, 0),
+        open_files: OpenFiles { soft: 0, hard: 0 },
         notify: false,
         own_cgroup: None,
         confinement: config::Confinement::default(),
@@ -161,8 +161,8 @@ pub fn resolve(options: &Options, host: &Host) -> Result<Plan, PlanError> {
     let frontend = config::Frontend {
         epoch: Id::from_bytes([0; 16]),
         default_limits,
-        output_default: output.0,
-        output_disk: output_disk.map_or(0, |(ceiling, _)| ceiling),
+        output_default,
+        output_disk: output_disk.map_or(0, |limits| limits.ceiling),
         stop_grace: time("stop-grace", options.stop_grace)?,
         certificate: Vec::new(),
         pins: Vec::new(),
@@ -358,8 +358,8 @@ fn limits(options: &Options) -> Result<(Limits, Limits), PlanError> {
     ))
 }
 
-/// What is kept by default, at most, and in all.
-fn output(options: &Options, memory: u64) -> Result<(u64, u64, u64), PlanError> {
+/// What is kept in memory by default, and at most.
+fn output(options: &Options, memory: u64) -> Result<(u64, StoreLimits), PlanError> {
     let fits =
         |flag, value: u64| output_max(value).map_err(|source| PlanError::Range { flag, source });
     let budget = options.output_budget.map_or(memory / 4, |size| size.0);
@@ -398,11 +398,12 @@ fn output(options: &Options, memory: u64) -> Result<(u64, u64, u64), PlanError> 
         },
         ceiling,
     )?;
-    Ok((fits("output-default", default)?, ceiling, budget))
+    let default = fits("output-default", default)?;
+    Ok((default, StoreLimits { ceiling, budget }))
 }
 
 /// What is kept of a process on disk at most, and of all.
-fn output_disk(options: &Options) -> Result<Option<(u64, u64)>, PlanError> {
+fn output_disk(options: &Options) -> Result<Option<StoreLimits>, PlanError> {
     let flag = "output-disk";
     let budget = options.output_disk.map_or(0, |size| size.0);
     if budget == 0 {
@@ -410,7 +411,7 @@ fn output_disk(options: &Options) -> Result<Option<(u64, u64)>, PlanError> {
     }
     let ceiling =
         output_max(budget.min(1 << 40)).map_err(|source| PlanError::Range { flag, source })?;
-    Ok(Some((ceiling, budget)))
+    Ok(Some(StoreLimits { ceiling, budget }))
 }
 
 fn frontend_memory(options: &Options) -> Result<u64, PlanError> {
@@ -514,7 +515,14 @@ mod tests {
         assert_eq!(supervisor.finished_max, 1000);
         assert_eq!(
             supervisor.output,
-            [(OutputStore::Memory, (1024 * MIB, 1024 * MIB))].into()
+            [(
+                OutputStore::Memory,
+                StoreLimits {
+                    ceiling: 1024 * MIB,
+                    budget: 1024 * MIB
+                }
+            )]
+            .into()
         );
         assert_eq!(frontend.output_default, 64 * MIB);
         assert_eq!(frontend.stop_grace.duration().as_secs(), 10);
@@ -748,7 +756,10 @@ mod tests {
         let plan = resolve(&disk(2 << 40), &host()).unwrap();
         assert_eq!(
             plan.supervisor.output.get(&OutputStore::Disk),
-            Some(&(1 << 40, 2 << 40))
+            Some(&StoreLimits {
+                ceiling: 1 << 40,
+                budget: 2 << 40
+            })
         );
         assert_eq!(plan.frontend.output_disk, 1 << 40);
         let small = Options {

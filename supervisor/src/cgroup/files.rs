@@ -1,6 +1,7 @@
 //! The text of cgroup v2 interface files (cgroup-v2.rst): what is written to them and what they
 //! say. Runs in the supervisor; pure.
 
+use prn_ipc_protocol::config::Disk;
 use prn_ipc_protocol::types::LimitName;
 
 /// Period of the CPU limit in microseconds: the kernel's default (cgroup-v2.rst, cpu.max).
@@ -27,7 +28,7 @@ pub(super) enum Absent {
 }
 
 /// All writes that a limit takes, in order. None: it needs a disk, and there is none.
-pub(super) fn settings(limit: LimitName, value: u64, disks: &[(u32, u32)]) -> Vec<Setting> {
+pub(super) fn settings(limit: LimitName, value: u64, disks: &[Disk]) -> Vec<Setting> {
     let setting = |file, text| Setting {
         file,
         text,
@@ -36,7 +37,9 @@ pub(super) fn settings(limit: LimitName, value: u64, disks: &[(u32, u32)]) -> Ve
     let io = |key: &str| {
         disks
             .iter()
-            .map(|(major, minor)| setting("io.max", format!("{major}:{minor} {key}={value}")))
+            .map(|Disk { major, minor }| {
+                setting("io.max", format!("{major}:{minor} {key}={value}"))
+            })
             .collect()
     };
     match limit {
@@ -107,7 +110,13 @@ mod tests {
 
     #[test]
     fn each_limit_is_written_as_the_kernel_has_it() {
-        let disks = [(8, 0), (259, 1)];
+        let disks = [
+            Disk { major: 8, minor: 0 },
+            Disk {
+                major: 259,
+                minor: 1,
+            },
+        ];
         let written = |limit, value| {
             settings(limit, value, &disks)
                 .into_iter()
@@ -142,7 +151,7 @@ mod tests {
     #[test]
     fn only_swap_may_be_missing() {
         for limit in LimitName::ALL {
-            for setting in settings(limit, 1, &[(8, 0)]) {
+            for setting in settings(limit, 1, &[Disk { major: 8, minor: 0 }]) {
                 let is_needless = setting.absent == Absent::Needless;
                 assert_eq!(is_needless, setting.file == "memory.swap.max");
             }

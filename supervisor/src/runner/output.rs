@@ -460,7 +460,7 @@ impl Runner {
 
     fn budget(&self, store: OutputStore) -> u64 {
         let config = self.settings.config.output.get(&store);
-        config.map_or(0, |(_, budget)| *budget)
+        config.map_or(0, |limits| limits.budget)
     }
 
     /// By how much more is kept in a store than its budget.

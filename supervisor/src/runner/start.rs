@@ -126,7 +126,7 @@ impl Runner {
             let room = u64::try_from(room).unwrap_or(u64::MAX);
             return Err(Refusal::ArgumentsAboveBudget(room));
         }
-        let (ceiling, budget) = config
+        let StoreLimits { ceiling, budget } = config
             .output
             .get(&spec.output.store)
             .copied()
@@ -306,10 +306,7 @@ impl Runner {
             } else {
                 &[]
             },
-            open_files: OpenFiles {
-                soft: self.settings.config.open_files.0,
-                hard: self.settings.config.open_files.1,
-            },
+            open_files: self.settings.config.open_files,
             ..Child::new(
                 group.directory.as_fd(),
                 Program::Paths(&execution.candidates),

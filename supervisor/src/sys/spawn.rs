@@ -15,7 +15,7 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::libc::{self, c_char};
 use nix::unistd::{self, Gid, Pid, Uid};
 use prn_ipc_protocol::codec;
-use prn_ipc_protocol::config::Filter;
+use prn_ipc_protocol::config::{Filter, OpenFiles};
 use prn_ipc_protocol::message::ChildStep;
 
 use super::errno_number;
@@ -50,15 +50,6 @@ impl Ids {
 
     /// This program's own.
     pub const ROOT: Self = Self { uid: 0, gid: 0 };
-}
-
-/// Most open files (RLIMIT_NOFILE, getrlimit(2)).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct OpenFiles {
-    /// As many may be open.
-    pub soft: u64,
-    /// As many may be asked for.
-    pub hard: u64,
 }
 
 /// A Landlock ruleset (landlock(7)).
