@@ -24,7 +24,7 @@ struct Handed(Arc<Mutex<Option<Body>>>);
 
 /// Hands a response's body past the generated code, if it is one of messages and a status:
 /// everything else is for that to explain.
-pub(super) fn hand_over(response: http::Response<Body>) -> http::Response<Body> {
+pub(crate) fn hand_over(response: http::Response<Body>) -> http::Response<Body> {
     let (mut parts, body) = response.into_parts();
     let has = |name| parts.headers.contains_key(name);
     if parts.status != http::StatusCode::OK || has("grpc-status") || has("grpc-encoding") {
@@ -38,7 +38,7 @@ pub(super) fn hand_over(response: http::Response<Body>) -> http::Response<Body> 
 
 /// The messages of one response.
 #[derive(Debug)]
-pub(super) enum Frames {
+pub(crate) enum Frames {
     /// As the generated code decodes them.
     Generated(Box<Streaming<v1::GetOutputResponse>>),
     /// Decoded here.
@@ -48,7 +48,7 @@ pub(super) enum Frames {
 impl Frames {
     /// Those of a response that may have gone through [`hand_over`]. No message is taken that is
     /// longer than `most`.
-    pub(super) fn new(
+    pub(crate) fn new(
         mut response: Response<Streaming<v1::GetOutputResponse>>,
         most: usize,
     ) -> Self {
@@ -70,7 +70,7 @@ impl Frames {
     }
 
     /// The next one; `None` after the last, when the server has said that all is well. Cancel safe.
-    pub(super) async fn next(&mut self) -> Result<Option<v1::GetOutputResponse>, Status> {
+    pub(crate) async fn next(&mut self) -> Result<Option<v1::GetOutputResponse>, Status> {
         match self {
             Self::Generated(frames) => frames.message().await,
             Self::Plain(frames) => frames.next().await,
@@ -80,7 +80,7 @@ impl Frames {
 
 /// A body and what has come of it.
 #[derive(Debug)]
-pub(super) struct Plain {
+pub(crate) struct Plain {
     body: Body,
     messages: Messages,
     ended: bool,

@@ -1,10 +1,12 @@
 //! Lists of processes: what is asked for, and the answer page by page.
 
+use prn_proto::units::When;
 use prn_proto::v1;
 
-use super::output::{When, to_wire_when};
-use super::types::{Process, State};
-use super::{Client, ClientError};
+use crate::client::Client;
+use crate::error::ClientError;
+use crate::process::{Process, State};
+use crate::wire::to_wire_when;
 
 /// Which processes are asked for, and how. The default is all of them, oldest first.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -22,7 +24,7 @@ pub struct ListRequest {
     pub ended_before: Option<When>,
     /// Newest first, not oldest first.
     pub newest_first: bool,
-    /// With [`argv`](super::ProcessStatus::argv), which is left empty otherwise.
+    /// With [`argv`](crate::ProcessStatus::argv), which is left empty otherwise.
     pub with_argv: bool,
     /// Most processes of a page. `None` is as many as the server gives.
     pub page_size: Option<u32>,
@@ -59,6 +61,29 @@ impl ListRequest {
     }
 }
 
+impl Client {
+    /// All processes that the server knows, oldest first.
+    ///
+    /// # Errors
+    /// As [`Pages::next`].
+    pub async fn list(&self) -> Result<Vec<Process>, ClientError> {
+        let mut pages = self.pages(ListRequest {
+            with_argv: true,
+            ..ListRequest::default()
+        });
+        let mut all = Vec::new();
+        while let Some(page) = pages.next().await? {
+            all.extend(page);
+        }
+        Ok(all)
+    }
+
+    /// Some of them, or another order, page by page.
+    pub fn pages(&self, request: ListRequest) -> Pages {
+        Pages::new(self.clone(), request)
+    }
+}
+
 /// A list on its way, a call for each page.
 #[derive(Debug)]
 pub struct Pages {
@@ -75,7 +100,7 @@ enum Next {
 }
 
 impl Pages {
-    pub(super) fn new(client: Client, request: ListRequest) -> Self {
+    fn new(client: Client, request: ListRequest) -> Self {
         Self {
             client,
             request,

@@ -18,7 +18,7 @@ use tokio_rustls::client::TlsStream;
 use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
 
-use super::ClientError;
+use crate::error::ClientError;
 
 /// Frames and windows asked for: a server's chunk of output fills one frame, and 1 MiB of it is on
 /// the way at most.
@@ -44,7 +44,7 @@ const KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
 const USER_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Connects and gets HTTP/2 going. What goes wrong later is noted in `health`.
-pub(super) async fn connect(
+pub(crate) async fn connect(
     address: &str,
     config: ClientConfig,
     health: &Arc<Health>,
@@ -157,13 +157,13 @@ fn is_rejection(error: &rustls::Error) -> bool {
 /// What is known of a connection beyond what HTTP/2 tells: its library turns errors of the stream
 /// below into text.
 #[derive(Debug, Default)]
-pub(super) struct Health {
+pub(crate) struct Health {
     alert: OnceLock<rustls::Error>,
 }
 
 impl Health {
     /// The error that a status stands for.
-    pub(super) fn explain(&self, status: Status) -> ClientError {
+    pub(crate) fn explain(&self, status: Status) -> ClientError {
         match (ClientError::from_status(status), self.alert.get()) {
             (ClientError::Lost(_), Some(alert)) if is_rejection(alert) => {
                 ClientError::NotAuthorised(alert.clone())

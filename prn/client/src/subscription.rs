@@ -6,13 +6,14 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use prn_proto::Tail;
 use prn_proto::id::ProcessId;
-pub use prn_proto::units::When;
-use prn_proto::v1::{self, get_output_response::Type, output_time::At};
+use prn_proto::units::When;
+use prn_proto::v1::{self, get_output_response::Type};
 
 use super::ClientError;
 use super::frames::Frames;
+use super::process::{Exit, LeftBehind};
 use super::transport::Health;
-use super::types::{Exit, LeftBehind, from_wire_time, to_wire_duration};
+use super::wire::{from_wire_time, to_wire_when};
 
 /// What part of the output is wanted. By default all of it, and all that is still to come.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -29,13 +30,13 @@ pub struct OutputRequest {
     pub tail: Option<Tail>,
     /// This stream alone.
     pub only: Option<Source>,
-    /// A process started with [`super::OutputPolicy::Follow`] waits for this reader rather than
+    /// A process started with [`crate::OutputPolicy::Follow`] waits for this reader rather than
     /// lose what it was not sent yet.
     pub follower: bool,
 }
 
 impl OutputRequest {
-    pub(super) fn message(&self, id: ProcessId) -> Result<v1::GetOutputRequest, ClientError> {
+    pub(crate) fn message(&self, id: ProcessId) -> Result<v1::GetOutputRequest, ClientError> {
         let only = match self.only {
             None => Type::Unspecified,
             Some(Source::Stdout) => Type::Stdout,
@@ -62,14 +63,6 @@ impl OutputRequest {
     fn asks_where(&self) -> bool {
         self.since.is_some() || self.until.is_some() || self.tail.is_some()
     }
-}
-
-pub(super) fn to_wire_when(when: When) -> Result<v1::OutputTime, ClientError> {
-    let at = match when {
-        When::At(time) => At::Time(time.into()),
-        When::Ago(ago) => At::Ago(to_wire_duration(ago)?),
-    };
-    Ok(v1::OutputTime { at: Some(at) })
 }
 
 /// The stream that a process wrote to.
@@ -136,7 +129,7 @@ pub struct OutputStream {
 }
 
 impl OutputStream {
-    pub(super) fn new(
+    pub(crate) fn new(
         frames: Frames,
         request: OutputRequest,
         epoch: Option<String>,
@@ -364,6 +357,8 @@ fn length(data: &Bytes) -> u64 {
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
+
+    use prn_proto::v1::output_time::At;
 
     use super::*;
 

@@ -1,0 +1,204 @@
+//! A connection to a server, and the calls on it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use prn_proto::BOOT_EPOCH_METADATA;
+use prn_proto::defaults::STOP_GRACE;
+use prn_proto::id::ProcessId;
+#[cfg(doc)]
+use prn_proto::reason;
+use prn_proto::tls;
+use prn_proto::v1;
+use prn_proto::v1::process_runner_service_client::ProcessRunnerServiceClient;
+use tonic::Status;
+use tonic::transport::Channel;
+use tower::ServiceExt;
+
+use crate::choices::StopSignal;
+use crate::credentials::Credentials;
+use crate::error::ClientError;
+use crate::frames::{Frames, hand_over};
+use crate::process::Process;
+use crate::start::{StartSpec, Started};
+use crate::subscription::{OutputRequest, OutputStream};
+use crate::transport::{self, Health};
+use crate::wire::to_wire_duration;
+
+/// Most time that connecting takes, TLS handshake included.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Most time that a call takes, unless [`Client::with_call_timeout`] says otherwise.
+pub const CALL_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The largest answer that is taken: servers of before there were pages sent all their processes in
+/// one.
+const RESPONSE_MAX: usize = 64 * 1024 * 1024 + 1024;
+
+/// One connection to one server. Cheap to clone; the clones share it.
+///
+/// It is made once: after [`ClientError::Lost`] every further call fails, and the caller connects
+/// again.
+#[derive(Debug, Clone)]
+pub struct Client {
+    pub(crate) service: ProcessRunnerServiceClient<Channel>,
+    channel: Channel,
+    health: Arc<Health>,
+    pub(crate) call_timeout: Duration,
+}
+
+impl Client {
+    /// Connects to `address`, "HOST:PORT".
+    ///
+    /// A server that does not let this client in says so only after the handshake (TLS 1.3 clients
+    /// are done first), so that error comes from the first call.
+    ///
+    /// # Errors
+    /// [`ClientError::Connect`], [`ClientError::Timeout`], [`ClientError::WrongServer`], [`ClientError::Handshake`].
+    pub async fn connect(address: &str, credentials: &Credentials) -> Result<Self, ClientError> {
+        let config = tls::client_config(
+            &credentials.certificate,
+            &credentials.key,
+            credentials.server.clone(),
+        )?;
+        let health = Arc::new(Health::default());
+        let channel = tokio::time::timeout(
+            CONNECT_TIMEOUT,
+            transport::connect(address, config, &health),
+        )
+        .await
+        .map_err(|_| ClientError::Timeout {
+            address: address.to_owned(),
+            after: CONNECT_TIMEOUT,
+        })??;
+        let service = ProcessRunnerServiceClient::new(channel.clone())
+            .max_decoding_message_size(RESPONSE_MAX);
+        Ok(Self {
+            service,
+            channel,
+            health,
+            call_timeout: CALL_TIMEOUT,
+        })
+    }
+
+    /// With another deadline for each call. A stop has its grace time beside it. A process's output
+    /// is under way for as long as it likes, once the server has answered.
+    pub fn with_call_timeout(self, call_timeout: Duration) -> Self {
+        Self {
+            call_timeout,
+            ..self
+        }
+    }
+
+    /// Starts a process; answers when its program is running.
+    ///
+    /// With an id of the caller's own ([`mint_id`](crate::mint_id)) the call is safe to repeat on a new
+    /// connection when its outcome is unknown: the same id and specification give the process that
+    /// runs already.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] with the server's reason: see [`reason`].
+    /// [`ClientError::NoAnswer`], [`ClientError::Lost`]: the process may be running.
+    pub async fn start(&self, spec: &StartSpec) -> Result<Started, ClientError> {
+        let request = v1::StartRequest::try_from(spec)?;
+        let mut service = self.service.clone();
+        self.answered(self.call_timeout, service.start(request))
+            .await?
+            .into_inner()
+            .try_into()
+    }
+
+    /// Describes one process.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] with [`reason::PROCESS_NOT_FOUND`].
+    pub async fn status(&self, id: ProcessId) -> Result<Process, ClientError> {
+        let request = v1::StatusRequest {
+            process_identifier: Some(id.into()),
+        };
+        let mut service = self.service.clone();
+        let response = self
+            .answered(self.call_timeout, service.status(request))
+            .await?
+            .into_inner();
+        Process::of(id, response.process_status)
+    }
+
+    /// Stops a process with everything it started; answers when nothing of it is left, or when the
+    /// server gives up on what cannot be killed: the state tells which. Stopping a stopped process
+    /// gives the same answer again.
+    ///
+    /// `grace` is the time between SIGTERM and SIGKILL; `None` is what the process was started
+    /// with. It is waited for beside the time that a call takes; [`STOP_GRACE`] is, where the
+    /// process's own is not known here.
+    ///
+    /// # Errors
+    /// As [`Client::status`]. [`ClientError::NoAnswer`], [`ClientError::Lost`]: the stop may be
+    /// under way.
+    pub async fn stop(
+        &self,
+        id: ProcessId,
+        signal: StopSignal,
+        grace: Option<Duration>,
+    ) -> Result<Process, ClientError> {
+        let request = v1::StopRequest {
+            process_identifier: Some(id.into()),
+            signal: v1::Signal::from(signal).into(),
+            grace: grace.map(to_wire_duration).transpose()?,
+        };
+        let within = match signal {
+            StopSignal::Term => self
+                .call_timeout
+                .saturating_add(grace.unwrap_or(STOP_GRACE)),
+            StopSignal::Kill => self.call_timeout,
+        };
+        let mut service = self.service.clone();
+        let response = self
+            .answered(within, service.stop(request))
+            .await?
+            .into_inner();
+        Process::of(id, response.process_status)
+    }
+
+    /// Replays a process's output, then follows it, unless `request` says otherwise.
+    ///
+    /// # Errors
+    /// As [`Client::status`]; [`ClientError::Refused`] if the request contradicts itself.
+    pub async fn output(
+        &self,
+        id: ProcessId,
+        request: OutputRequest,
+    ) -> Result<OutputStream, ClientError> {
+        let message = request.message(id)?;
+        let channel = self.channel.clone().map_response(hand_over);
+        let mut service =
+            ProcessRunnerServiceClient::new(channel).max_decoding_message_size(RESPONSE_MAX);
+        let response = self
+            .answered(self.call_timeout, service.get_output(message))
+            .await?;
+        let epoch = response
+            .metadata()
+            .get(BOOT_EPOCH_METADATA)
+            .and_then(|epoch| epoch.to_str().ok())
+            .map(str::to_owned);
+        Ok(OutputStream::new(
+            Frames::new(response, RESPONSE_MAX),
+            request,
+            epoch,
+            Arc::clone(&self.health),
+        ))
+    }
+
+    /// What the server answers, for so long. Whoever gives up resets the call, which frees the
+    /// server of it too.
+    pub(crate) async fn answered<T>(
+        &self,
+        within: Duration,
+        call: impl Future<Output = Result<T, Status>>,
+    ) -> Result<T, ClientError> {
+        tokio::time::timeout(within, call)
+            .await
+            .map_err(|_| ClientError::NoAnswer { after: within })?
+            .map_err(|status| self.health.explain(status))
+    }
+}

@@ -1,0 +1,151 @@
+//! What to start, and the answer.
+
+use std::time::Duration;
+
+use prn_proto::id::ProcessId;
+use prn_proto::v1;
+use ring::rand::{SecureRandom, SystemRandom};
+
+use crate::choices::{OutputPolicy, OutputStore, Profile};
+use crate::error::ClientError;
+use crate::limits::Limits;
+use crate::process::Process;
+use crate::wire::{INCOMPLETE, to_wire_duration};
+
+/// A new name for a process.
+///
+/// # Errors
+/// If the kernel has no random bytes.
+pub fn mint_id() -> Result<ProcessId, ClientError> {
+    let mut bytes = [0; 16];
+    SystemRandom::new()
+        .fill(&mut bytes)
+        .map_err(|_| ClientError::Protocol("the kernel gives no random bytes for an id"))?;
+    Ok(ProcessId::from_bytes(bytes))
+}
+
+/// What to start.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct StartSpec {
+    /// The program, a path when it holds a slash, and its arguments. No shell looks at them.
+    pub argv: Vec<String>,
+    /// The caller's own id for the process, which makes the call safe to repeat. `None`: the server
+    /// mints one.
+    pub id: Option<ProcessId>,
+    /// Variables added to the process's environment.
+    pub environment: Vec<(String, String)>,
+    /// Absolute path to start in. `None`: a fresh directory of the process's own.
+    pub working_directory: Option<String>,
+    /// Resource limits.
+    pub limits: Limits,
+    /// Start even if the server's host cannot enforce a limit.
+    pub best_effort_limits: bool,
+    /// Most output bytes kept. `None`: the server's default.
+    pub output_max: Option<u64>,
+    /// What happens when there are more.
+    pub output_policy: OutputPolicy,
+    /// With [`OutputPolicy::Follow`]: how long the process waits while nobody follows it. `None`:
+    /// the server's default.
+    pub follow_timeout: Option<Duration>,
+    /// Where they are kept.
+    pub output_store: OutputStore,
+    /// The process is stopped when it has run for this long.
+    pub timeout: Option<Duration>,
+    /// Time between SIGTERM and SIGKILL when it is stopped. `None`: the server's default.
+    pub stop_grace: Option<Duration>,
+    /// Let what the main process started live on after it.
+    pub linger: bool,
+    /// How the process is confined.
+    pub profile: Profile,
+}
+
+impl StartSpec {
+    /// A command with the server's defaults.
+    pub fn new<I: IntoIterator<Item: Into<String>>>(argv: I) -> Self {
+        Self {
+            argv: argv.into_iter().map(Into::into).collect(),
+            ..Self::default()
+        }
+    }
+}
+
+impl TryFrom<&StartSpec> for v1::StartRequest {
+    type Error = ClientError;
+
+    fn try_from(spec: &StartSpec) -> Result<Self, ClientError> {
+        let (command, args) = spec
+            .argv
+            .split_first()
+            .ok_or(ClientError::Protocol("no command to start"))?;
+        Ok(Self {
+            command: command.clone(),
+            args: args.to_vec(),
+            id: spec.id.map(|id| id.to_string()).unwrap_or_default(),
+            environment: spec
+                .environment
+                .iter()
+                .map(|(name, value)| v1::EnvironmentVariable {
+                    name: name.clone(),
+                    value: value.clone(),
+                })
+                .collect(),
+            working_directory: spec.working_directory.clone().unwrap_or_default(),
+            limits: Some(spec.limits.into()),
+            best_effort_limits: spec.best_effort_limits,
+            output_max_bytes: spec.output_max.unwrap_or(0),
+            output_policy: v1::OutputPolicy::from(spec.output_policy).into(),
+            output_store: v1::OutputStore::from(spec.output_store).into(),
+            follow_timeout: spec.follow_timeout.map(to_wire_duration).transpose()?,
+            timeout: spec.timeout.map(to_wire_duration).transpose()?,
+            stop_grace: spec.stop_grace.map(to_wire_duration).transpose()?,
+            linger: spec.linger,
+            profile: v1::Profile::from(spec.profile).into(),
+        })
+    }
+}
+
+/// The answer to a start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Started {
+    /// The process.
+    pub process: Process,
+    /// Random id of this server run: under another one, the process no longer exists.
+    pub boot_epoch: String,
+    /// The id and specification were known: nothing was started.
+    pub already_running: bool,
+}
+
+impl TryFrom<v1::StartResponse> for Started {
+    type Error = ClientError;
+
+    fn try_from(response: v1::StartResponse) -> Result<Self, ClientError> {
+        Ok(Self {
+            process: response.response.ok_or(INCOMPLETE)?.try_into()?,
+            boot_epoch: response.boot_epoch,
+            already_running: response.already_running,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_minted_id_is_new() {
+        assert_ne!(mint_id().unwrap(), mint_id().unwrap());
+    }
+
+    #[test]
+    fn a_start_carries_what_was_asked_for() {
+        let mut spec = StartSpec::new(["sleep", "1"]);
+        spec.timeout = Some(Duration::from_millis(1500));
+        let request = v1::StartRequest::try_from(&spec).unwrap();
+        assert_eq!(
+            (request.command.as_str(), request.args.as_slice()),
+            ("sleep", &["1".to_owned()][..])
+        );
+        assert_eq!(request.timeout.unwrap().nanos, 500_000_000);
+        assert!(v1::StartRequest::try_from(&StartSpec::default()).is_err());
+    }
+}

@@ -1,0 +1,30 @@
+//! Times and spans on the wire.
+
+use std::time::{Duration, SystemTime};
+
+use prn_proto::units::When;
+use prn_proto::v1::{self, output_time::At};
+
+use crate::error::ClientError;
+
+/// An answer without a part that each answer has.
+pub(crate) const INCOMPLETE: ClientError =
+    ClientError::Protocol("the server's answer is incomplete");
+
+pub(crate) fn to_wire_duration(duration: Duration) -> Result<prost_types::Duration, ClientError> {
+    duration
+        .try_into()
+        .map_err(|_| ClientError::Protocol("a duration is too long"))
+}
+
+pub(crate) fn from_wire_time(time: prost_types::Timestamp) -> Option<SystemTime> {
+    time.try_into().ok()
+}
+
+pub(crate) fn to_wire_when(when: When) -> Result<v1::OutputTime, ClientError> {
+    let at = match when {
+        When::At(time) => At::Time(time.into()),
+        When::Ago(ago) => At::Ago(to_wire_duration(ago)?),
+    };
+    Ok(v1::OutputTime { at: Some(at) })
+}
