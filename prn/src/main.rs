@@ -6,9 +6,18 @@
 mod cli;
 mod command_line;
 mod commands;
+mod connection;
 mod exit;
+mod failure;
 mod fields;
+mod format;
+mod input;
+mod interrupts;
 mod output;
+mod reading;
+mod spec;
+mod usage;
+mod wait;
 mod words;
 
 use std::process::ExitCode;
@@ -27,11 +36,11 @@ fn main() -> ExitCode {
     if let Some(warning) = command.line().and_then(|line| words::warning(line, &words)) {
         output::notice(&warning);
     }
-    match commands::run(command) {
+    match command.act() {
         Ok(exit) => exit.into(),
         Err(failure) => {
             if !failure.is_silent() {
-                let hint = failure.hint_for(&words);
+                let hint = words::hint(&failure, &words);
                 output::error(&failure, hint.as_deref());
             }
             failure.exit().into()

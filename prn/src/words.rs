@@ -4,7 +4,12 @@
 //! `ls`. That may be what was wanted: nothing is refused for it, but somebody who wanted a shell is
 //! told what to type, in words that can be pasted. Pure.
 
-use crate::cli::Cli;
+use clap::Args;
+use clap::error::ErrorKind;
+
+use crate::commands::run::Run;
+use crate::commands::start::Start;
+use crate::failure::Failure;
 
 /// Commands and keywords of a shell that are no programs, or that mean nothing as one (XCU 2.4,
 /// 2.9, 2.14; and what bash adds).
@@ -165,8 +170,37 @@ fn flag_length(command: &str, words: &[&str]) -> Option<usize> {
     (1..=2).find(|length| {
         words
             .get(..*length)
-            .is_some_and(|flag| Cli::takes_flag(command, flag))
+            .is_some_and(|flag| takes_flag(command, flag))
     })
+}
+
+/// Whether these words are one whole flag of `prn start` or `prn run`.
+fn takes_flag(command: &str, flag: &[&str]) -> bool {
+    let parser = clap::Command::new("prn");
+    let parser = if command == "run" {
+        Run::augment_args(parser)
+    } else {
+        Start::augment_args(parser)
+    };
+    match parser.try_get_matches_from(["prn"].iter().chain(flag)) {
+        Ok(_) => true,
+        // Flags and values are looked at first, and only then what is missing.
+        Err(error) => error.kind() == ErrorKind::MissingRequiredArgument,
+    }
+}
+
+/// What to do about a failure, for somebody who typed these words.
+pub fn hint(failure: &Failure, words: &[std::ffi::OsString]) -> Option<String> {
+    let of_run = if let Failure::Run(of_run) = failure {
+        of_run
+    } else {
+        failure
+    };
+    let not_found = of_run.is_command_not_found();
+    not_found
+        .then(|| Typed::of(words)?.of_what_was_not_found())
+        .flatten()
+        .or_else(|| failure.hint())
 }
 
 /// What is to be said of a string with something in it that only a shell would act on. Nothing

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use clap::Args;
 use prn_proto::tls::{self, Certificate, Key, TlsError};
 use rcgen::{
     CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose,
@@ -12,11 +13,12 @@ use rcgen::{
 };
 use ring::rand::{SecureRandom, SystemRandom};
 use rustls::pki_types::PrivatePkcs8KeyDer;
+use time::format_description::well_known::Rfc3339;
 use time::{Duration, OffsetDateTime};
 use zeroize::Zeroizing;
 
 use crate::exit::{self, Exit};
-use crate::{cli, output};
+use crate::output;
 
 /// A peer whose clock is this far behind takes a new certificate at once.
 const BACKDATED: Duration = Duration::minutes(1);
@@ -59,7 +61,40 @@ pub enum KeygenError {
     Print(#[source] io::Error),
 }
 
-pub fn keygen(args: &cli::Keygen) -> Result<Exit, KeygenError> {
+/// Make a key and a self-signed certificate
+#[derive(Debug, Args)]
+pub struct Keygen {
+    /// Folder for NAME.key and NAME.pem
+    #[arg(long, value_name = "DIR", default_value = ".", conflicts_with_all = ["key", "cert"])]
+    pub out_dir: PathBuf,
+    /// File for the private key, instead
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    pub key: Option<PathBuf>,
+    /// File for the certificate, instead
+    #[arg(long, value_name = "FILE", requires = "key")]
+    pub cert: Option<PathBuf>,
+    /// Name in the certificate, for people: prn looks at the certificate as a whole
+    #[arg(long, value_name = "CN", default_value = "prn")]
+    pub name: String,
+    /// Days until the certificate expires
+    #[arg(long, default_value_t = 365, value_parser = clap::value_parser!(u32).range(1..=36_500))]
+    pub days: u32,
+    /// Replace files that exist
+    #[arg(long)]
+    pub force: bool,
+    /// First instant of the validity period (RFC 3339), instead of a minute ago
+    #[arg(long, value_name = "TIME", hide = true, value_parser = parse_time)]
+    pub not_before: Option<OffsetDateTime>,
+    /// Last instant of the validity period (RFC 3339), instead of --days
+    #[arg(long, value_name = "TIME", hide = true, value_parser = parse_time)]
+    pub not_after: Option<OffsetDateTime>,
+}
+
+fn parse_time(text: &str) -> Result<OffsetDateTime, &'static str> {
+    OffsetDateTime::parse(text, &Rfc3339).map_err(|_| "not a time: write 2030-01-31T12:00:00Z")
+}
+
+pub fn keygen(args: &Keygen) -> Result<Exit, KeygenError> {
     let name = args.name.as_str();
     if name.is_empty()
         || name.len() > NAME_MAX

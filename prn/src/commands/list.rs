@@ -1,14 +1,53 @@
 //! `prn list`.
 
+use clap::Args;
 use prn_client::{ListRequest, Pages, Process, State};
+use prn_proto::units::Moment;
 
-use super::{Failure, Remote};
-use crate::cli::Format;
+use crate::connection::{Connection, Remote};
 use crate::exit::{self, Exit};
-use crate::{cli, output};
+use crate::failure::Failure;
+use crate::format::{Format, FormatFlag};
+use crate::output;
 
-pub async fn list(args: cli::List) -> Result<Exit, Failure> {
-    let format = args.output.output;
+/// List all processes, oldest first
+///
+/// States are those of `prn status`, and so are the widths of tables.
+#[derive(Debug, Args)]
+pub struct List {
+    /// Those that run alone
+    #[arg(long, conflicts_with = "finished")]
+    pub running: bool,
+    /// Those that have ended alone
+    #[arg(long)]
+    pub finished: bool,
+    /// Those alone that started at this time or later: 2030-01-31T12:00:00Z, or 10m for ten minutes
+    /// ago
+    #[arg(long, value_name = "WHEN")]
+    pub since: Option<Moment>,
+    /// Those alone that started before this time
+    #[arg(long, value_name = "WHEN")]
+    pub until: Option<Moment>,
+    /// The newest so many of them
+    #[arg(short = 'n', long, value_name = "COUNT", value_parser = parse_count)]
+    pub limit: Option<usize>,
+    /// How to print the result.
+    #[command(flatten)]
+    pub format: FormatFlag,
+    /// How to reach the server.
+    #[command(flatten)]
+    pub connection: Connection,
+}
+
+fn parse_count(text: &str) -> Result<usize, &'static str> {
+    match text.parse() {
+        Ok(0) | Err(_) => Err("not a count: write a number from 1 up"),
+        Ok(count) => Ok(count),
+    }
+}
+
+pub async fn list(args: List) -> Result<Exit, Failure> {
+    let format = args.format.output;
     let request = request(&args);
     let client = Remote::new(args.connection)?.connect().await?;
     let pages = client.pages(request);
@@ -46,7 +85,7 @@ async fn print_json(mut pages: Pages) -> Result<(), Failure> {
     Ok(())
 }
 
-fn request(args: &cli::List) -> ListRequest {
+fn request(args: &List) -> ListRequest {
     let mut request = ListRequest::default();
     request.state = match (args.running, args.finished) {
         (true, _) => Some(State::Running),
@@ -59,6 +98,6 @@ fn request(args: &cli::List) -> ListRequest {
     request.page_size = args
         .limit
         .map(|limit| u32::try_from(limit).unwrap_or(u32::MAX));
-    request.with_argv = args.output.output == Format::Json;
+    request.with_argv = args.format.output == Format::Json;
     request
 }

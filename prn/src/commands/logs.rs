@@ -1,19 +1,73 @@
 //! `prn logs`.
 
+use clap::Args;
 use futures_util::future::join_all;
-use prn_client::{Client, ClientError, OutputRequest, ProcessId, Source, Tail};
-use prn_proto::units::SizeOrZero;
+use prn_client::{Client, ClientError, Event, OutputRequest, ProcessId, Source, Tail};
+use prn_proto::units::{Moment, SizeOrZero};
 
-use super::follow::{Follower, pass_on};
-use super::{Failure, Remote};
+use crate::connection::{Connection, Remote};
 use crate::exit::{self, Exit};
-use crate::output::{Chunk, Lines, Relay};
-use crate::{cli, output};
+use crate::failure::Failure;
+use crate::output::{self, Chunk, Lines, Relay};
+use crate::reading::{Ending, Follower};
 
 /// Fewest digits of an id that stand before a line.
 const LABEL_MIN: usize = 8;
 
-pub async fn logs(args: cli::Logs) -> Result<Exit, Failure> {
+/// Print a process's output from its first byte, then follow it to its end
+///
+/// The process's standard output goes to standard output and its standard error to standard
+/// error, byte for byte. Of several processes, whole lines are printed, each after the first
+/// digits of its process's id; a line over 64 KiB is cut, and its further parts have a + there.
+/// When a connection is lost, prn goes on where it was.
+///
+/// WHEN is a time by the server's clock: a span before now (10m, 1h30m), or an instant as
+/// --timestamps prints it (2030-01-31T12:00:00Z). Times are kept to the millisecond.
+#[derive(Debug, Args)]
+pub struct Logs {
+    /// Id of the process, or of several
+    #[arg(value_name = "ID", required = true)]
+    pub ids: Vec<ProcessId>,
+    /// Print what there is by now and end
+    #[arg(long)]
+    pub no_follow: bool,
+    /// Begin with the last so many lines; 0 for new ones alone. Both streams' lines are counted
+    /// together, in the order in which they came, unless only one is asked for
+    #[arg(
+        short = 'n',
+        long,
+        value_name = "LINES",
+        conflicts_with = "tail_bytes",
+        allow_negative_numbers = true
+    )]
+    pub tail: Option<u64>,
+    /// Begin with the last so many bytes (4096, 64K)
+    #[arg(long, value_name = "SIZE", allow_negative_numbers = true)]
+    pub tail_bytes: Option<SizeOrZero>,
+    /// Begin with what came at this time or later
+    #[arg(long, value_name = "WHEN")]
+    pub since: Option<Moment>,
+    /// End before what came at this time or later; if it is still to come, follow until then
+    #[arg(long, value_name = "WHEN")]
+    pub until: Option<Moment>,
+    /// Begin at this byte of the output, both streams counted together
+    #[arg(long, value_name = "BYTE", allow_negative_numbers = true, conflicts_with_all = ["tail", "tail_bytes", "since"])]
+    pub offset: Option<u64>,
+    /// Standard output alone
+    #[arg(long, conflicts_with = "stderr")]
+    pub stdout: bool,
+    /// Standard error alone
+    #[arg(long)]
+    pub stderr: bool,
+    /// Put the time at which the server got it before each line (UTC, microseconds)
+    #[arg(short, long)]
+    pub timestamps: bool,
+    /// How to reach the server.
+    #[command(flatten)]
+    pub connection: Connection,
+}
+
+pub async fn logs(args: Logs) -> Result<Exit, Failure> {
     let ids = each_once(&args.ids);
     if ids.len() > 1 && args.offset.is_some() {
         return Err(Failure::Usage(
@@ -145,6 +199,75 @@ fn label_length(ids: &[ProcessId]) -> usize {
         .windows(2)
         .map(|pair| common(pair) + 1)
         .fold(LABEL_MIN, usize::max)
+}
+
+/// Passes a process's output on, for `prn logs`: as it is, or as lines. A label names it in what
+/// prn itself says.
+///
+/// Ends early if the relay does: [`Relay::finish`] tells why.
+async fn pass_on(
+    follower: &mut Follower<'_>,
+    relay: &Relay,
+    mut lines: Option<Lines>,
+    label: Option<&str>,
+) -> Result<Ending, ClientError> {
+    let mut ending = Ending {
+        end: None,
+        gap: false,
+    };
+    let mut failed = None;
+    loop {
+        let mut chunks = Vec::new();
+        let mut break_off = |chunks: &mut Vec<Chunk>, is_end| {
+            let rest = lines
+                .as_mut()
+                .map(|lines| lines.break_off(is_end))
+                .unwrap_or_default();
+            chunks.extend(
+                rest.into_iter()
+                    .map(|(source, rest)| Chunk::Data(source, rest)),
+            );
+        };
+        let mut is_over = true;
+        match follower.next().await {
+            Ok(Some(Event::Data {
+                source, time, data, ..
+            })) => {
+                let data = lines
+                    .as_mut()
+                    .map_or_else(|| data.clone(), |lines| lines.feed(source, time, &data));
+                chunks.push(Chunk::Data(source, data));
+                is_over = false;
+            }
+            Ok(Some(Event::Gap { from, to })) => {
+                ending.gap = true;
+                break_off(&mut chunks, false);
+                let label = label.map(|label| format!("{label}: ")).unwrap_or_default();
+                chunks.push(Chunk::Notice(format!(
+                    "{label}output bytes {from}..{to} were dropped"
+                )));
+                is_over = false;
+            }
+            Ok(Some(Event::End(end))) => {
+                ending.end = Some(end);
+                break_off(&mut chunks, true);
+            }
+            Ok(None) => break_off(&mut chunks, true),
+            Err(error) => {
+                failed = Some(error);
+                break_off(&mut chunks, true);
+            }
+        }
+        for chunk in chunks {
+            match relay.room().await {
+                Some(room) => room.send(chunk),
+                None => return Ok(ending),
+            }
+        }
+        if is_over {
+            return failed.map_or(Ok(ending), Err);
+        }
+    }
 }
 
 #[cfg(test)]

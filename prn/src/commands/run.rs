@@ -1,25 +1,49 @@
 //! `prn run`: start, follow, exit as the process did.
 
+use std::pin::Pin;
 use std::time::Duration;
 
+use clap::Args;
 use prn_client::{
-    Client, ExitKind, FOLLOW_TIMEOUT, OutputPolicy, OutputRequest, ProcessId, STOP_GRACE,
-    StopSignal,
+    Client, ClientError, Event, ExitKind, FOLLOW_TIMEOUT, OutputPolicy, OutputRequest, ProcessId,
+    STOP_GRACE, Source, StopSignal,
 };
 
-use super::follow::{Follower, Interrupt, Interrupts, PATIENCE, follow, stop_surely};
-use super::input::{Input, came};
-use super::start::{spec, start_surely};
-use super::stop::waiting;
-use super::wait::patiently;
-use super::{Failure, Remote};
+use crate::commands::start::start_surely;
+use crate::commands::stop::{stop_surely, waiting};
+use crate::connection::{Connection, Remote};
 use crate::exit::{self, Exit};
-use crate::{cli, output};
+use crate::failure::Failure;
+use crate::input::{Input, came};
+use crate::interrupts::{Interrupt, Interrupts};
+use crate::output::{self, Chunk, Relay};
+use crate::reading::{Ending, Follower, PATIENCE};
+use crate::spec::{Spec, spec};
+use crate::wait::patiently;
 
 /// How often the stop of a process is tried whose output can no longer be passed on.
 const STOP_TRIES: usize = 5;
 
-pub async fn run(args: cli::Run) -> Result<Exit, Failure> {
+/// Start a process, follow its output, and exit as it does
+///
+/// Ctrl-C stops the process and goes on to show its output to the end; a second Ctrl-C leaves
+/// at once. SIGTERM and the end of the terminal stop it as well, and so does output that cannot
+/// be written, or whose reader has left.
+///
+/// Standard input is not passed on: where bytes wait on a pipe or in a file, nothing is started
+/// without --no-stdin. Bytes that come later, while it runs, are told of and never end in
+/// success; a producer that is slower than all of the process is not noticed.
+#[derive(Debug, Args)]
+pub struct Run {
+    /// What to start.
+    #[command(flatten)]
+    pub spec: Spec,
+    /// How to reach the server.
+    #[command(flatten)]
+    pub connection: Connection,
+}
+
+pub async fn run(args: Run) -> Result<Exit, Failure> {
     let input = Input::look(args.spec.no_stdin)?;
     let spec = spec(args.spec, OutputPolicy::Follow)?;
     // As long as the process waits.
@@ -155,6 +179,119 @@ fn status(kind: ExitKind, status: u8) -> Option<Exit> {
             0,
         ) => Some(exit::RUN_FAILED),
         (_, status) => Some(Exit(status)),
+    }
+}
+
+/// Passes all output on to our own streams, for `prn run`.
+///
+/// The first interrupt stops the process, and following goes on; the second one ends this.
+async fn follow(
+    follower: &mut Follower<'_>,
+    interrupts: &mut Interrupts,
+    mut interrupted: bool,
+    grace: Option<Duration>,
+) -> Result<Ending, Failure> {
+    let mut relay = Relay::start(Source::Stdout)?;
+    let mut ending = Ending {
+        end: None,
+        gap: false,
+    };
+    let mut pending: Option<Chunk> = None;
+    let mut failed = None;
+    let mut stopping = interrupted.then(|| stop(follower, grace));
+    loop {
+        tokio::select! {
+            biased;
+            interrupt = interrupts.next() => {
+                if interrupt == Interrupt::Leave {
+                    return Err(Failure::Left(follower.id()));
+                }
+                if !interrupted {
+                    interrupted = true;
+                    stopping = Some(stop(follower, grace));
+                }
+            }
+            stopped = stopped(&mut stopping) => {
+                stopping = None;
+                if let Err(error) = stopped {
+                    if let source @ ClientError::NoAnswer { .. } = error {
+                        return Err(Failure::StopUnknown { id: follower.id(), source });
+                    }
+                    output::error(&error, Some("the process was not stopped; interrupt again to leave it"));
+                }
+            }
+            // Whoever is quiet for long would otherwise not be missed until its next piece.
+            () = relay.failed() => break,
+            room = relay.room(), if pending.is_some() => match (room, pending.take()) {
+                (Some(room), Some(chunk)) => room.send(chunk),
+                _ => break,
+            },
+            event = follower.next(), if pending.is_none() => match event {
+                Ok(Some(Event::Data { source, data, .. })) => pending = Some(Chunk::Data(source, data)),
+                Ok(Some(Event::Gap { from, to })) => {
+                    ending.gap = true;
+                    pending = Some(Chunk::Notice(format!("output bytes {from}..{to} were dropped")));
+                }
+                Ok(Some(Event::End(end))) => {
+                    ending.end = Some(end);
+                    break;
+                }
+                Ok(None) => break,
+                Err(error) => {
+                    failed = Some(error);
+                    break;
+                }
+            },
+        }
+    }
+    loop {
+        tokio::select! {
+            biased;
+            interrupt = interrupts.next() => {
+                if interrupt == Interrupt::Leave {
+                    return Err(Failure::Left(follower.id()));
+                }
+            }
+            written = relay.finish() => {
+                written?;
+                return failed.map_or(Ok(ending), |error| Err(error.into()));
+            }
+        }
+    }
+}
+
+/// A stop under way.
+type Stopping<'a> = Pin<Box<dyn Future<Output = Result<(), ClientError>> + 'a>>;
+
+/// Stops the process, beside everything else: for as long as its output is followed, on whatever
+/// connection there is.
+fn stop<'a>(follower: &Follower<'a>, grace: Option<Duration>) -> Stopping<'a> {
+    if follower.client().is_none() {
+        output::notice(
+            "not connected: the process is stopped when the server is reached; interrupt again to leave it",
+        );
+    }
+    let id = follower.id();
+    Box::pin(patiently(
+        move || {
+            let waiting = waiting(id, StopSignal::Term, grace);
+            format!("{waiting}; Ctrl-C again leaves it at once")
+        },
+        stop_surely(
+            follower.remote(),
+            follower.client().cloned(),
+            id,
+            grace,
+            usize::MAX,
+        ),
+    ))
+}
+
+/// How the stop went; never without one.
+async fn stopped(stopping: &mut Option<Stopping<'_>>) -> Result<(), ClientError> {
+    match stopping {
+        Some(stopping) => stopping.await,
+        None => std::future::pending().await,
     }
 }
 

@@ -2,13 +2,16 @@
 
 use std::time::Duration;
 
-use prn_client::{Client, ClientError, Code, Limits, OutputPolicy, StartSpec, Started, mint_id};
+use clap::Args;
+use prn_client::{Client, ClientError, Code, OutputPolicy, StartSpec, Started};
 
-use super::input::Input;
-use super::{Failure, Remote};
-use crate::command_line::split_words;
+use crate::connection::{Connection, Remote};
 use crate::exit::{self, Exit};
-use crate::{cli, fields, output};
+use crate::failure::Failure;
+use crate::format::FormatFlag;
+use crate::input::Input;
+use crate::spec::{Spec, spec};
+use crate::{fields, output};
 
 /// How often a start is tried whose outcome is unknown.
 const TRIES: u32 = 3;
@@ -16,7 +19,26 @@ const TRIES: u32 = 3;
 /// Time between two tries: a frontend that is replaced takes less.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-pub async fn start(args: cli::Start) -> Result<Exit, Failure> {
+/// Start a process and print its id
+///
+/// The id names the process for its whole life and after; it is not a PID. `prn start "ping
+/// google.com"` splits the string into words as a shell would, without running a shell; `prn
+/// start -- ping google.com` takes the words as they are. For pipes, variables and the like name
+/// a shell: `prn start -- sh -c 'ls | wc -l'`.
+#[derive(Debug, Args)]
+pub struct Start {
+    /// What to start.
+    #[command(flatten)]
+    pub spec: Spec,
+    /// How to print the result.
+    #[command(flatten)]
+    pub format: FormatFlag,
+    /// How to reach the server.
+    #[command(flatten)]
+    pub connection: Connection,
+}
+
+pub async fn start(args: Start) -> Result<Exit, Failure> {
     let input = Input::look(args.spec.no_stdin)?;
     let spec = spec(args.spec, OutputPolicy::DropOldest)?;
     let remote = Remote::new(args.connection)?;
@@ -25,51 +47,9 @@ pub async fn start(args: cli::Start) -> Result<Exit, Failure> {
     let (_, started) = start_surely(&remote, first, &spec).await?;
     // Nobody else knows this id.
     let id = started.process.id;
-    output::started(&started, args.output.output)
+    output::started(&started, args.format.output)
         .map_err(|source| Failure::StartedUnsaid { id, source })?;
     Ok(exit::OK)
-}
-
-/// What the command line asks for, under a new id if it names none.
-pub fn spec(args: cli::Spec, policy: OutputPolicy) -> Result<StartSpec, Failure> {
-    let argv = match args.line {
-        Some(line) => split_words(&line).map_err(|why| Failure::Usage(why.to_owned()))?,
-        None => args.argv,
-    };
-    if argv.first().is_none_or(String::is_empty) {
-        return Err(Failure::Usage("the command is empty".to_owned()));
-    }
-    let limits = Limits {
-        cpu_millis: args.cpu.map(|cpu| cpu.0),
-        memory_bytes: args.memory.map(|size| size.0),
-        io_read_bytes_per_second: args.io_read.map(|size| size.0),
-        io_write_bytes_per_second: args.io_write.map(|size| size.0),
-        pids: args.pids,
-    };
-    let id = args.id.map_or_else(mint_id, Ok)?;
-    let mut spec = StartSpec::new(argv);
-    spec.id = Some(id);
-    spec.environment = args
-        .env
-        .into_iter()
-        .map(|variable| (variable.name, variable.value))
-        .collect();
-    spec.working_directory = args.cwd.map(|directory| directory.0);
-    spec.limits = limits;
-    spec.best_effort_limits = args.best_effort_limits;
-    spec.output_max = args.output_max.map(|size| size.0);
-    spec.output_policy = args.output_policy.map_or(policy, OutputPolicy::from);
-    spec.follow_timeout = args.reconnect.map(|time| time.0);
-    if spec.follow_timeout.is_some() && spec.output_policy != OutputPolicy::Follow {
-        let why = "--reconnect is of use with --output-policy follow alone";
-        return Err(Failure::Usage(why.to_owned()));
-    }
-    spec.output_store = args.output_store.into();
-    spec.timeout = args.timeout.map(|time| time.0);
-    spec.stop_grace = args.grace.map(|time| time.0);
-    spec.linger = args.linger;
-    spec.profile = args.profile.into();
-    Ok(spec)
 }
 
 /// Starts a process, again if it is unknown whether that worked, and warns of limits that are not

@@ -1,16 +1,59 @@
-//! `prn stop`.
+//! `prn stop`, and stopping for `prn run`.
 
 use std::time::Duration;
 
-use prn_client::{ClientError, ProcessId, State, StopSignal};
-use prn_proto::units::show_duration;
+use clap::{Args, ValueEnum};
+use prn_client::{Client, ClientError, Code, ProcessId, State, StopSignal};
+use prn_proto::units::{Time, show_duration};
 
-use super::wait::patiently;
-use super::{Failure, Remote};
+use crate::connection::{Connection, Remote};
 use crate::exit::{self, Exit};
-use crate::{cli, output};
+use crate::failure::Failure;
+use crate::format::FormatFlag;
+use crate::output;
+use crate::wait::{PAUSE, PAUSE_MAX, patiently};
 
-pub async fn stop(args: cli::Stop) -> Result<Exit, Failure> {
+/// Stop a process with everything it started
+///
+/// SIGTERM first, SIGKILL to what is left after the grace time. Stopping a stopped process is
+/// no error.
+#[derive(Debug, Args)]
+pub struct Stop {
+    /// Id of the process
+    pub id: ProcessId,
+    /// How to stop it
+    #[arg(long, value_enum, default_value = "term")]
+    pub signal: SignalName,
+    /// Time between SIGTERM and SIGKILL, instead of what it was started with
+    #[arg(long, value_name = "TIME", allow_negative_numbers = true)]
+    pub grace: Option<Time>,
+    /// How to print the result.
+    #[command(flatten)]
+    pub format: FormatFlag,
+    /// How to reach the server.
+    #[command(flatten)]
+    pub connection: Connection,
+}
+
+/// How to stop.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum SignalName {
+    /// SIGTERM, and SIGKILL after the grace time.
+    Term,
+    /// SIGKILL at once.
+    Kill,
+}
+
+impl From<SignalName> for StopSignal {
+    fn from(name: SignalName) -> Self {
+        match name {
+            SignalName::Term => Self::Term,
+            SignalName::Kill => Self::Kill,
+        }
+    }
+}
+
+pub async fn stop(args: Stop) -> Result<Exit, Failure> {
     let client = Remote::new(args.connection)?.connect().await?;
     let grace = args.grace.map(|grace| grace.0);
     let signal = args.signal.into();
@@ -18,7 +61,7 @@ pub async fn stop(args: cli::Stop) -> Result<Exit, Failure> {
     let process = patiently(|| waiting(args.id, signal, grace), stopped)
         .await
         .map_err(|error| unknown(args.id, error))?;
-    output::process(&process, args.output.output)?;
+    output::process(&process, args.format.output)?;
     match process.status.state {
         State::Stopped => Ok(exit::OK),
         State::Running => {
@@ -69,4 +112,42 @@ fn unknown(id: ProcessId, error: ClientError) -> Failure {
     } else {
         error.into()
     }
+}
+
+/// Stops a process, again on a new connection after each failure that may pass, `tries` times at
+/// most. `grace` is what it was started with, which the server knows and the client waits for.
+pub async fn stop_surely(
+    remote: &Remote,
+    mut client: Option<Client>,
+    id: ProcessId,
+    grace: Option<Duration>,
+    tries: usize,
+) -> Result<(), ClientError> {
+    let (mut failures, mut pause) = (0, PAUSE);
+    loop {
+        let error = match stop_once(remote, client.take(), id, grace).await {
+            Ok(()) => return Ok(()),
+            Err(ClientError::Refused(refusal)) if refusal.code == Code::NotFound => return Ok(()),
+            Err(error) => error,
+        };
+        failures += 1;
+        if failures >= tries || !error.is_transient() {
+            return Err(error);
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(PAUSE_MAX);
+    }
+}
+
+async fn stop_once(
+    remote: &Remote,
+    client: Option<Client>,
+    id: ProcessId,
+    grace: Option<Duration>,
+) -> Result<(), ClientError> {
+    let client = match client {
+        Some(client) => client,
+        None => remote.connect().await?,
+    };
+    client.stop(id, StopSignal::Term, grace).await.map(|_| ())
 }

@@ -7,18 +7,18 @@
 //! write.
 
 use std::fs::File;
-use std::io::{self, Write};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::io;
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use bytes::Bytes;
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::PollTimeout;
 use prn_client::Source;
 use tokio::sync::mpsc::{self, Permit};
 use tokio::sync::{oneshot, watch};
 
-use super::notice_line;
+use super::descriptor::{duplicate, has_nobody, write_all};
+use super::notices::notice_line;
 
 /// Pieces on the way to the thread. Each is 64 KiB at most.
 const QUEUE: usize = 8;
@@ -120,33 +120,6 @@ impl Relay {
     }
 }
 
-/// Writes all, and waits where another program has made the descriptor non-blocking: it is open in
-/// both.
-pub(super) fn write_all(file: &mut File, mut bytes: &[u8]) -> io::Result<()> {
-    while !bytes.is_empty() {
-        match file.write(bytes) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(written) => bytes = bytes.get(written..).unwrap_or_default(),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                match poll(
-                    &mut [PollFd::new(file.as_fd(), PollFlags::POLLOUT)],
-                    PollTimeout::NONE,
-                ) {
-                    Ok(_) | Err(Errno::EINTR) => {}
-                    Err(errno) => return Err(errno.into()),
-                }
-            }
-            // A terminal says EIO and a socket ECONNRESET where a pipe says EPIPE.
-            Err(_) if has_nobody(file, PollTimeout::ZERO) => {
-                return Err(io::ErrorKind::BrokenPipe.into());
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
-}
-
 /// Tells when nobody can read any more what is written to `stream`.
 fn watch_reader(stream: File) -> io::Result<watch::Receiver<bool>> {
     let (report, left) = watch::channel(false);
@@ -159,47 +132,4 @@ fn watch_reader(stream: File) -> io::Result<watch::Receiver<bool>> {
             }
         })?;
     Ok(left)
-}
-
-/// Whether nobody can read any more what is written to `stream`, now or within this time.
-///
-/// With no events asked for, poll(2) tells of a pipe without readers (POLLERR), a socket whose peer
-/// has closed it and a terminal that is gone (POLLHUP), and of nothing ever of a file. The peer of
-/// a TCP connection may have ended its own direction only: it is no reader who has left.
-fn has_nobody(stream: &File, within: PollTimeout) -> bool {
-    loop {
-        let mut streams = [PollFd::new(stream.as_fd(), PollFlags::empty())];
-        match poll(&mut streams, within) {
-            Ok(ready) => return ready > 0,
-            Err(Errno::EINTR) => {}
-            // Then a write tells.
-            Err(_) => return false,
-        }
-    }
-}
-
-pub(super) fn duplicate(fd: BorrowedFd<'_>) -> io::Result<File> {
-    fd.try_clone_to_owned().map(File::from)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::io::Read;
-
-    #[test]
-    fn a_descriptor_that_does_not_block_is_waited_for() {
-        let (mut reader, writer) = io::pipe().unwrap();
-        nix::fcntl::fcntl(
-            &writer,
-            nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK),
-        )
-        .unwrap();
-        let mut file = File::from(std::os::fd::OwnedFd::from(writer));
-        let writing = std::thread::spawn(move || write_all(&mut file, &vec![7; 1 << 20]));
-        let mut read = Vec::new();
-        reader.read_to_end(&mut read).unwrap();
-        writing.join().unwrap().unwrap();
-        assert_eq!(read.len(), 1 << 20);
-    }
 }

@@ -16,7 +16,7 @@ use nix::sys::stat::makedev;
 use socket2::SockRef;
 use tokio::sync::watch;
 
-use super::Failure;
+use crate::failure::Failure;
 
 /// How long the other side of a pipe has, from prn's start, to write its first byte or to close it:
 /// a shell starts both sides of a pipeline at once, and an interpreter takes this long to begin.

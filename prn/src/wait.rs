@@ -1,9 +1,14 @@
-//! Waiting that a person at a terminal is told about.
+//! Waiting: between tries, and so that a person at a terminal is told of it.
 
 use std::io::{self, IsTerminal};
 use std::time::Duration;
 
 use crate::output;
+
+/// Pause before the first new try to go on, doubled for each one after it, up to the longest. A
+/// frontend that is replaced takes less than the first few.
+pub const PAUSE: Duration = Duration::from_millis(100);
+pub const PAUSE_MAX: Duration = Duration::from_secs(4);
 
 /// Whoever waits for longer wonders what for.
 const UNREMARKED: Duration = Duration::from_secs(1);

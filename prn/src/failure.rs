@@ -1,0 +1,342 @@
+//! What failures mean: their exit codes, and what to do about each.
+
+use std::io;
+
+use prn_client::credentials::{CredentialsError, now};
+use prn_client::{ClientError, Code, ProcessId, reason};
+use prn_launch::ServerError;
+use prn_launch::options::OptionsError;
+use prn_proto::tls::{TlsError, shown_time};
+
+use crate::commands::keygen::KeygenError;
+use crate::exit::{self, Exit};
+use crate::fields;
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// A call failed.
+    #[error(transparent)]
+    Client(ClientError),
+    /// A certificate or key was refused.
+    #[error(transparent)]
+    Credentials(#[from] CredentialsError),
+    /// `keygen` failed.
+    #[error(transparent)]
+    Keygen(#[from] KeygenError),
+    /// `server start` or `server check` failed.
+    #[error(transparent)]
+    Server(#[from] ServerError),
+    /// What `server check` has found could not be printed.
+    #[error("cannot print the result")]
+    Print(#[source] io::Error),
+    /// The command line makes no sense.
+    #[error("{0}")]
+    Usage(String),
+    /// Standard input holds bytes that the process would not get.
+    #[error(
+        "there is data on standard input, which prn does not pass on to the process: nothing was started"
+    )]
+    Input,
+    /// Nobody knows whether a start took effect.
+    #[error("it is unknown whether process {id} was started")]
+    StartUnknown {
+        /// The id it would have.
+        id: ProcessId,
+        /// What failed last.
+        #[source]
+        source: ClientError,
+    },
+    /// Nobody knows whether a stop took effect.
+    #[error("it is unknown whether process {id} was stopped")]
+    StopUnknown {
+        /// The process.
+        id: ProcessId,
+        /// What failed.
+        #[source]
+        source: ClientError,
+    },
+    /// `run` was left by a second signal, or by one after which nothing ended.
+    #[error("left process {0}, which may be running")]
+    Left(ProcessId),
+    /// `run` failed after its process was started.
+    #[error("`prn run` failed, process {id} was started")]
+    AfterStart {
+        /// Its id.
+        id: ProcessId,
+        /// What failed.
+        #[source]
+        source: Box<Failure>,
+    },
+    /// `run` does not know how its process ended.
+    #[error("it is unknown how process {0} ended")]
+    ExitUnknown(ProcessId),
+    /// Any part of `run` failed.
+    #[error(transparent)]
+    Run(Box<Failure>),
+    /// A process was started, and its id could not be printed.
+    #[error("process {id} was started")]
+    StartedUnsaid {
+        /// Its id.
+        id: ProcessId,
+        /// What failed.
+        #[source]
+        source: io::Error,
+    },
+    /// Standard output, or something else of this machine, failed.
+    #[error("a local operation failed")]
+    Local(#[from] io::Error),
+}
+
+impl Failure {
+    /// The exit code that stands for it.
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::Client(error)
+            | Self::StartUnknown { source: error, .. }
+            | Self::StopUnknown { source: error, .. } => exit_of_client(error),
+            Self::Credentials(CredentialsError::Certificate {
+                source: TlsError::NotValidNow { .. },
+                ..
+            }) => exit::NOT_AUTHORISED,
+            Self::Usage(_)
+            | Self::Input
+            | Self::Credentials(CredentialsError::NoKey)
+            | Self::Server(ServerError::Credentials(CredentialsError::NoKey))
+            | Self::Server(ServerError::Options(
+                OptionsError::Missing(_) | OptionsError::NoClients,
+            )) => exit::USAGE,
+            Self::Credentials(_) | Self::Keygen(_) | Self::Server(_) | Self::Print(_) => {
+                exit::ERROR
+            }
+            Self::Left(_) | Self::ExitUnknown(_) => exit::RUN_FAILED,
+            Self::Run(failure)
+            | Self::AfterStart {
+                source: failure, ..
+            } => exit_of_run(failure),
+            Self::Local(error) | Self::StartedUnsaid { source: error, .. } => {
+                if error.kind() == io::ErrorKind::BrokenPipe {
+                    exit::OUTPUT_CLOSED
+                } else {
+                    exit::ERROR
+                }
+            }
+        }
+    }
+
+    /// Nothing needs to be said: whoever would read it has gone.
+    pub fn is_silent(&self) -> bool {
+        match self {
+            Self::Local(error) => error.kind() == io::ErrorKind::BrokenPipe,
+            Self::Run(failure)
+            | Self::AfterStart {
+                source: failure, ..
+            } => failure.is_silent(),
+            Self::Client(_)
+            | Self::Credentials(_)
+            | Self::Keygen(_)
+            | Self::Server(_)
+            | Self::Print(_)
+            | Self::Usage(_)
+            | Self::Input
+            | Self::StartedUnsaid { .. }
+            | Self::StartUnknown { .. }
+            | Self::StopUnknown { .. }
+            | Self::Left(_)
+            | Self::ExitUnknown(_) => false,
+        }
+    }
+
+    /// There is no such program on the server.
+    pub fn is_command_not_found(&self) -> bool {
+        if let Self::Client(error) = self {
+            error
+                .refusal()
+                .is_some_and(|refusal| refusal.reason == reason::COMMAND_NOT_FOUND)
+        } else {
+            false
+        }
+    }
+
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::Run(failure) => return failure.hint(),
+            Self::StartUnknown { id, .. } => {
+                return Some(format!(
+                    "it is safe to start it again with --id {id}, which starts nothing twice; `prn list` shows it only once the server answers again"
+                ));
+            }
+            Self::StopUnknown { id, .. } => {
+                return Some(format!(
+                    "`prn status {id}` tells; it is safe to stop it again, and --call-timeout waits longer"
+                ));
+            }
+            Self::Left(id) | Self::ExitUnknown(id) | Self::AfterStart { id, .. } => {
+                return Some(format!("see `prn status {id}` and `prn logs {id}`"));
+            }
+            Self::Client(ClientError::Connect { .. } | ClientError::Timeout { .. }) => {
+                "is the server running there? --address or PRN_ADDRESS says where"
+            }
+            Self::Client(ClientError::WrongServer { .. }) => {
+                "nothing was sent to it; if that is the right server, get its new certificate for --server-cert"
+            }
+            Self::Client(ClientError::NotAuthorised(_)) => {
+                return Some(format!(
+                    "the server must be started with --client-cert for your certificate, and both clocks must be right: this machine's says {}",
+                    shown_time(now())
+                ));
+            }
+            Self::Client(ClientError::NoAnswer { .. }) => {
+                "it is there, but busy or stuck; --call-timeout waits longer"
+            }
+            Self::Client(ClientError::CutOff { .. }) => {
+                "`prn logs --offset` goes on from there, if the process still exists"
+            }
+            // A path was looked up nowhere.
+            Self::Client(error)
+                if error.refusal().is_some_and(|refusal| {
+                    refusal
+                        .metadata
+                        .get(reason::metadata::LOOKUP)
+                        .is_some_and(|lookup| lookup == "path")
+                }) =>
+            {
+                return None;
+            }
+            Self::Client(error) => match error.refusal().map(|refusal| refusal.reason.as_str()) {
+                Some(reason::PROCESS_NOT_FOUND) => "`prn list` shows all that there are",
+                Some(reason::COMMAND_NOT_FOUND) => {
+                    "a command is looked up in the PATH of the server's processes"
+                }
+                _ => return None,
+            },
+            Self::Usage(_) => "see --help",
+            Self::Input => "-n, --no-stdin leaves it alone, for whoever reads it next",
+            Self::StartedUnsaid { .. }
+            | Self::Credentials(_)
+            | Self::Keygen(_)
+            | Self::Server(_)
+            | Self::Print(_)
+            | Self::Local(_) => {
+                return None;
+            }
+        };
+        Some(hint.to_owned())
+    }
+}
+
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Self {
+        Self::Client(fields::in_flags(error))
+    }
+}
+
+fn exit_of_client(error: &ClientError) -> Exit {
+    match error {
+        ClientError::WrongServer { .. } | ClientError::NotAuthorised(_) => exit::NOT_AUTHORISED,
+        ClientError::Handshake { source, .. } if is_certificate_error(source) => {
+            exit::NOT_AUTHORISED
+        }
+        ClientError::Connect { .. }
+        | ClientError::Timeout { .. }
+        | ClientError::Handshake { .. }
+        | ClientError::Lost(_)
+        | ClientError::NoAnswer { .. } => exit::UNAVAILABLE,
+        ClientError::CutOff { source, .. } => match source.as_deref() {
+            // The server has answered, with a no of its own: nothing was cut off, it never began.
+            Some(no @ ClientError::Refused(refusal)) if refusal.code != Code::Unavailable => {
+                exit_of_client(no)
+            }
+            Some(no @ ClientError::NotAuthorised(_)) => exit_of_client(no),
+            Some(_) | None => exit::OUTPUT_CUT_OFF,
+        },
+        ClientError::Refused(refusal) if refusal.reason == reason::PROCESS_NOT_FOUND => {
+            exit::NO_SUCH_PROCESS
+        }
+        ClientError::Refused(refusal) if refusal.code == Code::Unavailable => exit::UNAVAILABLE,
+        ClientError::Refused(refusal) if refusal.is_bad_request() => exit::USAGE,
+        ClientError::Refused(_) | ClientError::Tls(_) | ClientError::Protocol(_) | _ => exit::ERROR,
+    }
+}
+
+/// Whether this side has refused the server's certificate, for another reason than that it is not
+/// the pinned one.
+fn is_certificate_error(error: &io::Error) -> bool {
+    let inner = error
+        .get_ref()
+        .and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    matches!(inner, Some(rustls::Error::InvalidCertificate(_)))
+}
+
+/// As shells do it: 126 and 127 for a command that could not be started, 125 for whoever should
+/// have started it.
+fn exit_of_run(failure: &Failure) -> Exit {
+    if failure.is_silent() {
+        return exit::OUTPUT_CLOSED;
+    }
+    let refusal = if let Failure::Client(error) = failure {
+        error.refusal()
+    } else {
+        None
+    };
+    match refusal.map(|refusal| refusal.reason.as_str()) {
+        Some(reason::COMMAND_NOT_FOUND) => exit::RUN_NOT_FOUND,
+        Some(
+            reason::COMMAND_NOT_EXECUTABLE | reason::COMMAND_FAILED | reason::INTERPRETER_NOT_FOUND,
+        ) => exit::RUN_NOT_EXECUTABLE,
+        _ => exit::RUN_FAILED,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lost() -> ClientError {
+        ClientError::Connect {
+            address: "x:1".into(),
+            source: io::ErrorKind::ConnectionRefused.into(),
+        }
+    }
+
+    #[test]
+    fn run_exits_as_a_shell_would_for_commands_that_cannot_start() {
+        assert_eq!(
+            Failure::Run(Box::new(lost().into())).exit(),
+            exit::RUN_FAILED
+        );
+        assert_eq!(Failure::Client(lost()).exit(), exit::UNAVAILABLE);
+        let closed = || Failure::Local(io::ErrorKind::BrokenPipe.into());
+        assert_eq!(Failure::Run(Box::new(closed())).exit(), exit::OUTPUT_CLOSED);
+        assert!(closed().is_silent());
+        let id: ProcessId = "fcd2310e7b9a462a5d88c3a0ff4e2d9b".parse().unwrap();
+        let after = |source| {
+            Failure::Run(Box::new(Failure::AfterStart {
+                id,
+                source: Box::new(source),
+            }))
+        };
+        assert_eq!(
+            after(Failure::Local(io::ErrorKind::StorageFull.into())).exit(),
+            exit::RUN_FAILED
+        );
+        assert!(
+            after(lost().into())
+                .hint()
+                .unwrap()
+                .contains("prn logs fcd2310e7b9a462a5d88c3a0ff4e2d9b")
+        );
+        assert_eq!(
+            (after(closed()).exit(), after(closed()).is_silent()),
+            (exit::OUTPUT_CLOSED, true)
+        );
+    }
+
+    #[test]
+    fn output_that_was_cut_off_has_its_own_code_whatever_cut_it_off() {
+        let cut = |source| Failure::Client(ClientError::CutOff { offset: 3, source }).exit();
+        assert_eq!(cut(None), exit::OUTPUT_CUT_OFF);
+        assert_eq!(cut(Some(Box::new(lost()))), exit::OUTPUT_CUT_OFF);
+    }
+}

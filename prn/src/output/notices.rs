@@ -1,0 +1,76 @@
+//! What prn itself says on standard error, and help.
+
+use std::error::Error;
+use std::io::{self, IsTerminal, Write};
+use std::os::fd::AsFd;
+
+use super::descriptor::whole;
+use super::shown::escaped;
+use crate::exit;
+
+/// Prints one error line: the error, its causes, and what to do.
+pub fn error(error: &dyn Error, hint: Option<&str>) {
+    notice(&error_line(error, hint));
+}
+
+/// What [`error`] prints.
+pub fn error_line(error: &dyn Error, hint: Option<&str>) -> String {
+    let mut line = error.to_string();
+    let mut cause = error.source();
+    while let Some(deeper) = cause {
+        let text = deeper.to_string();
+        // Some libraries repeat their cause in their own text.
+        if !line.ends_with(&text) {
+            line.push_str(": ");
+            line.push_str(&text);
+        }
+        cause = deeper.source();
+    }
+    if let Some(hint) = hint {
+        line.push_str(" (");
+        line.push_str(hint);
+        line.push(')');
+    }
+    line
+}
+
+/// Prints one line to standard error.
+pub fn notice(line: &str) {
+    // Nobody can be told if standard error is closed.
+    let _unprinted = io::stderr().write_all(notice_line(line).as_bytes());
+}
+
+/// A whole line. It goes out in one write(2), so that those of many prn that share a file or a
+/// pipe stay whole.
+pub fn notice_line(line: &str) -> String {
+    format!("prn: {}\n", escaped(line))
+}
+
+/// Prints help that was asked for, or what is wrong with the command line.
+pub fn usage(error: &clap::Error) -> exit::Exit {
+    let asked_for = !error.use_stderr();
+    let is_seen = if asked_for {
+        io::stdout().is_terminal()
+    } else {
+        io::stderr().is_terminal()
+    };
+    let text = error.render().to_string();
+    let printed = if is_seen {
+        // With colours.
+        error.print()
+    } else if asked_for {
+        whole(io::stdout().as_fd(), &text)
+    } else {
+        whole(io::stderr().as_fd(), &text)
+    };
+    match printed {
+        Err(error) if asked_for && error.kind() == io::ErrorKind::BrokenPipe => exit::OUTPUT_CLOSED,
+        Err(error) if asked_for => {
+            notice(&format!("cannot write to standard output: {error}"));
+            exit::ERROR
+        }
+        _ if asked_for => exit::OK,
+        // Nobody can be told if standard error is closed.
+        _ => exit::USAGE,
+    }
+}

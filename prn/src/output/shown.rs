@@ -1,0 +1,237 @@
+//! Values as people read them, safe for a terminal.
+
+use std::fmt::Write as _;
+use std::time::SystemTime;
+
+use nix::sys::signal::Signal;
+use prn_client::{Exit, ExitKind, LeftBehind, Limits, ProcessStatus, State};
+use prn_proto::units::show_size;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+pub fn put(text: &mut String, arguments: std::fmt::Arguments<'_>) {
+    // Writing to a string cannot fail.
+    let _infallible = text.write_fmt(arguments);
+}
+
+pub fn state(state: State) -> &'static str {
+    match state {
+        State::Running => "Running",
+        State::Stopped => "Stopped",
+    }
+}
+
+/// A state, and of what has ended by itself how it did. Nothing more of what was stopped on
+/// request: that is no news to whoever reads it.
+pub fn show_state(status: &ProcessStatus) -> String {
+    let name = state(status.state);
+    let end = match status.state {
+        State::Running => None,
+        State::Stopped => status.exit.as_ref().and_then(show_end),
+    };
+    end.map_or_else(|| name.to_owned(), |end| format!("{name} ({end})"))
+}
+
+/// How a process ended, in a word or two. `None` if it was stopped on request.
+pub fn show_end(exit: &Exit) -> Option<String> {
+    let end = match exit.kind {
+        ExitKind::Exited => format!("exit {}", exit.code),
+        ExitKind::Signalled if exit.core_dumped => {
+            format!("{}, core dumped", signal_name(exit.signal))
+        }
+        ExitKind::Signalled => signal_name(exit.signal),
+        ExitKind::OomKilled => "out of memory".to_owned(),
+        ExitKind::TimedOut => "timed out".to_owned(),
+        ExitKind::OutputLimit => "output limit".to_owned(),
+        ExitKind::ExecFailed => "not executed".to_owned(),
+        ExitKind::Lost => "lost".to_owned(),
+        ExitKind::Unknown => "cause unknown".to_owned(),
+        ExitKind::StoppedOnRequest => return None,
+    };
+    Some(end)
+}
+
+/// "SIGSEGV"; "signal 40" for those without a name, the real-time ones (signal(7)).
+pub fn signal_name(number: i32) -> String {
+    Signal::try_from(number).map_or_else(
+        |_| format!("signal {number}"),
+        |signal| signal.as_str().to_owned(),
+    )
+}
+
+/// What the main process left behind, for people.
+pub fn show_left_behind(left: &LeftBehind) -> String {
+    let (count, verb) = match left.processes {
+        1 => ("1 process".to_owned(), "was"),
+        more => (format!("{more} processes"), "were"),
+    };
+    let why = match left.stopped_for {
+        None => "when the main process had ended (--linger lets them live)",
+        Some(ExitKind::TimedOut) => "when the time was up (--timeout)",
+        Some(ExitKind::OutputLimit) => "for writing more output than is kept",
+        Some(_) => "by a stop",
+    };
+    format!("{count} that outlived the main process {verb} ended {why}")
+}
+
+pub fn show_limits(limits: &Limits) -> String {
+    let rate = |rate| format!("{}/s", show_size(rate));
+    let parts = [
+        limits
+            .cpu_millis
+            .map(|millis| format!("cpu {}.{:03}", millis / 1000, millis % 1000)),
+        limits
+            .memory_bytes
+            .map(|bytes| format!("memory {}", show_size(bytes))),
+        limits
+            .io_read_bytes_per_second
+            .map(|bytes| format!("io read {}", rate(bytes))),
+        limits
+            .io_write_bytes_per_second
+            .map(|bytes| format!("io write {}", rate(bytes))),
+        limits.pids.map(|pids| format!("pids {pids}")),
+    ];
+    parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
+/// How a process ended, in a few words.
+pub fn show_exit(exit: &Exit) -> String {
+    let how = if exit.signal == 0 {
+        format!("code {}", exit.code)
+    } else {
+        signal_name(exit.signal)
+    };
+    match exit.kind {
+        ExitKind::Exited | ExitKind::Signalled => {
+            if exit.core_dumped {
+                format!("{how}, core dumped")
+            } else {
+                how
+            }
+        }
+        ExitKind::OomKilled => "out of memory".to_owned(),
+        ExitKind::TimedOut => format!("timed out, {how}"),
+        ExitKind::StoppedOnRequest => format!("stopped, {how}"),
+        ExitKind::OutputLimit => format!("too much output, {how}"),
+        ExitKind::ExecFailed => escaped(&format!(
+            "not executed: {} failed, errno {}",
+            exit.exec_step, exit.exec_errno
+        )),
+        ExitKind::Lost => "lost with its server".to_owned(),
+        ExitKind::Unknown => "unknown".to_owned(),
+    }
+}
+
+pub fn rfc3339(time: SystemTime) -> String {
+    OffsetDateTime::from(time)
+        .format(&Rfc3339)
+        .unwrap_or_default()
+}
+
+pub fn rfc3339_seconds(time: SystemTime) -> String {
+    let time = OffsetDateTime::from(time);
+    time.replace_nanosecond(0)
+        .unwrap_or(time)
+        .format(&Rfc3339)
+        .unwrap_or_default()
+}
+
+/// A text without anything that a terminal would act on: control characters, and those that reorder
+/// what is shown.
+pub fn escaped(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for c in text.chars() {
+        let reorders = matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        if c.is_control() || reorders {
+            safe.extend(c.escape_default());
+        } else {
+            safe.push(c);
+        }
+    }
+    safe
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use prn_client::Process;
+    use prn_proto::v1;
+
+    fn process(id: &str, command: &str, status: v1::ProcessStatus) -> Process {
+        let status = v1::ProcessStatus {
+            command: command.to_owned(),
+            ..status
+        };
+        Process::try_from(v1::Process {
+            id: Some(v1::ProcessIdentifier { id: id.to_owned() }),
+            status: Some(status),
+        })
+        .unwrap()
+    }
+
+    #[test]
+    fn what_a_terminal_would_act_on_is_escaped() {
+        assert_eq!(
+            escaped("a\nb\u{1b}[2J\u{202e}c é 漢"),
+            "a\\nb\\u{1b}[2J\\u{202e}c é 漢"
+        );
+    }
+
+    #[test]
+    fn a_state_says_how_what_has_ended_did() {
+        let shown = |cause: Option<v1::ExitCause>, state: v1::ProcessState| {
+            let status = v1::ProcessStatus {
+                state: state.into(),
+                exit_cause: cause,
+                ..Default::default()
+            };
+            show_state(&process("fcd2310e7b9a462a5d88c3a0ff4e2d9b", "x", status).status)
+        };
+        let ended = |kind: v1::exit_cause::Kind, exit_code, signal, core_dumped| {
+            let cause = v1::ExitCause {
+                kind: kind.into(),
+                exit_code,
+                signal,
+                core_dumped,
+                ..Default::default()
+            };
+            shown(Some(cause), v1::ProcessState::Stopped)
+        };
+        use v1::exit_cause::Kind;
+        for (kind, code, signal, core, state) in [
+            (Kind::Exited, 0, 0, false, "Stopped (exit 0)"),
+            (Kind::Exited, 3, 0, false, "Stopped (exit 3)"),
+            (Kind::Signalled, 0, 11, false, "Stopped (SIGSEGV)"),
+            (
+                Kind::Signalled,
+                0,
+                6,
+                true,
+                "Stopped (SIGABRT, core dumped)",
+            ),
+            (Kind::Signalled, 0, 9, false, "Stopped (SIGKILL)"),
+            (Kind::Signalled, 0, 40, false, "Stopped (signal 40)"),
+            (Kind::TimedOut, 0, 15, false, "Stopped (timed out)"),
+            (Kind::TimedOut, 0, 0, false, "Stopped (timed out)"),
+            (Kind::OomKilled, 0, 9, false, "Stopped (out of memory)"),
+            (Kind::OutputLimit, 0, 9, false, "Stopped (output limit)"),
+            (Kind::StoppedOnRequest, 0, 15, false, "Stopped"),
+            (Kind::StoppedOnRequest, 5, 0, false, "Stopped"),
+            (Kind::ExecFailed, 0, 0, false, "Stopped (not executed)"),
+            (Kind::Lost, 0, 0, false, "Stopped (lost)"),
+            (Kind::Unspecified, 0, 0, false, "Stopped (cause unknown)"),
+        ] {
+            assert_eq!(ended(kind, code, signal, core), state);
+        }
+        assert_eq!(shown(None, v1::ProcessState::Stopped), "Stopped");
+        let left = v1::ExitCause {
+            kind: Kind::Exited.into(),
+            ..Default::default()
+        };
+        assert_eq!(
+            shown(Some(left), v1::ProcessState::Running),
+            "Running",
+            "others of its tree are alive"
+        );
+    }
+}

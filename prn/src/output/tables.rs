@@ -1,0 +1,213 @@
+//! Processes as tables, and what `-o wide` says of one below it.
+
+use std::io::{self, IsTerminal};
+use std::time::SystemTime;
+
+use prn_client::{OutputPolicy, OutputStore, Process};
+use prn_proto::units::{show_duration, show_size};
+use terminal_size::terminal_size_of;
+
+use super::shown::{
+    escaped, put, rfc3339, rfc3339_seconds, show_exit, show_left_behind, show_limits, show_state,
+    state,
+};
+use super::table::Table;
+use crate::fields;
+
+/// Columns that a line on standard output may have: those of its terminal, or what COLUMNS says
+/// they are. In a file or a pipe each line is whole: it is for programs.
+pub fn columns() -> Option<usize> {
+    if !io::stdout().is_terminal() {
+        return None;
+    }
+    let said = std::env::var("COLUMNS")
+        .ok()
+        .and_then(|columns| columns.parse().ok());
+    said.filter(|columns| *columns > 0).or_else(|| {
+        let (width, _) = terminal_size_of(io::stdout())?;
+        Some(usize::from(width.0))
+    })
+}
+
+pub fn table(processes: &[Process]) -> Table {
+    rows(&["ID", "STATE", "COMMAND"], processes, |process| {
+        vec![
+            process.id.to_string(),
+            show_state(&process.status),
+            escaped(&process.status.command),
+        ]
+    })
+}
+
+pub fn wide_table(processes: &[Process]) -> Table {
+    rows(
+        &["ID", "STATE", "EXIT", "STARTED", "ENDED", "COMMAND"],
+        processes,
+        |process| {
+            let status = &process.status;
+            vec![
+                process.id.to_string(),
+                state(status.state).to_owned(),
+                status.exit.as_ref().map(show_exit).unwrap_or_default(),
+                status.started_at.map(rfc3339_seconds).unwrap_or_default(),
+                status.ended_at.map(rfc3339_seconds).unwrap_or_default(),
+                escaped(&status.command),
+            ]
+        },
+    )
+}
+
+pub fn rows(
+    header: &[&'static str],
+    processes: &[Process],
+    row: impl Fn(&Process) -> Vec<String>,
+) -> Table {
+    let mut table = Table::new(header);
+    for process in processes {
+        table.push(row(process));
+    }
+    table
+}
+
+/// What `-o wide` says below the table.
+pub fn details(process: &Process) -> String {
+    let status = &process.status;
+    let mut text = String::new();
+    let mut row = |name: &str, value: String| {
+        if !value.is_empty() {
+            put(&mut text, format_args!("{name:<18} {value}\n"));
+        }
+    };
+    let time = |at: Option<SystemTime>| at.map(rfc3339).unwrap_or_default();
+    row("started", time(status.started_at));
+    row("main exited", time(status.main_exited_at));
+    row("ended", time(status.ended_at));
+    row(
+        "exit",
+        status.exit.as_ref().map(show_exit).unwrap_or_default(),
+    );
+    row("directory", escaped(&status.working_directory));
+    row("user id", status.uid.to_string());
+    row(
+        "profile",
+        status
+            .profile
+            .map(|profile| profile.name().to_owned())
+            .unwrap_or_default(),
+    );
+    row("limits", show_limits(&status.limits.values));
+    row(
+        "not enforced",
+        escaped(
+            &status
+                .limits
+                .not_enforced
+                .iter()
+                .map(|name| fields::limit(name))
+                .collect::<Vec<_>>()
+                .join(", "),
+        ),
+    );
+    if let Some(usage) = &status.usage {
+        row("cpu user", show_duration(usage.cpu_user));
+        row("cpu system", show_duration(usage.cpu_system));
+        row("cpu throttled", show_duration(usage.cpu_throttled));
+        row(
+            "memory peak",
+            usage.memory_peak_bytes.map(show_size).unwrap_or_default(),
+        );
+        row(
+            "disk read",
+            usage.io_read_bytes.map(show_size).unwrap_or_default(),
+        );
+        row(
+            "disk written",
+            usage.io_write_bytes.map(show_size).unwrap_or_default(),
+        );
+        row(
+            "pids peak",
+            usage
+                .pids_peak
+                .map(|peak| peak.to_string())
+                .unwrap_or_default(),
+        );
+    }
+    if let Some(output) = &status.output {
+        let place = if output.store == Some(OutputStore::Disk) {
+            " on disk"
+        } else {
+            ""
+        };
+        let policy = match output.policy {
+            None | Some(OutputPolicy::DropOldest) => "",
+            Some(OutputPolicy::StopReading) => ", then it waits for a reader",
+            Some(OutputPolicy::Kill) => ", then it is killed",
+            Some(OutputPolicy::Follow) => ", then it waits for its follower",
+        };
+        let most = format!("at most {}{place}{policy}", show_size(output.max_bytes));
+        if let (Some(all), Some(out), Some(err)) =
+            (output.end_offset, output.stdout_bytes, output.stderr_bytes)
+        {
+            row(
+                "output",
+                format!("{all} bytes, {out} of stdout, {err} of stderr"),
+            );
+        }
+        row(
+            "output kept",
+            output
+                .first_offset
+                .map_or(most.clone(), |first| format!("from byte {first}, {most}")),
+        );
+        if output.waits_for_reader {
+            row("waits", "for a reader of its output".to_owned());
+        }
+    }
+    if let Some(left) = &status.left_behind {
+        row("left behind", show_left_behind(left));
+    }
+    for task in &status.stuck_tasks {
+        row(
+            "cannot be killed",
+            escaped(&format!("{} (state {})", task.name, task.state)),
+        );
+    }
+    text.truncate(text.trim_end().len());
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use prn_proto::v1;
+
+    fn process(id: &str, command: &str, status: v1::ProcessStatus) -> Process {
+        let status = v1::ProcessStatus {
+            command: command.to_owned(),
+            ..status
+        };
+        Process::try_from(v1::Process {
+            id: Some(v1::ProcessIdentifier { id: id.to_owned() }),
+            status: Some(status),
+        })
+        .unwrap()
+    }
+
+    fn running() -> v1::ProcessStatus {
+        v1::ProcessStatus {
+            state: v1::ProcessState::Running.into(),
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn a_row_is_one_line_whatever_is_in_a_command() {
+        let shown = table(&[process(
+            "fcd2310e7b9a462a5d88c3a0ff4e2d9b",
+            "printf 'a\nb'",
+            running(),
+        )])
+        .render(None);
+        assert_eq!(shown.lines().count(), 5, "{shown}");
+    }
+}
