@@ -9,11 +9,11 @@ use prn_proto::id::ProcessId;
 use prn_proto::units::When;
 use prn_proto::v1::{self, get_output_response::Type};
 
-use super::ClientError;
-use super::frames::Frames;
-use super::process::{Exit, LeftBehind};
-use super::transport::Health;
-use super::wire::{from_wire_time, to_wire_when};
+use crate::error::ClientError;
+use crate::frames::Frames;
+use crate::process::{Exit, LeftBehind};
+use crate::transport::Health;
+use crate::wire::{from_wire_time, to_wire_when};
 
 /// What part of the output is wanted. By default all of it, and all that is still to come.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
