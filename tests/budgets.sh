@@ -18,7 +18,7 @@ ipc=(ipc-protocol/src/{channel,codec,config,fds,lines,message,output/layout,type
 # What decides and acts as root for a peer: what a reviewer reads in one sitting, in the order of docs/security/review.md.
 authority=(
     ipc-protocol/src/{channel,codec,message,types}.rs
-    supervisor/src/{frontend/{phase,fault,session,outbox},frontend,privilege,runner/start,sys/spawn,sys/spawn/child,sys/spawn/confine}.rs
+    supervisor/src/{admission,resolve,frontend/{phase,fault,session,outbox},frontend,privilege,runner/start,sys/spawn,sys/spawn/child,sys/spawn/confine}.rs
 )
 unsafe_allowed='^(supervisor/src/sys(/.*|[.]rs)|ipc-protocol/src/fds[.]rs)$'
 # No part of any program: what attacks them makes system calls that no safe wrapper would.

@@ -61,8 +61,8 @@ steps=(
     'stop: as many at a time as there are descriptors|supervisor/src/cgroup.rs|s/                waiting\.push\(pid\);\n                break;/                break;/|prn-supervisor|process_faults'
     'cleanup: a large directory is removed by a child|supervisor/src/directory.rs|s/size <= SHORT/size <= i64::MAX/|prn-supervisor|leftovers'
     'cleanup: what is left is tried again|supervisor/src/runner/cleanup.rs|s/        self\.deadline\(number, PAUSE, Due::Clean\);\n//|prn-supervisor|leftovers'
-    'start: arguments are bounded|supervisor/src/runner/start.rs|s/ARGUMENTS_MAX: usize = 16 << 20/ARGUMENTS_MAX: usize = 16 << 30/|prn-supervisor|process_faults'
-    'output: a closed stream is kept|supervisor/src/runner/output.rs|s/\(Stopped::Failed\(_\), _\) => return self\.detach/(Stopped::Failed(_) | Stopped::Closed, _) => return self.detach/|prn-supervisor|process_faults'
+    'start: arguments are bounded|supervisor/src/admission.rs|s/ARGUMENTS_MAX: usize = 16 << 20/ARGUMENTS_MAX: usize = 16 << 30/|prn-supervisor|process_faults'
+    'output: a closed stream is kept|supervisor/src/reading.rs|s/\(Stopped::Failed\(_\), _\) => \(Again::Never/(Stopped::Failed(_) | Stopped::Closed, _) => (Again::Never/|prn-supervisor|process_faults'
     'output: a follower is waited for|supervisor/src/process.rs|s/\(Some\(Follower::Awaited \{ \.\. \} \| Follower::Present\), _\) => taken/(Some(Follower::Awaited { .. } | Follower::Present), _) => u64::MAX/|prn-supervisor|followers'
     'TLS: signature of the handshake|proto/src/tls.rs|s/        verify_tls13_signature\(message, certificate, signature, &self\.algorithms\)/        let _ = (message, certificate, signature, verify_tls13_signature); Ok(HandshakeSignatureValid::assertion())/|prn prn-api-frontend|authentication'
 )

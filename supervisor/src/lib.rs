@@ -41,23 +41,28 @@
 //! the unprivileged frontend, around the same [`Runner`].
 #![warn(missing_debug_implementations)]
 
+mod admission;
 mod cgroup;
 pub mod daemon;
 mod deadlines;
 mod directory;
 mod events;
 pub mod frontend;
+mod ledger;
 pub mod log;
 mod output;
 pub mod privilege;
 mod process;
+mod reading;
 mod resolve;
 mod runner;
 mod stage;
+mod stopping;
 mod sys;
 
 pub use cgroup::{Origin, Tree};
 pub use events::{Interest, Token};
 pub use prn_ipc_protocol as ipc;
+pub use runner::start::Started;
 pub use runner::{Notice, Runner, Settings};
 pub use sys::spawn::{Ids, filter};

@@ -7,7 +7,9 @@ use prn_ipc_protocol::message::{ExitCause, ExitStatus, Overflow, ProcessInfo, Re
 use prn_ipc_protocol::output::Stream;
 
 use crate::cgroup::Group;
+use crate::ledger::Share;
 use crate::output::Store;
+use crate::stopping::{self, Stopping};
 
 /// A process, running or finished.
 #[derive(Debug)]
@@ -18,12 +20,8 @@ pub(crate) struct Process {
     pub info: ProcessInfo,
     /// Its output; made when there is some, or when somebody asks.
     pub store: Option<Store>,
-    /// What the output counts for in the budget, in bytes.
-    pub charge: u64,
-    /// How much of it is kept for a follower.
-    pub held: u64,
-    /// What is set aside for it there, while it lives.
-    pub reserved: u64,
+    /// What the output counts for in its store's ledger.
+    pub share: Share,
     /// It is finished, and others may have its room.
     pub is_evictable: bool,
     /// It was logged that it cannot all be kept.
@@ -41,6 +39,29 @@ pub(crate) struct Process {
 }
 
 impl Process {
+    /// One that exists, of which nothing was read yet.
+    pub fn new(digest: u64, info: ProcessInfo, live: Live, failure: Option<Refusal>) -> Self {
+        Self {
+            digest,
+            info,
+            store: None,
+            share: Share::default(),
+            is_evictable: false,
+            told: false,
+            taken: 0,
+            follower: None,
+            watch: None,
+            failure,
+            live: Some(live),
+        }
+    }
+
+    /// What its output counts for, while `reserved` bytes are set aside for it.
+    pub fn share(&self, reserved: u64) -> Share {
+        let kept = self.store.as_ref().map_or(0, Store::charge);
+        Share::new(kept, reserved, self.held_for_follower())
+    }
+
     /// Whether its start has ended well.
     pub fn visible(&self) -> bool {
         self.failure.is_none() && self.live.as_ref().is_none_or(|live| live.report.is_none())
@@ -122,6 +143,21 @@ pub(crate) struct Live {
     pub busy: u32,
 }
 
+impl Live {
+    /// Whether its main process is gone and was told of; what that one has left may be alive.
+    pub fn has_ended(&self) -> bool {
+        self.main.is_none() && self.report.is_none() && self.phase == Phase::Running
+    }
+
+    /// How far it has come, as far as a stop is concerned.
+    pub fn stop_state(&self) -> stopping::State {
+        match self.phase {
+            Phase::Running => stopping::State::Running(self.stopping),
+            Phase::Removing | Phase::Cleaning | Phase::Unlinking => stopping::State::Removing,
+        }
+    }
+}
+
 /// One of a process's streams.
 #[derive(Debug)]
 pub(crate) struct Pipe {
@@ -133,6 +169,18 @@ pub(crate) struct Pipe {
     pub left_until: Option<Instant>,
     /// Whether somebody had it open to write to when it was last looked at.
     pub writers: Writers,
+}
+
+impl Pipe {
+    /// One that a new process writes to.
+    pub fn new(stream: Stream, fd: OwnedFd) -> Self {
+        Self {
+            stream,
+            fd,
+            left_until: None,
+            writers: Writers::Some,
+        }
+    }
 }
 
 /// Who may write to a stream. That there is nobody can change: who has an end to read from can open
@@ -158,17 +206,6 @@ pub(crate) enum Phase {
     Cleaning,
     /// They are being removed.
     Unlinking,
-}
-
-/// A stop under way.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Stopping {
-    /// What the main process's end will be put down to.
-    pub cause: ExitCause,
-    /// When what is left is killed.
-    pub kill_at: Instant,
-    /// It was killed.
-    pub killed: bool,
 }
 
 /// Why a main process ended. `oom_kills` counts the tree's, before its main process is put down to

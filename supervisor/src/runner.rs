@@ -7,37 +7,32 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fs::File;
-use std::hash::BuildHasher;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
-use nix::libc::{SIGCONT, SIGTERM};
 use nix::sys::stat::Mode;
-use prn_ipc_protocol::config::{self, StoreLimits};
-use prn_ipc_protocol::message::*;
-use prn_ipc_protocol::types::{ProcessId, UnixMicros};
+use prn_ipc_protocol::config;
+use prn_ipc_protocol::message::{Preparation, ProcessInfo, Refusal};
+use prn_ipc_protocol::types::ProcessId;
 
-use crate::cgroup::{self, Group};
+use crate::cgroup;
 use crate::deadlines::{Deadline, Deadlines, Due};
-use crate::directory;
 use crate::events::{Events, Interest, Part, Source, Token};
-use crate::output::Store;
-use crate::process::{Live, Phase, Pipe, Process, Stopping, Writers, exit_cause};
-use crate::sys::spawn::{self, Child, Ids, Program, Report, Rule, Spawned};
-use crate::sys::{errno_number, pidfd};
+use crate::ledger::Ledgers;
+use crate::process::{Live, Phase, Process};
+use crate::sys::errno_number;
+use crate::sys::spawn;
 use cleanup::Leftover;
 use output::Turn;
 
 mod cleanup;
 mod end;
+mod followers;
 mod output;
-mod start;
+pub mod start;
 mod stop;
-
-/// Most output bytes read for one process in one turn: a chatty one starves nobody.
-const TURN: u64 = 1 << 20;
 
 /// What a [`Runner`] needs.
 #[derive(Debug)]
@@ -92,7 +87,7 @@ pub struct Runner {
     free_uids: VecDeque<u32>,
     deadlines: Deadlines,
     notices: VecDeque<Notice>,
-    ledgers: BTreeMap<OutputStore, Ledger>,
+    ledgers: Ledgers,
     /// Finished processes, oldest first.
     finished: VecDeque<u64>,
     /// Bytes of the arguments of finished processes, and of all others.
@@ -103,19 +98,6 @@ pub struct Runner {
     /// When the log was last told of a start that the machine refused.
     refusal_logged: Option<Instant>,
     draining: bool,
-}
-
-/// The output in one store, of all processes.
-#[derive(Debug, Default)]
-struct Ledger {
-    /// Bytes kept or set aside.
-    charged: u64,
-    /// Those that are set aside.
-    reserved: u64,
-    /// Those that are kept for followers who were not sent them yet.
-    held: u64,
-    /// Finished processes that keep some, oldest first.
-    evictable: VecDeque<u64>,
 }
 
 impl Runner {
@@ -143,6 +125,7 @@ impl Runner {
         let free_uids = (config.first_uid..)
             .take(config.uid_count.try_into().unwrap_or(0))
             .collect();
+        let ledgers = Ledgers::new(&config.output);
         Ok(Self {
             settings,
             events,
@@ -154,7 +137,7 @@ impl Runner {
             free_uids,
             deadlines: Deadlines::new(Instant::now()),
             notices: VecDeque::new(),
-            ledgers: BTreeMap::new(),
+            ledgers,
             finished: VecDeque::new(),
             remembered: 0,
             arguments: 0,

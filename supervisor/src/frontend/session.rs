@@ -12,6 +12,7 @@ use super::outbox::{Operation, Outbox, Outgoing, Pending};
 use super::phase::Phase;
 use crate::events::Interest;
 use crate::frontend::Attached;
+use crate::runner::start::Started;
 use crate::runner::{Notice, Runner};
 
 /// Most requests handled in one turn, so that output and deadlines have theirs.
@@ -108,15 +109,16 @@ impl Session {
         match ask {
             Ask::Start(spec) => {
                 let process = spec.id;
-                if runner.start(*spec)? {
-                    self.outbox.state(process);
-                    self.outbox.answer(request, Reply::Existing, Vec::new());
-                } else {
-                    self.outbox.wait_for(Pending {
+                match runner.start(*spec)? {
+                    Started::UnderWay => self.outbox.wait_for(Pending {
                         request,
                         process,
                         operation: Operation::Start,
-                    });
+                    }),
+                    Started::Existing => {
+                        self.outbox.state(process);
+                        self.outbox.answer(request, Reply::Existing, Vec::new());
+                    }
                 }
             }
             Ask::Stop(process, how) => {

@@ -1,86 +1,70 @@
-//! What the kernel reports of a process, up to its end and the removal of all that it held. Runs in
-//! the supervisor.
+//! A process's way out of the table: the end of its main process, the end of its tree, the removal
+//! of all that it held, and, when others need the room, of what is remembered of it. Runs in the
+//! supervisor.
 
+use prn_ipc_protocol::message::{End, ExitStatus, MainExit};
 use prn_ipc_protocol::output::Stream;
+use prn_ipc_protocol::types::UnixMicros;
 
 use super::cleanup::{Cleared, Owner};
-use super::*;
+use super::output::Turn;
+use super::{Notice, Runner};
+use crate::output::Store;
+use crate::process::{Phase, Process, exit_cause};
+use crate::sys::pidfd;
 
 /// Most bytes of arguments that finished processes are remembered with: both halves hold them, and
 /// each List sends them.
 const REMEMBERED_MAX: usize = 16 << 20;
 
 impl Runner {
-    /// Reads whether the program runs.
-    pub(super) fn reported(&mut self, process: &mut Process) {
-        let Some(live) = &mut process.live else {
-            return;
-        };
-        let Some(report) = live.report.take() else {
-            return;
-        };
-        match spawn::failure(&report) {
-            Err(Errno::EAGAIN | Errno::EINTR) => {
-                live.report = Some(report);
-                return;
-            }
-            Ok(None) => {
-                process.info.started = UnixMicros::now();
-                self.notices.extend([
-                    Notice::Changed(process.info.id),
-                    Notice::Started(process.info.id),
-                ]);
-            }
-            Ok(Some((step, errno))) => process.failure = Some(Refusal::Exec { step, errno }),
-            Err(error) => {
-                process.failure = Some(Refusal::Exec {
-                    step: ChildStep::Exec,
-                    errno: errno_number(error),
-                })
-            }
-        }
-        self.detach(&report);
-    }
-
     /// Reaps the main process, if it has ended.
     pub(super) fn main_ended(&mut self, process: &mut Process) {
-        let Some(live) = &mut process.live else {
+        let Some(status) = self.reap(process) else {
             return;
         };
-        let Some(main) = &live.main else { return };
+        let phase = process.live.as_ref().map(|live| live.phase);
+        if let Some(Phase::Cleaning | Phase::Unlinking) = phase {
+            return self.remove(process);
+        }
+        if process.failure.is_none() {
+            self.note_main_exit(process, status);
+        }
+        self.end_if_empty(process);
+        // A stop under way has its own deadline for what the main process leaves behind.
+        let is_left = process
+            .live
+            .as_ref()
+            .is_some_and(|live| live.phase == Phase::Running && live.stopping.is_none());
+        if is_left && !process.info.spec.linger {
+            self.kill(process);
+        }
+    }
+
+    /// The main process's exit status, once it has ended. It is nobody's from then on.
+    fn reap(&mut self, process: &mut Process) -> Option<ExitStatus> {
+        let live = process.live.as_mut()?;
+        let main = live.main.as_ref()?;
         let status = match pidfd::reap(main) {
-            Ok(None) => return,
+            Ok(None) => return None,
             Ok(Some(status)) => status,
             // Cannot be: it is our child, and nobody else reaps it.
             Err(_) => ExitStatus::Exited(u8::MAX),
         };
         self.detach(main);
         live.main = None;
-        if matches!(live.phase, Phase::Cleaning | Phase::Unlinking) {
-            return self.remove(process);
-        }
-        if process.failure.is_none() {
-            let cause = exit_cause(
-                status,
-                live.stopping.map(|stopping| stopping.cause),
-                live.group.oom_kills(),
-            );
-            process.info.main_exit = Some(MainExit {
-                status,
-                cause,
-                at: UnixMicros::now(),
-            });
-            self.notices.push_back(Notice::Changed(process.info.id));
-        }
-        self.end_if_empty(process);
-        // A stop under way has its own deadline for what the main process leaves behind.
-        if let Some(live) = &process.live
-            && (live.phase == Phase::Running
-                && live.stopping.is_none()
-                && !process.info.spec.linger)
-        {
-            self.kill(process);
-        }
+        Some(status)
+    }
+
+    fn note_main_exit(&mut self, process: &mut Process, status: ExitStatus) {
+        let Some(live) = &process.live else { return };
+        let stopped_for = live.stopping.map(|stopping| stopping.cause);
+        process.info.main_exit = Some(MainExit {
+            status,
+            cause: exit_cause(status, stopped_for, live.group.oom_kills()),
+            at: UnixMicros::now(),
+        });
+        self.notices.push_back(Notice::Changed(process.info.id));
     }
 
     /// Finishes the process if its tree is empty.
@@ -88,14 +72,23 @@ impl Runner {
         let Some(live) = &mut process.live else {
             return;
         };
-        let ended = live.main.is_none() && live.report.is_none() && live.phase == Phase::Running;
         // Asked in any case: it rearms the group's events.
-        if live.group.populated() || !ended {
+        if live.group.populated() || !live.has_ended() {
             return;
         }
         live.phase = Phase::Removing;
-        // What is in the pipes is all that there will be; a stranger who was handed a pipe's end is
-        // not waited for.
+        self.read_the_rest(process);
+        self.deadlines.remove_all_but_give_up(process.info.number);
+        if process.failure.is_none() {
+            self.note_end(process);
+        }
+        self.finish_output(process);
+        self.remove(process);
+    }
+
+    /// Reads what is in the pipes, which is all that there will be, and closes them: a stranger who
+    /// was handed a pipe's end is not waited for.
+    fn read_the_rest(&mut self, process: &mut Process) {
         for stream in [Stream::Stdout, Stream::Stderr] {
             self.pump(process, stream, Turn::Last);
         }
@@ -104,36 +97,33 @@ impl Runner {
         };
         live.pipes.drain(..).for_each(|pipe| self.detach(&pipe.fd));
         self.detach(&live.group.events);
-        self.deadlines.remove_all_but_give_up(process.info.number);
-        if process.failure.is_none() {
-            let output = process
-                .store
-                .as_ref()
-                .map(Store::totals)
-                .unwrap_or_default();
-            let usage = live
+    }
+
+    fn note_end(&mut self, process: &mut Process) {
+        let Some(live) = &process.live else { return };
+        let output = process.store.as_ref().map(Store::totals);
+        process.info.end = Some(End {
+            at: UnixMicros::now(),
+            usage: live
                 .group
-                .texts(&["cpu.stat", "memory.peak", "io.stat", "pids.peak"]);
-            process.info.end = Some(End {
-                at: UnixMicros::now(),
-                usage,
-                output,
-            });
-            process.info.stuck.clear();
-            process.info.waits = false;
-            self.notices.push_back(Notice::Changed(process.info.id));
-        }
+                .texts(&["cpu.stat", "memory.peak", "io.stat", "pids.peak"]),
+            output: output.unwrap_or_default(),
+        });
+        process.info.stuck.clear();
+        process.info.waits = false;
+        self.notices.push_back(Notice::Changed(process.info.id));
+    }
+
+    /// Nothing is added to its output any more, and nothing set aside for it.
+    fn finish_output(&mut self, process: &mut Process) {
         // Who reads what was never written has descriptors of its own.
         process.store.take_if(|store| store.marks.high == 0);
         if let Some(store) = &mut process.store {
             store.data.finish();
             store.page.finish();
         }
-        self.ledger(process.info.spec.output.store).reserved -=
-            std::mem::take(&mut process.reserved);
-        self.charge(process);
+        self.count(process, 0);
         self.let_go(process);
-        self.remove(process);
     }
 
     /// Removes group and directories, now or soon, and with them the last of the process.
@@ -141,30 +131,35 @@ impl Runner {
         let Some(live) = &mut process.live else {
             return;
         };
-        let (id, number) = (process.info.id, process.info.number);
         let owner = Owner {
-            number,
-            id,
+            number: process.info.number,
+            id: process.info.id,
             uid: process.info.uid,
         };
         let cleared = self.clear(owner, live);
         if cleared == Cleared::Later {
             return;
         }
-        self.deadlines.remove_all_but_give_up(number);
+        self.deadlines.remove_all_but_give_up(owner.number);
         match process.live.take() {
             // Somebody else must not get what is left as its own.
             Some(live) if cleared == Cleared::Not => self.leave(owner, live),
             _ => self.free_uids.push_back(owner.uid),
         }
-        self.arguments -= process.info.spec.argv.size();
+        self.tell_gone(process);
+    }
+
+    /// Nothing of the process is alive: answers whoever has started or stopped it.
+    fn tell_gone(&mut self, process: &mut Process) {
+        let (id, arguments) = (process.info.id, process.info.spec.argv.size());
+        self.arguments -= arguments;
         if let Some(refusal) = process.failure.take() {
             self.release(process);
             self.notices.push_back(Notice::StartFailed(id, refusal));
         } else {
             self.notices.push_back(Notice::Stopped(id));
-            self.finished.push_back(number);
-            self.remembered += process.info.spec.argv.size();
+            self.finished.push_back(process.info.number);
+            self.remembered += arguments;
         }
     }
 
@@ -174,13 +169,9 @@ impl Runner {
         self.forget_give_up(process);
         // The frontend may hold it open still.
         let _unused = process.store.take().map(|mut store| store.evict(u64::MAX));
-        let ledger = self.ledger(process.info.spec.output.store);
-        ledger.charged -= process.charge;
-        ledger.reserved -= process.reserved;
-        ledger.held -= process.held;
-        ledger
-            .evictable
-            .retain(|other| *other != process.info.number);
+        self.ledgers
+            .of_mut(process.info.spec.output.store)
+            .forget(process.info.number, &mut process.share);
     }
 
     /// Forgets finished processes, oldest first, down to what is allowed: those last whose output
@@ -188,9 +179,12 @@ impl Runner {
     pub(super) fn forget_finished(&mut self) {
         let most = usize::try_from(self.settings.config.finished_max).unwrap_or(usize::MAX);
         while self.finished.len() > most || self.remembered > REMEMBERED_MAX {
-            let is_held = |number: &u64| self.table.get(number).is_some_and(|known| known.held > 0);
-            let place = self.finished.iter().position(|number| !is_held(number));
-            let oldest = self.finished.remove(place.unwrap_or(0));
+            let is_held = |number: &u64| {
+                let known = self.table.get(number);
+                known.is_some_and(|known| known.share.is_held())
+            };
+            let oldest = self.finished.iter().position(|number| !is_held(number));
+            let oldest = self.finished.remove(oldest.unwrap_or(0));
             let Some(mut process) = oldest.and_then(|number| self.table.remove(&number)) else {
                 return;
             };

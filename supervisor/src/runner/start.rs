@@ -1,172 +1,243 @@
-//! The way into the table: from a specification to a process that is watched. Runs in the
-//! supervisor.
+//! The way into the table: from a specification to a process that is watched, and what its report
+//! says. Runs in the supervisor.
 
+use std::fs::File;
+use std::hash::BuildHasher;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
+use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use prn_ipc_protocol::fds::tools;
+use prn_ipc_protocol::message::{
+    AppliedLimits, ChildStep, Preparation, ProcessInfo, ProcessSpec, Profile, Refusal, StartSpec,
+};
 use prn_ipc_protocol::output::Stream;
-use prn_ipc_protocol::types::{Argv, LimitName, Limits};
+use prn_ipc_protocol::types::{Argv, LimitName, ProcessId, UnixMicros};
 
-use super::*;
-use crate::resolve::{Execution, resolve};
+use super::{Notice, Runner, resources};
+use crate::admission::{Admitted, Usage, admit};
+use crate::cgroup::{self, Group};
+use crate::deadlines::Due;
+use crate::directory;
+use crate::events::{Interest, Part, Source};
+use crate::ledger::Share;
+use crate::process::{Live, Phase, Pipe, Process};
+use crate::resolve::Execution;
+use crate::sys::errno_number;
+use crate::sys::spawn::{self, Child, Ids, Program, Report, Rule, Spawned};
 
-/// Most bytes of arguments of all processes that are not finished: both halves hold them.
-const ARGUMENTS_MAX: usize = 16 << 20;
+/// The log is told of a start that the machine refused once in this time, however often they try.
+const REFUSALS_LOGGED: Duration = Duration::from_secs(1);
 
-/// A process that exists, and what keeps it from being watched; or why there is none.
-type Prepared = Result<(Live, Option<Refusal>), Refusal>;
+/// What comes of a start that is not refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Started {
+    /// It is under way: [`Notice::Started`] or [`Notice::StartFailed`] follows.
+    UnderWay,
+    /// The same start was made before, and ended well.
+    Existing,
+}
+
+/// What is made for a process, from what.
+struct Blueprint<'a> {
+    id: ProcessId,
+    uid: u32,
+    spec: &'a ProcessSpec,
+    execution: &'a Execution,
+}
+
+/// A process that exists.
+struct Made {
+    live: Live,
+    limits: AppliedLimits,
+    /// Why it cannot be watched, and has been killed.
+    failure: Option<Refusal>,
+}
+
+/// What a start holds before its process is in the table. Gives it back, and removes what was made,
+/// unless it is kept.
+struct Reservation<'a> {
+    runner: &'a mut Runner,
+    id: ProcessId,
+    uid: u32,
+    /// Its directories were made here: by such a name something else may be there.
+    has_directories: bool,
+    is_kept: bool,
+}
+
+impl<'a> Reservation<'a> {
+    /// Takes a user id, and makes the process's directories.
+    fn take(runner: &'a mut Runner, id: ProcessId) -> Result<Self, Refusal> {
+        let all = runner.settings.config.uid_count;
+        let uid = runner.free_uids.pop_front();
+        let uid = uid.ok_or(Refusal::TooManyProcesses(all))?;
+        let mut reservation = Self {
+            runner,
+            id,
+            uid,
+            has_directories: false,
+            is_kept: false,
+        };
+        directory::create(reservation.runner.settings.state.as_fd(), id, uid)
+            .map_err(resources(Preparation::Directory))?;
+        reservation.has_directories = true;
+        Ok(reservation)
+    }
+
+    /// All of it is the process's from now on.
+    fn keep(mut self) {
+        self.is_kept = true;
+    }
+}
+
+impl Drop for Reservation<'_> {
+    fn drop(&mut self) {
+        if self.is_kept {
+            return;
+        }
+        if self.has_directories {
+            let settings = &self.runner.settings;
+            let _unused = cgroup::remove(settings.groups.as_fd(), &self.id.to_string());
+            directory::remove(settings.state.as_fd(), self.id);
+        }
+        self.runner.free_uids.push_back(self.uid);
+    }
+}
 
 impl Runner {
-    /// Starts a process, or finds the one that the same start made before. Does not wait for it:
-    /// [`Notice::Started`] or [`Notice::StartFailed`] follows, unless this returns true, for one
-    /// that had started before.
+    /// Starts a process, or finds the one that the same start made before. Does not wait for it.
     ///
     /// # Errors
     /// The refusal; nothing is left of the attempt.
-    pub fn start(&mut self, spec: StartSpec) -> Result<bool, Refusal> {
+    pub fn start(&mut self, spec: StartSpec) -> Result<Started, Refusal> {
         let digest = self.numbers.hasher().hash_one(&spec);
-        if let Some(known) = self
-            .numbers
-            .get(&spec.id)
-            .and_then(|number| self.table.get(number))
-        {
-            return if known.digest == digest {
-                Ok(known.visible())
-            } else {
-                Err(Refusal::AlreadyExists)
-            };
+        if let Some(known) = self.known(spec.id, digest)? {
+            return Ok(known);
         }
-        let is_left = |leftover: &Leftover| leftover.owner.id == spec.id;
-        if self.leftovers.values().any(is_left) {
-            return Err(Refusal::AlreadyExists);
-        }
-        let reserved = self.admit(&spec.process)?;
-        let execution = resolve(&self.settings.config.state_dir, &spec)?;
-        let mut spec = spec;
-        spec.process.limits = self.limits(&spec.process)?;
-        spec.process.working_directory = Some(execution.working_directory.clone());
-        let mut limits = AppliedLimits::default();
-        let uid = self
-            .free_uids
-            .pop_front()
-            .ok_or_else(|| self.no_user_id())?;
+        let usage = self.usage(&spec.process);
+        let Admitted {
+            limits,
+            reserved,
+            execution,
+        } = admit(&self.settings.config, &usage, &spec)?;
+        let StartSpec {
+            id,
+            process: mut spec,
+            ..
+        } = spec;
+        spec.limits = limits;
+        spec.working_directory = Some(execution.working_directory.clone());
         let number = self.last_number + 1;
-        let made = directory::create(self.settings.state.as_fd(), spec.id, uid);
-        let prepared = match made {
-            Ok(()) => {
-                let prepared = self.prepare(number, &spec, &execution, uid, &mut limits);
-                prepared.inspect_err(|_| {
-                    let groups = self.settings.groups.as_fd();
-                    let _unused = cgroup::remove(groups, &spec.id.to_string());
-                    directory::remove(self.settings.state.as_fd(), spec.id);
-                })
-            }
-            Err(errno) => Err(resources(Preparation::Directory)(errno)),
-        };
-        let prepared = prepared.inspect_err(|_| self.free_uids.push_back(uid));
-        let (live, failure) = prepared.inspect_err(|refusal| self.log_refusal(refusal))?;
+        let (made, uid) = self
+            .make(number, id, &spec, &execution)
+            .inspect_err(|refusal| self.log_refusal(refusal))?;
         let info = ProcessInfo {
-            id: spec.id,
+            id,
             number,
+            spec,
             uid,
             started: UnixMicros::now(),
-            limits,
-            spec: spec.process,
+            limits: made.limits,
             waits: false,
             main_exit: None,
             end: None,
             stuck: Vec::new(),
             left_behind: None,
         };
-        if failure.is_some() {
-            self.deadline(number, Duration::ZERO, Due::Remove);
-        }
-        let mut process = Process {
-            digest,
-            info,
-            store: None,
-            charge: 0,
-            held: 0,
+        self.enter(
+            Process::new(digest, info, made.live, made.failure),
             reserved,
-            is_evictable: false,
-            told: false,
-            taken: 0,
-            follower: None,
-            watch: None,
-            failure,
-            live: Some(live),
+        );
+        Ok(Started::UnderWay)
+    }
+
+    /// What is known of a start with this name.
+    fn known(&self, id: ProcessId, digest: u64) -> Result<Option<Started>, Refusal> {
+        let number = self.numbers.get(&id);
+        let Some(known) = number.and_then(|number| self.table.get(number)) else {
+            let is_left = self.leftovers.values().any(|left| left.owner.id == id);
+            return if is_left {
+                Err(Refusal::AlreadyExists)
+            } else {
+                Ok(None)
+            };
         };
-        self.await_follower(&mut process);
-        self.arguments += process.info.spec.argv.size();
-        self.ledger(process.info.spec.output.store).reserved += reserved;
-        self.charge(&mut process);
-        let timeout = process.info.spec.timeout;
-        self.last_number = number;
-        self.numbers.insert(spec.id, number);
-        self.table.insert(number, Box::new(process));
-        if let Some(timeout) = timeout {
+        if known.digest != digest {
+            return Err(Refusal::AlreadyExists);
+        }
+        Ok(Some(if known.visible() {
+            Started::Existing
+        } else {
+            Started::UnderWay
+        }))
+    }
+
+    fn usage(&self, spec: &ProcessSpec) -> Usage {
+        Usage {
+            is_draining: self.draining,
+            arguments: self.arguments,
+            reservable: self.ledgers.of(spec.output.store).reservable(),
+            free_uids: self.free_uids.len(),
+            held_uids: self.leftovers.len(),
+        }
+    }
+
+    /// Makes a process and what it needs, for a user id that was free. Where that fails nothing is
+    /// left.
+    fn make(
+        &mut self,
+        number: u64,
+        id: ProcessId,
+        spec: &ProcessSpec,
+        execution: &Execution,
+    ) -> Result<(Made, u32), Refusal> {
+        let reservation = Reservation::take(self, id)?;
+        let uid = reservation.uid;
+        let blueprint = Blueprint {
+            id,
+            uid,
+            spec,
+            execution,
+        };
+        let made = reservation.runner.create(number, &blueprint)?;
+        reservation.keep();
+        Ok((made, uid))
+    }
+
+    /// Puts a process that exists into the table, and counts what it takes.
+    fn enter(&mut self, mut process: Process, reserved: u64) {
+        let number = process.info.number;
+        let spec = &process.info.spec;
+        if process.failure.is_some() {
+            self.deadline(number, Duration::ZERO, Due::Remove);
+        } else if let Some(timeout) = spec.timeout {
             self.deadline(number, timeout.duration(), Due::Timeout);
         }
-        Ok(false)
-    }
-
-    /// Whether a process may be started, before anything is made for it. Returns what is set aside
-    /// for its output.
-    fn admit(&mut self, spec: &ProcessSpec) -> Result<u64, Refusal> {
-        let config = &self.settings.config;
-        if self.draining {
-            return Err(Refusal::Draining);
-        }
-        if spec.profile == Profile::None && !config.confinement.allow_none {
-            return Err(Refusal::Unconfined);
-        }
-        let room = ARGUMENTS_MAX.saturating_sub(self.arguments);
-        if spec.argv.size() > room {
-            let room = u64::try_from(room).unwrap_or(u64::MAX);
-            return Err(Refusal::ArgumentsAboveBudget(room));
-        }
-        let StoreLimits { ceiling, budget } = config
-            .output
-            .get(&spec.output.store)
-            .copied()
-            .unwrap_or_default();
-        if budget == 0 || spec.output.max > ceiling {
-            return Err(Refusal::OutputAboveCeiling(ceiling));
-        }
-        // What is set aside is not there for others, who must have something left.
-        let reserved = match spec.output.overflow {
-            Overflow::DropOldest | Overflow::Follow(_) => 0,
-            Overflow::Wait | Overflow::Kill => Store::most(spec.output),
-        };
-        let left = (budget / 2).saturating_sub(self.ledger(spec.output.store).reserved);
-        if reserved > left {
-            return Err(Refusal::OutputAboveBudget(left));
-        }
-        Ok(reserved)
-    }
-
-    /// Why there is no user id for a process.
-    fn no_user_id(&self) -> Refusal {
-        let all = self.settings.config.uid_count;
-        match u32::try_from(self.leftovers.len()).unwrap_or(u32::MAX) {
-            0 => Refusal::TooManyProcesses(all),
-            held => Refusal::UserIdsHeld { held, all },
-        }
+        self.arguments += spec.argv.size();
+        let share = Share::new(0, reserved, 0);
+        self.ledgers
+            .of_mut(spec.output.store)
+            .count(&mut process.share, share);
+        self.await_follower(&mut process);
+        self.last_number = number;
+        self.numbers.insert(process.info.id, number);
+        self.table.insert(number, Box::new(process));
     }
 
     /// Tells the log what the machine refused: the operator's matter, of which clients are not told
-    /// the details. Once a second, however often they try.
+    /// the details.
     fn log_refusal(&mut self, refusal: &Refusal) {
         let Refusal::Resources { what, errno } = refusal else {
             return;
         };
         let now = Instant::now();
-        let logged = self.refusal_logged.replace(now);
-        if logged.is_some_and(|logged| now.duration_since(logged) < Duration::from_secs(1)) {
-            self.refusal_logged = logged;
+        let is_recent = |logged| now.duration_since(logged) < REFUSALS_LOGGED;
+        if self.refusal_logged.is_some_and(is_recent) {
             return;
         }
+        self.refusal_logged = Some(now);
         let error = Errno::from_raw(*errno);
         let hint = match (what, error) {
             (Preparation::Directory, Errno::ENOENT) => {
@@ -177,55 +248,19 @@ impl Runner {
         crate::log::line(&format!("a start failed at {what:?}: {error}{hint}"));
     }
 
-    /// The limits that a process gets: what it asks for, else the ceiling; never above the ceiling.
-    fn limits(&self, spec: &ProcessSpec) -> Result<Limits, Refusal> {
-        let ceilings = &self.settings.config.limit_ceilings;
-        let above = |(limit, ceiling): &(LimitName, u64)| spec.limits.get(*limit) > Some(*ceiling);
-        if let Some((limit, ceiling)) = ceilings.iter().find(above) {
-            return Err(Refusal::AboveCeiling { limit, ceiling });
-        }
-        Ok(spec.limits.or(ceilings))
-    }
-
     /// Makes group, pipes and process, in this order, and watches them.
-    fn prepare(
-        &self,
-        number: u64,
-        spec: &StartSpec,
-        execution: &Execution,
-        uid: u32,
-        limits: &mut AppliedLimits,
-    ) -> Prepared {
-        let group = Group::create(self.settings.groups.as_fd(), &spec.id.to_string());
-        let group = group.map_err(resources(Preparation::Cgroup))?;
-        let config = &self.settings.config;
-        limits.not_enforced = group
-            .limit(&spec.process.limits, &config.disks)
-            .map_err(Refusal::NotEnforceable)?;
-        if !spec.process.best_effort_limits && !config.allow_missing_limits {
-            limits
-                .not_enforced
-                .first()
-                .map_or(Ok(()), |limit| Err(Refusal::NotEnforceable(*limit)))?;
-        }
-        let made = || spawn::pipe_of(uid).map_err(resources(Preparation::Pipes));
+    fn create(&self, number: u64, blueprint: &Blueprint<'_>) -> Result<Made, Refusal> {
+        let (group, not_enforced) = self.limited_group(blueprint)?;
+        let made = || spawn::pipe_of(blueprint.uid).map_err(resources(Preparation::Pipes));
         let (stdout, stderr) = (made()?, made()?);
+        let streams = [self.null.as_fd(), stdout.1.as_fd(), stderr.1.as_fd()];
         let spawned = self
-            .launch(
-                spec,
-                execution,
-                uid,
-                &group,
-                [stdout.1.as_fd(), stderr.1.as_fd()],
-            )
+            .launch(blueprint, &group, streams)
             .map_err(resources(Preparation::Clone))?;
-        // While the child is on its way to its program.
-        limits.in_force = group.texts(&["cpu.max", "memory.max", "io.max", "pids.max"]);
-        let pipe = |stream, fd| Pipe {
-            stream,
-            fd,
-            left_until: None,
-            writers: Writers::Some,
+        let limits = AppliedLimits {
+            // While the child is on its way to its program.
+            in_force: group.texts(&["cpu.max", "memory.max", "io.max", "pids.max"]),
+            not_enforced,
         };
         let live = Live {
             phase: Phase::Running,
@@ -233,108 +268,53 @@ impl Runner {
             main: None,
             report: Some(spawned.report),
             pipes: vec![
-                pipe(Stream::Stdout, stdout.0),
-                pipe(Stream::Stderr, stderr.0),
+                Pipe::new(Stream::Stdout, stdout.0),
+                Pipe::new(Stream::Stderr, stderr.0),
             ],
             read_at: Instant::now(),
             stopping: None,
             busy: 0,
         };
-        if let Err(refusal) = self
-            .register(number, &live, &spawned.pidfd)
-            .map_err(resources(Preparation::Watch))
-        {
-            // The process exists already: it dies with its group, and is reaped here. Its
-            // directories need not be empty.
-            live.group.end(&spawned.pidfd);
-            return Ok((
-                Live {
-                    phase: Phase::Removing,
-                    report: None,
-                    ..live
-                },
-                Some(refusal),
-            ));
-        }
-        Ok((
-            Live {
-                main: Some(spawned.pidfd),
-                ..live
-            },
-            None,
-        ))
+        Ok(self.watched(number, live, spawned.pidfd, limits))
     }
 
-    /// Creates the process with all that its profile asks for.
-    fn launch(
-        &self,
-        spec: &StartSpec,
-        execution: &Execution,
-        uid: u32,
-        group: &Group,
-        pipes: [BorrowedFd<'_>; 2],
-    ) -> nix::Result<Spawned> {
-        let [stdout, stderr] = pipes;
-        let own = directory::open(self.settings.state.as_fd(), spec.id);
-        let confinement = &self.settings.config.confinement;
-        let landlock = confinement
-            .landlock
-            .as_ref()
-            .filter(|_| spec.process.profile == Profile::Default);
-        let rules = landlock.map_or_else(Vec::new, |landlock| {
-            let own = own.iter().map(|path| Rule {
-                below: path.as_fd(),
-                rights: landlock.own,
-            });
-            let shared = self.rules.iter().map(|(path, rights)| Rule {
-                below: path.as_fd(),
-                rights: *rights,
-            });
-            own.chain(shared).collect()
-        });
-        let child = Child {
-            argv: spec.process.argv.as_slice(),
-            environment: &execution.environment,
-            streams: [self.null.as_fd(), stdout, stderr],
-            directory: &execution.working_directory,
-            landlock: landlock.map(|landlock| spawn::Landlock {
-                attributes: &landlock.attributes,
-                rules: &rules,
-            }),
-            filters: if spec.process.profile == Profile::Default {
-                &confinement.process
-            } else {
-                &[]
-            },
-            open_files: self.settings.config.open_files,
-            ..Child::new(
-                group.directory.as_fd(),
-                Program::Paths(&execution.candidates),
-                Ids::of_user(uid),
-                self.null.as_fd(),
-            )
-        };
-        if spec.process.profile != Profile::Strict {
-            return spawn::spawn(&child);
+    /// Makes its group with its limits. Returns those too that are not enforced.
+    fn limited_group(&self, blueprint: &Blueprint<'_>) -> Result<(Group, Vec<LimitName>), Refusal> {
+        let config = &self.settings.config;
+        let group = Group::create(self.settings.groups.as_fd(), &blueprint.id.to_string())
+            .map_err(resources(Preparation::Cgroup))?;
+        let not_enforced = group
+            .limit(&blueprint.spec.limits, &config.disks)
+            .map_err(Refusal::NotEnforceable)?;
+        let is_excused = blueprint.spec.best_effort_limits || config.allow_missing_limits;
+        match not_enforced.first() {
+            Some(limit) if !is_excused => Err(Refusal::NotEnforceable(*limit)),
+            Some(_) | None => Ok((group, not_enforced)),
         }
-        let program = Program::File(self.settings.tools.as_ref().ok_or(Errno::ENOSYS)?.as_fd());
-        let plan = self.settings.strict.as_ref().ok_or(Errno::ENOSYS)?;
-        let launch = strict_launch(&spec.process.argv, execution)?;
-        let directories = own.iter().rev().map(AsFd::as_fd);
-        let descriptors: Vec<_> = directories.chain([launch.as_fd(), plan.as_fd()]).collect();
-        // Nothing that the client chose is the tool's own: its loader would obey LD_PRELOAD before
-        // any confinement.
-        let tool = Child {
-            program,
-            argv: &[tools::STRICT.into()],
-            environment: &[],
-            report: Report::Program,
-            ..child
+    }
+
+    /// Watches a process. One that cannot be watched dies with its group, and is reaped here; what
+    /// it has left in its directories by then is removed as of any other.
+    fn watched(&self, number: u64, live: Live, main: OwnedFd, limits: AppliedLimits) -> Made {
+        let failure = self.register(number, &live, &main).err();
+        let live = if failure.is_some() {
+            live.group.end(&main);
+            Live {
+                phase: Phase::Removing,
+                report: None,
+                ..live
+            }
+        } else {
+            Live {
+                main: Some(main),
+                ..live
+            }
         };
-        spawn::spawn(&Child {
-            descriptors: &descriptors,
-            ..tool
-        })
+        Made {
+            live,
+            limits,
+            failure: failure.map(resources(Preparation::Watch)),
+        }
     }
 
     fn register(&self, number: u64, live: &Live, main: &OwnedFd) -> nix::Result<()> {
@@ -355,6 +335,127 @@ impl Runner {
         // It stays readable, also while a tracer keeps its process from being reaped.
         add(main.as_fd(), Interest::Changed, Part::Main)?;
         add(live.group.events.as_fd(), Interest::Priority, Part::Group)
+    }
+
+    /// Creates the process as its profile asks for.
+    fn launch(
+        &self,
+        blueprint: &Blueprint<'_>,
+        group: &Group,
+        streams: [BorrowedFd<'_>; 3],
+    ) -> nix::Result<Spawned> {
+        let own = directory::open(self.settings.state.as_fd(), blueprint.id);
+        let child = self.child(blueprint, group, streams);
+        match blueprint.spec.profile {
+            Profile::Default => self.launch_default(child, &own),
+            Profile::Strict => self.launch_strict(child, blueprint, &own),
+            Profile::None => spawn::spawn(&child),
+        }
+    }
+
+    /// A process that is not confined.
+    fn child<'a>(
+        &'a self,
+        blueprint: &'a Blueprint<'_>,
+        group: &'a Group,
+        streams: [BorrowedFd<'a>; 3],
+    ) -> Child<'a> {
+        let execution = blueprint.execution;
+        Child {
+            argv: blueprint.spec.argv.as_slice(),
+            environment: &execution.environment,
+            streams,
+            directory: &execution.working_directory,
+            open_files: self.settings.config.open_files,
+            ..Child::new(
+                group.directory.as_fd(),
+                Program::Paths(&execution.candidates),
+                Ids::of_user(blueprint.uid),
+                self.null.as_fd(),
+            )
+        }
+    }
+
+    /// It confines itself before its program: Landlock, for whose rules its own directories are
+    /// open, and the call filter.
+    fn launch_default(&self, child: Child<'_>, own: &[OwnedFd]) -> nix::Result<Spawned> {
+        let confinement = &self.settings.config.confinement;
+        let landlock = confinement.landlock.as_ref();
+        let rules: Vec<_> = landlock.map_or_else(Vec::new, |landlock| {
+            let own = own.iter().map(|path| Rule {
+                below: path.as_fd(),
+                rights: landlock.own,
+            });
+            let shared = self.rules.iter().map(|(path, rights)| Rule {
+                below: path.as_fd(),
+                rights: *rights,
+            });
+            own.chain(shared).collect()
+        });
+        spawn::spawn(&Child {
+            landlock: landlock.map(|landlock| spawn::Landlock {
+                attributes: &landlock.attributes,
+                rules: &rules,
+            }),
+            filters: &confinement.process,
+            ..child
+        })
+    }
+
+    /// A tool confines itself, and then becomes the program.
+    fn launch_strict(
+        &self,
+        child: Child<'_>,
+        blueprint: &Blueprint<'_>,
+        own: &[OwnedFd],
+    ) -> nix::Result<Spawned> {
+        let program = self.settings.tools.as_ref().ok_or(Errno::ENOSYS)?;
+        let plan = self.settings.strict.as_ref().ok_or(Errno::ENOSYS)?;
+        let launch = strict_launch(&blueprint.spec.argv, blueprint.execution)?;
+        let directories = own.iter().rev().map(AsFd::as_fd);
+        let descriptors: Vec<_> = directories.chain([launch.as_fd(), plan.as_fd()]).collect();
+        // Nothing that the client chose is the tool's own: its loader would obey LD_PRELOAD before
+        // any confinement.
+        spawn::spawn(&Child {
+            program: Program::File(program.as_fd()),
+            argv: &[tools::STRICT.into()],
+            environment: &[],
+            report: Report::Program,
+            descriptors: &descriptors,
+            ..child
+        })
+    }
+
+    /// Reads whether the program runs: the end of each start.
+    pub(super) fn reported(&mut self, process: &mut Process) {
+        let Some(live) = &mut process.live else {
+            return;
+        };
+        let Some(report) = live.report.take() else {
+            return;
+        };
+        match spawn::failure(&report) {
+            Err(Errno::EAGAIN | Errno::EINTR) => {
+                live.report = Some(report);
+                return;
+            }
+            Ok(None) => {
+                process.info.started = UnixMicros::now();
+                self.notices.extend([
+                    Notice::Changed(process.info.id),
+                    Notice::Started(process.info.id),
+                ]);
+            }
+            // Its end follows, and then the answer.
+            Ok(Some((step, errno))) => process.failure = Some(Refusal::Exec { step, errno }),
+            Err(error) => {
+                process.failure = Some(Refusal::Exec {
+                    step: ChildStep::Exec,
+                    errno: errno_number(error),
+                })
+            }
+        }
+        self.detach(&report);
     }
 }
 

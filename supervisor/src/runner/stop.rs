@@ -1,6 +1,16 @@
 //! Stops and deadlines. Runs in the supervisor.
 
-use super::*;
+use std::time::{Duration, Instant};
+
+use nix::libc::{SIGCONT, SIGTERM};
+use prn_ipc_protocol::message::{ExitCause, LeftBehind, ProcessInfo, Refusal, StopHow};
+use prn_ipc_protocol::types::ProcessId;
+
+use super::output::Turn;
+use super::{Notice, Runner};
+use crate::deadlines::{Deadline, Due};
+use crate::process::{Live, Phase, Process};
+use crate::stopping::{Action, Stopping, is_kill_due, stop};
 
 /// How long a killed tree has to die before it is reported as stuck.
 const KILL_WAIT: Duration = Duration::from_secs(5);
@@ -24,12 +34,8 @@ impl Runner {
         if !std::mem::replace(&mut self.draining, true) {
             self.notices.push_back(Notice::Draining);
         }
-        let all: Vec<u64> = self
-            .table
-            .iter()
-            .filter(|(_, process)| process.live.is_some())
-            .map(|(n, _)| *n)
-            .collect();
+        let live = self.table.iter().filter(|(_, known)| known.live.is_some());
+        let all: Vec<u64> = live.map(|(number, _)| *number).collect();
         self.leave_leftovers();
         for number in all {
             self.with(number, |runner, process| {
@@ -46,42 +52,32 @@ impl Runner {
             self.notices.push_back(Notice::Stopped(process.info.id));
             return;
         };
-        if live.phase != Phase::Running {
+        let now = Instant::now();
+        let patience = process.info.spec.stop_grace.duration();
+        match stop(live.stop_state(), how, patience, now) {
             // Notice::Stopped comes when that is done.
-            if how == StopHow::Kill {
+            Action::Nothing => {}
+            Action::KillRemover => {
                 let _unused = live.group.kill();
             }
-            return;
-        }
-        let grace = match how {
-            StopHow::Graceful(grace) => grace.unwrap_or(process.info.spec.stop_grace).duration(),
-            StopHow::Kill => Duration::ZERO,
-        };
-        let kill_at = Instant::now() + grace;
-        match &mut live.stopping {
-            // Once more: the answer comes when it has worked, or when what is left is stuck.
-            Some(stopping) if stopping.killed => return self.kill(process),
-            // A repeated stop can shorten the grace time, never extend it.
-            Some(stopping) if stopping.kill_at <= kill_at => return,
-            Some(stopping) => stopping.kill_at = kill_at,
-            None => {
-                note_left_behind(&mut process.info, live, Some(cause));
-                live.stopping = Some(Stopping {
-                    cause,
-                    kill_at,
-                    killed: false,
-                });
-                if !grace.is_zero() {
-                    // A stopped process could not act on SIGTERM before it is killed;
-                    // systemd.kill(5) does the same.
-                    live.group.signal(&[SIGTERM, SIGCONT]);
-                }
+            Action::Ask { grace } => {
+                begin(&mut process.info, live, cause, now + grace);
+                // A stopped process could not act on SIGTERM before it is killed; systemd.kill(5)
+                // does the same.
+                live.group.signal(&[SIGTERM, SIGCONT]);
+                self.deadline(process.info.number, grace, Due::Kill);
             }
-        }
-        if grace.is_zero() {
-            self.kill(process)
-        } else {
-            self.deadline(process.info.number, grace, Due::Kill)
+            Action::BeginKill => {
+                begin(&mut process.info, live, cause, now);
+                self.kill(process);
+            }
+            Action::Shorten { grace } => {
+                if let Some(stopping) = &mut live.stopping {
+                    stopping.kill_at = now + grace;
+                }
+                self.deadline(process.info.number, grace, Due::Kill);
+            }
+            Action::Kill => self.kill(process),
         }
     }
 
@@ -104,35 +100,30 @@ impl Runner {
         self.deadline(process.info.number, KILL_WAIT, Due::Stuck);
     }
 
-    pub(super) fn deadline(&mut self, number: u64, after: Duration, due: Due) {
+    pub(super) fn deadline(&mut self, process: u64, after: Duration, due: Due) {
         self.deadlines.add(Deadline {
             at: Instant::now() + after,
-            process: number,
+            process,
             due,
         });
     }
 
     pub(super) fn due(&mut self, process: &mut Process, due: Due) {
+        // A follower may come after a process's end as well.
         if due == Due::GiveUp {
             return self.give_up_follower(process);
         }
-        let Some(live) = &mut process.live else {
-            return;
-        };
+        let Some(live) = &process.live else { return };
         match due {
             Due::Timeout => {
                 self.stop_process(process, StopHow::Graceful(None), ExitCause::TimedOut)
             }
             Due::Kill => {
-                // A later, shorter stop may have been here before. What cleans up has no stop.
-                let now = Instant::now();
-                if live
-                    .stopping
-                    .is_none_or(|stopping| !stopping.killed && stopping.kill_at <= now)
-                {
+                if is_kill_due(live.stopping, Instant::now()) {
                     self.kill(process);
                 }
             }
+            // A stop is answered all the same.
             Due::Stuck => {
                 process.info.stuck = live.group.stuck();
                 let id = process.info.id;
@@ -144,6 +135,16 @@ impl Runner {
             Due::Clean | Due::GiveUp => {}
         }
     }
+}
+
+/// A stop begins.
+fn begin(info: &mut ProcessInfo, live: &mut Live, cause: ExitCause, kill_at: Instant) {
+    note_left_behind(info, live, Some(cause));
+    live.stopping = Some(Stopping {
+        cause,
+        kill_at,
+        killed: false,
+    });
 }
 
 /// Notes what is alive without its main process, and about to be ended, for whoever wonders later.

@@ -1,0 +1,378 @@
+//! Whether a process may be started, before anything is made for it. Runs in the supervisor; pure.
+
+use prn_ipc_protocol::config;
+use prn_ipc_protocol::message::{Overflow, ProcessSpec, Profile, Refusal, StartSpec};
+use prn_ipc_protocol::types::{LimitName, Limits};
+
+use crate::output::Store;
+use crate::resolve::{Execution, resolve};
+
+/// Most bytes of arguments of all processes that are not finished: both halves hold them.
+const ARGUMENTS_MAX: usize = 16 << 20;
+
+/// What is in use when a process is to be started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Usage {
+    /// Whether new processes are wanted at all.
+    pub is_draining: bool,
+    /// Bytes of the arguments of all processes that are not finished.
+    pub arguments: usize,
+    /// Bytes that can be set aside still in the store that is asked for.
+    pub reservable: u64,
+    /// User ids that nobody has.
+    pub free_uids: usize,
+    /// User ids of finished processes whose directories are still being emptied.
+    pub held_uids: usize,
+}
+
+/// What a process gets that may be started.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Admitted {
+    /// Its limits.
+    pub limits: Limits,
+    /// Bytes that are set aside for its output.
+    pub reserved: u64,
+    /// What is executed.
+    pub execution: Execution,
+}
+
+/// Decides by what the server allows and what is in use.
+pub(crate) fn admit(
+    policy: &config::Supervisor,
+    usage: &Usage,
+    spec: &StartSpec,
+) -> Result<Admitted, Refusal> {
+    let process = &spec.process;
+    if usage.is_draining {
+        return Err(Refusal::Draining);
+    }
+    if process.profile == Profile::None && !policy.confinement.allow_none {
+        return Err(Refusal::Unconfined);
+    }
+    check_arguments(usage, process)?;
+    let reserved = reservation(policy, usage, process)?;
+    let limits = limits(&policy.limit_ceilings, &process.limits)?;
+    let execution = resolve(&policy.state_dir, spec)?;
+    check_uids(policy, usage)?;
+    Ok(Admitted {
+        limits,
+        reserved,
+        execution,
+    })
+}
+
+fn check_arguments(usage: &Usage, process: &ProcessSpec) -> Result<(), Refusal> {
+    let left = ARGUMENTS_MAX.saturating_sub(usage.arguments);
+    if process.argv.size() > left {
+        let left = u64::try_from(left).unwrap_or(u64::MAX);
+        return Err(Refusal::ArgumentsAboveBudget(left));
+    }
+    Ok(())
+}
+
+/// What is to be set aside for a process's output: all that it may come to, where nothing of it may
+/// be dropped.
+fn reservation(
+    policy: &config::Supervisor,
+    usage: &Usage,
+    process: &ProcessSpec,
+) -> Result<u64, Refusal> {
+    let store = policy.output.get(&process.output.store);
+    let config::StoreLimits { ceiling, budget } = store.copied().unwrap_or_default();
+    if budget == 0 || process.output.max > ceiling {
+        return Err(Refusal::OutputAboveCeiling(ceiling));
+    }
+    let reserved = match process.output.overflow {
+        Overflow::DropOldest | Overflow::Follow(_) => 0,
+        Overflow::Wait | Overflow::Kill => Store::most(process.output),
+    };
+    if reserved > usage.reservable {
+        return Err(Refusal::OutputAboveBudget(usage.reservable));
+    }
+    Ok(reserved)
+}
+
+/// The limits that a process gets: what it asks for, else the ceiling; never above the ceiling.
+fn limits(ceilings: &Limits, asked: &Limits) -> Result<Limits, Refusal> {
+    let above = |(limit, ceiling): &(LimitName, u64)| asked.get(*limit) > Some(*ceiling);
+    if let Some((limit, ceiling)) = ceilings.iter().find(above) {
+        return Err(Refusal::AboveCeiling { limit, ceiling });
+    }
+    Ok(asked.or(ceilings))
+}
+
+fn check_uids(policy: &config::Supervisor, usage: &Usage) -> Result<(), Refusal> {
+    if usage.free_uids > 0 {
+        return Ok(());
+    }
+    let all = policy.uid_count;
+    match u32::try_from(usage.held_uids).unwrap_or(u32::MAX) {
+        0 => Err(Refusal::TooManyProcesses(all)),
+        held => Err(Refusal::UserIdsHeld { held, all }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::process::tests::spec;
+    use prn_ipc_protocol::message::{Keeping, OutputStore};
+
+    const MIB: u64 = 1 << 20;
+
+    fn set(limits: &[(LimitName, u64)]) -> Limits {
+        limits.iter().copied().collect()
+    }
+
+    fn policy() -> config::Supervisor {
+        config::Supervisor {
+            address: String::new(),
+            state_dir: c"/state".into(),
+            allow_missing_limits: false,
+            disks: Vec::new(),
+            frontend_uid: 1,
+            frontend_gid: 1,
+            first_uid: 100,
+            uid_count: 5,
+            finished_max: 1,
+            limit_ceilings: set(&[(LimitName::Memory, 1000), (LimitName::Pids, 10)]),
+            output: [(
+                OutputStore::Memory,
+                config::StoreLimits {
+                    ceiling: MIB,
+                    budget: 64 * MIB,
+                },
+            )]
+            .into(),
+            open_files: config::OpenFiles { soft: 1, hard: 1 },
+            notify: false,
+            own_cgroup: None,
+            confinement: config::Confinement::default(),
+        }
+    }
+
+    const IDLE: Usage = Usage {
+        is_draining: false,
+        arguments: 0,
+        reservable: 32 * MIB,
+        free_uids: 5,
+        held_uids: 0,
+    };
+
+    /// What comes of an ordinary start after these changes.
+    fn outcome(
+        change: impl FnOnce(&mut config::Supervisor, &mut Usage, &mut StartSpec),
+    ) -> Result<Admitted, Refusal> {
+        let (mut policy, mut usage, mut spec) = (policy(), IDLE, spec(&["true"]));
+        change(&mut policy, &mut usage, &mut spec);
+        admit(&policy, &usage, &spec)
+    }
+
+    fn keeping(max: u64, overflow: Overflow, store: OutputStore) -> Keeping {
+        Keeping {
+            max,
+            overflow,
+            store,
+        }
+    }
+
+    #[test]
+    fn an_ordinary_start_gets_the_ceilings_and_nothing_set_aside() {
+        let admitted = outcome(|_, _, _| {}).unwrap();
+        assert_eq!(admitted.limits, policy().limit_ceilings);
+        assert_eq!(admitted.reserved, 0);
+        assert_eq!(admitted.execution.candidates.len(), 6);
+    }
+
+    #[test]
+    fn each_refusal_has_its_reason_and_begins_right_beyond_what_is_allowed() {
+        type Change = fn(&mut config::Supervisor, &mut Usage, &mut StartSpec);
+        let cases: [(&str, Change, Result<(), Refusal>); 22] = [
+            (
+                "draining",
+                |_, usage, _| usage.is_draining = true,
+                Err(Refusal::Draining),
+            ),
+            (
+                "profile none",
+                |_, _, spec| spec.process.profile = Profile::None,
+                Err(Refusal::Unconfined),
+            ),
+            (
+                "profile none, allowed",
+                |policy, _, spec| {
+                    policy.confinement.allow_none = true;
+                    spec.process.profile = Profile::None;
+                },
+                Ok(()),
+            ),
+            (
+                "profile strict",
+                |_, _, spec| spec.process.profile = Profile::Strict,
+                Ok(()),
+            ),
+            // "true" counts for 4 bytes and 64.
+            (
+                "the last arguments",
+                |_, usage, _| usage.arguments = ARGUMENTS_MAX - 68,
+                Ok(()),
+            ),
+            (
+                "one byte of arguments more",
+                |_, usage, _| usage.arguments = ARGUMENTS_MAX - 67,
+                Err(Refusal::ArgumentsAboveBudget(67)),
+            ),
+            (
+                "more arguments than there should be",
+                |_, usage, _| usage.arguments = ARGUMENTS_MAX + 1,
+                Err(Refusal::ArgumentsAboveBudget(0)),
+            ),
+            (
+                "output at the ceiling",
+                |_, _, spec| spec.process.output.max = MIB,
+                Ok(()),
+            ),
+            (
+                "output above the ceiling",
+                |_, _, spec| spec.process.output.max = MIB + 1,
+                Err(Refusal::OutputAboveCeiling(MIB)),
+            ),
+            (
+                "a store that there is not",
+                |_, _, spec| {
+                    spec.process.output = keeping(0, Overflow::DropOldest, OutputStore::Disk)
+                },
+                Err(Refusal::OutputAboveCeiling(0)),
+            ),
+            (
+                "a store without a budget",
+                |policy, _, _| {
+                    policy.output.insert(
+                        OutputStore::Memory,
+                        config::StoreLimits {
+                            ceiling: MIB,
+                            budget: 0,
+                        },
+                    );
+                },
+                Err(Refusal::OutputAboveCeiling(MIB)),
+            ),
+            (
+                "no room to set aside, and none needed",
+                |_, usage, _| usage.reservable = 0,
+                Ok(()),
+            ),
+            (
+                "a follower's output is not set aside",
+                |_, usage, spec| {
+                    usage.reservable = 0;
+                    spec.process.output.overflow = Overflow::Follow(1.try_into().unwrap());
+                },
+                Ok(()),
+            ),
+            (
+                "room for what is set aside",
+                |_, usage, spec| {
+                    spec.process.output.overflow = Overflow::Wait;
+                    usage.reservable = Store::most(spec.process.output);
+                },
+                Ok(()),
+            ),
+            (
+                "a byte too little for what is set aside",
+                |_, usage, spec| {
+                    spec.process.output.overflow = Overflow::Kill;
+                    usage.reservable = 7;
+                },
+                Err(Refusal::OutputAboveBudget(7)),
+            ),
+            (
+                "a limit at the ceiling",
+                |_, _, spec| spec.process.limits = set(&[(LimitName::Memory, 1000)]),
+                Ok(()),
+            ),
+            (
+                "a limit above the ceiling",
+                |_, _, spec| spec.process.limits = set(&[(LimitName::Pids, 11)]),
+                Err(Refusal::AboveCeiling {
+                    limit: LimitName::Pids,
+                    ceiling: 10,
+                }),
+            ),
+            (
+                "a limit without a ceiling",
+                |_, _, spec| spec.process.limits = set(&[(LimitName::Cpu, u64::MAX)]),
+                Ok(()),
+            ),
+            (
+                "a search path without end",
+                |_, _, spec| {
+                    spec.variables = vec![
+                        std::ffi::CString::new(format!("PATH={}", ":".repeat(40_000))).unwrap(),
+                    ]
+                },
+                Err(Refusal::SearchPathAbove(crate::resolve::CANDIDATES_MAX)),
+            ),
+            (
+                "the last user id",
+                |_, usage, _| usage.free_uids = 1,
+                Ok(()),
+            ),
+            (
+                "all user ids are taken",
+                |_, usage, _| usage.free_uids = 0,
+                Err(Refusal::TooManyProcesses(5)),
+            ),
+            (
+                "some of them by what is left on disk",
+                |_, usage, _| (usage.free_uids, usage.held_uids) = (0, 2),
+                Err(Refusal::UserIdsHeld { held: 2, all: 5 }),
+            ),
+        ];
+        for (name, change, expected) in cases {
+            assert_eq!(outcome(change).map(|_| ()), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_may_not_be_dropped_is_set_aside_whole() {
+        for overflow in [Overflow::Wait, Overflow::Kill] {
+            let keeping = keeping(MIB, overflow, OutputStore::Memory);
+            let admitted = outcome(|_, _, spec| spec.process.output = keeping).unwrap();
+            assert_eq!(admitted.reserved, Store::most(keeping));
+            let refused = outcome(|_, usage, spec| {
+                spec.process.output = keeping;
+                usage.reservable = Store::most(keeping) - 1;
+            });
+            let left = Store::most(keeping) - 1;
+            assert_eq!(refused, Err(Refusal::OutputAboveBudget(left)));
+        }
+    }
+
+    #[test]
+    fn limits_are_what_is_asked_for_and_the_ceilings_where_nothing_is() {
+        let ceilings = set(&[(LimitName::Memory, 1000), (LimitName::Pids, 10)]);
+        for (asked, given) in [
+            (
+                vec![],
+                vec![(LimitName::Memory, 1000), (LimitName::Pids, 10)],
+            ),
+            (
+                vec![(LimitName::Memory, 1)],
+                vec![(LimitName::Memory, 1), (LimitName::Pids, 10)],
+            ),
+            (
+                vec![(LimitName::Cpu, 5), (LimitName::Pids, 10)],
+                vec![
+                    (LimitName::Cpu, 5),
+                    (LimitName::Memory, 1000),
+                    (LimitName::Pids, 10),
+                ],
+            ),
+        ] {
+            let asked = set(&asked);
+            let given = set(&given);
+            assert_eq!(limits(&ceilings, &asked), Ok(given), "{asked:?}");
+        }
+    }
+}
