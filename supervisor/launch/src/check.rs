@@ -1,8 +1,7 @@
 //! What the server needs of its host, and what each missing thing costs. The same list serves
 //! `check` and `start`.
 
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, OFlag, SpliceFFlags, fallocate, open, splice};
@@ -12,49 +11,7 @@ use prn_proto::units::show_size;
 use serde::Serialize;
 
 use crate::host::{self, Host, missing_controllers};
-use crate::options::{Check, FIRST_UID, Options, UIDS};
-
-/// How the server would be started.
-#[derive(Debug)]
-pub struct Wanted {
-    /// `--allow-missing-limits`.
-    pub allow_missing_limits: bool,
-    /// `--delegated-cgroup`.
-    pub delegated_cgroup: bool,
-    /// First user id of processes, and how many.
-    pub uids: (u32, u32),
-    /// `--state-dir`.
-    pub state_dir: String,
-    /// `--output-disk` has a size.
-    pub output_disk: bool,
-}
-
-impl From<&Options> for Wanted {
-    fn from(options: &Options) -> Self {
-        Self {
-            allow_missing_limits: options.allow_missing_limits,
-            delegated_cgroup: options.delegated_cgroup,
-            uids: (
-                options.first_uid.unwrap_or(FIRST_UID),
-                options.uids.unwrap_or(UIDS),
-            ),
-            state_dir: options.state_dir().display().to_string(),
-            output_disk: options.output_disk.is_some_and(|size| size.0 > 0),
-        }
-    }
-}
-
-impl From<&Check> for Wanted {
-    fn from(flags: &Check) -> Self {
-        Self {
-            allow_missing_limits: flags.allow_missing_limits,
-            delegated_cgroup: flags.delegated_cgroup,
-            uids: (flags.first_uid, flags.uids),
-            state_dir: flags.state_dir.display().to_string(),
-            output_disk: flags.output_disk.is_some_and(|size| size.0 > 0),
-        }
-    }
-}
+use crate::options::{Options, UIDS};
 
 /// How good a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -85,34 +42,33 @@ pub struct Finding {
 }
 
 impl Finding {
-    fn ok(name: &'static str, found: impl Into<String>) -> Self {
+    fn new(name: &'static str, verdict: Verdict, found: impl Into<String>) -> Self {
         Self {
             name,
-            verdict: Verdict::Ok,
+            verdict,
             found: found.into(),
             cost: None,
-            blocks: false,
+            blocks: verdict == Verdict::Missing,
         }
+    }
+
+    fn costs(self, cost: impl Into<String>) -> Self {
+        Self {
+            cost: Some(cost.into()),
+            ..self
+        }
+    }
+
+    fn ok(name: &'static str, found: impl Into<String>) -> Self {
+        Self::new(name, Verdict::Ok, found)
     }
 
     fn limited(name: &'static str, found: impl Into<String>, cost: impl Into<String>) -> Self {
-        Self {
-            name,
-            verdict: Verdict::Limited,
-            found: found.into(),
-            cost: Some(cost.into()),
-            blocks: false,
-        }
+        Self::new(name, Verdict::Limited, found).costs(cost)
     }
 
     fn blocking(name: &'static str, found: impl Into<String>, cost: impl Into<String>) -> Self {
-        Self {
-            name,
-            verdict: Verdict::Missing,
-            found: found.into(),
-            cost: Some(cost.into()),
-            blocks: true,
-        }
+        Self::new(name, Verdict::Missing, found).costs(cost)
     }
 }
 
@@ -160,12 +116,12 @@ const CAPABILITIES: [(u32, &str); 5] = [
 pub const FILES_PER_PROCESS: u64 = 10;
 
 /// Looks at everything.
-pub fn findings(host: &Host, wanted: &Wanted) -> Vec<Finding> {
+pub fn findings(host: &Host, options: &Options) -> Vec<Finding> {
     let mut findings = vec![
         kernel(host),
         privilege(host),
         capabilities(host),
-        cgroup(host, wanted),
+        cgroup(host, options),
     ];
     if host.cgroup2.is_some() {
         findings.push(if host.cgroup_kill {
@@ -177,7 +133,7 @@ pub fn findings(host: &Host, wanted: &Wanted) -> Vec<Finding> {
                 "a process tree could not be stopped for sure (Linux 5.14 has it)",
             )
         });
-        findings.extend(controllers(host, wanted));
+        findings.extend(controllers(host, options));
         findings.push(since(
             host,
             "memory.peak",
@@ -191,7 +147,7 @@ pub fn findings(host: &Host, wanted: &Wanted) -> Vec<Finding> {
             "the largest number of tasks of a process is not reported",
         ));
     }
-    findings.push(disks(host, wanted));
+    findings.push(disks(host, options));
     findings.push(if host.seccomp {
         Finding::ok("seccomp", "available")
     } else {
@@ -210,12 +166,12 @@ pub fn findings(host: &Host, wanted: &Wanted) -> Vec<Finding> {
             "the frontend has no network and file system namespace of its own",
         ),
     });
-    findings.push(uids(host, wanted));
-    findings.push(state_dir(wanted));
-    if wanted.output_disk {
-        findings.push(output_disk(Path::new(&wanted.state_dir)));
+    findings.push(uids(host, options));
+    findings.push(state_dir(options.state_dir()));
+    if options.has_output_disk() {
+        findings.push(output_disk(options.state_dir()));
     }
-    findings.push(ping(host, wanted));
+    findings.push(ping(host, options));
     findings.push(open_files(host));
     findings.push(Finding::ok("memory", show_size(host.memory)));
     findings
@@ -263,7 +219,7 @@ fn capabilities(host: &Host) -> Finding {
     }
 }
 
-fn cgroup(host: &Host, wanted: &Wanted) -> Finding {
+fn cgroup(host: &Host, options: &Options) -> Finding {
     let name = "cgroup v2";
     let Some(mount) = &host.cgroup2 else {
         let cost = "process trees could be neither limited nor stopped for sure: boot with systemd.unified_cgroup_hierarchy=1";
@@ -277,7 +233,7 @@ fn cgroup(host: &Host, wanted: &Wanted) -> Finding {
             "no group can be made: mount it read-write",
         );
     }
-    if !wanted.delegated_cgroup {
+    if !options.delegated_cgroup {
         return Finding::ok(name, format!("mounted at {path}"));
     }
     match &host.own_cgroup {
@@ -295,14 +251,14 @@ fn cgroup(host: &Host, wanted: &Wanted) -> Finding {
     }
 }
 
-fn controllers(host: &Host, wanted: &Wanted) -> Vec<Finding> {
-    let offered = if wanted.delegated_cgroup {
+fn controllers(host: &Host, options: &Options) -> Vec<Finding> {
+    let offered = if options.delegated_cgroup {
         &host.own_controllers
     } else {
         &host.mount_controllers
     };
     let missing = missing_controllers(offered);
-    let blocks = !wanted.allow_missing_limits;
+    let blocks = !options.allow_missing_limits;
     host::CONTROLLERS
         .into_iter()
         .map(|controller| {
@@ -340,8 +296,8 @@ fn since(host: &Host, name: &'static str, release: (u32, u32), cost: &str) -> Fi
     }
 }
 
-fn disks(host: &Host, wanted: &Wanted) -> Finding {
-    let disks = host::limited_disks(host, &wanted.state_dir);
+fn disks(host: &Host, options: &Options) -> Finding {
+    let disks = host::limited_disks(host, options.state_dir());
     if disks.is_empty() {
         return Finding::limited(
             "disks",
@@ -389,8 +345,8 @@ fn landlock(host: &Host) -> Finding {
     }
 }
 
-fn uids(host: &Host, wanted: &Wanted) -> Finding {
-    let (first, count) = wanted.uids;
+fn uids(host: &Host, options: &Options) -> Finding {
+    let (first, count) = (options.first_uid(), options.uids());
     let shown = format!(
         "{first} to {}",
         first.saturating_add(count.saturating_sub(1))
@@ -405,28 +361,14 @@ fn uids(host: &Host, wanted: &Wanted) -> Finding {
     }
 }
 
-/// The nearest folder at or above `path`, other than `path` itself, that ordinary users cannot
-/// pass.
-pub fn closed_ancestor(path: &Path) -> Option<PathBuf> {
-    let path = std::path::absolute(path).ok()?;
-    path.ancestors()
-        .skip(1)
-        .find(|folder| {
-            folder
-                .metadata()
-                .is_ok_and(|metadata| metadata.mode() & 0o001 == 0)
-        })
-        .map(Path::to_owned)
-}
-
-fn state_dir(wanted: &Wanted) -> Finding {
-    match closed_ancestor(Path::new(&wanted.state_dir)) {
-        None => Finding::ok("state folder", &wanted.state_dir),
+fn state_dir(path: &Path) -> Finding {
+    let shown = path.display();
+    match host::closed_ancestor(path) {
+        None => Finding::ok("state folder", shown.to_string()),
         Some(closed) => Finding::blocking(
             "state folder",
             format!(
-                "{} is below {}, which others cannot pass",
-                wanted.state_dir,
+                "{shown} is below {}, which others cannot pass",
                 closed.display()
             ),
             "processes could not enter their directories: choose another --state-dir",
@@ -470,9 +412,9 @@ fn output_disk(state_dir: &Path) -> Finding {
     }
 }
 
-fn ping(host: &Host, wanted: &Wanted) -> Finding {
+fn ping(host: &Host, options: &Options) -> Finding {
     let name = "ping_group_range";
-    let (first, count) = wanted.uids;
+    let (first, count) = (options.first_uid(), options.uids());
     let last = first.saturating_add(count.saturating_sub(1));
     match host.ping_group_range {
         Some((from, to)) if from <= first && last <= to => {
@@ -513,10 +455,7 @@ fn open_files(host: &Host) -> Finding {
 mod tests {
     use super::*;
     use crate::host::CgroupMount;
-
-    fn wanted() -> Wanted {
-        Wanted::from(&Options::default())
-    }
+    use crate::options::FIRST_UID;
 
     fn good() -> Host {
         Host {
@@ -535,8 +474,8 @@ mod tests {
         }
     }
 
-    fn blocking(host: &Host, wanted: &Wanted) -> Vec<&'static str> {
-        findings(host, wanted)
+    fn blocking(host: &Host, options: &Options) -> Vec<&'static str> {
+        findings(host, options)
             .iter()
             .filter(|finding| finding.blocks)
             .map(|finding| finding.name)
@@ -545,14 +484,14 @@ mod tests {
 
     #[test]
     fn a_good_host_blocks_nothing() {
-        assert!(blocking(&good(), &wanted()).is_empty());
-        assert_eq!(blockers(&findings(&good(), &wanted())), None);
+        assert!(blocking(&good(), &Options::default()).is_empty());
+        assert_eq!(blockers(&findings(&good(), &Options::default())), None);
         assert!(
             blocking(
                 &good(),
-                &Wanted {
+                &Options {
                     delegated_cgroup: true,
-                    ..wanted()
+                    ..Options::default()
                 }
             )
             .is_empty()
@@ -566,10 +505,10 @@ mod tests {
             ..good()
         };
         assert_eq!(
-            blocking(&host, &wanted()),
+            blocking(&host, &Options::default()),
             ["controller io", "controller memory"]
         );
-        let line = blockers(&findings(&host, &wanted())).unwrap();
+        let line = blockers(&findings(&host, &Options::default())).unwrap();
         assert!(
             line.contains("io, memory") && line.contains("--allow-missing-limits"),
             "{line}"
@@ -577,9 +516,9 @@ mod tests {
         assert!(
             blocking(
                 &host,
-                &Wanted {
+                &Options {
                     allow_missing_limits: true,
-                    ..wanted()
+                    ..Options::default()
                 }
             )
             .is_empty()
@@ -588,9 +527,9 @@ mod tests {
 
     #[test]
     fn what_no_flag_can_lift_blocks() {
-        let allowed = Wanted {
+        let allowed = Options {
             allow_missing_limits: true,
-            ..wanted()
+            ..Options::default()
         };
         assert_eq!(
             blocking(
@@ -644,9 +583,9 @@ mod tests {
         assert_eq!(
             blocking(
                 &outside,
-                &Wanted {
+                &Options {
                     delegated_cgroup: true,
-                    ..wanted()
+                    ..Options::default()
                 }
             ),
             ["cgroup v2"]
@@ -673,7 +612,7 @@ mod tests {
                     ping_group_range: range,
                     ..good()
                 },
-                &wanted(),
+                &Options::default(),
             )
             .verdict
         };

@@ -99,98 +99,134 @@ pub enum Cgroup {
 }
 
 /// What the server has to itself.
+#[derive(Debug)]
 pub struct Claim {
     /// The state folder, locked.
     pub state: OwnedFd,
     /// The group, locked.
     pub cgroup: OwnedFd,
-    /// If the group is to be removed at the end: `cgroup.procs` of the one that this process came
-    /// from, and its name.
-    pub origin: Option<(OwnedFd, String)>,
+    /// If the group is to be removed at the end: where this process came from.
+    pub origin: Option<Origin>,
     /// Controllers that limits need and that are missing.
     pub missing: Vec<&'static str>,
+}
+
+/// Where the supervisor goes back to, so that the group of its own can be removed.
+#[derive(Debug)]
+pub struct Origin {
+    /// `cgroup.procs` of the group that this process came from.
+    pub procs: OwnedFd,
+    /// Name of the group to remove.
+    pub own: String,
+}
+
+/// What is to be claimed, and with what.
+#[derive(Debug)]
+pub struct Wanted<'a> {
+    /// The state folder.
+    pub state_dir: &'a Path,
+    /// Where cgroups go.
+    pub cgroup: &'a Cgroup,
+    /// Most bytes of memory of the frontend.
+    pub frontend_memory: u64,
+    /// The program `prn-tools`, which deletes what processes of an earlier run left.
+    pub tools: BorrowedFd<'a>,
+}
+
+/// The groups of a server.
+#[derive(Debug)]
+struct Groups<'a> {
+    base: &'a Path,
+    supervisor: PathBuf,
+    frontend: PathBuf,
+    processes: PathBuf,
 }
 
 impl Claim {
     /// Claims all of it.
     pub fn take(
-        state_dir: &Path,
-        cgroup: &Cgroup,
+        wanted: &Wanted<'_>,
         host: &Host,
-        frontend_memory: u64,
-        tools: BorrowedFd<'_>,
         warn: &dyn Fn(Warning),
     ) -> Result<Self, ClaimError> {
-        let state = locked_state(state_dir)?;
-        let (Cgroup::Delegated(base) | Cgroup::Own(base)) = cgroup;
-        let origin = match cgroup {
+        let state = locked_state(wanted.state_dir)?;
+        let (Cgroup::Delegated(base) | Cgroup::Own(base)) = wanted.cgroup;
+        let origin = match wanted.cgroup {
             Cgroup::Delegated(_) => None,
-            Cgroup::Own(_) => {
-                make(base)?;
-                let from = host
-                    .own_cgroup
-                    .clone()
-                    .or(host.cgroup2.as_ref().map(|mount| mount.path.clone()));
-                let from = from.unwrap_or_default().join("cgroup.procs");
-                let procs = OpenOptions::new()
-                    .write(true)
-                    .open(&from)
-                    .map_err(at(&from))?;
-                let name = base
-                    .file_name()
-                    .unwrap_or_default()
-                    .to_string_lossy()
-                    .into_owned();
-                Some((OwnedFd::from(procs), name))
-            }
+            Cgroup::Own(_) => Some(origin(base, host)?),
         };
-        close_to_others(base, cgroup)?;
-        let (supervisor, frontend, processes) = (
-            base.join("supervisor"),
-            base.join("frontend"),
-            base.join("processes"),
-        );
-        let locked = locked_group(base, &supervisor, warn)?;
-        sweep_all(base, cgroup)?;
-        for group in [&supervisor, &frontend, &processes] {
-            make(group)?;
-        }
-        passable(&processes).map_err(at(&processes))?;
-        // No process may be in a group whose controllers are on for those below it (cgroup-v2.rst,
-        // "no internal processes").
-        write(&supervisor.join("cgroup.procs"), "0")?;
-        if origin.is_some()
-            && let Some(parent) = base.parent()
-        {
-            enable(parent)?;
-        }
-        enable(base)?;
-        enable(&processes)?;
-        let offered = read(&processes.join("cgroup.controllers"))?;
+        close_to_others(base, wanted.cgroup)?;
+        let groups = Groups {
+            base,
+            supervisor: base.join("supervisor"),
+            frontend: base.join("frontend"),
+            processes: base.join("processes"),
+        };
+        let cgroup = locked_group(base, &groups.supervisor, warn)?;
+        sweep_all(base, wanted.cgroup)?;
+        groups.settle(wanted.cgroup)?;
+        let offered = read(&groups.processes.join("cgroup.controllers"))?;
         let has = |name: &str| offered.split_whitespace().any(|offer| offer == name);
-        write(&processes.join("cgroup.max.descendants"), GROUPS)?;
-        if has("pids") {
-            write(&frontend.join("pids.max"), FRONTEND_TASKS)?;
-        }
-        if has("memory") {
-            write(&frontend.join("memory.max"), &frontend_memory.to_string())?;
-            // The protection reaches no further than that of the groups above: those of a service
-            // are the unit's matter.
-            for group in [&supervisor]
-                .into_iter()
-                .chain(origin.is_some().then_some(base))
-            {
-                write(&group.join("memory.min"), SUPERVISOR_MEMORY)?;
-            }
-        }
-        clean_state(state_dir, tools, warn)?;
+        groups.limit(wanted, &has)?;
+        clean_state(wanted.state_dir, wanted.tools, warn)?;
         Ok(Self {
             state,
-            cgroup: locked,
+            cgroup,
             origin,
             missing: CONTROLLERS.into_iter().filter(|name| !has(name)).collect(),
         })
     }
+}
+
+impl Groups<'_> {
+    /// Makes them, moves this process into the supervisor's, and switches controllers on.
+    fn settle(&self, cgroup: &Cgroup) -> Result<(), ClaimError> {
+        for group in [&self.supervisor, &self.frontend, &self.processes] {
+            make(group)?;
+        }
+        passable(&self.processes).map_err(at(&self.processes))?;
+        // No process may be in a group whose controllers are on for those below it (cgroup-v2.rst,
+        // "no internal processes").
+        write(&self.supervisor.join("cgroup.procs"), "0")?;
+        if let (Cgroup::Own(_), Some(parent)) = (cgroup, self.base.parent()) {
+            enable(parent)?;
+        }
+        enable(self.base)?;
+        enable(&self.processes)
+    }
+
+    /// Limits of the server's own parts, as far as there are controllers for them.
+    fn limit(&self, wanted: &Wanted<'_>, has: &dyn Fn(&str) -> bool) -> Result<(), ClaimError> {
+        write(&self.processes.join("cgroup.max.descendants"), GROUPS)?;
+        if has("pids") {
+            write(&self.frontend.join("pids.max"), FRONTEND_TASKS)?;
+        }
+        if has("memory") {
+            let memory = wanted.frontend_memory.to_string();
+            write(&self.frontend.join("memory.max"), &memory)?;
+            write(&self.supervisor.join("memory.min"), SUPERVISOR_MEMORY)?;
+            // The protection reaches no further than that of the groups above: those of a service
+            // are the unit's matter.
+            if matches!(wanted.cgroup, Cgroup::Own(_)) {
+                write(&self.base.join("memory.min"), SUPERVISOR_MEMORY)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Makes the group of the server's own.
+fn origin(base: &Path, host: &Host) -> Result<Origin, ClaimError> {
+    make(base)?;
+    let mount = host.cgroup2.as_ref().map(|mount| mount.path.clone());
+    let from = host.own_cgroup.clone().or(mount).unwrap_or_default();
+    let from = from.join("cgroup.procs");
+    let procs = OpenOptions::new().write(true).open(&from);
+    let name = base.file_name().unwrap_or_default();
+    Ok(Origin {
+        procs: procs.map_err(at(&from))?.into(),
+        own: name.to_string_lossy().into_owned(),
+    })
 }
 
 /// The state folder, for this server alone. The lock (flock(2)) belongs to the open file, and so
@@ -406,8 +442,7 @@ fn clean(path: &Path, owner: u32, tools: BorrowedFd<'_>) {
         .uid(owner)
         .gid(owner)
         .current_dir("/")
-        .env_clear();
-    command
+        .env_clear()
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null());

@@ -1,37 +1,24 @@
-//! Opening what the server's halves need, and executing the supervisor with exactly that.
+//! Executing the supervisor with exactly what it needs.
 //!
 //! Runs as root, in the process that becomes the supervisor: nothing may be left open, and no copy
 //! of the key in memory or environment matters after the exec, which replaces both.
 
+use std::convert::Infallible;
 use std::ffi::CStr;
-use std::fs::{self, DirBuilder, File, Permissions};
+use std::fs::File;
 use std::io::{self, Write};
-use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::linux::net::SocketAddrExt;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
-use std::os::unix::net::UnixDatagram;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::{Path, PathBuf};
 
-use nix::errno::Errno;
-use nix::fcntl::{AtFlags, FcntlArg, OFlag, SealFlag, fcntl};
+use nix::fcntl::{AtFlags, FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
 use nix::sys::stat::{Mode, fchmod};
 use nix::unistd::{chdir, execveat};
 use prn_ipc_protocol::config::OpenFiles;
-use prn_ipc_protocol::fds::{self, supervisor as numbers};
-use prn_proto::units::Address;
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
-
-use crate::check;
-
-/// Connections that wait while a frontend is replaced; the kernel's own cap is net.core.somaxconn.
-const BACKLOG: i32 = 1024;
-
-/// The first descriptor that a socket-activated program finds (sd_listen_fds(3)).
-const LISTEN_FDS_START: RawFd = 3;
 
 /// Descriptors are parked from here on, out of the way of those that the supervisor expects.
 const PARKING: RawFd = 20;
@@ -93,286 +80,11 @@ pub enum HandoverError {
     },
 }
 
-fn step<E: Into<io::Error>>(step: &'static str) -> impl FnOnce(E) -> HandoverError {
+/// What failed, and what the kernel said.
+pub fn step<E: Into<io::Error>>(step: &'static str) -> impl FnOnce(E) -> HandoverError {
     move |source| HandoverError::Step {
         step,
         source: source.into(),
-    }
-}
-
-/// Descriptors beyond the standard streams that whoever started this process left open.
-pub struct Inherited {
-    listener: Option<Result<OwnedFd, HandoverError>>,
-    /// Kept open until the handover: one of them may be the key's pipe (`--tls-key <(…)`), by its
-    /// path below /dev/fd.
-    _others: Vec<OwnedFd>,
-}
-
-impl Inherited {
-    /// Takes all of them over. Call it before anything else opens a file.
-    pub fn adopt() -> Self {
-        let activated = activated();
-        let open: Vec<RawFd> = fs::read_dir("/proc/self/fd")
-            .into_iter()
-            .flatten()
-            .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
-            .filter(|number| *number > 2)
-            .collect();
-        // The directory that was just read is closed again: its number is not open, and so not
-        // adopted.
-        let mut listener = None;
-        let mut others = Vec::new();
-        for number in open {
-            match fds::inherited(number) {
-                Ok(fd) if activated == Some(1) && number == LISTEN_FDS_START => {
-                    listener = Some(Ok(fd))
-                }
-                Ok(fd) => others.push(fd),
-                Err(_) => {}
-            }
-        }
-        if activated.is_some() && listener.is_none() {
-            listener = Some(Err(HandoverError::Activation));
-        }
-        Self {
-            listener,
-            _others: others,
-        }
-    }
-
-    /// The listening socket: the service manager's, else a new one. With the address it listens on.
-    pub fn listener(self, address: &Address) -> Result<(OwnedFd, String), HandoverError> {
-        let listener = match self.listener {
-            Some(passed) => checked_listener(passed?)?,
-            None => bind(address)?,
-        };
-        let address = listener
-            .local_addr()
-            .map_err(step("getsockname"))?
-            .to_string();
-        Ok((listener.into(), address))
-    }
-}
-
-/// How many descriptors the service manager says it has passed to this process.
-fn activated() -> Option<u32> {
-    let number = |name: &str| std::env::var(name).ok()?.parse::<u32>().ok();
-    if number("LISTEN_PID")? != std::process::id() {
-        None
-    } else {
-        number("LISTEN_FDS").filter(|count| *count > 0)
-    }
-}
-
-fn checked_listener(fd: OwnedFd) -> Result<TcpListener, HandoverError> {
-    let socket = Socket::from(fd);
-    let listens = socket.is_listener().is_ok_and(|listens| listens)
-        && socket.r#type().is_ok_and(|kind| kind == Type::STREAM)
-        && socket
-            .local_addr()
-            .is_ok_and(|address| address.as_socket().is_some());
-    if listens {
-        Ok(socket.into())
-    } else {
-        Err(HandoverError::Activation)
-    }
-}
-
-fn bind(address: &Address) -> Result<TcpListener, HandoverError> {
-    let failed = |source| HandoverError::Listen {
-        address: address.0.clone(),
-        source,
-    };
-    let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
-    for candidate in address.0.to_socket_addrs().map_err(failed)? {
-        match listen(candidate) {
-            Ok(listener) => return Ok(listener),
-            Err(error) => last = error,
-        }
-    }
-    Err(failed(last))
-}
-
-fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(
-        Domain::for_address(address),
-        Type::STREAM,
-        Some(Protocol::TCP),
-    )?;
-    socket.set_reuse_address(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
-}
-
-/// Makes the state folder if it is not there, and checks that it is root's and that processes can
-/// pass it.
-pub fn prepare_state_dir(path: &str) -> Result<(), HandoverError> {
-    let path = Path::new(path);
-    let failed = |source| HandoverError::State {
-        path: path.to_owned(),
-        source,
-    };
-    let refused = |why| {
-        Err(HandoverError::Unsafe {
-            path: path.to_owned(),
-            why,
-        })
-    };
-    let is_missing = |path: &Path| {
-        path.symlink_metadata()
-            .is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
-    };
-    let missing: Vec<_> = path
-        .ancestors()
-        .take_while(|folder| is_missing(folder))
-        .collect();
-    for folder in missing.into_iter().rev() {
-        DirBuilder::new()
-            .mode(0o711)
-            .create(folder)
-            .map_err(failed)?;
-        // The mode above is less the umask.
-        fs::set_permissions(folder, Permissions::from_mode(0o711)).map_err(failed)?;
-    }
-    let metadata = path.symlink_metadata().map_err(failed)?;
-    if metadata.is_symlink() {
-        return refused("it is a symbolic link: give the folder itself");
-    }
-    if !metadata.is_dir() {
-        return refused("it is not a folder");
-    }
-    if metadata.uid() != 0 || metadata.mode() & 0o022 != 0 {
-        return refused("only root may own it and write to it (chown root, chmod 711)");
-    }
-    if metadata.mode() & 0o001 == 0 {
-        return refused("processes must be able to pass it (chmod 711)");
-    }
-    if metadata.mode() & 0o044 != 0 {
-        // Who can read it can lock it (flock(2)), and so keep this server from its next start.
-        let mode = metadata.mode() & !0o044;
-        fs::set_permissions(path, Permissions::from_mode(mode)).map_err(failed)?;
-    }
-    // Once more, now that all of them are there.
-    if check::closed_ancestor(path).is_some() {
-        return refused(
-            "others cannot pass a folder above it: choose another --state-dir, or chmod o+x that folder",
-        );
-    }
-    Ok(())
-}
-
-/// Checks that there is a /dev/null, which each process gets as its standard input.
-pub fn check_null_device() -> Result<(), HandoverError> {
-    let path = PathBuf::from("/dev/null");
-    let opened = File::options().read(true).write(true).open(&path);
-    opened
-        .map(drop)
-        .map_err(|source| HandoverError::State { path, source })
-}
-
-/// Opens a folder in the state folder that is empty and stays so: the frontend's root.
-pub fn empty_folder(state_dir: &str) -> Result<OwnedFd, HandoverError> {
-    let path = Path::new(state_dir).join(".empty");
-    let failed = |source| HandoverError::State {
-        path: path.clone(),
-        source,
-    };
-    if let Err(error) = DirBuilder::new().mode(0o555).create(&path)
-        && error.kind() != io::ErrorKind::AlreadyExists
-    {
-        return Err(failed(error));
-    }
-    let flags = (OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC).bits();
-    let folder = File::options()
-        .read(true)
-        .custom_flags(flags)
-        .open(&path)
-        .map_err(failed)?;
-    let refused = |why| {
-        Err(HandoverError::Unsafe {
-            path: path.clone(),
-            why,
-        })
-    };
-    if folder.metadata().map_err(failed)?.uid() != 0 {
-        return refused("it is not root's");
-    }
-    folder
-        .set_permissions(Permissions::from_mode(0o555))
-        .map_err(failed)?;
-    if fs::read_dir(&path).map_err(failed)?.next().is_some() {
-        return refused("it must be empty");
-    }
-    Ok(folder.into())
-}
-
-/// The two halves of the server, and what runs as a process's user.
-pub struct Binaries {
-    /// `prn-tools`.
-    pub tools: OwnedFd,
-    /// `prn-supervisor`.
-    pub supervisor: OwnedFd,
-    /// `prn-frontend`.
-    pub frontend: OwnedFd,
-}
-
-impl Binaries {
-    /// Opens them: beside this program, else in the libexec folder that belongs to it.
-    pub fn open() -> Result<Self, HandoverError> {
-        let itself = fs::read_link("/proc/self/exe").map_err(step("readlink /proc/self/exe"))?;
-        let beside = itself.parent().unwrap_or(Path::new("/"));
-        let libexec = beside
-            .parent()
-            .unwrap_or(Path::new("/"))
-            .join("libexec/prn");
-        let open = |name| open_program(name, &[beside, libexec.as_path()]);
-        Ok(Self {
-            tools: open("prn-tools")?,
-            supervisor: open("prn-supervisor")?,
-            frontend: open("prn-frontend")?,
-        })
-    }
-}
-
-fn open_program(name: &'static str, folders: &[&Path]) -> Result<OwnedFd, HandoverError> {
-    for folder in folders {
-        let path = folder.join(name);
-        // O_PATH: to be executed, not read. What is checked below is what will run, whatever the
-        // name means then.
-        match nix::fcntl::open(&path, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty()) {
-            Ok(fd) => {
-                let file = File::from(fd);
-                let metadata = file.metadata().map_err(step("fstat"))?;
-                return match refusal(metadata.is_file(), metadata.uid(), metadata.mode()) {
-                    None => Ok(file.into()),
-                    Some(why) => Err(HandoverError::Unsafe { path, why }),
-                };
-            }
-            Err(Errno::ENOENT) => {}
-            Err(errno) => {
-                return Err(HandoverError::State {
-                    path,
-                    source: errno.into(),
-                });
-            }
-        }
-    }
-    Err(HandoverError::NoProgram { name })
-}
-
-/// Why a program must not be executed by root.
-fn refusal(is_file: bool, uid: u32, mode: u32) -> Option<&'static str> {
-    if !is_file {
-        Some("it is not a program")
-    } else if uid != 0 {
-        Some("root runs no program that another user can change (chown root, or `make install`)")
-    } else if mode & 0o022 != 0 {
-        Some("root runs no program that others can write to (chmod go-w)")
-    } else if mode & 0o111 == 0 {
-        Some("it is not executable")
-    } else {
-        None
     }
 }
 
@@ -396,8 +108,8 @@ pub fn notify_socket() -> Result<Option<OwnedFd>, HandoverError> {
     };
     let bytes = name.as_encoded_bytes();
     let address = match bytes.strip_prefix(b"@") {
-        Some(name) => std::os::unix::net::SocketAddr::from_abstract_name(name),
-        None => std::os::unix::net::SocketAddr::from_pathname(Path::new(&name)),
+        Some(name) => SocketAddr::from_abstract_name(name),
+        None => SocketAddr::from_pathname(Path::new(&name)),
     };
     let connect = || {
         let socket = UnixDatagram::unbound()?;
@@ -430,85 +142,16 @@ pub fn sealed_memfd(name: &'static str, bytes: &[u8]) -> Result<OwnedFd, Handove
     Ok(file.into())
 }
 
-/// What the supervisor finds open, at the numbers of [`prn_ipc_protocol::fds::supervisor`].
-pub struct Descriptors {
-    /// The supervisor's configuration.
-    pub config: OwnedFd,
-    /// The frontend's configuration.
-    pub frontend_config: OwnedFd,
-    /// The TLS key.
-    pub key: OwnedFd,
-    /// The listening socket.
-    pub listener: OwnedFd,
-    /// The frontend's program.
-    pub frontend_binary: OwnedFd,
-    /// The frontend's root.
-    pub empty_folder: OwnedFd,
-    /// `prn-tools`.
-    pub tools: OwnedFd,
-    /// What profile strict confines processes with.
-    pub strict: OwnedFd,
-    /// The state folder, locked.
-    pub state: OwnedFd,
-    /// The server's cgroup, locked.
-    pub cgroup: OwnedFd,
-    /// The service manager's socket.
-    pub notify: Option<OwnedFd>,
-    /// `cgroup.procs` of the group that this process came from.
-    pub origin: Option<OwnedFd>,
-}
+/// What the supervisor finds open, by the numbers of [`prn_ipc_protocol::fds::supervisor`].
+pub type Handed<const N: usize> = [(RawFd, Option<OwnedFd>); N];
 
 /// Executes the supervisor in place of this process. Returns only if that fails.
-pub fn execute(supervisor: OwnedFd, descriptors: Descriptors) -> HandoverError {
-    match try_execute(supervisor, descriptors) {
-        Ok(never) => match never {},
-        Err(error) => error,
-    }
-}
-
-fn try_execute(
+pub fn execute<const N: usize>(
     supervisor: OwnedFd,
-    descriptors: Descriptors,
-) -> Result<std::convert::Infallible, HandoverError> {
-    let all = descriptors;
-    SockRef::from(&all.listener)
-        .set_nonblocking(true)
-        .map_err(step("O_NONBLOCK"))?;
-    let wanted = [
-        (numbers::CONFIG, Some(all.config)),
-        (numbers::FRONTEND_CONFIG, Some(all.frontend_config)),
-        (numbers::TLS_KEY, Some(all.key)),
-        (numbers::LISTENER, Some(all.listener)),
-        (numbers::FRONTEND_BINARY, Some(all.frontend_binary)),
-        (numbers::EMPTY_FOLDER, Some(all.empty_folder)),
-        (numbers::TOOLS, Some(all.tools)),
-        (numbers::STATE_DIR, Some(all.state)),
-        (numbers::CGROUP, Some(all.cgroup)),
-        (numbers::NOTIFY, all.notify),
-        (numbers::ORIGIN, all.origin),
-        (numbers::STRICT, Some(all.strict)),
-    ];
-    // First all out of the way, so that the numbers wanted are free; each original is closed.
+    handed: Handed<N>,
+) -> Result<Infallible, HandoverError> {
     let supervisor = park(supervisor)?;
-    let mut parked = Vec::with_capacity(wanted.len());
-    for (number, fd) in wanted {
-        if let Some(fd) = fd {
-            parked.push((number, park(fd)?));
-        }
-    }
-    // Then each to its number. All others that are open close at the exec: the standard library
-    // opens, and `Inherited` has marked, every one of them so.
-    for (number, fd) in &parked {
-        // F_DUPFD takes the lowest free number from there on, and the copy stays open across the
-        // exec.
-        let placed = fcntl(fd, FcntlArg::F_DUPFD(*number)).map_err(step("F_DUPFD"))?;
-        if placed != *number {
-            return Err(HandoverError::Step {
-                step: "a descriptor is in the way",
-                source: io::ErrorKind::AlreadyExists.into(),
-            });
-        }
-    }
+    number(handed)?;
     chdir("/").map_err(step("chdir"))?;
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)
         .map_err(step("sigprocmask"))?;
@@ -521,6 +164,31 @@ fn try_execute(
         AtFlags::AT_EMPTY_PATH,
     )
     .map_err(step("execveat"))
+}
+
+/// Gives each descriptor its number; copies that stay open across the exec.
+fn number<const N: usize>(handed: Handed<N>) -> Result<(), HandoverError> {
+    // First all out of the way, so that the numbers wanted are free; each original is closed.
+    let mut parked = Vec::with_capacity(N);
+    for (number, fd) in handed {
+        if let Some(fd) = fd {
+            parked.push((number, park(fd)?));
+        }
+    }
+    // Then each to its number. All others that are open close at the exec: the standard library
+    // opens, and `Inherited` has marked, every one of them so.
+    for (number, fd) in &parked {
+        // F_DUPFD takes the lowest free number from there on, and the copy stays open across the
+        // exec.
+        let copy = fcntl(fd, FcntlArg::F_DUPFD(*number)).map_err(step("F_DUPFD"))?;
+        if copy != *number {
+            return Err(HandoverError::Step {
+                step: "a descriptor is in the way",
+                source: io::ErrorKind::AlreadyExists.into(),
+            });
+        }
+    }
+    Ok(())
 }
 
 fn park(fd: OwnedFd) -> Result<OwnedFd, HandoverError> {
@@ -544,51 +212,7 @@ fn park(fd: OwnedFd) -> Result<OwnedFd, HandoverError> {
 mod tests {
     use super::*;
     use std::io::Read;
-    use std::os::unix::fs::FileExt;
-
-    #[test]
-    fn root_runs_no_program_that_others_can_change() {
-        assert_eq!(refusal(true, 0, 0o100_755), None);
-        for (is_file, uid, mode) in [
-            (false, 0, 0o755),
-            (true, 1000, 0o755),
-            (true, 0, 0o775),
-            (true, 0, 0o757),
-            (true, 0, 0o644),
-        ] {
-            assert!(
-                refusal(is_file, uid, mode).is_some(),
-                "{is_file} {uid} {mode:o}"
-            );
-        }
-    }
-
-    #[test]
-    fn a_state_folder_is_made_with_all_above_it_and_never_by_a_link() {
-        let base = std::env::temp_dir().join(format!("prn-state-{}", std::process::id()));
-        DirBuilder::new().mode(0o755).create(&base).unwrap();
-        fs::set_permissions(&base, Permissions::from_mode(0o755)).unwrap();
-        let state = base.join("a/b");
-        let made = prepare_state_dir(state.to_str().unwrap());
-        for folder in [base.join("a"), state.clone()] {
-            assert_eq!(folder.metadata().unwrap().mode() & 0o777, 0o711);
-        }
-        // The rest is about a folder of root's.
-        if nix::unistd::geteuid().is_root() {
-            made.unwrap();
-            std::os::unix::fs::symlink(&state, base.join("link")).unwrap();
-            let error = prepare_state_dir(base.join("link").to_str().unwrap())
-                .unwrap_err()
-                .to_string();
-            assert!(error.contains("symbolic link"), "{error}");
-            fs::set_permissions(base.join("a"), Permissions::from_mode(0o700)).unwrap();
-            let error = prepare_state_dir(state.to_str().unwrap())
-                .unwrap_err()
-                .to_string();
-            assert!(error.contains("above it"), "{error}");
-        }
-        fs::remove_dir_all(&base).unwrap();
-    }
+    use std::os::unix::fs::{FileExt, MetadataExt};
 
     #[test]
     fn a_sealed_memfd_can_be_read_and_nothing_else() {
@@ -614,15 +238,5 @@ mod tests {
         let (reader, _writer) = std::io::pipe().unwrap();
         let parked = park(reader.into()).unwrap();
         assert!(parked.as_raw_fd() >= PARKING);
-    }
-
-    #[test]
-    fn a_port_of_the_kernels_choice_is_told() {
-        let inherited = Inherited {
-            listener: None,
-            _others: Vec::new(),
-        };
-        let (_listener, address) = inherited.listener(&Address("127.0.0.1:0".into())).unwrap();
-        assert!(!address.ends_with(":0"), "{address}");
     }
 }

@@ -356,6 +356,20 @@ fn no_user_namespaces(read: &impl Fn(&str) -> String) -> Option<&'static str> {
     }
 }
 
+/// The nearest folder at or above `path`, other than `path` itself, that ordinary users cannot
+/// pass.
+pub fn closed_ancestor(path: &Path) -> Option<PathBuf> {
+    let path = std::path::absolute(path).ok()?;
+    path.ancestors()
+        .skip(1)
+        .find(|folder| {
+            folder
+                .metadata()
+                .is_ok_and(|metadata| metadata.mode() & 0o001 == 0)
+        })
+        .map(Path::to_owned)
+}
+
 /// The smallest of the machine's memory and the limits of this process's groups.
 fn memory(meminfo: &str, mount: Option<&CgroupMount>, own: Option<&Path>) -> u64 {
     let total = parse_mem_total(meminfo).unwrap_or(0);
@@ -370,10 +384,10 @@ fn memory(meminfo: &str, mount: Option<&CgroupMount>, own: Option<&Path>) -> u64
 
 /// Whole disks that carry the system and the working directories: what io.max can limit. None for
 /// memory file systems.
-pub fn limited_disks(host: &Host, state_dir: &str) -> Vec<Disk> {
-    let disks: BTreeSet<_> = ["/", state_dir]
+pub fn limited_disks(host: &Host, state_dir: &Path) -> Vec<Disk> {
+    let disks: BTreeSet<_> = [Path::new("/"), state_dir]
         .iter()
-        .filter_map(|path| disk_of(Path::new(path), &host.mounts, 0))
+        .filter_map(|path| disk_of(path, &host.mounts, 0))
         .collect();
     disks
         .into_iter()

@@ -4,62 +4,43 @@
 //! `prn-supervisor` in its own place (same PID, empty environment). It trusts the administrator's
 //! flags and files, and nothing of the network.
 
+#![warn(missing_debug_implementations)]
+#![cfg_attr(not(test), warn(clippy::too_many_lines))]
+
 mod check;
 mod claim;
 pub mod confinement;
+mod credentials;
+mod error;
 mod handover;
 mod host;
+mod listener;
 pub mod options;
 mod plan;
+mod programs;
+mod state;
 mod streams;
 mod warning;
 
 use std::convert::Infallible;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
-use std::time::Duration;
 
-use prn_ipc_protocol::codec;
-use prn_ipc_protocol::types::Id;
-use prn_proto::credentials::{CredentialsError, KeySource, ends_soon, load_certificate, now};
-use prn_proto::tls::{self, Certificate, Key, TlsError};
+use prn_ipc_protocol::fds::supervisor as numbers;
+use prn_ipc_protocol::{codec, config};
+use serde::Serialize;
 
 use claim::Claim;
+use credentials::Credentials;
 use host::Host;
-use options::OptionsError;
+use listener::Inherited;
+use options::Options;
+use programs::Programs;
 
 pub use check::{Finding, Verdict};
+pub use error::ServerError;
 pub use handover::HandoverError;
 pub use warning::Warning;
-
-/// Why the server did not start.
-#[derive(Debug, thiserror::Error)]
-pub enum ServerError {
-    /// The flags or the configuration file make no sense.
-    #[error(transparent)]
-    Options(#[from] OptionsError),
-    /// A certificate or key was refused.
-    #[error(transparent)]
-    Credentials(#[from] CredentialsError),
-    /// They do not work together.
-    #[error("the server's certificate, key and pins are refused")]
-    Tls(#[from] TlsError),
-    /// This host lacks something.
-    #[error("this host cannot run the server: {0}")]
-    Host(String),
-    /// The values contradict each other or this host.
-    #[error(transparent)]
-    Plan(#[from] plan::PlanError),
-    /// The confinement could not be compiled.
-    #[error("cannot make the system call filters")]
-    Confinement(#[from] confinement::ConfinementError),
-    /// The state folder or the cgroup could not be taken.
-    #[error(transparent)]
-    Claim(#[from] claim::ClaimError),
-    /// Something could not be opened, made or handed over.
-    #[error(transparent)]
-    Handover(#[from] HandoverError),
-}
 
 /// `prn server start`: returns only if it fails. What the operator should know goes to `warn`.
 ///
@@ -67,50 +48,35 @@ pub enum ServerError {
 /// If anything is missing, contradicts itself or this host, or cannot be opened.
 pub fn start(flags: options::Start, warn: &dyn Fn(Warning)) -> Result<Infallible, ServerError> {
     // First, before anything else is opened: what was inherited is known by its numbers.
-    let inherited = handover::Inherited::adopt();
+    let inherited = Inherited::adopt();
     streams::own();
     let options = options::merged(*flags.options, flags.config.as_deref())?;
     let host = Host::survey();
-    if let Some(what) = check::blockers(&[check::privilege(&host)]) {
-        return Err(ServerError::Host(what));
-    }
-    let (certificate, pins, key) = credentials(&options, warn)?;
-    let findings = check::findings(&host, &(&options).into());
-    if let Some(what) = check::blockers(&findings) {
-        return Err(ServerError::Host(what));
-    }
-    if std::process::id() == 1 {
-        let why = "it would be process 1, and so the parent of all orphans: run it under an init (docker run --init)";
-        return Err(ServerError::Host(why.to_owned()));
-    }
+    let credentials = admitted(&options, &host, warn)?;
     let plan = plan::resolve(&options, &host)?;
-    handover::check_null_device()?;
-    handover::prepare_state_dir(&plan.state_dir)?;
-    let binaries = handover::Binaries::open()?;
-    let empty_folder = handover::empty_folder(&plan.state_dir)?;
+    state::check_null_device()?;
+    state::prepare(&plan.state_dir)?;
+    let programs = Programs::open()?;
+    let empty_folder = state::empty_folder(&plan.state_dir)?;
     let notify = handover::notify_socket()?;
     let (listener, address) = inherited.listener(&plan.address)?;
-    let disks = host::limited_disks(&host, &plan.state_dir);
-    let state_dir = Path::new(&plan.state_dir);
-    let cleaner = binaries.tools.as_fd();
-    let claim = Claim::take(
-        state_dir,
-        &plan.cgroup,
-        &host,
-        plan.frontend_memory,
-        cleaner,
-        warn,
-    )?;
+    let disks = host::limited_disks(&host, Path::new(&plan.state_dir));
+    let wanted = claim::Wanted {
+        state_dir: Path::new(&plan.state_dir),
+        cgroup: &plan.cgroup,
+        frontend_memory: plan.frontend_memory,
+        tools: programs.tools.as_fd(),
+    };
+    let claim = Claim::take(&wanted, &host, warn)?;
     if !claim.missing.is_empty() {
         warn(Warning::MissingLimits(claim.missing));
     }
-    let (origin, own_cgroup) = claim.origin.unzip();
-
+    let (origin, own_cgroup) = claim.origin.map(|from| (from.procs, from.own)).unzip();
     let confinement = confinement::resolve(host.seccomp, options.allow_profile_none)?;
     if confinement.landlock.is_none() {
         warn(Warning::NoLandlock);
     }
-    let supervisor = prn_ipc_protocol::config::Supervisor {
+    let supervisor = config::Supervisor {
         address,
         disks,
         open_files: handover::prepare_process()?,
@@ -119,107 +85,54 @@ pub fn start(flags: options::Start, warn: &dyn Fn(Warning)) -> Result<Infallible
         confinement,
         ..plan.supervisor
     };
-    let frontend = prn_ipc_protocol::config::Frontend {
-        epoch: Id::from_bytes(random()?),
-        certificate: certificate.der().to_vec(),
-        pins: pins.iter().map(|pin| pin.der().to_vec()).collect(),
-        ..plan.frontend
-    };
-    let descriptors = handover::Descriptors {
-        config: sealed("prn-config", codec::encode(&supervisor))?,
-        frontend_config: sealed("prn-frontend-config", codec::encode(&frontend))?,
-        key: handover::sealed_memfd("prn-key", key.pkcs8_der())?,
-        listener,
-        frontend_binary: binaries.frontend,
-        empty_folder,
-        tools: binaries.tools,
-        strict: sealed("prn-strict", codec::encode(&confinement::strict()?))?,
-        state: claim.state,
-        cgroup: claim.cgroup,
-        notify,
-        origin,
-    };
-    drop(key);
-    Err(handover::execute(binaries.supervisor, descriptors).into())
+    let shown = credentials.show(plan.frontend)?;
+    let key = handover::sealed_memfd("prn-key", credentials.key.pkcs8_der())?;
+    let strict = sealed("prn-strict", &confinement::strict()?)?;
+    let handed = [
+        (numbers::CONFIG, Some(sealed("prn-config", &supervisor)?)),
+        (
+            numbers::FRONTEND_CONFIG,
+            Some(sealed("prn-frontend-config", &shown)?),
+        ),
+        (numbers::TLS_KEY, Some(key)),
+        (numbers::LISTENER, Some(listener)),
+        (numbers::FRONTEND_BINARY, Some(programs.frontend)),
+        (numbers::EMPTY_FOLDER, Some(empty_folder)),
+        (numbers::TOOLS, Some(programs.tools)),
+        (numbers::STATE_DIR, Some(claim.state)),
+        (numbers::CGROUP, Some(claim.cgroup)),
+        (numbers::NOTIFY, notify),
+        (numbers::ORIGIN, origin),
+        (numbers::STRICT, Some(strict)),
+    ];
+    drop(credentials);
+    Ok(handover::execute(programs.supervisor, handed)?)
 }
 
-fn random() -> Result<[u8; 16], ServerError> {
-    let mut bytes = [0; 16];
-    let random = ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut bytes);
-    random
-        .map(|()| bytes)
-        .map_err(|_| ServerError::Host("the kernel gives no random bytes".to_owned()))
-}
-
-fn sealed<E>(name: &'static str, encoded: Result<Vec<u8>, E>) -> Result<OwnedFd, ServerError> {
-    let bytes =
-        encoded.map_err(|_| ServerError::Host("its configuration cannot be encoded".to_owned()))?;
-    Ok(handover::sealed_memfd(name, &bytes)?)
-}
-
-/// The server's certificate, the clients that are let in, and the key: each usable, and all of them
-/// together.
-fn credentials(
-    options: &options::Options,
+/// Whether a server may start here and now, as whom, and for whom.
+fn admitted(
+    options: &Options,
+    host: &Host,
     warn: &dyn Fn(Warning),
-) -> Result<(Certificate, Vec<Certificate>, Key), ServerError> {
-    let path = options
-        .server_cert
-        .as_deref()
-        .ok_or(OptionsError::Missing("server-cert"))?;
-    let certificate = load_certificate(path)?;
-    let refused = |source| CredentialsError::Certificate {
-        path: path.to_owned(),
-        source,
+) -> Result<Credentials, ServerError> {
+    let refuse = |findings: &[Finding]| match check::blockers(findings) {
+        Some(what) => Err(ServerError::Host(what)),
+        None => Ok(()),
     };
-    let now = now();
-    certificate.check_validity(now).map_err(refused)?;
-    warn_of_end(&certificate, path, now, warn);
-    let mut pins: Vec<Certificate> = Vec::new();
-    for path in &options.client_cert {
-        let pin = load_certificate(path)?;
-        match pin.check_validity(now) {
-            Ok(()) => warn_of_end(&pin, path, now, warn),
-            Err(TlsError::NotValidNow {
-                from,
-                until,
-                now,
-                outside,
-            }) => warn(Warning::ClientNotValid {
-                path: path.clone(),
-                from,
-                until,
-                now,
-                outside,
-            }),
-            Err(source) => {
-                return Err(CredentialsError::Certificate {
-                    path: path.clone(),
-                    source,
-                }
-                .into());
-            }
-        }
-        if !pins.contains(&pin) {
-            pins.push(pin);
-        }
+    refuse(&[check::privilege(host)])?;
+    let credentials = Credentials::load(options, warn)?;
+    refuse(&check::findings(host, options))?;
+    if std::process::id() == 1 {
+        let why = "it would be process 1, and so the parent of all orphans: run it under an init (docker run --init)";
+        return Err(ServerError::Host(why.to_owned()));
     }
-    if pins.is_empty() {
-        return Err(OptionsError::NoClients.into());
-    }
-    let origin = KeySource::find(options.tls_key.clone())?;
-    let key = origin.load()?;
-    tls::check_key(&certificate, &key)
-        .map_err(|source| CredentialsError::Key { origin, source })?;
-    // As the frontend will: what it refuses must be refused now.
-    tls::server_config(&certificate, &key, pins.clone())?;
-    Ok((certificate, pins, key))
+    Ok(credentials)
 }
 
-fn warn_of_end(certificate: &Certificate, path: &Path, now: Duration, warn: &dyn Fn(Warning)) {
-    if let Some(ending) = ends_soon(certificate, path, now) {
-        warn(Warning::EndsSoon(ending));
-    }
+fn sealed<T: Serialize>(name: &'static str, value: &T) -> Result<OwnedFd, ServerError> {
+    let bytes = codec::encode(value)
+        .map_err(|_| ServerError::Host("its configuration cannot be encoded".to_owned()))?;
+    Ok(handover::sealed_memfd(name, &bytes)?)
 }
 
 /// What `prn server check` has found.

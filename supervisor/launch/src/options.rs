@@ -228,9 +228,38 @@ pub struct Options {
 }
 
 impl Options {
+    /// First user id of processes.
+    pub fn first_uid(&self) -> u32 {
+        self.first_uid.unwrap_or(FIRST_UID)
+    }
+
+    /// Number of these ids.
+    pub fn uids(&self) -> u32 {
+        self.uids.unwrap_or(UIDS)
+    }
+
+    /// Output may be kept on disk.
+    pub fn has_output_disk(&self) -> bool {
+        self.output_disk.is_some_and(|size| size.0 > 0)
+    }
+
     /// The state folder.
     pub fn state_dir(&self) -> &Path {
         self.state_dir.as_deref().unwrap_or(Path::new(STATE_DIR))
+    }
+}
+
+impl From<&Check> for Options {
+    fn from(flags: &Check) -> Self {
+        Self {
+            allow_missing_limits: flags.allow_missing_limits,
+            delegated_cgroup: flags.delegated_cgroup,
+            state_dir: Some(flags.state_dir.clone()),
+            first_uid: Some(flags.first_uid),
+            uids: Some(flags.uids),
+            output_disk: flags.output_disk,
+            ..Self::default()
+        }
     }
 }
 

@@ -14,7 +14,7 @@ use prn_proto::units::{Address, Size, Time, show_size};
 use crate::check::FILES_PER_PROCESS;
 use crate::claim::Cgroup;
 use crate::host::Host;
-use crate::options::{FIRST_UID, Options, UIDS};
+use crate::options::Options;
 
 /// The frontend's user id where there is no user `prn`.
 const FRONTEND_UID: u32 = 1_999_999_999;
@@ -117,52 +117,58 @@ pub struct Plan {
 
 /// Puts defaults in place of what was not given, and checks all of it.
 pub fn resolve(options: &Options, host: &Host) -> Result<Plan, PlanError> {
-    let instance = options
-        .instance
-        .clone()
-        .unwrap_or_else(|| INSTANCE.to_owned());
     let state_dir = state_dir(options.state_dir())?;
-    let (frontend_uid, first_uid, uid_count) = uids(options, host)?;
-    let (default_limits, limit_ceilings) = limits(options)?;
-    let (output_default, output) = output(options, host.memory)?;
-    let output_disk = output_disk(options)?;
+    let ids = ids(options, host)?;
+    let limits = limits(options)?;
+    let output = output(options, host.memory)?;
+    let disk = output_disk(options)?;
     let frontend_memory = frontend_memory(options)?;
-    let time = |flag, given: Option<Time>| {
-        let seconds = given.map_or(Duration::from_secs(10), |time| time.0);
-        Millis::try_from(seconds).map_err(|source| PlanError::Range { flag, source })
-    };
+    let frontend = frontend(options, frontend_memory)?;
     let finished_max = finished_max(options)?;
-    let uid_count = uid_count.min(processes(host.open_files.1, finished_max)?);
-    let supervisor = config::Supervisor {
-        state_dir: CString::new(&*state_dir).map_err(|_| PlanError::StateDir)?,
-        address: String::new(),
-        allow_missing_limits: options.allow_missing_limits,
-        disks: Vec::new(),
-        frontend_uid,
-        // A group of its own, whatever its number: the number of a user may be that of another
-        // group.
-        frontend_gid: host
-            .prn_gid
-            .filter(|_| host.prn_uid == Some(frontend_uid))
-            .unwrap_or(frontend_uid),
-        first_uid,
-        uid_count,
-        finished_max,
-        limit_ceilings,
-        output: [(OutputStore::Memory, output)]
-            .into_iter()
-            .chain(output_disk.map(|most| (OutputStore::Disk, most)))
-            .collect(),
-        open_files: OpenFiles { soft: 0, hard: 0 },
-        notify: false,
-        own_cgroup: None,
-        confinement: config::Confinement::default(),
-    };
-    let frontend = config::Frontend {
+    Ok(Plan {
+        address: options
+            .address
+            .clone()
+            .unwrap_or_else(|| Address(ADDRESS.to_owned())),
+        cgroup: cgroup(options, host)?,
+        frontend_memory,
+        supervisor: config::Supervisor {
+            address: String::new(),
+            state_dir: CString::new(&*state_dir).map_err(|_| PlanError::StateDir)?,
+            allow_missing_limits: options.allow_missing_limits,
+            disks: Vec::new(),
+            frontend_uid: ids.frontend,
+            frontend_gid: ids.frontend_group,
+            first_uid: ids.first,
+            uid_count: ids.count.min(processes(host.open_files.1, finished_max)?),
+            finished_max,
+            limit_ceilings: limits.ceilings,
+            output: [(OutputStore::Memory, output.limits)]
+                .into_iter()
+                .chain(disk.map(|limits| (OutputStore::Disk, limits)))
+                .collect(),
+            open_files: OpenFiles { soft: 0, hard: 0 },
+            notify: false,
+            own_cgroup: None,
+            confinement: config::Confinement::default(),
+        },
+        state_dir,
+        frontend: config::Frontend {
+            default_limits: limits.defaults,
+            output_default: output.default,
+            output_disk: disk.map_or(0, |disk| disk.ceiling),
+            ..frontend
+        },
+    })
+}
+
+/// What the frontend alone is concerned with.
+fn frontend(options: &Options, memory: u64) -> Result<config::Frontend, PlanError> {
+    Ok(config::Frontend {
         epoch: Id::from_bytes([0; 16]),
-        default_limits,
-        output_default,
-        output_disk: output_disk.map_or(0, |limits| limits.ceiling),
+        default_limits: Limits::default(),
+        output_default: 0,
+        output_disk: 0,
         stop_grace: time("stop-grace", options.stop_grace)?,
         certificate: Vec::new(),
         pins: Vec::new(),
@@ -175,11 +181,7 @@ pub fn resolve(options: &Options, host: &Host) -> Result<Plan, PlanError> {
             256,
         )?,
         streams_max: count("streams", options.streams, 2048)?,
-        subscribers_max: count(
-            "subscribers",
-            options.subscribers,
-            subscribers(frontend_memory),
-        )?,
+        subscribers_max: count("subscribers", options.subscribers, subscribers(memory))?,
         subscribers_per_process: count(
             "subscribers-per-process",
             options.subscribers_per_process,
@@ -191,20 +193,13 @@ pub fn resolve(options: &Options, host: &Host) -> Result<Plan, PlanError> {
             .map(|age| time("connection-age", Some(age)))
             .transpose()?,
         threads: threads(),
-    };
-    let address = options
-        .address
-        .clone()
-        .unwrap_or_else(|| Address(ADDRESS.to_owned()));
-    let cgroup = cgroup(options, &instance, host)?;
-    Ok(Plan {
-        address,
-        state_dir,
-        cgroup,
-        frontend_memory,
-        supervisor,
-        frontend,
     })
+}
+
+/// A time span, ten seconds by default.
+fn time(flag: &'static str, given: Option<Time>) -> Result<Millis, PlanError> {
+    let time = given.map_or(Duration::from_secs(10), |time| time.0);
+    Millis::try_from(time).map_err(|source| PlanError::Range { flag, source })
 }
 
 fn checked_instance(name: &str) -> Result<&str, PlanError> {
@@ -235,7 +230,7 @@ fn state_dir(path: &Path) -> Result<String, PlanError> {
     }
 }
 
-fn cgroup(options: &Options, instance: &str, host: &Host) -> Result<Cgroup, PlanError> {
+fn cgroup(options: &Options, host: &Host) -> Result<Cgroup, PlanError> {
     let mount = host.cgroup2.as_ref().ok_or(PlanError::Cgroup)?;
     if options.delegated_cgroup {
         let own = host
@@ -245,12 +240,22 @@ fn cgroup(options: &Options, instance: &str, host: &Host) -> Result<Cgroup, Plan
             .ok_or(PlanError::Cgroup)?;
         return Ok(Cgroup::Delegated(own.to_owned()));
     }
+    let instance = options.instance.as_deref().unwrap_or(INSTANCE);
     Ok(Cgroup::Own(mount.path.join(checked_instance(instance)?)))
 }
 
-fn uids(options: &Options, host: &Host) -> Result<(u32, u32, u32), PlanError> {
-    let first = options.first_uid.unwrap_or(FIRST_UID);
-    let uids = options.uids.unwrap_or(UIDS);
+/// User and group ids: of the frontend, and of processes.
+#[derive(Debug)]
+struct Ids {
+    frontend: u32,
+    frontend_group: u32,
+    first: u32,
+    count: u32,
+}
+
+fn ids(options: &Options, host: &Host) -> Result<Ids, PlanError> {
+    let first = options.first_uid();
+    let uids = options.uids();
     let frontend = options
         .frontend_uid
         .or(host.prn_uid)
@@ -286,7 +291,17 @@ fn uids(options: &Options, host: &Host) -> Result<(u32, u32, u32), PlanError> {
             "--frontend-uid must not be one of the processes' user ids",
         ));
     }
-    Ok((frontend, first, uids))
+    Ok(Ids {
+        frontend,
+        // A group of its own, whatever its number: the number of a user may be that of another
+        // group.
+        frontend_group: host
+            .prn_gid
+            .filter(|_| host.prn_uid == Some(frontend))
+            .unwrap_or(frontend),
+        first,
+        count: uids,
+    })
 }
 
 fn bounded(flag: &'static str, value: u64, min: u64, max: u64) -> Result<u64, PlanError> {
@@ -300,66 +315,59 @@ fn bounded(flag: &'static str, value: u64, min: u64, max: u64) -> Result<u64, Pl
     }
 }
 
-fn limits(options: &Options) -> Result<(Limits, Limits), PlanError> {
+/// What processes have by default, and what they can ask for at most.
+#[derive(Debug)]
+struct BothLimits {
+    defaults: Limits,
+    ceilings: Limits,
+}
+
+fn limits(options: &Options) -> Result<BothLimits, PlanError> {
     let bytes = |size: Option<Size>| size.map(|size| size.0);
-    // In the order of LimitName::ALL.
-    let given = [
-        (
-            "default-cpu",
-            "max-cpu",
-            options.default_cpu.map(|cpu| cpu.0),
-            options.max_cpu.map(|cpu| cpu.0),
-        ),
-        (
-            "default-memory",
-            "max-memory",
-            bytes(options.default_memory),
-            bytes(options.max_memory),
-        ),
-        (
-            "default-io-read",
-            "max-io-read",
-            bytes(options.default_io_read),
-            bytes(options.max_io_read),
-        ),
-        (
-            "default-io-write",
-            "max-io-write",
-            bytes(options.default_io_write),
-            bytes(options.max_io_write),
-        ),
-        (
-            "default-pids",
-            "max-pids",
-            options.default_pids,
-            options.max_pids,
-        ),
+    // Both in the order of LimitName::ALL.
+    let defaults = [
+        ("default-cpu", options.default_cpu.map(|cpu| cpu.0)),
+        ("default-memory", bytes(options.default_memory)),
+        ("default-io-read", bytes(options.default_io_read)),
+        ("default-io-write", bytes(options.default_io_write)),
+        ("default-pids", options.default_pids),
     ];
-    for (limit, (default_flag, max_flag, default, ceiling)) in LimitName::ALL.into_iter().zip(given)
-    {
-        for (flag, value) in [(default_flag, default), (max_flag, ceiling)] {
+    let ceilings = [
+        ("max-cpu", options.max_cpu.map(|cpu| cpu.0)),
+        ("max-memory", bytes(options.max_memory)),
+        ("max-io-read", bytes(options.max_io_read)),
+        ("max-io-write", bytes(options.max_io_write)),
+        ("max-pids", options.max_pids),
+    ];
+    let pairs = defaults.into_iter().zip(ceilings);
+    for (limit, (default, ceiling)) in LimitName::ALL.into_iter().zip(pairs) {
+        for (flag, value) in [default, ceiling] {
             value
                 .map_or(Ok(0), |value| limit.check(value))
                 .map_err(|source| PlanError::Range { flag, source })?;
         }
-        if let (Some(default), Some(ceiling)) = (default, ceiling)
+        if let ((flag, Some(default)), (_, Some(ceiling))) = (default, ceiling)
             && default > ceiling
         {
-            return Err(PlanError::AboveCeiling(
-                default_flag.trim_start_matches("default-"),
-            ));
+            return Err(PlanError::AboveCeiling(flag.trim_start_matches("default-")));
         }
     }
     let limits =
         |values, flag| Limits::try_from(values).map_err(|source| PlanError::Range { flag, source });
-    Ok((
-        limits(given.map(|given| given.2), "default")?,
-        limits(given.map(|given| given.3), "max")?,
-    ))
+    Ok(BothLimits {
+        defaults: limits(defaults.map(|(_, value)| value), "default")?,
+        ceilings: limits(ceilings.map(|(_, value)| value), "max")?,
+    })
 }
 
-/// What is kept in memory by default, and at most.
-fn output(options: &Options, memory: u64) -> Result<(u64, StoreLimits), PlanError> {
+/// Bytes of output that are kept in memory: of a process by default, and at most.
+#[derive(Debug)]
+struct OutputSizes {
+    default: u64,
+    limits: StoreLimits,
+}
+
+fn output(options: &Options, memory: u64) -> Result<OutputSizes, PlanError> {
     let fits =
         |flag, value: u64| output_max(value).map_err(|source| PlanError::Range { flag, source });
     let budget = options.output_budget.map_or(memory / 4, |size| size.0);
@@ -369,27 +377,11 @@ fn output(options: &Options, memory: u64) -> Result<(u64, StoreLimits), PlanErro
     // The budget may be more than one process can ever have.
     let most = budget.min(1 << 40);
     let ceiling = options.output_ceiling.map_or(most, |size| size.0);
-    if ceiling > budget {
-        let (small, large) = ("output-ceiling", "output-budget");
-        return Err(PlanError::Output {
-            small,
-            small_value: ceiling,
-            large,
-            large_value: budget,
-        });
-    }
+    ordered(("output-ceiling", ceiling), ("output-budget", budget))?;
     let default = options
         .output_default
         .map_or(ceiling.min(64 * MIB), |size| size.0);
-    if default > ceiling {
-        let (small, large) = ("output-default", "output-ceiling");
-        return Err(PlanError::Output {
-            small,
-            small_value: default,
-            large,
-            large_value: ceiling,
-        });
-    }
+    ordered(("output-default", default), ("output-ceiling", ceiling))?;
     let ceiling = fits(
         if options.output_ceiling.is_some() {
             "output-ceiling"
@@ -398,8 +390,26 @@ fn output(options: &Options, memory: u64) -> Result<(u64, StoreLimits), PlanErro
         },
         ceiling,
     )?;
-    let default = fits("output-default", default)?;
-    Ok((default, StoreLimits { ceiling, budget }))
+    Ok(OutputSizes {
+        default: fits("output-default", default)?,
+        limits: StoreLimits { ceiling, budget },
+    })
+}
+
+/// Of two flags and their values the first must not be the larger one.
+fn ordered(
+    (small, small_value): (&'static str, u64),
+    (large, large_value): (&'static str, u64),
+) -> Result<(), PlanError> {
+    if small_value > large_value {
+        return Err(PlanError::Output {
+            small,
+            small_value,
+            large,
+            large_value,
+        });
+    }
+    Ok(())
 }
 
 /// What is kept of a process on disk at most, and of all.
@@ -653,7 +663,7 @@ mod tests {
         );
         assert!(
             failed(Options {
-                frontend_uid: Some(FIRST_UID + 1),
+                frontend_uid: Some(crate::options::FIRST_UID + 1),
                 ..Options::default()
             })
             .contains("--frontend-uid")

@@ -1,0 +1,127 @@
+//! Who the server is, and who may come.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use prn_ipc_protocol::config;
+use prn_ipc_protocol::types::Id;
+use prn_proto::credentials::{CredentialsError, KeySource, ends_soon, load_certificate, now};
+use prn_proto::tls::{self, Certificate, Key, TlsError};
+
+use crate::error::ServerError;
+use crate::options::{Options, OptionsError};
+use crate::warning::Warning;
+
+/// Each usable, and all of them together.
+#[derive(Debug)]
+pub struct Credentials {
+    /// The server's certificate.
+    certificate: Certificate,
+    /// Those of the clients that are let in.
+    pins: Vec<Certificate>,
+    /// The server's key.
+    pub key: Key,
+}
+
+impl Credentials {
+    /// From the files that the options name.
+    pub fn load(options: &Options, warn: &dyn Fn(Warning)) -> Result<Self, ServerError> {
+        let now = now();
+        let certificate = own(options, now, warn)?;
+        let pins = pins(&options.client_cert, now, warn)?;
+        let origin = KeySource::find(options.tls_key.clone())?;
+        let key = origin.load()?;
+        tls::check_key(&certificate, &key)
+            .map_err(|source| CredentialsError::Key { origin, source })?;
+        // As the frontend will: what it refuses must be refused now.
+        tls::server_config(&certificate, &key, pins.clone())?;
+        Ok(Self {
+            certificate,
+            pins,
+            key,
+        })
+    }
+
+    /// What the frontend is to know of them: all but the key, which it gets by itself. With an
+    /// epoch of its own for this run of the server.
+    pub fn show(&self, frontend: config::Frontend) -> Result<config::Frontend, ServerError> {
+        Ok(config::Frontend {
+            epoch: Id::from_bytes(random()?),
+            certificate: self.certificate.der().to_vec(),
+            pins: self.pins.iter().map(|pin| pin.der().to_vec()).collect(),
+            ..frontend
+        })
+    }
+}
+
+fn own(
+    options: &Options,
+    now: Duration,
+    warn: &dyn Fn(Warning),
+) -> Result<Certificate, ServerError> {
+    let path = options
+        .server_cert
+        .as_deref()
+        .ok_or(OptionsError::Missing("server-cert"))?;
+    let certificate = load_certificate(path)?;
+    certificate
+        .check_validity(now)
+        .map_err(|source| refused(path, source))?;
+    warn_of_end(&certificate, path, now, warn);
+    Ok(certificate)
+}
+
+fn pins(
+    paths: &[PathBuf],
+    now: Duration,
+    warn: &dyn Fn(Warning),
+) -> Result<Vec<Certificate>, ServerError> {
+    let mut pins: Vec<Certificate> = Vec::new();
+    for path in paths {
+        let pin = load_certificate(path)?;
+        match pin.check_validity(now) {
+            Ok(()) => warn_of_end(&pin, path, now, warn),
+            Err(TlsError::NotValidNow {
+                from,
+                until,
+                now,
+                outside,
+            }) => warn(Warning::ClientNotValid {
+                path: path.clone(),
+                from,
+                until,
+                now,
+                outside,
+            }),
+            Err(source) => return Err(refused(path, source).into()),
+        }
+        if !pins.contains(&pin) {
+            pins.push(pin);
+        }
+    }
+    if pins.is_empty() {
+        return Err(OptionsError::NoClients.into());
+    }
+    Ok(pins)
+}
+
+fn refused(path: &Path, source: TlsError) -> CredentialsError {
+    CredentialsError::Certificate {
+        path: path.to_owned(),
+        source,
+    }
+}
+
+fn warn_of_end(certificate: &Certificate, path: &Path, now: Duration, warn: &dyn Fn(Warning)) {
+    if let Some(ending) = ends_soon(certificate, path, now) {
+        warn(Warning::EndsSoon(ending));
+    }
+}
+
+fn random() -> Result<[u8; 16], ServerError> {
+    let mut bytes = [0; 16];
+    let random = ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut bytes);
+    random
+        .map(|()| bytes)
+        .map_err(|_| ServerError::Host("the kernel gives no random bytes".to_owned()))
+}
