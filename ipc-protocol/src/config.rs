@@ -4,6 +4,7 @@
 //! The halves read them once, at their start, with [`read`]. Nothing in the root process parses
 //! text.
 
+mod filter;
 mod frontend;
 mod tools;
 
@@ -21,6 +22,7 @@ use crate::codec;
 use crate::message::OutputStore;
 use crate::types::Limits;
 
+pub use filter::Filter;
 pub use frontend::Frontend;
 pub use tools::Strict;
 
@@ -87,10 +89,6 @@ pub struct OpenFiles {
     /// As many may be asked for.
     pub hard: u64,
 }
-
-/// A program for seccomp(2): `struct sock_filter` (linux/filter.h), each as one number in this
-/// machine's byte order.
-pub type Filter = Vec<u64>;
 
 /// What confines the supervisor and processes of [`crate::message::Profile::Default`]. Made by `prn
 /// server start`, so that the root process holds neither the tables nor a compiler for them.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Filter;
+use super::filter::Filter;
 
 /// What confines a process of [`crate::message::Profile::Strict`] beside its namespaces.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

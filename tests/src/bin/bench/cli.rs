@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use anyhow::ensure;
 
-use crate::Bench;
+use crate::setup::Bench;
 use crate::ssh::Ssh;
 use crate::table::{Series, Summary, Table, percentile};
 

@@ -5,8 +5,8 @@ use prn_tests::procfs;
 
 use crate::machine::{self, GIB, MIB};
 use crate::parts::{self, CHUNK, Serving};
+use crate::setup::{Bench, cpus, word};
 use crate::table::{Series, Summary, Table};
-use crate::{Bench, cpus, word};
 
 const READERS: [u64; 4] = [1, 10, 100, 1000];
 

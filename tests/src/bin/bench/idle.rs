@@ -7,8 +7,9 @@ use anyhow::ensure;
 use prn_client::{OutputRequest, StartSpec};
 use prn_tests::procfs;
 
+use crate::setup::Bench;
 use crate::table::{NONE, Summary, Table, figure};
-use crate::{Bench, machine, parts};
+use crate::{machine, parts};
 
 const COUNT: usize = 1000;
 const CONNECTIONS: usize = 10;

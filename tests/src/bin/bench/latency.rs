@@ -4,8 +4,9 @@ use std::time::{Duration, Instant};
 
 use prn_client::{Client, Event, OutputRequest, ProcessId, StartSpec};
 
+use crate::setup::Bench;
 use crate::table::{Series, Summary, Table, percentile};
-use crate::{Bench, machine, parts};
+use crate::{machine, parts};
 
 /// Lines, and calls: so many, so far apart that everything sleeps in between.
 const COUNT: usize = 1000;

@@ -7,9 +7,9 @@ use prn_tests::{procfs, server::Server};
 
 use crate::machine::{self, GIB, MIB, Pinned};
 use crate::parts::{self, CHUNK, Serving, Transfer};
+use crate::setup::{Bench, word};
 use crate::ssh::Ssh;
 use crate::table::{Samples, Series, Summary, Table, figure};
-use crate::{Bench, word};
 
 const PIPE: &str = "raw pipe";
 const PIPE_LINES: &str = "raw pipe, lines of 100 bytes";

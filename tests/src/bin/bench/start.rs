@@ -9,8 +9,9 @@ use prn_client::StartSpec;
 use prn_tests::procfs;
 use prn_tests::server::cgroup_mount;
 
+use crate::setup::{Bench, cpus, word};
 use crate::table::{Series, Summary, Table, figure, percentile};
-use crate::{Bench, cpus, latency, parts, word};
+use crate::{latency, parts};
 
 /// Starts of each kind in a round.
 const STARTS: usize = 300;
