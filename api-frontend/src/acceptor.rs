@@ -58,12 +58,14 @@ pub fn shown(certificate: Fingerprint) {
 }
 
 /// Accepts, shakes hands and serves.
+#[derive(Debug)]
 pub struct Acceptor {
     listener: TcpListener,
     shared: Arc<Shared>,
 }
 
 /// What each connection's task needs.
+#[derive(Debug)]
 struct Shared {
     tls: Arc<ServerConfig>,
     clients: Arc<Clients>,
@@ -81,7 +83,7 @@ struct Shared {
 
 /// Lines about those who were not let in. Each kind has a limit of its own: strangers who say
 /// nothing must not hide those who try certificates, and neither of them a client.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Log {
     listener: log::Limited,
     silent: log::Limited,

@@ -5,6 +5,7 @@
 //! that takes nothing keeps nobody from an answer, itself on another connection included.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use prn_proto::tls::Fingerprint;
@@ -16,19 +17,20 @@ const OVERHEAD: usize = 4 * 1024;
 pub type Revoke = Box<dyn FnOnce() + Send>;
 
 /// The answers that wait.
+#[derive(Debug)]
 pub struct Answers {
     max: usize,
     waiting: Mutex<Waiting>,
 }
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Waiting {
     next: u64,
     bytes: usize,
     by_client: HashMap<Fingerprint, OfClient>,
 }
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct OfClient {
     bytes: usize,
     by_age: BTreeMap<u64, Entry>,
@@ -39,7 +41,14 @@ struct Entry {
     revoke: Revoke,
 }
 
+impl fmt::Debug for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Entry").finish_non_exhaustive()
+    }
+}
+
 /// An answer that waits, until this is dropped.
+#[derive(Debug)]
 pub struct Held {
     answers: Arc<Answers>,
     client: Fingerprint,

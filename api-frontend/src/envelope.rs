@@ -36,7 +36,7 @@ use crate::subscribe::body::{Handed, ResponseBody};
 const WAITING_MAX: usize = 64 * 1024 * 1024;
 
 /// The service as a connection calls it.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct Envelope {
     service: ProcessRunnerServiceServer<Service>,
     epoch: HeaderValue,

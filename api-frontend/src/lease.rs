@@ -27,6 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const PIECE: usize = 16 * 1024;
 
 /// A body with what it holds.
+#[derive(Debug)]
 pub struct Lease<T> {
     rest: Arc<Mutex<Option<Rest<T>>>>,
     watch: task::AbortHandle,
@@ -34,6 +35,7 @@ pub struct Lease<T> {
     trailers: HeaderMap,
 }
 
+#[derive(Debug)]
 struct Rest<T> {
     body: Body,
     /// What of its last frame is still to be handed out.

@@ -6,6 +6,7 @@
 //! never have sent ends this process: a fresh one starts.
 
 use std::collections::{HashMap, VecDeque};
+use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -54,6 +55,7 @@ impl From<Unexpected> for LinkError {
 }
 
 /// The channel, and what is under way on it.
+#[derive(Debug)]
 pub struct Link {
     channel: AsyncFd<FrontendEnd>,
     commands: mpsc::UnboundedReceiver<Command>,
@@ -67,6 +69,12 @@ struct State {
     last: u64,
     /// The channel has been found closed once.
     closed: bool,
+}
+
+impl fmt::Debug for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("State").finish_non_exhaustive()
+    }
 }
 
 impl Link {

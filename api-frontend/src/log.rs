@@ -46,10 +46,12 @@ pub fn panics() {
 }
 
 /// Logs a few lines a second, and counts the others.
+#[derive(Debug)]
 pub struct Limited {
     state: Mutex<State>,
 }
 
+#[derive(Debug)]
 struct State {
     since: Instant,
     lines: u32,

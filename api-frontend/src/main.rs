@@ -114,6 +114,7 @@ fn run() -> Result<(), Fatal> {
 }
 
 /// The descriptors that the supervisor left open, in the order of their numbers.
+#[derive(Debug)]
 struct Inherited {
     channel: OwnedFd,
     config: OwnedFd,

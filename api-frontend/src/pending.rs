@@ -32,17 +32,19 @@ impl From<IpAddr> for Network {
 }
 
 /// The handshakes under way.
+#[derive(Debug)]
 pub struct Pending {
     max: usize,
     entries: Mutex<Entries>,
 }
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Entries {
     next: u64,
     by_number: HashMap<u64, Entry>,
 }
 
+#[derive(Debug)]
 struct Entry {
     network: Network,
     /// Its ClientHello has come.

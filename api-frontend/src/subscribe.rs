@@ -6,7 +6,7 @@
 //! polls: while somebody waits at the end, one Watch is armed at the supervisor, whose event wakes
 //! those who wait.
 //!
-//! - [`seek`]: where a stream begins and ends that was asked for by time or by its tail.
+//! - [`seek`]: where a stream begins and ends that was asked for by time or by its tail, which [`runs`] counts.
 //! - [`subscription`]: one client's stream of frames, by way of [`chunks`].
 //! - [`hub`]: what the subscribers of one process share; [`readers`]: how far they are; [`seat`]:
 //!   one of them.
@@ -16,6 +16,7 @@ pub mod body;
 pub mod chunks;
 pub mod hub;
 pub mod readers;
+pub mod runs;
 pub mod seat;
 pub mod seek;
 pub mod subscription;

@@ -4,6 +4,7 @@
 //! own they run on different threads, wait for that lock, and wake each other through the kernel
 //! for every chunk of output. Here they take turns, and a task wakes nobody by going on.
 
+use std::fmt;
 use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -39,6 +40,12 @@ pub fn current() -> Option<AbortHandle> {
 #[derive(Clone)]
 pub struct Spawner(Weak<Queue>);
 
+impl fmt::Debug for Spawner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Spawner").finish_non_exhaustive()
+    }
+}
+
 impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Spawner {
     fn execute(&self, call: F) {
         if let Some(queue) = self.0.upgrade() {
@@ -62,6 +69,12 @@ pub struct Calls<F> {
     connection_turn: Arc<Turn>,
     calls_turn: Arc<Turn>,
     flush: F,
+}
+
+impl<F> fmt::Debug for Calls<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Calls").finish_non_exhaustive()
+    }
 }
 
 impl<F: FnMut(&mut Context<'_>)> Calls<F> {
@@ -146,7 +159,7 @@ impl<F: FnMut(&mut Context<'_>)> Calls<F> {
 }
 
 /// The task that all of it runs in.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Task {
     waker: AtomicWaker,
     /// It will look at both turns before it sleeps, and need not be woken.
@@ -154,6 +167,7 @@ struct Task {
 }
 
 /// Whether one side has something to do.
+#[derive(Debug)]
 struct Turn {
     due: AtomicBool,
     task: Arc<Task>,

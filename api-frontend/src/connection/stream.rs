@@ -30,11 +30,14 @@ const SCARCE: usize = 8 * 1024 * 1024;
 static STUCK: AtomicUsize = AtomicUsize::new(0);
 
 /// The end that HTTP/2 has. What is written to it is sent by [`Outgoing`].
+#[derive(Debug)]
 pub struct Stream(Arc<Mutex<Session>>);
 
 /// The end that the connection's turns have.
+#[derive(Debug)]
 pub struct Outgoing(Arc<Mutex<Session>>);
 
+#[derive(Debug)]
 struct Session {
     tcp: TcpStream,
     tls: ServerConnection,

@@ -4,6 +4,7 @@
 //! bytes of its stream's own and a reference to a chunk. (gRPC over HTTP/2,
 //! "Length-Prefixed-Message"; protobuf encoding, "Length-Delimited Records".)
 
+use std::fmt;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
@@ -47,6 +48,12 @@ type Piece = Frame<Chain<Bytes, Bytes>>;
 #[derive(Clone)]
 pub struct Handed(Arc<Mutex<Option<Frames>>>);
 
+impl fmt::Debug for Handed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handed").finish_non_exhaustive()
+    }
+}
+
 impl Handed {
     /// To be sent as the response's body.
     pub fn new(frames: Frames) -> Self {
@@ -59,6 +66,7 @@ impl Handed {
 }
 
 /// A response's body: that of the generated code, or output.
+#[derive(Debug)]
 pub enum ResponseBody {
     /// What the generated code has framed.
     Whole(Body),
@@ -74,6 +82,12 @@ pub struct OutputBody {
     gathered: BytesMut,
     /// What comes after them.
     trailers: Option<HeaderMap>,
+}
+
+impl fmt::Debug for OutputBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OutputBody").finish_non_exhaustive()
+    }
 }
 
 impl ResponseBody {
