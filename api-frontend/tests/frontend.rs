@@ -228,16 +228,10 @@ impl Frontend {
         request: v1::GetOutputRequest,
         output: &Output,
     ) -> Result<Streaming<v1::GetOutputResponse>, Status> {
-        let (id, mut client) = (
-            request
-                .process_identifier
-                .clone()
-                .unwrap()
-                .id
-                .parse()
-                .unwrap(),
-            client.clone(),
-        );
+        let named = request.process_identifier.clone().unwrap();
+        let id = prn_proto::id::ProcessId::try_from(named).unwrap();
+        let id = ProcessId::from_bytes(id.to_bytes());
+        let mut client = client.clone();
         let opening = tokio::spawn(async move { client.get_output(request).await });
         while !opening.is_finished() {
             if self.readable(Duration::from_millis(10)) {

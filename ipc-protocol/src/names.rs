@@ -2,7 +2,6 @@
 //! supervisor sends values and says nothing.
 
 use std::fmt;
-use std::str::FromStr;
 use std::time::Duration;
 
 use crate::message::{
@@ -13,7 +12,6 @@ use crate::types::{Id, Invalid, LimitName, Limits, Millis};
 impl fmt::Display for Invalid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Id => f.write_str("must be 32 lower-case hexadecimal digits"),
             Self::Empty => f.write_str("must not be empty"),
             Self::Range { min, max } => write!(f, "must be between {min} and {max}"),
         }
@@ -153,29 +151,6 @@ impl TryFrom<Duration> for Millis {
         u64::try_from(duration.as_millis())
             .unwrap_or(u64::MAX)
             .try_into()
-    }
-}
-
-impl FromStr for Id {
-    type Err = Invalid;
-
-    fn from_str(text: &str) -> Result<Self, Invalid> {
-        let digit = |byte: u8| match byte {
-            b'0'..=b'9' => Ok(byte - b'0'),
-            b'a'..=b'f' => Ok(byte - b'a' + 10),
-            _ => Err(Invalid::Id),
-        };
-        let (pairs, []) = text.as_bytes().as_chunks::<2>() else {
-            return Err(Invalid::Id);
-        };
-        let mut bytes = [0; 16];
-        if pairs.len() != bytes.len() {
-            return Err(Invalid::Id);
-        }
-        for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
-            *byte = digit(*high)? << 4 | digit(*low)?;
-        }
-        Ok(Self::from_bytes(bytes))
     }
 }
 

@@ -9,7 +9,7 @@ use prn_ipc_protocol::message::*;
 use prn_ipc_protocol::types::*;
 
 fn id() -> ProcessId {
-    "000102030405060708090a0b0c0d0eff".parse().unwrap()
+    ProcessId::from_bytes([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 0xff])
 }
 
 fn hex(bytes: &[u8]) -> String {

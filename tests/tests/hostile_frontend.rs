@@ -1591,7 +1591,8 @@ fn o1_o3_nothing_can_be_done_to_the_outputs_descriptors_and_output_is_the_same_a
     let live = hostile.server.start_process(&[], &["sh", "-c", script]);
     hostile.take_over(Mode::Ready);
     for id in [&finished, &live] {
-        for fd in subscribe(&mut hostile, id.parse().unwrap()) {
+        let id: prn_proto::id::ProcessId = id.parse().unwrap();
+        for fd in subscribe(&mut hostile, ProcessId::from_bytes(id.to_bytes())) {
             drill(&hostile, fd);
         }
     }

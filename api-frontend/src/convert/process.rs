@@ -170,6 +170,7 @@ pub fn output_end(info: &ProcessInfo, totals: &OutputTotals, boot_epoch: &str) -
 #[cfg(test)]
 pub mod tests {
     use super::*;
+    use crate::convert::id::parsed;
     use prn_ipc_protocol::message::{
         AppliedLimits, End, ExitCause, FileText, Keeping, OutputStore, Overflow, ProcessSpec,
         Profile,
@@ -186,7 +187,7 @@ pub mod tests {
     /// A running process.
     pub fn info(id: &str, number: u64) -> ProcessInfo {
         ProcessInfo {
-            id: id.parse().unwrap(),
+            id: parsed(id, "id").unwrap(),
             number,
             spec: ProcessSpec {
                 argv: vec![c"sh".into(), c"-c".into(), c"echo 'a b'".into()]
