@@ -6,6 +6,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+/// The folders of the project that hold sources.
+const PARTS: [&str; 6] = [
+    "api-frontend",
+    "ipc-protocol",
+    "prn",
+    "proto",
+    "supervisor",
+    "tests",
+];
+
 /// Where ids and tests are listed.
 const CHECKS: &str = "docs/security/checks.md";
 
@@ -31,14 +41,7 @@ fn sources() -> Vec<(PathBuf, String)> {
         }
     }
     let mut found = Vec::new();
-    for part in [
-        "api-frontend",
-        "ipc-protocol",
-        "prn",
-        "proto",
-        "supervisor",
-        "tests",
-    ] {
+    for part in PARTS {
         walk(&root().join(part), &mut found);
     }
     found
@@ -293,4 +296,244 @@ fn links_between_documents_lead_somewhere() {
             assert!(has_heading, "{}: {link}", document.display());
         }
     }
+}
+
+/// What stands between backquotes, outside of blocks.
+fn spans(document: &str) -> Vec<String> {
+    let mut is_block = false;
+    let mut prose = String::new();
+    for line in document.lines() {
+        is_block ^= line.starts_with("```");
+        if !is_block && !line.starts_with("```") {
+            prose.push_str(line);
+            prose.push(' ');
+        }
+    }
+    let inside = prose.split('`').skip(1).step_by(2);
+    inside.map(str::to_owned).collect()
+}
+
+/// Whether this source has a function, or a type, of that name.
+fn defines(source: &str, name: &str) -> bool {
+    let kinds: &[&str] = if name.starts_with(char::is_uppercase) {
+        &["struct", "enum", "trait", "type", "const"]
+    } else {
+        &["fn"]
+    };
+    source.lines().any(|line| {
+        kinds.iter().any(|kind| {
+            line.split_once(&format!("{kind} {name}"))
+                .is_some_and(|(before, after)| {
+                    !before.contains("//")
+                        && !after.starts_with(|next: char| next.is_alphanumeric() || next == '_')
+                })
+        })
+    })
+}
+
+#[test]
+fn what_documents_name_is_in_the_tree() {
+    let mut wrong = Vec::new();
+    for document in documents() {
+        for span in spans(&text(document.to_str().unwrap())) {
+            let (path, name) = match span.split_once(": ") {
+                Some((path, name)) => (path, Some(name)),
+                None => (span.as_str(), None),
+            };
+            let is_path = PARTS.iter().any(|part| {
+                path.strip_prefix(part)
+                    .is_some_and(|rest| rest.starts_with('/'))
+            });
+            if !is_path || path.contains(['*', '<', ' ', '…']) {
+                continue;
+            }
+            let is_there =
+                root().join(path).exists() && name.is_none_or(|name| defines(&text(path), name));
+            if !is_there {
+                wrong.push(format!("{}: {span}", document.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "not there:\n{}", wrong.join("\n"));
+}
+
+/// Lines and their numbers, without items that are for tests alone.
+fn product_lines(source: &str) -> Vec<(usize, &str)> {
+    /// Of an item for tests.
+    #[derive(PartialEq)]
+    enum At {
+        Nothing,
+        Attributes,
+        Inside,
+    }
+    let mut at = At::Nothing;
+    let mut found = Vec::new();
+    for (line, number) in source.lines().zip(1..) {
+        at = match at {
+            At::Nothing if line == "#[cfg(test)]" => At::Attributes,
+            At::Nothing => {
+                found.push((number, line));
+                At::Nothing
+            }
+            At::Attributes if line.starts_with(['#', ' ', ')']) => At::Attributes,
+            At::Attributes if line.ends_with([';', '}']) => At::Nothing,
+            At::Attributes => At::Inside,
+            At::Inside if line.starts_with(['}', ')', ']']) => At::Nothing,
+            At::Inside => At::Inside,
+        };
+    }
+    found
+}
+
+/// Code lines of the product, by file, in which one of these words stands.
+fn places(words: &[&str]) -> BTreeMap<String, Vec<String>> {
+    let is_in = |line: &str, word: &str| {
+        line.match_indices(word).any(|(at, _)| {
+            let is_word = |character: char| character.is_alphanumeric() || character == '_';
+            !line[..at].ends_with(is_word) && !line[at + word.len()..].starts_with(is_word)
+        })
+    };
+    let mut files = sources();
+    let schema = "proto/v1/process_runner.proto";
+    files.push((schema.into(), text(schema)));
+    let mut found: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (path, source) in files {
+        let is_product = !path.starts_with("tests")
+            && !path.ends_with("tests.rs")
+            && !path
+                .components()
+                .any(|part| part.as_os_str() == "tests" || part.as_os_str() == "examples");
+        let mut is_import = false;
+        for (number, line) in product_lines(&source) {
+            let trimmed = line.trim_start();
+            is_import |= trimmed.starts_with("use ");
+            if is_import {
+                is_import = !line.ends_with(';');
+                continue;
+            }
+            if is_product
+                && !trimmed.starts_with("//")
+                && words.iter().any(|word| is_in(line, word))
+            {
+                let shown = format!("{number}: {trimmed}");
+                let path = path.display().to_string();
+                found.entry(path).or_default().push(shown);
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn a_new_call_or_field_has_the_places_that_are_listed() {
+    let document = text("docs/adding-a-call.md");
+    let lists: Vec<_> = document.split("<!-- places: ").skip(1).collect();
+    assert_eq!(lists.len(), 3);
+    let mut wrong = Vec::new();
+    for list in lists {
+        let (words, rest) = list.split_once(" -->").unwrap();
+        let words: Vec<_> = words.split('|').collect();
+        let rows = rest.lines().skip_while(|line| !line.starts_with('|'));
+        let listed: BTreeSet<_> = rows
+            .take_while(|line| line.starts_with('|'))
+            .filter_map(|row| row.split('`').nth(1))
+            .map(str::to_owned)
+            .collect();
+        let found = places(&words);
+        for (path, lines) in &found {
+            println!("{path}\n    {}", lines.join("\n    "));
+            if !listed.contains(path) {
+                wrong.push(format!("{words:?}: not listed: {path}"));
+            }
+        }
+        for path in listed.iter().filter(|path| !found.contains_key(*path)) {
+            wrong.push(format!("{words:?}: not found any more: {path}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Names of the tests of a crate: those of its unit tests, or of one of its test programs.
+fn tests_of(package: &str, program: Option<&str>) -> Vec<String> {
+    let folder = match package {
+        "prn-tests" => "tests",
+        "prn-api-frontend" => "api-frontend",
+        "prn-ipc-protocol" => "ipc-protocol",
+        "prn-launch" => "supervisor/launch",
+        "prn-supervisor" => "supervisor",
+        _ => panic!("which folder is {package} in?"),
+    };
+    let below = match program {
+        Some(program) => format!("{folder}/tests/{program}.rs"),
+        None => format!("{folder}/src"),
+    };
+    let of_it = sources()
+        .into_iter()
+        .filter(|(path, _)| path.starts_with(&below));
+    let mut names = Vec::new();
+    for (_, source) in of_it {
+        let mut is_test = false;
+        for line in source.lines().map(str::trim) {
+            is_test |= line.starts_with("#[test]") || line.starts_with("#[tokio::test");
+            if let Some((_, name)) = line.split_once("fn ").filter(|_| is_test) {
+                names.push(name.split('(').next().unwrap().to_owned());
+                is_test = false;
+            }
+        }
+    }
+    names
+}
+
+#[test]
+fn commands_of_the_review_run_tests_that_exist() {
+    let document = text("docs/security/review.md");
+    let commands = spans(&document)
+        .into_iter()
+        .filter(|span| span.starts_with("cargo test "));
+    let mut count = 0;
+    for command in commands {
+        count += 1;
+        let words: Vec<_> = command.split(' ').collect();
+        let after = |option| {
+            let at = words.iter().position(|word| *word == option)?;
+            words.get(at + 1).copied()
+        };
+        let program = after("--test");
+        let filter = words
+            .last()
+            .copied()
+            .filter(|word| Some(*word) != program && !word.starts_with('-'));
+        let tests = tests_of(after("-p").unwrap(), program);
+        assert!(
+            tests
+                .iter()
+                .any(|test| filter.is_none_or(|filter| test.contains(filter))),
+            "{command}: there is none"
+        );
+    }
+    assert!(count > 20, "{count} commands");
+}
+
+#[test]
+fn the_review_goes_through_all_of_the_authority() {
+    let document = text("docs/security/review.md");
+    let (_, table) = document.split_once("## The authority\n").unwrap();
+    let table = table.split_once("\n## ").unwrap().0;
+    let read: BTreeSet<_> = table
+        .lines()
+        .filter(|line| line.starts_with("| `"))
+        .filter_map(|row| row.split('`').nth(1))
+        .map(str::to_owned)
+        .collect();
+    let script = root().join("tests/budgets.sh");
+    let counted = std::process::Command::new(script)
+        .arg("--authority")
+        .output()
+        .unwrap();
+    let counted: BTreeSet<_> = String::from_utf8(counted.stdout)
+        .unwrap()
+        .lines()
+        .map(str::to_owned)
+        .collect();
+    assert_eq!(read, counted);
 }
