@@ -39,6 +39,7 @@
 //!
 //! `examples/run.rs` is the whole of it. The binary `prn-supervisor` puts [`daemon`], which serves
 //! the unprivileged frontend, around the same [`Runner`].
+#![cfg_attr(not(test), warn(clippy::too_many_lines))]
 #![warn(missing_debug_implementations)]
 
 mod admission;

@@ -25,6 +25,52 @@ const BYTES_PER_RECORD: u64 = 64;
 /// connection that breaks may have had as many under way (HTTP/2's window, and what lay before it).
 const IN_FLIGHT: u64 = 4 << 20;
 
+/// What takes room.
+#[derive(Debug, Clone, Copy, Default)]
+struct Held {
+    /// Bytes of the ring.
+    bytes: u64,
+    /// Records of the index.
+    records: u64,
+}
+
+/// The sizes of both rings.
+#[derive(Debug, Clone, Copy)]
+struct Sizes {
+    /// Bytes of output.
+    capacity: u64,
+    /// Records of the index.
+    slots: u64,
+}
+
+impl Sizes {
+    /// Bytes of the file that both are in.
+    fn length(self) -> u64 {
+        self.capacity + self.slots * RECORD
+    }
+}
+
+/// What a read has taken from a pipe.
+#[derive(Debug, Clone, Copy)]
+enum Taken {
+    /// So many bytes, which are in the ring.
+    Kept(u64),
+    /// So many bytes, which are nowhere.
+    Lost(u64),
+}
+
+impl Taken {
+    fn bytes(self) -> u64 {
+        match self {
+            Self::Kept(bytes) | Self::Lost(bytes) => bytes,
+        }
+    }
+}
+
+fn length(read: usize) -> nix::Result<u64> {
+    u64::try_from(read).map_err(|_| Errno::EIO)
+}
+
 /// One process's output.
 #[derive(Debug)]
 pub struct Store {
@@ -40,8 +86,7 @@ pub struct Store {
     last: Option<Record>,
     stdout: u64,
     stderr: u64,
-    /// Bytes of the ring that take room, and records of the index that do.
-    held: (u64, u64),
+    held: Held,
     /// What the disk takes no more of is lost, which readers are told, and the process goes on.
     lossy: bool,
     /// Why the disk took no more.
@@ -49,8 +94,8 @@ pub struct Store {
 }
 
 impl Store {
-    /// Bytes of the ring and records of the index of an output that is kept so.
-    fn sizes(keeping: Keeping) -> (u64, u64) {
+    /// Those of an output that is kept so.
+    fn sizes(keeping: Keeping) -> Sizes {
         // One read more than promised, because room is made before it is known how much of it a
         // read will fill. Where nothing may be dropped, also for what is in two pipes when they are
         // read for the last time: a process can make each 1 MiB large (pipe(7), pipe-max-size). And
@@ -67,44 +112,42 @@ impl Store {
             0
         };
         let capacity = keeping.max.next_multiple_of(4096) + reads * READ_MAX + in_flight;
-        (capacity, capacity / BYTES_PER_RECORD)
+        Sizes {
+            capacity,
+            slots: capacity / BYTES_PER_RECORD,
+        }
     }
 
     /// Most room that such an output can come to take, in bytes.
     pub fn most(keeping: Keeping) -> u64 {
-        let (capacity, slots) = Self::sizes(keeping);
-        capacity + slots * RECORD
+        Self::sizes(keeping).length()
     }
 
     /// An empty output. One on disk is in a file without a name, in the folder `state`.
     pub fn new(keeping: Keeping, state: BorrowedFd<'_>) -> nix::Result<Self> {
-        let ((capacity, slots), length) = (Self::sizes(keeping), Self::most(keeping));
+        let sizes = Self::sizes(keeping);
         let on_disk = keeping.store == OutputStore::Disk;
         let data = if on_disk {
-            Shared::on_disk(state, length)
+            Shared::on_disk(state, sizes.length())
         } else {
-            Shared::in_memory(c"prn-output", length)
+            Shared::in_memory(c"prn-output", sizes.length())
         }?;
         let page = Shared::in_memory(c"prn-marks", PAGE)?;
+        let Sizes { capacity, slots } = sizes;
         page.put(0, &[MAGIC, capacity, slots])?;
-        let (lossy, marks) = (
-            on_disk && keeping.overflow == Overflow::DropOldest,
-            Marks::default(),
-        );
-        let (sequence, last, stdout, stderr, held, refused) = Default::default();
         Ok(Self {
             data,
             page,
             capacity,
             slots,
-            sequence,
-            marks,
-            last,
-            stdout,
-            stderr,
-            held,
-            lossy,
-            refused,
+            sequence: 0,
+            marks: Marks::default(),
+            last: None,
+            stdout: 0,
+            stderr: 0,
+            held: Held::default(),
+            lossy: on_disk && keeping.overflow == Overflow::DropOldest,
+            refused: None,
         })
     }
 
@@ -119,92 +162,106 @@ impl Store {
         stream: Stream,
         now: UnixMicros,
     ) -> nix::Result<u64> {
-        // Readers must know what will be overwritten before it is (see the module of the layout).
+        let record = Record {
+            offset: self.marks.high,
+            time: now,
+            stream,
+        };
+        self.make_room(record);
+        let taken = self.take(pipe, record)?;
+        let read = taken.bytes();
+        if read > 0 {
+            self.count(record, taken);
+            self.publish();
+        }
+        Ok(read)
+    }
+
+    /// Drops what the next read may overwrite. Readers must know that before it is overwritten (see
+    /// the module of the layout).
+    fn make_room(&mut self, record: Record) {
         let low = self.marks.low;
         self.drop_before((self.marks.high + READ_MAX).saturating_sub(self.capacity));
-        let joins =
-            |last: Record| last.stream == stream && now.0.abs_diff(last.time.0) < RESOLUTION;
-        if !self.last.is_some_and(joins)
-            && self.marks.next_record - self.marks.first_record == self.slots
-        {
+        let records = self.marks.next_record - self.marks.first_record;
+        if !self.joins_last(record) && records == self.slots {
             self.drop_before(self.begin_of(self.marks.first_record + 1));
         }
         if self.marks.low != low {
             self.publish();
         }
-        let (record, mut step) = (
-            Record {
-                offset: self.marks.high,
-                time: now,
-                stream,
-            },
-            4 * READ_MAX,
-        );
-        let (read, is_lost) = loop {
-            // The record first: once bytes were taken, nothing can fail.
-            let (index, place) = (
-                self.place(self.marks.next_record),
-                self.marks.high % self.capacity,
-            );
-            let put = if self.last.is_some_and(joins) {
-                Ok(())
-            } else {
-                self.data.put(index, &record.to_words())
+    }
+
+    /// Whether what has come is told as part of what came last.
+    fn joins_last(&self, record: Record) -> bool {
+        self.last.is_some_and(|last| {
+            last.stream == record.stream && record.time.0.abs_diff(last.time.0) < RESOLUTION
+        })
+    }
+
+    /// Reads once. What the disk does not take costs the oldest output, if that may be dropped.
+    fn take(&mut self, pipe: BorrowedFd<'_>, record: Record) -> nix::Result<Taken> {
+        let mut step = 4 * READ_MAX;
+        loop {
+            let error = match self.take_into_ring(pipe, record) {
+                Ok(read) => return Ok(Taken::Kept(length(read)?)),
+                Err(error @ (Errno::EAGAIN | Errno::EINTR)) => return Err(error),
+                Err(error) => error,
             };
-            match put.and_then(|()| {
-                self.data.take(
-                    pipe,
-                    RingPart {
-                        at: place,
-                        length: READ_MAX,
-                        size: self.capacity,
-                    },
-                )
-            }) {
-                Err(error) if ![Errno::EAGAIN, Errno::EINTR].contains(&error) => {
-                    let state = state(pipe);
-                    if !state.contains(PollFlags::POLLIN) {
-                        return if state.contains(PollFlags::POLLHUP) {
-                            Ok(0)
-                        } else {
-                            Err(Errno::EAGAIN)
-                        };
-                    }
-                    let kept = self.marks.high - self.marks.low;
-                    self.refused = Some(error);
-                    if !self.lossy {
-                        return Err(error);
-                    } else if kept == 0 {
-                        break (nix::unistd::read(pipe, &mut [0; 65_536])?, true);
-                    }
-                    // The oldest makes room, or more of it, until that is of no help.
-                    let _unused = self.evict(step);
-                    step *= 2;
-                }
-                read => break (read?, false),
+            let state = state(pipe);
+            if !state.contains(PollFlags::POLLIN) {
+                return if state.contains(PollFlags::POLLHUP) {
+                    Ok(Taken::Kept(0))
+                } else {
+                    Err(Errno::EAGAIN)
+                };
             }
-        };
-        let read = u64::try_from(read).map_err(|_| Errno::EIO)?;
-        if read == 0 {
-            return Ok(0);
+            self.refused = Some(error);
+            if !self.lossy {
+                return Err(error);
+            }
+            if self.marks.high == self.marks.low {
+                let read = nix::unistd::read(pipe, &mut [0; 65_536])?;
+                return Ok(Taken::Lost(length(read)?));
+            }
+            // The oldest makes room, or more of it, until that is of no help.
+            let _unused = self.evict(step);
+            step *= 2;
         }
-        if !is_lost && !self.last.is_some_and(joins) {
+    }
+
+    fn take_into_ring(&self, pipe: BorrowedFd<'_>, record: Record) -> nix::Result<usize> {
+        // The record first: once bytes were taken, nothing can fail.
+        if !self.joins_last(record) {
+            let index = self.index_of(self.marks.next_record);
+            self.data.put(index, &record.to_words())?;
+        }
+        let part = RingPart {
+            at: self.marks.high % self.capacity,
+            length: READ_MAX,
+            size: self.capacity,
+        };
+        self.data.take(pipe, part)
+    }
+
+    /// Takes what was read into the marks; not published yet.
+    fn count(&mut self, record: Record, taken: Taken) {
+        let read = taken.bytes();
+        let is_kept = matches!(taken, Taken::Kept(_));
+        if is_kept && !self.joins_last(record) {
             self.marks.next_record += 1;
-            self.held.1 = (self.held.1 + 1).min(self.slots);
+            self.held.records = (self.held.records + 1).min(self.slots);
             self.last = Some(record);
         }
         self.marks.high += read;
-        match stream {
+        match record.stream {
             Stream::Stdout => self.stdout += read,
             Stream::Stderr => self.stderr += read,
         }
-        if is_lost {
-            self.drop_before(self.marks.high);
+        if is_kept {
+            self.held.bytes = (self.held.bytes + read).min(self.capacity);
         } else {
-            self.held.0 = (self.held.0 + read).min(self.capacity);
+            self.drop_before(self.marks.high);
         }
-        self.publish();
-        Ok(read)
     }
 
     /// Whether more cannot be kept without dropping what is after `taken`: not its bytes, or not
@@ -226,12 +283,12 @@ impl Store {
         // All of the ring but what is kept, which may wrap around its end.
         let kept = self.marks.high - self.marks.low;
         let (from, length) = (self.marks.high % self.capacity, self.capacity - kept);
-        self.held.0 = kept;
+        self.held.bytes = kept;
         let first = length.min(self.capacity - from);
         self.data.punch(from, first)?;
         self.data.punch(0, length - first)?;
         if kept == 0 {
-            self.held.1 = 0;
+            self.held.records = 0;
             self.data.punch(self.capacity, self.slots * RECORD)?;
         }
         Ok(())
@@ -239,7 +296,7 @@ impl Store {
 
     /// Room that it takes, in bytes.
     pub fn charge(&self) -> u64 {
-        self.held.0 + self.held.1 * RECORD
+        self.held.bytes + self.held.records * RECORD
     }
 
     /// Offsets and sizes.
@@ -290,14 +347,15 @@ impl Store {
         let _unused = self.page.put(word::SEQUENCE, &[self.sequence]);
     }
 
-    fn place(&self, number: u64) -> u64 {
+    /// Where a record is, in the data.
+    fn index_of(&self, number: u64) -> u64 {
         self.capacity + (number % self.slots) * RECORD
     }
 
     /// Offset of the first byte of a record. If the disk fails to tell, one beyond all: what cannot
     /// be told apart is dropped.
     fn begin_of(&self, number: u64) -> u64 {
-        self.data.get(self.place(number)).unwrap_or(u64::MAX)
+        self.data.get(self.index_of(number)).unwrap_or(u64::MAX)
     }
 }
 

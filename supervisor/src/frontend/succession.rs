@@ -80,8 +80,10 @@ mod tests {
     fn one_that_has_settled_makes_up_for_those_before() {
         let mut succession = Succession::default();
         succession.serves();
-        for _ in 0..4 {
-            succession.died(SETTLED - Duration::from_nanos(1));
+        let not_settled = SETTLED - Duration::from_nanos(1);
+        for deaths in 1..5 {
+            let wait = BACK_OFF * (1 << deaths);
+            assert_eq!(succession.died(not_settled), Next::Respawn(wait));
         }
         assert_eq!(succession.died(SETTLED), Next::Respawn(BACK_OFF));
         assert_eq!(succession.died(AT_ONCE), Next::Respawn(2 * BACK_OFF));
