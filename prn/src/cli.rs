@@ -130,8 +130,8 @@ fn block_on(command: impl Future<Output = Result<Exit, Failure>>) -> Result<Exit
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::commands::stop::SignalName;
     use clap::CommandFactory;
+    use prn_client::StopSignal;
 
     fn parse(words: &[&str]) -> Result<Cli, clap::Error> {
         let connection = ["--client-cert", "c.pem", "--server-cert", "s.pem"];
@@ -155,7 +155,7 @@ mod tests {
         let Command::Start(start) = parse(words).unwrap().command else {
             panic!("not a start")
         };
-        (start.spec.line, start.spec.argv)
+        (start.spec.line, start.spec.start.argv)
     }
 
     #[test]
@@ -265,7 +265,7 @@ mod tests {
         assert!(matches!(
             cli.command,
             Command::Stop(Stop {
-                signal: SignalName::Kill,
+                signal: StopSignal::Kill,
                 ..
             })
         ));

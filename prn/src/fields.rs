@@ -3,35 +3,24 @@
 //! A server says of a request what is wrong in the words of the API, which is what its clients
 //! wrote. Somebody who typed a command wrote flags. Pure.
 
-use prn_client::{ClientError, ServerError, reason};
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+use clap::{Args, Command};
+use prn_client::{ClientError, Limits, ServerError, StartSpec, reason};
 
 use prn_proto::units::show_size;
 
-/// Each field that a command of prn's sets, as the server names it, and where it comes from.
+/// Fields that a command of prn's sets, as the server names them, and where they come from: but for
+/// those of a start, whose flags have the fields' names as their ids.
 ///
 /// Only those with a dot or a low line are names wherever they stand: the others are words as well,
 /// and are names in front of a colon.
-const FIELDS: &[(&str, &str)] = &[
+const OTHERS: &[(&str, &str)] = &[
     ("command", "the command"),
     ("args", "the command's words"),
     ("id", "--id"),
-    ("environment", "--env"),
-    ("working_directory", "--cwd"),
     ("limits", "limits"),
-    ("limits.cpu_millis", "--cpu"),
-    ("limits.memory_bytes", "--memory"),
-    ("limits.io_read_bytes_per_second", "--io-read"),
-    ("limits.io_write_bytes_per_second", "--io-write"),
-    ("limits.pids", "--pids"),
-    ("best_effort_limits", "--best-effort-limits"),
-    ("output_max_bytes", "--output-max"),
-    ("output_policy", "--output-policy"),
-    ("output_store", "--output-store"),
-    ("follow_timeout", "--reconnect"),
-    ("timeout", "--timeout"),
-    ("stop_grace", "--grace"),
-    ("linger", "--linger"),
-    ("profile", "--profile"),
     ("process_identifier.id", "the process's id"),
     ("signal", "--signal"),
     ("grace", "--grace"),
@@ -56,10 +45,37 @@ const FIELDS: &[(&str, &str)] = &[
     ("state", "--running or --finished"),
 ];
 
+/// Each field, with its flag.
+static FLAGS: LazyLock<BTreeMap<String, String>> = LazyLock::new(|| {
+    let limits = flags_of(Limits::augment_args(Command::new("prn")));
+    let start = flags_of(StartSpec::augment_args(Command::new("prn")));
+    let mut all: BTreeMap<_, _> = OTHERS
+        .iter()
+        .map(|(field, flag)| ((*field).to_owned(), (*flag).to_owned()))
+        .collect();
+    for (field, flag) in start {
+        let field = if limits.contains_key(&field) {
+            format!("limits.{field}")
+        } else {
+            field
+        };
+        all.insert(field, flag);
+    }
+    all
+});
+
+fn flags_of(command: Command) -> BTreeMap<String, String> {
+    let flags = command.get_arguments();
+    let named = flags.filter_map(|flag| {
+        let field = flag.get_id().to_string();
+        Some((field, format!("--{}", flag.get_long()?)))
+    });
+    named.collect()
+}
+
 /// A field's name on the command line.
 fn flag(field: &str) -> Option<&'static str> {
-    let (_, flag) = FIELDS.iter().find(|(name, _)| *name == field)?;
-    Some(flag)
+    FLAGS.get(field).map(String::as_str)
 }
 
 /// A limit's name as people say it, of that which the server has for it.

@@ -26,7 +26,8 @@ pub struct Ending {
 }
 
 /// Output that goes on where it was when a connection is lost.
-pub struct Follower<'a> {
+#[derive(Debug)]
+pub struct Reading<'a> {
     remote: &'a Remote,
     id: ProcessId,
     request: OutputRequest,
@@ -51,7 +52,7 @@ struct Failing {
     pause: Duration,
 }
 
-impl<'a> Follower<'a> {
+impl<'a> Reading<'a> {
     /// Of one process, beginning on a connection that is there.
     pub fn new(remote: &'a Remote, client: Client, id: ProcessId, request: OutputRequest) -> Self {
         Self {
@@ -143,13 +144,13 @@ impl<'a> Follower<'a> {
                     Some(client) => client,
                     None => self.client.insert(self.remote.connect().await?),
                 };
-                let stream = client.output(self.id, self.request).await?;
-                let epoch = stream.boot_epoch().unwrap_or_default().to_owned();
+                let stream = match &self.epoch {
+                    Some(epoch) => client.resume(self.id, self.request, epoch).await?,
+                    None => client.output(self.id, self.request).await?,
+                };
                 self.exists = true;
-                if self.epoch.get_or_insert_with(|| epoch.clone()) != &epoch {
-                    return Err(ClientError::Protocol(
-                        "the server was restarted, and the process ended with its predecessor",
-                    ));
+                if self.epoch.is_none() {
+                    self.epoch = stream.boot_epoch().map(str::to_owned);
                 }
                 self.stream.insert(stream)
             }

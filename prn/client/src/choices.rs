@@ -1,144 +1,111 @@
 //! What can be chosen of a process, each choice with its number on the wire.
+//!
+//! With the features `clap` and `serde` these are also values of flags and in JSON, under the same
+//! names.
 
 use prn_proto::v1;
 
 /// How a process tree is confined, beside its own user id and its limits.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "clap", derive(clap::ValueEnum))]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize),
+    serde(rename_all = "kebab-case")
+)]
 pub enum Profile {
-    /// A system call filter, and no writing but to its own two directories.
+    /// System calls are filtered; it reads the system, and writes to its own directory and to
+    /// $TMPDIR only
     #[default]
     Default,
-    /// Beside that, no network, and temporary files and shared memory of its own.
+    /// Beside that: no network, no sockets but local ones, and /tmp and /dev/shm of its own
     Strict,
-    /// Neither. Only where the server allows it.
+    /// Neither; the server must have been started with --allow-profile-none
     None,
-}
-
-impl Profile {
-    /// Its name.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Default => "default",
-            Self::Strict => "strict",
-            Self::None => "none",
-        }
-    }
-
-    /// `None` for a server that tells of none, or of one that this client does not know.
-    pub(crate) fn from_wire(raw: i32) -> Option<Self> {
-        match v1::Profile::try_from(raw) {
-            Ok(v1::Profile::Default) => Some(Self::Default),
-            Ok(v1::Profile::Strict) => Some(Self::Strict),
-            Ok(v1::Profile::None) => Some(Self::None),
-            Ok(v1::Profile::Unspecified) | Err(_) => None,
-        }
-    }
-}
-
-impl From<Profile> for v1::Profile {
-    fn from(profile: Profile) -> Self {
-        match profile {
-            Profile::Default => Self::Default,
-            Profile::Strict => Self::Strict,
-            Profile::None => Self::None,
-        }
-    }
 }
 
 /// What happens when a process writes more output than is to be kept.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "clap", derive(clap::ValueEnum))]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize),
+    serde(rename_all = "kebab-case")
+)]
 pub enum OutputPolicy {
-    /// The oldest is dropped, which readers are told.
+    /// The oldest is dropped, which readers are told
     #[default]
     DropOldest,
-    /// The process waits until all who read at that time have been sent the oldest; while nobody
-    /// reads, it waits.
+    /// The process waits, as with a full pipe, for those who read its output; while nobody does, it
+    /// waits
     StopReading,
-    /// The process is killed.
+    /// The process is killed
     Kill,
-    /// The process waits for those that follow it ([`OutputRequest::follower`](crate::OutputRequest::follower)), and for a
-    /// while for one to come; then the oldest is dropped.
+    /// The process waits for those that follow it
+    /// ([`OutputRequest::follower`](crate::OutputRequest::follower)), and for a while for one to
+    /// come; then the oldest is dropped.
+    #[cfg_attr(
+        feature = "clap",
+        value(
+            help = "The process waits for `prn run` that follows it (`prn logs` is not waited \
+                      for), also for a while when the connection is lost; then the oldest is dropped"
+        )
+    )]
     Follow,
-}
-
-impl OutputPolicy {
-    /// Its name.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::DropOldest => "drop-oldest",
-            Self::StopReading => "stop-reading",
-            Self::Kill => "kill",
-            Self::Follow => "follow",
-        }
-    }
-
-    pub(crate) fn from_wire(raw: i32) -> Option<Self> {
-        match v1::OutputPolicy::try_from(raw) {
-            Ok(v1::OutputPolicy::DropOldest) => Some(Self::DropOldest),
-            Ok(v1::OutputPolicy::StopReading) => Some(Self::StopReading),
-            Ok(v1::OutputPolicy::Kill) => Some(Self::Kill),
-            Ok(v1::OutputPolicy::Follow) => Some(Self::Follow),
-            Ok(v1::OutputPolicy::Unspecified) | Err(_) => None,
-        }
-    }
-}
-
-impl From<OutputPolicy> for v1::OutputPolicy {
-    fn from(policy: OutputPolicy) -> Self {
-        match policy {
-            OutputPolicy::DropOldest => Self::DropOldest,
-            OutputPolicy::StopReading => Self::StopReading,
-            OutputPolicy::Kill => Self::Kill,
-            OutputPolicy::Follow => Self::Follow,
-        }
-    }
 }
 
 /// Where a process's output is kept.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "clap", derive(clap::ValueEnum))]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize),
+    serde(rename_all = "kebab-case")
+)]
 pub enum OutputStore {
-    /// In the server's memory.
+    /// In its memory
     #[default]
     Memory,
-    /// On the disk of its state, if it keeps any there.
+    /// In a file on its disk, if it was started with --output-disk
     Disk,
-}
-
-impl OutputStore {
-    /// Its name.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Memory => "memory",
-            Self::Disk => "disk",
-        }
-    }
-
-    pub(crate) fn from_wire(raw: i32) -> Option<Self> {
-        match v1::OutputStore::try_from(raw) {
-            Ok(v1::OutputStore::Memory) => Some(Self::Memory),
-            Ok(v1::OutputStore::Disk) => Some(Self::Disk),
-            Ok(v1::OutputStore::Unspecified) | Err(_) => None,
-        }
-    }
-}
-
-impl From<OutputStore> for v1::OutputStore {
-    fn from(store: OutputStore) -> Self {
-        match store {
-            OutputStore::Memory => Self::Memory,
-            OutputStore::Disk => Self::Disk,
-        }
-    }
 }
 
 /// How to stop a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "clap", derive(clap::ValueEnum))]
 pub enum StopSignal {
-    /// SIGTERM to every process of the tree, then, after the grace time, SIGKILL to what is left.
+    /// SIGTERM, and SIGKILL after the grace time
     Term,
-    /// SIGKILL to the whole tree at once.
+    /// SIGKILL at once
     Kill,
 }
+
+/// A choice whose names are those of the message's.
+macro_rules! as_on_the_wire {
+    ($name:ident: $($choice:ident),+) => {
+        impl From<$name> for v1::$name {
+            fn from(choice: $name) -> Self {
+                match choice {
+                    $($name::$choice => Self::$choice),+
+                }
+            }
+        }
+
+        impl $name {
+            /// `None` for a server that tells of none, or of one that this client does not know.
+            pub(crate) fn from_wire(raw: i32) -> Option<Self> {
+                match v1::$name::try_from(raw) {
+                    $(Ok(v1::$name::$choice) => Some(Self::$choice),)+
+                    Ok(v1::$name::Unspecified) | Err(_) => None,
+                }
+            }
+        }
+    };
+}
+
+as_on_the_wire!(Profile: Default, Strict, None);
+as_on_the_wire!(OutputPolicy: DropOldest, StopReading, Kill, Follow);
+as_on_the_wire!(OutputStore: Memory, Disk);
 
 impl From<StopSignal> for v1::Signal {
     fn from(signal: StopSignal) -> Self {
@@ -146,5 +113,33 @@ impl From<StopSignal> for v1::Signal {
             StopSignal::Term => Self::Sigterm,
             StopSignal::Kill => Self::Sigkill,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_choice_comes_back_from_the_wire_and_a_strange_one_is_none() {
+        for policy in [
+            OutputPolicy::DropOldest,
+            OutputPolicy::StopReading,
+            OutputPolicy::Kill,
+            OutputPolicy::Follow,
+        ] {
+            let raw = v1::OutputPolicy::from(policy).into();
+            assert_eq!(OutputPolicy::from_wire(raw), Some(policy));
+        }
+        for profile in [Profile::Default, Profile::Strict, Profile::None] {
+            let raw = v1::Profile::from(profile).into();
+            assert_eq!(Profile::from_wire(raw), Some(profile));
+        }
+        for store in [OutputStore::Memory, OutputStore::Disk] {
+            let raw = v1::OutputStore::from(store).into();
+            assert_eq!(OutputStore::from_wire(raw), Some(store));
+        }
+        assert_eq!(OutputPolicy::from_wire(0), None);
+        assert_eq!(Profile::from_wire(99), None);
     }
 }

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use prn_proto::BOOT_EPOCH_METADATA;
 use prn_proto::defaults::STOP_GRACE;
 use prn_proto::id::ProcessId;
 #[cfg(doc)]
@@ -17,7 +16,7 @@ use tower::ServiceExt;
 
 use crate::choices::StopSignal;
 use crate::credentials::Credentials;
-use crate::error::ClientError;
+use crate::error::{ClientError, boot_epoch};
 use crate::frames::{Frames, hand_over};
 use crate::process::Process;
 use crate::start::{StartSpec, Started};
@@ -176,17 +175,34 @@ impl Client {
         let response = self
             .answered(self.call_timeout, service.get_output(message))
             .await?;
-        let epoch = response
-            .metadata()
-            .get(BOOT_EPOCH_METADATA)
-            .and_then(|epoch| epoch.to_str().ok())
-            .map(str::to_owned);
+        let epoch = boot_epoch(response.metadata());
         Ok(OutputStream::new(
             Frames::new(response, RESPONSE_MAX),
             request,
             epoch,
             Arc::clone(&self.health),
         ))
+    }
+
+    /// Goes on with output that was cut off: as [`Client::output`] with what
+    /// [`OutputStream::resume`] says, if the server is still in the run that `epoch` names.
+    ///
+    /// # Errors
+    /// As [`Client::output`]; [`ClientError::ProcessLost`] if it was restarted since.
+    pub async fn resume(
+        &self,
+        id: ProcessId,
+        request: OutputRequest,
+        epoch: &str,
+    ) -> Result<OutputStream, ClientError> {
+        let stream = self
+            .output(id, request)
+            .await
+            .map_err(|error| error.of_run(epoch))?;
+        if stream.boot_epoch().is_some_and(|now| now != epoch) {
+            return Err(ClientError::ProcessLost);
+        }
+        Ok(stream)
     }
 
     /// What the server answers, for so long. Whoever gives up resets the call, which frees the

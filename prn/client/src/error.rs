@@ -5,8 +5,10 @@ use std::error::Error;
 use std::io;
 use std::time::Duration;
 
-use prn_proto::reason;
+use prn_proto::BOOT_EPOCH_METADATA;
+use prn_proto::reason::{self, metadata};
 use prn_proto::tls::{TlsError, WrongServer};
+use tonic::metadata::MetadataMap;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
@@ -77,6 +79,9 @@ pub enum ClientError {
         #[source]
         source: Option<Box<ClientError>>,
     },
+    /// The server was restarted: the process ended with the one that ran it, nobody knows how.
+    #[error("the server was restarted, and the process ended with its predecessor")]
+    ProcessLost,
     /// A request or an answer is not one of this API.
     #[error("{0}")]
     Protocol(&'static str),
@@ -100,8 +105,22 @@ impl ClientError {
             | Self::Lost(_)
             | Self::NoAnswer { .. }
             | Self::CutOff { source: None, .. }
+            | Self::ProcessLost
             | Self::Protocol(_) => None,
         }
+    }
+
+    /// The same error of a call on a process that ran in the server run `epoch`: one that another
+    /// run does not know is dead for certain.
+    pub(crate) fn of_run(self, epoch: &str) -> Self {
+        let is_lost = self.refusal().is_some_and(|refusal| {
+            let other = refusal
+                .boot_epoch
+                .as_deref()
+                .is_some_and(|now| now != epoch);
+            other && refusal.reason == reason::PROCESS_NOT_FOUND
+        });
+        if is_lost { Self::ProcessLost } else { self }
     }
 
     /// Whether the same call may succeed soon on a new connection.
@@ -129,6 +148,7 @@ impl ClientError {
             | Self::WrongServer { .. }
             | Self::NotAuthorised(_)
             | Self::Tls(_)
+            | Self::ProcessLost
             | Self::Protocol(_) => false,
         }
     }
@@ -162,8 +182,15 @@ impl ClientError {
                 })
                 .collect(),
             retry_after: details.retry_info().and_then(|info| info.retry_delay),
+            boot_epoch: boot_epoch(status.metadata()),
         }))
     }
+}
+
+/// The server run that an answer comes from.
+pub(crate) fn boot_epoch(metadata: &MetadataMap) -> Option<String> {
+    let epoch = metadata.get(BOOT_EPOCH_METADATA)?.to_str().ok()?;
+    Some(epoch.to_owned())
 }
 
 /// What broke a connection: the innermost error of the transport's.
@@ -200,6 +227,8 @@ pub struct ServerError {
     pub violations: Vec<FieldViolation>,
     /// When to try again.
     pub retry_after: Option<Duration>,
+    /// Random id of the server run that answered, if it says.
+    pub boot_epoch: Option<String>,
 }
 
 impl ServerError {
@@ -207,6 +236,23 @@ impl ServerError {
     pub fn is_bad_request(&self) -> bool {
         matches!(self.code, Code::InvalidArgument | Code::OutOfRange) && !self.violations.is_empty()
     }
+
+    /// What the new process failed at, where a start failed in it.
+    pub fn exec_failure(&self) -> Option<ExecFailure> {
+        Some(ExecFailure {
+            step: self.metadata.get(metadata::EXEC_STEP)?.clone(),
+            errno: self.metadata.get(metadata::EXEC_ERRNO)?.parse().ok()?,
+        })
+    }
+}
+
+/// Why a process could not begin to run its program.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExecFailure {
+    /// What the new process was at, such as "execve".
+    pub step: String,
+    /// errno(3) of that.
+    pub errno: i32,
 }
 
 /// A field of a request that was not taken.
@@ -270,5 +316,49 @@ mod tests {
         };
         assert!(with("RESTARTING").is_transient());
         assert!(!with(reason::DRAINING).is_transient());
+    }
+
+    #[test]
+    fn a_start_that_failed_in_the_new_process_says_at_what() {
+        let details = |errno: &str| {
+            let metadata = [
+                (metadata::EXEC_STEP.to_owned(), "execve".to_owned()),
+                (metadata::EXEC_ERRNO.to_owned(), errno.to_owned()),
+            ];
+            ErrorDetails::with_error_info(reason::COMMAND_FAILED, reason::DOMAIN, metadata)
+        };
+        let failure = |details| {
+            let status = Status::with_error_details(Code::FailedPrecondition, "", details);
+            let error = ClientError::from_status(status);
+            error.refusal().and_then(ServerError::exec_failure)
+        };
+        assert_eq!(
+            failure(details("8")),
+            Some(ExecFailure {
+                step: "execve".to_owned(),
+                errno: 8
+            })
+        );
+        assert_eq!(failure(details("?")), None);
+        assert_eq!(failure(ErrorDetails::new()), None);
+    }
+
+    #[test]
+    fn a_process_that_another_server_run_does_not_know_is_lost() {
+        let answer = |reason: &str, epoch: &'static str| {
+            let details = ErrorDetails::with_error_info(reason, reason::DOMAIN, HashMap::new());
+            let mut status = Status::with_error_details(Code::NotFound, "", details);
+            let epoch = tonic::metadata::MetadataValue::from_static(epoch);
+            status.metadata_mut().insert(BOOT_EPOCH_METADATA, epoch);
+            ClientError::from_status(status).of_run("first")
+        };
+        let is_lost = |error| matches!(error, ClientError::ProcessLost);
+        assert!(is_lost(answer(reason::PROCESS_NOT_FOUND, "second")));
+        assert!(
+            !is_lost(answer(reason::PROCESS_NOT_FOUND, "first")),
+            "it was forgotten"
+        );
+        assert!(!is_lost(answer(reason::DRAINING, "second")));
+        assert!(!ClientError::ProcessLost.is_transient());
     }
 }

@@ -34,7 +34,11 @@ mod choices;
 mod client;
 pub mod credentials;
 mod error;
+#[cfg(feature = "clap")]
+mod flags;
 mod frames;
+#[cfg(feature = "serde")]
+mod json;
 mod limits;
 mod list;
 mod process;
@@ -45,14 +49,14 @@ mod wire;
 
 pub use choices::{OutputPolicy, OutputStore, Profile, StopSignal};
 pub use client::{CALL_TIMEOUT, CONNECT_TIMEOUT, Client};
-pub use error::{Cause, ClientError, ServerError};
+pub use error::{Cause, ClientError, ExecFailure, ServerError};
 pub use limits::{AppliedLimits, Limits};
 pub use list::{ListRequest, Pages};
 pub use prn_proto::Tail;
 pub use prn_proto::defaults::{FOLLOW_TIMEOUT, STOP_GRACE};
 pub use prn_proto::id::{InvalidProcessId, ProcessId};
 pub use prn_proto::reason;
-pub use prn_proto::units::When;
+pub use prn_proto::units::{Variable, When};
 pub use process::{
     Exit, ExitKind, LeftBehind, OutputStatus, Process, ProcessStatus, State, StuckTask, Usage,
 };

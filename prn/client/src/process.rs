@@ -12,10 +12,13 @@ use crate::wire::{INCOMPLETE, from_wire_time};
 
 /// A process and what is known of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Process {
     /// Its name.
+    #[cfg_attr(feature = "serde", serde(serialize_with = "crate::json::text"))]
     pub id: ProcessId,
     /// Its state when the server answered.
+    #[cfg_attr(feature = "serde", serde(flatten))]
     pub status: ProcessStatus,
 }
 
@@ -45,6 +48,11 @@ impl TryFrom<v1::Process> for Process {
 
 /// Whether a process tree is alive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize),
+    serde(rename_all = "kebab-case")
+)]
 pub enum State {
     /// Some process of the tree is.
     Running,
@@ -54,25 +62,29 @@ pub enum State {
 
 /// What is known of a process.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct ProcessStatus {
+    /// Whether its tree is alive.
+    pub state: State,
     /// argv joined with shell quoting, for display.
     pub command: String,
     /// The argument vector.
     pub argv: Vec<String>,
-    /// Whether its tree is alive.
-    pub state: State,
-    /// How the main process ended. `None` while it runs.
-    pub exit: Option<Exit>,
     /// The main process has exited; others of its tree may be alive.
     pub main_exited: bool,
     /// No process of the tree is left, and all output is captured.
     pub tree_empty: bool,
+    /// How the main process ended. `None` while it runs.
+    pub exit: Option<Exit>,
     /// When the program started, by the server's clock, as all times.
+    #[cfg_attr(feature = "serde", serde(serialize_with = "crate::json::time"))]
     pub started_at: Option<SystemTime>,
     /// When the main process exited.
+    #[cfg_attr(feature = "serde", serde(serialize_with = "crate::json::time"))]
     pub main_exited_at: Option<SystemTime>,
     /// When the whole tree had ended.
+    #[cfg_attr(feature = "serde", serde(serialize_with = "crate::json::time"))]
     pub ended_at: Option<SystemTime>,
     /// The directory it started in.
     pub working_directory: String,
@@ -81,6 +93,7 @@ pub struct ProcessStatus {
     /// How it is confined, if the server says.
     pub profile: Option<Profile>,
     /// Its limits.
+    #[cfg_attr(feature = "serde", serde(flatten))]
     pub limits: AppliedLimits,
     /// What it consumed. Present once the tree has ended.
     pub usage: Option<Usage>,
@@ -142,6 +155,7 @@ impl TryFrom<v1::ProcessStatus> for ProcessStatus {
 
 /// Processes that outlived the main process of their tree, and were ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct LeftBehind {
     /// How many there were at that moment.
     pub processes: u32,
@@ -161,6 +175,7 @@ impl From<v1::LeftBehind> for LeftBehind {
 
 /// A task that survived SIGKILL so far.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct StuckTask {
     /// Its name.
     pub name: String,
@@ -170,6 +185,11 @@ pub struct StuckTask {
 
 /// Why a main process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize),
+    serde(rename_all = "kebab-case")
+)]
 pub enum ExitKind {
     /// It exited by itself.
     Exited,
@@ -183,51 +203,53 @@ pub enum ExitKind {
     StoppedOnRequest,
     /// It wrote more output than was to be kept.
     OutputLimit,
-    /// The program could not be executed.
-    ExecFailed,
-    /// The server that ran it is gone, and the process with it.
-    Lost,
     /// A cause that this client does not know.
     Unknown,
 }
 
 /// How a main process ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Exit {
     /// Why.
+    #[cfg_attr(feature = "serde", serde(rename = "cause"))]
     pub kind: ExitKind,
-    /// Exit code, when it exited.
-    pub code: i32,
-    /// Number of the signal that ended it, else 0.
-    pub signal: i32,
+    /// As a shell gives it: the process's own exit code, or 128 + n for signal n. `None` where
+    /// nobody knows how it ended.
+    pub status: Option<u8>,
+    /// Exit code. `None` if a signal ended it.
+    pub code: Option<i32>,
+    /// Number of the signal that ended it.
+    pub signal: Option<i32>,
     /// Whether a core image was written.
     pub core_dumped: bool,
-    /// errno(3) of the step that failed, for [`ExitKind::ExecFailed`].
-    pub exec_errno: i32,
-    /// Name of that step.
-    pub exec_step: String,
+    /// Of no process that ever ran: kept for scripts that look at it.
+    #[cfg(feature = "serde")]
+    exec_errno: (),
+    /// As the one before.
+    #[cfg(feature = "serde")]
+    exec_step: (),
 }
 
 impl Exit {
-    /// The exit status as a shell gives it: the process's own, or 128 + n for signal n. `None`
-    /// where there is none: it never ran, or nobody knows how it ended.
-    pub fn shell_status(&self) -> Option<u8> {
-        match self.kind {
-            ExitKind::ExecFailed | ExitKind::Lost | ExitKind::Unknown => None,
-            ExitKind::Exited
-            | ExitKind::Signalled
-            | ExitKind::OomKilled
-            | ExitKind::TimedOut
-            | ExitKind::StoppedOnRequest
-            | ExitKind::OutputLimit => {
-                let status = if self.signal == 0 {
-                    self.code
-                } else {
-                    self.signal.checked_add(128)?
-                };
-                u8::try_from(status).ok()
-            }
+    fn new(kind: ExitKind, code: i32, signal: i32, core_dumped: bool) -> Self {
+        let is_known = kind != ExitKind::Unknown;
+        let signal = (signal != 0).then_some(signal);
+        let code = (is_known && signal.is_none()).then_some(code);
+        let status = signal.map_or(code, |signal| signal.checked_add(128));
+        Self {
+            kind,
+            status: status
+                .filter(|_| is_known)
+                .and_then(|status| status.try_into().ok()),
+            code,
+            signal,
+            core_dumped,
+            #[cfg(feature = "serde")]
+            exec_errno: (),
+            #[cfg(feature = "serde")]
+            exec_step: (),
         }
     }
 }
@@ -241,36 +263,44 @@ impl ExitKind {
             Ok(Kind::OomKilled) => Self::OomKilled,
             Ok(Kind::TimedOut) => Self::TimedOut,
             Ok(Kind::StoppedOnRequest) => Self::StoppedOnRequest,
-            Ok(Kind::ExecFailed) => Self::ExecFailed,
-            Ok(Kind::Lost) => Self::Lost,
             Ok(Kind::OutputLimit) => Self::OutputLimit,
-            Ok(Kind::Unspecified) | Err(_) => Self::Unknown,
+            // Of no process that a server knows: a start's error says the one
+            // ([`ServerError::exec_failure`](crate::ServerError::exec_failure)), and this client the
+            // other ([`ClientError::ProcessLost`](crate::ClientError::ProcessLost)).
+            Ok(Kind::ExecFailed | Kind::Lost | Kind::Unspecified) | Err(_) => Self::Unknown,
         }
     }
 }
 
 impl From<v1::ExitCause> for Exit {
     fn from(cause: v1::ExitCause) -> Self {
-        Self {
-            kind: ExitKind::from_wire(cause.kind),
-            code: cause.exit_code,
-            signal: cause.signal,
-            core_dumped: cause.core_dumped,
-            exec_errno: cause.exec_errno,
-            exec_step: cause.exec_step,
-        }
+        let kind = ExitKind::from_wire(cause.kind);
+        Self::new(kind, cause.exit_code, cause.signal, cause.core_dumped)
     }
 }
 
 /// What a process tree consumed. `None` where the server's kernel does not count it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Usage {
     /// CPU time in user mode.
+    #[cfg_attr(
+        feature = "serde",
+        serde(rename = "cpu_user_usec", serialize_with = "crate::json::micros")
+    )]
     pub cpu_user: Duration,
     /// CPU time in the kernel.
+    #[cfg_attr(
+        feature = "serde",
+        serde(rename = "cpu_system_usec", serialize_with = "crate::json::micros")
+    )]
     pub cpu_system: Duration,
     /// Time for which the CPU limit held it back.
+    #[cfg_attr(
+        feature = "serde",
+        serde(rename = "cpu_throttled_usec", serialize_with = "crate::json::micros")
+    )]
     pub cpu_throttled: Duration,
     /// Largest memory use, in bytes.
     pub memory_peak_bytes: Option<u64>,
@@ -298,6 +328,7 @@ impl From<v1::Usage> for Usage {
 
 /// How a process's output is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct OutputStatus {
     /// Most bytes kept.
@@ -339,24 +370,30 @@ mod tests {
 
     #[test]
     fn an_exit_without_a_status_never_looks_like_success() {
-        let exit = |kind, code, signal| {
-            Exit {
-                kind,
-                code,
-                signal,
-                core_dumped: false,
-                exec_errno: 0,
-                exec_step: String::new(),
-            }
-            .shell_status()
-        };
-        assert_eq!(exit(ExitKind::Exited, 0, 0), Some(0));
-        assert_eq!(exit(ExitKind::Exited, 42, 0), Some(42));
-        assert_eq!(exit(ExitKind::Signalled, 0, 11), Some(139));
-        assert_eq!(exit(ExitKind::StoppedOnRequest, 0, 15), Some(143));
-        for kind in [ExitKind::ExecFailed, ExitKind::Lost, ExitKind::Unknown] {
-            assert_eq!(exit(kind, 0, 0), None);
+        let exit = |kind, code, signal| Exit::new(kind, code, signal, false);
+        assert_eq!(exit(ExitKind::Exited, 0, 0).status, Some(0));
+        assert_eq!(exit(ExitKind::Exited, 42, 0).status, Some(42));
+        let crashed = exit(ExitKind::Signalled, 0, 11);
+        assert_eq!(
+            (crashed.status, crashed.code, crashed.signal),
+            (Some(139), None, Some(11))
+        );
+        assert_eq!(exit(ExitKind::StoppedOnRequest, 0, 15).status, Some(143));
+        let unknown = exit(ExitKind::Unknown, 0, 0);
+        assert_eq!((unknown.status, unknown.code), (None, None));
+        assert_eq!(exit(ExitKind::Unknown, 0, 9).status, None);
+        assert_eq!(exit(ExitKind::Exited, 256, 0).status, None);
+    }
+
+    #[test]
+    fn causes_that_no_process_ends_for_are_unknown() {
+        use v1::exit_cause::Kind;
+        for kind in [Kind::ExecFailed, Kind::Lost, Kind::Unspecified] {
+            let cause = v1::ExitCause {
+                kind: kind.into(),
+                ..v1::ExitCause::default()
+            };
+            assert_eq!(Exit::from(cause).kind, ExitKind::Unknown);
         }
-        assert_eq!(exit(ExitKind::Exited, 256, 0), None);
     }
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use prn_proto::id::ProcessId;
+use prn_proto::units::Variable;
 use prn_proto::v1;
 use ring::rand::{SecureRandom, SystemRandom};
 
@@ -25,38 +26,88 @@ pub fn mint_id() -> Result<ProcessId, ClientError> {
 }
 
 /// What to start.
+///
+/// With the feature `clap` its fields are flags of a command line.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "clap", derive(clap::Args))]
 pub struct StartSpec {
     /// The program, a path when it holds a slash, and its arguments. No shell looks at them.
+    #[cfg_attr(
+        feature = "clap",
+        arg(
+            last = true,
+            value_name = "ARGV",
+            help = "The command as words, taken as they are"
+        )
+    )]
     pub argv: Vec<String>,
-    /// The caller's own id for the process, which makes the call safe to repeat. `None`: the server
-    /// mints one.
-    pub id: Option<ProcessId>,
-    /// Variables added to the process's environment.
-    pub environment: Vec<(String, String)>,
-    /// Absolute path to start in. `None`: a fresh directory of the process's own.
-    pub working_directory: Option<String>,
     /// Resource limits.
+    #[cfg_attr(feature = "clap", command(flatten))]
     pub limits: Limits,
-    /// Start even if the server's host cannot enforce a limit.
+    /// Start even if the server's host cannot enforce a limit; a warning says which
+    #[cfg_attr(feature = "clap", arg(long, help_heading = "Limits"))]
     pub best_effort_limits: bool,
-    /// Most output bytes kept. `None`: the server's default.
-    pub output_max: Option<u64>,
-    /// What happens when there are more.
-    pub output_policy: OutputPolicy,
+    /// Most output bytes that the server keeps. `None`: its default.
+    #[cfg_attr(feature = "clap", arg(long = "output-max", value_name = "SIZE", value_parser = crate::flags::size, help = "Most output bytes that the server keeps", help_heading = "Output", allow_negative_numbers = true))]
+    pub output_max_bytes: Option<u64>,
+    /// What happens when there are more. `None`: [`OutputPolicy::DropOldest`].
+    #[cfg_attr(
+        feature = "clap",
+        arg(
+            long,
+            value_name = "POLICY",
+            help = "What happens when there are more [default: follow for `prn run`, else drop-oldest]",
+            help_heading = "Output"
+        )
+    )]
+    pub output_policy: Option<OutputPolicy>,
     /// With [`OutputPolicy::Follow`]: how long the process waits while nobody follows it. `None`:
     /// the server's default.
+    #[cfg_attr(feature = "clap", arg(long = "reconnect", value_name = "TIME", value_parser = crate::flags::time, help = "With the policy follow: how long the process waits when the connection to `prn run` is lost, and `prn run` tries to come back [default: 30s]", help_heading = "Output"))]
     pub follow_timeout: Option<Duration>,
-    /// Where they are kept.
+    /// Where the server keeps them
+    #[cfg_attr(
+        feature = "clap",
+        arg(
+            long,
+            value_name = "STORE",
+            default_value = "memory",
+            help_heading = "Output"
+        )
+    )]
     pub output_store: OutputStore,
-    /// The process is stopped when it has run for this long.
+    /// Stop the process when it has run for this long (10s, 5m)
+    #[cfg_attr(feature = "clap", arg(long, value_name = "TIME", value_parser = crate::flags::time, allow_negative_numbers = true))]
     pub timeout: Option<Duration>,
-    /// Time between SIGTERM and SIGKILL when it is stopped. `None`: the server's default.
+    /// Time between SIGTERM and SIGKILL when the process is stopped. `None`: the server's default.
+    #[cfg_attr(feature = "clap", arg(long = "grace", value_name = "TIME", value_parser = crate::flags::time, help = "Time between SIGTERM and SIGKILL when the process is stopped", allow_negative_numbers = true))]
     pub stop_grace: Option<Duration>,
-    /// Let what the main process started live on after it.
+    /// Let what the process started live on after it has exited
+    #[cfg_attr(feature = "clap", arg(long))]
     pub linger: bool,
-    /// How the process is confined.
+    /// How the process is confined
+    #[cfg_attr(
+        feature = "clap",
+        arg(long, value_name = "PROFILE", default_value = "default")
+    )]
     pub profile: Profile,
+    /// Variables added to the process's environment.
+    #[cfg_attr(
+        feature = "clap",
+        arg(
+            long = "env",
+            value_name = "NAME=VALUE",
+            help = "Add a variable to the process's environment; NAME alone copies your own. Repeatable"
+        )
+    )]
+    pub environment: Vec<Variable>,
+    /// Absolute path to start in. `None`: a fresh directory of the process's own.
+    #[cfg_attr(feature = "clap", arg(long = "cwd", value_name = "DIR", value_parser = crate::flags::directory, help = "Directory on the server to start in, instead of a fresh one of the process's own"))]
+    pub working_directory: Option<String>,
+    /// The caller's own id for the process, which makes the call safe to repeat. `None`: the server
+    /// mints one.
+    #[cfg_attr(feature = "clap", arg(skip))]
+    pub id: Option<ProcessId>,
 }
 
 impl StartSpec {
@@ -84,7 +135,7 @@ impl TryFrom<&StartSpec> for v1::StartRequest {
             environment: spec
                 .environment
                 .iter()
-                .map(|(name, value)| v1::EnvironmentVariable {
+                .map(|Variable { name, value }| v1::EnvironmentVariable {
                     name: name.clone(),
                     value: value.clone(),
                 })
@@ -92,8 +143,8 @@ impl TryFrom<&StartSpec> for v1::StartRequest {
             working_directory: spec.working_directory.clone().unwrap_or_default(),
             limits: Some(spec.limits.into()),
             best_effort_limits: spec.best_effort_limits,
-            output_max_bytes: spec.output_max.unwrap_or(0),
-            output_policy: v1::OutputPolicy::from(spec.output_policy).into(),
+            output_max_bytes: spec.output_max_bytes.unwrap_or(0),
+            output_policy: v1::OutputPolicy::from(spec.output_policy.unwrap_or_default()).into(),
             output_store: v1::OutputStore::from(spec.output_store).into(),
             follow_timeout: spec.follow_timeout.map(to_wire_duration).transpose()?,
             timeout: spec.timeout.map(to_wire_duration).transpose()?,
@@ -106,8 +157,10 @@ impl TryFrom<&StartSpec> for v1::StartRequest {
 
 /// The answer to a start.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Started {
     /// The process.
+    #[cfg_attr(feature = "serde", serde(flatten))]
     pub process: Process,
     /// Random id of this server run: under another one, the process no longer exists.
     pub boot_epoch: String,

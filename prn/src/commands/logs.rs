@@ -9,7 +9,7 @@ use crate::connection::{Connection, Remote};
 use crate::exit::{self, Exit};
 use crate::failure::Failure;
 use crate::output::{self, Chunk, Lines, Relay};
-use crate::reading::{Ending, Follower};
+use crate::reading::{Ending, Reading};
 
 /// Fewest digits of an id that stand before a line.
 const LABEL_MIN: usize = 8;
@@ -110,10 +110,10 @@ async fn one(
     mut relay: Relay,
 ) -> Result<Exit, Failure> {
     let lines = timestamps.then(|| Lines::new(None, true));
-    let mut follower = Follower::new(remote, client, id, request);
+    let mut reading = Reading::new(remote, client, id, request);
     let ended = tokio::select! {
         biased;
-        ended = pass_on(&mut follower, &relay, lines, None) => Some(ended),
+        ended = pass_on(&mut reading, &relay, lines, None) => Some(ended),
         () = relay.failed() => None,
     };
     // What stopped the writing comes before what that made of the reading.
@@ -140,8 +140,8 @@ async fn several(
         async move {
             let label: String = id.to_string().chars().take(length).collect();
             let lines = Lines::new(Some(label.clone()), timestamps);
-            let mut follower = Follower::new(remote, client, id, request);
-            match pass_on(&mut follower, relay, Some(lines), Some(&label)).await {
+            let mut reading = Reading::new(remote, client, id, request);
+            match pass_on(&mut reading, relay, Some(lines), Some(&label)).await {
                 Ok(ending) => code(ending.gap),
                 Err(error) => tell(relay, &label, error).await,
             }
@@ -206,7 +206,7 @@ fn label_length(ids: &[ProcessId]) -> usize {
 ///
 /// Ends early if the relay does: [`Relay::finish`] tells why.
 async fn pass_on(
-    follower: &mut Follower<'_>,
+    reading: &mut Reading<'_>,
     relay: &Relay,
     mut lines: Option<Lines>,
     label: Option<&str>,
@@ -229,7 +229,7 @@ async fn pass_on(
             );
         };
         let mut is_over = true;
-        match follower.next().await {
+        match reading.next().await {
             Ok(Some(Event::Data {
                 source, time, data, ..
             })) => {

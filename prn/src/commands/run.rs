@@ -17,8 +17,8 @@ use crate::failure::Failure;
 use crate::input::{Input, came};
 use crate::interrupts::{Interrupt, Interrupts};
 use crate::output::{self, Chunk, Relay};
-use crate::reading::{Ending, Follower, PATIENCE};
-use crate::spec::{Spec, spec};
+use crate::reading::{Ending, PATIENCE, Reading};
+use crate::spec::Spec;
 use crate::wait::patiently;
 
 /// How often the stop of a process is tried whose output can no longer be passed on.
@@ -45,11 +45,13 @@ pub struct Run {
 
 pub async fn run(args: Run) -> Result<Exit, Failure> {
     let input = Input::look(args.spec.no_stdin)?;
-    let spec = spec(args.spec, OutputPolicy::Follow)?;
+    let spec = args.spec.completed(OutputPolicy::Follow)?;
     // As long as the process waits.
     let patience = match spec.output_policy {
-        OutputPolicy::Follow => spec.follow_timeout.unwrap_or(FOLLOW_TIMEOUT),
-        OutputPolicy::DropOldest | OutputPolicy::StopReading | OutputPolicy::Kill => PATIENCE,
+        Some(OutputPolicy::Follow) => spec.follow_timeout.unwrap_or(FOLLOW_TIMEOUT),
+        Some(OutputPolicy::DropOldest | OutputPolicy::StopReading | OutputPolicy::Kill) | None => {
+            PATIENCE
+        }
     };
     let remote = Remote::new(args.connection)?;
     let first = remote.connect().await?;
@@ -79,11 +81,11 @@ pub async fn run(args: Run) -> Result<Exit, Failure> {
             follower: true,
             ..OutputRequest::default()
         };
-        let follower = Follower::new(&remote, client.clone(), id, request).of_known(patience);
+        let reading = Reading::new(&remote, client.clone(), id, request).of_known(patience);
         let following = followed(
             &remote,
             client,
-            follower,
+            reading,
             &mut interrupts,
             interrupted,
             grace,
@@ -124,16 +126,16 @@ fn after_start(id: ProcessId, failure: Failure) -> Failure {
 async fn followed(
     remote: &Remote,
     client: Client,
-    mut follower: Follower<'_>,
+    mut reading: Reading<'_>,
     interrupts: &mut Interrupts,
     interrupted: bool,
     grace: Option<Duration>,
 ) -> Result<Exit, Failure> {
-    let id = follower.id();
-    let ending = match follow(&mut follower, interrupts, interrupted, grace).await {
+    let id = reading.id();
+    let ending = match follow(&mut reading, interrupts, interrupted, grace).await {
         Ok(ending) => ending,
         Err(failure @ Failure::Local(_)) => {
-            drop(follower);
+            drop(reading);
             // As in a local pipeline: a program that cannot write is ended. SIGPIPE would have done
             // it there.
             stop_unheard(remote, client, id, interrupts, grace).await?;
@@ -158,7 +160,7 @@ async fn followed(
     if left_behind.is_some_and(|left| left.stopped_for == Some(ExitKind::TimedOut)) {
         return Ok(exit::RUN_TIMED_OUT);
     }
-    match exit.and_then(|exit| status(exit.kind, exit.shell_status()?)) {
+    match exit.and_then(|exit| status(exit.kind, exit.status?)) {
         // As `prn logs`: what is missing is no success.
         Some(exit::OK) if gap => Ok(exit::OUTPUT_GAP),
         Some(exit) => Ok(exit),
@@ -169,7 +171,7 @@ async fn followed(
 /// The process's own status; but 0 only for one that has ended by itself.
 fn status(kind: ExitKind, status: u8) -> Option<Exit> {
     match (kind, status) {
-        (ExitKind::ExecFailed | ExitKind::Lost | ExitKind::Unknown, _) => None,
+        (ExitKind::Unknown, _) => None,
         (ExitKind::TimedOut, _) => Some(exit::RUN_TIMED_OUT),
         (
             ExitKind::StoppedOnRequest
@@ -186,7 +188,7 @@ fn status(kind: ExitKind, status: u8) -> Option<Exit> {
 ///
 /// The first interrupt stops the process, and following goes on; the second one ends this.
 async fn follow(
-    follower: &mut Follower<'_>,
+    reading: &mut Reading<'_>,
     interrupts: &mut Interrupts,
     mut interrupted: bool,
     grace: Option<Duration>,
@@ -198,24 +200,24 @@ async fn follow(
     };
     let mut pending: Option<Chunk> = None;
     let mut failed = None;
-    let mut stopping = interrupted.then(|| stop(follower, grace));
+    let mut stopping = interrupted.then(|| stop(reading, grace));
     loop {
         tokio::select! {
             biased;
             interrupt = interrupts.next() => {
                 if interrupt == Interrupt::Leave {
-                    return Err(Failure::Left(follower.id()));
+                    return Err(Failure::Left(reading.id()));
                 }
                 if !interrupted {
                     interrupted = true;
-                    stopping = Some(stop(follower, grace));
+                    stopping = Some(stop(reading, grace));
                 }
             }
             stopped = stopped(&mut stopping) => {
                 stopping = None;
                 if let Err(error) = stopped {
                     if let source @ ClientError::NoAnswer { .. } = error {
-                        return Err(Failure::StopUnknown { id: follower.id(), source });
+                        return Err(Failure::StopUnknown { id: reading.id(), source });
                     }
                     output::error(&error, Some("the process was not stopped; interrupt again to leave it"));
                 }
@@ -226,7 +228,7 @@ async fn follow(
                 (Some(room), Some(chunk)) => room.send(chunk),
                 _ => break,
             },
-            event = follower.next(), if pending.is_none() => match event {
+            event = reading.next(), if pending.is_none() => match event {
                 Ok(Some(Event::Data { source, data, .. })) => pending = Some(Chunk::Data(source, data)),
                 Ok(Some(Event::Gap { from, to })) => {
                     ending.gap = true;
@@ -249,7 +251,7 @@ async fn follow(
             biased;
             interrupt = interrupts.next() => {
                 if interrupt == Interrupt::Leave {
-                    return Err(Failure::Left(follower.id()));
+                    return Err(Failure::Left(reading.id()));
                 }
             }
             written = relay.finish() => {
@@ -265,21 +267,21 @@ type Stopping<'a> = Pin<Box<dyn Future<Output = Result<(), ClientError>> + 'a>>;
 
 /// Stops the process, beside everything else: for as long as its output is followed, on whatever
 /// connection there is.
-fn stop<'a>(follower: &Follower<'a>, grace: Option<Duration>) -> Stopping<'a> {
-    if follower.client().is_none() {
+fn stop<'a>(reading: &Reading<'a>, grace: Option<Duration>) -> Stopping<'a> {
+    if reading.client().is_none() {
         output::notice(
             "not connected: the process is stopped when the server is reached; interrupt again to leave it",
         );
     }
-    let id = follower.id();
+    let id = reading.id();
     Box::pin(patiently(
         move || {
             let waiting = waiting(id, StopSignal::Term, grace);
             format!("{waiting}; Ctrl-C again leaves it at once")
         },
         stop_surely(
-            follower.remote(),
-            follower.client().cloned(),
+            reading.remote(),
+            reading.client().cloned(),
             id,
             grace,
             usize::MAX,
@@ -340,6 +342,6 @@ mod tests {
             );
         }
         assert_eq!(status(ExitKind::StoppedOnRequest, 143), Some(Exit(143)));
-        assert_eq!(status(ExitKind::Lost, 0), None);
+        assert_eq!(status(ExitKind::Unknown, 0), None);
     }
 }

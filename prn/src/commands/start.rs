@@ -10,7 +10,7 @@ use crate::exit::{self, Exit};
 use crate::failure::Failure;
 use crate::format::FormatFlag;
 use crate::input::Input;
-use crate::spec::{Spec, spec};
+use crate::spec::Spec;
 use crate::{fields, output};
 
 /// How often a start is tried whose outcome is unknown.
@@ -40,7 +40,7 @@ pub struct Start {
 
 pub async fn start(args: Start) -> Result<Exit, Failure> {
     let input = Input::look(args.spec.no_stdin)?;
-    let spec = spec(args.spec, OutputPolicy::DropOldest)?;
+    let spec = args.spec.completed(OutputPolicy::DropOldest)?;
     let remote = Remote::new(args.connection)?;
     let first = remote.connect().await?;
     input.settle()?;

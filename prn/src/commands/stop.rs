@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use prn_client::{Client, ClientError, Code, ProcessId, State, StopSignal};
 use prn_proto::units::{Time, show_duration};
 
@@ -23,7 +23,7 @@ pub struct Stop {
     pub id: ProcessId,
     /// How to stop it
     #[arg(long, value_enum, default_value = "term")]
-    pub signal: SignalName,
+    pub signal: StopSignal,
     /// Time between SIGTERM and SIGKILL, instead of what it was started with
     #[arg(long, value_name = "TIME", allow_negative_numbers = true)]
     pub grace: Option<Time>,
@@ -35,28 +35,10 @@ pub struct Stop {
     pub connection: Connection,
 }
 
-/// How to stop.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub enum SignalName {
-    /// SIGTERM, and SIGKILL after the grace time.
-    Term,
-    /// SIGKILL at once.
-    Kill,
-}
-
-impl From<SignalName> for StopSignal {
-    fn from(name: SignalName) -> Self {
-        match name {
-            SignalName::Term => Self::Term,
-            SignalName::Kill => Self::Kill,
-        }
-    }
-}
-
 pub async fn stop(args: Stop) -> Result<Exit, Failure> {
     let client = Remote::new(args.connection)?.connect().await?;
     let grace = args.grace.map(|grace| grace.0);
-    let signal = args.signal.into();
+    let signal = args.signal;
     let stopped = client.stop(args.id, signal, grace);
     let process = patiently(|| waiting(args.id, signal, grace), stopped)
         .await

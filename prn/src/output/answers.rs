@@ -7,7 +7,7 @@ use prn_client::{Process, Started};
 use prn_launch::{Finding, Verdict};
 
 use super::descriptor::line;
-use super::json::{CheckJson, ListJson, ProcessJson, StartedJson, json};
+use super::json::{CheckJson, json, list};
 use super::shown::{escaped, put};
 use super::tables::{columns, details, table, wide_table};
 use crate::format::Format;
@@ -16,11 +16,7 @@ use crate::format::Format;
 pub fn started(started: &Started, format: Format) -> io::Result<()> {
     match format {
         Format::Table | Format::Wide => line(&started.process.id.to_string()),
-        Format::Json => json(&StartedJson {
-            process: ProcessJson::from(&started.process),
-            boot_epoch: &started.boot_epoch,
-            already_running: started.already_running,
-        }),
+        Format::Json => json(started),
     }
 }
 
@@ -33,7 +29,7 @@ pub fn process(process: &Process, format: Format) -> io::Result<()> {
             table(std::slice::from_ref(process)).render(columns()),
             details(process)
         )),
-        Format::Json => json(&ProcessJson::from(process)),
+        Format::Json => json(process),
     }
 }
 
@@ -42,9 +38,7 @@ pub fn processes(processes: &[Process], format: Format) -> io::Result<()> {
     match format {
         Format::Table => line(&table(processes).render(columns())),
         Format::Wide => line(&wide_table(processes).render(columns())),
-        Format::Json => json(&ListJson {
-            processes: processes.iter().map(ProcessJson::from).collect(),
-        }),
+        Format::Json => list(processes),
     }
 }
 

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::time::SystemTime;
 
+use clap::ValueEnum;
 use nix::sys::signal::Signal;
 use prn_client::{Exit, ExitKind, LeftBehind, Limits, ProcessStatus, State};
 use prn_proto::units::show_size;
@@ -35,20 +36,27 @@ pub fn show_state(status: &ProcessStatus) -> String {
 /// How a process ended, in a word or two. `None` if it was stopped on request.
 pub fn show_end(exit: &Exit) -> Option<String> {
     let end = match exit.kind {
-        ExitKind::Exited => format!("exit {}", exit.code),
+        ExitKind::Exited => format!("exit {}", exit.code.unwrap_or_default()),
         ExitKind::Signalled if exit.core_dumped => {
-            format!("{}, core dumped", signal_name(exit.signal))
+            format!(
+                "{}, core dumped",
+                signal_name(exit.signal.unwrap_or_default())
+            )
         }
-        ExitKind::Signalled => signal_name(exit.signal),
+        ExitKind::Signalled => signal_name(exit.signal.unwrap_or_default()),
         ExitKind::OomKilled => "out of memory".to_owned(),
         ExitKind::TimedOut => "timed out".to_owned(),
         ExitKind::OutputLimit => "output limit".to_owned(),
-        ExitKind::ExecFailed => "not executed".to_owned(),
-        ExitKind::Lost => "lost".to_owned(),
         ExitKind::Unknown => "cause unknown".to_owned(),
         ExitKind::StoppedOnRequest => return None,
     };
     Some(end)
+}
+
+/// The name of a choice, as its flag takes it.
+pub fn choice<T: ValueEnum>(choice: &T) -> String {
+    let value = choice.to_possible_value();
+    value.map_or_else(String::new, |value| value.get_name().to_owned())
 }
 
 /// "SIGSEGV"; "signal 40" for those without a name, the real-time ones (signal(7)).
@@ -96,10 +104,9 @@ pub fn show_limits(limits: &Limits) -> String {
 
 /// How a process ended, in a few words.
 pub fn show_exit(exit: &Exit) -> String {
-    let how = if exit.signal == 0 {
-        format!("code {}", exit.code)
-    } else {
-        signal_name(exit.signal)
+    let how = match exit.signal {
+        None => format!("code {}", exit.code.unwrap_or_default()),
+        Some(signal) => signal_name(signal),
     };
     match exit.kind {
         ExitKind::Exited | ExitKind::Signalled => {
@@ -113,11 +120,6 @@ pub fn show_exit(exit: &Exit) -> String {
         ExitKind::TimedOut => format!("timed out, {how}"),
         ExitKind::StoppedOnRequest => format!("stopped, {how}"),
         ExitKind::OutputLimit => format!("too much output, {how}"),
-        ExitKind::ExecFailed => escaped(&format!(
-            "not executed: {} failed, errno {}",
-            exit.exec_step, exit.exec_errno
-        )),
-        ExitKind::Lost => "lost with its server".to_owned(),
         ExitKind::Unknown => "unknown".to_owned(),
     }
 }
@@ -217,8 +219,8 @@ mod tests {
             (Kind::OutputLimit, 0, 9, false, "Stopped (output limit)"),
             (Kind::StoppedOnRequest, 0, 15, false, "Stopped"),
             (Kind::StoppedOnRequest, 5, 0, false, "Stopped"),
-            (Kind::ExecFailed, 0, 0, false, "Stopped (not executed)"),
-            (Kind::Lost, 0, 0, false, "Stopped (lost)"),
+            (Kind::ExecFailed, 0, 0, false, "Stopped (cause unknown)"),
+            (Kind::Lost, 0, 0, false, "Stopped (cause unknown)"),
             (Kind::Unspecified, 0, 0, false, "Stopped (cause unknown)"),
         ] {
             assert_eq!(ended(kind, code, signal, core), state);

@@ -1,15 +1,14 @@
 //! Processes as tables, and what `-o wide` says of one below it.
 
 use std::io::{self, IsTerminal};
-use std::time::SystemTime;
 
-use prn_client::{OutputPolicy, OutputStore, Process};
+use prn_client::{OutputPolicy, OutputStatus, OutputStore, Process, ProcessStatus, Usage};
 use prn_proto::units::{show_duration, show_size};
 use terminal_size::terminal_size_of;
 
 use super::shown::{
-    escaped, put, rfc3339, rfc3339_seconds, show_exit, show_left_behind, show_limits, show_state,
-    state,
+    choice, escaped, put, rfc3339, rfc3339_seconds, show_exit, show_left_behind, show_limits,
+    show_state, state,
 };
 use super::table::Table;
 use crate::fields;
@@ -72,71 +71,70 @@ pub fn rows(
 /// What `-o wide` says below the table.
 pub fn details(process: &Process) -> String {
     let status = &process.status;
-    let mut text = String::new();
-    let mut row = |name: &str, value: String| {
-        if !value.is_empty() {
-            put(&mut text, format_args!("{name:<18} {value}\n"));
-        }
-    };
-    let time = |at: Option<SystemTime>| at.map(rfc3339).unwrap_or_default();
-    row("started", time(status.started_at));
-    row("main exited", time(status.main_exited_at));
-    row("ended", time(status.ended_at));
-    row(
-        "exit",
-        status.exit.as_ref().map(show_exit).unwrap_or_default(),
-    );
-    row("directory", escaped(&status.working_directory));
-    row("user id", status.uid.to_string());
-    row(
-        "profile",
-        status
-            .profile
-            .map(|profile| profile.name().to_owned())
-            .unwrap_or_default(),
-    );
-    row("limits", show_limits(&status.limits.values));
-    row(
-        "not enforced",
-        escaped(
-            &status
-                .limits
-                .not_enforced
-                .iter()
-                .map(|name| fields::limit(name))
-                .collect::<Vec<_>>()
-                .join(", "),
-        ),
-    );
+    let mut rows = Rows::default();
+    rows.times(status);
+    rows.confinement(status);
     if let Some(usage) = &status.usage {
-        row("cpu user", show_duration(usage.cpu_user));
-        row("cpu system", show_duration(usage.cpu_system));
-        row("cpu throttled", show_duration(usage.cpu_throttled));
-        row(
-            "memory peak",
-            usage.memory_peak_bytes.map(show_size).unwrap_or_default(),
-        );
-        row(
-            "disk read",
-            usage.io_read_bytes.map(show_size).unwrap_or_default(),
-        );
-        row(
-            "disk written",
-            usage.io_write_bytes.map(show_size).unwrap_or_default(),
-        );
-        row(
-            "pids peak",
-            usage
-                .pids_peak
-                .map(|peak| peak.to_string())
-                .unwrap_or_default(),
-        );
+        rows.usage(usage);
     }
     if let Some(output) = &status.output {
-        let place = if output.store == Some(OutputStore::Disk) {
-            " on disk"
-        } else {
-            ""
+        rows.output(output);
+    }
+    if let Some(left) = &status.left_behind {
+        rows.add("left behind", show_left_behind(left));
+    }
+    for task in &status.stuck_tasks {
+        let shown = format!("{} (state {})", task.name, task.state);
+        rows.add("cannot be killed", escaped(&shown));
+    }
+    rows.text.truncate(rows.text.trim_end().len());
+    rows.text
+}
+
+/// Lines of a name and a value; none for what is not known.
+#[derive(Debug, Default)]
+struct Rows {
+    text: String,
+}
+
+impl Rows {
+    fn add(&mut self, name: &str, value: impl Into<Option<String>>) {
+        if let Some(value) = value.into().filter(|value| !value.is_empty()) {
+            put(&mut self.text, format_args!("{name:<18} {value}\n"));
+        }
+    }
+
+    fn times(&mut self, status: &ProcessStatus) {
+        self.add("started", status.started_at.map(rfc3339));
+        self.add("main exited", status.main_exited_at.map(rfc3339));
+        self.add("ended", status.ended_at.map(rfc3339));
+        self.add("exit", status.exit.as_ref().map(show_exit));
+    }
+
+    fn confinement(&mut self, status: &ProcessStatus) {
+        self.add("directory", escaped(&status.working_directory));
+        self.add("user id", status.uid.to_string());
+        self.add("profile", status.profile.as_ref().map(choice));
+        self.add("limits", show_limits(&status.limits.values));
+        let missing = status.limits.not_enforced.iter();
+        let missing: Vec<_> = missing.map(|name| fields::limit(name)).collect();
+        self.add("not enforced", escaped(&missing.join(", ")));
+    }
+
+    fn usage(&mut self, usage: &Usage) {
+        self.add("cpu user", show_duration(usage.cpu_user));
+        self.add("cpu system", show_duration(usage.cpu_system));
+        self.add("cpu throttled", show_duration(usage.cpu_throttled));
+        self.add("memory peak", usage.memory_peak_bytes.map(show_size));
+        self.add("disk read", usage.io_read_bytes.map(show_size));
+        self.add("disk written", usage.io_write_bytes.map(show_size));
+        self.add("pids peak", usage.pids_peak.map(|peak| peak.to_string()));
+    }
+
+    fn output(&mut self, output: &OutputStatus) {
+        let where_to = match output.store {
+            Some(OutputStore::Disk) => " on disk",
+            Some(OutputStore::Memory) | None => "",
         };
         let policy = match output.policy {
             None | Some(OutputPolicy::DropOldest) => "",
@@ -144,36 +142,22 @@ pub fn details(process: &Process) -> String {
             Some(OutputPolicy::Kill) => ", then it is killed",
             Some(OutputPolicy::Follow) => ", then it waits for its follower",
         };
-        let most = format!("at most {}{place}{policy}", show_size(output.max_bytes));
+        let most = format!("at most {}{where_to}{policy}", show_size(output.max_bytes));
         if let (Some(all), Some(out), Some(err)) =
             (output.end_offset, output.stdout_bytes, output.stderr_bytes)
         {
-            row(
-                "output",
-                format!("{all} bytes, {out} of stdout, {err} of stderr"),
-            );
+            let all = format!("{all} bytes, {out} of stdout, {err} of stderr");
+            self.add("output", all);
         }
-        row(
-            "output kept",
-            output
-                .first_offset
-                .map_or(most.clone(), |first| format!("from byte {first}, {most}")),
-        );
+        let kept = match output.first_offset {
+            None => most,
+            Some(first) => format!("from byte {first}, {most}"),
+        };
+        self.add("output kept", kept);
         if output.waits_for_reader {
-            row("waits", "for a reader of its output".to_owned());
+            self.add("waits", "for a reader of its output".to_owned());
         }
     }
-    if let Some(left) = &status.left_behind {
-        row("left behind", show_left_behind(left));
-    }
-    for task in &status.stuck_tasks {
-        row(
-            "cannot be killed",
-            escaped(&format!("{} (state {})", task.name, task.state)),
-        );
-    }
-    text.truncate(text.trim_end().len());
-    text
 }
 
 #[cfg(test)]

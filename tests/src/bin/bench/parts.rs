@@ -240,8 +240,8 @@ pub fn run(arguments: &[String]) -> anyhow::Result<()> {
             )),
         ["live", address, folder, threads, output_max, ref argv @ ..] => {
             let mut spec = StartSpec::new(argv.iter().copied());
-            spec.output_max = Some(output_max.parse()?);
-            spec.output_policy = OutputPolicy::StopReading;
+            spec.output_max_bytes = Some(output_max.parse()?);
+            spec.output_policy = Some(OutputPolicy::StopReading);
             runtime(threads.parse()?)?.block_on(live(address, folder.as_ref(), spec))
         }
         ["clone", cgroup, count] => crate::clone::run(cgroup.as_ref(), count.parse()?),

@@ -1,0 +1,21 @@
+//! Values of flags, as people write them, in the units of the API.
+
+use std::time::Duration;
+
+use prn_proto::units::{Cpu, Directory, InvalidUnit, Size, Time};
+
+pub(crate) fn size(text: &str) -> Result<u64, InvalidUnit> {
+    text.parse().map(|Size(bytes)| bytes)
+}
+
+pub(crate) fn cpu(text: &str) -> Result<u64, InvalidUnit> {
+    text.parse().map(|Cpu(millis)| millis)
+}
+
+pub(crate) fn time(text: &str) -> Result<Duration, InvalidUnit> {
+    text.parse().map(|Time(span)| span)
+}
+
+pub(crate) fn directory(text: &str) -> Result<String, InvalidUnit> {
+    text.parse().map(|Directory(path)| path)
+}

@@ -1,0 +1,28 @@
+//! Values in JSON that have another form in Rust.
+
+use std::fmt::Display;
+use std::time::{Duration, SystemTime};
+
+use serde::{Serialize, Serializer};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+/// As its text.
+pub(crate) fn text<T: Display, S: Serializer>(value: &T, to: S) -> Result<S::Ok, S::Error> {
+    to.collect_str(value)
+}
+
+/// RFC 3339, in UTC.
+pub(crate) fn time<S: Serializer>(time: &Option<SystemTime>, to: S) -> Result<S::Ok, S::Error> {
+    time.map(|time| {
+        OffsetDateTime::from(time)
+            .format(&Rfc3339)
+            .unwrap_or_default()
+    })
+    .serialize(to)
+}
+
+/// Microseconds.
+pub(crate) fn micros<S: Serializer>(span: &Duration, to: S) -> Result<S::Ok, S::Error> {
+    span.as_micros().serialize(to)
+}
