@@ -197,6 +197,39 @@ fn unsafe_blocks_are_where_and_as_many_as_it_says() {
     );
 }
 
+/// Names of a table's rows below a heading.
+fn rows(document: &str, heading: &str) -> BTreeSet<String> {
+    let below = document.split(&format!("## {heading}\n")).nth(1).unwrap();
+    let below = below.split("\n## ").next().unwrap();
+    below
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split('`').next())
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn the_crates_of_what_runs_as_root_or_for_a_process_are_listed() {
+    let document = text("docs/security/crates.md");
+    for (name, folder) in [
+        ("prn-supervisor", "supervisor"),
+        ("prn-ipc-protocol", "ipc-protocol"),
+        ("prn-launch", "supervisor/launch"),
+        ("prn-tools", "supervisor/tools"),
+    ] {
+        let manifest = text(&format!("{folder}/Cargo.toml"));
+        let below = manifest.split("\n[dependencies]\n").nth(1).unwrap();
+        let linked: BTreeSet<_> = below
+            .lines()
+            .take_while(|line| !line.starts_with('['))
+            .filter_map(|line| line.split(['.', ' ', '=']).next())
+            .filter(|name| !name.is_empty() && !name.starts_with("prn-"))
+            .map(str::to_owned)
+            .collect();
+        assert_eq!(rows(&document, name), linked, "{folder}");
+    }
+}
+
 /// Ids between brackets: "[J1, J4]" of a claim.
 fn named_ids(line: &str) -> Vec<(char, u32)> {
     line.split('[')
