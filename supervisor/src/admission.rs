@@ -4,8 +4,8 @@ use prn_ipc_protocol::config;
 use prn_ipc_protocol::message::{Overflow, ProcessSpec, Profile, Refusal, StartSpec};
 use prn_ipc_protocol::types::{LimitName, Limits};
 
-use crate::output::Store;
 use crate::resolve::{Execution, resolve};
+use crate::store::Store;
 
 /// Most bytes of arguments of all processes that are not finished: both halves hold them.
 const ARGUMENTS_MAX: usize = 16 << 20;

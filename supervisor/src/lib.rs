@@ -51,7 +51,6 @@ mod events;
 pub mod frontend;
 mod ledger;
 pub mod log;
-mod output;
 pub mod privilege;
 mod process;
 mod reading;
@@ -59,6 +58,7 @@ mod resolve;
 mod runner;
 mod stage;
 mod stopping;
+mod store;
 mod sys;
 
 pub use cgroup::{Origin, Tree};

@@ -8,8 +8,8 @@ use prn_ipc_protocol::output::Stream;
 
 use crate::cgroup::Group;
 use crate::ledger::Share;
-use crate::output::Store;
 use crate::stopping::{self, Stopping};
+use crate::store::Store;
 
 /// A process, running or finished.
 #[derive(Debug)]

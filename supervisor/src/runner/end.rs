@@ -9,8 +9,8 @@ use prn_ipc_protocol::types::UnixMicros;
 use super::cleanup::{Cleared, Owner};
 use super::output::Turn;
 use super::{Notice, Runner};
-use crate::output::Store;
 use crate::process::{Phase, Process, exit_cause};
+use crate::store::Store;
 use crate::sys::pidfd;
 
 /// Most bytes of arguments that finished processes are remembered with: both halves hold them, and

@@ -14,9 +14,9 @@ use prn_ipc_protocol::types::{ProcessId, UnixMicros};
 use super::{Notice, Runner, resources};
 use crate::deadlines::{Deadline, Due};
 use crate::events::{Part, Source};
-use crate::output::{Store, state};
 use crate::process::{Pipe, Process, Writers};
 use crate::reading::{Again, Consequence, Pace, SMALL, Stopped, again, consequence};
+use crate::store::{Store, state};
 
 /// Room is given back in steps of this size at least, so that a process at the budget does not pay
 /// for each read.
@@ -174,8 +174,8 @@ impl Runner {
             self.pump(process, older, turn);
         }
         let live = process.live.as_mut()?;
-        let place = live.pipes.iter().position(|pipe| pipe.stream == stream)?;
-        Some(live.pipes.swap_remove(place))
+        let index = live.pipes.iter().position(|pipe| pipe.stream == stream)?;
+        Some(live.pipes.swap_remove(index))
     }
 
     /// Reads a pipe into the process's store, which is made if there is something to keep.

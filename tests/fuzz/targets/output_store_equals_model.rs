@@ -6,9 +6,9 @@
 #[path = "../../../supervisor/src/sys/memory.rs"]
 #[allow(dead_code)]
 mod memory;
-#[path = "../../../supervisor/src/output.rs"]
+#[path = "../../../supervisor/src/store.rs"]
 #[allow(dead_code)]
-mod output;
+mod store;
 mod sys {
     pub(crate) use crate::memory;
 }
@@ -18,11 +18,11 @@ use std::os::fd::AsFd;
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
 use libfuzzer_sys::fuzz_target;
 use nix::unistd::{pipe, write};
-use output::Store;
 use prn_fuzz::model::{Model, stream};
 use prn_ipc_protocol::message::{Keeping, OutputStore, Overflow};
 use prn_ipc_protocol::output::{Cursor, Reader};
 use prn_ipc_protocol::types::UnixMicros;
+use store::Store;
 
 #[derive(Debug, Clone, Copy, Arbitrary)]
 enum Step {

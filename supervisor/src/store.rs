@@ -643,5 +643,5 @@ mod tests {
 }
 
 #[cfg(test)]
-#[path = "output/tests.rs"]
+#[path = "store/tests.rs"]
 mod models;
