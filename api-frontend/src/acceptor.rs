@@ -188,7 +188,7 @@ impl Acceptor {
                     tokio::spawn(
                         Arc::clone(&self.shared).connection(stream, peer, number, pushed_out),
                     );
-                    // Those who are waited for first get their turn to read what has come: each
+                    // Those who are waited for first get to read what has come: each
                     // accept now pushes out one of them.
                     if self.shared.pending.is_full() {
                         tokio::task::yield_now().await;

@@ -4,9 +4,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::message::{
-    ChildStep, ExitStatus, FromSupervisor, Overflow, Preparation, Profile, Refusal, Reply,
-};
+use crate::message::{ChildStep, ExitStatus, FromSupervisor, Preparation, Refusal, Reply};
 use crate::types::{Id, Invalid, LimitName, Limits, Millis};
 
 impl fmt::Display for Invalid {
@@ -151,27 +149,6 @@ impl TryFrom<Duration> for Millis {
         u64::try_from(duration.as_millis())
             .unwrap_or(u64::MAX)
             .try_into()
-    }
-}
-
-impl fmt::Display for Overflow {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::DropOldest => "drop-oldest",
-            Self::Wait => "wait",
-            Self::Kill => "kill",
-            Self::Follow(_) => "follow",
-        })
-    }
-}
-
-impl fmt::Display for Profile {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Default => "default",
-            Self::Strict => "strict",
-            Self::None => "none",
-        })
     }
 }
 
