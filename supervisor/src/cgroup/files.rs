@@ -97,6 +97,7 @@ mod tests {
         assert_eq!(keyed(events, "none"), None);
         assert_eq!(keyed("populated 1\nfrozen 0\n", "populated"), Some(1));
         assert_eq!(keyed("populated \n", "populated"), None);
+        assert_eq!(keyed("populated1\n", "populated"), None);
         assert_eq!(keyed("", "populated"), None);
     }
 
