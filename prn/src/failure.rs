@@ -175,42 +175,7 @@ impl Failure {
             Self::Left(id) | Self::ExitUnknown(id) | Self::AfterStart { id, .. } => {
                 return Some(format!("see `prn status {id}` and `prn logs {id}`"));
             }
-            Self::Client(ClientError::Connect { .. } | ClientError::Timeout { .. }) => {
-                "is the server running there? --address or PRN_ADDRESS says where"
-            }
-            Self::Client(ClientError::WrongServer { .. }) => {
-                "nothing was sent to it; if that is the right server, get its new certificate for --server-cert"
-            }
-            Self::Client(ClientError::NotAuthorised(_)) => {
-                return Some(format!(
-                    "the server must be started with --client-cert for your certificate, and both clocks must be right: this machine's says {}",
-                    shown_time(now())
-                ));
-            }
-            Self::Client(ClientError::NoAnswer { .. }) => {
-                "it is there, but busy or stuck; --call-timeout waits longer"
-            }
-            Self::Client(ClientError::CutOff { .. }) => {
-                "`prn logs --offset` goes on from there, if the process still exists"
-            }
-            // A path was looked up nowhere.
-            Self::Client(error)
-                if error.refusal().is_some_and(|refusal| {
-                    refusal
-                        .metadata
-                        .get(reason::metadata::LOOKUP)
-                        .is_some_and(|lookup| lookup == "path")
-                }) =>
-            {
-                return None;
-            }
-            Self::Client(error) => match error.refusal().map(|refusal| refusal.reason.as_str()) {
-                Some(reason::PROCESS_NOT_FOUND) => "`prn list` shows all that there are",
-                Some(reason::COMMAND_NOT_FOUND) => {
-                    "a command is looked up in the PATH of the server's processes"
-                }
-                _ => return None,
-            },
+            Self::Client(error) => return hint_of_client(error),
             Self::Usage(_) => "see --help",
             Self::Input => "-n, --no-stdin leaves it alone, for whoever reads it next",
             Self::StartedUnsaid { .. }
@@ -229,6 +194,53 @@ impl Failure {
 impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
         Self::Client(fields::in_flags(error))
+    }
+}
+
+/// What to do about a call that failed.
+fn hint_of_client(error: &ClientError) -> Option<String> {
+    let hint = match error {
+        ClientError::Connect { .. } | ClientError::Timeout { .. } => {
+            "is the server running there? --address or PRN_ADDRESS says where"
+        }
+        ClientError::WrongServer { .. } => {
+            "nothing was sent to it; if that is the right server, get its new certificate for --server-cert"
+        }
+        ClientError::NotAuthorised(_) => {
+            return Some(format!(
+                "the server must be started with --client-cert for your certificate, and both clocks must be right: this machine's says {}",
+                shown_time(now())
+            ));
+        }
+        ClientError::NoAnswer { .. } => {
+            "it is there, but busy or stuck; --call-timeout waits longer"
+        }
+        ClientError::CutOff { .. } => {
+            "`prn logs --offset` goes on from there, if the process still exists"
+        }
+        ClientError::Refused(refusal) => hint_of_refusal(refusal)?,
+        ClientError::Handshake { .. }
+        | ClientError::Tls(_)
+        | ClientError::Lost(_)
+        | ClientError::ProcessLost
+        | ClientError::Protocol(_)
+        | _ => return None,
+    };
+    Some(hint.to_owned())
+}
+
+fn hint_of_refusal(refusal: &prn_client::ServerError) -> Option<&'static str> {
+    let lookup = refusal.metadata.get(reason::metadata::LOOKUP);
+    // A path was looked up nowhere.
+    if lookup.is_some_and(|lookup| lookup == "path") {
+        return None;
+    }
+    match refusal.reason.as_str() {
+        reason::PROCESS_NOT_FOUND => Some("`prn list` shows all that there are"),
+        reason::COMMAND_NOT_FOUND => {
+            Some("a command is looked up in the PATH of the server's processes")
+        }
+        _ => None,
     }
 }
 

@@ -60,6 +60,11 @@ impl Interrupts {
         self.patience = ANSWER.saturating_add(grace);
     }
 
+    /// One has come already that asks to stop the process.
+    pub fn have_asked(&self) -> bool {
+        self.count > 0
+    }
+
     /// What the next one asks for. A terminal that goes away often says so twice: that is never a
     /// second.
     ///

@@ -16,7 +16,7 @@ mod tables;
 
 pub use answers::{findings, key_pair, process, processes, started};
 pub use json::JsonList;
-pub use lines::Lines;
+pub use lines::{Break, Lines};
 pub use notices::{error, error_line, notice, usage};
 pub use relay::{Chunk, Relay};
 pub use shown::{show_exit, show_left_behind};

@@ -17,7 +17,7 @@ use crate::wait::{PAUSE, PAUSE_MAX};
 pub const PATIENCE: Duration = Duration::from_millis(7500);
 
 /// How output ended that was read to its end.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Ending {
     /// Its end frame. `None` only without following, for a process that is alive.
     pub end: Option<OutputEnd>,

@@ -250,46 +250,62 @@ impl Sequence {
             ));
         };
         if frame.skipped > 0 {
-            let may_skip = self.request.only.is_some()
-                || (self.request.until.is_some() && frame.end.is_some());
-            if !may_skip {
-                return Err(ClientError::Protocol(
-                    "the server left out output that was asked for",
-                ));
-            }
-            self.next = self.next.saturating_add(frame.skipped);
+            self.skip(frame.skipped, frame.end.is_some())?;
         }
         if let Some(gap) = frame.gap {
-            if gap.from != self.next || gap.to <= gap.from {
-                return Err(ClientError::Protocol(
-                    "the server announced a gap in the wrong place",
-                ));
-            }
-            self.ready.push(Event::Gap {
-                from: gap.from,
-                to: gap.to,
-            });
-            return Ok(());
+            self.gap(gap)
+        } else if let Some(end) = frame.end {
+            self.end(end, first)
+        } else if frame.data.is_empty() {
+            Ok(())
+        } else {
+            self.data(frame)
         }
-        if let Some(end) = frame.end {
-            self.ended = true;
-            self.ready.push(Event::End(OutputEnd {
-                exit: end.exit_cause.map(Exit::from),
-                stdout_bytes: end.stdout_bytes,
-                stderr_bytes: end.stderr_bytes,
-                end_offset: end.end_offset,
-                left_behind: end.left_behind.map(LeftBehind::from),
-            }));
-            // Someone who asked for more than there ever was has missed nothing.
-            return if self.next == first {
-                self.fill(end.end_offset.max(first))
-            } else {
-                self.fill(end.end_offset)
-            };
+    }
+
+    /// Output that was not asked for.
+    fn skip(&mut self, bytes: u64, is_end: bool) -> Result<(), ClientError> {
+        let may_skip = self.request.only.is_some() || (self.request.until.is_some() && is_end);
+        if !may_skip {
+            return Err(ClientError::Protocol(
+                "the server left out output that was asked for",
+            ));
         }
-        if frame.data.is_empty() {
-            return Ok(());
+        self.next = self.next.saturating_add(bytes);
+        Ok(())
+    }
+
+    fn gap(&mut self, gap: v1::OutputGap) -> Result<(), ClientError> {
+        if gap.from != self.next || gap.to <= gap.from {
+            return Err(ClientError::Protocol(
+                "the server announced a gap in the wrong place",
+            ));
         }
+        self.ready.push(Event::Gap {
+            from: gap.from,
+            to: gap.to,
+        });
+        Ok(())
+    }
+
+    fn end(&mut self, end: v1::OutputEnd, first: u64) -> Result<(), ClientError> {
+        self.ended = true;
+        self.ready.push(Event::End(OutputEnd {
+            exit: end.exit_cause.map(Exit::from),
+            stdout_bytes: end.stdout_bytes,
+            stderr_bytes: end.stderr_bytes,
+            end_offset: end.end_offset,
+            left_behind: end.left_behind.map(LeftBehind::from),
+        }));
+        // Someone who asked for more than there ever was has missed nothing.
+        if self.next == first {
+            self.fill(end.end_offset.max(first))
+        } else {
+            self.fill(end.end_offset)
+        }
+    }
+
+    fn data(&mut self, frame: v1::GetOutputResponse) -> Result<(), ClientError> {
         let source = match Type::try_from(frame.r#type) {
             Ok(Type::Stdout) => Source::Stdout,
             Ok(Type::Stderr) => Source::Stderr,

@@ -1,5 +1,8 @@
 //! `prn logs`.
 
+use std::time::SystemTime;
+
+use bytes::Bytes;
 use clap::Args;
 use futures_util::future::join_all;
 use prn_client::{Client, ClientError, Event, OutputRequest, ProcessId, Source, Tail};
@@ -8,7 +11,7 @@ use prn_proto::units::{Moment, SizeOrZero};
 use crate::connection::{Connection, Remote};
 use crate::exit::{self, Exit};
 use crate::failure::Failure;
-use crate::output::{self, Chunk, Lines, Relay};
+use crate::output::{self, Break, Chunk, Lines, Relay};
 use crate::reading::{Ending, Reading};
 
 /// Fewest digits of an id that stand before a line.
@@ -201,72 +204,77 @@ fn label_length(ids: &[ProcessId]) -> usize {
         .fold(LABEL_MIN, usize::max)
 }
 
-/// Passes a process's output on, for `prn logs`: as it is, or as lines. A label names it in what
-/// prn itself says.
+/// Passes a process's output on: as it is, or as lines. A label names it in what prn itself says.
 ///
 /// Ends early if the relay does: [`Relay::finish`] tells why.
 async fn pass_on(
     reading: &mut Reading<'_>,
     relay: &Relay,
-    mut lines: Option<Lines>,
+    lines: Option<Lines>,
     label: Option<&str>,
 ) -> Result<Ending, ClientError> {
-    let mut ending = Ending {
-        end: None,
-        gap: false,
-    };
-    let mut failed = None;
+    let mut ending = Ending::default();
+    let mut text = Text { lines, label };
     loop {
-        let mut chunks = Vec::new();
-        let mut break_off = |chunks: &mut Vec<Chunk>, is_end| {
-            let rest = lines
-                .as_mut()
-                .map(|lines| lines.break_off(is_end))
-                .unwrap_or_default();
-            chunks.extend(
-                rest.into_iter()
-                    .map(|(source, rest)| Chunk::Data(source, rest)),
-            );
-        };
-        let mut is_over = true;
-        match reading.next().await {
+        let (chunks, over) = match reading.next().await {
             Ok(Some(Event::Data {
                 source, time, data, ..
-            })) => {
-                let data = lines
-                    .as_mut()
-                    .map_or_else(|| data.clone(), |lines| lines.feed(source, time, &data));
-                chunks.push(Chunk::Data(source, data));
-                is_over = false;
-            }
+            })) => (vec![text.data(source, time, data)], None),
             Ok(Some(Event::Gap { from, to })) => {
                 ending.gap = true;
-                break_off(&mut chunks, false);
-                let label = label.map(|label| format!("{label}: ")).unwrap_or_default();
-                chunks.push(Chunk::Notice(format!(
-                    "{label}output bytes {from}..{to} were dropped"
-                )));
-                is_over = false;
+                (text.gap(from, to), None)
             }
             Ok(Some(Event::End(end))) => {
                 ending.end = Some(end);
-                break_off(&mut chunks, true);
+                (text.break_off(Break::End), Some(Ok(())))
             }
-            Ok(None) => break_off(&mut chunks, true),
-            Err(error) => {
-                failed = Some(error);
-                break_off(&mut chunks, true);
-            }
-        }
+            Ok(None) => (text.break_off(Break::End), Some(Ok(()))),
+            Err(error) => (text.break_off(Break::End), Some(Err(error))),
+        };
         for chunk in chunks {
             match relay.room().await {
                 Some(room) => room.send(chunk),
                 None => return Ok(ending),
             }
         }
-        if is_over {
-            return failed.map_or(Ok(ending), Err);
+        if let Some(result) = over {
+            return result.map(|()| ending);
         }
+    }
+}
+
+/// A process's output as it is to be written.
+#[derive(Debug)]
+struct Text<'a> {
+    /// `None`: byte for byte.
+    lines: Option<Lines>,
+    label: Option<&'a str>,
+}
+
+impl Text<'_> {
+    fn data(&mut self, source: Source, time: Option<SystemTime>, data: Bytes) -> Chunk {
+        let data = match &mut self.lines {
+            Some(lines) => lines.feed(source, time, &data),
+            None => data,
+        };
+        Chunk::Data(source, data)
+    }
+
+    fn gap(&mut self, from: u64, to: u64) -> Vec<Chunk> {
+        let mut chunks = self.break_off(Break::Gap);
+        let label = self.label.map(|label| format!("{label}: "));
+        let label = label.unwrap_or_default();
+        chunks.push(Chunk::Notice(format!(
+            "{label}output bytes {from}..{to} were dropped"
+        )));
+        chunks
+    }
+
+    fn break_off(&mut self, why: Break) -> Vec<Chunk> {
+        let rest = self.lines.as_mut().map(|lines| lines.break_off(why));
+        let rest = rest.unwrap_or_default().into_iter();
+        rest.map(|(source, rest)| Chunk::Data(source, rest))
+            .collect()
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args;
 use prn_client::{
     Client, ClientError, Event, ExitKind, FOLLOW_TIMEOUT, OutputPolicy, OutputRequest, ProcessId,
-    STOP_GRACE, Source, StopSignal,
+    STOP_GRACE, Source, StartSpec, Started, StopSignal,
 };
 
 use crate::commands::start::start_surely;
@@ -46,58 +46,27 @@ pub struct Run {
 pub async fn run(args: Run) -> Result<Exit, Failure> {
     let input = Input::look(args.spec.no_stdin)?;
     let spec = args.spec.completed(OutputPolicy::Follow)?;
-    // As long as the process waits.
-    let patience = match spec.output_policy {
-        Some(OutputPolicy::Follow) => spec.follow_timeout.unwrap_or(FOLLOW_TIMEOUT),
-        Some(OutputPolicy::DropOldest | OutputPolicy::StopReading | OutputPolicy::Kill) | None => {
-            PATIENCE
-        }
-    };
     let remote = Remote::new(args.connection)?;
     let first = remote.connect().await?;
     let mut input = input.settle()?.watch()?;
     // From here on a process may exist, and a signal must not leave it behind.
     let mut interrupts = Interrupts::take()?;
-    let mut interrupted = false;
-    let started = {
-        let mut starting = std::pin::pin!(start_surely(&remote, first, &spec));
-        loop {
-            tokio::select! {
-                biased;
-                interrupt = interrupts.next() => match (interrupt, spec.id) {
-                    (Interrupt::Stop, _) | (_, None) => interrupted = true,
-                    (Interrupt::Leave, Some(id)) => return Err(Failure::Left(id)),
-                },
-                started = &mut starting => break started?,
-            }
-        }
-    };
-    let (client, started) = started;
+    let (client, started) = start(&remote, first, &spec, &mut interrupts).await?;
     let id = started.process.id;
     let grace = spec.stop_grace;
     interrupts.expect_grace(grace.unwrap_or(STOP_GRACE));
-    let (exit, is_input_lost) = {
-        let request = OutputRequest {
-            follower: true,
-            ..OutputRequest::default()
-        };
-        let reading = Reading::new(&remote, client.clone(), id, request).of_known(patience);
-        let following = followed(
-            &remote,
-            client,
-            reading,
-            &mut interrupts,
-            interrupted,
-            grace,
-        );
-        let mut following = std::pin::pin!(following);
-        tokio::select! {
-            biased;
-            exit = &mut following => (exit, false),
-            () = came(&mut input) => {
-                output::notice("what comes on standard input now is NOT passed on to the process (-n, --no-stdin leaves it alone)");
-                (following.await, true)
-            }
+    let request = OutputRequest {
+        follower: true,
+        ..OutputRequest::default()
+    };
+    let reading = Reading::new(&remote, client.clone(), id, request).of_known(patience(&spec));
+    let mut following = std::pin::pin!(followed(&remote, client, reading, &mut interrupts, grace));
+    let (exit, is_input_lost) = tokio::select! {
+        biased;
+        exit = &mut following => (exit, false),
+        () = came(&mut input) => {
+            output::notice("what comes on standard input now is NOT passed on to the process (-n, --no-stdin leaves it alone)");
+            (following.await, true)
         }
     };
     match exit {
@@ -105,6 +74,37 @@ pub async fn run(args: Run) -> Result<Exit, Failure> {
         Ok(exit::OK) if is_input_lost => Ok(exit::RUN_FAILED),
         Ok(exit) => Ok(exit),
         Err(failure) => Err(after_start(id, failure)),
+    }
+}
+
+/// For how long a lost connection is worth new tries: as long as the process waits.
+fn patience(spec: &StartSpec) -> Duration {
+    match spec.output_policy {
+        Some(OutputPolicy::Follow) => spec.follow_timeout.unwrap_or(FOLLOW_TIMEOUT),
+        Some(OutputPolicy::DropOldest | OutputPolicy::StopReading | OutputPolicy::Kill) | None => {
+            PATIENCE
+        }
+    }
+}
+
+/// Starts the process. A first interrupt is kept for when it runs.
+async fn start(
+    remote: &Remote,
+    first: Client,
+    spec: &StartSpec,
+    interrupts: &mut Interrupts,
+) -> Result<(Client, Started), Failure> {
+    let mut starting = std::pin::pin!(start_surely(remote, first, spec));
+    loop {
+        tokio::select! {
+            biased;
+            interrupt = interrupts.next() => {
+                if let (Interrupt::Leave, Some(id)) = (interrupt, spec.id) {
+                    return Err(Failure::Left(id));
+                }
+            }
+            started = &mut starting => return started,
+        }
     }
 }
 
@@ -128,11 +128,10 @@ async fn followed(
     client: Client,
     mut reading: Reading<'_>,
     interrupts: &mut Interrupts,
-    interrupted: bool,
     grace: Option<Duration>,
 ) -> Result<Exit, Failure> {
     let id = reading.id();
-    let ending = match follow(&mut reading, interrupts, interrupted, grace).await {
+    let ending = match follow(&mut reading, interrupts, grace).await {
         Ok(ending) => ending,
         Err(failure @ Failure::Local(_)) => {
             drop(reading);
@@ -190,74 +189,104 @@ fn status(kind: ExitKind, status: u8) -> Option<Exit> {
 async fn follow(
     reading: &mut Reading<'_>,
     interrupts: &mut Interrupts,
-    mut interrupted: bool,
     grace: Option<Duration>,
 ) -> Result<Ending, Failure> {
+    let id = reading.id();
     let mut relay = Relay::start(Source::Stdout)?;
-    let mut ending = Ending {
-        end: None,
-        gap: false,
-    };
-    let mut pending: Option<Chunk> = None;
-    let mut failed = None;
-    let mut stopping = interrupted.then(|| stop(reading, grace));
+    let mut received = Received::default();
+    let mut is_stopped = interrupts.have_asked();
+    let mut stopping = is_stopped.then(|| stop(reading, grace));
     loop {
         tokio::select! {
             biased;
             interrupt = interrupts.next() => {
                 if interrupt == Interrupt::Leave {
-                    return Err(Failure::Left(reading.id()));
+                    return Err(Failure::Left(id));
                 }
-                if !interrupted {
-                    interrupted = true;
+                if !is_stopped {
+                    is_stopped = true;
                     stopping = Some(stop(reading, grace));
                 }
             }
             stopped = stopped(&mut stopping) => {
                 stopping = None;
-                if let Err(error) = stopped {
-                    if let source @ ClientError::NoAnswer { .. } = error {
-                        return Err(Failure::StopUnknown { id: reading.id(), source });
-                    }
-                    output::error(&error, Some("the process was not stopped; interrupt again to leave it"));
-                }
+                stopped.or_else(|error| not_stopped(id, error))?;
             }
             // Whoever is quiet for long would otherwise not be missed until its next piece.
             () = relay.failed() => break,
-            room = relay.room(), if pending.is_some() => match (room, pending.take()) {
-                (Some(room), Some(chunk)) => room.send(chunk),
-                _ => break,
-            },
-            event = reading.next(), if pending.is_none() => match event {
-                Ok(Some(Event::Data { source, data, .. })) => pending = Some(Chunk::Data(source, data)),
-                Ok(Some(Event::Gap { from, to })) => {
-                    ending.gap = true;
-                    pending = Some(Chunk::Notice(format!("output bytes {from}..{to} were dropped")));
+            room = relay.room(), if received.pending.is_some() => {
+                match (room, received.pending.take()) {
+                    (Some(room), Some(chunk)) => room.send(chunk),
+                    _ => break,
                 }
-                Ok(Some(Event::End(end))) => {
-                    ending.end = Some(end);
+            }
+            event = reading.next(), if received.pending.is_none() => {
+                received.take(event);
+                if received.pending.is_none() {
                     break;
                 }
-                Ok(None) => break,
-                Err(error) => {
-                    failed = Some(error);
-                    break;
-                }
-            },
+            }
         }
     }
+    finish(id, &mut relay, interrupts).await?;
+    match received.failed {
+        None => Ok(received.ending),
+        Some(error) => Err(error.into()),
+    }
+}
+
+/// What has come of a process's output.
+#[derive(Debug, Default)]
+struct Received {
+    /// To be written. `None` after an event: there is nothing more.
+    pending: Option<Chunk>,
+    ending: Ending,
+    failed: Option<ClientError>,
+}
+
+impl Received {
+    fn take(&mut self, event: Result<Option<Event>, ClientError>) {
+        match event {
+            Ok(Some(Event::Data { source, data, .. })) => {
+                self.pending = Some(Chunk::Data(source, data));
+            }
+            Ok(Some(Event::Gap { from, to })) => {
+                self.ending.gap = true;
+                let line = format!("output bytes {from}..{to} were dropped");
+                self.pending = Some(Chunk::Notice(line));
+            }
+            Ok(Some(Event::End(end))) => self.ending.end = Some(end),
+            Ok(None) => {}
+            Err(error) => self.failed = Some(error),
+        }
+    }
+}
+
+/// A stop that failed: only one that nobody knows the outcome of ends the following.
+fn not_stopped(id: ProcessId, error: ClientError) -> Result<(), Failure> {
+    if let source @ ClientError::NoAnswer { .. } = error {
+        return Err(Failure::StopUnknown { id, source });
+    }
+    let hint = "the process was not stopped; interrupt again to leave it";
+    output::error(&error, Some(hint));
+    Ok(())
+}
+
+/// Waits until all is written.
+async fn finish(
+    id: ProcessId,
+    relay: &mut Relay,
+    interrupts: &mut Interrupts,
+) -> Result<(), Failure> {
     loop {
         tokio::select! {
             biased;
             interrupt = interrupts.next() => {
                 if interrupt == Interrupt::Leave {
-                    return Err(Failure::Left(reading.id()));
+                    return Err(Failure::Left(id));
                 }
             }
-            written = relay.finish() => {
-                written?;
-                return failed.map_or(Ok(ending), |error| Err(error.into()));
-            }
+            written = relay.finish() => return Ok(written?),
         }
     }
 }
@@ -343,5 +372,28 @@ mod tests {
         }
         assert_eq!(status(ExitKind::StoppedOnRequest, 143), Some(Exit(143)));
         assert_eq!(status(ExitKind::Unknown, 0), None);
+    }
+
+    #[test]
+    fn what_is_received_is_kept_until_it_is_written_and_a_gap_is_remembered() {
+        let mut received = Received::default();
+        received.take(Ok(Some(Event::Gap { from: 3, to: 9 })));
+        assert!(
+            matches!(&received.pending, Some(Chunk::Notice(line)) if line.contains("3..9")),
+            "{received:?}"
+        );
+        received.pending = None;
+        received.take(Ok(None));
+        assert!(received.pending.is_none() && received.ending.gap);
+        received.take(Err(ClientError::ProcessLost));
+        assert!(received.pending.is_none() && received.failed.is_some());
+    }
+
+    #[test]
+    fn a_stop_without_an_answer_ends_the_following_and_a_refused_one_does_not() {
+        let id: ProcessId = "fcd2310e7b9a462a5d88c3a0ff4e2d9b".parse().unwrap();
+        let after = Duration::from_secs(1);
+        assert!(not_stopped(id, ClientError::NoAnswer { after }).is_err());
+        assert!(not_stopped(id, ClientError::Protocol("no")).is_ok());
     }
 }

@@ -36,6 +36,15 @@ struct Line {
     held: Vec<u8>,
 }
 
+/// Why a stream breaks off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Break {
+    /// Output is missing.
+    Gap,
+    /// Nothing follows.
+    End,
+}
+
 impl Lines {
     /// With a label before each line, a time, or both.
     pub fn new(label: Option<String>, timestamps: bool) -> Self {
@@ -98,7 +107,7 @@ impl Lines {
     /// What is to be written where a stream breaks off, at a gap or at its end: what comes next
     /// begins a line. Only at the end may a line without a label stay unfinished, as the process
     /// left it.
-    pub fn break_off(&mut self, is_end: bool) -> Vec<(Source, Bytes)> {
+    pub fn break_off(&mut self, why: Break) -> Vec<(Source, Bytes)> {
         let mut rest = Vec::new();
         for (source, line) in [
             (Source::Stdout, &mut self.stdout),
@@ -107,7 +116,7 @@ impl Lines {
             let mut out = Vec::new();
             match &self.label {
                 Some(label) if !line.held.is_empty() => line.write(label, &mut out),
-                None if line.is_open && !is_end => out.push(b'\n'),
+                None if line.is_open && why == Break::Gap => out.push(b'\n'),
                 Some(_) | None => {}
             }
             *line = Line::default();
@@ -173,7 +182,7 @@ mod tests {
             "o\n1970-01-01T00:00:00.000005Z three"
         );
         assert_eq!(
-            lines.break_off(false),
+            lines.break_off(Break::Gap),
             [(Stdout, Bytes::from_static(b"\n"))],
             "a gap ends a line"
         );
@@ -181,7 +190,7 @@ mod tests {
             lines.feed(Stdout, at(7), b"x"),
             "1970-01-01T00:00:00.000007Z x"
         );
-        assert_eq!(lines.break_off(true), [], "the end does not");
+        assert_eq!(lines.break_off(Break::End), [], "the end does not");
     }
 
     #[test]
@@ -197,8 +206,8 @@ mod tests {
             (Stdout, "fcd2310e | two\n".into()),
             (Stderr, "fcd2310e | no\n".into()),
         ];
-        assert_eq!(lines.break_off(true), rest);
-        assert_eq!(lines.break_off(true), []);
+        assert_eq!(lines.break_off(Break::End), rest);
+        assert_eq!(lines.break_off(Break::End), []);
         let mut both = Lines::new(Some("a".into()), true);
         assert_eq!(both.feed(Stdout, at(1), b"x"), "");
         assert_eq!(
