@@ -15,6 +15,7 @@ mod options;
 use std::os::fd::AsRawFd;
 use std::path::Path;
 
+use clap::builder::{OsStr, Resettable};
 use clap::{Args, FromArgMatches};
 use libfuzzer_sys::fuzz_target;
 use options::{Options, OptionsError, merged};
