@@ -70,6 +70,7 @@ functions=$(tests/measure.sh supervisor/src ipc-protocol/src "$launch" |
     awk '$1 == "fn" { print $4, $3, $2 }' | sort -k1,1nr -k3)
 read -r count name place <<<"$functions"
 echo "budgets: longest function: $count code lines of $function_lines_max ($name, $place)"
+((count <= function_lines_max)) || over "too long a function: $name"
 
 unsafe=$(grep -rnE --include='*.rs' --exclude-dir=target '^[^/"]*\bunsafe( +(fn|impl|trait|extern)\b| *[{(])' . |
     sed 's|^\./||' | awk -F: -v allowed="$unsafe_allowed" -v tests="$unsafe_tests" '$1 !~ allowed && $1 !~ tests' || :)
