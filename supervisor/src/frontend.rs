@@ -1,10 +1,10 @@
 //! The frontend as the supervisor sees it: a program that is started without privilege, spoken to
 //! over the channel, and not trusted in anything. Runs in the supervisor.
 //!
-//! What may be asked when is a table ([`phase`]). Anything else, and anything that does not decode,
-//! is a [`fault`]: the frontend dies, processes and their output do not, and a fresh frontend takes
-//! its [`seat`], unless none gets as far as serving ([`succession`]). The supervisor never waits
-//! for it ([`session`]): what it does not take stays in a bounded [`outbox`].
+//! What may be asked when is a table (`phase`). Anything else, and anything that does not decode,
+//! is a `fault`: the frontend dies, processes and their output do not, and a fresh frontend takes
+//! its `seat`, unless none gets as far as serving (`succession`). The supervisor never waits
+//! for it (`session`): what it does not take stays in a bounded `outbox`.
 
 mod fault;
 mod outbox;

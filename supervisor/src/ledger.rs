@@ -162,6 +162,7 @@ mod tests {
                 held: held_of_it,
             };
             assert_eq!(share, expected, "{kept} {reserved} {held}");
+            assert_eq!(share.reserved(), reserved);
             assert_eq!(share.is_held(), held_of_it > 0);
         }
     }

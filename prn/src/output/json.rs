@@ -22,7 +22,7 @@ pub fn list(processes: &[Process]) -> io::Result<()> {
 }
 
 /// Prints a list of processes as JSON, as they come: an object with all of them.
-/// A list of one page is one write(2), see [`line`].
+/// A list of one page is one write(2), see [`line()`].
 #[derive(Debug, Default)]
 pub struct JsonList {
     has_begun: bool,
