@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use futures_util::stream::empty;
 use hyper::HeaderMap;
+use prn_ipc_protocol::types::ARGUMENTS_MAX;
 use prn_proto::v1;
 use prn_proto::v1::process_runner_service_server::ProcessRunnerService;
 use tonic::{Request, Response, Status};
@@ -11,7 +12,6 @@ use tonic::{Request, Response, Status};
 use crate::calls::server::Server;
 use crate::calls::{list, start, status, stop, subscribe};
 use crate::clients::Client;
-use crate::convert::start::ARGUMENTS_MAX;
 use crate::errors;
 use crate::outgoing::{ACCEPT_ENCODING, response};
 use crate::subscribe::body::{Frames, Handed};

@@ -60,7 +60,16 @@ impl UnixMicros {
     }
 }
 
-/// An argument vector, which is not empty (CVE-2021-4034), and begins with a program's name.
+/// Most bytes of an argument vector, each string's NUL counted.
+///
+/// The kernel takes 128 KiB for one string (MAX_ARG_STRLEN, execve(2)); this is that for all of
+/// them. What is told of a process repeats them, with all else that there is to tell, and has to
+/// fit in a message ([`crate::channel::MESSAGE_MAX`]): one that does not would end each frontend at
+/// its snapshot.
+pub const ARGUMENTS_MAX: usize = 128 * 1024;
+
+/// An argument vector of at most [`ARGUMENTS_MAX`] bytes, which is not empty (CVE-2021-4034), and
+/// begins with a program's name.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "Vec<CString>")]
 pub struct Argv(Vec<CString>);
@@ -69,11 +78,15 @@ impl TryFrom<Vec<CString>> for Argv {
     type Error = Invalid;
 
     fn try_from(raw: Vec<CString>) -> Result<Self, Invalid> {
-        if raw.first().is_some_and(|name| !name.is_empty()) {
-            Ok(Self(raw))
-        } else {
-            Err(Invalid::Empty)
+        if raw.first().is_none_or(|name| name.is_empty()) {
+            return Err(Invalid::Empty);
         }
+        let bytes: usize = raw.iter().map(|string| string.count_bytes() + 1).sum();
+        if bytes > ARGUMENTS_MAX {
+            let max = u64::try_from(ARGUMENTS_MAX).unwrap_or(u64::MAX);
+            return Err(Invalid::Range { min: 1, max });
+        }
+        Ok(Self(raw))
     }
 }
 
@@ -197,5 +210,16 @@ mod tests {
         assert!(!decode(&[b""]));
         assert!(!decode(&[b"a\0b"]));
         assert!(!decode(&[b"a", b"\0"]));
+    }
+
+    #[test]
+    fn an_argv_that_leaves_no_room_in_a_message_for_the_rest_does_not_decode() {
+        let decode = |length: usize| {
+            let raw = vec![c"a".to_owned(), CString::new(vec![b'x'; length]).unwrap()];
+            codec::decode::<Argv>(&codec::encode(&raw).unwrap())
+        };
+        let longest = ARGUMENTS_MAX - 3;
+        assert!(decode(longest).is_ok());
+        assert!(decode(longest + 1).is_err());
     }
 }

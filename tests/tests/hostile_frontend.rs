@@ -18,10 +18,10 @@ use prn_ipc_protocol::message::{
     Ask, ChildStep, Event, ExitStatus, FromSupervisor, Keeping, OutputStore, PROTOCOL, ProcessSpec,
     Profile, Refusal, Reply, Request, RequestId, StartSpec, StopHow,
 };
-use prn_ipc_protocol::types::{LimitName, Limits, ProcessId};
+use prn_ipc_protocol::types::{ARGUMENTS_MAX, LimitName, Limits, ProcessId};
 use prn_proto::v1;
 use prn_tests::hostile_frontend::{
-    Answer, Cargo, Deed, HostileFrontend, Mode, Order, Outcome, call, encoded, replaced,
+    Answer, Cargo, Deed, HostileFrontend, Mode, Order, Outcome, call, encoded, replaced, spec,
 };
 use prn_tests::server::{Options, Server};
 use prn_tests::{client, procfs, sha256, wait_for};
@@ -1298,6 +1298,57 @@ fn s6_a_forged_start_chooses_no_user_and_gets_no_more_than_policy_allows() {
         "{}",
         hostile.server.log()
     );
+}
+
+/// What is told of a process is more than what was asked for: what the kernel made of its limits,
+/// and how it ended.
+#[test]
+fn s6_a_forged_start_that_fills_a_message_is_not_the_end_of_all_frontends() {
+    let mut hostile = HostileFrontend::start();
+    let long = "x".repeat(ARGUMENTS_MAX);
+    let start = |argv: &[&str]| {
+        let spec = StartSpec {
+            variables: Vec::new(),
+            ..spec(argv)
+        };
+        (spec.id, ask(1, Ask::Start(Box::new(spec))))
+    };
+    let (id, bytes) = start(&["sh", "-c", "exec sleep 1000", &long[..90_000], "@@@@"]);
+    // Its length takes three bytes now, instead of one.
+    let fill = MESSAGE_MAX - bytes.len() + 4 - 2;
+    let [low, middle, high, _] = u32::try_from(fill).unwrap().to_le_bytes();
+    let length = [
+        low | 0x80,
+        middle << 1 | low >> 7 | 0x80,
+        high << 2 | middle >> 6,
+    ];
+    let whole = replaced(
+        &bytes,
+        b"\x04@@@@",
+        &[&length[..], &long.as_bytes()[..fill]].concat(),
+    );
+    assert_eq!(whole.len(), MESSAGE_MAX);
+    hostile.fault("does not decode", Mode::Ready, |hostile| {
+        hostile.throw(&whole)
+    });
+    assert_eq!(groups(&hostile.server), 0);
+
+    // The longest that there may be is told whole, to the next one as well.
+    let fill = ARGUMENTS_MAX - "sh -c ".len() - "exec sleep 1000 ".len() - 90_001 - 1;
+    let (longest, bytes) = start(&[
+        "sh",
+        "-c",
+        "exec sleep 1000",
+        &long[..90_000],
+        &long[..fill],
+    ]);
+    hostile.send(&bytes);
+    let is_told = |event: &Event| matches!(event, Event::Process(info) if info.id == longest);
+    hostile.event(|event| is_told(event).then_some(()));
+    hostile.hand_over();
+    let status = |id: ProcessId| hostile.server.run(&["status", &id.to_string()]).status;
+    assert!(status(longest).success());
+    assert!(!status(id).success());
 }
 
 #[test]

@@ -6,20 +6,13 @@ use std::ffi::CString;
 use prn_ipc_protocol::config;
 use prn_ipc_protocol::message::{Keeping, OutputStore, Overflow, ProcessSpec, StartSpec};
 use prn_ipc_protocol::output_max;
-use prn_ipc_protocol::types::{Argv, LimitName, Limits, Millis, ProcessId};
+use prn_ipc_protocol::types::{ARGUMENTS_MAX, Argv, LimitName, Limits, Millis, ProcessId};
 use prn_proto::defaults::FOLLOW_TIMEOUT;
 use prn_proto::v1;
 
 use crate::convert::fields::{InvalidField, Violations};
 use crate::convert::time::millis;
 use crate::convert::{enums, id};
-
-/// Most bytes in a process's arguments and environment together, one more for each string's NUL.
-///
-/// The kernel takes 128 KiB for one string (MAX_ARG_STRLEN, execve(2)); this is that for all of
-/// them, so that a start request stays well below the largest datagram (see
-/// [`prn_ipc_protocol::channel::MESSAGE_MAX`]).
-pub const ARGUMENTS_MAX: usize = 128 * 1024;
 
 /// Most bytes in a path, its NUL not counted (PATH_MAX, limits.h).
 const PATH_MAX: usize = 4095;
@@ -48,7 +41,8 @@ impl From<&config::Frontend> for Defaults {
     }
 }
 
-/// Command, arguments and environment are too long together.
+/// Command, arguments and environment are too long together: so that a start request stays well
+/// below the largest datagram, environment counts as well here.
 pub fn too_long() -> InvalidField {
     let why = format!(
         "command, arguments and environment must not exceed {ARGUMENTS_MAX} bytes together"
