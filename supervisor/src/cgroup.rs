@@ -4,7 +4,6 @@
 
 mod files;
 mod spare;
-mod tree;
 
 use std::collections::HashSet;
 use std::fs::{self, File};
@@ -27,7 +26,6 @@ use files::{Absent, keyed};
 use spare::SpareDescriptors;
 
 pub(crate) use spare::spare_descriptors;
-pub use tree::{Origin, Tree};
 
 /// Most bytes of an interface file that are handed on: what tells of a process must fit in a
 /// message. Only io files, of a host with many disks, are longer.

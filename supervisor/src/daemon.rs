@@ -12,12 +12,12 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::socket::{MsgFlags, send};
 use prn_ipc_protocol::message::StopHow;
 
-use crate::cgroup::Tree;
 use crate::events::Interest;
 use crate::frontend::{Attached, Prospect, Seat, Setup};
 use crate::log;
 use crate::runner::Runner;
 use crate::stage::{Processes, Stage};
+use crate::tree::Tree;
 
 /// What ends the daemon: an invariant of its own is gone.
 #[derive(Debug, thiserror::Error)]

@@ -60,10 +60,11 @@ mod stage;
 mod stopping;
 mod store;
 mod sys;
+mod tree;
 
-pub use cgroup::{Origin, Tree};
 pub use events::{Interest, Token};
 pub use prn_ipc_protocol as ipc;
 pub use runner::start::Started;
 pub use runner::{Notice, Runner, Settings};
 pub use sys::spawn::{Ids, filter};
+pub use tree::{Origin, Tree};

@@ -23,6 +23,15 @@ pub(crate) const BUSY: Duration = Duration::from_micros(if cfg!(feature = "unmod
 /// How long a stream is not looked at that was opened and closed again.
 const REOPENED: Duration = Duration::from_millis(1);
 
+/// What a look into a pipe is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Turn {
+    /// To take what is there, as much as is one process's share.
+    Regular,
+    /// To take all that is left, of a process that has ended.
+    Last,
+}
+
 /// What stopped the reading of a pipe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stopped {

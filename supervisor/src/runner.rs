@@ -22,14 +22,15 @@ use crate::deadlines::{Deadline, Deadlines, Due};
 use crate::events::{Events, Interest, Part, Source, Token};
 use crate::ledger::Ledgers;
 use crate::process::{Live, Phase, Process};
+use crate::reading::Turn;
 use crate::sys::errno_number;
 use crate::sys::spawn;
-use cleanup::Leftover;
-use output::Turn;
+use leftover::Leftover;
 
 mod cleanup;
 mod end;
 mod followers;
+mod leftover;
 mod output;
 pub mod start;
 mod stop;

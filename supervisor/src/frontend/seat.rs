@@ -1,7 +1,7 @@
 //! The frontend's seat: one frontend after the other, each from its start to its end. Runs in the
 //! supervisor.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -10,15 +10,14 @@ use nix::sys::signal::Signal;
 use prn_ipc_protocol::message::ExitStatus;
 
 use super::fault::PeerFault;
+use super::instance::{Frontend, Setup};
 use super::session::Session;
 use super::succession::{Next, SETTLED, Succession};
-use super::{Attached, Frontend, Setup};
-use crate::cgroup::Tree;
-use crate::events::Interest;
 use crate::log;
 use crate::runner::{Notice, Runner};
 use crate::stage::{self, Stage};
 use crate::sys::{pidfd, spawn};
+use crate::tree::Tree;
 
 /// When a start that failed here, and not in the child, is tried again.
 const RETRY: Duration = Duration::from_secs(1);
@@ -222,58 +221,6 @@ impl Seat {
             frontend.group.end(&frontend.process);
             frontend.log.finish();
         }
-    }
-}
-
-impl Frontend {
-    /// Watches all that tells something of it.
-    fn attach(&self, runner: &Runner) -> nix::Result<()> {
-        self.session.attach(runner)?;
-        // For changes alone: a zombie that is traced stays readable.
-        let end = Attached::Frontend.token();
-        runner.attach(self.process.as_fd(), Interest::Changed, end)?;
-        runner.attach(self.log.as_fd(), Interest::Readable, Attached::Log.token())
-    }
-
-    fn kill(&mut self, why: &PeerFault) {
-        self.is_condemned = true;
-        let why = log::chain(why);
-        log::line(&format!("audit: the frontend is killed: {why}"));
-        // The whole group: it may have forked. A group that is there can be killed.
-        let _unused = self.group.kill();
-    }
-
-    fn read_log(&mut self, runner: &mut Runner) {
-        let now = Instant::now();
-        let resumes = self.log_paused_until.take_if(|until| *until <= now);
-        if resumes.is_none() && !runner.is_ready(Attached::Log.token()) {
-            return;
-        }
-        match self.log.turn(now) {
-            // Should that fail, its last words are read all the same.
-            log::Next::Wait if resumes.is_some() => {
-                let token = Attached::Log.token();
-                let _unused = runner.attach(self.log.as_fd(), Interest::Readable, token);
-            }
-            log::Next::Wait => {}
-            log::Next::Pause(until) => {
-                runner.detach(&self.log);
-                runner.wake_at(until);
-                self.log_paused_until = Some(until);
-            }
-            log::Next::Closed => runner.detach(&self.log),
-        }
-    }
-
-    /// Takes leave of one that was reaped. Returns its report, and how long it lived.
-    fn end(self, runner: &Runner) -> (OwnedFd, Duration) {
-        runner.detach(&self.process);
-        self.session.detach(runner);
-        runner.detach(&self.log);
-        // What it forked has the listener and the key.
-        let _unused = self.group.kill();
-        self.log.finish();
-        (self.report, self.since.elapsed())
     }
 }
 

@@ -7,11 +7,11 @@ use nix::sys::socket::{Shutdown, shutdown};
 use prn_ipc_protocol::channel::{Received, Sent, SupervisorEnd};
 use prn_ipc_protocol::message::{Ask, Event, FromSupervisor, Refusal, Reply, Request, RequestId};
 
+use super::attached::Attached;
 use super::fault::PeerFault;
 use super::outbox::{Operation, Outbox, Outgoing, Pending};
 use super::phase::Phase;
 use crate::events::Interest;
-use crate::frontend::Attached;
 use crate::runner::start::Started;
 use crate::runner::{Notice, Runner};
 

@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use prn_ipc_protocol::fds::tools;
-use prn_ipc_protocol::types::ProcessId;
 
 use super::Runner;
+use super::leftover::{Leftover, Owner};
 use crate::cgroup::{self, Group};
 use crate::deadlines::Due;
 use crate::directory;
@@ -33,26 +33,6 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// How often the removal of a group is tried, 20 ms after the first time and twice as long each
 /// time: 10 s together.
 const REMOVE_TRIES: u32 = 9;
-
-/// Whose group and directories are removed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Owner {
-    /// The process's number in the table.
-    pub number: u64,
-    /// Its name, which is that of its group and of its directories.
-    pub id: ProcessId,
-    /// Its user, who may delete what is in them.
-    pub uid: u32,
-}
-
-/// What is left of a finished process after the first try.
-#[derive(Debug)]
-pub(super) struct Leftover {
-    /// Whose.
-    pub owner: Owner,
-    live: Live,
-    tries: u32,
-}
 
 /// How far a removal got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,10 +6,11 @@ use prn_ipc_protocol::message::{End, ExitStatus, MainExit};
 use prn_ipc_protocol::output::Stream;
 use prn_ipc_protocol::types::UnixMicros;
 
-use super::cleanup::{Cleared, Owner};
-use super::output::Turn;
+use super::cleanup::Cleared;
+use super::leftover::Owner;
 use super::{Notice, Runner};
 use crate::process::{Phase, Process, exit_cause};
+use crate::reading::Turn;
 use crate::store::Store;
 use crate::sys::pidfd;
 

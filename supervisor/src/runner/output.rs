@@ -15,7 +15,7 @@ use super::{Notice, Runner, resources};
 use crate::deadlines::{Deadline, Due};
 use crate::events::{Part, Source};
 use crate::process::{Pipe, Process, Writers};
-use crate::reading::{Again, Consequence, Pace, SMALL, Stopped, again, consequence};
+use crate::reading::{Again, Consequence, Pace, SMALL, Stopped, Turn, again, consequence};
 use crate::store::{Store, state};
 
 /// Room is given back in steps of this size at least, so that a process at the budget does not pay
@@ -38,15 +38,6 @@ const TURN: u64 = 1 << 20;
 /// packet mode (O_DIRECT, pipe(7)) gives a packet at a time, so that only EAGAIN says that it is
 /// empty.
 const LAST_TURN: u64 = 4 << 20;
-
-/// What a look into a pipe is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Turn {
-    /// To take what is there, as much as is one process's share.
-    Regular,
-    /// To take all that is left, of a process that has ended.
-    Last,
-}
 
 /// What a look into a pipe came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

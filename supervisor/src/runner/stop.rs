@@ -6,10 +6,10 @@ use nix::libc::{SIGCONT, SIGTERM};
 use prn_ipc_protocol::message::{ExitCause, LeftBehind, ProcessInfo, Refusal, StopHow};
 use prn_ipc_protocol::types::ProcessId;
 
-use super::output::Turn;
 use super::{Notice, Runner};
 use crate::deadlines::{Deadline, Due};
 use crate::process::{Live, Phase, Process};
+use crate::reading::Turn;
 use crate::stopping::{Action, Stopping, is_kill_due, stop};
 
 /// How long a killed tree has to die before it is reported as stuck.

@@ -470,7 +470,7 @@ fn trace(kind: OutputStore) {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args([
             "--exact",
-            "output::models::each_store_comes_in_the_models_order",
+            "store::models::each_store_comes_in_the_models_order",
             "--nocapture",
         ])
         .env(
@@ -551,7 +551,7 @@ const IS_LIMITED: &str = "PRN_TEST_IS_LIMITED";
 fn o7_a_disk_that_takes_no_more_costs_the_oldest_or_what_comes_and_never_a_byte_in_silence() {
     if std::env::var_os(IS_LIMITED).is_none() {
         // The limit is one of the whole process.
-        let name = "output::models::o7_a_disk_that_takes_no_more_costs_the_oldest_or_what_comes_and_never_a_byte_in_silence";
+        let name = "store::models::o7_a_disk_that_takes_no_more_costs_the_oldest_or_what_comes_and_never_a_byte_in_silence";
         let arguments = ["--exact", name, "--nocapture"];
         let output = Command::new(std::env::current_exe().unwrap())
             .args(arguments)

@@ -5,138 +5,24 @@
 
 mod child;
 mod confine;
+mod plan;
+mod prepared;
 
-use std::ffi::{CStr, CString};
 use std::mem::size_of_val;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
-use nix::libc::{self, c_char};
-use nix::unistd::{self, Gid, Pid, Uid};
+use nix::libc;
+use nix::unistd::{self, Gid, Uid};
 use prn_ipc_protocol::codec;
-use prn_ipc_protocol::config::{Filter, OpenFiles};
 use prn_ipc_protocol::message::ChildStep;
 
 use super::errno_number;
+use prepared::{Held, Prepared, REPORT};
 
-pub use confine::filter;
-
-/// What the child executes.
-#[derive(Debug, Clone, Copy)]
-pub enum Program<'a> {
-    /// The first of these paths that exists and may be executed, as a shell looks along PATH.
-    Paths(&'a [CString]),
-    /// An open file, so that no folder above it need be accessible to the child's user.
-    File(BorrowedFd<'a>),
-    /// None: it removes these empty directories of a folder, as this program's own user, and ends.
-    Unlink(BorrowedFd<'a>, &'a [CString]),
-}
-
-/// User and group id, of all kinds; no supplementary groups.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Ids {
-    /// User id.
-    pub uid: u32,
-    /// Group id.
-    pub gid: u32,
-}
-
-impl Ids {
-    /// Of a process, whose group is its own as its user is.
-    pub fn of_user(uid: u32) -> Self {
-        Self { uid, gid: uid }
-    }
-
-    /// This program's own.
-    pub const ROOT: Self = Self { uid: 0, gid: 0 };
-}
-
-/// A Landlock ruleset (landlock(7)).
-#[derive(Debug, Clone, Copy)]
-pub struct Landlock<'a> {
-    /// `struct landlock_ruleset_attr`, as much of it as this kernel knows.
-    pub attributes: &'a [u64],
-    /// What is allowed.
-    pub rules: &'a [Rule<'a>],
-}
-
-/// What is allowed below a path.
-#[derive(Debug, Clone, Copy)]
-pub struct Rule<'a> {
-    /// The path.
-    pub below: BorrowedFd<'a>,
-    /// Access rights, as the kernel has them (linux/landlock.h).
-    pub rights: u64,
-}
-
-/// Who learns whether the program runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Report {
-    /// The parent, by execve(2), which closes the report.
-    Exec,
-    /// The parent, by the program, which says itself what comes of it: its descriptor 3 is the
-    /// report.
-    Program,
-}
-
-/// A process to create.
-#[derive(Debug, Clone, Copy)]
-pub struct Child<'a> {
-    /// Directory of the cgroup that it is born in.
-    pub group: BorrowedFd<'a>,
-    /// What it executes.
-    pub program: Program<'a>,
-    /// Its argument vector.
-    pub argv: &'a [CString],
-    /// Its environment, each `NAME=value`.
-    pub environment: &'a [CString],
-    /// Its standard input, output and error.
-    pub streams: [BorrowedFd<'a>; 3],
-    /// Who says what comes of it.
-    pub report: Report,
-    /// Its further descriptors, one after the other. All others are closed.
-    pub descriptors: &'a [BorrowedFd<'a>],
-    /// Who it is.
-    pub ids: Ids,
-    /// Where it starts, entered as that user.
-    pub directory: &'a CStr,
-    /// How many files it may open.
-    pub open_files: OpenFiles,
-    /// What it may do with files; `None`: what its user may.
-    pub landlock: Option<Landlock<'a>>,
-    /// Its seccomp programs, in the order in which they are applied.
-    pub filters: &'a [Filter],
-}
-
-impl<'a> Child<'a> {
-    /// One with nothing of its own: no arguments, no files, nothing to read or to write to but
-    /// `null`, not confined.
-    pub fn new(
-        group: BorrowedFd<'a>,
-        program: Program<'a>,
-        ids: Ids,
-        null: BorrowedFd<'a>,
-    ) -> Self {
-        Self {
-            group,
-            program,
-            argv: &[],
-            environment: &[],
-            streams: [null; 3],
-            report: Report::Exec,
-            descriptors: &[],
-            ids,
-            directory: c"/",
-            open_files: OpenFiles {
-                soft: 1024,
-                hard: 1024,
-            },
-            landlock: None,
-            filters: &[],
-        }
-    }
-}
+pub use confine::{Landlock, Rule, filter};
+pub use plan::{Child, Ids, Program, Report};
 
 /// A created process.
 #[derive(Debug)]
@@ -160,9 +46,6 @@ pub fn failure(report: &OwnedFd) -> nix::Result<Option<(ChildStep, i32)>> {
         .map(|bytes| codec::decode(bytes).unwrap_or((ChildStep::Exec, errno_number(Errno::EIO)))))
 }
 
-/// Most bytes of a report: a step and an errno, as [`codec`] has them.
-const REPORT: usize = 8;
-
 /// Creates the process. It is in its group from its first instruction on, and dies with its parent.
 ///
 /// The caller must have a single thread. Only the parent returns from here.
@@ -175,82 +58,6 @@ pub fn spawn(child: &Child<'_>) -> nix::Result<Spawned> {
     let prepared = Prepared::new(child, &held);
     let pidfd = clone_into(child.group, &prepared)?;
     Ok(Spawned { pidfd, report })
-}
-
-/// Lowest number for descriptors that are out of the way: well above any that a child is given.
-const ABOVE: RawFd = 64;
-
-/// Copies of the descriptors that the child needs, out of the way of the numbers that it gives
-/// them: those go from 3 on, where something that is still needed may be.
-#[derive(Debug)]
-struct Held {
-    report: OwnedFd,
-    descriptors: Vec<OwnedFd>,
-    /// The program, if it is an open file.
-    file: Option<OwnedFd>,
-}
-
-impl Held {
-    fn new(child: &Child<'_>, report: BorrowedFd<'_>) -> nix::Result<Self> {
-        let report = above(report)?;
-        let own = match child.report {
-            Report::Exec => None,
-            Report::Program => Some(report.as_fd()),
-        };
-        let passed = own.into_iter().chain(child.descriptors.iter().copied());
-        let descriptors = passed.map(above).collect::<nix::Result<_>>()?;
-        let file = match child.program {
-            Program::File(file) => Some(above(file)?),
-            Program::Paths(_) | Program::Unlink(..) => None,
-        };
-        Ok(Self {
-            report,
-            descriptors,
-            file,
-        })
-    }
-}
-
-fn above(fd: BorrowedFd<'_>) -> nix::Result<OwnedFd> {
-    let number = fcntl(fd, FcntlArg::F_DUPFD_CLOEXEC(ABOVE))?;
-    // SAFETY: fcntl has just made this descriptor, for nobody else.
-    Ok(unsafe { OwnedFd::from_raw_fd(number) })
-}
-
-/// What the child needs beside its description, allocated before it exists.
-#[derive(Debug)]
-struct Prepared<'a> {
-    child: &'a Child<'a>,
-    parent: Pid,
-    report: RawFd,
-    descriptors: Vec<RawFd>,
-    argv: Vec<*const c_char>,
-    environment: Vec<*const c_char>,
-    /// The program, if it is an open file.
-    file: Option<RawFd>,
-}
-
-impl<'a> Prepared<'a> {
-    fn new(child: &'a Child<'a>, held: &Held) -> Self {
-        Self {
-            child,
-            parent: Pid::this(),
-            report: held.report.as_raw_fd(),
-            descriptors: held.descriptors.iter().map(AsRawFd::as_raw_fd).collect(),
-            argv: pointers(child.argv),
-            environment: pointers(child.environment),
-            file: held.file.as_ref().map(AsRawFd::as_raw_fd),
-        }
-    }
-}
-
-/// A null-terminated array, as execve(2) takes it. Valid while `strings` are.
-fn pointers(strings: &[CString]) -> Vec<*const c_char> {
-    strings
-        .iter()
-        .map(|string| string.as_ptr())
-        .chain([std::ptr::null()])
-        .collect()
 }
 
 /// linux/sched.h; libc has them as an int that does not fit.

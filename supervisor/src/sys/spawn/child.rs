@@ -18,7 +18,8 @@ use prn_ipc_protocol::codec;
 use prn_ipc_protocol::message::ChildStep;
 
 use super::confine::{filter, restrict_files};
-use super::{Prepared, Program, REPORT};
+use super::plan::Program;
+use super::prepared::{Prepared, REPORT};
 use crate::sys::{call, errno_number};
 
 /// The child, to its end.

@@ -2,14 +2,31 @@
 //! before its program.
 
 use std::mem::size_of_val;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 
 use nix::errno::Errno;
 use nix::libc::{self, c_int};
 use prn_ipc_protocol::config::Filter;
 
-use super::{Landlock, Rule};
 use crate::sys::call;
+
+/// A Landlock ruleset (landlock(7)).
+#[derive(Debug, Clone, Copy)]
+pub struct Landlock<'a> {
+    /// `struct landlock_ruleset_attr`, as much of it as this kernel knows.
+    pub attributes: &'a [u64],
+    /// What is allowed.
+    pub rules: &'a [Rule<'a>],
+}
+
+/// What is allowed below a path.
+#[derive(Debug, Clone, Copy)]
+pub struct Rule<'a> {
+    /// The path.
+    pub below: BorrowedFd<'a>,
+    /// Access rights, as the kernel has them (linux/landlock.h).
+    pub rights: u64,
+}
 
 /// Applies a Landlock ruleset (landlock(7)).
 pub(super) fn restrict_files(landlock: Landlock<'_>) -> nix::Result<()> {

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use nix::sys::stat::{Mode, fchmod, fstat};
 
-use super::{Group, open_directory, remove};
+use crate::cgroup::{Group, open_directory, remove};
 
 /// The group that a frontend is in, in one that has its limits.
 const FRONTEND: &str = "frontend/run";

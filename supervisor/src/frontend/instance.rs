@@ -1,0 +1,177 @@
+//! One frontend, from its start to its end. Runs in the supervisor.
+
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use nix::fcntl::{OFlag, open};
+use nix::sys::socket::sockopt::AcceptConn;
+use nix::sys::socket::{Backlog, getsockopt, listen};
+use nix::sys::stat::Mode;
+use prn_ipc_protocol::channel;
+use prn_ipc_protocol::config::OpenFiles;
+
+use super::attached::Attached;
+use super::fault::PeerFault;
+use super::session::Session;
+use crate::cgroup::Group;
+use crate::events::Interest;
+use crate::log::{self, FrontendLog};
+use crate::runner::Runner;
+use crate::sys::spawn::{self, Child, Ids, Program};
+
+/// What every frontend is started with. Kept for the next one.
+#[derive(Debug)]
+pub struct Setup {
+    /// Its binary.
+    pub binary: OwnedFd,
+    /// Its configuration, a sealed memfd.
+    pub config: OwnedFd,
+    /// The TLS key, a sealed memfd.
+    pub key: OwnedFd,
+    /// The listening socket.
+    pub listener: OwnedFd,
+    /// Its root.
+    pub empty_folder: OwnedFd,
+    /// Who it is.
+    pub ids: Ids,
+    /// How many files it may open.
+    pub open_files: OpenFiles,
+}
+
+/// A frontend that was started, until it is reaped.
+#[derive(Debug)]
+pub(super) struct Frontend {
+    /// Readable when it has ended.
+    pub process: OwnedFd,
+    /// Its cgroup.
+    pub group: Group,
+    /// Why its program could not run, once it has ended.
+    report: OwnedFd,
+    /// The conversation with it.
+    pub session: Session,
+    /// What it says of itself.
+    pub log: FrontendLog,
+    /// Until when nothing is read of that: it has said too much.
+    log_paused_until: Option<Instant>,
+    /// When it was started.
+    pub since: Instant,
+    /// Its end is certain: nothing that it says or does not take is of interest.
+    pub is_condemned: bool,
+}
+
+impl Frontend {
+    /// Starts one, in this cgroup.
+    ///
+    /// # Errors
+    /// Those of socketpair(2), open(2) and clone3(2). What fails in the child shows as its end.
+    pub fn spawn(setup: &Setup, group: Group) -> nix::Result<Self> {
+        listen_again(&setup.listener)?;
+        let (ours, theirs) = channel::pair()?;
+        let session = Session::new(ours);
+        let null = open("/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty())?;
+        let (config, key) = (reopen(&setup.config)?, reopen(&setup.key)?);
+        let (log, stderr) = FrontendLog::new()?;
+        let spawned = spawn::spawn(&Child {
+            argv: &[c"prn-frontend".into()],
+            streams: [null.as_fd(), null.as_fd(), stderr.as_fd()],
+            // In the order of `fds::frontend`.
+            descriptors: &[
+                theirs.as_fd(),
+                config.as_fd(),
+                key.as_fd(),
+                setup.listener.as_fd(),
+                setup.empty_folder.as_fd(),
+            ],
+            open_files: setup.open_files,
+            ..Child::new(
+                group.directory.as_fd(),
+                Program::File(setup.binary.as_fd()),
+                setup.ids,
+                null.as_fd(),
+            )
+        })?;
+        Ok(Self {
+            process: spawned.pidfd,
+            group,
+            report: spawned.report,
+            session,
+            log,
+            log_paused_until: None,
+            since: Instant::now(),
+            is_condemned: false,
+        })
+    }
+
+    /// Watches all that tells something of it.
+    ///
+    /// # Errors
+    /// As epoll_ctl(2).
+    pub fn attach(&self, runner: &Runner) -> nix::Result<()> {
+        self.session.attach(runner)?;
+        // For changes alone: a zombie that is traced stays readable.
+        let end = Attached::Frontend.token();
+        runner.attach(self.process.as_fd(), Interest::Changed, end)?;
+        runner.attach(self.log.as_fd(), Interest::Readable, Attached::Log.token())
+    }
+
+    /// Kills it, for what it did.
+    pub fn kill(&mut self, why: &PeerFault) {
+        self.is_condemned = true;
+        let why = log::chain(why);
+        log::line(&format!("audit: the frontend is killed: {why}"));
+        // The whole group: it may have forked. A group that is there can be killed.
+        let _unused = self.group.kill();
+    }
+
+    /// Hands on what it says of itself, no faster than it may.
+    pub fn read_log(&mut self, runner: &mut Runner) {
+        let now = Instant::now();
+        let resumes = self.log_paused_until.take_if(|until| *until <= now);
+        if resumes.is_none() && !runner.is_ready(Attached::Log.token()) {
+            return;
+        }
+        match self.log.turn(now) {
+            // Should that fail, its last words are read all the same.
+            log::Next::Wait if resumes.is_some() => {
+                let token = Attached::Log.token();
+                let _unused = runner.attach(self.log.as_fd(), Interest::Readable, token);
+            }
+            log::Next::Wait => {}
+            log::Next::Pause(until) => {
+                runner.detach(&self.log);
+                runner.wake_at(until);
+                self.log_paused_until = Some(until);
+            }
+            log::Next::Closed => runner.detach(&self.log),
+        }
+    }
+
+    /// Takes leave of one that was reaped. Returns its report, and how long it lived.
+    pub fn end(self, runner: &Runner) -> (OwnedFd, Duration) {
+        runner.detach(&self.process);
+        self.session.detach(runner);
+        runner.detach(&self.log);
+        // What it forked has the listener and the key.
+        let _unused = self.group.kill();
+        self.log.finish();
+        (self.report, self.since.elapsed())
+    }
+}
+
+/// A read-only descriptor of a memfd, with an open file description of its own, for one frontend
+/// (see `config::read`).
+fn reopen(memfd: &OwnedFd) -> nix::Result<OwnedFd> {
+    let path = format!("/proc/self/fd/{}", memfd.as_raw_fd());
+    let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+    open(path.as_str(), flags, Mode::empty())
+}
+
+/// Makes the listener listen, also if it does already. An earlier frontend may have shut it down,
+/// which all who hold the socket suffer from (shutdown(2)). Its filter forbids that, so it is worth
+/// a line.
+fn listen_again(listener: &OwnedFd) -> nix::Result<()> {
+    if !getsockopt(listener, AcceptConn)? {
+        log::line("audit: the listener did not listen any more: it is made to again");
+    }
+    listen(listener, Backlog::MAXCONN)
+}
