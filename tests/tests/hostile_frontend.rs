@@ -1697,6 +1697,8 @@ fn o2_subscribers_do_not_share_a_file_offset() {
         );
     }
     // Nor does the supervisor, which writes on where it was.
+    hostile.send(&encoded(&Request::Watch { id, seen: 0 }));
+    hostile.event(|event| matches!(event, Event::Advanced { .. }).then_some(()));
     assert_eq!(hostile.ask(Ask::Stop(id, StopHow::Kill)).0, Reply::Done);
     hostile.hand_over();
     assert_eq!(
