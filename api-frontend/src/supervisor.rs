@@ -1,4 +1,5 @@
-//! The stub of the supervisor: each operation has the name that it has in the privilege contract.
+//! The supervisor as the frontend has it: [`Supervisor::ask`] for what is answered, and for each
+//! request that is not a function of the name that it has in the privilege contract.
 //!
 //! What is asked for or told here is queued for the task that owns the channel
 //! ([`crate::link::Link`]), which the answers come from.

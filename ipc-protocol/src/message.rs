@@ -403,7 +403,8 @@ pub enum Preparation {
 pub enum ChildStep {
     /// setsid(2).
     Session,
-    /// Standard streams and the closing of all else: dup2(2), close_range(2).
+    /// The program's own descriptors at their numbers, all others to be closed when it is executed:
+    /// dup3(2), close_range(2).
     Descriptors,
     /// OOM score, and, just before the system call filter, resource limits:
     /// /proc/self/oom_score_adj, setrlimit(2).
