@@ -1,8 +1,8 @@
 //! What `prn server start` hands to each half: values that it has parsed and checked, in a sealed
 //! memfd.
 //!
-//! The halves read them once, at their start, with [`read`]. Nothing in the root process parses
-//! text.
+//! The halves read them once, at their start, with [`read`]. The root process parses no text but
+//! the kernel's.
 
 mod filter;
 mod frontend;
