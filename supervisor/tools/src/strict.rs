@@ -257,8 +257,13 @@ fn restrict_files(files: &[(String, u64)], own: [OwnedFd; 2]) -> nix::Result<()>
             .scope(Scope::from_all(NEWEST))?
             .create()?;
         for (path, rights) in files {
+            let path = match PathFd::new(path) {
+                // Since the server's start: there is nothing to allow.
+                Err(error) if errno_of(&error) == Errno::ENOENT => continue,
+                path => path?,
+            };
             let rights = BitFlags::<AccessFs>::from_bits_truncate(*rights);
-            ruleset = ruleset.add_rule(PathBeneath::new(PathFd::new(path)?, rights))?;
+            ruleset = ruleset.add_rule(PathBeneath::new(path, rights))?;
         }
         // By handle: rules hold for a directory, wherever it is mounted.
         for directory in own {

@@ -361,6 +361,20 @@ else: assert False'"#;
 }
 
 #[test]
+fn what_was_there_when_the_server_started_and_is_gone_keeps_nothing_from_running() {
+    if !strict_is_possible() {
+        return;
+    }
+    let folder = strict_folder("gone");
+    let mut plan = prn_launch::confinement::strict().unwrap();
+    let gone = folder.path("a-device-that-was-unplugged");
+    plan.files.push((gone.to_str().unwrap().to_owned(), 2));
+    let plan = prn_ipc_protocol::codec::encode(&plan).unwrap();
+    fs::write(folder.path("confinement"), plan).unwrap();
+    assert_eq!(folder.strict_shell("echo x > /dev/null; echo ran"), "ran\n");
+}
+
+#[test]
 fn directories_below_a_covered_folder_keep_their_paths() {
     if !strict_is_possible() {
         return;
