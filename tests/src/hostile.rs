@@ -180,6 +180,8 @@ fn converse<Data>(
             Ok(0) => closed = true,
             Ok(_) => {}
             Err(error) if error.kind() == ErrorKind::ConnectionReset => closed = true,
+            // Whoever is stopped and goes on is interrupted in a read with a time limit (signal(7)).
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) => panic!("neither an answer nor a refusal: {error}"),
         }
         if let Err(error) = connection.process_new_packets() {
