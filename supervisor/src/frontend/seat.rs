@@ -87,7 +87,9 @@ impl Seat {
 
     fn start(&self, runner: &mut Runner, tree: &Tree) -> nix::Result<Frontend> {
         let frontend = Frontend::spawn(&self.setup, tree.frontend_group()?)?;
-        frontend.attach(runner)?;
+        frontend
+            .attach(runner)
+            .inspect_err(|_| frontend.group.end(&frontend.process))?;
         runner.wake_at(frontend.since + SETTLED);
         Ok(frontend)
     }
