@@ -7,7 +7,7 @@ use prn_ipc_protocol::message::{ExitCause, ExitStatus, Overflow, ProcessInfo, Re
 use prn_ipc_protocol::output::Stream;
 
 use crate::cgroup::Group;
-use crate::ledger::Share;
+use crate::ledger::{Ledger, Share};
 use crate::stopping::{self, Stopping};
 use crate::store::Store;
 
@@ -69,14 +69,16 @@ impl Process {
 
     /// Whether it is not to be read from now: as much as is to be kept is there, or, of one that
     /// waits for its followers, as much as there is room for.
-    pub fn is_full(&self, is_room_left: bool) -> bool {
+    pub fn is_full(&self, ledger: &Ledger) -> bool {
         let Some(store) = &self.store else {
             return false;
         };
         if self.droppable_to() == u64::MAX {
             return false;
         }
-        let is_for_room = self.follower.is_some() && !is_room_left && store.marks.high > self.taken;
+        let is_for_room = self.follower.is_some()
+            && store.marks.high > self.taken
+            && !ledger.has_room_for_followers();
         is_for_room || store.is_full(self.info.spec.output.max, self.taken)
     }
 

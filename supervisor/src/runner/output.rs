@@ -176,13 +176,12 @@ impl Runner {
             return Drained { bytes, stopped };
         }
         let ledger = self.ledgers.of(process.info.spec.output.store);
-        let is_room_left = ledger.has_room_for_followers();
         let (share, enough) = match turn {
             Turn::Regular => (TURN, PIPE_DEFAULT),
             Turn::Last => (LAST_TURN, 0),
         };
         // The last time everything is taken, for which there is room.
-        let is_full = |process: &Process| turn == Turn::Regular && process.is_full(is_room_left);
+        let is_full = |process: &Process| turn == Turn::Regular && process.is_full(ledger);
         let stopped = loop {
             if is_full(process) {
                 break Stopped::Full;
