@@ -13,7 +13,7 @@ use nix::sys::socket::{MsgFlags, send};
 use prn_ipc_protocol::message::StopHow;
 
 use crate::events::Interest;
-use crate::frontend::{Attached, Prospect, Seat, Setup};
+use crate::frontend::{Seat, Setup, attached};
 use crate::log;
 use crate::runner::Runner;
 use crate::stage::{Processes, Stage};
@@ -64,8 +64,7 @@ impl Daemon {
             .collect::<SigSet>();
         let signals =
             SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
-        let token = Attached::Signals.token();
-        runner.attach(signals.as_fd(), Interest::Readable, token)?;
+        runner.attach(signals.as_fd(), Interest::Readable, attached::SIGNALS)?;
         let seat = Seat::new(setup, &mut runner);
         Ok(Self {
             runner,
@@ -99,11 +98,11 @@ impl Daemon {
     /// processes.
     fn turn(&mut self) -> nix::Result<()> {
         self.runner.wait(None)?;
-        let frontend_ended = self.runner.is_ready(Attached::Frontend.token());
-        if self.runner.is_ready(Attached::Channel.token()) {
+        let frontend_ended = self.runner.is_ready(attached::FRONTEND);
+        if self.runner.is_ready(attached::CHANNEL) {
             self.seat.receive(&mut self.runner, self.stage);
         }
-        if self.runner.is_ready(Attached::Signals.token()) {
+        if self.runner.is_ready(attached::SIGNALS) {
             self.read_signals();
         }
         self.seat.read_log(&mut self.runner);
@@ -112,7 +111,10 @@ impl Daemon {
             self.seat.notice(notice);
         }
         self.seat.send(&mut self.runner, self.stage);
-        if frontend_ended && self.seat.reap(&mut self.runner, self.stage) == Prospect::None {
+        if frontend_ended {
+            self.seat.reap(&mut self.runner, self.stage);
+        }
+        if self.seat.has_given_up() && self.stage == Stage::Serving {
             self.stop(StopHow::Graceful(None));
         }
         if self.seat.begins_to_serve(&mut self.runner) {

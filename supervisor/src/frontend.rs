@@ -6,7 +6,7 @@
 //! its `seat`, unless none gets as far as serving (`succession`). The supervisor never waits
 //! for it (`session`): what it does not take stays in a bounded `outbox`.
 
-mod attached;
+pub(crate) mod attached;
 mod fault;
 mod instance;
 mod outbox;
@@ -16,8 +16,7 @@ mod session;
 mod succession;
 mod table;
 
-pub(crate) use attached::Attached;
 pub use fault::PeerFault;
 pub use instance::Setup;
 pub use phase::Phase;
-pub(crate) use seat::{Prospect, Seat};
+pub(crate) use seat::Seat;

@@ -1,28 +1,15 @@
-//! What the daemon watches, by its names in the event loop. Runs in the supervisor.
+//! What the daemon watches beside processes, by its names in the event loop. Runs in the supervisor.
 
 use crate::events::Token;
 
-/// What the daemon watches in the event loop beside processes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Attached {
-    /// The signals that tell it to stop.
-    Signals,
-    /// The channel to the frontend.
-    Channel,
-    /// The frontend's end.
-    Frontend,
-    /// What the frontend says of itself.
-    Log,
-}
+/// The signals that tell it to stop.
+pub(crate) const SIGNALS: Token = Token(0);
 
-impl Attached {
-    /// Its name in the event loop.
-    pub fn token(self) -> Token {
-        Token(match self {
-            Self::Signals => 0,
-            Self::Channel => 1,
-            Self::Frontend => 2,
-            Self::Log => 3,
-        })
-    }
-}
+/// The channel to the frontend.
+pub(crate) const CHANNEL: Token = Token(1);
+
+/// The frontend's end.
+pub(crate) const FRONTEND: Token = Token(2);
+
+/// What the frontend says of itself.
+pub(crate) const LOG: Token = Token(3);

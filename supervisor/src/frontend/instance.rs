@@ -10,7 +10,7 @@ use nix::sys::stat::Mode;
 use prn_ipc_protocol::channel;
 use prn_ipc_protocol::config::OpenFiles;
 
-use super::attached::Attached;
+use super::attached;
 use super::fault::PeerFault;
 use super::session::Session;
 use crate::cgroup::Group;
@@ -109,9 +109,8 @@ impl Frontend {
     pub fn attach(&self, runner: &Runner) -> nix::Result<()> {
         self.session.attach(runner)?;
         // For changes alone: a zombie that is traced stays readable.
-        let end = Attached::Frontend.token();
-        runner.attach(self.process.as_fd(), Interest::Changed, end)?;
-        runner.attach(self.log.as_fd(), Interest::Readable, Attached::Log.token())
+        runner.attach(self.process.as_fd(), Interest::Changed, attached::FRONTEND)?;
+        runner.attach(self.log.as_fd(), Interest::Readable, attached::LOG)
     }
 
     /// Kills it, for what it did.
@@ -127,14 +126,13 @@ impl Frontend {
     pub fn read_log(&mut self, runner: &mut Runner) {
         let now = Instant::now();
         let resumes = self.log_paused_until.take_if(|until| *until <= now);
-        if resumes.is_none() && !runner.is_ready(Attached::Log.token()) {
+        if resumes.is_none() && !runner.is_ready(attached::LOG) {
             return;
         }
         match self.log.turn(now) {
             // Should that fail, its last words are read all the same.
             log::Next::Wait if resumes.is_some() => {
-                let token = Attached::Log.token();
-                let _unused = runner.attach(self.log.as_fd(), Interest::Readable, token);
+                let _unused = runner.attach(self.log.as_fd(), Interest::Readable, attached::LOG);
             }
             log::Next::Wait => {}
             log::Next::Pause(until) => {

@@ -22,15 +22,6 @@ use crate::tree::Tree;
 /// When a start that failed here, and not in the child, is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// Whether somebody is coming.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Prospect {
-    /// A frontend is in the seat, or will be, or none is needed.
-    Some,
-    /// No frontend gets as far as serving.
-    None,
-}
-
 /// The seat.
 #[derive(Debug)]
 pub(crate) struct Seat {
@@ -171,21 +162,21 @@ impl Seat {
     }
 
     /// The frontend's end may have come: reaps it, and plans for the next one.
-    pub fn reap(&mut self, runner: &mut Runner, stage: Stage) -> Prospect {
+    pub fn reap(&mut self, runner: &mut Runner, stage: Stage) {
         let Some(frontend) = &mut self.frontend else {
-            return Prospect::Some;
+            return;
         };
         let status = match pidfd::reap(&frontend.process) {
             Ok(None) => {
                 frontend.kill(&PeerFault::KeptFromBeingReaped);
-                return Prospect::Some;
+                return;
             }
             Ok(Some(status)) => Some(status),
             // Cannot be: it is our child, and nobody else reaps it.
             Err(_) => None,
         };
         let Some(frontend) = self.frontend.take() else {
-            return Prospect::Some;
+            return;
         };
         let (report, lived) = frontend.end(runner);
         // Those who followed through it may come back through the next one.
@@ -196,22 +187,19 @@ impl Seat {
             Stage::Serving => {
                 audit_end(status);
                 log_failed_start(&report);
-                return self.succeed(lived, runner);
+                self.succeed(lived, runner);
             }
         }
-        Prospect::Some
     }
 
-    fn succeed(&mut self, lived: Duration, runner: &mut Runner) -> Prospect {
+    fn succeed(&mut self, lived: Duration, runner: &mut Runner) {
         match self.succession.died(lived) {
             Next::GiveUp => {
                 log::line("the frontend does not get as far as serving: giving up");
-                Prospect::None
             }
             Next::Respawn(wait) => {
                 log::line("the frontend has ended: starting another one");
                 self.respawn_in(wait, runner);
-                Prospect::Some
             }
         }
     }

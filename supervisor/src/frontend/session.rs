@@ -7,7 +7,7 @@ use nix::sys::socket::{Shutdown, shutdown};
 use prn_ipc_protocol::channel::{Received, Sent, SupervisorEnd};
 use prn_ipc_protocol::message::{Ask, Event, FromSupervisor, Refusal, Reply, Request, RequestId};
 
-use super::attached::Attached;
+use super::attached;
 use super::fault::PeerFault;
 use super::outbox::{Operation, Outbox, Outgoing, Pending};
 use super::phase::Phase;
@@ -48,8 +48,7 @@ impl Session {
     /// # Errors
     /// As epoll_ctl(2).
     pub fn attach(&self, runner: &Runner) -> nix::Result<()> {
-        let token = Attached::Channel.token();
-        runner.attach(self.channel.as_fd(), Interest::Readable, token)
+        runner.attach(self.channel.as_fd(), Interest::Readable, attached::CHANNEL)
     }
 
     /// Watches the channel no more.
@@ -170,8 +169,7 @@ impl Session {
             } else {
                 Interest::Readable
             };
-            let token = Attached::Channel.token();
-            runner.attach(self.channel.as_fd(), interest, token)?;
+            runner.attach(self.channel.as_fd(), interest, attached::CHANNEL)?;
         }
         Ok(())
     }
