@@ -21,7 +21,7 @@ use prn_ipc_protocol::config::Disk;
 use prn_ipc_protocol::message::FileText;
 use prn_ipc_protocol::types::{LimitName, Limits};
 
-use crate::sys::pidfd;
+use crate::sys::{errno, pidfd};
 use files::{Absent, keyed};
 use spare::SpareDescriptors;
 
@@ -49,16 +49,8 @@ impl Group {
         mkdirat(parent, name, Mode::from_bits_truncate(0o755))?;
         let open = || {
             let directory = open_directory(parent, name)?;
-            let events = openat(
-                &directory,
-                "cgroup.events",
-                OFlag::O_RDONLY | OFlag::O_CLOEXEC,
-                Mode::empty(),
-            )?;
-            Ok(Self {
-                directory,
-                events: events.into(),
-            })
+            let events = open_file(&directory, "cgroup.events", OFlag::O_RDONLY)?;
+            Ok(Self { directory, events })
         };
         open().inspect_err(|_| {
             let _unused = remove(parent, name);
@@ -101,7 +93,7 @@ impl Group {
         let text = |file: &&str| {
             Some(FileText {
                 name: (*file).to_owned(),
-                text: read(&self.directory, file, TEXT_MAX).ok()?,
+                text: read(&self.directory, file).ok()?,
             })
         };
         files.iter().filter_map(text).collect()
@@ -153,7 +145,7 @@ impl Group {
     /// meanwhile.
     pub fn signal(&self, signals: &[i32]) {
         let _spare = SpareDescriptors::lend();
-        let Ok(list) = self.open("cgroup.procs") else {
+        let Ok(list) = open_file(&self.directory, "cgroup.procs", OFlag::O_RDONLY) else {
             return;
         };
         let mut signalled = HashSet::new();
@@ -174,7 +166,7 @@ impl Group {
 
     fn members(&self) -> Vec<i32> {
         let _spare = SpareDescriptors::lend();
-        self.open("cgroup.procs")
+        open_file(&self.directory, "cgroup.procs", OFlag::O_RDONLY)
             .map(|list| members(&list))
             .unwrap_or_default()
     }
@@ -184,14 +176,9 @@ impl Group {
         u32::try_from(self.members().len()).unwrap_or(u32::MAX)
     }
 
-    fn open(&self, file: &str) -> nix::Result<File> {
-        let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
-        openat(&self.directory, file, flags, Mode::empty()).map(File::from)
-    }
-
     /// How often the kernel killed a process of this tree for memory.
     pub fn oom_kills(&self) -> u64 {
-        read(&self.directory, "memory.events", TEXT_MAX)
+        read(&self.directory, "memory.events")
             .ok()
             .and_then(|text| keyed(&text, "oom_kill"))
             .unwrap_or(0)
@@ -209,12 +196,7 @@ impl Group {
     }
 
     fn write(&self, file: &str, value: &str) -> nix::Result<()> {
-        let file = openat(
-            &self.directory,
-            file,
-            OFlag::O_WRONLY | OFlag::O_CLOEXEC,
-            Mode::empty(),
-        )?;
+        let file = open_file(&self.directory, file, OFlag::O_WRONLY)?;
         // One write: the kernel takes a value whole.
         nix::unistd::write(&file, value.as_bytes()).map(drop)
     }
@@ -229,20 +211,19 @@ pub fn open_directory(parent: BorrowedFd<'_>, name: &str) -> nix::Result<OwnedFd
     openat(parent, name, flags, Mode::empty())
 }
 
-fn read(directory: &OwnedFd, file: &str, most: u64) -> nix::Result<String> {
-    let file = File::from(openat(
-        directory,
-        file,
-        OFlag::O_RDONLY | OFlag::O_CLOEXEC,
-        Mode::empty(),
-    )?);
+fn open_file(directory: &OwnedFd, file: &str, access: OFlag) -> nix::Result<File> {
+    openat(directory, file, access | OFlag::O_CLOEXEC, Mode::empty()).map(File::from)
+}
+
+/// The text of an interface file, up to [`TEXT_MAX`].
+fn read(directory: &OwnedFd, file: &str) -> nix::Result<String> {
+    let file = open_file(directory, file, OFlag::O_RDONLY)?;
     // One read(2) for what is no longer, and one for the end.
     let mut text = String::with_capacity(4096);
-    let read = file.take(most).read_to_string(&mut text);
+    let read = file.take(TEXT_MAX).read_to_string(&mut text);
     // It is kept for as long as its process is known.
     text.shrink_to_fit();
-    read.map(|_| text)
-        .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(0)))
+    read.map(|_| text).map_err(errno)
 }
 
 /// Sends signals to as many processes, from the end of those that wait, as there are descriptors
@@ -285,13 +266,10 @@ fn members(list: &File) -> Vec<i32> {
 /// Removes a group. EBUSY while the kernel still counts something in it.
 pub fn remove(parent: BorrowedFd<'_>, name: &str) -> nix::Result<()> {
     let removed = unlinkat(parent, name, UnlinkatFlags::RemoveDir);
-    removed.or_else(|error| {
-        if error == Errno::ENOENT {
-            Ok(())
-        } else {
-            Err(error)
-        }
-    })
+    match removed {
+        Err(Errno::ENOENT) => Ok(()),
+        other => other,
+    }
 }
 
 #[cfg(test)]

@@ -30,24 +30,13 @@ pub fn create(state: BorrowedFd<'_>, id: ProcessId, uid: u32) -> nix::Result<()>
         mkdirat(state, name, Mode::S_IRWXU)?;
         // The folder is root's, so nobody can have put something else in its place.
         let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(uid));
-        fchownat(
-            state,
-            name,
-            Some(uid),
-            Some(gid),
-            AtFlags::AT_SYMLINK_NOFOLLOW,
-        )
-        .inspect_err(|_| {
-            let _unused = unlinkat(state, name, UnlinkatFlags::RemoveDir);
-        })
+        let flags = AtFlags::AT_SYMLINK_NOFOLLOW;
+        fchownat(state, name, Some(uid), Some(gid), flags).inspect_err(|_| unlink(state, name))
     };
     let [home, temporary] = names(id);
-    let undo = |name: &str| {
-        let _unused = unlinkat(state, name, UnlinkatFlags::RemoveDir);
-    };
     // Only what was made here: by such a name something else may be there.
     own(&home)?;
-    own(&temporary).inspect_err(|_| undo(&home))
+    own(&temporary).inspect_err(|_| unlink(state, &home))
 }
 
 /// Handles of those that are there. They give no access by themselves: root without
@@ -66,7 +55,7 @@ pub fn open(state: BorrowedFd<'_>, id: ProcessId) -> Vec<OwnedFd> {
 /// Removes those that are empty. Returns whether both are gone.
 pub fn remove(state: BorrowedFd<'_>, id: ProcessId) -> bool {
     for name in names(id) {
-        let _unused = unlinkat(state, name.as_str(), UnlinkatFlags::RemoveDir);
+        unlink(state, &name);
     }
     are_gone(state, id)
 }
@@ -89,6 +78,11 @@ pub fn are_short(state: BorrowedFd<'_>, id: ProcessId) -> bool {
 /// The paths of both, in the state folder.
 pub fn paths(id: ProcessId) -> [CString; 2] {
     names(id).map(|name| CString::new(name).unwrap_or_default())
+}
+
+/// Removes one, if it is empty.
+fn unlink(state: BorrowedFd<'_>, name: &str) {
+    let _unused = unlinkat(state, name, UnlinkatFlags::RemoveDir);
 }
 
 fn size(state: BorrowedFd<'_>, name: &str) -> nix::Result<i64> {

@@ -62,6 +62,11 @@ impl Process {
         Share::new(kept, reserved, self.held_for_follower())
     }
 
+    /// The offset where its output ends.
+    pub fn end_offset(&self) -> u64 {
+        self.store.as_ref().map_or(0, |store| store.marks.high)
+    }
+
     /// Whether its start has ended well.
     pub fn visible(&self) -> bool {
         self.failure.is_none() && self.live.as_ref().is_none_or(|live| live.report.is_none())

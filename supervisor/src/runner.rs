@@ -256,6 +256,13 @@ impl Runner {
         }
     }
 
+    /// As [`Runner::with`], by the name of the process; nothing for one that is not known.
+    fn with_id(&mut self, id: ProcessId, act: impl FnOnce(&mut Self, &mut Process)) {
+        if let Some(number) = self.numbers.get(&id) {
+            self.with(*number, act);
+        }
+    }
+
     fn happened(&mut self, process: &mut Process, part: Part) {
         match part {
             Part::Report => self.reported(process),

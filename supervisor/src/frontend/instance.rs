@@ -1,6 +1,6 @@
 //! One frontend, from its start to its end. Runs in the supervisor.
 
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use nix::fcntl::{OFlag, open};
@@ -17,6 +17,7 @@ use crate::cgroup::Group;
 use crate::events::Interest;
 use crate::log::{self, FrontendLog};
 use crate::runner::Runner;
+use crate::sys::reopen;
 use crate::sys::spawn::{self, Child, Ids, Program};
 
 /// What every frontend is started with. Kept for the next one.
@@ -69,6 +70,7 @@ impl Frontend {
         let (ours, theirs) = channel::pair()?;
         let session = Session::new(ours);
         let null = open("/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty())?;
+        // With open file descriptions of its own (see `config::read`).
         let (config, key) = (reopen(&setup.config)?, reopen(&setup.key)?);
         let (log, stderr) = FrontendLog::new()?;
         let spawned = spawn::spawn(&Child {
@@ -154,14 +156,6 @@ impl Frontend {
         self.log.finish();
         (self.report, self.since.elapsed())
     }
-}
-
-/// A read-only descriptor of a memfd, with an open file description of its own, for one frontend
-/// (see `config::read`).
-fn reopen(memfd: &OwnedFd) -> nix::Result<OwnedFd> {
-    let path = format!("/proc/self/fd/{}", memfd.as_raw_fd());
-    let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
-    open(path.as_str(), flags, Mode::empty())
 }
 
 /// Makes the listener listen, also if it does already. An earlier frontend may have shut it down,

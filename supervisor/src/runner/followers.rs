@@ -13,10 +13,7 @@ use crate::process::{Follower, Process};
 impl Runner {
     /// Somebody whom a process with [`Overflow::Follow`] waits for reads its output.
     pub fn follow(&mut self, id: ProcessId) {
-        let Some(number) = self.numbers.get(&id) else {
-            return;
-        };
-        self.with(*number, |runner, process| {
+        self.with_id(id, |runner, process| {
             if process.follower.is_some() {
                 runner.set_follower(process, Follower::Present);
                 runner.recount(process);
@@ -26,10 +23,7 @@ impl Runner {
 
     /// Nobody does any more: somebody may come again, for a while.
     pub fn unfollow(&mut self, id: ProcessId) {
-        let Some(number) = self.numbers.get(&id) else {
-            return;
-        };
-        self.with(*number, |runner, process| {
+        self.with_id(id, |runner, process| {
             if process.follower == Some(Follower::Present) {
                 runner.await_follower(process);
             }

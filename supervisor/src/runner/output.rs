@@ -79,29 +79,17 @@ impl Runner {
     /// Asks for one [`Notice::Advanced`] as soon as the output's end lies beyond `seen`. The newest
     /// call counts.
     pub fn watch(&mut self, id: ProcessId, seen: u64) {
-        let Some(process) = self
-            .numbers
-            .get(&id)
-            .and_then(|number| self.table.get_mut(number))
-        else {
-            return;
-        };
-        let end = process.store.as_ref().map_or(0, |store| store.marks.high);
-        process.watch = (end <= seen).then_some(seen);
-        if end > seen {
-            self.notices.push_back(Notice::Advanced(id, end));
-        }
+        self.with_id(id, |runner, process| {
+            process.watch = Some(seen);
+            runner.tell_watcher(process);
+        });
     }
 
     /// All readers of a process's output that count have taken it up to there: one that waits for
     /// that goes on.
     pub fn taken(&mut self, id: ProcessId, offset: u64) {
-        let Some(number) = self.numbers.get(&id) else {
-            return;
-        };
-        self.with(*number, |runner, process| {
-            let end = process.store.as_ref().map_or(0, |store| store.marks.high);
-            process.taken = process.taken.max(offset.min(end));
+        self.with_id(id, |runner, process| {
+            process.taken = process.taken.max(offset.min(process.end_offset()));
             runner.recount(process);
             runner.let_go(process);
             runner.go_on(process);
@@ -231,21 +219,25 @@ impl Runner {
     /// Tells whoever watches that there is more, and the log, once, that not all can be kept.
     fn tell_of(&mut self, process: &mut Process, stopped: Stopped) {
         let id = process.info.id;
-        let (end, refused) = process
-            .store
-            .as_ref()
-            .map_or((0, None), |store| (store.marks.high, store.refused));
         let failed = match stopped {
             Stopped::Failed(error) => Some(error),
-            Stopped::ForNow | Stopped::Closed | Stopped::Full => refused,
+            Stopped::ForNow | Stopped::Closed | Stopped::Full => {
+                process.store.as_ref().and_then(|store| store.refused)
+            }
         };
         if let Some(error) = failed.filter(|_| !std::mem::replace(&mut process.told, true)) {
             crate::log::line(&format!(
                 "process {id}: its output cannot all be kept: {error}"
             ));
         }
+        self.tell_watcher(process);
+    }
+
+    fn tell_watcher(&mut self, process: &mut Process) {
+        let end = process.end_offset();
         if process.watch.take_if(|seen| end > *seen).is_some() {
-            self.notices.push_back(Notice::Advanced(id, end));
+            let advanced = Notice::Advanced(process.info.id, end);
+            self.notices.push_back(advanced);
         }
     }
 

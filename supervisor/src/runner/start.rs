@@ -25,8 +25,8 @@ use crate::events::{Interest, Part, Source};
 use crate::ledger::Share;
 use crate::process::{Live, Phase, Pipe, Process};
 use crate::resolve::Execution;
-use crate::sys::errno_number;
 use crate::sys::spawn::{self, Child, Ids, Program, Report, Rule, Spawned};
+use crate::sys::{errno, errno_number};
 
 /// The log is told of a start that the machine refused once in this time, however often they try.
 const REFUSALS_LOGGED: Duration = Duration::from_secs(1);
@@ -54,56 +54,6 @@ struct Made {
     limits: AppliedLimits,
     /// Why it cannot be watched, and has been killed.
     failure: Option<Refusal>,
-}
-
-/// What a start holds before its process is in the table. Gives it back, and removes what was made,
-/// unless it is kept.
-struct Reservation<'a> {
-    runner: &'a mut Runner,
-    id: ProcessId,
-    uid: u32,
-    /// Its directories were made here: by such a name something else may be there.
-    has_directories: bool,
-    is_kept: bool,
-}
-
-impl<'a> Reservation<'a> {
-    /// Takes a user id, and makes the process's directories.
-    fn take(runner: &'a mut Runner, id: ProcessId) -> Result<Self, Refusal> {
-        let all = runner.settings.config.uid_count;
-        let uid = runner.free_uids.pop_front();
-        let uid = uid.ok_or(Refusal::TooManyProcesses(all))?;
-        let mut reservation = Self {
-            runner,
-            id,
-            uid,
-            has_directories: false,
-            is_kept: false,
-        };
-        directory::create(reservation.runner.settings.state.as_fd(), id, uid)
-            .map_err(resources(Preparation::Directory))?;
-        reservation.has_directories = true;
-        Ok(reservation)
-    }
-
-    /// All of it is the process's from now on.
-    fn keep(mut self) {
-        self.is_kept = true;
-    }
-}
-
-impl Drop for Reservation<'_> {
-    fn drop(&mut self) {
-        if self.is_kept {
-            return;
-        }
-        if self.has_directories {
-            let settings = &self.runner.settings;
-            let _unused = cgroup::remove(settings.groups.as_fd(), &self.id.to_string());
-            directory::remove(settings.state.as_fd(), self.id);
-        }
-        self.runner.free_uids.push_back(self.uid);
-    }
 }
 
 impl Runner {
@@ -193,17 +143,33 @@ impl Runner {
         spec: &ProcessSpec,
         execution: &Execution,
     ) -> Result<(Made, u32), Refusal> {
-        let reservation = Reservation::take(self, id)?;
-        let uid = reservation.uid;
+        let all = self.settings.config.uid_count;
+        let uid = self.free_uids.pop_front();
+        let uid = uid.ok_or(Refusal::TooManyProcesses(all))?;
         let blueprint = Blueprint {
             id,
             uid,
             spec,
             execution,
         };
-        let made = reservation.runner.create(number, &blueprint)?;
-        reservation.keep();
-        Ok((made, uid))
+        match self.make_for(number, &blueprint) {
+            Ok(made) => Ok((made, uid)),
+            Err(refusal) => {
+                self.free_uids.push_back(uid);
+                Err(refusal)
+            }
+        }
+    }
+
+    /// Makes the directories of a process, and then all else. Removes only what was made here: by
+    /// such a name something else may be there.
+    fn make_for(&self, number: u64, blueprint: &Blueprint<'_>) -> Result<Made, Refusal> {
+        let (state, id) = (self.settings.state.as_fd(), blueprint.id);
+        directory::create(state, id, blueprint.uid).map_err(resources(Preparation::Directory))?;
+        self.create(number, blueprint).inspect_err(|_| {
+            let _unused = cgroup::remove(self.settings.groups.as_fd(), &id.to_string());
+            directory::remove(state, id);
+        })
     }
 
     /// Puts a process that exists into the table, and counts what it takes.
@@ -473,7 +439,6 @@ fn strict_launch(argv: &Argv, execution: &Execution) -> nix::Result<OwnedFd> {
         bytes.extend_from_slice(argument.as_bytes_with_nul());
     }
     let launch = File::from(memfd_create(c"prn-launch", MFdFlags::MFD_CLOEXEC)?);
-    let written = launch.write_all_at(&bytes, 0);
-    written.map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(0)))?;
+    launch.write_all_at(&bytes, 0).map_err(errno)?;
     Ok(launch.into())
 }

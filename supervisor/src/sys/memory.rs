@@ -17,6 +17,8 @@ use nix::libc;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::stat::Mode;
 
+use super::{errno, reopen};
+
 /// A part of the ring that a file begins with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RingPart {
@@ -191,13 +193,7 @@ impl Shared {
     /// # Errors
     /// As open(2).
     pub fn reader(&self) -> nix::Result<File> {
-        let path = format!("/proc/self/fd/{}", self.file.as_raw_fd());
-        nix::fcntl::open(
-            path.as_str(),
-            OFlag::O_RDONLY | OFlag::O_CLOEXEC,
-            Mode::empty(),
-        )
-        .map(File::from)
+        reopen(&self.file).map(File::from)
     }
 
     /// No more output will come: unmaps, keeps the contents. Words can still be stored.
@@ -207,10 +203,6 @@ impl Shared {
     pub fn finish(&mut self) {
         self.mapping = None;
     }
-}
-
-fn errno(error: std::io::Error) -> Errno {
-    Errno::try_from(error).unwrap_or(Errno::EIO)
 }
 
 #[cfg(test)]

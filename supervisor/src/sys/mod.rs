@@ -9,12 +9,15 @@ pub mod memory;
 pub mod pidfd;
 pub mod spawn;
 
-use std::os::fd::AsRawFd;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Duration;
 
 use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
 use nix::libc::{self, c_long};
 use nix::sys::epoll::{Epoll, EpollEvent};
+use nix::sys::stat::Mode;
 use nix::sys::time::TimeSpec;
 
 /// The number of an error (errno(3)).
@@ -24,6 +27,22 @@ use nix::sys::time::TimeSpec;
 )]
 pub fn errno_number(errno: Errno) -> i32 {
     errno as i32
+}
+
+/// The same error, as nix has it.
+pub fn errno(error: io::Error) -> Errno {
+    Errno::try_from(error).unwrap_or(Errno::EIO)
+}
+
+/// A read-only descriptor of the same file, with an open file description of its own
+/// (proc_pid_fd(5)): for another process.
+///
+/// # Errors
+/// As open(2).
+pub fn reopen(file: &impl AsRawFd) -> nix::Result<OwnedFd> {
+    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+    open(path.as_str(), flags, Mode::empty())
 }
 
 /// A system call whose arguments are numbers.
