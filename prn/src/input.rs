@@ -103,6 +103,7 @@ pub async fn came(input: &mut watch::Receiver<bool>) {
 }
 
 /// What a read would find.
+#[derive(Debug)]
 enum State {
     Bytes,
     Ended,

@@ -94,8 +94,9 @@ impl Daemon {
         }
     }
 
-    /// One wait, and what follows from it: the frontend's requests first, then signals, then
-    /// processes.
+    /// One wait, and what follows from it: what the frontend asks for, signals, what it says of
+    /// itself, processes, what it is told. Then what its end or its beginning leads to, and how far
+    /// a stop of the server has come.
     fn turn(&mut self) -> nix::Result<()> {
         self.runner.wait(None)?;
         let frontend_ended = self.runner.is_ready(attached::FRONTEND);

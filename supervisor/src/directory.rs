@@ -34,7 +34,7 @@ pub fn create(state: BorrowedFd<'_>, id: ProcessId, uid: u32) -> nix::Result<()>
         fchownat(state, name, Some(uid), Some(gid), flags).inspect_err(|_| unlink(state, name))
     };
     let [home, temporary] = names(id);
-    // Only what was made here: by such a name something else may be there.
+    // Where a name is taken, what has it was not made here, and stays.
     own(&home)?;
     own(&temporary).inspect_err(|_| unlink(state, &home))
 }

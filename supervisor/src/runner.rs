@@ -50,7 +50,7 @@ pub struct Settings {
     /// those of profile strict. `None`: directories that are not empty stay, and that profile is
     /// refused.
     pub tools: Option<OwnedFd>,
-    /// What it confines those of profile strict with: an [`config::Strict`] in a file that nobody
+    /// What it confines those of profile strict with: a [`config::Strict`] in a file that nobody
     /// can change. `None`: that profile is refused.
     pub strict: Option<OwnedFd>,
 }

@@ -14,7 +14,7 @@ use prn_ipc_protocol::types::UnixMicros;
 
 use crate::sys::memory::{RingPart, Shared};
 
-/// Most bytes of one read(2): a pipe holds no more, once it has grown (see [`crate::runner`]).
+/// Most bytes of one read: a pipe holds no more, once it has grown (see [`crate::runner`]).
 pub const READ_MAX: u64 = 256 * 1024;
 
 /// Output bytes for each record of the index. Where a process's output comes in smaller runs for
@@ -155,7 +155,7 @@ impl Store {
     /// the stream.
     ///
     /// # Errors
-    /// EAGAIN when nothing is there. Others as read(2), splice(2) and pwrite(2): nothing was taken.
+    /// EAGAIN when nothing is there. Others as readv(2), splice(2) and pwrite(2): nothing was taken.
     pub fn fill(
         &mut self,
         pipe: BorrowedFd<'_>,

@@ -32,8 +32,8 @@ pub(super) struct Session {
 impl Session {
     /// One that has not begun, over this end of the channel.
     ///
-    /// Before there is anybody who could send a descriptor: this process would have to close one
-    /// that is queued.
+    /// To be called before anybody could send a descriptor: one that is queued already would have to
+    /// be closed by this process, however long that takes.
     pub fn new(end: OwnedFd) -> Self {
         Self {
             channel: SupervisorEnd::without_descriptors(end),

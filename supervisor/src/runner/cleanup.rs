@@ -5,7 +5,7 @@
 //! Each has a deadline, and what is not done by then is tried again later, until it is: the user id
 //! belongs to nobody else before.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -123,14 +123,13 @@ impl Runner {
         let Some(mut leftover) = self.leftovers.remove(&number) else {
             return;
         };
-        let ended = part == Part::Main
-            && leftover
-                .live
-                .main
-                .take_if(|main| !matches!(pidfd::reap(main), Ok(None)))
-                .map(|main| self.detach(&main))
-                .is_some();
-        if ended {
+        let has_ended = |main: &mut OwnedFd| !matches!(pidfd::reap(main), Ok(None));
+        let ended = match part {
+            Part::Main => leftover.live.main.take_if(has_ended),
+            Part::Report | Part::Pipe(_) | Part::Group => None,
+        };
+        if let Some(cleaner) = ended {
+            self.detach(&cleaner);
             self.deadlines.remove_all_but_give_up(number);
             self.go_on_with(leftover);
         } else {

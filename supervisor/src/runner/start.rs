@@ -41,6 +41,7 @@ pub enum Started {
 }
 
 /// What is made for a process, from what.
+#[derive(Debug)]
 struct Blueprint<'a> {
     id: ProcessId,
     uid: u32,
@@ -49,6 +50,7 @@ struct Blueprint<'a> {
 }
 
 /// A process that exists.
+#[derive(Debug)]
 struct Made {
     live: Live,
     limits: AppliedLimits,
@@ -161,8 +163,8 @@ impl Runner {
         }
     }
 
-    /// Makes the directories of a process, and then all else. Removes only what was made here: by
-    /// such a name something else may be there.
+    /// Makes the directories of a process, and then all else. Where they cannot be made
+    /// nothing is removed: what has their names is somebody else's.
     fn make_for(&self, number: u64, blueprint: &Blueprint<'_>) -> Result<Made, Refusal> {
         let (state, id) = (self.settings.state.as_fd(), blueprint.id);
         directory::create(state, id, blueprint.uid).map_err(resources(Preparation::Directory))?;

@@ -60,6 +60,7 @@ struct Failure {
 }
 
 /// A step before the program.
+#[derive(Debug)]
 struct Step {
     /// What it is called where it failed.
     name: ChildStep,

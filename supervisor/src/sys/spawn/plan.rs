@@ -62,7 +62,8 @@ pub struct Child<'a> {
     pub streams: [BorrowedFd<'a>; 3],
     /// Who says what comes of it.
     pub report: Report,
-    /// Its further descriptors, one after the other. All others are closed.
+    /// Its further descriptors, one after the other. All others end where its program
+    /// begins (close-on-exec).
     pub descriptors: &'a [BorrowedFd<'a>],
     /// Who it is.
     pub ids: Ids,
