@@ -17,12 +17,11 @@ use prn_api_frontend::log;
 use prn_ipc_protocol::config;
 use prn_ipc_protocol::types::Millis;
 use prn_proto::tls::{ALPN, Fingerprint};
-use rustls::server::Acceptor as HelloReader;
 use rustls::{CertificateError, ServerConfig};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{oneshot, watch};
-use tokio_rustls::LazyConfigAcceptor;
+use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use crate::clients::{Client, Clients};
@@ -70,7 +69,7 @@ struct Shared {
     tls: Arc<ServerConfig>,
     clients: Arc<Clients>,
     calls: Envelope,
-    pending: Pending,
+    pending: Pending<TcpStream>,
     handshakes_max: u32,
     handshake_timeout: Duration,
     peer_timeout: Duration,
@@ -184,7 +183,9 @@ impl Acceptor {
             match self.listener.accept().await {
                 Ok((stream, peer)) => {
                     starved = false;
-                    let (number, pushed_out) = self.shared.pending.enter(peer.ip());
+                    let stream = Arc::new(stream);
+                    let (number, pushed_out) =
+                        self.shared.pending.enter(peer.ip(), Arc::clone(&stream));
                     tokio::spawn(
                         Arc::clone(&self.shared).connection(stream, peer, number, pushed_out),
                     );
@@ -267,7 +268,7 @@ impl Log {
 impl Shared {
     async fn connection(
         self: Arc<Self>,
-        stream: TcpStream,
+        stream: Arc<TcpStream>,
         peer: SocketAddr,
         number: u64,
         pushed_out: oneshot::Receiver<()>,
@@ -293,11 +294,11 @@ impl Shared {
 
     async fn handshake(
         &self,
-        stream: TcpStream,
+        stream: Arc<TcpStream>,
         number: u64,
     ) -> Result<TlsStream<TcpStream>, Rejected> {
         stream.set_nodelay(true).map_err(Rejected::Socket)?;
-        let socket = SockRef::from(&stream);
+        let socket = SockRef::from(&*stream);
         // A peer that owes nothing is asked for a sign of life; one that owes acknowledgements is
         // not (tcp(7)).
         let keepalive = TcpKeepalive::new()
@@ -310,12 +311,14 @@ impl Shared {
         socket
             .set_tcp_user_timeout(Some(self.peer_timeout))
             .map_err(Rejected::Socket)?;
-        let hello = LazyConfigAcceptor::new(HelloReader::default(), stream)
-            .await
-            .map_err(Rejected::Tls)?;
+        stream.peek(&mut [0]).await.map_err(Rejected::Tls)?;
         self.pending.spoke(number);
+        // Only the handshakes under way have had it too, and they just gave it back.
+        let stream = Arc::into_inner(stream).ok_or(Rejected::PushedOut(self.handshakes_max))?;
         let handshake = async {
-            let shaken = hello.into_stream(Arc::clone(&self.tls)).await;
+            let shaken = TlsAcceptor::from(Arc::clone(&self.tls))
+                .accept(stream)
+                .await;
             shaken.map_err(|error| match SHOWN.with(Cell::get) {
                 None => Rejected::Tls(error),
                 Some(client) if is_unpinned(&error) => Rejected::NotPinned(client),

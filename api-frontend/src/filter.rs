@@ -124,8 +124,8 @@ pub const ALLOWED: &[Allowed] = &[
     allowed!(SYS_writev, ANY, "sockets; a listener takes no bytes"),
     allowed!(
         SYS_recvfrom,
-        &[&[IsNot(0, LISTENER), Is(3, 0)]],
-        "sockets, without flags"
+        &[&[IsNot(0, LISTENER), Only(3, libc::MSG_PEEK)]],
+        "sockets; to look whether a stranger has sent something"
     ),
     allowed!(
         SYS_recvmsg,
