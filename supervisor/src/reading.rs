@@ -48,7 +48,7 @@ pub(crate) enum Stopped {
 /// How a process writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Pace {
-    /// Little at a time, and often.
+    /// Little at a time or nothing, and often.
     Trickle,
     /// In any other way.
     Ordinary,
@@ -57,7 +57,7 @@ pub(crate) enum Pace {
 impl Pace {
     /// From the bytes that were read, and the time since the last read.
     pub fn of(read: u64, since: Duration) -> Self {
-        if since < BUSY && (1..=SMALL).contains(&read) {
+        if since < BUSY && read <= SMALL {
             Self::Trickle
         } else {
             Self::Ordinary
@@ -133,7 +133,9 @@ mod tests {
     fn only_short_reads_in_quick_succession_are_a_trickle() {
         let just_now = BUSY.saturating_sub(Duration::from_nanos(1));
         for (read, since, expected) in [
-            (0, Duration::ZERO, Pace::Ordinary),
+            // It was opened and closed, which costs a look too.
+            (0, just_now, Pace::Trickle),
+            (0, BUSY, Pace::Ordinary),
             (1, just_now, Pace::Trickle),
             (1, BUSY, Pace::Ordinary),
             (SMALL, just_now, Pace::Trickle),

@@ -82,6 +82,16 @@ pub fn memory(pid: i32, field: &str) -> u64 {
     kilobytes.expect("a size") * 1024
 }
 
+/// Calls that have read so far, of all threads (proc_pid_io(5), syscr).
+///
+/// # Panics
+/// If the process is gone.
+pub fn reads(pid: i32) -> u64 {
+    let io = fs::read_to_string(format!("/proc/{pid}/io")).expect("a process");
+    let reads = io.lines().find_map(|line| line.strip_prefix("syscr: "));
+    reads.expect("syscr").parse().expect("a number")
+}
+
 /// CPU time of all threads so far, in clock ticks (proc_pid_stat(5), fields 14 and 15).
 ///
 /// # Panics
