@@ -38,7 +38,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let settings = Settings {
         config: config(&state_dir)?,
         state: folder(&state_dir)?,
-        groups: folder(&cgroup)?,
+        groups: folder(&cgroup)?.into(),
         tools: std::fs::File::open(tools).ok().map(Into::into),
         strict: None,
     };

@@ -1,6 +1,8 @@
-//! A process's cgroup v2 group (cgroup-v2.rst), through the descriptor of its directory.
+//! A process's cgroup v2 group (cgroup-v2.rst), by its name in the directory that it is in.
 //!
-//! Runs in the supervisor, which is the single writer of the directory that its groups are in.
+//! Runs in the supervisor, which is the single writer of that directory: a name there is the same
+//! group for as long as this program does not remove it. A group keeps one descriptor, for each
+//! process has one; all else of it is opened when it is needed.
 
 mod files;
 mod spare;
@@ -10,6 +12,7 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -37,24 +40,34 @@ const SIGNAL_ROUNDS: u32 = 4;
 /// One group.
 #[derive(Debug)]
 pub struct Group {
-    /// Its directory, for clone3(2).
-    pub directory: OwnedFd,
+    /// The directory that it is in.
+    parent: Rc<OwnedFd>,
+    /// Its name there.
+    name: String,
     /// Its `cgroup.events`: POLLPRI when it has changed since it was last read.
     pub events: File,
 }
 
 impl Group {
     /// Makes an empty group.
-    pub fn create(parent: BorrowedFd<'_>, name: &str) -> nix::Result<Self> {
+    pub fn create(parent: &Rc<OwnedFd>, name: &str) -> nix::Result<Self> {
         mkdirat(parent, name, Mode::from_bits_truncate(0o755))?;
-        let open = || {
-            let directory = open_directory(parent, name)?;
-            let events = open_file(&directory, "cgroup.events", OFlag::O_RDONLY)?;
-            Ok(Self { directory, events })
-        };
-        open().inspect_err(|_| {
-            let _unused = remove(parent, name);
+        let events = open_file(parent, name, "cgroup.events", OFlag::O_RDONLY);
+        Ok(Self {
+            parent: Rc::clone(parent),
+            name: name.to_owned(),
+            events: events.inspect_err(|_| {
+                let _unused = remove(parent.as_fd(), name);
+            })?,
         })
+    }
+
+    /// Its directory, for clone3(2).
+    ///
+    /// # Errors
+    /// As openat(2).
+    pub fn directory(&self) -> nix::Result<OwnedFd> {
+        open_directory(self.parent.as_fd(), &self.name)
     }
 
     /// Writes the limits. Returns those that this host does not enforce, for want of a controller
@@ -93,7 +106,7 @@ impl Group {
         let text = |file: &&str| {
             Some(FileText {
                 name: (*file).to_owned(),
-                text: read(&self.directory, file).ok()?,
+                text: self.read(file).ok()?,
             })
         };
         files.iter().filter_map(text).collect()
@@ -145,7 +158,7 @@ impl Group {
     /// meanwhile.
     pub fn signal(&self, signals: &[i32]) {
         let _spare = SpareDescriptors::lend();
-        let Ok(list) = open_file(&self.directory, "cgroup.procs", OFlag::O_RDONLY) else {
+        let Ok(list) = self.open("cgroup.procs", OFlag::O_RDONLY) else {
             return;
         };
         let mut signalled = HashSet::new();
@@ -166,7 +179,7 @@ impl Group {
 
     fn members(&self) -> Vec<i32> {
         let _spare = SpareDescriptors::lend();
-        open_file(&self.directory, "cgroup.procs", OFlag::O_RDONLY)
+        self.open("cgroup.procs", OFlag::O_RDONLY)
             .map(|list| members(&list))
             .unwrap_or_default()
     }
@@ -178,7 +191,7 @@ impl Group {
 
     /// How often the kernel killed a process of this tree for memory.
     pub fn oom_kills(&self) -> u64 {
-        read(&self.directory, "memory.events")
+        self.read("memory.events")
             .ok()
             .and_then(|text| keyed(&text, "oom_kill"))
             .unwrap_or(0)
@@ -196,9 +209,24 @@ impl Group {
     }
 
     fn write(&self, file: &str, value: &str) -> nix::Result<()> {
-        let file = open_file(&self.directory, file, OFlag::O_WRONLY)?;
+        let file = self.open(file, OFlag::O_WRONLY)?;
         // One write: the kernel takes a value whole.
         nix::unistd::write(&file, value.as_bytes()).map(drop)
+    }
+
+    /// The text of an interface file, up to [`TEXT_MAX`].
+    fn read(&self, file: &str) -> nix::Result<String> {
+        let file = self.open(file, OFlag::O_RDONLY)?;
+        // One read(2) for what is no longer, and one for the end.
+        let mut text = String::with_capacity(4096);
+        let read = file.take(TEXT_MAX).read_to_string(&mut text);
+        // It is kept for as long as its process is known.
+        text.shrink_to_fit();
+        read.map(|_| text).map_err(errno)
+    }
+
+    fn open(&self, file: &str, access: OFlag) -> nix::Result<File> {
+        open_file(&self.parent, &self.name, file, access)
     }
 }
 
@@ -211,19 +239,9 @@ pub fn open_directory(parent: BorrowedFd<'_>, name: &str) -> nix::Result<OwnedFd
     openat(parent, name, flags, Mode::empty())
 }
 
-fn open_file(directory: &OwnedFd, file: &str, access: OFlag) -> nix::Result<File> {
-    openat(directory, file, access | OFlag::O_CLOEXEC, Mode::empty()).map(File::from)
-}
-
-/// The text of an interface file, up to [`TEXT_MAX`].
-fn read(directory: &OwnedFd, file: &str) -> nix::Result<String> {
-    let file = open_file(directory, file, OFlag::O_RDONLY)?;
-    // One read(2) for what is no longer, and one for the end.
-    let mut text = String::with_capacity(4096);
-    let read = file.take(TEXT_MAX).read_to_string(&mut text);
-    // It is kept for as long as its process is known.
-    text.shrink_to_fit();
-    read.map(|_| text).map_err(errno)
+fn open_file(parent: &OwnedFd, group: &str, file: &str, access: OFlag) -> nix::Result<File> {
+    let path = format!("{group}/{file}");
+    openat(parent, &*path, access | OFlag::O_CLOEXEC, Mode::empty()).map(File::from)
 }
 
 /// Sends signals to as many processes, from the end of those that wait, as there are descriptors
@@ -279,11 +297,13 @@ mod tests {
     #[test]
     fn s6_a_value_that_the_kernel_does_not_take_is_no_missing_limit_that_best_effort_excuses() {
         // Not a cgroup: a file that refuses each write, as cpu.max does a quota that is too small.
-        let folder = std::env::temp_dir().join(format!("prn-limit-{}", std::process::id()));
+        let name = format!("prn-limit-{}", std::process::id());
+        let folder = std::env::temp_dir().join(&name);
         fs::create_dir(&folder).unwrap();
         std::os::unix::fs::symlink("/dev/full", folder.join("cpu.max")).unwrap();
         let group = Group {
-            directory: File::open(&folder).unwrap().into(),
+            parent: Rc::new(File::open(std::env::temp_dir()).unwrap().into()),
+            name,
             events: File::open("/dev/null").unwrap(),
         };
         let limit = |name, value| group.limit(&[(name, value)].into_iter().collect(), &[]);

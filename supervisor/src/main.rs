@@ -39,7 +39,7 @@ fn serve() -> Result<(), Box<dyn Error>> {
     let runner = Runner::open(Settings {
         config,
         state,
-        groups: links.tree.processes()?,
+        groups: links.tree.processes()?.into(),
         tools: Some(tools),
         strict: Some(strict),
     })?;

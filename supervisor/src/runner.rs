@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -45,7 +46,7 @@ pub struct Settings {
     pub state: OwnedFd,
     /// The cgroup v2 directory that groups are made in, which nobody else writes to. No process is
     /// in it, and the controllers that limits need are on in its `cgroup.subtree_control`.
-    pub groups: OwnedFd,
+    pub groups: Rc<OwnedFd>,
     /// The program `prn-tools`, which deletes what a process left in its directories, and starts
     /// those of profile strict. `None`: directories that are not empty stay, and that profile is
     /// refused.

@@ -2,6 +2,7 @@
 //! one that is its own. Runs in the supervisor.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
 
 use nix::sys::stat::{Mode, fchmod, fstat};
 
@@ -16,7 +17,7 @@ const PROCESSES: &str = "processes";
 /// The tree, as `prn server start` has made it.
 #[derive(Debug)]
 pub struct Tree {
-    base: OwnedFd,
+    base: Rc<OwnedFd>,
     origin: Option<Origin>,
 }
 
@@ -33,7 +34,10 @@ impl Tree {
     /// Below this directory. Without an origin it stays: a service manager removes a delegated
     /// group with all that is below it, when this process has ended.
     pub fn new(base: OwnedFd, origin: Option<Origin>) -> Self {
-        Self { base, origin }
+        Self {
+            base: Rc::new(base),
+            origin,
+        }
     }
 
     /// The directory that the groups of processes are in.
@@ -47,7 +51,7 @@ impl Tree {
     /// A new group for a frontend: see `Runner::helper` for why none is used twice.
     pub(crate) fn frontend_group(&self) -> nix::Result<Group> {
         remove(self.base.as_fd(), FRONTEND)?;
-        Group::create(self.base.as_fd(), FRONTEND)
+        Group::create(&self.base, FRONTEND)
     }
 
     /// Goes back to where this process came from, and removes what was made for it.

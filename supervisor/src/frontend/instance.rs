@@ -86,7 +86,7 @@ impl Frontend {
             ],
             open_files: setup.open_files,
             ..Child::new(
-                group.directory.as_fd(),
+                group.directory()?.as_fd(),
                 Program::File(setup.binary.as_fd()),
                 setup.ids,
                 null.as_fd(),

@@ -5,7 +5,7 @@
 //! Each has a deadline, and what is not done by then is tried again later, until it is: the user id
 //! belongs to nobody else before.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -190,7 +190,7 @@ impl Runner {
                 argv: &[tools::CLEANER.into()],
                 descriptors: &descriptors,
                 ..Child::new(
-                    group.directory.as_fd(),
+                    group,
                     Program::File(program),
                     Ids::of_user(owner.uid),
                     self.null.as_fd(),
@@ -206,12 +206,7 @@ impl Runner {
         self.helper(owner, Phase::Unlinking, |group| {
             // As this program's own user, whose the folder is.
             let null = self.null.as_fd();
-            spawn::spawn(&Child::new(
-                group.directory.as_fd(),
-                program,
-                Ids::ROOT,
-                null,
-            ))
+            spawn::spawn(&Child::new(group, program, Ids::ROOT, null))
         })
     }
 
@@ -223,10 +218,10 @@ impl Runner {
         &self,
         owner: Owner,
         phase: Phase,
-        start: impl FnOnce(&Group) -> nix::Result<spawn::Spawned>,
+        start: impl FnOnce(BorrowedFd<'_>) -> nix::Result<spawn::Spawned>,
     ) -> nix::Result<Live> {
-        let group = Group::create(self.settings.groups.as_fd(), &owner.id.to_string())?;
-        let spawned = start(&group)?;
+        let group = Group::create(&self.settings.groups, &owner.id.to_string())?;
+        let spawned = start(group.directory()?.as_fd())?;
         let source = Source::Process {
             number: owner.number,
             part: Part::Main,

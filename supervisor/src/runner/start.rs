@@ -222,8 +222,9 @@ impl Runner {
         let made = || spawn::pipe_of(blueprint.uid).map_err(resources(Preparation::Pipes));
         let (stdout, stderr) = (made()?, made()?);
         let streams = [self.null.as_fd(), stdout.1.as_fd(), stderr.1.as_fd()];
-        let spawned = self
-            .launch(blueprint, &group, streams)
+        let spawned = group
+            .directory()
+            .and_then(|directory| self.launch(blueprint, directory.as_fd(), streams))
             .map_err(resources(Preparation::Clone))?;
         let limits = AppliedLimits {
             // While the child is on its way to its program.
@@ -249,7 +250,7 @@ impl Runner {
     /// Makes its group with its limits. Returns those too that are not enforced.
     fn limited_group(&self, blueprint: &Blueprint<'_>) -> Result<(Group, Vec<LimitName>), Refusal> {
         let config = &self.settings.config;
-        let group = Group::create(self.settings.groups.as_fd(), &blueprint.id.to_string())
+        let group = Group::create(&self.settings.groups, &blueprint.id.to_string())
             .map_err(resources(Preparation::Cgroup))?;
         let not_enforced = group
             .limit(&blueprint.spec.limits, &config.disks)
@@ -309,7 +310,7 @@ impl Runner {
     fn launch(
         &self,
         blueprint: &Blueprint<'_>,
-        group: &Group,
+        group: BorrowedFd<'_>,
         streams: [BorrowedFd<'_>; 3],
     ) -> nix::Result<Spawned> {
         let own = directory::open(self.settings.state.as_fd(), blueprint.id);
@@ -325,7 +326,7 @@ impl Runner {
     fn child<'a>(
         &'a self,
         blueprint: &'a Blueprint<'_>,
-        group: &'a Group,
+        group: BorrowedFd<'a>,
         streams: [BorrowedFd<'a>; 3],
     ) -> Child<'a> {
         let execution = blueprint.execution;
@@ -336,7 +337,7 @@ impl Runner {
             directory: &execution.working_directory,
             open_files: self.settings.config.open_files,
             ..Child::new(
-                group.directory.as_fd(),
+                group,
                 Program::Paths(&execution.candidates),
                 Ids::of_user(blueprint.uid),
                 self.null.as_fd(),
