@@ -19,7 +19,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::codec;
-use crate::message::OutputStore;
+use crate::message::{OutputStore, Scarce};
 use crate::types::Limits;
 
 pub use filter::Filter;
@@ -46,6 +46,8 @@ pub struct Supervisor {
     pub first_uid: u32,
     /// Number of user ids, and so the most processes at one time.
     pub uid_count: u32,
+    /// What there would have to be more of for more processes.
+    pub scarce: Scarce,
     /// Most finished processes that are remembered.
     pub finished_max: u32,
     /// Most that a process can ask for. Applies where it asks for nothing.
@@ -115,6 +117,23 @@ pub struct Landlock {
     pub rules: Vec<(String, u64)>,
     /// Rights below the process's own two directories.
     pub own: u64,
+}
+
+/// How many processes a supervisor has descriptors for, below this hard limit of open files: one
+/// that lacked some later would lose its output. [`Supervisor::finished_max`] finished ones are
+/// remembered.
+pub fn processes_for(open_files: u64, finished_max: u32) -> u32 {
+    // The supervisor's own, a start and answers to the frontend under way, and those that are kept
+    // free for stops.
+    const OTHER: u64 = 192;
+    // Data and page of its output.
+    const FINISHED: u64 = 2;
+    // Pidfd, two pipes, the events of its group, data and page of its output. Before there is any
+    // output, whether its program runs.
+    const LIVE: u64 = 6;
+    let finished = FINISHED * u64::from(finished_max);
+    let processes = open_files.saturating_sub(OTHER + finished) / LIVE;
+    u32::try_from(processes).unwrap_or(u32::MAX)
 }
 
 /// Reads a value from the start of a memfd, whatever its file offset is.

@@ -13,7 +13,7 @@ use crate::types::{Argv, LimitName, Limits, Millis, ProcessId, UnixMicros};
 
 /// What both halves must have in common, compared at Hello. Raised with each change of this crate's
 /// wire form.
-pub const PROTOCOL: &str = concat!("prn ", env!("CARGO_PKG_VERSION"), " ipc 5");
+pub const PROTOCOL: &str = concat!("prn ", env!("CARGO_PKG_VERSION"), " ipc 6");
 
 /// Most requests that wait for an answer at one time: more is a fault of the frontend, which counts
 /// its own.
@@ -325,6 +325,15 @@ pub struct AppliedLimits {
     pub not_enforced: Vec<LimitName>,
 }
 
+/// What the number of processes at one time is bounded by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Scarce {
+    /// User ids: each has its own.
+    UserIds,
+    /// Descriptors of the supervisor.
+    Descriptors,
+}
+
 /// A well-formed request's "no".
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Refusal {
@@ -334,8 +343,13 @@ pub enum Refusal {
     AlreadyExists,
     /// The server is shutting down.
     Draining,
-    /// As many processes run as the server allows.
-    TooManyProcesses(u32),
+    /// As many processes run as the server has room for.
+    TooManyProcesses {
+        /// How many.
+        max: u32,
+        /// For want of what.
+        scarce: Scarce,
+    },
     /// No user id is free: of all that there are, so many belong to directories that are still
     /// being emptied.
     UserIdsHeld {

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::message::{ChildStep, ExitStatus, FromSupervisor, Preparation, Refusal, Reply};
+use crate::message::{ChildStep, ExitStatus, FromSupervisor, Preparation, Refusal, Reply, Scarce};
 use crate::types::{Id, Invalid, LimitName, Limits, Millis};
 
 impl fmt::Display for Invalid {
@@ -24,8 +24,11 @@ impl fmt::Display for Refusal {
             Self::UnknownProcess => f.write_str("no process has this id"),
             Self::AlreadyExists => f.write_str("the id names a process with another specification"),
             Self::Draining => f.write_str("the server is shutting down"),
-            Self::TooManyProcesses(max) => {
-                write!(f, "{max} processes run, which is the server's limit")
+            Self::TooManyProcesses { max, scarce } => {
+                write!(
+                    f,
+                    "{max} processes run, as many as the server has {scarce} for"
+                )
             }
             Self::UserIdsHeld { held, all } => {
                 write!(
@@ -67,6 +70,15 @@ impl fmt::Display for Refusal {
 }
 
 impl std::error::Error for Refusal {}
+
+impl fmt::Display for Scarce {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::UserIds => "user ids",
+            Self::Descriptors => "descriptors",
+        })
+    }
+}
 
 impl fmt::Debug for Id {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

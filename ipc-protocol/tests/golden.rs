@@ -243,7 +243,20 @@ fn refusals_and_small_enums_have_their_bytes() {
         (Refusal::UnknownProcess, "00"),
         (Refusal::AlreadyExists, "01"),
         (Refusal::Draining, "02"),
-        (Refusal::TooManyProcesses(1), "0301"),
+        (
+            Refusal::TooManyProcesses {
+                max: 1,
+                scarce: Scarce::UserIds,
+            },
+            "030100",
+        ),
+        (
+            Refusal::TooManyProcesses {
+                max: 2,
+                scarce: Scarce::Descriptors,
+            },
+            "030201",
+        ),
         (Refusal::UserIdsHeld { held: 1, all: 2 }, "040102"),
         (Refusal::ArgumentsAboveBudget(3), "0503"),
         (

@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 
 use prn_supervisor::ipc::config;
 use prn_supervisor::ipc::message::{
-    End, Keeping, OutputStore, Overflow, ProcessSpec, Profile, StartSpec, StopHow,
+    End, Keeping, OutputStore, Overflow, ProcessSpec, Profile, Scarce, StartSpec, StopHow,
 };
 use prn_supervisor::ipc::output::{Cursor, Piece, Reader};
 use prn_supervisor::ipc::types::{Limits, ProcessId};
@@ -144,6 +144,7 @@ fn config(state_dir: &str) -> Result<config::Supervisor, Box<dyn Error>> {
         frontend_gid: 1_999_999_999,
         first_uid: 2_000_000_000,
         uid_count: 16,
+        scarce: Scarce::UserIds,
         finished_max: 16,
         limit_ceilings: Limits::default(),
         output: [(

@@ -107,7 +107,10 @@ fn check_uids(policy: &config::Supervisor, usage: &Usage) -> Result<(), Refusal>
     }
     let all = policy.uid_count;
     match u32::try_from(usage.held_uids).unwrap_or(u32::MAX) {
-        0 => Err(Refusal::TooManyProcesses(all)),
+        0 => Err(Refusal::TooManyProcesses {
+            max: all,
+            scarce: policy.scarce,
+        }),
         held => Err(Refusal::UserIdsHeld { held, all }),
     }
 }
@@ -116,7 +119,7 @@ fn check_uids(policy: &config::Supervisor, usage: &Usage) -> Result<(), Refusal>
 mod tests {
     use super::*;
     use crate::process::tests::spec;
-    use prn_ipc_protocol::message::{Keeping, OutputStore};
+    use prn_ipc_protocol::message::{Keeping, OutputStore, Scarce};
 
     const MIB: u64 = 1 << 20;
 
@@ -134,6 +137,7 @@ mod tests {
             frontend_gid: 1,
             first_uid: 100,
             uid_count: 5,
+            scarce: Scarce::Descriptors,
             finished_max: 1,
             limit_ceilings: set(&[(LimitName::Memory, 1000), (LimitName::Pids, 10)]),
             output: [(
@@ -321,7 +325,10 @@ mod tests {
             (
                 "all user ids are taken",
                 |_, usage, _| usage.free_uids = 0,
-                Err(Refusal::TooManyProcesses(5)),
+                Err(Refusal::TooManyProcesses {
+                    max: 5,
+                    scarce: Scarce::Descriptors,
+                }),
             ),
             (
                 "some of them by what is left on disk",

@@ -572,7 +572,7 @@ fn i9_two_hundred_subscriptions_can_wait_to_be_read() {
 #[test]
 fn i9_a_frontend_that_leaves_descriptors_unread_dies_of_it_and_the_next_serves_the_same_processes()
 {
-    let wrapper = ["sh", "-c", "ulimit -n 280; exec \"$@\"", "sh"]
+    let wrapper = ["sh", "-c", "ulimit -n 340; exec \"$@\"", "sh"]
         .map(str::to_owned)
         .to_vec();
     let mut hostile = HostileFrontend::with(Options {

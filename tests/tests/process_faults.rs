@@ -146,12 +146,18 @@ fn x13_a_graceful_stop_reaches_each_process_however_few_descriptors_are_left() {
     server.ok(&["stop", &id]);
     assert_eq!(server.ok(&["logs", &id]).matches('t').count(), 600);
     // With none left at all, what runs can be stopped, gracefully too.
+    // The last refusal says for want of what it is.
     let mut ids = Vec::new();
     let polite =
         "$SIG{TERM} = sub { syswrite STDOUT, \"t\"; exit }; syswrite STDOUT, \"r\"; sleep 1000";
     loop {
         let output = server.run(&["start", "--grace", "20s", "--", "perl", "-e", polite]);
         if !output.status.success() {
+            let why = String::from_utf8_lossy(&output.stderr).into_owned();
+            let said = format!("{} processes run", ids.len());
+            for said in [&*said, "number of descriptors", "LimitNOFILE="] {
+                assert!(why.contains(said), "{why}");
+            }
             break;
         }
         ids.push(String::from_utf8(output.stdout).unwrap().trim().to_owned());
@@ -160,10 +166,30 @@ fn x13_a_graceful_stop_reaches_each_process_however_few_descriptors_are_left() {
             "400 descriptors are not enough for so many"
         );
     }
+    assert!(ids.len() > 10, "{} processes alone", ids.len());
     for id in &ids {
         server.ok(&["stop", id]);
         assert_eq!(server.ok(&["logs", id]), "rt");
     }
+}
+
+#[test]
+fn a_process_that_runs_takes_six_descriptors_of_the_supervisor() {
+    let server = Server::start();
+    let folder = format!("/proc/{}/fd", server.supervisor());
+    let held = || fs::read_dir(&folder).unwrap().count();
+    let before = held();
+    let script = "echo out; echo err >&2; exec sleep 1000";
+    let ids: Vec<_> = (0..10)
+        .map(|_| server.start_process(&[], &["sh", "-c", script]))
+        .collect();
+    for id in &ids {
+        wait_for("its output", || {
+            server.ok(&["logs", "--no-follow", id]) == "out\n"
+        });
+    }
+    wait_for("six for each", || held() == before + 6 * ids.len());
+    assert!(before < 128, "{before} of its own");
 }
 
 #[test]

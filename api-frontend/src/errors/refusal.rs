@@ -1,7 +1,7 @@
 //! A request that the supervisor refused, or that did not get an answer.
 
 use nix::errno::Errno;
-use prn_ipc_protocol::message::{Preparation, Refusal};
+use prn_ipc_protocol::message::{Preparation, Refusal, Scarce};
 use prn_ipc_protocol::types::{LimitName, ProcessId};
 use prn_proto::reason::{self, metadata as key};
 use tonic::{Code, Status};
@@ -52,7 +52,7 @@ fn refused(refusal: &Refusal, id: ProcessId, start: Option<&Asked>) -> Status {
             )
         }
         Refusal::Draining => draining(),
-        Refusal::TooManyProcesses(max) => too_many_processes(*max),
+        Refusal::TooManyProcesses { max, scarce } => too_many_processes(*max, *scarce),
         Refusal::UserIdsHeld { held, all } => user_ids_held(*held, *all),
         Refusal::ArgumentsAboveBudget(left) => arguments_above_budget(*left),
         Refusal::AboveCeiling { limit, ceiling } => {
@@ -84,11 +84,19 @@ fn of_process(code: Code, reason: &str, message: String, id: ProcessId, why: &st
     })
 }
 
-fn too_many_processes(max: u32) -> Status {
+fn too_many_processes(max: u32, scarce: Scarce) -> Status {
+    let raise = match scarce {
+        Scarce::UserIds => "--uids of prn server start raises it",
+        Scarce::Descriptors => {
+            "a higher hard limit of open files (LimitNOFILE= of its unit, ulimit -Hn), or a lower --max-finished, raises it"
+        }
+    };
     quota(
         reason::TOO_MANY_PROCESSES,
         "processes",
-        format!("{max} processes run, which is the server's limit"),
+        format!(
+            "{max} processes run, which is the server's limit, by its number of {scarce}: {raise}"
+        ),
         &[(key::MAX, max.to_string())],
     )
 }
@@ -237,6 +245,23 @@ mod tests {
     }
 
     #[test]
+    fn a_limit_of_processes_says_by_what_and_how_to_raise_it() {
+        for (scarce, said) in [
+            (Scarce::UserIds, ["number of user ids", "--uids"]),
+            (
+                Scarce::Descriptors,
+                ["number of descriptors", "LimitNOFILE="],
+            ),
+        ] {
+            let status = too_many_processes(7, scarce);
+            assert!(status.message().starts_with("7 processes run"));
+            for said in said {
+                assert!(status.message().contains(said), "{}", status.message());
+            }
+        }
+    }
+
+    #[test]
     fn each_refusal_has_its_code() {
         let limit = LimitName::Memory;
         for (refusal, code, reason) in [
@@ -247,7 +272,10 @@ mod tests {
             ),
             (Refusal::Draining, Code::Unavailable, reason::DRAINING),
             (
-                Refusal::TooManyProcesses(3),
+                Refusal::TooManyProcesses {
+                    max: 3,
+                    scarce: Scarce::UserIds,
+                },
                 Code::ResourceExhausted,
                 reason::TOO_MANY_PROCESSES,
             ),

@@ -7,11 +7,13 @@ use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, OFlag, SpliceFFlags, fallocate, open, splice};
 use nix::sys::stat::Mode;
 use nix::unistd::{pipe2, write};
+use prn_ipc_protocol::config::processes_for;
 use prn_proto::units::show_size;
 use serde::Serialize;
 
 use crate::host::{self, Host, missing_controllers};
-use crate::options::{Options, UIDS};
+use crate::options::Options;
+use crate::plan::FINISHED;
 
 /// How good a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -110,11 +112,6 @@ const CAPABILITIES: [(u32, &str); 5] = [
     (8, "SETPCAP"),
 ];
 
-/// The supervisor holds this many descriptors for one process at most: pidfd, report, two pipes,
-/// directory and events of its group, data and page of its output, and while it is started or
-/// cleaned up its directories.
-pub const FILES_PER_PROCESS: u64 = 10;
-
 /// Looks at everything.
 pub fn findings(host: &Host, options: &Options) -> Vec<Finding> {
     let mut findings = vec![
@@ -172,7 +169,7 @@ pub fn findings(host: &Host, options: &Options) -> Vec<Finding> {
         findings.push(output_disk(options.state_dir()));
     }
     findings.push(ping(host, options));
-    findings.push(open_files(host));
+    findings.push(open_files(host, options));
     findings.push(Finding::ok("memory", show_size(host.memory)));
     findings
 }
@@ -432,22 +429,19 @@ fn ping(host: &Host, options: &Options) -> Finding {
     }
 }
 
-fn open_files(host: &Host) -> Finding {
+fn open_files(host: &Host, options: &Options) -> Finding {
     let hard = host.open_files.1;
-    let processes = hard / FILES_PER_PROCESS;
-    let found = if hard >= u64::from(u32::MAX) {
-        "unlimited".to_owned()
-    } else {
-        hard.to_string()
-    };
-    if processes >= u64::from(UIDS) {
+    let finished = options.max_finished.unwrap_or(FINISHED);
+    let processes = processes_for(hard, finished).min(options.uids());
+    let found = format!("{hard}, enough for {processes} processes at one time");
+    if processes == options.uids() {
         Finding::ok("open files", found)
     } else {
-        Finding::limited(
-            "open files",
-            found,
-            format!("about {processes} processes at one time: raise the hard limit (ulimit -n)"),
-        )
+        let cost = format!(
+            "fewer than --uids ({}): raise the hard limit (LimitNOFILE=, ulimit -Hn), or lower --max-finished",
+            options.uids()
+        );
+        Finding::limited("open files", found, cost)
     }
 }
 
@@ -455,7 +449,7 @@ fn open_files(host: &Host) -> Finding {
 mod tests {
     use super::*;
     use crate::host::CgroupMount;
-    use crate::options::FIRST_UID;
+    use crate::options::{FIRST_UID, UIDS};
 
     fn good() -> Host {
         Host {

@@ -6,12 +6,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use prn_ipc_protocol::config::{self, OpenFiles, StoreLimits};
-use prn_ipc_protocol::message::OutputStore;
+use prn_ipc_protocol::message::{OutputStore, Scarce};
 use prn_ipc_protocol::output_max;
 use prn_ipc_protocol::types::{Id, Invalid, LimitName, Limits, Millis};
 use prn_proto::units::{Address, Size, Time, show_size};
 
-use crate::check::FILES_PER_PROCESS;
 use crate::claim::Cgroup;
 use crate::host::Host;
 use crate::options::Options;
@@ -23,7 +22,7 @@ const ADDRESS: &str = "127.0.0.1:50051";
 const INSTANCE: &str = "prn";
 
 /// Finished processes that are remembered, by default and at least.
-const FINISHED: u32 = 1000;
+pub const FINISHED: u32 = 1000;
 const FINISHED_MIN: u32 = 64;
 
 const MIB: u64 = 1024 * 1024;
@@ -125,6 +124,7 @@ pub fn resolve(options: &Options, host: &Host) -> Result<Plan, PlanError> {
     let frontend_memory = frontend_memory(options)?;
     let frontend = frontend(options, frontend_memory)?;
     let finished_max = finished_max(options)?;
+    let (processes, scarce) = processes(host.open_files.1, finished_max, ids.count)?;
     Ok(Plan {
         address: options
             .address
@@ -140,7 +140,8 @@ pub fn resolve(options: &Options, host: &Host) -> Result<Plan, PlanError> {
             frontend_uid: ids.frontend,
             frontend_gid: ids.frontend_group,
             first_uid: ids.first,
-            uid_count: ids.count.min(processes(host.open_files.1, finished_max)?),
+            uid_count: processes,
+            scarce,
             finished_max,
             limit_ceilings: limits.ceilings,
             output: [(OutputStore::Memory, output.limits)]
@@ -454,19 +455,12 @@ fn peer_timeout(given: Option<Time>) -> Result<Millis, PlanError> {
     Millis::try_from(time).map_err(|source| PlanError::Range { flag, source })
 }
 
-/// As many processes as there are descriptors for: one that lacked some later would lose its
-/// output.
-fn processes(hard: u64, finished_max: u32) -> Result<u32, PlanError> {
-    // For everything else, a start under way included.
-    const OTHER: u64 = 128;
-    // Data and page of its output.
-    const FINISHED: u64 = 2;
-    let finished = FINISHED * u64::from(finished_max);
-    let left = hard.saturating_sub(OTHER + finished) / FILES_PER_PROCESS;
-    if left == 0 {
-        Err(PlanError::OpenFiles { hard })
-    } else {
-        Ok(u32::try_from(left).unwrap_or(u32::MAX))
+/// As many processes as there are user ids and descriptors for, and which of the two are fewer.
+fn processes(hard: u64, finished_max: u32, uids: u32) -> Result<(u32, Scarce), PlanError> {
+    match config::processes_for(hard, finished_max) {
+        0 => Err(PlanError::OpenFiles { hard }),
+        fit if fit < uids => Ok((fit, Scarce::Descriptors)),
+        _ => Ok((uids, Scarce::UserIds)),
     }
 }
 
@@ -595,10 +589,15 @@ mod tests {
             open_files: (1024, hard),
             ..host()
         };
-        let count =
-            |hard| resolve(&Options::default(), &with(hard)).map(|plan| plan.supervisor.uid_count);
-        assert_eq!(count(1 << 20).unwrap(), 4096);
-        assert_eq!(count(20_000).unwrap(), (20_000 - 128 - 2000) / 10);
+        let count = |hard| {
+            resolve(&Options::default(), &with(hard))
+                .map(|plan| (plan.supervisor.uid_count, plan.supervisor.scarce))
+        };
+        assert_eq!(count(1 << 20).unwrap(), (4096, Scarce::UserIds));
+        assert_eq!(
+            count(20_000).unwrap(),
+            ((20_000 - 192 - 2000) / 6, Scarce::Descriptors)
+        );
         assert!(count(2100).unwrap_err().to_string().contains("ulimit -n"));
     }
 

@@ -145,9 +145,12 @@ impl Runner {
         spec: &ProcessSpec,
         execution: &Execution,
     ) -> Result<(Made, u32), Refusal> {
-        let all = self.settings.config.uid_count;
-        let uid = self.free_uids.pop_front();
-        let uid = uid.ok_or(Refusal::TooManyProcesses(all))?;
+        let config = &self.settings.config;
+        let full = Refusal::TooManyProcesses {
+            max: config.uid_count,
+            scarce: config.scarce,
+        };
+        let uid = self.free_uids.pop_front().ok_or(full)?;
         let blueprint = Blueprint {
             id,
             uid,
