@@ -51,6 +51,7 @@ mod events;
 pub mod frontend;
 mod ledger;
 pub mod log;
+mod pipes;
 pub mod privilege;
 mod process;
 mod reading;

@@ -8,6 +8,7 @@ use prn_ipc_protocol::output::Stream;
 
 use crate::cgroup::Group;
 use crate::ledger::{Ledger, Share};
+use crate::pipes::Growth;
 use crate::stopping::{self, Stopping};
 use crate::store::Store;
 
@@ -172,6 +173,8 @@ pub(crate) struct Pipe {
     pub stream: Stream,
     /// The end to read from.
     pub fd: OwnedFd,
+    /// That it was made larger.
+    pub growth: Option<Growth>,
     /// Until when it is left to fill.
     pub left_until: Option<Instant>,
     /// Whether somebody had it open to write to when it was last looked at.
@@ -184,6 +187,7 @@ impl Pipe {
         Self {
             stream,
             fd,
+            growth: None,
             left_until: None,
             writers: Writers::Some,
         }

@@ -22,6 +22,7 @@ use crate::cgroup;
 use crate::deadlines::{Deadline, Deadlines, Due};
 use crate::events::{Events, Interest, Part, Source, Token};
 use crate::ledger::Ledgers;
+use crate::pipes::PipeBudget;
 use crate::process::{Live, Phase, Process};
 use crate::reading::Turn;
 use crate::sys::errno_number;
@@ -90,6 +91,7 @@ pub struct Runner {
     deadlines: Deadlines,
     notices: VecDeque<Notice>,
     ledgers: Ledgers,
+    pipes: PipeBudget,
     /// Finished processes, oldest first.
     finished: VecDeque<u64>,
     /// Bytes of the arguments of finished processes, and of all others.
@@ -140,6 +142,7 @@ impl Runner {
             deadlines: Deadlines::new(Instant::now()),
             notices: VecDeque::new(),
             ledgers,
+            pipes: PipeBudget::new(),
             finished: VecDeque::new(),
             remembered: 0,
             arguments: 0,

@@ -87,6 +87,29 @@ fn a_limit_above_the_ceiling_is_refused_and_named() {
 }
 
 #[test]
+fn x10_pipes_that_processes_make_large_are_at_nobody_elses_cost() {
+    let server = Server::start();
+    // F_SETPIPE_SZ, F_GETPIPE_SZ. Two of 1 MiB each, of 34 processes, are more than the kernel lets
+    // one user have (pipe-user-pages-soft).
+    let grow = "$| = 1; fcntl(STDERR, 1031, 1 << 20); print fcntl(STDOUT, 1031, 1 << 20) . \"\\n\"; sleep 1000";
+    let large: Vec<_> = (0..34)
+        .map(|_| server.start_process(&[], &["perl", "-e", grow]))
+        .collect();
+    for id in &large {
+        wait_for("a large pipe", || {
+            server.ok(&["logs", "--no-follow", id]) == "1048576\n"
+        });
+    }
+    let look = "print fcntl($_, 1032, 0) . \"\\n\" for STDOUT, STDERR";
+    let others = server.ok(&["run", "--", "perl", "-e", look]);
+    assert_eq!(others, "65536\n65536\n");
+    // Of root, whose the supervisor's are, and by whom nothing else was made.
+    let (from, _to) = nix::unistd::pipe().unwrap();
+    let own = nix::fcntl::fcntl(&from, nix::fcntl::FcntlArg::F_GETPIPE_SZ);
+    assert_eq!(own, Ok(65536));
+}
+
+#[test]
 #[ignore = "guest: needs the memory controller"]
 fn guest_c4_a_process_over_its_memory_is_killed_and_the_cause_says_so_and_its_siblings_live() {
     let server = Server::start();

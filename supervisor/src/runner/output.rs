@@ -14,6 +14,7 @@ use prn_ipc_protocol::types::{ProcessId, UnixMicros};
 use super::{Notice, Runner, resources};
 use crate::deadlines::{Deadline, Due};
 use crate::events::{Part, Source};
+use crate::pipes::{PIPE_DEFAULT, PIPE_GROWN, PipeBudget};
 use crate::process::{Pipe, Process, Writers};
 use crate::reading::{Again, Consequence, Pace, SMALL, Stopped, Turn, again, consequence};
 use crate::store::{Store, state};
@@ -21,12 +22,6 @@ use crate::store::{Store, state};
 /// Room is given back in steps of this size at least, so that a process at the budget does not pay
 /// for each read.
 const EVICT_STEP: u64 = 1 << 20;
-
-/// Bytes in a pipe once it was found full, as far as can be told: beyond that, measured, there is
-/// under 10 % to gain.
-const PIPE_SIZE: i32 = 256 * 1024;
-/// Bytes in a pipe as it is made (pipe(7)).
-const PIPE_DEFAULT: u64 = 64 * 1024;
 
 /// After what time a pipe is looked into that cannot be watched.
 const UNWATCHED: Duration = Duration::from_micros(200);
@@ -119,7 +114,7 @@ impl Runner {
     /// Reads what is in a process's pipe, as much as the turn is for, and sees to it that it is
     /// read again.
     pub(super) fn pump(&mut self, process: &mut Process, stream: Stream, turn: Turn) {
-        let Some(pipe) = self.take_pipe(process, stream, turn) else {
+        let Some(mut pipe) = self.take_pipe(process, stream, turn) else {
             return;
         };
         let Some(live) = &mut process.live else {
@@ -127,7 +122,7 @@ impl Runner {
         };
         let since = live.read_at.elapsed();
         live.read_at = Instant::now();
-        let Drained { bytes, stopped } = self.drain_pipe(process, &pipe, turn);
+        let Drained { bytes, stopped } = self.drain_pipe(process, &mut pipe, turn);
         self.tell_of(process, stopped);
         self.put_back_pipe(process, pipe, stopped, Pace::of(bytes, since));
         self.settle(process);
@@ -158,7 +153,7 @@ impl Runner {
     }
 
     /// Reads a pipe into the process's store, which is made if there is something to keep.
-    fn drain_pipe(&mut self, process: &mut Process, pipe: &Pipe, turn: Turn) -> Drained {
+    fn drain_pipe(&mut self, process: &mut Process, pipe: &mut Pipe, turn: Turn) -> Drained {
         let mut bytes = 0;
         if let Err(stopped) = self.make_store(process, pipe) {
             return Drained { bytes, stopped };
@@ -183,7 +178,7 @@ impl Runner {
             match store.fill(pipe.fd.as_fd(), pipe.stream, UnixMicros::now()) {
                 Ok(0) => break Stopped::Closed,
                 Ok(length) => {
-                    grow(pipe, length);
+                    grow(pipe, length, &self.pipes);
                     bytes += length;
                     // Less than a pipe holds: it is empty now.
                     if length < enough {
@@ -350,9 +345,16 @@ impl Runner {
 }
 
 /// Makes a pipe larger that was full, as far as can be told from what was read of it.
-fn grow(pipe: &Pipe, read: u64) {
-    if read > SMALL && read <= PIPE_DEFAULT {
-        // EPERM: the kernel's own budget for pipes is used up (pipe-user-pages-soft, pipe(7)).
-        let _unused = fcntl(&pipe.fd, FcntlArg::F_SETPIPE_SZ(PIPE_SIZE));
+fn grow(pipe: &mut Pipe, read: u64, budget: &PipeBudget) {
+    if pipe.growth.is_some() || read <= SMALL || read > PIPE_DEFAULT {
+        return;
+    }
+    // Later, when others have been closed.
+    let Some(growth) = budget.take() else { return };
+    let size = i32::try_from(PIPE_GROWN).unwrap_or(i32::MAX);
+    // EPERM: its process has used up what the kernel lets it have of pipes (pipe-user-pages-soft,
+    // pipe(7)).
+    if fcntl(&pipe.fd, FcntlArg::F_SETPIPE_SZ(size)).is_ok() {
+        pipe.growth = Some(growth);
     }
 }

@@ -25,6 +25,7 @@ use crate::events::{Interest, Part, Source};
 use crate::ledger::Share;
 use crate::process::{Live, Phase, Pipe, Process};
 use crate::resolve::Execution;
+use crate::sys::account::on_account_of;
 use crate::sys::spawn::{self, Child, Ids, Program, Report, Rule, Spawned};
 use crate::sys::{errno, errno_number};
 
@@ -222,8 +223,17 @@ impl Runner {
     /// Makes group, pipes and process, in this order, and watches them.
     fn create(&self, number: u64, blueprint: &Blueprint<'_>) -> Result<Made, Refusal> {
         let (group, not_enforced) = self.limited_group(blueprint)?;
-        let made = || spawn::pipe_of(blueprint.uid).map_err(resources(Preparation::Pipes));
-        let (stdout, stderr) = (made()?, made()?);
+        // Of the kernel's memory for pipes each process has its own share: what it makes of the
+        // ends that it gets is at nobody else's cost, root's least of all (pipe(7)).
+        let made = || {
+            Ok((
+                spawn::pipe_of(blueprint.uid)?,
+                spawn::pipe_of(blueprint.uid)?,
+            ))
+        };
+        let (stdout, stderr) = on_account_of(blueprint.uid, made)
+            .flatten()
+            .map_err(resources(Preparation::Pipes))?;
         let streams = [self.null.as_fd(), stdout.1.as_fd(), stderr.1.as_fd()];
         let spawned = group
             .directory()

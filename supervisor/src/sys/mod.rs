@@ -5,6 +5,7 @@
     reason = "system calls that no safe wrapper covers; each block names who upholds what it needs"
 )]
 
+pub mod account;
 pub mod memory;
 pub mod pidfd;
 pub mod spawn;
