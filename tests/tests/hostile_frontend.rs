@@ -548,6 +548,9 @@ fn i8_a_frontend_has_a_bounded_number_of_requests_that_wait() {
 
 #[test]
 fn i9_two_hundred_subscriptions_can_wait_to_be_read() {
+    let _turn = IN_FLIGHT
+        .lock()
+        .unwrap_or_else(|poisoned| poisoned.into_inner());
     let mut hostile = HostileFrontend::start();
     let id = hostile.start_process(&["sh", "-c", "echo out; exec sleep 1000"]);
     for _ in 0..200 {
@@ -567,11 +570,18 @@ fn i9_two_hundred_subscriptions_can_wait_to_be_read() {
     assert_eq!(hostile.ask(Ask::Stop(id, StopHow::Kill)).0, Reply::Done);
 }
 
+/// Descriptors in flight count for a user, and so for all servers of root (unix(7)): tests with many
+/// take turns.
+static IN_FLIGHT: std::sync::Mutex<()> = std::sync::Mutex::new(());
+
 /// With as few open files as a caller may have left it: descriptors in flight are then refused
 /// (ETOOMANYREFS, unix(7)).
 #[test]
 fn i9_a_frontend_that_leaves_descriptors_unread_dies_of_it_and_the_next_serves_the_same_processes()
 {
+    let _turn = IN_FLIGHT
+        .lock()
+        .unwrap_or_else(|poisoned| poisoned.into_inner());
     let wrapper = ["sh", "-c", "ulimit -n 340; exec \"$@\"", "sh"]
         .map(str::to_owned)
         .to_vec();
