@@ -19,7 +19,7 @@ ipc=(ipc-protocol/src/{channel,codec,config,fds,lines,message,output/layout,type
 # What decides and acts as root for a peer: what a reviewer reads in one sitting, in the order of docs/security/review.md.
 authority=(
     ipc-protocol/src/{channel,codec,message,types}.rs
-    supervisor/src/{admission,resolve,frontend/{phase,table,fault,session,outbox,instance},privilege,runner/start,sys/spawn,sys/spawn/{plan,prepared,child,confine}}.rs
+    supervisor/src/{admission,resolve,frontend/{phase,table,fault,session,outbox,instance},privilege,runner/start,sys/spawn,sys/spawn/{plan,prepared,passing,child,confine}}.rs
 )
 # For the test of docs/security/review.md.
 if [[ ${1:-} == --authority ]]; then

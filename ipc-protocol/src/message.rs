@@ -417,8 +417,8 @@ pub enum Preparation {
 pub enum ChildStep {
     /// setsid(2).
     Session,
-    /// The program's own descriptors at their numbers, all others to be closed when it is executed:
-    /// dup3(2), close_range(2).
+    /// A table of its own with what was passed to it, of which all but the program's own is to be
+    /// closed when that is executed: close_range(2), recvmsg(2).
     Descriptors,
     /// OOM score, and, just before the system call filter, resource limits:
     /// /proc/self/oom_score_adj, setrlimit(2).

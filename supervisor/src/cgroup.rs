@@ -135,14 +135,14 @@ impl Group {
     }
 
     /// Kills all and reaps the one that is a child of this process. Waits for what cannot do
-    /// anything but die, for two seconds at most.
-    pub fn end(&self, child: &OwnedFd) {
+    /// anything but die, for two seconds at most. Returns whether that one is dead.
+    pub fn end(&self, child: &OwnedFd) -> bool {
         let _unused = self.kill();
         let _unused = poll(
             &mut [PollFd::new(child.as_fd(), PollFlags::POLLIN)],
             PollTimeout::from(1000u16),
         );
-        let _unused = pidfd::reap(child);
+        let is_dead = matches!(pidfd::reap(child), Ok(Some(_)));
         let deadline = Instant::now() + Duration::from_secs(1);
         while self.populated() && Instant::now() < deadline {
             let _unused = self.kill();
@@ -151,6 +151,7 @@ impl Group {
                 PollTimeout::from(100u8),
             );
         }
+        is_dead
     }
 
     /// Sends signals to every process that is in the group now, however few descriptors are left:

@@ -11,6 +11,7 @@ use crate::ledger::{Ledger, Share};
 use crate::pipes::Growth;
 use crate::stopping::{self, Stopping};
 use crate::store::Store;
+use crate::sys::spawn::Passage;
 
 /// A process, running or finished.
 #[derive(Debug)]
@@ -141,6 +142,8 @@ pub(crate) struct Live {
     pub main: Option<OwnedFd>,
     /// Whether its program runs, until that is known.
     pub report: Option<OwnedFd>,
+    /// What its descriptors were passed in, until it has taken them or is dead.
+    pub passage: Option<Passage>,
     /// Its standard output and error.
     pub pipes: Vec<Pipe>,
     /// When one of them was last read.

@@ -26,7 +26,7 @@ use crate::pipes::PipeBudget;
 use crate::process::{Live, Phase, Process};
 use crate::reading::Turn;
 use crate::sys::errno_number;
-use crate::sys::spawn;
+use crate::sys::spawn::{self, Slots};
 use leftover::Leftover;
 
 mod cleanup;
@@ -84,6 +84,7 @@ pub struct Runner {
     /// Landlock rights below what is open here, the same for all processes.
     rules: Vec<(OwnedFd, u64)>,
     null: File,
+    slots: Slots,
     table: BTreeMap<u64, Box<Process>>,
     numbers: HashMap<ProcessId, u64>,
     last_number: u64,
@@ -110,10 +111,11 @@ impl Runner {
     /// exit statuses (waitid(2), ECHILD).
     ///
     /// # Errors
-    /// Those of epoll_create(2) and open(2).
+    /// Those of epoll_create(2), socketpair(2) and open(2).
     pub fn open(settings: Settings) -> nix::Result<Self> {
         spawn::default_actions();
         cgroup::spare_descriptors()?;
+        let slots = Slots::open()?;
         let config = &settings.config;
         let events = Events::open()?;
         let rules = config
@@ -135,6 +137,7 @@ impl Runner {
             events,
             rules,
             null,
+            slots,
             table: BTreeMap::new(),
             numbers: HashMap::new(),
             last_number: 0,
@@ -273,6 +276,7 @@ impl Runner {
             Part::Main => {
                 // A short process can end before its report was looked at; what the report says
                 // comes first.
+                self.take_back(process);
                 self.reported(process);
                 self.main_ended(process);
                 if let Some(Live {

@@ -1185,11 +1185,11 @@ fn j10_profile_none_takes_the_servers_consent_and_each_profile_is_shown() {
 /// Calls of the child between clone3 and its program, in the order of their first use. Each is a
 /// bare system call: it takes no lock and no memory (signal-safety(7)).
 const BEFORE_THE_PROGRAM: &[&str] = &[
-    "setsid",
-    "dup3",
     "close_range",
-    "openat",
+    "recvmsg",
     "write",
+    "setsid",
+    "openat",
     "close",
     "setgroups",
     "setresgid",

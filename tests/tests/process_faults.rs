@@ -2,6 +2,8 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use prn_tests::server::{Options, Server};
@@ -271,4 +273,100 @@ fn what_outlived_the_main_process_and_was_ended_is_told() {
     assert_eq!(left(&id).1, None);
     let text = server.ok(&["status", &id]);
     assert!(!text.contains("outlived"), "{text}");
+}
+
+/// Freezes a group, or lets it go on (cgroup-v2.rst).
+fn freeze(group: &Path, how: &str) {
+    fs::write(group.join("cgroup.freeze"), how).unwrap();
+}
+
+/// Runs that are caught before the first instruction of their child: what it shares with the
+/// supervisor it goes on sharing.
+fn caught(server: &Server, count: usize) -> Vec<(PathBuf, Child)> {
+    let groups = server.cgroup().join("processes");
+    freeze(&groups, "1");
+    let mut caught: Vec<(PathBuf, Child)> = Vec::new();
+    for number in 0..count {
+        let run = server
+            .prn(&["run", "--", "echo", &number.to_string()])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut group = PathBuf::new();
+        wait_for("a child", || {
+            let is_new = |group: &PathBuf| {
+                let members = fs::read_to_string(group.join("cgroup.procs"));
+                members.is_ok_and(|members| !members.is_empty())
+                    && caught.iter().all(|(known, _)| known != group)
+            };
+            let found = fs::read_dir(&groups).unwrap();
+            group = found
+                .map(|entry| entry.unwrap().path())
+                .find(is_new)
+                .unwrap_or_default();
+            group.is_dir()
+        });
+        freeze(&group, "1");
+        caught.push((group, run));
+    }
+    freeze(&groups, "0");
+    caught
+}
+
+fn sockets(pid: i32) -> usize {
+    let open = procfs::descriptors(pid);
+    open.iter()
+        .filter(|(_, what)| what.to_string_lossy().starts_with("socket:"))
+        .count()
+}
+
+#[test]
+fn a_child_that_does_not_get_to_its_first_call_holds_up_nobody_and_nothing_of_others() {
+    let server = Server::start();
+    server.ok(&["run", "--", "true"]);
+    let before = sockets(server.supervisor());
+    // More than may share the supervisor's descriptors at a time.
+    let caught = caught(&server, 20);
+    for number in (0..100).step_by(20) {
+        let started: Vec<Child> = (number..number + 20)
+            .map(|number| {
+                let script = format!("echo {number}; ls /proc/self/fd | wc -l; exit {number}");
+                server
+                    .prn(&["run", "--", "sh", "-c", &script])
+                    .stdout(Stdio::piped())
+                    .spawn()
+                    .unwrap()
+            })
+            .collect();
+        for (number, run) in (number..).zip(started) {
+            let output = run.wait_with_output().unwrap();
+            assert_eq!(output.status.code(), Some(number));
+            // Its three, and the directory that ls reads.
+            let expected = format!("{number}\n4\n");
+            assert_eq!(String::from_utf8_lossy(&output.stdout), expected);
+        }
+    }
+    for (number, (group, run)) in caught.into_iter().enumerate() {
+        // Every second one dies where it is.
+        let lives = number % 2 == 0;
+        if lives {
+            freeze(&group, "0");
+        } else {
+            fs::write(group.join("cgroup.kill"), "1").unwrap();
+        }
+        let output = run.wait_with_output().unwrap();
+        let code = if lives { 0 } else { 137 };
+        assert_eq!(output.status.code(), Some(code), "{number}: {output:?}");
+        let expected = if lives {
+            format!("{number}\n")
+        } else {
+            String::new()
+        };
+        assert_eq!(String::from_utf8_lossy(&output.stdout), expected);
+    }
+    wait_for("nothing to be on its way", || {
+        sockets(server.supervisor()) == before
+    });
+    assert_eq!(server.ok(&["run", "--", "echo", "last"]), "last\n");
 }

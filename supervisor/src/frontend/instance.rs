@@ -73,7 +73,7 @@ impl Frontend {
         // With open file descriptions of its own (see `config::read`).
         let (config, key) = (reopen(&setup.config)?, reopen(&setup.key)?);
         let (log, stderr) = FrontendLog::new()?;
-        let spawned = spawn::spawn(&Child {
+        let spawned = spawn::spawn_apart(&Child {
             argv: &[c"prn-frontend".into()],
             streams: [null.as_fd(), null.as_fd(), stderr.as_fd()],
             // In the order of `fds::frontend`.

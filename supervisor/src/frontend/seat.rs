@@ -16,7 +16,8 @@ use super::succession::{Next, SETTLED, Succession};
 use crate::log;
 use crate::runner::{Notice, Runner};
 use crate::stage::{self, Stage};
-use crate::sys::{pidfd, spawn};
+use crate::sys::pidfd;
+use crate::sys::spawn::{self, Failed, Told};
 use crate::tree::Tree;
 
 /// When a start that failed here, and not in the child, is tried again.
@@ -78,9 +79,9 @@ impl Seat {
 
     fn start(&self, runner: &mut Runner, tree: &Tree) -> nix::Result<Frontend> {
         let frontend = Frontend::spawn(&self.setup, tree.frontend_group()?)?;
-        frontend
-            .attach(runner)
-            .inspect_err(|_| frontend.group.end(&frontend.process))?;
+        frontend.attach(runner).inspect_err(|_| {
+            let _unused = frontend.group.end(&frontend.process);
+        })?;
         runner.wake_at(frontend.since + SETTLED);
         Ok(frontend)
     }
@@ -208,7 +209,7 @@ impl Seat {
     /// nobody's any more.
     pub fn clear(&mut self) {
         if let Some(frontend) = self.frontend.take() {
-            frontend.group.end(&frontend.process);
+            let _unused = frontend.group.end(&frontend.process);
             frontend.log.finish();
         }
     }
@@ -219,7 +220,7 @@ fn audit_end(status: Option<ExitStatus>) {
 }
 
 fn log_failed_start(report: &OwnedFd) {
-    if let Ok(Some((step, errno))) = spawn::failure(report) {
+    if let Ok(Told::Failed(Failed { step, errno })) = spawn::told(report) {
         let error = Errno::from_raw(errno);
         log::line(&format!(
             "the frontend's program could not run: {step:?}: {error}"

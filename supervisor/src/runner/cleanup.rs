@@ -186,7 +186,7 @@ impl Runner {
         let own = directory::open(self.settings.state.as_fd(), owner.id);
         let descriptors: Vec<_> = own.iter().map(AsFd::as_fd).collect();
         self.helper(owner, Phase::Cleaning, |group| {
-            spawn::spawn(&Child {
+            spawn::spawn_apart(&Child {
                 argv: &[tools::CLEANER.into()],
                 descriptors: &descriptors,
                 ..Child::new(
@@ -206,7 +206,7 @@ impl Runner {
         self.helper(owner, Phase::Unlinking, |group| {
             // As this program's own user, whose the folder is.
             let null = self.null.as_fd();
-            spawn::spawn(&Child::new(group, program, Ids::ROOT, null))
+            spawn::spawn_apart(&Child::new(group, program, Ids::ROOT, null))
         })
     }
 
@@ -229,12 +229,15 @@ impl Runner {
         // It stays readable, also while a tracer keeps its process from being reaped.
         self.events
             .set(spawned.pidfd.as_fd(), Interest::Changed, source)
-            .inspect_err(|_| group.end(&spawned.pidfd))?;
+            .inspect_err(|_| {
+                let _unused = group.end(&spawned.pidfd);
+            })?;
         Ok(Live {
             phase,
             group,
             main: Some(spawned.pidfd),
             report: None,
+            passage: None,
             pipes: Vec::new(),
             read_at: Instant::now(),
             stopping: None,

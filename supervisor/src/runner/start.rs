@@ -26,7 +26,7 @@ use crate::ledger::Share;
 use crate::process::{Live, Phase, Pipe, Process};
 use crate::resolve::Execution;
 use crate::sys::account::on_account_of;
-use crate::sys::spawn::{self, Child, Ids, Program, Report, Rule, Spawned};
+use crate::sys::spawn::{self, Child, Failed, Ids, Passage, Program, Report, Rule, Spawned, Told};
 use crate::sys::{errno, errno_number};
 
 /// The log is told of a start that the machine refused once in this time, however often they try.
@@ -249,6 +249,7 @@ impl Runner {
             group,
             main: None,
             report: Some(spawned.report),
+            passage: Some(spawned.passage),
             pipes: vec![
                 Pipe::new(Stream::Stdout, stdout.0),
                 Pipe::new(Stream::Stderr, stderr.0),
@@ -280,10 +281,13 @@ impl Runner {
     fn watched(&self, number: u64, live: Live, main: OwnedFd, limits: AppliedLimits) -> Made {
         let failure = self.register(number, &live, &main).err();
         let live = if failure.is_some() {
-            live.group.end(&main);
+            if live.group.end(&main) {
+                live.passage.map(|passage| self.slots.give_back(passage));
+            }
             Live {
                 phase: Phase::Removing,
                 report: None,
+                passage: None,
                 ..live
             }
         } else {
@@ -331,7 +335,7 @@ impl Runner {
         match blueprint.spec.profile {
             Profile::Default => self.launch_default(child, &own),
             Profile::Strict => self.launch_strict(child, blueprint, &own),
-            Profile::None => spawn::spawn(&child),
+            Profile::None => spawn::spawn(&child, &self.slots),
         }
     }
 
@@ -374,14 +378,15 @@ impl Runner {
             });
             own.chain(shared).collect()
         });
-        spawn::spawn(&Child {
+        let child = Child {
             landlock: landlock.map(|landlock| spawn::Landlock {
                 attributes: &landlock.attributes,
                 rules: &rules,
             }),
             filters: &confinement.process,
             ..child
-        })
+        };
+        spawn::spawn(&child, &self.slots)
     }
 
     /// A tool confines itself, and then becomes the program.
@@ -398,14 +403,15 @@ impl Runner {
         let descriptors: Vec<_> = directories.chain([launch.as_fd(), plan.as_fd()]).collect();
         // Nothing that the client chose is the tool's own: its loader would obey LD_PRELOAD before
         // any confinement.
-        spawn::spawn(&Child {
+        let child = Child {
             program: Program::File(program.as_fd()),
             argv: &[tools::STRICT.into()],
             environment: &[],
             report: Report::Program,
             descriptors: &descriptors,
             ..child
-        })
+        };
+        spawn::spawn(&child, &self.slots)
     }
 
     /// Reads whether the program runs: the end of each start.
@@ -416,12 +422,12 @@ impl Runner {
         let Some(report) = live.report.take() else {
             return;
         };
-        match spawn::failure(&report) {
-            Err(Errno::EAGAIN | Errno::EINTR) => {
+        match self.told(&report, &mut live.passage) {
+            Err(Errno::EAGAIN | Errno::EINTR) | Ok(Told::Taken) => {
                 live.report = Some(report);
                 return;
             }
-            Ok(None) => {
+            Ok(Told::Runs) => {
                 process.info.started = UnixMicros::now();
                 self.notices.extend([
                     Notice::Changed(process.info.id),
@@ -429,7 +435,7 @@ impl Runner {
                 ]);
             }
             // Its end follows, and then the answer.
-            Ok(Some((step, errno))) => process.failure = Some(Refusal::Exec { step, errno }),
+            Ok(Told::Failed(failed)) => process.failure = Some(refusal(failed)),
             Err(error) => {
                 process.failure = Some(Refusal::Exec {
                     step: ChildStep::Exec,
@@ -439,6 +445,38 @@ impl Runner {
         }
         self.detach(&report);
     }
+
+    /// What a report says. Whatever it is, the child has its descriptors, or never will.
+    fn told(&self, report: &OwnedFd, passage: &mut Option<Passage>) -> nix::Result<Told> {
+        let told = spawn::told(report)?;
+        let passage = passage.take();
+        let failed = passage.and_then(|passage| self.slots.give_back(passage));
+        match (told, failed) {
+            (Told::Taken, _) => spawn::told(report),
+            // The report ended with a child that never had it.
+            (Told::Runs, Some(failed)) => Ok(Told::Failed(failed)),
+            (told, _) => Ok(told),
+        }
+    }
+
+    /// Its main process is dead: what was passed to it, and it has not taken, is nobody's.
+    pub(super) fn take_back(&self, process: &mut Process) {
+        let Some(live) = &mut process.live else {
+            return;
+        };
+        let passage = live.passage.take();
+        let Some(failed) = passage.and_then(|passage| self.slots.give_back(passage)) else {
+            return;
+        };
+        process.failure = Some(refusal(failed));
+        if let Some(report) = live.report.take() {
+            self.detach(&report);
+        }
+    }
+}
+
+fn refusal(Failed { step, errno }: Failed) -> Refusal {
+    Refusal::Exec { step, errno }
 }
 
 /// What [`tools::STRICT`] is to run, as it reads it at [`tools::LAUNCH`]. Not as arguments, which

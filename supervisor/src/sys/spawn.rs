@@ -5,6 +5,7 @@
 
 mod child;
 mod confine;
+mod passing;
 mod plan;
 mod prepared;
 
@@ -19,48 +20,98 @@ use prn_ipc_protocol::codec;
 use prn_ipc_protocol::message::ChildStep;
 
 use super::errno_number;
-use prepared::{Held, Prepared, REPORT};
+use passing::Filled;
+use plan::REPORT;
+use prepared::{Passed, Prepared, TAKEN};
 
 pub use confine::{Landlock, Rule, filter};
-pub use plan::{Child, Ids, Program, Report};
+pub use passing::{Passage, Slots};
+pub use plan::{Child, Failed, Ids, Program, Report};
 
 /// A created process.
 #[derive(Debug)]
 pub struct Spawned {
     /// Refers to it (pidfd_open(2)); close-on-exec.
     pub pidfd: OwnedFd,
-    /// For [`failure`]. Non-blocking.
+    /// For [`told`]. Non-blocking.
     pub report: OwnedFd,
+    /// What its descriptors were passed in: for [`Slots::give_back`], once it has taken them or is
+    /// dead.
+    pub passage: Passage,
 }
 
-/// Why the child's program could not run, read from [`Spawned::report`]: what failed, and with
-/// which errno(3). `Ok(None)`: it runs.
+/// What a child tells of its start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Told {
+    /// It has taken its descriptors.
+    Taken,
+    /// Its program runs.
+    Runs,
+    /// Its program could not run.
+    Failed(Failed),
+}
+
+/// What [`Spawned::report`] says next.
 ///
 /// # Errors
 /// EAGAIN while that is not known; others as read(2).
-pub fn failure(report: &OwnedFd) -> nix::Result<Option<(ChildStep, i32)>> {
-    let mut bytes = [0; REPORT];
+pub fn told(report: &OwnedFd) -> nix::Result<Told> {
+    let mut bytes = [0; REPORT + 1];
     let length = unistd::read(report, &mut bytes)?;
-    let report = bytes.get(..length).filter(|bytes| !bytes.is_empty());
-    Ok(report
-        .map(|bytes| codec::decode(bytes).unwrap_or((ChildStep::Exec, errno_number(Errno::EIO)))))
+    let failure = match bytes.get(..length).unwrap_or_default() {
+        [] => return Ok(Told::Runs),
+        [TAKEN] => return Ok(Told::Taken),
+        [TAKEN, failure @ ..] | failure => failure,
+    };
+    let undecodable = (ChildStep::Exec, errno_number(Errno::EIO));
+    let (step, errno) = codec::decode(failure).unwrap_or(undecodable);
+    Ok(Told::Failed(Failed { step, errno }))
 }
 
 /// Creates the process. It is in its group from its first instruction on, and dies with its parent.
+/// What that costs does not depend on how much is open here, while there is a slot.
 ///
 /// The caller must have a single thread. Only the parent returns from here.
 ///
 /// # Errors
-/// Those of clone3(2), pipe2(2) and fcntl(2). What fails in the child comes through [`Spawned::report`].
-pub fn spawn(child: &Child<'_>) -> nix::Result<Spawned> {
+/// Those of clone3(2), pipe2(2) and sendmsg(2). What fails in the child comes through
+/// [`Spawned::report`], or, as long as it has no descriptors, through [`Slots::give_back`].
+pub fn spawn(child: &Child<'_>, slots: &Slots) -> nix::Result<Spawned> {
     let (report, report_in_child) = unistd::pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
-    let held = Held::new(child, report_in_child.as_fd())?;
-    let prepared = Prepared::new(child, &held);
-    let pidfd = clone_into(child.group, &prepared)?;
-    Ok(Spawned { pidfd, report })
+    let passed = Passed::new(child, report_in_child.as_fd())?;
+    let Filled { passage, inbox } = slots.fill(&passed.descriptors)?;
+    match clone_into(child.group, &Prepared::new(child, passed, inbox)) {
+        Ok(pidfd) => Ok(Spawned {
+            pidfd,
+            report,
+            passage,
+        }),
+        Err(error) => {
+            let _nobody = slots.give_back(passage);
+            Err(error)
+        }
+    }
+}
+
+/// As [`spawn`], with a copy of all that is open here in the child until it runs: for who does not
+/// look at the report before the child's end.
+///
+/// # Errors
+/// As [`spawn`].
+pub fn spawn_apart(child: &Child<'_>) -> nix::Result<Spawned> {
+    let (report, report_in_child) = unistd::pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
+    let passed = Passed::new(child, report_in_child.as_fd())?;
+    let Filled { passage, inbox } = Filled::apart(&passed.descriptors)?;
+    let pidfd = clone_into(child.group, &Prepared::new(child, passed, inbox))?;
+    Ok(Spawned {
+        pidfd,
+        report,
+        passage,
+    })
 }
 
 /// linux/sched.h; libc has them as an int that does not fit.
+const CLONE_FILES: u64 = 0x400;
 const CLONE_PIDFD: u64 = 0x1000;
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
@@ -69,7 +120,12 @@ fn clone_into(group: BorrowedFd<'_>, prepared: &Prepared<'_>) -> nix::Result<Own
     let mut pidfd: RawFd = -1;
     // SAFETY: clone_args is numbers only, for which 0 is a value.
     let mut arguments: libc::clone_args = unsafe { std::mem::zeroed() };
-    arguments.flags = CLONE_PIDFD | CLONE_INTO_CGROUP;
+    let files = if prepared.inbox.is_shared {
+        CLONE_FILES
+    } else {
+        0
+    };
+    arguments.flags = CLONE_PIDFD | CLONE_INTO_CGROUP | files;
     arguments.pidfd = std::ptr::from_mut(&mut pidfd)
         .expose_provenance()
         .try_into()

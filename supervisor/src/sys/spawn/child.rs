@@ -4,7 +4,7 @@
 //! calls, with memory that its parent prepared: no allocation, no lock, no Rust runtime service.
 
 use std::ffi::{CStr, CString};
-use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{BorrowedFd, RawFd};
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
@@ -18,35 +18,67 @@ use prn_ipc_protocol::codec;
 use prn_ipc_protocol::message::ChildStep;
 
 use super::confine::{filter, restrict_files};
-use super::plan::Program;
-use super::prepared::{Prepared, REPORT};
+use super::plan::{Program, REPORT};
+use super::prepared::{Prepared, TAKEN};
 use crate::sys::{call, errno_number};
 
 /// The child, to its end.
 pub(super) fn run(prepared: &Prepared<'_>) -> ! {
-    if let Program::Unlink(folder, names) = prepared.child.program {
-        unlink(folder, names);
+    if let Err(error) = prepared.inbox.open() {
+        fail(prepared, Failure::descriptors(error), Teller::Inbox);
+    }
+    if let Program::Unlink(_, names) = prepared.child.program {
+        unlink(prepared, names);
+    }
+    if prepared.inbox.is_shared {
+        write(prepared.numbers.report, &[TAKEN]);
     }
     let failure = match before_program(prepared) {
         Ok(()) => execute(prepared),
         Err(failure) => failure,
     };
+    fail(prepared, failure, Teller::Report)
+}
+
+/// Through what the parent learns of a failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Teller {
+    /// The socket, before there is a report.
+    Inbox,
+    /// The report.
+    Report,
+}
+
+/// Tells of a failure, and ends.
+fn fail(prepared: &Prepared<'_>, failure: Failure, teller: Teller) -> ! {
     let mut report = [0; REPORT];
     let report = codec::encode_into(&(failure.step, errno_number(failure.error)), &mut report);
-    // SAFETY: system calls on memory and a descriptor of this process. write(2) of so few bytes to
-    // an empty pipe is whole; if the parent is gone nobody needs it.
-    unsafe {
-        libc::write(prepared.report, report.as_ptr().cast(), report.len());
-        libc::_exit(127)
+    match teller {
+        Teller::Inbox => prepared.inbox.tell(report),
+        Teller::Report => write(prepared.numbers.report, report),
     }
+    // SAFETY: it ends this process, without running anything of the parent's.
+    unsafe { libc::_exit(127) }
+}
+
+fn write(report: RawFd, bytes: &[u8]) {
+    // SAFETY: a system call on memory and a descriptor of this process. write(2) of so few bytes to
+    // a pipe is whole; if the parent is gone nobody needs it.
+    unsafe { libc::write(report, bytes.as_ptr().cast(), bytes.len()) };
 }
 
 /// The child that removes directories. What a process once put into one can make that take long:
 /// ext4 looks at all of its blocks, also those that are empty again. So it is not this program's
 /// only thread that waits.
-fn unlink(folder: BorrowedFd<'_>, names: &[CString]) -> ! {
+fn unlink(prepared: &Prepared<'_>, names: &[CString]) -> ! {
+    // SAFETY: its inbox has just given this process the folder, and nothing closes it.
+    let folder = prepared
+        .numbers
+        .file
+        .map(|number| unsafe { BorrowedFd::borrow_raw(number) });
     for name in names {
-        let _unused = unistd::unlinkat(folder, name.as_c_str(), UnlinkatFlags::RemoveDir);
+        let _unused = folder
+            .map(|folder| unistd::unlinkat(folder, name.as_c_str(), UnlinkatFlags::RemoveDir));
     }
     // SAFETY: it ends this process, without running anything of the parent's.
     unsafe { libc::_exit(0) }
@@ -57,6 +89,15 @@ fn unlink(folder: BorrowedFd<'_>, names: &[CString]) -> ! {
 struct Failure {
     step: ChildStep,
     error: Errno,
+}
+
+impl Failure {
+    fn descriptors(error: Errno) -> Self {
+        Self {
+            step: ChildStep::Descriptors,
+            error,
+        }
+    }
 }
 
 /// A step before the program.
@@ -75,7 +116,7 @@ const fn step(name: ChildStep, act: fn(&Prepared<'_>) -> nix::Result<()>) -> Ste
 /// All of them, in order. From the confinement on each takes away what the steps before need.
 const STEPS: &[Step] = &[
     step(ChildStep::Session, begin_session),
-    step(ChildStep::Descriptors, place_descriptors),
+    step(ChildStep::Descriptors, keep_descriptors),
     step(ChildStep::Limits, raise_oom_score),
     step(ChildStep::Identity, take_identity),
     // After setresuid, which clears it (prctl(2)).
@@ -84,8 +125,7 @@ const STEPS: &[Step] = &[
     step(ChildStep::WorkingDirectory, enter_directory),
     step(ChildStep::Signals, unblock_signals),
     step(ChildStep::Confinement, confine_files),
-    // The supervisor's own descriptors, open until the program runs, may exceed it, and the ruleset
-    // needs one more.
+    // What the child has beside the program's own may exceed it, and the ruleset needs one more.
     step(ChildStep::Limits, limit_open_files),
     step(ChildStep::Confinement, confine_calls),
 ];
@@ -101,22 +141,9 @@ fn begin_session(_: &Prepared<'_>) -> nix::Result<()> {
     unistd::setsid().map(drop)
 }
 
-fn place_descriptors(prepared: &Prepared<'_>) -> nix::Result<()> {
-    let streams = prepared.child.streams.map(|fd| fd.as_raw_fd());
-    let mut kept = 0;
-    for source in streams.iter().chain(&prepared.descriptors) {
-        // dup3 refuses to copy a descriptor to where it is (dup(2)); there the flag is all there is
-        // to do. SAFETY: system calls with numbers, on descriptors of this process that nothing
-        // else in it uses any more.
-        Errno::result(unsafe {
-            if *source == kept {
-                libc::fcntl(kept, libc::F_SETFD, 0)
-            } else {
-                libc::dup3(*source, kept, 0)
-            }
-        })?;
-        kept += 1;
-    }
+/// They came to their numbers; the others are no business of the program's.
+fn keep_descriptors(prepared: &Prepared<'_>) -> nix::Result<()> {
+    let kept = prepared.numbers.kept;
     // Close-on-exec and not closed: the report must survive until the program runs (compare
     // CVE-2024-21626).
     call(
@@ -186,7 +213,10 @@ fn unblock_signals(_: &Prepared<'_>) -> nix::Result<()> {
 }
 
 fn confine_files(prepared: &Prepared<'_>) -> nix::Result<()> {
-    prepared.child.landlock.map_or(Ok(()), restrict_files)
+    let landlock = prepared.child.landlock;
+    landlock.map_or(Ok(()), |landlock| {
+        restrict_files(landlock.attributes, &prepared.numbers.rules)
+    })
 }
 
 fn limit_open_files(prepared: &Prepared<'_>) -> nix::Result<()> {
@@ -200,7 +230,7 @@ fn confine_calls(prepared: &Prepared<'_>) -> nix::Result<()> {
 
 /// Executes the program; returns only when that failed.
 fn execute(prepared: &Prepared<'_>) -> Failure {
-    if let Some(file) = prepared.file {
+    if let Some(file) = prepared.numbers.file {
         return Failure {
             step: ChildStep::Exec,
             error: execute_at(prepared, file, c"", libc::AT_EMPTY_PATH),

@@ -2,7 +2,7 @@
 //! before its program.
 
 use std::mem::size_of_val;
-use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{BorrowedFd, RawFd};
 
 use nix::errno::Errno;
 use nix::libc::{self, c_int};
@@ -28,8 +28,8 @@ pub struct Rule<'a> {
     pub rights: u64,
 }
 
-/// Applies a Landlock ruleset (landlock(7)).
-pub(super) fn restrict_files(landlock: Landlock<'_>) -> nix::Result<()> {
+/// Applies a Landlock ruleset (landlock(7)), whose rules are numbers of this process with rights.
+pub(super) fn restrict_files(attributes: &[u64], rules: &[(RawFd, u64)]) -> nix::Result<()> {
     /// linux/landlock.h
     #[repr(C, packed)]
     struct PathBeneath {
@@ -37,7 +37,6 @@ pub(super) fn restrict_files(landlock: Landlock<'_>) -> nix::Result<()> {
         parent_fd: RawFd,
     }
     const LANDLOCK_RULE_PATH_BENEATH: c_int = 1;
-    let Landlock { attributes, rules } = landlock;
     let (size, flags) = (size_of_val(attributes), 0);
     // SAFETY: a system call that reads so many bytes of this slice.
     let ruleset = Errno::result(unsafe {
@@ -48,10 +47,10 @@ pub(super) fn restrict_files(landlock: Landlock<'_>) -> nix::Result<()> {
             flags,
         )
     })?;
-    for Rule { below, rights } in rules {
+    for (below, rights) in rules {
         let rule = PathBeneath {
             allowed_access: *rights,
-            parent_fd: below.as_raw_fd(),
+            parent_fd: *below,
         };
         // SAFETY: a system call that reads the structure that belongs to this kind of rule.
         Errno::result(unsafe {

@@ -1,9 +1,11 @@
-//! The plan of a process: what it is to be, for who asks for one. Runs in the supervisor.
+//! The plan of a process: what it is to be, for who asks for one, and why it did not become that.
+//! Runs in the supervisor.
 
 use std::ffi::{CStr, CString};
 use std::os::fd::BorrowedFd;
 
 use prn_ipc_protocol::config::{Filter, OpenFiles};
+use prn_ipc_protocol::message::ChildStep;
 
 use super::confine::Landlock;
 
@@ -46,6 +48,18 @@ pub enum Report {
     /// report.
     Program,
 }
+
+/// Why a child's program could not run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Failed {
+    /// What failed.
+    pub step: ChildStep,
+    /// With which errno(3).
+    pub errno: i32,
+}
+
+/// Most bytes of a report: a step and an errno, as the codec has them.
+pub(super) const REPORT: usize = 8;
 
 /// A process to create.
 #[derive(Debug, Clone, Copy)]

@@ -2,59 +2,83 @@
 //! Runs in the supervisor.
 
 use std::ffi::CString;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 
-use nix::fcntl::{FcntlArg, fcntl};
+use nix::errno::Errno;
 use nix::libc::c_char;
 use nix::unistd::Pid;
 
+use super::confine::Rule;
+use super::passing::Inbox;
 use super::plan::{Child, Program, Report};
 
-/// Most bytes of a report: a step and an errno, as the codec has them.
-pub(super) const REPORT: usize = 8;
+/// Says in a report that the child has taken what was passed to it, and shares nothing any more. No
+/// step is encoded so.
+pub(super) const TAKEN: u8 = u8::MAX;
 
-/// Lowest number for descriptors that are out of the way: well above any that a child is given.
-const ABOVE: RawFd = 64;
-
-/// Copies of the descriptors that the child needs, out of the way of the numbers that it gives
-/// them: those go from 3 on, where something that is still needed may be.
+/// What a child is passed, in order, and which numbers that gives it: it finds them from 0 on.
 #[derive(Debug)]
-pub(super) struct Held {
-    report: OwnedFd,
-    descriptors: Vec<OwnedFd>,
-    /// The program, if it is an open file.
-    file: Option<OwnedFd>,
+pub(super) struct Passed {
+    /// This program's numbers.
+    pub descriptors: Vec<RawFd>,
+    numbers: Numbers,
 }
 
-impl Held {
-    /// Copies them.
+/// Numbers in the child.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Numbers {
+    /// Where it writes why its program does not run.
+    pub report: RawFd,
+    /// The first that is not the program's.
+    pub kept: RawFd,
+    /// The program, if it is an open file, or the folder to remove something from.
+    pub file: Option<RawFd>,
+    /// Landlock rules: what they are about, and rights.
+    pub rules: Vec<(RawFd, u64)>,
+}
+
+impl Passed {
+    /// What `child` needs, with this end of its report.
     ///
     /// # Errors
-    /// As fcntl(2).
+    /// E2BIG: it is more than there are numbers.
     pub fn new(child: &Child<'_>, report: BorrowedFd<'_>) -> nix::Result<Self> {
-        let report = above(report)?;
-        let own = match child.report {
-            Report::Exec => None,
-            Report::Program => Some(report.as_fd()),
+        let mut passed = Self {
+            descriptors: Vec::new(),
+            numbers: Numbers::default(),
         };
-        let passed = own.into_iter().chain(child.descriptors.iter().copied());
-        let descriptors = passed.map(above).collect::<nix::Result<_>>()?;
-        let file = match child.program {
-            Program::File(file) => Some(above(file)?),
-            Program::Paths(_) | Program::Unlink(..) => None,
-        };
-        Ok(Self {
-            report,
-            descriptors,
-            file,
-        })
+        for stream in child.streams {
+            passed.push(stream)?;
+        }
+        if child.report == Report::Program {
+            passed.numbers.report = passed.push(report)?;
+        }
+        for descriptor in child.descriptors {
+            passed.push(*descriptor)?;
+        }
+        passed.numbers.kept = passed.next()?;
+        if child.report == Report::Exec {
+            passed.numbers.report = passed.push(report)?;
+        }
+        if let Program::File(file) | Program::Unlink(file, _) = child.program {
+            passed.numbers.file = Some(passed.push(file)?);
+        }
+        for Rule { below, rights } in child.landlock.map_or(&[][..], |landlock| landlock.rules) {
+            let number = passed.push(*below)?;
+            passed.numbers.rules.push((number, *rights));
+        }
+        Ok(passed)
     }
-}
 
-fn above(fd: BorrowedFd<'_>) -> nix::Result<OwnedFd> {
-    let number = fcntl(fd, FcntlArg::F_DUPFD_CLOEXEC(ABOVE))?;
-    // SAFETY: fcntl has just made this descriptor, for nobody else.
-    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+    fn next(&self) -> nix::Result<RawFd> {
+        RawFd::try_from(self.descriptors.len()).map_err(|_| Errno::E2BIG)
+    }
+
+    fn push(&mut self, fd: BorrowedFd<'_>) -> nix::Result<RawFd> {
+        let number = self.next()?;
+        self.descriptors.push(fd.as_raw_fd());
+        Ok(number)
+    }
 }
 
 /// What the child needs beside its description, allocated before it exists.
@@ -64,29 +88,26 @@ pub(super) struct Prepared<'a> {
     pub child: &'a Child<'a>,
     /// The process that makes it.
     pub parent: Pid,
-    /// Where it writes why its program does not run.
-    pub report: RawFd,
-    /// What comes after its streams.
-    pub descriptors: Vec<RawFd>,
+    /// How it gets its descriptors.
+    pub inbox: Inbox,
+    /// Which numbers they then have.
+    pub numbers: Numbers,
     /// For execve(2), as the next one.
     pub argv: Vec<*const c_char>,
     /// Its environment.
     pub environment: Vec<*const c_char>,
-    /// The program, if it is an open file.
-    pub file: Option<RawFd>,
 }
 
 impl<'a> Prepared<'a> {
-    /// Of copies that live until it exists.
-    pub fn new(child: &'a Child<'a>, held: &Held) -> Self {
+    /// Of what it is passed, in a passage that it finds there.
+    pub fn new(child: &'a Child<'a>, passed: Passed, inbox: Inbox) -> Self {
         Self {
             child,
             parent: Pid::this(),
-            report: held.report.as_raw_fd(),
-            descriptors: held.descriptors.iter().map(AsRawFd::as_raw_fd).collect(),
+            inbox,
+            numbers: passed.numbers,
             argv: pointers(child.argv),
             environment: pointers(child.environment),
-            file: held.file.as_ref().map(AsRawFd::as_raw_fd),
         }
     }
 }
