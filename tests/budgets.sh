@@ -6,20 +6,21 @@ set -euo pipefail
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
 
 crates_max=25
-root_lines_max=6000
-authority_lines_max=2400
-launch_lines_max=2500
-tables_lines_max=1000
+# The child that makes namespaces and mounts, and rules for paths, are root's as well now: 6000, 2400 and 2500 were without it.
+root_lines_max=6500
+authority_lines_max=2700
+launch_lines_max=2700
+tables_lines_max=1400
 function_lines_max=60
 # Not linked into the root half, with all that is named after them.
 banned='tokio|tonic|hyper|rustls|prost|clap|toml'
 
 # What the root half uses of ipc-protocol: not names.rs, output.rs and what is in a file frontend.rs, which are the frontend's.
-ipc=(ipc-protocol/src/{channel,codec,config,fds,lines,message,output/layout,types}.rs)
+ipc=(ipc-protocol/src/{channel,codec,config,config/filter,config/layers,fds,lines,message,output/layout,types}.rs)
 # What decides and acts as root for a peer: what a reviewer reads in one sitting, in the order of docs/security/review.md.
 authority=(
     ipc-protocol/src/{channel,codec,message,types}.rs
-    supervisor/src/{admission,resolve,frontend/{phase,table,fault,session,outbox,instance},privilege,runner/start,sys/spawn,sys/spawn/{plan,prepared,passing,child,confine}}.rs
+    supervisor/src/{admission,resolve,frontend/{phase,table,fault,session,outbox,instance},privilege,runner/start,sys/spawn,sys/spawn/{plan,prepared,passing,child,namespaces,confine}}.rs
 )
 # For the test of docs/security/review.md.
 if [[ ${1:-} == --authority ]]; then

@@ -71,22 +71,26 @@ pub enum SandboxError {
     Compile(#[from] seccompiler::BackendError),
 }
 
-/// Moves into namespaces of its own, where there is no network and no file, then drops the
-/// capabilities that come with them, all sets. Call it before there are threads: namespaces are
-/// each thread's own.
+/// Moves into an empty root, and, unless this process was born in some, into namespaces of its own,
+/// where there is no network. Both take capabilities, which come with a user namespace and are
+/// then dropped, all sets. Call it before there are threads: namespaces are each thread's own.
 ///
 /// A host may forbid user namespaces to ordinary users (EPERM, ENOSPC, EACCES). That is said, and
-/// the layers below stand alone.
+/// the other layers stand alone.
 ///
 /// # Errors
 /// Any other failure.
-pub fn leave_the_host(empty_folder: &OwnedFd) -> Result<(), SandboxError> {
-    let namespaces = CloneFlags::CLONE_NEWUSER
-        | CloneFlags::CLONE_NEWNET
+pub fn leave_the_host(empty_folder: &OwnedFd, has_namespaces: bool) -> Result<(), SandboxError> {
+    let others = CloneFlags::CLONE_NEWNET
         | CloneFlags::CLONE_NEWNS
         | CloneFlags::CLONE_NEWIPC
         | CloneFlags::CLONE_NEWUTS;
-    match unshare(namespaces) {
+    let missing = if has_namespaces {
+        CloneFlags::empty()
+    } else {
+        others
+    };
+    match unshare(CloneFlags::CLONE_NEWUSER | missing) {
         Ok(()) => {
             nix::unistd::fchdir(empty_folder)
                 .map_err(|error| SandboxError::Call("fchdir", error))?;
@@ -94,9 +98,11 @@ pub fn leave_the_host(empty_folder: &OwnedFd) -> Result<(), SandboxError> {
             caps::clear(None, CapSet::Bounding)?;
         }
         Err(Errno::EPERM | Errno::ENOSPC | Errno::EACCES) => {
-            log::line(
-                "WARNING: this host forbids user namespaces: the sandbox is seccomp and Landlock alone",
-            );
+            log::line(if has_namespaces {
+                "WARNING: this host forbids user namespaces: the frontend's root is not empty"
+            } else {
+                "WARNING: this host forbids user namespaces: the sandbox is seccomp and Landlock alone"
+            });
         }
         Err(error) => return Err(SandboxError::Call("unshare", error)),
     }

@@ -101,7 +101,7 @@ fn run() -> Result<(), Fatal> {
     let inherited = Inherited::adopt()?;
     let config: config::Frontend = config::read(inherited.config.as_fd()).map_err(Fatal::Config)?;
     let tls = server_config(&config, inherited.key)?;
-    sandbox::leave(&inherited.empty_folder)?;
+    sandbox::leave(&inherited.empty_folder, config.has_namespaces)?;
     let runtime = runtime(&config)?;
     non_blocking(&inherited.listener)?;
     sandbox::close()?;

@@ -19,11 +19,12 @@ pub fn begin() -> nix::Result<()> {
 }
 
 /// Once all that was handed over is read, and before there are threads, which inherit it.
+/// `has_namespaces` says that this process was born in some of its own.
 ///
 /// # Errors
 /// Those of the steps.
-pub fn leave(empty_folder: &OwnedFd) -> Result<(), SandboxError> {
-    confine::leave_the_host(empty_folder)?;
+pub fn leave(empty_folder: &OwnedFd, has_namespaces: bool) -> Result<(), SandboxError> {
+    confine::leave_the_host(empty_folder, has_namespaces)?;
     confine::deny_files()
 }
 

@@ -111,6 +111,7 @@ impl Frontend {
             subscribers_per_process: 1000,
             peer_timeout: Millis::try_from(Duration::from_secs(120)).unwrap(),
             connection_age: None,
+            has_namespaces: false,
             threads: 2,
         };
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -320,6 +321,7 @@ fn live(id: ProcessId, number: u64) -> ProcessInfo {
         end: None,
         stuck: vec![],
         left_behind: None,
+        layers: Vec::new(),
     }
 }
 

@@ -6,7 +6,7 @@
 
 mod filter;
 mod frontend;
-mod tools;
+mod layers;
 
 use std::collections::BTreeMap;
 use std::ffi::CString;
@@ -24,7 +24,9 @@ use crate::types::Limits;
 
 pub use filter::Filter;
 pub use frontend::Frontend;
-pub use tools::Strict;
+pub use layers::{
+    Accounts, Confinement, Landlock, Layers, Mount, Namespaces, Rule, Source, Uncovered,
+};
 
 /// The supervisor's configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -90,33 +92,6 @@ pub struct OpenFiles {
     pub soft: u64,
     /// As many may be asked for.
     pub hard: u64,
-}
-
-/// What confines the supervisor and processes of [`crate::message::Profile::Default`]. Made by `prn
-/// server start`, so that the root process holds neither the tables nor a compiler for them.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Confinement {
-    /// Filters that the supervisor applies to itself, in this order. Everything that it starts
-    /// inherits them.
-    pub own: Vec<Filter>,
-    /// Filters that a process applies before its program, in this order.
-    pub process: Vec<Filter>,
-    /// What a process may do with files; `None` where the kernel has no Landlock.
-    pub landlock: Option<Landlock>,
-    /// [`crate::message::Profile::None`] may be asked for.
-    pub allow_none: bool,
-}
-
-/// A ruleset for Landlock (landlock(7)). Access rights are the kernel's bits (linux/landlock.h).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Landlock {
-    /// `struct landlock_ruleset_attr`: handled_access_fs, handled_access_net, scoped. What this
-    /// kernel knows of them.
-    pub attributes: Vec<u64>,
-    /// Rights below a path that is there when the supervisor starts.
-    pub rules: Vec<(String, u64)>,
-    /// Rights below the process's own two directories.
-    pub own: u64,
 }
 
 /// How many processes a supervisor has descriptors for, below this hard limit of open files: one

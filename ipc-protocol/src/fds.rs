@@ -24,8 +24,7 @@ pub mod supervisor {
     pub const FRONTEND_BINARY: RawFd = 7;
     /// An empty folder, the frontend's root.
     pub const EMPTY_FOLDER: RawFd = 8;
-    /// The binary `prn-tools`, for what runs as a process's user: the cleaner of its directories,
-    /// and profile strict.
+    /// The binary `prn-tools`, the cleaner of a process's directories, which runs as its user.
     pub const TOOLS: RawFd = 9;
     /// The folder of the working directories, locked (flock(2)) for this server alone.
     pub const STATE_DIR: RawFd = 10;
@@ -37,8 +36,6 @@ pub mod supervisor {
     /// `cgroup.procs` of the group that this process came from. Open only where the one at
     /// [`CGROUP`] is to be removed.
     pub const ORIGIN: RawFd = 13;
-    /// [`crate::config::Strict`] in a sealed memfd: passed on, never decoded here.
-    pub const STRICT: RawFd = 14;
 }
 
 pub mod frontend;

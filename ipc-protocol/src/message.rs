@@ -13,7 +13,7 @@ use crate::types::{Argv, LimitName, Limits, Millis, ProcessId, UnixMicros};
 
 /// What both halves must have in common, compared at Hello. Raised with each change of this crate's
 /// wire form.
-pub const PROTOCOL: &str = concat!("prn ", env!("CARGO_PKG_VERSION"), " ipc 6");
+pub const PROTOCOL: &str = concat!("prn ", env!("CARGO_PKG_VERSION"), " ipc 7");
 
 /// Most requests that wait for an answer at one time: more is a fault of the frontend, which counts
 /// its own.
@@ -228,6 +228,19 @@ pub struct ProcessInfo {
     pub stuck: Vec<Vec<u8>>,
     /// What was still alive after the main process, and was ended.
     pub left_behind: Option<LeftBehind>,
+    /// What its profile comes to on this host.
+    pub layers: Vec<Layer>,
+}
+
+/// Something that confines a process, beside its user id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Layer {
+    /// Namespaces of its own (namespaces(7)).
+    Namespaces,
+    /// Landlock (landlock(7)).
+    Landlock,
+    /// A filter of system calls (seccomp(2)).
+    SystemCallFilter,
 }
 
 /// Processes that outlived the main process of their tree, and were ended.
@@ -379,6 +392,8 @@ pub enum Refusal {
     NotEnforceable(LimitName),
     /// The server does not allow [`Profile::None`].
     Unconfined,
+    /// This host cannot enforce [`Profile::Strict`].
+    StrictUnavailable,
     /// The new process failed before its program ran, with this errno(3).
     Exec {
         /// Where it failed.
@@ -423,6 +438,8 @@ pub enum ChildStep {
     /// OOM score, and, just before the system call filter, resource limits:
     /// /proc/self/oom_score_adj, setrlimit(2).
     Limits,
+    /// unshare(2), mount(2), and what is made for mounts.
+    Namespaces,
     /// setgroups(2), setresgid(2), setresuid(2), and that there is no way back.
     Identity,
     /// prctl(2): PR_SET_PDEATHSIG, PR_SET_NO_NEW_PRIVS.
@@ -431,8 +448,7 @@ pub enum ChildStep {
     WorkingDirectory,
     /// sigprocmask(2).
     Signals,
-    /// landlock_restrict_self(2), seccomp(2), and, for [`Profile::Strict`], unshare(2) and
-    /// mount(2).
+    /// landlock_create_ruleset(2), landlock_restrict_self(2), seccomp(2).
     Confinement,
     /// execve(2).
     Exec,

@@ -4,7 +4,9 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::message::{ChildStep, ExitStatus, FromSupervisor, Preparation, Refusal, Reply, Scarce};
+use crate::message::{
+    ChildStep, ExitStatus, FromSupervisor, Layer, Preparation, Refusal, Reply, Scarce,
+};
 use crate::types::{Id, Invalid, LimitName, Limits, Millis};
 
 impl fmt::Display for Invalid {
@@ -63,6 +65,7 @@ impl fmt::Display for Refusal {
             ),
             Self::NotEnforceable(limit) => write!(f, "this host cannot enforce {limit}"),
             Self::Unconfined => f.write_str("the server does not allow profile none"),
+            Self::StrictUnavailable => f.write_str("this host cannot enforce profile strict"),
             Self::Exec { step, errno } => write!(f, "{step} failed with errno {errno}"),
             Self::Resources { what, errno } => write!(f, "{what} failed with errno {errno}"),
         }
@@ -70,6 +73,16 @@ impl fmt::Display for Refusal {
 }
 
 impl std::error::Error for Refusal {}
+
+impl fmt::Display for Layer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Namespaces => "namespaces",
+            Self::Landlock => "Landlock",
+            Self::SystemCallFilter => "a system call filter",
+        })
+    }
+}
 
 impl fmt::Display for Scarce {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -196,6 +209,7 @@ impl fmt::Display for ChildStep {
             Self::Session => "setsid",
             Self::Descriptors => "dup2",
             Self::Limits => "setrlimit",
+            Self::Namespaces => "unshare or mount",
             Self::Identity => "setresuid",
             Self::Privileges => "prctl",
             Self::WorkingDirectory => "chdir",

@@ -102,6 +102,7 @@ fn info() -> ProcessInfo {
             processes: 3,
             stopped_for: Some(ExitCause::TimedOut),
         }),
+        layers: vec![Layer::Namespaces, Layer::Landlock, Layer::SystemCallFilter],
     }
 }
 
@@ -169,7 +170,8 @@ fn the_long_values_have_their_bytes() {
          010b6d656d6f72792e7065616b0137\
          08090a0b\
          01073120286e292044\
-         01030103"
+         01030103\
+         03000102"
     );
 }
 
@@ -271,25 +273,27 @@ fn refusals_and_small_enums_have_their_bytes() {
         (Refusal::SearchPathAbove(5), "0905"),
         (Refusal::NotEnforceable(LimitName::Cpu), "0a00"),
         (Refusal::Unconfined, "0b"),
+        (Refusal::StrictUnavailable, "0c"),
         (
             Refusal::Exec {
                 step: ChildStep::Exec,
                 errno: 2,
             },
-            "0c0804",
+            "0d0904",
         ),
         (
             Refusal::Resources {
                 what: Preparation::Output,
                 errno: 12,
             },
-            "0d0518",
+            "0e0518",
         ),
     ]);
     let steps = [
         ChildStep::Session,
         ChildStep::Descriptors,
         ChildStep::Limits,
+        ChildStep::Namespaces,
         ChildStep::Identity,
         ChildStep::Privileges,
         ChildStep::WorkingDirectory,
@@ -314,7 +318,7 @@ fn refusals_and_small_enums_have_their_bytes() {
         ExitCause::StoppedOnRequest,
         ExitCause::OutputLimit,
     ];
-    assert_eq!(encode(&steps).unwrap(), [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
+    assert_eq!(encode(&steps).unwrap(), [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
     assert_eq!(encode(&things).unwrap(), [0, 1, 2, 3, 4, 5]);
     assert_eq!(encode(&causes).unwrap(), [0, 1, 2, 3, 4, 5]);
     check(vec![

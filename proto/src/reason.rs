@@ -11,6 +11,8 @@ pub const PROCESS_NOT_FOUND: &str = "PROCESS_NOT_FOUND";
 pub const PROCESS_EXISTS: &str = "PROCESS_EXISTS";
 /// The server does not allow this profile.
 pub const PROFILE_NOT_ALLOWED: &str = "PROFILE_NOT_ALLOWED";
+/// The server's host can't enforce this profile.
+pub const PROFILE_NOT_AVAILABLE: &str = "PROFILE_NOT_AVAILABLE";
 /// There is no such program.
 pub const COMMAND_NOT_FOUND: &str = "COMMAND_NOT_FOUND";
 /// The program may not be executed.

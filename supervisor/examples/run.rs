@@ -40,7 +40,6 @@ fn main() -> Result<(), Box<dyn Error>> {
         state: folder(&state_dir)?,
         groups: folder(&cgroup)?.into(),
         tools: std::fs::File::open(tools).ok().map(Into::into),
-        strict: None,
     };
     let deadline = Instant::now() + Duration::from_secs(next("SECONDS")?.parse()?);
     let argv: Vec<String> = arguments.collect();

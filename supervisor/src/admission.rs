@@ -49,6 +49,9 @@ pub(crate) fn admit(
     if process.profile == Profile::None && !policy.confinement.allow_none {
         return Err(Refusal::Unconfined);
     }
+    if process.profile == Profile::Strict && policy.confinement.strict.is_none() {
+        return Err(Refusal::StrictUnavailable);
+    }
     check_arguments(usage, process)?;
     let reserved = reservation(policy, usage, process)?;
     let limits = limits(&policy.limit_ceilings, &process.limits)?;
@@ -151,7 +154,10 @@ mod tests {
             open_files: config::OpenFiles { soft: 1, hard: 1 },
             notify: false,
             own_cgroup: None,
-            confinement: config::Confinement::default(),
+            confinement: config::Confinement {
+                strict: Some(config::Layers::default()),
+                ..config::Confinement::default()
+            },
         }
     }
 
@@ -191,7 +197,7 @@ mod tests {
     #[test]
     fn each_refusal_has_its_reason_and_begins_right_beyond_what_is_allowed() {
         type Change = fn(&mut config::Supervisor, &mut Usage, &mut StartSpec);
-        let cases: [(&str, Change, Result<(), Refusal>); 22] = [
+        let cases: [(&str, Change, Result<(), Refusal>); 23] = [
             (
                 "draining",
                 |_, usage, _| usage.is_draining = true,
@@ -214,6 +220,14 @@ mod tests {
                 "profile strict",
                 |_, _, spec| spec.process.profile = Profile::Strict,
                 Ok(()),
+            ),
+            (
+                "profile strict, where the host cannot enforce it",
+                |policy, _, spec| {
+                    policy.confinement.strict = None;
+                    spec.process.profile = Profile::Strict;
+                },
+                Err(Refusal::StrictUnavailable),
             ),
             // "true" counts for 4 bytes and 64.
             (

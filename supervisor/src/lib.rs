@@ -42,6 +42,7 @@
 #![cfg_attr(not(test), warn(clippy::too_many_lines))]
 #![warn(missing_debug_implementations)]
 
+mod accounts;
 mod admission;
 mod cgroup;
 pub mod daemon;

@@ -29,19 +29,17 @@ fn serve() -> Result<(), Box<dyn Error>> {
     let config = read_config(&adopt(numbers::CONFIG)?)?;
     let setup = adopt_setup(&config)?;
     let (state, tools) = (adopt(numbers::STATE_DIR)?, adopt(numbers::TOOLS)?);
-    let strict = adopt(numbers::STRICT)?;
     let links = adopt_links(&config)?;
     // They are read from a signalfd.
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), None)?;
     privilege::restrict_process()?;
-    privilege::drop_capabilities()?;
+    privilege::drop_capabilities(config.confinement.has_namespaces())?;
     prn_supervisor::filter(&config.confinement.own)?;
     let runner = Runner::open(Settings {
         config,
         state,
         groups: links.tree.processes()?.into(),
         tools: Some(tools),
-        strict: Some(strict),
     })?;
     Ok(Daemon::new(runner, setup, links)?.run()?)
 }
@@ -71,6 +69,7 @@ fn adopt_setup(config: &config::Supervisor) -> Result<Setup, &'static str> {
             soft: config.open_files.hard,
             ..config.open_files
         },
+        layers: config.confinement.frontend.clone(),
     })
 }
 

@@ -39,7 +39,7 @@ pub(crate) fn resolve(state_dir: &CStr, spec: &StartSpec) -> Result<Execution, R
 }
 
 /// The path of a process's own directory.
-fn home(state_dir: &CStr, id: ProcessId) -> CString {
+pub(crate) fn home(state_dir: &CStr, id: ProcessId) -> CString {
     joined(&[state_dir.to_bytes(), b"/", id.to_string().as_bytes()])
 }
 

@@ -48,13 +48,9 @@ pub struct Settings {
     /// The cgroup v2 directory that groups are made in, which nobody else writes to. No process is
     /// in it, and the controllers that limits need are on in its `cgroup.subtree_control`.
     pub groups: Rc<OwnedFd>,
-    /// The program `prn-tools`, which deletes what a process left in its directories, and starts
-    /// those of profile strict. `None`: directories that are not empty stay, and that profile is
-    /// refused.
+    /// The program `prn-tools`, which deletes what a process left in its directories. `None`:
+    /// directories that are not empty stay.
     pub tools: Option<OwnedFd>,
-    /// What it confines those of profile strict with: a [`config::Strict`] in a file that nobody
-    /// can change. `None`: that profile is refused.
-    pub strict: Option<OwnedFd>,
 }
 
 /// Something that happened, in order. [`Runner::take_notice`] gives it.
@@ -81,8 +77,6 @@ pub enum Notice {
 pub struct Runner {
     settings: Settings,
     events: Events,
-    /// Landlock rights below what is open here, the same for all processes.
-    rules: Vec<(OwnedFd, u64)>,
     null: File,
     slots: Slots,
     table: BTreeMap<u64, Box<Process>>,
@@ -118,15 +112,6 @@ impl Runner {
         let slots = Slots::open()?;
         let config = &settings.config;
         let events = Events::open()?;
-        let rules = config
-            .confinement
-            .landlock
-            .iter()
-            .flat_map(|landlock| &landlock.rules);
-        let handle = |path: &str| open(path, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty());
-        let rules = rules
-            .map(|(path, rights)| Ok((handle(path)?, *rights)))
-            .collect::<nix::Result<_>>()?;
         let null = open("/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty())?.into();
         let free_uids = (config.first_uid..)
             .take(config.uid_count.try_into().unwrap_or(0))
@@ -135,7 +120,6 @@ impl Runner {
         Ok(Self {
             settings,
             events,
-            rules,
             null,
             slots,
             table: BTreeMap::new(),

@@ -521,9 +521,10 @@ pub fn spec(argv: &[&str]) -> StartSpec {
 }
 
 fn install(mode: Mode) -> TempDir {
+    // Where processes see it too: they have a /tmp of their own.
     let programs = tempfile::Builder::new()
         .prefix("prn-hostile-")
-        .tempdir()
+        .tempdir_in("/var/lib")
         .expect("a folder");
     // The frontend's user, and processes, must be able to pass through it.
     std::fs::set_permissions(programs.path(), std::fs::Permissions::from_mode(0o711))

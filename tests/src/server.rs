@@ -25,6 +25,9 @@ pub struct Options {
     pub identity: Option<Identity>,
     /// Another state folder than one below the test's own.
     pub state_dir: Option<PathBuf>,
+    /// Another folder that the test's own is made in than /var/lib, where processes see what the host
+    /// does: they have a /tmp of their own.
+    pub below: Option<PathBuf>,
     /// Another address than a port of the kernel's choice.
     pub address: Option<String>,
     /// In a network namespace of its own, with loopback up and ping allowed for all groups.
@@ -110,7 +113,7 @@ impl Server {
     pub fn try_with(options: Options) -> Result<Self, Refused> {
         let folder = tempfile::Builder::new()
             .prefix("prn-test-")
-            .tempdir()
+            .tempdir_in(options.below.as_deref().unwrap_or(Path::new("/var/lib")))
             .expect("a folder");
         // Processes must be able to pass through it.
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o711)).expect("its mode");

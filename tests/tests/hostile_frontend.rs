@@ -583,8 +583,7 @@ static IN_FLIGHT: std::sync::Mutex<()> = std::sync::Mutex::new(());
 /// With as few open files as a caller may have left it: descriptors in flight are then refused
 /// (ETOOMANYREFS, unix(7)).
 #[test]
-fn i9_a_frontend_that_leaves_descriptors_unread_dies_of_it_and_the_next_serves_the_same_processes()
-{
+fn i9_a_frontend_that_leaves_descriptors_unread_holds_few_and_the_next_serves_the_same_processes() {
     let _turn = IN_FLIGHT
         .lock()
         .unwrap_or_else(|poisoned| poisoned.into_inner());
@@ -604,14 +603,14 @@ fn i9_a_frontend_that_leaves_descriptors_unread_dies_of_it_and_the_next_serves_t
         Reply::Refused(Refusal::UnknownProcess)
     );
     let before = procfs::descriptors(supervisor).len();
-    hostile.fault("ETOOMANYREFS", Mode::Ready, |hostile| {
-        for _ in 0..200 {
-            // The life may be over before the last of them.
-            if try_request(hostile, Ask::Subscribe(id)).is_err() {
-                break;
-            }
-        }
-    });
+    // Root with CAP_SYS_ADMIN is not held to a number of descriptors under way (unix(7)). What holds
+    // is that nothing more is read while the socket has no room for an answer.
+    let asked = (0..4000).take_while(|_| try_request(&mut hostile, Ask::Subscribe(id)));
+    let asked = asked.count();
+    assert!(asked < 4000, "all of them were read");
+    let now = procfs::descriptors(supervisor).len();
+    assert!(now <= before + 8, "{now} of {before}, {asked} asked");
+    hostile.live_again(Mode::Ready);
     wait_for("as many descriptors as before", || {
         procfs::descriptors(supervisor).len() == before
     });
@@ -627,12 +626,11 @@ fn i9_a_frontend_that_leaves_descriptors_unread_dies_of_it_and_the_next_serves_t
     hostile.server.ok(&["stop", &name, "--signal", "kill"]);
 }
 
-/// As `HostileFrontend::request`, in a life that may end.
-fn try_request(hostile: &mut HostileFrontend, what: Ask) -> std::io::Result<()> {
+/// As `HostileFrontend::request`, if there is room for it.
+fn try_request(hostile: &mut HostileFrontend, what: Ask) -> bool {
     let request = hostile.next_request();
-    hostile
-        .try_order(&Order::Send(ask(request, what), Cargo::Null, 0, 1))
-        .map(drop)
+    let order = Order::Send(ask(request, what), Cargo::Null, 0, 1);
+    matches!(hostile.order(&order), Answer::Sent(1, _))
 }
 
 // I10: a flood.
@@ -1250,7 +1248,7 @@ fn s6_a_forged_start_chooses_no_user_and_gets_no_more_than_policy_allows() {
     );
     // Entered and executed as the process's own user, so root's folders and programs are closed to
     // it.
-    let secret = tempfile::tempdir().unwrap();
+    let secret = tempfile::tempdir_in("/var/lib").unwrap();
     fs::set_permissions(secret.path(), fs::Permissions::from_mode(0o700)).unwrap();
     let path = std::ffi::CString::new(secret.path().to_str().unwrap()).unwrap();
     let closed = refused(&mut hostile, &|spec| {

@@ -252,6 +252,113 @@ fn guest_l2_a_killed_supervisor_takes_everything_with_it_and_the_unit_restarts()
     );
 }
 
+/// What confines a process under the unit.
+fn layers(prn: &Installed, profile: &str) -> Vec<String> {
+    let id = prn.ok(&["start", "--profile", profile, "sleep 1000"]);
+    let status = prn.ok(&["status", id.trim(), "-o", "json"]);
+    prn.ok(&["stop", id.trim(), "--grace", "0s"]);
+    let status: serde_json::Value = serde_json::from_str(&status).unwrap();
+    serde_json::from_value(status["layers"].clone()).unwrap()
+}
+
+/// The unit's log since this moment.
+fn log_since(cursor: &str) -> String {
+    sh(&format!(
+        "journalctl -u prn.service --no-pager -o cat --after-cursor='{cursor}'"
+    ))
+}
+
+fn cursor() -> String {
+    let shown = sh("journalctl --no-pager -n 1 --show-cursor | tail -1");
+    shown.trim().trim_start_matches("-- cursor: ").to_owned()
+}
+
+const ALL_LAYERS: [&str; 3] = ["namespaces", "landlock", "system-call-filter"];
+
+#[test]
+#[ignore = "guest: needs systemd and an installed prn"]
+fn guest_p1_the_installed_unit_is_in_full_force() {
+    let before = cursor();
+    let prn = Installed::start();
+    for profile in ["default", "strict"] {
+        assert_eq!(layers(&prn, profile), ALL_LAYERS, "{profile}");
+        let seen = prn.ok(&[
+            "run",
+            "--profile",
+            profile,
+            "--",
+            "sh",
+            "-c",
+            "whoami; ls -d /proc/[0-9]* | wc -l; touch /tmp/x /var/tmp/y /dev/shm/z; ls $TMPDIR",
+        ]);
+        let seen: Vec<_> = seen.lines().collect();
+        assert!(seen[0].starts_with("prn-"), "{profile}: {seen:?}");
+        // The shell, ls and wc.
+        assert_eq!(seen[1..], ["3", "x", "y"], "{profile}");
+    }
+    let supervisor = sh("systemctl show -p MainPID --value prn.service");
+    let supervisor: i32 = supervisor.trim().parse().unwrap();
+    assert_eq!(procfs::status(supervisor)["CapEff"], "00000000002000e1");
+    let frontend = procfs::children(supervisor)[0];
+    for kind in ["net", "mnt", "ipc", "uts", "user"] {
+        let of = |pid: i32| fs::read_link(format!("/proc/{pid}/ns/{kind}")).unwrap();
+        assert_ne!(of(frontend), of(supervisor), "{kind}");
+    }
+    let log = log_since(&before);
+    assert!(
+        log.contains("profile strict is available") && !log.contains("WARNING"),
+        "{log}"
+    );
+}
+
+#[test]
+#[ignore = "guest: needs systemd and an installed prn"]
+fn guest_a_unit_without_sys_admin_falls_back_and_names_the_option() {
+    let folder = "/run/systemd/system/prn.service.d";
+    sh(&format!(
+        "mkdir -p {folder} && printf '[Service]\\nCapabilityBoundingSet=\\n\
+         CapabilityBoundingSet=CAP_SETUID CAP_SETGID CAP_KILL CAP_CHOWN CAP_SETPCAP CAP_NET_RAW\\n' > {folder}/least.conf \
+         && systemctl daemon-reload"
+    ));
+    let before = cursor();
+    let prn = Installed::start();
+    let found = layers(&prn, "default");
+    let refused = prn.prn(&["run", "--profile", "strict", "--", "true"]);
+    let objects = prn.prn(&["run", "--", "sh", "-c", "ipcmk -M 4096"]);
+    drop(prn);
+    sh(&format!("rm -r {folder} && systemctl daemon-reload"));
+    assert_eq!(found, ALL_LAYERS[1..]);
+    let error = String::from_utf8_lossy(&refused.stderr);
+    assert!(
+        !refused.status.success() && error.contains("cannot enforce profile strict"),
+        "{error}"
+    );
+    assert!(!objects.status.success(), "{objects:?}");
+    let log = log_since(&before);
+    assert!(
+        log.contains("WARNING") && log.contains("CapabilityBoundingSet="),
+        "{log}"
+    );
+}
+
+#[test]
+#[ignore = "guest: needs systemd and an installed prn"]
+fn guest_without_user_namespaces_processes_are_as_confined_and_the_frontends_root_is_said() {
+    let before = cursor();
+    let most = sh("sysctl -n user.max_user_namespaces");
+    sh("sysctl -w user.max_user_namespaces=0");
+    let prn = Installed::start();
+    let found = ["default", "strict"].map(|profile| layers(&prn, profile));
+    drop(prn);
+    sh(&format!(
+        "sysctl -w user.max_user_namespaces={}",
+        most.trim()
+    ));
+    assert_eq!(found, [ALL_LAYERS, ALL_LAYERS]);
+    let log = log_since(&before);
+    assert!(log.contains("the frontend's root is not empty"), "{log}");
+}
+
 #[test]
 #[ignore = "guest: needs systemd and an installed prn"]
 fn guest_p1_systemd_knows_the_unit_and_rates_it() {

@@ -16,11 +16,11 @@ const NONE: &str = "0000000000000000";
 const BOUNDING: &str = "0000000000002000";
 
 #[test]
-fn s1_the_supervisor_is_one_thread_with_four_capabilities() {
+fn s1_the_supervisor_is_one_thread_with_five_capabilities() {
     let server = Server::start();
     let status = status(server.supervisor());
-    // CHOWN 0, KILL 5, SETGID 6, SETUID 7.
-    let kept = "00000000000000e1";
+    // CHOWN 0, KILL 5, SETGID 6, SETUID 7, SYS_ADMIN 21.
+    let kept = "00000000002000e1";
     assert_eq!((&*status["CapEff"], &*status["CapPrm"]), (kept, kept));
     assert_eq!(
         (&*status["CapInh"], &*status["CapAmb"], &*status["CapBnd"]),

@@ -2,14 +2,15 @@
 //!
 //! Both matches are exhaustive, so a value that only one side has does not compile.
 
-use prn_ipc_protocol::message::{ExitCause, OutputStore, Overflow, Profile, StopHow};
+use prn_ipc_protocol::message::{ExitCause, Layer, OutputStore, Overflow, Profile, StopHow};
 use prn_ipc_protocol::output::Stream;
 use prn_ipc_protocol::types::Millis;
 use prn_proto::v1::exit_cause::Kind as ApiCause;
 use prn_proto::v1::get_output_response::Type as ApiStream;
 use prn_proto::v1::list_request::Order as ApiOrder;
 use prn_proto::v1::{
-    OutputPolicy as ApiPolicy, OutputStore as ApiStore, Profile as ApiProfile, Signal as ApiSignal,
+    Layer as ApiLayer, OutputPolicy as ApiPolicy, OutputStore as ApiStore, Profile as ApiProfile,
+    Signal as ApiSignal,
 };
 
 use crate::convert::fields::InvalidField;
@@ -78,6 +79,15 @@ table! {
         Default = Default,
         Strict = Strict,
         None = None
+    }
+}
+
+shown! {
+    /// What confines it.
+    shown_layer: ApiLayer = Layer {
+        Namespaces = Namespaces,
+        Landlock = Landlock,
+        SystemCallFilter = SystemCallFilter
     }
 }
 

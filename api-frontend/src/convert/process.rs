@@ -68,6 +68,11 @@ pub fn process_status(info: &ProcessInfo) -> v1::ProcessStatus {
         uid: info.uid,
         profile: enums::shown_profile(spec.profile).into(),
         left_behind: info.left_behind.map(left_behind),
+        layers: info
+            .layers
+            .iter()
+            .map(|layer| enums::shown_layer(*layer).into())
+            .collect(),
     }
 }
 
@@ -172,8 +177,8 @@ pub mod tests {
     use super::*;
     use crate::convert::id::parsed;
     use prn_ipc_protocol::message::{
-        AppliedLimits, End, ExitCause, FileText, Keeping, OutputStore, Overflow, ProcessSpec,
-        Profile,
+        AppliedLimits, End, ExitCause, FileText, Keeping, Layer, OutputStore, Overflow,
+        ProcessSpec, Profile,
     };
     use prn_ipc_protocol::types::{Limits, UnixMicros};
 
@@ -220,6 +225,7 @@ pub mod tests {
             end: None,
             stuck: vec![],
             left_behind: None,
+            layers: vec![Layer::Namespaces, Layer::SystemCallFilter],
         }
     }
 

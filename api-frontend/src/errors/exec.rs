@@ -74,6 +74,7 @@ pub fn not_executed(step: ChildStep, errno: i32, start: Option<&Asked>) -> Statu
         ChildStep::Session
         | ChildStep::Descriptors
         | ChildStep::Limits
+        | ChildStep::Namespaces
         | ChildStep::Identity
         | ChildStep::Privileges
         | ChildStep::Confinement

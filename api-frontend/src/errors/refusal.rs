@@ -71,6 +71,13 @@ fn refused(refusal: &Refusal, id: ProcessId, start: Option<&Asked>) -> Status {
             "profile none needs a server that was started with --allow-profile-none",
             &[],
         ),
+        Refusal::StrictUnavailable => bad_field(
+            Code::FailedPrecondition,
+            reason::PROFILE_NOT_AVAILABLE,
+            "profile",
+            "this server cannot enforce profile strict on its host: `prn server check` there says what is missing",
+            &[],
+        ),
         // The client knows it as a field of its request.
         Refusal::SearchPathAbove(_) => InvalidField::new("environment", refusal).into(),
         Refusal::Exec { step, errno } => not_executed(*step, *errno, start),

@@ -40,6 +40,8 @@ pub struct Frontend {
     pub peer_timeout: Millis,
     /// A connection takes no calls any more after this time. None: it takes them for ever.
     pub connection_age: Option<Millis>,
+    /// It is born in namespaces of its own. Else it makes them itself, if it can.
+    pub has_namespaces: bool,
     /// Number of worker threads.
     pub threads: u32,
 }

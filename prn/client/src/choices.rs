@@ -14,14 +14,31 @@ use prn_proto::v1;
     serde(rename_all = "kebab-case")
 )]
 pub enum Profile {
-    /// System calls are filtered; it reads the system, and writes to its own directory and to
-    /// $TMPDIR only
+    /// It reads the system, writes to its own directory, and has /tmp, /dev/shm and the like, and
+    /// what it sees of processes, to itself; system calls are filtered
     #[default]
     Default,
-    /// Beside that: no network, no sockets but local ones, and /tmp and /dev/shm of its own
+    /// Beside that: no network, no sockets but local ones, nothing in /run
     Strict,
-    /// Neither; the server must have been started with --allow-profile-none
+    /// None of it; the server must have been started with --allow-profile-none
     None,
+}
+
+/// Something that confines a process, beside its user id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "clap", derive(clap::ValueEnum))]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize),
+    serde(rename_all = "kebab-case")
+)]
+pub enum Layer {
+    /// Namespaces of its own
+    Namespaces,
+    /// Landlock
+    Landlock,
+    /// A filter of system calls
+    SystemCallFilter,
 }
 
 /// What happens when a process writes more output than is to be kept.
@@ -104,6 +121,7 @@ macro_rules! as_on_the_wire {
 }
 
 as_on_the_wire!(Profile: Default, Strict, None);
+as_on_the_wire!(Layer: Namespaces, Landlock, SystemCallFilter);
 as_on_the_wire!(OutputPolicy: DropOldest, StopReading, Kill, Follow);
 as_on_the_wire!(OutputStore: Memory, Disk);
 

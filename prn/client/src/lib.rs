@@ -47,7 +47,7 @@ mod subscription;
 mod transport;
 mod wire;
 
-pub use choices::{OutputPolicy, OutputStore, Profile, StopSignal};
+pub use choices::{Layer, OutputPolicy, OutputStore, Profile, StopSignal};
 pub use client::{CALL_TIMEOUT, CONNECT_TIMEOUT, Client};
 pub use error::{Cause, ClientError, ExecFailure, ServerError};
 pub use limits::{AppliedLimits, Limits};

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use prn_proto::id::ProcessId;
 use prn_proto::v1;
 
-use crate::choices::{OutputPolicy, OutputStore, Profile};
+use crate::choices::{Layer, OutputPolicy, OutputStore, Profile};
 use crate::error::ClientError;
 use crate::limits::{AppliedLimits, Limits};
 use crate::wire::{INCOMPLETE, from_wire_time};
@@ -103,6 +103,8 @@ pub struct ProcessStatus {
     pub stuck_tasks: Vec<StuckTask>,
     /// What was still alive after the main process, and was ended.
     pub left_behind: Option<LeftBehind>,
+    /// What its profile comes to on the server's host.
+    pub layers: Vec<Layer>,
 }
 
 impl TryFrom<v1::ProcessStatus> for ProcessStatus {
@@ -149,6 +151,11 @@ impl TryFrom<v1::ProcessStatus> for ProcessStatus {
                 })
                 .collect(),
             left_behind: status.left_behind.map(LeftBehind::from),
+            layers: status
+                .layers
+                .into_iter()
+                .filter_map(Layer::from_wire)
+                .collect(),
         })
     }
 }

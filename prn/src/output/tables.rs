@@ -115,6 +115,8 @@ impl Rows {
         self.add("directory", escaped(&status.working_directory));
         self.add("user id", status.uid.to_string());
         self.add("profile", status.profile.as_ref().map(choice));
+        let layers: Vec<_> = status.layers.iter().map(choice).collect();
+        self.add("confined by", layers.join(", "));
         self.add("limits", show_limits(&status.limits.values));
         let missing = status.limits.not_enforced.iter();
         let missing: Vec<_> = missing.map(|name| fields::limit(name)).collect();

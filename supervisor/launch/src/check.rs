@@ -11,6 +11,7 @@ use prn_ipc_protocol::config::processes_for;
 use prn_proto::units::show_size;
 use serde::Serialize;
 
+use crate::confinement::Offer;
 use crate::host::{self, Host, missing_controllers};
 use crate::options::Options;
 use crate::plan::FINISHED;
@@ -155,13 +156,10 @@ pub fn findings(host: &Host, options: &Options) -> Vec<Finding> {
         )
     });
     findings.push(landlock(host));
+    findings.push(namespaces(host, options));
     findings.push(match host.no_user_namespaces {
         None => Finding::ok("user namespaces", "allowed for ordinary users"),
-        Some(why) => Finding::limited(
-            "user namespaces",
-            why,
-            "the frontend has no network and file system namespace of its own",
-        ),
+        Some(why) => Finding::limited("user namespaces", why, "the frontend's root is not empty"),
     });
     findings.push(uids(host, options));
     findings.push(state_dir(options.state_dir()));
@@ -338,6 +336,18 @@ fn landlock(host: &Host) -> Finding {
             "Landlock",
             "not active (lsm= on the kernel's command line)",
             cost,
+        ),
+    }
+}
+
+/// Tries them, as the server's start does.
+fn namespaces(host: &Host, options: &Options) -> Finding {
+    match Offer::survey(host, options.state_dir()).namespaces {
+        Ok(_) => Finding::ok("namespaces", "of each process's own"),
+        Err(why) => Finding::limited(
+            "namespaces",
+            why.to_string(),
+            "processes share the host's /tmp, /dev/shm and System V objects and see each other's command lines, and profile strict is refused",
         ),
     }
 }

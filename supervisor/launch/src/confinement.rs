@@ -6,19 +6,25 @@
 
 mod calls;
 mod files;
+mod namespaces;
 mod program;
 #[cfg(test)]
 mod tables;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
+use landlock::ABI;
 use nix::errno::Errno;
-use prn_ipc_protocol::config::{Confinement, Strict};
-use seccompiler::sock_filter;
+use prn_ipc_protocol::config::{Confinement, Filter, Layers};
 
 use calls::{Group, Special};
+use namespaces::Places;
+pub use namespaces::Refused;
 pub use program::TooLong;
 use program::{Answer, Policy, Rule, Verdict};
+
+use crate::host::Host;
 
 /// Why no confinement could be made.
 #[derive(Debug, thiserror::Error)]
@@ -28,41 +34,80 @@ pub enum ConfinementError {
     Filter(#[from] TooLong),
 }
 
-/// What this host can enforce. `seccomp` says whether its kernel has filters; for Landlock it is
-/// asked.
+/// What this host offers to confine processes with.
+#[derive(Debug)]
+pub struct Offer {
+    /// Its kernel has filters of system calls.
+    pub seccomp: bool,
+    /// The version of its Landlock.
+    pub landlock: ABI,
+    /// Namespaces work.
+    pub namespaces: Result<Places, Refused>,
+}
+
+impl Offer {
+    /// Asks the kernel, and tries what it cannot be asked for.
+    pub fn survey(host: &Host, state_dir: &Path) -> Self {
+        let places = Places::survey(state_dir);
+        // All that there is for any process.
+        let whole = places.process(true, None);
+        let has_sys_admin = namespaces::has_sys_admin(host.capabilities);
+        Self {
+            seccomp: host.seccomp,
+            landlock: files::abi(),
+            namespaces: namespaces::attempt(&whole, has_sys_admin).map(|()| places),
+        }
+    }
+
+    /// What profile strict lacks: it is all of them or none.
+    pub fn missing_for_strict(&self) -> Vec<&'static str> {
+        let layers = [
+            (self.namespaces.is_ok(), "namespaces"),
+            (self.landlock != ABI::Unsupported, "Landlock"),
+            (self.seccomp, "system call filters"),
+        ];
+        let missing = layers.into_iter().filter(|(there, _)| !there);
+        missing.map(|(_, name)| name).collect()
+    }
+}
+
+/// What confines the supervisor and all that it starts, as far as this host can enforce it.
 ///
 /// # Errors
 /// Only where the tables are at fault.
-pub fn resolve(seccomp: bool, allow_none: bool) -> Result<Confinement, ConfinementError> {
-    let (own, process) = if seccomp {
-        (
-            vec![program::encode(&own_filter()?)],
-            vec![program::encode(&default_filter()?)],
-        )
-    } else {
-        (Vec::new(), Vec::new())
+pub fn resolve(offer: &Offer, allow_none: bool) -> Result<Confinement, ConfinementError> {
+    let filters = |policy: Policy| -> Result<Vec<Filter>, TooLong> {
+        let compile = || Ok(program::encode(&program::compile(&policy)?));
+        offer.seccomp.then(compile).into_iter().collect()
+    };
+    let places = offer.namespaces.as_ref().ok();
+    let (default, strict) = (
+        files::default(offer.landlock),
+        files::strict(offer.landlock),
+    );
+    let strict = Layers {
+        namespaces: places.map(|places| places.process(true, strict.as_ref())),
+        landlock: strict,
+        filters: filters(strict_policy())?,
     };
     Ok(Confinement {
-        own,
-        process,
-        landlock: files::resolve(files::abi()),
+        own: filters(own_policy())?,
+        frontend: Layers {
+            namespaces: places.map(|_| Places::frontend()),
+            ..Layers::default()
+        },
+        default: Layers {
+            namespaces: places.map(|places| places.process(false, default.as_ref())),
+            landlock: default,
+            filters: filters(default_policy(places.is_some()))?,
+        },
+        strict: offer.missing_for_strict().is_empty().then_some(strict),
         allow_none,
     })
 }
 
-/// What profile strict confines a process with, on this host.
-///
-/// # Errors
-/// Only where the tables are at fault.
-pub fn strict() -> Result<Strict, ConfinementError> {
-    Ok(Strict {
-        filter: program::encode(&strict_filter()?),
-        files: files::rules(files::abi()),
-    })
-}
-
 /// The filter of the supervisor and all that it starts.
-fn own_filter() -> Result<Vec<sock_filter>, TooLong> {
+fn own_policy() -> Policy {
     let mut listed = BTreeMap::new();
     list(&mut listed, calls::ALLOWED, Answer::Allow);
     list_specials(&mut listed, calls::ALLOWED_PARTLY);
@@ -79,34 +124,42 @@ fn own_filter() -> Result<Vec<sock_filter>, TooLong> {
         // What a tracer makes of a call that is not to be made (ptrace(2)).
         (u32::MAX, Answer::Fail(Errno::ENOSYS)),
     ];
-    program::compile(&Policy {
+    Policy {
         listed,
         others: others.into(),
-    })
+    }
 }
 
-/// What profile default takes away from that.
-fn default_filter() -> Result<Vec<sock_filter>, TooLong> {
-    program::compile(&Policy {
-        listed: default_list(),
+/// What profile default takes away from that. `has_namespaces` says whether objects between
+/// processes are its own.
+fn default_policy(has_namespaces: bool) -> Policy {
+    let mut listed = default_list();
+    if !has_namespaces {
+        list(
+            &mut listed,
+            calls::SHARED_REFUSED,
+            Answer::Fail(Errno::EPERM),
+        );
+    }
+    Policy {
+        listed,
         others: [(0, Answer::Allow)].into(),
-    })
+    }
 }
 
 /// What profile strict takes away from it.
-fn strict_filter() -> Result<Vec<sock_filter>, TooLong> {
+fn strict_policy() -> Policy {
     let mut listed = default_list();
     list(
         &mut listed,
         calls::STRICT_REFUSED,
         Answer::Fail(Errno::EPERM),
     );
-    list(&mut listed, calls::STRICT_ALLOWED, Answer::Allow);
     list_specials(&mut listed, calls::STRICT_PARTLY);
-    program::compile(&Policy {
+    Policy {
         listed,
         others: [(0, Answer::Allow)].into(),
-    })
+    }
 }
 
 fn default_list() -> BTreeMap<u32, Verdict> {
@@ -153,9 +206,26 @@ fn number(call: nix::libc::c_long) -> u32 {
 mod tests {
     use std::collections::BTreeMap;
 
+    use nix::libc::{self, c_int};
+    use nix::mount::MsFlags;
+    use prn_ipc_protocol::config::{Mount, Source};
+    use seccompiler::sock_filter;
+
     use super::calls::*;
     use super::program::tests::ask;
     use super::*;
+
+    fn own_filter() -> Result<Vec<sock_filter>, TooLong> {
+        program::compile(&own_policy())
+    }
+
+    fn default_filter() -> Result<Vec<sock_filter>, TooLong> {
+        program::compile(&default_policy(true))
+    }
+
+    fn strict_filter() -> Result<Vec<sock_filter>, TooLong> {
+        program::compile(&strict_policy())
+    }
 
     const ALLOW: u32 = 0x7fff_0000;
     const EPERM: u32 = 0x0005_0001;
@@ -204,10 +274,6 @@ mod tests {
                 );
             }
         }
-        assert!(
-            calls_of(STRICT_ALLOWED, &[])
-                .all(|call| calls_of(DEFAULT_REFUSED, &[]).any(|refused| refused == call))
-        );
     }
 
     #[test]
@@ -255,12 +321,18 @@ mod tests {
             .map(|(name, call)| (number(call), name))
             .collect();
         for call in 0..=number(HIGHEST) {
+            // As one of a process's is made; the test of its flags is another one.
+            let arguments = if call == named("mount") {
+                [0, 0, 0, MsFlags::MS_BIND.bits(), 0, 0]
+            } else {
+                [0; 6]
+            };
             let wanted = if allowed.contains_key(&call) {
                 ALLOW
             } else {
                 EPERM
             };
-            assert_eq!(ask(&filter, call, [0; 6]), wanted, "{call}");
+            assert_eq!(ask(&filter, call, arguments), wanted, "{call}");
         }
         for unknown in [number(HIGHEST) + 1, 600, 0x3fff_ffff, u32::MAX] {
             assert_eq!(ask(&filter, unknown, [0; 6]), ENOSYS, "{unknown:#x}");
@@ -290,8 +362,13 @@ mod tests {
             let [a, b, c] = arguments;
             ask(&filter, named(name), [a, b, c, 0, 0, 0])
         };
-        for refused in ["mount", "chroot", "shmget", "mq_open"] {
+        for refused in ["mount", "chroot"] {
             assert_eq!(with(refused, [0; 3]), EPERM, "{refused}");
+        }
+        let shared = program::compile(&default_policy(false)).unwrap();
+        for object in ["shmget", "semop", "msgrcv", "mq_open"] {
+            let refused = ask(&shared, named(object), [0; 6]);
+            assert_eq!((with(object, [0; 3]), refused), (ALLOW, EPERM), "{object}");
         }
         assert_eq!(with("clone3", [0; 3]), ENOSYS);
         // A thread and a process, as C libraries make them; then each namespace.
@@ -425,16 +502,10 @@ mod tests {
     #[test]
     fn strict_refuses_what_default_does_and_the_network_and_the_memory_of_others() {
         let (strict, default) = (strict_filter().unwrap(), default_filter().unwrap());
-        let kept: Vec<_> = calls_of(STRICT_ALLOWED, &[])
-            .map(|(_, call)| number(call))
-            .collect();
-        for call in (0..=number(HIGHEST)).filter(|call| !kept.contains(call)) {
+        for call in 0..=number(HIGHEST) {
             if ask(&default, call, [u64::from(u32::MAX); 6]) != ALLOW {
-                assert_ne!(
-                    ask(&strict, call, [u64::from(u32::MAX); 6]),
-                    ALLOW,
-                    "{call}"
-                );
+                let strict = ask(&strict, call, [u64::from(u32::MAX); 6]);
+                assert_ne!(strict, ALLOW, "{call}");
             }
         }
         for refused in [
@@ -503,7 +574,6 @@ mod tests {
             "madvise",
             "mmap",
             "unshare",
-            "mount",
             "chroot",
             "fchdir",
             "capget",
@@ -522,11 +592,93 @@ mod tests {
     }
 
     #[test]
+    fn s1_namespaces_and_mounts_are_allowed_as_a_plan_makes_them_and_no_other_way() {
+        let filter = own_filter().unwrap();
+        let unshare = |flags: c_int| ask(&filter, named("unshare"), [bits(flags), 0, 0, 0, 0, 0]);
+        let mount = |flags: u64| ask(&filter, named("mount"), [0, 0, 0, flags, 0, 0]);
+        let places = Places::survey(Path::new("/var/lib/prn"));
+        for is_strict in [false, true] {
+            let plan = places.process(is_strict, None);
+            assert_eq!(unshare(plan.flags), ALLOW);
+            for Mount { source, .. } in plan.mounts {
+                let flags = match source {
+                    Source::Temporary => MsFlags::MS_BIND.bits(),
+                    Source::New { flags, .. } => flags,
+                };
+                assert_eq!(mount(flags), ALLOW);
+            }
+        }
+        let frontend = Places::frontend().flags;
+        let user = libc::CLONE_NEWUSER;
+        for flags in [frontend, user, frontend | user, libc::CLONE_FILES] {
+            assert_eq!(unshare(flags), ALLOW, "{flags:#x}");
+        }
+        assert_eq!(mount((MsFlags::MS_REC | MsFlags::MS_SLAVE).bits()), ALLOW);
+        for flags in [
+            libc::CLONE_NEWNS,
+            libc::CLONE_NEWNS | user,
+            libc::CLONE_NEWPID,
+            frontend | libc::CLONE_NEWCGROUP,
+            0x80,
+        ] {
+            assert_eq!(unshare(flags), EPERM, "{flags:#x}");
+        }
+        for flags in [
+            MsFlags::empty(),
+            MsFlags::MS_REMOUNT,
+            MsFlags::MS_BIND | MsFlags::MS_REMOUNT,
+            MsFlags::MS_MOVE,
+            MsFlags::MS_SHARED,
+            MsFlags::MS_NOSUID,
+        ] {
+            assert_eq!(mount(flags.bits()), EPERM, "{flags:?}");
+        }
+    }
+
+    fn bits(flags: c_int) -> u64 {
+        u64::from(flags.cast_unsigned())
+    }
+
+    fn offer(is_complete: bool) -> Offer {
+        Offer {
+            seccomp: is_complete,
+            landlock: if is_complete {
+                ABI::V6
+            } else {
+                ABI::Unsupported
+            },
+            namespaces: if is_complete {
+                Ok(Places::survey(Path::new("/var/lib/prn")))
+            } else {
+                Err(Refused::Capability)
+            },
+        }
+    }
+
+    #[test]
     fn the_configuration_has_what_the_host_can_enforce() {
-        let full = resolve(true, true).unwrap();
-        assert!(full.allow_none && full.own.len() == 1 && full.process.len() == 1);
-        let none = resolve(false, false).unwrap();
-        assert!(!none.allow_none && none.own.is_empty() && none.process.is_empty());
-        assert_eq!(none.landlock, full.landlock);
+        let full = resolve(&offer(true), true).unwrap();
+        assert!(full.allow_none && full.own.len() == 1 && full.has_namespaces());
+        for layers in [full.default, full.strict.unwrap()] {
+            assert!(layers.namespaces.is_some() && layers.landlock.is_some());
+            assert_eq!(layers.filters.len(), 1);
+        }
+        let none = resolve(&offer(false), false).unwrap();
+        assert!(!none.allow_none && none.own.is_empty() && !none.has_namespaces());
+        assert_eq!(none.default, Layers::default());
+    }
+
+    #[test]
+    fn profile_strict_is_all_of_its_layers_or_none() {
+        let without: [fn(&mut Offer); 3] = [
+            |offer| offer.seccomp = false,
+            |offer| offer.landlock = ABI::Unsupported,
+            |offer| offer.namespaces = Err(Refused::Capability),
+        ];
+        for change in without {
+            let mut offer = offer(true);
+            change(&mut offer);
+            assert_eq!(resolve(&offer, false).unwrap().strict, None, "{offer:?}");
+        }
     }
 }

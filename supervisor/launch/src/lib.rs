@@ -72,10 +72,7 @@ pub fn start(flags: options::Start, warn: &dyn Fn(Warning)) -> Result<Infallible
         warn(Warning::MissingLimits(claim.missing));
     }
     let (origin, own_cgroup) = claim.origin.map(|from| (from.procs, from.own)).unzip();
-    let confinement = confinement::resolve(host.seccomp, options.allow_profile_none)?;
-    if confinement.landlock.is_none() {
-        warn(Warning::NoLandlock);
-    }
+    let confinement = confined(&options, &host, &plan, warn)?;
     let supervisor = config::Supervisor {
         address,
         disks,
@@ -85,9 +82,11 @@ pub fn start(flags: options::Start, warn: &dyn Fn(Warning)) -> Result<Infallible
         confinement,
         ..plan.supervisor
     };
-    let shown = credentials.show(plan.frontend)?;
+    let shown = credentials.show(config::Frontend {
+        has_namespaces: supervisor.confinement.has_namespaces(),
+        ..plan.frontend
+    })?;
     let key = handover::sealed_memfd("prn-key", credentials.key.pkcs8_der())?;
-    let strict = sealed("prn-strict", &confinement::strict()?)?;
     let handed = [
         (numbers::CONFIG, Some(sealed("prn-config", &supervisor)?)),
         (
@@ -103,7 +102,6 @@ pub fn start(flags: options::Start, warn: &dyn Fn(Warning)) -> Result<Infallible
         (numbers::CGROUP, Some(claim.cgroup)),
         (numbers::NOTIFY, notify),
         (numbers::ORIGIN, origin),
-        (numbers::STRICT, Some(strict)),
     ];
     drop(credentials);
     Ok(handover::execute(programs.supervisor, handed)?)
@@ -127,6 +125,28 @@ fn admitted(
         return Err(ServerError::Host(why.to_owned()));
     }
     Ok(credentials)
+}
+
+/// How processes are confined here; what the operator should know of it is said.
+fn confined(
+    options: &Options,
+    host: &Host,
+    plan: &plan::Plan,
+    warn: &dyn Fn(Warning),
+) -> Result<config::Confinement, ServerError> {
+    let offer = confinement::Offer::survey(host, Path::new(&plan.state_dir));
+    let confinement = confinement::resolve(&offer, options.allow_profile_none)?;
+    if confinement.default.landlock.is_none() {
+        warn(Warning::NoLandlock);
+    }
+    if let Err(why) = offer.namespaces {
+        warn(Warning::NoNamespaces(why));
+    }
+    warn(Warning::Layers {
+        default: confinement.default.names(),
+        has_strict: confinement.strict.is_some(),
+    });
+    Ok(confinement)
 }
 
 fn sealed<T: Serialize>(name: &'static str, value: &T) -> Result<OwnedFd, ServerError> {

@@ -37,7 +37,9 @@ pub enum PlanError {
     #[error("--instance must be 1 to 32 of a-z, 0-9 and -")]
     Instance,
     /// A path cannot be used.
-    #[error("--state-dir must be a path of at most {STATE_DIR_MAX} bytes of UTF-8")]
+    #[error(
+        "--state-dir must be a path of at most {STATE_DIR_MAX} bytes of UTF-8 without a colon or a line's end"
+    )]
     StateDir,
     /// A number is outside its range.
     #[error("--{flag} is out of range")]
@@ -193,6 +195,7 @@ fn frontend(options: &Options, memory: u64) -> Result<config::Frontend, PlanErro
             .connection_age
             .map(|age| time("connection-age", Some(age)))
             .transpose()?,
+        has_namespaces: false,
         threads: threads(),
     })
 }
@@ -224,7 +227,8 @@ fn state_dir(path: &Path) -> Result<String, PlanError> {
         .to_str()
         .ok_or(PlanError::StateDir)?
         .trim_end_matches('/');
-    if text.len() > STATE_DIR_MAX || text.contains('\0') {
+    // It is part of lines of passwd(5).
+    if text.len() > STATE_DIR_MAX || text.contains(['\0', '\n', ':']) {
         Err(PlanError::StateDir)
     } else {
         Ok(text.to_owned())

@@ -2,6 +2,10 @@
 
 use std::path::PathBuf;
 
+use prn_ipc_protocol::message::Layer;
+
+use crate::confinement::Refused;
+
 /// One line, which the command line prints.
 #[derive(Debug, thiserror::Error)]
 pub enum Warning {
@@ -16,6 +20,23 @@ pub enum Warning {
         "WARNING: this kernel has no Landlock: processes can write wherever their user id lets them"
     )]
     NoLandlock,
+    /// There are no namespaces.
+    #[error(
+        "WARNING: processes share this host's /tmp, /dev/shm and System V objects and see each other's command lines, and profile strict is refused: no namespaces: {0}"
+    )]
+    NoNamespaces(Refused),
+    /// What is in force, which is no warning.
+    #[error(
+        "processes of profile default are confined by {}; profile strict is {}",
+        names(default),
+        if *has_strict { "available" } else { "refused" }
+    )]
+    Layers {
+        /// Of profile default.
+        default: Vec<Layer>,
+        /// There is profile strict.
+        has_strict: bool,
+    },
     /// A client's certificate lets nobody in.
     #[error(
         "warning: the client certificate {} is valid from {from} to {until}, and this machine's clock says {now}, so it lets nobody in: {outside}",
@@ -45,4 +66,14 @@ pub enum Warning {
         .0.display()
     )]
     NotRemoved(PathBuf),
+}
+
+/// "a, b and c", or that there is nothing but the user id.
+fn names(layers: &[Layer]) -> String {
+    let names: Vec<_> = layers.iter().map(|layer| layer.to_string()).collect();
+    match names.split_last() {
+        None => "their user ids alone".to_owned(),
+        Some((last, [])) => last.clone(),
+        Some((last, others)) => format!("{} and {last}", others.join(", ")),
+    }
 }

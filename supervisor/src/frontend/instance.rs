@@ -8,7 +8,7 @@ use nix::sys::socket::sockopt::AcceptConn;
 use nix::sys::socket::{Backlog, getsockopt, listen};
 use nix::sys::stat::Mode;
 use prn_ipc_protocol::channel;
-use prn_ipc_protocol::config::OpenFiles;
+use prn_ipc_protocol::config::{Layers, OpenFiles};
 
 use super::attached;
 use super::fault::PeerFault;
@@ -37,6 +37,8 @@ pub struct Setup {
     pub ids: Ids,
     /// How many files it may open.
     pub open_files: OpenFiles,
+    /// What confines it before it confines itself.
+    pub layers: Layers,
 }
 
 /// A frontend that was started, until it is reaped.
@@ -85,6 +87,7 @@ impl Frontend {
                 setup.empty_folder.as_fd(),
             ],
             open_files: setup.open_files,
+            layers: Some(&setup.layers),
             ..Child::new(
                 group.directory()?.as_fd(),
                 Program::File(setup.binary.as_fd()),

@@ -1,22 +1,20 @@
 //! The way into the table: from a specification to a process that is watched, and what its report
 //! says. Runs in the supervisor.
 
-use std::fs::File;
 use std::hash::BuildHasher;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::sys::memfd::{MFdFlags, memfd_create};
-use prn_ipc_protocol::fds::tools;
+use prn_ipc_protocol::config::Layers;
 use prn_ipc_protocol::message::{
     AppliedLimits, ChildStep, Preparation, ProcessInfo, ProcessSpec, Profile, Refusal, StartSpec,
 };
 use prn_ipc_protocol::output::Stream;
-use prn_ipc_protocol::types::{Argv, LimitName, ProcessId, UnixMicros};
+use prn_ipc_protocol::types::{LimitName, ProcessId, UnixMicros};
 
 use super::{Notice, Runner, resources};
+use crate::accounts::Account;
 use crate::admission::{Admitted, Usage, admit};
 use crate::cgroup::{self, Group};
 use crate::deadlines::Due;
@@ -24,10 +22,10 @@ use crate::directory;
 use crate::events::{Interest, Part, Source};
 use crate::ledger::Share;
 use crate::process::{Live, Phase, Pipe, Process};
-use crate::resolve::Execution;
+use crate::resolve::{Execution, home};
 use crate::sys::account::on_account_of;
-use crate::sys::spawn::{self, Child, Failed, Ids, Passage, Program, Report, Rule, Spawned, Told};
-use crate::sys::{errno, errno_number};
+use crate::sys::errno_number;
+use crate::sys::spawn::{self, Child, Failed, Ids, Passage, Places, Program, Spawned, Told};
 
 /// The log is told of a start that the machine refused once in this time, however often they try.
 const REFUSALS_LOGGED: Duration = Duration::from_secs(1);
@@ -83,6 +81,8 @@ impl Runner {
         spec.limits = limits;
         spec.working_directory = Some(execution.working_directory.clone());
         let number = self.last_number + 1;
+        let layers = self.settings.config.confinement.of(spec.profile);
+        let layers = layers.map_or_else(Vec::new, Layers::names);
         let (made, uid) = self
             .make(number, id, &spec, &execution)
             .inspect_err(|refusal| self.log_refusal(refusal))?;
@@ -98,6 +98,7 @@ impl Runner {
             end: None,
             stuck: Vec::new(),
             left_behind: None,
+            layers,
         };
         self.enter(
             Process::new(digest, info, made.live, made.failure),
@@ -323,93 +324,42 @@ impl Runner {
         add(live.group.events.as_fd(), Interest::Priority, Part::Group)
     }
 
-    /// Creates the process as its profile asks for.
+    /// Creates the process, confined as its profile asks for.
     fn launch(
         &self,
         blueprint: &Blueprint<'_>,
         group: BorrowedFd<'_>,
         streams: [BorrowedFd<'_>; 3],
     ) -> nix::Result<Spawned> {
-        let own = directory::open(self.settings.state.as_fd(), blueprint.id);
-        let child = self.child(blueprint, group, streams);
-        match blueprint.spec.profile {
-            Profile::Default => self.launch_default(child, &own),
-            Profile::Strict => self.launch_strict(child, blueprint, &own),
-            Profile::None => spawn::spawn(&child, &self.slots),
+        let (config, execution) = (&self.settings.config, blueprint.execution);
+        let profile = blueprint.spec.profile;
+        let layers = config.confinement.of(profile);
+        // Admission has refused it; never is it less than it says.
+        if layers.is_none() && profile != Profile::None {
+            return Err(Errno::ENOSYS);
         }
-    }
-
-    /// A process that is not confined.
-    fn child<'a>(
-        &'a self,
-        blueprint: &'a Blueprint<'_>,
-        group: BorrowedFd<'a>,
-        streams: [BorrowedFd<'a>; 3],
-    ) -> Child<'a> {
-        let execution = blueprint.execution;
-        Child {
+        let [own, temporary] = directory::paths(blueprint.id);
+        let account = Account::of(blueprint.uid, &home(&config.state_dir, blueprint.id));
+        let child = Child {
             argv: blueprint.spec.argv.as_slice(),
             environment: &execution.environment,
             streams,
             directory: &execution.working_directory,
-            open_files: self.settings.config.open_files,
+            open_files: config.open_files,
+            layers,
+            places: layers.map(|_| Places {
+                state: &config.state_dir,
+                own: &own,
+                temporary: &temporary,
+                passwd: &account.passwd,
+                group: &account.group,
+            }),
             ..Child::new(
                 group,
                 Program::Paths(&execution.candidates),
                 Ids::of_user(blueprint.uid),
                 self.null.as_fd(),
             )
-        }
-    }
-
-    /// It confines itself before its program: Landlock, for whose rules its own directories are
-    /// open, and the call filter.
-    fn launch_default(&self, child: Child<'_>, own: &[OwnedFd]) -> nix::Result<Spawned> {
-        let confinement = &self.settings.config.confinement;
-        let landlock = confinement.landlock.as_ref();
-        let rules: Vec<_> = landlock.map_or_else(Vec::new, |landlock| {
-            let own = own.iter().map(|path| Rule {
-                below: path.as_fd(),
-                rights: landlock.own,
-            });
-            let shared = self.rules.iter().map(|(path, rights)| Rule {
-                below: path.as_fd(),
-                rights: *rights,
-            });
-            own.chain(shared).collect()
-        });
-        let child = Child {
-            landlock: landlock.map(|landlock| spawn::Landlock {
-                attributes: &landlock.attributes,
-                rules: &rules,
-            }),
-            filters: &confinement.process,
-            ..child
-        };
-        spawn::spawn(&child, &self.slots)
-    }
-
-    /// A tool confines itself, and then becomes the program.
-    fn launch_strict(
-        &self,
-        child: Child<'_>,
-        blueprint: &Blueprint<'_>,
-        own: &[OwnedFd],
-    ) -> nix::Result<Spawned> {
-        let program = self.settings.tools.as_ref().ok_or(Errno::ENOSYS)?;
-        let plan = self.settings.strict.as_ref().ok_or(Errno::ENOSYS)?;
-        let launch = strict_launch(&blueprint.spec.argv, blueprint.execution)?;
-        let directories = own.iter().rev().map(AsFd::as_fd);
-        let descriptors: Vec<_> = directories.chain([launch.as_fd(), plan.as_fd()]).collect();
-        // Nothing that the client chose is the tool's own: its loader would obey LD_PRELOAD before
-        // any confinement.
-        let child = Child {
-            program: Program::File(program.as_fd()),
-            argv: &[tools::STRICT.into()],
-            environment: &[],
-            report: Report::Program,
-            descriptors: &descriptors,
-            ..child
         };
         spawn::spawn(&child, &self.slots)
     }
@@ -477,22 +427,4 @@ impl Runner {
 
 fn refusal(Failed { step, errno }: Failed) -> Refusal {
     Refusal::Exec { step, errno }
-}
-
-/// What [`tools::STRICT`] is to run, as it reads it at [`tools::LAUNCH`]. Not as arguments, which
-/// everybody can read (proc_pid_cmdline(5)).
-fn strict_launch(argv: &Argv, execution: &Execution) -> nix::Result<OwnedFd> {
-    let mut bytes = Vec::new();
-    for list in [&execution.candidates, &execution.environment] {
-        bytes.extend(list.len().to_string().into_bytes());
-        bytes.push(0);
-        let strings = list.iter().map(|string| string.as_bytes_with_nul());
-        strings.for_each(|string| bytes.extend_from_slice(string));
-    }
-    for argument in argv.as_slice() {
-        bytes.extend_from_slice(argument.as_bytes_with_nul());
-    }
-    let launch = File::from(memfd_create(c"prn-launch", MFdFlags::MFD_CLOEXEC)?);
-    launch.write_all_at(&bytes, 0).map_err(errno)?;
-    Ok(launch.into())
 }

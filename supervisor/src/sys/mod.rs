@@ -48,7 +48,7 @@ pub fn reopen(file: &impl AsRawFd) -> nix::Result<OwnedFd> {
 
 /// A system call whose arguments are numbers.
 fn call(number: c_long, [a, b, c]: [c_long; 3]) -> nix::Result<()> {
-    // SAFETY: its two callers, in `spawn`, pass close_range(2) and landlock_restrict_self(2), which
+    // SAFETY: its callers, in `spawn`, pass close_range(2) and landlock_restrict_self(2), which
     // take numbers only, so no memory is at stake.
     Errno::result(unsafe { libc::syscall(number, a, b, c) }).map(drop)
 }

@@ -5,6 +5,7 @@
 
 mod child;
 mod confine;
+mod namespaces;
 mod passing;
 mod plan;
 mod prepared;
@@ -24,9 +25,9 @@ use passing::Filled;
 use plan::REPORT;
 use prepared::{Passed, Prepared, TAKEN};
 
-pub use confine::{Landlock, Rule, filter};
+pub use confine::filter;
 pub use passing::{Passage, Slots};
-pub use plan::{Child, Failed, Ids, Program, Report};
+pub use plan::{Child, Failed, Ids, Places, Program};
 
 /// A created process.
 #[derive(Debug)]

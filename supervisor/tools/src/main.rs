@@ -1,4 +1,4 @@
-//! `prn-tools`: what runs as a process's user, in its cgroup, before its program and after it.
+//! `prn-tools`: what runs as a process's user after its program.
 //!
 //! The supervisor executes it by descriptor, so that it holds none of this code itself, under the
 //! name of the tool that it wants. What runs here can do no more than the process that it runs for
@@ -8,7 +8,6 @@
 #![cfg_attr(not(test), warn(clippy::too_many_lines))]
 
 mod clean;
-mod strict;
 
 use std::process::ExitCode;
 
@@ -17,11 +16,8 @@ use prn_ipc_protocol::fds::tools;
 #[expect(clippy::print_stderr, reason = "there is nobody else to tell")]
 fn main() -> ExitCode {
     let name = std::env::args_os().next().unwrap_or_default();
-    let name = name.as_encoded_bytes();
-    if name == tools::CLEANER.to_bytes() {
+    if name.as_encoded_bytes() == tools::CLEANER.to_bytes() {
         clean::main()
-    } else if name == tools::STRICT.to_bytes() {
-        strict::main()
     } else {
         eprintln!("prn-tools is for prn-supervisor to start, not by itself");
         ExitCode::from(127)

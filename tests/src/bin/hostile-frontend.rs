@@ -10,7 +10,7 @@
 use std::fs::File;
 use std::io::{self, IoSlice, Read, Write};
 use std::net::TcpStream;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ use prn_api_frontend::sandbox;
 use prn_ipc_protocol::channel::{FrontendEnd, Received};
 use prn_ipc_protocol::fds::frontend as numbers;
 use prn_ipc_protocol::message::{Event, FromSupervisor, PROTOCOL, Request};
-use prn_ipc_protocol::{codec, fds};
+use prn_ipc_protocol::{codec, config, fds};
 use prn_tests::hostile_frontend::{
     Answer, Argument, Call, Cargo, Deed, MODE, Mode, Order, Outcome, REAL, encoded, read_frame,
     write_frame,
@@ -322,8 +322,10 @@ fn in_child(deeds: Vec<Deed>, sandboxed: bool, mut report: io::PipeWriter) -> ! 
     let mut tell = |word: i64| report.write_all(&word.to_le_bytes()).expect("a report");
     if sandboxed {
         sandbox::begin().expect("the first station");
-        sandbox::leave(&fds::inherited(numbers::EMPTY_FOLDER).expect("a folder"))
-            .expect("the second station");
+        let empty = fds::inherited(numbers::EMPTY_FOLDER).expect("a folder");
+        let config = fds::inherited(numbers::CONFIG).expect("a configuration");
+        let config: config::Frontend = config::read(config.as_fd()).expect("its values");
+        sandbox::leave(&empty, config.has_namespaces).expect("the second station");
         sandbox::close().expect("the third station");
     }
     tell(0);

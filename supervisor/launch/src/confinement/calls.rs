@@ -2,15 +2,16 @@
 //! Tables, with reasons.
 //!
 //! A filter is inherited and can only be narrowed (seccomp(2)), so the first table holds what
-//! anything below the supervisor needs: the supervisor itself, the frontend and profile strict
-//! before they apply filters of their own, and every program that somebody may run. The
+//! anything below the supervisor needs: the supervisor itself, the frontend and processes before
+//! they apply filters of their own, and every program that somebody may run. The
 //! supervisor's own confinement is its capabilities, its size and its phases rather than this list;
 //! what the list keeps from it, and so from all, is the kernel's rarely used and often broken
 //! parts.
 
 use nix::errno::Errno;
-use nix::libc::c_long;
+use nix::libc::{c_int, c_long};
 
+use super::namespaces;
 use super::program::{Answer, Check, Refused, Rule};
 
 /// Name, with the C library's prefix, and number.
@@ -199,7 +200,7 @@ pub const ALLOWED: &[Group] = &[
         ],
     },
     Group {
-        reason: "System V and POSIX objects between processes; strict has a namespace for them, default none of them",
+        reason: "System V and POSIX objects between processes, for those that have a namespace of their own for them",
         calls: calls![
             SYS_shmget SYS_shmat SYS_shmdt SYS_shmctl SYS_semget SYS_semop SYS_semtimedop SYS_semctl SYS_msgget
             SYS_msgsnd SYS_msgrcv SYS_msgctl SYS_mq_open SYS_mq_unlink SYS_mq_timedsend SYS_mq_timedreceive
@@ -232,8 +233,8 @@ pub const ALLOWED: &[Group] = &[
         calls: calls![SYS_statmount SYS_listmount],
     },
     Group {
-        reason: "the frontend and profile strict move into namespaces of their own; profile default may not (below)",
-        calls: calls![SYS_unshare SYS_chroot SYS_mount],
+        reason: "the frontend's empty root",
+        calls: calls![SYS_chroot],
     },
     #[cfg(target_arch = "x86_64")]
     Group {
@@ -263,20 +264,65 @@ const TIOCLINUX: u32 = 0x541c;
 const TIOCSETD: u32 = 0x5423;
 
 /// For the supervisor and all that it starts, by argument.
-pub const ALLOWED_PARTLY: &[Special] = &[Special {
-    reason: "devices and terminals; but not to type into a terminal (TIOCSTI), to drive its screen (TIOCLINUX), or to \
-             load a line discipline (TIOCSETD)",
-    call: call!(SYS_ioctl),
-    rule: Rule {
-        allowed: &[&[
-            Check::IsNot(1, TIOCSTI),
-            Check::IsNot(1, TIOCLINUX),
-            Check::IsNot(1, TIOCSETD),
-        ]],
-        refused: &[],
-        otherwise: Answer::Fail(Errno::EPERM),
+pub const ALLOWED_PARTLY: &[Special] = &[
+    Special {
+        reason: "devices and terminals; but not to type into a terminal (TIOCSTI), to drive its screen (TIOCLINUX), or \
+                 to load a line discipline (TIOCSETD)",
+        call: call!(SYS_ioctl),
+        rule: Rule {
+            allowed: &[&[
+                Check::IsNot(1, TIOCSTI),
+                Check::IsNot(1, TIOCLINUX),
+                Check::IsNot(1, TIOCSETD),
+            ]],
+            refused: &[],
+            otherwise: Answer::Fail(Errno::EPERM),
+        },
     },
-}];
+    Special {
+        reason: "what threads share; the namespaces of a process, of the frontend, and those that the frontend makes \
+                 itself, each set as it is made",
+        call: call!(SYS_unshare),
+        rule: Rule {
+            allowed: &[
+                &[Check::Without(0, CLONE_NEW | CLONE_NEWTIME)],
+                &[Check::Is(0, bits(namespaces::DEFAULT))],
+                &[Check::Is(0, bits(namespaces::STRICT))],
+                &[Check::Is(0, CLONE_NEWUSER)],
+                &[Check::Is(0, CLONE_NEWUSER | bits(namespaces::STRICT))],
+            ],
+            refused: &[],
+            otherwise: Answer::Fail(Errno::EPERM),
+        },
+    },
+    Special {
+        reason: "what is mounted for a process, by the flags that it is mounted with (below)",
+        call: call!(SYS_mount),
+        rule: Rule {
+            allowed: &[
+                &[Check::Is(3, MS_REC | MS_SLAVE)],
+                &[Check::Is(3, MS_BIND)],
+                &[Check::Is(3, MS_NOSUID | MS_NODEV)],
+                &[Check::Is(3, MS_NOSUID | MS_NODEV | MS_NOEXEC)],
+            ],
+            refused: &[],
+            otherwise: Answer::Fail(Errno::EPERM),
+        },
+    },
+];
+
+/// linux/mount.h.
+const MS_NOSUID: u32 = 2;
+const MS_NODEV: u32 = 4;
+const MS_NOEXEC: u32 = 8;
+const MS_BIND: u32 = 4096;
+const MS_REC: u32 = 16384;
+const MS_SLAVE: u32 = 1 << 19;
+
+/// Flags that are an int to the C library and bits to a filter.
+const fn bits(flags: c_int) -> u32 {
+    flags.cast_unsigned()
+}
 
 /// Known, and refused (EPERM), as all numbers up to [`HIGHEST`] are that no table lists.
 pub const REFUSED: &[Group] = &[
@@ -342,21 +388,22 @@ pub const REFUSED: &[Group] = &[
 const CLONE_NEW: u32 = 0x7e02_0000;
 /// Time namespaces: in clone(2) this bit is part of a signal number, in unshare(2) it is a flag.
 const CLONE_NEWTIME: u32 = 0x80;
+const CLONE_NEWUSER: u32 = 0x1000_0000;
 
 /// Not for processes of profile default: EPERM.
-pub const DEFAULT_REFUSED: &[Group] = &[
-    Group {
-        reason: "other roots and mounts: with a user namespace they are the usual way to the kernel's privileged code",
-        calls: calls![SYS_chroot SYS_mount],
-    },
-    Group {
-        reason: "objects that outlive the process, where the next one with its user id would find them",
-        calls: calls![
-            SYS_shmget SYS_shmat SYS_shmctl SYS_semget SYS_semop SYS_semtimedop SYS_semctl SYS_msgget SYS_msgsnd
-            SYS_msgrcv SYS_msgctl SYS_mq_open SYS_mq_unlink
-        ],
-    },
-];
+pub const DEFAULT_REFUSED: &[Group] = &[Group {
+    reason: "other roots and mounts: with a user namespace they are the usual way to the kernel's privileged code",
+    calls: calls![SYS_chroot SYS_mount],
+}];
+
+/// Not for processes without a namespace of their own for such objects: EPERM.
+pub const SHARED_REFUSED: &[Group] = &[Group {
+    reason: "objects that outlive the process, where the next one with its user id would find them",
+    calls: calls![
+        SYS_shmget SYS_shmat SYS_shmctl SYS_semget SYS_semop SYS_semtimedop SYS_semctl SYS_msgget SYS_msgsnd SYS_msgrcv
+        SYS_msgctl SYS_mq_open SYS_mq_unlink
+    ],
+}];
 
 /// For processes of profile default, by argument.
 pub const DEFAULT_PARTLY: &[Special] = &[
@@ -591,16 +638,6 @@ const PERSONALITIES: u32 = 0x0008 | 0x0002_0000 | 0x0004_0000;
 pub const STRICT_REFUSED: &[Group] = &[Group {
     reason: "other processes' memory and descriptors",
     calls: calls![SYS_ptrace SYS_process_vm_readv SYS_process_vm_writev SYS_kcmp SYS_pidfd_getfd SYS_process_madvise],
-}];
-
-/// For processes of profile strict, instead of what default says: objects between processes are in
-/// a namespace of theirs.
-pub const STRICT_ALLOWED: &[Group] = &[Group {
-    reason: "objects between processes, in a namespace that ends with them",
-    calls: calls![
-        SYS_shmget SYS_shmat SYS_shmctl SYS_semget SYS_semop SYS_semtimedop SYS_semctl SYS_msgget SYS_msgsnd SYS_msgrcv
-        SYS_msgctl SYS_mq_open SYS_mq_unlink
-    ],
 }];
 
 /// For processes of profile strict, by argument, instead of what default says.

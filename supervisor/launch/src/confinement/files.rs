@@ -5,10 +5,11 @@
 //! outlives its directories, and no file that others left open to everybody is a way to talk to
 //! them.
 
+use std::ffi::CString;
 use std::path::Path;
 
-use landlock::{ABI, Access, AccessFs, BitFlags, RestrictSelf, Scope};
-use prn_ipc_protocol::config::Landlock;
+use landlock::{ABI, Access, AccessFs, AccessNet, BitFlags, RestrictSelf, Scope};
+use prn_ipc_protocol::config::{Landlock, Rule};
 
 /// A path and what is allowed below it.
 #[derive(Debug)]
@@ -63,9 +64,9 @@ fn write_and_control(abi: ABI) -> BitFlags<AccessFs> {
         & AccessFs::from_all(abi)
 }
 
-/// Everything that is denied unless a rule allows it. Not among it: connecting to sockets that have
-/// a path (ABI 9), which is the network of one machine (name services, logs, databases), and
-/// default leaves a process the network.
+/// Everything of files that is denied to a process of profile default unless a rule allows it. Not
+/// among it: connecting to sockets that have a path (ABI 9), which is the network of one machine
+/// (name services, logs, databases), and default leaves a process the network.
 pub fn handled(abi: ABI) -> BitFlags<AccessFs> {
     AccessFs::from_all(abi) & !BitFlags::from(AccessFs::ResolveUnix)
 }
@@ -108,30 +109,45 @@ fn open(abi: ABI) -> impl Iterator<Item = (&'static str, BitFlags<AccessFs>)> {
 }
 
 /// The same in the kernel's bits.
-pub fn rules(abi: ABI) -> Vec<(String, u64)> {
+fn rules(abi: ABI) -> Vec<Rule> {
     open(abi)
-        .map(|(path, rights)| (path.to_owned(), rights.bits()))
+        .filter_map(|(path, rights)| {
+            Some(Rule {
+                path: CString::new(path).ok()?,
+                rights: rights.bits(),
+            })
+        })
         .collect()
 }
 
-/// The supervisor's part of it. `None` where the kernel has no Landlock.
-pub fn resolve(abi: ABI) -> Option<Landlock> {
+/// Of profile default. `None` where the kernel has no Landlock.
+pub fn default(abi: ABI) -> Option<Landlock> {
+    // The network is allowed: no port is ruled.
+    ruleset(abi, handled(abi).bits(), 0)
+}
+
+/// Of profile strict: nor may it connect to a socket by its path, or use a TCP port.
+pub fn strict(abi: ABI) -> Option<Landlock> {
+    let network = AccessNet::from_all(abi).bits();
+    ruleset(abi, AccessFs::from_all(abi).bits(), network)
+}
+
+fn ruleset(abi: ABI, files: u64, network: u64) -> Option<Landlock> {
     // A kernel refuses what it does not know of the structure unless it is zero; it takes a shorter
     // one.
     let attributes = match abi {
         ABI::Unsupported => return None,
-        ABI::V1 | ABI::V2 | ABI::V3 => vec![handled(abi).bits()],
-        // The network is allowed: no port is ruled.
-        ABI::V4 | ABI::V5 => vec![handled(abi).bits(), 0],
+        ABI::V1 | ABI::V2 | ABI::V3 => vec![files],
+        ABI::V4 | ABI::V5 => vec![files, network],
         // V6 and what may follow, whose new members the crate will know of first.
         ABI::V6 | ABI::V7 | ABI::V8 | ABI::V9 | _ => {
-            vec![handled(abi).bits(), 0, Scope::from_all(abi).bits()]
+            vec![files, network, Scope::from_all(abi).bits()]
         }
     };
     Some(Landlock {
         attributes,
         rules: rules(abi),
-        own: handled(abi).bits(),
+        own: files,
     })
 }
 
@@ -141,7 +157,7 @@ mod tests {
 
     #[test]
     fn each_kernel_gets_the_structure_that_it_knows_and_no_right_that_it_does_not() {
-        let landlock = resolve;
+        let landlock = default;
         assert_eq!(landlock(ABI::Unsupported), None);
         for (abi, members, rights) in [
             (ABI::V1, 1, 0x1fff),
@@ -160,6 +176,10 @@ mod tests {
         for abi in [ABI::V6, ABI::V7, ABI::V9] {
             assert_eq!(landlock(abi).unwrap().attributes, [0xffff, 0, 3], "{abi:?}");
         }
+        let attributes = |abi| strict(abi).unwrap().attributes;
+        assert_eq!(attributes(ABI::V4), [0x7fff, 3]);
+        assert_eq!(attributes(ABI::V6), [0xffff, 3, 3]);
+        assert_eq!(attributes(ABI::V9), [0x1_ffff, 3, 3]);
     }
 
     #[test]
@@ -168,8 +188,9 @@ mod tests {
         for abi in [ABI::V1, ABI::V3, ABI::V6] {
             let Landlock {
                 attributes, rules, ..
-            } = resolve(abi).unwrap();
-            for (path, rights) in rules {
+            } = default(abi).unwrap();
+            for Rule { path, rights } in rules {
+                let path = path.into_string().unwrap();
                 assert_ne!(rights, 0, "{path:?}");
                 assert_eq!(
                     rights & !attributes[0],

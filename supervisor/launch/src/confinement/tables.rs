@@ -2,6 +2,7 @@
 
 use super::calls::{self, Call, Group, Special};
 use super::files;
+use super::namespaces::{self, What};
 use landlock::ABI;
 
 /// All tables.
@@ -16,6 +17,19 @@ pub fn markdown() -> String {
             paths.join(", "),
             format!("{}: {}", rights.join(", "), open.reason),
         )
+    });
+    let mounts = namespaces::MOUNTS.iter().map(|row| {
+        let what = match row.what {
+            What::Temporary => "its temporary directory".to_owned(),
+            What::New(kind, flags, options, _) => format!("{kind} {options} ({flags:?})"),
+        };
+        let only = if row.is_strict {
+            "; profile strict alone"
+        } else {
+            ""
+        };
+        let what = format!("`{}`: {what}{only}", row.targets.join("` or `"));
+        (what.replace('|', "+"), row.reason.to_owned())
     });
     [
         table(
@@ -32,6 +46,10 @@ pub fn markdown() -> String {
             groups(calls::DEFAULT_REFUSED),
         ),
         table(
+            "Refused to profile default where it has no namespaces of its own (EPERM)",
+            groups(calls::SHARED_REFUSED),
+        ),
+        table(
             "Profile default, by argument",
             specials(calls::DEFAULT_PARTLY),
         ),
@@ -40,16 +58,17 @@ pub fn markdown() -> String {
             groups(calls::STRICT_REFUSED),
         ),
         table(
-            "Allowed to profile strict again",
-            groups(calls::STRICT_ALLOWED),
-        ),
-        table(
             "Profile strict, by argument",
             specials(calls::STRICT_PARTLY),
         ),
         table(
             "Files of profiles default and strict, beside their own directories",
             files,
+        ),
+        table(
+            "Mounted for profiles default and strict, in this order, after files of accounts in `/tmp`, bound over \
+             `/etc/passwd` and `/etc/group`",
+            mounts,
         ),
     ]
     .join("\n")

@@ -17,7 +17,8 @@ use nix::unistd::{self, AccessFlags, Gid, Uid, UnlinkatFlags};
 use prn_ipc_protocol::codec;
 use prn_ipc_protocol::message::ChildStep;
 
-use super::confine::{filter, restrict_files};
+use super::confine::{Ruleset, filter};
+use super::namespaces;
 use super::plan::{Program, REPORT};
 use super::prepared::{Prepared, TAKEN};
 use crate::sys::{call, errno_number};
@@ -118,6 +119,9 @@ const STEPS: &[Step] = &[
     step(ChildStep::Session, begin_session),
     step(ChildStep::Descriptors, keep_descriptors),
     step(ChildStep::Limits, raise_oom_score),
+    step(ChildStep::Confinement, enter_state),
+    step(ChildStep::Confinement, list_files),
+    step(ChildStep::Namespaces, leave_the_host),
     step(ChildStep::Identity, take_identity),
     // After setresuid, which clears it (prctl(2)).
     step(ChildStep::Privileges, die_with_parent),
@@ -137,7 +141,9 @@ fn before_program(prepared: &Prepared<'_>) -> Result<(), Failure> {
     Ok(())
 }
 
+/// With a mask of its own for the modes of files.
 fn begin_session(_: &Prepared<'_>) -> nix::Result<()> {
+    umask(Mode::S_IWGRP | Mode::S_IWOTH);
     unistd::setsid().map(drop)
 }
 
@@ -172,6 +178,48 @@ fn raise_oom_score(_: &Prepared<'_>) -> nix::Result<()> {
     }
 }
 
+/// Its own directories are found from there.
+fn enter_state(prepared: &Prepared<'_>) -> nix::Result<()> {
+    match prepared.child.places {
+        Some(places) => unistd::chdir(places.state),
+        None => Ok(()),
+    }
+}
+
+/// Says what it may do with which files, while it may look at all of them. Files of a file system
+/// are the same wherever it is mounted.
+fn list_files(prepared: &Prepared<'_>) -> nix::Result<()> {
+    let Some(landlock) = prepared.landlock() else {
+        return Ok(());
+    };
+    let ruleset = Ruleset::create(&landlock.attributes)?;
+    for rule in &landlock.rules {
+        match ruleset.allow(&rule.path, rule.rights) {
+            Err(Errno::ENOENT) => {}
+            other => other?,
+        }
+    }
+    if let Some(places) = prepared.child.places {
+        ruleset.allow(places.own, landlock.own)?;
+        ruleset.allow(places.temporary, landlock.own)?;
+    }
+    prepared.ruleset.set(Some(ruleset));
+    Ok(())
+}
+
+/// While it is root: files and mounts of others are no business of its user.
+fn leave_the_host(prepared: &Prepared<'_>) -> nix::Result<()> {
+    let child = prepared.child;
+    let Some(namespaces) = child.layers.and_then(|layers| layers.namespaces.as_ref()) else {
+        return Ok(());
+    };
+    namespaces::enter(namespaces)?;
+    match &child.places {
+        Some(places) => namespaces::arrange(namespaces, places, child.ids, prepared.ruleset.get()),
+        None => Ok(()),
+    }
+}
+
 /// Takes the ids of the plan, and makes sure that there is no way back.
 fn take_identity(prepared: &Prepared<'_>) -> nix::Result<()> {
     let ids = prepared.child.ids;
@@ -202,9 +250,7 @@ fn gain_nothing(_: &Prepared<'_>) -> nix::Result<()> {
 }
 
 fn enter_directory(prepared: &Prepared<'_>) -> nix::Result<()> {
-    unistd::chdir(prepared.child.directory)?;
-    umask(Mode::S_IWGRP | Mode::S_IWOTH);
-    Ok(())
+    unistd::chdir(prepared.child.directory)
 }
 
 /// The mask survives execve(2).
@@ -213,10 +259,12 @@ fn unblock_signals(_: &Prepared<'_>) -> nix::Result<()> {
 }
 
 fn confine_files(prepared: &Prepared<'_>) -> nix::Result<()> {
-    let landlock = prepared.child.landlock;
-    landlock.map_or(Ok(()), |landlock| {
-        restrict_files(landlock.attributes, &prepared.numbers.rules)
-    })
+    match (prepared.landlock(), prepared.ruleset.get()) {
+        (Some(_), Some(ruleset)) => ruleset.restrict(),
+        // It was not made: nothing is to run.
+        (Some(_), None) => Err(Errno::EBADF),
+        (None, _) => Ok(()),
+    }
 }
 
 fn limit_open_files(prepared: &Prepared<'_>) -> nix::Result<()> {
@@ -225,7 +273,8 @@ fn limit_open_files(prepared: &Prepared<'_>) -> nix::Result<()> {
 }
 
 fn confine_calls(prepared: &Prepared<'_>) -> nix::Result<()> {
-    filter(prepared.child.filters)
+    let layers = prepared.child.layers;
+    filter(layers.map_or(&[], |layers| &layers.filters))
 }
 
 /// Executes the program; returns only when that failed.

@@ -1,69 +1,73 @@
 //! Landlock and seccomp, applied by system calls alone: by the supervisor to itself, and by a child
 //! before its program.
 
+use std::ffi::CStr;
 use std::mem::size_of_val;
-use std::os::fd::{BorrowedFd, RawFd};
+use std::os::fd::{AsRawFd, RawFd};
 
 use nix::errno::Errno;
-use nix::libc::{self, c_int};
+use nix::fcntl::{OFlag, open};
+use nix::libc::{self, c_int, c_long};
+use nix::sys::stat::Mode;
 use prn_ipc_protocol::config::Filter;
 
 use crate::sys::call;
 
-/// A Landlock ruleset (landlock(7)).
+/// A Landlock ruleset in the making (landlock(7)): its descriptor, which is closed by execve(2).
 #[derive(Debug, Clone, Copy)]
-pub struct Landlock<'a> {
-    /// `struct landlock_ruleset_attr`, as much of it as this kernel knows.
-    pub attributes: &'a [u64],
-    /// What is allowed.
-    pub rules: &'a [Rule<'a>],
-}
+pub(super) struct Ruleset(c_long);
 
-/// What is allowed below a path.
-#[derive(Debug, Clone, Copy)]
-pub struct Rule<'a> {
-    /// The path.
-    pub below: BorrowedFd<'a>,
-    /// Access rights, as the kernel has them (linux/landlock.h).
-    pub rights: u64,
-}
-
-/// Applies a Landlock ruleset (landlock(7)), whose rules are numbers of this process with rights.
-pub(super) fn restrict_files(attributes: &[u64], rules: &[(RawFd, u64)]) -> nix::Result<()> {
-    /// linux/landlock.h
-    #[repr(C, packed)]
-    struct PathBeneath {
-        allowed_access: u64,
-        parent_fd: RawFd,
+impl Ruleset {
+    /// One that denies what its attributes say: `struct landlock_ruleset_attr`, as much of it as
+    /// this kernel knows.
+    pub fn create(attributes: &[u64]) -> nix::Result<Self> {
+        let (size, flags) = (size_of_val(attributes), 0);
+        // SAFETY: a system call that reads so many bytes of this slice.
+        Errno::result(unsafe {
+            libc::syscall(
+                libc::SYS_landlock_create_ruleset,
+                attributes.as_ptr(),
+                size,
+                flags,
+            )
+        })
+        .map(Self)
     }
-    const LANDLOCK_RULE_PATH_BENEATH: c_int = 1;
-    let (size, flags) = (size_of_val(attributes), 0);
-    // SAFETY: a system call that reads so many bytes of this slice.
-    let ruleset = Errno::result(unsafe {
-        libc::syscall(
-            libc::SYS_landlock_create_ruleset,
-            attributes.as_ptr(),
-            size,
-            flags,
-        )
-    })?;
-    for (below, rights) in rules {
-        let rule = PathBeneath {
-            allowed_access: *rights,
-            parent_fd: *below,
-        };
+
+    /// Allows these access rights below a path, as the kernel has them (linux/landlock.h).
+    pub fn allow(self, path: &CStr, rights: u64) -> nix::Result<()> {
+        /// linux/landlock.h
+        #[repr(C, packed)]
+        struct PathBeneath {
+            allowed_access: u64,
+            parent_fd: RawFd,
+        }
+        const LANDLOCK_RULE_PATH_BENEATH: c_int = 1;
+        let below = open(path, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?;
+        let (flags, rule) = (
+            0,
+            PathBeneath {
+                allowed_access: rights,
+                parent_fd: below.as_raw_fd(),
+            },
+        );
         // SAFETY: a system call that reads the structure that belongs to this kind of rule.
         Errno::result(unsafe {
             libc::syscall(
                 libc::SYS_landlock_add_rule,
-                ruleset,
+                self.0,
                 LANDLOCK_RULE_PATH_BENEATH,
                 &raw const rule,
                 flags,
             )
-        })?;
+        })
+        .map(drop)
     }
-    call(libc::SYS_landlock_restrict_self, [ruleset, 0, 0])
+
+    /// Applies it to this thread, for good. It takes no_new_privs.
+    pub fn restrict(self) -> nix::Result<()> {
+        call(libc::SYS_landlock_restrict_self, [self.0, 0, 0])
+    }
 }
 
 /// Applies seccomp programs to this thread, for good. They come from `prn server start`, and the

@@ -4,10 +4,8 @@
 use std::ffi::{CStr, CString};
 use std::os::fd::BorrowedFd;
 
-use prn_ipc_protocol::config::{Filter, OpenFiles};
+use prn_ipc_protocol::config::{Layers, OpenFiles};
 use prn_ipc_protocol::message::ChildStep;
-
-use super::confine::Landlock;
 
 /// What the child executes.
 #[derive(Debug, Clone, Copy)]
@@ -39,14 +37,19 @@ impl Ids {
     pub const ROOT: Self = Self { uid: 0, gid: 0 };
 }
 
-/// Who learns whether the program runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Report {
-    /// The parent, by execve(2), which closes the report.
-    Exec,
-    /// The parent, by the program, which says itself what comes of it: its descriptor 3 is the
-    /// report.
-    Program,
+/// A process's own places.
+#[derive(Debug, Clone, Copy)]
+pub struct Places<'a> {
+    /// Path of the folder that its directories are in.
+    pub state: &'a CStr,
+    /// Name in it of the one where it starts.
+    pub own: &'a CStr,
+    /// Name in it of the one for temporary files.
+    pub temporary: &'a CStr,
+    /// Its user's line of /etc/passwd (passwd(5)).
+    pub passwd: &'a [u8],
+    /// Its group's line of /etc/group (group(5)).
+    pub group: &'a [u8],
 }
 
 /// Why a child's program could not run.
@@ -74,8 +77,6 @@ pub struct Child<'a> {
     pub environment: &'a [CString],
     /// Its standard input, output and error.
     pub streams: [BorrowedFd<'a>; 3],
-    /// Who says what comes of it.
-    pub report: Report,
     /// Its further descriptors, one after the other. All others end where its program
     /// begins (close-on-exec).
     pub descriptors: &'a [BorrowedFd<'a>],
@@ -85,10 +86,10 @@ pub struct Child<'a> {
     pub directory: &'a CStr,
     /// How many files it may open.
     pub open_files: OpenFiles,
-    /// What it may do with files; `None`: what its user may.
-    pub landlock: Option<Landlock<'a>>,
-    /// Its seccomp programs, in the order in which they are applied.
-    pub filters: &'a [Filter],
+    /// What confines it; `None`: its user id alone.
+    pub layers: Option<&'a Layers>,
+    /// What of it its layers are about; `None`: it has no places of its own.
+    pub places: Option<Places<'a>>,
 }
 
 impl<'a> Child<'a> {
@@ -106,7 +107,6 @@ impl<'a> Child<'a> {
             argv: &[],
             environment: &[],
             streams: [null; 3],
-            report: Report::Exec,
             descriptors: &[],
             ids,
             directory: c"/",
@@ -114,8 +114,8 @@ impl<'a> Child<'a> {
                 soft: 1024,
                 hard: 1024,
             },
-            landlock: None,
-            filters: &[],
+            layers: None,
+            places: None,
         }
     }
 }

@@ -1,16 +1,18 @@
 //! What a child needs, made before it exists: between clone3(2) and its program it cannot allocate.
 //! Runs in the supervisor.
 
+use std::cell::Cell;
 use std::ffi::CString;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 
 use nix::errno::Errno;
 use nix::libc::c_char;
 use nix::unistd::Pid;
+use prn_ipc_protocol::config::Landlock;
 
-use super::confine::Rule;
+use super::confine::Ruleset;
 use super::passing::Inbox;
-use super::plan::{Child, Program, Report};
+use super::plan::{Child, Program};
 
 /// Says in a report that the child has taken what was passed to it, and shares nothing any more. No
 /// step is encoded so.
@@ -33,8 +35,6 @@ pub(super) struct Numbers {
     pub kept: RawFd,
     /// The program, if it is an open file, or the folder to remove something from.
     pub file: Option<RawFd>,
-    /// Landlock rules: what they are about, and rights.
-    pub rules: Vec<(RawFd, u64)>,
 }
 
 impl Passed {
@@ -50,22 +50,13 @@ impl Passed {
         for stream in child.streams {
             passed.push(stream)?;
         }
-        if child.report == Report::Program {
-            passed.numbers.report = passed.push(report)?;
-        }
         for descriptor in child.descriptors {
             passed.push(*descriptor)?;
         }
         passed.numbers.kept = passed.next()?;
-        if child.report == Report::Exec {
-            passed.numbers.report = passed.push(report)?;
-        }
+        passed.numbers.report = passed.push(report)?;
         if let Program::File(file) | Program::Unlink(file, _) = child.program {
             passed.numbers.file = Some(passed.push(file)?);
-        }
-        for Rule { below, rights } in child.landlock.map_or(&[][..], |landlock| landlock.rules) {
-            let number = passed.push(*below)?;
-            passed.numbers.rules.push((number, *rights));
         }
         Ok(passed)
     }
@@ -96,6 +87,8 @@ pub(super) struct Prepared<'a> {
     pub argv: Vec<*const c_char>,
     /// Its environment.
     pub environment: Vec<*const c_char>,
+    /// What the child has made of its Landlock ruleset.
+    pub ruleset: Cell<Option<Ruleset>>,
 }
 
 impl<'a> Prepared<'a> {
@@ -108,7 +101,15 @@ impl<'a> Prepared<'a> {
             numbers: passed.numbers,
             argv: pointers(child.argv),
             environment: pointers(child.environment),
+            ruleset: Cell::new(None),
         }
+    }
+}
+
+impl Prepared<'_> {
+    /// What the child may do with files, if that is limited.
+    pub fn landlock(&self) -> Option<&Landlock> {
+        self.child.layers?.landlock.as_ref()
     }
 }
 

@@ -1,0 +1,360 @@
+//! Namespaces of processes: which, and what is mounted there. A table with reasons, compiled for
+//! this host, and tried here once: that a capability is there is no proof that all of it works.
+
+use std::ffi::CString;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::libc::{self, c_int};
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+use prn_ipc_protocol::config::{Accounts, Landlock, Mount, Namespaces, Source, Uncovered};
+
+/// Of a process of profile default (linux/sched.h).
+pub const DEFAULT: c_int = libc::CLONE_NEWNS | libc::CLONE_NEWIPC;
+/// Of a process of profile strict, and of the frontend.
+pub const STRICT: c_int = DEFAULT | libc::CLONE_NEWNET | libc::CLONE_NEWUTS;
+
+/// Flags of mounts (linux/mount.h).
+const OPEN: MsFlags = MsFlags::MS_NOSUID.union(MsFlags::MS_NODEV);
+const CLOSED: MsFlags = OPEN.union(MsFlags::MS_NOEXEC);
+
+/// Longest text of accounts that each process is given a copy of, at its own cost.
+const ACCOUNTS_MAX: usize = 1 << 20;
+
+/// What is mounted for a process.
+#[derive(Debug)]
+pub struct Row {
+    /// Why.
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "for the tables of docs/security/")
+    )]
+    pub reason: &'static str,
+    /// Where: the first of these that there is. None: left out.
+    pub targets: &'static [&'static str],
+    /// What.
+    pub what: What,
+    /// Whether for profile strict alone.
+    pub is_strict: bool,
+}
+
+/// What is mounted.
+#[derive(Debug, Clone, Copy)]
+pub enum What {
+    /// The process's temporary directory.
+    Temporary,
+    /// A new file system, by its kind, flags, and options.
+    New(&'static str, MsFlags, &'static str, Rights),
+}
+
+/// What Landlock allows below a new file system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rights {
+    /// What it allows above it.
+    Around,
+    /// What it allows below the path that is covered.
+    Covered,
+    /// All, as in the process's own directories.
+    Own,
+}
+
+/// In this order.
+pub const MOUNTS: &[Row] = &[
+    // Landlock looks for a rule for the root of the namespace's queues, which takes a mount of them.
+    Row {
+        reason: "POSIX message queues of its own; a host that shows none gets them below what comes next, unseen",
+        targets: &["/dev/mqueue", "/tmp"],
+        what: What::New("mqueue", CLOSED, "", Rights::Own),
+        is_strict: false,
+    },
+    Row {
+        reason: "temporary files: its own temporary directory, $TMPDIR",
+        targets: &["/tmp"],
+        what: What::Temporary,
+        is_strict: false,
+    },
+    Row {
+        reason: "the same",
+        targets: &["/var/tmp"],
+        what: What::Temporary,
+        is_strict: false,
+    },
+    Row {
+        reason: "shared memory of its own, charged to its group, at most half of the machine's",
+        targets: &["/dev/shm"],
+        what: What::New("tmpfs", OPEN, "mode=1777,size=50%", Rights::Own),
+        is_strict: false,
+    },
+    Row {
+        reason: "only its own processes are to be seen",
+        targets: &["/proc"],
+        what: What::New("proc", CLOSED, "hidepid=invisible", Rights::Covered),
+        is_strict: false,
+    },
+    Row {
+        reason: "no socket of a service of the host's",
+        targets: &["/run"],
+        what: What::New("tmpfs", CLOSED, "mode=0755,size=4k", Rights::Around),
+        is_strict: true,
+    },
+];
+
+/// What of this host namespaces are compiled for.
+#[derive(Debug)]
+pub struct Places {
+    state_dir: PathBuf,
+    accounts: Option<Accounts>,
+}
+
+impl Places {
+    /// Of this host, with this state folder.
+    pub fn survey(state_dir: &Path) -> Self {
+        let whole = |path| {
+            let mut text = fs::read(path).ok()?;
+            if text.last().is_some_and(|last| *last != b'\n') {
+                text.push(b'\n');
+            }
+            (text.len() <= ACCOUNTS_MAX).then_some(text)
+        };
+        // They are made in /tmp.
+        let accounts = Path::new("/tmp").is_dir().then(|| {
+            Some(Accounts {
+                passwd: whole("/etc/passwd")?,
+                group: whole("/etc/group")?,
+            })
+        });
+        Self {
+            state_dir: canonical(state_dir),
+            accounts: accounts.flatten(),
+        }
+    }
+
+    /// Those of the frontend, which sees nothing but what it is handed.
+    pub fn frontend() -> Namespaces {
+        Namespaces {
+            flags: STRICT,
+            accounts: None,
+            mounts: Vec::new(),
+            uncovered: None,
+        }
+    }
+
+    /// Those of a process, whose Landlock rules are these.
+    pub fn process(&self, is_strict: bool, landlock: Option<&Landlock>) -> Namespaces {
+        let rows = MOUNTS.iter().filter(|row| is_strict || !row.is_strict);
+        let there = rows.filter_map(|row| {
+            let target = row.targets.iter().find(|path| Path::new(path).is_dir())?;
+            Some((*target, row.what))
+        });
+        let there: Vec<_> = there.collect();
+        let mounts = there.iter().filter_map(|(target, what)| {
+            Some(Mount {
+                source: source(*what)?,
+                target: CString::new(*target).ok()?,
+                rights: landlock.map_or(0, |landlock| rights(*what, target, landlock)),
+            })
+        });
+        Namespaces {
+            flags: if is_strict { STRICT } else { DEFAULT },
+            accounts: self.accounts.clone(),
+            mounts: mounts.collect(),
+            uncovered: self.uncovered(&there),
+        }
+    }
+
+    /// The way to the state folder, if one of these covers it: of several the innermost, and of
+    /// those the last.
+    fn uncovered(&self, mounts: &[(&str, What)]) -> Option<Uncovered> {
+        let covering = mounts.iter().rev().filter_map(|(target, what)| {
+            let target = canonical(Path::new(target));
+            let below = self.state_dir.strip_prefix(&target).ok()?.to_owned();
+            Some((target, below, what))
+        });
+        let (target, below, what) =
+            covering.min_by_key(|(_, below, _)| below.components().count())?;
+        let folders = below.components().scan(target, |folder, name| {
+            folder.push(name);
+            Some(folder.clone())
+        });
+        let folders =
+            folders.map(|folder| CString::new(folder.into_os_string().into_encoded_bytes()));
+        Some(Uncovered {
+            folders: folders.collect::<Result<_, _>>().ok()?,
+            is_in_temporary: matches!(what, What::Temporary),
+        })
+    }
+}
+
+/// Without links, as far as it is there.
+fn canonical(path: &Path) -> PathBuf {
+    fs::canonicalize(path).unwrap_or_else(|_| path.to_owned())
+}
+
+fn source(what: What) -> Option<Source> {
+    Some(match what {
+        What::Temporary => Source::Temporary,
+        What::New(kind, flags, options, _) => Source::New {
+            kind: CString::new(kind).ok()?,
+            flags: flags.bits(),
+            options: CString::new(options).ok()?,
+        },
+    })
+}
+
+fn rights(what: What, target: &str, landlock: &Landlock) -> u64 {
+    match what {
+        What::Temporary | What::New(_, _, _, Rights::Around) => 0,
+        What::New(_, _, _, Rights::Own) => landlock.own,
+        What::New(_, _, _, Rights::Covered) => landlock
+            .rules
+            .iter()
+            .find(|rule| rule.path.to_bytes() == target.as_bytes())
+            .map_or(0, |rule| rule.rights),
+    }
+}
+
+/// Why there are no namespaces.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// Without it there is nothing to try.
+    #[error(
+        "CAP_SYS_ADMIN is missing (systemd: CapabilityBoundingSet=; containers: --cap-add SYS_ADMIN)"
+    )]
+    Capability,
+    /// As many as there may be.
+    #[error(
+        "the kernel makes no more of them (sysctl user.max_mnt_namespaces, user.max_ipc_namespaces, user.max_net_namespaces, user.max_uts_namespaces)"
+    )]
+    Count,
+    /// They are forbidden.
+    #[error("making them fails: {} (systemd: RestrictNamespaces= or SystemCallFilter=; containers: their seccomp profile)", .0.desc())]
+    Unshare(Errno),
+    /// The root folder is no mount that could be told apart from the host's.
+    #[error("the mounts of / cannot be made this server's own: {} (a chroot whose / is no mount)", .0.desc())]
+    Root(Errno),
+    /// A mount is forbidden.
+    #[error("mounting {target} fails: {} (systemd: SystemCallFilter= without @mount; an AppArmor profile)", .errno.desc())]
+    Mount {
+        /// Where.
+        target: String,
+        /// Why.
+        errno: Errno,
+    },
+}
+
+impl Refused {
+    fn unshare(errno: Errno) -> Self {
+        if errno == Errno::ENOSPC {
+            Self::Count
+        } else {
+            Self::Unshare(errno)
+        }
+    }
+}
+
+/// Makes them once, for a thread that ends with them. `has_sys_admin` is whether this program has
+/// the capability.
+///
+/// # Errors
+/// What does not work.
+pub fn attempt(namespaces: &Namespaces, has_sys_admin: bool) -> Result<(), Refused> {
+    if !has_sys_admin {
+        return Err(Refused::Capability);
+    }
+    let tried = std::thread::scope(|scope| scope.spawn(|| enter(namespaces)).join());
+    tried.unwrap_or(Err(Refused::Unshare(Errno::EIO)))
+}
+
+/// As a process's child does (`supervisor/src/sys/spawn/namespaces.rs`), with the root folder in
+/// place of directories.
+fn enter(namespaces: &Namespaces) -> Result<(), Refused> {
+    const NOTHING: Option<&str> = None;
+    unshare(CloneFlags::from_bits_retain(namespaces.flags)).map_err(Refused::unshare)?;
+    let slave = MsFlags::MS_REC | MsFlags::MS_SLAVE;
+    mount(NOTHING, "/", NOTHING, slave, NOTHING).map_err(Refused::Root)?;
+    for Mount { source, target, .. } in &namespaces.mounts {
+        let target = target.as_c_str();
+        match source {
+            Source::Temporary => mount(Some("/"), target, NOTHING, MsFlags::MS_BIND, NOTHING),
+            Source::New {
+                kind,
+                flags,
+                options,
+            } => {
+                let (kind, options) = (Some(kind.as_c_str()), Some(options.as_c_str()));
+                mount(
+                    kind,
+                    target,
+                    kind,
+                    MsFlags::from_bits_retain(*flags),
+                    options,
+                )
+            }
+        }
+        .map_err(|errno| Refused::Mount {
+            target: target.to_string_lossy().into_owned(),
+            errno,
+        })?;
+    }
+    Ok(())
+}
+
+/// Whether this process has CAP_SYS_ADMIN, of its effective capabilities.
+pub fn has_sys_admin(capabilities: u64) -> bool {
+    capabilities >> 21 & 1 == 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn uncovered(state_dir: &str, is_strict: bool) -> Option<(Vec<String>, bool)> {
+        let places = Places {
+            state_dir: state_dir.into(),
+            accounts: None,
+        };
+        let found = places.process(is_strict, None).uncovered?;
+        let folders = found.folders.iter();
+        let folders = folders.map(|folder| folder.to_str().unwrap().to_owned());
+        Some((folders.collect(), found.is_in_temporary))
+    }
+
+    #[test]
+    fn a_state_folder_is_found_again_below_what_covers_it_and_left_alone_elsewhere() {
+        assert_eq!(uncovered("/var/lib/prn", true), None);
+        assert_eq!(
+            uncovered("/tmp/a/b", false),
+            Some((vec!["/tmp/a".to_owned(), "/tmp/a/b".to_owned()], true))
+        );
+        assert_eq!(uncovered("/tmpx/a", false), None);
+        let run = canonical(Path::new("/run")).join("prn");
+        let run = run.to_str().unwrap();
+        assert_eq!(uncovered(run, false), None);
+        assert_eq!(uncovered(run, true), Some((vec![run.to_owned()], false)));
+    }
+
+    #[test]
+    fn default_has_no_network_of_its_own_and_strict_all_that_default_has() {
+        let places = Places::survey(Path::new("/var/lib/prn"));
+        let [default, strict] = [false, true].map(|is_strict| places.process(is_strict, None));
+        assert_eq!(default.flags & libc::CLONE_NEWNET, 0);
+        assert_eq!(strict.flags & default.flags, default.flags);
+        assert!(
+            default
+                .mounts
+                .iter()
+                .all(|mount| strict.mounts.contains(mount))
+        );
+        assert_eq!(Places::frontend().flags, strict.flags);
+    }
+
+    #[test]
+    fn without_the_capability_nothing_is_tried() {
+        assert_eq!(
+            attempt(&Places::frontend(), false),
+            Err(Refused::Capability)
+        );
+    }
+}

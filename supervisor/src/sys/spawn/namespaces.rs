@@ -1,0 +1,121 @@
+//! Namespaces of a child's own, and what it then sees.
+//!
+//! Runs in the child, with the supervisor's identity and CAP_SYS_ADMIN, by a plan that was compiled
+//! before the supervisor was executed: a client chooses nothing of it but its own directories'
+//! names. System calls alone, as in all of [`super::child`].
+
+use std::ffi::CStr;
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::stat::Mode;
+use nix::unistd::{self, Gid, Uid};
+use prn_ipc_protocol::config::{Accounts, Mount, Namespaces, Source, Uncovered};
+
+use super::confine::Ruleset;
+use super::plan::{Ids, Places};
+
+/// Where the files of accounts are made. A later mount covers it.
+const STAGE: &CStr = c"/tmp";
+/// Those files, and what each is mounted over.
+const PASSWD: [&CStr; 2] = [c"/tmp/passwd", c"/etc/passwd"];
+const GROUP: [&CStr; 2] = [c"/tmp/group", c"/etc/group"];
+
+/// Moves the child into them. The working directory is the state folder, where there are places,
+/// before and after.
+pub(super) fn enter(namespaces: &Namespaces) -> nix::Result<()> {
+    // The working directory is moved along (unshare(2), CLONE_NEWNS).
+    unshare(CloneFlags::from_bits_retain(namespaces.flags))?;
+    // Mounts made here stay here. Not private: a disk that the host unmounts must go from here as
+    // well.
+    let flags = MsFlags::MS_REC | MsFlags::MS_SLAVE;
+    mount(NOTHING, c"/", NOTHING, flags, NOTHING)
+}
+
+/// Arranges what a process sees there.
+pub(super) fn arrange(
+    namespaces: &Namespaces,
+    places: &Places<'_>,
+    ids: Ids,
+    ruleset: Option<Ruleset>,
+) -> nix::Result<()> {
+    if let Some(accounts) = &namespaces.accounts {
+        add_account(accounts, places)?;
+    }
+    for Mount {
+        source,
+        target,
+        rights,
+    } in &namespaces.mounts
+    {
+        match source {
+            Source::Temporary => bind(places.temporary, target)?,
+            Source::New {
+                kind,
+                flags,
+                options,
+            } => new(kind, target, *flags, options)?,
+        }
+        if let Some(ruleset) = ruleset.filter(|_| *rights != 0) {
+            ruleset.allow(target, *rights)?;
+        }
+    }
+    match &namespaces.uncovered {
+        Some(uncovered) => uncover(uncovered, ids),
+        None => Ok(()),
+    }
+}
+
+const NOTHING: Option<&CStr> = None;
+
+fn bind(source: &CStr, target: &CStr) -> nix::Result<()> {
+    mount(Some(source), target, NOTHING, MsFlags::MS_BIND, NOTHING)
+}
+
+fn new(kind: &CStr, target: &CStr, flags: u64, options: &CStr) -> nix::Result<()> {
+    let flags = MsFlags::from_bits_retain(flags);
+    mount(Some(kind), target, Some(kind), flags, Some(options))
+}
+
+/// The host's accounts, and one for the child's user, in files of root's that a mount puts in place
+/// of the host's. A later rename over those there takes the mount away (rename(2)): then a process
+/// sees what the host does.
+fn add_account(accounts: &Accounts, places: &Places<'_>) -> nix::Result<()> {
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+    new(c"tmpfs", STAGE, flags.bits(), c"mode=0755")?;
+    let files = [
+        (PASSWD, &accounts.passwd, places.passwd),
+        (GROUP, &accounts.group, places.group),
+    ];
+    for ([made, host], text, line) in files {
+        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
+        let readable = Mode::S_IRUSR | Mode::S_IRGRP | Mode::S_IROTH;
+        let file = open(made, flags, readable)?;
+        for bytes in [text.as_slice(), line] {
+            if unistd::write(&file, bytes)? != bytes.len() {
+                return Err(Errno::ENOSPC);
+            }
+        }
+        bind(made, host)?;
+    }
+    Ok(())
+}
+
+/// Mounts the state folder where its path leads to: what covered it shows nothing there.
+fn uncover(uncovered: &Uncovered, ids: Ids) -> nix::Result<()> {
+    if uncovered.is_in_temporary {
+        // Root may not look into a directory of somebody else's. CAP_SYS_ADMIN stays
+        // (capabilities(7)).
+        unistd::setfsgid(Gid::from_raw(ids.gid));
+        unistd::setfsuid(Uid::from_raw(ids.uid));
+    }
+    for folder in &uncovered.folders {
+        unistd::mkdir(folder.as_c_str(), Mode::from_bits_retain(0o755))?;
+    }
+    match uncovered.folders.last() {
+        Some(state) => bind(c".", state),
+        None => Ok(()),
+    }
+}
