@@ -15,10 +15,7 @@ SSHD
 echo "[127.0.0.1]:$port $(cut -d' ' -f1,2 keys/host.pub)" > keys/known
 /usr/sbin/sshd -D -e -f sshd_config 2> log &
 server=$!
-until grep -q 'Server listening' log; do
-    kill -0 "$server" || { cat log >&2; exit 1; }
-    sleep 0.05
-done
+serves "$server" grep 'Server listening' log
 git init -q repository
 seq 9999 > repository/file
 git -C repository add file

@@ -19,10 +19,7 @@ http {
 NGINX
 nginx -p "$PWD" -e stderr -c nginx.conf 2> log &
 server=$!
-until get > page 2> /dev/null; do
-    kill -0 "$server" || { cat log >&2; exit 1; }
-    sleep 0.05
-done
-grep -qx page page
+serves "$server" get
+get | grep -qx page
 kill -QUIT "$server"
 wait "$server"
