@@ -232,6 +232,18 @@ impl Server {
         command
     }
 
+    /// The command that starts a server of the same name, with the same state folder.
+    pub fn again(&self) -> Command {
+        Self::command(
+            &Options::default(),
+            self.folder(),
+            &self.instance,
+            self.first_uid,
+            &self.identity,
+            &self.client,
+        )
+    }
+
     /// The `prn` command with these arguments, as the server's client.
     pub fn prn(&self, arguments: &[&str]) -> Command {
         self.prn_as(&self.client, arguments)

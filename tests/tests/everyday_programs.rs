@@ -147,13 +147,13 @@ tests!(
     },
     nginx_serves_on_a_unix_socket: Program {
         name: "nginx on a Unix socket",
-        needs: &[("nginx", "nginx-light")],
+        needs: &[("nginx", "nginx")],
         script: script!("nginx_unix", "nginx"),
         ..PROGRAM
     },
     nginx_serves_on_a_port: Program {
         name: "nginx on a port",
-        needs: &[("nginx", "nginx-light")],
+        needs: &[("nginx", "nginx")],
         script: script!("nginx_tcp", "nginx"),
         strict: Fails("failed (97: Address family not supported by protocol)"),
         note: NO_NETWORK,
@@ -274,7 +274,7 @@ tests!(
     },
     system_v_memory_semaphores_and_queues_work: Program {
         name: "System V shared memory, semaphores, queues: ipcmk, ipcs, ipcrm",
-        needs: &[("ipcmk", "util-linux-extra"), ("perl", "perl")],
+        needs: &[("ipcmk", "util-linux"), ("perl", "perl-base")],
         script: script!("system_v"),
         ..PROGRAM
     },

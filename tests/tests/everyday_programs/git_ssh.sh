@@ -11,6 +11,7 @@ PidFile none
 AuthorizedKeysFile $PWD/keys/authorized
 StrictModes no
 UsePAM no
+LogLevel VERBOSE
 SSHD
 echo "[127.0.0.1]:$port $(cut -d' ' -f1,2 keys/host.pub)" > keys/known
 /usr/sbin/sshd -D -e -f sshd_config 2> log &

@@ -4,7 +4,7 @@ for kind in shmem semaphores queues; do
 done
 # shellcheck disable=SC2016  # perl's variables
 perl -e '
-use IPC::SysV qw(IPC_PRIVATE IPC_CREAT IPC_RMID S_IRUSR S_IWUSR);
+use constant { IPC_PRIVATE => 0, IPC_RMID => 0, IPC_CREAT => 01000 };
 my $memory = shmget(IPC_PRIVATE, 4096, IPC_CREAT | 0600) // die "shmget: $!";
 shmwrite($memory, "shared", 0, 6) or die "shmwrite: $!";
 my $queue = msgget(0x1234, IPC_CREAT | 0600) // die "msgget: $!";

@@ -1,0 +1,458 @@
+//! What one process sees of another, and what is left of it on the host: nothing, by whatever end
+//! it or its server comes to.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::MetadataExt;
+use std::process::{Command, Stdio};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use prn_tests::server::{Options, Server};
+use prn_tests::{procfs, wait_for};
+use serde_json::{Value, json};
+
+const PROFILES: [&str; 2] = ["default", "strict"];
+
+const PLACES: &str = include_str!("private_places/places.py");
+
+/// Runs private_places/places.py in a process that ends.
+fn places(server: &Server, profile: &str, actions: &[&str], name: &str, id: &str) -> Value {
+    let argv = places_argv(actions, name, id);
+    let argv: Vec<&str> = argv.iter().map(String::as_str).collect();
+    let output = server.ok(&[&["run", "--profile", profile, "--"], &argv[..]].concat());
+    serde_json::from_str(&output).unwrap()
+}
+
+fn places_argv(actions: &[&str], name: &str, id: &str) -> Vec<String> {
+    let backwards: String = id.chars().rev().collect();
+    [
+        &["/usr/bin/python3", "-c", PLACES],
+        actions,
+        &[name, &backwards],
+    ]
+    .concat()
+    .into_iter()
+    .map(str::to_owned)
+    .collect()
+}
+
+/// Starts a process that leaves something of this name everywhere, and stays.
+fn maker(server: &Server, profile: &str, name: &str) -> String {
+    let argv = places_argv(&["make", "stay"], name, "");
+    let argv: Vec<&str> = argv.iter().map(String::as_str).collect();
+    let secret = format!("SECRET={name}-environment");
+    let id = server.start_process(&["--profile", profile, "--env", &secret], &argv);
+    wait_for("what it makes", || {
+        let output = server.run(&["logs", "--no-follow", &id]);
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(!error.contains("Error"), "{profile}: {error}");
+        output.stdout == b"made\n"
+    });
+    id
+}
+
+/// The process numbers of a process's tree.
+fn members(server: &Server, id: &str) -> Vec<i32> {
+    let group = server.cgroup().join("processes").join(id);
+    let text = fs::read_to_string(group.join("cgroup.procs")).unwrap();
+    text.lines().map(|line| line.parse().unwrap()).collect()
+}
+
+/// The namespace of this kind that a process is in.
+fn namespace(pid: i32, kind: &str) -> Option<u64> {
+    Some(fs::metadata(format!("/proc/{pid}/ns/{kind}")).ok()?.ino())
+}
+
+/// A name that no other test makes anything of.
+fn unique(server: &Server, word: &str) -> String {
+    format!("{}-{word}", server.instance)
+}
+
+/// What can be seen of a server's processes from the host.
+struct Host {
+    mounts: BTreeSet<String>,
+    namespaces: BTreeSet<u64>,
+}
+
+impl Host {
+    /// While these processes live.
+    fn with(server: &Server, ids: &[&String]) -> Self {
+        let namespaces = ids
+            .iter()
+            .flat_map(|id| members(server, id))
+            .flat_map(|pid| ["mnt", "ipc"].map(|kind| namespace(pid, kind).unwrap()))
+            .collect();
+        Self {
+            mounts: mounts(),
+            namespaces,
+        }
+    }
+
+    /// Nothing is left of them, nor of what they made with these names.
+    fn has_nothing_left(&self, server: &Server, names: &[&String]) {
+        let added: Vec<String> = mounts().difference(&self.mounts).cloned().collect();
+        assert!(added.is_empty(), "{added:?}");
+        let alive = fs::read_dir("/proc").unwrap().flatten();
+        for pid in alive.filter_map(|entry| entry.file_name().to_str()?.parse().ok()) {
+            for kind in ["mnt", "ipc"] {
+                let of_it = namespace(pid, kind);
+                assert!(
+                    of_it.is_none_or(|of_it| !self.namespaces.contains(&of_it)),
+                    "{pid} {} is in a namespace of a process that has ended",
+                    procfs::comm(pid)
+                );
+            }
+        }
+        for name in names {
+            for folder in ["/tmp", "/var/tmp", "/dev/shm"] {
+                assert!(!fs::exists(format!("{folder}/{name}")).unwrap());
+            }
+            // The host's own look, from outside of all namespaces.
+            let output = Command::new("/usr/bin/python3")
+                .args(&places_argv(&["look"], name, "none")[1..])
+                .env("HOME", server.folder())
+                .output()
+                .unwrap();
+            let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+            for kind in ["POSIX queue", "shared memory", "semaphores", "queue"] {
+                assert_eq!(found[kind], "ENOENT", "{kind}");
+            }
+        }
+        let left = folders(server);
+        assert!(left.is_empty(), "{left:?}");
+    }
+}
+
+fn mounts() -> BTreeSet<String> {
+    let text = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    text.lines().map(str::to_owned).collect()
+}
+
+/// What processes have in the state folder; the server itself has an empty folder there, for its
+/// frontend.
+fn folders(server: &Server) -> Vec<String> {
+    let all = fs::read_dir(server.state_dir()).unwrap();
+    all.map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name != ".empty")
+        .collect()
+}
+
+/// One process of each profile, and what they have made.
+fn one_of_each(server: &Server) -> (Vec<String>, Vec<String>) {
+    let make = |profile| {
+        let name = unique(server, profile);
+        (maker(server, profile, &name), name)
+    };
+    PROFILES.into_iter().map(make).unzip()
+}
+
+/// The server of this one's name and state folder that comes next, until it has ended in order.
+fn the_next_one_starts(server: &Server) {
+    let mut again = server.again().stdout(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    let mut lines = BufReader::new(again.stdout.take().unwrap());
+    lines.read_line(&mut line).unwrap();
+    assert!(line.starts_with("Listening on "), "{line}");
+    let pid = Pid::from_raw(again.id().try_into().unwrap());
+    kill(pid, Signal::SIGTERM).unwrap();
+    assert!(again.wait().unwrap().success());
+}
+
+#[test]
+fn a_process_finds_in_each_place_what_it_has_put_there() {
+    // The control of all others: what they do not find, they would.
+    let server = Server::start();
+    for profile in PROFILES {
+        let name = unique(&server, profile);
+        let id = format!("{:032x}", profile.len());
+        let argv = places_argv(&["make", "look"], &name, &id);
+        let argv: Vec<&str> = argv.iter().map(String::as_str).collect();
+        let arguments = ["run", "--profile", profile, "--id", &id, "--"];
+        let found: Value =
+            serde_json::from_str(&server.ok(&[&arguments, &argv[..]].concat())).unwrap();
+        assert_eq!(found["files"], json!(["/dev/shm", "/tmp", "/var/tmp"]));
+        for kind in ["POSIX queue", "shared memory", "semaphores", "queue"] {
+            assert_eq!(found[kind], "", "{profile}: {kind}");
+        }
+        assert_eq!(found["any System V"], 3, "{profile}");
+        let told_by = found["told by"].as_array().unwrap();
+        for file in ["cgroup", "mountinfo", "environ", "net/unix"] {
+            let file = json!(format!("/proc/self/{file}"));
+            assert!(told_by.contains(&file), "{profile}: {file}: {told_by:?}");
+        }
+    }
+}
+
+#[test]
+fn a_process_sees_nothing_of_another_but_the_paths_of_sockets() {
+    let server = Server::start();
+    for first in PROFILES {
+        let name = unique(&server, first);
+        let id = maker(&server, first, &name);
+        for second in PROFILES {
+            let found = places(&server, second, &["look"], &name, &id);
+            let who = format!("{second}, of {first}: {found:#}");
+            assert_eq!(found["files"], json!([]), "{who}");
+            assert_eq!(found["any files"], 0, "{who}");
+            for kind in ["POSIX queue", "shared memory", "semaphores", "queue"] {
+                assert_eq!(found[kind], "ENOENT", "{who}");
+            }
+            assert_eq!(found["any System V"], 0, "{who}");
+            assert_eq!(found["others"], json!([]), "{who}");
+            // The list of sockets is the network namespace's: what profile default shares with all.
+            let told_by = if [first, second] == ["default"; 2] {
+                json!(["/proc/net/unix", "/proc/self/net/unix"])
+            } else {
+                json!([])
+            };
+            let told: BTreeSet<&str> = found["told by"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|path| path.as_str().unwrap())
+                .collect();
+            let expected: BTreeSet<&str> = told_by
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|path| path.as_str().unwrap())
+                .collect();
+            // /proc/net is the same as /proc/self/net, and a link to it.
+            let told: BTreeSet<&str> = told
+                .into_iter()
+                .filter(|path| !path.contains("/task/"))
+                .collect();
+            assert_eq!(told, expected, "{who}");
+        }
+    }
+}
+
+#[test]
+fn a_process_learns_nothing_of_one_whose_number_and_id_it_knows() {
+    let server = Server::start();
+    for first in PROFILES {
+        let id = maker(&server, first, &unique(&server, first));
+        let pid = members(&server, &id)[0].to_string();
+        let own = server.state_dir().join(&id);
+        let own = own.to_str().unwrap();
+        let script = r#"pid=${1:-$$} own=${2:-$HOME} failed=0
+            tries() { if "$@" > /dev/null 2>&1; then :; else failed=$((failed + 1)); fi; }
+            for file in '' cmdline environ status stat cgroup mountinfo maps cwd root fd ns/mnt net/unix task; do
+                tries ls -d "/proc/$pid/$file"
+            done
+            tries cat "/proc/$pid/cmdline"; tries cat "/proc/$pid/environ"
+            tries kill -0 "$pid"; tries ps -p "$pid"
+            for folder in "$own" "$own.tmp"; do tries ls "$folder/"; tries touch "$folder/file"; done
+            tries ls "${own%/*}"; tries touch "${own%/*}/file"
+            echo "$failed of 24 failed""#;
+        for second in PROFILES {
+            let arguments = [
+                "run",
+                "--profile",
+                second,
+                "--",
+                "bash",
+                "-c",
+                script,
+                "bash",
+            ];
+            let said = server.ok(&[&arguments[..], &[&pid, own]].concat());
+            assert_eq!(said, "24 of 24 failed\n", "{second}, of {first}");
+            // The control: of itself it can all of it but the last two, which are the server's.
+            let said = server.ok(&arguments);
+            assert_eq!(said, "2 of 24 failed\n", "{second}, of itself");
+        }
+    }
+}
+
+#[test]
+fn nothing_is_left_on_the_host_after_a_process_has_ended_or_been_stopped() {
+    let mut server = Server::start();
+    let (ids, names) = one_of_each(&server);
+    let host = Host::with(&server, &ids.iter().collect::<Vec<_>>());
+    assert_eq!(host.namespaces.len(), 4, "two for each process");
+    for id in &ids {
+        server.ok(&["stop", id, "--grace", "0s"]);
+    }
+    // By itself.
+    for profile in PROFILES {
+        places(
+            &server,
+            profile,
+            &["make", "look"],
+            &unique(&server, "ends"),
+            "none",
+        );
+    }
+    wait_for("its folders' removal", || folders(&server).is_empty());
+    let ends = unique(&server, "ends");
+    host.has_nothing_left(&server, &[&names[0], &names[1], &ends]);
+    assert_eq!(server.stop(), Some(0));
+    host.has_nothing_left(&server, &[&names[0], &names[1], &ends]);
+}
+
+#[test]
+fn nothing_is_left_on_the_host_after_a_frontend_was_killed() {
+    let mut server = Server::start();
+    let (ids, names) = one_of_each(&server);
+    let host = Host::with(&server, &ids.iter().collect::<Vec<_>>());
+    let killed = server.frontend();
+    kill(Pid::from_raw(killed), Signal::SIGKILL).unwrap();
+    wait_for("the next frontend", || server.frontend() != killed);
+    for id in &ids {
+        assert_eq!(server.status(id)["state"], "running", "that goes on");
+    }
+    assert_eq!(server.stop(), Some(0));
+    host.has_nothing_left(&server, &[&names[0], &names[1]]);
+}
+
+#[test]
+fn nothing_is_left_on_the_host_after_a_frontend_was_killed_as_a_process_starts() {
+    let mut server = Server::start();
+    let name = unique(&server, "born");
+    let argv = places_argv(&["make", "stay"], &name, "");
+    let argv: Vec<&str> = argv.iter().map(String::as_str).collect();
+    let before = mounts();
+    for profile in PROFILES {
+        let arguments = ["start", "--profile", profile, "--"];
+        let mut start = server.prn(&[&arguments, &argv[..]].concat());
+        let mut start = start.stdout(Stdio::null()).spawn().unwrap();
+        wait_for("a newborn process", || {
+            let mut groups = fs::read_dir(server.cgroup().join("processes"))
+                .into_iter()
+                .flatten()
+                .flatten();
+            groups.any(|group| {
+                let text = fs::read_to_string(group.path().join("cgroup.procs"));
+                text.is_ok_and(|text| !text.is_empty())
+            }) || start.try_wait().unwrap().is_some()
+        });
+        let _ = kill(Pid::from_raw(server.frontend()), Signal::SIGKILL);
+        start.wait().unwrap();
+    }
+    assert_eq!(server.stop(), Some(0));
+    let host = Host {
+        mounts: before,
+        namespaces: BTreeSet::new(),
+    };
+    host.has_nothing_left(&server, &[&name]);
+}
+
+#[test]
+fn nothing_is_left_on_the_host_once_the_next_server_has_swept() {
+    let mut server = Server::start();
+    let (ids, names) = one_of_each(&server);
+    // One that takes the signal off itself that it would get at the supervisor's death, and so
+    // keeps its namespaces alive.
+    let script = "syscall(157, 1, 0, 0, 0, 0) == 0 or die; $| = 1; print qq(made\n); sleep 1000";
+    let stays = server.start_process(&[], &["perl", "-e", script]);
+    wait_for("it", || {
+        server.ok(&["logs", "--no-follow", &stays]).contains("made")
+    });
+    let all: Vec<&String> = ids.iter().chain([&stays]).collect();
+    let host = Host::with(&server, &all);
+    let stays = members(&server, &stays)[0];
+    server.signal(Signal::SIGKILL);
+    server.wait();
+    assert!(procfs::alive(stays));
+    assert!(!folders(&server).is_empty());
+    the_next_one_starts(&server);
+    assert!(!procfs::alive(stays));
+    host.has_nothing_left(&server, &[&names[0], &names[1]]);
+}
+
+#[test]
+fn a_process_with_a_user_id_that_another_has_had_finds_nothing_of_that() {
+    let server = Server::with(Options {
+        uids: Some(1),
+        ..Options::default()
+    });
+    for first in PROFILES {
+        for second in PROFILES {
+            let name = unique(&server, first);
+            let starts = || server.run(&["start", "--", "true"]).status.success();
+            let id = maker(&server, first, &name);
+            let pid = members(&server, &id)[0];
+            let uid = procfs::status(pid)["Uid"]
+                .split('\t')
+                .next()
+                .unwrap()
+                .to_owned();
+            assert!(!starts(), "there is but one");
+            server.ok(&["stop", &id, "--grace", "0s"]);
+            let mut found = Value::Null;
+            wait_for("the user id", || {
+                let argv = places_argv(&["look"], &name, &id);
+                let argv: Vec<&str> = argv.iter().map(String::as_str).collect();
+                let output = server.run(&[&["run", "--profile", second, "--"], &argv[..]].concat());
+                found = serde_json::from_slice(&output.stdout).unwrap_or_default();
+                output.status.success()
+            });
+            let who = format!("{second}, after {first}: {found:#}");
+            assert_eq!(found["uid"].to_string(), uid, "{who}");
+            assert_eq!(found["any files"], 0, "{who}");
+            assert_eq!(found["POSIX queue"], "ENOENT", "{who}");
+            assert_eq!(found["any System V"], 0, "{who}");
+            assert_eq!(found["others"], json!([]), "{who}");
+            assert_eq!(found["told by"], json!([]), "{who}");
+            wait_for("the user id", starts);
+            wait_for("its end", || folders(&server).is_empty());
+        }
+    }
+}
+
+/// A copy of /etc over /etc, in a mount namespace of the server's own.
+const OWN_ETC: &str = r#"set -e; copy=$(mktemp -d); mount -t tmpfs etc "$copy"; cp -a /etc/. "$copy"
+    mount --move "$copy" /etc; rmdir "$copy"; exec "$@""#;
+
+#[test]
+fn an_account_that_the_host_adds_takes_that_of_living_processes_and_of_no_new_one() {
+    let server = Server::with(Options {
+        wrapper: ["unshare", "--mount", "sh", "-c", OWN_ETC, "sh"]
+            .map(str::to_owned)
+            .to_vec(),
+        ..Options::default()
+    });
+    let says = "id -un; getent passwd added";
+    for profile in PROFILES {
+        // It tells who it is before, and again once /etc/passwd is another file.
+        let script = "whoami; before=$(stat -c %i /etc/passwd)
+            until test \"$(stat -c %i /etc/passwd)\" != \"$before\"; do sleep 0.02; done
+            whoami 2> /dev/null || echo no name; getent passwd added | cut -d: -f1; cat /etc/group > /dev/null; echo still reads";
+        let id = server.start_process(&["--profile", profile], &["sh", "-c", script]);
+        wait_for("its name", || {
+            !server.ok(&["logs", "--no-follow", &id]).is_empty()
+        });
+        let name = server.ok(&["logs", "--no-follow", &id]);
+        let useradd = Command::new("nsenter")
+            .arg(format!("--mount=/proc/{}/ns/mnt", server.supervisor()))
+            .args(["useradd", "--no-create-home", "added"])
+            .status();
+        assert!(useradd.unwrap().success());
+        let said = server.ok(&["logs", &id]);
+        assert_eq!(
+            said,
+            format!("{name}no name\nadded\nstill reads\n"),
+            "{profile}"
+        );
+        // A new process has an account, beside those that there were when the server started.
+        let run = |script| server.run(&["run", "--profile", profile, "--", "sh", "-c", script]);
+        let output = run(says);
+        let new = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(new.lines().count(), 1, "{profile}: {new}");
+        assert_eq!(output.status.code(), Some(2), "no account of the name");
+        let userdel = Command::new("nsenter")
+            .arg(format!("--mount=/proc/{}/ns/mnt", server.supervisor()))
+            .args(["userdel", "added"])
+            .status();
+        assert!(userdel.unwrap().success());
+    }
+    // Of all this the host's own files know nothing.
+    assert!(
+        !fs::read_to_string("/etc/passwd")
+            .unwrap()
+            .contains("added:")
+    );
+}
