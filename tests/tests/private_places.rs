@@ -2,11 +2,13 @@
 //! it or its server comes to.
 
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
+use nix::libc;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use prn_tests::server::{Options, Server};
@@ -60,9 +62,10 @@ fn members(server: &Server, id: &str) -> Vec<i32> {
     text.lines().map(|line| line.parse().unwrap()).collect()
 }
 
-/// The namespace of this kind that a process is in.
-fn namespace(pid: i32, kind: &str) -> Option<u64> {
-    Some(fs::metadata(format!("/proc/{pid}/ns/{kind}")).ok()?.ino())
+/// The namespaces of a process that are its own alone, held open: the number of one that is gone is
+/// soon another's.
+fn namespaces(pid: i32) -> [File; 2] {
+    ["mnt", "ipc"].map(|kind| File::open(format!("/proc/{pid}/ns/{kind}")).unwrap())
 }
 
 /// A name that no other test makes anything of.
@@ -73,38 +76,61 @@ fn unique(server: &Server, word: &str) -> String {
 /// What can be seen of a server's processes from the host.
 struct Host {
     mounts: BTreeSet<String>,
-    namespaces: BTreeSet<u64>,
+    namespaces: Vec<File>,
 }
 
 impl Host {
-    /// While these processes live.
-    fn with(server: &Server, ids: &[&String]) -> Self {
-        let namespaces = ids
-            .iter()
-            .flat_map(|id| members(server, id))
-            .flat_map(|pid| ["mnt", "ipc"].map(|kind| namespace(pid, kind).unwrap()))
-            .collect();
+    /// Before there are any.
+    fn before() -> Self {
         Self {
             mounts: mounts(),
-            namespaces,
+            namespaces: Vec::new(),
         }
+    }
+
+    /// While these live.
+    fn with(mut self, server: &Server, ids: &[&String]) -> Self {
+        let pids = ids.iter().flat_map(|id| members(server, id));
+        self.namespaces = pids.flat_map(namespaces).collect();
+        assert!(self.users().len() >= ids.len(), "the control");
+        assert_eq!(self.added_mounts(), [""; 0]);
+        self
+    }
+
+    fn added_mounts(&self) -> Vec<String> {
+        mounts().difference(&self.mounts).cloned().collect()
+    }
+
+    /// The processes that are in one of the namespaces, or have one open.
+    fn users(&self) -> Vec<String> {
+        let sought: BTreeSet<u64> = self
+            .namespaces
+            .iter()
+            .map(|file| file.metadata().unwrap().ino())
+            .collect();
+        let is_one = |path: &Path| fs::metadata(path).is_ok_and(|of| sought.contains(&of.ino()));
+        let numbered = |entry: &fs::DirEntry| entry.file_name().to_str()?.parse::<u32>().ok();
+        fs::read_dir("/proc")
+            .unwrap()
+            .flatten()
+            .filter(|entry| numbered(entry).is_some_and(|pid| pid != std::process::id()))
+            .flat_map(|entry| {
+                let open = fs::read_dir(entry.path().join("fd")).into_iter().flatten();
+                let open = open.flatten().map(|file| file.path()).filter(|path| {
+                    fs::read_link(path).is_ok_and(|link| link.to_string_lossy().contains(":["))
+                });
+                let own = ["mnt", "ipc"].map(|kind| entry.path().join("ns").join(kind));
+                open.chain(own).collect::<Vec<_>>()
+            })
+            .filter(|path| is_one(path))
+            .map(|path| path.display().to_string())
+            .collect()
     }
 
     /// Nothing is left of them, nor of what they made with these names.
     fn has_nothing_left(&self, server: &Server, names: &[&String]) {
-        let added: Vec<String> = mounts().difference(&self.mounts).cloned().collect();
-        assert!(added.is_empty(), "{added:?}");
-        let alive = fs::read_dir("/proc").unwrap().flatten();
-        for pid in alive.filter_map(|entry| entry.file_name().to_str()?.parse().ok()) {
-            for kind in ["mnt", "ipc"] {
-                let of_it = namespace(pid, kind);
-                assert!(
-                    of_it.is_none_or(|of_it| !self.namespaces.contains(&of_it)),
-                    "{pid} {} is in a namespace of a process that has ended",
-                    procfs::comm(pid)
-                );
-            }
-        }
+        assert_eq!(self.added_mounts(), [""; 0]);
+        assert_eq!(self.users(), [""; 0]);
         for name in names {
             for folder in ["/tmp", "/var/tmp", "/dev/shm"] {
                 assert!(!fs::exists(format!("{folder}/{name}")).unwrap());
@@ -115,6 +141,7 @@ impl Host {
                 .env("HOME", server.folder())
                 .output()
                 .unwrap();
+            assert!(output.status.success(), "{output:?}");
             let found: Value = serde_json::from_slice(&output.stdout).unwrap();
             for kind in ["POSIX queue", "shared memory", "semaphores", "queue"] {
                 assert_eq!(found[kind], "ENOENT", "{kind}");
@@ -167,7 +194,7 @@ fn a_process_finds_in_each_place_what_it_has_put_there() {
     for profile in PROFILES {
         let name = unique(&server, profile);
         let id = format!("{:032x}", profile.len());
-        let argv = places_argv(&["make", "look"], &name, &id);
+        let argv = places_argv(&["make", "search"], &name, &id);
         let argv: Vec<&str> = argv.iter().map(String::as_str).collect();
         let arguments = ["run", "--profile", profile, "--id", &id, "--"];
         let found: Value =
@@ -192,7 +219,7 @@ fn a_process_sees_nothing_of_another_but_the_paths_of_sockets() {
         let name = unique(&server, first);
         let id = maker(&server, first, &name);
         for second in PROFILES {
-            let found = places(&server, second, &["look"], &name, &id);
+            let found = places(&server, second, &["search"], &name, &id);
             let who = format!("{second}, of {first}: {found:#}");
             assert_eq!(found["files"], json!([]), "{who}");
             assert_eq!(found["any files"], 0, "{who}");
@@ -201,30 +228,13 @@ fn a_process_sees_nothing_of_another_but_the_paths_of_sockets() {
             }
             assert_eq!(found["any System V"], 0, "{who}");
             assert_eq!(found["others"], json!([]), "{who}");
-            // The list of sockets is the network namespace's: what profile default shares with all.
-            let told_by = if [first, second] == ["default"; 2] {
-                json!(["/proc/net/unix", "/proc/self/net/unix"])
+            // The list of sockets is the network namespace's, which profile default has with all.
+            let told_by: &[&str] = if [first, second] == ["default"; 2] {
+                &["/proc/self/net/unix"]
             } else {
-                json!([])
+                &[]
             };
-            let told: BTreeSet<&str> = found["told by"]
-                .as_array()
-                .unwrap()
-                .iter()
-                .map(|path| path.as_str().unwrap())
-                .collect();
-            let expected: BTreeSet<&str> = told_by
-                .as_array()
-                .unwrap()
-                .iter()
-                .map(|path| path.as_str().unwrap())
-                .collect();
-            // /proc/net is the same as /proc/self/net, and a link to it.
-            let told: BTreeSet<&str> = told
-                .into_iter()
-                .filter(|path| !path.contains("/task/"))
-                .collect();
-            assert_eq!(told, expected, "{who}");
+            assert_eq!(found["told by"], json!(told_by), "{who}");
         }
     }
 }
@@ -270,9 +280,9 @@ fn a_process_learns_nothing_of_one_whose_number_and_id_it_knows() {
 #[test]
 fn nothing_is_left_on_the_host_after_a_process_has_ended_or_been_stopped() {
     let mut server = Server::start();
+    let host = Host::before();
     let (ids, names) = one_of_each(&server);
-    let host = Host::with(&server, &ids.iter().collect::<Vec<_>>());
-    assert_eq!(host.namespaces.len(), 4, "two for each process");
+    let host = host.with(&server, &ids.iter().collect::<Vec<_>>());
     for id in &ids {
         server.ok(&["stop", id, "--grace", "0s"]);
     }
@@ -296,8 +306,9 @@ fn nothing_is_left_on_the_host_after_a_process_has_ended_or_been_stopped() {
 #[test]
 fn nothing_is_left_on_the_host_after_a_frontend_was_killed() {
     let mut server = Server::start();
+    let host = Host::before();
     let (ids, names) = one_of_each(&server);
-    let host = Host::with(&server, &ids.iter().collect::<Vec<_>>());
+    let host = host.with(&server, &ids.iter().collect::<Vec<_>>());
     let killed = server.frontend();
     kill(Pid::from_raw(killed), Signal::SIGKILL).unwrap();
     wait_for("the next frontend", || server.frontend() != killed);
@@ -314,7 +325,7 @@ fn nothing_is_left_on_the_host_after_a_frontend_was_killed_as_a_process_starts()
     let name = unique(&server, "born");
     let argv = places_argv(&["make", "stay"], &name, "");
     let argv: Vec<&str> = argv.iter().map(String::as_str).collect();
-    let before = mounts();
+    let host = Host::before();
     for profile in PROFILES {
         let arguments = ["start", "--profile", profile, "--"];
         let mut start = server.prn(&[&arguments, &argv[..]].concat());
@@ -333,26 +344,26 @@ fn nothing_is_left_on_the_host_after_a_frontend_was_killed_as_a_process_starts()
         start.wait().unwrap();
     }
     assert_eq!(server.stop(), Some(0));
-    let host = Host {
-        mounts: before,
-        namespaces: BTreeSet::new(),
-    };
     host.has_nothing_left(&server, &[&name]);
 }
 
 #[test]
 fn nothing_is_left_on_the_host_once_the_next_server_has_swept() {
     let mut server = Server::start();
+    let host = Host::before();
     let (ids, names) = one_of_each(&server);
     // One that takes the signal off itself that it would get at the supervisor's death, and so
     // keeps its namespaces alive.
-    let script = "syscall(157, 1, 0, 0, 0, 0) == 0 or die; $| = 1; print qq(made\n); sleep 1000";
-    let stays = server.start_process(&[], &["perl", "-e", script]);
+    let script = format!(
+        "syscall({}, 1, 0, 0, 0, 0) == 0 or die; $| = 1; print qq(made\n); sleep 1000",
+        libc::SYS_prctl
+    );
+    let stays = server.start_process(&[], &["perl", "-e", &script]);
     wait_for("it", || {
         server.ok(&["logs", "--no-follow", &stays]).contains("made")
     });
     let all: Vec<&String> = ids.iter().chain([&stays]).collect();
-    let host = Host::with(&server, &all);
+    let host = host.with(&server, &all);
     let stays = members(&server, &stays)[0];
     server.signal(Signal::SIGKILL);
     server.wait();
@@ -384,7 +395,7 @@ fn a_process_with_a_user_id_that_another_has_had_finds_nothing_of_that() {
             server.ok(&["stop", &id, "--grace", "0s"]);
             let mut found = Value::Null;
             wait_for("the user id", || {
-                let argv = places_argv(&["look"], &name, &id);
+                let argv = places_argv(&["search"], &name, &id);
                 let argv: Vec<&str> = argv.iter().map(String::as_str).collect();
                 let output = server.run(&[&["run", "--profile", second, "--"], &argv[..]].concat());
                 found = serde_json::from_slice(&output.stdout).unwrap_or_default();

@@ -1,6 +1,6 @@
 """What a process leaves in each place where others might find it, and what it finds there itself.
 
-Arguments: what to do, in turn: make, look, stay; then the name of what is made, and the id of a process to look for,
+Arguments: what to do, in turn: make, look, search, stay; then the name of what is made, and the id of a process to look for,
 backwards, so that it is not found in the arguments of who looks for it.
 """
 
@@ -89,8 +89,12 @@ def look():
         **system_v(0),
         "any System V": sum(len(open(f"/proc/sysvipc/{kind}").readlines()) - 1 for kind in ["shm", "sem", "msg"]),
         "others": [process for process in processes if int(process) != os.getpid()],
-        "told by": sorted({path.replace(f"/proc/{os.getpid()}/", "/proc/self/") for path, text in texts() if sought in text}),
     }
+
+
+def search():
+    found = {path for path, text in texts() if sought in text}
+    return {**look(), "told by": sorted({path.replace(f"/proc/{os.getpid()}/", "/proc/self/") for path in found})}
 
 
 for action in actions:
@@ -98,6 +102,8 @@ for action in actions:
         make()
     elif action == "look":
         print(json.dumps(look()))
+    elif action == "search":
+        print(json.dumps(search()))
     elif action == "stay":
         print("made", flush=True)
         time.sleep(1000)
