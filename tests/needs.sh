@@ -7,38 +7,60 @@ cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
 
 # command:package of Debian.
 for_demo=(ip:iproute2 ping:iputils-ping ps:procps unshare:util-linux)
-# git, java, node, python3, script, sqlite3 and tar are run as processes, under the confinement that processes have; node
-# with npm is the foreign-language client as well. cpio, mmdebstrap, qemu and zstd make and run the guest.
+# Most of them are run as processes, under the confinement that processes have (docs/programs.md); node with npm is the
+# foreign-language client as well. cpio, mmdebstrap, qemu and zstd make and run the guest.
 for_test=(
+    chromium-headless-shell:chromium-headless-shell
+    cmake:cmake
+    /usr/bin/convert:imagemagick
     cpio:cpio
+    fakeroot:fakeroot
     flock:util-linux
+    gdb:gdb
     git:git
+    '/usr/lib/postgresql/*/bin/initdb:postgresql'
     java:default-jre-headless
     make:make
+    man:man-db
     mkfs.ext4:e2fsprogs
     mmdebstrap:mmdebstrap
     mount:mount
+    /usr/sbin/nginx:nginx
+    ninja:ninja-build
     node:nodejs
     npm:npm
     openssl:openssl
     perl:perl-base
-    python3:python3
+    /usr/bin/pip3:python3-pip
+    pytest-3:python3-pytest
+    /usr/bin/python3:python3
     qemu-system-x86_64:qemu-system-x86
+    redis-server:redis-server
+    rsync:rsync
     script:bsdutils
     setcap:libcap2-bin
     setpriv:util-linux
     sqlite3:sqlite3
+    ssh:openssh-client
+    /usr/sbin/sshd:openssh-server
     strace:strace
     tar:tar
+    tmux:tmux
+    useradd:passwd
     zstd:zstd
 )
+# Of these packages, the services that are not to serve on this machine because it runs tests.
+services=(nginx:nginx openssh-server:ssh postgresql:postgresql redis-server:redis-server)
 for_test_fresh=(git:git mmdebstrap:mmdebstrap mount:mount unshare:util-linux)
 
 missing=()  # what is, for people
 packages=() # that put it right
 steps=()    # that nobody but the user takes: what is installed for a user, not for the machine
 
-has() { command -v "$1" >/dev/null; }
+# A command, or a pattern of a path.
+has() {
+    if [[ $1 == */* ]]; then compgen -G "$1" >/dev/null; else command -v "$1" >/dev/null; fi
+}
 
 # lacks WHAT PACKAGE…
 lacks() {
@@ -85,6 +107,21 @@ need_rust_component() {
     elif has cargo; then
         lacks "cargo $1" "$2"
     fi
+}
+
+# Services that a package brings are neither started now nor at the next boot.
+install() {
+    local policy=/usr/sbin/policy-rc.d pair
+    if [[ ! -e $policy ]]; then
+        trap 'rm -f /usr/sbin/policy-rc.d' EXIT
+        printf '#!/bin/sh\nexit 101\n' >$policy
+        chmod 755 $policy
+    fi
+    apt-get update -qq
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null
+    for pair in "${services[@]}"; do
+        if [[ " $* " == *" ${pair%%:*} "* ]] && has systemctl; then systemctl --quiet disable "${pair#*:}" || :; fi
+    done
 }
 
 goal=${1:-}
@@ -134,5 +171,4 @@ if ((EUID != 0 || ${#steps[@]})); then
     exit 1
 fi
 echo "$goal: installing ${packages[*]}" >&2
-apt-get update -qq
-DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${packages[@]}" >/dev/null
+install "${packages[@]}"
