@@ -2,11 +2,13 @@
 //! it or its server comes to.
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use nix::libc;
 use nix::sys::signal::{Signal, kill};
@@ -175,16 +177,20 @@ fn one_of_each(server: &Server) -> (Vec<String>, Vec<String>) {
     PROFILES.into_iter().map(make).unzip()
 }
 
-/// The server of this one's name and state folder that comes next, until it has ended in order.
-fn the_next_one_starts(server: &Server) {
-    let mut again = server.again().stdout(Stdio::piped()).spawn().unwrap();
+/// Where a server that has just been started listens.
+fn listens_on(server: &mut Child) -> String {
     let mut line = String::new();
-    let mut lines = BufReader::new(again.stdout.take().unwrap());
+    let mut lines = BufReader::new(server.stdout.take().unwrap());
     lines.read_line(&mut line).unwrap();
-    assert!(line.starts_with("Listening on "), "{line}");
-    let pid = Pid::from_raw(again.id().try_into().unwrap());
+    let address = line.trim().strip_prefix("Listening on ");
+    address.unwrap_or_else(|| panic!("{line}")).to_owned()
+}
+
+/// Stops a server.
+fn ends_in_order(mut server: Child) {
+    let pid = Pid::from_raw(server.id().try_into().unwrap());
     kill(pid, Signal::SIGTERM).unwrap();
-    assert!(again.wait().unwrap().success());
+    assert!(server.wait().unwrap().success());
 }
 
 #[test]
@@ -369,8 +375,10 @@ fn nothing_is_left_on_the_host_once_the_next_server_has_swept() {
     server.wait();
     assert!(procfs::alive(stays));
     assert!(!folders(&server).is_empty());
-    the_next_one_starts(&server);
+    let mut next = server.again().stdout(Stdio::piped()).spawn().unwrap();
+    listens_on(&mut next);
     assert!(!procfs::alive(stays));
+    ends_in_order(next);
     host.has_nothing_left(&server, &[&names[0], &names[1]]);
 }
 
@@ -420,50 +428,83 @@ const OWN_ETC: &str = r#"set -e; copy=$(mktemp -d); mount -t tmpfs etc "$copy"; 
 
 #[test]
 fn an_account_that_the_host_adds_takes_that_of_living_processes_and_of_no_new_one() {
-    let server = Server::with(Options {
+    let mut server = Server::with(Options {
         wrapper: ["unshare", "--mount", "sh", "-c", OWN_ETC, "sh"]
             .map(str::to_owned)
             .to_vec(),
         ..Options::default()
     });
-    let says = "id -un; getent passwd added";
-    for profile in PROFILES {
-        // It tells who it is before, and again once /etc/passwd is another file.
-        let script = "whoami; before=$(stat -c %i /etc/passwd)
-            until test \"$(stat -c %i /etc/passwd)\" != \"$before\"; do sleep 0.02; done
-            whoami 2> /dev/null || echo no name; getent passwd added | cut -d: -f1; cat /etc/group > /dev/null; echo still reads";
+    let mounts = File::open(format!("/proc/{}/ns/mnt", server.supervisor())).unwrap();
+    let on_its_host = |program: &OsStr| {
+        let (own, number) = (std::process::id(), mounts.as_raw_fd());
+        let mut command = Command::new("nsenter");
+        command
+            .arg(format!("--mount=/proc/{own}/fd/{number}"))
+            .arg(program);
+        command
+    };
+    let has_account = |server: &Server, profile, name| {
+        let script =
+            "test \"$(getent passwd \"$(id -u)\")\" = \"$(tail -n 1 /etc/passwd)\" || exit 3
+            getent passwd \"$1\" > /dev/null";
+        let arguments = [
+            "run",
+            "--profile",
+            profile,
+            "--",
+            "sh",
+            "-c",
+            script,
+            "sh",
+            name,
+        ];
+        match server.run(&arguments).status.code() {
+            Some(0) => true,
+            Some(2) => false,
+            other => panic!("{profile}: {other:?}"),
+        }
+    };
+    // It tells who it is before, and again once /etc/passwd is another file.
+    let script = "whoami; before=$(stat -c %i /etc/passwd); tries=0
+        until test \"$(stat -c %i /etc/passwd)\" != \"$before\" -o $tries = 1000; do
+            tries=$((tries + 1)); sleep 0.02
+        done
+        whoami 2> /dev/null || echo no name; getent passwd added | cut -d: -f1";
+    let living = PROFILES.map(|profile| {
         let id = server.start_process(&["--profile", profile], &["sh", "-c", script]);
+        let mut name = String::new();
         wait_for("its name", || {
-            !server.ok(&["logs", "--no-follow", &id]).is_empty()
+            name = server.ok(&["logs", "--no-follow", &id]);
+            !name.is_empty()
         });
-        let name = server.ok(&["logs", "--no-follow", &id]);
-        let useradd = Command::new("nsenter")
-            .arg(format!("--mount=/proc/{}/ns/mnt", server.supervisor()))
-            .args(["useradd", "--no-create-home", "added"])
-            .status();
-        assert!(useradd.unwrap().success());
+        (id, name)
+    });
+    let useradd = on_its_host("useradd".as_ref())
+        .args(["--no-create-home", "added"])
+        .status();
+    assert!(useradd.unwrap().success());
+    for (id, name) in living {
         let said = server.ok(&["logs", &id]);
-        assert_eq!(
-            said,
-            format!("{name}no name\nadded\nstill reads\n"),
-            "{profile}"
-        );
-        // A new process has an account, beside those that there were when the server started.
-        let run = |script| server.run(&["run", "--profile", profile, "--", "sh", "-c", script]);
-        let output = run(says);
-        let new = String::from_utf8(output.stdout).unwrap();
-        assert_eq!(new.lines().count(), 1, "{profile}: {new}");
-        assert_eq!(output.status.code(), Some(2), "no account of the name");
-        let userdel = Command::new("nsenter")
-            .arg(format!("--mount=/proc/{}/ns/mnt", server.supervisor()))
-            .args(["userdel", "added"])
-            .status();
-        assert!(userdel.unwrap().success());
+        assert_eq!(said, format!("{name}no name\nadded\n"));
     }
-    // Of all this the host's own files know nothing.
-    assert!(
-        !fs::read_to_string("/etc/passwd")
-            .unwrap()
-            .contains("added:")
-    );
+    for profile in PROFILES {
+        assert!(has_account(&server, profile, "root"));
+        assert!(!has_account(&server, profile, "added"), "not read again");
+    }
+    assert_eq!(server.stop(), Some(0));
+    let next = server.again();
+    let mut again = on_its_host(next.get_program())
+        .args(next.get_args())
+        .env("PRN_TLS_KEY", server.identity.key_pem())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    server.address = listens_on(&mut again);
+    for profile in PROFILES {
+        assert!(has_account(&server, profile, "added"));
+    }
+    ends_in_order(again);
+    // Of all this the machine's own files know nothing.
+    let accounts = fs::read_to_string("/etc/passwd").unwrap();
+    assert!(!accounts.contains("\nadded:"));
 }

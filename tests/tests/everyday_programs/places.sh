@@ -1,7 +1,7 @@
 # Temporary files, and moving things between the folders that a process has.
 test "$(stat --format=%u "$TMPDIR" "$HOME" | uniq)" = "$(id -u)"
 /usr/bin/python3 - <<'PYTHON'
-import os, shutil, tempfile
+import errno, os, shutil, tempfile
 
 home, own = os.environ["HOME"], os.environ["TMPDIR"]
 for folder in ["/tmp", "/var/tmp", "/dev/shm", own, home]:
@@ -25,6 +25,15 @@ for one, other in [("/tmp", home), (home, "/tmp"), ("/tmp", "/dev/shm"), ("/var/
     open(one + "/file", "w").close()
     shutil.move(one + "/file", other + "/moved")
     os.unlink(other + "/moved")
+# To /tmp, where that is mounted, a rename is what it is to another file system.
+open("/tmp/file", "w").close()
+try:
+    os.rename("/tmp/file", home + "/file")
+except OSError as error:
+    assert error.errno == errno.EXDEV, error
+else:
+    raise AssertionError("renamed")
+os.unlink("/tmp/file")
 PYTHON
 # $TMPDIR, /tmp and /var/tmp are the same folder.
 echo x > "$TMPDIR/x"
