@@ -11,7 +11,6 @@ node -e '
 const { username, uid, gid, homedir } = require("os").userInfo();
 const found = [username, uid, gid, homedir], sought = [process.env.name, process.getuid(), process.getgid(), process.env.HOME];
 if (`${found}` != sought) throw `${found}`;'
-# shellcheck disable=SC2016  # perl's variables
 perl -e '
 my @account = getpwuid($<);
 "@account[0, 2, 7]" eq "$ENV{name} $< $ENV{HOME}" or die "@account";

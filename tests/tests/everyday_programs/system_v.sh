@@ -2,7 +2,6 @@ ipcmk --shmem 4096 --semaphore 3 --queue > made
 for kind in shmem semaphores queues; do
     test "$(ipcs --$kind | grep -c ^0x)" = 1
 done
-# shellcheck disable=SC2016  # perl's variables
 perl -e '
 use constant { IPC_PRIVATE => 0, IPC_RMID => 0, IPC_CREAT => 01000 };
 my $memory = shmget(IPC_PRIVATE, 4096, IPC_CREAT | 0600) // die "shmget: $!";
