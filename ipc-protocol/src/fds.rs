@@ -36,6 +36,9 @@ pub mod supervisor {
     /// `cgroup.procs` of the group that this process came from. Open only where the one at
     /// [`CGROUP`] is to be removed.
     pub const ORIGIN: RawFd = 13;
+    /// The file in which the processes' user ids are locked for this server alone (F_OFD_SETLK,
+    /// fcntl(2)): kept open, never used. Open only if they are.
+    pub const UIDS: RawFd = 14;
 }
 
 pub mod frontend;

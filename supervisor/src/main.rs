@@ -30,6 +30,8 @@ fn serve() -> Result<(), Box<dyn Error>> {
     let setup = adopt_setup(&config)?;
     let (state, tools) = (adopt(numbers::STATE_DIR)?, adopt(numbers::TOOLS)?);
     let links = adopt_links(&config)?;
+    // Held to the end: whose these are no other server may use.
+    let _uids = adopt(numbers::UIDS);
     // They are read from a signalfd.
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), None)?;
     privilege::restrict_process()?;

@@ -40,6 +40,8 @@ pub struct Options {
     pub log: Option<std::os::fd::OwnedFd>,
     /// Another number of user ids for processes.
     pub uids: Option<u32>,
+    /// Another first one of them.
+    pub first_uid: Option<u32>,
 }
 
 /// A server that did not get as far as listening.
@@ -125,8 +127,8 @@ impl Server {
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let instance = format!("prn-test-{}-{number}", std::process::id());
         // Test programs run one after the other, or far apart in process numbers.
-        let first_uid =
-            2_000_100_000 + (std::process::id() % 1000) * 64 * UIDS + number % 64 * UIDS;
+        let own = 2_000_100_000 + (std::process::id() % 1000 * 256 + number % 256) * UIDS;
+        let first_uid = options.first_uid.unwrap_or(own);
         let mut command = Self::command(
             &options,
             folder.path(),

@@ -20,7 +20,7 @@ const SOMEBODY: u32 = 1_999_888_777;
 
 /// Starts a server of the same name as one that was there, with this state folder. What it says
 /// goes to its standard error's file.
-fn start_again(before: &Server, state_dir: &Path, log: &Path) -> Child {
+fn start_again(before: &Server, first_uid: u32, state_dir: &Path, log: &Path) -> Child {
     let mut command = Command::new(binary("prn"));
     command.args(["server", "start", "--address", "127.0.0.1:0"]);
     if !has_controllers() {
@@ -28,7 +28,7 @@ fn start_again(before: &Server, state_dir: &Path, log: &Path) -> Child {
     }
     command
         .args(["--instance", &before.instance, "--uids", "256"])
-        .args(["--first-uid", &before.first_uid().to_string()])
+        .args(["--first-uid", &first_uid.to_string()])
         .arg("--state-dir")
         .arg(state_dir)
         .arg("--server-cert")
@@ -44,7 +44,7 @@ fn start_again(before: &Server, state_dir: &Path, log: &Path) -> Child {
 /// The next server of the same name starts, and ends in order.
 fn the_next_one_starts(before: &Server, meanwhile: impl FnOnce()) {
     let log = before.folder().join("again.log");
-    let mut again = start_again(before, &before.state_dir(), &log);
+    let mut again = start_again(before, before.first_uid(), &before.state_dir(), &log);
     let mut line = String::new();
     let mut lines = BufReader::new(again.stdout.take().unwrap());
     lines.read_line(&mut line).unwrap();
@@ -185,7 +185,8 @@ fn x5_a_lock_of_the_group_that_no_server_holds_keeps_none_from_starting() {
         // A third one is refused all the same, though the lock is not the second one's.
         let other = tempfile::tempdir().unwrap();
         let log = other.path().join("log");
-        let mut third = start_again(&server, &other.path().join("state"), &log);
+        let uids = server.first_uid() - 256;
+        let mut third = start_again(&server, uids, &other.path().join("state"), &log);
         assert!(!third.wait().unwrap().success());
         let said = fs::read_to_string(&log).unwrap();
         assert!(said.contains("another server uses the cgroup"), "{said}");
@@ -207,4 +208,28 @@ fn x5_groups_of_no_server_are_swept_whatever_their_names() {
         assert!(!stranger.exists());
         assert!(!somebody.0.wait().unwrap().success());
     });
+}
+
+#[test]
+fn x5_a_server_is_refused_user_ids_that_another_one_has() {
+    let mut first = Server::start();
+    let with = |first_uid| {
+        Server::try_with(Options {
+            first_uid: Some(first_uid),
+            ..Options::default()
+        })
+    };
+    // Another state folder, another cgroup; the last of its user ids is the first one's first.
+    let meets = first.first_uid() - 255;
+    let refused = with(meets).expect_err("it started");
+    assert!(
+        refused.log.contains(&format!("user ids of {meets} to"))
+            && refused.log.contains("--first-uid"),
+        "{}",
+        refused.log
+    );
+    // Those of one that has ended, however it did.
+    first.signal(Signal::SIGKILL);
+    first.wait();
+    with(meets).expect("they are free");
 }

@@ -15,6 +15,9 @@
 //! <group>/processes/<id>/  one for each process
 //! ```
 
+mod settling;
+pub mod uids;
+
 use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, ErrorKind};
@@ -32,16 +35,11 @@ use prn_proto::id::ProcessId;
 
 use crate::host::{CONTROLLERS, Host};
 use crate::warning::Warning;
+use settling::{PAUSE, SETTLING, is_free};
+use uids::UidsInUse;
 
 /// How long processes of an earlier run have to die.
 const DEATH: Duration = Duration::from_secs(5);
-
-/// How long another server may be about to start, or an earlier one to end, while its group's lock
-/// is held and its supervisor's group is empty, or the other way round.
-const SETTLING: Duration = Duration::from_secs(1);
-
-/// Between two looks at what is to change soon.
-const PAUSE: Duration = Duration::from_millis(10);
 
 /// Mode of the groups that others would find processes in: who knows a name may pass.
 const PASSABLE: u32 = 0o711;
@@ -78,6 +76,9 @@ pub enum ClaimError {
     /// Another server has the cgroup.
     #[error("another server uses the cgroup {}: give this one another --instance", .0.display())]
     CgroupInUse(PathBuf),
+    /// Another server has some of the user ids.
+    #[error(transparent)]
+    Uids(#[from] UidsInUse),
     /// A group of an earlier run could not be emptied.
     #[error("processes of an earlier run in {} cannot be killed", .0.display())]
     Leftover(PathBuf),
@@ -103,6 +104,8 @@ pub enum Cgroup {
 pub struct Claim {
     /// The state folder, locked.
     pub state: OwnedFd,
+    /// What the user ids are locked with; `None`: they are not.
+    pub uids: Option<OwnedFd>,
     /// The group, locked.
     pub cgroup: OwnedFd,
     /// If the group is to be removed at the end: where this process came from.
@@ -125,6 +128,8 @@ pub struct Origin {
 pub struct Wanted<'a> {
     /// The state folder.
     pub state_dir: &'a Path,
+    /// User ids of processes.
+    pub uids: uids::Uids,
     /// Where cgroups go.
     pub cgroup: &'a Cgroup,
     /// Most bytes of memory of the frontend.
@@ -150,6 +155,7 @@ impl Claim {
         warn: &dyn Fn(Warning),
     ) -> Result<Self, ClaimError> {
         let state = locked_state(wanted.state_dir)?;
+        let uids = uids::lock(wanted.uids, warn)?;
         let (Cgroup::Delegated(base) | Cgroup::Own(base)) = wanted.cgroup;
         let origin = match wanted.cgroup {
             Cgroup::Delegated(_) => None,
@@ -171,6 +177,7 @@ impl Claim {
         clean_state(wanted.state_dir, wanted.tools, warn)?;
         Ok(Self {
             state,
+            uids,
             cgroup,
             origin,
             missing: CONTROLLERS.into_iter().filter(|name| !has(name)).collect(),
@@ -234,14 +241,11 @@ fn origin(base: &Path, host: &Host) -> Result<Origin, ClaimError> {
 /// supervisor that was killed has cloned a moment before holds its files for a moment more.
 fn locked_state(path: &Path) -> Result<OwnedFd, ClaimError> {
     let folder = File::open(path).map_err(at(path))?;
-    let deadline = Instant::now() + SETTLING;
-    while !try_lock(&folder, path)? {
-        if Instant::now() >= deadline {
-            return Err(ClaimError::StateInUse(path.to_owned()));
-        }
-        std::thread::sleep(PAUSE);
+    if is_free(|| try_lock(&folder, path))? {
+        Ok(folder.into())
+    } else {
+        Err(ClaimError::StateInUse(path.to_owned()))
     }
-    Ok(folder.into())
 }
 
 fn try_lock(folder: &File, path: &Path) -> Result<bool, ClaimError> {

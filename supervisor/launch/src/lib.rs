@@ -63,6 +63,7 @@ pub fn start(flags: options::Start, warn: &dyn Fn(Warning)) -> Result<Infallible
     let disks = host::limited_disks(&host, Path::new(&plan.state_dir));
     let wanted = claim::Wanted {
         state_dir: Path::new(&plan.state_dir),
+        uids: plan.uids,
         cgroup: &plan.cgroup,
         frontend_memory: plan.frontend_memory,
         tools: programs.tools.as_fd(),
@@ -99,6 +100,7 @@ pub fn start(flags: options::Start, warn: &dyn Fn(Warning)) -> Result<Infallible
         (numbers::EMPTY_FOLDER, Some(empty_folder)),
         (numbers::TOOLS, Some(programs.tools)),
         (numbers::STATE_DIR, Some(claim.state)),
+        (numbers::UIDS, claim.uids),
         (numbers::CGROUP, Some(claim.cgroup)),
         (numbers::NOTIFY, notify),
         (numbers::ORIGIN, origin),

@@ -12,6 +12,7 @@ use prn_ipc_protocol::types::{Id, Invalid, LimitName, Limits, Millis};
 use prn_proto::units::{Address, Size, Time, show_size};
 
 use crate::claim::Cgroup;
+use crate::claim::uids::Uids;
 use crate::host::Host;
 use crate::options::Options;
 
@@ -108,6 +109,8 @@ pub struct Plan {
     pub state_dir: String,
     /// Where cgroups go.
     pub cgroup: Cgroup,
+    /// User ids of processes.
+    pub uids: Uids,
     /// Most bytes of memory of the frontend.
     pub frontend_memory: u64,
     /// For the supervisor; what comes of opening things is still to come.
@@ -133,6 +136,10 @@ pub fn resolve(options: &Options, host: &Host) -> Result<Plan, PlanError> {
             .clone()
             .unwrap_or_else(|| Address(ADDRESS.to_owned())),
         cgroup: cgroup(options, host)?,
+        uids: Uids {
+            first: ids.first,
+            count: ids.count,
+        },
         frontend_memory,
         supervisor: config::Supervisor {
             address: String::new(),

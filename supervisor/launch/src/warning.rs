@@ -60,6 +60,11 @@ pub enum Warning {
     /// The group's lock is held.
     #[error("warning: {} is locked by a process that is no server: it is used all the same", .0.display())]
     LockedByStranger(PathBuf),
+    /// Nothing keeps another server from the same user ids.
+    #[error(
+        "warning: /run/prn/uids cannot be locked, so nothing keeps another server of this machine from the same user ids: give each a --first-uid of its own: {0}"
+    )]
+    UidsNotLocked(std::io::Error),
     /// A directory stays.
     #[error(
         "warning: the directory {} of an earlier run could not be removed: remove it by hand",
