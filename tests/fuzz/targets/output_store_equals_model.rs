@@ -13,16 +13,29 @@ mod sys {
     pub(crate) use crate::memory;
 }
 
-use std::os::fd::AsFd;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
 use libfuzzer_sys::fuzz_target;
+use nix::errno::Errno;
 use nix::unistd::{pipe, write};
 use prn_fuzz::model::{Model, stream};
 use prn_ipc_protocol::message::{Keeping, OutputStore, Overflow};
 use prn_ipc_protocol::output::{Cursor, Reader};
 use prn_ipc_protocol::types::UnixMicros;
 use store::Store;
+
+/// What the two files above take from the module that they are in.
+fn errno(error: io::Error) -> Errno {
+    Errno::try_from(error).unwrap_or(Errno::EIO)
+}
+
+fn reopen(file: &impl AsRawFd) -> nix::Result<OwnedFd> {
+    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    File::open(path).map(Into::into).map_err(errno)
+}
 
 #[derive(Debug, Clone, Copy, Arbitrary)]
 enum Step {
