@@ -233,3 +233,31 @@ fn x5_a_server_is_refused_user_ids_that_another_one_has() {
     first.wait();
     with(meets).expect("they are free");
 }
+
+#[test]
+fn x5_a_server_is_refused_user_ids_that_a_process_of_a_killed_one_has() {
+    let arguments = ["--allow-profile-none".to_owned()].to_vec();
+    let mut first = Server::with(Options {
+        arguments,
+        ..Options::default()
+    });
+    let script = "setsid sleep 1000 & sleep 1000";
+    let id = first.start_process(&["--profile", "none", "--linger"], &["sh", "-c", script]);
+    wait_for("both processes", || {
+        let group = first.cgroup().join("processes").join(&id);
+        let text = fs::read_to_string(group.join("cgroup.procs")).unwrap();
+        text.lines().count() == 3
+    });
+    first.signal(Signal::SIGKILL);
+    first.wait();
+    let with_its_uids = || {
+        Server::try_with(Options {
+            first_uid: Some(first.first_uid()),
+            ..Options::default()
+        })
+    };
+    let refused = with_its_uids().expect_err("it started");
+    assert!(refused.log.contains("runs as user"), "{}", refused.log);
+    fs::write(first.cgroup().join("processes/cgroup.kill"), "1").unwrap();
+    with_its_uids().expect("they are free");
+}

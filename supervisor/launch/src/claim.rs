@@ -174,6 +174,7 @@ impl Claim {
         let offered = read(&groups.processes.join("cgroup.controllers"))?;
         let has = |name: &str| offered.split_whitespace().any(|offer| offer == name);
         groups.limit(wanted, &has)?;
+        uids::check_processes(wanted.uids)?;
         clean_state(wanted.state_dir, wanted.tools, warn)?;
         Ok(Self {
             state,

@@ -4,15 +4,17 @@
 //! They are a range of bytes of one file of all servers', locked (F_OFD_SETLK, fcntl(2)): a lock
 //! belongs to the open file, goes to the supervisor with it, and ends with its last descriptor.
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File};
 use std::io::{self, ErrorKind};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::Path;
 
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, fcntl};
+use nix::fcntl::{FcntlArg, OFlag, fcntl, openat};
 use nix::libc;
+use nix::sys::stat::Mode;
+use nix::unistd::geteuid;
 
 use super::settling::is_free;
 use crate::warning::Warning;
@@ -30,12 +32,61 @@ pub struct Uids {
     pub count: u32,
 }
 
-/// Another server has some of them.
+/// Somebody else has some of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("another server uses user ids of {first} to {last}: give this one another --first-uid")]
-pub struct UidsInUse {
-    first: u32,
-    last: u32,
+pub enum UidsInUse {
+    /// Another server.
+    #[error("another server uses user ids of {first} to {last}: give this one another --first-uid")]
+    Server {
+        /// The first of this one's.
+        first: u32,
+        /// The last of this one's.
+        last: u32,
+    },
+    /// A process, as one that outlived another server that was killed.
+    #[error(
+        "process {pid} runs as user {uid}, one of those for processes: end it, or give this server another --first-uid"
+    )]
+    Process {
+        /// Which.
+        pid: u32,
+        /// Its user id.
+        uid: u32,
+    },
+}
+
+/// Whether nobody runs as one of them. What was killed has a moment to go.
+///
+/// # Errors
+/// The first process that does.
+pub fn check_processes(uids: Uids) -> Result<(), UidsInUse> {
+    let mut found = None;
+    let look = || -> Result<bool, UidsInUse> {
+        found = process_of(uids);
+        Ok(found.is_none())
+    };
+    match (is_free(look), found) {
+        (Ok(true), _) | (_, None) => Ok(()),
+        (_, Some((pid, uid))) => Err(UidsInUse::Process { pid, uid }),
+    }
+}
+
+/// A process, and the user id of these that it has. Of a dead one that nobody has waited for nothing
+/// is left but its number.
+fn process_of(uids: Uids) -> Option<(u32, u32)> {
+    let range = uids.first..uids.first.saturating_add(uids.count);
+    fs::read_dir("/proc").ok()?.flatten().find_map(|entry| {
+        let pid = entry.file_name().to_str()?.parse().ok()?;
+        let uid = entry.metadata().ok()?.uid();
+        let lives = || is_alive(&fs::read_to_string(entry.path().join("stat")).unwrap_or_default());
+        (range.contains(&uid) && lives()).then_some((pid, uid))
+    })
+}
+
+/// Of /proc/pid/stat (proc_pid_stat(5)).
+fn is_alive(stat: &str) -> bool {
+    let state = stat.rsplit(") ").next().unwrap_or_default();
+    !state.is_empty() && !state.starts_with(['Z', 'X'])
 }
 
 /// Locks them. `None`: the file refuses, which is told.
@@ -49,7 +100,7 @@ pub fn lock(uids: Uids, warn: &dyn Fn(Warning)) -> Result<Option<OwnedFd>, UidsI
     });
     match locked {
         Ok(Some(file)) => Ok(Some(file.into())),
-        Ok(None) => Err(UidsInUse {
+        Ok(None) => Err(UidsInUse::Server {
             first: uids.first,
             last: uids.first.saturating_add(uids.count.saturating_sub(1)),
         }),
@@ -69,16 +120,31 @@ fn is_locked(locked: nix::Result<()>) -> io::Result<bool> {
     }
 }
 
+/// The file, in a folder of root's that nobody else can write to: else the file could be another one
+/// for the next server.
 fn open(folder: &Path) -> io::Result<File> {
     match DirBuilder::new().mode(0o700).create(folder) {
         Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error),
         Ok(()) | Err(_) => {}
     }
-    let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(false).mode(0o600);
-    options
-        .custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC)
-        .open(folder.join(FILE))
+    let flags = OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let folder = File::from(nix::fcntl::open(folder, flags, Mode::empty())?);
+    is_roots(&folder)?;
+    let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let mode = Mode::S_IRUSR | Mode::S_IWUSR;
+    let file = File::from(openat(&folder, FILE, flags, mode)?);
+    is_roots(&file)?;
+    Ok(file)
+}
+
+fn is_roots(file: &File) -> io::Result<()> {
+    let metadata = file.metadata()?;
+    if metadata.uid() == geteuid().as_raw() && metadata.mode() & 0o022 == 0 {
+        Ok(())
+    } else {
+        let why = "others can change it: it must be root's alone";
+        Err(io::Error::new(ErrorKind::PermissionDenied, why))
+    }
 }
 
 fn try_lock(file: &File, uids: Uids) -> nix::Result<()> {
@@ -96,6 +162,13 @@ fn try_lock(file: &File, uids: Uids) -> nix::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_dead_are_told_from_the_living_whatever_their_names() {
+        assert!(is_alive("1 (a) Z) S 1 1"));
+        assert!(!is_alive("1 (a) S) Z 1 1"));
+        assert!(!is_alive(""));
+    }
 
     #[test]
     fn ranges_that_meet_exclude_each_other_and_neighbours_do_not() {
