@@ -63,8 +63,19 @@ pub struct Supervisor {
     /// Name of the cgroup at [`crate::fds::supervisor::CGROUP`] if it is to be removed at the end;
     /// `ORIGIN` is open then.
     pub own_cgroup: Option<String>,
+    /// Directories that a process may be given to see in another place.
+    pub bindable: Vec<Bindable>,
     /// How this program and processes are confined.
     pub confinement: Confinement,
+}
+
+/// A directory that may be bound.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bindable {
+    /// Its path.
+    pub path: CString,
+    /// It can be written to there, as far as the process's user may.
+    pub is_writable: bool,
 }
 
 /// A block device, by its number.

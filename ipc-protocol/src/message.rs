@@ -9,7 +9,7 @@ use std::ffi::CString;
 
 use serde::{Deserialize, Serialize};
 
-use crate::types::{Argv, LimitName, Limits, Millis, ProcessId, UnixMicros};
+use crate::types::{Argv, LimitName, Limits, Millis, Paths, ProcessId, UnixMicros};
 
 /// What both halves must have in common, compared at Hello. Raised with each change of this crate's
 /// wire form.
@@ -145,6 +145,8 @@ pub struct ProcessSpec {
     pub linger: bool,
     /// How it is confined.
     pub profile: Profile,
+    /// How it sees some directories.
+    pub paths: Paths,
 }
 
 /// What becomes of a process's output.
@@ -394,6 +396,10 @@ pub enum Refusal {
     Unconfined,
     /// This host cannot enforce [`Profile::Strict`].
     StrictUnavailable,
+    /// Processes of that profile have no namespaces here, in which alone paths can be ruled.
+    PathsUnavailable,
+    /// The server does not let the directory of the rule at this place be bound.
+    NotBindable(u8),
     /// The new process failed before its program ran, with this errno(3).
     Exec {
         /// Where it failed.
@@ -440,6 +446,8 @@ pub enum ChildStep {
     Limits,
     /// unshare(2), mount(2), and what is made for mounts.
     Namespaces,
+    /// What was asked for of a path: the rule at this place.
+    Path(u8),
     /// setgroups(2), setresgid(2), setresuid(2), and that there is no way back.
     Identity,
     /// prctl(2): PR_SET_PDEATHSIG, PR_SET_NO_NEW_PRIVS.

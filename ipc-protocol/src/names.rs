@@ -14,6 +14,7 @@ impl fmt::Display for Invalid {
         match self {
             Self::Empty => f.write_str("must not be empty"),
             Self::Range { min, max } => write!(f, "must be between {min} and {max}"),
+            Self::Relative => f.write_str("must be an absolute path"),
         }
     }
 }
@@ -65,6 +66,10 @@ impl fmt::Display for Refusal {
             ),
             Self::NotEnforceable(limit) => write!(f, "this host cannot enforce {limit}"),
             Self::Unconfined => f.write_str("the server does not allow profile none"),
+            Self::PathsUnavailable => f.write_str("paths can be ruled in namespaces alone"),
+            Self::NotBindable(place) => {
+                write!(f, "the server does not let rule {place} bind its directory")
+            }
             Self::StrictUnavailable => f.write_str("this host cannot enforce profile strict"),
             Self::Exec { step, errno } => write!(f, "{step} failed with errno {errno}"),
             Self::Resources { what, errno } => write!(f, "{what} failed with errno {errno}"),
@@ -210,6 +215,7 @@ impl fmt::Display for ChildStep {
             Self::Descriptors => "dup2",
             Self::Limits => "setrlimit",
             Self::Namespaces => "unshare or mount",
+            Self::Path(_) => "a rule for a path",
             Self::Identity => "setresuid",
             Self::Privileges => "prctl",
             Self::WorkingDirectory => "chdir",

@@ -5,7 +5,7 @@
 //! ranges that make sense to people are the frontend's matter (see `names.rs`).
 
 use std::collections::BTreeMap;
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -23,6 +23,8 @@ pub enum Invalid {
         /// The most.
         max: u64,
     },
+    /// A path does not begin at the root.
+    Relative,
 }
 
 /// 128 random bits, shown as 32 lower-case hexadecimal digits.
@@ -105,6 +107,77 @@ impl Argv {
             .iter()
             .map(|argument| argument.count_bytes() + STRING);
         sizes.sum()
+    }
+}
+
+/// Most rules of [`Paths`], and most bytes of all their paths.
+pub const PATHS_MAX: usize = 16;
+/// See [`PATHS_MAX`]: what is told of a process repeats them.
+pub const PATHS_BYTES_MAX: usize = 16 * 1024;
+
+/// How a process is to see a directory of the server's machine.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum PathRule {
+    /// Nothing in it can be changed.
+    ReadOnly(CString),
+    /// It is empty.
+    Hidden(CString),
+    /// It is another one.
+    Bound {
+        /// Which.
+        source: CString,
+        /// Where.
+        target: CString,
+    },
+}
+
+impl PathRule {
+    /// What it says something about.
+    pub fn target(&self) -> &CStr {
+        match self {
+            Self::ReadOnly(target) | Self::Hidden(target) | Self::Bound { target, .. } => target,
+        }
+    }
+
+    fn paths(&self) -> [&CStr; 2] {
+        match self {
+            Self::ReadOnly(path) | Self::Hidden(path) => [path, path],
+            Self::Bound { source, target } => [source, target],
+        }
+    }
+}
+
+/// At most [`PATHS_MAX`] rules, in the order in which they are followed, of absolute paths.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "Vec<PathRule>")]
+pub struct Paths(Vec<PathRule>);
+
+impl TryFrom<Vec<PathRule>> for Paths {
+    type Error = Invalid;
+
+    fn try_from(raw: Vec<PathRule>) -> Result<Self, Invalid> {
+        let above = |max: usize| Invalid::Range {
+            min: 0,
+            max: u64::try_from(max).unwrap_or(u64::MAX),
+        };
+        if raw.len() > PATHS_MAX {
+            return Err(above(PATHS_MAX));
+        }
+        let paths = || raw.iter().flat_map(PathRule::paths);
+        if paths().map(CStr::count_bytes).sum::<usize>() > PATHS_BYTES_MAX {
+            return Err(above(PATHS_BYTES_MAX));
+        }
+        if paths().any(|path| !path.to_bytes().starts_with(b"/")) {
+            return Err(Invalid::Relative);
+        }
+        Ok(Self(raw))
+    }
+}
+
+impl Paths {
+    /// The rules.
+    pub fn as_slice(&self) -> &[PathRule] {
+        &self.0
     }
 }
 

@@ -2,7 +2,7 @@
 
 use prn_ipc_protocol::config;
 use prn_ipc_protocol::message::{Overflow, ProcessSpec, Profile, Refusal, StartSpec};
-use prn_ipc_protocol::types::{LimitName, Limits};
+use prn_ipc_protocol::types::{LimitName, Limits, PathRule};
 
 use crate::resolve::{Execution, resolve};
 use crate::store::Store;
@@ -52,6 +52,7 @@ pub(crate) fn admit(
     if process.profile == Profile::Strict && policy.confinement.strict.is_none() {
         return Err(Refusal::StrictUnavailable);
     }
+    check_paths(policy, process)?;
     check_arguments(usage, process)?;
     let reserved = reservation(policy, usage, process)?;
     let limits = limits(&policy.limit_ceilings, &process.limits)?;
@@ -62,6 +63,24 @@ pub(crate) fn admit(
         reserved,
         execution,
     })
+}
+
+/// Paths are ruled in namespaces alone, and bound is only what the operator has named.
+fn check_paths(policy: &config::Supervisor, process: &ProcessSpec) -> Result<(), Refusal> {
+    let rules = process.paths.as_slice();
+    let layers = policy.confinement.of(process.profile);
+    let has_namespaces = layers.is_some_and(|layers| layers.namespaces.is_some());
+    if !rules.is_empty() && !has_namespaces {
+        return Err(Refusal::PathsUnavailable);
+    }
+    for (rule, place) in rules.iter().zip(0..) {
+        if let PathRule::Bound { source, .. } = rule
+            && !policy.bindable.iter().any(|known| known.path == *source)
+        {
+            return Err(Refusal::NotBindable(place));
+        }
+    }
+    Ok(())
 }
 
 fn check_arguments(usage: &Usage, process: &ProcessSpec) -> Result<(), Refusal> {

@@ -25,7 +25,7 @@ use crate::process::{Live, Phase, Pipe, Process};
 use crate::resolve::{Execution, home};
 use crate::sys::account::on_account_of;
 use crate::sys::errno_number;
-use crate::sys::spawn::{self, Child, Failed, Ids, Passage, Places, Program, Spawned, Told};
+use crate::sys::spawn::{self, Child, Failed, Ids, Passage, Places, Program, Spawned, Told, View};
 
 /// The log is told of a start that the machine refused once in this time, however often they try.
 const REFUSALS_LOGGED: Duration = Duration::from_secs(1);
@@ -354,6 +354,13 @@ impl Runner {
                 passwd: &account.passwd,
                 group: &account.group,
             }),
+            view: View {
+                rules: blueprint.spec.paths.as_slice(),
+                bindable: &config.bindable,
+                rights: layers
+                    .and_then(|layers| layers.landlock.as_ref())
+                    .map_or(0, |landlock| landlock.own),
+            },
             ..Child::new(
                 group,
                 Program::Paths(&execution.candidates),

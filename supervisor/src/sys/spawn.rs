@@ -7,6 +7,7 @@ mod child;
 mod confine;
 mod namespaces;
 mod passing;
+mod paths;
 mod plan;
 mod prepared;
 
@@ -27,7 +28,7 @@ use prepared::{Passed, Prepared, TAKEN};
 
 pub use confine::filter;
 pub use passing::{Passage, Slots};
-pub use plan::{Child, Failed, Ids, Places, Program};
+pub use plan::{Child, Failed, Ids, Places, Program, View};
 
 /// A created process.
 #[derive(Debug)]

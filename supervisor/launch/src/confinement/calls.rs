@@ -296,12 +296,19 @@ pub const ALLOWED_PARTLY: &[Special] = &[
         },
     },
     Special {
-        reason: "what is mounted for a process, by the flags that it is mounted with (below)",
+        reason: "what is mounted for a process, by the flags that it is mounted with (below); a mount may be bound \
+                 elsewhere, and made read-only",
         call: call!(SYS_mount),
         rule: Rule {
             allowed: &[
                 &[Check::Is(3, MS_REC | MS_SLAVE)],
                 &[Check::Is(3, MS_BIND)],
+                &[Check::Is(3, MS_BIND | MS_REC)],
+                &[Check::IsBeside(
+                    3,
+                    MS_NOSUID | MS_NODEV | MS_NOEXEC,
+                    MS_REMOUNT | MS_BIND | MS_RDONLY,
+                )],
                 &[Check::Is(3, MS_NOSUID | MS_NODEV)],
                 &[Check::Is(3, MS_NOSUID | MS_NODEV | MS_NOEXEC)],
             ],
@@ -312,9 +319,11 @@ pub const ALLOWED_PARTLY: &[Special] = &[
 ];
 
 /// linux/mount.h.
+const MS_RDONLY: u32 = 1;
 const MS_NOSUID: u32 = 2;
 const MS_NODEV: u32 = 4;
 const MS_NOEXEC: u32 = 8;
+const MS_REMOUNT: u32 = 32;
 const MS_BIND: u32 = 4096;
 const MS_REC: u32 = 16384;
 const MS_SLAVE: u32 = 1 << 19;

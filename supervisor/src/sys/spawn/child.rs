@@ -19,6 +19,7 @@ use prn_ipc_protocol::message::ChildStep;
 
 use super::confine::{Ruleset, filter};
 use super::namespaces;
+use super::paths;
 use super::plan::{Program, REPORT};
 use super::prepared::{Prepared, TAKEN};
 use crate::sys::{call, errno_number};
@@ -122,6 +123,9 @@ const STEPS: &[Step] = &[
     step(ChildStep::Confinement, enter_state),
     step(ChildStep::Confinement, list_files),
     step(ChildStep::Namespaces, leave_the_host),
+    step(ChildStep::Path(0), find_sources),
+    step(ChildStep::Namespaces, arrange),
+    step(ChildStep::Path(0), follow_rules),
     step(ChildStep::Identity, take_identity),
     // After setresuid, which clears it (prctl(2)).
     step(ChildStep::Privileges, die_with_parent),
@@ -136,7 +140,13 @@ const STEPS: &[Step] = &[
 
 fn before_program(prepared: &Prepared<'_>) -> Result<(), Failure> {
     for Step { name, act } in STEPS {
-        act(prepared).map_err(|error| Failure { step: *name, error })?;
+        act(prepared).map_err(|error| Failure {
+            step: match name {
+                ChildStep::Path(_) => ChildStep::Path(prepared.rule.get()),
+                name => *name,
+            },
+            error,
+        })?;
     }
     Ok(())
 }
@@ -209,15 +219,37 @@ fn list_files(prepared: &Prepared<'_>) -> nix::Result<()> {
 
 /// While it is root: files and mounts of others are no business of its user.
 fn leave_the_host(prepared: &Prepared<'_>) -> nix::Result<()> {
-    let child = prepared.child;
-    let Some(namespaces) = child.layers.and_then(|layers| layers.namespaces.as_ref()) else {
-        return Ok(());
-    };
-    namespaces::enter(namespaces)?;
-    match &child.places {
-        Some(places) => namespaces::arrange(namespaces, places, child.ids, prepared.ruleset.get()),
-        None => Ok(()),
+    prepared.namespaces().map_or(Ok(()), namespaces::enter)
+}
+
+/// Before mounts cover it.
+fn find_sources(prepared: &Prepared<'_>) -> nix::Result<()> {
+    let view = &prepared.child.view;
+    if prepared.namespaces().is_none() && !view.rules.is_empty() {
+        return Err(Errno::EPERM);
     }
+    let sources = paths::sources(view, &prepared.rule)?;
+    prepared.sources.replace(sources);
+    Ok(())
+}
+
+fn arrange(prepared: &Prepared<'_>) -> nix::Result<()> {
+    let child = prepared.child;
+    match (prepared.namespaces(), &child.places) {
+        (Some(namespaces), Some(places)) => {
+            namespaces::arrange(namespaces, places, child.ids, prepared.ruleset.get())
+        }
+        (Some(_) | None, None) | (None, Some(_)) => Ok(()),
+    }
+}
+
+fn follow_rules(prepared: &Prepared<'_>) -> nix::Result<()> {
+    let (view, ids) = (&prepared.child.view, prepared.child.ids);
+    if view.rules.is_empty() {
+        return Ok(());
+    }
+    let sources = prepared.sources.borrow();
+    paths::follow(view, &sources, ids, prepared.ruleset.get(), &prepared.rule)
 }
 
 /// Takes the ids of the plan, and makes sure that there is no way back.

@@ -68,7 +68,25 @@ pub(super) fn arrange(
     }
 }
 
-const NOTHING: Option<&CStr> = None;
+/// No argument of mount(2).
+pub(super) const NOTHING: Option<&CStr> = None;
+
+/// Looks files up as this user from here on. CAP_SYS_ADMIN stays (capabilities(7)).
+pub(super) fn look_as(ids: Ids) {
+    unistd::setfsgid(Gid::from_raw(ids.gid));
+    unistd::setfsuid(Uid::from_raw(ids.uid));
+}
+
+/// Covers a directory with an empty one of root's.
+pub(super) fn hide(target: &CStr) -> nix::Result<()> {
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+    new(
+        c"tmpfs",
+        target,
+        flags.bits(),
+        c"mode=0755,uid=0,gid=0,size=4k",
+    )
+}
 
 fn bind(source: &CStr, target: &CStr) -> nix::Result<()> {
     mount(Some(source), target, NOTHING, MsFlags::MS_BIND, NOTHING)
@@ -106,10 +124,8 @@ fn add_account(accounts: &Accounts, places: &Places<'_>) -> nix::Result<()> {
 /// Mounts the state folder where its path leads to: what covered it shows nothing there.
 fn uncover(uncovered: &Uncovered, ids: Ids) -> nix::Result<()> {
     if uncovered.is_in_temporary {
-        // Root may not look into a directory of somebody else's. CAP_SYS_ADMIN stays
-        // (capabilities(7)).
-        unistd::setfsgid(Gid::from_raw(ids.gid));
-        unistd::setfsuid(Uid::from_raw(ids.uid));
+        // Root may not look into a directory of somebody else's.
+        look_as(ids);
     }
     for folder in &uncovered.folders {
         unistd::mkdir(folder.as_c_str(), Mode::from_bits_retain(0o755))?;

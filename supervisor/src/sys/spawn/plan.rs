@@ -4,8 +4,9 @@
 use std::ffi::{CStr, CString};
 use std::os::fd::BorrowedFd;
 
-use prn_ipc_protocol::config::{Layers, OpenFiles};
+use prn_ipc_protocol::config::{Bindable, Layers, OpenFiles};
 use prn_ipc_protocol::message::ChildStep;
+use prn_ipc_protocol::types::PathRule;
 
 /// What the child executes.
 #[derive(Debug, Clone, Copy)]
@@ -52,6 +53,17 @@ pub struct Places<'a> {
     pub group: &'a [u8],
 }
 
+/// How it sees directories beyond that.
+#[derive(Debug, Clone, Copy)]
+pub struct View<'a> {
+    /// What was asked for.
+    pub rules: &'a [PathRule],
+    /// What may be bound.
+    pub bindable: &'a [Bindable],
+    /// Landlock rights below what is bound and writable.
+    pub rights: u64,
+}
+
 /// Why a child's program could not run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Failed {
@@ -90,6 +102,8 @@ pub struct Child<'a> {
     pub layers: Option<&'a Layers>,
     /// What of it its layers are about; `None`: it has no places of its own.
     pub places: Option<Places<'a>>,
+    /// What it sees of others'.
+    pub view: View<'a>,
 }
 
 impl<'a> Child<'a> {
@@ -116,6 +130,11 @@ impl<'a> Child<'a> {
             },
             layers: None,
             places: None,
+            view: View {
+                rules: &[],
+                bindable: &[],
+                rights: 0,
+            },
         }
     }
 }

@@ -1,17 +1,18 @@
 //! What a child needs, made before it exists: between clone3(2) and its program it cannot allocate.
 //! Runs in the supervisor.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::ffi::CString;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 
 use nix::errno::Errno;
 use nix::libc::c_char;
 use nix::unistd::Pid;
-use prn_ipc_protocol::config::Landlock;
+use prn_ipc_protocol::config::{Landlock, Namespaces};
 
 use super::confine::Ruleset;
 use super::passing::Inbox;
+use super::paths::Sources;
 use super::plan::{Child, Program};
 
 /// Says in a report that the child has taken what was passed to it, and shares nothing any more. No
@@ -89,6 +90,10 @@ pub(super) struct Prepared<'a> {
     pub environment: Vec<*const c_char>,
     /// What the child has made of its Landlock ruleset.
     pub ruleset: Cell<Option<Ruleset>>,
+    /// Which rule for a path it has in hand.
+    pub rule: Cell<u8>,
+    /// What it has found to bind.
+    pub sources: RefCell<Sources>,
 }
 
 impl<'a> Prepared<'a> {
@@ -102,11 +107,18 @@ impl<'a> Prepared<'a> {
             argv: pointers(child.argv),
             environment: pointers(child.environment),
             ruleset: Cell::new(None),
+            rule: Cell::new(0),
+            sources: RefCell::new(Sources::default()),
         }
     }
 }
 
 impl Prepared<'_> {
+    /// Namespaces of its own, if it has them.
+    pub fn namespaces(&self) -> Option<&Namespaces> {
+        self.child.layers?.namespaces.as_ref()
+    }
+
     /// What the child may do with files, if that is limited.
     pub fn landlock(&self) -> Option<&Landlock> {
         self.child.layers?.landlock.as_ref()
