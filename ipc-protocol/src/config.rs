@@ -74,6 +74,11 @@ pub struct Supervisor {
 pub struct Bindable {
     /// Its path.
     pub path: CString,
+    /// The device and the number of what is found there (stat(2)): who can rename directories on
+    /// the way must not choose another one.
+    pub device: u64,
+    /// See `device`.
+    pub inode: u64,
     /// It can be written to there, as far as the process's user may.
     pub is_writable: bool,
 }

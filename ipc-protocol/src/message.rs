@@ -13,7 +13,7 @@ use crate::types::{Argv, LimitName, Limits, Millis, Paths, ProcessId, UnixMicros
 
 /// What both halves must have in common, compared at Hello. Raised with each change of this crate's
 /// wire form.
-pub const PROTOCOL: &str = concat!("prn ", env!("CARGO_PKG_VERSION"), " ipc 7");
+pub const PROTOCOL: &str = concat!("prn ", env!("CARGO_PKG_VERSION"), " ipc 8");
 
 /// Most requests that wait for an answer at one time: more is a fault of the frontend, which counts
 /// its own.
@@ -147,6 +147,13 @@ pub struct ProcessSpec {
     pub profile: Profile,
     /// How it sees some directories.
     pub paths: Paths,
+}
+
+impl ProcessSpec {
+    /// What it takes of memory, about, where that is up to a client.
+    pub fn size(&self) -> usize {
+        self.argv.size() + self.paths.size()
+    }
 }
 
 /// What becomes of a process's output.

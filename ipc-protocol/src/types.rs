@@ -98,21 +98,23 @@ impl Argv {
         &self.0
     }
 
-    /// What it takes of memory, about: an empty string is kept as well, as a pointer, a length and
-    /// the allocator's smallest piece.
+    /// What it takes of memory, about.
     pub fn size(&self) -> usize {
-        const STRING: usize = 64;
-        let sizes = self
-            .0
-            .iter()
-            .map(|argument| argument.count_bytes() + STRING);
-        sizes.sum()
+        self.0.iter().map(|argument| size(argument)).sum()
     }
 }
 
-/// Most rules of [`Paths`], and most bytes of all their paths.
+/// What a string takes of memory, about: an empty one is kept as well, as a pointer, a length and
+/// the allocator's smallest piece.
+fn size(string: &CStr) -> usize {
+    const STRING: usize = 64;
+    string.count_bytes() + STRING
+}
+
+/// Most rules of [`Paths`]: each is a mount or two.
 pub const PATHS_MAX: usize = 16;
-/// See [`PATHS_MAX`]: what is told of a process repeats them.
+/// Most bytes of all paths of [`Paths`], which what is told of a process repeats, as
+/// [`ARGUMENTS_MAX`].
 pub const PATHS_BYTES_MAX: usize = 16 * 1024;
 
 /// How a process is to see a directory of the server's machine.
@@ -139,11 +141,12 @@ impl PathRule {
         }
     }
 
-    fn paths(&self) -> [&CStr; 2] {
-        match self {
-            Self::ReadOnly(path) | Self::Hidden(path) => [path, path],
-            Self::Bound { source, target } => [source, target],
-        }
+    fn paths(&self) -> impl Iterator<Item = &CStr> {
+        let source = match self {
+            Self::ReadOnly(_) | Self::Hidden(_) => None,
+            Self::Bound { source, .. } => Some(source.as_c_str()),
+        };
+        source.into_iter().chain([self.target()])
     }
 }
 
@@ -178,6 +181,12 @@ impl Paths {
     /// The rules.
     pub fn as_slice(&self) -> &[PathRule] {
         &self.0
+    }
+
+    /// What they take of memory, about.
+    pub fn size(&self) -> usize {
+        let paths = self.0.iter().flat_map(PathRule::paths);
+        paths.map(size).sum()
     }
 }
 
@@ -294,5 +303,33 @@ mod tests {
         let longest = ARGUMENTS_MAX - 3;
         assert!(decode(longest).is_ok());
         assert!(decode(longest + 1).is_err());
+    }
+
+    #[test]
+    fn paths_are_absolute_few_and_short() {
+        let decode = |raw: Vec<PathRule>| codec::decode::<Paths>(&codec::encode(&raw).unwrap());
+        let path = |text: &str| CString::new(text).unwrap();
+        let bound = |source, target| PathRule::Bound {
+            source: path(source),
+            target: path(target),
+        };
+        assert!(decode(vec![PathRule::Hidden(path("/a")); PATHS_MAX]).is_ok());
+        assert!(decode(vec![PathRule::Hidden(path("/a")); PATHS_MAX + 1]).is_err());
+        for relative in [
+            PathRule::ReadOnly(path("a")),
+            PathRule::Hidden(path("")),
+            bound("a", "/b"),
+            bound("/a", "b"),
+        ] {
+            assert!(decode(vec![relative.clone()]).is_err(), "{relative:?}");
+        }
+        let half = format!("/{}", "x".repeat(PATHS_BYTES_MAX / 2 - 1));
+        assert!(decode(vec![bound(&half, &half)]).is_ok());
+        assert!(decode(vec![bound(&half, &format!("{half}x"))]).is_err());
+        let longest = format!("/{}", "x".repeat(PATHS_BYTES_MAX - 1));
+        assert!(
+            decode(vec![PathRule::ReadOnly(path(&longest))]).is_ok(),
+            "one path counts once"
+        );
     }
 }

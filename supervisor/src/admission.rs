@@ -85,7 +85,7 @@ fn check_paths(policy: &config::Supervisor, process: &ProcessSpec) -> Result<(),
 
 fn check_arguments(usage: &Usage, process: &ProcessSpec) -> Result<(), Refusal> {
     let left = ARGUMENTS_MAX.saturating_sub(usage.arguments);
-    if process.argv.size() > left {
+    if process.size() > left {
         let left = u64::try_from(left).unwrap_or(u64::MAX);
         return Err(Refusal::ArgumentsAboveBudget(left));
     }

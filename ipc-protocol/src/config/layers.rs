@@ -109,6 +109,8 @@ pub struct Mount {
 pub enum Source {
     /// The process's temporary directory.
     Temporary,
+    /// An empty directory of root's, if there is still something to cover.
+    Empty,
     /// A new file system (mount(2)).
     New {
         /// Its kind.

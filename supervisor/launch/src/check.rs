@@ -342,7 +342,10 @@ fn landlock(host: &Host) -> Finding {
 
 /// Tries them, as the server's start does.
 fn namespaces(host: &Host, options: &Options) -> Finding {
-    match Offer::survey(host, options.state_dir()).namespaces {
+    // What is wrong with paths is said by the server's start, which has the file that they are in.
+    let paths = options.paths.resolve(options.state_dir());
+    let hidden = paths.unwrap_or_default().hidden;
+    match Offer::survey(host, options.state_dir(), hidden).namespaces {
         Ok(_) => Finding::ok("namespaces", "of each process's own"),
         Err(why) => Finding::limited(
             "namespaces",

@@ -12,7 +12,7 @@ mod program;
 mod tables;
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use landlock::ABI;
 use nix::errno::Errno;
@@ -20,7 +20,7 @@ use prn_ipc_protocol::config::{Confinement, Filter, Layers};
 
 use calls::{Group, Special};
 use namespaces::Places;
-pub use namespaces::Refused;
+pub use namespaces::{Refused, mount_points};
 pub use program::TooLong;
 use program::{Answer, Policy, Rule, Verdict};
 
@@ -46,9 +46,10 @@ pub struct Offer {
 }
 
 impl Offer {
-    /// Asks the kernel, and tries what it cannot be asked for.
-    pub fn survey(host: &Host, state_dir: &Path) -> Self {
-        let places = Places::survey(state_dir);
+    /// Asks the kernel, and tries what it cannot be asked for. `hidden` are directories that no
+    /// process is to see.
+    pub fn survey(host: &Host, state_dir: &Path, hidden: Vec<PathBuf>) -> Self {
+        let places = Places::survey(state_dir, hidden);
         // All that there is for any process.
         let whole = places.process(true, None);
         let has_sys_admin = namespaces::has_sys_admin(host.capabilities);
@@ -596,13 +597,15 @@ mod tests {
         let filter = own_filter().unwrap();
         let unshare = |flags: c_int| ask(&filter, named("unshare"), [bits(flags), 0, 0, 0, 0, 0]);
         let mount = |flags: u64| ask(&filter, named("mount"), [0, 0, 0, flags, 0, 0]);
-        let places = Places::survey(Path::new("/var/lib/prn"));
+        let closed = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+        let places = Places::survey(Path::new("/var/lib/prn"), vec!["/home".into()]);
         for is_strict in [false, true] {
             let plan = places.process(is_strict, None);
             assert_eq!(unshare(plan.flags), ALLOW);
             for Mount { source, .. } in plan.mounts {
                 let flags = match source {
                     Source::Temporary => MsFlags::MS_BIND.bits(),
+                    Source::Empty => closed.bits(),
                     Source::New { flags, .. } => flags,
                 };
                 assert_eq!(mount(flags), ALLOW);
@@ -613,7 +616,16 @@ mod tests {
         for flags in [frontend, user, frontend | user, libc::CLONE_FILES] {
             assert_eq!(unshare(flags), ALLOW, "{flags:#x}");
         }
-        assert_eq!(mount((MsFlags::MS_REC | MsFlags::MS_SLAVE).bits()), ALLOW);
+        let protected = MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_RDONLY;
+        for flags in [
+            MsFlags::MS_REC | MsFlags::MS_SLAVE,
+            MsFlags::MS_BIND | MsFlags::MS_REC,
+            protected,
+            protected | MsFlags::MS_NODEV,
+            protected | closed,
+        ] {
+            assert_eq!(mount(flags.bits()), ALLOW, "{flags:?}");
+        }
         for flags in [
             libc::CLONE_NEWNS,
             libc::CLONE_NEWNS | user,
@@ -627,6 +639,8 @@ mod tests {
             MsFlags::empty(),
             MsFlags::MS_REMOUNT,
             MsFlags::MS_BIND | MsFlags::MS_REMOUNT,
+            MsFlags::MS_RDONLY | MsFlags::MS_REMOUNT,
+            protected | MsFlags::MS_REC,
             MsFlags::MS_MOVE,
             MsFlags::MS_SHARED,
             MsFlags::MS_NOSUID,
@@ -648,7 +662,7 @@ mod tests {
                 ABI::Unsupported
             },
             namespaces: if is_complete {
-                Ok(Places::survey(Path::new("/var/lib/prn")))
+                Ok(Places::survey(Path::new("/var/lib/prn"), Vec::new()))
             } else {
                 Err(Refused::Capability)
             },

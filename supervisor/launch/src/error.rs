@@ -7,6 +7,7 @@ use crate::claim::ClaimError;
 use crate::confinement::ConfinementError;
 use crate::handover::HandoverError;
 use crate::options::OptionsError;
+use crate::paths::PathsError;
 use crate::plan::PlanError;
 
 /// Why the server did not start.
@@ -27,6 +28,9 @@ pub enum ServerError {
     /// The values contradict each other or this host.
     #[error(transparent)]
     Plan(#[from] PlanError),
+    /// The table of paths is not one for this host.
+    #[error(transparent)]
+    Paths(#[from] PathsError),
     /// The confinement could not be compiled.
     #[error("cannot make the system call filters")]
     Confinement(#[from] ConfinementError),

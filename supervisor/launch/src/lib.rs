@@ -16,6 +16,7 @@ mod handover;
 mod host;
 mod listener;
 pub mod options;
+mod paths;
 mod plan;
 mod programs;
 mod state;
@@ -31,6 +32,7 @@ use prn_ipc_protocol::{codec, config};
 use serde::Serialize;
 
 use claim::Claim;
+use confinement::Offer;
 use credentials::Credentials;
 use host::Host;
 use listener::Inherited;
@@ -73,13 +75,14 @@ pub fn start(flags: options::Start, warn: &dyn Fn(Warning)) -> Result<Infallible
         warn(Warning::MissingLimits(claim.missing));
     }
     let (origin, own_cgroup) = claim.origin.map(|from| (from.procs, from.own)).unzip();
-    let confinement = confined(&options, &host, &plan, warn)?;
+    let (confinement, bindable) = confined(&options, &host, &plan, warn)?;
     let supervisor = config::Supervisor {
         address,
         disks,
         open_files: handover::prepare_process()?,
         notify: notify.is_some(),
         own_cgroup,
+        bindable,
         confinement,
         ..plan.supervisor
     };
@@ -129,14 +132,16 @@ fn admitted(
     Ok(credentials)
 }
 
-/// How processes are confined here; what the operator should know of it is said.
+/// How processes are confined here, and what they may be given to see; what the operator should know of it is said.
 fn confined(
     options: &Options,
     host: &Host,
     plan: &plan::Plan,
     warn: &dyn Fn(Warning),
-) -> Result<config::Confinement, ServerError> {
-    let offer = confinement::Offer::survey(host, Path::new(&plan.state_dir));
+) -> Result<(config::Confinement, Vec<config::Bindable>), ServerError> {
+    let state_dir = Path::new(&plan.state_dir);
+    let paths = options.paths.resolve(state_dir)?;
+    let offer = Offer::survey(host, state_dir, paths.hidden);
     let confinement = confinement::resolve(&offer, options.allow_profile_none)?;
     if confinement.default.landlock.is_none() {
         warn(Warning::NoLandlock);
@@ -148,7 +153,7 @@ fn confined(
         default: confinement.default.names(),
         has_strict: confinement.strict.is_some(),
     });
-    Ok(confinement)
+    Ok((confinement, paths.bindable))
 }
 
 fn sealed<T: Serialize>(name: &'static str, value: &T) -> Result<OwnedFd, ServerError> {

@@ -9,6 +9,8 @@ use prn_proto::credentials::KeySource;
 use prn_proto::units::{Address, Cpu, Size, SizeOrZero, Time};
 use serde::Deserialize;
 
+use crate::paths::{self, Table};
+
 /// Default of `--first-uid`: far above what distributions, containers and user namespaces hand out.
 pub const FIRST_UID: u32 = 2_000_000_000;
 
@@ -63,7 +65,8 @@ pub fn address_variable() -> Resettable<OsStr> {
 /// `prn server start`.
 #[derive(Debug, Args)]
 pub struct Start {
-    /// Configuration file (TOML): each key is a flag below without its dashes
+    /// Configuration file (TOML): each key is a flag below without its dashes; what processes may
+    /// see of the machine's directories (hidden, bind, bind-read-only) is in its table [paths] alone
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// All else.
@@ -225,6 +228,9 @@ pub struct Options {
     /// seconds later, and `prn` goes on with them on a new one [default: none]
     #[arg(long, value_name = "TIME", help_heading = "Network")]
     pub connection_age: Option<Time>,
+    /// Which directories processes do not see, and which they may be given to see.
+    #[arg(skip)]
+    pub paths: Table,
 }
 
 impl Options {
@@ -270,11 +276,12 @@ pub fn merged(flags: Options, file: Option<&Path>) -> Result<Options, OptionsErr
         path: path.to_owned(),
         source,
     })?;
-    let file = parse(&text).map_err(|(line, what)| OptionsError::Parse {
+    let mut file = parse(&text).map_err(|(line, what)| OptionsError::Parse {
         path: path.to_owned(),
         line,
         what,
     })?;
+    file.paths.folder = paths::folder_of(path);
     Ok(merge(flags, file, KeySource::from_environment().is_some()))
 }
 
@@ -305,6 +312,8 @@ fn merge(flags: Options, file: Options, key_in_environment: bool) -> Options {
                 delegated_cgroup: flags.delegated_cgroup || file.delegated_cgroup,
                 allow_missing_limits: flags.allow_missing_limits || file.allow_missing_limits,
                 allow_profile_none: flags.allow_profile_none || file.allow_profile_none,
+                // It is in the file alone.
+                paths: file.paths,
                 tls_key: flags.tls_key.or(file.tls_key.filter(|_| !key_in_environment)),
                 $($field: flags.$field.or(file.$field)),*
             }
@@ -364,6 +373,18 @@ mod tests {
         assert_eq!(options.output_budget, Some(Size(1 << 20)));
         assert_eq!(options.stop_grace, Some(Time(Duration::from_secs(3))));
         assert!(options.allow_missing_limits);
+    }
+
+    #[test]
+    fn the_file_alone_says_what_processes_see() {
+        let file = parse("[paths]\nhidden = ['/a']\nbind = ['/b']\nbind-read-only = ['/c']\n");
+        let paths = merge(Options::default(), file.unwrap(), false).paths;
+        assert_eq!(paths.hidden, Some(vec!["/a".into()]));
+        assert_eq!(paths.bind, [PathBuf::from("/b")]);
+        assert_eq!(paths.bind_read_only, [PathBuf::from("/c")]);
+        assert_eq!(parse("uids = 1\n").unwrap().paths.hidden, None);
+        let (line, what) = parse("[paths]\nhide = ['/a']\n").unwrap_err();
+        assert!(line == 2 && what.contains("hide"), "{line} {what}");
     }
 
     #[test]

@@ -160,6 +160,7 @@ pub fn resolve(options: &Options, host: &Host) -> Result<Plan, PlanError> {
             open_files: OpenFiles { soft: 0, hard: 0 },
             notify: false,
             own_cgroup: None,
+            bindable: Vec::new(),
             confinement: config::Confinement::default(),
         },
         state_dir,

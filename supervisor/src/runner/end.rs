@@ -152,7 +152,7 @@ impl Runner {
 
     /// Nothing of the process is alive: answers whoever has started or stopped it.
     fn tell_gone(&mut self, process: &mut Process) {
-        let (id, arguments) = (process.info.id, process.info.spec.argv.size());
+        let (id, arguments) = (process.info.id, process.info.spec.size());
         self.arguments -= arguments;
         if let Some(refusal) = process.failure.take() {
             self.release(process);
@@ -189,7 +189,7 @@ impl Runner {
             let Some(mut process) = oldest.and_then(|number| self.table.remove(&number)) else {
                 return;
             };
-            self.remembered -= process.info.spec.argv.size();
+            self.remembered -= process.info.spec.size();
             self.release(&mut process);
             self.notices.push_back(Notice::Forgotten(process.info.id));
         }

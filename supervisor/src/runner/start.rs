@@ -188,7 +188,7 @@ impl Runner {
         } else if let Some(timeout) = spec.timeout {
             self.deadline(number, timeout.duration(), Due::Timeout);
         }
-        self.arguments += spec.argv.size();
+        self.arguments += spec.size();
         let share = Share::new(0, reserved, 0);
         self.ledgers
             .of_mut(spec.output.store)

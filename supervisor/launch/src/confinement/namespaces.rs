@@ -3,6 +3,7 @@
 
 use std::ffi::CString;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -45,6 +46,8 @@ pub struct Row {
 pub enum What {
     /// The process's temporary directory.
     Temporary,
+    /// Nothing, if there is still something to cover.
+    Empty,
     /// A new file system, by its kind, flags, and options.
     New(&'static str, MsFlags, &'static str, Rights),
 }
@@ -60,7 +63,7 @@ pub enum Rights {
     Own,
 }
 
-/// In this order.
+/// In this order, after what covers hidden directories.
 pub const MOUNTS: &[Row] = &[
     // Landlock looks for a rule for the root of the namespace's queues, which takes a mount of them.
     Row {
@@ -101,16 +104,22 @@ pub const MOUNTS: &[Row] = &[
     },
 ];
 
+/// Where something is mounted, if it is there. None of it may be hidden.
+pub fn mount_points() -> impl Iterator<Item = &'static str> {
+    MOUNTS.iter().flat_map(|row| row.targets).copied()
+}
+
 /// What of this host namespaces are compiled for.
 #[derive(Debug)]
 pub struct Places {
     state_dir: PathBuf,
+    hidden: Vec<PathBuf>,
     accounts: Option<Accounts>,
 }
 
 impl Places {
-    /// Of this host, with this state folder.
-    pub fn survey(state_dir: &Path) -> Self {
+    /// Of this host, with this state folder, and directories that no process is to see.
+    pub fn survey(state_dir: &Path, hidden: Vec<PathBuf>) -> Self {
         let whole = |path| {
             let mut text = fs::read(path).ok()?;
             if text.last().is_some_and(|last| *last != b'\n') {
@@ -127,6 +136,7 @@ impl Places {
         });
         Self {
             state_dir: canonical(state_dir),
+            hidden,
             accounts: accounts.flatten(),
         }
     }
@@ -145,14 +155,15 @@ impl Places {
     pub fn process(&self, is_strict: bool, landlock: Option<&Landlock>) -> Namespaces {
         let rows = MOUNTS.iter().filter(|row| is_strict || !row.is_strict);
         let there = rows.filter_map(|row| {
-            let target = row.targets.iter().find(|path| Path::new(path).is_dir())?;
-            Some((*target, row.what))
+            let mut targets = row.targets.iter().map(Path::new);
+            Some((targets.find(|path| path.is_dir())?, row.what))
         });
-        let there: Vec<_> = there.collect();
+        let hidden = self.hidden.iter().map(|path| (path.as_path(), What::Empty));
+        let there: Vec<_> = hidden.chain(there).collect();
         let mounts = there.iter().filter_map(|(target, what)| {
             Some(Mount {
                 source: source(*what)?,
-                target: CString::new(*target).ok()?,
+                target: CString::new(target.as_os_str().as_bytes()).ok()?,
                 rights: landlock.map_or(0, |landlock| rights(*what, target, landlock)),
             })
         });
@@ -164,16 +175,16 @@ impl Places {
         }
     }
 
-    /// The way to the state folder, if one of these covers it: of several the innermost, and of
-    /// those the last.
-    fn uncovered(&self, mounts: &[(&str, What)]) -> Option<Uncovered> {
-        let covering = mounts.iter().rev().filter_map(|(target, what)| {
-            let target = canonical(Path::new(target));
+    /// The way to the state folder, if one of these covers it: of several the outermost, below
+    /// which nothing is there any more for the others, and of those the last.
+    fn uncovered(&self, mounts: &[(&Path, What)]) -> Option<Uncovered> {
+        let covering = mounts.iter().filter_map(|(target, what)| {
+            let target = canonical(target);
             let below = self.state_dir.strip_prefix(&target).ok()?.to_owned();
             Some((target, below, what))
         });
         let (target, below, what) =
-            covering.min_by_key(|(_, below, _)| below.components().count())?;
+            covering.max_by_key(|(_, below, _)| below.components().count())?;
         let folders = below.components().scan(target, |folder, name| {
             folder.push(name);
             Some(folder.clone())
@@ -195,6 +206,7 @@ fn canonical(path: &Path) -> PathBuf {
 fn source(what: What) -> Option<Source> {
     Some(match what {
         What::Temporary => Source::Temporary,
+        What::Empty => Source::Empty,
         What::New(kind, flags, options, _) => Source::New {
             kind: CString::new(kind).ok()?,
             flags: flags.bits(),
@@ -203,14 +215,14 @@ fn source(what: What) -> Option<Source> {
     })
 }
 
-fn rights(what: What, target: &str, landlock: &Landlock) -> u64 {
+fn rights(what: What, target: &Path, landlock: &Landlock) -> u64 {
     match what {
-        What::Temporary | What::New(_, _, _, Rights::Around) => 0,
+        What::Temporary | What::Empty | What::New(_, _, _, Rights::Around) => 0,
         What::New(_, _, _, Rights::Own) => landlock.own,
         What::New(_, _, _, Rights::Covered) => landlock
             .rules
             .iter()
-            .find(|rule| rule.path.to_bytes() == target.as_bytes())
+            .find(|rule| rule.path.to_bytes() == target.as_os_str().as_bytes())
             .map_or(0, |rule| rule.rights),
     }
 }
@@ -278,6 +290,13 @@ fn enter(namespaces: &Namespaces) -> Result<(), Refused> {
         let target = target.as_c_str();
         match source {
             Source::Temporary => mount(Some("/"), target, NOTHING, MsFlags::MS_BIND, NOTHING),
+            Source::Empty => mount(
+                Some("tmpfs"),
+                target,
+                Some("tmpfs"),
+                CLOSED,
+                Some("size=4k"),
+            ),
             Source::New {
                 kind,
                 flags,
@@ -311,8 +330,17 @@ mod tests {
     use super::*;
 
     fn uncovered(state_dir: &str, is_strict: bool) -> Option<(Vec<String>, bool)> {
+        uncovered_beside(&[], state_dir, is_strict)
+    }
+
+    fn uncovered_beside(
+        hidden: &[&str],
+        state_dir: &str,
+        is_strict: bool,
+    ) -> Option<(Vec<String>, bool)> {
         let places = Places {
             state_dir: state_dir.into(),
+            hidden: hidden.iter().map(PathBuf::from).collect(),
             accounts: None,
         };
         let found = places.process(is_strict, None).uncovered?;
@@ -336,8 +364,37 @@ mod tests {
     }
 
     #[test]
+    fn a_state_folder_is_found_again_below_what_is_hidden() {
+        let below = |folders: [&str; 2]| Some((folders.map(str::to_owned).to_vec(), false));
+        assert_eq!(
+            uncovered_beside(&["/home"], "/home/a/b", false),
+            below(["/home/a", "/home/a/b"])
+        );
+        assert_eq!(
+            uncovered_beside(&["/tmp/a"], "/tmp/a/b", false),
+            Some((vec!["/tmp/a".to_owned(), "/tmp/a/b".to_owned()], true)),
+            "what is hidden there is covered in turn"
+        );
+        assert_eq!(uncovered_beside(&["/home"], "/homes/a", false), None);
+    }
+
+    #[test]
+    fn what_is_hidden_comes_first_in_each_profile() {
+        let places = Places::survey(Path::new("/var/lib/prn"), vec!["/srv/a".into()]);
+        for is_strict in [false, true] {
+            let mounts = places.process(is_strict, None).mounts;
+            let first = Mount {
+                source: Source::Empty,
+                target: c"/srv/a".into(),
+                rights: 0,
+            };
+            assert_eq!(mounts.first(), Some(&first));
+        }
+    }
+
+    #[test]
     fn default_has_no_network_of_its_own_and_strict_all_that_default_has() {
-        let places = Places::survey(Path::new("/var/lib/prn"));
+        let places = Places::survey(Path::new("/var/lib/prn"), Vec::new());
         let [default, strict] = [false, true].map(|is_strict| places.process(is_strict, None));
         assert_eq!(default.flags & libc::CLONE_NEWNET, 0);
         assert_eq!(strict.flags & default.flags, default.flags);

@@ -18,9 +18,14 @@ pub fn markdown() -> String {
             format!("{}: {}", rights.join(", "), open.reason),
         )
     });
-    let mounts = namespaces::MOUNTS.iter().map(|row| {
+    let hidden = (
+        "each that `hidden` in `[paths]` of the configuration names: tmpfs".to_owned(),
+        "what the operator shows to no process: homes, the configuration".to_owned(),
+    );
+    let rows = namespaces::MOUNTS.iter().map(|row| {
         let what = match row.what {
             What::Temporary => "its temporary directory".to_owned(),
+            What::Empty => "nothing".to_owned(),
             What::New(kind, flags, options, _) => format!("{kind} {options} ({flags:?})"),
         };
         let only = if row.is_strict {
@@ -31,6 +36,7 @@ pub fn markdown() -> String {
         let what = format!("`{}`: {what}{only}", row.targets.join("` or `"));
         (what.replace('|', "+"), row.reason.to_owned())
     });
+    let mounts = std::iter::once(hidden).chain(rows);
     [
         table(
             "System calls of the supervisor and all that it starts",

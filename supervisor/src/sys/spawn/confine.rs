@@ -3,7 +3,7 @@
 
 use std::ffi::CStr;
 use std::mem::size_of_val;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
@@ -36,6 +36,12 @@ impl Ruleset {
 
     /// Allows these access rights below a path, as the kernel has them (linux/landlock.h).
     pub fn allow(self, path: &CStr, rights: u64) -> nix::Result<()> {
+        let below = open(path, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?;
+        self.allow_below(below, rights)
+    }
+
+    /// The same below what is open.
+    pub fn allow_below(self, below: impl AsFd, rights: u64) -> nix::Result<()> {
         /// linux/landlock.h
         #[repr(C, packed)]
         struct PathBeneath {
@@ -43,12 +49,11 @@ impl Ruleset {
             parent_fd: RawFd,
         }
         const LANDLOCK_RULE_PATH_BENEATH: c_int = 1;
-        let below = open(path, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?;
         let (flags, rule) = (
             0,
             PathBeneath {
                 allowed_access: rights,
-                parent_fd: below.as_raw_fd(),
+                parent_fd: below.as_fd().as_raw_fd(),
             },
         );
         // SAFETY: a system call that reads the structure that belongs to this kind of rule.

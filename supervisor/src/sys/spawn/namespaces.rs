@@ -52,6 +52,10 @@ pub(super) fn arrange(
     {
         match source {
             Source::Temporary => bind(places.temporary, target)?,
+            Source::Empty => match hide(target) {
+                Err(Errno::ENOENT) => {}
+                other => other?,
+            },
             Source::New {
                 kind,
                 flags,
@@ -71,10 +75,13 @@ pub(super) fn arrange(
 /// No argument of mount(2).
 pub(super) const NOTHING: Option<&CStr> = None;
 
-/// Looks files up as this user from here on. CAP_SYS_ADMIN stays (capabilities(7)).
-pub(super) fn look_as(ids: Ids) {
+/// Looks files up as this user from here on, and with no group beside its own. CAP_SYS_ADMIN stays
+/// (capabilities(7)).
+pub(super) fn look_as(ids: Ids) -> nix::Result<()> {
+    unistd::setgroups(&[])?;
     unistd::setfsgid(Gid::from_raw(ids.gid));
     unistd::setfsuid(Uid::from_raw(ids.uid));
+    Ok(())
 }
 
 /// Covers a directory with an empty one of root's.
@@ -125,7 +132,7 @@ fn add_account(accounts: &Accounts, places: &Places<'_>) -> nix::Result<()> {
 fn uncover(uncovered: &Uncovered, ids: Ids) -> nix::Result<()> {
     if uncovered.is_in_temporary {
         // Root may not look into a directory of somebody else's.
-        look_as(ids);
+        look_as(ids)?;
     }
     for folder in &uncovered.folders {
         unistd::mkdir(folder.as_c_str(), Mode::from_bits_retain(0o755))?;

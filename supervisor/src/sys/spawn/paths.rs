@@ -1,18 +1,19 @@
 //! How a process sees directories that its client has said something about.
 //!
-//! Runs in the child, in namespaces of its own, after the mounts of its profile. What a client chose
+//! Runs in the child, in namespaces of its own, around the mounts of its profile. What a client chose
 //! is looked up with the rights of the process's user alone, so that it says nothing of what that
 //! one may not see; what is bound is one of the directories that the operator has named. Only
 //! directories are covered: a mount over a file is lost when somebody renames another one over it.
+//! System calls alone, as in all of [`super::child`].
 
 use std::cell::Cell;
 use std::ffi::CStr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::mount::{MsFlags, mount};
-use nix::sys::stat::Mode;
+use nix::sys::stat::{Mode, fstat, mkdirat, stat};
 use nix::sys::statvfs::{FsFlags, fstatvfs};
 use nix::unistd;
 use prn_ipc_protocol::config::Bindable;
@@ -25,18 +26,13 @@ use super::plan::{Ids, View};
 /// What is bound, found before anything covers it, by the place of its rule.
 pub(super) type Sources = [Option<OwnedFd>; PATHS_MAX];
 
-/// Finds what is bound. `at` is the place of the rule in hand.
+/// Finds what is bound, with the supervisor's rights. `at` is the place of the rule in hand.
 pub(super) fn sources(view: &View<'_>, at: &Cell<u8>) -> nix::Result<Sources> {
     let mut sources = Sources::default();
     for ((rule, slot), place) in view.rules.iter().zip(&mut sources).zip(0..) {
         at.set(place);
         if let PathRule::Bound { source, .. } = rule {
-            let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-            *slot = Some(open(
-                bindable(view, source)?.path.as_c_str(),
-                flags,
-                Mode::empty(),
-            )?);
+            *slot = Some(find(bindable(view, source)?)?);
         }
     }
     Ok(sources)
@@ -49,6 +45,19 @@ fn bindable<'a>(view: &View<'a>, source: &CStr) -> nix::Result<&'a Bindable> {
         .ok_or(Errno::EPERM)
 }
 
+/// The directory that was there when the server started. Users who may write to a folder on the
+/// way, such as a process to which another part of it is bound, could have put a link in its place,
+/// to what the supervisor may look up and they may not: ESTALE.
+fn find(bindable: &Bindable) -> nix::Result<OwnedFd> {
+    let found = directory(&bindable.path)?;
+    let status = fstat(&found)?;
+    if (status.st_dev, status.st_ino) == (bindable.device, bindable.inode) {
+        Ok(found)
+    } else {
+        Err(Errno::ESTALE)
+    }
+}
+
 /// Follows the rules, in order, as the process's user.
 pub(super) fn follow(
     view: &View<'_>,
@@ -57,25 +66,25 @@ pub(super) fn follow(
     ruleset: Option<Ruleset>,
     at: &Cell<u8>,
 ) -> nix::Result<()> {
-    namespaces::look_as(ids);
+    namespaces::look_as(ids)?;
     for ((rule, source), place) in view.rules.iter().zip(sources).zip(0..) {
         at.set(place);
         match (rule, source) {
             (PathRule::ReadOnly(target), _) => {
-                is_directory(target)?;
+                directory(target)?;
                 bind(target, target)?;
                 protect(target)?;
             }
             (PathRule::Hidden(target), _) => {
-                is_directory(target)?;
+                directory(target)?;
                 namespaces::hide(target)?;
             }
             (PathRule::Bound { source, target }, Some(opened)) => {
-                is_directory(target)?;
+                require(target, ids)?;
                 unistd::fchdir(opened)?;
                 bind(c".", target)?;
                 if bindable(view, source)?.is_writable {
-                    allow(target, ruleset, view.rights)?;
+                    allow(opened, ruleset, view.rights)?;
                 } else {
                     protect(target)?;
                 }
@@ -86,12 +95,52 @@ pub(super) fn follow(
     Ok(())
 }
 
-fn is_directory(path: &CStr) -> nix::Result<()> {
+fn directory(path: &CStr) -> nix::Result<OwnedFd> {
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    open(path, flags, Mode::empty()).map(drop)
+    open(path, flags, Mode::empty())
 }
 
-/// With all that is mounted below it.
+/// Makes a directory to bind to, where it is missing in what is the process's own.
+fn require(target: &CStr, ids: Ids) -> nix::Result<()> {
+    match directory(target) {
+        Err(Errno::ENOENT) => make(target, ids),
+        other => other.map(drop),
+    }
+}
+
+/// ENOENT: it would not be in a directory of the process's own. That its user may write there is
+/// not enough: what it left in a folder that is open to everybody would stay.
+fn make(target: &CStr, ids: Ids) -> nix::Result<()> {
+    let path = target.to_bytes_with_nul();
+    let slash = path.iter().rposition(|byte| *byte == b'/');
+    let (folder, name) = path
+        .split_at_checked(slash.unwrap_or(0))
+        .unwrap_or_default();
+    let name = name.get(1..).unwrap_or_default();
+    let name = CStr::from_bytes_with_nul(name).map_err(|_| Errno::ENOENT)?;
+    let mut buffer = [0; PATH_MAX];
+    let room = buffer.get_mut(..folder.len()).ok_or(Errno::ENAMETOOLONG)?;
+    room.copy_from_slice(folder);
+    let folder = CStr::from_bytes_until_nul(&buffer).map_err(|_| Errno::ENAMETOOLONG)?;
+    let folder = directory(folder)?;
+    if is_own(&folder, ids)? {
+        mkdirat(&folder, name, Mode::from_bits_retain(0o755))
+    } else {
+        Err(Errno::ENOENT)
+    }
+}
+
+/// linux/limits.h, the NUL counted.
+const PATH_MAX: usize = 4096;
+
+/// Nothing but its own directories belongs to a process's user, or is in its shared memory.
+fn is_own(folder: impl AsFd, ids: Ids) -> nix::Result<bool> {
+    let folder = fstat(folder)?;
+    let is_shared_memory = || stat(c"/dev/shm").is_ok_and(|shared| shared.st_dev == folder.st_dev);
+    Ok(folder.st_uid == ids.uid || is_shared_memory())
+}
+
+/// With all that is mounted below it: what is hidden there stays hidden.
 fn bind(source: &CStr, target: &CStr) -> nix::Result<()> {
     let flags = MsFlags::MS_BIND | MsFlags::MS_REC;
     mount(Some(source), target, NOTHING, flags, NOTHING)
@@ -100,8 +149,7 @@ fn bind(source: &CStr, target: &CStr) -> nix::Result<()> {
 /// Makes a mount read-only: it alone, and not what is mounted below it. What it forbade before it
 /// forbids still.
 fn protect(target: &CStr) -> nix::Result<()> {
-    let opened = open(target, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?;
-    let before = fstatvfs(&opened)?.flags();
+    let before = fstatvfs(directory(target)?)?.flags();
     let kept = [
         (FsFlags::ST_NOSUID, MsFlags::MS_NOSUID),
         (FsFlags::ST_NODEV, MsFlags::MS_NODEV),
@@ -113,6 +161,8 @@ fn protect(target: &CStr) -> nix::Result<()> {
     mount(NOTHING, target, NOTHING, flags, NOTHING)
 }
 
-fn allow(target: &CStr, ruleset: Option<Ruleset>, rights: u64) -> nix::Result<()> {
-    ruleset.map_or(Ok(()), |ruleset| ruleset.allow(target, rights))
+/// Lets the process change what is in it: by what was found, which no rename on the way to where it
+/// is seen makes another directory.
+fn allow(opened: impl AsFd, ruleset: Option<Ruleset>, rights: u64) -> nix::Result<()> {
+    ruleset.map_or(Ok(()), |ruleset| ruleset.allow_below(opened, rights))
 }
