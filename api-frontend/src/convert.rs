@@ -11,6 +11,7 @@ pub mod enums;
 pub mod fields;
 pub mod id;
 pub mod list;
+pub mod paths;
 pub mod process;
 pub mod start;
 pub mod stop;

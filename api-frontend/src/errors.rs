@@ -5,7 +5,7 @@
 //! texts or paths of this host.
 //!
 //! - [`violations`]: faults of a request's fields.
-//! - [`refusal`], [`exec`]: what the supervisor says no to.
+//! - [`refusal`], [`exec`], [`path`]: what the supervisor says no to.
 //! - [`full`]: there are as many of something as may be.
 //! - [`call`]: what can end any call, and what ends a stream of output.
 
@@ -13,6 +13,7 @@ mod build;
 mod call;
 mod exec;
 mod full;
+mod path;
 mod refusal;
 mod violations;
 

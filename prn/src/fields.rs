@@ -21,6 +21,7 @@ const OTHERS: &[(&str, &str)] = &[
     ("args", "the command's words"),
     ("id", "--id"),
     ("limits", "limits"),
+    ("paths", "--bind, --hide and --read-only"),
     ("process_identifier.id", "the process's id"),
     ("signal", "--signal"),
     ("grace", "--grace"),
@@ -109,10 +110,15 @@ fn message(refusal: &ServerError) -> String {
     if refusal.violations.is_empty() {
         return text(&refusal.message);
     }
-    let each = refusal
-        .violations
-        .iter()
-        .map(|violation| text(&format!("{}: {}", violation.field, violation.description)));
+    let each =
+        refusal
+            .violations
+            .iter()
+            .map(|violation| match violation.field.strip_prefix("paths[") {
+                // What is said of a rule says which it is.
+                Some(_) => text(&violation.description),
+                None => text(&format!("{}: {}", violation.field, violation.description)),
+            });
     each.collect::<Vec<_>>().join("; ")
 }
 

@@ -13,6 +13,16 @@ pub const PROCESS_EXISTS: &str = "PROCESS_EXISTS";
 pub const PROFILE_NOT_ALLOWED: &str = "PROFILE_NOT_ALLOWED";
 /// The server's host can't enforce this profile.
 pub const PROFILE_NOT_AVAILABLE: &str = "PROFILE_NOT_AVAILABLE";
+/// Processes have no namespaces, without which directories cannot be shown in another way.
+pub const PATHS_NOT_AVAILABLE: &str = "PATHS_NOT_AVAILABLE";
+/// The server does not let this directory be bound.
+pub const PATH_NOT_BINDABLE: &str = "PATH_NOT_BINDABLE";
+/// A directory that is to be seen in another way is not there.
+pub const PATH_NOT_FOUND: &str = "PATH_NOT_FOUND";
+/// What is to be seen in another way is a file.
+pub const PATH_NOT_DIRECTORY: &str = "PATH_NOT_DIRECTORY";
+/// The process may not look where a directory is to be seen in another way.
+pub const PATH_NOT_ACCESSIBLE: &str = "PATH_NOT_ACCESSIBLE";
 /// There is no such program.
 pub const COMMAND_NOT_FOUND: &str = "COMMAND_NOT_FOUND";
 /// The program may not be executed.

@@ -36,6 +36,9 @@ pub enum InvalidUnit {
     /// Not a path from the root.
     #[error("not an absolute path: write one of the server's, such as /srv/data")]
     Directory,
+    /// Not a directory and where it is to be seen.
+    #[error("not two absolute paths: write SRC:DST, such as /srv/data:/data")]
+    Binding,
     /// Not a variable.
     #[error("not a variable: write NAME=VALUE, or NAME alone to pass on your own")]
     Variable,
@@ -230,6 +233,32 @@ impl FromStr for Directory {
         } else {
             Err(InvalidUnit::Directory)
         }
+    }
+}
+
+/// A directory of the server's machine, and where it is to be seen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Binding {
+    /// Which.
+    pub source: String,
+    /// Where.
+    pub target: String,
+}
+
+impl FromStr for Binding {
+    type Err = InvalidUnit;
+
+    /// The last colon is the one between them.
+    fn from_str(text: &str) -> Result<Self, InvalidUnit> {
+        let parts = text.rsplit_once(':').ok_or(InvalidUnit::Binding)?;
+        let part = |text: &str| match text.parse() {
+            Ok(Directory(path)) => Ok(path),
+            Err(_) => Err(InvalidUnit::Binding),
+        };
+        Ok(Self {
+            source: part(parts.0)?,
+            target: part(parts.1)?,
+        })
     }
 }
 

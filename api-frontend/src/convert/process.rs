@@ -7,8 +7,8 @@ use prn_ipc_protocol::message::{ExitStatus, LeftBehind, MainExit, OutputTotals, 
 use prn_ipc_protocol::types::LimitName;
 use prn_proto::v1;
 
-use crate::convert::enums;
 use crate::convert::time::{seconds, timestamp};
+use crate::convert::{enums, paths};
 
 /// A process as the API shows it.
 pub fn process(info: &ProcessInfo) -> v1::Process {
@@ -25,6 +25,7 @@ pub fn listed(info: &ProcessInfo, with_argv: bool) -> v1::Process {
     let mut process = process(info);
     if let Some(status) = process.status.as_mut().filter(|_| !with_argv) {
         status.argv = Vec::new();
+        status.paths = Vec::new();
     }
     process
 }
@@ -73,6 +74,7 @@ pub fn process_status(info: &ProcessInfo) -> v1::ProcessStatus {
             .iter()
             .map(|layer| enums::shown_layer(*layer).into())
             .collect(),
+        paths: paths::shown(&spec.paths),
     }
 }
 
@@ -180,7 +182,7 @@ pub mod tests {
         AppliedLimits, End, ExitCause, FileText, Keeping, Layer, OutputStore, Overflow,
         ProcessSpec, Profile,
     };
-    use prn_ipc_protocol::types::{Limits, UnixMicros};
+    use prn_ipc_protocol::types::{Limits, PathRule, Paths, UnixMicros};
 
     fn file(name: &str, text: &str) -> FileText {
         FileText {
@@ -210,6 +212,7 @@ pub mod tests {
                 stop_grace: 10_000.try_into().unwrap(),
                 linger: false,
                 profile: Profile::Default,
+                paths: Paths::default(),
             },
             uid: 2_000_000_000,
             started: UnixMicros(1_700_000_000_123_456),
@@ -310,6 +313,15 @@ pub mod tests {
             (Some(0), Some(0))
         );
         assert_eq!(dead.stuck_tasks[0].state, "D");
+    }
+
+    #[test]
+    fn a_list_has_paths_where_it_has_argv() {
+        let mut info = info(ID, 1);
+        let hidden = vec![PathRule::Hidden(c"/a".into())];
+        info.spec.paths = hidden.try_into().unwrap();
+        let count = |with_argv| listed(&info, with_argv).status.unwrap().paths.len();
+        assert_eq!([count(true), count(false)], [1, 0]);
     }
 
     #[test]

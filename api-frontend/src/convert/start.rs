@@ -12,10 +12,10 @@ use prn_proto::v1;
 
 use crate::convert::fields::{InvalidField, Violations};
 use crate::convert::time::millis;
-use crate::convert::{enums, id};
+use crate::convert::{enums, id, paths};
 
 /// Most bytes in a path, its NUL not counted (PATH_MAX, limits.h).
-const PATH_MAX: usize = 4095;
+pub const PATH_MAX: usize = 4095;
 
 /// What a process gets that asks for nothing else.
 #[derive(Debug)]
@@ -67,6 +67,7 @@ pub fn start_spec<E: From<Violations>>(
     let timeout = violations.check(timeout(raw.timeout));
     let stop_grace = violations.check(millis(raw.stop_grace, "stop_grace"));
     let limits = limits(raw.limits.unwrap_or_default(), &mut violations);
+    let paths = paths::paths(raw.paths, &mut violations);
     let directory = violations.check(working_directory(raw.working_directory));
     let run = run(raw.command, raw.args, raw.environment, &mut violations);
     let whole = || {
@@ -83,6 +84,7 @@ pub fn start_spec<E: From<Violations>>(
                 stop_grace: stop_grace?.unwrap_or(defaults.stop_grace),
                 linger: raw.linger,
                 profile: profile?.unwrap_or_default(),
+                paths: paths?,
             },
             variables: run.variables,
         })
@@ -321,6 +323,7 @@ mod tests {
             output_policy: 9,
             output_store: 9,
             profile: 9,
+            paths: vec![v1::PathRule::default()],
             ..command("true")
         };
         let named = [
@@ -332,6 +335,7 @@ mod tests {
             "timeout",
             "limits.cpu_millis",
             "limits.memory_bytes",
+            "paths[0].path",
             "working_directory",
             "environment",
             "args",

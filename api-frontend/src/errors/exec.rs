@@ -2,10 +2,12 @@
 
 use nix::errno::Errno;
 use prn_ipc_protocol::message::{ChildStep, StartSpec};
+use prn_ipc_protocol::types::{PathRule, Paths};
 use prn_proto::reason::{self, metadata as key};
 use tonic::{Code, Status};
 
 use crate::errors::build::{bad_field, error, precondition, quota, quoted};
+use crate::errors::path;
 
 /// What was to be started, as far as errors repeat it.
 #[derive(Debug, Clone)]
@@ -15,6 +17,14 @@ pub struct Asked {
     is_path: bool,
     /// None: the server's choice.
     working_directory: Option<String>,
+    paths: Paths,
+}
+
+impl Asked {
+    /// The rule of a path at this place.
+    pub fn rule(&self, place: u8) -> Option<&PathRule> {
+        self.paths.as_slice().get(usize::from(place))
+    }
 }
 
 impl From<&StartSpec> for Asked {
@@ -27,6 +37,7 @@ impl From<&StartSpec> for Asked {
             command,
             is_path: program.is_some_and(|program| program.to_bytes().contains(&b'/')),
             working_directory: directory.map(|path| quoted(&path.to_string_lossy())),
+            paths: spec.process.paths.clone(),
         }
     }
 }
@@ -71,6 +82,10 @@ pub fn not_executed(step: ChildStep, errno: i32, start: Option<&Asked>) -> Statu
                 None => failed.before_exec(),
             }
         }
+        ChildStep::Path(place) => match start.and_then(|asked| asked.rule(place)) {
+            Some(rule) => failed.at_path(place, rule),
+            None => failed.before_exec(),
+        },
         ChildStep::Session
         | ChildStep::Descriptors
         | ChildStep::Limits
@@ -186,6 +201,14 @@ impl Failed<'_> {
         )
     }
 
+    /// A rule of a path could not be followed.
+    fn at_path(self, place: u8, rule: &PathRule) -> Status {
+        match path::fault(rule, self.errno) {
+            Some(fault) => fault.status(place, &self.metadata),
+            None => self.before_exec(),
+        }
+    }
+
     fn before_exec(self) -> Status {
         let message = format!(
             "the new process failed at {}, before its program ran: {}",
@@ -220,6 +243,7 @@ mod tests {
             command: quoted("nope"),
             is_path: false,
             working_directory: Some(quoted("/nowhere")),
+            paths: Paths::default(),
         }
     }
 

@@ -2,13 +2,13 @@
 
 use nix::errno::Errno;
 use prn_ipc_protocol::message::{Preparation, Refusal, Scarce};
-use prn_ipc_protocol::types::{LimitName, ProcessId};
+use prn_ipc_protocol::types::{LimitName, PathRule, ProcessId};
 use prn_proto::reason::{self, metadata as key};
 use tonic::{Code, Status};
 
 use crate::convert::fields::InvalidField;
 use crate::convert::start::{limit_field, too_long};
-use crate::errors::build::{bad_field, error, precondition, quota};
+use crate::errors::build::{bad_field, error, precondition, quota, quoted};
 use crate::errors::call::{draining, internal, restarting};
 use crate::errors::exec::{Asked, SHORTAGES, not_executed};
 use crate::errors::full::too_many_requests;
@@ -78,11 +78,40 @@ fn refused(refusal: &Refusal, id: ProcessId, start: Option<&Asked>) -> Status {
             "this server cannot enforce profile strict on its host: `prn server check` there says what is missing",
             &[],
         ),
+        Refusal::PathsUnavailable => bad_field(
+            Code::FailedPrecondition,
+            reason::PATHS_NOT_AVAILABLE,
+            "paths",
+            "that takes namespaces of the process's own, which profile none has not, and no profile where the server \
+             says so (`prn server check` there says what is missing)",
+            &[],
+        ),
+        Refusal::NotBindable(place) => not_bindable(*place, start),
         // The client knows it as a field of its request.
         Refusal::SearchPathAbove(_) => InvalidField::new("environment", refusal).into(),
         Refusal::Exec { step, errno } => not_executed(*step, *errno, start),
         Refusal::Resources { what, errno } => not_prepared(*what, Errno::from_raw(*errno)),
     }
+}
+
+/// `start` is what was asked for, if that is known.
+fn not_bindable(place: u8, start: Option<&Asked>) -> Status {
+    let source = match start.and_then(|asked| asked.rule(place)) {
+        Some(PathRule::Bound { source, .. }) => quoted(&source.to_string_lossy()),
+        Some(PathRule::ReadOnly(_) | PathRule::Hidden(_)) | None => "it".to_owned(),
+    };
+    let why = format!(
+        "the server's operator does not let {source} be bound: bind or bind-read-only of [paths] in the server's \
+         configuration has to name it"
+    );
+    let field = format!("paths[{place}].source");
+    bad_field(
+        Code::PermissionDenied,
+        reason::PATH_NOT_BINDABLE,
+        &field,
+        &why,
+        &[],
+    )
 }
 
 fn of_process(code: Code, reason: &str, message: String, id: ProcessId, why: &str) -> Status {
@@ -300,6 +329,16 @@ mod tests {
                 Refusal::OutputAboveCeiling(0),
                 Code::FailedPrecondition,
                 reason::NO_OUTPUT_DISK,
+            ),
+            (
+                Refusal::PathsUnavailable,
+                Code::FailedPrecondition,
+                reason::PATHS_NOT_AVAILABLE,
+            ),
+            (
+                Refusal::NotBindable(1),
+                Code::PermissionDenied,
+                reason::PATH_NOT_BINDABLE,
             ),
             (
                 Refusal::NotEnforceable(limit),

@@ -41,6 +41,7 @@ mod frames;
 mod json;
 mod limits;
 mod list;
+mod paths;
 mod process;
 mod start;
 mod subscription;
@@ -52,11 +53,12 @@ pub use client::{CALL_TIMEOUT, CONNECT_TIMEOUT, Client};
 pub use error::{Cause, ClientError, ExecFailure, ServerError};
 pub use limits::{AppliedLimits, Limits};
 pub use list::{ListRequest, Pages};
+pub use paths::PathRule;
 pub use prn_proto::Tail;
 pub use prn_proto::defaults::{FOLLOW_TIMEOUT, STOP_GRACE};
 pub use prn_proto::id::{InvalidProcessId, ProcessId};
 pub use prn_proto::reason;
-pub use prn_proto::units::{Variable, When};
+pub use prn_proto::units::{Binding, Variable, When};
 pub use process::{
     Exit, ExitKind, LeftBehind, OutputStatus, Process, ProcessStatus, State, StuckTask, Usage,
 };

@@ -8,6 +8,7 @@ use prn_proto::v1;
 use crate::choices::{Layer, OutputPolicy, OutputStore, Profile};
 use crate::error::ClientError;
 use crate::limits::{AppliedLimits, Limits};
+use crate::paths::PathRule;
 use crate::wire::{INCOMPLETE, from_wire_time};
 
 /// A process and what is known of it.
@@ -105,6 +106,8 @@ pub struct ProcessStatus {
     pub left_behind: Option<LeftBehind>,
     /// What its profile comes to on the server's host.
     pub layers: Vec<Layer>,
+    /// How it sees some directories.
+    pub paths: Vec<PathRule>,
 }
 
 impl TryFrom<v1::ProcessStatus> for ProcessStatus {
@@ -155,6 +158,11 @@ impl TryFrom<v1::ProcessStatus> for ProcessStatus {
                 .layers
                 .into_iter()
                 .filter_map(Layer::from_wire)
+                .collect(),
+            paths: status
+                .paths
+                .into_iter()
+                .filter_map(PathRule::from_wire)
                 .collect(),
         })
     }

@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use prn_proto::id::ProcessId;
-use prn_proto::units::Variable;
+use prn_proto::units::{Binding, Variable};
 use prn_proto::v1;
 use ring::rand::{SecureRandom, SystemRandom};
 
 use crate::choices::{OutputPolicy, OutputStore, Profile};
 use crate::error::ClientError;
 use crate::limits::Limits;
+use crate::paths::PathRule;
 use crate::process::Process;
 use crate::wire::{INCOMPLETE, to_wire_duration};
 
@@ -91,6 +92,23 @@ pub struct StartSpec {
         arg(long, value_name = "PROFILE", default_value = "default")
     )]
     pub profile: Profile,
+    /// Directories that the process sees elsewhere, as far as the server's operator lets them be.
+    #[cfg_attr(
+        feature = "clap",
+        arg(
+            long,
+            value_name = "SRC:DST",
+            help = "Show the server's directory SRC at DST, if its operator lets it be; DST is made in what is the process's own. Repeatable",
+            help_heading = "Directories"
+        )
+    )]
+    pub bind: Vec<Binding>,
+    /// Directories that are empty for the process, after those.
+    #[cfg_attr(feature = "clap", arg(long, value_name = "DIR", value_parser = crate::flags::directory, help = "Show nothing in this directory of the server's. Repeatable", help_heading = "Directories"))]
+    pub hide: Vec<String>,
+    /// Directories in which the process can change nothing, after those.
+    #[cfg_attr(feature = "clap", arg(long, value_name = "DIR", value_parser = crate::flags::directory, help = "Let nothing in this directory be changed by this path. Repeatable", help_heading = "Directories"))]
+    pub read_only: Vec<String>,
     /// Variables added to the process's environment.
     #[cfg_attr(
         feature = "clap",
@@ -117,6 +135,21 @@ impl StartSpec {
             argv: argv.into_iter().map(Into::into).collect(),
             ..Self::default()
         }
+    }
+}
+
+impl StartSpec {
+    /// In the order in which they are followed.
+    fn paths(&self) -> impl Iterator<Item = PathRule> {
+        let bound = self.bind.iter().map(|binding| PathRule::Bound {
+            path: binding.target.clone(),
+            source: binding.source.clone(),
+        });
+        let hidden = self.hide.iter().cloned();
+        let hidden = hidden.map(|path| PathRule::Hidden { path });
+        let read_only = self.read_only.iter().cloned();
+        let read_only = read_only.map(|path| PathRule::ReadOnly { path });
+        bound.chain(hidden).chain(read_only)
     }
 }
 
@@ -151,6 +184,7 @@ impl TryFrom<&StartSpec> for v1::StartRequest {
             stop_grace: spec.stop_grace.map(to_wire_duration).transpose()?,
             linger: spec.linger,
             profile: v1::Profile::from(spec.profile).into(),
+            paths: spec.paths().map(v1::PathRule::from).collect(),
         })
     }
 }
@@ -187,6 +221,17 @@ mod tests {
     #[test]
     fn each_minted_id_is_new() {
         assert_ne!(mint_id().unwrap(), mint_id().unwrap());
+    }
+
+    #[test]
+    fn what_is_bound_can_be_hidden_and_be_made_read_only() {
+        let mut spec = StartSpec::new(["true"]);
+        spec.read_only = vec!["/r".to_owned()];
+        spec.hide = vec!["/h".to_owned()];
+        spec.bind = vec!["/s:/t".parse().unwrap()];
+        let paths = v1::StartRequest::try_from(&spec).unwrap().paths;
+        let paths: Vec<_> = paths.iter().map(|rule| rule.path.as_str()).collect();
+        assert_eq!(paths, ["/t", "/h", "/r"]);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use clap::ValueEnum;
 use nix::sys::signal::Signal;
-use prn_client::{Exit, ExitKind, LeftBehind, Limits, ProcessStatus, State};
+use prn_client::{Exit, ExitKind, LeftBehind, Limits, PathRule, ProcessStatus, State};
 use prn_proto::units::show_size;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -80,6 +80,15 @@ pub fn show_left_behind(left: &LeftBehind) -> String {
         Some(_) => "by a stop",
     };
     format!("{count} that outlived the main process {verb} ended {why}")
+}
+
+/// How a process sees a directory.
+pub fn show_path(rule: &PathRule) -> String {
+    match rule {
+        PathRule::ReadOnly { path } => format!("{path} is read-only"),
+        PathRule::Hidden { path } => format!("{path} is hidden"),
+        PathRule::Bound { path, source } => format!("{path} is {source}"),
+    }
 }
 
 pub fn show_limits(limits: &Limits) -> String {

@@ -8,7 +8,7 @@ use terminal_size::terminal_size_of;
 
 use super::shown::{
     choice, escaped, put, rfc3339, rfc3339_seconds, show_exit, show_left_behind, show_limits,
-    show_state, state,
+    show_path, show_state, state,
 };
 use super::table::Table;
 use crate::fields;
@@ -117,6 +117,9 @@ impl Rows {
         self.add("profile", status.profile.as_ref().map(choice));
         let layers: Vec<_> = status.layers.iter().map(choice).collect();
         self.add("confined by", layers.join(", "));
+        for rule in &status.paths {
+            self.add("path", escaped(&show_path(rule)));
+        }
         self.add("limits", show_limits(&status.limits.values));
         let missing = status.limits.not_enforced.iter();
         let missing: Vec<_> = missing.map(|name| fields::limit(name)).collect();

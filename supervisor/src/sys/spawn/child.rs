@@ -141,9 +141,10 @@ const STEPS: &[Step] = &[
 fn before_program(prepared: &Prepared<'_>) -> Result<(), Failure> {
     for Step { name, act } in STEPS {
         act(prepared).map_err(|error| Failure {
-            step: match name {
-                ChildStep::Path(_) => ChildStep::Path(prepared.rule.get()),
-                name => *name,
+            step: if matches!(name, ChildStep::Path(_)) {
+                ChildStep::Path(prepared.rule.get())
+            } else {
+                *name
             },
             error,
         })?;

@@ -45,11 +45,15 @@ fn bindable<'a>(view: &View<'a>, source: &CStr) -> nix::Result<&'a Bindable> {
         .ok_or(Errno::EPERM)
 }
 
-/// The directory that was there when the server started. Users who may write to a folder on the
-/// way, such as a process to which another part of it is bound, could have put a link in its place,
-/// to what the supervisor may look up and they may not: ESTALE.
+/// The directory that was there when the server started, else ESTALE. Users who may write to a
+/// folder on the way, such as a process to which another part of it is bound, could have put a link
+/// in its place, to what the supervisor may look up and they may not.
 fn find(bindable: &Bindable) -> nix::Result<OwnedFd> {
-    let found = directory(&bindable.path)?;
+    let found = match directory(&bindable.path) {
+        Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => return Err(Errno::ESTALE),
+        Err(Errno::EACCES) => return Err(CLOSED),
+        other => other?,
+    };
     let status = fstat(&found)?;
     if (status.st_dev, status.st_ino) == (bindable.device, bindable.inode) {
         Ok(found)
@@ -57,6 +61,9 @@ fn find(bindable: &Bindable) -> nix::Result<OwnedFd> {
         Err(Errno::ESTALE)
     }
 }
+
+/// What is bound cannot be entered: told apart from where it is to be seen (EACCES).
+const CLOSED: Errno = Errno::EPERM;
 
 /// Follows the rules, in order, as the process's user.
 pub(super) fn follow(
@@ -81,7 +88,7 @@ pub(super) fn follow(
             }
             (PathRule::Bound { source, target }, Some(opened)) => {
                 require(target, ids)?;
-                unistd::fchdir(opened)?;
+                unistd::fchdir(opened).map_err(|_| CLOSED)?;
                 bind(c".", target)?;
                 if bindable(view, source)?.is_writable {
                     allow(opened, ruleset, view.rights)?;
