@@ -26,7 +26,7 @@ use prn_ipc_protocol::message::{
     Refusal, Reply, Request, RequestId, StopHow,
 };
 use prn_ipc_protocol::output::{MAGIC, Marks, PAGE, RECORD, Record, Stream, word};
-use prn_ipc_protocol::types::{Id, Limits, Millis, ProcessId, UnixMicros};
+use prn_ipc_protocol::types::{Id, Limits, Millis, Paths, ProcessId, UnixMicros};
 use prn_proto::tls::{self, Certificate, Key};
 use prn_proto::v1;
 use prn_proto::v1::process_runner_service_client::ProcessRunnerServiceClient;
@@ -312,6 +312,7 @@ fn live(id: ProcessId, number: u64) -> ProcessInfo {
             stop_grace: 10_000.try_into().unwrap(),
             linger: false,
             profile: Profile::Default,
+            paths: Paths::default(),
         },
         uid: 1,
         started: UnixMicros(1_000_000),

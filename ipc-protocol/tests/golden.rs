@@ -41,6 +41,16 @@ fn spec() -> StartSpec {
             stop_grace: 10_000.try_into().unwrap(),
             linger: false,
             profile: Profile::Strict,
+            paths: vec![
+                PathRule::ReadOnly(c"/r".into()),
+                PathRule::Hidden(c"/h".into()),
+                PathRule::Bound {
+                    source: c"/s".into(),
+                    target: c"/t".into(),
+                },
+            ]
+            .try_into()
+            .unwrap(),
         },
         variables: vec![c"N=v".into()],
     }
@@ -71,6 +81,7 @@ fn info() -> ProcessInfo {
             stop_grace: millis(5),
             linger: true,
             profile: Profile::None,
+            paths: Paths::default(),
         },
         uid: 2_000_000_000,
         started: UnixMicros(1),
@@ -145,6 +156,7 @@ fn the_long_values_have_their_bytes() {
          904e\
          00\
          01\
+         0300022f7201022f6802022f73022f74\
          01034e3d76"
     );
     assert_eq!(
@@ -159,6 +171,7 @@ fn the_long_values_have_their_bytes() {
          05\
          01\
          02\
+         00\
          80a8d6b907\
          01\
          0108706964732e6d6178023634\
@@ -274,19 +287,21 @@ fn refusals_and_small_enums_have_their_bytes() {
         (Refusal::NotEnforceable(LimitName::Cpu), "0a00"),
         (Refusal::Unconfined, "0b"),
         (Refusal::StrictUnavailable, "0c"),
+        (Refusal::PathsUnavailable, "0d"),
+        (Refusal::NotBindable(3), "0e03"),
         (
             Refusal::Exec {
                 step: ChildStep::Exec,
                 errno: 2,
             },
-            "0d0904",
+            "0f0a04",
         ),
         (
             Refusal::Resources {
                 what: Preparation::Output,
                 errno: 12,
             },
-            "0e0518",
+            "100518",
         ),
     ]);
     let steps = [
@@ -294,6 +309,7 @@ fn refusals_and_small_enums_have_their_bytes() {
         ChildStep::Descriptors,
         ChildStep::Limits,
         ChildStep::Namespaces,
+        ChildStep::Path(7),
         ChildStep::Identity,
         ChildStep::Privileges,
         ChildStep::WorkingDirectory,
@@ -318,7 +334,10 @@ fn refusals_and_small_enums_have_their_bytes() {
         ExitCause::StoppedOnRequest,
         ExitCause::OutputLimit,
     ];
-    assert_eq!(encode(&steps).unwrap(), [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
+    assert_eq!(
+        encode(&steps).unwrap(),
+        [0, 1, 2, 3, 4, 7, 5, 6, 7, 8, 9, 10, 11]
+    );
     assert_eq!(encode(&things).unwrap(), [0, 1, 2, 3, 4, 5]);
     assert_eq!(encode(&causes).unwrap(), [0, 1, 2, 3, 4, 5]);
     check(vec![

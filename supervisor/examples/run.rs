@@ -25,7 +25,7 @@ use prn_supervisor::ipc::message::{
     End, Keeping, OutputStore, Overflow, ProcessSpec, Profile, Scarce, StartSpec, StopHow,
 };
 use prn_supervisor::ipc::output::{Cursor, Piece, Reader};
-use prn_supervisor::ipc::types::{Limits, ProcessId};
+use prn_supervisor::ipc::types::{Limits, Paths, ProcessId};
 use prn_supervisor::{Notice, Runner, Settings};
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -68,6 +68,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             linger: false,
             // Settings without filters and rules confine it by its user id and its group alone.
             profile: Profile::Default,
+            paths: Paths::default(),
         },
         variables: Vec::new(),
     })?;

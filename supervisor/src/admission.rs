@@ -142,6 +142,8 @@ mod tests {
     use super::*;
     use crate::process::tests::spec;
     use prn_ipc_protocol::message::{Keeping, OutputStore, Scarce};
+    use prn_ipc_protocol::types::Paths;
+    use std::ffi::CStr;
 
     const MIB: u64 = 1 << 20;
 
@@ -173,11 +175,46 @@ mod tests {
             open_files: config::OpenFiles { soft: 1, hard: 1 },
             notify: false,
             own_cgroup: None,
+            bindable: vec![config::Bindable {
+                path: c"/data".into(),
+                device: 1,
+                inode: 2,
+                is_writable: true,
+            }],
             confinement: config::Confinement {
-                strict: Some(config::Layers::default()),
+                default: layers(),
+                strict: Some(layers()),
                 ..config::Confinement::default()
             },
         }
+    }
+
+    /// With namespaces, and nothing else.
+    fn layers() -> config::Layers {
+        config::Layers {
+            namespaces: Some(config::Namespaces {
+                flags: 0,
+                accounts: None,
+                mounts: Vec::new(),
+                uncovered: None,
+            }),
+            ..config::Layers::default()
+        }
+    }
+
+    fn hidden() -> Paths {
+        vec![PathRule::Hidden(c"/a".into())].try_into().unwrap()
+    }
+
+    fn bound(source: &CStr) -> Paths {
+        let rules = vec![
+            PathRule::Hidden(c"/a".into()),
+            PathRule::Bound {
+                source: source.to_owned(),
+                target: c"/b".into(),
+            },
+        ];
+        rules.try_into().unwrap()
     }
 
     const IDLE: Usage = Usage {
@@ -216,7 +253,7 @@ mod tests {
     #[test]
     fn each_refusal_has_its_reason_and_begins_right_beyond_what_is_allowed() {
         type Change = fn(&mut config::Supervisor, &mut Usage, &mut StartSpec);
-        let cases: [(&str, Change, Result<(), Refusal>); 23] = [
+        let cases: [(&str, Change, Result<(), Refusal>); 31] = [
             (
                 "draining",
                 |_, usage, _| usage.is_draining = true,
@@ -247,6 +284,52 @@ mod tests {
                     spec.process.profile = Profile::Strict;
                 },
                 Err(Refusal::StrictUnavailable),
+            ),
+            ("paths", |_, _, spec| spec.process.paths = hidden(), Ok(())),
+            (
+                "paths under profile none",
+                |policy, _, spec| {
+                    policy.confinement.allow_none = true;
+                    spec.process.profile = Profile::None;
+                    spec.process.paths = hidden();
+                },
+                Err(Refusal::PathsUnavailable),
+            ),
+            (
+                "paths without namespaces",
+                |policy, _, spec| {
+                    policy.confinement.default.namespaces = None;
+                    spec.process.paths = hidden();
+                },
+                Err(Refusal::PathsUnavailable),
+            ),
+            (
+                "no paths without namespaces",
+                |policy, _, _| policy.confinement.default.namespaces = None,
+                Ok(()),
+            ),
+            (
+                "what may be bound",
+                |_, _, spec| spec.process.paths = bound(c"/data"),
+                Ok(()),
+            ),
+            (
+                "what is below what may be bound",
+                |_, _, spec| spec.process.paths = bound(c"/data/a"),
+                Err(Refusal::NotBindable(1)),
+            ),
+            (
+                "what is beside what may be bound",
+                |_, _, spec| spec.process.paths = bound(c"/data/../a"),
+                Err(Refusal::NotBindable(1)),
+            ),
+            (
+                "paths count as arguments do",
+                |_, usage, spec| {
+                    usage.arguments = ARGUMENTS_MAX - 68;
+                    spec.process.paths = hidden();
+                },
+                Err(Refusal::ArgumentsAboveBudget(68)),
             ),
             // "true" counts for 4 bytes and 64.
             (

@@ -247,7 +247,7 @@ pub(crate) fn exit_cause(
 pub(crate) mod tests {
     use super::*;
     use prn_ipc_protocol::message::{Keeping, OutputStore, ProcessSpec, Profile, StartSpec};
-    use prn_ipc_protocol::types::{Limits, ProcessId};
+    use prn_ipc_protocol::types::{Limits, Paths, ProcessId};
     use std::ffi::CString;
 
     /// An ordinary start.
@@ -269,6 +269,7 @@ pub(crate) mod tests {
                 stop_grace: 10_000.try_into().unwrap(),
                 linger: false,
                 profile: Profile::Default,
+                paths: Paths::default(),
             },
             variables: Vec::new(),
         }

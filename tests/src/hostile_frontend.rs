@@ -21,7 +21,7 @@ use prn_ipc_protocol::message::{
     Ask, Event, FromSupervisor, Keeping, OutputStore, Overflow, ProcessInfo, ProcessSpec, Profile,
     Reply, Request, RequestId, StartSpec, StopHow,
 };
-use prn_ipc_protocol::types::{Limits, ProcessId};
+use prn_ipc_protocol::types::{Limits, Paths, ProcessId};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
@@ -515,6 +515,7 @@ pub fn spec(argv: &[&str]) -> StartSpec {
             stop_grace: 10_000.try_into().unwrap(),
             linger: false,
             profile: Profile::Default,
+            paths: Paths::default(),
         },
         variables: vec![string("PATH=/usr/local/bin:/usr/bin:/bin")],
     }

@@ -18,7 +18,7 @@ use prn_ipc_protocol::message::{
     Ask, ChildStep, Event, ExitStatus, FromSupervisor, Keeping, OutputStore, PROTOCOL, ProcessSpec,
     Profile, Refusal, Reply, Request, RequestId, StartSpec, StopHow,
 };
-use prn_ipc_protocol::types::{ARGUMENTS_MAX, LimitName, Limits, ProcessId};
+use prn_ipc_protocol::types::{ARGUMENTS_MAX, LimitName, Limits, PathRule, ProcessId};
 use prn_proto::v1;
 use prn_tests::hostile_frontend::{
     Answer, Cargo, Deed, HostileFrontend, Mode, Order, Outcome, call, encoded, replaced, spec,
@@ -1188,6 +1188,7 @@ fn s6_a_forged_start_chooses_no_user_and_gets_no_more_than_policy_allows() {
                 stop_grace: _,
                 linger: _,
                 profile: _,
+                paths: _,
             },
         variables: _,
     } = hostile.spec(&["true"]);
@@ -1261,6 +1262,33 @@ fn s6_a_forged_start_chooses_no_user_and_gets_no_more_than_policy_allows() {
             errno: libc::EACCES
         }
     );
+    // So is what they have in them, and what the operator does not name is bound for nobody.
+    let inner = secret.path().join("inner");
+    fs::create_dir(&inner).unwrap();
+    let inner = std::ffi::CString::new(inner.to_str().unwrap()).unwrap();
+    let bound = refused(&mut hostile, &|spec| {
+        let rule = PathRule::Bound {
+            source: path.clone(),
+            target: c"/tmp/seen".into(),
+        };
+        spec.process.paths = vec![rule].try_into().unwrap();
+    });
+    assert_eq!(bound, Refusal::NotBindable(0));
+    for rule in [
+        PathRule::Hidden(inner.clone()),
+        PathRule::ReadOnly(inner.clone()),
+    ] {
+        let closed = refused(&mut hostile, &|spec| {
+            spec.process.paths = vec![rule.clone()].try_into().unwrap();
+        });
+        assert_eq!(
+            closed,
+            Refusal::Exec {
+                step: ChildStep::Path(0),
+                errno: libc::EACCES
+            }
+        );
+    }
     let program = secret.path().join("program");
     fs::copy("/bin/true", &program).unwrap();
     let program = std::ffi::CString::new(program.to_str().unwrap()).unwrap();
