@@ -34,6 +34,11 @@ fn rule(raw: v1::PathRule, field: &str) -> Result<PathRule, InvalidField> {
     if !raw.source.is_empty() && matches!(kind, Kind::ReadOnly | Kind::Hidden) {
         return Err(InvalidField::new(source, "is of use with BOUND alone"));
     }
+    // Programs would go on seeing what is there: a process's root is what was mounted first.
+    if target.as_c_str() == c"/" && matches!(kind, Kind::Hidden | Kind::Bound) {
+        let why = "nothing can be shown in place of the root directory";
+        return Err(InvalidField::new(format!("{field}.path"), why));
+    }
     match kind {
         Kind::ReadOnly => Ok(PathRule::ReadOnly(target)),
         Kind::Hidden => Ok(PathRule::Hidden(target)),
@@ -133,6 +138,7 @@ mod tests {
             raw(Kind::ReadOnly, "/a", "/b"),
             raw(Kind::ReadOnly, &long, ""),
             raw(Kind::ReadOnly, "/a\0", ""),
+            raw(Kind::Hidden, "//", ""),
             v1::PathRule {
                 kind: 9,
                 ..raw(Kind::Hidden, "/a", "")
@@ -146,7 +152,8 @@ mod tests {
             "paths[4].source",
             "paths[5].path",
             "paths[6].path",
-            "paths[7].kind",
+            "paths[7].path",
+            "paths[8].kind",
         ];
         assert_eq!(refused(wrong), named);
     }

@@ -21,6 +21,10 @@ pub struct Asked {
 }
 
 impl Asked {
+    fn rules_paths(&self) -> bool {
+        !self.paths.as_slice().is_empty()
+    }
+
     /// The rule of a path at this place.
     pub fn rule(&self, place: u8) -> Option<&PathRule> {
         self.paths.as_slice().get(usize::from(place))
@@ -79,6 +83,13 @@ pub fn not_executed(step: ChildStep, errno: i32, start: Option<&Asked>) -> Statu
                     &failed.metadata,
                 ),
                 // Its own directory, which the server made for it.
+                None if start.is_some_and(Asked::rules_paths) => bad_field(
+                    Code::InvalidArgument,
+                    reason::WORKING_DIRECTORY,
+                    "paths",
+                    "the process cannot enter its own directory, when it sees directories so",
+                    &failed.metadata,
+                ),
                 None => failed.before_exec(),
             }
         }
