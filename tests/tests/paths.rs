@@ -4,7 +4,7 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
-use std::process::Output;
+use std::process::{Command, Output};
 
 use prn_tests::server::{Options, Refused, Server};
 use tempfile::TempDir;
@@ -369,17 +369,64 @@ fn what_the_operator_hides_no_process_sees_and_what_is_not_there_keeps_nobody_fr
 }
 
 #[test]
-fn what_is_hidden_in_what_is_bound_stays_hidden() {
+fn what_is_hidden_and_may_be_bound_is_seen_by_those_that_ask() {
     let machine = Machine::new();
-    machine.directory("data", 0o755).directory("data/in", 0o755);
-    let server = machine.server("[paths]\nhidden = ['@/data/in']\nbind-read-only = ['@/data']\n");
-    let bind = format!("{}:/tmp/data", machine.text("data"));
-    let said = shell(
-        &server,
-        &["--bind", &bind],
-        "cat /tmp/data/file; ls -A /tmp/data/in",
-    );
-    assert_eq!(said, "data");
+    machine.directory("data", 0o755);
+    let server = machine.server("[paths]\nhidden = ['@/data']\nbind-read-only = ['@/data']\n");
+    let data = machine.text("data");
+    let bind = format!("{data}:/tmp/data");
+    let script = format!("cat /tmp/data/file; ls -A {data}");
+    assert_eq!(shell(&server, &["--bind", &bind], &script), "data");
+    let back = format!("{data}:{data}");
+    let script = format!("cat {data}/file; touch {data}/new");
+    let said = shell(&server, &["--bind", &back], &script);
+    assert!(said.starts_with("data"), "{said}");
+    assert_has(&said, &["Read-only file system"]);
+}
+
+/// A file system of the test's own, which anybody may write to.
+struct Disk(String);
+
+impl Disk {
+    fn mount(path: String) -> Self {
+        let mut command = Command::new("mount");
+        command.args(["-t", "tmpfs", "-o", "mode=0777", "tmpfs", &path]);
+        assert!(command.status().unwrap().success());
+        Self(path)
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        Command::new("umount")
+            .args(["-l", &self.0])
+            .status()
+            .unwrap();
+    }
+}
+
+/// Where it is seen the process may write, were it not for the mount.
+#[test]
+fn no_disk_in_what_is_bound_read_only_can_be_written_to_whenever_it_is_mounted() {
+    let machine = Machine::new();
+    machine
+        .directory("data", 0o755)
+        .directory("data/disk", 0o777);
+    machine.directory("open", 0o777);
+    let server =
+        machine.server("[paths]\nhidden = []\nbind = ['@/open']\nbind-read-only = ['@/data']\n");
+    let [data, open] = ["data", "open"].map(|name| format!("{}:/tmp/{name}", machine.text(name)));
+    let flags = ["--bind", &data, "--bind", &open];
+    let script = "until [ -e /tmp/open/go ]; do sleep 0.01; done; ls /tmp/data/disk; touch /tmp/data/disk/new 2>&1";
+    let early = server.start_process(&flags, &["bash", "-c", script]);
+    let _disk = Disk::mount(machine.text("data/disk"));
+    fs::write(machine.path("open/go"), "").unwrap();
+    let late = server.start_process(&flags, &["bash", "-c", script]);
+    for id in [early, late] {
+        let said = server.ok(&["logs", &id]);
+        assert!(said.starts_with("file\n"), "{said}");
+        assert_has(&said, &["Read-only file system"]);
+    }
 }
 
 #[test]
@@ -473,6 +520,7 @@ fn a_server_does_not_start_with_paths_that_are_not_there_or_are_files() {
     machine.directory("data", 0o755).directory("closed", 0o755);
     fs::create_dir(machine.path("closed/in")).unwrap();
     fs::set_permissions(machine.path("closed"), PermissionsExt::from_mode(0o600)).unwrap();
+    fs::create_dir(machine.path("data/in")).unwrap();
     symlink(machine.path("data"), machine.path("link")).unwrap();
     for (table, parts) in [
         ("bind = ['@/none']", ["bind: cannot look at", "/none"]),
@@ -490,8 +538,8 @@ fn a_server_does_not_start_with_paths_that_are_not_there_or_are_files() {
             ["/closed/in is below", "chmod o+x"],
         ),
         (
-            "hidden = ['@/data']\nbind = ['@/link']",
-            ["/link", "is hidden as a whole"],
+            "hidden = ['@/data/in']\nbind = ['@/link']",
+            ["/link holds", "/data/in, which processes do not see"],
         ),
         ("hidden = ['/dev']", ["/dev cannot be hidden", "/dev/"]),
         ("show = []", ["line 2", "show"]),

@@ -619,6 +619,7 @@ mod tests {
         let protected = MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_RDONLY;
         for flags in [
             MsFlags::MS_REC | MsFlags::MS_SLAVE,
+            MsFlags::MS_PRIVATE,
             MsFlags::MS_BIND | MsFlags::MS_REC,
             protected,
             protected | MsFlags::MS_NODEV,
@@ -643,6 +644,7 @@ mod tests {
             protected | MsFlags::MS_REC,
             MsFlags::MS_MOVE,
             MsFlags::MS_SHARED,
+            MsFlags::MS_SHARED | MsFlags::MS_REC,
             MsFlags::MS_NOSUID,
         ] {
             assert_eq!(mount(flags.bits()), EPERM, "{flags:?}");

@@ -89,13 +89,18 @@ pub enum PathsError {
         /// What is closed.
         folder: PathBuf,
     },
-    /// It would show nothing.
-    #[error("[paths] {key}: {} is hidden as a whole: name directories in it, or take it out of hidden", path.display())]
-    Hidden {
+    /// It would show what no process is to see.
+    #[error(
+        "[paths] {key}: {} holds {}, which processes do not see as it is: name directories beside that",
+        path.display(), inner.display()
+    )]
+    Holds {
         /// In which list.
         key: &'static str,
         /// What.
         path: PathBuf,
+        /// What is hidden there, or what each process has of its own.
+        inner: PathBuf,
     },
     /// It is in both lists.
     #[error("[paths]: {} is in both bind and bind-read-only", .0.display())]
@@ -223,8 +228,16 @@ fn bindable(
         source,
     };
     let real = fs::canonicalize(path).map_err(look)?;
-    if hidden.contains(&real) {
-        return Err(PathsError::Hidden { key, path: owned() });
+    // Itself it may be: then it is for those alone that ask.
+    let mut covered = mount_points()
+        .map(PathBuf::from)
+        .chain(hidden.iter().cloned());
+    if let Some(inner) = covered.find(|inner| inner.starts_with(&real) && *inner != real) {
+        return Err(PathsError::Holds {
+            key,
+            path: owned(),
+            inner,
+        });
     }
     if let Some(folder) = closed(&real) {
         return Err(PathsError::Closed {
@@ -396,13 +409,25 @@ mod tests {
         };
         let refused = both.resolve(Path::new(STATE)).unwrap_err().to_string();
         assert!(refused.contains("both"), "{refused}");
-        let hidden = Table {
-            hidden: Some(vec![path.clone()]),
-            bind_read_only: vec![path],
+    }
+
+    #[test]
+    fn what_may_be_bound_holds_nothing_that_is_covered_elsewhere() {
+        let folder = folder();
+        let inner = folder.path().join("inner");
+        fs::create_dir(&inner).unwrap();
+        let table = |bound: &Path| Table {
+            hidden: Some(vec![inner.clone()]),
+            bind_read_only: vec![bound.to_owned()],
             ..Table::default()
         };
-        let refused = hidden.resolve(Path::new(STATE)).unwrap_err().to_string();
-        assert!(refused.contains("hidden as a whole"), "{refused}");
+        let resolve = |bound: &Path| table(bound).resolve(Path::new(STATE));
+        for bound in [folder.path(), Path::new("/"), Path::new("/var")] {
+            let refused = resolve(bound).unwrap_err().to_string();
+            assert!(refused.contains("holds"), "{refused}");
+        }
+        let found = resolve(&inner).unwrap().bindable;
+        assert!(!found[0].is_writable, "hidden but for those that ask");
     }
 
     #[test]

@@ -302,6 +302,7 @@ pub const ALLOWED_PARTLY: &[Special] = &[
         rule: Rule {
             allowed: &[
                 &[Check::Is(3, MS_REC | MS_SLAVE)],
+                &[Check::Is(3, MS_PRIVATE)],
                 &[Check::Is(3, MS_BIND)],
                 &[Check::Is(3, MS_BIND | MS_REC)],
                 &[Check::IsBeside(
@@ -326,6 +327,7 @@ const MS_NOEXEC: u32 = 8;
 const MS_REMOUNT: u32 = 32;
 const MS_BIND: u32 = 4096;
 const MS_REC: u32 = 16384;
+const MS_PRIVATE: u32 = 1 << 18;
 const MS_SLAVE: u32 = 1 << 19;
 
 /// Flags that are an int to the C library and bits to a filter.

@@ -226,8 +226,11 @@ fn leave_the_host(prepared: &Prepared<'_>) -> nix::Result<()> {
 /// Before mounts cover it.
 fn find_sources(prepared: &Prepared<'_>) -> nix::Result<()> {
     let view = &prepared.child.view;
-    if prepared.namespaces().is_none() && !view.rules.is_empty() {
-        return Err(Errno::EPERM);
+    if view.rules.is_empty() {
+        return Ok(());
+    }
+    if prepared.namespaces().is_none() {
+        return Err(Errno::ENOSYS);
     }
     let sources = paths::sources(view, &prepared.rule)?;
     prepared.sources.replace(sources);

@@ -26,15 +26,21 @@ use super::plan::{Ids, View};
 /// What is bound, found before anything covers it, by the place of its rule.
 pub(super) type Sources = [Option<OwnedFd>; PATHS_MAX];
 
-/// Finds what is bound, with the supervisor's rights. `at` is the place of the rule in hand.
+/// Where it is mounted first. A later mount covers it.
+const STAGE: &CStr = c"/tmp";
+
+/// Finds what is bound, with the supervisor's rights. `at` is the place of the rule in hand. The
+/// working directory is the same before and after.
 pub(super) fn sources(view: &View<'_>, at: &Cell<u8>) -> nix::Result<Sources> {
     let mut sources = Sources::default();
+    let before = directory(c".")?;
     for ((rule, slot), place) in view.rules.iter().zip(&mut sources).zip(0..) {
         at.set(place);
         if let PathRule::Bound { source, .. } = rule {
-            *slot = Some(find(bindable(view, source)?)?);
+            *slot = Some(stage(bindable(view, source)?)?);
         }
     }
+    unistd::fchdir(before)?;
     Ok(sources)
 }
 
@@ -43,6 +49,19 @@ fn bindable<'a>(view: &View<'a>, source: &CStr) -> nix::Result<&'a Bindable> {
     let mut all = view.bindable.iter();
     all.find(|bindable| bindable.path.as_c_str() == source)
         .ok_or(Errno::EPERM)
+}
+
+/// A mount of it alone, with what is to be said of it: what is mounted below it, now or later on the
+/// host, is none of it. Made where nobody but root can rename anything: on the way to where it is
+/// seen, another process could have something else made read-only in its place.
+fn stage(bindable: &Bindable) -> nix::Result<OwnedFd> {
+    unistd::fchdir(find(bindable)?).map_err(|_| CLOSED)?;
+    bind(c".", STAGE, MsFlags::empty())?;
+    mount(NOTHING, STAGE, NOTHING, MsFlags::MS_PRIVATE, NOTHING)?;
+    if !bindable.is_writable {
+        protect(STAGE)?;
+    }
+    directory(STAGE)
 }
 
 /// The directory that was there when the server started, else ESTALE. Users who may write to a
@@ -79,7 +98,7 @@ pub(super) fn follow(
         match (rule, source) {
             (PathRule::ReadOnly(target), _) => {
                 directory(target)?;
-                bind(target, target)?;
+                bind(target, target, MsFlags::MS_REC)?;
                 protect(target)?;
             }
             (PathRule::Hidden(target), _) => {
@@ -89,11 +108,9 @@ pub(super) fn follow(
             (PathRule::Bound { source, target }, Some(opened)) => {
                 require(target, ids)?;
                 unistd::fchdir(opened).map_err(|_| CLOSED)?;
-                bind(c".", target)?;
+                bind(c".", target, MsFlags::empty())?;
                 if bindable(view, source)?.is_writable {
                     allow(opened, ruleset, view.rights)?;
-                } else {
-                    protect(target)?;
                 }
             }
             (PathRule::Bound { .. }, None) => return Err(Errno::EBADF),
@@ -147,9 +164,9 @@ fn is_own(folder: impl AsFd, ids: Ids) -> nix::Result<bool> {
     Ok(folder.st_uid == ids.uid || is_shared_memory())
 }
 
-/// With all that is mounted below it: what is hidden there stays hidden.
-fn bind(source: &CStr, target: &CStr) -> nix::Result<()> {
-    let flags = MsFlags::MS_BIND | MsFlags::MS_REC;
+/// With all that is mounted below it: MS_REC.
+fn bind(source: &CStr, target: &CStr, flags: MsFlags) -> nix::Result<()> {
+    let flags = flags | MsFlags::MS_BIND;
     mount(Some(source), target, NOTHING, flags, NOTHING)
 }
 
