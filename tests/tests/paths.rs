@@ -179,7 +179,14 @@ fn what_is_bound_is_seen_and_written_to_where_the_operator_and_its_mode_let_it_b
         assert_eq!(new.metadata().unwrap().uid().to_string(), uid.trim());
         fs::remove_file(new).unwrap();
         fs::remove_file(machine.path("open/uid")).unwrap();
-        // Seen by those alone that ask.
+        // Also where nothing above it is the process's own.
+        let away = format!("{}:/mnt", machine.text("open"));
+        let said = shell(
+            &server,
+            &["--profile", profile, "--bind", &away],
+            "touch /mnt/away && ls /mnt; rm /mnt/away; touch /usr/new",
+        );
+        assert_has(&said, &["away\n", "'/usr/new': Permission denied"]);
         let said = shell(
             &server,
             &["--profile", profile],
