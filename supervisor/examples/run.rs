@@ -161,6 +161,7 @@ fn config(state_dir: &str) -> Result<config::Supervisor, Box<dyn Error>> {
         },
         notify: false,
         own_cgroup: None,
+        bindable: Vec::new(),
         confinement: config::Confinement::default(),
     })
 }
