@@ -757,7 +757,9 @@ fn j8_a_program_that_cannot_run_is_refused_precisely_and_leaves_nothing() {
             !output.status.success() && error.contains("not a path that can be resolved"),
             "{profile}: {error}"
         );
-        for directory in ["/no/such/folder", "/root", busy.as_str()] {
+        let closed = folder.path().join("closed");
+        let closed = closed.to_str().unwrap();
+        for directory in ["/no/such/folder", closed, busy.as_str()] {
             let output = server.run(&[
                 "start",
                 "--profile",
