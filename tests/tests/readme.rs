@@ -37,6 +37,11 @@ const NOT_RUN: &[(&str, &str)] = &[
         "changes the machine: the guest does it, and packaging.rs looks at what comes of it",
     ),
     ("sudo make bench", "takes ten minutes"),
+    (
+        "prn run --bind",
+        "its directories are of no machine: paths.rs does the like",
+    ),
+    ("[paths]", "the same"),
     (" prn server start", "a drawing"),
     ("    proto/", "a map of folders"),
 ];
