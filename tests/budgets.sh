@@ -9,7 +9,7 @@ crates_max=25
 # The child that makes namespaces and mounts, and rules for paths, are root's as well now: 6000, 2400 and 2500 were without it.
 root_lines_max=6500
 authority_lines_max=2700
-launch_lines_max=2700
+launch_lines_max=2900
 tables_lines_max=1400
 function_lines_max=60
 # Not linked into the root half, with all that is named after them.

@@ -350,7 +350,7 @@ fn namespaces(host: &Host, options: &Options) -> Finding {
         Err(why) => Finding::limited(
             "namespaces",
             why.to_string(),
-            "processes share the host's /tmp, /dev/shm and System V objects and see each other's command lines, and profile strict is refused",
+            "processes share the host's /tmp, /dev/shm and System V objects and see each other's command lines and what [paths] hides, and profile strict is refused",
         ),
     }
 }

@@ -22,7 +22,7 @@ pub enum Warning {
     NoLandlock,
     /// There are no namespaces.
     #[error(
-        "WARNING: processes share this host's /tmp, /dev/shm and System V objects and see each other's command lines, and profile strict is refused: no namespaces: {0}"
+        "WARNING: processes share this host's /tmp, /dev/shm and System V objects and see each other's command lines and what [paths] hides, and profile strict is refused: no namespaces: {0}"
     )]
     NoNamespaces(Refused),
     /// What is in force, which is no warning.
