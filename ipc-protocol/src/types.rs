@@ -113,6 +113,8 @@ fn size(string: &CStr) -> usize {
 
 /// Most rules of [`Paths`]: each is a mount or two.
 pub const PATHS_MAX: usize = 16;
+/// How many of them can make directories read-only: each can double the number of mounts.
+pub const READ_ONLY_MAX: usize = 4;
 /// Most bytes of all paths of [`Paths`], which what is told of a process repeats, as
 /// [`ARGUMENTS_MAX`].
 pub const PATHS_BYTES_MAX: usize = 16 * 1024;
@@ -150,7 +152,8 @@ impl PathRule {
     }
 }
 
-/// At most [`PATHS_MAX`] rules, in the order in which they are followed, of absolute paths.
+/// At most [`PATHS_MAX`] rules, in the order in which they are followed, of absolute paths, and at
+/// most [`READ_ONLY_MAX`] of them [`PathRule::ReadOnly`].
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "Vec<PathRule>")]
 pub struct Paths(Vec<PathRule>);
@@ -165,6 +168,12 @@ impl TryFrom<Vec<PathRule>> for Paths {
         };
         if raw.len() > PATHS_MAX {
             return Err(above(PATHS_MAX));
+        }
+        let read_only = raw
+            .iter()
+            .filter(|rule| matches!(rule, PathRule::ReadOnly(_)));
+        if read_only.count() > READ_ONLY_MAX {
+            return Err(above(READ_ONLY_MAX));
         }
         let paths = || raw.iter().flat_map(PathRule::paths);
         if paths().map(CStr::count_bytes).sum::<usize>() > PATHS_BYTES_MAX {
@@ -315,6 +324,9 @@ mod tests {
         };
         assert!(decode(vec![PathRule::Hidden(path("/a")); PATHS_MAX]).is_ok());
         assert!(decode(vec![PathRule::Hidden(path("/a")); PATHS_MAX + 1]).is_err());
+        let read_only = PathRule::ReadOnly(path("/a"));
+        assert!(decode(vec![read_only.clone(); READ_ONLY_MAX]).is_ok());
+        assert!(decode(vec![read_only; READ_ONLY_MAX + 1]).is_err());
         for relative in [
             PathRule::ReadOnly(path("a")),
             PathRule::Hidden(path("")),

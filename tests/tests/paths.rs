@@ -128,6 +128,22 @@ fn the_whole_machine_can_be_read_only_but_for_what_is_mounted_in_it() {
     assert!(root.unwrap().split(' ').nth(5).unwrap().starts_with("rw"));
 }
 
+/// A directory above one that is read-only has that below it, and its copy too.
+#[test]
+fn however_read_only_directories_lie_in_each_other_there_are_not_many_mounts() {
+    let server = Server::start();
+    let count = |flags: &[&str]| -> usize {
+        let said = shell(&server, flags, "wc -l < /proc/self/mountinfo");
+        said.trim().parse().unwrap()
+    };
+    let before = count(&[]);
+    let roots = ["--read-only", "/"].repeat(4);
+    assert_eq!(count(&roots), before);
+    let nested = ["/usr/share/doc", "/usr/share", "/usr", "/usr/.."];
+    let nested = nested.map(|path| ["--read-only", path]).concat();
+    assert!(count(&nested) <= before + 8);
+}
+
 #[test]
 fn what_is_hidden_is_empty_and_takes_nothing() {
     let server = Server::start();
@@ -308,6 +324,9 @@ fn what_makes_no_sense_is_refused_and_says_what_to_do() {
         &said,
         &["--bind, --hide and --read-only: must be 16 rules at most"],
     );
+    let many = ["--read-only", "/usr/share"].repeat(5);
+    let said = refusal(&server, &many);
+    assert_has(&said, &["must be 4 read-only ones at most"]);
     let most = ["--hide", "/usr/share"].repeat(16);
     assert_eq!(shell(&server, &most, "ls /usr/share"), "");
     let bind = format!("{}:/tmp/data", machine.text("closed"));

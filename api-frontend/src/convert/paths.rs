@@ -2,7 +2,7 @@
 
 use std::ffi::{CStr, CString};
 
-use prn_ipc_protocol::types::{PATHS_BYTES_MAX, PATHS_MAX, PathRule, Paths};
+use prn_ipc_protocol::types::{PATHS_BYTES_MAX, PATHS_MAX, PathRule, Paths, READ_ONLY_MAX};
 use prn_proto::v1;
 use prn_proto::v1::path_rule::Kind;
 
@@ -13,6 +13,11 @@ use crate::convert::start::PATH_MAX;
 pub fn paths(raw: Vec<v1::PathRule>, violations: &mut Violations) -> Option<Paths> {
     if raw.len() > PATHS_MAX {
         let why = format!("must be {PATHS_MAX} rules at most");
+        return violations.check(Err(InvalidField::new("paths", why)));
+    }
+    let read_only = raw.iter().filter(|rule| rule.kind() == Kind::ReadOnly);
+    if read_only.count() > READ_ONLY_MAX {
+        let why = format!("must be {READ_ONLY_MAX} read-only ones at most");
         return violations.check(Err(InvalidField::new("paths", why)));
     }
     let mut rules = Vec::new();
@@ -164,6 +169,8 @@ mod tests {
         let most = vec![hidden.clone(); PATHS_MAX];
         assert!(paths(most, &mut Violations::default()).is_some());
         assert_eq!(refused(vec![hidden; PATHS_MAX + 1]), ["paths"]);
+        let read_only = raw(Kind::ReadOnly, "/a", "");
+        assert_eq!(refused(vec![read_only; READ_ONLY_MAX + 1]), ["paths"]);
         let long = format!("/{}", "x".repeat(PATH_MAX - 1));
         assert_eq!(refused(vec![raw(Kind::Hidden, &long, ""); 5]), ["paths"]);
     }

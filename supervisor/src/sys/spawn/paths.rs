@@ -98,8 +98,7 @@ pub(super) fn follow(
         match (rule, source) {
             (PathRule::ReadOnly(target), _) => {
                 directory(target)?;
-                bind(target, target, MsFlags::MS_REC)?;
-                protect(target)?;
+                freeze(target)?;
             }
             (PathRule::Hidden(target), _) => {
                 directory(target)?;
@@ -168,6 +167,22 @@ fn is_own(folder: impl AsFd, ids: Ids) -> nix::Result<bool> {
 fn bind(source: &CStr, target: &CStr, flags: MsFlags) -> nix::Result<()> {
     let flags = flags | MsFlags::MS_BIND;
     mount(Some(source), target, NOTHING, flags, NOTHING)
+}
+
+/// Makes a directory read-only, by a mount of its own if it is none (mount(2), EINVAL). Binding a
+/// directory copies all that is mounted below it, copies included, which can double what there is:
+/// so there are few such rules ([`READ_ONLY_MAX`]), and the root directory, which each path leads
+/// below, is not bound to itself.
+///
+/// [`READ_ONLY_MAX`]: prn_ipc_protocol::types::READ_ONLY_MAX
+fn freeze(target: &CStr) -> nix::Result<()> {
+    match protect(target) {
+        Err(Errno::EINVAL) => {
+            bind(target, target, MsFlags::MS_REC)?;
+            protect(target)
+        }
+        other => other,
+    }
 }
 
 /// Makes a mount read-only: it alone, and not what is mounted below it. What it forbade before it
