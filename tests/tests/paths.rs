@@ -20,9 +20,13 @@ struct Machine(TempDir);
 
 impl Machine {
     fn new() -> Self {
+        Self::below("/var/lib")
+    }
+
+    fn below(folder: &str) -> Self {
         let folder = tempfile::Builder::new()
             .prefix("prn-test-")
-            .tempdir_in("/var/lib")
+            .tempdir_in(folder)
             .unwrap();
         fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
         Self(folder)
@@ -228,6 +232,24 @@ fn what_is_bound_can_be_hidden_and_made_read_only_in_the_same_start() {
     let protect = ["--read-only", "/tmp/data", "--bind", &bind];
     let said = shell(&server, &protect, "touch /tmp/data/new");
     assert_has(&said, &["Read-only file system"]);
+}
+
+#[test]
+fn what_is_covered_by_the_processs_own_places_can_be_bound() {
+    let machine = Machine::below("/tmp");
+    machine.directory("open", 0o1777).directory("shown", 0o755);
+    machine.directory("shown/in", 0o1777);
+    let server = machine.server(
+        "[paths]\nhidden = []\nbind = ['@/open', '@/shown/in']\nbind-read-only = ['@/shown']\n",
+    );
+    let [open, shown, inner] = ["open", "shown", "shown/in"]
+        .map(|name| format!("{}:/tmp/{}", machine.text(name), name.replace('/', "-")));
+    let flags = ["--bind", &shown, "--bind", &inner, "--bind", &open];
+    let script = "cat /tmp/{open,shown,shown-in}/file; touch /tmp/{open,shown-in,shown/in}/new";
+    let said = shell(&server, &flags, script);
+    assert!(said.starts_with("openshownshown/in"), "{said}");
+    assert_has(&said, &["'/tmp/shown/in/new': Read-only file system"]);
+    assert_eq!(said.matches("cannot touch").count(), 1, "{said}");
 }
 
 #[test]

@@ -33,11 +33,18 @@ const STAGE: &CStr = c"/tmp";
 /// working directory is the same before and after.
 pub(super) fn sources(view: &View<'_>, at: &Cell<u8>) -> nix::Result<Sources> {
     let mut sources = Sources::default();
-    let before = directory(c".")?;
     for ((rule, slot), place) in view.rules.iter().zip(&mut sources).zip(0..) {
         at.set(place);
         if let PathRule::Bound { source, .. } = rule {
-            *slot = Some(stage(bindable(view, source)?)?);
+            *slot = Some(find(bindable(view, source)?)?);
+        }
+    }
+    // All are found before one of them covers others.
+    let before = directory(c".")?;
+    for ((rule, slot), place) in view.rules.iter().zip(&mut sources).zip(0..) {
+        at.set(place);
+        if let (PathRule::Bound { source, .. }, Some(found)) = (rule, &slot) {
+            *slot = Some(stage(found, bindable(view, source)?.is_writable)?);
         }
     }
     unistd::fchdir(before)?;
@@ -51,14 +58,14 @@ fn bindable<'a>(view: &View<'a>, source: &CStr) -> nix::Result<&'a Bindable> {
         .ok_or(Errno::EPERM)
 }
 
-/// A mount of it alone, with what is to be said of it: what is mounted below it, now or later on the
-/// host, is none of it. Made where nobody but root can rename anything: on the way to where it is
+/// A mount of what was found, of it alone: what is mounted below it, now or later on the host, is
+/// none of it. Made where nobody but root can rename anything: on the way to where it is
 /// seen, another process could have something else made read-only in its place.
-fn stage(bindable: &Bindable) -> nix::Result<OwnedFd> {
-    unistd::fchdir(find(bindable)?).map_err(|_| CLOSED)?;
+fn stage(found: &OwnedFd, is_writable: bool) -> nix::Result<OwnedFd> {
+    unistd::fchdir(found).map_err(|_| CLOSED)?;
     bind(c".", STAGE, MsFlags::empty())?;
     mount(NOTHING, STAGE, NOTHING, MsFlags::MS_PRIVATE, NOTHING)?;
-    if !bindable.is_writable {
+    if !is_writable {
         protect(STAGE)?;
     }
     directory(STAGE)
