@@ -1448,6 +1448,36 @@ fn strict_writes_to_its_own_directories_and_to_temporary_folders_that_are_its_ow
 }
 
 #[test]
+fn what_the_host_has_covered_below_proc_stays_so_for_processes() {
+    let script = "mount --bind /proc/sys /proc/sys && mount -o remount,bind,ro /proc/sys \
+                  && mount --bind /dev/null /proc/kallsyms && exec \"$@\"";
+    let wrapper = [
+        "unshare",
+        "--mount",
+        "--propagation",
+        "private",
+        "sh",
+        "-c",
+        script,
+        "sh",
+    ];
+    let server = Server::with(Options {
+        wrapper: wrapper.map(str::to_owned).to_vec(),
+        ..Options::default()
+    });
+    for profile in ["default", "strict"] {
+        let script = "wc -c < /proc/kallsyms; grep ' /proc/sys ' /proc/self/mountinfo | cut -d' ' -f6 | cut -d, -f1 | sort -u; \
+                      ls -d /proc/[0-9]* | wc -l; cat /proc/self/comm; echo $0 > /proc/self/comm; cat /proc/self/comm";
+        // The shell, ls and wc.
+        assert_eq!(
+            shell(&server, profile, script),
+            "0\nro\n3\ncat\ncat\n",
+            "{profile}"
+        );
+    }
+}
+
+#[test]
 fn a_state_folder_below_what_a_process_has_of_its_own_keeps_its_path() {
     writes_to_its_own_places_and_nowhere_else("default", "/tmp", "");
     writes_to_its_own_places_and_nowhere_else("strict", "/run", "");

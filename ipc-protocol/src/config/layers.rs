@@ -111,6 +111,13 @@ pub enum Source {
     Temporary,
     /// An empty directory of root's, if there is still something to cover.
     Empty,
+    /// What is at a path, where the mounts before have left it.
+    At {
+        /// The path.
+        path: CString,
+        /// With all that is mounted below it.
+        is_recursive: bool,
+    },
     /// A new file system (mount(2)).
     New {
         /// Its kind.

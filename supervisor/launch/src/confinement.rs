@@ -49,14 +49,14 @@ impl Offer {
     /// Asks the kernel, and tries what it cannot be asked for. `hidden` are directories that no
     /// process is to see.
     pub fn survey(host: &Host, state_dir: &Path, hidden: Vec<PathBuf>) -> Self {
-        let places = Places::survey(state_dir, hidden);
+        let places = Places::survey(host, state_dir, hidden);
         // All that there is for any process.
         let whole = places.process(true, None);
         let has_sys_admin = namespaces::has_sys_admin(host.capabilities);
         Self {
             seccomp: host.seccomp,
             landlock: files::abi(),
-            namespaces: namespaces::attempt(&whole, has_sys_admin).map(|()| places),
+            namespaces: namespaces::attempt(&whole, state_dir, has_sys_admin).map(|()| places),
         }
     }
 
@@ -92,7 +92,7 @@ pub fn resolve(offer: &Offer, allow_none: bool) -> Result<Confinement, Confineme
         filters: filters(strict_policy())?,
     };
     Ok(Confinement {
-        own: filters(own_policy())?,
+        own: filters(own_policy(places.is_some()))?,
         frontend: Layers {
             namespaces: places.map(|_| Places::frontend()),
             ..Layers::default()
@@ -108,10 +108,13 @@ pub fn resolve(offer: &Offer, allow_none: bool) -> Result<Confinement, Confineme
 }
 
 /// The filter of the supervisor and all that it starts.
-fn own_policy() -> Policy {
+fn own_policy(makes_namespaces: bool) -> Policy {
     let mut listed = BTreeMap::new();
     list(&mut listed, calls::ALLOWED, Answer::Allow);
     list_specials(&mut listed, calls::ALLOWED_PARTLY);
+    if !makes_namespaces {
+        list_specials(&mut listed, calls::WITHOUT_NAMESPACES);
+    }
     list(&mut listed, calls::REFUSED, Answer::Fail(Errno::EPERM));
     let others = [
         (0, Answer::Fail(Errno::EPERM)),
@@ -217,7 +220,7 @@ mod tests {
     use super::*;
 
     fn own_filter() -> Result<Vec<sock_filter>, TooLong> {
-        program::compile(&own_policy())
+        program::compile(&own_policy(true))
     }
 
     fn default_filter() -> Result<Vec<sock_filter>, TooLong> {
@@ -593,18 +596,38 @@ mod tests {
     }
 
     #[test]
+    fn s1_where_nothing_makes_namespaces_only_the_frontend_may_make_its_own() {
+        let filter = program::compile(&own_policy(false)).unwrap();
+        let unshare = |flags: c_int| ask(&filter, named("unshare"), [bits(flags), 0, 0, 0, 0, 0]);
+        let frontend = Places::frontend().flags;
+        let answers = [
+            frontend,
+            namespaces::DEFAULT,
+            libc::CLONE_NEWUSER | frontend,
+            0,
+        ];
+        assert_eq!(answers.map(unshare), [EPERM, EPERM, ALLOW, ALLOW]);
+        let bind = [0, 0, 0, MsFlags::MS_BIND.bits(), 0, 0];
+        assert_eq!(ask(&filter, named("mount"), bind), EPERM);
+    }
+
+    #[test]
     fn s1_namespaces_and_mounts_are_allowed_as_a_plan_makes_them_and_no_other_way() {
         let filter = own_filter().unwrap();
         let unshare = |flags: c_int| ask(&filter, named("unshare"), [bits(flags), 0, 0, 0, 0, 0]);
         let mount = |flags: u64| ask(&filter, named("mount"), [0, 0, 0, flags, 0, 0]);
         let closed = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
-        let places = Places::survey(Path::new("/var/lib/prn"), vec!["/home".into()]);
+        let places = Places::survey(
+            &Host::survey(),
+            Path::new("/var/lib/prn"),
+            vec!["/home".into()],
+        );
         for is_strict in [false, true] {
             let plan = places.process(is_strict, None);
             assert_eq!(unshare(plan.flags), ALLOW);
             for Mount { source, .. } in plan.mounts {
                 let flags = match source {
-                    Source::Temporary => MsFlags::MS_BIND.bits(),
+                    Source::Temporary | Source::At { .. } => MsFlags::MS_BIND.bits(),
                     Source::Empty => closed.bits(),
                     Source::New { flags, .. } => flags,
                 };
@@ -664,7 +687,11 @@ mod tests {
                 ABI::Unsupported
             },
             namespaces: if is_complete {
-                Ok(Places::survey(Path::new("/var/lib/prn"), Vec::new()))
+                Ok(Places::survey(
+                    &Host::survey(),
+                    Path::new("/var/lib/prn"),
+                    Vec::new(),
+                ))
             } else {
                 Err(Refused::Capability)
             },

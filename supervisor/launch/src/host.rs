@@ -66,7 +66,7 @@ pub struct CgroupMount {
 }
 
 /// One line of /proc/self/mountinfo (proc_pid_mountinfo(5)).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Mount {
     /// Major and minor number of its files' devices.
     pub device: (u32, u32),

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use nix::fcntl::OFlag;
 
+use crate::confinement::mount_points;
 use crate::handover::HandoverError;
 use crate::host::closed_ancestor;
 
@@ -66,7 +67,15 @@ pub fn prepare(path: &str) -> Result<(), HandoverError> {
             "others cannot pass a folder above it: choose another --state-dir, or chmod o+x that folder",
         );
     }
+    if mount_points().any(|point| is_same(Path::new(point), path)) {
+        return refused("each process has one of its own there: choose a folder below it");
+    }
     Ok(())
+}
+
+fn is_same(path: &Path, other: &Path) -> bool {
+    path.canonicalize()
+        .is_ok_and(|path| other.canonicalize().is_ok_and(|other| path == other))
 }
 
 /// Checks that there is a /dev/null, which each process gets as its standard input.

@@ -319,6 +319,31 @@ pub const ALLOWED_PARTLY: &[Special] = &[
     },
 ];
 
+/// The same, where nothing makes namespaces for processes.
+pub const WITHOUT_NAMESPACES: &[Special] = &[
+    Special {
+        reason: "what threads share; those that the frontend makes itself",
+        call: call!(SYS_unshare),
+        rule: Rule {
+            allowed: &[
+                &[Check::Without(0, CLONE_NEW | CLONE_NEWTIME)],
+                &[Check::Is(0, CLONE_NEWUSER | bits(namespaces::STRICT))],
+            ],
+            refused: &[],
+            otherwise: Answer::Fail(Errno::EPERM),
+        },
+    },
+    Special {
+        reason: "nothing is mounted",
+        call: call!(SYS_mount),
+        rule: Rule {
+            allowed: &[],
+            refused: &[],
+            otherwise: Answer::Fail(Errno::EPERM),
+        },
+    },
+];
+
 /// linux/mount.h.
 const MS_RDONLY: u32 = 1;
 const MS_NOSUID: u32 = 2;

@@ -4,13 +4,17 @@
 use std::ffi::CString;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::libc::{self, c_int};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
+use nix::unistd::chdir;
 use prn_ipc_protocol::config::{Accounts, Landlock, Mount, Namespaces, Source, Uncovered};
+
+use crate::host::Host;
 
 /// Of a process of profile default (linux/sched.h).
 pub const DEFAULT: c_int = libc::CLONE_NEWNS | libc::CLONE_NEWIPC;
@@ -22,7 +26,11 @@ const OPEN: MsFlags = MsFlags::MS_NOSUID.union(MsFlags::MS_NODEV);
 const CLOSED: MsFlags = OPEN.union(MsFlags::MS_NOEXEC);
 
 /// Longest text of accounts that each process is given a copy of, at its own cost.
-const ACCOUNTS_MAX: usize = 1 << 20;
+const ACCOUNTS_MAX: u64 = 128 * 1024;
+
+/// Processes, and where they are shown before what the host has mounted below is put there, too.
+const PROC: &str = "/proc";
+const STAGE: &str = "/tmp";
 
 /// What is mounted for a process.
 #[derive(Debug)]
@@ -65,6 +73,12 @@ pub enum Rights {
 
 /// In this order, after what covers hidden directories.
 pub const MOUNTS: &[Row] = &[
+    Row {
+        reason: "only its own processes are to be seen; what the host has mounted below its own /proc is put there as well",
+        targets: &[PROC],
+        what: What::New("proc", CLOSED, "hidepid=invisible", Rights::Covered),
+        is_strict: false,
+    },
     // Landlock looks for a rule for the root of the namespace's queues, which takes a mount of them.
     Row {
         reason: "POSIX message queues of its own; a host that shows none gets them below what comes next, unseen",
@@ -91,12 +105,6 @@ pub const MOUNTS: &[Row] = &[
         is_strict: false,
     },
     Row {
-        reason: "only its own processes are to be seen",
-        targets: &["/proc"],
-        what: What::New("proc", CLOSED, "hidepid=invisible", Rights::Covered),
-        is_strict: false,
-    },
-    Row {
         reason: "no socket of a service of the host's",
         targets: &["/run"],
         what: What::New("tmpfs", CLOSED, "mode=0755,size=4k", Rights::Around),
@@ -115,29 +123,26 @@ pub struct Places {
     state_dir: PathBuf,
     hidden: Vec<PathBuf>,
     accounts: Option<Accounts>,
+    /// What is mounted below /proc, in the order in which that was done.
+    below_proc: Vec<PathBuf>,
 }
 
 impl Places {
     /// Of this host, with this state folder, and directories that no process is to see.
-    pub fn survey(state_dir: &Path, hidden: Vec<PathBuf>) -> Self {
-        let whole = |path| {
-            let mut text = fs::read(path).ok()?;
-            if text.last().is_some_and(|last| *last != b'\n') {
-                text.push(b'\n');
-            }
-            (text.len() <= ACCOUNTS_MAX).then_some(text)
-        };
+    pub fn survey(host: &Host, state_dir: &Path, hidden: Vec<PathBuf>) -> Self {
         // They are made in /tmp.
-        let accounts = Path::new("/tmp").is_dir().then(|| {
+        let accounts = Path::new(STAGE).is_dir().then(|| {
             Some(Accounts {
-                passwd: whole("/etc/passwd")?,
-                group: whole("/etc/group")?,
+                passwd: accounts("/etc/passwd")?,
+                group: accounts("/etc/group")?,
             })
         });
+        let mounts = host.mounts.iter().map(|mount| mount.path.clone());
         Self {
             state_dir: canonical(state_dir),
             hidden,
             accounts: accounts.flatten(),
+            below_proc: mounts.filter(|path| is_below_proc(path)).collect(),
         }
     }
 
@@ -163,16 +168,48 @@ impl Places {
         let mounts = there.iter().filter_map(|(target, what)| {
             Some(Mount {
                 source: source(*what)?,
-                target: CString::new(target.as_os_str().as_bytes()).ok()?,
+                target: c_path(target)?,
                 rights: landlock.map_or(0, |landlock| rights(*what, target, landlock)),
             })
         });
         Namespaces {
             flags: if is_strict { STRICT } else { DEFAULT },
             accounts: self.accounts.clone(),
-            mounts: mounts.collect(),
+            mounts: mounts
+                .flat_map(|mount| self.with_what_is_below(mount))
+                .collect(),
             uncovered: self.uncovered(&there),
         }
+    }
+
+    /// A new /proc keeps what the host has mounted below its own: what a service manager or a container
+    /// has made read-only there, or has covered, stays so. It is put together elsewhere first, while
+    /// the host's is still to be seen.
+    fn with_what_is_below(&self, mount: Mount) -> Vec<Mount> {
+        if mount.target.to_bytes() != PROC.as_bytes() || self.below_proc.is_empty() {
+            return vec![mount];
+        }
+        let at = |path: &Path, target: &Path, is_recursive| {
+            Some(Mount {
+                source: Source::At {
+                    path: c_path(path)?,
+                    is_recursive,
+                },
+                target: c_path(target)?,
+                rights: mount.rights,
+            })
+        };
+        let staged = Mount {
+            target: c_path(Path::new(STAGE)).unwrap_or_default(),
+            ..mount.clone()
+        };
+        let below = self.below_proc.iter().filter_map(|path| {
+            let target = Path::new(STAGE).join(path.strip_prefix(PROC).ok()?);
+            let below = at(path, &target, false)?;
+            Some(Mount { rights: 0, ..below })
+        });
+        let whole = at(Path::new(STAGE), Path::new(PROC), true);
+        std::iter::once(staged).chain(below).chain(whole).collect()
     }
 
     /// The way to the state folder, if one of these covers it: of several the outermost, below
@@ -196,6 +233,30 @@ impl Places {
             is_in_temporary: matches!(what, What::Temporary),
         })
     }
+}
+
+fn c_path(path: &Path) -> Option<CString> {
+    CString::new(path.as_os_str().as_bytes()).ok()
+}
+
+/// Whether it is there for all processes: what is mounted on a process's own file is not.
+fn is_below_proc(path: &Path) -> bool {
+    let below = path.strip_prefix(PROC).ok();
+    let first = below.and_then(|below| below.components().next());
+    first.is_some_and(|first| !first.as_os_str().as_bytes().iter().all(u8::is_ascii_digit))
+}
+
+/// Lines of a file of accounts, if everybody may read it and it is not too long.
+fn accounts(path: &str) -> Option<Vec<u8>> {
+    let metadata = fs::metadata(path).ok()?;
+    if metadata.mode() & 0o004 == 0 || metadata.len() > ACCOUNTS_MAX {
+        return None;
+    }
+    let mut text = fs::read(path).ok()?;
+    if text.last().is_some_and(|last| *last != b'\n') {
+        text.push(b'\n');
+    }
+    Some(text)
 }
 
 /// Without links, as far as it is there.
@@ -247,7 +308,7 @@ pub enum Refused {
     #[error("the mounts of / cannot be made this server's own: {} (a chroot whose / is no mount)", .0.desc())]
     Root(Errno),
     /// A mount is forbidden.
-    #[error("mounting {target} fails: {} (systemd: SystemCallFilter= without @mount; an AppArmor profile)", .errno.desc())]
+    #[error("mounting {target} fails: {} (systemd: SystemCallFilter= without @mount; an AppArmor profile; mounts that a container has locked)", .errno.desc())]
     Mount {
         /// Where.
         target: String,
@@ -271,25 +332,44 @@ impl Refused {
 ///
 /// # Errors
 /// What does not work.
-pub fn attempt(namespaces: &Namespaces, has_sys_admin: bool) -> Result<(), Refused> {
+pub fn attempt(
+    namespaces: &Namespaces,
+    state_dir: &Path,
+    has_sys_admin: bool,
+) -> Result<(), Refused> {
     if !has_sys_admin {
         return Err(Refused::Capability);
     }
-    let tried = std::thread::scope(|scope| scope.spawn(|| enter(namespaces)).join());
+    // In place of directories that there are none of yet. It may be made only when the server starts.
+    let mut folders = state_dir.ancestors();
+    let folder = folders.find(|folder| folder.is_dir());
+    let folder = folder.unwrap_or(Path::new("/"));
+    let tried = std::thread::scope(|scope| scope.spawn(|| enter(namespaces, folder)).join());
     tried.unwrap_or(Err(Refused::Unshare(Errno::EIO)))
 }
 
-/// As a process's child does (`supervisor/src/sys/spawn/namespaces.rs`), with the root folder in
-/// place of directories.
-fn enter(namespaces: &Namespaces) -> Result<(), Refused> {
+/// As a process's child does (`supervisor/src/sys/spawn/namespaces.rs`), with this folder in place
+/// of directories.
+fn enter(namespaces: &Namespaces, folder: &Path) -> Result<(), Refused> {
     const NOTHING: Option<&str> = None;
     unshare(CloneFlags::from_bits_retain(namespaces.flags)).map_err(Refused::unshare)?;
     let slave = MsFlags::MS_REC | MsFlags::MS_SLAVE;
     mount(NOTHING, "/", NOTHING, slave, NOTHING).map_err(Refused::Root)?;
+    // This thread's own (unshare(2), CLONE_NEWNS): no mount covers the way to it.
+    chdir(folder).map_err(Refused::Root)?;
     for Mount { source, target, .. } in &namespaces.mounts {
         let target = target.as_c_str();
         match source {
-            Source::Temporary => mount(Some("/"), target, NOTHING, MsFlags::MS_BIND, NOTHING),
+            Source::Temporary => mount(Some("."), target, NOTHING, MsFlags::MS_BIND, NOTHING),
+            Source::At { path, is_recursive } => {
+                let all = if *is_recursive {
+                    MsFlags::MS_REC
+                } else {
+                    MsFlags::empty()
+                };
+                let path = Some(path.as_c_str());
+                mount(path, target, NOTHING, MsFlags::MS_BIND | all, NOTHING)
+            }
             Source::Empty => mount(
                 Some("tmpfs"),
                 target,
@@ -342,6 +422,7 @@ mod tests {
             state_dir: state_dir.into(),
             hidden: hidden.iter().map(PathBuf::from).collect(),
             accounts: None,
+            below_proc: Vec::new(),
         };
         let found = places.process(is_strict, None).uncovered?;
         let folders = found.folders.iter();
@@ -380,7 +461,11 @@ mod tests {
 
     #[test]
     fn what_is_hidden_comes_first_in_each_profile() {
-        let places = Places::survey(Path::new("/var/lib/prn"), vec!["/srv/a".into()]);
+        let places = Places::survey(
+            &Host::survey(),
+            Path::new("/var/lib/prn"),
+            vec!["/srv/a".into()],
+        );
         for is_strict in [false, true] {
             let mounts = places.process(is_strict, None).mounts;
             let first = Mount {
@@ -394,7 +479,7 @@ mod tests {
 
     #[test]
     fn default_has_no_network_of_its_own_and_strict_all_that_default_has() {
-        let places = Places::survey(Path::new("/var/lib/prn"), Vec::new());
+        let places = Places::survey(&Host::survey(), Path::new("/var/lib/prn"), Vec::new());
         let [default, strict] = [false, true].map(|is_strict| places.process(is_strict, None));
         assert_eq!(default.flags & libc::CLONE_NEWNET, 0);
         assert_eq!(strict.flags & default.flags, default.flags);
@@ -410,8 +495,57 @@ mod tests {
     #[test]
     fn without_the_capability_nothing_is_tried() {
         assert_eq!(
-            attempt(&Places::frontend(), false),
+            attempt(&Places::frontend(), Path::new("/"), false),
             Err(Refused::Capability)
         );
+    }
+
+    #[test]
+    fn a_new_proc_keeps_what_is_mounted_below_the_hosts() {
+        let mount = |path: &str| crate::host::Mount {
+            path: path.into(),
+            ..crate::host::Mount::default()
+        };
+        let host = Host {
+            mounts: [
+                "/proc",
+                "/proc/sys",
+                "/proc/sys/fs/binfmt_misc",
+                "/proc/7/x",
+                "/procedure",
+            ]
+            .map(mount)
+            .into(),
+            ..Host::default()
+        };
+        let places = Places::survey(&host, Path::new("/var/lib/prn"), Vec::new());
+        let shown = |mount: &Mount| {
+            let target = mount.target.to_str().unwrap();
+            match &mount.source {
+                Source::At { path, is_recursive } => {
+                    format!("{} {target} {is_recursive}", path.to_str().unwrap())
+                }
+                Source::New { kind, .. } => format!("{} {target}", kind.to_str().unwrap()),
+                Source::Temporary | Source::Empty => target.to_owned(),
+            }
+        };
+        let mounts: Vec<_> = places
+            .process(false, None)
+            .mounts
+            .iter()
+            .map(shown)
+            .collect();
+        assert_eq!(
+            mounts[..4],
+            [
+                "proc /tmp",
+                "/proc/sys /tmp/sys false",
+                "/proc/sys/fs/binfmt_misc /tmp/sys/fs/binfmt_misc false",
+                "/tmp /proc true"
+            ]
+        );
+        let places = Places::survey(&Host::default(), Path::new("/var/lib/prn"), Vec::new());
+        let first = &places.process(false, None).mounts[0];
+        assert_eq!(shown(first), "proc /proc");
     }
 }

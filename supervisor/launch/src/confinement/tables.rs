@@ -44,6 +44,10 @@ pub fn markdown() -> String {
         ),
         table("of them, by argument", specials(calls::ALLOWED_PARTLY)),
         table(
+            "the same, where no process gets namespaces",
+            specials(calls::WITHOUT_NAMESPACES),
+        ),
+        table(
             "Refused to all, known by name (EPERM)",
             groups(calls::REFUSED),
         ),

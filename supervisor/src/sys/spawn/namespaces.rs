@@ -28,8 +28,8 @@ const GROUP: [&CStr; 2] = [c"/tmp/group", c"/etc/group"];
 pub(super) fn enter(namespaces: &Namespaces) -> nix::Result<()> {
     // The working directory is moved along (unshare(2), CLONE_NEWNS).
     unshare(CloneFlags::from_bits_retain(namespaces.flags))?;
-    // Mounts made here stay here. Not private: a disk that the host unmounts must go from here as
-    // well.
+    // Mounts made here stay here. Not private: a disk that the host unmounts goes from here as well,
+    // where its mounts are shared, as service managers make them (mount_namespaces(7)).
     let flags = MsFlags::MS_REC | MsFlags::MS_SLAVE;
     mount(NOTHING, c"/", NOTHING, flags, NOTHING)
 }
@@ -51,7 +51,8 @@ pub(super) fn arrange(
     } in &namespaces.mounts
     {
         match source {
-            Source::Temporary => bind(places.temporary, target)?,
+            Source::Temporary => bind(places.temporary, target, false)?,
+            Source::At { path, is_recursive } => bind(path, target, *is_recursive)?,
             Source::Empty => match hide(target) {
                 Err(Errno::ENOENT) => {}
                 other => other?,
@@ -66,10 +67,11 @@ pub(super) fn arrange(
             ruleset.allow(target, *rights)?;
         }
     }
-    match &namespaces.uncovered {
-        Some(uncovered) => uncover(uncovered, ids),
-        None => Ok(()),
+    if let Some(uncovered) = &namespaces.uncovered {
+        uncover(uncovered, ids)?;
     }
+    // Where this stands is covered now, and a path through /proc/self/cwd would lead below.
+    unistd::chdir(c"/")
 }
 
 /// No argument of mount(2).
@@ -95,8 +97,14 @@ pub(super) fn hide(target: &CStr) -> nix::Result<()> {
     )
 }
 
-fn bind(source: &CStr, target: &CStr) -> nix::Result<()> {
-    mount(Some(source), target, NOTHING, MsFlags::MS_BIND, NOTHING)
+fn bind(source: &CStr, target: &CStr, is_recursive: bool) -> nix::Result<()> {
+    let all = if is_recursive {
+        MsFlags::MS_REC
+    } else {
+        MsFlags::empty()
+    };
+    let flags = MsFlags::MS_BIND | all;
+    mount(Some(source), target, NOTHING, flags, NOTHING)
 }
 
 fn new(kind: &CStr, target: &CStr, flags: u64, options: &CStr) -> nix::Result<()> {
@@ -123,7 +131,11 @@ fn add_account(accounts: &Accounts, places: &Places<'_>) -> nix::Result<()> {
                 return Err(Errno::ENOSPC);
             }
         }
-        bind(made, host)?;
+        match bind(made, host, false) {
+            // Somebody renames another file over it at this moment: as if it had been later.
+            Err(Errno::ENOENT) => {}
+            other => other?,
+        }
     }
     Ok(())
 }
@@ -138,7 +150,7 @@ fn uncover(uncovered: &Uncovered, ids: Ids) -> nix::Result<()> {
         unistd::mkdir(folder.as_c_str(), Mode::from_bits_retain(0o755))?;
     }
     match uncovered.folders.last() {
-        Some(state) => bind(c".", state),
+        Some(state) => bind(c".", state, false),
         None => Ok(()),
     }
 }
