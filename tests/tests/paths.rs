@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use prn_tests::server::{Options, Refused, Server};
+use prn_tests::trace::Trace;
+use prn_tests::wait_for;
 use tempfile::TempDir;
 
 /// An id for a process, so that its directory is known before it starts.
@@ -594,5 +596,50 @@ fn a_server_does_not_start_with_paths_that_are_not_there_or_are_files() {
     ] {
         let log = machine.refused(&format!("[paths]\n{table}\n"));
         assert_has(&log, &parts);
+    }
+}
+
+/// Each of the calls that rules take, and all mounts before, as the last thing that the child does.
+#[test]
+fn a_rule_that_is_not_followed_keeps_the_program_from_running_and_leaves_nothing() {
+    let machine = Machine::new();
+    machine.directory("open", 0o1777).directory("shown", 0o755);
+    let server = machine
+        .server("[paths]\nhidden = ['/home']\nbind = ['@/open']\nbind-read-only = ['@/shown']\n");
+    let [open, shown] = ["open", "shown"].map(|name| format!("{}:/tmp/{name}", machine.text(name)));
+    let mut words = vec!["start", "--bind", &open, "--bind", &shown];
+    words.extend(["--hide", "/usr/share", "--read-only", "/usr"]);
+    words.extend(["--", "sh", "-c", ": > /tmp/open/ran; exec sleep 1000"]);
+    let ran = machine.path("open/ran");
+    let directories = || fs::read_dir(server.state_dir()).unwrap();
+    let is_own = |entry: fs::DirEntry| !entry.file_name().to_string_lossy().starts_with('.');
+    for (call, least) in [
+        ("mount", 15),
+        ("fchdir", 5),
+        ("fstatfs", 2),
+        ("setgroups", 2),
+    ] {
+        let mut failures = 0;
+        loop {
+            let inject = format!("inject={call}:error=EIO:when={}", failures + 1);
+            let trace = Trace::of(&server, &["-e", &format!("trace={call}"), "-e", &inject]);
+            let output = server.run(&words);
+            if output.status.success() {
+                // strace cannot let go of a shell while that waits for a child to execute (vfork(2)).
+                wait_for("the program", || ran.exists());
+            }
+            drop(trace);
+            if output.status.success() {
+                server.ok(&["stop", String::from_utf8(output.stdout).unwrap().trim()]);
+                break;
+            }
+            failures += 1;
+            assert!(!ran.exists(), "{call} {failures}");
+            wait_for("its directories to go", || {
+                !directories().any(|entry| is_own(entry.unwrap()))
+            });
+        }
+        assert!(failures >= least, "{call} {failures}");
+        fs::remove_file(&ran).unwrap();
     }
 }
