@@ -2,7 +2,8 @@
 //! noisy, ratios hold.
 //!
 //! ```text
-//! bench [--rounds N] [--idle-seconds N] [output|fanout|latency|start|idle|cli] …     (make bench)
+//! bench [--rounds N] [--idle-seconds N] [SUBJECT] …     (make bench; all, or of:
+//!       output fanout latency start idle namespaces cli)
 //! bench compare [--rounds N] LABEL=BIN_DIR[,PROFILE] …
 //! ```
 //!
@@ -23,6 +24,7 @@ mod fanout;
 mod idle;
 mod latency;
 mod machine;
+mod namespaces;
 mod output;
 mod parts;
 mod setup;
@@ -41,12 +43,13 @@ use table::Summary;
 /// What a subject adds to the summary.
 type Measure = fn(&Bench, &mut Summary) -> anyhow::Result<()>;
 
-const SUBJECTS: [(&str, Measure); 6] = [
+const SUBJECTS: [(&str, Measure); 7] = [
     ("output", output::measure),
     ("fanout", fanout::measure),
     ("latency", latency::measure),
     ("start", start::measure),
     ("idle", idle::measure),
+    ("namespaces", namespaces::measure),
     ("cli", cli::measure),
 ];
 

@@ -97,7 +97,7 @@ impl Bench {
 
     /// A server with these arguments, and user ids for so many processes.
     pub fn server(&self, arguments: &[&str], uids: u32) -> anyhow::Result<Server> {
-        self.server_of(arguments, uids, None)
+        server(arguments, uids)
     }
 
     /// The same, of the programs in another folder.
@@ -107,20 +107,29 @@ impl Bench {
         uids: u32,
         programs: Option<PathBuf>,
     ) -> anyhow::Result<Server> {
-        let arguments = arguments.iter().map(|word| (*word).to_owned()).collect();
-        let options = Options {
-            arguments,
-            uids: Some(uids),
-            programs,
-            ..Options::default()
-        };
-        Server::try_with(options)
-            .map_err(|refused| anyhow::anyhow!("no server: {}{}", refused.output, refused.log))
+        server_of(arguments, uids, programs)
     }
 
     pub fn title(&self, what: &str) -> String {
         format!("{what} (medians of {} rounds)", self.rounds)
     }
+}
+
+/// A server with these arguments, and user ids for so many processes.
+pub fn server(arguments: &[&str], uids: u32) -> anyhow::Result<Server> {
+    server_of(arguments, uids, None)
+}
+
+fn server_of(arguments: &[&str], uids: u32, programs: Option<PathBuf>) -> anyhow::Result<Server> {
+    let arguments = arguments.iter().map(|word| (*word).to_owned()).collect();
+    let options = Options {
+        arguments,
+        uids: Some(uids),
+        programs,
+        ..Options::default()
+    };
+    Server::try_with(options)
+        .map_err(|refused| anyhow::anyhow!("no server: {}{}", refused.output, refused.log))
 }
 
 /// A path as an argument.

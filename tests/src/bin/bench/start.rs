@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{bail, ensure};
-use prn_client::StartSpec;
+use prn_client::{Client, ProcessId, Profile, StartSpec};
 use prn_tests::procfs;
 use prn_tests::server::cgroup_mount;
 
@@ -21,6 +21,10 @@ const CALLS: usize = 1000;
 const CLIENTS: usize = 8;
 const STARTS_EACH: usize = 250;
 
+/// Processes that live while others are started.
+const FEW: usize = 10;
+const MANY: usize = 1500;
+
 const CLONED: &str = "raw: cgroup, two pipes, clone3 returned";
 const EXECUTED: &str = "raw: the same, until execve is seen (a third pipe)";
 const EXITED: &str = "raw: cgroup, two pipes, clone3, execve, exit seen";
@@ -28,12 +32,22 @@ const CALL: &str = "an empty call on a kept connection";
 const START: &str = "prn: Start, which answers when the program runs";
 const ENDED: &str = "prn: Start, and the output to its end frame";
 const RATE: &str = "starts a second";
+const AMONG_FEW: &str = "Start, with 10 live processes";
+const AMONG_MANY: &str = "Start, with 1,500 live processes";
+
+/// What is compared in turns: a Start under it, and that to the end of the process's output.
+const PROFILES: [(Profile, [&str; 2]); 3] = [
+    (Profile::Default, ["Start, default", "to the end, default"]),
+    (Profile::Strict, ["Start, strict", "to the end, strict"]),
+    (Profile::None, ["Start, none", "to the end, none"]),
+];
 
 pub fn measure(bench: &Bench, summary: &mut Summary) -> anyhow::Result<()> {
     let mut series = Series::default();
     for _ in bench.rounds("start") {
         // Before the raw ones: with it the controllers are on for groups below the mount's.
-        let server = bench.server(&["--connections-per-client", "64"], 4096)?;
+        let arguments = ["--connections-per-client", "64", "--allow-profile-none"];
+        let server = bench.server(&arguments, 4096)?;
         raw(bench, &mut series)?;
         series.add(
             "supervisor",
@@ -41,6 +55,7 @@ pub fn measure(bench: &Bench, summary: &mut Summary) -> anyhow::Result<()> {
         );
         parts::runtime(0)?.block_on(one_by_one(&server.address, server.folder(), &mut series))?;
         parts::runtime(cpus())?.block_on(many(&server.address, server.folder(), &mut series))?;
+        parts::runtime(0)?.block_on(others(&server.address, server.folder(), &mut series))?;
     }
     let (start, raw, call) = (series.of(START), series.of(EXITED), series.of(CALL));
     let allowed = raw.with(&call, |raw, call| 2.0 * raw + call);
@@ -83,6 +98,92 @@ pub fn measure(bench: &Bench, summary: &mut Summary) -> anyhow::Result<()> {
         &format!("starts from {CLIENTS} clients"),
         &format!("{} a second", rate.figure()),
     );
+    report_others(bench, &series, summary);
+    Ok(())
+}
+
+/// Profiles beside the default one, and starts among many processes beside those among few.
+fn report_others(bench: &Bench, series: &Series, summary: &mut Summary) {
+    let title = bench.title("Start of /bin/true by profile, and among others, p50 in microseconds");
+    let mut table = Table::new(&title, &["", "p50", "lowest–highest", "ratio"]);
+    let mut row = |name: &str, beside: &str| {
+        let (samples, beside) = (series.of(name), series.of(beside));
+        let (range, ratio) = (samples.range(), samples.over(&beside));
+        table.row(&[
+            name.to_owned(),
+            samples.figure(),
+            range,
+            format!("{} ({})", ratio.figure(), ratio.range()),
+        ]);
+    };
+    let (_, default) = PROFILES[0];
+    for (_, names) in PROFILES {
+        for (name, default) in names.into_iter().zip(default) {
+            row(name, default);
+        }
+    }
+    row(AMONG_FEW, AMONG_FEW);
+    row(AMONG_MANY, AMONG_FEW);
+    table.print("Ratios are to profile default, and to 10 live processes (`sleep`).");
+    let mut compare = |name: &str, beside: &str| {
+        let (samples, beside_it) = (series.of(name), series.of(beside));
+        summary.compare(
+            &format!("{name}, p50"),
+            (&samples, "µs"),
+            (beside, &beside_it),
+            &samples.over(&beside_it),
+        );
+    };
+    for (_, [name, _]) in &PROFILES[1..] {
+        compare(name, default[0]);
+    }
+    compare(AMONG_MANY, AMONG_FEW);
+}
+
+/// What one start takes: until the program runs, and until its output has ended, in microseconds.
+async fn start(client: &Client, spec: &StartSpec) -> anyhow::Result<(ProcessId, [f64; 2])> {
+    let begun = Instant::now();
+    let id = client.start(spec).await?.process.id;
+    let started = begun.elapsed();
+    parts::follow(client, id).await?;
+    let micros = [started, begun.elapsed()].map(|time| time.as_secs_f64() * 1e6);
+    Ok((id, micros))
+}
+
+/// Starts under each profile, in turns; then among few and among many others.
+async fn others(address: &str, folder: &Path, series: &mut Series) -> anyhow::Result<()> {
+    let client = parts::connect(address, folder).await?;
+    let mut times: [[Vec<f64>; 2]; PROFILES.len()] = Default::default();
+    let mut spec = StartSpec::new(["/bin/true"]);
+    for _ in 0..STARTS {
+        for ((profile, _), times) in PROFILES.iter().zip(&mut times) {
+            spec.profile = *profile;
+            let (_, micros) = start(&client, &spec).await?;
+            for (times, micros) in times.iter_mut().zip(micros) {
+                times.push(micros);
+            }
+        }
+    }
+    for ((_, names), times) in PROFILES.iter().zip(&mut times) {
+        for (name, times) in names.iter().zip(times) {
+            series.add(name, percentile(times, 50).unwrap_or(f64::NAN));
+        }
+    }
+    spec.profile = Profile::Default;
+    let sleep = StartSpec::new(["sleep", "3600"]);
+    let mut live = 0;
+    for (name, count) in [(AMONG_FEW, FEW), (AMONG_MANY, MANY)] {
+        while live < count {
+            client.start(&sleep).await?;
+            live += 1;
+        }
+        let mut times = Vec::new();
+        for _ in 0..STARTS {
+            let (_, [started, _]) = start(&client, &spec).await?;
+            times.push(started);
+        }
+        series.add(name, percentile(&mut times, 50).unwrap_or(f64::NAN));
+    }
     Ok(())
 }
 
@@ -92,14 +193,11 @@ async fn one_by_one(address: &str, folder: &Path, series: &mut Series) -> anyhow
     let (mut starts, mut ends) = (Vec::new(), Vec::new());
     let mut last = None;
     for number in 0..STARTS + 20 {
-        let begun = Instant::now();
-        let id = client.start(&spec).await?.process.id;
-        let started = begun.elapsed();
-        parts::follow(&client, id).await?;
+        let (id, [started, ended]) = start(&client, &spec).await?;
         // The first ones find everything cold.
         if number >= 20 {
-            starts.push(started.as_secs_f64() * 1e6);
-            ends.push(begun.elapsed().as_secs_f64() * 1e6);
+            starts.push(started);
+            ends.push(ended);
         }
         last = Some(id);
     }
