@@ -27,8 +27,11 @@ const LIVE: [usize; 3] = [10, 500, 1500];
 /// Mounts that are there as well as the host's, where many are.
 const MOUNTS: usize = 480;
 
-/// A file system that is mounted and unmounted so many times.
+/// A file system that is mounted and unmounted so many times, but no longer than that, if more than
+/// a few times.
 const TIMES: usize = 50;
+const LONGEST: Duration = Duration::from_secs(5);
+const FEW: usize = 5;
 
 /// What the kernel has for processes and their namespaces. Shmem: what their own file systems hold.
 const KERNEL: [&str; 5] = ["Slab", "KernelStack", "PageTables", "Percpu", "Shmem"];
@@ -42,6 +45,47 @@ const STEP: u64 = 64 << 10;
 
 /// What processes are started with, and what that is compared with.
 const PROFILES: [Confined; 2] = [Confined::Default, Confined::None];
+
+/// Mounts of the host, and how they hang together.
+const TREES: [Tree; 3] = [Tree::Few, Tree::Apart, Tree::Together];
+
+/// What the host has mounted.
+#[derive(Debug, Clone, Copy)]
+pub enum Tree {
+    /// What it has anyway.
+    Few,
+    /// And [`MOUNTS`] that have nothing to do with each other, as those of different file systems.
+    Apart,
+    /// And [`MOUNTS`] that share what happens to them, as bind mounts of one shared file system do.
+    Together,
+}
+
+impl Tree {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Few => "few",
+            Self::Apart => "apart",
+            Self::Together => "together",
+        }
+    }
+
+    fn described(self) -> &'static str {
+        match self {
+            Self::Few | Self::Apart => "mounts",
+            Self::Together => "mounts, most of them of its file system",
+        }
+    }
+}
+
+impl FromStr for Tree {
+    type Err = anyhow::Error;
+
+    fn from_str(word: &str) -> anyhow::Result<Self> {
+        let mut all = TREES.into_iter();
+        all.find(|tree| tree.name() == word)
+            .with_context(|| format!("no such mounts: {word}"))
+    }
+}
 
 /// How processes are confined.
 #[derive(Debug, Clone, Copy)]
@@ -98,14 +142,15 @@ pub fn measure(bench: &Bench, summary: &mut Summary) -> anyhow::Result<()> {
         "umount, µs",
         "profile none",
     ];
-    for more in [0, MOUNTS] {
-        eprintln!("bench: namespaces: {more} mounts more than there are");
+    for tree in TREES {
+        eprintln!("bench: namespaces: mounts: {}", tree.name());
         let [(mounts, default), (_, none)] = [
-            seen(bench, Confined::Default, more)?,
-            seen(bench, Confined::None, more)?,
+            seen(bench, Confined::Default, tree)?,
+            seen(bench, Confined::None, tree)?,
         ];
+        let mounts = format!("{mounts} {}", tree.described());
         let title =
-            format!("Namespaces: `sleep`, and a tmpfs of the host, with {mounts} mounts (one run)");
+            format!("Namespaces: `sleep`, and a tmpfs of the host, with {mounts} (one run)");
         let mut table = Table::new(&title, &columns);
         for ((live, default), none) in LIVE.into_iter().zip(&default).zip(&none) {
             let row = [
@@ -144,7 +189,7 @@ pub fn measure(bench: &Bench, summary: &mut Summary) -> anyhow::Result<()> {
             ),
         ] {
             summary.alone(
-                &format!("{what}, {live} live, {mounts} mounts"),
+                &format!("{what}, {live} live, {mounts}"),
                 &format!(
                     "{} {unit}; profile none: {} {unit}",
                     figure(default),
@@ -160,8 +205,8 @@ pub fn measure(bench: &Bench, summary: &mut Summary) -> anyhow::Result<()> {
 
 /// Of a server and processes in a part's own mount namespace: how many mounts there are, and what
 /// was seen at each of [`LIVE`].
-fn seen(bench: &Bench, confined: Confined, more: usize) -> anyhow::Result<(usize, Vec<Seen>)> {
-    let part = bench.part(&["namespaces", confined.name(), &more.to_string()]);
+fn seen(bench: &Bench, confined: Confined, tree: Tree) -> anyhow::Result<(usize, Vec<Seen>)> {
+    let part = bench.part(&["namespaces", confined.name(), tree.name()]);
     let numbers = parts::numbers(part)?;
     let (mounts, seen) = numbers.split_first().context("no number")?;
     let seen: Vec<_> = seen
@@ -180,10 +225,10 @@ fn seen(bench: &Bench, confined: Confined, more: usize) -> anyhow::Result<(usize
 ///
 /// # Errors
 /// Whatever goes wrong.
-pub fn run(confined: Confined, more: usize) -> anyhow::Result<()> {
+pub fn run(confined: Confined, tree: Tree) -> anyhow::Result<()> {
     leave_the_host()?;
     let folder = tempfile::tempdir()?;
-    let measured = grow(folder.path(), more)?;
+    let measured = grow(folder.path(), tree)?;
     let mounts = fs::read_to_string("/proc/self/mountinfo")?.lines().count();
     let server = server(&["--allow-profile-none"], 2048)?;
     let seen = parts::runtime(0)?.block_on(async {
@@ -216,16 +261,20 @@ fn cut_and_share(at: &Path, flags: MsFlags) -> nix::Result<()> {
     Ok(())
 }
 
-/// A file system with so many mounts, one of them its own, and with a folder to mount at. Each is
-/// shared with copies of its own alone, as mounts of different file systems are: else all of them
-/// would be looked at for a mount on one.
-fn grow(folder: &Path, more: usize) -> anyhow::Result<PathBuf> {
+/// A file system with so many mounts, one of them its own, and with a folder to mount at.
+fn grow(folder: &Path, tree: Tree) -> anyhow::Result<PathBuf> {
     mount_temporary(folder)?;
-    for number in 1..more {
+    let more = match tree {
+        Tree::Few => 0,
+        Tree::Apart | Tree::Together => MOUNTS - 1,
+    };
+    for number in 0..more {
         let place = folder.join(number.to_string());
         fs::create_dir(&place)?;
         mount(Some(&place), &place, NOTHING, MsFlags::MS_BIND, NOTHING)?;
-        cut_and_share(&place, MsFlags::empty())?;
+        if matches!(tree, Tree::Apart) {
+            cut_and_share(&place, MsFlags::empty())?;
+        }
     }
     let measured = folder.join("measured");
     fs::create_dir(&measured)?;
@@ -275,7 +324,8 @@ fn kernel() -> anyhow::Result<f64> {
 /// Medians of [`TIMES`], in microseconds.
 fn mounts(measured: &Path) -> anyhow::Result<(f64, f64)> {
     let (mut mounted, mut unmounted) = (Vec::new(), Vec::new());
-    for _ in 0..TIMES {
+    let first = Instant::now();
+    while mounted.len() < FEW || (mounted.len() < TIMES && first.elapsed() < LONGEST) {
         let begun = Instant::now();
         mount_temporary(measured)?;
         mounted.push(begun.elapsed().as_secs_f64() * 1e6);

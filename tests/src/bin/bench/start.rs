@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{bail, ensure};
-use prn_client::{Client, ProcessId, Profile, StartSpec};
+use prn_client::{Client, ProcessId, Profile, StartSpec, StopSignal};
 use prn_tests::procfs;
 use prn_tests::server::cgroup_mount;
 
@@ -170,19 +170,33 @@ async fn others(address: &str, folder: &Path, series: &mut Series) -> anyhow::Re
         }
     }
     spec.profile = Profile::Default;
+    among(&client, &spec, series).await
+}
+
+/// Starts among few, among many, and among few again: machines get slower or faster meanwhile.
+async fn among(client: &Client, spec: &StartSpec, series: &mut Series) -> anyhow::Result<()> {
     let sleep = StartSpec::new(["sleep", "3600"]);
-    let mut live = 0;
-    for (name, count) in [(AMONG_FEW, FEW), (AMONG_MANY, MANY)] {
-        while live < count {
-            client.start(&sleep).await?;
-            live += 1;
+    let (mut live, mut few, mut many) = (Vec::new(), Vec::new(), Vec::new());
+    for (count, times) in [(FEW, &mut few), (MANY, &mut many)] {
+        while live.len() < count {
+            live.push(client.start(&sleep).await?.process.id);
         }
-        let mut times = Vec::new();
-        for _ in 0..STARTS {
-            let (_, [started, _]) = start(&client, &spec).await?;
-            times.push(started);
-        }
+        starts(client, spec, times).await?;
+    }
+    for id in live.drain(FEW..) {
+        client.stop(id, StopSignal::Kill, None).await?;
+    }
+    starts(client, spec, &mut few).await?;
+    for (name, mut times) in [(AMONG_FEW, few), (AMONG_MANY, many)] {
         series.add(name, percentile(&mut times, 50).unwrap_or(f64::NAN));
+    }
+    Ok(())
+}
+
+async fn starts(client: &Client, spec: &StartSpec, times: &mut Vec<f64>) -> anyhow::Result<()> {
+    for _ in 0..STARTS {
+        let (_, [started, _]) = start(client, spec).await?;
+        times.push(started);
     }
     Ok(())
 }
