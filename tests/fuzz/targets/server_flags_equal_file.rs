@@ -11,6 +11,15 @@ extern crate prn_fuzz as prn_proto;
 #[path = "../../../supervisor/launch/src/options.rs"]
 #[allow(dead_code)]
 mod options;
+#[path = "../../../supervisor/launch/src/paths.rs"]
+#[allow(dead_code)]
+mod paths;
+mod confinement {
+    /// What no directory is resolved against here.
+    pub fn mount_points() -> impl Iterator<Item = &'static str> {
+        ["/tmp", "/proc"].into_iter()
+    }
+}
 
 use std::os::fd::AsRawFd;
 use std::path::Path;
