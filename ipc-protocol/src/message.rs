@@ -463,7 +463,8 @@ pub enum ChildStep {
     WorkingDirectory,
     /// sigprocmask(2).
     Signals,
-    /// landlock_create_ruleset(2), landlock_restrict_self(2), seccomp(2).
+    /// chdir(2) to the state folder, landlock_create_ruleset(2), landlock_restrict_self(2),
+    /// seccomp(2).
     Confinement,
     /// execve(2).
     Exec,

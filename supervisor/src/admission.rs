@@ -7,7 +7,7 @@ use prn_ipc_protocol::types::{LimitName, Limits, PathRule};
 use crate::resolve::{Execution, resolve};
 use crate::store::Store;
 
-/// Most bytes of arguments of all processes that are not finished: both halves hold them.
+/// Most bytes of arguments and paths of all processes that are not finished: both halves hold them.
 const ARGUMENTS_MAX: usize = 16 << 20;
 
 /// What is in use when a process is to be started.
@@ -15,7 +15,7 @@ const ARGUMENTS_MAX: usize = 16 << 20;
 pub(crate) struct Usage {
     /// Whether new processes are wanted at all.
     pub is_draining: bool,
-    /// Bytes of the arguments of all processes that are not finished.
+    /// Bytes of the arguments and paths of all processes that are not finished.
     pub arguments: usize,
     /// Bytes that can be set aside still in the store that is asked for.
     pub reservable: u64,

@@ -78,7 +78,7 @@ pub struct Namespaces {
     /// The host's accounts, which that of the child's user is added to. `None`: it sees the host's
     /// files.
     pub accounts: Option<Accounts>,
-    /// One after the other. All targets are there.
+    /// One after the other. All targets were there when the server started.
     pub mounts: Vec<Mount>,
     /// Where a mount covers the state folder: how it is found again.
     pub uncovered: Option<Uncovered>,
@@ -146,7 +146,8 @@ pub struct Landlock {
     pub attributes: Vec<u64>,
     /// What is allowed below which path. One that is gone since is left out.
     pub rules: Vec<Rule>,
-    /// Rights below the process's own two directories.
+    /// Rights below what is the process's own: its two directories, and what is mounted or bound for
+    /// it to write to.
     pub own: u64,
 }
 

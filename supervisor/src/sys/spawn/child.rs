@@ -105,7 +105,8 @@ impl Failure {
 /// A step before the program.
 #[derive(Debug)]
 struct Step {
-    /// What it is called where it failed.
+    /// What it is called where it failed. Of [`ChildStep::Path`] the rule in hand is told, whatever
+    /// number stands here.
     name: ChildStep,
     /// Only makes system calls.
     act: fn(&Prepared<'_>) -> nix::Result<()>,
@@ -115,7 +116,7 @@ const fn step(name: ChildStep, act: fn(&Prepared<'_>) -> nix::Result<()>) -> Ste
     Step { name, act }
 }
 
-/// All of them, in order. From the confinement on each takes away what the steps before need.
+/// All of them, in order. From the identity on each takes away what the steps before need.
 const STEPS: &[Step] = &[
     step(ChildStep::Session, begin_session),
     step(ChildStep::Descriptors, keep_descriptors),
@@ -223,12 +224,13 @@ fn leave_the_host(prepared: &Prepared<'_>) -> nix::Result<()> {
     prepared.namespaces().map_or(Ok(()), namespaces::enter)
 }
 
-/// Before mounts cover it.
+/// Finds what is to be bound, before mounts cover it.
 fn find_sources(prepared: &Prepared<'_>) -> nix::Result<()> {
     let view = &prepared.child.view;
     if view.rules.is_empty() {
         return Ok(());
     }
+    // Admission has refused it.
     if prepared.namespaces().is_none() {
         return Err(Errno::ENOSYS);
     }
@@ -237,6 +239,7 @@ fn find_sources(prepared: &Prepared<'_>) -> nix::Result<()> {
     Ok(())
 }
 
+/// Mounts what a process sees. A child without places, which is the frontend, has no mounts.
 fn arrange(prepared: &Prepared<'_>) -> nix::Result<()> {
     let child = prepared.child;
     match (prepared.namespaces(), &child.places) {
@@ -247,6 +250,7 @@ fn arrange(prepared: &Prepared<'_>) -> nix::Result<()> {
     }
 }
 
+/// The last mounts, as the process's user.
 fn follow_rules(prepared: &Prepared<'_>) -> nix::Result<()> {
     let (view, ids) = (&prepared.child.view, prepared.child.ids);
     if view.rules.is_empty() {

@@ -17,9 +17,9 @@ use prn_ipc_protocol::config::{Accounts, Mount, Namespaces, Source, Uncovered};
 use super::confine::Ruleset;
 use super::plan::{Ids, Places};
 
-/// Where the files of accounts are made. A later mount covers it.
-const STAGE: &CStr = c"/tmp";
-/// Those files, and what each is mounted over.
+/// Where something is put together before it is bound to its place. A later mount covers it.
+pub(super) const STAGE: &CStr = c"/tmp";
+/// Files of accounts, as they are made there, and what each is mounted over.
 const PASSWD: [&CStr; 2] = [c"/tmp/passwd", c"/etc/passwd"];
 const GROUP: [&CStr; 2] = [c"/tmp/group", c"/etc/group"];
 
@@ -51,8 +51,15 @@ pub(super) fn arrange(
     } in &namespaces.mounts
     {
         match source {
-            Source::Temporary => bind(places.temporary, target, false)?,
-            Source::At { path, is_recursive } => bind(path, target, *is_recursive)?,
+            Source::Temporary => bind(places.temporary, target, MsFlags::empty())?,
+            Source::At { path, is_recursive } => {
+                let all = if *is_recursive {
+                    MsFlags::MS_REC
+                } else {
+                    MsFlags::empty()
+                };
+                bind(path, target, all)?;
+            }
             Source::Empty => match hide(target) {
                 Err(Errno::ENOENT) => {}
                 other => other?,
@@ -97,13 +104,9 @@ pub(super) fn hide(target: &CStr) -> nix::Result<()> {
     )
 }
 
-fn bind(source: &CStr, target: &CStr, is_recursive: bool) -> nix::Result<()> {
-    let all = if is_recursive {
-        MsFlags::MS_REC
-    } else {
-        MsFlags::empty()
-    };
-    let flags = MsFlags::MS_BIND | all;
+/// Shows a directory, or a file, in another place; with MS_REC, all that is mounted below it as well.
+pub(super) fn bind(source: &CStr, target: &CStr, flags: MsFlags) -> nix::Result<()> {
+    let flags = flags | MsFlags::MS_BIND;
     mount(Some(source), target, NOTHING, flags, NOTHING)
 }
 
@@ -131,7 +134,7 @@ fn add_account(accounts: &Accounts, places: &Places<'_>) -> nix::Result<()> {
                 return Err(Errno::ENOSPC);
             }
         }
-        match bind(made, host, false) {
+        match bind(made, host, MsFlags::empty()) {
             // Somebody renames another file over it at this moment: as if it had been later.
             Err(Errno::ENOENT) => {}
             other => other?,
@@ -143,14 +146,14 @@ fn add_account(accounts: &Accounts, places: &Places<'_>) -> nix::Result<()> {
 /// Mounts the state folder where its path leads to: what covered it shows nothing there.
 fn uncover(uncovered: &Uncovered, ids: Ids) -> nix::Result<()> {
     if uncovered.is_in_temporary {
-        // Root may not look into a directory of somebody else's.
+        // Root may not look into a directory of somebody else's. From here on, as rules of paths do.
         look_as(ids)?;
     }
     for folder in &uncovered.folders {
         unistd::mkdir(folder.as_c_str(), Mode::from_bits_retain(0o755))?;
     }
     match uncovered.folders.last() {
-        Some(state) => bind(c".", state, false),
+        Some(state) => bind(c".", state, MsFlags::empty()),
         None => Ok(()),
     }
 }

@@ -20,14 +20,11 @@ use prn_ipc_protocol::config::Bindable;
 use prn_ipc_protocol::types::{PATHS_MAX, PathRule};
 
 use super::confine::Ruleset;
-use super::namespaces::{self, NOTHING};
+use super::namespaces::{self, NOTHING, STAGE, bind};
 use super::plan::{Ids, View};
 
 /// What is bound, found before anything covers it, by the place of its rule.
 pub(super) type Sources = [Option<OwnedFd>; PATHS_MAX];
-
-/// Where it is mounted first. A later mount covers it.
-const STAGE: &CStr = c"/tmp";
 
 /// Finds what is bound, with the supervisor's rights. `at` is the place of the rule in hand. The
 /// working directory is the same before and after.
@@ -163,17 +160,13 @@ fn make(target: &CStr, ids: Ids) -> nix::Result<()> {
 /// linux/limits.h, the NUL counted.
 const PATH_MAX: usize = 4096;
 
-/// Nothing but its own directories belongs to a process's user, or is in its shared memory.
+/// Whether it belongs to the process's user, or is in its shared memory. What belongs to it is in its
+/// own directories, or in a directory that is bound to be written to, where this process has made it
+/// or an earlier one of the same user id.
 fn is_own(folder: impl AsFd, ids: Ids) -> nix::Result<bool> {
     let folder = fstat(folder)?;
     let is_shared_memory = || stat(c"/dev/shm").is_ok_and(|shared| shared.st_dev == folder.st_dev);
     Ok(folder.st_uid == ids.uid || is_shared_memory())
-}
-
-/// With all that is mounted below it: MS_REC.
-fn bind(source: &CStr, target: &CStr, flags: MsFlags) -> nix::Result<()> {
-    let flags = flags | MsFlags::MS_BIND;
-    mount(Some(source), target, NOTHING, flags, NOTHING)
 }
 
 /// Makes a directory read-only, by a mount of its own if it is none (mount(2), EINVAL). Binding a

@@ -53,7 +53,7 @@ pub struct Places<'a> {
     pub group: &'a [u8],
 }
 
-/// How it sees directories beyond that.
+/// How a process sees directories that its client has said something about.
 #[derive(Debug, Clone, Copy)]
 pub struct View<'a> {
     /// What was asked for.
@@ -100,9 +100,9 @@ pub struct Child<'a> {
     pub open_files: OpenFiles,
     /// What confines it; `None`: its user id alone.
     pub layers: Option<&'a Layers>,
-    /// What of it its layers are about; `None`: it has no places of its own.
+    /// Its own places, which mounts and Landlock rules are about; `None`: it has none.
     pub places: Option<Places<'a>>,
-    /// What it sees of others'.
+    /// What its client has said of directories.
     pub view: View<'a>,
 }
 
