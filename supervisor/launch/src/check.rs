@@ -15,6 +15,7 @@ use crate::confinement::Offer;
 use crate::host::{self, Host, missing_controllers};
 use crate::options::Options;
 use crate::plan::FINISHED;
+use crate::warning::SHARED;
 
 /// How good a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -104,7 +105,7 @@ pub fn blockers(findings: &[Finding]) -> Option<String> {
 /// How the names of findings about controllers begin.
 const CONTROLLER: &str = "controller ";
 
-/// What the supervisor keeps or uses at its start (capabilities(7)): bit and name.
+/// What the supervisor cannot do without, now or at its start (capabilities(7)): bit and name.
 const CAPABILITIES: [(u32, &str); 5] = [
     (0, "CHOWN"),
     (5, "KILL"),
@@ -152,14 +153,18 @@ pub fn findings(host: &Host, options: &Options) -> Vec<Finding> {
         Finding::limited(
             "seccomp",
             "absent",
-            "system calls of the server's halves and of processes are not filtered",
+            "system calls of the server's halves and of processes are not filtered, and profile strict is refused",
         )
     });
     findings.push(landlock(host));
     findings.push(namespaces(host, options));
     findings.push(match host.no_user_namespaces {
         None => Finding::ok("user namespaces", "allowed for ordinary users"),
-        Some(why) => Finding::limited("user namespaces", why, "the frontend's root is not empty"),
+        Some(why) => Finding::limited(
+            "user namespaces",
+            why,
+            "the frontend's root is not empty, and it has no namespaces at all where processes have none",
+        ),
     });
     findings.push(uids(host, options));
     findings.push(state_dir(options.state_dir()));
@@ -322,7 +327,7 @@ fn landlock(host: &Host) -> Finding {
         .iter()
         .find(|(release, _)| host.kernel.0 >= *release)
         .map(|(_, abi)| *abi);
-    let cost = "the server's halves are confined without it";
+    let cost = "processes can write wherever their user ids let them, profile strict is refused, and the frontend is confined without it";
     match (host.landlock, abi) {
         (Some(true), Some(abi)) => {
             Finding::ok("Landlock", format!("active, ABI {abi} by its release"))
@@ -340,18 +345,14 @@ fn landlock(host: &Host) -> Finding {
     }
 }
 
-/// Tries them, as the server's start does.
+/// Tries them, as the server's start does once more when it has claimed its folders.
 fn namespaces(host: &Host, options: &Options) -> Finding {
     // What is wrong with paths is said by the server's start, which has the file that they are in.
     let paths = options.paths.resolve(options.state_dir());
     let hidden = paths.unwrap_or_default().hidden;
     match Offer::survey(host, options.state_dir(), hidden).namespaces {
         Ok(_) => Finding::ok("namespaces", "of each process's own"),
-        Err(why) => Finding::limited(
-            "namespaces",
-            why.to_string(),
-            "processes share the host's /tmp, /dev/shm and System V objects and see each other's command lines and what [paths] hides, and profile strict is refused",
-        ),
+        Err(why) => Finding::limited("namespaces", why.to_string(), SHARED),
     }
 }
 

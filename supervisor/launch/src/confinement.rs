@@ -530,7 +530,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_supervisor_and_the_tools_do_before_a_program_is_allowed() {
+    fn what_the_supervisor_and_its_children_do_before_a_program_is_allowed() {
         let filter = own_filter().unwrap();
         for call in [
             "clone3",

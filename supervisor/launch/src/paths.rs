@@ -23,7 +23,7 @@ const HIDDEN: [&str; 3] = ["/home", "/root", "/etc/prn"];
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Table {
-    /// Directories that are empty for processes. `None`: [`HIDDEN`].
+    /// Directories that are empty for processes. `None`: [`HIDDEN`], and `folder`.
     pub hidden: Option<Vec<PathBuf>>,
     /// Directories that a process may be given, to write to as far as its user may.
     pub bind: Vec<PathBuf>,
@@ -65,7 +65,7 @@ pub enum PathsError {
         folder: PathBuf,
     },
     /// It cannot be looked at.
-    #[error("[paths] {key}: cannot look at {}", path.display())]
+    #[error("[paths] {key}: cannot look at {}: make it, or take it off that list", path.display())]
     Look {
         /// In which list.
         key: &'static str,
@@ -103,10 +103,10 @@ pub enum PathsError {
         inner: PathBuf,
     },
     /// It is in both lists.
-    #[error("[paths]: {} is in both bind and bind-read-only", .0.display())]
+    #[error("[paths]: {} is in both bind and bind-read-only: leave it in one of them", .0.display())]
     Both(PathBuf),
     /// No process would run.
-    #[error("[paths] hidden: {} cannot be hidden: processes need {}", path.display(), needed.display())]
+    #[error("[paths] hidden: {} cannot be hidden, since processes need {}: name directories beside that", path.display(), needed.display())]
     Needed {
         /// What.
         path: PathBuf,

@@ -6,6 +6,9 @@ use prn_ipc_protocol::message::Layer;
 
 use crate::confinement::Refused;
 
+/// What processes have without namespaces of their own.
+pub const SHARED: &str = "processes have only the host's /tmp and /dev/shm, to read, and no System V or POSIX objects; they see each other's command lines and what [paths] hides, and profile strict is refused";
+
 /// One line, which the command line prints.
 #[derive(Debug, thiserror::Error)]
 pub enum Warning {
@@ -21,9 +24,7 @@ pub enum Warning {
     )]
     NoLandlock,
     /// There are no namespaces.
-    #[error(
-        "WARNING: processes share this host's /tmp, /dev/shm and System V objects and see each other's command lines and what [paths] hides, and profile strict is refused: no namespaces: {0}"
-    )]
+    #[error("WARNING: {SHARED}: no namespaces: {0}")]
     NoNamespaces(Refused),
     /// What is in force, which is no warning.
     #[error(
@@ -80,5 +81,20 @@ fn names(layers: &[Layer]) -> String {
         None => "their user ids alone".to_owned(),
         Some((last, [])) => last.clone(),
         Some((last, others)) => format!("{} and {last}", others.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_in_force_is_a_list_that_people_read() {
+        assert_eq!(names(&[]), "their user ids alone");
+        assert_eq!(names(&[Layer::Landlock]), "Landlock");
+        assert_eq!(
+            names(&[Layer::Namespaces, Layer::Landlock, Layer::SystemCallFilter]),
+            "namespaces, Landlock and a system call filter"
+        );
     }
 }

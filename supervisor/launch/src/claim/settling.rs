@@ -23,3 +23,18 @@ pub fn is_free<E>(mut look: impl FnMut() -> Result<bool, E>) -> Result<bool, E> 
     }
     Ok(true)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_becomes_free_is_waited_for_and_an_error_is_not() {
+        let mut looks = [Ok(false), Ok(false), Ok(true)].into_iter();
+        assert_eq!(is_free(|| looks.next().unwrap_or(Err(()))), Ok(true));
+        assert_eq!(looks.next(), None);
+        let mut looks = [Ok(false), Err("no"), Ok(true)].into_iter();
+        assert_eq!(is_free(|| looks.next().unwrap()), Err("no"));
+        assert_eq!(looks.next(), Some(Ok(true)));
+    }
+}

@@ -19,7 +19,7 @@ use nix::unistd::geteuid;
 use super::settling::is_free;
 use crate::warning::Warning;
 
-/// Where the file is: root's alone, so that nobody else can lock it.
+/// Where the file is. It is root's alone, so that nobody else can lock the file.
 const FOLDER: &str = "/run/prn";
 const FILE: &str = "uids";
 
@@ -55,7 +55,7 @@ pub enum UidsInUse {
     },
 }
 
-/// Whether nobody runs as one of them. What was killed has a moment to go.
+/// Refuses them where somebody runs as one of them. What was killed has a moment to go.
 ///
 /// # Errors
 /// The first process that does.
@@ -89,13 +89,13 @@ fn is_alive(stat: &str) -> bool {
     !state.is_empty() && !state.starts_with(['Z', 'X'])
 }
 
-/// Locks them. `None`: the file refuses, which is told.
+/// Locks them. `None`: the file cannot be locked, of which the operator is warned.
 ///
 /// # Errors
 /// Another server has some of them.
 pub fn lock(uids: Uids, warn: &dyn Fn(Warning)) -> Result<Option<OwnedFd>, UidsInUse> {
     let locked = open(Path::new(FOLDER)).and_then(|file| {
-        let is_free = is_free(|| is_locked(try_lock(&file, uids)))?;
+        let is_free = is_free(|| is_ours(try_lock(&file, uids)))?;
         Ok(is_free.then_some(file))
     });
     match locked {
@@ -111,8 +111,8 @@ pub fn lock(uids: Uids, warn: &dyn Fn(Warning)) -> Result<Option<OwnedFd>, UidsI
     }
 }
 
-/// Whether nobody else has them.
-fn is_locked(locked: nix::Result<()>) -> io::Result<bool> {
+/// What an attempt to lock them says: whether they are this server's now.
+fn is_ours(locked: nix::Result<()>) -> io::Result<bool> {
     match locked {
         Ok(()) => Ok(true),
         Err(errno) if errno == Errno::EAGAIN || errno == Errno::EACCES => Ok(false),
@@ -129,15 +129,16 @@ fn open(folder: &Path) -> io::Result<File> {
     }
     let flags = OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let folder = File::from(nix::fcntl::open(folder, flags, Mode::empty())?);
-    is_roots(&folder)?;
+    check_is_roots(&folder)?;
     let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let mode = Mode::S_IRUSR | Mode::S_IWUSR;
     let file = File::from(openat(&folder, FILE, flags, mode)?);
-    is_roots(&file)?;
+    check_is_roots(&file)?;
     Ok(file)
 }
 
-fn is_roots(file: &File) -> io::Result<()> {
+/// Root is who this runs as.
+fn check_is_roots(file: &File) -> io::Result<()> {
     let metadata = file.metadata()?;
     if metadata.uid() == geteuid().as_raw() && metadata.mode() & 0o022 == 0 {
         Ok(())
@@ -168,6 +169,15 @@ mod tests {
         assert!(is_alive("1 (a) Z) S 1 1"));
         assert!(!is_alive("1 (a) S) Z 1 1"));
         assert!(!is_alive(""));
+    }
+
+    #[test]
+    fn a_lock_that_somebody_has_is_told_apart_from_one_that_cannot_be() {
+        assert!(is_ours(Ok(())).unwrap());
+        for held in [Errno::EAGAIN, Errno::EACCES] {
+            assert!(!is_ours(Err(held)).unwrap());
+        }
+        assert!(is_ours(Err(Errno::ENOLCK)).is_err());
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! Namespaces of processes: which, and what is mounted there. A table with reasons, compiled for
-//! this host, and tried here once: that a capability is there is no proof that all of it works.
+//! this host, and tried here first: that a capability is there is no proof that all of it works.
 
 use std::ffi::CString;
 use std::fs;
@@ -112,7 +112,7 @@ pub const MOUNTS: &[Row] = &[
     },
 ];
 
-/// Where something is mounted, if it is there. None of it may be hidden.
+/// Where something is mounted, if it is there. No directory that holds one of them may be hidden.
 pub fn mount_points() -> impl Iterator<Item = &'static str> {
     MOUNTS.iter().flat_map(|row| row.targets).copied()
 }
@@ -189,14 +189,14 @@ impl Places {
         if mount.target.to_bytes() != PROC.as_bytes() || self.below_proc.is_empty() {
             return vec![mount];
         }
-        let at = |path: &Path, target: &Path, is_recursive| {
+        let at = |path: &Path, target: &Path, is_recursive, rights| {
             Some(Mount {
                 source: Source::At {
                     path: c_path(path)?,
                     is_recursive,
                 },
                 target: c_path(target)?,
-                rights: mount.rights,
+                rights,
             })
         };
         let staged = Mount {
@@ -205,10 +205,9 @@ impl Places {
         };
         let below = self.below_proc.iter().filter_map(|path| {
             let target = Path::new(STAGE).join(path.strip_prefix(PROC).ok()?);
-            let below = at(path, &target, false)?;
-            Some(Mount { rights: 0, ..below })
+            at(path, &target, false, 0)
         });
-        let whole = at(Path::new(STAGE), Path::new(PROC), true);
+        let whole = at(Path::new(STAGE), Path::new(PROC), true, mount.rights);
         std::iter::once(staged).chain(below).chain(whole).collect()
     }
 
@@ -327,8 +326,8 @@ impl Refused {
     }
 }
 
-/// Makes them once, for a thread that ends with them. `has_sys_admin` is whether this program has
-/// the capability.
+/// Makes them for a thread that ends with them. `has_sys_admin` is whether this program has the
+/// capability.
 ///
 /// # Errors
 /// What does not work.
@@ -349,7 +348,7 @@ pub fn attempt(
 }
 
 /// As a process's child does (`supervisor/src/sys/spawn/namespaces.rs`), with this folder in place
-/// of directories.
+/// of directories. Not tried: files of accounts, the way back to the state folder, rules of paths.
 fn enter(namespaces: &Namespaces, folder: &Path) -> Result<(), Refused> {
     const NOTHING: Option<&str> = None;
     unshare(CloneFlags::from_bits_retain(namespaces.flags)).map_err(Refused::unshare)?;
@@ -400,7 +399,7 @@ fn enter(namespaces: &Namespaces, folder: &Path) -> Result<(), Refused> {
     Ok(())
 }
 
-/// Whether this process has CAP_SYS_ADMIN, of its effective capabilities.
+/// Whether CAP_SYS_ADMIN, 21 of linux/capability.h, is among these effective ones.
 pub fn has_sys_admin(capabilities: u64) -> bool {
     capabilities >> 21 & 1 == 1
 }
@@ -490,6 +489,25 @@ mod tests {
                 .all(|mount| strict.mounts.contains(mount))
         );
         assert_eq!(Places::frontend().flags, strict.flags);
+    }
+
+    #[test]
+    fn landlock_allows_below_a_mount_what_its_row_says() {
+        let landlock = Landlock {
+            attributes: Vec::new(),
+            rules: vec![prn_ipc_protocol::config::Rule {
+                path: c"/proc".into(),
+                rights: 2,
+            }],
+            own: 7,
+        };
+        let below = |what, target: &str| rights(what, Path::new(target), &landlock);
+        let new = |rights| What::New("tmpfs", OPEN, "", rights);
+        assert_eq!(below(new(Rights::Own), "/dev/shm"), 7);
+        assert_eq!(below(new(Rights::Covered), "/proc"), 2);
+        assert_eq!(below(new(Rights::Covered), "/run"), 0);
+        assert_eq!(below(new(Rights::Around), "/proc"), 0);
+        assert_eq!(below(What::Temporary, "/tmp"), 0);
     }
 
     #[test]
