@@ -17,11 +17,13 @@ pub const PROFILE_NOT_AVAILABLE: &str = "PROFILE_NOT_AVAILABLE";
 pub const PATHS_NOT_AVAILABLE: &str = "PATHS_NOT_AVAILABLE";
 /// The server does not let this directory be bound.
 pub const PATH_NOT_BINDABLE: &str = "PATH_NOT_BINDABLE";
-/// A directory that is to be seen in another way is not there.
+/// A directory that is to be seen in another way is not there, or what is to be bound is another one
+/// than when the server started.
 pub const PATH_NOT_FOUND: &str = "PATH_NOT_FOUND";
 /// What is to be seen in another way is a file.
 pub const PATH_NOT_DIRECTORY: &str = "PATH_NOT_DIRECTORY";
-/// The process may not look where a directory is to be seen in another way.
+/// The process's user may not look where a directory is to be seen in another way, or may not enter
+/// what is to be bound.
 pub const PATH_NOT_ACCESSIBLE: &str = "PATH_NOT_ACCESSIBLE";
 /// There is no such program.
 pub const COMMAND_NOT_FOUND: &str = "COMMAND_NOT_FOUND";
