@@ -87,7 +87,8 @@ pub fn not_executed(step: ChildStep, errno: i32, start: Option<&Asked>) -> Statu
                     Code::InvalidArgument,
                     reason::WORKING_DIRECTORY,
                     "paths",
-                    "the process cannot enter its own directory, when it sees directories so",
+                    "the process cannot enter its own directory, when it sees directories so: leave that and what \
+                     is above it as it is, or name another working directory",
                     &failed.metadata,
                 ),
                 None => failed.before_exec(),

@@ -54,6 +54,7 @@ pub fn fault(rule: &PathRule, errno: Errno) -> Option<Fault> {
             format!("cannot bind {} to {target}", shown(source.to_bytes()))
         }
     };
+    let is_bound = matches!(rule, PathRule::Bound { .. });
     let invalid = Code::InvalidArgument;
     let is_of = |group: &[Errno]| group.contains(&errno);
     Some(if errno == Errno::ENOTDIR {
@@ -63,13 +64,15 @@ pub fn fault(rule: &PathRule, errno: Errno) -> Option<Fault> {
         let why = format!("{cannot}: {}", not_there(rule));
         Fault::target(invalid, reason::PATH_NOT_FOUND, why)
     } else if errno == Errno::EACCES {
-        let why = format!("{cannot}: the process's user may not look there");
+        let why = format!(
+            "{cannot}: the process's user may not look there (the mode of a folder above it: chmod)"
+        );
         Fault::target(Code::PermissionDenied, reason::PATH_NOT_ACCESSIBLE, why)
-    } else if errno == Errno::EPERM {
+    } else if is_bound && errno == Errno::EPERM {
         let why =
             format!("{cannot}: the process's user may not enter what is bound (its mode: chmod)");
         Fault::source(Code::PermissionDenied, reason::PATH_NOT_ACCESSIBLE, why)
-    } else if errno == Errno::ESTALE {
+    } else if is_bound && errno == Errno::ESTALE {
         let why = format!(
             "{cannot}: what is bound is not the directory that was there when the server started: its operator has to \
              restart it"
@@ -201,6 +204,20 @@ mod tests {
             ),
             (
                 &bound(),
+                Errno::EROFS,
+                Code::InvalidArgument,
+                "PATH_NOT_FOUND",
+                "path",
+            ),
+            (
+                &hidden,
+                Errno::ELOOP,
+                Code::InvalidArgument,
+                "INVALID_FIELD",
+                "path",
+            ),
+            (
+                &bound(),
                 Errno::ENOSPC,
                 Code::ResourceExhausted,
                 "SERVER_RESOURCES",
@@ -214,6 +231,9 @@ mod tests {
             assert_eq!(violations[0].field, format!("paths[3].{field}"));
             assert!(!status.message().contains(errno.desc()), "{status:?}");
         }
-        assert!(fault(&hidden, Errno::EIO).is_none());
+        // What is said of what is bound is said of nothing else.
+        for errno in [Errno::EIO, Errno::EPERM, Errno::ESTALE] {
+            assert!(fault(&hidden, errno).is_none(), "{errno}");
+        }
     }
 }

@@ -152,8 +152,8 @@ fn user_ids_held(held: u32, all: u32) -> Status {
 
 fn arguments_above_budget(left: u64) -> Status {
     let message = format!(
-        "args: the arguments of all processes that run count together, and {left} bytes are left: pass large ones \
-         in a file, or stop a process that has some"
+        "args: the arguments of all processes that run and the paths of their rules count together, and {left} bytes \
+         are left: pass large ones in a file, or stop a process that has some"
     );
     quota(
         reason::ARGUMENTS_BUDGET,
