@@ -127,7 +127,8 @@ impl Server {
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let instance = format!("prn-test-{}-{number}", std::process::id());
         // Test programs run one after the other, or far apart in process numbers.
-        let own = 2_000_100_000 + (std::process::id() % 1000 * 256 + number % 256) * UIDS;
+        // Up to the largest number that is positive for all.
+        let own = 2_000_100_000 + (std::process::id() % 2200 * 256 + number % 256) * UIDS;
         let first_uid = options.first_uid.unwrap_or(own);
         let mut command = Self::command(
             &options,

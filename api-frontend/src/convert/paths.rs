@@ -7,7 +7,9 @@ use prn_proto::v1;
 use prn_proto::v1::path_rule::Kind;
 
 use crate::convert::fields::{InvalidField, Violations};
-use crate::convert::start::PATH_MAX;
+
+/// Most bytes in a path, its NUL not counted (PATH_MAX, limits.h).
+pub const PATH_MAX: usize = 4095;
 
 /// What Start asks for; each rule that is not one is noted.
 pub fn paths(raw: Vec<v1::PathRule>, violations: &mut Violations) -> Option<Paths> {

@@ -11,11 +11,9 @@ use prn_proto::defaults::FOLLOW_TIMEOUT;
 use prn_proto::v1;
 
 use crate::convert::fields::{InvalidField, Violations};
+use crate::convert::paths::{self, PATH_MAX};
 use crate::convert::time::millis;
-use crate::convert::{enums, id, paths};
-
-/// Most bytes in a path, its NUL not counted (PATH_MAX, limits.h).
-pub const PATH_MAX: usize = 4095;
+use crate::convert::{enums, id};
 
 /// What a process gets that asks for nothing else.
 #[derive(Debug)]

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use nix::errno::Errno;
 use prn_proto::reason;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
@@ -13,6 +14,17 @@ const QUOTED_MAX: usize = 200;
 /// When to try again after UNAVAILABLE: a half of the server is back by then, or the server is
 /// gone.
 pub const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// What the kernel says when there is not enough of something (errno(3)).
+pub const SHORTAGES: [Errno; 7] = [
+    Errno::ENOMEM,
+    Errno::EAGAIN,
+    Errno::ENOSPC,
+    Errno::EDQUOT,
+    Errno::EMFILE,
+    Errno::ENFILE,
+    Errno::ENOBUFS,
+];
 
 /// Any error. `further` adds to its details.
 pub fn error(

@@ -6,7 +6,7 @@ use prn_ipc_protocol::types::{PathRule, Paths};
 use prn_proto::reason::{self, metadata as key};
 use tonic::{Code, Status};
 
-use crate::errors::build::{bad_field, error, precondition, quota, quoted};
+use crate::errors::build::{SHORTAGES, bad_field, error, precondition, quota, quoted};
 use crate::errors::path;
 
 /// What was to be started, as far as errors repeat it.
@@ -45,17 +45,6 @@ impl From<&StartSpec> for Asked {
         }
     }
 }
-
-/// What the kernel says when there is not enough of something (errno(3)).
-pub const SHORTAGES: [Errno; 7] = [
-    Errno::ENOMEM,
-    Errno::EAGAIN,
-    Errno::ENOSPC,
-    Errno::EDQUOT,
-    Errno::EMFILE,
-    Errno::ENFILE,
-    Errno::ENOBUFS,
-];
 
 /// Such a process.
 ///

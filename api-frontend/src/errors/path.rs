@@ -5,8 +5,7 @@ use prn_ipc_protocol::types::PathRule;
 use prn_proto::reason;
 use tonic::{Code, Status};
 
-use crate::errors::build::{bad_field, quoted};
-use crate::errors::exec::SHORTAGES;
+use crate::errors::build::{SHORTAGES, bad_field, quoted};
 
 /// Why it could not, and what helps.
 #[derive(Debug)]

@@ -8,9 +8,9 @@ use tonic::{Code, Status};
 
 use crate::convert::fields::InvalidField;
 use crate::convert::start::{limit_field, too_long};
-use crate::errors::build::{bad_field, error, precondition, quota, quoted};
+use crate::errors::build::{SHORTAGES, bad_field, error, precondition, quota, quoted};
 use crate::errors::call::{draining, internal, restarting};
-use crate::errors::exec::{Asked, SHORTAGES, not_executed};
+use crate::errors::exec::{Asked, not_executed};
 use crate::errors::full::too_many_requests;
 use crate::failure::Failure;
 

@@ -57,6 +57,8 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let done = match words[..] {
+        // It is made of other parts.
+        ["part", "namespaces", profile, tree] => in_namespaces(profile, tree),
         ["part", ..] => parts::run(&arguments[1..]),
         ["compare", "--rounds", rounds, ..] => rounds
             .parse()
@@ -79,6 +81,10 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn in_namespaces(profile: &str, tree: &str) -> anyhow::Result<()> {
+    namespaces::run(profile.parse()?, tree.parse()?)
 }
 
 fn measure(mut words: &[&str]) -> anyhow::Result<()> {

@@ -244,7 +244,6 @@ pub fn run(arguments: &[String]) -> anyhow::Result<()> {
             spec.output_policy = Some(OutputPolicy::StopReading);
             runtime(threads.parse()?)?.block_on(live(address, folder.as_ref(), spec))
         }
-        ["namespaces", profile, tree] => crate::namespaces::run(profile.parse()?, tree.parse()?),
         ["clone", cgroup, count] => crate::clone::run(cgroup.as_ref(), count.parse()?),
         _ => bail!("no such part: {words:?}"),
     }
