@@ -37,7 +37,9 @@ pub enum InvalidUnit {
     #[error("not an absolute path: write one of the server's, such as /srv/data")]
     Directory,
     /// Not a directory and where it is to be seen.
-    #[error("not two absolute paths: write SRC:DST, such as /srv/data:/data")]
+    #[error(
+        "not two absolute paths with one ':' between them: write SRC:DST, such as /srv/data:/tmp/data (and --read-only /tmp/data)"
+    )]
     Binding,
     /// Not a variable.
     #[error("not a variable: write NAME=VALUE, or NAME alone to pass on your own")]

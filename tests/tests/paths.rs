@@ -329,7 +329,14 @@ fn what_makes_no_sense_is_refused_and_says_what_to_do() {
         &said,
         &[r#"cannot hide "/nonexistent": there is no such directory"#],
     );
-    for flags in [["--hide", "/"], ["--bind", &(machine.text("open") + ":/")]] {
+    let open = machine.text("open");
+    for flags in [
+        ["--hide", "/"],
+        ["--hide", "/etc/.."],
+        ["--hide", "/proc/self/root"],
+        ["--bind", &(open.clone() + ":/")],
+        ["--bind", &(open + ":/usr/..")],
+    ] {
         let said = refusal(&server, &flags);
         assert_has(&said, &["the root directory"]);
     }
@@ -386,7 +393,7 @@ fn a_missing_target_is_made_in_what_is_the_processs_own_and_nowhere_else() {
     let elsewhere = machine.text("everybodys/new");
     for place in [elsewhere.as_str(), "/nonexistent", "/tmp/a/b"] {
         let said = refusal(&server, &["--bind", &format!("{open}:{place}")]);
-        assert_has(&said, &["a new one in the process's own directory"]);
+        assert_has(&said, &["a new one right in the process's own directory"]);
     }
     assert!(!Path::new(&elsewhere).exists());
 }

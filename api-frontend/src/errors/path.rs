@@ -77,6 +77,9 @@ pub fn fault(rule: &PathRule, errno: Errno) -> Option<Fault> {
              restart it"
         );
         Fault::source(Code::FailedPrecondition, reason::PATH_NOT_FOUND, why)
+    } else if errno == Errno::EBUSY {
+        let why = format!("{cannot}: it is the root directory: name directories in it");
+        Fault::target(invalid, reason::INVALID_FIELD, why)
     } else if is_of(&[Errno::ENAMETOOLONG, Errno::ELOOP]) {
         let why = format!("{cannot}: not a path that can be resolved");
         Fault::target(invalid, reason::INVALID_FIELD, why)
@@ -116,8 +119,8 @@ fn not_there(rule: &PathRule) -> &'static str {
             "there is no such directory on the server's machine, or none that the process sees"
         }
         PathRule::Bound { .. } => {
-            "the latter must be a directory on the server's machine, or a new one in the process's own directory, \
-             $TMPDIR, /tmp or /dev/shm"
+            "the latter must be a directory on the server's machine, or a new one right in the process's own \
+             directory, $TMPDIR, /tmp, /var/tmp or /dev/shm: only the last part of its path is made"
         }
     }
 }
@@ -206,6 +209,13 @@ mod tests {
                 Errno::EROFS,
                 Code::InvalidArgument,
                 "PATH_NOT_FOUND",
+                "path",
+            ),
+            (
+                &hidden,
+                Errno::EBUSY,
+                Code::InvalidArgument,
+                "INVALID_FIELD",
                 "path",
             ),
             (

@@ -82,8 +82,8 @@ fn refused(refusal: &Refusal, id: ProcessId, start: Option<&Asked>) -> Status {
             Code::FailedPrecondition,
             reason::PATHS_NOT_AVAILABLE,
             "paths",
-            "that takes namespaces of the process's own, which profile none has not, and no profile where the server \
-             says so (`prn server check` there says what is missing)",
+            "profile none has no namespaces, which they take: leave it out; or else this server cannot make any \
+             (`prn server check` there says why)",
             &[],
         ),
         Refusal::NotBindable(place) => not_bindable(*place, start),

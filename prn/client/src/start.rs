@@ -98,16 +98,16 @@ pub struct StartSpec {
         arg(
             long,
             value_name = "SRC:DST",
-            help = "Show the server's directory SRC at DST, if its operator lets it be; DST is made in what is the process's own. Repeatable",
+            help = "Show the server's directory SRC at DST, if its operator lets it be; a missing DST is made right in /tmp and the like. Repeatable, 16 with the next two; in this order",
             help_heading = "Directories"
         )
     )]
     pub bind: Vec<Binding>,
     /// Directories that are empty for the process, after those.
-    #[cfg_attr(feature = "clap", arg(long, value_name = "DIR", value_parser = crate::flags::directory, help = "Show nothing in this directory of the server's. Repeatable", help_heading = "Directories"))]
+    #[cfg_attr(feature = "clap", arg(long, value_name = "DIR", value_parser = crate::flags::directory, help = "Show nothing in this directory of the server's (no file). Repeatable", help_heading = "Directories"))]
     pub hide: Vec<String>,
     /// Directories in which the process can change nothing, after those.
-    #[cfg_attr(feature = "clap", arg(long, value_name = "DIR", value_parser = crate::flags::directory, help = "Let nothing in this directory be changed by this path. Repeatable", help_heading = "Directories"))]
+    #[cfg_attr(feature = "clap", arg(long, value_name = "DIR", value_parser = crate::flags::directory, help = "Let nothing in this directory (no file) be changed by this path, a bound one too. Repeatable, up to 4", help_heading = "Directories"))]
     pub read_only: Vec<String>,
     /// Variables added to the process's environment.
     #[cfg_attr(

@@ -102,11 +102,14 @@ pub enum PathsError {
         /// What is hidden there, or what each process has of its own.
         inner: PathBuf,
     },
+    /// It would show what each process sees its own part of.
+    #[error("[paths]: {} is of /proc, of which each process sees its own: leave it out", .0.display())]
+    Processes(PathBuf),
     /// It is in both lists.
     #[error("[paths]: {} is in both bind and bind-read-only: leave it in one of them", .0.display())]
     Both(PathBuf),
     /// No process would run.
-    #[error("[paths] hidden: {} cannot be hidden, since processes need {}: name directories beside that", path.display(), needed.display())]
+    #[error("[paths] hidden: {} cannot be hidden, since processes need {}: name directories beside that (without `hidden`, the configuration's own folder is: move it)", path.display(), needed.display())]
     Needed {
         /// What.
         path: PathBuf,
@@ -238,6 +241,9 @@ fn bindable(
             path: owned(),
             inner,
         });
+    }
+    if real.starts_with("/proc") {
+        return Err(PathsError::Processes(owned()));
     }
     if let Some(folder) = closed(&real) {
         return Err(PathsError::Closed {

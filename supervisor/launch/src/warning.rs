@@ -7,7 +7,7 @@ use prn_ipc_protocol::message::Layer;
 use crate::confinement::Refused;
 
 /// What processes have without namespaces of their own.
-pub const SHARED: &str = "processes have only the host's /tmp and /dev/shm, to read, and no System V or POSIX objects; they see each other's command lines and what [paths] hides, and profile strict is refused";
+pub const SHARED: &str = "processes have only the host's /tmp and /dev/shm, to read, and no System V or POSIX objects; they see each other's command lines and what [paths] hides; profile strict, --bind, --hide and --read-only are refused";
 
 /// One line, which the command line prints.
 #[derive(Debug, thiserror::Error)]

@@ -246,6 +246,8 @@ fn arrange(prepared: &Prepared<'_>) -> nix::Result<()> {
         (Some(namespaces), Some(places)) => {
             namespaces::arrange(namespaces, places, child.ids, prepared.ruleset.get())
         }
+        // It would see what the plan covers.
+        (Some(namespaces), None) if !namespaces.mounts.is_empty() => Err(Errno::EINVAL),
         (Some(_) | None, None) | (None, Some(_)) => Ok(()),
     }
 }

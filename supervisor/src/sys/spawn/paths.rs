@@ -105,7 +105,7 @@ pub(super) fn follow(
                 freeze(target)?;
             }
             (PathRule::Hidden(target), _) => {
-                directory(target)?;
+                is_below_root(&directory(target)?)?;
                 namespaces::hide(target)?;
             }
             (PathRule::Bound { source, target }, Some(opened)) => {
@@ -131,7 +131,18 @@ fn directory(path: &CStr) -> nix::Result<OwnedFd> {
 fn require(target: &CStr, ids: Ids) -> nix::Result<()> {
     match directory(target) {
         Err(Errno::ENOENT) => make(target, ids),
-        other => other.map(drop),
+        other => is_below_root(&other?),
+    }
+}
+
+/// EBUSY: it is the root directory, by whatever path. A mount over that would cover nothing, since
+/// paths begin below it.
+fn is_below_root(found: &OwnedFd) -> nix::Result<()> {
+    let (found, root) = (fstat(found)?, stat(c"/")?);
+    if (found.st_dev, found.st_ino) == (root.st_dev, root.st_ino) {
+        Err(Errno::EBUSY)
+    } else {
+        Ok(())
     }
 }
 
