@@ -66,7 +66,7 @@ pub fn address_variable() -> Resettable<OsStr> {
 #[derive(Debug, Args)]
 pub struct Start {
     /// Configuration file (TOML): each key is a flag below without its dashes; what processes may
-    /// see of the machine's directories (hidden, bind, bind-read-only) is in its table [paths] alone
+    /// see of the machine's directories (hidden, bind, bind-read-only) is in its table "paths" alone
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// All else.
