@@ -124,7 +124,9 @@ impl Server {
             .clone()
             .unwrap_or_else(|| Identity::keygen(folder.path(), "server", &[]));
         let client = Identity::keygen(folder.path(), "client", &[]);
-        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        // One with more user ids takes the places of as many.
+        let places = options.uids.unwrap_or(UIDS).div_ceil(UIDS);
+        let number = COUNT.fetch_add(places, Ordering::Relaxed);
         let instance = format!("prn-test-{}-{number}", std::process::id());
         // Test programs run one after the other, or far apart in process numbers.
         // Up to the largest number that is positive for all.
