@@ -137,7 +137,10 @@ impl Places {
                 group: accounts("/etc/group")?,
             })
         });
-        let mounts = host.mounts.iter().map(|mount| mount.path.clone());
+        // Not what mounts itself when somebody looks (autofs(5)): there is nothing yet, and what would
+        // be there may fail.
+        let mounts = host.mounts.iter().filter(|mount| mount.kind != "autofs");
+        let mounts = mounts.map(|mount| mount.path.clone());
         Self {
             state_dir: canonical(state_dir),
             hidden,
@@ -520,20 +523,24 @@ mod tests {
 
     #[test]
     fn a_new_proc_keeps_what_is_mounted_below_the_hosts() {
+        let itself = crate::host::Mount {
+            path: "/proc/sys/fs/binfmt_misc".into(),
+            kind: "autofs".to_owned(),
+            ..crate::host::Mount::default()
+        };
         let mount = |path: &str| crate::host::Mount {
             path: path.into(),
             ..crate::host::Mount::default()
         };
+        let paths = [
+            "/proc",
+            "/proc/sys",
+            "/proc/sys/fs/binfmt_misc",
+            "/proc/7/x",
+            "/procedure",
+        ];
         let host = Host {
-            mounts: [
-                "/proc",
-                "/proc/sys",
-                "/proc/sys/fs/binfmt_misc",
-                "/proc/7/x",
-                "/procedure",
-            ]
-            .map(mount)
-            .into(),
+            mounts: std::iter::once(itself).chain(paths.map(mount)).collect(),
             ..Host::default()
         };
         let places = Places::survey(&host, Path::new("/var/lib/prn"), Vec::new());
