@@ -10,6 +10,7 @@ mod connection;
 mod exit;
 mod failure;
 mod fields;
+mod following;
 mod format;
 mod input;
 mod interrupts;
