@@ -1,7 +1,9 @@
-//! The five calls, one a file: each converts what was asked, asks the mirror or the supervisor, and
+//! The calls, one a file: each converts what was asked, asks the mirror or the supervisor, and
 //! converts back.
 
+pub mod input;
 pub mod list;
+pub mod resize;
 pub mod server;
 pub mod start;
 pub mod status;

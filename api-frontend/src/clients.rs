@@ -11,10 +11,11 @@ use tokio::sync::Semaphore;
 
 /// Most lists of a client that are being made.
 const LISTS_MAX: usize = 2;
-/// Most of a client's requests to kill at once, and to open an output, that wait for the
-/// supervisor: a quarter of what all clients together may have.
+/// Most of a client's requests to kill at once, to open an output, and about inputs, that wait for
+/// the supervisor: a quarter of what all clients together may have.
 const KILLS_MAX: usize = 16;
 const SUBSCRIPTIONS_MAX: usize = 4;
+const INPUTS_MAX: usize = 8;
 
 /// All that are pinned.
 #[derive(Debug)]
@@ -31,6 +32,8 @@ pub struct Client {
     pub kills: Arc<Semaphore>,
     /// For requests to open an output.
     pub subscriptions: Arc<Semaphore>,
+    /// For requests about inputs.
+    pub inputs: Arc<Semaphore>,
 }
 
 impl Clients {
@@ -61,6 +64,7 @@ impl Client {
             lists: Semaphore::new(LISTS_MAX),
             kills: Arc::new(Semaphore::new(KILLS_MAX)),
             subscriptions: Arc::new(Semaphore::new(SUBSCRIPTIONS_MAX)),
+            inputs: Arc::new(Semaphore::new(INPUTS_MAX)),
         }
     }
 }

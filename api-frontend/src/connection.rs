@@ -9,6 +9,8 @@ use std::sync::Arc;
 use std::task::Context;
 use std::time::Duration;
 
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -20,14 +22,21 @@ use tonic::Status;
 use crate::clients::Client;
 use crate::connection::calls::{Calls, Spawner};
 use crate::envelope::Envelope;
+use crate::input::streams::{INPUTS_MAX, Inputs};
 
 // Each limit is set here, whatever hyper's and h2's defaults are or become.
 
-/// What a client may send towards this server before it is read, for a stream and for a connection.
-/// Requests are small. h2 also derives from it how much framing it takes for little data
-/// (CVE-2019-9511, the data dribble): 512 KiB, and then GOAWAY ENHANCE_YOUR_CALM, as for the 101st
-/// empty DATA frame (RUSTSEC-2026-0258).
-const WINDOW: u32 = 1024 * 1024;
+/// What a client may send of a call before it is read. Requests are small, and read at once. Input
+/// is read as its process does, and all that may be under way in a round trip is this.
+const STREAM_WINDOW: u32 = 256 * 1024;
+/// What a client may send of all calls before it is read: the 16 MiB that its inputs can hold back,
+/// and 1 MiB for the others. An input that nobody reads must not keep a Stop out.
+///
+/// h2 also derives from it how much framing it takes for little data that waits here (CVE-2019-9511,
+/// the data dribble): 8.5 MiB, and then GOAWAY ENHANCE_YOUR_CALM, as for the 101st empty DATA frame
+/// (RUSTSEC-2026-0258). It counts what a frame has less than 256 bytes: one input that nobody reads,
+/// a byte of it in each message of 8 bytes, does not come to it.
+const WINDOW: u32 = INPUTS_MAX * STREAM_WINDOW + 1024 * 1024;
 /// Largest frame taken. The frames sent are as large as the client takes them.
 const FRAME: u32 = 64 * 1024;
 /// Most bytes of a stream that wait here for the socket: two chunks of output.
@@ -75,7 +84,11 @@ pub async fn serve(
     life: Life,
     mut closing: watch::Receiver<bool>,
 ) -> hyper::Result<()> {
-    let service = service_fn(|request| calls.clone().call(Arc::clone(&client), request));
+    let inputs = Inputs::new();
+    let service = service_fn(|mut request: Request<Incoming>| {
+        request.extensions_mut().insert(inputs.clone());
+        calls.clone().call(Arc::clone(&client), request)
+    });
     // Dropped after the connection, and with what is left of the calls when that has ended.
     let (stream, outgoing) = stream::split(stream);
     let mut running = Calls::new(|context: &mut Context<'_>| outgoing.flush(context));
@@ -125,7 +138,7 @@ pub async fn refuse(
 fn http(streams_max: u32, calls: Spawner) -> http2::Builder<Spawner> {
     let mut http = http2::Builder::new(calls);
     http.max_concurrent_streams(streams_max)
-        .initial_stream_window_size(WINDOW)
+        .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(WINDOW)
         .adaptive_window(false)
         .max_frame_size(FRAME)

@@ -6,6 +6,7 @@
 //!
 //! - [`violations`]: faults of a request's fields.
 //! - [`refusal`], [`exec`], [`path`]: what the supervisor says no to.
+//! - [`input`]: what ends a stream of input.
 //! - [`full`]: there are as many of something as may be.
 //! - [`call`]: what can end any call, and what ends a stream of output.
 
@@ -13,6 +14,7 @@ mod build;
 mod call;
 mod exec;
 mod full;
+mod input;
 mod path;
 mod refusal;
 mod violations;
@@ -22,5 +24,8 @@ pub use call::{
     restarting,
 };
 pub use exec::Asked;
-pub use full::{too_many_connections, too_many_subscribers};
+pub use full::{
+    too_many_connections, too_many_inputs, too_many_inputs_of_connection, too_many_subscribers,
+};
+pub use input::{input_ended, input_in_use, input_misplaced, input_taken_over};
 pub use refusal::{failed, process_not_found};

@@ -29,4 +29,7 @@ pub enum Failure {
     /// The output's descriptors can't be read.
     #[error("the output cannot be read")]
     Output(#[source] io::Error),
+    /// The input's descriptor can't be written to.
+    #[error("the input cannot be written to")]
+    Input(#[source] io::Error),
 }

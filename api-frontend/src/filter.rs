@@ -94,7 +94,7 @@ pub const ALLOWED: &[Allowed] = &[
     allowed!(
         SYS_epoll_ctl,
         ANY,
-        "the event loop: new connections; what watches ends with this process"
+        "the event loop: new connections, ends of inputs; what watches ends with this process"
     ),
     allowed!(
         SYS_futex,
@@ -120,7 +120,11 @@ pub const ALLOWED: &[Allowed] = &[
         ANY,
         "output of processes; reading a hole allocates nothing"
     ),
-    allowed!(SYS_write, ANY, "the log, wake-ups of the event loop"),
+    allowed!(
+        SYS_write,
+        ANY,
+        "the log, wake-ups of the event loop, input of processes"
+    ),
     allowed!(SYS_writev, ANY, "sockets; a listener takes no bytes"),
     allowed!(
         SYS_recvfrom,
@@ -160,7 +164,7 @@ pub const ALLOWED: &[Allowed] = &[
     allowed!(
         SYS_close,
         ANY,
-        "sockets and descriptors of output; others keep theirs"
+        "sockets and descriptors of output and input; others keep theirs"
     ),
     allowed!(
         SYS_setsockopt,

@@ -256,7 +256,11 @@ impl State {
                 let waiting = self.waiting.remove(&request).ok_or(LinkError::Reply)?;
                 let answered = match reply {
                     Reply::Refused(refusal) => Err(Failure::Refused(refusal)),
-                    reply @ (Reply::Done | Reply::Existing | Reply::Subscribed) => Ok(Answered {
+                    reply @ (Reply::Done
+                    | Reply::Existing
+                    | Reply::Subscribed
+                    | Reply::Input { .. }
+                    | Reply::InputOver { .. }) => Ok(Answered {
                         reply,
                         descriptors,
                         mirror: &self.mirror,

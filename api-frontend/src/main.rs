@@ -17,6 +17,7 @@ mod convert;
 mod envelope;
 mod errors;
 mod failure;
+mod input;
 mod lease;
 mod link;
 mod mirror;

@@ -12,6 +12,7 @@ use prn_ipc_protocol::message::ProcessInfo;
 use prn_ipc_protocol::types::ProcessId;
 use tokio::sync::watch;
 
+use crate::input::writer::Writers;
 use crate::subscribe::hub::Hub;
 
 /// Processes that a walk takes from the table at a time.
@@ -36,6 +37,8 @@ pub struct Process {
     info: watch::Sender<Arc<ProcessInfo>>,
     /// Its output and those who read it.
     pub hub: Hub,
+    /// Those who write its input.
+    pub writers: Arc<Writers>,
 }
 
 impl Process {
@@ -142,6 +145,7 @@ impl Mirror {
                 let process = Arc::new(Process {
                     info: watch::Sender::new(Arc::clone(&info)),
                     hub: Hub::new(info.id),
+                    writers: Arc::default(),
                 });
                 table.by_id.insert(info.id, Arc::clone(&process));
                 table.by_number.insert(info.number, process);

@@ -21,9 +21,12 @@ const KILLS_MAX: usize = 64;
 /// many in flight (ETOOMANYREFS, unix(7)). They are answered at once, so one that finds no room
 /// waits until there is some.
 const SUBSCRIPTIONS_MAX: usize = 16;
+/// Most requests about inputs under way. Some of their replies bring a descriptor as well. All are
+/// answered at once, so one that finds no room waits until there is some.
+const INPUTS_MAX: usize = 32;
 #[expect(clippy::as_conversions, reason = "no other conversion is const")]
 const _: () = assert!(
-    (STARTS_MAX + GRACEFUL_STOPS_MAX) as usize + KILLS_MAX + SUBSCRIPTIONS_MAX
+    (STARTS_MAX + GRACEFUL_STOPS_MAX) as usize + KILLS_MAX + SUBSCRIPTIONS_MAX + INPUTS_MAX
         <= REQUESTS_WAITING_MAX,
     "the supervisor's limit"
 );
@@ -35,6 +38,7 @@ pub struct Permits {
     graceful_stops: Arc<Quota<()>>,
     kills: Arc<Semaphore>,
     subscriptions: Arc<Semaphore>,
+    inputs: Arc<Semaphore>,
 }
 
 /// What counts a request until it is answered, whether or not anybody still waits for that.
@@ -62,6 +66,7 @@ impl Permits {
             graceful_stops: quota(GRACEFUL_STOPS_MAX),
             kills: Arc::new(Semaphore::new(KILLS_MAX)),
             subscriptions: Arc::new(Semaphore::new(SUBSCRIPTIONS_MAX)),
+            inputs: Arc::new(Semaphore::new(INPUTS_MAX)),
         }
     }
 
@@ -83,6 +88,11 @@ impl Permits {
     /// For a subscription.
     pub async fn subscription(&self, client: &Client) -> Result<Permit, Failure> {
         queued(&self.subscriptions, &client.subscriptions).await
+    }
+
+    /// For an input: to write to it, to end it, or to say how large its terminal is.
+    pub async fn input(&self, client: &Client) -> Result<Permit, Failure> {
+        queued(&self.inputs, &client.inputs).await
     }
 }
 

@@ -7,12 +7,13 @@ use hyper::HeaderMap;
 use prn_ipc_protocol::types::ARGUMENTS_MAX;
 use prn_proto::v1;
 use prn_proto::v1::process_runner_service_server::ProcessRunnerService;
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 
 use crate::calls::server::Server;
-use crate::calls::{list, start, status, stop, subscribe};
+use crate::calls::{input, list, resize, start, status, stop, subscribe};
 use crate::clients::Client;
 use crate::errors;
+use crate::input::streams::Inputs;
 use crate::outgoing::{ACCEPT_ENCODING, response};
 use crate::subscribe::body::{Frames, Handed};
 
@@ -36,6 +37,12 @@ impl Service {
 fn client<T>(request: &Request<T>) -> Result<Arc<Client>, Status> {
     let client = request.extensions().get::<Arc<Client>>();
     client.cloned().ok_or_else(errors::internal)
+}
+
+/// Those of its connection: [`crate::connection`] has said so.
+fn inputs<T>(request: &Request<T>) -> Result<&Inputs, Status> {
+    let inputs = request.extensions().get();
+    inputs.ok_or_else(errors::internal)
 }
 
 #[tonic::async_trait]
@@ -90,5 +97,24 @@ impl ProcessRunnerService for Service {
         let mut response = Response::<Frames>::new(Box::pin(empty()));
         response.extensions_mut().insert(Handed::new(frames));
         Ok(response)
+    }
+
+    async fn send_input(
+        &self,
+        request: Request<Streaming<v1::SendInputRequest>>,
+    ) -> Result<Response<v1::SendInputResponse>, Status> {
+        let client = client(&request)?;
+        let _entered = inputs(&request)?.enter()?;
+        let sent = input::send_input(&self.0, &client, request.into_inner()).await?;
+        Ok(response(sent, HeaderMap::new()))
+    }
+
+    async fn resize_terminal(
+        &self,
+        request: Request<v1::ResizeTerminalRequest>,
+    ) -> Result<Response<v1::ResizeTerminalResponse>, Status> {
+        let client = client(&request)?;
+        let resized = resize::resize_terminal(&self.0, &client, request.into_inner()).await?;
+        Ok(response(resized, HeaderMap::new()))
     }
 }

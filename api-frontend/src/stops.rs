@@ -87,7 +87,11 @@ impl StopAnswer {
             Err(Failure::Refused(refusal)) => Err(refusal),
             // Who waits is told the first of these by the drop; the others are not of a stop.
             Err(
-                Failure::Closed | Failure::TooMany { .. } | Failure::TooLong | Failure::Output(_),
+                Failure::Closed
+                | Failure::TooMany { .. }
+                | Failure::TooLong
+                | Failure::Output(_)
+                | Failure::Input(_),
             ) => return,
         };
         self.to.send_replace(Some(outcome));

@@ -35,7 +35,9 @@ pub struct Unexpected;
 pub type Waiting = Box<dyn FnOnce(Result<Answered<'_>, Failure>) -> Result<(), Unexpected> + Send>;
 
 // The queue has no bound of its own: each command but those without an answer holds a permit. Of
-// those, the newest of its kind for a process takes the place of older ones that were not sent yet.
+// those, the newest of its kind for a process takes the place of older ones that were not sent yet,
+// and of InputTaken there is one: its descriptor came with an answer, and the next one is asked for
+// after it.
 /// What is queued for the channel.
 pub enum Command {
     /// Something that is answered.
@@ -121,6 +123,11 @@ impl Supervisor {
     /// Nobody does any more.
     pub fn unfollow(&self, id: ProcessId) {
         self.tell(Request::Unfollow(id));
+    }
+
+    /// The descriptor that came for a process's input is closed, after `taken` bytes in all.
+    pub fn input_taken(&self, id: ProcessId, taken: u64) {
+        self.tell(Request::InputTaken { id, taken });
     }
 
     /// Returns when the channel is closed.

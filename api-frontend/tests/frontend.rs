@@ -6,6 +6,9 @@
     reason = "a test fails by panicking"
 )]
 
+#[path = "frontend/input.rs"]
+mod input;
+
 use std::fs::File;
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
@@ -21,9 +24,9 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use prn_ipc_protocol::channel::{self, Received, Sent, SupervisorEnd};
 use prn_ipc_protocol::config;
 use prn_ipc_protocol::message::{
-    AppliedLimits, Ask, ChildStep, End, Event, ExitCause, ExitStatus, FromSupervisor, Keeping,
-    MainExit, OutputStore, OutputTotals, Overflow, PROTOCOL, ProcessInfo, ProcessSpec, Profile,
-    Refusal, Reply, Request, RequestId, StopHow,
+    AppliedLimits, Ask, ChildStep, End, Event, ExitCause, ExitStatus, FromSupervisor, Input,
+    Keeping, MainExit, OutputStore, OutputTotals, Overflow, PROTOCOL, ProcessInfo, ProcessSpec,
+    Profile, Refusal, Reply, Request, RequestId, StopHow,
 };
 use prn_ipc_protocol::output::{MAGIC, Marks, PAGE, RECORD, Record, Stream, word};
 use prn_ipc_protocol::types::{Id, Limits, Millis, Paths, ProcessId, UnixMicros};
@@ -303,6 +306,7 @@ fn live(id: ProcessId, number: u64) -> ProcessInfo {
             working_directory: Some(c"/".into()),
             limits: Limits::default(),
             best_effort_limits: false,
+            input: Input::Nothing,
             output: Keeping {
                 max: 65_536,
                 overflow: Overflow::DropOldest,
@@ -318,6 +322,7 @@ fn live(id: ProcessId, number: u64) -> ProcessInfo {
         started: UnixMicros(1_000_000),
         limits: AppliedLimits::default(),
         waits: false,
+        input_ended: false,
         main_exit: None,
         end: None,
         stuck: vec![],

@@ -120,8 +120,9 @@ pub fn processes_for(open_files: u64, finished_max: u32) -> u32 {
     // Data and page of its output.
     const FINISHED: u64 = 2;
     // Pidfd, two pipes, the events of its group, data and page of its output. Before there is any
-    // output, whether its program runs.
-    const LIVE: u64 = 6;
+    // output, whether its program runs. An input is one more; a terminal is there twice instead of
+    // two pipes, and has two ends of an input.
+    const LIVE: u64 = 8;
     let finished = FINISHED * u64::from(finished_max);
     let processes = open_files.saturating_sub(OTHER + finished) / LIVE;
     u32::try_from(processes).unwrap_or(u32::MAX)

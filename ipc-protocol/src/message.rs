@@ -13,7 +13,7 @@ use crate::types::{Argv, LimitName, Limits, Millis, Paths, ProcessId, UnixMicros
 
 /// What both halves must have in common, compared at Hello. Raised with each change of this crate's
 /// wire form.
-pub const PROTOCOL: &str = concat!("prn ", env!("CARGO_PKG_VERSION"), " ipc 8");
+pub const PROTOCOL: &str = concat!("prn ", env!("CARGO_PKG_VERSION"), " ipc 9");
 
 /// Most requests that wait for an answer at one time: more is a fault of the frontend, which counts
 /// its own.
@@ -53,6 +53,14 @@ pub enum Request {
     Follow(ProcessId),
     /// Nobody does any more. Not answered.
     Unfollow(ProcessId),
+    /// The descriptor that [`Reply::Input`] came with is closed, after so many bytes of the process's
+    /// input, all that were ever taken counted. Not answered. Who dies before leaves it unknown.
+    InputTaken {
+        /// Whose input.
+        id: ProcessId,
+        /// So many.
+        taken: u64,
+    },
 }
 
 /// What is asked for.
@@ -64,6 +72,12 @@ pub enum Ask {
     Stop(ProcessId, StopHow),
     /// The descriptors of a process's output.
     Subscribe(ProcessId),
+    /// A descriptor to write a process's input to.
+    Input(ProcessId),
+    /// The end of a process's input. Its descriptor was given back before.
+    EndInput(ProcessId),
+    /// How large a process's terminal is.
+    Resize(ProcessId, WindowSize),
 }
 
 /// From the supervisor to the frontend.
@@ -79,13 +93,24 @@ pub enum FromSupervisor {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Reply {
     /// To Start: the program runs. To Stop: the tree is gone, or what is left of it is reported as
-    /// stuck. The process's state was sent before.
+    /// stuck. The process's state was sent before. To EndInput and Resize: so it is.
     Done,
     /// To Start: the same id and specification were known, so nothing new was started.
     Existing,
     /// To Subscribe: read-only descriptors of the data and the page (see [`crate::output`]) come
     /// with it.
     Subscribed,
+    /// To Input: a descriptor to write to comes with it, which does not block. The supervisor keeps
+    /// another one, so that nobody's end is the input's.
+    Input {
+        /// Bytes that were ever taken. `None`: somebody died who knew.
+        taken: Option<u64>,
+    },
+    /// To Input: it takes nothing more. It was ended, or the process has.
+    InputOver {
+        /// Bytes that were ever taken. `None`: somebody died who knew.
+        taken: Option<u64>,
+    },
     /// The request was well-formed, and the answer is no.
     Refused(Refusal),
 }
@@ -135,6 +160,8 @@ pub struct ProcessSpec {
     pub limits: Limits,
     /// Start even if a limit can't be enforced.
     pub best_effort_limits: bool,
+    /// What its standard input is.
+    pub input: Input,
     /// What becomes of its output.
     pub output: Keeping,
     /// Stopped after this time.
@@ -154,6 +181,27 @@ impl ProcessSpec {
     pub fn size(&self) -> usize {
         self.argv.size() + self.paths.size()
     }
+}
+
+/// What a process's standard input is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Input {
+    /// /dev/null.
+    #[default]
+    Nothing,
+    /// A pipe.
+    Pipe,
+    /// A terminal (pty(7)), of this size at first, which its standard output and error are as well.
+    Terminal(WindowSize),
+}
+
+/// How large a terminal is, in characters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct WindowSize {
+    /// Lines.
+    pub rows: u16,
+    /// Characters of a line.
+    pub columns: u16,
 }
 
 /// What becomes of a process's output.
@@ -229,6 +277,8 @@ pub struct ProcessInfo {
     pub limits: AppliedLimits,
     /// Nothing is read from it until somebody has taken what it has written.
     pub waits: bool,
+    /// Its input was ended ([`Ask::EndInput`]).
+    pub input_ended: bool,
     /// How the main process ended, once it has.
     pub main_exit: Option<MainExit>,
     /// Set once no process of the tree is left and all output is captured.
@@ -354,6 +404,8 @@ pub enum Scarce {
     UserIds,
     /// Descriptors of the supervisor.
     Descriptors,
+    /// Terminals, of which the machine has so many for all (kernel.pty.max, pty(7)).
+    Terminals,
 }
 
 /// A well-formed request's "no".
@@ -361,6 +413,10 @@ pub enum Scarce {
 pub enum Refusal {
     /// No such process.
     UnknownProcess,
+    /// The process's standard input is /dev/null.
+    NoInput,
+    /// The process has no terminal.
+    NoTerminal,
     /// The id names a process with another specification.
     AlreadyExists,
     /// The server is shutting down.
@@ -432,6 +488,8 @@ pub enum Preparation {
     Cgroup,
     /// Its pipes.
     Pipes,
+    /// Its terminal.
+    Terminal,
     /// The process itself.
     Clone,
     /// A place in the event loop.
@@ -443,7 +501,7 @@ pub enum Preparation {
 /// What a new process does before its program runs, in this order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ChildStep {
-    /// setsid(2).
+    /// setsid(2), and the session's terminal: ioctl(2), TIOCSCTTY.
     Session,
     /// A table of its own with what was passed to it, of which all but the program's own is to be
     /// closed when that is executed: close_range(2), recvmsg(2).

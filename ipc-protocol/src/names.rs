@@ -25,6 +25,8 @@ impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::UnknownProcess => f.write_str("no process has this id"),
+            Self::NoInput => f.write_str("the process was started without standard input"),
+            Self::NoTerminal => f.write_str("the process was started without a terminal"),
             Self::AlreadyExists => f.write_str("the id names a process with another specification"),
             Self::Draining => f.write_str("the server is shutting down"),
             Self::TooManyProcesses { max, scarce } => {
@@ -94,6 +96,7 @@ impl fmt::Display for Scarce {
         f.write_str(match self {
             Self::UserIds => "user ids",
             Self::Descriptors => "descriptors",
+            Self::Terminals => "terminals",
         })
     }
 }
@@ -201,6 +204,7 @@ impl fmt::Display for Preparation {
             Self::Directory => "making the working directory",
             Self::Cgroup => "making the cgroup",
             Self::Pipes => "making the pipes",
+            Self::Terminal => "making the terminal",
             Self::Clone => "creating the process",
             Self::Watch => "watching the process",
             Self::Output => "making the output store",
@@ -237,12 +241,17 @@ impl ExitStatus {
 }
 
 impl FromSupervisor {
-    /// How many descriptors come with it: an output's ring and index with [`Reply::Subscribed`], else
-    /// none.
+    /// How many descriptors come with it: an output's ring and index with [`Reply::Subscribed`], an
+    /// input's end to write to with [`Reply::Input`], else none.
     pub fn descriptors(&self) -> usize {
         match self {
             Self::Reply(_, Reply::Subscribed) => 2,
-            Self::Reply(_, Reply::Done | Reply::Existing | Reply::Refused(_)) | Self::Event(_) => 0,
+            Self::Reply(_, Reply::Input { .. }) => 1,
+            Self::Reply(
+                _,
+                Reply::Done | Reply::Existing | Reply::InputOver { .. } | Reply::Refused(_),
+            )
+            | Self::Event(_) => 0,
         }
     }
 }

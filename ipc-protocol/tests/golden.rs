@@ -32,6 +32,10 @@ fn spec() -> StartSpec {
             working_directory: None,
             limits: limits(),
             best_effort_limits: true,
+            input: Input::Terminal(WindowSize {
+                rows: 24,
+                columns: 300,
+            }),
             output: Keeping {
                 max: 65_536,
                 overflow: Overflow::DropOldest,
@@ -72,6 +76,7 @@ fn info() -> ProcessInfo {
             working_directory: Some(c"/w".into()),
             limits: Limits::default(),
             best_effort_limits: false,
+            input: Input::Pipe,
             output: Keeping {
                 max: 65_536,
                 overflow: Overflow::Wait,
@@ -90,6 +95,7 @@ fn info() -> ProcessInfo {
             not_enforced: LimitName::ALL.to_vec(),
         },
         waits: true,
+        input_ended: true,
         main_exit: Some(MainExit {
             status: ExitStatus::Signalled {
                 signal: 9,
@@ -151,6 +157,7 @@ fn the_long_values_have_their_bytes() {
          00\
          0400f403018080400280080440\
          01\
+         0218ac02\
          8080040000\
          01e807\
          904e\
@@ -166,6 +173,7 @@ fn the_long_values_have_their_bytes() {
          01016101022f77\
          00\
          00\
+         01\
          8080040101\
          00\
          05\
@@ -176,6 +184,7 @@ fn the_long_values_have_their_bytes() {
          01\
          0108706964732e6d6178023634\
          050001020304\
+         01\
          01\
          0101090102\
          02\
@@ -211,6 +220,21 @@ fn requests_have_their_bytes() {
             "02ac0201<id>01",
         ),
         (Request::Ask(request, Ask::Subscribe(id())), "02ac0202<id>"),
+        (Request::Ask(request, Ask::Input(id())), "02ac0203<id>"),
+        (Request::Ask(request, Ask::EndInput(id())), "02ac0204<id>"),
+        (
+            Request::Ask(
+                request,
+                Ask::Resize(
+                    id(),
+                    WindowSize {
+                        rows: 1,
+                        columns: 128,
+                    },
+                ),
+            ),
+            "02ac0205<id>018001",
+        ),
         (
             Request::Watch {
                 id: id(),
@@ -227,6 +251,13 @@ fn requests_have_their_bytes() {
         ),
         (Request::Follow(id()), "05<id>"),
         (Request::Unfollow(id()), "06<id>"),
+        (
+            Request::InputTaken {
+                id: id(),
+                taken: 128,
+            },
+            "07<id>8001",
+        ),
     ]);
 }
 
@@ -237,7 +268,9 @@ fn replies_and_events_have_their_bytes() {
         (reply(Reply::Done), "000100"),
         (reply(Reply::Existing), "000101"),
         (reply(Reply::Subscribed), "000102"),
-        (reply(Reply::Refused(Refusal::Draining)), "00010302"),
+        (reply(Reply::Input { taken: Some(128) }), "000103018001"),
+        (reply(Reply::InputOver { taken: None }), "00010400"),
+        (reply(Reply::Refused(Refusal::Draining)), "00010504"),
         (
             FromSupervisor::Event(Event::Process(Box::new(info()))),
             "0100<info>",
@@ -256,52 +289,61 @@ fn replies_and_events_have_their_bytes() {
 fn refusals_and_small_enums_have_their_bytes() {
     check(vec![
         (Refusal::UnknownProcess, "00"),
-        (Refusal::AlreadyExists, "01"),
-        (Refusal::Draining, "02"),
+        (Refusal::NoInput, "01"),
+        (Refusal::NoTerminal, "02"),
+        (Refusal::AlreadyExists, "03"),
+        (Refusal::Draining, "04"),
         (
             Refusal::TooManyProcesses {
                 max: 1,
                 scarce: Scarce::UserIds,
             },
-            "030100",
+            "050100",
         ),
         (
             Refusal::TooManyProcesses {
                 max: 2,
                 scarce: Scarce::Descriptors,
             },
-            "030201",
+            "050201",
         ),
-        (Refusal::UserIdsHeld { held: 1, all: 2 }, "040102"),
-        (Refusal::ArgumentsAboveBudget(3), "0503"),
+        (
+            Refusal::TooManyProcesses {
+                max: 3,
+                scarce: Scarce::Terminals,
+            },
+            "050302",
+        ),
+        (Refusal::UserIdsHeld { held: 1, all: 2 }, "060102"),
+        (Refusal::ArgumentsAboveBudget(3), "0703"),
         (
             Refusal::AboveCeiling {
                 limit: LimitName::Pids,
                 ceiling: 2,
             },
-            "060402",
+            "080402",
         ),
-        (Refusal::OutputAboveCeiling(3), "0703"),
-        (Refusal::OutputAboveBudget(4), "0804"),
-        (Refusal::SearchPathAbove(5), "0905"),
-        (Refusal::NotEnforceable(LimitName::Cpu), "0a00"),
-        (Refusal::Unconfined, "0b"),
-        (Refusal::StrictUnavailable, "0c"),
-        (Refusal::PathsUnavailable, "0d"),
-        (Refusal::NotBindable(3), "0e03"),
+        (Refusal::OutputAboveCeiling(3), "0903"),
+        (Refusal::OutputAboveBudget(4), "0a04"),
+        (Refusal::SearchPathAbove(5), "0b05"),
+        (Refusal::NotEnforceable(LimitName::Cpu), "0c00"),
+        (Refusal::Unconfined, "0d"),
+        (Refusal::StrictUnavailable, "0e"),
+        (Refusal::PathsUnavailable, "0f"),
+        (Refusal::NotBindable(3), "1003"),
         (
             Refusal::Exec {
                 step: ChildStep::Exec,
                 errno: 2,
             },
-            "0f0a04",
+            "110a04",
         ),
         (
             Refusal::Resources {
                 what: Preparation::Output,
                 errno: 12,
             },
-            "100518",
+            "120618",
         ),
     ]);
     let steps = [
@@ -322,6 +364,7 @@ fn refusals_and_small_enums_have_their_bytes() {
         Preparation::Directory,
         Preparation::Cgroup,
         Preparation::Pipes,
+        Preparation::Terminal,
         Preparation::Clone,
         Preparation::Watch,
         Preparation::Output,
@@ -338,7 +381,7 @@ fn refusals_and_small_enums_have_their_bytes() {
         encode(&steps).unwrap(),
         [0, 1, 2, 3, 4, 7, 5, 6, 7, 8, 9, 10, 11]
     );
-    assert_eq!(encode(&things).unwrap(), [0, 1, 2, 3, 4, 5]);
+    assert_eq!(encode(&things).unwrap(), [0, 1, 2, 3, 4, 5, 6]);
     assert_eq!(encode(&causes).unwrap(), [0, 1, 2, 3, 4, 5]);
     check(vec![
         (ExitStatus::Exited(3), "0003"),

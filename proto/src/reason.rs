@@ -79,6 +79,23 @@ pub const UNKNOWN_METHOD: &str = "UNKNOWN_METHOD";
 pub const MALFORMED_REQUEST: &str = "MALFORMED_REQUEST";
 /// A fault of the server.
 pub const INTERNAL: &str = "INTERNAL";
+/// Another writer feeds the process's input.
+pub const INPUT_IN_USE: &str = "INPUT_IN_USE";
+/// The process's input has ended, and there is more of it.
+pub const INPUT_ENDED: &str = "INPUT_ENDED";
+/// How much of the process's input was taken is not known any more.
+pub const INPUT_LOST: &str = "INPUT_LOST";
+/// The offset lies beyond what was taken of the process's input.
+pub const INPUT_OFFSET: &str = "INPUT_OFFSET";
+/// The same writer has opened another stream.
+pub const INPUT_TAKEN_OVER: &str = "INPUT_TAKEN_OVER";
+/// The process was started without standard input.
+pub const NO_INPUT: &str = "NO_INPUT";
+/// The process was started without a terminal.
+pub const NO_TERMINAL: &str = "NO_TERMINAL";
+/// As many streams of input are open as the server allows, in all, to this client or on this
+/// connection.
+pub const TOO_MANY_INPUTS: &str = "TOO_MANY_INPUTS";
 
 /// Keys of `ErrorInfo.metadata`, each with what its value is.
 pub mod metadata {
@@ -104,4 +121,6 @@ pub mod metadata {
     pub const BYTES: &str = "bytes";
     /// Offset just after the output's last byte.
     pub const END_OFFSET: &str = "end_offset";
+    /// How many bytes of the process's input were ever taken.
+    pub const TAKEN: &str = "taken";
 }

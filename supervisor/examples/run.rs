@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 
 use prn_supervisor::ipc::config;
 use prn_supervisor::ipc::message::{
-    End, Keeping, OutputStore, Overflow, ProcessSpec, Profile, Scarce, StartSpec, StopHow,
+    End, Input, Keeping, OutputStore, Overflow, ProcessSpec, Profile, Scarce, StartSpec, StopHow,
 };
 use prn_supervisor::ipc::output::{Cursor, Piece, Reader};
 use prn_supervisor::ipc::types::{Limits, Paths, ProcessId};
@@ -58,6 +58,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             // CPU in thousandths, bytes of memory, no limit for disks, tasks.
             limits: [Some(500), Some(64 << 20), None, None, Some(64)].try_into()?,
             best_effort_limits: true,
+            input: Input::Nothing,
             output: Keeping {
                 max: 64 << 20,
                 overflow: Overflow::DropOldest,

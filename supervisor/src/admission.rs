@@ -1,11 +1,17 @@
 //! Whether a process may be started, before anything is made for it. Runs in the supervisor; pure.
 
 use prn_ipc_protocol::config;
-use prn_ipc_protocol::message::{Overflow, ProcessSpec, Profile, Refusal, StartSpec};
+use prn_ipc_protocol::message::{
+    Input, Overflow, ProcessSpec, Profile, Refusal, Scarce, StartSpec,
+};
 use prn_ipc_protocol::types::{LimitName, Limits, PathRule};
 
 use crate::resolve::{Execution, resolve};
 use crate::store::Store;
+
+/// Most terminals at a time: a third of what the machine has by default for all but its operator's own
+/// (kernel.pty.max, kernel.pty.reserve, pty(7)).
+const TERMINALS_MAX: u32 = 1024;
 
 /// Most bytes of arguments and paths of all processes that are not finished: both halves hold them.
 const ARGUMENTS_MAX: usize = 16 << 20;
@@ -23,6 +29,8 @@ pub(crate) struct Usage {
     pub free_uids: usize,
     /// User ids of finished processes whose directories are still being emptied.
     pub held_uids: usize,
+    /// Terminals of processes.
+    pub terminals: usize,
 }
 
 /// What a process gets that may be started.
@@ -58,6 +66,7 @@ pub(crate) fn admit(
     let limits = limits(&policy.limit_ceilings, &process.limits)?;
     let execution = resolve(&policy.state_dir, spec)?;
     check_uids(policy, usage)?;
+    check_terminals(usage, process.input)?;
     Ok(Admitted {
         limits,
         reserved,
@@ -137,11 +146,22 @@ fn check_uids(policy: &config::Supervisor, usage: &Usage) -> Result<(), Refusal>
     }
 }
 
+fn check_terminals(usage: &Usage, input: Input) -> Result<(), Refusal> {
+    let is_full = usize::try_from(TERMINALS_MAX).is_ok_and(|max| usage.terminals >= max);
+    match input {
+        Input::Terminal(_) if is_full => Err(Refusal::TooManyProcesses {
+            max: TERMINALS_MAX,
+            scarce: Scarce::Terminals,
+        }),
+        Input::Nothing | Input::Pipe | Input::Terminal(_) => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::process::tests::spec;
-    use prn_ipc_protocol::message::{Keeping, OutputStore, Scarce};
+    use prn_ipc_protocol::message::{Keeping, OutputStore, WindowSize};
     use prn_ipc_protocol::types::Paths;
     use std::ffi::CStr;
 
@@ -223,6 +243,7 @@ mod tests {
         reservable: 32 * MIB,
         free_uids: 5,
         held_uids: 0,
+        terminals: 0,
     };
 
     /// What comes of an ordinary start after these changes.
@@ -455,6 +476,27 @@ mod tests {
         for (name, change, expected) in cases {
             assert_eq!(outcome(change).map(|_| ()), expected, "{name}");
         }
+    }
+
+    #[test]
+    fn terminals_are_as_many_as_leave_the_machine_enough() {
+        let with = |terminals, input| {
+            outcome(|_, usage, spec| {
+                usage.terminals = terminals;
+                spec.process.input = input;
+            })
+        };
+        let terminal = Input::Terminal(WindowSize {
+            rows: 24,
+            columns: 80,
+        });
+        assert!(with(1023, terminal).is_ok());
+        let full = Refusal::TooManyProcesses {
+            max: 1024,
+            scarce: Scarce::Terminals,
+        };
+        assert_eq!(with(1024, terminal), Err(full));
+        assert!(with(1024, Input::Pipe).is_ok() && with(1024, Input::Nothing).is_ok());
     }
 
     #[test]

@@ -29,6 +29,8 @@ pub enum Interest {
     Writable,
     /// That there is more to read than before, or the end: told at each change (EPOLLET).
     Changed,
+    /// As [`Interest::Writable`], but told once, as the next one.
+    WritableOnce,
     /// As [`Interest::Readable`], but told once, until it is asked for again (EPOLLONESHOT).
     ReadableOnce,
     /// That a cgroup's `cgroup.events` has changed since it was last read (EPOLLPRI,
@@ -41,6 +43,7 @@ impl Interest {
         match self {
             Self::Readable => EpollFlags::EPOLLIN,
             Self::Writable => EpollFlags::EPOLLOUT,
+            Self::WritableOnce => EpollFlags::EPOLLOUT | EpollFlags::EPOLLONESHOT,
             Self::Changed => EpollFlags::EPOLLIN | EpollFlags::EPOLLET,
             Self::ReadableOnce => EpollFlags::EPOLLIN | EpollFlags::EPOLLONESHOT,
             Self::Priority => EpollFlags::EPOLLPRI,
@@ -73,6 +76,8 @@ pub(crate) enum Part {
     Pipe(Stream),
     /// Its group's `cgroup.events`.
     Group,
+    /// What is typed into its terminal comes from there, or goes there.
+    Input,
 }
 
 impl Source {
@@ -90,6 +95,7 @@ impl Source {
                     Part::Pipe(Stream::Stdout) => 2,
                     Part::Pipe(Stream::Stderr) => 3,
                     Part::Group => 4,
+                    Part::Input => 5,
                 };
                 (number, kind)
             }
@@ -107,6 +113,7 @@ impl Source {
             2 => Part::Pipe(Stream::Stdout),
             3 => Part::Pipe(Stream::Stderr),
             4 => Part::Group,
+            5 => Part::Input,
             7 => return number.try_into().ok().map(Token).map(Self::Attached),
             _ => return None,
         };
@@ -201,6 +208,7 @@ mod tests {
             Part::Pipe(Stream::Stdout),
             Part::Pipe(Stream::Stderr),
             Part::Group,
+            Part::Input,
         ];
         let numbers = [0, 1, u64::from(u32::MAX), u64::MAX >> Source::KIND_BITS];
         let of_processes = numbers.into_iter().flat_map(|number| {
@@ -222,7 +230,7 @@ mod tests {
 
     #[test]
     fn a_number_that_stands_for_nothing_is_nothing() {
-        for data in [5, 6, (1 << 40) | 7] {
+        for data in [6, (1 << 3) | 6, (1 << 40) | 7] {
             assert_eq!(Source::decode(data), None);
         }
     }

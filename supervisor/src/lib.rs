@@ -50,6 +50,7 @@ mod deadlines;
 mod directory;
 mod events;
 pub mod frontend;
+mod input;
 mod ledger;
 pub mod log;
 mod pipes;
@@ -61,6 +62,7 @@ mod runner;
 mod stage;
 mod stopping;
 mod store;
+mod streams;
 mod sys;
 mod tree;
 

@@ -1,12 +1,14 @@
 //! One process as the supervisor knows it, and the pure decisions about it. Runs in the supervisor.
 
 use std::os::fd::OwnedFd;
+use std::rc::Rc;
 use std::time::Instant;
 
 use prn_ipc_protocol::message::{ExitCause, ExitStatus, Overflow, ProcessInfo, Refusal};
 use prn_ipc_protocol::output::Stream;
 
 use crate::cgroup::Group;
+use crate::input::Taken;
 use crate::ledger::{Ledger, Share};
 use crate::pipes::Growth;
 use crate::stopping::{self, Stopping};
@@ -34,6 +36,8 @@ pub(crate) struct Process {
     pub follower: Option<Follower>,
     /// End offset that a watcher has seen, while one waits for more.
     pub watch: Option<u64>,
+    /// How much of its input was taken.
+    pub input_taken: Taken,
     /// Why its program could not run.
     pub failure: Option<Refusal>,
     /// What it holds until everything of it is gone.
@@ -53,6 +57,7 @@ impl Process {
             taken: 0,
             follower: None,
             watch: None,
+            input_taken: Taken::NOTHING,
             failure,
             live: Some(live),
         }
@@ -146,6 +151,11 @@ pub(crate) struct Live {
     pub passage: Option<Passage>,
     /// Its standard output and error.
     pub pipes: Vec<Pipe>,
+    /// Its standard input, to write to: kept so that nobody else's end is the input's. `None`: it
+    /// has none, or it has ended.
+    pub input: Option<OwnedFd>,
+    /// Its terminal.
+    pub terminal: Option<Terminal>,
     /// When one of them was last read.
     pub read_at: Instant,
     /// Why it is being stopped.
@@ -176,6 +186,8 @@ pub(crate) struct Pipe {
     pub stream: Stream,
     /// The end to read from.
     pub fd: OwnedFd,
+    /// What it is.
+    pub kind: Kind,
     /// That it was made larger.
     pub growth: Option<Growth>,
     /// Until when it is left to fill.
@@ -186,15 +198,26 @@ pub(crate) struct Pipe {
 
 impl Pipe {
     /// One that a new process writes to.
-    pub fn new(stream: Stream, fd: OwnedFd) -> Self {
+    pub fn new(stream: Stream, fd: OwnedFd, kind: Kind) -> Self {
         Self {
             stream,
             fd,
+            kind,
             growth: None,
             left_until: None,
             writers: Writers::Some,
         }
     }
+}
+
+/// What a stream is read from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// A pipe.
+    Pipe,
+    /// A terminal. It gives a few thousand bytes at a time, whatever it holds, and fails with EIO
+    /// where a pipe would end.
+    Terminal,
 }
 
 /// Who may write to a stream. That there is nobody can change: who has an end to read from can open
@@ -207,6 +230,29 @@ pub(crate) enum Writers {
     None,
     /// Nobody, and it has told.
     NoneAsTold,
+}
+
+/// The way into a terminal.
+#[derive(Debug)]
+pub(crate) struct Terminal {
+    /// Its master, by another number than the one that output is read from: this one is watched for
+    /// room.
+    pub master: OwnedFd,
+    /// What is typed comes from there. `None`: nothing more comes, or nobody would read it.
+    pub typed: Option<OwnedFd>,
+    /// Counts it while it is there.
+    pub _counted: Terminals,
+}
+
+/// How many terminals there are: each has one of these.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Terminals(Rc<()>);
+
+impl Terminals {
+    /// As many, beside this one.
+    pub fn count(&self) -> usize {
+        Rc::strong_count(&self.0) - 1
+    }
 }
 
 /// How far a process has come. Its group is another one while it is cleaned up.
@@ -246,7 +292,7 @@ pub(crate) fn exit_cause(
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use prn_ipc_protocol::message::{Keeping, OutputStore, ProcessSpec, Profile, StartSpec};
+    use prn_ipc_protocol::message::{Input, Keeping, OutputStore, ProcessSpec, Profile, StartSpec};
     use prn_ipc_protocol::types::{Limits, Paths, ProcessId};
     use std::ffi::CString;
 
@@ -260,6 +306,7 @@ pub(crate) mod tests {
                 working_directory: None,
                 limits: Limits::default(),
                 best_effort_limits: false,
+                input: Input::Nothing,
                 output: Keeping {
                     max: 65_536,
                     overflow: Overflow::DropOldest,

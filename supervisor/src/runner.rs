@@ -23,7 +23,7 @@ use crate::deadlines::{Deadline, Deadlines, Due};
 use crate::events::{Events, Interest, Part, Source, Token};
 use crate::ledger::Ledgers;
 use crate::pipes::PipeBudget;
-use crate::process::{Live, Phase, Process};
+use crate::process::{Live, Phase, Process, Terminals};
 use crate::reading::Turn;
 use crate::sys::errno_number;
 use crate::sys::spawn::{self, Slots};
@@ -32,6 +32,7 @@ use leftover::Leftover;
 mod cleanup;
 mod end;
 mod followers;
+pub mod input;
 mod leftover;
 mod output;
 pub mod start;
@@ -87,6 +88,7 @@ pub struct Runner {
     notices: VecDeque<Notice>,
     ledgers: Ledgers,
     pipes: PipeBudget,
+    terminals: Terminals,
     /// Finished processes, oldest first.
     finished: VecDeque<u64>,
     /// Bytes of the arguments of finished processes, and of all others.
@@ -130,6 +132,7 @@ impl Runner {
             notices: VecDeque::new(),
             ledgers,
             pipes: PipeBudget::new(),
+            terminals: Terminals::default(),
             finished: VecDeque::new(),
             remembered: 0,
             arguments: 0,
@@ -145,6 +148,16 @@ impl Runner {
             .get(self.numbers.get(&id)?)
             .filter(|process| process.visible())
             .map(|process| &process.info)
+    }
+
+    /// A process that has been started, running or finished.
+    fn known_by(&mut self, id: ProcessId) -> Result<&mut Process, Refusal> {
+        let number = self.numbers.get(&id);
+        number
+            .and_then(|number| self.table.get_mut(number))
+            .filter(|process| process.visible())
+            .map(|process| &mut **process)
+            .ok_or(Refusal::UnknownProcess)
     }
 
     /// The names of all processes, oldest first.
@@ -278,6 +291,7 @@ impl Runner {
             }
             Part::Pipe(stream) => self.pump(process, stream, Turn::Regular),
             Part::Group => self.end_if_empty(process),
+            Part::Input => self.type_input(process),
         }
     }
 }

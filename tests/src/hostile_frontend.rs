@@ -18,8 +18,8 @@ use std::time::Instant;
 use nix::libc;
 use prn_ipc_protocol::codec;
 use prn_ipc_protocol::message::{
-    Ask, Event, FromSupervisor, Keeping, OutputStore, Overflow, ProcessInfo, ProcessSpec, Profile,
-    Reply, Request, RequestId, StartSpec, StopHow,
+    Ask, Event, FromSupervisor, Input, Keeping, OutputStore, Overflow, ProcessInfo, ProcessSpec,
+    Profile, Reply, Request, RequestId, StartSpec, StopHow,
 };
 use prn_ipc_protocol::types::{Limits, Paths, ProcessId};
 use serde::de::DeserializeOwned;
@@ -506,6 +506,7 @@ pub fn spec(argv: &[&str]) -> StartSpec {
             working_directory: None,
             limits: Limits::default(),
             best_effort_limits: false,
+            input: Input::Nothing,
             output: Keeping {
                 max: 65_536,
                 overflow: Overflow::DropOldest,

@@ -36,6 +36,12 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
+    /// So many bytes.
+    pub fn bytes(&mut self, length: usize) -> Vec<u8> {
+        let words = std::iter::repeat_with(|| self.number().to_ne_bytes());
+        words.flatten().take(length).collect()
+    }
+
     /// One below `end`.
     pub fn below(&mut self, end: u64) -> u64 {
         self.number() % end

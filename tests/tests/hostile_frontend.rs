@@ -1183,6 +1183,7 @@ fn s6_a_forged_start_chooses_no_user_and_gets_no_more_than_policy_allows() {
                 working_directory: _,
                 limits: _,
                 best_effort_limits: _,
+                input: _,
                 output: _,
                 timeout: _,
                 stop_grace: _,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use prn_ipc_protocol::config;
 use prn_ipc_protocol::types::ProcessId;
+use prn_proto::tls::Fingerprint;
 use tonic::Status;
 
 use crate::clients::Clients;
@@ -15,6 +16,24 @@ use crate::quota::{Limit, Quota};
 use crate::stops::Stops;
 use crate::subscribe::chunks::Chunks;
 use crate::supervisor::Supervisor;
+
+/// Most input streams of a client. Of each there are here at most 256 KiB that were not read yet
+/// ([`crate::connection`]), a message of 64 KiB that was read in part, and one that is being written:
+/// 96 MiB of a client. Of one that does its worst a message that is too large may be read in part
+/// ([`crate::service::REQUEST_MAX`]): 160 MiB.
+const INPUTS_PER_CLIENT: u32 = 256;
+
+/// So many output streams there may be for each input stream. An output stream takes about half as
+/// much, and how many there may be depends on the memory.
+const SUBSCRIBERS_PER_INPUT: u32 = 4;
+
+fn inputs(subscribers_max: u32, clients: u32) -> Arc<Quota<Fingerprint>> {
+    let all = subscribers_max / SUBSCRIBERS_PER_INPUT;
+    Quota::new(
+        Limit::shared(all, clients),
+        Limit::own(INPUTS_PER_CLIENT.min(all)),
+    )
+}
 
 /// The server as its calls see it.
 #[derive(Debug)]
@@ -29,6 +48,8 @@ pub struct Server {
     pub stops: Arc<Stops>,
     /// The output streams that are open.
     pub subscribers: Arc<Quota<ProcessId>>,
+    /// The input streams that are open, of each client.
+    pub inputs: Arc<Quota<Fingerprint>>,
     /// Output that was read lately.
     pub chunks: Arc<Chunks>,
     /// This run of the server.
@@ -55,6 +76,7 @@ impl Server {
             permits: Permits::new(clients),
             stops: Arc::default(),
             subscribers,
+            inputs: inputs(config.subscribers_max, clients.count()),
             chunks: Arc::default(),
             epoch: config.epoch.to_string().into(),
             defaults: config.into(),
@@ -64,6 +86,15 @@ impl Server {
     /// For a response.
     pub fn boot_epoch(&self) -> String {
         self.epoch.as_ref().to_owned()
+    }
+
+    /// Why the channel to the supervisor is closed.
+    pub fn gone(&self) -> Status {
+        if self.mirror.draining() {
+            errors::draining()
+        } else {
+            errors::restarting()
+        }
     }
 
     /// The process of this name.

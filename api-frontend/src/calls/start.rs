@@ -53,7 +53,10 @@ async fn ask(server: &Server, client: &Client, spec: StartSpec) -> Result<Starte
         let is_existing = match answered.reply {
             Reply::Done => false,
             Reply::Existing => true,
-            Reply::Subscribed | Reply::Refused(_) => return Err(Unexpected),
+            Reply::Subscribed
+            | Reply::Input { .. }
+            | Reply::InputOver { .. }
+            | Reply::Refused(_) => return Err(Unexpected),
         };
         let info = answered.mirror.process(id).ok_or(Unexpected)?.info();
         Ok(Ok(Started { info, is_existing }))

@@ -2,7 +2,9 @@
 //!
 //! Both matches are exhaustive, so a value that only one side has does not compile.
 
-use prn_ipc_protocol::message::{ExitCause, Layer, OutputStore, Overflow, Profile, StopHow};
+use prn_ipc_protocol::message::{
+    ExitCause, Input, Layer, OutputStore, Overflow, Profile, StopHow, WindowSize,
+};
 use prn_ipc_protocol::output::Stream;
 use prn_ipc_protocol::types::Millis;
 use prn_proto::v1::exit_cause::Kind as ApiCause;
@@ -10,7 +12,7 @@ use prn_proto::v1::get_output_response::Type as ApiStream;
 use prn_proto::v1::list_request::Order as ApiOrder;
 use prn_proto::v1::{
     Layer as ApiLayer, OutputPolicy as ApiPolicy, OutputStore as ApiStore, Profile as ApiProfile,
-    Signal as ApiSignal,
+    Signal as ApiSignal, StandardInput as ApiInput,
 };
 
 use crate::convert::fields::InvalidField;
@@ -88,6 +90,15 @@ shown! {
         Namespaces = Namespaces,
         Landlock = Landlock,
         SystemCallFilter = SystemCallFilter
+    }
+}
+
+table! {
+    /// What a process's standard input is.
+    shown_input, asked_input("stdin", size: WindowSize): ApiInput = Input {
+        None = Nothing,
+        Pipe = Pipe,
+        Terminal = Terminal(size)
     }
 }
 
@@ -181,6 +192,13 @@ mod tests {
         );
         comes_back("output_store", asked_store, shown_store);
         comes_back("only", asked_stream, shown_stream);
+        let size = WindowSize {
+            rows: 2,
+            columns: 3,
+        };
+        comes_back("stdin", |raw| asked_input(raw, size), shown_input);
+        let input = asked_input(ApiInput::Terminal.into(), size);
+        assert_eq!(input, Ok(Some(Input::Terminal(size))));
         let policy = asked_policy(ApiPolicy::Follow.into(), timeout);
         assert_eq!(policy, Ok(Some(Overflow::Follow(timeout))));
     }

@@ -75,6 +75,8 @@ pub fn process_status(info: &ProcessInfo) -> v1::ProcessStatus {
             .map(|layer| enums::shown_layer(*layer).into())
             .collect(),
         paths: paths::shown(&spec.paths),
+        stdin: enums::shown_input(spec.input).into(),
+        input_ended: info.input_ended,
     }
 }
 
@@ -179,8 +181,8 @@ pub mod tests {
     use super::*;
     use crate::convert::id::parsed;
     use prn_ipc_protocol::message::{
-        AppliedLimits, End, ExitCause, FileText, Keeping, Layer, OutputStore, Overflow,
-        ProcessSpec, Profile,
+        AppliedLimits, End, ExitCause, FileText, Input, Keeping, Layer, OutputStore, Overflow,
+        ProcessSpec, Profile, WindowSize,
     };
     use prn_ipc_protocol::types::{Limits, PathRule, Paths, UnixMicros};
 
@@ -203,6 +205,7 @@ pub mod tests {
                 working_directory: Some(c"/var/lib/prn/x".into()),
                 limits: Limits::try_from([Some(1500), None, None, None, None]).unwrap(),
                 best_effort_limits: false,
+                input: Input::Nothing,
                 output: Keeping {
                     max: 65_536,
                     overflow: Overflow::DropOldest,
@@ -224,6 +227,7 @@ pub mod tests {
                 not_enforced: vec![LimitName::IoRead],
             },
             waits: false,
+            input_ended: false,
             main_exit: None,
             end: None,
             stuck: vec![],
@@ -313,6 +317,24 @@ pub mod tests {
             (Some(0), Some(0))
         );
         assert_eq!(dead.stuck_tasks[0].state, "D");
+    }
+
+    #[test]
+    fn a_status_says_what_the_input_is_and_that_it_has_ended() {
+        let mut info = info(ID, 1);
+        let said = |info: &ProcessInfo| {
+            let status = process_status(info);
+            (status.stdin(), status.input_ended)
+        };
+        assert_eq!(said(&info), (v1::StandardInput::None, false));
+        info.spec.input = Input::Terminal(WindowSize {
+            rows: 24,
+            columns: 80,
+        });
+        assert_eq!(said(&info), (v1::StandardInput::Terminal, false));
+        info.spec.input = Input::Pipe;
+        info.input_ended = true;
+        assert_eq!(said(&info), (v1::StandardInput::Pipe, true));
     }
 
     #[test]

@@ -4,7 +4,9 @@ use std::collections::HashSet;
 use std::ffi::CString;
 
 use prn_ipc_protocol::config;
-use prn_ipc_protocol::message::{Keeping, OutputStore, Overflow, ProcessSpec, StartSpec};
+use prn_ipc_protocol::message::{
+    Input, Keeping, OutputStore, Overflow, ProcessSpec, StartSpec, WindowSize,
+};
 use prn_ipc_protocol::output_max;
 use prn_ipc_protocol::types::{ARGUMENTS_MAX, Argv, LimitName, Limits, Millis, ProcessId};
 use prn_proto::defaults::FOLLOW_TIMEOUT;
@@ -12,6 +14,7 @@ use prn_proto::v1;
 
 use crate::convert::fields::{InvalidField, Violations};
 use crate::convert::paths::{self, PATH_MAX};
+use crate::convert::terminal::{USUAL_SIZE, size};
 use crate::convert::time::millis;
 use crate::convert::{enums, id};
 
@@ -60,6 +63,7 @@ pub fn start_spec<E: From<Violations>>(
     } else {
         violations.check(id::parsed(&raw.id, "id"))
     };
+    let input = input(&raw, &mut violations);
     let output = keeping(&raw, defaults, &mut violations);
     let profile = violations.check(enums::asked_profile(raw.profile));
     let timeout = violations.check(timeout(raw.timeout));
@@ -77,6 +81,7 @@ pub fn start_spec<E: From<Violations>>(
                 working_directory: directory?,
                 limits: limits?.or(&defaults.limits),
                 best_effort_limits: raw.best_effort_limits,
+                input: input?,
                 output: output?,
                 timeout: timeout?,
                 stop_grace: stop_grace?.unwrap_or(defaults.stop_grace),
@@ -122,6 +127,24 @@ fn timeout(raw: Option<prost_types::Duration>) -> Result<Option<Millis>, Invalid
             Err(InvalidField::new("timeout", "must be at least 1 ms"))
         }
         timeout => Ok(timeout),
+    }
+}
+
+fn input(raw: &v1::StartRequest, violations: &mut Violations) -> Option<Input> {
+    let size = violations.check(terminal_size(raw));
+    let input = violations.check(enums::asked_input(raw.stdin, size.unwrap_or(USUAL_SIZE)));
+    size?;
+    Some(input?.unwrap_or_default())
+}
+
+fn terminal_size(raw: &v1::StartRequest) -> Result<WindowSize, InvalidField> {
+    match &raw.terminal_size {
+        None => Ok(USUAL_SIZE),
+        Some(_) if raw.stdin() != v1::StandardInput::Terminal => {
+            let why = "is of use with STANDARD_INPUT_TERMINAL alone";
+            Err(InvalidField::new("terminal_size", why))
+        }
+        Some(raw) => size(raw),
     }
 }
 
@@ -316,6 +339,8 @@ mod tests {
                 memory_bytes: Some(1),
                 ..Default::default()
             }),
+            stdin: 9,
+            terminal_size: Some(v1::TerminalSize::default()),
             output_max_bytes: 1,
             timeout: Some(prost_types::Duration::default()),
             output_policy: 9,
@@ -326,6 +351,8 @@ mod tests {
         };
         let named = [
             "id",
+            "terminal_size",
+            "stdin",
             "output_policy",
             "output_store",
             "output_max_bytes",
@@ -363,6 +390,37 @@ mod tests {
         );
         assert_eq!(spec.limits.get(LimitName::Memory), Some(1 << 30));
         assert!(!spec.linger && !spec.best_effort_limits);
+    }
+
+    #[test]
+    fn an_input_is_nothing_a_pipe_or_a_terminal_of_some_size() {
+        use v1::StandardInput::{None, Pipe, Terminal, Unspecified};
+        let asked =
+            |stdin: v1::StandardInput, rows_and_columns: Option<[u32; 2]>| v1::StartRequest {
+                stdin: stdin.into(),
+                terminal_size: rows_and_columns
+                    .map(|[rows, columns]| v1::TerminalSize { rows, columns }),
+                ..command("true")
+            };
+        let input = |stdin, size| spec(asked(stdin, size)).unwrap().process.input;
+        let terminal = |rows, columns| Input::Terminal(WindowSize { rows, columns });
+        assert_eq!(input(Unspecified, Option::None), Input::Nothing);
+        assert_eq!(input(None, Option::None), Input::Nothing);
+        assert_eq!(input(Pipe, Option::None), Input::Pipe);
+        assert_eq!(input(Terminal, Option::None), terminal(24, 80));
+        assert_eq!(input(Terminal, Some([1, 65_535])), terminal(1, 65_535));
+        for stdin in [Unspecified, None, Pipe] {
+            assert_eq!(field(asked(stdin, Some([1, 1]))), "terminal_size");
+        }
+        let rows = asked(Terminal, Some([0, 80]));
+        assert_eq!(field(rows), "terminal_size.rows");
+        let columns = asked(Terminal, Some([24, 65_536]));
+        assert_eq!(field(columns), "terminal_size.columns");
+        let unknown = v1::StartRequest {
+            stdin: 4,
+            ..command("true")
+        };
+        assert_eq!(field(unknown), "stdin");
     }
 
     #[test]

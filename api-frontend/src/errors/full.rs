@@ -59,6 +59,34 @@ pub fn too_many_subscribers(full: Full, id: ProcessId) -> Status {
     }
 }
 
+/// A client, or all of them together, feed as many inputs as they may.
+pub fn too_many_inputs(full: Full) -> Status {
+    let (reason, max) = (reason::TOO_MANY_INPUTS, full.max);
+    match full.which {
+        Which::Each => {
+            let message =
+                format!("this client has {max} streams of input, which is the server's limit");
+            quota(reason, "inputs", message, &[(key::MAX, max.to_string())])
+        }
+        Which::All => {
+            let state = state("are open", full.kept);
+            let message = format!(
+                "{max} streams of input {state}, which is the server's limit, a quarter of that of output streams"
+            );
+            over_a_flag(reason, "subscribers", message, max)
+        }
+    }
+}
+
+/// A connection feeds as many inputs as it may.
+pub fn too_many_inputs_of_connection(max: u32) -> Status {
+    let message = format!(
+        "this connection has {max} streams of input, which is the server's limit: open another one"
+    );
+    let metadata = [(key::MAX, max.to_string())];
+    quota(reason::TOO_MANY_INPUTS, "inputs", message, &metadata)
+}
+
 /// What is true of those that there are, and of the room that is kept.
 fn state(of_taken: &str, kept: u32) -> String {
     match kept {

@@ -12,6 +12,7 @@ use crate::errors::build::{SHORTAGES, bad_field, error, precondition, quota, quo
 use crate::errors::call::{draining, internal, restarting};
 use crate::errors::exec::{Asked, not_executed};
 use crate::errors::full::too_many_requests;
+use crate::errors::input::{no_input, no_terminal};
 use crate::failure::Failure;
 
 /// An id that names no process.
@@ -30,7 +31,7 @@ pub fn failed(failure: &Failure, id: ProcessId, start: Option<&Asked>) -> Status
         Failure::TooMany { kind, max, kept } => too_many_requests(kind, *max, *kept),
         Failure::TooLong => too_long().into(),
         Failure::Closed => restarting(),
-        Failure::Output(_) => internal(),
+        Failure::Output(_) | Failure::Input(_) => internal(),
     }
 }
 
@@ -40,6 +41,8 @@ pub fn failed(failure: &Failure, id: ProcessId, start: Option<&Asked>) -> Status
 fn refused(refusal: &Refusal, id: ProcessId, start: Option<&Asked>) -> Status {
     match refusal {
         Refusal::UnknownProcess => process_not_found(id),
+        Refusal::NoInput => no_input(id),
+        Refusal::NoTerminal => no_terminal(id),
         Refusal::AlreadyExists => {
             let message = format!("the id {id} names a process with another specification");
             let why = "its specification differs";
@@ -121,20 +124,22 @@ fn of_process(code: Code, reason: &str, message: String, id: ProcessId, why: &st
 }
 
 fn too_many_processes(max: u32, scarce: Scarce) -> Status {
-    let raise = match scarce {
-        Scarce::UserIds => "--uids of prn server start raises it",
-        Scarce::Descriptors => {
-            "a higher hard limit of open files (LimitNOFILE= of its unit, ulimit -Hn), or a lower --max-finished, raises it"
-        }
-    };
-    quota(
-        reason::TOO_MANY_PROCESSES,
-        "processes",
-        format!(
-            "{max} processes run, which is the server's limit, by its number of {scarce}: {raise}"
+    let message = match scarce {
+        Scarce::UserIds => format!(
+            "{max} processes run, which is the server's limit, by its number of {scarce}: --uids of prn server start \
+             raises it"
         ),
-        &[(key::MAX, max.to_string())],
-    )
+        Scarce::Descriptors => format!(
+            "{max} processes run, which is the server's limit, by its number of {scarce}: a higher hard limit of open \
+             files (LimitNOFILE= of its unit, ulimit -Hn), or a lower --max-finished, raises it"
+        ),
+        Scarce::Terminals => format!(
+            "{max} processes with a terminal run, which is the server's limit: its machine has so many {scarce} for all \
+             (kernel.pty.max, pty(7)); others need none"
+        ),
+    };
+    let metadata = [(key::MAX, max.to_string())];
+    quota(reason::TOO_MANY_PROCESSES, "processes", message, &metadata)
 }
 
 fn user_ids_held(held: u32, all: u32) -> Status {
@@ -288,9 +293,10 @@ mod tests {
                 Scarce::Descriptors,
                 ["number of descriptors", "LimitNOFILE="],
             ),
+            (Scarce::Terminals, ["with a terminal", "kernel.pty.max"]),
         ] {
             let status = too_many_processes(7, scarce);
-            assert!(status.message().starts_with("7 processes run"));
+            assert!(status.message().starts_with("7 processes "));
             for said in said {
                 assert!(status.message().contains(said), "{}", status.message());
             }
@@ -307,6 +313,20 @@ mod tests {
                 reason::PROCESS_EXISTS,
             ),
             (Refusal::Draining, Code::Unavailable, reason::DRAINING),
+            (Refusal::NoInput, Code::FailedPrecondition, reason::NO_INPUT),
+            (
+                Refusal::NoTerminal,
+                Code::FailedPrecondition,
+                reason::NO_TERMINAL,
+            ),
+            (
+                Refusal::Resources {
+                    what: Preparation::Terminal,
+                    errno: raw(Errno::ENOSPC),
+                },
+                Code::ResourceExhausted,
+                reason::SERVER_RESOURCES,
+            ),
             (
                 Refusal::TooManyProcesses {
                     max: 3,

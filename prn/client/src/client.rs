@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::{Stream, StreamExt, stream};
 use prn_proto::defaults::STOP_GRACE;
 use prn_proto::id::ProcessId;
 #[cfg(doc)]
@@ -18,6 +19,7 @@ use crate::choices::StopSignal;
 use crate::credentials::Credentials;
 use crate::error::{ClientError, boot_epoch};
 use crate::frames::{Frames, hand_over};
+use crate::input::{InputAnswer, InputOpening, InputPiece, TerminalSize};
 use crate::process::Process;
 use crate::start::{StartSpec, Started};
 use crate::subscription::{OutputRequest, OutputStream};
@@ -70,14 +72,18 @@ impl Client {
             address: address.to_owned(),
             after: CONNECT_TIMEOUT,
         })??;
+        Ok(Self::on(channel, health))
+    }
+
+    pub(crate) fn on(channel: Channel, health: Arc<Health>) -> Self {
         let service = ProcessRunnerServiceClient::new(channel.clone())
             .max_decoding_message_size(RESPONSE_MAX);
-        Ok(Self {
+        Self {
             service,
             channel,
             health,
             call_timeout: CALL_TIMEOUT,
-        })
+        }
     }
 
     /// With another deadline for each call. A stop has its grace time beside it. A process's output
@@ -203,6 +209,54 @@ impl Client {
             return Err(ClientError::ProcessLost);
         }
         Ok(stream)
+    }
+
+    /// Feeds a process's standard input. Answers when `pieces` have ended and all of them were
+    /// taken, or as soon as nobody reads the input any more: for as long as the process does not
+    /// read, that is not yet. Pieces are asked for as fast as the server takes them.
+    ///
+    /// That `pieces` end does not end the process's input: [`InputPiece::End`] does. To feed it over
+    /// more than one connection, see [`InputWriter`](crate::InputWriter).
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] with [`reason::NO_INPUT`], [`reason::INPUT_IN_USE`],
+    /// [`reason::INPUT_ENDED`], [`reason::NO_TERMINAL`], [`reason::INPUT_OFFSET`],
+    /// [`reason::INPUT_LOST`] or [`reason::INPUT_TAKEN_OVER`]. [`ClientError::Lost`]: some of it may
+    /// have been taken.
+    pub async fn send_input(
+        &self,
+        id: ProcessId,
+        opening: &InputOpening,
+        pieces: impl Stream<Item = InputPiece> + Send + 'static,
+    ) -> Result<InputAnswer, ClientError> {
+        // At once, and alone: whoever has nothing to say for long is refused early too.
+        let first = stream::iter([opening.message(id)]);
+        let messages = first.chain(pieces.map(v1::SendInputRequest::from));
+        let mut service = self.service.clone();
+        let response = service
+            .send_input(messages)
+            .await
+            .map_err(|status| self.health.explain(status))?;
+        Ok(response.into_inner().into())
+    }
+
+    /// Says how large a process's terminal is from now on.
+    ///
+    /// # Errors
+    /// As [`Client::status`]; [`ClientError::Refused`] with [`reason::NO_TERMINAL`].
+    pub async fn resize_terminal(
+        &self,
+        id: ProcessId,
+        size: TerminalSize,
+    ) -> Result<(), ClientError> {
+        let request = v1::ResizeTerminalRequest {
+            process_identifier: Some(id.into()),
+            terminal_size: Some(size.into()),
+        };
+        let mut service = self.service.clone();
+        self.answered(self.call_timeout, service.resize_terminal(request))
+            .await?;
+        Ok(())
     }
 
     /// What the server answers, for so long. Whoever gives up resets the call, which frees the

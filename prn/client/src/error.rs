@@ -79,6 +79,10 @@ pub enum ClientError {
         #[source]
         source: Option<Box<ClientError>>,
     },
+    /// Input cannot go on where it was when its connection was lost: nobody knows how much of what
+    /// was sent the process has, or some of it is missing there.
+    #[error("the process's input was cut off, and cannot go on where it was")]
+    InputCutOff(#[source] Box<ServerError>),
     /// The server was restarted: the process ended with the one that ran it, nobody knows how.
     #[error("the server was restarted, and the process ended with its predecessor")]
     ProcessLost,
@@ -91,7 +95,7 @@ impl ClientError {
     /// The server's answer, if there was one.
     pub fn refusal(&self) -> Option<&ServerError> {
         match self {
-            Self::Refused(error) => Some(error),
+            Self::Refused(error) | Self::InputCutOff(error) => Some(error),
             Self::CutOff {
                 source: Some(source),
                 ..
@@ -148,6 +152,7 @@ impl ClientError {
             | Self::WrongServer { .. }
             | Self::NotAuthorised(_)
             | Self::Tls(_)
+            | Self::InputCutOff(_)
             | Self::ProcessLost
             | Self::Protocol(_) => false,
         }

@@ -2,7 +2,7 @@
 //! leave, come back from anywhere, read all of its output, know exactly how it ended, and stop all
 //! of it.
 //!
-//! - [`Client`]: a connection, and the five calls on it.
+//! - [`Client`]: a connection, and the calls on it.
 //! - [`credentials`]: certificates and keys from files and the environment.
 //!
 //! The server is reached over TLS 1.3. Each side has one self-signed Ed25519 certificate, and pins
@@ -37,10 +37,13 @@ mod error;
 #[cfg(feature = "clap")]
 mod flags;
 mod frames;
+mod input;
+mod input_writer;
 #[cfg(feature = "serde")]
 mod json;
 mod limits;
 mod list;
+mod mint;
 mod paths;
 mod process;
 mod start;
@@ -51,8 +54,13 @@ mod wire;
 pub use choices::{Layer, OutputPolicy, OutputStore, Profile, StopSignal};
 pub use client::{CALL_TIMEOUT, CONNECT_TIMEOUT, Client};
 pub use error::{Cause, ClientError, ExecFailure, ServerError};
+pub use input::{
+    INPUT_PIECE_MAX, InputAnswer, InputKind, InputOpening, InputPiece, StandardInput, TerminalSize,
+};
+pub use input_writer::{INPUT_KEPT, InputWriter};
 pub use limits::{AppliedLimits, Limits};
 pub use list::{ListRequest, Pages};
+pub use mint::{mint_id, mint_writer};
 pub use paths::PathRule;
 pub use prn_proto::Tail;
 pub use prn_proto::defaults::{FOLLOW_TIMEOUT, STOP_GRACE};
@@ -62,6 +70,6 @@ pub use prn_proto::units::{Binding, Variable, When};
 pub use process::{
     Exit, ExitKind, LeftBehind, OutputStatus, Process, ProcessStatus, State, StuckTask, Usage,
 };
-pub use start::{StartSpec, Started, mint_id};
+pub use start::{StartSpec, Started};
 pub use subscription::{Event, OutputEnd, OutputRequest, OutputStream, Source};
 pub use tonic::Code;

@@ -7,6 +7,7 @@ use prn_proto::v1;
 
 use crate::choices::{Layer, OutputPolicy, OutputStore, Profile};
 use crate::error::ClientError;
+use crate::input::InputKind;
 use crate::limits::{AppliedLimits, Limits};
 use crate::paths::PathRule;
 use crate::wire::{INCOMPLETE, from_wire_time};
@@ -108,6 +109,10 @@ pub struct ProcessStatus {
     pub layers: Vec<Layer>,
     /// How it sees some directories.
     pub paths: Vec<PathRule>,
+    /// What its standard input is.
+    pub stdin: InputKind,
+    /// Its standard input takes nothing more: it was ended.
+    pub input_ended: bool,
 }
 
 impl TryFrom<v1::ProcessStatus> for ProcessStatus {
@@ -164,6 +169,8 @@ impl TryFrom<v1::ProcessStatus> for ProcessStatus {
                 .into_iter()
                 .filter_map(PathRule::from_wire)
                 .collect(),
+            stdin: InputKind::from_wire(status.stdin),
+            input_ended: status.input_ended,
         })
     }
 }

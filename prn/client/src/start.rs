@@ -5,26 +5,14 @@ use std::time::Duration;
 use prn_proto::id::ProcessId;
 use prn_proto::units::{Binding, Variable};
 use prn_proto::v1;
-use ring::rand::{SecureRandom, SystemRandom};
 
 use crate::choices::{OutputPolicy, OutputStore, Profile};
 use crate::error::ClientError;
+use crate::input::StandardInput;
 use crate::limits::Limits;
 use crate::paths::PathRule;
 use crate::process::Process;
 use crate::wire::{INCOMPLETE, to_wire_duration};
-
-/// A new name for a process.
-///
-/// # Errors
-/// If the kernel has no random bytes.
-pub fn mint_id() -> Result<ProcessId, ClientError> {
-    let mut bytes = [0; 16];
-    SystemRandom::new()
-        .fill(&mut bytes)
-        .map_err(|_| ClientError::Protocol("the kernel gives no random bytes for an id"))?;
-    Ok(ProcessId::from_bytes(bytes))
-}
 
 /// What to start.
 ///
@@ -122,6 +110,9 @@ pub struct StartSpec {
     /// Absolute path to start in. `None`: a fresh directory of the process's own.
     #[cfg_attr(feature = "clap", arg(long = "cwd", value_name = "DIR", value_parser = crate::flags::directory, help = "Directory on the server to start in, instead of a fresh one of the process's own"))]
     pub working_directory: Option<String>,
+    /// What the process reads as its standard input.
+    #[cfg_attr(feature = "clap", arg(skip))]
+    pub stdin: StandardInput,
     /// The caller's own id for the process, which makes the call safe to repeat. `None`: the server
     /// mints one.
     #[cfg_attr(feature = "clap", arg(skip))]
@@ -185,6 +176,8 @@ impl TryFrom<&StartSpec> for v1::StartRequest {
             linger: spec.linger,
             profile: v1::Profile::from(spec.profile).into(),
             paths: spec.paths().map(v1::PathRule::from).collect(),
+            stdin: spec.stdin.kind().into_wire().into(),
+            terminal_size: spec.stdin.terminal_size().map(v1::TerminalSize::from),
         })
     }
 }
@@ -217,11 +210,7 @@ impl TryFrom<v1::StartResponse> for Started {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn each_minted_id_is_new() {
-        assert_ne!(mint_id().unwrap(), mint_id().unwrap());
-    }
+    use crate::input::TerminalSize;
 
     #[test]
     fn what_is_bound_can_be_hidden_and_be_made_read_only() {
@@ -245,5 +234,15 @@ mod tests {
         );
         assert_eq!(request.timeout.unwrap().nanos, 500_000_000);
         assert!(v1::StartRequest::try_from(&StartSpec::default()).is_err());
+        assert_eq!(request.stdin(), v1::StandardInput::None);
+        assert_eq!(request.terminal_size, None);
+        let size = TerminalSize {
+            rows: 50,
+            columns: 132,
+        };
+        spec.stdin = StandardInput::Terminal(size);
+        let request = v1::StartRequest::try_from(&spec).unwrap();
+        assert_eq!(request.stdin(), v1::StandardInput::Terminal);
+        assert_eq!(request.terminal_size.unwrap().columns, 132);
     }
 }

@@ -608,7 +608,7 @@ mod tests {
         assert_eq!(count(1 << 20).unwrap(), (4096, Scarce::UserIds));
         assert_eq!(
             count(20_000).unwrap(),
-            ((20_000 - 192 - 2000) / 6, Scarce::Descriptors)
+            ((20_000 - 192 - 2000) / 8, Scarce::Descriptors)
         );
         assert!(count(2100).unwrap_err().to_string().contains("ulimit -n"));
     }

@@ -12,6 +12,7 @@ use super::fault::PeerFault;
 use super::outbox::{Operation, Outbox, Outgoing, Pending};
 use super::phase::Phase;
 use crate::events::Interest;
+use crate::runner::input::Lent;
 use crate::runner::start::Started;
 use crate::runner::{Notice, Runner};
 
@@ -92,6 +93,7 @@ impl Session {
             Request::Taken { id, offset } => runner.taken(id, offset),
             Request::Follow(id) => runner.follow(id),
             Request::Unfollow(id) => runner.unfollow(id),
+            Request::InputTaken { id, taken } => runner.input_taken(id, taken),
         }
         Ok(())
     }
@@ -132,6 +134,24 @@ impl Session {
                 let descriptors = runner.subscribe(id)?;
                 self.outbox
                     .answer(request, Reply::Subscribed, descriptors.into());
+            }
+            Ask::Input(id) => {
+                let Lent { taken, end } = runner.lend_input(id)?;
+                let reply = match &end {
+                    Some(_) => Reply::Input { taken },
+                    None => Reply::InputOver { taken },
+                };
+                self.outbox
+                    .answer(request, reply, end.into_iter().collect());
+            }
+            Ask::EndInput(id) => {
+                runner.end_input(id)?;
+                self.outbox.state(id);
+                self.outbox.answer(request, Reply::Done, Vec::new());
+            }
+            Ask::Resize(id, size) => {
+                runner.resize(id, size)?;
+                self.outbox.answer(request, Reply::Done, Vec::new());
             }
         }
         Ok(())

@@ -21,7 +21,8 @@ impl Phase {
                 | Request::Watch { .. }
                 | Request::Taken { .. }
                 | Request::Follow(_)
-                | Request::Unfollow(_),
+                | Request::Unfollow(_)
+                | Request::InputTaken { .. },
             ) => Ok(Self::Ready),
             (Self::Greeted | Self::Ready, Request::Hello(_))
             | (Self::Silent | Self::Ready, Request::Ready)
@@ -31,7 +32,8 @@ impl Phase {
                 | Request::Watch { .. }
                 | Request::Taken { .. }
                 | Request::Follow(_)
-                | Request::Unfollow(_),
+                | Request::Unfollow(_)
+                | Request::InputTaken { .. },
             ) => Err(PeerFault::OutOfPhase(self)),
         }
     }
@@ -49,11 +51,20 @@ mod tests {
         match request {
             Request::Hello(_) => Phase::Silent,
             Request::Ready => Phase::Greeted,
-            Request::Ask(_, Ask::Start(_) | Ask::Stop(..) | Ask::Subscribe(_))
+            Request::Ask(
+                _,
+                Ask::Start(_)
+                | Ask::Stop(..)
+                | Ask::Subscribe(_)
+                | Ask::Input(_)
+                | Ask::EndInput(_)
+                | Ask::Resize(..),
+            )
             | Request::Watch { .. }
             | Request::Taken { .. }
             | Request::Follow(_)
-            | Request::Unfollow(_) => Phase::Ready,
+            | Request::Unfollow(_)
+            | Request::InputTaken { .. } => Phase::Ready,
         }
     }
 
@@ -67,8 +78,11 @@ mod tests {
             Request::Ask(RequestId(1), Ask::Subscribe(id)),
             Request::Watch { id, seen: 0 },
             Request::Taken { id, offset: 0 },
+            Request::Ask(RequestId(1), Ask::Input(id)),
+            Request::Ask(RequestId(1), Ask::EndInput(id)),
             Request::Follow(id),
             Request::Unfollow(id),
+            Request::InputTaken { id, taken: 0 },
         ];
         for phase in [Phase::Silent, Phase::Greeted, Phase::Ready] {
             for request in &requests {

@@ -98,6 +98,7 @@ impl Runner {
         };
         live.pipes.drain(..).for_each(|pipe| self.detach(&pipe.fd));
         self.detach(&live.group.events);
+        self.close_input(process);
     }
 
     fn note_end(&mut self, process: &mut Process) {

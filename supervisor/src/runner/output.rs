@@ -15,7 +15,7 @@ use super::{Notice, Runner, resources};
 use crate::deadlines::{Deadline, Due};
 use crate::events::{Part, Source};
 use crate::pipes::{PIPE_DEFAULT, PIPE_GROWN, PipeBudget};
-use crate::process::{Pipe, Process, Writers};
+use crate::process::{Kind, Pipe, Process, Writers};
 use crate::reading::{Again, Consequence, Pace, SMALL, Stopped, Turn, again, consequence};
 use crate::store::{Store, state};
 
@@ -50,10 +50,8 @@ impl Runner {
     /// # Errors
     /// `UnknownProcess`, or `Resources` when the store cannot be made.
     pub fn subscribe(&mut self, id: ProcessId) -> Result<[File; 2], Refusal> {
-        let process = self
-            .numbers
-            .get(&id)
-            .and_then(|number| self.table.get_mut(number));
+        let number = self.numbers.get(&id);
+        let process = number.and_then(|number| self.table.get_mut(number));
         let process = process
             .filter(|process| process.visible())
             .ok_or(Refusal::UnknownProcess)?;
@@ -159,9 +157,10 @@ impl Runner {
             return Drained { bytes, stopped };
         }
         let ledger = self.ledgers.of(process.info.spec.output.store);
-        let (share, enough) = match turn {
-            Turn::Regular => (TURN, PIPE_DEFAULT),
-            Turn::Last => (LAST_TURN, 0),
+        let (share, enough) = match (turn, pipe.kind) {
+            (Turn::Regular, Kind::Pipe) => (TURN, PIPE_DEFAULT),
+            (Turn::Regular, Kind::Terminal) => (TURN, 0),
+            (Turn::Last, Kind::Pipe | Kind::Terminal) => (LAST_TURN, 0),
         };
         // The last time everything is taken, for which there is room.
         let is_full = |process: &Process| turn == Turn::Regular && process.is_full(ledger);
@@ -191,6 +190,7 @@ impl Runner {
                 }
                 Err(Errno::EINTR) => {}
                 Err(Errno::EAGAIN) => break Stopped::ForNow,
+                Err(Errno::EIO) if pipe.kind == Kind::Terminal => break Stopped::Closed,
                 Err(error) => break Stopped::Failed(error),
             }
         };

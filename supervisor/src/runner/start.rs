@@ -10,7 +10,6 @@ use prn_ipc_protocol::config::Layers;
 use prn_ipc_protocol::message::{
     AppliedLimits, ChildStep, Preparation, ProcessInfo, ProcessSpec, Profile, Refusal, StartSpec,
 };
-use prn_ipc_protocol::output::Stream;
 use prn_ipc_protocol::types::{LimitName, ProcessId, UnixMicros};
 
 use super::{Notice, Runner, resources};
@@ -21,9 +20,9 @@ use crate::deadlines::Due;
 use crate::directory;
 use crate::events::{Interest, Part, Source};
 use crate::ledger::Share;
-use crate::process::{Live, Phase, Pipe, Process};
+use crate::process::{Live, Phase, Process};
 use crate::resolve::{Execution, home};
-use crate::sys::account::on_account_of;
+use crate::streams::{Streams, Theirs};
 use crate::sys::errno_number;
 use crate::sys::spawn::{self, Child, Failed, Ids, Passage, Places, Program, Spawned, Told, View};
 
@@ -94,6 +93,7 @@ impl Runner {
             started: UnixMicros::now(),
             limits: made.limits,
             waits: false,
+            input_ended: false,
             main_exit: None,
             end: None,
             stuck: Vec::new(),
@@ -135,6 +135,7 @@ impl Runner {
             reservable: self.ledgers.of(spec.output.store).reservable(),
             free_uids: self.free_uids.len(),
             held_uids: self.leftovers.len(),
+            terminals: self.terminals.count(),
         }
     }
 
@@ -221,24 +222,13 @@ impl Runner {
         crate::log::line(&format!("a start failed at {what:?}: {error}{hint}"));
     }
 
-    /// Makes group, pipes and process, in this order, and watches them.
+    /// Makes group, streams and process, in this order, and watches them.
     fn create(&self, number: u64, blueprint: &Blueprint<'_>) -> Result<Made, Refusal> {
         let (group, not_enforced) = self.limited_group(blueprint)?;
-        // Of the kernel's memory for pipes each process has its own share: what it makes of the
-        // ends that it gets is at nobody else's cost, root's least of all (pipe(7)).
-        let made = || {
-            Ok((
-                spawn::pipe_of(blueprint.uid)?,
-                spawn::pipe_of(blueprint.uid)?,
-            ))
-        };
-        let (stdout, stderr) = on_account_of(blueprint.uid, made)
-            .flatten()
-            .map_err(resources(Preparation::Pipes))?;
-        let streams = [self.null.as_fd(), stdout.1.as_fd(), stderr.1.as_fd()];
+        let streams = Streams::make(blueprint.uid, blueprint.spec.input, &self.terminals)?;
         let spawned = group
             .directory()
-            .and_then(|directory| self.launch(blueprint, directory.as_fd(), streams))
+            .and_then(|directory| self.launch(blueprint, directory.as_fd(), &streams.theirs))
             .map_err(resources(Preparation::Clone))?;
         let limits = AppliedLimits {
             // While the child is on its way to its program.
@@ -251,10 +241,9 @@ impl Runner {
             main: None,
             report: Some(spawned.report),
             passage: Some(spawned.passage),
-            pipes: vec![
-                Pipe::new(Stream::Stdout, stdout.0),
-                Pipe::new(Stream::Stderr, stderr.0),
-            ],
+            pipes: streams.pipes,
+            input: streams.input,
+            terminal: streams.terminal,
             read_at: Instant::now(),
             stopping: None,
             busy: 0,
@@ -316,6 +305,13 @@ impl Runner {
                 Part::Pipe(pipe.stream),
             )?;
         }
+        let typed = live
+            .terminal
+            .as_ref()
+            .and_then(|terminal| terminal.typed.as_ref());
+        typed.map_or(Ok(()), |typed| {
+            add(typed.as_fd(), Interest::ReadableOnce, Part::Input)
+        })?;
         live.report
             .iter()
             .try_for_each(|report| add(report.as_fd(), Interest::Readable, Part::Report))?;
@@ -329,7 +325,7 @@ impl Runner {
         &self,
         blueprint: &Blueprint<'_>,
         group: BorrowedFd<'_>,
-        streams: [BorrowedFd<'_>; 3],
+        streams: &Theirs,
     ) -> nix::Result<Spawned> {
         let (config, execution) = (&self.settings.config, blueprint.execution);
         let profile = blueprint.spec.profile;
@@ -343,7 +339,8 @@ impl Runner {
         let child = Child {
             argv: blueprint.spec.argv.as_slice(),
             environment: &execution.environment,
-            streams,
+            streams: streams.streams(self.null.as_fd()),
+            has_terminal: matches!(streams, Theirs::Terminal(_)),
             directory: &execution.working_directory,
             open_files: config.open_files,
             layers,

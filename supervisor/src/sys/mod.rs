@@ -1,4 +1,4 @@
-//! The root half's unsafe code: shared memory and process creation. Everything else in this crate
+//! The root half's unsafe code: shared memory, process creation, terminals. Everything else in this crate
 //! is safe Rust.
 #![expect(
     unsafe_code,
@@ -9,6 +9,7 @@ pub mod account;
 pub mod memory;
 pub mod pidfd;
 pub mod spawn;
+pub mod terminal;
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -48,8 +49,8 @@ pub fn reopen(file: &impl AsRawFd) -> nix::Result<OwnedFd> {
 
 /// A system call whose arguments are numbers.
 fn call(number: c_long, [a, b, c]: [c_long; 3]) -> nix::Result<()> {
-    // SAFETY: its callers, in `spawn`, pass close_range(2) and landlock_restrict_self(2), which
-    // take numbers only, so no memory is at stake.
+    // SAFETY: its callers, in `spawn`, pass close_range(2), landlock_restrict_self(2), and ioctl(2)
+    // with TIOCSCTTY, which take numbers only, so no memory is at stake.
     Errno::result(unsafe { libc::syscall(number, a, b, c) }).map(drop)
 }
 

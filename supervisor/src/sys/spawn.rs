@@ -152,17 +152,39 @@ fn clone_into(group: BorrowedFd<'_>, prepared: &Prepared<'_>) -> nix::Result<Own
     Ok(unsafe { OwnedFd::from_raw_fd(pidfd) })
 }
 
-/// Makes a pipe that belongs to `uid`, so that a process may open its /dev/stdout and /dev/stderr
-/// by name. The end to read from is non-blocking.
+/// A pipe between this program and a process.
+#[derive(Debug)]
+pub struct Pipe {
+    /// The end to read from.
+    pub from: OwnedFd,
+    /// The end to write to.
+    pub to: OwnedFd,
+}
+
+/// Which end of a pipe is not the process's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ours {
+    /// The end to read from.
+    From,
+    /// The end to write to.
+    To,
+}
+
+/// Makes a pipe that belongs to `uid`, so that a process may open its /dev/stdin, /dev/stdout and
+/// /dev/stderr by name. Our end is non-blocking.
 ///
 /// # Errors
 /// Those of pipe2(2) and fchown(2).
-pub fn pipe_of(uid: u32) -> nix::Result<(OwnedFd, OwnedFd)> {
+pub fn pipe_of(uid: u32, ours: Ours) -> nix::Result<Pipe> {
     let (from, to) = unistd::pipe2(OFlag::O_CLOEXEC)?;
     unistd::fchown(&from, Some(Uid::from_raw(uid)), Some(Gid::from_raw(uid)))?;
     // Of this end alone: the process's end is another open file description.
-    fcntl(&from, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
-    Ok((from, to))
+    let end = match ours {
+        Ours::From => &from,
+        Ours::To => &to,
+    };
+    fcntl(end, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+    Ok(Pipe { from, to })
 }
 
 /// Gives every signal its default action (signal(7)).

@@ -153,10 +153,17 @@ fn before_program(prepared: &Prepared<'_>) -> Result<(), Failure> {
     Ok(())
 }
 
-/// With a mask of its own for the modes of files.
-fn begin_session(_: &Prepared<'_>) -> nix::Result<()> {
+/// With a mask of its own for the modes of files, and a terminal if it has one.
+fn begin_session(prepared: &Prepared<'_>) -> nix::Result<()> {
     umask(Mode::S_IWGRP | Mode::S_IWOTH);
-    unistd::setsid().map(drop)
+    unistd::setsid()?;
+    if !prepared.child.has_terminal {
+        return Ok(());
+    }
+    // Its streams have come to their numbers. Nobody else's terminal is taken away.
+    let (standard_input, steals) = (libc::STDIN_FILENO.into(), 0);
+    let request = libc::TIOCSCTTY.try_into().map_err(|_| Errno::EINVAL)?;
+    call(libc::SYS_ioctl, [standard_input, request, steals])
 }
 
 /// They came to their numbers; the others are no business of the program's.

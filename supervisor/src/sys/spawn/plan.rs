@@ -89,6 +89,8 @@ pub struct Child<'a> {
     pub environment: &'a [CString],
     /// Its standard input, output and error.
     pub streams: [BorrowedFd<'a>; 3],
+    /// They are a terminal, which its session is to have.
+    pub has_terminal: bool,
     /// Its further descriptors, one after the other. All others end where its program
     /// begins (close-on-exec).
     pub descriptors: &'a [BorrowedFd<'a>],
@@ -121,6 +123,7 @@ impl<'a> Child<'a> {
             argv: &[],
             environment: &[],
             streams: [null; 3],
+            has_terminal: false,
             descriptors: &[],
             ids,
             directory: c"/",

@@ -1,0 +1,212 @@
+//! SendInput: a client's stream to a process's standard input.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use prn_ipc_protocol::message::{Ask, Reply};
+use prn_ipc_protocol::types::ProcessId;
+use prn_proto::v1;
+use tonic::{Status, Streaming};
+
+use crate::calls::server::Server;
+use crate::clients::Client;
+use crate::convert::input::{Opening, Piece, opening};
+use crate::errors;
+use crate::failure::Failure;
+use crate::input::feed::{Fed, Feed, unwritable};
+use crate::input::pipe::Pipe;
+use crate::input::place::Place;
+use crate::input::writer::{By, Entry, InUse, Writer};
+use crate::supervisor::{Answered, Unexpected};
+
+/// Feeds a process's input for as long as the stream lasts.
+///
+/// It may be dropped at any time, as it is when its client goes: what it was lent is given back then.
+pub async fn send_input(
+    server: &Server,
+    client: &Client,
+    messages: Streaming<v1::SendInputRequest>,
+) -> Result<v1::SendInputResponse, Status> {
+    let outcome = tokio::select! {
+        biased;
+        () = server.supervisor.closed() => Err(server.gone()),
+        outcome = fed(server, client, messages) => outcome,
+    }?;
+    Ok(v1::SendInputResponse {
+        taken: outcome.taken,
+        ended: outcome.is_ended,
+        closed: outcome.is_closed,
+        boot_epoch: server.boot_epoch(),
+    })
+}
+
+/// What the client is told.
+#[derive(Debug, Clone, Copy)]
+struct Outcome {
+    taken: u64,
+    is_ended: bool,
+    is_closed: bool,
+}
+
+/// What there is of a process's input.
+#[derive(Debug)]
+struct Lent {
+    /// How much was taken. `None`: nobody knows.
+    taken: Option<u64>,
+    /// `None`: it takes nothing more.
+    pipe: Option<Pipe>,
+}
+
+async fn fed(
+    server: &Server,
+    client: &Client,
+    mut messages: Streaming<v1::SendInputRequest>,
+) -> Result<Outcome, Status> {
+    // A stream without a message names no process.
+    let first = messages.message().await?.unwrap_or_default();
+    let (opening, first) = opening(first)?;
+    let process = server.process(opening.id)?;
+    let by = By {
+        client: client.fingerprint,
+        name: opening.writer,
+    };
+    let (entry, mut takeover) =
+        Entry::take(&process.writers, by).map_err(|InUse| errors::input_in_use(opening.id))?;
+    let feed = Feed {
+        server,
+        client,
+        process,
+        messages,
+    };
+    tokio::select! {
+        biased;
+        () = takeover.happens() => Err(errors::input_taken_over(opening.id)),
+        outcome = in_turn(feed, entry, opening, first) => outcome,
+    }
+}
+
+async fn in_turn(
+    mut feed: Feed<'_>,
+    entry: Entry,
+    opening: Opening,
+    first: Piece,
+) -> Result<Outcome, Status> {
+    let client = feed.client.fingerprint;
+    // Until there is an outcome: what comes later is no takeover of this stream.
+    let writer = Arc::new(entry.turn().await);
+    // After its turn has come: a client that comes again with all streams that it had finds as many
+    // places.
+    let _slot = feed
+        .server
+        .inputs
+        .enter(client, client)
+        .map_err(errors::too_many_inputs)?;
+    let lent = lend(&feed, &writer)
+        .await
+        .map_err(|failure| failed(&failure, opening.id))?;
+    let place = Place::find(lent.taken, opening.offset)
+        .map_err(|misplaced| errors::input_misplaced(misplaced, opening.id))?;
+    match lent.pipe {
+        Some(pipe) => written(&mut feed, &writer, pipe, place, first).await,
+        None => compared(&mut feed, lent.taken, place, first).await,
+    }
+}
+
+/// Asks for the end to write to.
+async fn lend(feed: &Feed<'_>, writer: &Arc<Writer>) -> Result<Lent, Failure> {
+    let id = feed.id();
+    let supervisor = &feed.server.supervisor;
+    let permit = feed.server.permits.input(feed.client).await?;
+    // The answer has the place as well, whatever becomes of the stream: nobody else may ask before
+    // this end is given back.
+    let (told, writer) = (supervisor.clone(), Arc::clone(writer));
+    let read = move |answered: Answered<'_>| match answered.reply {
+        Reply::Input { taken } => {
+            let [end]: [OwnedFd; 1] = answered.descriptors.try_into().map_err(|_| Unexpected)?;
+            // After what nobody knows, what this stream brings is counted alone, which the
+            // supervisor does not take for all.
+            let counted = taken.unwrap_or(0);
+            let pipe = Pipe::new(end, id, counted, told, writer).map_err(Failure::Input);
+            Ok(pipe.map(|pipe| Lent {
+                taken,
+                pipe: Some(pipe),
+            }))
+        }
+        Reply::InputOver { taken } => Ok(Ok(Lent { taken, pipe: None })),
+        Reply::Done | Reply::Existing | Reply::Subscribed | Reply::Refused(_) => Err(Unexpected),
+    };
+    supervisor.ask(permit, Ask::Input(id), read).await
+}
+
+async fn written(
+    feed: &mut Feed<'_>,
+    writer: &Arc<Writer>,
+    mut pipe: Pipe,
+    place: Place,
+    first: Piece,
+) -> Result<Outcome, Status> {
+    let fed = feed.write(&mut pipe, place, first).await?;
+    let taken = pipe.taken();
+    // Given back before anything else is asked for, or answered.
+    drop(pipe);
+    if fed == Fed::Ended {
+        end(feed, writer)
+            .await
+            .map_err(|failure| failed(&failure, feed.id()))?;
+    }
+    Ok(Outcome {
+        taken,
+        is_ended: fed == Fed::Ended,
+        is_closed: fed == Fed::Closed,
+    })
+}
+
+/// Asks for the input's end.
+async fn end(feed: &Feed<'_>, writer: &Arc<Writer>) -> Result<(), Failure> {
+    let permit = feed.server.permits.input(feed.client).await?;
+    // As that of the end to write to: who comes next finds the input ended.
+    let writer = Arc::clone(writer);
+    let read = move |answered: Answered<'_>| {
+        drop(writer);
+        match answered.reply {
+            Reply::Done => Ok(Ok(())),
+            Reply::Existing
+            | Reply::Subscribed
+            | Reply::Input { .. }
+            | Reply::InputOver { .. }
+            | Reply::Refused(_) => Err(Unexpected),
+        }
+    };
+    let ask = Ask::EndInput(feed.id());
+    feed.server.supervisor.ask(permit, ask, read).await
+}
+
+/// The input takes nothing more. A client that does not know how its stream has ended asks again.
+async fn compared(
+    feed: &mut Feed<'_>,
+    taken: Option<u64>,
+    place: Place,
+    first: Piece,
+) -> Result<Outcome, Status> {
+    // That it was ended, or that the process has, was said before.
+    let info = feed.process.info();
+    if info.input_ended {
+        feed.compare(place, first).await?;
+    }
+    Ok(Outcome {
+        taken: taken.unwrap_or(0),
+        is_ended: info.input_ended,
+        is_closed: info.end.is_some() || !info.input_ended,
+    })
+}
+
+fn failed(failure: &Failure, id: ProcessId) -> Status {
+    match failure {
+        Failure::Input(error) => unwritable(id, error),
+        Failure::Refused(_)
+        | Failure::TooMany { .. }
+        | Failure::TooLong
+        | Failure::Closed
+        | Failure::Output(_) => errors::failed(failure, id, None),
+    }
+}

@@ -1,0 +1,119 @@
+//! What ends a stream of input.
+
+use prn_ipc_protocol::types::ProcessId;
+use prn_proto::reason::{self, metadata as key};
+use tonic::{Code, Status};
+
+use crate::errors::build::{bad_field, error, precondition};
+use crate::input::place::Misplaced;
+
+/// Another writer has it.
+pub fn input_in_use(id: ProcessId) -> Status {
+    let why = "another writer feeds it";
+    of_input(reason::INPUT_IN_USE, id, why)
+}
+
+/// The stream brings data after the input's end.
+pub fn input_ended(id: ProcessId) -> Status {
+    let why = "it has ended, and takes nothing more";
+    of_input(reason::INPUT_ENDED, id, why)
+}
+
+/// There is none.
+pub fn no_input(id: ProcessId) -> Status {
+    let why = "the process was started without";
+    of_input(reason::NO_INPUT, id, why)
+}
+
+/// There is no terminal, or none any more.
+pub fn no_terminal(id: ProcessId) -> Status {
+    let why = "it was started without, or has ended";
+    let message = format!("process {id} has no terminal: {why}");
+    let subject = id.to_string();
+    precondition(
+        reason::NO_TERMINAL,
+        ("TERMINAL", &subject),
+        why,
+        message,
+        &[],
+    )
+}
+
+/// Another stream of the same writer has the input now.
+pub fn input_taken_over(id: ProcessId) -> Status {
+    let message =
+        format!("another stream of the same writer has taken over the input of process {id}");
+    error(
+        Code::Aborted,
+        reason::INPUT_TAKEN_OVER,
+        message,
+        &[],
+        |_| {},
+    )
+}
+
+/// The stream does not go on where the input is.
+pub fn input_misplaced(misplaced: Misplaced, id: ProcessId) -> Status {
+    match misplaced {
+        Misplaced::Beyond { taken } => {
+            let why = format!(
+                "{taken} bytes of the process's input were taken, and what follows them is missing"
+            );
+            let metadata = [(key::TAKEN, taken.to_string())];
+            bad_field(
+                Code::OutOfRange,
+                reason::INPUT_OFFSET,
+                "offset",
+                &why,
+                &metadata,
+            )
+        }
+        Misplaced::Unknown => {
+            let message = format!(
+                "a part of the server died that knew how much of the input of process {id} was taken"
+            );
+            error(Code::DataLoss, reason::INPUT_LOST, message, &[], |_| {})
+        }
+    }
+}
+
+fn of_input(reason: &str, id: ProcessId, why: &str) -> Status {
+    let message = format!("the input of process {id}: {why}");
+    let subject = id.to_string();
+    precondition(reason, ("INPUT", &subject), why, message, &[])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tonic_types::StatusExt;
+
+    const ID: ProcessId = ProcessId::from_bytes([1; 16]);
+
+    #[test]
+    fn each_end_of_a_stream_has_its_code_and_reason() {
+        let beyond = Misplaced::Beyond { taken: 7 };
+        for (status, code, reason) in [
+            (input_in_use(ID), Code::FailedPrecondition, "INPUT_IN_USE"),
+            (input_ended(ID), Code::FailedPrecondition, "INPUT_ENDED"),
+            (no_input(ID), Code::FailedPrecondition, "NO_INPUT"),
+            (no_terminal(ID), Code::FailedPrecondition, "NO_TERMINAL"),
+            (input_taken_over(ID), Code::Aborted, "INPUT_TAKEN_OVER"),
+            (
+                input_misplaced(beyond, ID),
+                Code::OutOfRange,
+                "INPUT_OFFSET",
+            ),
+            (
+                input_misplaced(Misplaced::Unknown, ID),
+                Code::DataLoss,
+                "INPUT_LOST",
+            ),
+        ] {
+            let info = status.get_details_error_info().unwrap();
+            assert_eq!((status.code(), info.reason.as_str()), (code, reason));
+            let taken = info.metadata.get("taken").map(String::as_str);
+            assert_eq!(taken, (reason == "INPUT_OFFSET").then_some("7"));
+        }
+    }
+}

@@ -1,0 +1,636 @@
+//! Input that goes on where it was when a connection is lost.
+//!
+//! The server says how much of a stream it has taken when that ends well, and not before. So what
+//! may still be under way is kept here, and sent again on the next connection with the offset of
+//! its first byte: the server skips what it has. No byte is lost or comes twice without an error.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+use futures_util::stream;
+use prn_proto::id::ProcessId;
+use prn_proto::reason;
+use tokio::sync::mpsc;
+
+use crate::client::Client;
+use crate::error::ClientError;
+use crate::input::{INPUT_PIECE_MAX, InputAnswer, InputOpening, InputPiece, TerminalSize};
+use crate::mint::mint_writer;
+
+/// Most bytes that are kept to be sent again: more than can be under way. That is the server's
+/// window of a stream (1 MiB at most), as much again that HTTP/2 has taken here, and a few pieces
+/// in between. Should a server have a larger window, it misses bytes before the offset, and says so.
+pub const INPUT_KEPT: usize = 4 * 1024 * 1024;
+
+/// Feeds the standard input of one process, over as many connections as it takes.
+#[derive(Debug)]
+pub struct InputWriter {
+    id: ProcessId,
+    /// The name that a new stream takes the place of the old one by.
+    writer: String,
+    input: Arc<Mutex<Input>>,
+}
+
+impl InputWriter {
+    /// Of what comes from `source`, where an [`InputPiece::End`] ends the process's input, and
+    /// closing the channel leaves it open. `offset` is where its first byte belongs in all of the
+    /// process's input: 0 for a process that is new. `None`: just after what the server has taken,
+    /// which is asked for first.
+    ///
+    /// # Errors
+    /// If the kernel has no random bytes.
+    pub fn new(
+        id: ProcessId,
+        offset: Option<u64>,
+        source: mpsc::Receiver<InputPiece>,
+    ) -> Result<Self, ClientError> {
+        Ok(Self {
+            id,
+            writer: mint_writer()?,
+            input: Arc::new(Mutex::new(Input::new(offset, source))),
+        })
+    }
+
+    /// Feeds it on this connection, from where it was. Answers when all is taken, or nobody reads
+    /// it any more, or it had ended before.
+    ///
+    /// After an error that is transient ([`ClientError::is_transient`]) this is to be called again,
+    /// on a new connection. Not cancel safe, but that: what was cut off is sent again by the next
+    /// call.
+    ///
+    /// # Errors
+    /// As [`Client::send_input`]; [`ClientError::InputCutOff`] where it cannot go on.
+    pub async fn feed(&mut self, client: &Client) -> Result<InputAnswer, ClientError> {
+        let first = self.locked().first;
+        let opening = match first {
+            Some(offset) => self.opening(Some(offset)),
+            None => {
+                let now = client
+                    .send_input(self.id, &self.opening(None), stream::empty())
+                    .await?;
+                if now.ended || now.closed {
+                    return Ok(now);
+                }
+                self.locked().first = Some(now.taken);
+                // If another writer has come and gone in between, this one's bytes belong behind
+                // those, and none of them is to be skipped.
+                self.opening(None)
+            }
+        };
+        let turn = Turn::begin(&self.input);
+        let answer = client
+            .send_input(self.id, &opening, turn.pieces())
+            .await
+            .map_err(cut_off)?;
+        drop(turn);
+        self.locked().check(answer)?;
+        Ok(answer)
+    }
+
+    /// Forgets what was sent before the stream that was refused with [`ClientError::InputCutOff`]:
+    /// the next one goes on with what has come since, wherever the process's input has got to. What
+    /// was under way is lost or not, which nobody knows: for a person at a terminal, who sees it.
+    pub fn forget(&mut self) {
+        let mut input = self.locked();
+        input.first = None;
+        while input.number_of_first < input.number_of_new && input.forget_oldest().is_some() {}
+    }
+
+    fn opening(&self, offset: Option<u64>) -> InputOpening {
+        InputOpening {
+            writer: self.writer.clone(),
+            offset,
+        }
+    }
+
+    fn locked(&self) -> MutexGuard<'_, Input> {
+        lock(&self.input)
+    }
+}
+
+fn lock(input: &Mutex<Input>) -> MutexGuard<'_, Input> {
+    input.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What the server says of a place in the input that it cannot go on at.
+fn cut_off(error: ClientError) -> ClientError {
+    let cannot_go_on = [reason::INPUT_LOST, reason::INPUT_OFFSET];
+    if let ClientError::Refused(refusal) = error {
+        if cannot_go_on.contains(&refusal.reason.as_str()) {
+            return ClientError::InputCutOff(refusal);
+        }
+        return ClientError::Refused(refusal);
+    }
+    error
+}
+
+/// The one stream that takes from the input. The connection owns the stream, maybe for longer than
+/// it is of use: when this is dropped, it ends there.
+struct Turn<'a> {
+    input: &'a Arc<Mutex<Input>>,
+    number: u64,
+}
+
+impl<'a> Turn<'a> {
+    fn begin(input: &'a Arc<Mutex<Input>>) -> Self {
+        let mut locked = lock(input);
+        locked.number_of_new = locked.number_of_next();
+        let number = locked.turn;
+        Self { input, number }
+    }
+
+    fn pieces(&self) -> impl stream::Stream<Item = InputPiece> + Send + 'static {
+        let input = Arc::clone(self.input);
+        let mut cursor = lock(&input).cursor(self.number);
+        stream::poll_fn(move |context| lock(&input).next(&mut cursor, context))
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        let mut input = lock(self.input);
+        input.turn += 1;
+        if let Some(waker) = input.waker.take() {
+            waker.wake();
+        }
+    }
+}
+
+/// What is to be sent, and what was.
+#[derive(Debug)]
+struct Input {
+    source: mpsc::Receiver<InputPiece>,
+    /// What the source has come to.
+    state: SourceState,
+    /// Bytes that the server may not have taken, in their order.
+    kept: VecDeque<Bytes>,
+    kept_bytes: usize,
+    /// Where the first of them belongs in the process's input. `None`: it is still to be asked.
+    first: Option<u64>,
+    /// How many pieces were there before the first of `kept`.
+    number_of_first: u64,
+    /// The number of the first piece that no stream before this one has had.
+    number_of_new: u64,
+    /// The last size that was sent.
+    size: Option<TerminalSize>,
+    /// The number of the stream that may take from here.
+    turn: u64,
+    /// Of that stream.
+    waker: Option<Waker>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum SourceState {
+    /// More may come.
+    Open,
+    /// Nothing follows from here; the process's input stays open.
+    Closed,
+    /// Nothing follows, ever.
+    Ended,
+}
+
+/// How far a stream has got.
+#[derive(Debug)]
+struct Cursor {
+    turn: u64,
+    /// Number of the piece that it sends next.
+    next: u64,
+    /// To be sent before anything else.
+    size: Option<TerminalSize>,
+    /// The end was sent.
+    has_ended: bool,
+}
+
+impl Input {
+    fn new(first: Option<u64>, source: mpsc::Receiver<InputPiece>) -> Self {
+        Self {
+            source,
+            state: SourceState::Open,
+            kept: VecDeque::new(),
+            kept_bytes: 0,
+            first,
+            number_of_first: 0,
+            number_of_new: 0,
+            size: None,
+            turn: 0,
+            waker: None,
+        }
+    }
+
+    /// Of a stream that sends all that is kept again, under the size that the terminal has by now.
+    fn cursor(&self, turn: u64) -> Cursor {
+        Cursor {
+            turn,
+            next: self.number_of_first,
+            size: self.size,
+            has_ended: false,
+        }
+    }
+
+    fn number_of_next(&self) -> u64 {
+        self.number_of_first
+            .saturating_add(u64::try_from(self.kept.len()).unwrap_or(u64::MAX))
+    }
+
+    fn next(&mut self, cursor: &mut Cursor, context: &mut Context<'_>) -> Poll<Option<InputPiece>> {
+        if cursor.turn != self.turn || cursor.has_ended {
+            return Poll::Ready(None);
+        }
+        if let Some(size) = cursor.size.take() {
+            return Poll::Ready(Some(InputPiece::Size(size)));
+        }
+        loop {
+            let index = cursor.next.saturating_sub(self.number_of_first);
+            let kept = usize::try_from(index).ok();
+            if let Some(data) = kept.and_then(|index| self.kept.get(index)) {
+                cursor.next += 1;
+                return Poll::Ready(Some(InputPiece::Data(data.clone())));
+            }
+            match self.state {
+                SourceState::Closed => return Poll::Ready(None),
+                SourceState::Ended => {
+                    cursor.has_ended = true;
+                    return Poll::Ready(Some(InputPiece::End));
+                }
+                SourceState::Open => {}
+            }
+            match self.source.poll_recv(context) {
+                Poll::Ready(Some(InputPiece::Data(data))) => self.keep(data),
+                Poll::Ready(Some(InputPiece::Size(size))) => {
+                    self.size = Some(size);
+                    return Poll::Ready(Some(InputPiece::Size(size)));
+                }
+                Poll::Ready(Some(InputPiece::End)) => self.state = SourceState::Ended,
+                Poll::Ready(None) => self.state = SourceState::Closed,
+                Poll::Pending => {
+                    self.waker = Some(context.waker().clone());
+                    return Poll::Pending;
+                }
+            }
+        }
+    }
+
+    /// Keeps what is to be sent now, and no longer what was taken for certain.
+    fn keep(&mut self, mut data: Bytes) {
+        while !data.is_empty() {
+            let piece = data.split_to(data.len().min(INPUT_PIECE_MAX));
+            self.kept_bytes += piece.len();
+            self.kept.push_back(piece);
+        }
+        while let Some(oldest) = self.kept.front().map(Bytes::len)
+            && self.kept_bytes - oldest >= INPUT_KEPT
+            && let Some(oldest) = self.forget_oldest()
+        {
+            self.first = self.first.map(|first| first + length(oldest.len()));
+        }
+    }
+
+    fn forget_oldest(&mut self) -> Option<Bytes> {
+        let oldest = self.kept.pop_front()?;
+        self.kept_bytes -= oldest.len();
+        self.number_of_first += 1;
+        Some(oldest)
+    }
+
+    /// Holds a server to what it says when a stream has ended well: it has taken all of it.
+    fn check(&self, answer: InputAnswer) -> Result<(), ClientError> {
+        let sent = self.first.map(|first| first + length(self.kept_bytes));
+        let is_over = match self.state {
+            SourceState::Open => false,
+            SourceState::Closed | SourceState::Ended => true,
+        };
+        if answer.closed || (is_over && sent.is_none_or(|sent| answer.taken >= sent)) {
+            return Ok(());
+        }
+        Err(ClientError::Protocol(
+            "the server has ended the input before it had taken all of it",
+        ))
+    }
+}
+
+fn length(bytes: usize) -> u64 {
+    u64::try_from(bytes).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+    use crate::mint::mint_id;
+    use crate::transport::Health;
+    use InputPiece::{Data, End, Size};
+    use futures_util::StreamExt;
+    use hyper_util::rt::TokioIo;
+    use prn_proto::v1;
+    use prn_proto::v1::process_runner_service_server::{
+        ProcessRunnerService, ProcessRunnerServiceServer,
+    };
+    use tokio::io::{AsyncReadExt, DuplexStream, copy, duplex, split};
+    use tonic::transport::{Endpoint, Server};
+    use tonic::{Code, Request, Response, Status, Streaming};
+    use tonic_types::{ErrorDetails, StatusExt};
+
+    fn data(text: &str) -> InputPiece {
+        Data(Bytes::copy_from_slice(text.as_bytes()))
+    }
+
+    fn input(offset: Option<u64>) -> (mpsc::Sender<InputPiece>, Arc<Mutex<Input>>) {
+        let (sender, source) = mpsc::channel(1024);
+        (sender, Arc::new(Mutex::new(Input::new(offset, source))))
+    }
+
+    fn answer(taken: u64, ended: bool, closed: bool) -> InputAnswer {
+        InputAnswer {
+            taken,
+            ended,
+            closed,
+        }
+    }
+
+    #[tokio::test]
+    async fn the_next_stream_sends_again_what_may_be_lost_and_the_old_one_takes_nothing() {
+        let (sender, input) = input(Some(0));
+        let size = |rows| Size(TerminalSize { rows, columns: 80 });
+        for piece in [data("a"), size(1), data("b"), size(2)] {
+            sender.send(piece).await.unwrap();
+        }
+        let turn = Turn::begin(&input);
+        let mut old = Box::pin(turn.pieces());
+        for piece in [data("a"), size(1), data("b"), size(2)] {
+            assert_eq!(old.next().await, Some(piece));
+        }
+        let waiting = tokio::spawn(async move { old.next().await });
+        tokio::task::yield_now().await;
+        drop(turn);
+        assert_eq!(waiting.await.unwrap(), None, "it is woken");
+        sender.send(data("c")).await.unwrap();
+        sender.send(End).await.unwrap();
+        for _ in 0..2 {
+            let turn = Turn::begin(&input);
+            let new: Vec<_> = turn.pieces().collect().await;
+            assert_eq!(new, [size(2), data("a"), data("b"), data("c"), End]);
+        }
+        assert!(lock(&input).check(answer(3, true, false)).is_ok());
+        assert!(lock(&input).check(answer(2, true, false)).is_err());
+        assert!(lock(&input).check(answer(2, false, true)).is_ok());
+    }
+
+    #[tokio::test]
+    async fn an_input_that_is_left_open_is_not_ended() {
+        let (sender, input) = input(Some(7));
+        sender.send(data("a")).await.unwrap();
+        assert!(lock(&input).check(answer(7, false, false)).is_err());
+        drop(sender);
+        let turn = Turn::begin(&input);
+        let pieces: Vec<_> = turn.pieces().collect().await;
+        assert_eq!(pieces, [data("a")]);
+        assert!(lock(&input).check(answer(8, false, false)).is_ok());
+    }
+
+    #[tokio::test]
+    async fn no_more_is_kept_than_can_be_under_way_and_no_less() {
+        let (sender, input) = input(Some(5));
+        let pieces = INPUT_KEPT / INPUT_PIECE_MAX + 10;
+        let turn = Turn::begin(&input);
+        let mut stream = Box::pin(turn.pieces());
+        for _ in 0..pieces {
+            let piece = Data(vec![0; INPUT_PIECE_MAX].into());
+            sender.send(piece).await.unwrap();
+            stream.next().await.unwrap();
+        }
+        let held = lock(&input);
+        assert_eq!(held.kept_bytes, INPUT_KEPT);
+        let sent = length(pieces * INPUT_PIECE_MAX);
+        assert_eq!(held.first, Some(5 + sent - length(INPUT_KEPT)));
+        assert_eq!(held.number_of_next(), u64::try_from(pieces).unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_large_piece_is_cut_and_an_empty_one_is_nothing() {
+        let (sender, input) = input(Some(0));
+        sender.send(data("")).await.unwrap();
+        let large = Data(vec![0; INPUT_PIECE_MAX + 1].into());
+        sender.send(large).await.unwrap();
+        drop(sender);
+        let turn = Turn::begin(&input);
+        let pieces: Vec<_> = turn.pieces().collect().await;
+        let lengths = pieces.iter().map(|piece| match piece {
+            Data(data) => data.len(),
+            Size(_) | End => 0,
+        });
+        assert_eq!(lengths.collect::<Vec<_>>(), [INPUT_PIECE_MAX, 1]);
+    }
+
+    /// A server with one process, whose input is kept.
+    #[derive(Clone, Default)]
+    struct Host {
+        taken: Arc<Mutex<Vec<u8>>>,
+        /// It has forgotten how much that is.
+        is_lost: Arc<Mutex<bool>>,
+        /// The process closes its input when it has so much.
+        closes_at: Option<usize>,
+    }
+
+    impl Host {
+        fn taken(&self) -> Vec<u8> {
+            self.taken.lock().unwrap().clone()
+        }
+
+        fn begin(&self, offset: Option<u64>) -> Result<usize, Status> {
+            let refused = |code, reason: &str| {
+                let details = ErrorDetails::with_error_info(reason, reason::DOMAIN, HashMap::new());
+                Err(Status::with_error_details(code, reason, details))
+            };
+            let taken = length(self.taken.lock().unwrap().len());
+            match offset {
+                Some(_) if *self.is_lost.lock().unwrap() => {
+                    refused(Code::DataLoss, reason::INPUT_LOST)
+                }
+                Some(offset) if offset > taken => refused(Code::OutOfRange, reason::INPUT_OFFSET),
+                Some(offset) => Ok(usize::try_from(taken - offset).unwrap()),
+                None => Ok(0),
+            }
+        }
+
+        /// A connection to it that breaks when so many bytes have gone there.
+        async fn connect(&self, breaks_after: u64) -> Client {
+            let (near, proxied) = duplex(64 * 1024);
+            let (far, server) = duplex(64 * 1024);
+            tokio::spawn(async move {
+                let ((mut from, mut back), (mut replies, mut to)) = (split(proxied), split(far));
+                let mut up = (&mut from).take(breaks_after);
+                tokio::select! {
+                    _ = copy(&mut up, &mut to) => {}
+                    _ = copy(&mut replies, &mut back) => {}
+                }
+            });
+            let service = ProcessRunnerServiceServer::new(self.clone());
+            let incoming = stream::iter([Ok::<DuplexStream, std::io::Error>(server)]);
+            let incoming = incoming.chain(stream::pending());
+            tokio::spawn(Server::builder().serve_with_incoming(service, incoming));
+            let mut near = Some(near);
+            let connector = tower::service_fn(move |_| {
+                let near = near.take().map(TokioIo::new);
+                std::future::ready(near.ok_or_else(|| std::io::Error::other("broken")))
+            });
+            let endpoint = Endpoint::from_static("http://prn");
+            let channel = endpoint.connect_with_connector(connector).await.unwrap();
+            Client::on(channel, Arc::new(Health::default()))
+        }
+    }
+
+    #[tonic::async_trait]
+    impl ProcessRunnerService for Host {
+        type GetOutputStream = stream::Pending<Result<v1::GetOutputResponse, Status>>;
+
+        async fn send_input(
+            &self,
+            request: Request<Streaming<v1::SendInputRequest>>,
+        ) -> Result<Response<v1::SendInputResponse>, Status> {
+            let mut messages = request.into_inner();
+            let first = messages.message().await?.unwrap();
+            assert_eq!((first.writer.len(), first.data.len()), (32, 0));
+            let mut skipped = self.begin(first.offset)?;
+            let mut answer = v1::SendInputResponse::default();
+            while let Some(message) = messages.message().await? {
+                let mut taken = self.taken.lock().unwrap();
+                let rest = message.data.get(skipped..).unwrap_or_default();
+                skipped = skipped.saturating_sub(message.data.len());
+                taken.extend_from_slice(rest);
+                answer.ended = message.end;
+                answer.closed = self.closes_at.is_some_and(|at| taken.len() >= at);
+                if answer.closed {
+                    break;
+                }
+            }
+            answer.taken = length(self.taken().len());
+            Ok(Response::new(answer))
+        }
+
+        async fn start(
+            &self,
+            _: Request<v1::StartRequest>,
+        ) -> Result<Response<v1::StartResponse>, Status> {
+            Err(Status::unimplemented(""))
+        }
+
+        async fn status(
+            &self,
+            _: Request<v1::StatusRequest>,
+        ) -> Result<Response<v1::StatusResponse>, Status> {
+            Err(Status::unimplemented(""))
+        }
+
+        async fn stop(
+            &self,
+            _: Request<v1::StopRequest>,
+        ) -> Result<Response<v1::StopResponse>, Status> {
+            Err(Status::unimplemented(""))
+        }
+
+        async fn list(
+            &self,
+            _: Request<v1::ListRequest>,
+        ) -> Result<Response<v1::ListResponse>, Status> {
+            Err(Status::unimplemented(""))
+        }
+
+        async fn get_output(
+            &self,
+            _: Request<v1::GetOutputRequest>,
+        ) -> Result<Response<Self::GetOutputStream>, Status> {
+            Err(Status::unimplemented(""))
+        }
+
+        async fn resize_terminal(
+            &self,
+            _: Request<v1::ResizeTerminalRequest>,
+        ) -> Result<Response<v1::ResizeTerminalResponse>, Status> {
+            Err(Status::unimplemented(""))
+        }
+    }
+
+    /// Numbers, so that a byte that is lost or comes twice is found.
+    fn numbers(bytes: usize) -> Vec<u8> {
+        let numbers = 0..u32::try_from(bytes / 4).unwrap();
+        numbers.flat_map(u32::to_be_bytes).collect()
+    }
+
+    /// Sends it in pieces of all lengths, and then ends it.
+    fn source(bytes: Vec<u8>) -> mpsc::Receiver<InputPiece> {
+        let (sender, source) = mpsc::channel(4);
+        tokio::spawn(async move {
+            let mut rest = Bytes::from(bytes);
+            let mut length = 1;
+            while !rest.is_empty() {
+                let piece = rest.split_to(rest.len().min(length));
+                length = length * 7 % INPUT_PIECE_MAX + 1;
+                if sender.send(Data(piece)).await.is_err() {
+                    return;
+                }
+            }
+            let _closed = sender.send(End).await;
+        });
+        source
+    }
+
+    #[tokio::test]
+    async fn over_connections_that_break_each_byte_arrives_once() {
+        for (before, offset) in [(0, Some(0)), (12, None)] {
+            let host = Host::default();
+            host.taken.lock().unwrap().extend(vec![7; before]);
+            let bytes = numbers(20 * 1024 * 1024);
+            let mut writer =
+                InputWriter::new(mint_id().unwrap(), offset, source(bytes.clone())).unwrap();
+            for breaks_after in [300, 5_000, 1_000_000, 3_000_000, 9_000_000] {
+                let client = host.connect(breaks_after).await;
+                let error = writer.feed(&client).await.unwrap_err();
+                assert!(error.is_transient(), "{error:?}");
+            }
+            let answer = writer.feed(&host.connect(u64::MAX).await).await.unwrap();
+            assert!(answer.ended && !answer.closed);
+            let taken = host.taken();
+            assert!(taken.get(before..) == Some(&bytes), "{}", taken.len());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_server_that_has_forgotten_how_much_it_has_is_an_error_of_its_own() {
+        let host = Host::default();
+        let id = mint_id().unwrap();
+        let (sender, source) = mpsc::channel(4);
+        let mut writer = InputWriter::new(id, Some(0), source).unwrap();
+        sender.send(data("lost")).await.unwrap();
+        let broken = host.connect(250).await;
+        assert!(writer.feed(&broken).await.unwrap_err().is_transient());
+        *host.is_lost.lock().unwrap() = true;
+        sender.send(data("meanwhile ")).await.unwrap();
+        let client = host.connect(u64::MAX).await;
+        let error = writer.feed(&client).await.unwrap_err();
+        assert!(matches!(error, ClientError::InputCutOff(_)), "{error:?}");
+        assert_eq!(error.refusal().unwrap().reason, reason::INPUT_LOST);
+        // A person goes on, knowing that.
+        let taken = host.taken();
+        writer.forget();
+        sender.send(data("new")).await.unwrap();
+        drop(sender);
+        let answer = writer.feed(&client).await.unwrap();
+        assert_eq!(host.taken(), [taken, b"meanwhile new".to_vec()].concat());
+        assert_eq!(answer.taken, length(host.taken().len()));
+    }
+
+    #[tokio::test]
+    async fn who_reads_no_more_ends_the_feeding_at_once() {
+        let host = Host {
+            closes_at: Some(100_000),
+            ..Host::default()
+        };
+        let id = mint_id().unwrap();
+        let mut writer = InputWriter::new(id, Some(0), source(numbers(32 * 1024 * 1024))).unwrap();
+        let client = host.connect(u64::MAX).await;
+        assert!(writer.feed(&client).await.unwrap().closed);
+    }
+}

@@ -1,0 +1,164 @@
+//! A process's input: the pipe that the frontend writes to, and what is typed into a terminal. Runs
+//! in the supervisor, which looks at none of it.
+
+use std::fs::File;
+use std::os::fd::AsFd;
+
+use nix::errno::Errno;
+use nix::poll::PollFlags;
+use prn_ipc_protocol::message::{Input, Preparation, Refusal, WindowSize};
+use prn_ipc_protocol::types::ProcessId;
+
+use super::{Runner, resources};
+use crate::events::{Interest, Part, Source};
+use crate::process::{Process, Terminal};
+use crate::store::state;
+use crate::sys::errno;
+use crate::sys::terminal::{resize, type_from};
+
+/// A process's input, for somebody who writes to it.
+#[derive(Debug)]
+pub struct Lent {
+    /// Bytes that were ever taken; `None`: that is not known.
+    pub taken: Option<u64>,
+    /// Where to write to. `None`: it takes nothing more.
+    pub end: Option<File>,
+}
+
+/// What came of typing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Typed {
+    /// There may be more.
+    Some,
+    /// The terminal is full.
+    Full,
+    /// There will be no more, or nobody has the terminal.
+    Over,
+}
+
+impl Runner {
+    /// The descriptor to write a process's input to. Who has it tells of it with
+    /// [`Runner::input_taken`] when it is closed, and dies with [`Runner::lose_inputs`].
+    ///
+    /// # Errors
+    /// `UnknownProcess`, `NoInput`, or `Resources`.
+    pub fn lend_input(&mut self, id: ProcessId) -> Result<Lent, Refusal> {
+        let process = self.known_by(id)?;
+        if process.info.spec.input == Input::Nothing {
+            return Err(Refusal::NoInput);
+        }
+        let end = process.live.as_ref().and_then(|live| live.input.as_ref());
+        let Some(end) = end else {
+            return Ok(Lent {
+                taken: process.input_taken.known(),
+                end: None,
+            });
+        };
+        let end = end.try_clone().map_err(errno);
+        let end = end.map_err(resources(Preparation::Pipes))?;
+        Ok(Lent {
+            taken: process.input_taken.begin(),
+            end: Some(end.into()),
+        })
+    }
+
+    /// Who had a process's input has closed it, and so many bytes of it were ever taken.
+    pub fn input_taken(&mut self, id: ProcessId, taken: u64) {
+        if let Ok(process) = self.known_by(id) {
+            process.input_taken.say(taken);
+        }
+    }
+
+    /// Ends a process's input, once nobody else can write to it. Its info says so from now on.
+    ///
+    /// # Errors
+    /// `UnknownProcess` or `NoInput`.
+    pub fn end_input(&mut self, id: ProcessId) -> Result<(), Refusal> {
+        let process = self.known_by(id)?;
+        if process.info.spec.input == Input::Nothing {
+            return Err(Refusal::NoInput);
+        }
+        let end = process.live.as_mut().and_then(|live| live.input.take());
+        process.info.input_ended |= end.is_some();
+        Ok(())
+    }
+
+    /// Whoever wrote to inputs is dead, and took with it how much that was.
+    pub fn lose_inputs(&mut self) {
+        let processes = self.table.values_mut();
+        processes.for_each(|process| process.input_taken.lose());
+    }
+
+    /// Says how large a process's terminal is.
+    ///
+    /// # Errors
+    /// `UnknownProcess`, or `NoTerminal`, also of one that has ended.
+    pub fn resize(&mut self, id: ProcessId, size: WindowSize) -> Result<(), Refusal> {
+        let process = self.known_by(id)?;
+        let terminal = process
+            .live
+            .as_ref()
+            .and_then(|live| live.terminal.as_ref());
+        let terminal = terminal.ok_or(Refusal::NoTerminal)?;
+        resize(&terminal.master, size).map_err(|_| Refusal::NoTerminal)
+    }
+
+    /// Types what was written to a process's input, a bounded amount of it: the rest has its turn
+    /// when others have had theirs.
+    pub(super) fn type_input(&mut self, process: &mut Process) {
+        let number = process.info.number;
+        let live = process.live.as_mut();
+        let Some(terminal) = live.and_then(|live| live.terminal.as_mut()) else {
+            return;
+        };
+        let Some(typed) = &terminal.typed else {
+            return;
+        };
+        let watch = |fd, interest| {
+            let part = Part::Input;
+            let source = Source::Process { number, part };
+            self.events.set(fd, interest, source)
+        };
+        let watched = match type_once(terminal) {
+            Typed::Some => watch(typed.as_fd(), Interest::ReadableOnce),
+            Typed::Full => watch(terminal.master.as_fd(), Interest::WritableOnce),
+            Typed::Over => Err(Errno::EPIPE),
+        };
+        if watched.is_err() {
+            self.stop_typing(terminal);
+        }
+    }
+
+    fn stop_typing(&self, terminal: &mut Terminal) {
+        self.detach(&terminal.master);
+        if let Some(typed) = terminal.typed.take() {
+            self.detach(typed);
+        }
+    }
+
+    /// Nobody reads a process's input any more.
+    pub(super) fn close_input(&self, process: &mut Process) {
+        let Some(live) = &mut process.live else {
+            return;
+        };
+        live.input = None;
+        if let Some(mut terminal) = live.terminal.take() {
+            self.stop_typing(&mut terminal);
+        }
+    }
+}
+
+/// Types once.
+fn type_once(terminal: &Terminal) -> Typed {
+    let Some(typed) = &terminal.typed else {
+        return Typed::Over;
+    };
+    match type_from(typed, &terminal.master) {
+        Ok(0) => Typed::Over,
+        Ok(_) | Err(Errno::EINTR) => Typed::Some,
+        // Either of the two, so the terminal if the pipe has something.
+        Err(Errno::EAGAIN) if state(typed.as_fd()).contains(PollFlags::POLLIN) => Typed::Full,
+        Err(Errno::EAGAIN) => Typed::Some,
+        Err(_) => Typed::Over,
+    }
+}
