@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::commands::attach::{self, Attach};
 use crate::commands::keygen::{self, Keygen};
 use crate::commands::list::{self, List};
 use crate::commands::logs::{self, Logs};
@@ -39,6 +40,7 @@ pub enum Command {
     Stop(Stop),
     List(List),
     Run(Run),
+    Attach(Attach),
     Keygen(Keygen),
     #[command(subcommand)]
     Server(Server),
@@ -54,6 +56,7 @@ impl Command {
             | Self::Logs(_)
             | Self::Stop(_)
             | Self::List(_)
+            | Self::Attach(_)
             | Self::Keygen(_)
             | Self::Server(_) => None,
         }
@@ -69,6 +72,9 @@ impl Command {
             Self::List(args) => block_on(list::list(args)),
             Self::Run(args) => {
                 block_on(run::run(args)).map_err(|failure| Failure::Run(Box::new(failure)))
+            }
+            Self::Attach(args) => {
+                block_on(attach::attach(args)).map_err(|failure| Failure::Run(Box::new(failure)))
             }
             Self::Keygen(args) => Ok(keygen::keygen(&args)?),
             Self::Server(Server::Start(flags)) => server::start(flags),
@@ -110,6 +116,7 @@ impl Cli {
             "stop" => only(words, Command::Stop),
             "list" => only(words, Command::List),
             "run" => only(words, Command::Run),
+            "attach" => only(words, Command::Attach),
             _ => None,
         }
     }

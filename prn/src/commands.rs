@@ -1,5 +1,6 @@
 //! The commands: one file for each, with its flags, their help, and what it does.
 
+pub mod attach;
 pub mod keygen;
 pub mod list;
 pub mod logs;

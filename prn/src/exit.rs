@@ -24,8 +24,9 @@ pub const OUTPUT_GAP: Exit = Exit(6);
 pub const OUTPUT_CUT_OFF: Exit = Exit(7);
 /// `run`: the time was up, however the process then ended. timeout(1) uses the same.
 pub const RUN_TIMED_OUT: Exit = Exit(124);
-/// `run`: the process left with 0 when it was stopped or out of memory, or prn itself failed, also
-/// for a command line that is wrong, or nobody knows how the process ended.
+/// `run`: the process left with 0 when it was stopped or out of memory, or could not get all of its
+/// input, or prn itself failed, also for a command line that is wrong, or nobody knows how the
+/// process ended.
 pub const RUN_FAILED: Exit = Exit(125);
 /// `run`: the command cannot be executed.
 pub const RUN_NOT_EXECUTABLE: Exit = Exit(126);
@@ -48,13 +49,13 @@ Exit codes:
   7    output was cut off before its end
   141  standard output was closed by its reader
   `prn logs` of several processes: the highest of what each alone would give.
-  `prn run` exits as the process did (128+n when signal n ended it); 124 when
-  its time was up, however it then ended; 6 instead of 0 where output is
-  missing; 125 instead of 0 for a process that was stopped or out of memory, or
-  that never got what came on standard input while it ran. 125 also when prn itself failed,
-  wrong usage and a server that cannot be reached included, or when the outcome
-  is unknown, 126 when the command cannot be executed, 127 when it does not
-  exist.";
+  `prn run` and `prn attach` exit as the process did (128+n when signal n ended
+  it); 124 when its time was up, however it then ended; 6 instead of 0 where
+  output is missing; 125 instead of 0 for a process that was stopped or out of
+  memory; 125 for one that could not get all of its input. 125 also when prn
+  itself failed, wrong usage and a server that cannot be reached included, or
+  when the outcome is unknown, 126 when the command cannot be executed, 127 when
+  it does not exist; 0 when the keys were typed that leave it alone.";
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {

@@ -33,11 +33,14 @@ pub enum Failure {
     /// The command line makes no sense.
     #[error("{0}")]
     Usage(String),
-    /// Standard input holds bytes that the process would not get.
+    /// Standard input holds bytes that `start` would leave there.
     #[error(
-        "there is data on standard input, which prn does not pass on to the process: nothing was started"
+        "there is data on standard input, which `prn start` does not pass on to the process: nothing was started"
     )]
     Input,
+    /// Standard input is to be passed on, and cannot be read.
+    #[error("cannot read standard input")]
+    LocalInput(#[source] io::Error),
     /// Nobody knows whether a start took effect.
     #[error("it is unknown whether process {id} was started")]
     StartUnknown {
@@ -56,7 +59,7 @@ pub enum Failure {
         #[source]
         source: ClientError,
     },
-    /// `run` was left by a second signal, or by one after which nothing ended.
+    /// `run` was left by a second signal, or by one after which nothing ended; `attach` by any.
     #[error("left process {0}, which may be running")]
     Left(ProcessId),
     /// `run` failed after its process was started.
@@ -71,7 +74,7 @@ pub enum Failure {
     /// `run` does not know how its process ended.
     #[error("it is unknown how process {0} ended")]
     ExitUnknown(ProcessId),
-    /// Any part of `run` failed.
+    /// Any part of `run` or `attach` failed.
     #[error(transparent)]
     Run(Box<Failure>),
     /// A process was started, and its id could not be printed.
@@ -109,6 +112,7 @@ impl Failure {
             Self::Credentials(_) | Self::Keygen(_) | Self::Server(_) | Self::Print(_) => {
                 exit::ERROR
             }
+            Self::LocalInput(_) => exit::ERROR,
             Self::Left(_) | Self::ExitUnknown(_) => exit::RUN_FAILED,
             Self::Run(failure)
             | Self::AfterStart {
@@ -139,6 +143,7 @@ impl Failure {
             | Self::Print(_)
             | Self::Usage(_)
             | Self::Input
+            | Self::LocalInput(_)
             | Self::StartedUnsaid { .. }
             | Self::StartUnknown { .. }
             | Self::StopUnknown { .. }
@@ -177,8 +182,11 @@ impl Failure {
             }
             Self::Client(error) => return hint_of_client(error),
             Self::Usage(_) => "see --help",
-            Self::Input => "-n, --no-stdin leaves it alone, for whoever reads it next",
-            Self::StartedUnsaid { .. }
+            Self::Input => {
+                "`prn run` passes it on, and so does `prn attach` to what was started with --stdin; -n leaves it alone, for whoever reads it next"
+            }
+            Self::LocalInput(_)
+            | Self::StartedUnsaid { .. }
             | Self::Credentials(_)
             | Self::Keygen(_)
             | Self::Server(_)
@@ -222,6 +230,7 @@ fn hint_of_client(error: &ClientError) -> Option<String> {
         ClientError::Handshake { .. }
         | ClientError::Tls(_)
         | ClientError::Lost(_)
+        | ClientError::InputCutOff(_)
         | ClientError::ProcessLost
         | ClientError::Protocol(_)
         | _ => return None,
@@ -240,6 +249,10 @@ fn hint_of_refusal(refusal: &prn_client::ServerError) -> Option<&'static str> {
         reason::COMMAND_NOT_FOUND => {
             Some("a command is looked up in the PATH of the server's processes")
         }
+        reason::INPUT_IN_USE => Some(
+            "another `prn run` or `prn attach` feeds it; with -n, `prn attach` only follows its output",
+        ),
+        reason::INPUT_ENDED => Some("with -n, `prn attach` only follows its output"),
         _ => None,
     }
 }
@@ -268,7 +281,11 @@ fn exit_of_client(error: &ClientError) -> Exit {
         }
         ClientError::Refused(refusal) if refusal.code == Code::Unavailable => exit::UNAVAILABLE,
         ClientError::Refused(refusal) if refusal.is_bad_request() => exit::USAGE,
-        ClientError::Refused(_) | ClientError::Tls(_) | ClientError::Protocol(_) | _ => exit::ERROR,
+        ClientError::Refused(_)
+        | ClientError::Tls(_)
+        | ClientError::InputCutOff(_)
+        | ClientError::Protocol(_)
+        | _ => exit::ERROR,
     }
 }
 

@@ -1,52 +1,124 @@
-//! Following a process to its end: its output to our own streams, what interrupts ask for, and how
-//! it ended.
+//! Following a process to its end: its output to our own streams, our input to it, what interrupts
+//! ask for, and how it ended.
 
 use std::pin::Pin;
 use std::time::Duration;
 
-use prn_client::{Client, ClientError, Event, ExitKind, ProcessId, Source, StopSignal};
+use prn_client::{ClientError, Event, ExitKind, OutputEnd, ProcessId, Source, StopSignal};
 
 use crate::commands::stop::{stop_surely, waiting};
-use crate::connection::Remote;
 use crate::exit::{self, Exit};
 use crate::failure::Failure;
+use crate::feeding::{Fed, Feed};
 use crate::interrupts::{Interrupt, Interrupts};
 use crate::output::{self, Chunk, Relay};
 use crate::reading::{Ending, Reading};
+use crate::terminal::Raw;
 use crate::wait::patiently;
 
 /// How often the stop of a process is tried whose output can no longer be passed on.
 const STOP_TRIES: usize = 5;
 
+/// For so long it is waited for what the process printed last before it was left.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// What the process is to whoever follows it.
+#[derive(Debug, Clone, Copy)]
+pub enum Tie {
+    /// It was started for this: what ends prn ends it too.
+    Own {
+        /// What it was started with.
+        grace: Option<Duration>,
+    },
+    /// It goes on whoever comes and leaves.
+    Guest,
+}
+
+/// What is passed on to the process.
+#[derive(Debug, Default)]
+pub struct Attached {
+    /// What it is fed.
+    pub feed: Option<Feed>,
+    /// The terminal, while it is the process's.
+    pub raw: Option<Raw>,
+}
+
+/// How following ended.
+#[derive(Debug)]
+enum Followed {
+    /// At the end of the output.
+    Ended {
+        ending: Ending,
+        /// The process was stopped because it could not get all of its input.
+        is_input_lost: bool,
+    },
+    /// The process was left alone, in this way.
+    Left(Leaving),
+}
+
+/// How a process is left alone that goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Leaving {
+    /// By the keys for it.
+    Keys,
+    /// With all the input that there was.
+    Fed,
+}
+
 /// Follows a process to its end, and exits as it does.
 pub async fn followed(
-    remote: &Remote,
-    client: Client,
     mut reading: Reading<'_>,
+    attached: Attached,
     interrupts: &mut Interrupts,
-    grace: Option<Duration>,
+    tie: Tie,
 ) -> Result<Exit, Failure> {
     let id = reading.id();
-    let ending = match follow(&mut reading, interrupts, grace).await {
-        Ok(ending) => ending,
-        Err(failure @ Failure::Local(_)) => {
-            drop(reading);
+    let Attached { feed, raw } = attached;
+    let followed = follow(&mut reading, feed, interrupts, tie).await;
+    let (ending, is_input_lost) = match (followed, tie) {
+        (
+            Ok(Followed::Ended {
+                ending,
+                is_input_lost,
+            }),
+            _,
+        ) => (ending, is_input_lost),
+        (Ok(Followed::Left(Leaving::Fed)), _) => return Ok(exit::OK),
+        (Ok(Followed::Left(Leaving::Keys)), _) => {
+            drop(raw);
+            output::notice(&format!(
+                "detached from process {id}, which goes on; `prn attach {id}` comes back"
+            ));
+            return Ok(exit::OK);
+        }
+        (Err(failure @ Failure::Local(_)), Tie::Own { grace }) => {
             // As in a local pipeline: a program that cannot write is ended. SIGPIPE would have done
             // it there.
-            stop_unheard(remote, client, id, interrupts, grace).await?;
+            stop_unheard(reading, interrupts, grace).await?;
             return Err(failure);
         }
-        Err(failure) => return Err(failure),
+        (Err(failure), _) => return Err(failure),
     };
-    let gap = ending.gap;
-    let left_behind = ending.end.as_ref().and_then(|end| end.left_behind);
+    drop(raw);
+    let exit = exit_of(id, ending);
+    if is_input_lost {
+        // However it ended: it had not read what it was to read.
+        return Ok(exit::RUN_FAILED);
+    }
+    exit
+}
+
+/// How the process has ended, as prn exits for it; and what there is to say of that.
+fn exit_of(id: ProcessId, ending: Ending) -> Result<Exit, Failure> {
+    let OutputEnd {
+        exit, left_behind, ..
+    } = ending.end.ok_or(Failure::ExitUnknown(id))?;
     if let Some(left) = left_behind {
         output::notice(&format!(
             "process {id}: {}",
             output::show_left_behind(&left)
         ));
     }
-    let exit = ending.end.and_then(|end| end.exit);
     if let Some(exit) = &exit
         && exit.kind != ExitKind::Exited
     {
@@ -57,7 +129,7 @@ pub async fn followed(
     }
     match exit.and_then(|exit| status(exit.kind, exit.status?)) {
         // As `prn logs`: what is missing is no success.
-        Some(exit::OK) if gap => Ok(exit::OUTPUT_GAP),
+        Some(exit::OK) if ending.gap => Ok(exit::OUTPUT_GAP),
         Some(exit) => Ok(exit),
         None => Err(Failure::ExitUnknown(id)),
     }
@@ -79,34 +151,43 @@ fn status(kind: ExitKind, status: u8) -> Option<Exit> {
     }
 }
 
-/// Passes all output on to our own streams.
+/// Passes all output on to our own streams, and our input to the process.
 ///
-/// The first interrupt stops the process, and following goes on; the second one ends this.
+/// The first interrupt stops the process if it is our own, and following goes on; the second one
+/// ends this.
 async fn follow(
     reading: &mut Reading<'_>,
+    feed: Option<Feed>,
     interrupts: &mut Interrupts,
-    grace: Option<Duration>,
-) -> Result<Ending, Failure> {
+    tie: Tie,
+) -> Result<Followed, Failure> {
     let id = reading.id();
     let mut relay = Relay::start(Source::Stdout)?;
+    let mut feeding = feed.map(|feed| -> Feeding { Box::pin(feed.run(reading.connected())) });
     let mut received = Received::default();
-    let mut is_stopped = interrupts.have_asked();
-    let mut stopping = is_stopped.then(|| stop(reading, grace));
+    let mut stopping = Stopping::default();
+    let mut left = None;
+    if interrupts.have_asked() {
+        stopping.stop(reading, tie)?;
+    }
     loop {
         tokio::select! {
             biased;
             interrupt = interrupts.next() => {
-                if interrupt == Interrupt::Leave {
-                    return Err(Failure::Left(id));
-                }
-                if !is_stopped {
-                    is_stopped = true;
-                    stopping = Some(stop(reading, grace));
-                }
+                stopping.interrupted(interrupt, reading, tie)?;
             }
-            stopped = stopped(&mut stopping) => {
-                stopping = None;
-                stopped.or_else(|error| not_stopped(id, error))?;
+            stopped = stopping.done() => stopped.or_else(|error| not_stopped(id, error))?,
+            fed = fed(&mut feeding) => {
+                feeding = None;
+                match fed {
+                    Ok(Fed::Over) => {}
+                    Ok(Fed::Detached) => left = Some(Leaving::Keys),
+                    Ok(Fed::Delivered) => left = Some(Leaving::Fed),
+                    Err(failure) => stopping.stop_unfed(failure, reading, tie)?,
+                }
+                if left.is_some() {
+                    break;
+                }
             }
             // Whoever is quiet for long would otherwise not be missed until its next piece.
             () = relay.failed() => break,
@@ -124,10 +205,22 @@ async fn follow(
             }
         }
     }
+    if let Some(leaving) = left {
+        let _unheard = tokio::time::timeout(LAST_WORDS, relay.finish()).await;
+        return Ok(Followed::Left(leaving));
+    }
     finish(id, &mut relay, interrupts).await?;
-    match received.failed {
-        None => Ok(received.ending),
-        Some(error) => Err(error.into()),
+    received.followed(stopping.is_input_lost)
+}
+
+/// Input on its way to the process.
+type Feeding = Pin<Box<dyn Future<Output = Result<Fed, Failure>>>>;
+
+/// How that ended; never without any.
+async fn fed(feeding: &mut Option<Feeding>) -> Result<Fed, Failure> {
+    match feeding {
+        Some(feeding) => feeding.await,
+        None => std::future::pending().await,
     }
 }
 
@@ -154,6 +247,16 @@ impl Received {
             Ok(Some(Event::End(end))) => self.ending.end = Some(end),
             Ok(None) => {}
             Err(error) => self.failed = Some(error),
+        }
+    }
+
+    fn followed(self, is_input_lost: bool) -> Result<Followed, Failure> {
+        match self.failed {
+            None => Ok(Followed::Ended {
+                ending: self.ending,
+                is_input_lost,
+            }),
+            Some(error) => Err(error.into()),
         }
     }
 }
@@ -187,52 +290,104 @@ async fn finish(
     }
 }
 
-/// A stop under way.
-type Stopping<'a> = Pin<Box<dyn Future<Output = Result<(), ClientError>> + 'a>>;
-
-/// Stops the process, beside everything else: for as long as its output is followed, on whatever
-/// connection there is.
-fn stop<'a>(reading: &Reading<'a>, grace: Option<Duration>) -> Stopping<'a> {
-    if reading.client().is_none() {
-        output::notice(
-            "not connected: the process is stopped when the server is reached; interrupt again to leave it",
-        );
-    }
-    let id = reading.id();
-    Box::pin(patiently(
-        move || {
-            let waiting = waiting(id, StopSignal::Term, grace);
-            format!("{waiting}; Ctrl-C again leaves it at once")
-        },
-        stop_surely(
-            reading.remote(),
-            reading.client().cloned(),
-            id,
-            grace,
-            usize::MAX,
-        ),
-    ))
+/// A stop, once it is asked for.
+#[derive(Default)]
+struct Stopping<'a> {
+    is_asked: bool,
+    /// It is stopped, or would have been, because it could not get all of its input.
+    is_input_lost: bool,
+    under_way: Option<UnderWay<'a>>,
 }
 
-/// How the stop went; never without one.
-async fn stopped(stopping: &mut Option<Stopping<'_>>) -> Result<(), ClientError> {
-    match stopping {
-        Some(stopping) => stopping.await,
-        None => std::future::pending().await,
+type UnderWay<'a> = Pin<Box<dyn Future<Output = Result<(), ClientError>> + 'a>>;
+
+impl<'a> Stopping<'a> {
+    /// Stops the process, beside everything else: for as long as its output is followed, on
+    /// whatever connection there is. Once: a second time changes nothing.
+    ///
+    /// # Errors
+    /// That the process is left, if it is not ours to be stopped.
+    fn stop(&mut self, reading: &Reading<'a>, tie: Tie) -> Result<(), Failure> {
+        let id = reading.id();
+        let Tie::Own { grace } = tie else {
+            return Err(Failure::Left(id));
+        };
+        if std::mem::replace(&mut self.is_asked, true) {
+            return Ok(());
+        }
+        if reading.client().is_none() {
+            output::notice(
+                "not connected: the process is stopped when the server is reached; interrupt again to leave it",
+            );
+        }
+        let (remote, client) = (reading.remote(), reading.client());
+        self.under_way = Some(Box::pin(patiently(
+            move || {
+                let waiting = waiting(id, StopSignal::Term, grace);
+                format!("{waiting}; Ctrl-C again leaves it at once")
+            },
+            stop_surely(remote, client, id, grace, usize::MAX),
+        )));
+        Ok(())
+    }
+
+    /// What an interrupt asks for: as [`Stopping::stop`].
+    fn interrupted(
+        &mut self,
+        interrupt: Interrupt,
+        reading: &Reading<'a>,
+        tie: Tie,
+    ) -> Result<(), Failure> {
+        match interrupt {
+            Interrupt::Stop => self.stop(reading, tie),
+            Interrupt::Leave => Err(Failure::Left(reading.id())),
+        }
+    }
+
+    /// Stops a process that cannot get the rest of its input: it would wait for that for ever, or
+    /// take a part for all.
+    ///
+    /// # Errors
+    /// The failure, if the process is not ours to be stopped.
+    fn stop_unfed(
+        &mut self,
+        failure: Failure,
+        reading: &Reading<'a>,
+        tie: Tie,
+    ) -> Result<(), Failure> {
+        match tie {
+            Tie::Guest => Err(failure),
+            Tie::Own { .. } => {
+                output::error(&failure, Some("the process is stopped"));
+                self.is_input_lost = true;
+                self.stop(reading, tie)
+            }
+        }
+    }
+
+    /// How the stop went; never without one.
+    async fn done(&mut self) -> Result<(), ClientError> {
+        let stopped = match &mut self.under_way {
+            Some(stopping) => stopping.await,
+            None => std::future::pending().await,
+        };
+        self.under_way = None;
+        stopped
     }
 }
 
 /// Stops a process whose output nobody gets.
 async fn stop_unheard(
-    remote: &Remote,
-    client: Client,
-    id: ProcessId,
+    reading: Reading<'_>,
     interrupts: &mut Interrupts,
     grace: Option<Duration>,
 ) -> Result<(), Failure> {
+    let (remote, client, id) = (reading.remote(), reading.client(), reading.id());
+    // Nobody is to wait for this reader.
+    drop(reading);
     let mut stopping = std::pin::pin!(patiently(
         || waiting(id, StopSignal::Term, grace),
-        stop_surely(remote, Some(client), id, grace, STOP_TRIES),
+        stop_surely(remote, client, id, grace, STOP_TRIES),
     ));
     loop {
         tokio::select! {

@@ -1,8 +1,9 @@
-//! Standard input, which prn does not pass on: what would be lost there without a word is told.
+//! Standard input: what it is, and whether there is something on it that `prn start`, which passes
+//! nothing on, would leave there without a word.
 //!
 //! Nothing here takes a byte of it: whoever reads the same input next finds all of it.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, IsTerminal, Seek};
 use std::mem::MaybeUninit;
 use std::os::fd::AsFd;
@@ -14,9 +15,40 @@ use nix::libc::{MSG_DONTWAIT, MSG_PEEK};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::makedev;
 use socket2::SockRef;
-use tokio::sync::watch;
 
 use crate::failure::Failure;
+
+/// What standard input is, to whoever passes it on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stdin {
+    /// The null device, or closed.
+    Nothing,
+    /// A terminal.
+    Terminal,
+    /// A pipe, a socket, a file, or anything else that is read to its end.
+    Stream,
+}
+
+impl Stdin {
+    /// That of this process.
+    pub fn of_process() -> Self {
+        if io::stdin().is_terminal() {
+            return Self::Terminal;
+        }
+        let stream = io::stdin().as_fd().try_clone_to_owned().map(File::from);
+        match stream.and_then(|stream| stream.metadata()) {
+            Ok(metadata) if is_null_device(&metadata) => Self::Nothing,
+            Ok(_) => Self::Stream,
+            Err(_) => Self::Nothing,
+        }
+    }
+}
+
+/// Whether it is /dev/null (null(4)), which the standard library puts in the place of a standard
+/// stream that is closed, too.
+fn is_null_device(metadata: &Metadata) -> bool {
+    metadata.file_type().is_char_device() && metadata.rdev() == makedev(1, 3)
+}
 
 /// How long the other side of a pipe has, from prn's start, to write its first byte or to close it:
 /// a shell starts both sides of a pipeline at once, and an interpreter takes this long to begin.
@@ -63,42 +95,15 @@ impl Input {
     ///
     /// # Errors
     /// As [`Input::look`].
-    pub fn settle(self) -> Result<Self, Failure> {
+    pub fn settle(self) -> Result<(), Failure> {
         let Self::Silent { stream, until } = self else {
-            return Ok(self);
+            return Ok(());
         };
-        wait(&stream, Some(until));
+        wait(&stream, until);
         match state(&stream) {
             State::Bytes => Err(Failure::Input),
-            State::Ended => Ok(Self::Nothing),
-            State::Silent => Ok(Self::Silent { stream, until }),
+            State::Ended | State::Silent => Ok(()),
         }
-    }
-
-    /// Watches what was silent: turns true if bytes come after all.
-    ///
-    /// # Errors
-    /// If there can be no thread.
-    pub fn watch(self) -> io::Result<watch::Receiver<bool>> {
-        let (report, came) = watch::channel(false);
-        if let Self::Silent { stream, .. } = self {
-            std::thread::Builder::new()
-                .name("prn-input".to_owned())
-                .spawn(move || {
-                    wait(&stream, None);
-                    if matches!(state(&stream), State::Bytes) {
-                        report.send_replace(true);
-                    }
-                })?;
-        }
-        Ok(came)
-    }
-}
-
-/// Bytes came; never without any.
-pub async fn came(input: &mut watch::Receiver<bool>) {
-    if input.wait_for(|came| *came).await.is_err() {
-        std::future::pending().await
     }
 }
 
@@ -122,8 +127,8 @@ fn state(stream: &File) -> State {
         of_socket(stream)
     } else if kind.is_file() || kind.is_block_device() {
         of_file(stream)
-    } else if kind.is_char_device() && metadata.rdev() != makedev(1, 3) {
-        // /dev/zero, a serial line: but /dev/null (null(4)) says as well that it can be read.
+    } else if kind.is_char_device() && !is_null_device(&metadata) {
+        // /dev/zero, a serial line: but /dev/null says as well that it can be read.
         of_pipe(stream)
     } else {
         State::Ended
@@ -161,15 +166,12 @@ fn of_file(mut stream: &File) -> State {
     }
 }
 
-/// Waits for bytes or the end; for so long, or for as long as it takes.
-fn wait(stream: &File, until: Option<Instant>) {
+/// Waits for bytes or the end; for so long.
+fn wait(stream: &File, until: Instant) {
     loop {
-        let timeout = until.map_or(PollTimeout::NONE, |until| {
-            let left = until.saturating_duration_since(Instant::now());
-            PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO)
-        });
-        if !ready(stream, timeout).is_empty() || until.is_some_and(|until| until <= Instant::now())
-        {
+        let left = until.saturating_duration_since(Instant::now());
+        let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO);
+        if !ready(stream, timeout).is_empty() || until <= Instant::now() {
             return;
         }
     }

@@ -6,6 +6,7 @@ use prn_client::{
     Client, ClientError, Event, OutputEnd, OutputRequest, OutputStream, ProcessId, reason,
 };
 use prn_proto::units::show_duration;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::connection::Remote;
@@ -31,7 +32,8 @@ pub struct Reading<'a> {
     remote: &'a Remote,
     id: ProcessId,
     request: OutputRequest,
-    client: Option<Client>,
+    /// The connection that it is read on, if there is one.
+    connected: watch::Sender<Option<Client>>,
     stream: Option<OutputStream>,
     /// Of the server run that answered first.
     epoch: Option<String>,
@@ -59,7 +61,7 @@ impl<'a> Reading<'a> {
             remote,
             id,
             request,
-            client: Some(client),
+            connected: watch::Sender::new(Some(client)),
             stream: None,
             epoch: None,
             exists: false,
@@ -84,8 +86,13 @@ impl<'a> Reading<'a> {
     }
 
     /// The connection that it is read on, if there is one.
-    pub fn client(&self) -> Option<&Client> {
-        self.client.as_ref()
+    pub fn client(&self) -> Option<Client> {
+        self.connected.borrow().clone()
+    }
+
+    /// The same, each time that it is another one, for as long as this is there.
+    pub fn connected(&self) -> watch::Receiver<Option<Client>> {
+        self.connected.subscribe()
     }
 
     /// Whose output it is.
@@ -104,7 +111,7 @@ impl<'a> Reading<'a> {
                 Err(error) => error,
             };
             self.stream = None;
-            self.client = None;
+            self.connected.send_replace(None);
             if !self.exists {
                 return Err(error);
             }
@@ -140,9 +147,13 @@ impl<'a> Reading<'a> {
         let stream = match &mut self.stream {
             Some(stream) => stream,
             None => {
-                let client = match &self.client {
+                let client = match self.client() {
                     Some(client) => client,
-                    None => self.client.insert(self.remote.connect().await?),
+                    None => {
+                        let client = self.remote.connect().await?;
+                        self.connected.send_replace(Some(client.clone()));
+                        client
+                    }
                 };
                 let stream = match &self.epoch {
                     Some(epoch) => client.resume(self.id, self.request, epoch).await?,

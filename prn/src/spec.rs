@@ -1,7 +1,8 @@
 //! What to start: the flags for it that `prn start` and `prn run` share.
 
 use clap::Args;
-use prn_client::{OutputPolicy, ProcessId, StartSpec, mint_id};
+use prn_client::{OutputPolicy, ProcessId, StandardInput, StartSpec, TerminalSize, mint_id};
+use prn_proto::units::Variable;
 
 use crate::command_line::split_words;
 use crate::failure::Failure;
@@ -19,9 +20,7 @@ pub struct Spec {
     /// All that the server is told.
     #[command(flatten)]
     pub start: StartSpec,
-    /// Leave standard input alone, whatever it is: the process gets /dev/null. Without this flag it
-    /// gets that too, but nothing is started where bytes wait on a pipe or in a file, which it would
-    /// never see
+    /// Leave standard input alone, whatever it is: the process gets /dev/null
     #[arg(short = 'n', long)]
     pub no_stdin: bool,
     /// Id for the process (32 hexadecimal digits), which makes the call safe to repeat; made up
@@ -51,6 +50,19 @@ impl Spec {
     }
 }
 
+/// Gives the process a terminal like the one that prn is used at, which is of this type (TERM,
+/// environ(7)): programs look the type up to know what to print.
+pub fn with_terminal(spec: &mut StartSpec, size: TerminalSize, term: Option<String>) {
+    spec.stdin = StandardInput::Terminal(size);
+    let is_named = spec.environment.iter().any(|set| set.name == "TERM");
+    if let Some(value) = term.filter(|term| !term.is_empty() && !is_named) {
+        spec.environment.push(Variable {
+            name: "TERM".to_owned(),
+            value,
+        });
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -75,6 +87,26 @@ mod tests {
         kill.start.output_policy = Some(OutputPolicy::Kill);
         let kill = kill.completed(OutputPolicy::Follow).unwrap();
         assert_eq!(kill.output_policy, Some(OutputPolicy::Kill));
+    }
+
+    #[test]
+    fn a_terminal_is_of_the_type_of_ours_unless_another_is_named() {
+        let size = TerminalSize {
+            rows: 24,
+            columns: 80,
+        };
+        let named = |term: Option<&str>, environment: &[&str]| {
+            let mut spec = StartSpec::new(["vi"]);
+            spec.environment = environment.iter().map(|set| set.parse().unwrap()).collect();
+            with_terminal(&mut spec, size, term.map(str::to_owned));
+            assert_eq!(spec.stdin, StandardInput::Terminal(size));
+            let set = spec.environment.into_iter();
+            set.map(|set| format!("{}={}", set.name, set.value))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(named(Some("xterm"), &["A=b"]), ["A=b", "TERM=xterm"]);
+        assert_eq!(named(Some("xterm"), &["TERM=dumb"]), ["TERM=dumb"]);
+        assert!(named(Some(""), &[]).is_empty() && named(None, &[]).is_empty());
     }
 
     #[test]

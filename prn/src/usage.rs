@@ -47,7 +47,6 @@ const FOREIGN: &[(&str, &str)] = &[
         "tail",
         "`prn logs --tail LINES ID` begins with the last lines",
     ),
-    ("attach", "`prn logs ID` follows a process's output"),
     (
         "exec",
         "`prn run -- ARGV…` starts a process and follows its output",
@@ -62,8 +61,8 @@ struct Habit {
     tip: &'static str,
 }
 
-/// Prints help, or what is wrong and what to type instead. The exit code for it: `prn run` keeps to
-/// its own ones.
+/// Prints help, or what is wrong and what to type instead. The exit code for it: `prn run` and `prn
+/// attach` keep to their own ones.
 pub fn tell(mut error: Error, words: &[OsString]) -> ExitCode {
     let words = words.get(1..).unwrap_or_default();
     let instead = tip(&error, words);
@@ -82,7 +81,10 @@ pub fn tell(mut error: Error, words: &[OsString]) -> ExitCode {
         }
         return printed.into();
     }
-    if words.first().is_some_and(|command| command == "run") {
+    if words
+        .first()
+        .is_some_and(|command| command == "run" || command == "attach")
+    {
         exit::RUN_FAILED.into()
     } else {
         printed.into()

@@ -125,47 +125,51 @@ fn terminal() -> (OwnedFd, Arc<Mutex<String>>) {
 }
 
 #[test]
-fn b2_input_that_the_process_would_not_get_is_refused_in_one_line_and_left_alone() {
+fn b2_input_that_a_start_would_not_pass_on_is_refused_in_one_line_and_left_alone() {
     let server = Server::start();
     let path = server.folder().join("input");
     std::fs::write(&path, "data\n").unwrap();
-    for (command, code) in [("run", 125), ("start", 2)] {
-        let (near, mut far) = UnixStream::pair().unwrap();
-        far.write_all(b"data\n").unwrap();
-        let (pipe, _open) = pipe_with(b"data\n");
-        let (closed_pipe, closed) = pipe_with(b"data\n");
-        drop(closed);
-        let inputs: [(&str, File); 4] = [
-            ("an open pipe", pipe.into()),
-            ("a closed pipe", closed_pipe.into()),
-            ("a socket", OwnedFd::from(near).into()),
-            ("a file", File::open(&path).unwrap()),
-        ];
-        for (what, mut input) in inputs {
-            let output = server
-                .prn(&[command, "--", "cat"])
-                .stdin(input.try_clone().unwrap())
-                .output()
-                .unwrap();
-            let error = text(&output.stderr);
-            assert_eq!(
-                output.status.code(),
-                Some(code),
-                "{command}, {what}: {error}"
-            );
-            assert!(
-                error.contains("--no-stdin") && error.lines().count() == 1,
-                "{command}, {what}: {error}"
-            );
-            let mut left = [0; 5];
-            input.read_exact(&mut left).unwrap();
-            assert_eq!(&left, b"data\n", "{command}, {what}");
-        }
+    let (near, mut far) = UnixStream::pair().unwrap();
+    far.write_all(b"data\n").unwrap();
+    let (pipe, _open) = pipe_with(b"data\n");
+    let (closed_pipe, closed) = pipe_with(b"data\n");
+    drop(closed);
+    let inputs: [(&str, File); 4] = [
+        ("an open pipe", pipe.into()),
+        ("a closed pipe", closed_pipe.into()),
+        ("a socket", OwnedFd::from(near).into()),
+        ("a file", File::open(&path).unwrap()),
+    ];
+    for (what, mut input) in inputs {
+        let output = server
+            .prn(&["start", "--", "cat"])
+            .stdin(input.try_clone().unwrap())
+            .output()
+            .unwrap();
+        let error = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{what}: {error}");
+        assert!(
+            error.contains("`prn run`")
+                && error.contains("`prn attach`")
+                && error.lines().count() == 1,
+            "{what}: {error}"
+        );
+        let mut left = [0; 5];
+        input.read_exact(&mut left).unwrap();
+        assert_eq!(&left, b"data\n", "{what}");
     }
     assert!(ids(&server).is_empty());
     let zeros = File::open("/dev/zero").unwrap();
-    let output = server.prn(&["run", "--", "cat"]).stdin(zeros).output();
-    assert_eq!(output.unwrap().status.code(), Some(125), "/dev/zero");
+    let output = server.prn(&["start", "--", "cat"]).stdin(zeros).output();
+    assert_eq!(output.unwrap().status.code(), Some(2), "/dev/zero");
+    for flag in ["--stdin", "--tty", "-n"] {
+        let input = File::open(&path).unwrap();
+        let output = server
+            .prn(&["start", flag, "--", "cat"])
+            .stdin(input)
+            .output();
+        assert_eq!(output.unwrap().status.code(), Some(0), "{flag}");
+    }
 }
 
 #[test]
@@ -254,32 +258,101 @@ fn b2_a_loop_over_lines_runs_once_for_each_if_told_to_leave_its_input_alone() {
 }
 
 #[test]
-fn b2_bytes_that_come_later_are_told_of_once_left_alone_and_no_success() {
+fn b2_a_loop_over_lines_that_is_not_told_so_runs_once_as_with_ssh() {
     let server = Server::start();
-    let (input, writer) = pipe_with(b"");
-    let mut writer = File::from(writer);
-    let errors = server.folder().join("errors");
+    let lines = server.folder().join("lines");
+    std::fs::write(&lines, "one\ntwo\nthree\n").unwrap();
+    let prn = server.prn(&["run", "--", "cat"]);
+    let output = shell(&prn, r#"while read -r line; do "$@"; done"#)
+        .stdin(File::open(&lines).unwrap())
+        .output()
+        .unwrap();
+    assert_eq!(
+        text(&output.stdout),
+        "two\nthree\n",
+        "{}",
+        text(&output.stderr)
+    );
+}
+
+#[test]
+fn b2_bytes_that_come_while_it_runs_reach_the_process_and_so_does_their_end() {
+    let server = Server::start();
     let mut child = server
-        .prn(&[&["run", "--"][..], &UNTIL_TOLD].concat())
-        .stdin(input.try_clone().unwrap())
-        .stderr(File::create(&errors).unwrap())
+        .prn(&["run", "--", "sh", "-c", "cat; exit 3"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    let error = || std::fs::read_to_string(&errors).unwrap();
-    let id = running(&server);
-    writer.write_all(b"la").unwrap();
-    wait_for("a word about it", || error().contains('\n'));
-    writer.write_all(b"te").unwrap();
-    tell(&server, &id);
-    assert_eq!(ended(&mut child, "run").code(), Some(125));
-    let error = error();
-    assert!(
-        error.contains("--no-stdin") && error.lines().count() == 1,
-        "{error}"
-    );
-    let mut left = [0; 4];
-    File::from(input).read_exact(&mut left).unwrap();
-    assert_eq!(&left, b"late");
+    let mut input = child.stdin.take().unwrap();
+    let mut output = child.stdout.take().unwrap();
+    for piece in [b"one\n", b"two\n"] {
+        input.write_all(piece).unwrap();
+        let mut echoed = [0; 4];
+        output.read_exact(&mut echoed).unwrap();
+        assert_eq!(&echoed, piece);
+    }
+    drop(input);
+    assert_eq!(ended(&mut child, "run").code(), Some(3));
+}
+
+#[test]
+fn b2_a_process_that_ends_ends_run_whatever_its_input_does() {
+    let server = Server::start();
+    let endless = File::open("/dev/zero").unwrap();
+    let (silent, _open) = pipe_with(b"");
+    for (what, input) in [("endless", endless), ("silent", silent.into())] {
+        let output = server
+            .prn(&["run", "--", "sh", "-c", "sleep 0.2; exit 3"])
+            .stdin(input)
+            .output()
+            .unwrap();
+        assert_eq!(
+            output.status.code(),
+            Some(3),
+            "{what}: {}",
+            text(&output.stderr)
+        );
+    }
+}
+
+#[test]
+fn b2_input_that_cannot_be_read_stops_the_process_and_is_no_success() {
+    let server = Server::start();
+    let output = server
+        .prn(&[
+            "run",
+            "--",
+            "sh",
+            "-c",
+            "trap 'exit 0' TERM; cat; sleep 1000",
+        ])
+        .stdin(File::open("/").unwrap())
+        .output()
+        .unwrap();
+    let error = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(125), "{error}");
+    assert!(error.contains("cannot read standard input"), "{error}");
+    assert!(!server.ok(&["list"]).contains("Running"));
+}
+
+#[test]
+fn b2_what_makes_no_sense_of_standard_input_is_wrong_usage() {
+    let server = Server::start();
+    for (flags, said) in [
+        (&["run", "-n", "-i", "--", "cat"][..], "--no-stdin"),
+        (&["run", "-n", "-t", "--", "cat"], "--no-stdin"),
+        (&["run", "-t", "--", "cat"], "-i without -t"),
+        (&["start", "-n", "--stdin", "--", "cat"], "--no-stdin"),
+        (&["run", "--detach-keys", "ctrl-1", "--", "cat"], "ctrl-"),
+    ] {
+        let output = server.prn(flags).stdin(Stdio::null()).output().unwrap();
+        let error = text(&output.stderr);
+        let code = if flags[0] == "run" { 125 } else { 2 };
+        assert_eq!(output.status.code(), Some(code), "{flags:?}: {error}");
+        assert!(error.contains(said), "{flags:?}: {error}");
+    }
+    assert!(ids(&server).is_empty());
 }
 
 /// Reads from `reader` up to the end of a line.

@@ -42,6 +42,10 @@ const NOT_RUN: &[(&str, &str)] = &[
         "its directories are of no machine: paths.rs does the like",
     ),
     ("[paths]", "the same"),
+    (
+        "tar c src | prn run",
+        "its folder is of no machine: command_line_habits.rs feeds the like",
+    ),
     (" prn server start", "a drawing"),
     ("    proto/", "a map of folders"),
 ];

@@ -1,48 +1,81 @@
-//! `prn run`: start, follow, exit as the process did.
+//! `prn run`: start, feed, follow, exit as the process did.
 
 use std::time::Duration;
 
 use clap::Args;
 use prn_client::{
-    Client, FOLLOW_TIMEOUT, OutputPolicy, OutputRequest, ProcessId, STOP_GRACE, StartSpec, Started,
+    Client, FOLLOW_TIMEOUT, OutputPolicy, OutputRequest, ProcessId, STOP_GRACE, StandardInput,
+    StartSpec, Started,
 };
 
 use crate::commands::start::start_surely;
 use crate::connection::{Connection, Remote};
-use crate::exit::{self, Exit};
+use crate::detach::{DetachFlag, Watch};
+use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::following::followed;
-use crate::input::{Input, came};
+use crate::feeding::{Feed, Screen};
+use crate::following::{Attached, Tie, followed};
+use crate::input::Stdin;
 use crate::interrupts::{Interrupt, Interrupts};
-use crate::output;
+use crate::local_input::Local;
 use crate::reading::{PATIENCE, Reading};
-use crate::spec::Spec;
+use crate::spec::{Spec, with_terminal};
+use crate::terminal::{self, Raw};
 
-/// Start a process, follow its output, and exit as it does
+/// Start a process, pass standard input on to it, follow its output, and exit as it does
 ///
-/// Ctrl-C stops the process and goes on to show its output to the end; a second Ctrl-C leaves
-/// at once. SIGTERM and the end of the terminal stop it as well, and so does output that cannot
-/// be written, or whose reader has left.
+/// Standard input is passed on where it is a pipe or a file, and its end is the end of the
+/// process's input. A loop that reads its own standard input needs -n, as with ssh: `while read
+/// host; do prn run -n ...; done` goes round as often as there are lines, and without -n the first
+/// process gets them all. What is typed at a terminal is passed on with -i, a line at a time, or
+/// with -t, each key as it is.
 ///
-/// Standard input is not passed on: where bytes wait on a pipe or in a file, nothing is started
-/// without --no-stdin. Bytes that come later, while it runs, are told of and never end in
-/// success; a producer that is slower than all of the process is not noticed.
+/// Ctrl-C stops the process and goes on to show its output to the end; a second Ctrl-C leaves at
+/// once. With -t, Ctrl-C is the process's own. SIGTERM and the end of the terminal stop it as well,
+/// and so does output that cannot be written, or whose reader has left, and input that cannot be
+/// read or passed on.
 #[derive(Debug, Args)]
 pub struct Run {
     /// What to start.
     #[command(flatten)]
     pub spec: Spec,
+    /// Pass standard input on whatever it is, a terminal too: a line at a time, and Ctrl-D ends it
+    #[arg(short, long, conflicts_with = "no_stdin")]
+    pub interactive: bool,
+    /// Give the process a terminal, and this one to it: for programs that are used at one, and for
+    /// shells. All output is standard output then
+    #[arg(short, long, conflicts_with = "no_stdin")]
+    pub tty: bool,
+    /// How to leave it.
+    #[command(flatten)]
+    pub detach: DetachFlag,
     /// How to reach the server.
     #[command(flatten)]
     pub connection: Connection,
 }
 
+/// What is passed on to the process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Passing {
+    Nothing,
+    /// Standard input to its end.
+    Input,
+    /// This terminal, key by key.
+    Terminal,
+}
+
 pub async fn run(args: Run) -> Result<Exit, Failure> {
-    let input = Input::look(args.spec.no_stdin)?;
-    let spec = args.spec.completed(OutputPolicy::Follow)?;
+    let passing = args.passing(Stdin::of_process())?;
+    let mut spec = args.spec.completed(OutputPolicy::Follow)?;
+    match passing {
+        Passing::Nothing => {}
+        Passing::Input => spec.stdin = StandardInput::Pipe,
+        Passing::Terminal => {
+            with_terminal(&mut spec, terminal::size(), std::env::var("TERM").ok());
+        }
+    }
     let remote = Remote::new(args.connection)?;
     let first = remote.connect().await?;
-    let mut input = input.settle()?.watch()?;
     // From here on a process may exist, and a signal must not leave it behind.
     let mut interrupts = Interrupts::take()?;
     let (client, started) = start(&remote, first, &spec, &mut interrupts).await?;
@@ -53,22 +86,56 @@ pub async fn run(args: Run) -> Result<Exit, Failure> {
         follower: true,
         ..OutputRequest::default()
     };
-    let reading = Reading::new(&remote, client.clone(), id, request).of_known(patience(&spec));
-    let mut following = std::pin::pin!(followed(&remote, client, reading, &mut interrupts, grace));
-    let (exit, is_input_lost) = tokio::select! {
-        biased;
-        exit = &mut following => (exit, false),
-        () = came(&mut input) => {
-            output::notice("what comes on standard input now is NOT passed on to the process (-n, --no-stdin leaves it alone)");
-            (following.await, true)
-        }
+    let reading = Reading::new(&remote, client, id, request).of_known(patience(&spec));
+    let followed = async {
+        let attached = attached(&started, passing, args.detach)?;
+        followed(reading, attached, &mut interrupts, Tie::Own { grace }).await
     };
-    match exit {
-        // Not what was asked for: the process never saw it.
-        Ok(exit::OK) if is_input_lost => Ok(exit::RUN_FAILED),
-        Ok(exit) => Ok(exit),
-        Err(failure) => Err(after_start(id, failure)),
+    followed.await.map_err(|failure| after_start(id, failure))
+}
+
+impl Run {
+    /// What of this standard input is passed on.
+    fn passing(&self, stdin: Stdin) -> Result<Passing, Failure> {
+        if self.tty {
+            return match stdin {
+                Stdin::Terminal => Ok(Passing::Terminal),
+                Stdin::Stream | Stdin::Nothing => Err(Failure::Usage(
+                    "-t, --tty needs a terminal as standard input; -i without -t passes on any other, to a process without a terminal"
+                        .to_owned(),
+                )),
+            };
+        }
+        let is_passed_on = self.interactive || (stdin == Stdin::Stream && !self.spec.no_stdin);
+        Ok(if is_passed_on {
+            Passing::Input
+        } else {
+            Passing::Nothing
+        })
     }
+}
+
+/// Begins to pass on what is to be passed on.
+fn attached(started: &Started, passing: Passing, detach: DetachFlag) -> Result<Attached, Failure> {
+    let id = started.process.id;
+    // Of a process that the same command has started before, and fed up to somewhere: the same
+    // input again, of which the server skips what it has. Nobody types the same again.
+    let keys_begin = (!started.already_running).then_some(0);
+    Ok(match passing {
+        Passing::Nothing => Attached::default(),
+        Passing::Input => Attached {
+            feed: Some(Feed::begin(id, Some(0), Local::ToItsEnd, Screen::Seen)?),
+            raw: None,
+        },
+        Passing::Terminal => {
+            let raw = Raw::enter()?;
+            let keys = Local::Keys(Watch::new(detach.detach_keys));
+            Attached {
+                feed: Some(Feed::begin(id, keys_begin, keys, Screen::Seen)?),
+                raw: Some(raw),
+            }
+        }
+    })
 }
 
 /// For how long a lost connection is worth new tries: as long as the process waits.
@@ -114,5 +181,43 @@ fn after_start(id: ProcessId, failure: Failure) -> Failure {
     Failure::AfterStart {
         id,
         source: Box::new(failure),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::{Cli, Command};
+    use clap::Parser;
+
+    fn passing(flags: &[&str], stdin: Stdin) -> Result<Passing, Failure> {
+        let connection = ["--client-cert", "c.pem", "--server-cert", "s.pem"];
+        let words = [&["prn", "run"], flags, &connection, &["--", "cat"]].concat();
+        let Command::Run(run) = Cli::try_parse_from(words).unwrap().command else {
+            panic!("not a run")
+        };
+        run.passing(stdin)
+    }
+
+    #[test]
+    fn a_stream_is_passed_on_unless_it_is_not_to_be_and_a_terminal_where_it_is_asked_for() {
+        use Passing::{Input, Nothing, Terminal};
+        for (flags, stdin, expected) in [
+            (&[][..], Stdin::Stream, Some(Input)),
+            (&[], Stdin::Terminal, Some(Nothing)),
+            (&[], Stdin::Nothing, Some(Nothing)),
+            (&["-n"], Stdin::Stream, Some(Nothing)),
+            (&["-i"], Stdin::Stream, Some(Input)),
+            (&["-i"], Stdin::Terminal, Some(Input)),
+            (&["-t"], Stdin::Terminal, Some(Terminal)),
+            (&["-it"], Stdin::Terminal, Some(Terminal)),
+            (&["-t"], Stdin::Stream, None),
+            (&["-it"], Stdin::Nothing, None),
+        ] {
+            let passed = passing(flags, stdin);
+            let said = passed.as_ref().err().map(ToString::to_string);
+            assert!(said.is_none_or(|said| said.contains("-i without -t")));
+            assert_eq!(passed.ok(), expected, "{flags:?} {stdin:?}");
+        }
     }
 }

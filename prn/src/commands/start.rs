@@ -3,15 +3,15 @@
 use std::time::Duration;
 
 use clap::Args;
-use prn_client::{Client, ClientError, Code, OutputPolicy, StartSpec, Started};
+use prn_client::{Client, ClientError, Code, OutputPolicy, StandardInput, StartSpec, Started};
 
 use crate::connection::{Connection, Remote};
 use crate::exit::{self, Exit};
 use crate::failure::Failure;
 use crate::format::FormatFlag;
 use crate::input::Input;
-use crate::spec::Spec;
-use crate::{fields, output};
+use crate::spec::{Spec, with_terminal};
+use crate::{fields, output, terminal};
 
 /// How often a start is tried whose outcome is unknown.
 const TRIES: u32 = 3;
@@ -25,11 +25,20 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// google.com"` splits the string into words as a shell would, without running a shell; `prn
 /// start -- ping google.com` takes the words as they are. For pipes, variables and the like name
 /// a shell: `prn start -- sh -c 'ls | wc -l'`.
+///
+/// `prn start` never reads its standard input: where bytes wait there on a pipe or in a file,
+/// nothing is started without -n. `prn attach` feeds what was started with --stdin or -t.
 #[derive(Debug, Args)]
 pub struct Start {
     /// What to start.
     #[command(flatten)]
     pub spec: Spec,
+    /// Give the process a pipe as its standard input, which stays open until `prn attach` ends it
+    #[arg(long, conflicts_with_all = ["no_stdin", "tty"])]
+    pub stdin: bool,
+    /// Give the process a terminal, as large as this one, for `prn attach`
+    #[arg(short, long, conflicts_with = "no_stdin")]
+    pub tty: bool,
     /// How to print the result.
     #[command(flatten)]
     pub format: FormatFlag,
@@ -39,8 +48,14 @@ pub struct Start {
 }
 
 pub async fn start(args: Start) -> Result<Exit, Failure> {
-    let input = Input::look(args.spec.no_stdin)?;
-    let spec = args.spec.completed(OutputPolicy::DropOldest)?;
+    let is_fed_later = args.stdin || args.tty;
+    let input = Input::look(args.spec.no_stdin || is_fed_later)?;
+    let mut spec = args.spec.completed(OutputPolicy::DropOldest)?;
+    if args.tty {
+        with_terminal(&mut spec, terminal::size(), std::env::var("TERM").ok());
+    } else if args.stdin {
+        spec.stdin = StandardInput::Pipe;
+    }
     let remote = Remote::new(args.connection)?;
     let first = remote.connect().await?;
     input.settle()?;

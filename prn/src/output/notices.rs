@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::descriptor::whole;
 use super::shown::escaped;
@@ -40,10 +41,30 @@ pub fn notice(line: &str) {
     let _unprinted = io::stderr().write_all(notice_line(line).as_bytes());
 }
 
+/// Whether the terminal that a line may go to is in raw mode: there, a line's end only goes down.
+static IS_RAW: AtomicBool = AtomicBool::new(false);
+
+/// Whether what a process printed last on it may end in the midst of a line.
+static IS_IN_LINE: AtomicBool = AtomicBool::new(false);
+
+/// Says that prn's terminal is in raw mode from now on, and the process's; or no longer.
+pub fn set_raw(is_raw: bool) {
+    IS_RAW.store(is_raw, Ordering::Relaxed);
+    IS_IN_LINE.store(true, Ordering::Relaxed);
+}
+
 /// A whole line. It goes out in one write(2), so that those of many prn that share a file or a
 /// pipe stay whole.
 pub fn notice_line(line: &str) -> String {
-    format!("prn: {}\n", escaped(line))
+    let line = escaped(line);
+    let is_raw = IS_RAW.load(Ordering::Relaxed);
+    // The process goes on printing as long as it has the terminal.
+    let is_in_line = IS_IN_LINE.fetch_and(is_raw, Ordering::Relaxed);
+    if is_in_line && io::stderr().is_terminal() {
+        format!("\r\nprn: {line}\r\n")
+    } else {
+        format!("prn: {line}\n")
+    }
 }
 
 /// Prints help that was asked for, or what is wrong with the command line.

@@ -2,7 +2,9 @@
 
 use std::io::{self, IsTerminal};
 
-use prn_client::{OutputPolicy, OutputStatus, OutputStore, Process, ProcessStatus, Usage};
+use prn_client::{
+    InputKind, OutputPolicy, OutputStatus, OutputStore, Process, ProcessStatus, Usage,
+};
 use prn_proto::units::{show_duration, show_size};
 use terminal_size::terminal_size_of;
 
@@ -77,6 +79,7 @@ pub fn details(process: &Process) -> String {
     if let Some(usage) = &status.usage {
         rows.usage(usage);
     }
+    rows.add("input", input(status).map(str::to_owned));
     if let Some(output) = &status.output {
         rows.output(output);
     }
@@ -89,6 +92,17 @@ pub fn details(process: &Process) -> String {
     }
     rows.text.truncate(rows.text.trim_end().len());
     rows.text
+}
+
+/// What a process reads. Nothing of the null device, which most have.
+fn input(status: &ProcessStatus) -> Option<&'static str> {
+    match (status.stdin, status.input_ended) {
+        (InputKind::None, _) => None,
+        (InputKind::Pipe, false) => Some("pipe"),
+        (InputKind::Pipe, true) => Some("pipe, ended"),
+        (InputKind::Terminal, false) => Some("terminal"),
+        (InputKind::Terminal, true) => Some("terminal, ended"),
+    }
 }
 
 /// Lines of a name and a value; none for what is not known.
@@ -187,6 +201,21 @@ mod tests {
             state: v1::ProcessState::Running.into(),
             ..Default::default()
         }
+    }
+
+    #[test]
+    fn what_a_process_reads_is_told_and_whether_that_has_ended() {
+        let shown = |stdin: v1::StandardInput, input_ended| {
+            let status = v1::ProcessStatus {
+                stdin: stdin.into(),
+                input_ended,
+                ..running()
+            };
+            details(&process("fcd2310e7b9a462a5d88c3a0ff4e2d9b", "cat", status))
+        };
+        assert!(!shown(v1::StandardInput::None, false).contains("input"));
+        assert!(shown(v1::StandardInput::Terminal, false).contains("input              terminal"));
+        assert!(shown(v1::StandardInput::Pipe, true).contains("input              pipe, ended"));
     }
 
     #[test]

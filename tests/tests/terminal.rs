@@ -1,0 +1,310 @@
+//! A terminal, as a person at tmux has it: what is typed, what is shown, and what is left behind.
+
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use prn_tests::proxy::Proxy;
+use prn_tests::server::Server;
+use prn_tests::{procfs, wait_for};
+use tempfile::TempDir;
+
+/// A shell in a terminal of tmux, 80 by 24, with `prn` on its PATH and the server's address.
+struct Screen {
+    folder: TempDir,
+}
+
+impl Screen {
+    fn open(server: &Server) -> Self {
+        Self::with(server, &[])
+    }
+
+    fn with(server: &Server, variables: &[(&str, &str)]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let screen = Self { folder };
+        let prn = server.prn(&[]);
+        let mut tmux = screen.tmux();
+        tmux.args([
+            "-f",
+            "/dev/null",
+            "new-session",
+            "-d",
+            "-x",
+            "80",
+            "-y",
+            "24",
+        ]);
+        for (name, value) in prn.get_envs() {
+            let value = value.map_or("", |value| value.to_str().unwrap());
+            tmux.args(["-e", &format!("{}={value}", name.to_str().unwrap())]);
+        }
+        for (name, value) in variables {
+            tmux.args(["-e", &format!("{name}={value}")]);
+        }
+        tmux.args(["-e", &format!("PRN={}", prn.get_program().display())]);
+        tmux.args(["-e", "PS1=local> ", "bash", "--norc", "--noprofile"]);
+        assert!(tmux.status().unwrap().success());
+        screen.shows("local>");
+        screen
+    }
+
+    fn tmux(&self) -> Command {
+        let mut tmux = Command::new("tmux");
+        tmux.arg("-S").arg(self.folder.path().join("tmux"));
+        tmux.env("LC_ALL", "C.UTF-8").stdin(Stdio::null());
+        tmux
+    }
+
+    fn ok(&self, arguments: &[&str]) -> String {
+        let output = self.tmux().args(arguments).output().unwrap();
+        assert!(output.status.success(), "{arguments:?}: {output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Types it, each word a key by tmux's names.
+    fn keys(&self, keys: &[&str]) {
+        self.ok(&[&["send-keys"], keys].concat());
+    }
+
+    /// Types a line.
+    fn line(&self, text: &str) {
+        self.ok(&["send-keys", "-l", text]);
+        self.keys(&["Enter"]);
+    }
+
+    fn pane(&self) -> String {
+        self.ok(&["capture-pane", "-p"])
+    }
+
+    fn shows(&self, text: &str) {
+        let mut last = String::new();
+        let until = std::time::Instant::now() + prn_tests::deadline();
+        while std::time::Instant::now() < until {
+            last = self.pane();
+            if last.contains(text) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        panic!("{text:?} is not shown:\n{last}");
+    }
+
+    /// The modes of the local terminal, as stty(1) says them.
+    fn modes(&self) -> String {
+        let tty = self.ok(&["display-message", "-p", "#{pane_tty}"]);
+        let output = Command::new("stty").args(["-F", tty.trim(), "-a"]).output();
+        String::from_utf8(output.unwrap().stdout).unwrap()
+    }
+
+    /// Waits until these are its modes again: the local shell asks for a line.
+    fn comes_back(&self, modes: &str) {
+        let mut found = String::new();
+        let until = std::time::Instant::now() + prn_tests::deadline();
+        while std::time::Instant::now() < until {
+            found = self.modes();
+            if found == modes {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        assert_eq!(found, modes, "{}", self.pane());
+    }
+
+    /// The pid of the `prn` that runs in it.
+    fn prn(&self) -> i32 {
+        let shell = self.ok(&["display-message", "-p", "#{pane_pid}"]);
+        let shell = shell.trim().parse().unwrap();
+        let mut found = None;
+        wait_for("prn", || {
+            let children = procfs::children(shell);
+            found = children.into_iter().find(|pid| procfs::comm(*pid) == "prn");
+            found.is_some()
+        });
+        found.unwrap()
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        let _unused = self.tmux().arg("kill-server").output();
+    }
+}
+
+/// A shell there. Its prompt is not to be found in this line.
+const BASH: &str = "$PRN run -it --env 'PS1=f''ar> ' -- bash --norc --noprofile";
+
+#[test]
+fn a_shell_is_as_usable_as_a_local_one() {
+    let server = Server::start();
+    let screen = Screen::open(&server);
+    let modes = screen.modes();
+    screen.line(BASH);
+    screen.shows("far>");
+    assert_ne!(screen.modes(), modes, "keys are the process's");
+    screen.line("echo $((6 * 7)) $TERM; stty size; tty; test -t 0 -a -t 1 -a -t 2 && echo all");
+    screen.shows("42 ");
+    screen.shows("24 80");
+    screen.shows("/dev/pts/");
+    screen.shows("all");
+    // Line editing: the cursor goes back.
+    screen.ok(&["send-keys", "-l", "echo bc"]);
+    screen.keys(&["Left", "Left", "a", "Enter"]);
+    screen.shows("abc");
+    // Ctrl-C is the process's.
+    screen.line("clear; sleep 1000; echo status $?");
+    std::thread::sleep(Duration::from_millis(300));
+    screen.keys(&["C-c"]);
+    screen.line("echo status $?");
+    screen.shows("status 130");
+    // Job control.
+    screen.line("clear; sleep 1000");
+    std::thread::sleep(Duration::from_millis(300));
+    screen.keys(&["C-z"]);
+    screen.shows("Stopped");
+    screen.line("clear; jobs; fg");
+    screen.shows("sleep 1000");
+    screen.keys(&["C-c"]);
+    // Size, at once and in order.
+    screen.ok(&["resize-window", "-x", "100", "-y", "30"]);
+    screen.line("clear; sleep 0.5; stty size");
+    screen.shows("30 100");
+    screen.ok(&["resize-window", "-x", "80", "-y", "24"]);
+    screen.line("exit 5");
+    screen.comes_back(&modes);
+    screen.line("code=$?; clear; echo far $code");
+    screen.shows("far 5");
+}
+
+#[test]
+fn full_screen_programs_draw_take_keys_and_leave_the_screen_as_it_was() {
+    let server = Server::start();
+    let screen = Screen::open(&server);
+    let modes = screen.modes();
+    screen.line(BASH);
+    screen.shows("far>");
+    // Whichever editor of the kind there is.
+    screen.line("clear; printf 'one\\ntwo\\n' >file; vi file || echo no vi");
+    std::thread::sleep(Duration::from_millis(500));
+    if !screen.pane().contains("no vi") {
+        screen.shows("two");
+        screen.keys(&["G", "o"]);
+        screen.ok(&["send-keys", "-l", "three"]);
+        screen.keys(&["Escape", ":", "w", "q", "Enter"]);
+        screen.shows("far>");
+        screen.line("clear; cat file");
+        screen.shows("three");
+    }
+    screen.line("clear; top");
+    screen.shows("PID");
+    screen.ok(&["resize-window", "-x", "60", "-y", "20"]);
+    screen.keys(&["q"]);
+    screen.line("clear; seq 1000 | less");
+    screen.shows("10");
+    screen.keys(&["G"]);
+    screen.shows("1000");
+    screen.keys(&["q"]);
+    screen.ok(&["resize-window", "-x", "80", "-y", "24"]);
+    screen.line("exit");
+    screen.comes_back(&modes);
+}
+
+#[test]
+fn a_detached_terminal_is_attached_again_and_shows_what_went_on() {
+    let server = Server::start();
+    let screen = Screen::open(&server);
+    let modes = screen.modes();
+    screen.line(BASH);
+    screen.shows("far>");
+    screen.line("word=kept");
+    screen.keys(&["C-p", "C-q"]);
+    screen.comes_back(&modes);
+    screen.line("code=$?; clear; echo left $code");
+    screen.shows("left 0");
+    let id = server.ok(&["list", "-o", "json"]);
+    let id = serde_json::from_str::<serde_json::Value>(&id).unwrap();
+    let id = id["processes"][0]["id"].as_str().unwrap().to_owned();
+    screen.line(&format!("clear; $PRN attach {id}"));
+    screen.line("echo $word");
+    screen.shows("kept");
+    screen.line("exit 3");
+    screen.comes_back(&modes);
+    screen.line("code=$?; clear; echo far $code");
+    screen.shows("far 3");
+    // The transcript is its output.
+    assert!(server.ok(&["logs", &id]).contains("kept"));
+}
+
+#[test]
+fn a_session_goes_on_when_its_connection_is_lost_and_comes_back() {
+    let server = Server::start();
+    let proxy = Proxy::start(&server.address, || None);
+    let screen = Screen::with(&server, &[("PRN_ADDRESS", &proxy.address)]);
+    let modes = screen.modes();
+    screen.line(BASH);
+    screen.shows("far>");
+    screen.line("word=kept");
+    proxy.interrupt();
+    std::thread::sleep(Duration::from_millis(500));
+    screen.ok(&["send-keys", "-l", "echo still $word"]);
+    proxy.resume();
+    screen.keys(&["Enter"]);
+    screen.shows("still kept");
+    screen.line("exit 2");
+    screen.comes_back(&modes);
+    screen.line("code=$?; clear; echo far $code");
+    screen.shows("far 2");
+}
+
+#[test]
+fn the_local_terminal_is_as_it_was_however_a_session_ends() {
+    let server = Server::start();
+    let screen = Screen::open(&server);
+    let modes = screen.modes();
+    let begin = || {
+        screen.line(&format!("clear; {BASH}"));
+        screen.shows("far>");
+        assert_ne!(screen.modes(), modes);
+    };
+    let restored = |how: &str| {
+        println!("{how}");
+        screen.comes_back(&modes);
+        screen.line("code=$?; clear; echo back $code");
+        screen.shows("back ");
+    };
+    begin();
+    screen.line("exit");
+    restored("exit");
+    for signal in [Signal::SIGTERM, Signal::SIGHUP, Signal::SIGINT] {
+        begin();
+        kill(Pid::from_raw(screen.prn()), signal).unwrap();
+        restored(signal.as_str());
+        // What was interrupted may take a moment to end.
+        screen.keys(&["C-c"]);
+    }
+    begin();
+    kill(Pid::from_raw(server.frontend()), Signal::SIGKILL).unwrap();
+    screen.line("exit");
+    restored("a killed frontend");
+    screen.line(&format!(
+        "clear; {}",
+        BASH.replace(" -it", " -it --reconnect 2s")
+    ));
+    screen.shows("far>");
+    kill(Pid::from_raw(server.supervisor()), Signal::SIGKILL).unwrap();
+    restored("a killed supervisor");
+}
+
+#[test]
+fn what_cannot_be_a_terminal_is_refused_with_what_to_do_instead() {
+    let server = Server::start();
+    let output = server
+        .prn(&["run", "-it", "--", "true"])
+        .stdin(Stdio::piped())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && said.contains("-i"), "{said}");
+    let both = server.run(&["run", "-n", "-t", "--", "true"]);
+    assert_eq!(both.status.code(), Some(125));
+}
