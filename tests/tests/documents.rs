@@ -77,7 +77,7 @@ fn ids(function: &str) -> Vec<(char, u32)> {
         let letter = word
             .chars()
             .next()
-            .filter(|letter| "tisjcorlpqx".contains(*letter))?;
+            .filter(|letter| "tisjcorlpqxn".contains(*letter))?;
         Some((letter.to_ascii_uppercase(), word.get(1..)?.parse().ok()?))
     };
     function

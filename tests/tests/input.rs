@@ -176,7 +176,7 @@ fn wait_until(child: &mut Child) -> Option<i32> {
 }
 
 #[test]
-fn a_process_that_never_reads_holds_up_nobody_else() {
+fn n4_a_process_that_never_reads_holds_up_nobody_else() {
     let server = Server::start();
     let mut stuck: Vec<_> = (0..8)
         .map(|_| {
@@ -235,7 +235,7 @@ fn through(proxy: &Proxy, server: &Server, arguments: &[&str]) -> Child {
 }
 
 #[test]
-fn input_is_exact_over_a_hundred_cuts_of_the_connection() {
+fn n6_input_is_exact_over_a_hundred_cuts_of_the_connection() {
     const CUTS: u64 = 100;
     let mut random = Random::from_environment("PRN_CUTS_SEED");
     let server = Server::with_arguments(&["--output-budget", "2G"]);
@@ -275,7 +275,7 @@ fn input_is_exact_over_a_hundred_cuts_of_the_connection() {
 }
 
 #[test]
-fn a_frontend_killed_while_it_writes_is_told_and_is_no_end_of_input() {
+fn n2_a_frontend_killed_while_it_writes_is_told_and_is_no_end_of_input() {
     let server = Server::start();
     let mut child = piped(
         &server,
@@ -298,7 +298,7 @@ fn a_frontend_killed_while_it_writes_is_told_and_is_no_end_of_input() {
 }
 
 #[test]
-fn a_frontend_killed_between_two_pieces_of_input_costs_nothing() {
+fn n2_a_frontend_killed_between_two_pieces_of_input_costs_nothing() {
     let server = Server::start();
     let id = started(&server, &["cat"]);
     let mut first = piped(&server, &["attach", "--keep-open", &id]);
@@ -323,7 +323,7 @@ fn started(server: &Server, argv: &[&str]) -> String {
 }
 
 #[test]
-fn an_input_that_is_kept_open_is_fed_later_and_by_one_at_a_time() {
+fn n5_an_input_that_is_kept_open_is_fed_later_and_by_one_at_a_time() {
     let server = Server::start();
     let id = started(&server, &["cat"]);
     let mut first = piped(&server, &["attach", &id]);
@@ -364,7 +364,7 @@ fn input_that_cannot_be_read_stops_the_process_and_is_no_success() {
 }
 
 #[test]
-fn the_server_holds_few_descriptors_for_inputs_and_gives_them_back() {
+fn n4_the_server_holds_few_descriptors_for_inputs_and_gives_them_back() {
     let server = Server::with(Options::default());
     let count = || prn_tests::procfs::descriptors(server.supervisor()).len();
     let frontend = || prn_tests::procfs::descriptors(server.frontend()).len();

@@ -1,6 +1,4 @@
 //! Input and terminals as the supervisor has them, against a frontend that was taken over.
-//!
-//! A test whose name begins with h names what such a frontend would have.
 
 use std::fs;
 use std::time::Duration;
@@ -52,7 +50,7 @@ fn exit(hostile: &mut HostileFrontend, id: ProcessId) -> ExitStatus {
 const OK: ExitStatus = ExitStatus::Exited(0);
 
 #[test]
-fn input_reaches_the_process_in_order_and_ends_when_that_is_said() {
+fn n1_input_reaches_the_process_in_order_and_ends_when_that_is_said() {
     let mut hostile = HostileFrontend::start();
     let id = start(&mut hostile, Input::Pipe, "test \"$(cat)\" = onetwo");
     let (taken, fd) = lent(&mut hostile, id);
@@ -72,7 +70,7 @@ fn input_reaches_the_process_in_order_and_ends_when_that_is_said() {
 }
 
 #[test]
-fn a_frontend_that_dies_while_it_writes_ends_no_input_and_leaves_it_unknown() {
+fn n2_a_frontend_that_dies_while_it_writes_ends_no_input_and_leaves_it_unknown() {
     let mut hostile = HostileFrontend::start();
     let id = start(&mut hostile, Input::Pipe, "test \"$(cat)\" = onetwo");
     let (_, fd) = lent(&mut hostile, id);
@@ -89,7 +87,7 @@ fn a_frontend_that_dies_while_it_writes_ends_no_input_and_leaves_it_unknown() {
 }
 
 #[test]
-fn a_frontend_that_has_given_an_input_back_can_die_and_nothing_is_unknown() {
+fn n2_a_frontend_that_has_given_an_input_back_can_die_and_nothing_is_unknown() {
     let mut hostile = HostileFrontend::start();
     let id = start(&mut hostile, Input::Pipe, "test \"$(cat)\" = one");
     let (_, fd) = lent(&mut hostile, id);
@@ -104,7 +102,7 @@ fn a_frontend_that_has_given_an_input_back_can_die_and_nothing_is_unknown() {
 }
 
 #[test]
-fn h_what_has_no_input_or_no_terminal_is_refused_by_name() {
+fn n3_what_has_no_input_or_no_terminal_is_refused_by_name() {
     let mut hostile = HostileFrontend::start();
     let nothing = start(&mut hostile, Input::Nothing, "sleep 60");
     let pipe = start(&mut hostile, Input::Pipe, "sleep 60");
@@ -133,7 +131,7 @@ fn h_what_has_no_input_or_no_terminal_is_refused_by_name() {
 }
 
 #[test]
-fn h_input_and_terminals_cannot_be_read_back_or_changed() {
+fn n3_input_and_terminals_cannot_be_read_back_or_changed() {
     for (input, script) in [
         (Input::Pipe, "sleep 60"),
         (Input::Terminal(SIZE), "echo shown; sleep 60"),
@@ -177,7 +175,7 @@ fn h_input_and_terminals_cannot_be_read_back_or_changed() {
 }
 
 #[test]
-fn a_terminal_is_the_processs_own_and_has_the_size_that_was_asked_for() {
+fn n3_a_terminal_is_the_processs_own_and_has_the_size_that_was_asked_for() {
     let mut hostile = HostileFrontend::start();
     // The terminal is its session's, its user's, and nobody else can write to it.
     let script = "set -e; test \"$(stty size)\" = '33 101'; t=$(tty); \
@@ -207,7 +205,7 @@ fn a_terminal_is_the_processs_own_and_has_the_size_that_was_asked_for() {
 }
 
 #[test]
-fn all_that_is_written_to_a_terminal_is_kept_also_what_is_written_last() {
+fn n6_all_that_is_written_to_a_terminal_is_kept_also_what_is_written_last() {
     let mut hostile = HostileFrontend::start();
     for bytes in [1, 4095, 4096, 4097, 65_536, 300_000] {
         let script = format!("stty -opost; head -c {bytes} /dev/zero");
@@ -222,7 +220,7 @@ fn all_that_is_written_to_a_terminal_is_kept_also_what_is_written_last() {
 }
 
 #[test]
-fn h_who_floods_a_terminal_that_nobody_reads_waits_and_costs_root_nothing() {
+fn n4_who_floods_a_terminal_that_nobody_reads_waits_and_costs_root_nothing() {
     let mut hostile = HostileFrontend::start();
     let silent = start(&mut hostile, Input::Terminal(SIZE), "sleep 60");
     let raw = "stty raw -echo; echo ready; sleep 60";
@@ -257,7 +255,7 @@ fn h_who_floods_a_terminal_that_nobody_reads_waits_and_costs_root_nothing() {
 }
 
 #[test]
-fn an_idle_terminal_wakes_nobody_and_nothing_of_it_is_left() {
+fn n4_an_idle_terminal_wakes_nobody_and_nothing_of_it_is_left() {
     let mut hostile = HostileFrontend::start();
     let supervisor = hostile.server.supervisor();
     let before = procfs::descriptors(supervisor).len();

@@ -257,7 +257,7 @@ fn a_session_goes_on_when_its_connection_is_lost_and_comes_back() {
 }
 
 #[test]
-fn the_local_terminal_is_as_it_was_however_a_session_ends() {
+fn n7_the_local_terminal_is_as_it_was_however_a_session_ends() {
     let server = Server::start();
     let screen = Screen::open(&server);
     let modes = screen.modes();
