@@ -11,7 +11,7 @@ pub(crate) enum Taken {
     Known(u64),
     /// Somebody writes, who will say.
     Counting,
-    /// Somebody died who has written.
+    /// Somebody else has written meanwhile, or died who had.
     Unknown,
 }
 
@@ -32,7 +32,7 @@ impl Taken {
         let taken = self.known();
         *self = match taken {
             Some(_) => Self::Counting,
-            // One who asks twice does not know what its other half has written.
+            // Who wrote has died, or is the same and does not know what its other half has written.
             None => Self::Unknown,
         };
         taken
@@ -43,13 +43,6 @@ impl Taken {
     pub fn say(&mut self, taken: u64) {
         if *self == Self::Counting {
             *self = Self::Known(taken);
-        }
-    }
-
-    /// Who writes, if anybody does, is dead.
-    pub fn lose(&mut self) {
-        if *self == Self::Counting {
-            *self = Self::Unknown;
         }
     }
 }
@@ -68,7 +61,6 @@ mod tests {
         taken.say(9);
         // Said again, or by somebody who does not write.
         taken.say(1);
-        taken.lose();
         assert_eq!(taken, Taken::Known(9));
     }
 
@@ -76,18 +68,9 @@ mod tests {
     fn what_died_with_its_writer_is_unknown_for_good() {
         let mut taken = Taken::NOTHING;
         taken.begin();
-        taken.lose();
+        // Somebody else, later.
         assert_eq!(taken.begin(), None);
         taken.say(3);
-        assert_eq!(taken, Taken::Unknown);
-    }
-
-    #[test]
-    fn who_asks_twice_makes_it_unknown() {
-        let mut taken = Taken::Known(5);
-        assert_eq!(taken.begin(), Some(5));
-        assert_eq!(taken.begin(), None);
-        taken.say(6);
         assert_eq!(taken, Taken::Unknown);
     }
 }

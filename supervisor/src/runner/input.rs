@@ -37,8 +37,8 @@ enum Typed {
 }
 
 impl Runner {
-    /// The descriptor to write a process's input to. Who has it tells of it with
-    /// [`Runner::input_taken`] when it is closed, and dies with [`Runner::lose_inputs`].
+    /// The descriptor to write a process's input to. Who has it says how much was taken when it is
+    /// closed ([`Runner::input_taken`]), or dies, and then nobody knows.
     ///
     /// # Errors
     /// `UnknownProcess`, `NoInput`, or `Resources`.
@@ -81,12 +81,6 @@ impl Runner {
         let end = process.live.as_mut().and_then(|live| live.input.take());
         process.info.input_ended |= end.is_some();
         Ok(())
-    }
-
-    /// Whoever wrote to inputs is dead, and took with it how much that was.
-    pub fn lose_inputs(&mut self) {
-        let processes = self.table.values_mut();
-        processes.for_each(|process| process.input_taken.lose());
     }
 
     /// Says how large a process's terminal is.
