@@ -2,8 +2,9 @@
 //! install`; and the files that it installs, as far as any machine can tell.
 
 use std::fs;
+use std::io::Write;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use prn_tests::pki::Identity;
 use prn_tests::server::{Server, has_controllers};
@@ -86,14 +87,18 @@ impl Installed {
         Self { client }
     }
 
-    fn prn(&self, arguments: &[&str]) -> Output {
-        Command::new("/usr/bin/prn")
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new("/usr/bin/prn");
+        command
             .args(arguments)
             .env("PRN_CLIENT_CERT", "/etc/prn/client.pem")
             .env("PRN_SERVER_CERT", "/etc/prn/server.pem")
-            .env("PRN_TLS_KEY", self.client.key_pem())
-            .output()
-            .unwrap()
+            .env("PRN_TLS_KEY", self.client.key_pem());
+        command
+    }
+
+    fn prn(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().unwrap()
     }
 
     fn ok(&self, arguments: &[&str]) -> String {
@@ -403,6 +408,42 @@ fn guest_x15_the_installed_configuration_limits_processes_and_its_port_is_reserv
     assert_eq!(limits["pids"], PIDS, "{status}");
     let reserved = sh("sysctl -n net.ipv4.ip_local_reserved_ports");
     assert_eq!(reserved.trim(), "50051");
+}
+
+#[test]
+#[ignore = "guest: needs systemd and an installed prn"]
+fn guest_n1_n3_input_and_terminals_are_there_under_the_unit() {
+    let prn = Installed::start();
+    for profile in ["default", "strict"] {
+        let script = "t=$(tty); stty size; stat -c '%u %a' $t; id -u; echo x >/dev/tty";
+        let argv = [
+            "start",
+            "-t",
+            "--profile",
+            profile,
+            "--",
+            "sh",
+            "-c",
+            script,
+        ];
+        let id = prn.ok(&argv).trim().to_owned();
+        let shown = prn.ok(&["logs", &id]);
+        let lines: Vec<_> = shown.lines().collect();
+        let [size, owner, uid, last] = lines[..] else {
+            panic!("{shown:?}")
+        };
+        assert_eq!((size, last), ("24 80", "x"));
+        assert_eq!(owner, format!("{uid} 600"));
+    }
+    let mut run = prn
+        .command(&["run", "--", "wc", "-c"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    run.stdin.take().unwrap().write_all(b"data\n").unwrap();
+    let output = run.wait_with_output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "5\n");
 }
 
 #[test]
