@@ -7,8 +7,8 @@ cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
 
 # command:package of Debian.
 for_demo=(ip:iproute2 ping:iputils-ping ps:procps unshare:util-linux)
-# Most of them are run as processes, under the confinement that processes have (docs/programs.md); node with npm is the
-# foreign-language client as well. cpio, mmdebstrap, qemu and zstd make and run the guest.
+# Most of them are run as processes, under the confinement that processes have (docs/programs.md); node with npm and
+# python3 with venv are clients of other languages as well. cpio, mmdebstrap, qemu and zstd make and run the guest.
 for_test=(
     chromium-headless-shell:chromium-headless-shell
     cmake:cmake
@@ -34,6 +34,7 @@ for_test=(
     /usr/bin/pip3:python3-pip
     pytest-3:python3-pytest
     /usr/bin/python3:python3
+    '/usr/lib/python3*/ensurepip/__init__.py:python3-venv'
     qemu-system-x86_64:qemu-system-x86
     redis-server:redis-server
     rsync:rsync

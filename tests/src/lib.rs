@@ -13,6 +13,7 @@ pub mod client;
 pub mod hostile;
 pub mod hostile_frontend;
 pub mod http2;
+pub mod packages;
 pub mod pki;
 pub mod procfs;
 pub mod proxy;

@@ -7,8 +7,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The folders of the project that hold sources.
-const PARTS: [&str; 6] = [
+const PARTS: [&str; 7] = [
     "api-frontend",
+    "examples",
     "ipc-protocol",
     "prn",
     "proto",

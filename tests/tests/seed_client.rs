@@ -2,12 +2,11 @@
 //! JavaScript, generated from a file that has no field from 16 up. Node and npm must be installed;
 //! its libraries go to the target folder.
 
-use std::fs::{self, File};
-use std::io::{BufRead, BufReader, ErrorKind};
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
-use nix::fcntl::{Flock, FlockArg};
+use prn_tests::packages;
 use prn_tests::pki::Identity;
 use prn_tests::server::Server;
 use prn_tests::wait_for;
@@ -378,48 +377,10 @@ fn source() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/seed-client"))
 }
 
-/// The folder of the client's libraries, which is filled as `package-lock.json` says when it is not
-/// there.
+/// The folder of the client's libraries.
 fn libraries() -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("seed-client");
-    fs::create_dir_all(&folder).unwrap();
-    // Tests run side by side.
-    let lock = File::create(folder.join("lock")).unwrap();
-    let _lock = Flock::lock(lock, FlockArg::LockExclusive)
-        .map_err(|(_, errno)| errno)
-        .unwrap();
-    let wanted = fs::read(source().join("package-lock.json")).unwrap();
-    let done = folder.join("installed-package-lock.json");
-    if fs::read(&done).ok().as_ref() != Some(&wanted) {
-        for tool in ["node", "npm"] {
-            let found = Command::new(tool)
-                .arg("--version")
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
-                .status();
-            let missing = found.is_err_and(|error| error.kind() == ErrorKind::NotFound);
-            assert!(
-                !missing,
-                "{tool} is not installed, and the client of another language needs it"
-            );
-        }
-        for name in ["package.json", "package-lock.json"] {
-            fs::copy(source().join(name), folder.join(name)).unwrap();
-        }
-        let output = Command::new("npm")
-            .args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"])
-            .current_dir(&folder)
-            .stdin(Stdio::null())
-            .output()
-            .unwrap();
-        assert!(
-            output.status.success(),
-            "npm ci: {}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-        fs::write(done, wanted).unwrap();
-    }
-    folder.join("node_modules")
+    packages::npm(&folder, source())
 }
 
 fn seconds() -> i64 {
