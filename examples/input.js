@@ -8,13 +8,10 @@ const { X509Certificate, randomBytes } = require("node:crypto");
 const { once } = require("node:events");
 const fs = require("node:fs");
 const path = require("node:path");
-const { Readable } = require("node:stream");
 const { setTimeout: sleep } = require("node:timers/promises");
 const { promisify } = require("node:util");
 const grpc = require("@grpc/grpc-js");
 const protoLoader = require("@grpc/proto-loader");
-
-const PIECE_MAX = 64 * 1024; // most bytes of one SendInputRequest
 
 const { PRN_ADDRESS = "127.0.0.1:50051", PRN_CLIENT_CERT, PRN_SERVER_CERT, PRN_TLS_KEY, PRN_TLS_KEY_FILE } = process.env;
 const schema = path.join(__dirname, "../proto/v1/process_runner.proto");
@@ -28,7 +25,11 @@ const credentials = grpc.credentials.createSsl(pinned, key, fs.readFileSync(PRN_
   checkServerIdentity: (_name, { raw }) =>
     raw.equals(new X509Certificate(pinned).raw) ? undefined : new Error("the server's certificate is not the pinned one"),
 });
-const server = new ProcessRunnerService(PRN_ADDRESS, credentials, { "grpc.ssl_target_name_override": "prn" });
+// Pings find a connection that is gone without a word, as Node's HTTP/2 sometimes leaves one that was reset. They hold no
+// program back: one that waits for a promise, with no timer and nothing open, has ended, with exit code 0.
+setInterval(() => {}, 60_000);
+const pings = { "grpc.keepalive_time_ms": 5000, "grpc.keepalive_timeout_ms": 5000 };
+const server = new ProcessRunnerService(PRN_ADDRESS, credentials, { "grpc.ssl_target_name_override": "prn", ...pings });
 const call = (method, request) => promisify(server[method]).call(server, request);
 
 // Calls, again while the server cannot be reached or replaces a part of itself.
@@ -45,30 +46,30 @@ async function surely(attempt) {
 }
 
 // One stream of input, which is answered when all of it is taken. Without data it ends the input.
+//
+// It can have any number of messages, each with a piece of data. Here it is one: @grpc/grpc-js makes an error (INTERNAL) of an
+// answer that comes while it has more to write, and one comes as soon as the process has closed its input.
 function send(opening, data) {
-  function* messages() {
-    yield opening;
-    for (let at = 0; at < data.length; at += PIECE_MAX) yield { data: data.subarray(at, at + PIECE_MAX) };
-    yield { end: data.length === 0 };
-  }
   return new Promise((resolve, reject) => {
     const stream = server.SendInput((error, answer) => (error ? reject(error) : resolve(answer)));
-    Readable.from(messages()).pipe(stream);
+    stream.end({ ...opening, data, end: data.length === 0 });
   });
 }
 
-// Feeds a process with the buffers that an iterator gives. An empty one ends its input.
+// Feeds a process with the buffers that an iterator gives, and ends its input after them. None has more than 64 KiB, which
+// is what Node reads at once and the most that a message takes.
 //
-// Data is kept here until a stream with it was answered. After a loss it is sent again under the same name, from the same
-// offset: the server lets this stream take the place of the old one and skips what it has taken, so no byte is lost or
-// comes twice. If the server itself has lost how much that was, the call fails with DATA_LOSS.
+// Data is kept until a stream with it was answered. After a loss it is sent again, under the same name, from the same offset:
+// the server lets this stream take the old one's place and skips what it has taken, so no byte is lost or comes twice. If
+// the server itself has lost how much that was, the call fails (DATA_LOSS).
 async function feed(id, source) {
   const opening = { process_identifier: id, writer: randomBytes(16).toString("hex"), offset: 0 };
   for await (const data of source) {
     const answer = await surely(() => send(opening, data));
-    if (answer.ended || answer.closed) return; // that was all, or nobody reads it any more
+    if (answer.closed) return; // nobody reads it any more
     opening.offset = answer.taken;
   }
+  await surely(() => send(opening, Buffer.alloc(0)));
 }
 
 // Writes a process's output to this program's own; returns the exit code that it stands for.
@@ -82,11 +83,6 @@ async function follow(request) {
     request.from_offset = offset + data.length; // where to go on after a loss
   }
   throw Object.assign(new Error("the output was cut off"), { code: grpc.status.UNAVAILABLE });
-}
-
-async function* standardInput() {
-  yield* process.stdin;
-  yield Buffer.alloc(0);
 }
 
 // Starts a process, which waits rather than lose output that its follower has not had yet.
@@ -103,7 +99,7 @@ async function main([command, ...args]) {
     source = [Buffer.from("stty size; exit 3\n")];
   } else {
     id = await start({ command, args, stdin: "STANDARD_INPUT_PIPE" });
-    source = standardInput();
+    source = process.stdin;
   }
   const request = { process_identifier: id, control_frames: true, from_offset: 0, follower: true };
   // What goes wrong with the input is told at once; else the process's end is what is waited for.

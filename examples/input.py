@@ -9,6 +9,7 @@ import secrets
 import ssl
 import sys
 import threading
+from concurrent.futures import Future
 
 import process_runner_pb2 as v1
 from grpclib.client import Channel
@@ -58,20 +59,19 @@ async def send(server, process, writer, offset, data):
 
 
 async def in_thread(call, *arguments):
-    """What a call returns that may take for ever. Nobody waits for its thread when this program ends."""
-    returned = asyncio.get_running_loop().create_future()
-    work = lambda: returned.get_loop().call_soon_threadsafe(returned.set_result, call(*arguments))
-    threading.Thread(target=work, daemon=True).start()
-    return await returned
+    """What a call returns that may take for ever: nobody waits for its thread when this program ends."""
+    returned = Future()
+    returned.set_running_or_notify_cancel()
+    threading.Thread(target=lambda: returned.set_result(call(*arguments)), daemon=True).start()
+    return await asyncio.wrap_future(returned)
 
 
 async def feed(server, process, source):
     """Feeds a process with the bytes that an iterator gives, and ends its input after them.
 
-    Data is kept here until a stream with it was answered. After a loss it is sent again under the same name, from the same
-    offset: the server lets this stream take the place of the old one and skips what it has taken, so no byte is lost or
-    comes twice. If the server itself has lost how much that was, the call fails with DATA_LOSS.
-    """
+    Data is kept until a stream with it was answered. After a loss it is sent again, under the same name, from the same
+    offset: the server lets this stream take the old one's place and skips what it has taken, so no byte is lost or comes
+    twice. If the server itself has lost how much that was, the call fails (DATA_LOSS)."""
     writer, answer = secrets.token_hex(16), v1.SendInputResponse(taken=0)
     while not (answer.ended or answer.closed):  # closed: nobody reads it any more
         data = await in_thread(next, source, b"")
