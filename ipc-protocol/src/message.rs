@@ -73,11 +73,11 @@ pub enum Ask {
     /// The descriptors of a process's output.
     Subscribe(ProcessId),
     /// A descriptor to write a process's input to.
-    Input(ProcessId),
+    LendInput(ProcessId),
     /// The end of a process's input. Its descriptor was given back before.
     EndInput(ProcessId),
     /// How large a process's terminal is.
-    Resize(ProcessId, WindowSize),
+    ResizeTerminal(ProcessId, TerminalSize),
 }
 
 /// From the supervisor to the frontend.
@@ -93,20 +93,20 @@ pub enum FromSupervisor {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Reply {
     /// To Start: the program runs. To Stop: the tree is gone, or what is left of it is reported as
-    /// stuck. The process's state was sent before. To EndInput and Resize: so it is.
+    /// stuck. The process's state was sent before. To EndInput and ResizeTerminal: so it is.
     Done,
     /// To Start: the same id and specification were known, so nothing new was started.
     Existing,
     /// To Subscribe: read-only descriptors of the data and the page (see [`crate::output`]) come
     /// with it.
     Subscribed,
-    /// To Input: a descriptor to write to comes with it, which does not block. The supervisor keeps
+    /// To LendInput: a descriptor to write to comes with it, which does not block. The supervisor keeps
     /// another one, so that nobody's end is the input's.
     Input {
         /// Bytes that were ever taken. `None`: somebody died who knew.
         taken: Option<u64>,
     },
-    /// To Input: it takes nothing more. It was ended, or the process has.
+    /// To LendInput: it takes nothing more. It was ended, or the process has.
     InputOver {
         /// Bytes that were ever taken. `None`: somebody died who knew.
         taken: Option<u64>,
@@ -192,12 +192,12 @@ pub enum Input {
     /// A pipe.
     Pipe,
     /// A terminal (pty(7)), of this size at first, which its standard output and error are as well.
-    Terminal(WindowSize),
+    Terminal(TerminalSize),
 }
 
 /// How large a terminal is, in characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct WindowSize {
+pub struct TerminalSize {
     /// Lines.
     pub rows: u16,
     /// Characters of a line.

@@ -32,7 +32,7 @@ fn spec() -> StartSpec {
             working_directory: None,
             limits: limits(),
             best_effort_limits: true,
-            input: Input::Terminal(WindowSize {
+            input: Input::Terminal(TerminalSize {
                 rows: 24,
                 columns: 300,
             }),
@@ -220,14 +220,14 @@ fn requests_have_their_bytes() {
             "02ac0201<id>01",
         ),
         (Request::Ask(request, Ask::Subscribe(id())), "02ac0202<id>"),
-        (Request::Ask(request, Ask::Input(id())), "02ac0203<id>"),
+        (Request::Ask(request, Ask::LendInput(id())), "02ac0203<id>"),
         (Request::Ask(request, Ask::EndInput(id())), "02ac0204<id>"),
         (
             Request::Ask(
                 request,
-                Ask::Resize(
+                Ask::ResizeTerminal(
                     id(),
-                    WindowSize {
+                    TerminalSize {
                         rows: 1,
                         columns: 128,
                     },

@@ -161,7 +161,7 @@ fn check_terminals(usage: &Usage, input: Input) -> Result<(), Refusal> {
 mod tests {
     use super::*;
     use crate::process::tests::spec;
-    use prn_ipc_protocol::message::{Keeping, OutputStore, WindowSize};
+    use prn_ipc_protocol::message::{Keeping, OutputStore, TerminalSize};
     use prn_ipc_protocol::types::Paths;
     use std::ffi::CStr;
 
@@ -486,7 +486,7 @@ mod tests {
                 spec.process.input = input;
             })
         };
-        let terminal = Input::Terminal(WindowSize {
+        let terminal = Input::Terminal(TerminalSize {
             rows: 24,
             columns: 80,
         });

@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use prn_ipc_protocol::message::{Input, Preparation, Refusal, WindowSize};
+use prn_ipc_protocol::message::{Input, Preparation, Refusal, TerminalSize};
 use prn_ipc_protocol::output::Stream;
 
 use crate::process::{Kind, Pipe, Terminal, Terminals};
@@ -106,7 +106,7 @@ fn pipes(uid: u32, input: Option<spawn::Pipe>) -> nix::Result<Streams> {
 }
 
 /// Its master stays here: who has it can read what is shown, and what is typed while it is echoed.
-fn terminal(uid: u32, size: WindowSize, counted: Terminals) -> nix::Result<Streams> {
+fn terminal(uid: u32, size: TerminalSize, counted: Terminals) -> nix::Result<Streams> {
     let typed = spawn::pipe_of(uid, Ours::To)?;
     let Ends { master, slave } = open_terminal(uid, size)?;
     Ok(Streams {

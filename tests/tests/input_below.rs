@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use nix::libc::{self, c_long};
 use prn_ipc_protocol::message::{
-    Ask, Event, ExitStatus, Input, Refusal, Reply, Request, WindowSize,
+    Ask, Event, ExitStatus, Input, Refusal, Reply, Request, TerminalSize,
 };
 use prn_ipc_protocol::types::ProcessId;
 use prn_tests::hostile_frontend::{Deed, HostileFrontend, Mode, Outcome, call, encoded};
 use prn_tests::{procfs, wait_for};
 
-const SIZE: WindowSize = WindowSize {
+const SIZE: TerminalSize = TerminalSize {
     rows: 33,
     columns: 101,
 };
@@ -26,7 +26,7 @@ fn start(hostile: &mut HostileFrontend, input: Input, script: &str) -> ProcessId
 
 /// What was taken, and where to write.
 fn lent(hostile: &mut HostileFrontend, id: ProcessId) -> (Option<u64>, i64) {
-    match hostile.ask(Ask::Input(id)) {
+    match hostile.ask(Ask::LendInput(id)) {
         (Reply::Input { taken }, fds) => (taken, i64::from(fds[0])),
         other => panic!("{other:?}"),
     }
@@ -64,9 +64,13 @@ fn n1_input_reaches_the_process_in_order_and_ends_when_that_is_said() {
     assert_eq!(hostile.ask(Ask::EndInput(id)).0, Reply::Done);
     assert_eq!(hostile.ask(Ask::EndInput(id)).0, Reply::Done, "so it is");
     let over = Reply::InputOver { taken: Some(6) };
-    assert_eq!(hostile.ask(Ask::Input(id)).0, over);
+    assert_eq!(hostile.ask(Ask::LendInput(id)).0, over);
     assert_eq!(exit(&mut hostile, id), OK);
-    assert_eq!(hostile.ask(Ask::Input(id)).0, over, "known after its end");
+    assert_eq!(
+        hostile.ask(Ask::LendInput(id)).0,
+        over,
+        "known after its end"
+    );
 }
 
 #[test]
@@ -108,18 +112,18 @@ fn n3_what_has_no_input_or_no_terminal_is_refused_by_name() {
     let pipe = start(&mut hostile, Input::Pipe, "sleep 60");
     let refused = |refusal| Reply::Refused(refusal);
     for (ask, refusal) in [
-        (Ask::Input(nothing), Refusal::NoInput),
+        (Ask::LendInput(nothing), Refusal::NoInput),
         (Ask::EndInput(nothing), Refusal::NoInput),
-        (Ask::Resize(nothing, SIZE), Refusal::NoTerminal),
-        (Ask::Resize(pipe, SIZE), Refusal::NoTerminal),
+        (Ask::ResizeTerminal(nothing, SIZE), Refusal::NoTerminal),
+        (Ask::ResizeTerminal(pipe, SIZE), Refusal::NoTerminal),
     ] {
         assert_eq!(hostile.ask(ask).0, refused(refusal));
     }
     let unknown = ProcessId::from_bytes([9; 16]);
     for ask in [
-        Ask::Input(unknown),
+        Ask::LendInput(unknown),
         Ask::EndInput(unknown),
-        Ask::Resize(unknown, SIZE),
+        Ask::ResizeTerminal(unknown, SIZE),
     ] {
         assert_eq!(hostile.ask(ask).0, refused(Refusal::UnknownProcess));
     }
@@ -186,7 +190,7 @@ fn n3_a_terminal_is_the_processs_own_and_has_the_size_that_was_asked_for() {
     let (taken, fd) = lent(&mut hostile, id);
     assert_eq!(taken, Some(0));
     assert_eq!(write(&hostile, fd, b"typed\n"), 6);
-    let size = WindowSize {
+    let size = TerminalSize {
         rows: 7,
         columns: 8,
     };
@@ -197,10 +201,10 @@ fn n3_a_terminal_is_the_processs_own_and_has_the_size_that_was_asked_for() {
         Event::Advanced { id: other, .. } if *other == id => Some(()),
         _ => None,
     });
-    assert_eq!(hostile.ask(Ask::Resize(id, size)).0, Reply::Done);
+    assert_eq!(hostile.ask(Ask::ResizeTerminal(id, size)).0, Reply::Done);
     let info = hostile.end_of(id);
     assert_eq!(info.main_exit.unwrap().status, ExitStatus::Exited(5));
-    let resize = hostile.ask(Ask::Resize(id, size)).0;
+    let resize = hostile.ask(Ask::ResizeTerminal(id, size)).0;
     assert_eq!(resize, Reply::Refused(Refusal::NoTerminal));
 }
 
@@ -273,7 +277,7 @@ fn n4_an_idle_terminal_wakes_nobody_and_nothing_of_it_is_left() {
     assert_eq!(exit(&mut hostile, id), OK);
     give_back(&mut hostile, id, fd, 8);
     let over = Reply::InputOver { taken: Some(8) };
-    assert_eq!(hostile.ask(Ask::Input(id)).0, over);
+    assert_eq!(hostile.ask(Ask::LendInput(id)).0, over);
     wait_for("all descriptors closed", || {
         procfs::descriptors(supervisor).len() <= before + 2
     });

@@ -135,7 +135,7 @@ async fn lend(feed: &Feed<'_>, writer: &Arc<Writer>) -> Result<Lent, Failure> {
         Reply::InputOver { taken } => Ok(Ok(Lent { taken, pipe: None })),
         Reply::Done | Reply::Existing | Reply::Subscribed | Reply::Refused(_) => Err(Unexpected),
     };
-    supervisor.ask(permit, Ask::Input(id), read).await
+    supervisor.ask(permit, Ask::LendInput(id), read).await
 }
 
 async fn written(

@@ -1,6 +1,6 @@
 //! ResizeTerminal.
 
-use prn_ipc_protocol::message::{Ask, Reply, WindowSize};
+use prn_ipc_protocol::message::{Ask, Reply, TerminalSize};
 use prn_ipc_protocol::types::ProcessId;
 use prn_proto::v1;
 use tonic::Status;
@@ -33,7 +33,7 @@ pub async fn resize(
     server: &Server,
     client: &Client,
     id: ProcessId,
-    size: WindowSize,
+    size: TerminalSize,
 ) -> Result<(), Failure> {
     let permit = server.permits.input(client).await?;
     let read = |answered: Answered<'_>| match answered.reply {
@@ -44,6 +44,6 @@ pub async fn resize(
         | Reply::InputOver { .. }
         | Reply::Refused(_) => Err(Unexpected),
     };
-    let ask = Ask::Resize(id, size);
+    let ask = Ask::ResizeTerminal(id, size);
     server.supervisor.ask(permit, ask, read).await
 }

@@ -3,7 +3,7 @@
 //! Both matches are exhaustive, so a value that only one side has does not compile.
 
 use prn_ipc_protocol::message::{
-    ExitCause, Input, Layer, OutputStore, Overflow, Profile, StopHow, WindowSize,
+    ExitCause, Input, Layer, OutputStore, Overflow, Profile, StopHow, TerminalSize,
 };
 use prn_ipc_protocol::output::Stream;
 use prn_ipc_protocol::types::Millis;
@@ -95,7 +95,7 @@ shown! {
 
 table! {
     /// What a process's standard input is.
-    shown_input, asked_input("stdin", size: WindowSize): ApiInput = Input {
+    shown_input, asked_input("stdin", size: TerminalSize): ApiInput = Input {
         None = Nothing,
         Pipe = Pipe,
         Terminal = Terminal(size)
@@ -192,7 +192,7 @@ mod tests {
         );
         comes_back("output_store", asked_store, shown_store);
         comes_back("only", asked_stream, shown_stream);
-        let size = WindowSize {
+        let size = TerminalSize {
             rows: 2,
             columns: 3,
         };

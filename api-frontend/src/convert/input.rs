@@ -1,6 +1,6 @@
 //! What SendInput asks for, message by message.
 
-use prn_ipc_protocol::message::WindowSize;
+use prn_ipc_protocol::message::TerminalSize;
 use prn_ipc_protocol::types::{Id, ProcessId};
 use prn_proto::v1;
 
@@ -26,7 +26,7 @@ pub struct Opening {
 #[derive(Debug, PartialEq, Eq)]
 pub struct Piece {
     /// How large the terminal is from here on.
-    pub size: Option<WindowSize>,
+    pub size: Option<TerminalSize>,
     /// Bytes of the input.
     pub data: Vec<u8>,
     /// Nothing follows.
@@ -138,7 +138,7 @@ mod tests {
         })
         .unwrap();
         assert_eq!((full.writer, full.offset), (Some(full.id), Some(0)));
-        let size = WindowSize {
+        let size = TerminalSize {
             rows: 1,
             columns: 2,
         };

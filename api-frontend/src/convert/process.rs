@@ -182,7 +182,7 @@ pub mod tests {
     use crate::convert::id::parsed;
     use prn_ipc_protocol::message::{
         AppliedLimits, End, ExitCause, FileText, Input, Keeping, Layer, OutputStore, Overflow,
-        ProcessSpec, Profile, WindowSize,
+        ProcessSpec, Profile, TerminalSize,
     };
     use prn_ipc_protocol::types::{Limits, PathRule, Paths, UnixMicros};
 
@@ -327,7 +327,7 @@ pub mod tests {
             (status.stdin(), status.input_ended)
         };
         assert_eq!(said(&info), (v1::StandardInput::None, false));
-        info.spec.input = Input::Terminal(WindowSize {
+        info.spec.input = Input::Terminal(TerminalSize {
             rows: 24,
             columns: 80,
         });

@@ -5,7 +5,7 @@ use std::ffi::CString;
 
 use prn_ipc_protocol::config;
 use prn_ipc_protocol::message::{
-    Input, Keeping, OutputStore, Overflow, ProcessSpec, StartSpec, WindowSize,
+    Input, Keeping, OutputStore, Overflow, ProcessSpec, StartSpec, TerminalSize,
 };
 use prn_ipc_protocol::output_max;
 use prn_ipc_protocol::types::{ARGUMENTS_MAX, Argv, LimitName, Limits, Millis, ProcessId};
@@ -137,7 +137,7 @@ fn input(raw: &v1::StartRequest, violations: &mut Violations) -> Option<Input> {
     Some(input?.unwrap_or_default())
 }
 
-fn terminal_size(raw: &v1::StartRequest) -> Result<WindowSize, InvalidField> {
+fn terminal_size(raw: &v1::StartRequest) -> Result<TerminalSize, InvalidField> {
     match &raw.terminal_size {
         None => Ok(USUAL_SIZE),
         Some(_) if raw.stdin() != v1::StandardInput::Terminal => {
@@ -403,7 +403,7 @@ mod tests {
                 ..command("true")
             };
         let input = |stdin, size| spec(asked(stdin, size)).unwrap().process.input;
-        let terminal = |rows, columns| Input::Terminal(WindowSize { rows, columns });
+        let terminal = |rows, columns| Input::Terminal(TerminalSize { rows, columns });
         assert_eq!(input(Unspecified, Option::None), Input::Nothing);
         assert_eq!(input(None, Option::None), Input::Nothing);
         assert_eq!(input(Pipe, Option::None), Input::Pipe);

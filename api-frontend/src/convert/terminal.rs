@@ -1,6 +1,6 @@
 //! How large a terminal is.
 
-use prn_ipc_protocol::message::WindowSize;
+use prn_ipc_protocol::message::TerminalSize;
 use prn_ipc_protocol::types::ProcessId;
 use prn_proto::v1;
 
@@ -8,25 +8,25 @@ use crate::convert::fields::{InvalidField, Violations};
 use crate::convert::id;
 
 /// Of a terminal for which no size was asked for.
-pub const USUAL_SIZE: WindowSize = WindowSize {
+pub const USUAL_SIZE: TerminalSize = TerminalSize {
     rows: 24,
     columns: 80,
 };
 
 /// A size, which all requests have in the field `terminal_size`.
-pub fn size(raw: &v1::TerminalSize) -> Result<WindowSize, InvalidField> {
+pub fn size(raw: &v1::TerminalSize) -> Result<TerminalSize, InvalidField> {
     let count = |count, field| match u16::try_from(count) {
         Ok(count) if count > 0 => Ok(count),
         Ok(_) | Err(_) => Err(InvalidField::new(field, "must be 1 to 65,535")),
     };
-    Ok(WindowSize {
+    Ok(TerminalSize {
         rows: count(raw.rows, "terminal_size.rows")?,
         columns: count(raw.columns, "terminal_size.columns")?,
     })
 }
 
 /// Which process's terminal is to have which size.
-pub fn resize(raw: v1::ResizeTerminalRequest) -> Result<(ProcessId, WindowSize), Violations> {
+pub fn resize(raw: v1::ResizeTerminalRequest) -> Result<(ProcessId, TerminalSize), Violations> {
     let mut violations = Violations::default();
     let id = violations.check(id::named(raw.process_identifier));
     let size = violations.check(size(&raw.terminal_size.unwrap_or_default()));

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use prn_api_frontend::log;
-use prn_ipc_protocol::message::{Input, Refusal, WindowSize};
+use prn_ipc_protocol::message::{Input, Refusal, TerminalSize};
 use prn_ipc_protocol::types::ProcessId;
 use prn_proto::v1;
 use tonic::{Status, Streaming};
@@ -124,7 +124,7 @@ impl Feed<'_> {
         }
     }
 
-    async fn resize(&self, size: Option<WindowSize>) -> Result<(), Status> {
+    async fn resize(&self, size: Option<TerminalSize>) -> Result<(), Status> {
         let Some(size) = size else {
             return Ok(());
         };

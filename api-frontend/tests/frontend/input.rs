@@ -10,7 +10,7 @@ use nix::unistd::{pipe2, read};
 use prn_ipc_protocol::channel::{self, SupervisorEnd};
 use prn_ipc_protocol::message::{
     Ask, Event, FromSupervisor, Input, OutputTotals, ProcessInfo, Refusal, Reply, Request,
-    RequestId, WindowSize,
+    RequestId, TerminalSize,
 };
 use prn_ipc_protocol::types::ProcessId;
 use prn_proto::v1;
@@ -114,7 +114,7 @@ fn code(answer: Result<v1::SendInputResponse, Status>) -> (Code, String) {
 impl Frontend {
     fn input_asked(&mut self) -> RequestId {
         let asked = self.receive();
-        let Request::Ask(request, Ask::Input(_)) = asked else {
+        let Request::Ask(request, Ask::LendInput(_)) = asked else {
             panic!("{asked:?}")
         };
         request
@@ -177,11 +177,14 @@ async fn data_sizes_and_the_end_come_in_their_order() {
         ..more(b"cd")
     });
     let asked = frontend.receive();
-    let size = WindowSize {
+    let size = TerminalSize {
         rows: 5,
         columns: 6,
     };
-    assert_eq!(asked, Request::Ask(RequestId(2), Ask::Resize(A, size)));
+    assert_eq!(
+        asked,
+        Request::Ask(RequestId(2), Ask::ResizeTerminal(A, size))
+    );
     frontend.reply(RequestId(2), Reply::Done);
     assert_eq!(pipe.read(2), b"cd");
     feed.send(the_end());
@@ -422,7 +425,7 @@ async fn what_the_supervisor_refuses_has_a_reason() {
     for is_terminal in [false, true] {
         let (mut resizer, request) = (client.clone(), request.clone());
         let answer = tokio::spawn(async move { resizer.resize_terminal(request).await });
-        let Request::Ask(asked, Ask::Resize(A, size)) = frontend.receive() else {
+        let Request::Ask(asked, Ask::ResizeTerminal(A, size)) = frontend.receive() else {
             panic!()
         };
         assert_eq!((size.rows, size.columns), (1, 2));

@@ -135,7 +135,7 @@ impl Session {
                 self.outbox
                     .answer(request, Reply::Subscribed, descriptors.into());
             }
-            Ask::Input(id) => {
+            Ask::LendInput(id) => {
                 let Lent { taken, end } = runner.lend_input(id)?;
                 let reply = match &end {
                     Some(_) => Reply::Input { taken },
@@ -149,7 +149,7 @@ impl Session {
                 self.outbox.state(id);
                 self.outbox.answer(request, Reply::Done, Vec::new());
             }
-            Ask::Resize(id, size) => {
+            Ask::ResizeTerminal(id, size) => {
                 runner.resize(id, size)?;
                 self.outbox.answer(request, Reply::Done, Vec::new());
             }

@@ -56,9 +56,9 @@ mod tests {
                 Ask::Start(_)
                 | Ask::Stop(..)
                 | Ask::Subscribe(_)
-                | Ask::Input(_)
+                | Ask::LendInput(_)
                 | Ask::EndInput(_)
-                | Ask::Resize(..),
+                | Ask::ResizeTerminal(..),
             )
             | Request::Watch { .. }
             | Request::Taken { .. }
@@ -78,7 +78,7 @@ mod tests {
             Request::Ask(RequestId(1), Ask::Subscribe(id)),
             Request::Watch { id, seen: 0 },
             Request::Taken { id, offset: 0 },
-            Request::Ask(RequestId(1), Ask::Input(id)),
+            Request::Ask(RequestId(1), Ask::LendInput(id)),
             Request::Ask(RequestId(1), Ask::EndInput(id)),
             Request::Follow(id),
             Request::Unfollow(id),

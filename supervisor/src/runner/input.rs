@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 
 use nix::errno::Errno;
 use nix::poll::PollFlags;
-use prn_ipc_protocol::message::{Input, Preparation, Refusal, WindowSize};
+use prn_ipc_protocol::message::{Input, Preparation, Refusal, TerminalSize};
 use prn_ipc_protocol::types::ProcessId;
 
 use super::{Runner, resources};
@@ -87,7 +87,7 @@ impl Runner {
     ///
     /// # Errors
     /// `UnknownProcess`, or `NoTerminal`, also of one that has ended.
-    pub fn resize(&mut self, id: ProcessId, size: WindowSize) -> Result<(), Refusal> {
+    pub fn resize(&mut self, id: ProcessId, size: TerminalSize) -> Result<(), Refusal> {
         let process = self.known_by(id)?;
         let terminal = process
             .live

@@ -7,7 +7,7 @@ use nix::fcntl::{OFlag, SpliceFFlags, open, splice};
 use nix::libc::{self, Ioctl, c_int, c_ushort};
 use nix::sys::stat::{Mode, fchmod};
 use nix::unistd::{Gid, Uid, fchown};
-use prn_ipc_protocol::message::WindowSize;
+use prn_ipc_protocol::message::TerminalSize;
 
 /// Most bytes that are typed in one turn: a terminal takes as many at a time (N_TTY_BUF_SIZE).
 const TURN: usize = 4096;
@@ -26,7 +26,7 @@ pub struct Ends {
 /// # Errors
 /// Those of open(2), ENOSPC for one: there are as many as may be (kernel.pty.max); and of ioctl(2),
 /// fchmod(2) and fchown(2).
-pub fn open_terminal(uid: u32, size: WindowSize) -> nix::Result<Ends> {
+pub fn open_terminal(uid: u32, size: TerminalSize) -> nix::Result<Ends> {
     let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
     let master = open(c"/dev/ptmx", flags | OFlag::O_NONBLOCK, Mode::empty())?;
     let unlocked: c_int = 0;
@@ -42,7 +42,7 @@ pub fn open_terminal(uid: u32, size: WindowSize) -> nix::Result<Ends> {
 ///
 /// # Errors
 /// As ioctl(2).
-pub fn resize(master: &OwnedFd, size: WindowSize) -> nix::Result<()> {
+pub fn resize(master: &OwnedFd, size: TerminalSize) -> nix::Result<()> {
     let size = libc::winsize {
         ws_row: c_ushort::from(size.rows),
         ws_col: c_ushort::from(size.columns),
