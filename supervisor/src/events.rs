@@ -78,6 +78,8 @@ pub(crate) enum Part {
     Group,
     /// What is typed into its terminal comes from there, or goes there.
     Input,
+    /// A child that does something to its terminal.
+    Aside,
 }
 
 impl Source {
@@ -96,6 +98,7 @@ impl Source {
                     Part::Pipe(Stream::Stderr) => 3,
                     Part::Group => 4,
                     Part::Input => 5,
+                    Part::Aside => 6,
                 };
                 (number, kind)
             }
@@ -114,6 +117,7 @@ impl Source {
             3 => Part::Pipe(Stream::Stderr),
             4 => Part::Group,
             5 => Part::Input,
+            6 => Part::Aside,
             7 => return number.try_into().ok().map(Token).map(Self::Attached),
             _ => return None,
         };
@@ -209,6 +213,7 @@ mod tests {
             Part::Pipe(Stream::Stderr),
             Part::Group,
             Part::Input,
+            Part::Aside,
         ];
         let numbers = [0, 1, u64::from(u32::MAX), u64::MAX >> Source::KIND_BITS];
         let of_processes = numbers.into_iter().flat_map(|number| {
@@ -230,7 +235,7 @@ mod tests {
 
     #[test]
     fn a_number_that_stands_for_nothing_is_nothing() {
-        for data in [6, (1 << 3) | 6, (1 << 40) | 7] {
+        for data in [(1 << 40) | 7, u64::MAX] {
             assert_eq!(Source::decode(data), None);
         }
     }

@@ -4,7 +4,9 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::Instant;
 
-use prn_ipc_protocol::message::{ExitCause, ExitStatus, Overflow, ProcessInfo, Refusal};
+use prn_ipc_protocol::message::{
+    ExitCause, ExitStatus, Overflow, ProcessInfo, Refusal, TerminalSize,
+};
 use prn_ipc_protocol::output::Stream;
 
 use crate::cgroup::Group;
@@ -241,7 +243,18 @@ pub(crate) struct Terminal {
     /// What is typed comes from there. `None`: nothing more comes, or nobody would read it.
     pub typed: Option<OwnedFd>,
     /// Counts it while it is there.
-    pub _counted: Terminals,
+    pub counted: Terminals,
+    /// Its size is being set.
+    pub resizing: Option<Resizing>,
+}
+
+/// That a terminal's size is being set.
+#[derive(Debug)]
+pub(crate) struct Resizing {
+    /// By whom.
+    pub child: OwnedFd,
+    /// To what next.
+    pub next: Option<TerminalSize>,
 }
 
 /// How many terminals there are: each has one of these.

@@ -27,8 +27,10 @@ use crate::process::{Live, Phase, Process, Terminals};
 use crate::reading::Turn;
 use crate::sys::errno_number;
 use crate::sys::spawn::{self, Slots};
+use aside::Aside;
 use leftover::Leftover;
 
+mod aside;
 mod cleanup;
 mod end;
 mod followers;
@@ -89,6 +91,8 @@ pub struct Runner {
     ledgers: Ledgers,
     pipes: PipeBudget,
     terminals: Terminals,
+    /// Children that do something to terminals, but for those that are known with them.
+    asides: Vec<Aside>,
     /// Finished processes, oldest first.
     finished: VecDeque<u64>,
     /// Bytes of the arguments of finished processes, and of all others.
@@ -133,6 +137,7 @@ impl Runner {
             ledgers,
             pipes: PipeBudget::new(),
             terminals: Terminals::default(),
+            asides: Vec::new(),
             finished: VecDeque::new(),
             remembered: 0,
             arguments: 0,
@@ -229,6 +234,10 @@ impl Runner {
         for source in self.events.take_ready() {
             match source {
                 Source::Attached(_) => {}
+                Source::Process {
+                    number,
+                    part: Part::Aside,
+                } => self.aside_ended(number),
                 Source::Process { number, part } if self.leftovers.contains_key(&number) => {
                     self.leftover_happened(number, part);
                 }
@@ -292,6 +301,8 @@ impl Runner {
             Part::Pipe(stream) => self.pump(process, stream, Turn::Regular),
             Part::Group => self.end_if_empty(process),
             Part::Input => self.type_input(process),
+            // They may outlive it.
+            Part::Aside => {}
         }
     }
 }

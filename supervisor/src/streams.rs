@@ -114,7 +114,8 @@ fn terminal(uid: u32, size: TerminalSize, counted: Terminals) -> nix::Result<Str
         terminal: Some(Terminal {
             master: master.try_clone().map_err(errno)?,
             typed: Some(typed.from),
-            _counted: counted,
+            counted,
+            resizing: None,
         }),
         pipes: vec![Pipe::new(Stream::Stdout, master, Kind::Terminal)],
         input: Some(typed.to),

@@ -19,6 +19,7 @@ pub mod procfs;
 pub mod proxy;
 pub mod random;
 pub mod server;
+pub mod slow_memory;
 pub mod trace;
 pub mod writer;
 

@@ -1,14 +1,22 @@
 //! Input and terminals as the supervisor has them, against a frontend that was taken over.
+#![expect(
+    unsafe_code,
+    reason = "a call whose answer goes to memory that does not arrive"
+)]
 
 use std::fs;
+use std::os::fd::AsRawFd;
+use std::process::Command;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use nix::libc::{self, c_long};
 use prn_ipc_protocol::message::{
-    Ask, Event, ExitStatus, Input, Refusal, Reply, Request, TerminalSize,
+    Ask, Event, ExitStatus, Input, Refusal, Reply, Request, StopHow, TerminalSize,
 };
 use prn_ipc_protocol::types::ProcessId;
 use prn_tests::hostile_frontend::{Deed, HostileFrontend, Mode, Outcome, call, encoded};
+use prn_tests::slow_memory::SlowPage;
 use prn_tests::{procfs, wait_for};
 
 const SIZE: TerminalSize = TerminalSize {
@@ -254,8 +262,71 @@ fn n4_who_floods_a_terminal_that_nobody_reads_waits_and_costs_root_nothing() {
     assert!(woken < 20, "woken {woken} times");
     assert!(procfs::cpu_ticks(supervisor) - ticks < 10);
     assert!(hostile.is_alive());
-    // And who reads again gets it.
-    assert_eq!(hostile.start_process(&["true"]).to_string().len(), 32);
+}
+
+/// The name of a process's terminal.
+fn terminal_of(hostile: &HostileFrontend, id: ProcessId) -> String {
+    let group = hostile
+        .server
+        .cgroup()
+        .join("processes")
+        .join(id.to_string());
+    let members = fs::read_to_string(group.join("cgroup.procs")).unwrap();
+    let first: i32 = members.lines().next().unwrap().parse().unwrap();
+    let link = fs::read_link(format!("/proc/{first}/fd/0")).unwrap();
+    link.to_str().unwrap().to_owned()
+}
+
+/// Makes a call on it, from a thread of its own, whose answer goes to memory that does not arrive.
+fn call_that_waits(terminal: &str, request: libc::Ioctl) -> (SlowPage, JoinHandle<()>) {
+    let page = SlowPage::new();
+    let (address, file) = (page.address(), fs::File::open(terminal).unwrap());
+    let (sender, thread) = std::sync::mpsc::channel();
+    let waiting = std::thread::spawn(move || {
+        sender.send(nix::unistd::gettid()).unwrap();
+        // SAFETY: the page is mapped for ever, and larger than what this request writes.
+        unsafe { libc::ioctl(file.as_raw_fd(), request, address) };
+    });
+    let thread = thread.recv().unwrap();
+    wait_for("the call to wait for its page", || {
+        let path = format!("/proc/self/task/{thread}/wchan");
+        fs::read_to_string(path).unwrap().contains("userfault")
+    });
+    (page, waiting)
+}
+
+#[test]
+fn n4_a_call_on_a_terminal_that_does_not_come_back_holds_up_nobody_else() {
+    let mut hostile = HostileFrontend::start();
+    let id = start(&mut hostile, Input::Terminal(SIZE), "sleep 1000");
+    let terminal = terminal_of(&hostile, id);
+    let other = |rows| TerminalSize { rows, ..SIZE };
+    // Who asks for the size has a lock that who sets it waits for.
+    let (page, waiting) = call_that_waits(&terminal, libc::TIOCGWINSZ);
+    for rows in 1..=5 {
+        let resized = hostile.ask(Ask::ResizeTerminal(id, other(rows)));
+        assert_eq!(resized.0, Reply::Done);
+    }
+    hostile.start_process(&["true"]);
+    drop(page);
+    waiting.join().unwrap();
+    let size = format!("rows 5; columns {}", SIZE.columns);
+    wait_for("the newest size", || {
+        let stty = Command::new("stty").args(["-F", &terminal, "-a"]).output();
+        String::from_utf8(stty.unwrap().stdout)
+            .unwrap()
+            .contains(&size)
+    });
+    // Who is in a call has what the last one to close it waits for.
+    let (page, waiting) = call_that_waits(&terminal, libc::TCGETS);
+    assert_eq!(hostile.ask(Ask::Stop(id, StopHow::Kill)).0, Reply::Done);
+    hostile.start_process(&["true"]);
+    let supervisor = hostile.server.supervisor();
+    let children = procfs::children(supervisor).len();
+    assert!(children >= 2, "one waits, beside the frontend");
+    drop(page);
+    waiting.join().unwrap();
+    wait_for("its end", || procfs::children(supervisor).len() < children);
 }
 
 #[test]

@@ -126,7 +126,7 @@ impl Runner {
         let has_ended = |main: &mut OwnedFd| !matches!(pidfd::reap(main), Ok(None));
         let ended = match part {
             Part::Main => leftover.live.main.take_if(has_ended),
-            Part::Report | Part::Pipe(_) | Part::Group | Part::Input => None,
+            Part::Report | Part::Pipe(_) | Part::Group | Part::Input | Part::Aside => None,
         };
         if let Some(cleaner) = ended {
             self.detach(&cleaner);

@@ -2,7 +2,7 @@
 //! in the supervisor, which looks at none of it.
 
 use std::fs::File;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::poll::PollFlags;
@@ -14,7 +14,7 @@ use crate::events::{Interest, Part, Source};
 use crate::process::{Process, Terminal};
 use crate::store::state;
 use crate::sys::errno;
-use crate::sys::terminal::{resize, type_from};
+use crate::sys::terminal::type_from;
 
 /// A process's input, for somebody who writes to it.
 #[derive(Debug)]
@@ -83,18 +83,22 @@ impl Runner {
         Ok(())
     }
 
-    /// Says how large a process's terminal is.
+    /// Says how large a process's terminal is: so it will be, or as large as is said after that.
     ///
     /// # Errors
-    /// `UnknownProcess`, or `NoTerminal`, also of one that has ended.
+    /// `UnknownProcess`, `NoTerminal`, also of one that has ended, or `Resources`.
     pub fn resize(&mut self, id: ProcessId, size: TerminalSize) -> Result<(), Refusal> {
-        let process = self.known_by(id)?;
-        let terminal = process
-            .live
-            .as_ref()
-            .and_then(|live| live.terminal.as_ref());
-        let terminal = terminal.ok_or(Refusal::NoTerminal)?;
-        resize(&terminal.master, size).map_err(|_| Refusal::NoTerminal)
+        self.known_by(id)?;
+        let mut outcome = Err(Refusal::NoTerminal);
+        self.with_id(id, |runner, process| {
+            let number = process.info.number;
+            let live = process.live.as_mut();
+            if let Some(terminal) = live.and_then(|live| live.terminal.as_mut()) {
+                let set = runner.set_size(number, terminal, size);
+                outcome = set.map_err(resources(Preparation::Terminal));
+            }
+        });
+        outcome
     }
 
     /// Types what was written to a process's input, a bounded amount of it: the rest has its turn
@@ -108,17 +112,14 @@ impl Runner {
         let Some(typed) = &terminal.typed else {
             return;
         };
-        let watch = |fd, interest| {
-            let part = Part::Input;
-            let source = Source::Process { number, part };
-            self.events.set(fd, interest, source)
+        let (fd, interest) = match type_once(typed, &terminal.master) {
+            Typed::Some => (typed, Interest::ReadableOnce),
+            Typed::Full => (&terminal.master, Interest::WritableOnce),
+            Typed::Over => return self.stop_typing(terminal),
         };
-        let watched = match type_once(terminal) {
-            Typed::Some => watch(typed.as_fd(), Interest::ReadableOnce),
-            Typed::Full => watch(terminal.master.as_fd(), Interest::WritableOnce),
-            Typed::Over => Err(Errno::EPIPE),
-        };
-        if watched.is_err() {
+        let part = Part::Input;
+        let source = Source::Process { number, part };
+        if self.events.set(fd.as_fd(), interest, source).is_err() {
             self.stop_typing(terminal);
         }
     }
@@ -131,23 +132,21 @@ impl Runner {
     }
 
     /// Nobody reads a process's input any more.
-    pub(super) fn close_input(&self, process: &mut Process) {
+    pub(super) fn close_input(&mut self, process: &mut Process) {
         let Some(live) = &mut process.live else {
             return;
         };
         live.input = None;
         if let Some(mut terminal) = live.terminal.take() {
             self.stop_typing(&mut terminal);
+            self.close_terminal(process.info.number, terminal);
         }
     }
 }
 
 /// Types once.
-fn type_once(terminal: &Terminal) -> Typed {
-    let Some(typed) = &terminal.typed else {
-        return Typed::Over;
-    };
-    match type_from(typed, &terminal.master) {
+fn type_once(typed: &OwnedFd, master: &OwnedFd) -> Typed {
+    match type_from(typed, master) {
         Ok(0) => Typed::Over,
         Ok(_) | Err(Errno::EINTR) => Typed::Some,
         // Either of the two, so the terminal if the pipe has something.

@@ -22,13 +22,13 @@ use prn_ipc_protocol::codec;
 use prn_ipc_protocol::message::ChildStep;
 
 use super::errno_number;
-use passing::Filled;
+use passing::{Filled, Inbox};
 use plan::REPORT;
 use prepared::{Passed, Prepared, TAKEN};
 
 pub use confine::filter;
 pub use passing::{Passage, Slots};
-pub use plan::{Child, Failed, Ids, Places, Program, View};
+pub use plan::{Child, Errand, Failed, Ids, Places, Program, View};
 
 /// A created process.
 #[derive(Debug)]
@@ -112,6 +112,31 @@ pub fn spawn_apart(child: &Child<'_>) -> nix::Result<Spawned> {
     })
 }
 
+/// Sends a child on an errand with a terminal. It is this program's own user in its own group, and
+/// has the terminal alone.
+///
+/// # Errors
+/// Those of socketpair(2), sendmsg(2) and clone3(2).
+pub fn send_aside(errand: Errand, terminal: &OwnedFd) -> nix::Result<OwnedFd> {
+    let Filled { passage, inbox } = Filled::apart(&[terminal.as_raw_fd()])?;
+    let child = clone(None, inbox, || child::go_aside(inbox, errand));
+    drop(passage);
+    child
+}
+
+/// The same to close a terminal, which is not closed here then.
+///
+/// # Errors
+/// As [`send_aside`]. It is closed here then.
+pub fn close_aside(terminal: OwnedFd) -> nix::Result<OwnedFd> {
+    let Filled { passage, inbox } = Filled::apart(&[terminal.as_raw_fd()])?;
+    // What waits for the child keeps it open: this is not the last time that it is closed.
+    drop(terminal);
+    let child = clone(None, inbox, || child::go_aside(inbox, Errand::Close));
+    drop(passage);
+    child
+}
+
 /// linux/sched.h; libc has them as an int that does not fit.
 const CLONE_FILES: u64 = 0x400;
 const CLONE_PIDFD: u64 = 0x1000;
@@ -119,21 +144,26 @@ const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
 /// Makes the child, in this group, and returns what refers to it. In the child it does not return.
 fn clone_into(group: BorrowedFd<'_>, prepared: &Prepared<'_>) -> nix::Result<OwnedFd> {
+    clone(Some(group), prepared.inbox, || child::run(prepared))
+}
+
+/// Makes a child, in this group or in this program's own, and returns what refers to it. In the
+/// child `run` is called, which does not return.
+fn clone(group: Option<BorrowedFd<'_>>, inbox: Inbox, run: impl FnOnce()) -> nix::Result<OwnedFd> {
     let mut pidfd: RawFd = -1;
     // SAFETY: clone_args is numbers only, for which 0 is a value.
     let mut arguments: libc::clone_args = unsafe { std::mem::zeroed() };
-    let files = if prepared.inbox.is_shared {
-        CLONE_FILES
-    } else {
-        0
-    };
-    arguments.flags = CLONE_PIDFD | CLONE_INTO_CGROUP | files;
+    let files = if inbox.is_shared { CLONE_FILES } else { 0 };
+    arguments.flags = CLONE_PIDFD | files;
+    if let Some(group) = group {
+        arguments.flags |= CLONE_INTO_CGROUP;
+        arguments.cgroup = group.as_raw_fd().try_into().map_err(|_| Errno::EBADF)?;
+    }
     arguments.pidfd = std::ptr::from_mut(&mut pidfd)
         .expose_provenance()
         .try_into()
         .map_err(|_| Errno::EOVERFLOW)?;
     arguments.exit_signal = libc::SIGCHLD.try_into().map_err(|_| Errno::EINVAL)?;
-    arguments.cgroup = group.as_raw_fd().try_into().map_err(|_| Errno::EBADF)?;
     // SAFETY: without CLONE_VM the child gets a copy of this address space, as with fork(2), and
     // this process has one thread, so no lock is held by another one. `arguments` is a clone_args
     // of the size given, and `pidfd` outlives it.
@@ -145,7 +175,7 @@ fn clone_into(group: BorrowedFd<'_>, prepared: &Prepared<'_>) -> nix::Result<Own
         )
     };
     if pid == 0 {
-        child::run(prepared);
+        run();
     }
     Errno::result(pid)?;
     // SAFETY: CLONE_PIDFD stored a new descriptor there, for nobody else.

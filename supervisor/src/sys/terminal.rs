@@ -42,7 +42,7 @@ pub fn open_terminal(uid: u32, size: TerminalSize) -> nix::Result<Ends> {
 ///
 /// # Errors
 /// As ioctl(2).
-pub fn resize(master: &OwnedFd, size: TerminalSize) -> nix::Result<()> {
+pub fn resize(master: impl AsFd, size: TerminalSize) -> nix::Result<()> {
     let size = libc::winsize {
         ws_row: c_ushort::from(size.rows),
         ws_col: c_ushort::from(size.columns),
@@ -73,8 +73,8 @@ fn open_slave(master: &OwnedFd, flags: OFlag) -> nix::Result<OwnedFd> {
 }
 
 /// ioctl(2) with a request that reads a `T`.
-fn set<T>(terminal: &OwnedFd, request: Ioctl, value: &T) -> nix::Result<()> {
-    let (terminal, value) = (terminal.as_raw_fd(), std::ptr::from_ref(value));
+fn set<T>(terminal: impl AsFd, request: Ioctl, value: &T) -> nix::Result<()> {
+    let (terminal, value) = (terminal.as_fd().as_raw_fd(), std::ptr::from_ref(value));
     // SAFETY: its callers, in this file, pass TIOCSPTLCK with an int and TIOCSWINSZ with a struct
     // winsize, which is what these read (ioctl_tty(2)).
     Errno::result(unsafe { libc::syscall(libc::SYS_ioctl, terminal, request, value) }).map(drop)

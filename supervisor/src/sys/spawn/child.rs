@@ -19,9 +19,11 @@ use prn_ipc_protocol::message::ChildStep;
 
 use super::confine::{Ruleset, filter};
 use super::namespaces;
+use super::passing::Inbox;
 use super::paths;
-use super::plan::{Program, REPORT};
+use super::plan::{Errand, Program, REPORT};
 use super::prepared::{Prepared, TAKEN};
+use crate::sys::terminal::resize;
 use crate::sys::{call, errno_number};
 
 /// The child, to its end.
@@ -67,6 +69,19 @@ fn write(report: RawFd, bytes: &[u8]) {
     // SAFETY: a system call on memory and a descriptor of this process. write(2) of so few bytes to
     // a pipe is whole; if the parent is gone nobody needs it.
     unsafe { libc::write(report, bytes.as_ptr().cast(), bytes.len()) };
+}
+
+/// A child with a terminal, which it does one thing with that can take long.
+pub(super) fn go_aside(inbox: Inbox, errand: Errand) -> ! {
+    if let (Ok(()), Errand::Resize(size)) = (inbox.open(), errand) {
+        // SAFETY: its inbox has just given this process the terminal, as its first descriptor, and
+        // nothing closes it.
+        let terminal = unsafe { BorrowedFd::borrow_raw(0) };
+        let _unused = resize(terminal, size);
+    }
+    // SAFETY: it ends this process, which closes the terminal, without running anything of the
+    // parent's.
+    unsafe { libc::_exit(0) }
 }
 
 /// The child that removes directories. What a process once put into one can make that take long:

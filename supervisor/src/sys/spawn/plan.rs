@@ -5,7 +5,7 @@ use std::ffi::{CStr, CString};
 use std::os::fd::BorrowedFd;
 
 use prn_ipc_protocol::config::{Bindable, Layers, OpenFiles};
-use prn_ipc_protocol::message::ChildStep;
+use prn_ipc_protocol::message::{ChildStep, TerminalSize};
 use prn_ipc_protocol::types::PathRule;
 
 /// What the child executes.
@@ -17,6 +17,15 @@ pub enum Program<'a> {
     File(BorrowedFd<'a>),
     /// None: it removes these empty directories of a folder, as this program's own user, and ends.
     Unlink(BorrowedFd<'a>, &'a [CString]),
+}
+
+/// What a child does with a terminal that it was passed, and with nothing else, before it ends.
+#[derive(Debug, Clone, Copy)]
+pub enum Errand {
+    /// It sets the size.
+    Resize(TerminalSize),
+    /// It closes it.
+    Close,
 }
 
 /// User and group id, of all kinds; no supplementary groups.
