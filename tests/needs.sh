@@ -20,6 +20,7 @@ for_test=(
     git:git
     '/usr/lib/postgresql/*/bin/initdb:postgresql'
     java:default-jre-headless
+    less:less
     make:make
     man:man-db
     mkfs.ext4:e2fsprogs
@@ -47,7 +48,9 @@ for_test=(
     strace:strace
     tar:tar
     tmux:tmux
+    top:procps
     useradd:passwd
+    vi:vim-tiny
     zstd:zstd
 )
 # Of these packages, the services that are not to serve on this machine because it runs tests.

@@ -74,7 +74,8 @@ pub enum Ask {
     Subscribe(ProcessId),
     /// A descriptor to write a process's input to.
     LendInput(ProcessId),
-    /// The end of a process's input. Its descriptor was given back before.
+    /// The end of a process's input, from who has its descriptor still and closes it then: the last
+    /// one to close it may have to wait for the process.
     EndInput(ProcessId),
     /// How large a process's terminal is.
     ResizeTerminal(ProcessId, TerminalSize),
@@ -93,7 +94,8 @@ pub enum FromSupervisor {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Reply {
     /// To Start: the program runs. To Stop: the tree is gone, or what is left of it is reported as
-    /// stuck. The process's state was sent before. To EndInput and ResizeTerminal: so it is.
+    /// stuck. The process's state was sent before. To EndInput: so it is,
+    /// once who asked has closed its end. To ResizeTerminal: so it will be, or as the next one says.
     Done,
     /// To Start: the same id and specification were known, so nothing new was started.
     Existing,

@@ -248,6 +248,17 @@ pub(crate) struct Terminal {
     pub resizing: Option<Resizing>,
 }
 
+/// A child that does something to a terminal whose process is gone.
+#[derive(Debug)]
+pub(crate) struct Aside {
+    /// The process's number in the table.
+    pub process: u64,
+    /// The child.
+    pub child: OwnedFd,
+    /// The terminal counts for as long as it is there.
+    pub _counted: Terminals,
+}
+
 /// That a terminal's size is being set.
 #[derive(Debug)]
 pub(crate) struct Resizing {

@@ -23,11 +23,10 @@ use crate::deadlines::{Deadline, Deadlines, Due};
 use crate::events::{Events, Interest, Part, Source, Token};
 use crate::ledger::Ledgers;
 use crate::pipes::PipeBudget;
-use crate::process::{Live, Phase, Process, Terminals};
+use crate::process::{Aside, Live, Phase, Process, Terminals};
 use crate::reading::Turn;
 use crate::sys::errno_number;
 use crate::sys::spawn::{self, Slots};
-use aside::Aside;
 use leftover::Leftover;
 
 mod aside;

@@ -11,18 +11,9 @@ use prn_ipc_protocol::message::TerminalSize;
 
 use super::Runner;
 use crate::events::{Interest, Part, Source};
-use crate::process::{Process, Resizing, Terminal, Terminals};
+use crate::process::{Aside, Process, Resizing, Terminal};
 use crate::sys::pidfd;
 use crate::sys::spawn::{self, Errand};
-
-/// A child on its errand, whose process is of no interest to it.
-#[derive(Debug)]
-pub(super) struct Aside {
-    process: u64,
-    child: OwnedFd,
-    /// The terminal counts for as long as it is there.
-    _counted: Terminals,
-}
 
 impl Runner {
     /// Sets a terminal's size, when the one before it is set. Of those that come meanwhile the newest

@@ -69,7 +69,8 @@ impl Runner {
         }
     }
 
-    /// Ends a process's input, once nobody else can write to it. Its info says so from now on.
+    /// Ends a process's input, when who has it closes it, which is to be after this: the last one to
+    /// close a pipe waits for whoever reads from it. Its info says so from now on.
     ///
     /// # Errors
     /// `UnknownProcess` or `NoInput`.
