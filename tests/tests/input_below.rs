@@ -192,7 +192,7 @@ fn n3_input_and_terminals_cannot_be_read_back_or_changed() {
 fn n3_a_terminal_is_the_processs_own_and_has_the_size_that_was_asked_for() {
     let mut hostile = HostileFrontend::start();
     // The terminal is its session's, its user's, and nobody else can write to it.
-    let script = "set -e; test \"$(stty size)\" = '33 101'; t=$(tty); \
+    let script = "set -e; test \"$(stty size)\" = '33 101'; stty -a | grep -q ' iutf8'; t=$(tty); \
         test \"$(stat -c '%u %g %a' $t)\" = \"$(id -u) $(id -g) 600\"; echo >/dev/tty; echo >$t; test -t 1; test -t 2; \
         read line; test \"$line\" = typed; trap 'test \"$(stty size)\" = \"7 8\" && exit 5' WINCH; echo ready; \
         while :; do sleep 0.05; done";

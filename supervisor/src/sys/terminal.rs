@@ -6,6 +6,7 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, SpliceFFlags, open, splice};
 use nix::libc::{self, Ioctl, c_int, c_ushort};
 use nix::sys::stat::{Mode, fchmod};
+use nix::sys::termios::{InputFlags, SetArg, tcgetattr, tcsetattr};
 use nix::unistd::{Gid, Uid, fchown};
 use prn_ipc_protocol::message::TerminalSize;
 
@@ -33,6 +34,7 @@ pub fn open_terminal(uid: u32, size: TerminalSize) -> nix::Result<Ends> {
     set(&master, libc::TIOCSPTLCK, &unlocked)?;
     resize(&master, size)?;
     let slave = open_slave(&master, flags)?;
+    erase_whole_characters(&slave)?;
     fchmod(&slave, Mode::S_IRUSR | Mode::S_IWUSR)?;
     fchown(&slave, Some(Uid::from_raw(uid)), Some(Gid::from_raw(uid)))?;
     Ok(Ends { master, slave })
@@ -59,6 +61,13 @@ pub fn resize(master: impl AsFd, size: TerminalSize) -> nix::Result<()> {
 pub fn type_from(pipe: impl AsFd, master: impl AsFd) -> nix::Result<usize> {
     let flags = SpliceFFlags::SPLICE_F_NONBLOCK;
     splice(pipe, None, master, None, TURN, flags)
+}
+
+/// Makes the erase key take a character of UTF-8 and not a byte of it, as clients' terminals do.
+fn erase_whole_characters(terminal: &OwnedFd) -> nix::Result<()> {
+    let mut modes = tcgetattr(terminal)?;
+    modes.input_flags |= InputFlags::IUTF8;
+    tcsetattr(terminal, SetArg::TCSANOW, &modes)
 }
 
 /// Opens the other end of a terminal by its master: whatever is mounted at /dev/pts, it is this
