@@ -85,7 +85,8 @@ pub const INPUT_IN_USE: &str = "INPUT_IN_USE";
 pub const INPUT_ENDED: &str = "INPUT_ENDED";
 /// How much of the process's input was taken is not known any more.
 pub const INPUT_LOST: &str = "INPUT_LOST";
-/// The offset lies beyond what was taken of the process's input.
+/// The offset lies beyond what was taken of the process's input, or before what another writer has
+/// sent.
 pub const INPUT_OFFSET: &str = "INPUT_OFFSET";
 /// The same writer has opened another stream.
 pub const INPUT_TAKEN_OVER: &str = "INPUT_TAKEN_OVER";

@@ -104,7 +104,8 @@ async fn in_turn(
     let lent = lend(&feed, &writer)
         .await
         .map_err(|failure| failed(&failure, opening.id))?;
-    let place = Place::find(lent.taken, opening.offset)
+    let own_from = writer.own_from(lent.taken.unwrap_or(0));
+    let place = Place::find(lent.taken, opening.offset, own_from)
         .map_err(|misplaced| errors::input_misplaced(misplaced, opening.id))?;
     match lent.pipe {
         Some(pipe) => written(&mut feed, &writer, pipe, place, first).await,

@@ -55,18 +55,9 @@ pub fn input_taken_over(id: ProcessId) -> Status {
 /// The stream does not go on where the input is.
 pub fn input_misplaced(misplaced: Misplaced, id: ProcessId) -> Status {
     match misplaced {
-        Misplaced::Beyond { taken } => {
-            let why = format!(
-                "{taken} bytes of the process's input were taken, and what follows them is missing"
-            );
-            let metadata = [(key::TAKEN, taken.to_string())];
-            bad_field(
-                Code::OutOfRange,
-                reason::INPUT_OFFSET,
-                "offset",
-                &why,
-                &metadata,
-            )
+        Misplaced::Beyond { taken } => misplaced_offset(taken, "what follows them is missing"),
+        Misplaced::Foreign { taken } => {
+            misplaced_offset(taken, "the last of them are another writer's")
         }
         Misplaced::Unknown => {
             let message = format!(
@@ -75,6 +66,16 @@ pub fn input_misplaced(misplaced: Misplaced, id: ProcessId) -> Status {
             error(Code::DataLoss, reason::INPUT_LOST, message, &[], |_| {})
         }
     }
+}
+
+fn misplaced_offset(taken: u64, why: &str) -> Status {
+    bad_field(
+        Code::OutOfRange,
+        reason::INPUT_OFFSET,
+        "offset",
+        &format!("{taken} bytes of the process's input were taken, and {why}"),
+        &[(key::TAKEN, taken.to_string())],
+    )
 }
 
 fn of_input(reason: &str, id: ProcessId, why: &str) -> Status {
@@ -93,6 +94,7 @@ mod tests {
     #[test]
     fn each_end_of_a_stream_has_its_code_and_reason() {
         let beyond = Misplaced::Beyond { taken: 7 };
+        let foreign = Misplaced::Foreign { taken: 7 };
         for (status, code, reason) in [
             (input_in_use(ID), Code::FailedPrecondition, "INPUT_IN_USE"),
             (input_ended(ID), Code::FailedPrecondition, "INPUT_ENDED"),
@@ -101,6 +103,11 @@ mod tests {
             (input_taken_over(ID), Code::Aborted, "INPUT_TAKEN_OVER"),
             (
                 input_misplaced(beyond, ID),
+                Code::OutOfRange,
+                "INPUT_OFFSET",
+            ),
+            (
+                input_misplaced(foreign, ID),
                 Code::OutOfRange,
                 "INPUT_OFFSET",
             ),

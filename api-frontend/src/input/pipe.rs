@@ -30,7 +30,7 @@ struct Loan {
     taken: u64,
     supervisor: Supervisor,
     /// Dropped last: who comes next asks for the end after this was told.
-    _writer: Arc<Writer>,
+    writer: Arc<Writer>,
 }
 
 impl Drop for Loan {
@@ -65,7 +65,7 @@ impl Pipe {
             id,
             taken,
             supervisor,
-            _writer: writer,
+            writer,
         };
         // Unchecked: what it would check takes fcntl(2), which the filter does not allow.
         let end = Sender::from_owned_fd_unchecked(end)?;
@@ -88,6 +88,7 @@ impl Pipe {
             self.end.writable().await?;
             match self.end.try_write(data) {
                 Ok(taken) => {
+                    self.loan.writer.wrote_after(self.loan.taken);
                     self.loan.taken += u64::try_from(taken).unwrap_or(0);
                     data = data.get(taken..).unwrap_or_default();
                 }

@@ -3,8 +3,12 @@
 //! One writer at a time, by whatever client. A stream of the same writer takes over from the one
 //! before, whose connection may be lost without anybody knowing: that one is told, and the new one
 //! begins when it has given back what it had.
+//!
+//! A writer that was cut off sends again what it does not know to be taken, which is skipped if it
+//! was. That is right only while all of it is its own, so who wrote last is remembered, and from
+//! where on.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use prn_ipc_protocol::types::Id;
 use prn_proto::tls::Fingerprint;
@@ -17,6 +21,16 @@ pub struct Writers {
     /// Whoever has it may write. Who waits for it is told as well when another one takes over, so
     /// one waits at most.
     turn: Arc<Mutex<()>>,
+    /// Who wrote last. `None`: nobody since this program runs.
+    last: std::sync::Mutex<Option<Run>>,
+}
+
+/// What one writer has written, without another one in between.
+#[derive(Debug, Clone, Copy)]
+struct Run {
+    by: By,
+    /// How much was taken when it began.
+    from: u64,
 }
 
 /// The stream that came last.
@@ -45,14 +59,15 @@ pub struct InUse;
 pub struct Entry {
     writers: Arc<Writers>,
     number: u64,
+    by: By,
 }
 
 /// The stream that writes, until it is dropped.
 #[derive(Debug)]
-#[expect(dead_code, reason = "held for their drops, in this order")]
 pub struct Writer {
+    // Dropped in this order.
     entry: Entry,
-    turn: OwnedMutexGuard<()>,
+    _turn: OwnedMutexGuard<()>,
 }
 
 /// Whether another stream takes a stream's place.
@@ -60,6 +75,22 @@ pub struct Writer {
 pub struct Takeover {
     newest: watch::Receiver<Newest>,
     number: u64,
+}
+
+impl Writers {
+    fn last(&self) -> std::sync::MutexGuard<'_, Option<Run>> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// From where on what was taken is what `by` has written. Where nobody has written since this
+/// program runs, who did before is not known, and is believed.
+fn own_from(last: Option<Run>, by: By, taken: u64) -> u64 {
+    match last {
+        None => 0,
+        Some(run) if by.may_take_over(run.by) => run.from,
+        Some(_) => taken,
+    }
 }
 
 impl By {
@@ -89,6 +120,7 @@ impl Entry {
         let entry = Self {
             writers: Arc::clone(writers),
             number,
+            by,
         };
         let newest = newest.subscribe();
         Ok((entry, Takeover { newest, number }))
@@ -97,7 +129,25 @@ impl Entry {
     /// The writer, once those before it have given back what they had.
     pub async fn turn(self) -> Writer {
         let turn = Arc::clone(&self.writers.turn).lock_owned().await;
-        Writer { entry: self, turn }
+        Writer {
+            entry: self,
+            _turn: turn,
+        }
+    }
+}
+
+impl Writer {
+    /// From where on what was taken is its own: all of it up to `taken`, or nothing.
+    pub fn own_from(&self, taken: u64) -> u64 {
+        own_from(*self.entry.writers.last(), self.entry.by, taken)
+    }
+
+    /// It has written what follows `taken`.
+    pub fn wrote_after(&self, taken: u64) {
+        let by = self.entry.by;
+        let mut last = self.entry.writers.last();
+        let from = own_from(*last, by, taken);
+        *last = Some(Run { by, from });
     }
 }
 
@@ -193,5 +243,45 @@ mod tests {
         drop(third);
         let (fourth, _) = Entry::take(&process.writers, by("a", 2)).unwrap();
         assert!(fourth.turn().now_or_never().is_some());
+    }
+
+    #[test]
+    fn what_a_writer_can_send_again_is_what_it_has_sent_since_another_one_did() {
+        let (a, b) = (by("a", 1), by("b", 1));
+        let unnamed = By { name: None, ..a };
+        let run = |by| Some(Run { by, from: 4 });
+        for (last, by, from) in [
+            (None, a, 0),
+            (None, unnamed, 0),
+            (run(a), a, 4),
+            (run(b), a, 9),
+            (run(unnamed), a, 9),
+            (run(a), unnamed, 9),
+            (run(unnamed), unnamed, 9),
+        ] {
+            assert_eq!(own_from(last, by, 9), from, "{last:?} {by:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_writer_that_comes_back_after_another_begins_anew() {
+        let process = process();
+        let turn = async |by| {
+            let (entry, _) = Entry::take(&process.writers, by).unwrap();
+            entry.turn().await
+        };
+        let (a, b) = (by("a", 1), by("b", 1));
+        turn(a).await.wrote_after(0);
+        assert_eq!(turn(a).await.own_from(5), 0);
+        turn(a).await.wrote_after(5);
+        assert_eq!(turn(a).await.own_from(7), 0);
+        // One that writes nothing changes nothing.
+        assert_eq!(turn(b).await.own_from(7), 7);
+        assert_eq!(turn(a).await.own_from(7), 0);
+        turn(b).await.wrote_after(7);
+        assert_eq!(turn(a).await.own_from(9), 9);
+        turn(a).await.wrote_after(9);
+        assert_eq!(turn(a).await.own_from(12), 9);
+        assert_eq!(turn(b).await.own_from(12), 12);
     }
 }

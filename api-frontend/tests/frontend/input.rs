@@ -243,6 +243,55 @@ async fn a_stream_goes_on_where_the_input_is_or_is_told_where_that_is() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_another_writer_sent_meanwhile_is_not_taken_for_ones_own() {
+    let mut frontend = Frontend::with(&[fed(A, 1)]);
+    let client = frontend.connect().await;
+    let lost = Feed::open(&client, [first(A, X, Some(0), b"abc")]);
+    assert_eq!(frontend.lend(Some(0)).read(3), b"abc");
+    lost.cancel().await;
+    frontend.is_told(A, 3);
+    // It may have sent all of it, and go on so, as long as nobody else writes.
+    let other = Feed::open(&client, [first(A, Y, None, b"")]);
+    let pipe = frontend.lend(Some(3));
+    let answer = tokio::spawn(other.end());
+    frontend.is_told(A, 3);
+    assert!(answer.await.unwrap().is_ok());
+    drop(pipe);
+    let back = Feed::open(&client, [first(A, X, Some(1), b"bcd")]);
+    assert_eq!(frontend.lend(Some(3)).read(1), b"d");
+    back.cancel().await;
+    frontend.is_told(A, 4);
+    let other = Feed::open(&client, [first(A, Y, None, b"other")]);
+    let pipe = frontend.lend(Some(4));
+    assert_eq!(pipe.read(5), b"other");
+    other.cancel().await;
+    frontend.is_told(A, 9);
+    // That one can send again what is its own.
+    let other = Feed::open(&client, [first(A, Y, Some(4), b"other!")]);
+    let pipe = frontend.lend(Some(9));
+    assert_eq!(pipe.read(1), b"!");
+    other.cancel().await;
+    frontend.is_told(A, 10);
+    for (writer, offset) in [(X, 1), (X, 4), (X, 9), ("", 9), (Y, 3)] {
+        let back = Feed::open(&client, [first(A, writer, Some(offset), b"efghijklmnop")]);
+        let pipe = frontend.lend(Some(10));
+        frontend.is_told(A, 10);
+        let status = back.answer().await.unwrap_err();
+        assert_eq!(
+            (status.code(), reason(&status).as_str()),
+            (Code::OutOfRange, "INPUT_OFFSET"),
+            "{writer} {offset}"
+        );
+        let info = status.get_details_error_info().unwrap();
+        assert_eq!(info.metadata["taken"], "10");
+        assert_eq!(pipe.read(1), b"");
+    }
+    let back = Feed::open(&client, [first(A, X, Some(10), b"e")]);
+    assert_eq!(frontend.lend(Some(10)).read(1), b"e");
+    drop(back);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_writer_at_a_time_and_its_newest_stream() {
     let mut frontend = Frontend::with(&[fed(A, 1)]);
     let client = frontend.connect().await;
