@@ -22,21 +22,11 @@ use tonic::Status;
 use crate::clients::Client;
 use crate::connection::calls::{Calls, Spawner};
 use crate::envelope::Envelope;
-use crate::input::streams::{INPUTS_MAX, Inputs};
+use crate::input::intake::Intake;
+use crate::input::streams::{Inputs, STREAM_WINDOW, WINDOW};
 
 // Each limit is set here, whatever hyper's and h2's defaults are or become.
 
-/// What a client may send of a call before it is read. Requests are small, and read at once. Input
-/// is read as its process does, and all that may be under way in a round trip is this.
-const STREAM_WINDOW: u32 = 256 * 1024;
-/// What a client may send of all calls before it is read: the 16 MiB that its inputs can hold back,
-/// and 1 MiB for the others. An input that nobody reads must not keep a Stop out.
-///
-/// h2 also derives from it how much framing it takes for little data that waits here (CVE-2019-9511,
-/// the data dribble): 8.5 MiB, and then GOAWAY ENHANCE_YOUR_CALM, as for the 101st empty DATA frame
-/// (RUSTSEC-2026-0258). It counts what a frame has less than 256 bytes: one input that nobody reads,
-/// a byte of it in each message of 8 bytes, does not come to it.
-const WINDOW: u32 = INPUTS_MAX * STREAM_WINDOW + 1024 * 1024;
 /// Largest frame taken. The frames sent are as large as the client takes them.
 const FRAME: u32 = 64 * 1024;
 /// Most bytes of a stream that wait here for the socket: two chunks of output.
@@ -84,13 +74,16 @@ pub async fn serve(
     life: Life,
     mut closing: watch::Receiver<bool>,
 ) -> hyper::Result<()> {
-    let inputs = Inputs::new();
-    let service = service_fn(|mut request: Request<Incoming>| {
+    // Dropped after the connection, and with what is left of the calls when that has ended.
+    let (stream, outgoing) = stream::split(stream);
+    let (inputs, arrived) = (Inputs::new(), stream.arrived());
+    let service = service_fn(|request: Request<Incoming>| {
+        let mut request = request.map(|body| Intake::new(body, arrived.clone()));
+        let gauge = request.body().gauge();
+        request.extensions_mut().insert(gauge);
         request.extensions_mut().insert(inputs.clone());
         calls.clone().call(Arc::clone(&client), request)
     });
-    // Dropped after the connection, and with what is left of the calls when that has ended.
-    let (stream, outgoing) = stream::split(stream);
     let mut running = Calls::new(|context: &mut Context<'_>| outgoing.flush(context));
     let http = http(life.streams_max, running.spawner());
     let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service));

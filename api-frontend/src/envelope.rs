@@ -11,7 +11,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use hyper::body::Incoming;
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use hyper::{Request, Response};
 use prn_api_frontend::log;
@@ -26,6 +25,7 @@ use crate::answers::Answers;
 use crate::clients::Client;
 use crate::connection::calls;
 use crate::errors;
+use crate::input::intake::Intake;
 use crate::lease::Lease;
 use crate::outgoing::{ACCEPT_ENCODING, Outgoing};
 use crate::service::{REQUEST_MAX, Service};
@@ -78,7 +78,7 @@ impl Envelope {
     pub async fn call(
         mut self,
         client: Arc<Client>,
-        mut request: Request<Incoming>,
+        mut request: Request<Intake>,
     ) -> Result<Response<ResponseBody>, Infallible> {
         if !asks_for_compression(request.headers()) {
             request.headers_mut().remove(ACCEPT_ENCODING);

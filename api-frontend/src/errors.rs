@@ -27,5 +27,5 @@ pub use exec::Asked;
 pub use full::{
     too_many_connections, too_many_inputs, too_many_inputs_of_connection, too_many_subscribers,
 };
-pub use input::{input_ended, input_in_use, input_misplaced, input_taken_over};
+pub use input::{input_ended, input_in_use, input_misplaced, input_stalled, input_taken_over};
 pub use refusal::{failed, process_not_found};

@@ -9,8 +9,10 @@
 //! - [`pipe`]: the end, until it is given back.
 //! - [`place`]: where a stream begins in what was taken.
 //! - [`feed`]: one stream.
+//! - [`intake`]: what waits to be read, and how much may be held for it.
 
 pub mod feed;
+pub mod intake;
 pub mod pipe;
 pub mod place;
 pub mod streams;

@@ -13,6 +13,7 @@ use crate::calls::server::Server;
 use crate::calls::{input, list, resize, start, status, stop, subscribe};
 use crate::clients::Client;
 use crate::errors;
+use crate::input::intake::Gauge;
 use crate::input::streams::Inputs;
 use crate::outgoing::{ACCEPT_ENCODING, response};
 use crate::subscribe::body::{Frames, Handed};
@@ -43,6 +44,12 @@ fn client<T>(request: &Request<T>) -> Result<Arc<Client>, Status> {
 fn inputs<T>(request: &Request<T>) -> Result<&Inputs, Status> {
     let inputs = request.extensions().get();
     inputs.ok_or_else(errors::internal)
+}
+
+/// Of its request: [`crate::connection`] has said so.
+fn gauge<T>(request: &Request<T>) -> Result<Gauge, Status> {
+    let gauge = request.extensions().get::<Gauge>();
+    gauge.cloned().ok_or_else(errors::internal)
 }
 
 #[tonic::async_trait]
@@ -105,7 +112,8 @@ impl ProcessRunnerService for Service {
     ) -> Result<Response<v1::SendInputResponse>, Status> {
         let client = client(&request)?;
         let _entered = inputs(&request)?.enter()?;
-        let sent = input::send_input(&self.0, &client, request.into_inner()).await?;
+        let gauge = gauge(&request)?;
+        let sent = input::send_input(&self.0, &client, &gauge, request.into_inner()).await?;
         Ok(response(sent, HeaderMap::new()))
     }
 

@@ -90,6 +90,9 @@ pub const INPUT_LOST: &str = "INPUT_LOST";
 pub const INPUT_OFFSET: &str = "INPUT_OFFSET";
 /// The same writer has opened another stream.
 pub const INPUT_TAKEN_OVER: &str = "INPUT_TAKEN_OVER";
+/// The stream's data waits for its process while the connection brings much else: to be tried
+/// again, on another connection.
+pub const INPUT_STALLED: &str = "INPUT_STALLED";
 /// The process was started without standard input.
 pub const NO_INPUT: &str = "NO_INPUT";
 /// The process was started without a terminal.

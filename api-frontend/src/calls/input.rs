@@ -14,6 +14,7 @@ use crate::convert::input::{Opening, Piece, opening};
 use crate::errors;
 use crate::failure::Failure;
 use crate::input::feed::{Fed, Feed, unwritable};
+use crate::input::intake::Gauge;
 use crate::input::pipe::Pipe;
 use crate::input::place::Place;
 use crate::input::writer::{By, Entry, InUse, Writer};
@@ -25,12 +26,15 @@ use crate::supervisor::{Answered, Unexpected};
 pub async fn send_input(
     server: &Server,
     client: &Client,
+    gauge: &Gauge,
     messages: Streaming<v1::SendInputRequest>,
 ) -> Result<v1::SendInputResponse, Status> {
     let outcome = tokio::select! {
         biased;
         () = server.supervisor.closed() => Err(server.gone()),
         outcome = fed(server, client, messages) => outcome,
+        // After that, which has read what it can.
+        () = gauge.stalled() => Err(errors::input_stalled()),
     }?;
     Ok(v1::SendInputResponse {
         taken: outcome.taken,

@@ -20,7 +20,8 @@ use crate::supervisor::Supervisor;
 /// Most input streams of a client. Of each there are here at most 256 KiB that were not read yet
 /// ([`crate::connection`]), a message of 64 KiB that was read in part, and one that is being written:
 /// 96 MiB of a client. Of one that does its worst a message that is too large may be read in part
-/// ([`crate::service::REQUEST_MAX`]): 160 MiB.
+/// ([`crate::service::REQUEST_MAX`]), 64 MiB more, and what was not read yet holds more than itself
+/// ([`crate::input::intake`]).
 const INPUTS_PER_CLIENT: u32 = 256;
 
 /// So many output streams there may be for each input stream. An output stream takes about half as

@@ -14,6 +14,7 @@ use futures_util::future::poll_fn;
 use rustls::ServerConnection;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 use tokio::task::coop;
 use tokio_rustls::server::TlsStream;
 
@@ -25,6 +26,9 @@ const BURST_SCARCE: usize = 16 * 1024;
 
 /// How much that is, of all connections.
 const SCARCE: usize = 8 * 1024 * 1024;
+
+/// Who waits for what was read is told each time that it is so much more.
+const TOLD_EACH: u64 = 1024 * 1024;
 
 /// Bytes of all connections that their sockets did not take.
 static STUCK: AtomicUsize = AtomicUsize::new(0);
@@ -48,6 +52,10 @@ struct Session {
     /// Why no more can be sent, for who writes or reads next.
     broken: Option<io::Error>,
     is_closed: bool,
+    /// Bytes that were read, without TLS's.
+    read: u64,
+    /// The same, as last told.
+    arrived: watch::Sender<u64>,
 }
 
 /// Both ends of a stream whose handshake is done.
@@ -62,6 +70,8 @@ pub fn split(stream: TlsStream<TcpStream>) -> (Stream, Outgoing) {
         stuck: 0,
         broken: None,
         is_closed: false,
+        read: 0,
+        arrived: watch::Sender::new(0),
     };
     let session = Arc::new(Mutex::new(session));
     (Stream(Arc::clone(&session)), Outgoing(session))
@@ -69,6 +79,13 @@ pub fn split(stream: TlsStream<TcpStream>) -> (Stream, Outgoing) {
 
 fn lock(session: &Mutex<Session>) -> MutexGuard<'_, Session> {
     session.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Stream {
+    /// How many bytes were read, a MiB less at most.
+    pub fn arrived(&self) -> watch::Receiver<u64> {
+        lock(&self.0).arrived.subscribe()
+    }
 }
 
 impl Outgoing {
@@ -154,6 +171,7 @@ impl Session {
             match self.tls.reader().read(buffer.initialize_unfilled()) {
                 Ok(length) => {
                     buffer.advance(length);
+                    self.count_read(length);
                     return Poll::Ready(Ok(()));
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -172,6 +190,13 @@ impl Session {
                 let _unsent = self.poll_send(context);
                 return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, error)));
             }
+        }
+    }
+
+    fn count_read(&mut self, length: usize) {
+        self.read += u64::try_from(length).unwrap_or(0);
+        if self.read - *self.arrived.borrow() >= TOLD_EACH {
+            self.arrived.send_replace(self.read);
         }
     }
 

@@ -4,7 +4,7 @@ use prn_ipc_protocol::types::ProcessId;
 use prn_proto::reason::{self, metadata as key};
 use tonic::{Code, Status};
 
-use crate::errors::build::{bad_field, error, precondition};
+use crate::errors::build::{bad_field, error, precondition, unavailable};
 use crate::input::place::Misplaced;
 
 /// Another writer has it.
@@ -50,6 +50,13 @@ pub fn input_taken_over(id: ProcessId) -> Status {
         &[],
         |_| {},
     )
+}
+
+/// The stream waits, and its connection has brought much meanwhile.
+pub fn input_stalled() -> Status {
+    let message =
+        "the input takes nothing while its connection brings much else: go on with another one";
+    unavailable(reason::INPUT_STALLED, message)
 }
 
 /// The stream does not go on where the input is.
@@ -101,6 +108,7 @@ mod tests {
             (no_input(ID), Code::FailedPrecondition, "NO_INPUT"),
             (no_terminal(ID), Code::FailedPrecondition, "NO_TERMINAL"),
             (input_taken_over(ID), Code::Aborted, "INPUT_TAKEN_OVER"),
+            (input_stalled(), Code::Unavailable, "INPUT_STALLED"),
             (
                 input_misplaced(beyond, ID),
                 Code::OutOfRange,

@@ -19,7 +19,7 @@ use tokio::task::JoinHandle;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
-use super::{A, Client, DEADLINE, Frontend, ended, live, named, reason};
+use super::{A, B, Client, DEADLINE, Frontend, ended, live, named, reason};
 
 const X: &str = "00000000000000000000000000000001";
 const Y: &str = "00000000000000000000000000000002";
@@ -538,6 +538,38 @@ async fn inputs_that_nobody_reads_keep_no_other_call_out() {
     let feed = Feed::open(&client, [first(*last, X, None, b"x")]);
     assert_eq!(frontend.lend(Some(0)).read(1), b"x");
     drop(feed);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_that_waits_ends_when_its_connection_brings_much_else() {
+    let mut frontend = Frontend::with(&[fed(A, 1), fed(B, 2)]);
+    let client = frontend.connect().await;
+    let data = std::iter::repeat_with(|| more(&[7; 65_536])).take(16);
+    let messages = std::iter::once(first(A, X, None, b"x")).chain(data);
+    let waits = Feed::open(&client, messages);
+    let unread = frontend.lend(Some(0));
+    let goes_on = Feed::open(&client, [first(B, X, None, b"")]);
+    let pipe = frontend.lend(Some(0));
+    let reader = std::thread::spawn(move || (pipe.read(64 << 20).len(), pipe));
+    for _ in 0..1024 {
+        goes_on.send(more(&[8; 65_536]));
+    }
+    let stalled = (Code::Unavailable, "INPUT_STALLED".to_owned());
+    assert_eq!(code(waits.answer().await), stalled);
+    let told = frontend.receive();
+    let Request::InputTaken { id: A, taken } = told else {
+        panic!("{told:?}")
+    };
+    let found = unread.read(1 << 20).len();
+    assert_eq!(u64::try_from(found).unwrap(), taken);
+    let (length, _pipe) = reader.join().unwrap();
+    assert_eq!(length, 64 << 20);
+    let answer = tokio::spawn(goes_on.end());
+    frontend.is_told(B, 64 << 20);
+    assert_eq!(
+        said(&answer.await.unwrap().unwrap()),
+        (64 << 20, false, false)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
