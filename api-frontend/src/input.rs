@@ -7,6 +7,7 @@
 //!
 //! - [`writer`]: who may write, and how another stream of the same writer takes over.
 //! - [`pipe`]: the end, until it is given back.
+//! - [`threads`]: where it is written to.
 //! - [`place`]: where a stream begins in what was taken.
 //! - [`feed`]: one stream.
 //! - [`intake`]: what waits to be read, and how much may be held for it.
@@ -16,4 +17,5 @@ pub mod intake;
 pub mod pipe;
 pub mod place;
 pub mod streams;
+pub mod threads;
 pub mod writer;

@@ -104,6 +104,7 @@ fn run() -> Result<(), Fatal> {
     let tls = server_config(&config, inherited.key)?;
     sandbox::leave(&inherited.empty_folder, config.has_namespaces)?;
     let runtime = runtime(&config)?;
+    input::threads::start(&runtime).map_err(Fatal::Runtime)?;
     non_blocking(&inherited.listener)?;
     sandbox::close()?;
     // As a task, beside those that it works with: on this thread it would have to be woken by
@@ -167,11 +168,12 @@ fn non_blocking(listener: &OwnedFd) -> Result<(), Fatal> {
         .map_err(Fatal::Listener)
 }
 
-/// All threads that there will be, but for one that blocking work could start. Nothing blocks.
+/// All threads that there will be, with those for what blocks, which [`input::threads::start`] makes.
 fn runtime(config: &config::Frontend) -> Result<Runtime, Fatal> {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(usize::try_from(config.threads.max(1)).unwrap_or(1))
-        .max_blocking_threads(1)
+        .max_blocking_threads(input::threads::COUNT)
+        .thread_keep_alive(input::threads::KEEP_ALIVE)
         .thread_name("prn-frontend")
         .enable_io()
         .enable_time()

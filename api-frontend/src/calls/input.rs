@@ -110,11 +110,17 @@ async fn in_turn(
         .map_err(|failure| failed(&failure, opening.id))?;
     let own_from = writer.own_from(lent.taken.unwrap_or(0));
     let place = Place::find(lent.taken, opening.offset, own_from)
-        .map_err(|misplaced| errors::input_misplaced(misplaced, opening.id))?;
-    match lent.pipe {
-        Some(pipe) => written(&mut feed, &writer, pipe, place, first).await,
-        None => compared(&mut feed, lent.taken, place, first).await,
-    }
+        .map_err(|misplaced| errors::input_misplaced(misplaced, opening.id));
+    let Some(mut pipe) = lent.pipe else {
+        return compared(&mut feed, lent.taken, place?, first).await;
+    };
+    let outcome = match place {
+        Ok(place) => written(&mut feed, &writer, &mut pipe, place, first).await,
+        Err(status) => Err(status),
+    };
+    // Before the client is answered, which may come again at once, or another writer.
+    pipe.close().await;
+    outcome
 }
 
 /// Asks for the end to write to.
@@ -146,27 +152,25 @@ async fn lend(feed: &Feed<'_>, writer: &Arc<Writer>) -> Result<Lent, Failure> {
 async fn written(
     feed: &mut Feed<'_>,
     writer: &Arc<Writer>,
-    mut pipe: Pipe,
+    pipe: &mut Pipe,
     place: Place,
     first: Piece,
 ) -> Result<Outcome, Status> {
-    let fed = feed.write(&mut pipe, place, first).await?;
-    let taken = pipe.taken();
-    // Given back before anything else is asked for, or answered.
-    drop(pipe);
+    let fed = feed.write(pipe, place, first).await?;
     if fed == Fed::Ended {
         end(feed, writer)
             .await
             .map_err(|failure| failed(&failure, feed.id()))?;
     }
     Ok(Outcome {
-        taken,
+        taken: pipe.taken(),
         is_ended: fed == Fed::Ended,
         is_closed: fed == Fed::Closed,
     })
 }
 
-/// Asks for the input's end.
+/// Asks for the input's end. Meanwhile the stream has its own end of the pipe still: the supervisor
+/// closes one that is not the last, which nobody can make wait.
 async fn end(feed: &Feed<'_>, writer: &Arc<Writer>) -> Result<(), Failure> {
     let permit = feed.server.permits.input(feed.client).await?;
     // As that of the end to write to: who comes next finds the input ended.

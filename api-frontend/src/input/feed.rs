@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use prn_api_frontend::log;
 use prn_ipc_protocol::message::{Input, Refusal, TerminalSize};
 use prn_ipc_protocol::types::ProcessId;
@@ -73,7 +74,8 @@ impl Feed<'_> {
         let mut piece = first;
         loop {
             self.resize(piece.size).await?;
-            let written = pipe.write(place.new_of(&piece.data)).await;
+            let data = Bytes::from(piece.data);
+            let written = pipe.write(data.slice_ref(place.new_of(&data))).await;
             match written.map_err(|error| unwritable(self.id(), &error))? {
                 Written::All => {}
                 Written::Closed => return Ok(Fed::Closed),

@@ -6,18 +6,30 @@
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
+use bytes::{Buf, Bytes};
 use prn_ipc_protocol::types::ProcessId;
 use tokio::io::Interest;
 use tokio::net::unix::pipe::Sender;
+use tokio::runtime::Handle;
 use tokio::task::coop;
 
 use crate::input::writer::Writer;
 use crate::supervisor::Supervisor;
 
-/// An end that the supervisor has lent. Given back when it is dropped.
+/// An end that the supervisor has lent. Given back when it is dropped, soon after.
 #[derive(Debug)]
 pub struct Pipe {
+    /// `None`: it is being given back.
+    lent: Option<Arc<Lent>>,
+    /// Those for what a process can make wait ([`super::threads`]): only there `lent` is written to
+    /// and, since the last who has it has it there, closed.
+    threads: Handle,
+}
+
+#[derive(Debug)]
+struct Lent {
     // The order in which they are dropped: the supervisor is told of a descriptor that is closed.
     end: Sender,
     loan: Loan,
@@ -27,7 +39,7 @@ pub struct Pipe {
 #[derive(Debug)]
 struct Loan {
     id: ProcessId,
-    taken: u64,
+    taken: AtomicU64,
     supervisor: Supervisor,
     /// Dropped last: who comes next asks for the end after this was told.
     writer: Arc<Writer>,
@@ -35,7 +47,28 @@ struct Loan {
 
 impl Drop for Loan {
     fn drop(&mut self) {
-        self.supervisor.input_taken(self.id, self.taken);
+        let taken = *self.taken.get_mut();
+        self.supervisor.input_taken(self.id, taken);
+    }
+}
+
+impl Lent {
+    /// Writes what there is room for.
+    fn write(&self, data: &[u8]) -> io::Result<usize> {
+        let written = self.end.try_write(data)?;
+        let length = u64::try_from(written).unwrap_or(0);
+        // Nobody else writes meanwhile.
+        let before = self.loan.taken.fetch_add(length, Ordering::Relaxed);
+        self.loan.writer.wrote_after(before);
+        Ok(written)
+    }
+}
+
+impl Drop for Pipe {
+    fn drop(&mut self) {
+        if let Some(lent) = self.lent.take() {
+            self.threads.spawn_blocking(move || drop(lent));
+        }
     }
 }
 
@@ -63,35 +96,38 @@ impl Pipe {
     ) -> io::Result<Self> {
         let loan = Loan {
             id,
-            taken,
+            taken: AtomicU64::new(taken),
             supervisor,
             writer,
         };
         // Unchecked: what it would check takes fcntl(2), which the filter does not allow.
         let end = Sender::from_owned_fd_unchecked(end)?;
-        Ok(Self { end, loan })
+        Ok(Self {
+            lent: Some(Arc::new(Lent { end, loan })),
+            threads: Handle::current(),
+        })
     }
 
     /// How many bytes of the input were ever taken.
     pub fn taken(&self) -> u64 {
-        self.loan.taken
+        let taken = self.lent.as_ref().map(|lent| &lent.loan.taken);
+        taken.map_or(0, |taken| taken.load(Ordering::Relaxed))
     }
 
-    /// Writes as fast as the pipe takes it. Cancel safe: what was taken is counted at once.
+    /// Writes as fast as the pipe takes it. Cancel safe: what was taken, or still is when this is
+    /// dropped, is counted at once.
     ///
     /// # Errors
     /// Those of write(2), but for EPIPE.
-    pub async fn write(&mut self, mut data: &[u8]) -> io::Result<Written> {
-        while !data.is_empty() {
-            // A pipe that is read as fast as this writes must not keep the thread.
-            coop::consume_budget().await;
-            self.end.writable().await?;
-            match self.end.try_write(data) {
-                Ok(taken) => {
-                    self.loan.writer.wrote_after(self.loan.taken);
-                    self.loan.taken += u64::try_from(taken).unwrap_or(0);
-                    data = data.get(taken..).unwrap_or_default();
-                }
+    pub async fn write(&mut self, mut data: Bytes) -> io::Result<Written> {
+        while let Some(lent) = &self.lent
+            && !data.is_empty()
+        {
+            lent.end.writable().await?;
+            let (lent, piece) = (Arc::clone(lent), data.clone());
+            let written = self.threads.spawn_blocking(move || lent.write(&piece));
+            match written.await? {
+                Ok(taken) => data.advance(taken),
                 Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
                     return Ok(Written::Closed);
                 }
@@ -102,11 +138,23 @@ impl Pipe {
         Ok(Written::All)
     }
 
+    /// Gives the end back: the supervisor was told, and who comes next may ask, when this returns.
+    pub async fn close(mut self) {
+        if let Some(lent) = self.lent.take() {
+            let closed = self.threads.spawn_blocking(move || drop(lent));
+            // If not: the runtime ends.
+            drop(closed.await);
+        }
+    }
+
     /// Returns when nobody reads the pipe any more, which poll(2) tells of an end that is written
     /// to as an error. Cancel safe.
     pub async fn closed(&self) {
+        let Some(lent) = &self.lent else {
+            return std::future::pending().await;
+        };
         loop {
-            match self.end.ready(Interest::ERROR).await {
+            match lent.end.ready(Interest::ERROR).await {
                 Ok(ready) if ready.is_error() => return,
                 Ok(_) => coop::consume_budget().await,
                 // The runtime ends.
@@ -181,10 +229,12 @@ mod tests {
     #[tokio::test]
     async fn a_full_pipe_holds_the_writer_up_and_what_it_took_is_counted() {
         let mut lent = lent(5).await;
-        let all = vec![7; 1 << 20];
+        let all = Bytes::from(vec![7; 1 << 20]);
         let some_time = Duration::from_millis(50);
-        let dropped = tokio::time::timeout(some_time, lent.pipe.write(&all)).await;
+        let dropped = tokio::time::timeout(some_time, lent.pipe.write(all.clone())).await;
         assert!(dropped.is_err());
+        // What was under way when it was dropped may be taken still.
+        tokio::time::sleep(some_time).await;
         let taken = usize::try_from(lent.pipe.taken() - 5).unwrap();
         assert!(taken > 0 && taken < all.len(), "{taken}");
         let mut found = 0;
@@ -193,7 +243,12 @@ mod tests {
             found += length;
         }
         assert_eq!(found, taken);
-        assert_eq!(soon(lent.pipe.write(b"more")).await.unwrap(), Written::All);
+        assert_eq!(
+            soon(lent.pipe.write(Bytes::from_static(b"more")))
+                .await
+                .unwrap(),
+            Written::All
+        );
         assert_eq!(read(&lent.theirs, &mut buffer).unwrap(), 4);
     }
 
@@ -201,7 +256,12 @@ mod tests {
     async fn that_nobody_reads_is_told_to_who_writes_and_to_who_waits() {
         let mut lent = lent(0).await;
         assert_eq!(lent.pipe.closed().now_or_never(), None);
-        assert_eq!(soon(lent.pipe.write(b"abc")).await.unwrap(), Written::All);
+        assert_eq!(
+            soon(lent.pipe.write(Bytes::from_static(b"abc")))
+                .await
+                .unwrap(),
+            Written::All
+        );
         assert!(
             tokio::time::timeout(Duration::from_millis(50), lent.pipe.closed())
                 .await
@@ -209,20 +269,27 @@ mod tests {
         );
         drop(lent.theirs);
         soon(lent.pipe.closed()).await;
-        assert_eq!(soon(lent.pipe.write(b"d")).await.unwrap(), Written::Closed);
+        assert_eq!(
+            soon(lent.pipe.write(Bytes::from_static(b"d")))
+                .await
+                .unwrap(),
+            Written::Closed
+        );
         assert_eq!(lent.pipe.taken(), 3);
     }
 
     #[tokio::test]
     async fn the_end_is_closed_then_told_then_the_next_one_begins() {
         let mut lent = lent(40).await;
-        soon(lent.pipe.write(b"ab")).await.unwrap();
+        soon(lent.pipe.write(Bytes::from_static(b"ab")))
+            .await
+            .unwrap();
         let (next, _) = Entry::take(&lent.process.writers, by()).unwrap();
         let mut next = Box::pin(next.turn());
         drop(lent.writer);
         assert!(next.as_mut().now_or_never().is_none());
         assert!(lent.commands.try_recv().is_err());
-        drop(lent.pipe);
+        soon(lent.pipe.close()).await;
         // Nobody else has the end: what is read comes to its own.
         let mut buffer = [0; 8];
         assert_eq!(read(lent.theirs.as_fd(), &mut buffer), Ok(2));
@@ -239,7 +306,7 @@ mod tests {
     async fn who_ends_the_input_keeps_its_place_meanwhile() {
         let mut lent = lent(0).await;
         drop(lent.pipe);
-        assert!(lent.commands.try_recv().is_ok());
+        assert!(soon(lent.commands.recv()).await.is_some());
         let other = By { name: None, ..by() };
         assert!(Entry::take(&lent.process.writers, other).is_err());
         drop(lent.writer);

@@ -142,6 +142,10 @@ impl Frontend {
 struct Pipe(OwnedFd);
 
 impl Pipe {
+    fn is_ended(&self) -> bool {
+        read(&self.0, &mut [0]) == Ok(0)
+    }
+
     /// Reads so many bytes, or to the end.
     #[track_caller]
     fn read(&self, count: usize) -> Vec<u8> {
@@ -189,17 +193,21 @@ async fn data_sizes_and_the_end_come_in_their_order() {
     assert_eq!(pipe.read(2), b"cd");
     feed.send(the_end());
     let answer = tokio::spawn(feed.end());
-    frontend.is_told(A, 44);
-    assert_eq!(pipe.read(1), b"", "the descriptor was closed before");
     assert_eq!(
         frontend.receive(),
         Request::Ask(RequestId(3), Ask::EndInput(A))
+    );
+    assert!(
+        !pipe.is_ended(),
+        "the supervisor's end would be the last one"
     );
     // Meanwhile it is still this writer's.
     let other = Feed::open(&client, [first(A, Y, None, b"")]);
     let in_use = (Code::FailedPrecondition, "INPUT_IN_USE".to_owned());
     assert_eq!(code(other.answer().await), in_use);
     frontend.reply(RequestId(3), Reply::Done);
+    frontend.is_told(A, 44);
+    assert_eq!(pipe.read(1), b"", "the descriptor was closed before");
     let answer = answer.await.unwrap().unwrap();
     assert_eq!(said(&answer), (44, true, false));
     assert_eq!(answer.boot_epoch, super::EPOCH.to_string());
