@@ -140,8 +140,9 @@ impl From<InputPiece> for v1::SendInputRequest {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct InputAnswer {
-    /// Bytes of the process's input that were ever taken: where the next stream begins.
-    pub taken: u64,
+    /// Bytes of the process's input that were ever taken: where the next stream begins. `None`:
+    /// nobody knows, since a part of the server has died that did.
+    pub taken: Option<u64>,
     /// The input has ended, by this stream or before.
     pub ended: bool,
     /// Nobody reads it any more: the process has closed it, or has ended.
@@ -151,7 +152,7 @@ pub struct InputAnswer {
 impl From<v1::SendInputResponse> for InputAnswer {
     fn from(response: v1::SendInputResponse) -> Self {
         Self {
-            taken: response.taken,
+            taken: response.taken.into(),
             ended: response.ended,
             closed: response.closed,
         }

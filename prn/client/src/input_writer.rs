@@ -24,6 +24,9 @@ use crate::mint::mint_writer;
 /// in between. Should a server have a larger window, it misses bytes before the offset, and says so.
 pub const INPUT_KEPT: usize = 4 * 1024 * 1024;
 
+/// How often a stream is opened on one connection where others come in between.
+const TRIES: u32 = 8;
+
 /// Feeds the standard input of one process, over as many connections as it takes.
 #[derive(Debug)]
 pub struct InputWriter {
@@ -54,7 +57,7 @@ impl InputWriter {
     }
 
     /// Feeds it on this connection, from where it was. Answers when all is taken, or nobody reads
-    /// it any more, or it had ended before.
+    /// it any more.
     ///
     /// After an error that is transient ([`ClientError::is_transient`]) this is to be called again,
     /// on a new connection. Not cancel safe, but that: what was cut off is sent again by the next
@@ -63,27 +66,59 @@ impl InputWriter {
     /// # Errors
     /// As [`Client::send_input`]; [`ClientError::InputCutOff`] where it cannot go on.
     pub async fn feed(&mut self, client: &Client) -> Result<InputAnswer, ClientError> {
-        let first = self.locked().first;
-        let opening = match first {
-            Some(offset) => self.opening(Some(offset)),
-            None => {
-                let now = client
-                    .send_input(self.id, &self.opening(None), stream::empty())
-                    .await?;
-                if now.ended || now.closed {
-                    return Ok(now);
-                }
-                self.locked().first = Some(now.taken);
-                // If another writer has come and gone in between, this one's bytes belong behind
-                // those, and none of them is to be skipped.
-                self.opening(None)
+        let mut tries = 1;
+        let mut retry = Retry::There;
+        loop {
+            let known = self.locked().place;
+            let offset = match (known, retry) {
+                (Place::At(offset), _) => Some(offset),
+                (Place::Unknown, Retry::Anywhere) => None,
+                // Any offset, which the server refuses: it knows what became of the stream before
+                // as little as this one.
+                (Place::Unknown, Retry::There | Retry::Asking) => Some(0),
+                (Place::Unasked, _) => match self.asked(client).await? {
+                    Asked::Closed(answer) => return Ok(answer),
+                    Asked::At(offset) => offset,
+                },
+            };
+            let error = match self.stream(client, &self.opening(offset)).await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => error,
+            };
+            retry = match again(&error, known) {
+                Some(retry) if tries < TRIES => retry,
+                Some(_) | None => return Err(cut_off(error)),
+            };
+            tries += 1;
+            match retry {
+                Retry::There => {}
+                Retry::Asking => self.locked().place = Place::Unasked,
+                Retry::Anywhere => self.locked().place = Place::Unknown,
             }
-        };
-        let turn = Turn::begin(&self.input);
+        }
+    }
+
+    /// Asks where the input is. An end of it is not the answer: only the stream that is then opened
+    /// shows whether there is more.
+    async fn asked(&self, client: &Client) -> Result<Asked, ClientError> {
         let answer = client
-            .send_input(self.id, &opening, turn.pieces())
-            .await
-            .map_err(cut_off)?;
+            .send_input(self.id, &self.opening(None), stream::empty())
+            .await?;
+        if answer.closed {
+            return Ok(Asked::Closed(answer));
+        }
+        self.locked().place = answer.taken.map_or(Place::Unknown, Place::At);
+        Ok(Asked::At(answer.taken))
+    }
+
+    /// Sends all there is.
+    async fn stream(
+        &self,
+        client: &Client,
+        opening: &InputOpening,
+    ) -> Result<InputAnswer, ClientError> {
+        let turn = Turn::begin(&self.input);
+        let answer = client.send_input(self.id, opening, turn.pieces()).await?;
         drop(turn);
         self.locked().check(answer)?;
         Ok(answer)
@@ -93,9 +128,7 @@ impl InputWriter {
     /// the next one goes on with what has come since, wherever the process's input has got to. What
     /// was under way is lost or not, which nobody knows: for a person at a terminal, who sees it.
     pub fn forget(&mut self) {
-        let mut input = self.locked();
-        input.first = None;
-        while input.number_of_first < input.number_of_new && input.forget_oldest().is_some() {}
+        self.locked().forget_sent();
     }
 
     fn opening(&self, offset: Option<u64>) -> InputOpening {
@@ -110,8 +143,44 @@ impl InputWriter {
     }
 }
 
+/// No guard outlives its statement, and none is held while a waker is called, which may poll what
+/// locks it again.
 fn lock(input: &Mutex<Input>) -> MutexGuard<'_, Input> {
     input.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What the server says of where the input is.
+#[derive(Debug)]
+enum Asked {
+    /// Nowhere: nobody reads it.
+    Closed(InputAnswer),
+    /// There, if anybody knows.
+    At(Option<u64>),
+}
+
+/// How a stream is opened again that was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Retry {
+    /// Where it was.
+    There,
+    /// Where the input is by then.
+    Asking,
+    /// Wherever the input is: nobody knows.
+    Anywhere,
+}
+
+/// Whether a stream is to be opened again on the same connection. `known` is what was known of the
+/// place before.
+fn again(error: &ClientError, known: Place) -> Option<Retry> {
+    match (error.refusal()?.reason.as_str(), known) {
+        // Nobody else has this writer's name: it is a stream of before that came late.
+        (reason::INPUT_TAKEN_OVER, _) => Some(Retry::There),
+        // Another writer has come, or a part of the server has died, between the answer and the
+        // stream. Nothing was taken of a stream that was refused for its place.
+        (reason::INPUT_OFFSET, Place::Unasked) => Some(Retry::Asking),
+        (reason::INPUT_LOST, Place::Unasked) => Some(Retry::Anywhere),
+        (_, Place::Unasked | Place::At(_) | Place::Unknown) => None,
+    }
 }
 
 /// What the server says of a place in the input that it cannot go on at.
@@ -135,9 +204,7 @@ struct Turn<'a> {
 
 impl<'a> Turn<'a> {
     fn begin(input: &'a Arc<Mutex<Input>>) -> Self {
-        let mut locked = lock(input);
-        locked.number_of_new = locked.number_of_next();
-        let number = locked.turn;
+        let number = lock(input).begin_turn();
         Self { input, number }
     }
 
@@ -150,9 +217,8 @@ impl<'a> Turn<'a> {
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        let mut input = lock(self.input);
-        input.turn += 1;
-        if let Some(waker) = input.waker.take() {
+        let waker = lock(self.input).end_turn();
+        if let Some(waker) = waker {
             waker.wake();
         }
     }
@@ -167,8 +233,8 @@ struct Input {
     /// Bytes that the server may not have taken, in their order.
     kept: VecDeque<Bytes>,
     kept_bytes: usize,
-    /// Where the first of them belongs in the process's input. `None`: it is still to be asked.
-    first: Option<u64>,
+    /// Where the first of them belongs in the process's input.
+    place: Place,
     /// How many pieces were there before the first of `kept`.
     number_of_first: u64,
     /// The number of the first piece that no stream before this one has had.
@@ -179,6 +245,27 @@ struct Input {
     turn: u64,
     /// Of that stream.
     waker: Option<Waker>,
+}
+
+/// A place in the process's input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// It is still to be asked.
+    Unasked,
+    /// So many bytes come before.
+    At(u64),
+    /// Nobody knows how many.
+    Unknown,
+}
+
+impl Place {
+    /// So many bytes behind it.
+    fn behind(self, bytes: usize) -> Self {
+        match self {
+            Self::At(offset) => Self::At(offset.saturating_add(length(bytes))),
+            Self::Unasked | Self::Unknown => self,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -204,19 +291,31 @@ struct Cursor {
 }
 
 impl Input {
-    fn new(first: Option<u64>, source: mpsc::Receiver<InputPiece>) -> Self {
+    fn new(offset: Option<u64>, source: mpsc::Receiver<InputPiece>) -> Self {
         Self {
             source,
             state: SourceState::Open,
             kept: VecDeque::new(),
             kept_bytes: 0,
-            first,
+            place: offset.map_or(Place::Unasked, Place::At),
             number_of_first: 0,
             number_of_new: 0,
             size: None,
             turn: 0,
             waker: None,
         }
+    }
+
+    /// The number of the stream that may take from here now.
+    fn begin_turn(&mut self) -> u64 {
+        self.number_of_new = self.number_of_next();
+        self.turn
+    }
+
+    /// That stream takes no more. Whoever waits for its next piece is to be woken.
+    fn end_turn(&mut self) -> Option<Waker> {
+        self.turn += 1;
+        self.waker.take()
     }
 
     /// Of a stream that sends all that is kept again, under the size that the terminal has by now.
@@ -283,8 +382,14 @@ impl Input {
             && self.kept_bytes - oldest >= INPUT_KEPT
             && let Some(oldest) = self.forget_oldest()
         {
-            self.first = self.first.map(|first| first + length(oldest.len()));
+            self.place = self.place.behind(oldest.len());
         }
+    }
+
+    /// Forgets what a stream before the last one has had.
+    fn forget_sent(&mut self) {
+        self.place = Place::Unasked;
+        while self.number_of_first < self.number_of_new && self.forget_oldest().is_some() {}
     }
 
     fn forget_oldest(&mut self) -> Option<Bytes> {
@@ -294,14 +399,21 @@ impl Input {
         Some(oldest)
     }
 
-    /// Holds a server to what it says when a stream has ended well: it has taken all of it.
+    /// Holds a server to what it says when a stream has ended well: it has taken all of it, and
+    /// the end too.
     fn check(&self, answer: InputAnswer) -> Result<(), ClientError> {
-        let sent = self.first.map(|first| first + length(self.kept_bytes));
+        let is_whole = match (self.place.behind(self.kept_bytes), answer.taken) {
+            (Place::At(sent), Some(taken)) => taken >= sent,
+            (Place::At(_), None) => false,
+            // There is nothing to compare with.
+            (Place::Unknown | Place::Unasked, _) => true,
+        };
         let is_over = match self.state {
             SourceState::Open => false,
-            SourceState::Closed | SourceState::Ended => true,
+            SourceState::Closed => true,
+            SourceState::Ended => answer.ended,
         };
-        if answer.closed || (is_over && sent.is_none_or(|sent| answer.taken >= sent)) {
+        if answer.closed || (is_over && is_whole) {
             return Ok(());
         }
         Err(ClientError::Protocol(
@@ -344,7 +456,7 @@ mod tests {
 
     fn answer(taken: u64, ended: bool, closed: bool) -> InputAnswer {
         InputAnswer {
-            taken,
+            taken: Some(taken),
             ended,
             closed,
         }
@@ -375,6 +487,7 @@ mod tests {
         }
         assert!(lock(&input).check(answer(3, true, false)).is_ok());
         assert!(lock(&input).check(answer(2, true, false)).is_err());
+        assert!(lock(&input).check(answer(3, false, false)).is_err());
         assert!(lock(&input).check(answer(2, false, true)).is_ok());
     }
 
@@ -404,7 +517,7 @@ mod tests {
         let held = lock(&input);
         assert_eq!(held.kept_bytes, INPUT_KEPT);
         let sent = length(pieces * INPUT_PIECE_MAX);
-        assert_eq!(held.first, Some(5 + sent - length(INPUT_KEPT)));
+        assert_eq!(held.place, Place::At(5 + sent - length(INPUT_KEPT)));
         assert_eq!(held.number_of_next(), u64::try_from(pieces).unwrap());
     }
 
@@ -432,6 +545,19 @@ mod tests {
         is_lost: Arc<Mutex<bool>>,
         /// The process closes its input when it has so much.
         closes_at: Option<usize>,
+        /// It takes nothing more.
+        is_ended: Arc<Mutex<bool>>,
+        /// What others write, each when it was asked next where the input is.
+        others: Arc<Mutex<VecDeque<&'static [u8]>>>,
+        /// Where what others wrote last ends.
+        others_end: Arc<Mutex<u64>>,
+        /// So many streams are taken over when they have sent a piece.
+        takeovers: Arc<Mutex<u32>>,
+    }
+
+    fn refused<T>(code: Code, reason: &str) -> Result<T, Status> {
+        let details = ErrorDetails::with_error_info(reason, reason::DOMAIN, HashMap::new());
+        Err(Status::with_error_details(code, reason, details))
     }
 
     impl Host {
@@ -439,20 +565,44 @@ mod tests {
             self.taken.lock().unwrap().clone()
         }
 
+        fn is_lost(&self) -> bool {
+            *self.is_lost.lock().unwrap()
+        }
+
+        /// How much of the stream is to be skipped.
         fn begin(&self, offset: Option<u64>) -> Result<usize, Status> {
-            let refused = |code, reason: &str| {
-                let details = ErrorDetails::with_error_info(reason, reason::DOMAIN, HashMap::new());
-                Err(Status::with_error_details(code, reason, details))
-            };
-            let taken = length(self.taken.lock().unwrap().len());
+            let taken = length(self.taken().len());
             match offset {
-                Some(_) if *self.is_lost.lock().unwrap() => {
-                    refused(Code::DataLoss, reason::INPUT_LOST)
+                Some(_) if self.is_lost() => refused(Code::DataLoss, reason::INPUT_LOST),
+                Some(offset) if offset > taken || offset < *self.others_end.lock().unwrap() => {
+                    refused(Code::OutOfRange, reason::INPUT_OFFSET)
                 }
-                Some(offset) if offset > taken => refused(Code::OutOfRange, reason::INPUT_OFFSET),
                 Some(offset) => Ok(usize::try_from(taken - offset).unwrap()),
                 None => Ok(0),
             }
+        }
+
+        fn take(&self, data: &[u8]) -> Result<(), Status> {
+            if *self.is_ended.lock().unwrap() && !data.is_empty() {
+                return refused(Code::FailedPrecondition, reason::INPUT_ENDED);
+            }
+            self.taken.lock().unwrap().extend_from_slice(data);
+            Ok(())
+        }
+
+        /// Another writer comes and goes.
+        fn be_disturbed(&self) {
+            if let Some(data) = self.others.lock().unwrap().pop_front() {
+                self.take(data).unwrap();
+                *self.others_end.lock().unwrap() = length(self.taken().len());
+            }
+        }
+
+        fn is_taken_over(&self) -> bool {
+            let mut left = self.takeovers.lock().unwrap();
+            let is_one = *left > 0;
+            *left = left.saturating_sub(1);
+            is_one
         }
 
         /// A connection to it that breaks when so many bytes have gone there.
@@ -494,20 +644,31 @@ mod tests {
             let first = messages.message().await?.unwrap();
             assert_eq!((first.writer.len(), first.data.len()), (32, 0));
             let mut skipped = self.begin(first.offset)?;
-            let mut answer = v1::SendInputResponse::default();
+            let mut is_closed = false;
             while let Some(message) = messages.message().await? {
-                let mut taken = self.taken.lock().unwrap();
                 let rest = message.data.get(skipped..).unwrap_or_default();
                 skipped = skipped.saturating_sub(message.data.len());
-                taken.extend_from_slice(rest);
-                answer.ended = message.end;
-                answer.closed = self.closes_at.is_some_and(|at| taken.len() >= at);
-                if answer.closed {
+                self.take(rest)?;
+                *self.is_ended.lock().unwrap() |= message.end;
+                is_closed = self.closes_at.is_some_and(|at| self.taken().len() >= at);
+                if is_closed {
                     break;
                 }
+                if self.is_taken_over() {
+                    return refused(Code::Aborted, reason::INPUT_TAKEN_OVER);
+                }
             }
-            answer.taken = length(self.taken().len());
-            Ok(Response::new(answer))
+            let taken = (!self.is_lost()).then(|| length(self.taken().len()));
+            if first.offset.is_none() {
+                self.be_disturbed();
+            }
+            Ok(Response::new(v1::SendInputResponse {
+                // 0 of what nobody knows, as it comes from a server that does not tell the two apart.
+                taken: taken.unwrap_or_default().into(),
+                ended: *self.is_ended.lock().unwrap(),
+                closed: is_closed,
+                ..v1::SendInputResponse::default()
+            }))
         }
 
         async fn start(
@@ -619,7 +780,58 @@ mod tests {
         drop(sender);
         let answer = writer.feed(&client).await.unwrap();
         assert_eq!(host.taken(), [taken, b"meanwhile new".to_vec()].concat());
-        assert_eq!(answer.taken, length(host.taken().len()));
+        assert!(!answer.ended && !answer.closed);
+    }
+
+    #[tokio::test]
+    async fn what_is_there_beyond_an_end_that_was_there_before_is_an_error_and_nothing_is_not() {
+        let host = Host::default();
+        *host.is_ended.lock().unwrap() = true;
+        let id = mint_id().unwrap();
+        let client = host.connect(u64::MAX).await;
+        let mut writer = InputWriter::new(id, None, source(numbers(400))).unwrap();
+        let error = writer.feed(&client).await.unwrap_err();
+        assert_eq!(error.refusal().unwrap().reason, reason::INPUT_ENDED);
+        let mut nothing = InputWriter::new(id, None, source(Vec::new())).unwrap();
+        assert!(nothing.feed(&client).await.unwrap().ended);
+        assert!(host.taken().is_empty());
+    }
+
+    #[tokio::test]
+    async fn whoever_writes_between_the_question_and_the_stream_costs_nobody_a_byte() {
+        let host = Host::default();
+        host.others.lock().unwrap().extend([&b"one "[..], b"two "]);
+        let id = mint_id().unwrap();
+        let bytes = numbers(2 * 1024 * 1024);
+        let mut writer = InputWriter::new(id, None, source(bytes.clone())).unwrap();
+        let error = writer.feed(&host.connect(1_000_000).await).await;
+        assert!(error.unwrap_err().is_transient());
+        let answer = writer.feed(&host.connect(u64::MAX).await).await.unwrap();
+        let whole = [b"one two ".to_vec(), bytes].concat();
+        assert_eq!(answer.taken, Some(length(whole.len())));
+        assert!(host.taken() == whole);
+    }
+
+    #[tokio::test]
+    async fn others_that_come_in_between_without_end_are_an_error() {
+        let host = Host::default();
+        host.others.lock().unwrap().extend([&b"other"[..]; 20]);
+        let mut writer = InputWriter::new(mint_id().unwrap(), None, source(numbers(4))).unwrap();
+        let client = host.connect(u64::MAX).await;
+        let error = writer.feed(&client).await.unwrap_err();
+        assert_eq!(error.refusal().unwrap().reason, reason::INPUT_OFFSET);
+    }
+
+    #[tokio::test]
+    async fn a_stream_of_before_that_comes_late_and_takes_over_is_taken_over() {
+        let host = Host::default();
+        *host.takeovers.lock().unwrap() = 3;
+        let bytes = numbers(1024 * 1024);
+        let id = mint_id().unwrap();
+        let mut writer = InputWriter::new(id, Some(0), source(bytes.clone())).unwrap();
+        let client = host.connect(u64::MAX).await;
+        assert!(writer.feed(&client).await.unwrap().ended);
+        assert!(host.taken() == bytes);
     }
 
     #[tokio::test]
