@@ -12,6 +12,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
+use crate::connection::Remote;
 use crate::failure::Failure;
 use crate::local_input::{Local, LocalEnd, LocalInput, read};
 use crate::reading::PATIENCE;
@@ -24,15 +25,25 @@ const LAST_KEYS: Duration = Duration::from_secs(1);
 /// Between two sizes of a terminal that are to be noticed both.
 const REDRAW: Duration = Duration::from_millis(50);
 
+/// The server has taken nothing on a connection for too long.
+const INPUT_STALLED: &str = "INPUT_STALLED";
+
 /// How feeding ended well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fed {
     /// There is nothing more to feed, or nobody who reads it.
     Over,
-    /// All is taken that there is, and the process is to be left alone then.
-    Delivered,
-    /// The process is to be left alone.
-    Detached,
+    /// The process is to be left alone, which goes on.
+    Left(Leaving),
+}
+
+/// How a process is left alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Leaving {
+    /// By the keys for it.
+    Keys,
+    /// With all the input that there was.
+    Fed,
 }
 
 /// What is on the process's terminal when somebody comes to it.
@@ -124,11 +135,16 @@ impl Feed {
         }
     }
 
-    /// Feeds the process, on each connection of those that `connected` tells of.
+    /// Feeds the process, on each connection of those that `connected` tells of, or on one of its
+    /// own where nothing gets through on that.
     ///
     /// # Errors
     /// [`Failure::LocalInput`], [`Failure::Client`] if the process may not have got all of it.
-    pub async fn run(self, connected: watch::Receiver<Option<Client>>) -> Result<Fed, Failure> {
+    pub async fn run(
+        self,
+        remote: &Remote,
+        connected: watch::Receiver<Option<Client>>,
+    ) -> Result<Fed, Failure> {
         let Self {
             writer,
             source,
@@ -136,7 +152,7 @@ impl Feed {
             mut end,
             sizes,
         } = self;
-        let mut pouring = std::pin::pin!(pour(writer, source, connected));
+        let mut pouring = std::pin::pin!(pour(writer, source, remote, connected));
         let mut resizing = sizes.map(|sizes| -> Resizing { Box::pin(sizes.tell()) });
         let mut is_read = false;
         loop {
@@ -150,8 +166,9 @@ impl Feed {
                         Ok(LocalEnd::Ended) | Err(_) => {}
                         Ok(LocalEnd::Failed(error)) => return Err(Failure::LocalInput(error)),
                         Ok(LocalEnd::Detached) => {
-                            let _unheard = tokio::time::timeout(LAST_KEYS, pouring).await;
-                            return Ok(Fed::Detached);
+                            let last = tokio::time::timeout(LAST_KEYS, pouring).await;
+                            tell_undelivered(last.ok());
+                            return Ok(Fed::Left(Leaving::Keys));
                         }
                     }
                 }
@@ -173,8 +190,20 @@ enum Poured {
 
 fn fed(poured: Poured, at_end: AtEnd) -> Fed {
     match (poured, at_end) {
-        (Poured::Taken, AtEnd::Leave) => Fed::Delivered,
+        (Poured::Taken, AtEnd::Leave) => Fed::Left(Leaving::Fed),
         (Poured::Taken, AtEnd::Follow) | (Poured::Unread, _) => Fed::Over,
+    }
+}
+
+/// Says of the keys before those that leave the process what became of them, if that is not as it
+/// should be. `last`: how feeding them ended, if it did.
+fn tell_undelivered(last: Option<Result<Poured, Failure>>) {
+    let lost = "what was typed last may not have reached the process";
+    match last {
+        // Whom nobody reads any more has nothing to say either: the process has ended.
+        Some(Ok(Poured::Taken | Poured::Unread)) => {}
+        Some(Err(failure)) => output::error(&failure, Some(lost)),
+        None => output::notice(lost),
     }
 }
 
@@ -182,57 +211,90 @@ fn fed(poured: Poured, at_end: AtEnd) -> Fed {
 async fn pour(
     mut writer: InputWriter,
     source: Source,
+    remote: &Remote,
     mut connected: watch::Receiver<Option<Client>>,
 ) -> Result<Poured, Failure> {
     let mut failing = Failing::default();
+    let mut own = None;
     loop {
         if connected.has_changed().unwrap_or(false) {
-            failing = Failing::default();
+            (failing, own) = (Failing::default(), None);
         }
         let client = match connected.wait_for(Option::is_some).await {
             Ok(client) => client.clone(),
             // Nobody follows the process any more.
             Err(_) => None,
         };
-        let Some(client) = client else {
+        let Some(client) = own.clone().or(client) else {
             return std::future::pending().await;
         };
+        let began = Instant::now();
         let error = match writer.feed(&client).await {
             Ok(answer) if answer.closed => return Ok(Poured::Unread),
             Ok(_) => return Ok(Poured::Taken),
             Err(error) => error,
         };
+        let is_stalled = has_reason(&error, &[INPUT_STALLED]);
         match (error, source) {
             (error, _) if is_moot(&error) => return Ok(Poured::Unread),
             (ClientError::InputCutOff(_), Source::Keys) => {
                 writer.forget();
                 output::notice("what was typed last may be lost: a part of the server has died");
             }
-            (error, _) => failing.again(error)?,
+            (error, _) => {
+                let failed = Instant::now();
+                failing.again(error, Try { began, failed })?;
+            }
         }
         tokio::time::sleep(failing.pause()).await;
+        if own.take().is_some() || is_stalled {
+            // Where there can be none, the one that the output comes on is as good.
+            own = remote.connect().await.ok();
+        }
     }
 }
 
 /// Whether an error means that the process has ended, or is being ended. Its output tells more.
 fn is_moot(error: &ClientError) -> bool {
-    error.refusal().is_some_and(|refusal| {
-        [reason::PROCESS_NOT_FOUND, reason::DRAINING].contains(&refusal.reason.as_str())
-    })
+    has_reason(error, &[reason::PROCESS_NOT_FOUND, reason::DRAINING])
+}
+
+/// Whether another try may go well. That the writer was taken over is no reason against it: nobody
+/// else has its name, so it was by a stream of its own that came late.
+fn may_pass(error: &ClientError) -> bool {
+    error.is_transient() || has_reason(error, &[reason::INPUT_TAKEN_OVER])
+}
+
+fn has_reason(error: &ClientError, reasons: &[&str]) -> bool {
+    let refusal = error.refusal();
+    refusal.is_some_and(|refusal| reasons.contains(&refusal.reason.as_str()))
+}
+
+/// One that did not go well.
+#[derive(Debug, Clone, Copy)]
+struct Try {
+    began: Instant,
+    failed: Instant,
 }
 
 /// Failures on one connection.
 #[derive(Debug, Default)]
 struct Failing {
+    /// When the first of those came between which nothing went well for long.
     since: Option<Instant>,
     pause: Option<Duration>,
 }
 
 impl Failing {
-    /// One more. The error itself if it was the last that is worth another try.
-    fn again(&mut self, error: ClientError) -> Result<(), ClientError> {
-        let since = *self.since.get_or_insert_with(Instant::now);
-        if error.is_transient() && since.elapsed() < PATIENCE {
+    /// One more. The error itself if it was the last that is worth
+    /// another try.
+    fn again(&mut self, error: ClientError, Try { began, failed }: Try) -> Result<(), ClientError> {
+        // Where it was fed for so long, nothing had failed until then.
+        if failed.duration_since(began) > PATIENCE {
+            *self = Self::default();
+        }
+        let since = *self.since.get_or_insert(failed);
+        if may_pass(&error) && failed.duration_since(since) < PATIENCE {
             Ok(())
         } else {
             Err(error)
@@ -319,9 +381,21 @@ mod tests {
             address: "x:1".into(),
             source: io::ErrorKind::ConnectionRefused.into(),
         };
-        assert!(failing.again(lost()).is_ok());
+        let now = Instant::now();
+        let at = |began: Duration, failed: Duration| Try {
+            began: now + began,
+            failed: now + failed,
+        };
+        let second = Duration::from_secs(1);
+        let soon = at(Duration::ZERO, second);
+        assert!(failing.again(lost(), soon).is_ok());
         let first = failing.pause();
         assert!(failing.pause() > first);
-        assert!(failing.again(ClientError::Protocol("no")).is_err());
+        assert!(failing.again(ClientError::Protocol("no"), soon).is_err());
+        // What failed again and again is told, and what was fed for long in between begins anew.
+        let late = second + PATIENCE;
+        assert!(failing.again(lost(), at(late, late)).is_err());
+        assert!(failing.again(lost(), at(late, late * 3)).is_ok());
+        assert_eq!(failing.pause(), first);
     }
 }

@@ -9,7 +9,7 @@ use prn_client::{ClientError, Event, ExitKind, OutputEnd, ProcessId, Source, Sto
 use crate::commands::stop::{stop_surely, waiting};
 use crate::exit::{self, Exit};
 use crate::failure::Failure;
-use crate::feeding::{Fed, Feed};
+use crate::feeding::{Fed, Feed, Leaving};
 use crate::interrupts::{Interrupt, Interrupts};
 use crate::output::{self, Chunk, Relay};
 use crate::reading::{Ending, Reading};
@@ -56,15 +56,6 @@ enum Followed {
     Left(Leaving),
 }
 
-/// How a process is left alone that goes on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Leaving {
-    /// By the keys for it.
-    Keys,
-    /// With all the input that there was.
-    Fed,
-}
-
 /// Follows a process to its end, and exits as it does.
 pub async fn followed(
     mut reading: Reading<'_>,
@@ -100,12 +91,13 @@ pub async fn followed(
         (Err(failure), _) => return Err(failure),
     };
     drop(raw);
-    let exit = exit_of(id, ending);
-    if is_input_lost {
-        // However it ended: it had not read what it was to read.
-        return Ok(exit::RUN_FAILED);
-    }
-    exit
+    let exit = exit_of(id, ending)?;
+    // However it ended: it had not read what it was to read.
+    Ok(if is_input_lost {
+        exit::RUN_FAILED
+    } else {
+        exit
+    })
 }
 
 /// How the process has ended, as prn exits for it; and what there is to say of that.
@@ -163,7 +155,8 @@ async fn follow(
 ) -> Result<Followed, Failure> {
     let id = reading.id();
     let mut relay = Relay::start(Source::Stdout)?;
-    let mut feeding = feed.map(|feed| -> Feeding { Box::pin(feed.run(reading.connected())) });
+    let (remote, connected) = (reading.remote(), reading.connected());
+    let mut feeding = feed.map(|feed| -> Feeding<'_> { Box::pin(feed.run(remote, connected)) });
     let mut received = Received::default();
     let mut stopping = Stopping::default();
     let mut left = None;
@@ -181,12 +174,11 @@ async fn follow(
                 feeding = None;
                 match fed {
                     Ok(Fed::Over) => {}
-                    Ok(Fed::Detached) => left = Some(Leaving::Keys),
-                    Ok(Fed::Delivered) => left = Some(Leaving::Fed),
+                    Ok(Fed::Left(leaving)) => {
+                        left = Some(leaving);
+                        break;
+                    }
                     Err(failure) => stopping.stop_unfed(failure, reading, tie)?,
-                }
-                if left.is_some() {
-                    break;
                 }
             }
             // Whoever is quiet for long would otherwise not be missed until its next piece.
@@ -214,10 +206,10 @@ async fn follow(
 }
 
 /// Input on its way to the process.
-type Feeding = Pin<Box<dyn Future<Output = Result<Fed, Failure>>>>;
+type Feeding<'a> = Pin<Box<dyn Future<Output = Result<Fed, Failure>> + 'a>>;
 
 /// How that ended; never without any.
-async fn fed(feeding: &mut Option<Feeding>) -> Result<Fed, Failure> {
+async fn fed(feeding: &mut Option<Feeding<'_>>) -> Result<Fed, Failure> {
     match feeding {
         Some(feeding) => feeding.await,
         None => std::future::pending().await,
