@@ -25,6 +25,9 @@ pub struct Interrupts {
     interrupt: Option<Signal>,
     terminate: Option<Signal>,
     hangup: Option<Signal>,
+    /// Of a terminal that is the process's: it ends prn as ever, but not before the terminal is as
+    /// it was.
+    quit: Option<Signal>,
     count: u32,
     /// When one came whose sender will send no other, but expects prn to end.
     ending_since: Option<Instant>,
@@ -35,24 +38,21 @@ pub struct Interrupts {
 impl Interrupts {
     /// Takes the signals from now on: they no longer end prn by themselves.
     pub fn take() -> io::Result<Self> {
-        let ignored = ignored_signals();
-        let taken = |kind: SignalKind| {
-            let bit = u32::try_from(kind.as_raw_value() - 1).unwrap_or_default();
-            let is_ignored = ignored.checked_shr(bit).unwrap_or_default() & 1 == 1;
-            if is_ignored {
-                Ok(None)
-            } else {
-                signal(kind).map(Some)
-            }
-        };
         Ok(Self {
             interrupt: taken(SignalKind::interrupt())?,
             terminate: taken(SignalKind::terminate())?,
             hangup: taken(SignalKind::hangup())?,
+            quit: None,
             count: 0,
             ending_since: None,
             patience: ANSWER,
         })
+    }
+
+    /// Takes SIGQUIT too, which leaves the process at once.
+    pub fn take_quit(&mut self) -> io::Result<()> {
+        self.quit = taken(SignalKind::quit())?;
+        Ok(())
     }
 
     /// From now on a signal stops a process that may take so long to end.
@@ -83,6 +83,7 @@ impl Interrupts {
                 self.count = self.count.max(1);
                 return Interrupt::Stop;
             }
+            () = received(self.quit.as_mut()) => return Interrupt::Leave,
             () = due(leave_at) => return Interrupt::Leave,
         }
         self.count += 1;
@@ -91,6 +92,17 @@ impl Interrupts {
         } else {
             Interrupt::Stop
         }
+    }
+}
+
+/// Takes a signal, unless it is ignored.
+fn taken(kind: SignalKind) -> io::Result<Option<Signal>> {
+    let bit = u32::try_from(kind.as_raw_value() - 1).unwrap_or_default();
+    let is_ignored = ignored_signals().checked_shr(bit).unwrap_or_default() & 1 == 1;
+    if is_ignored {
+        Ok(None)
+    } else {
+        signal(kind).map(Some)
     }
 }
 

@@ -18,6 +18,7 @@ mod input;
 mod interrupts;
 mod local_input;
 mod output;
+mod passing;
 mod reading;
 mod spec;
 mod terminal;

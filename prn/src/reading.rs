@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use prn_client::{
-    Client, ClientError, Event, OutputEnd, OutputRequest, OutputStream, ProcessId, reason,
+    Client, ClientError, Event, FOLLOW_TIMEOUT, OutputEnd, OutputPolicy, OutputRequest,
+    OutputStream, ProcessId, reason,
 };
 use prn_proto::units::show_duration;
 use tokio::sync::watch;
@@ -16,6 +17,17 @@ use crate::wait::{PAUSE, PAUSE_MAX};
 /// How long it is tried again, unless it is said: less than a restart of the server's machine
 /// takes.
 pub const PATIENCE: Duration = Duration::from_millis(7500);
+
+/// For how long a lost connection is worth new tries: as long as the process waits, as far as that
+/// is known here.
+pub fn patience(policy: Option<OutputPolicy>, follow_timeout: Option<Duration>) -> Duration {
+    match policy {
+        Some(OutputPolicy::Follow) => follow_timeout.unwrap_or(FOLLOW_TIMEOUT),
+        Some(OutputPolicy::DropOldest | OutputPolicy::StopReading | OutputPolicy::Kill) | None => {
+            PATIENCE
+        }
+    }
+}
 
 /// How output ended that was read to its end.
 #[derive(Debug, Default)]

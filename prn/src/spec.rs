@@ -6,6 +6,7 @@ use prn_proto::units::Variable;
 
 use crate::command_line::split_words;
 use crate::failure::Failure;
+use crate::terminal;
 
 /// What to start.
 #[derive(Debug, Args)]
@@ -50,9 +51,14 @@ impl Spec {
     }
 }
 
-/// Gives the process a terminal like the one that prn is used at, which is of this type (TERM,
-/// environ(7)): programs look the type up to know what to print.
-pub fn with_terminal(spec: &mut StartSpec, size: TerminalSize, term: Option<String>) {
+/// Gives the process a terminal like the one that prn is used at.
+pub fn with_our_terminal(spec: &mut StartSpec) {
+    with_terminal(spec, terminal::size(), std::env::var("TERM").ok());
+}
+
+/// Gives it one of this size and type (TERM, environ(7)): programs look the type up to know what to
+/// print.
+fn with_terminal(spec: &mut StartSpec, size: TerminalSize, term: Option<String>) {
     spec.stdin = StandardInput::Terminal(size);
     let is_named = spec.environment.iter().any(|set| set.name == "TERM");
     if let Some(value) = term.filter(|term| !term.is_empty() && !is_named) {

@@ -2,7 +2,9 @@
 //! it is, and what it prints comes as it is.
 //!
 //! However prn ends, the terminal is as it was before: the mode is put back when [`Raw`] is dropped,
-//! before a panic is told of, and around a stop by SIGTSTP.
+//! which all signals lead to that ask prn to end (SIGQUIT too, while there is one), before a panic
+//! is told of, and around a stop by SIGTSTP. Nothing can be done where prn is ended from outside
+//! without a word: by SIGKILL, SIGSTOP for as long as it lasts, and a fault of its own (SIGSEGV, SIGABRT).
 
 use std::io;
 use std::os::fd::AsFd;
@@ -99,4 +101,39 @@ pub fn suspend() {
 
 fn locked() -> MutexGuard<'static, Option<Termios>> {
     BEFORE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::pty::openpty;
+    use nix::sys::termios::LocalFlags;
+    use std::process::{Command, Stdio};
+
+    fn echoes(modes: &Termios) -> bool {
+        modes.local_flags.contains(LocalFlags::ECHO)
+    }
+
+    /// Has the test itself panic, in a process of its own. No other test's name.
+    const CHILD: &str = "panics-at-a-terminal";
+
+    #[test]
+    fn a_panic_leaves_the_terminal_as_it_was() {
+        if std::env::args().any(|argument| argument == CHILD) {
+            // What is dropped on the way is not to help.
+            std::mem::forget(Raw::enter().unwrap());
+            assert!(echoes(&tcgetattr(io::stdin()).unwrap()), "in raw mode");
+        }
+        let pty = openpty(None, None).unwrap();
+        let before = tcgetattr(&pty.slave).unwrap();
+        assert!(echoes(&before));
+        let child = Command::new(std::env::current_exe().unwrap())
+            .args([CHILD, "a_panic_leaves_the_terminal_as_it_was"])
+            .stdin(Stdio::from(pty.slave.try_clone().unwrap()))
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&child.stdout);
+        assert!(said.contains("in raw mode"), "{said}");
+        assert_eq!(tcgetattr(&pty.slave).unwrap(), before);
+    }
 }

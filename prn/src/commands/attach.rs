@@ -1,25 +1,18 @@
 //! `prn attach`: feed and follow a process that was started before, exit as it does.
 
-use std::time::Duration;
-
 use clap::Args;
-use prn_client::{
-    FOLLOW_TIMEOUT, InputKind, OutputPolicy, OutputRequest, Process, ProcessId, ProcessStatus,
-    State, Tail,
-};
+use prn_client::{InputKind, OutputRequest, Process, ProcessId, ProcessStatus, State, Tail};
 
 use crate::connection::{Connection, Remote};
-use crate::detach::{DetachFlag, Watch};
+use crate::detach::DetachFlag;
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::feeding::{Feed, Screen};
-use crate::following::{Attached, Tie, followed};
+use crate::feeding::Screen;
+use crate::following::{Tie, followed};
 use crate::input::Stdin;
 use crate::interrupts::Interrupts;
-use crate::local_input::Local;
-use crate::output;
-use crate::reading::{PATIENCE, Reading};
-use crate::terminal::Raw;
+use crate::passing::{Passing, Receiver};
+use crate::reading::{Reading, patience};
 
 /// Come back to a process: pass standard input on to it, follow its output, and exit as it does
 ///
@@ -60,23 +53,6 @@ pub struct Attach {
     pub connection: Connection,
 }
 
-/// What is passed on to the process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Passing {
-    /// Nothing, which nobody expects to be.
-    Nothing,
-    /// Nothing, for this reason.
-    Refused(&'static str),
-    /// Standard input, and its end.
-    ToItsEnd,
-    /// Standard input; the process is left alone at its end.
-    KeptOpen,
-    /// Standard input; the process is followed on at its end, which is not its own.
-    Typed,
-    /// This terminal, key by key.
-    Terminal,
-}
-
 pub async fn attach(args: Attach) -> Result<Exit, Failure> {
     let stdin = Stdin::of_process();
     let request = args.request();
@@ -85,8 +61,15 @@ pub async fn attach(args: Attach) -> Result<Exit, Failure> {
     let Process { id, status } = client.status(args.id).await?;
     let passing = args.passing(stdin, &status)?;
     let mut interrupts = Interrupts::take()?;
-    let reading = Reading::new(&remote, client, id, request).of_known(patience(&status));
-    let attached = attached(id, passing, args.detach)?;
+    let policy = status.output.and_then(|output| output.policy);
+    let reading = Reading::new(&remote, client, id, request).of_known(patience(policy, None));
+    let receiver = Receiver {
+        id,
+        offset: None,
+        screen: Screen::Unseen,
+        detach_keys: args.detach.detach_keys,
+    };
+    let attached = passing.begin(receiver, &mut interrupts)?;
     followed(reading, attached, &mut interrupts, Tie::Guest).await
 }
 
@@ -114,7 +97,7 @@ impl Attach {
         if self.no_stdin || stdin == Stdin::Nothing || status.state == State::Stopped {
             return Ok(Passing::Nothing);
         }
-        if status.input_ended && input != InputKind::None {
+        if status.input_ended {
             return Ok(Passing::Refused("its standard input has ended"));
         }
         Ok(match (input, stdin) {
@@ -126,44 +109,6 @@ impl Attach {
             (InputKind::Terminal, Stdin::Stream | Stdin::Nothing) => Passing::Typed,
             (InputKind::Pipe, _) => Passing::ToItsEnd,
         })
-    }
-}
-
-/// Begins to pass on what is to be passed on.
-fn attached(id: ProcessId, passing: Passing, detach: DetachFlag) -> Result<Attached, Failure> {
-    let (raw, local, screen) = match passing {
-        Passing::Nothing => return Ok(Attached::default()),
-        Passing::Refused(why) => {
-            output::notice(&format!(
-                "process {id}: {why}; its output is followed (-n says nothing of it)"
-            ));
-            return Ok(Attached::default());
-        }
-        Passing::ToItsEnd => (None, Local::ToItsEnd, Screen::Seen),
-        Passing::KeptOpen | Passing::Typed => (None, Local::KeptOpen, Screen::Seen),
-        Passing::Terminal => {
-            let keys = Local::Keys(Watch::new(detach.detach_keys));
-            (Some(Raw::enter()?), keys, Screen::Unseen)
-        }
-    };
-    let mut feed = Feed::begin(id, None, local, screen)?;
-    if passing == Passing::KeptOpen {
-        feed = feed.then_leave();
-    }
-    Ok(Attached {
-        feed: Some(feed),
-        raw,
-    })
-}
-
-/// For how long a lost connection is worth new tries, as far as it is known here how long the
-/// process waits.
-fn patience(status: &ProcessStatus) -> Duration {
-    match status.output.and_then(|output| output.policy) {
-        Some(OutputPolicy::Follow) => FOLLOW_TIMEOUT,
-        Some(OutputPolicy::DropOldest | OutputPolicy::StopReading | OutputPolicy::Kill) | None => {
-            PATIENCE
-        }
     }
 }
 

@@ -1,26 +1,22 @@
 //! `prn run`: start, feed, follow, exit as the process did.
 
-use std::time::Duration;
-
 use clap::Args;
 use prn_client::{
-    Client, FOLLOW_TIMEOUT, OutputPolicy, OutputRequest, ProcessId, STOP_GRACE, StandardInput,
-    StartSpec, Started,
+    Client, OutputPolicy, OutputRequest, ProcessId, STOP_GRACE, StandardInput, StartSpec, Started,
 };
 
 use crate::commands::start::start_surely;
 use crate::connection::{Connection, Remote};
-use crate::detach::{DetachFlag, Watch};
+use crate::detach::DetachFlag;
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::feeding::{Feed, Screen};
-use crate::following::{Attached, Tie, followed};
+use crate::feeding::Screen;
+use crate::following::{Tie, followed};
 use crate::input::Stdin;
 use crate::interrupts::{Interrupt, Interrupts};
-use crate::local_input::Local;
-use crate::reading::{PATIENCE, Reading};
-use crate::spec::{Spec, with_terminal};
-use crate::terminal::{self, Raw};
+use crate::passing::{Passing, Receiver};
+use crate::reading::{Reading, patience};
+use crate::spec::{Spec, with_our_terminal};
 
 /// Start a process, pass standard input on to it, follow its output, and exit as it does
 ///
@@ -54,25 +50,15 @@ pub struct Run {
     pub connection: Connection,
 }
 
-/// What is passed on to the process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Passing {
-    Nothing,
-    /// Standard input to its end.
-    Input,
-    /// This terminal, key by key.
-    Terminal,
-}
-
 pub async fn run(args: Run) -> Result<Exit, Failure> {
     let passing = args.passing(Stdin::of_process())?;
     let mut spec = args.spec.completed(OutputPolicy::Follow)?;
     match passing {
-        Passing::Nothing => {}
-        Passing::Input => spec.stdin = StandardInput::Pipe,
-        Passing::Terminal => {
-            with_terminal(&mut spec, terminal::size(), std::env::var("TERM").ok());
+        Passing::Nothing | Passing::Refused(_) => {}
+        Passing::ToItsEnd | Passing::KeptOpen | Passing::Typed => {
+            spec.stdin = StandardInput::Pipe;
         }
+        Passing::Terminal => with_our_terminal(&mut spec),
     }
     let remote = Remote::new(args.connection)?;
     let first = remote.connect().await?;
@@ -86,9 +72,11 @@ pub async fn run(args: Run) -> Result<Exit, Failure> {
         follower: true,
         ..OutputRequest::default()
     };
-    let reading = Reading::new(&remote, client, id, request).of_known(patience(&spec));
+    let reading = Reading::new(&remote, client, id, request)
+        .of_known(patience(spec.output_policy, spec.follow_timeout));
+    let receiver = receiver(&started, passing, args.detach);
     let followed = async {
-        let attached = attached(&started, passing, args.detach)?;
+        let attached = passing.begin(receiver, &mut interrupts)?;
         followed(reading, attached, &mut interrupts, Tie::Own { grace }).await
     };
     followed.await.map_err(|failure| after_start(id, failure))
@@ -108,43 +96,23 @@ impl Run {
         }
         let is_passed_on = self.interactive || (stdin == Stdin::Stream && !self.spec.no_stdin);
         Ok(if is_passed_on {
-            Passing::Input
+            Passing::ToItsEnd
         } else {
             Passing::Nothing
         })
     }
 }
 
-/// Begins to pass on what is to be passed on.
-fn attached(started: &Started, passing: Passing, detach: DetachFlag) -> Result<Attached, Failure> {
-    let id = started.process.id;
+/// To whom it is passed on.
+fn receiver(started: &Started, passing: Passing, detach: DetachFlag) -> Receiver {
     // Of a process that the same command has started before, and fed up to somewhere: the same
     // input again, of which the server skips what it has. Nobody types the same again.
-    let keys_begin = (!started.already_running).then_some(0);
-    Ok(match passing {
-        Passing::Nothing => Attached::default(),
-        Passing::Input => Attached {
-            feed: Some(Feed::begin(id, Some(0), Local::ToItsEnd, Screen::Seen)?),
-            raw: None,
-        },
-        Passing::Terminal => {
-            let raw = Raw::enter()?;
-            let keys = Local::Keys(Watch::new(detach.detach_keys));
-            Attached {
-                feed: Some(Feed::begin(id, keys_begin, keys, Screen::Seen)?),
-                raw: Some(raw),
-            }
-        }
-    })
-}
-
-/// For how long a lost connection is worth new tries: as long as the process waits.
-fn patience(spec: &StartSpec) -> Duration {
-    match spec.output_policy {
-        Some(OutputPolicy::Follow) => spec.follow_timeout.unwrap_or(FOLLOW_TIMEOUT),
-        Some(OutputPolicy::DropOldest | OutputPolicy::StopReading | OutputPolicy::Kill) | None => {
-            PATIENCE
-        }
+    let is_typed_again = started.already_running && passing == Passing::Terminal;
+    Receiver {
+        id: started.process.id,
+        offset: (!is_typed_again).then_some(0),
+        screen: Screen::Seen,
+        detach_keys: detach.detach_keys,
     }
 }
 
@@ -201,14 +169,14 @@ mod tests {
 
     #[test]
     fn a_stream_is_passed_on_unless_it_is_not_to_be_and_a_terminal_where_it_is_asked_for() {
-        use Passing::{Input, Nothing, Terminal};
+        use Passing::{Nothing, Terminal, ToItsEnd};
         for (flags, stdin, expected) in [
-            (&[][..], Stdin::Stream, Some(Input)),
+            (&[][..], Stdin::Stream, Some(ToItsEnd)),
             (&[], Stdin::Terminal, Some(Nothing)),
             (&[], Stdin::Nothing, Some(Nothing)),
             (&["-n"], Stdin::Stream, Some(Nothing)),
-            (&["-i"], Stdin::Stream, Some(Input)),
-            (&["-i"], Stdin::Terminal, Some(Input)),
+            (&["-i"], Stdin::Stream, Some(ToItsEnd)),
+            (&["-i"], Stdin::Terminal, Some(ToItsEnd)),
             (&["-t"], Stdin::Terminal, Some(Terminal)),
             (&["-it"], Stdin::Terminal, Some(Terminal)),
             (&["-t"], Stdin::Stream, None),

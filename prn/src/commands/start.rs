@@ -10,8 +10,8 @@ use crate::exit::{self, Exit};
 use crate::failure::Failure;
 use crate::format::FormatFlag;
 use crate::input::Input;
-use crate::spec::{Spec, with_terminal};
-use crate::{fields, output, terminal};
+use crate::spec::{Spec, with_our_terminal};
+use crate::{fields, output};
 
 /// How often a start is tried whose outcome is unknown.
 const TRIES: u32 = 3;
@@ -52,7 +52,7 @@ pub async fn start(args: Start) -> Result<Exit, Failure> {
     let input = Input::look(args.spec.no_stdin || is_fed_later)?;
     let mut spec = args.spec.completed(OutputPolicy::DropOldest)?;
     if args.tty {
-        with_terminal(&mut spec, terminal::size(), std::env::var("TERM").ok());
+        with_our_terminal(&mut spec);
     } else if args.stdin {
         spec.stdin = StandardInput::Pipe;
     }
