@@ -272,7 +272,12 @@ fn n7_the_local_terminal_is_as_it_was_however_a_session_ends() {
     begin();
     screen.line("exit");
     restored("exit");
-    for signal in [Signal::SIGTERM, Signal::SIGHUP, Signal::SIGINT] {
+    for signal in [
+        Signal::SIGTERM,
+        Signal::SIGHUP,
+        Signal::SIGINT,
+        Signal::SIGQUIT,
+    ] {
         begin();
         kill(Pid::from_raw(screen.prn()), signal).unwrap();
         restored(signal.as_str());
@@ -290,6 +295,48 @@ fn n7_the_local_terminal_is_as_it_was_however_a_session_ends() {
     screen.shows("far>");
     kill(Pid::from_raw(server.supervisor()), Signal::SIGKILL).unwrap();
     restored("a killed supervisor");
+}
+
+#[test]
+fn a_session_that_is_stopped_gives_the_terminal_back_and_takes_it_again() {
+    let server = Server::start();
+    let screen = Screen::open(&server);
+    let modes = screen.modes();
+    screen.line(BASH);
+    screen.shows("far>");
+    let taken = screen.modes();
+    for _ in 0..2 {
+        kill(Pid::from_raw(screen.prn()), Signal::SIGTSTP).unwrap();
+        screen.shows("Stopped");
+        screen.comes_back(&modes);
+        screen.line("clear; echo here $((3 * 5))");
+        screen.shows("here 15");
+        screen.line("clear; fg");
+        screen.shows("far>");
+        screen.comes_back(&taken);
+        screen.line("clear; echo there $((7 * 5))");
+        screen.shows("there 35");
+    }
+    screen.line("exit 4");
+    screen.comes_back(&modes);
+    screen.line("code=$?; clear; echo far $code");
+    screen.shows("far 4");
+}
+
+#[test]
+fn keys_that_did_not_arrive_before_a_session_is_left_are_told() {
+    let server = Server::start();
+    let proxy = Proxy::start(&server.address, || None);
+    let screen = Screen::with(&server, &[("PRN_ADDRESS", &proxy.address)]);
+    let modes = screen.modes();
+    screen.line(BASH);
+    screen.shows("far>");
+    proxy.interrupt();
+    std::thread::sleep(Duration::from_millis(500));
+    screen.line("exit 5");
+    screen.keys(&["C-p", "C-q"]);
+    screen.shows("what was typed last may not have reached the process");
+    screen.comes_back(&modes);
 }
 
 #[test]
