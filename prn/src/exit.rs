@@ -22,11 +22,11 @@ pub const UNAVAILABLE: Exit = Exit(5);
 pub const OUTPUT_GAP: Exit = Exit(6);
 /// Output stopped before its end.
 pub const OUTPUT_CUT_OFF: Exit = Exit(7);
-/// `run`: the time was up, however the process then ended. timeout(1) uses the same.
+/// `run`, `attach`: the time was up, however the process then ended. timeout(1) uses the same.
 pub const RUN_TIMED_OUT: Exit = Exit(124);
-/// `run`: the process left with 0 when it was stopped or out of memory, or could not get all of its
-/// input, or prn itself failed, also for a command line that is wrong, or nobody knows how the
-/// process ended.
+/// `run`, `attach`: the process left with 0 when it was stopped or out of memory; or it could not get
+/// all of its input, whatever it left with; or prn was asked by a signal to leave it, or failed
+/// itself, also for a command line that is wrong, or nobody knows how the process ended.
 pub const RUN_FAILED: Exit = Exit(125);
 /// `run`: the command cannot be executed.
 pub const RUN_NOT_EXECUTABLE: Exit = Exit(126);
@@ -55,7 +55,8 @@ Exit codes:
   memory; 125 for one that could not get all of its input. 125 also when prn
   itself failed, wrong usage and a server that cannot be reached included, or
   when the outcome is unknown, 126 when the command cannot be executed, 127 when
-  it does not exist; 0 when the keys were typed that leave it alone.";
+  it does not exist. Where the process is left and goes on: 0 by the keys for it
+  and by --keep-open, 125 by a signal.";
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {

@@ -20,14 +20,53 @@ use crate::input::{INPUT_PIECE_MAX, InputAnswer, InputOpening, InputPiece, Termi
 use crate::mint::mint_writer;
 
 /// Most bytes that are kept to be sent again: more than can be under way. That is the server's
-/// window of a stream (1 MiB at most), as much again that HTTP/2 has taken here, and a few pieces
-/// in between. Should a server have a larger window, it misses bytes before the offset, and says so.
+/// window of a stream (256 KiB) and the piece that it is writing; and what has left here without
+/// having a window yet: h2 keeps 1 MiB of a stream at most, and hyper and tonic a chunk each (a
+/// piece, and 32 KiB of smaller ones before it). The rest is for servers with a larger window.
+/// Should one have a much larger one, it misses bytes before the offset, and says so.
 pub const INPUT_KEPT: usize = 4 * 1024 * 1024;
 
 /// How often a stream is opened on one connection where others come in between.
 const TRIES: u32 = 8;
 
 /// Feeds the standard input of one process, over as many connections as it takes.
+///
+/// The process's output must be read meanwhile, if it waits for its readers (the policies follow
+/// and stop-reading): one that cannot print soon reads no more, and then [`InputWriter::feed`] does
+/// not return.
+///
+/// ```no_run
+/// # use prn_client::{Client, ClientError, InputPiece, InputWriter, ProcessId};
+/// # async fn connect() -> Result<Client, ClientError> { unimplemented!() }
+/// # async fn example(id: ProcessId) -> Result<(), Box<dyn std::error::Error>> {
+/// # let pause = std::time::Duration::from_secs(1);
+/// let (sender, source) = tokio::sync::mpsc::channel(8);
+/// let mut writer = InputWriter::new(id, Some(0), source)?;
+/// tokio::spawn(async move {
+///     let _unread = sender.send(InputPiece::Data("hello\n".into())).await;
+///     let _unread = sender.send(InputPiece::End).await;
+/// });
+/// let answer = loop {
+///     match writer.feed(&connect().await?).await {
+///         Err(error) if error.is_transient() => tokio::time::sleep(pause).await,
+///         other => break other?,
+///     }
+/// };
+/// if answer.closed {
+///     println!("the process has not read all of it");
+/// }
+/// # Ok(())
+/// # }
+/// ```
+///
+/// What is no success, and not transient:
+/// - [`ClientError::InputCutOff`]: nobody knows what the process has of what was sent last, or
+///   another writer has come in between. A program gives up, since its input would have a hole or a
+///   part twice; a person can go on after [`InputWriter::forget`].
+/// - [`ClientError::Refused`] with [`reason::INPUT_IN_USE`]: another writer feeds the process. It
+///   can be tried again when that has gone: nothing is forgotten.
+/// - [`InputAnswer::closed`] is an answer, since a process need not read all that there is for it:
+///   what it has not read is dropped, and its exit tells whether that was well.
 #[derive(Debug)]
 pub struct InputWriter {
     id: ProcessId,
@@ -60,8 +99,8 @@ impl InputWriter {
     /// it any more.
     ///
     /// After an error that is transient ([`ClientError::is_transient`]) this is to be called again,
-    /// on a new connection. Not cancel safe, but that: what was cut off is sent again by the next
-    /// call.
+    /// on a new connection. Cancel safe: when it is dropped, its stream ends, and the next call sends
+    /// again what may not have been taken. What that is, nobody is told.
     ///
     /// # Errors
     /// As [`Client::send_input`]; [`ClientError::InputCutOff`] where it cannot go on.

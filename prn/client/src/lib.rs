@@ -3,6 +3,8 @@
 //! of it.
 //!
 //! - [`Client`]: a connection, and the calls on it.
+//! - [`InputWriter`]: a process's standard input, which goes on where it was when a connection is
+//!   lost. [`OutputStream::resume`] is its counterpart for output.
 //! - [`credentials`]: certificates and keys from files and the environment.
 //!
 //! The server is reached over TLS 1.3. Each side has one self-signed Ed25519 certificate, and pins
