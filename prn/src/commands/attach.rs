@@ -9,10 +9,10 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::feeding::Screen;
 use crate::following::{Tie, followed};
-use crate::input::Stdin;
 use crate::interrupts::Interrupts;
 use crate::passing::{Passing, Receiver};
 use crate::reading::{Reading, patience};
+use crate::stdin::Stdin;
 
 /// Come back to a process: pass standard input on to it, follow its output, and exit as it does
 ///

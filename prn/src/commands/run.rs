@@ -12,11 +12,11 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::feeding::Screen;
 use crate::following::{Tie, followed};
-use crate::input::Stdin;
 use crate::interrupts::{Interrupt, Interrupts};
 use crate::passing::{Passing, Receiver};
 use crate::reading::{Reading, patience};
 use crate::spec::{Spec, with_our_terminal};
+use crate::stdin::Stdin;
 
 /// Start a process, pass standard input on to it, follow its output, and exit as it does
 ///

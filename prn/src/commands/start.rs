@@ -9,7 +9,7 @@ use crate::connection::{Connection, Remote};
 use crate::exit::{self, Exit};
 use crate::failure::Failure;
 use crate::format::FormatFlag;
-use crate::input::Input;
+use crate::leftover::Leftover;
 use crate::spec::{Spec, with_our_terminal};
 use crate::{fields, output};
 
@@ -49,7 +49,7 @@ pub struct Start {
 
 pub async fn start(args: Start) -> Result<Exit, Failure> {
     let is_fed_later = args.stdin || args.tty;
-    let input = Input::look(args.spec.no_stdin || is_fed_later)?;
+    let leftover = Leftover::look(args.spec.no_stdin || is_fed_later)?;
     let mut spec = args.spec.completed(OutputPolicy::DropOldest)?;
     if args.tty {
         with_our_terminal(&mut spec);
@@ -58,7 +58,7 @@ pub async fn start(args: Start) -> Result<Exit, Failure> {
     }
     let remote = Remote::new(args.connection)?;
     let first = remote.connect().await?;
-    input.settle()?;
+    leftover.settle()?;
     let (_, started) = start_surely(&remote, first, &spec).await?;
     // Nobody else knows this id.
     let id = started.process.id;

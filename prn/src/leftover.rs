@@ -1,54 +1,22 @@
-//! Standard input: what it is, and whether there is something on it that `prn start`, which passes
-//! nothing on, would leave there without a word.
+//! Whether there is something on standard input that `prn start`, which passes nothing on, would
+//! leave there without a word.
 //!
 //! Nothing here takes a byte of it: whoever reads the same input next finds all of it.
 
-use std::fs::{File, Metadata};
+use std::fs::File;
 use std::io::{self, IsTerminal, Seek};
 use std::mem::MaybeUninit;
 use std::os::fd::AsFd;
-use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt};
+use std::os::unix::fs::{FileExt, FileTypeExt};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::libc::{MSG_DONTWAIT, MSG_PEEK};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::stat::makedev;
 use socket2::SockRef;
 
 use crate::failure::Failure;
-
-/// What standard input is, to whoever passes it on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stdin {
-    /// The null device, or closed.
-    Nothing,
-    /// A terminal.
-    Terminal,
-    /// A pipe, a socket, a file, or anything else that is read to its end.
-    Stream,
-}
-
-impl Stdin {
-    /// That of this process.
-    pub fn of_process() -> Self {
-        if io::stdin().is_terminal() {
-            return Self::Terminal;
-        }
-        let stream = io::stdin().as_fd().try_clone_to_owned().map(File::from);
-        match stream.and_then(|stream| stream.metadata()) {
-            Ok(metadata) if is_null_device(&metadata) => Self::Nothing,
-            Ok(_) => Self::Stream,
-            Err(_) => Self::Nothing,
-        }
-    }
-}
-
-/// Whether it is /dev/null (null(4)), which the standard library puts in the place of a standard
-/// stream that is closed, too.
-fn is_null_device(metadata: &Metadata) -> bool {
-    metadata.file_type().is_char_device() && metadata.rdev() == makedev(1, 3)
-}
+use crate::stdin::is_null_device;
 
 /// How long the other side of a pipe has, from prn's start, to write its first byte or to close it:
 /// a shell starts both sides of a pipeline at once, and an interpreter takes this long to begin.
@@ -58,7 +26,7 @@ const FIRST_BYTE: Duration = Duration::from_millis(300);
 
 /// What is known of standard input before a process is started.
 #[derive(Debug)]
-pub enum Input {
+pub enum Leftover {
     /// There is nothing, and nothing will come; or it is a person's terminal; or nobody asks.
     Nothing,
     /// A pipe or a socket that is open, and silent so far.
@@ -70,7 +38,7 @@ pub enum Input {
     },
 }
 
-impl Input {
+impl Leftover {
     /// Looks at standard input, unless it is to be left alone.
     ///
     /// # Errors
@@ -94,7 +62,7 @@ impl Input {
     /// Gives the other side of a pipe the rest of its time.
     ///
     /// # Errors
-    /// As [`Input::look`].
+    /// As [`Leftover::look`].
     pub fn settle(self) -> Result<(), Failure> {
         let Self::Silent { stream, until } = self else {
             return Ok(());
