@@ -1,4 +1,5 @@
-//! Every error that a client can see: a gRPC code with google.rpc details. Pure.
+//! Every error that a client can see: a gRPC code with google.rpc details. Pure, but that faults
+//! of the server are logged.
 //!
 //! The code follows gRPC's conventions; `ErrorInfo.reason` ([`prn_proto::reason`]) is the stable
 //! name that programs look at. A message repeats what the client itself sent and never holds errno
@@ -27,5 +28,8 @@ pub use exec::Asked;
 pub use full::{
     too_many_connections, too_many_inputs, too_many_inputs_of_connection, too_many_subscribers,
 };
-pub use input::{input_ended, input_in_use, input_misplaced, input_stalled, input_taken_over};
+pub use input::{
+    input_ended, input_in_use, input_misplaced, input_silent, input_stalled, input_taken_over,
+    unwritable,
+};
 pub use refusal::{failed, process_not_found};

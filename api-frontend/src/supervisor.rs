@@ -27,6 +27,20 @@ pub struct Answered<'a> {
     pub mirror: &'a Mirror,
 }
 
+impl Answered<'_> {
+    /// What is made of the answer to a request that is done, and brings nothing.
+    pub fn done(self) -> Result<Result<(), Failure>, Unexpected> {
+        match self.reply {
+            Reply::Done => Ok(Ok(())),
+            Reply::Existing
+            | Reply::Subscribed
+            | Reply::Input { .. }
+            | Reply::InputOver { .. }
+            | Reply::Refused(_) => Err(Unexpected),
+        }
+    }
+}
+
 /// A reply of another kind than its request.
 #[derive(Debug)]
 pub struct Unexpected;

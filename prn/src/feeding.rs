@@ -25,9 +25,6 @@ const LAST_KEYS: Duration = Duration::from_secs(1);
 /// Between two sizes of a terminal that are to be noticed both.
 const REDRAW: Duration = Duration::from_millis(50);
 
-/// The server has taken nothing on a connection for too long.
-const INPUT_STALLED: &str = "INPUT_STALLED";
-
 /// How feeding ended well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fed {
@@ -234,7 +231,7 @@ async fn pour(
             Ok(_) => return Ok(Poured::Taken),
             Err(error) => error,
         };
-        let is_stalled = has_reason(&error, &[INPUT_STALLED]);
+        let is_stalled = has_reason(&error, &[reason::INPUT_STALLED]);
         match (error, source) {
             (error, _) if is_moot(&error) => return Ok(Poured::Unread),
             (ClientError::InputCutOff(_), Source::Keys) => {

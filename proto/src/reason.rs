@@ -69,7 +69,7 @@ pub const OUTPUT_LOST: &str = "OUTPUT_LOST";
 pub const OFFSET_BEYOND_END: &str = "OFFSET_BEYOND_END";
 /// A request or response message is too large.
 pub const MESSAGE_TOO_LARGE: &str = "MESSAGE_TOO_LARGE";
-/// The call's own deadline has passed.
+/// The call's own deadline has passed, or a stream's first message has not come in time.
 pub const DEADLINE: &str = "DEADLINE";
 /// The client did not take the response.
 pub const NOT_TAKEN: &str = "NOT_TAKEN";

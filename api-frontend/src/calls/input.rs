@@ -2,9 +2,9 @@
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::time::Duration;
 
 use prn_ipc_protocol::message::{Ask, Reply};
-use prn_ipc_protocol::types::ProcessId;
 use prn_proto::v1;
 use tonic::{Status, Streaming};
 
@@ -13,12 +13,18 @@ use crate::clients::Client;
 use crate::convert::input::{Opening, Piece, opening};
 use crate::errors;
 use crate::failure::Failure;
-use crate::input::feed::{Fed, Feed, unwritable};
+use crate::input::feed::{Fed, Feed};
 use crate::input::intake::Gauge;
 use crate::input::pipe::Pipe;
 use crate::input::place::Place;
 use crate::input::writer::{By, Entry, InUse, Writer};
 use crate::supervisor::{Answered, Unexpected};
+
+/// What a stream's first message gets to come. Until then it is one of its connection's
+/// ([`Inputs`]) and nothing else.
+///
+/// [`Inputs`]: crate::input::streams::Inputs
+const FIRST_WITHIN: Duration = Duration::from_secs(10);
 
 /// Feeds a process's input for as long as the stream lasts.
 ///
@@ -47,7 +53,8 @@ pub async fn send_input(
 /// What the client is told.
 #[derive(Debug, Clone, Copy)]
 struct Outcome {
-    taken: u64,
+    /// `None`: nobody knows.
+    taken: Option<u64>,
     is_ended: bool,
     is_closed: bool,
 }
@@ -66,8 +73,10 @@ async fn fed(
     client: &Client,
     mut messages: Streaming<v1::SendInputRequest>,
 ) -> Result<Outcome, Status> {
+    let first = tokio::time::timeout(FIRST_WITHIN, messages.message()).await;
+    let first = first.map_err(|_| errors::input_silent(FIRST_WITHIN))??;
     // A stream without a message names no process.
-    let first = messages.message().await?.unwrap_or_default();
+    let first = first.unwrap_or_default();
     let (opening, first) = opening(first)?;
     let process = server.process(opening.id)?;
     let by = By {
@@ -107,7 +116,7 @@ async fn in_turn(
         .map_err(errors::too_many_inputs)?;
     let lent = lend(&feed, &writer)
         .await
-        .map_err(|failure| failed(&failure, opening.id))?;
+        .map_err(|failure| errors::failed(&failure, opening.id, None))?;
     let own_from = writer.own_from(lent.taken.unwrap_or(0));
     let place = Place::find(lent.taken, opening.offset, own_from)
         .map_err(|misplaced| errors::input_misplaced(misplaced, opening.id));
@@ -118,6 +127,11 @@ async fn in_turn(
         Ok(place) => written(&mut feed, &writer, &mut pipe, place, first).await,
         Err(status) => Err(status),
     };
+    // After what nobody knows, the pipe has counted this stream alone.
+    let outcome = outcome.map(|outcome| Outcome {
+        taken: lent.taken.and(outcome.taken),
+        ..outcome
+    });
     // Before the client is answered, which may come again at once, or another writer.
     pipe.close().await;
     outcome
@@ -156,14 +170,20 @@ async fn written(
     place: Place,
     first: Piece,
 ) -> Result<Outcome, Status> {
-    let fed = feed.write(pipe, place, first).await?;
+    let mut changes = feed.process.changes();
+    let fed = tokio::select! {
+        biased;
+        fed = feed.write(pipe, place, first) => fed?,
+        // Others may have the pipe still.
+        _ = changes.wait_for(|info| info.end.is_some()) => Fed::Closed,
+    };
     if fed == Fed::Ended {
         end(feed, writer)
             .await
-            .map_err(|failure| failed(&failure, feed.id()))?;
+            .map_err(|failure| errors::failed(&failure, feed.id(), None))?;
     }
     Ok(Outcome {
-        taken: pipe.taken(),
+        taken: Some(pipe.taken()),
         is_ended: fed == Fed::Ended,
         is_closed: fed == Fed::Closed,
     })
@@ -177,14 +197,7 @@ async fn end(feed: &Feed<'_>, writer: &Arc<Writer>) -> Result<(), Failure> {
     let writer = Arc::clone(writer);
     let read = move |answered: Answered<'_>| {
         drop(writer);
-        match answered.reply {
-            Reply::Done => Ok(Ok(())),
-            Reply::Existing
-            | Reply::Subscribed
-            | Reply::Input { .. }
-            | Reply::InputOver { .. }
-            | Reply::Refused(_) => Err(Unexpected),
-        }
+        answered.done()
     };
     let ask = Ask::EndInput(feed.id());
     feed.server.supervisor.ask(permit, ask, read).await
@@ -203,19 +216,8 @@ async fn compared(
         feed.compare(place, first).await?;
     }
     Ok(Outcome {
-        taken: taken.unwrap_or(0),
+        taken,
         is_ended: info.input_ended,
         is_closed: info.end.is_some() || !info.input_ended,
     })
-}
-
-fn failed(failure: &Failure, id: ProcessId) -> Status {
-    match failure {
-        Failure::Input(error) => unwritable(id, error),
-        Failure::Refused(_)
-        | Failure::TooMany { .. }
-        | Failure::TooLong
-        | Failure::Closed
-        | Failure::Output(_) => errors::failed(failure, id, None),
-    }
 }

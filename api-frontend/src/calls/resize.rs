@@ -1,6 +1,6 @@
 //! ResizeTerminal.
 
-use prn_ipc_protocol::message::{Ask, Reply, TerminalSize};
+use prn_ipc_protocol::message::{Ask, TerminalSize};
 use prn_ipc_protocol::types::ProcessId;
 use prn_proto::v1;
 use tonic::Status;
@@ -10,7 +10,7 @@ use crate::clients::Client;
 use crate::convert::terminal;
 use crate::errors;
 use crate::failure::Failure;
-use crate::supervisor::{Answered, Unexpected};
+use crate::supervisor::Answered;
 
 /// Says how large a process's terminal is.
 pub async fn resize_terminal(
@@ -36,14 +36,7 @@ pub async fn resize(
     size: TerminalSize,
 ) -> Result<(), Failure> {
     let permit = server.permits.input(client).await?;
-    let read = |answered: Answered<'_>| match answered.reply {
-        Reply::Done => Ok(Ok(())),
-        Reply::Existing
-        | Reply::Subscribed
-        | Reply::Input { .. }
-        | Reply::InputOver { .. }
-        | Reply::Refused(_) => Err(Unexpected),
-    };
     let ask = Ask::ResizeTerminal(id, size);
-    server.supervisor.ask(permit, ask, read).await
+    let done = |answered: Answered<'_>| answered.done();
+    server.supervisor.ask(permit, ask, done).await
 }

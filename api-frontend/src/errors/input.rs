@@ -1,10 +1,15 @@
 //! What ends a stream of input.
 
+use std::io;
+use std::time::Duration;
+
+use prn_api_frontend::log;
 use prn_ipc_protocol::types::ProcessId;
 use prn_proto::reason::{self, metadata as key};
 use tonic::{Code, Status};
 
 use crate::errors::build::{bad_field, error, precondition, unavailable};
+use crate::errors::call::internal;
 use crate::input::place::Misplaced;
 
 /// Another writer has it.
@@ -46,6 +51,24 @@ pub fn input_taken_over(id: ProcessId) -> Status {
     error(
         Code::Aborted,
         reason::INPUT_TAKEN_OVER,
+        message,
+        &[],
+        |_| {},
+    )
+}
+
+/// Its descriptor can't be written to, by no fault of the process.
+pub fn unwritable(id: ProcessId, error: &io::Error) -> Status {
+    log::line(format_args!("input of {id} cannot be written to: {error}"));
+    internal()
+}
+
+/// The stream's first message has not come.
+pub fn input_silent(within: Duration) -> Status {
+    let message = format!("the first message of a stream of input has to come within {within:?}");
+    error(
+        Code::DeadlineExceeded,
+        reason::DEADLINE,
         message,
         &[],
         |_| {},
@@ -107,7 +130,17 @@ mod tests {
             (input_ended(ID), Code::FailedPrecondition, "INPUT_ENDED"),
             (no_input(ID), Code::FailedPrecondition, "NO_INPUT"),
             (no_terminal(ID), Code::FailedPrecondition, "NO_TERMINAL"),
+            (
+                input_silent(Duration::from_secs(1)),
+                Code::DeadlineExceeded,
+                "DEADLINE",
+            ),
             (input_taken_over(ID), Code::Aborted, "INPUT_TAKEN_OVER"),
+            (
+                unwritable(ID, &io::ErrorKind::Other.into()),
+                Code::Internal,
+                "INTERNAL",
+            ),
             (input_stalled(), Code::Unavailable, "INPUT_STALLED"),
             (
                 input_misplaced(beyond, ID),

@@ -12,7 +12,7 @@ use crate::errors::build::{SHORTAGES, bad_field, error, precondition, quota, quo
 use crate::errors::call::{draining, internal, restarting};
 use crate::errors::exec::{Asked, not_executed};
 use crate::errors::full::too_many_requests;
-use crate::errors::input::{no_input, no_terminal};
+use crate::errors::input::{no_input, no_terminal, unwritable};
 use crate::failure::Failure;
 
 /// An id that names no process.
@@ -31,7 +31,8 @@ pub fn failed(failure: &Failure, id: ProcessId, start: Option<&Asked>) -> Status
         Failure::TooMany { kind, max, kept } => too_many_requests(kind, *max, *kept),
         Failure::TooLong => too_long().into(),
         Failure::Closed => restarting(),
-        Failure::Output(_) | Failure::Input(_) => internal(),
+        Failure::Input(error) => unwritable(id, error),
+        Failure::Output(_) => internal(),
     }
 }
 
@@ -134,8 +135,8 @@ fn too_many_processes(max: u32, scarce: Scarce) -> Status {
              files (LimitNOFILE= of its unit, ulimit -Hn), or a lower --max-finished, raises it"
         ),
         Scarce::Terminals => format!(
-            "{max} processes with a terminal run, which is the server's limit: its machine has so many {scarce} for all \
-             (kernel.pty.max, pty(7)); others need none"
+            "{max} processes with a terminal run, which is the server's limit: a fixed one, which leaves the machine's \
+             other {scarce} free"
         ),
     };
     let metadata = [(key::MAX, max.to_string())];
@@ -293,7 +294,7 @@ mod tests {
                 Scarce::Descriptors,
                 ["number of descriptors", "LimitNOFILE="],
             ),
-            (Scarce::Terminals, ["with a terminal", "kernel.pty.max"]),
+            (Scarce::Terminals, ["with a terminal", "a fixed one"]),
         ] {
             let status = too_many_processes(7, scarce);
             assert!(status.message().starts_with("7 processes "));

@@ -1,10 +1,8 @@
 //! One stream of input: its pieces, in their order, to the pipe.
 
-use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use prn_api_frontend::log;
 use prn_ipc_protocol::message::{Input, Refusal, TerminalSize};
 use prn_ipc_protocol::types::ProcessId;
 use prn_proto::v1;
@@ -76,7 +74,7 @@ impl Feed<'_> {
             self.resize(piece.size).await?;
             let data = Bytes::from(piece.data);
             let written = pipe.write(data.slice_ref(place.new_of(&data))).await;
-            match written.map_err(|error| unwritable(self.id(), &error))? {
+            match written.map_err(|error| errors::unwritable(self.id(), &error))? {
                 Written::All => {}
                 Written::Closed => return Ok(Fed::Closed),
             }
@@ -137,10 +135,4 @@ impl Feed<'_> {
             other => other.map_err(|failure| errors::failed(&failure, self.id(), None)),
         }
     }
-}
-
-/// The error of an end that can't be written to, by no fault of the process.
-pub fn unwritable(id: ProcessId, error: &io::Error) -> Status {
-    log::line(format_args!("input of {id} cannot be written to: {error}"));
-    errors::internal()
 }

@@ -102,7 +102,7 @@ impl Feed {
     }
 }
 
-fn said(answer: &v1::SendInputResponse) -> (u64, bool, bool) {
+fn said(answer: &v1::SendInputResponse) -> (Option<u64>, bool, bool) {
     (answer.taken, answer.ended, answer.closed)
 }
 
@@ -209,7 +209,7 @@ async fn data_sizes_and_the_end_come_in_their_order() {
     frontend.is_told(A, 44);
     assert_eq!(pipe.read(1), b"", "the descriptor was closed before");
     let answer = answer.await.unwrap().unwrap();
-    assert_eq!(said(&answer), (44, true, false));
+    assert_eq!(said(&answer), (Some(44), true, false));
     assert_eq!(answer.boot_epoch, super::EPOCH.to_string());
 }
 
@@ -222,7 +222,10 @@ async fn a_stream_goes_on_where_the_input_is_or_is_told_where_that_is() {
     assert_eq!(pipe.read(3), b"NEW");
     let answer = tokio::spawn(feed.end());
     frontend.is_told(A, 8);
-    assert_eq!(said(&answer.await.unwrap().unwrap()), (8, false, false));
+    assert_eq!(
+        said(&answer.await.unwrap().unwrap()),
+        (Some(8), false, false)
+    );
 
     let beyond = Feed::open(&client, [first(A, X, Some(9), b"x")]);
     let _pipe = frontend.lend(Some(8));
@@ -247,7 +250,8 @@ async fn a_stream_goes_on_where_the_input_is_or_is_told_where_that_is() {
     assert_eq!(pipe.read(2), b"xy");
     let answer = tokio::spawn(on.end());
     frontend.is_told(A, 2);
-    assert_eq!(said(&answer.await.unwrap().unwrap()), (2, false, false));
+    let answer = answer.await.unwrap().unwrap();
+    assert_eq!(said(&answer), (None, false, false), "nobody knows");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -346,7 +350,7 @@ async fn who_feeds_is_told_when_nobody_reads() {
     let pipe = frontend.lend(Some(0));
     assert_eq!(pipe.read(3), b"abc");
     drop(pipe);
-    assert_eq!(said(&idle.answer().await.unwrap()), (3, false, true));
+    assert_eq!(said(&idle.answer().await.unwrap()), (Some(3), false, true));
     frontend.is_told(A, 3);
     // Held up.
     let pieces = [first(A, X, None, &[7; 65_536]), more(&[7; 65_536])];
@@ -355,8 +359,9 @@ async fn who_feeds_is_told_when_nobody_reads() {
     pipe.read(10);
     drop(pipe);
     let answer = busy.answer().await.unwrap();
-    assert!(answer.closed && !answer.ended && answer.taken >= 13);
-    frontend.is_told(A, answer.taken);
+    let taken = answer.taken.unwrap();
+    assert!(answer.closed && !answer.ended && taken >= 13);
+    frontend.is_told(A, taken);
     // From the start.
     let late = Feed::open(&client, [first(A, X, None, b"abc"), the_end()]);
     let request = frontend.input_asked();
@@ -364,8 +369,47 @@ async fn who_feeds_is_told_when_nobody_reads() {
     drop(theirs);
     let reply = Reply::Input { taken: Some(20) };
     frontend.send(FromSupervisor::Reply(request, reply), &[ours.as_fd()]);
-    assert_eq!(said(&late.answer().await.unwrap()), (20, false, true));
+    assert_eq!(said(&late.answer().await.unwrap()), (Some(20), false, true));
     frontend.is_told(A, 20);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_that_has_ended_takes_nothing_though_others_have_its_pipe() {
+    let mut frontend = Frontend::with(&[fed(A, 1), fed(B, 2)]);
+    let client = frontend.connect().await;
+    let idle = Feed::open(&client, [first(A, X, None, b"abc")]);
+    let pipe = frontend.lend(Some(0));
+    assert_eq!(pipe.read(3), b"abc");
+    let data = std::iter::repeat_with(|| more(&[7; 65_536])).take(4);
+    let held_up = Feed::open(&client, std::iter::once(first(B, X, None, b"")).chain(data));
+    let full = frontend.lend(Some(0));
+    full.read(1);
+    for (id, number) in [(A, 1), (B, 2)] {
+        let mut info = ended(id, number, OutputTotals::default());
+        info.spec.input = Input::Pipe;
+        frontend.event(Event::Process(Box::new(info)));
+    }
+    assert_eq!(said(&idle.answer().await.unwrap()), (Some(3), false, true));
+    let answer = held_up.answer().await.unwrap();
+    assert!(answer.closed && !answer.ended);
+    for _ in [A, B] {
+        let told = frontend.receive();
+        assert!(matches!(told, Request::InputTaken { .. }), "{told:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_that_says_nothing_ends() {
+    let frontend = Frontend::with(&[fed(A, 1)]);
+    let client = frontend.connect().await;
+    let silent = Feed::open(&client, []);
+    let answer = tokio::time::timeout(2 * DEADLINE, silent.answer).await;
+    let status = answer.unwrap().unwrap().unwrap_err();
+    assert_eq!(
+        (status.code(), reason(&status).as_str()),
+        (Code::DeadlineExceeded, "DEADLINE")
+    );
+    drop(silent.pieces);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -404,7 +448,7 @@ async fn an_input_that_is_over_takes_what_it_has_and_no_more() {
     // A client that does not know whether its end has come.
     let again = Feed::open(&client, [first(A, X, Some(0), b"abc"), the_end()]);
     over(&mut frontend, Some(3));
-    assert_eq!(said(&again.end().await.unwrap()), (3, true, false));
+    assert_eq!(said(&again.end().await.unwrap()), (Some(3), true, false));
     for offset in [Some(1), None] {
         let more = Feed::open(&client, [first(A, X, offset, b"abc")]);
         over(&mut frontend, Some(3));
@@ -419,7 +463,7 @@ async fn an_input_that_is_over_takes_what_it_has_and_no_more() {
     frontend.event(Event::Process(Box::new(info)));
     let late = Feed::open(&client, [first(A, X, None, b"abc")]);
     over(&mut frontend, Some(3));
-    assert_eq!(said(&late.answer().await.unwrap()), (3, false, true));
+    assert_eq!(said(&late.answer().await.unwrap()), (Some(3), false, true));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -576,7 +620,7 @@ async fn a_stream_that_waits_ends_when_its_connection_brings_much_else() {
     frontend.is_told(B, 64 << 20);
     assert_eq!(
         said(&answer.await.unwrap().unwrap()),
-        (64 << 20, false, false)
+        (Some(64 << 20), false, false)
     );
 }
 

@@ -152,7 +152,7 @@ pub struct InputAnswer {
 impl From<v1::SendInputResponse> for InputAnswer {
     fn from(response: v1::SendInputResponse) -> Self {
         Self {
-            taken: response.taken.into(),
+            taken: response.taken,
             ended: response.ended,
             closed: response.closed,
         }

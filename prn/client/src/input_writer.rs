@@ -702,8 +702,7 @@ mod tests {
                 self.be_disturbed();
             }
             Ok(Response::new(v1::SendInputResponse {
-                // 0 of what nobody knows, as it comes from a server that does not tell the two apart.
-                taken: taken.unwrap_or_default(),
+                taken,
                 ended: *self.is_ended.lock().unwrap(),
                 closed: is_closed,
                 ..v1::SendInputResponse::default()
