@@ -12,7 +12,7 @@ use tokio::sync::Semaphore;
 /// Most lists of a client that are being made.
 const LISTS_MAX: usize = 2;
 /// Most of a client's requests to kill at once, to open an output, and about inputs, that wait for
-/// the supervisor: a quarter of what all clients together may have.
+/// the supervisor: a quarter of what all clients together may have ([`crate::permits`]).
 const KILLS_MAX: usize = 16;
 const SUBSCRIPTIONS_MAX: usize = 4;
 const INPUTS_MAX: usize = 8;

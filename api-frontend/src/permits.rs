@@ -22,7 +22,8 @@ const KILLS_MAX: usize = 64;
 /// waits until there is some.
 const SUBSCRIPTIONS_MAX: usize = 16;
 /// Most requests about inputs under way. Some of their replies bring a descriptor as well. All are
-/// answered at once, so one that finds no room waits until there is some.
+/// answered at once, so one that finds no room waits until there is some. Twice as many as
+/// subscriptions: a stream asks for its descriptor, and for its end.
 const INPUTS_MAX: usize = 32;
 #[expect(clippy::as_conversions, reason = "no other conversion is const")]
 const _: () = assert!(

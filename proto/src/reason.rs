@@ -95,7 +95,7 @@ pub const INPUT_TAKEN_OVER: &str = "INPUT_TAKEN_OVER";
 pub const INPUT_STALLED: &str = "INPUT_STALLED";
 /// The process was started without standard input.
 pub const NO_INPUT: &str = "NO_INPUT";
-/// The process was started without a terminal.
+/// The process was started without a terminal, or has ended.
 pub const NO_TERMINAL: &str = "NO_TERMINAL";
 /// As many streams of input are open as the server allows, in all, to this client or on this
 /// connection.

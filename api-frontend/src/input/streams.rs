@@ -7,7 +7,9 @@ use tonic::Status;
 
 use crate::errors;
 
-/// Most calls of a connection that are not read at once: streams of input ([`Inputs`]).
+/// Most calls of a connection that are not read at once: streams of input ([`Inputs`]). Each can hold
+/// back a window of its connection's, which has to have room for all of them: 16 MiB. A client that
+/// feeds more processes has as many connections as it takes.
 pub const INPUTS_MAX: u32 = 64;
 
 /// What a client may send of a call before it is read. Requests are small, and read at once. Input
