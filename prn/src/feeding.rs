@@ -52,6 +52,16 @@ pub enum Screen {
     Unseen,
 }
 
+/// Where the first byte belongs in all of the process's input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Beginning {
+    /// At its beginning. What the same command has fed the process before, when it was run under the
+    /// same id, is skipped.
+    First,
+    /// Behind what is there.
+    Behind,
+}
+
 /// What to feed a process.
 #[derive(Debug)]
 pub struct Feed {
@@ -91,14 +101,13 @@ struct Sizes {
 }
 
 impl Feed {
-    /// Reads standard input from now on. `offset` is where it belongs in all of the process's input;
-    /// `None`: behind what is there. A `screen` is of use with keys alone.
+    /// Reads standard input from now on. A `screen` is of use with keys alone.
     ///
     /// # Errors
     /// If there can be no thread.
     pub fn begin(
         id: ProcessId,
-        offset: Option<u64>,
+        beginning: Beginning,
         local: Local,
         screen: Screen,
     ) -> Result<Self, Failure> {
@@ -115,8 +124,12 @@ impl Feed {
             Source::Keys => Some(Sizes::watch(between, screen)?),
             Source::Bytes => None,
         };
+        let writer = match beginning {
+            Beginning::First => InputWriter::new(id, Some(0), pieces)?.named(id.to_string()),
+            Beginning::Behind => InputWriter::new(id, None, pieces)?,
+        };
         Ok(Self {
-            writer: InputWriter::new(id, offset, pieces)?,
+            writer,
             source,
             at_end: AtEnd::Follow,
             end,
@@ -257,7 +270,7 @@ fn is_moot(error: &ClientError) -> bool {
 }
 
 /// Whether another try may go well. That the writer was taken over is no reason against it: nobody
-/// else has its name, so it was by a stream of its own that came late.
+/// else has its name at the same time, so it was by a stream of its own that came late.
 fn may_pass(error: &ClientError) -> bool {
     error.is_transient() || has_reason(error, &[reason::INPUT_TAKEN_OVER])
 }

@@ -4,7 +4,7 @@ use prn_client::ProcessId;
 
 use crate::detach::{DetachKeys, Watch};
 use crate::failure::Failure;
-use crate::feeding::{Feed, Screen};
+use crate::feeding::{Beginning, Feed, Screen};
 use crate::following::Attached;
 use crate::interrupts::Interrupts;
 use crate::local_input::Local;
@@ -33,8 +33,8 @@ pub enum Passing {
 pub struct Receiver {
     /// The process.
     pub id: ProcessId,
-    /// Where what is passed on belongs in all of its input; `None`: behind what is there.
-    pub offset: Option<u64>,
+    /// Where what is passed on belongs.
+    pub beginning: Beginning,
     /// Of a terminal.
     pub screen: Screen,
     /// Of a terminal as well.
@@ -48,7 +48,7 @@ impl Passing {
     /// # Errors
     /// As [`Raw::enter`], [`Feed::begin`].
     pub fn begin(self, to: Receiver, interrupts: &mut Interrupts) -> Result<Attached, Failure> {
-        let Receiver { id, offset, .. } = to;
+        let Receiver { id, beginning, .. } = to;
         let (raw, local) = match self {
             Self::Nothing => return Ok(Attached::default()),
             Self::Refused(why) => {
@@ -65,7 +65,7 @@ impl Passing {
                 (Some(Raw::enter()?), keys)
             }
         };
-        let feed = Feed::begin(id, offset, local, to.screen)?;
+        let feed = Feed::begin(id, beginning, local, to.screen)?;
         let feed = match self {
             Self::KeptOpen => feed.then_leave(),
             Self::Nothing | Self::Refused(_) | Self::ToItsEnd | Self::Typed | Self::Terminal => {

@@ -65,6 +65,25 @@ fn shell(server: &Server, script: &str) -> Output {
 }
 
 #[test]
+fn the_same_command_under_the_same_id_goes_on_with_the_same_input() {
+    let server = Server::start();
+    let id = "5a6e0f3c1b2d4e8f9a7b6c5d4e3f2a1b";
+    let script = "head -c 1000 >/dev/null; echo ready; sha256sum";
+    let arguments = ["run", "--id", id, "--", "sh", "-c", script];
+    let bytes: Vec<u8> = (0..600_000_u32).flat_map(u32::to_be_bytes).collect();
+    let mut first = piped(&server, &arguments);
+    let mut stdin = first.stdin.take().unwrap();
+    let mut stdout = first.stdout.take().unwrap();
+    stdin.write_all(&bytes[..1_000_001]).unwrap();
+    stdout.read_exact(&mut [0; 6]).unwrap();
+    first.kill().unwrap();
+    first.wait().unwrap();
+    let expected = format!("ready\n{}  -\n", sha256(&bytes[1000..]));
+    let second = fed(&server, &arguments, bytes);
+    assert_eq!(output_of(&second), expected);
+}
+
+#[test]
 fn lines_of_a_pipe_a_file_and_a_here_document_arrive_as_with_ssh() {
     let server = Server::start();
     for (script, expected) in [

@@ -20,7 +20,7 @@ use crate::input::{INPUT_PIECE_MAX, InputAnswer, InputOpening, InputPiece, Termi
 use crate::mint::mint_writer;
 
 /// Most bytes that are kept to be sent again: more than can be under way. That is the server's
-/// window of a stream (256 KiB) and the piece that it is writing; and what has left here without
+/// window of a stream (256 KiB) and what it has read and not written (as much again); and what has left here without
 /// having a window yet: h2 keeps 1 MiB of a stream at most, and hyper and tonic a chunk each (a
 /// piece, and 32 KiB of smaller ones before it). The rest is for servers with a larger window.
 /// Should one have a much larger one, it misses bytes before the offset, and says so.
@@ -93,6 +93,14 @@ impl InputWriter {
             writer: mint_writer()?,
             input: Arc::new(Mutex::new(Input::new(offset, source))),
         })
+    }
+
+    /// The same under a name of its own (32 lower-case hexadecimal digits), for a program that may be
+    /// run again with the same input, from the same offset: the second one takes the place of the
+    /// first, and what that has sent is skipped. The process's id is such a name. Two that run at once
+    /// take each other's place again and again.
+    pub fn named(self, writer: String) -> Self {
+        Self { writer, ..self }
     }
 
     /// Feeds it on this connection, from where it was. Answers when all is taken, or nobody reads
@@ -212,7 +220,7 @@ enum Retry {
 /// place before.
 fn again(error: &ClientError, known: Place) -> Option<Retry> {
     match (error.refusal()?.reason.as_str(), known) {
-        // Nobody else has this writer's name: it is a stream of before that came late.
+        // Nobody else has this writer's name now: it is a stream of before that came late.
         (reason::INPUT_TAKEN_OVER, _) => Some(Retry::There),
         // Another writer has come, or a part of the server has died, between the answer and the
         // stream. Nothing was taken of a stream that was refused for its place.

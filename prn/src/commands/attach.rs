@@ -7,7 +7,7 @@ use crate::connection::{Connection, Remote};
 use crate::detach::DetachFlag;
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::feeding::Screen;
+use crate::feeding::{Beginning, Screen};
 use crate::following::{Tie, followed};
 use crate::interrupts::Interrupts;
 use crate::passing::{Passing, Receiver};
@@ -65,7 +65,7 @@ pub async fn attach(args: Attach) -> Result<Exit, Failure> {
     let reading = Reading::new(&remote, client, id, request).of_known(patience(policy, None));
     let receiver = Receiver {
         id,
-        offset: None,
+        beginning: Beginning::Behind,
         screen: Screen::Unseen,
         detach_keys: args.detach.detach_keys,
     };

@@ -10,7 +10,7 @@ use crate::connection::{Connection, Remote};
 use crate::detach::DetachFlag;
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::feeding::Screen;
+use crate::feeding::{Beginning, Screen};
 use crate::following::{Tie, followed};
 use crate::interrupts::{Interrupt, Interrupts};
 use crate::passing::{Passing, Receiver};
@@ -110,7 +110,11 @@ fn receiver(started: &Started, passing: Passing, detach: DetachFlag) -> Receiver
     let is_typed_again = started.already_running && passing == Passing::Terminal;
     Receiver {
         id: started.process.id,
-        offset: (!is_typed_again).then_some(0),
+        beginning: if is_typed_again {
+            Beginning::Behind
+        } else {
+            Beginning::First
+        },
         screen: Screen::Seen,
         detach_keys: detach.detach_keys,
     }
