@@ -247,9 +247,9 @@ async fn pour(
         let is_stalled = has_reason(&error, &[reason::INPUT_STALLED]);
         match (error, source) {
             (error, _) if is_moot(&error) => return Ok(Poured::Unread),
-            (ClientError::InputCutOff(_), Source::Keys) => {
+            (ClientError::InputCutOff(why), Source::Keys) => {
                 writer.forget();
-                output::notice("what was typed last may be lost: a part of the server has died");
+                output::notice(lost_keys(&why.reason));
             }
             (error, _) => {
                 let failed = Instant::now();
@@ -261,6 +261,15 @@ async fn pour(
             // Where there can be none, the one that the output comes on is as good.
             own = remote.connect().await.ok();
         }
+    }
+}
+
+/// What is said of keys that may be lost, for this reason.
+fn lost_keys(why: &str) -> &'static str {
+    if why == reason::INPUT_OFFSET {
+        "what was typed last may be lost: somebody else has typed in between"
+    } else {
+        "what was typed last may be lost: a part of the server has died"
     }
 }
 
