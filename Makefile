@@ -51,7 +51,7 @@ test-fresh: ## make demo and make test in a fresh Debian with git, make and Rust
 	@tests/needs.sh test-fresh
 	tests/fresh.sh $(FRESH)
 
-# Subjects (output fanout latency start idle namespaces cli; none: all) and flags (--rounds N, --idle-seconds N).
+# Subjects (output fanout input terminal latency start idle namespaces cli; none: all) and flags (--rounds N, --idle-seconds N).
 BENCH ?=
 
 bench: build ## prn beside what it is made of, and ssh: BENCH='output --rounds 5' (needs root; ssh if openssh-server is there)

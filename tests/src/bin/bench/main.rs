@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! bench [--rounds N] [--idle-seconds N] [SUBJECT] …     (make bench; all, or of:
-//!       output fanout latency start idle namespaces cli)
+//!       output fanout input terminal latency start idle namespaces cli)
 //! bench compare [--rounds N] LABEL=BIN_DIR[,PROFILE] …
 //! ```
 //!
@@ -22,15 +22,19 @@ mod clone;
 mod compare;
 mod fanout;
 mod idle;
+mod input;
 mod latency;
 mod machine;
 mod namespaces;
+mod numbers;
 mod output;
 mod parts;
 mod setup;
 mod ssh;
 mod start;
 mod table;
+mod terminal;
+mod terminal_parts;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -43,9 +47,11 @@ use table::Summary;
 /// What a subject adds to the summary.
 type Measure = fn(&Bench, &mut Summary) -> anyhow::Result<()>;
 
-const SUBJECTS: [(&str, Measure); 7] = [
+const SUBJECTS: [(&str, Measure); 9] = [
     ("output", output::measure),
     ("fanout", fanout::measure),
+    ("input", input::measure),
+    ("terminal", terminal::measure),
     ("latency", latency::measure),
     ("start", start::measure),
     ("idle", idle::measure),
@@ -59,7 +65,7 @@ fn main() -> ExitCode {
     let done = match words[..] {
         // It is made of other parts.
         ["part", "namespaces", profile, tree] => in_namespaces(profile, tree),
-        ["part", ..] => parts::run(&arguments[1..]),
+        ["part", ..] => terminal_parts::run(&arguments[1..]),
         ["compare", "--rounds", rounds, ..] => rounds
             .parse()
             .context("--rounds")

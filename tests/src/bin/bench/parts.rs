@@ -320,7 +320,7 @@ fn tcp_serve() -> anyhow::Result<()> {
 }
 
 /// The driver closes this process's standard input, or ends.
-fn wait_for_end() {
+pub fn wait_for_end() {
     let _ = io::stdin().read_to_end(&mut Vec::new());
 }
 

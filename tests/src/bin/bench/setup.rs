@@ -22,9 +22,10 @@ pub struct Bench {
 
 impl Bench {
     pub fn new(rounds: usize, idle: Duration) -> anyhow::Result<Self> {
-        let folder = tempfile::Builder::new().prefix("prn-bench-").tempdir()?;
         // Processes under prn run this program as users of their own, who may not get to where it
-        // was built.
+        // was built, and have a /tmp of their own.
+        let mut folder = tempfile::Builder::new();
+        let folder = folder.prefix("prn-bench-").tempdir_in("/var/lib")?;
         std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o711))?;
         std::fs::copy(std::env::current_exe()?, folder.path().join("bench"))?;
         Identity::keygen(folder.path(), "server", &[]);
