@@ -90,8 +90,8 @@ fn raw() -> anyhow::Result<File> {
     Ok(terminal)
 }
 
-/// Feeds a process lines for as long as standard input is open. Says its id once as much was taken
-/// as comes to it before it has read any.
+/// Feeds a process lines for as long as standard input is open. Says its id when the first of them
+/// are on their way.
 ///
 /// # Errors
 /// Whatever goes wrong.
