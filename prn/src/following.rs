@@ -4,7 +4,7 @@
 use std::pin::Pin;
 use std::time::Duration;
 
-use prn_client::{ClientError, Event, ExitKind, OutputEnd, ProcessId, Source, StopSignal};
+use prn_client::{ClientError, Event, ExitKind, OutputEnd, ProcessId, Source, StopSignal, reason};
 
 use crate::commands::stop::{stop_surely, waiting};
 use crate::exit::{self, Exit};
@@ -198,6 +198,11 @@ async fn follow(
         }
     }
     if let Some(leaving) = left {
+        let goes_on = !stopping.is_asked && reading.client().is_some();
+        if leaving == Leaving::Keys && !goes_on {
+            // It is being stopped, or nobody knows what becomes of it.
+            return Err(Failure::Left(id));
+        }
         let _unheard = tokio::time::timeout(LAST_WORDS, relay.finish()).await;
         return Ok(Followed::Left(leaving));
     }
@@ -349,6 +354,8 @@ impl<'a> Stopping<'a> {
     ) -> Result<(), Failure> {
         match tie {
             Tie::Guest => Err(failure),
+            // It is somebody else's as well, who may be a person at its terminal.
+            Tie::Own { .. } if is_fed_by_another(&failure) => Err(failure),
             Tie::Own { .. } => {
                 output::error(&failure, Some("the process is stopped"));
                 self.is_input_lost = true;
@@ -366,6 +373,17 @@ impl<'a> Stopping<'a> {
         self.under_way = None;
         stopped
     }
+}
+
+/// Whether the process gets its input, from somebody else.
+fn is_fed_by_another(failure: &Failure) -> bool {
+    let Failure::Client(error) = failure else {
+        return false;
+    };
+    let by_another = [reason::INPUT_IN_USE, reason::INPUT_TAKEN_OVER];
+    error
+        .refusal()
+        .is_some_and(|refusal| by_another.contains(&refusal.reason.as_str()))
 }
 
 /// Stops a process whose output nobody gets.

@@ -65,8 +65,8 @@ impl Interrupts {
         self.count > 0
     }
 
-    /// What the next one asks for. A terminal that goes away often says so twice: that is never a
-    /// second.
+    /// What the next one asks for. A terminal that goes away often says so twice, and so does
+    /// timeout(1), to prn and to its process group: that is never a second.
     ///
     /// Where a server does not answer, a second Ctrl-C ends prn. Whoever sends SIGTERM or SIGHUP
     /// need not send it twice: prn leaves in time by itself.
@@ -75,10 +75,7 @@ impl Interrupts {
         let leave_at = since.and_then(|since| since.checked_add(self.patience));
         tokio::select! {
             () = received(self.interrupt.as_mut()) => {}
-            () = received(self.terminate.as_mut()) => {
-                self.ending_since.get_or_insert_with(Instant::now);
-            }
-            () = received(self.hangup.as_mut()) => {
+            () = ending(self.terminate.as_mut(), self.hangup.as_mut()) => {
                 self.ending_since.get_or_insert_with(Instant::now);
                 self.count = self.count.max(1);
                 return Interrupt::Stop;
@@ -110,6 +107,14 @@ async fn due(at: Option<Instant>) {
     match at {
         Some(at) => tokio::time::sleep_until(at).await,
         None => std::future::pending().await,
+    }
+}
+
+/// One of those whose sender sends no other.
+async fn ending(terminate: Option<&mut Signal>, hangup: Option<&mut Signal>) {
+    tokio::select! {
+        () = received(terminate) => {}
+        () = received(hangup) => {}
     }
 }
 
