@@ -321,7 +321,13 @@ impl<'a> Stopping<'a> {
         self.under_way = Some(Box::pin(patiently(
             move || {
                 let waiting = waiting(id, StopSignal::Term, grace);
-                format!("{waiting}; Ctrl-C again leaves it at once")
+                // There Ctrl-C is a key like any other.
+                let how = if output::is_raw() {
+                    "the keys that detach leave"
+                } else {
+                    "Ctrl-C again leaves"
+                };
+                format!("{waiting}; {how} it at once")
             },
             stop_surely(remote, client, id, grace, usize::MAX),
         )));

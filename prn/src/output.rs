@@ -17,6 +17,6 @@ mod tables;
 pub use answers::{findings, key_pair, process, processes, started};
 pub use json::JsonList;
 pub use lines::{Break, Lines};
-pub use notices::{error, error_line, notice, set_raw, usage};
+pub use notices::{error, error_line, is_raw, notice, set_raw, usage};
 pub use relay::{Chunk, Relay};
 pub use shown::{show_exit, show_left_behind};

@@ -47,6 +47,11 @@ static IS_RAW: AtomicBool = AtomicBool::new(false);
 /// Whether what a process printed last on it may end in the midst of a line.
 static IS_IN_LINE: AtomicBool = AtomicBool::new(false);
 
+/// Whether prn's terminal is in raw mode, and the process's.
+pub fn is_raw() -> bool {
+    IS_RAW.load(Ordering::Relaxed)
+}
+
 /// Says that prn's terminal is in raw mode from now on, and the process's; or no longer.
 pub fn set_raw(is_raw: bool) {
     IS_RAW.store(is_raw, Ordering::Relaxed);
@@ -57,7 +62,7 @@ pub fn set_raw(is_raw: bool) {
 /// pipe stay whole.
 pub fn notice_line(line: &str) -> String {
     let line = escaped(line);
-    let is_raw = IS_RAW.load(Ordering::Relaxed);
+    let is_raw = is_raw();
     // The process goes on printing as long as it has the terminal.
     let is_in_line = IS_IN_LINE.fetch_and(is_raw, Ordering::Relaxed);
     if is_in_line && io::stderr().is_terminal() {
