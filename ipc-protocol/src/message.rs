@@ -94,8 +94,8 @@ pub enum FromSupervisor {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Reply {
     /// To Start: the program runs. To Stop: the tree is gone, or what is left of it is reported as
-    /// stuck. The process's state was sent before. To EndInput: so it is,
-    /// once who asked has closed its end. To ResizeTerminal: so it will be, or as the next one says.
+    /// stuck. The process's state was sent before. To EndInput: so it is, once who asked has closed
+    /// its end. To ResizeTerminal: so it will be, or as the next one says.
     Done,
     /// To Start: the same id and specification were known, so nothing new was started.
     Existing,
@@ -406,7 +406,7 @@ pub enum Scarce {
     UserIds,
     /// Descriptors of the supervisor.
     Descriptors,
-    /// Terminals, of which the machine has so many for all (kernel.pty.max, pty(7)).
+    /// Terminals: a fixed number, which leaves enough of the machine's (kernel.pty.max, pty(7)).
     Terminals,
 }
 

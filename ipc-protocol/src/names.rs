@@ -26,7 +26,7 @@ impl fmt::Display for Refusal {
         match self {
             Self::UnknownProcess => f.write_str("no process has this id"),
             Self::NoInput => f.write_str("the process was started without standard input"),
-            Self::NoTerminal => f.write_str("the process was started without a terminal"),
+            Self::NoTerminal => f.write_str("the process has no terminal"),
             Self::AlreadyExists => f.write_str("the id names a process with another specification"),
             Self::Draining => f.write_str("the server is shutting down"),
             Self::TooManyProcesses { max, scarce } => {

@@ -50,8 +50,10 @@ impl Runner {
     /// # Errors
     /// `UnknownProcess`, or `Resources` when the store cannot be made.
     pub fn subscribe(&mut self, id: ProcessId) -> Result<[File; 2], Refusal> {
-        let number = self.numbers.get(&id);
-        let process = number.and_then(|number| self.table.get_mut(number));
+        let process = self
+            .numbers
+            .get(&id)
+            .and_then(|number| self.table.get_mut(number));
         let process = process
             .filter(|process| process.visible())
             .ok_or(Refusal::UnknownProcess)?;
