@@ -4,19 +4,24 @@
 //! call, and a client that has caught up is woken for each. Here records wait, encrypted, until the
 //! turn's end ([`Outgoing::flush`]), or until there are many of them.
 
-use std::io::{self, IoSlice, Read, Write};
+use std::io::{self, BufRead, IoSlice, Write};
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
+use bytes::{Buf, BytesMut};
 use futures_util::future::poll_fn;
 use rustls::ServerConnection;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::coop;
 use tokio_rustls::server::TlsStream;
+
+/// Most bytes that are received with one system call. By itself, TLS asks for 4 KiB at a time. A
+/// message of input is 64 KiB, its frame and what TLS adds to it.
+const AHEAD: usize = 80 * 1024;
 
 /// So many bytes, and those of one frame, wait at most to be sent together.
 const BURST: usize = 512 * 1024;
@@ -45,6 +50,8 @@ pub struct Outgoing(Arc<Mutex<Session>>);
 struct Session {
     tcp: TcpStream,
     tls: ServerConnection,
+    /// What was received that TLS has not taken.
+    ahead: BytesMut,
     /// Bytes that were written since the socket had taken all.
     queued: usize,
     /// What of [`STUCK`] is this connection's; not 0 while it waits for its socket.
@@ -66,6 +73,7 @@ pub fn split(stream: TlsStream<TcpStream>) -> (Stream, Outgoing) {
     let session = Session {
         tcp,
         tls,
+        ahead: BytesMut::new(),
         queued: 0,
         stuck: 0,
         broken: None,
@@ -168,23 +176,18 @@ impl Session {
             return Poll::Ready(Err(error));
         }
         loop {
-            match self.tls.reader().read(buffer.initialize_unfilled()) {
-                Ok(length) => {
-                    buffer.advance(length);
+            match self.tls.reader().fill_buf() {
+                Ok(plain) => {
+                    let length = plain.len().min(buffer.remaining());
+                    buffer.put_slice(plain.get(..length).unwrap_or_default());
+                    self.tls.reader().consume(length);
                     self.count_read(length);
                     return Poll::Ready(Ok(()));
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Poll::Ready(Err(error)),
             }
-            match self.tls.read_tls(&mut Socket {
-                tcp: &mut self.tcp,
-                context,
-            }) {
-                Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Poll::Pending,
-                Err(error) => return Poll::Ready(Err(error)),
-            }
+            ready!(self.poll_receive(context))?;
             if let Err(error) = self.tls.process_new_packets() {
                 // The alert that says why, if the socket takes it.
                 let _unsent = self.poll_send(context);
@@ -198,6 +201,22 @@ impl Session {
         if self.read - *self.arrived.borrow() >= TOLD_EACH {
             self.arrived.send_replace(self.read);
         }
+    }
+
+    /// Gives TLS what it takes next of what was received.
+    fn poll_receive(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.ahead.is_empty() {
+            self.ahead.reserve(AHEAD);
+            let received = pin!(self.tcp.read_buf(&mut self.ahead)).poll(context);
+            if received.is_pending() {
+                // Who waits keeps no memory.
+                self.ahead = BytesMut::new();
+            }
+            ready!(received)?;
+        }
+        // Nothing tells it of the end.
+        self.tls.read_tls(&mut (&mut self.ahead).reader())?;
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -259,7 +278,7 @@ impl AsyncWrite for Stream {
     }
 }
 
-/// A socket as rustls reads and writes it.
+/// A socket as rustls writes it.
 struct Socket<'a, 'b> {
     tcp: &'a mut TcpStream,
     context: &'a mut Context<'b>,
@@ -269,14 +288,6 @@ fn done<T>(poll: Poll<io::Result<T>>) -> io::Result<T> {
     match poll {
         Poll::Ready(done) => done,
         Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
-    }
-}
-
-impl Read for Socket<'_, '_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let mut buffer = ReadBuf::new(buffer);
-        done(Pin::new(&mut *self.tcp).poll_read(self.context, &mut buffer))?;
-        Ok(buffer.filled().len())
     }
 }
 
