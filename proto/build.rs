@@ -7,6 +7,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let descriptors = protox::compile(["v1/process_runner.proto"], ["."])?;
     tonic_prost_build::configure()
         .bytes(".proto.v1.GetOutputResponse.data")
+        .bytes(".proto.v1.SendInputRequest.data")
         .compile_fds(descriptors)?;
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! What SendInput asks for, message by message.
 
+use bytes::Bytes;
 use prn_ipc_protocol::message::TerminalSize;
 use prn_ipc_protocol::types::{Id, ProcessId};
 use prn_proto::v1;
@@ -28,7 +29,7 @@ pub struct Piece {
     /// How large the terminal is from here on.
     pub size: Option<TerminalSize>,
     /// Bytes of the input.
-    pub data: Vec<u8>,
+    pub data: Bytes,
     /// Nothing follows.
     pub is_end: bool,
 }
@@ -74,7 +75,7 @@ pub fn after_the_end() -> InvalidField {
 
 fn brought(
     terminal_size: Option<v1::TerminalSize>,
-    data: Vec<u8>,
+    data: Bytes,
     is_end: bool,
     violations: &mut Violations,
 ) -> Option<Piece> {
@@ -88,7 +89,7 @@ fn brought(
     })
 }
 
-fn checked_data(data: Vec<u8>) -> Result<Vec<u8>, InvalidField> {
+fn checked_data(data: Bytes) -> Result<Bytes, InvalidField> {
     if data.len() > DATA_MAX {
         let why = format!("must not exceed {DATA_MAX} bytes");
         return Err(InvalidField::new("data", why));
@@ -122,13 +123,13 @@ mod tests {
         assert_eq!((plain.writer, plain.offset), (None, None));
         let nothing = Piece {
             size: None,
-            data: Vec::new(),
+            data: Bytes::new(),
             is_end: false,
         };
         assert_eq!(piece, nothing);
         let (full, piece) = opening(v1::SendInputRequest {
             offset: Some(0),
-            data: vec![7; DATA_MAX],
+            data: vec![7; DATA_MAX].into(),
             end: true,
             terminal_size: Some(v1::TerminalSize {
                 rows: 1,
@@ -151,7 +152,7 @@ mod tests {
         let wild = || v1::SendInputRequest {
             writer: "x".into(),
             offset: Some(1),
-            data: vec![0; DATA_MAX + 1],
+            data: vec![0; DATA_MAX + 1].into(),
             terminal_size: Some(v1::TerminalSize::default()),
             ..Default::default()
         };

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use prn_ipc_protocol::message::{Input, Refusal, TerminalSize};
 use prn_ipc_protocol::types::ProcessId;
 use prn_proto::v1;
@@ -72,7 +71,7 @@ impl Feed<'_> {
         let mut piece = first;
         loop {
             self.resize(piece.size).await?;
-            let data = Bytes::from(piece.data);
+            let data = piece.data;
             let written = pipe.write(data.slice_ref(place.new_of(&data))).await;
             match written.map_err(|error| errors::unwritable(self.id(), &error))? {
                 Written::All => {}

@@ -36,14 +36,14 @@ fn first(id: ProcessId, writer: &str, offset: Option<u64>, data: &[u8]) -> v1::S
         process_identifier: named(id),
         writer: writer.to_owned(),
         offset,
-        data: data.to_vec(),
+        data: data.to_vec().into(),
         ..Default::default()
     }
 }
 
 fn more(data: &[u8]) -> v1::SendInputRequest {
     v1::SendInputRequest {
-        data: data.to_vec(),
+        data: data.to_vec().into(),
         ..Default::default()
     }
 }

@@ -128,7 +128,7 @@ impl From<InputPiece> for v1::SendInputRequest {
     fn from(piece: InputPiece) -> Self {
         let mut message = Self::default();
         match piece {
-            InputPiece::Data(data) => message.data = data.into(),
+            InputPiece::Data(data) => message.data = data,
             InputPiece::Size(size) => message.terminal_size = Some(size.into()),
             InputPiece::End => message.end = true,
         }
