@@ -27,8 +27,9 @@ use crate::input::streams::{Inputs, STREAM_WINDOW, WINDOW};
 
 // Each limit is set here, whatever hyper's and h2's defaults are or become.
 
-/// Largest frame taken. The frames sent are as large as the client takes them.
-const FRAME: u32 = 64 * 1024;
+/// Largest frame taken: a message of input with 64 KiB of data fills one, and leaves no few bytes
+/// for another. The frames sent are as large as the client takes them.
+const FRAME: u32 = 65 * 1024;
 /// Most bytes of a stream that wait here for the socket: two chunks of output.
 const SEND_BUFFER: usize = 128 * 1024;
 /// Most bytes in a request's headers, decoded (RFC 9113, section 6.5.2): gRPC's own take a few

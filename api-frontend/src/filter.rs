@@ -173,7 +173,11 @@ pub const ALLOWED: &[Allowed] = &[
     ),
     allowed!(SYS_getsockname, ANY, "sockets"),
     allowed!(SYS_getpeername, ANY, "the log: who was refused"),
-    allowed!(SYS_poll, ANY, "whether the supervisor has hung up"),
+    allowed!(
+        SYS_poll,
+        ANY,
+        "whether the supervisor has hung up, and an input has room"
+    ),
     allowed!(
         SYS_mmap,
         &[&[

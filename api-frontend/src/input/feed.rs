@@ -70,21 +70,40 @@ impl Feed<'_> {
     ) -> Result<Fed, Status> {
         let mut piece = first;
         loop {
+            // It stands between what is typed before and after.
+            if piece.size.is_some() && self.all(pipe).await? == Written::Closed {
+                return Ok(Fed::Closed);
+            }
             self.resize(piece.size).await?;
             let data = piece.data;
             let written = pipe.write(data.slice_ref(place.new_of(&data))).await;
             match written.map_err(|error| errors::unwritable(self.id(), &error))? {
-                Written::All => {}
+                Written::GoesOn => {}
                 Written::Closed => return Ok(Fed::Closed),
             }
             let is_last = piece.is_end;
-            piece = match self.next(is_last, pipe.closed()).await? {
-                Next::Piece(piece) => piece,
-                Next::Nothing if is_last => return Ok(Fed::Ended),
-                Next::Nothing => return Ok(Fed::Paused),
-                Next::Closed => return Ok(Fed::Closed),
+            let fed = match self.next(is_last, pipe.closed()).await {
+                Ok(Next::Piece(next)) => {
+                    piece = next;
+                    continue;
+                }
+                Ok(Next::Nothing) if is_last => Ok(Fed::Ended),
+                Ok(Next::Nothing) => Ok(Fed::Paused),
+                Ok(Next::Closed) => Ok(Fed::Closed),
+                Err(error) => Err(error),
+            };
+            // Whatever follows, what has come is written.
+            return match self.all(pipe).await? {
+                Written::GoesOn => fed,
+                Written::Closed => fed.map(|_| Fed::Closed),
             };
         }
+    }
+
+    /// Waits until all that has come is written.
+    async fn all(&self, pipe: &mut Pipe) -> Result<Written, Status> {
+        let written = pipe.written().await;
+        written.map_err(|error| errors::unwritable(self.id(), &error))
     }
 
     /// Reads the stream of an input that was ended: it may bring what was taken before, and its end.
