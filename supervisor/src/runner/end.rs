@@ -24,6 +24,9 @@ impl Runner {
         let Some(status) = self.reap(process) else {
             return;
         };
+        // Whoever looked at it: nothing tells of it again, nor of a report that it never took.
+        self.take_back(process);
+        self.reported(process);
         let phase = process.live.as_ref().map(|live| live.phase);
         if let Some(Phase::Cleaning | Phase::Unlinking) = phase {
             return self.remove(process);
