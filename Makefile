@@ -51,7 +51,8 @@ test-fresh: ## make demo and make test in a fresh Debian with git, make and Rust
 	@tests/needs.sh test-fresh
 	tests/fresh.sh $(FRESH)
 
-# Subjects (output fanout input terminal latency start idle namespaces cli; none: all) and flags (--rounds N, --idle-seconds N).
+# Subjects (output fanout input terminal copy latency start idle namespaces cli; none: all) and flags (--rounds N,
+# --idle-seconds N, --files N).
 BENCH ?=
 
 bench: build ## prn beside what it is made of, and ssh: BENCH='output --rounds 5' (needs root; ssh if openssh-server is there)
@@ -71,7 +72,7 @@ lint: ## Formatting, clippy, documentation, shell: no warning allowed
 	$(CARGO) clippy $(FLAGS) --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc $(FLAGS) --no-deps
 	tests/mutations.sh --check
-	if command -v shellcheck >/dev/null; then shellcheck -x tests/*.sh tests/guest/*.sh; fi
+	if command -v shellcheck >/dev/null; then shellcheck -x tests/*.sh tests/guest/*.sh examples/*.sh; fi
 
 # Seconds for each target (0: each file of the corpora once), and which (none: all).
 export FUZZ_SECONDS ?= 60
@@ -105,7 +106,7 @@ install: ## Into DESTDIR, below PREFIX; does not build
 	put 0755 $(BIN_DIR)/prn $(PREFIX)/bin/prn
 	put 0755 $(BIN_DIR)/prn-supervisor $(PREFIX)/libexec/prn/prn-supervisor
 	put 0755 $(BIN_DIR)/prn-frontend $(PREFIX)/libexec/prn/prn-frontend
-	put 0755 $(BIN_DIR)/prn-tools $(PREFIX)/libexec/prn/prn-tools
+	put 0711 $(BIN_DIR)/prn-tools $(PREFIX)/libexec/prn/prn-tools
 	put 0644 packaging/prn.service $(PREFIX)/lib/systemd/system/prn.service
 	sed -i 's|^ExecStart=/usr/|ExecStart=$(PREFIX)/|' $(DESTDIR)$(PREFIX)/lib/systemd/system/prn.service
 	put 0644 packaging/prn.sysusers $(PREFIX)/lib/sysusers.d/prn.conf

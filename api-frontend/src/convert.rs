@@ -5,6 +5,7 @@
 //!
 //! - [`start`], [`stop`], [`list`], [`subscribe`], [`input`], [`terminal`]: what each call asks for.
 //! - [`process`]: what is said of a process.
+//! - [`workspace`]: what is asked for of workspaces, and what is said of them.
 //! - [`enums`], [`id`], [`time`]: values that several of them have.
 
 pub mod enums;
@@ -19,3 +20,4 @@ pub mod stop;
 pub mod subscribe;
 pub mod terminal;
 pub mod time;
+pub mod workspace;

@@ -6,7 +6,7 @@
 //! texts or paths of this host.
 //!
 //! - [`violations`]: faults of a request's fields.
-//! - [`refusal`], [`exec`], [`path`]: what the supervisor says no to.
+//! - [`refusal`], [`exec`], [`path`], [`workspace`]: what the supervisor says no to.
 //! - [`input`]: what ends a stream of input.
 //! - [`full`]: there are as many of something as may be.
 //! - [`call`]: what can end any call, and what ends a stream of output.
@@ -19,6 +19,7 @@ mod input;
 mod path;
 mod refusal;
 mod violations;
+mod workspace;
 
 pub use call::{
     by_transport, deadline_exceeded, draining, internal, not_taken, offset_beyond_end, output_lost,
@@ -32,4 +33,5 @@ pub use input::{
     input_ended, input_in_use, input_misplaced, input_silent, input_stalled, input_taken_over,
     unwritable,
 };
-pub use refusal::{failed, process_not_found};
+pub use refusal::{failed, process_not_found, workspace_failed};
+pub use workspace::workspace_not_found;

@@ -278,6 +278,8 @@ fn happened(mirror: &Mirror, event: Event) -> Result<(), LinkError> {
         Event::Forgotten(id) => mirror.forget(id),
         Event::Advanced { id, end } => mirror.advance(id, end),
         Event::Draining => mirror.drain(),
+        Event::Workspace(info) => mirror.update_workspace(*info),
+        Event::WorkspaceGone(name) => mirror.forget_workspace(&name),
         Event::SnapshotEnd => return Err(LinkError::Phase),
     }
     Ok(())

@@ -29,6 +29,7 @@ mod service;
 mod stops;
 mod subscribe;
 mod supervisor;
+mod workspaces;
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};

@@ -1,4 +1,5 @@
-//! The frontend's copy of the process table, fed by the supervisor's events and replies.
+//! The frontend's copy of the tables of processes and workspaces, fed by the supervisor's events and
+//! replies.
 //!
 //! List and Status are answered from here and cost the supervisor nothing. Whoever waits for a
 //! change of one process waits on that process's own channel, so that a change wakes nobody else.
@@ -8,17 +9,18 @@ use std::ops::Bound;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use prn_ipc_protocol::message::ProcessInfo;
-use prn_ipc_protocol::types::ProcessId;
+use prn_ipc_protocol::message::{ProcessInfo, WorkspaceInfo};
+use prn_ipc_protocol::types::{ProcessId, WorkspaceName};
 use tokio::sync::watch;
 
 use crate::input::writer::Writers;
 use crate::subscribe::hub::Hub;
+use crate::workspaces::{Workspace, Workspaces};
 
 /// Processes that a walk takes from the table at a time.
 const STEP: usize = 256;
 
-/// All processes that the supervisor knows, as far as it has said.
+/// All that the supervisor knows, as far as it has said.
 #[derive(Debug, Default)]
 pub struct Mirror {
     draining: AtomicBool,
@@ -29,6 +31,7 @@ pub struct Mirror {
 struct Table {
     by_id: HashMap<ProcessId, Arc<Process>>,
     by_number: BTreeMap<u64, Arc<Process>>,
+    workspaces: Workspaces,
 }
 
 /// One process.
@@ -96,6 +99,16 @@ impl Mirror {
         self.read().by_id.get(&id).cloned()
     }
 
+    /// The workspace of this name.
+    pub fn workspace(&self, name: &WorkspaceName) -> Option<Workspace> {
+        self.read().workspaces.get(name)
+    }
+
+    /// All workspaces, by name.
+    pub fn workspaces(&self) -> Vec<Workspace> {
+        self.read().workspaces.all()
+    }
+
     /// How many processes there are.
     pub fn count(&self) -> usize {
         self.read().by_number.len()
@@ -139,6 +152,8 @@ impl Mirror {
     pub fn update(&self, info: ProcessInfo) {
         let info = Arc::new(info);
         let mut table = self.write();
+        let known = table.by_id.get(&info.id).map(|process| process.info());
+        table.workspaces.changed(known.as_deref(), Some(&info));
         match table.by_id.get(&info.id) {
             Some(process) => drop(process.info.send_replace(Arc::clone(&info))),
             None => {
@@ -157,10 +172,21 @@ impl Mirror {
     pub fn forget(&self, id: ProcessId) {
         let mut table = self.write();
         if let Some(process) = table.by_id.remove(&id) {
-            let number = process.info.borrow().number;
-            table.by_number.remove(&number);
+            let info = process.info();
+            table.by_number.remove(&info.number);
+            table.workspaces.changed(Some(&info), None);
             process.hub.forget();
         }
+    }
+
+    /// The supervisor described a workspace.
+    pub fn update_workspace(&self, info: WorkspaceInfo) {
+        self.write().workspaces.update(info);
+    }
+
+    /// Nothing of a workspace is left.
+    pub fn forget_workspace(&self, name: &WorkspaceName) {
+        self.write().workspaces.forget(name);
     }
 
     /// The end of a process's output has moved.
@@ -199,6 +225,7 @@ impl Mirror {
 mod tests {
     use super::*;
     use crate::convert::process::tests::info;
+    use crate::workspaces::tests::{name, workspace};
 
     const A: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
     const B: &str = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb";
@@ -244,6 +271,23 @@ mod tests {
             (1..count).rev().collect::<Vec<_>>()
         );
         assert!(walked(Order::OldestFirst, Some(count)).is_empty());
+    }
+
+    #[test]
+    fn a_workspace_says_how_many_processes_the_mirror_has_in_it() {
+        let mirror = Mirror::default();
+        mirror.update_workspace(workspace("w"));
+        let mut process = info(A, 1);
+        process.spec.workspace = Some(name("w"));
+        mirror.update(process.clone());
+        mirror.update(process);
+        mirror.update(info(B, 2));
+        let count = || mirror.workspace(&name("w")).map(|known| known.processes);
+        assert_eq!(count(), Some(1));
+        mirror.forget(info(A, 0).id);
+        assert_eq!(count(), Some(0));
+        mirror.forget_workspace(&name("w"));
+        assert!(count().is_none() && mirror.workspaces().is_empty());
     }
 
     #[test]

@@ -10,13 +10,16 @@ use crate::clients::{Client, Clients};
 use crate::failure::Failure;
 use crate::quota::{Full, Limit, Quota, Slot};
 
-/// Most starts under way.
+/// Most starts under way, of processes and, as creations, of workspaces.
 const STARTS_MAX: u32 = 512;
 /// Most stops with a grace time under way: one can last for that.
 const GRACEFUL_STOPS_MAX: u32 = 384;
 /// Most other stops under way. They are answered within seconds, so one that finds no room waits
 /// until there is some.
 const KILLS_MAX: usize = 64;
+/// Most removals of workspaces under way that stop nothing, or kill: one lasts for as long as the
+/// supervisor deletes before it answers. Those with a grace time count as such stops.
+const REMOVALS_MAX: u32 = 16;
 /// Most subscriptions under way. Their replies bring descriptors, of which a user can have only so
 /// many in flight (ETOOMANYREFS, unix(7)). They are answered at once, so one that finds no room
 /// waits until there is some.
@@ -27,7 +30,10 @@ const SUBSCRIPTIONS_MAX: usize = 16;
 const INPUTS_MAX: usize = 32;
 #[expect(clippy::as_conversions, reason = "no other conversion is const")]
 const _: () = assert!(
-    (STARTS_MAX + GRACEFUL_STOPS_MAX) as usize + KILLS_MAX + SUBSCRIPTIONS_MAX + INPUTS_MAX
+    (STARTS_MAX + GRACEFUL_STOPS_MAX + REMOVALS_MAX) as usize
+        + KILLS_MAX
+        + SUBSCRIPTIONS_MAX
+        + INPUTS_MAX
         <= REQUESTS_WAITING_MAX,
     "the supervisor's limit"
 );
@@ -38,6 +44,7 @@ pub struct Permits {
     starts: Arc<Quota<()>>,
     graceful_stops: Arc<Quota<()>>,
     kills: Arc<Semaphore>,
+    removals: Arc<Quota<()>>,
     subscriptions: Arc<Semaphore>,
     inputs: Arc<Semaphore>,
 }
@@ -66,17 +73,18 @@ impl Permits {
             starts: quota(STARTS_MAX),
             graceful_stops: quota(GRACEFUL_STOPS_MAX),
             kills: Arc::new(Semaphore::new(KILLS_MAX)),
+            removals: quota(REMOVALS_MAX),
             subscriptions: Arc::new(Semaphore::new(SUBSCRIPTIONS_MAX)),
             inputs: Arc::new(Semaphore::new(INPUTS_MAX)),
         }
     }
 
-    /// For a start.
+    /// For a start, or the creation of a workspace.
     pub fn start(&self, client: &Client) -> Result<Permit, Failure> {
         counted(&self.starts, client, "start")
     }
 
-    /// For a stop with a grace time.
+    /// For a stop with a grace time, of a process or of all that live in a workspace.
     pub fn graceful_stop(&self, client: &Client) -> Result<Permit, Failure> {
         counted(&self.graceful_stops, client, "stop")
     }
@@ -84,6 +92,11 @@ impl Permits {
     /// For a stop without one.
     pub async fn kill(&self, client: &Client) -> Result<Permit, Failure> {
         queued(&self.kills, &client.kills).await
+    }
+
+    /// For the removal of a workspace without one.
+    pub fn removal(&self, client: &Client) -> Result<Permit, Failure> {
+        counted(&self.removals, client, "remove")
     }
 
     /// For a subscription.

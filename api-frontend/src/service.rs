@@ -10,7 +10,7 @@ use prn_proto::v1::process_runner_service_server::ProcessRunnerService;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::calls::server::Server;
-use crate::calls::{input, list, resize, start, status, stop, subscribe};
+use crate::calls::{input, list, resize, start, status, stop, subscribe, workspaces};
 use crate::clients::Client;
 use crate::errors;
 use crate::input::intake::Gauge;
@@ -124,5 +124,31 @@ impl ProcessRunnerService for Service {
         let client = client(&request)?;
         let resized = resize::resize_terminal(&self.0, &client, request.into_inner()).await?;
         Ok(response(resized, HeaderMap::new()))
+    }
+
+    async fn create_workspace(
+        &self,
+        request: Request<v1::CreateWorkspaceRequest>,
+    ) -> Result<Response<v1::CreateWorkspaceResponse>, Status> {
+        let client = client(&request)?;
+        let created = workspaces::create_workspace(&self.0, &client, request.into_inner()).await?;
+        Ok(response(created, HeaderMap::new()))
+    }
+
+    async fn list_workspaces(
+        &self,
+        _: Request<v1::ListWorkspacesRequest>,
+    ) -> Result<Response<v1::ListWorkspacesResponse>, Status> {
+        let list = workspaces::list_workspaces(&self.0);
+        Ok(response(list, HeaderMap::new()))
+    }
+
+    async fn remove_workspace(
+        &self,
+        request: Request<v1::RemoveWorkspaceRequest>,
+    ) -> Result<Response<v1::RemoveWorkspaceResponse>, Status> {
+        let client = client(&request)?;
+        let removed = workspaces::remove_workspace(&self.0, &client, request.into_inner()).await?;
+        Ok(response(removed, HeaderMap::new()))
     }
 }

@@ -22,7 +22,7 @@ pub struct Answered<'a> {
     pub reply: Reply,
     /// What came with it.
     pub descriptors: Vec<OwnedFd>,
-    /// It has learnt of a process before who asked does, so that the next call of that client finds
+    /// It has learnt of a process or a workspace before who asked does, so that the next call of that client finds
     /// it.
     pub mirror: &'a Mirror,
 }

@@ -8,6 +8,8 @@
 
 #[path = "frontend/input.rs"]
 mod input;
+#[path = "frontend/workspaces.rs"]
+mod workspaces;
 
 use std::fs::File;
 use std::io::Write;
@@ -317,6 +319,7 @@ fn live(id: ProcessId, number: u64) -> ProcessInfo {
             linger: false,
             profile: Profile::Default,
             paths: Paths::default(),
+            workspace: None,
         },
         uid: 1,
         started: UnixMicros(1_000_000),

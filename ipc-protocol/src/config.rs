@@ -65,8 +65,22 @@ pub struct Supervisor {
     pub own_cgroup: Option<String>,
     /// Directories that a process may be given to see in another place.
     pub bindable: Vec<Bindable>,
+    /// How many workspaces there may be, and how large.
+    pub workspaces: Workspaces,
     /// How this program and processes are confined.
     pub confinement: Confinement,
+}
+
+/// Bounds of workspaces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Workspaces {
+    /// Most at one time.
+    pub max: u32,
+    /// Most bytes of disk that one can ask for, which applies where it asks for nothing. `None`: no
+    /// bound.
+    pub disk_max: Option<u64>,
+    /// The file system of the state folder enforces quotas of users (quotactl(2)).
+    pub has_quota: bool,
 }
 
 /// A directory that may be bound.

@@ -1,8 +1,8 @@
-//! Adoption of file descriptors that this program inherited or received. The only unsafe code of
-//! this crate.
+//! Adoption of file descriptors that this program inherited or received, and what nix does not ask
+//! of one. The only unsafe code of this crate.
 #![expect(
     unsafe_code,
-    reason = "a number becomes an owned descriptor here, and nowhere else"
+    reason = "a number becomes an owned descriptor here, and nowhere else; system calls without a wrapper"
 )]
 
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
@@ -42,6 +42,7 @@ pub mod supervisor {
 }
 
 pub mod frontend;
+pub mod quota;
 pub mod tools;
 
 /// Takes over an inherited descriptor and sets its close-on-exec flag.

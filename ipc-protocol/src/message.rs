@@ -9,11 +9,11 @@ use std::ffi::CString;
 
 use serde::{Deserialize, Serialize};
 
-use crate::types::{Argv, LimitName, Limits, Millis, Paths, ProcessId, UnixMicros};
+use crate::types::{Argv, LimitName, Limits, Millis, Paths, ProcessId, UnixMicros, WorkspaceName};
 
 /// What both halves must have in common, compared at Hello. Raised with each change of this crate's
 /// wire form.
-pub const PROTOCOL: &str = concat!("prn ", env!("CARGO_PKG_VERSION"), " ipc 9");
+pub const PROTOCOL: &str = concat!("prn ", env!("CARGO_PKG_VERSION"), " ipc 10");
 
 /// Most requests that wait for an answer at one time: more is a fault of the frontend, which counts
 /// its own.
@@ -79,6 +79,12 @@ pub enum Ask {
     EndInput(ProcessId),
     /// How large a process's terminal is.
     ResizeTerminal(ProcessId, TerminalSize),
+    /// A directory, and a user id, for processes to share. Answered when it is there.
+    CreateWorkspace(WorkspaceSpec),
+    /// The end of a workspace and of all that is in it. While processes live in it: how to stop
+    /// them; `None`, they are a refusal. Answered when nothing of it is left, or when its directories
+    /// were not emptied in one try: they are in the end. Nothing starts in it from then on.
+    RemoveWorkspace(WorkspaceName, Option<StopHow>),
 }
 
 /// From the supervisor to the frontend.
@@ -94,8 +100,9 @@ pub enum FromSupervisor {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Reply {
     /// To Start: the program runs. To Stop: the tree is gone, or what is left of it is reported as
-    /// stuck. The process's state was sent before. To EndInput: so it is, once who asked has closed
-    /// its end. To ResizeTerminal: so it will be, or as the next one says.
+    /// stuck. The process's state was sent before. To CreateWorkspace: it is there. To RemoveWorkspace:
+    /// nothing of it is left, or it is leaving. Which of these was told before. To EndInput: so it is,
+    /// once who asked has closed its end. To ResizeTerminal: so it will be, or as the next one says.
     Done,
     /// To Start: the same id and specification were known, so nothing new was started.
     Existing,
@@ -122,7 +129,7 @@ pub enum Reply {
 pub enum Event {
     /// A process is new, or its state has changed.
     Process(Box<ProcessInfo>),
-    /// The snapshot that answers Hello is complete.
+    /// The snapshot that answers Hello is complete. Workspaces come in it before processes.
     SnapshotEnd,
     /// A finished process was forgotten, to make room.
     Forgotten(ProcessId),
@@ -135,6 +142,10 @@ pub enum Event {
     },
     /// The server is shutting down: no new starts.
     Draining,
+    /// A workspace is new, or is being removed.
+    Workspace(Box<WorkspaceInfo>),
+    /// Nothing of a workspace is left.
+    WorkspaceGone(WorkspaceName),
 }
 
 /// What to start.
@@ -176,6 +187,8 @@ pub struct ProcessSpec {
     pub profile: Profile,
     /// How it sees some directories.
     pub paths: Paths,
+    /// Whose directories and user id it has; `None`: its own.
+    pub workspace: Option<WorkspaceName>,
 }
 
 impl ProcessSpec {
@@ -183,6 +196,50 @@ impl ProcessSpec {
     pub fn size(&self) -> usize {
         self.argv.size() + self.paths.size()
     }
+}
+
+/// What a workspace is to be.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct WorkspaceSpec {
+    /// Its name, which no other one has.
+    pub name: WorkspaceName,
+    /// Most bytes of disk. `None`: the most that the server allows.
+    pub disk_max: Option<u64>,
+}
+
+/// What is known of a workspace.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkspaceInfo {
+    /// Its name.
+    pub name: WorkspaceName,
+    /// Path of the directory where its processes start.
+    pub directory: CString,
+    /// User and group id of its processes.
+    pub uid: u32,
+    /// When it was made.
+    pub created: UnixMicros,
+    /// What bounds its disk space. `None`: nothing.
+    pub disk: Option<DiskLimit>,
+    /// It is being removed.
+    pub is_leaving: bool,
+}
+
+/// A bound of a workspace's disk space.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiskLimit {
+    /// Most bytes, as the file system counts blocks.
+    pub bytes: u64,
+    /// What becomes of a process that would have more.
+    pub enforcement: Enforcement,
+}
+
+/// What becomes of who would take more of a disk than it may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Enforcement {
+    /// The file system refuses it: EDQUOT (quotactl(2)).
+    Quota,
+    /// All processes of the workspace are killed, soon after: [`ExitCause::DiskLimit`].
+    Watched,
 }
 
 /// What a process's standard input is.
@@ -354,6 +411,9 @@ pub enum ExitCause {
     StoppedOnRequest,
     /// It wrote more than was to be kept ([`Overflow::Kill`]), or what it wrote could not be kept.
     OutputLimit,
+    /// Its workspace held more than its bound, or nobody could see to that any more
+    /// ([`Enforcement::Watched`]).
+    DiskLimit,
 }
 
 /// The end of a process tree.
@@ -479,6 +539,18 @@ pub enum Refusal {
         /// Why it could not.
         errno: i32,
     },
+    /// No such workspace.
+    UnknownWorkspace,
+    /// There is a workspace of that name, or what is left of one.
+    WorkspaceExists,
+    /// The workspace is being removed.
+    WorkspaceLeaving,
+    /// So many processes live in the workspace.
+    WorkspaceInUse(u32),
+    /// There are as many workspaces as the server allows: so many.
+    TooManyWorkspaces(u32),
+    /// More disk space is asked for than the most that the server allows a workspace.
+    DiskAboveCeiling(u64),
 }
 
 /// What the supervisor makes before a process exists.
@@ -498,6 +570,8 @@ pub enum Preparation {
     Watch,
     /// The store of its output.
     Output,
+    /// The bound of a workspace's disk space.
+    DiskLimit,
 }
 
 /// What a new process does before its program runs, in this order.

@@ -15,6 +15,9 @@ impl fmt::Display for Invalid {
             Self::Empty => f.write_str("must not be empty"),
             Self::Range { min, max } => write!(f, "must be between {min} and {max}"),
             Self::Relative => f.write_str("must be an absolute path"),
+            Self::Character => f.write_str(
+                "must be lower-case letters, digits, \"-\" and \"_\", first a letter or a digit",
+            ),
         }
     }
 }
@@ -75,6 +78,12 @@ impl fmt::Display for Refusal {
             Self::StrictUnavailable => f.write_str("this host cannot enforce profile strict"),
             Self::Exec { step, errno } => write!(f, "{step} failed with errno {errno}"),
             Self::Resources { what, errno } => write!(f, "{what} failed with errno {errno}"),
+            Self::UnknownWorkspace => f.write_str("no workspace has this name"),
+            Self::WorkspaceExists => f.write_str("a workspace has this name"),
+            Self::WorkspaceLeaving => f.write_str("the workspace is being removed"),
+            Self::WorkspaceInUse(count) => write!(f, "{count} processes live in the workspace"),
+            Self::TooManyWorkspaces(max) => write!(f, "{max} workspaces are the server's most"),
+            Self::DiskAboveCeiling(most) => write!(f, "the server's most for a workspace: {most}"),
         }
     }
 }
@@ -208,6 +217,7 @@ impl fmt::Display for Preparation {
             Self::Clone => "creating the process",
             Self::Watch => "watching the process",
             Self::Output => "making the output store",
+            Self::DiskLimit => "setting the bound of the workspace's disk space",
         })
     }
 }

@@ -25,6 +25,8 @@ pub enum Invalid {
     },
     /// A path does not begin at the root.
     Relative,
+    /// There is a character that is not allowed there.
+    Character,
 }
 
 /// 128 random bits, shown as 32 lower-case hexadecimal digits.
@@ -44,6 +46,47 @@ impl Id {
 impl fmt::Display for Id {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// Most characters of a [`WorkspaceName`].
+pub const WORKSPACE_NAME_MAX: usize = 63;
+
+/// Names a workspace: 1 to [`WORKSPACE_NAME_MAX`] lower-case letters, digits, `-` and `_`, and first
+/// a letter or a digit. It is part of one component of a path.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String")]
+pub struct WorkspaceName(String);
+
+impl TryFrom<String> for WorkspaceName {
+    type Error = Invalid;
+
+    fn try_from(raw: String) -> Result<Self, Invalid> {
+        let is_plain = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+        let first = raw.as_bytes().first().ok_or(Invalid::Empty)?;
+        if raw.len() > WORKSPACE_NAME_MAX {
+            let max = u64::try_from(WORKSPACE_NAME_MAX).unwrap_or(u64::MAX);
+            return Err(Invalid::Range { min: 1, max });
+        }
+        let is_part = |byte: &u8| is_plain(byte) || matches!(byte, b'-' | b'_');
+        if is_plain(first) && raw.as_bytes().iter().all(is_part) {
+            Ok(Self(raw))
+        } else {
+            Err(Invalid::Character)
+        }
+    }
+}
+
+impl WorkspaceName {
+    /// Its text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for WorkspaceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
     }
 }
 
@@ -273,6 +316,24 @@ mod tests {
         bytes[0] = 0x0f;
         let shown = format!("0f{}", "ab".repeat(15));
         assert_eq!(ProcessId::from_bytes(bytes).to_string(), shown);
+    }
+
+    #[test]
+    fn i2_a_workspace_name_is_one_plain_component_of_a_path() {
+        let decode = |raw: &str| {
+            let bytes = codec::encode(&raw.to_owned()).unwrap();
+            codec::decode::<WorkspaceName>(&bytes)
+        };
+        let longest = "x".repeat(WORKSPACE_NAME_MAX);
+        for good in ["a", "0", "build-1_x", &longest] {
+            assert_eq!(decode(good).unwrap().to_string(), good);
+        }
+        let longer = format!("{longest}x");
+        for bad in [
+            "", ".", "..", "a.b", "a/b", "-a", "_a", "A", "ä", "a b", "a\0", "a\n", &longer,
+        ] {
+            assert!(decode(bad).is_err(), "{bad:?}");
+        }
     }
 
     #[test]

@@ -12,6 +12,10 @@ fn id() -> ProcessId {
     ProcessId::from_bytes([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 0xff])
 }
 
+fn name() -> WorkspaceName {
+    "w-1".to_owned().try_into().unwrap()
+}
+
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
@@ -55,6 +59,7 @@ fn spec() -> StartSpec {
             ]
             .try_into()
             .unwrap(),
+            workspace: Some(name()),
         },
         variables: vec![c"N=v".into()],
     }
@@ -87,6 +92,7 @@ fn info() -> ProcessInfo {
             linger: true,
             profile: Profile::None,
             paths: Paths::default(),
+            workspace: None,
         },
         uid: 2_000_000_000,
         started: UnixMicros(1),
@@ -164,6 +170,7 @@ fn the_long_values_have_their_bytes() {
          00\
          01\
          0300022f7201022f6802022f73022f74\
+         0103772d31\
          01034e3d76"
     );
     assert_eq!(
@@ -179,6 +186,7 @@ fn the_long_values_have_their_bytes() {
          05\
          01\
          02\
+         00\
          00\
          80a8d6b907\
          01\
@@ -236,6 +244,24 @@ fn requests_have_their_bytes() {
             "02ac0205<id>018001",
         ),
         (
+            Request::Ask(
+                request,
+                Ask::CreateWorkspace(WorkspaceSpec {
+                    name: name(),
+                    disk_max: Some(128),
+                }),
+            ),
+            "02ac020603772d31018001",
+        ),
+        (
+            Request::Ask(request, Ask::RemoveWorkspace(name(), None)),
+            "02ac020703772d3100",
+        ),
+        (
+            Request::Ask(request, Ask::RemoveWorkspace(name(), Some(StopHow::Kill))),
+            "02ac020703772d310101",
+        ),
+        (
             Request::Watch {
                 id: id(),
                 seen: 128,
@@ -282,6 +308,24 @@ fn replies_and_events_have_their_bytes() {
             "0103<id>01",
         ),
         (FromSupervisor::Event(Event::Draining), "0104"),
+        (
+            FromSupervisor::Event(Event::Workspace(Box::new(WorkspaceInfo {
+                name: name(),
+                directory: c"/w".into(),
+                uid: 128,
+                created: UnixMicros(1),
+                disk: Some(DiskLimit {
+                    bytes: 2,
+                    enforcement: Enforcement::Watched,
+                }),
+                is_leaving: true,
+            }))),
+            "010503772d31022f7780010101020101",
+        ),
+        (
+            FromSupervisor::Event(Event::WorkspaceGone(name())),
+            "010603772d31",
+        ),
     ]);
 }
 
@@ -345,6 +389,12 @@ fn refusals_and_small_enums_have_their_bytes() {
             },
             "120618",
         ),
+        (Refusal::UnknownWorkspace, "13"),
+        (Refusal::WorkspaceExists, "14"),
+        (Refusal::WorkspaceLeaving, "15"),
+        (Refusal::WorkspaceInUse(3), "1603"),
+        (Refusal::TooManyWorkspaces(4), "1704"),
+        (Refusal::DiskAboveCeiling(5), "1805"),
     ]);
     let steps = [
         ChildStep::Session,
@@ -368,6 +418,7 @@ fn refusals_and_small_enums_have_their_bytes() {
         Preparation::Clone,
         Preparation::Watch,
         Preparation::Output,
+        Preparation::DiskLimit,
     ];
     let causes = [
         ExitCause::Exited,
@@ -376,13 +427,18 @@ fn refusals_and_small_enums_have_their_bytes() {
         ExitCause::TimedOut,
         ExitCause::StoppedOnRequest,
         ExitCause::OutputLimit,
+        ExitCause::DiskLimit,
     ];
     assert_eq!(
         encode(&steps).unwrap(),
         [0, 1, 2, 3, 4, 7, 5, 6, 7, 8, 9, 10, 11]
     );
-    assert_eq!(encode(&things).unwrap(), [0, 1, 2, 3, 4, 5, 6]);
-    assert_eq!(encode(&causes).unwrap(), [0, 1, 2, 3, 4, 5]);
+    assert_eq!(encode(&things).unwrap(), [0, 1, 2, 3, 4, 5, 6, 7]);
+    assert_eq!(encode(&causes).unwrap(), [0, 1, 2, 3, 4, 5, 6]);
+    assert_eq!(
+        encode(&[Enforcement::Quota, Enforcement::Watched]).unwrap(),
+        [0, 1]
+    );
     check(vec![
         (ExitStatus::Exited(3), "0003"),
         (

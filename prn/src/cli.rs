@@ -14,6 +14,7 @@ use crate::commands::server::{self, Server};
 use crate::commands::start::{self, Start};
 use crate::commands::status::{self, Status};
 use crate::commands::stop::{self, Stop};
+use crate::commands::workspace::{self, Workspace};
 use crate::exit::{self, Exit};
 use crate::failure::Failure;
 use crate::usage;
@@ -41,6 +42,7 @@ pub enum Command {
     List(List),
     Run(Run),
     Attach(Attach),
+    Workspace(Workspace),
     Keygen(Keygen),
     #[command(subcommand)]
     Server(Server),
@@ -57,6 +59,7 @@ impl Command {
             | Self::Stop(_)
             | Self::List(_)
             | Self::Attach(_)
+            | Self::Workspace(_)
             | Self::Keygen(_)
             | Self::Server(_) => None,
         }
@@ -76,6 +79,7 @@ impl Command {
             Self::Attach(args) => {
                 block_on(attach::attach(args)).map_err(|failure| Failure::Run(Box::new(failure)))
             }
+            Self::Workspace(args) => block_on(workspace::workspace(args)),
             Self::Keygen(args) => Ok(keygen::keygen(&args)?),
             Self::Server(Server::Start(flags)) => server::start(flags),
             Self::Server(Server::Check(args)) => server::check(&args),
@@ -117,6 +121,7 @@ impl Cli {
             "list" => only(words, Command::List),
             "run" => only(words, Command::Run),
             "attach" => only(words, Command::Attach),
+            "workspace" => only(words, Command::Workspace),
             _ => None,
         }
     }
@@ -243,6 +248,12 @@ mod tests {
                 "run", "--memory", "1G", "--env", "A=b", "--", "status", "--help",
             ],
             &["start", "--linger", "--timeout", "10s", "true"],
+            &["start", "-w", "build-1", "true"],
+            &["workspace", "create", "w", "--disk", "1G", "--exist-ok"],
+            &["workspace", "ls", "-q"],
+            &["workspace", "list", "-o", "wide"],
+            &["workspace", "rm", "a", "b", "--kill"],
+            &["workspace", "remove", "-f", "w", "--grace", "5s"],
         ] {
             assert!(parse(good).is_ok(), "{good:?}");
         }
@@ -251,6 +262,12 @@ mod tests {
             &["status", id, "--help"],
             &["list", "--running", "--finished"],
             &["list", "--limit", "0"],
+            &["run", "-w", "a/b", "true"],
+            &["workspace"],
+            &["workspace", "create", "A"],
+            &["workspace", "list", "-q", "-o", "json"],
+            &["workspace", "remove"],
+            &["workspace", "remove", "w", "--kill", "--grace", "5s"],
             &["run", "--version"],
             &["help", "status"],
             &["--help"],

@@ -12,7 +12,7 @@ pub const OK: Exit = Exit(0);
 pub const ERROR: Exit = Exit(1);
 /// The command line is wrong, whether this side finds that or the server does. clap uses the same.
 pub const USAGE: Exit = Exit(2);
-/// No process has this id.
+/// No process has this id, or no workspace this name.
 pub const NO_SUCH_PROCESS: Exit = Exit(3);
 /// One side does not accept the other's certificate.
 pub const NOT_AUTHORISED: Exit = Exit(4);
@@ -42,7 +42,7 @@ Exit codes:
   0    success
   1    any other error
   2    wrong usage
-  3    no such process
+  3    no such process, or no such workspace
   4    not authorised, or the server's certificate is not the pinned one
   5    the server cannot be reached or is not available
   6    output is complete up to its end, but bytes were dropped (they were announced)

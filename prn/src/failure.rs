@@ -1,5 +1,6 @@
 //! What failures mean: their exit codes, and what to do about each.
 
+use std::fmt;
 use std::io;
 
 use prn_client::credentials::{CredentialsError, now};
@@ -7,6 +8,7 @@ use prn_client::{ClientError, Code, ProcessId, reason};
 use prn_launch::ServerError;
 use prn_launch::options::OptionsError;
 use prn_proto::tls::{TlsError, shown_time};
+use prn_proto::units::show_size;
 
 use crate::commands::keygen::KeygenError;
 use crate::exit::{self, Exit};
@@ -59,6 +61,25 @@ pub enum Failure {
         #[source]
         source: ClientError,
     },
+    /// Nobody knows whether a workspace was made or removed.
+    #[error("it is unknown whether workspace {name} was {outcome}")]
+    WorkspaceUnknown {
+        /// Its name.
+        name: String,
+        /// What was to become of it.
+        outcome: Outcome,
+        /// What failed.
+        #[source]
+        source: ClientError,
+    },
+    /// There is a workspace of that name, and it is not what was asked for.
+    #[error("workspace {name} is there, and {}", bound_of_disk(*disk))]
+    OtherWorkspace {
+        /// Its name.
+        name: String,
+        /// Its own bound of the disk, in bytes.
+        disk: Option<u64>,
+    },
     /// `run` was left by a second signal, or by one after which nothing ended; `attach` by any.
     #[error("left process {0}, which may be running")]
     Left(ProcessId),
@@ -97,7 +118,8 @@ impl Failure {
         match self {
             Self::Client(error)
             | Self::StartUnknown { source: error, .. }
-            | Self::StopUnknown { source: error, .. } => exit_of_client(error),
+            | Self::StopUnknown { source: error, .. }
+            | Self::WorkspaceUnknown { source: error, .. } => exit_of_client(error),
             Self::Credentials(CredentialsError::Certificate {
                 source: TlsError::NotValidNow { .. },
                 ..
@@ -109,10 +131,11 @@ impl Failure {
             | Self::Server(ServerError::Options(
                 OptionsError::Missing(_) | OptionsError::NoClients,
             )) => exit::USAGE,
-            Self::Credentials(_) | Self::Keygen(_) | Self::Server(_) | Self::Print(_) => {
-                exit::ERROR
-            }
-            Self::LocalInput(_) => exit::ERROR,
+            Self::Credentials(_)
+            | Self::Keygen(_)
+            | Self::Server(_)
+            | Self::Print(_) => exit::ERROR,
+            Self::LocalInput(_) | Self::OtherWorkspace { .. } => exit::ERROR,
             Self::Left(_) | Self::ExitUnknown(_) => exit::RUN_FAILED,
             Self::Run(failure)
             | Self::AfterStart {
@@ -147,6 +170,8 @@ impl Failure {
             | Self::StartedUnsaid { .. }
             | Self::StartUnknown { .. }
             | Self::StopUnknown { .. }
+            | Self::WorkspaceUnknown { .. }
+            | Self::OtherWorkspace { .. }
             | Self::Left(_)
             | Self::ExitUnknown(_) => false,
         }
@@ -177,6 +202,8 @@ impl Failure {
                     "`prn status {id}` tells; it is safe to stop it again, and --call-timeout waits longer"
                 ));
             }
+            Self::WorkspaceUnknown { outcome, .. } => outcome.hint(),
+            Self::OtherWorkspace { .. } => "without --disk, --exist-ok takes it as it is",
             Self::Left(id) | Self::ExitUnknown(id) | Self::AfterStart { id, .. } => {
                 return Some(format!("see `prn status {id}` and `prn logs {id}`"));
             }
@@ -197,6 +224,46 @@ impl Failure {
         };
         Some(hint.to_owned())
     }
+}
+
+/// What was to become of a workspace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// It was to be made.
+    Created,
+    /// It was to go.
+    Removed,
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Created => "created",
+            Self::Removed => "removed",
+        })
+    }
+}
+
+impl Outcome {
+    /// What to do where it is not known.
+    fn hint(self) -> &'static str {
+        match self {
+            Self::Created => {
+                "`prn workspace list` tells; with --exist-ok it is safe to create it again"
+            }
+            Self::Removed => {
+                "`prn workspace list` tells; it is safe to remove it again, and --call-timeout waits longer"
+            }
+        }
+    }
+}
+
+/// `bytes` is what a workspace may take of the disk.
+fn bound_of_disk(bytes: Option<u64>) -> String {
+    bytes.map_or_else(
+        || "has no bound of its disk space".to_owned(),
+        |bytes| format!("may take {} of the disk", show_size(bytes)),
+    )
 }
 
 impl From<ClientError> for Failure {
@@ -226,7 +293,7 @@ fn hint_of_client(error: &ClientError) -> Option<String> {
         ClientError::CutOff { .. } => {
             "`prn logs --offset` goes on from there, if the process still exists"
         }
-        ClientError::Refused(refusal) => hint_of_refusal(refusal)?,
+        ClientError::Refused(refusal) => return hint_of_refusal(refusal),
         ClientError::Handshake { .. }
         | ClientError::Tls(_)
         | ClientError::Lost(_)
@@ -238,23 +305,31 @@ fn hint_of_client(error: &ClientError) -> Option<String> {
     Some(hint.to_owned())
 }
 
-fn hint_of_refusal(refusal: &prn_client::ServerError) -> Option<&'static str> {
+fn hint_of_refusal(refusal: &prn_client::ServerError) -> Option<String> {
     let lookup = refusal.metadata.get(reason::metadata::LOOKUP);
     // A path was looked up nowhere.
     if lookup.is_some_and(|lookup| lookup == "path") {
         return None;
     }
-    match refusal.reason.as_str() {
-        reason::PROCESS_NOT_FOUND => Some("`prn list` shows all that there are"),
-        reason::COMMAND_NOT_FOUND => {
-            Some("a command is looked up in the PATH of the server's processes")
+    let hint = match refusal.reason.as_str() {
+        reason::PROCESS_NOT_FOUND => "`prn list` shows all that there are",
+        reason::COMMAND_NOT_FOUND => "a command is looked up in the PATH of the server's processes",
+        reason::INPUT_IN_USE => {
+            "another `prn run` or `prn attach` feeds it; with -n, `prn attach` only follows its output"
         }
-        reason::INPUT_IN_USE => Some(
-            "another `prn run` or `prn attach` feeds it; with -n, `prn attach` only follows its output",
-        ),
-        reason::INPUT_ENDED => Some("with -n, `prn attach` only follows its output"),
-        _ => None,
-    }
+        reason::INPUT_ENDED => "with -n, `prn attach` only follows its output",
+        reason::WORKSPACE_NOT_FOUND => {
+            let name = refusal.metadata.get(reason::metadata::WORKSPACE)?;
+            return Some(format!(
+                "`prn workspace create {name}` makes it, `prn workspace list` shows all that there are"
+            ));
+        }
+        reason::WORKSPACE_EXISTS => {
+            "with --exist-ok one that is there, and stays, is taken as it is"
+        }
+        _ => return None,
+    };
+    Some(hint.to_owned())
 }
 
 fn exit_of_client(error: &ClientError) -> Exit {
@@ -276,7 +351,10 @@ fn exit_of_client(error: &ClientError) -> Exit {
             Some(no @ ClientError::NotAuthorised(_)) => exit_of_client(no),
             Some(_) | None => exit::OUTPUT_CUT_OFF,
         },
-        ClientError::Refused(refusal) if refusal.reason == reason::PROCESS_NOT_FOUND => {
+        ClientError::Refused(refusal)
+            if [reason::PROCESS_NOT_FOUND, reason::WORKSPACE_NOT_FOUND]
+                .contains(&refusal.reason.as_str()) =>
+        {
             exit::NO_SUCH_PROCESS
         }
         ClientError::Refused(refusal) if refusal.code == Code::Unavailable => exit::UNAVAILABLE,

@@ -48,6 +48,9 @@ const OTHERS: &[(&str, &str)] = &[
     ("started_before.ago", "--until"),
     ("page_size", "--limit"),
     ("state", "--running or --finished"),
+    ("name", "the workspace's name"),
+    ("disk_max_bytes", "--disk"),
+    ("stop_processes", "--force"),
 ];
 
 /// Each field, with its flag.
@@ -214,6 +217,14 @@ mod tests {
                 "--since: must not be in the future by the server's clock; a span such as 10m needs no clock of the client's",
             ),
             (
+                "workspace w: 3 processes live in it; stop_processes stops them first",
+                "workspace w: 3 processes live in it; --force stops them first",
+            ),
+            (
+                "workspace: must not be empty",
+                "--workspace: must not be empty",
+            ),
+            (
                 "timeout: must be at least 1 ms",
                 "--timeout: must be at least 1 ms",
             ),
@@ -259,9 +270,11 @@ mod tests {
             "StopRequest",
             "GetOutputRequest",
             "ListRequest",
+            "CreateWorkspaceRequest",
+            "RemoveWorkspaceRequest",
         ] {
             let names = fields(message);
-            assert!(names.len() >= 3, "{message}: {names:?}");
+            assert!(names.len() >= 2, "{message}: {names:?}");
             for name in names {
                 if !others.contains(&name.as_str()) {
                     assert!(flag(&name).is_some(), "{message}.{name}");

@@ -6,13 +6,15 @@ use std::time::Duration;
 
 use prn_client::{ClientError, Event, ExitKind, OutputEnd, ProcessId, Source, StopSignal, reason};
 
-use crate::commands::stop::{stop_surely, waiting};
+use crate::commands::stop::waiting;
+use crate::commands::workspace::tell_of_bound;
 use crate::exit::{self, Exit};
 use crate::failure::Failure;
 use crate::feeding::{Fed, Feed, Leaving};
 use crate::interrupts::{Interrupt, Interrupts};
 use crate::output::{self, Chunk, Relay};
 use crate::reading::{Ending, Reading};
+use crate::surely::stop_surely;
 use crate::terminal::Raw;
 use crate::wait::patiently;
 
@@ -91,7 +93,15 @@ pub async fn followed(
         (Err(failure), _) => return Err(failure),
     };
     drop(raw);
+    let exit = ending.end.as_ref().and_then(|end| end.exit.as_ref());
+    let is_over_disk = exit.is_some_and(|exit| exit.kind == ExitKind::DiskLimit);
     let exit = exit_of(id, ending)?;
+    if is_over_disk
+        && let Some(client) = reading.client()
+        && let Ok(process) = client.status(id).await
+    {
+        tell_of_bound(&client, &process.status).await;
+    }
     // However it ended: it had not read what it was to read.
     Ok(if is_input_lost {
         exit::RUN_FAILED
@@ -136,6 +146,7 @@ fn status(kind: ExitKind, status: u8) -> Option<Exit> {
             ExitKind::StoppedOnRequest
             | ExitKind::OomKilled
             | ExitKind::OutputLimit
+            | ExitKind::DiskLimit
             | ExitKind::Signalled,
             0,
         ) => Some(exit::RUN_FAILED),

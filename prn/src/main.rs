@@ -22,6 +22,7 @@ mod passing;
 mod reading;
 mod spec;
 mod stdin;
+mod surely;
 mod terminal;
 mod usage;
 mod wait;

@@ -13,6 +13,7 @@ mod relay;
 mod shown;
 mod table;
 mod tables;
+mod workspaces;
 
 pub use answers::{findings, key_pair, process, processes, started};
 pub use json::JsonList;
@@ -20,3 +21,4 @@ pub use lines::{Break, Lines};
 pub use notices::{error, error_line, is_raw, notice, set_raw, usage};
 pub use relay::{Chunk, Relay};
 pub use shown::{show_exit, show_left_behind};
+pub use workspaces::{workspace, workspace_names, workspaces};

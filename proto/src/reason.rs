@@ -25,6 +25,16 @@ pub const PATH_NOT_DIRECTORY: &str = "PATH_NOT_DIRECTORY";
 /// The process's user may not look where a directory is to be seen in another way, or may not enter
 /// what is to be bound.
 pub const PATH_NOT_ACCESSIBLE: &str = "PATH_NOT_ACCESSIBLE";
+/// No workspace has this name.
+pub const WORKSPACE_NOT_FOUND: &str = "WORKSPACE_NOT_FOUND";
+/// A workspace has this name, or what is left of one that is being removed.
+pub const WORKSPACE_EXISTS: &str = "WORKSPACE_EXISTS";
+/// Processes live in the workspace.
+pub const WORKSPACE_IN_USE: &str = "WORKSPACE_IN_USE";
+/// The workspace is being removed.
+pub const WORKSPACE_LEAVING: &str = "WORKSPACE_LEAVING";
+/// There are as many workspaces as the server allows.
+pub const TOO_MANY_WORKSPACES: &str = "TOO_MANY_WORKSPACES";
 /// There is no such program.
 pub const COMMAND_NOT_FOUND: &str = "COMMAND_NOT_FOUND";
 /// The program may not be executed.
@@ -125,6 +135,10 @@ pub mod metadata {
     pub const BYTES: &str = "bytes";
     /// Offset just after the output's last byte.
     pub const END_OFFSET: &str = "end_offset";
+    /// Name of the workspace.
+    pub const WORKSPACE: &str = "workspace";
+    /// How many processes live in it.
+    pub const PROCESSES: &str = "processes";
     /// How many bytes of the process's input were ever taken.
     pub const TAKEN: &str = "taken";
 }

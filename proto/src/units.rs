@@ -41,6 +41,11 @@ pub enum InvalidUnit {
         "not two absolute paths with one ':' between them: write SRC:DST, such as /srv/data:/tmp/data (and --read-only /tmp/data)"
     )]
     Binding,
+    /// Not a name that a workspace can have.
+    #[error(
+        "not a name of a workspace: write 1 to {WORKSPACE_NAME_MAX} lower-case letters, digits, '-' and '_', first a letter or a digit"
+    )]
+    Workspace,
     /// Not a variable.
     #[error("not a variable: write NAME=VALUE, or NAME alone to pass on your own")]
     Variable,
@@ -261,6 +266,31 @@ impl FromStr for Binding {
             source: part(parts.0)?,
             target: part(parts.1)?,
         })
+    }
+}
+
+/// Most characters of a workspace's name.
+pub const WORKSPACE_NAME_MAX: usize = 63;
+
+/// The name of a workspace: 1 to [`WORKSPACE_NAME_MAX`] lower-case letters, digits, `-` and `_`, and
+/// first a letter or a digit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Workspace(pub String);
+
+impl FromStr for Workspace {
+    type Err = InvalidUnit;
+
+    fn from_str(text: &str) -> Result<Self, InvalidUnit> {
+        let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+        let is_part = |c: char| is_plain(c) || c == '-' || c == '_';
+        if text.starts_with(is_plain)
+            && text.chars().all(is_part)
+            && text.len() <= WORKSPACE_NAME_MAX
+        {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(InvalidUnit::Workspace)
+        }
     }
 }
 

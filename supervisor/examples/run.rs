@@ -70,6 +70,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             // Settings without filters and rules confine it by its user id and its group alone.
             profile: Profile::Default,
             paths: Paths::default(),
+            workspace: None,
         },
         variables: Vec::new(),
     })?;
@@ -108,7 +109,10 @@ fn main() -> Result<(), Box<dyn Error>> {
                 Notice::Changed(_)
                 | Notice::Advanced(..)
                 | Notice::Forgotten(_)
-                | Notice::Draining => {}
+                | Notice::Draining
+                | Notice::WorkspaceLeaves(_)
+                | Notice::WorkspaceTried(_)
+                | Notice::WorkspaceGone(_) => {}
             }
             if let Some(output) = &output {
                 runner.watch(id, follow(output, &mut cursor)?);
@@ -162,6 +166,11 @@ fn config(state_dir: &str) -> Result<config::Supervisor, Box<dyn Error>> {
         },
         notify: false,
         own_cgroup: None,
+        workspaces: config::Workspaces {
+            max: 2,
+            disk_max: None,
+            has_quota: false,
+        },
         bindable: Vec::new(),
         confinement: config::Confinement::default(),
     })

@@ -136,13 +136,18 @@ fn check_uids(policy: &config::Supervisor, usage: &Usage) -> Result<(), Refusal>
     if usage.free_uids > 0 {
         return Ok(());
     }
+    Err(no_uid(policy, usage.held_uids))
+}
+
+/// No user id is free, while so many belong to what is still being removed.
+pub(crate) fn no_uid(policy: &config::Supervisor, held: usize) -> Refusal {
     let all = policy.uid_count;
-    match u32::try_from(usage.held_uids).unwrap_or(u32::MAX) {
-        0 => Err(Refusal::TooManyProcesses {
+    match u32::try_from(held).unwrap_or(u32::MAX) {
+        0 => Refusal::TooManyProcesses {
             max: all,
             scarce: policy.scarce,
-        }),
-        held => Err(Refusal::UserIdsHeld { held, all }),
+        },
+        held => Refusal::UserIdsHeld { held, all },
     }
 }
 
@@ -195,6 +200,11 @@ mod tests {
             open_files: config::OpenFiles { soft: 1, hard: 1 },
             notify: false,
             own_cgroup: None,
+            workspaces: config::Workspaces {
+                max: 2,
+                disk_max: None,
+                has_quota: false,
+            },
             bindable: vec![config::Bindable {
                 path: c"/data".into(),
                 device: 1,

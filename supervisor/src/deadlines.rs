@@ -20,6 +20,10 @@ pub(crate) enum Due {
     Clean,
     /// This stream was left to fill for long enough.
     Read(Stream),
+    /// All processes of its workspace are being stopped.
+    StopAll,
+    /// The watcher of a workspace, which was killed, should be gone.
+    Dismissed,
     /// Nobody has come to follow.
     GiveUp,
 }
@@ -29,7 +33,7 @@ pub(crate) enum Due {
 pub(crate) struct Deadline {
     /// When.
     pub at: Instant,
-    /// The process's number in the table.
+    /// The number of the process, or of the workspace.
     pub process: u64,
     /// What then.
     pub due: Due,
@@ -128,7 +132,7 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
-    const ALL: [Due; 8] = [
+    const ALL: [Due; 10] = [
         Due::Timeout,
         Due::Kill,
         Due::Stuck,
@@ -136,6 +140,8 @@ mod tests {
         Due::Clean,
         Due::Read(Stream::Stdout),
         Due::Read(Stream::Stderr),
+        Due::StopAll,
+        Due::Dismissed,
         Due::GiveUp,
     ];
 

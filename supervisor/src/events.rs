@@ -80,11 +80,13 @@ pub(crate) enum Part {
     Input,
     /// A child that does something to its terminal.
     Aside,
+    /// The child that watches the workspace with its number.
+    Watcher,
 }
 
 impl Source {
     /// Bits that say what it is. The others hold the process's number, or the caller's.
-    const KIND_BITS: u32 = 3;
+    const KIND_BITS: u32 = 4;
     const KIND_MASK: u64 = (1 << Self::KIND_BITS) - 1;
 
     /// As the kernel keeps it.
@@ -99,6 +101,7 @@ impl Source {
                     Part::Group => 4,
                     Part::Input => 5,
                     Part::Aside => 6,
+                    Part::Watcher => 8,
                 };
                 (number, kind)
             }
@@ -118,6 +121,7 @@ impl Source {
             4 => Part::Group,
             5 => Part::Input,
             6 => Part::Aside,
+            8 => Part::Watcher,
             7 => return number.try_into().ok().map(Token).map(Self::Attached),
             _ => return None,
         };
@@ -214,6 +218,7 @@ mod tests {
             Part::Group,
             Part::Input,
             Part::Aside,
+            Part::Watcher,
         ];
         let numbers = [0, 1, u64::from(u32::MAX), u64::MAX >> Source::KIND_BITS];
         let of_processes = numbers.into_iter().flat_map(|number| {
@@ -235,7 +240,7 @@ mod tests {
 
     #[test]
     fn a_number_that_stands_for_nothing_is_nothing() {
-        for data in [(1 << 40) | 7, u64::MAX] {
+        for data in [(1 << 40) | 7, 9, u64::MAX] {
             assert_eq!(Source::decode(data), None);
         }
     }

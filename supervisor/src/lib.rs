@@ -65,6 +65,7 @@ mod store;
 mod streams;
 mod sys;
 mod tree;
+mod workspaces;
 
 pub use events::{Interest, Token};
 pub use prn_ipc_protocol as ipc;

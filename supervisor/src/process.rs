@@ -24,6 +24,9 @@ pub(crate) struct Process {
     pub digest: u64,
     /// What is told of it.
     pub info: ProcessInfo,
+    /// The user id that is taken from the others' for it. It runs as that one, or, in a workspace,
+    /// only counts as it where the kernel counts by user.
+    pub account: u32,
     /// Its output; made when there is some, or when somebody asks.
     pub store: Option<Store>,
     /// What the output counts for in its store's ledger.
@@ -48,10 +51,17 @@ pub(crate) struct Process {
 
 impl Process {
     /// One that exists, of which nothing was read yet.
-    pub fn new(digest: u64, info: ProcessInfo, live: Live, failure: Option<Refusal>) -> Self {
+    pub fn new(
+        digest: u64,
+        info: ProcessInfo,
+        account: u32,
+        live: Live,
+        failure: Option<Refusal>,
+    ) -> Self {
         Self {
             digest,
             info,
+            account,
             store: None,
             share: Share::default(),
             is_evictable: false,
@@ -167,6 +177,23 @@ pub(crate) struct Live {
 }
 
 impl Live {
+    /// Of something of which only this group is left to hold, and its directories.
+    pub fn removing(phase: Phase, group: Group) -> Self {
+        Self {
+            phase,
+            group,
+            main: None,
+            report: None,
+            passage: None,
+            pipes: Vec::new(),
+            input: None,
+            terminal: None,
+            read_at: Instant::now(),
+            stopping: None,
+            busy: 0,
+        }
+    }
+
     /// Whether its main process is gone and was told of; what that one has left may be alive.
     pub fn has_ended(&self) -> bool {
         self.main.is_none() && self.report.is_none() && self.phase == Phase::Running
@@ -341,6 +368,7 @@ pub(crate) mod tests {
                 linger: false,
                 profile: Profile::Default,
                 paths: Paths::default(),
+                workspace: None,
             },
             variables: Vec::new(),
         }

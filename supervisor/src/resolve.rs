@@ -5,7 +5,8 @@
 use std::ffi::{CStr, CString};
 
 use prn_ipc_protocol::message::{Refusal, StartSpec};
-use prn_ipc_protocol::types::ProcessId;
+
+use crate::directory::Holder;
 
 /// Where programs are looked up when a process's own environment does not say.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -26,9 +27,10 @@ pub(crate) struct Execution {
     pub working_directory: CString,
 }
 
-/// What a specification comes to, where the processes' directories are in the folder `state_dir`.
+/// What a specification comes to, where all directories are in the folder `state_dir`.
 pub(crate) fn resolve(state_dir: &CStr, spec: &StartSpec) -> Result<Execution, Refusal> {
-    let home = home(state_dir, spec.id);
+    let holder = Holder::of(spec.id, spec.process.workspace.as_ref());
+    let home = home(state_dir, &holder);
     let name = spec.process.argv.as_slice().first();
     let name = name.map_or(&[][..], |name| name.to_bytes());
     Ok(Execution {
@@ -38,12 +40,12 @@ pub(crate) fn resolve(state_dir: &CStr, spec: &StartSpec) -> Result<Execution, R
     })
 }
 
-/// The path of a process's own directory.
-pub(crate) fn home(state_dir: &CStr, id: ProcessId) -> CString {
-    joined(&[state_dir.to_bytes(), b"/", id.to_string().as_bytes()])
+/// The path of the directory where processes start.
+pub(crate) fn home(state_dir: &CStr, holder: &Holder) -> CString {
+    joined(&[state_dir.to_bytes(), b"/", holder.to_string().as_bytes()])
 }
 
-/// PATH, HOME (its own directory), TMPDIR (its temporary one) and LANG, then what was asked for.
+/// PATH, HOME (where it starts), TMPDIR (the temporary directory beside it) and LANG, then what was asked for.
 /// Nothing of this program's own.
 pub(crate) fn environment(variables: &[CString], home: &[u8]) -> Vec<CString> {
     let temporary = [home, b".tmp"].concat();
@@ -199,5 +201,18 @@ mod tests {
         let told = resolve(c"/state", &spec(Some(c"/srv".into()))).unwrap();
         assert_eq!(told.working_directory, CString::from(c"/srv"));
         assert_eq!(told.environment, own.environment, "HOME stays its own");
+    }
+
+    #[test]
+    fn in_a_workspace_that_is_where_it_starts_and_its_home() {
+        let mut spec = crate::process::tests::spec(&["x"]);
+        spec.process.workspace = Some("w".to_owned().try_into().unwrap());
+        let shared = resolve(c"/state", &spec).unwrap();
+        let home: CString = c"/state/workspace-w".into();
+        assert_eq!(
+            shared.environment,
+            environment(&[], c"/state/workspace-w".to_bytes())
+        );
+        assert_eq!(shared.working_directory, home);
     }
 }

@@ -15,8 +15,8 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 use prn_ipc_protocol::config;
-use prn_ipc_protocol::message::{Preparation, ProcessInfo, Refusal};
-use prn_ipc_protocol::types::ProcessId;
+use prn_ipc_protocol::message::{Preparation, ProcessInfo, Refusal, WorkspaceInfo};
+use prn_ipc_protocol::types::{ProcessId, WorkspaceName};
 
 use crate::cgroup;
 use crate::deadlines::{Deadline, Deadlines, Due};
@@ -27,6 +27,7 @@ use crate::process::{Aside, Live, Phase, Process, Terminals};
 use crate::reading::Turn;
 use crate::sys::errno_number;
 use crate::sys::spawn::{self, Slots};
+use crate::workspaces::Workspaces;
 use leftover::Leftover;
 
 mod aside;
@@ -38,6 +39,7 @@ mod leftover;
 mod output;
 pub mod start;
 mod stop;
+mod workspaces;
 
 /// What a [`Runner`] needs.
 #[derive(Debug)]
@@ -72,6 +74,12 @@ pub enum Notice {
     Forgotten(ProcessId),
     /// [`Runner::drain`] was called, for the first time.
     Draining,
+    /// A workspace is being removed.
+    WorkspaceLeaves(WorkspaceInfo),
+    /// The removal of a workspace has had its time once, and something is left.
+    WorkspaceTried(WorkspaceName),
+    /// Nothing of a workspace is left.
+    WorkspaceGone(WorkspaceName),
 }
 
 /// Runs processes. See the [crate's documentation](crate) for an example.
@@ -97,7 +105,8 @@ pub struct Runner {
     /// Bytes of the arguments of finished processes, and of all others.
     remembered: usize,
     arguments: usize,
-    /// What finished processes have left behind on disk, by their number.
+    workspaces: Workspaces,
+    /// What finished processes, and workspaces, have left behind on disk, by their number.
     leftovers: BTreeMap<u64, Leftover>,
     /// When the log was last told of a start that the machine refused.
     refusal_logged: Option<Instant>,
@@ -140,6 +149,7 @@ impl Runner {
             finished: VecDeque::new(),
             remembered: 0,
             arguments: 0,
+            workspaces: Workspaces::default(),
             leftovers: BTreeMap::new(),
             refusal_logged: None,
             draining: false,
@@ -181,6 +191,7 @@ impl Runner {
     /// in its time.
     pub fn is_empty(&self) -> bool {
         self.leftovers.is_empty()
+            && self.workspaces.wait_for_processes_alone()
             && self
                 .table
                 .values()
@@ -237,6 +248,10 @@ impl Runner {
                     number,
                     part: Part::Aside,
                 } => self.aside_ended(number),
+                Source::Process {
+                    number,
+                    part: Part::Watcher,
+                } => self.watcher_ended(number),
                 Source::Process { number, part } if self.leftovers.contains_key(&number) => {
                     self.leftover_happened(number, part);
                 }
@@ -247,7 +262,9 @@ impl Runner {
         }
         let now = Instant::now();
         while let Some(Deadline { process, due, .. }) = self.deadlines.take_passed(now) {
-            if due != Due::GiveUp && self.leftovers.contains_key(&process) {
+            if due == Due::Dismissed {
+                self.watcher_stays(process);
+            } else if due != Due::GiveUp && self.leftovers.contains_key(&process) {
                 self.leftover_due(process, due);
             } else {
                 self.with(process, |runner, process| runner.due(process, due));
@@ -300,8 +317,8 @@ impl Runner {
             Part::Pipe(stream) => self.pump(process, stream, Turn::Regular),
             Part::Group => self.end_if_empty(process),
             Part::Input => self.type_input(process),
-            // They may outlive it.
-            Part::Aside => {}
+            // They may outlive it; a workspace's is no process's.
+            Part::Aside | Part::Watcher => {}
         }
     }
 }

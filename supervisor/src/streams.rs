@@ -11,6 +11,15 @@ use crate::sys::spawn::{self, Ours};
 use crate::sys::terminal::{Ends, open_terminal};
 use crate::sys::{errno, errno_number};
 
+/// Whose streams they are.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Owner {
+    /// Who may open them.
+    pub uid: u32,
+    /// The user id, nobody else's, that they count for.
+    pub account: u32,
+}
+
 /// Both ends of all of them.
 #[derive(Debug)]
 pub(crate) struct Streams {
@@ -56,25 +65,29 @@ impl Theirs {
 }
 
 impl Streams {
-    /// Makes them for a process of this user. Of the kernel's memory for pipes each process has its
-    /// own share: what it makes of the ends that it gets is at nobody else's cost, root's least of
-    /// all (pipe(7)).
+    /// Makes them for a process. Of the kernel's memory for pipes each process has its own share:
+    /// what it makes of the ends that it gets is at nobody else's cost, root's least of all
+    /// (pipe(7)).
     ///
     /// # Errors
     /// `Resources`.
-    pub fn make(uid: u32, input: Input, terminals: &Terminals) -> Result<Self, Refusal> {
+    pub fn make(owner: Owner, input: Input, terminals: &Terminals) -> Result<Self, Refusal> {
+        let Owner { uid, account } = owner;
         let (what, made) = match input {
-            Input::Nothing => (Preparation::Pipes, on_account_of(uid, || pipes(uid, None))),
+            Input::Nothing => {
+                let made = on_account_of(account, || pipes(uid, None));
+                (Preparation::Pipes, made)
+            }
             Input::Pipe => {
                 let made = || {
                     let input = spawn::pipe_of(uid, Ours::To)?;
                     pipes(uid, Some(input))
                 };
-                (Preparation::Pipes, on_account_of(uid, made))
+                (Preparation::Pipes, on_account_of(account, made))
             }
             Input::Terminal(size) => {
                 let made = || terminal(uid, size, terminals.clone());
-                (Preparation::Terminal, on_account_of(uid, made))
+                (Preparation::Terminal, on_account_of(account, made))
             }
         };
         made.flatten().map_err(|errno| Refusal::Resources {

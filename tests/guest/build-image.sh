@@ -46,7 +46,7 @@ masked=(
 )
 
 # Kernel modules to keep; the rest is half of the image, which the guest unpacks in emulation at each boot.
-modules='drivers/virtio|drivers/block|drivers/char/hw_random|drivers/net/(veth|dummy|tun|virtio_net)|fs/(autofs|fuse|overlayfs)|net/(sched|core|netfilter|ipv4|ipv6)|crypto|lib'
+modules='drivers/virtio|drivers/block|drivers/char/hw_random|drivers/net/(veth|dummy|tun|virtio_net)|fs/(autofs|fuse|overlayfs|quota)|net/(sched|core|netfilter|ipv4|ipv6)|crypto|lib'
 
 # The tests are linked against the glibc of this machine, and an older one does not run them.
 suite_for_host() {

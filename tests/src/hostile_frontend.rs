@@ -517,6 +517,7 @@ pub fn spec(argv: &[&str]) -> StartSpec {
             linger: false,
             profile: Profile::Default,
             paths: Paths::default(),
+            workspace: None,
         },
         variables: vec![string("PATH=/usr/local/bin:/usr/bin:/bin")],
     }

@@ -56,8 +56,16 @@ pub fn binary(name: &str) -> PathBuf {
 ///
 /// # Panics
 /// When the deadline passes.
-pub fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + deadline();
+pub fn wait_for(what: &str, condition: impl FnMut() -> bool) {
+    wait_within(deadline(), what, condition);
+}
+
+/// Waits for a condition for so long.
+///
+/// # Panics
+/// If it doesn't come.
+pub fn wait_within(within: Duration, what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + within;
     while !condition() {
         assert!(Instant::now() < deadline, "waited too long for {what}");
         std::thread::sleep(Duration::from_millis(5));

@@ -264,7 +264,7 @@ fn what_security_md_guarantees_has_a_check() {
 
 #[test]
 fn what_is_to_be_read_is_short_enough() {
-    for (document, lines_max) in [("README.md", 95), ("SECURITY.md", 250)] {
+    for (document, lines_max) in [("README.md", 110), ("SECURITY.md", 250)] {
         let document_text = text(document);
         let lines = document_text.lines().count();
         assert!(lines <= lines_max, "{document}: {lines} lines");

@@ -1190,6 +1190,7 @@ fn s6_a_forged_start_chooses_no_user_and_gets_no_more_than_policy_allows() {
                 linger: _,
                 profile: _,
                 paths: _,
+                workspace: _,
             },
         variables: _,
     } = hostile.spec(&["true"]);

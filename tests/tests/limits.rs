@@ -285,3 +285,117 @@ fn guest_c8_an_io_limit_without_a_disk_is_refused_and_not_ignored() {
             .contains("io-write")
     );
 }
+
+/// A file system of its own, in a file.
+struct Disk {
+    folder: tempfile::TempDir,
+}
+
+impl Disk {
+    fn new(make: &[&str], mount: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::set_permissions(
+            folder.path(),
+            std::os::unix::fs::PermissionsExt::from_mode(0o711),
+        )
+        .unwrap();
+        let (image, path) = (folder.path().join("image"), folder.path().join("mounted"));
+        std::fs::create_dir(&path).unwrap();
+        std::fs::File::create(&image)
+            .unwrap()
+            .set_len(64 << 20)
+            .unwrap();
+        let run =
+            |command: &mut std::process::Command| assert!(command.status().unwrap().success());
+        run(std::process::Command::new("mkfs.ext4")
+            .arg("-q")
+            .args(make)
+            .arg(&image));
+        run(std::process::Command::new("mount")
+            .args(["-o", mount])
+            .arg(&image)
+            .arg(&path));
+        Self { folder }
+    }
+
+    fn path(&self) -> std::path::PathBuf {
+        self.folder.path().join("mounted")
+    }
+
+    /// What `prn server check` says of workspaces there.
+    fn check(&self) -> serde_json::Value {
+        let output = std::process::Command::new(prn_tests::binary("prn"))
+            .args(["server", "check", "-o", "json", "--state-dir"])
+            .arg(self.path().join("state"))
+            .output()
+            .unwrap();
+        let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let findings = report.as_array().or(report["findings"].as_array()).unwrap();
+        let mut findings = findings.iter();
+        findings
+            .find(|one| one["name"] == "workspaces")
+            .unwrap()
+            .clone()
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount")
+            .arg("--lazy")
+            .arg(self.path())
+            .status();
+    }
+}
+
+#[test]
+#[ignore = "guest: needs a kernel with quotas"]
+fn guest_quotas_are_found_where_the_file_system_enforces_them_and_not_where_it_counts() {
+    for (make, mount, verdict) in [
+        (["-O", "quota"], "loop,usrquota", "ok"),
+        // That counts what users have, and refuses nothing.
+        (["-O", "quota"], "loop", "limited"),
+        (["-O", "^quota"], "loop", "limited"),
+    ] {
+        let finding = Disk::new(&make, mount).check();
+        assert_eq!(finding["verdict"], verdict, "{make:?} {mount}: {finding}");
+    }
+}
+
+#[test]
+#[ignore = "guest: needs a kernel with quotas"]
+fn guest_quotas_hold_a_workspace_to_its_bound_and_end_with_it() {
+    let disk = Disk::new(&["-O", "quota"], "loop,usrquota");
+    let options = |first_uid| Options {
+        state_dir: Some(disk.path().join("state")),
+        first_uid,
+        ..Options::default()
+    };
+    let write =
+        "id -u; dd if=/dev/zero of=file bs=64K count=128 || true; stat --format='size %s' file";
+    let run = |server: &Server, options: &[&str]| {
+        let id = server.start_process(options, &["sh", "-c", write]);
+        assert_eq!(ended(server, &id)["exit"]["cause"], "exited");
+        let output = server.run(&["logs", &id]);
+        let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        let user = text.lines().next().unwrap().to_owned();
+        (user, text)
+    };
+    let mut server = Server::with(options(None));
+    server.ok(&["workspace", "create", "w", "--disk", "2M"]);
+    let (user, text) = run(&server, &["--workspace", "w"]);
+    assert!(text.contains("quota exceeded"), "{text}");
+    let size: u64 = (text.lines().find_map(|line| line.strip_prefix("size ")))
+        .map(|size| size.parse().unwrap())
+        .unwrap();
+    assert!(size <= 2 << 20, "{text}");
+    // Who is not in it is not bound, and neither is who comes after it with its user id.
+    let (other, text) = run(&server, &[]);
+    assert!(other != user && !text.contains("quota"), "{text}");
+    server.signal(nix::sys::signal::Signal::SIGKILL);
+    server.wait();
+    let next = Server::with(options(Some(server.first_uid())));
+    let (again, text) = run(&next, &[]);
+    assert_eq!(again, user);
+    assert!(!text.contains("quota"), "{text}");
+}

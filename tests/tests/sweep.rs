@@ -4,7 +4,7 @@
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -207,6 +207,67 @@ fn x5_groups_of_no_server_are_swept_whatever_their_names() {
     the_next_one_starts(&server, || {
         assert!(!stranger.exists());
         assert!(!somebody.0.wait().unwrap().success());
+    });
+}
+
+#[test]
+fn x5_workspaces_of_a_killed_server_are_emptied_as_their_users_and_removed() {
+    let mut server = Server::start();
+    server.signal(Signal::SIGKILL);
+    server.wait();
+    let state = server.state_dir();
+    let outside = state.join("outside");
+    fs::create_dir(&outside).unwrap();
+    fs::set_permissions(&outside, PermissionsExt::from_mode(0o777)).unwrap();
+    let (mine, not_mine) = (outside.join("mine"), outside.join("not-mine"));
+    fs::write(&not_mine, "stays").unwrap();
+    let user = server.first_uid() + 3;
+    // What a workspace has, and what its processes may have made of it.
+    let fill = r#"$| = 1; chdir($ARGV[0]) or die; umask 0; my $outside = "../outside";
+        open(my $file, '>', "$outside/mine"); close $file;
+        for (1 .. 50) { mkdir "d"; open(my $file, '>', "file-$_"); symlink("../$outside", "link-$_"); chdir "d" or die }
+        chdir($ARGV[0]); symlink($outside, "link"); mkdir "closed"; mkdir "closed/below"; chmod 0, "closed"; print "filled\n""#;
+    let folders = [
+        "workspace-build_1",
+        "workspace-build_1.tmp",
+        "workspace-empty",
+    ];
+    for folder in folders.map(|name| state.join(name)) {
+        fs::create_dir(&folder).unwrap();
+        chown(&folder, Some(user), Some(user)).unwrap();
+        fs::set_permissions(&folder, PermissionsExt::from_mode(0o700)).unwrap();
+        if !folder.ends_with("workspace-empty") {
+            assert_eq!(Somebody::runs(user, fill, &folder).1, "filled");
+        }
+    }
+    // Made, and not yet given away.
+    fs::create_dir(state.join("workspace-new")).unwrap();
+    // No name of a workspace.
+    fs::create_dir(state.join("workspace-Other")).unwrap();
+    the_next_one_starts(&server, || {
+        for folder in folders.into_iter().chain(["workspace-new"]) {
+            assert!(!state.join(folder).exists(), "{folder}");
+        }
+        assert!(mine.exists() && state.join("workspace-Other").exists());
+        assert_eq!(fs::read_to_string(&not_mine).unwrap(), "stays");
+        let log = fs::read_to_string(server.folder().join("again.log")).unwrap();
+        assert!(!log.contains("workspace-"), "{log}");
+    });
+}
+
+#[test]
+fn x5_a_workspace_that_its_user_cannot_empty_becomes_roots_and_is_named() {
+    let mut server = Server::start();
+    server.signal(Signal::SIGKILL);
+    server.wait();
+    let folder = server.state_dir().join("workspace-full");
+    fs::create_dir_all(folder.join("roots/below")).unwrap();
+    let user = server.first_uid() + 3;
+    chown(&folder, Some(user), Some(user)).unwrap();
+    the_next_one_starts(&server, || {
+        assert_eq!(fs::metadata(&folder).unwrap().uid(), 0);
+        let log = fs::read_to_string(server.folder().join("again.log")).unwrap();
+        assert!(log.contains("workspace-full"), "{log}");
     });
 }
 

@@ -18,15 +18,15 @@ use crate::subscribe::chunks::Chunks;
 use crate::supervisor::Supervisor;
 
 /// Most input streams of a client. Of each there are here at most 256 KiB that were not read yet
-/// ([`crate::connection`]), a message of 64 KiB that was read in part, and one that is being written:
-/// 96 MiB of a client. Of one that does its worst a message that is too large may be read in part
-/// ([`crate::service::REQUEST_MAX`]), 64 MiB more, and what was not read yet holds more than itself
-/// ([`crate::input::intake`]).
+/// ([`crate::connection`]), a message of 64 KiB that was read in part, and two that wait to be
+/// written: 112 MiB of a client. Of one that does its worst each of these three may be a message that is
+/// too large, or holds more than its data ([`crate::service::REQUEST_MAX`]), 192 MiB more, and what was
+/// not read yet holds more than itself ([`crate::input::intake`]).
 const INPUTS_PER_CLIENT: u32 = 256;
 
 /// So many output streams there may be for each input stream. How many there may be depends on the
-/// memory: all of them take half of it, 192 KiB each. An input stream takes twice as much
-/// ([`INPUTS_PER_CLIENT`]), so all of these take a quarter of the memory.
+/// memory: all of them take half of it, 192 KiB each. An input stream takes little more
+/// than twice as much ([`INPUTS_PER_CLIENT`]), so all of these take little more than a quarter of it.
 const SUBSCRIBERS_PER_INPUT: u32 = 4;
 
 fn inputs(subscribers_max: u32, clients: u32) -> Arc<Quota<Fingerprint>> {

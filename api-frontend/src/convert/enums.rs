@@ -3,7 +3,7 @@
 //! Both matches are exhaustive, so a value that only one side has does not compile.
 
 use prn_ipc_protocol::message::{
-    ExitCause, Input, Layer, OutputStore, Overflow, Profile, StopHow, TerminalSize,
+    Enforcement, ExitCause, Input, Layer, OutputStore, Overflow, Profile, StopHow, TerminalSize,
 };
 use prn_ipc_protocol::output::Stream;
 use prn_ipc_protocol::types::Millis;
@@ -11,8 +11,8 @@ use prn_proto::v1::exit_cause::Kind as ApiCause;
 use prn_proto::v1::get_output_response::Type as ApiStream;
 use prn_proto::v1::list_request::Order as ApiOrder;
 use prn_proto::v1::{
-    Layer as ApiLayer, OutputPolicy as ApiPolicy, OutputStore as ApiStore, Profile as ApiProfile,
-    Signal as ApiSignal, StandardInput as ApiInput,
+    DiskEnforcement as ApiEnforcement, Layer as ApiLayer, OutputPolicy as ApiPolicy,
+    OutputStore as ApiStore, Profile as ApiProfile, Signal as ApiSignal, StandardInput as ApiInput,
 };
 
 use crate::convert::fields::InvalidField;
@@ -146,6 +146,14 @@ asked! {
 }
 
 shown! {
+    /// What becomes of who takes more of the disk than its workspace may.
+    shown_enforcement: ApiEnforcement = Enforcement {
+        Quota = Quota,
+        Watched = Watched
+    }
+}
+
+shown! {
     /// Why a main process ended. What else the API can say, clients say of servers.
     shown_cause: ApiCause = ExitCause {
         Exited = Exited,
@@ -153,7 +161,8 @@ shown! {
         OomKilled = OomKilled,
         TimedOut = TimedOut,
         StoppedOnRequest = StoppedOnRequest,
-        OutputLimit = OutputLimit
+        OutputLimit = OutputLimit,
+        DiskLimit = DiskLimit
     }
 }
 
@@ -227,6 +236,7 @@ mod tests {
             ExitCause::TimedOut,
             ExitCause::StoppedOnRequest,
             ExitCause::OutputLimit,
+            ExitCause::DiskLimit,
         ];
         let shown: std::collections::HashSet<i32> =
             causes.map(|cause| shown_cause(cause).into()).into();

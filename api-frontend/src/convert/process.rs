@@ -75,6 +75,7 @@ pub fn process_status(info: &ProcessInfo) -> v1::ProcessStatus {
             .map(|layer| enums::shown_layer(*layer).into())
             .collect(),
         paths: paths::shown(&spec.paths),
+        workspace: (spec.workspace.as_ref()).map_or_else(String::new, ToString::to_string),
         stdin: enums::shown_input(spec.input).into(),
         input_ended: info.input_ended,
     }
@@ -216,6 +217,7 @@ pub mod tests {
                 linger: false,
                 profile: Profile::Default,
                 paths: Paths::default(),
+                workspace: None,
             },
             uid: 2_000_000_000,
             started: UnixMicros(1_700_000_000_123_456),

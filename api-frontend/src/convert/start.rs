@@ -16,7 +16,7 @@ use crate::convert::fields::{InvalidField, Violations};
 use crate::convert::paths::{self, PATH_MAX};
 use crate::convert::terminal::{USUAL_SIZE, size};
 use crate::convert::time::millis;
-use crate::convert::{enums, id};
+use crate::convert::{enums, id, workspace};
 
 /// What a process gets that asks for nothing else.
 #[derive(Debug)]
@@ -70,6 +70,7 @@ pub fn start_spec<E: From<Violations>>(
     let stop_grace = violations.check(millis(raw.stop_grace, "stop_grace"));
     let limits = limits(raw.limits.unwrap_or_default(), &mut violations);
     let paths = paths::paths(raw.paths, &mut violations);
+    let workspace = violations.check(workspace::of_start(raw.workspace));
     let directory = violations.check(working_directory(raw.working_directory));
     let run = run(raw.command, raw.args, raw.environment, &mut violations);
     let whole = || {
@@ -88,6 +89,7 @@ pub fn start_spec<E: From<Violations>>(
                 linger: raw.linger,
                 profile: profile?.unwrap_or_default(),
                 paths: paths?,
+                workspace: workspace?,
             },
             variables: run.variables,
         })

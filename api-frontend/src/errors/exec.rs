@@ -2,7 +2,7 @@
 
 use nix::errno::Errno;
 use prn_ipc_protocol::message::{ChildStep, StartSpec};
-use prn_ipc_protocol::types::{PathRule, Paths};
+use prn_ipc_protocol::types::{PathRule, Paths, WorkspaceName};
 use prn_proto::reason::{self, metadata as key};
 use tonic::{Code, Status};
 
@@ -18,6 +18,7 @@ pub struct Asked {
     /// None: the server's choice.
     working_directory: Option<String>,
     paths: Paths,
+    workspace: Option<WorkspaceName>,
 }
 
 impl Asked {
@@ -28,6 +29,11 @@ impl Asked {
     /// The rule of a path at this place.
     pub fn rule(&self, place: u8) -> Option<&PathRule> {
         self.paths.as_slice().get(usize::from(place))
+    }
+
+    /// The workspace.
+    pub fn workspace(&self) -> Option<&WorkspaceName> {
+        self.workspace.as_ref()
     }
 }
 
@@ -42,6 +48,7 @@ impl From<&StartSpec> for Asked {
             is_path: program.is_some_and(|program| program.to_bytes().contains(&b'/')),
             working_directory: directory.map(|path| quoted(&path.to_string_lossy())),
             paths: spec.process.paths.clone(),
+            workspace: spec.process.workspace.clone(),
         }
     }
 }
@@ -245,6 +252,7 @@ mod tests {
             is_path: false,
             working_directory: Some(quoted("/nowhere")),
             paths: Paths::default(),
+            workspace: None,
         }
     }
 

@@ -2,7 +2,7 @@
 
 use nix::errno::Errno;
 use prn_ipc_protocol::message::{Preparation, Refusal, Scarce};
-use prn_ipc_protocol::types::{LimitName, PathRule, ProcessId};
+use prn_ipc_protocol::types::{LimitName, PathRule, ProcessId, WorkspaceName};
 use prn_proto::reason::{self, metadata as key};
 use tonic::{Code, Status};
 
@@ -13,7 +13,9 @@ use crate::errors::call::{draining, internal, restarting};
 use crate::errors::exec::{Asked, not_executed};
 use crate::errors::full::too_many_requests;
 use crate::errors::input::{no_input, no_terminal, unwritable};
+use crate::errors::workspace;
 use crate::failure::Failure;
+use crate::workspaces::Workspace;
 
 /// An id that names no process.
 pub fn process_not_found(id: ProcessId) -> Status {
@@ -22,39 +24,93 @@ pub fn process_not_found(id: ProcessId) -> Status {
     of_process(Code::NotFound, reason::PROCESS_NOT_FOUND, message, id, why)
 }
 
+/// What a request was about.
+#[derive(Debug, Clone, Copy)]
+enum Subject<'a> {
+    Process(ProcessId),
+    Start {
+        id: ProcessId,
+        asked: &'a Asked,
+    },
+    Workspace {
+        name: &'a WorkspaceName,
+        known: Option<&'a Workspace>,
+    },
+}
+
+impl<'a> Subject<'a> {
+    fn start(self) -> Option<&'a Asked> {
+        match self {
+            Self::Start { asked, .. } => Some(asked),
+            Self::Process(_) | Self::Workspace { .. } => None,
+        }
+    }
+
+    /// An error that names the process, if it was about one.
+    fn of_process(self, error: impl FnOnce(ProcessId) -> Status) -> Status {
+        match self {
+            Self::Process(id) | Self::Start { id, .. } => error(id),
+            Self::Workspace { .. } => internal(),
+        }
+    }
+
+    /// An error that names the workspace, if it was about one.
+    fn of_workspace(self, error: impl FnOnce(&WorkspaceName) -> Status) -> Status {
+        let name = match self {
+            Self::Workspace { name, .. } => Some(name),
+            Self::Start { asked, .. } => asked.workspace(),
+            Self::Process(_) => None,
+        };
+        name.map_or_else(internal, error)
+    }
+
+    /// What is known of the workspace.
+    fn known(self) -> Option<&'a Workspace> {
+        match self {
+            Self::Workspace { known, .. } => known,
+            Self::Process(_) | Self::Start { .. } => None,
+        }
+    }
+}
+
 /// A request to the supervisor failed.
 ///
 /// `start` is what was asked for, if it was a start.
 pub fn failed(failure: &Failure, id: ProcessId, start: Option<&Asked>) -> Status {
+    let process = Subject::Process(id);
+    of_subject(
+        failure,
+        start.map_or(process, |asked| Subject::Start { id, asked }),
+    )
+}
+
+/// A request to create or remove a workspace failed. `known` is what there is of that name.
+pub fn workspace_failed(
+    failure: &Failure,
+    name: &WorkspaceName,
+    known: Option<&Workspace>,
+) -> Status {
+    of_subject(failure, Subject::Workspace { name, known })
+}
+
+fn of_subject(failure: &Failure, subject: Subject<'_>) -> Status {
     match failure {
-        Failure::Refused(refusal) => refused(refusal, id, start),
+        Failure::Refused(refusal) => refused(refusal, subject),
         Failure::TooMany { kind, max, kept } => too_many_requests(kind, *max, *kept),
         Failure::TooLong => too_long().into(),
         Failure::Closed => restarting(),
-        Failure::Input(error) => unwritable(id, error),
+        Failure::Input(error) => subject.of_process(|id| unwritable(id, error)),
         Failure::Output(_) => internal(),
     }
 }
 
 /// The supervisor's answer is no.
-///
-/// `start` is what it refused, if it was a start.
-fn refused(refusal: &Refusal, id: ProcessId, start: Option<&Asked>) -> Status {
+fn refused(refusal: &Refusal, subject: Subject<'_>) -> Status {
     match refusal {
-        Refusal::UnknownProcess => process_not_found(id),
-        Refusal::NoInput => no_input(id),
-        Refusal::NoTerminal => no_terminal(id),
-        Refusal::AlreadyExists => {
-            let message = format!("the id {id} names a process with another specification");
-            let why = "its specification differs";
-            of_process(
-                Code::AlreadyExists,
-                reason::PROCESS_EXISTS,
-                message,
-                id,
-                why,
-            )
-        }
+        Refusal::UnknownProcess => subject.of_process(process_not_found),
+        Refusal::NoInput => subject.of_process(no_input),
+        Refusal::NoTerminal => subject.of_process(no_terminal),
+        Refusal::AlreadyExists => subject.of_process(process_exists),
         Refusal::Draining => draining(),
         Refusal::TooManyProcesses { max, scarce } => too_many_processes(*max, *scarce),
         Refusal::UserIdsHeld { held, all } => user_ids_held(*held, *all),
@@ -90,12 +146,35 @@ fn refused(refusal: &Refusal, id: ProcessId, start: Option<&Asked>) -> Status {
              (`prn server check` there says why)",
             &[],
         ),
-        Refusal::NotBindable(place) => not_bindable(*place, start),
+        Refusal::NotBindable(place) => not_bindable(*place, subject.start()),
         // The client knows it as a field of its request.
         Refusal::SearchPathAbove(_) => InvalidField::new("environment", refusal).into(),
-        Refusal::Exec { step, errno } => not_executed(*step, *errno, start),
+        Refusal::Exec { step, errno } => not_executed(*step, *errno, subject.start()),
         Refusal::Resources { what, errno } => not_prepared(*what, Errno::from_raw(*errno)),
+        Refusal::UnknownWorkspace => subject.of_workspace(workspace::workspace_not_found),
+        Refusal::WorkspaceExists => {
+            subject.of_workspace(|name| workspace::exists(name, subject.known()))
+        }
+        Refusal::WorkspaceLeaving => subject.of_workspace(workspace::leaving),
+        Refusal::WorkspaceInUse(processes) => {
+            subject.of_workspace(|name| workspace::in_use(name, *processes))
+        }
+        Refusal::TooManyWorkspaces(max) => workspace::too_many(*max),
+        Refusal::DiskAboveCeiling(ceiling) => {
+            above_ceiling("disk_max_bytes", "disk_max_bytes", *ceiling)
+        }
     }
+}
+
+fn process_exists(id: ProcessId) -> Status {
+    let message = format!("the id {id} names a process with another specification");
+    of_process(
+        Code::AlreadyExists,
+        reason::PROCESS_EXISTS,
+        message,
+        id,
+        "its specification differs",
+    )
 }
 
 /// `start` is what was asked for, if that is known.
@@ -127,8 +206,8 @@ fn of_process(code: Code, reason: &str, message: String, id: ProcessId, why: &st
 fn too_many_processes(max: u32, scarce: Scarce) -> Status {
     let message = match scarce {
         Scarce::UserIds => format!(
-            "{max} processes run, which is the server's limit, by its number of {scarce}: --uids of prn server start \
-             raises it"
+            "{max} processes run or workspaces are there, which is the server's limit, by its number of {scarce}: --uids \
+             of prn server start raises it"
         ),
         Scarce::Descriptors => format!(
             "{max} processes run, which is the server's limit, by its number of {scarce}: a higher hard limit of open \
@@ -244,10 +323,12 @@ fn not_prepared(what: Preparation, errno: Errno) -> Status {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::workspaces::tests::name;
     use prn_ipc_protocol::message::ChildStep;
     use tonic_types::StatusExt;
 
     const ID: ProcessId = ProcessId::from_bytes([1; 16]);
+    const PROCESS: Subject<'_> = Subject::Process(ID);
 
     #[expect(
         clippy::as_conversions,
@@ -265,14 +346,13 @@ mod tests {
 
     #[test]
     fn an_unknown_id_and_an_unknown_command_are_told_apart_by_reason() {
-        let id = refused(&Refusal::UnknownProcess, ID, None);
+        let id = refused(&Refusal::UnknownProcess, PROCESS);
         let command = refused(
             &Refusal::Exec {
                 step: ChildStep::Exec,
                 errno: raw(Errno::ENOENT),
             },
-            ID,
-            None,
+            PROCESS,
         );
         assert_eq!(
             (id.code(), command.code()),
@@ -383,16 +463,76 @@ mod tests {
                 reason::INTERNAL,
             ),
         ] {
-            let status = refused(&refusal, ID, None);
+            let status = refused(&refusal, PROCESS);
             assert_eq!(
                 (status.code(), reason_of(&status).as_str()),
                 (code, reason),
                 "{refusal:?}"
             );
         }
-        let ceiling = refused(&Refusal::AboveCeiling { limit, ceiling: 9 }, ID, None);
+        let ceiling = refused(&Refusal::AboveCeiling { limit, ceiling: 9 }, PROCESS);
         let violations = ceiling.get_details_bad_request().unwrap().field_violations;
         assert_eq!(violations[0].field, "limits.memory_bytes");
         assert!(violations[0].description.contains('9'));
+    }
+
+    #[test]
+    fn each_refusal_about_workspaces_names_the_workspace_and_has_its_code() {
+        let workspace = name("w");
+        let subject = Subject::Workspace {
+            name: &workspace,
+            known: None,
+        };
+        for (refusal, code, reason) in [
+            (
+                Refusal::UnknownWorkspace,
+                Code::NotFound,
+                reason::WORKSPACE_NOT_FOUND,
+            ),
+            (
+                Refusal::WorkspaceExists,
+                Code::AlreadyExists,
+                reason::WORKSPACE_EXISTS,
+            ),
+            (
+                Refusal::WorkspaceLeaving,
+                Code::FailedPrecondition,
+                reason::WORKSPACE_LEAVING,
+            ),
+            (
+                Refusal::WorkspaceInUse(2),
+                Code::FailedPrecondition,
+                reason::WORKSPACE_IN_USE,
+            ),
+            (
+                Refusal::TooManyWorkspaces(2),
+                Code::ResourceExhausted,
+                reason::TOO_MANY_WORKSPACES,
+            ),
+            (
+                Refusal::DiskAboveCeiling(2),
+                Code::InvalidArgument,
+                reason::LIMIT_ABOVE_CEILING,
+            ),
+            (
+                Refusal::TooManyProcesses {
+                    max: 3,
+                    scarce: Scarce::UserIds,
+                },
+                Code::ResourceExhausted,
+                reason::TOO_MANY_PROCESSES,
+            ),
+            (Refusal::UnknownProcess, Code::Internal, reason::INTERNAL),
+        ] {
+            let status = refused(&refusal, subject);
+            assert_eq!(
+                (status.code(), reason_of(&status).as_str()),
+                (code, reason),
+                "{refusal:?}"
+            );
+        }
+        let unknown = refused(&Refusal::UnknownWorkspace, subject);
+        let info = unknown.get_details_error_info().unwrap();
+        assert_eq!(info.metadata[key::WORKSPACE], "w");
     }
 }

@@ -1,4 +1,4 @@
-//! The name under which the supervisor executes `prn-tools` (its first argument), and descriptor
+//! The names under which the supervisor executes `prn-tools` (its first argument), and descriptor
 //! numbers at its start.
 
 use std::ffi::CStr;
@@ -9,3 +9,14 @@ use std::os::fd::RawFd;
 pub const CLEANER: &CStr = c"prn-clean";
 /// The first directory (O_PATH).
 pub const CLEANED: RawFd = 3;
+
+/// Looks, again and again, how much of the disk the directories at its descriptors from
+/// [`WATCHED`] on take together. Its first argument is the most, in bytes: it ends with status
+/// [`ABOVE`] when there is more. With [`OVER`] as its second, there may be as much as it finds first.
+pub const WATCHER: &CStr = c"prn-watch";
+/// See [`WATCHER`].
+pub const OVER: &CStr = c"over";
+/// The first directory (O_PATH).
+pub const WATCHED: RawFd = 3;
+/// See [`WATCHER`].
+pub const ABOVE: u8 = 3;

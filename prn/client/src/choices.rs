@@ -87,6 +87,21 @@ pub enum OutputStore {
     Disk,
 }
 
+/// What becomes of a process that would take more of the disk than its workspace may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize),
+    serde(rename_all = "kebab-case")
+)]
+pub enum DiskEnforcement {
+    /// The file system refuses it (EDQUOT, "Disk quota exceeded").
+    Quota,
+    /// The workspace is looked at every second, less often where a look takes long, and its processes
+    /// are killed.
+    Watched,
+}
+
 /// How to stop a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "clap", derive(clap::ValueEnum))]
@@ -124,6 +139,7 @@ as_on_the_wire!(Profile: Default, Strict, None);
 as_on_the_wire!(Layer: Namespaces, Landlock, SystemCallFilter);
 as_on_the_wire!(OutputPolicy: DropOldest, StopReading, Kill, Follow);
 as_on_the_wire!(OutputStore: Memory, Disk);
+as_on_the_wire!(DiskEnforcement: Quota, Watched);
 
 impl From<StopSignal> for v1::Signal {
     fn from(signal: StopSignal) -> Self {
@@ -157,6 +173,11 @@ mod tests {
             let raw = v1::OutputStore::from(store).into();
             assert_eq!(OutputStore::from_wire(raw), Some(store));
         }
+        for enforcement in [DiskEnforcement::Quota, DiskEnforcement::Watched] {
+            let raw = v1::DiskEnforcement::from(enforcement).into();
+            assert_eq!(DiskEnforcement::from_wire(raw), Some(enforcement));
+        }
+        assert_eq!(DiskEnforcement::from_wire(0), None);
         assert_eq!(OutputPolicy::from_wire(0), None);
         assert_eq!(Profile::from_wire(99), None);
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{Stream, StreamExt, stream};
+#[cfg(doc)]
 use prn_proto::defaults::STOP_GRACE;
 use prn_proto::id::ProcessId;
 #[cfg(doc)]
@@ -24,7 +25,7 @@ use crate::process::Process;
 use crate::start::{StartSpec, Started};
 use crate::subscription::{OutputRequest, OutputStream};
 use crate::transport::{self, Health};
-use crate::wire::to_wire_duration;
+use crate::wire::{grace_beside, to_wire_duration};
 
 /// Most time that connecting takes, TLS handshake included.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -151,12 +152,8 @@ impl Client {
             signal: v1::Signal::from(signal).into(),
             grace: grace.map(to_wire_duration).transpose()?,
         };
-        let within = match signal {
-            StopSignal::Term => self
-                .call_timeout
-                .saturating_add(grace.unwrap_or(STOP_GRACE)),
-            StopSignal::Kill => self.call_timeout,
-        };
+        let beside = grace_beside(signal, grace);
+        let within = self.call_timeout.saturating_add(beside);
         let mut service = self.service.clone();
         let response = self
             .answered(within, service.stop(request))

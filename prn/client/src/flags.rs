@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use prn_proto::units::{Cpu, Directory, InvalidUnit, Size, Time};
+use prn_proto::units::{Cpu, Directory, InvalidUnit, Size, Time, Workspace};
 
 pub(crate) fn size(text: &str) -> Result<u64, InvalidUnit> {
     text.parse().map(|Size(bytes)| bytes)
@@ -14,6 +14,10 @@ pub(crate) fn cpu(text: &str) -> Result<u64, InvalidUnit> {
 
 pub(crate) fn time(text: &str) -> Result<Duration, InvalidUnit> {
     text.parse().map(|Time(span)| span)
+}
+
+pub(crate) fn workspace(text: &str) -> Result<String, InvalidUnit> {
+    text.parse().map(|Workspace(name)| name)
 }
 
 pub(crate) fn directory(text: &str) -> Result<String, InvalidUnit> {

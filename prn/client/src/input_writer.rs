@@ -758,6 +758,27 @@ mod tests {
         ) -> Result<Response<v1::ResizeTerminalResponse>, Status> {
             Err(Status::unimplemented(""))
         }
+
+        async fn create_workspace(
+            &self,
+            _: Request<v1::CreateWorkspaceRequest>,
+        ) -> Result<Response<v1::CreateWorkspaceResponse>, Status> {
+            Err(Status::unimplemented(""))
+        }
+
+        async fn list_workspaces(
+            &self,
+            _: Request<v1::ListWorkspacesRequest>,
+        ) -> Result<Response<v1::ListWorkspacesResponse>, Status> {
+            Err(Status::unimplemented(""))
+        }
+
+        async fn remove_workspace(
+            &self,
+            _: Request<v1::RemoveWorkspaceRequest>,
+        ) -> Result<Response<v1::RemoveWorkspaceResponse>, Status> {
+            Err(Status::unimplemented(""))
+        }
     }
 
     /// Numbers, so that a byte that is lost or comes twice is found.

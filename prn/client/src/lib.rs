@@ -52,8 +52,9 @@ mod start;
 mod subscription;
 mod transport;
 mod wire;
+mod workspace;
 
-pub use choices::{Layer, OutputPolicy, OutputStore, Profile, StopSignal};
+pub use choices::{DiskEnforcement, Layer, OutputPolicy, OutputStore, Profile, StopSignal};
 pub use client::{CALL_TIMEOUT, CONNECT_TIMEOUT, Client};
 pub use error::{Cause, ClientError, ExecFailure, ServerError};
 pub use input::{
@@ -75,3 +76,4 @@ pub use process::{
 pub use start::{StartSpec, Started};
 pub use subscription::{Event, OutputEnd, OutputRequest, OutputStream, Source};
 pub use tonic::Code;
+pub use workspace::{Removed, StopProcesses, Workspace};

@@ -88,6 +88,8 @@ pub struct ProcessStatus {
     /// When the whole tree had ended.
     #[cfg_attr(feature = "serde", serde(serialize_with = "crate::json::time"))]
     pub ended_at: Option<SystemTime>,
+    /// The workspace it was started in. `None`: its directories and its user id were its own.
+    pub workspace: Option<String>,
     /// The directory it started in.
     pub working_directory: String,
     /// The numeric user id it runs as.
@@ -141,6 +143,7 @@ impl TryFrom<v1::ProcessStatus> for ProcessStatus {
             ended_at: status.ended_at.and_then(from_wire_time),
             command: status.command,
             argv: status.argv,
+            workspace: Some(status.workspace).filter(|name| !name.is_empty()),
             working_directory: status.working_directory,
             uid: status.uid,
             profile: Profile::from_wire(status.profile),
@@ -225,6 +228,8 @@ pub enum ExitKind {
     StoppedOnRequest,
     /// It wrote more output than was to be kept.
     OutputLimit,
+    /// Its workspace took more of the disk than it may.
+    DiskLimit,
     /// A cause that this client does not know.
     Unknown,
 }
@@ -286,6 +291,7 @@ impl ExitKind {
             Ok(Kind::TimedOut) => Self::TimedOut,
             Ok(Kind::StoppedOnRequest) => Self::StoppedOnRequest,
             Ok(Kind::OutputLimit) => Self::OutputLimit,
+            Ok(Kind::DiskLimit) => Self::DiskLimit,
             // Of no process that a server knows: a start's error says the one
             // ([`ServerError::exec_failure`](crate::ServerError::exec_failure)), and this client the
             // other ([`ClientError::ProcessLost`](crate::ClientError::ProcessLost)).

@@ -110,6 +110,18 @@ pub struct StartSpec {
     /// Absolute path to start in. `None`: a fresh directory of the process's own.
     #[cfg_attr(feature = "clap", arg(long = "cwd", value_name = "DIR", value_parser = crate::flags::directory, help = "Directory on the server to start in, instead of a fresh one of the process's own"))]
     pub working_directory: Option<String>,
+    /// The workspace to start in. `None`: directories and a user id of the process's own.
+    #[cfg_attr(
+        feature = "clap",
+        arg(
+            long,
+            short = 'w',
+            value_name = "NAME",
+            value_parser = crate::flags::workspace,
+            help = "Start in this workspace (prn workspace create NAME): its directory is HOME and where the process starts, and stays"
+        )
+    )]
+    pub workspace: Option<String>,
     /// What the process reads as its standard input.
     #[cfg_attr(feature = "clap", arg(skip))]
     pub stdin: StandardInput,
@@ -178,6 +190,7 @@ impl TryFrom<&StartSpec> for v1::StartRequest {
             paths: spec.paths().map(v1::PathRule::from).collect(),
             stdin: spec.stdin.kind().into_wire().into(),
             terminal_size: spec.stdin.terminal_size().map(v1::TerminalSize::from),
+            workspace: spec.workspace.clone().unwrap_or_default(),
         })
     }
 }

@@ -2,9 +2,11 @@
 
 use std::time::{Duration, SystemTime};
 
+use prn_proto::defaults::STOP_GRACE;
 use prn_proto::units::When;
 use prn_proto::v1::{self, output_time::At};
 
+use crate::choices::StopSignal;
 use crate::error::ClientError;
 
 /// An answer without a part that each answer has.
@@ -15,6 +17,15 @@ pub(crate) fn to_wire_duration(duration: Duration) -> Result<prost_types::Durati
     duration
         .try_into()
         .map_err(|_| ClientError::Protocol("a duration is too long"))
+}
+
+/// What a stop is given beside the time that a call takes. [`STOP_GRACE`], where the process's own
+/// grace time is meant: it is not known here.
+pub(crate) fn grace_beside(signal: StopSignal, grace: Option<Duration>) -> Duration {
+    match signal {
+        StopSignal::Term => grace.unwrap_or(STOP_GRACE),
+        StopSignal::Kill => Duration::ZERO,
+    }
 }
 
 pub(crate) fn from_wire_time(time: prost_types::Timestamp) -> Option<SystemTime> {

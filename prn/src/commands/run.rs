@@ -5,7 +5,7 @@ use prn_client::{
     Client, OutputPolicy, OutputRequest, ProcessId, STOP_GRACE, StandardInput, StartSpec, Started,
 };
 
-use crate::commands::start::start_surely;
+use crate::surely::start_surely;
 use crate::connection::{Connection, Remote};
 use crate::detach::DetachFlag;
 use crate::exit::Exit;

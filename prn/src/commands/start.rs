@@ -1,23 +1,16 @@
-//! `prn start`, and starting for `prn run`.
-
-use std::time::Duration;
+//! `prn start`.
 
 use clap::Args;
-use prn_client::{Client, ClientError, Code, OutputPolicy, StandardInput, StartSpec, Started};
+use prn_client::{OutputPolicy, StandardInput};
 
 use crate::connection::{Connection, Remote};
 use crate::exit::{self, Exit};
 use crate::failure::Failure;
 use crate::format::FormatFlag;
 use crate::leftover::Leftover;
+use crate::output;
 use crate::spec::{Spec, with_our_terminal};
-use crate::{fields, output};
-
-/// How often a start is tried whose outcome is unknown.
-const TRIES: u32 = 3;
-
-/// Time between two tries: a frontend that is replaced takes less.
-const RETRY_AFTER: Duration = Duration::from_secs(1);
+use crate::surely::start_surely;
 
 /// Start a process and print its id
 ///
@@ -65,73 +58,4 @@ pub async fn start(args: Start) -> Result<Exit, Failure> {
     output::started(&started, args.format.output)
         .map_err(|source| Failure::StartedUnsaid { id, source })?;
     Ok(exit::OK)
-}
-
-/// Starts a process, again if it is unknown whether that worked, and warns of limits that are not
-/// enforced.
-///
-/// Repeating is safe because the spec has an id: a server that has started it answers with the same
-/// process. Only a server that was itself restarted in between would start it anew, and its
-/// predecessor's processes are dead by then.
-pub async fn start_surely(
-    remote: &Remote,
-    first: Client,
-    spec: &StartSpec,
-) -> Result<(Client, Started), Failure> {
-    let mut client = Some(first);
-    let mut unknown = false;
-    let mut tries = 0;
-    loop {
-        tries += 1;
-        let error = match start_once(remote, client.take(), spec).await {
-            Ok((client, started)) => {
-                warn(&started);
-                return Ok((client, started));
-            }
-            Err(error) => error,
-        };
-        match error.refusal() {
-            // The call was under way when a half of the server went away.
-            Some(refusal) if refusal.code == Code::Unavailable => unknown |= error.is_transient(),
-            // The server has answered, and knows.
-            Some(_) => unknown = false,
-            None => {
-                unknown |= matches!(error, ClientError::Lost(_) | ClientError::NoAnswer { .. });
-            }
-        }
-        if tries == TRIES || !error.is_transient() || (!unknown && error.refusal().is_none()) {
-            return Err(match spec.id {
-                Some(id) if unknown => Failure::StartUnknown { id, source: error },
-                _ => error.into(),
-            });
-        }
-        tokio::time::sleep(RETRY_AFTER).await;
-    }
-}
-
-async fn start_once(
-    remote: &Remote,
-    client: Option<Client>,
-    spec: &StartSpec,
-) -> Result<(Client, Started), ClientError> {
-    let client = match client {
-        Some(client) => client,
-        None => remote.connect().await?,
-    };
-    let started = client.start(spec).await?;
-    Ok((client, started))
-}
-
-fn warn(started: &Started) {
-    let not_enforced = &started.process.status.limits.not_enforced;
-    if !not_enforced.is_empty() {
-        output::notice(&format!(
-            "warning: the server's host does NOT enforce {}",
-            not_enforced
-                .iter()
-                .map(|name| fields::limit(name))
-                .collect::<Vec<_>>()
-                .join(", ")
-        ));
-    }
 }

@@ -3,17 +3,18 @@
 use clap::Args;
 use prn_client::ProcessId;
 
+use crate::commands::workspace::tell_of_bound;
 use crate::connection::{Connection, Remote};
 use crate::exit::{self, Exit};
 use crate::failure::Failure;
-use crate::format::FormatFlag;
+use crate::format::{Format, FormatFlag};
 use crate::output;
 
 /// Show one process
 ///
 /// The state says how a process ended: `Stopped (exit 3)`, `Stopped (SIGSEGV)`, `Stopped (timed
-/// out)`, `Stopped (out of memory)`, `Stopped (output limit)`; `Stopped` alone means that it was
-/// stopped on request. On a terminal a table is cut to the terminal's width, which COLUMNS can
+/// out)`, `Stopped (out of memory)`, `Stopped (output limit)`, `Stopped (disk limit)`; `Stopped`
+/// alone means that it was stopped on request. On a terminal a table is cut to the terminal's width, which COLUMNS can
 /// set; in a pipe or a file, and as JSON, it is whole.
 #[derive(Debug, Args)]
 pub struct Status {
@@ -28,11 +29,11 @@ pub struct Status {
 }
 
 pub async fn status(args: Status) -> Result<Exit, Failure> {
-    let process = Remote::new(args.connection)?
-        .connect()
-        .await?
-        .status(args.id)
-        .await?;
+    let client = Remote::new(args.connection)?.connect().await?;
+    let process = client.status(args.id).await?;
     output::process(&process, args.format.output)?;
+    if args.format.output != Format::Json {
+        tell_of_bound(&client, &process.status).await;
+    }
     Ok(exit::OK)
 }

@@ -1,9 +1,9 @@
-//! `prn stop`, and stopping for `prn run`.
+//! `prn stop`.
 
 use std::time::Duration;
 
 use clap::Args;
-use prn_client::{Client, ClientError, Code, ProcessId, State, StopSignal};
+use prn_client::{ClientError, ProcessId, State, StopSignal};
 use prn_proto::units::{Time, show_duration};
 
 use crate::connection::{Connection, Remote};
@@ -11,7 +11,7 @@ use crate::exit::{self, Exit};
 use crate::failure::Failure;
 use crate::format::FormatFlag;
 use crate::output;
-use crate::wait::{PAUSE, PAUSE_MAX, patiently};
+use crate::wait::patiently;
 
 /// Stop a process with everything it started
 ///
@@ -94,42 +94,4 @@ fn unknown(id: ProcessId, error: ClientError) -> Failure {
     } else {
         error.into()
     }
-}
-
-/// Stops a process, again on a new connection after each failure that may pass, `tries` times at
-/// most. `grace` is what it was started with, which the server knows and the client waits for.
-pub async fn stop_surely(
-    remote: &Remote,
-    mut client: Option<Client>,
-    id: ProcessId,
-    grace: Option<Duration>,
-    tries: usize,
-) -> Result<(), ClientError> {
-    let (mut failures, mut pause) = (0, PAUSE);
-    loop {
-        let error = match stop_once(remote, client.take(), id, grace).await {
-            Ok(()) => return Ok(()),
-            Err(ClientError::Refused(refusal)) if refusal.code == Code::NotFound => return Ok(()),
-            Err(error) => error,
-        };
-        failures += 1;
-        if failures >= tries || !error.is_transient() {
-            return Err(error);
-        }
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(PAUSE_MAX);
-    }
-}
-
-async fn stop_once(
-    remote: &Remote,
-    client: Option<Client>,
-    id: ProcessId,
-    grace: Option<Duration>,
-) -> Result<(), ClientError> {
-    let client = match client {
-        Some(client) => client,
-        None => remote.connect().await?,
-    };
-    client.stop(id, StopSignal::Term, grace).await.map(|_| ())
 }

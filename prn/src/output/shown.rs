@@ -47,6 +47,7 @@ pub fn show_end(exit: &Exit) -> Option<String> {
         ExitKind::OomKilled => "out of memory".to_owned(),
         ExitKind::TimedOut => "timed out".to_owned(),
         ExitKind::OutputLimit => "output limit".to_owned(),
+        ExitKind::DiskLimit => "disk limit".to_owned(),
         ExitKind::Unknown => "cause unknown".to_owned(),
         ExitKind::StoppedOnRequest => return None,
     };
@@ -77,6 +78,7 @@ pub fn show_left_behind(left: &LeftBehind) -> String {
         None => "when the main process had ended (--linger lets them live)",
         Some(ExitKind::TimedOut) => "when the time was up (--timeout)",
         Some(ExitKind::OutputLimit) => "for writing more output than is kept",
+        Some(ExitKind::DiskLimit) => "because its workspace had more than its bound of the disk",
         Some(_) => "by a stop",
     };
     format!("{count} that outlived the main process {verb} ended {why}")
@@ -129,6 +131,7 @@ pub fn show_exit(exit: &Exit) -> String {
         ExitKind::TimedOut => format!("timed out, {how}"),
         ExitKind::StoppedOnRequest => format!("stopped, {how}"),
         ExitKind::OutputLimit => format!("too much output, {how}"),
+        ExitKind::DiskLimit => format!("workspace over its disk limit, {how}"),
         ExitKind::Unknown => "unknown".to_owned(),
     }
 }
@@ -226,6 +229,7 @@ mod tests {
             (Kind::TimedOut, 0, 0, false, "Stopped (timed out)"),
             (Kind::OomKilled, 0, 9, false, "Stopped (out of memory)"),
             (Kind::OutputLimit, 0, 9, false, "Stopped (output limit)"),
+            (Kind::DiskLimit, 0, 9, false, "Stopped (disk limit)"),
             (Kind::StoppedOnRequest, 0, 15, false, "Stopped"),
             (Kind::StoppedOnRequest, 5, 0, false, "Stopped"),
             (Kind::ExecFailed, 0, 0, false, "Stopped (cause unknown)"),

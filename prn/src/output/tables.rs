@@ -42,7 +42,15 @@ pub fn table(processes: &[Process]) -> Table {
 
 pub fn wide_table(processes: &[Process]) -> Table {
     rows(
-        &["ID", "STATE", "EXIT", "STARTED", "ENDED", "COMMAND"],
+        &[
+            "ID",
+            "STATE",
+            "EXIT",
+            "STARTED",
+            "ENDED",
+            "WORKSPACE",
+            "COMMAND",
+        ],
         processes,
         |process| {
             let status = &process.status;
@@ -52,6 +60,7 @@ pub fn wide_table(processes: &[Process]) -> Table {
                 status.exit.as_ref().map(show_exit).unwrap_or_default(),
                 status.started_at.map(rfc3339_seconds).unwrap_or_default(),
                 status.ended_at.map(rfc3339_seconds).unwrap_or_default(),
+                escaped(status.workspace.as_deref().unwrap_or_default()),
                 escaped(&status.command),
             ]
         },
@@ -126,6 +135,7 @@ impl Rows {
     }
 
     fn confinement(&mut self, status: &ProcessStatus) {
+        self.add("workspace", status.workspace.as_deref().map(escaped));
         self.add("directory", escaped(&status.working_directory));
         self.add("user id", status.uid.to_string());
         self.add("profile", status.profile.as_ref().map(choice));

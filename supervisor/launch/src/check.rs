@@ -1,13 +1,15 @@
 //! What the server needs of its host, and what each missing thing costs. The same list serves
 //! `check` and `start`.
 
-use std::path::Path;
+use std::fs::File;
+use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, OFlag, SpliceFFlags, fallocate, open, splice};
 use nix::sys::stat::Mode;
 use nix::unistd::{pipe2, write};
 use prn_ipc_protocol::config::processes_for;
+use prn_ipc_protocol::fds::quota;
 use prn_proto::units::show_size;
 use serde::Serialize;
 
@@ -15,7 +17,7 @@ use crate::confinement::Offer;
 use crate::host::{self, Host, missing_controllers};
 use crate::options::Options;
 use crate::plan::FINISHED;
-use crate::warning::SHARED;
+use crate::warning::{SHARED, TRACED};
 
 /// How good a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -147,17 +149,11 @@ pub fn findings(host: &Host, options: &Options) -> Vec<Finding> {
         ));
     }
     findings.push(disks(host, options));
-    findings.push(if host.seccomp {
-        Finding::ok("seccomp", "available")
-    } else {
-        Finding::limited(
-            "seccomp",
-            "absent",
-            "system calls of the server's halves and of processes are not filtered, and profile strict is refused",
-        )
-    });
+    findings.push(seccomp(host));
     findings.push(landlock(host));
-    findings.push(namespaces(host, options));
+    let namespaces = namespaces(host, options);
+    let has_namespaces = namespaces.verdict == Verdict::Ok;
+    findings.push(namespaces);
     findings.push(match host.no_user_namespaces {
         None => Finding::ok("user namespaces", "allowed for ordinary users"),
         Some(why) => Finding::limited(
@@ -171,6 +167,13 @@ pub fn findings(host: &Host, options: &Options) -> Vec<Finding> {
     if options.has_output_disk() {
         findings.push(output_disk(options.state_dir()));
     }
+    let folder = existing(options.state_dir());
+    let has_quota = File::open(&folder).is_ok_and(quota::works);
+    findings.push(if host.traces_former_root {
+        Finding::limited("workspaces", "none", TRACED)
+    } else {
+        workspaces(&folder, has_quota, has_namespaces)
+    });
     findings.push(ping(host, options));
     findings.push(open_files(host, options));
     findings.push(Finding::ok("memory", show_size(host.memory)));
@@ -312,6 +315,15 @@ fn disks(host: &Host, options: &Options) -> Finding {
     Finding::ok("disks", format!("limits apply to {}", names.join(" and ")))
 }
 
+fn seccomp(host: &Host) -> Finding {
+    if host.seccomp {
+        Finding::ok("seccomp", "available")
+    } else {
+        let cost = "system calls of the server's halves and of processes are not filtered, and profile strict is refused";
+        Finding::limited("seccomp", "absent", cost)
+    }
+}
+
 fn landlock(host: &Host) -> Finding {
     // ABI versions by the release that brought them (landlock(7)); distributions may have more.
     const ABIS: [((u32, u32), u32); 7] = [
@@ -387,16 +399,44 @@ fn state_dir(path: &Path) -> Finding {
     }
 }
 
+/// The folder, or what it will be made in when the server starts.
+fn existing(folder: &Path) -> PathBuf {
+    let folder = std::path::absolute(folder).unwrap_or_default();
+    let mut ancestors = folder.ancestors();
+    let existing = ancestors.find(|folder| folder.exists());
+    existing.unwrap_or(Path::new("/")).to_owned()
+}
+
+/// What becomes of a workspace that would take more of the disk than it may.
+fn workspaces(folder: &Path, has_quota: bool, has_namespaces: bool) -> Finding {
+    let name = "workspaces";
+    let unbounded = "without --max-workspace-disk one that asks for no bound of the disk has none";
+    if has_quota && has_namespaces {
+        let found = format!("the file system holds each to its bound (quota); {unbounded}");
+        return Finding::ok(name, found);
+    }
+    let (what, how) = if has_quota {
+        ("quotas take what namespaces take", "see namespaces")
+    } else {
+        (
+            "the file system enforces no quotas of users",
+            "ext4: tune2fs -O quota while it is not mounted, then the mount option usrquota; XFS: the mount option uquota",
+        )
+    };
+    Finding::limited(
+        name,
+        format!("{what} ({}), so bounds are watched", folder.display()),
+        format!(
+            "all processes of a workspace that is above its bound of the disk are killed, a moment later ({how}); {unbounded}"
+        ),
+    )
+}
+
 /// Does there what the supervisor does with output: a file without a name, bytes from a pipe, a
 /// hole in their place.
 fn output_disk(state_dir: &Path) -> Finding {
     let name = "output on disk";
-    let folder = std::path::absolute(state_dir).unwrap_or_default();
-    // It may be made only when the server starts.
-    let folder = folder
-        .ancestors()
-        .find(|folder| folder.exists())
-        .unwrap_or(Path::new("/"));
+    let folder = &existing(state_dir);
     let works = || {
         let flags = OFlag::O_TMPFILE | OFlag::O_EXCL | OFlag::O_RDWR | OFlag::O_CLOEXEC;
         let file =
@@ -610,6 +650,28 @@ mod tests {
             "{refused:?}"
         );
         assert!(refused.cost.unwrap().contains("--output-disk"));
+    }
+
+    #[test]
+    fn what_bounds_a_workspaces_disk_and_how_to_change_it_is_said() {
+        let finding = |quota, namespaces| workspaces(Path::new("/state"), quota, namespaces);
+        let enforced = finding(true, true);
+        assert!(enforced.verdict == Verdict::Ok && enforced.found.contains("quota"));
+        let watched = [
+            finding(false, true),
+            finding(true, false),
+            finding(false, false),
+        ];
+        let helps = ["tune2fs -O quota", "namespaces", "uquota"];
+        for (watched, help) in watched.into_iter().zip(helps) {
+            assert_eq!(watched.verdict, Verdict::Limited);
+            assert!(!watched.blocks && watched.found.contains("/state"));
+            let cost = watched.cost.unwrap();
+            assert!(
+                cost.contains(help) && cost.contains("--max-workspace-disk"),
+                "{cost}"
+            );
+        }
     }
 
     #[test]

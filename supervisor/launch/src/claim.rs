@@ -30,7 +30,9 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use prn_ipc_protocol::fds::quota;
 use prn_ipc_protocol::fds::tools::CLEANER;
+use prn_ipc_protocol::types::WorkspaceName;
 use prn_proto::id::ProcessId;
 
 use crate::host::{CONTROLLERS, Host};
@@ -175,7 +177,7 @@ impl Claim {
         let has = |name: &str| offered.split_whitespace().any(|offer| offer == name);
         groups.limit(wanted, &has)?;
         uids::check_processes(wanted.uids)?;
-        clean_state(wanted.state_dir, wanted.tools, warn)?;
+        clean_state(wanted, state.as_fd(), warn)?;
         Ok(Self {
             state,
             uids,
@@ -406,33 +408,68 @@ fn sweep(path: &Path) -> Result<(), ClaimError> {
     in_parent(path, |path| fs::remove_dir(path)).map_err(at(path))
 }
 
-/// Removes working directories of an earlier run. One that cannot be removed becomes root's, so
-/// that a process that gets its user id finds nothing that it can use.
+/// Whose a directory in the state folder is, by its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Left {
+    /// A process's.
+    Process,
+    /// A workspace's.
+    Workspace,
+}
+
+/// Of each the directory and the temporary one. `None`: nothing that a server makes for a process.
+fn left(name: &str) -> Option<Left> {
+    let name = name.strip_suffix(".tmp").unwrap_or(name);
+    if name.parse::<ProcessId>().is_ok() {
+        return Some(Left::Process);
+    }
+    let name = name.strip_prefix("workspace-")?.to_owned();
+    WorkspaceName::try_from(name).ok().map(|_| Left::Workspace)
+}
+
+/// Removes working directories of an earlier run, and what bounded the disk space of workspaces. One
+/// that cannot be removed becomes root's, so that a process that gets its user id finds nothing that
+/// it can use.
 fn clean_state(
-    state_dir: &Path,
-    tools: BorrowedFd<'_>,
+    wanted: &Wanted<'_>,
+    state: BorrowedFd<'_>,
     warn: &dyn Fn(Warning),
 ) -> Result<(), ClaimError> {
+    let Wanted {
+        state_dir, tools, ..
+    } = *wanted;
     let entries = fs::read_dir(state_dir).map_err(at(state_dir))?;
     for entry in entries.filter_map(Result::ok) {
         let name = entry.file_name();
-        let name = name.to_string_lossy();
-        let is_ours = name
-            .strip_suffix(".tmp")
-            .unwrap_or(&name)
-            .parse::<ProcessId>()
-            .is_ok();
+        let Some(left) = left(&name.to_string_lossy()) else {
+            continue;
+        };
         let path = entry.path();
-        if is_ours && fs::remove_dir(&path).is_err() {
-            let owner = fs::symlink_metadata(&path).map_err(at(&path))?.uid();
-            if owner != 0 {
-                clean(&path, owner, tools);
-            }
-            if fs::remove_dir(&path).is_err() {
-                warn(Warning::NotRemoved(path.clone()));
-                chown(&path, Some(0), Some(0)).map_err(at(&path))?;
-            }
+        let owner = fs::symlink_metadata(&path).map_err(at(&path))?.uid();
+        if owner != 0 && left == Left::Workspace {
+            // Where there are no quotas there is none of it.
+            let _unused = quota::set(state, owner, None);
         }
+        remove_left(&path, owner, tools, warn)?;
+    }
+    Ok(())
+}
+
+fn remove_left(
+    path: &Path,
+    owner: u32,
+    tools: BorrowedFd<'_>,
+    warn: &dyn Fn(Warning),
+) -> Result<(), ClaimError> {
+    if fs::remove_dir(path).is_ok() {
+        return Ok(());
+    }
+    if owner != 0 {
+        clean(path, owner, tools);
+    }
+    if fs::remove_dir(path).is_err() {
+        warn(Warning::NotRemoved(path.to_owned()));
+        chown(path, Some(0), Some(0)).map_err(at(path))?;
     }
     Ok(())
 }
@@ -462,5 +499,33 @@ fn clean(path: &Path, owner: u32, tools: BorrowedFd<'_>) {
             return;
         }
         std::thread::sleep(PAUSE);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_server_makes_for_a_process_is_known_by_its_name() {
+        let id = "0198c8d47f7b7c5e8a3b2d1c0b9a8f7e";
+        assert!(id.parse::<ProcessId>().is_ok());
+        for (name, whose) in [
+            (id, Some(Left::Process)),
+            ("workspace-a", Some(Left::Workspace)),
+            ("workspace-0-b_c", Some(Left::Workspace)),
+            ("workspace-", None),
+            ("workspace-A", None),
+            ("workspace--a", None),
+            ("workspace-a.b", None),
+            ("workspaces", None),
+            (".empty", None),
+            ("lost+found", None),
+            (".tmp", None),
+        ] {
+            assert_eq!(left(name), whose, "{name}");
+            assert_eq!(left(&format!("{name}.tmp")), whose, "{name}.tmp");
+        }
+        assert_eq!(left("workspace-a.tmp.tmp"), None);
     }
 }

@@ -72,11 +72,20 @@ impl Offer {
     }
 }
 
+/// What the server is for, beside what each is.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Uses {
+    /// Clients may ask for profile none.
+    pub profile_none: bool,
+    /// The supervisor bounds workspaces by quotas.
+    pub quotas: bool,
+}
+
 /// What confines the supervisor and all that it starts, as far as this host can enforce it.
 ///
 /// # Errors
 /// Only where the tables are at fault.
-pub fn resolve(offer: &Offer, allow_none: bool) -> Result<Confinement, ConfinementError> {
+pub fn resolve(offer: &Offer, uses: Uses) -> Result<Confinement, ConfinementError> {
     let filters = |policy: Policy| -> Result<Vec<Filter>, TooLong> {
         let compile = || Ok(program::encode(&program::compile(&policy)?));
         offer.seccomp.then(compile).into_iter().collect()
@@ -92,7 +101,10 @@ pub fn resolve(offer: &Offer, allow_none: bool) -> Result<Confinement, Confineme
         filters: filters(strict_policy())?,
     };
     Ok(Confinement {
-        own: filters(own_policy(places.is_some()))?,
+        own: filters(own_policy(Makes {
+            namespaces: places.is_some(),
+            quotas: uses.quotas,
+        }))?,
         frontend: Layers {
             namespaces: places.map(|_| Places::frontend()),
             ..Layers::default()
@@ -103,19 +115,29 @@ pub fn resolve(offer: &Offer, allow_none: bool) -> Result<Confinement, Confineme
             filters: filters(default_policy(places.is_some()))?,
         },
         strict: offer.missing_for_strict().is_empty().then_some(strict),
-        allow_none,
+        allow_none: uses.profile_none,
     })
 }
 
+/// What the supervisor makes on this host.
+#[derive(Debug, Clone, Copy)]
+struct Makes {
+    namespaces: bool,
+    quotas: bool,
+}
+
 /// The filter of the supervisor and all that it starts.
-fn own_policy(makes_namespaces: bool) -> Policy {
+fn own_policy(makes: Makes) -> Policy {
     let mut listed = BTreeMap::new();
     list(&mut listed, calls::ALLOWED, Answer::Allow);
     list_specials(&mut listed, calls::ALLOWED_PARTLY);
-    if !makes_namespaces {
+    if !makes.namespaces {
         list_specials(&mut listed, calls::WITHOUT_NAMESPACES);
     }
     list(&mut listed, calls::REFUSED, Answer::Fail(Errno::EPERM));
+    if makes.quotas {
+        list_specials(&mut listed, calls::WITH_QUOTAS);
+    }
     let others = [
         (0, Answer::Fail(Errno::EPERM)),
         (
@@ -220,7 +242,10 @@ mod tests {
     use super::*;
 
     fn own_filter() -> Result<Vec<sock_filter>, TooLong> {
-        program::compile(&own_policy(true))
+        program::compile(&own_policy(Makes {
+            namespaces: true,
+            quotas: false,
+        }))
     }
 
     fn default_filter() -> Result<Vec<sock_filter>, TooLong> {
@@ -273,7 +298,9 @@ mod tests {
                 assert_eq!(seen.insert(call, name), None, "{name}");
                 // It can only take away what there is.
                 assert!(
-                    calls_of(ALLOWED, ALLOWED_PARTLY).any(|known| known == (name, call)),
+                    calls_of(ALLOWED, ALLOWED_PARTLY)
+                        .chain(calls_of(&[], WITH_QUOTAS))
+                        .any(|known| known == (name, call)),
                     "{name}"
                 );
             }
@@ -597,7 +624,11 @@ mod tests {
 
     #[test]
     fn s1_where_nothing_makes_namespaces_only_the_frontend_may_make_its_own() {
-        let filter = program::compile(&own_policy(false)).unwrap();
+        let makes = Makes {
+            namespaces: false,
+            quotas: false,
+        };
+        let filter = program::compile(&own_policy(makes)).unwrap();
         let unshare = |flags: c_int| ask(&filter, named("unshare"), [bits(flags), 0, 0, 0, 0, 0]);
         let frontend = Places::frontend().flags;
         let answers = [
@@ -609,6 +640,39 @@ mod tests {
         assert_eq!(answers.map(unshare), [EPERM, EPERM, ALLOW, ALLOW]);
         let bind = [0, 0, 0, MsFlags::MS_BIND.bits(), 0, 0];
         assert_eq!(ask(&filter, named("mount"), bind), EPERM);
+    }
+
+    #[test]
+    fn s1_quotas_are_set_where_there_are_any_by_the_supervisor_alone() {
+        let answers = |quotas| {
+            let makes = Makes {
+                namespaces: true,
+                quotas,
+            };
+            let filter = program::compile(&own_policy(makes)).unwrap();
+            let ask = |command| ask(&filter, named("quotactl_fd"), [3, command, 0, 0, 0, 0]);
+            // To set those of users, of groups and of projects, and to get them; to switch them off.
+            [
+                0x8000_0800,
+                0x8000_0801,
+                0x8000_0802,
+                0x8000_0700,
+                0x8000_0300,
+            ]
+            .map(ask)
+        };
+        assert_eq!(answers(true), [ALLOW, EPERM, EPERM, EPERM, EPERM]);
+        assert_eq!(answers(false), [EPERM; 5]);
+        let by_path = ask(
+            &own_filter().unwrap(),
+            named("quotactl"),
+            [0x8000_0800, 0, 0, 0, 0, 0],
+        );
+        assert_eq!(by_path, EPERM);
+        for filter in [default_filter().unwrap(), strict_filter().unwrap()] {
+            let set = [3, 0x8000_0800, 0, 0, 0, 0];
+            assert_eq!(ask(&filter, named("quotactl_fd"), set), EPERM);
+        }
     }
 
     #[test]
@@ -700,13 +764,17 @@ mod tests {
 
     #[test]
     fn the_configuration_has_what_the_host_can_enforce() {
-        let full = resolve(&offer(true), true).unwrap();
+        let uses = Uses {
+            profile_none: true,
+            quotas: true,
+        };
+        let full = resolve(&offer(true), uses).unwrap();
         assert!(full.allow_none && full.own.len() == 1 && full.has_namespaces());
         for layers in [full.default, full.strict.unwrap()] {
             assert!(layers.namespaces.is_some() && layers.landlock.is_some());
             assert_eq!(layers.filters.len(), 1);
         }
-        let none = resolve(&offer(false), false).unwrap();
+        let none = resolve(&offer(false), Uses::default()).unwrap();
         assert!(!none.allow_none && none.own.is_empty() && !none.has_namespaces());
         assert_eq!(none.default, Layers::default());
     }
@@ -721,7 +789,11 @@ mod tests {
         for change in without {
             let mut offer = offer(true);
             change(&mut offer);
-            assert_eq!(resolve(&offer, false).unwrap().strict, None, "{offer:?}");
+            assert_eq!(
+                resolve(&offer, Uses::default()).unwrap().strict,
+                None,
+                "{offer:?}"
+            );
         }
     }
 }

@@ -38,6 +38,9 @@ pub struct Host {
     pub landlock: Option<bool>,
     /// What keeps ordinary users from making user namespaces.
     pub no_user_namespaces: Option<&'static str>,
+    /// What was started by root can be traced once it has another user (fs.suid_dumpable is 1,
+    /// proc_sys_fs(5)).
+    pub traces_former_root: bool,
     /// Group ids that may ping.
     pub ping_group_range: Option<(u32, u32)>,
     /// Soft and hard limit of open files.
@@ -296,6 +299,7 @@ impl Host {
                 .ok()
                 .map(|modules| modules.trim().split(',').any(|module| module == "landlock")),
             no_user_namespaces: no_user_namespaces(&read),
+            traces_former_root: read("/proc/sys/fs/suid_dumpable").trim() == "1",
             ping_group_range: parse_range(&read("/proc/sys/net/ipv4/ping_group_range")),
             open_files: getrlimit(Resource::RLIMIT_NOFILE).unwrap_or((0, 0)),
             memory: memory(

@@ -24,10 +24,10 @@ mod streams;
 mod warning;
 
 use std::convert::Infallible;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use prn_ipc_protocol::fds::supervisor as numbers;
+use prn_ipc_protocol::fds::{quota, supervisor as numbers};
 use prn_ipc_protocol::{codec, config};
 use serde::Serialize;
 
@@ -75,16 +75,14 @@ pub fn start(flags: options::Start, warn: &dyn Fn(Warning)) -> Result<Infallible
         warn(Warning::MissingLimits(claim.missing));
     }
     let (origin, own_cgroup) = claim.origin.map(|from| (from.procs, from.own)).unzip();
-    let (confinement, bindable) = confined(&options, &host, &plan, warn)?;
+    let planned = confined(&options, &host, &plan, claim.state.as_fd(), warn)?;
     let supervisor = config::Supervisor {
         address,
         disks,
         open_files: handover::prepare_process()?,
         notify: notify.is_some(),
         own_cgroup,
-        bindable,
-        confinement,
-        ..plan.supervisor
+        ..planned
     };
     let shown = credentials.show(config::Frontend {
         has_namespaces: supervisor.confinement.has_namespaces(),
@@ -132,28 +130,46 @@ fn admitted(
     Ok(credentials)
 }
 
-/// How processes are confined here, and what they may be given to see; what the operator should know of it is said.
+/// The plan with how processes are confined here, what they may be given to see, and what holds
+/// workspaces to their bounds. What the operator should know of it is said.
 fn confined(
     options: &Options,
     host: &Host,
     plan: &plan::Plan,
+    state: BorrowedFd<'_>,
     warn: &dyn Fn(Warning),
-) -> Result<(config::Confinement, Vec<config::Bindable>), ServerError> {
+) -> Result<config::Supervisor, ServerError> {
     let state_dir = Path::new(&plan.state_dir);
     let paths = options.paths.resolve(state_dir)?;
     let offer = Offer::survey(host, state_dir, paths.hidden);
-    let confinement = confinement::resolve(&offer, options.allow_profile_none)?;
+    let uses = confinement::Uses {
+        profile_none: options.allow_profile_none,
+        // The supervisor keeps the capability that sets them only where it makes namespaces with it.
+        quotas: offer.namespaces.is_ok() && quota::works(state),
+    };
+    let confinement = confinement::resolve(&offer, uses)?;
     if confinement.default.landlock.is_none() {
         warn(Warning::NoLandlock);
     }
     if let Err(why) = offer.namespaces {
         warn(Warning::NoNamespaces(why));
     }
+    if host.traces_former_root {
+        warn(Warning::NoWorkspaces);
+    }
     warn(Warning::Layers {
         default: confinement.default.names(),
         has_strict: confinement.strict.is_some(),
     });
-    Ok((confinement, paths.bindable))
+    Ok(config::Supervisor {
+        confinement,
+        bindable: paths.bindable,
+        workspaces: config::Workspaces {
+            has_quota: uses.quotas,
+            ..plan.supervisor.workspaces
+        },
+        ..plan.supervisor.clone()
+    })
 }
 
 fn sealed<T: Serialize>(name: &'static str, value: &T) -> Result<OwnedFd, ServerError> {

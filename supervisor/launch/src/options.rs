@@ -152,6 +152,13 @@ pub struct Options {
     /// Most finished processes that are remembered, 64 at least [default: 1000]
     #[arg(long, value_name = "NUMBER", help_heading = "Processes")]
     pub max_finished: Option<u32>,
+    /// Most workspaces at one time; each has one of the user ids [default: 64]
+    #[arg(long, value_name = "NUMBER", help_heading = "Processes")]
+    pub max_workspaces: Option<u32>,
+    /// Most bytes of disk that a workspace can ask for; it also has no more by default [default:
+    /// none]
+    #[arg(long, value_name = "SIZE", help_heading = "Processes")]
+    pub max_workspace_disk: Option<Size>,
     /// CPU time of a process that asks for no limit (1.5, 150%) [default: unlimited]
     #[arg(long, value_name = "CPUS", help_heading = "Limits")]
     pub default_cpu: Option<Cpu>,
@@ -329,6 +336,8 @@ fn merge(flags: Options, file: Options, key_in_environment: bool) -> Options {
         uids,
         stop_grace,
         max_finished,
+        max_workspaces,
+        max_workspace_disk,
         default_cpu,
         default_memory,
         default_io_read,
@@ -364,7 +373,8 @@ mod tests {
     #[test]
     fn the_file_has_the_flags_names() {
         let file = "address = '0.0.0.0:1'\nclient-cert = ['a.pem', 'b.pem']\nmax-memory = '2G'\ndefault-cpu = 1.5\n\
-                    output-budget = 1048576\nstop-grace = '3s'\nallow-missing-limits = true\n";
+                    output-budget = 1048576\nstop-grace = '3s'\nallow-missing-limits = true\n\
+                    max-workspaces = 3\nmax-workspace-disk = '20G'\n";
         let options = parse(file).unwrap();
         assert_eq!(options.address, Some(Address("0.0.0.0:1".into())));
         assert_eq!(options.client_cert.len(), 2);
@@ -373,6 +383,8 @@ mod tests {
         assert_eq!(options.output_budget, Some(Size(1 << 20)));
         assert_eq!(options.stop_grace, Some(Time(Duration::from_secs(3))));
         assert!(options.allow_missing_limits);
+        assert_eq!(options.max_workspaces, Some(3));
+        assert_eq!(options.max_workspace_disk, Some(Size(20 << 30)));
     }
 
     #[test]

@@ -28,6 +28,9 @@ const FINISHED_MIN: u32 = 64;
 
 const MIB: u64 = 1024 * 1024;
 
+/// Workspaces where no number is given.
+const WORKSPACES: u32 = 64;
+
 /// The frontend copies bytes from memory to sockets: more threads than this wait for the kernel.
 const FRONTEND_THREADS_MAX: usize = 16;
 
@@ -161,6 +164,7 @@ pub fn resolve(options: &Options, host: &Host) -> Result<Plan, PlanError> {
             notify: false,
             own_cgroup: None,
             bindable: Vec::new(),
+            workspaces: workspaces(options, host, ids.count)?,
             confinement: config::Confinement::default(),
         },
         state_dir,
@@ -435,6 +439,20 @@ fn output_disk(options: &Options) -> Result<Option<StoreLimits>, PlanError> {
     let ceiling =
         output_max(budget.min(1 << 40)).map_err(|source| PlanError::Range { flag, source })?;
     Ok(Some(StoreLimits { ceiling, budget }))
+}
+
+/// Each has a user id. Whether their file system has quotas is still to come. There are none where
+/// a process could look into what its neighbours' children have of the supervisor's memory.
+fn workspaces(options: &Options, host: &Host, uids: u32) -> Result<config::Workspaces, PlanError> {
+    let max = options.max_workspaces.unwrap_or(WORKSPACES.min(uids));
+    bounded("max-workspaces", max.into(), 0, uids.into())?;
+    // Under the least that can be asked for, nobody could make one.
+    let least_to_most = |size: Size| bounded("max-workspace-disk", size.0, MIB, u64::MAX >> 1);
+    Ok(config::Workspaces {
+        max: if host.traces_former_root { 0 } else { max },
+        disk_max: options.max_workspace_disk.map(least_to_most).transpose()?,
+        has_quota: false,
+    })
 }
 
 fn frontend_memory(options: &Options) -> Result<u64, PlanError> {
@@ -745,6 +763,47 @@ mod tests {
             ..Options::default()
         };
         assert_eq!(failed(above), "--default-cpu is above --max-cpu");
+    }
+
+    #[test]
+    fn workspaces_are_as_many_as_user_ids_at_most() {
+        let workspaces = |max_workspaces, uids| {
+            let options = Options {
+                max_workspaces,
+                uids: Some(uids),
+                ..Options::default()
+            };
+            resolve(&options, &host()).map(|plan| plan.supervisor.workspaces.max)
+        };
+        assert_eq!(workspaces(None, 4096).unwrap(), 64);
+        assert_eq!(workspaces(None, 7).unwrap(), 7);
+        assert_eq!(workspaces(Some(0), 7).unwrap(), 0);
+        assert_eq!(workspaces(Some(7), 7).unwrap(), 7);
+        let open = Host {
+            traces_former_root: true,
+            ..host()
+        };
+        let plan = resolve(&Options::default(), &open).unwrap();
+        assert_eq!(plan.supervisor.workspaces.max, 0);
+        let error = workspaces(Some(8), 7).unwrap_err().to_string();
+        assert!(error.contains("--max-workspaces"), "{error}");
+    }
+
+    #[test]
+    fn disk_space_of_workspaces_is_bounded_on_request() {
+        let disk = |bytes| Options {
+            max_workspace_disk: Some(Size(bytes)),
+            ..Options::default()
+        };
+        let max = |options| {
+            let plan = resolve(&options, &host()).unwrap();
+            plan.supervisor.workspaces.disk_max
+        };
+        assert_eq!(max(Options::default()), None);
+        assert_eq!(max(disk(MIB)), Some(MIB));
+        for refused in [0, MIB - 1, u64::MAX] {
+            assert!(failed(disk(refused)).contains("--max-workspace-disk"));
+        }
     }
 
     #[test]

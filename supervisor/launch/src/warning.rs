@@ -9,6 +9,9 @@ use crate::confinement::Refused;
 /// What processes have without namespaces of their own.
 pub const SHARED: &str = "processes have only the host's /tmp and /dev/shm, to read, and no System V or POSIX objects; they see each other's command lines and what [paths] hides; profile strict, --bind, --hide and --read-only are refused";
 
+/// Why there are no workspaces.
+pub const TRACED: &str = "with fs.suid_dumpable 1, processes of a workspace could read memory of the server's in each other's first moments: set it to 0, or to 2";
+
 /// One line, which the command line prints.
 #[derive(Debug, thiserror::Error)]
 pub enum Warning {
@@ -26,6 +29,9 @@ pub enum Warning {
     /// There are no namespaces.
     #[error("WARNING: {SHARED}: no namespaces: {0}")]
     NoNamespaces(Refused),
+    /// There are no workspaces.
+    #[error("WARNING: there are no workspaces: {TRACED}")]
+    NoWorkspaces,
     /// What is in force, which is no warning.
     #[error(
         "processes of profile default are confined by {}; profile strict is {}",

@@ -9,7 +9,7 @@ use std::fs::File;
 use prn_ipc_protocol::message::{
     Event, FromSupervisor, REQUESTS_WAITING_MAX, Refusal, Reply, RequestId,
 };
-use prn_ipc_protocol::types::ProcessId;
+use prn_ipc_protocol::types::{ProcessId, WorkspaceName};
 
 use super::fault::PeerFault;
 use crate::runner::Notice;
@@ -29,20 +29,22 @@ pub(super) enum Outgoing {
 }
 
 /// What a request asked for that a notice answers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Operation {
-    Start,
-    Stop,
+    /// That a process runs.
+    Start(ProcessId),
+    /// That it is stopped.
+    Stop(ProcessId),
+    /// That a workspace is gone.
+    RemoveWorkspace(WorkspaceName),
 }
 
 /// A request that waits for a notice.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Pending {
     /// The request.
     pub request: RequestId,
-    /// The process that the notice is of.
-    pub process: ProcessId,
-    /// Which notice.
+    /// What the notice is of.
     pub operation: Operation,
 }
 
@@ -119,25 +121,33 @@ impl Outbox {
     /// Tells of something that happened, and answers who waits for it.
     pub fn notice(&mut self, notice: Notice) {
         match notice {
-            Notice::Started(id) => self.settle(id, Operation::Start, &Reply::Done),
+            Notice::Started(id) => self.settle(&Operation::Start(id), &Reply::Done),
             Notice::StartFailed(id, refusal) => {
-                self.settle(id, Operation::Start, &Reply::Refused(refusal));
+                self.settle(&Operation::Start(id), &Reply::Refused(refusal));
                 let unknown = Reply::Refused(Refusal::UnknownProcess);
-                self.settle(id, Operation::Stop, &unknown);
+                self.settle(&Operation::Stop(id), &unknown);
             }
             Notice::Changed(id) => self.state(id),
-            Notice::Stopped(id) => self.settle(id, Operation::Stop, &Reply::Done),
+            Notice::Stopped(id) => self.settle(&Operation::Stop(id), &Reply::Done),
             Notice::Advanced(id, end) => self.event(Event::Advanced { id, end }),
             Notice::Forgotten(id) => self.event(Event::Forgotten(id)),
             Notice::Draining => self.event(Event::Draining),
+            Notice::WorkspaceLeaves(info) => self.event(Event::Workspace(Box::new(info))),
+            Notice::WorkspaceTried(name) => {
+                self.settle(&Operation::RemoveWorkspace(name), &Reply::Done);
+            }
+            Notice::WorkspaceGone(name) => {
+                self.event(Event::WorkspaceGone(name.clone()));
+                self.settle(&Operation::RemoveWorkspace(name), &Reply::Done);
+            }
         }
     }
 
-    /// Answers all who wait for this operation on a process.
-    fn settle(&mut self, process: ProcessId, operation: Operation, reply: &Reply) {
-        let settled = self.pending.extract_if(.., |pending| {
-            pending.process == process && pending.operation == operation
-        });
+    /// Answers all who wait for this operation.
+    fn settle(&mut self, operation: &Operation, reply: &Reply) {
+        let settled = self
+            .pending
+            .extract_if(.., |pending| pending.operation == *operation);
         for pending in settled.collect::<Vec<_>>() {
             self.answer(pending.request, reply.clone(), Vec::new());
         }
@@ -186,20 +196,26 @@ mod tests {
         Ok(FromSupervisor::Reply(RequestId(request), reply))
     }
 
-    /// Requests 1 to 4: start and stop of one process, and of another one.
-    fn four_pending() -> Outbox {
+    fn name(text: &str) -> WorkspaceName {
+        text.to_owned().try_into().unwrap()
+    }
+
+    /// Requests 1 to 6: start and stop of one process, and of another one, and the removal of one
+    /// workspace, and of another one.
+    fn six_pending() -> Outbox {
         let mut outbox = Outbox::new();
-        let mut request = RequestId(0);
-        for process in [ONE, OTHER] {
-            for operation in [Operation::Start, Operation::Stop] {
-                request.0 += 1;
-                outbox.accept(request).unwrap();
-                outbox.wait_for(Pending {
-                    request,
-                    process,
-                    operation,
-                });
-            }
+        let operations = [
+            Operation::Start(ONE),
+            Operation::Stop(ONE),
+            Operation::Start(OTHER),
+            Operation::Stop(OTHER),
+            Operation::RemoveWorkspace(name("one")),
+            Operation::RemoveWorkspace(name("other")),
+        ];
+        for (operation, number) in operations.into_iter().zip(1..) {
+            let request = RequestId(number);
+            outbox.accept(request).unwrap();
+            outbox.wait_for(Pending { request, operation });
         }
         outbox
     }
@@ -231,8 +247,19 @@ mod tests {
                 Notice::Draining,
                 vec![Ok(FromSupervisor::Event(Event::Draining))],
             ),
+            (
+                Notice::WorkspaceTried(name("one")),
+                vec![reply(5, Reply::Done)],
+            ),
+            (
+                Notice::WorkspaceGone(name("other")),
+                vec![
+                    Ok(FromSupervisor::Event(Event::WorkspaceGone(name("other")))),
+                    reply(6, Reply::Done),
+                ],
+            ),
         ] {
-            let mut outbox = four_pending();
+            let mut outbox = six_pending();
             outbox.notice(notice.clone());
             assert_eq!(sent(&mut outbox), expected, "{notice:?}");
             outbox.notice(notice.clone());

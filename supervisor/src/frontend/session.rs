@@ -98,8 +98,12 @@ impl Session {
         Ok(())
     }
 
-    /// Tells a frontend that is new of all processes.
+    /// Tells a frontend that is new of all workspaces and all processes.
     fn send_snapshot(&mut self, runner: &Runner) {
+        for info in runner.workspaces() {
+            let info = Box::new(info.clone());
+            self.outbox.event(Event::Workspace(info));
+        }
         for id in runner.ids() {
             self.outbox.state(id);
         }
@@ -113,8 +117,7 @@ impl Session {
                 match runner.start(*spec)? {
                     Started::UnderWay => self.outbox.wait_for(Pending {
                         request,
-                        process,
-                        operation: Operation::Start,
+                        operation: Operation::Start(process),
                     }),
                     Started::Existing => {
                         self.outbox.state(process);
@@ -126,8 +129,7 @@ impl Session {
                 runner.stop(process, how)?;
                 self.outbox.wait_for(Pending {
                     request,
-                    process,
-                    operation: Operation::Stop,
+                    operation: Operation::Stop(process),
                 });
             }
             Ask::Subscribe(id) => {
@@ -152,6 +154,18 @@ impl Session {
             Ask::ResizeTerminal(id, size) => {
                 runner.resize(id, size)?;
                 self.outbox.answer(request, Reply::Done, Vec::new());
+            }
+            Ask::CreateWorkspace(spec) => {
+                let info = runner.create_workspace(&spec)?;
+                self.outbox.event(Event::Workspace(Box::new(info)));
+                self.outbox.answer(request, Reply::Done, Vec::new());
+            }
+            Ask::RemoveWorkspace(name, how) => {
+                runner.remove_workspace(&name, how)?;
+                self.outbox.wait_for(Pending {
+                    request,
+                    operation: Operation::RemoveWorkspace(name),
+                });
             }
         }
         Ok(())

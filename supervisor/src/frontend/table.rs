@@ -42,7 +42,7 @@ impl Phase {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use prn_ipc_protocol::message::{Ask, RequestId, StopHow};
+    use prn_ipc_protocol::message::{Ask, RequestId, StopHow, WorkspaceSpec};
     use prn_ipc_protocol::types::ProcessId;
 
     /// The one phase that a request belongs to. One that is new is missing here, and does not
@@ -58,7 +58,9 @@ mod tests {
                 | Ask::Subscribe(_)
                 | Ask::LendInput(_)
                 | Ask::EndInput(_)
-                | Ask::ResizeTerminal(..),
+                | Ask::ResizeTerminal(..)
+                | Ask::CreateWorkspace(_)
+                | Ask::RemoveWorkspace(..),
             )
             | Request::Watch { .. }
             | Request::Taken { .. }
@@ -71,7 +73,14 @@ mod tests {
     #[test]
     fn i3_each_phase_allows_exactly_its_own_requests() {
         let id = ProcessId::from_bytes([0; 16]);
+        let name = || "w".to_owned().try_into().unwrap();
+        let spec = WorkspaceSpec {
+            name: name(),
+            disk_max: None,
+        };
         let requests = [
+            Request::Ask(RequestId(1), Ask::CreateWorkspace(spec)),
+            Request::Ask(RequestId(1), Ask::RemoveWorkspace(name(), None)),
             Request::Hello(PROTOCOL.into()),
             Request::Ready,
             Request::Ask(RequestId(1), Ask::Stop(id, StopHow::Kill)),

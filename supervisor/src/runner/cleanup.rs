@@ -1,4 +1,5 @@
-//! The removal of what a process leaves: its group and its directories. Runs in the supervisor.
+//! The removal of what a process or a workspace leaves: its group and its directories. Runs in the
+//! supervisor.
 //!
 //! Nothing here takes the time that a process chose. What it put into its directories is deleted by
 //! a cleaner that runs as its user, and directories that have grown large are removed by a child.
@@ -6,7 +7,7 @@
 //! belongs to nobody else before.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use prn_ipc_protocol::fds::tools;
@@ -15,7 +16,7 @@ use super::Runner;
 use super::leftover::{Leftover, Owner};
 use crate::cgroup::{self, Group};
 use crate::deadlines::Due;
-use crate::directory;
+use crate::directory::{self, Holder};
 use crate::events::{Interest, Part, Source};
 use crate::process::{Live, Phase};
 use crate::sys::pidfd;
@@ -47,9 +48,11 @@ pub(super) enum Cleared {
 
 impl Runner {
     /// Takes the next step of a removal.
-    pub(super) fn clear(&mut self, owner: Owner, live: &mut Live) -> Cleared {
-        let Owner { number, id, .. } = owner;
-        if cgroup::remove(self.settings.groups.as_fd(), &id.to_string()).is_err() {
+    pub(super) fn clear(&mut self, owner: &Owner, live: &mut Live) -> Cleared {
+        let (number, holder) = (owner.number, &owner.holder);
+        if cgroup::remove(self.settings.groups.as_fd(), &holder.to_string()).is_err() {
+            // What is in it has no business there any more.
+            let _unused = live.group.kill();
             if live.busy >= REMOVE_TRIES {
                 return Cleared::Not;
             }
@@ -57,9 +60,12 @@ impl Runner {
             self.deadline(number, Duration::from_millis(10 << live.busy), Due::Remove);
             return Cleared::Later;
         }
+        if owner.workspace.is_some() {
+            return Cleared::All;
+        }
         let state = self.settings.state.as_fd();
-        let are_short = directory::are_short(state, id);
-        if directory::are_gone(state, id) || (are_short && directory::remove(state, id)) {
+        let are_short = directory::are_short(state, holder);
+        if directory::are_gone(state, holder) || (are_short && directory::remove(state, holder)) {
             return Cleared::All;
         }
         let next = match live.phase {
@@ -74,32 +80,33 @@ impl Runner {
                 Cleared::Later
             }
             Err(_) => {
-                let _unused = cgroup::remove(self.settings.groups.as_fd(), &id.to_string());
+                let _unused = cgroup::remove(self.settings.groups.as_fd(), &holder.to_string());
                 Cleared::Not
             }
         }
     }
 
-    /// Keeps what is left of a finished process for another try. When the server is shutting down
-    /// there is none: the next one that starts removes it.
-    pub(super) fn leave(&mut self, owner: Owner, live: Live) {
-        let Owner { number, id, uid } = owner;
-        let live = Live { busy: 0, ..live };
+    /// Keeps what is left of a finished process, or of a workspace, for another try, the `tries`th.
+    /// When the server is shutting down there is none: the next one that starts removes it.
+    pub(super) fn leave(&mut self, owner: Owner, live: Live, tries: u32) {
         if self.draining {
-            crate::log::line(&format!(
-                "process {id}: its directories or its cgroup are left"
-            ));
-            return;
+            crate::log::line(&format!("{owner}: its directories or its cgroup are left"));
+            return self.forget_workspace(&owner);
         }
-        crate::log::line(&format!(
-            "process {id}: its directories or its cgroup are left for now, and its user id {uid} is not used until they are gone"
-        ));
-        let leftover = Leftover {
-            owner,
-            live,
-            tries: 1,
-        };
-        self.deadline(number, PAUSE, Due::Clean);
+        if tries == 1 {
+            crate::log::line(&format!(
+                "{owner}: its directories or its cgroup are left for now, and its user id {} is not used until they are gone",
+                owner.uid
+            ));
+            if let Holder::Workspace(name) = &owner.holder {
+                self.note_tried(name);
+            }
+        }
+        let number = owner.number;
+        let live = Live { busy: 0, ..live };
+        let leftover = Leftover { owner, live, tries };
+        let pause = PAUSE * (1 << tries.saturating_sub(1).min(6));
+        self.deadline(number, pause, Due::Clean);
         self.leftovers.insert(number, leftover);
     }
 
@@ -110,7 +117,7 @@ impl Runner {
         for number in left.map(|(number, _)| *number).collect::<Vec<_>>() {
             if let Some(leftover) = self.leftovers.remove(&number) {
                 self.deadlines.remove_all_but_give_up(number);
-                self.leave(leftover.owner, leftover.live);
+                self.leave(leftover.owner, leftover.live, leftover.tries);
             }
         }
         for number in self.leftovers.keys().copied().collect::<Vec<_>>() {
@@ -126,7 +133,12 @@ impl Runner {
         let has_ended = |main: &mut OwnedFd| !matches!(pidfd::reap(main), Ok(None));
         let ended = match part {
             Part::Main => leftover.live.main.take_if(has_ended),
-            Part::Report | Part::Pipe(_) | Part::Group | Part::Input | Part::Aside => None,
+            Part::Report
+            | Part::Pipe(_)
+            | Part::Group
+            | Part::Input
+            | Part::Aside
+            | Part::Watcher => None,
         };
         if let Some(cleaner) = ended {
             self.detach(&cleaner);
@@ -149,41 +161,49 @@ impl Runner {
                 self.deadline(number, STUCK, Due::Stuck);
             }
             // What cannot be killed is not waited for.
-            Due::Stuck if self.draining => return self.leave(leftover.owner, leftover.live),
+            Due::Stuck if self.draining => {
+                return self.leave(leftover.owner, leftover.live, leftover.tries);
+            }
             Due::Remove => return self.go_on_with(leftover),
             Due::Clean => {
                 leftover.live.phase = Phase::Removing;
                 return self.go_on_with(leftover);
             }
-            Due::Stuck | Due::Timeout | Due::Read(_) | Due::GiveUp => {}
+            Due::Stuck
+            | Due::Timeout
+            | Due::Read(_)
+            | Due::GiveUp
+            | Due::Dismissed
+            | Due::StopAll => {}
         }
         self.leftovers.insert(number, leftover);
     }
 
-    fn go_on_with(&mut self, mut leftover: Leftover) {
-        let owner = leftover.owner;
-        match self.clear(owner, &mut leftover.live) {
-            Cleared::Later => {}
-            Cleared::All => {
-                self.free_uids.push_back(owner.uid);
-                crate::log::line(&format!("process {}: nothing is left of it now", owner.id));
-                return;
+    /// Takes the next step of a removal that nobody may wait for.
+    pub(super) fn go_on_with(&mut self, mut leftover: Leftover) {
+        match self.clear(&leftover.owner, &mut leftover.live) {
+            Cleared::Later => {
+                self.leftovers.insert(leftover.owner.number, leftover);
             }
-            Cleared::Not if self.draining => return self.leave(owner, leftover.live),
-            Cleared::Not => {
-                leftover.live.busy = 0;
-                let pause = PAUSE * (1 << leftover.tries.min(6));
-                leftover.tries += 1;
-                self.deadline(owner.number, pause, Due::Clean);
+            Cleared::Not => self.leave(leftover.owner, leftover.live, leftover.tries + 1),
+            Cleared::All => {
+                self.free_uids.push_back(leftover.owner.uid);
+                self.forget_workspace(&leftover.owner);
+                if let Some(name) = &leftover.owner.workspace {
+                    self.gone_from_workspace(name);
+                }
+                if leftover.tries > 0 {
+                    let owner = &leftover.owner;
+                    crate::log::line(&format!("{owner}: nothing is left of it now"));
+                }
             }
         }
-        self.leftovers.insert(owner.number, leftover);
     }
 
     /// Starts the cleaner of a process's directories.
-    fn clean(&self, owner: Owner) -> nix::Result<Live> {
+    fn clean(&self, owner: &Owner) -> nix::Result<Live> {
         let program = self.settings.tools.as_ref().ok_or(Errno::ENOENT)?.as_fd();
-        let own = directory::open(self.settings.state.as_fd(), owner.id);
+        let own = directory::open(self.settings.state.as_fd(), &owner.holder);
         let descriptors: Vec<_> = own.iter().map(AsFd::as_fd).collect();
         self.helper(owner, Phase::Cleaning, |group| {
             spawn::spawn_apart(&Child {
@@ -200,8 +220,8 @@ impl Runner {
     }
 
     /// Starts the removal of a process's empty directories.
-    fn unlink(&self, owner: Owner) -> nix::Result<Live> {
-        let paths = directory::paths(owner.id);
+    fn unlink(&self, owner: &Owner) -> nix::Result<Live> {
+        let paths = directory::paths(&owner.holder);
         let program = Program::Unlink(self.settings.state.as_fd(), &paths);
         self.helper(owner, Phase::Unlinking, |group| {
             // As this program's own user, whose the folder is.
@@ -216,34 +236,32 @@ impl Runner {
     /// group).
     fn helper(
         &self,
-        owner: Owner,
+        owner: &Owner,
         phase: Phase,
         start: impl FnOnce(BorrowedFd<'_>) -> nix::Result<spawn::Spawned>,
     ) -> nix::Result<Live> {
-        let group = Group::create(&self.settings.groups, &owner.id.to_string())?;
+        let group = Group::create(&self.settings.groups, &owner.holder.to_string())?;
         let spawned = start(group.directory()?.as_fd())?;
-        let source = Source::Process {
-            number: owner.number,
-            part: Part::Main,
-        };
-        // It stays readable, also while a tracer keeps its process from being reaped.
-        self.events
-            .set(spawned.pidfd.as_fd(), Interest::Changed, source)
-            .inspect_err(|_| {
-                let _unused = group.end(&spawned.pidfd);
-            })?;
+        self.watch_child(&group, &spawned.pidfd, owner.number, Part::Main)?;
         Ok(Live {
-            phase,
-            group,
             main: Some(spawned.pidfd),
-            report: None,
-            passage: None,
-            pipes: Vec::new(),
-            input: None,
-            terminal: None,
-            read_at: Instant::now(),
-            stopping: None,
-            busy: 0,
+            ..Live::removing(phase, group)
+        })
+    }
+
+    /// Watches a child that serves this program. One that cannot be watched is killed with its group.
+    pub(super) fn watch_child(
+        &self,
+        group: &Group,
+        child: &OwnedFd,
+        number: u64,
+        part: Part,
+    ) -> nix::Result<()> {
+        let source = Source::Process { number, part };
+        // It stays readable, also while a tracer keeps its process from being reaped.
+        let watched = self.events.set(child.as_fd(), Interest::Changed, source);
+        watched.inspect_err(|_| {
+            let _unused = group.end(child);
         })
     }
 }

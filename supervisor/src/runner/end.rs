@@ -9,6 +9,7 @@ use prn_ipc_protocol::types::UnixMicros;
 use super::cleanup::Cleared;
 use super::leftover::Owner;
 use super::{Notice, Runner};
+use crate::directory::Holder;
 use crate::process::{Phase, Process, exit_cause};
 use crate::reading::Turn;
 use crate::store::Store;
@@ -138,20 +139,25 @@ impl Runner {
         };
         let owner = Owner {
             number: process.info.number,
-            id: process.info.id,
-            uid: process.info.uid,
+            holder: Holder::Process(process.info.id),
+            workspace: process.info.spec.workspace.clone(),
+            uid: process.account,
         };
-        let cleared = self.clear(owner, live);
+        let cleared = self.clear(&owner, live);
         if cleared == Cleared::Later {
             return;
         }
         self.deadlines.remove_all_but_give_up(owner.number);
+        let workspace = owner.workspace.clone();
         match process.live.take() {
             // Somebody else must not get what is left as its own.
-            Some(live) if cleared == Cleared::Not => self.leave(owner, live),
+            Some(live) if cleared == Cleared::Not => self.leave(owner, live, 1),
             _ => self.free_uids.push_back(owner.uid),
         }
         self.tell_gone(process);
+        if let Some(name) = workspace.filter(|_| cleared == Cleared::All) {
+            self.gone_from_workspace(&name);
+        }
     }
 
     /// Nothing of the process is alive: answers whoever has started or stopped it.

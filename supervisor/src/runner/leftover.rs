@@ -1,21 +1,36 @@
-//! What a finished process has left. Runs in the supervisor.
+//! What a finished process, or a workspace, has left. Runs in the supervisor.
 
-use prn_ipc_protocol::types::ProcessId;
+use std::fmt;
 
+use prn_ipc_protocol::types::WorkspaceName;
+
+use crate::directory::Holder;
 use crate::process::Live;
 
 /// Whose group and directories are removed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Owner {
-    /// The process's number in the table.
+    /// The number of the process or the workspace.
     pub number: u64,
-    /// Its name, which is that of its group and of its directories.
-    pub id: ProcessId,
-    /// Its user, who may delete what is in them.
+    /// Who, by the name of its group and its directories.
+    pub holder: Holder,
+    /// The workspace that a process was started in, which the directories are those of.
+    pub workspace: Option<WorkspaceName>,
+    /// The user id that is free when all is removed, and may delete what is in them.
     pub uid: u32,
 }
 
-/// What is left of a finished process after the first try.
+/// As the log has it.
+impl fmt::Display for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.holder {
+            Holder::Process(id) => write!(f, "process {id}"),
+            Holder::Workspace(name) => write!(f, "workspace {name}"),
+        }
+    }
+}
+
+/// What there is still to remove.
 #[derive(Debug)]
 pub(super) struct Leftover {
     /// Whose.

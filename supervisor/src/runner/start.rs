@@ -14,15 +14,15 @@ use prn_ipc_protocol::types::{LimitName, ProcessId, UnixMicros};
 
 use super::{Notice, Runner, resources};
 use crate::accounts::Account;
-use crate::admission::{Admitted, Usage, admit};
+use crate::admission::{Admitted, Usage, admit, no_uid};
 use crate::cgroup::{self, Group};
 use crate::deadlines::Due;
-use crate::directory;
+use crate::directory::{self, Holder};
 use crate::events::{Interest, Part, Source};
 use crate::ledger::Share;
 use crate::process::{Live, Phase, Process};
 use crate::resolve::{Execution, home};
-use crate::streams::{Streams, Theirs};
+use crate::streams::{self, Streams, Theirs};
 use crate::sys::errno_number;
 use crate::sys::spawn::{self, Child, Failed, Ids, Passage, Places, Program, Spawned, Told, View};
 
@@ -42,9 +42,22 @@ pub enum Started {
 #[derive(Debug)]
 struct Blueprint<'a> {
     id: ProcessId,
+    /// The user id that it takes from the others'.
+    account: u32,
+    /// Whose directories, and whose user id, it has.
+    holder: Holder,
+    /// The user that it runs as.
     uid: u32,
     spec: &'a ProcessSpec,
     execution: &'a Execution,
+}
+
+/// A process that exists, and who it is.
+#[derive(Debug)]
+struct Entered {
+    account: u32,
+    uid: u32,
+    made: Made,
 }
 
 /// A process that exists.
@@ -82,9 +95,9 @@ impl Runner {
         let number = self.last_number + 1;
         let layers = self.settings.config.confinement.of(spec.profile);
         let layers = layers.map_or_else(Vec::new, Layers::names);
-        let (made, uid) = self
+        let Entered { account, uid, made } = self
             .make(number, id, &spec, &execution)
-            .inspect_err(|refusal| self.log_refusal(refusal))?;
+            .inspect_err(|refusal| self.log_refusal("a start", refusal))?;
         let info = ProcessInfo {
             id,
             number,
@@ -101,7 +114,7 @@ impl Runner {
             layers,
         };
         self.enter(
-            Process::new(digest, info, made.live, made.failure),
+            Process::new(digest, info, account, made.live, made.failure),
             reserved,
         );
         Ok(Started::UnderWay)
@@ -111,7 +124,9 @@ impl Runner {
     fn known(&self, id: ProcessId, digest: u64) -> Result<Option<Started>, Refusal> {
         let number = self.numbers.get(&id);
         let Some(known) = number.and_then(|number| self.table.get(number)) else {
-            let is_left = self.leftovers.values().any(|left| left.owner.id == id);
+            let holder = Holder::Process(id);
+            let mut leftovers = self.leftovers.values();
+            let is_left = leftovers.any(|left| left.owner.holder == holder);
             return if is_left {
                 Err(Refusal::AlreadyExists)
             } else {
@@ -147,36 +162,54 @@ impl Runner {
         id: ProcessId,
         spec: &ProcessSpec,
         execution: &Execution,
-    ) -> Result<(Made, u32), Refusal> {
-        let config = &self.settings.config;
-        let full = Refusal::TooManyProcesses {
-            max: config.uid_count,
-            scarce: config.scarce,
+    ) -> Result<Entered, Refusal> {
+        let shared = match &spec.workspace {
+            Some(name) => Some(self.enter_workspace(name)?),
+            None => None,
         };
-        let uid = self.free_uids.pop_front().ok_or(full)?;
-        let blueprint = Blueprint {
-            id,
-            uid,
-            spec,
-            execution,
-        };
-        match self.make_for(number, &blueprint) {
-            Ok(made) => Ok((made, uid)),
-            Err(refusal) => {
-                self.free_uids.push_back(uid);
-                Err(refusal)
-            }
+        let entered = self.with_uid(|runner, account| {
+            let uid = shared.unwrap_or(account);
+            let blueprint = Blueprint {
+                id,
+                account,
+                holder: Holder::of(id, spec.workspace.as_ref()),
+                uid,
+                spec,
+                execution,
+            };
+            let made = runner.make_for(number, &blueprint)?;
+            Ok(Entered { account, uid, made })
+        });
+        if let (Err(_), Some(name)) = (&entered, &spec.workspace) {
+            self.gone_from_workspace(name);
         }
+        entered
     }
 
-    /// Makes the directories of a process, and then all else. Where they cannot be made
-    /// nothing is removed: what has their names is somebody else's.
+    /// Makes something for a user id that was free, and is again if that fails.
+    pub(super) fn with_uid<T>(
+        &mut self,
+        make: impl FnOnce(&Self, u32) -> Result<T, Refusal>,
+    ) -> Result<T, Refusal> {
+        let held = self.leftovers.len();
+        let uid = self.free_uids.pop_front();
+        let uid = uid.ok_or_else(|| no_uid(&self.settings.config, held))?;
+        make(self, uid).inspect_err(|_| self.free_uids.push_back(uid))
+    }
+
+    /// Makes the directories of a process that has its own, and then all else. Where they cannot be
+    /// made nothing is removed: what has their names is somebody else's.
     fn make_for(&self, number: u64, blueprint: &Blueprint<'_>) -> Result<Made, Refusal> {
-        let (state, id) = (self.settings.state.as_fd(), blueprint.id);
-        directory::create(state, id, blueprint.uid).map_err(resources(Preparation::Directory))?;
+        let state = self.settings.state.as_fd();
+        let own = Some(&blueprint.holder).filter(|_| blueprint.spec.workspace.is_none());
+        if let Some(own) = own {
+            let made = directory::create(state, own, blueprint.uid);
+            made.map_err(resources(Preparation::Directory))?;
+        }
         self.create(number, blueprint).inspect_err(|_| {
-            let _unused = cgroup::remove(self.settings.groups.as_fd(), &id.to_string());
-            directory::remove(state, id);
+            let name = blueprint.id.to_string();
+            let _unused = cgroup::remove(self.settings.groups.as_fd(), &name);
+            own.map(|own| directory::remove(state, own));
         })
     }
 
@@ -202,7 +235,7 @@ impl Runner {
 
     /// Tells the log what the machine refused: the operator's matter, of which clients are not told
     /// the details.
-    fn log_refusal(&mut self, refusal: &Refusal) {
+    pub(super) fn log_refusal(&mut self, attempt: &str, refusal: &Refusal) {
         let Refusal::Resources { what, errno } = refusal else {
             return;
         };
@@ -219,13 +252,17 @@ impl Runner {
             }
             _ => "",
         };
-        crate::log::line(&format!("a start failed at {what:?}: {error}{hint}"));
+        crate::log::line(&format!("{attempt} failed at {what:?}: {error}{hint}"));
     }
 
     /// Makes group, streams and process, in this order, and watches them.
     fn create(&self, number: u64, blueprint: &Blueprint<'_>) -> Result<Made, Refusal> {
         let (group, not_enforced) = self.limited_group(blueprint)?;
-        let streams = Streams::make(blueprint.uid, blueprint.spec.input, &self.terminals)?;
+        let owner = streams::Owner {
+            uid: blueprint.uid,
+            account: blueprint.account,
+        };
+        let streams = Streams::make(owner, blueprint.spec.input, &self.terminals)?;
         let spawned = group
             .directory()
             .and_then(|directory| self.launch(blueprint, directory.as_fd(), &streams.theirs))
@@ -334,8 +371,9 @@ impl Runner {
         if layers.is_none() && profile != Profile::None {
             return Err(Errno::ENOSYS);
         }
-        let [own, temporary] = directory::paths(blueprint.id);
-        let account = Account::of(blueprint.uid, &home(&config.state_dir, blueprint.id));
+        let [own, temporary] = directory::paths(&blueprint.holder);
+        let home = home(&config.state_dir, &blueprint.holder);
+        let account = Account::of(blueprint.uid, &home);
         let child = Child {
             argv: blueprint.spec.argv.as_slice(),
             environment: &execution.environment,

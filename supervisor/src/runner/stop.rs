@@ -42,6 +42,7 @@ impl Runner {
                 runner.stop_process(process, how, ExitCause::StoppedOnRequest)
             });
         }
+        self.begin_removals();
     }
 
     pub(super) fn stop_process(&mut self, process: &mut Process, how: StopHow, cause: ExitCause) {
@@ -129,10 +130,14 @@ impl Runner {
                 let id = process.info.id;
                 self.notices
                     .extend([Notice::Changed(id), Notice::Stopped(id)]);
+                if let Some(name) = &process.info.spec.workspace {
+                    self.note_tried(name);
+                }
             }
             Due::Remove => self.remove(process),
+            Due::StopAll => self.stop_with_workspace(process),
             Due::Read(stream) => self.pump(process, stream, Turn::Regular),
-            Due::Clean | Due::GiveUp => {}
+            Due::Clean | Due::GiveUp | Due::Dismissed => {}
         }
     }
 }

@@ -1,4 +1,4 @@
-//! `prn-tools`: what runs as a process's user after its program.
+//! `prn-tools`: what runs as a process's user beside its program, or after it.
 //!
 //! The supervisor executes it by descriptor, so that it holds none of this code itself, under the
 //! name of the tool that it wants. What runs here can do no more than the process that it runs for
@@ -8,7 +8,9 @@
 #![cfg_attr(not(test), warn(clippy::too_many_lines))]
 
 mod clean;
+mod watch;
 
+use std::ffi::CStr;
 use std::process::ExitCode;
 
 use prn_ipc_protocol::fds::tools;
@@ -16,8 +18,11 @@ use prn_ipc_protocol::fds::tools;
 #[expect(clippy::print_stderr, reason = "there is nobody else to tell")]
 fn main() -> ExitCode {
     let name = std::env::args_os().next().unwrap_or_default();
-    if name.as_encoded_bytes() == tools::CLEANER.to_bytes() {
+    let is = |tool: &CStr| name.as_encoded_bytes() == tool.to_bytes();
+    if is(tools::CLEANER) {
         clean::main()
+    } else if is(tools::WATCHER) {
+        watch::main()
     } else {
         eprintln!("prn-tools is for prn-supervisor to start, not by itself");
         ExitCode::from(127)

@@ -31,7 +31,7 @@ use options::{Options, OptionsError, merged};
 use prn_fuzz::memfd;
 
 /// Options whose value is a text in the file too.
-const TEXTS: [&str; 22] = [
+const TEXTS: [&str; 23] = [
     "address",
     "instance",
     "stop-grace",
@@ -54,10 +54,11 @@ const TEXTS: [&str; 22] = [
     "tls-key",
     "peer-timeout",
     "connection-age",
+    "max-workspace-disk",
 ];
 
 /// Options whose value is a number in the file.
-const NUMBERS: [&str; 12] = [
+const NUMBERS: [&str; 13] = [
     "frontend-uid",
     "first-uid",
     "uids",
@@ -70,6 +71,7 @@ const NUMBERS: [&str; 12] = [
     "connections-per-client",
     "subscribers",
     "subscribers-per-process",
+    "max-workspaces",
 ];
 
 fuzz_target!(init: every_option_is_here(), |input: (u8, &str)| {

@@ -10,6 +10,7 @@
 
 use nix::errno::Errno;
 use nix::libc::{c_int, c_long};
+use prn_ipc_protocol::fds::quota;
 
 use super::namespaces;
 use super::program::{Answer, Check, Refused, Rule};
@@ -344,6 +345,17 @@ pub const WITHOUT_NAMESPACES: &[Special] = &[
     },
 ];
 
+/// The same, where the file system of workspaces enforces quotas, and instead of what [`REFUSED`] says.
+pub const WITH_QUOTAS: &[Special] = &[Special {
+    reason: "to bound the disk space of a workspace's user",
+    call: call!(SYS_quotactl_fd),
+    rule: Rule {
+        allowed: &[&[Check::Is(1, quota::SET)]],
+        refused: &[],
+        otherwise: Answer::Fail(Errno::EPERM),
+    },
+}];
+
 /// linux/mount.h.
 const MS_RDONLY: u32 = 1;
 const MS_NOSUID: u32 = 2;
@@ -427,10 +439,16 @@ const CLONE_NEWTIME: u32 = 0x80;
 const CLONE_NEWUSER: u32 = 0x1000_0000;
 
 /// Not for processes of profile default: EPERM.
-pub const DEFAULT_REFUSED: &[Group] = &[Group {
-    reason: "other roots and mounts: with a user namespace they are the usual way to the kernel's privileged code",
-    calls: calls![SYS_chroot SYS_mount],
-}];
+pub const DEFAULT_REFUSED: &[Group] = &[
+    Group {
+        reason: "other roots and mounts: with a user namespace they are the usual way to the kernel's privileged code",
+        calls: calls![SYS_chroot SYS_mount],
+    },
+    Group {
+        reason: "quotas, also where the supervisor sets them",
+        calls: calls![SYS_quotactl_fd],
+    },
+];
 
 /// Not for processes without a namespace of their own for such objects: EPERM.
 pub const SHARED_REFUSED: &[Group] = &[Group {
@@ -459,6 +477,15 @@ pub const DEFAULT_PARTLY: &[Special] = &[
             allowed: &[],
             refused: &[],
             otherwise: Answer::Fail(Errno::ENOSYS),
+        },
+    },
+    Special {
+        reason: "limits of its own, and not of its workspace's other processes",
+        call: call!(SYS_prlimit64),
+        rule: Rule {
+            allowed: &[&[Check::Is(0, 0)]],
+            refused: &[],
+            otherwise: Answer::Fail(Errno::EPERM),
         },
     },
     Special {

@@ -48,6 +48,10 @@ pub fn markdown() -> String {
             specials(calls::WITHOUT_NAMESPACES),
         ),
         table(
+            "the same, where the file system of workspaces enforces quotas",
+            specials(calls::WITH_QUOTAS),
+        ),
+        table(
             "Refused to all, known by name (EPERM)",
             groups(calls::REFUSED),
         ),

@@ -291,6 +291,9 @@ fn take_identity(prepared: &Prepared<'_>) -> nix::Result<()> {
     unistd::setgroups(&[])?;
     unistd::setresgid(gid, gid, gid)?;
     unistd::setresuid(uid, uid, uid)?;
+    // Until its program runs this is the supervisor's memory, which others of that user could read, or
+    // have written to a core image (prctl(2), PR_SET_DUMPABLE).
+    prctl::set_dumpable(false)?;
     let root = Uid::from_raw(0);
     if unistd::setresuid(root, root, root).is_ok() {
         Err(Errno::EPERM)

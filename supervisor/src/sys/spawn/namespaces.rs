@@ -150,7 +150,11 @@ fn uncover(uncovered: &Uncovered, ids: Ids) -> nix::Result<()> {
         look_as(ids)?;
     }
     for folder in &uncovered.folders {
-        unistd::mkdir(folder.as_c_str(), Mode::from_bits_retain(0o755))?;
+        match unistd::mkdir(folder.as_c_str(), Mode::from_bits_retain(0o755)) {
+            // In a workspace's, by another process.
+            Err(Errno::EEXIST) => {}
+            other => other?,
+        }
     }
     match uncovered.folders.last() {
         Some(state) => bind(c".", state, MsFlags::empty()),
