@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::attach::{self, Attach};
+use crate::commands::cp::{self, Cp};
 use crate::commands::keygen::{self, Keygen};
 use crate::commands::list::{self, List};
 use crate::commands::logs::{self, Logs};
@@ -42,6 +43,7 @@ pub enum Command {
     List(List),
     Run(Run),
     Attach(Attach),
+    Cp(Cp),
     Workspace(Workspace),
     Keygen(Keygen),
     #[command(subcommand)]
@@ -59,6 +61,7 @@ impl Command {
             | Self::Stop(_)
             | Self::List(_)
             | Self::Attach(_)
+            | Self::Cp(_)
             | Self::Workspace(_)
             | Self::Keygen(_)
             | Self::Server(_) => None,
@@ -79,6 +82,7 @@ impl Command {
             Self::Attach(args) => {
                 block_on(attach::attach(args)).map_err(|failure| Failure::Run(Box::new(failure)))
             }
+            Self::Cp(args) => block_on(cp::cp(args)),
             Self::Workspace(args) => block_on(workspace::workspace(args)),
             Self::Keygen(args) => Ok(keygen::keygen(&args)?),
             Self::Server(Server::Start(flags)) => server::start(flags),
@@ -121,6 +125,7 @@ impl Cli {
             "list" => only(words, Command::List),
             "run" => only(words, Command::Run),
             "attach" => only(words, Command::Attach),
+            "cp" => only(words, Command::Cp),
             "workspace" => only(words, Command::Workspace),
             _ => None,
         }

@@ -11,8 +11,10 @@ use prn_proto::tls::{TlsError, shown_time};
 use prn_proto::units::show_size;
 
 use crate::commands::keygen::KeygenError;
+use crate::copy::fault::CopyFault;
 use crate::exit::{self, Exit};
 use crate::fields;
+use crate::sync::error::SyncError;
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
@@ -32,9 +34,23 @@ pub enum Failure {
     /// What `server check` has found could not be printed.
     #[error("cannot print the result")]
     Print(#[source] io::Error),
+    /// Something could not be copied.
+    #[error(transparent)]
+    Copy(#[from] CopyFault),
+    /// The connection was lost for good while something was copied.
+    #[error("it is unknown whether the server's side could {act}")]
+    CopyUnknown {
+        /// What was under way.
+        act: &'static str,
+        /// Why nobody knows.
+        source: ClientError,
+    },
     /// The command line makes no sense.
     #[error("{0}")]
     Usage(String),
+    /// `run --sync --out`: a directory could not be sent, or results not brought back.
+    #[error(transparent)]
+    Sync(#[from] SyncError),
     /// Standard input holds bytes that `start` would leave there.
     #[error(
         "there is data on standard input, which `prn start` does not pass on to the process: nothing was started"
@@ -119,6 +135,7 @@ impl Failure {
             Self::Client(error)
             | Self::StartUnknown { source: error, .. }
             | Self::StopUnknown { source: error, .. }
+            | Self::CopyUnknown { source: error, .. }
             | Self::WorkspaceUnknown { source: error, .. } => exit_of_client(error),
             Self::Credentials(CredentialsError::Certificate {
                 source: TlsError::NotValidNow { .. },
@@ -134,7 +151,9 @@ impl Failure {
             Self::Credentials(_)
             | Self::Keygen(_)
             | Self::Server(_)
-            | Self::Print(_) => exit::ERROR,
+            | Self::Print(_)
+            | Self::Copy(_)
+            | Self::Sync(_) => exit::ERROR,
             Self::LocalInput(_) | Self::OtherWorkspace { .. } => exit::ERROR,
             Self::Left(_) | Self::ExitUnknown(_) => exit::RUN_FAILED,
             Self::Run(failure)
@@ -164,7 +183,10 @@ impl Failure {
             | Self::Keygen(_)
             | Self::Server(_)
             | Self::Print(_)
+            | Self::Copy(_)
+            | Self::CopyUnknown { .. }
             | Self::Usage(_)
+            | Self::Sync(_)
             | Self::Input
             | Self::LocalInput(_)
             | Self::StartedUnsaid { .. }
@@ -213,11 +235,14 @@ impl Failure {
                 "`prn run` passes it on, and so does `prn attach` to what was started with --stdin; -n leaves it alone, for whoever reads it next"
             }
             Self::LocalInput(_)
+            | Self::Sync(_)
             | Self::StartedUnsaid { .. }
             | Self::Credentials(_)
             | Self::Keygen(_)
             | Self::Server(_)
             | Self::Print(_)
+            | Self::Copy(_)
+            | Self::CopyUnknown { .. }
             | Self::Local(_) => {
                 return None;
             }

@@ -137,6 +137,24 @@ impl Feed {
         })
     }
 
+    /// Feeds a new process what comes from `pieces`. `end` is told when nothing more does.
+    ///
+    /// # Errors
+    /// If the kernel has no random bytes.
+    pub fn of_pieces(
+        id: ProcessId,
+        pieces: mpsc::Receiver<InputPiece>,
+        end: oneshot::Receiver<LocalEnd>,
+    ) -> Result<Self, Failure> {
+        Ok(Self {
+            writer: InputWriter::new(id, Some(0), pieces)?,
+            source: Source::Bytes,
+            at_end: AtEnd::Follow,
+            end,
+            sizes: None,
+        })
+    }
+
     /// The same, which leaves the process alone when it has all that there is.
     pub fn then_leave(self) -> Self {
         Self {

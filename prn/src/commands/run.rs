@@ -5,8 +5,8 @@ use prn_client::{
     Client, OutputPolicy, OutputRequest, ProcessId, STOP_GRACE, StandardInput, StartSpec, Started,
 };
 
-use crate::surely::start_surely;
 use crate::connection::{Connection, Remote};
+use crate::copy::Far;
 use crate::detach::DetachFlag;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -17,6 +17,8 @@ use crate::passing::{Passing, Receiver};
 use crate::reading::{Reading, patience};
 use crate::spec::{Spec, with_our_terminal};
 use crate::stdin::Stdin;
+use crate::surely::start_surely;
+use crate::sync::{self, Plan, SyncFlags};
 
 /// Start a process, pass standard input on to it, follow its output, and exit as it does
 ///
@@ -45,6 +47,9 @@ pub struct Run {
     /// How to leave it.
     #[command(flatten)]
     pub detach: DetachFlag,
+    /// What to send before, and to bring back after.
+    #[command(flatten)]
+    pub sync: SyncFlags,
     /// How to reach the server.
     #[command(flatten)]
     pub connection: Connection,
@@ -52,6 +57,7 @@ pub struct Run {
 
 pub async fn run(args: Run) -> Result<Exit, Failure> {
     let passing = args.passing(Stdin::of_process())?;
+    let plan = args.sync.checked()?;
     let mut spec = args.spec.completed(OutputPolicy::Follow)?;
     match passing {
         Passing::Nothing | Passing::Refused(_) => {}
@@ -60,26 +66,76 @@ pub async fn run(args: Run) -> Result<Exit, Failure> {
         }
         Passing::Terminal => with_our_terminal(&mut spec),
     }
+    let process = Attachment {
+        spec,
+        passing,
+        detach: args.detach,
+    };
     let remote = Remote::new(args.connection)?;
-    let first = remote.connect().await?;
+    let client = remote.connect().await?;
     // From here on a process may exist, and a signal must not leave it behind.
     let mut interrupts = Interrupts::take()?;
-    let (client, started) = start(&remote, first, &spec, &mut interrupts).await?;
-    let id = started.process.id;
-    let grace = spec.stop_grace;
-    interrupts.expect_grace(grace.unwrap_or(STOP_GRACE));
-    let request = OutputRequest {
-        follower: true,
-        ..OutputRequest::default()
+    let (Some(plan), Some(workspace)) = (plan, process.spec.workspace.clone()) else {
+        return process.run(&remote, client, &mut interrupts).await;
     };
-    let reading = Reading::new(&remote, client, id, request)
-        .of_known(patience(spec.output_policy, spec.follow_timeout));
-    let receiver = receiver(&started, passing, args.detach);
-    let followed = async {
-        let attached = passing.begin(receiver, &mut interrupts)?;
-        followed(reading, attached, &mut interrupts, Tie::Own { grace }).await
+    let mut far = Far {
+        remote: &remote,
+        client,
+        workspace: &workspace,
     };
-    followed.await.map_err(|failure| after_start(id, failure))
+    process.run_synced(&plan, &mut far, &mut interrupts).await
+}
+
+/// A process that is run, and what is passed on to it.
+struct Attachment {
+    spec: StartSpec,
+    passing: Passing,
+    detach: DetachFlag,
+}
+
+impl Attachment {
+    /// Runs it in a workspace, with what is sent before and brought back after.
+    async fn run_synced(
+        mut self,
+        plan: &Plan,
+        far: &mut Far<'_>,
+        interrupts: &mut Interrupts,
+    ) -> Result<Exit, Failure> {
+        let directory = sync::send(plan, far, interrupts).await?;
+        self.spec.working_directory = self.spec.working_directory.or(directory);
+        let exit = self.run(far.remote, far.client.clone(), interrupts).await?;
+        sync::bring_back(plan, exit, far, interrupts).await
+    }
+
+    /// Runs it, beginning on a connection that is there.
+    async fn run(
+        self,
+        remote: &Remote,
+        first: Client,
+        interrupts: &mut Interrupts,
+    ) -> Result<Exit, Failure> {
+        let Self {
+            spec,
+            passing,
+            detach,
+        } = self;
+        let (client, started) = start(remote, first, &spec, interrupts).await?;
+        let id = started.process.id;
+        let grace = spec.stop_grace;
+        interrupts.expect_grace(grace.unwrap_or(STOP_GRACE));
+        let request = OutputRequest {
+            follower: true,
+            ..OutputRequest::default()
+        };
+        let reading = Reading::new(remote, client, id, request)
+            .of_known(patience(spec.output_policy, spec.follow_timeout));
+        let receiver = receiver(&started, passing, detach);
+        let followed = async {
+            let attached = passing.begin(receiver, interrupts)?;
+            followed(reading, attached, interrupts, Tie::Own { grace }).await
+        };
+        followed.await.map_err(|failure| after_start(id, failure))
+    }
 }
 
 impl Run {
