@@ -1,15 +1,20 @@
 //! The programs in `examples/` do what they say: each feeds a process, follows it and exits as it
-//! did, at a terminal too, and over a connection that is cut. Node, npm, python3 and its venv must
-//! be installed; libraries and generated modules go to the target folder.
+//! did, at a terminal too, and over a connection that is cut; or builds and tests a project in a
+//! workspace, brings results back and leaves nothing there. Node, npm, python3 and its venv, make
+//! and a C compiler must be installed; libraries and generated modules go to the target folder.
 
+use std::fs;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use prn_tests::packages;
 use prn_tests::proxy::{Cut, Proxy};
 use prn_tests::random::Random;
 use prn_tests::server::Server;
+use prn_tests::{binary, wait_for};
 use sha2::{Digest, Sha256};
 
 #[derive(Debug, Clone, Copy)]
@@ -23,33 +28,183 @@ const BOTH: [Example; 2] = [Example::Python, Example::Node];
 impl Example {
     /// The example with these arguments, as the server's client.
     fn command(self, server: &Server, arguments: &[&str]) -> Command {
-        let libraries = Path::new(env!("CARGO_TARGET_TMPDIR")).join("examples");
-        let source = root().join("examples");
         let mut command = match self {
-            Self::Python => {
-                let schema = root().join("proto/v1/process_runner.proto");
-                let python = packages::python(&libraries.join("python"), &source, &schema);
-                let mut command = Command::new(python.interpreter);
-                command.arg(source.join("input.py"));
-                command.env("PYTHONPATH", python.stubs);
-                command
-            }
+            Self::Python => python("input.py"),
             Self::Node => {
-                let modules = packages::npm(&libraries.join("node"), &source);
+                let modules = packages::npm(&libraries().join("node"), &source());
                 let mut command = Command::new("node");
-                command.arg(source.join("input.js"));
+                command.arg(source().join("input.js"));
                 command.env("NODE_PATH", modules);
                 command
             }
         };
+        command.args(arguments);
+        as_client(&mut command, server);
         command
-            .args(arguments)
-            .env("PRN_ADDRESS", &server.address)
-            .env("PRN_CLIENT_CERT", &server.client.certificate)
-            .env("PRN_SERVER_CERT", &server.identity.certificate)
-            .env_remove("PRN_TLS_KEY")
-            .env("PRN_TLS_KEY_FILE", &server.client.key);
+    }
+}
+
+fn libraries() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join("examples")
+}
+
+fn source() -> PathBuf {
+    root().join("examples")
+}
+
+/// A program in Python.
+fn python(name: &str) -> Command {
+    let schema = root().join("proto/v1/process_runner.proto");
+    let python = packages::python(&libraries().join("python"), &source(), &schema);
+    let mut command = Command::new(python.interpreter);
+    command.arg(source().join(name));
+    command.env("PYTHONPATH", python.stubs);
+    command
+}
+
+/// With what names the server, and its client.
+fn as_client(command: &mut Command, server: &Server) {
+    command
+        .env("PRN_ADDRESS", &server.address)
+        .env("PRN_CLIENT_CERT", &server.client.certificate)
+        .env("PRN_SERVER_CERT", &server.identity.certificate)
+        .env_remove("PRN_TLS_KEY")
+        .env("PRN_TLS_KEY_FILE", &server.client.key);
+}
+
+/// The examples that work in a workspace.
+#[derive(Debug, Clone, Copy)]
+enum Worker {
+    Python,
+    Rust,
+    Shell,
+}
+
+const WORKERS: [Worker; 3] = [Worker::Python, Worker::Rust, Worker::Shell];
+
+/// A copy of the project to work on, and where its results go.
+struct Work {
+    server: Server,
+    folder: tempfile::TempDir,
+}
+
+impl Work {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut copy = Command::new("cp");
+        copy.arg("-a").arg(source().join("project"));
+        let status = copy.arg(folder.path()).status().unwrap();
+        assert!(status.success());
+        Self {
+            server: Server::start(),
+            folder,
+        }
+    }
+
+    fn project(&self) -> PathBuf {
+        self.folder.path().join("project")
+    }
+
+    fn command(&self, worker: Worker) -> Command {
+        let mut command = match worker {
+            Worker::Python => python("agent.py"),
+            Worker::Rust => {
+                let example = binary("prn").with_file_name("examples").join("agent");
+                assert!(
+                    example.exists(),
+                    "{}: build the examples",
+                    example.display()
+                );
+                Command::new(example)
+            }
+            Worker::Shell => {
+                let programs = binary("prn");
+                let programs = programs.parent().unwrap().display();
+                let path = std::env::var("PATH").unwrap_or_default();
+                let mut command = Command::new(source().join("ci.sh"));
+                command.env("PATH", format!("{programs}:{path}"));
+                command
+            }
+        };
+        command.arg(self.project());
+        match worker {
+            Worker::Python | Worker::Rust => {
+                command.arg(self.folder.path().join("results"));
+            }
+            Worker::Shell => {}
+        }
+        as_client(&mut command, &self.server);
         command
+    }
+
+    /// What the tests of the project have written, wherever it comes back to.
+    fn report(&self, worker: Worker) -> String {
+        let path = match worker {
+            Worker::Python => "results/build/report.txt",
+            Worker::Rust => "results/report.txt",
+            Worker::Shell => "project/build/report.txt",
+        };
+        fs::read_to_string(self.folder.path().join(path)).unwrap()
+    }
+
+    fn workspaces(&self) -> serde_json::Value {
+        let list = self.server.ok(&["workspace", "list", "-o", "json"]);
+        serde_json::from_str::<serde_json::Value>(&list).unwrap()["workspaces"].clone()
+    }
+}
+
+#[test]
+fn a_project_is_built_and_tested_in_a_workspace_and_nothing_is_left_there() {
+    for worker in WORKERS {
+        let work = Work::new();
+        let output = work.command(worker).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{worker:?}: {output:?}");
+        assert!(work.report(worker).starts_with("ok: 6\n"), "{worker:?}");
+        let shown = String::from_utf8_lossy(&output.stdout);
+        assert!(
+            shown.contains("-o build/total total.c"),
+            "{worker:?}: {shown}"
+        );
+        assert_eq!(work.workspaces(), serde_json::json!([]), "{worker:?}");
+    }
+}
+
+#[test]
+fn a_failed_test_is_told_with_its_report_and_nothing_is_left_there() {
+    for worker in WORKERS {
+        let work = Work::new();
+        let program = work.project().join("total.c");
+        let text = fs::read_to_string(&program).unwrap();
+        fs::write(&program, text.replace("sum = 0", "sum = 1")).unwrap();
+        let output = work.command(worker).output().unwrap();
+        // make's own, where a command has failed.
+        assert_eq!(output.status.code(), Some(2), "{worker:?}: {output:?}");
+        assert!(work.report(worker).contains("FAILED: 7 instead of 6"));
+        assert_eq!(work.workspaces(), serde_json::json!([]), "{worker:?}");
+    }
+}
+
+#[test]
+fn a_job_that_is_ended_leaves_no_workspace() {
+    for worker in WORKERS {
+        let work = Work::new();
+        let makefile = "build/total:\n\ttouch begun; sleep 1000\n";
+        fs::write(work.project().join("Makefile"), makefile).unwrap();
+        let mut child = work.command(worker).spawn().unwrap();
+        wait_for("the build", || {
+            let workspaces = work.workspaces();
+            let directory = workspaces[0]["directory"].as_str().map(Path::new);
+            directory.is_some_and(|directory| directory.join("begun").exists())
+        });
+        // To the program alone, as a service manager does it at first, and a container's.
+        kill(
+            Pid::from_raw(child.id().try_into().unwrap()),
+            Signal::SIGTERM,
+        )
+        .unwrap();
+        let status = child.wait().unwrap();
+        assert!(!status.success(), "{worker:?}: {status}");
+        assert_eq!(work.workspaces(), serde_json::json!([]), "{worker:?}");
     }
 }
 
