@@ -2,7 +2,7 @@
 # `make bench`: builds what prn is compared with, and measures (the tables: docs/performance.md). Needs root, a finished
 # `make build`, and openssh-server for the comparisons with ssh. The static binary is measured too if `make static` left one.
 #
-#   tests/bench.sh [SUBJECT…] [--rounds N] [--idle-seconds N]
+#   tests/bench.sh [SUBJECT…] [--rounds N] [--idle-seconds N] [--files N]
 set -euo pipefail
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
 

@@ -2,8 +2,8 @@
 //! noisy, ratios hold.
 //!
 //! ```text
-//! bench [--rounds N] [--idle-seconds N] [SUBJECT] …     (make bench; all, or of:
-//!       output fanout input terminal latency start idle namespaces cli)
+//! bench [--rounds N] [--idle-seconds N] [--files N] [SUBJECT] …     (make bench; all, or of:
+//!       output fanout input terminal copy latency start idle namespaces cli)
 //! bench compare [--rounds N] LABEL=BIN_DIR[,PROFILE] …
 //! ```
 //!
@@ -20,6 +20,7 @@
 mod cli;
 mod clone;
 mod compare;
+mod copy;
 mod fanout;
 mod idle;
 mod input;
@@ -47,11 +48,12 @@ use table::Summary;
 /// What a subject adds to the summary.
 type Measure = fn(&Bench, &mut Summary) -> anyhow::Result<()>;
 
-const SUBJECTS: [(&str, Measure); 9] = [
+const SUBJECTS: [(&str, Measure); 10] = [
     ("output", output::measure),
     ("fanout", fanout::measure),
     ("input", input::measure),
     ("terminal", terminal::measure),
+    ("copy", copy::measure),
     ("latency", latency::measure),
     ("start", start::measure),
     ("idle", idle::measure),
@@ -95,6 +97,7 @@ fn in_namespaces(profile: &str, tree: &str) -> anyhow::Result<()> {
 
 fn measure(mut words: &[&str]) -> anyhow::Result<()> {
     let (mut rounds, mut idle, mut chosen) = (5, Duration::from_secs(60), Vec::new());
+    let mut files = 20_000;
     loop {
         match words {
             [] => break,
@@ -106,6 +109,9 @@ fn measure(mut words: &[&str]) -> anyhow::Result<()> {
                     Duration::from_secs(number.parse().context("--idle-seconds")?),
                     rest,
                 );
+            }
+            ["--files", number, rest @ ..] => {
+                (files, words) = (number.parse().context("--files")?, rest);
             }
             [name, rest @ ..] => {
                 let subject = SUBJECTS.iter().find(|(subject, _)| subject == name);
@@ -120,7 +126,7 @@ fn measure(mut words: &[&str]) -> anyhow::Result<()> {
         bail!("bench: no rounds, no medians");
     }
     machine::check()?;
-    let bench = Bench::new(rounds, idle)?;
+    let bench = Bench::new(rounds, idle, files)?;
     if chosen.is_empty() {
         chosen.extend(&SUBJECTS);
     }

@@ -14,6 +14,8 @@ pub struct Bench {
     rounds: usize,
     /// How long idle servers are watched.
     pub idle: Duration,
+    /// How many small files are copied.
+    pub files: usize,
     /// This program, and keys for both ends of what prn is compared with.
     folder: TempDir,
     /// The programs, without moderation.
@@ -21,7 +23,7 @@ pub struct Bench {
 }
 
 impl Bench {
-    pub fn new(rounds: usize, idle: Duration) -> anyhow::Result<Self> {
+    pub fn new(rounds: usize, idle: Duration, files: usize) -> anyhow::Result<Self> {
         // Processes under prn run this program as users of their own, who may not get to where it
         // was built, and have a /tmp of their own.
         let mut folder = tempfile::Builder::new();
@@ -46,6 +48,7 @@ impl Bench {
         Ok(Self {
             rounds,
             idle,
+            files,
             folder,
             unmoderated,
         })

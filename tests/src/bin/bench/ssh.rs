@@ -14,6 +14,9 @@ use tempfile::TempDir;
 /// Where the daemon's unprivileged part is shut in. Debian makes it when the service starts.
 const EMPTY_FOLDER: &str = "/run/sshd";
 
+/// Who is asked for, and where.
+const HOST: &str = "root@127.0.0.1";
+
 /// A running sshd, ended when dropped.
 #[derive(Debug)]
 pub struct Ssh {
@@ -97,30 +100,37 @@ impl Ssh {
     /// `ssh host COMMAND`, with further options.
     pub fn command(&self, options: &[&str], command: &[&str]) -> Command {
         let mut ssh = Command::new("ssh");
-        let path = self.folder.path();
-        ssh.args([
-            "-F",
-            "none",
-            "-T",
-            "-x",
-            "-o",
-            "BatchMode=yes",
-            "-o",
-            "LogLevel=ERROR",
-            "-o",
-            "IdentitiesOnly=yes",
-        ])
-        .args([
-            "-o",
-            &format!("UserKnownHostsFile={}/known_hosts", path.display()),
-        ])
-        .args(["-p", &self.port.to_string(), "-i"])
-        .arg(path.join("user"))
-        .args(options)
-        .arg("root@127.0.0.1")
-        .args(command)
-        .stdin(Stdio::null());
+        ssh.args(self.options())
+            .args(options)
+            .arg(HOST)
+            .args(command)
+            .stdin(Stdio::null());
         ssh
+    }
+
+    /// The same for a program that takes a shell and a host, as rsync(1) does.
+    pub fn shell(&self, options: &[&str]) -> (String, &'static str) {
+        let mut words = self.options();
+        words.extend(options.iter().map(|word| (*word).to_owned()));
+        (format!("ssh {}", words.join(" ")), HOST)
+    }
+
+    /// Those of every client.
+    fn options(&self) -> Vec<String> {
+        let path = self.folder.path().display();
+        let known_hosts = format!("UserKnownHostsFile={path}/known_hosts");
+        let (port, key) = (self.port.to_string(), format!("{path}/user"));
+        let mut words = vec!["-F", "none", "-T", "-x"];
+        for option in [
+            "BatchMode=yes",
+            "LogLevel=ERROR",
+            "IdentitiesOnly=yes",
+            &known_hosts,
+        ] {
+            words.extend(["-o", option]);
+        }
+        words.extend(["-p", &port, "-i", &key]);
+        words.into_iter().map(str::to_owned).collect()
     }
 
     /// Starts a connection that `options_of_master` make others use (ControlMaster, ssh_config(5)).
