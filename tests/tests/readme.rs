@@ -46,6 +46,18 @@ const NOT_RUN: &[(&str, &str)] = &[
         "tar c src | prn run",
         "its folder is of no machine: command_line_habits.rs feeds the like",
     ),
+    (
+        "prn workspace create build",
+        "what it builds is of no machine: workspaces.rs does the like",
+    ),
+    (
+        "prn cp src w:",
+        "its files are of no machine: copy.rs copies the like",
+    ),
+    (
+        "prn run -w build --sync",
+        "its project is of no machine: README's is run, and sync.rs does the like",
+    ),
     (" prn server start", "a drawing"),
     ("    proto/", "a map of folders"),
 ];
@@ -262,7 +274,8 @@ impl Session {
     /// Runs a section's commands, one after the other.
     fn run(&mut self, section: &str) {
         for (number, step) in steps(section).into_iter().enumerate() {
-            let base = self.folder.path().join(number.to_string());
+            let name = format!("{section} {number}").replace(' ', "-");
+            let base = self.folder.path().join(name);
             let mut command = step.command.to_owned();
             for (shown, id) in &self.ids {
                 command = command.replace(shown, id);
@@ -400,7 +413,9 @@ fn varies(line: &str) -> Option<&'static str> {
 
 #[test]
 fn a_first_session_goes_as_it_is_shown() {
-    Session::start(2_000_010_000).run("What it looks like");
+    let mut session = Session::start(2_000_010_000);
+    session.run("What it looks like");
+    session.run("Build there, have it here");
 }
 
 #[test]
@@ -426,7 +441,12 @@ fn the_library_is_used_as_it_is_shown() {
 
 #[test]
 fn each_block_is_run_by_a_test_or_has_a_reason_why_not() {
-    let run = ["What it looks like", "From another machine", "As a library"];
+    let run = [
+        "What it looks like",
+        "Build there, have it here",
+        "From another machine",
+        "As a library",
+    ];
     let mut reasons: Vec<_> = NOT_RUN.iter().map(|(line, _)| *line).collect();
     for block in blocks() {
         let first = block.lines.first().copied().unwrap_or_default();
