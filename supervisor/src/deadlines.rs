@@ -1,6 +1,7 @@
 //! What is due when. Runs in the supervisor; pure.
 
 use std::collections::BTreeSet;
+use std::ops::RangeBounds;
 use std::time::Instant;
 
 use prn_ipc_protocol::output::Stream;
@@ -94,8 +95,27 @@ impl Deadlines {
             due,
             at: self.made,
         };
-        let dropped = self.by_process.range(from(Due::Timeout)..from(Due::GiveUp));
-        for OfProcess { process, due, at } in dropped.copied().collect::<Vec<_>>() {
+        self.take_back(from(Due::Timeout)..from(Due::GiveUp));
+    }
+
+    /// Sets one in place of those that the process has for the same thing: however often somebody
+    /// asks, there is one.
+    pub fn replace(&mut self, deadline: Deadline) {
+        let from = OfProcess {
+            at: self.made,
+            ..deadline.into()
+        };
+        let of_same = |other: &&OfProcess| (other.process, other.due) == (from.process, from.due);
+        let last = self.by_process.range(from..).take_while(of_same).last();
+        if let Some(last) = last.copied() {
+            self.take_back(from..=last);
+        }
+        self.add(deadline);
+    }
+
+    fn take_back(&mut self, range: impl RangeBounds<OfProcess>) {
+        let dropped = self.by_process.range(range).copied();
+        for OfProcess { process, due, at } in dropped.collect::<Vec<_>>() {
             self.remove(Deadline { at, process, due });
         }
     }
@@ -196,6 +216,34 @@ mod tests {
         expected.push((2, Due::GiveUp));
         expected.sort_unstable();
         assert_eq!(left, expected);
+    }
+
+    #[test]
+    fn one_that_is_replaced_is_the_only_one_of_its_process_for_that() {
+        let start = Instant::now();
+        let second = |count| start + Duration::from_secs(count);
+        let mut deadlines = Deadlines::new(start);
+        for process in [1, 2] {
+            for due in [Due::Kill, Due::StopAll, Due::Dismissed] {
+                for at in [0, 5, 9] {
+                    let at = second(at);
+                    deadlines.add(Deadline { at, process, due });
+                }
+            }
+        }
+        for at in [4, 3] {
+            deadlines.replace(Deadline {
+                at: second(at),
+                process: 1,
+                due: Due::StopAll,
+            });
+        }
+        let of_one = deadlines.by_process.iter().filter(|of| of.process == 1);
+        let stops: Vec<_> = of_one.filter(|of| of.due == Due::StopAll).collect();
+        assert!(matches!(&stops[..], [only] if only.at == second(3)));
+        let left = taken(&mut deadlines, second(9));
+        assert_eq!(left.len(), 18 - 2);
+        assert!(deadlines.by_process.is_empty());
     }
 
     #[test]

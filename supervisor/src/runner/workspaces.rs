@@ -1,7 +1,7 @@
 //! Workspaces: made, entered, watched, removed. Runs in the supervisor.
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::libc::SIGKILL;
@@ -16,7 +16,7 @@ use super::leftover::{Leftover, Owner};
 use super::{Notice, Runner, resources};
 use crate::accounts::Account;
 use crate::cgroup::{self, Group};
-use crate::deadlines::Due;
+use crate::deadlines::{Deadline, Due};
 use crate::directory::{self, Holder};
 use crate::events::Part;
 use crate::process::{Live, Phase, Process};
@@ -176,8 +176,11 @@ impl Runner {
         let lives: Vec<_> = lives.map(|(number, _)| *number).collect();
         for (number, place) in lives.into_iter().zip(0..) {
             let step: u32 = place;
-            let after = STOP_STEP * (step / STOPPED_AT_ONCE);
-            self.deadline(number, after, Due::StopAll);
+            self.deadlines.replace(Deadline {
+                at: Instant::now() + STOP_STEP * (step / STOPPED_AT_ONCE),
+                process: number,
+                due: Due::StopAll,
+            });
         }
     }
 
