@@ -8,6 +8,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     tonic_prost_build::configure()
         .bytes(".proto.v1.GetOutputResponse.data")
         .bytes(".proto.v1.SendInputRequest.data")
+        .btree_map(".")
         .compile_fds(descriptors)?;
     Ok(())
 }

@@ -96,7 +96,7 @@ impl Link {
         let mirror = Arc::new(Mirror::default());
         loop {
             match next(&mut channel).await? {
-                FromSupervisor::Event(Event::SnapshotEnd) => break,
+                FromSupervisor::Event(Event::SnapshotEnd { .. }) => break,
                 FromSupervisor::Reply(..) => return Err(LinkError::Phase),
                 FromSupervisor::Event(event) => happened(&mirror, event)?,
             }
@@ -260,7 +260,8 @@ impl State {
                     | Reply::Existing
                     | Reply::Subscribed
                     | Reply::Input { .. }
-                    | Reply::InputOver { .. }) => Ok(Answered {
+                    | Reply::InputOver { .. }
+                    | Reply::Usage(_)) => Ok(Answered {
                         reply,
                         descriptors,
                         mirror: &self.mirror,
@@ -275,12 +276,12 @@ impl State {
 fn happened(mirror: &Mirror, event: Event) -> Result<(), LinkError> {
     match event {
         Event::Process(info) => mirror.update(*info),
-        Event::Forgotten(id) => mirror.forget(id),
+        Event::Forgotten { id, .. } => mirror.forget(id),
         Event::Advanced { id, end } => mirror.advance(id, end),
         Event::Draining => mirror.drain(),
         Event::Workspace(info) => mirror.update_workspace(*info),
         Event::WorkspaceGone(name) => mirror.forget_workspace(&name),
-        Event::SnapshotEnd => return Err(LinkError::Phase),
+        Event::SnapshotEnd { .. } => return Err(LinkError::Phase),
     }
     Ok(())
 }

@@ -151,4 +151,55 @@ impl ProcessRunnerService for Service {
         let removed = workspaces::remove_workspace(&self.0, &client, request.into_inner()).await?;
         Ok(response(removed, HeaderMap::new()))
     }
+
+    async fn wait(
+        &self,
+        _: Request<v1::WaitRequest>,
+    ) -> Result<Response<v1::WaitResponse>, Status> {
+        Err(errors::internal())
+    }
+
+    async fn signal_process(
+        &self,
+        _: Request<v1::SignalProcessRequest>,
+    ) -> Result<Response<v1::SignalProcessResponse>, Status> {
+        Err(errors::internal())
+    }
+
+    async fn update_process(
+        &self,
+        _: Request<v1::UpdateProcessRequest>,
+    ) -> Result<Response<v1::UpdateProcessResponse>, Status> {
+        Err(errors::internal())
+    }
+
+    async fn remove_process(
+        &self,
+        _: Request<v1::RemoveProcessRequest>,
+    ) -> Result<Response<v1::RemoveProcessResponse>, Status> {
+        Err(errors::internal())
+    }
+
+    async fn get_usage(
+        &self,
+        _: Request<v1::GetUsageRequest>,
+    ) -> Result<Response<v1::GetUsageResponse>, Status> {
+        Err(errors::internal())
+    }
+
+    async fn get_server(
+        &self,
+        _: Request<v1::GetServerRequest>,
+    ) -> Result<Response<v1::GetServerResponse>, Status> {
+        Err(errors::internal())
+    }
+
+    type WatchStream = futures_util::stream::Empty<Result<v1::WatchResponse, Status>>;
+
+    async fn watch(
+        &self,
+        _: Request<v1::WatchRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        Err(errors::internal())
+    }
 }

@@ -36,6 +36,7 @@ impl Answered<'_> {
             | Reply::Subscribed
             | Reply::Input { .. }
             | Reply::InputOver { .. }
+            | Reply::Usage(_)
             | Reply::Refused(_) => Err(Unexpected),
         }
     }

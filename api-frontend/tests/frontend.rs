@@ -28,10 +28,10 @@ use prn_ipc_protocol::config;
 use prn_ipc_protocol::message::{
     AppliedLimits, Ask, ChildStep, End, Event, ExitCause, ExitStatus, FromSupervisor, Input,
     Keeping, MainExit, OutputStore, OutputTotals, Overflow, PROTOCOL, ProcessInfo, ProcessSpec,
-    Profile, Refusal, Reply, Request, RequestId, StopHow,
+    Profile, Refusal, Reply, Request, RequestId, Retention, StopHow,
 };
 use prn_ipc_protocol::output::{MAGIC, Marks, PAGE, RECORD, Record, Stream, word};
-use prn_ipc_protocol::types::{Id, Limits, Millis, Paths, ProcessId, UnixMicros};
+use prn_ipc_protocol::types::{Id, Labels, Limits, Millis, Paths, ProcessId, UnixMicros};
 use prn_proto::tls::{self, Certificate, Key};
 use prn_proto::v1;
 use prn_proto::v1::process_runner_service_client::ProcessRunnerServiceClient;
@@ -177,7 +177,7 @@ impl Frontend {
         for process in processes {
             self.event(Event::Process(Box::new(process.clone())));
         }
-        self.event(Event::SnapshotEnd);
+        self.event(Event::SnapshotEnd { change: 0 });
         assert_eq!(self.receive(), Request::Ready);
     }
 
@@ -320,6 +320,11 @@ fn live(id: ProcessId, number: u64) -> ProcessInfo {
             profile: Profile::Default,
             paths: Paths::default(),
             workspace: None,
+            name: None,
+            labels: Labels::default(),
+            deadline: None,
+            lease: None,
+            retention: Retention::default(),
         },
         uid: 1,
         started: UnixMicros(1_000_000),
@@ -331,6 +336,10 @@ fn live(id: ProcessId, number: u64) -> ProcessInfo {
         stuck: vec![],
         left_behind: None,
         layers: Vec::new(),
+        paused: false,
+        lease_ends: None,
+        stop: None,
+        change: 0,
     }
 }
 
@@ -980,7 +989,7 @@ async fn a_stream_outlives_the_forgetting_of_its_process() {
     let mut frontend = Frontend::with(&[ended(A, 1, output.totals)]);
     let mut client = frontend.connect().await;
     let mut stream = frontend.open(&client, output_of(A), &output).await.unwrap();
-    frontend.event(Event::Forgotten(A));
+    frontend.event(Event::Forgotten { id: A, change: 0 });
     // Seen once the process is unknown.
     while client
         .status(v1::StatusRequest {
@@ -1002,7 +1011,7 @@ async fn a_process_that_is_forgotten_before_its_end_was_told_ends_its_streams_lo
     let mut stream = frontend.open(&client, output_of(A), &output).await.unwrap();
     assert_eq!(frontend.receive(), Request::Watch { id: A, seen: 0 });
     output.append(Stream::Stdout, b"last");
-    frontend.event(Event::Forgotten(A));
+    frontend.event(Event::Forgotten { id: A, change: 0 });
     let (bytes, end) = all(&mut stream).await;
     assert_eq!(bytes, b"last");
     let error = end.unwrap_err();

@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::codec;
 use crate::message::{OutputStore, Scarce};
-use crate::types::Limits;
+use crate::types::{Limits, Millis};
 
 pub use filter::Filter;
 pub use frontend::Frontend;
@@ -52,6 +52,8 @@ pub struct Supervisor {
     pub scarce: Scarce,
     /// Most finished processes that are remembered.
     pub finished_max: u32,
+    /// For how long they are remembered. `None`: for as long as there is room.
+    pub finished_age: Option<Millis>,
     /// Most that a process can ask for. Applies where it asks for nothing.
     pub limit_ceilings: Limits,
     /// How much output is kept, in each store that there is.

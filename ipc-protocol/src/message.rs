@@ -9,11 +9,14 @@ use std::ffi::CString;
 
 use serde::{Deserialize, Serialize};
 
-use crate::types::{Argv, LimitName, Limits, Millis, Paths, ProcessId, UnixMicros, WorkspaceName};
+use crate::types::{
+    Argv, Labels, LimitName, Limits, Millis, Paths, ProcessId, ProcessName, SignalNumber,
+    UnixMicros, WorkspaceName,
+};
 
 /// What both halves must have in common, compared at Hello. Raised with each change of this crate's
 /// wire form.
-pub const PROTOCOL: &str = concat!("prn ", env!("CARGO_PKG_VERSION"), " ipc 10");
+pub const PROTOCOL: &str = concat!("prn ", env!("CARGO_PKG_VERSION"), " ipc 11");
 
 /// Most requests that wait for an answer at one time: more is a fault of the frontend, which counts
 /// its own.
@@ -49,7 +52,8 @@ pub enum Request {
         /// Up to where.
         offset: u64,
     },
-    /// Somebody whom the process waits for reads its output ([`Overflow::Follow`]). Not answered.
+    /// Somebody whom the process waits for reads its output ([`Overflow::Follow`]), or who keeps its
+    /// lease ([`ProcessSpec::lease`]). Not answered.
     Follow(ProcessId),
     /// Nobody does any more. Not answered.
     Unfollow(ProcessId),
@@ -85,6 +89,14 @@ pub enum Ask {
     /// them; `None`, they are a refusal. Answered when nothing of it is left, or when its directories
     /// were not emptied in one try: they are in the end. Nothing starts in it from then on.
     RemoveWorkspace(WorkspaceName, Option<StopHow>),
+    /// Send a signal to a process that is alive.
+    Signal(ProcessId, SignalNumber, Whom),
+    /// Change something of a process that is alive.
+    Update(ProcessId, Box<Update>),
+    /// Forget a process that is finished.
+    Remove(ProcessId),
+    /// What a process that is alive takes of the machine, and who it is.
+    Usage(ProcessId),
 }
 
 /// From the supervisor to the frontend.
@@ -103,6 +115,8 @@ pub enum Reply {
     /// stuck. The process's state was sent before. To CreateWorkspace: it is there. To RemoveWorkspace:
     /// nothing of it is left, or it is leaving. Which of these was told before. To EndInput: so it is,
     /// once who asked has closed its end. To ResizeTerminal: so it will be, or as the next one says.
+    /// To Signal: it was sent to all that there were. To Update, and to Remove: so it is, and was told
+    /// before.
     Done,
     /// To Start: the same id and specification were known, so nothing new was started.
     Existing,
@@ -122,6 +136,8 @@ pub enum Reply {
     },
     /// The request was well-formed, and the answer is no.
     Refused(Refusal),
+    /// To Usage: that.
+    Usage(Box<LiveUsage>),
 }
 
 /// Something that the frontend's mirror of the process table has to know.
@@ -130,9 +146,17 @@ pub enum Event {
     /// A process is new, or its state has changed.
     Process(Box<ProcessInfo>),
     /// The snapshot that answers Hello is complete. Workspaces come in it before processes.
-    SnapshotEnd,
-    /// A finished process was forgotten, to make room.
-    Forgotten(ProcessId),
+    SnapshotEnd {
+        /// The newest change of any process ([`ProcessInfo::change`]).
+        change: u64,
+    },
+    /// A finished process was forgotten: to make room, for its age, or since somebody asked for that.
+    Forgotten {
+        /// Which.
+        id: ProcessId,
+        /// This is the newest change of any process.
+        change: u64,
+    },
     /// The output's end lies beyond what Watch said: the end offset now.
     Advanced {
         /// Whose output.
@@ -189,13 +213,81 @@ pub struct ProcessSpec {
     pub paths: Paths,
     /// Whose directories and user id it has; `None`: its own.
     pub workspace: Option<WorkspaceName>,
+    /// What people call it. No other process that is alive has that name.
+    pub name: Option<ProcessName>,
+    /// What people tell it apart by.
+    pub labels: Labels,
+    /// Stopped at this time, by the clock as it is when the process starts.
+    pub deadline: Option<UnixMicros>,
+    /// Stopped when it has lived this long without anybody who follows it, and without an
+    /// [`Update::lease`].
+    pub lease: Option<Millis>,
+    /// For how long it is remembered when it has ended.
+    pub retention: Retention,
 }
 
 impl ProcessSpec {
     /// What it takes of memory, about, where that is up to a client.
     pub fn size(&self) -> usize {
-        self.argv.size() + self.paths.size()
+        self.argv.size() + self.paths.size() + self.labels.size()
     }
+}
+
+/// For how long a finished process is remembered, and its output kept.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Retention {
+    /// Until it is removed, or the server ends: it is not forgotten to make room, nor is its output
+    /// dropped for that.
+    pub is_kept: bool,
+    /// For this long at most.
+    pub max_age: Option<Millis>,
+    /// Until its output was read to the end: a matter of the frontend's, which then removes it.
+    pub until_read: bool,
+}
+
+/// What is changed of a process that is alive: what is there.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Update {
+    /// These limits. Others stay as they are.
+    pub limits: Limits,
+    /// None of its processes runs from now on (cgroup-v2.rst, cgroup.freeze), or all go on.
+    pub paused: Option<bool>,
+    /// Its lease begins anew.
+    pub lease: Option<NewLease>,
+    /// All its labels.
+    pub labels: Option<Labels>,
+}
+
+/// How a lease begins anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum NewLease {
+    /// As long as it was.
+    Same,
+    /// This long. A process that had none has one from then on.
+    Of(Millis),
+    /// The process has none any more.
+    Ended,
+}
+
+/// Who of a process tree gets a signal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Whom {
+    /// Its main process.
+    Main,
+    /// Every process of the tree.
+    Tree,
+}
+
+/// What a process tree takes of the machine now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LiveUsage {
+    /// Files of its group, those that are there: cpu.stat, memory.current, memory.peak,
+    /// memory.events, io.stat, pids.current, pids.peak, cpu.pressure, memory.pressure, io.pressure.
+    pub files: Vec<FileText>,
+    /// How many processes there are.
+    pub processes: u32,
+    /// Of some of them, if they are many: the /proc/pid/stat of each.
+    pub some: Vec<Vec<u8>>,
 }
 
 /// What a workspace is to be.
@@ -348,6 +440,29 @@ pub struct ProcessInfo {
     pub left_behind: Option<LeftBehind>,
     /// What its profile comes to on this host.
     pub layers: Vec<Layer>,
+    /// None of its processes runs ([`Update::paused`]).
+    pub paused: bool,
+    /// Until when somebody has to follow it or to renew its lease. `None`: it has no lease, somebody
+    /// follows it, or it has ended.
+    pub lease_ends: Option<UnixMicros>,
+    /// How it was stopped, or its tree, if it was.
+    pub stop: Option<Stop>,
+    /// Number of its newest change, among those of all processes: they only grow.
+    pub change: u64,
+}
+
+/// How a process tree was stopped.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stop {
+    /// For what.
+    pub cause: ExitCause,
+    /// When that began: with SIGTERM, or with SIGKILL at once.
+    pub asked: UnixMicros,
+    /// When what was left was killed.
+    pub killed: Option<UnixMicros>,
+    /// What was left then of a tree that had its grace time, some of it if it was much: each one's
+    /// /proc/pid/stat.
+    pub outlived: Vec<Vec<u8>>,
 }
 
 /// Something that confines a process, beside its user id.
@@ -414,6 +529,8 @@ pub enum ExitCause {
     /// Its workspace held more than its bound, or nobody could see to that any more
     /// ([`Enforcement::Watched`]).
     DiskLimit,
+    /// Its lease ran out ([`ProcessSpec::lease`]).
+    LeaseExpired,
 }
 
 /// The end of a process tree.
@@ -551,6 +668,26 @@ pub enum Refusal {
     TooManyWorkspaces(u32),
     /// More disk space is asked for than the most that the server allows a workspace.
     DiskAboveCeiling(u64),
+    /// A process that is alive has the name.
+    NameTaken(ProcessId),
+    /// The process's deadline has passed.
+    DeadlinePassed,
+    /// The process has ended.
+    Ended,
+    /// The process has not ended.
+    NotEnded,
+    /// The process takes so much memory, which is more than it is to be limited to.
+    MemoryInUse(u64),
+    /// The process has no lease that could begin anew.
+    NoLease,
+    /// Of what is remembered of finished processes, as much as can be is kept until it is removed
+    /// ([`Retention::is_kept`]): half of so many, or of all arguments.
+    TooManyKept {
+        /// How many are remembered.
+        max: u32,
+    },
+    /// The kernel does not take the change: errno(3).
+    NotChanged(i32),
 }
 
 /// What the supervisor makes before a process exists.

@@ -15,9 +15,7 @@ impl fmt::Display for Invalid {
             Self::Empty => f.write_str("must not be empty"),
             Self::Range { min, max } => write!(f, "must be between {min} and {max}"),
             Self::Relative => f.write_str("must be an absolute path"),
-            Self::Character => f.write_str(
-                "must be lower-case letters, digits, \"-\" and \"_\", first a letter or a digit",
-            ),
+            Self::Character => f.write_str("has a character that is not allowed there"),
         }
     }
 }
@@ -84,6 +82,19 @@ impl fmt::Display for Refusal {
             Self::WorkspaceInUse(count) => write!(f, "{count} processes live in the workspace"),
             Self::TooManyWorkspaces(max) => write!(f, "{max} workspaces are the server's most"),
             Self::DiskAboveCeiling(most) => write!(f, "the server's most for a workspace: {most}"),
+            Self::NameTaken(id) => write!(f, "process {id} has the name"),
+            Self::DeadlinePassed => f.write_str("the deadline has passed"),
+            Self::Ended => f.write_str("the process has ended"),
+            Self::NotEnded => f.write_str("the process has not ended"),
+            Self::MemoryInUse(bytes) => write!(f, "the process takes {bytes} bytes of memory"),
+            Self::NoLease => f.write_str("the process has no lease"),
+            Self::TooManyKept { max } => {
+                write!(
+                    f,
+                    "half of {max} processes are kept already, or half of all arguments"
+                )
+            }
+            Self::NotChanged(errno) => write!(f, "the kernel refused it with errno {errno}"),
         }
     }
 }
@@ -259,7 +270,11 @@ impl FromSupervisor {
             Self::Reply(_, Reply::Input { .. }) => 1,
             Self::Reply(
                 _,
-                Reply::Done | Reply::Existing | Reply::InputOver { .. } | Reply::Refused(_),
+                Reply::Done
+                | Reply::Existing
+                | Reply::Usage(_)
+                | Reply::InputOver { .. }
+                | Reply::Refused(_),
             )
             | Self::Event(_) => 0,
         }

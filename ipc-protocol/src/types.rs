@@ -62,14 +62,10 @@ impl TryFrom<String> for WorkspaceName {
     type Error = Invalid;
 
     fn try_from(raw: String) -> Result<Self, Invalid> {
-        let is_plain = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
-        let first = raw.as_bytes().first().ok_or(Invalid::Empty)?;
-        if raw.len() > WORKSPACE_NAME_MAX {
-            let max = u64::try_from(WORKSPACE_NAME_MAX).unwrap_or(u64::MAX);
-            return Err(Invalid::Range { min: 1, max });
-        }
-        let is_part = |byte: &u8| is_plain(byte) || matches!(byte, b'-' | b'_');
-        if is_plain(first) && raw.as_bytes().iter().all(is_part) {
+        check_length(&raw, 1, WORKSPACE_NAME_MAX)?;
+        let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+        let is_part = |byte: u8| is_plain(byte) || b"-_".contains(&byte);
+        if raw.bytes().next().is_some_and(is_plain) && raw.bytes().all(is_part) {
             Ok(Self(raw))
         } else {
             Err(Invalid::Character)
@@ -90,8 +86,141 @@ impl fmt::Display for WorkspaceName {
     }
 }
 
+/// Most characters of a [`ProcessName`].
+pub const PROCESS_NAME_MAX: usize = 63;
+
+/// A name that people give to a process: 1 to [`PROCESS_NAME_MAX`] letters, digits, `-`, `_` and
+/// `.`, and first a letter or a digit. It is none that an [`Id`] is shown as.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String")]
+pub struct ProcessName(String);
+
+impl TryFrom<String> for ProcessName {
+    type Error = Invalid;
+
+    fn try_from(raw: String) -> Result<Self, Invalid> {
+        check_length(&raw, 1, PROCESS_NAME_MAX)?;
+        let is_hexadecimal = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+        let is_id = raw.len() == 32 && raw.bytes().all(is_hexadecimal);
+        let is_part = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+        if is_id || !starts_plainly(&raw) || !raw.bytes().all(is_part) {
+            return Err(Invalid::Character);
+        }
+        Ok(Self(raw))
+    }
+}
+
+impl ProcessName {
+    /// Its text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Most labels of a process.
+pub const LABELS_MAX: usize = 32;
+/// Most characters of a label's key.
+pub const LABEL_KEY_MAX: usize = 63;
+/// Most bytes of a label's value.
+pub const LABEL_VALUE_MAX: usize = 256;
+
+/// What people tell processes apart by: at most [`LABELS_MAX`] values by their keys. A key has 1 to
+/// [`LABEL_KEY_MAX`] letters, digits, `-`, `_`, `.` and `/`, and first a letter or a digit; a value
+/// has up to [`LABEL_VALUE_MAX`] bytes of text without control characters.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "BTreeMap<String, String>")]
+pub struct Labels(BTreeMap<String, String>);
+
+impl TryFrom<BTreeMap<String, String>> for Labels {
+    type Error = Invalid;
+
+    fn try_from(raw: BTreeMap<String, String>) -> Result<Self, Invalid> {
+        if raw.len() > LABELS_MAX {
+            return Err(range(0, LABELS_MAX));
+        }
+        for (key, value) in &raw {
+            check_length(key, 1, LABEL_KEY_MAX)?;
+            check_length(value, 0, LABEL_VALUE_MAX)?;
+            let is_part = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./".contains(&byte);
+            let is_key = starts_plainly(key) && key.bytes().all(is_part);
+            if !is_key || value.chars().any(char::is_control) {
+                return Err(Invalid::Character);
+            }
+        }
+        Ok(Self(raw))
+    }
+}
+
+impl Labels {
+    /// All, in the order of their keys.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        let labels = self.0.iter();
+        labels.map(|(key, value)| (key.as_str(), value.as_str()))
+    }
+
+    /// The value of a key.
+    pub fn get(&self, key: &str) -> Option<&str> {
+        self.0.get(key).map(String::as_str)
+    }
+
+    /// What they take of memory, about.
+    pub fn size(&self) -> usize {
+        const STRINGS: usize = 128;
+        let text = |(key, value): (&str, &str)| key.len() + value.len() + STRINGS;
+        self.iter().map(text).sum()
+    }
+}
+
+fn range(min: usize, max: usize) -> Invalid {
+    let number = |value: usize| u64::try_from(value).unwrap_or(u64::MAX);
+    Invalid::Range {
+        min: number(min),
+        max: number(max),
+    }
+}
+
+fn check_length(raw: &str, min: usize, max: usize) -> Result<(), Invalid> {
+    if min > 0 && raw.is_empty() {
+        return Err(Invalid::Empty);
+    }
+    if raw.len() > max {
+        return Err(range(min, max));
+    }
+    Ok(())
+}
+
+fn starts_plainly(raw: &str) -> bool {
+    raw.bytes()
+        .next()
+        .is_some_and(|byte| byte.is_ascii_alphanumeric())
+}
+
+/// Number of a signal (signal(7)): 1 to 64.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "u8")]
+pub struct SignalNumber(u8);
+
+impl TryFrom<u8> for SignalNumber {
+    type Error = Invalid;
+
+    fn try_from(raw: u8) -> Result<Self, Invalid> {
+        if (1..=64).contains(&raw) {
+            Ok(Self(raw))
+        } else {
+            Err(Invalid::Range { min: 1, max: 64 })
+        }
+    }
+}
+
+impl SignalNumber {
+    /// As the system calls take it.
+    pub fn number(self) -> i32 {
+        self.0.into()
+    }
+}
+
 /// An instant of the wall clock: microseconds since the Unix epoch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct UnixMicros(pub u64);
 
@@ -334,6 +463,46 @@ mod tests {
         ] {
             assert!(decode(bad).is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn a_process_name_is_plain_and_no_id() {
+        let decode = |raw: &str| {
+            let bytes = codec::encode(&raw.to_owned()).unwrap();
+            codec::decode::<ProcessName>(&bytes).is_ok()
+        };
+        let longest = "x".repeat(PROCESS_NAME_MAX);
+        let id = "0123456789abcdef".repeat(2);
+        let capitals = id.to_uppercase();
+        for good in ["a", "0", "Web-1_x.y", "abc", &longest, &capitals, &id[1..]] {
+            assert!(decode(good), "{good:?}");
+        }
+        let longer = format!("{longest}x");
+        for bad in [
+            "", ".", "-a", "_a", "a/b", "ä", "a b", "a\0", "a\n", &id, &longer,
+        ] {
+            assert!(!decode(bad), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn labels_are_few_short_and_plain() {
+        let decode = |raw: Vec<(String, String)>| {
+            let raw: BTreeMap<String, String> = raw.into_iter().collect();
+            codec::decode::<Labels>(&codec::encode(&raw).unwrap()).is_ok()
+        };
+        let one = |key: &str, value: &str| decode(vec![(key.to_owned(), value.to_owned())]);
+        let key = "k".repeat(LABEL_KEY_MAX);
+        let value = "v".repeat(LABEL_VALUE_MAX);
+        assert!(one("app.kubernetes.io/name", "web ä=1") && one("a", "") && one(&key, &value));
+        assert!(!one(&format!("{key}k"), "") && !one("a", &format!("{value}v")));
+        for bad in ["", "-a", "/a", "a b", "a=b", "ä", "a,b"] {
+            assert!(!one(bad, "x"), "{bad:?}");
+        }
+        assert!(!one("a", "x\ny") && !one("a", "\u{1b}[m"));
+        let many = |count: usize| (0..count).map(|number| (number.to_string(), String::new()));
+        assert!(decode(many(LABELS_MAX).collect()));
+        assert!(!decode(many(LABELS_MAX + 1).collect()));
     }
 
     #[test]

@@ -24,6 +24,11 @@ fn millis(value: u64) -> Millis {
     Duration::from_millis(value).try_into().unwrap()
 }
 
+fn labels() -> Labels {
+    let labels = [("k".to_owned(), "v".to_owned())];
+    std::collections::BTreeMap::from(labels).try_into().unwrap()
+}
+
 fn limits() -> Limits {
     Limits::try_from([Some(500), Some(1 << 20), Some(1024), None, Some(64)]).unwrap()
 }
@@ -60,6 +65,15 @@ fn spec() -> StartSpec {
             .try_into()
             .unwrap(),
             workspace: Some(name()),
+            name: Some("n.1".to_owned().try_into().unwrap()),
+            labels: labels(),
+            deadline: Some(UnixMicros(128)),
+            lease: Some(millis(9)),
+            retention: Retention {
+                is_kept: true,
+                max_age: Some(millis(8)),
+                until_read: true,
+            },
         },
         variables: vec![c"N=v".into()],
     }
@@ -93,6 +107,11 @@ fn info() -> ProcessInfo {
             profile: Profile::None,
             paths: Paths::default(),
             workspace: None,
+            name: None,
+            labels: Labels::default(),
+            deadline: None,
+            lease: None,
+            retention: Retention::default(),
         },
         uid: 2_000_000_000,
         started: UnixMicros(1),
@@ -126,6 +145,15 @@ fn info() -> ProcessInfo {
             stopped_for: Some(ExitCause::TimedOut),
         }),
         layers: vec![Layer::Namespaces, Layer::Landlock, Layer::SystemCallFilter],
+        paused: true,
+        lease_ends: Some(UnixMicros(4)),
+        stop: Some(Stop {
+            cause: ExitCause::LeaseExpired,
+            asked: UnixMicros(5),
+            killed: Some(UnixMicros(6)),
+            outlived: vec![b"2 (m) S".to_vec()],
+        }),
+        change: 129,
     }
 }
 
@@ -171,6 +199,11 @@ fn the_long_values_have_their_bytes() {
          01\
          0300022f7201022f6802022f73022f74\
          0103772d31\
+         01036e2e31\
+         01016b0176\
+         018001\
+         0109\
+         01010801\
          01034e3d76"
     );
     assert_eq!(
@@ -188,6 +221,7 @@ fn the_long_values_have_their_bytes() {
          02\
          00\
          00\
+         00000000000000\
          80a8d6b907\
          01\
          0108706964732e6d6178023634\
@@ -201,7 +235,11 @@ fn the_long_values_have_their_bytes() {
          08090a0b\
          01073120286e292044\
          01030103\
-         03000102"
+         03000102\
+         01\
+         0104\
+         010705010601073220286d292053\
+         8101"
     );
 }
 
@@ -262,6 +300,30 @@ fn requests_have_their_bytes() {
             "02ac020703772d310101",
         ),
         (
+            Request::Ask(
+                request,
+                Ask::Signal(id(), 15.try_into().unwrap(), Whom::Tree),
+            ),
+            "02ac0208<id>0f01",
+        ),
+        (
+            Request::Ask(
+                request,
+                Ask::Update(
+                    id(),
+                    Box::new(Update {
+                        limits: [(LimitName::Pids, 128)].into_iter().collect(),
+                        paused: Some(true),
+                        lease: Some(NewLease::Of(millis(5))),
+                        labels: Some(labels()),
+                    }),
+                ),
+            ),
+            "02ac0209<id>0104800101010101050101016b0176",
+        ),
+        (Request::Ask(request, Ask::Remove(id())), "02ac020a<id>"),
+        (Request::Ask(request, Ask::Usage(id())), "02ac020b<id>"),
+        (
             Request::Watch {
                 id: id(),
                 seen: 128,
@@ -298,11 +360,28 @@ fn replies_and_events_have_their_bytes() {
         (reply(Reply::InputOver { taken: None }), "00010400"),
         (reply(Reply::Refused(Refusal::Draining)), "00010504"),
         (
+            reply(Reply::Usage(Box::new(LiveUsage {
+                files: vec![file("pids.current", "1")],
+                processes: 128,
+                some: vec![b"1 (n) S".to_vec()],
+            }))),
+            "000106010c706964732e63757272656e740131800101073120286e292053",
+        ),
+        (
             FromSupervisor::Event(Event::Process(Box::new(info()))),
             "0100<info>",
         ),
-        (FromSupervisor::Event(Event::SnapshotEnd), "0101"),
-        (FromSupervisor::Event(Event::Forgotten(id())), "0102<id>"),
+        (
+            FromSupervisor::Event(Event::SnapshotEnd { change: 128 }),
+            "01018001",
+        ),
+        (
+            FromSupervisor::Event(Event::Forgotten {
+                id: id(),
+                change: 128,
+            }),
+            "0102<id>8001",
+        ),
         (
             FromSupervisor::Event(Event::Advanced { id: id(), end: 1 }),
             "0103<id>01",

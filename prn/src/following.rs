@@ -147,6 +147,7 @@ fn status(kind: ExitKind, status: u8) -> Option<Exit> {
             | ExitKind::OomKilled
             | ExitKind::OutputLimit
             | ExitKind::DiskLimit
+            | ExitKind::LeaseExpired
             | ExitKind::Signalled,
             0,
         ) => Some(exit::RUN_FAILED),

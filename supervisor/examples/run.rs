@@ -22,10 +22,11 @@ use std::time::{Duration, Instant};
 
 use prn_supervisor::ipc::config;
 use prn_supervisor::ipc::message::{
-    End, Input, Keeping, OutputStore, Overflow, ProcessSpec, Profile, Scarce, StartSpec, StopHow,
+    End, Input, Keeping, OutputStore, Overflow, ProcessSpec, Profile, Retention, Scarce, StartSpec,
+    StopHow,
 };
 use prn_supervisor::ipc::output::{Cursor, Piece, Reader};
-use prn_supervisor::ipc::types::{Limits, Paths, ProcessId};
+use prn_supervisor::ipc::types::{Labels, Limits, Paths, ProcessId};
 use prn_supervisor::{Notice, Runner, Settings};
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -71,6 +72,11 @@ fn main() -> Result<(), Box<dyn Error>> {
             profile: Profile::Default,
             paths: Paths::default(),
             workspace: None,
+            name: None,
+            labels: Labels::default(),
+            deadline: None,
+            lease: None,
+            retention: Retention::default(),
         },
         variables: Vec::new(),
     })?;
@@ -108,7 +114,7 @@ fn main() -> Result<(), Box<dyn Error>> {
                 }
                 Notice::Changed(_)
                 | Notice::Advanced(..)
-                | Notice::Forgotten(_)
+                | Notice::Forgotten { .. }
                 | Notice::Draining
                 | Notice::WorkspaceLeaves(_)
                 | Notice::WorkspaceTried(_)
@@ -151,6 +157,7 @@ fn config(state_dir: &str) -> Result<config::Supervisor, Box<dyn Error>> {
         uid_count: 16,
         scarce: Scarce::UserIds,
         finished_max: 16,
+        finished_age: None,
         limit_ceilings: Limits::default(),
         output: [(
             OutputStore::Memory,

@@ -188,6 +188,7 @@ mod tests {
             uid_count: 5,
             scarce: Scarce::Descriptors,
             finished_max: 1,
+            finished_age: None,
             limit_ceilings: set(&[(LimitName::Memory, 1000), (LimitName::Pids, 10)]),
             output: [(
                 OutputStore::Memory,

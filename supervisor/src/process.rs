@@ -39,6 +39,10 @@ pub(crate) struct Process {
     pub taken: u64,
     /// Whom it waits for, if its output is kept for a follower.
     pub follower: Option<Follower>,
+    /// When its lease runs out, while it has one that nobody keeps.
+    pub lease_ends: Option<Instant>,
+    /// Somebody follows it.
+    pub is_followed: bool,
     /// End offset that a watcher has seen, while one waits for more.
     pub watch: Option<u64>,
     /// How much of its input was taken.
@@ -68,6 +72,8 @@ impl Process {
             told: false,
             taken: 0,
             follower: None,
+            lease_ends: None,
+            is_followed: false,
             watch: None,
             input_taken: Taken::NOTHING,
             failure,
@@ -343,8 +349,10 @@ pub(crate) fn exit_cause(
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use prn_ipc_protocol::message::{Input, Keeping, OutputStore, ProcessSpec, Profile, StartSpec};
-    use prn_ipc_protocol::types::{Limits, Paths, ProcessId};
+    use prn_ipc_protocol::message::{
+        Input, Keeping, OutputStore, ProcessSpec, Profile, Retention, StartSpec,
+    };
+    use prn_ipc_protocol::types::{Labels, Limits, Paths, ProcessId};
     use std::ffi::CString;
 
     /// An ordinary start.
@@ -369,6 +377,11 @@ pub(crate) mod tests {
                 profile: Profile::Default,
                 paths: Paths::default(),
                 workspace: None,
+                name: None,
+                labels: Labels::default(),
+                deadline: None,
+                lease: None,
+                retention: Retention::default(),
             },
             variables: Vec::new(),
         }

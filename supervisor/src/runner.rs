@@ -70,8 +70,13 @@ pub enum Notice {
     Stopped(ProcessId),
     /// The output's end lies beyond what [`Runner::watch`] said.
     Advanced(ProcessId, u64),
-    /// A finished process was forgotten, to make room.
-    Forgotten(ProcessId),
+    /// A finished process was forgotten: this is the newest change of any process.
+    Forgotten {
+        /// Which.
+        id: ProcessId,
+        /// Number of the change.
+        change: u64,
+    },
     /// [`Runner::drain`] was called, for the first time.
     Draining,
     /// A workspace is being removed.
@@ -92,6 +97,8 @@ pub struct Runner {
     table: BTreeMap<u64, Box<Process>>,
     numbers: HashMap<ProcessId, u64>,
     last_number: u64,
+    /// Number of the newest change of any process.
+    last_change: u64,
     free_uids: VecDeque<u32>,
     deadlines: Deadlines,
     notices: VecDeque<Notice>,
@@ -139,6 +146,7 @@ impl Runner {
             table: BTreeMap::new(),
             numbers: HashMap::new(),
             last_number: 0,
+            last_change: 0,
             free_uids,
             deadlines: Deadlines::new(Instant::now()),
             notices: VecDeque::new(),
@@ -180,6 +188,23 @@ impl Runner {
             .values()
             .filter(|process| process.visible())
             .map(|process| process.info.id)
+    }
+
+    /// Number of the newest change of any process.
+    pub fn last_change(&self) -> u64 {
+        self.last_change
+    }
+
+    /// Gives a process's newest change its number.
+    fn stamp(&mut self, process: &mut Process) {
+        self.last_change += 1;
+        process.info.change = self.last_change;
+    }
+
+    /// What is known of a process has changed.
+    fn changed(&mut self, process: &mut Process) {
+        self.stamp(process);
+        self.notices.push_back(Notice::Changed(process.info.id));
     }
 
     /// Takes the oldest notice.

@@ -19,9 +19,9 @@ use nix::libc;
 use prn_ipc_protocol::codec;
 use prn_ipc_protocol::message::{
     Ask, Event, FromSupervisor, Input, Keeping, OutputStore, Overflow, ProcessInfo, ProcessSpec,
-    Profile, Reply, Request, RequestId, StartSpec, StopHow,
+    Profile, Reply, Request, RequestId, Retention, StartSpec, StopHow,
 };
-use prn_ipc_protocol::types::{Limits, Paths, ProcessId};
+use prn_ipc_protocol::types::{Labels, Limits, Paths, ProcessId};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
@@ -518,6 +518,11 @@ pub fn spec(argv: &[&str]) -> StartSpec {
             profile: Profile::Default,
             paths: Paths::default(),
             workspace: None,
+            name: None,
+            labels: Labels::default(),
+            deadline: None,
+            lease: None,
+            retention: Retention::default(),
         },
         variables: vec![string("PATH=/usr/local/bin:/usr/bin:/bin")],
     }

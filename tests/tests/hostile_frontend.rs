@@ -234,7 +234,7 @@ fn i3_each_message_outside_of_its_phase_is_a_fault_and_inside_it_is_none() {
     hostile.send(&hello(PROTOCOL));
     assert_eq!(
         hostile.receive().0,
-        FromSupervisor::Event(Event::SnapshotEnd)
+        FromSupervisor::Event(Event::SnapshotEnd { change: 0 })
     );
     hostile.send(&encoded(&Request::Ready));
     let id = hostile.start_process(&["true"]);
@@ -1191,6 +1191,11 @@ fn s6_a_forged_start_chooses_no_user_and_gets_no_more_than_policy_allows() {
                 profile: _,
                 paths: _,
                 workspace: _,
+                name: _,
+                labels: _,
+                deadline: _,
+                lease: _,
+                retention: _,
             },
         variables: _,
     } = hostile.spec(&["true"]);

@@ -228,7 +228,7 @@ fn a_new_frontend_hears_of_workspaces_before_the_processes_in_them() {
     let mut snapshot = Vec::new();
     hostile.event(|event| {
         snapshot.push(event.clone());
-        matches!(event, Event::SnapshotEnd).then_some(())
+        matches!(event, Event::SnapshotEnd { .. }).then_some(())
     });
     let shape: Vec<_> = snapshot
         .iter()

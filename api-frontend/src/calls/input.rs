@@ -158,7 +158,9 @@ async fn lend(feed: &Feed<'_>, writer: &Arc<Writer>) -> Result<Lent, Failure> {
             }))
         }
         Reply::InputOver { taken } => Ok(Ok(Lent { taken, pipe: None })),
-        Reply::Done | Reply::Existing | Reply::Subscribed | Reply::Refused(_) => Err(Unexpected),
+        Reply::Done | Reply::Existing | Reply::Subscribed | Reply::Usage(_) | Reply::Refused(_) => {
+            Err(Unexpected)
+        }
     };
     supervisor.ask(permit, Ask::LendInput(id), read).await
 }

@@ -56,6 +56,7 @@ async fn ask(server: &Server, client: &Client, spec: StartSpec) -> Result<Starte
             Reply::Subscribed
             | Reply::Input { .. }
             | Reply::InputOver { .. }
+            | Reply::Usage(_)
             | Reply::Refused(_) => return Err(Unexpected),
         };
         let info = answered.mirror.process(id).ok_or(Unexpected)?.info();

@@ -49,6 +49,7 @@ async fn create(
             | Reply::Subscribed
             | Reply::Input { .. }
             | Reply::InputOver { .. }
+            | Reply::Usage(_)
             | Reply::Refused(_) => Err(Unexpected),
         }
     };

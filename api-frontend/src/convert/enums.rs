@@ -162,7 +162,8 @@ shown! {
         TimedOut = TimedOut,
         StoppedOnRequest = StoppedOnRequest,
         OutputLimit = OutputLimit,
-        DiskLimit = DiskLimit
+        DiskLimit = DiskLimit,
+        LeaseExpired = LeaseExpired
     }
 }
 
@@ -237,6 +238,7 @@ mod tests {
             ExitCause::StoppedOnRequest,
             ExitCause::OutputLimit,
             ExitCause::DiskLimit,
+            ExitCause::LeaseExpired,
         ];
         let shown: std::collections::HashSet<i32> =
             causes.map(|cause| shown_cause(cause).into()).into();

@@ -78,6 +78,7 @@ pub fn process_status(info: &ProcessInfo) -> v1::ProcessStatus {
         workspace: (spec.workspace.as_ref()).map_or_else(String::new, ToString::to_string),
         stdin: enums::shown_input(spec.input).into(),
         input_ended: info.input_ended,
+        ..Default::default()
     }
 }
 
@@ -183,9 +184,9 @@ pub mod tests {
     use crate::convert::id::parsed;
     use prn_ipc_protocol::message::{
         AppliedLimits, End, ExitCause, FileText, Input, Keeping, Layer, OutputStore, Overflow,
-        ProcessSpec, Profile, TerminalSize,
+        ProcessSpec, Profile, Retention, TerminalSize,
     };
-    use prn_ipc_protocol::types::{Limits, PathRule, Paths, UnixMicros};
+    use prn_ipc_protocol::types::{Labels, Limits, PathRule, Paths, UnixMicros};
 
     fn file(name: &str, text: &str) -> FileText {
         FileText {
@@ -218,6 +219,11 @@ pub mod tests {
                 profile: Profile::Default,
                 paths: Paths::default(),
                 workspace: None,
+                name: None,
+                labels: Labels::default(),
+                deadline: None,
+                lease: None,
+                retention: Retention::default(),
             },
             uid: 2_000_000_000,
             started: UnixMicros(1_700_000_000_123_456),
@@ -235,6 +241,10 @@ pub mod tests {
             stuck: vec![],
             left_behind: None,
             layers: vec![Layer::Namespaces, Layer::SystemCallFilter],
+            paused: false,
+            lease_ends: None,
+            stop: None,
+            change: 0,
         }
     }
 

@@ -5,10 +5,10 @@ use std::ffi::CString;
 
 use prn_ipc_protocol::config;
 use prn_ipc_protocol::message::{
-    Input, Keeping, OutputStore, Overflow, ProcessSpec, StartSpec, TerminalSize,
+    Input, Keeping, OutputStore, Overflow, ProcessSpec, Retention, StartSpec, TerminalSize,
 };
 use prn_ipc_protocol::output_max;
-use prn_ipc_protocol::types::{ARGUMENTS_MAX, Argv, LimitName, Limits, Millis, ProcessId};
+use prn_ipc_protocol::types::{ARGUMENTS_MAX, Argv, Labels, LimitName, Limits, Millis, ProcessId};
 use prn_proto::defaults::FOLLOW_TIMEOUT;
 use prn_proto::v1;
 
@@ -90,6 +90,11 @@ pub fn start_spec<E: From<Violations>>(
                 profile: profile?.unwrap_or_default(),
                 paths: paths?,
                 workspace: workspace?,
+                name: None,
+                labels: Labels::default(),
+                deadline: None,
+                lease: None,
+                retention: Retention::default(),
             },
             variables: run.variables,
         })

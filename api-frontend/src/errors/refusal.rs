@@ -163,6 +163,14 @@ fn refused(refusal: &Refusal, subject: Subject<'_>) -> Status {
         Refusal::DiskAboveCeiling(ceiling) => {
             above_ceiling("disk_max_bytes", "disk_max_bytes", *ceiling)
         }
+        Refusal::NameTaken(_)
+        | Refusal::DeadlinePassed
+        | Refusal::Ended
+        | Refusal::NotEnded
+        | Refusal::MemoryInUse(_)
+        | Refusal::NoLease
+        | Refusal::TooManyKept { .. }
+        | Refusal::NotChanged(_) => internal(),
     }
 }
 

@@ -46,7 +46,7 @@ impl Frontend {
         for info in processes {
             frontend.event(Event::Process(Box::new(info.clone())));
         }
-        frontend.event(Event::SnapshotEnd);
+        frontend.event(Event::SnapshotEnd { change: 0 });
         assert_eq!(frontend.receive(), Request::Ready);
         frontend
     }

@@ -752,6 +752,57 @@ mod tests {
             Err(Status::unimplemented(""))
         }
 
+        async fn wait(
+            &self,
+            _: Request<v1::WaitRequest>,
+        ) -> Result<Response<v1::WaitResponse>, Status> {
+            Err(Status::unimplemented(""))
+        }
+
+        async fn signal_process(
+            &self,
+            _: Request<v1::SignalProcessRequest>,
+        ) -> Result<Response<v1::SignalProcessResponse>, Status> {
+            Err(Status::unimplemented(""))
+        }
+
+        async fn update_process(
+            &self,
+            _: Request<v1::UpdateProcessRequest>,
+        ) -> Result<Response<v1::UpdateProcessResponse>, Status> {
+            Err(Status::unimplemented(""))
+        }
+
+        async fn remove_process(
+            &self,
+            _: Request<v1::RemoveProcessRequest>,
+        ) -> Result<Response<v1::RemoveProcessResponse>, Status> {
+            Err(Status::unimplemented(""))
+        }
+
+        async fn get_usage(
+            &self,
+            _: Request<v1::GetUsageRequest>,
+        ) -> Result<Response<v1::GetUsageResponse>, Status> {
+            Err(Status::unimplemented(""))
+        }
+
+        async fn get_server(
+            &self,
+            _: Request<v1::GetServerRequest>,
+        ) -> Result<Response<v1::GetServerResponse>, Status> {
+            Err(Status::unimplemented(""))
+        }
+
+        type WatchStream = stream::Pending<Result<v1::WatchResponse, Status>>;
+
+        async fn watch(
+            &self,
+            _: Request<v1::WatchRequest>,
+        ) -> Result<Response<Self::WatchStream>, Status> {
+            Err(Status::unimplemented(""))
+        }
+
         async fn resize_terminal(
             &self,
             _: Request<v1::ResizeTerminalRequest>,

@@ -57,6 +57,7 @@ impl ListRequest {
             ended_before: self.ended_before.map(to_wire_when).transpose()?,
             order: order.into(),
             with_argv: self.with_argv,
+            selector: None,
         })
     }
 }

@@ -230,6 +230,8 @@ pub enum ExitKind {
     OutputLimit,
     /// Its workspace took more of the disk than it may.
     DiskLimit,
+    /// Nobody followed it or renewed its lease in time.
+    LeaseExpired,
     /// A cause that this client does not know.
     Unknown,
 }
@@ -292,6 +294,7 @@ impl ExitKind {
             Ok(Kind::StoppedOnRequest) => Self::StoppedOnRequest,
             Ok(Kind::OutputLimit) => Self::OutputLimit,
             Ok(Kind::DiskLimit) => Self::DiskLimit,
+            Ok(Kind::LeaseExpired) => Self::LeaseExpired,
             // Of no process that a server knows: a start's error says the one
             // ([`ServerError::exec_failure`](crate::ServerError::exec_failure)), and this client the
             // other ([`ClientError::ProcessLost`](crate::ClientError::ProcessLost)).

@@ -191,6 +191,11 @@ impl TryFrom<&StartSpec> for v1::StartRequest {
             stdin: spec.stdin.kind().into_wire().into(),
             terminal_size: spec.stdin.terminal_size().map(v1::TerminalSize::from),
             workspace: spec.workspace.clone().unwrap_or_default(),
+            name: String::new(),
+            labels: std::collections::BTreeMap::new(),
+            deadline: None,
+            lease: None,
+            retention: None,
         })
     }
 }

@@ -48,6 +48,7 @@ pub fn show_end(exit: &Exit) -> Option<String> {
         ExitKind::TimedOut => "timed out".to_owned(),
         ExitKind::OutputLimit => "output limit".to_owned(),
         ExitKind::DiskLimit => "disk limit".to_owned(),
+        ExitKind::LeaseExpired => "lease expired".to_owned(),
         ExitKind::Unknown => "cause unknown".to_owned(),
         ExitKind::StoppedOnRequest => return None,
     };
@@ -79,6 +80,7 @@ pub fn show_left_behind(left: &LeftBehind) -> String {
         Some(ExitKind::TimedOut) => "when the time was up (--timeout)",
         Some(ExitKind::OutputLimit) => "for writing more output than is kept",
         Some(ExitKind::DiskLimit) => "because its workspace had more than its bound of the disk",
+        Some(ExitKind::LeaseExpired) => "because its lease had run out",
         Some(_) => "by a stop",
     };
     format!("{count} that outlived the main process {verb} ended {why}")
@@ -132,6 +134,7 @@ pub fn show_exit(exit: &Exit) -> String {
         ExitKind::StoppedOnRequest => format!("stopped, {how}"),
         ExitKind::OutputLimit => format!("too much output, {how}"),
         ExitKind::DiskLimit => format!("workspace over its disk limit, {how}"),
+        ExitKind::LeaseExpired => format!("lease ran out, {how}"),
         ExitKind::Unknown => "unknown".to_owned(),
     }
 }
@@ -230,6 +233,7 @@ mod tests {
             (Kind::OomKilled, 0, 9, false, "Stopped (out of memory)"),
             (Kind::OutputLimit, 0, 9, false, "Stopped (output limit)"),
             (Kind::DiskLimit, 0, 9, false, "Stopped (disk limit)"),
+            (Kind::LeaseExpired, 0, 15, false, "Stopped (lease expired)"),
             (Kind::StoppedOnRequest, 0, 15, false, "Stopped"),
             (Kind::StoppedOnRequest, 5, 0, false, "Stopped"),
             (Kind::ExecFailed, 0, 0, false, "Stopped (cause unknown)"),

@@ -155,6 +155,7 @@ pub fn resolve(options: &Options, host: &Host) -> Result<Plan, PlanError> {
             uid_count: processes,
             scarce,
             finished_max,
+            finished_age: None,
             limit_ceilings: limits.ceilings,
             output: [(OutputStore::Memory, output.limits)]
                 .into_iter()

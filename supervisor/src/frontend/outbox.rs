@@ -130,7 +130,7 @@ impl Outbox {
             Notice::Changed(id) => self.state(id),
             Notice::Stopped(id) => self.settle(&Operation::Stop(id), &Reply::Done),
             Notice::Advanced(id, end) => self.event(Event::Advanced { id, end }),
-            Notice::Forgotten(id) => self.event(Event::Forgotten(id)),
+            Notice::Forgotten { id, change } => self.event(Event::Forgotten { id, change }),
             Notice::Draining => self.event(Event::Draining),
             Notice::WorkspaceLeaves(info) => self.event(Event::Workspace(Box::new(info))),
             Notice::WorkspaceTried(name) => {
@@ -240,8 +240,11 @@ mod tests {
                 }))],
             ),
             (
-                Notice::Forgotten(ONE),
-                vec![Ok(FromSupervisor::Event(Event::Forgotten(ONE)))],
+                Notice::Forgotten { id: ONE, change: 9 },
+                vec![Ok(FromSupervisor::Event(Event::Forgotten {
+                    id: ONE,
+                    change: 9,
+                }))],
             ),
             (
                 Notice::Draining,

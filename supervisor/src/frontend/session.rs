@@ -107,7 +107,8 @@ impl Session {
         for id in runner.ids() {
             self.outbox.state(id);
         }
-        self.outbox.event(Event::SnapshotEnd);
+        let change = runner.last_change();
+        self.outbox.event(Event::SnapshotEnd { change });
     }
 
     fn ask(&mut self, request: RequestId, ask: Ask, runner: &mut Runner) -> Result<(), Refusal> {
@@ -159,6 +160,9 @@ impl Session {
                 let info = runner.create_workspace(&spec)?;
                 self.outbox.event(Event::Workspace(Box::new(info)));
                 self.outbox.answer(request, Reply::Done, Vec::new());
+            }
+            Ask::Signal(..) | Ask::Update(..) | Ask::Remove(_) | Ask::Usage(_) => {
+                return Err(Refusal::UnknownProcess);
             }
             Ask::RemoveWorkspace(name, how) => {
                 runner.remove_workspace(&name, how)?;

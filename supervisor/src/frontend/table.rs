@@ -59,6 +59,10 @@ mod tests {
                 | Ask::LendInput(_)
                 | Ask::EndInput(_)
                 | Ask::ResizeTerminal(..)
+                | Ask::Signal(..)
+                | Ask::Update(..)
+                | Ask::Remove(_)
+                | Ask::Usage(_)
                 | Ask::CreateWorkspace(_)
                 | Ask::RemoveWorkspace(..),
             )

@@ -69,7 +69,7 @@ impl Runner {
             cause: exit_cause(status, stopped_for, live.group.oom_kills()),
             at: UnixMicros::now(),
         });
-        self.notices.push_back(Notice::Changed(process.info.id));
+        self.changed(process);
     }
 
     /// Finishes the process if its tree is empty.
@@ -117,7 +117,7 @@ impl Runner {
         });
         process.info.stuck.clear();
         process.info.waits = false;
-        self.notices.push_back(Notice::Changed(process.info.id));
+        self.changed(process);
     }
 
     /// Nothing is added to its output any more, and nothing set aside for it.
@@ -201,7 +201,11 @@ impl Runner {
             };
             self.remembered -= process.info.spec.size();
             self.release(&mut process);
-            self.notices.push_back(Notice::Forgotten(process.info.id));
+            self.last_change += 1;
+            self.notices.push_back(Notice::Forgotten {
+                id: process.info.id,
+                change: self.last_change,
+            });
         }
     }
 }

@@ -105,7 +105,7 @@ impl Runner {
     /// Reads again from a process that waited.
     pub(super) fn go_on(&mut self, process: &mut Process) {
         if std::mem::take(&mut process.info.waits) {
-            self.notices.push_back(Notice::Changed(process.info.id));
+            self.changed(process);
             self.pump(process, Stream::Stdout, Turn::Regular);
             self.pump(process, Stream::Stderr, Turn::Regular);
         }
@@ -302,7 +302,7 @@ impl Runner {
             Consequence::Nothing => {}
             Consequence::Wait => {
                 if !std::mem::replace(&mut process.info.waits, true) {
-                    self.notices.push_back(Notice::Changed(process.info.id));
+                    self.changed(process);
                 }
             }
             Consequence::Kill => {

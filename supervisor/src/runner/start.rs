@@ -112,6 +112,10 @@ impl Runner {
             stuck: Vec::new(),
             left_behind: None,
             layers,
+            paused: false,
+            lease_ends: None,
+            stop: None,
+            change: 0,
         };
         self.enter(
             Process::new(digest, info, account, made.live, made.failure),
@@ -421,10 +425,8 @@ impl Runner {
             }
             Ok(Told::Runs) => {
                 process.info.started = UnixMicros::now();
-                self.notices.extend([
-                    Notice::Changed(process.info.id),
-                    Notice::Started(process.info.id),
-                ]);
+                self.changed(process);
+                self.notices.push_back(Notice::Started(process.info.id));
             }
             // Its end follows, and then the answer.
             Ok(Told::Failed(failed)) => process.failure = Some(refusal(failed)),

@@ -127,9 +127,8 @@ impl Runner {
             // A stop is answered all the same.
             Due::Stuck => {
                 process.info.stuck = live.group.stuck();
-                let id = process.info.id;
-                self.notices
-                    .extend([Notice::Changed(id), Notice::Stopped(id)]);
+                self.changed(process);
+                self.notices.push_back(Notice::Stopped(process.info.id));
                 if let Some(name) = &process.info.spec.workspace {
                     self.note_tried(name);
                 }

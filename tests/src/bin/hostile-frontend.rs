@@ -85,7 +85,9 @@ impl Program {
                         .receive(FromSupervisor::descriptors)
                         .expect("the snapshot")
                     {
-                        Received::Message(FromSupervisor::Event(Event::SnapshotEnd), _) => break,
+                        Received::Message(FromSupervisor::Event(Event::SnapshotEnd { .. }), _) => {
+                            break;
+                        }
                         Received::Message(..) | Received::Nothing => {}
                         Received::Closed => panic!("no snapshot"),
                     }
