@@ -48,9 +48,12 @@ mod list;
 mod mint;
 mod paths;
 mod process;
+mod selector;
 mod start;
 mod subscription;
 mod transport;
+mod wait;
+mod watch;
 mod wire;
 mod workspace;
 
@@ -73,7 +76,10 @@ pub use prn_proto::units::{Binding, Variable, When};
 pub use process::{
     Exit, ExitKind, LeftBehind, OutputStatus, Process, ProcessStatus, State, StuckTask, Usage,
 };
+pub use selector::{InvalidSelector, LabelIs, LabelMatch, LabelSelector, Outcome, Selector};
 pub use start::{StartSpec, Started};
 pub use subscription::{Event, OutputEnd, OutputRequest, OutputStream, Source};
 pub use tonic::Code;
+pub use wait::{WaitCondition, WaitRequest, Waited};
+pub use watch::{Change, Watch, WatchRequest};
 pub use workspace::{Removed, StopProcesses, Workspace};
