@@ -6,7 +6,7 @@
 //! - [`start`], [`stop`], [`list`], [`subscribe`], [`input`], [`terminal`]: what each call asks for.
 //! - [`process`]: what is said of a process.
 //! - [`workspace`]: what is asked for of workspaces, and what is said of them.
-//! - [`enums`], [`id`], [`time`]: values that several of them have.
+//! - [`selector`], [`enums`], [`id`], [`time`]: values that several of them have.
 
 pub mod enums;
 pub mod fields;
@@ -15,6 +15,7 @@ pub mod input;
 pub mod list;
 pub mod paths;
 pub mod process;
+pub mod selector;
 pub mod start;
 pub mod stop;
 pub mod subscribe;
