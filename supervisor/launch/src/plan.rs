@@ -155,7 +155,10 @@ pub fn resolve(options: &Options, host: &Host) -> Result<Plan, PlanError> {
             uid_count: processes,
             scarce,
             finished_max,
-            finished_age: None,
+            finished_age: options
+                .max_finished_age
+                .map(|age| time("max-finished-age", Some(age)))
+                .transpose()?,
             limit_ceilings: limits.ceilings,
             output: [(OutputStore::Memory, output.limits)]
                 .into_iter()
