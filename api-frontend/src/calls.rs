@@ -9,4 +9,6 @@ pub mod start;
 pub mod status;
 pub mod stop;
 pub mod subscribe;
+pub mod wait;
+pub mod watch;
 pub mod workspaces;

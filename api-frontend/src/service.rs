@@ -10,7 +10,7 @@ use prn_proto::v1::process_runner_service_server::ProcessRunnerService;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::calls::server::Server;
-use crate::calls::{input, list, resize, start, status, stop, subscribe, workspaces};
+use crate::calls::{input, list, resize, start, status, stop, subscribe, wait, watch, workspaces};
 use crate::clients::Client;
 use crate::errors;
 use crate::input::intake::Gauge;
@@ -154,9 +154,11 @@ impl ProcessRunnerService for Service {
 
     async fn wait(
         &self,
-        _: Request<v1::WaitRequest>,
+        request: Request<v1::WaitRequest>,
     ) -> Result<Response<v1::WaitResponse>, Status> {
-        Err(errors::internal())
+        let client = client(&request)?;
+        let waited = wait::wait(&self.0, &client, request.into_inner()).await?;
+        Ok(response(waited, HeaderMap::new()))
     }
 
     async fn signal_process(
@@ -194,12 +196,14 @@ impl ProcessRunnerService for Service {
         Err(errors::internal())
     }
 
-    type WatchStream = futures_util::stream::Empty<Result<v1::WatchResponse, Status>>;
+    type WatchStream = watch::Changes;
 
     async fn watch(
         &self,
-        _: Request<v1::WatchRequest>,
+        request: Request<v1::WatchRequest>,
     ) -> Result<Response<Self::WatchStream>, Status> {
-        Err(errors::internal())
+        let client = client(&request)?;
+        let changes = watch::watch(&self.0, &client, request.into_inner())?;
+        Ok(Response::new(changes))
     }
 }
