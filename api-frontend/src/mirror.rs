@@ -31,7 +31,18 @@ pub struct Mirror {
 struct Table {
     by_id: HashMap<ProcessId, Arc<Process>>,
     by_number: BTreeMap<u64, Arc<Process>>,
+    /// How many of them have ended.
+    finished: usize,
     workspaces: Workspaces,
+}
+
+/// How many processes there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Counts {
+    /// That are alive.
+    pub running: usize,
+    /// That have ended.
+    pub finished: usize,
 }
 
 /// One process.
@@ -114,6 +125,15 @@ impl Mirror {
         self.read().by_number.len()
     }
 
+    /// How many of them are alive, and how many have ended.
+    pub fn counts(&self) -> Counts {
+        let table = self.read();
+        Counts {
+            running: table.by_number.len().saturating_sub(table.finished),
+            finished: table.finished,
+        }
+    }
+
     /// All processes that come after this one's number in such an order.
     pub fn walk(&self, order: Order, after: Option<u64>) -> Walk<'_> {
         Walk {
@@ -154,6 +174,10 @@ impl Mirror {
         let mut table = self.write();
         let known = table.by_id.get(&info.id).map(|process| process.info());
         table.workspaces.changed(known.as_deref(), Some(&info));
+        let had_ended = known.is_some_and(|known| known.end.is_some());
+        if info.end.is_some() && !had_ended {
+            table.finished += 1;
+        }
         match table.by_id.get(&info.id) {
             Some(process) => drop(process.info.send_replace(Arc::clone(&info))),
             None => {
@@ -175,6 +199,9 @@ impl Mirror {
             let info = process.info();
             table.by_number.remove(&info.number);
             table.workspaces.changed(Some(&info), None);
+            if info.end.is_some() {
+                table.finished = table.finished.saturating_sub(1);
+            }
             process.hub.forget();
         }
     }
@@ -224,8 +251,9 @@ impl Mirror {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::convert::process::tests::info;
+    use crate::convert::process::tests::{ended, info};
     use crate::workspaces::tests::{name, workspace};
+    use prn_ipc_protocol::message::{ExitCause, ExitStatus, OutputTotals};
 
     const A: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
     const B: &str = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb";
@@ -247,6 +275,24 @@ mod tests {
         mirror.forget(info(A, 0).id);
         assert_eq!(numbers(&mirror), [12]);
         assert!(mirror.process(info(A, 0).id).is_none());
+    }
+
+    #[test]
+    fn those_that_have_ended_are_counted_once() {
+        let mirror = Mirror::default();
+        let counts = || (mirror.counts().running, mirror.counts().finished);
+        mirror.update(info(A, 1));
+        mirror.update(info(B, 2));
+        assert_eq!(counts(), (2, 0));
+        let totals = OutputTotals::default();
+        let end = || ended(info(A, 1), ExitStatus::Exited(0), ExitCause::Exited, totals);
+        mirror.update(end());
+        mirror.update(end());
+        assert_eq!(counts(), (1, 1));
+        mirror.forget(info(A, 0).id);
+        mirror.forget(info(A, 0).id);
+        mirror.forget(info(B, 0).id);
+        assert_eq!(counts(), (0, 0));
     }
 
     #[test]
