@@ -10,6 +10,7 @@ use crate::clients::Client;
 use crate::convert::several::{Several, several};
 use crate::errors;
 use crate::failure::Failure;
+use crate::selector::Selector;
 use crate::supervisor::Answered;
 
 /// Forgets finished processes.
@@ -21,10 +22,7 @@ pub async fn remove_process(
     let mut removed = Removed::default();
     match several(request.processes, request.selector)? {
         Several::Named(ids) => named(server, client, &ids, &mut removed).await?,
-        Several::Selected(selector) => {
-            let _ = selector;
-            return Err(errors::internal());
-        }
+        Several::Selected(selector) => selected(server, client, &selector, &mut removed).await?,
     }
     Ok(v1::RemoveProcessResponse {
         removed: removed.ids,
@@ -70,6 +68,35 @@ async fn named(
             errors::removed_before(removed.ids.len(), errors::failed(&failure, info.id, None))
         })?;
         removed.add(&info);
+    }
+    Ok(())
+}
+
+/// Those of them that have ended.
+async fn selected(
+    server: &Server,
+    client: &Client,
+    selector: &Selector,
+    removed: &mut Removed,
+) -> Result<(), Status> {
+    let mut infos = Vec::new();
+    for process in server.mirror.selected(selector) {
+        tokio::task::coop::consume_budget().await;
+        let info = process.info();
+        if info.end.is_some() {
+            infos.push(info);
+        }
+    }
+    for info in infos {
+        match remove(server, client, info.id).await {
+            Ok(()) => removed.add(&info),
+            // It went by itself meanwhile.
+            Err(Failure::Refused(Refusal::UnknownProcess)) => {}
+            Err(failure) => {
+                let status = errors::failed(&failure, info.id, None);
+                return Err(errors::removed_before(removed.ids.len(), status));
+            }
+        }
     }
     Ok(())
 }

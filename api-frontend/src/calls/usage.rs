@@ -1,9 +1,10 @@
 //! GetUsage: the supervisor is asked for what is alive, and what has ended is in the mirror.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::{StreamExt, stream};
 use prn_ipc_protocol::kernel::tree_usage;
 use prn_ipc_protocol::message::{Ask, LiveUsage, Refusal, Reply};
 use prn_ipc_protocol::types::{ProcessId, UnixMicros};
@@ -19,11 +20,15 @@ use crate::convert::time::timestamp;
 use crate::convert::usage;
 use crate::errors;
 use crate::failure::Failure;
-use crate::mirror::Process;
+use crate::mirror::{Order, Process};
+use crate::selector::Selector;
 use crate::supervisor::{Answered, Unexpected};
 
 /// Field number of [`v1::GetUsageResponse::usages`].
 const USAGES: u32 = 1;
+
+/// Most processes of an answer that a selector selects.
+const SELECTED_MAX: usize = 1000;
 
 /// Between the last of a tree and the word of its end the supervisor reads what is left of its
 /// output. For so long that is waited for.
@@ -36,35 +41,68 @@ pub async fn get_usage(
     request: v1::GetUsageRequest,
 ) -> Result<v1::GetUsageResponse, Status> {
     let with_tasks = request.with_tasks;
-    let processes = match several(request.processes, request.selector)? {
+    let usages = match several(request.processes, request.selector)? {
         Several::Named(ids) => {
             let processes = ids.into_iter().map(|id| server.process(id));
-            processes.collect::<Result<Vec<_>, _>>()?
+            let processes = processes.collect::<Result<Vec<_>, _>>()?;
+            all(server, client, processes, with_tasks).await
         }
         Several::Selected(selector) => {
-            let _ = selector;
-            return Err(errors::internal());
+            let processes = newest(server, &selector).await;
+            let usages = all(server, client, processes, with_tasks).await;
+            usages
+                .into_iter()
+                .filter(|(_, usage)| !is_gone(usage))
+                .collect()
         }
     };
-    let usages = stream::iter(processes.into_iter().map(|process| async move {
-        let usage = one(server, client, &process, with_tasks).await;
-        usage.map_err(|failure| errors::failed(&failure, process.hub.id(), None))
-    }));
-    // As many at a time as a client may ask for.
-    let usages = usages.buffered(USAGES_MAX).try_collect().await?;
+    let usages = usages
+        .into_iter()
+        .map(|(id, usage)| usage.map_err(|failure| errors::failed(&failure, id, None)));
     Ok(v1::GetUsageResponse {
-        usages: fitted(usages),
+        usages: fitted(usages.collect::<Result<_, _>>()?),
         sampled_at: Some(timestamp(UnixMicros::now())),
         boot_epoch: server.boot_epoch(),
     })
 }
 
-async fn one(
+type Usage = Result<v1::ProcessUsage, Failure>;
+
+/// The newest that this selects, by their starts.
+async fn newest(server: &Server, selector: &Selector) -> Vec<Arc<Process>> {
+    let mut newest = VecDeque::new();
+    for process in server.mirror.candidates(selector, Order::NewestFirst, None) {
+        tokio::task::coop::consume_budget().await;
+        if newest.len() >= SELECTED_MAX {
+            break;
+        }
+        if selector.has(&process.info()) {
+            newest.push_front(process);
+        }
+    }
+    newest.into()
+}
+
+/// It was forgotten meanwhile.
+fn is_gone(usage: &Usage) -> bool {
+    matches!(usage, Err(Failure::Refused(Refusal::UnknownProcess)))
+}
+
+/// As many at a time as a client may ask for.
+async fn all(
     server: &Server,
     client: &Client,
-    process: &Arc<Process>,
+    processes: Vec<Arc<Process>>,
     with_tasks: bool,
-) -> Result<v1::ProcessUsage, Failure> {
+) -> Vec<(ProcessId, Usage)> {
+    let usages = processes.into_iter().map(|process| async move {
+        let usage = one(server, client, &process, with_tasks).await;
+        (process.hub.id(), usage)
+    });
+    stream::iter(usages).buffered(USAGES_MAX).collect().await
+}
+
+async fn one(server: &Server, client: &Client, process: &Arc<Process>, with_tasks: bool) -> Usage {
     let id = process.hub.id();
     if let Some(ended) = ended(process) {
         return Ok(ended);

@@ -260,6 +260,7 @@ mod tests {
             working_directory: Some(quoted("/nowhere")),
             paths: Paths::default(),
             workspace: None,
+            name: None,
         }
     }
 
