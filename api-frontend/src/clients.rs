@@ -6,16 +6,21 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use prn_proto::tls::Fingerprint;
+use prn_ipc_protocol::types::UnixMicros;
+use prn_proto::tls::{Certificate, Fingerprint};
 use tokio::sync::{Semaphore, SemaphorePermit, TryAcquireError};
 
 /// Most lists of a client that are being made.
 const LISTS_MAX: usize = 2;
-/// Most of a client's requests to kill at once, to open an output, and about inputs, that wait for
-/// the supervisor: a quarter of what all clients together may have ([`crate::permits`]).
+/// Most of a client's requests to kill at once, to open an output, about inputs, to change a process,
+/// and about what one takes, that wait for the supervisor: a quarter of what all clients together may
+/// have ([`crate::permits`]).
 const KILLS_MAX: usize = 16;
 const SUBSCRIPTIONS_MAX: usize = 4;
 const INPUTS_MAX: usize = 8;
+const CHANGES_MAX: usize = 4;
+/// See [`CHANGES_MAX`].
+pub const USAGES_MAX: usize = 4;
 
 /// Most calls of a client that wait for the end of processes, and how many processes they may wait
 /// for on average: one that waits for fewer counts as if it did. To wait for one of many takes a
@@ -47,6 +52,12 @@ pub struct Client {
     pub waits: Waits,
     /// For watches.
     pub watches: Arc<Semaphore>,
+    /// For requests to change a process.
+    pub changes: Arc<Semaphore>,
+    /// For requests about what a process takes.
+    pub usages: Arc<Semaphore>,
+    /// Its certificate is valid until then.
+    pub not_after: Option<UnixMicros>,
 }
 
 /// The calls of one client that wait for the end of processes.
@@ -74,7 +85,9 @@ impl Clients {
     pub fn new(pins: &[Vec<u8>]) -> Self {
         let clients = pins.iter().map(|der| {
             let fingerprint = Fingerprint::of(der);
-            (fingerprint, Arc::new(Client::new(fingerprint)))
+            let not_after = Certificate::from_der(der.clone()).ok();
+            let not_after = not_after.and_then(|certificate| until(&certificate));
+            (fingerprint, Arc::new(Client::new(fingerprint, not_after)))
         });
         Self(clients.collect())
     }
@@ -94,7 +107,7 @@ impl Client {
     /// So many watches it may have.
     pub const WATCHES_MAX: usize = WATCHES_MAX;
 
-    fn new(fingerprint: Fingerprint) -> Self {
+    fn new(fingerprint: Fingerprint, not_after: Option<UnixMicros>) -> Self {
         Self {
             fingerprint,
             lists: Semaphore::new(LISTS_MAX),
@@ -103,8 +116,17 @@ impl Client {
             inputs: Arc::new(Semaphore::new(INPUTS_MAX)),
             waits: Waits::new(),
             watches: Arc::new(Semaphore::new(WATCHES_MAX)),
+            changes: Arc::new(Semaphore::new(CHANGES_MAX)),
+            usages: Arc::new(Semaphore::new(USAGES_MAX)),
+            not_after,
         }
     }
+}
+
+/// Until when a certificate is valid.
+pub fn until(certificate: &Certificate) -> Option<UnixMicros> {
+    let micros = certificate.not_after()?.as_micros();
+    u64::try_from(micros).ok().map(UnixMicros)
 }
 
 #[cfg(test)]
