@@ -64,6 +64,8 @@ pub enum Request {
         /// So many.
         taken: u64,
     },
+    /// The answer to [`Event::Probe`].
+    Alive,
 }
 
 /// What it means to a process that somebody reads its output.
@@ -178,6 +180,8 @@ pub enum Event {
     Workspace(Box<WorkspaceInfo>),
     /// Nothing of a workspace is left.
     WorkspaceGone(WorkspaceName),
+    /// Are you there? To be answered with [`Request::Alive`], before the next one comes.
+    Probe,
 }
 
 /// What to start.
@@ -292,7 +296,7 @@ pub struct LiveUsage {
     /// Files of its group, those that are there: cpu.stat, memory.current, memory.peak,
     /// memory.events, io.stat, pids.current, pids.peak, cpu.pressure, memory.pressure, io.pressure.
     pub files: Vec<FileText>,
-    /// How many processes there are.
+    /// How many processes there are; of very many, how many were looked at: some hundreds.
     pub processes: u32,
     /// Of some of them, if they are many: the /proc/pid/stat of each.
     pub some: Vec<Vec<u8>>,
