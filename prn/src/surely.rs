@@ -15,9 +15,6 @@ use crate::{fields, output};
 /// How often a start is tried whose outcome is unknown, with pauses of ten seconds in all.
 const TRIES: u32 = 8;
 
-/// A server's age is read from its clock, which may be set meanwhile: so much more is asked for.
-const CLOCK_MARGIN: Duration = Duration::from_secs(1);
-
 /// Starts a process, again if it is unknown whether that worked, and warns of limits that are not
 /// enforced.
 ///
@@ -99,7 +96,8 @@ impl Doubt {
         }
     }
 
-    /// Whether the tries so far reached another run of the server than this, or may have.
+    /// Whether the tries so far reached another run of the server than this, which has answered by
+    /// now, or may have.
     fn is_of_another(&self, server: &ServerInfo, now: Instant) -> bool {
         if let Some(run) = &self.run {
             return *run != server.boot_epoch;
@@ -109,7 +107,7 @@ impl Doubt {
             return true;
         };
         let age = at.duration_since(started).unwrap_or_default();
-        age < now.duration_since(self.since).saturating_add(CLOCK_MARGIN)
+        age < now.duration_since(self.since)
     }
 }
 
@@ -150,8 +148,11 @@ async fn start_once(
         None => remote.connect().await?,
     };
     // A connection leads to one run of the server, for as long as it lasts.
-    if doubt.may_have_started && doubt.is_of_another(&client.server().await?, Instant::now()) {
-        return Err(Attempt::OtherRun);
+    if doubt.may_have_started {
+        let server = client.server().await?;
+        if doubt.is_of_another(&server, Instant::now()) {
+            return Err(Attempt::OtherRun);
+        }
     }
     let started = client.start(spec).await?;
     Ok((client, started))
@@ -227,8 +228,8 @@ mod tests {
         let later = doubt.since + Duration::from_secs(10);
         let is_other =
             |doubt: &Doubt, age| doubt.is_of_another(&server(Duration::from_secs(age)), later);
-        assert!(is_other(&doubt, 9) && is_other(&doubt, 10));
-        assert!(!is_other(&doubt, 12));
+        assert!(is_other(&doubt, 0) && is_other(&doubt, 9));
+        assert!(!is_other(&doubt, 10));
         assert!(
             doubt.is_of_another(&ServerInfo::default(), later),
             "it does not say"

@@ -29,7 +29,18 @@ enum Told {
 
 fn told(server: &Server, proxy: &Proxy, id: &str, ledger: &str) -> Told {
     let script = format!("echo {id} >> {ledger}");
-    let mut command: Command = server.prn(&["start", "--id", id, "--", "sh", "-c", &script]);
+    let words = [
+        "start",
+        "--profile",
+        "none",
+        "--id",
+        id,
+        "--",
+        "sh",
+        "-c",
+        &script,
+    ];
+    let mut command: Command = server.prn(&words);
     let output = command.env("PRN_ADDRESS", &proxy.address).output().unwrap();
     let error = String::from_utf8_lossy(&output.stderr);
     if output.status.success() {
@@ -50,10 +61,9 @@ fn told(server: &Server, proxy: &Proxy, id: &str, ledger: &str) -> Told {
 fn a_start_that_is_cut_off_starts_once_or_not_at_all_and_says_which() {
     let default = if in_guest() { 200 } else { 1000 };
     let starts: usize = std::env::var(STARTS).map_or(default, |text| text.parse().unwrap());
+    let most = &format!("--max-finished={}", starts + 64);
     let server = Server::with(Options {
-        arguments: ["--max-finished", &(starts + 64).to_string()]
-            .map(str::to_owned)
-            .into(),
+        arguments: [most, "--allow-profile-none"].map(str::to_owned).into(),
         ..Options::default()
     });
     let random = Mutex::new(Random::from_environment("PRN_TEST_SEED"));
