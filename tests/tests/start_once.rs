@@ -1,13 +1,15 @@
 //! A start over connections that are cut at any moment: a process starts once or not at all, and
 //! whoever asked for it is told which.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 use std::process::Command;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
+use nix::sys::signal::Signal;
 use prn_tests::proxy::{Cut, Proxy};
 use prn_tests::random::Random;
 use prn_tests::server::{Options, Server};
@@ -15,6 +17,9 @@ use prn_tests::{in_guest, wait_for};
 
 /// How many starts there are: 10,000 before a release.
 const STARTS: &str = "PRN_TEST_STARTS";
+
+/// So many of them of one server, which holds descriptors for all that it remembers.
+const ROUND: usize = 500;
 
 /// What a client was told of a start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -46,6 +51,8 @@ fn told(server: &Server, proxy: &Proxy, id: &str, ledger: &str) -> Told {
     if output.status.success() {
         assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), id);
         Told::Started
+    } else if error.contains("was started before, has ended, and was forgotten") {
+        Told::Started
     } else if error.contains("it is unknown whether process") {
         Told::Unknown
     } else {
@@ -61,81 +68,168 @@ fn told(server: &Server, proxy: &Proxy, id: &str, ledger: &str) -> Told {
 fn a_start_that_is_cut_off_starts_once_or_not_at_all_and_says_which() {
     let default = if in_guest() { 200 } else { 1000 };
     let starts: usize = std::env::var(STARTS).map_or(default, |text| text.parse().unwrap());
-    let most = &format!("--max-finished={}", starts + 64);
-    let server = Server::with(Options {
-        arguments: [most, "--allow-profile-none"].map(str::to_owned).into(),
-        ..Options::default()
-    });
-    let random = Mutex::new(Random::from_environment("PRN_TEST_SEED"));
-    let proxy = Proxy::start(&server.address, {
-        let mut random = Random::from_environment("PRN_TEST_SEED");
+    let mut random = Random::from_environment("PRN_TEST_SEED");
+    let mut sums = BTreeMap::<Told, usize>::new();
+    let mut cuts = 0;
+    // A server that remembers all of them, and one that forgets nearly all at once.
+    for (round, remembered) in (0..starts.div_ceil(ROUND)).zip([ROUND + 64, 64].into_iter().cycle())
+    {
+        let count = ROUND.min(starts - round * ROUND);
+        let random = Random::new(random.number());
+        cuts += round_of(count, remembered, random, &mut sums);
+    }
+    println!("{starts} starts, {cuts} connections cut: {sums:?}");
+    assert!(cuts > u64::try_from(starts / 4).unwrap());
+    let started = sums.get(&Told::Started).copied().unwrap_or(0);
+    assert!(started > starts / 2 && started < starts);
+}
+
+/// So many starts against a server that remembers so many. Returns how many connections were cut.
+fn round_of(
+    count: usize,
+    remembered: usize,
+    mut random: Random,
+    sums: &mut BTreeMap<Told, usize>,
+) -> u64 {
+    let most = format!("--max-finished={remembered}");
+    let server = Server::with_arguments(&[&most, "--allow-profile-none"]);
+    let mut chance = Random::new(random.number());
+    let proxy = Proxy::start(&server.address, move || {
+        let number = chance.number();
         // A handshake and a start bring about 2,000 bytes from the server.
-        move || {
-            let number = random.number();
-            let cut = Cut {
-                after: number % 3000,
-                reset: number & 1 << 20 != 0,
-            };
-            (number & 3 << 30 != 0).then_some(cut)
-        }
+        let cut = Cut {
+            after: number % 3000,
+            reset: number & 1 << 20 != 0,
+        };
+        (number & 3 << 30 != 0).then_some(cut)
     });
-    // All processes write to it: what is appended at once is in one piece.
-    let ledger = server.folder().join("ledger");
-    fs::write(&ledger, "").unwrap();
-    fs::set_permissions(&ledger, fs::Permissions::from_mode(0o666)).unwrap();
+    let ledger = ledger(&server);
     let shown = ledger.to_str().unwrap();
+    let ids: Vec<String> = (0..count)
+        .map(|_| format!("{:016x}{:016x}", random.number(), random.number()))
+        .collect();
     let (next, answers) = (AtomicUsize::new(0), Mutex::new(BTreeMap::new()));
     std::thread::scope(|scope| {
         for _ in 0..8 {
             scope.spawn(|| {
-                while next.fetch_add(1, Ordering::Relaxed) < starts {
-                    let id = {
-                        let mut random = random.lock().unwrap();
-                        format!("{:016x}{:016x}", random.number(), random.number())
-                    };
-                    let told = told(&server, &proxy, &id, shown);
-                    answers.lock().unwrap().insert(id, told);
+                while let Some(id) = ids.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let told = told(&server, &proxy, id, shown);
+                    answers.lock().unwrap().insert(id.clone(), told);
                 }
             });
         }
     });
-    let answers = answers.into_inner().unwrap();
     wait_for("their ends", || {
-        server
+        !server
             .ok(&["list", "--running", "-o", "json"])
-            .matches("\"id\"")
-            .count()
-            == 0
+            .contains("\"id\"")
     });
-    let listed: serde_json::Value =
-        serde_json::from_str(&server.ok(&["list", "-o", "json"])).unwrap();
-    let listed: BTreeSet<String> = (listed["processes"].as_array().unwrap().iter())
-        .map(|process| process["id"].as_str().unwrap().to_owned())
-        .collect();
+    let listed = server.ok(&["list", "-o", "json"]);
     let ran = fs::read_to_string(&ledger).unwrap();
-    let mut count = BTreeMap::<&str, usize>::new();
+    let mut times = BTreeMap::<&str, usize>::new();
     for id in ran.lines() {
-        *count.entry(id).or_default() += 1;
+        *times.entry(id).or_default() += 1;
     }
-    let twice: Vec<_> = count.iter().filter(|(_, times)| **times != 1).collect();
+    let twice: Vec<_> = times.iter().filter(|(_, times)| **times != 1).collect();
     assert!(twice.is_empty(), "{twice:?}");
-    let mut sums = BTreeMap::<Told, usize>::new();
-    for (id, told) in &answers {
-        *sums.entry(*told).or_default() += 1;
-        let (is_listed, has_run) = (listed.contains(id), count.contains_key(id.as_str()));
-        assert_eq!(is_listed, has_run, "{id}");
+    let answers = answers.into_inner().unwrap();
+    assert_eq!(answers.len(), count);
+    for (id, told) in answers {
+        *sums.entry(told).or_default() += 1;
+        let has_run = times.contains_key(id.as_str());
+        if remembered > count {
+            assert_eq!(listed.contains(&id), has_run, "{id}");
+        }
         match told {
             Told::Started => assert!(has_run, "{id} was told to be started"),
             Told::NotStarted => assert!(!has_run, "{id} was told not to be started"),
             Told::Unknown => {}
         }
     }
-    println!(
-        "{starts} starts, {} connections cut: {sums:?}",
-        proxy.cuts()
-    );
-    assert_eq!(answers.len(), starts);
-    assert!(proxy.cuts() > u64::try_from(starts / 4).unwrap());
-    let started = sums.get(&Told::Started).copied().unwrap_or(0);
-    assert!(started > starts / 2 && started < starts);
+    proxy.cuts()
+}
+
+/// A file that all processes write to: what is appended at once is in one piece.
+fn ledger(server: &Server) -> PathBuf {
+    let ledger = server.folder().join("ledger");
+    fs::write(&ledger, "").unwrap();
+    fs::set_permissions(&ledger, fs::Permissions::from_mode(0o666)).unwrap();
+    ledger
+}
+
+#[test]
+fn a_start_is_not_asked_for_again_of_a_server_that_was_restarted() {
+    let first = Server::with_arguments(&["--allow-profile-none"]);
+    let ledger = ledger(&first);
+    let kept = first.identity.clone();
+    let (address, pin) = (first.address.clone(), first.client.certificate.clone());
+    let client = first.client.clone();
+    // What a start that is not cut off brings.
+    let whole = {
+        let proxy = Proxy::start(&address, || None);
+        let mut command = first.prn(&["start", "--profile", "none", "--", "true"]);
+        let output = command.env("PRN_ADDRESS", &proxy.address).output().unwrap();
+        assert!(output.status.success());
+        proxy.sent()
+    };
+    let script = format!("echo x >> {}", ledger.display());
+    let id = "c0de".repeat(8);
+    let words = [
+        "start",
+        "--profile",
+        "none",
+        "--id",
+        &id,
+        "--",
+        "sh",
+        "-c",
+        &script,
+    ];
+    let mut command = first.prn(&words);
+    // The first connection ends just before its answer does. Before the third one, another server
+    // is there.
+    let servers = Arc::new(Mutex::new(vec![first]));
+    let proxy = Proxy::start(&address, {
+        let (servers, mut connections) = (Arc::clone(&servers), 0);
+        move || {
+            connections += 1;
+            match connections {
+                1 => Some(Cut {
+                    after: whole - 100,
+                    reset: true,
+                }),
+                2 => {
+                    let mut servers = servers.lock().unwrap();
+                    let mut first = servers.pop().unwrap();
+                    first.signal(Signal::SIGTERM);
+                    first.wait();
+                    let second = Server::with(Options {
+                        arguments: vec!["--allow-profile-none".to_owned()],
+                        identity: Some(kept.clone()),
+                        pins: vec![pin.clone()],
+                        address: Some(first.address.clone()),
+                        ..Options::default()
+                    });
+                    servers.extend([second, first]);
+                    Some(Cut {
+                        after: 0,
+                        reset: false,
+                    })
+                }
+                _ => None,
+            }
+        }
+    });
+    let output = command.env("PRN_ADDRESS", &proxy.address).output().unwrap();
+    let error = String::from_utf8_lossy(&output.stderr);
+    let word = format!("the server was restarted while process {id} was being started");
+    assert!(!output.status.success() && error.contains(&word), "{error}");
+    let servers = servers.lock().unwrap();
+    let listed = servers[0]
+        .prn_as(&client, &["list", "-o", "json"])
+        .output()
+        .unwrap();
+    assert!(listed.status.success() && !String::from_utf8_lossy(&listed.stdout).contains(&id));
+    let ran = fs::read_to_string(&ledger).unwrap();
+    assert!(ran.lines().count() <= 1, "{ran}");
 }
