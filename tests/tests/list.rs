@@ -3,10 +3,13 @@
 use std::time::Duration;
 
 use prn_proto::LEFT_OUT_METADATA;
+use prn_proto::v1::label_match::Operator;
 use prn_proto::v1::list_request::Order;
 use prn_proto::v1::output_time::At;
+use prn_proto::v1::process_selector::Outcome;
 use prn_proto::v1::{
-    ListRequest, ListResponse, OutputTime, ProcessState, StartRequest, StopRequest,
+    LabelMatch, ListRequest, ListResponse, OutputTime, ProcessSelector, ProcessState, StartRequest,
+    StopRequest,
 };
 use prn_tests::client::{self, Client, identifier};
 use prn_tests::server::Server;
@@ -169,6 +172,106 @@ fn x10_pages_filters_and_orders_select() {
         });
         let named = ["output_policy", "working_directory", "command"];
         assert_eq!(fields(&error.await.unwrap_err()), named);
+    });
+}
+
+#[test]
+fn a_list_selects_by_id_name_label_state_outcome_and_workspace() {
+    let server = Server::start();
+    server.ok(&["workspace", "create", "w"]);
+    let web = server.start_process(
+        &["--name", "web", "--label", "app=shop", "--label", "tier=1"],
+        &["sleep", "1000"],
+    );
+    let failed = server.start_process(&["--label", "app=shop"], &["false"]);
+    let well = server.start_process(&["--workspace", "w"], &["true"]);
+    wait_for("two ends", || {
+        server.ok(&["list", "--finished"]).lines().count() == 2 + 4
+    });
+    let label = |key: &str, operator: Operator, value: &str| LabelMatch {
+        key: key.to_owned(),
+        operator: operator.into(),
+        value: value.to_owned(),
+    };
+    let labels = |labels: &[LabelMatch]| ProcessSelector {
+        labels: labels.to_vec(),
+        ..ProcessSelector::default()
+    };
+    let short = |text: &str| ProcessSelector {
+        id_prefix_or_name: text.to_owned(),
+        ..ProcessSelector::default()
+    };
+    let outcome = |outcome: Outcome| ProcessSelector {
+        outcome: outcome.into(),
+        ..ProcessSelector::default()
+    };
+    let app = || label("app", Operator::Equal, "shop");
+    let cases = [
+        (ProcessSelector::default(), vec![&web, &failed, &well]),
+        (short("web"), vec![&web]),
+        (short(&failed[..12]), vec![&failed]),
+        (short(&well), vec![&well]),
+        (labels(&[app()]), vec![&web, &failed]),
+        (
+            labels(&[app(), label("tier", Operator::Exists, "")]),
+            vec![&web],
+        ),
+        (
+            labels(&[app(), label("tier", Operator::NotEqual, "1")]),
+            vec![&failed],
+        ),
+        (
+            labels(&[label("app", Operator::NotExists, "")]),
+            vec![&well],
+        ),
+        (outcome(Outcome::Failed), vec![&failed]),
+        (outcome(Outcome::Succeeded), vec![&well]),
+        (
+            ProcessSelector {
+                workspace: "w".to_owned(),
+                ..ProcessSelector::default()
+            },
+            vec![&well],
+        ),
+        (
+            ProcessSelector {
+                processes: [&well, &web].map(|id| identifier(id).unwrap()).to_vec(),
+                state: ProcessState::Running.into(),
+                ..ProcessSelector::default()
+            },
+            vec![&web],
+        ),
+    ];
+    runtime().block_on(async {
+        let mut client = client::connect(&server).await.unwrap();
+        for (selector, ids) in cases {
+            let shown = format!("{selector:?}");
+            let request = ListRequest {
+                page_size: 1,
+                selector: Some(selector),
+                ..ListRequest::default()
+            };
+            let pages = pages(&mut client, request).await;
+            let listed: Vec<String> = pages.iter().flat_map(listed).collect();
+            assert_eq!(listed.iter().collect::<Vec<_>>(), ids, "{shown}");
+        }
+        // A page is of one selector.
+        let mut request = ListRequest {
+            page_size: 1,
+            selector: Some(labels(&[app()])),
+            ..ListRequest::default()
+        };
+        let first = client.list(request.clone()).await.unwrap().into_inner();
+        request.page_token = first.next_page_token;
+        request.selector = Some(labels(&[label("tier", Operator::Exists, "")]));
+        let error = client.list(request).await.unwrap_err();
+        assert_eq!(fields(&error), ["page_token"]);
+        let bad = ListRequest {
+            selector: Some(short("not a name")),
+            ..ListRequest::default()
+        };
+        let error = client.list(bad).await.unwrap_err();
+        assert_eq!(fields(&error), ["selector.id_prefix_or_name"]);
     });
 }
 
