@@ -692,6 +692,7 @@ impl Frontend {
                 ),
                 other @ (Request::Hello(_)
                 | Request::Ready
+                | Request::Alive
                 | Request::Ask(..)
                 | Request::Follow(..)
                 | Request::Unfollow(..)
