@@ -495,20 +495,27 @@ fn a_process_can_be_remembered_until_its_output_was_read() {
     assert_eq!(calls.status(unread).state, State::Stopped);
 }
 
+/// Of a process's tasks, in their order.
+fn names(usage: &ProcessUsage) -> Vec<&str> {
+    let mut names: Vec<_> = usage.tasks.iter().map(|task| task.name.as_str()).collect();
+    names.sort_unstable();
+    names
+}
+
 #[test]
 fn usage_of_a_busy_process_grows_and_names_its_tasks() {
     let calls = Calls::new();
     let id = calls.start("sleep 600 & while :; do :; done", |_| {});
     let cpu = |usage: &ProcessUsage| usage.usage.unwrap().cpu_user;
-    wait_for("two processes", || calls.usage(id).processes == 2);
+    // Until it is executed, the second is another shell.
+    wait_for("two programs", || {
+        names(&calls.usage(id)) == ["sh", "sleep"]
+    });
     let first = calls.usage(id);
+    assert_eq!(first.processes, 2);
     wait_for("CPU time", || {
         cpu(&calls.usage(id)) > cpu(&first) + Duration::from_millis(100)
     });
-    let tasks = calls.usage(id).tasks;
-    let mut names: Vec<_> = tasks.iter().map(|task| task.name.as_str()).collect();
-    names.sort_unstable();
-    assert_eq!(names, ["sh", "sleep"]);
     let without = calls.client.usage(id, false);
     let without = calls.runtime.block_on(without).unwrap().usages;
     assert!(without[0].tasks.is_empty());
@@ -533,7 +540,9 @@ fn guest_usage_says_what_holds_a_process_back() {
     wait_for("the CPU limit to hold it back", || {
         throttled(&calls.usage(id)) > 1
     });
-    wait_for("two processes", || calls.usage(id).processes == 2);
+    wait_for("two programs", || {
+        names(&calls.usage(id)) == ["sh", "sleep"]
+    });
     let now = calls.usage(id);
     assert!(now.memory_bytes.unwrap() >= 20_000_000, "{now:?}");
     assert_eq!((now.pids, now.oom_kills), (Some(2), Some(0)));
