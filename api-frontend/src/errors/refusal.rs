@@ -7,22 +7,16 @@ use prn_proto::reason::{self, metadata as key};
 use tonic::{Code, Status};
 
 use crate::convert::fields::InvalidField;
-use crate::convert::start::{limit_field, too_long};
+use crate::convert::limits::limit_field;
+use crate::convert::start::too_long;
 use crate::errors::build::{SHORTAGES, bad_field, error, precondition, quota, quoted};
 use crate::errors::call::{draining, internal, restarting};
 use crate::errors::exec::{Asked, not_executed};
 use crate::errors::full::too_many_requests;
 use crate::errors::input::{no_input, no_terminal, unwritable};
-use crate::errors::workspace;
+use crate::errors::{process, profile, workspace};
 use crate::failure::Failure;
 use crate::workspaces::Workspace;
-
-/// An id that names no process.
-pub fn process_not_found(id: ProcessId) -> Status {
-    let message = format!("no process has the id {id}");
-    let why = "unknown, or finished and forgotten";
-    of_process(Code::NotFound, reason::PROCESS_NOT_FOUND, message, id, why)
-}
 
 /// What a request was about.
 #[derive(Debug, Clone, Copy)]
@@ -107,14 +101,16 @@ fn of_subject(failure: &Failure, subject: Subject<'_>) -> Status {
 /// The supervisor's answer is no.
 fn refused(refusal: &Refusal, subject: Subject<'_>) -> Status {
     match refusal {
-        Refusal::UnknownProcess => subject.of_process(process_not_found),
+        Refusal::UnknownProcess => subject.of_process(process::process_not_found),
         Refusal::NoInput => subject.of_process(no_input),
         Refusal::NoTerminal => subject.of_process(no_terminal),
-        Refusal::AlreadyExists => subject.of_process(process_exists),
+        Refusal::AlreadyExists => subject.of_process(process::process_exists),
         Refusal::Draining => draining(),
         Refusal::TooManyProcesses { max, scarce } => too_many_processes(*max, *scarce),
         Refusal::UserIdsHeld { held, all } => user_ids_held(*held, *all),
-        Refusal::ArgumentsAboveBudget(left) => arguments_above_budget(*left),
+        Refusal::ArgumentsAboveBudget(left) => {
+            arguments_above_budget(*left, subject.start().is_some())
+        }
         Refusal::AboveCeiling { limit, ceiling } => {
             above_ceiling(&limit.to_string(), &limit_field(*limit), *ceiling)
         }
@@ -123,29 +119,10 @@ fn refused(refusal: &Refusal, subject: Subject<'_>) -> Status {
             above_ceiling("output_max_bytes", "output_max_bytes", *ceiling)
         }
         Refusal::OutputAboveBudget(left) => output_above_budget(*left),
-        Refusal::NotEnforceable(limit) => not_enforceable(*limit),
-        Refusal::Unconfined => bad_field(
-            Code::PermissionDenied,
-            reason::PROFILE_NOT_ALLOWED,
-            "profile",
-            "profile none needs a server that was started with --allow-profile-none",
-            &[],
-        ),
-        Refusal::StrictUnavailable => bad_field(
-            Code::FailedPrecondition,
-            reason::PROFILE_NOT_AVAILABLE,
-            "profile",
-            "this server cannot enforce profile strict on its host: `prn server check` there says what is missing",
-            &[],
-        ),
-        Refusal::PathsUnavailable => bad_field(
-            Code::FailedPrecondition,
-            reason::PATHS_NOT_AVAILABLE,
-            "paths",
-            "profile none has no namespaces, which they take: leave it out; or else this server cannot make any \
-             (`prn server check` there says why)",
-            &[],
-        ),
+        Refusal::NotEnforceable(limit) => not_enforceable(*limit, subject.start().is_some()),
+        Refusal::Unconfined => profile::unconfined(),
+        Refusal::StrictUnavailable => profile::strict_unavailable(),
+        Refusal::PathsUnavailable => profile::paths_unavailable(),
         Refusal::NotBindable(place) => not_bindable(*place, subject.start()),
         // The client knows it as a field of its request.
         Refusal::SearchPathAbove(_) => InvalidField::new("environment", refusal).into(),
@@ -163,26 +140,18 @@ fn refused(refusal: &Refusal, subject: Subject<'_>) -> Status {
         Refusal::DiskAboveCeiling(ceiling) => {
             above_ceiling("disk_max_bytes", "disk_max_bytes", *ceiling)
         }
-        Refusal::NameTaken(_)
-        | Refusal::DeadlinePassed
-        | Refusal::Ended
-        | Refusal::NotEnded
-        | Refusal::MemoryInUse(_)
-        | Refusal::NoLease
-        | Refusal::TooManyKept { .. }
-        | Refusal::NotChanged(_) => internal(),
+        Refusal::NameTaken(id) => match subject.start().and_then(Asked::name) {
+            Some(name) => process::name_taken(name, *id),
+            None => internal(),
+        },
+        Refusal::DeadlinePassed => process::deadline_passed(),
+        Refusal::Ended => subject.of_process(process::process_ended),
+        Refusal::NotEnded => subject.of_process(process::process_running),
+        Refusal::MemoryInUse(bytes) => subject.of_process(|id| process::memory_in_use(id, *bytes)),
+        Refusal::NoLease => subject.of_process(process::no_lease),
+        Refusal::TooManyKept { max } => process::too_many_kept(*max),
+        Refusal::NotChanged(errno) => process::not_changed(Errno::from_raw(*errno)),
     }
-}
-
-fn process_exists(id: ProcessId) -> Status {
-    let message = format!("the id {id} names a process with another specification");
-    of_process(
-        Code::AlreadyExists,
-        reason::PROCESS_EXISTS,
-        message,
-        id,
-        "its specification differs",
-    )
 }
 
 /// `start` is what was asked for, if that is known.
@@ -203,12 +172,6 @@ fn not_bindable(place: u8, start: Option<&Asked>) -> Status {
         &why,
         &[],
     )
-}
-
-fn of_process(code: Code, reason: &str, message: String, id: ProcessId, why: &str) -> Status {
-    error(code, reason, message, &[], |details| {
-        details.set_resource_info("proto.v1.Process", id.to_string(), "", why);
-    })
 }
 
 fn too_many_processes(max: u32, scarce: Scarce) -> Status {
@@ -243,11 +206,18 @@ fn user_ids_held(held: u32, all: u32) -> Status {
     )
 }
 
-fn arguments_above_budget(left: u64) -> Status {
-    let message = format!(
-        "args: the arguments of all processes that run and the paths of their rules count together, and {left} bytes \
-         are left: pass large ones in a file, or stop a process that has some"
-    );
+fn arguments_above_budget(left: u64, is_start: bool) -> Status {
+    let message = if is_start {
+        format!(
+            "args: the arguments of all processes that run, their labels and the paths of their rules count together, \
+             and {left} bytes are left: pass large ones in a file, or stop a process that has some"
+        )
+    } else {
+        format!(
+            "labels: they count together with the arguments of all processes that run, and {left} bytes are left: take \
+             fewer or shorter ones, or stop a process that has some"
+        )
+    };
     quota(
         reason::ARGUMENTS_BUDGET,
         "args",
@@ -294,8 +264,12 @@ fn no_output_disk() -> Status {
     )
 }
 
-fn not_enforceable(limit: LimitName) -> Status {
-    let why = "this host cannot enforce it; best_effort_limits starts without it";
+fn not_enforceable(limit: LimitName, is_start: bool) -> Status {
+    let why = if is_start {
+        "this host cannot enforce it; best_effort_limits starts without it"
+    } else {
+        "this host cannot enforce it, and it stays as it was"
+    };
     let field = limit_field(limit);
     precondition(
         reason::LIMIT_NOT_ENFORCEABLE,
@@ -469,6 +443,37 @@ mod tests {
                 },
                 Code::Internal,
                 reason::INTERNAL,
+            ),
+            (
+                Refusal::DeadlinePassed,
+                Code::FailedPrecondition,
+                reason::DEADLINE_PASSED,
+            ),
+            (
+                Refusal::Ended,
+                Code::FailedPrecondition,
+                reason::PROCESS_ENDED,
+            ),
+            (
+                Refusal::NotEnded,
+                Code::FailedPrecondition,
+                reason::PROCESS_RUNNING,
+            ),
+            (
+                Refusal::MemoryInUse(1),
+                Code::FailedPrecondition,
+                reason::MEMORY_IN_USE,
+            ),
+            (Refusal::NoLease, Code::FailedPrecondition, reason::NO_LEASE),
+            (
+                Refusal::TooManyKept { max: 2 },
+                Code::ResourceExhausted,
+                reason::TOO_MANY_KEPT,
+            ),
+            (
+                Refusal::NotChanged(raw(Errno::EPERM)),
+                Code::FailedPrecondition,
+                reason::NOT_CHANGED,
             ),
         ] {
             let status = refused(&refusal, PROCESS);
