@@ -154,8 +154,41 @@ async fn start_once(
             return Err(Attempt::OtherRun);
         }
     }
-    let started = client.start(spec).await?;
-    Ok((client, started))
+    let started = match client.start(spec).await {
+        Err(error) if doubt.may_have_started && is_unseen(&error) => {
+            found(&client, spec, error).await
+        }
+        started => started,
+    };
+    Ok((client, started?))
+}
+
+/// What an earlier try has started, where the server takes no more starts. That nothing is there is
+/// no answer: it may be under way.
+async fn found(
+    client: &Client,
+    spec: &StartSpec,
+    refused: ClientError,
+) -> Result<Started, ClientError> {
+    let boot_epoch = refused
+        .refusal()
+        .and_then(|refusal| refusal.boot_epoch.clone());
+    let (Some(id), Some(boot_epoch)) = (spec.id, boot_epoch) else {
+        return Err(refused);
+    };
+    let process = client.status(id).await.map_err(|_| refused)?;
+    Ok(Started {
+        process,
+        boot_epoch,
+        already_running: true,
+    })
+}
+
+/// Whether the server refused without a look at whether the process is there.
+fn is_unseen(error: &ClientError) -> bool {
+    error
+        .refusal()
+        .is_some_and(|refusal| refusal.code == Code::Unavailable || !knows(refusal))
 }
 
 fn warn(started: &Started) {

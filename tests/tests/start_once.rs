@@ -9,7 +9,8 @@ use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use prn_tests::proxy::{Cut, Proxy};
 use prn_tests::random::Random;
 use prn_tests::server::{Options, Server};
@@ -232,4 +233,39 @@ fn a_start_is_not_asked_for_again_of_a_server_that_was_restarted() {
     assert!(listed.status.success() && !String::from_utf8_lossy(&listed.stdout).contains(&id));
     let ran = fs::read_to_string(&ledger).unwrap();
     assert!(ran.lines().count() <= 1, "{ran}");
+}
+
+#[test]
+fn a_start_that_worked_is_found_on_a_server_that_takes_no_more() {
+    let server = Server::start();
+    let script = "trap '' TERM; sleep 4";
+    let whole = {
+        let proxy = Proxy::start(&server.address, || None);
+        let mut command = server.prn(&["start", "--", "true"]);
+        let output = command.env("PRN_ADDRESS", &proxy.address).output().unwrap();
+        assert!(output.status.success());
+        proxy.sent()
+    };
+    let supervisor = Pid::from_raw(server.supervisor());
+    let mut connections = 0;
+    let proxy = Proxy::start(&server.address, move || {
+        connections += 1;
+        let cut = |after| Some(Cut { after, reset: true });
+        match connections {
+            1 => cut(whole - 100),
+            // From here on it ends, for as long as the process takes.
+            2 => {
+                kill(supervisor, Signal::SIGTERM).unwrap();
+                cut(0)
+            }
+            _ => None,
+        }
+    });
+    let mut command = server.prn(&["start", "--", "sh", "-c", script]);
+    let output = command.env("PRN_ADDRESS", &proxy.address).output().unwrap();
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{error}");
+    let id = String::from_utf8(output.stdout).unwrap();
+    let status = server.status(id.trim());
+    assert_eq!(status["state"], "running");
 }
