@@ -60,11 +60,16 @@ bench: build ## prn beside what it is made of, and ssh: BENCH='output --rounds 5
 
 # Seconds of readers that come and go.
 SOAK_SECONDS ?= 600
+# Processes that clients start while halves of the server are killed so often.
+SOAK_PROCESSES ?= 20000
+SOAK_KILLS ?= 200
 
-soak: build ## Output under load for SOAK_SECONDS (600): readers that join, stall, drop and resume; longer models
+soak: build ## Output under load for SOAK_SECONDS (600): readers that join, stall, drop and resume; longer models; clients while halves are killed
 	@export PRN_SOAK_SECONDS=$(SOAK_SECONDS)
 	$(CARGO) test --release --locked -p prn-ipc-protocol --lib -- --nocapture interleavings
 	$(CARGO) test --release --locked -p prn-tests --test soak -- --nocapture
+	@export PRN_SOAK_PROCESSES=$(SOAK_PROCESSES) PRN_SOAK_KILLS=$(SOAK_KILLS)
+	$(CARGO) test --release --locked -p prn-tests --test soak_halves -- --nocapture
 
 lint: ## Formatting, clippy, documentation, shell: no warning allowed
 	$(CARGO) fmt --all --check

@@ -138,6 +138,8 @@ struct Account {
     /// Of the server that has answered last: which run of it that was, and what was asked of it.
     epoch: String,
     told: BTreeMap<String, (Deed, Told)>,
+    /// Nobody knows how much of the last input was taken, and so its process was killed.
+    gave_up: bool,
 }
 
 /// How long a server may be away.
@@ -200,6 +202,11 @@ impl Account {
             .into_inner();
         self.saw(&started.boot_epoch);
         let told = self.see_to(&id, deed, &started.boot_epoch).await;
+        let deed = if std::mem::take(&mut self.gave_up) {
+            Deed::Kill
+        } else {
+            deed
+        };
         self.tally.processes.fetch_add(1, Ordering::Relaxed);
         let name = format!("{deed:?}");
         let name = name.split('(').next().unwrap().to_owned();
@@ -262,7 +269,7 @@ impl Account {
             Deed::Exit(_) | Deed::Timeout | Deed::Memory | Deed::LeftBehind => {}
         }
         let told = self.end_of(id, epoch).await;
-        if let (Deed::Input(length), Told::Ended(_)) = (deed, told)
+        if let (Deed::Input(length), Told::Ended(_), false) = (deed, told, self.gave_up)
             && let Some(read) = self.read(id, epoch).await
         {
             assert_eq!(
@@ -314,6 +321,7 @@ impl Account {
                 Err(status) if status.code() == Code::FailedPrecondition => return,
                 // A frontend died that knew, so nobody does: what a client can do is to say so.
                 Err(status) if status.code() == Code::DataLoss => {
+                    self.gave_up = true;
                     let stop = StopRequest {
                         process_identifier: identifier(id),
                         signal: 2,
@@ -482,6 +490,7 @@ fn l1_l2_whatever_halves_are_killed_each_clients_account_is_the_servers() {
                 tally: Arc::clone(&tally),
                 epoch: String::new(),
                 told: BTreeMap::new(),
+                gave_up: false,
             };
             let ending = Arc::clone(&ending);
             runtime.spawn(async move {
@@ -507,8 +516,7 @@ fn l1_l2_whatever_halves_are_killed_each_clients_account_is_the_servers() {
             supervisors += 1;
         } else {
             let frontend = nix::unistd::Pid::from_raw(server.frontend());
-            // It may have been killed by nobody else.
-            drop(nix::sys::signal::kill(frontend, Signal::SIGKILL));
+            nix::sys::signal::kill(frontend, Signal::SIGKILL).unwrap();
             frontends += 1;
         }
         if (frontends + supervisors) % 20 == 0 {
