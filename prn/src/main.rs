@@ -25,6 +25,7 @@ mod spec;
 mod stdin;
 mod surely;
 mod sync;
+mod template;
 mod terminal;
 mod usage;
 mod wait;
