@@ -5,10 +5,15 @@
 //! where `prn logs` is asked for that.
 
 mod answers;
+mod column;
+mod data;
 mod descriptor;
 mod json;
 mod lines;
+mod moments;
 mod notices;
+mod paint;
+mod processes;
 mod progress;
 mod relay;
 mod shown;
@@ -16,11 +21,13 @@ mod table;
 mod tables;
 mod workspaces;
 
-pub use answers::{findings, key_pair, process, processes, started};
+pub use answers::{Layout, findings, ids, key_pair, process, processes, started};
+pub use column::Names;
+pub use data::{List, print_data, print_next};
 pub use descriptor::write_all;
-pub use json::JsonList;
 pub use lines::{Break, Lines};
 pub use notices::{error, error_line, is_raw, notice, set_raw, usage};
+pub use processes::COLUMNS as PROCESS_COLUMNS;
 pub use progress::Progress;
 pub use relay::{Chunk, Relay};
 pub use shown::{show_exit, show_left_behind};
