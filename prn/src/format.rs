@@ -56,9 +56,9 @@ impl FromStr for Format {
             "yaml" => Ok(Self::Yaml),
             "name" => Ok(Self::Name),
             _ if text.contains("{{") => Err(format!("a template is written {TEMPLATE}{text}")),
-            "template" | "jinja" | "go-template" => {
-                Err(format!("write the template behind it: {TEMPLATE}'{{{{id}}}}'"))
-            }
+            "template" | "jinja" | "go-template" => Err(format!(
+                "write the template behind it: {TEMPLATE}'{{{{id}}}}'"
+            )),
             _ => Err(String::new()),
         }
     }

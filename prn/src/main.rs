@@ -21,6 +21,7 @@ mod local_input;
 mod output;
 mod passing;
 mod reading;
+mod selection;
 mod spec;
 mod stdin;
 mod surely;
@@ -29,6 +30,7 @@ mod template;
 mod terminal;
 mod usage;
 mod wait;
+mod watching;
 mod words;
 
 use std::process::ExitCode;

@@ -40,7 +40,11 @@ impl Template {
     ///
     /// # Errors
     /// If it asks for a field that there is not, or for something that does not work.
-    pub fn render(&self, value: &Value, shown: fn(&str) -> String) -> Result<String, TemplateError> {
+    pub fn render(
+        &self,
+        value: &Value,
+        shown: fn(&str) -> String,
+    ) -> Result<String, TemplateError> {
         let mut environment = environment();
         environment.set_formatter(move |out, state, value| put(out, state, value, shown));
         let failed = |error: &minijinja::Error| TemplateError(told(&self.0, error));
@@ -55,6 +59,7 @@ impl Template {
                 look_up(value, &name).map_err(TemplateError)?;
             }
         }
+        let value = minijinja::value::Serde(value);
         template.render(value).map_err(|error| failed(&error))
     }
 }
@@ -115,12 +120,16 @@ fn look_up(value: &Value, name: &str) -> Result<(), String> {
 fn told(text: &str, error: &minijinja::Error) -> String {
     let mut told = error.detail().unwrap_or("it does not work").to_owned();
     if let Some(place) = error.range().map(|range| range.start) {
-        let column = text.get(..place).map_or(place, |before| before.chars().count());
+        let column = text
+            .get(..place)
+            .map_or(place, |before| before.chars().count());
         // Writing to a string cannot fail.
         let _infallible = write!(told, " at character {}", column + 1);
     }
     if is_of_go(text) {
-        told.push_str("; templates are Jinja's, not Go's: write {{id}} for {{.ID}}, {% for %} for {{range}}");
+        told.push_str(
+            "; templates are Jinja's, not Go's: write {{id}} for {{.ID}}, {% for %} for {{range}}",
+        );
     }
     told
 }
@@ -188,7 +197,9 @@ mod tests {
     #[test]
     fn what_is_printed_is_safe_for_a_terminal_if_it_is_to_be() {
         let template: Template = "{{id}}<b>".parse().unwrap();
-        let shown = template.render(&json!({"id": "a\u{1b}&"}), |text| text.replace('\u{1b}', "?"));
+        let shown = template.render(&json!({"id": "a\u{1b}&"}), |text| {
+            text.replace('\u{1b}', "?")
+        });
         assert_eq!(shown.unwrap(), "a?&<b>");
     }
 }

@@ -40,11 +40,9 @@ pub fn process(process: &Process, format: &FormatFlag) -> io::Result<()> {
     match format.output {
         Format::Name => ids(one),
         Format::Wide => line(&format!("{table}\n\n{}", details(process))),
-        Format::Table
-        | Format::Json
-        | Format::JsonLines
-        | Format::Yaml
-        | Format::Template(_) => line(&table),
+        Format::Table | Format::Json | Format::JsonLines | Format::Yaml | Format::Template(_) => {
+            line(&table)
+        }
     }
 }
 
@@ -60,11 +58,7 @@ pub struct Layout {
 /// Prints a list of processes.
 pub fn processes(processes: &[Process], format: &FormatFlag, layout: &Layout) -> io::Result<()> {
     match format.output {
-        Format::Table | Format::Wide => {
-            let room = columns().filter(|_| !layout.is_whole);
-            let palette = Palette::new(format.color);
-            line(&processes_table(processes, format, layout).painted(room, palette))
-        }
+        Format::Table | Format::Wide => line(&processes_text(processes, format, layout)),
         Format::Name => ids(processes),
         Format::Json | Format::JsonLines | Format::Yaml | Format::Template(_) => {
             let mut list = List::new("processes", &format.output);
@@ -75,12 +69,14 @@ pub fn processes(processes: &[Process], format: &FormatFlag, layout: &Layout) ->
 }
 
 /// A list of processes as a table.
-pub fn processes_table(processes: &[Process], format: &FormatFlag, layout: &Layout) -> Table {
-    match &layout.columns {
+pub fn processes_text(processes: &[Process], format: &FormatFlag, layout: &Layout) -> String {
+    let table = match &layout.columns {
         Some(columns) => table(columns, processes),
         None if format.output == Format::Wide => table(&wide(), processes),
         None => table(&usual(processes), processes),
-    }
+    };
+    let room = columns().filter(|_| !layout.is_whole);
+    table.painted(room, Palette::new(format.color))
 }
 
 /// Prints whole ids, one a line.

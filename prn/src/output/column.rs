@@ -63,17 +63,24 @@ impl Names {
                 let order = (column.order)(a, b);
                 if *is_reversed { order.reverse() } else { order }
             });
-            orders.find(|order| order.is_ne()).unwrap_or(Ordering::Equal)
+            orders
+                .find(|order| order.is_ne())
+                .unwrap_or(Ordering::Equal)
         });
         Ok(())
     }
 }
 
 fn find<T>(name: &str, all: &'static [Column<T>]) -> Result<&'static Column<T>, String> {
-    all.iter().find(|column| column.name == name).ok_or_else(|| {
-        let known: Vec<_> = all.iter().map(|column| column.name).collect();
-        format!("there is no column {name:?}; there are: {}", known.join(", "))
-    })
+    all.iter()
+        .find(|column| column.name == name)
+        .ok_or_else(|| {
+            let known: Vec<_> = all.iter().map(|column| column.name).collect();
+            format!(
+                "there is no column {name:?}; there are: {}",
+                known.join(", ")
+            )
+        })
 }
 
 /// The columns of these names, which there are.
@@ -130,6 +137,10 @@ mod tests {
         assert_eq!(told, "there is no column \"id\"; there are: number, word");
         assert!(",".parse::<Names>().is_err());
         let columns = "word".parse::<Names>().unwrap().columns(ALL).unwrap();
-        assert!(table(&columns, &[(1, "x")]).render(None).contains("| x    |"));
+        assert!(
+            table(&columns, &[(1, "x")])
+                .render(None)
+                .contains("| x    |")
+        );
     }
 }

@@ -104,7 +104,10 @@ impl<'a> List<'a> {
         let name = self.name;
         match (self.format, self.has_begun) {
             (Format::Json, true) => self.pending.push_str("\n  ]\n}\n"),
-            (Format::Json, false) => put(&mut self.pending, format_args!("{{\n  \"{name}\": []\n}}\n")),
+            (Format::Json, false) => put(
+                &mut self.pending,
+                format_args!("{{\n  \"{name}\": []\n}}\n"),
+            ),
             (Format::Yaml, false) => put(&mut self.pending, format_args!("{name}: []\n")),
             _ => {}
         }
@@ -113,7 +116,10 @@ impl<'a> List<'a> {
 
     fn json<T: Serialize>(&mut self, result: &T, is_first: bool) -> io::Result<()> {
         if is_first {
-            put(&mut self.pending, format_args!("{{\n  \"{}\": [", self.name));
+            put(
+                &mut self.pending,
+                format_args!("{{\n  \"{}\": [", self.name),
+            );
         } else {
             self.pending.push(',');
         }

@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use jiff::tz::TimeZone;
-use jiff::{Timestamp, Zoned};
+use jiff::{Timestamp, ZonedDateTime};
 
 /// RFC 3339, in the local time zone, to the second: `--since` takes it.
 pub fn local(time: SystemTime) -> String {
@@ -15,22 +15,16 @@ pub fn local_precise(time: SystemTime) -> String {
     shown_in(time, TimeZone::system(), "%Y-%m-%dT%H:%M:%S%.f")
 }
 
-/// The time of the day alone.
-pub fn local_clock(time: SystemTime) -> String {
-    let zoned = Timestamp::try_from(time).map(|time| time.to_zoned(TimeZone::system()));
-    zoned.map_or_else(|_| String::new(), |time| time.strftime("%H:%M:%S").to_string())
-}
-
 fn shown_in(time: SystemTime, zone: TimeZone, format: &str) -> String {
     // A time of the year 9999 and later has no form of four digits.
     let Ok(time) = Timestamp::try_from(time) else {
         return String::new();
     };
-    let time = time.to_zoned(zone);
+    let time = time.to_zoned_datetime(zone);
     format!("{}{}", time.strftime(format), offset(&time))
 }
 
-fn offset(time: &Zoned) -> String {
+fn offset(time: &ZonedDateTime) -> String {
     if time.offset().seconds() == 0 {
         return "Z".to_owned();
     }
@@ -68,9 +62,8 @@ mod tests {
     #[test]
     fn a_time_is_shown_with_its_zone() {
         let time = SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_500);
-        let in_zone = |zone: &str, format: &str| {
-            shown_in(time, TimeZone::posix(zone).unwrap(), format)
-        };
+        let in_zone =
+            |zone: &str, format: &str| shown_in(time, TimeZone::posix(zone).unwrap(), format);
         let format = "%Y-%m-%dT%H:%M:%S";
         assert_eq!(in_zone("UTC0", format), "2023-11-14T22:13:20Z");
         assert_eq!(in_zone("X-5:30", format), "2023-11-15T03:43:20+05:30");

@@ -1,6 +1,5 @@
 //! Processes in tables: the columns that there are of them.
 
-use std::cmp::Ordering;
 use std::time::SystemTime;
 
 use prn_client::{ExitKind, Process, ProcessStatus, State};
@@ -37,14 +36,24 @@ pub const COLUMNS: &[Column<Process>] = &[
         header: "EXIT",
         cell: |process| {
             let exit = process.status.exit.as_ref();
-            Cell::new(exit.map(show_exit).unwrap_or_default(), tone(&process.status))
+            Cell::new(
+                exit.map(show_exit).unwrap_or_default(),
+                tone(&process.status),
+            )
         },
         order: |a, b| exit_status(a).cmp(&exit_status(b)),
     },
     Column {
         name: "started",
         header: "STARTED",
-        cell: |process| process.status.started_at.map(local).unwrap_or_default().into(),
+        cell: |process| {
+            process
+                .status
+                .started_at
+                .map(local)
+                .unwrap_or_default()
+                .into()
+        },
         order: |a, b| a.status.started_at.cmp(&b.status.started_at),
     },
     Column {
@@ -57,7 +66,14 @@ pub const COLUMNS: &[Column<Process>] = &[
     Column {
         name: "ended",
         header: "ENDED",
-        cell: |process| process.status.ended_at.map(local).unwrap_or_default().into(),
+        cell: |process| {
+            process
+                .status
+                .ended_at
+                .map(local)
+                .unwrap_or_default()
+                .into()
+        },
         order: |a, b| a.status.ended_at.cmp(&b.status.ended_at),
     },
     Column {
@@ -81,13 +97,23 @@ pub const COLUMNS: &[Column<Process>] = &[
     Column {
         name: "memory-limit",
         header: "MEMORY LIMIT",
-        cell: |process| memory_limit(process).map(show_size).unwrap_or_default().into(),
+        cell: |process| {
+            memory_limit(process)
+                .map(show_size)
+                .unwrap_or_default()
+                .into()
+        },
         order: |a, b| memory_limit(a).cmp(&memory_limit(b)),
     },
     Column {
         name: "memory-peak",
         header: "MEMORY PEAK",
-        cell: |process| memory_peak(process).map(show_size).unwrap_or_default().into(),
+        cell: |process| {
+            memory_peak(process)
+                .map(show_size)
+                .unwrap_or_default()
+                .into()
+        },
         order: |a, b| memory_peak(a).cmp(&memory_peak(b)),
     },
     Column {
@@ -148,7 +174,10 @@ fn text(text: Option<&str>) -> Cell {
 
 fn age(started: Option<SystemTime>) -> Cell {
     let now = SystemTime::now();
-    started.map(|time| ago(time, now)).unwrap_or_default().into()
+    started
+        .map(|time| ago(time, now))
+        .unwrap_or_default()
+        .into()
 }
 
 fn exit_status(process: &Process) -> Option<u8> {
@@ -164,13 +193,22 @@ fn memory_peak(process: &Process) -> Option<u64> {
 }
 
 fn profile(process: &Process) -> String {
-    process.status.profile.as_ref().map(choice).unwrap_or_default()
+    process
+        .status
+        .profile
+        .as_ref()
+        .map(choice)
+        .unwrap_or_default()
 }
 
 /// The colour of a state: whether somebody should look at it.
 fn tone(status: &ProcessStatus) -> Option<Tone> {
     if status.state == State::Running {
-        return Some(if status.paused { Tone::Notable } else { Tone::Good });
+        return Some(if status.paused {
+            Tone::Notable
+        } else {
+            Tone::Good
+        });
     }
     let exit = status.exit.as_ref()?;
     match exit.kind {
@@ -189,6 +227,8 @@ fn tone(status: &ProcessStatus) -> Option<Tone> {
 
 #[cfg(test)]
 mod tests {
+    use std::cmp::Ordering;
+
     use super::*;
     use crate::output::column::table;
     use prn_proto::v1;
@@ -229,7 +269,14 @@ mod tests {
         assert_eq!(usual(&[with("")]).len(), 3);
         let all = [with(""), with("web")];
         assert!(table(&usual(&all), &all).render(None).contains("| web  |"));
-        assert_eq!(COLUMNS.len(), named(COLUMNS, &COLUMNS.iter().map(|column| column.name).collect::<Vec<_>>()).len());
+        assert_eq!(
+            COLUMNS.len(),
+            named(
+                COLUMNS,
+                &COLUMNS.iter().map(|column| column.name).collect::<Vec<_>>()
+            )
+            .len()
+        );
         assert_eq!(wide().len(), 12);
     }
 
@@ -252,6 +299,10 @@ mod tests {
         let order = |name: &str| named(COLUMNS, &[name])[0].order;
         let (a, b) = (with(1, Some(9)), with(2, None));
         assert_eq!(order("uid")(&a, &b), Ordering::Less);
-        assert_eq!(order("memory-limit")(&a, &b), Ordering::Greater, "none is least");
+        assert_eq!(
+            order("memory-limit")(&a, &b),
+            Ordering::Greater,
+            "none is least"
+        );
     }
 }

@@ -54,6 +54,20 @@ pub fn show_end(exit: &Exit) -> Option<String> {
     Some(end)
 }
 
+/// What a tree is stopped for.
+pub fn show_cause(kind: ExitKind) -> &'static str {
+    match kind {
+        ExitKind::StoppedOnRequest => "stopped on request",
+        ExitKind::TimedOut => "its time is up",
+        ExitKind::OutputLimit => "output limit",
+        ExitKind::DiskLimit => "disk limit",
+        ExitKind::LeaseExpired => "lease expired",
+        ExitKind::OomKilled => "out of memory",
+        ExitKind::Exited | ExitKind::Signalled => "its main process has ended",
+        ExitKind::Unknown => "cause unknown",
+    }
+}
+
 /// The name of a choice, as its flag takes it.
 pub fn choice<T: ValueEnum>(choice: &T) -> String {
     let value = choice.to_possible_value();

@@ -221,7 +221,10 @@ mod tests {
     #[test]
     fn colours_widen_no_column() {
         let mut table = Table::new(&["ID", "STATE"]);
-        table.push_cells(vec!["a".to_owned().into(), Cell::new("Running".into(), Tone::Good)]);
+        table.push_cells(vec![
+            "a".to_owned().into(),
+            Cell::new("Running".into(), Tone::Good),
+        ]);
         table.push_cells(vec!["b".to_owned().into(), Cell::new("x".into(), None)]);
         let palette = Palette::new(crate::format::Color::Always);
         let plain = table.render(Some(80));

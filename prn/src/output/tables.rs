@@ -10,9 +10,7 @@ use prn_proto::units::{show_duration, show_size};
 use terminal_size::terminal_size_of;
 
 use super::moments::{ago, local_precise};
-use super::shown::{
-    choice, escaped, put, show_exit, show_left_behind, show_limits, show_path,
-};
+use super::shown::{choice, escaped, put, show_exit, show_left_behind, show_limits, show_path};
 use crate::fields;
 
 /// Columns that a line on standard output may have: those of its terminal, or what COLUMNS says
