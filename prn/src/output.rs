@@ -18,6 +18,8 @@ mod processes;
 mod progress;
 mod reader;
 mod relay;
+#[cfg(test)]
+mod schemas;
 mod screen;
 mod shown;
 mod slowness;

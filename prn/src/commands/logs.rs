@@ -31,6 +31,9 @@ pub struct Logs {
     /// Id of the process, or of several
     #[arg(value_name = "ID", required = true)]
     pub ids: Vec<ProcessId>,
+    /// Go on to the end, as it does anyway
+    #[arg(short, long, conflicts_with = "no_follow")]
+    pub follow: bool,
     /// Print what there is by now and end
     #[arg(long)]
     pub no_follow: bool,
