@@ -19,7 +19,7 @@ use crate::format::{Format, FormatFlag};
 
 /// Prints a table, as wide as the terminal has room for.
 pub fn print_table(table: &Table, format: &FormatFlag) -> io::Result<()> {
-    line(&table.painted(columns(), Palette::new(format.color)))
+    line(&table.render(columns(), Palette::new(format.color)))
 }
 
 /// Prints a started process: its id alone, or all of it.
@@ -36,7 +36,7 @@ pub fn process(process: &Process, format: &FormatFlag) -> io::Result<()> {
         return Ok(());
     }
     let one = std::slice::from_ref(process);
-    let table = table(&usual(one), one).painted(columns(), Palette::new(format.color));
+    let table = table(&usual(one), one).render(columns(), Palette::new(format.color));
     match format.output {
         Format::Name => ids(one),
         Format::Wide => line(&format!("{table}\n\n{}", details(process))),
@@ -72,11 +72,11 @@ pub fn processes(processes: &[Process], format: &FormatFlag, layout: &Layout) ->
 pub fn processes_text(processes: &[Process], format: &FormatFlag, layout: &Layout) -> String {
     let table = match &layout.columns {
         Some(columns) => table(columns, processes),
-        None if format.output == Format::Wide => table(&wide(), processes),
+        None if format.output == Format::Wide => table(&wide(processes), processes),
         None => table(&usual(processes), processes),
     };
     let room = columns().filter(|_| !layout.is_whole);
-    table.painted(room, Palette::new(format.color))
+    table.render(room, Palette::new(format.color))
 }
 
 /// Prints whole ids, one a line.
