@@ -31,7 +31,9 @@ pub fn print_data<T: Serialize>(value: &T, format: &Format) -> io::Result<bool> 
 }
 
 fn yaml<T: Serialize>(value: &T) -> io::Result<String> {
-    let text = serde_saphyr::to_string(value).map_err(io::Error::other)?;
+    // A text of several lines is quoted, with escapes: a block's last lines depend on what follows it.
+    let options = serde_saphyr::ser_options! { prefer_block_scalars: false };
+    let text = serde_saphyr::to_string_with_options(value, options).map_err(io::Error::other)?;
     Ok(text.trim_end().to_owned())
 }
 
