@@ -47,7 +47,7 @@ const _: () = assert!(
 );
 
 /// What requests may be under way.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Permits {
     starts: Arc<Quota<()>>,
     graceful_stops: Arc<Quota<()>>,

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use futures_util::stream::empty;
+use futures_util::StreamExt;
+use futures_util::stream::{empty, once};
 use hyper::HeaderMap;
 use prn_ipc_protocol::types::ARGUMENTS_MAX;
 use prn_proto::v1;
@@ -10,6 +11,7 @@ use prn_proto::v1::process_runner_service_server::ProcessRunnerService;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::calls::server::Server;
+use crate::calls::subscribe::Opened;
 use crate::calls::{
     describe, input, list, remove, resize, signal, start, status, stop, subscribe, update, usage,
     workspaces,
@@ -99,13 +101,15 @@ impl ProcessRunnerService for Service {
         request: Request<v1::GetOutputRequest>,
     ) -> Result<Response<Self::GetOutputStream>, Status> {
         let client = client(&request)?;
-        let frames = subscribe::subscribe(&self.0, &client, request.get_ref()).await?;
+        let Opened { frames, sent } =
+            subscribe::subscribe(&self.0, &client, request.get_ref()).await?;
         // What is compressed for each subscriber is no chunk that others could share.
         if request.metadata().contains_key(ACCEPT_ENCODING) {
-            return Ok(Response::new(frames));
+            let told = once(async { sent() }).filter_map(async |()| None);
+            return Ok(Response::new(Box::pin(frames.chain(told))));
         }
         let mut response = Response::<Frames>::new(Box::pin(empty()));
-        response.extensions_mut().insert(Handed::new(frames));
+        response.extensions_mut().insert(Handed::new(frames, sent));
         Ok(response)
     }
 

@@ -13,6 +13,7 @@ use crate::convert::process::process_status;
 use crate::convert::update::update;
 use crate::errors;
 use crate::failure::Failure;
+use crate::subscribe::keeper;
 use crate::supervisor::{Answered, Unexpected};
 
 /// Changes a process that runs.
@@ -41,8 +42,11 @@ async fn change(
     update: Update,
 ) -> Result<Arc<ProcessInfo>, Failure> {
     let permit = server.permits.change(client).await?;
+    let supervisor = server.supervisor.clone();
     let read = move |answered: Answered<'_>| {
         let process = answered.mirror.process(id).ok_or(Unexpected)?;
+        // It may have got its first lease.
+        keeper::tell(&process, &supervisor);
         answered.done().map(|done| done.map(|()| process.info()))
     };
     let ask = Ask::Update(id, Box::new(update));
