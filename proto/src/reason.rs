@@ -67,6 +67,10 @@ pub const TOO_MANY_CONNECTIONS: &str = "TOO_MANY_CONNECTIONS";
 pub const TOO_MANY_SUBSCRIBERS: &str = "TOO_MANY_SUBSCRIBERS";
 /// As many calls wait for the supervisor as the server allows.
 pub const TOO_MANY_REQUESTS: &str = "TOO_MANY_REQUESTS";
+/// As many calls of this client wait for the end of processes as the server allows.
+pub const TOO_MANY_WAITS: &str = "TOO_MANY_WAITS";
+/// As many watches of this client are open as the server allows.
+pub const TOO_MANY_WATCHES: &str = "TOO_MANY_WATCHES";
 /// The machine has not enough of something to start a process.
 pub const SERVER_RESOURCES: &str = "SERVER_RESOURCES";
 /// The server is shutting down.

@@ -50,6 +50,7 @@ mod mint;
 mod paths;
 mod process;
 mod remove;
+mod selector;
 mod server;
 mod several;
 mod signal;
@@ -58,6 +59,8 @@ mod subscription;
 mod transport;
 mod update;
 mod usage;
+mod wait;
+mod watch;
 mod wire;
 mod workspace;
 
@@ -83,6 +86,7 @@ pub use process::{
     Usage,
 };
 pub use remove::RemovedProcesses;
+pub use selector::{InvalidSelector, LabelIs, LabelMatch, LabelSelector, Outcome, Selector};
 pub use server::ServerInfo;
 pub use several::Processes;
 pub use signal::Target;
@@ -91,4 +95,6 @@ pub use subscription::{Event, OutputEnd, OutputRequest, OutputStream, Source};
 pub use tonic::Code;
 pub use update::{NewLease, Update};
 pub use usage::{Pressure, ProcessUsage, Usages};
+pub use wait::{WaitCondition, WaitRequest, Waited};
+pub use watch::{Change, Watch, WatchRequest};
 pub use workspace::{Removed, StopProcesses, Workspace};

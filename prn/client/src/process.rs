@@ -36,16 +36,19 @@ impl Process {
             status: status.ok_or(INCOMPLETE)?.try_into()?,
         })
     }
+
+    /// The id that the server means.
+    pub(crate) fn named(raw: v1::ProcessIdentifier) -> Result<ProcessId, ClientError> {
+        raw.try_into()
+            .map_err(|_| ClientError::Protocol("the server sent a malformed process id"))
+    }
 }
 
 impl TryFrom<v1::Process> for Process {
     type Error = ClientError;
 
     fn try_from(process: v1::Process) -> Result<Self, ClientError> {
-        let id = process.id.ok_or(INCOMPLETE)?.id;
-        let id = id
-            .parse()
-            .map_err(|_| ClientError::Protocol("the server sent a malformed process id"))?;
+        let id = Self::named(process.id.ok_or(INCOMPLETE)?)?;
         Self::of(id, process.status)
     }
 }
@@ -62,6 +65,17 @@ pub enum State {
     Running,
     /// None is left.
     Stopped,
+}
+
+impl State {
+    /// As a request asks for it.
+    pub(crate) fn to_wire(state: Option<Self>) -> v1::ProcessState {
+        match state {
+            None => v1::ProcessState::Unspecified,
+            Some(Self::Running) => v1::ProcessState::Running,
+            Some(Self::Stopped) => v1::ProcessState::Stopped,
+        }
+    }
 }
 
 /// What is known of a process.
