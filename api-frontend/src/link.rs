@@ -193,11 +193,11 @@ impl State {
     fn tell(&mut self, request: Request) {
         let is_out_of_date = |older: &Request| match (&request, older) {
             (Request::Taken { id, .. }, Request::Taken { id: other, .. })
-            | (Request::Watch { id, .. }, Request::Watch { id: other, .. })
-            | (
-                Request::Follow(id) | Request::Unfollow(id),
-                Request::Follow(other) | Request::Unfollow(other),
-            ) => id == other,
+            | (Request::Watch { id, .. }, Request::Watch { id: other, .. }) => id == other,
+            (
+                Request::Follow(id, meaning) | Request::Unfollow(id, meaning),
+                Request::Follow(other, its) | Request::Unfollow(other, its),
+            ) => id == other && meaning == its,
             _ => false,
         };
         self.outbox.retain(|older| !is_out_of_date(older));

@@ -7,7 +7,8 @@ use prn_proto::v1;
 
 use crate::client::Client;
 use crate::error::ClientError;
-use crate::several::{Processes, named};
+use crate::process::Process;
+use crate::several::Processes;
 
 /// What was forgotten.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,7 +45,9 @@ impl Client {
             .await?
             .into_inner();
         Ok(RemovedProcesses {
-            removed: named(response.removed)?,
+            removed: (response.removed.into_iter())
+                .map(Process::named)
+                .collect::<Result<_, _>>()?,
             output_bytes: response.output_bytes,
         })
     }

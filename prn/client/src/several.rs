@@ -3,14 +3,16 @@
 use prn_proto::id::ProcessId;
 use prn_proto::v1;
 
-use crate::error::ClientError;
+use crate::selector::Selector;
 
 /// Which processes a call is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Processes {
-    /// These.
+    /// These, 1,000 at most.
     Named(Vec<ProcessId>),
+    /// Those that this selects.
+    Selected(Selector),
 }
 
 impl From<&[ProcessId]> for Processes {
@@ -25,6 +27,12 @@ impl From<ProcessId> for Processes {
     }
 }
 
+impl From<Selector> for Processes {
+    fn from(selector: Selector) -> Self {
+        Self::Selected(selector)
+    }
+}
+
 impl Processes {
     /// The two fields that requests have for them.
     pub(crate) fn into_wire(self) -> (Vec<v1::ProcessIdentifier>, Option<v1::ProcessSelector>) {
@@ -33,13 +41,7 @@ impl Processes {
                 let ids = ids.into_iter().map(v1::ProcessIdentifier::from);
                 (ids.collect(), None)
             }
+            Self::Selected(selector) => (Vec::new(), Some(selector.into())),
         }
     }
-}
-
-/// The ids that an answer names.
-pub(crate) fn named(ids: Vec<v1::ProcessIdentifier>) -> Result<Vec<ProcessId>, ClientError> {
-    let ids = ids.into_iter().map(|id| id.id.parse());
-    ids.collect::<Result<_, _>>()
-        .map_err(|_| ClientError::Protocol("the server sent a malformed process id"))
 }

@@ -9,7 +9,7 @@ use prn_proto::v1;
 
 use crate::client::Client;
 use crate::error::ClientError;
-use crate::process::{StuckTask, Usage};
+use crate::process::{Process, StuckTask, Usage};
 use crate::several::Processes;
 use crate::wire::{INCOMPLETE, from_wire_time};
 
@@ -63,11 +63,8 @@ impl TryFrom<v1::ProcessUsage> for ProcessUsage {
     type Error = ClientError;
 
     fn try_from(raw: v1::ProcessUsage) -> Result<Self, ClientError> {
-        let id = raw.id.ok_or(INCOMPLETE)?.id;
         Ok(Self {
-            id: id
-                .parse()
-                .map_err(|_| ClientError::Protocol("the server sent a malformed process id"))?,
+            id: Process::named(raw.id.ok_or(INCOMPLETE)?)?,
             usage: raw.usage.map(Usage::from),
             memory_bytes: raw.memory_bytes,
             pids: raw.pids,
