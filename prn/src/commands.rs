@@ -2,12 +2,19 @@
 
 pub mod attach;
 pub mod cp;
+pub mod exec;
 pub mod keygen;
+pub mod kill;
 pub mod list;
 pub mod logs;
+pub mod pause;
+pub mod remove;
 pub mod run;
 pub mod server;
 pub mod start;
 pub mod status;
 pub mod stop;
+pub mod update;
+pub mod version;
+pub mod wait;
 pub mod workspace;

@@ -6,6 +6,7 @@
 mod cli;
 mod command_line;
 mod commands;
+mod confirm;
 mod connection;
 mod copy;
 mod detach;
@@ -21,13 +22,17 @@ mod local_input;
 mod output;
 mod passing;
 mod reading;
+mod reference;
+mod signal;
 mod spec;
 mod stdin;
 mod surely;
 mod sync;
+mod targets;
 mod terminal;
 mod usage;
 mod wait;
+mod waiting;
 mod words;
 
 use std::process::ExitCode;
