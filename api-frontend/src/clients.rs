@@ -6,16 +6,21 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use prn_proto::tls::Fingerprint;
+use prn_ipc_protocol::types::UnixMicros;
+use prn_proto::tls::{Certificate, Fingerprint};
 use tokio::sync::Semaphore;
 
 /// Most lists of a client that are being made.
 const LISTS_MAX: usize = 2;
-/// Most of a client's requests to kill at once, to open an output, and about inputs, that wait for
-/// the supervisor: a quarter of what all clients together may have ([`crate::permits`]).
+/// Most of a client's requests to kill at once, to open an output, about inputs, to change a process,
+/// and about what one takes, that wait for the supervisor: a quarter of what all clients together may
+/// have ([`crate::permits`]).
 const KILLS_MAX: usize = 16;
 const SUBSCRIPTIONS_MAX: usize = 4;
 const INPUTS_MAX: usize = 8;
+const CHANGES_MAX: usize = 4;
+/// See [`CHANGES_MAX`].
+pub const USAGES_MAX: usize = 4;
 
 /// All that are pinned.
 #[derive(Debug)]
@@ -34,6 +39,12 @@ pub struct Client {
     pub subscriptions: Arc<Semaphore>,
     /// For requests about inputs.
     pub inputs: Arc<Semaphore>,
+    /// For requests to change a process.
+    pub changes: Arc<Semaphore>,
+    /// For requests about what a process takes.
+    pub usages: Arc<Semaphore>,
+    /// Its certificate is valid until then.
+    pub not_after: Option<UnixMicros>,
 }
 
 impl Clients {
@@ -41,7 +52,9 @@ impl Clients {
     pub fn new(pins: &[Vec<u8>]) -> Self {
         let clients = pins.iter().map(|der| {
             let fingerprint = Fingerprint::of(der);
-            (fingerprint, Arc::new(Client::new(fingerprint)))
+            let not_after = Certificate::from_der(der.clone()).ok();
+            let not_after = not_after.and_then(|certificate| until(&certificate));
+            (fingerprint, Arc::new(Client::new(fingerprint, not_after)))
         });
         Self(clients.collect())
     }
@@ -58,13 +71,22 @@ impl Clients {
 }
 
 impl Client {
-    fn new(fingerprint: Fingerprint) -> Self {
+    fn new(fingerprint: Fingerprint, not_after: Option<UnixMicros>) -> Self {
         Self {
             fingerprint,
             lists: Semaphore::new(LISTS_MAX),
             kills: Arc::new(Semaphore::new(KILLS_MAX)),
             subscriptions: Arc::new(Semaphore::new(SUBSCRIPTIONS_MAX)),
             inputs: Arc::new(Semaphore::new(INPUTS_MAX)),
+            changes: Arc::new(Semaphore::new(CHANGES_MAX)),
+            usages: Arc::new(Semaphore::new(USAGES_MAX)),
+            not_after,
         }
     }
+}
+
+/// Until when a certificate is valid.
+pub fn until(certificate: &Certificate) -> Option<UnixMicros> {
+    let micros = certificate.not_after()?.as_micros();
+    u64::try_from(micros).ok().map(UnixMicros)
 }

@@ -7,8 +7,8 @@
 //!   [`several`]: what each call asks for.
 //! - [`process`], [`usage`]: what is said of a process.
 //! - [`workspace`]: what is asked for of workspaces, and what is said of them.
-//! - [`enums`], [`id`], [`lifetime`], [`limits`], [`names`], [`tasks`], [`time`]: values that several
-//!   of them have.
+//! - [`selector`], [`enums`], [`id`], [`lifetime`], [`limits`], [`names`], [`tasks`], [`time`]: values
+//!   that several of them have.
 
 pub mod enums;
 pub mod fields;
@@ -20,6 +20,7 @@ pub mod list;
 pub mod names;
 pub mod paths;
 pub mod process;
+pub mod selector;
 pub mod several;
 pub mod signal;
 pub mod start;

@@ -161,6 +161,8 @@ pub mod metadata {
     pub const NAME: &str = "name";
     /// Id of a process.
     pub const ID: &str = "id";
+    /// How many bytes are in use.
+    pub const USED: &str = "used";
     /// How many processes a call had removed before it was refused.
     pub const REMOVED: &str = "removed";
     /// How many processes live in it.

@@ -1,23 +1,19 @@
 //! The processes that a call on several of them is about.
 
-use std::collections::HashSet;
-
 use prn_ipc_protocol::types::ProcessId;
 use prn_proto::v1;
 
 use crate::convert::fields::{InvalidField, Violations};
-use crate::convert::id;
-
-/// Most processes that a request names.
-const NAMED_MAX: usize = 1000;
+use crate::convert::selector::{self, NAMED_MAX, at_most};
+use crate::selector::Selector;
 
 /// Which processes.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, PartialEq, Eq)]
 pub enum Several {
     /// These, each once.
     Named(Vec<ProcessId>),
     /// Those that this selects.
-    Selected(v1::ProcessSelector),
+    Selected(Selector),
 }
 
 /// Those of a request's fields `processes` and `selector`.
@@ -30,29 +26,25 @@ pub fn several(
         Some(_) if !processes.is_empty() => {
             invalid("must be empty where there is a selector".to_owned())
         }
-        Some(selector) => Ok(Several::Selected(selector)),
+        Some(selector) => selected(&selector).map(Several::Selected),
         None if processes.is_empty() => {
             invalid("must name at least one process, or selector must be there".to_owned())
         }
-        None if processes.len() > NAMED_MAX => invalid(format!("must be at most {NAMED_MAX}")),
-        None => named(processes).map(Several::Named),
+        None => named(&processes).map(Several::Named),
     }
 }
 
-fn named(processes: Vec<v1::ProcessIdentifier>) -> Result<Vec<ProcessId>, Violations> {
+fn named(processes: &[v1::ProcessIdentifier]) -> Result<Vec<ProcessId>, Violations> {
+    at_most(processes.len(), NAMED_MAX, "processes")?;
     let mut violations = Violations::default();
-    let mut seen = HashSet::new();
-    let mut ids = Vec::new();
-    let mut are_valid = true;
-    for (place, process) in processes.into_iter().enumerate() {
-        let id = id::parsed(&process.id, &format!("processes[{place}].id"));
-        match violations.check(id) {
-            Some(id) if seen.insert(id) => ids.push(id),
-            Some(_) => {}
-            None => are_valid = false,
-        }
-    }
-    if are_valid { Ok(ids) } else { Err(violations) }
+    let ids = selector::ids(processes, "processes", &mut violations);
+    ids.ok_or(violations)
+}
+
+fn selected(raw: &v1::ProcessSelector) -> Result<Selector, Violations> {
+    let mut violations = Violations::default();
+    let selector = selector::selector(raw, &mut violations);
+    selector.ok_or(violations)
 }
 
 #[cfg(test)]
