@@ -14,4 +14,6 @@ pub mod stop;
 pub mod subscribe;
 pub mod update;
 pub mod usage;
+pub mod wait;
+pub mod watch;
 pub mod workspaces;

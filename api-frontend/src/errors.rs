@@ -25,11 +25,12 @@ mod workspace;
 pub use build::removed_before;
 pub use call::{
     by_transport, deadline_exceeded, draining, internal, not_taken, offset_beyond_end, output_lost,
-    restarting,
+    restarting, watch_behind,
 };
 pub use exec::Asked;
 pub use full::{
-    too_many_connections, too_many_inputs, too_many_inputs_of_connection, too_many_subscribers,
+    too_many_connections, too_many_inputs, too_many_inputs_of_connection, too_many_selected,
+    too_many_subscribers, too_many_waits, too_many_watches,
 };
 pub use input::{
     input_ended, input_in_use, input_misplaced, input_silent, input_stalled, input_taken_over,

@@ -31,6 +31,7 @@ mod service;
 mod stops;
 mod subscribe;
 mod supervisor;
+mod watching;
 mod workspaces;
 
 use std::io;

@@ -14,7 +14,7 @@ use crate::calls::server::Server;
 use crate::calls::subscribe::Opened;
 use crate::calls::{
     describe, input, list, remove, resize, signal, start, status, stop, subscribe, update, usage,
-    workspaces,
+    wait, watch, workspaces,
 };
 use crate::clients::Client;
 use crate::errors;
@@ -161,9 +161,11 @@ impl ProcessRunnerService for Service {
 
     async fn wait(
         &self,
-        _: Request<v1::WaitRequest>,
+        request: Request<v1::WaitRequest>,
     ) -> Result<Response<v1::WaitResponse>, Status> {
-        Err(errors::internal())
+        let client = client(&request)?;
+        let waited = wait::wait(&self.0, &client, request.into_inner()).await?;
+        Ok(response(waited, HeaderMap::new()))
     }
 
     async fn signal_process(
@@ -211,12 +213,14 @@ impl ProcessRunnerService for Service {
         Ok(response(described, HeaderMap::new()))
     }
 
-    type WatchStream = futures_util::stream::Empty<Result<v1::WatchResponse, Status>>;
+    type WatchStream = watch::Changes;
 
     async fn watch(
         &self,
-        _: Request<v1::WatchRequest>,
+        request: Request<v1::WatchRequest>,
     ) -> Result<Response<Self::WatchStream>, Status> {
-        Err(errors::internal())
+        let client = client(&request)?;
+        let changes = watch::watch(&self.0, &client, request.into_inner())?;
+        Ok(Response::new(changes))
     }
 }

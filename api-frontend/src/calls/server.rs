@@ -139,11 +139,7 @@ impl Server {
 
     /// Why the channel to the supervisor is closed.
     pub fn gone(&self) -> Status {
-        if self.mirror.draining() {
-            errors::draining()
-        } else {
-            errors::restarting()
-        }
+        gone(&self.mirror)
     }
 
     /// The process of this name.
@@ -153,5 +149,14 @@ impl Server {
     pub fn process(&self, id: ProcessId) -> Result<Arc<Process>, Status> {
         let process = self.mirror.process(id);
         process.ok_or_else(|| errors::process_not_found(id))
+    }
+}
+
+/// Why the channel to the supervisor is closed.
+pub fn gone(mirror: &Mirror) -> Status {
+    if mirror.draining() {
+        errors::draining()
+    } else {
+        errors::restarting()
     }
 }
