@@ -6,6 +6,7 @@
 mod cli;
 mod command_line;
 mod commands;
+mod confirm;
 mod connection;
 mod copy;
 mod detach;
@@ -21,15 +22,19 @@ mod local_input;
 mod output;
 mod passing;
 mod reading;
+mod reference;
 mod selection;
+mod signal;
 mod spec;
 mod stdin;
 mod surely;
 mod sync;
+mod targets;
 mod template;
 mod terminal;
 mod usage;
 mod wait;
+mod waiting;
 mod watching;
 mod words;
 

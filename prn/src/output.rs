@@ -9,7 +9,9 @@ mod changes;
 mod column;
 mod data;
 mod descriptor;
+mod everyday;
 mod json;
+mod lifetime;
 mod lines;
 mod moments;
 mod notices;
@@ -18,6 +20,7 @@ mod processes;
 mod progress;
 mod reader;
 mod relay;
+mod rows;
 #[cfg(test)]
 mod schemas;
 mod screen;
@@ -35,13 +38,17 @@ pub use changes::{
 pub use column::Names;
 pub use data::{List, print_next};
 pub use descriptor::{line as print_line, write_all};
+pub use everyday::{
+    Health, Inspected, Version, count, health, inspected, process_with_usage, pruned, some_of,
+    text, told, version,
+};
 pub use lines::{Break, Lines};
-pub use notices::{error, error_line, is_raw, notice, set_raw, usage};
+pub use notices::{ask, error, error_line, is_raw, notice, set_raw, usage};
 pub use processes::COLUMNS as PROCESS_COLUMNS;
 pub use progress::Progress;
 pub use reader::Reader;
 pub use relay::{Chunk, Relay};
 pub use screen::Screen;
-pub use shown::{show_exit, show_left_behind};
+pub use shown::{show_exit, show_left_behind, show_state};
 pub use stats::{Sample, stats, stats_text};
 pub use workspaces::{workspace, workspace_names, workspaces};

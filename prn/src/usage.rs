@@ -23,25 +23,13 @@ const HABITS: &[Habit] = &[
         words: &["-15", "-TERM", "-SIGTERM"],
         tip: "a process gets SIGTERM first, without a flag",
     },
-    Habit {
-        command: "stop",
-        words: &["-t", "--time", "--timeout"],
-        tip: "`--grace` is the time between SIGTERM and SIGKILL",
-    },
 ];
 
 /// Commands of other tools, and what does it here.
-const FOREIGN: &[(&str, &str)] = &[
-    ("kill", "`prn stop --signal kill ID` kills a process"),
-    (
-        "tail",
-        "`prn logs --tail LINES ID` begins with the last lines",
-    ),
-    (
-        "exec",
-        "`prn run -- ARGV…` starts a process and follows its output",
-    ),
-];
+const FOREIGN: &[(&str, &str)] = &[(
+    "tail",
+    "`prn logs --tail LINES ID` begins with the last lines",
+)];
 
 /// Words that some other tool takes behind a command.
 #[derive(Debug)]
@@ -71,10 +59,12 @@ pub fn tell(mut error: Error, words: &[OsString]) -> ExitCode {
         }
         return printed.into();
     }
-    if words
-        .first()
-        .is_some_and(|command| command == "run" || command == "attach")
-    {
+    let exits_as_a_process = |command: &OsString| {
+        ["run", "exec", "attach", "wait"]
+            .iter()
+            .any(|name| command == name)
+    };
+    if words.first().is_some_and(exits_as_a_process) {
         exit::RUN_FAILED.into()
     } else {
         printed.into()
@@ -129,10 +119,7 @@ mod tests {
         for (words, tip) in [
             (&["stop", id, "-9"][..], "--signal kill"),
             (&["stop", "-KILL", id], "--signal kill"),
-            (&["stop", "-t", "5", id], "--grace"),
             (&["tail", id], "prn logs"),
-            (&["kill", id], "--signal kill"),
-            (&["exec", "-it", "sh"], "prn run --"),
         ] {
             let said = tip_of(words);
             assert!(

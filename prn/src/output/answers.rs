@@ -35,15 +35,22 @@ pub fn process(process: &Process, format: &FormatFlag) -> io::Result<()> {
     if print_data(process, &format.output)? {
         return Ok(());
     }
-    let one = std::slice::from_ref(process);
-    let table = table(&usual(one), one).render(columns(), Palette::new(format.color));
     match format.output {
-        Format::Name => ids(one),
-        Format::Wide => line(&format!("{table}\n\n{}", details(process))),
+        Format::Name => ids(std::slice::from_ref(process)),
+        Format::Wide => {
+            let table = one_text(process, format);
+            line(&format!("{table}\n\n{}", details(process)))
+        }
         Format::Table | Format::Json | Format::JsonLines | Format::Yaml | Format::Template(_) => {
-            line(&table)
+            line(&one_text(process, format))
         }
     }
+}
+
+/// A table of one process.
+pub fn one_text(process: &Process, format: &FormatFlag) -> String {
+    let one = std::slice::from_ref(process);
+    table(&usual(one), one).render(columns(), Palette::new(format.color))
 }
 
 /// Which columns a table of processes has, and whether a terminal cuts it.
