@@ -9,7 +9,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -223,6 +223,14 @@ impl Certificate {
             now: shown_time(now),
             outside,
         })
+    }
+
+    /// The last second of its validity period.
+    pub fn ends_at(&self) -> SystemTime {
+        let seconds = X509Certificate::from_der(&self.der)
+            .map(|(_, parsed)| parsed.validity().not_after.timestamp());
+        let since_epoch = seconds.ok().and_then(|seconds| u64::try_from(seconds).ok());
+        SystemTime::UNIX_EPOCH + Duration::from_secs(since_epoch.unwrap_or_default())
     }
 
     /// How long it is valid from `now` (since the Unix epoch) on. `None` if it no longer is.
