@@ -11,6 +11,7 @@ use prn_proto::tls::{TlsError, shown_time};
 use prn_proto::units::show_size;
 
 use crate::commands::keygen::KeygenError;
+use crate::context::error::ContextError;
 use crate::copy::fault::CopyFault;
 use crate::exit::{self, Exit};
 use crate::fields;
@@ -25,6 +26,9 @@ pub enum Failure {
     /// A certificate or key was refused.
     #[error(transparent)]
     Credentials(#[from] CredentialsError),
+    /// A context is not there, or the configuration is refused.
+    #[error(transparent)]
+    Context(#[from] ContextError),
     /// `keygen` failed.
     #[error(transparent)]
     Keygen(#[from] KeygenError),
@@ -143,12 +147,19 @@ impl Failure {
             }) => exit::NOT_AUTHORISED,
             Self::Usage(_)
             | Self::Input
+            | Self::Context(
+                ContextError::Unknown { .. }
+                | ContextError::Setting { .. }
+                | ContextError::Several { .. }
+                | ContextError::Line(_),
+            )
             | Self::Credentials(CredentialsError::NoKey)
             | Self::Server(ServerError::Credentials(CredentialsError::NoKey))
             | Self::Server(ServerError::Options(
                 OptionsError::Missing(_) | OptionsError::NoClients,
             )) => exit::USAGE,
             Self::Credentials(_)
+            | Self::Context(_)
             | Self::Keygen(_)
             | Self::Server(_)
             | Self::Print(_)
@@ -180,6 +191,7 @@ impl Failure {
             } => failure.is_silent(),
             Self::Client(_)
             | Self::Credentials(_)
+            | Self::Context(_)
             | Self::Keygen(_)
             | Self::Server(_)
             | Self::Print(_)
@@ -238,6 +250,7 @@ impl Failure {
             | Self::Sync(_)
             | Self::StartedUnsaid { .. }
             | Self::Credentials(_)
+            | Self::Context(_)
             | Self::Keygen(_)
             | Self::Server(_)
             | Self::Print(_)
@@ -301,7 +314,7 @@ impl From<ClientError> for Failure {
 fn hint_of_client(error: &ClientError) -> Option<String> {
     let hint = match error {
         ClientError::Connect { .. } | ClientError::Timeout { .. } => {
-            "is the server running there? --address or PRN_ADDRESS says where"
+            "is the server running there? --address, PRN_ADDRESS or its context says where"
         }
         ClientError::WrongServer { .. } => {
             "nothing was sent to it; if that is the right server, get its new certificate for --server-cert"
