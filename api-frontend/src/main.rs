@@ -11,6 +11,7 @@
 mod acceptor;
 mod answers;
 mod calls;
+mod changes;
 mod clients;
 mod connection;
 mod convert;
@@ -25,6 +26,7 @@ mod outgoing;
 mod pending;
 mod permits;
 mod quota;
+mod selector;
 mod service;
 mod stops;
 mod subscribe;

@@ -100,6 +100,8 @@ impl Frontend {
     fn executed(handshakes_max: u32) -> Self {
         let (server, client) = (Identity::new(), Identity::new());
         let config = config::Frontend {
+            started: UnixMicros(1_000_000),
+            processes_max: 100,
             default_limits: Limits::default(),
             output_default: 65_536,
             output_disk: 0,

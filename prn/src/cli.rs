@@ -7,12 +7,14 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::commands::attach::{self, Attach};
 use crate::commands::cp::{self, Cp};
+use crate::commands::events::{self, Events};
 use crate::commands::keygen::{self, Keygen};
 use crate::commands::list::{self, List};
 use crate::commands::logs::{self, Logs};
 use crate::commands::run::{self, Run};
 use crate::commands::server::{self, Server};
 use crate::commands::start::{self, Start};
+use crate::commands::stats::{self, Stats};
 use crate::commands::status::{self, Status};
 use crate::commands::stop::{self, Stop};
 use crate::commands::workspace::{self, Workspace};
@@ -40,7 +42,11 @@ pub enum Command {
     Status(Status),
     Logs(Logs),
     Stop(Stop),
+    #[command(visible_aliases = ["ps", "ls"])]
     List(List),
+    Stats(Stats),
+    #[command(visible_alias = "watch")]
+    Events(Events),
     Run(Run),
     Attach(Attach),
     Cp(Cp),
@@ -60,6 +66,8 @@ impl Command {
             | Self::Logs(_)
             | Self::Stop(_)
             | Self::List(_)
+            | Self::Stats(_)
+            | Self::Events(_)
             | Self::Attach(_)
             | Self::Cp(_)
             | Self::Workspace(_)
@@ -76,6 +84,8 @@ impl Command {
             Self::Logs(args) => block_on(logs::logs(args)),
             Self::Stop(args) => block_on(stop::stop(args)),
             Self::List(args) => block_on(list::list(args)),
+            Self::Stats(args) => block_on(stats::stats(args)),
+            Self::Events(args) => block_on(events::events(args)),
             Self::Run(args) => {
                 block_on(run::run(args)).map_err(|failure| Failure::Run(Box::new(failure)))
             }
@@ -122,7 +132,9 @@ impl Cli {
             "status" => only(words, Command::Status),
             "logs" => only(words, Command::Logs),
             "stop" => only(words, Command::Stop),
-            "list" => only(words, Command::List),
+            "list" | "ps" | "ls" => only(words, Command::List),
+            "stats" => only(words, Command::Stats),
+            "events" | "watch" => only(words, Command::Events),
             "run" => only(words, Command::Run),
             "attach" => only(words, Command::Attach),
             "cp" => only(words, Command::Cp),

@@ -2,12 +2,14 @@
 
 pub mod attach;
 pub mod cp;
+pub mod events;
 pub mod keygen;
 pub mod list;
 pub mod logs;
 pub mod run;
 pub mod server;
 pub mod start;
+pub mod stats;
 pub mod status;
 pub mod stop;
 pub mod workspace;

@@ -16,6 +16,7 @@ use crate::copy::fault::CopyFault;
 use crate::exit::{self, Exit};
 use crate::fields;
 use crate::sync::error::SyncError;
+use crate::template::TemplateError;
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
@@ -129,7 +130,17 @@ pub enum Failure {
     },
     /// Standard output, or something else of this machine, failed.
     #[error("a local operation failed")]
-    Local(#[from] io::Error),
+    Local(#[source] io::Error),
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        // A template is the user's: only its result was to be printed.
+        match error.downcast::<TemplateError>() {
+            Ok(error) => Self::Usage(error.to_string()),
+            Err(error) => Self::Local(error),
+        }
+    }
 }
 
 impl Failure {

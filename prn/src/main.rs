@@ -23,13 +23,16 @@ mod output;
 mod passing;
 mod reading;
 mod reminders;
+mod selection;
 mod spec;
 mod stdin;
 mod surely;
 mod sync;
+mod template;
 mod terminal;
 mod usage;
 mod wait;
+mod watching;
 mod words;
 
 use std::process::ExitCode;

@@ -5,23 +5,41 @@
 //! where `prn logs` is asked for that.
 
 mod answers;
+mod changes;
+mod column;
+mod data;
 mod descriptor;
 mod json;
 mod lines;
+mod moments;
 mod notices;
+mod paint;
+mod processes;
 mod progress;
+mod reader;
 mod relay;
+mod screen;
 mod shown;
+mod slowness;
+mod stats;
 mod table;
 mod tables;
 mod workspaces;
 
-pub use answers::{findings, key_pair, process, processes, started};
-pub use descriptor::write_all;
-pub use json::JsonList;
+pub use answers::{Layout, findings, key_pair, process, processes, processes_text, started};
+pub use changes::{
+    ChangeRecord, change_line, removed_line, state as state_words, words as change_words,
+};
+pub use column::Names;
+pub use data::{List, print_next};
+pub use descriptor::{line as print_line, write_all};
 pub use lines::{Break, Lines};
 pub use notices::{error, error_line, is_raw, notice, set_raw, usage};
+pub use processes::COLUMNS as PROCESS_COLUMNS;
 pub use progress::Progress;
+pub use reader::Reader;
 pub use relay::{Chunk, Relay};
+pub use screen::Screen;
 pub use shown::{show_exit, show_left_behind};
+pub use stats::{Sample, stats, stats_text};
 pub use workspaces::{workspace, workspace_names, workspaces};

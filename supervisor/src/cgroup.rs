@@ -198,8 +198,24 @@ impl Group {
             .unwrap_or(0)
     }
 
-    /// The tasks that are still there, some of them if they are many: each one's /proc/pid/stat.
-    pub fn stuck(&self) -> Vec<Vec<u8>> {
+    /// Bytes of memory that the group has. `None`: the kernel does not count it.
+    pub fn memory(&self) -> Option<u64> {
+        self.read("memory.current").ok()?.trim().parse().ok()
+    }
+
+    /// The limits as the kernel has them.
+    pub fn limits(&self) -> Vec<FileText> {
+        self.texts(&["cpu.max", "memory.max", "io.max", "pids.max"])
+    }
+
+    /// Lets no process of the group run, nor of those below it, or lets all go on (cgroup-v2.rst,
+    /// cgroup.freeze). What is killed dies all the same.
+    pub fn freeze(&self, frozen: bool) -> nix::Result<()> {
+        self.write("cgroup.freeze", if frozen { "1" } else { "0" })
+    }
+
+    /// The tasks that are there, some of them if they are many: each one's /proc/pid/stat.
+    pub fn some_tasks(&self) -> Vec<Vec<u8>> {
         let members = self.members();
         let _spare = SpareDescriptors::lend();
         members

@@ -6,10 +6,11 @@ use prn_proto::v1;
 use prost::Message;
 use ring::digest::{Context, SHA256};
 
-use crate::convert::enums;
 use crate::convert::fields::{InvalidField, Violations};
 use crate::convert::time::maybe;
+use crate::convert::{enums, selector};
 use crate::mirror::Order;
+use crate::selector::Selector;
 
 /// Most processes of a page.
 const PAGE_MAX: usize = 1000;
@@ -32,6 +33,8 @@ pub struct Query {
 /// Which processes.
 #[derive(Debug, Default)]
 pub struct Selection {
+    /// Of these.
+    pub selector: Selector,
     running: Option<bool>,
     started: Span,
     ended: Span,
@@ -76,16 +79,11 @@ impl Query {
 
 impl Selection {
     fn new(raw: &v1::ListRequest, now: UnixMicros, violations: &mut Violations) -> Option<Self> {
-        let running = match v1::ProcessState::try_from(raw.state) {
-            Ok(v1::ProcessState::Unspecified) => Ok(None),
-            Ok(v1::ProcessState::Running) => Ok(Some(true)),
-            Ok(v1::ProcessState::Stopped) => Ok(Some(false)),
-            Ok(v1::ProcessState::Sleeping | v1::ProcessState::Zombie) | Err(_) => {
-                let why = "must be PROCESS_STATE_RUNNING, PROCESS_STATE_STOPPED or absent for both";
-                Err(InvalidField::new("state", why))
-            }
+        let selector = match &raw.selector {
+            Some(raw) => selector::selector(raw, violations),
+            None => Some(Selector::default()),
         };
-        let running = violations.check(running);
+        let running = violations.check(selector::running(raw.state, "state"));
         type Time<'a> = Option<&'a v1::OutputTime>;
         let mut span = |since: Time<'_>, since_field, before: Time<'_>, before_field| {
             let since = violations.check(maybe(since, since_field, now));
@@ -109,6 +107,7 @@ impl Selection {
             "ended_before",
         );
         Some(Self {
+            selector: selector?,
             running: running?,
             started: started?,
             ended: ended?,
@@ -122,6 +121,7 @@ impl Selection {
             .is_none_or(|running| running == ended.is_none())
             && self.started.has(info.started)
             && ended.map_or(self.ended.is_open(), |at| self.ended.has(at))
+            && self.selector.has(info)
     }
 }
 

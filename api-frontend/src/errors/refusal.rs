@@ -7,7 +7,8 @@ use prn_proto::reason::{self, metadata as key};
 use tonic::{Code, Status};
 
 use crate::convert::fields::InvalidField;
-use crate::convert::start::{limit_field, too_long};
+use crate::convert::limits::limit_field;
+use crate::convert::start::too_long;
 use crate::errors::build::{SHORTAGES, bad_field, error, precondition, quota, quoted};
 use crate::errors::call::{draining, internal, restarting};
 use crate::errors::exec::{Asked, not_executed};

@@ -55,7 +55,7 @@ pub async fn start(args: Start) -> Result<Exit, Failure> {
     let (_, started) = start_surely(&remote, first, &spec).await?;
     // Nobody else knows this id.
     let id = started.process.id;
-    output::started(&started, args.format.output)
+    output::started(&started, &args.format)
         .map_err(|source| Failure::StartedUnsaid { id, source })?;
     Ok(exit::OK)
 }

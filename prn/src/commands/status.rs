@@ -7,7 +7,7 @@ use crate::commands::workspace::tell_of_bound;
 use crate::connection::{Connection, Remote};
 use crate::exit::{self, Exit};
 use crate::failure::Failure;
-use crate::format::{Format, FormatFlag};
+use crate::format::FormatFlag;
 use crate::output;
 
 /// Show one process
@@ -31,8 +31,8 @@ pub struct Status {
 pub async fn status(args: Status) -> Result<Exit, Failure> {
     let client = Remote::new(args.connection)?.connect().await?;
     let process = client.status(args.id).await?;
-    output::process(&process, args.format.output)?;
-    if args.format.output != Format::Json {
+    output::process(&process, &args.format)?;
+    if !args.format.output.is_whole() {
         tell_of_bound(&client, &process.status).await;
     }
     Ok(exit::OK)

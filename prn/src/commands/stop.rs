@@ -43,7 +43,7 @@ pub async fn stop(args: Stop) -> Result<Exit, Failure> {
     let process = patiently(|| waiting(args.id, signal, grace), stopped)
         .await
         .map_err(|error| unknown(args.id, error))?;
-    output::process(&process, args.format.output)?;
+    output::process(&process, &args.format)?;
     match process.status.state {
         State::Stopped => Ok(exit::OK),
         State::Running => {

@@ -122,7 +122,7 @@ async fn create(args: Create) -> Result<Exit, Failure> {
         }
         Err(error) => return Err(unknown(&name, Outcome::Created, error)),
     };
-    output::workspace(&workspace, args.format.output)?;
+    output::workspace(&workspace, &args.format)?;
     Ok(exit::OK)
 }
 
@@ -159,7 +159,7 @@ async fn list(args: List) -> Result<Exit, Failure> {
     if args.quiet {
         output::workspace_names(&all)?;
     } else {
-        output::workspaces(&all, args.format.output)?;
+        output::workspaces(&all, &args.format)?;
     }
     Ok(exit::OK)
 }

@@ -7,6 +7,8 @@
 use unicode_segmentation::UnicodeSegmentation;
 use unicode_width::UnicodeWidthStr;
 
+use super::paint::{Palette, Tone};
+
 /// Widest that a column becomes by itself. A cell that is wider sticks out instead of widening the
 /// column: a command has up to 128 KiB, and each other row would be filled up to that with blanks.
 const COLUMN_MAX: usize = 4096;
@@ -21,7 +23,28 @@ const CUT: char = '…';
 #[derive(Debug)]
 pub struct Table {
     header: Vec<&'static str>,
-    rows: Vec<Vec<String>>,
+    rows: Vec<Vec<Cell>>,
+}
+
+/// What stands in a row below one header.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cell {
+    text: String,
+    tone: Option<Tone>,
+}
+
+impl Cell {
+    /// A text with a colour.
+    pub fn new(text: String, tone: impl Into<Option<Tone>>) -> Self {
+        let tone = tone.into();
+        Self { text, tone }
+    }
+}
+
+impl From<String> for Cell {
+    fn from(text: String) -> Self {
+        Self::new(text, None)
+    }
 }
 
 impl Table {
@@ -35,6 +58,11 @@ impl Table {
 
     /// Adds a row: one cell for each column.
     pub fn push(&mut self, row: Vec<String>) {
+        self.push_cells(row.into_iter().map(Cell::from).collect());
+    }
+
+    /// Adds a row: one cell for each column.
+    pub fn push_cells(&mut self, row: Vec<Cell>) {
         self.rows.push(row);
     }
 
@@ -42,6 +70,11 @@ impl Table {
     /// column, which tells the rows apart, is cut only by the edge of a terminal that has no room
     /// for it at all.
     pub fn render(&self, most: Option<usize>) -> String {
+        self.painted(most, Palette::PLAIN)
+    }
+
+    /// The same, in colours.
+    pub fn painted(&self, most: Option<usize>, palette: Palette) -> String {
         let widths = self.widths(most);
         let rule = format!(
             "+{}+",
@@ -51,25 +84,23 @@ impl Table {
                 .collect::<Vec<_>>()
                 .join("+")
         );
-        let header = line(&widths, self.header.iter().copied(), centred);
-        let cell = |text: &str, width| {
-            let shown = if most.is_some() {
-                cut(text, width)
-            } else {
-                text.to_owned()
-            };
-            let blanks = width.saturating_sub(shown_width(&shown));
-            format!("{shown}{}", " ".repeat(blanks))
-        };
-        let rows = self
-            .rows
-            .iter()
-            .map(|row| line(&widths, row.iter().map(String::as_str), cell));
+        // Where not even the ids have room, the edge cuts lines, and would cut colours with them.
+        let fits = most.is_none_or(|most| shown_width(&rule) <= most);
+        let palette = if fits { palette } else { Palette::PLAIN };
+        let header = self.header.iter().zip(&widths);
+        let header = line(header.map(|(name, width)| centred(name, *width)));
+        let rows = self.rows.iter().map(|row| {
+            let cells = row.iter().zip(&widths);
+            line(cells.map(|(cell, width)| shown_cell(cell, *width, most.is_some(), palette)))
+        });
         let lines: Vec<_> = [rule.clone(), header, rule.clone()]
             .into_iter()
             .chain(rows)
             .chain([rule])
-            .map(|line| most.map_or_else(|| line.clone(), |most| cut(&line, most)))
+            .map(|line| match most {
+                Some(most) if !fits => cut(&line, most),
+                Some(_) | None => line,
+            })
             .collect();
         lines.join("\n")
     }
@@ -78,7 +109,7 @@ impl Table {
         let mut widths: Vec<usize> = self.header.iter().map(|name| name.len()).collect();
         for row in &self.rows {
             for (width, cell) in widths.iter_mut().zip(row) {
-                *width = shown_width(cell).min(COLUMN_MAX).max(*width);
+                *width = shown_width(&cell.text).min(COLUMN_MAX).max(*width);
             }
         }
         if let Some(most) = most {
@@ -97,16 +128,20 @@ impl Table {
     }
 }
 
-fn line<'a>(
-    widths: &[usize],
-    cells: impl Iterator<Item = &'a str>,
-    shown: impl Fn(&str, usize) -> String,
-) -> String {
-    let cells: Vec<_> = cells
-        .zip(widths)
-        .map(|(text, width)| format!(" {} |", shown(text, *width)))
-        .collect();
+fn line(cells: impl Iterator<Item = String>) -> String {
+    let cells: Vec<_> = cells.map(|cell| format!(" {cell} |")).collect();
     format!("|{}", cells.concat())
+}
+
+/// A cell's text, filled up to its column's width; cut to that if `is_cut`.
+fn shown_cell(cell: &Cell, width: usize, is_cut: bool, palette: Palette) -> String {
+    let text = if is_cut {
+        cut(&cell.text, width)
+    } else {
+        cell.text.clone()
+    };
+    let blanks = width.saturating_sub(shown_width(&text));
+    format!("{}{}", palette.paint(&text, cell.tone), " ".repeat(blanks))
 }
 
 fn centred(text: &str, width: usize) -> String {
@@ -181,6 +216,23 @@ mod tests {
         ]);
         assert_eq!(table.render(None), expected);
         assert_eq!(table.render(Some(80)), expected, "there is room");
+    }
+
+    #[test]
+    fn colours_widen_no_column() {
+        let mut table = Table::new(&["ID", "STATE"]);
+        table.push_cells(vec![
+            "a".to_owned().into(),
+            Cell::new("Running".into(), Tone::Good),
+        ]);
+        table.push_cells(vec!["b".to_owned().into(), Cell::new("x".into(), None)]);
+        let palette = Palette::new(crate::format::Color::Always);
+        let plain = table.render(Some(80));
+        let painted = table.painted(Some(80), palette);
+        assert_ne!(plain, painted);
+        let bare = painted.replace("\u{1b}[32m", "").replace("\u{1b}[0m", "");
+        assert_eq!(bare, plain);
+        assert_eq!(table.painted(Some(5), palette), table.render(Some(5)));
     }
 
     #[test]

@@ -5,7 +5,9 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use nix::sys::socket::{Shutdown, shutdown};
 use prn_ipc_protocol::channel::{Received, Sent, SupervisorEnd};
-use prn_ipc_protocol::message::{Ask, Event, FromSupervisor, Refusal, Reply, Request, RequestId};
+use prn_ipc_protocol::message::{
+    Ask, Event, For, FromSupervisor, Refusal, Reply, Request, RequestId,
+};
 
 use super::attached;
 use super::fault::PeerFault;
@@ -91,8 +93,10 @@ impl Session {
             }
             Request::Watch { id, seen } => runner.watch(id, seen),
             Request::Taken { id, offset } => runner.taken(id, offset),
-            Request::Follow(id) => runner.follow(id),
-            Request::Unfollow(id) => runner.unfollow(id),
+            Request::Follow(id, For::Output) => runner.follow(id),
+            Request::Follow(id, For::Lease) => runner.keep_lease(id),
+            Request::Unfollow(id, For::Output) => runner.unfollow(id),
+            Request::Unfollow(id, For::Lease) => runner.release_lease(id),
             Request::InputTaken { id, taken } => runner.input_taken(id, taken),
         }
         Ok(())
@@ -161,8 +165,27 @@ impl Session {
                 self.outbox.event(Event::Workspace(Box::new(info)));
                 self.outbox.answer(request, Reply::Done, Vec::new());
             }
-            Ask::Signal(..) | Ask::Update(..) | Ask::Remove(_) | Ask::Usage(_) => {
-                return Err(Refusal::UnknownProcess);
+            Ask::Signal(id, signal, whom) => {
+                runner.signal(id, signal, whom)?;
+                self.outbox.answer(request, Reply::Done, Vec::new());
+            }
+            Ask::Update(id, update) => {
+                let outcome = runner.update(id, *update);
+                // Also when some of it was refused.
+                self.outbox.state(id);
+                outcome?;
+                self.outbox.answer(request, Reply::Done, Vec::new());
+            }
+            Ask::Remove(process) => {
+                runner.forget(process)?;
+                self.outbox.wait_for(Pending {
+                    request,
+                    operation: Operation::Forget(process),
+                });
+            }
+            Ask::Usage(id) => {
+                let usage = Box::new(runner.usage(id)?);
+                self.outbox.answer(request, Reply::Usage(usage), Vec::new());
             }
             Ask::RemoveWorkspace(name, how) => {
                 runner.remove_workspace(&name, how)?;
