@@ -16,6 +16,7 @@ mod feeding;
 mod fields;
 mod following;
 mod format;
+mod hosts;
 mod interrupts;
 mod leftover;
 mod local_input;

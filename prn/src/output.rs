@@ -9,6 +9,7 @@ mod changes;
 mod column;
 mod data;
 mod descriptor;
+mod hosts;
 mod json;
 mod lines;
 mod moments;
@@ -33,6 +34,7 @@ pub use changes::{
 pub use column::Names;
 pub use data::{List, print_next};
 pub use descriptor::{line as print_line, write_all};
+pub use hosts::{OfHost, list_of_hosts, processes_of_hosts, started_of_hosts};
 pub use lines::{Break, Lines};
 pub use notices::{error, error_line, is_raw, notice, set_raw, usage};
 pub use processes::COLUMNS as PROCESS_COLUMNS;
