@@ -222,6 +222,17 @@ impl Failure {
         }
     }
 
+    /// The same of a process that was started: it names that.
+    pub fn after_start(self, id: ProcessId) -> Self {
+        match self {
+            Self::Left(_) | Self::ExitUnknown(_) | Self::StopUnknown { .. } => self,
+            _ => Self::AfterStart {
+                id,
+                source: Box::new(self),
+            },
+        }
+    }
+
     /// There is no such program on the server.
     pub fn is_command_not_found(&self) -> bool {
         if let Self::Client(error) = self {

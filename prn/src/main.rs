@@ -26,6 +26,7 @@ mod reading;
 mod reminders;
 mod selection;
 mod spec;
+mod spread;
 mod stdin;
 mod surely;
 mod sync;

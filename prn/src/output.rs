@@ -34,7 +34,7 @@ pub use changes::{
 pub use column::Names;
 pub use data::{List, print_next};
 pub use descriptor::{line as print_line, write_all};
-pub use hosts::{OfHost, list_of_hosts, processes_of_hosts, started_of_hosts};
+pub use hosts::{OfHost, processes_of_hosts, started_of_hosts};
 pub use lines::{Break, Lines};
 pub use notices::{error, error_line, is_raw, notice, set_raw, usage};
 pub use processes::COLUMNS as PROCESS_COLUMNS;
@@ -44,4 +44,4 @@ pub use relay::{Chunk, Relay};
 pub use screen::Screen;
 pub use shown::{show_exit, show_left_behind};
 pub use stats::{Sample, stats, stats_text};
-pub use workspaces::{workspace, workspace_names, workspaces};
+pub use workspaces::{workspace, workspace_names, workspaces, workspaces_of_hosts};
