@@ -122,7 +122,10 @@ impl Remote {
 }
 
 /// The only one of them.
-fn sole(mut several: Vec<Settings>) -> Result<Settings, ContextError> {
+///
+/// # Errors
+/// [`ContextError::Several`].
+pub fn sole(mut several: Vec<Settings>) -> Result<Settings, ContextError> {
     match (several.pop(), several.is_empty()) {
         (Some(one), true) => Ok(one),
         (one, _) => {

@@ -45,7 +45,8 @@ impl Servers {
 pub struct Host {
     /// The name of its context.
     pub name: String,
-    settings: Settings,
+    /// How to reach it.
+    pub settings: Settings,
     call_timeout: CallTimeout,
 }
 
@@ -73,9 +74,12 @@ pub struct Hosts {
 }
 
 impl Hosts {
-    fn new(several: Vec<Settings>, call_timeout: CallTimeout) -> Self {
+    /// By their settings. What has no context has the name of its address.
+    pub fn new(several: Vec<Settings>, call_timeout: CallTimeout) -> Self {
         let hosts = several.into_iter().map(|settings| Host {
-            name: settings.context.clone().unwrap_or_default(),
+            name: (settings.context.as_ref())
+                .unwrap_or(&settings.address.value)
+                .clone(),
             settings,
             call_timeout,
         });
@@ -96,39 +100,46 @@ impl Hosts {
         host.connect().await
     }
 
-    /// Asks each, and says what fails with one as soon as it does.
-    pub async fn ask<T>(
+    /// Asks each, and says what fails with one as soon as it does. Their answers, in their order.
+    pub async fn each<T>(
         &self,
         ask: impl AsyncFn(&Host, &Remote, Client) -> Result<T, Failure>,
-    ) -> Answers<T> {
+    ) -> Vec<Result<T, Failure>> {
         let ask = &ask;
         let each = self.hosts.iter().enumerate().map(async |(place, host)| {
             let answer = async {
                 let (remote, client) = host.connect().await?;
                 ask(host, &remote, client).await
             };
-            (place, host, answer.await)
+            let answer = answer.await;
+            if let Err(failure) = &answer {
+                output::notice(&host.line(failure));
+            }
+            (place, answer)
         });
-        let mut answered = stream::iter(each).buffer_unordered(AT_A_TIME);
+        let answered = stream::iter(each).buffer_unordered(AT_A_TIME);
+        let mut answers: Vec<_> = answered.collect().await;
+        answers.sort_by_key(|(place, _)| *place);
+        answers.into_iter().map(|(_, answer)| answer).collect()
+    }
+
+    /// The same with what was answered and what was not apart.
+    pub async fn ask<T>(
+        &self,
+        ask: impl AsyncFn(&Host, &Remote, Client) -> Result<T, Failure>,
+    ) -> Answers<T> {
         let mut answers = Vec::new();
         let mut exit = exit::OK;
-        while let Some((place, host, answer)) = answered.next().await {
+        for (host, answer) in self.hosts.iter().zip(self.each(ask).await) {
             match answer {
                 Ok(value) => {
                     let host = host.name.clone();
-                    answers.push((place, OfHost { host, value }));
+                    answers.push(OfHost { host, value });
                 }
-                Err(failure) => {
-                    output::notice(&host.line(&failure));
-                    exit = highest([exit, failure.exit()]);
-                }
+                Err(failure) => exit = highest([exit, failure.exit()]),
             }
         }
-        answers.sort_by_key(|(place, _)| *place);
-        Answers {
-            answers: answers.into_iter().map(|(_, answer)| answer).collect(),
-            exit,
-        }
+        Answers { answers, exit }
     }
 }
 

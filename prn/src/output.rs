@@ -7,6 +7,7 @@
 mod answers;
 mod changes;
 mod column;
+mod contexts;
 mod data;
 mod descriptor;
 mod hosts;
@@ -32,6 +33,10 @@ pub use changes::{
     ChangeRecord, change_line, removed_line, state as state_words, words as change_words,
 };
 pub use column::Names;
+pub use contexts::{
+    CheckedContext, KnownContext, ShownContext, ShownSetting, checked_contexts, contexts,
+    shown_context,
+};
 pub use data::{List, print_next};
 pub use descriptor::{line as print_line, write_all};
 pub use hosts::{OfHost, processes_of_hosts, started_of_hosts};

@@ -23,6 +23,7 @@ use nix::unistd::Uid;
 use prn_client::credentials::{CertificateSource, KeySource};
 use prn_proto::units::Address;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use super::error::ContextError;
 use super::name::is_name;
@@ -190,12 +191,26 @@ impl Place {
     }
 }
 
-/// The content, or the line and what is wrong there.
-pub fn parse(text: &str) -> Result<Config, (usize, String)> {
-    let config: Config = toml::from_str(text).map_err(|error| {
+impl Context {
+    /// From a file that has the keys of one context alone.
+    ///
+    /// # Errors
+    /// As [`parse`].
+    pub fn parse(text: &str) -> Result<Self, (usize, String)> {
+        toml(text)
+    }
+}
+
+fn toml<T: DeserializeOwned>(text: &str) -> Result<T, (usize, String)> {
+    toml::from_str(text).map_err(|error| {
         let start = error.span().map_or(0, |span| span.start);
         (line_at(text, start), error.message().replace('\n', ", "))
-    })?;
+    })
+}
+
+/// The content, or the line and what is wrong there.
+pub fn parse(text: &str) -> Result<Config, (usize, String)> {
+    let config: Config = toml(text)?;
     match config.contexts.keys().find(|name| !is_name(name)) {
         None => Ok(config),
         Some(name) => {
