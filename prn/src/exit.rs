@@ -48,7 +48,8 @@ Exit codes:
   6    output is complete up to its end, but bytes were dropped (they were announced)
   7    output was cut off before its end
   141  standard output was closed by its reader
-  `prn logs` of several processes: the highest of what each alone would give.
+  `prn logs` of several processes, and what is asked of several servers: the
+  highest of what each alone would give.
   `prn run` and `prn attach` exit as the process did (128+n when signal n ended
   it); 124 when its time was up, however it then ended; 6 instead of 0 where
   output is missing; 125 instead of 0 for a process that was stopped or out of

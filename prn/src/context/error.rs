@@ -91,7 +91,7 @@ fn those(known: &[String]) -> String {
     match known.get(..NAMES_MAX) {
         _ if known.is_empty() => ": `prn context add` makes one".to_owned(),
         Some(_) if known.len() > NAMES_MAX => ": `prn context list` shows all".to_owned(),
-        Some(_) | None => format!(": there is {}", known.join(", ")),
+        Some(_) | None => format!("; known: {}", known.join(", ")),
     }
 }
 
