@@ -4,12 +4,13 @@
 //! ([`fields`]); nothing that a client sent reaches the supervisor in any other way.
 //!
 //! - [`start`], [`stop`], [`list`], [`subscribe`], [`input`], [`terminal`], [`signal`], [`update`],
-//!   [`several`]: what each call asks for.
+//!   [`several`], [`wait`], [`watch`]: what each call asks for.
 //! - [`process`], [`usage`]: what is said of a process.
 //! - [`workspace`]: what is asked for of workspaces, and what is said of them.
-//! - [`selector`], [`enums`], [`id`], [`lifetime`], [`limits`], [`names`], [`tasks`], [`time`]: values
-//!   that several of them have.
+//! - [`selector`], [`digest`], [`enums`], [`id`], [`lifetime`], [`limits`], [`names`], [`tasks`],
+//!   [`time`]: values that several of them have.
 
+pub mod digest;
 pub mod enums;
 pub mod fields;
 pub mod id;
@@ -31,4 +32,6 @@ pub mod terminal;
 pub mod time;
 pub mod update;
 pub mod usage;
+pub mod wait;
+pub mod watch;
 pub mod workspace;

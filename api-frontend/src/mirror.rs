@@ -36,6 +36,8 @@ pub struct Mirror {
 struct Table {
     by_id: BTreeMap<ProcessId, Arc<Process>>,
     by_number: BTreeMap<u64, Arc<Process>>,
+    /// How many of them have ended.
+    finished: usize,
     /// Those that have a name: of one name there are many, of which one lives.
     by_name: BTreeMap<(ProcessName, u64), Arc<Process>>,
     changes: Changes<Arc<Process>>,
@@ -48,6 +50,15 @@ pub type Numbered = (u64, Change<Arc<Process>>);
 /// More was forgotten after a place in the order of changes than is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Behind;
+
+/// How many processes there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Counts {
+    /// That are alive.
+    pub running: usize,
+    /// That have ended.
+    pub finished: usize,
+}
 
 /// One process.
 #[derive(Debug)]
@@ -143,6 +154,15 @@ impl Mirror {
     /// How many processes there are.
     pub fn count(&self) -> usize {
         self.read().by_number.len()
+    }
+
+    /// How many of them are alive, and how many have ended.
+    pub fn counts(&self) -> Counts {
+        let table = self.read();
+        Counts {
+            running: table.by_number.len().saturating_sub(table.finished),
+            finished: table.finished,
+        }
     }
 
     /// All processes that come after this one's number in such an order.
@@ -324,6 +344,10 @@ impl Table {
         let known = self.by_id.get(&info.id).cloned();
         let was = known.as_ref().map(|process| process.info());
         self.workspaces.changed(was.as_deref(), Some(&info));
+        let had_ended = was.as_ref().is_some_and(|was| was.end.is_some());
+        if info.end.is_some() && !had_ended {
+            self.finished += 1;
+        }
         let process = match known {
             Some(process) => {
                 process.info.send_replace(Arc::clone(&info));
@@ -362,6 +386,9 @@ impl Table {
         }
         self.changes.forgotten(info.change, change, id);
         self.workspaces.changed(Some(&info), None);
+        if info.end.is_some() {
+            self.finished = self.finished.saturating_sub(1);
+        }
         process.forget();
     }
 
@@ -394,8 +421,9 @@ impl Table {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::convert::process::tests::info;
+    use crate::convert::process::tests::{ended, info};
     use crate::workspaces::tests::{name, workspace};
+    use prn_ipc_protocol::message::{ExitCause, ExitStatus, OutputTotals};
 
     const A: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
     const B: &str = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb";
@@ -417,6 +445,24 @@ mod tests {
         mirror.forget(info(A, 0).id, 9);
         assert_eq!(numbers(&mirror), [12]);
         assert!(mirror.process(info(A, 0).id).is_none());
+    }
+
+    #[test]
+    fn those_that_have_ended_are_counted_once() {
+        let mirror = Mirror::default();
+        let counts = || (mirror.counts().running, mirror.counts().finished);
+        mirror.update(info(A, 1));
+        mirror.update(info(B, 2));
+        assert_eq!(counts(), (2, 0));
+        let totals = OutputTotals::default();
+        let end = || ended(info(A, 1), ExitStatus::Exited(0), ExitCause::Exited, totals);
+        mirror.update(end());
+        mirror.update(end());
+        assert_eq!(counts(), (1, 1));
+        mirror.forget(info(A, 0).id, 0);
+        mirror.forget(info(A, 0).id, 0);
+        mirror.forget(info(B, 0).id, 0);
+        assert_eq!(counts(), (0, 0));
     }
 
     #[test]

@@ -292,7 +292,7 @@ pub struct LiveUsage {
     /// Files of its group, those that are there: cpu.stat, memory.current, memory.peak,
     /// memory.events, io.stat, pids.current, pids.peak, cpu.pressure, memory.pressure, io.pressure.
     pub files: Vec<FileText>,
-    /// How many processes there are.
+    /// How many processes there are; of very many, how many were looked at: some hundreds.
     pub processes: u32,
     /// Of some of them, if they are many: the /proc/pid/stat of each.
     pub some: Vec<Vec<u8>>,

@@ -142,3 +142,26 @@ pub struct FormatFlag {
     )]
     pub color: Color,
 }
+
+/// The choice of a format for a command that shows all there is.
+#[derive(Debug, Clone, Args)]
+pub struct WholeFormatFlag {
+    /// How to print the result
+    #[arg(
+        short,
+        long,
+        value_parser = FormatParser,
+        value_name = "FORMAT",
+        default_value = "json"
+    )]
+    pub output: Format,
+}
+
+impl From<WholeFormatFlag> for FormatFlag {
+    fn from(flag: WholeFormatFlag) -> Self {
+        Self {
+            output: flag.output,
+            color: Color::Auto,
+        }
+    }
+}

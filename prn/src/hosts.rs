@@ -136,7 +136,7 @@ impl Hosts {
                     let host = host.name.clone();
                     answers.push(OfHost { host, value });
                 }
-                Err(failure) => exit = highest([exit, failure.exit()]),
+                Err(failure) => exit = exit.highest(failure.exit()),
             }
         }
         Answers { answers, exit }
@@ -167,12 +167,4 @@ impl<T> Answers<Vec<T>> {
             exit: self.exit,
         }
     }
-}
-
-/// The exit code of several, from what each alone would give.
-pub fn highest(exits: impl IntoIterator<Item = Exit>) -> Exit {
-    exits
-        .into_iter()
-        .max_by_key(|exit| exit.0)
-        .unwrap_or(exit::OK)
 }

@@ -10,8 +10,10 @@ mod column;
 mod contexts;
 mod data;
 mod descriptor;
+mod everyday;
 mod hosts;
 mod json;
+mod lifetime;
 mod lines;
 mod moments;
 mod notices;
@@ -20,6 +22,9 @@ mod processes;
 mod progress;
 mod reader;
 mod relay;
+mod rows;
+#[cfg(test)]
+mod schemas;
 mod screen;
 mod shown;
 mod slowness;
@@ -39,14 +44,18 @@ pub use contexts::{
 };
 pub use data::{List, print_next};
 pub use descriptor::{line as print_line, write_all};
+pub use everyday::{
+    Health, Inspected, Version, count, health, inspected, process_with_usage, pruned, some_of,
+    text, told, version,
+};
 pub use hosts::{OfHost, processes_of_hosts, started_of_hosts};
 pub use lines::{Break, Lines};
-pub use notices::{error, error_line, is_raw, notice, set_raw, usage};
+pub use notices::{ask, error, error_line, is_raw, notice, set_raw, usage};
 pub use processes::COLUMNS as PROCESS_COLUMNS;
 pub use progress::Progress;
 pub use reader::Reader;
 pub use relay::{Chunk, Relay};
 pub use screen::Screen;
-pub use shown::{show_exit, show_left_behind};
+pub use shown::{show_exit, show_left_behind, show_state};
 pub use stats::{Sample, stats, stats_text};
 pub use workspaces::{workspace, workspace_names, workspaces, workspaces_of_hosts};

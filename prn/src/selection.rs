@@ -37,11 +37,6 @@ pub struct Selection {
 }
 
 impl Selection {
-    /// Whether all processes are meant.
-    pub fn is_empty(&self) -> bool {
-        self.selector() == Selector::default()
-    }
-
     /// As the server takes it.
     pub fn selector(&self) -> Selector {
         let mut selector = Selector::default();
@@ -86,7 +81,7 @@ mod tests {
     #[test]
     fn own_processes_are_left_out_unless_they_are_asked_for() {
         let mut selection = Selection::default();
-        assert!(selection.is_empty());
+        assert_eq!(selection.selector(), Selector::default());
         assert_eq!(selection.of_users().labels.len(), 1);
         selection.selector = vec!["a=b,!c".parse().unwrap(), INTERNAL.parse().unwrap()];
         let labels = selection.of_users().labels;

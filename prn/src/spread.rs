@@ -16,7 +16,7 @@ use crate::connection::Remote;
 use crate::exit::{self, Exit};
 use crate::failure::Failure;
 use crate::following::exit_of;
-use crate::hosts::{Host, Hosts, highest};
+use crate::hosts::{Host, Hosts};
 use crate::interrupts::{Interrupt, Interrupts};
 use crate::output::{self, Chunk, Lines, Relay};
 use crate::reading::{Ending, Reading, patience};
@@ -60,7 +60,7 @@ pub async fn run(hosts: &Hosts, spec: &StartSpec, id: Option<ProcessId>) -> Resu
             }
             written = relay.finish() => {
                 written?;
-                return Ok(highest(exits));
+                return Ok(exits.into_iter().fold(exit::OK, Exit::highest));
             }
         }
     }

@@ -71,6 +71,8 @@ pub const TOO_MANY_REQUESTS: &str = "TOO_MANY_REQUESTS";
 pub const TOO_MANY_WAITS: &str = "TOO_MANY_WAITS";
 /// As many watches of this client are open as the server allows.
 pub const TOO_MANY_WATCHES: &str = "TOO_MANY_WATCHES";
+/// A watch was told of changes too slowly to go on without its last cursor.
+pub const WATCH_BEHIND: &str = "WATCH_BEHIND";
 /// The machine has not enough of something to start a process.
 pub const SERVER_RESOURCES: &str = "SERVER_RESOURCES";
 /// The server is shutting down.
@@ -161,6 +163,8 @@ pub mod metadata {
     pub const NAME: &str = "name";
     /// Id of a process.
     pub const ID: &str = "id";
+    /// How many bytes are in use.
+    pub const USED: &str = "used";
     /// How many processes a call had removed before it was refused.
     pub const REMOVED: &str = "removed";
     /// How many processes live in it.

@@ -4,11 +4,10 @@ use prn_ipc_protocol::message::ProcessInfo;
 use prn_ipc_protocol::types::UnixMicros;
 use prn_proto::v1;
 use prost::Message;
-use ring::digest::{Context, SHA256};
 
 use crate::convert::fields::{InvalidField, Violations};
 use crate::convert::time::maybe;
-use crate::convert::{enums, selector};
+use crate::convert::{digest, enums, selector};
 use crate::mirror::Order;
 use crate::selector::Selector;
 
@@ -193,16 +192,7 @@ fn digest(raw: &v1::ListRequest, epoch: &str) -> String {
         page_token: String::new(),
         ..raw.clone()
     };
-    let mut context = Context::new(&SHA256);
-    context.update(epoch.as_bytes());
-    context.update(&common.encode_to_vec());
-    let digest = context.finish();
-    digest
-        .as_ref()
-        .iter()
-        .take(8)
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    digest::digest(&[epoch.as_bytes(), &common.encode_to_vec()])
 }
 
 #[cfg(test)]

@@ -28,6 +28,29 @@ pub fn listed(info: &ProcessInfo, with_argv: bool) -> v1::Process {
     process
 }
 
+/// A process in an answer that has no room for all of it: how it ended.
+pub fn brief(process: v1::Process) -> v1::Process {
+    let brief = |status: v1::ProcessStatus| v1::ProcessStatus {
+        state: status.state,
+        exit_code: status.exit_code,
+        start_time: status.start_time,
+        end_time: status.end_time,
+        exit_cause: status.exit_cause,
+        main_exited: status.main_exited,
+        tree_empty: status.tree_empty,
+        started_at: status.started_at,
+        main_exited_at: status.main_exited_at,
+        ended_at: status.ended_at,
+        left_behind: status.left_behind,
+        name: status.name,
+        ..Default::default()
+    };
+    v1::Process {
+        id: process.id,
+        status: process.status.map(brief),
+    }
+}
+
 /// A process's status as the API shows it.
 pub fn process_status(info: &ProcessInfo) -> v1::ProcessStatus {
     let state = if info.end.is_some() {

@@ -269,6 +269,7 @@ fn check_size(
 mod tests {
     use super::*;
     use prn_ipc_protocol::message::Profile;
+    use prn_ipc_protocol::types::LimitName;
 
     const ID: &str = "00ff10a9e28b7c4d5566778899aabbcc";
 

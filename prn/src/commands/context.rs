@@ -22,7 +22,7 @@ use crate::context::settings::{Found, Settings, Target, of_context, own_keygen};
 use crate::exit::{self, Exit};
 use crate::failure::Failure;
 use crate::format::{Format, FormatFlag};
-use crate::hosts::{Host, Hosts, highest};
+use crate::hosts::{Host, Hosts};
 use crate::output::{self, CheckedContext, KnownContext, ShownContext, ShownSetting};
 
 /// Columns of a PEM text (RFC 7468).
@@ -515,7 +515,7 @@ async fn check(args: Check) -> Result<Exit, Failure> {
         Ok(_) => exit::OK,
         Err(failure) => failure.exit(),
     });
-    let exit = highest(exits);
+    let exit = exits.fold(exit::OK, Exit::highest);
     let checked = hosts.all().iter().zip(answers);
     let checked: Vec<_> = checked
         .map(|(host, answer)| checked_context(host, answer))

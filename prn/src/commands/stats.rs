@@ -8,11 +8,13 @@ use prn_client::{Client, ClientError, ListRequest, Process, ProcessId, Selector,
 use prn_proto::units::Time;
 
 use crate::connection::{Connection, Remote};
-use crate::exit::{self, Exit};
+use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::format::{Format, FormatFlag};
 use crate::output::{self, Sample, Screen};
+use crate::reference::Reference;
 use crate::selection::Selection;
+use crate::targets::Found;
 
 /// Before the first sample that says how much a second.
 const FIRST: Duration = Duration::from_secs(1);
@@ -26,9 +28,9 @@ const FIRST: Duration = Duration::from_secs(1);
 /// have ended.
 #[derive(Debug, Args)]
 pub struct Stats {
-    /// Ids of processes
-    #[arg(value_name = "ID")]
-    pub ids: Vec<ProcessId>,
+    /// Which: ids, beginnings of ids, or names. Without any, and without a selection: all that run
+    #[arg(value_name = "ID", conflicts_with_all = ["running", "finished", "failed", "succeeded", "name", "workspace", "selector"])]
+    pub ids: Vec<Reference>,
     /// Print one sample and end: it takes a second
     #[arg(long)]
     pub no_stream: bool,
@@ -57,30 +59,35 @@ fn parse_interval(text: &str) -> Result<Time, String> {
 pub async fn stats(args: Stats) -> Result<Exit, Failure> {
     let remote = Remote::new(args.connection.clone())?;
     let client = remote.connect().await?;
-    let selector = selector(&args);
+    let found = Found::named(&client, &args.ids).await?;
+    let ids: Vec<_> = found.targets.iter().map(|target| target.id).collect();
+    if ids.is_empty() && !args.ids.is_empty() {
+        return Ok(found.exit);
+    }
+    let selector = selector(&args, &ids);
     let reader = output::Reader::of_stdout()?;
     let mut screen = is_drawn(&args).then(Screen::default);
-    let (mut before, mut processes) = sample(&client, &args.ids, &selector).await?;
+    let (mut before, mut processes) = sample(&client, &ids, &selector).await?;
     let mut pause = FIRST.min(args.interval.0);
     if args.no_stream {
         pause = FIRST;
     }
     loop {
-        if has_ended(&args, &processes) {
+        if has_ended(&ids, &processes) {
             pause = Duration::ZERO;
         }
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             error = reader.left() => return Err(error.into()),
         }
-        let (now, known) = sample(&client, &args.ids, &selector).await?;
+        let (now, known) = sample(&client, &ids, &selector).await?;
         let stats = now.since(&before, &known);
         match &mut screen {
             Some(screen) => screen.show(&output::stats_text(&stats, &args.format))?,
             None => output::stats(&stats, &args.format)?,
         }
-        if args.no_stream || has_ended(&args, &known) {
-            return Ok(exit::OK);
+        if args.no_stream || has_ended(&ids, &known) {
+            return Ok(found.exit);
         }
         (before, processes) = (now, known);
         pause = args.interval.0;
@@ -93,24 +100,24 @@ fn is_drawn(args: &Stats) -> bool {
 }
 
 /// Those that are named; else those that are selected, and run unless it is said otherwise.
-fn selector(args: &Stats) -> Selector {
+fn selector(args: &Stats, ids: &[ProcessId]) -> Selector {
     let mut selector = args.selection.of_users();
-    if args.ids.is_empty() {
+    if ids.is_empty() {
         let says_state = selector.state.is_some() || selector.outcome.is_some();
         if !says_state {
             selector.state = Some(State::Running);
         }
     } else {
         selector = Selector::default();
-        selector.processes.clone_from(&args.ids);
+        selector.processes = ids.to_vec();
     }
     selector
 }
 
 /// Nothing changes any more of those that are named.
-fn has_ended(args: &Stats, known: &[Process]) -> bool {
+fn has_ended(ids: &[ProcessId], known: &[Process]) -> bool {
     let ended = |process: &Process| process.status.state == State::Stopped;
-    !args.ids.is_empty() && known.iter().all(ended)
+    !ids.is_empty() && known.iter().all(ended)
 }
 
 /// What they take, and what they are.

@@ -19,7 +19,7 @@ use crate::format::{Format, FormatFlag};
 
 /// Prints a table, as wide as the terminal has room for.
 pub fn print_table(table: &Table, format: &FormatFlag) -> io::Result<()> {
-    line(&table.painted(columns(), Palette::new(format.color)))
+    line(&table.render(columns(), Palette::new(format.color)))
 }
 
 /// Prints a started process: its id alone, or all of it.
@@ -35,15 +35,22 @@ pub fn process(process: &Process, format: &FormatFlag) -> io::Result<()> {
     if print_data(process, &format.output)? {
         return Ok(());
     }
-    let one = std::slice::from_ref(process);
-    let table = table(&usual(one), one).painted(columns(), Palette::new(format.color));
     match format.output {
-        Format::Name => ids(one),
-        Format::Wide => line(&format!("{table}\n\n{}", details(process))),
+        Format::Name => ids(std::slice::from_ref(process)),
+        Format::Wide => {
+            let table = one_text(process, format);
+            line(&format!("{table}\n\n{}", details(process)))
+        }
         Format::Table | Format::Json | Format::JsonLines | Format::Yaml | Format::Template(_) => {
-            line(&table)
+            line(&one_text(process, format))
         }
     }
+}
+
+/// A table of one process.
+pub fn one_text(process: &Process, format: &FormatFlag) -> String {
+    let one = std::slice::from_ref(process);
+    table(&usual(one), one).render(columns(), Palette::new(format.color))
 }
 
 /// Which columns a table of processes has, and whether a terminal cuts it.
@@ -63,7 +70,7 @@ impl Layout {
 
     fn text(&self, table: &Table, format: &FormatFlag) -> String {
         let room = columns().filter(|_| !self.is_whole);
-        table.painted(room, Palette::new(format.color))
+        table.render(room, Palette::new(format.color))
     }
 }
 
@@ -89,7 +96,7 @@ pub fn processes_text(processes: &[Process], format: &FormatFlag, layout: &Layou
 pub fn processes_table(processes: &[Process], format: &FormatFlag, layout: &Layout) -> Table {
     match &layout.columns {
         Some(columns) => table(columns, processes),
-        None if format.output == Format::Wide => table(&wide(), processes),
+        None if format.output == Format::Wide => table(&wide(processes), processes),
         None => table(&usual(processes), processes),
     }
 }

@@ -241,7 +241,7 @@ mod tests {
             (Some(paused), running(), "resumed"),
             (Some(running()), labelled.clone(), "labels are now a=b"),
             (Some(labelled), running(), "labels are now none"),
-            (Some(running()), stopping, "stopping (stopped on request)"),
+            (Some(running()), stopping, "stopping (on request)"),
             (Some(running()), leased, "has a lease"),
             (
                 Some(running()),

@@ -107,7 +107,7 @@ pub fn table<T>(columns: &[&'static Column<T>], items: &[T]) -> Table {
     let header: Vec<_> = columns.iter().map(|column| column.header).collect();
     let mut table = Table::new(&header);
     for item in items {
-        table.push_cells(columns.iter().map(|column| (column.cell)(item)).collect());
+        table.push(columns.iter().map(|column| (column.cell)(item)).collect());
     }
     table
 }
@@ -152,7 +152,7 @@ mod tests {
         let columns = "word".parse::<Names>().unwrap().columns(ALL).unwrap();
         assert!(
             table(&columns, &[(1, "x")])
-                .render(None)
+                .plain(None)
                 .contains("| x    |")
         );
     }

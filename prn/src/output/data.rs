@@ -31,7 +31,9 @@ pub fn print_data<T: Serialize>(value: &T, format: &Format) -> io::Result<bool> 
 }
 
 fn yaml<T: Serialize>(value: &T) -> io::Result<String> {
-    let text = serde_saphyr::to_string(value).map_err(io::Error::other)?;
+    // A text of several lines is quoted, with escapes: a block's last lines depend on what follows it.
+    let options = serde_saphyr::ser_options! { prefer_block_scalars: false };
+    let text = serde_saphyr::to_string_with_options(value, options).map_err(io::Error::other)?;
     Ok(text.trim_end().to_owned())
 }
 
@@ -162,6 +164,49 @@ mod tests {
         for people in ["table", "wide", "name"] {
             assert_eq!(text(people), None);
         }
+    }
+
+    #[test]
+    fn yaml_reads_back_as_what_it_is() {
+        let nasty = [
+            "yes",
+            "null",
+            "~",
+            "0x1f",
+            "1e3",
+            "- a",
+            "a: b",
+            "#x",
+            "'",
+            "\"",
+            " x ",
+            "",
+            "a\nb\n",
+            "\n",
+            "\u{1b}[2J",
+            "|",
+            "@x",
+            "漢字",
+            "\\",
+            "{{x}}",
+            "2023-11-14",
+            "a #b",
+            "\u{202e}",
+        ];
+        let long = "word ".repeat(100);
+        let each = nasty.iter().copied().chain([long.as_str()]);
+        let values: Vec<_> = each
+            .map(|text| json!({"text": text, "all": [text, 1.5, null]}))
+            .collect();
+        let format = Format::Yaml;
+        let mut list = List::new("values", &format);
+        list.add(&values).unwrap();
+        let read: serde_json::Value = serde_saphyr::from_str(&list.pending).unwrap();
+        for (read, value) in read["values"].as_array().unwrap().iter().zip(&values) {
+            assert_eq!(read, value);
+        }
+        let safe = list.pending.chars().all(|c| !c.is_control() || c == '\n');
+        assert!(safe, "nothing acts on a terminal: {:?}", list.pending);
     }
 
     #[test]

@@ -149,23 +149,29 @@ pub fn usual(processes: &[Process]) -> Vec<&'static Column<Process>> {
     }
 }
 
-/// Those of a wide one.
-pub fn wide() -> Vec<&'static Column<Process>> {
+/// Those of a wide one: each that has something in it.
+pub fn wide(processes: &[Process]) -> Vec<&'static Column<Process>> {
+    let has =
+        |has: fn(&ProcessStatus) -> bool| processes.iter().any(|process| has(&process.status));
     let names = [
-        "id",
-        "name",
-        "state",
-        "exit",
-        "started",
-        "age",
-        "ended",
-        "workspace",
-        "labels",
-        "uid",
-        "memory-limit",
-        "command",
+        ("id", true),
+        ("name", has(|status| status.name.is_some())),
+        ("state", true),
+        ("exit", true),
+        ("started", true),
+        ("age", true),
+        ("ended", true),
+        ("workspace", has(|status| status.workspace.is_some())),
+        ("labels", has(|status| !status.labels.is_empty())),
+        ("uid", true),
+        (
+            "memory-limit",
+            has(|status| status.limits.values.memory_bytes.is_some()),
+        ),
+        ("command", true),
     ];
-    named(COLUMNS, &names)
+    let shown = names.into_iter().filter(|(_, is_shown)| *is_shown);
+    named(COLUMNS, &shown.map(|(name, _)| name).collect::<Vec<_>>())
 }
 
 fn text(text: Option<&str>) -> Cell {
@@ -250,8 +256,8 @@ mod tests {
             labels: [("a".to_owned(), "b\u{1b}".to_owned())].into(),
             ..v1::ProcessStatus::default()
         })];
-        for columns in [usual(&all), wide(), COLUMNS.iter().collect()] {
-            let shown = table(&columns, &all).render(None);
+        for columns in [usual(&all), wide(&all), COLUMNS.iter().collect()] {
+            let shown = table(&columns, &all).plain(None);
             assert_eq!(shown.lines().count(), 5, "{shown}");
             assert!(!shown.contains('\u{1b}'));
         }
@@ -268,7 +274,7 @@ mod tests {
         };
         assert_eq!(usual(&[with("")]).len(), 3);
         let all = [with(""), with("web")];
-        assert!(table(&usual(&all), &all).render(None).contains("| web  |"));
+        assert!(table(&usual(&all), &all).plain(None).contains("| web  |"));
         assert_eq!(
             COLUMNS.len(),
             named(
@@ -277,7 +283,7 @@ mod tests {
             )
             .len()
         );
-        assert_eq!(wide().len(), 12);
+        assert_eq!(wide(&all).len(), 9);
     }
 
     #[test]

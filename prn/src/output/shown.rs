@@ -54,16 +54,17 @@ pub fn show_end(exit: &Exit) -> Option<String> {
     Some(end)
 }
 
-/// What a tree is stopped for.
-pub fn show_cause(kind: ExitKind) -> &'static str {
-    match kind {
-        ExitKind::StoppedOnRequest => "stopped on request",
-        ExitKind::TimedOut => "its time is up",
-        ExitKind::OutputLimit => "output limit",
-        ExitKind::DiskLimit => "disk limit",
-        ExitKind::LeaseExpired => "lease expired",
+/// What a tree was stopped for.
+pub fn show_cause(cause: ExitKind) -> &'static str {
+    match cause {
+        ExitKind::Exited => "when its main process had exited",
+        ExitKind::Signalled => "when a signal had ended its main process",
         ExitKind::OomKilled => "out of memory",
-        ExitKind::Exited | ExitKind::Signalled => "its main process has ended",
+        ExitKind::TimedOut => "its time was up",
+        ExitKind::StoppedOnRequest => "on request",
+        ExitKind::OutputLimit => "for too much output",
+        ExitKind::DiskLimit => "its workspace was over its disk limit",
+        ExitKind::LeaseExpired => "its lease ran out",
         ExitKind::Unknown => "cause unknown",
     }
 }

@@ -9,10 +9,9 @@ use prn_client::{Pressure, Process, ProcessId, ProcessUsage, State, Usages};
 use prn_proto::units::show_size;
 use serde::Serialize;
 
-use super::answers::print_table;
 use super::column::{Column, named, table};
-use super::data::{List, print_next};
-use super::descriptor::print;
+use super::data::List;
+use super::descriptor::{line, print};
 use super::paint::{Palette, Tone};
 use super::shown::{escaped, put};
 use super::slowness::reasons;
@@ -374,38 +373,22 @@ fn slow_lines(stats: &[Stats]) -> String {
 /// A sample as a table, and why which of them are slow.
 pub fn stats_text(stats: &[Stats], format: &FormatFlag) -> String {
     let table = stats_table(stats, &format.output);
-    let table = table.painted(columns(), Palette::new(format.color));
+    let table = table.render(columns(), Palette::new(format.color));
     format!("{table}{}", slow_lines(stats))
 }
 
 /// Prints one sample of several processes.
 pub fn stats(stats: &[Stats], format: &FormatFlag) -> io::Result<()> {
     match format.output {
-        Format::Table | Format::Wide => {
-            print_table(&stats_table(stats, &format.output), format)?;
-            let slow = slow_lines(stats);
-            print(
-                &slow
-                    .lines()
-                    .skip(1)
-                    .map(|line| format!("{line}\n"))
-                    .collect::<String>(),
-            )
-        }
+        Format::Table | Format::Wide => line(&stats_text(stats, format)),
         Format::Name => {
             let ids = stats.iter().map(|stats| format!("{}\n", stats.usage.id));
             print(&ids.collect::<String>())
         }
-        Format::Json => {
+        Format::Json | Format::JsonLines | Format::Yaml | Format::Template(_) => {
             let mut list = List::new("stats", &format.output);
             list.add(stats)?;
             list.end()
-        }
-        Format::JsonLines | Format::Yaml | Format::Template(_) => {
-            for stats in stats {
-                print_next(stats, &format.output)?;
-            }
-            Ok(())
         }
     }
 }

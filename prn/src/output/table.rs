@@ -57,12 +57,7 @@ impl Table {
     }
 
     /// Adds a row: one cell for each column.
-    pub fn push(&mut self, row: Vec<String>) {
-        self.push_cells(row.into_iter().map(Cell::from).collect());
-    }
-
-    /// Adds a row: one cell for each column.
-    pub fn push_cells(&mut self, row: Vec<Cell>) {
+    pub fn push(&mut self, row: Vec<Cell>) {
         self.rows.push(row);
     }
 
@@ -78,12 +73,7 @@ impl Table {
     /// The lines, no wider than `most`. What is too wide is cut in the last column first; the first
     /// column, which tells the rows apart, is cut only by the edge of a terminal that has no room
     /// for it at all.
-    pub fn render(&self, most: Option<usize>) -> String {
-        self.painted(most, Palette::PLAIN)
-    }
-
-    /// The same, in colours.
-    pub fn painted(&self, most: Option<usize>, palette: Palette) -> String {
+    pub fn render(&self, most: Option<usize>, palette: Palette) -> String {
         let widths = self.widths(most);
         let rule = format!(
             "+{}+",
@@ -112,6 +102,12 @@ impl Table {
             })
             .collect();
         lines.join("\n")
+    }
+
+    /// Without colours.
+    #[cfg(test)]
+    pub fn plain(&self, most: Option<usize>) -> String {
+        self.render(most, Palette::PLAIN)
     }
 
     fn widths(&self, most: Option<usize>) -> Vec<usize> {
@@ -205,7 +201,7 @@ mod tests {
     fn table(rows: &[[&str; 3]]) -> Table {
         let mut table = Table::new(&["ID", "STATE", "COMMAND"]);
         for row in rows {
-            table.push(row.map(str::to_owned).into());
+            table.push(row.map(|cell| cell.to_owned().into()).into());
         }
         table
     }
@@ -223,30 +219,30 @@ mod tests {
             [ID, "Running", "ping google.com"],
             ["a3e56c1fb29d8a5477c2f819ef34a65d", "Running", "top"],
         ]);
-        assert_eq!(table.render(None), expected);
-        assert_eq!(table.render(Some(80)), expected, "there is room");
+        assert_eq!(table.plain(None), expected);
+        assert_eq!(table.plain(Some(80)), expected, "there is room");
     }
 
     #[test]
     fn colours_widen_no_column() {
         let mut table = Table::new(&["ID", "STATE"]);
-        table.push_cells(vec![
+        table.push(vec![
             "a".to_owned().into(),
             Cell::new("Running".into(), Tone::Good),
         ]);
-        table.push_cells(vec!["b".to_owned().into(), Cell::new("x".into(), None)]);
+        table.push(vec!["b".to_owned().into(), Cell::new("x".into(), None)]);
         let palette = Palette::new(crate::format::Color::Always);
-        let plain = table.render(Some(80));
-        let painted = table.painted(Some(80), palette);
+        let plain = table.plain(Some(80));
+        let painted = table.render(Some(80), palette);
         assert_ne!(plain, painted);
         let bare = painted.replace("\u{1b}[32m", "").replace("\u{1b}[0m", "");
         assert_eq!(bare, plain);
-        assert_eq!(table.painted(Some(5), palette), table.render(Some(5)));
+        assert_eq!(table.render(Some(5), palette), table.plain(Some(5)));
     }
 
     #[test]
     fn an_empty_table_has_its_header() {
-        assert_eq!(table(&[]).render(None).lines().count(), 4);
+        assert_eq!(table(&[]).plain(None).lines().count(), 4);
     }
 
     #[test]
@@ -263,7 +259,7 @@ mod tests {
             [ID, "Running", "top"],
         ]);
         for most in 1..300 {
-            let shown = table.render(Some(most));
+            let shown = table.plain(Some(most));
             assert_eq!(shown.lines().count(), 9, "one line a row");
             for line in shown.lines() {
                 assert!(line.width() <= most, "{most}: {line}");
@@ -277,7 +273,7 @@ mod tests {
                 assert!(shown.ends_with('+'), "{most}: and it is there");
             }
         }
-        let whole = table.render(None);
+        let whole = table.plain(None);
         for cell in [&long, &wide, &accents, &family] {
             assert!(whole.contains(cell.as_str()));
         }
@@ -287,14 +283,9 @@ mod tests {
     fn a_cell_without_end_sticks_out_and_widens_no_other_row() {
         let endless = "x".repeat(100_000);
         let table = table(&[[ID, "Running", &endless], [ID, "Running", "top"]]);
-        let lengths: Vec<_> = table.render(None).lines().map(str::len).collect();
+        let lengths: Vec<_> = table.plain(None).lines().map(str::len).collect();
         assert!(lengths[3] > 100_000 && lengths[4] < 5000, "{lengths:?}");
-        assert!(
-            table
-                .render(Some(80))
-                .lines()
-                .all(|line| line.width() <= 80)
-        );
+        assert!(table.plain(Some(80)).lines().all(|line| line.width() <= 80));
     }
 
     #[test]

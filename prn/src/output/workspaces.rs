@@ -153,7 +153,7 @@ mod tests {
         ] {
             let all = [workspace(enforcement, leaving)];
             let columns: Vec<_> = COLUMNS.iter().collect();
-            let shown = table(&columns, &all).render(None);
+            let shown = table(&columns, &all).plain(None);
             let row = shown.lines().nth(3).unwrap();
             let row: Vec<_> = row.split('|').map(str::trim).collect();
             assert_eq!(row[1], "w");

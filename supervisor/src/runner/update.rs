@@ -59,7 +59,7 @@ impl Runner {
         let group = &live.ok_or(Refusal::Ended)?.group;
         Ok(LiveUsage {
             files: group.texts(&USAGE),
-            processes: group.count(),
+            processes: u32::try_from(group.first_members().len()).unwrap_or(u32::MAX),
             some: group.some_tasks(),
         })
     }
