@@ -93,6 +93,7 @@ fn lines<T>(all: &[OfHost<T>], text: impl Fn(&T) -> String) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::output::paint::Palette;
 
     #[test]
     fn a_result_has_its_host_beside_its_own_fields() {
@@ -114,7 +115,7 @@ mod tests {
             host: host.to_owned(),
             value: (),
         });
-        let shown = with_hosts(table, &all).render(None);
+        let shown = with_hosts(table, &all).render(None, Palette::PLAIN);
         assert!(shown.contains("| HOST | ID |") && shown.contains("| db   | y  |"));
     }
 }
