@@ -314,7 +314,7 @@ fn a_check_says_who_answers_how_fast_and_until_when_certificates_are_valid() {
     let one = &checked["contexts"][0];
     assert_eq!((&one["name"], &one["ok"]), (&"web1".into(), &true.into()));
     assert!(
-        one["round_trip_micros"]
+        one["latency_usec"]
             .as_u64()
             .is_some_and(|micros| micros > 0)
     );

@@ -528,21 +528,27 @@ async fn check(args: Check) -> Result<Exit, Failure> {
 #[derive(Debug)]
 struct Answer {
     version: Option<String>,
-    round_trip_micros: u64,
+    latency_usec: u64,
 }
 
 async fn ask(_: &Host, _: &Remote, client: Client) -> Result<Answer, Failure> {
+    // The first call has the handshake's last part in it.
+    let first = version(&client).await?;
     let since = Instant::now();
-    let version = match client.server().await {
-        Ok(server) => Some(server.version),
-        // One of before there was this call.
-        Err(ClientError::Refused(refusal)) if refusal.code == Code::Unimplemented => None,
-        Err(error) => return Err(error.into()),
-    };
+    version(&client).await?;
     Ok(Answer {
-        version,
-        round_trip_micros: u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX),
+        version: first,
+        latency_usec: u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX),
     })
+}
+
+/// The server's version. `None` of one of before there was this call.
+async fn version(client: &Client) -> Result<Option<String>, ClientError> {
+    match client.server().await {
+        Ok(server) => Ok(Some(server.version)),
+        Err(ClientError::Refused(refusal)) if refusal.code == Code::Unimplemented => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 fn checked_context(host: &Host, answer: Result<Answer, Failure>) -> CheckedContext {
@@ -555,7 +561,7 @@ fn checked_context(host: &Host, answer: Result<Answer, Failure>) -> CheckedConte
         name: host.name.clone(),
         address: settings.address.value.clone(),
         ok: answer.is_some(),
-        round_trip_micros: answer.as_ref().map(|answer| answer.round_trip_micros),
+        latency_usec: answer.as_ref().map(|answer| answer.latency_usec),
         version: answer.and_then(|answer| answer.version),
         server_certificate_not_after: end_of(settings.server_cert.as_ref()),
         client_certificate_not_after: end_of(settings.client_cert.as_ref()),

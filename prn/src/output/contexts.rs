@@ -49,7 +49,7 @@ pub struct CheckedContext {
     /// Its version.
     pub version: Option<String>,
     /// How long a call took on a connection that was there.
-    pub round_trip_micros: Option<u64>,
+    pub latency_usec: Option<u64>,
     /// Until when its certificate is valid.
     #[serde(serialize_with = "time")]
     pub server_certificate_not_after: Option<SystemTime>,
@@ -235,13 +235,13 @@ const CHECKED: &[Column<CheckedContext>] = &[
         order: |a, b| a.version.cmp(&b.version),
     },
     Column {
-        name: "round-trip",
-        header: "ROUND TRIP",
+        name: "latency",
+        header: "LATENCY",
         cell: |context| {
-            let span = context.round_trip_micros.map(show_micros);
+            let span = context.latency_usec.map(show_micros);
             span.unwrap_or_default().into()
         },
-        order: |a, b| a.round_trip_micros.cmp(&b.round_trip_micros),
+        order: |a, b| a.latency_usec.cmp(&b.latency_usec),
     },
     Column {
         name: "server-certificate",
@@ -304,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn a_round_trip_is_in_milliseconds() {
+    fn a_latency_is_in_milliseconds() {
         assert_eq!(show_micros(1_250), "1.2 ms");
         assert_eq!(show_micros(80), "0.0 ms");
     }
