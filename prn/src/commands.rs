@@ -1,7 +1,9 @@
 //! The commands: one file for each, with its flags, their help, and what it does.
 
 pub mod attach;
+pub mod context;
 pub mod cp;
+pub mod events;
 pub mod exec;
 pub mod keygen;
 pub mod kill;
@@ -12,6 +14,7 @@ pub mod remove;
 pub mod run;
 pub mod server;
 pub mod start;
+pub mod stats;
 pub mod status;
 pub mod stop;
 pub mod update;
