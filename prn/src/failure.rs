@@ -85,6 +85,9 @@ pub enum Failure {
         #[source]
         source: ClientError,
     },
+    /// The server was restarted while it was asked to start a process.
+    #[error("the server was restarted while process {0} was being started: it does not run")]
+    StartLost(ProcessId),
     /// Nobody knows whether a stop took effect.
     #[error("it is unknown whether process {id} was stopped")]
     StopUnknown {
@@ -193,6 +196,7 @@ impl Failure {
             | Self::Copy(_)
             | Self::Sync(_) => exit::ERROR,
             Self::LocalInput(_) | Self::OtherWorkspace { .. } => exit::ERROR,
+            Self::StartLost(_) => exit_of_client(&ClientError::ProcessLost),
             Self::Left(_) | Self::ExitUnknown(_) => exit::RUN_FAILED,
             Self::Run(failure)
             | Self::AfterStart {
@@ -232,6 +236,7 @@ impl Failure {
             | Self::LocalInput(_)
             | Self::StartedUnsaid { .. }
             | Self::StartUnknown { .. }
+            | Self::StartLost(_)
             | Self::StopUnknown { .. }
             | Self::WorkspaceUnknown { .. }
             | Self::OtherWorkspace { .. }
@@ -270,6 +275,9 @@ impl Failure {
                 return Some(format!(
                     "it is safe to start it again with --id {id}, which starts nothing twice; `prn list` shows it only once the server answers again"
                 ));
+            }
+            Self::StartLost(_) => {
+                "if it was started at all, it ended with the server that ran it; start it again if once more does no harm"
             }
             Self::StopUnknown { id, .. } => {
                 return Some(format!(

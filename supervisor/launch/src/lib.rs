@@ -80,6 +80,7 @@ pub fn start(flags: options::Start, warn: &dyn Fn(Warning)) -> Result<Infallible
         address,
         disks,
         open_files: handover::prepare_process()?,
+        watchdog: notify.as_ref().and_then(|_| handover::watchdog()),
         notify: notify.is_some(),
         own_cgroup,
         ..planned
