@@ -6,7 +6,7 @@
 //! texts or paths of this host.
 //!
 //! - [`violations`]: faults of a request's fields.
-//! - [`refusal`], [`exec`], [`path`], [`process`], [`workspace`]: what the supervisor says no to.
+//! - [`refusal`], [`exec`], [`path`], [`process`], [`profile`], [`workspace`]: what the supervisor says no to.
 //! - [`input`]: what ends a stream of input.
 //! - [`full`]: there are as many of something as may be.
 //! - [`call`]: what can end any call, and what ends a stream of output.
@@ -18,6 +18,7 @@ mod full;
 mod input;
 mod path;
 mod process;
+mod profile;
 mod refusal;
 mod violations;
 mod workspace;
