@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::attach::{self, Attach};
+use crate::commands::context::{self, Context};
 use crate::commands::cp::{self, Cp};
 use crate::commands::events::{self, Events};
 use crate::commands::exec::{self, Exec};
@@ -73,6 +74,7 @@ pub enum Command {
     Version(version::Show),
     Cp(Cp),
     Workspace(Workspace),
+    Context(Context),
     Keygen(Keygen),
     #[command(subcommand)]
     Server(Server),
@@ -105,6 +107,7 @@ impl Command {
             | Self::Attach(_)
             | Self::Cp(_)
             | Self::Workspace(_)
+            | Self::Context(_)
             | Self::Keygen(_)
             | Self::Server(_) => None,
         }
@@ -136,6 +139,7 @@ impl Command {
             Self::Version(args) => block_on(version::version(args)),
             Self::Cp(args) => block_on(cp::cp(args)),
             Self::Workspace(args) => block_on(workspace::workspace(args)),
+            Self::Context(args) => block_on(context::context(args)),
             Self::Keygen(args) => Ok(keygen::keygen(&args)?),
             Self::Server(Server::Start(flags)) => server::start(flags),
             Self::Server(Server::Check(args)) => server::check(&args),
@@ -193,6 +197,7 @@ impl Cli {
             "version" => only(words, Command::Version),
             "cp" => only(words, Command::Cp),
             "workspace" => only(words, Command::Workspace),
+            "context" => only(words, Command::Context),
             _ => None,
         }
     }
