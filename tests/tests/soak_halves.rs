@@ -305,11 +305,7 @@ impl Account {
             });
             let send = |mut client: Client| {
                 let messages = messages.clone();
-                async move {
-                    client
-                        .send_input(tokio_stream::iter(messages))
-                        .await
-                }
+                async move { client.send_input(tokio_stream::iter(messages)).await }
             };
             match self.call(send).await {
                 Ok(_) => return,

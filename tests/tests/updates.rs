@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
 use nix::sys::signal::{Signal, kill};
@@ -13,7 +14,7 @@ use prn_client::{
     ProcessId, ProcessStatus, ProcessUsage, Retention, Selector, StartSpec, State, StopSignal,
     Target, Update, reason,
 };
-use prn_tests::server::Server;
+use prn_tests::server::{Options, Server};
 use prn_tests::wait_for;
 use tokio::runtime::Runtime;
 
@@ -26,7 +27,10 @@ struct Calls {
 
 impl Calls {
     fn with_arguments(arguments: &[&str]) -> Self {
-        let server = Server::with_arguments(arguments);
+        Self::of(Server::with_arguments(arguments))
+    }
+
+    fn of(server: Server) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
@@ -103,8 +107,10 @@ impl Calls {
 
     /// All that a process has written so far.
     fn output(&self, id: ProcessId) -> String {
-        let mut request = OutputRequest::default();
-        request.no_follow = true;
+        let request = OutputRequest {
+            no_follow: true,
+            ..OutputRequest::default()
+        };
         self.runtime.block_on(async {
             let mut stream = self.client.output(id, request).await.unwrap();
             let mut all = Vec::new();
@@ -219,7 +225,14 @@ fn a_paused_process_makes_no_progress_and_goes_on_where_it_was() {
 #[test]
 #[ignore = "guest: needs the controllers of limits"]
 fn guest_each_limit_can_be_changed_and_is_read_back() {
-    let calls = Calls::with_arguments(&["--max-pids", "100"]);
+    // The guest has a disk at the packaged state folder.
+    let state = Path::new("/var/lib/prn").join(format!("test-{}", std::process::id()));
+    std::fs::create_dir_all(&state).unwrap();
+    let calls = Calls::of(Server::with(Options {
+        arguments: vec!["--max-pids".to_owned(), "100".to_owned()],
+        state_dir: Some(state.clone()),
+        ..Options::default()
+    }));
     let fill = "head -c 60000000 /dev/zero >/dev/shm/f; echo done; exec sleep 600";
     let id = calls.start(fill, |spec| spec.limits.pids = Some(50));
     calls.until_output(id, "done");
@@ -243,10 +256,19 @@ fn guest_each_limit_can_be_changed_and_is_read_back() {
         (Some(512 << 20), Some(1500))
     );
     assert_eq!(both.pids, Some(7), "others stay as they are");
+    now(&limits(|to| to.io_read_bytes_per_second = Some(2 << 20)));
+    let both = now(&limits(|to| to.io_write_bytes_per_second = Some(1 << 20)));
+    let io = (
+        both.io_read_bytes_per_second,
+        both.io_write_bytes_per_second,
+    );
+    assert_eq!(io, (Some(2 << 20), Some(1 << 20)));
     let group = calls.server.cgroup().join("processes").join(id.to_string());
     let read = |file: &str| std::fs::read_to_string(group.join(file)).unwrap();
     assert_eq!(read("pids.max"), "7\n");
     assert_eq!(read("memory.max"), format!("{}\n", 512 << 20));
+    let io = read("io.max");
+    assert!(io.contains("rbps=2097152 wbps=1048576"), "{io}");
 
     let below = calls.update(id, &limits(|to| to.memory_bytes = Some(50_000_000)));
     let below = below.unwrap_err();
@@ -264,6 +286,8 @@ fn guest_each_limit_can_be_changed_and_is_read_back() {
         both,
         "what was refused changed nothing"
     );
+    drop(calls);
+    std::fs::remove_dir_all(state).unwrap();
 }
 
 #[test]
