@@ -343,7 +343,9 @@ fn of_a_client_that_is_killed_nothing_is_there_under_its_name() {
     drop(stdin);
     assert!(!sides.far("new").exists());
     // Its process waits for more for a while; it leaves nothing however it ends.
-    let list = sides.server.ok(&["list", "--all", "--running", "-o", "json"]);
+    let list = sides
+        .server
+        .ok(&["list", "--all", "--running", "-o", "json"]);
     let list: serde_json::Value = serde_json::from_str(&list).unwrap();
     let id = list["processes"][0]["id"].as_str().unwrap();
     sides.server.ok(&["stop", id]);
