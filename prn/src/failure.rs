@@ -247,12 +247,16 @@ impl Failure {
 
     /// The same of a process that was started: it names that.
     pub fn after_start(self, id: ProcessId) -> Self {
-        match self {
-            Self::Left(_) | Self::ExitUnknown(_) | Self::StopUnknown { .. } => self,
-            _ => Self::AfterStart {
-                id,
-                source: Box::new(self),
-            },
+        let is_named = matches!(
+            self,
+            Self::Left(_) | Self::ExitUnknown(_) | Self::StopUnknown { .. }
+        );
+        if is_named {
+            return self;
+        }
+        Self::AfterStart {
+            id,
+            source: Box::new(self),
         }
     }
 

@@ -45,8 +45,8 @@ pub use contexts::{
 pub use data::{List, print_next};
 pub use descriptor::{line as print_line, write_all};
 pub use everyday::{
-    Health, Inspected, Version, count, health, inspected, process_with_usage, pruned, some_of,
-    text, told, version,
+    Health, Inspected, Version, count, health, health_of_hosts, inspected, process_with_usage,
+    pruned, some_of, text, told, version, versions_of_hosts,
 };
 pub use hosts::{OfHost, processes_of_hosts, started_of_hosts};
 pub use lines::{Break, Lines};
@@ -57,5 +57,5 @@ pub use reader::Reader;
 pub use relay::{Chunk, Relay};
 pub use screen::Screen;
 pub use shown::{show_exit, show_left_behind, show_state};
-pub use stats::{Sample, stats, stats_text};
+pub use stats::{Sample, stats, stats_of_hosts, stats_text};
 pub use workspaces::{workspace, workspace_names, workspaces, workspaces_of_hosts};

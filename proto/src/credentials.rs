@@ -41,8 +41,8 @@ pub enum CredentialsError {
     /// It is not a certificate that prn can use.
     #[error("the certificate {origin} is refused")]
     Certificate {
-        /// Where it is.
-        origin: CertificateSource,
+        /// Where it is, as [`CertificateSource`] is shown.
+        origin: String,
         /// Why.
         #[source]
         source: TlsError,
@@ -114,7 +114,7 @@ impl CertificateSource {
     /// It is refused.
     pub fn refused(&self, source: TlsError) -> CredentialsError {
         CredentialsError::Certificate {
-            origin: self.clone(),
+            origin: self.to_string(),
             source,
         }
     }

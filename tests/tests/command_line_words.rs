@@ -543,7 +543,10 @@ fn a_certificate_that_ends_soon_is_said_so_once_and_changes_nothing_else() {
         (&["status", ID], 3),
     ] {
         let quiet = server.prn_as(&later, words).output().unwrap();
-        let output = server.prn_as(&soon, words).output().unwrap();
+        // It is said once a day: each has a day of its own.
+        let state = folder.path().join(words[0]);
+        let mut command = server.prn_as(&soon, words);
+        let output = command.env("XDG_STATE_HOME", state).output().unwrap();
         let said = stderr(&output);
         assert_eq!(output.status.code(), Some(code), "{said}");
         assert_eq!(said.matches(&warning).count(), 1, "{said}");

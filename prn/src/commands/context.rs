@@ -36,7 +36,7 @@ const PEM_COLUMNS: usize = 64;
 /// the context of PRN_CONTEXT, then the one of `prn context use`.
 ///
 /// A pattern (--context 'web*'), a list (web1,web2) or --context given again means several servers, for
-/// `run`, `start`, `status`, `list` and `workspace list`.
+/// `list`, `status`, `stats --no-stream`, `start`, `run`, `workspace list`, `version` and `health`.
 #[derive(Debug, Args)]
 pub struct Context {
     /// What to do.

@@ -147,12 +147,12 @@ async fn everywhere(
         return Err(Failure::Usage(why));
     }
     let leftover = Leftover::look(spec.no_stdin).and_then(Leftover::settle);
-    leftover.map_err(|failure| match failure {
-        Failure::Input => {
+    leftover.map_err(|failure| {
+        if let Failure::Input = failure {
             let why = "there is data on standard input, which goes to no process of several servers: -n leaves it alone, and nothing was started";
-            Failure::Usage(why.to_owned())
+            return Failure::Usage(why.to_owned());
         }
-        other => other,
+        failure
     })?;
     let id = spec.id;
     let spec = spec.completed(OutputPolicy::Follow)?;

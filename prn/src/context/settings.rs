@@ -367,16 +367,7 @@ fn settings(flags: &Given, environment: &Given, chosen: Option<Chosen<'_>>) -> S
         context: certificate(|context| context.client_cert.as_ref(), "of your own of"),
         beside: beside(Place::own_certificate).as_ref().map(file),
     };
-    let key_variable = match &environment.key {
-        Some(KeySource::File(_)) => KEY_FILE_VARIABLE,
-        Some(KeySource::Environment) | None => KEY_VARIABLE,
-    };
-    let key = Ranked {
-        flag: ("--tls-key", flags.key.clone()),
-        variable: (key_variable, environment.key.clone()),
-        context: chosen.and_then(|chosen| key_of(chosen, environment)),
-        beside: beside(Place::own_key).map(KeySource::File),
-    };
+    let key = key(flags, environment, chosen, beside(Place::own_key));
     Settings {
         context: chosen.map(|chosen| chosen.name.to_owned()),
         address: address.first(rank).unwrap_or_else(|| Found {
@@ -387,6 +378,25 @@ fn settings(flags: &Given, environment: &Given, chosen: Option<Chosen<'_>>) -> S
         client_cert: client_cert.first(rank),
         key: key.first(rank),
         place: chosen.map(|chosen| chosen.place.clone()),
+    }
+}
+
+/// The user's key, as each place says it.
+fn key(
+    flags: &Given,
+    environment: &Given,
+    chosen: Option<Chosen<'_>>,
+    beside: Option<PathBuf>,
+) -> Ranked<KeySource> {
+    let variable = match &environment.key {
+        Some(KeySource::File(_)) => KEY_FILE_VARIABLE,
+        Some(KeySource::Environment) | None => KEY_VARIABLE,
+    };
+    Ranked {
+        flag: ("--tls-key", flags.key.clone()),
+        variable: (variable, environment.key.clone()),
+        context: chosen.and_then(|chosen| key_of(chosen, environment)),
+        beside: beside.map(KeySource::File),
     }
 }
 

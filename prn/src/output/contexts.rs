@@ -22,6 +22,7 @@ const SOON: Duration = Duration::from_secs(14 * 24 * 60 * 60);
 
 /// A context as `prn context list` has it.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct KnownContext {
     /// Its name.
     pub name: String,
@@ -31,14 +32,17 @@ pub struct KnownContext {
     pub address: Option<String>,
     /// Until when the server's certificate is valid.
     #[serde(serialize_with = "time")]
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub server_certificate_not_after: Option<SystemTime>,
     /// Until when the user's own certificate is.
     #[serde(serialize_with = "time")]
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub client_certificate_not_after: Option<SystemTime>,
 }
 
 /// A server as `prn context check` has found it.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct CheckedContext {
     /// The name of its context.
     pub name: String,
@@ -52,9 +56,11 @@ pub struct CheckedContext {
     pub latency_usec: Option<u64>,
     /// Until when its certificate is valid.
     #[serde(serialize_with = "time")]
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub server_certificate_not_after: Option<SystemTime>,
     /// Until when the user's own certificate is.
     #[serde(serialize_with = "time")]
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub client_certificate_not_after: Option<SystemTime>,
     /// Why it has not answered.
     pub error: Option<String>,
@@ -62,6 +68,7 @@ pub struct CheckedContext {
 
 /// A part of a connection as `prn context show` has it.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ShownSetting {
     /// Its name, as the flag's.
     pub name: &'static str,
@@ -73,6 +80,7 @@ pub struct ShownSetting {
     pub fingerprint: Option<String>,
     /// Until when a certificate is valid.
     #[serde(serialize_with = "time")]
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub not_after: Option<SystemTime>,
     /// Why it cannot be used.
     pub error: Option<String>,
@@ -80,6 +88,7 @@ pub struct ShownSetting {
 
 /// A connection as `prn context show` has it.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ShownContext {
     /// The context's name, if there is one.
     pub context: Option<String>,

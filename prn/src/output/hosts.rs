@@ -6,7 +6,6 @@ use prn_client::{Process, Started};
 use serde::Serialize;
 
 use super::answers::{Layout, print_table, processes_table};
-use super::column::{Column, table};
 use super::data::List;
 use super::descriptor::print;
 use super::shown::escaped;
@@ -50,11 +49,11 @@ pub fn started_of_hosts(all: &[OfHost<Started>], format: &FormatFlag) -> io::Res
     print(&lines(all, |started| started.process.id.to_string()))
 }
 
-/// Prints a list of anything else that has columns, and a name for a list of names.
+/// Prints a list of anything else that has a table, and a name for a list of names.
 pub fn list_of_hosts<T: Serialize + Clone>(
     name: &'static str,
     all: &[OfHost<T>],
-    columns: &[&'static Column<T>],
+    table: impl FnOnce(&[T]) -> Table,
     named: impl Fn(&T) -> String,
     format: &FormatFlag,
 ) -> io::Result<()> {
@@ -62,7 +61,7 @@ pub fn list_of_hosts<T: Serialize + Clone>(
         Format::Name => print(&lines(all, named)),
         Format::Table | Format::Wide => {
             let values: Vec<_> = all.iter().map(|of| of.value.clone()).collect();
-            print_table(&with_hosts(table(columns, &values), all), format)
+            print_table(&with_hosts(table(&values), all), format)
         }
         Format::Json | Format::JsonLines | Format::Yaml | Format::Template(_) => {
             print_list(name, all, format)
@@ -109,8 +108,8 @@ mod tests {
     #[test]
     fn the_host_is_the_first_column() {
         let mut table = Table::new(&["ID"]);
-        table.push(vec!["x".to_owned()]);
-        table.push(vec!["y".to_owned()]);
+        table.push_texts(["x".to_owned()]);
+        table.push_texts(["y".to_owned()]);
         let all = ["web1", "db"].map(|host| OfHost {
             host: host.to_owned(),
             value: (),

@@ -12,6 +12,7 @@ use serde::Serialize;
 use super::column::{Column, named, table};
 use super::data::List;
 use super::descriptor::{line, print};
+use super::hosts::{OfHost, list_of_hosts};
 use super::paint::{Palette, Tone};
 use super::shown::{escaped, put};
 use super::slowness::reasons;
@@ -20,7 +21,7 @@ use super::tables::columns;
 use crate::format::{Format, FormatFlag};
 
 /// What one process takes, as programs get it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Stats {
     /// When it was read, by the server's clock.
@@ -375,6 +376,13 @@ pub fn stats_text(stats: &[Stats], format: &FormatFlag) -> String {
     let table = stats_table(stats, &format.output);
     let table = table.render(columns(), Palette::new(format.color));
     format!("{table}{}", slow_lines(stats))
+}
+
+/// Prints one sample of processes on several servers. As names: server and id, one a line.
+pub fn stats_of_hosts(all: &[OfHost<Stats>], format: &FormatFlag) -> io::Result<()> {
+    let table = |stats: &[Stats]| stats_table(stats, &format.output);
+    let name = |stats: &Stats| stats.usage.id.to_string();
+    list_of_hosts("stats", all, table, name, format)
 }
 
 /// Prints one sample of several processes.

@@ -61,6 +61,11 @@ impl Table {
         self.rows.push(row);
     }
 
+    /// The same of texts without a colour.
+    pub fn push_texts<const N: usize>(&mut self, row: [String; N]) {
+        self.push(row.map(Cell::from).to_vec());
+    }
+
     /// With one more column in front of all others: a cell for each row.
     pub fn led_by(mut self, header: &'static str, cells: impl IntoIterator<Item = String>) -> Self {
         self.header.insert(0, header);

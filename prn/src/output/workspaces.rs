@@ -47,7 +47,8 @@ pub fn workspaces_of_hosts(all: &[OfHost<Workspace>], format: &FormatFlag) -> io
         usual()
     };
     let name = |workspace: &Workspace| escaped(&workspace.name);
-    list_of_hosts("workspaces", all, &columns, name, format)
+    let table = |workspaces: &[Workspace]| table(&columns, workspaces);
+    list_of_hosts("workspaces", all, table, name, format)
 }
 
 fn usual() -> Vec<&'static Column<Workspace>> {
