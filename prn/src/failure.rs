@@ -11,10 +11,13 @@ use prn_proto::tls::{TlsError, shown_time};
 use prn_proto::units::show_size;
 
 use crate::commands::keygen::KeygenError;
+use crate::context::error::ContextError;
 use crate::copy::fault::CopyFault;
 use crate::exit::{self, Exit};
 use crate::fields;
+use crate::reference::ReferenceError;
 use crate::sync::error::SyncError;
+use crate::template::TemplateError;
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +28,9 @@ pub enum Failure {
     /// A certificate or key was refused.
     #[error(transparent)]
     Credentials(#[from] CredentialsError),
+    /// A context is not there, or the configuration is refused.
+    #[error(transparent)]
+    Context(#[from] ContextError),
     /// `keygen` failed.
     #[error(transparent)]
     Keygen(#[from] KeygenError),
@@ -48,6 +54,17 @@ pub enum Failure {
     /// The command line makes no sense.
     #[error("{0}")]
     Usage(String),
+    /// It is not known which process is meant.
+    #[error(transparent)]
+    Reference(ReferenceError),
+    /// Processes that were waited for ended with their server.
+    #[error("process {which}{} lost with its server, which was restarted: nobody knows how it ended", and_more(*more))]
+    Lost {
+        /// The first one, as it was named.
+        which: String,
+        /// How many more.
+        more: usize,
+    },
     /// `run --sync --out`: a directory could not be sent, or results not brought back.
     #[error(transparent)]
     Sync(#[from] SyncError),
@@ -128,7 +145,17 @@ pub enum Failure {
     },
     /// Standard output, or something else of this machine, failed.
     #[error("a local operation failed")]
-    Local(#[from] io::Error),
+    Local(#[source] io::Error),
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        // A template is the user's: only its result was to be printed.
+        match error.downcast::<TemplateError>() {
+            Ok(error) => Self::Usage(error.to_string()),
+            Err(error) => Self::Local(error),
+        }
+    }
 }
 
 impl Failure {
@@ -144,14 +171,25 @@ impl Failure {
                 source: TlsError::NotValidNow { .. },
                 ..
             }) => exit::NOT_AUTHORISED,
+            Self::Reference(ReferenceError::None(_)) => exit::NO_SUCH_PROCESS,
+            Self::Reference(ReferenceError::Client(error)) => exit_of_client(error),
+            Self::Lost { .. } => exit::LOST,
             Self::Usage(_)
+            | Self::Reference(ReferenceError::Ambiguous { .. })
             | Self::Input
+            | Self::Context(
+                ContextError::Unknown { .. }
+                | ContextError::Setting { .. }
+                | ContextError::Several { .. }
+                | ContextError::Line(_),
+            )
             | Self::Credentials(CredentialsError::NoKey)
             | Self::Server(ServerError::Credentials(CredentialsError::NoKey))
             | Self::Server(ServerError::Options(
                 OptionsError::Missing(_) | OptionsError::NoClients,
             )) => exit::USAGE,
             Self::Credentials(_)
+            | Self::Context(_)
             | Self::Keygen(_)
             | Self::Server(_)
             | Self::Print(_)
@@ -184,12 +222,15 @@ impl Failure {
             } => failure.is_silent(),
             Self::Client(_)
             | Self::Credentials(_)
+            | Self::Context(_)
             | Self::Keygen(_)
             | Self::Server(_)
             | Self::Print(_)
             | Self::Copy(_)
             | Self::CopyUnknown { .. }
             | Self::Usage(_)
+            | Self::Reference(_)
+            | Self::Lost { .. }
             | Self::Sync(_)
             | Self::Input
             | Self::LocalInput(_)
@@ -201,6 +242,21 @@ impl Failure {
             | Self::OtherWorkspace { .. }
             | Self::Left(_)
             | Self::ExitUnknown(_) => false,
+        }
+    }
+
+    /// The same of a process that was started: it names that.
+    pub fn after_start(self, id: ProcessId) -> Self {
+        let is_named = matches!(
+            self,
+            Self::Left(_) | Self::ExitUnknown(_) | Self::StopUnknown { .. }
+        );
+        if is_named {
+            return self;
+        }
+        Self::AfterStart {
+            id,
+            source: Box::new(self),
         }
     }
 
@@ -239,6 +295,10 @@ impl Failure {
             }
             Self::Client(error) => return hint_of_client(error),
             Self::Usage(_) => "see --help",
+            Self::Reference(ReferenceError::None(_)) => "`prn list` shows all that there are",
+            Self::Reference(ReferenceError::Ambiguous { .. }) => "write more of the id",
+            Self::Reference(ReferenceError::Client(error)) => return hint_of_client(error),
+            Self::Lost { .. } => "`prn health` tells since when the server runs",
             Self::Input => {
                 "`prn run` passes it on, and so does `prn attach` to what was started with --stdin; -n leaves it alone, for whoever reads it next"
             }
@@ -246,6 +306,7 @@ impl Failure {
             | Self::Sync(_)
             | Self::StartedUnsaid { .. }
             | Self::Credentials(_)
+            | Self::Context(_)
             | Self::Keygen(_)
             | Self::Server(_)
             | Self::Print(_)
@@ -291,12 +352,30 @@ impl Outcome {
     }
 }
 
+/// The verb behind one process, and how many more.
+fn and_more(more: usize) -> String {
+    match more {
+        0 => " was".to_owned(),
+        1 => " and 1 more were".to_owned(),
+        more => format!(" and {more} more were"),
+    }
+}
+
 /// `bytes` is what a workspace may take of the disk.
 fn bound_of_disk(bytes: Option<u64>) -> String {
     bytes.map_or_else(
         || "has no bound of its disk space".to_owned(),
         |bytes| format!("may take {} of the disk", show_size(bytes)),
     )
+}
+
+impl From<ReferenceError> for Failure {
+    fn from(error: ReferenceError) -> Self {
+        match error {
+            ReferenceError::Client(error) => error.into(),
+            ReferenceError::None(_) | ReferenceError::Ambiguous { .. } => Self::Reference(error),
+        }
+    }
 }
 
 impl From<ClientError> for Failure {
@@ -309,7 +388,7 @@ impl From<ClientError> for Failure {
 fn hint_of_client(error: &ClientError) -> Option<String> {
     let hint = match error {
         ClientError::Connect { .. } | ClientError::Timeout { .. } => {
-            "is the server running there? --address or PRN_ADDRESS says where"
+            "is the server running there? --address, PRN_ADDRESS or its context says where"
         }
         ClientError::WrongServer { .. } => {
             "nothing was sent to it; if that is the right server, get its new certificate for --server-cert"
@@ -322,6 +401,11 @@ fn hint_of_client(error: &ClientError) -> Option<String> {
         }
         ClientError::NoAnswer { .. } => {
             "it is there, but busy or stuck; --call-timeout waits longer"
+        }
+        ClientError::CutOff { source, .. }
+            if matches!(source.as_deref(), Some(ClientError::ProcessLost)) =>
+        {
+            return None;
         }
         ClientError::CutOff { .. } => {
             "`prn logs --offset` goes on from there, if the process still exists"
@@ -350,6 +434,8 @@ fn hint_of_refusal(refusal: &prn_client::ServerError) -> Option<String> {
         reason::INPUT_IN_USE => {
             "another `prn run` or `prn attach` feeds it; with -n, `prn attach` only follows its output"
         }
+        reason::PROCESS_RUNNING => "`prn rm --force` stops it first",
+        reason::NO_LEASE => "`prn update --lease TIME` gives it one",
         reason::INPUT_ENDED => "with -n, `prn attach` only follows its output",
         reason::WORKSPACE_NOT_FOUND => {
             let name = refusal.metadata.get(reason::metadata::WORKSPACE)?;
@@ -381,7 +467,9 @@ fn exit_of_client(error: &ClientError) -> Exit {
             Some(no @ ClientError::Refused(refusal)) if refusal.code != Code::Unavailable => {
                 exit_of_client(no)
             }
-            Some(no @ ClientError::NotAuthorised(_)) => exit_of_client(no),
+            Some(no @ (ClientError::NotAuthorised(_) | ClientError::ProcessLost)) => {
+                exit_of_client(no)
+            }
             Some(_) | None => exit::OUTPUT_CUT_OFF,
         },
         ClientError::Refused(refusal)
@@ -392,6 +480,7 @@ fn exit_of_client(error: &ClientError) -> Exit {
         }
         ClientError::Refused(refusal) if refusal.code == Code::Unavailable => exit::UNAVAILABLE,
         ClientError::Refused(refusal) if refusal.is_bad_request() => exit::USAGE,
+        ClientError::ProcessLost => exit::LOST,
         ClientError::Refused(_)
         | ClientError::Tls(_)
         | ClientError::InputCutOff(_)
@@ -414,6 +503,9 @@ fn is_certificate_error(error: &io::Error) -> bool {
 fn exit_of_run(failure: &Failure) -> Exit {
     if failure.is_silent() {
         return exit::OUTPUT_CLOSED;
+    }
+    if failure.exit() == exit::LOST {
+        return exit::LOST;
     }
     let refusal = if let Failure::Client(error) = failure {
         error.refusal()

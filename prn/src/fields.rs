@@ -48,7 +48,15 @@ const OTHERS: &[(&str, &str)] = &[
     ("started_before.ago", "--until"),
     ("page_size", "--limit"),
     ("state", "--running or --finished"),
-    ("name", "the workspace's name"),
+    ("processes", "the ids"),
+    ("retention", "--keep, --retain and --rm"),
+    ("retention.keep", "--keep"),
+    ("retention.max_age", "--retain"),
+    ("retention.until_read", "--rm"),
+    ("selector", "-l"),
+    ("selector.labels", "-l"),
+    ("selector.id_prefix_or_name", "the id or name"),
+    ("update_mask", "what is to be changed"),
     ("disk_max_bytes", "--disk"),
     ("stop_processes", "--force"),
 ];
@@ -69,6 +77,8 @@ static FLAGS: LazyLock<BTreeMap<String, String>> = LazyLock::new(|| {
         };
         all.insert(field, flag);
     }
+    // Of a process with its flag, and of a workspace without one.
+    all.insert("name".to_owned(), "the name".to_owned());
     all
 });
 
@@ -250,7 +260,13 @@ mod tests {
             let names = body
                 .lines()
                 .map(str::trim)
-                .filter(|line| !line.starts_with("//") && !line.starts_with("ORDER_"))
+                .filter(|line| !line.starts_with("//"))
+                // Values of an enum.
+                .filter(|line| {
+                    line.split(' ').next().is_some_and(|word| {
+                        word.contains(|c: char| !c.is_ascii_uppercase() && c != '_')
+                    })
+                })
                 .filter_map(|line| line.split_once(" = ")?.0.rsplit(' ').next());
             names.map(str::to_owned).collect::<Vec<_>>()
         };
@@ -264,6 +280,11 @@ mod tests {
             "ended_before",
             "order",
             "with_argv",
+            "with_tasks",
+            "condition",
+            "any",
+            "target",
+            "paused",
         ];
         for message in [
             "StartRequest",
@@ -272,6 +293,11 @@ mod tests {
             "ListRequest",
             "CreateWorkspaceRequest",
             "RemoveWorkspaceRequest",
+            "WaitRequest",
+            "SignalProcessRequest",
+            "UpdateProcessRequest",
+            "RemoveProcessRequest",
+            "GetUsageRequest",
         ] {
             let names = fields(message);
             assert!(names.len() >= 2, "{message}: {names:?}");

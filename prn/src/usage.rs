@@ -14,11 +14,6 @@ use crate::{exit, output};
 /// Words that people type who know other tools, and what does it here.
 const HABITS: &[Habit] = &[
     Habit {
-        command: "logs",
-        words: &["-f", "--follow"],
-        tip: "output is followed anyway; --no-follow ends with what there is by now",
-    },
-    Habit {
         command: "stop",
         words: &["-9", "-KILL", "-SIGKILL", "-k", "--kill", "-f", "--force"],
         tip: "`--signal kill` stops at once; without it a process has its grace time",
@@ -28,30 +23,13 @@ const HABITS: &[Habit] = &[
         words: &["-15", "-TERM", "-SIGTERM"],
         tip: "a process gets SIGTERM first, without a flag",
     },
-    Habit {
-        command: "stop",
-        words: &["-t", "--time", "--timeout"],
-        tip: "`--grace` is the time between SIGTERM and SIGKILL",
-    },
 ];
 
 /// Commands of other tools, and what does it here.
-const FOREIGN: &[(&str, &str)] = &[
-    ("ps", "`prn list` shows all processes"),
-    (
-        "ls",
-        "`prn list` shows all processes, `prn run -- ls` runs ls there",
-    ),
-    ("kill", "`prn stop --signal kill ID` kills a process"),
-    (
-        "tail",
-        "`prn logs --tail LINES ID` begins with the last lines",
-    ),
-    (
-        "exec",
-        "`prn run -- ARGV…` starts a process and follows its output",
-    ),
-];
+const FOREIGN: &[(&str, &str)] = &[(
+    "tail",
+    "`prn logs --tail LINES ID` begins with the last lines",
+)];
 
 /// Words that some other tool takes behind a command.
 #[derive(Debug)]
@@ -81,10 +59,12 @@ pub fn tell(mut error: Error, words: &[OsString]) -> ExitCode {
         }
         return printed.into();
     }
-    if words
-        .first()
-        .is_some_and(|command| command == "run" || command == "attach")
-    {
+    let exits_as_a_process = |command: &OsString| {
+        ["run", "exec", "attach", "wait"]
+            .iter()
+            .any(|name| command == name)
+    };
+    if words.first().is_some_and(exits_as_a_process) {
         exit::RUN_FAILED.into()
     } else {
         printed.into()
@@ -137,13 +117,9 @@ mod tests {
     fn words_of_other_tools_are_answered_with_prns_own() {
         let id = "fcd2310e7b9a462a5d88c3a0ff4e2d9b";
         for (words, tip) in [
-            (&["logs", "-f", id][..], "--no-follow"),
-            (&["stop", id, "-9"], "--signal kill"),
+            (&["stop", id, "-9"][..], "--signal kill"),
             (&["stop", "-KILL", id], "--signal kill"),
-            (&["stop", "-t", "5", id], "--grace"),
-            (&["ps"], "prn list"),
-            (&["kill", id], "--signal kill"),
-            (&["exec", "-it", "sh"], "prn run --"),
+            (&["tail", id], "prn logs"),
         ] {
             let said = tip_of(words);
             assert!(
@@ -152,8 +128,8 @@ mod tests {
             );
         }
         for words in [
-            &["stop", id, "x"][..],
-            &["logs", "x"],
+            &["stop", id, "-x"][..],
+            &["logs", "-x"],
             &["no-such"],
             &["stop", "x", "-9"],
         ] {

@@ -253,6 +253,27 @@ impl Server {
         )
     }
 
+    /// Ends both halves without a word, and starts the server again at the same address.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    pub fn killed_and_again(&mut self) -> Child {
+        self.signal(Signal::SIGKILL);
+        self.wait();
+        let again = self.again();
+        let words: Vec<_> = again.get_args().map(ToOwned::to_owned).collect();
+        let at = words.iter().position(|word| word == "--address");
+        let at = at.expect("--address");
+        let (before, after) = words.split_at(at + 1);
+        let mut command = Command::new(again.get_program());
+        command.args(before).arg(&self.address).args(&after[1..]);
+        for (name, value) in again.get_envs() {
+            command.env(name, value.unwrap_or_default());
+        }
+        command.stdout(Stdio::piped()).stderr(Stdio::null());
+        command.spawn().expect("the server")
+    }
+
     /// The `prn` command with these arguments, as the server's client.
     pub fn prn(&self, arguments: &[&str]) -> Command {
         self.prn_as(&self.client, arguments)

@@ -1,25 +1,31 @@
 //! `prn status`.
 
 use clap::Args;
-use prn_client::ProcessId;
+use prn_client::{Client, ClientError, Process, ProcessId, ProcessUsage};
 
 use crate::commands::workspace::tell_of_bound;
 use crate::connection::{Connection, Remote};
 use crate::exit::{self, Exit};
 use crate::failure::Failure;
-use crate::format::{Format, FormatFlag};
-use crate::output;
+use crate::format::{Format, FormatFlag, WholeFormatFlag};
+use crate::hosts::{Host, Hosts, Servers};
+use crate::output::{self, Layout, OfHost};
+use crate::reference::{Reference, resolve};
+use crate::targets::{Target, Targets};
 
 /// Show one process
 ///
 /// The state says how a process ended: `Stopped (exit 3)`, `Stopped (SIGSEGV)`, `Stopped (timed
 /// out)`, `Stopped (out of memory)`, `Stopped (output limit)`, `Stopped (disk limit)`; `Stopped`
-/// alone means that it was stopped on request. On a terminal a table is cut to the terminal's width, which COLUMNS can
-/// set; in a pipe or a file, and as JSON, it is whole.
+/// alone means that it was stopped on request. `-o wide` says what a process takes of the machine now,
+/// and what may make it slow. On a terminal a table is cut to the terminal's width, which COLUMNS can
+/// set; in a pipe or a file, and as JSON, it is whole. Of several servers (--context
+/// 'web*') it is shown which one has the process.
 #[derive(Debug, Args)]
 pub struct Status {
-    /// Id of the process
-    pub id: ProcessId,
+    /// Which process: its id, the beginning of its id, or its name
+    #[arg(value_name = "ID")]
+    pub id: Reference,
     /// How to print the result.
     #[command(flatten)]
     pub format: FormatFlag,
@@ -29,11 +35,107 @@ pub struct Status {
 }
 
 pub async fn status(args: Status) -> Result<Exit, Failure> {
-    let client = Remote::new(args.connection)?.connect().await?;
-    let process = client.status(args.id).await?;
-    output::process(&process, args.format.output)?;
-    if args.format.output != Format::Json {
+    let remote = match Servers::of(&args.connection)? {
+        Servers::One(remote) => remote,
+        Servers::Several(hosts) => return somewhere(&hosts, &args.id, &args.format).await,
+    };
+    let client = remote.connect().await?;
+    let id = resolve(&client, &args.id).await?;
+    let process = if args.format.output == Format::Wide {
+        // At once: it takes no longer.
+        let (process, usage) = tokio::join!(client.status(id), usage(&client, id));
+        let process = process?;
+        output::process_with_usage(&process, usage?.as_ref(), &args.format)?;
+        process
+    } else {
+        let process = client.status(id).await?;
+        output::process(&process, &args.format)?;
+        process
+    };
+    if !args.format.output.is_whole() {
         tell_of_bound(&client, &process.status).await;
     }
     Ok(exit::OK)
+}
+
+/// Of several servers: those that know the process, of which there is one in general.
+async fn somewhere(hosts: &Hosts, id: &Reference, format: &FormatFlag) -> Result<Exit, Failure> {
+    let ask = async |_: &Host, _: &Remote, client: Client| match look(&client, id).await {
+        Ok(process) => Ok(Ok(process)),
+        Err(failure) if failure.exit() == exit::NO_SUCH_PROCESS => Ok(Err(failure)),
+        Err(failure) => Err(failure),
+    };
+    let answers = hosts.ask(ask).await;
+    let mut known = Vec::new();
+    let mut unknown = None;
+    for OfHost { host, value } in answers.answers {
+        match value {
+            Ok(value) => known.push(OfHost { host, value }),
+            Err(failure) => unknown = Some(failure),
+        }
+    }
+    match unknown {
+        // Where one has failed, that one may know it.
+        Some(failure) if known.is_empty() && answers.exit == exit::OK => return Err(failure),
+        _ => {}
+    }
+    if !known.is_empty() {
+        output::processes_of_hosts(&known, format, &Layout::default())?;
+    }
+    Ok(answers.exit)
+}
+
+async fn look(client: &Client, id: &Reference) -> Result<Process, Failure> {
+    let id = resolve(client, id).await?;
+    Ok(client.status(id).await?)
+}
+
+/// What it takes of the machine. `None` from a server of before there was this call, and of what is not
+/// there, which the other call says.
+async fn usage(client: &Client, id: ProcessId) -> Result<Option<ProcessUsage>, ClientError> {
+    match client.usage(id, false).await {
+        Ok(usages) => Ok(usages.usages.into_iter().next()),
+        Err(error) if error.refusal().is_some() => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Show all that is known of processes, as JSON
+///
+/// An array, also of one: what `prn status -o json` has of each, and below `live_usage` what it takes of
+/// the machine now.
+#[derive(Debug, Args)]
+pub struct Inspect {
+    /// Which processes.
+    #[command(flatten)]
+    pub targets: Targets,
+    /// How to print the result.
+    #[command(flatten)]
+    pub format: WholeFormatFlag,
+    /// How to reach the server.
+    #[command(flatten)]
+    pub connection: Connection,
+}
+
+pub async fn inspect(args: Inspect) -> Result<Exit, Failure> {
+    let client = Remote::new(args.connection)?.connect().await?;
+    let found = args.targets.find(&client, None).await?;
+    let look = |target: Target| {
+        let client = client.clone();
+        async move {
+            let id = target.id;
+            let (process, usage): (Result<Process, _>, _) =
+                tokio::join!(client.status(id), usage(&client, id));
+            Ok((process?, usage?))
+        }
+    };
+    let mut all = Vec::new();
+    let exit = found
+        .each(look, |_, (process, usage)| {
+            all.push(output::Inspected::new(process, usage));
+            Ok(exit::OK)
+        })
+        .await?;
+    output::inspected(&all, &args.format.into())?;
+    Ok(exit)
 }
