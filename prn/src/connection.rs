@@ -72,6 +72,15 @@ pub struct Remote {
 impl Remote {
     /// Loads certificates and key, and says which certificates will soon end.
     pub fn new(connection: Connection) -> Result<Self, Failure> {
+        let remote = Self::silent(connection)?;
+        for ending in remote.credentials.ending() {
+            output::notice(&format!("warning: {ending}"));
+        }
+        Ok(remote)
+    }
+
+    /// Loads certificates and key.
+    pub fn silent(connection: Connection) -> Result<Self, Failure> {
         let Connection {
             client_cert,
             server_cert,
@@ -81,9 +90,6 @@ impl Remote {
         } = connection;
         let key = KeySource::find(tls_key)?;
         let credentials = Credentials::load(&client_cert, &key, &server_cert)?;
-        for ending in credentials.ending() {
-            output::notice(&format!("warning: {ending}"));
-        }
         Ok(Self {
             address: address.0,
             credentials,

@@ -6,6 +6,7 @@
 mod cli;
 mod command_line;
 mod commands;
+mod complete;
 mod connection;
 mod copy;
 mod detach;
