@@ -4,8 +4,10 @@
 function __prn_complete
     set -l words (commandline --tokenize --current-process --cut-at-cursor)
     set -l token (commandline --current-token --cut-at-cursor)
-    set -l head (string match --regex -- '^--[^=]*=' $token)
-    set -l rest (string replace --regex -- '^--[^=]*=' '' $token)
+    # Without its quotes, unless one is open.
+    set -l plain (string unescape -- $token); and set token $plain
+    set -l head (string match --regex -- '^--[^=]*=' "$token")
+    set -l rest (string replace --regex -- '^--[^=]*=' '' "$token")
     for offer in ($words[1] __complete fish -- $words "$token" 2>/dev/null)
         switch $offer
             case :files

@@ -40,7 +40,12 @@ impl Live {
         let listed = self.ask(async |client| client.pages(request).next().await);
         let listed = listed.flatten().unwrap_or_default();
         let offer = |process: prn_client::Process| {
-            let command: String = process.status.command.chars().take(DESCRIPTION_MAX).collect();
+            let command: String = process
+                .status
+                .command
+                .chars()
+                .take(DESCRIPTION_MAX)
+                .collect();
             CompletionCandidate::new(process.id.to_string()).help(Some(escaped(&command).into()))
         };
         listed.into_iter().map(offer).collect()
@@ -73,7 +78,9 @@ impl Live {
     }
 
     fn connection(&self) -> Option<Connection> {
-        let words = [OsString::from("prn")].into_iter().chain(self.flags.clone());
+        let words = [OsString::from("prn")]
+            .into_iter()
+            .chain(self.flags.clone());
         let parser = Connection::augment_args(clap::Command::new("prn"));
         Connection::from_arg_matches(&parser.try_get_matches_from(words).ok()?).ok()
     }
@@ -94,7 +101,12 @@ fn connection_flags(words: &[OsString]) -> Vec<OsString> {
         let text = word.to_string_lossy();
         if names.iter().any(|name| *name == text) {
             let value = words.next();
-            found.extend(value.map(|value| [word.clone(), value.clone()]).into_iter().flatten());
+            found.extend(
+                value
+                    .map(|value| [word.clone(), value.clone()])
+                    .into_iter()
+                    .flatten(),
+            );
         } else if text
             .split_once('=')
             .is_some_and(|(name, _)| names.iter().any(|known| known == name))

@@ -86,7 +86,10 @@ fn value(path: &[&str], arg: &Arg) -> Option<Value> {
 }
 
 fn is_id(arg: &Arg) -> bool {
-    matches!(arg.get_id().as_str(), "id" | "ids" | "process" | "processes")
+    matches!(
+        arg.get_id().as_str(),
+        "id" | "ids" | "process" | "processes"
+    )
 }
 
 fn state(command: &str) -> Option<State> {
