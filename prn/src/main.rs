@@ -19,6 +19,8 @@ mod format;
 mod interrupts;
 mod leftover;
 mod local_input;
+#[cfg(test)]
+mod manuals;
 mod output;
 mod passing;
 mod reading;

@@ -104,12 +104,15 @@ fn state(command: &str) -> Option<State> {
 
 fn path_value(arg: &Arg) -> Option<Value> {
     let names = arg.get_value_names().unwrap_or_default();
-    let is_directory = names.iter().any(|name| name == "DIR");
-    match arg.get_value_hint() {
-        ValueHint::AnyPath if is_directory => Some(Value::Path(Paths::Directories)),
-        ValueHint::AnyPath => Some(Value::Path(Paths::Files)),
-        _ => None,
+    if arg.get_value_hint() != ValueHint::AnyPath {
+        return None;
     }
+    let is_directory = names.iter().any(|name| name == "DIR");
+    Some(Value::Path(if is_directory {
+        Paths::Directories
+    } else {
+        Paths::Files
+    }))
 }
 
 fn offers(value: Value, current: &OsStr, live: &Live) -> Vec<CompletionCandidate> {
