@@ -1,12 +1,19 @@
 //! The calls, one a file: each converts what was asked, asks the mirror or the supervisor, and
 //! converts back.
 
+pub mod describe;
 pub mod input;
 pub mod list;
+pub mod remove;
 pub mod resize;
 pub mod server;
+pub mod signal;
 pub mod start;
 pub mod status;
 pub mod stop;
 pub mod subscribe;
+pub mod update;
+pub mod usage;
+pub mod wait;
+pub mod watch;
 pub mod workspaces;

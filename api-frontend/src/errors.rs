@@ -6,7 +6,7 @@
 //! texts or paths of this host.
 //!
 //! - [`violations`]: faults of a request's fields.
-//! - [`refusal`], [`exec`], [`path`], [`workspace`]: what the supervisor says no to.
+//! - [`refusal`], [`exec`], [`path`], [`process`], [`workspace`]: what the supervisor says no to.
 //! - [`input`]: what ends a stream of input.
 //! - [`full`]: there are as many of something as may be.
 //! - [`call`]: what can end any call, and what ends a stream of output.
@@ -17,21 +17,25 @@ mod exec;
 mod full;
 mod input;
 mod path;
+mod process;
 mod refusal;
 mod violations;
 mod workspace;
 
+pub use build::removed_before;
 pub use call::{
     by_transport, deadline_exceeded, draining, internal, not_taken, offset_beyond_end, output_lost,
-    restarting,
+    restarting, watch_behind,
 };
 pub use exec::Asked;
 pub use full::{
-    too_many_connections, too_many_inputs, too_many_inputs_of_connection, too_many_subscribers,
+    too_many_connections, too_many_inputs, too_many_inputs_of_connection, too_many_selected,
+    too_many_subscribers, too_many_waits, too_many_watches,
 };
 pub use input::{
     input_ended, input_in_use, input_misplaced, input_silent, input_stalled, input_taken_over,
     unwritable,
 };
-pub use refusal::{failed, process_not_found, workspace_failed};
+pub use process::{main_process_ended, process_ended, process_not_found, process_running};
+pub use refusal::{failed, workspace_failed};
 pub use workspace::workspace_not_found;

@@ -96,7 +96,10 @@ impl Link {
         let mirror = Arc::new(Mirror::default());
         loop {
             match next(&mut channel).await? {
-                FromSupervisor::Event(Event::SnapshotEnd { .. }) => break,
+                FromSupervisor::Event(Event::SnapshotEnd { change }) => {
+                    mirror.known_at(change);
+                    break;
+                }
                 FromSupervisor::Reply(..) => return Err(LinkError::Phase),
                 FromSupervisor::Event(event) => happened(&mirror, event)?,
             }
@@ -193,11 +196,11 @@ impl State {
     fn tell(&mut self, request: Request) {
         let is_out_of_date = |older: &Request| match (&request, older) {
             (Request::Taken { id, .. }, Request::Taken { id: other, .. })
-            | (Request::Watch { id, .. }, Request::Watch { id: other, .. })
-            | (
-                Request::Follow(id) | Request::Unfollow(id),
-                Request::Follow(other) | Request::Unfollow(other),
-            ) => id == other,
+            | (Request::Watch { id, .. }, Request::Watch { id: other, .. }) => id == other,
+            (
+                Request::Follow(id, meaning) | Request::Unfollow(id, meaning),
+                Request::Follow(other, its) | Request::Unfollow(other, its),
+            ) => id == other && meaning == its,
             _ => false,
         };
         self.outbox.retain(|older| !is_out_of_date(older));
@@ -276,7 +279,7 @@ impl State {
 fn happened(mirror: &Mirror, event: Event) -> Result<(), LinkError> {
     match event {
         Event::Process(info) => mirror.update(*info),
-        Event::Forgotten { id, .. } => mirror.forget(id),
+        Event::Forgotten { id, change } => mirror.forget(id, change),
         Event::Advanced { id, end } => mirror.advance(id, end),
         Event::Draining => mirror.drain(),
         Event::Workspace(info) => mirror.update_workspace(*info),

@@ -11,6 +11,7 @@
 mod acceptor;
 mod answers;
 mod calls;
+mod changes;
 mod clients;
 mod connection;
 mod convert;
@@ -25,10 +26,12 @@ mod outgoing;
 mod pending;
 mod permits;
 mod quota;
+mod selector;
 mod service;
 mod stops;
 mod subscribe;
 mod supervisor;
+mod watching;
 mod workspaces;
 
 use std::io;
@@ -46,7 +49,7 @@ use tokio::runtime::Runtime;
 use zeroize::Zeroizing;
 
 use acceptor::Acceptor;
-use calls::server::Server;
+use calls::server::{Machine, Server};
 use clients::Clients;
 use envelope::Envelope;
 use link::{Link, LinkError};
@@ -103,6 +106,8 @@ fn run() -> Result<(), Fatal> {
     let inherited = Inherited::adopt()?;
     let config: config::Frontend = config::read(inherited.config.as_fd()).map_err(Fatal::Config)?;
     let tls = server_config(&config, inherited.key)?;
+    // While it may ask: what it serves with has no such call.
+    let machine = Machine::here()?;
     sandbox::leave(&inherited.empty_folder, config.has_namespaces)?;
     let runtime = runtime(&config)?;
     input::threads::start(&runtime).map_err(Fatal::Runtime)?;
@@ -110,7 +115,13 @@ fn run() -> Result<(), Fatal> {
     sandbox::close()?;
     // As a task, beside those that it works with: on this thread it would have to be woken by
     // theirs, and they by it.
-    let serving = runtime.spawn(serve(config, tls, inherited.channel, inherited.listener));
+    let serving = runtime.spawn(serve(
+        config,
+        machine,
+        tls,
+        inherited.channel,
+        inherited.listener,
+    ));
     let ended = runtime.block_on(serving);
     runtime.shutdown_background();
     ended.unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic()))
@@ -185,6 +196,7 @@ fn runtime(config: &config::Frontend) -> Result<Runtime, Fatal> {
 /// Serves until the supervisor closes the channel, which after Draining is the regular end.
 async fn serve(
     config: config::Frontend,
+    machine: Machine,
     tls: ServerConfig,
     channel: OwnedFd,
     listener: OwnedFd,
@@ -192,7 +204,7 @@ async fn serve(
     let clients = Arc::new(Clients::new(&config.pins));
     let (link, supervisor, mirror) = Link::hello(channel).await?;
     let epoch = config.epoch.to_string();
-    let server = Server::new(&config, &clients, Arc::clone(&mirror), supervisor);
+    let server = Server::new(&config, machine, &clients, Arc::clone(&mirror), supervisor);
     let calls = Envelope::new(Service::new(server), &epoch);
     let acceptor =
         Acceptor::new(listener, tls, &config, clients, calls).map_err(Fatal::Listener)?;

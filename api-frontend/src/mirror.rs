@@ -3,17 +3,20 @@
 //!
 //! List and Status are answered from here and cost the supervisor nothing. Whoever waits for a
 //! change of one process waits on that process's own channel, so that a change wakes nobody else.
+//! Whoever follows all changes has a place in their order ([`crate::changes`]), and is woken by each.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use prn_ipc_protocol::message::{ProcessInfo, WorkspaceInfo};
-use prn_ipc_protocol::types::{ProcessId, WorkspaceName};
+use prn_ipc_protocol::types::{ProcessId, ProcessName, WorkspaceName};
 use tokio::sync::watch;
 
+use crate::changes::{Change, Changes};
 use crate::input::writer::Writers;
+use crate::selector::{Selector, Short};
 use crate::subscribe::hub::Hub;
 use crate::workspaces::{Workspace, Workspaces};
 
@@ -25,19 +28,43 @@ const STEP: usize = 256;
 pub struct Mirror {
     draining: AtomicBool,
     table: RwLock<Table>,
+    /// Number of the newest change of any process.
+    newest: watch::Sender<u64>,
 }
 
 #[derive(Debug, Default)]
 struct Table {
-    by_id: HashMap<ProcessId, Arc<Process>>,
+    by_id: BTreeMap<ProcessId, Arc<Process>>,
     by_number: BTreeMap<u64, Arc<Process>>,
+    /// How many of them have ended.
+    finished: usize,
+    /// Those that have a name: of one name there are many, of which one lives.
+    by_name: BTreeMap<(ProcessName, u64), Arc<Process>>,
+    changes: Changes<Arc<Process>>,
     workspaces: Workspaces,
+}
+
+/// A change, and its number.
+pub type Numbered = (u64, Change<Arc<Process>>);
+
+/// More was forgotten after a place in the order of changes than is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Behind;
+
+/// How many processes there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Counts {
+    /// That are alive.
+    pub running: usize,
+    /// That have ended.
+    pub finished: usize,
 }
 
 /// One process.
 #[derive(Debug)]
 pub struct Process {
     info: watch::Sender<Arc<ProcessInfo>>,
+    forgotten: AtomicBool,
     /// Its output and those who read it.
     pub hub: Hub,
     /// Those who write its input.
@@ -53,6 +80,18 @@ impl Process {
     /// What is known of it now and later.
     pub fn changes(&self) -> watch::Receiver<Arc<ProcessInfo>> {
         self.info.subscribe()
+    }
+
+    /// Whether the supervisor has forgotten it, which may be before its end was told. That, too, is
+    /// a change.
+    pub fn is_forgotten(&self) -> bool {
+        self.forgotten.load(Ordering::Acquire)
+    }
+
+    fn forget(&self) {
+        self.forgotten.store(true, Ordering::Release);
+        self.info.send_modify(|_| {});
+        self.hub.forget();
     }
 }
 
@@ -72,14 +111,17 @@ pub struct Walk<'a> {
     mirror: &'a Mirror,
     order: Order,
     last: Option<u64>,
+    /// The last of them first.
     step: Vec<(u64, Arc<Process>)>,
+    /// There may be more than these.
+    goes_on: bool,
 }
 
 impl Iterator for Walk<'_> {
     type Item = Arc<Process>;
 
     fn next(&mut self) -> Option<Arc<Process>> {
-        if self.step.is_empty() {
+        if self.step.is_empty() && self.goes_on {
             self.step = self.mirror.step(self.order, self.last);
         }
         let (number, process) = self.step.pop()?;
@@ -114,6 +156,15 @@ impl Mirror {
         self.read().by_number.len()
     }
 
+    /// How many of them are alive, and how many have ended.
+    pub fn counts(&self) -> Counts {
+        let table = self.read();
+        Counts {
+            running: table.by_number.len().saturating_sub(table.finished),
+            finished: table.finished,
+        }
+    }
+
     /// All processes that come after this one's number in such an order.
     pub fn walk(&self, order: Order, after: Option<u64>) -> Walk<'_> {
         Walk {
@@ -121,7 +172,85 @@ impl Mirror {
             order,
             last: after,
             step: Vec::new(),
+            goes_on: true,
         }
+    }
+
+    /// The processes that come after this one's number in such an order, and among which those are
+    /// that this selects: they alone, or near it, where ids or names say which.
+    pub fn candidates(&self, selector: &Selector, order: Order, after: Option<u64>) -> Walk<'_> {
+        let found = self.read().found(selector);
+        let Some(mut found) = found else {
+            return self.walk(order, after);
+        };
+        let is_after = |number: u64| match order {
+            Order::OldestFirst => after.is_none_or(|after| number > after),
+            Order::NewestFirst => after.is_none_or(|after| number < after),
+        };
+        found.retain(|number, _| is_after(*number));
+        let mut step: Vec<_> = found.into_iter().collect();
+        if order == Order::OldestFirst {
+            step.reverse();
+        }
+        Walk {
+            mirror: self,
+            order,
+            last: after,
+            step,
+            goes_on: false,
+        }
+    }
+
+    /// The processes that this selects, by their starts.
+    pub fn selected<'a>(
+        &'a self,
+        selector: &'a Selector,
+    ) -> impl Iterator<Item = Arc<Process>> + 'a {
+        let candidates = self.candidates(selector, Order::OldestFirst, None);
+        candidates.filter(|process| selector.has(&process.info()))
+    }
+
+    /// Tells of each new change of any process.
+    pub fn news(&self) -> watch::Receiver<u64> {
+        self.newest.subscribe()
+    }
+
+    /// Number of the newest change of any process.
+    pub fn newest(&self) -> u64 {
+        self.read().changes.newest()
+    }
+
+    /// Whether [`Mirror::changes_after`] this place leaves nothing out.
+    pub fn is_known_after(&self, place: u64) -> bool {
+        self.read().changes.is_known_after(place)
+    }
+
+    /// Some of what has changed after this place, in order: nothing, if nothing has.
+    ///
+    /// # Errors
+    /// More was forgotten since than is known.
+    pub fn changes_after(&self, place: u64) -> Result<Vec<Numbered>, Behind> {
+        let table = self.read();
+        if !table.changes.is_known_after(place) {
+            return Err(Behind);
+        }
+        let after = table.changes.after(place).take(STEP);
+        Ok(after
+            .map(|(number, change)| (number, change.clone()))
+            .collect())
+    }
+
+    /// The ids of all that were forgotten after this place.
+    pub fn forgotten_after(&self, place: u64) -> Vec<ProcessId> {
+        let table = self.read();
+        let forgotten = table
+            .changes
+            .after(place)
+            .filter_map(|(_, change)| match change {
+                Change::Forgotten(id) => Some(*id),
+                Change::Changed(_) => None,
+            });
+        forgotten.collect()
     }
 
     /// The next ones of a walk, the last of them first.
@@ -151,32 +280,21 @@ impl Mirror {
     /// The supervisor described a process.
     pub fn update(&self, info: ProcessInfo) {
         let info = Arc::new(info);
-        let mut table = self.write();
-        let known = table.by_id.get(&info.id).map(|process| process.info());
-        table.workspaces.changed(known.as_deref(), Some(&info));
-        match table.by_id.get(&info.id) {
-            Some(process) => drop(process.info.send_replace(Arc::clone(&info))),
-            None => {
-                let process = Arc::new(Process {
-                    info: watch::Sender::new(Arc::clone(&info)),
-                    hub: Hub::new(info.id),
-                    writers: Arc::default(),
-                });
-                table.by_id.insert(info.id, Arc::clone(&process));
-                table.by_number.insert(info.number, process);
-            }
-        }
+        let change = info.change;
+        self.write().update(info);
+        self.newest.send_replace(change);
     }
 
-    /// The supervisor has forgotten a process. Who reads its output already can go on.
-    pub fn forget(&self, id: ProcessId) {
-        let mut table = self.write();
-        if let Some(process) = table.by_id.remove(&id) {
-            let info = process.info();
-            table.by_number.remove(&info.number);
-            table.workspaces.changed(Some(&info), None);
-            process.hub.forget();
-        }
+    /// The supervisor has forgotten a process, which was the change of this number. Who reads its
+    /// output already can go on.
+    pub fn forget(&self, id: ProcessId, change: u64) {
+        self.write().forget(id, change);
+        self.newest.send_replace(change);
+    }
+
+    /// All processes were described that there are at the change of this number.
+    pub fn known_at(&self, newest: u64) {
+        self.write().changes.known_at(newest);
     }
 
     /// The supervisor described a workspace.
@@ -221,11 +339,91 @@ impl Mirror {
     }
 }
 
+impl Table {
+    fn update(&mut self, info: Arc<ProcessInfo>) {
+        let known = self.by_id.get(&info.id).cloned();
+        let was = known.as_ref().map(|process| process.info());
+        self.workspaces.changed(was.as_deref(), Some(&info));
+        let had_ended = was.as_ref().is_some_and(|was| was.end.is_some());
+        if info.end.is_some() && !had_ended {
+            self.finished += 1;
+        }
+        let process = match known {
+            Some(process) => {
+                process.info.send_replace(Arc::clone(&info));
+                process
+            }
+            None => self.add(&info),
+        };
+        let was = was.map(|info| info.change);
+        self.changes.changed(was, info.change, process);
+    }
+
+    fn add(&mut self, info: &Arc<ProcessInfo>) -> Arc<Process> {
+        let process = Arc::new(Process {
+            info: watch::Sender::new(Arc::clone(info)),
+            forgotten: AtomicBool::new(false),
+            hub: Hub::new(info.id),
+            writers: Arc::default(),
+        });
+        self.by_id.insert(info.id, Arc::clone(&process));
+        self.by_number.insert(info.number, Arc::clone(&process));
+        if let Some(name) = info.spec.name.clone() {
+            let named = Arc::clone(&process);
+            self.by_name.insert((name, info.number), named);
+        }
+        process
+    }
+
+    fn forget(&mut self, id: ProcessId, change: u64) {
+        let Some(process) = self.by_id.remove(&id) else {
+            return;
+        };
+        let info = process.info();
+        self.by_number.remove(&info.number);
+        if let Some(name) = info.spec.name.clone() {
+            self.by_name.remove(&(name, info.number));
+        }
+        self.changes.forgotten(info.change, change, id);
+        self.workspaces.changed(Some(&info), None);
+        if info.end.is_some() {
+            self.finished = self.finished.saturating_sub(1);
+        }
+        process.forget();
+    }
+
+    /// Those that can be selected, by number, where the selector says which. `None`: any can.
+    fn found(&self, selector: &Selector) -> Option<BTreeMap<u64, Arc<Process>>> {
+        let found: Vec<_> = if let Some(ids) = &selector.ids {
+            ids.iter().filter_map(|id| self.by_id.get(id)).collect()
+        } else if let Some(names) = &selector.names {
+            names.iter().flat_map(|name| self.named(name)).collect()
+        } else if let Some(Short { ids, name }) = &selector.short {
+            let by_id = ids.iter().flat_map(|ids| self.by_id.range(ids.clone()));
+            let by_name = name.iter().flat_map(|name| self.named(name));
+            by_id.map(|(_, process)| process).chain(by_name).collect()
+        } else {
+            return None;
+        };
+        let numbered = found.into_iter().map(|process| {
+            let number = process.info.borrow().number;
+            (number, Arc::clone(process))
+        });
+        Some(numbered.collect())
+    }
+
+    fn named(&self, name: &ProcessName) -> impl Iterator<Item = &Arc<Process>> {
+        let range = (name.clone(), 0)..=(name.clone(), u64::MAX);
+        self.by_name.range(range).map(|(_, process)| process)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::convert::process::tests::info;
+    use crate::convert::process::tests::{ended, info};
     use crate::workspaces::tests::{name, workspace};
+    use prn_ipc_protocol::message::{ExitCause, ExitStatus, OutputTotals};
 
     const A: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
     const B: &str = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb";
@@ -244,9 +442,27 @@ mod tests {
         mirror.update(info(A, 3));
         mirror.update(info(B, 12));
         assert_eq!(numbers(&mirror), [3, 12]);
-        mirror.forget(info(A, 0).id);
+        mirror.forget(info(A, 0).id, 9);
         assert_eq!(numbers(&mirror), [12]);
         assert!(mirror.process(info(A, 0).id).is_none());
+    }
+
+    #[test]
+    fn those_that_have_ended_are_counted_once() {
+        let mirror = Mirror::default();
+        let counts = || (mirror.counts().running, mirror.counts().finished);
+        mirror.update(info(A, 1));
+        mirror.update(info(B, 2));
+        assert_eq!(counts(), (2, 0));
+        let totals = OutputTotals::default();
+        let end = || ended(info(A, 1), ExitStatus::Exited(0), ExitCause::Exited, totals);
+        mirror.update(end());
+        mirror.update(end());
+        assert_eq!(counts(), (1, 1));
+        mirror.forget(info(A, 0).id, 0);
+        mirror.forget(info(A, 0).id, 0);
+        mirror.forget(info(B, 0).id, 0);
+        assert_eq!(counts(), (0, 0));
     }
 
     #[test]
@@ -284,7 +500,7 @@ mod tests {
         mirror.update(info(B, 2));
         let count = || mirror.workspace(&name("w")).map(|known| known.processes);
         assert_eq!(count(), Some(1));
-        mirror.forget(info(A, 0).id);
+        mirror.forget(info(A, 0).id, 9);
         assert_eq!(count(), Some(0));
         mirror.forget_workspace(&name("w"));
         assert!(count().is_none() && mirror.workspaces().is_empty());
@@ -300,5 +516,65 @@ mod tests {
         mirror.update(info(B, 2));
         assert!(!a.has_changed().unwrap());
         assert!(b.has_changed().unwrap());
+    }
+
+    #[test]
+    fn a_selector_with_ids_or_names_finds_what_a_walk_would() {
+        use crate::selector::tests::name;
+        let mirror = Mirror::default();
+        for number in 1..=600 {
+            let mut process = info(&format!("{:032x}", number * 0x9e37_79b9_7f4a_7c15_u128), 0);
+            process.number = u64::try_from(number).unwrap();
+            process.change = process.number;
+            process.spec.name = (number % 3 == 0).then(|| name(&format!("n{}", number % 7)));
+            mirror.update(process);
+        }
+        let id = |number: u128| info(&format!("{:032x}", number * 0x9e37_79b9_7f4a_7c15), 0).id;
+        mirror.forget(id(3), 601);
+        let selectors = [
+            Selector {
+                ids: Some([id(3), id(5), id(9), id(1_000_000)].into()),
+                ..Selector::default()
+            },
+            Selector {
+                names: Some([name("n1"), name("n2"), name("x")].into()),
+                running: Some(true),
+                ..Selector::default()
+            },
+            Selector {
+                short: Some(Short {
+                    ids: Some(id(5)..=id(50)),
+                    name: Some(name("n4")),
+                }),
+                ..Selector::default()
+            },
+        ];
+        for selector in &selectors {
+            for (order, after) in [
+                (Order::OldestFirst, None),
+                (Order::NewestFirst, None),
+                (Order::OldestFirst, Some(30)),
+                (Order::NewestFirst, Some(30)),
+            ] {
+                let of = |walk: Walk<'_>| -> Vec<u64> {
+                    let infos = walk.map(|process| process.info());
+                    let selected = infos.filter(|info| selector.has(info));
+                    selected.map(|info| info.number).collect()
+                };
+                let walked = of(mirror.walk(order, after));
+                assert_eq!(of(mirror.candidates(selector, order, after)), walked);
+                assert!(after.is_some() || walked.len() > 1, "{selector:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn who_waits_for_a_process_is_woken_when_it_is_forgotten() {
+        let mirror = Mirror::default();
+        mirror.update(info(A, 1));
+        let process = mirror.process(info(A, 0).id).unwrap();
+        let changes = process.changes();
+        mirror.forget(info(A, 0).id, 2);
+        assert!(changes.has_changed().unwrap() && process.is_forgotten());
     }
 }

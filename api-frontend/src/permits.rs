@@ -11,7 +11,7 @@ use crate::failure::Failure;
 use crate::quota::{Full, Limit, Quota, Slot};
 
 /// Most starts under way, of processes and, as creations, of workspaces.
-const STARTS_MAX: u32 = 512;
+const STARTS_MAX: u32 = 480;
 /// Most stops with a grace time under way: one can last for that.
 const GRACEFUL_STOPS_MAX: u32 = 384;
 /// Most other stops under way. They are answered within seconds, so one that finds no room waits
@@ -28,18 +28,26 @@ const SUBSCRIPTIONS_MAX: usize = 16;
 /// answered at once, so one that finds no room waits until there is some. Twice as many as
 /// subscriptions: a stream asks for its descriptor, and for its end.
 const INPUTS_MAX: usize = 32;
+/// Most signals, updates and removals of processes under way. They are answered at once, so one that
+/// finds no room waits until there is some.
+const CHANGES_MAX: usize = 16;
+/// Most looks at what a process takes under way: as these, and not among them, for one call can
+/// bring a thousand.
+const USAGES_MAX: usize = 16;
 #[expect(clippy::as_conversions, reason = "no other conversion is const")]
 const _: () = assert!(
     (STARTS_MAX + GRACEFUL_STOPS_MAX + REMOVALS_MAX) as usize
         + KILLS_MAX
         + SUBSCRIPTIONS_MAX
         + INPUTS_MAX
+        + CHANGES_MAX
+        + USAGES_MAX
         <= REQUESTS_WAITING_MAX,
     "the supervisor's limit"
 );
 
 /// What requests may be under way.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Permits {
     starts: Arc<Quota<()>>,
     graceful_stops: Arc<Quota<()>>,
@@ -47,6 +55,8 @@ pub struct Permits {
     removals: Arc<Quota<()>>,
     subscriptions: Arc<Semaphore>,
     inputs: Arc<Semaphore>,
+    changes: Arc<Semaphore>,
+    usages: Arc<Semaphore>,
 }
 
 /// What counts a request until it is answered, whether or not anybody still waits for that.
@@ -76,6 +86,8 @@ impl Permits {
             removals: quota(REMOVALS_MAX),
             subscriptions: Arc::new(Semaphore::new(SUBSCRIPTIONS_MAX)),
             inputs: Arc::new(Semaphore::new(INPUTS_MAX)),
+            changes: Arc::new(Semaphore::new(CHANGES_MAX)),
+            usages: Arc::new(Semaphore::new(USAGES_MAX)),
         }
     }
 
@@ -107,6 +119,16 @@ impl Permits {
     /// For an input: to write to it, to end it, or to say how large its terminal is.
     pub async fn input(&self, client: &Client) -> Result<Permit, Failure> {
         queued(&self.inputs, &client.inputs).await
+    }
+
+    /// For a signal, an update or the removal of a process.
+    pub async fn change(&self, client: &Client) -> Result<Permit, Failure> {
+        queued(&self.changes, &client.changes).await
+    }
+
+    /// For a look at what a process takes.
+    pub async fn usage(&self, client: &Client) -> Result<Permit, Failure> {
+        queued(&self.usages, &client.usages).await
     }
 }
 

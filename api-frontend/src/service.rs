@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use futures_util::stream::empty;
+use futures_util::StreamExt;
+use futures_util::stream::{empty, once};
 use hyper::HeaderMap;
 use prn_ipc_protocol::types::ARGUMENTS_MAX;
 use prn_proto::v1;
@@ -10,7 +11,11 @@ use prn_proto::v1::process_runner_service_server::ProcessRunnerService;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::calls::server::Server;
-use crate::calls::{input, list, resize, start, status, stop, subscribe, workspaces};
+use crate::calls::subscribe::Opened;
+use crate::calls::{
+    describe, input, list, remove, resize, signal, start, status, stop, subscribe, update, usage,
+    wait, watch, workspaces,
+};
 use crate::clients::Client;
 use crate::errors;
 use crate::input::intake::Gauge;
@@ -96,13 +101,15 @@ impl ProcessRunnerService for Service {
         request: Request<v1::GetOutputRequest>,
     ) -> Result<Response<Self::GetOutputStream>, Status> {
         let client = client(&request)?;
-        let frames = subscribe::subscribe(&self.0, &client, request.get_ref()).await?;
+        let Opened { frames, sent } =
+            subscribe::subscribe(&self.0, &client, request.get_ref()).await?;
         // What is compressed for each subscriber is no chunk that others could share.
         if request.metadata().contains_key(ACCEPT_ENCODING) {
-            return Ok(Response::new(frames));
+            let told = once(async { sent() }).filter_map(async |()| None);
+            return Ok(Response::new(Box::pin(frames.chain(told))));
         }
         let mut response = Response::<Frames>::new(Box::pin(empty()));
-        response.extensions_mut().insert(Handed::new(frames));
+        response.extensions_mut().insert(Handed::new(frames, sent));
         Ok(response)
     }
 
@@ -154,52 +161,66 @@ impl ProcessRunnerService for Service {
 
     async fn wait(
         &self,
-        _: Request<v1::WaitRequest>,
+        request: Request<v1::WaitRequest>,
     ) -> Result<Response<v1::WaitResponse>, Status> {
-        Err(errors::internal())
+        let client = client(&request)?;
+        let waited = wait::wait(&self.0, &client, request.into_inner()).await?;
+        Ok(response(waited, HeaderMap::new()))
     }
 
     async fn signal_process(
         &self,
-        _: Request<v1::SignalProcessRequest>,
+        request: Request<v1::SignalProcessRequest>,
     ) -> Result<Response<v1::SignalProcessResponse>, Status> {
-        Err(errors::internal())
+        let client = client(&request)?;
+        let sent = signal::signal_process(&self.0, &client, request.into_inner()).await?;
+        Ok(response(sent, HeaderMap::new()))
     }
 
     async fn update_process(
         &self,
-        _: Request<v1::UpdateProcessRequest>,
+        request: Request<v1::UpdateProcessRequest>,
     ) -> Result<Response<v1::UpdateProcessResponse>, Status> {
-        Err(errors::internal())
+        let client = client(&request)?;
+        let updated = update::update_process(&self.0, &client, request.into_inner()).await?;
+        Ok(response(updated, HeaderMap::new()))
     }
 
     async fn remove_process(
         &self,
-        _: Request<v1::RemoveProcessRequest>,
+        request: Request<v1::RemoveProcessRequest>,
     ) -> Result<Response<v1::RemoveProcessResponse>, Status> {
-        Err(errors::internal())
+        let client = client(&request)?;
+        let removed = remove::remove_process(&self.0, &client, request.into_inner()).await?;
+        Ok(response(removed, HeaderMap::new()))
     }
 
     async fn get_usage(
         &self,
-        _: Request<v1::GetUsageRequest>,
+        request: Request<v1::GetUsageRequest>,
     ) -> Result<Response<v1::GetUsageResponse>, Status> {
-        Err(errors::internal())
+        let client = client(&request)?;
+        let usage = usage::get_usage(&self.0, &client, request.into_inner()).await?;
+        Ok(response(usage, HeaderMap::new()))
     }
 
     async fn get_server(
         &self,
-        _: Request<v1::GetServerRequest>,
+        request: Request<v1::GetServerRequest>,
     ) -> Result<Response<v1::GetServerResponse>, Status> {
-        Err(errors::internal())
+        let client = client(&request)?;
+        let described = describe::get_server(&self.0, &client);
+        Ok(response(described, HeaderMap::new()))
     }
 
-    type WatchStream = futures_util::stream::Empty<Result<v1::WatchResponse, Status>>;
+    type WatchStream = watch::Changes;
 
     async fn watch(
         &self,
-        _: Request<v1::WatchRequest>,
+        request: Request<v1::WatchRequest>,
     ) -> Result<Response<Self::WatchStream>, Status> {
-        Err(errors::internal())
+        let client = client(&request)?;
+        let changes = watch::watch(&self.0, &client, request.into_inner())?;
+        Ok(Response::new(changes))
     }
 }

@@ -10,11 +10,14 @@
 //! - [`subscription`]: one client's stream of frames, by way of [`chunks`].
 //! - [`hub`]: what the subscribers of one process share; [`readers`]: how far they are; [`seat`]:
 //!   one of them.
+//! - [`keeper`]: one who keeps the process's lease, among its [`keepers`].
 //! - [`body`]: frames on their way to HTTP/2.
 
 pub mod body;
 pub mod chunks;
 pub mod hub;
+pub mod keeper;
+pub mod keepers;
 pub mod readers;
 pub mod runs;
 pub mod seat;

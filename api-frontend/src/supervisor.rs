@@ -7,7 +7,7 @@
 use std::fmt;
 use std::os::fd::OwnedFd;
 
-use prn_ipc_protocol::message::{Ask, Reply, Request};
+use prn_ipc_protocol::message::{Ask, For, Reply, Request};
 use prn_ipc_protocol::types::ProcessId;
 use tokio::sync::{mpsc, oneshot};
 
@@ -130,14 +130,14 @@ impl Supervisor {
         self.tell(Request::Taken { id, offset });
     }
 
-    /// Somebody whom a process waits for reads its output.
-    pub fn follow(&self, id: ProcessId) {
-        self.tell(Request::Follow(id));
+    /// Somebody reads a process's output to whom it means that.
+    pub fn follow(&self, id: ProcessId, meaning: For) {
+        self.tell(Request::Follow(id, meaning));
     }
 
     /// Nobody does any more.
-    pub fn unfollow(&self, id: ProcessId) {
-        self.tell(Request::Unfollow(id));
+    pub fn unfollow(&self, id: ProcessId, meaning: For) {
+        self.tell(Request::Unfollow(id, meaning));
     }
 
     /// The descriptor that came for a process's input is closed, after `taken` bytes in all.

@@ -6,6 +6,8 @@
     reason = "a test fails by panicking"
 )]
 
+#[path = "frontend/changes.rs"]
+mod changes;
 #[path = "frontend/input.rs"]
 mod input;
 #[path = "frontend/workspaces.rs"]
@@ -100,6 +102,8 @@ impl Frontend {
     fn executed(handshakes_max: u32) -> Self {
         let (server, client) = (Identity::new(), Identity::new());
         let config = config::Frontend {
+            started: UnixMicros(1_000_000),
+            processes_max: 100,
             default_limits: Limits::default(),
             output_default: 65_536,
             output_disk: 0,
@@ -192,6 +196,15 @@ impl Frontend {
             Received::Message(request, _) => request,
             other @ (Received::Nothing | Received::Closed) => panic!("{other:?}"),
         }
+    }
+
+    /// The next request, which must be answered.
+    fn asked(&mut self) -> (RequestId, Ask) {
+        let asked = self.receive();
+        let Request::Ask(request, ask) = asked else {
+            panic!("{asked:?}")
+        };
+        (request, ask)
     }
 
     fn send(&self, message: FromSupervisor, fds: &[std::os::fd::BorrowedFd<'_>]) {

@@ -28,28 +28,125 @@ pub struct Usage {
     pub pids_peak: Option<u64>,
 }
 
+/// How much of the time a tree waits for something (pressure stall information, psi.rst).
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Pressure {
+    /// In which some task waited.
+    pub some: Stall,
+    /// In which all tasks waited.
+    pub full: Stall,
+}
+
+/// Such time.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Stall {
+    /// Part of the last 10 seconds: 0 to 100.
+    pub avg10: f64,
+    /// Of the last minute.
+    pub avg60: f64,
+    /// All of it, in microseconds.
+    pub total_usec: u64,
+}
+
+/// What the files of a group say of its tree. What this host's kernel does not count, or what is not
+/// asked of a tree that has ended, is not there.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct TreeUsage {
+    /// What it consumed.
+    pub consumed: Usage,
+    /// Bytes of memory now.
+    pub memory: Option<u64>,
+    /// Tasks now.
+    pub pids: Option<u64>,
+    /// How often the kernel killed one for memory.
+    pub oom_kills: Option<u64>,
+    /// How often it was held back at its memory limit.
+    pub memory_limit_hits: Option<u64>,
+    /// In how many periods the CPU limit held it back.
+    pub cpu_throttled_periods: Option<u64>,
+    /// Of so many.
+    pub cpu_periods: Option<u64>,
+    /// How it waited for a CPU.
+    pub cpu_pressure: Option<Pressure>,
+    /// For memory.
+    pub memory_pressure: Option<Pressure>,
+    /// For disks.
+    pub io_pressure: Option<Pressure>,
+}
+
 impl End {
     /// What [`End::usage`] says.
     pub fn usage_numbers(&self) -> Usage {
-        let file = |name| find(&self.usage, name);
-        let cpu = |key| {
-            Duration::from_micros(
-                file("cpu.stat")
-                    .and_then(|text| keyed(text, key))
-                    .unwrap_or(0),
-            )
-        };
-        let io = |key| file("io.stat").map(|text| io_stat(text, key));
-        Usage {
-            cpu_user: cpu("user_usec"),
-            cpu_system: cpu("system_usec"),
-            cpu_throttled: cpu("throttled_usec"),
-            memory_peak: file("memory.peak").and_then(number),
-            io_read: io("rbytes"),
-            io_written: io("wbytes"),
-            pids_peak: file("pids.peak").and_then(number),
-        }
+        consumed(&self.usage)
     }
+}
+
+fn consumed(files: &[FileText]) -> Usage {
+    let file = |name| find(files, name);
+    let cpu = |key| {
+        Duration::from_micros(
+            file("cpu.stat")
+                .and_then(|text| keyed(text, key))
+                .unwrap_or(0),
+        )
+    };
+    let io = |key| file("io.stat").map(|text| io_stat(text, key));
+    Usage {
+        cpu_user: cpu("user_usec"),
+        cpu_system: cpu("system_usec"),
+        cpu_throttled: cpu("throttled_usec"),
+        memory_peak: file("memory.peak").and_then(number),
+        io_read: io("rbytes"),
+        io_written: io("wbytes"),
+        pids_peak: file("pids.peak").and_then(number),
+    }
+}
+
+/// What the files of a group say.
+pub fn tree_usage(files: &[FileText]) -> TreeUsage {
+    let file = |name| find(files, name);
+    let in_file = |name, key| file(name).and_then(|text| keyed(text, key));
+    TreeUsage {
+        consumed: consumed(files),
+        memory: file("memory.current").and_then(number),
+        pids: file("pids.current").and_then(number),
+        oom_kills: in_file("memory.events", "oom_kill"),
+        memory_limit_hits: in_file("memory.events", "max"),
+        cpu_throttled_periods: in_file("cpu.stat", "nr_throttled"),
+        cpu_periods: in_file("cpu.stat", "nr_periods"),
+        cpu_pressure: file("cpu.pressure").and_then(pressure),
+        memory_pressure: file("memory.pressure").and_then(pressure),
+        io_pressure: file("io.pressure").and_then(pressure),
+    }
+}
+
+/// What a pressure file says; `None` if it has no line of what some task waited. Some have none of
+/// what all did (cpu.pressure before Linux 5.13).
+pub fn pressure(text: &str) -> Option<Pressure> {
+    let line = |kind: &str| {
+        let mut lines = text.lines();
+        lines.find_map(|line| stall(line.strip_prefix(kind)?.strip_prefix(' ')?))
+    };
+    Some(Pressure {
+        some: line("some")?,
+        full: line("full").unwrap_or_default(),
+    })
+}
+
+fn stall(line: &str) -> Option<Stall> {
+    let word = |key: &str| {
+        let mut words = line.split_whitespace();
+        words.find_map(|word| word.strip_prefix(key)?.strip_prefix('='))
+    };
+    let part = |key| {
+        let part: f64 = word(key)?.parse().ok()?;
+        part.is_finite().then(|| part.clamp(0.0, 100.0))
+    };
+    Some(Stall {
+        avg10: part("avg10")?,
+        avg60: part("avg60")?,
+        total_usec: word("total")?.parse().ok()?,
+    })
 }
 
 impl ProcessInfo {
@@ -181,6 +278,66 @@ mod tests {
             Some(0),
             "counted, and none"
         );
+    }
+
+    #[test]
+    fn what_a_tree_takes_is_what_its_files_say() {
+        let none = tree_usage(&[]);
+        assert_eq!((none.memory, none.pids, none.oom_kills), (None, None, None));
+        assert_eq!((none.cpu_periods, none.io_pressure), (None, None));
+        let all = tree_usage(&files(&[
+            (
+                "cpu.stat",
+                "usage_usec 9\nuser_usec 5\nsystem_usec 4\nnr_periods 8\nnr_throttled 2\nthrottled_usec 3\n",
+            ),
+            ("memory.current", "1234\n"),
+            (
+                "memory.events",
+                "low 0\nhigh 0\nmax 3\noom 1\noom_kill 2\noom_group_kill 0\n",
+            ),
+            ("pids.current", "6\n"),
+            (
+                "memory.pressure",
+                "some avg10=1.50 avg60=2.00 avg300=0.00 total=77\nfull avg10=0.25 avg60=0.00 avg300=0.00 total=5\n",
+            ),
+        ]));
+        assert_eq!((all.memory, all.pids), (Some(1234), Some(6)));
+        assert_eq!((all.oom_kills, all.memory_limit_hits), (Some(2), Some(3)));
+        assert_eq!(
+            (all.cpu_throttled_periods, all.cpu_periods),
+            (Some(2), Some(8))
+        );
+        assert_eq!(all.consumed.cpu_user, Duration::from_micros(5));
+        let pressure = all.memory_pressure.unwrap();
+        assert_eq!((pressure.some.avg10, pressure.some.avg60), (1.5, 2.0));
+        assert_eq!(
+            (pressure.some.total_usec, pressure.full.total_usec),
+            (77, 5)
+        );
+        assert_eq!(all.cpu_pressure, None);
+    }
+
+    #[test]
+    fn a_strange_pressure_file_is_none_and_never_more_than_all_of_the_time() {
+        let some = "some avg10=0.00 avg60=0.00 avg300=0.00 total=7\n";
+        assert_eq!(pressure(some).unwrap().full, Stall::default());
+        for text in [
+            "",
+            "some",
+            "some avg10=nan avg60=0 total=1",
+            "some avg10=inf avg60=0 total=1",
+            "some avg10=1 avg60=1 total=-1",
+            "some avg10=1 avg60=1",
+            "something avg10=1 avg60=1 total=1",
+            "full avg10=1 avg60=1 total=1",
+            "some avg10= avg60= total=",
+        ] {
+            assert_eq!(pressure(text), None, "{text}");
+        }
+        let wild =
+            pressure("some avg10=1e300 avg60=-5 total=18446744073709551615 total=1").unwrap();
+        assert_eq!((wild.some.avg10, wild.some.avg60), (100.0, 0.0));
+        assert_eq!(wild.some.total_usec, u64::MAX);
     }
 
     #[test]

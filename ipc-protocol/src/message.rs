@@ -52,11 +52,10 @@ pub enum Request {
         /// Up to where.
         offset: u64,
     },
-    /// Somebody whom the process waits for reads its output ([`Overflow::Follow`]), or who keeps its
-    /// lease ([`ProcessSpec::lease`]). Not answered.
-    Follow(ProcessId),
+    /// Somebody reads a process's output to whom it means something. Not answered.
+    Follow(ProcessId, For),
     /// Nobody does any more. Not answered.
-    Unfollow(ProcessId),
+    Unfollow(ProcessId, For),
     /// The descriptor that [`Reply::Input`] came with is closed, after so many bytes of the process's
     /// input, all that were ever taken counted. Not answered. Who dies before leaves it unknown.
     InputTaken {
@@ -65,6 +64,15 @@ pub enum Request {
         /// So many.
         taken: u64,
     },
+}
+
+/// What it means to a process that somebody reads its output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum For {
+    /// It waits for them, with [`Overflow::Follow`].
+    Output,
+    /// They keep its lease ([`ProcessSpec::lease`]).
+    Lease,
 }
 
 /// What is asked for.
@@ -284,7 +292,7 @@ pub struct LiveUsage {
     /// Files of its group, those that are there: cpu.stat, memory.current, memory.peak,
     /// memory.events, io.stat, pids.current, pids.peak, cpu.pressure, memory.pressure, io.pressure.
     pub files: Vec<FileText>,
-    /// How many processes there are.
+    /// How many processes there are; of very many, how many were looked at: some hundreds.
     pub processes: u32,
     /// Of some of them, if they are many: the /proc/pid/stat of each.
     pub some: Vec<Vec<u8>>,

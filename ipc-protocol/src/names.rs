@@ -31,38 +31,13 @@ impl fmt::Display for Refusal {
             Self::AlreadyExists => f.write_str("the id names a process with another specification"),
             Self::Draining => f.write_str("the server is shutting down"),
             Self::TooManyProcesses { max, scarce } => {
-                write!(
-                    f,
-                    "{max} processes run, as many as the server has {scarce} for"
-                )
+                write!(f, "{max} processes have all {scarce}")
             }
-            Self::UserIdsHeld { held, all } => {
-                write!(
-                    f,
-                    "{held} of the server's {all} user ids belong to what ended processes left on disk, which is being removed"
-                )
-            }
-            Self::ArgumentsAboveBudget(left) => {
-                write!(
-                    f,
-                    "the arguments of all processes that run have {left} bytes left"
-                )
-            }
-            Self::AboveCeiling { limit, ceiling } => {
-                write!(f, "{limit} is above the server's ceiling of {ceiling}")
-            }
-            Self::OutputAboveCeiling(ceiling) => {
-                write!(
-                    f,
-                    "output_max_bytes is above the server's ceiling of {ceiling}"
-                )
-            }
-            Self::OutputAboveBudget(left) => {
-                write!(
-                    f,
-                    "output of which nothing may be dropped has {left} bytes left in its half of the server's budget"
-                )
-            }
+            Self::UserIdsHeld { held, all } => write!(f, "of {all} user ids, {held} are held"),
+            Self::ArgumentsAboveBudget(left) => write!(f, "arguments have {left} bytes left"),
+            Self::AboveCeiling { limit, ceiling } => write!(f, "{limit} is above {ceiling}"),
+            Self::OutputAboveCeiling(most) => write!(f, "output_max_bytes is above {most}"),
+            Self::OutputAboveBudget(left) => write!(f, "output has {left} bytes left"),
             Self::SearchPathAbove(most) => write!(
                 f,
                 "PATH and command make more than {most} bytes of places to look at"
@@ -70,9 +45,7 @@ impl fmt::Display for Refusal {
             Self::NotEnforceable(limit) => write!(f, "this host cannot enforce {limit}"),
             Self::Unconfined => f.write_str("the server does not allow profile none"),
             Self::PathsUnavailable => f.write_str("paths can be ruled in namespaces alone"),
-            Self::NotBindable(place) => {
-                write!(f, "the server does not let rule {place} bind its directory")
-            }
+            Self::NotBindable(place) => write!(f, "rule {place} may not bind its directory"),
             Self::StrictUnavailable => f.write_str("this host cannot enforce profile strict"),
             Self::Exec { step, errno } => write!(f, "{step} failed with errno {errno}"),
             Self::Resources { what, errno } => write!(f, "{what} failed with errno {errno}"),
@@ -88,12 +61,7 @@ impl fmt::Display for Refusal {
             Self::NotEnded => f.write_str("the process has not ended"),
             Self::MemoryInUse(bytes) => write!(f, "the process takes {bytes} bytes of memory"),
             Self::NoLease => f.write_str("the process has no lease"),
-            Self::TooManyKept { max } => {
-                write!(
-                    f,
-                    "half of {max} processes are kept already, or half of all arguments"
-                )
-            }
+            Self::TooManyKept { max } => write!(f, "half of {max} processes are kept already"),
             Self::NotChanged(errno) => write!(f, "the kernel refused it with errno {errno}"),
         }
     }

@@ -232,6 +232,20 @@ impl UnixMicros {
             .unwrap_or(Duration::ZERO);
         Self(u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
     }
+
+    /// So much later.
+    pub fn after(self, time: Millis) -> Self {
+        let micros = time.duration().as_micros();
+        Self(
+            self.0
+                .saturating_add(u64::try_from(micros).unwrap_or(u64::MAX)),
+        )
+    }
+
+    /// The time from another instant to this one; none if that is later.
+    pub fn since(self, other: Self) -> Duration {
+        Duration::from_micros(self.0.saturating_sub(other.0))
+    }
 }
 
 /// Most bytes of an argument vector, each string's NUL counted.
@@ -412,6 +426,11 @@ impl Limits {
     /// All that there are, in the order of their names.
     pub fn iter(&self) -> impl Iterator<Item = (LimitName, u64)> {
         self.by_name.iter().map(|(name, value)| (*name, *value))
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.by_name.is_empty()
     }
 
     /// One limit's value.

@@ -337,8 +337,8 @@ fn requests_have_their_bytes() {
             },
             "04<id>8001",
         ),
-        (Request::Follow(id()), "05<id>"),
-        (Request::Unfollow(id()), "06<id>"),
+        (Request::Follow(id(), For::Output), "05<id>00"),
+        (Request::Unfollow(id(), For::Lease), "06<id>01"),
         (
             Request::InputTaken {
                 id: id(),

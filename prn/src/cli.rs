@@ -8,14 +8,21 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 use crate::commands::attach::{self, Attach};
 use crate::commands::completion::{self, Completion};
 use crate::commands::cp::{self, Cp};
+use crate::commands::exec::{self, Exec};
 use crate::commands::keygen::{self, Keygen};
+use crate::commands::kill::{self, Kill};
 use crate::commands::list::{self, List};
 use crate::commands::logs::{self, Logs};
+use crate::commands::pause::{self, Pause, Resume};
+use crate::commands::remove::{self, Prune, Rm};
 use crate::commands::run::{self, Run};
 use crate::commands::server::{self, Server};
 use crate::commands::start::{self, Start};
-use crate::commands::status::{self, Status};
+use crate::commands::status::{self, Inspect, Status};
 use crate::commands::stop::{self, Stop};
+use crate::commands::update::{self, Change, Renew};
+use crate::commands::version;
+use crate::commands::wait::{self, Wait};
 use crate::commands::workspace::{self, Workspace};
 use crate::complete::{self, Complete};
 use crate::exit::{self, Exit};
@@ -42,9 +49,25 @@ pub enum Command {
     Status(Status),
     Logs(Logs),
     Stop(Stop),
+    #[command(visible_aliases = ["ls", "ps"])]
     List(List),
     Run(Run),
+    Exec(Exec),
     Attach(Attach),
+    Wait(Wait),
+    Kill(Kill),
+    #[command(visible_alias = "freeze")]
+    Pause(Pause),
+    #[command(visible_aliases = ["unpause", "thaw"])]
+    Resume(Resume),
+    Update(Change),
+    Renew(Renew),
+    #[command(visible_alias = "remove")]
+    Rm(Rm),
+    Prune(Prune),
+    Inspect(Inspect),
+    Health(version::Check),
+    Version(version::Show),
     Cp(Cp),
     Workspace(Workspace),
     Keygen(Keygen),
@@ -61,7 +84,19 @@ impl Command {
         match self {
             Self::Start(start) => start.spec.line.as_deref(),
             Self::Run(run) => run.spec.line.as_deref(),
-            Self::Status(_)
+            Self::Exec(_)
+            | Self::Wait(_)
+            | Self::Kill(_)
+            | Self::Pause(_)
+            | Self::Resume(_)
+            | Self::Update(_)
+            | Self::Renew(_)
+            | Self::Rm(_)
+            | Self::Prune(_)
+            | Self::Inspect(_)
+            | Self::Health(_)
+            | Self::Version(_)
+            | Self::Status(_)
             | Self::Logs(_)
             | Self::Stop(_)
             | Self::List(_)
@@ -83,12 +118,20 @@ impl Command {
             Self::Logs(args) => block_on(logs::logs(args)),
             Self::Stop(args) => block_on(stop::stop(args)),
             Self::List(args) => block_on(list::list(args)),
-            Self::Run(args) => {
-                block_on(run::run(args)).map_err(|failure| Failure::Run(Box::new(failure)))
-            }
-            Self::Attach(args) => {
-                block_on(attach::attach(args)).map_err(|failure| Failure::Run(Box::new(failure)))
-            }
+            Self::Run(args) => as_the_process(run::run(args)),
+            Self::Exec(args) => as_the_process(exec::exec(args)),
+            Self::Attach(args) => as_the_process(attach::attach(args)),
+            Self::Wait(args) => as_the_process(wait::wait(args)),
+            Self::Kill(args) => block_on(kill::kill(args)),
+            Self::Pause(args) => block_on(pause::pause(args)),
+            Self::Resume(args) => block_on(pause::resume(args)),
+            Self::Update(args) => block_on(update::update(args)),
+            Self::Renew(args) => block_on(update::renew(args)),
+            Self::Rm(args) => block_on(remove::rm(args)),
+            Self::Prune(args) => block_on(remove::prune(args)),
+            Self::Inspect(args) => block_on(status::inspect(args)),
+            Self::Health(args) => block_on(version::health(args)),
+            Self::Version(args) => block_on(version::version(args)),
             Self::Cp(args) => block_on(cp::cp(args)),
             Self::Workspace(args) => block_on(workspace::workspace(args)),
             Self::Keygen(args) => Ok(keygen::keygen(&args)?),
@@ -106,7 +149,7 @@ impl Cli {
     /// # Errors
     /// The exit code, once what there is to say has been said: help, or what is wrong.
     pub fn of_process() -> Result<Self, ExitCode> {
-        let words: Vec<_> = std::env::args_os().collect();
+        let words = kill::with_flags(std::env::args_os().collect());
         match Self::of_client(&words) {
             Some(cli) => Ok(cli),
             None => Self::try_parse_from(&words).map_err(|error| usage::tell(error, &words)),
@@ -131,14 +174,31 @@ impl Cli {
             "status" => only(words, Command::Status),
             "logs" => only(words, Command::Logs),
             "stop" => only(words, Command::Stop),
-            "list" => only(words, Command::List),
+            "list" | "ls" | "ps" => only(words, Command::List),
             "run" => only(words, Command::Run),
+            "exec" => only(words, Command::Exec),
             "attach" => only(words, Command::Attach),
+            "wait" => only(words, Command::Wait),
+            "kill" => only(words, Command::Kill),
+            "pause" | "freeze" => only(words, Command::Pause),
+            "resume" | "unpause" | "thaw" => only(words, Command::Resume),
+            "update" => only(words, Command::Update),
+            "renew" => only(words, Command::Renew),
+            "rm" | "remove" => only(words, Command::Rm),
+            "prune" => only(words, Command::Prune),
+            "inspect" => only(words, Command::Inspect),
+            "health" => only(words, Command::Health),
+            "version" => only(words, Command::Version),
             "cp" => only(words, Command::Cp),
             "workspace" => only(words, Command::Workspace),
             _ => None,
         }
     }
+}
+
+/// Runs a client command that exits as a process does.
+fn as_the_process(command: impl Future<Output = Result<Exit, Failure>>) -> Result<Exit, Failure> {
+    block_on(command).map_err(|failure| Failure::Run(Box::new(failure)))
 }
 
 /// Runs a client command. One thread is enough for it, and starts fastest.
@@ -262,6 +322,26 @@ mod tests {
             ],
             &["start", "--linger", "--timeout", "10s", "true"],
             &["start", "-w", "build-1", "true"],
+            &["status", "web"],
+            &["ps"],
+            &["stop", "a", "b", "--grace", "5s"],
+            &["stop", "--all", "-y"],
+            &["stop", "-l", "a=b,!c", "-s", "KILL"],
+            &["kill", "--signal=9", "a", "--tree"],
+            &["kill", "-s", "SIGHUP", "-l", "a"],
+            &["kill", "--list"],
+            &["wait", "a", "b", "--any", "--timeout", "5s", "--main"],
+            &["rm", "-f", "a"],
+            &["prune", "--older-than", "1h", "--failed", "-y"],
+            &["pause", "a"],
+            &["unpause", "-l", "a"],
+            &["update", "a", "--memory", "1G", "--label", "a=b", "--label", "c-"],
+            &["renew", "a", "--lease", "5m"],
+            &["inspect", "a", "b"],
+            &["exec", "w", "ls", "-la", "--color"],
+            &["exec", "-i", "w", "--", "ls", "-la"],
+            &["health", "-o", "json"],
+            &["version", "--client"],
             &["workspace", "create", "w", "--disk", "1G", "--exist-ok"],
             &["workspace", "ls", "-q"],
             &["workspace", "list", "-o", "wide"],
@@ -276,6 +356,15 @@ mod tests {
             &["list", "--running", "--finished"],
             &["list", "--limit", "0"],
             &["run", "-w", "a/b", "true"],
+            &["stop", "a", "--all"],
+            &["stop"],
+            &["kill", "-s", "NOPE", "a"],
+            &["wait"],
+            &["rm", "a", "-l", "b"],
+            &["prune", "--failed", "--succeeded"],
+            &["update", "a", "--label", "a"],
+            &["exec", "w"],
+            &["exec"],
             &["workspace"],
             &["workspace", "create", "A"],
             &["workspace", "list", "-q", "-o", "json"],
@@ -307,7 +396,7 @@ mod tests {
             })
         ));
         assert_eq!(
-            parse(&["stop", "42"]).unwrap_err().exit_code(),
+            parse(&["stop", "4/2"]).unwrap_err().exit_code(),
             i32::from(exit::USAGE.0)
         );
     }

@@ -14,6 +14,7 @@ use crate::commands::keygen::KeygenError;
 use crate::copy::fault::CopyFault;
 use crate::exit::{self, Exit};
 use crate::fields;
+use crate::reference::ReferenceError;
 use crate::sync::error::SyncError;
 
 /// Why a command failed.
@@ -48,6 +49,17 @@ pub enum Failure {
     /// The command line makes no sense.
     #[error("{0}")]
     Usage(String),
+    /// It is not known which process is meant.
+    #[error(transparent)]
+    Reference(ReferenceError),
+    /// Processes that were waited for ended with their server.
+    #[error("process {which}{} lost with its server, which was restarted: nobody knows how it ended", and_more(*more))]
+    Lost {
+        /// The first one, as it was named.
+        which: String,
+        /// How many more.
+        more: usize,
+    },
     /// `run --sync --out`: a directory could not be sent, or results not brought back.
     #[error(transparent)]
     Sync(#[from] SyncError),
@@ -141,7 +153,11 @@ impl Failure {
                 source: TlsError::NotValidNow { .. },
                 ..
             }) => exit::NOT_AUTHORISED,
+            Self::Reference(ReferenceError::None(_)) => exit::NO_SUCH_PROCESS,
+            Self::Reference(ReferenceError::Client(error)) => exit_of_client(error),
+            Self::Lost { .. } => exit::LOST,
             Self::Usage(_)
+            | Self::Reference(ReferenceError::Ambiguous { .. })
             | Self::Input
             | Self::Credentials(CredentialsError::NoKey)
             | Self::Server(ServerError::Credentials(CredentialsError::NoKey))
@@ -186,6 +202,8 @@ impl Failure {
             | Self::Copy(_)
             | Self::CopyUnknown { .. }
             | Self::Usage(_)
+            | Self::Reference(_)
+            | Self::Lost { .. }
             | Self::Sync(_)
             | Self::Input
             | Self::LocalInput(_)
@@ -231,6 +249,10 @@ impl Failure {
             }
             Self::Client(error) => return hint_of_client(error),
             Self::Usage(_) => "see --help",
+            Self::Reference(ReferenceError::None(_)) => "`prn list` shows all that there are",
+            Self::Reference(ReferenceError::Ambiguous { .. }) => "write more of the id",
+            Self::Reference(ReferenceError::Client(error)) => return hint_of_client(error),
+            Self::Lost { .. } => "`prn health` tells since when the server runs",
             Self::Input => {
                 "`prn run` passes it on, and so does `prn attach` to what was started with --stdin; -n leaves it alone, for whoever reads it next"
             }
@@ -283,12 +305,30 @@ impl Outcome {
     }
 }
 
+/// The verb behind one process, and how many more.
+fn and_more(more: usize) -> String {
+    match more {
+        0 => " was".to_owned(),
+        1 => " and 1 more were".to_owned(),
+        more => format!(" and {more} more were"),
+    }
+}
+
 /// `bytes` is what a workspace may take of the disk.
 fn bound_of_disk(bytes: Option<u64>) -> String {
     bytes.map_or_else(
         || "has no bound of its disk space".to_owned(),
         |bytes| format!("may take {} of the disk", show_size(bytes)),
     )
+}
+
+impl From<ReferenceError> for Failure {
+    fn from(error: ReferenceError) -> Self {
+        match error {
+            ReferenceError::Client(error) => error.into(),
+            ReferenceError::None(_) | ReferenceError::Ambiguous { .. } => Self::Reference(error),
+        }
+    }
 }
 
 impl From<ClientError> for Failure {
@@ -314,6 +354,11 @@ fn hint_of_client(error: &ClientError) -> Option<String> {
         }
         ClientError::NoAnswer { .. } => {
             "it is there, but busy or stuck; --call-timeout waits longer"
+        }
+        ClientError::CutOff { source, .. }
+            if matches!(source.as_deref(), Some(ClientError::ProcessLost)) =>
+        {
+            return None;
         }
         ClientError::CutOff { .. } => {
             "`prn logs --offset` goes on from there, if the process still exists"
@@ -373,7 +418,9 @@ fn exit_of_client(error: &ClientError) -> Exit {
             Some(no @ ClientError::Refused(refusal)) if refusal.code != Code::Unavailable => {
                 exit_of_client(no)
             }
-            Some(no @ ClientError::NotAuthorised(_)) => exit_of_client(no),
+            Some(no @ (ClientError::NotAuthorised(_) | ClientError::ProcessLost)) => {
+                exit_of_client(no)
+            }
             Some(_) | None => exit::OUTPUT_CUT_OFF,
         },
         ClientError::Refused(refusal)
@@ -384,6 +431,7 @@ fn exit_of_client(error: &ClientError) -> Exit {
         }
         ClientError::Refused(refusal) if refusal.code == Code::Unavailable => exit::UNAVAILABLE,
         ClientError::Refused(refusal) if refusal.is_bad_request() => exit::USAGE,
+        ClientError::ProcessLost => exit::LOST,
         ClientError::Refused(_)
         | ClientError::Tls(_)
         | ClientError::InputCutOff(_)
@@ -406,6 +454,9 @@ fn is_certificate_error(error: &io::Error) -> bool {
 fn exit_of_run(failure: &Failure) -> Exit {
     if failure.is_silent() {
         return exit::OUTPUT_CLOSED;
+    }
+    if failure.exit() == exit::LOST {
+        return exit::LOST;
     }
     let refusal = if let Failure::Client(error) = failure {
         error.refusal()

@@ -48,7 +48,15 @@ const OTHERS: &[(&str, &str)] = &[
     ("started_before.ago", "--until"),
     ("page_size", "--limit"),
     ("state", "--running or --finished"),
-    ("name", "the workspace's name"),
+    ("processes", "the ids"),
+    ("retention", "--keep, --retain and --rm"),
+    ("retention.keep", "--keep"),
+    ("retention.max_age", "--retain"),
+    ("retention.until_read", "--rm"),
+    ("selector", "-l"),
+    ("selector.labels", "-l"),
+    ("selector.id_prefix_or_name", "the id or name"),
+    ("update_mask", "what is to be changed"),
     ("disk_max_bytes", "--disk"),
     ("stop_processes", "--force"),
 ];
@@ -69,6 +77,8 @@ static FLAGS: LazyLock<BTreeMap<String, String>> = LazyLock::new(|| {
         };
         all.insert(field, flag);
     }
+    // Of a process with its flag, and of a workspace without one.
+    all.insert("name".to_owned(), "the name".to_owned());
     all
 });
 
@@ -264,6 +274,11 @@ mod tests {
             "ended_before",
             "order",
             "with_argv",
+            "with_tasks",
+            "condition",
+            "any",
+            "target",
+            "paused",
         ];
         for message in [
             "StartRequest",
@@ -272,6 +287,11 @@ mod tests {
             "ListRequest",
             "CreateWorkspaceRequest",
             "RemoveWorkspaceRequest",
+            "WaitRequest",
+            "SignalProcessRequest",
+            "UpdateProcessRequest",
+            "RemoveProcessRequest",
+            "GetUsageRequest",
         ] {
             let names = fields(message);
             assert!(names.len() >= 2, "{message}: {names:?}");

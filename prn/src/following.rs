@@ -126,32 +126,11 @@ fn exit_of(id: ProcessId, ending: Ending) -> Result<Exit, Failure> {
     {
         output::notice(&format!("process {id}: {}", output::show_exit(exit)));
     }
-    if left_behind.is_some_and(|left| left.stopped_for == Some(ExitKind::TimedOut)) {
-        return Ok(exit::RUN_TIMED_OUT);
-    }
-    match exit.and_then(|exit| status(exit.kind, exit.status?)) {
+    match Exit::of_process(exit.as_ref(), left_behind) {
         // As `prn logs`: what is missing is no success.
         Some(exit::OK) if ending.gap => Ok(exit::OUTPUT_GAP),
         Some(exit) => Ok(exit),
         None => Err(Failure::ExitUnknown(id)),
-    }
-}
-
-/// The process's own status; but 0 only for one that has ended by itself.
-fn status(kind: ExitKind, status: u8) -> Option<Exit> {
-    match (kind, status) {
-        (ExitKind::Unknown, _) => None,
-        (ExitKind::TimedOut, _) => Some(exit::RUN_TIMED_OUT),
-        (
-            ExitKind::StoppedOnRequest
-            | ExitKind::OomKilled
-            | ExitKind::OutputLimit
-            | ExitKind::DiskLimit
-            | ExitKind::LeaseExpired
-            | ExitKind::Signalled,
-            0,
-        ) => Some(exit::RUN_FAILED),
-        (_, status) => Some(Exit(status)),
     }
 }
 
@@ -433,25 +412,6 @@ async fn stop_unheard(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_process_that_did_not_end_by_itself_is_no_success() {
-        assert_eq!(status(ExitKind::Exited, 0), Some(exit::OK));
-        assert_eq!(status(ExitKind::TimedOut, 0), Some(exit::RUN_TIMED_OUT));
-        assert_eq!(
-            status(ExitKind::StoppedOnRequest, 0),
-            Some(exit::RUN_FAILED)
-        );
-        assert_eq!(status(ExitKind::OomKilled, 0), Some(exit::RUN_FAILED));
-        for after_the_time_was_up in [3, 137, 143] {
-            assert_eq!(
-                status(ExitKind::TimedOut, after_the_time_was_up),
-                Some(exit::RUN_TIMED_OUT)
-            );
-        }
-        assert_eq!(status(ExitKind::StoppedOnRequest, 143), Some(Exit(143)));
-        assert_eq!(status(ExitKind::Unknown, 0), None);
-    }
 
     #[test]
     fn what_is_received_is_kept_until_it_is_written_and_a_gap_is_remembered() {

@@ -6,12 +6,15 @@
 
 mod answers;
 mod descriptor;
+mod everyday;
 mod json;
+mod lifetime;
 mod lines;
 mod notices;
 mod offers;
 mod progress;
 mod relay;
+mod rows;
 mod shown;
 mod table;
 mod tables;
@@ -19,11 +22,15 @@ mod workspaces;
 
 pub use answers::{findings, key_pair, process, processes, started};
 pub use descriptor::write_all;
+pub use everyday::{
+    Health, Inspected, Version, count, health, inspected, process_with_usage, pruned, some_of,
+    text, told, version,
+};
 pub use json::JsonList;
 pub use lines::{Break, Lines};
-pub use notices::{error, error_line, is_raw, notice, set_raw, usage};
+pub use notices::{ask, error, error_line, is_raw, notice, set_raw, usage};
 pub use offers::{Offer, Paths, completion_script, offers};
 pub use progress::Progress;
 pub use relay::{Chunk, Relay};
-pub use shown::{escaped, show_exit, show_left_behind};
+pub use shown::{escaped, show_exit, show_left_behind, show_state};
 pub use workspaces::{workspace, workspace_names, workspaces};

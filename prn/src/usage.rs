@@ -28,28 +28,13 @@ const HABITS: &[Habit] = &[
         words: &["-15", "-TERM", "-SIGTERM"],
         tip: "a process gets SIGTERM first, without a flag",
     },
-    Habit {
-        command: "stop",
-        words: &["-t", "--time", "--timeout"],
-        tip: "`--grace` is the time between SIGTERM and SIGKILL",
-    },
 ];
 
 /// Commands of other tools, and what does it here.
 const FOREIGN: &[(&str, &str)] = &[
-    ("ps", "`prn list` shows all processes"),
-    (
-        "ls",
-        "`prn list` shows all processes, `prn run -- ls` runs ls there",
-    ),
-    ("kill", "`prn stop --signal kill ID` kills a process"),
     (
         "tail",
         "`prn logs --tail LINES ID` begins with the last lines",
-    ),
-    (
-        "exec",
-        "`prn run -- ARGV…` starts a process and follows its output",
     ),
 ];
 
@@ -81,10 +66,9 @@ pub fn tell(mut error: Error, words: &[OsString]) -> ExitCode {
         }
         return printed.into();
     }
-    if words
-        .first()
-        .is_some_and(|command| command == "run" || command == "attach")
-    {
+    let exits_as_a_process =
+        |command: &OsString| ["run", "exec", "attach", "wait"].iter().any(|name| command == name);
+    if words.first().is_some_and(exits_as_a_process) {
         exit::RUN_FAILED.into()
     } else {
         printed.into()
@@ -140,10 +124,7 @@ mod tests {
             (&["logs", "-f", id][..], "--no-follow"),
             (&["stop", id, "-9"], "--signal kill"),
             (&["stop", "-KILL", id], "--signal kill"),
-            (&["stop", "-t", "5", id], "--grace"),
-            (&["ps"], "prn list"),
-            (&["kill", id], "--signal kill"),
-            (&["exec", "-it", "sh"], "prn run --"),
+            (&["tail", id], "prn logs"),
         ] {
             let said = tip_of(words);
             assert!(

@@ -16,11 +16,24 @@ const UNREMARKED: Duration = Duration::from_secs(1);
 /// Waits, and if that takes long says once what for, to a person: no line of it is in a script's
 /// log.
 pub async fn patiently<T>(what: impl FnOnce() -> String, wait: impl Future<Output = T>) -> T {
+    patiently_asking(async || what(), wait).await
+}
+
+/// The same, where it takes a call to know what for.
+pub async fn patiently_asking<T>(
+    what: impl AsyncFnOnce() -> String,
+    wait: impl Future<Output = T>,
+) -> T {
     let mut wait = std::pin::pin!(wait);
     if io::stderr().is_terminal() {
-        match tokio::time::timeout(UNREMARKED, &mut wait).await {
-            Ok(done) => return done,
-            Err(_) => output::notice(&what()),
+        let remark = async {
+            tokio::time::sleep(UNREMARKED).await;
+            output::notice(&what().await);
+        };
+        tokio::select! {
+            biased;
+            done = &mut wait => return done,
+            () = remark => {}
         }
     }
     wait.await

@@ -67,6 +67,12 @@ pub const TOO_MANY_CONNECTIONS: &str = "TOO_MANY_CONNECTIONS";
 pub const TOO_MANY_SUBSCRIBERS: &str = "TOO_MANY_SUBSCRIBERS";
 /// As many calls wait for the supervisor as the server allows.
 pub const TOO_MANY_REQUESTS: &str = "TOO_MANY_REQUESTS";
+/// As many calls of this client wait for the end of processes as the server allows.
+pub const TOO_MANY_WAITS: &str = "TOO_MANY_WAITS";
+/// As many watches of this client are open as the server allows.
+pub const TOO_MANY_WATCHES: &str = "TOO_MANY_WATCHES";
+/// A watch was told of changes too slowly to go on without its last cursor.
+pub const WATCH_BEHIND: &str = "WATCH_BEHIND";
 /// The machine has not enough of something to start a process.
 pub const SERVER_RESOURCES: &str = "SERVER_RESOURCES";
 /// The server is shutting down.
@@ -89,6 +95,22 @@ pub const UNKNOWN_METHOD: &str = "UNKNOWN_METHOD";
 pub const MALFORMED_REQUEST: &str = "MALFORMED_REQUEST";
 /// A fault of the server.
 pub const INTERNAL: &str = "INTERNAL";
+/// A process that is alive has the name.
+pub const NAME_TAKEN: &str = "NAME_TAKEN";
+/// The process's deadline has passed.
+pub const DEADLINE_PASSED: &str = "DEADLINE_PASSED";
+/// The process has ended.
+pub const PROCESS_ENDED: &str = "PROCESS_ENDED";
+/// The process has not ended.
+pub const PROCESS_RUNNING: &str = "PROCESS_RUNNING";
+/// The process takes more memory than it is to be limited to.
+pub const MEMORY_IN_USE: &str = "MEMORY_IN_USE";
+/// The process has no lease that could be renewed.
+pub const NO_LEASE: &str = "NO_LEASE";
+/// As many finished processes as can be are to be kept until they are removed.
+pub const TOO_MANY_KEPT: &str = "TOO_MANY_KEPT";
+/// The server's kernel did not take a change of a process.
+pub const NOT_CHANGED: &str = "NOT_CHANGED";
 /// Another writer feeds the process's input.
 pub const INPUT_IN_USE: &str = "INPUT_IN_USE";
 /// The process's input has ended, and there is more of it.
@@ -137,6 +159,14 @@ pub mod metadata {
     pub const END_OFFSET: &str = "end_offset";
     /// Name of the workspace.
     pub const WORKSPACE: &str = "workspace";
+    /// Name of the process.
+    pub const NAME: &str = "name";
+    /// Id of a process.
+    pub const ID: &str = "id";
+    /// How many bytes are in use.
+    pub const USED: &str = "used";
+    /// How many processes a call had removed before it was refused.
+    pub const REMOVED: &str = "removed";
     /// How many processes live in it.
     pub const PROCESSES: &str = "processes";
     /// How many bytes of the process's input were ever taken.

@@ -225,13 +225,19 @@ impl Certificate {
         })
     }
 
+    /// Until when it is valid, since the Unix epoch. `None` if that lies before it, or is no time.
+    pub fn not_after(&self) -> Option<Duration> {
+        let (_, parsed) = X509Certificate::from_der(&self.der).ok()?;
+        let end = u64::try_from(parsed.validity().not_after.timestamp()).ok()?;
+        Some(Duration::from_secs(end))
+    }
+
     /// How long it is valid from `now` (since the Unix epoch) on. `None` if it no longer is.
     pub fn remaining(&self, now: Duration) -> Option<Remaining> {
         let (_, parsed) = X509Certificate::from_der(&self.der).ok()?;
         let until = parsed.validity().not_after;
-        let end = u64::try_from(until.timestamp()).ok()?;
         Some(Remaining {
-            left: Duration::from_secs(end).checked_sub(now)?,
+            left: self.not_after()?.checked_sub(now)?,
             until: until.to_string(),
         })
     }

@@ -10,6 +10,8 @@ use serde::de::{self, Deserialize, Deserializer, Visitor};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use crate::id::ProcessId;
+
 /// Why a text is not a value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidUnit {
@@ -46,6 +48,19 @@ pub enum InvalidUnit {
         "not a name of a workspace: write 1 to {WORKSPACE_NAME_MAX} lower-case letters, digits, '-' and '_', first a letter or a digit"
     )]
     Workspace,
+    /// Not a name that a process can have.
+    #[error(
+        "not a name of a process: write 1 to {PROCESS_NAME_MAX} letters, digits, '-', '_' and '.', first a letter or a digit, and nothing that an id looks like"
+    )]
+    ProcessName,
+    /// Not a label.
+    #[error(
+        "not a label: write KEY=VALUE, the key 1 to {LABEL_KEY_MAX} letters, digits, '-', '_', '.' and '/', first a letter or a digit, the value up to {LABEL_VALUE_MAX} bytes without control characters"
+    )]
+    Label,
+    /// Neither a time span nor an instant, where it is to come.
+    #[error("not a time: write 10m for in ten minutes, or 2030-01-31T12:00:00Z")]
+    Deadline,
     /// Not a variable.
     #[error("not a variable: write NAME=VALUE, or NAME alone to pass on your own")]
     Variable,
@@ -203,6 +218,26 @@ impl FromStr for Moment {
     }
 }
 
+/// A time to come: RFC 3339, or a span from now on with its unit, by the clock of whoever reads it.
+/// A number alone could mean either.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Deadline(pub SystemTime);
+
+impl FromStr for Deadline {
+    type Err = InvalidUnit;
+
+    fn from_str(text: &str) -> Result<Self, InvalidUnit> {
+        match text.parse() {
+            Ok(Moment(When::At(time))) => Ok(Self(time)),
+            Ok(Moment(When::Ago(span))) => {
+                let time = SystemTime::now().checked_add(span);
+                time.map(Self).ok_or(InvalidUnit::Deadline)
+            }
+            Err(_) => Err(InvalidUnit::Deadline),
+        }
+    }
+}
+
 /// "HOST:PORT".
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Address(pub String);
@@ -290,6 +325,65 @@ impl FromStr for Workspace {
             Ok(Self(text.to_owned()))
         } else {
             Err(InvalidUnit::Workspace)
+        }
+    }
+}
+
+/// Most characters of a process's name.
+pub const PROCESS_NAME_MAX: usize = 63;
+/// Most characters of a label's key.
+pub const LABEL_KEY_MAX: usize = 63;
+/// Most bytes of a label's value.
+pub const LABEL_VALUE_MAX: usize = 256;
+
+/// The name of a process: 1 to [`PROCESS_NAME_MAX`] letters, digits, `-`, `_` and `.`, first a letter
+/// or a digit, and nothing that an id looks like.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProcessName(pub String);
+
+impl FromStr for ProcessName {
+    type Err = InvalidUnit;
+
+    fn from_str(text: &str) -> Result<Self, InvalidUnit> {
+        let is_part = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+        let is_name = text.starts_with(|c: char| c.is_ascii_alphanumeric())
+            && text.chars().all(is_part)
+            && text.len() <= PROCESS_NAME_MAX;
+        if is_name && text.parse::<ProcessId>().is_err() {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(InvalidUnit::ProcessName)
+        }
+    }
+}
+
+/// A label of a process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Label {
+    /// 1 to [`LABEL_KEY_MAX`] letters, digits, `-`, `_`, `.` and `/`, first a letter or a digit.
+    pub key: String,
+    /// Up to [`LABEL_VALUE_MAX`] bytes without control characters.
+    pub value: String,
+}
+
+impl FromStr for Label {
+    type Err = InvalidUnit;
+
+    /// The first equals sign is the one between them.
+    fn from_str(text: &str) -> Result<Self, InvalidUnit> {
+        let (key, value) = text.split_once('=').ok_or(InvalidUnit::Label)?;
+        let is_part = |c: char| c.is_ascii_alphanumeric() || "-_./".contains(c);
+        let is_key = key.starts_with(|c: char| c.is_ascii_alphanumeric())
+            && key.chars().all(is_part)
+            && key.len() <= LABEL_KEY_MAX;
+        let is_value = value.len() <= LABEL_VALUE_MAX && !value.chars().any(char::is_control);
+        if is_key && is_value {
+            Ok(Self {
+                key: key.to_owned(),
+                value: value.to_owned(),
+            })
+        } else {
+            Err(InvalidUnit::Label)
         }
     }
 }

@@ -4,7 +4,7 @@ use prn_ipc_protocol::config;
 use prn_ipc_protocol::message::{
     Input, Overflow, ProcessSpec, Profile, Refusal, Scarce, StartSpec,
 };
-use prn_ipc_protocol::types::{LimitName, Limits, PathRule};
+use prn_ipc_protocol::types::{LimitName, Limits, PathRule, ProcessId, UnixMicros};
 
 use crate::resolve::{Execution, resolve};
 use crate::store::Store;
@@ -15,6 +15,19 @@ const TERMINALS_MAX: u32 = 1024;
 
 /// Most bytes of arguments and paths of all processes that are not finished: both halves hold them.
 const ARGUMENTS_MAX: usize = 16 << 20;
+
+/// Most bytes of arguments of processes that are kept until they are removed: half of what is
+/// remembered.
+pub(crate) const KEPT_BYTES_MAX: usize = 8 << 20;
+
+/// Processes, alive or finished, that are kept until they are removed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Kept {
+    /// How many there are.
+    pub count: usize,
+    /// Bytes of their arguments.
+    pub bytes: usize,
+}
 
 /// What is in use when a process is to be started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +44,12 @@ pub(crate) struct Usage {
     pub held_uids: usize,
     /// Terminals of processes.
     pub terminals: usize,
+    /// Who is alive and has the name that is asked for.
+    pub namesake: Option<ProcessId>,
+    /// What is kept.
+    pub kept: Kept,
+    /// The time.
+    pub now: UnixMicros,
 }
 
 /// What a process gets that may be started.
@@ -60,8 +79,18 @@ pub(crate) fn admit(
     if process.profile == Profile::Strict && policy.confinement.strict.is_none() {
         return Err(Refusal::StrictUnavailable);
     }
+    if let Some(namesake) = usage.namesake {
+        return Err(Refusal::NameTaken(namesake));
+    }
+    if process
+        .deadline
+        .is_some_and(|deadline| deadline <= usage.now)
+    {
+        return Err(Refusal::DeadlinePassed);
+    }
     check_paths(policy, process)?;
-    check_arguments(usage, process)?;
+    check_arguments(usage.arguments, process.size())?;
+    check_kept(policy, usage.kept, process)?;
     let reserved = reservation(policy, usage, process)?;
     let limits = limits(&policy.limit_ceilings, &process.limits)?;
     let execution = resolve(&policy.state_dir, spec)?;
@@ -92,11 +121,27 @@ fn check_paths(policy: &config::Supervisor, process: &ProcessSpec) -> Result<(),
     Ok(())
 }
 
-fn check_arguments(usage: &Usage, process: &ProcessSpec) -> Result<(), Refusal> {
-    let left = ARGUMENTS_MAX.saturating_sub(usage.arguments);
-    if process.size() > left {
+/// Whether so many bytes of arguments have room beside those of all others.
+pub(crate) fn check_arguments(others: usize, size: usize) -> Result<(), Refusal> {
+    let left = ARGUMENTS_MAX.saturating_sub(others);
+    if size > left {
         let left = u64::try_from(left).unwrap_or(u64::MAX);
         return Err(Refusal::ArgumentsAboveBudget(left));
+    }
+    Ok(())
+}
+
+/// Half of what is remembered can be kept.
+fn check_kept(
+    policy: &config::Supervisor,
+    kept: Kept,
+    process: &ProcessSpec,
+) -> Result<(), Refusal> {
+    let max = policy.finished_max;
+    let most = usize::try_from(max / 2).unwrap_or(usize::MAX);
+    let has_room = kept.count < most && kept.bytes + process.size() <= KEPT_BYTES_MAX;
+    if process.retention.is_kept && !has_room {
+        return Err(Refusal::TooManyKept { max });
     }
     Ok(())
 }
@@ -114,8 +159,10 @@ fn reservation(
         return Err(Refusal::OutputAboveCeiling(ceiling));
     }
     let reserved = match process.output.overflow {
-        Overflow::DropOldest | Overflow::Follow(_) => 0,
-        Overflow::Wait | Overflow::Kill => Store::most(process.output),
+        Overflow::DropOldest | Overflow::Follow(_) if !process.retention.is_kept => 0,
+        Overflow::DropOldest | Overflow::Follow(_) | Overflow::Wait | Overflow::Kill => {
+            Store::most(process.output)
+        }
     };
     if reserved > usage.reservable {
         return Err(Refusal::OutputAboveBudget(usage.reservable));
@@ -125,11 +172,17 @@ fn reservation(
 
 /// The limits that a process gets: what it asks for, else the ceiling; never above the ceiling.
 fn limits(ceilings: &Limits, asked: &Limits) -> Result<Limits, Refusal> {
+    check_ceilings(ceilings, asked)?;
+    Ok(asked.or(ceilings))
+}
+
+/// Whether no limit that is asked for is above its ceiling.
+pub(crate) fn check_ceilings(ceilings: &Limits, asked: &Limits) -> Result<(), Refusal> {
     let above = |(limit, ceiling): &(LimitName, u64)| asked.get(*limit) > Some(*ceiling);
     if let Some((limit, ceiling)) = ceilings.iter().find(above) {
         return Err(Refusal::AboveCeiling { limit, ceiling });
     }
-    Ok(asked.or(ceilings))
+    Ok(())
 }
 
 fn check_uids(policy: &config::Supervisor, usage: &Usage) -> Result<(), Refusal> {
@@ -187,7 +240,7 @@ mod tests {
             first_uid: 100,
             uid_count: 5,
             scarce: Scarce::Descriptors,
-            finished_max: 1,
+            finished_max: 2,
             finished_age: None,
             limit_ceilings: set(&[(LimitName::Memory, 1000), (LimitName::Pids, 10)]),
             output: [(
@@ -248,6 +301,8 @@ mod tests {
         rules.try_into().unwrap()
     }
 
+    const NAMESAKE: ProcessId = ProcessId::from_bytes([9; 16]);
+
     const IDLE: Usage = Usage {
         is_draining: false,
         arguments: 0,
@@ -255,6 +310,9 @@ mod tests {
         free_uids: 5,
         held_uids: 0,
         terminals: 0,
+        namesake: None,
+        kept: Kept { count: 0, bytes: 0 },
+        now: UnixMicros(1000),
     };
 
     /// What comes of an ordinary start after these changes.
@@ -285,7 +343,7 @@ mod tests {
     #[test]
     fn each_refusal_has_its_reason_and_begins_right_beyond_what_is_allowed() {
         type Change = fn(&mut config::Supervisor, &mut Usage, &mut StartSpec);
-        let cases: [(&str, Change, Result<(), Refusal>); 31] = [
+        let cases: [(&str, Change, Result<(), Refusal>); 34] = [
             (
                 "draining",
                 |_, usage, _| usage.is_draining = true,
@@ -483,6 +541,21 @@ mod tests {
                 |_, usage, _| (usage.free_uids, usage.held_uids) = (0, 2),
                 Err(Refusal::UserIdsHeld { held: 2, all: 5 }),
             ),
+            (
+                "another one has the name",
+                |_, usage, _| usage.namesake = Some(NAMESAKE),
+                Err(Refusal::NameTaken(NAMESAKE)),
+            ),
+            (
+                "its time has come",
+                |_, _, spec| spec.process.deadline = Some(UnixMicros(1000)),
+                Err(Refusal::DeadlinePassed),
+            ),
+            (
+                "its time has not come",
+                |_, _, spec| spec.process.deadline = Some(UnixMicros(1001)),
+                Ok(()),
+            ),
         ];
         for (name, change, expected) in cases {
             assert_eq!(outcome(change).map(|_| ()), expected, "{name}");
@@ -508,6 +581,38 @@ mod tests {
         };
         assert_eq!(with(1024, terminal), Err(full));
         assert!(with(1024, Input::Pipe).is_ok() && with(1024, Input::Nothing).is_ok());
+    }
+
+    #[test]
+    fn half_of_what_is_remembered_can_be_kept() {
+        let with = |count, bytes, is_kept| {
+            outcome(|policy, usage, spec| {
+                policy.finished_max = 10;
+                usage.kept = Kept { count, bytes };
+                spec.process.retention.is_kept = is_kept;
+            })
+        };
+        let full = Err(Refusal::TooManyKept { max: 10 });
+        let size = spec(&["true"]).process.size();
+        let most = KEPT_BYTES_MAX - size;
+        assert!(with(4, most, true).is_ok());
+        assert_eq!(with(5, 0, true), full);
+        assert_eq!(with(0, most + 1, true), full);
+        assert!(with(5, most + 1, false).is_ok());
+    }
+
+    #[test]
+    fn what_is_kept_is_set_aside_whole() {
+        let keeping = keeping(MIB, Overflow::DropOldest, OutputStore::Memory);
+        let reserved = |is_kept| {
+            let admitted = outcome(|_, _, spec| {
+                spec.process.output = keeping;
+                spec.process.retention.is_kept = is_kept;
+            });
+            admitted.map(|admitted| admitted.reserved)
+        };
+        assert_eq!(reserved(false), Ok(0));
+        assert_eq!(reserved(true), Ok(Store::most(keeping)));
     }
 
     #[test]

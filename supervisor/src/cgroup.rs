@@ -185,6 +185,19 @@ impl Group {
             .unwrap_or_default()
     }
 
+    /// Some of its processes, all but of very many: however many a process has started, looking at
+    /// them takes one short read(2).
+    pub fn first_members(&self) -> Vec<i32> {
+        let _spare = SpareDescriptors::lend();
+        let mut bytes = [0; 4096];
+        let list = self.open("cgroup.procs", OFlag::O_RDONLY).ok();
+        let length = list.and_then(|list| list.read_at(&mut bytes, 0).ok());
+        let text = bytes.get(..length.unwrap_or(0)).unwrap_or_default();
+        // What is cut off is another process's number.
+        let whole = text.iter().rposition(|byte| *byte == b'\n');
+        files::members(text.get(..whole.unwrap_or(0)).unwrap_or_default())
+    }
+
     /// How many processes are in the group now.
     pub fn count(&self) -> u32 {
         u32::try_from(self.members().len()).unwrap_or(u32::MAX)
@@ -198,9 +211,25 @@ impl Group {
             .unwrap_or(0)
     }
 
-    /// The tasks that are still there, some of them if they are many: each one's /proc/pid/stat.
-    pub fn stuck(&self) -> Vec<Vec<u8>> {
-        let members = self.members();
+    /// Bytes of memory that the group has. `None`: the kernel does not count it.
+    pub fn memory(&self) -> Option<u64> {
+        self.read("memory.current").ok()?.trim().parse().ok()
+    }
+
+    /// The limits as the kernel has them.
+    pub fn limits(&self) -> Vec<FileText> {
+        self.texts(&["cpu.max", "memory.max", "io.max", "pids.max"])
+    }
+
+    /// Lets no process of the group run, nor of those below it, or lets all go on (cgroup-v2.rst,
+    /// cgroup.freeze). What is killed dies all the same.
+    pub fn freeze(&self, frozen: bool) -> nix::Result<()> {
+        self.write("cgroup.freeze", if frozen { "1" } else { "0" })
+    }
+
+    /// The tasks that are there, some of them if they are many: each one's /proc/pid/stat.
+    pub fn some_tasks(&self) -> Vec<Vec<u8>> {
+        let members = self.first_members();
         let _spare = SpareDescriptors::lend();
         members
             .into_iter()

@@ -11,6 +11,8 @@ use prn_ipc_protocol::output::Stream;
 pub(crate) enum Due {
     /// The process has run long enough.
     Timeout,
+    /// Nobody has followed it, or renewed its lease.
+    Lease,
     /// The grace time is over, or the cleaner's time.
     Kill,
     /// What was killed should be gone.
@@ -27,6 +29,8 @@ pub(crate) enum Due {
     Dismissed,
     /// Nobody has come to follow.
     GiveUp,
+    /// It has been remembered for long enough.
+    Forget,
 }
 
 /// One deadline. Ordered by time.
@@ -88,8 +92,9 @@ impl Deadlines {
         self.by_process.remove(&deadline.into());
     }
 
-    /// Takes all of a process back but that of a follower, who may come after its end as well.
-    pub fn remove_all_but_give_up(&mut self, process: u64) {
+    /// Takes all of a process back but those of a finished one: that of a follower, who may come then
+    /// as well, and that of its age.
+    pub fn remove_all_of_life(&mut self, process: u64) {
         let from = |due| OfProcess {
             process,
             due,
@@ -101,16 +106,19 @@ impl Deadlines {
     /// Sets one in place of those that the process has for the same thing: however often somebody
     /// asks, there is one.
     pub fn replace(&mut self, deadline: Deadline) {
-        let from = OfProcess {
-            at: self.made,
-            ..deadline.into()
-        };
+        self.take_back_due(deadline.process, deadline.due);
+        self.add(deadline);
+    }
+
+    /// Takes all back that the process has for this.
+    pub fn take_back_due(&mut self, process: u64, due: Due) {
+        let at = self.made;
+        let from = OfProcess { process, due, at };
         let of_same = |other: &&OfProcess| (other.process, other.due) == (from.process, from.due);
         let last = self.by_process.range(from..).take_while(of_same).last();
         if let Some(last) = last.copied() {
             self.take_back(from..=last);
         }
-        self.add(deadline);
     }
 
     fn take_back(&mut self, range: impl RangeBounds<OfProcess>) {
@@ -152,8 +160,9 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
-    const ALL: [Due; 10] = [
+    const ALL: [Due; 12] = [
         Due::Timeout,
+        Due::Lease,
         Due::Kill,
         Due::Stuck,
         Due::Remove,
@@ -163,6 +172,7 @@ mod tests {
         Due::StopAll,
         Due::Dismissed,
         Due::GiveUp,
+        Due::Forget,
     ];
 
     fn taken(deadlines: &mut Deadlines, now: Instant) -> Vec<(u64, Due)> {
@@ -196,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_a_process_drops_its_own_deadlines_but_that_of_a_follower() {
+    fn the_end_of_a_process_drops_its_own_deadlines_but_those_of_a_finished_one() {
         let start = Instant::now();
         let mut deadlines = Deadlines::new(start);
         for process in [1, 2, 3] {
@@ -207,13 +217,13 @@ mod tests {
                 }
             }
         }
-        deadlines.remove_all_but_give_up(2);
+        deadlines.remove_all_of_life(2);
         let mut left = taken(&mut deadlines, start + Duration::from_secs(3600));
         left.sort_unstable();
         left.dedup();
         let others = [1, 3].map(|process| ALL.map(|due| (process, due)));
         let mut expected = others.concat();
-        expected.push((2, Due::GiveUp));
+        expected.extend([(2, Due::GiveUp), (2, Due::Forget)]);
         expected.sort_unstable();
         assert_eq!(left, expected);
     }

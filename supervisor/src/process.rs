@@ -39,10 +39,10 @@ pub(crate) struct Process {
     pub taken: u64,
     /// Whom it waits for, if its output is kept for a follower.
     pub follower: Option<Follower>,
-    /// When its lease runs out, while it has one that nobody keeps.
-    pub lease_ends: Option<Instant>,
-    /// Somebody follows it.
-    pub is_followed: bool,
+    /// Somebody keeps its lease, if it has one.
+    pub is_kept: bool,
+    /// It is to be forgotten as soon as everything of it is gone.
+    pub is_unwanted: bool,
     /// End offset that a watcher has seen, while one waits for more.
     pub watch: Option<u64>,
     /// How much of its input was taken.
@@ -72,8 +72,8 @@ impl Process {
             told: false,
             taken: 0,
             follower: None,
-            lease_ends: None,
-            is_followed: false,
+            is_kept: false,
+            is_unwanted: false,
             watch: None,
             input_taken: Taken::NOTHING,
             failure,
@@ -90,6 +90,17 @@ impl Process {
     /// The offset where its output ends.
     pub fn end_offset(&self) -> u64 {
         self.store.as_ref().map_or(0, |store| store.marks.high)
+    }
+
+    /// Whether it is remembered until somebody removes it.
+    pub fn is_retained(&self) -> bool {
+        self.info.spec.retention.is_kept
+    }
+
+    /// Whether its tree is alive, as far as was noticed.
+    pub fn is_alive(&self) -> bool {
+        let live = self.live.as_ref();
+        live.is_some_and(|live| live.phase == Phase::Running)
     }
 
     /// Whether its start has ended well.

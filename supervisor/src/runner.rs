@@ -16,8 +16,9 @@ use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 use prn_ipc_protocol::config;
 use prn_ipc_protocol::message::{Preparation, ProcessInfo, Refusal, WorkspaceInfo};
-use prn_ipc_protocol::types::{ProcessId, WorkspaceName};
+use prn_ipc_protocol::types::{ProcessId, ProcessName, WorkspaceName};
 
+use crate::admission::Kept;
 use crate::cgroup;
 use crate::deadlines::{Deadline, Deadlines, Due};
 use crate::events::{Events, Interest, Part, Source, Token};
@@ -35,10 +36,12 @@ mod cleanup;
 mod end;
 mod followers;
 pub mod input;
+mod lease;
 mod leftover;
 mod output;
 pub mod start;
 mod stop;
+mod update;
 mod workspaces;
 
 /// What a [`Runner`] needs.
@@ -96,6 +99,8 @@ pub struct Runner {
     slots: Slots,
     table: BTreeMap<u64, Box<Process>>,
     numbers: HashMap<ProcessId, u64>,
+    /// Who has each name, of those that are alive.
+    names: HashMap<ProcessName, ProcessId>,
     last_number: u64,
     /// Number of the newest change of any process.
     last_change: u64,
@@ -107,9 +112,10 @@ pub struct Runner {
     terminals: Terminals,
     /// Children that do something to terminals, but for those that are known with them.
     asides: Vec<Aside>,
-    /// Finished processes, oldest first.
+    /// Finished processes, oldest first, but those that are kept.
     finished: VecDeque<u64>,
-    /// Bytes of the arguments of finished processes, and of all others.
+    kept: Kept,
+    /// Bytes of the arguments of finished processes but those, and of all that are alive.
     remembered: usize,
     arguments: usize,
     workspaces: Workspaces,
@@ -145,6 +151,7 @@ impl Runner {
             slots,
             table: BTreeMap::new(),
             numbers: HashMap::new(),
+            names: HashMap::new(),
             last_number: 0,
             last_change: 0,
             free_uids,
@@ -155,6 +162,7 @@ impl Runner {
             terminals: Terminals::default(),
             asides: Vec::new(),
             finished: VecDeque::new(),
+            kept: Kept::default(),
             remembered: 0,
             arguments: 0,
             workspaces: Workspaces::default(),
@@ -289,6 +297,8 @@ impl Runner {
         while let Some(Deadline { process, due, .. }) = self.deadlines.take_passed(now) {
             if due == Due::Dismissed {
                 self.watcher_stays(process);
+            } else if due == Due::Forget {
+                self.forget_number(process);
             } else if due != Due::GiveUp && self.leftovers.contains_key(&process) {
                 self.leftover_due(process, due);
             } else {

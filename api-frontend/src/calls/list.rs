@@ -59,7 +59,7 @@ async fn answer(query: &Query, mirror: &Mirror) -> v1::ListResponse {
 /// Newest first whatever the order is: these are kept if not all have room.
 async fn whole(query: &Query, mirror: &Mirror) -> v1::ListResponse {
     let mut room = Room::default();
-    for process in mirror.walk(Order::NewestFirst, None) {
+    for process in mirror.candidates(&query.selection.selector, Order::NewestFirst, None) {
         tokio::task::coop::consume_budget().await;
         let info = process.info();
         if query.selection.has(&info) {
@@ -80,7 +80,7 @@ async fn part(query: &Query, mirror: &Mirror, most: usize, after: Option<u64>) -
     let mut room = Room::default();
     let mut last = after;
     let mut is_cut = false;
-    for process in mirror.walk(query.order, after) {
+    for process in mirror.candidates(&query.selection.selector, query.order, after) {
         tokio::task::coop::consume_budget().await;
         let info = process.info();
         if !query.selection.has(&info) {

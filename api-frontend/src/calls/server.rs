@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use nix::sys::utsname::uname;
 use prn_ipc_protocol::config;
-use prn_ipc_protocol::types::ProcessId;
-use prn_proto::tls::Fingerprint;
+use prn_ipc_protocol::types::{ProcessId, UnixMicros};
+use prn_proto::tls::{Certificate, Fingerprint};
 use tonic::Status;
 
-use crate::clients::Clients;
+use crate::clients::{Clients, until};
 use crate::convert::start::Defaults;
 use crate::errors;
 use crate::mirror::{Mirror, Process};
@@ -58,12 +59,51 @@ pub struct Server {
     pub epoch: Arc<str>,
     /// What a process gets that asks for nothing else.
     pub defaults: Defaults,
+    /// What is always so.
+    pub about: About,
+}
+
+/// What is always so of a run of the server.
+#[derive(Debug)]
+pub struct About {
+    /// When it began.
+    pub started: UnixMicros,
+    /// Most processes at one time.
+    pub processes_max: u32,
+    /// The server's certificate is valid until then.
+    pub not_after: Option<UnixMicros>,
+    /// Its machine.
+    pub machine: Machine,
+}
+
+/// The server's machine.
+#[derive(Debug, Clone)]
+pub struct Machine {
+    /// Release of its kernel.
+    pub kernel: String,
+    /// Its name.
+    pub hostname: String,
+}
+
+impl Machine {
+    /// This one, as uname(2) has it.
+    ///
+    /// # Errors
+    /// That failed.
+    pub fn here() -> nix::Result<Self> {
+        let names = uname()?;
+        Ok(Self {
+            kernel: names.release().to_string_lossy().into_owned(),
+            hostname: names.nodename().to_string_lossy().into_owned(),
+        })
+    }
 }
 
 impl Server {
-    /// Of these clients.
+    /// Of these clients, on this machine.
     pub fn new(
         config: &config::Frontend,
+        machine: Machine,
         clients: &Clients,
         mirror: Arc<Mirror>,
         supervisor: Supervisor,
@@ -82,6 +122,13 @@ impl Server {
             chunks: Arc::default(),
             epoch: config.epoch.to_string().into(),
             defaults: config.into(),
+            about: About {
+                started: config.started,
+                processes_max: config.processes_max,
+                not_after: (Certificate::from_der(config.certificate.clone()).ok())
+                    .and_then(|certificate| until(&certificate)),
+                machine,
+            },
         }
     }
 
@@ -92,11 +139,7 @@ impl Server {
 
     /// Why the channel to the supervisor is closed.
     pub fn gone(&self) -> Status {
-        if self.mirror.draining() {
-            errors::draining()
-        } else {
-            errors::restarting()
-        }
+        gone(&self.mirror)
     }
 
     /// The process of this name.
@@ -106,5 +149,14 @@ impl Server {
     pub fn process(&self, id: ProcessId) -> Result<Arc<Process>, Status> {
         let process = self.mirror.process(id);
         process.ok_or_else(|| errors::process_not_found(id))
+    }
+}
+
+/// Why the channel to the supervisor is closed.
+pub fn gone(mirror: &Mirror) -> Status {
+    if mirror.draining() {
+        errors::draining()
+    } else {
+        errors::restarting()
     }
 }

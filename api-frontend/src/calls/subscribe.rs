@@ -1,8 +1,11 @@
 //! GetOutput: a subscription to a process's output.
 
+use std::fmt;
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use futures_util::stream::unfold;
 use prn_ipc_protocol::message::{Ask, Reply};
@@ -18,16 +21,35 @@ use crate::errors;
 use crate::failure::Failure;
 use crate::mirror::Process;
 use crate::permits::Permit;
-use crate::subscribe::body::Frames;
+use crate::subscribe::body::{Frames, Sent};
+use crate::subscribe::keeper::Keeper;
 use crate::subscribe::subscription::{Source, Subscription, unreadable};
 use crate::supervisor::{Answered, Supervisor, Unexpected};
+
+/// What is remembered until its output was read is remembered for this long after that: who lost the
+/// connection before the last of it had come asks again.
+const COMEBACK: Duration = Duration::from_secs(1);
+
+/// A stream of a process's output.
+pub struct Opened {
+    /// What is sent.
+    pub frames: Frames,
+    /// What is done then.
+    pub sent: Sent,
+}
+
+impl fmt::Debug for Opened {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Opened").finish_non_exhaustive()
+    }
+}
 
 /// Opens a stream of a process's output.
 pub async fn subscribe(
     server: &Server,
-    client: &Client,
+    client: &Arc<Client>,
     request: &v1::GetOutputRequest,
-) -> Result<Frames, Status> {
+) -> Result<Opened, Status> {
     let (id, wanted) = wanted(request, UnixMicros::now())?;
     let process = server.process(id)?;
     // For as long as the stream lasts: a client that takes nothing holds a chunk of output here.
@@ -35,6 +57,8 @@ pub async fn subscribe(
         .subscribers
         .enter(id, client.fingerprint)
         .map_err(|full| errors::too_many_subscribers(full, id))?;
+    let keeper = (!wanted.no_follow).then(|| Keeper::enter(&process, &server.supervisor));
+    let until_read = process.info().spec.retention.until_read;
     let source = Source {
         reader: reader(server, client, &process).await?,
         process,
@@ -43,13 +67,47 @@ pub async fn subscribe(
         epoch: Arc::clone(&server.epoch),
     };
     let subscription = Subscription::open(source, wanted).await?;
-    Ok(Box::pin(unfold(
-        (subscription, slot),
-        |(mut subscription, slot)| async {
-            let frame = subscription.next().await?;
-            Some((frame, (subscription, slot)))
+    let has_all = Arc::new(AtomicBool::new(false));
+    let told = Arc::clone(&has_all);
+    let frames = unfold(
+        (subscription, (slot, keeper, told)),
+        |(mut subscription, held)| async {
+            let Some(frame) = subscription.next().await else {
+                held.2.store(subscription.has_all(), Ordering::Release);
+                return None;
+            };
+            Some((frame, (subscription, held)))
         },
-    )))
+    );
+    let forget = forget(server, client, id);
+    Ok(Opened {
+        frames: Box::pin(frames),
+        sent: Box::new(move || {
+            if until_read && has_all.load(Ordering::Acquire) {
+                drop(tokio::spawn(forget));
+            }
+        }),
+    })
+}
+
+/// Has the supervisor forget a process whose output was read.
+fn forget(
+    server: &Server,
+    client: &Arc<Client>,
+    id: ProcessId,
+) -> impl Future<Output = ()> + use<> {
+    let (permits, supervisor) = (server.permits.clone(), server.supervisor.clone());
+    let client = Arc::clone(client);
+    async move {
+        tokio::time::sleep(COMEBACK).await;
+        let forgotten = async {
+            let permit = permits.change(&client).await?;
+            let done = |answered: Answered<'_>| answered.done();
+            supervisor.ask(permit, Ask::Remove(id), done).await
+        };
+        // Another reader may have had it forgotten, or somebody who asked for that.
+        drop(forgotten.await);
+    }
 }
 
 /// The process's output, opened if nobody reads it yet; `None` if it ended without a byte, and has

@@ -4,12 +4,14 @@
 
 use prn_ipc_protocol::message::{
     Enforcement, ExitCause, Input, Layer, OutputStore, Overflow, Profile, StopHow, TerminalSize,
+    Whom,
 };
 use prn_ipc_protocol::output::Stream;
 use prn_ipc_protocol::types::Millis;
 use prn_proto::v1::exit_cause::Kind as ApiCause;
 use prn_proto::v1::get_output_response::Type as ApiStream;
 use prn_proto::v1::list_request::Order as ApiOrder;
+use prn_proto::v1::signal_process_request::Target as ApiTarget;
 use prn_proto::v1::{
     DiskEnforcement as ApiEnforcement, Layer as ApiLayer, OutputPolicy as ApiPolicy,
     OutputStore as ApiStore, Profile as ApiProfile, Signal as ApiSignal, StandardInput as ApiInput,
@@ -138,6 +140,14 @@ asked! {
 }
 
 asked! {
+    /// Who of a process tree gets a signal.
+    asked_target("target"): ApiTarget = Whom {
+        Main = Main,
+        Tree = Tree
+    }
+}
+
+asked! {
     /// The order of a list.
     asked_order("order"): ApiOrder = Order {
         OldestFirst = OldestFirst,
@@ -226,6 +236,11 @@ mod tests {
             Order::NewestFirst => ApiOrder::NewestFirst,
         };
         comes_back("order", asked_order, shown_order);
+        let shown_target = |whom| match whom {
+            Whom::Main => ApiTarget::Main,
+            Whom::Tree => ApiTarget::Tree,
+        };
+        comes_back("target", asked_target, shown_target);
     }
 
     #[test]

@@ -30,6 +30,11 @@ impl Violations {
         part.map_err(|invalid| self.0.push(invalid)).ok()
     }
 
+    /// These as well.
+    pub fn append(&mut self, others: Self) {
+        self.0.extend(others.0);
+    }
+
     /// They, in the order in which they were found.
     pub fn fields(&self) -> impl Iterator<Item = &InvalidField> {
         self.0.iter()

@@ -4,12 +4,12 @@ use prn_ipc_protocol::message::ProcessInfo;
 use prn_ipc_protocol::types::UnixMicros;
 use prn_proto::v1;
 use prost::Message;
-use ring::digest::{Context, SHA256};
 
-use crate::convert::enums;
 use crate::convert::fields::{InvalidField, Violations};
 use crate::convert::time::maybe;
+use crate::convert::{digest, enums, selector};
 use crate::mirror::Order;
+use crate::selector::Selector;
 
 /// Most processes of a page.
 const PAGE_MAX: usize = 1000;
@@ -32,6 +32,8 @@ pub struct Query {
 /// Which processes.
 #[derive(Debug, Default)]
 pub struct Selection {
+    /// Of these.
+    pub selector: Selector,
     running: Option<bool>,
     started: Span,
     ended: Span,
@@ -76,16 +78,11 @@ impl Query {
 
 impl Selection {
     fn new(raw: &v1::ListRequest, now: UnixMicros, violations: &mut Violations) -> Option<Self> {
-        let running = match v1::ProcessState::try_from(raw.state) {
-            Ok(v1::ProcessState::Unspecified) => Ok(None),
-            Ok(v1::ProcessState::Running) => Ok(Some(true)),
-            Ok(v1::ProcessState::Stopped) => Ok(Some(false)),
-            Ok(v1::ProcessState::Sleeping | v1::ProcessState::Zombie) | Err(_) => {
-                let why = "must be PROCESS_STATE_RUNNING, PROCESS_STATE_STOPPED or absent for both";
-                Err(InvalidField::new("state", why))
-            }
+        let selector = match &raw.selector {
+            Some(raw) => selector::selector(raw, violations),
+            None => Some(Selector::default()),
         };
-        let running = violations.check(running);
+        let running = violations.check(selector::running(raw.state, "state"));
         type Time<'a> = Option<&'a v1::OutputTime>;
         let mut span = |since: Time<'_>, since_field, before: Time<'_>, before_field| {
             let since = violations.check(maybe(since, since_field, now));
@@ -109,6 +106,7 @@ impl Selection {
             "ended_before",
         );
         Some(Self {
+            selector: selector?,
             running: running?,
             started: started?,
             ended: ended?,
@@ -122,6 +120,7 @@ impl Selection {
             .is_none_or(|running| running == ended.is_none())
             && self.started.has(info.started)
             && ended.map_or(self.ended.is_open(), |at| self.ended.has(at))
+            && self.selector.has(info)
     }
 }
 
@@ -193,16 +192,7 @@ fn digest(raw: &v1::ListRequest, epoch: &str) -> String {
         page_token: String::new(),
         ..raw.clone()
     };
-    let mut context = Context::new(&SHA256);
-    context.update(epoch.as_bytes());
-    context.update(&common.encode_to_vec());
-    let digest = context.finish();
-    digest
-        .as_ref()
-        .iter()
-        .take(8)
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    digest::digest(&[epoch.as_bytes(), &common.encode_to_vec()])
 }
 
 #[cfg(test)]

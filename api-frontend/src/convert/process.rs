@@ -1,14 +1,12 @@
 //! What the API says of a process.
 
-use std::time::Duration;
-
-use prn_ipc_protocol::kernel;
 use prn_ipc_protocol::message::{ExitStatus, LeftBehind, MainExit, OutputTotals, ProcessInfo};
 use prn_ipc_protocol::types::LimitName;
 use prn_proto::v1;
 
-use crate::convert::time::{seconds, timestamp};
-use crate::convert::{enums, paths};
+use crate::convert::tasks::tasks;
+use crate::convert::time::{duration, seconds, timestamp};
+use crate::convert::{enums, lifetime, limits, names, paths, usage};
 
 /// A process as the API shows it.
 pub fn process(info: &ProcessInfo) -> v1::Process {
@@ -28,6 +26,29 @@ pub fn listed(info: &ProcessInfo, with_argv: bool) -> v1::Process {
         status.paths = Vec::new();
     }
     process
+}
+
+/// A process in an answer that has no room for all of it: how it ended.
+pub fn brief(process: v1::Process) -> v1::Process {
+    let brief = |status: v1::ProcessStatus| v1::ProcessStatus {
+        state: status.state,
+        exit_code: status.exit_code,
+        start_time: status.start_time,
+        end_time: status.end_time,
+        exit_cause: status.exit_cause,
+        main_exited: status.main_exited,
+        tree_empty: status.tree_empty,
+        started_at: status.started_at,
+        main_exited_at: status.main_exited_at,
+        ended_at: status.ended_at,
+        left_behind: status.left_behind,
+        name: status.name,
+        ..Default::default()
+    };
+    v1::Process {
+        id: process.id,
+        status: process.status.map(brief),
+    }
 }
 
 /// A process's status as the API shows it.
@@ -61,11 +82,14 @@ pub fn process_status(info: &ProcessInfo) -> v1::ProcessStatus {
         ended_at: info.end.as_ref().map(|end| timestamp(end.at)),
         argv,
         limits: Some(applied_limits(info)),
-        usage: info.end.as_ref().map(|end| usage(end.usage_numbers())),
+        usage: info
+            .end
+            .as_ref()
+            .map(|end| usage::shown(end.usage_numbers())),
         output: Some(output_status(info)),
         working_directory: directory
             .map_or_else(String::new, |path| path.to_string_lossy().into_owned()),
-        stuck_tasks: stuck_tasks(&info.stuck),
+        stuck_tasks: tasks(&info.stuck),
         uid: info.uid,
         profile: enums::shown_profile(spec.profile).into(),
         left_behind: info.left_behind.map(left_behind),
@@ -78,18 +102,17 @@ pub fn process_status(info: &ProcessInfo) -> v1::ProcessStatus {
         workspace: (spec.workspace.as_ref()).map_or_else(String::new, ToString::to_string),
         stdin: enums::shown_input(spec.input).into(),
         input_ended: info.input_ended,
-        ..Default::default()
+        name: (spec.name.as_ref()).map_or_else(String::new, |name| name.as_str().to_owned()),
+        labels: names::shown(&spec.labels),
+        paused: info.paused,
+        lease: lifetime::shown_lease(info),
+        deadline: spec.deadline.map(timestamp),
+        stop: info.stop.as_ref().map(lifetime::shown_stop),
+        retention: lifetime::shown_retention(spec.retention),
+        timeout: spec.timeout.map(duration),
+        stop_grace: Some(duration(spec.stop_grace)),
+        linger: spec.linger,
     }
-}
-
-fn stuck_tasks(stats: &[Vec<u8>]) -> Vec<v1::StuckTask> {
-    let tasks = stats.iter().filter_map(|stat| kernel::stuck_task(stat));
-    tasks
-        .map(|(name, state)| v1::StuckTask {
-            name,
-            state: state.to_string(),
-        })
-        .collect()
 }
 
 fn left_behind(left: LeftBehind) -> v1::LeftBehind {
@@ -121,34 +144,14 @@ pub fn exit_cause(exit: MainExit) -> v1::ExitCause {
 }
 
 fn applied_limits(info: &ProcessInfo) -> v1::AppliedLimits {
-    let limits = info.limits_in_force();
     v1::AppliedLimits {
-        values: Some(v1::Limits {
-            cpu_millis: limits.get(LimitName::Cpu),
-            memory_bytes: limits.get(LimitName::Memory),
-            io_read_bytes_per_second: limits.get(LimitName::IoRead),
-            io_write_bytes_per_second: limits.get(LimitName::IoWrite),
-            pids: limits.get(LimitName::Pids),
-        }),
+        values: Some(limits::shown(&info.limits_in_force())),
         not_enforced: info
             .limits
             .not_enforced
             .iter()
             .map(LimitName::to_string)
             .collect(),
-    }
-}
-
-fn usage(usage: kernel::Usage) -> v1::Usage {
-    let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
-    v1::Usage {
-        cpu_user_usec: micros(usage.cpu_user),
-        cpu_system_usec: micros(usage.cpu_system),
-        cpu_throttled_usec: micros(usage.cpu_throttled),
-        memory_peak_bytes: usage.memory_peak,
-        io_read_bytes: usage.io_read,
-        io_write_bytes: usage.io_written,
-        pids_peak: usage.pids_peak,
     }
 }
 

@@ -5,18 +5,18 @@ use std::ffi::CString;
 
 use prn_ipc_protocol::config;
 use prn_ipc_protocol::message::{
-    Input, Keeping, OutputStore, Overflow, ProcessSpec, Retention, StartSpec, TerminalSize,
+    Input, Keeping, OutputStore, Overflow, ProcessSpec, StartSpec, TerminalSize,
 };
 use prn_ipc_protocol::output_max;
-use prn_ipc_protocol::types::{ARGUMENTS_MAX, Argv, Labels, LimitName, Limits, Millis, ProcessId};
+use prn_ipc_protocol::types::{ARGUMENTS_MAX, Argv, Limits, Millis, ProcessId};
 use prn_proto::defaults::FOLLOW_TIMEOUT;
 use prn_proto::v1;
 
 use crate::convert::fields::{InvalidField, Violations};
 use crate::convert::paths::{self, PATH_MAX};
 use crate::convert::terminal::{USUAL_SIZE, size};
-use crate::convert::time::millis;
-use crate::convert::{enums, id, workspace};
+use crate::convert::time::{millis, positive_millis};
+use crate::convert::{enums, id, lifetime, limits, names, workspace};
 
 /// What a process gets that asks for nothing else.
 #[derive(Debug)]
@@ -66,12 +66,17 @@ pub fn start_spec<E: From<Violations>>(
     let input = input(&raw, &mut violations);
     let output = keeping(&raw, defaults, &mut violations);
     let profile = violations.check(enums::asked_profile(raw.profile));
-    let timeout = violations.check(timeout(raw.timeout));
+    let timeout = violations.check(positive_millis(raw.timeout, "timeout"));
     let stop_grace = violations.check(millis(raw.stop_grace, "stop_grace"));
-    let limits = limits(raw.limits.unwrap_or_default(), &mut violations);
+    let limits = limits::limits(raw.limits.unwrap_or_default(), &mut violations);
     let paths = paths::paths(raw.paths, &mut violations);
     let workspace = violations.check(workspace::of_start(raw.workspace));
     let directory = violations.check(working_directory(raw.working_directory));
+    let name = violations.check(names::of_start(raw.name));
+    let labels = violations.check(names::labels(raw.labels));
+    let deadline = violations.check(lifetime::deadline(raw.deadline.as_ref()));
+    let lease = violations.check(positive_millis(raw.lease, "lease"));
+    let retention = lifetime::retention(raw.retention, &mut violations);
     let run = run(raw.command, raw.args, raw.environment, &mut violations);
     let whole = || {
         let run = run?;
@@ -90,11 +95,11 @@ pub fn start_spec<E: From<Violations>>(
                 profile: profile?.unwrap_or_default(),
                 paths: paths?,
                 workspace: workspace?,
-                name: None,
-                labels: Labels::default(),
-                deadline: None,
-                lease: None,
-                retention: Retention::default(),
+                name: name?,
+                labels: labels?,
+                deadline: deadline?,
+                lease: lease?,
+                retention: retention?,
             },
             variables: run.variables,
         })
@@ -126,15 +131,6 @@ fn run(
         argv: argv?,
         variables: variables?,
     })
-}
-
-fn timeout(raw: Option<prost_types::Duration>) -> Result<Option<Millis>, InvalidField> {
-    match millis(raw, "timeout")? {
-        Some(timeout) if timeout.duration().is_zero() => {
-            Err(InvalidField::new("timeout", "must be at least 1 ms"))
-        }
-        timeout => Ok(timeout),
-    }
 }
 
 fn input(raw: &v1::StartRequest, violations: &mut Violations) -> Option<Input> {
@@ -269,39 +265,11 @@ fn check_size(
     Ok(())
 }
 
-fn limits(raw: v1::Limits, violations: &mut Violations) -> Option<Limits> {
-    let mut values = [
-        raw.cpu_millis,
-        raw.memory_bytes,
-        raw.io_read_bytes_per_second,
-        raw.io_write_bytes_per_second,
-        raw.pids,
-    ];
-    let mut are_valid = true;
-    for (name, value) in LimitName::ALL.into_iter().zip(&mut values) {
-        let checked = value.map(|value| name.check(value)).transpose();
-        let checked = checked.map_err(|why| InvalidField::new(limit_field(name), why));
-        match violations.check(checked) {
-            Some(checked) => *value = checked,
-            None => are_valid = false,
-        }
-    }
-    if !are_valid {
-        return None;
-    }
-    let limits = Limits::try_from(values);
-    violations.check(limits.map_err(|why| InvalidField::new("limits", why)))
-}
-
-/// Path of a limit's field in a start request.
-pub fn limit_field(name: LimitName) -> String {
-    format!("limits.{name}")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use prn_ipc_protocol::message::Profile;
+    use prn_ipc_protocol::types::LimitName;
 
     const ID: &str = "00ff10a9e28b7c4d5566778899aabbcc";
 

@@ -21,6 +21,25 @@ pub fn millis(
     .transpose()
 }
 
+/// A span of some length, if there is one.
+pub fn positive_millis(
+    raw: Option<prost_types::Duration>,
+    field: &str,
+) -> Result<Option<Millis>, InvalidField> {
+    match millis(raw, field)? {
+        Some(span) if span.duration().is_zero() => {
+            Err(InvalidField::new(field, "must be at least 1 ms"))
+        }
+        span => Ok(span),
+    }
+}
+
+/// A span as the API shows it.
+pub fn duration(span: Millis) -> prost_types::Duration {
+    // At most 365 days.
+    span.duration().try_into().unwrap_or_default()
+}
+
 /// A time of a request, by the server's clock. What lies before 1970 becomes 1970.
 pub fn instant(
     raw: &v1::OutputTime,
@@ -30,25 +49,32 @@ pub fn instant(
     let invalid = |part: &str, why: &str| InvalidField::new(format!("{field}.{part}"), why);
     let micros = match raw.at {
         None => return Err(InvalidField::new(field, "must have time or ago")),
-        Some(At::Time(time)) => {
-            // As google.protobuf.Timestamp has it: the years 1 to 9999.
-            let is_valid = (-62_135_596_800..=253_402_300_799).contains(&time.seconds)
-                && (0..1_000_000_000).contains(&time.nanos);
-            if !is_valid {
-                return Err(invalid(
-                    "time",
-                    "must be a valid timestamp, in the years 1 to 9999",
-                ));
-            }
-            i128::from(time.seconds) * 1_000_000 + i128::from(time.nanos / 1000)
-        }
+        Some(At::Time(time)) => return micros(&time, &format!("{field}.time")),
         Some(At::Ago(ago)) => {
             let ago =
                 Duration::try_from(ago).map_err(|_| invalid("ago", "must not be negative"))?;
             i128::from(now.0).saturating_sub_unsigned(ago.as_micros())
         }
     };
-    Ok(UnixMicros(u64::try_from(micros.max(0)).unwrap_or(u64::MAX)))
+    Ok(since_epoch(micros))
+}
+
+/// A timestamp. What lies before 1970 becomes 1970.
+pub fn micros(time: &prost_types::Timestamp, field: &str) -> Result<UnixMicros, InvalidField> {
+    // As google.protobuf.Timestamp has it: the years 1 to 9999.
+    let is_valid = (-62_135_596_800..=253_402_300_799).contains(&time.seconds)
+        && (0..1_000_000_000).contains(&time.nanos);
+    if is_valid {
+        let micros = i128::from(time.seconds) * 1_000_000 + i128::from(time.nanos / 1000);
+        Ok(since_epoch(micros))
+    } else {
+        let why = "must be a valid timestamp, in the years 1 to 9999";
+        Err(InvalidField::new(field, why))
+    }
+}
+
+fn since_epoch(micros: i128) -> UnixMicros {
+    UnixMicros(u64::try_from(micros.max(0)).unwrap_or(u64::MAX))
 }
 
 /// A time of a request, if there is one.

@@ -1,7 +1,7 @@
 //! What is asked for of workspaces, and what is said of them.
 
 use prn_ipc_protocol::message::{DiskLimit, StopHow, WorkspaceSpec};
-use prn_ipc_protocol::types::WorkspaceName;
+use prn_ipc_protocol::types::{WORKSPACE_NAME_MAX, WorkspaceName};
 use prn_proto::v1;
 
 use crate::convert::enums;
@@ -14,7 +14,12 @@ const DISK_MIN: u64 = 1 << 20;
 
 /// A name in a field.
 pub fn name(raw: String, field: &str) -> Result<WorkspaceName, InvalidField> {
-    WorkspaceName::try_from(raw).map_err(|why| InvalidField::new(field, why))
+    WorkspaceName::try_from(raw).map_err(|_| {
+        let why = format!(
+            "must be 1 to {WORKSPACE_NAME_MAX} lower-case letters, digits, \"-\" and \"_\", first a letter or a digit"
+        );
+        InvalidField::new(field, why)
+    })
 }
 
 /// The workspace that a process is to start in. `None`: in none.

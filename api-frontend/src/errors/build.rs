@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use nix::errno::Errno;
-use prn_proto::reason;
+use prn_proto::reason::{self, metadata as key};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
@@ -110,9 +110,47 @@ pub fn precondition(
     )
 }
 
+/// The same error, which says how many processes the call had removed before.
+pub fn removed_before(removed: usize, status: Status) -> Status {
+    if removed == 0 {
+        return status;
+    }
+    let message = format!("{}; {removed} before it are removed", status.message());
+    let mut details = status.get_error_details();
+    if let Some(info) = details.error_info().cloned() {
+        let mut metadata = info.metadata;
+        metadata.insert(key::REMOVED.to_owned(), removed.to_string());
+        details.set_error_info(info.reason, info.domain, metadata);
+    }
+    Status::with_error_details(status.code(), message, details)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_error_says_what_was_done_before_it() {
+        let first = precondition(
+            "R",
+            ("K", "s"),
+            "why",
+            "no".to_owned(),
+            &[("a", "1".to_owned())],
+        );
+        assert_eq!(removed_before(0, first.clone()).message(), "no");
+        let later = removed_before(2, first);
+        assert_eq!(later.message(), "no; 2 before it are removed");
+        let info = later.get_details_error_info().unwrap();
+        assert_eq!(
+            (
+                info.metadata["removed"].as_str(),
+                info.metadata["a"].as_str()
+            ),
+            ("2", "1")
+        );
+        assert!(later.get_details_precondition_failure().is_some());
+    }
 
     #[test]
     fn a_clients_long_or_wild_string_is_shortened_and_escaped() {

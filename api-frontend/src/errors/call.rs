@@ -15,6 +15,12 @@ pub fn restarting() -> Status {
     unavailable(reason::RESTARTING, "the server is restarting")
 }
 
+/// More was forgotten since what a watch has told than is known.
+pub fn watch_behind() -> Status {
+    let message = "more has changed than this watch was told in time: go on with its last cursor";
+    unavailable(reason::WATCH_BEHIND, message)
+}
+
 /// A stream without control frames had to leave out bytes.
 pub fn output_lost(bytes: u64) -> Status {
     let message = format!("{bytes} bytes of output were dropped before they could be sent");

@@ -2,7 +2,7 @@
 
 use nix::errno::Errno;
 use prn_ipc_protocol::message::{ChildStep, StartSpec};
-use prn_ipc_protocol::types::{PathRule, Paths, WorkspaceName};
+use prn_ipc_protocol::types::{PathRule, Paths, ProcessName, WorkspaceName};
 use prn_proto::reason::{self, metadata as key};
 use tonic::{Code, Status};
 
@@ -19,6 +19,7 @@ pub struct Asked {
     working_directory: Option<String>,
     paths: Paths,
     workspace: Option<WorkspaceName>,
+    name: Option<ProcessName>,
 }
 
 impl Asked {
@@ -29,6 +30,11 @@ impl Asked {
     /// The rule of a path at this place.
     pub fn rule(&self, place: u8) -> Option<&PathRule> {
         self.paths.as_slice().get(usize::from(place))
+    }
+
+    /// The name that it was to have.
+    pub fn name(&self) -> Option<&ProcessName> {
+        self.name.as_ref()
     }
 
     /// The workspace.
@@ -49,6 +55,7 @@ impl From<&StartSpec> for Asked {
             working_directory: directory.map(|path| quoted(&path.to_string_lossy())),
             paths: spec.process.paths.clone(),
             workspace: spec.process.workspace.clone(),
+            name: spec.process.name.clone(),
         }
     }
 }
@@ -253,6 +260,7 @@ mod tests {
             working_directory: Some(quoted("/nowhere")),
             paths: Paths::default(),
             workspace: None,
+            name: None,
         }
     }
 

@@ -87,6 +87,31 @@ pub fn too_many_inputs_of_connection(max: u32) -> Status {
     quota(reason::TOO_MANY_INPUTS, "inputs", message, &metadata)
 }
 
+/// A client has as many calls that wait for the end of processes as it may, or they wait for as
+/// many.
+pub fn too_many_waits(max: u32) -> Status {
+    let message = format!(
+        "this client has {max} calls that wait for processes, or they wait for too many, which is the server's limit: \
+         wait for several processes with one call"
+    );
+    let metadata = [(key::MAX, max.to_string())];
+    quota(reason::TOO_MANY_WAITS, "waits", message, &metadata)
+}
+
+/// A client has as many watches as it may.
+pub fn too_many_watches(max: usize) -> Status {
+    let message = format!("this client has {max} watches, which is the server's limit");
+    let metadata = [(key::MAX, max.to_string())];
+    quota(reason::TOO_MANY_WATCHES, "watches", message, &metadata)
+}
+
+/// An answer has no room for all that are selected.
+pub fn too_many_selected(count: usize) -> Status {
+    let message =
+        format!("{count} processes are more than an answer has room for: select fewer of them");
+    quota(reason::MESSAGE_TOO_LARGE, "response", message, &[])
+}
+
 /// What is true of those that there are, and of the room that is kept.
 fn state(of_taken: &str, kept: u32) -> String {
     match kept {

@@ -7,22 +7,16 @@ use prn_proto::reason::{self, metadata as key};
 use tonic::{Code, Status};
 
 use crate::convert::fields::InvalidField;
-use crate::convert::start::{limit_field, too_long};
+use crate::convert::limits::limit_field;
+use crate::convert::start::too_long;
 use crate::errors::build::{SHORTAGES, bad_field, error, precondition, quota, quoted};
 use crate::errors::call::{draining, internal, restarting};
 use crate::errors::exec::{Asked, not_executed};
 use crate::errors::full::too_many_requests;
 use crate::errors::input::{no_input, no_terminal, unwritable};
-use crate::errors::workspace;
+use crate::errors::{process, workspace};
 use crate::failure::Failure;
 use crate::workspaces::Workspace;
-
-/// An id that names no process.
-pub fn process_not_found(id: ProcessId) -> Status {
-    let message = format!("no process has the id {id}");
-    let why = "unknown, or finished and forgotten";
-    of_process(Code::NotFound, reason::PROCESS_NOT_FOUND, message, id, why)
-}
 
 /// What a request was about.
 #[derive(Debug, Clone, Copy)]
@@ -107,10 +101,10 @@ fn of_subject(failure: &Failure, subject: Subject<'_>) -> Status {
 /// The supervisor's answer is no.
 fn refused(refusal: &Refusal, subject: Subject<'_>) -> Status {
     match refusal {
-        Refusal::UnknownProcess => subject.of_process(process_not_found),
+        Refusal::UnknownProcess => subject.of_process(process::process_not_found),
         Refusal::NoInput => subject.of_process(no_input),
         Refusal::NoTerminal => subject.of_process(no_terminal),
-        Refusal::AlreadyExists => subject.of_process(process_exists),
+        Refusal::AlreadyExists => subject.of_process(process::process_exists),
         Refusal::Draining => draining(),
         Refusal::TooManyProcesses { max, scarce } => too_many_processes(*max, *scarce),
         Refusal::UserIdsHeld { held, all } => user_ids_held(*held, *all),
@@ -123,7 +117,7 @@ fn refused(refusal: &Refusal, subject: Subject<'_>) -> Status {
             above_ceiling("output_max_bytes", "output_max_bytes", *ceiling)
         }
         Refusal::OutputAboveBudget(left) => output_above_budget(*left),
-        Refusal::NotEnforceable(limit) => not_enforceable(*limit),
+        Refusal::NotEnforceable(limit) => not_enforceable(*limit, subject.start().is_some()),
         Refusal::Unconfined => bad_field(
             Code::PermissionDenied,
             reason::PROFILE_NOT_ALLOWED,
@@ -163,26 +157,18 @@ fn refused(refusal: &Refusal, subject: Subject<'_>) -> Status {
         Refusal::DiskAboveCeiling(ceiling) => {
             above_ceiling("disk_max_bytes", "disk_max_bytes", *ceiling)
         }
-        Refusal::NameTaken(_)
-        | Refusal::DeadlinePassed
-        | Refusal::Ended
-        | Refusal::NotEnded
-        | Refusal::MemoryInUse(_)
-        | Refusal::NoLease
-        | Refusal::TooManyKept { .. }
-        | Refusal::NotChanged(_) => internal(),
+        Refusal::NameTaken(id) => match subject.start().and_then(Asked::name) {
+            Some(name) => process::name_taken(name, *id),
+            None => internal(),
+        },
+        Refusal::DeadlinePassed => process::deadline_passed(),
+        Refusal::Ended => subject.of_process(process::process_ended),
+        Refusal::NotEnded => subject.of_process(process::process_running),
+        Refusal::MemoryInUse(bytes) => subject.of_process(|id| process::memory_in_use(id, *bytes)),
+        Refusal::NoLease => subject.of_process(process::no_lease),
+        Refusal::TooManyKept { max } => process::too_many_kept(*max),
+        Refusal::NotChanged(errno) => process::not_changed(Errno::from_raw(*errno)),
     }
-}
-
-fn process_exists(id: ProcessId) -> Status {
-    let message = format!("the id {id} names a process with another specification");
-    of_process(
-        Code::AlreadyExists,
-        reason::PROCESS_EXISTS,
-        message,
-        id,
-        "its specification differs",
-    )
 }
 
 /// `start` is what was asked for, if that is known.
@@ -203,12 +189,6 @@ fn not_bindable(place: u8, start: Option<&Asked>) -> Status {
         &why,
         &[],
     )
-}
-
-fn of_process(code: Code, reason: &str, message: String, id: ProcessId, why: &str) -> Status {
-    error(code, reason, message, &[], |details| {
-        details.set_resource_info("proto.v1.Process", id.to_string(), "", why);
-    })
 }
 
 fn too_many_processes(max: u32, scarce: Scarce) -> Status {
@@ -294,8 +274,12 @@ fn no_output_disk() -> Status {
     )
 }
 
-fn not_enforceable(limit: LimitName) -> Status {
-    let why = "this host cannot enforce it; best_effort_limits starts without it";
+fn not_enforceable(limit: LimitName, is_start: bool) -> Status {
+    let why = if is_start {
+        "this host cannot enforce it; best_effort_limits starts without it"
+    } else {
+        "this host cannot enforce it, and it stays as it was"
+    };
     let field = limit_field(limit);
     precondition(
         reason::LIMIT_NOT_ENFORCEABLE,

@@ -40,13 +40,16 @@ const GATHERED: usize = 32 * 1024;
 /// What a subscription sends.
 pub type Frames = Pin<Box<dyn Stream<Item = Result<v1::GetOutputResponse, Status>> + Send>>;
 
+/// What is done when all frames are on their way to their client.
+pub type Sent = Box<dyn FnOnce() + Send>;
+
 /// A part of a body: what was gathered, then data from where it lies.
 type Piece = Frame<Chain<Bytes, Bytes>>;
 
 /// Frames on their way from the call to the connection, in the extensions of a response without a
 /// body.
 #[derive(Clone)]
-pub struct Handed(Arc<Mutex<Option<Frames>>>);
+pub struct Handed(Arc<Mutex<Option<(Frames, Sent)>>>);
 
 impl fmt::Debug for Handed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -55,12 +58,12 @@ impl fmt::Debug for Handed {
 }
 
 impl Handed {
-    /// To be sent as the response's body.
-    pub fn new(frames: Frames) -> Self {
-        Self(Arc::new(Mutex::new(Some(frames))))
+    /// To be sent as the response's body, and what is done then.
+    pub fn new(frames: Frames, sent: Sent) -> Self {
+        Self(Arc::new(Mutex::new(Some((frames, sent)))))
     }
 
-    fn take(self) -> Option<Frames> {
+    fn take(self) -> Option<(Frames, Sent)> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
@@ -82,6 +85,8 @@ pub struct OutputBody {
     gathered: BytesMut,
     /// What comes after them.
     trailers: Option<HeaderMap>,
+    /// What is done when they are sent: a client that takes nothing any more is sent none.
+    sent: Option<Sent>,
 }
 
 impl fmt::Debug for OutputBody {
@@ -94,10 +99,11 @@ impl ResponseBody {
     /// Instead of `body`, if there are frames.
     pub fn new(body: Body, handed: Option<Handed>) -> Self {
         match handed.and_then(Handed::take) {
-            Some(frames) => Self::Output(OutputBody {
+            Some((frames, sent)) => Self::Output(OutputBody {
                 frames: Some(frames),
                 gathered: BytesMut::new(),
                 trailers: None,
+                sent: Some(sent),
             }),
             None => Self::Whole(body),
         }
@@ -165,11 +171,11 @@ impl OutputBody {
             self.trailers = Some(trailers);
         }
         if self.gathered.is_empty() {
-            return Poll::Ready(
-                self.trailers
-                    .take()
-                    .map(|trailers| Ok(Frame::trailers(trailers))),
-            );
+            let trailers = self.trailers.take();
+            if let Some(sent) = self.sent.take() {
+                sent();
+            }
+            return Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))));
         }
         Poll::Ready(Some(Ok(self.send(Bytes::new()))))
     }
@@ -212,7 +218,15 @@ mod tests {
     fn reply(
         frames: impl Stream<Item = Result<v1::GetOutputResponse, Status>> + Send + 'static,
     ) -> ResponseBody {
-        ResponseBody::new(Body::empty(), Some(Handed::new(Box::pin(frames))))
+        told(frames, || {})
+    }
+
+    fn told(
+        frames: impl Stream<Item = Result<v1::GetOutputResponse, Status>> + Send + 'static,
+        sent: impl FnOnce() + Send + 'static,
+    ) -> ResponseBody {
+        let handed = Handed::new(Box::pin(frames), Box::new(sent));
+        ResponseBody::new(Body::empty(), Some(handed))
     }
 
     fn next(reply: &mut ResponseBody) -> Poll<Option<Frame<Vec<u8>>>> {
@@ -247,6 +261,26 @@ mod tests {
         }
         assert!(rest.is_empty());
         (all, pieces)
+    }
+
+    #[test]
+    fn what_is_to_be_done_then_is_done_once_all_data_was_taken() {
+        let (done, is_done) = std::sync::mpsc::channel();
+        let frame = v1::GetOutputResponse {
+            data: Bytes::from_static(b"x"),
+            ..Default::default()
+        };
+        let mut reply = told(iter([Ok(frame)]), move || done.send(()).unwrap());
+        assert!(matches!(next(&mut reply), Poll::Ready(Some(frame)) if frame.is_data()));
+        assert!(
+            is_done.try_recv().is_err(),
+            "the data may not have been taken"
+        );
+        assert!(matches!(next(&mut reply), Poll::Ready(Some(frame)) if frame.is_trailers()));
+        assert!(is_done.try_recv().is_ok());
+        let (done, is_done) = std::sync::mpsc::channel();
+        drop(told(iter([]), move || done.send(()).unwrap()));
+        assert!(is_done.try_recv().is_err(), "its client has left");
     }
 
     #[test]

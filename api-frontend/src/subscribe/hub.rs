@@ -10,6 +10,7 @@ use prn_ipc_protocol::types::ProcessId;
 use tokio::sync::watch;
 
 use crate::failure::Failure;
+use crate::subscribe::keepers::Keepers;
 use crate::subscribe::readers::Readers;
 
 /// About what it takes to wake a follower and send it a line.
@@ -43,6 +44,7 @@ pub struct Hub {
     /// When that was told to followers, and how much more it was than before.
     told: Mutex<Option<(Instant, u64)>>,
     readers: Mutex<Readers>,
+    keepers: Mutex<Keepers>,
 }
 
 /// What is known of an output's end.
@@ -73,6 +75,7 @@ impl Hub {
             newest: watch::Sender::new(Newest::End(0)),
             told: Mutex::default(),
             readers: Mutex::default(),
+            keepers: Mutex::default(),
         }
     }
 
@@ -89,6 +92,11 @@ impl Hub {
     /// How far its subscribers are.
     pub fn readers(&self) -> MutexGuard<'_, Readers> {
         self.readers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Those who keep its process's lease.
+    pub fn keepers(&self) -> MutexGuard<'_, Keepers> {
+        self.keepers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The supervisor's event: the end lies at `end` now.

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use prn_ipc_protocol::message::Overflow;
+use prn_ipc_protocol::message::{For, Overflow};
 
 use crate::mirror::Process;
 use crate::subscribe::readers::Position;
@@ -70,7 +70,7 @@ impl Seat {
         });
         if is_first {
             // Before the lock is given back: what is told of others comes in its order.
-            supervisor.follow(process.hub.id());
+            supervisor.follow(process.hub.id(), For::Output);
         }
         drop(readers);
         Self {
@@ -122,7 +122,7 @@ impl Drop for Seat {
             return;
         }
         if self.awaits == Awaits::Followers && !readers.are_any_awaited() {
-            self.supervisor.unfollow(self.process.hub.id());
+            self.supervisor.unfollow(self.process.hub.id(), For::Output);
         }
         // It may have been the one that the others were ahead of.
         self.tell(readers.advance(0));

@@ -82,6 +82,8 @@ pub struct Subscription {
     /// Up to where it may go ahead of others.
     lead: u64,
     done: bool,
+    /// Its client was sent the end of the output.
+    has_all: bool,
 }
 
 type Frame = v1::GetOutputResponse;
@@ -152,6 +154,7 @@ impl Subscription {
             sent,
             lead: 0,
             done: false,
+            has_all: false,
         })
     }
 
@@ -194,6 +197,12 @@ impl Subscription {
             }
         }
         None
+    }
+
+    /// Whether the stream has ended with the end of a process's output: with the end frame, or without
+    /// control frames and without a loss.
+    pub fn has_all(&self) -> bool {
+        self.has_all
     }
 
     fn look(&mut self) -> Before {
@@ -387,6 +396,8 @@ impl Subscription {
         // It needs none of it any more.
         self.seat.arrive(self.cursor.offset, Then::Leaves);
         if !self.control_frames {
+            let is_end = ended.is_some_and(|ended| self.cursor.offset >= ended.end);
+            self.has_all = is_end && self.lost == 0;
             return (self.lost > 0).then(|| Err(errors::output_lost(self.lost)));
         }
         let end = ended?;
@@ -397,6 +408,7 @@ impl Subscription {
             // With no_follow, the end that was asked for need not be that of the output.
             return None;
         }
+        self.has_all = true;
         let end = convert::process::output_end(&self.info.borrow(), &end, &self.source.epoch);
         Some(Ok(self.tell_skipped(Frame {
             end: Some(end),

@@ -50,14 +50,6 @@ impl Frontend {
         assert_eq!(frontend.receive(), Request::Ready);
         frontend
     }
-
-    fn asked(&mut self) -> (RequestId, Ask) {
-        let asked = self.receive();
-        let Request::Ask(request, ask) = asked else {
-            panic!("{asked:?}")
-        };
-        (request, ask)
-    }
 }
 
 async fn listed(client: &mut Client) -> Vec<v1::Workspace> {

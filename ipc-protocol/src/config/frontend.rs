@@ -2,13 +2,17 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::types::{Id, Limits, Millis};
+use crate::types::{Id, Limits, Millis, UnixMicros};
 
 /// The frontend's configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Frontend {
     /// This run of the server.
     pub epoch: Id,
+    /// When that began.
+    pub started: UnixMicros,
+    /// Most processes at one time.
+    pub processes_max: u32,
     /// Limits of a process that asks for none.
     pub default_limits: Limits,
     /// Output bytes kept for a process that asks for nothing else.

@@ -107,8 +107,10 @@ pub enum DiskEnforcement {
 #[cfg_attr(feature = "clap", derive(clap::ValueEnum))]
 pub enum StopSignal {
     /// SIGTERM, and SIGKILL after the grace time
+    #[cfg_attr(feature = "clap", value(aliases = ["sigterm", "15"]))]
     Term,
     /// SIGKILL at once
+    #[cfg_attr(feature = "clap", value(aliases = ["sigkill", "9"]))]
     Kill,
 }
 

@@ -45,7 +45,7 @@ const RESPONSE_MAX: usize = 64 * 1024 * 1024 + 1024;
 pub struct Client {
     pub(crate) service: ProcessRunnerServiceClient<Channel>,
     channel: Channel,
-    health: Arc<Health>,
+    pub(crate) health: Arc<Health>,
     pub(crate) call_timeout: Duration,
 }
 

@@ -1,8 +1,8 @@
 //! Values of flags, as people write them, in the units of the API.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use prn_proto::units::{Cpu, Directory, InvalidUnit, Size, Time, Workspace};
+use prn_proto::units::{Cpu, Deadline, Directory, InvalidUnit, ProcessName, Size, Time, Workspace};
 
 pub(crate) fn size(text: &str) -> Result<u64, InvalidUnit> {
     text.parse().map(|Size(bytes)| bytes)
@@ -22,4 +22,12 @@ pub(crate) fn workspace(text: &str) -> Result<String, InvalidUnit> {
 
 pub(crate) fn directory(text: &str) -> Result<String, InvalidUnit> {
     text.parse().map(|Directory(path)| path)
+}
+
+pub(crate) fn deadline(text: &str) -> Result<SystemTime, InvalidUnit> {
+    text.parse().map(|Deadline(time)| time)
+}
+
+pub(crate) fn process_name(text: &str) -> Result<String, InvalidUnit> {
+    text.parse().map(|ProcessName(name)| name)
 }

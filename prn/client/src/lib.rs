@@ -43,14 +43,24 @@ mod input;
 mod input_writer;
 #[cfg(feature = "serde")]
 mod json;
+mod lifetime;
 mod limits;
 mod list;
 mod mint;
 mod paths;
 mod process;
+mod remove;
+mod selector;
+mod server;
+mod several;
+mod signal;
 mod start;
 mod subscription;
 mod transport;
+mod update;
+mod usage;
+mod wait;
+mod watch;
 mod wire;
 mod workspace;
 
@@ -61,6 +71,7 @@ pub use input::{
     INPUT_PIECE_MAX, InputAnswer, InputKind, InputOpening, InputPiece, StandardInput, TerminalSize,
 };
 pub use input_writer::{INPUT_KEPT, InputWriter};
+pub use lifetime::{Lease, Retention};
 pub use limits::{AppliedLimits, Limits};
 pub use list::{ListRequest, Pages};
 pub use mint::{mint_id, mint_writer};
@@ -69,11 +80,21 @@ pub use prn_proto::Tail;
 pub use prn_proto::defaults::{FOLLOW_TIMEOUT, STOP_GRACE};
 pub use prn_proto::id::{InvalidProcessId, ProcessId};
 pub use prn_proto::reason;
-pub use prn_proto::units::{Binding, Variable, When};
+pub use prn_proto::units::{Binding, Label, Variable, When};
 pub use process::{
-    Exit, ExitKind, LeftBehind, OutputStatus, Process, ProcessStatus, State, StuckTask, Usage,
+    Exit, ExitKind, LeftBehind, OutputStatus, Process, ProcessStatus, State, StopStatus, StuckTask,
+    Usage,
 };
+pub use remove::RemovedProcesses;
+pub use selector::{InvalidSelector, LabelIs, LabelMatch, LabelSelector, Outcome, Selector};
+pub use server::ServerInfo;
+pub use several::Processes;
+pub use signal::Target;
 pub use start::{StartSpec, Started};
 pub use subscription::{Event, OutputEnd, OutputRequest, OutputStream, Source};
 pub use tonic::Code;
+pub use update::{NewLease, Update};
+pub use usage::{Pressure, ProcessUsage, Usages};
+pub use wait::{WaitCondition, WaitRequest, Waited};
+pub use watch::{Change, Watch, WatchRequest};
 pub use workspace::{Removed, StopProcesses, Workspace};

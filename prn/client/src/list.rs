@@ -6,14 +6,17 @@ use prn_proto::v1;
 use crate::client::Client;
 use crate::error::ClientError;
 use crate::process::{Process, State};
+use crate::selector::Selector;
 use crate::wire::to_wire_when;
 
 /// Which processes are asked for, and how. The default is all of them, oldest first.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ListRequest {
     /// Those in this state alone.
     pub state: Option<State>,
+    /// Those alone that this selects.
+    pub selector: Option<Selector>,
     /// Those alone that started at this time or later.
     pub started_since: Option<When>,
     /// Those alone that started before this time.
@@ -35,11 +38,6 @@ const PAGE_SIZE: i32 = 1000;
 
 impl ListRequest {
     fn message(&self, page_token: String) -> Result<v1::ListRequest, ClientError> {
-        let state = match self.state {
-            None => v1::ProcessState::Unspecified,
-            Some(State::Running) => v1::ProcessState::Running,
-            Some(State::Stopped) => v1::ProcessState::Stopped,
-        };
         let order = if self.newest_first {
             v1::list_request::Order::NewestFirst
         } else {
@@ -50,14 +48,14 @@ impl ListRequest {
                 i32::try_from(size.max(1)).unwrap_or(i32::MAX)
             }),
             page_token,
-            state: state.into(),
+            state: State::to_wire(self.state).into(),
             started_since: self.started_since.map(to_wire_when).transpose()?,
             started_before: self.started_before.map(to_wire_when).transpose()?,
             ended_since: self.ended_since.map(to_wire_when).transpose()?,
             ended_before: self.ended_before.map(to_wire_when).transpose()?,
             order: order.into(),
             with_argv: self.with_argv,
-            selector: None,
+            selector: self.selector.clone().map(Into::into),
         })
     }
 }

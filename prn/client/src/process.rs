@@ -1,5 +1,6 @@
 //! A process and what is known of it.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use prn_proto::id::ProcessId;
@@ -8,9 +9,10 @@ use prn_proto::v1;
 use crate::choices::{Layer, OutputPolicy, OutputStore, Profile};
 use crate::error::ClientError;
 use crate::input::InputKind;
+use crate::lifetime::{Lease, Retention};
 use crate::limits::{AppliedLimits, Limits};
 use crate::paths::PathRule;
-use crate::wire::{INCOMPLETE, from_wire_time};
+use crate::wire::{INCOMPLETE, from_wire_duration, from_wire_time};
 
 /// A process and what is known of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,16 +36,19 @@ impl Process {
             status: status.ok_or(INCOMPLETE)?.try_into()?,
         })
     }
+
+    /// The id that the server means.
+    pub(crate) fn named(raw: v1::ProcessIdentifier) -> Result<ProcessId, ClientError> {
+        raw.try_into()
+            .map_err(|_| ClientError::Protocol("the server sent a malformed process id"))
+    }
 }
 
 impl TryFrom<v1::Process> for Process {
     type Error = ClientError;
 
     fn try_from(process: v1::Process) -> Result<Self, ClientError> {
-        let id = process.id.ok_or(INCOMPLETE)?.id;
-        let id = id
-            .parse()
-            .map_err(|_| ClientError::Protocol("the server sent a malformed process id"))?;
+        let id = Self::named(process.id.ok_or(INCOMPLETE)?)?;
         Self::of(id, process.status)
     }
 }
@@ -60,6 +65,17 @@ pub enum State {
     Running,
     /// None is left.
     Stopped,
+}
+
+impl State {
+    /// As a request asks for it.
+    pub(crate) fn to_wire(state: Option<Self>) -> v1::ProcessState {
+        match state {
+            None => v1::ProcessState::Unspecified,
+            Some(Self::Running) => v1::ProcessState::Running,
+            Some(Self::Stopped) => v1::ProcessState::Stopped,
+        }
+    }
 }
 
 /// What is known of a process.
@@ -115,6 +131,29 @@ pub struct ProcessStatus {
     pub stdin: InputKind,
     /// Its standard input takes nothing more: it was ended.
     pub input_ended: bool,
+    /// What people call it.
+    pub name: Option<String>,
+    /// What people tell it apart by.
+    pub labels: BTreeMap<String, String>,
+    /// None of its processes runs until they are to go on.
+    pub paused: bool,
+    /// Its lease, if it has one.
+    pub lease: Option<Lease>,
+    /// When it is stopped, or was to be.
+    #[cfg_attr(feature = "serde", serde(serialize_with = "crate::json::time"))]
+    pub deadline: Option<SystemTime>,
+    /// How its tree was stopped, if it was.
+    pub stop: Option<StopStatus>,
+    /// For how long it is remembered when it has ended. `None`: as the server's settings have it.
+    pub retention: Option<Retention>,
+    /// How long it may run.
+    #[cfg_attr(feature = "serde", serde(serialize_with = "crate::json::span"))]
+    pub timeout: Option<Duration>,
+    /// Time between SIGTERM and SIGKILL when it is stopped, if the server says.
+    #[cfg_attr(feature = "serde", serde(serialize_with = "crate::json::span"))]
+    pub stop_grace: Option<Duration>,
+    /// What its main process started lives on after that has exited.
+    pub linger: bool,
 }
 
 impl TryFrom<v1::ProcessStatus> for ProcessStatus {
@@ -153,14 +192,7 @@ impl TryFrom<v1::ProcessStatus> for ProcessStatus {
             },
             usage: status.usage.map(Usage::from),
             output: status.output.map(OutputStatus::from),
-            stuck_tasks: status
-                .stuck_tasks
-                .into_iter()
-                .map(|task| StuckTask {
-                    name: task.name,
-                    state: task.state,
-                })
-                .collect(),
+            stuck_tasks: StuckTask::all(status.stuck_tasks),
             left_behind: status.left_behind.map(LeftBehind::from),
             layers: status
                 .layers
@@ -174,6 +206,16 @@ impl TryFrom<v1::ProcessStatus> for ProcessStatus {
                 .collect(),
             stdin: InputKind::from_wire(status.stdin),
             input_ended: status.input_ended,
+            name: Some(status.name).filter(|name| !name.is_empty()),
+            labels: status.labels,
+            paused: status.paused,
+            lease: status.lease.map(Lease::from_wire),
+            deadline: status.deadline.and_then(from_wire_time),
+            stop: status.stop.map(StopStatus::from),
+            retention: status.retention.map(Retention::from_wire),
+            timeout: status.timeout.and_then(from_wire_duration),
+            stop_grace: status.stop_grace.and_then(from_wire_duration),
+            linger: status.linger,
         })
     }
 }
@@ -198,7 +240,35 @@ impl From<v1::LeftBehind> for LeftBehind {
     }
 }
 
-/// A task that survived SIGKILL so far.
+/// How a process tree was stopped.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct StopStatus {
+    /// For what: also of a tree whose main process had ended before.
+    pub cause: ExitKind,
+    /// When it began: with SIGTERM, or with SIGKILL at once.
+    #[cfg_attr(feature = "serde", serde(serialize_with = "crate::json::time"))]
+    pub asked_at: Option<SystemTime>,
+    /// When what was left was killed. `None`: nothing was left then, or it is not time yet.
+    #[cfg_attr(feature = "serde", serde(serialize_with = "crate::json::time"))]
+    pub killed_at: Option<SystemTime>,
+    /// Tasks that were left then, some of them if they were many.
+    pub outlived: Vec<StuckTask>,
+}
+
+impl From<v1::StopStatus> for StopStatus {
+    fn from(stop: v1::StopStatus) -> Self {
+        Self {
+            cause: ExitKind::from_wire(stop.cause),
+            asked_at: stop.asked_at.and_then(from_wire_time),
+            killed_at: stop.killed_at.and_then(from_wire_time),
+            outlived: StuckTask::all(stop.outlived),
+        }
+    }
+}
+
+/// A task of a tree: one that survived SIGKILL so far, or a signal before it, or one that is alive.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct StuckTask {
@@ -206,6 +276,15 @@ pub struct StuckTask {
     pub name: String,
     /// Its state letter: "D" for uninterruptible sleep.
     pub state: String,
+}
+
+impl StuckTask {
+    pub(crate) fn all(tasks: Vec<v1::StuckTask>) -> Vec<Self> {
+        let tasks = tasks.into_iter();
+        tasks
+            .map(|v1::StuckTask { name, state }| Self { name, state })
+            .collect()
+    }
 }
 
 /// Why a main process ended.
@@ -218,11 +297,11 @@ pub struct StuckTask {
 pub enum ExitKind {
     /// It exited by itself.
     Exited,
-    /// A signal ended it that the server did not send.
+    /// A signal ended it, and not as part of a stop.
     Signalled,
     /// The kernel killed it for exceeding its memory limit.
     OomKilled,
-    /// It ran longer than its timeout.
+    /// It ran longer than its timeout, or until its deadline.
     TimedOut,
     /// A stop, or the server's shutdown, ended it.
     StoppedOnRequest,

@@ -1,14 +1,15 @@
 //! What to start, and the answer.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use prn_proto::id::ProcessId;
-use prn_proto::units::{Binding, Variable};
+use prn_proto::units::{Binding, Label, Variable};
 use prn_proto::v1;
 
 use crate::choices::{OutputPolicy, OutputStore, Profile};
 use crate::error::ClientError;
 use crate::input::StandardInput;
+use crate::lifetime::Retention;
 use crate::limits::Limits;
 use crate::paths::PathRule;
 use crate::process::Process;
@@ -122,6 +123,30 @@ pub struct StartSpec {
         )
     )]
     pub workspace: Option<String>,
+    /// What people call the process. No other that is alive may have the name.
+    #[cfg_attr(feature = "clap", arg(long, value_name = "NAME", value_parser = crate::flags::process_name, help = "Call the process NAME, which then stands for its id; no other that is alive has it", help_heading = "Names"))]
+    pub name: Option<String>,
+    /// What people tell it apart by.
+    #[cfg_attr(
+        feature = "clap",
+        arg(
+            long = "label",
+            value_name = "KEY=VALUE",
+            help = "Add a label, which -l selects by. Repeatable, up to 32",
+            help_heading = "Names"
+        )
+    )]
+    pub labels: Vec<Label>,
+    /// Stopped at this time, by the server's clock.
+    #[cfg_attr(feature = "clap", arg(long, value_name = "TIME", value_parser = crate::flags::deadline, help = "Stop the process at this time: 2030-01-31T12:00:00Z, or 10m for in ten minutes by the clock here", help_heading = "Lifetime", allow_negative_numbers = true))]
+    pub deadline: Option<SystemTime>,
+    /// Stopped when it has lived this long without anybody who follows its output, and without
+    /// [`Update::lease`](crate::Update::lease).
+    #[cfg_attr(feature = "clap", arg(long, value_name = "TIME", value_parser = crate::flags::time, help = "Stop the process when nobody has followed its output, nor renewed the lease (prn renew), for this long", help_heading = "Lifetime", allow_negative_numbers = true))]
+    pub lease: Option<Duration>,
+    /// For how long it is remembered when it has ended.
+    #[cfg_attr(feature = "clap", command(flatten))]
+    pub retention: Retention,
     /// What the process reads as its standard input.
     #[cfg_attr(feature = "clap", arg(skip))]
     pub stdin: StandardInput,
@@ -191,11 +216,13 @@ impl TryFrom<&StartSpec> for v1::StartRequest {
             stdin: spec.stdin.kind().into_wire().into(),
             terminal_size: spec.stdin.terminal_size().map(v1::TerminalSize::from),
             workspace: spec.workspace.clone().unwrap_or_default(),
-            name: String::new(),
-            labels: std::collections::BTreeMap::new(),
-            deadline: None,
-            lease: None,
-            retention: None,
+            name: spec.name.clone().unwrap_or_default(),
+            labels: (spec.labels.iter().cloned())
+                .map(|Label { key, value }| (key, value))
+                .collect(),
+            deadline: spec.deadline.map(prost_types::Timestamp::from),
+            lease: spec.lease.map(to_wire_duration).transpose()?,
+            retention: spec.retention.into_wire()?,
         })
     }
 }
@@ -245,12 +272,16 @@ mod tests {
     fn a_start_carries_what_was_asked_for() {
         let mut spec = StartSpec::new(["sleep", "1"]);
         spec.timeout = Some(Duration::from_millis(1500));
+        spec.labels = vec!["a=1".parse().unwrap(), "a=x=y".parse().unwrap()];
+        spec.retention.until_read = true;
         let request = v1::StartRequest::try_from(&spec).unwrap();
         assert_eq!(
             (request.command.as_str(), request.args.as_slice()),
             ("sleep", &["1".to_owned()][..])
         );
         assert_eq!(request.timeout.unwrap().nanos, 500_000_000);
+        assert_eq!(request.labels["a"], "x=y", "the last one counts");
+        assert!(request.retention.unwrap().until_read);
         assert!(v1::StartRequest::try_from(&StartSpec::default()).is_err());
         assert_eq!(request.stdin(), v1::StandardInput::None);
         assert_eq!(request.terminal_size, None);

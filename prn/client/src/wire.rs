@@ -19,6 +19,11 @@ pub(crate) fn to_wire_duration(duration: Duration) -> Result<prost_types::Durati
         .map_err(|_| ClientError::Protocol("a duration is too long"))
 }
 
+/// `None` for one that is negative.
+pub(crate) fn from_wire_duration(duration: prost_types::Duration) -> Option<Duration> {
+    duration.try_into().ok()
+}
+
 /// What a stop is given beside the time that a call takes. [`STOP_GRACE`], where the process's own
 /// grace time is meant: it is not known here.
 pub(crate) fn grace_beside(signal: StopSignal, grace: Option<Duration>) -> Duration {

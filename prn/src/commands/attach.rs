@@ -1,7 +1,7 @@
 //! `prn attach`: feed and follow a process that was started before, exit as it does.
 
 use clap::Args;
-use prn_client::{InputKind, OutputRequest, Process, ProcessId, ProcessStatus, State, Tail};
+use prn_client::{InputKind, OutputRequest, Process, ProcessStatus, State, Tail};
 
 use crate::connection::{Connection, Remote};
 use crate::detach::DetachFlag;
@@ -12,6 +12,7 @@ use crate::following::{Tie, followed};
 use crate::interrupts::Interrupts;
 use crate::passing::{Passing, Receiver};
 use crate::reading::{Reading, patience};
+use crate::reference::{Reference, resolve};
 use crate::stdin::Stdin;
 
 /// Come back to a process: pass standard input on to it, follow its output, and exit as it does
@@ -26,8 +27,9 @@ use crate::stdin::Stdin;
 /// elsewhere, by SIGTERM, or because output cannot be written.
 #[derive(Debug, Args)]
 pub struct Attach {
-    /// Id of the process
-    pub id: ProcessId,
+    /// Which process: its id, the beginning of its id, or its name
+    #[arg(value_name = "ID")]
+    pub id: Reference,
     /// Leave standard input alone, and only follow the output
     #[arg(short = 'n', long)]
     pub no_stdin: bool,
@@ -58,7 +60,8 @@ pub async fn attach(args: Attach) -> Result<Exit, Failure> {
     let request = args.request();
     let remote = Remote::new(args.connection.clone())?;
     let client = remote.connect().await?;
-    let Process { id, status } = client.status(args.id).await?;
+    let id = resolve(&client, &args.id).await?;
+    let Process { id, status } = client.status(id).await?;
     let passing = args.passing(stdin, &status)?;
     let mut interrupts = Interrupts::take()?;
     let policy = status.output.and_then(|output| output.policy);

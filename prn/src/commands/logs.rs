@@ -13,6 +13,8 @@ use crate::exit::{self, Exit};
 use crate::failure::Failure;
 use crate::output::{self, Break, Chunk, Lines, Relay};
 use crate::reading::{Ending, Reading};
+use crate::reference::Reference;
+use crate::targets::Found;
 
 /// Fewest digits of an id that stand before a line.
 const LABEL_MIN: usize = 8;
@@ -28,9 +30,9 @@ const LABEL_MIN: usize = 8;
 /// --timestamps prints it (2030-01-31T12:00:00Z). Times are kept to the millisecond.
 #[derive(Debug, Args)]
 pub struct Logs {
-    /// Id of the process, or of several
+    /// Which process: its id, the beginning of its id, or its name; or several
     #[arg(value_name = "ID", required = true)]
-    pub ids: Vec<ProcessId>,
+    pub ids: Vec<Reference>,
     /// Print what there is by now and end
     #[arg(long)]
     pub no_follow: bool,
@@ -71,8 +73,7 @@ pub struct Logs {
 }
 
 pub async fn logs(args: Logs) -> Result<Exit, Failure> {
-    let ids = each_once(&args.ids);
-    if ids.len() > 1 && args.offset.is_some() {
+    if args.ids.len() > 1 && args.offset.is_some() {
         return Err(Failure::Usage(
             "--offset is a place in the output of one process".to_owned(),
         ));
@@ -97,11 +98,15 @@ pub async fn logs(args: Logs) -> Result<Exit, Failure> {
     };
     let remote = Remote::new(args.connection)?;
     let client = remote.connect().await?;
+    let found = Found::named(&client, &args.ids).await?;
+    let ids: Vec<_> = found.targets.iter().map(|target| target.id).collect();
     let relay = Relay::start(only.unwrap_or(Source::Stdout))?;
-    match *ids {
-        [id] => one(&remote, client, id, request, args.timestamps, relay).await,
-        _ => several(&remote, &client, &ids, request, args.timestamps, relay).await,
-    }
+    let exit = match *ids {
+        [] => exit::OK,
+        [id] => one(&remote, client, id, request, args.timestamps, relay).await?,
+        _ => several(&remote, &client, &ids, request, args.timestamps, relay).await?,
+    };
+    Ok(exit.highest(found.exit))
 }
 
 async fn one(
@@ -178,16 +183,6 @@ async fn tell(relay: &Relay, label: &str, error: ClientError) -> Exit {
 /// Without an end frame only where none was asked to be waited for; anything else is an error.
 fn code(gap: bool) -> Exit {
     if gap { exit::OUTPUT_GAP } else { exit::OK }
-}
-
-fn each_once(ids: &[ProcessId]) -> Vec<ProcessId> {
-    let mut once = Vec::with_capacity(ids.len());
-    for id in ids {
-        if !once.contains(id) {
-            once.push(*id);
-        }
-    }
-    once
 }
 
 /// How many digits tell the ids apart.
@@ -297,6 +292,5 @@ mod tests {
             label_length(&[id("0"), id("00000000000000000000000000000001")]),
             32
         );
-        assert_eq!(each_once(&[id("b"), id("a"), id("b")]), [id("b"), id("a")]);
     }
 }

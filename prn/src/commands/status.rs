@@ -1,7 +1,7 @@
 //! `prn status`.
 
 use clap::Args;
-use prn_client::ProcessId;
+use prn_client::{Client, ClientError, Process, ProcessId, ProcessUsage};
 
 use crate::commands::workspace::tell_of_bound;
 use crate::connection::{Connection, Remote};
@@ -9,17 +9,21 @@ use crate::exit::{self, Exit};
 use crate::failure::Failure;
 use crate::format::{Format, FormatFlag};
 use crate::output;
+use crate::reference::{Reference, resolve};
+use crate::targets::{Target, Targets};
 
 /// Show one process
 ///
 /// The state says how a process ended: `Stopped (exit 3)`, `Stopped (SIGSEGV)`, `Stopped (timed
 /// out)`, `Stopped (out of memory)`, `Stopped (output limit)`, `Stopped (disk limit)`; `Stopped`
-/// alone means that it was stopped on request. On a terminal a table is cut to the terminal's width, which COLUMNS can
+/// alone means that it was stopped on request. `-o wide` says what a process takes of the machine now,
+/// and what may make it slow. On a terminal a table is cut to the terminal's width, which COLUMNS can
 /// set; in a pipe or a file, and as JSON, it is whole.
 #[derive(Debug, Args)]
 pub struct Status {
-    /// Id of the process
-    pub id: ProcessId,
+    /// Which process: its id, the beginning of its id, or its name
+    #[arg(value_name = "ID")]
+    pub id: Reference,
     /// How to print the result.
     #[command(flatten)]
     pub format: FormatFlag,
@@ -30,10 +34,67 @@ pub struct Status {
 
 pub async fn status(args: Status) -> Result<Exit, Failure> {
     let client = Remote::new(args.connection)?.connect().await?;
-    let process = client.status(args.id).await?;
-    output::process(&process, args.format.output)?;
+    let id = resolve(&client, &args.id).await?;
+    let process = if args.format.output == Format::Wide {
+        // At once: it takes no longer.
+        let (process, usage) = tokio::join!(client.status(id), usage(&client, id));
+        let process = process?;
+        output::process_with_usage(&process, usage?.as_ref())?;
+        process
+    } else {
+        let process = client.status(id).await?;
+        output::process(&process, args.format.output)?;
+        process
+    };
     if args.format.output != Format::Json {
         tell_of_bound(&client, &process.status).await;
     }
     Ok(exit::OK)
+}
+
+/// What it takes of the machine. `None` from a server of before there was this call, and of what is not
+/// there, which the other call says.
+async fn usage(client: &Client, id: ProcessId) -> Result<Option<ProcessUsage>, ClientError> {
+    match client.usage(id, false).await {
+        Ok(usages) => Ok(usages.usages.into_iter().next()),
+        Err(error) if error.refusal().is_some() => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Show all that is known of processes, as JSON
+///
+/// An array, also of one: what `prn status -o json` has of each, and below `live_usage` what it takes of
+/// the machine now.
+#[derive(Debug, Args)]
+pub struct Inspect {
+    /// Which processes.
+    #[command(flatten)]
+    pub targets: Targets,
+    /// How to reach the server.
+    #[command(flatten)]
+    pub connection: Connection,
+}
+
+pub async fn inspect(args: Inspect) -> Result<Exit, Failure> {
+    let client = Remote::new(args.connection)?.connect().await?;
+    let found = args.targets.find(&client, None).await?;
+    let look = |target: Target| {
+        let client = client.clone();
+        async move {
+            let id = target.id;
+            let (process, usage): (Result<Process, _>, _) =
+                tokio::join!(client.status(id), usage(&client, id));
+            Ok((process?, usage?))
+        }
+    };
+    let mut all = Vec::new();
+    let exit = found
+        .each(look, |_, (process, usage)| {
+            all.push(output::Inspected::new(process, usage));
+            Ok(exit::OK)
+        })
+        .await?;
+    output::inspected(&all)?;
+    Ok(exit)
 }

@@ -3,29 +3,53 @@
 use std::time::Duration;
 
 use clap::Args;
-use prn_client::{ClientError, ProcessId, State, StopSignal};
+use prn_client::{
+    Client, ClientError, LabelSelector, Process, ProcessId, Selector, State, StopSignal,
+};
 use prn_proto::units::{Time, show_duration};
 
+use crate::confirm::confirm;
 use crate::connection::{Connection, Remote};
 use crate::exit::{self, Exit};
 use crate::failure::Failure;
 use crate::format::FormatFlag;
 use crate::output;
-use crate::wait::patiently;
+use crate::reference::Reference;
+use crate::targets::{Found, Target};
+use crate::wait::patiently_asking;
 
-/// Stop a process with everything it started
+/// For so long it is asked who of a tree is still alive, before that is said.
+const LOOK: Duration = Duration::from_secs(2);
+
+/// Stop processes with everything they started
 ///
 /// SIGTERM first, SIGKILL to what is left after the grace time. Stopping a stopped process is
-/// no error.
+/// no error. Of several, all are tried. At a terminal it is said after a second what still lives.
 #[derive(Debug, Args)]
 pub struct Stop {
-    /// Id of the process
-    pub id: ProcessId,
+    /// Which process: its id, the beginning of its id, or its name. Several are stopped at once
+    #[arg(value_name = "ID", required_unless_present_any = ["selector", "all"], conflicts_with_all = ["selector", "all"])]
+    pub ids: Vec<Reference>,
+    /// Those whose labels match: key=value, key!=value, key or !key, several with commas between
+    #[arg(short = 'l', long, conflicts_with = "all")]
+    pub selector: Option<LabelSelector>,
+    /// All that run. At a terminal it is asked first
+    #[arg(short, long)]
+    pub all: bool,
+    /// Do not ask
+    #[arg(short, long)]
+    pub yes: bool,
     /// How to stop it
-    #[arg(long, value_enum, default_value = "term")]
+    #[arg(short, long, value_enum, default_value = "term", ignore_case = true)]
     pub signal: StopSignal,
     /// Time between SIGTERM and SIGKILL, instead of what it was started with
-    #[arg(long, value_name = "TIME", allow_negative_numbers = true)]
+    #[arg(
+        short = 't',
+        long,
+        value_name = "TIME",
+        allow_negative_numbers = true,
+        aliases = ["time", "timeout"]
+    )]
     pub grace: Option<Time>,
     /// How to print the result.
     #[command(flatten)]
@@ -37,34 +61,97 @@ pub struct Stop {
 
 pub async fn stop(args: Stop) -> Result<Exit, Failure> {
     let client = Remote::new(args.connection)?.connect().await?;
-    let grace = args.grace.map(|grace| grace.0);
-    let signal = args.signal;
-    let stopped = client.stop(args.id, signal, grace);
-    let process = patiently(|| waiting(args.id, signal, grace), stopped)
-        .await
-        .map_err(|error| unknown(args.id, error))?;
-    output::process(&process, args.format.output)?;
-    match process.status.state {
-        State::Stopped => Ok(exit::OK),
-        State::Running => {
-            let stuck: Vec<_> = process
-                .status
-                .stuck_tasks
-                .iter()
-                .map(|task| task.name.as_str())
-                .collect();
-            let which = if stuck.is_empty() {
-                String::new()
-            } else {
-                format!(": {}", stuck.join(", "))
-            };
-            output::notice(&format!(
-                "process {} could not be stopped yet{which}",
-                args.id
-            ));
-            Ok(exit::ERROR)
+    let found = if args.ids.is_empty() {
+        let mut selector = Selector::default();
+        selector.state = Some(State::Running);
+        if let Some(LabelSelector(labels)) = args.selector {
+            selector.labels = labels;
         }
+        Found::selected(&client, selector).await?
+    } else {
+        Found::named(&client, &args.ids).await?
+    };
+    let question = format!("Stop {}?", output::count(found.targets.len()));
+    let is_asked = args.all && !args.yes && !found.targets.is_empty();
+    if is_asked && !confirm(&question)? {
+        output::notice("nothing was stopped");
+        return Ok(exit::ERROR);
     }
+    let how = (args.signal, args.grace.map(|Time(grace)| grace));
+    let stop = |target: Target| stop_one(client.clone(), target.id, how);
+    let is_one = args.ids.len() == 1;
+    let mut stopped = Vec::new();
+    let exit = found
+        .each(stop, |_, process| {
+            let exit = stuck(&process);
+            stopped.push(process);
+            Ok(exit)
+        })
+        .await?;
+    match stopped.as_slice() {
+        [process] if is_one => output::process(process, args.format.output)?,
+        several => output::processes(several, args.format.output)?,
+    }
+    for process in &stopped {
+        tell_stuck(process);
+    }
+    Ok(exit)
+}
+
+async fn stop_one(
+    client: Client,
+    id: ProcessId,
+    (signal, grace): (StopSignal, Option<Duration>),
+) -> Result<Process, Failure> {
+    let stopped = client.stop(id, signal, grace);
+    let what = async || {
+        let what = waiting(id, signal, grace);
+        match living(&client, id).await {
+            Some(living) => format!("{what}; still alive: {living}"),
+            None => what,
+        }
+    };
+    patiently_asking(what, stopped)
+        .await
+        .map_err(|error| unknown(id, error))
+}
+
+/// Who of a tree is alive, by name and state.
+async fn living(client: &Client, id: ProcessId) -> Option<String> {
+    let usages = tokio::time::timeout(LOOK, client.usage(id, true))
+        .await
+        .ok()?
+        .ok()?;
+    let tasks = &usages.usages.first()?.tasks;
+    let names: Vec<_> = tasks
+        .iter()
+        .map(|task| format!("{} ({})", task.name, task.state))
+        .collect();
+    (!names.is_empty()).then(|| output::some_of(&names))
+}
+
+fn stuck(process: &Process) -> Exit {
+    match process.status.state {
+        State::Stopped => exit::OK,
+        State::Running => exit::ERROR,
+    }
+}
+
+fn tell_stuck(process: &Process) {
+    if process.status.state == State::Stopped {
+        return;
+    }
+    let stuck = process.status.stuck_tasks.iter();
+    let stuck: Vec<_> = stuck.map(|task| task.name.as_str()).collect();
+    let which = if stuck.is_empty() {
+        String::new()
+    } else {
+        format!(": {}", stuck.join(", "))
+    };
+    output::notice(&format!(
+        "process {} could not be stopped yet{which}",
+        process.id
+    ));
 }
 
 /// What a stop waits for that takes long.

@@ -41,6 +41,12 @@ pub fn notice(line: &str) {
     let _unprinted = io::stderr().write_all(notice_line(line).as_bytes());
 }
 
+/// Asks a person something: on standard error, without a line's end.
+pub fn ask(question: &str) {
+    // Nobody is asked if standard error is closed.
+    let _unprinted = io::stderr().write_all(format!("prn: {}", escaped(question)).as_bytes());
+}
+
 /// Whether the terminal that a line may go to is in raw mode: there, a line's end only goes down.
 static IS_RAW: AtomicBool = AtomicBool::new(false);
 

@@ -1,6 +1,7 @@
 //! Processes as tables, and what `-o wide` says of one below it.
 
 use std::io::{self, IsTerminal};
+use std::time::SystemTime;
 
 use prn_client::{
     InputKind, OutputPolicy, OutputStatus, OutputStore, Process, ProcessStatus, Usage,
@@ -8,9 +9,11 @@ use prn_client::{
 use prn_proto::units::{show_duration, show_size};
 use terminal_size::terminal_size_of;
 
+use super::lifetime::{add_lifetime, add_names};
+use super::rows::Rows;
 use super::shown::{
-    choice, escaped, put, rfc3339, rfc3339_seconds, show_exit, show_left_behind, show_limits,
-    show_path, show_state, state,
+    choice, escaped, rfc3339, rfc3339_seconds, show_exit, show_left_behind, show_limits, show_path,
+    show_state, state,
 };
 use super::table::Table;
 use crate::fields;
@@ -83,14 +86,16 @@ pub fn rows(
 pub fn details(process: &Process) -> String {
     let status = &process.status;
     let mut rows = Rows::default();
-    rows.times(status);
-    rows.confinement(status);
+    add_names(&mut rows, status);
+    add_times(&mut rows, status);
+    add_lifetime(&mut rows, status, SystemTime::now());
+    add_confinement(&mut rows, status);
     if let Some(usage) = &status.usage {
-        rows.usage(usage);
+        add_usage(&mut rows, usage);
     }
     rows.add("input", input(status).map(str::to_owned));
     if let Some(output) = &status.output {
-        rows.output(output);
+        add_output(&mut rows, output);
     }
     if let Some(left) = &status.left_behind {
         rows.add("left behind", show_left_behind(left));
@@ -99,8 +104,7 @@ pub fn details(process: &Process) -> String {
         let shown = format!("{} (state {})", task.name, task.state);
         rows.add("cannot be killed", escaped(&shown));
     }
-    rows.text.truncate(rows.text.trim_end().len());
-    rows.text
+    rows.finish()
 }
 
 /// What a process reads. Nothing of the null device, which most have.
@@ -114,78 +118,64 @@ fn input(status: &ProcessStatus) -> Option<&'static str> {
     }
 }
 
-/// Lines of a name and a value; none for what is not known.
-#[derive(Debug, Default)]
-struct Rows {
-    text: String,
+fn add_times(rows: &mut Rows, status: &ProcessStatus) {
+    rows.add("started", status.started_at.map(rfc3339));
+    rows.add("main exited", status.main_exited_at.map(rfc3339));
+    rows.add("ended", status.ended_at.map(rfc3339));
+    rows.add("exit", status.exit.as_ref().map(show_exit));
 }
 
-impl Rows {
-    fn add(&mut self, name: &str, value: impl Into<Option<String>>) {
-        if let Some(value) = value.into().filter(|value| !value.is_empty()) {
-            put(&mut self.text, format_args!("{name:<18} {value}\n"));
-        }
+fn add_confinement(rows: &mut Rows, status: &ProcessStatus) {
+    rows.add("workspace", status.workspace.as_deref().map(escaped));
+    rows.add("directory", escaped(&status.working_directory));
+    rows.add("user id", status.uid.to_string());
+    rows.add("profile", status.profile.as_ref().map(choice));
+    let layers: Vec<_> = status.layers.iter().map(choice).collect();
+    rows.add("confined by", layers.join(", "));
+    for rule in &status.paths {
+        rows.add("path", escaped(&show_path(rule)));
     }
+    rows.add("limits", show_limits(&status.limits.values));
+    let missing = status.limits.not_enforced.iter();
+    let missing: Vec<_> = missing.map(|name| fields::limit(name)).collect();
+    rows.add("not enforced", escaped(&missing.join(", ")));
+}
 
-    fn times(&mut self, status: &ProcessStatus) {
-        self.add("started", status.started_at.map(rfc3339));
-        self.add("main exited", status.main_exited_at.map(rfc3339));
-        self.add("ended", status.ended_at.map(rfc3339));
-        self.add("exit", status.exit.as_ref().map(show_exit));
+fn add_usage(rows: &mut Rows, usage: &Usage) {
+    rows.add("cpu user", show_duration(usage.cpu_user));
+    rows.add("cpu system", show_duration(usage.cpu_system));
+    rows.add("cpu throttled", show_duration(usage.cpu_throttled));
+    rows.add("memory peak", usage.memory_peak_bytes.map(show_size));
+    rows.add("disk read", usage.io_read_bytes.map(show_size));
+    rows.add("disk written", usage.io_write_bytes.map(show_size));
+    rows.add("pids peak", usage.pids_peak.map(|peak| peak.to_string()));
+}
+
+fn add_output(rows: &mut Rows, output: &OutputStatus) {
+    let where_to = match output.store {
+        Some(OutputStore::Disk) => " on disk",
+        Some(OutputStore::Memory) | None => "",
+    };
+    let policy = match output.policy {
+        None | Some(OutputPolicy::DropOldest) => "",
+        Some(OutputPolicy::StopReading) => ", then it waits for a reader",
+        Some(OutputPolicy::Kill) => ", then it is killed",
+        Some(OutputPolicy::Follow) => ", then it waits for its follower",
+    };
+    let most = format!("at most {}{where_to}{policy}", show_size(output.max_bytes));
+    if let (Some(all), Some(out), Some(err)) =
+        (output.end_offset, output.stdout_bytes, output.stderr_bytes)
+    {
+        let all = format!("{all} bytes, {out} of stdout, {err} of stderr");
+        rows.add("output", all);
     }
-
-    fn confinement(&mut self, status: &ProcessStatus) {
-        self.add("workspace", status.workspace.as_deref().map(escaped));
-        self.add("directory", escaped(&status.working_directory));
-        self.add("user id", status.uid.to_string());
-        self.add("profile", status.profile.as_ref().map(choice));
-        let layers: Vec<_> = status.layers.iter().map(choice).collect();
-        self.add("confined by", layers.join(", "));
-        for rule in &status.paths {
-            self.add("path", escaped(&show_path(rule)));
-        }
-        self.add("limits", show_limits(&status.limits.values));
-        let missing = status.limits.not_enforced.iter();
-        let missing: Vec<_> = missing.map(|name| fields::limit(name)).collect();
-        self.add("not enforced", escaped(&missing.join(", ")));
-    }
-
-    fn usage(&mut self, usage: &Usage) {
-        self.add("cpu user", show_duration(usage.cpu_user));
-        self.add("cpu system", show_duration(usage.cpu_system));
-        self.add("cpu throttled", show_duration(usage.cpu_throttled));
-        self.add("memory peak", usage.memory_peak_bytes.map(show_size));
-        self.add("disk read", usage.io_read_bytes.map(show_size));
-        self.add("disk written", usage.io_write_bytes.map(show_size));
-        self.add("pids peak", usage.pids_peak.map(|peak| peak.to_string()));
-    }
-
-    fn output(&mut self, output: &OutputStatus) {
-        let where_to = match output.store {
-            Some(OutputStore::Disk) => " on disk",
-            Some(OutputStore::Memory) | None => "",
-        };
-        let policy = match output.policy {
-            None | Some(OutputPolicy::DropOldest) => "",
-            Some(OutputPolicy::StopReading) => ", then it waits for a reader",
-            Some(OutputPolicy::Kill) => ", then it is killed",
-            Some(OutputPolicy::Follow) => ", then it waits for its follower",
-        };
-        let most = format!("at most {}{where_to}{policy}", show_size(output.max_bytes));
-        if let (Some(all), Some(out), Some(err)) =
-            (output.end_offset, output.stdout_bytes, output.stderr_bytes)
-        {
-            let all = format!("{all} bytes, {out} of stdout, {err} of stderr");
-            self.add("output", all);
-        }
-        let kept = match output.first_offset {
-            None => most,
-            Some(first) => format!("from byte {first}, {most}"),
-        };
-        self.add("output kept", kept);
-        if output.waits_for_reader {
-            self.add("waits", "for a reader of its output".to_owned());
-        }
+    let kept = match output.first_offset {
+        None => most,
+        Some(first) => format!("from byte {first}, {most}"),
+    };
+    rows.add("output kept", kept);
+    if output.waits_for_reader {
+        rows.add("waits", "for a reader of its output".to_owned());
     }
 }
 

@@ -152,6 +152,9 @@ pub struct Options {
     /// Most finished processes that are remembered, 64 at least [default: 1000]
     #[arg(long, value_name = "NUMBER", help_heading = "Processes")]
     pub max_finished: Option<u32>,
+    /// For how long finished processes are remembered at most [default: as long as there is room]
+    #[arg(long, value_name = "TIME", help_heading = "Processes")]
+    pub max_finished_age: Option<Time>,
     /// Most workspaces at one time; each has one of the user ids [default: 64]
     #[arg(long, value_name = "NUMBER", help_heading = "Processes")]
     pub max_workspaces: Option<u32>,
@@ -336,6 +339,7 @@ fn merge(flags: Options, file: Options, key_in_environment: bool) -> Options {
         uids,
         stop_grace,
         max_finished,
+        max_finished_age,
         max_workspaces,
         max_workspace_disk,
         default_cpu,

@@ -8,7 +8,7 @@ use std::time::Duration;
 use prn_ipc_protocol::config::{self, OpenFiles, StoreLimits};
 use prn_ipc_protocol::message::{OutputStore, Scarce};
 use prn_ipc_protocol::output_max;
-use prn_ipc_protocol::types::{Id, Invalid, LimitName, Limits, Millis};
+use prn_ipc_protocol::types::{Id, Invalid, LimitName, Limits, Millis, UnixMicros};
 use prn_proto::units::{Address, Size, Time, show_size};
 
 use crate::claim::Cgroup;
@@ -155,7 +155,10 @@ pub fn resolve(options: &Options, host: &Host) -> Result<Plan, PlanError> {
             uid_count: processes,
             scarce,
             finished_max,
-            finished_age: None,
+            finished_age: options
+                .max_finished_age
+                .map(|age| time("max-finished-age", Some(age)))
+                .transpose()?,
             limit_ceilings: limits.ceilings,
             output: [(OutputStore::Memory, output.limits)]
                 .into_iter()
@@ -170,6 +173,7 @@ pub fn resolve(options: &Options, host: &Host) -> Result<Plan, PlanError> {
         },
         state_dir,
         frontend: config::Frontend {
+            processes_max: ids.count,
             default_limits: limits.defaults,
             output_default: output.default,
             output_disk: disk.map_or(0, |disk| disk.ceiling),
@@ -182,6 +186,8 @@ pub fn resolve(options: &Options, host: &Host) -> Result<Plan, PlanError> {
 fn frontend(options: &Options, memory: u64) -> Result<config::Frontend, PlanError> {
     Ok(config::Frontend {
         epoch: Id::from_bytes([0; 16]),
+        started: UnixMicros::now(),
+        processes_max: 0,
         default_limits: Limits::default(),
         output_default: 0,
         output_disk: 0,

@@ -35,6 +35,8 @@ pub(super) enum Operation {
     Start(ProcessId),
     /// That it is stopped.
     Stop(ProcessId),
+    /// That it is forgotten.
+    Forget(ProcessId),
     /// That a workspace is gone.
     RemoveWorkspace(WorkspaceName),
 }
@@ -130,7 +132,10 @@ impl Outbox {
             Notice::Changed(id) => self.state(id),
             Notice::Stopped(id) => self.settle(&Operation::Stop(id), &Reply::Done),
             Notice::Advanced(id, end) => self.event(Event::Advanced { id, end }),
-            Notice::Forgotten { id, change } => self.event(Event::Forgotten { id, change }),
+            Notice::Forgotten { id, change } => {
+                self.event(Event::Forgotten { id, change });
+                self.settle(&Operation::Forget(id), &Reply::Done);
+            }
             Notice::Draining => self.event(Event::Draining),
             Notice::WorkspaceLeaves(info) => self.event(Event::Workspace(Box::new(info))),
             Notice::WorkspaceTried(name) => {
@@ -202,7 +207,7 @@ mod tests {
 
     /// Requests 1 to 6: start and stop of one process, and of another one, and the removal of one
     /// workspace, and of another one.
-    fn six_pending() -> Outbox {
+    fn seven_pending() -> Outbox {
         let mut outbox = Outbox::new();
         let operations = [
             Operation::Start(ONE),
@@ -211,6 +216,7 @@ mod tests {
             Operation::Stop(OTHER),
             Operation::RemoveWorkspace(name("one")),
             Operation::RemoveWorkspace(name("other")),
+            Operation::Forget(ONE),
         ];
         for (operation, number) in operations.into_iter().zip(1..) {
             let request = RequestId(number);
@@ -241,10 +247,13 @@ mod tests {
             ),
             (
                 Notice::Forgotten { id: ONE, change: 9 },
-                vec![Ok(FromSupervisor::Event(Event::Forgotten {
-                    id: ONE,
-                    change: 9,
-                }))],
+                vec![
+                    Ok(FromSupervisor::Event(Event::Forgotten {
+                        id: ONE,
+                        change: 9,
+                    })),
+                    reply(7, Reply::Done),
+                ],
             ),
             (
                 Notice::Draining,
@@ -262,7 +271,7 @@ mod tests {
                 ],
             ),
         ] {
-            let mut outbox = six_pending();
+            let mut outbox = seven_pending();
             outbox.notice(notice.clone());
             assert_eq!(sent(&mut outbox), expected, "{notice:?}");
             outbox.notice(notice.clone());

@@ -1,11 +1,14 @@
 //! The conversation with one frontend: its requests become calls of the runner, and what happens
 //! becomes messages. Runs in the supervisor, which never waits for the frontend.
 
+use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use nix::sys::socket::{Shutdown, shutdown};
 use prn_ipc_protocol::channel::{Received, Sent, SupervisorEnd};
-use prn_ipc_protocol::message::{Ask, Event, FromSupervisor, Refusal, Reply, Request, RequestId};
+use prn_ipc_protocol::message::{
+    Ask, Event, For, FromSupervisor, Refusal, Reply, Request, RequestId,
+};
 
 use super::attached;
 use super::fault::PeerFault;
@@ -91,8 +94,10 @@ impl Session {
             }
             Request::Watch { id, seen } => runner.watch(id, seen),
             Request::Taken { id, offset } => runner.taken(id, offset),
-            Request::Follow(id) => runner.follow(id),
-            Request::Unfollow(id) => runner.unfollow(id),
+            Request::Follow(id, For::Output) => runner.follow(id),
+            Request::Follow(id, For::Lease) => runner.keep_lease(id),
+            Request::Unfollow(id, For::Output) => runner.unfollow(id),
+            Request::Unfollow(id, For::Lease) => runner.release_lease(id),
             Request::InputTaken { id, taken } => runner.input_taken(id, taken),
         }
         Ok(())
@@ -111,68 +116,70 @@ impl Session {
         self.outbox.event(Event::SnapshotEnd { change });
     }
 
+    /// Does what is asked for, and answers now, or when a notice says so.
     fn ask(&mut self, request: RequestId, ask: Ask, runner: &mut Runner) -> Result<(), Refusal> {
-        match ask {
+        let done = (Reply::Done, Vec::new());
+        let (reply, descriptors) = match ask {
             Ask::Start(spec) => {
                 let process = spec.id;
-                match runner.start(*spec)? {
-                    Started::UnderWay => self.outbox.wait_for(Pending {
-                        request,
-                        operation: Operation::Start(process),
-                    }),
-                    Started::Existing => {
-                        self.outbox.state(process);
-                        self.outbox.answer(request, Reply::Existing, Vec::new());
-                    }
+                if runner.start(*spec)? == Started::UnderWay {
+                    self.wait_for(request, Operation::Start(process));
+                    return Ok(());
                 }
+                self.outbox.state(process);
+                (Reply::Existing, Vec::new())
             }
             Ask::Stop(process, how) => {
                 runner.stop(process, how)?;
-                self.outbox.wait_for(Pending {
-                    request,
-                    operation: Operation::Stop(process),
-                });
+                self.wait_for(request, Operation::Stop(process));
+                return Ok(());
             }
-            Ask::Subscribe(id) => {
-                let descriptors = runner.subscribe(id)?;
-                self.outbox
-                    .answer(request, Reply::Subscribed, descriptors.into());
+            Ask::Remove(process) => {
+                runner.forget(process)?;
+                self.wait_for(request, Operation::Forget(process));
+                return Ok(());
             }
-            Ask::LendInput(id) => {
-                let Lent { taken, end } = runner.lend_input(id)?;
-                let reply = match &end {
-                    Some(_) => Reply::Input { taken },
-                    None => Reply::InputOver { taken },
-                };
-                self.outbox
-                    .answer(request, reply, end.into_iter().collect());
-            }
-            Ask::EndInput(id) => {
-                runner.end_input(id)?;
-                self.outbox.state(id);
-                self.outbox.answer(request, Reply::Done, Vec::new());
-            }
-            Ask::ResizeTerminal(id, size) => {
-                runner.resize(id, size)?;
-                self.outbox.answer(request, Reply::Done, Vec::new());
+            Ask::RemoveWorkspace(name, how) => {
+                runner.remove_workspace(&name, how)?;
+                self.wait_for(request, Operation::RemoveWorkspace(name));
+                return Ok(());
             }
             Ask::CreateWorkspace(spec) => {
                 let info = runner.create_workspace(&spec)?;
                 self.outbox.event(Event::Workspace(Box::new(info)));
-                self.outbox.answer(request, Reply::Done, Vec::new());
+                done
             }
-            Ask::Signal(..) | Ask::Update(..) | Ask::Remove(_) | Ask::Usage(_) => {
-                return Err(Refusal::UnknownProcess);
+            Ask::Subscribe(id) => (Reply::Subscribed, runner.subscribe(id)?.into()),
+            Ask::LendInput(id) => lent(runner.lend_input(id)?),
+            Ask::EndInput(id) => {
+                runner.end_input(id)?;
+                self.outbox.state(id);
+                done
             }
-            Ask::RemoveWorkspace(name, how) => {
-                runner.remove_workspace(&name, how)?;
-                self.outbox.wait_for(Pending {
-                    request,
-                    operation: Operation::RemoveWorkspace(name),
-                });
+            Ask::ResizeTerminal(id, size) => {
+                runner.resize(id, size)?;
+                done
             }
-        }
+            Ask::Signal(id, signal, whom) => {
+                runner.signal(id, signal, whom)?;
+                done
+            }
+            Ask::Update(id, update) => {
+                let outcome = runner.update(id, *update);
+                // Also where some of it was refused.
+                self.outbox.state(id);
+                outcome?;
+                done
+            }
+            Ask::Usage(id) => (Reply::Usage(Box::new(runner.usage(id)?)), Vec::new()),
+        };
+        self.outbox.answer(request, reply, descriptors);
         Ok(())
+    }
+
+    /// A notice of this operation answers the request.
+    fn wait_for(&mut self, request: RequestId, operation: Operation) {
+        self.outbox.wait_for(Pending { request, operation });
     }
 
     /// Takes note of something that happened.
@@ -239,4 +246,13 @@ impl Session {
             let _unused = shutdown(self.channel.as_fd().as_raw_fd(), Shutdown::Write);
         }
     }
+}
+
+/// The answer that comes with an input's end.
+fn lent(Lent { taken, end }: Lent) -> (Reply, Vec<File>) {
+    let reply = match &end {
+        Some(_) => Reply::Input { taken },
+        None => Reply::InputOver { taken },
+    };
+    (reply, end.into_iter().collect())
 }

@@ -20,8 +20,8 @@ impl Phase {
                 Request::Ask(..)
                 | Request::Watch { .. }
                 | Request::Taken { .. }
-                | Request::Follow(_)
-                | Request::Unfollow(_)
+                | Request::Follow(..)
+                | Request::Unfollow(..)
                 | Request::InputTaken { .. },
             ) => Ok(Self::Ready),
             (Self::Greeted | Self::Ready, Request::Hello(_))
@@ -31,8 +31,8 @@ impl Phase {
                 Request::Ask(..)
                 | Request::Watch { .. }
                 | Request::Taken { .. }
-                | Request::Follow(_)
-                | Request::Unfollow(_)
+                | Request::Follow(..)
+                | Request::Unfollow(..)
                 | Request::InputTaken { .. },
             ) => Err(PeerFault::OutOfPhase(self)),
         }
@@ -42,7 +42,7 @@ impl Phase {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use prn_ipc_protocol::message::{Ask, RequestId, StopHow, WorkspaceSpec};
+    use prn_ipc_protocol::message::{Ask, For, RequestId, StopHow, WorkspaceSpec};
     use prn_ipc_protocol::types::ProcessId;
 
     /// The one phase that a request belongs to. One that is new is missing here, and does not
@@ -68,8 +68,8 @@ mod tests {
             )
             | Request::Watch { .. }
             | Request::Taken { .. }
-            | Request::Follow(_)
-            | Request::Unfollow(_)
+            | Request::Follow(..)
+            | Request::Unfollow(..)
             | Request::InputTaken { .. } => Phase::Ready,
         }
     }
@@ -93,8 +93,8 @@ mod tests {
             Request::Taken { id, offset: 0 },
             Request::Ask(RequestId(1), Ask::LendInput(id)),
             Request::Ask(RequestId(1), Ask::EndInput(id)),
-            Request::Follow(id),
-            Request::Unfollow(id),
+            Request::Follow(id, For::Output),
+            Request::Unfollow(id, For::Lease),
             Request::InputTaken { id, taken: 0 },
         ];
         for phase in [Phase::Silent, Phase::Greeted, Phase::Ready] {

@@ -116,7 +116,7 @@ impl Runner {
         let left = self.leftovers.iter().filter(|(_, left)| waits(left));
         for number in left.map(|(number, _)| *number).collect::<Vec<_>>() {
             if let Some(leftover) = self.leftovers.remove(&number) {
-                self.deadlines.remove_all_but_give_up(number);
+                self.deadlines.remove_all_of_life(number);
                 self.leave(leftover.owner, leftover.live, leftover.tries);
             }
         }
@@ -142,7 +142,7 @@ impl Runner {
         };
         if let Some(cleaner) = ended {
             self.detach(&cleaner);
-            self.deadlines.remove_all_but_give_up(number);
+            self.deadlines.remove_all_of_life(number);
             self.go_on_with(leftover);
         } else {
             self.leftovers.insert(number, leftover);
@@ -171,6 +171,8 @@ impl Runner {
             }
             Due::Stuck
             | Due::Timeout
+            | Due::Lease
+            | Due::Forget
             | Due::Read(_)
             | Due::GiveUp
             | Due::Dismissed

@@ -2,13 +2,17 @@
 //! of all that it held, and, when others need the room, of what is remembered of it. Runs in the
 //! supervisor.
 
-use prn_ipc_protocol::message::{End, ExitStatus, MainExit};
+use std::time::Duration;
+
+use prn_ipc_protocol::message::{End, ExitStatus, MainExit, Refusal};
 use prn_ipc_protocol::output::Stream;
-use prn_ipc_protocol::types::UnixMicros;
+use prn_ipc_protocol::types::{ProcessId, UnixMicros};
 
 use super::cleanup::Cleared;
 use super::leftover::Owner;
 use super::{Notice, Runner};
+use crate::admission::KEPT_BYTES_MAX;
+use crate::deadlines::Due;
 use crate::directory::Holder;
 use crate::process::{Phase, Process, exit_cause};
 use crate::reading::Turn;
@@ -17,7 +21,7 @@ use crate::sys::pidfd;
 
 /// Most bytes of arguments that finished processes are remembered with: both halves hold them, and
 /// each List sends them.
-const REMEMBERED_MAX: usize = 16 << 20;
+const REMEMBERED_MAX: usize = 2 * KEPT_BYTES_MAX;
 
 impl Runner {
     /// Reaps the main process, if it has ended.
@@ -82,8 +86,9 @@ impl Runner {
             return;
         }
         live.phase = Phase::Removing;
+        self.free_name(process);
         self.read_the_rest(process);
-        self.deadlines.remove_all_but_give_up(process.info.number);
+        self.deadlines.remove_all_of_life(process.info.number);
         if process.failure.is_none() {
             self.note_end(process);
         }
@@ -117,6 +122,8 @@ impl Runner {
         });
         process.info.stuck.clear();
         process.info.waits = false;
+        process.info.paused = false;
+        process.info.lease_ends = None;
         self.changed(process);
     }
 
@@ -128,7 +135,8 @@ impl Runner {
             store.data.finish();
             store.page.finish();
         }
-        self.count(process, 0);
+        let kept = process.store.as_ref().filter(|_| process.is_retained());
+        self.count(process, kept.map_or(0, Store::charge));
         self.let_go(process);
     }
 
@@ -147,7 +155,7 @@ impl Runner {
         if cleared == Cleared::Later {
             return;
         }
-        self.deadlines.remove_all_but_give_up(owner.number);
+        self.deadlines.remove_all_of_life(owner.number);
         let workspace = owner.workspace.clone();
         match process.live.take() {
             // Somebody else must not get what is left as its own.
@@ -169,15 +177,63 @@ impl Runner {
             self.notices.push_back(Notice::StartFailed(id, refusal));
         } else {
             self.notices.push_back(Notice::Stopped(id));
-            self.finished.push_back(process.info.number);
-            self.remembered += arguments;
+            self.remember(process);
         }
+    }
+
+    /// Remembers a finished process, for as long as it is to be, and others have no need of its room.
+    fn remember(&mut self, process: &Process) {
+        let (number, retention) = (process.info.number, process.info.spec.retention);
+        if process.is_unwanted {
+            return self.deadline(number, Duration::ZERO, Due::Forget);
+        }
+        if retention.is_kept {
+            return;
+        }
+        let ages = [retention.max_age, self.settings.config.finished_age];
+        if let Some(age) = ages.into_iter().flatten().min() {
+            self.deadline(number, age.duration(), Due::Forget);
+        }
+        self.finished.push_back(number);
+        self.remembered += process.info.spec.size();
+    }
+
+    /// Forgets a finished process now, or as soon as everything of it is gone.
+    /// [`Notice::Forgotten`] follows.
+    ///
+    /// # Errors
+    /// `UnknownProcess` or `NotEnded`.
+    pub fn forget(&mut self, id: ProcessId) -> Result<(), Refusal> {
+        let process = self.known_by(id)?;
+        if process.info.end.is_none() {
+            return Err(Refusal::NotEnded);
+        }
+        process.is_unwanted = true;
+        let number = process.info.number;
+        if process.live.is_none() {
+            self.forget_number(number);
+        }
+        Ok(())
+    }
+
+    /// Lets another process have this one's name.
+    pub(super) fn free_name(&mut self, process: &Process) {
+        let name = process.info.spec.name.as_ref();
+        let own = name.filter(|name| self.names.get(name) == Some(&process.info.id));
+        own.map(|name| self.names.remove(name));
     }
 
     /// Gives up what a process that is forgotten still has.
     fn release(&mut self, process: &mut Process) {
         self.numbers.remove(&process.info.id);
+        self.free_name(process);
         self.forget_give_up(process);
+        self.deadlines
+            .take_back_due(process.info.number, Due::Forget);
+        if process.is_retained() {
+            self.kept.count -= 1;
+            self.kept.bytes -= process.info.spec.size();
+        }
         // The frontend may hold it open still.
         let _unused = process.store.take().map(|mut store| store.evict(u64::MAX));
         self.ledgers
@@ -189,23 +245,36 @@ impl Runner {
     /// is kept for a follower.
     pub(super) fn forget_finished(&mut self) {
         let most = usize::try_from(self.settings.config.finished_max).unwrap_or(usize::MAX);
-        while self.finished.len() > most || self.remembered > REMEMBERED_MAX {
+        let is_over = |runner: &Self| {
+            runner.finished.len() + runner.kept.count > most
+                || runner.remembered + runner.kept.bytes > REMEMBERED_MAX
+        };
+        while !self.finished.is_empty() && is_over(self) {
             let is_held = |number: &u64| {
                 let known = self.table.get(number);
                 known.is_some_and(|known| known.share.is_held())
             };
             let oldest = self.finished.iter().position(|number| !is_held(number));
-            let oldest = self.finished.remove(oldest.unwrap_or(0));
-            let Some(mut process) = oldest.and_then(|number| self.table.remove(&number)) else {
-                return;
-            };
-            self.remembered -= process.info.spec.size();
-            self.release(&mut process);
-            self.last_change += 1;
-            self.notices.push_back(Notice::Forgotten {
-                id: process.info.id,
-                change: self.last_change,
-            });
+            let oldest = self.finished.get(oldest.unwrap_or(0)).copied();
+            self.forget_number(oldest.unwrap_or(0));
         }
+    }
+
+    /// Forgets the finished process with this number.
+    pub(super) fn forget_number(&mut self, number: u64) {
+        let Some(mut process) = self.table.remove(&number) else {
+            return;
+        };
+        let place = self.finished.iter().position(|other| *other == number);
+        if let Some(place) = place {
+            self.finished.remove(place);
+            self.remembered -= process.info.spec.size();
+        }
+        self.release(&mut process);
+        self.last_change += 1;
+        self.notices.push_back(Notice::Forgotten {
+            id: process.info.id,
+            change: self.last_change,
+        });
     }
 }

@@ -81,6 +81,7 @@ impl Runner {
         }
         let end = process.live.as_mut().and_then(|live| live.input.take());
         process.info.input_ended |= end.is_some();
+        self.with_id(id, |runner, process| runner.stamp(process));
         Ok(())
     }
 

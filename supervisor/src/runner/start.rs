@@ -10,7 +10,7 @@ use prn_ipc_protocol::config::Layers;
 use prn_ipc_protocol::message::{
     AppliedLimits, ChildStep, Preparation, ProcessInfo, ProcessSpec, Profile, Refusal, StartSpec,
 };
-use prn_ipc_protocol::types::{LimitName, ProcessId, UnixMicros};
+use prn_ipc_protocol::types::{LimitName, Millis, ProcessId, UnixMicros};
 
 use super::{Notice, Runner, resources};
 use crate::accounts::Account;
@@ -79,7 +79,7 @@ impl Runner {
         if let Some(known) = self.known(spec.id, digest)? {
             return Ok(known);
         }
-        let usage = self.usage(&spec.process);
+        let usage = self.in_use(&spec.process);
         let Admitted {
             limits,
             reserved,
@@ -147,7 +147,8 @@ impl Runner {
         }))
     }
 
-    fn usage(&self, spec: &ProcessSpec) -> Usage {
+    fn in_use(&self, spec: &ProcessSpec) -> Usage {
+        let namesake = spec.name.as_ref().and_then(|name| self.names.get(name));
         Usage {
             is_draining: self.draining,
             arguments: self.arguments,
@@ -155,6 +156,9 @@ impl Runner {
             free_uids: self.free_uids.len(),
             held_uids: self.leftovers.len(),
             terminals: self.terminals.count(),
+            namesake: namesake.copied(),
+            kept: self.kept,
+            now: UnixMicros::now(),
         }
     }
 
@@ -223,15 +227,27 @@ impl Runner {
         let spec = &process.info.spec;
         if process.failure.is_some() {
             self.deadline(number, Duration::ZERO, Due::Remove);
-        } else if let Some(timeout) = spec.timeout {
-            self.deadline(number, timeout.duration(), Due::Timeout);
+        } else {
+            let until = |deadline: UnixMicros| deadline.since(UnixMicros::now());
+            let times = [spec.timeout.map(Millis::duration), spec.deadline.map(until)];
+            for time in times.into_iter().flatten() {
+                self.deadline(number, time, Due::Timeout);
+            }
         }
         self.arguments += spec.size();
+        if spec.retention.is_kept {
+            self.kept.count += 1;
+            self.kept.bytes += spec.size();
+        }
+        if let Some(name) = &spec.name {
+            self.names.insert(name.clone(), process.info.id);
+        }
         let share = Share::new(0, reserved, 0);
         self.ledgers
             .of_mut(spec.output.store)
             .count(&mut process.share, share);
         self.await_follower(&mut process);
+        self.begin_lease(&mut process);
         self.last_number = number;
         self.numbers.insert(process.info.id, number);
         self.table.insert(number, Box::new(process));
@@ -273,7 +289,7 @@ impl Runner {
             .map_err(resources(Preparation::Clone))?;
         let limits = AppliedLimits {
             // While the child is on its way to its program.
-            in_force: group.texts(&["cpu.max", "memory.max", "io.max", "pids.max"]),
+            in_force: group.limits(),
             not_enforced,
         };
         let live = Live {

@@ -3,9 +3,10 @@
 use std::time::{Duration, Instant};
 
 use nix::libc::{SIGCONT, SIGTERM};
-use prn_ipc_protocol::message::{ExitCause, LeftBehind, ProcessInfo, Refusal, StopHow};
-use prn_ipc_protocol::types::ProcessId;
+use prn_ipc_protocol::message::{ExitCause, LeftBehind, ProcessInfo, Refusal, Stop, StopHow};
+use prn_ipc_protocol::types::{ProcessId, UnixMicros};
 
+use super::update::set_paused;
 use super::{Notice, Runner};
 use crate::deadlines::{Deadline, Due};
 use crate::process::{Live, Phase, Process};
@@ -49,6 +50,10 @@ impl Runner {
         // A main process that ended by itself a moment ago was not stopped.
         self.reported(process);
         self.main_ended(process);
+        // It could not end otherwise.
+        if process.info.paused {
+            let _unused = set_paused(process, false);
+        }
         let Some(live) = &mut process.live else {
             self.notices.push_back(Notice::Stopped(process.info.id));
             return;
@@ -67,6 +72,7 @@ impl Runner {
                 // does the same.
                 live.group.signal(&[SIGTERM, SIGCONT]);
                 self.deadline(process.info.number, grace, Due::Kill);
+                self.changed(process);
             }
             Action::BeginKill => {
                 begin(&mut process.info, live, cause, now);
@@ -90,6 +96,9 @@ impl Runner {
         if let Some(stopping) = &mut live.stopping {
             stopping.killed = true;
         }
+        if let Some(stop) = &mut process.info.stop {
+            stop.killed.get_or_insert_with(UnixMicros::now);
+        }
         let cause = live.stopping.map(|stopping| stopping.cause);
         note_left_behind(&mut process.info, live, cause);
         if let Err(error) = live.group.kill() {
@@ -99,6 +108,7 @@ impl Runner {
             ));
         }
         self.deadline(process.info.number, KILL_WAIT, Due::Stuck);
+        self.changed(process);
     }
 
     pub(super) fn deadline(&mut self, process: u64, after: Duration, due: Due) {
@@ -119,14 +129,18 @@ impl Runner {
             Due::Timeout => {
                 self.stop_process(process, StopHow::Graceful(None), ExitCause::TimedOut)
             }
+            Due::Lease => {
+                self.stop_process(process, StopHow::Graceful(None), ExitCause::LeaseExpired)
+            }
             Due::Kill => {
                 if is_kill_due(live.stopping, Instant::now()) {
+                    note_outlived(&mut process.info, live);
                     self.kill(process);
                 }
             }
             // A stop is answered all the same.
             Due::Stuck => {
-                process.info.stuck = live.group.stuck();
+                process.info.stuck = live.group.some_tasks();
                 self.changed(process);
                 self.notices.push_back(Notice::Stopped(process.info.id));
                 if let Some(name) = &process.info.spec.workspace {
@@ -136,7 +150,7 @@ impl Runner {
             Due::Remove => self.remove(process),
             Due::StopAll => self.stop_with_workspace(process),
             Due::Read(stream) => self.pump(process, stream, Turn::Regular),
-            Due::Clean | Due::GiveUp | Due::Dismissed => {}
+            Due::Clean | Due::GiveUp | Due::Forget | Due::Dismissed => {}
         }
     }
 }
@@ -144,11 +158,24 @@ impl Runner {
 /// A stop begins.
 fn begin(info: &mut ProcessInfo, live: &mut Live, cause: ExitCause, kill_at: Instant) {
     note_left_behind(info, live, Some(cause));
+    info.stop = Some(Stop {
+        cause,
+        asked: UnixMicros::now(),
+        killed: None,
+        outlived: Vec::new(),
+    });
     live.stopping = Some(Stopping {
         cause,
         kill_at,
         killed: false,
     });
+}
+
+/// Notes what is alive at the end of its grace time.
+fn note_outlived(info: &mut ProcessInfo, live: &Live) {
+    if let Some(stop) = info.stop.as_mut().filter(|stop| stop.killed.is_none()) {
+        stop.outlived = live.group.some_tasks();
+    }
 }
 
 /// Notes what is alive without its main process, and about to be ended, for whoever wonders later.

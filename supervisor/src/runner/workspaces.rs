@@ -315,7 +315,7 @@ impl Runner {
         workspace.is_over |= is_above;
         let is_lived_in = workspace.living > 0;
         self.detach(&watcher.child);
-        self.deadlines.remove_all_but_give_up(number);
+        self.deadlines.remove_all_of_life(number);
         if is_lived_in && let Some(why) = self.unwatched(&name, &watcher, status) {
             crate::log::line(&format!(
                 "workspace {name}: {why}: its processes are killed"

@@ -31,7 +31,7 @@ use options::{Options, OptionsError, merged};
 use prn_fuzz::memfd;
 
 /// Options whose value is a text in the file too.
-const TEXTS: [&str; 23] = [
+const TEXTS: [&str; 24] = [
     "address",
     "instance",
     "stop-grace",
@@ -55,6 +55,7 @@ const TEXTS: [&str; 23] = [
     "peer-timeout",
     "connection-age",
     "max-workspace-disk",
+    "max-finished-age",
 ];
 
 /// Options whose value is a number in the file.

@@ -1,0 +1,54 @@
+//! UpdateProcess.
+
+use std::sync::Arc;
+
+use prn_ipc_protocol::message::{Ask, ProcessInfo, Update};
+use prn_ipc_protocol::types::ProcessId;
+use prn_proto::v1;
+use tonic::Status;
+
+use crate::calls::server::Server;
+use crate::clients::Client;
+use crate::convert::process::process_status;
+use crate::convert::update::update;
+use crate::errors;
+use crate::failure::Failure;
+use crate::subscribe::keeper;
+use crate::supervisor::{Answered, Unexpected};
+
+/// Changes a process that runs.
+pub async fn update_process(
+    server: &Server,
+    client: &Client,
+    request: v1::UpdateProcessRequest,
+) -> Result<v1::UpdateProcessResponse, Status> {
+    let (id, update) = update(request)?;
+    if server.process(id)?.info().end.is_some() {
+        return Err(errors::process_ended(id));
+    }
+    let info = change(server, client, id, update)
+        .await
+        .map_err(|failure| errors::failed(&failure, id, None))?;
+    Ok(v1::UpdateProcessResponse {
+        process_status: Some(process_status(&info)),
+        boot_epoch: server.boot_epoch(),
+    })
+}
+
+async fn change(
+    server: &Server,
+    client: &Client,
+    id: ProcessId,
+    update: Update,
+) -> Result<Arc<ProcessInfo>, Failure> {
+    let permit = server.permits.change(client).await?;
+    let supervisor = server.supervisor.clone();
+    let read = move |answered: Answered<'_>| {
+        let process = answered.mirror.process(id).ok_or(Unexpected)?;
+        // It may have got its first lease.
+        keeper::tell(&process, &supervisor);
+        answered.done().map(|done| done.map(|()| process.info()))
+    };
+    let ask = Ask::Update(id, Box::new(update));
+    server.supervisor.ask(permit, ask, read).await
+}

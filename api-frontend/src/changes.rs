@@ -1,0 +1,149 @@
+//! The order in which processes changed: a part of the [`Mirror`](crate::mirror::Mirror). Pure.
+//!
+//! Each process is there once, by its newest change, so that whoever follows all changes has
+//! nothing but a place in them, however slow it is. Those that were forgotten are there as well, the
+//! last [`FORGOTTEN_MAX`] of them.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::Bound;
+
+use prn_ipc_protocol::types::ProcessId;
+
+/// Most forgotten processes that are remembered by their ids, at about 100 bytes each: those of
+/// some minutes on a server that starts a hundred processes a second.
+pub const FORGOTTEN_MAX: usize = 16 * 1024;
+
+/// All that are known, in their order. `P` is a process.
+#[derive(Debug)]
+pub struct Changes<P> {
+    by_number: BTreeMap<u64, Change<P>>,
+    /// Numbers of the forgotten ones, oldest first.
+    forgotten: VecDeque<u64>,
+    newest: u64,
+    oldest_place: u64,
+}
+
+/// The newest of one process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change<P> {
+    /// This is new, or has changed.
+    Changed(P),
+    /// This was forgotten.
+    Forgotten(ProcessId),
+}
+
+impl<P> Default for Changes<P> {
+    fn default() -> Self {
+        Self {
+            by_number: BTreeMap::new(),
+            forgotten: VecDeque::new(),
+            newest: 0,
+            oldest_place: 0,
+        }
+    }
+}
+
+impl<P> Changes<P> {
+    /// A process that had changed last at `was` has changed at `is`.
+    pub fn changed(&mut self, was: Option<u64>, is: u64, process: P) {
+        self.moved(was, is, Change::Changed(process));
+    }
+
+    /// It was forgotten at `is`.
+    pub fn forgotten(&mut self, was: u64, is: u64, id: ProcessId) {
+        self.moved(Some(was), is, Change::Forgotten(id));
+        self.forgotten.push_back(is);
+        if self.forgotten.len() > FORGOTTEN_MAX
+            && let Some(oldest) = self.forgotten.pop_front()
+        {
+            self.by_number.remove(&oldest);
+            self.oldest_place = oldest;
+        }
+    }
+
+    /// All processes are known that there are at the change `newest`, and of what was before it,
+    /// no more than that.
+    pub fn known_at(&mut self, newest: u64) {
+        self.newest = self.newest.max(newest);
+        self.oldest_place = self.newest;
+    }
+
+    /// Number of the newest change.
+    pub fn newest(&self) -> u64 {
+        self.newest
+    }
+
+    /// Whether all that was forgotten after this place is known.
+    pub fn is_known_after(&self, place: u64) -> bool {
+        (self.oldest_place..=self.newest).contains(&place)
+    }
+
+    /// What has changed after this place, in order.
+    pub fn after(&self, place: u64) -> impl Iterator<Item = (u64, &Change<P>)> {
+        let changes = self
+            .by_number
+            .range((Bound::Excluded(place), Bound::Unbounded));
+        changes.map(|(number, change)| (*number, change))
+    }
+
+    fn moved(&mut self, was: Option<u64>, is: u64, change: Change<P>) {
+        if let Some(was) = was {
+            self.by_number.remove(&was);
+        }
+        self.by_number.insert(is, change);
+        self.newest = self.newest.max(is);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(number: u64) -> ProcessId {
+        ProcessId::from_bytes(u128::from(number).to_be_bytes())
+    }
+
+    fn all(changes: &Changes<char>, place: u64) -> Vec<(u64, Change<char>)> {
+        let after = changes.after(place);
+        after
+            .map(|(number, change)| (number, change.clone()))
+            .collect()
+    }
+
+    #[test]
+    fn each_process_is_there_once_by_its_newest_change() {
+        let mut changes = Changes::default();
+        changes.changed(None, 1, 'a');
+        changes.changed(None, 2, 'b');
+        changes.changed(Some(1), 3, 'a');
+        let (a, b) = (Change::Changed('a'), Change::Changed('b'));
+        assert_eq!(all(&changes, 0), [(2, b), (3, a.clone())]);
+        assert_eq!(all(&changes, 2), [(3, a.clone())]);
+        changes.forgotten(2, 4, id(2));
+        assert_eq!(all(&changes, 0), [(3, a), (4, Change::Forgotten(id(2)))]);
+        assert_eq!((changes.newest(), all(&changes, 4)), (4, vec![]));
+    }
+
+    #[test]
+    fn a_place_is_good_while_all_that_was_forgotten_after_it_is_known() {
+        let mut changes = Changes::default();
+        assert!(changes.is_known_after(0) && !changes.is_known_after(1));
+        for number in 1..=u64::try_from(FORGOTTEN_MAX).unwrap() + 2 {
+            changes.changed(None, 2 * number, 'a');
+            changes.forgotten(2 * number, 2 * number + 1, id(number));
+        }
+        // Those at 3 and at 5 are gone.
+        assert!(!changes.is_known_after(4) && changes.is_known_after(5));
+        assert_eq!(changes.by_number.len(), FORGOTTEN_MAX);
+        assert_eq!(all(&changes, 5).first().unwrap().0, 7);
+    }
+
+    #[test]
+    fn of_a_snapshot_its_end_is_the_oldest_place() {
+        let mut changes = Changes::default();
+        changes.changed(None, 7, 'a');
+        changes.known_at(9);
+        let known = [7, 8, 9, 10].map(|place| changes.is_known_after(place));
+        assert_eq!(known, [false, false, true, false]);
+    }
+}

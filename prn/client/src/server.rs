@@ -1,0 +1,92 @@
+//! What a server is.
+
+use std::time::SystemTime;
+
+use prn_proto::v1;
+
+use crate::client::Client;
+use crate::error::ClientError;
+use crate::limits::Limits;
+use crate::wire::from_wire_time;
+
+/// What a server is, what it allows and how full it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct ServerInfo {
+    /// Version of its programs.
+    pub version: String,
+    /// Number of the newest revision of the API that it speaks.
+    pub api_revision: u32,
+    /// When this run of it began, by its clock.
+    #[cfg_attr(feature = "serde", serde(serialize_with = "crate::json::time"))]
+    pub started_at: Option<SystemTime>,
+    /// Its clock now.
+    #[cfg_attr(feature = "serde", serde(serialize_with = "crate::json::time"))]
+    pub now: Option<SystemTime>,
+    /// It is shutting down: nothing starts.
+    pub draining: bool,
+    /// Processes that are alive.
+    pub processes_running: u32,
+    /// Finished processes that are remembered.
+    pub processes_finished: u32,
+    /// Most processes at a time.
+    pub processes_max: u32,
+    /// Workspaces.
+    pub workspaces: u32,
+    /// The server's certificate is valid until then.
+    #[cfg_attr(feature = "serde", serde(serialize_with = "crate::json::time"))]
+    pub certificate_not_after: Option<SystemTime>,
+    /// And the one that this client came with.
+    #[cfg_attr(feature = "serde", serde(serialize_with = "crate::json::time"))]
+    pub client_certificate_not_after: Option<SystemTime>,
+    /// Limits of a process that asks for none.
+    pub default_limits: Limits,
+    /// Kernel release of its machine.
+    pub kernel: String,
+    /// Name of its machine.
+    pub hostname: String,
+    /// Random id of this server run.
+    pub boot_epoch: String,
+}
+
+impl From<v1::GetServerResponse> for ServerInfo {
+    fn from(raw: v1::GetServerResponse) -> Self {
+        Self {
+            version: raw.version,
+            api_revision: raw.api_revision,
+            started_at: raw.started_at.and_then(from_wire_time),
+            now: raw.now.and_then(from_wire_time),
+            draining: raw.draining,
+            processes_running: raw.processes_running,
+            processes_finished: raw.processes_finished,
+            processes_max: raw.processes_max,
+            workspaces: raw.workspaces,
+            certificate_not_after: raw.certificate_not_after.and_then(from_wire_time),
+            client_certificate_not_after: raw.client_certificate_not_after.and_then(from_wire_time),
+            default_limits: raw.default_limits.map(Limits::from).unwrap_or_default(),
+            kernel: raw.kernel,
+            hostname: raw.hostname,
+            boot_epoch: raw.boot_epoch,
+        }
+    }
+}
+
+impl Client {
+    /// What the server is, what it allows and how full it is.
+    ///
+    /// # Errors
+    /// As any call. One of before there was this call: [`ClientError::Refused`] with
+    /// [`Code::Unimplemented`](crate::Code::Unimplemented).
+    pub async fn server(&self) -> Result<ServerInfo, ClientError> {
+        let mut service = self.service.clone();
+        let response = self
+            .answered(
+                self.call_timeout,
+                service.get_server(v1::GetServerRequest {}),
+            )
+            .await?
+            .into_inner();
+        Ok(response.into())
+    }
+}

@@ -1,0 +1,195 @@
+//! `prn update` and `prn renew`.
+
+use std::collections::BTreeMap;
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::Args;
+use prn_client::{Client, Label, Limits, NewLease, ProcessId, ProcessStatus, State, Update};
+use prn_proto::units::{InvalidUnit, Time};
+
+use crate::connection::{Connection, Remote};
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::output;
+use crate::targets::{Target, Targets};
+
+/// Change limits, lease and labels of processes while they run
+///
+/// What is not named stays as it is.
+#[derive(Debug, Args)]
+pub struct Change {
+    /// Which processes.
+    #[command(flatten)]
+    pub targets: Targets,
+    /// The limits from now on.
+    #[command(flatten)]
+    pub limits: Limits,
+    /// Stop the process when nobody has followed it, nor renewed the lease, for this long from now;
+    /// `none` ends its lease
+    #[arg(long, value_name = "TIME", value_parser = parse_lease)]
+    pub lease: Option<NewLease>,
+    /// Set a label, or remove it with a dash behind its key. Repeatable
+    #[arg(long = "label", value_name = "KEY=VALUE|KEY-")]
+    pub labels: Vec<LabelChange>,
+    /// How to reach the server.
+    #[command(flatten)]
+    pub connection: Connection,
+}
+
+/// Begin the leases of processes anew: each as long as it was
+#[derive(Debug, Args)]
+pub struct Renew {
+    /// Which processes.
+    #[command(flatten)]
+    pub targets: Targets,
+    /// This long, from now on
+    #[arg(long, value_name = "TIME")]
+    pub lease: Option<Time>,
+    /// How to reach the server.
+    #[command(flatten)]
+    pub connection: Connection,
+}
+
+/// What becomes of a label.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LabelChange {
+    /// It is set.
+    Set(Label),
+    /// It is removed.
+    Unset(String),
+}
+
+impl FromStr for LabelChange {
+    type Err = InvalidUnit;
+
+    /// A dash behind the key, as kubectl has it.
+    fn from_str(text: &str) -> Result<Self, InvalidUnit> {
+        match text.strip_suffix('-') {
+            Some(key) if !text.contains('=') => {
+                let Label { key, .. } = format!("{key}=").parse()?;
+                Ok(Self::Unset(key))
+            }
+            Some(_) | None => text.parse().map(Self::Set),
+        }
+    }
+}
+
+fn parse_lease(text: &str) -> Result<NewLease, String> {
+    if text == "none" {
+        return Ok(NewLease::Ended);
+    }
+    let Time(time) = text
+        .parse()
+        .map_err(|error: InvalidUnit| format!("{error}, or none for no lease"))?;
+    Ok(lease_of(time))
+}
+
+fn lease_of(time: Duration) -> NewLease {
+    if time.is_zero() {
+        NewLease::Ended
+    } else {
+        NewLease::Of(time)
+    }
+}
+
+pub async fn update(args: Change) -> Result<Exit, Failure> {
+    let update = Update {
+        limits: args.limits,
+        lease: args.lease,
+        ..Update::default()
+    };
+    if update == Update::default() && args.labels.is_empty() {
+        let why = "nothing is to be changed: name a limit (--memory …), --lease or --label";
+        return Err(Failure::Usage(why.to_owned()));
+    }
+    changed(&args.targets, args.connection, update, &args.labels).await
+}
+
+pub async fn renew(args: Renew) -> Result<Exit, Failure> {
+    let lease = args
+        .lease
+        .map_or(NewLease::Same, |Time(time)| lease_of(time));
+    let update = Update {
+        lease: Some(lease),
+        ..Update::default()
+    };
+    changed(&args.targets, args.connection, update, &[]).await
+}
+
+async fn changed(
+    targets: &Targets,
+    connection: Connection,
+    update: Update,
+    labels: &[LabelChange],
+) -> Result<Exit, Failure> {
+    let client = Remote::new(connection)?.connect().await?;
+    let found = targets.find(&client, Some(State::Running)).await?;
+    let change = |target: Target| {
+        let (client, update) = (client.clone(), update.clone());
+        async move { change_one(&client, target.id, update, labels).await }
+    };
+    found
+        .each(change, |target, _| output::told(&target.shown))
+        .await
+}
+
+/// A call sets all labels at once: those that stay are asked for first.
+async fn change_one(
+    client: &Client,
+    id: ProcessId,
+    mut update: Update,
+    labels: &[LabelChange],
+) -> Result<ProcessStatus, Failure> {
+    if !labels.is_empty() {
+        let mut all = client.status(id).await?.status.labels;
+        change_labels(&mut all, labels);
+        update.labels = Some(all);
+    }
+    Ok(client.update_process(id, &update).await?)
+}
+
+fn change_labels(all: &mut BTreeMap<String, String>, changes: &[LabelChange]) {
+    for change in changes {
+        match change {
+            LabelChange::Set(Label { key, value }) => {
+                all.insert(key.clone(), value.clone());
+            }
+            LabelChange::Unset(key) => {
+                all.remove(key);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_are_set_and_removed_as_kubectl_does() {
+        let mut all = BTreeMap::from([("a".to_owned(), "1".to_owned())]);
+        let changes = ["b=2", "c=x-", "a-", "none-such-"];
+        let changes: Vec<_> = changes.iter().map(|text| text.parse().unwrap()).collect();
+        change_labels(&mut all, &changes);
+        let left: Vec<_> = all
+            .iter()
+            .map(|(key, value)| format!("{key}={value}"))
+            .collect();
+        assert_eq!(left, ["b=2", "c=x-"]);
+        for bad in ["", "-", "a", "=b", "a b-"] {
+            assert!(bad.parse::<LabelChange>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_lease_is_a_time_or_none() {
+        assert_eq!(parse_lease("none"), Ok(NewLease::Ended));
+        assert_eq!(parse_lease("0"), Ok(NewLease::Ended));
+        assert_eq!(
+            parse_lease("5m"),
+            Ok(NewLease::Of(Duration::from_secs(300)))
+        );
+        assert!(parse_lease("x").unwrap_err().contains("none"));
+    }
+}

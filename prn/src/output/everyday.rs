@@ -1,0 +1,255 @@
+//! Answers of the everyday commands, on standard output.
+
+use std::fmt::Display;
+use std::io;
+use std::time::{Duration, SystemTime};
+
+use prn_client::{Process, ProcessId, ProcessUsage, ServerInfo};
+use prn_proto::API_REVISION;
+use prn_proto::units::{show_duration, show_size};
+use serde::Serialize;
+
+use super::descriptor::line;
+use super::json::json;
+use super::lifetime::usage_rows;
+use super::rows::Rows;
+use super::shown::{escaped, rfc3339_seconds};
+use super::tables::{columns, details, table};
+use crate::exit::{self, Exit};
+use crate::format::Format;
+
+/// Most things of a list within a line.
+const SOME: usize = 8;
+
+/// Prints one line: what was done is named by it.
+pub fn told(what: &str) -> io::Result<Exit> {
+    line(&escaped(what))?;
+    Ok(exit::OK)
+}
+
+/// Prints a text of prn's own.
+pub fn text(text: &str) -> io::Result<()> {
+    line(text)
+}
+
+/// "1 process", "2 processes".
+pub fn count(processes: usize) -> String {
+    match processes {
+        1 => "1 process".to_owned(),
+        more => format!("{more} processes"),
+    }
+}
+
+/// The first few of a list, and how many more there are.
+pub fn some_of<T: Display>(all: &[T]) -> String {
+    let mut shown: Vec<_> = all.iter().take(SOME).map(T::to_string).collect();
+    let more = all.len().saturating_sub(SOME);
+    if more > 0 {
+        shown.push(format!("and {more} more"));
+    }
+    shown.join(", ")
+}
+
+/// Prints one process as `-o wide`, and what it takes of the machine.
+pub fn process_with_usage(process: &Process, usage: Option<&ProcessUsage>) -> io::Result<()> {
+    let table = table(std::slice::from_ref(process)).render(columns());
+    let mut text = format!("{table}\n\n{}", details(process));
+    if let Some(usage) = usage {
+        let rows = usage_rows(usage, &process.status.limits.values);
+        if !rows.is_empty() {
+            text.push('\n');
+            text.push_str(&rows);
+        }
+    }
+    line(&text)
+}
+
+/// All that is known of a process.
+#[derive(Debug, Serialize)]
+pub struct Inspected {
+    #[serde(flatten)]
+    process: Process,
+    live_usage: Option<ProcessUsage>,
+}
+
+impl Inspected {
+    /// Of both answers. What a process took that has ended is in its status.
+    pub fn new(process: Process, usage: Option<ProcessUsage>) -> Self {
+        let is_alive = process.status.ended_at.is_none();
+        Self {
+            process,
+            live_usage: usage.filter(|_| is_alive),
+        }
+    }
+}
+
+/// Prints all that is known of processes.
+pub fn inspected(all: &[Inspected]) -> io::Result<()> {
+    json(&all)
+}
+
+/// What was removed.
+#[derive(Debug, Serialize)]
+struct Pruned {
+    removed: Vec<String>,
+    output_bytes: u64,
+}
+
+/// Prints what was removed.
+pub fn pruned(removed: &[ProcessId], output_bytes: u64, format: Format) -> io::Result<()> {
+    match format {
+        Format::Table | Format::Wide => line(&format!(
+            "removed {}, {} of output",
+            count(removed.len()),
+            show_size(output_bytes)
+        )),
+        Format::Json => json(&Pruned {
+            removed: removed.iter().map(ProcessId::to_string).collect(),
+            output_bytes,
+        }),
+    }
+}
+
+/// Versions of both sides.
+#[derive(Debug, Serialize)]
+pub struct Version {
+    client: ClientVersion,
+    /// `None`: it was not asked, or is too old to say.
+    pub server: Option<ServerInfo>,
+}
+
+/// The version of this program.
+#[derive(Debug, Serialize)]
+struct ClientVersion {
+    version: &'static str,
+    api_revision: u32,
+}
+
+impl Version {
+    /// Of this side alone.
+    pub fn of_client() -> Self {
+        Self {
+            client: ClientVersion {
+                version: env!("CARGO_PKG_VERSION"),
+                api_revision: API_REVISION,
+            },
+            server: None,
+        }
+    }
+}
+
+/// Prints versions.
+pub fn version(version: &Version, format: Format) -> io::Result<()> {
+    if format == Format::Json {
+        return json(version);
+    }
+    let ClientVersion {
+        version: client,
+        api_revision,
+    } = version.client;
+    let mut rows = Rows::default();
+    rows.add(
+        "client",
+        format!("prn {client} (API revision {api_revision})"),
+    );
+    if let Some(server) = &version.server {
+        let shown = format!(
+            "prn {} (API revision {}) on {}, Linux {}",
+            server.version, server.api_revision, server.hostname, server.kernel
+        );
+        rows.add("server", escaped(&shown));
+    }
+    line(&rows.finish())
+}
+
+/// How a server is.
+#[derive(Debug)]
+pub struct Health {
+    /// It takes new processes.
+    pub serving: bool,
+    /// How long a call takes.
+    pub latency: Duration,
+    /// What it says.
+    pub server: ServerInfo,
+}
+
+#[derive(Debug, Serialize)]
+struct HealthJson<'a> {
+    serving: bool,
+    latency_usec: u64,
+    server: &'a ServerInfo,
+}
+
+/// Prints how a server is.
+pub fn health(health: &Health, format: Format) -> io::Result<()> {
+    let Health {
+        serving,
+        latency,
+        server,
+    } = health;
+    if format == Format::Json {
+        return json(&HealthJson {
+            serving: *serving,
+            latency_usec: u64::try_from(latency.as_micros()).unwrap_or(u64::MAX),
+            server,
+        });
+    }
+    let mut rows = Rows::default();
+    let state = if *serving { "serving" } else { "shutting down" };
+    rows.add("server", state.to_owned());
+    rows.add(
+        "latency",
+        format!("{:.1} ms", latency.as_secs_f64() * 1000.0),
+    );
+    rows.add("up since", server.started_at.map(rfc3339_seconds));
+    rows.add(
+        "processes",
+        format!(
+            "{} running of at most {}, {} finished",
+            server.processes_running, server.processes_max, server.processes_finished
+        ),
+    );
+    rows.add("workspaces", server.workspaces.to_string());
+    rows.add("its certificate", server.certificate_not_after.map(until));
+    rows.add(
+        "your certificate",
+        server.client_certificate_not_after.map(until),
+    );
+    line(&rows.finish())
+}
+
+fn until(end: SystemTime) -> String {
+    let at = rfc3339_seconds(end);
+    match end.duration_since(SystemTime::now()) {
+        Ok(left) => {
+            let days = left.as_secs() / (24 * 60 * 60);
+            let left = match days {
+                0 => show_duration(Duration::from_secs(left.as_secs())),
+                1 => "1 day".to_owned(),
+                days => format!("{days} days"),
+            };
+            format!("valid until {at}, {left} from now")
+        }
+        Err(_) => format!("was valid until {at}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_list_is_cut_and_says_how_much_is_left_out() {
+        assert_eq!(some_of(&[1, 2]), "1, 2");
+        let all: Vec<_> = (0..10).collect();
+        assert_eq!(some_of(&all), "0, 1, 2, 3, 4, 5, 6, 7, and 2 more");
+    }
+
+    #[test]
+    fn a_certificates_end_is_a_date_and_how_far_off_it_is() {
+        let at = |seconds| until(SystemTime::now() + Duration::from_secs(seconds));
+        assert!(at(10 * 24 * 60 * 60 + 60).ends_with("10 days from now"));
+        assert!(at(24 * 60 * 60 + 60).ends_with("1 day from now"));
+        assert!(until(SystemTime::UNIX_EPOCH).starts_with("was valid until 1970"));
+    }
+}

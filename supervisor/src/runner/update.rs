@@ -1,0 +1,153 @@
+//! What can be done to a process that is alive, but for stopping it: signals, and changes of its
+//! limits, its labels and its lease. And what it takes of the machine. Runs in the supervisor.
+
+use prn_ipc_protocol::message::{LiveUsage, NewLease, Refusal, Update, Whom};
+use prn_ipc_protocol::types::{Labels, LimitName, Limits, ProcessId, SignalNumber};
+
+use super::Runner;
+use crate::admission::{check_arguments, check_ceilings};
+use crate::process::{Phase, Process};
+use crate::sys::{errno_number, pidfd};
+
+/// Files of a group that say what its processes take.
+const USAGE: [&str; 10] = [
+    "cpu.stat",
+    "memory.current",
+    "memory.peak",
+    "memory.events",
+    "io.stat",
+    "pids.current",
+    "pids.peak",
+    "cpu.pressure",
+    "memory.pressure",
+    "io.pressure",
+];
+
+impl Runner {
+    /// Sends a signal.
+    ///
+    /// # Errors
+    /// `UnknownProcess`, or `Ended`, also of a main process whose tree lives.
+    pub fn signal(
+        &mut self,
+        id: ProcessId,
+        signal: SignalNumber,
+        whom: Whom,
+    ) -> Result<(), Refusal> {
+        let live = self.known_by(id)?.live.as_ref();
+        let live = live.filter(|live| live.phase == Phase::Running);
+        let live = live.ok_or(Refusal::Ended)?;
+        match whom {
+            Whom::Main => {
+                let main = live.main.as_ref().ok_or(Refusal::Ended)?;
+                pidfd::signal(main, signal.number()).map_err(|_| Refusal::Ended)
+            }
+            Whom::Tree => {
+                live.group.signal(&[signal.number()]);
+                Ok(())
+            }
+        }
+    }
+
+    /// What a process takes of the machine now.
+    ///
+    /// # Errors
+    /// `UnknownProcess` or `Ended`.
+    pub fn usage(&mut self, id: ProcessId) -> Result<LiveUsage, Refusal> {
+        let live = self.known_by(id)?.live.as_ref();
+        let live = live.filter(|live| live.phase == Phase::Running);
+        let group = &live.ok_or(Refusal::Ended)?.group;
+        Ok(LiveUsage {
+            files: group.texts(&USAGE),
+            processes: u32::try_from(group.first_members().len()).unwrap_or(u32::MAX),
+            some: group.some_tasks(),
+        })
+    }
+
+    /// Changes a process. What is refused is not changed, and nothing after it: limits, whether it is
+    /// paused, its labels, its lease.
+    ///
+    /// # Errors
+    /// `UnknownProcess`, `Ended`, and of what is to be changed.
+    pub fn update(&mut self, id: ProcessId, update: Update) -> Result<(), Refusal> {
+        let process = self.known_by(id)?;
+        if !process.is_alive() {
+            return Err(Refusal::Ended);
+        }
+        if update.lease == Some(NewLease::Same) && process.info.spec.lease.is_none() {
+            return Err(Refusal::NoLease);
+        }
+        let mut outcome = Ok(());
+        self.with_id(id, |runner, process| {
+            outcome = runner.change(process, update);
+            runner.stamp(process);
+        });
+        outcome
+    }
+
+    fn change(&mut self, process: &mut Process, update: Update) -> Result<(), Refusal> {
+        self.change_limits(process, &update.limits)?;
+        if let Some(paused) = update.paused {
+            set_paused(process, paused)?;
+        }
+        if let Some(labels) = update.labels {
+            self.change_labels(process, labels)?;
+        }
+        if let Some(lease) = update.lease {
+            self.renew_lease(process, lease);
+        }
+        Ok(())
+    }
+
+    fn change_limits(&self, process: &mut Process, limits: &Limits) -> Result<(), Refusal> {
+        let config = &self.settings.config;
+        check_ceilings(&config.limit_ceilings, limits)?;
+        let info = &mut process.info;
+        let Some(live) = process.live.as_ref().filter(|_| !limits.is_empty()) else {
+            return Ok(());
+        };
+        // The kernel would take back what is above in this thread, however long that takes, and kill
+        // where it can't.
+        let wanted = limits.get(LimitName::Memory);
+        let in_use = live.group.memory().filter(|bytes| wanted < Some(*bytes));
+        if let (Some(_), Some(in_use)) = (wanted, in_use) {
+            return Err(Refusal::MemoryInUse(in_use));
+        }
+        let written = live.group.limit(limits, &config.disks);
+        info.limits.in_force = live.group.limits();
+        let not_enforced = written.map_err(Refusal::NotEnforceable)?;
+        let is_excused = info.spec.best_effort_limits || config.allow_missing_limits;
+        match not_enforced.first() {
+            Some(limit) if !is_excused => return Err(Refusal::NotEnforceable(*limit)),
+            Some(_) | None => {}
+        }
+        let is_new = |limit: &LimitName| !info.limits.not_enforced.contains(limit);
+        let new: Vec<_> = not_enforced.into_iter().filter(is_new).collect();
+        info.limits.not_enforced.extend(new);
+        info.spec.limits = limits.or(&info.spec.limits);
+        Ok(())
+    }
+
+    fn change_labels(&mut self, process: &mut Process, labels: Labels) -> Result<(), Refusal> {
+        let spec = &mut process.info.spec;
+        let others = self.arguments - spec.labels.size();
+        check_arguments(others, labels.size())?;
+        self.arguments = others + labels.size();
+        if spec.retention.is_kept {
+            self.kept.bytes = self.kept.bytes - spec.labels.size() + labels.size();
+        }
+        spec.labels = labels;
+        Ok(())
+    }
+}
+
+/// Lets none of its processes run, or all go on.
+pub(super) fn set_paused(process: &mut Process, paused: bool) -> Result<(), Refusal> {
+    let Some(live) = &process.live else {
+        return Err(Refusal::Ended);
+    };
+    let set = live.group.freeze(paused);
+    set.map_err(|error| Refusal::NotChanged(errno_number(error)))?;
+    process.info.paused = paused;
+    Ok(())
+}
