@@ -56,7 +56,7 @@ fn parse_call_timeout(text: &str) -> Result<Time, String> {
         .parse()
         .map_err(|error: InvalidUnit| error.to_string())?;
     if time.0.is_zero() {
-        return Err("no answer comes in no time".to_owned());
+        return Err("no answer comes in no time: write 500ms, 10s, 5m or 2h".to_owned());
     }
     Ok(time)
 }

@@ -17,6 +17,7 @@ mod feeding;
 mod fields;
 mod following;
 mod format;
+mod habits;
 mod interrupts;
 mod leftover;
 mod local_input;

@@ -32,7 +32,6 @@ const GROUPS: &[(&str, &[&str])] = &[
 ];
 
 const COMMANDS: &[&str] = &[
-    "prn",
     "prn strat ls",
     "prn delete $ID",
     "prn describe $ID",
@@ -42,7 +41,6 @@ const COMMANDS: &[&str] = &[
     "prn submit ls",
     "prn job list",
     "prn get processes",
-    "prn enable nginx",
     "prn build .",
     "prn login",
     "prn scp a w:",
@@ -56,16 +54,26 @@ const COMMANDS: &[&str] = &[
     "prn workspace make build",
     "prn server run",
     "prn stop -15 $ID",
-    "prn stop -t 5 $ID",
     "prn status",
     "prn stop",
+    "prn kill",
+    "prn wait",
+    "prn rm",
+    "prn exec build",
     "prn workspace create",
     "prn completion tcsh",
 ];
 
 const VALUES: &[&str] = &[
-    "prn status 42",
-    "prn status $UNKNOWN_WITH_CAPITALS",
+    "prn status 4/2",
+    "prn start --name 'my web' -- ls",
+    "prn start --label tier -- ls",
+    "prn start --deadline tomorrow -- ls",
+    "prn start --lease soon -- ls",
+    "prn start --keep --rm -- ls",
+    "prn kill -s NOPE $ID",
+    "prn update $ID --label tier",
+    "prn stop -l 'a b'",
     "prn start --memory lots -- ls",
     "prn start --memory 0 -- ls",
     "prn start --memory -1 -- ls",
@@ -73,14 +81,11 @@ const VALUES: &[&str] = &[
     "prn start --cpu 0 -- ls",
     "prn start --pids 0 -- ls",
     "prn start --timeout soon -- ls",
-    "prn start --timeout 5 -- ls",
     "prn start --grace -1s -- ls",
-    "prn start --output-max 1X -- ls",
     "prn start --output-policy keep -- ls",
     "prn start --output-store tape -- ls",
     "prn start --profile open -- ls",
     "prn start --env =x -- ls",
-    "prn start --env 'A B=x' -- ls",
     "prn start --cwd here -- ls",
     "prn start --bind /srv -- ls",
     "prn start --bind srv:/tmp/x -- ls",
@@ -153,18 +158,15 @@ const STARTING: &[&str] = &[
     "prn run -- /etc/passwd",
     "prn run -- /tmp",
     "prn run -- cd /tmp",
-    "prn run 'ls | no-such-program; cd'",
     "prn run --cwd /no/such/folder -- ls",
     "prn run --cwd /etc/passwd -- ls",
     "prn run --profile none -- ls",
     "prn run --bind /srv:/tmp/srv -- ls",
     "prn run --hide /no/such/folder -- ls",
-    "prn run --output-max 1P -- ls",
     "prn run --output-store disk -- ls",
     "prn run --pids 5000 -- ls",
     "prn run -w none -- ls",
     "prn start --id $ID -- something-else",
-    "prn run --timeout 100ms -- sleep 1000",
 ];
 
 const PROCESSES: &[&str] = &[
@@ -172,10 +174,22 @@ const PROCESSES: &[&str] = &[
     "prn logs $UNKNOWN",
     "prn stop $UNKNOWN",
     "prn attach $UNKNOWN",
+    "prn status nobody",
+    "prn status aaaa",
     "prn logs $ID $UNKNOWN",
+    "prn kill -s HUP $ID",
+    "prn kill $UNKNOWN",
+    "prn pause $ID",
+    "prn resume $ID",
+    "prn wait $UNKNOWN",
+    "prn rm $RUNNING",
+    "prn rm $UNKNOWN",
+    "prn renew $RUNNING",
+    "prn update $ID --memory 1G",
+    "prn start --name web -- ls",
+    "prn start --deadline 2020-01-01T00:00:00Z -- ls",
+    "prn exec none ls",
     "prn logs --offset 1000 $ID",
-    "echo data | prn attach $ID",
-    "echo data | prn attach $RUNNING",
     "echo data | prn attach $FED",
 ];
 
@@ -207,9 +221,9 @@ const SERVER: &[&str] = &[
     "prn server start",
     "prn server start --client-cert none.pem",
     "env -u PRN_TLS_KEY prn server start --client-cert client.pem",
-    "prn server start --client-cert client.pem --max-finished 1",
-    "prn server start --client-cert client.pem --instance 'My Server'",
-    "prn server start --client-cert client.pem --peer-timeout 1s",
+    "prn server start --tls-key server.key --client-cert client.pem --allow-missing-limits --max-finished 1",
+    "prn server start --tls-key server.key --client-cert client.pem --allow-missing-limits --instance 'My Server'",
+    "prn server start --tls-key server.key --client-cert client.pem --allow-missing-limits --peer-timeout 1s",
 ];
 
 /// A server, and a folder in which lines are typed.
@@ -246,6 +260,11 @@ impl Scene {
         let ended = server.start_process(&[], &["true"]);
         wait_for("its end", || server.status(&ended)["state"] == "stopped");
         let running = server.start_process(&[], &["sleep", "1000"]);
+        server.start_process(&["--name", "web"], &["sleep", "1000"]);
+        for next in ["1", "2"] {
+            let id = format!("aaaa{next:0<28}");
+            server.start_process(&["--id", &id], &["true"]);
+        }
         let fed = server.start_process(&["--stdin"], &["sleep", "1000"]);
         let feeder = feed(&server, &fed);
         let closed = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -258,7 +277,6 @@ impl Scene {
             ("ID", ended),
             ("RUNNING", running),
             ("FED", fed),
-            ("UNKNOWN_WITH_CAPITALS", unknown.to_uppercase()),
             ("UNKNOWN", unknown.to_owned()),
             ("CLOSED", closed),
             ("CLEARTEXT", address),
@@ -307,22 +325,25 @@ impl Scene {
 
 /// With ids, fingerprints and times by what they are.
 fn words_replaced(said: &str) -> String {
-    let is_hex = |word: &str, digits| {
-        word.len() == digits && word.bytes().all(|byte| byte.is_ascii_hexdigit())
-    };
-    let is_time = |word: &str| word.len() == 20 && word.ends_with('Z') && word.contains("T");
-    said.split_inclusive(|c: char| !c.is_ascii_alphanumeric() && !"-:".contains(c))
-        .map(|piece| {
-            let word = piece.trim_end_matches(|c: char| !c.is_ascii_alphanumeric());
-            let name = match word {
-                word if is_hex(word, 32) => "ID",
-                word if is_hex(word, 64) => "FINGERPRINT",
-                word if is_time(word) => "TIME",
-                _ => return piece.to_owned(),
-            };
-            piece.replace(word, name)
-        })
-        .collect()
+    let mut stable = String::new();
+    for piece in said.split_inclusive(|c: char| !c.is_ascii_alphanumeric()) {
+        let word = piece.trim_end_matches(|c: char| !c.is_ascii_alphanumeric());
+        let is_hex = word.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let name = match word.len() {
+            32 if is_hex && !word.starts_with("aaaa") => "ID",
+            64 if is_hex => "FINGERPRINT",
+            _ => word,
+        };
+        stable.push_str(&piece.replacen(word, name, 1));
+    }
+    // What a clock says, up to its offset.
+    while let Some((before, after)) = stable.split_once(" says ") {
+        let Some((_, after)) = after.split_once(" +00:00") else {
+            break;
+        };
+        stable = format!("{before} SAYS TIME{after}");
+    }
+    stable.replace(" SAYS ", " says ")
 }
 
 /// The first words of a server that does not speak TLS.
@@ -344,8 +365,12 @@ fn feed(server: &Server, id: &str) -> Feeder {
         std::io::Write::write_all(input, b"line\n").unwrap();
         attach
     };
-    let feeder = Feeder(attach(&[]));
+    let mut feeder = Feeder(attach(&[]));
     wait_for("the feeder", || {
+        // The other one may have come first.
+        if feeder.0.try_wait().unwrap().is_some() {
+            feeder = Feeder(attach(&[]));
+        }
         let other = attach(&["--keep-open"]).wait_with_output().unwrap();
         String::from_utf8_lossy(&other.stderr).contains("another")
     });
@@ -359,6 +384,8 @@ fn write_files(folder: &Path, server: &Server) {
     };
     write("notes.txt", "Remember the milk.\n");
     mode("notes.txt", 0o600);
+    write("server.key", &server.identity.key_pem());
+    mode("server.key", 0o600);
     write("client.pem", &server.client.certificate_pem());
     write("client.key", &server.client.key_pem());
     mode("client.key", 0o600);
@@ -382,6 +409,8 @@ fn shown(said: &str) -> String {
     let lines = said.lines().map(str::trim).filter(|line| !line.is_empty());
     let said = lines.take_while(|line| !line.starts_with("Usage: "));
     let said = said.filter(|line| !line.starts_with("For more information"));
+    // Of the host that the test runs on.
+    let said = said.filter(|line| !line.contains("the server's host does NOT enforce"));
     said.collect::<Vec<_>>().join("; ")
 }
 
@@ -392,15 +421,21 @@ fn cell(text: &str) -> String {
         .replace('<', "\\<")
 }
 
-/// In which words an answer can say what to do next.
+/// In which words an answer can say what to do next, or name what is not there.
 const NEXT: &[&str] = &[
     "`",
     "--",
     "tip:",
     "see ",
     "write ",
-    "possible values",
-    "Commands:",
+    "must ",
+    "has to name",
+    "make it first",
+    "give ",
+    "stop it",
+    "there is no ",
+    "No such file or directory",
+    "not in the workspace",
 ];
 
 #[test]
@@ -422,7 +457,10 @@ fn each_wrong_line_is_answered_with_what_to_do() {
             let is_plain = !["os error", " { ", "Some(", "panicked"]
                 .iter()
                 .any(|raw| said.contains(raw));
-            let says_next = NEXT.iter().any(|word| answer.contains(word));
+            // Usage says what may stand where something else stood.
+            let has_usage = said.contains("Usage: ") && !said.contains("unrecognized");
+            let says_next =
+                has_usage || answer.ends_with(')') || NEXT.iter().any(|word| answer.contains(word));
             if code == 0 || code == 101 || !is_plain || !says_next {
                 faults.push(format!("{line}: {code}: {answer}"));
             }
