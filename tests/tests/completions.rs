@@ -230,11 +230,21 @@ fn commands_offer_the_processes_that_they_are_for() {
         ids.sort();
         ids
     };
-    let mut both = vec![running.clone(), ended];
+    let mut both = vec![running.clone(), ended.clone()];
     both.sort();
     assert_eq!(offered("logs"), both);
     assert_eq!(offered("status"), both);
-    assert_eq!(offered("stop"), [running]);
+    for command in ["stop", "kill", "pause", "resume", "update", "attach"] {
+        assert_eq!(offered(command), [running.as_str()], "{command}");
+    }
+    assert_eq!(offered("rm"), [ended]);
     let said = server.ok(&["__complete", "zsh", "--", "prn", "stop", ""]);
     assert!(said.ends_with("\tsleep 1000\n"), "{said:?}");
+    // By its name where it has one, and by its id for who types that.
+    let named = server.start_process(&["--name", "web-1"], &["sleep", "2000"]);
+    assert_eq!(offered("kill"), [running, "web-1".to_owned()]);
+    let said = server.ok(&["__complete", "zsh", "--", "prn", "stop", &named[..8]]);
+    assert_eq!(said, format!("{named}\tsleep 2000\n"));
+    let said = server.ok(&["__complete", "zsh", "--", "prn", "kill", "-s", "H"]);
+    assert!(said.starts_with("HUP\t"), "{said}");
 }

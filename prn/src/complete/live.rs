@@ -31,24 +31,31 @@ impl Live {
         }
     }
 
-    /// Those in this state, or all; the newest first.
-    pub fn processes(&self, state: Option<State>) -> Vec<CompletionCandidate> {
+    /// Those in this state, or all, the newest first: by name what has one, by id what has none or what
+    /// begins like the word at the cursor.
+    pub fn processes(&self, state: Option<State>, current: &str) -> Vec<CompletionCandidate> {
         let mut request = ListRequest::default();
         request.state = state;
         request.newest_first = true;
         request.page_size = Some(PROCESSES_MAX);
         let listed = self.ask(async |client| client.pages(request).next().await);
         let listed = listed.flatten().unwrap_or_default();
-        let offer = |process: prn_client::Process| {
+        let mut offers = Vec::new();
+        for process in listed {
             let command: String = process
                 .status
                 .command
                 .chars()
                 .take(DESCRIPTION_MAX)
                 .collect();
-            CompletionCandidate::new(process.id.to_string()).help(Some(escaped(&command).into()))
-        };
-        listed.into_iter().map(offer).collect()
+            let offer = |word| CompletionCandidate::new(word).help(Some(escaped(&command).into()));
+            let is_named = process.status.name.is_some();
+            offers.extend(process.status.name.clone().map(offer));
+            if !is_named || !current.is_empty() {
+                offers.push(offer(process.id.to_string()));
+            }
+        }
+        offers
     }
 
     /// Names of all workspaces, with something behind each.

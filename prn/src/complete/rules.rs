@@ -17,7 +17,7 @@ const OF_RUNNING: &[&str] = &[
 ];
 
 /// Commands that are of use for a process that has ended alone.
-const OF_ENDED: &[&str] = &["rm"];
+const OF_ENDED: &[&str] = &["remove", "rm"];
 
 /// Signals that a person sends, with what they are for (signal(7)).
 const SIGNALS: &[(&str, &str)] = &[
@@ -116,8 +116,9 @@ fn path_value(arg: &Arg) -> Option<Value> {
 }
 
 fn offers(value: Value, current: &OsStr, live: &Live) -> Vec<CompletionCandidate> {
+    let current = current.to_str().unwrap_or_default();
     let mut offers = match value {
-        Value::Process(state) => live.processes(state),
+        Value::Process(state) => live.processes(state, current),
         Value::Workspace => live.workspaces(""),
         Value::Place => live.workspaces(":"),
         Value::Signal => SIGNALS
@@ -126,7 +127,6 @@ fn offers(value: Value, current: &OsStr, live: &Live) -> Vec<CompletionCandidate
             .collect(),
         Value::Path(paths) => return vec![marker(paths)],
     };
-    let current = current.to_str().unwrap_or_default();
     offers.retain(|offer| offer.get_value().to_string_lossy().starts_with(current));
     if value == Value::Place {
         offers.push(marker(Paths::Files));
