@@ -7,7 +7,9 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::commands::attach::{self, Attach};
 use crate::commands::completion::{self, Completion};
+use crate::commands::context::{self, Context};
 use crate::commands::cp::{self, Cp};
+use crate::commands::events::{self, Events};
 use crate::commands::exec::{self, Exec};
 use crate::commands::keygen::{self, Keygen};
 use crate::commands::kill::{self, Kill};
@@ -18,6 +20,7 @@ use crate::commands::remove::{self, Prune, Rm};
 use crate::commands::run::{self, Run};
 use crate::commands::server::{self, Server};
 use crate::commands::start::{self, Start};
+use crate::commands::stats::{self, Stats};
 use crate::commands::status::{self, Inspect, Status};
 use crate::commands::stop::{self, Stop};
 use crate::commands::update::{self, Change, Renew};
@@ -51,6 +54,9 @@ pub enum Command {
     Stop(Stop),
     #[command(visible_aliases = ["ls", "ps"])]
     List(List),
+    Stats(Stats),
+    #[command(visible_alias = "watch")]
+    Events(Events),
     Run(Run),
     Exec(Exec),
     Attach(Attach),
@@ -70,6 +76,7 @@ pub enum Command {
     Version(version::Show),
     Cp(Cp),
     Workspace(Workspace),
+    Context(Context),
     Keygen(Keygen),
     #[command(subcommand)]
     Server(Server),
@@ -100,9 +107,12 @@ impl Command {
             | Self::Logs(_)
             | Self::Stop(_)
             | Self::List(_)
+            | Self::Stats(_)
+            | Self::Events(_)
             | Self::Attach(_)
             | Self::Cp(_)
             | Self::Workspace(_)
+            | Self::Context(_)
             | Self::Keygen(_)
             | Self::Server(_)
             | Self::Completion(_)
@@ -118,6 +128,8 @@ impl Command {
             Self::Logs(args) => block_on(logs::logs(args)),
             Self::Stop(args) => block_on(stop::stop(args)),
             Self::List(args) => block_on(list::list(args)),
+            Self::Stats(args) => block_on(stats::stats(args)),
+            Self::Events(args) => block_on(events::events(args)),
             Self::Run(args) => as_the_process(run::run(args)),
             Self::Exec(args) => as_the_process(exec::exec(args)),
             Self::Attach(args) => as_the_process(attach::attach(args)),
@@ -134,6 +146,7 @@ impl Command {
             Self::Version(args) => block_on(version::version(args)),
             Self::Cp(args) => block_on(cp::cp(args)),
             Self::Workspace(args) => block_on(workspace::workspace(args)),
+            Self::Context(args) => block_on(context::context(args)),
             Self::Keygen(args) => Ok(keygen::keygen(&args)?),
             Self::Server(Server::Start(flags)) => server::start(flags),
             Self::Server(Server::Check(args)) => server::check(&args),
@@ -175,6 +188,8 @@ impl Cli {
             "logs" => only(words, Command::Logs),
             "stop" => only(words, Command::Stop),
             "list" | "ls" | "ps" => only(words, Command::List),
+            "stats" => only(words, Command::Stats),
+            "events" | "watch" => only(words, Command::Events),
             "run" => only(words, Command::Run),
             "exec" => only(words, Command::Exec),
             "attach" => only(words, Command::Attach),
@@ -191,6 +206,7 @@ impl Cli {
             "version" => only(words, Command::Version),
             "cp" => only(words, Command::Cp),
             "workspace" => only(words, Command::Workspace),
+            "context" => only(words, Command::Context),
             _ => None,
         }
     }

@@ -11,11 +11,13 @@ use prn_proto::tls::{TlsError, shown_time};
 use prn_proto::units::show_size;
 
 use crate::commands::keygen::KeygenError;
+use crate::context::error::ContextError;
 use crate::copy::fault::CopyFault;
 use crate::exit::{self, Exit};
 use crate::fields;
 use crate::reference::ReferenceError;
 use crate::sync::error::SyncError;
+use crate::template::TemplateError;
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
@@ -26,6 +28,9 @@ pub enum Failure {
     /// A certificate or key was refused.
     #[error(transparent)]
     Credentials(#[from] CredentialsError),
+    /// A context is not there, or the configuration is refused.
+    #[error(transparent)]
+    Context(#[from] ContextError),
     /// `keygen` failed.
     #[error(transparent)]
     Keygen(#[from] KeygenError),
@@ -137,7 +142,17 @@ pub enum Failure {
     },
     /// Standard output, or something else of this machine, failed.
     #[error("a local operation failed")]
-    Local(#[from] io::Error),
+    Local(#[source] io::Error),
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        // A template is the user's: only its result was to be printed.
+        match error.downcast::<TemplateError>() {
+            Ok(error) => Self::Usage(error.to_string()),
+            Err(error) => Self::Local(error),
+        }
+    }
 }
 
 impl Failure {
@@ -159,12 +174,19 @@ impl Failure {
             Self::Usage(_)
             | Self::Reference(ReferenceError::Ambiguous { .. })
             | Self::Input
+            | Self::Context(
+                ContextError::Unknown { .. }
+                | ContextError::Setting { .. }
+                | ContextError::Several { .. }
+                | ContextError::Line(_),
+            )
             | Self::Credentials(CredentialsError::NoKey)
             | Self::Server(ServerError::Credentials(CredentialsError::NoKey))
             | Self::Server(ServerError::Options(
                 OptionsError::Missing(_) | OptionsError::NoClients,
             )) => exit::USAGE,
             Self::Credentials(_)
+            | Self::Context(_)
             | Self::Keygen(_)
             | Self::Server(_)
             | Self::Print(_)
@@ -196,6 +218,7 @@ impl Failure {
             } => failure.is_silent(),
             Self::Client(_)
             | Self::Credentials(_)
+            | Self::Context(_)
             | Self::Keygen(_)
             | Self::Server(_)
             | Self::Print(_)
@@ -214,6 +237,17 @@ impl Failure {
             | Self::OtherWorkspace { .. }
             | Self::Left(_)
             | Self::ExitUnknown(_) => false,
+        }
+    }
+
+    /// The same of a process that was started: it names that.
+    pub fn after_start(self, id: ProcessId) -> Self {
+        match self {
+            Self::Left(_) | Self::ExitUnknown(_) | Self::StopUnknown { .. } => self,
+            _ => Self::AfterStart {
+                id,
+                source: Box::new(self),
+            },
         }
     }
 
@@ -265,6 +299,7 @@ impl Failure {
             Self::LocalInput(_)
             | Self::Sync(_)
             | Self::StartedUnsaid { .. }
+            | Self::Context(_)
             | Self::Keygen(_)
             | Self::Server(_)
             | Self::Print(_)
@@ -375,7 +410,7 @@ fn hint_of_credentials(error: &CredentialsError) -> Option<&'static str> {
 fn hint_of_client(error: &ClientError) -> Option<String> {
     let hint = match error {
         ClientError::Connect { .. } | ClientError::Timeout { .. } => {
-            "is the server running there? --address or PRN_ADDRESS says where"
+            "is the server running there? --address, PRN_ADDRESS or its context says where"
         }
         ClientError::WrongServer { .. } => {
             "nothing was sent to it; if that is the right server, get its new certificate for --server-cert"

@@ -352,3 +352,26 @@ fn what_cannot_be_a_terminal_is_refused_with_what_to_do_instead() {
     let both = server.run(&["run", "-n", "-t", "--", "true"]);
     assert_eq!(both.status.code(), Some(125));
 }
+
+#[test]
+fn a_list_that_is_watched_is_drawn_again_and_again() {
+    let server = Server::start();
+    let screen = Screen::open(&server);
+    screen.line("\"$PRN\" list --watch");
+    screen.shows("| ID | STATE | COMMAND |");
+    let id = server.start_process(&["--name", "worker"], &["sleep", "1000"]);
+    screen.shows("worker");
+    screen.shows("Running");
+    server.ok(&["stop", &id]);
+    screen.shows("Stopped");
+    let pane = screen.pane();
+    assert_eq!(pane.matches("worker").count(), 1, "one table: {pane}");
+    screen.keys(&["C-c"]);
+    screen.shows("local>");
+    screen.line("clear; \"$PRN\" stats --interval 200ms");
+    screen.shows("CPU %");
+    server.start_process(&["--name", "busy"], &["sh", "-c", "while :; do :; done"]);
+    screen.shows("busy");
+    screen.keys(&["C-c"]);
+    screen.shows("local>");
+}

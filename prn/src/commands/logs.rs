@@ -33,6 +33,9 @@ pub struct Logs {
     /// Which process: its id, the beginning of its id, or its name; or several
     #[arg(value_name = "ID", required = true)]
     pub ids: Vec<Reference>,
+    /// Go on to the end, as it does anyway
+    #[arg(short, long, conflicts_with = "no_follow")]
+    pub follow: bool,
     /// Print what there is by now and end
     #[arg(long)]
     pub no_follow: bool,
@@ -202,7 +205,7 @@ fn label_length(ids: &[ProcessId]) -> usize {
 /// Passes a process's output on: as it is, or as lines. A label names it in what prn itself says.
 ///
 /// Ends early if the relay does: [`Relay::finish`] tells why.
-async fn pass_on(
+pub async fn pass_on(
     reading: &mut Reading<'_>,
     relay: &Relay,
     lines: Option<Lines>,

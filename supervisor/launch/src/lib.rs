@@ -121,6 +121,9 @@ fn admitted(
         None => Ok(()),
     };
     refuse(&[check::privilege(host)])?;
+    if options.has_clients_address_alone() {
+        warn(Warning::ClientsAddress);
+    }
     let credentials = Credentials::load(options, warn)?;
     refuse(&check::findings(host, options))?;
     if std::process::id() == 1 {
