@@ -107,9 +107,7 @@ fn missing(error: &Error) -> Option<&'static str> {
         return None;
     };
     let has = |name: &str| missing.iter().any(|arg| arg.contains(name));
-    if has("--client-cert") || has("--server-cert") {
-        Some("they can stand in PRN_CLIENT_CERT and PRN_SERVER_CERT; `prn keygen` makes your own")
-    } else if has("<ID>") {
+    if has("<ID>") {
         Some("`prn list` shows all processes")
     } else if has("--workspace") {
         Some("`prn workspace create NAME` makes a workspace")

@@ -20,6 +20,7 @@ const ENDLESS: &[&str] = &[
     "run -it",
     "top",
     "list --watch",
+    "stats",
     "wait",
 ];
 

@@ -9,11 +9,12 @@ use clap_complete::engine::{ArgValueCompleter, CompletionCandidate};
 use prn_client::State;
 
 use super::live::Live;
-use crate::output::Paths;
+use crate::context::config::{Context, Place};
+use crate::output::{Paths, escaped};
 
 /// Commands that are of use for a process that is alive alone.
 const OF_RUNNING: &[&str] = &[
-    "attach", "kill", "pause", "renew", "resume", "stop", "top", "update",
+    "attach", "kill", "pause", "renew", "resume", "stats", "stop", "top", "update",
 ];
 
 /// Commands that are of use for a process that has ended alone.
@@ -42,6 +43,7 @@ enum Value {
     Workspace,
     /// What is copied, or where to.
     Place,
+    Context,
     Signal,
     Path(Paths),
 }
@@ -74,6 +76,8 @@ fn value(path: &[&str], arg: &Arg) -> Option<Value> {
         ("start" | "run", "id") => return None,
         ("workspace", "name" | "names") if path.last() != Some(&"create") => Value::Workspace,
         (_, "workspace") => Value::Workspace,
+        ("context", "name" | "names") if path.last() != Some(&"add") => Value::Context,
+        (_, "context") => Value::Context,
         ("cp", "places") => Value::Place,
         ("start" | "run" | "attach" | "server" | "keygen" | "context", _) if !is_id(arg) => {
             return path_value(arg);
@@ -120,6 +124,7 @@ fn offers(value: Value, current: &OsStr, live: &Live) -> Vec<CompletionCandidate
     let mut offers = match value {
         Value::Process(state) => live.processes(state, current),
         Value::Workspace => live.workspaces(""),
+        Value::Context => contexts(),
         Value::Place => live.workspaces(":"),
         Value::Signal => SIGNALS
             .iter()
@@ -132,6 +137,17 @@ fn offers(value: Value, current: &OsStr, live: &Live) -> Vec<CompletionCandidate
         offers.push(marker(Paths::Files));
     }
     offers
+}
+
+/// Those that are configured, with their addresses.
+fn contexts() -> Vec<CompletionCandidate> {
+    let config = Place::of_environment().and_then(|place| place.load());
+    let contexts = config.map(|config| config.contexts).unwrap_or_default();
+    let offer = |(name, context): (String, Context)| {
+        let address = context.address.map(|address| escaped(&address.0).into());
+        CompletionCandidate::new(name).help(address)
+    };
+    contexts.into_iter().map(offer).collect()
 }
 
 /// Stands for all paths of one kind, which shells know better.
