@@ -23,14 +23,17 @@ const PREAMBLE: &str = ".ie \\n(.g .ds Aq \\(aq\n.el .ds Aq '\n";
 
 /// Variables that prn reads, with what they are for.
 const VARIABLES: &[(&str, &str)] = &[
+    ("PRN_CONTEXT", "The context of the server, as --context."),
+    ("PRN_CONFIG", "The file with the contexts."),
     (
-        "PRN_ADDRESS",
-        "Where the server listens, as --address. Read by the server as well.",
+        "PRN_LISTEN",
+        "Where the server listens: prn server start alone reads it.",
     ),
+    ("PRN_ADDRESS", "Where the server listens, as --address."),
     ("PRN_CLIENT_CERT", "Your own certificate, as --client-cert."),
     (
         "PRN_SERVER_CERT",
-        "The server's certificate, as --server-cert. Read by the server as well.",
+        "The server's certificate, as --server-cert.",
     ),
     (
         "PRN_TLS_KEY",
@@ -53,6 +56,10 @@ const VARIABLES: &[(&str, &str)] = &[
 
 /// Files that prn looks for by itself.
 const FILES: &[(&str, &str)] = &[
+    (
+        "~/.config/prn/config.toml",
+        "Contexts: addresses and certificates of servers by name (prn context).",
+    ),
     (
         "/etc/prn/prn.toml",
         "The configuration that the packaged service starts the server with: prn.toml(5).",

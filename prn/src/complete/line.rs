@@ -5,11 +5,13 @@ use std::ffi::OsString;
 /// Its words. The last one is where the cursor stands: it may be empty, or have a quote that is
 /// still open.
 pub fn words(line: &str) -> Vec<OsString> {
+    // An escape of what is still to come.
+    let escapes = line.len() - line.trim_end_matches('\\').len();
+    let line = line.get(..line.len() - escapes % 2).unwrap_or(line);
     // What it would be if it were closed here. An empty word at a blank's end needs its quotes.
     let closed = ["''", "'", "\""]
         .iter()
         .find_map(|end| shlex::split(&format!("{line}{end}")));
-    let closed = closed.or_else(|| shlex::split(line.strip_suffix('\\')?));
     let closed = closed.unwrap_or_default();
     closed.into_iter().map(OsString::from).collect()
 }
