@@ -112,6 +112,10 @@ install: ## Into DESTDIR, below PREFIX; does not build
 	put 0755 $(BIN_DIR)/prn-supervisor $(PREFIX)/libexec/prn/prn-supervisor
 	put 0755 $(BIN_DIR)/prn-frontend $(PREFIX)/libexec/prn/prn-frontend
 	put 0711 $(BIN_DIR)/prn-tools $(PREFIX)/libexec/prn/prn-tools
+	for page in packaging/man/*; do put 0644 $$page $(PREFIX)/share/man/man$${page##*.}/$${page##*/}; done
+	put 0644 packaging/completions/prn.bash $(PREFIX)/share/bash-completion/completions/prn
+	put 0644 packaging/completions/_prn $(PREFIX)/share/zsh/vendor-completions/_prn
+	put 0644 packaging/completions/prn.fish $(PREFIX)/share/fish/vendor_completions.d/prn.fish
 	put 0644 packaging/prn.service $(PREFIX)/lib/systemd/system/prn.service
 	sed -i 's|^ExecStart=/usr/|ExecStart=$(PREFIX)/|' $(DESTDIR)$(PREFIX)/lib/systemd/system/prn.service
 	put 0644 packaging/prn.sysusers $(PREFIX)/lib/sysusers.d/prn.conf
@@ -123,6 +127,11 @@ install: ## Into DESTDIR, below PREFIX; does not build
 uninstall: ## Removes what install put there, but for the configuration
 	rm -rf $(DESTDIR)$(PREFIX)/libexec/prn
 	rm -f $(DESTDIR)$(PREFIX)/bin/prn \
+		$(DESTDIR)$(PREFIX)/share/man/man[158]/prn.[158] \
+		$(DESTDIR)$(PREFIX)/share/man/man[158]/prn[-.]*.[158] \
+		$(DESTDIR)$(PREFIX)/share/bash-completion/completions/prn \
+		$(DESTDIR)$(PREFIX)/share/zsh/vendor-completions/_prn \
+		$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/prn.fish \
 		$(DESTDIR)$(PREFIX)/lib/systemd/system/prn.service \
 		$(DESTDIR)$(PREFIX)/lib/sysusers.d/prn.conf \
 		$(DESTDIR)$(PREFIX)/lib/tmpfiles.d/prn.conf \

@@ -15,14 +15,18 @@ for_test=(
     /usr/bin/convert:imagemagick
     cpio:cpio
     fakeroot:fakeroot
+    fish:fish
     flock:util-linux
     gdb:gdb
     git:git
     '/usr/lib/postgresql/*/bin/initdb:postgresql'
+    hunspell:hunspell
+    /usr/share/hunspell/en_US.dic:hunspell-en-us
     java:default-jre-headless
     less:less
     make:make
     man:man-db
+    mandoc:mandoc
     mkfs.ext4:e2fsprogs
     mmdebstrap:mmdebstrap
     mount:mount
@@ -51,6 +55,7 @@ for_test=(
     top:procps
     useradd:passwd
     vi:vim-tiny
+    zsh:zsh
     zstd:zstd
 )
 # Of these packages, the services that are not to serve on this machine because it runs tests.

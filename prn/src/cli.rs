@@ -3,9 +3,10 @@
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::commands::attach::{self, Attach};
+use crate::commands::completion::{self, Completion};
 use crate::commands::context::{self, Context};
 use crate::commands::cp::{self, Cp};
 use crate::commands::events::{self, Events};
@@ -26,6 +27,7 @@ use crate::commands::update::{self, Change, Renew};
 use crate::commands::version;
 use crate::commands::wait::{self, Wait};
 use crate::commands::workspace::{self, Workspace};
+use crate::complete::{self, Complete};
 use crate::exit::{self, Exit};
 use crate::failure::Failure;
 use crate::usage;
@@ -78,6 +80,9 @@ pub enum Command {
     Keygen(Keygen),
     #[command(subcommand)]
     Server(Server),
+    Completion(Completion),
+    #[command(name = "__complete", hide = true)]
+    Complete(Complete),
 }
 
 impl Command {
@@ -109,7 +114,9 @@ impl Command {
             | Self::Workspace(_)
             | Self::Context(_)
             | Self::Keygen(_)
-            | Self::Server(_) => None,
+            | Self::Server(_)
+            | Self::Completion(_)
+            | Self::Complete(_) => None,
         }
     }
 
@@ -143,6 +150,8 @@ impl Command {
             Self::Keygen(args) => Ok(keygen::keygen(&args)?),
             Self::Server(Server::Start(flags)) => server::start(flags),
             Self::Server(Server::Check(args)) => server::check(&args),
+            Self::Completion(args) => completion::completion(&args),
+            Self::Complete(args) => complete::complete(args, Cli::command()),
         }
     }
 }
@@ -223,7 +232,6 @@ fn block_on(command: impl Future<Output = Result<Exit, Failure>>) -> Result<Exit
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
     use prn_client::StopSignal;
 
     fn parse(words: &[&str]) -> Result<Cli, clap::Error> {

@@ -56,7 +56,7 @@ fn parse_call_timeout(text: &str) -> Result<CallTimeout, String> {
         .parse()
         .map_err(|error: InvalidUnit| error.to_string())?;
     if time.0.is_zero() {
-        return Err("no answer comes in no time".to_owned());
+        return Err("no answer comes in no time: write 500ms, 10s, 5m or 2h".to_owned());
     }
     Ok(CallTimeout(time.0))
 }
@@ -92,11 +92,21 @@ impl Remote {
     /// # Errors
     /// If several are meant; as [`Remote::of`].
     pub fn new(connection: Connection) -> Result<Self, Failure> {
+        let remote = Self::silent(connection)?;
+        reminders::of_endings(remote.credentials.ending());
+        Ok(remote)
+    }
+
+    /// The same without a word.
+    ///
+    /// # Errors
+    /// As [`Remote::new`].
+    pub fn silent(connection: Connection) -> Result<Self, Failure> {
         let settings = match connection.target()? {
             Target::One(settings) => *settings,
             Target::Several(several) => sole(several)?,
         };
-        Self::of(&settings, connection.call_timeout)
+        Self::loaded(&settings, connection.call_timeout)
     }
 
     /// A server by its settings.
@@ -104,9 +114,14 @@ impl Remote {
     /// # Errors
     /// If something is missing, or a certificate or the key is refused.
     pub fn of(settings: &Settings, call_timeout: CallTimeout) -> Result<Self, Failure> {
+        let remote = Self::loaded(settings, call_timeout)?;
+        reminders::of_endings(remote.credentials.ending());
+        Ok(remote)
+    }
+
+    fn loaded(settings: &Settings, call_timeout: CallTimeout) -> Result<Self, Failure> {
         let (server, own) = (settings.server_cert()?, settings.client_cert()?);
         let credentials = Credentials::find(own, settings.key()?, server)?;
-        reminders::of_endings(credentials.ending());
         Ok(Self {
             address: settings.address.value.clone(),
             credentials,

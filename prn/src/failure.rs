@@ -294,6 +294,12 @@ impl Failure {
                 return Some(format!("see `prn status {id}` and `prn logs {id}`"));
             }
             Self::Client(error) => return hint_of_client(error),
+            Self::Credentials(error) | Self::Server(ServerError::Credentials(error)) => {
+                return hint_of_credentials(error).map(str::to_owned);
+            }
+            Self::Server(ServerError::Options(OptionsError::Parse { .. })) => {
+                "prn.toml(5) and `prn server start --help` have all keys"
+            }
             Self::Usage(_) => "see --help",
             Self::Reference(ReferenceError::None(_)) => "`prn list` shows all that there are",
             Self::Reference(ReferenceError::Ambiguous { .. }) => "write more of the id",
@@ -305,7 +311,6 @@ impl Failure {
             Self::LocalInput(_)
             | Self::Sync(_)
             | Self::StartedUnsaid { .. }
-            | Self::Credentials(_)
             | Self::Context(_)
             | Self::Keygen(_)
             | Self::Server(_)
@@ -384,6 +389,35 @@ impl From<ClientError> for Failure {
     }
 }
 
+/// What to do about a certificate or a key that was not taken.
+fn hint_of_credentials(error: &CredentialsError) -> Option<&'static str> {
+    let hint = match error {
+        CredentialsError::Read { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+            "`prn keygen` makes a key and its certificate"
+        }
+        CredentialsError::Certificate {
+            source: TlsError::Missing(_) | TlsError::Unexpected { .. } | TlsError::Malformed,
+            ..
+        } => "a certificate is the file that `prn keygen` wrote for --cert",
+        CredentialsError::Key {
+            source: TlsError::Missing(_) | TlsError::Unexpected { .. },
+            ..
+        } => "a key is the file that `prn keygen` wrote for --key",
+        CredentialsError::Key {
+            source: TlsError::KeyMismatch(_),
+            ..
+        } => "a key and its certificate are of one `prn keygen`: name both of the same",
+        CredentialsError::Read { .. }
+        | CredentialsError::Certificate { .. }
+        | CredentialsError::NoKey
+        | CredentialsError::EmptyKey(_)
+        | CredentialsError::OpenKey { .. }
+        | CredentialsError::Key { .. }
+        | _ => return None,
+    };
+    Some(hint)
+}
+
 /// What to do about a call that failed.
 fn hint_of_client(error: &ClientError) -> Option<String> {
     let hint = match error {
@@ -411,8 +445,10 @@ fn hint_of_client(error: &ClientError) -> Option<String> {
             "`prn logs --offset` goes on from there, if the process still exists"
         }
         ClientError::Refused(refusal) => return hint_of_refusal(refusal),
-        ClientError::Handshake { .. }
-        | ClientError::Tls(_)
+        ClientError::Handshake { .. } => {
+            "is that a prn server? --address or PRN_ADDRESS says where it is"
+        }
+        ClientError::Tls(_)
         | ClientError::Lost(_)
         | ClientError::InputCutOff(_)
         | ClientError::ProcessLost
@@ -424,13 +460,19 @@ fn hint_of_client(error: &ClientError) -> Option<String> {
 
 fn hint_of_refusal(refusal: &prn_client::ServerError) -> Option<String> {
     let lookup = refusal.metadata.get(reason::metadata::LOOKUP);
-    // A path was looked up nowhere.
     if lookup.is_some_and(|lookup| lookup == "path") {
-        return None;
+        return Some("a path is one of the server's machine, as the process sees it".to_owned());
     }
     let hint = match refusal.reason.as_str() {
         reason::PROCESS_NOT_FOUND => "`prn list` shows all that there are",
         reason::COMMAND_NOT_FOUND => "a command is looked up in the PATH of the server's processes",
+        reason::COMMAND_NOT_EXECUTABLE => {
+            "it takes a file that the process's user may execute; a script can be given to its shell: sh FILE"
+        }
+        reason::PROCESS_ENDED => "`prn status` shows how it ended, `prn logs` what it has printed",
+        reason::PROCESS_RUNNING => "`prn rm --force` stops it first",
+        reason::NO_LEASE => "`prn renew --lease 5m` gives it one",
+        reason::PROCESS_EXISTS => "`prn status` shows it; without --id a new one is made up",
         reason::INPUT_IN_USE => {
             "another `prn run` or `prn attach` feeds it; with -n, `prn attach` only follows its output"
         }

@@ -6,6 +6,7 @@
 mod cli;
 mod command_line;
 mod commands;
+mod complete;
 mod confirm;
 mod connection;
 mod context;
@@ -17,10 +18,13 @@ mod feeding;
 mod fields;
 mod following;
 mod format;
+mod habits;
 mod hosts;
 mod interrupts;
 mod leftover;
 mod local_input;
+#[cfg(test)]
+mod manuals;
 mod output;
 mod passing;
 mod reading;

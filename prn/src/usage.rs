@@ -3,13 +3,14 @@
 //! clap says what is wrong with it; here it is said what to type instead.
 
 use std::ffi::OsString;
+use std::num::ParseIntError;
 use std::process::ExitCode;
 
 use clap::Error;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use crate::words::Typed;
-use crate::{exit, output};
+use crate::{exit, habits, output};
 
 /// Words that people type who know other tools, and what does it here.
 const HABITS: &[Habit] = &[
@@ -24,12 +25,6 @@ const HABITS: &[Habit] = &[
         tip: "a process gets SIGTERM first, without a flag",
     },
 ];
-
-/// Commands of other tools, and what does it here.
-const FOREIGN: &[(&str, &str)] = &[(
-    "tail",
-    "`prn logs --tail LINES ID` begins with the last lines",
-)];
 
 /// Words that some other tool takes behind a command.
 #[derive(Debug)]
@@ -50,6 +45,7 @@ pub fn tell(mut error: Error, words: &[OsString]) -> ExitCode {
         if let Some(tip) = &instead {
             let tips = ContextValue::StyledStrs(vec![tip.into()]);
             error.insert(ContextKind::Suggested, tips);
+            error.remove(ContextKind::SuggestedSubcommand);
         }
     }
     let printed = output::usage(&error);
@@ -85,11 +81,47 @@ fn tip(error: &Error, words: &[OsString]) -> Option<String> {
         let how = typed.with_dashes()?;
         return Some(format!("words behind the string need two dashes: {how}"));
     }
-    let (command, further) = words.split_first()?;
-    if error.kind() == ErrorKind::InvalidSubcommand {
-        let known = FOREIGN.iter().find(|(name, _)| command == name);
-        return known.map(|(_, tip)| (*tip).to_owned());
+    match error.kind() {
+        ErrorKind::InvalidSubcommand => instead(error, words),
+        ErrorKind::MissingRequiredArgument => missing(error).map(str::to_owned),
+        ErrorKind::ValueValidation => {
+            is_no_number(error).then(|| "write a whole number".to_owned())
+        }
+        ErrorKind::UnknownArgument => habit(words),
+        _ => None,
     }
+}
+
+/// What to type instead of a command that is none of prn's. Where a word is known from elsewhere, what
+/// clap finds to look like it is not meant.
+fn instead(error: &Error, words: &[OsString]) -> Option<String> {
+    let words: Vec<_> = words.iter().filter_map(|word| word.to_str()).collect();
+    let known = habits::instead(&words).map(str::to_owned);
+    let has_similar = error.get(ContextKind::SuggestedSubcommand).is_some();
+    known.or_else(|| (!has_similar).then(|| "`prn help` shows all commands".to_owned()))
+}
+
+/// Where to find what is missing.
+fn missing(error: &Error) -> Option<&'static str> {
+    let Some(ContextValue::Strings(missing)) = error.get(ContextKind::InvalidArg) else {
+        return None;
+    };
+    let has = |name: &str| missing.iter().any(|arg| arg.contains(name));
+    if has("<ID>") {
+        Some("`prn list` shows all processes")
+    } else if has("--workspace") {
+        Some("`prn workspace create NAME` makes a workspace")
+    } else {
+        None
+    }
+}
+
+fn is_no_number(error: &Error) -> bool {
+    std::error::Error::source(error).is_some_and(|source| source.is::<ParseIntError>())
+}
+
+fn habit(words: &[OsString]) -> Option<String> {
+    let (command, further) = words.split_first()?;
     let is_meant = |habit: &&Habit| {
         command == habit.command
             && further
@@ -98,7 +130,7 @@ fn tip(error: &Error, words: &[OsString]) -> Option<String> {
                 .any(|word| habit.words.iter().any(|known| word == known))
     };
     let habit = HABITS.iter().find(is_meant)?;
-    (error.kind() == ErrorKind::UnknownArgument).then(|| habit.tip.to_owned())
+    Some(habit.tip.to_owned())
 }
 
 #[cfg(test)]

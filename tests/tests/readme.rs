@@ -26,6 +26,7 @@ const DOCUMENTS: &[&str] = &[
     include_str!("../../README.md"),
     include_str!("../../docs/install.md"),
     include_str!("../../docs/performance.md"),
+    include_str!("../../docs/tutorial.md"),
     include_str!("../../docs/usage.md"),
 ];
 
@@ -423,6 +424,24 @@ fn another_machine_is_reached_as_it_is_shown() {
     Session::start(2_000_020_000).run("From another machine");
 }
 
+/// The sections of docs/tutorial.md, in their order.
+const TUTORIAL: &[&str] = &[
+    "A server to try it with",
+    "Start, leave, come back",
+    "Know how it ended",
+    "Signal, hold, stop",
+    "Files, and a place to keep them",
+    "Tidy up",
+];
+
+#[test]
+fn the_tutorial_goes_as_it_is_shown() {
+    let mut session = Session::start(2_000_040_000);
+    for section in TUTORIAL {
+        session.run(section);
+    }
+}
+
 #[test]
 fn the_library_is_used_as_it_is_shown() {
     let mut session = Session::start(2_000_030_000);
@@ -452,7 +471,7 @@ fn each_block_is_run_by_a_test_or_has_a_reason_why_not() {
         let first = block.lines.first().copied().unwrap_or_default();
         if block.language == "console" {
             assert!(
-                run.contains(&block.section),
+                run.contains(&block.section) || TUTORIAL.contains(&block.section),
                 "{} is run by no test",
                 block.section
             );

@@ -26,7 +26,7 @@ elif [ -e "$path" ] || [ -L "$path" ]; then
     cd -- "${path%/*}/" || exit 1
     what=./${path##*/}
 else
-    fail "there is no $path"
+    fail "there is no $path in the workspace"
 fi
 odd=$(find "$what" ! -type f ! -type d ! -type l -print 2>/dev/null | head -n 10)
 [ -z "$odd" ] || fail "only files, directories and links can be copied, not:

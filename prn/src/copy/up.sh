@@ -51,7 +51,7 @@ else
         target=${target%/} slash=/
     done
     final=$target base=${target%/*}/
-    [ -d "$base" ] || fail "there is no directory $base"
+    [ -d "$base" ] || fail "there is no directory $base in the workspace: make it first"
 fi
 
 # A directory that is to be moved has to be one that may be written to (rename(2)).
@@ -127,7 +127,7 @@ trap '' TERM HUP INT
 staged=$stage/t
 if ! is_directory "$staged"; then
     final=${final:-$base/$name}
-    [ -z "$slash" ] || fail "there is no directory $final"
+    [ -z "$slash" ] || fail "there is no directory $final in the workspace: without a slash it is made"
     ! is_directory "$final" || fail "$final is a directory"
     mv -f -T -- "$staged" "$final"
 elif [ -z "$final" ]; then

@@ -16,10 +16,10 @@ pub fn error(error: &dyn Error, hint: Option<&str>) {
 
 /// What [`error`] prints.
 pub fn error_line(error: &dyn Error, hint: Option<&str>) -> String {
-    let mut line = error.to_string();
+    let mut line = without_number(&error.to_string());
     let mut cause = error.source();
     while let Some(deeper) = cause {
-        let text = deeper.to_string();
+        let text = without_number(&deeper.to_string());
         // Some libraries repeat their cause in their own text.
         if !line.ends_with(&text) {
             line.push_str(": ");
@@ -33,6 +33,15 @@ pub fn error_line(error: &dyn Error, hint: Option<&str>) -> String {
         line.push(')');
     }
     line
+}
+
+/// Without the number that the standard library puts behind what a system call says.
+fn without_number(text: &str) -> String {
+    let Some((before, rest)) = text.split_once(" (os error ") else {
+        return text.to_owned();
+    };
+    let after = rest.trim_start_matches(|c: char| c.is_ascii_digit());
+    format!("{before}{}", after.strip_prefix(')').unwrap_or(after))
 }
 
 /// Prints one line to standard error.
