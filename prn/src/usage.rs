@@ -142,7 +142,7 @@ mod tests {
     fn tip_of(words: &[&str]) -> Option<String> {
         let words: Vec<_> = words.iter().map(OsString::from).collect();
         let all = ["prn".into()].into_iter().chain(words.clone());
-        tip(&Cli::try_parse_from(all).unwrap_err(), &words)
+        tip(&Cli::try_parse_from(all).err()?, &words)
     }
 
     #[test]
