@@ -29,6 +29,7 @@ mod slowness;
 mod stats;
 mod table;
 mod tables;
+mod tasks;
 mod workspaces;
 
 pub use answers::{Layout, findings, key_pair, process, processes, processes_text, started};
@@ -43,12 +44,15 @@ pub use everyday::{
     text, told, version,
 };
 pub use lines::{Break, Lines};
+pub use moments::age_of;
 pub use notices::{ask, error, error_line, is_raw, notice, set_raw, usage};
+pub use paint::Palette;
 pub use processes::COLUMNS as PROCESS_COLUMNS;
 pub use progress::Progress;
 pub use reader::Reader;
 pub use relay::{Chunk, Relay};
 pub use screen::Screen;
-pub use shown::{show_exit, show_left_behind, show_state};
-pub use stats::{Sample, stats, stats_text};
+pub use shown::{escaped, show_exit, show_labels, show_left_behind, show_state, signal_name};
+pub use stats::{Sample, Stats, stats, stats_text};
+pub use tasks::tasks;
 pub use workspaces::{workspace, workspace_names, workspaces};

@@ -48,7 +48,7 @@ pub struct Stats {
     pub connection: Connection,
 }
 
-fn parse_interval(text: &str) -> Result<Time, String> {
+pub fn parse_interval(text: &str) -> Result<Time, String> {
     let time: Time = text.parse().map_err(|error| format!("{error}"))?;
     if time.0 < Duration::from_millis(100) {
         return Err("nothing is to be seen in less than 100ms".to_owned());

@@ -8,6 +8,7 @@ use schemars::{JsonSchema, Schema};
 
 use super::changes::ChangeRecord;
 use super::stats::Stats;
+use super::tasks::Task;
 
 /// `prn list`.
 #[derive(JsonSchema)]
@@ -33,6 +34,14 @@ struct StatsList {
     stats: Vec<Stats>,
 }
 
+/// `prn top ID`.
+#[derive(JsonSchema)]
+#[expect(dead_code, reason = "only its shape is used")]
+struct TaskList {
+    /// Of one process after the other, if several are named.
+    tasks: Vec<Task>,
+}
+
 /// What is printed: required are the fields that are always there, `null` for want of a value.
 fn schema_of<T: JsonSchema>() -> Schema {
     let settings = SchemaSettings::draft2020_12().for_serialize();
@@ -49,6 +58,8 @@ fn all() -> Vec<(&'static str, Schema)> {
         ("workspace-list", schema_of::<WorkspaceList>()),
         ("stats", schema_of::<Stats>()),
         ("stats-list", schema_of::<StatsList>()),
+        ("task", schema_of::<Task>()),
+        ("task-list", schema_of::<TaskList>()),
         ("event", schema_of::<ChangeRecord<'static>>()),
         ("usage", schema_of::<Usages>()),
         ("server", schema_of::<ServerInfo>()),
