@@ -348,8 +348,6 @@ mod tests {
             ],
             &["renew", "a", "--lease", "5m"],
             &["inspect", "a", "b"],
-            &["exec", "w", "ls", "-la", "--color"],
-            &["exec", "-i", "w", "--", "ls", "-la"],
             &["health", "-o", "json"],
             &["version", "--client"],
             &["workspace", "create", "w", "--disk", "1G", "--exist-ok"],

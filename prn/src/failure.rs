@@ -398,6 +398,8 @@ fn hint_of_refusal(refusal: &prn_client::ServerError) -> Option<String> {
         reason::INPUT_IN_USE => {
             "another `prn run` or `prn attach` feeds it; with -n, `prn attach` only follows its output"
         }
+        reason::PROCESS_RUNNING => "`prn rm --force` stops it first",
+        reason::NO_LEASE => "`prn update --lease TIME` gives it one",
         reason::INPUT_ENDED => "with -n, `prn attach` only follows its output",
         reason::WORKSPACE_NOT_FOUND => {
             let name = refusal.metadata.get(reason::metadata::WORKSPACE)?;

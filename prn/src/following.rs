@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use prn_client::{ClientError, Event, ExitKind, OutputEnd, ProcessId, Source, StopSignal, reason};
 
+use prn_proto::units::show_duration;
+
 use crate::commands::stop::waiting;
 use crate::commands::workspace::tell_of_bound;
 use crate::exit::{self, Exit};
@@ -31,6 +33,8 @@ pub enum Tie {
     Own {
         /// What it was started with.
         grace: Option<Duration>,
+        /// As well: it ends when nobody has followed it for so long.
+        lease: Option<Duration>,
     },
     /// It goes on whoever comes and leaves.
     Guest,
@@ -79,12 +83,10 @@ pub async fn followed(
         (Ok(Followed::Left(Leaving::Fed)), _) => return Ok(exit::OK),
         (Ok(Followed::Left(Leaving::Keys)), _) => {
             drop(raw);
-            output::notice(&format!(
-                "detached from process {id}, which goes on; `prn attach {id}` comes back"
-            ));
+            output::notice(&detached(id, tie));
             return Ok(exit::OK);
         }
-        (Err(failure @ Failure::Local(_)), Tie::Own { grace }) => {
+        (Err(failure @ Failure::Local(_)), Tie::Own { grace, .. }) => {
             // As in a local pipeline: a program that cannot write is ended. SIGPIPE would have done
             // it there.
             stop_unheard(reading, interrupts, grace).await?;
@@ -108,6 +110,20 @@ pub async fn followed(
     } else {
         exit
     })
+}
+
+/// What is said to somebody who has left it by the keys for that.
+fn detached(id: ProcessId, tie: Tie) -> String {
+    let lease = match tie {
+        Tie::Own { lease, .. } => lease,
+        Tie::Guest => None,
+    };
+    match lease.map(show_duration) {
+        None => format!("detached from process {id}, which goes on; `prn attach {id}` comes back"),
+        Some(lease) => format!(
+            "detached from process {id}, which is stopped in {lease} unless `prn attach {id}` comes back, or `prn update --lease none {id}` lets it go on"
+        ),
+    }
 }
 
 /// How the process has ended, as prn exits for it; and what there is to say of that.
@@ -297,7 +313,7 @@ impl<'a> Stopping<'a> {
     /// That the process is left, if it is not ours to be stopped.
     fn stop(&mut self, reading: &Reading<'a>, tie: Tie) -> Result<(), Failure> {
         let id = reading.id();
-        let Tie::Own { grace } = tie else {
+        let Tie::Own { grace, .. } = tie else {
             return Err(Failure::Left(id));
         };
         if std::mem::replace(&mut self.is_asked, true) {

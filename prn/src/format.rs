@@ -1,5 +1,6 @@
 //! The choice of how results are printed.
 
+use std::ffi::OsStr;
 use std::str::FromStr;
 
 use clap::builder::{PossibleValue, TypedValueParser};
@@ -30,6 +31,7 @@ pub enum Format {
 /// Names of the formats, and what goes before a template.
 const NAMES: &[&str] = &["table", "wide", "json", "jsonl", "yaml", "name"];
 const TEMPLATE: &str = "template=";
+const ANY_TEMPLATE: &str = "template=…";
 
 impl Format {
     /// Whether it has all that is known of a result, to be read by programs.
@@ -41,12 +43,30 @@ impl Format {
     }
 }
 
-impl FromStr for Format {
-    type Err = String;
+/// A text is no [`Format`].
+#[derive(Debug, thiserror::Error)]
+pub enum InvalidFormat {
+    /// There is none of that name.
+    #[error("there is no such format")]
+    Unknown,
+    /// It is a template without what goes before it.
+    #[error("a template is written {TEMPLATE}{0}")]
+    BareTemplate(String),
+    /// It goes before a template, and none is there.
+    #[error("write the template behind it: {TEMPLATE}'{{{{id}}}}'")]
+    NoTemplate,
+    /// The template is wrong.
+    #[error("{0}")]
+    Template(String),
+}
 
-    fn from_str(text: &str) -> Result<Self, String> {
+impl FromStr for Format {
+    type Err = InvalidFormat;
+
+    fn from_str(text: &str) -> Result<Self, InvalidFormat> {
         if let Some(template) = text.strip_prefix(TEMPLATE) {
-            return Ok(Self::Template(template.parse()?));
+            let template = template.parse().map_err(InvalidFormat::Template)?;
+            return Ok(Self::Template(template));
         }
         match text {
             "table" => Ok(Self::Table),
@@ -55,11 +75,9 @@ impl FromStr for Format {
             "jsonl" => Ok(Self::JsonLines),
             "yaml" => Ok(Self::Yaml),
             "name" => Ok(Self::Name),
-            _ if text.contains("{{") => Err(format!("a template is written {TEMPLATE}{text}")),
-            "template" | "jinja" | "go-template" => Err(format!(
-                "write the template behind it: {TEMPLATE}'{{{{id}}}}'"
-            )),
-            _ => Err(String::new()),
+            "template" | "jinja" | "go-template" => Err(InvalidFormat::NoTemplate),
+            _ if text.contains("{{") => Err(InvalidFormat::BareTemplate(text.to_owned())),
+            _ => Err(InvalidFormat::Unknown),
         }
     }
 }
@@ -75,37 +93,40 @@ impl TypedValueParser for FormatParser {
         &self,
         command: &Command,
         arg: Option<&Arg>,
-        value: &std::ffi::OsStr,
+        value: &OsStr,
     ) -> Result<Format, Error> {
         let text = value.to_string_lossy();
-        text.parse().map_err(|why: String| {
-            let kind = if why.is_empty() {
-                ErrorKind::InvalidValue
-            } else {
-                ErrorKind::ValueValidation
-            };
-            let mut error = Error::new(kind).with_cmd(command);
-            if let Some(arg) = arg {
-                let flag = ContextValue::String(arg.to_string());
-                error.insert(ContextKind::InvalidArg, flag);
+        text.parse().map_err(|why| match why {
+            InvalidFormat::Unknown => unknown(command, arg, &text),
+            InvalidFormat::BareTemplate(_)
+            | InvalidFormat::NoTemplate
+            | InvalidFormat::Template(_) => {
+                let shown = text.strip_prefix(TEMPLATE).unwrap_or(&text);
+                let why = format!("--output {shown:?}: {why}\n");
+                Error::raw(ErrorKind::ValueValidation, why).with_cmd(command)
             }
-            let value = ContextValue::String(text.clone().into_owned());
-            error.insert(ContextKind::InvalidValue, value);
-            if why.is_empty() {
-                let known = NAMES.iter().map(|name| (*name).to_owned());
-                let known = known.chain([format!("{TEMPLATE}…")]).collect();
-                error.insert(ContextKind::ValidValue, ContextValue::Strings(known));
-                return error;
-            }
-            let template = text.strip_prefix(TEMPLATE).unwrap_or(&text);
-            Error::raw(kind, format!("{template:?}: {why}\n")).with_cmd(command)
         })
     }
 
     fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
-        let all = NAMES.iter().copied().chain(["template=…"]);
+        let all = NAMES.iter().copied().chain([ANY_TEMPLATE]);
         Some(Box::new(all.map(PossibleValue::new)))
     }
+}
+
+/// As clap says it of a value that is none of its own.
+fn unknown(command: &Command, arg: Option<&Arg>, text: &str) -> Error {
+    let mut error = Error::new(ErrorKind::InvalidValue).with_cmd(command);
+    if let Some(arg) = arg {
+        let flag = ContextValue::String(arg.to_string());
+        error.insert(ContextKind::InvalidArg, flag);
+    }
+    let value = ContextValue::String(text.to_owned());
+    error.insert(ContextKind::InvalidValue, value);
+    let known = NAMES.iter().chain([&ANY_TEMPLATE]);
+    let known = known.map(|name| (*name).to_owned()).collect();
+    error.insert(ContextKind::ValidValue, ContextValue::Strings(known));
+    error
 }
 
 /// When to use colours.

@@ -80,11 +80,18 @@ fn json_is_what_the_schemas_say() {
 
     let stats = json(&server.ok(&["stats", "--no-stream", "-o", "json"]));
     is_valid("stats-list", &stats);
+    let inspected = json(&server.ok(&["inspect", &running, &failed]));
+    is_valid("inspect", &inspected);
+    assert_eq!(inspected[0]["name"], "web");
+    is_valid("version", &json(&server.ok(&["version", "-o", "json"])));
+    is_valid("health", &json(&server.ok(&["health", "-o", "json"])));
     let events = server.ok(&["events", "--no-follow", "-o", "jsonl"]);
     let events = lines(&events);
     assert!(events.len() >= 3, "{events:?}");
     events.iter().for_each(|event| is_valid("event", event));
     server.ok(&["stop", &running]);
+    let pruned = server.ok(&["prune", "--yes", "-o", "json"]);
+    is_valid("prune", &json(&pruned));
 }
 
 #[test]
@@ -270,7 +277,52 @@ fn events_say_in_words_what_happens_and_go_on_at_a_cursor() {
 }
 
 #[test]
-fn stats_are_rates_and_say_why_a_process_is_slow() {
+fn stats_are_rates_and_end_with_what_is_named() {
+    let server = Server::start();
+    let busy = server.start_process(&["--name", "busy"], &["sh", "-c", "while :; do :; done"]);
+    let idle = server.start_process(&["--name", "idle"], &["sleep", "1000"]);
+    let all = json(&server.ok(&["stats", "--no-stream", "-o", "json"]));
+    let [first, second] = [&all["stats"][0], &all["stats"][1]];
+    assert_eq!([&first["name"], &second["name"]], ["busy", "idle"]);
+    let cpu = |stats: &Value| stats["cpu_percent"].as_f64().unwrap();
+    assert!(cpu(first) > 5.0 && cpu(second) < 5.0, "{all}");
+    assert!(cpu(first) <= 110.0, "of one CPU: {all}");
+    let table = server.ok(&["stats", "--no-stream"]);
+    assert!(
+        table.contains("| busy |") && table.contains("CPU %"),
+        "{table}"
+    );
+    let wide = server.ok(&["stats", "idle", "--no-stream", "-o", "wide"]);
+    assert!(wide.contains(&idle) && !wide.contains(&busy), "{wide}");
+
+    let mut follower = server
+        .prn(&[
+            "stats",
+            "busy",
+            "idle",
+            "--interval",
+            "100ms",
+            "-o",
+            "jsonl",
+        ])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    server.ok(&["stop", &busy, &idle]);
+    wait_for("its end", || follower.try_wait().unwrap().is_some());
+    let output = follower.wait_with_output().unwrap();
+    assert!(output.status.success());
+    let samples = lines(std::str::from_utf8(&output.stdout).unwrap());
+    samples.iter().for_each(|stats| is_valid("stats", stats));
+    let last: Vec<_> = samples.iter().rev().take(2).collect();
+    assert!(
+        last.iter().all(|stats| stats["running"] == false),
+        "{last:?}"
+    );
+}
+
+#[test]
+fn stats_say_why_a_process_is_slow() {
     if !prn_tests::server::has_controllers() {
         return prn_tests::skipped("no cgroup controllers are to be had here");
     }
@@ -280,22 +332,14 @@ fn stats_are_rates_and_say_why_a_process_is_slow() {
     let stats = json(&server.ok(&["stats", &id, "--no-stream", "-o", "json"]));
     let stats = &stats["stats"][0];
     let cpu = stats["cpu_percent"].as_f64().unwrap();
-    assert!((10.0..30.0).contains(&cpu), "{stats}");
-    assert!(
-        stats["throttled_percent"].as_f64().unwrap() > 10.0,
-        "{stats}"
-    );
+    assert!((5.0..35.0).contains(&cpu), "{stats}");
+    let throttled = stats["throttled_percent"].as_f64().unwrap();
+    assert!(throttled > 10.0, "{stats}");
     assert_eq!(stats["memory_limit_bytes"], 64 << 20);
     let table = server.ok(&["stats", "--no-stream"]);
-    assert!(table.contains("| busy |"), "{table}");
-    assert!(
-        table.contains("busy: its CPU limit holds it back"),
-        "{table}"
-    );
+    let said = "busy: its CPU limit holds it back";
+    assert!(table.contains(said), "{table}");
     server.ok(&["stop", &id]);
-    // Of one that has ended nothing changes any more: no second sample is waited for.
-    let ended = server.ok(&["stats", &id, "-o", "jsonl"]);
-    assert_eq!(lines(&ended)[0]["running"], false);
 }
 
 #[test]

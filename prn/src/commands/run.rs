@@ -1,8 +1,11 @@
 //! `prn run`: start, feed, follow, exit as the process did.
 
-use clap::Args;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
 use prn_client::{
-    Client, OutputPolicy, OutputRequest, ProcessId, STOP_GRACE, StandardInput, StartSpec, Started,
+    Client, FOLLOW_TIMEOUT, OutputPolicy, OutputRequest, ProcessId, STOP_GRACE, StandardInput,
+    StartSpec, Started,
 };
 
 use crate::connection::{Connection, Remote};
@@ -44,6 +47,16 @@ pub struct Run {
     /// shells. All output is standard output then
     #[arg(short, long, conflicts_with = "no_stdin")]
     pub tty: bool,
+    /// What becomes of the process when prn is gone, or cannot reach the server: `stop` ends it after
+    /// 30s, or after --lease, unless somebody follows it again
+    #[arg(
+        long,
+        value_name = "WHAT",
+        value_enum,
+        default_value = "keep",
+        help_heading = "Lifetime"
+    )]
+    pub on_disconnect: OnDisconnect,
     /// How to leave it.
     #[command(flatten)]
     pub detach: DetachFlag,
@@ -55,10 +68,33 @@ pub struct Run {
     pub connection: Connection,
 }
 
+/// What becomes of a process that nobody follows any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum OnDisconnect {
+    /// It goes on, unless --lease says otherwise
+    Keep,
+    /// It is stopped
+    Stop,
+}
+
+/// Of one that is stopped. As long as prn tries to come back.
+const LEASE: Duration = FOLLOW_TIMEOUT;
+
+impl OnDisconnect {
+    /// The lease that following it keeps.
+    fn lease(self, asked: Option<Duration>) -> Option<Duration> {
+        match self {
+            Self::Keep => asked,
+            Self::Stop => asked.or(Some(LEASE)),
+        }
+    }
+}
+
 pub async fn run(args: Run) -> Result<Exit, Failure> {
     let passing = args.passing(Stdin::of_process())?;
     let plan = args.sync.checked()?;
     let mut spec = args.spec.completed(OutputPolicy::Follow)?;
+    spec.lease = args.on_disconnect.lease(spec.lease);
     match passing {
         Passing::Nothing | Passing::Refused(_) => {}
         Passing::ToItsEnd | Passing::KeptOpen | Passing::Typed => {
@@ -121,7 +157,7 @@ impl Attachment {
         } = self;
         let (client, started) = start(remote, first, &spec, interrupts).await?;
         let id = started.process.id;
-        let grace = spec.stop_grace;
+        let (grace, lease) = (spec.stop_grace, spec.lease);
         interrupts.expect_grace(grace.unwrap_or(STOP_GRACE));
         let request = OutputRequest {
             follower: true,
@@ -132,7 +168,7 @@ impl Attachment {
         let receiver = receiver(&started, passing, detach);
         let followed = async {
             let attached = passing.begin(receiver, interrupts)?;
-            followed(reading, attached, interrupts, Tie::Own { grace }).await
+            followed(reading, attached, interrupts, Tie::Own { grace, lease }).await
         };
         followed.await.map_err(|failure| after_start(id, failure))
     }
@@ -225,6 +261,15 @@ mod tests {
             panic!("not a run")
         };
         run.passing(stdin)
+    }
+
+    #[test]
+    fn what_is_stopped_when_nobody_follows_it_has_a_lease() {
+        let minute = Some(Duration::from_secs(60));
+        assert_eq!(OnDisconnect::Keep.lease(None), None);
+        assert_eq!(OnDisconnect::Keep.lease(minute), minute);
+        assert_eq!(OnDisconnect::Stop.lease(None), Some(LEASE));
+        assert_eq!(OnDisconnect::Stop.lease(minute), minute);
     }
 
     #[test]

@@ -71,9 +71,11 @@ pub fn process_with_usage(
 
 /// All that is known of a process.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Inspected {
     #[serde(flatten)]
     process: Process,
+    /// What it takes of the machine now. `None` once it has ended.
     live_usage: Option<ProcessUsage>,
 }
 
@@ -111,8 +113,11 @@ pub fn inspected(all: &[Inspected], format: &FormatFlag) -> io::Result<()> {
 
 /// What was removed.
 #[derive(Debug, Serialize)]
-struct Pruned {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Pruned {
+    /// Ids of those that are gone.
     removed: Vec<String>,
+    /// Bytes of output that were kept of them.
     output_bytes: u64,
 }
 
@@ -138,7 +143,9 @@ pub fn pruned(removed: &[ProcessId], output_bytes: u64, format: &FormatFlag) -> 
 
 /// Versions of both sides.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Version {
+    /// Of this program.
     client: ClientVersion,
     /// `None`: it was not asked, or is too old to say.
     pub server: Option<ServerInfo>,
@@ -146,8 +153,11 @@ pub struct Version {
 
 /// The version of this program.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct ClientVersion {
+    /// Its own.
     version: &'static str,
+    /// The newest revision of the API that it speaks.
     api_revision: u32,
 }
 
@@ -199,10 +209,15 @@ pub struct Health {
     pub server: ServerInfo,
 }
 
+/// The same, as programs get it.
 #[derive(Debug, Serialize)]
-struct HealthJson<'a> {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct HealthJson<'a> {
+    /// It takes new processes.
     serving: bool,
+    /// How long a call took.
     latency_usec: u64,
+    /// What it says.
     server: &'a ServerInfo,
 }
 

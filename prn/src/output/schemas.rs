@@ -7,6 +7,7 @@ use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema};
 
 use super::changes::ChangeRecord;
+use super::everyday::{HealthJson, Inspected, Pruned, Version};
 use super::stats::Stats;
 use super::tasks::Task;
 
@@ -63,6 +64,10 @@ fn all() -> Vec<(&'static str, Schema)> {
         ("event", schema_of::<ChangeRecord<'static>>()),
         ("usage", schema_of::<Usages>()),
         ("server", schema_of::<ServerInfo>()),
+        ("inspect", schema_of::<Vec<Inspected>>()),
+        ("prune", schema_of::<Pruned>()),
+        ("version", schema_of::<Version>()),
+        ("health", schema_of::<HealthJson<'static>>()),
     ]
 }
 
