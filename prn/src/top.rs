@@ -15,6 +15,8 @@ mod log;
 mod model;
 mod rows;
 mod screen;
+#[cfg(test)]
+mod tests;
 
 use std::future::pending;
 use std::pin::Pin;
@@ -100,6 +102,9 @@ pub async fn top(top: Top) -> Result<Exit, Failure> {
     if let Some(update) = first {
         model.update(update);
     }
+    // First, so that none of them ends prn while the screen is its own.
+    let mut interrupts = Interrupts::take()?;
+    interrupts.take_quit()?;
     let mut session = Session {
         model,
         screen: Screen::take()?,
@@ -112,7 +117,7 @@ pub async fn top(top: Top) -> Result<Exit, Failure> {
     };
     tokio::select! {
         ended = running => first_failure(ended),
-        ended = session.run(&mut incoming) => ended,
+        ended = session.run(&mut incoming, &mut interrupts) => ended,
     }
 }
 
@@ -159,9 +164,11 @@ struct Session<'a> {
 }
 
 impl Session<'_> {
-    async fn run(&mut self, incoming: &mut mpsc::Receiver<Update>) -> Result<Exit, Failure> {
-        let mut interrupts = Interrupts::take()?;
-        interrupts.take_quit()?;
+    async fn run(
+        &mut self,
+        incoming: &mut mpsc::Receiver<Update>,
+        interrupts: &mut Interrupts,
+    ) -> Result<Exit, Failure> {
         let mut suspend = signal(SignalKind::from_raw(nix::libc::SIGTSTP))?;
         let mut keys = EventStream::new();
         loop {
