@@ -112,11 +112,10 @@ pub fn tasks(usages: &[ProcessUsage], format: &FormatFlag) -> io::Result<()> {
 
 fn tell_untold(usage: &ProcessUsage) {
     let told = u64::try_from(usage.tasks.len()).unwrap_or(u64::MAX);
-    match usage.pids {
-        None => notice(&format!("process {} has ended", usage.id)),
-        Some(pids) if pids > told => {
-            notice(&format!("{told} of {pids} tasks of process {}", usage.id));
-        }
-        Some(_) => {}
+    let there = usage.pids.unwrap_or(u64::from(usage.processes));
+    if told == 0 && there == 0 {
+        notice(&format!("process {} has ended", usage.id));
+    } else if there > told {
+        notice(&format!("{told} of {there} tasks of process {}", usage.id));
     }
 }

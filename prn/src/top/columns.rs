@@ -272,9 +272,8 @@ fn memory(row: &Row<'_>, _: &Look, _: usize) -> (String, Tone) {
 }
 
 fn tasks(row: &Row<'_>, _: &Look, _: usize) -> (String, Tone) {
-    let tasks = row.stats.and_then(|stats| stats.usage.pids);
     (
-        tasks.map_or_else(dash, |tasks| tasks.to_string()),
+        row.tasks().map_or_else(dash, |tasks| tasks.to_string()),
         Tone::Plain,
     )
 }

@@ -146,14 +146,18 @@ fn second_line(model: &Model, rows: &[Row<'_>], look: &Look) -> Line<'static> {
         return Line::styled(missing.join("; "), style);
     }
     let cpu: f64 = rows.iter().filter_map(Row::cpu).sum();
-    let memory: u64 = rows.iter().filter_map(Row::memory).sum();
-    let io: u64 = rows.iter().filter_map(Row::io).sum();
-    let tasks: u64 = rows.iter().filter_map(|row| row.stats?.usage.pids).sum();
+    let size = |bytes: Option<u64>| bytes.map_or_else(|| "-".to_owned(), brief);
+    let tasks = sum(rows.iter().filter_map(Row::tasks)).unwrap_or_default();
     Line::raw(format!(
         "CPU {cpu:.1} %  memory {}  I/O {}/s  tasks {tasks}",
-        brief(memory),
-        brief(io)
+        size(sum(rows.iter().filter_map(Row::memory))),
+        size(sum(rows.iter().filter_map(Row::io)))
     ))
+}
+
+/// `None`: nothing is known.
+fn sum(known: impl Iterator<Item = u64>) -> Option<u64> {
+    known.reduce(u64::saturating_add)
 }
 
 fn draw_table(
@@ -247,7 +251,7 @@ fn about_line(model: &Model, rows: &[Row<'_>], look: &Look) -> Line<'static> {
     let name = Span::styled(format!("{}: ", escaped(&row.name())), bold());
     let slow = row.stats.map(|stats| stats.slow.join("; "));
     if let Some(slow) = slow.filter(|slow| !slow.is_empty()) {
-        let why = Span::styled(format!("slow: {slow}"), colored(Color::Yellow, look));
+        let why = Span::styled(slow, colored(Color::Yellow, look));
         return Line::from(vec![name, why]);
     }
     let labels = if status.labels.is_empty() {
@@ -294,38 +298,50 @@ fn footer_line(model: &Model, look: &Look) -> Line<'static> {
                 Line::styled(escaped(&message.text), colored(Color::Red, look).bold())
             }
             Some(message) => Line::styled(escaped(&message.text), bold()),
-            None => keys_line(model),
+            None => keys_line(model, look),
         },
     }
 }
 
-fn keys_line(model: &Model) -> Line<'static> {
-    let keys: &[(&str, &str)] = if model.log.is_some() {
-        &[
-            ("Enter", "size"),
-            ("PgUp PgDn", "scroll"),
-            ("Left Right", "sideways"),
-            ("Esc", "close"),
-            ("s", "stop"),
-            ("k", "signal"),
-            ("?", "help"),
-            ("q", "quit"),
-        ]
-    } else {
-        &[
-            ("Enter", "output"),
-            ("s", "stop"),
-            ("k", "signal"),
-            ("p", "pause"),
-            ("/", "filter"),
-            ("f", "finished"),
-            ("cmian", "sort"),
-            ("?", "help"),
-            ("q", "quit"),
-        ]
+/// Keys, the most needed ones first.
+const TABLE_KEYS: &[(&str, &str)] = &[
+    ("Enter", "output"),
+    ("s", "stop"),
+    ("k", "signal"),
+    ("p", "pause"),
+    ("/", "filter"),
+    ("f", "ended"),
+    ("?", "help"),
+    ("q", "quit"),
+    ("c m i a n", "sort"),
+];
+
+/// Those while output is shown.
+const LOG_KEYS: &[(&str, &str)] = &[
+    ("Enter", "size"),
+    ("PgUp PgDn", "scroll"),
+    ("Esc", "close"),
+    ("s", "stop"),
+    ("k", "signal"),
+    ("?", "help"),
+    ("q", "quit"),
+    ("Left Right", "sideways"),
+];
+
+/// As many keys as there is room for.
+fn keys_line(model: &Model, look: &Look) -> Line<'static> {
+    let keys = match model.log {
+        Some(_) => LOG_KEYS,
+        None => TABLE_KEYS,
     };
-    let spans = keys
-        .iter()
-        .flat_map(|(key, does)| [Span::styled(*key, bold()), Span::raw(format!(" {does}  "))]);
-    Line::from(spans.collect::<Vec<_>>())
+    let mut line = Line::default();
+    for (key, does) in keys {
+        let does = format!(" {does}  ");
+        if line.width() + key.len() + does.trim_end().len() > usize::from(look.width) {
+            break;
+        }
+        line.push_span(Span::styled(*key, bold()));
+        line.push_span(Span::raw(does));
+    }
+    line
 }

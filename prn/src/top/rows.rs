@@ -128,6 +128,12 @@ impl Row<'_> {
         self.stats?.usage.memory_bytes
     }
 
+    /// Tasks; processes, where the kernel does not count tasks.
+    pub fn tasks(&self) -> Option<u64> {
+        let usage = &self.stats?.usage;
+        Some(usage.pids.unwrap_or(u64::from(usage.processes)))
+    }
+
     /// Bytes to and from disks a second.
     pub fn io(&self) -> Option<u64> {
         let stats = self.stats?;
