@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::attach::{self, Attach};
+use crate::commands::context::{self, Context};
 use crate::commands::cp::{self, Cp};
 use crate::commands::events::{self, Events};
 use crate::commands::exec::{self, Exec};
@@ -75,6 +76,7 @@ pub enum Command {
     Version(version::Show),
     Cp(Cp),
     Workspace(Workspace),
+    Context(Context),
     Keygen(Keygen),
     #[command(subcommand)]
     Server(Server),
@@ -108,6 +110,7 @@ impl Command {
             | Self::Attach(_)
             | Self::Cp(_)
             | Self::Workspace(_)
+            | Self::Context(_)
             | Self::Keygen(_)
             | Self::Server(_) => None,
         }
@@ -140,6 +143,7 @@ impl Command {
             Self::Version(args) => block_on(version::version(args)),
             Self::Cp(args) => block_on(cp::cp(args)),
             Self::Workspace(args) => block_on(workspace::workspace(args)),
+            Self::Context(args) => block_on(context::context(args)),
             Self::Keygen(args) => Ok(keygen::keygen(&args)?),
             Self::Server(Server::Start(flags)) => server::start(flags),
             Self::Server(Server::Check(args)) => server::check(&args),
@@ -198,6 +202,7 @@ impl Cli {
             "version" => only(words, Command::Version),
             "cp" => only(words, Command::Cp),
             "workspace" => only(words, Command::Workspace),
+            "context" => only(words, Command::Context),
             _ => None,
         }
     }

@@ -11,6 +11,7 @@ use prn_proto::tls::{TlsError, shown_time};
 use prn_proto::units::show_size;
 
 use crate::commands::keygen::KeygenError;
+use crate::context::error::ContextError;
 use crate::copy::fault::CopyFault;
 use crate::exit::{self, Exit};
 use crate::fields;
@@ -27,6 +28,9 @@ pub enum Failure {
     /// A certificate or key was refused.
     #[error(transparent)]
     Credentials(#[from] CredentialsError),
+    /// A context is not there, or the configuration is refused.
+    #[error(transparent)]
+    Context(#[from] ContextError),
     /// `keygen` failed.
     #[error(transparent)]
     Keygen(#[from] KeygenError),
@@ -81,6 +85,9 @@ pub enum Failure {
         #[source]
         source: ClientError,
     },
+    /// The server was restarted while it was asked to start a process.
+    #[error("the server was restarted while process {0} was being started: it does not run")]
+    StartLost(ProcessId),
     /// Nobody knows whether a stop took effect.
     #[error("it is unknown whether process {id} was stopped")]
     StopUnknown {
@@ -170,18 +177,26 @@ impl Failure {
             Self::Usage(_)
             | Self::Reference(ReferenceError::Ambiguous { .. })
             | Self::Input
+            | Self::Context(
+                ContextError::Unknown { .. }
+                | ContextError::Setting { .. }
+                | ContextError::Several { .. }
+                | ContextError::Line(_),
+            )
             | Self::Credentials(CredentialsError::NoKey)
             | Self::Server(ServerError::Credentials(CredentialsError::NoKey))
             | Self::Server(ServerError::Options(
                 OptionsError::Missing(_) | OptionsError::NoClients,
             )) => exit::USAGE,
             Self::Credentials(_)
+            | Self::Context(_)
             | Self::Keygen(_)
             | Self::Server(_)
             | Self::Print(_)
             | Self::Copy(_)
             | Self::Sync(_) => exit::ERROR,
             Self::LocalInput(_) | Self::OtherWorkspace { .. } => exit::ERROR,
+            Self::StartLost(_) => exit_of_client(&ClientError::ProcessLost),
             Self::Left(_) | Self::ExitUnknown(_) => exit::RUN_FAILED,
             Self::Run(failure)
             | Self::AfterStart {
@@ -207,6 +222,7 @@ impl Failure {
             } => failure.is_silent(),
             Self::Client(_)
             | Self::Credentials(_)
+            | Self::Context(_)
             | Self::Keygen(_)
             | Self::Server(_)
             | Self::Print(_)
@@ -220,11 +236,27 @@ impl Failure {
             | Self::LocalInput(_)
             | Self::StartedUnsaid { .. }
             | Self::StartUnknown { .. }
+            | Self::StartLost(_)
             | Self::StopUnknown { .. }
             | Self::WorkspaceUnknown { .. }
             | Self::OtherWorkspace { .. }
             | Self::Left(_)
             | Self::ExitUnknown(_) => false,
+        }
+    }
+
+    /// The same of a process that was started: it names that.
+    pub fn after_start(self, id: ProcessId) -> Self {
+        let is_named = matches!(
+            self,
+            Self::Left(_) | Self::ExitUnknown(_) | Self::StopUnknown { .. }
+        );
+        if is_named {
+            return self;
+        }
+        Self::AfterStart {
+            id,
+            source: Box::new(self),
         }
     }
 
@@ -247,6 +279,9 @@ impl Failure {
                 return Some(format!(
                     "it is safe to start it again with --id {id}, which starts nothing twice; `prn list` shows it only once the server answers again"
                 ));
+            }
+            Self::StartLost(_) => {
+                "if it was started at all, it ended with the server that ran it; start it again if once more does no harm"
             }
             Self::StopUnknown { id, .. } => {
                 return Some(format!(
@@ -271,6 +306,7 @@ impl Failure {
             | Self::Sync(_)
             | Self::StartedUnsaid { .. }
             | Self::Credentials(_)
+            | Self::Context(_)
             | Self::Keygen(_)
             | Self::Server(_)
             | Self::Print(_)
@@ -352,7 +388,7 @@ impl From<ClientError> for Failure {
 fn hint_of_client(error: &ClientError) -> Option<String> {
     let hint = match error {
         ClientError::Connect { .. } | ClientError::Timeout { .. } => {
-            "is the server running there? --address or PRN_ADDRESS says where"
+            "is the server running there? --address, PRN_ADDRESS or its context says where"
         }
         ClientError::WrongServer { .. } => {
             "nothing was sent to it; if that is the right server, get its new certificate for --server-cert"

@@ -97,7 +97,7 @@ pub async fn followed(
     drop(raw);
     let exit = ending.end.as_ref().and_then(|end| end.exit.as_ref());
     let is_over_disk = exit.is_some_and(|exit| exit.kind == ExitKind::DiskLimit);
-    let exit = exit_of(id, ending)?;
+    let exit = exit_of(id, ending, output::notice)?;
     if is_over_disk
         && let Some(client) = reading.client()
         && let Ok(process) = client.status(id).await
@@ -127,12 +127,12 @@ fn detached(id: ProcessId, tie: Tie) -> String {
 }
 
 /// How the process has ended, as prn exits for it; and what there is to say of that.
-fn exit_of(id: ProcessId, ending: Ending) -> Result<Exit, Failure> {
+pub fn exit_of(id: ProcessId, ending: Ending, mut say: impl FnMut(&str)) -> Result<Exit, Failure> {
     let OutputEnd {
         exit, left_behind, ..
     } = ending.end.ok_or(Failure::ExitUnknown(id))?;
     if let Some(left) = left_behind {
-        output::notice(&format!(
+        say(&format!(
             "process {id}: {}",
             output::show_left_behind(&left)
         ));
@@ -140,7 +140,7 @@ fn exit_of(id: ProcessId, ending: Ending) -> Result<Exit, Failure> {
     if let Some(exit) = &exit
         && exit.kind != ExitKind::Exited
     {
-        output::notice(&format!("process {id}: {}", output::show_exit(exit)));
+        say(&format!("process {id}: {}", output::show_exit(exit)));
     }
     match Exit::of_process(exit.as_ref(), left_behind) {
         // As `prn logs`: what is missing is no success.

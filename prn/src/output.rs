@@ -7,9 +7,11 @@
 mod answers;
 mod changes;
 mod column;
+mod contexts;
 mod data;
 mod descriptor;
 mod everyday;
+mod hosts;
 mod json;
 mod lifetime;
 mod lines;
@@ -37,12 +39,17 @@ pub use changes::{
     ChangeRecord, change_line, removed_line, state as state_words, words as change_words,
 };
 pub use column::Names;
+pub use contexts::{
+    CheckedContext, KnownContext, ShownContext, ShownSetting, checked_contexts, contexts,
+    shown_context,
+};
 pub use data::{List, print_next};
 pub use descriptor::{line as print_line, write_all};
 pub use everyday::{
-    Health, Inspected, Version, count, health, inspected, process_with_usage, pruned, some_of,
-    text, told, version,
+    Health, Inspected, Version, count, health, health_of_hosts, inspected, process_with_usage,
+    pruned, some_of, text, told, version, versions_of_hosts,
 };
+pub use hosts::{OfHost, processes_of_hosts, started_of_hosts};
 pub use lines::{Break, Lines};
 pub use moments::age_of;
 pub use notices::{ask, error, error_line, is_raw, notice, set_raw, usage};
@@ -53,6 +60,6 @@ pub use reader::Reader;
 pub use relay::{Chunk, Relay};
 pub use screen::Screen;
 pub use shown::{escaped, show_exit, show_labels, show_left_behind, show_state, signal_name};
-pub use stats::{Sample, Stats, stats, stats_text};
+pub use stats::{Sample, Stats, stats, stats_of_hosts, stats_text};
 pub use tasks::tasks;
-pub use workspaces::{workspace, workspace_names, workspaces};
+pub use workspaces::{workspace, workspace_names, workspaces, workspaces_of_hosts};

@@ -128,8 +128,8 @@ mod tests {
             );
         }
         for words in [
-            &["stop", id, "x"][..],
-            &["logs", "x"],
+            &["stop", id, "-x"][..],
+            &["logs", "-x"],
             &["no-such"],
             &["stop", "x", "-9"],
         ] {

@@ -503,6 +503,57 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_process_name_is_plain_and_no_id() {
+        let longest = "x".repeat(PROCESS_NAME_MAX);
+        let id = "0123456789abcdef".repeat(2);
+        for good in ["a", "0", "Web-1_x.y", &longest, &id[1..]] {
+            assert_eq!(good.parse(), Ok(ProcessName(good.to_owned())));
+        }
+        let longer = format!("{longest}x");
+        for bad in ["", "-a", ".a", "a/b", "a b", "\u{e4}", &id, &longer] {
+            assert_eq!(
+                bad.parse::<ProcessName>(),
+                Err(InvalidUnit::ProcessName),
+                "{bad:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_label_is_a_key_and_a_value() {
+        let label = |text: &str| {
+            let label: Result<Label, InvalidUnit> = text.parse();
+            label.map(|Label { key, value }| (key, value))
+        };
+        let pair = |key: &str, value: &str| Ok((key.to_owned(), value.to_owned()));
+        assert_eq!(label("app.io/x=a b"), pair("app.io/x", "a b"));
+        assert_eq!(label("a="), pair("a", ""));
+        assert_eq!(label("a=b=c"), pair("a", "b=c"));
+        let long = format!("a={}", "v".repeat(LABEL_VALUE_MAX + 1));
+        for bad in ["", "a", "=x", "-a=x", "a b=x", "a=\n", "a=\u{1b}[m", &long] {
+            assert_eq!(label(bad), Err(InvalidUnit::Label), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_deadline_is_an_instant_or_a_span_from_now_on() {
+        let at = "2030-01-31T12:00:00Z".parse().map(|Deadline(time)| time);
+        let expected = SystemTime::UNIX_EPOCH + Duration::from_secs(1_896_091_200);
+        assert_eq!(at, Ok(expected));
+        let now = SystemTime::now();
+        let Deadline(soon) = "10m".parse().unwrap();
+        let from_now = soon.duration_since(now).unwrap();
+        assert!((600..660).contains(&from_now.as_secs()), "{from_now:?}");
+        for bad in ["", "10", "tomorrow", "-10m"] {
+            assert_eq!(
+                bad.parse::<Deadline>(),
+                Err(InvalidUnit::Deadline),
+                "{bad:?}"
+            );
+        }
+    }
+
+    #[test]
     fn sizes_are_binary() {
         for (text, bytes) in [
             ("1", 1),

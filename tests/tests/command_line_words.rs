@@ -207,6 +207,20 @@ fn the_state_says_how_a_process_ended() {
 
 /// What `prn` prints on a terminal of that many columns.
 fn on_a_terminal(server: &Server, columns: u16, variable: Option<&str>, words: &[&str]) -> String {
+    let columns_said = variable.map(|columns| ("COLUMNS", columns));
+    let variables: Vec<_> = columns_said
+        .into_iter()
+        .chain([("NO_COLOR", "1")])
+        .collect();
+    on_a_terminal_with(server, columns, &variables, words)
+}
+
+fn on_a_terminal_with(
+    server: &Server,
+    columns: u16,
+    variables: &[(&str, &str)],
+    words: &[&str],
+) -> String {
     let size = Winsize {
         ws_row: 24,
         ws_col: columns,
@@ -215,10 +229,9 @@ fn on_a_terminal(server: &Server, columns: u16, variable: Option<&str>, words: &
     };
     let terminal = openpty(Some(&size), None).unwrap();
     let mut command = server.prn(words);
-    command.env_remove("COLUMNS").stdout(terminal.slave);
-    if let Some(columns) = variable {
-        command.env("COLUMNS", columns);
-    }
+    command.env_remove("COLUMNS").env_remove("NO_COLOR");
+    command.env("TERM", "xterm").stdout(terminal.slave);
+    command.envs(variables.iter().copied());
     let mut child = command.spawn().unwrap();
     // The parent's end of it: without it, the read below ends with EIO when prn does.
     drop(command);
@@ -236,6 +249,23 @@ fn read_to_hangup(master: OwnedFd) -> Vec<u8> {
         all.extend_from_slice(&buffer[..length]);
     }
     all
+}
+
+#[test]
+fn a_terminal_has_colours_unless_somebody_does_not_want_them() {
+    let server = Server::start();
+    server.start_process(&[], &["sleep", "1000"]);
+    let has_colors = |variables: &[(&str, &str)], words: &[&str]| {
+        on_a_terminal_with(&server, 80, variables, words).contains("\u{1b}[32mRunning")
+    };
+    assert!(has_colors(&[], &["list"]));
+    assert!(has_colors(&[("NO_COLOR", "")], &["list"]));
+    assert!(!has_colors(&[("NO_COLOR", "1")], &["list"]));
+    assert!(!has_colors(&[("TERM", "dumb")], &["list"]));
+    assert!(!has_colors(&[], &["list", "--color", "never"]));
+    assert!(!has_colors(&[], &["list", "-o", "json"]));
+    let always = ["list", "--color", "always"];
+    assert!(has_colors(&[("NO_COLOR", "1")], &always));
 }
 
 #[test]
@@ -513,7 +543,10 @@ fn a_certificate_that_ends_soon_is_said_so_once_and_changes_nothing_else() {
         (&["status", ID], 3),
     ] {
         let quiet = server.prn_as(&later, words).output().unwrap();
-        let output = server.prn_as(&soon, words).output().unwrap();
+        // It is said once a day: each has a day of its own.
+        let state = folder.path().join(words[0]);
+        let mut command = server.prn_as(&soon, words);
+        let output = command.env("XDG_STATE_HOME", state).output().unwrap();
         let said = stderr(&output);
         assert_eq!(output.status.code(), Some(code), "{said}");
         assert_eq!(said.matches(&warning).count(), 1, "{said}");

@@ -317,7 +317,7 @@ fn a_signal_does_not_wait_for_a_look_at_what_is_to_be_sent() {
     kill(Pid::from_raw(tracer), Signal::SIGKILL).unwrap();
     assert_eq!(cp.wait().unwrap().code(), Some(1));
     // Nothing was asked of the server.
-    let list = sides.server.ok(&["list", "-o", "json"]);
+    let list = sides.server.ok(&["list", "--all", "-o", "json"]);
     let list: serde_json::Value = serde_json::from_str(&list).unwrap();
     assert_eq!(list["processes"], serde_json::json!([]));
 }
@@ -343,7 +343,9 @@ fn of_a_client_that_is_killed_nothing_is_there_under_its_name() {
     drop(stdin);
     assert!(!sides.far("new").exists());
     // Its process waits for more for a while; it leaves nothing however it ends.
-    let list = sides.server.ok(&["list", "--running", "-o", "json"]);
+    let list = sides
+        .server
+        .ok(&["list", "--all", "--running", "-o", "json"]);
     let list: serde_json::Value = serde_json::from_str(&list).unwrap();
     let id = list["processes"][0]["id"].as_str().unwrap();
     sides.server.ok(&["stop", id]);

@@ -2,7 +2,7 @@
 //! through a pipe and at a terminal; and the exit code of each.
 
 use std::io::Read;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -456,25 +456,6 @@ fn a_wait_goes_on_when_its_connection_is_lost() {
     assert!(error.contains("the connection is lost"), "{error}");
 }
 
-/// Ends both halves of a server without a word, and starts it again at the same address.
-fn restarted(server: &mut Server) -> Child {
-    server.signal(Signal::SIGKILL);
-    server.wait();
-    let again = server.again();
-    let words: Vec<_> = again.get_args().map(ToOwned::to_owned).collect();
-    let at = words.iter().position(|word| word == "--address").unwrap();
-    let mut command = Command::new(again.get_program());
-    command
-        .args(&words[..=at])
-        .arg(&server.address)
-        .args(&words[at + 2..]);
-    for (name, value) in again.get_envs() {
-        command.env(name, value.unwrap());
-    }
-    command.stdout(Stdio::piped()).stderr(Stdio::null());
-    command.spawn().unwrap()
-}
-
 #[test]
 fn a_process_that_was_lost_with_its_server_is_told_from_others() {
     let mut server = Server::start();
@@ -499,7 +480,7 @@ fn a_process_that_was_lost_with_its_server_is_told_from_others() {
     ];
     // Each has been answered once.
     std::thread::sleep(Duration::from_secs(1));
-    let mut again = restarted(&mut server);
+    let mut again = server.killed_and_again();
     for child in all {
         let (_, error, code) = said(&child.wait_with_output().unwrap());
         assert_eq!(code, Some(123), "{error}");

@@ -277,6 +277,51 @@ fn events_say_in_words_what_happens_and_go_on_at_a_cursor() {
 }
 
 #[test]
+fn events_go_on_over_a_restart_and_say_what_was_lost_with_it() {
+    let mut server = Server::start();
+    let lost = server.start_process(&["--name", "lost"], &["sleep", "1000"]);
+    let mut follower = server
+        .prn(&["events", "-o", "jsonl"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut reader = std::io::BufReader::new(follower.stdout.take().unwrap());
+    let mut next = || {
+        let mut line = String::new();
+        std::io::BufRead::read_line(&mut reader, &mut line).unwrap();
+        let event = json(&line);
+        is_valid("event", &event);
+        event
+    };
+    let first = next();
+    assert_eq!(first["synchronized"], true, "{first}");
+    let mut again = server.killed_and_again();
+    let restarted = next();
+    assert_eq!(restarted["restarted"], true, "{restarted}");
+    assert_ne!(restarted["boot_epoch"], first["boot_epoch"]);
+    let removed = next();
+    assert_eq!(removed["removed"], lost.as_str(), "{removed}");
+    assert_eq!(removed["events"][0], "lost with its server", "{removed}");
+    let new = server.start_process(&["--name", "new"], &["sleep", "1000"]);
+    loop {
+        let event = next();
+        if event["process"]["id"] == new.as_str() {
+            assert_eq!(event["events"][0], "started", "{event}");
+            break;
+        }
+    }
+    follower.kill().unwrap();
+    follower.wait().unwrap();
+    nix::sys::signal::kill(
+        nix::unistd::Pid::from_raw(again.id().try_into().unwrap()),
+        nix::sys::signal::Signal::SIGTERM,
+    )
+    .unwrap();
+    again.wait().unwrap();
+}
+
+#[test]
 fn stats_are_rates_and_end_with_what_is_named() {
     let server = Server::start();
     let busy = server.start_process(&["--name", "busy"], &["sh", "-c", "while :; do :; done"]);

@@ -1,6 +1,6 @@
 //! A terminal, as a person at tmux has it: what is typed, what is shown, and what is left behind.
 
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
@@ -8,8 +8,6 @@ use nix::unistd::Pid;
 use prn_tests::proxy::Proxy;
 use prn_tests::screen::Screen;
 use prn_tests::server::Server;
-use prn_tests::{procfs, wait_for};
-use tempfile::TempDir;
 
 /// A shell there. Its prompt is not to be found in this line.
 const BASH: &str = "$PRN run -it --env 'PS1=f''ar> ' -- bash --norc --noprofile";

@@ -100,3 +100,27 @@ impl Lease {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_retention_that_asks_for_nothing_is_the_server_s_and_any_other_comes_back() {
+        assert_eq!(Retention::default().into_wire().unwrap(), None);
+        for retention in [
+            Retention {
+                keep: true,
+                ..Retention::default()
+            },
+            Retention {
+                max_age: Some(Duration::from_millis(1500)),
+                until_read: true,
+                ..Retention::default()
+            },
+        ] {
+            let raw = retention.into_wire().unwrap().unwrap();
+            assert_eq!(Retention::from_wire(raw), retention);
+        }
+    }
+}

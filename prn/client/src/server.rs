@@ -10,7 +10,7 @@ use crate::limits::Limits;
 use crate::wire::from_wire_time;
 
 /// What a server is, what it allows and how full it is.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]

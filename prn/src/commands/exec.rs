@@ -79,10 +79,10 @@ mod tests {
     fn parsed(words: &[&str]) -> Option<Exec> {
         let connection = ["--client-cert", "c.pem", "--server-cert", "s.pem"];
         let words = [&["prn", "exec"], &connection[..], words].concat();
-        match Cli::try_parse_from(words).ok()?.command {
-            cli::Command::Exec(exec) => Some(exec),
-            _ => None,
-        }
+        let cli::Command::Exec(exec) = Cli::try_parse_from(words).ok()?.command else {
+            return None;
+        };
+        Some(exec)
     }
 
     #[test]

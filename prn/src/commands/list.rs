@@ -11,6 +11,7 @@ use crate::connection::{Connection, Remote};
 use crate::exit::{self, Exit};
 use crate::failure::Failure;
 use crate::format::{Format, FormatFlag};
+use crate::hosts::{Host, Hosts, Servers};
 use crate::known::Known;
 use crate::output::{self, Layout, Names, Screen};
 use crate::selection::Selection;
@@ -21,7 +22,7 @@ use crate::watching::Watching;
 /// States are those of `prn status`, and so are the widths of tables. Columns: id, name, state, exit,
 /// started, age, ended, workspace, labels, uid, memory-limit, memory-peak, profile, directory,
 /// command. Processes that prn itself starts for a moment, to copy files, are left out without
-/// --all.
+/// --all. Of several servers (--context 'web*'), a first column has the name of each one's context.
 #[derive(Debug, Args)]
 pub struct List {
     /// Those of prn itself too
@@ -79,7 +80,10 @@ pub async fn list(mut args: List) -> Result<Exit, Failure> {
     if let Some(names) = &args.sort {
         sort(names, &mut [])?;
     }
-    let remote = Remote::new(args.connection.clone())?;
+    let remote = match Servers::of(&args.connection)? {
+        Servers::One(remote) => remote,
+        Servers::Several(hosts) => return everywhere(&args, &layout, &hosts).await,
+    };
     let client = remote.connect().await?;
     if args.watch {
         return watch(&args, &layout, &remote, &client).await;
@@ -100,6 +104,32 @@ pub async fn list(mut args: List) -> Result<Exit, Failure> {
     }
     output::processes(&all, &args.format, &layout)?;
     Ok(exit::OK)
+}
+
+/// Of several servers: each one's processes after those of the one before, or in the order that is
+/// asked for.
+async fn everywhere(args: &List, layout: &Layout, hosts: &Hosts) -> Result<Exit, Failure> {
+    if args.watch {
+        let why = "--watch shows one server: name one --context";
+        return Err(Failure::Usage(why.to_owned()));
+    }
+    let most = args.limit.unwrap_or(usize::MAX);
+    let ask = async |_: &Host, _: &Remote, client: Client| {
+        collected(client.pages(request(args)), most).await
+    };
+    let answers = hosts.ask(ask).await.flat();
+    let mut all = answers.answers;
+    if args.limit.is_some() {
+        all.sort_by_key(|of| of.value.status.started_at);
+        all.drain(..all.len().saturating_sub(most));
+    }
+    if let Some(names) = &args.sort {
+        names
+            .sort_by(&mut all, |of| &of.value, output::PROCESS_COLUMNS)
+            .map_err(|why| Failure::Usage(format!("--sort: {why}")))?;
+    }
+    output::processes_of_hosts(&all, &args.format, layout)?;
+    Ok(answers.exit)
 }
 
 fn layout(args: &List) -> Result<Layout, Failure> {

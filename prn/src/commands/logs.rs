@@ -205,7 +205,7 @@ fn label_length(ids: &[ProcessId]) -> usize {
 /// Passes a process's output on: as it is, or as lines. A label names it in what prn itself says.
 ///
 /// Ends early if the relay does: [`Relay::finish`] tells why.
-async fn pass_on(
+pub async fn pass_on(
     reading: &mut Reading<'_>,
     relay: &Relay,
     lines: Option<Lines>,

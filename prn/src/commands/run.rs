@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use prn_client::{
-    Client, FOLLOW_TIMEOUT, OutputPolicy, OutputRequest, ProcessId, STOP_GRACE, StandardInput,
-    StartSpec, Started,
+    Client, FOLLOW_TIMEOUT, OutputPolicy, OutputRequest, STOP_GRACE, StandardInput, StartSpec,
+    Started,
 };
 
 use crate::connection::{Connection, Remote};
@@ -15,10 +15,13 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::feeding::{Beginning, Screen};
 use crate::following::{Tie, followed};
+use crate::hosts::{Hosts, Servers};
 use crate::interrupts::{Interrupt, Interrupts};
+use crate::leftover::Leftover;
 use crate::passing::{Passing, Receiver};
 use crate::reading::{Reading, patience};
 use crate::spec::{Spec, with_our_terminal};
+use crate::spread;
 use crate::stdin::Stdin;
 use crate::surely::start_surely;
 use crate::sync::{self, Plan, SyncFlags};
@@ -35,6 +38,9 @@ use crate::sync::{self, Plan, SyncFlags};
 /// once. With -t, Ctrl-C is the process's own. SIGTERM and the end of the terminal stop it as well,
 /// and so does output that cannot be written, or whose reader has left, and input that cannot be
 /// read or passed on.
+///
+/// On several servers (--context 'web*') each line of output stands behind the name of its
+/// server's context, no process gets standard input, and the exit code is the highest of all.
 #[derive(Debug, Args)]
 pub struct Run {
     /// What to start.
@@ -90,11 +96,20 @@ impl OnDisconnect {
     }
 }
 
-pub async fn run(args: Run) -> Result<Exit, Failure> {
+pub async fn run(mut args: Run) -> Result<Exit, Failure> {
+    let asked = args.spec.start.lease;
+    args.spec.start.lease = args.on_disconnect.lease(asked);
     let passing = args.passing(Stdin::of_process())?;
+    let of_terminal = args.of_one_server();
     let plan = args.sync.checked()?;
+    let remote = match Servers::of(&args.connection)? {
+        Servers::One(remote) => remote,
+        Servers::Several(hosts) => {
+            let of_sync = plan.map(|_| "--sync and --out copy");
+            return everywhere(args.spec, of_terminal.or(of_sync), &hosts).await;
+        }
+    };
     let mut spec = args.spec.completed(OutputPolicy::Follow)?;
-    spec.lease = args.on_disconnect.lease(spec.lease);
     match passing {
         Passing::Nothing | Passing::Refused(_) => {}
         Passing::ToItsEnd | Passing::KeptOpen | Passing::Typed => {
@@ -107,7 +122,6 @@ pub async fn run(args: Run) -> Result<Exit, Failure> {
         passing,
         detach: args.detach,
     };
-    let remote = Remote::new(args.connection)?;
     let client = remote.connect().await?;
     // From here on a process may exist, and a signal must not leave it behind.
     let mut interrupts = Interrupts::take()?;
@@ -120,6 +134,29 @@ pub async fn run(args: Run) -> Result<Exit, Failure> {
         workspace: &workspace,
     };
     process.run_synced(&plan, &mut far, &mut interrupts).await
+}
+
+/// On each of several servers. Standard input is one, and so is a terminal: no process gets it.
+async fn everywhere(
+    spec: Spec,
+    of_one_server: Option<&str>,
+    hosts: &Hosts,
+) -> Result<Exit, Failure> {
+    if let Some(what) = of_one_server {
+        let why = format!("{what} to one server, and --context means several");
+        return Err(Failure::Usage(why));
+    }
+    let leftover = Leftover::look(spec.no_stdin).and_then(Leftover::settle);
+    leftover.map_err(|failure| {
+        if let Failure::Input = failure {
+            let why = "there is data on standard input, which goes to no process of several servers: -n leaves it alone, and nothing was started";
+            return Failure::Usage(why.to_owned());
+        }
+        failure
+    })?;
+    let id = spec.id;
+    let spec = spec.completed(OutputPolicy::Follow)?;
+    spread::run(hosts, &spec, id).await
 }
 
 /// A process that is run, and what is passed on to it.
@@ -170,11 +207,20 @@ impl Attachment {
             let attached = passing.begin(receiver, interrupts)?;
             followed(reading, attached, interrupts, Tie::Own { grace, lease }).await
         };
-        followed.await.map_err(|failure| after_start(id, failure))
+        followed.await.map_err(|failure| failure.after_start(id))
     }
 }
 
 impl Run {
+    /// What is asked for that one server alone can have.
+    fn of_one_server(&self) -> Option<&'static str> {
+        match (self.interactive, self.tty) {
+            (true, _) => Some("-i, --interactive passes standard input on"),
+            (false, true) => Some("-t, --tty gives this terminal"),
+            (false, false) => None,
+        }
+    }
+
     /// What of this standard input is passed on.
     fn passing(&self, stdin: Stdin) -> Result<Passing, Failure> {
         if self.tty {
@@ -230,21 +276,6 @@ async fn start(
             }
             started = &mut starting => return started,
         }
-    }
-}
-
-/// A failure that names the process.
-fn after_start(id: ProcessId, failure: Failure) -> Failure {
-    let is_named = matches!(
-        failure,
-        Failure::Left(_) | Failure::ExitUnknown(_) | Failure::StopUnknown { .. }
-    );
-    if is_named {
-        return failure;
-    }
-    Failure::AfterStart {
-        id,
-        source: Box::new(failure),
     }
 }
 

@@ -7,10 +7,11 @@ use clap::Args;
 use prn_client::{Client, ClientError, ListRequest, Process, ProcessId, Selector, State};
 use prn_proto::units::Time;
 
-use crate::connection::{Connection, Remote};
+use crate::connection::Connection;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::format::{Format, FormatFlag};
+use crate::hosts::{Hosts, Servers};
 use crate::output::{self, Sample, Screen};
 use crate::reference::Reference;
 use crate::selection::Selection;
@@ -57,7 +58,10 @@ pub fn parse_interval(text: &str) -> Result<Time, String> {
 }
 
 pub async fn stats(args: Stats) -> Result<Exit, Failure> {
-    let remote = Remote::new(args.connection.clone())?;
+    let remote = match Servers::of(&args.connection)? {
+        Servers::One(remote) => remote,
+        Servers::Several(hosts) => return everywhere(&args, &hosts).await,
+    };
     let client = remote.connect().await?;
     let found = Found::named(&client, &args.ids).await?;
     let ids: Vec<_> = found.targets.iter().map(|target| target.id).collect();
@@ -92,6 +96,30 @@ pub async fn stats(args: Stats) -> Result<Exit, Failure> {
         (before, processes) = (now, known);
         pause = args.interval.0;
     }
+}
+
+/// Of several servers: one sample of what is selected.
+async fn everywhere(args: &Stats, hosts: &Hosts) -> Result<Exit, Failure> {
+    let why = match (args.no_stream, args.ids.is_empty()) {
+        (false, _) => "of several servers there is one sample: add --no-stream",
+        (true, false) => "a process is one server's: name that with --context, or select with -l",
+        (true, true) => "",
+    };
+    if !why.is_empty() {
+        return Err(Failure::Usage(why.to_owned()));
+    }
+    let selector = selector(args, &[]);
+    let answers = hosts
+        .ask(async |_, _, client| {
+            let (before, _) = sample(&client, &[], &selector).await?;
+            tokio::time::sleep(FIRST).await;
+            let (now, known) = sample(&client, &[], &selector).await?;
+            Ok(now.since(&before, &known))
+        })
+        .await
+        .flat();
+    output::stats_of_hosts(&answers.answers, &args.format)?;
+    Ok(answers.exit)
 }
 
 fn is_drawn(args: &Stats) -> bool {

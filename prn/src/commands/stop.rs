@@ -12,7 +12,7 @@ use crate::confirm::confirm;
 use crate::connection::{Connection, Remote};
 use crate::exit::{self, Exit};
 use crate::failure::Failure;
-use crate::format::{Format, FormatFlag};
+use crate::format::FormatFlag;
 use crate::output;
 use crate::reference::Reference;
 use crate::targets::{Found, Target};
@@ -91,7 +91,7 @@ pub async fn stop(args: Stop) -> Result<Exit, Failure> {
     match stopped.as_slice() {
         [process] if is_one => output::process(process, &args.format)?,
         // It was said that there are none.
-        [] if args.format.output == Format::Table => {}
+        [] if !args.format.output.is_whole() => {}
         several => output::processes(several, &args.format, &output::Layout::default())?,
     }
     for process in &stopped {

@@ -8,9 +8,10 @@ use prn_proto::units::Time;
 
 use crate::commands::stats::{self, Stats, parse_interval};
 use crate::connection::{Connection, Remote};
-use crate::exit::Exit;
+use crate::exit::{self, Exit};
 use crate::failure::Failure;
 use crate::format::{Format, FormatFlag};
+use crate::hosts::Servers;
 use crate::output::{self, Palette};
 use crate::reference::Reference;
 use crate::selection::Selection;
@@ -25,7 +26,8 @@ const INTERVAL: Duration = Duration::from_secs(1);
 /// Keys: Up and Down select a process, Enter shows its output, s stops it, k sends it a signal, p
 /// pauses it, / filters, f shows those that have ended too, c m i a n sort by CPU, memory, I/O, age and
 /// name, ? says more, q ends. With ids: the tasks of these processes, once. Where standard input or
-/// output is no terminal: what `prn stats --no-stream` prints, with --batch or --interval again and again.
+/// output is no terminal: what `prn stats --no-stream` prints, with --batch or --interval again and again. Of several
+/// servers (--context 'web*') all are shown, each row with its server.
 #[derive(Debug, Args)]
 pub struct Top {
     /// Show the tasks of these, once: ids, beginnings of ids, or names
@@ -56,9 +58,11 @@ pub async fn top(args: Top) -> Result<Exit, Failure> {
     if args.batch || !is_terminal || args.format.output != Format::Table {
         return lines(args).await;
     }
-    let remote = Remote::new(args.connection.clone())?;
-    let places = vec![Place { name: None, remote }];
-    top::top(top::Top {
+    let (places, missing) = places(Servers::of(&args.connection)?);
+    if places.is_empty() {
+        return Ok(missing);
+    }
+    let exit = top::top(top::Top {
         places,
         selector: args.selection.of_users(),
         view: View {
@@ -70,7 +74,31 @@ pub async fn top(args: Top) -> Result<Exit, Failure> {
         interval: interval(&args).0,
         has_colors: Palette::new(args.format.color).has_colors(),
     })
-    .await
+    .await?;
+    Ok(exit.highest(missing))
+}
+
+/// How to reach the servers. Of several, one without its certificate or key is said and left out.
+fn places(servers: Servers) -> (Vec<Place>, Exit) {
+    let hosts = match servers {
+        Servers::One(remote) => return (vec![Place { name: None, remote }], exit::OK),
+        Servers::Several(hosts) => hosts,
+    };
+    let mut places = Vec::new();
+    let mut missing = exit::OK;
+    for host in hosts.all() {
+        match host.remote() {
+            Ok(remote) => places.push(Place {
+                name: Some(host.name.clone()),
+                remote,
+            }),
+            Err(failure) => {
+                output::notice(&host.line(&failure));
+                missing = missing.highest(failure.exit());
+            }
+        }
+    }
+    (places, missing)
 }
 
 fn shows_finished(selection: &Selection) -> bool {

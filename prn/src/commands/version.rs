@@ -3,12 +3,13 @@
 use std::time::Instant;
 
 use clap::Args;
-use prn_client::{ClientError, Code, ServerInfo};
+use prn_client::{Client, ClientError, Code, ServerInfo};
 
 use crate::connection::{Connection, Remote};
 use crate::exit::{self, Exit};
 use crate::failure::Failure;
 use crate::format::FormatFlag;
+use crate::hosts::Servers;
 use crate::output::{self, Health, Version};
 
 /// Commands by the revision of the API that they need, behind the first.
@@ -67,7 +68,18 @@ pub async fn version(args: Show) -> Result<Exit, Failure> {
         output::version(&version, &args.format)?;
         return Ok(exit::OK);
     }
-    let asked = server(args.connection).await;
+    let remote = match Servers::of(&args.connection) {
+        Ok(Servers::Several(hosts)) => {
+            let answers = hosts
+                .ask(async |_, _, client| Ok(client.server().await?))
+                .await;
+            output::versions_of_hosts(&answers.answers, &args.format)?;
+            return Ok(answers.exit);
+        }
+        Ok(Servers::One(remote)) => Ok(remote),
+        Err(failure) => Err(failure),
+    };
+    let asked = server(remote).await;
     version.server = match &asked {
         Ok(server) => server.clone(),
         Err(_) => None,
@@ -85,8 +97,8 @@ pub async fn version(args: Show) -> Result<Exit, Failure> {
 }
 
 /// `None`: it is of before there was this call.
-async fn server(connection: Connection) -> Result<Option<ServerInfo>, Failure> {
-    let client = Remote::new(connection)?.connect().await?;
+async fn server(remote: Result<Remote, Failure>) -> Result<Option<ServerInfo>, Failure> {
+    let client = remote?.connect().await?;
     match client.server().await {
         Ok(server) => Ok(Some(server)),
         Err(error) if is_unknown(&error) => Ok(None),
@@ -108,22 +120,39 @@ fn missing(revision: u32) -> Vec<&'static str> {
 }
 
 pub async fn health(args: Check) -> Result<Exit, Failure> {
-    let client = Remote::new(args.connection)?.connect().await?;
+    match Servers::of(&args.connection)? {
+        Servers::One(remote) => {
+            let health = look(&remote.connect().await?).await?;
+            output::health(&health, &args.format)?;
+            Ok(exit_of(&health))
+        }
+        Servers::Several(hosts) => {
+            let answers = hosts.ask(async |_, _, client| look(&client).await).await;
+            output::health_of_hosts(&answers.answers, &args.format)?;
+            let exits = answers.answers.iter().map(|of| exit_of(&of.value));
+            Ok(exits.fold(answers.exit, Exit::highest))
+        }
+    }
+}
+
+async fn look(client: &Client) -> Result<Health, Failure> {
     // The first call has the handshake's last part in it.
     client.server().await?;
     let asked = Instant::now();
     let server = client.server().await?;
-    let health = Health {
+    Ok(Health {
         serving: !server.draining,
         latency: asked.elapsed(),
         server,
-    };
-    output::health(&health, &args.format)?;
-    Ok(if health.serving {
+    })
+}
+
+fn exit_of(health: &Health) -> Exit {
+    if health.serving {
         exit::OK
     } else {
         exit::UNAVAILABLE
-    })
+    }
 }
 
 #[cfg(test)]

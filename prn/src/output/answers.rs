@@ -62,6 +62,18 @@ pub struct Layout {
     pub is_whole: bool,
 }
 
+impl Layout {
+    /// Prints a table, as wide as there is room for, or whole.
+    pub fn print(&self, table: &Table, format: &FormatFlag) -> io::Result<()> {
+        line(&self.text(table, format))
+    }
+
+    fn text(&self, table: &Table, format: &FormatFlag) -> String {
+        let room = columns().filter(|_| !self.is_whole);
+        table.render(room, Palette::new(format.color))
+    }
+}
+
 /// Prints a list of processes.
 pub fn processes(processes: &[Process], format: &FormatFlag, layout: &Layout) -> io::Result<()> {
     match format.output {
@@ -75,15 +87,18 @@ pub fn processes(processes: &[Process], format: &FormatFlag, layout: &Layout) ->
     }
 }
 
-/// A list of processes as a table.
+/// A list of processes as a table, as it is printed.
 pub fn processes_text(processes: &[Process], format: &FormatFlag, layout: &Layout) -> String {
-    let table = match &layout.columns {
+    layout.text(&processes_table(processes, format, layout), format)
+}
+
+/// A list of processes as a table.
+pub fn processes_table(processes: &[Process], format: &FormatFlag, layout: &Layout) -> Table {
+    match &layout.columns {
         Some(columns) => table(columns, processes),
         None if format.output == Format::Wide => table(&wide(processes), processes),
         None => table(&usual(processes), processes),
-    };
-    let room = columns().filter(|_| !layout.is_whole);
-    table.render(room, Palette::new(format.color))
+    }
 }
 
 /// Prints whole ids, one a line.

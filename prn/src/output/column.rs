@@ -53,6 +53,19 @@ impl Names {
     /// # Errors
     /// As [`Names::columns`].
     pub fn sort<T>(&self, items: &mut [T], all: &'static [Column<T>]) -> Result<(), String> {
+        self.sort_by(items, |item| item, all)
+    }
+
+    /// The same of items that have a `T` in them.
+    ///
+    /// # Errors
+    /// As [`Names::columns`].
+    pub fn sort_by<T, I>(
+        &self,
+        items: &mut [I],
+        of: impl Fn(&I) -> &T,
+        all: &'static [Column<T>],
+    ) -> Result<(), String> {
         let keys = self.0.iter().map(|name| match name.strip_prefix('-') {
             Some(name) => Ok((find(name, all)?, true)),
             None => Ok((find(name, all)?, false)),
@@ -60,7 +73,7 @@ impl Names {
         let keys = keys.collect::<Result<Vec<_>, String>>()?;
         items.sort_by(|a, b| {
             let mut orders = keys.iter().map(|(column, is_reversed)| {
-                let order = (column.order)(a, b);
+                let order = (column.order)(of(a), of(b));
                 if *is_reversed { order.reverse() } else { order }
             });
             orders

@@ -7,15 +7,17 @@ use std::time::{Duration, SystemTime};
 use prn_client::{Process, ProcessId, ProcessUsage, ServerInfo};
 use prn_proto::API_REVISION;
 use prn_proto::units::{show_duration, show_size};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::answers::{Layout, ids, one_text, processes_text};
 use super::data::{List, print_data};
 use super::descriptor::{line, print};
+use super::hosts::{OfHost, list_of_hosts};
 use super::lifetime::usage_rows;
 use super::moments::local;
 use super::rows::Rows;
 use super::shown::escaped;
+use super::table::Table;
 use super::tables::details;
 use crate::exit::{self, Exit};
 use crate::format::{Format, FormatFlag};
@@ -199,7 +201,7 @@ pub fn version(version: &Version, format: &FormatFlag) -> io::Result<()> {
 }
 
 /// How a server is.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Health {
     /// It takes new processes.
     pub serving: bool,
@@ -221,28 +223,77 @@ pub struct HealthJson<'a> {
     server: &'a ServerInfo,
 }
 
+impl Health {
+    fn json(&self) -> HealthJson<'_> {
+        HealthJson {
+            serving: self.serving,
+            latency_usec: u64::try_from(self.latency.as_micros()).unwrap_or(u64::MAX),
+            server: &self.server,
+        }
+    }
+
+    fn state(&self) -> &'static str {
+        if self.serving {
+            "serving"
+        } else {
+            "shutting down"
+        }
+    }
+}
+
+impl Serialize for Health {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.json().serialize(serializer)
+    }
+}
+
+/// Prints how several servers are.
+pub fn health_of_hosts(all: &[OfHost<Health>], format: &FormatFlag) -> io::Result<()> {
+    let table = |healths: &[Health]| {
+        let mut table = Table::new(&["SERVER", "LATENCY", "VERSION", "RUNNING", "SINCE"]);
+        for health in healths {
+            let server = &health.server;
+            table.push_texts([
+                health.state().to_owned(),
+                show_latency(health.latency),
+                escaped(&server.version),
+                server.processes_running.to_string(),
+                server.started_at.map(local).unwrap_or_default(),
+            ]);
+        }
+        table
+    };
+    let name = |health: &Health| escaped(&health.server.hostname);
+    list_of_hosts("servers", all, table, name, format)
+}
+
+/// Prints the versions of several servers.
+pub fn versions_of_hosts(all: &[OfHost<ServerInfo>], format: &FormatFlag) -> io::Result<()> {
+    let table = |servers: &[ServerInfo]| {
+        let mut table = Table::new(&["VERSION", "API REVISION", "MACHINE", "LINUX"]);
+        for server in servers {
+            table.push_texts([
+                escaped(&server.version),
+                server.api_revision.to_string(),
+                escaped(&server.hostname),
+                escaped(&server.kernel),
+            ]);
+        }
+        table
+    };
+    let name = |server: &ServerInfo| escaped(&server.version);
+    list_of_hosts("servers", all, table, name, format)
+}
+
 /// Prints how a server is.
 pub fn health(health: &Health, format: &FormatFlag) -> io::Result<()> {
-    let Health {
-        serving,
-        latency,
-        server,
-    } = health;
-    let all = HealthJson {
-        serving: *serving,
-        latency_usec: u64::try_from(latency.as_micros()).unwrap_or(u64::MAX),
-        server,
-    };
-    if print_data(&all, &format.output)? {
+    if print_data(health, &format.output)? {
         return Ok(());
     }
+    let server = &health.server;
     let mut rows = Rows::default();
-    let state = if *serving { "serving" } else { "shutting down" };
-    rows.add("server", state.to_owned());
-    rows.add(
-        "latency",
-        format!("{:.1} ms", latency.as_secs_f64() * 1000.0),
-    );
+    rows.add("server", health.state().to_owned());
+    rows.add("latency", show_latency(health.latency));
     rows.add("up since", server.started_at.map(local));
     rows.add(
         "processes",
@@ -258,6 +309,10 @@ pub fn health(health: &Health, format: &FormatFlag) -> io::Result<()> {
         server.client_certificate_not_after.map(until),
     );
     line(&rows.finish())
+}
+
+fn show_latency(latency: Duration) -> String {
+    format!("{:.1} ms", latency.as_secs_f64() * 1000.0)
 }
 
 fn until(end: SystemTime) -> String {

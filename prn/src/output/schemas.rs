@@ -7,6 +7,7 @@ use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema};
 
 use super::changes::ChangeRecord;
+use super::contexts::{CheckedContext, KnownContext, ShownContext};
 use super::everyday::{HealthJson, Inspected, Pruned, Version};
 use super::stats::Stats;
 use super::tasks::Task;
@@ -43,6 +44,22 @@ struct TaskList {
     tasks: Vec<Task>,
 }
 
+/// `prn context list`.
+#[derive(JsonSchema)]
+#[expect(dead_code, reason = "only its shape is used")]
+struct ContextList {
+    /// By name.
+    contexts: Vec<KnownContext>,
+}
+
+/// `prn context check`.
+#[derive(JsonSchema)]
+#[expect(dead_code, reason = "only its shape is used")]
+struct ContextCheck {
+    /// In the order in which they were named.
+    contexts: Vec<CheckedContext>,
+}
+
 /// What is printed: required are the fields that are always there, `null` for want of a value.
 fn schema_of<T: JsonSchema>() -> Schema {
     let settings = SchemaSettings::draft2020_12().for_serialize();
@@ -66,6 +83,9 @@ fn all() -> Vec<(&'static str, Schema)> {
         ("server", schema_of::<ServerInfo>()),
         ("inspect", schema_of::<Vec<Inspected>>()),
         ("prune", schema_of::<Pruned>()),
+        ("context", schema_of::<ShownContext>()),
+        ("context-list", schema_of::<ContextList>()),
+        ("context-check", schema_of::<ContextCheck>()),
         ("version", schema_of::<Version>()),
         ("health", schema_of::<HealthJson<'static>>()),
     ]

@@ -44,3 +44,63 @@ pub fn reasons(usage: &ProcessUsage, throttled: Option<f64>, memory: Option<f64>
     }
     reasons
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use prn_proto::v1;
+
+    fn usage(usage: v1::ProcessUsage) -> ProcessUsage {
+        let id = "fcd2310e7b9a462a5d88c3a0ff4e2d9b".to_owned();
+        let id = Some(v1::ProcessIdentifier { id });
+        ProcessUsage::try_from(v1::ProcessUsage { id, ..usage }).unwrap()
+    }
+
+    fn pressed(some_avg10: f64) -> Option<v1::Pressure> {
+        Some(v1::Pressure {
+            some_avg10,
+            ..v1::Pressure::default()
+        })
+    }
+
+    #[test]
+    fn what_holds_a_process_up_is_told_and_what_does_not_is_not() {
+        let waits = |cpu, memory, io| {
+            usage(v1::ProcessUsage {
+                cpu_pressure: pressed(cpu),
+                memory_pressure: pressed(memory),
+                io_pressure: pressed(io),
+                ..v1::ProcessUsage::default()
+            })
+        };
+        let killed = usage(v1::ProcessUsage {
+            oom_kills: Some(1),
+            ..v1::ProcessUsage::default()
+        });
+        for (usage, throttled, memory, told) in [
+            (waits(0.0, 0.0, 0.0), Some(0.0), Some(50.0), &[][..]),
+            (waits(10.0, 10.0, 10.0), Some(10.0), Some(95.0), &[]),
+            (waits(50.0, 0.0, 0.0), Some(45.0), None, &["--cpu"]),
+            (waits(50.0, 0.0, 0.0), None, None, &["waits for a CPU 50 %"]),
+            (
+                waits(0.0, 20.0, 30.0),
+                None,
+                None,
+                &["for memory 20 %", "for disks 30 %"],
+            ),
+            (
+                waits(0.0, 20.0, 0.0),
+                None,
+                Some(99.0),
+                &["takes 99 % of the memory"],
+            ),
+            (killed, None, None, &["has killed"]),
+        ] {
+            let reasons = reasons(&usage, throttled, memory);
+            assert_eq!(reasons.len(), told.len(), "{reasons:?}");
+            for (reason, part) in reasons.iter().zip(told) {
+                assert!(reason.contains(part), "{reason}");
+            }
+        }
+    }
+}

@@ -12,6 +12,7 @@ use serde::Serialize;
 use super::column::{Column, named, table};
 use super::data::List;
 use super::descriptor::{line, print};
+use super::hosts::{OfHost, list_of_hosts};
 use super::paint::{Palette, Tone};
 use super::shown::{escaped, put};
 use super::slowness::reasons;
@@ -20,7 +21,7 @@ use super::tables::columns;
 use crate::format::{Format, FormatFlag};
 
 /// What one process takes, as programs get it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Stats {
     /// When it was read, by the server's clock.
@@ -377,6 +378,13 @@ pub fn stats_text(stats: &[Stats], format: &FormatFlag) -> String {
     format!("{table}{}", slow_lines(stats))
 }
 
+/// Prints one sample of processes on several servers. As names: server and id, one a line.
+pub fn stats_of_hosts(all: &[OfHost<Stats>], format: &FormatFlag) -> io::Result<()> {
+    let table = |stats: &[Stats]| stats_table(stats, &format.output);
+    let name = |stats: &Stats| stats.usage.id.to_string();
+    list_of_hosts("stats", all, table, name, format)
+}
+
 /// Prints one sample of several processes.
 pub fn stats(stats: &[Stats], format: &FormatFlag) -> io::Result<()> {
     match format.output {
@@ -390,5 +398,92 @@ pub fn stats(stats: &[Stats], format: &FormatFlag) -> io::Result<()> {
             list.add(stats)?;
             list.end()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use prn_proto::v1;
+
+    fn id() -> Option<v1::ProcessIdentifier> {
+        let id = "fcd2310e7b9a462a5d88c3a0ff4e2d9b".to_owned();
+        Some(v1::ProcessIdentifier { id })
+    }
+
+    fn process(state: v1::ProcessState) -> Process {
+        let values = Some(v1::Limits {
+            memory_bytes: Some(1000),
+            ..v1::Limits::default()
+        });
+        let status = v1::ProcessStatus {
+            state: state.into(),
+            limits: Some(v1::AppliedLimits {
+                values,
+                ..v1::AppliedLimits::default()
+            }),
+            ..v1::ProcessStatus::default()
+        };
+        Process::try_from(v1::Process {
+            id: id(),
+            status: Some(status),
+        })
+        .unwrap()
+    }
+
+    fn usage(seconds: u64, bytes: u64, throttled: u64, periods: u64) -> ProcessUsage {
+        let usage = v1::Usage {
+            cpu_user_usec: seconds * 1_000_000,
+            io_read_bytes: Some(bytes),
+            ..v1::Usage::default()
+        };
+        ProcessUsage::try_from(v1::ProcessUsage {
+            id: id(),
+            usage: Some(usage),
+            memory_bytes: Some(500),
+            cpu_throttled_periods: Some(throttled),
+            cpu_periods: Some(periods),
+            ..v1::ProcessUsage::default()
+        })
+        .unwrap()
+    }
+
+    #[test]
+    fn rates_are_what_was_added_in_the_time_between() {
+        let (before, now) = (usage(1, 100, 10, 20), usage(4, 2100, 15, 40));
+        let running = process(v1::ProcessState::Running);
+        let then = Some((&before, Duration::from_secs(2)));
+        let stats = stats_of(&now, then, Some(&running));
+        assert_eq!(stats.cpu_percent, Some(150.0), "of one CPU");
+        assert_eq!(stats.io_read_bytes_per_second, Some(1000));
+        assert_eq!(stats.io_write_bytes_per_second, None, "not counted");
+        assert_eq!(stats.throttled_percent, Some(25.0));
+        assert_eq!(stats.memory_percent, Some(50.0));
+        assert_eq!(stats.slow.len(), 1);
+
+        let first = stats_of(&now, None, Some(&running));
+        assert_eq!((first.cpu_percent, first.throttled_percent), (None, None));
+        let idle = stats_of(&now, Some((&now, Duration::from_secs(1))), Some(&running));
+        assert_eq!(
+            (idle.cpu_percent, idle.throttled_percent),
+            (Some(0.0), Some(0.0))
+        );
+        let ended = process(v1::ProcessState::Stopped);
+        let ended = stats_of(&now, then, Some(&ended));
+        assert!(!ended.running && ended.cpu_percent.is_none() && ended.slow.is_empty());
+    }
+
+    #[test]
+    fn a_row_has_what_is_known_and_says_of_the_rest_that_it_is_not() {
+        let running = process(v1::ProcessState::Running);
+        let stats = [stats_of(&usage(1, 1, 0, 0), None, Some(&running))];
+        let shown = stats_table(&stats, &Format::Table).plain(None);
+        assert!(shown.contains("| fcd2310e7b9a | -     |"), "{shown}");
+        assert!(
+            shown.contains("500 B / 1000 B") || shown.contains("500 / 1000"),
+            "{shown}"
+        );
+        let wide = stats_table(&stats, &Format::Wide).plain(None);
+        assert!(wide.contains("IO WAIT %"), "{wide}");
     }
 }

@@ -61,6 +61,20 @@ impl Table {
         self.rows.push(row);
     }
 
+    /// The same of texts without a colour.
+    pub fn push_texts<const N: usize>(&mut self, row: [String; N]) {
+        self.push(row.map(Cell::from).to_vec());
+    }
+
+    /// With one more column in front of all others: a cell for each row.
+    pub fn led_by(mut self, header: &'static str, cells: impl IntoIterator<Item = String>) -> Self {
+        self.header.insert(0, header);
+        for (row, cell) in self.rows.iter_mut().zip(cells) {
+            row.insert(0, cell.into());
+        }
+        self
+    }
+
     /// The lines, no wider than `most`. What is too wide is cut in the last column first; the first
     /// column, which tells the rows apart, is cut only by the edge of a terminal that has no room
     /// for it at all.

@@ -9,6 +9,7 @@ use super::answers::print_table;
 use super::column::{Column, named, table};
 use super::data::{List, print_data};
 use super::descriptor::{line, print};
+use super::hosts::{OfHost, list_of_hosts};
 use super::moments::local;
 use super::paint::Tone;
 use super::shown::escaped;
@@ -26,7 +27,7 @@ pub fn workspace(workspace: &Workspace, format: &FormatFlag) -> io::Result<()> {
 /// Prints a list of workspaces.
 pub fn workspaces(workspaces: &[Workspace], format: &FormatFlag) -> io::Result<()> {
     let columns = match format.output {
-        Format::Table => named(COLUMNS, &["name", "state", "processes", "disk", "created"]),
+        Format::Table => usual(),
         Format::Wide => COLUMNS.iter().collect(),
         Format::Name => return workspace_names(workspaces),
         Format::Json | Format::JsonLines | Format::Yaml | Format::Template(_) => {
@@ -36,6 +37,22 @@ pub fn workspaces(workspaces: &[Workspace], format: &FormatFlag) -> io::Result<(
         }
     };
     print_table(&table(&columns, workspaces), format)
+}
+
+/// Prints those of several servers. As names: server and name, one a line.
+pub fn workspaces_of_hosts(all: &[OfHost<Workspace>], format: &FormatFlag) -> io::Result<()> {
+    let columns = if format.output == Format::Wide {
+        COLUMNS.iter().collect()
+    } else {
+        usual()
+    };
+    let name = |workspace: &Workspace| escaped(&workspace.name);
+    let table = |workspaces: &[Workspace]| table(&columns, workspaces);
+    list_of_hosts("workspaces", all, table, name, format)
+}
+
+fn usual() -> Vec<&'static Column<Workspace>> {
+    named(COLUMNS, &["name", "state", "processes", "disk", "created"])
 }
 
 /// Prints the names of workspaces.
