@@ -25,9 +25,9 @@ const INTERVAL: Duration = Duration::from_secs(1);
 ///
 /// Keys: Up and Down select a process, Enter shows its output, s stops it, k sends it a signal, p
 /// pauses it, / filters, f shows those that have ended too, c m i a n sort by CPU, memory, I/O, age and
-/// name, ? says more, q ends. With ids: the tasks of these processes, once. Where standard input or
-/// output is no terminal: what `prn stats --no-stream` prints, with --batch or --interval again and again. Of several
-/// servers (--context 'web*') all are shown, each row with its server.
+/// name, ? says more, q ends. Of several servers (--context 'web*') all are shown, each row with its
+/// server. With ids: the tasks of these processes, once. Where standard input or output is no
+/// terminal: what `prn stats --no-stream` prints, with --batch or --interval again and again.
 #[derive(Debug, Args)]
 pub struct Top {
     /// Show the tasks of these, once: ids, beginnings of ids, or names
