@@ -1,5 +1,7 @@
 //! What is shown, as a picture of a terminal's screen. Pure.
 
+use std::ops::Add;
+
 use prn_client::Source;
 use ratatui::buffer::Buffer;
 use ratatui::layout::{Constraint, Layout, Rect};
@@ -145,7 +147,7 @@ fn second_line(model: &Model, rows: &[Row<'_>], look: &Look) -> Line<'static> {
         let style = colored(Color::Red, look).bold();
         return Line::styled(missing.join("; "), style);
     }
-    let cpu: f64 = rows.iter().filter_map(Row::cpu).sum();
+    let cpu: f64 = rows.iter().filter_map(Row::cpu).fold(0.0, Add::add);
     let size = |bytes: Option<u64>| bytes.map_or_else(|| "-".to_owned(), brief);
     let tasks = sum(rows.iter().filter_map(Row::tasks)).unwrap_or_default();
     Line::raw(format!(
