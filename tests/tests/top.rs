@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use prn_tests::pki::Identity;
 use prn_tests::proxy::Proxy;
 use prn_tests::screen::Screen;
-use prn_tests::server::{Server, has_controllers};
+use prn_tests::server::{Options, Server, has_controllers};
 use prn_tests::{deadline, wait_for};
 
 /// Takes all of a CPU that it may have.
@@ -264,6 +265,50 @@ fn a_lost_connection_is_said_and_it_goes_on_by_itself() {
     proxy.resume();
     screen.shows("later");
     hides(&screen, "connection lost");
+    screen.keys(&["q"]);
+    screen.shows("local>");
+}
+
+#[test]
+fn several_servers_are_on_one_screen_and_each_row_says_whose_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    // Where contexts look for them that name none.
+    let client = Identity::keygen(folder.path(), "client", &[]);
+    let server = || {
+        Server::with(Options {
+            pins: vec![client.certificate.clone()],
+            ..Options::default()
+        })
+    };
+    let servers = [server(), server()];
+    let config = folder.path().join("config.toml");
+    let screen = Screen::with(&servers[0], &[("PRN_CONFIG", config.to_str().unwrap())]);
+    screen.line("unset PRN_ADDRESS PRN_CLIENT_CERT PRN_SERVER_CERT PRN_TLS_KEY");
+    for (server, name) in servers.iter().zip(["web1", "web2"]) {
+        let certificate = server.identity.certificate.display();
+        let address = &server.address;
+        screen.line(&format!(
+            "clear; $PRN context add {name} --address {address} --server-cert {certificate}; echo code $?"
+        ));
+        screen.shows("code 0");
+    }
+    let app = named(&servers[1], "app", &[], &["sleep", "1000"]);
+    named(&servers[0], "db", &[], &["sleep", "1000"]);
+    screen.line("clear; $PRN top --context 'web*'");
+    screen.shows("2 servers  2 running");
+    screen.shows("web1     db");
+    screen.shows("web2     app");
+    println!("{}", screen.pane());
+    screen.keys(&["/"]);
+    screen.ok(&["send-keys", "-l", "web2"]);
+    hides(&screen, "web1 ");
+    screen.keys(&["Enter", "s", "y"]);
+    screen.shows("app was stopped");
+    assert_eq!(servers[1].status(&app)["state"], "stopped");
+    screen.keys(&["Escape"]);
+    screen.shows("web1     db");
+    drop(servers);
+    screen.shows("web1: connection lost, trying again");
     screen.keys(&["q"]);
     screen.shows("local>");
 }

@@ -37,7 +37,7 @@ fn process(number: u8, name: &str, edit: impl FnOnce(&mut v1::ProcessStatus)) ->
         command: format!("run-{name}"),
         started_at: timestamp(START + u64::from(number)),
         limits: Some(v1::AppliedLimits {
-            values: Some(v1::ResourceLimits {
+            values: Some(v1::Limits {
                 memory_bytes: Some(64 << 20),
                 ..Default::default()
             }),
