@@ -65,15 +65,15 @@ const COLUMNS: &[Column] = &[
         sort: Some(Sort::Name),
         is_number: false,
         from: 0,
-        widths: (12, 24),
+        widths: (12, 20),
         cell: |row, _, _| (escaped(&row.name()), Tone::Plain),
     },
     Column {
         header: "STATE",
         sort: None,
         is_number: false,
-        from: 40,
-        widths: (8, 22),
+        from: 50,
+        widths: (8, 18),
         cell: state,
     },
     Column {
@@ -88,8 +88,8 @@ const COLUMNS: &[Column] = &[
         header: "",
         sort: None,
         is_number: false,
-        from: 70,
-        widths: (6, 30),
+        from: 76,
+        widths: (6, 20),
         cell: bars,
     },
     Column {
@@ -112,7 +112,7 @@ const COLUMNS: &[Column] = &[
         header: "IO/s",
         sort: Some(Sort::Io),
         is_number: true,
-        from: 64,
+        from: 68,
         widths: (5, 6),
         cell: |row, _, _| (row.io().map_or_else(dash, brief), Tone::Plain),
     },
@@ -120,7 +120,7 @@ const COLUMNS: &[Column] = &[
         header: "TASKS",
         sort: None,
         is_number: true,
-        from: 64,
+        from: 68,
         widths: (5, 5),
         cell: tasks,
     },
@@ -128,7 +128,7 @@ const COLUMNS: &[Column] = &[
         header: "AGE",
         sort: Some(Sort::Age),
         is_number: true,
-        from: 50,
+        from: 58,
         widths: (5, 6),
         cell: age,
     },
@@ -322,10 +322,10 @@ mod tests {
 
     #[test]
     fn columns_are_left_out_where_there_is_no_room_and_the_command_has_some() {
-        for width in [20, 40, 50, 64, 70, 80, 100, 119, 120, 200] {
+        for width in [20, 40, 50, 58, 68, 76, 80, 100, 119, 120, 200] {
             let shown = columns(width, false);
             let taken: u16 = shown.iter().map(|column| column.width(width) + 1).sum();
-            assert!(width < 40 || taken + 8 <= width, "{width}: {taken}");
+            assert!(width < 40 || taken + 7 <= width, "{width}: {taken}");
         }
         assert_eq!(columns(120, true).len(), COLUMNS.len() + 1);
     }

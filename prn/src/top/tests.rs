@@ -193,7 +193,9 @@ impl Shown {
 
 #[test]
 fn a_screen_of_80_by_24_has_all_that_is_worth_knowing() {
-    let lines = Shown::new().text(80, 24);
+    let mut shown = Shown::new();
+    shown.key(KeyCode::Up);
+    let lines = shown.text(80, 24);
     let lines: Vec<_> = lines.iter().map(|line| line.trim_end()).collect();
     assert_eq!(lines[0], "prn top  far  2 running, 1 finished  by CPU");
     assert_eq!(lines[1], "CPU 90.1 %  memory 12M  I/O 2K/s  tasks 6");
