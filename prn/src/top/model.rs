@@ -364,6 +364,7 @@ impl Model {
         Some(Action::SetPaused(key, !process.status.paused))
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "other keys are typed")]
     fn filter_key(&mut self, code: KeyCode) -> Option<Action> {
         match code {
             KeyCode::Enter => self.mode = Mode::Table,
@@ -386,6 +387,7 @@ impl Model {
         None
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "other keys are typed")]
     fn signal_key(&mut self, key: Key, mut text: String, code: KeyCode) -> Option<Action> {
         let mut is_wrong = false;
         match code {

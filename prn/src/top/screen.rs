@@ -128,3 +128,39 @@ fn area() -> Rect {
     let (width, height) = size.filter(is_known).unwrap_or((80, 24));
     Rect::new(0, 0, width, height)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::pty::openpty;
+    use std::io::Read;
+    use std::process::{Command, Stdio};
+
+    /// Has the test itself panic, in a process of its own. No other test's name.
+    const CHILD: &str = "panics-with-the-screen-taken";
+
+    #[test]
+    fn a_panic_gives_the_screen_back() {
+        if std::env::args().any(|argument| argument == CHILD) {
+            // What is dropped on the way is not to help.
+            std::mem::forget(Screen::take().unwrap());
+            panic!("with the screen taken");
+        }
+        let pty = openpty(None, None).unwrap();
+        let status = Command::new(std::env::current_exe().unwrap())
+            .args([CHILD, "a_panic_gives_the_screen_back"])
+            .stdin(Stdio::from(pty.slave.try_clone().unwrap()))
+            .stdout(Stdio::from(pty.slave))
+            .stderr(Stdio::null())
+            .status()
+            .unwrap();
+        assert!(!status.success());
+        // Until nobody has its other side open: EIO.
+        let mut written = Vec::new();
+        let _eio = File::from(pty.master).read_to_end(&mut written);
+        let written = String::from_utf8_lossy(&written);
+        let taken = written.find("\u{1b}[?1049h").unwrap();
+        let given_back = written.find("\u{1b}[?1049l").unwrap();
+        assert!(taken < given_back && written.contains("\u{1b}[?25h"));
+    }
+}

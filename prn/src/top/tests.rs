@@ -175,7 +175,7 @@ impl Shown {
         let buffer = self.buffer(width, height, true);
         let rows = buffer.content().chunks(usize::from(width));
         let text = |row: &[ratatui::buffer::Cell]| row.iter().map(|cell| cell.symbol()).collect();
-        rows.map(|row| text(row)).collect::<Vec<String>>()
+        rows.map(text).collect::<Vec<String>>()
     }
 
     /// Names of the rows of the table, from the top.
