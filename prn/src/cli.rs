@@ -23,6 +23,7 @@ use crate::commands::start::{self, Start};
 use crate::commands::stats::{self, Stats};
 use crate::commands::status::{self, Inspect, Status};
 use crate::commands::stop::{self, Stop};
+use crate::commands::top::{self, Top};
 use crate::commands::update::{self, Change, Renew};
 use crate::commands::version;
 use crate::commands::wait::{self, Wait};
@@ -55,6 +56,7 @@ pub enum Command {
     #[command(visible_aliases = ["ls", "ps"])]
     List(List),
     Stats(Stats),
+    Top(Top),
     #[command(visible_alias = "watch")]
     Events(Events),
     Run(Run),
@@ -108,6 +110,7 @@ impl Command {
             | Self::Stop(_)
             | Self::List(_)
             | Self::Stats(_)
+            | Self::Top(_)
             | Self::Events(_)
             | Self::Attach(_)
             | Self::Cp(_)
@@ -129,6 +132,7 @@ impl Command {
             Self::Stop(args) => block_on(stop::stop(args)),
             Self::List(args) => block_on(list::list(args)),
             Self::Stats(args) => block_on(stats::stats(args)),
+            Self::Top(args) => block_on(top::top(args)),
             Self::Events(args) => block_on(events::events(args)),
             Self::Run(args) => as_the_process(run::run(args)),
             Self::Exec(args) => as_the_process(exec::exec(args)),
@@ -189,6 +193,7 @@ impl Cli {
             "stop" => only(words, Command::Stop),
             "list" | "ls" | "ps" => only(words, Command::List),
             "stats" => only(words, Command::Stats),
+            "top" => only(words, Command::Top),
             "events" | "watch" => only(words, Command::Events),
             "run" => only(words, Command::Run),
             "exec" => only(words, Command::Exec),

@@ -18,6 +18,7 @@ pub mod start;
 pub mod stats;
 pub mod status;
 pub mod stop;
+pub mod top;
 pub mod update;
 pub mod version;
 pub mod wait;

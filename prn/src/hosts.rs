@@ -51,9 +51,14 @@ pub struct Host {
 }
 
 impl Host {
+    /// Loads certificates and key.
+    pub fn remote(&self) -> Result<Remote, Failure> {
+        Remote::of(&self.settings, self.call_timeout)
+    }
+
     /// Loads certificates and key, and connects.
     pub async fn connect(&self) -> Result<(Remote, Client), Failure> {
-        let remote = Remote::of(&self.settings, self.call_timeout)?;
+        let remote = self.remote()?;
         let client = remote.connect().await?;
         Ok((remote, client))
     }

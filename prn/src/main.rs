@@ -21,6 +21,7 @@ mod format;
 mod habits;
 mod hosts;
 mod interrupts;
+mod known;
 mod leftover;
 mod local_input;
 #[cfg(test)]
@@ -40,6 +41,7 @@ mod sync;
 mod targets;
 mod template;
 mod terminal;
+mod top;
 mod usage;
 mod wait;
 mod waiting;

@@ -32,6 +32,7 @@ mod slowness;
 mod stats;
 mod table;
 mod tables;
+mod tasks;
 mod workspaces;
 
 pub use answers::{Layout, findings, key_pair, process, processes, processes_text, started};
@@ -51,13 +52,18 @@ pub use everyday::{
 };
 pub use hosts::{OfHost, processes_of_hosts, started_of_hosts};
 pub use lines::{Break, Lines};
+pub use moments::age_of;
 pub use notices::{ask, error, error_line, is_raw, notice, set_raw, usage};
 pub use offers::{Offer, Paths, completion_script, offers};
+pub use paint::Palette;
 pub use processes::COLUMNS as PROCESS_COLUMNS;
 pub use progress::Progress;
 pub use reader::Reader;
 pub use relay::{Chunk, Relay};
 pub use screen::Screen;
+pub use shown::{escaped, show_exit, show_labels, show_left_behind, show_state, signal_name};
 pub use shown::{escaped, show_exit, show_left_behind, show_state};
+pub use stats::{Sample, Stats, stats, stats_of_hosts, stats_text};
 pub use stats::{Sample, stats, stats_of_hosts, stats_text};
+pub use tasks::tasks;
 pub use workspaces::{workspace, workspace_names, workspaces, workspaces_of_hosts};

@@ -27,6 +27,18 @@ pub struct Usages {
     pub sampled_at: Option<SystemTime>,
 }
 
+impl TryFrom<v1::GetUsageResponse> for Usages {
+    type Error = ClientError;
+
+    fn try_from(raw: v1::GetUsageResponse) -> Result<Self, ClientError> {
+        let usages = raw.usages.into_iter().map(ProcessUsage::try_from);
+        Ok(Self {
+            usages: usages.collect::<Result<_, _>>()?,
+            sampled_at: raw.sampled_at.and_then(from_wire_time),
+        })
+    }
+}
+
 /// What a process tree takes of the server's machine. `None` where its kernel does not count it.
 #[derive(Debug, Clone, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
@@ -135,14 +147,9 @@ impl Client {
             with_tasks,
         };
         let mut service = self.service.clone();
-        let response = self
-            .answered(self.call_timeout, service.get_usage(request))
+        self.answered(self.call_timeout, service.get_usage(request))
             .await?
-            .into_inner();
-        let usages = response.usages.into_iter().map(ProcessUsage::try_from);
-        Ok(Usages {
-            usages: usages.collect::<Result<_, _>>()?,
-            sampled_at: response.sampled_at.and_then(from_wire_time),
-        })
+            .into_inner()
+            .try_into()
     }
 }

@@ -1,10 +1,9 @@
 //! `prn list`.
 
-use std::collections::BTreeMap;
 use std::io::{self, IsTerminal};
 
 use clap::Args;
-use prn_client::{Change, Client, ListRequest, Pages, Process, ProcessId, WatchRequest};
+use prn_client::{Client, ListRequest, Pages, Process, WatchRequest};
 use prn_proto::units::Moment;
 
 use crate::commands::events;
@@ -13,6 +12,7 @@ use crate::exit::{self, Exit};
 use crate::failure::Failure;
 use crate::format::{Format, FormatFlag};
 use crate::hosts::{Host, Hosts, Servers};
+use crate::known::Known;
 use crate::output::{self, Layout, Names, Screen};
 use crate::selection::Selection;
 use crate::watching::Watching;
@@ -229,49 +229,4 @@ async fn draw(args: &List, layout: &Layout, mut watching: Watching<'_>) -> Resul
         }
     }
     Ok(exit::OK)
-}
-
-/// Processes as they are by now.
-#[derive(Debug, Default)]
-struct Known {
-    processes: BTreeMap<ProcessId, Process>,
-    /// Those that were told since a reset.
-    told: Option<Vec<ProcessId>>,
-    is_synchronized: bool,
-}
-
-impl Known {
-    /// Takes a change; whether it is worth showing.
-    fn take(&mut self, change: Change) -> bool {
-        match change {
-            Change::Process(process) => {
-                if let Some(told) = &mut self.told {
-                    told.push(process.id);
-                }
-                self.processes.insert(process.id, *process);
-            }
-            Change::Removed(id) => {
-                self.processes.remove(&id);
-            }
-            Change::Restarted => self.processes.clear(),
-            Change::Reset => {
-                self.told = Some(Vec::new());
-                self.is_synchronized = false;
-            }
-            Change::Synchronized => {
-                if let Some(told) = self.told.take() {
-                    self.processes.retain(|id, _| told.contains(id));
-                }
-                self.is_synchronized = true;
-            }
-        }
-        self.is_synchronized
-    }
-
-    /// Oldest first.
-    fn in_order(&self) -> Vec<Process> {
-        let mut all: Vec<_> = self.processes.values().cloned().collect();
-        all.sort_by_key(|process| process.status.started_at);
-        all
-    }
 }

@@ -38,6 +38,9 @@ pub struct Stats {
     /// Time between two samples
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_interval)]
     pub interval: Time,
+    /// Each sample stands below the one before, on a terminal too.
+    #[arg(skip)]
+    pub is_plain: bool,
     /// Which.
     #[command(flatten)]
     pub selection: Selection,
@@ -49,7 +52,7 @@ pub struct Stats {
     pub connection: Connection,
 }
 
-fn parse_interval(text: &str) -> Result<Time, String> {
+pub fn parse_interval(text: &str) -> Result<Time, String> {
     let time: Time = text.parse().map_err(|error| format!("{error}"))?;
     if time.0 < Duration::from_millis(100) {
         return Err("nothing is to be seen in less than 100ms".to_owned());
@@ -124,7 +127,7 @@ async fn everywhere(args: &Stats, hosts: &Hosts) -> Result<Exit, Failure> {
 
 fn is_drawn(args: &Stats) -> bool {
     let is_table = matches!(args.format.output, Format::Table | Format::Wide);
-    is_table && !args.no_stream && io::stdout().is_terminal()
+    is_table && !args.no_stream && !args.is_plain && io::stdout().is_terminal()
 }
 
 /// Those that are named; else those that are selected, and run unless it is said otherwise.

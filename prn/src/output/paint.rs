@@ -53,6 +53,11 @@ impl Palette {
         Self { has_colors }
     }
 
+    /// Whether there are any.
+    pub fn has_colors(self) -> bool {
+        self.has_colors
+    }
+
     /// Without colours.
     pub const PLAIN: Self = Self { has_colors: false };
 

@@ -10,6 +10,7 @@ use super::changes::ChangeRecord;
 use super::contexts::{CheckedContext, KnownContext, ShownContext};
 use super::everyday::{HealthJson, Inspected, Pruned, Version};
 use super::stats::Stats;
+use super::tasks::Task;
 
 /// `prn list`.
 #[derive(JsonSchema)]
@@ -33,6 +34,14 @@ struct WorkspaceList {
 struct StatsList {
     /// In the order of the command line, or of their starts.
     stats: Vec<Stats>,
+}
+
+/// `prn top ID`.
+#[derive(JsonSchema)]
+#[expect(dead_code, reason = "only its shape is used")]
+struct TaskList {
+    /// Of one process after the other, if several are named.
+    tasks: Vec<Task>,
 }
 
 /// `prn context list`.
@@ -67,6 +76,8 @@ fn all() -> Vec<(&'static str, Schema)> {
         ("workspace-list", schema_of::<WorkspaceList>()),
         ("stats", schema_of::<Stats>()),
         ("stats-list", schema_of::<StatsList>()),
+        ("task", schema_of::<Task>()),
+        ("task-list", schema_of::<TaskList>()),
         ("event", schema_of::<ChangeRecord<'static>>()),
         ("usage", schema_of::<Usages>()),
         ("server", schema_of::<ServerInfo>()),
