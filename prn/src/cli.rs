@@ -327,7 +327,9 @@ mod tests {
             &["prune", "--older-than", "1h", "--failed", "-y"],
             &["pause", "a"],
             &["unpause", "-l", "a"],
-            &["update", "a", "--memory", "1G", "--label", "a=b", "--label", "c-"],
+            &[
+                "update", "a", "--memory", "1G", "--label", "a=b", "--label", "c-",
+            ],
             &["renew", "a", "--lease", "5m"],
             &["inspect", "a", "b"],
             &["exec", "w", "ls", "-la", "--color"],

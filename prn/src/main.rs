@@ -10,6 +10,7 @@ mod confirm;
 mod connection;
 mod copy;
 mod detach;
+mod excerpt;
 mod exit;
 mod failure;
 mod feeding;

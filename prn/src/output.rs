@@ -25,7 +25,7 @@ pub use everyday::{
     Health, Inspected, Version, count, health, inspected, process_with_usage, pruned, some_of,
     text, told, version,
 };
-pub use json::JsonList;
+pub use json::{JsonList, json};
 pub use lines::{Break, Lines};
 pub use notices::{ask, error, error_line, is_raw, notice, set_raw, usage};
 pub use progress::Progress;
