@@ -6,12 +6,14 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::attach::{self, Attach};
+use crate::commands::batch::{self, Batch};
 use crate::commands::cp::{self, Cp};
 use crate::commands::exec::{self, Exec};
 use crate::commands::keygen::{self, Keygen};
 use crate::commands::kill::{self, Kill};
 use crate::commands::list::{self, List};
 use crate::commands::logs::{self, Logs};
+use crate::commands::mcp::{self, Mcp};
 use crate::commands::pause::{self, Pause, Resume};
 use crate::commands::remove::{self, Prune, Rm};
 use crate::commands::run::{self, Run};
@@ -68,6 +70,8 @@ pub enum Command {
     Version(version::Show),
     Cp(Cp),
     Workspace(Workspace),
+    Batch(Batch),
+    Mcp(Mcp),
     Keygen(Keygen),
     #[command(subcommand)]
     Server(Server),
@@ -98,6 +102,8 @@ impl Command {
             | Self::Attach(_)
             | Self::Cp(_)
             | Self::Workspace(_)
+            | Self::Batch(_)
+            | Self::Mcp(_)
             | Self::Keygen(_)
             | Self::Server(_) => None,
         }
@@ -127,6 +133,8 @@ impl Command {
             Self::Version(args) => block_on(version::version(args)),
             Self::Cp(args) => block_on(cp::cp(args)),
             Self::Workspace(args) => block_on(workspace::workspace(args)),
+            Self::Batch(args) => block_on(batch::batch(args)),
+            Self::Mcp(args) => block_on(mcp::mcp(args)),
             Self::Keygen(args) => Ok(keygen::keygen(&args)?),
             Self::Server(Server::Start(flags)) => server::start(flags),
             Self::Server(Server::Check(args)) => server::check(&args),
@@ -182,6 +190,8 @@ impl Cli {
             "version" => only(words, Command::Version),
             "cp" => only(words, Command::Cp),
             "workspace" => only(words, Command::Workspace),
+            "batch" => only(words, Command::Batch),
+            "mcp" => only(words, Command::Mcp),
             _ => None,
         }
     }

@@ -1,12 +1,14 @@
 //! The commands: one file for each, with its flags, their help, and what it does.
 
 pub mod attach;
+pub mod batch;
 pub mod cp;
 pub mod exec;
 pub mod keygen;
 pub mod kill;
 pub mod list;
 pub mod logs;
+pub mod mcp;
 pub mod pause;
 pub mod remove;
 pub mod run;

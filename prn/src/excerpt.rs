@@ -1,5 +1,7 @@
 //! A part of a process's output, as one value: what scripts and agents read, of a size that they choose.
 
+use std::time::Duration;
+
 use prn_client::{ClientError, Event, Exit, Source, Truncated};
 use serde::{Serialize, Serializer};
 use tokio::time::Instant;
@@ -104,13 +106,14 @@ impl Bounds {
     }
 }
 
-/// Reads to the end of what was asked for, or until then.
+/// Reads to the end of what was asked for, or until then; or for so long after something has come.
 ///
 /// # Errors
 /// As [`Reading::next`].
 pub async fn read(
     reading: &mut Reading<'_>,
-    until: Option<Instant>,
+    mut until: Option<Instant>,
+    settle: Option<Duration>,
 ) -> Result<Excerpt, ClientError> {
     let mut gathered = Gathered::default();
     let mut end = None;
@@ -128,7 +131,11 @@ pub async fn read(
                 offset,
                 data,
                 ..
-            }) => gathered.data(source, offset, &data),
+            }) => {
+                gathered.data(source, offset, &data);
+                let settled = settle.map(|settle| Instant::now() + settle);
+                until = until.map(|until| settled.map_or(until, |settled| until.min(settled)));
+            }
             Some(Event::Gap { from, to }) => gathered.gap(from, to),
             Some(Event::End(ended)) => {
                 end = Some(ended);

@@ -3,6 +3,8 @@
 //! Trusts the user who runs it. What a server sends is checked by the client library and escaped by
 //! [`output`].
 
+mod batch;
+mod calls;
 mod cli;
 mod command_line;
 mod commands;
@@ -20,6 +22,7 @@ mod format;
 mod interrupts;
 mod leftover;
 mod local_input;
+mod mcp;
 mod output;
 mod passing;
 mod reading;

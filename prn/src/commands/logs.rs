@@ -152,7 +152,7 @@ fn request(args: &Logs) -> Result<OutputRequest, Failure> {
 
 /// Prints a part of one, with where to go on, as one value.
 async fn whole(mut reading: Reading<'_>) -> Result<Exit, Failure> {
-    let excerpt = excerpt::read(&mut reading, None).await?;
+    let excerpt = excerpt::read(&mut reading, None, None).await?;
     output::json(&excerpt)?;
     let is_gap = |piece: &Piece| matches!(piece, Piece::Dropped { .. });
     Ok(code(excerpt.output.iter().any(is_gap)))
