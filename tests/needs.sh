@@ -20,6 +20,7 @@ for_test=(
     git:git
     '/usr/lib/postgresql/*/bin/initdb:postgresql'
     java:default-jre-headless
+    jq:jq
     less:less
     make:make
     man:man-db

@@ -31,12 +31,10 @@ const HABITS: &[Habit] = &[
 ];
 
 /// Commands of other tools, and what does it here.
-const FOREIGN: &[(&str, &str)] = &[
-    (
-        "tail",
-        "`prn logs --tail LINES ID` begins with the last lines",
-    ),
-];
+const FOREIGN: &[(&str, &str)] = &[(
+    "tail",
+    "`prn logs --tail LINES ID` begins with the last lines",
+)];
 
 /// Words that some other tool takes behind a command.
 #[derive(Debug)]
@@ -66,8 +64,11 @@ pub fn tell(mut error: Error, words: &[OsString]) -> ExitCode {
         }
         return printed.into();
     }
-    let exits_as_a_process =
-        |command: &OsString| ["run", "exec", "attach", "wait"].iter().any(|name| command == name);
+    let exits_as_a_process = |command: &OsString| {
+        ["run", "exec", "attach", "wait"]
+            .iter()
+            .any(|name| command == name)
+    };
     if words.first().is_some_and(exits_as_a_process) {
         exit::RUN_FAILED.into()
     } else {

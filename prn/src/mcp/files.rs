@@ -6,7 +6,7 @@ use std::time::Duration;
 use base64::prelude::{BASE64_STANDARD, Engine};
 use bytes::Bytes;
 use prn_client::{
-    Event, ExitKind, OutputEnd, OutputRequest, Source, StandardInput, StartSpec, mint_id,
+    Client, Event, ExitKind, OutputEnd, OutputRequest, Source, StandardInput, StartSpec, mint_id,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -333,6 +333,10 @@ impl Script {
         if let Some(feeding) = feeding {
             feeding.abort();
         }
+        // A list is of what the agent has started. If this fails, the server forgets it, for it was read.
+        let _unremoved = session
+            .once(async |client: Client| client.remove_processes(id).await)
+            .await;
         said.checked()
     }
 }
