@@ -159,7 +159,7 @@ fn a_lost_connection_is_made_again_and_nothing_starts_twice() {
     let proxy = Proxy::start(&server.address, move || {
         made += 1;
         (made <= 2).then_some(Cut {
-            after: 15_000,
+            after: 5_000,
             reset: made == 2,
         })
     });

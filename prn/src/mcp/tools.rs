@@ -210,9 +210,10 @@ fn schema<T: JsonSchema>() -> JsonObject {
     settings.inline_subschemas = true;
     settings.meta_schema = None;
     let schema = settings.into_generator().into_root_schema_for::<T>();
-    match schema.to_value() {
-        Value::Object(object) => object,
-        _ => JsonObject::new(),
+    if let Value::Object(object) = schema.to_value() {
+        object
+    } else {
+        JsonObject::new()
     }
 }
 
