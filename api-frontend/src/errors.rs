@@ -6,7 +6,7 @@
 //! texts or paths of this host.
 //!
 //! - [`violations`]: faults of a request's fields.
-//! - [`refusal`], [`exec`], [`path`], [`process`], [`workspace`]: what the supervisor says no to.
+//! - [`refusal`], [`exec`], [`path`], [`process`], [`profile`], [`workspace`]: what the supervisor says no to.
 //! - [`input`]: what ends a stream of input.
 //! - [`full`]: there are as many of something as may be.
 //! - [`call`]: what can end any call, and what ends a stream of output.
@@ -18,6 +18,7 @@ mod full;
 mod input;
 mod path;
 mod process;
+mod profile;
 mod refusal;
 mod violations;
 mod workspace;
@@ -36,6 +37,8 @@ pub use input::{
     input_ended, input_in_use, input_misplaced, input_silent, input_stalled, input_taken_over,
     unwritable,
 };
-pub use process::{main_process_ended, process_ended, process_not_found, process_running};
+pub use process::{
+    main_process_ended, process_ended, process_forgotten, process_not_found, process_running,
+};
 pub use refusal::{failed, workspace_failed};
 pub use workspace::workspace_not_found;

@@ -254,6 +254,10 @@ impl State {
         descriptors: Vec<OwnedFd>,
     ) -> Result<(), LinkError> {
         match message {
+            FromSupervisor::Event(Event::Probe) => {
+                self.tell(Request::Alive);
+                Ok(())
+            }
             FromSupervisor::Event(event) => happened(&self.mirror, event),
             FromSupervisor::Reply(request, reply) => {
                 let waiting = self.waiting.remove(&request).ok_or(LinkError::Reply)?;
@@ -284,7 +288,7 @@ fn happened(mirror: &Mirror, event: Event) -> Result<(), LinkError> {
         Event::Draining => mirror.drain(),
         Event::Workspace(info) => mirror.update_workspace(*info),
         Event::WorkspaceGone(name) => mirror.forget_workspace(&name),
-        Event::SnapshotEnd { .. } => return Err(LinkError::Phase),
+        Event::SnapshotEnd { .. } | Event::Probe => return Err(LinkError::Phase),
     }
     Ok(())
 }

@@ -62,6 +62,9 @@ pub struct Supervisor {
     pub open_files: OpenFiles,
     /// [`crate::fds::supervisor::NOTIFY`] is open.
     pub notify: bool,
+    /// The service manager wants to hear this often that this program is not stuck
+    /// (sd_watchdog_enabled(3)), and so does this program of the frontend. `None`: nobody does.
+    pub watchdog: Option<Millis>,
     /// Name of the cgroup at [`crate::fds::supervisor::CGROUP`] if it is to be removed at the end;
     /// `ORIGIN` is open then.
     pub own_cgroup: Option<String>,

@@ -64,6 +64,8 @@ pub enum Request {
         /// So many.
         taken: u64,
     },
+    /// The answer to [`Event::Probe`].
+    Alive,
 }
 
 /// What it means to a process that somebody reads its output.
@@ -178,6 +180,8 @@ pub enum Event {
     Workspace(Box<WorkspaceInfo>),
     /// Nothing of a workspace is left.
     WorkspaceGone(WorkspaceName),
+    /// Are you there? To be answered with [`Request::Alive`], before the next one comes.
+    Probe,
 }
 
 /// What to start.

@@ -346,6 +346,7 @@ fn requests_have_their_bytes() {
             },
             "07<id>8001",
         ),
+        (Request::Alive, "08"),
     ]);
 }
 
@@ -405,6 +406,7 @@ fn replies_and_events_have_their_bytes() {
             FromSupervisor::Event(Event::WorkspaceGone(name())),
             "010603772d31",
         ),
+        (FromSupervisor::Event(Event::Probe), "0107"),
     ]);
 }
 

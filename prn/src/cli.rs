@@ -7,7 +7,9 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::commands::attach::{self, Attach};
 use crate::commands::batch::{self, Batch};
+use crate::commands::context::{self, Context};
 use crate::commands::cp::{self, Cp};
+use crate::commands::events::{self, Events};
 use crate::commands::exec::{self, Exec};
 use crate::commands::keygen::{self, Keygen};
 use crate::commands::kill::{self, Kill};
@@ -19,6 +21,7 @@ use crate::commands::remove::{self, Prune, Rm};
 use crate::commands::run::{self, Run};
 use crate::commands::server::{self, Server};
 use crate::commands::start::{self, Start};
+use crate::commands::stats::{self, Stats};
 use crate::commands::status::{self, Inspect, Status};
 use crate::commands::stop::{self, Stop};
 use crate::commands::update::{self, Change, Renew};
@@ -51,6 +54,9 @@ pub enum Command {
     Stop(Stop),
     #[command(visible_aliases = ["ls", "ps"])]
     List(List),
+    Stats(Stats),
+    #[command(visible_alias = "watch")]
+    Events(Events),
     Run(Run),
     Exec(Exec),
     Attach(Attach),
@@ -72,6 +78,7 @@ pub enum Command {
     Workspace(Workspace),
     Batch(Batch),
     Mcp(Mcp),
+    Context(Context),
     Keygen(Keygen),
     #[command(subcommand)]
     Server(Server),
@@ -99,11 +106,14 @@ impl Command {
             | Self::Logs(_)
             | Self::Stop(_)
             | Self::List(_)
+            | Self::Stats(_)
+            | Self::Events(_)
             | Self::Attach(_)
             | Self::Cp(_)
             | Self::Workspace(_)
             | Self::Batch(_)
             | Self::Mcp(_)
+            | Self::Context(_)
             | Self::Keygen(_)
             | Self::Server(_) => None,
         }
@@ -117,6 +127,8 @@ impl Command {
             Self::Logs(args) => block_on(logs::logs(args)),
             Self::Stop(args) => block_on(stop::stop(args)),
             Self::List(args) => block_on(list::list(args)),
+            Self::Stats(args) => block_on(stats::stats(args)),
+            Self::Events(args) => block_on(events::events(args)),
             Self::Run(args) => as_the_process(run::run(args)),
             Self::Exec(args) => as_the_process(exec::exec(args)),
             Self::Attach(args) => as_the_process(attach::attach(args)),
@@ -135,6 +147,7 @@ impl Command {
             Self::Workspace(args) => block_on(workspace::workspace(args)),
             Self::Batch(args) => block_on(batch::batch(args)),
             Self::Mcp(args) => block_on(mcp::mcp(args)),
+            Self::Context(args) => block_on(context::context(args)),
             Self::Keygen(args) => Ok(keygen::keygen(&args)?),
             Self::Server(Server::Start(flags)) => server::start(flags),
             Self::Server(Server::Check(args)) => server::check(&args),
@@ -174,6 +187,8 @@ impl Cli {
             "logs" => only(words, Command::Logs),
             "stop" => only(words, Command::Stop),
             "list" | "ls" | "ps" => only(words, Command::List),
+            "stats" => only(words, Command::Stats),
+            "events" | "watch" => only(words, Command::Events),
             "run" => only(words, Command::Run),
             "exec" => only(words, Command::Exec),
             "attach" => only(words, Command::Attach),
@@ -192,6 +207,7 @@ impl Cli {
             "workspace" => only(words, Command::Workspace),
             "batch" => only(words, Command::Batch),
             "mcp" => only(words, Command::Mcp),
+            "context" => only(words, Command::Context),
             _ => None,
         }
     }
@@ -342,8 +358,6 @@ mod tests {
             ],
             &["renew", "a", "--lease", "5m"],
             &["inspect", "a", "b"],
-            &["exec", "w", "ls", "-la", "--color"],
-            &["exec", "-i", "w", "--", "ls", "-la"],
             &["health", "-o", "json"],
             &["version", "--client"],
             &["workspace", "create", "w", "--disk", "1G", "--exist-ok"],

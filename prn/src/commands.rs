@@ -2,7 +2,9 @@
 
 pub mod attach;
 pub mod batch;
+pub mod context;
 pub mod cp;
+pub mod events;
 pub mod exec;
 pub mod keygen;
 pub mod kill;
@@ -14,6 +16,7 @@ pub mod remove;
 pub mod run;
 pub mod server;
 pub mod start;
+pub mod stats;
 pub mod status;
 pub mod stop;
 pub mod update;

@@ -6,59 +6,75 @@ use std::time::Duration;
 use clap::Args;
 use prn_client::credentials::{Credentials, KeySource};
 use prn_client::{Client, ClientError};
-use prn_launch::options::address_variable;
 use prn_proto::units::{Address, InvalidUnit, Time};
 
+use crate::context::error::ContextError;
+use crate::context::settings::{Given, Settings, Target, target};
 use crate::failure::Failure;
-use crate::output;
+use crate::reminders;
 
 /// How to reach the server.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Connection")]
 pub struct Connection {
-    /// Your own certificate (PEM)
-    #[arg(
-        long,
-        value_name = "FILE",
-        env = "PRN_CLIENT_CERT",
-        hide_env_values = true
-    )]
-    pub client_cert: PathBuf,
-    /// The server's certificate (PEM): the one server that is talked to
-    #[arg(
-        long,
-        value_name = "FILE",
-        env = "PRN_SERVER_CERT",
-        hide_env_values = true
-    )]
-    pub server_cert: PathBuf,
+    /// The context of the server (see `prn context`) [env: PRN_CONTEXT] [default: that of `prn
+    /// context use`]. A pattern ('web*'), a list (web1,web2) or the flag given again means several
+    /// servers, for the commands that say so
+    #[arg(long, value_name = "NAME")]
+    pub context: Vec<String>,
+    /// Your own certificate (PEM) [env: PRN_CLIENT_CERT]
+    #[arg(long, value_name = "FILE")]
+    pub client_cert: Option<PathBuf>,
+    /// The server's certificate (PEM): the one server that is talked to [env: PRN_SERVER_CERT]
+    #[arg(long, value_name = "FILE")]
+    pub server_cert: Option<PathBuf>,
     /// Your private key (PKCS#8, PEM), readable by you alone. Without it: the text in PRN_TLS_KEY,
     /// else the file that PRN_TLS_KEY_FILE names
     #[arg(long, value_name = "FILE")]
     pub tls_key: Option<PathBuf>,
-    /// Where the server listens
-    #[arg(
-        long,
-        value_name = "HOST:PORT",
-        env = address_variable(),
-        hide_env_values = true,
-        default_value = "127.0.0.1:50051"
-    )]
-    pub address: Address,
+    /// Where the server listens [env: PRN_ADDRESS] [default: 127.0.0.1:50051]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub address: Option<Address>,
     /// Most time that the server has for an answer. A stop has its grace time beside it (10s where
     /// it is not given); output that is followed has no end
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_call_timeout)]
-    pub call_timeout: Time,
+    pub call_timeout: CallTimeout,
 }
 
-fn parse_call_timeout(text: &str) -> Result<Time, String> {
+/// Most time that the server has for an answer.
+#[derive(Debug, Clone, Copy)]
+pub struct CallTimeout(pub Duration);
+
+impl Default for CallTimeout {
+    fn default() -> Self {
+        Self(prn_client::CALL_TIMEOUT)
+    }
+}
+
+fn parse_call_timeout(text: &str) -> Result<CallTimeout, String> {
     let time: Time = text
         .parse()
         .map_err(|error: InvalidUnit| error.to_string())?;
     if time.0.is_zero() {
         return Err("no answer comes in no time".to_owned());
     }
-    Ok(time)
+    Ok(CallTimeout(time.0))
+}
+
+impl Connection {
+    /// The servers that are meant.
+    ///
+    /// # Errors
+    /// If a context is not there, or flags contradict each other.
+    pub fn target(&self) -> Result<Target, ContextError> {
+        let flags = Given {
+            address: self.address.as_ref().map(|address| address.0.clone()),
+            server_cert: self.server_cert.clone(),
+            client_cert: self.client_cert.clone(),
+            key: self.tls_key.clone().map(KeySource::File),
+        };
+        target(&self.context, &flags)
+    }
 }
 
 /// The server that a command talks to, for as many connections as it takes.
@@ -70,22 +86,29 @@ pub struct Remote {
 }
 
 impl Remote {
-    /// Loads certificates and key, and says which certificates will soon end.
+    /// The one server that is meant: loads certificates and key, and says which certificates will
+    /// soon end.
+    ///
+    /// # Errors
+    /// If several are meant; as [`Remote::of`].
     pub fn new(connection: Connection) -> Result<Self, Failure> {
-        let Connection {
-            client_cert,
-            server_cert,
-            tls_key,
-            address,
-            call_timeout,
-        } = connection;
-        let key = KeySource::find(tls_key)?;
-        let credentials = Credentials::load(&client_cert, &key, &server_cert)?;
-        for ending in credentials.ending() {
-            output::notice(&format!("warning: {ending}"));
-        }
+        let settings = match connection.target()? {
+            Target::One(settings) => *settings,
+            Target::Several(several) => sole(several)?,
+        };
+        Self::of(&settings, connection.call_timeout)
+    }
+
+    /// A server by its settings.
+    ///
+    /// # Errors
+    /// If something is missing, or a certificate or the key is refused.
+    pub fn of(settings: &Settings, call_timeout: CallTimeout) -> Result<Self, Failure> {
+        let (server, own) = (settings.server_cert()?, settings.client_cert()?);
+        let credentials = Credentials::find(own, settings.key()?, server)?;
+        reminders::of_endings(credentials.ending());
         Ok(Self {
-            address: address.0,
+            address: settings.address.value.clone(),
             credentials,
             call_timeout: call_timeout.0,
         })
@@ -95,5 +118,22 @@ impl Remote {
     pub async fn connect(&self) -> Result<Client, ClientError> {
         let client = Client::connect(&self.address, &self.credentials).await?;
         Ok(client.with_call_timeout(self.call_timeout))
+    }
+}
+
+/// The only one of them.
+///
+/// # Errors
+/// [`ContextError::Several`].
+pub fn sole(mut several: Vec<Settings>) -> Result<Settings, ContextError> {
+    match (several.pop(), several.is_empty()) {
+        (Some(one), true) => Ok(one),
+        (one, _) => {
+            several.extend(one);
+            let names = several.into_iter().filter_map(|settings| settings.context);
+            Err(ContextError::Several {
+                names: names.collect(),
+            })
+        }
     }
 }

@@ -60,7 +60,8 @@ Exit codes:
   7    output was cut off before its end
   123  the process was lost: its server was restarted
   141  standard output was closed by its reader
-  Of several processes: the highest of what each alone would give.
+  Of several processes, and of several servers: the highest of what each alone
+  would give.
   `prn run`, `exec`, `attach` and `wait` exit as the process did (128+n when
   signal n ended it), and have none of 1 to 7 for themselves: 124 when its time
   was up, however it then ended, or the time that `wait` was given; 6 instead of

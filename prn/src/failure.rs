@@ -11,11 +11,13 @@ use prn_proto::tls::{TlsError, shown_time};
 use prn_proto::units::show_size;
 
 use crate::commands::keygen::KeygenError;
+use crate::context::error::ContextError;
 use crate::copy::fault::CopyFault;
 use crate::exit::{self, Exit};
 use crate::fields;
 use crate::reference::ReferenceError;
 use crate::sync::error::SyncError;
+use crate::template::TemplateError;
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
@@ -26,6 +28,9 @@ pub enum Failure {
     /// A certificate or key was refused.
     #[error(transparent)]
     Credentials(#[from] CredentialsError),
+    /// A context is not there, or the configuration is refused.
+    #[error(transparent)]
+    Context(#[from] ContextError),
     /// `keygen` failed.
     #[error(transparent)]
     Keygen(#[from] KeygenError),
@@ -80,6 +85,9 @@ pub enum Failure {
         #[source]
         source: ClientError,
     },
+    /// The server was restarted while it was asked to start a process.
+    #[error("the server was restarted while process {0} was being started: it does not run")]
+    StartLost(ProcessId),
     /// Nobody knows whether a stop took effect.
     #[error("it is unknown whether process {id} was stopped")]
     StopUnknown {
@@ -143,7 +151,17 @@ pub enum Failure {
     NoWorkspace(String),
     /// Standard output, or something else of this machine, failed.
     #[error("a local operation failed")]
-    Local(#[from] io::Error),
+    Local(#[source] io::Error),
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        // A template is the user's: only its result was to be printed.
+        match error.downcast::<TemplateError>() {
+            Ok(error) => Self::Usage(error.to_string()),
+            Err(error) => Self::Local(error),
+        }
+    }
 }
 
 impl Failure {
@@ -166,18 +184,26 @@ impl Failure {
             Self::Usage(_)
             | Self::Reference(ReferenceError::Ambiguous { .. })
             | Self::Input
+            | Self::Context(
+                ContextError::Unknown { .. }
+                | ContextError::Setting { .. }
+                | ContextError::Several { .. }
+                | ContextError::Line(_),
+            )
             | Self::Credentials(CredentialsError::NoKey)
             | Self::Server(ServerError::Credentials(CredentialsError::NoKey))
             | Self::Server(ServerError::Options(
                 OptionsError::Missing(_) | OptionsError::NoClients,
             )) => exit::USAGE,
             Self::Credentials(_)
+            | Self::Context(_)
             | Self::Keygen(_)
             | Self::Server(_)
             | Self::Print(_)
             | Self::Copy(_)
             | Self::Sync(_) => exit::ERROR,
             Self::LocalInput(_) | Self::OtherWorkspace { .. } | Self::Agent(_) => exit::ERROR,
+            Self::StartLost(_) => exit_of_client(&ClientError::ProcessLost),
             Self::Left(_) | Self::ExitUnknown(_) => exit::RUN_FAILED,
             Self::Run(failure)
             | Self::AfterStart {
@@ -203,6 +229,7 @@ impl Failure {
             } => failure.is_silent(),
             Self::Client(_)
             | Self::Credentials(_)
+            | Self::Context(_)
             | Self::Keygen(_)
             | Self::Server(_)
             | Self::Print(_)
@@ -216,6 +243,7 @@ impl Failure {
             | Self::LocalInput(_)
             | Self::StartedUnsaid { .. }
             | Self::StartUnknown { .. }
+            | Self::StartLost(_)
             | Self::StopUnknown { .. }
             | Self::WorkspaceUnknown { .. }
             | Self::OtherWorkspace { .. }
@@ -223,6 +251,17 @@ impl Failure {
             | Self::NoWorkspace(_)
             | Self::Left(_)
             | Self::ExitUnknown(_) => false,
+        }
+    }
+
+    /// The same of a process that was started: it names that.
+    pub fn after_start(self, id: ProcessId) -> Self {
+        match self {
+            Self::Left(_) | Self::ExitUnknown(_) | Self::StopUnknown { .. } => self,
+            _ => Self::AfterStart {
+                id,
+                source: Box::new(self),
+            },
         }
     }
 
@@ -245,6 +284,9 @@ impl Failure {
                 return Some(format!(
                     "it is safe to start it again with --id {id}, which starts nothing twice; `prn list` shows it only once the server answers again"
                 ));
+            }
+            Self::StartLost(_) => {
+                "if it was started at all, it ended with the server that ran it; start it again if once more does no harm"
             }
             Self::StopUnknown { id, .. } => {
                 return Some(format!(
@@ -277,6 +319,7 @@ impl Failure {
             | Self::Sync(_)
             | Self::StartedUnsaid { .. }
             | Self::Credentials(_)
+            | Self::Context(_)
             | Self::Keygen(_)
             | Self::Server(_)
             | Self::Print(_)
@@ -358,7 +401,7 @@ impl From<ClientError> for Failure {
 fn hint_of_client(error: &ClientError) -> Option<String> {
     let hint = match error {
         ClientError::Connect { .. } | ClientError::Timeout { .. } => {
-            "is the server running there? --address or PRN_ADDRESS says where"
+            "is the server running there? --address, PRN_ADDRESS or its context says where"
         }
         ClientError::WrongServer { .. } => {
             "nothing was sent to it; if that is the right server, get its new certificate for --server-cert"
@@ -404,6 +447,8 @@ fn hint_of_refusal(refusal: &prn_client::ServerError) -> Option<String> {
         reason::INPUT_IN_USE => {
             "another `prn run` or `prn attach` feeds it; with -n, `prn attach` only follows its output"
         }
+        reason::PROCESS_RUNNING => "`prn rm --force` stops it first",
+        reason::NO_LEASE => "`prn update --lease TIME` gives it one",
         reason::INPUT_ENDED => "with -n, `prn attach` only follows its output",
         reason::WORKSPACE_NOT_FOUND => {
             let name = refusal.metadata.get(reason::metadata::WORKSPACE)?;

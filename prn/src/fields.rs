@@ -260,7 +260,13 @@ mod tests {
             let names = body
                 .lines()
                 .map(str::trim)
-                .filter(|line| !line.starts_with("//") && !line.starts_with("ORDER_"))
+                .filter(|line| !line.starts_with("//"))
+                // Values of an enum.
+                .filter(|line| {
+                    line.split(' ').next().is_some_and(|word| {
+                        word.contains(|c: char| !c.is_ascii_uppercase() && c != '_')
+                    })
+                })
                 .filter_map(|line| line.split_once(" = ")?.0.rsplit(' ').next());
             names.map(str::to_owned).collect::<Vec<_>>()
         };

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use prn_client::{ClientError, Event, ExitKind, OutputEnd, ProcessId, Source, StopSignal, reason};
 
+use prn_proto::units::show_duration;
+
 use crate::commands::stop::waiting;
 use crate::commands::workspace::tell_of_bound;
 use crate::exit::{self, Exit};
@@ -31,6 +33,8 @@ pub enum Tie {
     Own {
         /// What it was started with.
         grace: Option<Duration>,
+        /// As well: it ends when nobody has followed it for so long.
+        lease: Option<Duration>,
     },
     /// It goes on whoever comes and leaves.
     Guest,
@@ -79,12 +83,10 @@ pub async fn followed(
         (Ok(Followed::Left(Leaving::Fed)), _) => return Ok(exit::OK),
         (Ok(Followed::Left(Leaving::Keys)), _) => {
             drop(raw);
-            output::notice(&format!(
-                "detached from process {id}, which goes on; `prn attach {id}` comes back"
-            ));
+            output::notice(&detached(id, tie));
             return Ok(exit::OK);
         }
-        (Err(failure @ Failure::Local(_)), Tie::Own { grace }) => {
+        (Err(failure @ Failure::Local(_)), Tie::Own { grace, .. }) => {
             // As in a local pipeline: a program that cannot write is ended. SIGPIPE would have done
             // it there.
             stop_unheard(reading, interrupts, grace).await?;
@@ -95,7 +97,7 @@ pub async fn followed(
     drop(raw);
     let exit = ending.end.as_ref().and_then(|end| end.exit.as_ref());
     let is_over_disk = exit.is_some_and(|exit| exit.kind == ExitKind::DiskLimit);
-    let exit = exit_of(id, ending)?;
+    let exit = exit_of(id, ending, output::notice)?;
     if is_over_disk
         && let Some(client) = reading.client()
         && let Ok(process) = client.status(id).await
@@ -110,13 +112,27 @@ pub async fn followed(
     })
 }
 
+/// What is said to somebody who has left it by the keys for that.
+fn detached(id: ProcessId, tie: Tie) -> String {
+    let lease = match tie {
+        Tie::Own { lease, .. } => lease,
+        Tie::Guest => None,
+    };
+    match lease.map(show_duration) {
+        None => format!("detached from process {id}, which goes on; `prn attach {id}` comes back"),
+        Some(lease) => format!(
+            "detached from process {id}, which is stopped in {lease} unless `prn attach {id}` comes back, or `prn update --lease none {id}` lets it go on"
+        ),
+    }
+}
+
 /// How the process has ended, as prn exits for it; and what there is to say of that.
-fn exit_of(id: ProcessId, ending: Ending) -> Result<Exit, Failure> {
+pub fn exit_of(id: ProcessId, ending: Ending, mut say: impl FnMut(&str)) -> Result<Exit, Failure> {
     let OutputEnd {
         exit, left_behind, ..
     } = ending.end.ok_or(Failure::ExitUnknown(id))?;
     if let Some(left) = left_behind {
-        output::notice(&format!(
+        say(&format!(
             "process {id}: {}",
             output::show_left_behind(&left)
         ));
@@ -124,7 +140,7 @@ fn exit_of(id: ProcessId, ending: Ending) -> Result<Exit, Failure> {
     if let Some(exit) = &exit
         && exit.kind != ExitKind::Exited
     {
-        output::notice(&format!("process {id}: {}", output::show_exit(exit)));
+        say(&format!("process {id}: {}", output::show_exit(exit)));
     }
     match Exit::of_process(exit.as_ref(), left_behind) {
         // As `prn logs`: what is missing is no success.
@@ -297,7 +313,7 @@ impl<'a> Stopping<'a> {
     /// That the process is left, if it is not ours to be stopped.
     fn stop(&mut self, reading: &Reading<'a>, tie: Tie) -> Result<(), Failure> {
         let id = reading.id();
-        let Tie::Own { grace } = tie else {
+        let Tie::Own { grace, .. } = tie else {
             return Err(Failure::Left(id));
         };
         if std::mem::replace(&mut self.is_asked, true) {

@@ -5,30 +5,57 @@
 //! where `prn logs` is asked for that.
 
 mod answers;
+mod changes;
+mod column;
+mod contexts;
+mod data;
 mod descriptor;
 mod everyday;
+mod hosts;
 mod json;
 mod lifetime;
 mod lines;
+mod moments;
 mod notices;
+mod paint;
+mod processes;
 mod progress;
+mod reader;
 mod relay;
 mod rows;
+#[cfg(test)]
+mod schemas;
+mod screen;
 mod shown;
+mod slowness;
+mod stats;
 mod table;
 mod tables;
 mod workspaces;
 
-pub use answers::{findings, key_pair, process, processes, started};
-pub use descriptor::write_all;
+pub use answers::{Layout, findings, key_pair, process, processes, processes_text, started};
+pub use changes::{
+    ChangeRecord, change_line, removed_line, state as state_words, words as change_words,
+};
+pub use column::Names;
+pub use contexts::{
+    CheckedContext, KnownContext, ShownContext, ShownSetting, checked_contexts, contexts,
+    shown_context,
+};
+pub use data::{List, print_next};
+pub use descriptor::{line as print_line, write_all};
 pub use everyday::{
     Health, Inspected, Version, count, health, inspected, process_with_usage, pruned, some_of,
     text, told, version,
 };
-pub use json::{JsonList, json};
+pub use hosts::{OfHost, processes_of_hosts, started_of_hosts};
 pub use lines::{Break, Lines};
 pub use notices::{ask, error, error_line, is_raw, notice, set_raw, usage};
+pub use processes::COLUMNS as PROCESS_COLUMNS;
 pub use progress::Progress;
+pub use reader::Reader;
 pub use relay::{Chunk, Relay};
+pub use screen::Screen;
 pub use shown::{show_exit, show_left_behind, show_state};
-pub use workspaces::{workspace, workspace_names, workspaces};
+pub use stats::{Sample, stats, stats_text};
+pub use workspaces::{workspace, workspace_names, workspaces, workspaces_of_hosts};

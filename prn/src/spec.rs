@@ -51,6 +51,16 @@ impl Spec {
     }
 }
 
+/// The same for one of several servers: under an id of its own, unless one was named, which is then that
+/// of the process on each.
+pub fn of_host(spec: &StartSpec, id: Option<ProcessId>) -> Result<StartSpec, Failure> {
+    let id = id.map_or_else(mint_id, Ok)?;
+    Ok(StartSpec {
+        id: Some(id),
+        ..spec.clone()
+    })
+}
+
 /// Gives the process a terminal like the one that prn is used at.
 pub fn with_our_terminal(spec: &mut StartSpec) {
     with_terminal(spec, terminal::size(), std::env::var("TERM").ok());

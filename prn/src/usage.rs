@@ -14,11 +14,6 @@ use crate::{exit, output};
 /// Words that people type who know other tools, and what does it here.
 const HABITS: &[Habit] = &[
     Habit {
-        command: "logs",
-        words: &["-f", "--follow"],
-        tip: "output is followed anyway; --no-follow ends with what there is by now",
-    },
-    Habit {
         command: "stop",
         words: &["-9", "-KILL", "-SIGKILL", "-k", "--kill", "-f", "--force"],
         tip: "`--signal kill` stops at once; without it a process has its grace time",
@@ -122,8 +117,7 @@ mod tests {
     fn words_of_other_tools_are_answered_with_prns_own() {
         let id = "fcd2310e7b9a462a5d88c3a0ff4e2d9b";
         for (words, tip) in [
-            (&["logs", "-f", id][..], "--no-follow"),
-            (&["stop", id, "-9"], "--signal kill"),
+            (&["stop", id, "-9"][..], "--signal kill"),
             (&["stop", "-KILL", id], "--signal kill"),
             (&["tail", id], "prn logs"),
         ] {

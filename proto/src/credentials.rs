@@ -38,11 +38,11 @@ pub enum CredentialsError {
         #[source]
         source: io::Error,
     },
-    /// A file does not hold a certificate that prn can use.
-    #[error("the certificate {} is refused", path.display())]
+    /// It is not a certificate that prn can use.
+    #[error("the certificate {origin} is refused")]
     Certificate {
-        /// Which.
-        path: PathBuf,
+        /// Where it is.
+        origin: CertificateSource,
         /// Why.
         #[source]
         source: TlsError,
@@ -72,6 +72,52 @@ pub enum CredentialsError {
         #[source]
         source: TlsError,
     },
+}
+
+/// Where a certificate is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CertificateSource {
+    /// In this file.
+    File(PathBuf),
+    /// Here.
+    Text {
+        /// The certificate, in PEM form.
+        pem: String,
+        /// What to call it in a message, such as "of context web1".
+        name: String,
+    },
+}
+
+impl fmt::Display for CertificateSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => write!(f, "{}", path.display()),
+            Self::Text { name, .. } => f.write_str(name),
+        }
+    }
+}
+
+impl CertificateSource {
+    /// Reads the certificate.
+    ///
+    /// # Errors
+    /// If it cannot be read, or is not one certificate that prn can use.
+    pub fn load(&self) -> Result<Certificate, CredentialsError> {
+        match self {
+            Self::File(path) => load_certificate(path),
+            Self::Text { pem, .. } => {
+                Certificate::from_pem(pem.as_bytes()).map_err(|source| self.refused(source))
+            }
+        }
+    }
+
+    /// It is refused.
+    pub fn refused(&self, source: TlsError) -> CredentialsError {
+        CredentialsError::Certificate {
+            origin: self.clone(),
+            source,
+        }
+    }
 }
 
 /// Where a private key is.
@@ -185,10 +231,8 @@ pub fn load_certificate(path: &Path) -> Result<Certificate, CredentialsError> {
             path: path.to_owned(),
             source,
         })?;
-    Certificate::from_pem(&pem).map_err(|source| CredentialsError::Certificate {
-        path: path.to_owned(),
-        source,
-    })
+    Certificate::from_pem(&pem)
+        .map_err(|source| CertificateSource::File(path.to_owned()).refused(source))
 }
 
 /// Time since the Unix epoch, as [`Certificate::check_validity`] takes it.
@@ -203,7 +247,11 @@ pub fn now() -> Duration {
 const ENDS_SOON: Duration = Duration::from_secs(14 * 24 * 60 * 60);
 
 /// What to tell people of a certificate that is valid and will soon not be.
-pub fn ends_soon(certificate: &Certificate, path: &Path, now: Duration) -> Option<String> {
+pub fn ends_soon(
+    certificate: &Certificate,
+    name: &dyn fmt::Display,
+    now: Duration,
+) -> Option<String> {
     let Remaining { left, until } = certificate.remaining(now)?;
     if left > ENDS_SOON {
         return None;
@@ -217,8 +265,7 @@ pub fn ends_soon(certificate: &Certificate, path: &Path, now: Duration) -> Optio
         (days, _) => format!("in {days} days"),
     };
     Some(format!(
-        "the certificate {} ends {span}, on {until}: make a new one with `prn keygen`, and pin it on the other side",
-        path.display()
+        "the certificate {name} ends {span}, on {until}: make a new one with `prn keygen`, and pin it on the other side"
     ))
 }
 
@@ -301,7 +348,7 @@ mod tests {
         let said = |before: u64| {
             let end = Duration::from_secs(1_900_000_000);
             let now = end.checked_sub(Duration::from_secs(before)).unwrap();
-            ends_soon(&certificate, Path::new("c.pem"), now)
+            ends_soon(&certificate, &"c.pem", now)
         };
         let day = 24 * 60 * 60;
         assert_eq!(said(14 * day + 1), None);
@@ -317,7 +364,7 @@ mod tests {
             assert!(said.contains("2030"), "{said}");
         }
         let after = Duration::from_secs(1_900_000_001);
-        assert_eq!(ends_soon(&certificate, Path::new("c.pem"), after), None);
+        assert_eq!(ends_soon(&certificate, &"c.pem", after), None);
     }
 
     #[test]

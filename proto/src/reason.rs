@@ -9,6 +9,8 @@ pub const INVALID_FIELD: &str = "INVALID_FIELD";
 pub const PROCESS_NOT_FOUND: &str = "PROCESS_NOT_FOUND";
 /// The id names a process with another specification.
 pub const PROCESS_EXISTS: &str = "PROCESS_EXISTS";
+/// The id was that of a process that has ended and was forgotten.
+pub const PROCESS_FORGOTTEN: &str = "PROCESS_FORGOTTEN";
 /// The server does not allow this profile.
 pub const PROFILE_NOT_ALLOWED: &str = "PROFILE_NOT_ALLOWED";
 /// The server's host can't enforce this profile.

@@ -172,6 +172,7 @@ fn config(state_dir: &str) -> Result<config::Supervisor, Box<dyn Error>> {
             hard: 4096,
         },
         notify: false,
+        watchdog: None,
         own_cgroup: None,
         workspaces: config::Workspaces {
             max: 2,

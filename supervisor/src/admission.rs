@@ -253,6 +253,7 @@ mod tests {
             .into(),
             open_files: config::OpenFiles { soft: 1, hard: 1 },
             notify: false,
+            watchdog: None,
             own_cgroup: None,
             workspaces: config::Workspaces {
                 max: 2,

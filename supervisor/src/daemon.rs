@@ -4,7 +4,7 @@
 //! Runs in the supervisor. Nothing here waits for the frontend.
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::sys::signal::{SigSet, Signal};
@@ -37,6 +37,8 @@ pub struct Links {
     pub address: String,
     /// A socket to the service manager (sd_notify(3)).
     pub notify: Option<OwnedFd>,
+    /// How often it wants to hear that this program is not stuck.
+    pub watchdog: Option<Duration>,
     /// The group that this server's groups are in.
     pub tree: Tree,
 }
@@ -49,6 +51,16 @@ pub struct Daemon {
     signals: SignalFd,
     seat: Seat,
     stage: Stage,
+    watchdog: Option<Watchdog>,
+}
+
+/// That somebody wants to hear from this program.
+#[derive(Debug)]
+struct Watchdog {
+    /// How often.
+    every: Duration,
+    /// When next.
+    due: Instant,
 }
 
 impl Daemon {
@@ -66,12 +78,20 @@ impl Daemon {
             SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
         runner.attach(signals.as_fd(), Interest::Readable, attached::SIGNALS)?;
         let seat = Seat::new(setup, &mut runner);
+        let watchdog = links.watchdog.map(|every| Watchdog {
+            every,
+            due: Instant::now(),
+        });
+        if watchdog.is_some() {
+            runner.wake_at(Instant::now());
+        }
         Ok(Self {
             runner,
             links,
             signals,
             seat,
             stage: Stage::Serving,
+            watchdog,
         })
     }
 
@@ -106,6 +126,7 @@ impl Daemon {
         if self.runner.is_ready(attached::SIGNALS) {
             self.read_signals();
         }
+        self.look_after();
         self.seat.read_log(&mut self.runner);
         self.runner.dispatch();
         while let Some(notice) = self.runner.take_notice() {
@@ -125,6 +146,18 @@ impl Daemon {
             .fill(&mut self.runner, &self.links.tree, self.stage);
         self.go_on_stopping();
         Ok(())
+    }
+
+    /// Says that this program is not stuck, and asks the frontend whether it is, when it is time.
+    fn look_after(&mut self) {
+        let now = Instant::now();
+        let Some(watchdog) = self.watchdog.as_mut().filter(|dog| dog.due <= now) else {
+            return;
+        };
+        watchdog.due = now + watchdog.every;
+        self.runner.wake_at(watchdog.due);
+        self.notify("WATCHDOG=1");
+        self.seat.probe(&mut self.runner, self.stage);
     }
 
     fn read_signals(&mut self) {

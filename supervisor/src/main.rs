@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
 use prn_ipc_protocol::config::{self, OpenFiles};
 use prn_ipc_protocol::fds::{self, supervisor as numbers};
+use prn_ipc_protocol::types::Millis;
 use prn_supervisor::daemon::{Daemon, Links};
 use prn_supervisor::frontend::Setup;
 use prn_supervisor::{Ids, Origin, Runner, Settings, Tree, log, privilege};
@@ -85,6 +86,7 @@ fn adopt_links(config: &config::Supervisor) -> Result<Links, &'static str> {
     Ok(Links {
         address: config.address.clone(),
         notify: config.notify.then(|| adopt(numbers::NOTIFY)).transpose()?,
+        watchdog: config.watchdog.map(Millis::duration),
         tree: Tree::new(adopt(numbers::CGROUP)?, origin.transpose()?),
     })
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
+use prn_client::credentials::Credentials;
 use prn_proto::tls::{self, Certificate, Key};
 use prn_proto::v1::process_runner_service_client::ProcessRunnerServiceClient;
 use prn_proto::v1::{GetOutputRequest, GetOutputResponse, ProcessIdentifier};
@@ -154,4 +155,25 @@ pub async fn collect(mut client: Client, request: GetOutputRequest) -> anyhow::R
         }
     }
     Ok(all)
+}
+
+/// What the client library needs to connect to a server as its client.
+///
+/// # Errors
+/// Whatever goes wrong.
+pub fn credentials(server: &Server) -> anyhow::Result<Credentials> {
+    let (client, server) = (&server.client, &server.identity);
+    let certificate = Certificate::from_pem(client.certificate_pem().as_bytes())?;
+    let key = Key::from_pem(client.key_pem().as_bytes())?;
+    let pinned = Certificate::from_pem(server.certificate_pem().as_bytes())?;
+    Ok(Credentials::new(certificate, key, pinned)?)
+}
+
+/// Connects with the client library.
+///
+/// # Errors
+/// Whatever goes wrong.
+pub async fn library(server: &Server) -> anyhow::Result<prn_client::Client> {
+    let credentials = credentials(server)?;
+    Ok(prn_client::Client::connect(&server.address, &credentials).await?)
 }

@@ -70,6 +70,8 @@ pub struct Server {
     pub client: Identity,
     own_network: bool,
     first_uid: u32,
+    uids: Option<u32>,
+    arguments: Vec<String>,
 }
 
 /// Servers of one test program.
@@ -170,6 +172,8 @@ impl Server {
             client,
             own_network: options.own_network,
             first_uid,
+            uids: options.uids,
+            arguments: options.arguments,
         })
     }
 
@@ -372,6 +376,42 @@ impl Server {
     pub fn stop(&mut self) -> Option<i32> {
         self.signal(Signal::SIGTERM);
         self.wait()
+    }
+
+    /// Kills the supervisor with SIGKILL, and starts a server of the same name at the same address.
+    ///
+    /// # Panics
+    /// If that one does not serve.
+    pub fn kill_and_start_again(&mut self) {
+        self.signal(Signal::SIGKILL);
+        self.wait_status();
+        let options = Options {
+            address: Some(self.address.clone()),
+            uids: self.uids,
+            arguments: self.arguments.clone(),
+            ..Options::default()
+        };
+        let mut command = Self::command(
+            &options,
+            self.folder.path(),
+            &self.instance,
+            self.first_uid,
+            &self.identity,
+            &self.client,
+        );
+        let log = fs::OpenOptions::new()
+            .append(true)
+            .open(self.folder.path().join("server.log"))
+            .expect("its log");
+        command
+            .stdout(Stdio::piped())
+            .stderr(log)
+            .stdin(Stdio::null());
+        self.child = command.spawn().expect("prn server start");
+        let stdout = self.child.stdout.take().expect("its standard output");
+        let mut line = String::new();
+        BufReader::new(stdout).read_line(&mut line).expect("a line");
+        assert!(line.starts_with("Listening on "), "{line}{}", self.log());
     }
 
     /// Waits for the server's end; returns its exit code.

@@ -1,135 +1,13 @@
 //! A terminal, as a person at tmux has it: what is typed, what is shown, and what is left behind.
 
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use prn_tests::proxy::Proxy;
+use prn_tests::screen::Screen;
 use prn_tests::server::Server;
-use prn_tests::{procfs, wait_for};
-use tempfile::TempDir;
-
-/// A shell in a terminal of tmux, 80 by 24, with `prn` on its PATH and the server's address.
-struct Screen {
-    folder: TempDir,
-}
-
-impl Screen {
-    fn open(server: &Server) -> Self {
-        Self::with(server, &[])
-    }
-
-    fn with(server: &Server, variables: &[(&str, &str)]) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let screen = Self { folder };
-        let prn = server.prn(&[]);
-        let mut tmux = screen.tmux();
-        tmux.args([
-            "-f",
-            "/dev/null",
-            "new-session",
-            "-d",
-            "-x",
-            "80",
-            "-y",
-            "24",
-        ]);
-        for (name, value) in prn.get_envs() {
-            let value = value.map_or("", |value| value.to_str().unwrap());
-            tmux.args(["-e", &format!("{}={value}", name.to_str().unwrap())]);
-        }
-        for (name, value) in variables {
-            tmux.args(["-e", &format!("{name}={value}")]);
-        }
-        tmux.args(["-e", &format!("PRN={}", prn.get_program().display())]);
-        tmux.args(["-e", "PS1=local> ", "bash", "--norc", "--noprofile"]);
-        assert!(tmux.status().unwrap().success());
-        screen.shows("local>");
-        screen
-    }
-
-    fn tmux(&self) -> Command {
-        let mut tmux = Command::new("tmux");
-        tmux.arg("-S").arg(self.folder.path().join("tmux"));
-        tmux.env("LC_ALL", "C.UTF-8").stdin(Stdio::null());
-        tmux
-    }
-
-    fn ok(&self, arguments: &[&str]) -> String {
-        let output = self.tmux().args(arguments).output().unwrap();
-        assert!(output.status.success(), "{arguments:?}: {output:?}");
-        String::from_utf8(output.stdout).unwrap()
-    }
-
-    /// Types it, each word a key by tmux's names.
-    fn keys(&self, keys: &[&str]) {
-        self.ok(&[&["send-keys"], keys].concat());
-    }
-
-    /// Types a line.
-    fn line(&self, text: &str) {
-        self.ok(&["send-keys", "-l", text]);
-        self.keys(&["Enter"]);
-    }
-
-    fn pane(&self) -> String {
-        self.ok(&["capture-pane", "-p"])
-    }
-
-    fn shows(&self, text: &str) {
-        let mut last = String::new();
-        let until = std::time::Instant::now() + prn_tests::deadline();
-        while std::time::Instant::now() < until {
-            last = self.pane();
-            if last.contains(text) {
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        panic!("{text:?} is not shown:\n{last}");
-    }
-
-    /// The modes of the local terminal, as stty(1) says them.
-    fn modes(&self) -> String {
-        let tty = self.ok(&["display-message", "-p", "#{pane_tty}"]);
-        let output = Command::new("stty").args(["-F", tty.trim(), "-a"]).output();
-        String::from_utf8(output.unwrap().stdout).unwrap()
-    }
-
-    /// Waits until these are its modes again: the local shell asks for a line.
-    fn comes_back(&self, modes: &str) {
-        let mut found = String::new();
-        let until = std::time::Instant::now() + prn_tests::deadline();
-        while std::time::Instant::now() < until {
-            found = self.modes();
-            if found == modes {
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        assert_eq!(found, modes, "{}", self.pane());
-    }
-
-    /// The pid of the `prn` that runs in it.
-    fn prn(&self) -> i32 {
-        let shell = self.ok(&["display-message", "-p", "#{pane_pid}"]);
-        let shell = shell.trim().parse().unwrap();
-        let mut found = None;
-        wait_for("prn", || {
-            let children = procfs::children(shell);
-            found = children.into_iter().find(|pid| procfs::comm(*pid) == "prn");
-            found.is_some()
-        });
-        found.unwrap()
-    }
-}
-
-impl Drop for Screen {
-    fn drop(&mut self) {
-        let _unused = self.tmux().arg("kill-server").output();
-    }
-}
 
 /// A shell there. Its prompt is not to be found in this line.
 const BASH: &str = "$PRN run -it --env 'PS1=f''ar> ' -- bash --norc --noprofile";
@@ -351,4 +229,27 @@ fn what_cannot_be_a_terminal_is_refused_with_what_to_do_instead() {
     assert!(!output.status.success() && said.contains("-i"), "{said}");
     let both = server.run(&["run", "-n", "-t", "--", "true"]);
     assert_eq!(both.status.code(), Some(125));
+}
+
+#[test]
+fn a_list_that_is_watched_is_drawn_again_and_again() {
+    let server = Server::start();
+    let screen = Screen::open(&server);
+    screen.line("\"$PRN\" list --watch");
+    screen.shows("| ID | STATE | COMMAND |");
+    let id = server.start_process(&["--name", "worker"], &["sleep", "1000"]);
+    screen.shows("worker");
+    screen.shows("Running");
+    server.ok(&["stop", &id]);
+    screen.shows("Stopped");
+    let pane = screen.pane();
+    assert_eq!(pane.matches("worker").count(), 1, "one table: {pane}");
+    screen.keys(&["C-c"]);
+    screen.shows("local>");
+    screen.line("clear; \"$PRN\" stats --interval 200ms");
+    screen.shows("CPU %");
+    server.start_process(&["--name", "busy"], &["sh", "-c", "while :; do :; done"]);
+    screen.shows("busy");
+    screen.keys(&["C-c"]);
+    screen.shows("local>");
 }

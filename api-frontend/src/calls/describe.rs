@@ -1,16 +1,12 @@
 //! GetServer: answered from the mirror, and from what is always so.
 
 use prn_ipc_protocol::types::UnixMicros;
-use prn_proto::v1;
+use prn_proto::{API_REVISION, v1};
 
 use crate::calls::server::Server;
 use crate::clients::Client;
 use crate::convert::limits;
 use crate::convert::time::timestamp;
-
-/// The newest revision of the API that is served. Raised with each change of it that a client may
-/// need to know of.
-const API_REVISION: u32 = 1;
 
 /// Says what the server is, what it allows and how full it is.
 pub fn get_server(server: &Server, client: &Client) -> v1::GetServerResponse {

@@ -27,6 +27,10 @@ pub async fn start(
     if server.mirror.draining() {
         return Err(errors::draining());
     }
+    // Whoever asks again since its first answer was lost must not get a second process.
+    if server.mirror.was_forgotten(spec.id) {
+        return Err(errors::process_forgotten(spec.id));
+    }
     let (id, asked) = (spec.id, Asked::from(&spec));
     let started = ask(server, client, spec)
         .await

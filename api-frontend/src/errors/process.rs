@@ -26,6 +26,18 @@ pub fn process_exists(id: ProcessId) -> Status {
     )
 }
 
+/// The id is that of a process of before.
+pub fn process_forgotten(id: ProcessId) -> Status {
+    let message = format!("process {id} was started before, has ended, and was forgotten");
+    of_process(
+        Code::AlreadyExists,
+        reason::PROCESS_FORGOTTEN,
+        message,
+        id,
+        "it is no process any more",
+    )
+}
+
 /// The name is that of this process, which is alive.
 pub fn name_taken(name: &ProcessName, id: ProcessId) -> Status {
     let name = name.as_str();

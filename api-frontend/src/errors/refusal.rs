@@ -14,7 +14,7 @@ use crate::errors::call::{draining, internal, restarting};
 use crate::errors::exec::{Asked, not_executed};
 use crate::errors::full::too_many_requests;
 use crate::errors::input::{no_input, no_terminal, unwritable};
-use crate::errors::{process, workspace};
+use crate::errors::{process, profile, workspace};
 use crate::failure::Failure;
 use crate::workspaces::Workspace;
 
@@ -108,7 +108,9 @@ fn refused(refusal: &Refusal, subject: Subject<'_>) -> Status {
         Refusal::Draining => draining(),
         Refusal::TooManyProcesses { max, scarce } => too_many_processes(*max, *scarce),
         Refusal::UserIdsHeld { held, all } => user_ids_held(*held, *all),
-        Refusal::ArgumentsAboveBudget(left) => arguments_above_budget(*left),
+        Refusal::ArgumentsAboveBudget(left) => {
+            arguments_above_budget(*left, subject.start().is_some())
+        }
         Refusal::AboveCeiling { limit, ceiling } => {
             above_ceiling(&limit.to_string(), &limit_field(*limit), *ceiling)
         }
@@ -118,28 +120,9 @@ fn refused(refusal: &Refusal, subject: Subject<'_>) -> Status {
         }
         Refusal::OutputAboveBudget(left) => output_above_budget(*left),
         Refusal::NotEnforceable(limit) => not_enforceable(*limit, subject.start().is_some()),
-        Refusal::Unconfined => bad_field(
-            Code::PermissionDenied,
-            reason::PROFILE_NOT_ALLOWED,
-            "profile",
-            "profile none needs a server that was started with --allow-profile-none",
-            &[],
-        ),
-        Refusal::StrictUnavailable => bad_field(
-            Code::FailedPrecondition,
-            reason::PROFILE_NOT_AVAILABLE,
-            "profile",
-            "this server cannot enforce profile strict on its host: `prn server check` there says what is missing",
-            &[],
-        ),
-        Refusal::PathsUnavailable => bad_field(
-            Code::FailedPrecondition,
-            reason::PATHS_NOT_AVAILABLE,
-            "paths",
-            "profile none has no namespaces, which they take: leave it out; or else this server cannot make any \
-             (`prn server check` there says why)",
-            &[],
-        ),
+        Refusal::Unconfined => profile::unconfined(),
+        Refusal::StrictUnavailable => profile::strict_unavailable(),
+        Refusal::PathsUnavailable => profile::paths_unavailable(),
         Refusal::NotBindable(place) => not_bindable(*place, subject.start()),
         // The client knows it as a field of its request.
         Refusal::SearchPathAbove(_) => InvalidField::new("environment", refusal).into(),
@@ -223,11 +206,18 @@ fn user_ids_held(held: u32, all: u32) -> Status {
     )
 }
 
-fn arguments_above_budget(left: u64) -> Status {
-    let message = format!(
-        "args: the arguments of all processes that run and the paths of their rules count together, and {left} bytes \
-         are left: pass large ones in a file, or stop a process that has some"
-    );
+fn arguments_above_budget(left: u64, is_start: bool) -> Status {
+    let message = if is_start {
+        format!(
+            "args: the arguments of all processes that run, their labels and the paths of their rules count together, \
+             and {left} bytes are left: pass large ones in a file, or stop a process that has some"
+        )
+    } else {
+        format!(
+            "labels: they count together with the arguments of all processes that run, and {left} bytes are left: take \
+             fewer or shorter ones, or stop a process that has some"
+        )
+    };
     quota(
         reason::ARGUMENTS_BUDGET,
         "args",
@@ -453,6 +443,37 @@ mod tests {
                 },
                 Code::Internal,
                 reason::INTERNAL,
+            ),
+            (
+                Refusal::DeadlinePassed,
+                Code::FailedPrecondition,
+                reason::DEADLINE_PASSED,
+            ),
+            (
+                Refusal::Ended,
+                Code::FailedPrecondition,
+                reason::PROCESS_ENDED,
+            ),
+            (
+                Refusal::NotEnded,
+                Code::FailedPrecondition,
+                reason::PROCESS_RUNNING,
+            ),
+            (
+                Refusal::MemoryInUse(1),
+                Code::FailedPrecondition,
+                reason::MEMORY_IN_USE,
+            ),
+            (Refusal::NoLease, Code::FailedPrecondition, reason::NO_LEASE),
+            (
+                Refusal::TooManyKept { max: 2 },
+                Code::ResourceExhausted,
+                reason::TOO_MANY_KEPT,
+            ),
+            (
+                Refusal::NotChanged(raw(Errno::EPERM)),
+                Code::FailedPrecondition,
+                reason::NOT_CHANGED,
             ),
         ] {
             let status = refused(&refusal, PROCESS);

@@ -690,7 +690,13 @@ impl Frontend {
                     FromSupervisor::Reply(request, Reply::Subscribed),
                     &[output.data.as_fd(), output.page.as_fd()],
                 ),
-                other => return other,
+                other @ (Request::Hello(_)
+                | Request::Ready
+                | Request::Alive
+                | Request::Ask(..)
+                | Request::Follow(..)
+                | Request::Unfollow(..)
+                | Request::InputTaken { .. }) => return other,
             }
         }
     }

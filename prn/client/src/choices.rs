@@ -13,6 +13,7 @@ use prn_proto::v1;
     derive(serde::Serialize),
     serde(rename_all = "kebab-case")
 )]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum Profile {
     /// It reads the system, writes to its own directory, and has /tmp, /dev/shm and the like, and
     /// what it sees of processes, to itself; system calls are filtered
@@ -32,6 +33,7 @@ pub enum Profile {
     derive(serde::Serialize),
     serde(rename_all = "kebab-case")
 )]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum Layer {
     /// Namespaces of its own
     Namespaces,
@@ -49,6 +51,7 @@ pub enum Layer {
     derive(serde::Serialize),
     serde(rename_all = "kebab-case")
 )]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum OutputPolicy {
     /// The oldest is dropped, which readers are told
     #[default]
@@ -79,6 +82,7 @@ pub enum OutputPolicy {
     derive(serde::Serialize),
     serde(rename_all = "kebab-case")
 )]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum OutputStore {
     /// In its memory
     #[default]
@@ -94,6 +98,7 @@ pub enum OutputStore {
     derive(serde::Serialize),
     serde(rename_all = "kebab-case")
 )]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum DiskEnforcement {
     /// The file system refuses it (EDQUOT, "Disk quota exceeded").
     Quota,

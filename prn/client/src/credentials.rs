@@ -1,11 +1,13 @@
 //! What a client needs to connect, from files and the environment.
 
+use std::fmt;
 use std::path::Path;
 
-use prn_proto::tls::{self, Certificate, Key, TlsError};
+use prn_proto::tls::{self, Certificate, Fingerprint, Key, TlsError};
 
 pub use prn_proto::credentials::{
-    CredentialsError, KEY_FILE_VARIABLE, KEY_VARIABLE, KeySource, ends_soon, load_certificate, now,
+    CertificateSource, CredentialsError, KEY_FILE_VARIABLE, KEY_VARIABLE, KeySource, ends_soon,
+    load_certificate, now,
 };
 
 /// What a client needs to connect: its own certificate and key, and the certificate of the one
@@ -15,7 +17,21 @@ pub struct Credentials {
     pub(crate) certificate: Certificate,
     pub(crate) key: Key,
     pub(crate) server: Certificate,
-    ending: Vec<String>,
+    ending: Vec<Ending>,
+}
+
+/// A certificate that is valid and will soon not be.
+#[derive(Debug, Clone)]
+pub struct Ending {
+    /// Which.
+    pub fingerprint: Fingerprint,
+    text: String,
+}
+
+impl fmt::Display for Ending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
 }
 
 impl Credentials {
@@ -33,36 +49,47 @@ impl Credentials {
         })
     }
 
-    /// What to tell people of those of the two certificates, if they came from files, that end
-    /// within 14 days.
-    pub fn ending(&self) -> &[String] {
+    /// What to tell people of those of the two certificates, unless they are values of the caller's
+    /// own, that end within 14 days.
+    pub fn ending(&self) -> &[Ending] {
         &self.ending
     }
 
     /// From files, and the key from where `key` says.
     ///
     /// # Errors
-    /// If one of them is refused, the key does not belong to `certificate`, or a certificate is outside of its validity
-    /// period by this machine's clock: the handshake would fail for it, with less to say.
+    /// As [`Credentials::find`].
     pub fn load(
         certificate: &Path,
         key: &KeySource,
         server: &Path,
     ) -> Result<Self, CredentialsError> {
+        let file = |path: &Path| CertificateSource::File(path.to_owned());
+        Self::find(&file(certificate), key, &file(server))
+    }
+
+    /// From where these say.
+    ///
+    /// # Errors
+    /// If one of them is refused, the key does not belong to `certificate`, or a certificate is outside of its validity
+    /// period by this machine's clock: the handshake would fail for it, with less to say.
+    pub fn find(
+        certificate: &CertificateSource,
+        key: &KeySource,
+        server: &CertificateSource,
+    ) -> Result<Self, CredentialsError> {
         let now = now();
         let mut ending = Vec::new();
-        let mut valid = |path: &Path| {
-            let loaded = load_certificate(path)?;
-            match loaded.check_validity(now) {
-                Ok(()) => {
-                    ending.extend(ends_soon(&loaded, path, now));
-                    Ok(loaded)
-                }
-                Err(source) => Err(CredentialsError::Certificate {
-                    path: path.to_owned(),
-                    source,
-                }),
-            }
+        let mut valid = |source: &CertificateSource| {
+            let loaded = source.load()?;
+            loaded
+                .check_validity(now)
+                .map_err(|error| source.refused(error))?;
+            ending.extend(ends_soon(&loaded, source, now).map(|text| Ending {
+                fingerprint: loaded.fingerprint(),
+                text,
+            }));
+            Ok(loaded)
         };
         let (own, key_of_own, server) = (valid(certificate)?, key.load()?, valid(server)?);
         let loaded =

@@ -44,6 +44,7 @@ impl StandardInput {
     derive(serde::Serialize),
     serde(rename_all = "kebab-case")
 )]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum InputKind {
     /// Nothing: /dev/null.
     None,

@@ -12,6 +12,7 @@ use crate::wire::{from_wire_duration, from_wire_time, to_wire_duration};
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "clap", derive(clap::Args))]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Retention {
     /// Until it is removed, or the server ends: it is not forgotten to make room. Not together with
     /// the others.
@@ -38,6 +39,7 @@ pub struct Retention {
         )
     )]
     #[cfg_attr(feature = "serde", serde(serialize_with = "crate::json::span"))]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
     pub max_age: Option<Duration>,
     /// Until its output was read to the end once.
     #[cfg_attr(
@@ -76,14 +78,17 @@ impl Retention {
 /// so long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct Lease {
     /// For how long.
     #[cfg_attr(feature = "serde", serde(serialize_with = "crate::json::span"))]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
     pub duration: Option<Duration>,
     /// When it runs out, by the server's clock. `None`: somebody follows the process, or it has
     /// ended.
     #[cfg_attr(feature = "serde", serde(serialize_with = "crate::json::time"))]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
     pub expires_at: Option<SystemTime>,
 }
 

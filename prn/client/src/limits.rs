@@ -7,6 +7,7 @@ use prn_proto::v1;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "clap", derive(clap::Args))]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Limits {
     /// CPU time, in thousandths of a CPU.
     #[cfg_attr(
@@ -86,6 +87,7 @@ impl From<v1::Limits> for Limits {
 /// Limits as the server's kernel reports them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct AppliedLimits {
     /// The values in force.
     #[cfg_attr(feature = "serde", serde(rename = "limits"))]

@@ -9,6 +9,7 @@ use prn_proto::v1::{self, path_rule::Kind};
     derive(serde::Serialize),
     serde(rename_all = "kebab-case", tag = "kind")
 )]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum PathRule {
     /// Nothing in it can be changed.
     ReadOnly {

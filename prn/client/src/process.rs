@@ -17,9 +17,11 @@ use crate::wire::{INCOMPLETE, from_wire_duration, from_wire_time};
 /// A process and what is known of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Process {
     /// Its name.
     #[cfg_attr(feature = "serde", serde(serialize_with = "crate::json::text"))]
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
     pub id: ProcessId,
     /// Its state when the server answered.
     #[cfg_attr(feature = "serde", serde(flatten))]
@@ -60,6 +62,7 @@ impl TryFrom<v1::Process> for Process {
     derive(serde::Serialize),
     serde(rename_all = "kebab-case")
 )]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum State {
     /// Some process of the tree is.
     Running,
@@ -81,6 +84,7 @@ impl State {
 /// What is known of a process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct ProcessStatus {
     /// Whether its tree is alive.
@@ -97,12 +101,15 @@ pub struct ProcessStatus {
     pub exit: Option<Exit>,
     /// When the program started, by the server's clock, as all times.
     #[cfg_attr(feature = "serde", serde(serialize_with = "crate::json::time"))]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
     pub started_at: Option<SystemTime>,
     /// When the main process exited.
     #[cfg_attr(feature = "serde", serde(serialize_with = "crate::json::time"))]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
     pub main_exited_at: Option<SystemTime>,
     /// When the whole tree had ended.
     #[cfg_attr(feature = "serde", serde(serialize_with = "crate::json::time"))]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
     pub ended_at: Option<SystemTime>,
     /// The workspace it was started in. `None`: its directories and its user id were its own.
     pub workspace: Option<String>,
@@ -141,6 +148,7 @@ pub struct ProcessStatus {
     pub lease: Option<Lease>,
     /// When it is stopped, or was to be.
     #[cfg_attr(feature = "serde", serde(serialize_with = "crate::json::time"))]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
     pub deadline: Option<SystemTime>,
     /// How its tree was stopped, if it was.
     pub stop: Option<StopStatus>,
@@ -148,9 +156,11 @@ pub struct ProcessStatus {
     pub retention: Option<Retention>,
     /// How long it may run.
     #[cfg_attr(feature = "serde", serde(serialize_with = "crate::json::span"))]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
     pub timeout: Option<Duration>,
     /// Time between SIGTERM and SIGKILL when it is stopped, if the server says.
     #[cfg_attr(feature = "serde", serde(serialize_with = "crate::json::span"))]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
     pub stop_grace: Option<Duration>,
     /// What its main process started lives on after that has exited.
     pub linger: bool,
@@ -223,6 +233,7 @@ impl TryFrom<v1::ProcessStatus> for ProcessStatus {
 /// Processes that outlived the main process of their tree, and were ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct LeftBehind {
     /// How many there were at that moment.
     pub processes: u32,
@@ -243,15 +254,18 @@ impl From<v1::LeftBehind> for LeftBehind {
 /// How a process tree was stopped.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct StopStatus {
     /// For what: also of a tree whose main process had ended before.
     pub cause: ExitKind,
     /// When it began: with SIGTERM, or with SIGKILL at once.
     #[cfg_attr(feature = "serde", serde(serialize_with = "crate::json::time"))]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
     pub asked_at: Option<SystemTime>,
     /// When what was left was killed. `None`: nothing was left then, or it is not time yet.
     #[cfg_attr(feature = "serde", serde(serialize_with = "crate::json::time"))]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
     pub killed_at: Option<SystemTime>,
     /// Tasks that were left then, some of them if they were many.
     pub outlived: Vec<StuckTask>,
@@ -271,6 +285,7 @@ impl From<v1::StopStatus> for StopStatus {
 /// A task of a tree: one that survived SIGKILL so far, or a signal before it, or one that is alive.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct StuckTask {
     /// Its name.
     pub name: String,
@@ -294,6 +309,7 @@ impl StuckTask {
     derive(serde::Serialize),
     serde(rename_all = "kebab-case")
 )]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum ExitKind {
     /// It exited by itself.
     Exited,
@@ -318,6 +334,7 @@ pub enum ExitKind {
 /// How a main process ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct Exit {
     /// Why.
@@ -392,6 +409,7 @@ impl From<v1::ExitCause> for Exit {
 /// What a process tree consumed. `None` where the server's kernel does not count it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct Usage {
     /// CPU time in user mode.
@@ -399,18 +417,21 @@ pub struct Usage {
         feature = "serde",
         serde(rename = "cpu_user_usec", serialize_with = "crate::json::micros")
     )]
+    #[cfg_attr(feature = "schema", schemars(with = "u64"))]
     pub cpu_user: Duration,
     /// CPU time in the kernel.
     #[cfg_attr(
         feature = "serde",
         serde(rename = "cpu_system_usec", serialize_with = "crate::json::micros")
     )]
+    #[cfg_attr(feature = "schema", schemars(with = "u64"))]
     pub cpu_system: Duration,
     /// Time for which the CPU limit held it back.
     #[cfg_attr(
         feature = "serde",
         serde(rename = "cpu_throttled_usec", serialize_with = "crate::json::micros")
     )]
+    #[cfg_attr(feature = "schema", schemars(with = "u64"))]
     pub cpu_throttled: Duration,
     /// Largest memory use, in bytes.
     pub memory_peak_bytes: Option<u64>,
@@ -439,6 +460,7 @@ impl From<v1::Usage> for Usage {
 /// How a process's output is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct OutputStatus {
     /// Most bytes kept.

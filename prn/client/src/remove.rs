@@ -13,10 +13,12 @@ use crate::several::Processes;
 /// What was forgotten.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct RemovedProcesses {
     /// Which processes.
     #[cfg_attr(feature = "serde", serde(serialize_with = "crate::json::texts"))]
+    #[cfg_attr(feature = "schema", schemars(with = "Vec<String>"))]
     pub removed: Vec<ProcessId>,
     /// Bytes of output that were kept of them.
     pub output_bytes: u64,

@@ -10,8 +10,9 @@ use crate::limits::Limits;
 use crate::wire::from_wire_time;
 
 /// What a server is, what it allows and how full it is.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct ServerInfo {
     /// Version of its programs.
@@ -20,9 +21,11 @@ pub struct ServerInfo {
     pub api_revision: u32,
     /// When this run of it began, by its clock.
     #[cfg_attr(feature = "serde", serde(serialize_with = "crate::json::time"))]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
     pub started_at: Option<SystemTime>,
     /// Its clock now.
     #[cfg_attr(feature = "serde", serde(serialize_with = "crate::json::time"))]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
     pub now: Option<SystemTime>,
     /// It is shutting down: nothing starts.
     pub draining: bool,
@@ -36,9 +39,11 @@ pub struct ServerInfo {
     pub workspaces: u32,
     /// The server's certificate is valid until then.
     #[cfg_attr(feature = "serde", serde(serialize_with = "crate::json::time"))]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
     pub certificate_not_after: Option<SystemTime>,
     /// And the one that this client came with.
     #[cfg_attr(feature = "serde", serde(serialize_with = "crate::json::time"))]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
     pub client_certificate_not_after: Option<SystemTime>,
     /// Limits of a process that asks for none.
     pub default_limits: Limits,

@@ -230,6 +230,7 @@ impl TryFrom<&StartSpec> for v1::StartRequest {
 /// The answer to a start.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Started {
     /// The process.
     #[cfg_attr(feature = "serde", serde(flatten))]

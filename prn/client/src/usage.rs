@@ -16,22 +16,26 @@ use crate::wire::{INCOMPLETE, from_wire_time};
 /// What processes take of the server's machine.
 #[derive(Debug, Clone, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct Usages {
     /// Of each, in the order of the request, or of their starts.
     pub usages: Vec<ProcessUsage>,
     /// When it was read, by the server's clock.
     #[cfg_attr(feature = "serde", serde(serialize_with = "crate::json::time"))]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
     pub sampled_at: Option<SystemTime>,
 }
 
 /// What a process tree takes of the server's machine. `None` where its kernel does not count it.
 #[derive(Debug, Clone, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct ProcessUsage {
     /// Which.
     #[cfg_attr(feature = "serde", serde(serialize_with = "crate::json::text"))]
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
     pub id: ProcessId,
     /// All that it took so far.
     pub usage: Option<Usage>,
@@ -84,6 +88,7 @@ impl TryFrom<v1::ProcessUsage> for ProcessUsage {
 /// How much of the time a tree waits for something (pressure stall information, psi.rst).
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct Pressure {
     /// Part of the last 10 seconds in which some task waited: 0 to 100.

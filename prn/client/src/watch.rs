@@ -1,5 +1,6 @@
 //! Changes of processes as they happen.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use prn_proto::id::ProcessId;
@@ -51,7 +52,8 @@ pub struct Watch {
     messages: Streaming<v1::WatchResponse>,
     request: WatchRequest,
     boot_epoch: Option<String>,
-    restarted: bool,
+    /// What is told before them.
+    first: VecDeque<Change>,
     health: Arc<Health>,
 }
 
@@ -76,7 +78,7 @@ impl Client {
             boot_epoch: boot_epoch(response.metadata()),
             messages: response.into_inner(),
             request: request.clone(),
-            restarted: false,
+            first: VecDeque::new(),
             health: Arc::clone(&self.health),
         })
     }
@@ -87,10 +89,17 @@ impl Client {
     /// # Errors
     /// As [`Client::watch`].
     pub async fn resume_watch(&self, ended: &Watch) -> Result<Watch, ClientError> {
-        let watch = self.watch(&ended.request).await?;
+        let mut watch = self.watch(&ended.request).await?;
         let other = |now: &String| ended.boot_epoch.as_ref().is_some_and(|then| now != then);
-        let restarted = watch.boot_epoch.as_ref().is_some_and(other) || ended.restarted;
-        Ok(Watch { restarted, ..watch })
+        let is_restarted = watch.boot_epoch.as_ref().is_some_and(other);
+        if is_restarted || ended.first.contains(&Change::Restarted) {
+            watch.first.push_back(Change::Restarted);
+        }
+        // The server does not know that something was told before.
+        if ended.request.after.is_none() {
+            watch.first.push_back(Change::Reset);
+        }
+        Ok(watch)
     }
 }
 
@@ -102,16 +111,17 @@ impl Watch {
     /// [`Client::resume_watch`]. [`ClientError::Refused`] with [`reason::DRAINING`] when the server has
     /// ended and all was told.
     pub async fn next(&mut self) -> Result<Option<Change>, ClientError> {
-        if std::mem::take(&mut self.restarted) {
-            return Ok(Some(Change::Restarted));
+        if let Some(change) = self.first.pop_front() {
+            return Ok(Some(change));
         }
         let message = self.messages.message().await;
         let Some(message) = message.map_err(|status| self.health.explain(status))? else {
             return Ok(None);
         };
-        let change = change(&message)?;
+        let cursor = message.cursor.clone();
+        let change = change(message)?;
         // Only now: whoever is told an error has not got it.
-        self.request.after = Some(message.cursor).filter(|cursor| !cursor.is_empty());
+        self.request.after = Some(cursor).filter(|cursor| !cursor.is_empty());
         Ok(Some(change))
     }
 
@@ -126,12 +136,12 @@ impl Watch {
     }
 }
 
-fn change(message: &v1::WatchResponse) -> Result<Change, ClientError> {
-    if let Some(process) = &message.process {
-        return Ok(Change::Process(Box::new(process.clone().try_into()?)));
+fn change(message: v1::WatchResponse) -> Result<Change, ClientError> {
+    if let Some(process) = message.process {
+        return Ok(Change::Process(Box::new(process.try_into()?)));
     }
-    if let Some(removed) = &message.removed {
-        return Process::named(removed.clone()).map(Change::Removed);
+    if let Some(removed) = message.removed {
+        return Process::named(removed).map(Change::Removed);
     }
     match (message.reset, message.synchronized) {
         (true, _) => Ok(Change::Reset),

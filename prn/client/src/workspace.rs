@@ -15,6 +15,7 @@ use crate::wire::{INCOMPLETE, from_wire_time, grace_beside, to_wire_duration};
 /// ([`StartSpec::workspace`](crate::StartSpec::workspace)).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct Workspace {
     /// Its name.
@@ -23,6 +24,7 @@ pub struct Workspace {
     pub directory: String,
     /// When it was made, by the server's clock.
     #[cfg_attr(feature = "serde", serde(serialize_with = "crate::json::time"))]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
     pub created_at: Option<SystemTime>,
     /// The numeric user id of its processes.
     pub uid: u32,

@@ -158,6 +158,11 @@ impl From<Failure> for Fault {
             let text = format!("it is unknown whether process {id} was started: {why}");
             return Self::new(names::NO_ANSWER, text, Some(next));
         }
+        if let Failure::StartLost(_) = &failure {
+            let next =
+                "if it was started at all, it has ended; start it again if once more does no harm";
+            return Self::new(names::LOST, error_line(&failure, None), Some(next));
+        }
         if let Failure::Client(error) = failure {
             return error.into();
         }

@@ -1,7 +1,6 @@
 //! `prn exec`: `prn run` in a workspace, as docker and kubectl have it.
 
-use clap::builder::Resettable;
-use clap::{ArgMatches, Args, Command, Error, FromArgMatches, Id};
+use clap::{ArgMatches, Args, Command, Error, FromArgMatches};
 
 use crate::commands::run::{self, Run};
 use crate::exit::Exit;
@@ -50,26 +49,71 @@ fn as_exec(command: Command) -> Command {
                 .value_name("WORKSPACE")
                 .help("Which workspace (prn workspace list)")
         })
-        .mut_arg("line", |line| {
-            line.index(2)
-                .value_name("COMMAND")
-                .help("The program")
-                .conflicts_with(Resettable::<Id>::Reset)
-                .required(true)
-        })
         .mut_arg("argv", |argv| {
-            argv.index(3)
+            argv.index(2)
                 .last(false)
                 .trailing_var_arg(true)
-                .allow_hyphen_values(true)
-                .value_name("ARG")
-                .help("Its arguments")
+                .required(true)
+                .value_name("COMMAND")
+                .help("The program and its arguments")
+        })
+        // An argument cannot be taken away: this one stands nowhere.
+        .mut_arg("line", |line| {
+            line.long("line")
+                .hide(true)
+                .conflicts_with("argv")
+                .conflicts_with("workspace")
         })
 }
 
-pub async fn exec(Exec(mut args): Exec) -> Result<Exit, Failure> {
-    let first = args.spec.line.take();
-    let rest = std::mem::take(&mut args.spec.start.argv);
-    args.spec.start.argv = first.into_iter().chain(rest).collect();
+pub async fn exec(Exec(args): Exec) -> Result<Exit, Failure> {
     run::run(args).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::{self, Cli};
+    use clap::Parser;
+
+    fn parsed(words: &[&str]) -> Option<Exec> {
+        let connection = ["--client-cert", "c.pem", "--server-cert", "s.pem"];
+        let words = [&["prn", "exec"], &connection[..], words].concat();
+        let cli::Command::Exec(exec) = Cli::try_parse_from(words).ok()?.command else {
+            return None;
+        };
+        Some(exec)
+    }
+
+    #[test]
+    fn the_words_behind_the_workspace_are_the_commands() {
+        for (words, argv, interactive) in [
+            (
+                &["w", "ls", "-la", "--color"][..],
+                &["ls", "-la", "--color"][..],
+                false,
+            ),
+            (&["w", "--", "ls", "-i"], &["ls", "-i"], false),
+            (&["-i", "w", "sh", "-c", "a b"], &["sh", "-c", "a b"], true),
+            (&["w", "a b"], &["a b"], false),
+            (&["w", "-i", "cat"], &["cat"], true),
+            (&["w", "cat", "-i"], &["cat", "-i"], false),
+            (&["w", "cat", "--", "x"], &["cat", "--", "x"], false),
+        ] {
+            let exec = parsed(words).unwrap();
+            let workspace = exec.0.spec.start.workspace.as_deref();
+            assert_eq!(workspace, Some("w"));
+            assert_eq!(exec.0.interactive, interactive, "{words:?}");
+            assert_eq!(exec.0.spec.start.argv, argv, "{words:?}");
+        }
+        for bad in [
+            &["w"][..],
+            &[],
+            &["A", "ls"],
+            &["w", "--no-such", "ls"],
+            &["--line", "ls", "w"],
+        ] {
+            assert!(parsed(bad).is_none(), "{bad:?}");
+        }
+    }
 }

@@ -1,36 +1,62 @@
 //! `prn list`.
 
+use std::collections::BTreeMap;
+use std::io::{self, IsTerminal};
+
 use clap::Args;
-use prn_client::{ListRequest, Pages, Process, State};
+use prn_client::{Change, Client, ListRequest, Pages, Process, ProcessId, WatchRequest};
 use prn_proto::units::Moment;
 
+use crate::commands::events;
 use crate::connection::{Connection, Remote};
 use crate::exit::{self, Exit};
 use crate::failure::Failure;
 use crate::format::{Format, FormatFlag};
-use crate::output;
+use crate::hosts::{Host, Hosts, Servers};
+use crate::output::{self, Layout, Names, Screen};
+use crate::selection::Selection;
+use crate::watching::Watching;
 
-/// List all processes, oldest first
+/// List processes, running and finished, oldest first
 ///
-/// States are those of `prn status`, and so are the widths of tables.
+/// States are those of `prn status`, and so are the widths of tables. Columns: id, name, state, exit,
+/// started, age, ended, workspace, labels, uid, memory-limit, memory-peak, profile, directory,
+/// command. Processes that prn itself starts for a moment, to copy files, are left out without
+/// --all. Of several servers (--context 'web*'), a first column has the name of each one's context.
 #[derive(Debug, Args)]
 pub struct List {
-    /// Those that run alone
-    #[arg(long, conflicts_with = "finished")]
-    pub running: bool,
-    /// Those that have ended alone
-    #[arg(long)]
-    pub finished: bool,
+    /// Those of prn itself too
+    #[arg(short, long)]
+    pub all: bool,
+    /// Which.
+    #[command(flatten)]
+    pub selection: Selection,
     /// Those alone that started at this time or later: 2030-01-31T12:00:00Z, or 10m for ten minutes
     /// ago
-    #[arg(long, value_name = "WHEN")]
+    #[arg(long, value_name = "WHEN", help_heading = "Selection")]
     pub since: Option<Moment>,
     /// Those alone that started before this time
-    #[arg(long, value_name = "WHEN")]
+    #[arg(long, value_name = "WHEN", help_heading = "Selection")]
     pub until: Option<Moment>,
     /// The newest so many of them
-    #[arg(short = 'n', long, value_name = "COUNT", value_parser = parse_count)]
+    #[arg(short = 'n', long, visible_alias = "last", value_name = "COUNT", value_parser = parse_count, help_heading = "Selection")]
     pub limit: Option<usize>,
+    /// Sort by these columns, by one with - before it the other way round: -started,name
+    #[arg(long, value_name = "COLUMNS", allow_hyphen_values = true)]
+    pub sort: Option<Names>,
+    /// Whole ids alone, one a line
+    #[arg(short, long, conflicts_with_all = ["output", "columns"])]
+    pub quiet: bool,
+    /// A table of these columns
+    #[arg(long, value_name = "COLUMNS")]
+    pub columns: Option<Names>,
+    /// Lines as long as they are, on a terminal too
+    #[arg(long)]
+    pub no_trunc: bool,
+    /// Go on showing what changes: on a terminal the table as it is, else each change on a line, as
+    /// `prn events` has them
+    #[arg(short, long, conflicts_with_all = ["quiet", "since", "until"])]
+    pub watch: bool,
     /// How to print the result.
     #[command(flatten)]
     pub format: FormatFlag,
@@ -46,22 +72,84 @@ fn parse_count(text: &str) -> Result<usize, &'static str> {
     }
 }
 
-pub async fn list(args: List) -> Result<Exit, Failure> {
-    let format = args.format.output;
-    let request = request(&args);
-    let client = Remote::new(args.connection)?.connect().await?;
-    let pages = client.pages(request);
-    match args.limit {
-        Some(limit) => {
-            let mut newest = collected(pages, limit).await?;
-            newest.reverse();
-            output::processes(&newest, format)?;
-        }
-        None if format == Format::Json => print_json(pages).await?,
-        // A table is as wide as its widest row, so all rows come first.
-        None => output::processes(&collected(pages, usize::MAX).await?, format)?,
+pub async fn list(mut args: List) -> Result<Exit, Failure> {
+    if args.quiet {
+        args.format.output = Format::Name;
     }
+    let layout = layout(&args)?;
+    if let Some(names) = &args.sort {
+        sort(names, &mut [])?;
+    }
+    let remote = match Servers::of(&args.connection)? {
+        Servers::One(remote) => remote,
+        Servers::Several(hosts) => return everywhere(&args, &layout, &hosts).await,
+    };
+    let client = remote.connect().await?;
+    if args.watch {
+        return watch(&args, &layout, &remote, &client).await;
+    }
+    let pages = client.pages(request(&args));
+    let comes_in_order = args.limit.is_none() && args.sort.is_none();
+    if comes_in_order && args.format.output.is_whole() {
+        print_pages(pages, &args.format.output).await?;
+        return Ok(exit::OK);
+    }
+    // A table is as wide as its widest row, so all rows come first.
+    let mut all = collected(pages, args.limit.unwrap_or(usize::MAX)).await?;
+    if args.limit.is_some() {
+        all.reverse();
+    }
+    if let Some(names) = &args.sort {
+        sort(names, &mut all)?;
+    }
+    output::processes(&all, &args.format, &layout)?;
     Ok(exit::OK)
+}
+
+/// Of several servers: each one's processes after those of the one before, or in the order that is
+/// asked for.
+async fn everywhere(args: &List, layout: &Layout, hosts: &Hosts) -> Result<Exit, Failure> {
+    if args.watch {
+        let why = "--watch shows one server: name one --context";
+        return Err(Failure::Usage(why.to_owned()));
+    }
+    let most = args.limit.unwrap_or(usize::MAX);
+    let ask = async |_: &Host, _: &Remote, client: Client| {
+        collected(client.pages(request(args)), most).await
+    };
+    let answers = hosts.ask(ask).await.flat();
+    let mut all = answers.answers;
+    if args.limit.is_some() {
+        all.sort_by_key(|of| of.value.status.started_at);
+        all.drain(..all.len().saturating_sub(most));
+    }
+    if let Some(names) = &args.sort {
+        names
+            .sort_by(&mut all, |of| &of.value, output::PROCESS_COLUMNS)
+            .map_err(|why| Failure::Usage(format!("--sort: {why}")))?;
+    }
+    output::processes_of_hosts(&all, &args.format, layout)?;
+    Ok(answers.exit)
+}
+
+fn layout(args: &List) -> Result<Layout, Failure> {
+    let columns = args.columns.as_ref();
+    if columns.is_some() && !matches!(args.format.output, Format::Table | Format::Wide) {
+        let why = "--columns is for tables: with other formats, `-o 'template={{id}} {{command}}'` picks fields";
+        return Err(Failure::Usage(why.to_owned()));
+    }
+    let columns = columns.map(|names| names.columns(output::PROCESS_COLUMNS));
+    let columns = columns.transpose();
+    Ok(Layout {
+        columns: columns.map_err(|why| Failure::Usage(format!("--columns: {why}")))?,
+        is_whole: args.no_trunc,
+    })
+}
+
+fn sort(names: &Names, processes: &mut [Process]) -> Result<(), Failure> {
+    names
+        .sort(processes, output::PROCESS_COLUMNS)
+        .map_err(|why| Failure::Usage(format!("--sort: {why}")))
 }
 
 /// The first `most` of them.
@@ -76,8 +164,8 @@ async fn collected(mut pages: Pages, most: usize) -> Result<Vec<Process>, Failur
     Ok(all)
 }
 
-async fn print_json(mut pages: Pages) -> Result<(), Failure> {
-    let mut list = output::JsonList::default();
+async fn print_pages(mut pages: Pages, format: &Format) -> Result<(), Failure> {
+    let mut list = output::List::new("processes", format);
     while let Some(page) = pages.next().await? {
         list.add(&page)?;
     }
@@ -87,17 +175,103 @@ async fn print_json(mut pages: Pages) -> Result<(), Failure> {
 
 fn request(args: &List) -> ListRequest {
     let mut request = ListRequest::default();
-    request.state = match (args.running, args.finished) {
-        (true, _) => Some(State::Running),
-        (false, true) => Some(State::Stopped),
-        (false, false) => None,
-    };
+    request.selector = Some(selector(args));
     request.started_since = args.since.map(|since| since.0);
     request.started_before = args.until.map(|until| until.0);
     request.newest_first = args.limit.is_some();
     request.page_size = args
         .limit
         .map(|limit| u32::try_from(limit).unwrap_or(u32::MAX));
-    request.with_argv = args.format.output == Format::Json;
+    request.with_argv = args.format.output.is_whole();
     request
+}
+
+fn selector(args: &List) -> prn_client::Selector {
+    if args.all {
+        args.selection.selector()
+    } else {
+        args.selection.of_users()
+    }
+}
+
+async fn watch(
+    args: &List,
+    layout: &Layout,
+    remote: &Remote,
+    client: &Client,
+) -> Result<Exit, Failure> {
+    let mut request = WatchRequest::default();
+    request.selector = selector(args);
+    let is_drawn = matches!(args.format.output, Format::Table | Format::Wide);
+    if is_drawn && io::stdout().is_terminal() {
+        let watching = Watching::begin(remote, client, &request).await?;
+        return draw(args, layout, watching).await;
+    }
+    request.with_argv = args.format.output.is_whole();
+    let watching = Watching::begin(remote, client, &request).await?;
+    events::print(watching, &args.format.output, events::Existing::Shown).await
+}
+
+/// Draws the table again whenever something has changed.
+async fn draw(args: &List, layout: &Layout, mut watching: Watching<'_>) -> Result<Exit, Failure> {
+    let mut known = Known::default();
+    let mut screen = Screen::default();
+    while let Some(change) = watching.next().await? {
+        if known.take(change) {
+            let mut all = known.in_order();
+            if let Some(limit) = args.limit {
+                all.drain(..all.len().saturating_sub(limit));
+            }
+            if let Some(names) = &args.sort {
+                sort(names, &mut all)?;
+            }
+            screen.show(&output::processes_text(&all, &args.format, layout))?;
+        }
+    }
+    Ok(exit::OK)
+}
+
+/// Processes as they are by now.
+#[derive(Debug, Default)]
+struct Known {
+    processes: BTreeMap<ProcessId, Process>,
+    /// Those that were told since a reset.
+    told: Option<Vec<ProcessId>>,
+    is_synchronized: bool,
+}
+
+impl Known {
+    /// Takes a change; whether it is worth showing.
+    fn take(&mut self, change: Change) -> bool {
+        match change {
+            Change::Process(process) => {
+                if let Some(told) = &mut self.told {
+                    told.push(process.id);
+                }
+                self.processes.insert(process.id, *process);
+            }
+            Change::Removed(id) => {
+                self.processes.remove(&id);
+            }
+            Change::Restarted => self.processes.clear(),
+            Change::Reset => {
+                self.told = Some(Vec::new());
+                self.is_synchronized = false;
+            }
+            Change::Synchronized => {
+                if let Some(told) = self.told.take() {
+                    self.processes.retain(|id, _| told.contains(id));
+                }
+                self.is_synchronized = true;
+            }
+        }
+        self.is_synchronized
+    }
+
+    /// Oldest first.
+    fn in_order(&self) -> Vec<Process> {
+        let mut all: Vec<_> = self.processes.values().cloned().collect();
+        all.sort_by_key(|process| process.status.started_at);
+        all
+    }
 }

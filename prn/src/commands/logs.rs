@@ -1,5 +1,6 @@
 //! `prn logs`.
 
+use std::io;
 use std::time::SystemTime;
 
 use bytes::Bytes;
@@ -34,6 +35,9 @@ pub struct Logs {
     /// Which process: its id, the beginning of its id, or its name; or several
     #[arg(value_name = "ID", required = true)]
     pub ids: Vec<Reference>,
+    /// Go on to the end, as it does anyway
+    #[arg(short, long, conflicts_with = "no_follow")]
+    pub follow: bool,
     /// Print what there is by now and end
     #[arg(long)]
     pub no_follow: bool,
@@ -153,7 +157,8 @@ fn request(args: &Logs) -> Result<OutputRequest, Failure> {
 /// Prints a part of one, with where to go on, as one value.
 async fn whole(mut reading: Reading<'_>) -> Result<Exit, Failure> {
     let excerpt = excerpt::read(&mut reading, None, None).await?;
-    output::json(&excerpt)?;
+    let text = serde_json::to_string_pretty(&excerpt).map_err(io::Error::from)?;
+    output::text(&text)?;
     let is_gap = |piece: &Piece| matches!(piece, Piece::Dropped { .. });
     Ok(code(excerpt.output.iter().any(is_gap)))
 }
@@ -268,7 +273,7 @@ fn label_length(ids: &[ProcessId]) -> usize {
 /// Passes a process's output on: as it is, or as lines. A label names it in what prn itself says.
 ///
 /// Ends early if the relay does: [`Relay::finish`] tells why.
-async fn pass_on(
+pub async fn pass_on(
     reading: &mut Reading<'_>,
     relay: &Relay,
     lines: Option<Lines>,

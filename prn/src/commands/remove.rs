@@ -104,7 +104,7 @@ pub async fn prune(args: Prune) -> Result<Exit, Failure> {
             bytes = bytes.saturating_add(gone.output_bytes);
         }
     }
-    output::pruned(&removed, bytes, args.format.output)?;
+    output::pruned(&removed, bytes, &args.format)?;
     Ok(exit::OK)
 }
 

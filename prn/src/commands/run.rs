@@ -1,8 +1,11 @@
 //! `prn run`: start, feed, follow, exit as the process did.
 
-use clap::Args;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
 use prn_client::{
-    Client, OutputPolicy, OutputRequest, ProcessId, STOP_GRACE, StandardInput, StartSpec, Started,
+    Client, FOLLOW_TIMEOUT, OutputPolicy, OutputRequest, STOP_GRACE, StandardInput, StartSpec,
+    Started,
 };
 
 use crate::connection::{Connection, Remote};
@@ -12,10 +15,13 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::feeding::{Beginning, Screen};
 use crate::following::{Tie, followed};
+use crate::hosts::{Hosts, Servers};
 use crate::interrupts::{Interrupt, Interrupts};
+use crate::leftover::Leftover;
 use crate::passing::{Passing, Receiver};
 use crate::reading::{Reading, patience};
 use crate::spec::{Spec, with_our_terminal};
+use crate::spread;
 use crate::stdin::Stdin;
 use crate::surely::start_surely;
 use crate::sync::{self, Plan, SyncFlags};
@@ -32,6 +38,9 @@ use crate::sync::{self, Plan, SyncFlags};
 /// once. With -t, Ctrl-C is the process's own. SIGTERM and the end of the terminal stop it as well,
 /// and so does output that cannot be written, or whose reader has left, and input that cannot be
 /// read or passed on.
+///
+/// On several servers (--context 'web*') each line of output stands behind the name of its
+/// server's context, no process gets standard input, and the exit code is the highest of all.
 #[derive(Debug, Args)]
 pub struct Run {
     /// What to start.
@@ -44,6 +53,16 @@ pub struct Run {
     /// shells. All output is standard output then
     #[arg(short, long, conflicts_with = "no_stdin")]
     pub tty: bool,
+    /// What becomes of the process when prn is gone, or cannot reach the server: `stop` ends it after
+    /// 30s, or after --lease, unless somebody follows it again
+    #[arg(
+        long,
+        value_name = "WHAT",
+        value_enum,
+        default_value = "keep",
+        help_heading = "Lifetime"
+    )]
+    pub on_disconnect: OnDisconnect,
     /// How to leave it.
     #[command(flatten)]
     pub detach: DetachFlag,
@@ -55,9 +74,41 @@ pub struct Run {
     pub connection: Connection,
 }
 
-pub async fn run(args: Run) -> Result<Exit, Failure> {
+/// What becomes of a process that nobody follows any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum OnDisconnect {
+    /// It goes on, unless --lease says otherwise
+    Keep,
+    /// It is stopped
+    Stop,
+}
+
+/// Of one that is stopped. As long as prn tries to come back.
+const LEASE: Duration = FOLLOW_TIMEOUT;
+
+impl OnDisconnect {
+    /// The lease that following it keeps.
+    fn lease(self, asked: Option<Duration>) -> Option<Duration> {
+        match self {
+            Self::Keep => asked,
+            Self::Stop => asked.or(Some(LEASE)),
+        }
+    }
+}
+
+pub async fn run(mut args: Run) -> Result<Exit, Failure> {
+    let asked = args.spec.start.lease;
+    args.spec.start.lease = args.on_disconnect.lease(asked);
     let passing = args.passing(Stdin::of_process())?;
+    let of_terminal = args.of_one_server();
     let plan = args.sync.checked()?;
+    let remote = match Servers::of(&args.connection)? {
+        Servers::One(remote) => remote,
+        Servers::Several(hosts) => {
+            let of_sync = plan.map(|_| "--sync and --out copy");
+            return everywhere(args.spec, of_terminal.or(of_sync), &hosts).await;
+        }
+    };
     let mut spec = args.spec.completed(OutputPolicy::Follow)?;
     match passing {
         Passing::Nothing | Passing::Refused(_) => {}
@@ -71,7 +122,6 @@ pub async fn run(args: Run) -> Result<Exit, Failure> {
         passing,
         detach: args.detach,
     };
-    let remote = Remote::new(args.connection)?;
     let client = remote.connect().await?;
     // From here on a process may exist, and a signal must not leave it behind.
     let mut interrupts = Interrupts::take()?;
@@ -84,6 +134,29 @@ pub async fn run(args: Run) -> Result<Exit, Failure> {
         workspace: &workspace,
     };
     process.run_synced(&plan, &mut far, &mut interrupts).await
+}
+
+/// On each of several servers. Standard input is one, and so is a terminal: no process gets it.
+async fn everywhere(
+    spec: Spec,
+    of_one_server: Option<&str>,
+    hosts: &Hosts,
+) -> Result<Exit, Failure> {
+    if let Some(what) = of_one_server {
+        let why = format!("{what} to one server, and --context means several");
+        return Err(Failure::Usage(why));
+    }
+    let leftover = Leftover::look(spec.no_stdin).and_then(Leftover::settle);
+    leftover.map_err(|failure| match failure {
+        Failure::Input => {
+            let why = "there is data on standard input, which goes to no process of several servers: -n leaves it alone, and nothing was started";
+            Failure::Usage(why.to_owned())
+        }
+        other => other,
+    })?;
+    let id = spec.id;
+    let spec = spec.completed(OutputPolicy::Follow)?;
+    spread::run(hosts, &spec, id).await
 }
 
 /// A process that is run, and what is passed on to it.
@@ -121,7 +194,7 @@ impl Attachment {
         } = self;
         let (client, started) = start(remote, first, &spec, interrupts).await?;
         let id = started.process.id;
-        let grace = spec.stop_grace;
+        let (grace, lease) = (spec.stop_grace, spec.lease);
         interrupts.expect_grace(grace.unwrap_or(STOP_GRACE));
         let request = OutputRequest {
             follower: true,
@@ -132,13 +205,22 @@ impl Attachment {
         let receiver = receiver(&started, passing, detach);
         let followed = async {
             let attached = passing.begin(receiver, interrupts)?;
-            followed(reading, attached, interrupts, Tie::Own { grace }).await
+            followed(reading, attached, interrupts, Tie::Own { grace, lease }).await
         };
-        followed.await.map_err(|failure| after_start(id, failure))
+        followed.await.map_err(|failure| failure.after_start(id))
     }
 }
 
 impl Run {
+    /// What is asked for that one server alone can have.
+    fn of_one_server(&self) -> Option<&'static str> {
+        match (self.interactive, self.tty) {
+            (true, _) => Some("-i, --interactive passes standard input on"),
+            (false, true) => Some("-t, --tty gives this terminal"),
+            (false, false) => None,
+        }
+    }
+
     /// What of this standard input is passed on.
     fn passing(&self, stdin: Stdin) -> Result<Passing, Failure> {
         if self.tty {
@@ -197,21 +279,6 @@ async fn start(
     }
 }
 
-/// A failure that names the process.
-fn after_start(id: ProcessId, failure: Failure) -> Failure {
-    let is_named = matches!(
-        failure,
-        Failure::Left(_) | Failure::ExitUnknown(_) | Failure::StopUnknown { .. }
-    );
-    if is_named {
-        return failure;
-    }
-    Failure::AfterStart {
-        id,
-        source: Box::new(failure),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -225,6 +292,15 @@ mod tests {
             panic!("not a run")
         };
         run.passing(stdin)
+    }
+
+    #[test]
+    fn what_is_stopped_when_nobody_follows_it_has_a_lease() {
+        let minute = Some(Duration::from_secs(60));
+        assert_eq!(OnDisconnect::Keep.lease(None), None);
+        assert_eq!(OnDisconnect::Keep.lease(minute), minute);
+        assert_eq!(OnDisconnect::Stop.lease(None), Some(LEASE));
+        assert_eq!(OnDisconnect::Stop.lease(minute), minute);
     }
 
     #[test]

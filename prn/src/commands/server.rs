@@ -45,8 +45,7 @@ pub fn start(flags: Start) -> Result<Exit, Failure> {
 
 pub fn check(args: &ServerCheck) -> Result<Exit, Failure> {
     let report = prn_launch::check(&args.flags);
-    output::findings(&report.findings, report.can_start, args.format.output)
-        .map_err(Failure::Print)?;
+    output::findings(&report.findings, report.can_start, &args.format).map_err(Failure::Print)?;
     Ok(if report.can_start {
         exit::OK
     } else {

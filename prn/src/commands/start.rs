@@ -1,15 +1,16 @@
 //! `prn start`.
 
 use clap::Args;
-use prn_client::{OutputPolicy, StandardInput};
+use prn_client::{Client, OutputPolicy, ProcessId, StandardInput, StartSpec};
 
 use crate::connection::{Connection, Remote};
 use crate::exit::{self, Exit};
 use crate::failure::Failure;
 use crate::format::FormatFlag;
+use crate::hosts::{Host, Hosts, Servers};
 use crate::leftover::Leftover;
 use crate::output;
-use crate::spec::{Spec, with_our_terminal};
+use crate::spec::{Spec, of_host, with_our_terminal};
 use crate::surely::start_surely;
 
 /// Start a process and print its id
@@ -21,6 +22,9 @@ use crate::surely::start_surely;
 ///
 /// `prn start` never reads its standard input: where bytes wait there on a pipe or in a file,
 /// nothing is started without -n. `prn attach` feeds what was started with --stdin or -t.
+///
+/// On several servers (--context 'web*') it prints a line for each process: the name of the context, and the
+/// id.
 #[derive(Debug, Args)]
 pub struct Start {
     /// What to start.
@@ -43,19 +47,43 @@ pub struct Start {
 pub async fn start(args: Start) -> Result<Exit, Failure> {
     let is_fed_later = args.stdin || args.tty;
     let leftover = Leftover::look(args.spec.no_stdin || is_fed_later)?;
+    let own_id = args.spec.id;
     let mut spec = args.spec.completed(OutputPolicy::DropOldest)?;
     if args.tty {
         with_our_terminal(&mut spec);
     } else if args.stdin {
         spec.stdin = StandardInput::Pipe;
     }
-    let remote = Remote::new(args.connection)?;
+    let remote = match Servers::of(&args.connection)? {
+        Servers::One(remote) => remote,
+        Servers::Several(hosts) => {
+            leftover.settle()?;
+            return everywhere(&hosts, &spec, own_id, &args.format).await;
+        }
+    };
     let first = remote.connect().await?;
     leftover.settle()?;
     let (_, started) = start_surely(&remote, first, &spec).await?;
     // Nobody else knows this id.
     let id = started.process.id;
-    output::started(&started, args.format.output)
+    output::started(&started, &args.format)
         .map_err(|source| Failure::StartedUnsaid { id, source })?;
     Ok(exit::OK)
+}
+
+/// On each of several servers, each process under an id of its own unless one was named.
+async fn everywhere(
+    hosts: &Hosts,
+    spec: &StartSpec,
+    id: Option<ProcessId>,
+    format: &FormatFlag,
+) -> Result<Exit, Failure> {
+    let ask = async |_: &Host, remote: &Remote, client: Client| {
+        let spec = of_host(spec, id)?;
+        let (_, started) = start_surely(remote, client, &spec).await?;
+        Ok(started)
+    };
+    let answers = hosts.ask(ask).await;
+    output::started_of_hosts(&answers.answers, format)?;
+    Ok(answers.exit)
 }

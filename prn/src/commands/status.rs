@@ -7,8 +7,9 @@ use crate::commands::workspace::tell_of_bound;
 use crate::connection::{Connection, Remote};
 use crate::exit::{self, Exit};
 use crate::failure::Failure;
-use crate::format::{Format, FormatFlag};
-use crate::output;
+use crate::format::{Format, FormatFlag, WholeFormatFlag};
+use crate::hosts::{Host, Hosts, Servers};
+use crate::output::{self, Layout, OfHost};
 use crate::reference::{Reference, resolve};
 use crate::targets::{Target, Targets};
 
@@ -18,7 +19,8 @@ use crate::targets::{Target, Targets};
 /// out)`, `Stopped (out of memory)`, `Stopped (output limit)`, `Stopped (disk limit)`; `Stopped`
 /// alone means that it was stopped on request. `-o wide` says what a process takes of the machine now,
 /// and what may make it slow. On a terminal a table is cut to the terminal's width, which COLUMNS can
-/// set; in a pipe or a file, and as JSON, it is whole.
+/// set; in a pipe or a file, and as JSON, it is whole. Of several servers (--context
+/// 'web*') it is shown which one has the process.
 #[derive(Debug, Args)]
 pub struct Status {
     /// Which process: its id, the beginning of its id, or its name
@@ -33,23 +35,59 @@ pub struct Status {
 }
 
 pub async fn status(args: Status) -> Result<Exit, Failure> {
-    let client = Remote::new(args.connection)?.connect().await?;
+    let remote = match Servers::of(&args.connection)? {
+        Servers::One(remote) => remote,
+        Servers::Several(hosts) => return somewhere(&hosts, &args.id, &args.format).await,
+    };
+    let client = remote.connect().await?;
     let id = resolve(&client, &args.id).await?;
     let process = if args.format.output == Format::Wide {
         // At once: it takes no longer.
         let (process, usage) = tokio::join!(client.status(id), usage(&client, id));
         let process = process?;
-        output::process_with_usage(&process, usage?.as_ref())?;
+        output::process_with_usage(&process, usage?.as_ref(), &args.format)?;
         process
     } else {
         let process = client.status(id).await?;
-        output::process(&process, args.format.output)?;
+        output::process(&process, &args.format)?;
         process
     };
-    if args.format.output != Format::Json {
+    if !args.format.output.is_whole() {
         tell_of_bound(&client, &process.status).await;
     }
     Ok(exit::OK)
+}
+
+/// Of several servers: those that know the process, of which there is one in general.
+async fn somewhere(hosts: &Hosts, id: &Reference, format: &FormatFlag) -> Result<Exit, Failure> {
+    let ask = async |_: &Host, _: &Remote, client: Client| match look(&client, id).await {
+        Ok(process) => Ok(Ok(process)),
+        Err(failure) if failure.exit() == exit::NO_SUCH_PROCESS => Ok(Err(failure)),
+        Err(failure) => Err(failure),
+    };
+    let answers = hosts.ask(ask).await;
+    let mut known = Vec::new();
+    let mut unknown = None;
+    for OfHost { host, value } in answers.answers {
+        match value {
+            Ok(value) => known.push(OfHost { host, value }),
+            Err(failure) => unknown = Some(failure),
+        }
+    }
+    match unknown {
+        // Where one has failed, that one may know it.
+        Some(failure) if known.is_empty() && answers.exit == exit::OK => return Err(failure),
+        _ => {}
+    }
+    if !known.is_empty() {
+        output::processes_of_hosts(&known, format, &Layout::default())?;
+    }
+    Ok(answers.exit)
+}
+
+async fn look(client: &Client, id: &Reference) -> Result<Process, Failure> {
+    let id = resolve(client, id).await?;
+    Ok(client.status(id).await?)
 }
 
 /// What it takes of the machine. `None` from a server of before there was this call, and of what is not
@@ -71,6 +109,9 @@ pub struct Inspect {
     /// Which processes.
     #[command(flatten)]
     pub targets: Targets,
+    /// How to print the result.
+    #[command(flatten)]
+    pub format: WholeFormatFlag,
     /// How to reach the server.
     #[command(flatten)]
     pub connection: Connection,
@@ -95,6 +136,6 @@ pub async fn inspect(args: Inspect) -> Result<Exit, Failure> {
             Ok(exit::OK)
         })
         .await?;
-    output::inspected(&all)?;
+    output::inspected(&all, &args.format.into())?;
     Ok(exit)
 }

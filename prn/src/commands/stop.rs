@@ -89,8 +89,10 @@ pub async fn stop(args: Stop) -> Result<Exit, Failure> {
         })
         .await?;
     match stopped.as_slice() {
-        [process] if is_one => output::process(process, args.format.output)?,
-        several => output::processes(several, args.format.output)?,
+        [process] if is_one => output::process(process, &args.format)?,
+        // It was said that there are none.
+        [] if !args.format.output.is_whole() => {}
+        several => output::processes(several, &args.format, &output::Layout::default())?,
     }
     for process in &stopped {
         tell_stuck(process);

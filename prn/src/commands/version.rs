@@ -64,7 +64,7 @@ pub struct Check {
 pub async fn version(args: Show) -> Result<Exit, Failure> {
     let mut version = Version::of_client();
     if args.client {
-        output::version(&version, args.format.output)?;
+        output::version(&version, &args.format)?;
         return Ok(exit::OK);
     }
     let asked = server(args.connection).await;
@@ -72,7 +72,7 @@ pub async fn version(args: Show) -> Result<Exit, Failure> {
         Ok(server) => server.clone(),
         Err(_) => None,
     };
-    output::version(&version, args.format.output)?;
+    output::version(&version, &args.format)?;
     let revision = asked?.map_or(0, |server| server.api_revision);
     let missing = missing(revision);
     if !missing.is_empty() {
@@ -118,7 +118,7 @@ pub async fn health(args: Check) -> Result<Exit, Failure> {
         latency: asked.elapsed(),
         server,
     };
-    output::health(&health, args.format.output)?;
+    output::health(&health, &args.format)?;
     Ok(if health.serving {
         exit::OK
     } else {

@@ -1,7 +1,7 @@
 //! `prn wait`.
 
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use clap::Args;
 use prn_client::{ClientError, Process, ProcessId, WaitCondition, WaitRequest};
@@ -12,7 +12,7 @@ use crate::connection::{Connection, Remote};
 use crate::exit::{self, Exit};
 use crate::failure::Failure;
 use crate::output;
-use crate::targets::{Found, Target, Targets};
+use crate::targets::{Target, Targets};
 use crate::waiting::Waiting;
 
 /// Wait until processes have ended, and exit as they did
@@ -25,7 +25,7 @@ pub struct Wait {
     /// Which processes. With -l: those that there are now, also those that have ended.
     #[command(flatten)]
     pub targets: Targets,
-    /// Wait for the first of them alone
+    /// Wait for the first of them alone, and exit as it did
     #[arg(long)]
     pub any: bool,
     /// Give up after this time, with the exit code 124; the processes go on
@@ -73,7 +73,11 @@ pub async fn wait(args: Wait) -> Result<Exit, Failure> {
                 }
             }
         };
-        let waited = waited.map_err(|error| left.lost(error, &found))?;
+        let mut waited = waited.map_err(|error| left.lost(error))?;
+        if args.any {
+            waited.processes.sort_by_key(end_of);
+            waited.processes.truncate(1);
+        }
         for process in &waited.processes {
             left.ended(process)?;
         }
@@ -85,6 +89,12 @@ pub async fn wait(args: Wait) -> Result<Exit, Failure> {
         }
     }
     Ok(left.first)
+}
+
+/// When there was no more to wait for.
+fn end_of(process: &Process) -> Option<SystemTime> {
+    let status = &process.status;
+    status.ended_at.or(status.main_exited_at)
 }
 
 /// Those that are still waited for.
@@ -159,7 +169,7 @@ impl Left {
     }
 
     /// What a wait that failed is to be called.
-    fn lost(&self, error: ClientError, _found: &Found) -> Failure {
+    fn lost(&self, error: ClientError) -> Failure {
         match (&error, self.targets.first()) {
             (ClientError::ProcessLost, Some(target)) => Failure::Lost {
                 which: target.shown.clone(),

@@ -13,7 +13,8 @@ use prn_proto::units::{Size, Time, Workspace as Name, show_duration, show_size};
 use crate::connection::{Connection, Remote};
 use crate::exit::{self, Exit};
 use crate::failure::{Failure, Outcome};
-use crate::format::FormatFlag;
+use crate::format::{Format, FormatFlag};
+use crate::hosts::{Host, Servers};
 use crate::output;
 use crate::wait::patiently;
 
@@ -122,7 +123,7 @@ async fn create(args: Create) -> Result<Exit, Failure> {
         }
         Err(error) => return Err(unknown(&name, Outcome::Created, error)),
     };
-    output::workspace(&workspace, args.format.output)?;
+    output::workspace(&workspace, &args.format)?;
     Ok(exit::OK)
 }
 
@@ -153,13 +154,26 @@ async fn taken(
     }
 }
 
-async fn list(args: List) -> Result<Exit, Failure> {
-    let client = Remote::new(args.connection)?.connect().await?;
+async fn list(mut args: List) -> Result<Exit, Failure> {
+    let remote = match Servers::of(&args.connection)? {
+        Servers::One(remote) => remote,
+        Servers::Several(hosts) => {
+            if args.quiet {
+                args.format.output = Format::Name;
+            }
+            let ask =
+                async |_: &Host, _: &Remote, client: Client| Ok(client.list_workspaces().await?);
+            let answers = hosts.ask(ask).await.flat();
+            output::workspaces_of_hosts(&answers.answers, &args.format)?;
+            return Ok(answers.exit);
+        }
+    };
+    let client = remote.connect().await?;
     let all = client.list_workspaces().await?;
     if args.quiet {
         output::workspace_names(&all)?;
     } else {
-        output::workspaces(&all, args.format.output)?;
+        output::workspaces(&all, &args.format)?;
     }
     Ok(exit::OK)
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use prn_client::{
-    ClientError, Event, ExitKind, FOLLOW_TIMEOUT, InputPiece, OutputEnd, OutputPolicy,
+    ClientError, Event, ExitKind, FOLLOW_TIMEOUT, InputPiece, Label, OutputEnd, OutputPolicy,
     OutputRequest, Source, StandardInput, StartSpec, mint_id,
 };
 use prn_proto::units::Variable;
@@ -19,6 +19,7 @@ use crate::interrupts::{Interrupt, Interrupts};
 use crate::local_input::LocalEnd;
 use crate::output;
 use crate::reading::Reading;
+use crate::selection::INTERNAL;
 use crate::surely::{start_surely, stop_surely};
 
 /// For so long a process that is stopped may take to remove what it has unpacked.
@@ -92,6 +93,10 @@ fn spec(workspace: &str, script: Script, is_fed: bool) -> Result<StartSpec, Clie
         value: format!("unset PRN_SCRIPT\n{}", script.text),
     });
     spec.workspace = Some(workspace.to_owned());
+    spec.labels.push(Label {
+        key: INTERNAL.to_owned(),
+        value: script.name.to_owned(),
+    });
     spec.id = Some(mint_id()?);
     spec.output_policy = Some(OutputPolicy::Follow);
     spec.stop_grace = Some(GRACE);

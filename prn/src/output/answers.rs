@@ -6,40 +6,105 @@ use std::path::Path;
 use prn_client::{Process, Started};
 use prn_launch::{Finding, Verdict};
 
-use super::descriptor::line;
-use super::json::{CheckJson, json, list};
+use super::column::{Column, table};
+use super::data::{List, print_data};
+use super::descriptor::{line, print};
+use super::json::CheckJson;
+use super::paint::Palette;
+use super::processes::{usual, wide};
 use super::shown::{escaped, put};
-use super::tables::{columns, details, table, wide_table};
-use crate::format::Format;
+use super::table::Table;
+use super::tables::{columns, details};
+use crate::format::{Format, FormatFlag};
 
-/// Prints a started process: its id alone, or all of it as JSON.
-pub fn started(started: &Started, format: Format) -> io::Result<()> {
-    match format {
-        Format::Table | Format::Wide => line(&started.process.id.to_string()),
-        Format::Json => json(started),
+/// Prints a table, as wide as the terminal has room for.
+pub fn print_table(table: &Table, format: &FormatFlag) -> io::Result<()> {
+    line(&table.render(columns(), Palette::new(format.color)))
+}
+
+/// Prints a started process: its id alone, or all of it.
+pub fn started(started: &Started, format: &FormatFlag) -> io::Result<()> {
+    if print_data(started, &format.output)? {
+        return Ok(());
     }
+    line(&started.process.id.to_string())
 }
 
 /// Prints one process.
-pub fn process(process: &Process, format: Format) -> io::Result<()> {
-    match format {
-        Format::Table => line(&table(std::slice::from_ref(process)).render(columns())),
-        Format::Wide => line(&format!(
-            "{}\n\n{}",
-            table(std::slice::from_ref(process)).render(columns()),
-            details(process)
-        )),
-        Format::Json => json(process),
+pub fn process(process: &Process, format: &FormatFlag) -> io::Result<()> {
+    if print_data(process, &format.output)? {
+        return Ok(());
+    }
+    match format.output {
+        Format::Name => ids(std::slice::from_ref(process)),
+        Format::Wide => {
+            let table = one_text(process, format);
+            line(&format!("{table}\n\n{}", details(process)))
+        }
+        Format::Table | Format::Json | Format::JsonLines | Format::Yaml | Format::Template(_) => {
+            line(&one_text(process, format))
+        }
+    }
+}
+
+/// A table of one process.
+pub fn one_text(process: &Process, format: &FormatFlag) -> String {
+    let one = std::slice::from_ref(process);
+    table(&usual(one), one).render(columns(), Palette::new(format.color))
+}
+
+/// Which columns a table of processes has, and whether a terminal cuts it.
+#[derive(Debug, Default)]
+pub struct Layout {
+    /// These. `None`: those that the format has.
+    pub columns: Option<Vec<&'static Column<Process>>>,
+    /// Each line is whole on a terminal too.
+    pub is_whole: bool,
+}
+
+impl Layout {
+    /// Prints a table, as wide as there is room for, or whole.
+    pub fn print(&self, table: &Table, format: &FormatFlag) -> io::Result<()> {
+        line(&self.text(table, format))
+    }
+
+    fn text(&self, table: &Table, format: &FormatFlag) -> String {
+        let room = columns().filter(|_| !self.is_whole);
+        table.render(room, Palette::new(format.color))
     }
 }
 
 /// Prints a list of processes.
-pub fn processes(processes: &[Process], format: Format) -> io::Result<()> {
-    match format {
-        Format::Table => line(&table(processes).render(columns())),
-        Format::Wide => line(&wide_table(processes).render(columns())),
-        Format::Json => list(processes),
+pub fn processes(processes: &[Process], format: &FormatFlag, layout: &Layout) -> io::Result<()> {
+    match format.output {
+        Format::Table | Format::Wide => line(&processes_text(processes, format, layout)),
+        Format::Name => ids(processes),
+        Format::Json | Format::JsonLines | Format::Yaml | Format::Template(_) => {
+            let mut list = List::new("processes", &format.output);
+            list.add(processes)?;
+            list.end()
+        }
     }
+}
+
+/// A list of processes as a table, as it is printed.
+pub fn processes_text(processes: &[Process], format: &FormatFlag, layout: &Layout) -> String {
+    layout.text(&processes_table(processes, format, layout), format)
+}
+
+/// A list of processes as a table.
+pub fn processes_table(processes: &[Process], format: &FormatFlag, layout: &Layout) -> Table {
+    match &layout.columns {
+        Some(columns) => table(columns, processes),
+        None if format.output == Format::Wide => table(&wide(processes), processes),
+        None => table(&usual(processes), processes),
+    }
+}
+
+/// Prints whole ids, one a line.
+pub fn ids(processes: &[Process]) -> io::Result<()> {
+    let ids = processes.iter().map(|process| format!("{}\n", process.id));
+    print(&ids.collect::<String>())
 }
 
 /// Prints what `prn keygen` has made.
@@ -52,12 +117,13 @@ pub fn key_pair(key: &Path, certificate: &Path, fingerprint: &str) -> io::Result
 }
 
 /// Prints what `prn server check` has found.
-pub fn findings(findings: &[Finding], can_start: bool, format: Format) -> io::Result<()> {
-    if format == Format::Json {
-        return json(&CheckJson {
-            can_start,
-            findings,
-        });
+pub fn findings(findings: &[Finding], can_start: bool, format: &FormatFlag) -> io::Result<()> {
+    let all = CheckJson {
+        can_start,
+        findings,
+    };
+    if print_data(&all, &format.output)? {
+        return Ok(());
     }
     let mut text = String::new();
     for finding in findings {

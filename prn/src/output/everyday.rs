@@ -9,14 +9,16 @@ use prn_proto::API_REVISION;
 use prn_proto::units::{show_duration, show_size};
 use serde::Serialize;
 
-use super::descriptor::line;
-use super::json::json;
+use super::answers::{Layout, ids, one_text, processes_text};
+use super::data::{List, print_data};
+use super::descriptor::{line, print};
 use super::lifetime::usage_rows;
+use super::moments::local;
 use super::rows::Rows;
-use super::shown::{escaped, rfc3339_seconds};
-use super::tables::{columns, details, table};
+use super::shown::escaped;
+use super::tables::details;
 use crate::exit::{self, Exit};
-use crate::format::Format;
+use crate::format::{Format, FormatFlag};
 
 /// Most things of a list within a line.
 const SOME: usize = 8;
@@ -51,9 +53,12 @@ pub fn some_of<T: Display>(all: &[T]) -> String {
 }
 
 /// Prints one process as `-o wide`, and what it takes of the machine.
-pub fn process_with_usage(process: &Process, usage: Option<&ProcessUsage>) -> io::Result<()> {
-    let table = table(std::slice::from_ref(process)).render(columns());
-    let mut text = format!("{table}\n\n{}", details(process));
+pub fn process_with_usage(
+    process: &Process,
+    usage: Option<&ProcessUsage>,
+    format: &FormatFlag,
+) -> io::Result<()> {
+    let mut text = format!("{}\n\n{}", one_text(process, format), details(process));
     if let Some(usage) = usage {
         let rows = usage_rows(usage, &process.status.limits.values);
         if !rows.is_empty() {
@@ -66,9 +71,11 @@ pub fn process_with_usage(process: &Process, usage: Option<&ProcessUsage>) -> io
 
 /// All that is known of a process.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Inspected {
     #[serde(flatten)]
     process: Process,
+    /// What it takes of the machine now. `None` once it has ended.
     live_usage: Option<ProcessUsage>,
 }
 
@@ -84,35 +91,61 @@ impl Inspected {
 }
 
 /// Prints all that is known of processes.
-pub fn inspected(all: &[Inspected]) -> io::Result<()> {
-    json(&all)
+pub fn inspected(all: &[Inspected], format: &FormatFlag) -> io::Result<()> {
+    let processes = || {
+        all.iter()
+            .map(|inspected| inspected.process.clone())
+            .collect::<Vec<_>>()
+    };
+    match format.output {
+        Format::Json | Format::Yaml => print_data(&all, &format.output).map(|_| ()),
+        Format::JsonLines | Format::Template(_) => {
+            let mut list = List::new("processes", &format.output);
+            list.add(all)?;
+            list.end()
+        }
+        Format::Name => ids(&processes()),
+        Format::Table | Format::Wide => {
+            line(&processes_text(&processes(), format, &Layout::default()))
+        }
+    }
 }
 
 /// What was removed.
 #[derive(Debug, Serialize)]
-struct Pruned {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Pruned {
+    /// Ids of those that are gone.
     removed: Vec<String>,
+    /// Bytes of output that were kept of them.
     output_bytes: u64,
 }
 
 /// Prints what was removed.
-pub fn pruned(removed: &[ProcessId], output_bytes: u64, format: Format) -> io::Result<()> {
-    match format {
-        Format::Table | Format::Wide => line(&format!(
-            "removed {}, {} of output",
-            count(removed.len()),
-            show_size(output_bytes)
-        )),
-        Format::Json => json(&Pruned {
-            removed: removed.iter().map(ProcessId::to_string).collect(),
-            output_bytes,
-        }),
+pub fn pruned(removed: &[ProcessId], output_bytes: u64, format: &FormatFlag) -> io::Result<()> {
+    let removed = Pruned {
+        removed: removed.iter().map(ProcessId::to_string).collect(),
+        output_bytes,
+    };
+    if print_data(&removed, &format.output)? {
+        return Ok(());
     }
+    if format.output == Format::Name {
+        let ids = removed.removed.iter().map(|id| format!("{id}\n"));
+        return print(&ids.collect::<String>());
+    }
+    line(&format!(
+        "removed {}, {} of output",
+        count(removed.removed.len()),
+        show_size(output_bytes)
+    ))
 }
 
 /// Versions of both sides.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Version {
+    /// Of this program.
     client: ClientVersion,
     /// `None`: it was not asked, or is too old to say.
     pub server: Option<ServerInfo>,
@@ -120,8 +153,11 @@ pub struct Version {
 
 /// The version of this program.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct ClientVersion {
+    /// Its own.
     version: &'static str,
+    /// The newest revision of the API that it speaks.
     api_revision: u32,
 }
 
@@ -139,9 +175,9 @@ impl Version {
 }
 
 /// Prints versions.
-pub fn version(version: &Version, format: Format) -> io::Result<()> {
-    if format == Format::Json {
-        return json(version);
+pub fn version(version: &Version, format: &FormatFlag) -> io::Result<()> {
+    if print_data(version, &format.output)? {
+        return Ok(());
     }
     let ClientVersion {
         version: client,
@@ -173,26 +209,32 @@ pub struct Health {
     pub server: ServerInfo,
 }
 
+/// The same, as programs get it.
 #[derive(Debug, Serialize)]
-struct HealthJson<'a> {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct HealthJson<'a> {
+    /// It takes new processes.
     serving: bool,
+    /// How long a call took.
     latency_usec: u64,
+    /// What it says.
     server: &'a ServerInfo,
 }
 
 /// Prints how a server is.
-pub fn health(health: &Health, format: Format) -> io::Result<()> {
+pub fn health(health: &Health, format: &FormatFlag) -> io::Result<()> {
     let Health {
         serving,
         latency,
         server,
     } = health;
-    if format == Format::Json {
-        return json(&HealthJson {
-            serving: *serving,
-            latency_usec: u64::try_from(latency.as_micros()).unwrap_or(u64::MAX),
-            server,
-        });
+    let all = HealthJson {
+        serving: *serving,
+        latency_usec: u64::try_from(latency.as_micros()).unwrap_or(u64::MAX),
+        server,
+    };
+    if print_data(&all, &format.output)? {
+        return Ok(());
     }
     let mut rows = Rows::default();
     let state = if *serving { "serving" } else { "shutting down" };
@@ -201,7 +243,7 @@ pub fn health(health: &Health, format: Format) -> io::Result<()> {
         "latency",
         format!("{:.1} ms", latency.as_secs_f64() * 1000.0),
     );
-    rows.add("up since", server.started_at.map(rfc3339_seconds));
+    rows.add("up since", server.started_at.map(local));
     rows.add(
         "processes",
         format!(
@@ -219,7 +261,7 @@ pub fn health(health: &Health, format: Format) -> io::Result<()> {
 }
 
 fn until(end: SystemTime) -> String {
-    let at = rfc3339_seconds(end);
+    let at = local(end);
     match end.duration_since(SystemTime::now()) {
         Ok(left) => {
             let days = left.as_secs() / (24 * 60 * 60);

@@ -1,65 +1,7 @@
-//! Results as JSON.
+//! What is in JSON and in no type of the client library.
 
-use std::io;
-
-use prn_client::Process;
 use prn_launch::Finding;
 use serde::Serialize;
-
-use super::descriptor::{line, print};
-use super::shown::put;
-
-/// Prints a value.
-pub fn json<T: Serialize>(value: &T) -> io::Result<()> {
-    line(&serde_json::to_string_pretty(value)?)
-}
-
-/// Prints processes, all at once.
-pub fn list(processes: &[Process]) -> io::Result<()> {
-    let mut list = JsonList::default();
-    list.add(processes)?;
-    list.end()
-}
-
-/// Prints a list of processes as JSON, as they come: an object with all of them.
-/// A list of one page is one write(2), see [`line()`].
-#[derive(Debug, Default)]
-pub struct JsonList {
-    has_begun: bool,
-    /// Of the last page, not printed yet.
-    pending: String,
-}
-
-impl JsonList {
-    /// Prints further ones.
-    pub fn add(&mut self, processes: &[Process]) -> io::Result<()> {
-        if !self.pending.is_empty() {
-            print(&std::mem::take(&mut self.pending))?;
-        }
-        for process in processes {
-            let is_first = !std::mem::replace(&mut self.has_begun, true);
-            self.pending.push_str(if is_first {
-                "{\n  \"processes\": ["
-            } else {
-                ","
-            });
-            let object = serde_json::to_string_pretty(process)?;
-            for line in object.lines() {
-                put(&mut self.pending, format_args!("\n    {line}"));
-            }
-        }
-        Ok(())
-    }
-
-    /// Prints what closes it.
-    pub fn end(self) -> io::Result<()> {
-        if self.has_begun {
-            line(&format!("{}\n  ]\n}}", self.pending))
-        } else {
-            line("{\n  \"processes\": []\n}")
-        }
-    }
-}
 
 /// What `prn server check` has found.
 #[derive(Debug, Serialize)]
@@ -70,7 +12,7 @@ pub struct CheckJson<'a> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use prn_client::Process;
     use prn_proto::v1;
 
     fn process(id: &str, command: &str, status: v1::ProcessStatus) -> Process {

@@ -3,13 +3,12 @@
 
 use std::time::{Duration, SystemTime};
 
-use prn_client::{
-    ExitKind, Limits, Pressure, ProcessStatus, ProcessUsage, Retention, StopStatus, StuckTask,
-};
+use prn_client::{Limits, Pressure, ProcessStatus, ProcessUsage, Retention, StopStatus, StuckTask};
 use prn_proto::units::{show_duration, show_size};
 
+use super::moments::local_precise;
 use super::rows::Rows;
-use super::shown::{escaped, rfc3339};
+use super::shown::{escaped, show_cause};
 
 /// From so much of its limit on a process is short of memory, in hundredths.
 const NEAR_LIMIT: u64 = 90;
@@ -60,10 +59,10 @@ fn show_time_left(at: SystemTime, now: SystemTime) -> String {
     match left {
         Some(left) => format!(
             "{}, in {}",
-            rfc3339(at),
+            local_precise(at),
             show_duration(Duration::from_secs(left.as_secs()))
         ),
-        None => rfc3339(at),
+        None => local_precise(at),
     }
 }
 
@@ -84,9 +83,10 @@ fn add_stop(rows: &mut Rows, stop: &StopStatus) {
     let why = show_cause(stop.cause);
     rows.add(
         "stopped",
-        stop.asked_at.map(|at| format!("{}, {why}", rfc3339(at))),
+        stop.asked_at
+            .map(|at| format!("{}, {why}", local_precise(at))),
     );
-    rows.add("killed", stop.killed_at.map(rfc3339));
+    rows.add("killed", stop.killed_at.map(local_precise));
     rows.add("outlived SIGTERM", tasks(&stop.outlived));
 }
 
@@ -96,20 +96,6 @@ fn tasks(tasks: &[StuckTask]) -> String {
         .map(|task| format!("{} ({})", task.name, task.state))
         .collect();
     escaped(&names.join(", "))
-}
-
-fn show_cause(cause: ExitKind) -> &'static str {
-    match cause {
-        ExitKind::Exited => "when its main process had exited",
-        ExitKind::Signalled => "when a signal had ended its main process",
-        ExitKind::OomKilled => "out of memory",
-        ExitKind::TimedOut => "its time was up",
-        ExitKind::StoppedOnRequest => "on request",
-        ExitKind::OutputLimit => "for too much output",
-        ExitKind::DiskLimit => "its workspace was over its disk limit",
-        ExitKind::LeaseExpired => "its lease ran out",
-        ExitKind::Unknown => "cause unknown",
-    }
 }
 
 /// What a process takes of the machine now, and what may make it slow. Nothing of one that has ended.

@@ -6,27 +6,20 @@
 //! on the way at most. A second thread notices a reader who has left while there is nothing to
 //! write.
 
-use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
-use std::time::Duration;
 
 use bytes::Bytes;
-use nix::poll::PollTimeout;
 use prn_client::Source;
 use tokio::sync::mpsc::{self, Permit};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 
-use super::descriptor::{duplicate, has_nobody, write_all};
+use super::descriptor::{duplicate, write_all};
 use super::notices::notice_line;
+use super::reader::Reader;
 
 /// Pieces on the way to the thread. Each is 64 KiB at most.
 const QUEUE: usize = 8;
-
-/// Output may end as its reader leaves (`prn run -- uname | head -n 1`). For so long the end is
-/// waited for, which then says how the process ended, as it would for a program of this machine
-/// that had written all.
-const LAST_WORDS: Duration = Duration::from_millis(200);
 
 /// Something to write.
 #[derive(Debug)]
@@ -42,8 +35,8 @@ pub enum Chunk {
 pub struct Relay {
     queue: Option<mpsc::Sender<Chunk>>,
     done: oneshot::Receiver<io::Result<()>>,
-    /// Whoever reads the stream that matters has left.
-    left: watch::Receiver<bool>,
+    /// Whoever reads the stream that matters.
+    reader: Reader,
 }
 
 impl Relay {
@@ -75,14 +68,14 @@ impl Relay {
                 // Nobody waits for the report if prn leaves at once.
                 let _unheard = report.send(relay());
             })?;
-        let left = watch_reader(match watched {
+        let reader = Reader::of(match watched {
             Source::Stdout => duplicate(io::stdout().as_fd())?,
             Source::Stderr => duplicate(io::stderr().as_fd())?,
         })?;
         Ok(Self {
             queue: Some(queue),
             done,
-            left,
+            reader,
         })
     }
 
@@ -98,10 +91,9 @@ impl Relay {
         let Some(queue) = &self.queue else {
             return std::future::pending().await;
         };
-        let mut left = self.left.clone();
         tokio::select! {
             () = queue.closed() => {}
-            Ok(_) = left.wait_for(|left| *left) => {}
+            _ = self.reader.left() => {}
         }
     }
 
@@ -111,25 +103,11 @@ impl Relay {
     /// `BrokenPipe` if the reader has gone; others as write(2).
     pub async fn finish(&mut self) -> io::Result<()> {
         self.queue = None;
-        if *self.left.borrow() {
+        if self.reader.has_left() {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
         (&mut self.done)
             .await
             .unwrap_or_else(|_| Err(io::Error::other("the writing thread died")))
     }
-}
-
-/// Tells when nobody can read any more what is written to `stream`.
-fn watch_reader(stream: File) -> io::Result<watch::Receiver<bool>> {
-    let (report, left) = watch::channel(false);
-    std::thread::Builder::new()
-        .name("prn-reader".to_owned())
-        .spawn(move || {
-            if has_nobody(&stream, PollTimeout::NONE) {
-                std::thread::sleep(LAST_WORDS);
-                report.send_replace(true);
-            }
-        })?;
-    Ok(left)
 }

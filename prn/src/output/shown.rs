@@ -1,14 +1,12 @@
 //! Values as people read them, safe for a terminal.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::time::SystemTime;
 
 use clap::ValueEnum;
 use nix::sys::signal::Signal;
 use prn_client::{Exit, ExitKind, LeftBehind, Limits, PathRule, ProcessStatus, State};
 use prn_proto::units::show_size;
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 pub fn put(text: &mut String, arguments: std::fmt::Arguments<'_>) {
     // Writing to a string cannot fail.
@@ -27,6 +25,7 @@ pub fn state(state: State) -> &'static str {
 pub fn show_state(status: &ProcessStatus) -> String {
     let name = state(status.state);
     let end = match status.state {
+        State::Running if status.paused => Some("paused".to_owned()),
         State::Running => None,
         State::Stopped => status.exit.as_ref().and_then(show_end),
     };
@@ -53,6 +52,21 @@ pub fn show_end(exit: &Exit) -> Option<String> {
         ExitKind::StoppedOnRequest => return None,
     };
     Some(end)
+}
+
+/// What a tree was stopped for.
+pub fn show_cause(cause: ExitKind) -> &'static str {
+    match cause {
+        ExitKind::Exited => "when its main process had exited",
+        ExitKind::Signalled => "when a signal had ended its main process",
+        ExitKind::OomKilled => "out of memory",
+        ExitKind::TimedOut => "its time was up",
+        ExitKind::StoppedOnRequest => "on request",
+        ExitKind::OutputLimit => "for too much output",
+        ExitKind::DiskLimit => "its workspace was over its disk limit",
+        ExitKind::LeaseExpired => "its lease ran out",
+        ExitKind::Unknown => "cause unknown",
+    }
 }
 
 /// The name of a choice, as its flag takes it.
@@ -139,18 +153,10 @@ pub fn show_exit(exit: &Exit) -> String {
     }
 }
 
-pub fn rfc3339(time: SystemTime) -> String {
-    OffsetDateTime::from(time)
-        .format(&Rfc3339)
-        .unwrap_or_default()
-}
-
-pub fn rfc3339_seconds(time: SystemTime) -> String {
-    let time = OffsetDateTime::from(time);
-    time.replace_nanosecond(0)
-        .unwrap_or(time)
-        .format(&Rfc3339)
-        .unwrap_or_default()
+/// Labels as selectors have them.
+pub fn show_labels(labels: &BTreeMap<String, String>) -> String {
+    let labels = labels.iter().map(|(key, value)| format!("{key}={value}"));
+    labels.collect::<Vec<_>>().join(",")
 }
 
 /// A text without anything that a terminal would act on: control characters, and those that reorder

@@ -7,6 +7,8 @@
 use unicode_segmentation::UnicodeSegmentation;
 use unicode_width::UnicodeWidthStr;
 
+use super::paint::{Palette, Tone};
+
 /// Widest that a column becomes by itself. A cell that is wider sticks out instead of widening the
 /// column: a command has up to 128 KiB, and each other row would be filled up to that with blanks.
 const COLUMN_MAX: usize = 4096;
@@ -21,7 +23,28 @@ const CUT: char = '…';
 #[derive(Debug)]
 pub struct Table {
     header: Vec<&'static str>,
-    rows: Vec<Vec<String>>,
+    rows: Vec<Vec<Cell>>,
+}
+
+/// What stands in a row below one header.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cell {
+    text: String,
+    tone: Option<Tone>,
+}
+
+impl Cell {
+    /// A text with a colour.
+    pub fn new(text: String, tone: impl Into<Option<Tone>>) -> Self {
+        let tone = tone.into();
+        Self { text, tone }
+    }
+}
+
+impl From<String> for Cell {
+    fn from(text: String) -> Self {
+        Self::new(text, None)
+    }
 }
 
 impl Table {
@@ -34,14 +57,23 @@ impl Table {
     }
 
     /// Adds a row: one cell for each column.
-    pub fn push(&mut self, row: Vec<String>) {
+    pub fn push(&mut self, row: Vec<Cell>) {
         self.rows.push(row);
+    }
+
+    /// With one more column in front of all others: a cell for each row.
+    pub fn led_by(mut self, header: &'static str, cells: impl IntoIterator<Item = String>) -> Self {
+        self.header.insert(0, header);
+        for (row, cell) in self.rows.iter_mut().zip(cells) {
+            row.insert(0, cell.into());
+        }
+        self
     }
 
     /// The lines, no wider than `most`. What is too wide is cut in the last column first; the first
     /// column, which tells the rows apart, is cut only by the edge of a terminal that has no room
     /// for it at all.
-    pub fn render(&self, most: Option<usize>) -> String {
+    pub fn render(&self, most: Option<usize>, palette: Palette) -> String {
         let widths = self.widths(most);
         let rule = format!(
             "+{}+",
@@ -51,34 +83,38 @@ impl Table {
                 .collect::<Vec<_>>()
                 .join("+")
         );
-        let header = line(&widths, self.header.iter().copied(), centred);
-        let cell = |text: &str, width| {
-            let shown = if most.is_some() {
-                cut(text, width)
-            } else {
-                text.to_owned()
-            };
-            let blanks = width.saturating_sub(shown_width(&shown));
-            format!("{shown}{}", " ".repeat(blanks))
-        };
-        let rows = self
-            .rows
-            .iter()
-            .map(|row| line(&widths, row.iter().map(String::as_str), cell));
+        // Where not even the ids have room, the edge cuts lines, and would cut colours with them.
+        let fits = most.is_none_or(|most| shown_width(&rule) <= most);
+        let palette = if fits { palette } else { Palette::PLAIN };
+        let header = self.header.iter().zip(&widths);
+        let header = line(header.map(|(name, width)| centred(name, *width)));
+        let rows = self.rows.iter().map(|row| {
+            let cells = row.iter().zip(&widths);
+            line(cells.map(|(cell, width)| shown_cell(cell, *width, most.is_some(), palette)))
+        });
         let lines: Vec<_> = [rule.clone(), header, rule.clone()]
             .into_iter()
             .chain(rows)
             .chain([rule])
-            .map(|line| most.map_or_else(|| line.clone(), |most| cut(&line, most)))
+            .map(|line| match most {
+                Some(most) if !fits => cut(&line, most),
+                Some(_) | None => line,
+            })
             .collect();
         lines.join("\n")
+    }
+
+    /// Without colours.
+    #[cfg(test)]
+    pub fn plain(&self, most: Option<usize>) -> String {
+        self.render(most, Palette::PLAIN)
     }
 
     fn widths(&self, most: Option<usize>) -> Vec<usize> {
         let mut widths: Vec<usize> = self.header.iter().map(|name| name.len()).collect();
         for row in &self.rows {
             for (width, cell) in widths.iter_mut().zip(row) {
-                *width = shown_width(cell).min(COLUMN_MAX).max(*width);
+                *width = shown_width(&cell.text).min(COLUMN_MAX).max(*width);
             }
         }
         if let Some(most) = most {
@@ -97,16 +133,20 @@ impl Table {
     }
 }
 
-fn line<'a>(
-    widths: &[usize],
-    cells: impl Iterator<Item = &'a str>,
-    shown: impl Fn(&str, usize) -> String,
-) -> String {
-    let cells: Vec<_> = cells
-        .zip(widths)
-        .map(|(text, width)| format!(" {} |", shown(text, *width)))
-        .collect();
+fn line(cells: impl Iterator<Item = String>) -> String {
+    let cells: Vec<_> = cells.map(|cell| format!(" {cell} |")).collect();
     format!("|{}", cells.concat())
+}
+
+/// A cell's text, filled up to its column's width; cut to that if `is_cut`.
+fn shown_cell(cell: &Cell, width: usize, is_cut: bool, palette: Palette) -> String {
+    let text = if is_cut {
+        cut(&cell.text, width)
+    } else {
+        cell.text.clone()
+    };
+    let blanks = width.saturating_sub(shown_width(&text));
+    format!("{}{}", palette.paint(&text, cell.tone), " ".repeat(blanks))
 }
 
 fn centred(text: &str, width: usize) -> String {
@@ -161,7 +201,7 @@ mod tests {
     fn table(rows: &[[&str; 3]]) -> Table {
         let mut table = Table::new(&["ID", "STATE", "COMMAND"]);
         for row in rows {
-            table.push(row.map(str::to_owned).into());
+            table.push(row.map(|cell| cell.to_owned().into()).into());
         }
         table
     }
@@ -179,13 +219,30 @@ mod tests {
             [ID, "Running", "ping google.com"],
             ["a3e56c1fb29d8a5477c2f819ef34a65d", "Running", "top"],
         ]);
-        assert_eq!(table.render(None), expected);
-        assert_eq!(table.render(Some(80)), expected, "there is room");
+        assert_eq!(table.plain(None), expected);
+        assert_eq!(table.plain(Some(80)), expected, "there is room");
+    }
+
+    #[test]
+    fn colours_widen_no_column() {
+        let mut table = Table::new(&["ID", "STATE"]);
+        table.push(vec![
+            "a".to_owned().into(),
+            Cell::new("Running".into(), Tone::Good),
+        ]);
+        table.push(vec!["b".to_owned().into(), Cell::new("x".into(), None)]);
+        let palette = Palette::new(crate::format::Color::Always);
+        let plain = table.plain(Some(80));
+        let painted = table.render(Some(80), palette);
+        assert_ne!(plain, painted);
+        let bare = painted.replace("\u{1b}[32m", "").replace("\u{1b}[0m", "");
+        assert_eq!(bare, plain);
+        assert_eq!(table.render(Some(5), palette), table.plain(Some(5)));
     }
 
     #[test]
     fn an_empty_table_has_its_header() {
-        assert_eq!(table(&[]).render(None).lines().count(), 4);
+        assert_eq!(table(&[]).plain(None).lines().count(), 4);
     }
 
     #[test]
@@ -202,7 +259,7 @@ mod tests {
             [ID, "Running", "top"],
         ]);
         for most in 1..300 {
-            let shown = table.render(Some(most));
+            let shown = table.plain(Some(most));
             assert_eq!(shown.lines().count(), 9, "one line a row");
             for line in shown.lines() {
                 assert!(line.width() <= most, "{most}: {line}");
@@ -216,7 +273,7 @@ mod tests {
                 assert!(shown.ends_with('+'), "{most}: and it is there");
             }
         }
-        let whole = table.render(None);
+        let whole = table.plain(None);
         for cell in [&long, &wide, &accents, &family] {
             assert!(whole.contains(cell.as_str()));
         }
@@ -226,14 +283,9 @@ mod tests {
     fn a_cell_without_end_sticks_out_and_widens_no_other_row() {
         let endless = "x".repeat(100_000);
         let table = table(&[[ID, "Running", &endless], [ID, "Running", "top"]]);
-        let lengths: Vec<_> = table.render(None).lines().map(str::len).collect();
+        let lengths: Vec<_> = table.plain(None).lines().map(str::len).collect();
         assert!(lengths[3] > 100_000 && lengths[4] < 5000, "{lengths:?}");
-        assert!(
-            table
-                .render(Some(80))
-                .lines()
-                .all(|line| line.width() <= 80)
-        );
+        assert!(table.plain(Some(80)).lines().all(|line| line.width() <= 80));
     }
 
     #[test]

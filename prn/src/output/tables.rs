@@ -10,12 +10,9 @@ use prn_proto::units::{show_duration, show_size};
 use terminal_size::terminal_size_of;
 
 use super::lifetime::{add_lifetime, add_names};
+use super::moments::{ago, local_precise};
 use super::rows::Rows;
-use super::shown::{
-    choice, escaped, rfc3339, rfc3339_seconds, show_exit, show_left_behind, show_limits, show_path,
-    show_state, state,
-};
-use super::table::Table;
+use super::shown::{choice, escaped, show_exit, show_left_behind, show_limits, show_path};
 use crate::fields;
 
 /// Columns that a line on standard output may have: those of its terminal, or what COLUMNS says
@@ -31,55 +28,6 @@ pub fn columns() -> Option<usize> {
         let (width, _) = terminal_size_of(io::stdout())?;
         Some(usize::from(width.0))
     })
-}
-
-pub fn table(processes: &[Process]) -> Table {
-    rows(&["ID", "STATE", "COMMAND"], processes, |process| {
-        vec![
-            process.id.to_string(),
-            show_state(&process.status),
-            escaped(&process.status.command),
-        ]
-    })
-}
-
-pub fn wide_table(processes: &[Process]) -> Table {
-    rows(
-        &[
-            "ID",
-            "STATE",
-            "EXIT",
-            "STARTED",
-            "ENDED",
-            "WORKSPACE",
-            "COMMAND",
-        ],
-        processes,
-        |process| {
-            let status = &process.status;
-            vec![
-                process.id.to_string(),
-                state(status.state).to_owned(),
-                status.exit.as_ref().map(show_exit).unwrap_or_default(),
-                status.started_at.map(rfc3339_seconds).unwrap_or_default(),
-                status.ended_at.map(rfc3339_seconds).unwrap_or_default(),
-                escaped(status.workspace.as_deref().unwrap_or_default()),
-                escaped(&status.command),
-            ]
-        },
-    )
-}
-
-pub fn rows(
-    header: &[&'static str],
-    processes: &[Process],
-    row: impl Fn(&Process) -> Vec<String>,
-) -> Table {
-    let mut table = Table::new(header);
-    for process in processes {
-        table.push(row(process));
-    }
-    table
 }
 
 /// What `-o wide` says below the table.
@@ -119,9 +67,11 @@ fn input(status: &ProcessStatus) -> Option<&'static str> {
 }
 
 fn add_times(rows: &mut Rows, status: &ProcessStatus) {
-    rows.add("started", status.started_at.map(rfc3339));
-    rows.add("main exited", status.main_exited_at.map(rfc3339));
-    rows.add("ended", status.ended_at.map(rfc3339));
+    let now = SystemTime::now();
+    let shown = |time| format!("{} ({})", local_precise(time), ago(time, now));
+    rows.add("started", status.started_at.map(shown));
+    rows.add("main exited", status.main_exited_at.map(shown));
+    rows.add("ended", status.ended_at.map(shown));
     rows.add("exit", status.exit.as_ref().map(show_exit));
 }
 
@@ -216,16 +166,5 @@ mod tests {
         assert!(!shown(v1::StandardInput::None, false).contains("input"));
         assert!(shown(v1::StandardInput::Terminal, false).contains("input              terminal"));
         assert!(shown(v1::StandardInput::Pipe, true).contains("input              pipe, ended"));
-    }
-
-    #[test]
-    fn a_row_is_one_line_whatever_is_in_a_command() {
-        let shown = table(&[process(
-            "fcd2310e7b9a462a5d88c3a0ff4e2d9b",
-            "printf 'a\nb'",
-            running(),
-        )])
-        .render(None);
-        assert_eq!(shown.lines().count(), 5, "{shown}");
     }
 }

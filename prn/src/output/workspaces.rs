@@ -4,30 +4,54 @@ use std::io;
 
 use prn_client::{DiskEnforcement, Workspace};
 use prn_proto::units::show_size;
-use serde::Serialize;
 
+use super::answers::print_table;
+use super::column::{Column, named, table};
+use super::data::{List, print_data};
 use super::descriptor::{line, print};
-use super::json::json;
-use super::shown::{escaped, rfc3339_seconds};
-use super::table::Table;
-use super::tables::columns;
-use crate::format::Format;
+use super::hosts::{OfHost, list_of_hosts};
+use super::moments::local;
+use super::paint::Tone;
+use super::shown::escaped;
+use super::table::Cell;
+use crate::format::{Format, FormatFlag};
 
-/// Prints a workspace that was made: its name alone, or all of it as JSON.
-pub fn workspace(workspace: &Workspace, format: Format) -> io::Result<()> {
-    match format {
-        Format::Table | Format::Wide => line(&escaped(&workspace.name)),
-        Format::Json => json(workspace),
+/// Prints a workspace that was made: its name alone, or all of it.
+pub fn workspace(workspace: &Workspace, format: &FormatFlag) -> io::Result<()> {
+    if print_data(workspace, &format.output)? {
+        return Ok(());
     }
+    line(&escaped(&workspace.name))
 }
 
 /// Prints a list of workspaces.
-pub fn workspaces(workspaces: &[Workspace], format: Format) -> io::Result<()> {
-    match format {
-        Format::Table => line(&table(workspaces).render(columns())),
-        Format::Wide => line(&wide_table(workspaces).render(columns())),
-        Format::Json => json(&ListJson { workspaces }),
-    }
+pub fn workspaces(workspaces: &[Workspace], format: &FormatFlag) -> io::Result<()> {
+    let columns = match format.output {
+        Format::Table => usual(),
+        Format::Wide => COLUMNS.iter().collect(),
+        Format::Name => return workspace_names(workspaces),
+        Format::Json | Format::JsonLines | Format::Yaml | Format::Template(_) => {
+            let mut list = List::new("workspaces", &format.output);
+            list.add(workspaces)?;
+            return list.end();
+        }
+    };
+    print_table(&table(&columns, workspaces), format)
+}
+
+/// Prints those of several servers. As names: server and name, one a line.
+pub fn workspaces_of_hosts(all: &[OfHost<Workspace>], format: &FormatFlag) -> io::Result<()> {
+    let columns = if format.output == Format::Wide {
+        COLUMNS.iter().collect()
+    } else {
+        usual()
+    };
+    let name = |workspace: &Workspace| escaped(&workspace.name);
+    list_of_hosts("workspaces", all, &columns, name, format)
+}
+
+fn usual() -> Vec<&'static Column<Workspace>> {
+    named(COLUMNS, &["name", "state", "processes", "disk", "created"])
 }
 
 /// Prints the names of workspaces.
@@ -36,55 +60,53 @@ pub fn workspace_names(workspaces: &[Workspace]) -> io::Result<()> {
     print(&names.map(|name| name + "\n").collect::<String>())
 }
 
-/// An object with all of them.
-#[derive(Debug, Serialize)]
-struct ListJson<'a> {
-    workspaces: &'a [Workspace],
-}
-
-fn table(workspaces: &[Workspace]) -> Table {
-    let mut table = Table::new(&["NAME", "STATE", "PROCESSES", "DISK", "CREATED"]);
-    for workspace in workspaces {
-        table.push(row(workspace).into());
-    }
-    table
-}
-
-fn wide_table(workspaces: &[Workspace]) -> Table {
-    let mut table = Table::new(&[
-        "NAME",
-        "STATE",
-        "PROCESSES",
-        "DISK",
-        "CREATED",
-        "USER ID",
-        "DIRECTORY",
-    ]);
-    for workspace in workspaces {
-        let mut row = Vec::from(row(workspace));
-        row.push(workspace.uid.to_string());
-        row.push(escaped(&workspace.directory));
-        table.push(row);
-    }
-    table
-}
-
-fn row(workspace: &Workspace) -> [String; 5] {
-    let state = if workspace.leaving {
-        "Leaving"
-    } else {
-        "Ready"
-    };
-    [
-        escaped(&workspace.name),
-        state.to_owned(),
-        workspace.processes.to_string(),
-        show_bound(workspace),
-        (workspace.created_at)
-            .map(rfc3339_seconds)
-            .unwrap_or_default(),
-    ]
-}
+const COLUMNS: &[Column<Workspace>] = &[
+    Column {
+        name: "name",
+        header: "NAME",
+        cell: |workspace| escaped(&workspace.name).into(),
+        order: |a, b| a.name.cmp(&b.name),
+    },
+    Column {
+        name: "state",
+        header: "STATE",
+        cell: |workspace| match workspace.leaving {
+            true => Cell::new("Leaving".to_owned(), Tone::Notable),
+            false => Cell::new("Ready".to_owned(), Tone::Good),
+        },
+        order: |a, b| a.leaving.cmp(&b.leaving),
+    },
+    Column {
+        name: "processes",
+        header: "PROCESSES",
+        cell: |workspace| workspace.processes.to_string().into(),
+        order: |a, b| a.processes.cmp(&b.processes),
+    },
+    Column {
+        name: "disk",
+        header: "DISK",
+        cell: |workspace| show_bound(workspace).into(),
+        order: |a, b| a.disk_max_bytes.cmp(&b.disk_max_bytes),
+    },
+    Column {
+        name: "created",
+        header: "CREATED",
+        cell: |workspace| workspace.created_at.map(local).unwrap_or_default().into(),
+        order: |a, b| a.created_at.cmp(&b.created_at),
+    },
+    Column {
+        name: "uid",
+        header: "USER ID",
+        cell: |workspace| workspace.uid.to_string().into(),
+        order: |a, b| a.uid.cmp(&b.uid),
+    },
+    Column {
+        name: "directory",
+        header: "DIRECTORY",
+        cell: |workspace| escaped(&workspace.directory).into(),
+        order: |a, b| a.directory.cmp(&b.directory),
+    },
+];
 
 /// How much of the disk it may take, and what sees to that.
 fn show_bound(workspace: &Workspace) -> String {
@@ -129,26 +151,26 @@ mod tests {
             (Watched, true, ["Leaving", "2", "1 GiB, watched"]),
             (Unspecified, false, ["Ready", "2", ""]),
         ] {
-            let row = row(&workspace(enforcement, leaving));
-            assert_eq!(row[0], "w");
-            assert_eq!(row[1..4], cells);
-            assert_eq!(row[4], "2023-11-14T22:13:20Z");
+            let all = [workspace(enforcement, leaving)];
+            let columns: Vec<_> = COLUMNS.iter().collect();
+            let shown = table(&columns, &all).plain(None);
+            let row = shown.lines().nth(3).unwrap();
+            let row: Vec<_> = row.split('|').map(str::trim).collect();
+            assert_eq!(row[1], "w");
+            assert_eq!(row[2..5], cells);
+            assert_eq!(row[6..8], ["7", "/var/lib/prn/workspace-w"]);
         }
-        let wide = wide_table(&[workspace(Quota, false)]).render(None);
-        assert!(wide.contains("| 7 ") && wide.contains("/var/lib/prn/workspace-w"));
     }
 
     #[test]
-    fn json_has_all_below_one_name() {
-        let all = [workspace(v1::DiskEnforcement::Watched, false)];
-        let list = ListJson { workspaces: &all };
-        let json = serde_json::to_value(list).unwrap();
-        let first = &json["workspaces"][0];
-        assert_eq!(first["name"], "w");
-        assert_eq!(first["disk_enforcement"], "watched");
-        assert_eq!(first["created_at"], "2023-11-14T22:13:20Z");
+    fn json_has_times_and_words() {
+        let one = workspace(v1::DiskEnforcement::Watched, false);
+        let json = serde_json::to_value(one).unwrap();
+        assert_eq!(json["name"], "w");
+        assert_eq!(json["disk_enforcement"], "watched");
+        assert_eq!(json["created_at"], "2023-11-14T22:13:20Z");
         assert_eq!(
-            (&first["processes"], &first["leaving"]),
+            (&json["processes"], &json["leaving"]),
             (&2.into(), &false.into())
         );
     }

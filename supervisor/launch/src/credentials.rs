@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use prn_ipc_protocol::config;
 use prn_ipc_protocol::types::Id;
-use prn_proto::credentials::{CredentialsError, KeySource, ends_soon, load_certificate, now};
+use prn_proto::credentials::{
+    CertificateSource, CredentialsError, KeySource, ends_soon, load_certificate, now,
+};
 use prn_proto::tls::{self, Certificate, Key, TlsError};
 
 use crate::error::ServerError;
@@ -106,14 +108,11 @@ fn pins(
 }
 
 fn refused(path: &Path, source: TlsError) -> CredentialsError {
-    CredentialsError::Certificate {
-        path: path.to_owned(),
-        source,
-    }
+    CertificateSource::File(path.to_owned()).refused(source)
 }
 
 fn warn_of_end(certificate: &Certificate, path: &Path, now: Duration, warn: &dyn Fn(Warning)) {
-    if let Some(ending) = ends_soon(certificate, path, now) {
+    if let Some(ending) = ends_soon(certificate, &path.display(), now) {
         warn(Warning::EndsSoon(ending));
     }
 }

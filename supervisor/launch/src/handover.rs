@@ -11,6 +11,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use nix::fcntl::{AtFlags, FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
@@ -19,6 +20,7 @@ use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
 use nix::sys::stat::{Mode, fchmod};
 use nix::unistd::{chdir, execveat};
 use prn_ipc_protocol::config::OpenFiles;
+use prn_ipc_protocol::types::Millis;
 
 /// Descriptors are parked from here on, out of the way of those that the supervisor expects.
 const PARKING: RawFd = 20;
@@ -119,6 +121,20 @@ pub fn notify_socket() -> Result<Option<OwnedFd>, HandoverError> {
     connect()
         .map(|socket| Some(socket.into()))
         .map_err(HandoverError::Notify)
+}
+
+/// How often the service manager wants to hear from this process, if it does: half of the time after
+/// which it takes it to be stuck (sd_watchdog_enabled(3)).
+pub fn watchdog() -> Option<Millis> {
+    let number = |name| std::env::var(name).ok()?.parse::<u64>().ok();
+    let process = number("WATCHDOG_PID");
+    if process.is_some_and(|process| process != u64::from(std::process::id())) {
+        return None;
+    }
+    let limit = Duration::from_micros(number("WATCHDOG_USEC")?);
+    Millis::try_from(limit / 2)
+        .ok()
+        .filter(|often| !often.duration().is_zero())
 }
 
 /// Bytes in memory that nobody can change any more: mode 0400, sealed.

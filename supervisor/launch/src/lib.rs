@@ -80,6 +80,7 @@ pub fn start(flags: options::Start, warn: &dyn Fn(Warning)) -> Result<Infallible
         address,
         disks,
         open_files: handover::prepare_process()?,
+        watchdog: notify.as_ref().and_then(|_| handover::watchdog()),
         notify: notify.is_some(),
         own_cgroup,
         ..planned
@@ -121,6 +122,9 @@ fn admitted(
         None => Ok(()),
     };
     refuse(&[check::privilege(host)])?;
+    if options.has_clients_address_alone() {
+        warn(Warning::ClientsAddress);
+    }
     let credentials = Credentials::load(options, warn)?;
     refuse(&check::findings(host, options))?;
     if std::process::id() == 1 {

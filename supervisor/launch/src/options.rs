@@ -52,14 +52,24 @@ pub enum OptionsError {
     NoClients,
 }
 
-/// The variable that says where the server is, unless it says nothing.
-pub fn address_variable() -> Resettable<OsStr> {
-    let empty = std::env::var_os("PRN_ADDRESS").is_some_and(|value| value.is_empty());
-    if empty {
-        Resettable::Reset
+/// The variable that says where the server listens. It has no name in common with a client's: on a
+/// machine that has both, that of the one would bind the other to its port.
+const LISTEN_VARIABLE: &str = "PRN_LISTEN";
+
+/// The client's variable, which says where the server is that it talks to.
+const CLIENT_VARIABLE: &str = "PRN_ADDRESS";
+
+/// The variable, unless it says nothing.
+fn listen_variable() -> Resettable<OsStr> {
+    if says_something(LISTEN_VARIABLE) || std::env::var_os(LISTEN_VARIABLE).is_none() {
+        Resettable::Value(LISTEN_VARIABLE.into())
     } else {
-        Resettable::Value("PRN_ADDRESS".into())
+        Resettable::Reset
     }
+}
+
+fn says_something(variable: &str) -> bool {
+    std::env::var_os(variable).is_some_and(|value| !value.is_empty())
 }
 
 /// `prn server start`.
@@ -118,7 +128,7 @@ pub struct Options {
     #[arg(long, value_name = "FILE")]
     pub tls_key: Option<PathBuf>,
     /// Where to listen [default: 127.0.0.1:50051]
-    #[arg(long, value_name = "HOST:PORT", env = address_variable(), hide_env_values = true)]
+    #[arg(long, value_name = "HOST:PORT", env = listen_variable(), hide_env_values = true)]
     pub address: Option<Address>,
     /// Folder of the processes' working directories [default: /var/lib/prn]
     #[arg(long, value_name = "DIR")]
@@ -257,6 +267,11 @@ impl Options {
     /// Output may be kept on disk.
     pub fn has_output_disk(&self) -> bool {
         self.output_disk.is_some_and(|size| size.0 > 0)
+    }
+
+    /// Nothing says where to listen but the client's variable, which the server does not read.
+    pub(crate) fn has_clients_address_alone(&self) -> bool {
+        self.address.is_none() && says_something(CLIENT_VARIABLE)
     }
 
     /// The state folder.

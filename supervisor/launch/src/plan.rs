@@ -166,6 +166,7 @@ pub fn resolve(options: &Options, host: &Host) -> Result<Plan, PlanError> {
                 .collect(),
             open_files: OpenFiles { soft: 0, hard: 0 },
             notify: false,
+            watchdog: None,
             own_cgroup: None,
             bindable: Vec::new(),
             workspaces: workspaces(options, host, ids.count)?,

@@ -64,6 +64,11 @@ pub enum Warning {
     /// A certificate ends soon.
     #[error("warning: {0}")]
     EndsSoon(String),
+    /// The client's variable is set, and none of the server's.
+    #[error(
+        "warning: PRN_ADDRESS says where clients find a server, and this one does not read it: --address, PRN_LISTEN or the configuration's address says where to listen"
+    )]
+    ClientsAddress,
     /// The group's lock is held.
     #[error("warning: {} is locked by a process that is no server: it is used all the same", .0.display())]
     LockedByStranger(PathBuf),

@@ -34,6 +34,9 @@ pub enum PeerFault {
     /// Its time to start was over.
     #[error("it does not serve")]
     NeverReady,
+    /// It has not answered a probe.
+    #[error("it is stuck: it does not answer")]
+    Stuck,
     /// It is a zombie that something of its own traces (ptrace(2)): without that one it can be
     /// reaped.
     #[error("it has ended, but is kept from being reaped")]

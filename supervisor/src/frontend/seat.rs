@@ -96,6 +96,11 @@ impl Seat {
         self.converse(Session::receive, runner, stage);
     }
 
+    /// Asks whether the frontend is stuck.
+    pub fn probe(&mut self, runner: &mut Runner, stage: Stage) {
+        self.converse(Session::probe, runner, stage);
+    }
+
     /// Sends what there is to be sent.
     pub fn send(&mut self, runner: &mut Runner, stage: Stage) {
         self.converse(Session::send, runner, stage);

@@ -31,6 +31,8 @@ pub(super) struct Session {
     /// The socket was full. It is not listened to until it is not, so that the outbox stays
     /// bounded.
     blocked: bool,
+    /// A probe waits for its answer.
+    is_probed: bool,
 }
 
 impl Session {
@@ -44,6 +46,7 @@ impl Session {
             phase: Phase::Silent,
             outbox: Outbox::new(),
             blocked: false,
+            is_probed: false,
         }
     }
 
@@ -63,6 +66,21 @@ impl Session {
     /// Whether the frontend serves.
     pub fn is_ready(&self) -> bool {
         self.phase == Phase::Ready
+    }
+
+    /// Asks whether the frontend is stuck, once it serves.
+    ///
+    /// # Errors
+    /// `Stuck`: it has not answered the last time.
+    pub fn probe(&mut self, _: &mut Runner) -> Result<(), PeerFault> {
+        if self.is_probed {
+            return Err(PeerFault::Stuck);
+        }
+        if self.is_ready() {
+            self.is_probed = true;
+            self.outbox.event(Event::Probe);
+        }
+        Ok(())
     }
 
     /// Handles requests, a bounded number of them.
@@ -99,6 +117,7 @@ impl Session {
             Request::Unfollow(id, For::Output) => runner.unfollow(id),
             Request::Unfollow(id, For::Lease) => runner.release_lease(id),
             Request::InputTaken { id, taken } => runner.input_taken(id, taken),
+            Request::Alive => self.is_probed = false,
         }
         Ok(())
     }

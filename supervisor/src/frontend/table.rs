@@ -22,7 +22,8 @@ impl Phase {
                 | Request::Taken { .. }
                 | Request::Follow(..)
                 | Request::Unfollow(..)
-                | Request::InputTaken { .. },
+                | Request::InputTaken { .. }
+                | Request::Alive,
             ) => Ok(Self::Ready),
             (Self::Greeted | Self::Ready, Request::Hello(_))
             | (Self::Silent | Self::Ready, Request::Ready)
@@ -33,7 +34,8 @@ impl Phase {
                 | Request::Taken { .. }
                 | Request::Follow(..)
                 | Request::Unfollow(..)
-                | Request::InputTaken { .. },
+                | Request::InputTaken { .. }
+                | Request::Alive,
             ) => Err(PeerFault::OutOfPhase(self)),
         }
     }
@@ -70,7 +72,8 @@ mod tests {
             | Request::Taken { .. }
             | Request::Follow(..)
             | Request::Unfollow(..)
-            | Request::InputTaken { .. } => Phase::Ready,
+            | Request::InputTaken { .. }
+            | Request::Alive => Phase::Ready,
         }
     }
 

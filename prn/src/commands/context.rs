@@ -1,0 +1,586 @@
+//! `prn context`: servers by name, in the user's configuration.
+
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use clap::{Args, Subcommand};
+use prn_client::credentials::{CertificateSource, KeySource};
+use prn_client::{Client, ClientError, Code};
+use prn_proto::tls::Certificate;
+use prn_proto::units::Address;
+
+use crate::connection::{Connection, Remote};
+use crate::context::config::{Config, Context as Known, KEY_OF_ENVIRONMENT, Place};
+use crate::context::edit::{self, Existing};
+use crate::context::error::ContextError;
+use crate::context::line::{ServerLine, is_line};
+use crate::context::name::{Name, Patterns};
+use crate::context::settings::{Found, Settings, Target, of_context, own_keygen};
+use crate::exit::{self, Exit};
+use crate::failure::Failure;
+use crate::format::{Format, FormatFlag};
+use crate::hosts::{Host, Hosts};
+use crate::output::{self, CheckedContext, KnownContext, ShownContext, ShownSetting};
+
+/// Columns of a PEM text (RFC 7468).
+const PEM_COLUMNS: usize = 64;
+
+/// Servers by name: add them once, then name them with --context
+///
+/// Contexts are in ~/.config/prn/config.toml ($XDG_CONFIG_HOME, PRN_CONFIG), which you may also write
+/// by hand. What is typed wins over what is set: first --address, --server-cert, --client-cert and
+/// --tls-key, then the context of --context, then the environment (PRN_ADDRESS and the like), then
+/// the context of PRN_CONTEXT, then the one of `prn context use`.
+///
+/// A pattern (--context 'web*'), a list (web1,web2) or --context given again means several servers, for
+/// `run`, `start`, `status`, `list` and `workspace list`.
+#[derive(Debug, Args)]
+pub struct Context {
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// What is done with contexts.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    Add(Add),
+    Use(Use),
+    #[command(visible_alias = "ls")]
+    List(List),
+    Show(Show),
+    #[command(visible_alias = "rm")]
+    Remove(Remove),
+    Check(Check),
+}
+
+/// Add a server
+///
+/// It needs an address and the server's certificate: from a line that `prn context show --line` has
+/// printed, from a file with such a line or with the keys of a context, or from flags, which win.
+/// The server's certificate is copied into the configuration. Your own certificate and key are those
+/// of the flags, else client.pem and client.key beside the configuration.
+///
+/// The first context becomes the current one.
+#[derive(Debug, Args)]
+pub struct Add {
+    /// Its name: up to 64 letters, digits, and . _ - behind the first of them
+    pub name: Name,
+    /// The line (prn1:…), a file with it or with the keys of a context (address, server-cert, …), or -
+    /// for standard input
+    #[arg(value_name = "LINE|FILE|-")]
+    pub from: Option<String>,
+    /// Where the server listens
+    #[arg(long, value_name = "HOST:PORT")]
+    pub address: Option<Address>,
+    /// The server's certificate (PEM)
+    #[arg(long, value_name = "FILE")]
+    pub server_cert: Option<PathBuf>,
+    /// Your own certificate (PEM), for this server
+    #[arg(long, value_name = "FILE")]
+    pub client_cert: Option<PathBuf>,
+    /// Your private key (PKCS#8, PEM), for this server; or env, for the one in PRN_TLS_KEY
+    #[arg(long, visible_alias = "key", value_name = "FILE")]
+    pub tls_key: Option<PathBuf>,
+    /// Replace the context of this name, if there is one
+    #[arg(short, long)]
+    pub force: bool,
+    /// Make it the current one
+    #[arg(long = "use")]
+    pub is_used: bool,
+}
+
+/// Make a context the current one: that of commands that name none
+#[derive(Debug, Args)]
+pub struct Use {
+    /// Its name
+    pub name: Name,
+}
+
+/// List all contexts, by name
+#[derive(Debug, Args)]
+pub struct List {
+    /// Names alone, one a line
+    #[arg(short, long, conflicts_with = "output")]
+    pub quiet: bool,
+    /// How to print the result.
+    #[command(flatten)]
+    pub format: FormatFlag,
+}
+
+/// Show which server would be talked to, and where each part of that comes from
+#[derive(Debug, Args)]
+pub struct Show {
+    /// Of this context, as --context would mean it
+    #[arg(conflicts_with = "context")]
+    pub name: Option<Name>,
+    /// Print it as one line for `prn context add`: address and certificate of the server, no secret
+    #[arg(long, conflicts_with = "output")]
+    pub line: bool,
+    /// How to print the result.
+    #[command(flatten)]
+    pub format: FormatFlag,
+    /// How to reach the server.
+    #[command(flatten)]
+    pub connection: Connection,
+}
+
+/// Remove contexts
+#[derive(Debug, Args)]
+pub struct Remove {
+    /// Which
+    #[arg(required = true, value_name = "NAME")]
+    pub names: Vec<Name>,
+}
+
+/// Connect, and say which version answers, how fast, and until when both certificates are valid
+///
+/// The exit code is the highest of what each alone would give.
+#[derive(Debug, Args)]
+pub struct Check {
+    /// Contexts, or patterns of them [default: the one that would be talked to]
+    #[arg(value_name = "NAME", conflicts_with_all = ["all", "context"])]
+    pub names: Vec<String>,
+    /// All contexts
+    #[arg(short, long, conflicts_with = "context")]
+    pub all: bool,
+    /// How to print the result.
+    #[command(flatten)]
+    pub format: FormatFlag,
+    /// How to reach the server.
+    #[command(flatten)]
+    pub connection: Connection,
+}
+
+pub async fn context(args: Context) -> Result<Exit, Failure> {
+    match args.verb {
+        Verb::Add(args) => add(args),
+        Verb::Use(args) => make_current(&args),
+        Verb::List(args) => list(args),
+        Verb::Show(args) => show(args),
+        Verb::Remove(args) => remove(&args),
+        Verb::Check(args) => check(args).await,
+    }
+}
+
+fn add(args: Add) -> Result<Exit, Failure> {
+    let place = Place::of_environment()?;
+    let source = Source::of(args.from.as_deref())?;
+    let (address, certificate) = source.server(&args)?;
+    let own = |flag: Option<&Path>, said: Option<String>| match flag {
+        Some(path) if path == Path::new(KEY_OF_ENVIRONMENT) => Ok(Some(KEY_OF_ENVIRONMENT.into())),
+        Some(path) => absolute(path).map(Some),
+        None => Ok(said),
+    };
+    let context = Known {
+        address: Some(address),
+        server_cert: Some(pem(&certificate)),
+        client_cert: own(args.client_cert.as_deref(), source.known.client_cert)?,
+        tls_key: own(args.tls_key.as_deref(), source.known.tls_key)?,
+    };
+    let existing = if args.force {
+        Existing::Replaced
+    } else {
+        Existing::Kept
+    };
+    let becomes_current = edit::change(&place, |document| {
+        let is_first = edit::add(document, &args.name, &context, existing)?;
+        if args.is_used {
+            edit::set_current(document, args.name.as_str());
+        }
+        Ok(is_first || args.is_used)
+    })?;
+    output::print_line(args.name.as_str())?;
+    if becomes_current {
+        output::notice(&format!("context {} is the current one", args.name));
+    }
+    let settings = of_context(&place.load()?, &place, args.name.as_str())?;
+    output::notice(&next_step(&settings, &place));
+    Ok(exit::OK)
+}
+
+/// What an added context was made of.
+#[derive(Debug, Default)]
+struct Source {
+    known: Known,
+    line: Option<ServerLine>,
+    /// What paths in it are meant from.
+    folder: Option<Place>,
+}
+
+impl Source {
+    fn of(from: Option<&str>) -> Result<Self, Failure> {
+        let Some(from) = from else {
+            return Ok(Self::default());
+        };
+        if is_line(from) {
+            return Self::of_text(from, Path::new("the line"));
+        }
+        if from == "-" {
+            let mut text = String::new();
+            io::stdin()
+                .read_to_string(&mut text)
+                .map_err(Failure::LocalInput)?;
+            return Self::of_text(&text, Path::new("-"));
+        }
+        let path = Path::new(from);
+        let text = std::fs::read_to_string(path).map_err(|source| ContextError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
+        Self::of_text(&text, path)
+    }
+
+    /// A line, or the keys of a context.
+    fn of_text(text: &str, path: &Path) -> Result<Self, Failure> {
+        if is_line(text.trim()) {
+            let line = text.parse().map_err(ContextError::from)?;
+            return Ok(Self {
+                line: Some(line),
+                ..Self::default()
+            });
+        }
+        let folder = Place {
+            path: std::path::absolute(path)?,
+        };
+        let mut known = Known::parse(text).map_err(|(line, what)| ContextError::Parse {
+            path: path.to_owned(),
+            line,
+            what,
+        })?;
+        let named = |text: String| match folder.certificate(&text, String::new()) {
+            CertificateSource::File(path) => path.to_string_lossy().into_owned(),
+            CertificateSource::Text { pem, .. } => pem,
+        };
+        known.client_cert = known.client_cert.map(named);
+        known.tls_key = known.tls_key.map(|text| match folder.key(&text) {
+            KeySource::File(path) if text != KEY_OF_ENVIRONMENT => {
+                path.to_string_lossy().into_owned()
+            }
+            KeySource::File(_) | KeySource::Environment => text,
+        });
+        Ok(Self {
+            known,
+            line: None,
+            folder: Some(folder),
+        })
+    }
+
+    /// The server, by flags or by this.
+    fn server(&self, args: &Add) -> Result<(Address, Certificate), Failure> {
+        let line = self.line.as_ref();
+        let address = (args.address.clone())
+            .or_else(|| self.known.address.clone())
+            .or_else(|| line.map(|line| line.address.clone()));
+        let said = match (&args.server_cert, &self.known.server_cert, &self.folder) {
+            (Some(path), _, _) => Some(CertificateSource::File(path.clone())),
+            (None, Some(text), Some(folder)) => Some(folder.certificate(text, "in it".to_owned())),
+            (None, _, _) => None,
+        };
+        let certificate = match said {
+            Some(source) => Some(source.load()?),
+            None => line.map(|line| line.certificate.clone()),
+        };
+        match (address, certificate) {
+            (Some(address), Some(certificate)) => Ok((address, certificate)),
+            (None, _) => Err(missing("--address", "where the server listens")),
+            (_, None) => Err(missing("--server-cert", "the server's certificate")),
+        }
+    }
+}
+
+fn missing(what: &'static str, why: &str) -> Failure {
+    let why = format!("is missing: {why}; or give a line that `prn context show --line` printed");
+    Failure::Context(ContextError::Setting { what, why })
+}
+
+/// A path that means the same from every folder.
+fn absolute(path: &Path) -> Result<String, Failure> {
+    Ok(std::path::absolute(path)?.to_string_lossy().into_owned())
+}
+
+fn pem(certificate: &Certificate) -> String {
+    let text = STANDARD.encode(certificate.der());
+    let mut pem = "-----BEGIN CERTIFICATE-----\n".to_owned();
+    let mut rest = text.as_str();
+    while let Some((line, further)) = rest.split_at_checked(PEM_COLUMNS.min(rest.len()))
+        && !line.is_empty()
+    {
+        pem.push_str(line);
+        pem.push('\n');
+        rest = further;
+    }
+    pem + "-----END CERTIFICATE-----\n"
+}
+
+/// What to do before the server lets this user in, as far as this side can tell.
+fn next_step(settings: &Settings, place: &Place) -> String {
+    let on_server = |path: &str| {
+        format!(
+            "the server lets you in once its --client-cert, or client-cert in its configuration, names a copy of {path}"
+        )
+    };
+    let check = settings.context.as_deref().unwrap_or_default();
+    let check = format!("then `prn context check {check}`");
+    match (settings.client_cert(), settings.key()) {
+        (Ok(certificate), Ok(_)) => format!("{}; {check}", on_server(&certificate.to_string())),
+        (Err(_), Err(_)) => {
+            let own = place.own_certificate();
+            let pinned = on_server(&own.to_string_lossy());
+            format!(
+                "you have no key and certificate yet: {} makes both; {pinned}; {check}",
+                own_keygen(place)
+            )
+        }
+        (Err(error), _) | (_, Err(error)) => format!("{error}; {check}"),
+    }
+}
+
+fn make_current(args: &Use) -> Result<Exit, Failure> {
+    let place = Place::of_environment()?;
+    let name = args.name.as_str();
+    edit::change(&place, |document| {
+        let config = known(&place, &document.to_string())?;
+        if !config.contexts.contains_key(name) {
+            return Err(config.unknown(name));
+        }
+        edit::set_current(document, name);
+        Ok(())
+    })?;
+    output::print_line(name)?;
+    Ok(exit::OK)
+}
+
+fn known(place: &Place, text: &str) -> Result<Config, ContextError> {
+    crate::context::config::parse(text).map_err(|(line, what)| place.refused(line, what))
+}
+
+fn list(mut args: List) -> Result<Exit, Failure> {
+    if args.quiet {
+        args.format.output = Format::Name;
+    }
+    let place = Place::of_environment()?;
+    let config = place.load()?;
+    let all = config.contexts.keys().map(|name| {
+        let settings = of_context(&config, &place, name)?;
+        let context = config.contexts.get(name);
+        Ok(KnownContext {
+            name: name.clone(),
+            current: config.current.as_ref() == Some(name),
+            address: context.and_then(|context| Some(context.address.as_ref()?.0.clone())),
+            server_certificate_not_after: end_of(settings.server_cert.as_ref()),
+            client_certificate_not_after: end_of(settings.client_cert.as_ref()),
+        })
+    });
+    let all = all.collect::<Result<Vec<_>, ContextError>>()?;
+    output::contexts(&all, &args.format)?;
+    Ok(exit::OK)
+}
+
+/// Until when a certificate is valid, as far as it can be read.
+fn end_of(certificate: Option<&Found<CertificateSource>>) -> Option<SystemTime> {
+    certificate?.value.load().ok().and_then(not_after)
+}
+
+fn not_after(certificate: Certificate) -> Option<SystemTime> {
+    Some(UNIX_EPOCH + certificate.not_after()?)
+}
+
+fn show(args: Show) -> Result<Exit, Failure> {
+    let mut connection = args.connection;
+    connection
+        .context
+        .extend(args.name.map(|name| name.to_string()));
+    let settings = match connection.target()? {
+        Target::One(settings) => *settings,
+        Target::Several(several) => crate::connection::sole(several)?,
+    };
+    if args.line {
+        let line = ServerLine {
+            address: settings
+                .address
+                .value
+                .parse()
+                .map_err(|error| Failure::Usage(format!("{error}")))?,
+            certificate: settings.server_cert()?.load()?,
+        };
+        output::print_line(&line.to_string())?;
+        return Ok(exit::OK);
+    }
+    let configuration = Place::of_environment().ok().map(|place| place.path);
+    let shown = ShownContext {
+        context: settings.context.clone(),
+        configuration: configuration.map(|path| path.to_string_lossy().into_owned()),
+        settings: vec![
+            shown_address(&settings.address),
+            shown_certificate("server-cert", settings.server_cert.as_ref()),
+            shown_certificate("client-cert", settings.client_cert.as_ref()),
+            shown_key(settings.key.as_ref()),
+        ],
+    };
+    output::shown_context(&shown, &args.format)?;
+    Ok(exit::OK)
+}
+
+fn shown_setting(name: &'static str, found: Option<(String, String)>) -> ShownSetting {
+    let (value, origin) = found.unzip();
+    ShownSetting {
+        name,
+        value,
+        origin,
+        fingerprint: None,
+        not_after: None,
+        error: None,
+    }
+}
+
+fn shown_address(address: &Found<String>) -> ShownSetting {
+    let found = (address.value.clone(), address.origin.to_string());
+    shown_setting("address", Some(found))
+}
+
+fn shown_certificate(name: &'static str, found: Option<&Found<CertificateSource>>) -> ShownSetting {
+    let said = found.map(|found| {
+        let value = match &found.value {
+            CertificateSource::File(path) => path.to_string_lossy().into_owned(),
+            CertificateSource::Text { .. } => "in the configuration".to_owned(),
+        };
+        (value, found.origin.to_string())
+    });
+    let shown = shown_setting(name, said);
+    match found.map(|found| found.value.load()) {
+        Some(Ok(certificate)) => ShownSetting {
+            fingerprint: Some(certificate.fingerprint().to_string()),
+            not_after: not_after(certificate),
+            ..shown
+        },
+        Some(Err(error)) => ShownSetting {
+            error: Some(output::error_line(&error, None)),
+            ..shown
+        },
+        None => shown,
+    }
+}
+
+fn shown_key(found: Option<&Found<KeySource>>) -> ShownSetting {
+    let said = found.map(|found| (found.value.to_string(), found.origin.to_string()));
+    let error = found.and_then(|found| found.value.load().err());
+    ShownSetting {
+        error: error.map(|error| output::error_line(&error, None)),
+        ..shown_setting("tls-key", said)
+    }
+}
+
+fn remove(args: &Remove) -> Result<Exit, Failure> {
+    let place = Place::of_environment()?;
+    let names: Vec<_> = args.names.iter().map(Name::to_string).collect();
+    let was_current = edit::change(&place, |document| {
+        let config = known(&place, &document.to_string())?;
+        match names
+            .iter()
+            .find(|name| !config.contexts.contains_key(*name))
+        {
+            Some(name) => Err(config.unknown(name)),
+            None => Ok(edit::remove(document, &names)),
+        }
+    })?;
+    if was_current {
+        output::notice("no context is the current one now: `prn context use NAME` makes one it");
+    }
+    Ok(exit::OK)
+}
+
+async fn check(args: Check) -> Result<Exit, Failure> {
+    let mut connection = args.connection;
+    if args.all {
+        connection.context.push("*".to_owned());
+    }
+    Patterns::of(args.names.iter().map(String::as_str)).map_err(|error| ContextError::Setting {
+        what: "NAME",
+        why: format!("has {error}"),
+    })?;
+    connection.context.extend(args.names);
+    let hosts = Hosts::new(
+        match connection.target()? {
+            Target::One(settings) => vec![*settings],
+            Target::Several(several) => several,
+        },
+        connection.call_timeout,
+    );
+    let answers = hosts.each(ask).await;
+    let exits = answers.iter().map(|answer| match answer {
+        Ok(_) => exit::OK,
+        Err(failure) => failure.exit(),
+    });
+    let exit = exits.fold(exit::OK, Exit::highest);
+    let checked = hosts.all().iter().zip(answers);
+    let checked: Vec<_> = checked
+        .map(|(host, answer)| checked_context(host, answer))
+        .collect();
+    output::checked_contexts(&checked, &args.format)?;
+    Ok(exit)
+}
+
+/// What a server has answered.
+#[derive(Debug)]
+struct Answer {
+    version: Option<String>,
+    latency_usec: u64,
+}
+
+async fn ask(_: &Host, _: &Remote, client: Client) -> Result<Answer, Failure> {
+    // The first call has the handshake's last part in it.
+    let first = version(&client).await?;
+    let since = Instant::now();
+    version(&client).await?;
+    Ok(Answer {
+        version: first,
+        latency_usec: u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX),
+    })
+}
+
+/// The server's version. `None` of one of before there was this call.
+async fn version(client: &Client) -> Result<Option<String>, ClientError> {
+    match client.server().await {
+        Ok(server) => Ok(Some(server.version)),
+        Err(ClientError::Refused(refusal)) if refusal.code == Code::Unimplemented => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn checked_context(host: &Host, answer: Result<Answer, Failure>) -> CheckedContext {
+    let settings = &host.settings;
+    let (answer, error) = match answer {
+        Ok(answer) => (Some(answer), None),
+        Err(failure) => (None, Some(output::error_line(&failure, None))),
+    };
+    CheckedContext {
+        name: host.name.clone(),
+        address: settings.address.value.clone(),
+        ok: answer.is_some(),
+        latency_usec: answer.as_ref().map(|answer| answer.latency_usec),
+        version: answer.and_then(|answer| answer.version),
+        server_certificate_not_after: end_of(settings.server_cert.as_ref()),
+        client_certificate_not_after: end_of(settings.client_cert.as_ref()),
+        error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_certificate_becomes_the_text_that_it_was() {
+        let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
+        let made = rcgen::CertificateParams::default()
+            .self_signed(&key)
+            .unwrap();
+        let certificate = Certificate::from_der(made.der().to_vec()).unwrap();
+        let text = pem(&certificate);
+        assert_eq!(text, made.pem().replace("\r\n", "\n"));
+    }
+}

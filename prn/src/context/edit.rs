@@ -1,0 +1,269 @@
+//! Changes of the configuration file. All else in it stays as the user wrote it, comments too.
+
+use std::fs::{DirBuilder, File, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use nix::fcntl::{Flock, FlockArg};
+use toml_edit::{DocumentMut, Item, Table, value};
+
+use super::config::{Context, Place, line_at, parse};
+use super::error::ContextError;
+use super::name::Name;
+
+/// The table that all contexts are in.
+const CONTEXTS: &str = "context";
+
+/// The key of the context that is used where none is named.
+const CURRENT: &str = "current";
+
+/// Changes the file as a whole: others see the old one or the new one.
+///
+/// # Errors
+/// What `change` says, and if the file cannot be read or written.
+pub fn change<T>(
+    place: &Place,
+    change: impl FnOnce(&mut DocumentMut) -> Result<T, ContextError>,
+) -> Result<T, ContextError> {
+    let failed = |source| ContextError::Write {
+        path: place.path.clone(),
+        source,
+    };
+    let _lock = locked(place.folder()).map_err(failed)?;
+    let text = place.text()?.unwrap_or_default();
+    let mut document: DocumentMut = text.parse().map_err(|error: toml_edit::TomlError| {
+        let start = error.span().map_or(0, |span| span.start);
+        let what = error.message().replace('\n', ", ");
+        place.refused(line_at(&text, start), what)
+    })?;
+    let done = change(&mut document)?;
+    let text = document.to_string();
+    // What would be refused from now on is not written.
+    parse(&text).map_err(|(line, what)| place.refused(line, what))?;
+    replace(&place.path, &text).map_err(failed)?;
+    Ok(done)
+}
+
+/// Two changes at a time come one after the other: neither is lost.
+fn locked(folder: &Path) -> io::Result<Option<Flock<File>>> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)?;
+    // A file system that has no locks (some of the network) has none to wait for.
+    Ok(Flock::lock(File::open(folder)?, FlockArg::LockExclusive).ok())
+}
+
+/// Writes a file as a whole: beside it, to the disk, and only then in its place. A link stays one.
+fn replace(path: &Path, text: &str) -> io::Result<()> {
+    let path = match path.canonicalize() {
+        Ok(path) => path,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => path.to_owned(),
+        Err(error) => return Err(error),
+    };
+    let mut beside = path.clone().into_os_string();
+    beside.push(format!(".{}", std::process::id()));
+    let beside = PathBuf::from(beside);
+    let written = write(&beside, text).and_then(|()| std::fs::rename(&beside, &path));
+    if written.is_err() {
+        // It may not be there.
+        let _absent = std::fs::remove_file(&beside);
+    }
+    written?;
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
+    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+}
+
+fn write(path: &Path, text: &str) -> io::Result<()> {
+    let mut options = File::options();
+    let mut file = options
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?;
+    file.set_permissions(Permissions::from_mode(0o600))?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()
+}
+
+/// Whether a context is to take the place of one of its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Existing {
+    /// It stays, and that is an error.
+    Kept,
+    /// It goes.
+    Replaced,
+}
+
+/// Adds a context; the first one becomes the current one. Whether it did.
+///
+/// # Errors
+/// [`ContextError::Exists`].
+pub fn add(
+    document: &mut DocumentMut,
+    name: &Name,
+    context: &Context,
+    existing: Existing,
+) -> Result<bool, ContextError> {
+    let mut table = Table::new();
+    let texts = [
+        (
+            "address",
+            context.address.as_ref().map(|address| &address.0),
+        ),
+        ("server-cert", context.server_cert.as_ref()),
+        ("client-cert", context.client_cert.as_ref()),
+        ("tls-key", context.tls_key.as_ref()),
+    ];
+    for (key, text) in texts {
+        if let Some(text) = text {
+            table.insert(key, value(text.as_str()));
+        }
+    }
+    let mut implicit = Table::new();
+    implicit.set_implicit(true);
+    let contexts = document
+        .entry(CONTEXTS)
+        .or_insert(Item::Table(implicit))
+        .as_table_like_mut();
+    let is_first = contexts.as_ref().is_none_or(|contexts| contexts.is_empty());
+    if let Some(contexts) = contexts {
+        if existing == Existing::Kept && contexts.contains_key(name.as_str()) {
+            return Err(ContextError::Exists(name.to_string()));
+        }
+        contexts.insert(name.as_str(), Item::Table(table));
+    }
+    let becomes_current = is_first && !document.contains_key(CURRENT);
+    if becomes_current {
+        document.insert(CURRENT, value(name.as_str()));
+    }
+    Ok(becomes_current)
+}
+
+/// Makes a context that is there the current one.
+pub fn set_current(document: &mut DocumentMut, name: &str) {
+    // In its place: a comment beside it stays.
+    match document.get_mut(CURRENT).and_then(Item::as_value_mut) {
+        Some(current) => {
+            let decor = current.decor().clone();
+            *current = name.into();
+            *current.decor_mut() = decor;
+        }
+        None => {
+            document.insert(CURRENT, value(name));
+        }
+    }
+}
+
+/// Removes contexts that are there. Whether one of them was the current one, and so none is now.
+pub fn remove(document: &mut DocumentMut, names: &[String]) -> bool {
+    if let Some(contexts) = document.get_mut(CONTEXTS).and_then(Item::as_table_like_mut) {
+        for name in names {
+            contexts.remove(name);
+        }
+    }
+    let current = document.get(CURRENT).and_then(Item::as_str);
+    let is_current = current.is_some_and(|current| names.iter().any(|name| name == current));
+    if is_current {
+        document.remove(CURRENT);
+    }
+    is_current
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str =
+        "# mine\ncurrent = \"a\" # for now\n\n# the first\n[context.a]\naddress = 'a:1'\n";
+
+    fn document(text: &str) -> DocumentMut {
+        text.parse().unwrap()
+    }
+
+    fn context(address: &str) -> Context {
+        Context {
+            address: Some(address.parse().unwrap()),
+            server_cert: Some(
+                "-----BEGIN CERTIFICATE-----\nAA\n-----END CERTIFICATE-----\n".into(),
+            ),
+            ..Context::default()
+        }
+    }
+
+    #[test]
+    fn comments_and_all_else_stay() {
+        let mut document = document(TEXT);
+        let name: Name = "b.example".parse().unwrap();
+        assert!(!add(&mut document, &name, &context("b:2"), Existing::Kept).unwrap());
+        set_current(&mut document, "b.example");
+        let text = document.to_string();
+        assert!(text.starts_with("# mine\ncurrent = \"b.example\" # for now\n\n# the first\n[context.a]\naddress = 'a:1'\n"), "{text}");
+        assert!(
+            text.contains("[context.\"b.example\"]\naddress = \"b:2\"\n"),
+            "{text}"
+        );
+        let config = parse(&text).unwrap();
+        assert_eq!(config.contexts["b.example"], context("b:2"));
+        assert!(remove(&mut document, &["b.example".to_owned()]));
+        assert!(!document.to_string().contains("b.example"), "{document}");
+        assert!(document.to_string().contains("# the first"));
+    }
+
+    #[test]
+    fn the_first_is_the_current_one_and_none_is_replaced_unasked() {
+        let mut document = DocumentMut::new();
+        let name: Name = "a".parse().unwrap();
+        assert!(add(&mut document, &name, &context("a:1"), Existing::Kept).unwrap());
+        let again = add(&mut document, &name, &context("a:2"), Existing::Kept);
+        assert!(again.unwrap_err().to_string().contains("--force"));
+        assert!(!add(&mut document, &name, &context("a:2"), Existing::Replaced).unwrap());
+        let config = parse(&document.to_string()).unwrap();
+        assert_eq!(config.current.as_deref(), Some("a"));
+        assert_eq!(config.contexts["a"], context("a:2"));
+    }
+
+    #[test]
+    fn a_change_is_whole_private_and_follows_a_link() {
+        let folder = tempfile::tempdir().unwrap();
+        let real = folder.path().join("real.toml");
+        std::fs::write(&real, TEXT).unwrap();
+        let path = folder.path().join("config.toml");
+        std::os::unix::fs::symlink(&real, &path).unwrap();
+        let place = Place { path: path.clone() };
+        change(&place, |document| {
+            set_current(document, "a");
+            Ok(())
+        })
+        .unwrap();
+        assert!(path.is_symlink());
+        assert_eq!(std::fs::read_to_string(&real).unwrap(), TEXT);
+        let mode = std::fs::metadata(&real).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn changes_at_one_time_are_all_made() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = Place {
+            path: folder.path().join("prn").join("config.toml"),
+        };
+        std::thread::scope(|scope| {
+            for number in 0..8 {
+                let place = &place;
+                scope.spawn(move || {
+                    let name: Name = format!("web{number}").parse().unwrap();
+                    let add = |document: &mut DocumentMut| {
+                        add(document, &name, &context("a:1"), Existing::Kept)
+                    };
+                    change(place, add).unwrap();
+                });
+            }
+        });
+        assert_eq!(place.load().unwrap().contexts.len(), 8);
+    }
+}

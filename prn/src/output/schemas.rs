@@ -1,0 +1,87 @@
+//! JSON Schemas of what `-o json` prints, in docs/schemas: made from the types themselves.
+
+use std::path::PathBuf;
+
+use prn_client::{Process, ServerInfo, Started, Usages, Workspace};
+use schemars::generate::SchemaSettings;
+use schemars::{JsonSchema, Schema};
+
+use super::changes::ChangeRecord;
+use super::everyday::{HealthJson, Inspected, Pruned, Version};
+use super::stats::Stats;
+
+/// `prn list`.
+#[derive(JsonSchema)]
+#[expect(dead_code, reason = "only its shape is used")]
+struct List {
+    /// Oldest first, if it is not said otherwise.
+    processes: Vec<Process>,
+}
+
+/// `prn workspace list`.
+#[derive(JsonSchema)]
+#[expect(dead_code, reason = "only its shape is used")]
+struct WorkspaceList {
+    /// By name.
+    workspaces: Vec<Workspace>,
+}
+
+/// `prn stats --no-stream`.
+#[derive(JsonSchema)]
+#[expect(dead_code, reason = "only its shape is used")]
+struct StatsList {
+    /// In the order of the command line, or of their starts.
+    stats: Vec<Stats>,
+}
+
+/// What is printed: required are the fields that are always there, `null` for want of a value.
+fn schema_of<T: JsonSchema>() -> Schema {
+    let settings = SchemaSettings::draft2020_12().for_serialize();
+    settings.into_generator().into_root_schema_for::<T>()
+}
+
+/// Each file, and what is in it.
+fn all() -> Vec<(&'static str, Schema)> {
+    vec![
+        ("process", schema_of::<Process>()),
+        ("list", schema_of::<List>()),
+        ("start", schema_of::<Started>()),
+        ("workspace", schema_of::<Workspace>()),
+        ("workspace-list", schema_of::<WorkspaceList>()),
+        ("stats", schema_of::<Stats>()),
+        ("stats-list", schema_of::<StatsList>()),
+        ("event", schema_of::<ChangeRecord<'static>>()),
+        ("usage", schema_of::<Usages>()),
+        ("server", schema_of::<ServerInfo>()),
+        ("inspect", schema_of::<Vec<Inspected>>()),
+        ("prune", schema_of::<Pruned>()),
+        ("version", schema_of::<Version>()),
+        ("health", schema_of::<HealthJson<'static>>()),
+    ]
+}
+
+#[test]
+fn the_schemas_in_docs_are_those_of_the_types() {
+    let directory = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../docs/schemas");
+    let is_written = std::env::var_os("PRN_WRITE_SCHEMAS").is_some();
+    let mut names = Vec::new();
+    for (name, schema) in all() {
+        let path = directory.join(format!("{name}.json"));
+        let text = serde_json::to_string_pretty(&schema).unwrap() + "\n";
+        if is_written {
+            std::fs::create_dir_all(&directory).unwrap();
+            std::fs::write(&path, &text).unwrap();
+        }
+        let there = std::fs::read_to_string(&path).unwrap_or_default();
+        assert!(
+            there == text,
+            "{} is old: PRN_WRITE_SCHEMAS=1 cargo test -p prn schemas writes it",
+            path.display()
+        );
+        names.push(format!("{name}.json"));
+    }
+    for file in std::fs::read_dir(&directory).unwrap() {
+        let name = file.unwrap().file_name().into_string().unwrap();
+        assert!(names.contains(&name), "{name} is of nothing");
+    }
+}
