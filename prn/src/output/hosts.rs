@@ -109,8 +109,8 @@ mod tests {
     #[test]
     fn the_host_is_the_first_column() {
         let mut table = Table::new(&["ID"]);
-        table.push(vec!["x".to_owned()]);
-        table.push(vec!["y".to_owned()]);
+        table.push(vec!["x".to_owned().into()]);
+        table.push(vec!["y".to_owned().into()]);
         let all = ["web1", "db"].map(|host| OfHost {
             host: host.to_owned(),
             value: (),
