@@ -23,6 +23,7 @@ for_test=(
     hunspell:hunspell
     /usr/share/hunspell/en_US.dic:hunspell-en-us
     java:default-jre-headless
+    jq:jq
     less:less
     make:make
     man:man-db

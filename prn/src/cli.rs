@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::commands::attach::{self, Attach};
+use crate::commands::batch::{self, Batch};
 use crate::commands::completion::{self, Completion};
 use crate::commands::context::{self, Context};
 use crate::commands::cp::{self, Cp};
@@ -15,6 +16,7 @@ use crate::commands::keygen::{self, Keygen};
 use crate::commands::kill::{self, Kill};
 use crate::commands::list::{self, List};
 use crate::commands::logs::{self, Logs};
+use crate::commands::mcp::{self, Mcp};
 use crate::commands::pause::{self, Pause, Resume};
 use crate::commands::remove::{self, Prune, Rm};
 use crate::commands::run::{self, Run};
@@ -78,6 +80,8 @@ pub enum Command {
     Version(version::Show),
     Cp(Cp),
     Workspace(Workspace),
+    Batch(Batch),
+    Mcp(Mcp),
     Context(Context),
     Keygen(Keygen),
     #[command(subcommand)]
@@ -115,6 +119,8 @@ impl Command {
             | Self::Attach(_)
             | Self::Cp(_)
             | Self::Workspace(_)
+            | Self::Batch(_)
+            | Self::Mcp(_)
             | Self::Context(_)
             | Self::Keygen(_)
             | Self::Server(_)
@@ -150,6 +156,8 @@ impl Command {
             Self::Version(args) => block_on(version::version(args)),
             Self::Cp(args) => block_on(cp::cp(args)),
             Self::Workspace(args) => block_on(workspace::workspace(args)),
+            Self::Batch(args) => block_on(batch::batch(args)),
+            Self::Mcp(args) => block_on(mcp::mcp(args)),
             Self::Context(args) => block_on(context::context(args)),
             Self::Keygen(args) => Ok(keygen::keygen(&args)?),
             Self::Server(Server::Start(flags)) => server::start(flags),
@@ -211,6 +219,8 @@ impl Cli {
             "version" => only(words, Command::Version),
             "cp" => only(words, Command::Cp),
             "workspace" => only(words, Command::Workspace),
+            "batch" => only(words, Command::Batch),
+            "mcp" => only(words, Command::Mcp),
             "context" => only(words, Command::Context),
             _ => None,
         }

@@ -1,6 +1,7 @@
 //! The commands: one file for each, with its flags, their help, and what it does.
 
 pub mod attach;
+pub mod batch;
 pub mod completion;
 pub mod context;
 pub mod cp;
@@ -10,6 +11,7 @@ pub mod keygen;
 pub mod kill;
 pub mod list;
 pub mod logs;
+pub mod mcp;
 pub mod pause;
 pub mod remove;
 pub mod run;

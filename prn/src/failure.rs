@@ -143,6 +143,12 @@ pub enum Failure {
         #[source]
         source: io::Error,
     },
+    /// The agent on standard input does not speak the protocol.
+    #[error("the agent's side of the Model Context Protocol failed: {0}")]
+    Agent(String),
+    /// There is no workspace of that name.
+    #[error("there is no workspace {0}")]
+    NoWorkspace(String),
     /// Standard output, or something else of this machine, failed.
     #[error("a local operation failed")]
     Local(#[source] io::Error),
@@ -174,6 +180,7 @@ impl Failure {
             Self::Reference(ReferenceError::None(_)) => exit::NO_SUCH_PROCESS,
             Self::Reference(ReferenceError::Client(error)) => exit_of_client(error),
             Self::Lost { .. } => exit::LOST,
+            Self::NoWorkspace(_) => exit::NO_SUCH_PROCESS,
             Self::Usage(_)
             | Self::Reference(ReferenceError::Ambiguous { .. })
             | Self::Input
@@ -195,7 +202,7 @@ impl Failure {
             | Self::Print(_)
             | Self::Copy(_)
             | Self::Sync(_) => exit::ERROR,
-            Self::LocalInput(_) | Self::OtherWorkspace { .. } => exit::ERROR,
+            Self::LocalInput(_) | Self::OtherWorkspace { .. } | Self::Agent(_) => exit::ERROR,
             Self::StartLost(_) => exit_of_client(&ClientError::ProcessLost),
             Self::Left(_) | Self::ExitUnknown(_) => exit::RUN_FAILED,
             Self::Run(failure)
@@ -240,6 +247,8 @@ impl Failure {
             | Self::StopUnknown { .. }
             | Self::WorkspaceUnknown { .. }
             | Self::OtherWorkspace { .. }
+            | Self::Agent(_)
+            | Self::NoWorkspace(_)
             | Self::Left(_)
             | Self::ExitUnknown(_) => false,
         }
@@ -289,6 +298,14 @@ impl Failure {
                 ));
             }
             Self::WorkspaceUnknown { outcome, .. } => outcome.hint(),
+            Self::NoWorkspace(name) => {
+                return Some(format!(
+                    "`prn workspace create {name}` makes it, `prn workspace list` shows all that there are"
+                ));
+            }
+            Self::Agent(_) => {
+                "an agent's program starts `prn mcp` and speaks to it: see docs/agents.md"
+            }
             Self::OtherWorkspace { .. } => "without --disk, --exist-ok takes it as it is",
             Self::Left(id) | Self::ExitUnknown(id) | Self::AfterStart { id, .. } => {
                 return Some(format!("see `prn status {id}` and `prn logs {id}`"));

@@ -3,6 +3,8 @@
 //! Trusts the user who runs it. What a server sends is checked by the client library and escaped by
 //! [`output`].
 
+mod batch;
+mod calls;
 mod cli;
 mod command_line;
 mod commands;
@@ -12,6 +14,7 @@ mod connection;
 mod context;
 mod copy;
 mod detach;
+mod excerpt;
 mod exit;
 mod failure;
 mod feeding;
@@ -26,6 +29,7 @@ mod leftover;
 mod local_input;
 #[cfg(test)]
 mod manuals;
+mod mcp;
 mod output;
 mod passing;
 mod reading;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use prn_client::{
     Client, ClientError, Event, FOLLOW_TIMEOUT, OutputEnd, OutputPolicy, OutputRequest,
-    OutputStream, ProcessId, reason,
+    OutputStream, ProcessId, Truncated, reason,
 };
 use prn_proto::units::show_duration;
 use tokio::sync::watch;
@@ -110,6 +110,17 @@ impl<'a> Reading<'a> {
     /// Whose output it is.
     pub fn id(&self) -> ProcessId {
         self.id
+    }
+
+    /// Offset just after what was read.
+    pub fn offset(&self) -> u64 {
+        let stream = self.stream.as_ref();
+        stream.map_or(self.request.from, OutputStream::offset)
+    }
+
+    /// Whether it has ended since there are as many bytes as were asked for.
+    pub fn truncated(&self) -> Option<Truncated> {
+        self.stream.as_ref()?.truncated()
     }
 
     /// The next event; `None` after the last. Cancel safe.

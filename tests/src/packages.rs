@@ -51,13 +51,7 @@ pub fn python(folder: &Path, source: &Path, schema: &Path) -> Python {
     let mut wanted = fs::read(&requirements).expect("requirements.txt");
     wanted.extend(fs::read(schema).expect("the schema"));
     installed(folder, &wanted, || {
-        need("python3");
-        let mut venv = Command::new("python3");
-        succeed(venv.args(["-m", "venv", "--clear"]).arg(&environment));
-        let mut pip = Command::new(&interpreter);
-        pip.args(["-m", "pip", "install", "--quiet"]);
-        pip.args(["--disable-pip-version-check", "--only-binary=:all:", "-r"]);
-        succeed(pip.arg(&requirements));
+        fill_python(&environment, &requirements);
         fs::create_dir_all(&stubs).expect("a folder for stubs");
         let mut protoc = Command::new(&interpreter);
         protoc.args(["-m", "grpc_tools.protoc", "--python_out=."]);
@@ -69,6 +63,29 @@ pub fn python(folder: &Path, source: &Path, schema: &Path) -> Python {
         succeed(protoc.current_dir(&stubs));
     });
     Python { interpreter, stubs }
+}
+
+/// Fills `folder` as the `requirements.txt` in `source` says; returns the program that runs Python with
+/// that.
+///
+/// # Panics
+/// As [`python`].
+pub fn plain_python(folder: &Path, source: &Path) -> PathBuf {
+    let requirements = source.join("requirements.txt");
+    let environment = folder.join("venv");
+    let wanted = fs::read(&requirements).expect("requirements.txt");
+    installed(folder, &wanted, || fill_python(&environment, &requirements));
+    environment.join("bin/python3")
+}
+
+fn fill_python(environment: &Path, requirements: &Path) {
+    need("python3");
+    let mut venv = Command::new("python3");
+    succeed(venv.args(["-m", "venv", "--clear"]).arg(environment));
+    let mut pip = Command::new(environment.join("bin/python3"));
+    pip.args(["-m", "pip", "install", "--quiet"]);
+    pip.args(["--disable-pip-version-check", "--only-binary=:all:", "-r"]);
+    succeed(pip.arg(requirements));
 }
 
 /// Fills `folder` unless it is there as `wanted`. Tests run side by side: one fills, others wait.

@@ -19,6 +19,8 @@ pub struct Wanted {
     pub no_follow: bool,
     /// The process waits for this client, if it waits for any.
     pub is_follower: bool,
+    /// End after so many bytes of data.
+    pub max_bytes: Option<u64>,
 }
 
 /// What part of an output is wanted.
@@ -54,6 +56,7 @@ pub fn wanted(
         control_frames: raw.control_frames,
         no_follow: raw.no_follow,
         is_follower: raw.follower,
+        max_bytes: raw.max_bytes,
     });
     let id = violations.check(id::named(raw.process_identifier.clone()));
     match (id, wanted) {

@@ -70,6 +70,8 @@ pub struct Subscription {
     /// When to end.
     until: Option<Until>,
     only: Option<Stream>,
+    /// Bytes of data that may still be sent.
+    room: Option<u64>,
     control_frames: bool,
     /// Bytes that were not asked for, and that no frame has told of yet.
     skipped: u64,
@@ -146,6 +148,7 @@ impl Subscription {
                 searched: marks.high,
             }),
             only: part.only,
+            room: wanted.max_bytes,
             control_frames: wanted.control_frames,
             skipped: 0,
             lost: 0,
@@ -187,6 +190,10 @@ impl Subscription {
                 Ok(Step::Reached) => {
                     let ended = self.info.borrow().end.as_ref().map(|end| end.output);
                     return self.finish(ended);
+                }
+                Ok(Step::Full { high }) => return self.truncate(high),
+                Ok(Step::End { .. }) if self.is_full() && before.ended.is_none() => {
+                    return self.truncate(self.cursor.offset);
                 }
                 Ok(Step::End { high }) => {
                     if let ControlFlow::Break(last) = self.at_end(high, &before).await {
@@ -305,11 +312,19 @@ impl Subscription {
                 return Ok(self.skip_from(from));
             }
         }
+        if self.is_full() {
+            let high = reader.marks()?.high;
+            return Ok(if self.cursor.offset < high {
+                Step::Full { high }
+            } else {
+                Step::End { high }
+            });
+        }
         let is_shared = self.is_shared();
-        let room = self.end.map_or(CHUNK, |end| {
-            usize::try_from(end - self.cursor.offset)
-                .unwrap_or(CHUNK)
-                .min(CHUNK)
+        let wanted = self.end.map(|end| end - self.cursor.offset);
+        let room = wanted.into_iter().chain(self.room).min();
+        let room = room.map_or(CHUNK, |room| {
+            usize::try_from(room).unwrap_or(CHUNK).min(CHUNK)
         });
         // Its number is never another process's, as an id may be once it is forgotten.
         let output = (self.number, &**reader);
@@ -341,6 +356,8 @@ impl Subscription {
         if self.only.is_some_and(|only| only != stream) {
             return self.skip_from(offset);
         }
+        let sent = u64::try_from(data.len()).unwrap_or(u64::MAX);
+        self.room = self.room.map(|room| room.saturating_sub(sent));
         let mut frame = Frame {
             data,
             ..Frame::default()
@@ -388,6 +405,30 @@ impl Subscription {
             skipped: std::mem::take(&mut self.skipped),
             ..frame
         }
+    }
+
+    fn is_full(&self) -> bool {
+        self.room == Some(0)
+    }
+
+    /// The last frame of a stream that has sent as much as it may, of an output that goes on to `high`
+    /// or further.
+    fn truncate(&mut self, high: u64) -> Next {
+        self.done = true;
+        self.seat.arrive(self.cursor.offset, Then::Leaves);
+        if !self.control_frames {
+            return (self.lost > 0).then(|| Err(errors::output_lost(self.lost)));
+        }
+        let next_offset = self.cursor.offset;
+        let high = self.end.map_or(high, |end| high.min(end));
+        let truncated = v1::OutputTruncated {
+            next_offset,
+            more: next_offset < high,
+        };
+        Some(Ok(self.tell_skipped(Frame {
+            truncated: Some(truncated),
+            ..Frame::default()
+        })))
     }
 
     /// The last frame, if there is one.
@@ -475,6 +516,10 @@ enum Step {
     Skipped,
     /// All that was asked for was sent.
     Reached,
+    /// As much was sent as may be, and there is more, up to there.
+    Full {
+        high: u64,
+    },
     /// Nothing is beyond the cursor yet.
     End {
         high: u64,

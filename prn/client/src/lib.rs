@@ -91,7 +91,7 @@ pub use server::ServerInfo;
 pub use several::Processes;
 pub use signal::Target;
 pub use start::{StartSpec, Started};
-pub use subscription::{Event, OutputEnd, OutputRequest, OutputStream, Source};
+pub use subscription::{Event, OutputEnd, OutputRequest, OutputStream, Source, Truncated};
 pub use tonic::Code;
 pub use update::{NewLease, Update};
 pub use usage::{Pressure, ProcessUsage, Usages};

@@ -33,6 +33,9 @@ pub struct OutputRequest {
     /// A process started with [`crate::OutputPolicy::Follow`] waits for this reader rather than
     /// lose what it was not sent yet.
     pub follower: bool,
+    /// End after so many bytes of data: [`OutputStream::truncated`] then says where to go on. With 0 it
+    /// says nothing else.
+    pub max_bytes: Option<u64>,
 }
 
 impl OutputRequest {
@@ -51,6 +54,7 @@ impl OutputRequest {
             until: self.until.map(to_wire_when).transpose()?,
             only: only.into(),
             follower: self.follower,
+            max_bytes: self.max_bytes,
             ..v1::GetOutputRequest::default()
         };
         if let Some(tail) = self.tail {
@@ -116,6 +120,16 @@ pub struct OutputEnd {
     pub left_behind: Option<LeftBehind>,
 }
 
+/// Output that has ended before its end, for as much was sent as the request allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Truncated {
+    /// Offset to go on from.
+    pub next_offset: u64,
+    /// There is more already. Else it may be written yet.
+    pub more: bool,
+}
+
 /// A process's output under way.
 ///
 /// Complete or loudly not: bytes that were asked for and are missing come as [`Event::Gap`], even
@@ -154,8 +168,18 @@ impl OutputStream {
         self.sequence.resume()
     }
 
-    /// The next event. `None` after [`Event::End`], or, without following or with a time to end at,
-    /// after the last byte asked for.
+    /// Whether the stream has ended because of [`OutputRequest::max_bytes`], and where to go on then.
+    pub fn truncated(&self) -> Option<Truncated> {
+        self.sequence.truncated
+    }
+
+    /// Offset just after what was handed out.
+    pub fn offset(&self) -> u64 {
+        self.sequence.next
+    }
+
+    /// The next event. `None` after [`Event::End`], or, without following, with a time to end at or
+    /// with a most of bytes, after the last byte asked for.
     ///
     /// Cancel safe: an event is either returned or still to come.
     ///
@@ -199,6 +223,7 @@ struct Sequence {
     /// Events to hand out, the last one first. Never more than two: a gap and what follows it.
     ready: Vec<Event>,
     ended: bool,
+    truncated: Option<Truncated>,
 }
 
 impl Sequence {
@@ -210,6 +235,7 @@ impl Sequence {
             next: request.from,
             ready: Vec::with_capacity(2),
             ended: false,
+            truncated: None,
         }
     }
 
@@ -232,6 +258,9 @@ impl Sequence {
 
     fn take(&mut self) -> Option<Event> {
         let event = self.ready.pop()?;
+        if let (Event::Data { data, .. }, Some(room)) = (&event, &mut self.request.max_bytes) {
+            *room = room.saturating_sub(length(data));
+        }
         self.next = match &event {
             Event::Data { offset, data, .. } => offset.saturating_add(length(data)),
             Event::Gap { to, .. } => *to,
@@ -252,7 +281,9 @@ impl Sequence {
         if frame.skipped > 0 {
             self.skip(frame.skipped, frame.end.is_some())?;
         }
-        if let Some(gap) = frame.gap {
+        if let Some(truncated) = frame.truncated {
+            self.truncate(truncated)
+        } else if let Some(gap) = frame.gap {
             self.gap(gap)
         } else if let Some(end) = frame.end {
             self.end(end, first)
@@ -272,6 +303,20 @@ impl Sequence {
             ));
         }
         self.next = self.next.saturating_add(bytes);
+        Ok(())
+    }
+
+    fn truncate(&mut self, truncated: v1::OutputTruncated) -> Result<(), ClientError> {
+        if self.request.max_bytes != Some(0) || truncated.next_offset != self.next {
+            return Err(ClientError::Protocol(
+                "the server ended the output in the wrong place",
+            ));
+        }
+        self.ended = true;
+        self.truncated = Some(Truncated {
+            next_offset: truncated.next_offset,
+            more: truncated.more,
+        });
         Ok(())
     }
 
@@ -321,6 +366,12 @@ impl Sequence {
             ));
         }
         let (offset, data) = (frame.offset, frame.data);
+        let room = self.request.max_bytes;
+        if room.is_some_and(|room| length(&data) > room) {
+            return Err(ClientError::Protocol(
+                "the server sent more output than was asked for: it is too old",
+            ));
+        }
         self.ready.push(Event::Data {
             source,
             offset,
@@ -595,5 +646,36 @@ mod tests {
             ..Default::default()
         };
         assert!(events(0, vec![unknown]).is_err());
+    }
+
+    #[test]
+    fn what_is_left_of_a_most_of_bytes_is_what_is_asked_for_again() {
+        let truncated = |next_offset| v1::GetOutputResponse {
+            truncated: Some(v1::OutputTruncated {
+                next_offset,
+                more: true,
+            }),
+            ..Default::default()
+        };
+        let bounded = || {
+            Sequence::new(OutputRequest {
+                max_bytes: Some(5),
+                ..OutputRequest::default()
+            })
+        };
+        let mut sequence = bounded();
+        events_of(&mut sequence, vec![data(0, "abc")]).unwrap();
+        assert_eq!(sequence.resume().max_bytes, Some(2));
+        assert!(!sequence.may_end_early(), "it was cut off");
+        events_of(&mut sequence, vec![data(3, "de"), truncated(5)]).unwrap();
+        let end = sequence.truncated.unwrap();
+        assert!(sequence.ended && end.next_offset == 5 && end.more);
+        for bad in [
+            vec![data(0, "abc"), truncated(3)],
+            vec![data(0, "abcde"), truncated(4)],
+            vec![data(0, "abc"), data(3, "def")],
+        ] {
+            assert!(events_of(&mut bounded(), bad).is_err());
+        }
     }
 }

@@ -1,14 +1,16 @@
 //! `prn logs`.
 
+use std::io;
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use clap::Args;
+use clap::{Args, ValueEnum};
 use futures_util::future::join_all;
 use prn_client::{Client, ClientError, Event, OutputRequest, ProcessId, Source, Tail};
 use prn_proto::units::{Moment, SizeOrZero};
 
 use crate::connection::{Connection, Remote};
+use crate::excerpt::{self, Bounds, Piece};
 use crate::exit::{self, Exit};
 use crate::failure::Failure;
 use crate::output::{self, Break, Chunk, Lines, Relay};
@@ -59,8 +61,21 @@ pub struct Logs {
     #[arg(long, value_name = "WHEN")]
     pub until: Option<Moment>,
     /// Begin at this byte of the output, both streams counted together
-    #[arg(long, value_name = "BYTE", allow_negative_numbers = true, conflicts_with_all = ["tail", "tail_bytes", "since"])]
+    #[arg(long, value_name = "BYTE", allow_negative_numbers = true, visible_alias = "from", conflicts_with_all = ["tail", "tail_bytes", "since"])]
     pub offset: Option<u64>,
+    /// Print so many bytes at most (4096, 64K), and where to go on as the last line of standard error:
+    /// {"next_offset":4096,"truncated":true,"complete":false}. Without --no-follow, so many are waited for
+    #[arg(long, value_name = "SIZE", allow_negative_numbers = true)]
+    pub max_bytes: Option<SizeOrZero>,
+    /// With --max-bytes: print the bytes and where to go on as one value
+    #[arg(
+        short,
+        long,
+        value_name = "FORMAT",
+        requires = "max_bytes",
+        conflicts_with = "timestamps"
+    )]
+    pub output: Option<Whole>,
     /// Standard output alone
     #[arg(long, conflicts_with = "stderr")]
     pub stdout: bool,
@@ -75,11 +90,48 @@ pub struct Logs {
     pub connection: Connection,
 }
 
+/// How a part of an output is printed as one value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Whole {
+    /// As JSON: text as it is, other bytes as base64.
+    Json,
+}
+
 pub async fn logs(args: Logs) -> Result<Exit, Failure> {
-    if args.ids.len() > 1 && args.offset.is_some() {
-        return Err(Failure::Usage(
-            "--offset is a place in the output of one process".to_owned(),
-        ));
+    let request = request(&args)?;
+    let relay = match args.output {
+        None => Some(Relay::start(request.only.unwrap_or(Source::Stdout))?),
+        Some(Whole::Json) => None,
+    };
+    let remote = Remote::new(args.connection)?;
+    let client = remote.connect().await?;
+    let found = Found::named(&client, &args.ids).await?;
+    let ids: Vec<_> = found.targets.iter().map(|target| target.id).collect();
+    let exit = match (&*ids, relay) {
+        ([], _) => exit::OK,
+        ([id], None) => whole(Reading::new(&remote, client, *id, request)).await?,
+        ([id], Some(relay)) => {
+            let reading = Reading::new(&remote, client, *id, request);
+            one(reading, request, args.timestamps, relay).await?
+        }
+        (_, None) => exit::OK,
+        (_, Some(relay)) => {
+            several(&remote, &client, &ids, request, args.timestamps, relay).await?
+        }
+    };
+    Ok(exit.highest(found.exit))
+}
+
+fn request(args: &Logs) -> Result<OutputRequest, Failure> {
+    let of_one = [
+        ("--offset", args.offset.is_some()),
+        ("--max-bytes", args.max_bytes.is_some()),
+    ];
+    for (flag, is_there) in of_one {
+        if is_there && args.ids.len() > 1 {
+            let why = format!("{flag} is of the output of one process");
+            return Err(Failure::Usage(why));
+        }
     }
     let tail = args
         .tail
@@ -90,7 +142,7 @@ pub async fn logs(args: Logs) -> Result<Exit, Failure> {
         (false, true) => Some(Source::Stderr),
         (false, false) => None,
     };
-    let request = OutputRequest {
+    Ok(OutputRequest {
         from: args.offset.unwrap_or(0),
         no_follow: args.no_follow,
         since: args.since.map(|since| since.0),
@@ -98,33 +150,41 @@ pub async fn logs(args: Logs) -> Result<Exit, Failure> {
         tail,
         only,
         follower: false,
-    };
-    let remote = Remote::new(args.connection)?;
-    let client = remote.connect().await?;
-    let found = Found::named(&client, &args.ids).await?;
-    let ids: Vec<_> = found.targets.iter().map(|target| target.id).collect();
-    let relay = Relay::start(only.unwrap_or(Source::Stdout))?;
-    let exit = match *ids {
-        [] => exit::OK,
-        [id] => one(&remote, client, id, request, args.timestamps, relay).await?,
-        _ => several(&remote, &client, &ids, request, args.timestamps, relay).await?,
-    };
-    Ok(exit.highest(found.exit))
+        max_bytes: args.max_bytes.map(|SizeOrZero(bytes)| bytes),
+    })
+}
+
+/// Prints a part of one, with where to go on, as one value.
+async fn whole(mut reading: Reading<'_>) -> Result<Exit, Failure> {
+    let excerpt = excerpt::read(&mut reading, None, None).await?;
+    let text = serde_json::to_string_pretty(&excerpt).map_err(io::Error::from)?;
+    output::text(&text)?;
+    let is_gap = |piece: &Piece| matches!(piece, Piece::Dropped { .. });
+    Ok(code(excerpt.output.iter().any(is_gap)))
 }
 
 async fn one(
-    remote: &Remote,
-    client: Client,
-    id: ProcessId,
+    mut reading: Reading<'_>,
     request: OutputRequest,
     timestamps: bool,
     mut relay: Relay,
 ) -> Result<Exit, Failure> {
     let lines = timestamps.then(|| Lines::new(None, true));
-    let mut reading = Reading::new(remote, client, id, request);
+    let told = async {
+        let ended = pass_on(&mut reading, &relay, lines, None).await?;
+        if request.max_bytes.is_some() {
+            let is_complete = ended.end.is_some();
+            tell_bounds(
+                &relay,
+                Bounds::of(reading.offset(), reading.truncated(), is_complete),
+            )
+            .await;
+        }
+        Ok::<_, ClientError>(ended)
+    };
     let ended = tokio::select! {
         biased;
-        ended = pass_on(&mut reading, &relay, lines, None) => Some(ended),
+        ended = told => Some(ended),
         () = relay.failed() => None,
     };
     // What stopped the writing comes before what that made of the reading.
@@ -133,6 +193,14 @@ async fn one(
         return Ok(exit::ERROR);
     };
     Ok(code(ended?.gap))
+}
+
+/// Says where to go on, for programs: after the bytes, on standard error.
+async fn tell_bounds(relay: &Relay, bounds: Bounds) {
+    let line = serde_json::to_string(&bounds).unwrap_or_default();
+    if let Some(room) = relay.room().await {
+        room.send(Chunk::Data(Source::Stderr, format!("{line}\n").into()));
+    }
 }
 
 /// Several at once, each line with its process's label. What fails with one does not end the

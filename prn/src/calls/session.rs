@@ -1,0 +1,114 @@
+//! Who makes calls: over one connection, which is made again when it is lost.
+
+use prn_client::{Client, ClientError, ProcessId};
+use tokio::sync::Mutex;
+
+use crate::calls::fault::Fault;
+use crate::connection::Remote;
+use crate::reference::{Reference, ReferenceError, resolve};
+use crate::wait::PAUSE;
+
+/// How often a call is made that changes nothing by being made again.
+const TRIES: u32 = 4;
+
+/// A server, and what of it is in reach.
+#[derive(Debug)]
+pub struct Session {
+    remote: Remote,
+    client: Mutex<Option<Client>>,
+    /// All is to be in this workspace.
+    workspace: Option<String>,
+}
+
+impl Session {
+    /// With a connection that is there.
+    pub fn new(remote: Remote, client: Client, workspace: Option<String>) -> Self {
+        Self {
+            remote,
+            client: Mutex::new(Some(client)),
+            workspace,
+        }
+    }
+
+    /// The server.
+    pub fn remote(&self) -> &Remote {
+        &self.remote
+    }
+
+    /// The workspace that all is to be in.
+    pub fn workspace(&self) -> Option<&str> {
+        self.workspace.as_deref()
+    }
+
+    /// The connection.
+    pub async fn client(&self) -> Result<Client, ClientError> {
+        let mut client = self.client.lock().await;
+        if let Some(client) = &*client {
+            return Ok(client.clone());
+        }
+        let connected = self.remote.connect().await?;
+        Ok(client.insert(connected).clone())
+    }
+
+    /// Uses this connection from now on.
+    pub async fn keep(&self, client: Client) {
+        *self.client.lock().await = Some(client);
+    }
+
+    /// Makes a call, once. If the connection is lost, the next call makes another.
+    pub async fn once<T>(
+        &self,
+        call: impl AsyncFn(Client) -> Result<T, ClientError>,
+    ) -> Result<T, ClientError> {
+        let result = match self.client().await {
+            Ok(client) => call(client).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = &result
+            && error.is_transient()
+        {
+            *self.client.lock().await = None;
+        }
+        result
+    }
+
+    /// Makes a call that may be made twice, again where that may help.
+    pub async fn surely<T>(
+        &self,
+        call: impl AsyncFn(Client) -> Result<T, ClientError>,
+    ) -> Result<T, ClientError> {
+        let (mut tries, mut pause) = (1, PAUSE);
+        loop {
+            match self.once(&call).await {
+                Err(error) if error.is_transient() && tries < TRIES => {}
+                result => return result,
+            }
+            tokio::time::sleep(pause).await;
+            (tries, pause) = (tries + 1, pause * 2);
+        }
+    }
+
+    /// Which process is meant, if it is in reach.
+    pub async fn find(&self, reference: &Reference) -> Result<ProcessId, Fault> {
+        let found = self.surely(
+            async |client: Client| match resolve(&client, reference).await {
+                Err(ReferenceError::Client(error)) => Err(error),
+                other => Ok(other),
+            },
+        );
+        let id = found.await??;
+        let Some(workspace) = &self.workspace else {
+            return Ok(id);
+        };
+        let process = self
+            .surely(async |client: Client| client.status(id).await)
+            .await?;
+        if process.status.workspace.as_ref() == Some(workspace) {
+            return Ok(id);
+        }
+        Err(Fault::outside(
+            format!("process {id} is not in workspace {workspace}"),
+            "list shows those that are",
+        ))
+    }
+}

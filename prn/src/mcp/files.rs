@@ -1,0 +1,410 @@
+//! Files in a workspace, by way of ordinary processes in it, as `prn cp` has them.
+
+use std::path::{Component, Path};
+use std::time::Duration;
+
+use base64::prelude::{BASE64_STANDARD, Engine};
+use bytes::Bytes;
+use prn_client::{
+    Client, Event, ExitKind, OutputEnd, OutputRequest, Source, StandardInput, StartSpec, mint_id,
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::calls::act::{feed, start};
+use crate::calls::fault::Fault;
+use crate::calls::session::Session;
+use crate::excerpt::Data;
+use crate::mcp::keeper::Keeper;
+use crate::reading::Reading;
+
+/// Most bytes of a file in an answer, unless it is said.
+const READ_MAX: u64 = 64 * 1024;
+
+/// Most bytes of a file in an answer, whatever is said.
+const READ_CEILING: u64 = 8 << 20;
+
+/// Most files in an answer, unless it is said.
+const LIST_MAX: usize = 200;
+
+/// Most bytes of a list of files.
+const LISTED_MAX: u64 = 4 << 20;
+
+/// Most time that any of this takes.
+const TIMEOUT: Duration = Duration::from_secs(300);
+
+const READ: &str = r#"
+set -eu
+[ ! -d "$1" ] || { echo "$1: it is a directory; list_files says what is in it" >&2; exit 1; }
+exec 3<"$1"
+stat -Lc %s /proc/self/fd/3 >&2
+tail -c "+$(($2 + 1))" <&3 | head -c "$3"
+"#;
+
+/// Nothing is there under the name before all has come.
+const WRITE: &str = r#"
+set -eu
+[ ! -d "$1" ] || { echo "$1: it is a directory" >&2; exit 1; }
+mkdir -p -- "$(dirname -- "$1")"
+new=$(mktemp -- "$1.XXXXXX")
+trap 'rm -f -- "$new"' EXIT
+cat >"$new"
+[ "$(stat -c %s -- "$new")" = "$2" ] || { echo "$1: not all of it has come" >&2; exit 1; }
+if [ "$3" = executable ]; then chmod 755 -- "$new"
+elif [ -e "$1" ]; then chmod --reference="$1" -- "$new"
+else chmod 644 -- "$new"; fi
+mv -fT -- "$new" "$1"
+trap - EXIT
+"#;
+
+const LIST: &str = r#"
+set -eu
+[ -d "$1" ] || { [ -e "$1" ] && echo "$1: it is no directory" >&2 || echo "$1: there is no such directory" >&2; exit 1; }
+cd -- "$1"
+find . -mindepth 1 -maxdepth "$2" -printf '%y %s %T@ %P\0'
+"#;
+
+/// A part of a file.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ReadFile {
+    /// Name of the workspace
+    #[serde(default)]
+    pub workspace: Option<String>,
+    /// Path of the file, from the workspace's directory
+    pub path: String,
+    /// Offset of the first byte: the last answer's next_offset
+    #[serde(default)]
+    pub offset: u64,
+    /// Most bytes [default: 65536]
+    #[serde(default)]
+    pub max_bytes: Option<u64>,
+}
+
+/// A file to be.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WriteFile {
+    /// Name of the workspace
+    #[serde(default)]
+    pub workspace: Option<String>,
+    /// Path of the file, from the workspace's directory. Directories on the way are made
+    pub path: String,
+    /// All that is to be in it
+    #[serde(default)]
+    pub text: Option<String>,
+    /// The same, for bytes that are no text
+    #[serde(default)]
+    pub base64: Option<String>,
+    /// It is a program
+    #[serde(default)]
+    pub executable: bool,
+}
+
+/// What is in a directory.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ListFiles {
+    /// Name of the workspace
+    #[serde(default)]
+    pub workspace: Option<String>,
+    /// Path of the directory, from the workspace's. Without it: that
+    #[serde(default)]
+    pub path: Option<String>,
+    /// How deep to look [default: 1]
+    #[serde(default)]
+    pub depth: Option<u32>,
+    /// Most files [default: 200]
+    #[serde(default)]
+    pub limit: Option<usize>,
+}
+
+/// A part of a file.
+#[derive(Debug, Serialize)]
+pub struct Read {
+    path: String,
+    size: u64,
+    offset: u64,
+    next_offset: u64,
+    /// There is more of it.
+    truncated: bool,
+    #[serde(flatten)]
+    data: Data,
+}
+
+/// A file that was written.
+#[derive(Debug, Serialize)]
+pub struct Written {
+    path: String,
+    size: usize,
+}
+
+/// Files.
+#[derive(Debug, Serialize)]
+pub struct Listed {
+    files: Vec<Entry>,
+    /// There are more.
+    truncated: bool,
+}
+
+#[derive(Debug, PartialEq, Serialize)]
+struct Entry {
+    path: String,
+    r#type: &'static str,
+    size: u64,
+    /// Seconds since 1970.
+    modified: u64,
+}
+
+/// Reads a part of a file.
+pub async fn read(session: &Session, keeper: &Keeper, wanted: &ReadFile) -> Result<Read, Fault> {
+    let most = wanted.max_bytes.unwrap_or(READ_MAX).min(READ_CEILING);
+    let script = Script {
+        workspace: workspace(session, wanted.workspace.as_ref())?,
+        text: READ,
+        arguments: vec![
+            path(&wanted.path)?,
+            wanted.offset.to_string(),
+            most.to_string(),
+        ],
+        input: None,
+    };
+    let said = script.run(session, keeper, most).await?;
+    let size = String::from_utf8_lossy(&said.stderr).trim().parse();
+    let size =
+        size.map_err(|_| Fault::failed("the server's side did not say the size", "try again"))?;
+    let came = u64::try_from(said.stdout.len()).unwrap_or(u64::MAX);
+    let next_offset = wanted.offset.saturating_add(came);
+    Ok(Read {
+        path: wanted.path.clone(),
+        size,
+        offset: wanted.offset,
+        next_offset,
+        truncated: next_offset < size,
+        data: Data::of(said.stdout),
+    })
+}
+
+/// Writes a file.
+pub async fn write(session: &Session, keeper: &Keeper, file: WriteFile) -> Result<Written, Fault> {
+    let data: Bytes = match (file.text, file.base64) {
+        (Some(text), None) => text.into(),
+        (None, Some(base64)) => {
+            let decoded = BASE64_STANDARD.decode(base64);
+            decoded.map_err(|why| Fault::invalid("base64", why))?.into()
+        }
+        _ => return Err(Fault::invalid("text", "say either text or base64")),
+    };
+    let size = data.len();
+    let kind = if file.executable {
+        "executable"
+    } else {
+        "plain"
+    };
+    let script = Script {
+        workspace: workspace(session, file.workspace.as_ref())?,
+        text: WRITE,
+        arguments: vec![path(&file.path)?, size.to_string(), kind.to_owned()],
+        input: Some(data),
+    };
+    script.run(session, keeper, 0).await?;
+    Ok(Written {
+        path: file.path,
+        size,
+    })
+}
+
+/// Lists what is in a directory.
+pub async fn list(session: &Session, keeper: &Keeper, wanted: &ListFiles) -> Result<Listed, Fault> {
+    let script = Script {
+        workspace: workspace(session, wanted.workspace.as_ref())?,
+        text: LIST,
+        arguments: vec![
+            path(wanted.path.as_deref().unwrap_or("."))?,
+            wanted.depth.unwrap_or(1).max(1).to_string(),
+        ],
+        input: None,
+    };
+    let said = script.run(session, keeper, LISTED_MAX).await?;
+    let mut files = entries(&said.stdout);
+    files.sort_by(|a, b| a.path.cmp(&b.path));
+    let limit = wanted.limit.unwrap_or(LIST_MAX);
+    let truncated = said.is_cut || files.len() > limit;
+    files.truncate(limit);
+    Ok(Listed { files, truncated })
+}
+
+/// As find(1) prints them, each whole one.
+fn entries(listed: &[u8]) -> Vec<Entry> {
+    let ended = listed.iter().rposition(|byte| *byte == 0).unwrap_or(0);
+    let whole = listed.get(..ended).unwrap_or_default();
+    let each = whole.split(|byte| *byte == 0).filter_map(|entry| {
+        let text = String::from_utf8_lossy(entry);
+        let mut fields = text.splitn(4, ' ');
+        let r#type = match fields.next()? {
+            "f" => "file",
+            "d" => "directory",
+            "l" => "link",
+            _ => "other",
+        };
+        let size = fields.next()?.parse().ok()?;
+        let modified = fields.next()?.split('.').next()?.parse().unwrap_or(0);
+        Some(Entry {
+            path: fields.next()?.to_owned(),
+            r#type,
+            size,
+            modified,
+        })
+    });
+    each.collect()
+}
+
+/// Which workspace is meant.
+fn workspace(session: &Session, named: Option<&String>) -> Result<String, Fault> {
+    match (session.workspace(), named) {
+        (Some(all), Some(other)) if all != other => Err(Fault::outside(
+            format!("all files are to be in workspace {all}"),
+            "leave workspace out",
+        )),
+        (Some(name), _) => Ok(name.to_owned()),
+        (None, Some(name)) => Ok(name.clone()),
+        (None, None) => Err(Fault::invalid(
+            "workspace",
+            "say in which workspace the file is",
+        )),
+    }
+}
+
+/// A path that stays in the workspace's directory.
+fn path(text: &str) -> Result<String, Fault> {
+    let is_below = |part| matches!(part, Component::Normal(_) | Component::CurDir);
+    if text.is_empty() || text.contains('\0') || !Path::new(text).components().all(is_below) {
+        let why = "a path from the workspace's directory, without \"..\"";
+        return Err(Fault::invalid("path", why));
+    }
+    // What begins with a dash is a path, too.
+    Ok(format!("./{text}"))
+}
+
+/// Something that is done in a workspace.
+struct Script {
+    workspace: String,
+    text: &'static str,
+    arguments: Vec<String>,
+    input: Option<Bytes>,
+}
+
+/// What it said.
+#[derive(Debug, Default)]
+struct Said {
+    stdout: Vec<u8>,
+    stderr: Vec<u8>,
+    /// There was more.
+    is_cut: bool,
+    end: Option<OutputEnd>,
+}
+
+impl Script {
+    fn spec(&self) -> Result<StartSpec, Fault> {
+        let mut spec = StartSpec::new(["sh", "-c", self.text, "prn-mcp"]);
+        spec.argv.extend(self.arguments.iter().cloned());
+        spec.workspace = Some(self.workspace.clone());
+        spec.timeout = Some(TIMEOUT);
+        spec.retention.until_read = true;
+        spec.id = Some(mint_id()?);
+        if self.input.is_some() {
+            spec.stdin = StandardInput::Pipe;
+        }
+        Ok(spec)
+    }
+
+    /// Runs it to its end; of its standard output, so many bytes are wanted.
+    async fn run(self, session: &Session, keeper: &Keeper, most: u64) -> Result<Said, Fault> {
+        let mut spec = self.spec()?;
+        keeper.mark(&mut spec);
+        let id = start(session, &spec).await?.process.id;
+        let client = session.client().await?;
+        let feeding = self.input.map(|input| feed(client.clone(), id, input));
+        let mut reading = Reading::new(session.remote(), client, id, OutputRequest::default());
+        let mut said = Said::default();
+        while let Some(event) = reading.next().await? {
+            said.take(event, most);
+        }
+        if let Some(feeding) = feeding {
+            feeding.abort();
+        }
+        // A list is of what the agent has started. If this fails, the server forgets it, for it was read.
+        let _unremoved = session
+            .once(async |client: Client| client.remove_processes(id).await)
+            .await;
+        said.checked()
+    }
+}
+
+impl Said {
+    fn take(&mut self, event: Event, most: u64) {
+        match event {
+            Event::Data { source, data, .. } => {
+                let (stream, most) = match source {
+                    Source::Stdout => (&mut self.stdout, most),
+                    Source::Stderr => (&mut self.stderr, READ_MAX),
+                };
+                let room = usize::try_from(most).unwrap_or(usize::MAX);
+                let room = room.saturating_sub(stream.len()).min(data.len());
+                stream.extend_from_slice(data.get(..room).unwrap_or_default());
+                self.is_cut |= room < data.len();
+            }
+            Event::Gap { .. } => self.is_cut = true,
+            Event::End(end) => self.end = Some(end),
+        }
+    }
+
+    fn checked(self) -> Result<Self, Fault> {
+        let exit = self.end.as_ref().and_then(|end| end.exit.as_ref());
+        let exit = exit.map(|exit| (exit.kind, exit.status));
+        if exit == Some((ExitKind::Exited, Some(0))) {
+            return Ok(self);
+        }
+        let text = String::from_utf8_lossy(&self.stderr);
+        let last = text
+            .lines()
+            .last()
+            .unwrap_or("the server's side ended early");
+        Err(Fault::failed(
+            last.trim_start_matches("./"),
+            "list_files says what is there",
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_stays_in_its_workspace() {
+        for good in ["a", "a/b", "./a", "-a", "a b", "..a"] {
+            assert_eq!(path(good).unwrap(), format!("./{good}"));
+        }
+        for bad in ["", "/etc/passwd", "..", "a/../../b", "a\0b"] {
+            assert!(path(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn whatever_a_file_is_called_it_is_listed() {
+        let listed = b"f 12 1700000000.5 a b\nc\0d 4096 1700000001.0 dir\0l 1 1.0 li";
+        let entry = |path: &str, r#type, size, modified| Entry {
+            path: path.to_owned(),
+            r#type,
+            size,
+            modified,
+        };
+        let expected = [
+            entry("a b\nc", "file", 12, 1_700_000_000),
+            entry("dir", "directory", 4096, 1_700_000_001),
+        ];
+        assert_eq!(entries(listed), expected);
+        assert!(entries(b"").is_empty());
+    }
+}
