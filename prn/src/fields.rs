@@ -39,6 +39,7 @@ const OTHERS: &[(&str, &str)] = &[
     ("until.ago", "--until"),
     ("tail_lines", "--tail"),
     ("tail_bytes", "--tail-bytes"),
+    ("max_bytes", "--max-bytes"),
     ("only", "--stdout or --stderr"),
     ("started_since", "--since"),
     ("started_since.time", "--since"),
