@@ -40,7 +40,7 @@ pub(crate) struct Process {
     /// Whom it waits for, if its output is kept for a follower.
     pub follower: Option<Follower>,
     /// Somebody keeps its lease, if it has one.
-    pub is_kept: bool,
+    pub is_lease_kept: bool,
     /// It is to be forgotten as soon as everything of it is gone.
     pub is_unwanted: bool,
     /// End offset that a watcher has seen, while one waits for more.
@@ -72,7 +72,7 @@ impl Process {
             told: false,
             taken: 0,
             follower: None,
-            is_kept: false,
+            is_lease_kept: false,
             is_unwanted: false,
             watch: None,
             input_taken: Taken::NOTHING,
@@ -93,7 +93,7 @@ impl Process {
     }
 
     /// Whether it is remembered until somebody removes it.
-    pub fn is_retained(&self) -> bool {
+    pub fn is_kept(&self) -> bool {
         self.info.spec.retention.is_kept
     }
 

@@ -135,7 +135,7 @@ impl Runner {
             store.data.finish();
             store.page.finish();
         }
-        let kept = process.store.as_ref().filter(|_| process.is_retained());
+        let kept = process.store.as_ref().filter(|_| process.is_kept());
         self.count(process, kept.map_or(0, Store::charge));
         self.let_go(process);
     }
@@ -230,7 +230,7 @@ impl Runner {
         self.forget_give_up(process);
         self.deadlines
             .take_back_due(process.info.number, Due::Forget);
-        if process.is_retained() {
+        if process.is_kept() {
             self.kept.count -= 1;
             self.kept.bytes -= process.info.spec.size();
         }

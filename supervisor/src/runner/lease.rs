@@ -13,24 +13,29 @@ use crate::process::Process;
 impl Runner {
     /// Somebody follows a process: its lease does not run out.
     pub fn keep_lease(&mut self, id: ProcessId) {
-        self.with_id(id, |runner, process| runner.set_kept(process, true));
+        self.with_id(id, |runner, process| runner.set_lease_kept(process, true));
     }
 
     /// Nobody does any more: its lease begins anew.
     pub fn release_lease(&mut self, id: ProcessId) {
-        self.with_id(id, |runner, process| runner.set_kept(process, false));
+        self.with_id(id, |runner, process| runner.set_lease_kept(process, false));
     }
 
     /// As [`Runner::release_lease`], for all processes: who has told of followers is gone.
     pub fn release_leases(&mut self) {
-        let kept = self.table.iter().filter(|(_, process)| process.is_kept);
+        let kept = self
+            .table
+            .iter()
+            .filter(|(_, process)| process.is_lease_kept);
         for number in kept.map(|(number, _)| *number).collect::<Vec<_>>() {
-            self.with(number, |runner, process| runner.set_kept(process, false));
+            self.with(number, |runner, process| {
+                runner.set_lease_kept(process, false)
+            });
         }
     }
 
-    fn set_kept(&mut self, process: &mut Process, is_kept: bool) {
-        process.is_kept = is_kept;
+    fn set_lease_kept(&mut self, process: &mut Process, is_kept: bool) {
+        process.is_lease_kept = is_kept;
         if process.info.spec.lease.is_some() && process.is_alive() {
             self.begin_lease(process);
             self.changed(process);
@@ -51,7 +56,7 @@ impl Runner {
     pub(super) fn begin_lease(&mut self, process: &mut Process) {
         let number = process.info.number;
         self.deadlines.take_back_due(number, Due::Lease);
-        let lease = process.info.spec.lease.filter(|_| !process.is_kept);
+        let lease = process.info.spec.lease.filter(|_| !process.is_lease_kept);
         process.info.lease_ends = lease.map(|lease| {
             self.deadlines.add(Deadline {
                 at: Instant::now() + lease.duration(),

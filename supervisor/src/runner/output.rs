@@ -94,7 +94,7 @@ impl Runner {
     /// Lets others have the room of a finished process's output, unless a follower may come for it.
     pub(super) fn let_go(&mut self, process: &mut Process) {
         let is_over = process.info.end.is_some() && process.store.is_some();
-        let is_free = is_over && !process.share.is_held() && !process.is_retained();
+        let is_free = is_over && !process.share.is_held() && !process.is_kept();
         if is_free && !std::mem::replace(&mut process.is_evictable, true) {
             self.ledgers
                 .of_mut(process.info.spec.output.store)
