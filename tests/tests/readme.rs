@@ -281,6 +281,7 @@ impl Session {
                 .args(["bash"])
                 .env_remove("PRN_TLS_KEY")
                 .env("PATH", path)
+                .env("XDG_CONFIG_HOME", place.join(".config"))
                 .stdin(Stdio::piped())
                 // What it says of its jobs; each command's own goes to a file.
                 .stderr(Stdio::null())
