@@ -285,6 +285,7 @@ fn every_error_is_one_line_that_says_what_to_do() {
         (&["status", "00000000000000000000000000000000"], 3),
         (&["logs", "00000000000000000000000000000000"], 3),
         (&["stop", "00000000000000000000000000000000"], 3),
+        (&["status", "no-such-name"], 3),
         (&["start", "--memory", "1K", "--", "true"], 2),
         (&["start", "--cwd", "/nowhere", "--", "true"], 2),
     ];
@@ -300,7 +301,6 @@ fn every_error_is_one_line_that_says_what_to_do() {
     }
     for words in [
         &["status"][..],
-        &["status", "not-an-id"],
         &["start", "--memory", "lots", "--", "true"],
         &["start", "--cwd", "relative", "--", "true"],
         &["no-such-command"],

@@ -406,11 +406,9 @@ fn wrong_usage_has_one_exit_code_and_names_flags() {
     server.ok(&["logs", &id]);
     for (words, named) in [
         (&["stop"][..], "ID"),
-        (&["stop", "x"], "process id"),
         (&["stop", &id, "--grace", "400d"], "--grace: must be"),
         (&["stop", &id, "--grace", "x"], "--grace"),
         (&["stop", &id, "--signal", "hup"], "--signal"),
-        (&["status", "x"], "process id"),
         (&["list", "-o", "xml"], "--output"),
         (&["logs"], "ID"),
         (&["logs", &id, "--offset", "99"], "--offset: "),

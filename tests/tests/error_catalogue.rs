@@ -303,6 +303,10 @@ impl Scene {
             shell.env(name, value.unwrap());
         }
         shell.envs(self.variables.iter().map(|(name, value)| (name, value)));
+        if line.contains("prn server") {
+            // It would be warned of there.
+            shell.env_remove("PRN_ADDRESS");
+        }
         let output = shell.output().unwrap();
         let code = output.status.code().unwrap();
         (

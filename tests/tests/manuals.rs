@@ -97,7 +97,8 @@ fn no_word_of_them_is_misspelled() {
         let is_typed = |c: char| c.is_ascii_digit() || "/_=<>$~".contains(c);
         !word.starts_with(['-', '[']) && !word.contains(is_typed)
     });
-    let prose = words.collect::<Vec<_>>().join(" ");
+    // One a line: hunspell cuts long lines in the middle of a word.
+    let prose = words.collect::<Vec<_>>().join("\n");
     assert_eq!(
         misspelled(&prose),
         BTreeSet::new(),
@@ -141,7 +142,7 @@ fn every_variable_that_is_read_is_in_the_manual() {
                 .all(|byte| byte.is_ascii_uppercase() || byte == b'_')
         })
         // Of tests, and of a script that prn hands on to itself.
-        .filter(|name| !["PRN_WRITE_TABLES", "PRN_SCRIPT"].contains(name))
+        .filter(|name| !["PRN_WRITE_TABLES", "PRN_WRITE_SCHEMAS", "PRN_SCRIPT"].contains(name))
         .collect();
     assert!(read.contains("PRN_TLS_KEY"), "{read:?}");
     let page = shown(&Path::new(TOP).join("packaging/man/prn.1"));

@@ -63,6 +63,7 @@ fn as_exec(command: Command) -> Command {
                 .hide(true)
                 .conflicts_with("argv")
                 .conflicts_with("workspace")
+                .required_unless_present("workspace")
         })
 }
 
