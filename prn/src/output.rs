@@ -62,6 +62,7 @@ pub use reader::Reader;
 pub use relay::{Chunk, Relay};
 pub use screen::Screen;
 pub use shown::{escaped, show_exit, show_labels, show_left_behind, show_state, signal_name};
+pub use slowness::{is_full, is_notable};
 pub use stats::{Sample, Stats, stats, stats_of_hosts, stats_text};
 pub use tasks::tasks;
 pub use workspaces::{workspace, workspace_names, workspaces, workspaces_of_hosts};
