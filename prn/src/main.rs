@@ -23,6 +23,7 @@ mod following;
 mod format;
 mod habits;
 mod hosts;
+mod internal;
 mod interrupts;
 mod known;
 mod leftover;
