@@ -3,9 +3,10 @@
 
 use std::time::{Duration, SystemTime};
 
-use prn_client::{Limits, ProcessStatus, ProcessUsage, Retention, StopStatus, StuckTask};
+use prn_client::{Limits, ProcessStatus, ProcessUsage, Retention, StopStatus};
 use prn_proto::units::{show_duration, show_size};
 
+use super::alive::named_tasks;
 use super::moments::local_precise;
 use super::rows::Rows;
 use super::shown::{escaped, show_cause};
@@ -82,15 +83,7 @@ fn add_stop(rows: &mut Rows, stop: &StopStatus) {
             .map(|at| format!("{}, {why}", local_precise(at))),
     );
     rows.add("killed", stop.killed_at.map(local_precise));
-    rows.add("outlived SIGTERM", tasks(&stop.outlived));
-}
-
-fn tasks(tasks: &[StuckTask]) -> String {
-    let names: Vec<_> = tasks
-        .iter()
-        .map(|task| format!("{} ({})", task.name, task.state))
-        .collect();
-    escaped(&names.join(", "))
+    rows.add("outlived SIGTERM", named_tasks(&stop.outlived));
 }
 
 /// What a process takes of the machine now, and what may make it slow. Nothing of one that has ended.
