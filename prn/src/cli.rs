@@ -129,8 +129,16 @@ impl Command {
         }
     }
 
-    /// Does what the command line says.
-    pub fn act(self) -> Result<Exit, Failure> {
+    /// Does what the command line says, which is these words, without the program's name.
+    pub fn act(self, words: &[OsString]) -> Result<Exit, Failure> {
+        let acted = self.acted();
+        if exit::is_as_a_process(words) {
+            return acted.map_err(|failure| Failure::Run(Box::new(failure)));
+        }
+        acted
+    }
+
+    fn acted(self) -> Result<Exit, Failure> {
         match self {
             Self::Start(args) => block_on(start::start(args)),
             Self::Status(args) => block_on(status::status(args)),
@@ -140,10 +148,10 @@ impl Command {
             Self::Stats(args) => block_on(stats::stats(args)),
             Self::Top(args) => block_on(top::top(args)),
             Self::Events(args) => block_on(events::events(args)),
-            Self::Run(args) => as_the_process(run::run(args)),
-            Self::Exec(args) => as_the_process(exec::exec(args)),
-            Self::Attach(args) => as_the_process(attach::attach(args)),
-            Self::Wait(args) => as_the_process(wait::wait(args)),
+            Self::Run(args) => block_on(run::run(args)),
+            Self::Exec(args) => block_on(exec::exec(args)),
+            Self::Attach(args) => block_on(attach::attach(args)),
+            Self::Wait(args) => block_on(wait::wait(args)),
             Self::Kill(args) => block_on(kill::kill(args)),
             Self::Pause(args) => block_on(pause::pause(args)),
             Self::Resume(args) => block_on(pause::resume(args)),
@@ -225,11 +233,6 @@ impl Cli {
             _ => None,
         }
     }
-}
-
-/// Runs a client command that exits as a process does.
-fn as_the_process(command: impl Future<Output = Result<Exit, Failure>>) -> Result<Exit, Failure> {
-    block_on(command).map_err(|failure| Failure::Run(Box::new(failure)))
 }
 
 /// Runs a client command. One thread is enough for it, and starts fastest.

@@ -26,7 +26,7 @@ pub use far::{Far, FarPath};
 pub use selection::Selection;
 pub use staging::Target;
 pub use sum::Sum;
-pub use talk::{Fodder, Script, talk};
+pub use talk::{Fodder, talk};
 pub use thread::{QUEUE, blocking};
 pub use up::up;
 

@@ -1,11 +1,12 @@
 //! Exit codes of `prn`: the one place where they are fixed, and the text that documents them.
 //!
 //! The rule: a command says of itself how it has gone (0 to 7); one that exits as a process did
-//! (`run`, `exec`, `attach`, `wait`) leaves those to the process, and says of itself what shells and
-//! timeout(1) say, 124 to 127. A process that was lost, and output that nobody reads, have the same
+//! ([`AS_A_PROCESS`]) leaves those to the process, and says of itself what shells and timeout(1) say,
+//! 124 to 127. A process that was lost, and output that nobody reads, have the same
 //! codes everywhere. Of several processes it is the highest code; of several that are waited for, the
 //! first one that is not 0.
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use prn_client::{ExitKind, LeftBehind};
@@ -13,6 +14,15 @@ use prn_client::{ExitKind, LeftBehind};
 /// An exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Exit(pub u8);
+
+/// The commands that exit as a process did.
+const AS_A_PROCESS: &[&str] = &["run", "exec", "attach", "wait"];
+
+/// The command of these words, without the program's name, exits as a process did.
+pub fn is_as_a_process(words: &[OsString]) -> bool {
+    let command = words.first();
+    command.is_some_and(|command| AS_A_PROCESS.iter().any(|name| command == name))
+}
 
 /// All is well.
 pub const OK: Exit = Exit(0);
@@ -32,16 +42,16 @@ pub const OUTPUT_GAP: Exit = Exit(6);
 pub const OUTPUT_CUT_OFF: Exit = Exit(7);
 /// The server was restarted, and the process ended with its predecessor: nobody knows how.
 pub const LOST: Exit = Exit(123);
-/// `run`, `attach`: the time was up, however the process then ended; `wait`: it had not ended in time.
-/// timeout(1) uses the same.
+/// `run`, `exec`, `attach`: the time was up, however the process then ended; `wait`: that too, or it
+/// had not ended in time. timeout(1) uses the same.
 pub const RUN_TIMED_OUT: Exit = Exit(124);
-/// `run`, `attach`, `wait`: the process left with 0 when it was stopped or out of memory; or it could not get
-/// all of its input, whatever it left with; or prn was asked by a signal to leave it, or failed
-/// itself, also for a command line that is wrong, or nobody knows how the process ended.
+/// Of those that exit as a process did: it left with 0 when it was stopped or out of memory; or it could
+/// not get all of its input, whatever it left with; or prn was asked by a signal to leave it, or
+/// failed itself, also for a command line that is wrong, or nobody knows how the process ended.
 pub const RUN_FAILED: Exit = Exit(125);
-/// `run`: the command cannot be executed.
+/// `run`, `exec`: the command cannot be executed.
 pub const RUN_NOT_EXECUTABLE: Exit = Exit(126);
-/// `run`: there is no such command.
+/// `run`, `exec`: there is no such command.
 pub const RUN_NOT_FOUND: Exit = Exit(127);
 /// Whoever read prn's output has closed it: what a shell shows of a program that SIGPIPE (13)
 /// ended.
@@ -140,6 +150,21 @@ mod tests {
         assert_eq!(status(ExitKind::StoppedOnRequest, 143), Some(Exit(143)));
         assert_eq!(status(ExitKind::Unknown, 0), None);
         assert_eq!(Exit::of_process(None, None), None);
+    }
+
+    #[test]
+    fn those_that_exit_as_a_process_are_commands_in_the_help() {
+        use clap::CommandFactory;
+        let all = crate::cli::Cli::command();
+        for name in AS_A_PROCESS {
+            // By another name it would not be known.
+            let command = all.find_subcommand(name).unwrap();
+            assert_eq!(command.get_name(), *name);
+            assert_eq!(command.get_all_aliases().count(), 0, "{name}");
+            assert!(HELP.contains(&format!("{name}`")), "{name}");
+        }
+        assert!(is_as_a_process(&["wait".into(), "run".into()]));
+        assert!(!is_as_a_process(&["logs".into(), "run".into()]) && !is_as_a_process(&[]));
     }
 
     #[test]

@@ -131,7 +131,7 @@ pub enum Failure {
     /// `run` does not know how its process ended.
     #[error("it is unknown how process {0} ended")]
     ExitUnknown(ProcessId),
-    /// Any part of `run` or `attach` failed.
+    /// Any part of a command failed that exits as a process did.
     #[error(transparent)]
     Run(Box<Failure>),
     /// A process was started, and its id could not be printed.

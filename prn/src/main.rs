@@ -23,6 +23,7 @@ mod following;
 mod format;
 mod habits;
 mod hosts;
+mod internal;
 mod interrupts;
 mod known;
 mod leftover;
@@ -68,7 +69,7 @@ fn main() -> ExitCode {
     if let Some(warning) = command.line().and_then(|line| words::warning(line, &words)) {
         output::notice(&warning);
     }
-    match command.act() {
+    match command.act(&words) {
         Ok(exit) => exit.into(),
         Err(failure) => {
             if !failure.is_silent() {

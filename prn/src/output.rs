@@ -4,6 +4,7 @@
 //! and `prn run`, which pass a process's output on byte for byte; with something before each line
 //! where `prn logs` is asked for that.
 
+mod alive;
 mod answers;
 mod changes;
 mod column;
@@ -35,6 +36,7 @@ mod tables;
 mod tasks;
 mod workspaces;
 
+pub use alive::{named_tasks, still_alive};
 pub use answers::{Layout, findings, key_pair, process, processes, processes_text, started};
 pub use changes::{
     ChangeRecord, change_line, removed_line, state as state_words, words as change_words,
@@ -48,7 +50,7 @@ pub use data::{List, print_next};
 pub use descriptor::{line as print_line, write_all};
 pub use everyday::{
     Health, Inspected, Version, count, health, health_of_hosts, inspected, process_with_usage,
-    pruned, some_of, text, told, version, versions_of_hosts,
+    pruned, text, told, version, versions_of_hosts,
 };
 pub use hosts::{OfHost, processes_of_hosts, started_of_hosts};
 pub use lines::{Break, Lines};
@@ -61,7 +63,10 @@ pub use progress::Progress;
 pub use reader::Reader;
 pub use relay::{Chunk, Relay};
 pub use screen::Screen;
-pub use shown::{escaped, show_exit, show_labels, show_left_behind, show_state, signal_name};
+pub use shown::{
+    escaped, show_exit, show_labels, show_left_behind, show_state, signal_name, some_of,
+};
+pub use slowness::{is_full, is_notable};
 pub use stats::{Sample, Stats, stats, stats_of_hosts, stats_text};
 pub use tasks::tasks;
 pub use workspaces::{workspace, workspace_names, workspaces, workspaces_of_hosts};

@@ -4,9 +4,7 @@ use clap::Args;
 use prn_client::{LabelIs, LabelMatch, LabelSelector, Outcome, Selector, State};
 use prn_proto::units::Workspace;
 
-/// Label of the processes that prn itself starts for a moment (`prn cp`, `prn run --sync`), which lists
-/// leave out.
-pub const INTERNAL: &str = "prn.io/internal";
+use crate::internal::INTERNAL;
 
 /// Which processes.
 #[derive(Debug, Clone, Default, Args)]

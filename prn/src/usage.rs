@@ -34,8 +34,8 @@ struct Habit {
     tip: &'static str,
 }
 
-/// Prints help, or what is wrong and what to type instead. The exit code for it: `prn run` and `prn
-/// attach` keep to their own ones.
+/// Prints help, or what is wrong and what to type instead. The exit code for it: those that
+/// exit as a process did keep to their own ones.
 pub fn tell(mut error: Error, words: &[OsString]) -> ExitCode {
     let words = words.get(1..).unwrap_or_default();
     let instead = tip(&error, words);
@@ -55,12 +55,7 @@ pub fn tell(mut error: Error, words: &[OsString]) -> ExitCode {
         }
         return printed.into();
     }
-    let exits_as_a_process = |command: &OsString| {
-        ["run", "exec", "attach", "wait"]
-            .iter()
-            .any(|name| command == name)
-    };
-    if words.first().is_some_and(exits_as_a_process) {
+    if exit::is_as_a_process(words) {
         exit::RUN_FAILED.into()
     } else {
         printed.into()

@@ -68,10 +68,9 @@ pub struct Server {
     pub identity: Identity,
     /// A client that it lets in.
     pub client: Identity,
-    own_network: bool,
     first_uid: u32,
-    uids: Option<u32>,
-    arguments: Vec<String>,
+    /// How it was started.
+    options: Options,
 }
 
 /// Servers of one test program.
@@ -114,7 +113,7 @@ impl Server {
     ///
     /// # Panics
     /// If it cannot be executed.
-    pub fn try_with(options: Options) -> Result<Self, Refused> {
+    pub fn try_with(mut options: Options) -> Result<Self, Refused> {
         let folder = tempfile::Builder::new()
             .prefix("prn-test-")
             .tempdir_in(options.below.as_deref().unwrap_or(Path::new("/var/lib")))
@@ -145,7 +144,7 @@ impl Server {
         let log = fs::File::create(folder.path().join("server.log")).expect("a log");
         command
             .stdout(Stdio::piped())
-            .stderr(options.log.map_or(Stdio::from(log), Stdio::from))
+            .stderr(options.log.take().map_or(Stdio::from(log), Stdio::from))
             .stdin(Stdio::null());
         let mut child = command.spawn().expect("prn server start");
         let mut line = String::new();
@@ -170,10 +169,8 @@ impl Server {
             address,
             identity,
             client,
-            own_network: options.own_network,
             first_uid,
-            uids: options.uids,
-            arguments: options.arguments,
+            options,
         })
     }
 
@@ -191,6 +188,22 @@ impl Server {
             words.extend(["unshare", "--net", "sh", "-c", script, "sh"].map(Into::into));
         }
         words.extend(options.wrapper.iter().map(Into::into));
+        words.extend(Self::words(
+            options, folder, instance, first_uid, identity, client,
+        ));
+        Self::executed(&words, identity)
+    }
+
+    /// The command line of the server itself.
+    fn words(
+        options: &Options,
+        folder: &Path,
+        instance: &str,
+        first_uid: u32,
+        identity: &Identity,
+        client: &Identity,
+    ) -> Vec<std::ffi::OsString> {
+        let mut words: Vec<std::ffi::OsString> = Vec::new();
         words.push(
             options
                 .programs
@@ -234,6 +247,10 @@ impl Server {
             words.push("--allow-missing-limits".into());
         }
         words.extend(options.arguments.iter().map(Into::into));
+        words
+    }
+
+    fn executed(words: &[std::ffi::OsString], identity: &Identity) -> Command {
         let mut command = Command::new(&words[0]);
         command
             .args(&words[1..])
@@ -241,37 +258,18 @@ impl Server {
         command
     }
 
-    /// The command that starts a server of the same name, with the same state folder.
+    /// The command that starts a server of the same name as it was started, with the same state folder,
+    /// but here: in this network namespace, and not under its wrapper.
     pub fn again(&self) -> Command {
-        Self::command(
-            &Options::default(),
+        let words = Self::words(
+            &self.options,
             self.folder(),
             &self.instance,
             self.first_uid,
             &self.identity,
             &self.client,
-        )
-    }
-
-    /// Ends both halves without a word, and starts the server again at the same address.
-    ///
-    /// # Panics
-    /// If it cannot be started.
-    pub fn killed_and_again(&mut self) -> Child {
-        self.signal(Signal::SIGKILL);
-        self.wait();
-        let again = self.again();
-        let words: Vec<_> = again.get_args().map(ToOwned::to_owned).collect();
-        let at = words.iter().position(|word| word == "--address");
-        let at = at.expect("--address");
-        let (before, after) = words.split_at(at + 1);
-        let mut command = Command::new(again.get_program());
-        command.args(before).arg(&self.address).args(&after[1..]);
-        for (name, value) in again.get_envs() {
-            command.env(name, value.unwrap_or_default());
-        }
-        command.stdout(Stdio::piped()).stderr(Stdio::null());
-        command.spawn().expect("the server")
+        );
+        Self::executed(&words, &self.identity)
     }
 
     /// The `prn` command with these arguments, as the server's client.
@@ -281,7 +279,7 @@ impl Server {
 
     /// The `prn` command with these arguments, as another client.
     pub fn prn_as(&self, client: &Identity, arguments: &[&str]) -> Command {
-        let mut command = if self.own_network {
+        let mut command = if self.options.own_network {
             let mut command = Command::new("nsenter");
             command.arg(format!("--net=/proc/{}/ns/net", self.supervisor()));
             command.arg(binary("prn"));
@@ -399,21 +397,17 @@ impl Server {
         self.wait()
     }
 
-    /// Kills the supervisor with SIGKILL, and starts a server of the same name at the same address.
+    /// Kills the supervisor with SIGKILL, and starts a server of the same name at the same address, with
+    /// the same options; its standard error goes to the file that [`Self::log`] reads.
     ///
     /// # Panics
     /// If that one does not serve.
     pub fn kill_and_start_again(&mut self) {
         self.signal(Signal::SIGKILL);
         self.wait_status();
-        let options = Options {
-            address: Some(self.address.clone()),
-            uids: self.uids,
-            arguments: self.arguments.clone(),
-            ..Options::default()
-        };
+        self.options.address = Some(self.address.clone());
         let mut command = Self::command(
-            &options,
+            &self.options,
             self.folder.path(),
             &self.instance,
             self.first_uid,

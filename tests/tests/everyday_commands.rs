@@ -5,8 +5,6 @@ use std::io::Read;
 use std::process::{Child, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use prn_tests::proxy::Proxy;
 use prn_tests::screen::Screen;
 use prn_tests::server::{Server, has_controllers};
@@ -480,7 +478,7 @@ fn a_process_that_was_lost_with_its_server_is_told_from_others() {
     ];
     // Each has been answered once.
     std::thread::sleep(Duration::from_secs(1));
-    let mut again = server.killed_and_again();
+    server.kill_and_start_again();
     for child in all {
         let (_, error, code) = said(&child.wait_with_output().unwrap());
         assert_eq!(code, Some(123), "{error}");
@@ -489,9 +487,6 @@ fn a_process_that_was_lost_with_its_server_is_told_from_others() {
             "{error}"
         );
     }
-    let stop = Pid::from_raw(again.id().try_into().unwrap());
-    kill(stop, Signal::SIGTERM).unwrap();
-    again.wait().unwrap();
 }
 
 /// What each command exits with: where all is well, for something that is not there, for a wrong

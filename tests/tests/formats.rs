@@ -296,7 +296,7 @@ fn events_go_on_over_a_restart_and_say_what_was_lost_with_it() {
     };
     let first = next();
     assert_eq!(first["synchronized"], true, "{first}");
-    let mut again = server.killed_and_again();
+    server.kill_and_start_again();
     let restarted = next();
     assert_eq!(restarted["restarted"], true, "{restarted}");
     assert_ne!(restarted["boot_epoch"], first["boot_epoch"]);
@@ -313,12 +313,6 @@ fn events_go_on_over_a_restart_and_say_what_was_lost_with_it() {
     }
     follower.kill().unwrap();
     follower.wait().unwrap();
-    nix::sys::signal::kill(
-        nix::unistd::Pid::from_raw(again.id().try_into().unwrap()),
-        nix::sys::signal::Signal::SIGTERM,
-    )
-    .unwrap();
-    again.wait().unwrap();
 }
 
 #[test]

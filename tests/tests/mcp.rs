@@ -236,7 +236,7 @@ fn what_goes_wrong_is_an_error_of_the_tool_that_says_what_to_do_next() {
 
 #[test]
 fn files_come_and_go_within_one_workspace() {
-    let server = Server::start();
+    let server = Server::with_arguments(&["--output-default", "64K"]);
     server.ok(&["workspace", "create", "job"]);
     server.ok(&["workspace", "create", "other"]);
     let outside = server.start_process(&[], &["sleep", "60"]);
@@ -271,6 +271,17 @@ fn files_come_and_go_within_one_workspace() {
     let names = listed["files"].as_array().unwrap().iter();
     let names: Vec<_> = names.map(|file| file["path"].as_str().unwrap()).collect();
     assert_eq!(names, ["bin", "bin/a b", "data"]);
+    // More than a server keeps of an output that nobody waits for.
+    let numbers: String = (0..700_000)
+        .map(|number| format!("{number:09}\n"))
+        .collect();
+    agent.ok("write_file", json!({"path": "numbers", "text": numbers}));
+    let read = agent.ok(
+        "read_file",
+        json!({"path": "numbers", "max_bytes": 8 << 20}),
+    );
+    assert_eq!(read["truncated"], false);
+    assert!(read["text"] == numbers.as_str(), "all of it, in order");
     // Nothing is left of what did that, and a file is replaced, whatever its mode was.
     agent.ok(
         "write_file",

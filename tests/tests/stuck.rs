@@ -105,7 +105,8 @@ fn c12_a_stop_of_what_cannot_be_killed_is_answered_and_says_who_that_is() {
     assert!(begin.elapsed() < Duration::from_secs(20));
     assert!(!output.status.success());
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(said.contains("sleep"), "{said}");
+    let who = "could not be stopped yet: sleep (D, in uninterruptible sleep)";
+    assert!(said.contains(who), "{said}");
     let status = server.status(&id);
     assert_eq!(status["state"], "running", "{status}");
     assert_eq!(status["stuck_tasks"][0]["name"], "sleep", "{status}");

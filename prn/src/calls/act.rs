@@ -20,7 +20,7 @@ use crate::calls::requests::{
 };
 use crate::calls::session::Session;
 use crate::excerpt::{self, Excerpt};
-use crate::output::some_of;
+use crate::output::still_alive;
 use crate::reading::Reading;
 use crate::reference::Reference;
 use crate::signal::SignalNumber;
@@ -307,9 +307,7 @@ pub async fn stop_by_id(
     let stopped = session.surely(async |client: Client| client.stop(id, signal, grace).await);
     let process = stopped.await?;
     if process.status.state == State::Running {
-        let tasks = process.status.stuck_tasks.iter();
-        let names: Vec<_> = tasks.map(|task| task.name.as_str()).collect();
-        let text = format!("process {id} could not be stopped yet: {}", some_of(&names));
+        let text = still_alive(&format!("process {id}"), &process.status);
         return Err(Fault::still_alive(text));
     }
     Ok(process)

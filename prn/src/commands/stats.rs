@@ -38,9 +38,9 @@ pub struct Stats {
     /// Time between two samples
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_interval)]
     pub interval: Time,
-    /// Each sample stands below the one before, on a terminal too.
+    /// It is for `prn top`: each sample stands below the one before, on a terminal too.
     #[arg(skip)]
-    pub is_plain: bool,
+    pub is_for_top: bool,
     /// Which.
     #[command(flatten)]
     pub selection: Selection,
@@ -104,6 +104,9 @@ pub async fn stats(args: Stats) -> Result<Exit, Failure> {
 /// Of several servers: one sample of what is selected.
 async fn everywhere(args: &Stats, hosts: &Hosts) -> Result<Exit, Failure> {
     let why = match (args.no_stream, args.ids.is_empty()) {
+        (false, _) if args.is_for_top => {
+            "of several servers one sample is printed: leave out --batch and --interval, or take `prn stats --no-stream`"
+        }
         (false, _) => "of several servers there is one sample: add --no-stream",
         (true, false) => "a process is one server's: name that with --context, or select with -l",
         (true, true) => "",
@@ -127,7 +130,7 @@ async fn everywhere(args: &Stats, hosts: &Hosts) -> Result<Exit, Failure> {
 
 fn is_drawn(args: &Stats) -> bool {
     let is_table = matches!(args.format.output, Format::Table | Format::Wide);
-    is_table && !args.no_stream && !args.is_plain && io::stdout().is_terminal()
+    is_table && !args.no_stream && !args.is_for_top && io::stdout().is_terminal()
 }
 
 /// Those that are named; else those that are selected, and run unless it is said otherwise.

@@ -125,11 +125,7 @@ async fn living(client: &Client, id: ProcessId) -> Option<String> {
         .ok()?
         .ok()?;
     let tasks = &usages.usages.first()?.tasks;
-    let names: Vec<_> = tasks
-        .iter()
-        .map(|task| format!("{} ({})", task.name, task.state))
-        .collect();
-    (!names.is_empty()).then(|| output::some_of(&names))
+    (!tasks.is_empty()).then(|| output::named_tasks(tasks))
 }
 
 fn stuck(process: &Process) -> Exit {
@@ -140,20 +136,10 @@ fn stuck(process: &Process) -> Exit {
 }
 
 fn tell_stuck(process: &Process) {
-    if process.status.state == State::Stopped {
-        return;
+    if process.status.state == State::Running {
+        let name = format!("process {}", process.id);
+        output::notice(&output::still_alive(&name, &process.status));
     }
-    let stuck = process.status.stuck_tasks.iter();
-    let stuck: Vec<_> = stuck.map(|task| task.name.as_str()).collect();
-    let which = if stuck.is_empty() {
-        String::new()
-    } else {
-        format!(": {}", stuck.join(", "))
-    };
-    output::notice(&format!(
-        "process {} could not be stopped yet{which}",
-        process.id
-    ));
 }
 
 /// What a stop waits for that takes long.

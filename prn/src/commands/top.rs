@@ -115,7 +115,7 @@ async fn lines(args: Top) -> Result<Exit, Failure> {
         ids: Vec::new(),
         no_stream: !args.batch && args.interval.is_none(),
         interval: interval(&args),
-        is_plain: true,
+        is_for_top: true,
         selection: args.selection,
         format: args.format,
         connection: args.connection,

@@ -12,7 +12,7 @@ use crate::format::FormatFlag;
 use crate::hosts::Servers;
 use crate::output::{self, Health, Version};
 
-/// Commands by the revision of the API that they need, behind the first.
+/// Commands, and what else there is, by the revision of the API that they need, behind the first.
 const NEEDS: &[(u32, &[&str])] = &[(
     1,
     &[
@@ -25,10 +25,13 @@ const NEEDS: &[(u32, &[&str])] = &[(
         "update",
         "renew",
         "stats",
+        "top",
         "events",
         "health",
+        "mcp",
         "names and labels",
-        "leases and deadlines",
+        "selection (-l, --name, --failed, --succeeded)",
+        "leases, deadlines and retention",
     ],
 )];
 
@@ -164,5 +167,37 @@ mod tests {
     fn a_server_as_new_as_the_client_knows_all() {
         assert!(missing(API_REVISION).is_empty() && missing(API_REVISION + 1).is_empty());
         assert!(missing(0).contains(&"wait"));
+    }
+
+    #[test]
+    fn of_each_command_it_is_said_what_it_needs() {
+        use clap::CommandFactory;
+        // What the first servers knew, and what asks none.
+        let first = [
+            "start",
+            "status",
+            "logs",
+            "stop",
+            "list",
+            "run",
+            "exec",
+            "attach",
+            "cp",
+            "workspace",
+            "batch",
+            "inspect",
+            "version",
+            "context",
+            "keygen",
+            "server",
+            "completion",
+            "__complete",
+        ];
+        let needing = missing(0);
+        for command in crate::cli::Cli::command().get_subcommands() {
+            let name = command.get_name();
+            let is_first = first.contains(&name);
+            assert_ne!(is_first, needing.contains(&name), "{name}");
+        }
     }
 }

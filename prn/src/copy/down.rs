@@ -10,10 +10,11 @@ use crate::copy::archive::read::Archive;
 use crate::copy::far::{Far, FarPath};
 use crate::copy::fault::CopyFault;
 use crate::copy::staging::{Staging, Target};
-use crate::copy::talk::{Script, talk};
+use crate::copy::talk::talk;
 use crate::copy::thread::{QUEUE, ended};
 use crate::copy::unpack::{Incoming, unpack};
 use crate::failure::Failure;
+use crate::internal::Script;
 use crate::interrupts::Interrupts;
 use crate::output::{self, Progress};
 

@@ -5,21 +5,20 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use prn_client::{
-    ClientError, Event, ExitKind, FOLLOW_TIMEOUT, InputPiece, Label, OutputEnd, OutputPolicy,
-    OutputRequest, Source, StandardInput, StartSpec, mint_id,
+    ClientError, Event, ExitKind, FOLLOW_TIMEOUT, InputPiece, OutputEnd, OutputRequest, Source,
+    StandardInput, StartSpec,
 };
-use prn_proto::units::Variable;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::copy::far::Far;
 use crate::copy::fault::CopyFault;
 use crate::failure::Failure;
 use crate::feeding::{Fed, Feed};
+use crate::internal::Script;
 use crate::interrupts::{Interrupt, Interrupts};
 use crate::local_input::LocalEnd;
 use crate::output;
 use crate::reading::Reading;
-use crate::selection::INTERNAL;
 use crate::surely::{start_surely, stop_surely};
 
 /// For so long a process that is stopped may take to remove what it has unpacked.
@@ -35,17 +34,6 @@ pub struct Fodder {
     pub pieces: mpsc::Receiver<InputPiece>,
     /// Told when nothing more comes.
     pub end: oneshot::Receiver<LocalEnd>,
-}
-
-/// A script for sh(1), and its arguments.
-#[derive(Debug)]
-pub struct Script {
-    /// What it is called, its `$0`.
-    pub name: &'static str,
-    /// Its text.
-    pub text: &'static str,
-    /// What `$1` is, and so on.
-    pub arguments: Vec<String>,
 }
 
 /// Runs a script in the workspace to its end. Its standard output goes to `sink`; if nobody takes
@@ -85,26 +73,8 @@ pub async fn talk(
 }
 
 fn spec(workspace: &str, script: Script, is_fed: bool) -> Result<StartSpec, ClientError> {
-    // A list of processes is to be read by people: it has no room for a script.
-    let mut spec = StartSpec::new(["sh", "-c", "eval \"$PRN_SCRIPT\"", script.name]);
-    spec.argv.extend(script.arguments);
-    spec.environment.push(Variable {
-        name: "PRN_SCRIPT".to_owned(),
-        value: format!("unset PRN_SCRIPT\n{}", script.text),
-    });
-    spec.workspace = Some(workspace.to_owned());
-    spec.labels.push(Label {
-        key: INTERNAL.to_owned(),
-        value: script.name.to_owned(),
-    });
-    spec.id = Some(mint_id()?);
-    spec.output_policy = Some(OutputPolicy::Follow);
+    let mut spec = script.spec(workspace)?;
     spec.stop_grace = Some(GRACE);
-    // Names are bytes to it, and messages are English.
-    spec.environment.push(Variable {
-        name: "LC_ALL".to_owned(),
-        value: "C".to_owned(),
-    });
     if is_fed {
         spec.stdin = StandardInput::Pipe;
     }

@@ -5,9 +5,7 @@ use std::time::Duration;
 
 use base64::prelude::{BASE64_STANDARD, Engine};
 use bytes::Bytes;
-use prn_client::{
-    Client, Event, ExitKind, OutputEnd, OutputRequest, Source, StandardInput, StartSpec, mint_id,
-};
+use prn_client::{Client, Event, ExitKind, FOLLOW_TIMEOUT, OutputRequest, Source, StandardInput};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +13,7 @@ use crate::calls::act::{feed, start};
 use crate::calls::fault::Fault;
 use crate::calls::session::Session;
 use crate::excerpt::Data;
+use crate::internal::Script;
 use crate::mcp::keeper::Keeper;
 use crate::reading::Reading;
 
@@ -159,17 +158,14 @@ struct Entry {
 /// Reads a part of a file.
 pub async fn read(session: &Session, keeper: &Keeper, wanted: &ReadFile) -> Result<Read, Fault> {
     let most = wanted.max_bytes.unwrap_or(READ_MAX).min(READ_CEILING);
-    let script = Script {
-        workspace: workspace(session, wanted.workspace.as_ref())?,
-        text: READ,
-        arguments: vec![
-            path(&wanted.path)?,
-            wanted.offset.to_string(),
-            most.to_string(),
-        ],
-        input: None,
-    };
-    let said = script.run(session, keeper, most).await?;
+    let workspace = workspace(session, wanted.workspace.as_ref())?;
+    let arguments = vec![
+        path(&wanted.path)?,
+        wanted.offset.to_string(),
+        most.to_string(),
+    ];
+    let deed = Deed::new(workspace, READ, arguments);
+    let said = deed.run(session, keeper, most).await?;
     let size = String::from_utf8_lossy(&said.stderr).trim().parse();
     let size =
         size.map_err(|_| Fault::failed("the server's side did not say the size", "try again"))?;
@@ -201,13 +197,10 @@ pub async fn write(session: &Session, keeper: &Keeper, file: WriteFile) -> Resul
     } else {
         "plain"
     };
-    let script = Script {
-        workspace: workspace(session, file.workspace.as_ref())?,
-        text: WRITE,
-        arguments: vec![path(&file.path)?, size.to_string(), kind.to_owned()],
-        input: Some(data),
-    };
-    script.run(session, keeper, 0).await?;
+    let workspace = workspace(session, file.workspace.as_ref())?;
+    let arguments = vec![path(&file.path)?, size.to_string(), kind.to_owned()];
+    let deed = Deed::new(workspace, WRITE, arguments).fed(data);
+    deed.run(session, keeper, 0).await?;
     Ok(Written {
         path: file.path,
         size,
@@ -216,16 +209,13 @@ pub async fn write(session: &Session, keeper: &Keeper, file: WriteFile) -> Resul
 
 /// Lists what is in a directory.
 pub async fn list(session: &Session, keeper: &Keeper, wanted: &ListFiles) -> Result<Listed, Fault> {
-    let script = Script {
-        workspace: workspace(session, wanted.workspace.as_ref())?,
-        text: LIST,
-        arguments: vec![
-            path(wanted.path.as_deref().unwrap_or("."))?,
-            wanted.depth.unwrap_or(1).max(1).to_string(),
-        ],
-        input: None,
-    };
-    let said = script.run(session, keeper, LISTED_MAX).await?;
+    let workspace = workspace(session, wanted.workspace.as_ref())?;
+    let arguments = vec![
+        path(wanted.path.as_deref().unwrap_or("."))?,
+        wanted.depth.unwrap_or(1).max(1).to_string(),
+    ];
+    let deed = Deed::new(workspace, LIST, arguments);
+    let said = deed.run(session, keeper, LISTED_MAX).await?;
     let mut files = entries(&said.stdout);
     files.sort_by(|a, b| a.path.cmp(&b.path));
     let limit = wanted.limit.unwrap_or(LIST_MAX);
@@ -287,45 +277,60 @@ fn path(text: &str) -> Result<String, Fault> {
 }
 
 /// Something that is done in a workspace.
-struct Script {
+struct Deed {
     workspace: String,
-    text: &'static str,
-    arguments: Vec<String>,
+    script: Script,
     input: Option<Bytes>,
 }
 
 /// What it said.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Said {
     stdout: Vec<u8>,
     stderr: Vec<u8>,
-    /// There was more.
+    /// There was more than was wanted.
     is_cut: bool,
-    end: Option<OutputEnd>,
+    has_gap: bool,
+    exit: Option<(ExitKind, Option<u8>)>,
 }
 
-impl Script {
-    fn spec(&self) -> Result<StartSpec, Fault> {
-        let mut spec = StartSpec::new(["sh", "-c", self.text, "prn-mcp"]);
-        spec.argv.extend(self.arguments.iter().cloned());
-        spec.workspace = Some(self.workspace.clone());
+impl Deed {
+    fn new(workspace: String, text: &'static str, arguments: Vec<String>) -> Self {
+        let name = "prn-mcp";
+        Self {
+            workspace,
+            script: Script {
+                name,
+                text,
+                arguments,
+            },
+            input: None,
+        }
+    }
+
+    fn fed(self, input: Bytes) -> Self {
+        let input = Some(input);
+        Self { input, ..self }
+    }
+
+    /// Does it; of its standard output, so many bytes are wanted.
+    async fn run(self, session: &Session, keeper: &Keeper, most: u64) -> Result<Said, Fault> {
+        let mut spec = self.script.spec(&self.workspace)?;
         spec.timeout = Some(TIMEOUT);
         spec.retention.until_read = true;
-        spec.id = Some(mint_id()?);
         if self.input.is_some() {
             spec.stdin = StandardInput::Pipe;
         }
-        Ok(spec)
-    }
-
-    /// Runs it to its end; of its standard output, so many bytes are wanted.
-    async fn run(self, session: &Session, keeper: &Keeper, most: u64) -> Result<Said, Fault> {
-        let mut spec = self.spec()?;
         keeper.mark(&mut spec);
         let id = start(session, &spec).await?.process.id;
         let client = session.client().await?;
         let feeding = self.input.map(|input| feed(client.clone(), id, input));
-        let mut reading = Reading::new(session.remote(), client, id, OutputRequest::default());
+        let request = OutputRequest {
+            follower: true,
+            ..OutputRequest::default()
+        };
+        let reading = Reading::new(session.remote(), client, id, request);
+        let mut reading = reading.of_known(FOLLOW_TIMEOUT);
         let mut said = Said::default();
         while let Some(event) = reading.next().await? {
             said.take(event, most);
@@ -354,16 +359,17 @@ impl Said {
                 stream.extend_from_slice(data.get(..room).unwrap_or_default());
                 self.is_cut |= room < data.len();
             }
-            Event::Gap { .. } => self.is_cut = true,
-            Event::End(end) => self.end = Some(end),
+            Event::Gap { .. } => self.has_gap = true,
+            Event::End(end) => self.exit = end.exit.map(|exit| (exit.kind, exit.status)),
         }
     }
 
     fn checked(self) -> Result<Self, Fault> {
-        let exit = self.end.as_ref().and_then(|end| end.exit.as_ref());
-        let exit = exit.map(|exit| (exit.kind, exit.status));
-        if exit == Some((ExitKind::Exited, Some(0))) {
-            return Ok(self);
+        if self.exit == Some((ExitKind::Exited, Some(0))) {
+            return match self.has_gap {
+                false => Ok(self),
+                true => Err(Fault::failed("not all of it has come", "try again")),
+            };
         }
         let text = String::from_utf8_lossy(&self.stderr);
         let last = text
@@ -389,6 +395,18 @@ mod tests {
         for bad in ["", "/etc/passwd", "..", "a/../../b", "a\0b"] {
             assert!(path(bad).is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn what_has_a_gap_is_no_answer() {
+        let mut said = Said {
+            stdout: b"end of it".to_vec(),
+            exit: Some((ExitKind::Exited, Some(0))),
+            ..Said::default()
+        };
+        assert!(said.clone().checked().is_ok());
+        said.take(Event::Gap { from: 0, to: 9 }, READ_MAX);
+        assert!(said.checked().is_err());
     }
 
     #[test]

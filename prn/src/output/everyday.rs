@@ -1,6 +1,5 @@
 //! Answers of the everyday commands, on standard output.
 
-use std::fmt::Display;
 use std::io;
 use std::time::{Duration, SystemTime};
 
@@ -22,9 +21,6 @@ use super::tables::details;
 use crate::exit::{self, Exit};
 use crate::format::{Format, FormatFlag};
 
-/// Most things of a list within a line.
-const SOME: usize = 8;
-
 /// Prints one line: what was done is named by it.
 pub fn told(what: &str) -> io::Result<Exit> {
     line(&escaped(what))?;
@@ -42,16 +38,6 @@ pub fn count(processes: usize) -> String {
         1 => "1 process".to_owned(),
         more => format!("{more} processes"),
     }
-}
-
-/// The first few of a list, and how many more there are.
-pub fn some_of<T: Display>(all: &[T]) -> String {
-    let mut shown: Vec<_> = all.iter().take(SOME).map(T::to_string).collect();
-    let more = all.len().saturating_sub(SOME);
-    if more > 0 {
-        shown.push(format!("and {more} more"));
-    }
-    shown.join(", ")
 }
 
 /// Prints one process as `-o wide`, and what it takes of the machine.
@@ -334,13 +320,6 @@ fn until(end: SystemTime) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_long_list_is_cut_and_says_how_much_is_left_out() {
-        assert_eq!(some_of(&[1, 2]), "1, 2");
-        let all: Vec<_> = (0..10).collect();
-        assert_eq!(some_of(&all), "0, 1, 2, 3, 4, 5, 6, 7, and 2 more");
-    }
 
     #[test]
     fn a_certificates_end_is_a_date_and_how_far_off_it_is() {

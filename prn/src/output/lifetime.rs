@@ -3,18 +3,14 @@
 
 use std::time::{Duration, SystemTime};
 
-use prn_client::{Limits, Pressure, ProcessStatus, ProcessUsage, Retention, StopStatus, StuckTask};
+use prn_client::{Limits, ProcessStatus, ProcessUsage, Retention, StopStatus};
 use prn_proto::units::{show_duration, show_size};
 
+use super::alive::named_tasks;
 use super::moments::local_precise;
 use super::rows::Rows;
 use super::shown::{escaped, show_cause};
-
-/// From so much of its limit on a process is short of memory, in hundredths.
-const NEAR_LIMIT: u64 = 90;
-
-/// From so much of its time on a process is held up by something, in hundredths.
-const HELD_UP: f64 = 10.0;
+use super::slowness::{reasons, throttled};
 
 /// Its name and labels.
 pub fn add_names(rows: &mut Rows, status: &ProcessStatus) {
@@ -87,15 +83,7 @@ fn add_stop(rows: &mut Rows, stop: &StopStatus) {
             .map(|at| format!("{}, {why}", local_precise(at))),
     );
     rows.add("killed", stop.killed_at.map(local_precise));
-    rows.add("outlived SIGTERM", tasks(&stop.outlived));
-}
-
-fn tasks(tasks: &[StuckTask]) -> String {
-    let names: Vec<_> = tasks
-        .iter()
-        .map(|task| format!("{} ({})", task.name, task.state))
-        .collect();
-    escaped(&names.join(", "))
+    rows.add("outlived SIGTERM", named_tasks(&stop.outlived));
 }
 
 /// What a process takes of the machine now, and what may make it slow. Nothing of one that has ended.
@@ -135,7 +123,8 @@ pub fn usage_rows(usage: &ProcessUsage, limits: &Limits) -> String {
         })
         .collect();
     rows.add("waits (10s)", waits.join(", "));
-    rows.add("may be slow", slow(usage, limits).join("; "));
+    let slow = reasons(usage, limits, throttled(usage, None));
+    rows.add("may be slow", slow.join("; "));
     rows.finish()
 }
 
@@ -144,42 +133,4 @@ fn memory(bytes: u64, limits: &Limits) -> String {
         Some(most) => format!("{} of {}", show_size(bytes), show_size(most)),
         None => show_size(bytes),
     }
-}
-
-/// Why it may be slow.
-fn slow(usage: &ProcessUsage, limits: &Limits) -> Vec<String> {
-    let mut why = Vec::new();
-    if let (Some(held), Some(all)) = (usage.cpu_throttled_periods, usage.cpu_periods)
-        && let Some(part) = held.saturating_mul(100).checked_div(all)
-        && part >= 10
-    {
-        why.push(format!(
-            "its CPU limit held it back in {part}% of all periods"
-        ));
-    }
-    if let (Some(bytes), Some(most)) = (usage.memory_bytes, limits.memory_bytes)
-        && bytes.saturating_mul(100) >= most.saturating_mul(NEAR_LIMIT)
-    {
-        why.push("its memory is at its limit".to_owned());
-    }
-    if let (Some(pids), Some(most)) = (usage.pids, limits.pids)
-        && pids >= most
-    {
-        why.push("it has as many tasks as it may".to_owned());
-    }
-    if let Some(kills) = usage.oom_kills.filter(|kills| *kills > 0) {
-        why.push(format!("{kills} of its processes were killed for memory"));
-    }
-    let waits =
-        |pressure: Option<Pressure>| pressure.is_some_and(|part| part.some_avg10 >= HELD_UP);
-    for (pressure, what) in [
-        (usage.cpu_pressure, "a CPU"),
-        (usage.memory_pressure, "memory"),
-        (usage.io_pressure, "the disk"),
-    ] {
-        if waits(pressure) {
-            why.push(format!("it waits for {what}"));
-        }
-    }
-    why
 }

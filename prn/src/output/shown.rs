@@ -1,12 +1,15 @@
 //! Values as people read them, safe for a terminal.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
+use std::fmt::{Display, Write as _};
 
 use clap::ValueEnum;
 use nix::sys::signal::Signal;
 use prn_client::{Exit, ExitKind, LeftBehind, Limits, PathRule, ProcessStatus, State};
 use prn_proto::units::show_size;
+
+/// Most things of a list within a line.
+const SOME: usize = 8;
 
 pub fn put(text: &mut String, arguments: std::fmt::Arguments<'_>) {
     // Writing to a string cannot fail.
@@ -159,6 +162,16 @@ pub fn show_labels(labels: &BTreeMap<String, String>) -> String {
     labels.collect::<Vec<_>>().join(",")
 }
 
+/// The first few of a list, and how many more there are.
+pub fn some_of<T: Display>(all: &[T]) -> String {
+    let mut shown: Vec<_> = all.iter().take(SOME).map(T::to_string).collect();
+    let more = all.len().saturating_sub(SOME);
+    if more > 0 {
+        shown.push(format!("and {more} more"));
+    }
+    shown.join(", ")
+}
+
 /// A text without anything that a terminal would act on: control characters, and those that reorder
 /// what is shown.
 pub fn escaped(text: &str) -> String {
@@ -190,6 +203,13 @@ mod tests {
             status: Some(status),
         })
         .unwrap()
+    }
+
+    #[test]
+    fn a_long_list_is_cut_and_says_how_much_is_left_out() {
+        assert_eq!(some_of(&[1, 2]), "1, 2");
+        let all: Vec<_> = (0..10).collect();
+        assert_eq!(some_of(&all), "0, 1, 2, 3, 4, 5, 6, 7, and 2 more");
     }
 
     #[test]

@@ -1,48 +1,116 @@
 //! Why a process is slow, from what the kernel counts of it. Pure.
 
-use prn_client::{Pressure, ProcessUsage};
+use prn_client::{Limits, Pressure, ProcessUsage};
 
-/// Part of the time, or of the memory, from which on it is worth a word.
+/// Part of the time from which on it is worth a word that something holds a process up.
 const NOTABLE_PERCENT: f64 = 10.0;
+
+/// Part of its memory limit from which on a process is short of memory.
 const FULL_PERCENT: f64 = 95.0;
 
+/// It holds a process up for so much of the time that it is worth a word.
+pub fn is_notable(percent: f64) -> bool {
+    percent > NOTABLE_PERCENT
+}
+
+/// So much of its memory limit leaves a process short of memory.
+pub fn is_full(percent: f64) -> bool {
+    percent > FULL_PERCENT
+}
+
 /// Why a process is slow, a sentence each, and what to do about it. `throttled` is the part of the
-/// time in which its CPU limit held it back, `memory` the part of its memory limit that it takes; both
-/// in percent, where they are known.
-pub fn reasons(usage: &ProcessUsage, throttled: Option<f64>, memory: Option<f64>) -> Vec<String> {
+/// time in which its CPU limit held it back, in percent, where it is known.
+pub fn reasons(usage: &ProcessUsage, limits: &Limits, throttled: Option<f64>) -> Vec<String> {
     let mut reasons = Vec::new();
-    let notable = |percent: &f64| *percent > NOTABLE_PERCENT;
-    let some = |pressure: Option<Pressure>| pressure.map(|pressure| pressure.some_avg10);
     if usage.oom_kills.is_some_and(|kills| kills > 0) {
         reasons
             .push("the kernel has killed a process of it for memory: a higher --memory".to_owned());
     }
-    let is_throttled = throttled.filter(notable);
+    if let (Some(tasks), Some(most)) = (usage.pids, limits.pids)
+        && tasks >= most
+    {
+        reasons.push(format!(
+            "it has as many tasks as it may, {most}: a higher --pids"
+        ));
+    }
+    let is_throttled = throttled.filter(|percent| is_notable(*percent));
     if let Some(percent) = is_throttled {
         reasons.push(format!(
             "its CPU limit holds it back {percent:.0} % of the time: a higher --cpu"
         ));
     }
-    if let Some(percent) = memory.filter(|percent| *percent > FULL_PERCENT) {
+    let full = memory(usage, limits).filter(|percent| is_full(*percent));
+    if let Some(percent) = full {
         reasons.push(format!(
             "it takes {percent:.0} % of the memory that it may: a higher --memory"
         ));
-    } else if let Some(percent) = some(usage.memory_pressure).filter(notable) {
-        reasons.push(format!("it waits for memory {percent:.0} % of the time"));
     }
-    if let Some(percent) = some(usage.io_pressure).filter(notable) {
-        reasons.push(format!(
-            "it waits for disks {percent:.0} % of the time: they are busy, or --io-read and --io-write bind it"
-        ));
-    }
-    // Held back by its own limit, it waits for a CPU as well.
-    let waits = some(usage.cpu_pressure).filter(|_| is_throttled.is_none());
-    if let Some(percent) = waits.filter(notable) {
-        reasons.push(format!(
-            "it waits for a CPU {percent:.0} % of the time: it has more to do at once than CPUs, or others take them"
-        ));
-    }
+    // Held back by its own limit, it waits for a CPU or for memory as well.
+    reasons.extend(waits(usage, is_throttled.is_some(), full.is_some()));
     reasons
+}
+
+/// What it waits for, unless that is told already.
+fn waits(usage: &ProcessUsage, is_throttled: bool, is_full: bool) -> impl Iterator<Item = String> {
+    let long = |pressure: Option<Pressure>| {
+        let part = pressure.map(|pressure| pressure.some_avg10);
+        part.filter(|percent| is_notable(*percent))
+    };
+    let memory = long(usage.memory_pressure).filter(|_| !is_full);
+    let disks = long(usage.io_pressure);
+    let cpu = long(usage.cpu_pressure).filter(|_| !is_throttled);
+    [
+        memory.map(|percent| format!("it waits for memory {percent:.0} % of the time")),
+        disks.map(|percent| {
+            format!(
+                "it waits for disks {percent:.0} % of the time: they are busy, or --io-read and --io-write bind it"
+            )
+        }),
+        cpu.map(|percent| {
+            format!(
+                "it waits for a CPU {percent:.0} % of the time: it has more to do at once than CPUs, or others take them"
+            )
+        }),
+    ]
+    .into_iter()
+    .flatten()
+}
+
+/// Part of its memory limit that it takes, in percent.
+pub fn memory(usage: &ProcessUsage, limits: &Limits) -> Option<f64> {
+    percent(usage.memory_bytes?, limits.memory_bytes?)
+}
+
+/// Part of the scheduler's periods in which its CPU limit held it back, in percent: of those since
+/// `before`, or of all.
+pub fn throttled(usage: &ProcessUsage, before: Option<&ProcessUsage>) -> Option<f64> {
+    let since =
+        |of: fn(&ProcessUsage) -> Option<u64>| of(usage)?.checked_sub(before.map_or(Some(0), of)?);
+    let periods = since(|usage| usage.cpu_periods)?;
+    let throttled = since(|usage| usage.cpu_throttled_periods)?;
+    if periods == 0 {
+        return Some(0.0);
+    }
+    percent(throttled, periods)
+}
+
+fn percent(part: u64, of: u64) -> Option<f64> {
+    let percent = float(part) * 100.0 / float(of);
+    (of > 0).then(|| rounded(percent))
+}
+
+/// To a tenth.
+pub fn rounded(value: f64) -> f64 {
+    (value * 10.0).round() / 10.0
+}
+
+/// A count, to calculate with.
+#[expect(
+    clippy::as_conversions,
+    reason = "exact to 2^53, and shown to three digits"
+)]
+pub fn float(count: u64) -> f64 {
+    count as f64
 }
 
 #[cfg(test)]
@@ -73,30 +141,53 @@ mod tests {
                 ..v1::ProcessUsage::default()
             })
         };
+        let limits = |memory_bytes, pids| {
+            let mut limits = Limits::default();
+            (limits.memory_bytes, limits.pids) = (memory_bytes, pids);
+            limits
+        };
+        let taking = |memory_bytes, pids, memory_pressure| {
+            usage(v1::ProcessUsage {
+                memory_bytes: Some(memory_bytes),
+                pids: Some(pids),
+                memory_pressure: pressed(memory_pressure),
+                ..v1::ProcessUsage::default()
+            })
+        };
         let killed = usage(v1::ProcessUsage {
             oom_kills: Some(1),
             ..v1::ProcessUsage::default()
         });
-        for (usage, throttled, memory, told) in [
-            (waits(0.0, 0.0, 0.0), Some(0.0), Some(50.0), &[][..]),
-            (waits(10.0, 10.0, 10.0), Some(10.0), Some(95.0), &[]),
-            (waits(50.0, 0.0, 0.0), Some(45.0), None, &["--cpu"]),
-            (waits(50.0, 0.0, 0.0), None, None, &["waits for a CPU 50 %"]),
+        let none = limits(None, None);
+        let some = limits(Some(100), Some(3));
+        for (usage, limits, throttled, told) in [
+            (waits(0.0, 0.0, 0.0), none, Some(0.0), &[][..]),
+            (waits(10.0, 10.0, 10.0), none, Some(10.0), &[]),
+            (waits(50.0, 0.0, 0.0), none, Some(45.0), &["--cpu"]),
+            (waits(50.0, 0.0, 0.0), none, None, &["for a CPU 50 %"]),
             (
                 waits(0.0, 20.0, 30.0),
-                None,
+                none,
                 None,
                 &["for memory 20 %", "for disks 30 %"],
             ),
+            (taking(95, 2, 0.0), some, None, &[]),
             (
-                waits(0.0, 20.0, 0.0),
+                taking(99, 2, 20.0),
+                some,
                 None,
-                Some(99.0),
                 &["takes 99 % of the memory"],
             ),
-            (killed, None, None, &["has killed"]),
+            (
+                taking(95, 3, 20.0),
+                some,
+                None,
+                &["as it may, 3", "for memory"],
+            ),
+            (taking(99, 3, 20.0), none, None, &["for memory"]),
+            (killed, none, None, &["has killed"]),
         ] {
-            let reasons = reasons(&usage, throttled, memory);
+            let reasons = reasons(&usage, &limits, throttled);
             assert_eq!(reasons.len(), told.len(), "{reasons:?}");
             for (reason, part) in reasons.iter().zip(told) {
                 assert!(reason.contains(part), "{reason}");

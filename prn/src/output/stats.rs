@@ -15,7 +15,7 @@ use super::descriptor::{line, print};
 use super::hosts::{OfHost, list_of_hosts};
 use super::paint::{Palette, Tone};
 use super::shown::{escaped, put};
-use super::slowness::reasons;
+use super::slowness::{self, float, is_full, is_notable, reasons, rounded, throttled};
 use super::table::{Cell, Table};
 use super::tables::columns;
 use crate::format::{Format, FormatFlag};
@@ -119,12 +119,11 @@ fn stats_of(
         let more = of(usage)?.checked_sub(of(before)?)?;
         Some(per_second(more, span))
     };
-    let memory_limit_bytes = status.and_then(|status| status.limits.values.memory_bytes);
-    let throttled_percent = then.and_then(|(before, _)| throttled(before, usage));
-    let memory_percent = usage.memory_bytes.zip(memory_limit_bytes);
-    let memory_percent = memory_percent.and_then(|(used, limit)| percent(used, limit));
+    let limits = status.map(|status| status.limits.values);
+    let limits = limits.unwrap_or_default();
+    let throttled_percent = then.and_then(|(before, _)| throttled(usage, Some(before)));
     let slow = if running {
-        reasons(usage, throttled_percent, memory_percent)
+        reasons(usage, &limits, throttled_percent)
     } else {
         Vec::new()
     };
@@ -137,8 +136,8 @@ fn stats_of(
             .map(|micros| micros / 10_000.0)
             .map(rounded),
         throttled_percent,
-        memory_limit_bytes,
-        memory_percent,
+        memory_limit_bytes: limits.memory_bytes,
+        memory_percent: slowness::memory(usage, &limits),
         io_read_bytes_per_second: rate(|usage| usage.usage?.io_read_bytes).map(whole),
         io_write_bytes_per_second: rate(|usage| usage.usage?.io_write_bytes).map(whole),
         slow,
@@ -151,37 +150,8 @@ fn cpu_micros(usage: &ProcessUsage) -> Option<u64> {
     u64::try_from((usage.cpu_user + usage.cpu_system).as_micros()).ok()
 }
 
-fn throttled(before: &ProcessUsage, now: &ProcessUsage) -> Option<f64> {
-    let periods = now.cpu_periods?.checked_sub(before.cpu_periods?)?;
-    let throttled = now
-        .cpu_throttled_periods?
-        .checked_sub(before.cpu_throttled_periods?)?;
-    if periods == 0 {
-        return Some(0.0);
-    }
-    percent(throttled, periods)
-}
-
-fn percent(part: u64, of: u64) -> Option<f64> {
-    let percent = float(part) * 100.0 / float(of);
-    (of > 0).then(|| rounded(percent))
-}
-
 fn per_second(count: u64, span: Duration) -> f64 {
     float(count) / span.as_secs_f64()
-}
-
-/// To a tenth.
-fn rounded(value: f64) -> f64 {
-    (value * 10.0).round() / 10.0
-}
-
-#[expect(
-    clippy::as_conversions,
-    reason = "exact to 2^53, and shown to three digits"
-)]
-fn float(count: u64) -> f64 {
-    count as f64
 }
 
 #[expect(
@@ -310,7 +280,9 @@ fn percentage(percent: Option<f64>) -> Cell {
 
 /// A part of the time in which it stood still.
 fn notable(percent: Option<f64>) -> Cell {
-    let tone = percent.filter(|percent| *percent > 10.0).map(|_| Tone::Bad);
+    let tone = percent
+        .filter(|percent| is_notable(*percent))
+        .map(|_| Tone::Bad);
     Cell::new(
         percent.map_or_else(dash, |percent| format!("{percent:.1}")),
         tone,
@@ -328,8 +300,8 @@ fn size(bytes: Option<u64>) -> Cell {
 fn memory(stats: &Stats) -> Cell {
     let used = stats.usage.memory_bytes.map_or_else(dash, show_size);
     let limit = stats.memory_limit_bytes.map_or_else(dash, show_size);
-    let is_full = stats.memory_percent.is_some_and(|percent| percent > 95.0);
-    Cell::new(format!("{used} / {limit}"), is_full.then_some(Tone::Bad))
+    let tone = stats.memory_percent.filter(|percent| is_full(*percent));
+    Cell::new(format!("{used} / {limit}"), tone.map(|_| Tone::Bad))
 }
 
 fn stats_table(stats: &[Stats], format: &Format) -> Table {
@@ -404,6 +376,7 @@ pub fn stats(stats: &[Stats], format: &FormatFlag) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::output::lifetime::usage_rows;
     use prn_proto::v1;
 
     fn id() -> Option<v1::ProcessIdentifier> {
@@ -471,6 +444,23 @@ mod tests {
         let ended = process(v1::ProcessState::Stopped);
         let ended = stats_of(&now, then, Some(&ended));
         assert!(!ended.running && ended.cpu_percent.is_none() && ended.slow.is_empty());
+    }
+
+    #[test]
+    fn status_says_the_same_reasons() {
+        let running = process(v1::ProcessState::Running);
+        let limits = running.status.limits.values;
+        let new = usage(0, 0, 0, 0);
+        for (memory_bytes, throttled, count) in [(500, 0, 0), (920, 10, 0), (990, 11, 2)] {
+            let mut now = usage(1, 1, throttled, 100);
+            now.memory_bytes = Some(memory_bytes);
+            let then = Some((&new, Duration::from_secs(1)));
+            let slow = stats_of(&now, then, Some(&running)).slow;
+            assert_eq!(slow.len(), count, "{slow:?}");
+            let rows = usage_rows(&now, &limits);
+            let row = rows.lines().find_map(|row| row.strip_prefix("may be slow"));
+            assert_eq!(row.unwrap_or_default().trim(), slow.join("; "));
+        }
     }
 
     #[test]

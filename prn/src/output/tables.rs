@@ -9,6 +9,7 @@ use prn_client::{
 use prn_proto::units::{show_duration, show_size};
 use terminal_size::terminal_size_of;
 
+use super::alive::named_task;
 use super::lifetime::{add_lifetime, add_names};
 use super::moments::{ago, local_precise};
 use super::rows::Rows;
@@ -49,8 +50,7 @@ pub fn details(process: &Process) -> String {
         rows.add("left behind", show_left_behind(left));
     }
     for task in &status.stuck_tasks {
-        let shown = format!("{} (state {})", task.name, task.state);
-        rows.add("cannot be killed", escaped(&shown));
+        rows.add("cannot be killed", named_task(task));
     }
     rows.finish()
 }

@@ -5,6 +5,7 @@ use std::io;
 use prn_client::{ProcessId, ProcessUsage};
 use serde::Serialize;
 
+use super::alive::meaning;
 use super::answers::print_table;
 use super::column::{Column, named, table};
 use super::data::List;
@@ -63,17 +64,18 @@ const COLUMNS: &[Column<Task>] = &[
 
 /// The letter, and what it stands for.
 fn state(task: &Task) -> Cell {
-    let (means, tone) = match task.state.as_str() {
-        "R" => ("running", Some(Tone::Good)),
-        "S" => ("sleeping", None),
-        "D" => ("waiting, uninterruptible", Some(Tone::Bad)),
-        "T" | "t" => ("stopped", Some(Tone::Notable)),
-        "Z" => ("zombie", Some(Tone::Notable)),
-        "I" => ("idle", None),
-        "X" => ("dead", Some(Tone::Past)),
-        other => return escaped(other).into(),
+    let tone = match task.state.as_str() {
+        "R" => Some(Tone::Good),
+        "D" => Some(Tone::Bad),
+        "T" | "t" | "Z" => Some(Tone::Notable),
+        "X" => Some(Tone::Past),
+        _ => None,
     };
-    Cell::new(format!("{} ({means})", task.state), tone)
+    let text = match meaning(&task.state) {
+        Some(means) => format!("{} ({means})", task.state),
+        None => escaped(&task.state),
+    };
+    Cell::new(text, tone)
 }
 
 /// Prints the tasks of processes, and of which not all are told.

@@ -8,8 +8,9 @@ use super::error::SyncError;
 use super::listing::Malformed;
 use super::script::Program;
 use crate::copy::fault::CopyFault;
-use crate::copy::{Far, Fodder, QUEUE, Script, talk};
+use crate::copy::{Far, Fodder, QUEUE, talk};
 use crate::failure::Failure;
+use crate::internal::Script;
 use crate::interrupts::Interrupts;
 
 /// What to ask.

@@ -3,7 +3,7 @@
 use prn_client::{Client, ClientError, ProcessId, State, StopSignal, Target, Update};
 
 use crate::failure::Failure;
-use crate::output::{error_line, signal_name, some_of};
+use crate::output::{error_line, signal_name, still_alive};
 
 /// What is done to a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,12 +60,10 @@ impl Act {
         match self {
             Self::Stop => {
                 let process = client.stop(id, StopSignal::Term, None).await?;
-                let tasks = process.status.stuck_tasks.iter();
-                let tasks: Vec<_> = tasks.map(|task| task.name.as_str()).collect();
                 Ok(match process.status.state {
                     State::Stopped => good(format!("{name} was stopped")),
                     State::Running => Outcome {
-                        text: format!("{name} could not be stopped yet: {}", some_of(&tasks)),
+                        text: still_alive(name, &process.status),
                         is_bad: true,
                     },
                 })

@@ -8,7 +8,7 @@ use ratatui::text::Text;
 use ratatui::widgets::Cell;
 
 use super::rows::{Row, Sort};
-use crate::output::{age_of, escaped, show_state};
+use crate::output::{age_of, escaped, is_full, is_notable, show_state};
 
 /// What a column's cells are made from.
 #[derive(Debug, Clone, Copy)]
@@ -249,7 +249,7 @@ fn bars(row: &Row<'_>, _: &Look, width: usize) -> (String, Tone) {
 fn held(row: &Row<'_>, _: &Look, _: usize) -> (String, Tone) {
     let percent = row.stats.and_then(|stats| stats.throttled_percent);
     let tone = match percent {
-        Some(percent) if percent > 10.0 => Tone::Bad,
+        Some(percent) if is_notable(percent) => Tone::Bad,
         Some(_) | None => Tone::Plain,
     };
     (
@@ -260,7 +260,6 @@ fn held(row: &Row<'_>, _: &Look, _: usize) -> (String, Tone) {
 
 fn memory(row: &Row<'_>, _: &Look, _: usize) -> (String, Tone) {
     let limit = row.process.status.limits.values.memory_bytes;
-    let is_full = |percent: f64| percent > 95.0;
     let percent = row.stats.and_then(|stats| stats.memory_percent);
     let tone = if percent.is_some_and(is_full) {
         Tone::Bad
