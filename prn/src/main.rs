@@ -38,6 +38,7 @@ mod reference;
 mod reminders;
 mod selection;
 mod signal;
+mod skew;
 mod spec;
 mod spread;
 mod stdin;

@@ -9,8 +9,8 @@ use prn_client::{Client, LabelSelector, ListRequest, Process, ProcessId, Selecto
 
 use crate::exit::{self, Exit};
 use crate::failure::Failure;
-use crate::output;
 use crate::reference::{Reference, resolve};
+use crate::{output, skew};
 
 /// Most calls that are under way at one time.
 pub const AT_A_TIME: usize = 16;
@@ -94,7 +94,14 @@ impl Found {
     }
 
     /// Those that are selected, oldest first. That there are none is said, and no error.
+    ///
+    /// # Errors
+    /// From a server that is too old to select: it would answer with all.
     pub async fn selected(client: &Client, selector: Selector) -> Result<Self, Failure> {
+        if skew::server(client).await?.is_none() {
+            let why = "the server is older than this prn, and selects nothing: name each process";
+            return Err(Failure::Usage(why.to_owned()));
+        }
         let mut request = ListRequest::default();
         request.selector = Some(selector);
         Ok(Self::of(

@@ -633,7 +633,7 @@ fn at_a_terminal_it_is_asked_before_all_is_stopped_and_said_what_still_lives() {
     );
     let shown = screen.pane().replace('\n', "");
     assert!(
-        shown.contains("sh (S)") && shown.contains("sleep (S)"),
+        shown.contains("sh (S, sleeping)") && shown.contains("sleep (S, sleeping)"),
         "{shown}"
     );
     screen.shows("Stopped");

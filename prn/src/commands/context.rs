@@ -7,8 +7,8 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use clap::{Args, Subcommand};
+use prn_client::Client;
 use prn_client::credentials::{CertificateSource, KeySource};
-use prn_client::{Client, ClientError, Code};
 use prn_proto::tls::Certificate;
 use prn_proto::units::Address;
 
@@ -24,6 +24,7 @@ use crate::failure::Failure;
 use crate::format::{Format, FormatFlag};
 use crate::hosts::{Host, Hosts};
 use crate::output::{self, CheckedContext, KnownContext, ShownContext, ShownSetting};
+use crate::skew;
 
 /// Columns of a PEM text (RFC 7468).
 const PEM_COLUMNS: usize = 64;
@@ -533,22 +534,13 @@ struct Answer {
 
 async fn ask(_: &Host, _: &Remote, client: Client) -> Result<Answer, Failure> {
     // The first call has the handshake's last part in it.
-    let first = version(&client).await?;
+    let server = skew::server(&client).await?;
     let since = Instant::now();
-    version(&client).await?;
+    skew::server(&client).await?;
     Ok(Answer {
-        version: first,
+        version: server.map(|server| server.version),
         latency_usec: u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX),
     })
-}
-
-/// The server's version. `None` of one of before there was this call.
-async fn version(client: &Client) -> Result<Option<String>, ClientError> {
-    match client.server().await {
-        Ok(server) => Ok(Some(server.version)),
-        Err(ClientError::Refused(refusal)) if refusal.code == Code::Unimplemented => Ok(None),
-        Err(error) => Err(error),
-    }
 }
 
 fn checked_context(host: &Host, answer: Result<Answer, Failure>) -> CheckedContext {

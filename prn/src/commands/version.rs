@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use clap::Args;
-use prn_client::{Client, ClientError, Code, ServerInfo};
+use prn_client::{Client, ServerInfo};
 
 use crate::connection::{Connection, Remote};
 use crate::exit::{self, Exit};
@@ -11,6 +11,7 @@ use crate::failure::Failure;
 use crate::format::FormatFlag;
 use crate::hosts::Servers;
 use crate::output::{self, Health, Version};
+use crate::skew;
 
 /// Commands, and what else there is, by the revision of the API that they need, behind the first.
 const NEEDS: &[(u32, &[&str])] = &[(
@@ -99,19 +100,9 @@ pub async fn version(args: Show) -> Result<Exit, Failure> {
     Ok(exit::OK)
 }
 
-/// `None`: it is of before there was this call.
 async fn server(remote: Result<Remote, Failure>) -> Result<Option<ServerInfo>, Failure> {
     let client = remote?.connect().await?;
-    match client.server().await {
-        Ok(server) => Ok(Some(server)),
-        Err(error) if is_unknown(&error) => Ok(None),
-        Err(error) => Err(error.into()),
-    }
-}
-
-fn is_unknown(error: &ClientError) -> bool {
-    let refusal = error.refusal();
-    refusal.is_some_and(|refusal| refusal.code == Code::Unimplemented)
+    Ok(skew::server(&client).await?)
 }
 
 /// What a server of this revision does not know.
