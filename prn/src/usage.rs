@@ -6,9 +6,10 @@ use std::ffi::OsString;
 use std::num::ParseIntError;
 use std::process::ExitCode;
 
-use clap::Error;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{CommandFactory, Error};
 
+use crate::cli::Cli;
 use crate::words::Typed;
 use crate::{exit, habits, output};
 
@@ -38,6 +39,12 @@ struct Habit {
 /// attach` keep to their own ones.
 pub fn tell(mut error: Error, words: &[OsString]) -> ExitCode {
     let words = words.get(1..).unwrap_or_default();
+    // Help and version are asked of the program whose words these are.
+    if !error.use_stderr()
+        && let Some(refused) = refused(words)
+    {
+        error = refused;
+    }
     let instead = tip(&error, words);
     if error.use_stderr() {
         // What clap proposes, two dashes before the word, makes no command of prn's right.
@@ -50,9 +57,6 @@ pub fn tell(mut error: Error, words: &[OsString]) -> ExitCode {
     }
     let printed = output::usage(&error);
     if !error.use_stderr() {
-        if let Some(tip) = instead {
-            output::notice(&tip);
-        }
         return printed.into();
     }
     let exits_as_a_process = |command: &OsString| {
@@ -65,6 +69,24 @@ pub fn tell(mut error: Error, words: &[OsString]) -> ExitCode {
     } else {
         printed.into()
     }
+}
+
+/// What is wrong with the words behind "prn", though clap takes them: behind the string stands a flag that
+/// is the program's.
+pub fn refused(words: &[OsString]) -> Option<Error> {
+    let typed = Typed::of(words)?;
+    let flag = typed.programs_flag()?;
+    let mut all = Cli::command();
+    all.build();
+    let mut error = Error::new(ErrorKind::UnknownArgument);
+    if let Some(command) = all.find_subcommand(typed.command()) {
+        error = error.with_cmd(command);
+    }
+    error.insert(
+        ContextKind::InvalidArg,
+        ContextValue::String(flag.to_owned()),
+    );
+    Some(error)
 }
 
 fn tip(error: &Error, words: &[OsString]) -> Option<String> {
@@ -136,13 +158,47 @@ fn habit(words: &[OsString]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::Cli;
     use clap::Parser;
 
     fn tip_of(words: &[&str]) -> Option<String> {
         let words: Vec<_> = words.iter().map(OsString::from).collect();
         let all = ["prn".into()].into_iter().chain(words.clone());
         tip(&Cli::try_parse_from(all).err()?, &words)
+    }
+
+    #[test]
+    fn a_short_flag_behind_the_string_is_the_programs() {
+        for (words, how) in [
+            (&["run", "sort", "-n"][..], "prn run -- sort -n"),
+            (&["run", "uname", "-n"], "prn run -- uname -n"),
+            (&["run", "ls", "-w", "80"], "prn run -- ls -w 80"),
+            (&["start", "ls", "-t"], "prn start -- ls -t"),
+            (&["run", "git", "--version"], "prn run -- git --version"),
+            (&["start", "date", "-V"], "prn start -- date -V"),
+            (&["run", "ls", "-h"], "prn run -- ls -h"),
+            (
+                &["run", "ls", "--grace", "1s", "-n"],
+                "prn run --grace 1s -- ls -n",
+            ),
+        ] {
+            let words: Vec<_> = words.iter().map(OsString::from).collect();
+            let error = refused(&words).unwrap();
+            assert!(error.use_stderr(), "{words:?}");
+            assert!(tip(&error, &words).unwrap().ends_with(how), "{words:?}");
+        }
+        for words in [
+            &["run", "-n", "sort"][..],
+            &["run", "-w", "build", "ls"],
+            &["run", "ls", "--no-stdin"],
+            &["run", "--", "ls", "-n"],
+            &["run", "--help"],
+            &["start", "-V"],
+            &["exec", "build", "ls", "-n"],
+            &["stop", "web", "-h"],
+        ] {
+            let words: Vec<_> = words.iter().map(OsString::from).collect();
+            assert!(refused(&words).is_none(), "{words:?}");
+        }
     }
 
     #[test]
