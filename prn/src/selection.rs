@@ -31,7 +31,7 @@ pub struct Selection {
     #[arg(long, value_name = "NAME")]
     pub workspace: Option<Workspace>,
     /// Those alone whose labels are like this: key=value, key!=value, key (is there), !key (is not),
-    /// with commas between
+    /// with commas between; a comma of a value is \,
     #[arg(short = 'l', long, value_name = "LABELS")]
     pub selector: Vec<LabelSelector>,
 }
