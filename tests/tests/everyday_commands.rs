@@ -118,7 +118,7 @@ fn waiting_exits_as_the_process_and_names_each_of_several() {
     // By label, those too that have ended.
     let (out, _, code) = prn(&server, &["wait", "-l", "job=a"]);
     assert_eq!((out, code), (format!("{last} 139\n"), Some(139)));
-    assert_eq!(prn(&server, &["wait", "-l", "job=none"]).2, Some(0));
+    assert_eq!(prn(&server, &["wait", "-l", "job=none"]).2, Some(125));
     // Whichever is first.
     let slow = start(&server, &[], "exec sleep 600");
     let (out, _, code) = prn(&server, &["wait", "--any", &slow, &zero]);
@@ -189,12 +189,16 @@ fn of_several_that_are_stopped_one_that_is_not_there_keeps_none_from_it() {
     assert_eq!((out.as_str(), code), ("", Some(0)), "none runs: {error}");
     assert!(server.ok(&["stop", "-l", "app", "-t", "5s"]).contains(&b));
     ended(&server, &b);
-    // Without a terminal nobody is asked.
     let c = start(&server, &[], "exec sleep 600");
-    let json = server.ok(&["stop", "--all", "-o", "json"]);
+    let json = server.ok(&["stop", "--all", "-o", "json", "--yes"]);
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!(json["processes"][0]["id"], *c);
     assert_eq!(prn(&server, &["stop", "--all", &c]).2, Some(2));
+    for words in [&["stop", "--all"][..], &["prune"], &["prune", "--failed"]] {
+        let (out, error, code) = prn(&server, words);
+        assert_eq!((out.as_str(), code), ("", Some(2)), "{words:?}");
+        assert!(error.contains("--yes"), "{words:?}: {error}");
+    }
 }
 
 #[test]
@@ -214,23 +218,30 @@ fn what_is_finished_is_removed_by_name_and_by_age() {
     }
     assert!(
         server
-            .ok(&["prune", "--older-than", "1h"])
+            .ok(&["prune", "--older-than", "1h", "--yes"])
             .starts_with("removed 0 processes")
     );
     assert!(
         server
-            .ok(&["prune", "--failed"])
+            .ok(&["prune", "--failed", "--yes"])
             .starts_with("removed 1 process,")
     );
     assert_eq!(server.run(&["status", &bad]).status.code(), Some(3));
-    let json = server.ok(&["prune", "-l", "k", "-o", "json"]);
+    let json = server.ok(&["prune", "-l", "k", "-o", "json", "--yes"]);
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!(
         (&json["removed"][0], &json["output_bytes"]),
         (&good.as_str().into(), &6.into())
     );
-    assert!(server.ok(&["prune"]).starts_with("removed 0"), "it is kept");
-    assert!(server.ok(&["prune", "--kept"]).starts_with("removed 1"));
+    assert!(
+        server.ok(&["prune", "--yes"]).starts_with("removed 0"),
+        "it is kept"
+    );
+    assert!(
+        server
+            .ok(&["prune", "--kept", "--yes"])
+            .starts_with("removed 1")
+    );
     assert!(server.ok(&["rm", "-l", "k"]).is_empty());
 }
 
@@ -523,7 +534,7 @@ fn each_commands_exit_codes_are_those_of_the_one_rule() {
         (&["ps"], [2, 5]),
         (&["health"], [2, 5]),
         (&["version"], [2, 5]),
-        (&["prune", "--older-than", "1h"], [2, 5]),
+        (&["prune", "--older-than", "1h", "--yes"], [2, 5]),
         (&["workspace", "list"], [2, 5]),
         (&["start", "-n", "true"], [2, 5]),
         (&["run", "-n", "true"], [125, 125]),
@@ -594,7 +605,7 @@ fn a_result_that_cannot_be_written_is_an_error_of_its_own() {
         &["wait", "a"],
         &["health"],
         &["version"],
-        &["prune", "--older-than", "1h"],
+        &["prune", "--older-than", "1h", "--yes"],
     ] {
         let full = std::fs::File::options()
             .write(true)
