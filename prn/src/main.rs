@@ -30,6 +30,7 @@ mod local_input;
 #[cfg(test)]
 mod manuals;
 mod mcp;
+mod misnamed;
 mod output;
 mod passing;
 mod reading;
