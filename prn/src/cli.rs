@@ -318,11 +318,12 @@ mod tests {
         assert!(matches!(
             cli.command,
             Command::Logs(Logs {
-                tail: Some(5),
+                tail: Some(logs::Lasting::Last(5)),
                 stderr: true,
                 ..
             })
         ));
+        assert!(parse(&["logs", id, "--tail", "all"]).is_ok());
         for bad in [
             &["logs"][..],
             &["logs", id, "--tail", "1", "--tail-bytes", "1"],
@@ -363,6 +364,7 @@ mod tests {
             &["start", "--linger", "--timeout", "10s", "true"],
             &["start", "-w", "build-1", "true"],
             &["status", "web"],
+            &["status", "web", id, "db"],
             &["ps"],
             &["stop", "a", "b", "--grace", "5s"],
             &["stop", "--all", "-y"],
