@@ -180,13 +180,13 @@ impl Cli {
             None => Self::try_parse_from(&words),
         };
         let parsed = parsed.and_then(|cli| cli.unless_refused(&words));
-        parsed.map_err(|error| usage::tell(error, &words))
+        parsed.map_err(|error| usage::tell(error, &words, Self::command))
     }
 
     /// Itself, unless there are words behind a command's string that are the program's.
     fn unless_refused(self, words: &[OsString]) -> Result<Self, clap::Error> {
         let is_of_a_string = self.command.line().is_some();
-        let refused = is_of_a_string.then(|| usage::refused(words.get(1..)?));
+        let refused = is_of_a_string.then(|| usage::refused(words.get(1..)?, Self::command));
         refused.flatten().map_or(Ok(self), Err)
     }
 
