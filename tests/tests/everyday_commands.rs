@@ -663,3 +663,46 @@ fn at_a_terminal_it_is_asked_before_all_is_stopped_and_said_what_still_lives() {
         "the server is there"
     );
 }
+
+#[test]
+fn what_is_named_wrongly_is_told_from_what_is_meant() {
+    let server = Server::start();
+    let comma = start(
+        &server,
+        &["--name", "web", "--label", "tier=a,b"],
+        "exec sleep 600",
+    );
+    for words in [&["exec", "web", "ls"][..], &["cp", "/etc/passwd", "web:"]] {
+        let (out, error, code) = prn(&server, words);
+        let expected = if words[0] == "exec" { 125 } else { 3 };
+        assert_eq!((out.as_str(), code), ("", Some(expected)), "{words:?}");
+        assert!(error.contains("web is a process"), "{words:?}: {error}");
+    }
+    let (_, error, code) = prn(&server, &["exec", "nobody", "ls"]);
+    assert_eq!(code, Some(125));
+    assert!(error.contains("prn workspace create nobody"), "{error}");
+    let selected = server.ok(&["list", "-q", "-l", "tier=a\\,b"]);
+    assert_eq!(selected.trim(), comma);
+    let missing = ["list", "--server-cert", "/nowhere/server.pem"];
+    let (_, error, code) = prn(&server, &missing);
+    assert_eq!(code, Some(1));
+    assert!(error.contains("copy that file from there"), "{error}");
+}
+
+#[test]
+fn the_status_of_several_is_a_list_and_that_of_one_an_object() {
+    let server = Server::start();
+    let ids = ["a", "b"].map(|name| start(&server, &["--name", name], "exec sleep 600"));
+    let json =
+        |words: &[&str]| -> serde_json::Value { serde_json::from_str(&server.ok(words)).unwrap() };
+    assert_eq!(json(&["status", "a", "-o", "json"])["id"], *ids[0]);
+    let both = json(&["status", "a", "b", "-o", "json"]);
+    assert_eq!(both["processes"][0]["id"], *ids[0]);
+    assert_eq!(both["processes"][1]["id"], *ids[1]);
+    let wide = server.ok(&["status", "b", "a", "-o", "wide"]);
+    assert!(wide.find(&ids[1]).unwrap() < wide.find(&ids[0]).unwrap());
+    let (out, error, code) = prn(&server, &["status", "a", "nobody", "b"]);
+    assert_eq!(code, Some(3));
+    assert!(out.contains(&ids[0]) && out.contains(&ids[1]), "{out}");
+    assert!(error.contains("nobody"), "{error}");
+}
