@@ -183,10 +183,19 @@ impl Cli {
     /// The exit code, once what there is to say has been said: help, or what is wrong.
     pub fn of_process() -> Result<Self, ExitCode> {
         let words = kill::with_flags(std::env::args_os().collect());
-        match Self::of_client(&words) {
+        let parsed = match Self::of_client(&words) {
             Some(cli) => Ok(cli),
-            None => Self::try_parse_from(&words).map_err(|error| usage::tell(error, &words)),
-        }
+            None => Self::try_parse_from(&words),
+        };
+        let parsed = parsed.and_then(|cli| cli.unless_refused(&words));
+        parsed.map_err(|error| usage::tell(error, &words, Self::command))
+    }
+
+    /// Itself, unless there are words behind a command's string that are the program's.
+    fn unless_refused(self, words: &[OsString]) -> Result<Self, clap::Error> {
+        let is_of_a_string = self.command.line().is_some();
+        let refused = is_of_a_string.then(|| usage::refused(words.get(1..)?, Self::command));
+        refused.flatten().map_or(Ok(self), Err)
     }
 
     /// A command line of a client's command that is a good one, the same as from all of [`Cli`]: of
@@ -312,11 +321,12 @@ mod tests {
         assert!(matches!(
             cli.command,
             Command::Logs(Logs {
-                tail: Some(5),
+                tail: Some(logs::Lasting::Last(5)),
                 stderr: true,
                 ..
             })
         ));
+        assert!(parse(&["logs", id, "--tail", "all"]).is_ok());
         for bad in [
             &["logs"][..],
             &["logs", id, "--tail", "1", "--tail-bytes", "1"],
@@ -357,6 +367,7 @@ mod tests {
             &["start", "--linger", "--timeout", "10s", "true"],
             &["start", "-w", "build-1", "true"],
             &["status", "web"],
+            &["status", "web", id, "db"],
             &["ps"],
             &["stop", "a", "b", "--grace", "5s"],
             &["stop", "--all", "-y"],

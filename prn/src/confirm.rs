@@ -2,13 +2,24 @@
 
 use std::io::{self, BufRead, IsTerminal};
 
+use crate::failure::Failure;
 use crate::output;
 
-/// Whether it is to be done: a person at a terminal is asked, a script is not.
-pub fn confirm(question: &str) -> io::Result<bool> {
-    if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
-        return Ok(true);
+/// A person can be asked.
+///
+/// # Errors
+/// [`Failure::Usage`] without a terminal. That is said before anything is looked at, so that a script
+/// does not work until there is something to be asked about.
+pub fn can_ask() -> Result<(), Failure> {
+    if io::stdin().is_terminal() && io::stderr().is_terminal() {
+        return Ok(());
     }
+    let why = "without a terminal nobody can be asked, and nothing was done: --yes does it unasked";
+    Err(Failure::Usage(why.to_owned()))
+}
+
+/// Whether it is to be done, as a person at a terminal says.
+pub fn confirm(question: &str) -> io::Result<bool> {
     output::ask(&format!("{question} [y/N] "));
     let mut answer = String::new();
     io::stdin().lock().read_line(&mut answer)?;

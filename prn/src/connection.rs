@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use prn_client::credentials::{Credentials, KeySource};
+use prn_client::credentials::{CertificateSource, Credentials, CredentialsError, KeySource};
 use prn_client::{Client, ClientError};
 use prn_proto::units::{Address, InvalidUnit, Time};
 
@@ -121,7 +121,8 @@ impl Remote {
 
     fn loaded(settings: &Settings, call_timeout: CallTimeout) -> Result<Self, Failure> {
         let (server, own) = (settings.server_cert()?, settings.client_cert()?);
-        let credentials = Credentials::find(own, settings.key()?, server)?;
+        let credentials = Credentials::find(own, settings.key()?, server)
+            .map_err(|error| of_certificate(error, server))?;
         Ok(Self {
             address: settings.address.value.clone(),
             credentials,
@@ -133,6 +134,16 @@ impl Remote {
     pub async fn connect(&self) -> Result<Client, ClientError> {
         let client = Client::connect(&self.address, &self.credentials).await?;
         Ok(client.with_call_timeout(self.call_timeout))
+    }
+}
+
+/// What failed with a certificate or the key, and whether that is the server's.
+fn of_certificate(error: CredentialsError, server: &CertificateSource) -> Failure {
+    match (&error, server) {
+        (CredentialsError::Read { path, .. }, CertificateSource::File(file)) if path == file => {
+            Failure::ServerCertificate(error)
+        }
+        _ => error.into(),
     }
 }
 

@@ -28,6 +28,9 @@ pub enum Failure {
     /// A certificate or key was refused.
     #[error(transparent)]
     Credentials(#[from] CredentialsError),
+    /// The server's certificate cannot be read.
+    #[error(transparent)]
+    ServerCertificate(CredentialsError),
     /// A context is not there, or the configuration is refused.
     #[error(transparent)]
     Context(#[from] ContextError),
@@ -149,6 +152,9 @@ pub enum Failure {
     /// There is no workspace of that name.
     #[error("there is no workspace {0}")]
     NoWorkspace(String),
+    /// What was taken for a workspace is a process.
+    #[error("{0} is a process, and there is no workspace of that name")]
+    NotWorkspace(String),
     /// Standard output, or something else of this machine, failed.
     #[error("a local operation failed")]
     Local(#[source] io::Error),
@@ -180,7 +186,7 @@ impl Failure {
             Self::Reference(ReferenceError::None(_)) => exit::NO_SUCH_PROCESS,
             Self::Reference(ReferenceError::Client(error)) => exit_of_client(error),
             Self::Lost { .. } => exit::LOST,
-            Self::NoWorkspace(_) => exit::NO_SUCH_PROCESS,
+            Self::NoWorkspace(_) | Self::NotWorkspace(_) => exit::NO_SUCH_PROCESS,
             Self::Usage(_)
             | Self::Reference(ReferenceError::Ambiguous { .. })
             | Self::Input
@@ -196,6 +202,7 @@ impl Failure {
                 OptionsError::Missing(_) | OptionsError::NoClients,
             )) => exit::USAGE,
             Self::Credentials(_)
+            | Self::ServerCertificate(_)
             | Self::Context(_)
             | Self::Keygen(_)
             | Self::Server(_)
@@ -229,6 +236,7 @@ impl Failure {
             } => failure.is_silent(),
             Self::Client(_)
             | Self::Credentials(_)
+            | Self::ServerCertificate(_)
             | Self::Context(_)
             | Self::Keygen(_)
             | Self::Server(_)
@@ -249,6 +257,7 @@ impl Failure {
             | Self::OtherWorkspace { .. }
             | Self::Agent(_)
             | Self::NoWorkspace(_)
+            | Self::NotWorkspace(_)
             | Self::Left(_)
             | Self::ExitUnknown(_) => false,
         }
@@ -266,6 +275,17 @@ impl Failure {
         Self::AfterStart {
             id,
             source: Box::new(self),
+        }
+    }
+
+    /// There is no such workspace on the server.
+    pub fn is_workspace_not_found(&self) -> bool {
+        match self {
+            Self::NoWorkspace(_) => true,
+            Self::Client(error) => error
+                .refusal()
+                .is_some_and(|refusal| refusal.reason == reason::WORKSPACE_NOT_FOUND),
+            _ => false,
         }
     }
 
@@ -303,6 +323,11 @@ impl Failure {
                     "`prn workspace create {name}` makes it, `prn workspace list` shows all that there are"
                 ));
             }
+            Self::NotWorkspace(name) => {
+                return Some(format!(
+                    "a workspace is what `prn exec` and `prn cp` are for: what is started with `-w NAME` shares its files; `prn attach {name}` gets at the process"
+                ));
+            }
             Self::Agent(_) => {
                 "an agent's program starts `prn mcp` and speaks to it: see docs/agents.md"
             }
@@ -313,6 +338,9 @@ impl Failure {
             Self::Client(error) => return hint_of_client(error),
             Self::Credentials(error) | Self::Server(ServerError::Credentials(error)) => {
                 return hint_of_credentials(error).map(str::to_owned);
+            }
+            Self::ServerCertificate(_) => {
+                "it is the one that `prn keygen` wrote where the server is: copy that file from there"
             }
             Self::Server(ServerError::Options(OptionsError::Parse { .. })) => {
                 "prn.toml(5) and `prn server start --help` have all keys"

@@ -102,6 +102,17 @@ pub fn limit(name: &str) -> &str {
     flag(&format!("limits.{name}")).map_or(name, |flag| flag.trim_start_matches('-'))
 }
 
+/// What is said of limits that were asked for and are not enforced, if there are any.
+pub fn not_enforced<'a>(limits: impl IntoIterator<Item = &'a String>) -> Option<String> {
+    let names: Vec<_> = limits.into_iter().map(|name| limit(name)).collect();
+    (!names.is_empty()).then(|| {
+        format!(
+            "warning: the server's host does NOT enforce {}",
+            names.join(", ")
+        )
+    })
+}
+
 /// The same error, in the words of the command line.
 pub fn in_flags(error: ClientError) -> ClientError {
     if let ClientError::Refused(mut refusal) = error {

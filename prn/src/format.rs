@@ -55,6 +55,12 @@ pub enum InvalidFormat {
     /// It goes before a template, and none is there.
     #[error("write the template behind it: {TEMPLATE}'{{{{id}}}}'")]
     NoTemplate,
+    /// It is a template of kubectl's.
+    #[error("a template here is written {TEMPLATE}'{{{{id}}}} {{{{state}}}}'")]
+    OtherTemplate,
+    /// It names columns.
+    #[error("--columns of `prn list` names columns")]
+    Columns,
     /// The template is wrong.
     #[error("{0}")]
     Template(String),
@@ -68,6 +74,15 @@ impl FromStr for Format {
             let template = template.parse().map_err(InvalidFormat::Template)?;
             return Ok(Self::Template(template));
         }
+        match text.split('=').next() {
+            Some("go-template" | "go-template-file" | "jsonpath" | "jsonpath-file")
+                if text.contains('=') =>
+            {
+                return Err(InvalidFormat::OtherTemplate);
+            }
+            Some("custom-columns") => return Err(InvalidFormat::Columns),
+            Some(_) | None => {}
+        }
         match text {
             "table" => Ok(Self::Table),
             "wide" => Ok(Self::Wide),
@@ -75,7 +90,7 @@ impl FromStr for Format {
             "jsonl" => Ok(Self::JsonLines),
             "yaml" => Ok(Self::Yaml),
             "name" => Ok(Self::Name),
-            "template" | "jinja" | "go-template" => Err(InvalidFormat::NoTemplate),
+            "template" | "jinja" | "go-template" | "jsonpath" => Err(InvalidFormat::NoTemplate),
             _ if text.contains("{{") => Err(InvalidFormat::BareTemplate(text.to_owned())),
             _ => Err(InvalidFormat::Unknown),
         }
@@ -100,6 +115,8 @@ impl TypedValueParser for FormatParser {
             InvalidFormat::Unknown => unknown(command, arg, &text),
             InvalidFormat::BareTemplate(_)
             | InvalidFormat::NoTemplate
+            | InvalidFormat::OtherTemplate
+            | InvalidFormat::Columns
             | InvalidFormat::Template(_) => {
                 let shown = text.strip_prefix(TEMPLATE).unwrap_or(&text);
                 let why = format!("--output {shown:?}: {why}\n");
@@ -183,6 +200,25 @@ impl From<WholeFormatFlag> for FormatFlag {
         Self {
             output: flag.output,
             color: Color::Auto,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn templates_of_kubectl_are_answered_with_prns() {
+        for (text, tip) in [
+            ("go-template={{.name}}", "template='{{id}} {{state}}'"),
+            ("jsonpath={.name}", "template='{{id}} {{state}}'"),
+            ("custom-columns=NAME:.name", "--columns"),
+            ("go-template", "template='{{id}}'"),
+            ("{{id}}", "template={{id}}"),
+        ] {
+            let error = text.parse::<Format>().unwrap_err().to_string();
+            assert!(error.contains(tip), "{text}: {error}");
         }
     }
 }

@@ -31,6 +31,7 @@ mod local_input;
 #[cfg(test)]
 mod manuals;
 mod mcp;
+mod misnamed;
 mod output;
 mod passing;
 mod reading;

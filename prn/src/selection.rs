@@ -2,7 +2,7 @@
 
 use clap::Args;
 use prn_client::{LabelIs, LabelMatch, LabelSelector, Outcome, Selector, State};
-use prn_proto::units::Workspace;
+use prn_proto::units::{ProcessName, Workspace};
 
 use crate::internal::INTERNAL;
 
@@ -23,15 +23,21 @@ pub struct Selection {
     #[arg(long)]
     pub succeeded: bool,
     /// Those of this name alone; of one of these, if it stands several times
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = parse_name)]
     pub name: Vec<String>,
     /// Those alone that were started in this workspace
     #[arg(long, value_name = "NAME")]
     pub workspace: Option<Workspace>,
     /// Those alone whose labels are like this: key=value, key!=value, key (is there), !key (is not),
-    /// with commas between
+    /// with commas between; a comma of a value is \,
     #[arg(short = 'l', long, value_name = "LABELS")]
     pub selector: Vec<LabelSelector>,
+}
+
+fn parse_name(text: &str) -> Result<String, String> {
+    let name: Result<ProcessName, _> = text.parse();
+    let why = |error| format!("{error}; there are no patterns, -l selects several by a label");
+    name.map(|ProcessName(name)| name).map_err(why)
 }
 
 impl Selection {
@@ -75,6 +81,15 @@ impl Selection {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_is_no_pattern() {
+        assert_eq!(parse_name("web-1.a").as_deref(), Ok("web-1.a"));
+        for bad in ["web*", "we b", "", "a/b"] {
+            let error = parse_name(bad).unwrap_err();
+            assert!(error.contains("no patterns"), "{bad}: {error}");
+        }
+    }
 
     #[test]
     fn own_processes_are_left_out_unless_they_are_asked_for() {

@@ -192,16 +192,9 @@ fn is_unseen(error: &ClientError) -> bool {
 }
 
 fn warn(started: &Started) {
-    let not_enforced = &started.process.status.limits.not_enforced;
-    if !not_enforced.is_empty() {
-        output::notice(&format!(
-            "warning: the server's host does NOT enforce {}",
-            not_enforced
-                .iter()
-                .map(|name| fields::limit(name))
-                .collect::<Vec<_>>()
-                .join(", ")
-        ));
+    let limits = &started.process.status.limits.not_enforced;
+    if let Some(warning) = fields::not_enforced(limits) {
+        output::notice(&warning);
     }
 }
 

@@ -25,7 +25,7 @@ pub struct Targets {
         conflicts_with = "selector"
     )]
     pub ids: Vec<Reference>,
-    /// Those whose labels match: key=value, key!=value, key or !key, several with commas between
+    /// Those whose labels match: key=value, key!=value, key or !key, several with commas between; a comma of a value is \,
     #[arg(short = 'l', long)]
     pub selector: Option<LabelSelector>,
 }

@@ -6,38 +6,35 @@ use std::ffi::OsString;
 use std::num::ParseIntError;
 use std::process::ExitCode;
 
-use clap::Error;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Command, Error};
 
 use crate::words::Typed;
 use crate::{exit, habits, output};
 
-/// Words that people type who know other tools, and what does it here.
-const HABITS: &[Habit] = &[
-    Habit {
-        command: "stop",
-        words: &["-9", "-KILL", "-SIGKILL", "-k", "--kill", "-f", "--force"],
-        tip: "`--signal kill` stops at once; without it a process has its grace time",
-    },
-    Habit {
-        command: "stop",
-        words: &["-15", "-TERM", "-SIGTERM"],
-        tip: "a process gets SIGTERM first, without a flag",
-    },
+/// Flags that people know in front of a command, each with a value.
+const OF_ANY: &[&str] = &[
+    "--context",
+    "--address",
+    "--server-cert",
+    "--client-cert",
+    "--tls-key",
+    "--call-timeout",
+    "--output",
+    "-o",
+    "--color",
 ];
-
-/// Words that some other tool takes behind a command.
-#[derive(Debug)]
-struct Habit {
-    command: &'static str,
-    words: &'static [&'static str],
-    tip: &'static str,
-}
 
 /// Prints help, or what is wrong and what to type instead. The exit code for it: those that
 /// exit as a process did keep to their own ones.
-pub fn tell(mut error: Error, words: &[OsString]) -> ExitCode {
+pub fn tell(mut error: Error, words: &[OsString], all: fn() -> Command) -> ExitCode {
     let words = words.get(1..).unwrap_or_default();
+    // Help and version are asked of the program whose words these are.
+    if !error.use_stderr()
+        && let Some(refused) = refused(words, all)
+    {
+        error = refused;
+    }
     let instead = tip(&error, words);
     if error.use_stderr() {
         // What clap proposes, two dashes before the word, makes no command of prn's right.
@@ -46,13 +43,11 @@ pub fn tell(mut error: Error, words: &[OsString]) -> ExitCode {
             let tips = ContextValue::StyledStrs(vec![tip.into()]);
             error.insert(ContextKind::Suggested, tips);
             error.remove(ContextKind::SuggestedSubcommand);
+            error.remove(ContextKind::SuggestedArg);
         }
     }
     let printed = output::usage(&error);
     if !error.use_stderr() {
-        if let Some(tip) = instead {
-            output::notice(&tip);
-        }
         return printed.into();
     }
     if exit::is_as_a_process(words) {
@@ -60,6 +55,24 @@ pub fn tell(mut error: Error, words: &[OsString]) -> ExitCode {
     } else {
         printed.into()
     }
+}
+
+/// What is wrong with the words behind "prn", though clap takes them: behind the string stands a flag that
+/// is the program's.
+pub fn refused(words: &[OsString], all: fn() -> Command) -> Option<Error> {
+    let typed = Typed::of(words)?;
+    let flag = typed.programs_flag()?;
+    let mut all = all();
+    all.build();
+    let mut error = Error::new(ErrorKind::UnknownArgument);
+    if let Some(command) = all.find_subcommand(typed.command()) {
+        error = error.with_cmd(command);
+    }
+    error.insert(
+        ContextKind::InvalidArg,
+        ContextValue::String(flag.to_owned()),
+    );
+    Some(error)
 }
 
 fn tip(error: &Error, words: &[OsString]) -> Option<String> {
@@ -82,7 +95,7 @@ fn tip(error: &Error, words: &[OsString]) -> Option<String> {
         ErrorKind::ValueValidation => {
             is_no_number(error).then(|| "write a whole number".to_owned())
         }
-        ErrorKind::UnknownArgument => habit(words),
+        ErrorKind::UnknownArgument => of_flag(error, words),
         _ => None,
     }
 }
@@ -115,29 +128,100 @@ fn is_no_number(error: &Error) -> bool {
     std::error::Error::source(error).is_some_and(|source| source.is::<ParseIntError>())
 }
 
-fn habit(words: &[OsString]) -> Option<String> {
-    let (command, further) = words.split_first()?;
-    let is_meant = |habit: &&Habit| {
-        command == habit.command
-            && further
-                .iter()
-                .take_while(|word| *word != "--")
-                .any(|word| habit.words.iter().any(|known| word == known))
+/// What does it here, of a flag that another tool has, or that stands before the command.
+fn of_flag(error: &Error, words: &[OsString]) -> Option<String> {
+    let words: Vec<_> = words
+        .iter()
+        .map(|word| word.to_str())
+        .collect::<Option<_>>()?;
+    if let Some(behind) = behind_the_command(&words) {
+        return Some(behind);
+    }
+    let unknown = match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(unknown)) => Some(unknown.as_str()),
+        _ => None,
     };
-    let habit = HABITS.iter().find(is_meant)?;
-    Some(habit.tip.to_owned())
+    habits::flag(&words, unknown).map(str::to_owned)
+}
+
+/// The same command with its flags where they belong, where they stand before it.
+fn behind_the_command(words: &[&str]) -> Option<String> {
+    let mut rest = words;
+    let mut flags: Vec<&str> = Vec::new();
+    while let [flag, after @ ..] = rest
+        && let Some(name) = flag.split('=').next()
+        && OF_ANY.contains(&name)
+    {
+        flags.push(flag);
+        rest = after;
+        if !flag.contains('=')
+            && let [value, after @ ..] = rest
+        {
+            flags.push(value);
+            rest = after;
+        }
+    }
+    let (command, arguments) = rest.split_first()?;
+    if flags.is_empty() {
+        return None;
+    }
+    let arguments = arguments.iter().take_while(|word| **word != "--").count();
+    let (before, after) = rest.split_at_checked(arguments + 1)?;
+    let is_string = ["run", "start", "exec"].contains(command);
+    let all = if is_string {
+        [&[*command], &flags[..], rest.get(1..)?].concat()
+    } else {
+        [before, &flags[..], after].concat()
+    };
+    let text = shlex::try_join(["prn"].into_iter().chain(all)).ok()?;
+    (!text.contains(char::is_control)).then(|| format!("flags stand behind the command: {text}"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::cli::Cli;
-    use clap::Parser;
+    use clap::{CommandFactory, Parser};
 
     fn tip_of(words: &[&str]) -> Option<String> {
         let words: Vec<_> = words.iter().map(OsString::from).collect();
         let all = ["prn".into()].into_iter().chain(words.clone());
         tip(&Cli::try_parse_from(all).err()?, &words)
+    }
+
+    #[test]
+    fn a_short_flag_behind_the_string_is_the_programs() {
+        for (words, how) in [
+            (&["run", "sort", "-n"][..], "prn run -- sort -n"),
+            (&["run", "uname", "-n"], "prn run -- uname -n"),
+            (&["run", "ls", "-w", "80"], "prn run -- ls -w 80"),
+            (&["start", "ls", "-t"], "prn start -- ls -t"),
+            (&["run", "git", "--version"], "prn run -- git --version"),
+            (&["start", "date", "-V"], "prn start -- date -V"),
+            (&["run", "ls", "-h"], "prn run -- ls -h"),
+            (
+                &["run", "ls", "--grace", "1s", "-n"],
+                "prn run --grace 1s -- ls -n",
+            ),
+        ] {
+            let words: Vec<_> = words.iter().map(OsString::from).collect();
+            let error = refused(&words, Cli::command).unwrap();
+            assert!(error.use_stderr(), "{words:?}");
+            assert!(tip(&error, &words).unwrap().ends_with(how), "{words:?}");
+        }
+        for words in [
+            &["run", "-n", "sort"][..],
+            &["run", "-w", "build", "ls"],
+            &["run", "ls", "--no-stdin"],
+            &["run", "--", "ls", "-n"],
+            &["run", "--help"],
+            &["start", "-V"],
+            &["exec", "build", "ls", "-n"],
+            &["stop", "web", "-h"],
+        ] {
+            let words: Vec<_> = words.iter().map(OsString::from).collect();
+            assert!(refused(&words, Cli::command).is_none(), "{words:?}");
+        }
     }
 
     #[test]
@@ -147,6 +231,40 @@ mod tests {
             (&["stop", id, "-9"][..], "--signal kill"),
             (&["stop", "-KILL", id], "--signal kill"),
             (&["tail", id], "prn logs"),
+            (&["ps", "--filter", "label=a=b"], "-l KEY=VALUE"),
+            (&["ps", "--filter=label=a=b"], "-l KEY=VALUE"),
+            (&["ps", "-f", "label=a=b"], "-l KEY=VALUE"),
+            (&["ps", "--format", "{{.ID}}"], "template={{id}}"),
+            (
+                &["inspect", "-f", "{{.State.Status}}", id],
+                "template={{state}}",
+            ),
+            (&["events", "--filter", "type=die"], "-l KEY=VALUE"),
+            (&["rm", "--all"], "prn prune"),
+            (&["run", "-d", "--name", "web", "--", "ls"], "prn start"),
+            (&["run", "-dit", "ls"], "prn start"),
+            (&["run", "-e", "A=b", "--", "ls"], "--env"),
+            (&["start", "-m", "64M", "--", "ls"], "--memory"),
+            (&["start", "-l", "a=b", "--", "ls"], "--label"),
+            (&["start", "-u", "nobody", "--", "ls"], "user id of its own"),
+            (&["cp", "-r", "a", "w:"], "go whole"),
+            (&["logs", "-l", "a=b"], "xargs prn logs"),
+            (&["logs", "-p", "web"], "prn list --name"),
+            (
+                &["--context", "west", "ps", "-q"],
+                ": prn ps -q --context west",
+            ),
+            (
+                &["--context=west", "run", "ls"],
+                ": prn run '--context=west' ls",
+            ),
+            (
+                &["-o", "json", "exec", "w", "--", "ls"],
+                ": prn exec -o json w -- ls",
+            ),
+            (&["info"], "prn health"),
+            (&["context", "current"], "prn context show"),
+            (&["context", "rename", "a", "b"], "prn context add"),
         ] {
             let said = tip_of(words);
             assert!(

@@ -74,6 +74,18 @@ impl Typed {
         Some(typed)
     }
 
+    /// The command that was typed.
+    pub fn command(&self) -> &'static str {
+        self.command
+    }
+
+    /// The flag behind the string that is not prn's, if that is what stands there first.
+    pub fn programs_flag(&self) -> Option<&str> {
+        self.line.as_ref()?;
+        let first = self.further.first()?;
+        (first.len() > 1 && first.starts_with('-')).then_some(first)
+    }
+
     /// Whether a long flag is the first word behind the string that is not taken as prn's.
     pub fn goes_on_with_long_flag(&self) -> bool {
         self.line.is_some()

@@ -29,7 +29,7 @@ pub enum InvalidUnit {
     Time,
     /// Neither a time span nor an instant.
     #[error(
-        "not a time: write 10m for ten minutes ago by the server's clock, or 2030-01-31T12:00:00Z"
+        "not a time: write 10m for ten minutes ago by the server's clock, or 2030-01-31T12:00:00Z with its zone (Z, +02:00)"
     )]
     Moment,
     /// Not an address.

@@ -67,10 +67,13 @@ fn words_behind_the_string_are_answered_with_two_dashes_that_work() {
         assert!(followed.status.success(), "{how}: {}", stderr(&followed));
         assert!(!followed.stdout.is_empty());
     }
-    let help = server.run(&["run", "ls", "--help"]);
-    assert_eq!(help.status.code(), Some(0));
-    let how = hint(&stderr(&help), "two dashes: ");
-    assert_eq!(how, "prn run -- ls --help");
+    for flag in ["--help", "--version", "-h", "-V", "-n", "-t"] {
+        let output = server.run(&["run", "ls", flag]);
+        assert_eq!(output.status.code(), Some(125), "{flag}");
+        assert!(output.stdout.is_empty(), "{flag}");
+        let how = hint(&stderr(&output), "two dashes: ");
+        assert_eq!(how, format!("prn run -- ls {flag}"));
+    }
 }
 
 #[test]

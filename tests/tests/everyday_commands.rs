@@ -116,7 +116,7 @@ fn waiting_exits_as_the_process_and_names_each_of_several() {
     // By label, those too that have ended.
     let (out, _, code) = prn(&server, &["wait", "-l", "job=a"]);
     assert_eq!((out, code), (format!("{last} 139\n"), Some(139)));
-    assert_eq!(prn(&server, &["wait", "-l", "job=none"]).2, Some(0));
+    assert_eq!(prn(&server, &["wait", "-l", "job=none"]).2, Some(125));
     // Whichever is first.
     let slow = start(&server, &[], "exec sleep 600");
     let (out, _, code) = prn(&server, &["wait", "--any", &slow, &zero]);
@@ -187,12 +187,16 @@ fn of_several_that_are_stopped_one_that_is_not_there_keeps_none_from_it() {
     assert_eq!((out.as_str(), code), ("", Some(0)), "none runs: {error}");
     assert!(server.ok(&["stop", "-l", "app", "-t", "5s"]).contains(&b));
     ended(&server, &b);
-    // Without a terminal nobody is asked.
     let c = start(&server, &[], "exec sleep 600");
-    let json = server.ok(&["stop", "--all", "-o", "json"]);
+    let json = server.ok(&["stop", "--all", "-o", "json", "--yes"]);
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!(json["processes"][0]["id"], *c);
     assert_eq!(prn(&server, &["stop", "--all", &c]).2, Some(2));
+    for words in [&["stop", "--all"][..], &["prune"], &["prune", "--failed"]] {
+        let (out, error, code) = prn(&server, words);
+        assert_eq!((out.as_str(), code), ("", Some(2)), "{words:?}");
+        assert!(error.contains("--yes"), "{words:?}: {error}");
+    }
 }
 
 #[test]
@@ -212,23 +216,30 @@ fn what_is_finished_is_removed_by_name_and_by_age() {
     }
     assert!(
         server
-            .ok(&["prune", "--older-than", "1h"])
+            .ok(&["prune", "--older-than", "1h", "--yes"])
             .starts_with("removed 0 processes")
     );
     assert!(
         server
-            .ok(&["prune", "--failed"])
+            .ok(&["prune", "--failed", "--yes"])
             .starts_with("removed 1 process,")
     );
     assert_eq!(server.run(&["status", &bad]).status.code(), Some(3));
-    let json = server.ok(&["prune", "-l", "k", "-o", "json"]);
+    let json = server.ok(&["prune", "-l", "k", "-o", "json", "--yes"]);
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!(
         (&json["removed"][0], &json["output_bytes"]),
         (&good.as_str().into(), &6.into())
     );
-    assert!(server.ok(&["prune"]).starts_with("removed 0"), "it is kept");
-    assert!(server.ok(&["prune", "--kept"]).starts_with("removed 1"));
+    assert!(
+        server.ok(&["prune", "--yes"]).starts_with("removed 0"),
+        "it is kept"
+    );
+    assert!(
+        server
+            .ok(&["prune", "--kept", "--yes"])
+            .starts_with("removed 1")
+    );
     assert!(server.ok(&["rm", "-l", "k"]).is_empty());
 }
 
@@ -518,7 +529,7 @@ fn each_commands_exit_codes_are_those_of_the_one_rule() {
         (&["ps"], [2, 5]),
         (&["health"], [2, 5]),
         (&["version"], [2, 5]),
-        (&["prune", "--older-than", "1h"], [2, 5]),
+        (&["prune", "--older-than", "1h", "--yes"], [2, 5]),
         (&["workspace", "list"], [2, 5]),
         (&["start", "-n", "true"], [2, 5]),
         (&["run", "-n", "true"], [125, 125]),
@@ -589,7 +600,7 @@ fn a_result_that_cannot_be_written_is_an_error_of_its_own() {
         &["wait", "a"],
         &["health"],
         &["version"],
-        &["prune", "--older-than", "1h"],
+        &["prune", "--older-than", "1h", "--yes"],
     ] {
         let full = std::fs::File::options()
             .write(true)
@@ -646,4 +657,47 @@ fn at_a_terminal_it_is_asked_before_all_is_stopped_and_said_what_still_lives() {
         !procfs::children(server.supervisor()).is_empty(),
         "the server is there"
     );
+}
+
+#[test]
+fn what_is_named_wrongly_is_told_from_what_is_meant() {
+    let server = Server::start();
+    let comma = start(
+        &server,
+        &["--name", "web", "--label", "tier=a,b"],
+        "exec sleep 600",
+    );
+    for words in [&["exec", "web", "ls"][..], &["cp", "/etc/passwd", "web:"]] {
+        let (out, error, code) = prn(&server, words);
+        let expected = if words[0] == "exec" { 125 } else { 3 };
+        assert_eq!((out.as_str(), code), ("", Some(expected)), "{words:?}");
+        assert!(error.contains("web is a process"), "{words:?}: {error}");
+    }
+    let (_, error, code) = prn(&server, &["exec", "nobody", "ls"]);
+    assert_eq!(code, Some(125));
+    assert!(error.contains("prn workspace create nobody"), "{error}");
+    let selected = server.ok(&["list", "-q", "-l", "tier=a\\,b"]);
+    assert_eq!(selected.trim(), comma);
+    let missing = ["list", "--server-cert", "/nowhere/server.pem"];
+    let (_, error, code) = prn(&server, &missing);
+    assert_eq!(code, Some(1));
+    assert!(error.contains("copy that file from there"), "{error}");
+}
+
+#[test]
+fn the_status_of_several_is_a_list_and_that_of_one_an_object() {
+    let server = Server::start();
+    let ids = ["a", "b"].map(|name| start(&server, &["--name", name], "exec sleep 600"));
+    let json =
+        |words: &[&str]| -> serde_json::Value { serde_json::from_str(&server.ok(words)).unwrap() };
+    assert_eq!(json(&["status", "a", "-o", "json"])["id"], *ids[0]);
+    let both = json(&["status", "a", "b", "-o", "json"]);
+    assert_eq!(both["processes"][0]["id"], *ids[0]);
+    assert_eq!(both["processes"][1]["id"], *ids[1]);
+    let wide = server.ok(&["status", "b", "a", "-o", "wide"]);
+    assert!(wide.find(&ids[1]).unwrap() < wide.find(&ids[0]).unwrap());
+    let (out, error, code) = prn(&server, &["status", "a", "nobody", "b"]);
+    assert_eq!(code, Some(3));
+    assert!(out.contains(&ids[0]) && out.contains(&ids[1]), "{out}");
+    assert!(error.contains("nobody"), "{error}");
 }

@@ -59,24 +59,51 @@ pub enum LabelIs {
 }
 
 /// Several of them as people write them, with commas between: `key=value`, `key!=value`, `key` and
-/// `!key`. A value that has a comma cannot be written so.
+/// `!key`. A comma that belongs to a value has a backslash before it, and so has a backslash.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LabelSelector(pub Vec<LabelMatch>);
 
 /// A text is not a [`LabelSelector`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("\"{part}\" selects nothing: key=value, key!=value, key and !key do, with commas between")]
+#[error("\"{part}\" selects nothing: {}", why(part))]
 pub struct InvalidSelector {
     /// What is wrong of it.
     part: String,
+}
+
+fn why(part: &str) -> &'static str {
+    let is_of_set = |word: &str| ["in", "notin"].iter().any(|of_set| word == *of_set);
+    let mut words = part.split([' ', '(']);
+    if words.nth(1).is_some_and(is_of_set) {
+        "there are no sets (in, notin); name each value in a command of its own, or exclude others with key!=value"
+    } else {
+        "key=value, key!=value, key and !key do, with commas between"
+    }
+}
+
+/// The parts between commas. A character behind a backslash is one as any other.
+fn parts(text: &str) -> Vec<String> {
+    let mut part = String::new();
+    let mut parts = Vec::new();
+    let mut chars = text.chars();
+    while let Some(c) = chars.next() {
+        match c {
+            '\\' => part.extend(chars.next().or(Some(c))),
+            ',' => parts.push(std::mem::take(&mut part)),
+            c => part.push(c),
+        }
+    }
+    parts.push(part);
+    parts
 }
 
 impl FromStr for LabelSelector {
     type Err = InvalidSelector;
 
     fn from_str(text: &str) -> Result<Self, InvalidSelector> {
-        let parts = text.split(',').map(str::trim);
-        parts.map(str::parse).collect::<Result<_, _>>().map(Self)
+        let parts = parts(text);
+        let parts = parts.iter().map(|part| part.trim().parse());
+        parts.collect::<Result<_, _>>().map(Self)
     }
 }
 
@@ -160,6 +187,10 @@ mod tests {
             ("a=", vec![label("a", equal(""))]),
             ("a!=b", vec![label("a", other("b"))]),
             ("a=b!c", vec![label("a", equal("b!c"))]),
+            (
+                r"a=b\,c,d=e\\",
+                vec![label("a", equal("b,c")), label("d", equal(r"e\"))],
+            ),
             ("x/a.b-c_d", vec![label("x/a.b-c_d", LabelIs::Set)]),
             ("!a", vec![label("a", LabelIs::Unset)]),
             (
@@ -175,9 +206,13 @@ mod tests {
         for (text, labels) in cases {
             assert_eq!(text.parse(), Ok(LabelSelector(labels)), "{text}");
         }
-        for bad in ["", ",", "a,", "=b", "!", "!=b", "a b", "a in (b)", "!a=b"] {
+        for bad in ["", ",", "a,", "=b", "!", "!=b", "a b", "!a=b", r"a,\,"] {
             let error = bad.parse::<LabelSelector>().unwrap_err().to_string();
             assert!(error.contains("key=value"), "{bad}: {error}");
+        }
+        for bad in ["a in (b)", "a in (b,c)", "a notin (b)", "c,a in(b)"] {
+            let error = bad.parse::<LabelSelector>().unwrap_err().to_string();
+            assert!(error.contains("no sets"), "{bad}: {error}");
         }
     }
 

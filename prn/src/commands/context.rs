@@ -18,7 +18,7 @@ use crate::context::edit::{self, Existing};
 use crate::context::error::ContextError;
 use crate::context::line::{ServerLine, is_line};
 use crate::context::name::{Name, Patterns};
-use crate::context::settings::{Found, Settings, Target, of_context, own_keygen};
+use crate::context::settings::{Found, Settings, Target, in_force, of_context, own_keygen};
 use crate::exit::{self, Exit};
 use crate::failure::Failure;
 use crate::format::{Format, FormatFlag};
@@ -365,12 +365,16 @@ fn list(mut args: List) -> Result<Exit, Failure> {
     }
     let place = Place::of_environment()?;
     let config = place.load()?;
+    let in_force = in_force(&config).unwrap_or_else(|error| {
+        output::notice(&error.to_string());
+        Vec::new()
+    });
     let all = config.contexts.keys().map(|name| {
         let settings = of_context(&config, &place, name)?;
         let context = config.contexts.get(name);
         Ok(KnownContext {
             name: name.clone(),
-            current: config.current.as_ref() == Some(name),
+            current: in_force.contains(name),
             address: context.and_then(|context| Some(context.address.as_ref()?.0.clone())),
             server_certificate_not_after: end_of(settings.server_cert.as_ref()),
             client_certificate_not_after: end_of(settings.client_cert.as_ref()),

@@ -15,6 +15,7 @@ use crate::copy::{Far, FarPath, Selection, Target, down, down_stream, up};
 use crate::exit::{self, Exit};
 use crate::failure::Failure;
 use crate::interrupts::Interrupts;
+use crate::misnamed::unless_a_process;
 use crate::output::Progress;
 
 /// For `--help`.
@@ -84,17 +85,25 @@ enum Copy {
 
 pub async fn cp(args: Cp) -> Result<Exit, Failure> {
     let copy = Copy::of(&args.places)?;
-    let remote = Remote::new(args.connection)?;
+    let (Copy::Up { workspace, .. } | Copy::Down { workspace, .. }) = &copy;
+    match copied(&copy, args.connection.clone(), args.quiet).await {
+        Ok(()) => Ok(exit::OK),
+        Err(failure) => Err(unless_a_process(failure, workspace, args.connection).await),
+    }
+}
+
+async fn copied(copy: &Copy, connection: Connection, is_quiet: bool) -> Result<(), Failure> {
+    let remote = Remote::new(connection)?;
     let client = remote.connect().await?;
     // From here on there may be something to be removed.
     let mut interrupts = Interrupts::take()?;
-    let progress = Progress::new(args.quiet);
+    let progress = Progress::new(is_quiet);
     let far = |workspace| Far {
         remote: &remote,
         client,
         workspace,
     };
-    match &copy {
+    match copy {
         Copy::Up {
             paths,
             workspace,
@@ -124,7 +133,7 @@ pub async fn cp(args: Cp) -> Result<Exit, Failure> {
             down_stream(&mut far(workspace), from, to, &mut interrupts).await?;
         }
     }
-    Ok(exit::OK)
+    Ok(())
 }
 
 fn duplicate(fd: std::os::fd::BorrowedFd<'_>) -> io::Result<File> {

@@ -5,6 +5,7 @@ use clap::{ArgMatches, Args, Command, Error, FromArgMatches};
 use crate::commands::run::{self, Run};
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::misnamed::unless_a_process;
 
 /// A [`Run`], of which the workspace comes first and the command's words behind it.
 #[derive(Debug)]
@@ -68,7 +69,12 @@ fn as_exec(command: Command) -> Command {
 }
 
 pub async fn exec(Exec(args): Exec) -> Result<Exit, Failure> {
-    run::run(args).await
+    let connection = args.connection.clone();
+    let workspace = args.spec.start.workspace.clone().unwrap_or_default();
+    match run::run(args).await {
+        Ok(exit) => Ok(exit),
+        Err(failure) => Err(unless_a_process(failure, &workspace, connection).await),
+    }
 }
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ pub struct Kill {
     /// Which process: its id, the beginning of its id, or its name. Several get it each by itself
     #[arg(value_name = "ID", required_unless_present_any = ["selector", "list"], conflicts_with = "selector")]
     pub ids: Vec<Reference>,
-    /// Those whose labels match: key=value, key!=value, key or !key, several with commas between
+    /// Those whose labels match: key=value, key!=value, key or !key, several with commas between; a comma of a value is \,
     #[arg(short = 'l', long)]
     pub selector: Option<LabelSelector>,
     /// The signal: a name (HUP, SIGHUP, RTMIN+1) or a number on the server's machine
@@ -33,7 +33,7 @@ pub struct Kill {
     /// Send it to every process of the tree
     #[arg(long)]
     pub tree: bool,
-    /// List the names of all signals, and do nothing else
+    /// List the names of all signals, and do nothing else, as -l does without labels
     #[arg(short = 'L', long, conflicts_with_all = ["ids", "selector"])]
     pub list: bool,
     /// How to reach the server.
@@ -46,9 +46,14 @@ pub fn with_flags(words: Vec<OsString>) -> Vec<OsString> {
     if words.get(1).is_none_or(|command| command != "kill") {
         return words;
     }
+    // kill(1)'s own: without labels to select by, all signals are listed.
+    if words.get(2).is_some_and(|flag| flag == "-l") && words.len() == 3 {
+        return ["prn", "kill", "--list"].map(OsString::from).into();
+    }
     let is_signal = |text: &str| {
         text.starts_with(|c: char| c.is_ascii_uppercase() || c.is_ascii_digit())
             && !text.contains('=')
+            && text != "L"
     };
     let mut is_flag = true;
     let each = words.into_iter().map(|word| {
@@ -116,6 +121,9 @@ mod tests {
             ),
             (&["prn", "kill", "--", "-9"], &["prn", "kill", "--", "-9"]),
             (&["prn", "stop", "-9"], &["prn", "stop", "-9"]),
+            (&["prn", "kill", "-L"], &["prn", "kill", "-L"]),
+            (&["prn", "kill", "-l"], &["prn", "kill", "--list"]),
+            (&["prn", "kill", "-l", "a"], &["prn", "kill", "-l", "a"]),
         ] {
             assert_eq!(read(words), expected);
         }

@@ -1,6 +1,7 @@
 //! `prn logs`.
 
 use std::io;
+use std::num::ParseIntError;
 use std::time::SystemTime;
 
 use bytes::Bytes;
@@ -41,16 +42,17 @@ pub struct Logs {
     /// Print what there is by now and end
     #[arg(long)]
     pub no_follow: bool,
-    /// Begin with the last so many lines; 0 for new ones alone. Both streams' lines are counted
+    /// Begin with the last so many lines; 0 for new ones alone, `all` for all of them. Both streams' lines are counted
     /// together, in the order in which they came, unless only one is asked for
     #[arg(
         short = 'n',
         long,
         value_name = "LINES",
         conflicts_with = "tail_bytes",
+        value_parser = parse_tail,
         allow_negative_numbers = true
     )]
-    pub tail: Option<u64>,
+    pub tail: Option<Lasting>,
     /// Begin with the last so many bytes (4096, 64K)
     #[arg(long, value_name = "SIZE", allow_negative_numbers = true)]
     pub tail_bytes: Option<SizeOrZero>,
@@ -88,6 +90,22 @@ pub struct Logs {
     /// How to reach the server.
     #[command(flatten)]
     pub connection: Connection,
+}
+
+/// How many lines an output begins with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lasting {
+    /// All that there are.
+    All,
+    /// The last ones.
+    Last(u64),
+}
+
+fn parse_tail(text: &str) -> Result<Lasting, ParseIntError> {
+    match text {
+        "all" => Ok(Lasting::All),
+        text => text.parse().map(Lasting::Last),
+    }
 }
 
 /// How a part of an output is printed as one value.
@@ -135,7 +153,10 @@ fn request(args: &Logs) -> Result<OutputRequest, Failure> {
     }
     let tail = args
         .tail
-        .map(Tail::Lines)
+        .and_then(|lines| match lines {
+            Lasting::All => None,
+            Lasting::Last(lines) => Some(Tail::Lines(lines)),
+        })
         .or(args.tail_bytes.map(|SizeOrZero(bytes)| Tail::Bytes(bytes)));
     let only = match (args.stdout, args.stderr) {
         (true, _) => Some(Source::Stdout),

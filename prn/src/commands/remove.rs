@@ -7,7 +7,7 @@ use prn_client::{
 };
 use prn_proto::units::Time;
 
-use crate::confirm::confirm;
+use crate::confirm::{can_ask, confirm};
 use crate::connection::{Connection, Remote};
 use crate::exit::{self, Exit};
 use crate::failure::Failure;
@@ -36,13 +36,14 @@ pub struct Rm {
 
 /// Forget all finished processes, with their output, or some of them
 ///
-/// What was started with --keep stays, unless --kept is given. At a terminal it is asked first.
+/// What was started with --keep stays, unless --kept is given. It is asked first; without a
+/// terminal it needs --yes.
 #[derive(Debug, Args)]
 pub struct Prune {
     /// Those alone that ended longer ago than this
     #[arg(long, value_name = "TIME")]
     pub older_than: Option<Time>,
-    /// Those alone whose labels match: key=value, key!=value, key or !key, several with commas between
+    /// Those alone whose labels match: key=value, key!=value, key or !key, several with commas between; a comma of a value is \,
     #[arg(short = 'l', long)]
     pub selector: Option<LabelSelector>,
     /// Those alone that did not exit with 0 by themselves
@@ -85,6 +86,9 @@ pub async fn rm(args: Rm) -> Result<Exit, Failure> {
 }
 
 pub async fn prune(args: Prune) -> Result<Exit, Failure> {
+    if !args.yes {
+        can_ask()?;
+    }
     let request = args.request();
     let client = Remote::new(args.connection)?.connect().await?;
     let finished = all(&client, request).await?.into_iter();

@@ -11,9 +11,9 @@ use crate::format::{Format, FormatFlag, WholeFormatFlag};
 use crate::hosts::{Host, Hosts, Servers};
 use crate::output::{self, Layout, OfHost};
 use crate::reference::{Reference, resolve};
-use crate::targets::{Target, Targets};
+use crate::targets::{Found, Target, Targets};
 
-/// Show one process
+/// Show one process, or several
 ///
 /// The state says how a process ended: `Stopped (exit 3)`, `Stopped (SIGSEGV)`, `Stopped (timed
 /// out)`, `Stopped (out of memory)`, `Stopped (output limit)`, `Stopped (disk limit)`; `Stopped`
@@ -23,9 +23,9 @@ use crate::targets::{Target, Targets};
 /// 'web*') it is shown which one has the process.
 #[derive(Debug, Args)]
 pub struct Status {
-    /// Which process: its id, the beginning of its id, or its name
-    #[arg(value_name = "ID")]
-    pub id: Reference,
+    /// Which process: its id, the beginning of its id, or its name. Of several there is a list
+    #[arg(value_name = "ID", required = true)]
+    pub ids: Vec<Reference>,
     /// How to print the result.
     #[command(flatten)]
     pub format: FormatFlag,
@@ -37,25 +37,67 @@ pub struct Status {
 pub async fn status(args: Status) -> Result<Exit, Failure> {
     let remote = match Servers::of(&args.connection)? {
         Servers::One(remote) => remote,
-        Servers::Several(hosts) => return somewhere(&hosts, &args.id, &args.format).await,
+        Servers::Several(hosts) => {
+            let [id] = args.ids.as_slice() else {
+                let why = "of several servers, `prn status` shows one process";
+                return Err(Failure::Usage(why.to_owned()));
+            };
+            return somewhere(&hosts, id, &args.format).await;
+        }
     };
     let client = remote.connect().await?;
-    let id = resolve(&client, &args.id).await?;
-    let process = if args.format.output == Format::Wide {
+    match args.ids.as_slice() {
+        [id] => {
+            let id = resolve(&client, id).await?;
+            one(&client, id, &args.format).await?;
+            Ok(exit::OK)
+        }
+        ids => several(&client, ids, &args.format).await,
+    }
+}
+
+async fn one(client: &Client, id: ProcessId, format: &FormatFlag) -> Result<(), Failure> {
+    let process = if format.output == Format::Wide {
         // At once: it takes no longer.
-        let (process, usage) = tokio::join!(client.status(id), usage(&client, id));
+        let (process, usage) = tokio::join!(client.status(id), usage(client, id));
         let process = process?;
-        output::process_with_usage(&process, usage?.as_ref(), &args.format)?;
+        output::process_with_usage(&process, usage?.as_ref(), format)?;
         process
     } else {
         let process = client.status(id).await?;
-        output::process(&process, &args.format)?;
+        output::process(&process, format)?;
         process
     };
-    if !args.format.output.is_whole() {
-        tell_of_bound(&client, &process.status).await;
+    if !format.output.is_whole() {
+        tell_of_bound(client, &process.status).await;
     }
-    Ok(exit::OK)
+    Ok(())
+}
+
+/// Each in full one after the other, or all in one list.
+async fn several(client: &Client, ids: &[Reference], format: &FormatFlag) -> Result<Exit, Failure> {
+    let found = Found::named(client, ids).await?;
+    if format.output == Format::Wide {
+        let mut highest = found.exit;
+        for target in &found.targets {
+            if let Err(failure) = one(client, target.id, format).await {
+                highest = highest.highest(found.failed(Some(target), failure)?);
+            }
+        }
+        return Ok(highest);
+    }
+    let look = |target: Target| async move { Ok(client.status(target.id).await?) };
+    let mut all = Vec::new();
+    let exit = found
+        .each(look, |_, process| {
+            all.push(process);
+            Ok(exit::OK)
+        })
+        .await?;
+    if !all.is_empty() || format.output.is_whole() {
+        output::processes(&all, format, &Layout::default())?;
+    }
+    Ok(exit)
 }
 
 /// Of several servers: those that know the process, of which there is one in general.

@@ -8,7 +8,7 @@ use prn_client::{
 };
 use prn_proto::units::{Time, show_duration};
 
-use crate::confirm::confirm;
+use crate::confirm::{can_ask, confirm};
 use crate::connection::{Connection, Remote};
 use crate::exit::{self, Exit};
 use crate::failure::Failure;
@@ -30,10 +30,10 @@ pub struct Stop {
     /// Which process: its id, the beginning of its id, or its name. Several are stopped at once
     #[arg(value_name = "ID", required_unless_present_any = ["selector", "all"], conflicts_with_all = ["selector", "all"])]
     pub ids: Vec<Reference>,
-    /// Those whose labels match: key=value, key!=value, key or !key, several with commas between
+    /// Those whose labels match: key=value, key!=value, key or !key, several with commas between; a comma of a value is \,
     #[arg(short = 'l', long, conflicts_with = "all")]
     pub selector: Option<LabelSelector>,
-    /// All that run. At a terminal it is asked first
+    /// All that run. It is asked first; without a terminal it needs --yes
     #[arg(short, long)]
     pub all: bool,
     /// Do not ask
@@ -60,6 +60,10 @@ pub struct Stop {
 }
 
 pub async fn stop(args: Stop) -> Result<Exit, Failure> {
+    let is_asked = args.all && !args.yes;
+    if is_asked {
+        can_ask()?;
+    }
     let client = Remote::new(args.connection)?.connect().await?;
     let found = if args.ids.is_empty() {
         let mut selector = Selector::default();
@@ -72,8 +76,7 @@ pub async fn stop(args: Stop) -> Result<Exit, Failure> {
         Found::named(&client, &args.ids).await?
     };
     let question = format!("Stop {}?", output::count(found.targets.len()));
-    let is_asked = args.all && !args.yes && !found.targets.is_empty();
-    if is_asked && !confirm(&question)? {
+    if is_asked && !found.targets.is_empty() && !confirm(&question)? {
         output::notice("nothing was stopped");
         return Ok(exit::ERROR);
     }

@@ -11,6 +11,7 @@ use prn_proto::units::{InvalidUnit, Time};
 use crate::connection::{Connection, Remote};
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::fields;
 use crate::output;
 use crate::targets::{Target, Targets};
 
@@ -125,13 +126,47 @@ async fn changed(
 ) -> Result<Exit, Failure> {
     let client = Remote::new(connection)?.connect().await?;
     let found = targets.find(&client, Some(State::Running)).await?;
+    let limits = update.limits;
     let change = |target: Target| {
         let (client, update) = (client.clone(), update.clone());
         async move { change_one(&client, target.id, update, labels).await }
     };
-    found
-        .each(change, |target, _| output::told(&target.shown))
-        .await
+    let done = |target: &Target, status: ProcessStatus| {
+        if let Some(warning) = warning(&limits, &status.limits.not_enforced) {
+            output::notice(&format!("{}: {warning}", target.shown));
+        }
+        output::told(&target.shown)
+    };
+    found.each(change, done).await
+}
+
+/// What is to be said of those of the limits that are not enforced now. Others were told of when they were
+/// set.
+fn warning(limits: &Limits, not_enforced: &[String]) -> Option<String> {
+    let Limits {
+        cpu_millis,
+        memory_bytes,
+        io_read_bytes_per_second,
+        io_write_bytes_per_second,
+        pids,
+    } = limits;
+    let is_set = |name: &&String| {
+        let value = match name.as_str() {
+            "cpu_millis" => cpu_millis,
+            "memory_bytes" => memory_bytes,
+            "io_read_bytes_per_second" => io_read_bytes_per_second,
+            "io_write_bytes_per_second" => io_write_bytes_per_second,
+            "pids" => pids,
+            _ => return true,
+        };
+        value.is_some()
+    };
+    let has_limits = *limits != Limits::default();
+    fields::not_enforced(
+        not_enforced
+            .iter()
+            .filter(|name| has_limits && is_set(name)),
+    )
 }
 
 /// A call sets all labels at once: those that stay are asked for first.
@@ -180,6 +215,19 @@ mod tests {
         for bad in ["", "-", "a", "=b", "a b-"] {
             assert!(bad.parse::<LabelChange>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn limits_that_are_set_and_not_enforced_are_told_of() {
+        let limits = Limits {
+            memory_bytes: Some(1),
+            ..Limits::default()
+        };
+        let named = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let said = warning(&limits, &named(&["memory_bytes", "pids"])).unwrap();
+        assert!(said.ends_with("NOT enforce memory"), "{said}");
+        assert_eq!(warning(&limits, &named(&["pids"])), None);
+        assert_eq!(warning(&Limits::default(), &named(&["memory_bytes"])), None);
     }
 
     #[test]

@@ -46,6 +46,10 @@ pub async fn wait(args: Wait) -> Result<Exit, Failure> {
     let remote = Remote::new(args.connection)?;
     let client = remote.connect().await?;
     let found = args.targets.find(&client, None).await?;
+    if found.targets.is_empty() && args.targets.selector.is_some() {
+        // It was said that there are none.
+        return Ok(exit::RUN_FAILED);
+    }
     let is_one = found.targets.len() == 1 && args.targets.ids.len() == 1;
     let mut left = Left {
         targets: found.targets.clone(),

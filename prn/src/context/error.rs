@@ -98,5 +98,8 @@ fn those(known: &[String]) -> String {
 fn one_of(names: &[String]) -> String {
     let count = names.len();
     let shown = names.get(..NAMES_MAX).unwrap_or(names).join(", ");
-    format!("this command talks to one server, and --context names {count} ({shown})")
+    format!(
+        "this command talks to one server, and --context or PRN_CONTEXT names {count} ({shown}): name one; \
+         each process with its own: prn list -q --context … | xargs -n2 sh -c 'prn stop --context \"$0\" \"$1\"'"
+    )
 }

@@ -250,6 +250,27 @@ pub fn target(contexts: &[String], flags: &Given) -> Result<Target, ContextError
     Ok(Target::Several(several))
 }
 
+/// The contexts that are used where none is named: those of the environment, else the current one.
+///
+/// # Errors
+/// If the environment names none that there is.
+pub fn in_force(config: &Config) -> Result<Vec<String>, ContextError> {
+    in_force_of(config, &std::env::var(CONTEXT_VARIABLE).unwrap_or_default())
+}
+
+fn in_force_of(config: &Config, variable: &str) -> Result<Vec<String>, ContextError> {
+    let patterns = patterns(CONTEXT_VARIABLE, [variable])?;
+    if patterns.is_empty() {
+        return Ok(config.current.iter().cloned().collect());
+    }
+    patterns
+        .choose(&config.names())
+        .map_err(|item| ContextError::Setting {
+            what: CONTEXT_VARIABLE,
+            why: format!("names no context: {item}"),
+        })
+}
+
 /// The settings of one context by its name, as `--context` finds them.
 ///
 /// # Errors
@@ -512,6 +533,22 @@ mod tests {
         );
         assert_eq!(refused(&none, &given("e:1"), AboveEnvironment), None);
         assert_eq!(refused(&none, &none, BelowEnvironment), None);
+    }
+
+    #[test]
+    fn the_environments_context_is_in_force_before_the_current_one() {
+        let mut config = Config {
+            current: Some("a".to_owned()),
+            ..Config::default()
+        };
+        for name in ["a", "b1", "b2"] {
+            config.contexts.insert(name.to_owned(), context());
+        }
+        assert_eq!(in_force_of(&config, "").unwrap(), ["a"]);
+        assert_eq!(in_force_of(&config, "b1").unwrap(), ["b1"]);
+        assert_eq!(in_force_of(&config, "b*").unwrap(), ["b1", "b2"]);
+        let error = in_force_of(&config, "c").unwrap_err().to_string();
+        assert!(error.contains("PRN_CONTEXT names no context"), "{error}");
     }
 
     #[test]
