@@ -698,6 +698,12 @@ pub enum Refusal {
         /// How many are remembered.
         max: u32,
     },
+    /// The process is being stopped.
+    Stopping,
+    /// A process of this id was forgotten lately: it may be what is asked for once more.
+    Forgotten,
+    /// Signals to trees have taken much of the supervisor's time: to be asked again after this long.
+    TooSoon(Millis),
     /// The kernel does not take the change: errno(3).
     NotChanged(i32),
 }

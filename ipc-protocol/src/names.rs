@@ -62,6 +62,9 @@ impl fmt::Display for Refusal {
             Self::MemoryInUse(bytes) => write!(f, "the process takes {bytes} bytes of memory"),
             Self::NoLease => f.write_str("the process has no lease"),
             Self::TooManyKept { max } => write!(f, "half of {max} processes are kept already"),
+            Self::Stopping => f.write_str("the process is being stopped"),
+            Self::Forgotten => f.write_str("a process of this id was forgotten"),
+            Self::TooSoon(_) => f.write_str("signals have taken too much time"),
             Self::NotChanged(errno) => write!(f, "the kernel refused it with errno {errno}"),
         }
     }

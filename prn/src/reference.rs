@@ -10,6 +10,10 @@ use crate::output;
 /// Digits of an id that stand for it to people.
 const SHORT: usize = 12;
 
+/// From so many digits on a word is taken to be the beginning of an id: a process that has it as its
+/// name must not get what is meant for another.
+const LIKELY_ID: usize = 8;
+
 /// Most processes that an ambiguous word is shown to stand for.
 const SHOWN: usize = 5;
 
@@ -66,7 +70,7 @@ pub enum ReferenceError {
     #[error("no process is called {0}, and no id begins with it")]
     None(String),
     /// Several may be.
-    #[error("{word} is the beginning of {count} ids: {candidates}")]
+    #[error("{word} stands for {count} processes: {candidates}")]
     Ambiguous {
         /// The word.
         word: String,
@@ -97,8 +101,19 @@ pub async fn resolve(client: &Client, reference: &Reference) -> Result<ProcessId
 }
 
 /// Of those that have it as their name or as the beginning of their id, the newest first: the living
-/// one of that name, else the newest of that name, else the only one.
+/// one of that name, else the newest of that name, else the only one. A long beginning of an id is no
+/// name while an id begins with it.
 fn meant(word: &str, found: &[Process]) -> Result<ProcessId, ReferenceError> {
+    let begins = |process: &&Process| process.id.to_string().starts_with(word);
+    let is_named = |process: &&Process| process.status.name.as_deref() == Some(word);
+    let is_either = word.len() >= LIKELY_ID
+        && found.iter().any(|process| begins(&process))
+        && found
+            .iter()
+            .any(|process| is_named(&process) && !begins(&process));
+    if is_either {
+        return Err(ambiguous(word, found));
+    }
     let mut named = (found.iter()).filter(|process| process.status.name.as_deref() == Some(word));
     let living = (named.clone()).find(|process| process.status.state == State::Running);
     if let Some(process) = living.or_else(|| named.next()) {
@@ -107,11 +122,15 @@ fn meant(word: &str, found: &[Process]) -> Result<ProcessId, ReferenceError> {
     match found {
         [] => Err(ReferenceError::None(word.to_owned())),
         [one] => Ok(one.id),
-        several => Err(ReferenceError::Ambiguous {
-            word: word.to_owned(),
-            count: several.len(),
-            candidates: candidates(several),
-        }),
+        several => Err(ambiguous(word, several)),
+    }
+}
+
+fn ambiguous(word: &str, found: &[Process]) -> ReferenceError {
+    ReferenceError::Ambiguous {
+        word: word.to_owned(),
+        count: found.len(),
+        candidates: candidates(found),
     }
 }
 
@@ -199,16 +218,28 @@ mod tests {
             assert_eq!(meant("abc", &found).unwrap(), expected);
         }
         assert!(matches!(meant("abc", &[]), Err(ReferenceError::None(_))));
+        // Whoever calls a process like the beginning of another one's id gets nothing of it.
+        let squatter = process("1", "abcdef01", Running);
+        let meant_one = process("abcdef01", "", Running);
+        let found = [squatter.clone(), meant_one];
+        assert!(matches!(
+            meant("abcdef01", &found),
+            Err(ReferenceError::Ambiguous { count: 2, .. })
+        ));
+        assert_eq!(meant("abcdef01", &found[..1]).unwrap(), id(&squatter));
         let error = meant("abc", &[begins, begins_too]).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "abc is the beginning of 2 ids: abc400000000 (Running: sleep 1), abc500000000 (web, Stopped: sleep 1)"
+            "abc stands for 2 processes: abc400000000 (Running: sleep 1), abc500000000 (web, Stopped: sleep 1)"
         );
         let many: Vec<_> = (0..9)
             .map(|number| process(&format!("abc{number}"), "", Running))
             .collect();
         let said = meant("abc", &many).unwrap_err().to_string();
         assert_eq!(said.matches("sleep 1").count(), 5, "{said}");
-        assert!(said.contains("9 ids") && said.ends_with('…'), "{said}");
+        assert!(
+            said.contains("9 processes") && said.ends_with('…'),
+            "{said}"
+        );
     }
 }

@@ -7,6 +7,8 @@ pub const DOMAIN: &str = "prn";
 pub const INVALID_FIELD: &str = "INVALID_FIELD";
 /// No process has this id.
 pub const PROCESS_NOT_FOUND: &str = "PROCESS_NOT_FOUND";
+/// The process is being stopped, for which it has to run.
+pub const PROCESS_STOPPING: &str = "PROCESS_STOPPING";
 /// The id names a process with another specification.
 pub const PROCESS_EXISTS: &str = "PROCESS_EXISTS";
 /// The id was that of a process that has ended and was forgotten.

@@ -361,9 +361,9 @@ pub(crate) fn exit_cause(
 pub(crate) mod tests {
     use super::*;
     use prn_ipc_protocol::message::{
-        Input, Keeping, OutputStore, ProcessSpec, Profile, Retention, StartSpec,
+        AppliedLimits, Input, Keeping, OutputStore, ProcessSpec, Profile, Retention, StartSpec,
     };
-    use prn_ipc_protocol::types::{Labels, Limits, Paths, ProcessId};
+    use prn_ipc_protocol::types::{Labels, Limits, Paths, ProcessId, UnixMicros};
     use std::ffi::CString;
 
     /// An ordinary start.
@@ -395,6 +395,29 @@ pub(crate) mod tests {
                 retention: Retention::default(),
             },
             variables: Vec::new(),
+        }
+    }
+
+    /// Of an ordinary process.
+    pub fn info(id: ProcessId) -> ProcessInfo {
+        ProcessInfo {
+            id,
+            number: 1,
+            spec: spec(&["true"]).process,
+            uid: 1,
+            started: UnixMicros(1),
+            limits: AppliedLimits::default(),
+            waits: false,
+            input_ended: false,
+            main_exit: None,
+            end: None,
+            stuck: Vec::new(),
+            left_behind: None,
+            layers: Vec::new(),
+            paused: false,
+            lease_ends: None,
+            stop: None,
+            change: 1,
         }
     }
 

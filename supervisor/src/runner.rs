@@ -29,12 +29,14 @@ use crate::reading::Turn;
 use crate::sys::errno_number;
 use crate::sys::spawn::{self, Slots};
 use crate::workspaces::Workspaces;
+use forgotten::Forgotten;
 use leftover::Leftover;
 
 mod aside;
 mod cleanup;
 mod end;
 mod followers;
+mod forgotten;
 pub mod input;
 mod lease;
 mod leftover;
@@ -75,8 +77,8 @@ pub enum Notice {
     Advanced(ProcessId, u64),
     /// A finished process was forgotten: this is the newest change of any process.
     Forgotten {
-        /// Which.
-        id: ProcessId,
+        /// What was known of it, for who was not told yet.
+        last: Box<ProcessInfo>,
         /// Number of the change.
         change: u64,
     },
@@ -99,6 +101,8 @@ pub struct Runner {
     slots: Slots,
     table: BTreeMap<u64, Box<Process>>,
     numbers: HashMap<ProcessId, u64>,
+    /// Ids of the processes that were forgotten last.
+    forgotten: Forgotten,
     /// Who has each name, of those that are alive.
     names: HashMap<ProcessName, ProcessId>,
     last_number: u64,
@@ -124,6 +128,10 @@ pub struct Runner {
     /// When the log was last told of a start that the machine refused.
     refusal_logged: Option<Instant>,
     draining: bool,
+    /// Somebody could follow processes and renew leases: they run out.
+    has_leases: bool,
+    /// Before that no tree is sent a signal: the last one has taken long.
+    tree_signals_after: Instant,
 }
 
 impl Runner {
@@ -151,6 +159,7 @@ impl Runner {
             slots,
             table: BTreeMap::new(),
             numbers: HashMap::new(),
+            forgotten: Forgotten::default(),
             names: HashMap::new(),
             last_number: 0,
             last_change: 0,
@@ -169,6 +178,8 @@ impl Runner {
             leftovers: BTreeMap::new(),
             refusal_logged: None,
             draining: false,
+            has_leases: true,
+            tree_signals_after: Instant::now(),
         })
     }
 

@@ -59,6 +59,28 @@ const NOT_RUN: &[(&str, &str)] = &[
         "prn run -w build --sync",
         "its project is of no machine: README's is run, and sync.rs does the like",
     ),
+    (
+        "prn start --name web --label",
+        "its program is of no machine: everyday_commands.rs does the like",
+    ),
+    (
+        "prn list -q --failed",
+        "its processes are of no machine: formats.rs lists the like",
+    ),
+    (
+        "current = \"web1\"",
+        "a file of no machine: contexts.rs reads the like",
+    ),
+    (
+        "prn keygen --name client --out-dir",
+        "its servers are of no machine: contexts.rs does the like",
+    ),
+    (
+        "prn list --context 'web*'",
+        "its servers are of no machine: contexts.rs asks the like",
+    ),
+    ("prn top  far", "a screen: top.rs looks at the like"),
+    ("prn top  vm", "the same"),
     (" prn server start", "a drawing"),
     ("    proto/", "a map of folders"),
 ];
@@ -259,6 +281,7 @@ impl Session {
                 .args(["bash"])
                 .env_remove("PRN_TLS_KEY")
                 .env("PATH", path)
+                .env("XDG_CONFIG_HOME", place.join(".config"))
                 .stdin(Stdio::piped())
                 // What it says of its jobs; each command's own goes to a file.
                 .stderr(Stdio::null())

@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use prn_ipc_protocol::message::{
-    Ask, Event, ExitCause, ExitStatus, For, LiveUsage, NewLease, ProcessInfo, Refusal, Reply,
-    Request, Retention, StartSpec, StopHow, Update, Whom,
+    Ask, Event, ExitCause, ExitStatus, For, FromSupervisor, LiveUsage, NewLease, ProcessInfo,
+    Refusal, Reply, Request, Retention, StartSpec, StopHow, Update, Whom,
 };
 use prn_ipc_protocol::types::{
     Labels, LimitName, Millis, ProcessId, ProcessName, SignalNumber, UnixMicros,
@@ -380,6 +380,11 @@ fn a_finished_process_is_forgotten_when_it_is_time_and_no_other_one_is() {
         refused(&mut hostile, Ask::Remove(asked)),
         Refusal::UnknownProcess
     );
+    // Who asks for it again has not heard that it ran, whichever frontend asks.
+    hostile.live_again(Mode::Ready);
+    let again = |spec: &mut StartSpec| spec.id = asked;
+    let (_, reply) = try_start(&mut hostile, "true", again);
+    assert_eq!(reply, Reply::Refused(Refusal::Forgotten));
     // Its id is free, and others have no room.
     for _ in 0..70 {
         let id = start(&mut hostile, "true", |_| {});
@@ -452,4 +457,72 @@ fn changes_are_numbered_in_their_order() {
         assert!(change > last);
         last = change;
     }
+}
+
+#[test]
+fn a_lease_waits_for_who_could_renew_it() {
+    let mut hostile = HostileFrontend::start();
+    let leased = |spec: &mut StartSpec| spec.process.lease = Some(millis(500));
+    let id = start(&mut hostile, "exec sleep 600", leased);
+    hostile.send(&encoded(&Request::Follow(id, For::Lease)));
+    // One that never serves, then one that does.
+    hostile.live_again(Mode::Silent);
+    std::thread::sleep(Duration::from_secs(2));
+    let group = hostile
+        .server
+        .cgroup()
+        .join("processes")
+        .join(id.to_string());
+    let members = std::fs::read_to_string(group.join("cgroup.procs")).unwrap();
+    assert!(
+        !members.is_empty(),
+        "it was ended while nobody could renew it"
+    );
+    hostile.live_again(Mode::Ready);
+    let end = hostile.end_of(id);
+    assert_eq!(end.main_exit.unwrap().cause, ExitCause::LeaseExpired);
+}
+
+#[test]
+fn a_process_that_is_being_stopped_is_not_paused() {
+    let mut hostile = HostileFrontend::start();
+    let script = "exec >out; trap 'sleep 1; exit 5' TERM; echo up; while :; do sleep 0.1; done";
+    let id = start(&mut hostile, script, |_| {});
+    until_written(&hostile, id, "up\n");
+    hostile.request(Ask::Stop(id, StopHow::Graceful(None)));
+    let pause = Update {
+        paused: Some(true),
+        ..Update::default()
+    };
+    hostile.request(Ask::Update(id, Box::new(pause)));
+    let mut refused = false;
+    let end = loop {
+        match hostile.receive().0 {
+            FromSupervisor::Reply(_, Reply::Refused(Refusal::Stopping)) => refused = true,
+            FromSupervisor::Event(Event::Process(info)) if info.end.is_some() => break info,
+            _ => {}
+        }
+    };
+    assert!(refused);
+    let status = end.main_exit.unwrap().status;
+    assert_eq!(status, ExitStatus::Exited(5), "it had its time");
+}
+
+#[test]
+fn signals_to_a_large_tree_leave_others_most_of_the_time() {
+    let mut hostile = HostileFrontend::start();
+    let script =
+        "i=0; while [ $i -lt 1500 ]; do sleep 600 & i=$((i+1)); done; exec >out; echo up; wait";
+    let id = start(&mut hostile, script, |_| {});
+    until_written(&hostile, id, "up\n");
+    let continued = Ask::Signal(id, signal(18), Whom::Tree);
+    assert_eq!(hostile.ask(continued.clone()).0, Reply::Done);
+    let Refusal::TooSoon(wait) = refused(&mut hostile, continued.clone()) else {
+        panic!("another one at once")
+    };
+    // Who is one process is signalled all the same.
+    let main = Ask::Signal(id, signal(18), Whom::Main);
+    assert_eq!(hostile.ask(main).0, Reply::Done);
+    std::thread::sleep(wait.duration());
+    assert_eq!(hostile.ask(continued).0, Reply::Done);
 }

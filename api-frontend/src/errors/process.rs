@@ -1,7 +1,7 @@
 //! What the supervisor says no to of processes that are there.
 
 use nix::errno::Errno;
-use prn_ipc_protocol::types::{ProcessId, ProcessName};
+use prn_ipc_protocol::types::{Millis, ProcessId, ProcessName};
 use prn_proto::reason::{self, metadata as key};
 use tonic::{Code, Status};
 
@@ -75,6 +75,21 @@ pub fn main_process_ended(id: ProcessId) -> Status {
     let why =
         "its main process has ended, and others of its tree are alive: TARGET_TREE reaches them";
     of_state(reason::PROCESS_ENDED, id, why)
+}
+
+/// It is on its way to its end.
+pub fn process_stopping(id: ProcessId) -> Status {
+    let why = "it is being stopped: it has to run for that";
+    of_state(reason::PROCESS_STOPPING, id, why)
+}
+
+/// Signals to whole trees have taken much of the server's time.
+pub fn too_soon(time: Millis) -> Status {
+    let message = format!(
+        "signals to large trees have taken much of the server's time: send it again after {} ms",
+        time.duration().as_millis()
+    );
+    quota(reason::TOO_MANY_REQUESTS, "signals", message, &[])
 }
 
 /// The process is alive, and can't be forgotten.

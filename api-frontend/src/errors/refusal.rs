@@ -150,6 +150,9 @@ fn refused(refusal: &Refusal, subject: Subject<'_>) -> Status {
         Refusal::MemoryInUse(bytes) => subject.of_process(|id| process::memory_in_use(id, *bytes)),
         Refusal::NoLease => subject.of_process(process::no_lease),
         Refusal::TooManyKept { max } => process::too_many_kept(*max),
+        Refusal::Stopping => subject.of_process(process::process_stopping),
+        Refusal::Forgotten => subject.of_process(process::process_forgotten),
+        Refusal::TooSoon(time) => process::too_soon(*time),
         Refusal::NotChanged(errno) => process::not_changed(Errno::from_raw(*errno)),
     }
 }

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::fs::File;
 
 use prn_ipc_protocol::message::{
-    Event, FromSupervisor, REQUESTS_WAITING_MAX, Refusal, Reply, RequestId,
+    Event, FromSupervisor, ProcessInfo, REQUESTS_WAITING_MAX, Refusal, Reply, RequestId,
 };
 use prn_ipc_protocol::types::{ProcessId, WorkspaceName};
 
@@ -132,7 +132,9 @@ impl Outbox {
             Notice::Changed(id) => self.state(id),
             Notice::Stopped(id) => self.settle(&Operation::Stop(id), &Reply::Done),
             Notice::Advanced(id, end) => self.event(Event::Advanced { id, end }),
-            Notice::Forgotten { id, change } => {
+            Notice::Forgotten { last, change } => {
+                let id = last.id;
+                self.tell_last(last);
                 self.event(Event::Forgotten { id, change });
                 self.settle(&Operation::Forget(id), &Reply::Done);
             }
@@ -145,6 +147,20 @@ impl Outbox {
                 self.event(Event::WorkspaceGone(name.clone()));
                 self.settle(&Operation::RemoveWorkspace(name), &Reply::Done);
             }
+        }
+    }
+
+    /// A process was forgotten whose state is to be sent still, perhaps before an answer: it cannot be
+    /// looked up any more.
+    fn tell_last(&mut self, last: Box<ProcessInfo>) {
+        let id = last.id;
+        let is_of_it =
+            |outgoing: &&mut Outgoing| matches!(outgoing, Outgoing::State(other) if *other == id);
+        if let Some(first) = self.queue.iter_mut().find(is_of_it) {
+            *first = Outgoing::Message {
+                message: FromSupervisor::Event(Event::Process(last)),
+                descriptors: Vec::new(),
+            };
         }
     }
 
@@ -201,6 +217,10 @@ mod tests {
         Ok(FromSupervisor::Reply(RequestId(request), reply))
     }
 
+    fn last(id: ProcessId) -> Box<ProcessInfo> {
+        Box::new(crate::process::tests::info(id))
+    }
+
     fn name(text: &str) -> WorkspaceName {
         text.to_owned().try_into().unwrap()
     }
@@ -246,7 +266,10 @@ mod tests {
                 }))],
             ),
             (
-                Notice::Forgotten { id: ONE, change: 9 },
+                Notice::Forgotten {
+                    last: last(ONE),
+                    change: 9,
+                },
                 vec![
                     Ok(FromSupervisor::Event(Event::Forgotten {
                         id: ONE,
@@ -280,6 +303,29 @@ mod tests {
                 .any(|sent| matches!(sent, Ok(FromSupervisor::Reply(..))));
             assert!(!answered_again, "{notice:?}");
         }
+    }
+
+    #[test]
+    fn what_was_forgotten_is_told_first_to_who_was_not_told_yet() {
+        let mut outbox = seven_pending();
+        outbox.notice(Notice::Changed(ONE));
+        outbox.notice(Notice::Started(ONE));
+        outbox.notice(Notice::Changed(ONE));
+        let forgotten = Notice::Forgotten {
+            last: last(ONE),
+            change: 9,
+        };
+        outbox.notice(forgotten);
+        let told = Ok(FromSupervisor::Event(Event::Process(last(ONE))));
+        let event = Event::Forgotten { id: ONE, change: 9 };
+        let expected = [
+            told,
+            reply(1, Reply::Done),
+            Err(ONE),
+            Ok(FromSupervisor::Event(event)),
+            reply(7, Reply::Done),
+        ];
+        assert_eq!(sent(&mut outbox), expected);
     }
 
     #[test]

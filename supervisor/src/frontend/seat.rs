@@ -187,7 +187,7 @@ impl Seat {
         let (report, lived) = frontend.end(runner);
         // Those who followed through it may come back through the next one.
         runner.unfollow_all();
-        runner.release_leases();
+        runner.suspend_leases();
         match stage {
             Stage::Stopping | Stage::Flushing { .. } if status == Some(ExitStatus::Exited(0)) => {}
             Stage::Stopping | Stage::Flushing { .. } => audit_end(status),

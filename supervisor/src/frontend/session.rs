@@ -102,7 +102,7 @@ impl Session {
         self.phase = self.phase.after(&request)?;
         match request {
             Request::Hello(_) => self.send_snapshot(runner),
-            Request::Ready => {}
+            Request::Ready => runner.resume_leases(),
             Request::Ask(request, ask) => {
                 self.outbox.accept(request)?;
                 if let Err(refusal) = self.ask(request, ask, runner) {

@@ -271,9 +271,10 @@ impl Runner {
             self.remembered -= process.info.spec.size();
         }
         self.release(&mut process);
+        self.forgotten.add(process.info.id);
         self.last_change += 1;
         self.notices.push_back(Notice::Forgotten {
-            id: process.info.id,
+            last: Box::new(process.info),
             change: self.last_change,
         });
     }

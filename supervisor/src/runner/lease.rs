@@ -21,17 +21,34 @@ impl Runner {
         self.with_id(id, |runner, process| runner.set_lease_kept(process, false));
     }
 
-    /// As [`Runner::release_lease`], for all processes: who has told of followers is gone.
-    pub fn release_leases(&mut self) {
-        let kept = self
-            .table
-            .iter()
-            .filter(|(_, process)| process.is_lease_kept);
-        for number in kept.map(|(number, _)| *number).collect::<Vec<_>>() {
+    /// Nobody can follow a process or renew its lease from now on, nor say that somebody does: the
+    /// frontend is gone.
+    pub fn suspend_leases(&mut self) {
+        self.has_leases = false;
+        for number in self.leased() {
             self.with(number, |runner, process| {
                 runner.set_lease_kept(process, false)
             });
         }
+    }
+
+    /// They can again: all leases begin anew.
+    pub fn resume_leases(&mut self) {
+        self.has_leases = true;
+        for number in self.leased() {
+            self.with(number, |runner, process| {
+                runner.begin_lease(process);
+                runner.changed(process);
+            });
+        }
+    }
+
+    fn leased(&self) -> Vec<u64> {
+        let is_leased = |process: &Process| {
+            process.is_lease_kept || (process.info.spec.lease.is_some() && process.is_alive())
+        };
+        let leased = self.table.iter().filter(|(_, process)| is_leased(process));
+        leased.map(|(number, _)| *number).collect()
     }
 
     fn set_lease_kept(&mut self, process: &mut Process, is_kept: bool) {
@@ -52,11 +69,12 @@ impl Runner {
         self.begin_lease(process);
     }
 
-    /// A process's lease begins now, if it has one and nobody keeps it.
+    /// A process's lease begins now, if it has one and nobody keeps it, and anybody could.
     pub(super) fn begin_lease(&mut self, process: &mut Process) {
         let number = process.info.number;
         self.deadlines.take_back_due(number, Due::Lease);
-        let lease = process.info.spec.lease.filter(|_| !process.is_lease_kept);
+        let runs = self.has_leases && !process.is_lease_kept;
+        let lease = process.info.spec.lease.filter(|_| runs);
         process.info.lease_ends = lease.map(|lease| {
             self.deadlines.add(Deadline {
                 at: Instant::now() + lease.duration(),

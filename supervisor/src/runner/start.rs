@@ -126,6 +126,9 @@ impl Runner {
 
     /// What is known of a start with this name.
     fn known(&self, id: ProcessId, digest: u64) -> Result<Option<Started>, Refusal> {
+        if self.forgotten.contains(id) {
+            return Err(Refusal::Forgotten);
+        }
         let number = self.numbers.get(&id);
         let Some(known) = number.and_then(|number| self.table.get(number)) else {
             let holder = Holder::Process(id);

@@ -1,11 +1,14 @@
 //! What can be done to a process that is alive, but for stopping it: signals, and changes of its
 //! limits, its labels and its lease. And what it takes of the machine. Runs in the supervisor.
 
+use std::time::{Duration, Instant};
+
 use prn_ipc_protocol::message::{LiveUsage, NewLease, Refusal, Update, Whom};
-use prn_ipc_protocol::types::{Labels, LimitName, Limits, ProcessId, SignalNumber};
+use prn_ipc_protocol::types::{Labels, LimitName, Limits, Millis, ProcessId, SignalNumber};
 
 use super::Runner;
-use crate::admission::{check_arguments, check_ceilings};
+use crate::admission::{KEPT_BYTES_MAX, check_arguments, check_ceilings};
+use crate::cgroup::Group;
 use crate::process::{Phase, Process};
 use crate::sys::{errno_number, pidfd};
 
@@ -23,17 +26,27 @@ const USAGE: [&str; 10] = [
     "io.pressure",
 ];
 
+/// A signal to a tree that takes longer than this keeps others waiting.
+const TREE_SIGNAL: Duration = Duration::from_millis(2);
+
+/// From its beginning to the next one it takes this many times as long: a quarter of this thread's
+/// time, however many are asked for.
+const PAUSE: u32 = 4;
+
 impl Runner {
     /// Sends a signal.
     ///
     /// # Errors
-    /// `UnknownProcess`, or `Ended`, also of a main process whose tree lives.
+    /// `UnknownProcess`, or `Ended`, also of a main process whose tree lives; `TooSoon` after one to a
+    /// large tree.
     pub fn signal(
         &mut self,
         id: ProcessId,
         signal: SignalNumber,
         whom: Whom,
     ) -> Result<(), Refusal> {
+        let now = Instant::now();
+        let wait = self.tree_signals_after.saturating_duration_since(now);
         let live = self.known_by(id)?.live.as_ref();
         let live = live.filter(|live| live.phase == Phase::Running);
         let live = live.ok_or(Refusal::Ended)?;
@@ -42,8 +55,16 @@ impl Runner {
                 let main = live.main.as_ref().ok_or(Refusal::Ended)?;
                 pidfd::signal(main, signal.number()).map_err(|_| Refusal::Ended)
             }
+            Whom::Tree if !wait.is_zero() => {
+                let left = wait + Duration::from_millis(1);
+                Err(Millis::try_from(left).map_or(Refusal::Ended, Refusal::TooSoon))
+            }
             Whom::Tree => {
                 live.group.signal(&[signal.number()]);
+                let took = now.elapsed();
+                if took > TREE_SIGNAL {
+                    self.tree_signals_after = now + PAUSE * took;
+                }
                 Ok(())
             }
         }
@@ -64,8 +85,9 @@ impl Runner {
         })
     }
 
-    /// Changes a process. What is refused is not changed, and nothing after it: limits, whether it is
-    /// paused, its labels, its lease.
+    /// Changes a process. What can be known before is refused before anything is changed. What the
+    /// kernel refuses is not changed, and nothing after it: limits, whether it is paused, its labels, its
+    /// lease.
     ///
     /// # Errors
     /// `UnknownProcess`, `Ended`, and of what is to be changed.
@@ -73,6 +95,11 @@ impl Runner {
         let process = self.known_by(id)?;
         if !process.is_alive() {
             return Err(Refusal::Ended);
+        }
+        let live = process.live.as_ref();
+        let is_stopping = live.is_some_and(|live| live.stopping.is_some());
+        if update.paused == Some(true) && is_stopping {
+            return Err(Refusal::Stopping);
         }
         if update.lease == Some(NewLease::Same) && process.info.spec.lease.is_none() {
             return Err(Refusal::NoLease);
@@ -86,12 +113,16 @@ impl Runner {
     }
 
     fn change(&mut self, process: &mut Process, update: Update) -> Result<(), Refusal> {
+        self.check_limits(process, &update.limits)?;
+        if let Some(labels) = &update.labels {
+            self.check_labels(process, labels)?;
+        }
         self.change_limits(process, &update.limits)?;
         if let Some(paused) = update.paused {
             set_paused(process, paused)?;
         }
         if let Some(labels) = update.labels {
-            self.change_labels(process, labels)?;
+            self.change_labels(process, labels);
         }
         if let Some(lease) = update.lease {
             self.renew_lease(process, lease);
@@ -99,20 +130,25 @@ impl Runner {
         Ok(())
     }
 
+    fn check_limits(&self, process: &Process, limits: &Limits) -> Result<(), Refusal> {
+        check_ceilings(&self.settings.config.limit_ceilings, limits)?;
+        // The kernel would take back what is above in this thread, however long that takes, and kill
+        // where it can't.
+        let wanted = limits.get(LimitName::Memory);
+        let group = process.live.as_ref().map(|live| &live.group);
+        let in_use = group.filter(|_| wanted.is_some()).and_then(Group::memory);
+        match in_use {
+            Some(in_use) if Some(in_use) > wanted => Err(Refusal::MemoryInUse(in_use)),
+            Some(_) | None => Ok(()),
+        }
+    }
+
     fn change_limits(&self, process: &mut Process, limits: &Limits) -> Result<(), Refusal> {
         let config = &self.settings.config;
-        check_ceilings(&config.limit_ceilings, limits)?;
         let info = &mut process.info;
         let Some(live) = process.live.as_ref().filter(|_| !limits.is_empty()) else {
             return Ok(());
         };
-        // The kernel would take back what is above in this thread, however long that takes, and kill
-        // where it can't.
-        let wanted = limits.get(LimitName::Memory);
-        let in_use = live.group.memory().filter(|bytes| wanted < Some(*bytes));
-        if let (Some(_), Some(in_use)) = (wanted, in_use) {
-            return Err(Refusal::MemoryInUse(in_use));
-        }
         let written = live.group.limit(limits, &config.disks);
         info.limits.in_force = live.group.limits();
         let not_enforced = written.map_err(Refusal::NotEnforceable)?;
@@ -128,16 +164,24 @@ impl Runner {
         Ok(())
     }
 
-    fn change_labels(&mut self, process: &mut Process, labels: Labels) -> Result<(), Refusal> {
-        let spec = &mut process.info.spec;
-        let others = self.arguments - spec.labels.size();
-        check_arguments(others, labels.size())?;
-        self.arguments = others + labels.size();
-        if spec.retention.is_kept {
-            self.kept.bytes = self.kept.bytes - spec.labels.size() + labels.size();
+    fn check_labels(&self, process: &Process, labels: &Labels) -> Result<(), Refusal> {
+        let spec = &process.info.spec;
+        check_arguments(self.arguments - spec.labels.size(), labels.size())?;
+        let others = self.kept.bytes.saturating_sub(spec.labels.size());
+        if process.is_kept() && others + labels.size() > KEPT_BYTES_MAX {
+            let max = self.settings.config.finished_max;
+            return Err(Refusal::TooManyKept { max });
         }
-        spec.labels = labels;
         Ok(())
+    }
+
+    fn change_labels(&mut self, process: &mut Process, labels: Labels) {
+        let (old, new) = (process.info.spec.labels.size(), labels.size());
+        self.arguments = self.arguments - old + new;
+        if process.is_kept() {
+            self.kept.bytes = self.kept.bytes - old + new;
+        }
+        process.info.spec.labels = labels;
     }
 }
 
