@@ -1,5 +1,6 @@
 //! How to reach the server: the flags for it, and connecting.
 
+use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -137,10 +138,12 @@ impl Remote {
     }
 }
 
-/// What failed with a certificate or the key, and whether that is the server's.
-fn of_certificate(error: CredentialsError, server: &CertificateSource) -> Failure {
+/// What failed with a certificate or the key, and whether it is that the server's is not there.
+pub fn of_certificate(error: CredentialsError, server: &CertificateSource) -> Failure {
     match (&error, server) {
-        (CredentialsError::Read { path, .. }, CertificateSource::File(file)) if path == file => {
+        (CredentialsError::Read { path, source }, CertificateSource::File(file))
+            if path == file && source.kind() == io::ErrorKind::NotFound =>
+        {
             Failure::ServerCertificate(error)
         }
         _ => error.into(),

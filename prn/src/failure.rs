@@ -280,13 +280,11 @@ impl Failure {
 
     /// There is no such workspace on the server.
     pub fn is_workspace_not_found(&self) -> bool {
-        match self {
-            Self::NoWorkspace(_) => true,
-            Self::Client(error) => error
-                .refusal()
-                .is_some_and(|refusal| refusal.reason == reason::WORKSPACE_NOT_FOUND),
-            _ => false,
+        if let Self::Client(error) = self {
+            let refusal = error.refusal();
+            return refusal.is_some_and(|refusal| refusal.reason == reason::WORKSPACE_NOT_FOUND);
         }
+        matches!(self, Self::NoWorkspace(_))
     }
 
     /// There is no such program on the server.

@@ -678,10 +678,13 @@ fn what_is_named_wrongly_is_told_from_what_is_meant() {
     assert!(error.contains("prn workspace create nobody"), "{error}");
     let selected = server.ok(&["list", "-q", "-l", "tier=a\\,b"]);
     assert_eq!(selected.trim(), comma);
-    let missing = ["list", "--server-cert", "/nowhere/server.pem"];
-    let (_, error, code) = prn(&server, &missing);
-    assert_eq!(code, Some(1));
-    assert!(error.contains("copy that file from there"), "{error}");
+    let added = ["context", "add", "east", "--address", "east:1"];
+    for words in [&["list"][..], &added] {
+        let missing = [words, &["--server-cert", "/nowhere/server.pem"]].concat();
+        let (_, error, code) = prn(&server, &missing);
+        assert_eq!(code, Some(1), "{words:?}");
+        assert!(error.contains("copy that file from there"), "{error}");
+    }
 }
 
 #[test]

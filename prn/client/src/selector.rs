@@ -72,10 +72,10 @@ pub struct InvalidSelector {
 }
 
 fn why(part: &str) -> &'static str {
-    let is_of_set = |word: &str| ["in", "notin"].iter().any(|of_set| word == *of_set);
+    let is_of_set = |word: &str| ["in", "notin"].contains(&word);
     let mut words = part.split([' ', '(']);
     if words.nth(1).is_some_and(is_of_set) {
-        "there are no sets (in, notin); name each value in a command of its own, or exclude others with key!=value"
+        "there are no sets (in, notin): key=value selects one value, key!=value all others"
     } else {
         "key=value, key!=value, key and !key do, with commas between"
     }

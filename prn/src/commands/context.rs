@@ -12,7 +12,7 @@ use prn_client::credentials::{CertificateSource, KeySource};
 use prn_proto::tls::Certificate;
 use prn_proto::units::Address;
 
-use crate::connection::{Connection, Remote};
+use crate::connection::{Connection, Remote, of_certificate};
 use crate::context::config::{Config, Context as Known, KEY_OF_ENVIRONMENT, Place};
 use crate::context::edit::{self, Existing};
 use crate::context::error::ContextError;
@@ -282,7 +282,10 @@ impl Source {
             (None, _, _) => None,
         };
         let certificate = match said {
-            Some(source) => Some(source.load()?),
+            Some(source) => {
+                let loaded = source.load();
+                Some(loaded.map_err(|error| of_certificate(error, &source))?)
+            }
             None => line.map(|line| line.certificate.clone()),
         };
         match (address, certificate) {
