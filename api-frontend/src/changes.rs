@@ -4,7 +4,7 @@
 //! nothing but a place in them, however slow it is. Those that were forgotten are there as well, the
 //! last [`FORGOTTEN_MAX`] of them.
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
 
 use prn_ipc_protocol::types::ProcessId;
@@ -18,8 +18,7 @@ pub const FORGOTTEN_MAX: usize = 16 * 1024;
 pub struct Changes<P> {
     by_number: BTreeMap<u64, Change<P>>,
     /// Numbers of the forgotten ones, oldest first.
-    forgotten: VecDeque<(u64, ProcessId)>,
-    forgotten_ids: HashSet<ProcessId>,
+    forgotten: VecDeque<u64>,
     newest: u64,
     oldest_place: u64,
 }
@@ -38,7 +37,6 @@ impl<P> Default for Changes<P> {
         Self {
             by_number: BTreeMap::new(),
             forgotten: VecDeque::new(),
-            forgotten_ids: HashSet::new(),
             newest: 0,
             oldest_place: 0,
         }
@@ -54,13 +52,11 @@ impl<P> Changes<P> {
     /// It was forgotten at `is`.
     pub fn forgotten(&mut self, was: u64, is: u64, id: ProcessId) {
         self.moved(Some(was), is, Change::Forgotten(id));
-        self.forgotten.push_back((is, id));
-        self.forgotten_ids.insert(id);
+        self.forgotten.push_back(is);
         if self.forgotten.len() > FORGOTTEN_MAX
-            && let Some((oldest, id)) = self.forgotten.pop_front()
+            && let Some(oldest) = self.forgotten.pop_front()
         {
             self.by_number.remove(&oldest);
-            self.forgotten_ids.remove(&id);
             self.oldest_place = oldest;
         }
     }
@@ -70,11 +66,6 @@ impl<P> Changes<P> {
     pub fn known_at(&mut self, newest: u64) {
         self.newest = self.newest.max(newest);
         self.oldest_place = self.newest;
-    }
-
-    /// Whether this process was forgotten, as far as that is known.
-    pub fn was_forgotten(&self, id: ProcessId) -> bool {
-        self.forgotten_ids.contains(&id)
     }
 
     /// Number of the newest change.
@@ -144,8 +135,6 @@ mod tests {
         // Those at 3 and at 5 are gone.
         assert!(!changes.is_known_after(4) && changes.is_known_after(5));
         assert_eq!(changes.by_number.len(), FORGOTTEN_MAX);
-        let known = [2, 3].map(|number| changes.was_forgotten(id(number)));
-        assert_eq!(known, [false, true]);
         assert_eq!(all(&changes, 5).first().unwrap().0, 7);
     }
 

@@ -38,7 +38,7 @@ pub use input::{
     unwritable,
 };
 pub use process::{
-    main_process_ended, process_ended, process_forgotten, process_not_found, process_running,
+    main_process_ended, process_ended, process_not_found, process_running,
 };
 pub use refusal::{failed, workspace_failed};
 pub use workspace::workspace_not_found;

@@ -141,11 +141,6 @@ impl Mirror {
         self.read().by_id.get(&id).cloned()
     }
 
-    /// Whether there was a process of this name, which was forgotten, as far as that is known.
-    pub fn was_forgotten(&self, id: ProcessId) -> bool {
-        self.read().changes.was_forgotten(id)
-    }
-
     /// The workspace of this name.
     pub fn workspace(&self, name: &WorkspaceName) -> Option<Workspace> {
         self.read().workspaces.get(name)
