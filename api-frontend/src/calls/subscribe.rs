@@ -101,7 +101,7 @@ fn forget(
     async move {
         tokio::time::sleep(COMEBACK).await;
         let forgotten = async {
-            let permit = permits.change(&client).await?;
+            let permit = permits.forgetting(&client).await?;
             let done = |answered: Answered<'_>| answered.done();
             supervisor.ask(permit, Ask::Remove(id), done).await
         };

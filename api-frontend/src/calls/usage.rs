@@ -14,7 +14,7 @@ use tonic::Status;
 
 use crate::calls::list::ANSWER_MAX;
 use crate::calls::server::Server;
-use crate::clients::{Client, USAGES_MAX};
+use crate::clients::{Client, USAGES_AT_ONCE};
 use crate::convert::several::{Several, several};
 use crate::convert::time::timestamp;
 use crate::convert::usage;
@@ -99,7 +99,10 @@ async fn all(
         let usage = one(server, client, &process, with_tasks).await;
         (process.hub.id(), usage)
     });
-    stream::iter(usages).buffered(USAGES_MAX).collect().await
+    stream::iter(usages)
+        .buffered(USAGES_AT_ONCE)
+        .collect()
+        .await
 }
 
 async fn one(server: &Server, client: &Client, process: &Arc<Process>, with_tasks: bool) -> Usage {
