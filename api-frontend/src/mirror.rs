@@ -65,6 +65,7 @@ pub struct Counts {
 pub struct Process {
     info: watch::Sender<Arc<ProcessInfo>>,
     forgotten: AtomicBool,
+    read: AtomicBool,
     /// Its output and those who read it.
     pub hub: Hub,
     /// Those who write its input.
@@ -86,6 +87,11 @@ impl Process {
     /// a change.
     pub fn is_forgotten(&self) -> bool {
         self.forgotten.load(Ordering::Acquire)
+    }
+
+    /// All of its output was read. Whether that is news.
+    pub fn was_read(&self) -> bool {
+        !self.read.swap(true, Ordering::AcqRel)
     }
 
     fn forget(&self) {
@@ -363,6 +369,7 @@ impl Table {
         let process = Arc::new(Process {
             info: watch::Sender::new(Arc::clone(info)),
             forgotten: AtomicBool::new(false),
+            read: AtomicBool::new(false),
             hub: Hub::new(info.id),
             writers: Arc::default(),
         });
