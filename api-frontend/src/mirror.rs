@@ -14,7 +14,7 @@ use prn_ipc_protocol::message::{ProcessInfo, WorkspaceInfo};
 use prn_ipc_protocol::types::{ProcessId, ProcessName, WorkspaceName};
 use tokio::sync::watch;
 
-use crate::changes::{Change, Changes};
+use crate::changes::{Change, Changes, Gone};
 use crate::input::writer::Writers;
 use crate::selector::{Selector, Short};
 use crate::subscribe::hub::Hub;
@@ -246,14 +246,14 @@ impl Mirror {
             .collect())
     }
 
-    /// The ids of all that were forgotten after this place.
-    pub fn forgotten_after(&self, place: u64) -> Vec<ProcessId> {
+    /// The ids of all that were forgotten after this place, and that this can have selected.
+    pub fn forgotten_after(&self, place: u64, selector: &Selector) -> Vec<ProcessId> {
         let table = self.read();
         let forgotten = table
             .changes
             .after(place)
             .filter_map(|(_, change)| match change {
-                Change::Forgotten(id) => Some(*id),
+                Change::Forgotten(gone) => selector.can_have_had(gone).then_some(gone.id),
                 Change::Changed(_) => None,
             });
         forgotten.collect()
@@ -391,7 +391,8 @@ impl Table {
         if let Some(name) = info.spec.name.clone() {
             self.by_name.remove(&(name, info.number));
         }
-        self.changes.forgotten(info.change, change, id);
+        self.changes
+            .forgotten(info.change, change, Gone::from(&*info));
         self.workspaces.changed(Some(&info), None);
         if info.end.is_some() {
             self.finished = self.finished.saturating_sub(1);
