@@ -4,12 +4,13 @@
 //! nothing but a place in them, however slow it is. Those that were forgotten are there as well, the
 //! last [`FORGOTTEN_MAX`] of them.
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
 
-use prn_ipc_protocol::types::ProcessId;
+use prn_ipc_protocol::message::ProcessInfo;
+use prn_ipc_protocol::types::{ProcessId, ProcessName, WorkspaceName};
 
-/// Most forgotten processes that are remembered by their ids, at about 150 bytes each: those of
+/// Most forgotten processes that are remembered, at about 300 bytes each: those of
 /// some minutes on a server that starts a hundred processes a second.
 pub const FORGOTTEN_MAX: usize = 16 * 1024;
 
@@ -18,8 +19,7 @@ pub const FORGOTTEN_MAX: usize = 16 * 1024;
 pub struct Changes<P> {
     by_number: BTreeMap<u64, Change<P>>,
     /// Numbers of the forgotten ones, oldest first.
-    forgotten: VecDeque<(u64, ProcessId)>,
-    forgotten_ids: HashSet<ProcessId>,
+    forgotten: VecDeque<u64>,
     newest: u64,
     oldest_place: u64,
 }
@@ -30,7 +30,29 @@ pub enum Change<P> {
     /// This is new, or has changed.
     Changed(P),
     /// This was forgotten.
-    Forgotten(ProcessId),
+    Forgotten(Gone),
+}
+
+/// What is remembered of a forgotten process: what a selector selects it by, of that which never
+/// changes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gone {
+    /// Its id.
+    pub id: ProcessId,
+    /// Its name.
+    pub name: Option<ProcessName>,
+    /// Where it was started.
+    pub workspace: Option<WorkspaceName>,
+}
+
+impl From<&ProcessInfo> for Gone {
+    fn from(info: &ProcessInfo) -> Self {
+        Self {
+            id: info.id,
+            name: info.spec.name.clone(),
+            workspace: info.spec.workspace.clone(),
+        }
+    }
 }
 
 impl<P> Default for Changes<P> {
@@ -38,7 +60,6 @@ impl<P> Default for Changes<P> {
         Self {
             by_number: BTreeMap::new(),
             forgotten: VecDeque::new(),
-            forgotten_ids: HashSet::new(),
             newest: 0,
             oldest_place: 0,
         }
@@ -52,15 +73,13 @@ impl<P> Changes<P> {
     }
 
     /// It was forgotten at `is`.
-    pub fn forgotten(&mut self, was: u64, is: u64, id: ProcessId) {
-        self.moved(Some(was), is, Change::Forgotten(id));
-        self.forgotten.push_back((is, id));
-        self.forgotten_ids.insert(id);
+    pub fn forgotten(&mut self, was: u64, is: u64, gone: Gone) {
+        self.moved(Some(was), is, Change::Forgotten(gone));
+        self.forgotten.push_back(is);
         if self.forgotten.len() > FORGOTTEN_MAX
-            && let Some((oldest, id)) = self.forgotten.pop_front()
+            && let Some(oldest) = self.forgotten.pop_front()
         {
             self.by_number.remove(&oldest);
-            self.forgotten_ids.remove(&id);
             self.oldest_place = oldest;
         }
     }
@@ -70,11 +89,6 @@ impl<P> Changes<P> {
     pub fn known_at(&mut self, newest: u64) {
         self.newest = self.newest.max(newest);
         self.oldest_place = self.newest;
-    }
-
-    /// Whether this process was forgotten, as far as that is known.
-    pub fn was_forgotten(&self, id: ProcessId) -> bool {
-        self.forgotten_ids.contains(&id)
     }
 
     /// Number of the newest change.
@@ -108,8 +122,12 @@ impl<P> Changes<P> {
 mod tests {
     use super::*;
 
-    fn id(number: u64) -> ProcessId {
-        ProcessId::from_bytes(u128::from(number).to_be_bytes())
+    fn gone(number: u64) -> Gone {
+        Gone {
+            id: ProcessId::from_bytes(u128::from(number).to_be_bytes()),
+            name: None,
+            workspace: None,
+        }
     }
 
     fn all(changes: &Changes<char>, place: u64) -> Vec<(u64, Change<char>)> {
@@ -128,8 +146,8 @@ mod tests {
         let (a, b) = (Change::Changed('a'), Change::Changed('b'));
         assert_eq!(all(&changes, 0), [(2, b), (3, a.clone())]);
         assert_eq!(all(&changes, 2), [(3, a.clone())]);
-        changes.forgotten(2, 4, id(2));
-        assert_eq!(all(&changes, 0), [(3, a), (4, Change::Forgotten(id(2)))]);
+        changes.forgotten(2, 4, gone(2));
+        assert_eq!(all(&changes, 0), [(3, a), (4, Change::Forgotten(gone(2)))]);
         assert_eq!((changes.newest(), all(&changes, 4)), (4, vec![]));
     }
 
@@ -139,13 +157,11 @@ mod tests {
         assert!(changes.is_known_after(0) && !changes.is_known_after(1));
         for number in 1..=u64::try_from(FORGOTTEN_MAX).unwrap() + 2 {
             changes.changed(None, 2 * number, 'a');
-            changes.forgotten(2 * number, 2 * number + 1, id(number));
+            changes.forgotten(2 * number, 2 * number + 1, gone(number));
         }
         // Those at 3 and at 5 are gone.
         assert!(!changes.is_known_after(4) && changes.is_known_after(5));
         assert_eq!(changes.by_number.len(), FORGOTTEN_MAX);
-        let known = [2, 3].map(|number| changes.was_forgotten(id(number)));
-        assert_eq!(known, [false, true]);
         assert_eq!(all(&changes, 5).first().unwrap().0, 7);
     }
 

@@ -12,15 +12,23 @@ use tokio::sync::{Semaphore, SemaphorePermit, TryAcquireError};
 
 /// Most lists of a client that are being made.
 const LISTS_MAX: usize = 2;
-/// Most of a client's requests to kill at once, to open an output, about inputs, to change a process,
-/// and about what one takes, that wait for the supervisor: a quarter of what all clients together may
-/// have ([`crate::permits`]).
+/// Most of a client's requests to kill at once, to open an output, and about inputs, that wait for the
+/// supervisor: a quarter of what all clients together may have ([`crate::permits`]).
 const KILLS_MAX: usize = 16;
 const SUBSCRIPTIONS_MAX: usize = 4;
 const INPUTS_MAX: usize = 8;
-const CHANGES_MAX: usize = 4;
-/// See [`CHANGES_MAX`].
-pub const USAGES_MAX: usize = 4;
+/// Most signals and updates of processes under way, of all clients. They are answered at once, so one that finds no
+/// room waits until there is some.
+pub const CHANGES_MAX: usize = 16;
+/// Most removals of processes under way. One lasts for as long as the supervisor deletes what the
+/// process has left, so they keep no signal and no renewal waiting: of those that find no room, each
+/// waits for removals alone, and for those of its own client first.
+pub const FORGETTINGS_MAX: usize = 16;
+/// Most looks at what a process takes under way: as these, and not among them, for one call can
+/// bring a thousand.
+pub const USAGES_MAX: usize = 16;
+/// So many looks at what processes take of one call.
+pub const USAGES_AT_ONCE: usize = USAGES_MAX / 4;
 
 /// Most calls of a client that wait for the end of processes, and how many processes they may wait
 /// for on average: one that waits for fewer counts as if it did. To wait for one of many takes a
@@ -52,6 +60,8 @@ pub struct Client {
     pub waits: Waits,
     /// For watches.
     pub watches: Arc<Semaphore>,
+    /// For requests to forget a process.
+    pub forgettings: Arc<Semaphore>,
     /// For requests to change a process.
     pub changes: Arc<Semaphore>,
     /// For requests about what a process takes.
@@ -83,11 +93,15 @@ impl Waits {
 impl Clients {
     /// Those with these certificates (DER).
     pub fn new(pins: &[Vec<u8>]) -> Self {
+        let count = pins.len();
         let clients = pins.iter().map(|der| {
             let fingerprint = Fingerprint::of(der);
             let not_after = Certificate::from_der(der.clone()).ok();
             let not_after = not_after.and_then(|certificate| until(&certificate));
-            (fingerprint, Arc::new(Client::new(fingerprint, not_after)))
+            (
+                fingerprint,
+                Arc::new(Client::new(fingerprint, not_after, count)),
+            )
         });
         Self(clients.collect())
     }
@@ -107,7 +121,8 @@ impl Client {
     /// So many watches it may have.
     pub const WATCHES_MAX: usize = WATCHES_MAX;
 
-    fn new(fingerprint: Fingerprint, not_after: Option<UnixMicros>) -> Self {
+    fn new(fingerprint: Fingerprint, not_after: Option<UnixMicros>, count: usize) -> Self {
+        let queue = |max| Arc::new(Semaphore::new(share(max, count)));
         Self {
             fingerprint,
             lists: Semaphore::new(LISTS_MAX),
@@ -116,11 +131,18 @@ impl Client {
             inputs: Arc::new(Semaphore::new(INPUTS_MAX)),
             waits: Waits::new(),
             watches: Arc::new(Semaphore::new(WATCHES_MAX)),
-            changes: Arc::new(Semaphore::new(CHANGES_MAX)),
-            usages: Arc::new(Semaphore::new(USAGES_MAX)),
+            changes: queue(CHANGES_MAX),
+            forgettings: queue(FORGETTINGS_MAX),
+            usages: queue(USAGES_MAX),
             not_after,
         }
     }
+}
+
+/// How many of these a client may have while others want some as well: no more than a quarter, and
+/// less if all of so many clients are to find one of their own.
+fn share(max: usize, clients: usize) -> usize {
+    (max / clients.max(4)).max(1)
 }
 
 /// Until when a certificate is valid.

@@ -37,8 +37,6 @@ pub use input::{
     input_ended, input_in_use, input_misplaced, input_silent, input_stalled, input_taken_over,
     unwritable,
 };
-pub use process::{
-    main_process_ended, process_ended, process_forgotten, process_not_found, process_running,
-};
+pub use process::{main_process_ended, process_ended, process_not_found, process_running};
 pub use refusal::{failed, workspace_failed};
 pub use workspace::workspace_not_found;

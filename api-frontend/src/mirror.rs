@@ -14,7 +14,7 @@ use prn_ipc_protocol::message::{ProcessInfo, WorkspaceInfo};
 use prn_ipc_protocol::types::{ProcessId, ProcessName, WorkspaceName};
 use tokio::sync::watch;
 
-use crate::changes::{Change, Changes};
+use crate::changes::{Change, Changes, Gone};
 use crate::input::writer::Writers;
 use crate::selector::{Selector, Short};
 use crate::subscribe::hub::Hub;
@@ -65,6 +65,7 @@ pub struct Counts {
 pub struct Process {
     info: watch::Sender<Arc<ProcessInfo>>,
     forgotten: AtomicBool,
+    read: AtomicBool,
     /// Its output and those who read it.
     pub hub: Hub,
     /// Those who write its input.
@@ -86,6 +87,11 @@ impl Process {
     /// a change.
     pub fn is_forgotten(&self) -> bool {
         self.forgotten.load(Ordering::Acquire)
+    }
+
+    /// All of its output was read. Whether that is news.
+    pub fn was_read(&self) -> bool {
+        !self.read.swap(true, Ordering::AcqRel)
     }
 
     fn forget(&self) {
@@ -139,11 +145,6 @@ impl Mirror {
     /// The process of this name.
     pub fn process(&self, id: ProcessId) -> Option<Arc<Process>> {
         self.read().by_id.get(&id).cloned()
-    }
-
-    /// Whether there was a process of this name, which was forgotten, as far as that is known.
-    pub fn was_forgotten(&self, id: ProcessId) -> bool {
-        self.read().changes.was_forgotten(id)
     }
 
     /// The workspace of this name.
@@ -245,14 +246,14 @@ impl Mirror {
             .collect())
     }
 
-    /// The ids of all that were forgotten after this place.
-    pub fn forgotten_after(&self, place: u64) -> Vec<ProcessId> {
+    /// The ids of all that were forgotten after this place, and that this can have selected.
+    pub fn forgotten_after(&self, place: u64, selector: &Selector) -> Vec<ProcessId> {
         let table = self.read();
         let forgotten = table
             .changes
             .after(place)
             .filter_map(|(_, change)| match change {
-                Change::Forgotten(id) => Some(*id),
+                Change::Forgotten(gone) => selector.can_have_had(gone).then_some(gone.id),
                 Change::Changed(_) => None,
             });
         forgotten.collect()
@@ -368,6 +369,7 @@ impl Table {
         let process = Arc::new(Process {
             info: watch::Sender::new(Arc::clone(info)),
             forgotten: AtomicBool::new(false),
+            read: AtomicBool::new(false),
             hub: Hub::new(info.id),
             writers: Arc::default(),
         });
@@ -389,7 +391,8 @@ impl Table {
         if let Some(name) = info.spec.name.clone() {
             self.by_name.remove(&(name, info.number));
         }
-        self.changes.forgotten(info.change, change, id);
+        self.changes
+            .forgotten(info.change, change, Gone::from(&*info));
         self.workspaces.changed(Some(&info), None);
         if info.end.is_some() {
             self.finished = self.finished.saturating_sub(1);

@@ -6,14 +6,14 @@ use std::sync::Arc;
 use prn_ipc_protocol::message::REQUESTS_WAITING_MAX;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::clients::{Client, Clients};
+use crate::clients::{CHANGES_MAX, Client, Clients, FORGETTINGS_MAX, USAGES_MAX};
 use crate::failure::Failure;
 use crate::quota::{Full, Limit, Quota, Slot};
 
 /// Most starts under way, of processes and, as creations, of workspaces.
 const STARTS_MAX: u32 = 480;
 /// Most stops with a grace time under way: one can last for that.
-const GRACEFUL_STOPS_MAX: u32 = 384;
+const GRACEFUL_STOPS_MAX: u32 = 368;
 /// Most other stops under way. They are answered within seconds, so one that finds no room waits
 /// until there is some.
 const KILLS_MAX: usize = 64;
@@ -28,12 +28,6 @@ const SUBSCRIPTIONS_MAX: usize = 16;
 /// answered at once, so one that finds no room waits until there is some. Twice as many as
 /// subscriptions: a stream asks for its descriptor, and for its end.
 const INPUTS_MAX: usize = 32;
-/// Most signals, updates and removals of processes under way. They are answered at once, so one that
-/// finds no room waits until there is some.
-const CHANGES_MAX: usize = 16;
-/// Most looks at what a process takes under way: as these, and not among them, for one call can
-/// bring a thousand.
-const USAGES_MAX: usize = 16;
 #[expect(clippy::as_conversions, reason = "no other conversion is const")]
 const _: () = assert!(
     (STARTS_MAX + GRACEFUL_STOPS_MAX + REMOVALS_MAX) as usize
@@ -41,6 +35,7 @@ const _: () = assert!(
         + SUBSCRIPTIONS_MAX
         + INPUTS_MAX
         + CHANGES_MAX
+        + FORGETTINGS_MAX
         + USAGES_MAX
         <= REQUESTS_WAITING_MAX,
     "the supervisor's limit"
@@ -56,6 +51,7 @@ pub struct Permits {
     subscriptions: Arc<Semaphore>,
     inputs: Arc<Semaphore>,
     changes: Arc<Semaphore>,
+    forgettings: Arc<Semaphore>,
     usages: Arc<Semaphore>,
 }
 
@@ -87,6 +83,7 @@ impl Permits {
             subscriptions: Arc::new(Semaphore::new(SUBSCRIPTIONS_MAX)),
             inputs: Arc::new(Semaphore::new(INPUTS_MAX)),
             changes: Arc::new(Semaphore::new(CHANGES_MAX)),
+            forgettings: Arc::new(Semaphore::new(FORGETTINGS_MAX)),
             usages: Arc::new(Semaphore::new(USAGES_MAX)),
         }
     }
@@ -121,9 +118,14 @@ impl Permits {
         queued(&self.inputs, &client.inputs).await
     }
 
-    /// For a signal, an update or the removal of a process.
+    /// For a signal or an update.
     pub async fn change(&self, client: &Client) -> Result<Permit, Failure> {
         queued(&self.changes, &client.changes).await
+    }
+
+    /// For the removal of a process.
+    pub async fn forgetting(&self, client: &Client) -> Result<Permit, Failure> {
+        queued(&self.forgettings, &client.forgettings).await
     }
 
     /// For a look at what a process takes.
@@ -149,4 +151,49 @@ async fn queued(all: &Arc<Semaphore>, of_client: &Arc<Semaphore>) -> Result<Perm
         of_all: acquire(all).await?,
         of_client,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::FutureExt;
+    use prn_proto::tls::Fingerprint;
+
+    fn clients(count: u8) -> (Permits, Vec<Arc<Client>>) {
+        let pins: Vec<_> = (0..count).map(|number| vec![number]).collect();
+        let clients = Clients::new(&pins);
+        let each = pins.iter().map(|der| Fingerprint::of(der));
+        let each = each.map(|fingerprint| clients.with(fingerprint).unwrap());
+        (Permits::new(&clients), each.collect())
+    }
+
+    #[test]
+    fn whatever_others_change_each_client_can_change_something_at_once() {
+        for count in [2, 4, 5, 16] {
+            let (permits, clients) = clients(count);
+            let (last, greedy) = clients.split_last().unwrap();
+            let mut held = vec![];
+            for client in greedy {
+                let change = || permits.change(client).now_or_never();
+                held.extend(std::iter::from_fn(change));
+            }
+            assert!(held.len() > 3);
+            assert!(permits.change(last).now_or_never().is_some(), "of {count}");
+        }
+    }
+
+    #[test]
+    fn removals_of_processes_keep_no_renewal_waiting() {
+        let (permits, clients) = clients(4);
+        let mut held = vec![];
+        for client in &clients {
+            let forgetting = || permits.forgetting(client).now_or_never();
+            held.extend(std::iter::from_fn(forgetting));
+        }
+        assert_eq!(held.len(), FORGETTINGS_MAX);
+        let [first, ..] = clients.as_slice() else {
+            panic!("no client")
+        };
+        assert!(permits.change(first).now_or_never().is_some());
+    }
 }

@@ -6,6 +6,8 @@ use std::ops::RangeInclusive;
 use prn_ipc_protocol::message::{ExitCause, ExitStatus, MainExit, ProcessInfo};
 use prn_ipc_protocol::types::{Labels, ProcessId, ProcessName, WorkspaceName};
 
+use crate::changes::Gone;
+
 /// Those that all of it is true of. The default is all processes.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Selector {
@@ -85,11 +87,24 @@ impl Selector {
     /// Whether this process can be one of them, whatever may change of it.
     pub fn can_have(&self, info: &ProcessInfo) -> bool {
         let spec = &info.spec;
-        let name = spec.name.as_ref();
-        (self.ids.as_ref()).is_none_or(|ids| ids.contains(&info.id))
-            && (self.short.as_ref()).is_none_or(|short| short.is_meant(info.id, name))
+        self.can_be(info.id, spec.name.as_ref(), spec.workspace.as_ref())
+    }
+
+    /// Whether this process, which was forgotten, can have been one of them.
+    pub fn can_have_had(&self, gone: &Gone) -> bool {
+        self.can_be(gone.id, gone.name.as_ref(), gone.workspace.as_ref())
+    }
+
+    fn can_be(
+        &self,
+        id: ProcessId,
+        name: Option<&ProcessName>,
+        workspace: Option<&WorkspaceName>,
+    ) -> bool {
+        (self.ids.as_ref()).is_none_or(|ids| ids.contains(&id))
+            && (self.short.as_ref()).is_none_or(|short| short.is_meant(id, name))
             && (self.names.as_ref()).is_none_or(|names| name.is_some_and(|it| names.contains(it)))
-            && (self.workspace.as_ref()).is_none_or(|it| spec.workspace.as_ref() == Some(it))
+            && (self.workspace.as_ref()).is_none_or(|it| workspace == Some(it))
     }
 }
 

@@ -11,7 +11,7 @@ use prn_ipc_protocol::message::ProcessInfo;
 use prn_ipc_protocol::types::ProcessId;
 use prn_proto::v1;
 
-use crate::changes::Change;
+use crate::changes::{Change, Gone};
 use crate::convert::process::listed;
 use crate::convert::watch::{From, Watch};
 use crate::mirror::{Behind, Mirror, Numbered, Order, Process};
@@ -91,7 +91,7 @@ impl Watching {
         let (first_cursor, phase) = match wanted.from.clone() {
             From::Beginning => (String::new(), Present::phase(None)),
             From::Change(since, cursor) if mirror.is_known_after(since) => {
-                let forgotten = mirror.forgotten_after(since);
+                let forgotten = mirror.forgotten_after(since, &wanted.selector);
                 (cursor, Phase::Forgotten(since, forgotten))
             }
             From::Change(_, cursor) | From::Elsewhere(cursor) => (cursor, Phase::Reset),
@@ -198,7 +198,7 @@ impl Watching {
                     Step::Skipped
                 }
             }
-            Change::Forgotten(id) => {
+            Change::Forgotten(Gone { id, .. }) => {
                 if self.told.remove(&id) || self.wanted.selector.is_all() {
                     self.message(removed(id))
                 } else {
@@ -513,6 +513,36 @@ mod tests {
                 .id
                 .starts_with("00000007")
         );
+    }
+
+    #[test]
+    fn of_those_forgotten_since_a_cursor_only_what_can_have_been_selected_is_told() {
+        let (mut supervisor, mirror) = (Supervisor::default(), Arc::new(Mirror::default()));
+        (0..100).for_each(|which| supervisor.act(&mirror, which, Act::Start));
+        let mut named = info("ff000000000000000000000000000000", 1000);
+        (named.change, named.spec.name) = (1000, Some(crate::selector::tests::name("web")));
+        mirror.update(named.clone());
+        supervisor.change = 1000;
+        let short = |what: &str| v1::ProcessSelector {
+            id_prefix_or_name: what.to_owned(),
+            ..Default::default()
+        };
+        let told = |selector: &v1::ProcessSelector, after: &str| -> Vec<_> {
+            let mut watching = watching(&mirror, selector, after);
+            std::iter::from_fn(|| next(&mut watching)).collect()
+        };
+        let cursor = told(&short("web"), "").last().unwrap().cursor.clone();
+        (0..100).for_each(|which| supervisor.act(&mirror, which, Act::Forget));
+        mirror.forget(named.id, supervisor.change + 1);
+        for what in ["web", "00000007", "ff"] {
+            let [removed, synchronized] = told(&short(what), &cursor).try_into().unwrap();
+            assert!(
+                removed.removed.is_some() && synchronized.synchronized,
+                "{what}"
+            );
+        }
+        assert_eq!(told(&v1::ProcessSelector::default(), &cursor).len(), 102);
+        assert_eq!(told(&short("bank"), &cursor).len(), 1);
     }
 
     #[test]

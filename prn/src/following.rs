@@ -4,12 +4,15 @@
 use std::pin::Pin;
 use std::time::Duration;
 
-use prn_client::{ClientError, Event, ExitKind, OutputEnd, ProcessId, Source, StopSignal, reason};
+use prn_client::{
+    Client, ClientError, Event, ExitKind, OutputEnd, ProcessId, Source, StopSignal, reason,
+};
 
 use prn_proto::units::show_duration;
 
 use crate::commands::stop::waiting;
 use crate::commands::workspace::tell_of_bound;
+use crate::connection::Remote;
 use crate::exit::{self, Exit};
 use crate::failure::Failure;
 use crate::feeding::{Fed, Feed, Leaving};
@@ -35,6 +38,8 @@ pub enum Tie {
         grace: Option<Duration>,
         /// As well: it ends when nobody has followed it for so long.
         lease: Option<Duration>,
+        /// As well: it is forgotten when its output was read.
+        until_read: bool,
     },
     /// It goes on whoever comes and leaves.
     Guest,
@@ -104,12 +109,34 @@ pub async fn followed(
     {
         tell_of_bound(&client, &process.status).await;
     }
+    if let Tie::Own {
+        until_read: true, ..
+    } = tie
+    {
+        let (remote, client) = (reading.remote(), reading.client());
+        tokio::select! {
+            () = forget(remote, client, id) => {}
+            _ = interrupts.next() => {}
+        }
+    }
     // However it ended: it had not read what it was to read.
     Ok(if is_input_lost {
         exit::RUN_FAILED
     } else {
         exit
     })
+}
+
+/// Has the server forget a process of which all output was read. If this fails, the server does it by
+/// itself a while later.
+pub async fn forget(remote: &Remote, client: Option<Client>, id: ProcessId) {
+    let client = match client {
+        Some(client) => Some(client),
+        None => remote.connect().await.ok(),
+    };
+    if let Some(client) = client {
+        let _unremoved = client.remove_processes(id).await;
+    }
 }
 
 /// What is said to somebody who has left it by the keys for that.

@@ -15,7 +15,7 @@ use crate::commands::logs::pass_on;
 use crate::connection::Remote;
 use crate::exit::{self, Exit};
 use crate::failure::Failure;
-use crate::following::exit_of;
+use crate::following::{exit_of, forget};
 use crate::hosts::{Host, Hosts};
 use crate::interrupts::{Interrupt, Interrupts};
 use crate::output::{self, Chunk, Lines, Relay};
@@ -148,11 +148,14 @@ impl Spread<'_> {
         client: Client,
         id: ProcessId,
     ) -> Result<Exit, Failure> {
-        let ending = self.read(host, remote, client, id).await?;
+        let ending = self.read(host, remote, client.clone(), id).await?;
         if ending.end.is_none() {
             // Nobody reads what it prints.
             stop_surely(remote, None, id, self.spec.stop_grace, STOP_TRIES).await?;
             return Ok(exit::RUN_FAILED);
+        }
+        if self.spec.retention.until_read {
+            forget(remote, Some(client), id).await;
         }
         let mut said = Vec::new();
         let exit = exit_of(id, ending, |line| {

@@ -103,7 +103,7 @@ async fn selected(
 
 /// Asks for one.
 pub async fn remove(server: &Server, client: &Client, id: ProcessId) -> Result<(), Failure> {
-    let permit = server.permits.change(client).await?;
+    let permit = server.permits.forgetting(client).await?;
     let done = |answered: Answered<'_>| answered.done();
     server.supervisor.ask(permit, Ask::Remove(id), done).await
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use prn_api_frontend::log;
-use prn_ipc_protocol::message::{Ask, ProcessInfo, Reply, StartSpec};
+use prn_ipc_protocol::message::{Ask, ProcessInfo, Refusal, Reply, StartSpec};
 use prn_ipc_protocol::types::ProcessId;
 use prn_proto::v1;
 use ring::rand::{SecureRandom, SystemRandom};
@@ -26,10 +26,6 @@ pub async fn start(
     let spec = start_spec(request, &server.defaults, mint)?;
     if server.mirror.draining() {
         return Err(errors::draining());
-    }
-    // Whoever asks again since its first answer was lost must not get a second process.
-    if server.mirror.was_forgotten(spec.id) {
-        return Err(errors::process_forgotten(spec.id));
     }
     let (id, asked) = (spec.id, Asked::from(&spec));
     let started = ask(server, client, spec)
@@ -63,8 +59,13 @@ async fn ask(server: &Server, client: &Client, spec: StartSpec) -> Result<Starte
             | Reply::Usage(_)
             | Reply::Refused(_) => return Err(Unexpected),
         };
-        let info = answered.mirror.process(id).ok_or(Unexpected)?.info();
-        Ok(Ok(Started { info, is_existing }))
+        // It may have run and been forgotten by now.
+        let process = answered.mirror.process(id);
+        let started = process.map(|process| Started {
+            info: process.info(),
+            is_existing,
+        });
+        Ok(started.ok_or(Failure::Refused(Refusal::Forgotten)))
     };
     server
         .supervisor

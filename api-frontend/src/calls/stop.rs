@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use prn_ipc_protocol::message::{Ask, ProcessInfo, Reply, StopHow};
+use prn_ipc_protocol::message::{Ask, ProcessInfo, Refusal, Reply, StopHow};
 use prn_ipc_protocol::types::ProcessId;
 use prn_proto::v1;
 use tonic::Status;
@@ -61,7 +61,10 @@ async fn ask(
             let waiting: supervisor::Waiting = Box::new(move |answered| {
                 let info = match answered {
                     Ok(answered) if answered.reply == Reply::Done => {
-                        Ok(answered.mirror.process(id).ok_or(Unexpected)?.info())
+                        // It may be forgotten by now.
+                        let process = answered.mirror.process(id);
+                        let info = process.map(|process| process.info());
+                        info.ok_or(Failure::Refused(Refusal::UnknownProcess))
                     }
                     Ok(_) => return Err(Unexpected),
                     Err(failure) => Err(failure),

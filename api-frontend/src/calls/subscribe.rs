@@ -3,8 +3,8 @@
 use std::fmt;
 use std::fs::File;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use futures_util::stream::unfold;
@@ -26,9 +26,10 @@ use crate::subscribe::keeper::Keeper;
 use crate::subscribe::subscription::{Source, Subscription, unreadable};
 use crate::supervisor::{Answered, Supervisor, Unexpected};
 
-/// What is remembered until its output was read is remembered for this long after that: who lost the
-/// connection before the last of it had come asks again.
-const COMEBACK: Duration = Duration::from_secs(1);
+/// What is remembered until its output was read is remembered for this long after that: what the
+/// kernel took has not come yet, and who lost the connection before it did asks again. Who has it all
+/// need not wait for that, and can have the process removed.
+const COMEBACK: Duration = Duration::from_secs(60);
 
 /// A stream of a process's output.
 pub struct Opened {
@@ -59,6 +60,7 @@ pub async fn subscribe(
         .map_err(|full| errors::too_many_subscribers(full, id))?;
     let keeper = (!wanted.no_follow).then(|| Keeper::enter(&process, &server.supervisor));
     let until_read = process.info().spec.retention.until_read;
+    let read = Arc::downgrade(&process);
     let source = Source {
         reader: reader(server, client, &process).await?,
         process,
@@ -79,11 +81,13 @@ pub async fn subscribe(
             Some((frame, (subscription, held)))
         },
     );
-    let forget = forget(server, client, id);
+    let forget = forget(server, client, read.clone());
     Ok(Opened {
         frames: Box::pin(frames),
         sent: Box::new(move || {
-            if until_read && has_all.load(Ordering::Acquire) {
+            let is_read = until_read && has_all.load(Ordering::Acquire);
+            // Once, however often it is read until then.
+            if is_read && read.upgrade().is_some_and(|process| process.was_read()) {
                 drop(tokio::spawn(forget));
             }
         }),
@@ -94,14 +98,19 @@ pub async fn subscribe(
 fn forget(
     server: &Server,
     client: &Arc<Client>,
-    id: ProcessId,
+    process: Weak<Process>,
 ) -> impl Future<Output = ()> + use<> {
     let (permits, supervisor) = (server.permits.clone(), server.supervisor.clone());
     let client = Arc::clone(client);
     async move {
         tokio::time::sleep(COMEBACK).await;
+        let process = process.upgrade();
+        let Some(process) = process.filter(|process| !process.is_forgotten()) else {
+            return;
+        };
+        let id = process.hub.id();
         let forgotten = async {
-            let permit = permits.change(&client).await?;
+            let permit = permits.forgetting(&client).await?;
             let done = |answered: Answered<'_>| answered.done();
             supervisor.ask(permit, Ask::Remove(id), done).await
         };

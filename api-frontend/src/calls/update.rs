@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use prn_ipc_protocol::message::{Ask, ProcessInfo, Update};
+use prn_ipc_protocol::message::{Ask, ProcessInfo, Refusal, Update};
 use prn_ipc_protocol::types::ProcessId;
 use prn_proto::v1;
 use tonic::Status;
@@ -14,7 +14,7 @@ use crate::convert::update::update;
 use crate::errors;
 use crate::failure::Failure;
 use crate::subscribe::keeper;
-use crate::supervisor::{Answered, Unexpected};
+use crate::supervisor::Answered;
 
 /// Changes a process that runs.
 pub async fn update_process(
@@ -44,7 +44,10 @@ async fn change(
     let permit = server.permits.change(client).await?;
     let supervisor = server.supervisor.clone();
     let read = move |answered: Answered<'_>| {
-        let process = answered.mirror.process(id).ok_or(Unexpected)?;
+        // It may have ended and been forgotten by now.
+        let Some(process) = answered.mirror.process(id) else {
+            return Ok(Err(Failure::Refused(Refusal::UnknownProcess)));
+        };
         // It may have got its first lease.
         keeper::tell(&process, &supervisor);
         answered.done().map(|done| done.map(|()| process.info()))

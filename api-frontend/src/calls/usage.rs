@@ -14,7 +14,7 @@ use tonic::Status;
 
 use crate::calls::list::ANSWER_MAX;
 use crate::calls::server::Server;
-use crate::clients::{Client, USAGES_MAX};
+use crate::clients::{Client, USAGES_AT_ONCE};
 use crate::convert::several::{Several, several};
 use crate::convert::time::timestamp;
 use crate::convert::usage;
@@ -41,6 +41,7 @@ pub async fn get_usage(
     request: v1::GetUsageRequest,
 ) -> Result<v1::GetUsageResponse, Status> {
     let with_tasks = request.with_tasks;
+    let sampled_at = UnixMicros::now();
     let usages = match several(request.processes, request.selector)? {
         Several::Named(ids) => {
             let processes = ids.into_iter().map(|id| server.process(id));
@@ -61,7 +62,7 @@ pub async fn get_usage(
         .map(|(id, usage)| usage.map_err(|failure| errors::failed(&failure, id, None)));
     Ok(v1::GetUsageResponse {
         usages: fitted(usages.collect::<Result<_, _>>()?),
-        sampled_at: Some(timestamp(UnixMicros::now())),
+        sampled_at: Some(timestamp(sampled_at)),
         boot_epoch: server.boot_epoch(),
     })
 }
@@ -99,7 +100,10 @@ async fn all(
         let usage = one(server, client, &process, with_tasks).await;
         (process.hub.id(), usage)
     });
-    stream::iter(usages).buffered(USAGES_MAX).collect().await
+    stream::iter(usages)
+        .buffered(USAGES_AT_ONCE)
+        .collect()
+        .await
 }
 
 async fn one(server: &Server, client: &Client, process: &Arc<Process>, with_tasks: bool) -> Usage {

@@ -84,7 +84,9 @@ pub struct Subscription {
     /// Up to where it may go ahead of others.
     lead: u64,
     done: bool,
-    /// Its client was sent the end of the output.
+    /// It began with the oldest byte kept, and leaves none of them out.
+    is_whole: bool,
+    /// Its client was sent all of the output, to its end.
     has_all: bool,
 }
 
@@ -157,6 +159,7 @@ impl Subscription {
             sent,
             lead: 0,
             done: false,
+            is_whole: part.only.is_none() && from <= marks.low,
             has_all: false,
         })
     }
@@ -206,8 +209,8 @@ impl Subscription {
         None
     }
 
-    /// Whether the stream has ended with the end of a process's output: with the end frame, or without
-    /// control frames and without a loss.
+    /// Whether the stream had all that was kept of a process's output, from its beginning, and has
+    /// ended with its end: with the end frame, or without control frames and without a loss.
     pub fn has_all(&self) -> bool {
         self.has_all
     }
@@ -438,7 +441,7 @@ impl Subscription {
         self.seat.arrive(self.cursor.offset, Then::Leaves);
         if !self.control_frames {
             let is_end = ended.is_some_and(|ended| self.cursor.offset >= ended.end);
-            self.has_all = is_end && self.lost == 0;
+            self.has_all = self.is_whole && is_end && self.lost == 0;
             return (self.lost > 0).then(|| Err(errors::output_lost(self.lost)));
         }
         let end = ended?;
@@ -449,7 +452,7 @@ impl Subscription {
             // With no_follow, the end that was asked for need not be that of the output.
             return None;
         }
-        self.has_all = true;
+        self.has_all = self.is_whole && rest == 0;
         let end = convert::process::output_end(&self.info.borrow(), &end, &self.source.epoch);
         Some(Ok(self.tell_skipped(Frame {
             end: Some(end),

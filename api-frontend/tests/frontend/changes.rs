@@ -790,62 +790,129 @@ fn until_read(mut info: ProcessInfo) -> ProcessInfo {
     info
 }
 
+/// A part of an output, of which there is more.
+type Part = fn(&mut v1::GetOutputRequest);
+
+const PARTS: [Part; 6] = [
+    |request| request.from_offset = 1,
+    |request| request.tail_bytes = Some(1),
+    |request| request.max_bytes = Some(1),
+    |request| request.set_only(v1::get_output_response::Type::Stdout),
+    |request| {
+        let second = prost_types::Timestamp {
+            seconds: 1,
+            nanos: 0,
+        };
+        let at = Some(v1::output_time::At::Time(second));
+        request.until = Some(v1::OutputTime { at });
+    },
+    |request| request.no_follow = true,
+];
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_remembered_until_it_was_read_is_forgotten_once_it_was() {
-    for control_frames in [true, false] {
-        let mut output = Output::new();
-        output.append(Stream::Stdout, b"all");
-        let mut frontend = Frontend::with(&[until_read(live(A, 1))]);
-        let client = frontend.connect().await;
-        let request = v1::GetOutputRequest {
-            control_frames,
-            ..output_of(A)
-        };
-        // Of a process that lives, and that goes on: that is not all.
-        let once = v1::GetOutputRequest {
-            no_follow: true,
-            ..request.clone()
-        };
-        let mut stream = frontend.open(&client, once, &output).await.unwrap();
-        assert_eq!(all(&mut stream).await.0, b"all");
-        frontend.event(Event::Process(Box::new(until_read(ended(
-            A,
-            1,
-            output.totals,
-        )))));
-        let mut stream = frontend.open(&client, request, &output).await.unwrap();
-        assert_eq!(all(&mut stream).await.0, b"all");
-        let (request, ask) = frontend.asked();
-        assert_eq!(ask, Ask::Remove(A));
-        frontend.reply(request, Reply::Done);
-        assert!(!frontend.readable(Duration::from_millis(1500)), "once");
+async fn what_is_remembered_until_it_was_read_is_forgotten_a_minute_after_all_of_it_was() {
+    let mut output = Output::new();
+    output.append(Stream::Stdout, b"al");
+    output.append(Stream::Stderr, b"l");
+    let totals = output.totals;
+    let other = |byte| ProcessId::from_bytes([byte; 16]);
+    let lives = other(5);
+    let mut processes = vec![
+        until_read(ended(A, 1, totals)),
+        until_read(ended(B, 2, totals)),
+        // It is remembered for other reasons.
+        ended(other(0), 3, totals),
+        // Its streams lose nothing but its end.
+        until_read(live(lives, 4)),
+    ];
+    for (byte, number) in (10..).zip(5..).take(5) {
+        processes.push(until_read(ended(other(byte), number, totals)));
     }
+    let mut frontend = Frontend::with(&processes);
+    let client = frontend.connect().await;
+    for control_frames in [true, false] {
+        let with = |id| v1::GetOutputRequest {
+            control_frames,
+            ..output_of(id)
+        };
+        for (id, part) in [10, 11, 12, 13, 14]
+            .map(other)
+            .into_iter()
+            .chain([lives])
+            .zip(PARTS)
+        {
+            let mut request = with(id);
+            part(&mut request);
+            let mut stream = frontend.open(&client, request, &output).await.unwrap();
+            let (bytes, end) = all(&mut stream).await;
+            assert!(end.is_ok() && (id == lives || bytes.len() < 3), "{id}");
+        }
+        let whole = if control_frames { A } else { B };
+        // Twice: it is forgotten once.
+        for id in [whole, whole, other(0)] {
+            let mut stream = frontend.open(&client, with(id), &output).await.unwrap();
+            assert_eq!(all(&mut stream).await.0, b"all");
+        }
+    }
+    assert!(!frontend.readable(Duration::from_secs(50)), "not yet");
+    assert!(frontend.readable(Duration::from_secs(20)));
+    let mut removed = vec![];
+    for _ in 0..2 {
+        let (request, ask) = frontend.asked();
+        let Ask::Remove(id) = ask else {
+            panic!("{ask:?}")
+        };
+        removed.push(id);
+        frontend.reply(request, Reply::Done);
+    }
+    removed.sort_unstable();
+    assert_eq!(removed, [A, B]);
+    assert!(!frontend.readable(Duration::from_secs(1)), "once");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_not_read_to_its_end_stays() {
-    let mut output = Output::new();
-    output.append(Stream::Stdout, b"all");
-    let mut frontend = Frontend::with(&[
-        until_read(ended(A, 1, output.totals)),
-        ended(B, 2, output.totals),
-    ]);
+async fn what_is_forgotten_before_its_call_is_answered_ends_that_call_alone() {
+    let mut frontend = Frontend::with(&[live(B, 1)]);
     let client = frontend.connect().await;
-    // A part of it, to its middle.
-    let part = v1::GetOutputRequest {
-        until: Some(v1::OutputTime {
-            at: Some(v1::output_time::At::Time(prost_types::Timestamp {
-                seconds: 1,
-                nanos: 0,
-            })),
-        }),
-        control_frames: false,
-        ..output_of(A)
+    let request = v1::StartRequest {
+        command: "true".into(),
+        id: A.to_string(),
+        ..Default::default()
     };
-    let mut stream = frontend.open(&client, part, &output).await.unwrap();
-    assert_eq!(all(&mut stream).await.0, b"");
-    // All of one that is remembered for other reasons.
-    let mut stream = frontend.open(&client, output_of(B), &output).await.unwrap();
-    assert_eq!(all(&mut stream).await.0, b"all");
-    assert!(!frontend.readable(Duration::from_millis(1500)));
+    for reply in [Reply::Done, Reply::Existing] {
+        let starting = start(&client, request.clone());
+        let (asked, _) = frontend.asked();
+        frontend.reply(asked, reply);
+        let status = refused(starting).await;
+        assert_eq!(status.code(), Code::AlreadyExists);
+        assert_eq!(reason(&status), "PROCESS_FORGOTTEN");
+    }
+    let asked = v1::StopRequest {
+        process_identifier: named(B),
+        ..Default::default()
+    };
+    let stopping = call(
+        &client,
+        |mut client| async move { client.stop(asked).await },
+    );
+    let (stop, _) = frontend.asked();
+    frontend.event(Event::Forgotten { id: B, change: 7 });
+    frontend.reply(stop, Reply::Done);
+    let status = refused(stopping).await;
+    assert_eq!(reason(&status), "PROCESS_NOT_FOUND");
+
+    frontend.event(Event::Process(Box::new(live(A, 2))));
+    let list = async || {
+        let listed = client.clone().list(v1::ListRequest::default()).await;
+        listed.unwrap().into_inner().processes.len()
+    };
+    while list().await == 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let updating = update(&client, &["paused"], Default::default());
+    let (update, _) = frontend.asked();
+    frontend.event(Event::Forgotten { id: A, change: 9 });
+    frontend.reply(update, Reply::Done);
+    assert_eq!(reason(&refused(updating).await), "PROCESS_NOT_FOUND");
+    assert_eq!(list().await, 0);
 }

@@ -41,7 +41,7 @@ pub struct Retention {
     #[cfg_attr(feature = "serde", serde(serialize_with = "crate::json::span"))]
     #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
     pub max_age: Option<Duration>,
-    /// Until its output was read to the end once.
+    /// Until all of its output was read at once, and a minute longer unless the reader removes it.
     #[cfg_attr(
         feature = "clap",
         arg(

@@ -21,7 +21,7 @@ use crate::wire::{INCOMPLETE, from_wire_time};
 pub struct Usages {
     /// Of each, in the order of the request, or of their starts.
     pub usages: Vec<ProcessUsage>,
-    /// When it was read, by the server's clock.
+    /// When the reading of it began, by the server's clock.
     #[cfg_attr(feature = "serde", serde(serialize_with = "crate::json::time"))]
     #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
     pub sampled_at: Option<SystemTime>,

@@ -195,6 +195,7 @@ impl Attachment {
         let (client, started) = start(remote, first, &spec, interrupts).await?;
         let id = started.process.id;
         let (grace, lease) = (spec.stop_grace, spec.lease);
+        let until_read = spec.retention.until_read;
         interrupts.expect_grace(grace.unwrap_or(STOP_GRACE));
         let request = OutputRequest {
             follower: true,
@@ -205,7 +206,17 @@ impl Attachment {
         let receiver = receiver(&started, passing, detach);
         let followed = async {
             let attached = passing.begin(receiver, interrupts)?;
-            followed(reading, attached, interrupts, Tie::Own { grace, lease }).await
+            followed(
+                reading,
+                attached,
+                interrupts,
+                Tie::Own {
+                    grace,
+                    lease,
+                    until_read,
+                },
+            )
+            .await
         };
         followed.await.map_err(|failure| failure.after_start(id))
     }

@@ -24,7 +24,7 @@ use crate::format::{Format, FormatFlag};
 #[derive(Debug, Clone, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Stats {
-    /// When it was read, by the server's clock.
+    /// When the reading of it began, by the server's clock.
     #[cfg_attr(test, schemars(with = "Option<String>"))]
     #[serde(serialize_with = "time")]
     pub sampled_at: Option<SystemTime>,
