@@ -11,7 +11,7 @@ use prn_ipc_protocol::message::ProcessInfo;
 use prn_ipc_protocol::types::ProcessId;
 use prn_proto::v1;
 
-use crate::changes::{Change, Gone};
+use crate::changes::Change;
 use crate::convert::process::listed;
 use crate::convert::watch::{From, Watch};
 use crate::mirror::{Behind, Mirror, Numbered, Order, Process};
@@ -28,6 +28,9 @@ pub struct Watching {
     told: HashSet<ProcessId>,
     /// Up to this change all was told, or will be before [`Phase::Synchronized`].
     place: u64,
+    /// What was forgotten up to this change may be known to the client by its cursor, and was gone
+    /// before it was looked at.
+    unsure_until: u64,
     /// The cursor of what comes before that: with it, all of this is told again.
     first_cursor: String,
     phase: Phase,
@@ -101,6 +104,7 @@ impl Watching {
             wanted,
             told: HashSet::new(),
             place,
+            unsure_until: 0,
             first_cursor,
             phase,
         }
@@ -154,6 +158,9 @@ impl Watching {
             present.at_hand.extend(next.take(AT_HAND));
         }
         let Some(process) = present.at_hand.pop_front() else {
+            if present.since.is_some() {
+                self.unsure_until = self.mirror.newest();
+            }
             self.phase = Phase::Synchronized;
             return Step::Skipped;
         };
@@ -198,9 +205,12 @@ impl Watching {
                     Step::Skipped
                 }
             }
-            Change::Forgotten(Gone { id, .. }) => {
-                if self.told.remove(&id) || self.wanted.selector.is_all() {
-                    self.message(removed(id))
+            Change::Forgotten(gone) => {
+                let was_told = self.told.remove(&gone.id) || self.wanted.selector.is_all();
+                let may_be_known =
+                    number <= self.unsure_until && self.wanted.selector.can_have_had(&gone);
+                if was_told || may_be_known {
+                    self.message(removed(gone.id))
                 } else {
                     Step::Skipped
                 }
@@ -474,6 +484,21 @@ mod tests {
                 prop_assert_eq!(&seen.processes, &expected);
             }
         }
+    }
+
+    #[test]
+    fn what_is_forgotten_before_a_watch_that_goes_on_looks_at_it_is_told_as_removed() {
+        let (mut supervisor, mirror) = (Supervisor::default(), Arc::new(Mirror::default()));
+        (0..3).for_each(|which| supervisor.act(&mirror, which, Act::Start));
+        let running = &selectors()[2];
+        let mut first = watching(&mirror, running, "");
+        let messages: Vec<_> = std::iter::from_fn(|| next(&mut first)).collect();
+        let mut again = watching(&mirror, running, &messages[3].cursor);
+        supervisor.act(&mirror, 1, Act::Forget);
+        let told: Vec<_> = std::iter::from_fn(|| next(&mut again)).collect();
+        let removed = told.iter().filter_map(|message| message.removed.as_ref());
+        let removed: Vec<_> = removed.map(|removed| &removed.id[..8]).collect();
+        assert_eq!(removed, ["00000001"]);
     }
 
     #[test]
