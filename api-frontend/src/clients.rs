@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use prn_ipc_protocol::types::UnixMicros;
 use prn_proto::tls::{Certificate, Fingerprint};
-use tokio::sync::{Semaphore, SemaphorePermit, TryAcquireError};
+use tokio::sync::Semaphore;
 
 /// Most lists of a client that are being made.
 const LISTS_MAX: usize = 2;
@@ -30,15 +30,6 @@ pub const USAGES_MAX: usize = 16;
 /// So many looks at what processes take of one call.
 pub const USAGES_AT_ONCE: usize = USAGES_MAX / 4;
 
-/// Most calls of a client that wait for the end of processes, and how many processes they may wait
-/// for on average: one that waits for fewer counts as if it did. To wait for one of many takes a
-/// quarter of a KiB for each: 32 MiB of a client.
-const WAITS_MAX: u32 = 128;
-const WAITED_FOR: u32 = 1024;
-/// Most watches of a client. Each has a message and a few processes at hand, and the ids of all that
-/// it selects.
-const WATCHES_MAX: usize = 64;
-
 /// All that are pinned.
 #[derive(Debug)]
 pub struct Clients(HashMap<Fingerprint, Arc<Client>>);
@@ -56,10 +47,6 @@ pub struct Client {
     pub subscriptions: Arc<Semaphore>,
     /// For requests about inputs.
     pub inputs: Arc<Semaphore>,
-    /// For calls that wait for the end of processes.
-    pub waits: Waits,
-    /// For watches.
-    pub watches: Arc<Semaphore>,
     /// For requests to forget a process.
     pub forgettings: Arc<Semaphore>,
     /// For requests to change a process.
@@ -68,26 +55,6 @@ pub struct Client {
     pub usages: Arc<Semaphore>,
     /// Its certificate is valid until then.
     pub not_after: Option<UnixMicros>,
-}
-
-/// The calls of one client that wait for the end of processes.
-#[derive(Debug)]
-pub struct Waits(Semaphore);
-
-impl Waits {
-    /// So many may wait.
-    pub const MAX: u32 = WAITS_MAX;
-
-    fn new() -> Self {
-        let all = usize::try_from(WAITS_MAX * WAITED_FOR).unwrap_or(Semaphore::MAX_PERMITS);
-        Self(Semaphore::new(all))
-    }
-
-    /// For one that waits for so many.
-    pub fn enter(&self, processes: usize) -> Result<SemaphorePermit<'_>, TryAcquireError> {
-        let counted = u32::try_from(processes).unwrap_or(u32::MAX);
-        self.0.try_acquire_many(counted.max(WAITED_FOR))
-    }
 }
 
 impl Clients {
@@ -118,9 +85,6 @@ impl Clients {
 }
 
 impl Client {
-    /// So many watches it may have.
-    pub const WATCHES_MAX: usize = WATCHES_MAX;
-
     fn new(fingerprint: Fingerprint, not_after: Option<UnixMicros>, count: usize) -> Self {
         let queue = |max| Arc::new(Semaphore::new(share(max, count)));
         Self {
@@ -129,8 +93,6 @@ impl Client {
             kills: Arc::new(Semaphore::new(KILLS_MAX)),
             subscriptions: Arc::new(Semaphore::new(SUBSCRIPTIONS_MAX)),
             inputs: Arc::new(Semaphore::new(INPUTS_MAX)),
-            waits: Waits::new(),
-            watches: Arc::new(Semaphore::new(WATCHES_MAX)),
             changes: queue(CHANGES_MAX),
             forgettings: queue(FORGETTINGS_MAX),
             usages: queue(USAGES_MAX),
@@ -149,21 +111,4 @@ fn share(max: usize, clients: usize) -> usize {
 pub fn until(certificate: &Certificate) -> Option<UnixMicros> {
     let micros = certificate.not_after()?.as_micros();
     u64::try_from(micros).ok().map(UnixMicros)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_client_has_so_many_waits_and_fewer_if_they_wait_for_many() {
-        let waits = Waits::new();
-        let held: Vec<_> = (0..Waits::MAX).map_while(|_| waits.enter(1).ok()).collect();
-        assert_eq!(held.len(), 128);
-        assert!(waits.enter(1).is_err());
-        drop(held);
-        let _many = waits.enter(127 * 1024).unwrap();
-        let _last = waits.enter(1000).unwrap();
-        assert!(waits.enter(1).is_err());
-    }
 }

@@ -15,7 +15,7 @@ use prn_client::{
     Target, Update, reason,
 };
 use prn_tests::server::{Options, Server};
-use prn_tests::wait_for;
+use prn_tests::{wait_for, wait_within};
 use tokio::runtime::Runtime;
 
 /// A server, and a client's calls on it, one after the other.

@@ -13,7 +13,7 @@ use crate::convert::start::Defaults;
 use crate::errors;
 use crate::mirror::{Mirror, Process};
 use crate::permits::Permits;
-use crate::quota::{Limit, Quota};
+use crate::quota::{Full, Limit, Quota, Slot};
 use crate::stops::Stops;
 use crate::subscribe::chunks::Chunks;
 use crate::supervisor::Supervisor;
@@ -29,6 +29,31 @@ const INPUTS_PER_CLIENT: u32 = 256;
 /// memory: all of them take half of it, 192 KiB each. An input stream takes little more
 /// than twice as much ([`INPUTS_PER_CLIENT`]), so all of these take little more than a quarter of it.
 const SUBSCRIBERS_PER_INPUT: u32 = 4;
+
+/// Most calls that wait for the end of processes, of all clients and of one, and how many processes
+/// they may wait for on average: one that waits for more counts as several. To wait for one of many
+/// takes a quarter of a KiB for each: 32 MiB of a client, and 128 MiB of all.
+const WAITS_MAX: u32 = 512;
+const WAITS_PER_CLIENT: u32 = 128;
+const WAITED_FOR: usize = 1024;
+/// Most watches of all clients, and of one. Each has a message and a few processes at hand, and the ids
+/// of all that it selects.
+const WATCHES_MAX: u32 = 256;
+const WATCHES_PER_CLIENT: u32 = 64;
+
+fn of_clients(max: u32, per_client: u32, clients: u32) -> Arc<Quota<Fingerprint>> {
+    Quota::new(Limit::shared(max, clients), Limit::own(per_client))
+}
+
+/// The places of a call that waits for so many processes.
+pub fn enter_waits(
+    waits: &Arc<Quota<Fingerprint>>,
+    client: Fingerprint,
+    processes: usize,
+) -> Result<Vec<Slot<Fingerprint>>, Full> {
+    let count = processes.div_ceil(WAITED_FOR).max(1);
+    (0..count).map(|_| waits.enter(client, client)).collect()
+}
 
 fn inputs(subscribers_max: u32, clients: u32) -> Arc<Quota<Fingerprint>> {
     let all = subscribers_max / SUBSCRIBERS_PER_INPUT;
@@ -53,6 +78,10 @@ pub struct Server {
     pub subscribers: Arc<Quota<ProcessId>>,
     /// The input streams that are open, of each client.
     pub inputs: Arc<Quota<Fingerprint>>,
+    /// The calls that wait for the end of processes.
+    pub waits: Arc<Quota<Fingerprint>>,
+    /// The watches.
+    pub watches: Arc<Quota<Fingerprint>>,
     /// Output that was read lately.
     pub chunks: Arc<Chunks>,
     /// This run of the server.
@@ -119,6 +148,8 @@ impl Server {
             stops: Arc::default(),
             subscribers,
             inputs: inputs(config.subscribers_max, clients.count()),
+            waits: of_clients(WAITS_MAX, WAITS_PER_CLIENT, clients.count()),
+            watches: of_clients(WATCHES_MAX, WATCHES_PER_CLIENT, clients.count()),
             chunks: Arc::default(),
             epoch: config.epoch.to_string().into(),
             defaults: config.into(),
@@ -158,5 +189,40 @@ pub fn gone(mirror: &Mirror) -> Status {
         errors::draining()
     } else {
         errors::restarting()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_has_so_many_waits_and_fewer_if_they_wait_for_many() {
+        let waits = of_clients(WAITS_MAX, WAITS_PER_CLIENT, 2);
+        let [one, other] = ["one", "other"].map(|name| Fingerprint::of(name.as_bytes()));
+        let enter = |processes| enter_waits(&waits, one, processes);
+        let held: Vec<_> = std::iter::from_fn(|| enter(1).ok()).collect();
+        assert_eq!(held.len(), 128);
+        drop(held);
+        let _many = enter(127 * 1024).unwrap();
+        assert!(enter(1025).is_err());
+        let _last = enter(1000).unwrap();
+        assert!(enter(1).is_err());
+        assert!(enter_waits(&waits, other, 1).is_ok());
+    }
+
+    #[test]
+    fn all_clients_together_have_no_more_watches_than_there_is_room_for() {
+        let watches = of_clients(WATCHES_MAX, WATCHES_PER_CLIENT, 32);
+        let of = |client: u32| Fingerprint::of(&client.to_be_bytes());
+        let mut held = vec![];
+        for client in 0..31 {
+            held.extend(std::iter::from_fn(|| {
+                watches.enter(of(client), of(client)).ok()
+            }));
+        }
+        assert!(held.len() < 256);
+        held.extend(std::iter::from_fn(|| watches.enter(of(31), of(31)).ok()));
+        assert_eq!(held.len(), 256, "the last one finds its own");
     }
 }

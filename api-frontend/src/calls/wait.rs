@@ -13,8 +13,8 @@ use prost::encoding::message::encoded_len;
 use tonic::Status;
 
 use crate::calls::list::ANSWER_MAX;
-use crate::calls::server::Server;
-use crate::clients::{Client, Waits};
+use crate::calls::server::{Server, enter_waits};
+use crate::clients::Client;
 use crate::convert::process::{brief, listed};
 use crate::convert::several::Several;
 use crate::convert::wait::{self, Condition, Wait};
@@ -33,9 +33,8 @@ pub async fn wait(
     let wait = wait::wait(request)?;
     let processes = processes(server, &wait.of)?;
     if !is_over(&processes, &wait) {
-        let _waits = (client.waits)
-            .enter(processes.len())
-            .map_err(|_| errors::too_many_waits(Waits::MAX))?;
+        let _waits = enter_waits(&server.waits, client.fingerprint, processes.len())
+            .map_err(errors::too_many_waits)?;
         tokio::select! {
             () = over(&processes, &wait) => {}
             // All that the supervisor has said by then is known.

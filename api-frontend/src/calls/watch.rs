@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use futures_util::Stream;
 use futures_util::stream::unfold;
+use prn_proto::tls::Fingerprint;
 use prn_proto::v1;
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::watch;
 use tonic::Status;
 
 use crate::calls::server::{self, Server};
@@ -14,6 +15,7 @@ use crate::clients::Client;
 use crate::convert;
 use crate::errors;
 use crate::mirror::Mirror;
+use crate::quota::Slot;
 use crate::supervisor::Supervisor;
 use crate::watching::{Step, Watching};
 
@@ -28,8 +30,8 @@ pub fn watch(
 ) -> Result<Changes, Status> {
     let wanted = convert::watch::watch(request, &server.epoch)?;
     // For as long as the stream lasts.
-    let permit = Arc::clone(&client.watches).try_acquire_owned();
-    let permit = permit.map_err(|_| errors::too_many_watches(Client::WATCHES_MAX))?;
+    let slot = server.watches.enter(client.fingerprint, client.fingerprint);
+    let slot = slot.map_err(errors::too_many_watches)?;
     // Before the first look, so that no change is missed.
     let news = server.mirror.news();
     let sending = Sending {
@@ -39,7 +41,7 @@ pub fn watch(
         supervisor: server.supervisor.clone(),
         is_closed: false,
         is_over: false,
-        _permit: permit,
+        _slot: slot,
     };
     Ok(Box::pin(unfold(sending, |mut sending| async {
         let message = sending.next().await?;
@@ -55,7 +57,7 @@ struct Sending {
     /// The supervisor says nothing more.
     is_closed: bool,
     is_over: bool,
-    _permit: OwnedSemaphorePermit,
+    _slot: Slot<Fingerprint>,
 }
 
 impl Sending {

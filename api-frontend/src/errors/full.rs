@@ -87,21 +87,22 @@ pub fn too_many_inputs_of_connection(max: u32) -> Status {
     quota(reason::TOO_MANY_INPUTS, "inputs", message, &metadata)
 }
 
-/// A client has as many calls that wait for the end of processes as it may, or they wait for as
-/// many.
-pub fn too_many_waits(max: u32) -> Status {
+/// A client, or all of them together, have as many calls that wait for the end of processes as they
+/// may, or they wait for as many.
+pub fn too_many_waits(full: Full) -> Status {
     let message = format!(
-        "this client has {max} calls that wait for processes, or they wait for too many, which is the server's limit: \
-         wait for several processes with one call"
+        "{} that wait for processes, or they wait for too many, which is the server's limit: \
+         wait for several processes with one call",
+        whose("calls", full)
     );
-    let metadata = [(key::MAX, max.to_string())];
+    let metadata = [(key::MAX, full.max.to_string())];
     quota(reason::TOO_MANY_WAITS, "waits", message, &metadata)
 }
 
-/// A client has as many watches as it may.
-pub fn too_many_watches(max: usize) -> Status {
-    let message = format!("this client has {max} watches, which is the server's limit");
-    let metadata = [(key::MAX, max.to_string())];
+/// A client, or all of them together, have as many watches as they may.
+pub fn too_many_watches(full: Full) -> Status {
+    let message = format!("{}, which is the server's limit", whose("watches", full));
+    let metadata = [(key::MAX, full.max.to_string())];
     quota(reason::TOO_MANY_WATCHES, "watches", message, &metadata)
 }
 
@@ -110,6 +111,17 @@ pub fn too_many_selected(count: usize) -> Status {
     let message =
         format!("{count} processes are more than an answer has room for: select fewer of them");
     quota(reason::MESSAGE_TOO_LARGE, "response", message, &[])
+}
+
+fn whose(what: &str, full: Full) -> String {
+    let max = full.max;
+    match (full.which, full.kept) {
+        (Which::Each, _) => format!("this client has {max} {what}"),
+        (Which::All, 0) => format!("all clients together have {max} {what}"),
+        (Which::All, kept) => {
+            format!("all clients together may have {max} {what}, {kept} of them kept for others,")
+        }
+    }
 }
 
 /// What is true of those that there are, and of the room that is kept.
