@@ -556,18 +556,22 @@ mod tests {
             let mut watching = watching(&mirror, selector, after);
             std::iter::from_fn(|| next(&mut watching)).collect()
         };
-        let cursor = told(&short("web"), "").last().unwrap().cursor.clone();
+        // A cursor is of its selector.
+        let cursor = |selector| told(selector, "").last().unwrap().cursor.clone();
+        let all = v1::ProcessSelector::default();
+        let of_all = cursor(&all);
+        let of_each = ["web", "00000007", "ff", "bank"].map(|what| cursor(&short(what)));
         (0..100).for_each(|which| supervisor.act(&mirror, which, Act::Forget));
         mirror.forget(named.id, supervisor.change + 1);
-        for what in ["web", "00000007", "ff"] {
-            let [removed, synchronized] = told(&short(what), &cursor).try_into().unwrap();
+        for (what, cursor) in ["web", "00000007", "ff"].into_iter().zip(&of_each) {
+            let [removed, synchronized] = told(&short(what), cursor).try_into().unwrap();
             assert!(
                 removed.removed.is_some() && synchronized.synchronized,
                 "{what}"
             );
         }
-        assert_eq!(told(&v1::ProcessSelector::default(), &cursor).len(), 102);
-        assert_eq!(told(&short("bank"), &cursor).len(), 1);
+        assert_eq!(told(&all, &of_all).len(), 102);
+        assert_eq!(told(&short("bank"), &of_each[3]).len(), 1);
     }
 
     #[test]
