@@ -557,7 +557,10 @@ mod tests {
             std::iter::from_fn(|| next(&mut watching)).collect()
         };
         // A cursor is of its selector.
-        let cursor = |selector| told(selector, "").last().unwrap().cursor.clone();
+        let cursor = |selector| {
+            let messages = told(selector, "");
+            messages.last().unwrap().cursor.clone()
+        };
         let all = v1::ProcessSelector::default();
         let of_all = cursor(&all);
         let of_each = ["web", "00000007", "ff", "bank"].map(|what| cursor(&short(what)));
