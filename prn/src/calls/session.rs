@@ -5,7 +5,7 @@ use tokio::sync::Mutex;
 
 use crate::calls::fault::Fault;
 use crate::connection::Remote;
-use crate::reference::{Reference, ReferenceError, resolve};
+use crate::reference::{Reference, ReferenceError, resolve, resolve_within};
 use crate::wait::PAUSE;
 
 /// How often a call is made that changes nothing by being made again.
@@ -88,27 +88,18 @@ impl Session {
         }
     }
 
-    /// Which process is meant, if it is in reach.
+    /// Which process is meant. One that is out of reach gets the answer of one that is not there.
     pub async fn find(&self, reference: &Reference) -> Result<ProcessId, Fault> {
-        let found = self.surely(
-            async |client: Client| match resolve(&client, reference).await {
+        let found = self.surely(async |client: Client| {
+            let found = match &self.workspace {
+                Some(workspace) => resolve_within(&client, reference, workspace).await,
+                None => resolve(&client, reference).await,
+            };
+            match found {
                 Err(ReferenceError::Client(error)) => Err(error),
                 other => Ok(other),
-            },
-        );
-        let id = found.await??;
-        let Some(workspace) = &self.workspace else {
-            return Ok(id);
-        };
-        let process = self
-            .surely(async |client: Client| client.status(id).await)
-            .await?;
-        if process.status.workspace.as_ref() == Some(workspace) {
-            return Ok(id);
-        }
-        Err(Fault::outside(
-            format!("process {id} is not in workspace {workspace}"),
-            "list shows those that are",
-        ))
+            }
+        });
+        Ok(found.await??)
     }
 }
