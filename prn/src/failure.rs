@@ -429,6 +429,7 @@ fn hint_of_credentials(error: &CredentialsError) -> Option<&'static str> {
         | CredentialsError::NoKey
         | CredentialsError::EmptyKey(_)
         | CredentialsError::OpenKey { .. }
+        | CredentialsError::OpenCertificate { .. }
         | CredentialsError::Key { .. }
         | _ => return None,
     };
