@@ -15,7 +15,7 @@ use crate::calls::fault::Fault;
 use crate::calls::requests::{List, One, Output, Running, Several, Signal, Stop, Wait};
 use crate::calls::session::Session;
 use crate::calls::spec::Spec;
-use crate::output::{Chunk, Relay};
+use crate::output::{Chunk, Relay, json_line};
 
 /// Most bytes of a request: the input of a run is in it.
 const LINE_MAX: usize = 16 << 20;
@@ -158,7 +158,7 @@ impl<R: AsyncBufRead + Unpin> Lines<R> {
 
 /// Writes an answer, and says whether it is that all went well.
 async fn told(relay: &Relay, answer: &Answer) -> io::Result<bool> {
-    let line = serde_json::to_string(answer)?;
+    let line = json_line(answer)?;
     if let Some(room) = relay.room().await {
         room.send(Chunk::Data(Source::Stdout, format!("{line}\n").into()));
     }

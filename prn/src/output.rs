@@ -44,7 +44,7 @@ pub use contexts::{
     CheckedContext, KnownContext, ShownContext, ShownSetting, checked_contexts, contexts,
     shown_context,
 };
-pub use data::{List, print_next};
+pub use data::{List, json_line, json_pretty, print_next};
 pub use descriptor::{line as print_line, write_all};
 pub use everyday::{
     Health, Inspected, Version, count, health, health_of_hosts, inspected, process_with_usage,
@@ -61,7 +61,9 @@ pub use progress::Progress;
 pub use reader::Reader;
 pub use relay::{Chunk, Relay};
 pub use screen::Screen;
-pub use shown::{escaped, show_exit, show_labels, show_left_behind, show_state, signal_name};
+pub use shown::{
+    escaped, plain, show_exit, show_labels, show_left_behind, show_state, signal_name,
+};
 pub use stats::{Sample, Stats, stats, stats_of_hosts, stats_text};
 pub use tasks::tasks;
 pub use workspaces::{workspace, workspace_names, workspaces, workspaces_of_hosts};
