@@ -50,7 +50,7 @@ pub use everyday::{
     Health, Inspected, Version, count, health, health_of_hosts, inspected, process_with_usage,
     pruned, some_of, text, told, version, versions_of_hosts,
 };
-pub use hosts::{OfHost, processes_of_hosts, started_of_hosts};
+pub use hosts::{OfHost, processes_of_hosts, started_of_host, started_of_hosts};
 pub use lines::{Break, Lines};
 pub use moments::age_of;
 pub use notices::{ask, error, error_line, is_raw, notice, set_raw, usage};

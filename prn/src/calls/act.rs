@@ -90,6 +90,7 @@ pub async fn start(session: &Session, spec: &StartSpec) -> Result<Started, Fault
         Some(workspace) => within(workspace, spec.clone())?,
     };
     let first = session.client().await?;
+    let _untold = confined.id.map(|id| session.untold(id, false));
     let started = start_surely(session.remote(), first, &confined).await;
     let Some(workspace) = session.workspace() else {
         let (client, started) = started?;
@@ -133,6 +134,7 @@ pub async fn run(
     }
     let id = start(session, &spec).await?.process.id;
     started(id);
+    let _untold = session.untold(id, true);
     let client = session.client().await?;
     let feeding = how
         .input

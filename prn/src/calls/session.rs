@@ -1,5 +1,8 @@
 //! Who makes calls: over one connection, which is made again when it is lost.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
 use prn_client::{Client, ClientError, ProcessId};
 use tokio::sync::Mutex;
 
@@ -18,6 +21,8 @@ pub struct Session {
     client: Mutex<Option<Client>>,
     /// All is to be in this workspace.
     workspace: Option<String>,
+    /// Processes whose ids nobody was told of, and whether they were started.
+    untold: RefCell<BTreeMap<ProcessId, bool>>,
 }
 
 impl Session {
@@ -27,7 +32,24 @@ impl Session {
             remote,
             client: Mutex::new(Some(client)),
             workspace,
+            untold: RefCell::default(),
         }
+    }
+
+    /// Nobody is told of a process as long as this is there.
+    pub fn untold(&self, id: ProcessId, is_started: bool) -> Untold<'_> {
+        self.untold.borrow_mut().insert(id, is_started);
+        Untold { session: self, id }
+    }
+
+    /// What to say of those processes where prn is to end.
+    pub fn lines_of_untold(&self) -> Vec<String> {
+        let untold = self.untold.borrow();
+        let line = |(id, is_started): (&ProcessId, &bool)| match is_started {
+            true => format!("process {id} was started"),
+            false => format!("it is not known whether process {id} was started"),
+        };
+        untold.iter().map(line).collect()
     }
 
     /// The server.
@@ -101,5 +123,18 @@ impl Session {
             }
         });
         Ok(found.await??)
+    }
+}
+
+/// A process that nobody was told of yet.
+#[derive(Debug)]
+pub struct Untold<'a> {
+    session: &'a Session,
+    id: ProcessId,
+}
+
+impl Drop for Untold<'_> {
+    fn drop(&mut self) {
+        self.session.untold.borrow_mut().remove(&self.id);
     }
 }
