@@ -557,7 +557,7 @@ mod tests {
             std::iter::from_fn(|| next(&mut watching)).collect()
         };
         // A cursor is of its selector.
-        let cursor = |selector| {
+        let cursor = |selector: &v1::ProcessSelector| {
             let messages = told(selector, "");
             messages.last().unwrap().cursor.clone()
         };

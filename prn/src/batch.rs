@@ -1,6 +1,7 @@
 //! Many calls over one connection: a request a line in, an answer a line out, as they are done.
 
 use std::io;
+use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
@@ -15,10 +16,14 @@ use crate::calls::fault::Fault;
 use crate::calls::requests::{List, One, Output, Running, Several, Signal, Stop, Wait};
 use crate::calls::session::Session;
 use crate::calls::spec::Spec;
-use crate::output::{Chunk, Relay};
+use crate::interrupts::Interrupts;
+use crate::output::{self, Chunk, Relay, json_line};
 
 /// Most bytes of a request: the input of a run is in it.
 const LINE_MAX: usize = 16 << 20;
+
+/// How long answers are still written when a signal has asked prn to end.
+const LEAVE: Duration = Duration::from_secs(1);
 
 /// The calls that there are.
 const CALLS: [&str; 9] = [
@@ -63,11 +68,25 @@ pub async fn answer_all(
     jobs: usize,
 ) -> io::Result<bool> {
     let mut relay = Relay::start(Source::Stdout)?;
+    let mut interrupts = Interrupts::take()?;
+    let mut answering = Box::pin(answer(session, input, jobs, &relay));
     let answered = tokio::select! {
         biased;
-        answered = answer(session, input, jobs, &relay) => Some(answered),
+        answered = &mut answering => Some(answered),
         () = relay.failed() => None,
+        _ = interrupts.next() => {
+            for line in session.lines_of_untold() {
+                output::notice(&line);
+            }
+            drop(answering);
+            // What has been answered; a reader who does not read is not waited for.
+            return match tokio::time::timeout(LEAVE, relay.finish()).await {
+                Ok(written) => written.map(|()| false),
+                Err(_) => Ok(false),
+            };
+        }
     };
+    drop(answering);
     // What stopped the writing comes before all else.
     relay.finish().await?;
     answered.unwrap_or(Ok(false))
@@ -158,7 +177,7 @@ impl<R: AsyncBufRead + Unpin> Lines<R> {
 
 /// Writes an answer, and says whether it is that all went well.
 async fn told(relay: &Relay, answer: &Answer) -> io::Result<bool> {
-    let line = serde_json::to_string(answer)?;
+    let line = json_line(answer)?;
     if let Some(room) = relay.room().await {
         room.send(Chunk::Data(Source::Stdout, format!("{line}\n").into()));
     }

@@ -88,6 +88,11 @@ pub enum Failure {
         #[source]
         source: ClientError,
     },
+    /// The same, where a signal has ended prn before there was an answer.
+    #[error(
+        "it is not known whether process {0} was started: prn was to end before the server answered"
+    )]
+    StartLeft(ProcessId),
     /// The server was restarted while it was asked to start a process.
     #[error("the server was restarted while process {0} was being started: it does not run")]
     StartLost(ProcessId),
@@ -211,6 +216,7 @@ impl Failure {
             | Self::Sync(_) => exit::ERROR,
             Self::LocalInput(_) | Self::OtherWorkspace { .. } | Self::Agent(_) => exit::ERROR,
             Self::StartLost(_) => exit_of_client(&ClientError::ProcessLost),
+            Self::StartLeft(_) => exit::UNAVAILABLE,
             Self::Left(_) | Self::ExitUnknown(_) => exit::RUN_FAILED,
             Self::Run(failure)
             | Self::AfterStart {
@@ -252,6 +258,7 @@ impl Failure {
             | Self::StartedUnsaid { .. }
             | Self::StartUnknown { .. }
             | Self::StartLost(_)
+            | Self::StartLeft(_)
             | Self::StopUnknown { .. }
             | Self::WorkspaceUnknown { .. }
             | Self::OtherWorkspace { .. }
@@ -302,7 +309,7 @@ impl Failure {
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::Run(failure) => return failure.hint(),
-            Self::StartUnknown { id, .. } => {
+            Self::StartUnknown { id, .. } | Self::StartLeft(id) => {
                 return Some(format!(
                     "it is safe to start it again with --id {id}, which starts nothing twice; `prn list` shows it only once the server answers again"
                 ));
@@ -455,6 +462,7 @@ fn hint_of_credentials(error: &CredentialsError) -> Option<&'static str> {
         | CredentialsError::NoKey
         | CredentialsError::EmptyKey(_)
         | CredentialsError::OpenKey { .. }
+        | CredentialsError::OpenCertificate { .. }
         | CredentialsError::Key { .. }
         | _ => return None,
     };

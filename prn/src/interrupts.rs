@@ -65,6 +65,15 @@ impl Interrupts {
         self.count > 0
     }
 
+    /// Does something; `None` where one comes before it is done.
+    pub async fn unless<T>(&mut self, act: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            biased;
+            done = act => Some(done),
+            _ = self.next() => None,
+        }
+    }
+
     /// What the next one asks for. A terminal that goes away often says so twice, and so does
     /// timeout(1), to prn and to its process group: that is never a second.
     ///

@@ -46,13 +46,13 @@ pub use contexts::{
     CheckedContext, KnownContext, ShownContext, ShownSetting, checked_contexts, contexts,
     shown_context,
 };
-pub use data::{List, print_next};
+pub use data::{List, json_line, json_pretty, print_next};
 pub use descriptor::{line as print_line, write_all};
 pub use everyday::{
     Health, Inspected, Version, count, health, health_of_hosts, inspected, process_with_usage,
     pruned, text, told, version, versions_of_hosts,
 };
-pub use hosts::{OfHost, processes_of_hosts, started_of_hosts};
+pub use hosts::{OfHost, processes_of_hosts, started_of_host, started_of_hosts};
 pub use lines::{Break, Lines};
 pub use moments::age_of;
 pub use notices::{ask, error, error_line, is_raw, notice, set_raw, usage};
@@ -64,7 +64,7 @@ pub use reader::Reader;
 pub use relay::{Chunk, Relay};
 pub use screen::Screen;
 pub use shown::{
-    escaped, show_exit, show_labels, show_left_behind, show_state, signal_name, some_of,
+    escaped, plain, show_exit, show_labels, show_left_behind, show_state, signal_name, some_of,
 };
 pub use slowness::{is_full, is_notable};
 pub use stats::{Sample, Stats, stats, stats_of_hosts, stats_text};

@@ -83,12 +83,28 @@ pub enum ReferenceError {
 
 /// Which process is meant. A whole id is not looked up.
 pub async fn resolve(client: &Client, reference: &Reference) -> Result<ProcessId, ReferenceError> {
-    let word = match reference {
-        Reference::Id(id) => return Ok(*id),
-        Reference::Word(word) => word,
-    };
-    let mut selector = Selector::default();
-    selector.id_prefix_or_name = Some(word.clone());
+    match reference {
+        Reference::Id(id) => Ok(*id),
+        Reference::Word(_) => look_up(client, reference, None).await,
+    }
+}
+
+/// Which process of a workspace is meant: what is not in it is not there. A whole id is looked up, too.
+pub async fn resolve_within(
+    client: &Client,
+    reference: &Reference,
+    workspace: &str,
+) -> Result<ProcessId, ReferenceError> {
+    look_up(client, reference, Some(workspace)).await
+}
+
+async fn look_up(
+    client: &Client,
+    reference: &Reference,
+    workspace: Option<&str>,
+) -> Result<ProcessId, ReferenceError> {
+    let word = reference.to_string();
+    let selector = selector(reference, workspace);
     let mut request = ListRequest::default();
     request.selector = Some(selector);
     request.newest_first = true;
@@ -97,7 +113,17 @@ pub async fn resolve(client: &Client, reference: &Reference) -> Result<ProcessId
     while let Some(page) = pages.next().await? {
         found.extend(page);
     }
-    meant(word, &found)
+    meant(&word, &found)
+}
+
+fn selector(reference: &Reference, workspace: Option<&str>) -> Selector {
+    let mut selector = Selector::default();
+    match reference {
+        Reference::Id(id) => selector.processes = vec![*id],
+        Reference::Word(word) => selector.id_prefix_or_name = Some(word.clone()),
+    }
+    selector.workspace = workspace.map(str::to_owned);
+    selector
 }
 
 /// Of those that have it as their name or as the beginning of their id, the newest first: the living
@@ -195,6 +221,18 @@ mod tests {
         }
         for bad in ["", "-x", ".x", "a/b", "a b", "é", &"f".repeat(64)] {
             assert_eq!(bad.parse::<Reference>(), Err(InvalidReference), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_is_meant_within_a_workspace_is_looked_up_there() {
+        let id: ProcessId = "fcd2310e7b9a462a5d88c3a0ff4e2d9b".parse().unwrap();
+        let by_id = selector(&Reference::Id(id), Some("w1"));
+        assert_eq!(by_id.processes, [id]);
+        let by_word = selector(&Reference::Word("web".to_owned()), Some("w1"));
+        assert_eq!(by_word.id_prefix_or_name.as_deref(), Some("web"));
+        for selector in [by_id, by_word] {
+            assert_eq!(selector.workspace.as_deref(), Some("w1"));
         }
     }
 

@@ -181,7 +181,7 @@ impl Spread<'_> {
         };
         let mut reading = Reading::new(remote, client, id, request)
             .of_known(patience(self.spec.output_policy, self.spec.follow_timeout));
-        let lines = Lines::new(Some(host.name.clone()), false);
+        let lines = Lines::new(Some(host.name.clone()), false).for_terminals();
         let mut reading = std::pin::pin!(pass_on(
             &mut reading,
             self.relay,

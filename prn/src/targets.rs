@@ -127,7 +127,8 @@ impl Found {
     }
 
     /// Does something with each, several at a time, and says of each in turn what came of it. What fails
-    /// with one does not keep the others from it: the exit code is the highest of all.
+    /// with one does not keep the others from it: the exit code is the highest of all. Nor does output that
+    /// cannot be written, which comes last.
     pub async fn each<T, F: Future<Output = Result<T, Failure>>>(
         &self,
         act: impl Fn(Target) -> F,
@@ -136,15 +137,21 @@ impl Found {
         let each = self.targets.iter().cloned().map(act);
         let mut results = stream::iter(each).buffered(AT_A_TIME);
         let mut targets = self.targets.iter();
-        let mut highest = self.exit;
+        let (mut highest, mut unwritten) = (self.exit, None);
         while let (Some(result), Some(target)) = (results.next().await, targets.next()) {
             let exit = match result {
-                Ok(value) => done(target, value)?,
+                Ok(value) => done(target, value).unwrap_or_else(|error| {
+                    unwritten.get_or_insert(error);
+                    exit::OK
+                }),
                 Err(failure) => self.failed(Some(target), failure)?,
             };
             highest = highest.highest(exit);
         }
-        Ok(highest)
+        match unwritten {
+            Some(error) => Err(error.into()),
+            None => Ok(highest),
+        }
     }
 
     /// Says what failed with one of several.
@@ -172,4 +179,30 @@ pub async fn all(client: &Client, request: ListRequest) -> Result<Vec<Process>, 
         all.extend(page);
     }
     Ok(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+
+    #[tokio::test]
+    async fn all_is_done_where_nobody_reads_what_came_of_it() {
+        let ids: Vec<ProcessId> = (0..4 * AT_A_TIME)
+            .map(|number| format!("{number:032x}").parse().unwrap())
+            .collect();
+        let (acts, says) = (Cell::new(0), Cell::new(0));
+        let act = |_: Target| {
+            acts.set(acts.get() + 1);
+            async { Ok(()) }
+        };
+        let said = Found::of(ids.iter().copied())
+            .each(act, |_, ()| {
+                says.set(says.get() + 1);
+                Err(io::ErrorKind::BrokenPipe.into())
+            })
+            .await;
+        assert_eq!((acts.get(), says.get()), (ids.len(), ids.len()));
+        assert_eq!(said.unwrap_err().exit(), exit::OUTPUT_CLOSED);
+    }
 }

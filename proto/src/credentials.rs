@@ -63,6 +63,14 @@ pub enum CredentialsError {
         /// Its permission bits.
         mode: u32,
     },
+    /// Others can change whom prn talks to.
+    #[error("the server's certificate {} can be changed by others (mode {mode:04o}): run `chmod go-w {}`", path.display(), path.display())]
+    OpenCertificate {
+        /// Which.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
     /// It is not a key that prn can use.
     #[error("the key in {origin} is refused")]
     Key {
@@ -109,6 +117,31 @@ impl CertificateSource {
                 Certificate::from_pem(pem.as_bytes()).map_err(|source| self.refused(source))
             }
         }
+    }
+
+    /// Reads the certificate of whom is to be trusted.
+    ///
+    /// # Errors
+    /// As [`Self::load`], and if others can write the file that it is in.
+    pub fn load_trusted(&self) -> Result<Certificate, CredentialsError> {
+        let Self::File(path) = self else {
+            return self.load();
+        };
+        let failed = |source| CredentialsError::Read {
+            path: path.clone(),
+            source,
+        };
+        let file = File::open(path).map_err(failed)?;
+        // Asked of the open file: the name may mean another one by now.
+        let mode = file.metadata().map_err(failed)?.mode() & 0o7777;
+        if mode & 0o022 != 0 {
+            return Err(CredentialsError::OpenCertificate {
+                path: path.clone(),
+                mode,
+            });
+        }
+        let pem = read_bounded(file).map_err(failed)?;
+        Certificate::from_pem(&pem).map_err(|source| self.refused(source))
     }
 
     /// It is refused.
@@ -309,6 +342,20 @@ mod tests {
             return;
         };
         std::fs::remove_file(path).unwrap();
+    }
+
+    #[test]
+    fn a_certificate_that_others_can_write_is_not_trusted() {
+        for (mode, is_open) in [(0o644, false), (0o664, true), (0o646, true)] {
+            let KeySource::File(path) = key_file("pinned", "x", mode) else {
+                return;
+            };
+            let error = CertificateSource::File(path.clone()).load_trusted();
+            std::fs::remove_file(&path).unwrap();
+            let error = error.unwrap_err().to_string();
+            let says = format!("`chmod go-w {}`", path.display());
+            assert_eq!(error.contains(&says), is_open, "{error}");
+        }
     }
 
     #[test]

@@ -58,6 +58,9 @@ pub enum InvalidUnit {
         "not a label: write KEY=VALUE, the key 1 to {LABEL_KEY_MAX} letters, digits, '-', '_', '.' and '/', first a letter or a digit, the value up to {LABEL_VALUE_MAX} bytes without control characters"
     )]
     Label,
+    /// A label of prn's own.
+    #[error("labels that begin with {LABEL_RESERVED} are prn's own: take another key")]
+    ReservedLabel,
     /// Neither a time span nor an instant, where it is to come.
     #[error("not a time: write 10m for in ten minutes, or 2030-01-31T12:00:00Z")]
     Deadline,
@@ -357,6 +360,9 @@ impl FromStr for ProcessName {
     }
 }
 
+/// What the keys of prn's own labels begin with.
+pub const LABEL_RESERVED: &str = "prn.io/";
+
 /// A label of a process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Label {
@@ -364,6 +370,20 @@ pub struct Label {
     pub key: String,
     /// Up to [`LABEL_VALUE_MAX`] bytes without control characters.
     pub value: String,
+}
+
+impl Label {
+    /// One that a user sets: none of prn's own.
+    ///
+    /// # Errors
+    /// [`InvalidUnit::Label`] and [`InvalidUnit::ReservedLabel`].
+    pub fn of_user(text: &str) -> Result<Self, InvalidUnit> {
+        let label: Self = text.parse()?;
+        if label.key.starts_with(LABEL_RESERVED) {
+            return Err(InvalidUnit::ReservedLabel);
+        }
+        Ok(label)
+    }
 }
 
 impl FromStr for Label {
@@ -533,6 +553,12 @@ mod tests {
         for bad in ["", "a", "=x", "-a=x", "a b=x", "a=\n", "a=\u{1b}[m", &long] {
             assert_eq!(label(bad), Err(InvalidUnit::Label), "{bad:?}");
         }
+        assert!(label("prn.io/internal=cp").is_ok());
+        assert_eq!(
+            Label::of_user("prn.io/internal=cp"),
+            Err(InvalidUnit::ReservedLabel)
+        );
+        assert!(Label::of_user("prn.io=x").is_ok());
     }
 
     #[test]

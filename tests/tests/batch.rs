@@ -78,6 +78,73 @@ fn each_call_does_what_its_command_does() {
 }
 
 #[test]
+fn whoever_ends_it_is_told_which_processes_go_on() {
+    let server = Server::start();
+    let mut child = server
+        .prn(&["batch"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let request = json!({"id": 1, "call": "run", "spec": {"argv": ["sleep", "60"]}, "wait": "60s"});
+    let stdin = child.stdin.as_mut().unwrap();
+    stdin.write_all(requests(&[request]).as_bytes()).unwrap();
+    let mut id = String::new();
+    wait_for("the run", || {
+        id = server.ok(&["list", "-q", "--running"]).trim().to_owned();
+        !id.is_empty()
+    });
+    // The answer to the start is on its way.
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    let pid = nix::unistd::Pid::from_raw(child.id().try_into().unwrap());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+    // Its standard input stays open.
+    let stdin = child.stdin.take();
+    let output = child.wait_with_output().unwrap();
+    drop(stdin);
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        error.contains(&format!("process {id} was started")),
+        "{error}"
+    );
+    assert_eq!(output.status.code(), Some(1));
+}
+
+#[test]
+fn what_is_outside_of_the_workspace_is_as_what_is_not_there() {
+    let server = Server::start();
+    server.ok(&["workspace", "create", "w1"]);
+    let outside = server.start_process(&["--name", "web"], &["sleep", "60"]);
+    let absent = "fcd2310e7b9a462a5d88c3a0ff4e2d9b";
+    let status = |which: &str| json!({"id": which, "call": "status", "process": which});
+    let lines = requests(&[
+        status(&outside),
+        status(absent),
+        status("web"),
+        status(&outside[..6]),
+        json!({"id": "name", "call": "start", "spec": {"argv": ["true"], "name": "web"}}),
+        json!({"id": "id", "call": "start", "spec": {"argv": ["true"], "id": outside}}),
+        json!({"id": "own", "call": "run", "spec": {"argv": ["true"], "name": "own"}}),
+    ]);
+    let (answers, _) = batch(&server, &["-w", "w1", "--jobs", "1"], &lines);
+    let error = |id: &str| answers[&json!(id).to_string()]["error"].clone();
+    let unknown = |which: &str| error(which)["message"].to_string().replace(which, "X");
+    for which in [&outside, "web", &outside[..6]] {
+        assert_eq!(unknown(which), unknown(absent));
+        assert_eq!(error(which)["reason"], "PROCESS_NOT_FOUND");
+    }
+    for taken in ["name", "id"] {
+        let said = error(taken).to_string();
+        assert!(
+            said.contains("is taken") && !said.contains(&outside),
+            "{said}"
+        );
+    }
+    assert_eq!(answers["\"own\""]["result"]["exit"]["status"], 0);
+}
+
+#[test]
 fn what_is_malformed_is_answered_with_its_line_and_the_rest_goes_on() {
     let server = Server::start();
     let lines = "\n{\"id\": 1, \"call\": \"list\"}\nno json\n{\"id\": 2, \"call\": \"lst\"}\n[]\n\

@@ -269,3 +269,37 @@ fn a_start_that_worked_is_found_on_a_server_that_takes_no_more() {
     let status = server.status(id.trim());
     assert_eq!(status["state"], "running");
 }
+
+/// Whether a program has a handler of its own for SIGINT (proc_pid_status(5)).
+fn catches_interrupts(pid: u32) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+    let caught = caught.map(|mask| u64::from_str_radix(mask.trim(), 16).unwrap());
+    caught.unwrap_or_default() & 0b10 != 0
+}
+
+#[test]
+fn whoever_is_interrupted_is_told_of_the_start_that_nobody_has_answered() {
+    let server = Server::start();
+    let supervisor = Pid::from_raw(server.supervisor());
+    let id = "fcd2310e7b9a462a5d88c3a0ff4e2d9b";
+    kill(supervisor, Signal::SIGSTOP).unwrap();
+    let child = server
+        .prn(&["start", "--id", id, "--", "true"])
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let pid = child.id();
+    wait_for("the start", || catches_interrupts(pid));
+    kill(Pid::from_raw(pid.try_into().unwrap()), Signal::SIGINT).unwrap();
+    let output = child.wait_with_output().unwrap();
+    kill(supervisor, Signal::SIGCONT).unwrap();
+    let error = String::from_utf8_lossy(&output.stderr);
+    let says = format!("it is not known whether process {id} was started");
+    assert!(
+        error.contains(&says) && error.contains(&format!("--id {id}")),
+        "{error}"
+    );
+    assert_eq!(output.status.code(), Some(5));
+}

@@ -80,8 +80,7 @@ impl Credentials {
     ) -> Result<Self, CredentialsError> {
         let now = now();
         let mut ending = Vec::new();
-        let mut valid = |source: &CertificateSource| {
-            let loaded = source.load()?;
+        let mut valid = |source: &CertificateSource, loaded: Certificate| {
             loaded
                 .check_validity(now)
                 .map_err(|error| source.refused(error))?;
@@ -89,9 +88,11 @@ impl Credentials {
                 fingerprint: loaded.fingerprint(),
                 text,
             }));
-            Ok(loaded)
+            Ok::<_, CredentialsError>(loaded)
         };
-        let (own, key_of_own, server) = (valid(certificate)?, key.load()?, valid(server)?);
+        let own = valid(certificate, certificate.load()?)?;
+        let key_of_own = key.load()?;
+        let server = valid(server, server.load_trusted()?)?;
         let loaded =
             Self::new(own, key_of_own, server).map_err(|source| CredentialsError::Key {
                 origin: key.clone(),

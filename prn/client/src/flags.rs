@@ -2,7 +2,9 @@
 
 use std::time::{Duration, SystemTime};
 
-use prn_proto::units::{Cpu, Deadline, Directory, InvalidUnit, ProcessName, Size, Time, Workspace};
+use prn_proto::units::{
+    Cpu, Deadline, Directory, InvalidUnit, Label, ProcessName, Size, Time, Workspace,
+};
 
 pub(crate) fn size(text: &str) -> Result<u64, InvalidUnit> {
     text.parse().map(|Size(bytes)| bytes)
@@ -26,6 +28,10 @@ pub(crate) fn directory(text: &str) -> Result<String, InvalidUnit> {
 
 pub(crate) fn deadline(text: &str) -> Result<SystemTime, InvalidUnit> {
     text.parse().map(|Deadline(time)| time)
+}
+
+pub(crate) fn label(text: &str) -> Result<Label, InvalidUnit> {
+    Label::of_user(text)
 }
 
 pub(crate) fn process_name(text: &str) -> Result<String, InvalidUnit> {

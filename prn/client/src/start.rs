@@ -132,6 +132,7 @@ pub struct StartSpec {
         arg(
             long = "label",
             value_name = "KEY=VALUE",
+            value_parser = crate::flags::label,
             help = "Add a label, which -l selects by. Repeatable, up to 32",
             help_heading = "Names"
         )

@@ -90,8 +90,18 @@ pub async fn start(session: &Session, spec: &StartSpec) -> Result<Started, Fault
         Some(workspace) => within(workspace, spec.clone())?,
     };
     let first = session.client().await?;
-    let (client, started) = start_surely(session.remote(), first, &confined).await?;
+    let _untold = confined.id.map(|id| session.untold(id, false));
+    let started = start_surely(session.remote(), first, &confined).await;
+    let Some(workspace) = session.workspace() else {
+        let (client, started) = started?;
+        session.keep(client).await;
+        return Ok(started);
+    };
+    let (client, started) = started.map_err(|failure| Fault::from(failure).within())?;
     session.keep(client).await;
+    if started.process.status.workspace.as_deref() != Some(workspace) {
+        return Err(Fault::id_taken());
+    }
     Ok(started)
 }
 
@@ -124,6 +134,7 @@ pub async fn run(
     }
     let id = start(session, &spec).await?.process.id;
     started(id);
+    let _untold = session.untold(id, true);
     let client = session.client().await?;
     let feeding = how
         .input

@@ -65,6 +65,24 @@ impl Fault {
         Self::new(names::OUTSIDE, message, Some(next))
     }
 
+    /// An id that is not to be had, whoever has it.
+    pub fn id_taken() -> Self {
+        let next = "leave id out: one is made up";
+        Self::new(reason::PROCESS_EXISTS, "the id is taken", Some(next))
+    }
+
+    /// The same without a word of what is not in the workspace that all is to be in.
+    pub fn within(self) -> Self {
+        match self.reason.as_str() {
+            reason::PROCESS_EXISTS | reason::PROCESS_FORGOTTEN => Self::id_taken(),
+            reason::NAME_TAKEN => {
+                let next = "choose another name, or stop the process that list shows with it";
+                Self::new(reason::NAME_TAKEN, "the name is taken", Some(next))
+            }
+            _ => self,
+        }
+    }
+
     /// Anything else.
     pub fn failed(message: impl Display, next: &str) -> Self {
         Self::new(names::FAILED, message, Some(next))
@@ -188,5 +206,27 @@ impl From<ReferenceError> for Fault {
                 Self::new(names::AMBIGUOUS, text, Some("write more of the id"))
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn within_a_workspace_nothing_is_said_of_what_is_outside() {
+        let id = "fcd2310e7b9a462a5d88c3a0ff4e2d9b";
+        let text = format!("process {id} is there");
+        for taken in [
+            reason::NAME_TAKEN,
+            reason::PROCESS_EXISTS,
+            reason::PROCESS_FORGOTTEN,
+        ] {
+            let fault = Fault::new(taken, &text, Some(id)).within();
+            let said = serde_json::to_string(&fault).unwrap();
+            assert!(!said.contains(id) && said.contains("is taken"), "{said}");
+        }
+        let other = Fault::new(reason::DRAINING, &text, None).within();
+        assert_eq!(other.message, text);
     }
 }

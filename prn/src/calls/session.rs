@@ -1,11 +1,14 @@
 //! Who makes calls: over one connection, which is made again when it is lost.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
 use prn_client::{Client, ClientError, ProcessId};
 use tokio::sync::Mutex;
 
 use crate::calls::fault::Fault;
 use crate::connection::Remote;
-use crate::reference::{Reference, ReferenceError, resolve};
+use crate::reference::{Reference, ReferenceError, resolve, resolve_within};
 use crate::wait::PAUSE;
 
 /// How often a call is made that changes nothing by being made again.
@@ -18,6 +21,8 @@ pub struct Session {
     client: Mutex<Option<Client>>,
     /// All is to be in this workspace.
     workspace: Option<String>,
+    /// Processes whose ids nobody was told of, and whether they were started.
+    untold: RefCell<BTreeMap<ProcessId, bool>>,
 }
 
 impl Session {
@@ -27,7 +32,24 @@ impl Session {
             remote,
             client: Mutex::new(Some(client)),
             workspace,
+            untold: RefCell::default(),
         }
+    }
+
+    /// Nobody is told of a process as long as this is there.
+    pub fn untold(&self, id: ProcessId, is_started: bool) -> Untold<'_> {
+        self.untold.borrow_mut().insert(id, is_started);
+        Untold { session: self, id }
+    }
+
+    /// What to say of those processes where prn is to end.
+    pub fn lines_of_untold(&self) -> Vec<String> {
+        let untold = self.untold.borrow();
+        let line = |(id, is_started): (&ProcessId, &bool)| match is_started {
+            true => format!("process {id} was started"),
+            false => format!("it is not known whether process {id} was started"),
+        };
+        untold.iter().map(line).collect()
     }
 
     /// The server.
@@ -88,27 +110,31 @@ impl Session {
         }
     }
 
-    /// Which process is meant, if it is in reach.
+    /// Which process is meant. One that is out of reach gets the answer of one that is not there.
     pub async fn find(&self, reference: &Reference) -> Result<ProcessId, Fault> {
-        let found = self.surely(
-            async |client: Client| match resolve(&client, reference).await {
+        let found = self.surely(async |client: Client| {
+            let found = match &self.workspace {
+                Some(workspace) => resolve_within(&client, reference, workspace).await,
+                None => resolve(&client, reference).await,
+            };
+            match found {
                 Err(ReferenceError::Client(error)) => Err(error),
                 other => Ok(other),
-            },
-        );
-        let id = found.await??;
-        let Some(workspace) = &self.workspace else {
-            return Ok(id);
-        };
-        let process = self
-            .surely(async |client: Client| client.status(id).await)
-            .await?;
-        if process.status.workspace.as_ref() == Some(workspace) {
-            return Ok(id);
-        }
-        Err(Fault::outside(
-            format!("process {id} is not in workspace {workspace}"),
-            "list shows those that are",
-        ))
+            }
+        });
+        Ok(found.await??)
+    }
+}
+
+/// A process that nobody was told of yet.
+#[derive(Debug)]
+pub struct Untold<'a> {
+    session: &'a Session,
+    id: ProcessId,
+}
+
+impl Drop for Untold<'_> {
+    fn drop(&mut self) {
+        self.session.untold.borrow_mut().remove(&self.id);
     }
 }

@@ -197,7 +197,7 @@ fn variable((name, value): (String, String)) -> Result<Variable, Fault> {
 
 fn label((key, value): (String, String)) -> Result<Label, Fault> {
     let text = format!("{key}={value}");
-    text.parse().map_err(|why| unit("labels", why))
+    Label::of_user(&text).map_err(|why| unit("labels", why))
 }
 
 #[cfg(test)]

@@ -66,7 +66,8 @@ pub struct Logs {
     #[arg(long, value_name = "BYTE", allow_negative_numbers = true, visible_alias = "from", conflicts_with_all = ["tail", "tail_bytes", "since"])]
     pub offset: Option<u64>,
     /// Print so many bytes at most (4096, 64K), and where to go on as the last line of standard error:
-    /// {"next_offset":4096,"truncated":true,"complete":false}. Without --no-follow, so many are waited for
+    /// {"next_offset":4096,"truncated":true,"complete":false}. Without --no-follow, so many are waited for.
+    /// Scripts take -o json: a process may print such a line itself
     #[arg(long, value_name = "SIZE", allow_negative_numbers = true)]
     pub max_bytes: Option<SizeOrZero>,
     /// With --max-bytes: print the bytes and where to go on as one value
@@ -178,7 +179,7 @@ fn request(args: &Logs) -> Result<OutputRequest, Failure> {
 /// Prints a part of one, with where to go on, as one value.
 async fn whole(mut reading: Reading<'_>) -> Result<Exit, Failure> {
     let excerpt = excerpt::read(&mut reading, None, None).await?;
-    let text = serde_json::to_string_pretty(&excerpt).map_err(io::Error::from)?;
+    let text = output::json_pretty(&excerpt).map_err(io::Error::from)?;
     output::text(&text)?;
     let is_gap = |piece: &Piece| matches!(piece, Piece::Dropped { .. });
     Ok(code(excerpt.output.iter().any(is_gap)))
@@ -220,7 +221,7 @@ async fn one(
 async fn tell_bounds(relay: &Relay, bounds: Bounds) {
     let line = serde_json::to_string(&bounds).unwrap_or_default();
     if let Some(room) = relay.room().await {
-        room.send(Chunk::Data(Source::Stderr, format!("{line}\n").into()));
+        room.send(Chunk::Line(line));
     }
 }
 
@@ -239,7 +240,7 @@ async fn several(
         let (relay, client) = (&relay, client.clone());
         async move {
             let label: String = id.to_string().chars().take(length).collect();
-            let lines = Lines::new(Some(label.clone()), timestamps);
+            let lines = Lines::new(Some(label.clone()), timestamps).for_terminals();
             let mut reading = Reading::new(remote, client, id, request);
             match pass_on(&mut reading, relay, Some(lines), Some(&label)).await {
                 Ok(ending) => code(ending.gap),

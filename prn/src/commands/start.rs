@@ -1,15 +1,20 @@
 //! `prn start`.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::io;
+
 use clap::Args;
-use prn_client::{Client, OutputPolicy, ProcessId, StandardInput, StartSpec};
+use prn_client::{Client, OutputPolicy, ProcessId, StandardInput, StartSpec, Started};
 
 use crate::connection::{Connection, Remote};
 use crate::exit::{self, Exit};
 use crate::failure::Failure;
 use crate::format::FormatFlag;
 use crate::hosts::{Host, Hosts, Servers};
+use crate::interrupts::Interrupts;
 use crate::leftover::Leftover;
-use crate::output;
+use crate::output::{self, OfHost};
 use crate::spec::{Spec, of_host, with_our_terminal};
 use crate::surely::start_surely;
 
@@ -63,7 +68,13 @@ pub async fn start(args: Start) -> Result<Exit, Failure> {
     };
     let first = remote.connect().await?;
     leftover.settle()?;
-    let (_, started) = start_surely(&remote, first, &spec).await?;
+    let mut interrupts = Interrupts::take()?;
+    let starting = interrupts.unless(start_surely(&remote, first, &spec));
+    let (_, started) = match (starting.await, spec.id) {
+        (Some(started), _) => started?,
+        (None, Some(id)) => return Err(Failure::StartLeft(id)),
+        (None, None) => return Ok(exit::UNAVAILABLE),
+    };
     // Nobody else knows this id.
     let id = started.process.id;
     output::started(&started, &args.format)
@@ -78,12 +89,135 @@ async fn everywhere(
     id: Option<ProcessId>,
     format: &FormatFlag,
 ) -> Result<Exit, Failure> {
-    let ask = async |_: &Host, remote: &Remote, client: Client| {
+    let mut interrupts = Interrupts::take()?;
+    let untold = RefCell::new(Untold::default());
+    let ask = async |host: &Host, remote: &Remote, client: Client| {
         let spec = of_host(spec, id)?;
-        let (_, started) = start_surely(remote, client, &spec).await?;
-        Ok(started)
+        untold.borrow_mut().begin(&host.name, spec.id);
+        let started = start_surely(remote, client, &spec).await;
+        let mut untold = untold.borrow_mut();
+        match started {
+            Ok((_, started)) => {
+                let of = OfHost {
+                    host: host.name.clone(),
+                    value: started,
+                };
+                untold.started(&of, |of| output::started_of_host(of, format));
+                Ok(of.value)
+            }
+            Err(failure) => {
+                untold.ids.remove(&host.name);
+                Err(failure)
+            }
+        }
     };
-    let answers = hosts.ask(ask).await;
-    output::started_of_hosts(&answers.answers, format)?;
-    Ok(answers.exit)
+    let Some(answers) = interrupts.unless(hosts.ask(ask)).await else {
+        untold.take().tell();
+        return Ok(exit::UNAVAILABLE);
+    };
+    let Untold { ids, mut unwritten } = untold.take();
+    if let Err(error) = output::started_of_hosts(&answers.answers, format) {
+        unwritten.get_or_insert(error);
+    }
+    match unwritten {
+        None => Ok(answers.exit),
+        Some(error) => {
+            let rest = Untold {
+                ids,
+                unwritten: None,
+            };
+            rest.tell();
+            Err(error.into())
+        }
+    }
+}
+
+/// Processes whose ids nobody else knows, by the names of their servers.
+#[derive(Debug, Default)]
+struct Untold {
+    /// With whether they were started.
+    ids: BTreeMap<String, (ProcessId, bool)>,
+    /// Why not.
+    unwritten: Option<io::Error>,
+}
+
+impl Untold {
+    fn begin(&mut self, host: &str, id: Option<ProcessId>) {
+        if let Some(id) = id {
+            self.ids.insert(host.to_owned(), (id, false));
+        }
+    }
+
+    /// One was started. `print` says whether its id is told by now.
+    fn started(
+        &mut self,
+        of: &OfHost<Started>,
+        print: impl FnOnce(&OfHost<Started>) -> io::Result<bool>,
+    ) {
+        self.ids
+            .insert(of.host.clone(), (of.value.process.id, true));
+        match print(of) {
+            Ok(true) => drop(self.ids.remove(&of.host)),
+            Ok(false) => {}
+            Err(error) => drop(self.unwritten.get_or_insert(error)),
+        }
+    }
+
+    fn lines(&self) -> Vec<String> {
+        let line = |(host, (id, is_started)): (&String, &(ProcessId, bool))| match is_started {
+            true => format!("{host}: process {id} was started"),
+            false => format!("{host}: it is not known whether process {id} was started"),
+        };
+        self.ids.iter().map(line).collect()
+    }
+
+    fn tell(&self) {
+        for line in self.lines() {
+            output::notice(&line);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use prn_client::Process;
+    use prn_proto::v1;
+
+    fn started(host: &str, id: ProcessId) -> OfHost<Started> {
+        let id = v1::ProcessIdentifier { id: id.to_string() };
+        let process = Process::try_from(v1::Process {
+            id: Some(id),
+            status: Some(v1::ProcessStatus::default()),
+        });
+        OfHost {
+            host: host.to_owned(),
+            value: Started {
+                process: process.unwrap(),
+                boot_epoch: String::new(),
+                already_running: false,
+            },
+        }
+    }
+
+    #[test]
+    fn what_nobody_was_told_of_is_told_at_the_end() {
+        let id = |digit: &str| digit.repeat(32).parse::<ProcessId>().unwrap();
+        let mut untold = Untold::default();
+        for (host, digit) in [("a", "1"), ("b", "2"), ("c", "3"), ("d", "4")] {
+            untold.begin(host, Some(id(digit)));
+        }
+        untold.started(&started("a", id("1")), |_| Ok(true));
+        untold.started(&started("b", id("2")), |_| Ok(false));
+        untold.started(&started("c", id("3")), |_| {
+            Err(io::ErrorKind::StorageFull.into())
+        });
+        let expected = [
+            format!("b: process {} was started", id("2")),
+            format!("c: process {} was started", id("3")),
+            format!("d: it is not known whether process {} was started", id("4")),
+        ];
+        assert_eq!(untold.lines(), expected);
+        assert!(untold.unwritten.is_some());
+    }
 }

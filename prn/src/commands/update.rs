@@ -68,10 +68,10 @@ impl FromStr for LabelChange {
     fn from_str(text: &str) -> Result<Self, InvalidUnit> {
         match text.strip_suffix('-') {
             Some(key) if !text.contains('=') => {
-                let Label { key, .. } = format!("{key}=").parse()?;
+                let Label { key, .. } = Label::of_user(&format!("{key}="))?;
                 Ok(Self::Unset(key))
             }
-            Some(_) | None => text.parse().map(Self::Set),
+            Some(_) | None => Label::of_user(text).map(Self::Set),
         }
     }
 }
@@ -212,7 +212,7 @@ mod tests {
             .map(|(key, value)| format!("{key}={value}"))
             .collect();
         assert_eq!(left, ["b=2", "c=x-"]);
-        for bad in ["", "-", "a", "=b", "a b-"] {
+        for bad in ["", "-", "a", "=b", "a b-", "prn.io/a=b", "prn.io/a-"] {
             assert!(bad.parse::<LabelChange>().is_err(), "{bad}");
         }
     }

@@ -32,7 +32,7 @@ use super::name::is_name;
 pub const KEY_OF_ENVIRONMENT: &str = "env";
 
 /// No configuration is nearly this long.
-const FILE_MAX: u64 = 4 << 20;
+pub const FILE_MAX: u64 = 4 << 20;
 
 /// What certificates begin with where they are in the file.
 const PEM: &str = "-----BEGIN ";
@@ -136,10 +136,15 @@ impl Place {
                 own,
             });
         }
-        let mut text = String::new();
-        file.take(FILE_MAX)
-            .read_to_string(&mut text)
+        let mut bytes = Vec::new();
+        file.take(FILE_MAX + 1)
+            .read_to_end(&mut bytes)
             .map_err(failed)?;
+        if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > FILE_MAX {
+            return Err(failed(io::ErrorKind::FileTooLarge.into()));
+        }
+        let text = String::from_utf8(bytes)
+            .map_err(|error| failed(io::Error::new(io::ErrorKind::InvalidData, error)))?;
         Ok(Some(text))
     }
 

@@ -4,11 +4,13 @@ use std::fs::{DirBuilder, File, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
-use nix::fcntl::{Flock, FlockArg};
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg, OFlag};
 use toml_edit::{DocumentMut, Item, Table, value};
 
-use super::config::{Context, Place, line_at, parse};
+use super::config::{Context, FILE_MAX, Place, line_at, parse};
 use super::error::ContextError;
 use super::name::Name;
 
@@ -17,6 +19,12 @@ const CONTEXTS: &str = "context";
 
 /// The key of the context that is used where none is named.
 const CURRENT: &str = "current";
+
+/// How long another change is waited for.
+const LOCK_WAIT: Duration = Duration::from_secs(5);
+
+/// How often it is looked whether it is over.
+const LOCK_TICK: Duration = Duration::from_millis(20);
 
 /// Changes the file as a whole: others see the old one or the new one.
 ///
@@ -30,7 +38,7 @@ pub fn change<T>(
         path: place.path.clone(),
         source,
     };
-    let _lock = locked(place.folder()).map_err(failed)?;
+    let _lock = locked(place, LOCK_WAIT)?;
     let text = place.text()?.unwrap_or_default();
     let mut document: DocumentMut = text.parse().map_err(|error: toml_edit::TomlError| {
         let start = error.span().map_or(0, |span| span.start);
@@ -41,24 +49,60 @@ pub fn change<T>(
     let text = document.to_string();
     // What would be refused from now on is not written.
     parse(&text).map_err(|(line, what)| place.refused(line, what))?;
+    if u64::try_from(text.len()).unwrap_or(u64::MAX) > FILE_MAX {
+        return Err(failed(io::ErrorKind::FileTooLarge.into()));
+    }
     replace(&place.path, &text).map_err(failed)?;
     Ok(done)
 }
 
-/// Two changes at a time come one after the other: neither is lost.
-fn locked(folder: &Path) -> io::Result<Option<Flock<File>>> {
+/// Two changes at a time come one after the other: neither is lost. The lock is on a file that nobody
+/// else can open.
+fn locked(place: &Place, wait: Duration) -> Result<Option<Flock<File>>, ContextError> {
+    let mut path = place.path.clone().into_os_string();
+    path.push(".lock");
+    let path = PathBuf::from(path);
+    let failed = |source| ContextError::Write {
+        path: path.clone(),
+        source,
+    };
+    let folder = place.folder();
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)
-        .create(folder)?;
-    // A file system that has no locks (some of the network) has none to wait for.
-    Ok(Flock::lock(File::open(folder)?, FlockArg::LockExclusive).ok())
+        .create(folder)
+        .map_err(failed)?;
+    let mut options = File::options();
+    let options = options.write(true).create(true).truncate(false).mode(0o600);
+    let options = options.custom_flags((OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits());
+    let mut file = options.open(&path).map_err(failed)?;
+    let until = Instant::now() + wait;
+    loop {
+        file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => return Ok(Some(lock)),
+            Err((file, Errno::EWOULDBLOCK | Errno::EINTR)) => file,
+            // A file system that has no locks (some of the network) has none to wait for.
+            Err(_) => return Ok(None),
+        };
+        if Instant::now() >= until {
+            return Err(ContextError::Locked {
+                path: place.path.clone(),
+                lock: path,
+            });
+        }
+        std::thread::sleep(LOCK_TICK);
+    }
 }
 
 /// Writes a file as a whole: beside it, to the disk, and only then in its place. A link stays one.
 fn replace(path: &Path, text: &str) -> io::Result<()> {
     let path = match path.canonicalize() {
         Ok(path) => path,
+        Err(error) if error.kind() == io::ErrorKind::NotFound && path.is_symlink() => {
+            let why =
+                "it is a link to a file that is not there: make that file, or remove the link";
+            return Err(io::Error::new(error.kind(), why));
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound => path.to_owned(),
         Err(error) => return Err(error),
     };
@@ -243,7 +287,30 @@ mod tests {
         assert_eq!(std::fs::read_to_string(&real).unwrap(), TEXT);
         let mode = std::fs::metadata(&real).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
+        // With the file that is locked.
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 3);
+        std::fs::remove_file(&real).unwrap();
+        let error = change(&place, |_| Ok(())).unwrap_err();
+        let why = std::error::Error::source(&error).unwrap().to_string();
+        assert!(why.contains("link") && path.is_symlink(), "{why}");
+    }
+
+    #[test]
+    fn what_is_locked_is_waited_for_a_while_and_what_is_too_long_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config.toml");
+        let place = Place { path: path.clone() };
+        let held = locked(&place, Duration::ZERO).unwrap();
+        let mode = std::fs::metadata(folder.path().join("config.toml.lock"));
+        assert_eq!(mode.unwrap().permissions().mode() & 0o777, 0o600);
+        let error = locked(&place, Duration::from_millis(50)).unwrap_err();
+        assert!(error.to_string().contains("config.toml.lock"), "{error}");
+        drop(held);
+        assert!(locked(&place, Duration::ZERO).is_ok());
+        let long = "#".repeat(usize::try_from(FILE_MAX).unwrap() + 1);
+        write(&path, &long).unwrap();
+        assert!(change(&place, |_| Ok(())).is_err() && place.load().is_err());
+        assert_eq!(std::fs::read_to_string(&path).unwrap().len(), long.len());
     }
 
     #[test]

@@ -29,6 +29,18 @@ pub enum ContextError {
         #[source]
         source: io::Error,
     },
+    /// Something holds it.
+    #[error(
+        "the configuration {} is being changed by another program: try again, or end what holds {}",
+        path.display(),
+        lock.display()
+    )]
+    Locked {
+        /// Which.
+        path: PathBuf,
+        /// The file that is locked.
+        lock: PathBuf,
+    },
     /// Others can change whom prn trusts.
     #[error(
         "the configuration {} can be changed by others (mode {mode:04o}, user {uid}): run `chown {own}` and `chmod go-w` on it",

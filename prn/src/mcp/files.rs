@@ -26,8 +26,14 @@ const READ_CEILING: u64 = 8 << 20;
 /// Most files in an answer, unless it is said.
 const LIST_MAX: usize = 200;
 
+/// Most files in an answer, whatever is said.
+const LIST_CEILING: usize = 10_000;
+
 /// Most bytes of a list of files.
 const LISTED_MAX: u64 = 4 << 20;
+
+/// What reads or writes a file ends so long after the agent, where other processes go on.
+const LEASE: Duration = Duration::from_secs(30);
 
 /// Most time that any of this takes.
 const TIMEOUT: Duration = Duration::from_secs(300);
@@ -35,6 +41,7 @@ const TIMEOUT: Duration = Duration::from_secs(300);
 const READ: &str = r#"
 set -eu
 [ ! -d "$1" ] || { echo "$1: it is a directory; list_files says what is in it" >&2; exit 1; }
+[ ! -e "$1" ] || [ -f "$1" ] || { echo "$1: it is no regular file" >&2; exit 1; }
 exec 3<"$1"
 stat -Lc %s /proc/self/fd/3 >&2
 tail -c "+$(($2 + 1))" <&3 | head -c "$3"
@@ -44,6 +51,7 @@ tail -c "+$(($2 + 1))" <&3 | head -c "$3"
 const WRITE: &str = r#"
 set -eu
 [ ! -d "$1" ] || { echo "$1: it is a directory" >&2; exit 1; }
+[ ! -e "$1" ] || [ -f "$1" ] || { echo "$1: it is no regular file" >&2; exit 1; }
 mkdir -p -- "$(dirname -- "$1")"
 new=$(mktemp -- "$1.XXXXXX")
 trap 'rm -f -- "$new"' EXIT
@@ -218,7 +226,7 @@ pub async fn list(session: &Session, keeper: &Keeper, wanted: &ListFiles) -> Res
     let said = deed.run(session, keeper, LISTED_MAX).await?;
     let mut files = entries(&said.stdout);
     files.sort_by(|a, b| a.path.cmp(&b.path));
-    let limit = wanted.limit.unwrap_or(LIST_MAX);
+    let limit = wanted.limit.unwrap_or(LIST_MAX).min(LIST_CEILING);
     let truncated = said.is_cut || files.len() > limit;
     files.truncate(limit);
     Ok(Listed { files, truncated })
@@ -322,7 +330,9 @@ impl Deed {
             spec.stdin = StandardInput::Pipe;
         }
         keeper.mark(&mut spec);
+        spec.lease = spec.lease.or(Some(LEASE));
         let id = start(session, &spec).await?.process.id;
+        keeper.keep(id, &spec);
         let client = session.client().await?;
         let feeding = self.input.map(|input| feed(client.clone(), id, input));
         let request = OutputRequest {
@@ -407,6 +417,21 @@ mod tests {
         assert!(said.clone().checked().is_ok());
         said.take(Event::Gap { from: 0, to: 9 }, READ_MAX);
         assert!(said.checked().is_err());
+    }
+
+    #[test]
+    fn what_is_no_regular_file_is_neither_read_nor_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let fifo = folder.path().join("fifo");
+        nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        for (script, arguments) in [(READ, ["0", "9"]), (WRITE, ["0", "plain"])] {
+            let mut shell = std::process::Command::new("timeout");
+            let shell = shell.args(["10", "sh", "-c", script, "sh"]).arg(&fifo);
+            let said = shell.args(arguments).output().unwrap();
+            assert_eq!(said.status.code(), Some(1));
+            let text = String::from_utf8_lossy(&said.stderr);
+            assert!(text.contains("no regular file"), "{text}");
+        }
     }
 
     #[test]

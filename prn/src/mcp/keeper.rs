@@ -55,9 +55,9 @@ impl Keeper {
         })
     }
 
-    /// Marks what is to be started.
+    /// Marks what is to be started. What the agent itself says of its lease shortens it.
     pub fn mark(&self, spec: &mut StartSpec) {
-        spec.lease = spec.lease.or(self.lease);
+        spec.lease = shorter(spec.lease, self.lease);
         let (key, value) = STARTED_BY;
         for (key, value) in [(key, value), (SESSION, self.name.as_str())] {
             spec.labels.push(Label {
@@ -121,5 +121,31 @@ impl Keeper {
                 .map(|kept| stop_by_id(&self.session, kept.id, None)),
         )
         .await;
+    }
+}
+
+/// The lease that ends first. None at all is as long as it gets.
+fn shorter(wanted: Option<Duration>, longest: Option<Duration>) -> Option<Duration> {
+    let wanted = wanted.filter(|wanted| !wanted.is_zero());
+    wanted.into_iter().chain(longest).min()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_agent_makes_its_lease_shorter_and_never_longer() {
+        let seconds = |seconds| Some(Duration::from_secs(seconds));
+        for (wanted, longest, lease) in [
+            (None, seconds(60), seconds(60)),
+            (seconds(5), seconds(60), seconds(5)),
+            (seconds(86_400), seconds(60), seconds(60)),
+            (seconds(0), seconds(60), seconds(60)),
+            (seconds(86_400), None, seconds(86_400)),
+            (None, None, None),
+        ] {
+            assert_eq!(shorter(wanted, longest), lease, "{wanted:?} {longest:?}");
+        }
     }
 }

@@ -33,6 +33,12 @@ const WAIT_MAX: Duration = Duration::from_secs(600);
 /// Most processes in a list, unless it is said.
 const LIST_MAX: usize = 50;
 
+/// Most processes in a list, whatever is said: there is more then.
+const LIST_CEILING: usize = 1000;
+
+/// Most bytes of output in an answer, whatever is said: the rest is read from next_offset on.
+const OUTPUT_CEILING: u64 = 8 << 20;
+
 /// What an agent is told of all tools together.
 const INSTRUCTIONS: &str = "Runs commands on a remote Linux machine. run is for commands that end soon, start for others. Every answer is bounded: where truncated is true, ask for the rest from next_offset. An error has a message, and next says what to do. A process is named by its id, the beginning of it, or its name.";
 
@@ -71,12 +77,13 @@ impl Server {
             }
             Name::List => {
                 let mut list: List = read(given)?;
-                list.limit = list.limit.or(Some(LIST_MAX));
+                list.limit = Some(list.limit.unwrap_or(LIST_MAX).min(LIST_CEILING));
                 shown(act::list(session, &list).await?)
             }
             Name::Output => {
                 let mut output: Output = read(given)?;
                 output.wait = output.wait.map(|wait| bounded(Some(wait)));
+                output.max_bytes = output.max_bytes.map(|most| most.min(OUTPUT_CEILING));
                 shown(act::output(session, &output).await?)
             }
             Name::Wait => {
@@ -101,6 +108,7 @@ impl Server {
         }
         let mut how: Running = read(Value::Object(how))?;
         how.wait = Some(bounded(how.wait));
+        how.max_bytes = how.max_bytes.map(|most| most.min(OUTPUT_CEILING));
         let spec = self.marked(read(given)?)?;
         let keep = |id| self.keeper.keep(id, &spec);
         shown(act::run(&self.session, spec.clone(), how, keep).await?)

@@ -2,18 +2,20 @@
 
 use std::io;
 
-use serde::Serialize;
+use serde::ser::{Serialize, SerializeMap, Serializer};
+use serde_json::Value;
+use serde_saphyr::DoubleQuoted;
 
 use super::descriptor::print;
-use super::shown::{escaped, put};
+use super::shown::{escaped_reversibly, put, reorders};
 use crate::format::Format;
 use crate::template::{Template, TemplateError};
 
 /// A result in a format for programs, whole lines; `None` for one that is for people.
 pub fn text<T: Serialize>(value: &T, format: &Format) -> io::Result<Option<String>> {
     let text = match format {
-        Format::Json => serde_json::to_string_pretty(value)?,
-        Format::JsonLines => serde_json::to_string(value)?,
+        Format::Json => json_pretty(value)?,
+        Format::JsonLines => json_line(value)?,
         Format::Yaml => yaml(value)?,
         Format::Template(template) => rendered(template, value)?,
         Format::Table | Format::Wide | Format::Name => return Ok(None),
@@ -33,13 +35,72 @@ pub fn print_data<T: Serialize>(value: &T, format: &Format) -> io::Result<bool> 
 fn yaml<T: Serialize>(value: &T) -> io::Result<String> {
     // A text of several lines is quoted, with escapes: a block's last lines depend on what follows it.
     let options = serde_saphyr::ser_options! { prefer_block_scalars: false };
-    let text = serde_saphyr::to_string_with_options(value, options).map_err(io::Error::other)?;
-    Ok(text.trim_end().to_owned())
+    let text =
+        serde_saphyr::to_string_with_options(value, options.clone()).map_err(io::Error::other)?;
+    if !text.contains(acts) {
+        return Ok(text.trim_end().to_owned());
+    }
+    // Escapes are for quoted texts alone.
+    let value = serde_json::to_value(value)?;
+    let text =
+        serde_saphyr::to_string_with_options(&Quoted(&value), options).map_err(io::Error::other)?;
+    Ok(without_acts(text.trim_end().to_owned()))
+}
+
+/// A value whose texts are quoted where a terminal would act on them.
+struct Quoted<'a>(&'a Value);
+
+impl Serialize for Quoted<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            Value::String(text) if text.contains(acts) => DoubleQuoted(text).serialize(to),
+            Value::Array(all) => to.collect_seq(all.iter().map(Quoted)),
+            Value::Object(all) => {
+                let mut map = to.serialize_map(Some(all.len()))?;
+                for (key, value) in all {
+                    map.serialize_entry(key, &Quoted(value))?;
+                }
+                map.end()
+            }
+            other => other.serialize(to),
+        }
+    }
+}
+
+/// A value as JSON, on one line.
+pub fn json_line<T: Serialize + ?Sized>(value: &T) -> serde_json::Result<String> {
+    serde_json::to_string(value).map(without_acts)
+}
+
+/// The same on several.
+pub fn json_pretty<T: Serialize + ?Sized>(value: &T) -> serde_json::Result<String> {
+    serde_json::to_string_pretty(value).map(without_acts)
+}
+
+/// Whether a terminal acts on a character that JSON and YAML may leave as it is.
+fn acts(c: char) -> bool {
+    matches!(c, '\u{7f}'..='\u{9f}') || reorders(c)
+}
+
+/// The same data, where such characters are in quoted texts alone.
+fn without_acts(text: String) -> String {
+    if !text.contains(acts) {
+        return text;
+    }
+    let mut safe = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        if acts(c) {
+            put(&mut safe, format_args!("\\u{:04x}", u32::from(c)));
+        } else {
+            safe.push(c);
+        }
+    }
+    safe
 }
 
 fn rendered<T: Serialize>(template: &Template, value: &T) -> io::Result<String> {
     let value = serde_json::to_value(value)?;
-    Ok(template.render(&value, escaped)?)
+    Ok(template.render(&value, escaped_reversibly)?)
 }
 
 impl From<TemplateError> for io::Error {
@@ -125,7 +186,7 @@ impl<'a> List<'a> {
         } else {
             self.pending.push(',');
         }
-        for line in serde_json::to_string_pretty(result)?.lines() {
+        for line in json_pretty(result)?.lines() {
             put(&mut self.pending, format_args!("\n    {line}"));
         }
         Ok(())
@@ -163,6 +224,24 @@ mod tests {
         assert!(!yaml.contains("d: yes"), "it would be true to some: {yaml}");
         for people in ["table", "wide", "name"] {
             assert_eq!(text(people), None);
+        }
+    }
+
+    #[test]
+    fn data_is_the_same_and_nothing_in_it_acts_on_a_terminal() {
+        let text = "a\\b \u{7f}\u{9b}2J \u{202e}x\u{61c}\u{2069}\u{2028}: é 漢";
+        let value = json!({"b": 1, "text": text, "all": [text, null, "plain"]});
+        for format in ["json", "jsonl", "yaml"] {
+            let shown = super::text(&value, &format.parse().unwrap())
+                .unwrap()
+                .unwrap();
+            let is_safe = |c: char| !reorders(c) && (!c.is_control() || c == '\n');
+            assert!(shown.chars().all(is_safe), "{shown:?}");
+            let read: Value = match format {
+                "yaml" => serde_saphyr::from_str(&shown).unwrap(),
+                _ => serde_json::from_str(&shown).unwrap(),
+            };
+            assert_eq!(read, value, "{shown}");
         }
     }
 

@@ -41,12 +41,22 @@ pub fn processes_of_hosts(
     }
 }
 
-/// Prints started processes: server and id, one a line, or all of them.
+/// Prints a started process, server and id, as soon as it is; unless all are printed together.
+pub fn started_of_host(of: &OfHost<Started>, format: &FormatFlag) -> io::Result<bool> {
+    if format.output.is_whole() {
+        return Ok(false);
+    }
+    let one = std::slice::from_ref(of);
+    print(&lines(one, |started| started.process.id.to_string()))?;
+    Ok(true)
+}
+
+/// Prints all of them, where they are printed together.
 pub fn started_of_hosts(all: &[OfHost<Started>], format: &FormatFlag) -> io::Result<()> {
     if format.output.is_whole() {
         return print_list("started", all, format);
     }
-    print(&lines(all, |started| started.process.id.to_string()))
+    Ok(())
 }
 
 /// Prints a list of anything else that has a table, and a name for a list of names.

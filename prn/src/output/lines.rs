@@ -4,11 +4,15 @@
 //! comes out is whole lines at a time, so that other processes' lines may come between them and
 //! never into them.
 
+use std::io::{self, IsTerminal};
 use std::time::SystemTime;
 
+use anstream::adapter::StripBytes;
 use bytes::Bytes;
 use prn_client::Source;
 use time::OffsetDateTime;
+
+use super::shown::plain;
 
 /// Most bytes of a line that are held back until its end comes. A longer one is cut, and each
 /// further part is marked.
@@ -26,6 +30,8 @@ pub struct Lines {
 /// The line that a stream is in.
 #[derive(Debug, Default)]
 struct Line {
+    /// A terminal shows it, with others'.
+    is_shown: bool,
     /// Something of it has come.
     is_open: bool,
     /// Something of it is on its way already: what comes now goes on with it.
@@ -54,6 +60,14 @@ impl Lines {
             stdout: Line::default(),
             stderr: Line::default(),
         }
+    }
+
+    /// Labelled lines on a terminal are text alone: what moves the cursor or erases would act on the
+    /// lines of other processes.
+    pub fn for_terminals(mut self) -> Self {
+        self.stdout.is_shown = io::stdout().is_terminal();
+        self.stderr.is_shown = io::stderr().is_terminal();
+        self
     }
 
     /// What `data` becomes; nothing while a labelled line is not whole. `time` is when the server
@@ -119,7 +133,10 @@ impl Lines {
                 None if line.is_open && why == Break::Gap => out.push(b'\n'),
                 Some(_) | None => {}
             }
-            *line = Line::default();
+            *line = Line {
+                is_shown: line.is_shown,
+                ..Line::default()
+            };
             if !out.is_empty() {
                 rest.push((source, out.into()));
             }
@@ -133,9 +150,25 @@ impl Line {
         out.extend_from_slice(label.as_bytes());
         out.extend_from_slice(if self.is_cut { b" + " } else { b" | " });
         out.extend_from_slice(self.stamp.as_bytes());
-        out.append(&mut self.held);
+        if self.is_shown {
+            out.extend_from_slice(text_of(&self.held).as_bytes());
+            self.held.clear();
+        } else {
+            out.append(&mut self.held);
+        }
         out.push(b'\n');
     }
+}
+
+/// A line without control sequences, as it is after the last return to its begin.
+fn text_of(line: &[u8]) -> String {
+    let stripped: Vec<u8> = StripBytes::new()
+        .strip_next(line)
+        .flatten()
+        .copied()
+        .collect();
+    let mut parts = stripped.split(|byte| *byte == b'\r').rev();
+    plain(parts.find(|part| !part.is_empty()).unwrap_or_default())
 }
 
 /// RFC 3339 with microseconds, in UTC, and a blank.
@@ -191,6 +224,24 @@ mod tests {
             "1970-01-01T00:00:00.000007Z x"
         );
         assert_eq!(lines.break_off(Break::End), [], "the end does not");
+    }
+
+    #[test]
+    fn labelled_lines_on_a_terminal_leave_others_alone() {
+        let mut lines = Lines::new(Some("a".into()), false);
+        let text = b"\x1b[31mred\x1b[0m\x1b[2J\r\n10 %\r20 %\r\n\x1b[3Aup\x08\n";
+        assert!(
+            lines.feed(Stdout, None, text).contains(&0x1b),
+            "not of a terminal"
+        );
+        lines.stdout.is_shown = true;
+        assert_eq!(
+            lines.feed(Stdout, None, text),
+            "a | red\na | 20 %\na | up\n"
+        );
+        assert_eq!(lines.feed(Stdout, None, b"x\r"), "");
+        lines.break_off(Break::Gap);
+        assert!(lines.stdout.is_shown && !lines.stderr.is_shown);
     }
 
     #[test]

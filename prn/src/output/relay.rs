@@ -6,6 +6,7 @@
 //! on the way at most. A second thread notices a reader who has left while there is nothing to
 //! write.
 
+use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
 
@@ -28,6 +29,8 @@ pub enum Chunk {
     Data(Source, Bytes),
     /// A line of prn's own, in its place among them.
     Notice(String),
+    /// A line for programs on standard error, where nothing else is in it.
+    Line(String),
 }
 
 /// The way to the writing thread.
@@ -46,8 +49,11 @@ impl Relay {
     /// If a standard stream is closed, or there can be no thread.
     pub fn start(watched: Source) -> io::Result<Self> {
         // Descriptors of our own: what the standard library keeps would buffer by lines.
-        let mut stdout = duplicate(io::stdout().as_fd())?;
-        let mut stderr = duplicate(io::stderr().as_fd())?;
+        let mut streams = Streams {
+            stdout: duplicate(io::stdout().as_fd())?,
+            stderr: duplicate(io::stderr().as_fd())?,
+            is_in_line: false,
+        };
         let (queue, mut chunks) = mpsc::channel::<Chunk>(QUEUE);
         let (report, done) = oneshot::channel();
         std::thread::Builder::new()
@@ -55,13 +61,7 @@ impl Relay {
             .spawn(move || {
                 let mut relay = || {
                     while let Some(chunk) = chunks.blocking_recv() {
-                        match chunk {
-                            Chunk::Data(Source::Stdout, data) => write_all(&mut stdout, &data)?,
-                            Chunk::Data(Source::Stderr, data) => write_all(&mut stderr, &data)?,
-                            Chunk::Notice(line) => {
-                                write_all(&mut stderr, notice_line(&line).as_bytes())?;
-                            }
-                        }
+                        streams.write(&chunk)?;
                     }
                     Ok(())
                 };
@@ -109,5 +109,63 @@ impl Relay {
         (&mut self.done)
             .await
             .unwrap_or_else(|_| Err(io::Error::other("the writing thread died")))
+    }
+}
+
+/// Where it goes.
+struct Streams {
+    stdout: File,
+    stderr: File,
+    /// What the process has printed last on standard error has not ended its line.
+    is_in_line: bool,
+}
+
+impl Streams {
+    fn write(&mut self, chunk: &Chunk) -> io::Result<()> {
+        let text = match chunk {
+            Chunk::Data(Source::Stdout, data) => return write_all(&mut self.stdout, data),
+            Chunk::Data(Source::Stderr, data) => {
+                if let Some(last) = data.last() {
+                    self.is_in_line = *last != b'\n';
+                }
+                return write_all(&mut self.stderr, data);
+            }
+            Chunk::Notice(line) => notice_line(line),
+            Chunk::Line(line) if self.is_in_line => format!("\n{line}\n"),
+            Chunk::Line(line) => format!("{line}\n"),
+        };
+        self.is_in_line = false;
+        write_all(&mut self.stderr, text.as_bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read, Seek};
+
+    #[test]
+    fn a_line_for_programs_has_nothing_else_in_it() {
+        let mut streams = Streams {
+            stdout: tempfile::tempfile().unwrap(),
+            stderr: tempfile::tempfile().unwrap(),
+            is_in_line: false,
+        };
+        let data = |source, text: &'static str| Chunk::Data(source, text.into());
+        for chunk in [
+            Chunk::Line("1".to_owned()),
+            data(Source::Stderr, "half"),
+            data(Source::Stdout, "x\n"),
+            data(Source::Stderr, ""),
+            Chunk::Line("2".to_owned()),
+            data(Source::Stderr, "whole\n"),
+            Chunk::Line("3".to_owned()),
+        ] {
+            streams.write(&chunk).unwrap();
+        }
+        let mut text = String::new();
+        streams.stderr.rewind().unwrap();
+        streams.stderr.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "1\nhalf\n2\nwhole\n3\n");
     }
 }

@@ -172,19 +172,45 @@ pub fn some_of<T: Display>(all: &[T]) -> String {
     shown.join(", ")
 }
 
+/// Whether a character changes in which order, or on which line, others are shown.
+pub fn reorders(c: char) -> bool {
+    matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
 /// A text without anything that a terminal would act on: control characters, and those that reorder
 /// what is shown.
 pub fn escaped(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for c in text.chars() {
-        let reorders = matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-        if c.is_control() || reorders {
+        if c.is_control() || reorders(c) {
             safe.extend(c.escape_default());
         } else {
             safe.push(c);
         }
     }
     safe
+}
+
+/// The same with backslashes escaped, too: the text can be told from what is shown.
+pub fn escaped_reversibly(text: &str) -> String {
+    let parts: Vec<_> = text.split('\\').map(escaped).collect();
+    parts.join("\\\\")
+}
+
+/// Columns between two tab stops.
+const TAB: usize = 8;
+
+/// A line of a process's output, safe for a terminal.
+pub fn plain(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    let mut parts = text.split('\t');
+    let mut line = escaped(parts.next().unwrap_or_default());
+    for part in parts {
+        let column = line.chars().count();
+        line.push_str(&" ".repeat(TAB - column % TAB));
+        line.push_str(&escaped(part));
+    }
+    line
 }
 
 #[cfg(test)]
@@ -215,9 +241,11 @@ mod tests {
     #[test]
     fn what_a_terminal_would_act_on_is_escaped() {
         assert_eq!(
-            escaped("a\nb\u{1b}[2J\u{202e}c é 漢"),
-            "a\\nb\\u{1b}[2J\\u{202e}c é 漢"
+            escaped("a\nb\u{1b}[2J\u{202e}c é 漢\u{61c}"),
+            "a\\nb\\u{1b}[2J\\u{202e}c é 漢\\u{61c}"
         );
+        assert_eq!(escaped_reversibly("a\nb"), "a\\nb");
+        assert_eq!(escaped_reversibly("a\\nb\\"), "a\\\\nb\\\\");
     }
 
     #[test]

@@ -7,14 +7,12 @@ use bytes::Bytes;
 use prn_client::Source;
 
 use super::key::Key;
-use crate::output::escaped;
+use crate::output::plain;
 
 /// Most lines that are kept.
 const LINES_KEPT: usize = 2_000;
 /// Most bytes of a line that are kept.
 const LINE_MAX: usize = 2_048;
-/// Columns between two tab stops.
-const TAB: usize = 8;
 
 /// Something about a process's output.
 #[derive(Debug, Clone)]
@@ -132,7 +130,7 @@ impl Log {
             .filter(|(_, open)| !open.bytes.is_empty())
             .map(|(source, open)| LogLine {
                 source: Some(source),
-                text: shown(&open.bytes),
+                text: plain(&open.bytes),
             });
         let all: Vec<_> = self.lines.iter().cloned().chain(open).collect();
         let end = all.len().saturating_sub(self.above_end);
@@ -149,7 +147,7 @@ impl Open {
             for byte in text {
                 match byte {
                     b'\n' => {
-                        whole.push(shown(&self.bytes));
+                        whole.push(plain(&self.bytes));
                         self.bytes.clear();
                         self.returns = false;
                     }
@@ -167,18 +165,6 @@ impl Open {
         }
         whole
     }
-}
-
-fn shown(bytes: &[u8]) -> String {
-    let text = String::from_utf8_lossy(bytes);
-    let mut parts = text.split('\t');
-    let mut line = escaped(parts.next().unwrap_or_default());
-    for part in parts {
-        let column = line.chars().count();
-        line.push_str(&" ".repeat(TAB - column % TAB));
-        line.push_str(&escaped(part));
-    }
-    line
 }
 
 #[cfg(test)]
