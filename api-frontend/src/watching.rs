@@ -11,7 +11,7 @@ use prn_ipc_protocol::message::ProcessInfo;
 use prn_ipc_protocol::types::ProcessId;
 use prn_proto::v1;
 
-use crate::changes::{Change, Gone};
+use crate::changes::Change;
 use crate::convert::process::listed;
 use crate::convert::watch::{From, Watch};
 use crate::mirror::{Behind, Mirror, Numbered, Order, Process};
@@ -26,6 +26,9 @@ pub struct Watching {
     wanted: Watch,
     /// Those that were told of, where not all are, and are selected as far as was told.
     told: HashSet<ProcessId>,
+    /// Of what was forgotten up to this change, the client may know from before, and nothing is in
+    /// [`Self::told`].
+    unsure_until: u64,
     /// Up to this change all was told, or will be before [`Phase::Synchronized`].
     place: u64,
     /// The cursor of what comes before that: with it, all of this is told again.
@@ -100,6 +103,7 @@ impl Watching {
             mirror,
             wanted,
             told: HashSet::new(),
+            unsure_until: 0,
             place,
             first_cursor,
             phase,
@@ -154,6 +158,9 @@ impl Watching {
             present.at_hand.extend(next.take(AT_HAND));
         }
         let Some(process) = present.at_hand.pop_front() else {
+            if present.since.is_some() {
+                self.unsure_until = self.mirror.newest();
+            }
             self.phase = Phase::Synchronized;
             return Step::Skipped;
         };
@@ -198,9 +205,12 @@ impl Watching {
                     Step::Skipped
                 }
             }
-            Change::Forgotten(Gone { id, .. }) => {
-                if self.told.remove(&id) || self.wanted.selector.is_all() {
-                    self.message(removed(id))
+            Change::Forgotten(gone) => {
+                let selector = &self.wanted.selector;
+                let may_be_known = selector.is_all()
+                    || (number <= self.unsure_until && selector.can_have_had(&gone));
+                if self.told.remove(&gone.id) || may_be_known {
+                    self.message(removed(gone.id))
                 } else {
                     Step::Skipped
                 }
@@ -531,18 +541,23 @@ mod tests {
             let mut watching = watching(&mirror, selector, after);
             std::iter::from_fn(|| next(&mut watching)).collect()
         };
-        let cursor = told(&short("web"), "").last().unwrap().cursor.clone();
+        // A cursor is good for its own selector.
+        let cases = [
+            ("web", 2),
+            ("00000007", 2),
+            ("ff", 2),
+            ("bank", 1),
+            ("", 102),
+        ];
+        let cursors = cases.map(|(what, _)| told(&short(what), "").pop().unwrap().cursor);
         (0..100).for_each(|which| supervisor.act(&mirror, which, Act::Forget));
         mirror.forget(named.id, supervisor.change + 1);
-        for what in ["web", "00000007", "ff"] {
-            let [removed, synchronized] = told(&short(what), &cursor).try_into().unwrap();
-            assert!(
-                removed.removed.is_some() && synchronized.synchronized,
-                "{what}"
-            );
+        for ((what, count), cursor) in cases.into_iter().zip(cursors) {
+            let messages = told(&short(what), &cursor);
+            assert_eq!(messages.len(), count, "{what}");
+            let (last, removed) = messages.split_last().unwrap();
+            assert!(last.synchronized && removed.iter().all(|it| it.removed.is_some()));
         }
-        assert_eq!(told(&v1::ProcessSelector::default(), &cursor).len(), 102);
-        assert_eq!(told(&short("bank"), &cursor).len(), 1);
     }
 
     #[test]
