@@ -71,9 +71,9 @@ pub const TOO_MANY_CONNECTIONS: &str = "TOO_MANY_CONNECTIONS";
 pub const TOO_MANY_SUBSCRIBERS: &str = "TOO_MANY_SUBSCRIBERS";
 /// As many calls wait for the supervisor as the server allows.
 pub const TOO_MANY_REQUESTS: &str = "TOO_MANY_REQUESTS";
-/// As many calls of this client wait for the end of processes as the server allows.
+/// As many calls of this client, or of all, wait for the end of processes as the server allows.
 pub const TOO_MANY_WAITS: &str = "TOO_MANY_WAITS";
-/// As many watches of this client are open as the server allows.
+/// As many watches of this client, or of all, are open as the server allows.
 pub const TOO_MANY_WATCHES: &str = "TOO_MANY_WATCHES";
 /// A watch was told of changes too slowly to go on without its last cursor.
 pub const WATCH_BEHIND: &str = "WATCH_BEHIND";
