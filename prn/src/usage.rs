@@ -89,14 +89,17 @@ fn tip(error: &Error, words: &[OsString]) -> Option<String> {
         let how = typed.with_dashes()?;
         return Some(format!("words behind the string need two dashes: {how}"));
     }
-    match error.kind() {
-        ErrorKind::InvalidSubcommand => instead(error, words),
-        ErrorKind::MissingRequiredArgument => missing(error).map(str::to_owned),
-        ErrorKind::ValueValidation => {
-            is_no_number(error).then(|| "write a whole number".to_owned())
-        }
-        ErrorKind::UnknownArgument => of_flag(error, words),
-        _ => None,
+    let kind = error.kind();
+    if kind == ErrorKind::InvalidSubcommand {
+        instead(error, words)
+    } else if kind == ErrorKind::MissingRequiredArgument {
+        missing(error).map(str::to_owned)
+    } else if kind == ErrorKind::ValueValidation {
+        is_no_number(error).then(|| "write a whole number".to_owned())
+    } else if kind == ErrorKind::UnknownArgument {
+        of_flag(error, words)
+    } else {
+        None
     }
 }
 

@@ -81,7 +81,12 @@ fn a_beginning_that_several_ids_have_is_refused_and_says_which() {
     let (out, error, code) = prn(&server, &["stop", "ab"]);
     assert_eq!((out.as_str(), code), ("", Some(2)), "{error}");
     assert_eq!(error.lines().count(), 1, "{error}");
-    for part in ["3 ids", "ab2", "Running: sh -c", "write more of the id"] {
+    for part in [
+        "3 processes",
+        "ab2",
+        "Running: sh -c",
+        "write more of the id",
+    ] {
         assert!(error.contains(part), "{error}");
     }
     assert_eq!(prn(&server, &["wait", "ab"]).2, Some(125));

@@ -87,7 +87,7 @@ impl Deed {
                 Self::Input(_) => StandardInput::Pipe.into(),
                 _ => StandardInput::None.into(),
             },
-            timeout: (self == Self::Timeout).then(|| prost_types::Duration {
+            timeout: (self == Self::Timeout).then_some(prost_types::Duration {
                 seconds: 0,
                 nanos: 50_000_000,
             }),

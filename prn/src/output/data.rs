@@ -62,7 +62,9 @@ impl Serialize for Quoted<'_> {
                 }
                 map.end()
             }
-            other => other.serialize(to),
+            other @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_)) => {
+                other.serialize(to)
+            }
         }
     }
 }
