@@ -9,6 +9,7 @@ cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
 top=$PWD
 
 # name | file | substitution (perl, over the whole file) | package to build | test programs
+# shellcheck disable=SC2016  # perl's variables
 steps=(
     'frontend: a user namespace|api-frontend/src/confine.rs|s/match unshare\(CloneFlags::CLONE_NEWUSER \| missing\)/match Err::<(), Errno>(Errno::EPERM)/|prn-api-frontend|privilege_separation'
     'frontend: empty root|api-frontend/src/confine.rs|s/nix::unistd::chroot\("\."\)/nix::unistd::chdir(".")/|prn-api-frontend|privilege_separation'

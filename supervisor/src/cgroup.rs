@@ -34,6 +34,9 @@ pub(crate) use spare::spare_descriptors;
 /// message. Only io files, of a host with many disks, are longer.
 const TEXT_MAX: u64 = 4096;
 
+/// How often the events of a group are read again that could not be read.
+const EVENTS_TRIES: u32 = 3;
+
 /// How often a stop looks for processes that were forked while it sent its signals.
 const SIGNAL_ROUNDS: u32 = 4;
 
@@ -115,7 +118,15 @@ impl Group {
     /// Whether a process of the group, or of one below it, is alive. Rearms [`Group::events`].
     pub fn populated(&self) -> bool {
         let mut bytes = [0; 256];
-        match self.events.read_at(&mut bytes, 0) {
+        let mut read = self.events.read_at(&mut bytes, 0);
+        // Nothing tells of it again: what the kernel had no memory for is read once more.
+        for _ in 0..EVENTS_TRIES {
+            if !matches!(&read, Err(error) if error.raw_os_error() != Some(nix::libc::ENODEV)) {
+                break;
+            }
+            read = self.events.read_at(&mut bytes, 0);
+        }
+        match read {
             Ok(length) => {
                 keyed(
                     &String::from_utf8_lossy(bytes.get(..length).unwrap_or_default()),

@@ -361,10 +361,12 @@ fn a_list_of_several_servers_names_each_and_one_that_is_gone_hides_none() {
     );
     assert_eq!(fleet.running(), [1, 1]);
     let started = stdout(&started);
-    let pairs: Vec<_> = started
+    let mut pairs: Vec<_> = started
         .lines()
         .map(|line| line.split_once(' ').unwrap())
         .collect();
+    // Each is told as it comes.
+    pairs.sort_unstable();
     assert_eq!(
         pairs.iter().map(|pair| pair.0).collect::<Vec<_>>(),
         ["web1", "web2"]

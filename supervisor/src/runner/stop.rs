@@ -124,7 +124,16 @@ impl Runner {
         if due == Due::GiveUp {
             return self.give_up_follower(process);
         }
-        let Some(live) = &process.live else { return };
+        // The kernel tells once that nothing is left.
+        if due == Due::Stuck && process.is_alive() {
+            self.end_if_empty(process);
+            if !process.is_alive() {
+                return;
+            }
+        }
+        let Some(live) = process.live.as_ref() else {
+            return;
+        };
         match due {
             Due::Timeout => {
                 self.stop_process(process, StopHow::Graceful(None), ExitCause::TimedOut)
