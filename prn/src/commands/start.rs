@@ -188,7 +188,10 @@ mod tests {
         let id = v1::ProcessIdentifier { id: id.to_string() };
         let process = Process::try_from(v1::Process {
             id: Some(id),
-            status: Some(v1::ProcessStatus::default()),
+            status: Some(v1::ProcessStatus {
+                state: v1::ProcessState::Running.into(),
+                ..Default::default()
+            }),
         });
         OfHost {
             host: host.to_owned(),
