@@ -161,7 +161,7 @@ fn l5_a_workspace_in_which_a_call_fails_is_there_or_is_not() {
 
 #[test]
 fn l5_an_update_in_which_a_call_fails_can_be_asked_for_again() {
-    const UPDATE: Calls = &[("openat", 6), ("write", 3), ("read", 6)];
+    const UPDATE: Calls = &[("openat", 4), ("write", 2), ("read", 3)];
     let server = server();
     let start = || server.start_process(&[], &["sleep", "600"]);
     let update = |id: &str| {
