@@ -155,6 +155,7 @@ fn set_clock(offset: i64) {
 fn guest_l6_a_clock_that_is_set_moves_no_timeout_and_no_stop() {
     const DAY: i64 = 86_400;
     let server = Server::start();
+    // A day ahead, and back: before their time no certificate is one.
     for offset in [DAY, -DAY] {
         let begin = Instant::now();
         let timed = server.start_process(&["--timeout", "6s"], &["sleep", "600"]);
@@ -185,7 +186,9 @@ fn guest_l6_a_clock_that_is_set_moves_no_timeout_and_no_stop() {
                 );
             }
         });
-        set_clock(-offset);
+        if outcome.is_err() && offset == DAY {
+            set_clock(-DAY);
+        }
         server.ok(&["stop", &lasting, "--grace", "0"]);
         outcome.unwrap();
     }
