@@ -262,12 +262,13 @@ impl Runner {
 
     /// Forgets the finished process with this number.
     pub(super) fn forget_number(&mut self, number: u64) {
+        // In any case, for who forgets all that are too many goes on until it is gone.
+        let place = self.finished.iter().position(|other| *other == number);
+        let counted = place.and_then(|place| self.finished.remove(place));
         let Some(mut process) = self.table.remove(&number) else {
             return;
         };
-        let place = self.finished.iter().position(|other| *other == number);
-        if let Some(place) = place {
-            self.finished.remove(place);
+        if counted.is_some() {
             self.remembered -= process.info.spec.size();
         }
         self.release(&mut process);
