@@ -33,7 +33,7 @@ use crate::commands::workspace::{self, Workspace};
 use crate::complete::{self, Complete};
 use crate::exit::{self, Exit};
 use crate::failure::Failure;
-use crate::usage;
+use crate::typed::usage;
 
 /// Run commands on another Linux machine: start, leave, come back, read all output, stop all of it.
 ///

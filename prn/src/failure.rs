@@ -14,10 +14,10 @@ use crate::commands::keygen::KeygenError;
 use crate::context::error::ContextError;
 use crate::copy::fault::CopyFault;
 use crate::exit::{self, Exit};
-use crate::fields;
-use crate::reference::ReferenceError;
+use crate::output::template::TemplateError;
 use crate::sync::error::SyncError;
-use crate::template::TemplateError;
+use crate::typed::fields;
+use crate::which::reference::ReferenceError;
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]

@@ -6,54 +6,25 @@
 mod batch;
 mod calls;
 mod cli;
-mod command_line;
 mod commands;
 mod complete;
 mod confirm;
-mod connection;
 mod context;
 mod copy;
-mod detach;
-mod excerpt;
 mod exit;
 mod failure;
-mod feeding;
-mod fields;
-mod following;
-mod format;
-mod habits;
-mod hosts;
-mod internal;
+mod input;
 mod interrupts;
-mod known;
-mod leftover;
-mod local_input;
+mod lasting;
 #[cfg(test)]
 mod manuals;
 mod mcp;
-mod misnamed;
 mod output;
-mod passing;
-mod reading;
-mod reference;
 mod reminders;
-mod selection;
-mod signal;
-mod skew;
-mod spec;
-mod spread;
-mod stdin;
-mod surely;
 mod sync;
-mod targets;
-mod template;
-mod terminal;
 mod top;
-mod usage;
-mod wait;
-mod waiting;
-mod watching;
-mod words;
+mod typed;
+mod which;
 
 use std::process::ExitCode;
 
@@ -68,14 +39,17 @@ fn main() -> ExitCode {
         Err(exit) => return exit,
     };
     let words: Vec<_> = std::env::args_os().skip(1).collect();
-    if let Some(warning) = command.line().and_then(|line| words::warning(line, &words)) {
+    if let Some(warning) = command
+        .line()
+        .and_then(|line| typed::words::warning(line, &words))
+    {
         output::notice(&warning);
     }
     match command.act(&words) {
         Ok(exit) => exit.into(),
         Err(failure) => {
             if !failure.is_silent() {
-                let hint = words::hint(&failure, &words);
+                let hint = typed::words::hint(&failure, &words);
                 output::error(&failure, hint.as_deref());
             }
             failure.exit().into()

@@ -12,6 +12,7 @@ mod contexts;
 mod data;
 mod descriptor;
 mod everyday;
+pub mod format;
 mod hosts;
 mod json;
 mod lifetime;
@@ -34,6 +35,7 @@ mod stats;
 mod table;
 mod tables;
 mod tasks;
+pub mod template;
 mod workspaces;
 
 pub use alive::{named_tasks, still_alive};

@@ -40,10 +40,10 @@ use self::key::Key;
 use self::model::{Action, Model, Update};
 pub use self::rows::{Sort, View};
 use self::screen::Screen;
-use crate::connection::Remote;
 use crate::exit::{self, Exit};
 use crate::failure::Failure;
 use crate::interrupts::Interrupts;
+use crate::which::connection::Remote;
 
 /// Updates that wait to be shown. A process that writes much waits, or its output is dropped.
 const WAITING: usize = 256;
@@ -137,7 +137,7 @@ async fn told(
                 if updates.send(Update::Lost { host, why }).await.is_err() {
                     return Ok(());
                 }
-                tokio::time::sleep(crate::wait::PAUSE_MAX).await;
+                tokio::time::sleep(crate::lasting::wait::PAUSE_MAX).await;
             }
             ended => return ended,
         }

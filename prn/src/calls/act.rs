@@ -19,12 +19,12 @@ use crate::calls::requests::{
     List, Liveness, OnlyStream, Output, Running, Several, Signal, Stop, Wait,
 };
 use crate::calls::session::Session;
-use crate::excerpt::{self, Excerpt};
+use crate::lasting::excerpt::{self, Excerpt};
+use crate::lasting::reading::Reading;
+use crate::lasting::surely::start_surely;
 use crate::output::still_alive;
-use crate::reading::Reading;
-use crate::reference::Reference;
-use crate::signal::SignalNumber;
-use crate::surely::start_surely;
+use crate::typed::signal::SignalNumber;
+use crate::which::reference::Reference;
 
 /// How long a run is waited for, unless it is said.
 const RUN_WAIT: Duration = Duration::from_secs(30);

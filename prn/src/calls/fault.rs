@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::failure::Failure;
 use crate::output::error_line;
-use crate::reference::ReferenceError;
+use crate::which::reference::ReferenceError;
 
 /// Names of faults that no server has a name for.
 mod names {

@@ -11,8 +11,8 @@ use prn_proto::units::{Deadline, Time};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 
-use crate::reference::Reference;
-use crate::signal::SignalNumber;
+use crate::typed::signal::SignalNumber;
+use crate::which::reference::Reference;
 
 /// A value that a text says; or a whole number, read as its digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

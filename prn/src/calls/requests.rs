@@ -7,8 +7,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::calls::parsed::Parsed;
-use crate::reference::Reference;
-use crate::signal::SignalNumber;
+use crate::typed::signal::SignalNumber;
+use crate::which::reference::Reference;
 
 /// One process.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]

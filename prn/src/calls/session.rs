@@ -7,9 +7,9 @@ use prn_client::{Client, ClientError, ProcessId};
 use tokio::sync::Mutex;
 
 use crate::calls::fault::Fault;
-use crate::connection::Remote;
-use crate::reference::{Reference, ReferenceError, resolve, resolve_within};
-use crate::wait::PAUSE;
+use crate::lasting::wait::PAUSE;
+use crate::which::connection::Remote;
+use crate::which::reference::{Reference, ReferenceError, resolve, resolve_within};
 
 /// How often a call is made that changes nothing by being made again.
 const TRIES: u32 = 4;

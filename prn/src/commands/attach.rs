@@ -3,17 +3,17 @@
 use clap::Args;
 use prn_client::{InputKind, OutputRequest, Process, ProcessStatus, State, Tail};
 
-use crate::connection::{Connection, Remote};
-use crate::detach::DetachFlag;
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::feeding::{Beginning, Screen};
-use crate::following::{Tie, followed};
+use crate::input::detach::DetachFlag;
+use crate::input::stdin::Stdin;
 use crate::interrupts::Interrupts;
-use crate::passing::{Passing, Receiver};
-use crate::reading::{Reading, patience};
-use crate::reference::{Reference, resolve};
-use crate::stdin::Stdin;
+use crate::lasting::feeding::{Beginning, Screen};
+use crate::lasting::following::{Tie, followed};
+use crate::lasting::passing::{Passing, Receiver};
+use crate::lasting::reading::{Reading, patience};
+use crate::which::connection::{Connection, Remote};
+use crate::which::reference::{Reference, resolve};
 
 /// Come back to a process: pass standard input on to it, follow its output, and exit as it does
 ///

@@ -5,9 +5,9 @@ use tokio::io::BufReader;
 
 use crate::batch::answer_all;
 use crate::calls::session::Session;
-use crate::connection::{Connection, Remote};
 use crate::exit::{self, Exit};
 use crate::failure::Failure;
+use crate::which::connection::{Connection, Remote};
 
 /// Make many calls over one connection, as lines of JSON
 ///

@@ -12,7 +12,6 @@ use prn_client::credentials::{CertificateSource, KeySource};
 use prn_proto::tls::Certificate;
 use prn_proto::units::Address;
 
-use crate::connection::{Connection, Remote, of_certificate};
 use crate::context::config::{Config, Context as Known, KEY_OF_ENVIRONMENT, Place};
 use crate::context::edit::{self, Existing};
 use crate::context::error::ContextError;
@@ -21,10 +20,11 @@ use crate::context::name::{Name, Patterns};
 use crate::context::settings::{Found, Settings, Target, in_force, of_context, own_keygen};
 use crate::exit::{self, Exit};
 use crate::failure::Failure;
-use crate::format::{Format, FormatFlag};
-use crate::hosts::{Host, Hosts};
+use crate::lasting::skew;
+use crate::output::format::{Format, FormatFlag};
 use crate::output::{self, CheckedContext, KnownContext, ShownContext, ShownSetting};
-use crate::skew;
+use crate::which::connection::{Connection, Remote, of_certificate};
+use crate::which::hosts::{Host, Hosts};
 
 /// Columns of a PEM text (RFC 7468).
 const PEM_COLUMNS: usize = 64;
@@ -404,7 +404,7 @@ fn show(args: Show) -> Result<Exit, Failure> {
         .extend(args.name.map(|name| name.to_string()));
     let settings = match connection.target()? {
         Target::One(settings) => *settings,
-        Target::Several(several) => crate::connection::sole(several)?,
+        Target::Several(several) => crate::which::connection::sole(several)?,
     };
     if args.line {
         let line = ServerLine {

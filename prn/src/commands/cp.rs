@@ -10,13 +10,13 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use prn_proto::units::Workspace;
 
-use crate::connection::{Connection, Remote};
 use crate::copy::{Far, FarPath, Selection, Target, down, down_stream, up};
 use crate::exit::{self, Exit};
 use crate::failure::Failure;
 use crate::interrupts::Interrupts;
-use crate::misnamed::unless_a_process;
 use crate::output::Progress;
+use crate::typed::misnamed::unless_a_process;
+use crate::which::connection::{Connection, Remote};
 
 /// For `--help`.
 const EXAMPLES: &str = "\

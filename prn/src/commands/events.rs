@@ -5,13 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use clap::Args;
 use prn_client::{Change, Process, ProcessId, State, WatchRequest};
 
-use crate::connection::{Connection, Remote};
 use crate::exit::{self, Exit};
 use crate::failure::Failure;
-use crate::format::{Format, FormatFlag};
+use crate::lasting::watching::Watching;
+use crate::output::format::{Format, FormatFlag};
 use crate::output::{self, ChangeRecord};
-use crate::selection::Selection;
-use crate::watching::Watching;
+use crate::which::connection::{Connection, Remote};
+use crate::which::selection::Selection;
 
 /// Tell what happens to processes, as it happens
 ///

@@ -5,7 +5,7 @@ use clap::{ArgMatches, Args, Command, Error, FromArgMatches};
 use crate::commands::run::{self, Run};
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::misnamed::unless_a_process;
+use crate::typed::misnamed::unless_a_process;
 
 /// A [`Run`], of which the workspace comes first and the command's words behind it.
 #[derive(Debug)]

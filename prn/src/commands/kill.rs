@@ -5,13 +5,13 @@ use std::ffi::OsString;
 use clap::Args;
 use prn_client::{LabelSelector, State, Target};
 
-use crate::connection::{Connection, Remote};
 use crate::exit::{self, Exit};
 use crate::failure::Failure;
 use crate::output;
-use crate::reference::Reference;
-use crate::signal::{self, SignalNumber};
-use crate::targets::{self, Targets};
+use crate::typed::signal::{self, SignalNumber};
+use crate::which::connection::{Connection, Remote};
+use crate::which::reference::Reference;
+use crate::which::targets::{self, Targets};
 
 /// Send a signal to processes
 ///

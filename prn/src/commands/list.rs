@@ -7,15 +7,15 @@ use prn_client::{Client, ListRequest, Pages, Process, WatchRequest};
 use prn_proto::units::Moment;
 
 use crate::commands::events;
-use crate::connection::{Connection, Remote};
 use crate::exit::{self, Exit};
 use crate::failure::Failure;
-use crate::format::{Format, FormatFlag};
-use crate::hosts::{Host, Hosts, Servers};
-use crate::known::Known;
+use crate::lasting::known::Known;
+use crate::lasting::watching::Watching;
+use crate::output::format::{Format, FormatFlag};
 use crate::output::{self, Layout, Names, Screen};
-use crate::selection::Selection;
-use crate::watching::Watching;
+use crate::which::connection::{Connection, Remote};
+use crate::which::hosts::{Host, Hosts, Servers};
+use crate::which::selection::Selection;
 
 /// List processes, running and finished, oldest first
 ///

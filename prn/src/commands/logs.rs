@@ -10,14 +10,14 @@ use futures_util::future::join_all;
 use prn_client::{Client, ClientError, Event, OutputRequest, ProcessId, Source, Tail};
 use prn_proto::units::{Moment, SizeOrZero};
 
-use crate::connection::{Connection, Remote};
-use crate::excerpt::{self, Bounds, Piece};
 use crate::exit::{self, Exit};
 use crate::failure::Failure;
+use crate::lasting::excerpt::{self, Bounds, Piece};
+use crate::lasting::reading::{Ending, Reading};
 use crate::output::{self, Break, Chunk, Lines, Relay};
-use crate::reading::{Ending, Reading};
-use crate::reference::Reference;
-use crate::targets::Found;
+use crate::which::connection::{Connection, Remote};
+use crate::which::reference::Reference;
+use crate::which::targets::Found;
 
 /// Fewest digits of an id that stand before a line.
 const LABEL_MIN: usize = 8;

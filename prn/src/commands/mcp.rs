@@ -11,13 +11,13 @@ use rmcp::transport::stdio;
 use tokio::task::LocalSet;
 
 use crate::calls::session::Session;
-use crate::connection::{Connection, Remote};
 use crate::exit::{self, Exit};
 use crate::failure::Failure;
 use crate::interrupts::{Interrupt, Interrupts};
 use crate::mcp::keeper::Keeper;
 use crate::mcp::server::Server;
 use crate::mcp::tools::Offer;
+use crate::which::connection::{Connection, Remote};
 
 /// Serve an agent on standard input and output (Model Context Protocol)
 ///

@@ -3,11 +3,11 @@
 use clap::Args;
 use prn_client::{State, Update};
 
-use crate::connection::{Connection, Remote};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output;
-use crate::targets::{Target, Targets};
+use crate::which::connection::{Connection, Remote};
+use crate::which::targets::{Target, Targets};
 
 /// Hold processes: none of their tree runs until `prn resume`
 ///

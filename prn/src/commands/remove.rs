@@ -8,12 +8,12 @@ use prn_client::{
 use prn_proto::units::Time;
 
 use crate::confirm::{can_ask, confirm};
-use crate::connection::{Connection, Remote};
 use crate::exit::{self, Exit};
 use crate::failure::Failure;
-use crate::format::FormatFlag;
 use crate::output;
-use crate::targets::{Target, Targets, all};
+use crate::output::format::FormatFlag;
+use crate::which::connection::{Connection, Remote};
+use crate::which::targets::{Target, Targets, all};
 
 /// Most processes that one call takes.
 const PER_CALL: usize = 1000;

@@ -8,23 +8,23 @@ use prn_client::{
     Started,
 };
 
-use crate::connection::{Connection, Remote};
 use crate::copy::Far;
-use crate::detach::DetachFlag;
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::feeding::{Beginning, Screen};
-use crate::following::{Tie, followed};
-use crate::hosts::{Hosts, Servers};
+use crate::input::detach::DetachFlag;
+use crate::input::leftover::Leftover;
+use crate::input::stdin::Stdin;
 use crate::interrupts::{Interrupt, Interrupts};
-use crate::leftover::Leftover;
-use crate::passing::{Passing, Receiver};
-use crate::reading::{Reading, patience};
-use crate::spec::{Spec, with_our_terminal};
-use crate::spread;
-use crate::stdin::Stdin;
-use crate::surely::start_surely;
+use crate::lasting::feeding::{Beginning, Screen};
+use crate::lasting::following::{Tie, followed};
+use crate::lasting::passing::{Passing, Receiver};
+use crate::lasting::reading::{Reading, patience};
+use crate::lasting::spread;
+use crate::lasting::surely::start_surely;
 use crate::sync::{self, Plan, SyncFlags};
+use crate::typed::spec::{Spec, with_our_terminal};
+use crate::which::connection::{Connection, Remote};
+use crate::which::hosts::{Hosts, Servers};
 
 /// Start a process, pass standard input on to it, follow its output, and exit as it does
 ///

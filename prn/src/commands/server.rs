@@ -6,8 +6,8 @@ use prn_launch::options::{self, Start};
 
 use crate::exit::{self, Exit};
 use crate::failure::Failure;
-use crate::format::FormatFlag;
 use crate::output;
+use crate::output::format::FormatFlag;
 
 /// Run the server, or check whether it could run here
 #[derive(Debug, Subcommand)]

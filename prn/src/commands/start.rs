@@ -7,16 +7,16 @@ use std::io;
 use clap::Args;
 use prn_client::{Client, OutputPolicy, ProcessId, StandardInput, StartSpec, Started};
 
-use crate::connection::{Connection, Remote};
 use crate::exit::{self, Exit};
 use crate::failure::Failure;
-use crate::format::FormatFlag;
-use crate::hosts::{Host, Hosts, Servers};
+use crate::input::leftover::Leftover;
 use crate::interrupts::Interrupts;
-use crate::leftover::Leftover;
+use crate::lasting::surely::start_surely;
+use crate::output::format::FormatFlag;
 use crate::output::{self, OfHost};
-use crate::spec::{Spec, of_host, with_our_terminal};
-use crate::surely::start_surely;
+use crate::typed::spec::{Spec, of_host, with_our_terminal};
+use crate::which::connection::{Connection, Remote};
+use crate::which::hosts::{Host, Hosts, Servers};
 
 /// Start a process and print its id
 ///

@@ -7,15 +7,15 @@ use clap::Args;
 use prn_client::{Client, ClientError, ListRequest, Process, ProcessId, Selector, State};
 use prn_proto::units::Time;
 
-use crate::connection::Connection;
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::format::{Format, FormatFlag};
-use crate::hosts::{Hosts, Servers};
+use crate::output::format::{Format, FormatFlag};
 use crate::output::{self, Sample, Screen};
-use crate::reference::Reference;
-use crate::selection::Selection;
-use crate::targets::Found;
+use crate::which::connection::Connection;
+use crate::which::hosts::{Hosts, Servers};
+use crate::which::reference::Reference;
+use crate::which::selection::Selection;
+use crate::which::targets::Found;
 
 /// Before the first sample that says how much a second.
 const FIRST: Duration = Duration::from_secs(1);

@@ -4,14 +4,14 @@ use clap::Args;
 use prn_client::{Client, ClientError, Process, ProcessId, ProcessUsage};
 
 use crate::commands::workspace::tell_of_bound;
-use crate::connection::{Connection, Remote};
 use crate::exit::{self, Exit};
 use crate::failure::Failure;
-use crate::format::{Format, FormatFlag, WholeFormatFlag};
-use crate::hosts::{Host, Hosts, Servers};
+use crate::output::format::{Format, FormatFlag, WholeFormatFlag};
 use crate::output::{self, Layout, OfHost};
-use crate::reference::{Reference, resolve};
-use crate::targets::{Found, Target, Targets};
+use crate::which::connection::{Connection, Remote};
+use crate::which::hosts::{Host, Hosts, Servers};
+use crate::which::reference::{Reference, resolve};
+use crate::which::targets::{Found, Target, Targets};
 
 /// Show one process, or several
 ///

@@ -9,14 +9,14 @@ use prn_client::{
 use prn_proto::units::{Time, show_duration};
 
 use crate::confirm::{can_ask, confirm};
-use crate::connection::{Connection, Remote};
 use crate::exit::{self, Exit};
 use crate::failure::Failure;
-use crate::format::FormatFlag;
+use crate::lasting::wait::patiently_asking;
 use crate::output;
-use crate::reference::Reference;
-use crate::targets::{Found, Target};
-use crate::wait::patiently_asking;
+use crate::output::format::FormatFlag;
+use crate::which::connection::{Connection, Remote};
+use crate::which::reference::Reference;
+use crate::which::targets::{Found, Target};
 
 /// For so long it is asked who of a tree is still alive, before that is said.
 const LOOK: Duration = Duration::from_secs(2);

@@ -7,16 +7,16 @@ use clap::Args;
 use prn_proto::units::Time;
 
 use crate::commands::stats::{self, Stats, parse_interval};
-use crate::connection::{Connection, Remote};
 use crate::exit::{self, Exit};
 use crate::failure::Failure;
-use crate::format::{Format, FormatFlag};
-use crate::hosts::Servers;
+use crate::output::format::{Format, FormatFlag};
 use crate::output::{self, Palette};
-use crate::reference::Reference;
-use crate::selection::Selection;
-use crate::targets::Found;
 use crate::top::{self, Place, Sort, View};
+use crate::which::connection::{Connection, Remote};
+use crate::which::hosts::Servers;
+use crate::which::reference::Reference;
+use crate::which::selection::Selection;
+use crate::which::targets::Found;
 
 /// Between two samples, if nobody says it.
 const INTERVAL: Duration = Duration::from_secs(1);

@@ -8,12 +8,12 @@ use clap::Args;
 use prn_client::{Client, Label, Limits, NewLease, ProcessId, ProcessStatus, State, Update};
 use prn_proto::units::{InvalidUnit, Time};
 
-use crate::connection::{Connection, Remote};
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::fields;
 use crate::output;
-use crate::targets::{Target, Targets};
+use crate::typed::fields;
+use crate::which::connection::{Connection, Remote};
+use crate::which::targets::{Target, Targets};
 
 /// Change limits, lease and labels of processes while they run
 ///

@@ -5,13 +5,13 @@ use std::time::Instant;
 use clap::Args;
 use prn_client::{Client, ServerInfo};
 
-use crate::connection::{Connection, Remote};
 use crate::exit::{self, Exit};
 use crate::failure::Failure;
-use crate::format::FormatFlag;
-use crate::hosts::Servers;
+use crate::lasting::skew;
+use crate::output::format::FormatFlag;
 use crate::output::{self, Health, Version};
-use crate::skew;
+use crate::which::connection::{Connection, Remote};
+use crate::which::hosts::Servers;
 
 /// Commands, and what else there is, by the revision of the API that they need, behind the first.
 const NEEDS: &[(u32, &[&str])] = &[(

@@ -8,12 +8,12 @@ use prn_client::{ClientError, Process, ProcessId, WaitCondition, WaitRequest};
 use prn_proto::units::{Time, show_duration};
 use tokio::time::Instant;
 
-use crate::connection::{Connection, Remote};
 use crate::exit::{self, Exit};
 use crate::failure::Failure;
+use crate::lasting::waiting::Waiting;
 use crate::output;
-use crate::targets::{Target, Targets};
-use crate::waiting::Waiting;
+use crate::which::connection::{Connection, Remote};
+use crate::which::targets::{Target, Targets};
 
 /// Wait until processes have ended, and exit as they did
 ///

@@ -10,13 +10,13 @@ use prn_client::{
 };
 use prn_proto::units::{Size, Time, Workspace as Name, show_duration, show_size};
 
-use crate::connection::{Connection, Remote};
 use crate::exit::{self, Exit};
 use crate::failure::{Failure, Outcome};
-use crate::format::{Format, FormatFlag};
-use crate::hosts::{Host, Servers};
+use crate::lasting::wait::patiently;
 use crate::output;
-use crate::wait::patiently;
+use crate::output::format::{Format, FormatFlag};
+use crate::which::connection::{Connection, Remote};
+use crate::which::hosts::{Host, Servers};
 
 /// Most removals that are asked for at one time. Others wait: a server takes so many.
 const AT_A_TIME: usize = 4;

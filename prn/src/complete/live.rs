@@ -7,8 +7,8 @@ use clap::{Args, FromArgMatches};
 use clap_complete::engine::CompletionCandidate;
 use prn_client::{Client, ClientError, ListRequest, State};
 
-use crate::connection::{Connection, Remote};
 use crate::output::escaped;
+use crate::which::connection::{Connection, Remote};
 
 /// The newest so many processes are offered: nobody looks for one among more.
 const PROCESSES_MAX: u32 = 200;

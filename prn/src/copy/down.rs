@@ -14,9 +14,9 @@ use crate::copy::talk::talk;
 use crate::copy::thread::{QUEUE, ended};
 use crate::copy::unpack::{Incoming, unpack};
 use crate::failure::Failure;
-use crate::internal::Script;
 use crate::interrupts::Interrupts;
 use crate::output::{self, Progress};
+use crate::which::internal::Script;
 
 /// Copies from a workspace to a local place, as `cp -a` does, but for owners: they are this user.
 /// Nothing of it is there before all has arrived; then all is moved, and what is there under the

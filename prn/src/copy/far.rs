@@ -6,8 +6,8 @@ use std::path::Path;
 
 use prn_client::Client;
 
-use crate::connection::Remote;
 use crate::copy::fault::CopyFault;
+use crate::which::connection::Remote;
 
 /// A workspace of a server, and a connection to that.
 #[derive(Debug)]

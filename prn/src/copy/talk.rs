@@ -13,13 +13,13 @@ use tokio::sync::{mpsc, oneshot};
 use crate::copy::far::Far;
 use crate::copy::fault::CopyFault;
 use crate::failure::Failure;
-use crate::feeding::{Fed, Feed};
-use crate::internal::Script;
+use crate::input::local_input::LocalEnd;
 use crate::interrupts::{Interrupt, Interrupts};
-use crate::local_input::LocalEnd;
+use crate::lasting::feeding::{Fed, Feed};
+use crate::lasting::reading::Reading;
+use crate::lasting::surely::{start_surely, stop_surely};
 use crate::output;
-use crate::reading::Reading;
-use crate::surely::{start_surely, stop_surely};
+use crate::which::internal::Script;
 
 /// For so long a process that is stopped may take to remove what it has unpacked.
 const GRACE: Duration = Duration::from_secs(30);

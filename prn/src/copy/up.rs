@@ -17,10 +17,10 @@ use crate::copy::sum::Sum;
 use crate::copy::talk::{Fodder, talk};
 use crate::copy::thread::{QUEUE, blocking, ended};
 use crate::failure::Failure;
-use crate::internal::Script;
+use crate::input::local_input::LocalEnd;
 use crate::interrupts::Interrupts;
-use crate::local_input::LocalEnd;
 use crate::output::Progress;
+use crate::which::internal::Script;
 
 /// For 60 times so many seconds, as sleep(1) has them, nothing may come, which is an hour: what is
 /// packed may have to be waited for, and nobody tells the process of a client that was killed.

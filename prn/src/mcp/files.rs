@@ -12,10 +12,10 @@ use serde::{Deserialize, Serialize};
 use crate::calls::act::{feed, start};
 use crate::calls::fault::Fault;
 use crate::calls::session::Session;
-use crate::excerpt::Data;
-use crate::internal::Script;
+use crate::lasting::excerpt::Data;
+use crate::lasting::reading::Reading;
 use crate::mcp::keeper::Keeper;
-use crate::reading::Reading;
+use crate::which::internal::Script;
 
 /// Most bytes of a file in an answer, unless it is said.
 const READ_MAX: u64 = 64 * 1024;

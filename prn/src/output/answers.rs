@@ -15,7 +15,7 @@ use super::processes::{usual, wide};
 use super::shown::{escaped, put};
 use super::table::Table;
 use super::tables::{columns, details};
-use crate::format::{Format, FormatFlag};
+use crate::output::format::{Format, FormatFlag};
 
 /// Prints a table, as wide as the terminal has room for.
 pub fn print_table(table: &Table, format: &FormatFlag) -> io::Result<()> {

@@ -15,7 +15,7 @@ use super::moments::local;
 use super::paint::Tone;
 use super::shown::{escaped, put};
 use super::table::Cell;
-use crate::format::{Format, FormatFlag};
+use crate::output::format::{Format, FormatFlag};
 
 /// Less is soon: a new certificate is to be made and brought to the other side.
 const SOON: Duration = Duration::from_secs(14 * 24 * 60 * 60);

@@ -8,8 +8,8 @@ use serde_saphyr::DoubleQuoted;
 
 use super::descriptor::print;
 use super::shown::{escaped_reversibly, put, reorders};
-use crate::format::Format;
-use crate::template::{Template, TemplateError};
+use crate::output::format::Format;
+use crate::output::template::{Template, TemplateError};
 
 /// A result in a format for programs, whole lines; `None` for one that is for people.
 pub fn text<T: Serialize>(value: &T, format: &Format) -> io::Result<Option<String>> {

@@ -19,7 +19,7 @@ use super::shown::escaped;
 use super::table::Table;
 use super::tables::details;
 use crate::exit::{self, Exit};
-use crate::format::{Format, FormatFlag};
+use crate::output::format::{Format, FormatFlag};
 
 /// Prints one line: what was done is named by it.
 pub fn told(what: &str) -> io::Result<Exit> {

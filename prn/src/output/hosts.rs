@@ -10,7 +10,7 @@ use super::data::List;
 use super::descriptor::print;
 use super::shown::escaped;
 use super::table::Table;
-use crate::format::{Format, FormatFlag};
+use crate::output::format::{Format, FormatFlag};
 
 /// A result, and which server it is of.
 #[derive(Debug, Clone, Serialize)]

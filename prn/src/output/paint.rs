@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal};
 
 use anstyle::{AnsiColor, Style};
 
-use crate::format::Color;
+use crate::output::format::Color;
 
 /// What a text's colour says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -18,7 +18,7 @@ use super::shown::{escaped, put};
 use super::slowness::{self, float, is_full, is_notable, reasons, rounded, throttled};
 use super::table::{Cell, Table};
 use super::tables::columns;
-use crate::format::{Format, FormatFlag};
+use crate::output::format::{Format, FormatFlag};
 
 /// What one process takes, as programs get it.
 #[derive(Debug, Clone, Serialize)]

@@ -236,7 +236,7 @@ mod tests {
             Cell::new("Running".into(), Tone::Good),
         ]);
         table.push(vec!["b".to_owned().into(), Cell::new("x".into(), None)]);
-        let palette = Palette::new(crate::format::Color::Always);
+        let palette = Palette::new(crate::output::format::Color::Always);
         let plain = table.plain(Some(80));
         let painted = table.render(Some(80), palette);
         assert_ne!(plain, painted);

@@ -14,7 +14,7 @@ use super::lifetime::{add_lifetime, add_names};
 use super::moments::{ago, local_precise};
 use super::rows::Rows;
 use super::shown::{choice, escaped, show_exit, show_left_behind, show_limits, show_path};
-use crate::fields;
+use crate::typed::fields;
 
 /// Columns that a line on standard output may have: those of its terminal, or what COLUMNS says
 /// they are. In a file or a pipe each line is whole: it is for programs.

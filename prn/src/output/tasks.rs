@@ -14,7 +14,7 @@ use super::notices::notice;
 use super::paint::Tone;
 use super::shown::escaped;
 use super::table::Cell;
-use crate::format::{Format, FormatFlag};
+use crate::output::format::{Format, FormatFlag};
 
 /// A task of a process, as programs get it.
 #[derive(Debug, Clone, Serialize)]

@@ -14,7 +14,7 @@ use super::moments::local;
 use super::paint::Tone;
 use super::shown::escaped;
 use super::table::Cell;
-use crate::format::{Format, FormatFlag};
+use crate::output::format::{Format, FormatFlag};
 
 /// Prints a workspace that was made: its name alone, or all of it.
 pub fn workspace(workspace: &Workspace, format: &FormatFlag) -> io::Result<()> {

@@ -10,8 +10,8 @@ use super::script::Program;
 use crate::copy::fault::CopyFault;
 use crate::copy::{Far, Fodder, QUEUE, talk};
 use crate::failure::Failure;
-use crate::internal::Script;
 use crate::interrupts::Interrupts;
+use crate::which::internal::Script;
 
 /// What to ask.
 #[derive(Debug)]

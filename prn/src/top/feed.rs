@@ -12,11 +12,11 @@ use tokio::sync::{mpsc, watch};
 use super::key::Key;
 use super::log::Piece;
 use super::model::Update;
-use crate::connection::Remote;
 use crate::failure::Failure;
+use crate::lasting::reading::Reading;
+use crate::lasting::wait::{PAUSE, PAUSE_MAX};
 use crate::output::{error_line, show_exit};
-use crate::reading::Reading;
-use crate::wait::{PAUSE, PAUSE_MAX};
+use crate::which::connection::Remote;
 
 /// Between the first two samples: what a process takes a second is known from the second one on.
 const FIRST: Duration = Duration::from_millis(500);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use prn_client::{Change, Process, ProcessId, State, Usages};
 
 use super::history::History;
-use crate::known::Known;
+use crate::lasting::known::Known;
 use crate::output::{Sample, Stats};
 
 /// Whether a server is there.

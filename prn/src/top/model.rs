@@ -8,7 +8,7 @@ use super::host::Host;
 use super::key::Key;
 use super::log::{Log, Piece};
 use super::rows::{Row, Sort, View};
-use crate::signal::SignalNumber;
+use crate::typed::signal::SignalNumber;
 
 /// Rows that a page has, where nobody says how many there are.
 const PAGE: isize = 10;

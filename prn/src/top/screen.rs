@@ -14,8 +14,8 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use terminal_size::terminal_size_of;
 
+use crate::input::terminal::{self, Raw};
 use crate::output::write_all;
-use crate::terminal::{self, Raw};
 
 /// What is on it now is prn's.
 static IS_TAKEN: AtomicBool = AtomicBool::new(false);

@@ -3,7 +3,7 @@
 //! else is refused, without panic and at a bounded cost.
 #![no_main]
 
-#[path = "../../../prn/src/command_line.rs"]
+#[path = "../../../prn/src/typed/command_line.rs"]
 mod command_line;
 #[path = "../../../supervisor/src/resolve.rs"]
 #[allow(dead_code)]

@@ -6,9 +6,9 @@ use prn_client::{Change, Client, ClientError, Watch, WatchRequest, reason};
 use prn_proto::units::show_duration;
 use tokio::time::Instant;
 
-use crate::connection::Remote;
+use crate::lasting::wait::{PAUSE, PAUSE_MAX};
 use crate::output;
-use crate::wait::{PAUSE, PAUSE_MAX};
+use crate::which::connection::Remote;
 
 /// For how long a server that cannot be reached is tried again. Its machine has restarted by then.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -12,12 +12,13 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
-use crate::connection::Remote;
 use crate::failure::Failure;
-use crate::local_input::{Local, LocalEnd, LocalInput, read};
-use crate::reading::PATIENCE;
-use crate::wait::{PAUSE, PAUSE_MAX};
-use crate::{output, terminal};
+use crate::input::local_input::{Local, LocalEnd, LocalInput, read};
+use crate::input::terminal;
+use crate::lasting::reading::PATIENCE;
+use crate::lasting::wait::{PAUSE, PAUSE_MAX};
+use crate::output;
+use crate::which::connection::Remote;
 
 /// For so long it is waited until the last keys before those that leave the process have arrived.
 const LAST_KEYS: Duration = Duration::from_secs(1);

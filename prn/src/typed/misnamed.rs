@@ -1,8 +1,8 @@
 //! A process that was named where a workspace is meant.
 
-use crate::connection::{Connection, Remote};
 use crate::failure::Failure;
-use crate::reference::resolve;
+use crate::which::connection::{Connection, Remote};
+use crate::which::reference::resolve;
 
 /// The failure of a command that is for a workspace, where that is the name of a process instead.
 pub async fn unless_a_process(failure: Failure, name: &str, connection: Connection) -> Failure {

@@ -12,16 +12,16 @@ use prn_client::{
 use tokio::sync::watch;
 
 use crate::commands::logs::pass_on;
-use crate::connection::Remote;
 use crate::exit::{self, Exit};
 use crate::failure::Failure;
-use crate::following::{exit_of, forget};
-use crate::hosts::{Host, Hosts};
 use crate::interrupts::{Interrupt, Interrupts};
+use crate::lasting::following::{exit_of, forget};
+use crate::lasting::reading::{Ending, Reading, patience};
+use crate::lasting::surely::{start_surely, stop_surely};
 use crate::output::{self, Chunk, Lines, Relay};
-use crate::reading::{Ending, Reading, patience};
-use crate::spec::of_host;
-use crate::surely::{start_surely, stop_surely};
+use crate::typed::spec::of_host;
+use crate::which::connection::Remote;
+use crate::which::hosts::{Host, Hosts};
 
 /// How often the stop of a process is tried whose output nobody gets.
 const STOP_TRIES: usize = 5;

@@ -2,14 +2,14 @@
 
 use prn_client::ProcessId;
 
-use crate::detach::{DetachKeys, Watch};
 use crate::failure::Failure;
-use crate::feeding::{Beginning, Feed, Screen};
-use crate::following::Attached;
+use crate::input::detach::{DetachKeys, Watch};
+use crate::input::local_input::Local;
+use crate::input::terminal::Raw;
 use crate::interrupts::Interrupts;
-use crate::local_input::Local;
+use crate::lasting::feeding::{Beginning, Feed, Screen};
+use crate::lasting::following::Attached;
 use crate::output;
-use crate::terminal::Raw;
 
 /// What is passed on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -9,8 +9,9 @@ use prn_client::{Client, LabelSelector, ListRequest, Process, ProcessId, Selecto
 
 use crate::exit::{self, Exit};
 use crate::failure::Failure;
-use crate::reference::{Reference, resolve};
-use crate::{output, skew};
+use crate::lasting::skew;
+use crate::output;
+use crate::which::reference::{Reference, resolve};
 
 /// Most calls that are under way at one time.
 pub const AT_A_TIME: usize = 16;

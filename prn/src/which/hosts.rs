@@ -8,11 +8,11 @@ use futures_util::{StreamExt, stream};
 use prn_client::Client;
 use tokio::sync::Semaphore;
 
-use crate::connection::{CallTimeout, Connection, Remote};
 use crate::context::settings::{Settings, Target};
 use crate::exit::{self, Exit};
 use crate::failure::Failure;
 use crate::output::{self, OfHost};
+use crate::which::connection::{CallTimeout, Connection, Remote};
 
 /// Most servers that are asked, or connected to, at one time.
 const AT_A_TIME: usize = 32;

@@ -7,10 +7,11 @@ use prn_client::{
     reason,
 };
 
-use crate::connection::Remote;
 use crate::failure::Failure;
-use crate::wait::{PAUSE, PAUSE_MAX};
-use crate::{fields, output};
+use crate::lasting::wait::{PAUSE, PAUSE_MAX};
+use crate::output;
+use crate::typed::fields;
+use crate::which::connection::Remote;
 
 /// How often a start is tried whose outcome is unknown, with pauses of ten seconds in all.
 const TRIES: u32 = 8;

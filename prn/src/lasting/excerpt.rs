@@ -6,7 +6,7 @@ use prn_client::{ClientError, Event, Exit, Source, Truncated};
 use serde::{Serialize, Serializer};
 use tokio::time::Instant;
 
-use crate::reading::Reading;
+use crate::lasting::reading::Reading;
 
 /// A part of a process's output.
 #[derive(Debug, Clone, Serialize)]

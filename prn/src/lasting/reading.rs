@@ -10,9 +10,9 @@ use prn_proto::units::show_duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::connection::Remote;
+use crate::lasting::wait::{PAUSE, PAUSE_MAX};
 use crate::output;
-use crate::wait::{PAUSE, PAUSE_MAX};
+use crate::which::connection::Remote;
 
 /// How long it is tried again, unless it is said: less than a restart of the server's machine
 /// takes.

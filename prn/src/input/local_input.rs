@@ -13,7 +13,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use prn_client::{INPUT_PIECE_MAX, InputPiece};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::detach::Watch;
+use crate::input::detach::Watch;
 
 /// Pieces on the way from the thread. Each is [`INPUT_PIECE_MAX`] at most.
 const QUEUE: usize = 8;
@@ -132,7 +132,7 @@ fn read_some(stream: &mut File, buffer: &mut [u8]) -> io::Result<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::detach::DetachKeys;
+    use crate::input::detach::DetachKeys;
     use std::io::Write;
     use std::os::fd::OwnedFd;
 

@@ -262,7 +262,7 @@ mod tests {
     #[test]
     fn each_field_of_a_request_has_a_flag() {
         // From the messages' own descriptions: a field that is added is missed here.
-        let proto = include_str!("../../proto/v1/process_runner.proto");
+        let proto = include_str!("../../../proto/v1/process_runner.proto");
         let fields = |message: &str| {
             let body = proto
                 .split_once(&format!("\nmessage {message} {{\n"))

@@ -12,16 +12,16 @@ use prn_proto::units::show_duration;
 
 use crate::commands::stop::waiting;
 use crate::commands::workspace::tell_of_bound;
-use crate::connection::Remote;
 use crate::exit::{self, Exit};
 use crate::failure::Failure;
-use crate::feeding::{Fed, Feed, Leaving};
+use crate::input::terminal::Raw;
 use crate::interrupts::{Interrupt, Interrupts};
+use crate::lasting::feeding::{Fed, Feed, Leaving};
+use crate::lasting::reading::{Ending, Reading};
+use crate::lasting::surely::stop_surely;
+use crate::lasting::wait::patiently;
 use crate::output::{self, Chunk, Relay};
-use crate::reading::{Ending, Reading};
-use crate::surely::stop_surely;
-use crate::terminal::Raw;
-use crate::wait::patiently;
+use crate::which::connection::Remote;
 
 /// How often the stop of a process is tried whose output can no longer be passed on.
 const STOP_TRIES: usize = 5;

@@ -9,8 +9,10 @@ use std::process::ExitCode;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Command, Error};
 
-use crate::words::Typed;
-use crate::{exit, habits, output};
+use crate::exit;
+use crate::output;
+use crate::typed::habits;
+use crate::typed::words::Typed;
 
 /// Flags that people know in front of a command, each with a value.
 const OF_ANY: &[&str] = &[

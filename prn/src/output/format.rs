@@ -7,7 +7,7 @@ use clap::builder::{PossibleValue, TypedValueParser};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, Args, Command, Error, ValueEnum};
 
-use crate::template::Template;
+use crate::output::template::Template;
 
 /// How results are printed.
 #[derive(Debug, Clone, PartialEq, Eq)]

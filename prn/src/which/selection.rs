@@ -4,7 +4,7 @@ use clap::Args;
 use prn_client::{LabelIs, LabelMatch, LabelSelector, Outcome, Selector, State};
 use prn_proto::units::{ProcessName, Workspace};
 
-use crate::internal::INTERNAL;
+use crate::which::internal::INTERNAL;
 
 /// Which processes.
 #[derive(Debug, Clone, Default, Args)]

@@ -16,7 +16,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use socket2::SockRef;
 
 use crate::failure::Failure;
-use crate::stdin::is_null_device;
+use crate::input::stdin::is_null_device;
 
 /// How long the other side of a pipe has, from prn's start, to write its first byte or to close it:
 /// a shell starts both sides of a pipeline at once, and an interpreter takes this long to begin.

@@ -6,9 +6,9 @@ use prn_client::{Client, ClientError, FOLLOW_TIMEOUT, WaitRequest, Waited, reaso
 use prn_proto::units::show_duration;
 use tokio::time::Instant;
 
-use crate::connection::Remote;
+use crate::lasting::wait::{PAUSE, PAUSE_MAX};
 use crate::output;
-use crate::wait::{PAUSE, PAUSE_MAX};
+use crate::which::connection::Remote;
 
 /// For how long a lost connection is worth new tries.
 const PATIENCE: Duration = FOLLOW_TIMEOUT;

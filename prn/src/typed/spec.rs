@@ -4,9 +4,9 @@ use clap::Args;
 use prn_client::{OutputPolicy, ProcessId, StandardInput, StartSpec, TerminalSize, mint_id};
 use prn_proto::units::Variable;
 
-use crate::command_line::split_words;
 use crate::failure::Failure;
-use crate::terminal;
+use crate::input::terminal;
+use crate::typed::command_line::split_words;
 
 /// What to start.
 #[derive(Debug, Args)]

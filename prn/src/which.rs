@@ -1,0 +1,8 @@
+//! Which servers and which processes a command is about.
+
+pub mod connection;
+pub mod hosts;
+pub mod internal;
+pub mod reference;
+pub mod selection;
+pub mod targets;
