@@ -6,7 +6,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use prn_ipc_protocol::types::UnixMicros;
+use prn_ipc_protocol::config::Pin;
+use prn_ipc_protocol::types::{AccessName, UnixMicros};
 use prn_proto::tls::{Certificate, Fingerprint};
 use tokio::sync::Semaphore;
 
@@ -39,6 +40,8 @@ pub struct Clients(HashMap<Fingerprint, Arc<Client>>);
 pub struct Client {
     /// Its certificate's.
     pub fingerprint: Fingerprint,
+    /// Who it is.
+    pub principal: AccessName,
     /// For lists that are being made.
     pub lists: Semaphore,
     /// For requests to kill at once.
@@ -58,17 +61,19 @@ pub struct Client {
 }
 
 impl Clients {
-    /// Those with these certificates (DER).
-    pub fn new(pins: &[Vec<u8>]) -> Self {
-        let count = pins.len();
-        let clients = pins.iter().map(|der| {
+    /// Those with these certificates.
+    pub fn new(pins: &[Pin]) -> Self {
+        let each = pins.iter().flat_map(|pin| {
+            let certificates = pin.certificates.iter();
+            certificates.map(|der| (&pin.principal, der))
+        });
+        let count = each.clone().count();
+        let clients = each.map(|(principal, der)| {
             let fingerprint = Fingerprint::of(der);
             let not_after = Certificate::from_der(der.clone()).ok();
             let not_after = not_after.and_then(|certificate| until(&certificate));
-            (
-                fingerprint,
-                Arc::new(Client::new(fingerprint, not_after, count)),
-            )
+            let client = Client::new(fingerprint, principal.clone(), not_after, count);
+            (fingerprint, Arc::new(client))
         });
         Self(clients.collect())
     }
@@ -85,10 +90,16 @@ impl Clients {
 }
 
 impl Client {
-    fn new(fingerprint: Fingerprint, not_after: Option<UnixMicros>, count: usize) -> Self {
+    fn new(
+        fingerprint: Fingerprint,
+        principal: AccessName,
+        not_after: Option<UnixMicros>,
+        count: usize,
+    ) -> Self {
         let queue = |max| Arc::new(Semaphore::new(share(max, count)));
         Self {
             fingerprint,
+            principal,
             lists: Semaphore::new(LISTS_MAX),
             kills: Arc::new(Semaphore::new(KILLS_MAX)),
             subscriptions: Arc::new(Semaphore::new(SUBSCRIPTIONS_MAX)),

@@ -6,11 +6,13 @@
 //! texts or paths of this host.
 //!
 //! - [`violations`]: faults of a request's fields.
+//! - [`access`]: what the policy says no to.
 //! - [`refusal`], [`exec`], [`path`], [`process`], [`profile`], [`workspace`]: what the supervisor says no to.
 //! - [`input`]: what ends a stream of input.
 //! - [`full`]: there are as many of something as may be.
 //! - [`call`]: what can end any call, and what ends a stream of output.
 
+mod access;
 mod build;
 mod call;
 mod exec;

@@ -182,11 +182,11 @@ enum Drained {
 impl State {
     fn queue(&mut self, command: Command) {
         match command {
-            Command::Ask(ask, waiting) => {
+            Command::Ask(who, ask, waiting) => {
                 self.last += 1;
                 let request = RequestId(self.last);
                 self.waiting.insert(request, waiting);
-                self.outbox.push_back(Request::Ask(request, ask));
+                self.outbox.push_back(Request::Ask(request, who, ask));
             }
             Command::Tell(request) => self.tell(request),
         }
@@ -220,7 +220,7 @@ impl State {
                 // The limits on requests rule it out; were they wrong, one client must not end the
                 // whole frontend.
                 Err(Errno::EMSGSIZE) => {
-                    if let Request::Ask(request, _) = message
+                    if let Request::Ask(request, ..) = message
                         && let Some(waiting) = self.waiting.remove(request)
                     {
                         waiting(Err(Failure::TooLong))?;
@@ -268,7 +268,8 @@ impl State {
                     | Reply::Subscribed
                     | Reply::Input { .. }
                     | Reply::InputOver { .. }
-                    | Reply::Usage(_)) => Ok(Answered {
+                    | Reply::Usage(_)
+                    | Reply::Startable(_)) => Ok(Answered {
                         reply,
                         descriptors,
                         mirror: &self.mirror,

@@ -161,7 +161,7 @@ fn server_config(config: &config::Frontend, key: OwnedFd) -> Result<ServerConfig
     let pins = config
         .pins
         .iter()
-        .cloned()
+        .flat_map(|pin| pin.certificates.iter().cloned())
         .map(Certificate::from_der)
         .collect::<Result<_, _>>()?;
     Ok(tls::watched_server_config(

@@ -157,12 +157,21 @@ async fn queued(all: &Arc<Semaphore>, of_client: &Arc<Semaphore>) -> Result<Perm
 mod tests {
     use super::*;
     use futures_util::FutureExt;
+    use prn_ipc_protocol::config::Pin;
     use prn_proto::tls::Fingerprint;
 
+    fn pin(number: u8) -> Pin {
+        Pin {
+            principal: format!("c{number}").try_into().unwrap(),
+            certificates: vec![vec![number]],
+            keys: Vec::new(),
+        }
+    }
+
     fn clients(count: u8) -> (Permits, Vec<Arc<Client>>) {
-        let pins: Vec<_> = (0..count).map(|number| vec![number]).collect();
+        let pins: Vec<_> = (0..count).map(pin).collect();
         let clients = Clients::new(&pins);
-        let each = pins.iter().map(|der| Fingerprint::of(der));
+        let each = (0..count).map(|number| Fingerprint::of(&[number]));
         let each = each.map(|fingerprint| clients.with(fingerprint).unwrap());
         (Permits::new(&clients), each.collect())
     }

@@ -8,9 +8,10 @@ use std::fmt;
 use std::os::fd::OwnedFd;
 
 use prn_ipc_protocol::message::{Ask, For, Reply, Request};
-use prn_ipc_protocol::types::ProcessId;
+use prn_ipc_protocol::types::{AccessName, ProcessId};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::clients::Client;
 use crate::failure::Failure;
 use crate::mirror::Mirror;
 use crate::permits::Permit;
@@ -37,6 +38,7 @@ impl Answered<'_> {
             | Reply::Input { .. }
             | Reply::InputOver { .. }
             | Reply::Usage(_)
+            | Reply::Startable(_)
             | Reply::Refused(_) => Err(Unexpected),
         }
     }
@@ -56,7 +58,7 @@ pub type Waiting = Box<dyn FnOnce(Result<Answered<'_>, Failure>) -> Result<(), U
 /// What is queued for the channel.
 pub enum Command {
     /// Something that is answered.
-    Ask(Ask, Waiting),
+    Ask(AccessName, Ask, Waiting),
     /// Something that is not.
     Tell(Request),
 }
@@ -64,7 +66,11 @@ pub enum Command {
 impl fmt::Debug for Command {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Ask(ask, _) => f.debug_tuple("Ask").field(ask).finish_non_exhaustive(),
+            Self::Ask(who, ask, _) => f
+                .debug_tuple("Ask")
+                .field(who)
+                .field(ask)
+                .finish_non_exhaustive(),
             Self::Tell(request) => f.debug_tuple("Tell").field(request).finish(),
         }
     }
@@ -83,18 +89,20 @@ impl Supervisor {
         (Self { commands }, queue)
     }
 
-    /// Asks for something and waits for what `read` makes of the answer.
+    /// Asks for something, for this client, and waits for what `read` makes of the answer.
     ///
     /// # Errors
     /// The request failed, or `read` did.
     pub async fn ask<R: Send + 'static>(
         &self,
+        client: &Client,
         permit: Permit,
         ask: Ask,
         read: impl FnOnce(Answered<'_>) -> Result<Result<R, Failure>, Unexpected> + Send + 'static,
     ) -> Result<R, Failure> {
         let (to, answer) = oneshot::channel();
         self.send(
+            client,
             ask,
             Box::new(move |answered| {
                 let answer = match answered {
@@ -110,13 +118,13 @@ impl Supervisor {
         answer.await.unwrap_or(Err(Failure::Closed))
     }
 
-    /// Asks for something whose answer goes to `waiting`.
+    /// Asks for something, for this client, whose answer goes to `waiting`.
     ///
     /// # Errors
     /// [`Failure::Closed`].
-    pub fn send(&self, ask: Ask, waiting: Waiting) -> Result<(), Failure> {
+    pub fn send(&self, client: &Client, ask: Ask, waiting: Waiting) -> Result<(), Failure> {
         self.commands
-            .send(Command::Ask(ask, waiting))
+            .send(Command::Ask(client.principal.clone(), ask, waiting))
             .map_err(|_| Failure::Closed)
     }
 

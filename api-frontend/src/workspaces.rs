@@ -103,6 +103,7 @@ pub mod tests {
         WorkspaceInfo {
             name: name(text),
             directory: c"/var/lib/prn/workspace-x".into(),
+            created_by: None,
             uid: 2_000_000_001,
             created: UnixMicros(1_700_000_000_123_456),
             disk: Some(DiskLimit {

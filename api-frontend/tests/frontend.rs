@@ -33,7 +33,10 @@ use prn_ipc_protocol::message::{
     Profile, Refusal, Reply, Request, RequestId, Retention, StopHow,
 };
 use prn_ipc_protocol::output::{MAGIC, Marks, PAGE, RECORD, Record, Stream, word};
-use prn_ipc_protocol::types::{Id, Labels, Limits, Millis, Paths, ProcessId, UnixMicros};
+use prn_ipc_protocol::policy::{Policy, Principal, Programs, Reach, Role, VERBS};
+use prn_ipc_protocol::types::{
+    AccessName, Id, Labels, Limits, Millis, Paths, ProcessId, UnixMicros,
+};
 use prn_proto::tls::{self, Certificate, Key};
 use prn_proto::v1;
 use prn_proto::v1::process_runner_service_client::ProcessRunnerServiceClient;
@@ -110,7 +113,13 @@ impl Frontend {
             stop_grace: 10_000.try_into().unwrap(),
             epoch: EPOCH,
             certificate: server.certificate.der().to_vec(),
-            pins: vec![client.certificate.der().to_vec()],
+            pins: vec![config::Pin {
+                principal: principal(),
+                certificates: vec![client.certificate.der().to_vec()],
+                keys: Vec::new(),
+            }],
+            allow_p256: false,
+            policy: policy(),
             handshakes_max,
             handshake_timeout: Millis::try_from(Duration::from_secs(5)).unwrap(),
             connections_max: 4,
@@ -201,7 +210,7 @@ impl Frontend {
     /// The next request, which must be answered.
     fn asked(&mut self) -> (RequestId, Ask) {
         let asked = self.receive();
-        let Request::Ask(request, ask) = asked else {
+        let Request::Ask(request, _, ask) = asked else {
             panic!("{asked:?}")
         };
         (request, ask)
@@ -230,7 +239,7 @@ impl Frontend {
     /// Answers the next request, which must be Subscribe.
     fn hand_out(&mut self, id: ProcessId, output: &Output) {
         let asked = self.receive();
-        let Request::Ask(request, Ask::Subscribe(of)) = asked else {
+        let Request::Ask(request, _, Ask::Subscribe(of)) = asked else {
             panic!("{asked:?}")
         };
         assert_eq!(of, id);
@@ -312,6 +321,34 @@ impl Frontend {
     }
 }
 
+fn principal() -> AccessName {
+    "client".to_owned().try_into().unwrap()
+}
+
+/// The client may do anything.
+fn policy() -> Policy {
+    let admin: AccessName = "admin".to_owned().try_into().unwrap();
+    let role = Role {
+        verbs: VERBS.into(),
+        reach: Reach::All,
+        programs: Programs::Any,
+        profile: Profile::None,
+        ceilings: Limits::default(),
+        defaults: Limits::default(),
+        processes_max: None,
+        output_max: None,
+    };
+    let client = Principal {
+        role: admin.clone(),
+        group: None,
+        not_after: None,
+    };
+    Policy {
+        principals: [(principal(), client)].into(),
+        roles: [(admin, role)].into(),
+    }
+}
+
 fn live(id: ProcessId, number: u64) -> ProcessInfo {
     ProcessInfo {
         id,
@@ -340,6 +377,7 @@ fn live(id: ProcessId, number: u64) -> ProcessInfo {
             retention: Retention::default(),
         },
         uid: 1,
+        started_by: Some(principal()),
         started: UnixMicros(1_000_000),
         limits: AppliedLimits::default(),
         waits: false,
@@ -582,7 +620,7 @@ async fn a_start_reaches_the_supervisor_and_is_known_to_the_next_call() {
             })
             .await
     });
-    let Request::Ask(request, Ask::Start(spec)) = frontend.receive() else {
+    let Request::Ask(request, _, Ask::Start(spec)) = frontend.receive() else {
         panic!("no start")
     };
     assert_eq!(request, RequestId(1));
@@ -616,7 +654,7 @@ async fn a_start_reaches_the_supervisor_and_is_known_to_the_next_call() {
             })
             .await
     });
-    let Request::Ask(request, Ask::Start(spec)) = frontend.receive() else {
+    let Request::Ask(request, _, Ask::Start(spec)) = frontend.receive() else {
         panic!("no start")
     };
     assert_eq!((request, spec.id), (RequestId(2), A));
@@ -699,7 +737,7 @@ async fn a_call_ends_at_its_clients_deadline() {
     assert_eq!(headers[prn_proto::BOOT_EPOCH_METADATA], EPOCH.to_string());
 
     // The late reply is for nobody and does no harm.
-    let Request::Ask(request, Ask::Stop(..)) = frontend.receive() else {
+    let Request::Ask(request, _, Ask::Stop(..)) = frontend.receive() else {
         panic!("no stop")
     };
     frontend.event(Event::Process(Box::new(ended(
@@ -739,7 +777,7 @@ async fn stops_of_one_process_share_a_request_and_never_keep_a_kill_out() {
     let client = frontend.connect().await;
     let mut asked = Vec::new();
     let mut expect = |frontend: &mut Frontend, expected: StopHow| {
-        let Request::Ask(request, Ask::Stop(id, how)) = frontend.receive() else {
+        let Request::Ask(request, _, Ask::Stop(id, how)) = frontend.receive() else {
             panic!("no stop")
         };
         assert_eq!((id, how), (A, expected));
@@ -802,7 +840,7 @@ async fn a_stop_that_left_its_process_running_can_be_repeated_and_a_refusal_reac
     let client = frontend.connect().await;
     for _ in 0..2 {
         let waiting = stop(&client, v1::Signal::Sigkill, None);
-        let Request::Ask(request, Ask::Stop(_, StopHow::Kill)) = frontend.receive() else {
+        let Request::Ask(request, _, Ask::Stop(_, StopHow::Kill)) = frontend.receive() else {
             panic!("no stop")
         };
         frontend.reply(request, Reply::Done);
@@ -813,7 +851,7 @@ async fn a_stop_that_left_its_process_running_can_be_repeated_and_a_refusal_reac
         );
     }
     let waiting = [(); 2].map(|()| stop(&client, v1::Signal::Sigterm, None));
-    let Request::Ask(request, Ask::Stop(_, StopHow::Graceful(None))) = frontend.receive() else {
+    let Request::Ask(request, _, Ask::Stop(_, StopHow::Graceful(None))) = frontend.receive() else {
         panic!("no stop")
     };
     assert!(!frontend.readable(Duration::from_millis(200)));

@@ -20,10 +20,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::codec;
 use crate::message::{OutputStore, Scarce};
+use crate::policy::Policy;
 use crate::types::{Limits, Millis};
 
 pub use filter::Filter;
-pub use frontend::Frontend;
+pub use frontend::{Frontend, Pin};
 pub use layers::{
     Accounts, Confinement, Landlock, Layers, Mount, Namespaces, Rule, Source, Uncovered,
 };
@@ -74,6 +75,8 @@ pub struct Supervisor {
     pub workspaces: Workspaces,
     /// How this program and processes are confined.
     pub confinement: Confinement,
+    /// Who may do what.
+    pub policy: Policy,
 }
 
 /// Bounds of workspaces.

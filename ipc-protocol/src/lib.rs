@@ -9,6 +9,7 @@
 //! - [`message`]: one enum a direction.
 //! - [`channel`]: SEQPACKET datagrams with file descriptors.
 //! - [`config`]: what `prn server start` hands to each half.
+//! - [`policy`]: who may do what: what is decided is the root half's, and what is shown the other's.
 //! - [`kernel`]: what the kernel's texts in messages say, as numbers.
 //! - [`output`]: the layout of a process's output in shared memory, and its reader.
 //! - [`lines`]: lines of a log.
@@ -25,6 +26,7 @@ pub mod lines;
 pub mod message;
 mod names;
 pub mod output;
+pub mod policy;
 pub mod types;
 
 pub use names::output_max;

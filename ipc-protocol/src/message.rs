@@ -9,14 +9,15 @@ use std::ffi::CString;
 
 use serde::{Deserialize, Serialize};
 
+use crate::policy::Denial;
 use crate::types::{
-    Argv, Labels, LimitName, Limits, Millis, Paths, ProcessId, ProcessName, SignalNumber,
-    UnixMicros, WorkspaceName,
+    AccessName, Argv, Labels, LimitName, Limits, Millis, Paths, ProcessId, ProcessName,
+    SignalNumber, UnixMicros, WorkspaceName,
 };
 
 /// What both halves must have in common, compared at Hello. Raised with each change of this crate's
 /// wire form.
-pub const PROTOCOL: &str = concat!("prn ", env!("CARGO_PKG_VERSION"), " ipc 11");
+pub const PROTOCOL: &str = concat!("prn ", env!("CARGO_PKG_VERSION"), " ipc 12");
 
 /// Most requests that wait for an answer at one time: more is a fault of the frontend, which counts
 /// its own.
@@ -34,8 +35,9 @@ pub enum Request {
     Hello(String),
     /// The frontend has dropped all that it can and serves. Once, after the snapshot.
     Ready,
-    /// Something that is answered.
-    Ask(RequestId, Ask),
+    /// Something that is answered, for the principal of that name. Who that is the frontend says,
+    /// and what that one may do the supervisor's policy.
+    Ask(RequestId, AccessName, Ask),
     /// Ask for one [`Event::Advanced`] as soon as the output's end lies beyond this offset. Not
     /// answered; the newest counts.
     Watch {
@@ -107,6 +109,8 @@ pub enum Ask {
     Remove(ProcessId),
     /// What a process that is alive takes of the machine, and who it is.
     Usage(ProcessId),
+    /// Whether this might be started, without starting it.
+    TryStart(Box<StartSpec>),
 }
 
 /// From the supervisor to the frontend.
@@ -148,6 +152,22 @@ pub enum Reply {
     Refused(Refusal),
     /// To Usage: that.
     Usage(Box<LiveUsage>),
+    /// To TryStart: it might.
+    Startable(Box<Startable>),
+}
+
+/// What a start would come to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Startable {
+    /// The rule of the role that describes its program, by its place. `None`: any may be started.
+    pub rule: Option<u16>,
+    /// Its limits.
+    pub limits: Limits,
+    /// Where the program is looked for, in this order: what the client has sent, or the server's
+    /// own search path, makes these paths, and whether there is something was not looked at.
+    pub candidates: Vec<CString>,
+    /// Where it would start.
+    pub working_directory: CString,
 }
 
 /// Something that the frontend's mirror of the process table has to know.
@@ -320,6 +340,8 @@ pub struct WorkspaceInfo {
     pub directory: CString,
     /// User and group id of its processes.
     pub uid: u32,
+    /// Who has made it.
+    pub created_by: Option<AccessName>,
     /// When it was made.
     pub created: UnixMicros,
     /// What bounds its disk space. `None`: nothing.
@@ -434,6 +456,8 @@ pub struct ProcessInfo {
     pub spec: ProcessSpec,
     /// User and group id of the tree.
     pub uid: u32,
+    /// Who has started it. `None`: this program by itself.
+    pub started_by: Option<AccessName>,
     /// When its program began to run.
     pub started: UnixMicros,
     /// What became of the limits in its specification.
@@ -468,6 +492,8 @@ pub struct ProcessInfo {
 pub struct Stop {
     /// For what.
     pub cause: ExitCause,
+    /// Who asked for it. `None`: nobody.
+    pub by: Option<AccessName>,
     /// When that began: with SIGTERM, or with SIGKILL at once.
     pub asked: UnixMicros,
     /// When what was left was killed.
@@ -706,6 +732,8 @@ pub enum Refusal {
     TooSoon(Millis),
     /// The kernel does not take the change: errno(3).
     NotChanged(i32),
+    /// The policy does not allow it to who asked.
+    Denied(Denial),
 }
 
 /// What the supervisor makes before a process exists.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::message::{
     ChildStep, ExitStatus, FromSupervisor, Layer, Preparation, Refusal, Reply, Scarce,
 };
+use crate::policy::{Denial, Verb};
 use crate::types::{Id, Invalid, LimitName, Limits, Millis};
 
 impl fmt::Display for Invalid {
@@ -66,7 +67,40 @@ impl fmt::Display for Refusal {
             Self::Forgotten => f.write_str("a process of this id was forgotten"),
             Self::TooSoon(_) => f.write_str("signals have taken too much time"),
             Self::NotChanged(errno) => write!(f, "the kernel refused it with errno {errno}"),
+            Self::Denied(denial) => fmt::Display::fmt(denial, f),
         }
+    }
+}
+
+impl fmt::Display for Denial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unknown => f.write_str("no such principal"),
+            Self::Expired => f.write_str("the principal's time is over"),
+            Self::Verb(verb) => write!(f, "the role does not allow {verb}"),
+            Self::Reach(verb) => write!(f, "the role does not allow {verb} of what is another's"),
+            Self::Program => f.write_str("no rule of the role describes the program"),
+            Self::Variable(place) => write!(f, "the role does not allow variable {place}"),
+            Self::Place => f.write_str("the role allows neither directory, path nor workspace"),
+            Self::Profile(least) => write!(f, "the role wants profile {least:?}"),
+            Self::Output(most) => write!(f, "the role keeps {most} bytes of output"),
+            Self::Processes(most) => write!(f, "the role allows {most} processes"),
+        }
+    }
+}
+
+impl fmt::Display for Verb {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Start => "start",
+            Self::Stop => "stop",
+            Self::Signal => "signal",
+            Self::Output => "output",
+            Self::Input => "input",
+            Self::List => "list",
+            Self::Workspace => "workspace",
+            Self::Admin => "admin",
+        })
     }
 }
 
@@ -244,6 +278,7 @@ impl FromSupervisor {
                 Reply::Done
                 | Reply::Existing
                 | Reply::Usage(_)
+                | Reply::Startable(_)
                 | Reply::InputOver { .. }
                 | Reply::Refused(_),
             )

@@ -117,6 +117,42 @@ impl ProcessName {
     }
 }
 
+/// Most characters of an [`AccessName`].
+pub const ACCESS_NAME_MAX: usize = 64;
+
+/// Names a principal, a group of them, or a role: 1 to [`ACCESS_NAME_MAX`] letters, digits, `-`,
+/// `_`, `.` and `@`, and first a letter or a digit.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String")]
+pub struct AccessName(String);
+
+impl TryFrom<String> for AccessName {
+    type Error = Invalid;
+
+    fn try_from(raw: String) -> Result<Self, Invalid> {
+        check_length(&raw, 1, ACCESS_NAME_MAX)?;
+        let is_part = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.@".contains(&byte);
+        if starts_plainly(&raw) && raw.bytes().all(is_part) {
+            Ok(Self(raw))
+        } else {
+            Err(Invalid::Character)
+        }
+    }
+}
+
+impl AccessName {
+    /// Its text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for AccessName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 /// Most labels of a process.
 pub const LABELS_MAX: usize = 32;
 /// Most characters of a label's key.
@@ -438,6 +474,15 @@ impl Limits {
         self.by_name.get(&name).copied()
     }
 
+    /// Of each limit that is in either, the lower value.
+    pub fn lowest(&self, other: &Self) -> Self {
+        let lower = |(name, value): (LimitName, u64)| {
+            let beside = self.get(name).unwrap_or(value);
+            (name, value.min(beside))
+        };
+        self.iter().chain(other.iter().map(lower)).collect()
+    }
+
     /// These, and `other`'s where there is none.
     pub fn or(&self, other: &Self) -> Self {
         other.iter().chain(self.iter()).collect()
@@ -499,6 +544,24 @@ mod tests {
         let longer = format!("{longest}x");
         for bad in [
             "", ".", "-a", "_a", "a/b", "ä", "a b", "a\0", "a\n", &id, &longer,
+        ] {
+            assert!(!decode(bad), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn an_access_name_is_plain() {
+        let decode = |raw: &str| {
+            let bytes = codec::encode(&raw.to_owned()).unwrap();
+            codec::decode::<AccessName>(&bytes).is_ok()
+        };
+        let longest = "x".repeat(ACCESS_NAME_MAX);
+        for good in ["a", "0", "Ci-1_x.y", "deploy@web", &longest] {
+            assert!(decode(good), "{good:?}");
+        }
+        let longer = format!("{longest}x");
+        for bad in [
+            "", ".", "-a", "_a", "@a", "a/b", "ä", "a b", "a\0", "a\n", "a=b", "a\"", &longer,
         ] {
             assert!(!decode(bad), "{bad:?}");
         }

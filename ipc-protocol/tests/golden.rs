@@ -79,6 +79,10 @@ fn spec() -> StartSpec {
     }
 }
 
+fn who() -> AccessName {
+    "a".to_owned().try_into().unwrap()
+}
+
 fn file(name: &str, text: &str) -> FileText {
     FileText {
         name: name.to_owned(),
@@ -114,6 +118,7 @@ fn info() -> ProcessInfo {
             retention: Retention::default(),
         },
         uid: 2_000_000_000,
+        started_by: Some(who()),
         started: UnixMicros(1),
         limits: AppliedLimits {
             in_force: vec![file("pids.max", "64")],
@@ -148,6 +153,7 @@ fn info() -> ProcessInfo {
         paused: true,
         lease_ends: Some(UnixMicros(4)),
         stop: Some(Stop {
+            by: Some(who()),
             cause: ExitCause::LeaseExpired,
             asked: UnixMicros(5),
             killed: Some(UnixMicros(6)),
@@ -223,6 +229,7 @@ fn the_long_values_have_their_bytes() {
          00\
          00000000000000\
          80a8d6b907\
+         010161\
          01\
          0108706964732e6d6178023634\
          050001020304\
@@ -238,7 +245,7 @@ fn the_long_values_have_their_bytes() {
          03000102\
          01\
          0104\
-         010705010601073220286d292053\
+         010701016105010601073220286d292053\
          8101"
     );
 }
@@ -250,27 +257,41 @@ fn requests_have_their_bytes() {
         (Request::Hello("p".to_owned()), "000170"),
         (Request::Ready, "01"),
         (
-            Request::Ask(request, Ask::Start(Box::new(spec()))),
-            "02ac0200<spec>",
+            Request::Ask(request, who(), Ask::Start(Box::new(spec()))),
+            "02ac02016100<spec>",
         ),
         (
-            Request::Ask(request, Ask::Stop(id(), StopHow::Graceful(None))),
-            "02ac0201<id>0000",
+            Request::Ask(request, who(), Ask::Stop(id(), StopHow::Graceful(None))),
+            "02ac02016101<id>0000",
         ),
-        (
-            Request::Ask(request, Ask::Stop(id(), StopHow::Graceful(Some(millis(5))))),
-            "02ac0201<id>000105",
-        ),
-        (
-            Request::Ask(request, Ask::Stop(id(), StopHow::Kill)),
-            "02ac0201<id>01",
-        ),
-        (Request::Ask(request, Ask::Subscribe(id())), "02ac0202<id>"),
-        (Request::Ask(request, Ask::LendInput(id())), "02ac0203<id>"),
-        (Request::Ask(request, Ask::EndInput(id())), "02ac0204<id>"),
         (
             Request::Ask(
                 request,
+                who(),
+                Ask::Stop(id(), StopHow::Graceful(Some(millis(5)))),
+            ),
+            "02ac02016101<id>000105",
+        ),
+        (
+            Request::Ask(request, who(), Ask::Stop(id(), StopHow::Kill)),
+            "02ac02016101<id>01",
+        ),
+        (
+            Request::Ask(request, who(), Ask::Subscribe(id())),
+            "02ac02016102<id>",
+        ),
+        (
+            Request::Ask(request, who(), Ask::LendInput(id())),
+            "02ac02016103<id>",
+        ),
+        (
+            Request::Ask(request, who(), Ask::EndInput(id())),
+            "02ac02016104<id>",
+        ),
+        (
+            Request::Ask(
+                request,
+                who(),
                 Ask::ResizeTerminal(
                     id(),
                     TerminalSize {
@@ -279,36 +300,43 @@ fn requests_have_their_bytes() {
                     },
                 ),
             ),
-            "02ac0205<id>018001",
+            "02ac02016105<id>018001",
         ),
         (
             Request::Ask(
                 request,
+                who(),
                 Ask::CreateWorkspace(WorkspaceSpec {
                     name: name(),
                     disk_max: Some(128),
                 }),
             ),
-            "02ac020603772d31018001",
+            "02ac0201610603772d31018001",
         ),
         (
-            Request::Ask(request, Ask::RemoveWorkspace(name(), None)),
-            "02ac020703772d3100",
-        ),
-        (
-            Request::Ask(request, Ask::RemoveWorkspace(name(), Some(StopHow::Kill))),
-            "02ac020703772d310101",
+            Request::Ask(request, who(), Ask::RemoveWorkspace(name(), None)),
+            "02ac0201610703772d3100",
         ),
         (
             Request::Ask(
                 request,
+                who(),
+                Ask::RemoveWorkspace(name(), Some(StopHow::Kill)),
+            ),
+            "02ac0201610703772d310101",
+        ),
+        (
+            Request::Ask(
+                request,
+                who(),
                 Ask::Signal(id(), 15.try_into().unwrap(), Whom::Tree),
             ),
-            "02ac0208<id>0f01",
+            "02ac02016108<id>0f01",
         ),
         (
             Request::Ask(
                 request,
+                who(),
                 Ask::Update(
                     id(),
                     Box::new(Update {
@@ -319,10 +347,20 @@ fn requests_have_their_bytes() {
                     }),
                 ),
             ),
-            "02ac0209<id>0104800101010101050101016b0176",
+            "02ac02016109<id>0104800101010101050101016b0176",
         ),
-        (Request::Ask(request, Ask::Remove(id())), "02ac020a<id>"),
-        (Request::Ask(request, Ask::Usage(id())), "02ac020b<id>"),
+        (
+            Request::Ask(request, who(), Ask::Remove(id())),
+            "02ac0201610a<id>",
+        ),
+        (
+            Request::Ask(request, who(), Ask::Usage(id())),
+            "02ac0201610b<id>",
+        ),
+        (
+            Request::Ask(request, who(), Ask::TryStart(Box::new(spec()))),
+            "02ac0201610c<spec>",
+        ),
         (
             Request::Watch {
                 id: id(),
@@ -361,6 +399,15 @@ fn replies_and_events_have_their_bytes() {
         (reply(Reply::InputOver { taken: None }), "00010400"),
         (reply(Reply::Refused(Refusal::Draining)), "00010504"),
         (
+            reply(Reply::Startable(Box::new(Startable {
+                rule: Some(3),
+                limits: Limits::default(),
+                candidates: vec![c"/p".into()],
+                working_directory: c"/w".into(),
+            }))),
+            "00010701030001022f70022f77",
+        ),
+        (
             reply(Reply::Usage(Box::new(LiveUsage {
                 files: vec![file("pids.current", "1")],
                 processes: 128,
@@ -390,6 +437,7 @@ fn replies_and_events_have_their_bytes() {
         (FromSupervisor::Event(Event::Draining), "0104"),
         (
             FromSupervisor::Event(Event::Workspace(Box::new(WorkspaceInfo {
+                created_by: Some(who()),
                 name: name(),
                 directory: c"/w".into(),
                 uid: 128,
@@ -400,7 +448,7 @@ fn replies_and_events_have_their_bytes() {
                 }),
                 is_leaving: true,
             }))),
-            "010503772d31022f7780010101020101",
+            "010503772d31022f7780010101610101020101",
         ),
         (
             FromSupervisor::Event(Event::WorkspaceGone(name())),

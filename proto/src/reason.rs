@@ -13,6 +13,10 @@ pub const PROCESS_STOPPING: &str = "PROCESS_STOPPING";
 pub const PROCESS_EXISTS: &str = "PROCESS_EXISTS";
 /// The id was that of a process that has ended and was forgotten.
 pub const PROCESS_FORGOTTEN: &str = "PROCESS_FORGOTTEN";
+/// The policy does not allow what is asked for to this client.
+pub const NOT_ALLOWED: &str = "NOT_ALLOWED";
+/// The policy lets this client start processes, and not this one.
+pub const START_NOT_ALLOWED: &str = "START_NOT_ALLOWED";
 /// The server does not allow this profile.
 pub const PROFILE_NOT_ALLOWED: &str = "PROFILE_NOT_ALLOWED";
 /// The server's host can't enforce this profile.
@@ -143,6 +147,8 @@ pub mod metadata {
     pub const LIMIT: &str = "limit";
     /// The server's most of that limit.
     pub const CEILING: &str = "ceiling";
+    /// What the policy does not allow: start, stop, signal, output, input, list, workspace, admin.
+    pub const VERB: &str = "verb";
     /// How many there may be.
     pub const MAX: &str = "max";
     /// How many are held by what ended processes left.

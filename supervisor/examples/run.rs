@@ -26,6 +26,7 @@ use prn_supervisor::ipc::message::{
     StopHow,
 };
 use prn_supervisor::ipc::output::{Cursor, Piece, Reader};
+use prn_supervisor::ipc::policy::Policy;
 use prn_supervisor::ipc::types::{Labels, Limits, Paths, ProcessId};
 use prn_supervisor::{Notice, Runner, Settings};
 
@@ -126,7 +127,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
         if Instant::now() >= deadline && !stopped {
             stopped = true;
-            runner.stop(id, StopHow::Graceful(None))?;
+            runner.stop(id, StopHow::Graceful(None), None)?;
         }
     }
 }
@@ -174,6 +175,7 @@ fn config(state_dir: &str) -> Result<config::Supervisor, Box<dyn Error>> {
         notify: false,
         watchdog: None,
         own_cgroup: None,
+        policy: Policy::default(),
         workspaces: config::Workspaces {
             max: 2,
             disk_max: None,

@@ -4,6 +4,7 @@ use prn_ipc_protocol::config;
 use prn_ipc_protocol::message::{
     Input, Overflow, ProcessSpec, Profile, Refusal, Scarce, StartSpec,
 };
+use prn_ipc_protocol::policy::Starter;
 use prn_ipc_protocol::types::{LimitName, Limits, PathRule, ProcessId, UnixMicros};
 
 use crate::resolve::{Execution, resolve};
@@ -61,17 +62,35 @@ pub(crate) struct Admitted {
     pub reserved: u64,
     /// What is executed.
     pub execution: Execution,
+    /// The rule of the principal's role that describes that, by its place.
+    pub rule: Option<u16>,
 }
 
-/// Decides by what the server allows and what is in use.
+/// Decides by what the server allows, to this principal if it is somebody's wish, and what is in
+/// use.
 pub(crate) fn admit(
     policy: &config::Supervisor,
     usage: &Usage,
+    starter: Option<Starter<'_>>,
     spec: &StartSpec,
 ) -> Result<Admitted, Refusal> {
-    let process = &spec.process;
     if usage.is_draining {
         return Err(Refusal::Draining);
+    }
+    let process = &spec.process;
+    let mut execution = resolve(&policy.state_dir, spec)?;
+    let mut ceilings = policy.limit_ceilings.clone();
+    let mut rule = None;
+    if let Some(starter) = starter {
+        let granted = policy
+            .policy
+            .may_start(starter, spec, &execution.candidates)
+            .map_err(Refusal::Denied)?;
+        if let Some(program) = granted.program {
+            execution.candidates = vec![program.to_owned()];
+        }
+        ceilings = ceilings.lowest(&granted.role.ceilings);
+        rule = granted.rule.and_then(|place| place.try_into().ok());
     }
     if process.profile == Profile::None && !policy.confinement.allow_none {
         return Err(Refusal::Unconfined);
@@ -92,14 +111,14 @@ pub(crate) fn admit(
     check_arguments(usage.arguments, process.size())?;
     check_kept(policy, usage.kept, process)?;
     let reserved = reservation(policy, usage, process)?;
-    let limits = limits(&policy.limit_ceilings, &process.limits)?;
-    let execution = resolve(&policy.state_dir, spec)?;
+    let limits = limits(&ceilings, &process.limits)?;
     check_uids(policy, usage)?;
     check_terminals(usage, process.input)?;
     Ok(Admitted {
         limits,
         reserved,
         execution,
+        rule,
     })
 }
 
@@ -220,6 +239,7 @@ mod tests {
     use super::*;
     use crate::process::tests::spec;
     use prn_ipc_protocol::message::{Keeping, OutputStore, TerminalSize};
+    use prn_ipc_protocol::policy::Policy;
     use prn_ipc_protocol::types::Paths;
     use std::ffi::CStr;
 
@@ -271,6 +291,7 @@ mod tests {
                 strict: Some(layers()),
                 ..config::Confinement::default()
             },
+            policy: Policy::default(),
         }
     }
 
@@ -322,7 +343,7 @@ mod tests {
     ) -> Result<Admitted, Refusal> {
         let (mut policy, mut usage, mut spec) = (policy(), IDLE, spec(&["true"]));
         change(&mut policy, &mut usage, &mut spec);
-        admit(&policy, &usage, &spec)
+        admit(&policy, &usage, None, &spec)
     }
 
     fn keeping(max: u64, overflow: Overflow, store: OutputStore) -> Keeping {

@@ -6,6 +6,7 @@
 //! its `seat`, unless none gets as far as serving (`succession`). The supervisor never waits
 //! for it (`session`): what it does not take stays in a bounded `outbox`.
 
+mod access;
 pub(crate) mod attached;
 mod fault;
 mod instance;

@@ -32,7 +32,7 @@
 //! if let Piece::Data { length, .. } = reader.read(&mut cursor, &mut buffer)? {
 //!     println!("{length} bytes");
 //! }
-//! runner.stop(id, StopHow::Graceful(None))?;
+//! runner.stop(id, StopHow::Graceful(None), None)?;
 //! # Ok(())
 //! # }
 //! ```

@@ -405,6 +405,7 @@ pub(crate) mod tests {
             number: 1,
             spec: spec(&["true"]).process,
             uid: 1,
+            started_by: None,
             started: UnixMicros(1),
             limits: AppliedLimits::default(),
             waits: false,

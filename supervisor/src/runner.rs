@@ -16,7 +16,8 @@ use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 use prn_ipc_protocol::config;
 use prn_ipc_protocol::message::{Preparation, ProcessInfo, Refusal, WorkspaceInfo};
-use prn_ipc_protocol::types::{ProcessId, ProcessName, WorkspaceName};
+use prn_ipc_protocol::policy::Policy;
+use prn_ipc_protocol::types::{AccessName, ProcessId, ProcessName, WorkspaceName};
 
 use crate::admission::Kept;
 use crate::cgroup;
@@ -119,6 +120,8 @@ pub struct Runner {
     /// Finished processes, oldest first, but those that are kept.
     finished: VecDeque<u64>,
     kept: Kept,
+    /// How many processes there are of each principal, but for the finished ones.
+    of_principals: HashMap<AccessName, u32>,
     /// Bytes of the arguments of finished processes but those, and of all that are alive.
     remembered: usize,
     arguments: usize,
@@ -172,6 +175,7 @@ impl Runner {
             asides: Vec::new(),
             finished: VecDeque::new(),
             kept: Kept::default(),
+            of_principals: HashMap::new(),
             remembered: 0,
             arguments: 0,
             workspaces: Workspaces::default(),
@@ -199,6 +203,18 @@ impl Runner {
             .filter(|process| process.visible())
             .map(|process| &mut **process)
             .ok_or(Refusal::UnknownProcess)
+    }
+
+    /// Who may do what.
+    pub fn policy(&self) -> &Policy {
+        &self.settings.config.policy
+    }
+
+    /// Who has started a process, finished or on its way to its program too. `None`: there is none of
+    /// this id; `Some(None)`: it is nobody's.
+    pub fn owner(&self, id: ProcessId) -> Option<Option<&AccessName>> {
+        let process = self.table.get(self.numbers.get(&id)?)?;
+        Some(process.info.started_by.as_ref())
     }
 
     /// The names of all processes, oldest first.

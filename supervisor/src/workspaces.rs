@@ -195,6 +195,7 @@ mod tests {
             info: WorkspaceInfo {
                 name: name(text),
                 directory: c"/w".into(),
+                created_by: None,
                 uid: 1,
                 created: UnixMicros(1),
                 disk,

@@ -21,7 +21,7 @@ use prn_ipc_protocol::message::{
     Ask, Event, FromSupervisor, Input, Keeping, OutputStore, Overflow, ProcessInfo, ProcessSpec,
     Profile, Reply, Request, RequestId, Retention, StartSpec, StopHow,
 };
-use prn_ipc_protocol::types::{Labels, Limits, Paths, ProcessId};
+use prn_ipc_protocol::types::{AccessName, Labels, Limits, Paths, ProcessId};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
@@ -205,6 +205,8 @@ pub struct HostileFrontend {
     pub pid: i32,
     link: TcpStream,
     last: u64,
+    /// Whom it says that it asks for: the server's client, unless a test says otherwise.
+    pub principal: AccessName,
     /// What was received beside replies.
     pub events: VecDeque<Event>,
     programs: TempDir,
@@ -232,6 +234,7 @@ impl HostileFrontend {
             pid,
             link,
             last: 0,
+            principal: "client".to_owned().try_into().expect("a name"),
             events: VecDeque::new(),
             programs,
         }
@@ -368,7 +371,11 @@ impl HostileFrontend {
     /// Asks, and waits for nothing.
     pub fn request(&mut self, ask: Ask) -> RequestId {
         let request = RequestId(self.next_request());
-        self.send(&encoded(&Request::Ask(request, ask)));
+        self.send(&encoded(&Request::Ask(
+            request,
+            self.principal.clone(),
+            ask,
+        )));
         request
     }
 

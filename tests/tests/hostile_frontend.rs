@@ -18,7 +18,7 @@ use prn_ipc_protocol::message::{
     Ask, ChildStep, Event, ExitStatus, FromSupervisor, Keeping, OutputStore, PROTOCOL, ProcessSpec,
     Profile, Refusal, Reply, Request, RequestId, StartSpec, StopHow,
 };
-use prn_ipc_protocol::types::{ARGUMENTS_MAX, LimitName, Limits, PathRule, ProcessId};
+use prn_ipc_protocol::types::{ARGUMENTS_MAX, AccessName, LimitName, Limits, PathRule, ProcessId};
 use prn_proto::v1;
 use prn_tests::hostile_frontend::{
     Answer, Cargo, Deed, HostileFrontend, Mode, Order, Outcome, call, encoded, replaced, spec,
@@ -33,8 +33,12 @@ fn unknown() -> ProcessId {
     ProcessId::from_bytes([0xee; 16])
 }
 
+fn principal() -> AccessName {
+    "client".to_owned().try_into().unwrap()
+}
+
 fn ask(request: u64, ask: Ask) -> Vec<u8> {
-    encoded(&Request::Ask(RequestId(request), ask))
+    encoded(&Request::Ask(RequestId(request), principal(), ask))
 }
 
 fn arguments(words: &[&str]) -> Options {

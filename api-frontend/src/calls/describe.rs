@@ -29,5 +29,7 @@ pub fn get_server(server: &Server, client: &Client) -> v1::GetServerResponse {
         kernel: about.machine.kernel.clone(),
         hostname: about.machine.hostname.clone(),
         boot_epoch: server.boot_epoch(),
+        principal: client.principal.to_string(),
+        role: server.role_of(client),
     }
 }

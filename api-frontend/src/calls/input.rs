@@ -158,11 +158,16 @@ async fn lend(feed: &Feed<'_>, writer: &Arc<Writer>) -> Result<Lent, Failure> {
             }))
         }
         Reply::InputOver { taken } => Ok(Ok(Lent { taken, pipe: None })),
-        Reply::Done | Reply::Existing | Reply::Subscribed | Reply::Usage(_) | Reply::Refused(_) => {
-            Err(Unexpected)
-        }
+        Reply::Done
+        | Reply::Existing
+        | Reply::Subscribed
+        | Reply::Usage(_)
+        | Reply::Startable(_)
+        | Reply::Refused(_) => Err(Unexpected),
     };
-    supervisor.ask(permit, Ask::LendInput(id), read).await
+    supervisor
+        .ask(feed.client, permit, Ask::LendInput(id), read)
+        .await
 }
 
 async fn written(
@@ -202,7 +207,10 @@ async fn end(feed: &Feed<'_>, writer: &Arc<Writer>) -> Result<(), Failure> {
         answered.done()
     };
     let ask = Ask::EndInput(feed.id());
-    feed.server.supervisor.ask(permit, ask, read).await
+    feed.server
+        .supervisor
+        .ask(feed.client, permit, ask, read)
+        .await
 }
 
 /// The input takes nothing more. A client that does not know how its stream has ended asks again.

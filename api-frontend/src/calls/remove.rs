@@ -105,5 +105,8 @@ async fn selected(
 pub async fn remove(server: &Server, client: &Client, id: ProcessId) -> Result<(), Failure> {
     let permit = server.permits.forgetting(client).await?;
     let done = |answered: Answered<'_>| answered.done();
-    server.supervisor.ask(permit, Ask::Remove(id), done).await
+    server
+        .supervisor
+        .ask(client, permit, Ask::Remove(id), done)
+        .await
 }

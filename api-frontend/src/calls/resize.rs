@@ -38,5 +38,5 @@ pub async fn resize(
     let permit = server.permits.input(client).await?;
     let ask = Ask::ResizeTerminal(id, size);
     let done = |answered: Answered<'_>| answered.done();
-    server.supervisor.ask(permit, ask, done).await
+    server.supervisor.ask(client, permit, ask, done).await
 }

@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use nix::sys::utsname::uname;
 use prn_ipc_protocol::config;
+use prn_ipc_protocol::policy::Policy;
 use prn_ipc_protocol::types::{ProcessId, UnixMicros};
 use prn_proto::tls::{Certificate, Fingerprint};
 use tonic::Status;
 
-use crate::clients::{Clients, until};
+use crate::clients::{Client, Clients, until};
 use crate::convert::start::Defaults;
 use crate::errors;
 use crate::mirror::{Mirror, Process};
@@ -88,6 +89,8 @@ pub struct Server {
     pub epoch: Arc<str>,
     /// What a process gets that asks for nothing else.
     pub defaults: Defaults,
+    /// Who may do what.
+    pub policy: Policy,
     /// What is always so.
     pub about: About,
 }
@@ -153,6 +156,7 @@ impl Server {
             chunks: Arc::default(),
             epoch: config.epoch.to_string().into(),
             defaults: config.into(),
+            policy: config.policy.clone(),
             about: About {
                 started: config.started,
                 processes_max: config.processes_max,
@@ -166,6 +170,12 @@ impl Server {
     /// For a response.
     pub fn boot_epoch(&self) -> String {
         self.epoch.as_ref().to_owned()
+    }
+
+    /// The name of a client's role; empty for one that has none.
+    pub fn role_of(&self, client: &Client) -> String {
+        let principal = self.policy.principals.get(&client.principal);
+        principal.map_or_else(String::new, |principal| principal.role.to_string())
     }
 
     /// Why the channel to the supervisor is closed.

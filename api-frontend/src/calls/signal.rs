@@ -41,5 +41,5 @@ async fn send(server: &Server, client: &Client, signal: Signal) -> Result<(), Fa
     let permit = server.permits.change(client).await?;
     let ask = Ask::Signal(signal.id, signal.number, signal.whom);
     let done = |answered: Answered<'_>| answered.done();
-    server.supervisor.ask(permit, ask, done).await
+    server.supervisor.ask(client, permit, ask, done).await
 }

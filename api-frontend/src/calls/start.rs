@@ -57,6 +57,7 @@ async fn ask(server: &Server, client: &Client, spec: StartSpec) -> Result<Starte
             | Reply::Input { .. }
             | Reply::InputOver { .. }
             | Reply::Usage(_)
+            | Reply::Startable(_)
             | Reply::Refused(_) => return Err(Unexpected),
         };
         // It may have run and been forgotten by now.
@@ -69,7 +70,7 @@ async fn ask(server: &Server, client: &Client, spec: StartSpec) -> Result<Starte
     };
     server
         .supervisor
-        .ask(permit, Ask::Start(Box::new(spec)), read)
+        .ask(client, permit, Ask::Start(Box::new(spec)), read)
         .await
 }
 

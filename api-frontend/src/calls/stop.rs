@@ -72,7 +72,9 @@ async fn ask(
                 answer.give(info);
                 Ok(())
             });
-            server.supervisor.send(Ask::Stop(id, how), waiting)?;
+            server
+                .supervisor
+                .send(client, Ask::Stop(id, how), waiting)?;
             wait
         }
         Opened::Joined(wait) => wait,

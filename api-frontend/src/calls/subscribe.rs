@@ -112,7 +112,7 @@ fn forget(
         let forgotten = async {
             let permit = permits.forgetting(&client).await?;
             let done = |answered: Answered<'_>| answered.done();
-            supervisor.ask(permit, Ask::Remove(id), done).await
+            supervisor.ask(&client, permit, Ask::Remove(id), done).await
         };
         // Another reader may have had it forgotten, or somebody who asked for that.
         drop(forgotten.await);
@@ -137,7 +137,7 @@ async fn reader(
         // Before the lock: who has it waits for the supervisor, and never for other calls of its
         // own client.
         let permit = server.permits.subscription(client).await?;
-        let open = ask(&server.supervisor, permit, info.id);
+        let open = ask(&server.supervisor, client, permit, info.id);
         process.hub.reader_or(open).await
     };
     opened.await.map(Some).map_err(|failure| {
@@ -148,7 +148,12 @@ async fn reader(
     })
 }
 
-async fn ask(supervisor: &Supervisor, permit: Permit, id: ProcessId) -> Result<Reader, Failure> {
+async fn ask(
+    supervisor: &Supervisor,
+    client: &Client,
+    permit: Permit,
+    id: ProcessId,
+) -> Result<Reader, Failure> {
     let read = |answered: Answered<'_>| {
         if answered.reply != Reply::Subscribed {
             return Err(Unexpected);
@@ -156,5 +161,7 @@ async fn ask(supervisor: &Supervisor, permit: Permit, id: ProcessId) -> Result<R
         let [data, page]: [OwnedFd; 2] = answered.descriptors.try_into().map_err(|_| Unexpected)?;
         Ok(Reader::new(File::from(data), File::from(page)).map_err(Failure::Output))
     };
-    supervisor.ask(permit, Ask::Subscribe(id), read).await
+    supervisor
+        .ask(client, permit, Ask::Subscribe(id), read)
+        .await
 }

@@ -53,5 +53,5 @@ async fn change(
         answered.done().map(|done| done.map(|()| process.info()))
     };
     let ask = Ask::Update(id, Box::new(update));
-    server.supervisor.ask(permit, ask, read).await
+    server.supervisor.ask(client, permit, ask, read).await
 }

@@ -140,9 +140,13 @@ async fn ask(server: &Server, client: &Client, id: ProcessId) -> Result<LiveUsag
         | Reply::Subscribed
         | Reply::Input { .. }
         | Reply::InputOver { .. }
+        | Reply::Startable(_)
         | Reply::Refused(_) => Err(Unexpected),
     };
-    server.supervisor.ask(permit, Ask::Usage(id), read).await
+    server
+        .supervisor
+        .ask(client, permit, Ask::Usage(id), read)
+        .await
 }
 
 /// Without the tasks of those for which an answer has no room: without them, it has room for all.

@@ -50,11 +50,12 @@ async fn create(
             | Reply::Input { .. }
             | Reply::InputOver { .. }
             | Reply::Usage(_)
+            | Reply::Startable(_)
             | Reply::Refused(_) => Err(Unexpected),
         }
     };
     let ask = Ask::CreateWorkspace(spec);
-    server.supervisor.ask(permit, ask, read).await
+    server.supervisor.ask(client, permit, ask, read).await
 }
 
 /// Lists all workspaces.
@@ -107,7 +108,7 @@ async fn remove(
         let done = answered.done()?;
         Ok(done.map(|()| mirror.workspace(&name).is_some()))
     };
-    server.supervisor.ask(permit, ask, read).await
+    server.supervisor.ask(client, permit, ask, read).await
 }
 
 fn failed(server: &Server, failure: &Failure, name: &WorkspaceName) -> Status {

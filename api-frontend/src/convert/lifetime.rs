@@ -4,10 +4,10 @@ use prn_ipc_protocol::message::{ProcessInfo, Retention, Stop};
 use prn_ipc_protocol::types::UnixMicros;
 use prn_proto::v1;
 
-use crate::convert::enums;
 use crate::convert::fields::{InvalidField, Violations};
 use crate::convert::tasks::tasks;
 use crate::convert::time::{duration, micros, positive_millis, timestamp};
+use crate::convert::{enums, names};
 
 /// When a process is to be stopped, if at any time.
 pub fn deadline(raw: Option<&prost_types::Timestamp>) -> Result<Option<UnixMicros>, InvalidField> {
@@ -57,6 +57,7 @@ pub fn shown_stop(stop: &Stop) -> v1::StopStatus {
         asked_at: Some(timestamp(stop.asked)),
         killed_at: stop.killed.map(timestamp),
         outlived: tasks(&stop.outlived),
+        stopped_by: names::who(stop.by.as_ref()),
     }
 }
 

@@ -1,9 +1,9 @@
-//! What people call processes, and tell them apart by.
+//! What people call processes, and tell them apart by; and who those people are.
 
 use std::collections::BTreeMap;
 
 use prn_ipc_protocol::types::{
-    LABEL_KEY_MAX, LABEL_VALUE_MAX, LABELS_MAX, Labels, PROCESS_NAME_MAX, ProcessName,
+    AccessName, LABEL_KEY_MAX, LABEL_VALUE_MAX, LABELS_MAX, Labels, PROCESS_NAME_MAX, ProcessName,
 };
 
 use crate::convert::fields::InvalidField;
@@ -37,6 +37,11 @@ pub fn labels(raw: BTreeMap<String, String>) -> Result<Labels, InvalidField> {
             ),
         )
     })
+}
+
+/// A principal as the API shows it; nobody is empty.
+pub fn who(principal: Option<&AccessName>) -> String {
+    principal.map_or_else(String::new, AccessName::to_string)
 }
 
 /// Labels as the API shows them.

@@ -112,6 +112,7 @@ pub fn process_status(info: &ProcessInfo) -> v1::ProcessStatus {
         timeout: spec.timeout.map(duration),
         stop_grace: Some(duration(spec.stop_grace)),
         linger: spec.linger,
+        started_by: names::who(info.started_by.as_ref()),
     }
 }
 
@@ -228,6 +229,7 @@ pub mod tests {
                 lease: None,
                 retention: Retention::default(),
             },
+            started_by: None,
             uid: 2_000_000_000,
             started: UnixMicros(1_700_000_000_123_456),
             limits: AppliedLimits {

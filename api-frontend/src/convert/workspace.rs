@@ -4,9 +4,9 @@ use prn_ipc_protocol::message::{DiskLimit, StopHow, WorkspaceSpec};
 use prn_ipc_protocol::types::{WORKSPACE_NAME_MAX, WorkspaceName};
 use prn_proto::v1;
 
-use crate::convert::enums;
 use crate::convert::fields::{InvalidField, Violations};
 use crate::convert::time::{millis, timestamp};
+use crate::convert::{enums, names};
 use crate::workspaces::Workspace;
 
 /// The least bound of a workspace's disk space, in bytes: a few files take it.
@@ -102,6 +102,7 @@ pub fn shown(workspace: &Workspace) -> v1::Workspace {
             .into(),
         processes: workspace.processes,
         leaving: info.is_leaving,
+        created_by: names::who(info.created_by.as_ref()),
     }
 }
 

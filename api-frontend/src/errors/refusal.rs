@@ -14,7 +14,7 @@ use crate::errors::call::{draining, internal, restarting};
 use crate::errors::exec::{Asked, not_executed};
 use crate::errors::full::too_many_requests;
 use crate::errors::input::{no_input, no_terminal, unwritable};
-use crate::errors::{process, profile, workspace};
+use crate::errors::{access, process, profile, workspace};
 use crate::failure::Failure;
 use crate::workspaces::Workspace;
 
@@ -154,6 +154,7 @@ fn refused(refusal: &Refusal, subject: Subject<'_>) -> Status {
         Refusal::Forgotten => subject.of_process(process::process_forgotten),
         Refusal::TooSoon(time) => process::too_soon(*time),
         Refusal::NotChanged(errno) => process::not_changed(Errno::from_raw(*errno)),
+        Refusal::Denied(denial) => access::denied(*denial),
     }
 }
 

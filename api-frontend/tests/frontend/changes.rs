@@ -686,7 +686,7 @@ impl Frontend {
             let asked = self.receive();
             match asked {
                 Request::Watch { .. } | Request::Taken { .. } => {}
-                Request::Ask(request, Ask::Subscribe(_)) => self.send(
+                Request::Ask(request, _, Ask::Subscribe(_)) => self.send(
                     FromSupervisor::Reply(request, Reply::Subscribed),
                     &[output.data.as_fd(), output.page.as_fd()],
                 ),
@@ -722,7 +722,7 @@ async fn the_first_and_the_last_who_follow_keep_a_lease() {
     while !first.is_finished() {
         if frontend.readable(Duration::from_millis(10)) {
             let told = frontend.receive();
-            if let Request::Ask(request, Ask::Subscribe(A)) = told {
+            if let Request::Ask(request, _, Ask::Subscribe(A)) = told {
                 frontend.send(
                     FromSupervisor::Reply(request, Reply::Subscribed),
                     &[output.data.as_fd(), output.page.as_fd()],

@@ -114,7 +114,7 @@ fn code(answer: Result<v1::SendInputResponse, Status>) -> (Code, String) {
 impl Frontend {
     fn input_asked(&mut self) -> RequestId {
         let asked = self.receive();
-        let Request::Ask(request, Ask::LendInput(_)) = asked else {
+        let Request::Ask(request, _, Ask::LendInput(_)) = asked else {
             panic!("{asked:?}")
         };
         request
@@ -187,7 +187,7 @@ async fn data_sizes_and_the_end_come_in_their_order() {
     };
     assert_eq!(
         asked,
-        Request::Ask(RequestId(2), Ask::ResizeTerminal(A, size))
+        Request::Ask(RequestId(2), principal(), Ask::ResizeTerminal(A, size))
     );
     frontend.reply(RequestId(2), Reply::Done);
     assert_eq!(pipe.read(2), b"cd");
@@ -195,7 +195,7 @@ async fn data_sizes_and_the_end_come_in_their_order() {
     let answer = tokio::spawn(feed.end());
     assert_eq!(
         frontend.receive(),
-        Request::Ask(RequestId(3), Ask::EndInput(A))
+        Request::Ask(RequestId(3), principal(), Ask::EndInput(A))
     );
     assert!(
         !pipe.is_ended(),
@@ -526,7 +526,7 @@ async fn what_the_supervisor_refuses_has_a_reason() {
     for is_terminal in [false, true] {
         let (mut resizer, request) = (client.clone(), request.clone());
         let answer = tokio::spawn(async move { resizer.resize_terminal(request).await });
-        let Request::Ask(asked, Ask::ResizeTerminal(A, size)) = frontend.receive() else {
+        let Request::Ask(asked, _, Ask::ResizeTerminal(A, size)) = frontend.receive() else {
             panic!()
         };
         assert_eq!((size.rows, size.columns), (1, 2));

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::types::{Id, Limits, Millis, UnixMicros};
+use crate::policy::Policy;
+use crate::types::{AccessName, Id, Limits, Millis, UnixMicros};
 
 /// The frontend's configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,8 +24,12 @@ pub struct Frontend {
     pub stop_grace: Millis,
     /// The server's certificate (DER).
     pub certificate: Vec<u8>,
-    /// The clients that are let in (DER).
-    pub pins: Vec<Vec<u8>>,
+    /// The clients that are let in.
+    pub pins: Vec<Pin>,
+    /// Clients' keys may be of P-256 too, and not of Ed25519 alone.
+    pub allow_p256: bool,
+    /// Who may do what: the supervisor's, to show each what is theirs to see.
+    pub policy: Policy,
     /// Most connections whose handshake is under way.
     pub handshakes_max: u32,
     /// Time for a handshake.
@@ -48,4 +53,16 @@ pub struct Frontend {
     pub has_namespaces: bool,
     /// Number of worker threads.
     pub threads: u32,
+}
+
+/// What a client is known by: any one of these.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pin {
+    /// Who it then is.
+    pub principal: AccessName,
+    /// Whole certificates (DER).
+    pub certificates: Vec<Vec<u8>>,
+    /// SHA-256 of public keys (SubjectPublicKeyInfo, DER): of any certificate with that key that is
+    /// valid by its dates.
+    pub keys: Vec<[u8; 32]>,
 }

@@ -136,6 +136,7 @@ mod tests {
                 seconds: 1_700_000_000,
                 nanos: 0,
             }),
+            created_by: "ci".to_owned(),
             uid: 7,
             disk_max_bytes: bound.then_some(1 << 30),
             disk_enforcement: enforcement.into(),

@@ -3,13 +3,15 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use prn_ipc_protocol::config;
+use prn_ipc_protocol::config::{self, Pin};
+use prn_ipc_protocol::policy::Policy;
 use prn_ipc_protocol::types::Id;
 use prn_proto::credentials::{
     CertificateSource, CredentialsError, KeySource, ends_soon, load_certificate, now,
 };
 use prn_proto::tls::{self, Certificate, Key, TlsError};
 
+use crate::access;
 use crate::error::ServerError;
 use crate::options::{Options, OptionsError};
 use crate::warning::Warning;
@@ -19,8 +21,10 @@ use crate::warning::Warning;
 pub struct Credentials {
     /// The server's certificate.
     certificate: Certificate,
-    /// Those of the clients that are let in.
-    pins: Vec<Certificate>,
+    /// The clients that are let in.
+    pins: Vec<Pin>,
+    /// Who may do what.
+    policy: Policy,
     /// The server's key.
     pub key: Key,
 }
@@ -30,18 +34,35 @@ impl Credentials {
     pub fn load(options: &Options, warn: &dyn Fn(Warning)) -> Result<Self, ServerError> {
         let now = now();
         let certificate = own(options, now, warn)?;
-        let pins = pins(&options.client_cert, now, warn)?;
+        let mut policy = access::presets();
+        let certificates = pins(&options.client_cert, now, warn)?;
+        let pins = certificates.iter().filter_map(|(path, certificate)| {
+            let principal = access::add_admin(&mut policy, path)?;
+            Some(Pin {
+                principal,
+                certificates: vec![certificate.der().to_vec()],
+                keys: Vec::new(),
+            })
+        });
+        let pins = pins.collect();
         let origin = KeySource::find(options.tls_key.clone())?;
         let key = origin.load()?;
         tls::check_key(&certificate, &key)
             .map_err(|source| CredentialsError::Key { origin, source })?;
         // As the frontend will: what it refuses must be refused now.
-        tls::server_config(&certificate, &key, pins.clone())?;
+        let pinned = certificates.into_iter().map(|(_, pin)| pin).collect();
+        tls::server_config(&certificate, &key, pinned)?;
         Ok(Self {
             certificate,
             pins,
+            policy,
             key,
         })
+    }
+
+    /// Who may do what.
+    pub fn policy(&self) -> &Policy {
+        &self.policy
     }
 
     /// What the frontend is to know of them: all but the key, which it gets by itself. With an
@@ -50,7 +71,8 @@ impl Credentials {
         Ok(config::Frontend {
             epoch: Id::from_bytes(random()?),
             certificate: self.certificate.der().to_vec(),
-            pins: self.pins.iter().map(|pin| pin.der().to_vec()).collect(),
+            pins: self.pins.clone(),
+            policy: self.policy.clone(),
             ..frontend
         })
     }
@@ -77,8 +99,8 @@ fn pins(
     paths: &[PathBuf],
     now: Duration,
     warn: &dyn Fn(Warning),
-) -> Result<Vec<Certificate>, ServerError> {
-    let mut pins: Vec<Certificate> = Vec::new();
+) -> Result<Vec<(PathBuf, Certificate)>, ServerError> {
+    let mut pins: Vec<(PathBuf, Certificate)> = Vec::new();
     for path in paths {
         let pin = load_certificate(path)?;
         match pin.check_validity(now) {
@@ -97,8 +119,8 @@ fn pins(
             }),
             Err(source) => return Err(refused(path, source).into()),
         }
-        if !pins.contains(&pin) {
-            pins.push(pin);
+        if !pins.iter().any(|(_, known)| *known == pin) {
+            pins.push((path.clone(), pin));
         }
     }
     if pins.is_empty() {

@@ -7,6 +7,7 @@
 #![warn(missing_debug_implementations)]
 #![cfg_attr(not(test), warn(clippy::too_many_lines))]
 
+mod access;
 mod check;
 mod claim;
 pub mod confinement;
@@ -83,6 +84,7 @@ pub fn start(flags: options::Start, warn: &dyn Fn(Warning)) -> Result<Infallible
         watchdog: notify.as_ref().and_then(|_| handover::watchdog()),
         notify: notify.is_some(),
         own_cgroup,
+        policy: credentials.policy().clone(),
         ..planned
     };
     let shown = credentials.show(config::Frontend {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use prn_ipc_protocol::config::{self, OpenFiles, StoreLimits};
 use prn_ipc_protocol::message::{OutputStore, Scarce};
 use prn_ipc_protocol::output_max;
+use prn_ipc_protocol::policy::Policy;
 use prn_ipc_protocol::types::{Id, Invalid, LimitName, Limits, Millis, UnixMicros};
 use prn_proto::units::{Address, Size, Time, show_size};
 
@@ -171,6 +172,7 @@ pub fn resolve(options: &Options, host: &Host) -> Result<Plan, PlanError> {
             bindable: Vec::new(),
             workspaces: workspaces(options, host, ids.count)?,
             confinement: config::Confinement::default(),
+            policy: Policy::default(),
         },
         state_dir,
         frontend: config::Frontend {
@@ -195,6 +197,8 @@ fn frontend(options: &Options, memory: u64) -> Result<config::Frontend, PlanErro
         stop_grace: time("stop-grace", options.stop_grace)?,
         certificate: Vec::new(),
         pins: Vec::new(),
+        allow_p256: false,
+        policy: Policy::default(),
         handshakes_max: count("handshakes", options.handshakes, 64)?,
         handshake_timeout: time("handshake-timeout", options.handshake_timeout)?,
         connections_max: count("connections", options.connections, 4096)?,

@@ -9,11 +9,12 @@ use prn_ipc_protocol::channel::{Received, Sent, SupervisorEnd};
 use prn_ipc_protocol::message::{
     Ask, Event, For, FromSupervisor, Refusal, Reply, Request, RequestId,
 };
+use prn_ipc_protocol::types::AccessName;
 
-use super::attached;
 use super::fault::PeerFault;
 use super::outbox::{Operation, Outbox, Outgoing, Pending};
 use super::phase::Phase;
+use super::{access, attached};
 use crate::events::Interest;
 use crate::runner::input::Lent;
 use crate::runner::start::Started;
@@ -103,9 +104,9 @@ impl Session {
         match request {
             Request::Hello(_) => self.send_snapshot(runner),
             Request::Ready => runner.resume_leases(),
-            Request::Ask(request, ask) => {
+            Request::Ask(request, who, ask) => {
                 self.outbox.accept(request)?;
-                if let Err(refusal) = self.ask(request, ask, runner) {
+                if let Err(refusal) = self.ask(request, who, ask, runner) {
                     self.outbox
                         .answer(request, Reply::Refused(refusal), Vec::new());
                 }
@@ -135,13 +136,20 @@ impl Session {
         self.outbox.event(Event::SnapshotEnd { change });
     }
 
-    /// Does what is asked for, and answers now, or when a notice says so.
-    fn ask(&mut self, request: RequestId, ask: Ask, runner: &mut Runner) -> Result<(), Refusal> {
+    /// Does what is asked for, if the policy allows it, and answers now, or when a notice says so.
+    fn ask(
+        &mut self,
+        request: RequestId,
+        who: AccessName,
+        ask: Ask,
+        runner: &mut Runner,
+    ) -> Result<(), Refusal> {
+        access::check(&who, &ask, runner)?;
         let done = (Reply::Done, Vec::new());
         let (reply, descriptors) = match ask {
             Ask::Start(spec) => {
                 let process = spec.id;
-                if runner.start(*spec)? == Started::UnderWay {
+                if runner.start_for(who, *spec)? == Started::UnderWay {
                     self.wait_for(request, Operation::Start(process));
                     return Ok(());
                 }
@@ -149,7 +157,7 @@ impl Session {
                 (Reply::Existing, Vec::new())
             }
             Ask::Stop(process, how) => {
-                runner.stop(process, how)?;
+                runner.stop(process, how, Some(&who))?;
                 self.wait_for(request, Operation::Stop(process));
                 return Ok(());
             }
@@ -164,7 +172,7 @@ impl Session {
                 return Ok(());
             }
             Ask::CreateWorkspace(spec) => {
-                let info = runner.create_workspace(&spec)?;
+                let info = runner.create_workspace(&spec, Some(who))?;
                 self.outbox.event(Event::Workspace(Box::new(info)));
                 done
             }
@@ -189,6 +197,10 @@ impl Session {
                 self.outbox.state(id);
                 outcome?;
                 done
+            }
+            Ask::TryStart(spec) => {
+                let startable = runner.try_start_for(&who, &spec)?;
+                (Reply::Startable(Box::new(startable)), Vec::new())
             }
             Ask::Usage(id) => (Reply::Usage(Box::new(runner.usage(id)?)), Vec::new()),
         };

@@ -55,7 +55,9 @@ mod tests {
             Request::Ready => Phase::Greeted,
             Request::Ask(
                 _,
+                _,
                 Ask::Start(_)
+                | Ask::TryStart(_)
                 | Ask::Stop(..)
                 | Ask::Subscribe(_)
                 | Ask::LendInput(_)
@@ -81,21 +83,22 @@ mod tests {
     fn i3_each_phase_allows_exactly_its_own_requests() {
         let id = ProcessId::from_bytes([0; 16]);
         let name = || "w".to_owned().try_into().unwrap();
+        let who = || "a".to_owned().try_into().unwrap();
         let spec = WorkspaceSpec {
             name: name(),
             disk_max: None,
         };
         let requests = [
-            Request::Ask(RequestId(1), Ask::CreateWorkspace(spec)),
-            Request::Ask(RequestId(1), Ask::RemoveWorkspace(name(), None)),
+            Request::Ask(RequestId(1), who(), Ask::CreateWorkspace(spec)),
+            Request::Ask(RequestId(1), who(), Ask::RemoveWorkspace(name(), None)),
             Request::Hello(PROTOCOL.into()),
             Request::Ready,
-            Request::Ask(RequestId(1), Ask::Stop(id, StopHow::Kill)),
-            Request::Ask(RequestId(1), Ask::Subscribe(id)),
+            Request::Ask(RequestId(1), who(), Ask::Stop(id, StopHow::Kill)),
+            Request::Ask(RequestId(1), who(), Ask::Subscribe(id)),
             Request::Watch { id, seen: 0 },
             Request::Taken { id, offset: 0 },
-            Request::Ask(RequestId(1), Ask::LendInput(id)),
-            Request::Ask(RequestId(1), Ask::EndInput(id)),
+            Request::Ask(RequestId(1), who(), Ask::LendInput(id)),
+            Request::Ask(RequestId(1), who(), Ask::EndInput(id)),
             Request::Follow(id, For::Output),
             Request::Unfollow(id, For::Lease),
             Request::InputTaken { id, taken: 0 },

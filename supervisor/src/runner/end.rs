@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use prn_ipc_protocol::message::{End, ExitStatus, MainExit, Refusal};
 use prn_ipc_protocol::output::Stream;
-use prn_ipc_protocol::types::{ProcessId, UnixMicros};
+use prn_ipc_protocol::types::{AccessName, ProcessId, UnixMicros};
 
 use super::cleanup::Cleared;
 use super::leftover::Owner;
@@ -172,12 +172,24 @@ impl Runner {
     fn tell_gone(&mut self, process: &mut Process) {
         let (id, arguments) = (process.info.id, process.info.spec.size());
         self.arguments -= arguments;
+        self.uncount(process.info.started_by.as_ref());
         if let Some(refusal) = process.failure.take() {
             self.release(process);
             self.notices.push_back(Notice::StartFailed(id, refusal));
         } else {
             self.notices.push_back(Notice::Stopped(id));
             self.remember(process);
+        }
+    }
+
+    /// One process less is this principal's.
+    fn uncount(&mut self, principal: Option<&AccessName>) {
+        let Some(principal) = principal else { return };
+        if let Some(count) = self.of_principals.get_mut(principal) {
+            *count -= 1;
+            if *count == 0 {
+                self.of_principals.remove(principal);
+            }
         }
     }
 

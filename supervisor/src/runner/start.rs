@@ -9,8 +9,10 @@ use nix::errno::Errno;
 use prn_ipc_protocol::config::Layers;
 use prn_ipc_protocol::message::{
     AppliedLimits, ChildStep, Preparation, ProcessInfo, ProcessSpec, Profile, Refusal, StartSpec,
+    Startable,
 };
-use prn_ipc_protocol::types::{LimitName, Millis, ProcessId, UnixMicros};
+use prn_ipc_protocol::policy::Starter;
+use prn_ipc_protocol::types::{AccessName, LimitName, Millis, ProcessId, UnixMicros};
 
 use super::{Notice, Runner, resources};
 use crate::accounts::Account;
@@ -70,21 +72,64 @@ struct Made {
 }
 
 impl Runner {
-    /// Starts a process, or finds the one that the same start made before. Does not wait for it.
+    /// Starts a process, or finds the one that the same start made before. Does not wait for it. The
+    /// policy does not concern it.
     ///
     /// # Errors
     /// The refusal; nothing is left of the attempt.
     pub fn start(&mut self, spec: StartSpec) -> Result<Started, Refusal> {
-        let digest = self.numbers.hasher().hash_one(&spec);
+        self.start_by(None, spec)
+    }
+
+    /// The same for somebody who may do what the policy says.
+    ///
+    /// # Errors
+    /// As [`Runner::start`].
+    pub fn start_for(&mut self, who: AccessName, spec: StartSpec) -> Result<Started, Refusal> {
+        self.start_by(Some(who), spec)
+    }
+
+    /// What [`Runner::start_for`] would come to.
+    ///
+    /// # Errors
+    /// As there, but for what is found only when a process is made.
+    pub fn try_start_for(&self, who: &AccessName, spec: &StartSpec) -> Result<Startable, Refusal> {
+        let usage = self.in_use(&spec.process);
+        let starter = Some(self.starter(who, usage.now));
+        let admitted = admit(&self.settings.config, &usage, starter, spec)?;
+        Ok(Startable {
+            rule: admitted.rule,
+            limits: admitted.limits,
+            candidates: admitted.execution.candidates,
+            working_directory: admitted.execution.working_directory,
+        })
+    }
+
+    fn starter<'a>(&self, principal: &'a AccessName, now: UnixMicros) -> Starter<'a> {
+        Starter {
+            principal,
+            processes: self.of_principals.get(principal).copied().unwrap_or(0),
+            now,
+        }
+    }
+
+    fn start_by(
+        &mut self,
+        started_by: Option<AccessName>,
+        spec: StartSpec,
+    ) -> Result<Started, Refusal> {
+        let digest = self.numbers.hasher().hash_one((&started_by, &spec));
         if let Some(known) = self.known(spec.id, digest)? {
             return Ok(known);
         }
         let usage = self.in_use(&spec.process);
+        let starter = started_by.as_ref().map(|who| self.starter(who, usage.now));
         let Admitted {
             limits,
             reserved,
             execution,
-        } = admit(&self.settings.config, &usage, &spec)?;
+            ..
+        } = admit(&self.settings.config, &usage, starter, &spec)?;
         let StartSpec {
             id,
             process: mut spec,
@@ -103,6 +148,7 @@ impl Runner {
             number,
             spec,
             uid,
+            started_by,
             started: UnixMicros::now(),
             limits: made.limits,
             waits: false,
@@ -238,6 +284,9 @@ impl Runner {
             }
         }
         self.arguments += spec.size();
+        if let Some(principal) = process.info.started_by.clone() {
+            *self.of_principals.entry(principal).or_default() += 1;
+        }
         if spec.retention.is_kept {
             self.kept.count += 1;
             self.kept.bytes += spec.size();

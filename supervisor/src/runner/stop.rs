@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use nix::libc::{SIGCONT, SIGTERM};
 use prn_ipc_protocol::message::{ExitCause, LeftBehind, ProcessInfo, Refusal, Stop, StopHow};
-use prn_ipc_protocol::types::{ProcessId, UnixMicros};
+use prn_ipc_protocol::types::{AccessName, ProcessId, UnixMicros};
 
 use super::update::set_paused;
 use super::{Notice, Runner};
@@ -17,14 +17,24 @@ use crate::stopping::{Action, Stopping, is_kill_due, stop};
 const KILL_WAIT: Duration = Duration::from_secs(5);
 
 impl Runner {
-    /// Stops a process with everything it started. [`Notice::Stopped`] follows.
+    /// Stops a process with everything it started, for this principal if it is somebody's wish.
+    /// [`Notice::Stopped`] follows.
     ///
     /// # Errors
     /// `UnknownProcess`.
-    pub fn stop(&mut self, id: ProcessId, how: StopHow) -> Result<(), Refusal> {
+    pub fn stop(
+        &mut self,
+        id: ProcessId,
+        how: StopHow,
+        by: Option<&AccessName>,
+    ) -> Result<(), Refusal> {
         let number = *self.numbers.get(&id).ok_or(Refusal::UnknownProcess)?;
         self.with(number, |runner, process| {
-            runner.stop_process(process, how, ExitCause::StoppedOnRequest)
+            let was_stopped = process.info.stop.is_some();
+            runner.stop_process(process, how, ExitCause::StoppedOnRequest);
+            if let Some(stop) = process.info.stop.as_mut().filter(|_| !was_stopped) {
+                stop.by = by.cloned();
+            }
         });
         Ok(())
     }
@@ -169,6 +179,7 @@ fn begin(info: &mut ProcessInfo, live: &mut Live, cause: ExitCause, kill_at: Ins
     note_left_behind(info, live, Some(cause));
     info.stop = Some(Stop {
         cause,
+        by: None,
         asked: UnixMicros::now(),
         killed: None,
         outlived: Vec::new(),

@@ -10,7 +10,7 @@ use prn_ipc_protocol::fds::{quota, tools};
 use prn_ipc_protocol::message::{
     DiskLimit, ExitCause, ExitStatus, Preparation, Refusal, StopHow, WorkspaceInfo, WorkspaceSpec,
 };
-use prn_ipc_protocol::types::{UnixMicros, WorkspaceName};
+use prn_ipc_protocol::types::{AccessName, UnixMicros, WorkspaceName};
 
 use super::leftover::{Leftover, Owner};
 use super::{Notice, Runner, resources};
@@ -43,7 +43,11 @@ impl Runner {
     ///
     /// # Errors
     /// The refusal; nothing is left of the attempt.
-    pub fn create_workspace(&mut self, spec: &WorkspaceSpec) -> Result<WorkspaceInfo, Refusal> {
+    pub fn create_workspace(
+        &mut self,
+        spec: &WorkspaceSpec,
+        created_by: Option<AccessName>,
+    ) -> Result<WorkspaceInfo, Refusal> {
         if self.draining {
             return Err(Refusal::Draining);
         }
@@ -60,6 +64,7 @@ impl Runner {
             name: spec.name.clone(),
             directory: home(&self.settings.config.state_dir, &holder),
             uid,
+            created_by,
             created: UnixMicros::now(),
             disk,
             is_leaving: false,

@@ -1,0 +1,99 @@
+//! What the policy says of a request, before the runner hears of it. Runs in the supervisor.
+//!
+//! Who asks is the frontend's word: one that was taken over may claim to be anybody there is. What
+//! it gets by that is what the policy allows to somebody, and no more.
+
+use prn_ipc_protocol::message::{Ask, Refusal, Update};
+use prn_ipc_protocol::policy::{Denial, Policy, Role, Verb};
+use prn_ipc_protocol::types::{AccessName, ProcessId, UnixMicros, WorkspaceName};
+
+use crate::admission::check_ceilings;
+use crate::runner::Runner;
+
+/// Whether somebody may ask for this. What a start is about the runner compares by itself, with all
+/// else that it is admitted by.
+///
+/// # Errors
+/// Why not. Who may not ask about a process is told nothing of it, not even that there is none.
+pub(super) fn check(who: &AccessName, ask: &Ask, runner: &Runner) -> Result<(), Refusal> {
+    let access = Access {
+        policy: runner.policy(),
+        runner,
+        who,
+        now: UnixMicros::now(),
+    };
+    let allowed = match ask {
+        Ask::Start(spec) | Ask::TryStart(spec) => match &spec.process.workspace {
+            Some(workspace) => access.with_workspace(Verb::Start, workspace),
+            None => access.policy.may(who, Verb::Start, access.now),
+        },
+        Ask::Stop(id, _) => access.with(Verb::Stop, *id),
+        Ask::Remove(id) => access.with(access.verb_to_remove(*id), *id),
+        Ask::Signal(id, ..) => access.with(Verb::Signal, *id),
+        Ask::Update(id, update) => return access.check_update(*id, update),
+        Ask::Subscribe(id) => access.with(Verb::Output, *id),
+        Ask::Usage(id) => access.with(Verb::List, *id),
+        Ask::LendInput(id) | Ask::EndInput(id) | Ask::ResizeTerminal(id, _) => {
+            access.with(Verb::Input, *id)
+        }
+        Ask::CreateWorkspace(_) => access.policy.may(who, Verb::Workspace, access.now),
+        Ask::RemoveWorkspace(name, _) => access.with_workspace(Verb::Workspace, name),
+    };
+    allowed.map(|_| ()).map_err(Refusal::Denied)
+}
+
+/// Who asks, and what there is.
+#[derive(Debug)]
+struct Access<'a> {
+    policy: &'a Policy,
+    runner: &'a Runner,
+    who: &'a AccessName,
+    now: UnixMicros,
+}
+
+impl Access<'_> {
+    fn with(&self, verb: Verb, id: ProcessId) -> Result<&Role, Denial> {
+        match self.runner.owner(id) {
+            Some(owner) => self.policy.may_with(self.who, verb, owner, self.now),
+            // That there is none is for who may ask.
+            None => self.policy.may(self.who, verb, self.now),
+        }
+    }
+
+    fn with_workspace(&self, verb: Verb, name: &WorkspaceName) -> Result<&Role, Denial> {
+        let mut workspaces = self.runner.workspaces();
+        match workspaces.find(|info| info.name == *name) {
+            Some(info) => {
+                let owner = info.created_by.as_ref();
+                self.policy.may_with(self.who, verb, owner, self.now)
+            }
+            None => self.policy.may(self.who, verb, self.now),
+        }
+    }
+
+    /// What is to be forgotten when it was read, who reads it may make forgotten.
+    fn verb_to_remove(&self, id: ProcessId) -> Verb {
+        let info = self.runner.info(id);
+        if info.is_some_and(|info| info.spec.retention.until_read) {
+            Verb::Output
+        } else {
+            Verb::Stop
+        }
+    }
+
+    /// To pause is what a signal does; all else is what a start says.
+    fn check_update(&self, id: ProcessId, update: &Update) -> Result<(), Refusal> {
+        if update.paused.is_some() {
+            self.with(Verb::Signal, id).map_err(Refusal::Denied)?;
+        }
+        let others = Update {
+            paused: None,
+            ..update.clone()
+        };
+        if others != Update::default() || update.paused.is_none() {
+            let role = self.with(Verb::Start, id).map_err(Refusal::Denied)?;
+            check_ceilings(&role.ceilings, &update.limits)?;
+        }
+        Ok(())
+    }
+}
