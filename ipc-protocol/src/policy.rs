@@ -311,3 +311,336 @@ fn strictness(profile: Profile) -> u8 {
         Profile::Strict => 2,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::{Input, Keeping, OutputStore, Overflow, ProcessSpec, Retention};
+    use crate::types::{Argv, Labels, PathRule, Paths, ProcessId};
+
+    const NOW: UnixMicros = UnixMicros(1000);
+
+    fn name(text: &str) -> AccessName {
+        text.to_owned().try_into().unwrap()
+    }
+
+    fn role(verbs: &[Verb], reach: Reach) -> Role {
+        Role {
+            verbs: verbs.iter().copied().collect(),
+            reach,
+            programs: Programs::Any,
+            profile: Profile::None,
+            ceilings: Limits::default(),
+            defaults: Limits::default(),
+            processes_max: None,
+            output_max: None,
+        }
+    }
+
+    fn principal(role: &str, group: Option<&str>) -> Principal {
+        Principal {
+            role: name(role),
+            group: group.map(name),
+            not_after: None,
+        }
+    }
+
+    /// One of `me`, in the group of `mate` and not of `stranger`.
+    fn policy(role: Role) -> Policy {
+        Policy {
+            principals: [
+                (name("me"), principal("r", Some("g"))),
+                (name("mate"), principal("r", Some("g"))),
+                (name("stranger"), principal("r", Some("h"))),
+                (name("loner"), principal("r", None)),
+                (name("lost"), principal("no-such-role", None)),
+            ]
+            .into(),
+            roles: [(name("r"), role)].into(),
+        }
+    }
+
+    fn spec(argv: &[&str]) -> StartSpec {
+        let argv: Vec<CString> = argv
+            .iter()
+            .map(|word| CString::new(*word).unwrap())
+            .collect();
+        StartSpec {
+            id: ProcessId::from_bytes([1; 16]),
+            process: ProcessSpec {
+                argv: Argv::try_from(argv).unwrap(),
+                working_directory: None,
+                limits: Limits::default(),
+                best_effort_limits: false,
+                input: Input::Nothing,
+                output: Keeping {
+                    max: 65_536,
+                    overflow: Overflow::DropOldest,
+                    store: OutputStore::Memory,
+                },
+                timeout: None,
+                stop_grace: 1.try_into().unwrap(),
+                linger: false,
+                profile: Profile::Default,
+                paths: Paths::default(),
+                workspace: None,
+                name: None,
+                labels: Labels::default(),
+                deadline: None,
+                lease: None,
+                retention: Retention::default(),
+            },
+            variables: Vec::new(),
+        }
+    }
+
+    fn starter(principal: &AccessName) -> Starter<'_> {
+        Starter {
+            principal,
+            processes: 0,
+            now: NOW,
+        }
+    }
+
+    #[test]
+    fn each_verb_of_each_role_reaches_whom_it_says_and_nothing_else() {
+        // Every set of verbs that lacks one, has one alone, has all or none.
+        let sets = VERBS.iter().flat_map(|verb| {
+            let others = VERBS.iter().copied().filter(|other| other != verb);
+            [vec![*verb], others.collect()]
+        });
+        let sets: Vec<Vec<Verb>> = sets.chain([VERBS.to_vec(), Vec::new()]).collect();
+        let owners = [
+            None,
+            Some("me"),
+            Some("mate"),
+            Some("stranger"),
+            Some("loner"),
+            Some("gone"),
+        ];
+        let mut decided = 0;
+        for verbs in &sets {
+            for reach in [Reach::Own, Reach::Group, Reach::All] {
+                let policy = policy(role(verbs, reach));
+                for verb in VERBS {
+                    for owner in owners {
+                        let reached = match reach {
+                            Reach::All => true,
+                            Reach::Own => owner == Some("me"),
+                            Reach::Group => [Some("me"), Some("mate")].contains(&owner),
+                        };
+                        let expected = match (verbs.contains(&verb), reached) {
+                            (false, _) => Err(Denial::Verb(verb)),
+                            (true, false) => Err(Denial::Reach(verb)),
+                            (true, true) => Ok(()),
+                        };
+                        let owner_name = owner.map(name);
+                        let found = policy.may_with(&name("me"), verb, owner_name.as_ref(), NOW);
+                        let what = format!("{verbs:?} {reach:?} {verb:?} of {owner:?}");
+                        assert_eq!(found.map(|_| ()), expected, "{what}");
+                        decided += 1;
+                    }
+                }
+            }
+        }
+        assert_eq!(decided, 18 * 3 * 8 * 6);
+    }
+
+    #[test]
+    fn who_has_no_group_shares_none() {
+        let policy = policy(role(&VERBS, Reach::Group));
+        let loner = name("loner");
+        for (owner, expected) in [
+            (Some("loner"), Ok(())),
+            (Some("me"), Err(Denial::Reach(Verb::Stop))),
+            (Some("lost"), Err(Denial::Reach(Verb::Stop))),
+            (None, Err(Denial::Reach(Verb::Stop))),
+        ] {
+            let owner = owner.map(name);
+            let found = policy.may_with(&loner, Verb::Stop, owner.as_ref(), NOW);
+            assert_eq!(found.map(|_| ()), expected, "{owner:?}");
+        }
+    }
+
+    #[test]
+    fn who_is_unknown_has_no_role_or_no_time_left_may_nothing() {
+        let mut policy = policy(role(&VERBS, Reach::All));
+        let me = policy.principals.get_mut(&name("me")).unwrap();
+        me.not_after = Some(NOW);
+        let before = UnixMicros(NOW.0 - 1);
+        for (who, now, expected) in [
+            ("nobody", NOW, Err(Denial::Unknown)),
+            ("lost", NOW, Err(Denial::Unknown)),
+            ("me", NOW, Err(Denial::Expired)),
+            ("me", before, Ok(())),
+            ("mate", NOW, Ok(())),
+        ] {
+            for verb in VERBS {
+                let found = policy.may(&name(who), verb, now);
+                assert_eq!(found.map(|_| ()), expected, "{who} {verb:?}");
+            }
+            let who = name(who);
+            let starter = Starter {
+                now,
+                ..starter(&who)
+            };
+            let found = policy.may_start(starter, &spec(&["a"]), &[c"/a".into()]);
+            assert_eq!(found.map(|_| ()), expected, "{who} starts");
+        }
+    }
+
+    /// A role that may start these programs.
+    fn ruled(rules: &[(&CStr, &[&CStr], bool)]) -> Role {
+        let rules = rules.iter().map(|(path, words, is_beginning)| Program {
+            path: (*path).to_owned(),
+            words: words.iter().map(|word| (*word).to_owned()).collect(),
+            is_beginning: *is_beginning,
+        });
+        Role {
+            programs: Programs::Ruled {
+                rules: rules.collect(),
+                variables: [c"LANG".to_owned()].into(),
+            },
+            ..role(&[Verb::Start], Reach::Own)
+        }
+    }
+
+    #[test]
+    fn a_program_is_what_a_rule_says_word_by_word() {
+        let policy = policy(ruled(&[
+            (c"/bin/ctl", &[c"restart", c"web"], false),
+            (c"/bin/ctl", &[c"status"], true),
+            (c"/bin/true", &[], false),
+            (c"/bin/any", &[], true),
+        ]));
+        let me = name("me");
+        for (argv, expected) in [
+            (&["ctl", "restart", "web"][..], Ok((0, c"/bin/ctl"))),
+            (&["ctl", "restart", "web", "now"], Err(Denial::Program)),
+            (&["ctl", "restart"], Err(Denial::Program)),
+            (&["ctl", "restart", "webs"], Err(Denial::Program)),
+            (&["ctl", "restart web"], Err(Denial::Program)),
+            (&["ctl", "status"], Ok((1, c"/bin/ctl"))),
+            (&["ctl", "status", "web", "-x"], Ok((1, c"/bin/ctl"))),
+            (&["ctl", "statuses"], Err(Denial::Program)),
+            (&["true"], Ok((2, c"/bin/true"))),
+            (&["true", ""], Err(Denial::Program)),
+            (&["any"], Ok((3, c"/bin/any"))),
+            (&["any", "", "b"], Ok((3, c"/bin/any"))),
+            (&["other"], Err(Denial::Program)),
+        ] {
+            let candidates = ["/sbin", "/bin"]
+                .map(|folder| CString::new(format!("{folder}/{}", argv.first().unwrap())).unwrap());
+            let spec = spec(argv);
+            let found = policy.may_start(starter(&me), &spec, &candidates);
+            let found = found.map(|grant| (grant.rule.unwrap(), grant.program.unwrap()));
+            assert_eq!(found, expected, "{argv:?}");
+        }
+    }
+
+    #[test]
+    fn where_programs_are_ruled_nothing_may_make_another_of_them() {
+        let policy = policy(ruled(&[(c"/bin/a", &[], true)]));
+        let me = name("me");
+        type Change = fn(&mut StartSpec);
+        let cases: [(&str, Change, Result<(), Denial>); 8] = [
+            ("as it is", |_| {}, Ok(())),
+            (
+                "a variable that may be set",
+                |spec| spec.variables = vec![c"LANG=C".into()],
+                Ok(()),
+            ),
+            (
+                "one that may not",
+                |spec| spec.variables = vec![c"LANG=C".into(), c"LD_PRELOAD=/x".into()],
+                Err(Denial::Variable(1)),
+            ),
+            (
+                "one whose name begins as that of one that may",
+                |spec| spec.variables = vec![c"LANGUAGE=x".into()],
+                Err(Denial::Variable(0)),
+            ),
+            (
+                "one without a value",
+                |spec| spec.variables = vec![c"PATH".into()],
+                Err(Denial::Variable(0)),
+            ),
+            (
+                "another directory",
+                |spec| spec.process.working_directory = Some(c"/tmp".into()),
+                Err(Denial::Place),
+            ),
+            (
+                "a workspace",
+                |spec| spec.process.workspace = Some("w".to_owned().try_into().unwrap()),
+                Err(Denial::Place),
+            ),
+            (
+                "a path",
+                |spec| {
+                    let paths = vec![PathRule::Hidden(c"/etc".into())];
+                    spec.process.paths = paths.try_into().unwrap();
+                },
+                Err(Denial::Place),
+            ),
+        ];
+        for (what, change, expected) in cases {
+            let mut spec = spec(&["a"]);
+            change(&mut spec);
+            let found = policy.may_start(starter(&me), &spec, &[c"/bin/a".into()]);
+            assert_eq!(found.map(|_| ()), expected, "{what}");
+        }
+        for candidates in [
+            &[c"a".to_owned()][..],
+            &[c"/bin//a".into()],
+            &[c"./bin/a".into()],
+            &[],
+        ] {
+            let found = policy.may_start(starter(&me), &spec(&["a"]), candidates);
+            assert_eq!(found, Err(Denial::Program), "{candidates:?}");
+        }
+    }
+
+    #[test]
+    fn profile_output_and_number_are_bounded() {
+        let me = name("me");
+        let profiles = [Profile::None, Profile::Default, Profile::Strict];
+        for (place, least) in profiles.into_iter().enumerate() {
+            let policy = policy(Role {
+                profile: least,
+                ..role(&[Verb::Start], Reach::Own)
+            });
+            for (asked, profile) in profiles.into_iter().enumerate() {
+                let mut spec = spec(&["a"]);
+                spec.process.profile = profile;
+                let found = policy.may_start(starter(&me), &spec, &[]);
+                assert_eq!(found.is_ok(), asked >= place, "{profile:?} of {least:?}");
+            }
+        }
+        let policy = policy(Role {
+            output_max: Some(65_536),
+            processes_max: Some(2),
+            ..role(&[Verb::Start], Reach::Own)
+        });
+        let found = |output, processes| {
+            let mut spec = spec(&["a"]);
+            spec.process.output.max = output;
+            let starter = Starter {
+                processes,
+                ..starter(&me)
+            };
+            policy.may_start(starter, &spec, &[]).map(|_| ())
+        };
+        assert_eq!(found(65_536, 1), Ok(()));
+        assert_eq!(found(65_537, 1), Err(Denial::Output(65_536)));
+        assert_eq!(found(65_536, 2), Err(Denial::Processes(2)));
+    }
+
+    #[test]
+    fn without_a_policy_nobody_may_anything() {
+        let policy = Policy::default();
+        for verb in VERBS {
+            assert_eq!(policy.may(&name("me"), verb, NOW), Err(Denial::Unknown));
+        }
+    }
+}

@@ -239,8 +239,11 @@ mod tests {
     use super::*;
     use crate::process::tests::spec;
     use prn_ipc_protocol::message::{Keeping, OutputStore, TerminalSize};
-    use prn_ipc_protocol::policy::Policy;
-    use prn_ipc_protocol::types::Paths;
+    use prn_ipc_protocol::policy::{
+        Denial, Policy, Principal, Program, Programs, Reach, Role, Verb,
+    };
+    use prn_ipc_protocol::types::{AccessName, Paths};
+    use std::collections::BTreeSet;
     use std::ffi::CStr;
 
     const MIB: u64 = 1 << 20;
@@ -360,6 +363,95 @@ mod tests {
         assert_eq!(admitted.limits, policy().limit_ceilings);
         assert_eq!(admitted.reserved, 0);
         assert_eq!(admitted.execution.candidates.len(), 6);
+    }
+
+    /// Somebody may start `/bin/true` alone, with a little memory.
+    fn ruled() -> config::Supervisor {
+        let role = Role {
+            verbs: [Verb::Start].into(),
+            reach: Reach::Own,
+            programs: Programs::Ruled {
+                rules: vec![Program {
+                    path: c"/bin/true".into(),
+                    words: Vec::new(),
+                    is_beginning: false,
+                }],
+                variables: BTreeSet::new(),
+            },
+            profile: Profile::Default,
+            ceilings: set(&[(LimitName::Memory, 500), (LimitName::Pids, 20)]),
+            defaults: Limits::default(),
+            processes_max: Some(1),
+            output_max: None,
+        };
+        let principal = Principal {
+            role: access_name("r"),
+            group: None,
+            not_after: None,
+        };
+        config::Supervisor {
+            policy: Policy {
+                principals: [(access_name("me"), principal)].into(),
+                roles: [(access_name("r"), role)].into(),
+            },
+            ..policy()
+        }
+    }
+
+    fn access_name(text: &str) -> AccessName {
+        text.to_owned().try_into().unwrap()
+    }
+
+    #[test]
+    fn s10_what_somebody_starts_is_held_to_their_role_and_to_the_server() {
+        let (policy, me) = (ruled(), access_name("me"));
+        let admit_for = |argv: &[&str], limits: &[(LimitName, u64)], processes| {
+            let starter = Starter {
+                principal: &me,
+                processes,
+                now: IDLE.now,
+            };
+            let mut spec = spec(argv);
+            spec.process.limits = set(limits);
+            admit(&policy, &IDLE, Some(starter), &spec)
+        };
+        let admitted = admit_for(&["true"], &[], 0).unwrap();
+        assert_eq!(admitted.rule, Some(0));
+        assert_eq!(admitted.execution.candidates, [c"/bin/true".to_owned()]);
+        // Of each limit the lower ceiling is in force.
+        let expected = set(&[(LimitName::Memory, 500), (LimitName::Pids, 10)]);
+        assert_eq!(admitted.limits, expected);
+        let above = |limit, ceiling| Err(Refusal::AboveCeiling { limit, ceiling });
+        for (argv, limit, processes, expected) in [
+            (["true"], (LimitName::Memory, 500), 0, Ok(())),
+            (
+                ["true"],
+                (LimitName::Memory, 501),
+                0,
+                above(LimitName::Memory, 500),
+            ),
+            (
+                ["true"],
+                (LimitName::Pids, 11),
+                0,
+                above(LimitName::Pids, 10),
+            ),
+            (
+                ["false"],
+                (LimitName::Pids, 1),
+                0,
+                Err(Refusal::Denied(Denial::Program)),
+            ),
+            (
+                ["true"],
+                (LimitName::Pids, 1),
+                1,
+                Err(Refusal::Denied(Denial::Processes(1))),
+            ),
+        ] {
+            let found = admit_for(&argv, &[limit], processes).map(|_| ());
+            assert_eq!(found, expected, "{argv:?} {limit:?}");
+        }
     }
 
     #[test]
