@@ -403,7 +403,7 @@ mod tests {
     }
 
     #[test]
-    fn s10_what_somebody_starts_is_held_to_their_role_and_to_the_server() {
+    fn s6_what_somebody_starts_is_held_to_their_role_and_to_the_server() {
         let (policy, me) = (ruled(), access_name("me"));
         let admit_for = |argv: &[&str], limits: &[(LimitName, u64)], processes| {
             let starter = Starter {

@@ -7,9 +7,9 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use nix::sys::socket::{Shutdown, shutdown};
 use prn_ipc_protocol::channel::{Received, Sent, SupervisorEnd};
 use prn_ipc_protocol::message::{
-    Ask, Event, For, FromSupervisor, Refusal, Reply, Request, RequestId,
+    Ask, Event, For, FromSupervisor, Refusal, Reply, Request, RequestId, StartSpec, Update,
 };
-use prn_ipc_protocol::types::AccessName;
+use prn_ipc_protocol::types::{AccessName, ProcessId};
 
 use super::fault::PeerFault;
 use super::outbox::{Operation, Outbox, Outgoing, Pending};
@@ -147,15 +147,7 @@ impl Session {
         access::check(&who, &ask, runner)?;
         let done = (Reply::Done, Vec::new());
         let (reply, descriptors) = match ask {
-            Ask::Start(spec) => {
-                let process = spec.id;
-                if runner.start_for(who, *spec)? == Started::UnderWay {
-                    self.wait_for(request, Operation::Start(process));
-                    return Ok(());
-                }
-                self.outbox.state(process);
-                (Reply::Existing, Vec::new())
-            }
+            Ask::Start(spec) => return self.start(request, who, *spec, runner),
             Ask::Stop(process, how) => {
                 runner.stop(process, how, Some(&who))?;
                 self.wait_for(request, Operation::Stop(process));
@@ -192,10 +184,7 @@ impl Session {
                 done
             }
             Ask::Update(id, update) => {
-                let outcome = runner.update(id, *update);
-                // Also where some of it was refused.
-                self.outbox.state(id);
-                outcome?;
+                self.update(id, *update, runner)?;
                 done
             }
             Ask::TryStart(spec) => {
@@ -206,6 +195,37 @@ impl Session {
         };
         self.outbox.answer(request, reply, descriptors);
         Ok(())
+    }
+
+    /// Starts a process, or answers with the one that there is.
+    fn start(
+        &mut self,
+        request: RequestId,
+        who: AccessName,
+        spec: StartSpec,
+        runner: &mut Runner,
+    ) -> Result<(), Refusal> {
+        let process = spec.id;
+        match runner.start_for(who, spec)? {
+            Started::UnderWay => self.wait_for(request, Operation::Start(process)),
+            Started::Existing => {
+                self.outbox.state(process);
+                self.outbox.answer(request, Reply::Existing, Vec::new());
+            }
+        }
+        Ok(())
+    }
+
+    /// Changes a process, and tells what has become of it, also where some of it was refused.
+    fn update(
+        &mut self,
+        id: ProcessId,
+        update: Update,
+        runner: &mut Runner,
+    ) -> Result<(), Refusal> {
+        let outcome = runner.update(id, update);
+        self.outbox.state(id);
+        outcome
     }
 
     /// A notice of this operation answers the request.
