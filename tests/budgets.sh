@@ -17,10 +17,10 @@ function_lines_max=60
 banned='tokio|tonic|hyper|rustls|prost|clap|toml'
 
 # What the root half uses of ipc-protocol: not names.rs, output.rs and what is in a file frontend.rs, which are the frontend's.
-ipc=(ipc-protocol/src/{channel,codec,config,config/filter,config/layers,fds,fds/quota,lines,message,output/layout,policy,types}.rs)
+ipc=(ipc-protocol/src/{channel,codec,config,config/filter,config/layers,fds,fds/quota,lines,message,output/layout,policy,search,types}.rs)
 # What decides and acts as root for a peer: what a reviewer reads in one sitting, in the order of docs/security/review.md.
 authority=(
-    ipc-protocol/src/{channel,codec,message,policy,types}.rs
+    ipc-protocol/src/{channel,codec,message,policy,search,types}.rs
     supervisor/src/{admission,resolve,frontend/{phase,table,fault,session,access,outbox,instance},privilege,streams,workspaces,runner/{start,update,lease,input,aside,workspaces},sys/terminal,sys/spawn,sys/spawn/{plan,prepared,passing,child,namespaces,paths,confine}}.rs
 )
 # For the test of docs/security/review.md.
