@@ -472,7 +472,7 @@ mod tests {
         let is_beginning: Vec<_> = rules.iter().map(|rule| rule.is_beginning).collect();
         assert_eq!(is_beginning, [false, true]);
         assert_eq!(rules[0].words, [c"b".to_owned()]);
-        assert!(rules[1].words.is_empty() && rules[1].path == c"/bin/c".to_owned());
+        assert!(rules[1].words.is_empty() && *rules[1].path == *c"/bin/c");
         assert_eq!(variables, BTreeSet::from([c"LANG".to_owned()]));
     }
 

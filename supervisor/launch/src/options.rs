@@ -78,7 +78,8 @@ fn says_something(variable: &str) -> bool {
 #[derive(Debug, Args)]
 pub struct Start {
     /// Configuration file (TOML): each key is a flag below without its dashes; what processes may
-    /// see of the machine's directories (hidden, bind, bind-read-only) is in its table "paths" alone
+    /// see of the machine's directories (hidden, bind, bind-read-only) is in its table "paths" alone,
+    /// and which clients may do what in its tables "client" and "role" (prn policy)
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// All else.
