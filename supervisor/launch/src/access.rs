@@ -5,13 +5,13 @@
 //! found in one go, each with its place.
 
 mod clients;
+mod files;
+mod listed;
 mod roles;
 pub mod tables;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::error::Error;
-use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use prn_ipc_protocol::message::Profile;
@@ -20,73 +20,13 @@ use prn_ipc_protocol::types::{AccessName, Limits};
 pub use prn_ipc_protocol::{message, policy, search, types};
 use prn_proto::tls::Certificate;
 
-use crate::credentials;
+pub use listed::Access;
+pub use tables::{AccessError, Place, Problem};
+
+use crate::certificates;
 use crate::error::ServerError;
 use crate::options::{self, Options, OptionsError};
 use crate::warning::Warning;
-
-/// Somewhere in the configuration.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
-    /// In which file.
-    pub path: PathBuf,
-    /// In which line, from 1. `None`: all of it.
-    pub line: Option<usize>,
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.line {
-            Some(line) => write!(f, "{}:{line}", self.path.display()),
-            None => write!(f, "{}", self.path.display()),
-        }
-    }
-}
-
-/// What is wrong, and where.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problem {
-    /// Where.
-    pub place: Place,
-    /// What, and what to do about it.
-    pub what: String,
-}
-
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.place, self.what)
-    }
-}
-
-/// Why clients and roles are refused: one problem or more.
-#[derive(Debug, thiserror::Error)]
-#[error("{}", first_of(.0))]
-pub struct AccessError(pub Vec<Problem>);
-
-fn first_of(problems: &[Problem]) -> String {
-    match problems {
-        [] => String::new(),
-        [only] => only.to_string(),
-        [first, others @ ..] => format!(
-            "{first} (and {} more: `prn policy check {}` says all)",
-            others.len(),
-            first.place.path.display()
-        ),
-    }
-}
-
-/// Who is let in, and what for.
-#[derive(Debug)]
-pub struct Access {
-    /// Who may do what.
-    pub policy: Policy,
-    /// Each client with its certificates.
-    pub certificates: Vec<(AccessName, Vec<Certificate>)>,
-    /// Where their tables are. Those of `client-cert` are not in it.
-    pub clients: BTreeMap<AccessName, Place>,
-    /// Where the tables of roles are. Those that need not be written down are not in it.
-    pub roles: BTreeMap<AccessName, Place>,
-}
 
 impl Access {
     /// From the configuration, at this time since the Unix epoch.
@@ -99,7 +39,7 @@ impl Access {
         warn: &dyn Fn(Warning),
     ) -> Result<Self, ServerError> {
         let mut problems = Vec::new();
-        let parts = tables::read(options, &mut problems);
+        let parts = files::read(options, &mut problems);
         let mut access = Self {
             policy: presets(),
             certificates: Vec::new(),
@@ -138,7 +78,7 @@ impl Access {
         warn: &dyn Fn(Warning),
     ) -> Result<(), ServerError> {
         for path in &options.client_cert {
-            let certificate = credentials::usable(path, now, warn)?;
+            let certificate = certificates::usable(path, now, warn)?;
             let known = |(_, known): &(_, Vec<Certificate>)| known.contains(&certificate);
             if self.certificates.iter().any(known) {
                 continue;
@@ -161,17 +101,6 @@ impl Access {
 pub fn check(file: &Path, warn: &dyn Fn(Warning)) -> Result<Access, ServerError> {
     let options = options::merged(Options::default(), Some(file))?;
     Access::load(&options, prn_proto::credentials::now(), warn)
-}
-
-/// An error with its causes, in one line.
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }
 
 /// The role of those whom nothing else is said of.
@@ -266,7 +195,7 @@ mod tests {
     fn said(text: &str) -> (Vec<(usize, String)>, Vec<String>) {
         let mut options: Options = match toml::from_str(text) {
             Ok(options) => options,
-            Err(error) => return (vec![options::line_and_message(text, &error)], Vec::new()),
+            Err(error) => return (vec![tables::line_and_message(text, &error)], Vec::new()),
         };
         options.file = Some(tables::Source {
             path: "/nonexistent/prn.toml".into(),
@@ -292,7 +221,7 @@ mod tests {
             path: "prn.toml".into(),
             text: text.to_owned(),
         };
-        let part = tables::Part {
+        let part = files::Part {
             source,
             tables: toml::from_str(text).unwrap(),
         };

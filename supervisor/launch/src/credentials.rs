@@ -1,17 +1,15 @@
 //! Who the server is, and who may come.
 
-use std::path::Path;
 use std::time::Duration;
 
 use prn_ipc_protocol::config::{self, Pin};
 use prn_ipc_protocol::policy::Policy;
 use prn_ipc_protocol::types::Id;
-use prn_proto::credentials::{
-    CertificateSource, CredentialsError, KeySource, ends_soon, load_certificate, now,
-};
-use prn_proto::tls::{self, Certificate, Key, TlsError};
+use prn_proto::credentials::{CredentialsError, KeySource, load_certificate, now};
+use prn_proto::tls::{self, Certificate, Key};
 
 use crate::access::Access;
+use crate::certificates::{refused, warn_of_end};
 use crate::error::ServerError;
 use crate::options::{Options, OptionsError};
 use crate::warning::Warning;
@@ -89,42 +87,6 @@ fn own(
         .map_err(|source| refused(path, source))?;
     warn_of_end(&certificate, path, now, warn);
     Ok(certificate)
-}
-
-/// A client's certificate. That it lets nobody in at this time, or soon, is said.
-pub fn usable(
-    path: &Path,
-    now: Duration,
-    warn: &dyn Fn(Warning),
-) -> Result<Certificate, CredentialsError> {
-    let pin = load_certificate(path)?;
-    match pin.check_validity(now) {
-        Ok(()) => warn_of_end(&pin, path, now, warn),
-        Err(TlsError::NotValidNow {
-            from,
-            until,
-            now,
-            outside,
-        }) => warn(Warning::ClientNotValid {
-            path: path.to_owned(),
-            from,
-            until,
-            now,
-            outside,
-        }),
-        Err(source) => return Err(refused(path, source)),
-    }
-    Ok(pin)
-}
-
-fn refused(path: &Path, source: TlsError) -> CredentialsError {
-    CertificateSource::File(path.to_owned()).refused(source)
-}
-
-fn warn_of_end(certificate: &Certificate, path: &Path, now: Duration, warn: &dyn Fn(Warning)) {
-    if let Some(ending) = ends_soon(certificate, &path.display(), now) {
-        warn(Warning::EndsSoon(ending));
-    }
 }
 
 fn random() -> Result<[u8; 16], ServerError> {

@@ -3,7 +3,7 @@
 use prn_proto::credentials::CredentialsError;
 use prn_proto::tls::TlsError;
 
-use crate::access::AccessError;
+use crate::access::tables::AccessError;
 use crate::claim::ClaimError;
 use crate::confinement::ConfinementError;
 use crate::handover::HandoverError;

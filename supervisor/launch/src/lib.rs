@@ -8,6 +8,7 @@
 #![cfg_attr(not(test), warn(clippy::too_many_lines))]
 
 pub mod access;
+mod certificates;
 mod check;
 mod claim;
 pub mod confinement;

@@ -10,7 +10,7 @@ use prn_proto::units::{Address, Cpu, Size, SizeOrZero, Time};
 use serde::Deserialize;
 use toml::Spanned;
 
-use crate::access::tables::{ClientTable, RoleTable, Source};
+use crate::access::tables::{ClientTable, RoleTable, Source, line_and_message};
 use crate::paths::{self, Table};
 
 /// Default of `--first-uid`: far above what distributions, containers and user namespaces hand out.
@@ -334,21 +334,6 @@ pub fn merged(flags: Options, file: Option<&Path>) -> Result<Options, OptionsErr
 /// The file's values, or the line and what is wrong there.
 fn parse(text: &str) -> Result<Options, (usize, String)> {
     toml::from_str(text).map_err(|error| line_and_message(text, &error))
-}
-
-/// Where a text is not of its form, and why.
-pub(crate) fn line_and_message(text: &str, error: &toml::de::Error) -> (usize, String) {
-    let before = error
-        .span()
-        .and_then(|span| text.get(..span.start))
-        .unwrap_or_default();
-    // What a key could be instead is a long list, which --help has too.
-    let what = match error.message() {
-        key if key.starts_with("unknown field") => key.split(", expected one of").next(),
-        whole => Some(whole),
-    };
-    let what = what.unwrap_or_default();
-    (before.matches('\n').count() + 1, what.replace('\n', ", "))
 }
 
 /// Names each field, so that one without a rule does not compile. `key_in_environment`: it wins

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use prn_ipc_protocol::message::Layer;
 
-use crate::access::Problem;
+use crate::access::tables::Problem;
 use crate::confinement::Refused;
 
 /// What processes have without namespaces of their own.

@@ -6,9 +6,10 @@ use prn_ipc_protocol::policy::Principal;
 use prn_ipc_protocol::types::AccessName;
 use prn_proto::tls::Certificate;
 
-use super::tables::{ClientTable, Part};
-use super::{Access, Problem, chain};
-use crate::credentials;
+use super::files::Part;
+use super::listed::{Access, chain};
+use super::tables::{ClientTable, Problem};
+use crate::certificates;
 use crate::warning::Warning;
 
 /// Adds all clients of a file. Roles must be known.
@@ -83,7 +84,7 @@ fn certificates(
     }
     for file in files {
         let path = part.source.path.with_file_name(file);
-        match credentials::usable(&path, now, warn) {
+        match certificates::usable(&path, now, warn) {
             Err(error) => refuse(chain(&error)),
             Ok(known) => {
                 let mut others = access.certificates.iter();

@@ -8,8 +8,9 @@ use prn_ipc_protocol::message::Profile;
 use prn_ipc_protocol::output_max;
 use prn_ipc_protocol::policy::{Program, Programs, Reach, Role};
 
-use super::tables::{Part, RoleTable, Source};
-use super::{Access, Problem, chain};
+use super::files::Part;
+use super::listed::{Access, chain};
+use super::tables::{Problem, RoleTable, Source};
 use crate::options::Options;
 use crate::plan;
 use crate::warning::Warning;

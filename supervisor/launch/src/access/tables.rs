@@ -1,15 +1,13 @@
 //! The tables `[[client]]` and `[[role]]` as they are written: in the configuration file, and in the
 //! files of its folder of clients.
 //!
-//! Runs in `prn server start` and `prn policy`. A file of that folder lets somebody in, so it is
-//! taken only where nobody but root could have written it.
+//! Runs in `prn server start` and `prn policy`. What has a form of its own is of that form here; what
+//! refers to something else is compared in `clients.rs` and `roles.rs`.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
-use std::io::{self, Read};
+use std::fmt;
 use std::ops::Range;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::UNIX_EPOCH;
 
 use prn_ipc_protocol::message::Profile;
@@ -18,12 +16,6 @@ use prn_ipc_protocol::types::{AccessName, UnixMicros};
 use prn_proto::units::{Cpu, Moment, Size, When};
 use serde::Deserialize;
 use toml::Spanned;
-
-use super::{Place, Problem};
-use crate::options::{Options, line_and_message};
-
-/// The folder of clients beside a configuration file that names none.
-const CLIENTS_DIR: &str = "clients.d";
 
 /// A client.
 #[derive(Debug, Clone, Deserialize)]
@@ -157,105 +149,67 @@ impl Source {
     }
 }
 
-/// A file that was read.
-#[derive(Debug)]
-pub(super) struct Part {
-    pub source: Source,
-    pub tables: Tables,
+/// Somewhere in the configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// In which file.
+    pub path: PathBuf,
+    /// In which line, from 1. `None`: all of it.
+    pub line: Option<usize>,
 }
 
-/// The tables of the configuration, and those of its folder of clients, in the order of their names.
-/// What could not be read is a problem.
-pub(super) fn read(options: &Options, problems: &mut Vec<Problem>) -> Vec<Part> {
-    let Some(source) = options.file.clone() else {
-        return Vec::new();
-    };
-    let names = folder_of_clients(options, &source.path).map(|folder| names_in(&folder));
-    let own = Part {
-        source,
-        tables: Tables {
-            client: options.client.clone(),
-            role: options.role.clone(),
-        },
-    };
-    let mut parts = vec![own];
-    match names.unwrap_or(Ok(Vec::new())) {
-        Ok(names) => {
-            for part in names.into_iter().map(part) {
-                match part {
-                    Ok(part) => parts.push(part),
-                    Err(problem) => problems.push(problem),
-                }
-            }
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.line {
+            Some(line) => write!(f, "{}:{line}", self.path.display()),
+            None => write!(f, "{}", self.path.display()),
         }
-        Err(problem) => problems.push(problem),
-    }
-    parts
-}
-
-/// The one that is named, else the usual one if it is there.
-fn folder_of_clients(options: &Options, file: &Path) -> Option<PathBuf> {
-    let beside = file.parent().unwrap_or(Path::new(""));
-    match &options.clients_dir {
-        Some(named) => Some(beside.join(named)),
-        None => Some(beside.join(CLIENTS_DIR)).filter(|usual| usual.exists()),
     }
 }
 
-fn names_in(folder: &Path) -> Result<Vec<PathBuf>, Problem> {
-    let failed =
-        |error: io::Error| of_file(folder, None, format!("cannot read the folder: {error}"));
-    check_owner(folder, &fs::metadata(folder).map_err(failed)?)?;
-    let mut names = Vec::new();
-    for entry in fs::read_dir(folder).map_err(failed)? {
-        names.push(entry.map_err(failed)?.path());
-    }
-    names.retain(|path| {
-        path.extension()
-            .is_some_and(|extension| extension == "toml")
-    });
-    names.sort();
-    Ok(names)
+/// What is wrong, and where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// Where.
+    pub place: Place,
+    /// What, and what to do about it.
+    pub what: String,
 }
 
-fn part(path: PathBuf) -> Result<Part, Problem> {
-    let failed = |error: io::Error| of_file(&path, None, format!("cannot read it: {error}"));
-    let mut file = File::open(&path).map_err(failed)?;
-    // Asked of the open file: the name may mean another one by now.
-    check_owner(&path, &file.metadata().map_err(failed)?)?;
-    let mut text = String::new();
-    file.read_to_string(&mut text).map_err(failed)?;
-    let tables = toml::from_str(&text).map_err(|error| {
-        let (line, what) = line_and_message(&text, &error);
-        of_file(&path, Some(line), what)
-    })?;
-    Ok(Part {
-        source: Source { path, text },
-        tables,
-    })
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.place, self.what)
+    }
 }
 
-/// Root, or who runs this: the server is root.
-fn check_owner(path: &Path, found: &fs::Metadata) -> Result<(), Problem> {
-    let (owner, mode) = (found.uid(), found.mode() & 0o7777);
-    let refuse = |why| Err(of_file(path, None, why));
-    if owner != 0 && owner != nix::unistd::geteuid().as_raw() {
-        return refuse(format!(
-            "it is owned by user {owner}, who could let anybody in: run `chown root` on it"
-        ));
+/// Why clients and roles are refused: one problem or more.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", first_of(.0))]
+pub struct AccessError(pub Vec<Problem>);
+
+fn first_of(problems: &[Problem]) -> String {
+    match problems {
+        [] => String::new(),
+        [only] => only.to_string(),
+        [first, others @ ..] => format!(
+            "{first} (and {} more: `prn policy check {}` says all)",
+            others.len(),
+            first.place.path.display()
+        ),
     }
-    if mode & 0o022 != 0 {
-        return refuse(format!(
-            "others can write it (mode {mode:04o}), and let anybody in: run `chmod go-w` on it"
-        ));
-    }
-    Ok(())
 }
 
-fn of_file(path: &Path, line: Option<usize>, what: String) -> Problem {
-    let path = path.to_owned();
-    Problem {
-        place: Place { path, line },
-        what,
-    }
+/// Where a text is not of its form, and why.
+pub(crate) fn line_and_message(text: &str, error: &toml::de::Error) -> (usize, String) {
+    let before = error
+        .span()
+        .and_then(|span| text.get(..span.start))
+        .unwrap_or_default();
+    // What a key could be instead is a long list, which --help has too.
+    let what = match error.message() {
+        key if key.starts_with("unknown field") => key.split(", expected one of").next(),
+        whole => Some(whole),
+    };
+    let what = what.unwrap_or_default();
+    (before.matches('\n').count() + 1, what.replace('\n', ", "))
 }
