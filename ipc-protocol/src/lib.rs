@@ -10,6 +10,7 @@
 //! - [`channel`]: SEQPACKET datagrams with file descriptors.
 //! - [`config`]: what `prn server start` hands to each half.
 //! - [`policy`]: who may do what: what is decided is the root half's, and what is shown the other's.
+//! - [`search`]: where a program is looked for.
 //! - [`kernel`]: what the kernel's texts in messages say, as numbers.
 //! - [`output`]: the layout of a process's output in shared memory, and its reader.
 //! - [`lines`]: lines of a log.
@@ -27,6 +28,7 @@ pub mod message;
 mod names;
 pub mod output;
 pub mod policy;
+pub mod search;
 pub mod types;
 
 pub use names::output_max;

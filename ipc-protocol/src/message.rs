@@ -426,6 +426,7 @@ pub enum Overflow {
 
 /// How a process is confined, beside its user id, its group and its lack of capabilities.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Profile {
     /// System call filter and Landlock: reads the system, writes to its own two directories.
     #[default]

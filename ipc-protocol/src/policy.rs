@@ -56,6 +56,7 @@ pub struct Role {
 
 /// A kind of request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Verb {
     /// Start, and change the limits, labels and lease of, a process.
     Start,
@@ -89,6 +90,7 @@ pub const VERBS: [Verb; 8] = [
 
 /// Whose processes and workspaces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Reach {
     /// One's own.
     Own,

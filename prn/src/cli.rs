@@ -18,6 +18,7 @@ use crate::commands::list::{self, List};
 use crate::commands::logs::{self, Logs};
 use crate::commands::mcp::{self, Mcp};
 use crate::commands::pause::{self, Pause, Resume};
+use crate::commands::policy::{self, Policy};
 use crate::commands::remove::{self, Prune, Rm};
 use crate::commands::run::{self, Run};
 use crate::commands::server::{self, Server};
@@ -86,6 +87,7 @@ pub enum Command {
     Keygen(Keygen),
     #[command(subcommand)]
     Server(Server),
+    Policy(Policy),
     Completion(Completion),
     #[command(name = "__complete", hide = true)]
     Complete(Complete),
@@ -124,6 +126,7 @@ impl Command {
             | Self::Context(_)
             | Self::Keygen(_)
             | Self::Server(_)
+            | Self::Policy(_)
             | Self::Completion(_)
             | Self::Complete(_) => None,
         }
@@ -170,6 +173,7 @@ impl Command {
             Self::Keygen(args) => Ok(keygen::keygen(&args)?),
             Self::Server(Server::Start(flags)) => server::start(flags),
             Self::Server(Server::Check(args)) => server::check(&args),
+            Self::Policy(args) => policy::policy(&args),
             Self::Completion(args) => completion::completion(&args),
             Self::Complete(args) => complete::complete(args, Cli::command()),
         }

@@ -13,6 +13,7 @@ pub mod list;
 pub mod logs;
 pub mod mcp;
 pub mod pause;
+pub mod policy;
 pub mod remove;
 pub mod run;
 pub mod server;

@@ -347,6 +347,9 @@ impl Failure {
             Self::ServerCertificate(_) => {
                 "it is the one that `prn keygen` wrote where the server is: copy that file from there"
             }
+            Self::Server(ServerError::Access(_)) => {
+                "docs/operate/access.md shows how clients and roles are written, and prn.toml(5) has all keys"
+            }
             Self::Server(ServerError::Options(OptionsError::Parse { .. })) => {
                 "prn.toml(5) and `prn server start --help` have all keys"
             }

@@ -1,7 +1,7 @@
 //! The manual pages in packaging/man: made from the same commands, flags and words as `--help`, by a
 //! test, so that no binary carries them. `PRN_WRITE_TABLES=1 cargo test -p prn manuals` writes them.
 //!
-//! A page for each command, prn-server and those below it in section 8, and prn.toml(5).
+//! A page for each command, prn-server, prn-policy and those below them in section 8, and prn.toml(5).
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -86,6 +86,71 @@ const PATHS: &[(&str, &str)] = &[
     ),
 ];
 
+/// Keys of a table [[client]] of prn.toml.
+const CLIENT: &[(&str, &str)] = &[
+    (
+        "name",
+        "What it is called: 1 to 64 letters, digits, '-', '_', '.' and '@', first a letter or a digit.",
+    ),
+    (
+        "cert",
+        "Its certificate (PEM): a file, or a list of several; relative to the folder of the file that says so.",
+    ),
+    (
+        "role",
+        "What it may do: viewer, operator, runner, admin, or the name of a [[role]].",
+    ),
+    (
+        "group",
+        "Whom it shares processes with, where a role is about a group's.",
+    ),
+    (
+        "not-after",
+        "When it ends, such as \"2030-01-31T00:00:00Z\": from then on the client may do nothing.",
+    ),
+];
+
+/// Keys of a table [[role]] of prn.toml.
+const ROLE: &[(&str, &str)] = &[
+    (
+        "name",
+        "What it is called, as a client. The four roles above need not be written down, and cannot be changed.",
+    ),
+    (
+        "may",
+        "A list of start, stop, signal, output, input, list, workspace and admin.",
+    ),
+    (
+        "whose",
+        "Whose processes and workspaces: own, group or all [default: own].",
+    ),
+    (
+        "programs",
+        "What may be started: a list of lists, each an absolute path and its words; other words may follow where the last one is \"...\" [default: anything].",
+    ),
+    (
+        "variables",
+        "Names of variables that may be set where programs are ruled [default: none].",
+    ),
+    (
+        "profile",
+        "The least that confines what is started: none, default or strict [default: none].",
+    ),
+    (
+        "max-cpu, max-memory, max-io-read, max-io-write, max-pids",
+        "The most that a process can ask for, beside the keys of the same names above.",
+    ),
+    (
+        "default-cpu, default-memory, default-io-read, default-io-write, default-pids",
+        "What a process gets that asks for no limit, instead of the keys of the same names above.",
+    ),
+    ("max-processes", "Most processes of one client at one time."),
+    (
+        "max-output",
+        "Most output that a process can ask to be kept.",
+    ),
+];
+
 /// A page's text.
 struct Page(Roff);
 
@@ -139,7 +204,10 @@ fn name(command: &Command) -> &str {
 }
 
 fn section(command: &Command) -> &'static str {
-    if name(command).starts_with("prn-server") {
+    if ["prn-server", "prn-policy"]
+        .iter()
+        .any(|operators| name(command).starts_with(operators))
+    {
         "8"
     } else {
         "1"
@@ -269,6 +337,7 @@ fn configuration() -> String {
     for (key, what) in PATHS {
         page.entry(key, what);
     }
+    clients(&mut page);
     page.section("EXAMPLES");
     page.lines(
         "address = \"0.0.0.0:50051\"\nserver-cert = \"/etc/prn/server.pem\"\nclient-cert = [\"/etc/prn/anna.pem\", \
@@ -278,8 +347,34 @@ fn configuration() -> String {
     page.see_also(&[
         "prn-server-start(8)".to_owned(),
         "prn-server-check(8)".to_owned(),
+        "prn-policy(8)".to_owned(),
     ]);
     titled("prn.toml", "5", &page.0.to_roff())
+}
+
+/// Who is let in, and what for.
+fn clients(page: &mut Page) {
+    page.section("THE TABLES [[client]]");
+    page.0.text([roman(
+        "Each is a client that is let in. Where there is one, nobody else is, and client-cert is refused; without any, each \
+         certificate of client-cert may do everything.",
+    )]);
+    for (key, what) in CLIENT {
+        page.entry(key, what);
+    }
+    page.section("THE TABLES [[role]]");
+    page.0.text([roman(
+        "Each is what a client may do that has the role. Nothing else is allowed.",
+    )]);
+    for (key, what) in ROLE {
+        page.entry(key, what);
+    }
+    page.section("THE FOLDER clients.d");
+    page.entry(
+        "clients-dir",
+        "A folder of files NAME.toml with more of both tables, which are read in the order of their names; nobody but root may be \
+         able to write it or them. A key of the file alone, and above its tables [default: clients.d beside the file, if it is there].",
+    );
 }
 
 fn folder() -> PathBuf {

@@ -635,7 +635,9 @@ mod tests {
                         std::ffi::CString::new(format!("PATH={}", ":".repeat(40_000))).unwrap(),
                     ]
                 },
-                Err(Refusal::SearchPathAbove(crate::resolve::CANDIDATES_MAX)),
+                Err(Refusal::SearchPathAbove(
+                    prn_ipc_protocol::search::CANDIDATES_MAX,
+                )),
             ),
             (
                 "the last user id",

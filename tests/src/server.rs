@@ -21,6 +21,9 @@ pub struct Options {
     pub arguments: Vec<String>,
     /// Further clients' certificates to pin.
     pub pins: Vec<PathBuf>,
+    /// No flag pins anybody, not even [`Server::client`]: the configuration among the arguments says
+    /// who may come.
+    pub lists_clients: bool,
     /// Its certificate and key: those of another server, to stand in for it.
     pub identity: Option<Identity>,
     /// Another state folder than one below the test's own.
@@ -229,8 +232,8 @@ impl Server {
             .map(Into::into),
         );
         words.extend(["--server-cert".into(), identity.certificate.clone().into()]);
-        words.extend(["--client-cert".into(), client.certificate.clone().into()]);
-        for pin in &options.pins {
+        let own = (!options.lists_clients).then_some(&client.certificate);
+        for pin in own.into_iter().chain(&options.pins) {
             words.extend(["--client-cert".into(), pin.into()]);
         }
         let state = options

@@ -3,7 +3,8 @@
 //!
 //! The commands run in network, mount and host name namespaces of their own, as on a machine with
 //! nothing on port 50051, with cgroup v2 at its usual place and an empty /var/lib. What stands
-//! before `$` names a machine: each has a folder of its own, and all are this one.
+//! before `$` names a machine: each has a folder of its own, and all are this one. A block of TOML whose first
+//! line is a file's name is that file.
 //!
 //! Four programs are stand-ins: `sudo` runs its arguments (this is root), `scp` copies between
 //! those folders, `cargo` does nothing, since the tests have been built, and `prn` adds to `server
@@ -25,6 +26,7 @@ use tempfile::TempDir;
 const DOCUMENTS: &[&str] = &[
     include_str!("../../README.md"),
     include_str!("../../docs/install.md"),
+    include_str!("../../docs/operate/access.md"),
     include_str!("../../docs/performance.md"),
     include_str!("../../docs/tutorial.md"),
     include_str!("../../docs/usage.md"),
@@ -90,6 +92,14 @@ struct Block {
     section: &'static str,
     language: &'static str,
     lines: Vec<&'static str>,
+}
+
+impl Block {
+    /// The file that it is: its first line is a comment with that name.
+    fn file(&self) -> Option<&'static str> {
+        let name = self.lines.first()?.strip_prefix("# ")?;
+        (self.language == "toml" && name.ends_with(".toml")).then_some(name)
+    }
 }
 
 fn blocks() -> Vec<Block> {
@@ -166,7 +176,11 @@ fn steps(section: &str) -> Vec<Step> {
             }
         }
     }
-    assert!(!steps.is_empty(), "{section} shows no command");
+    let has_file = |block: &Block| block.section == section && block.file().is_some();
+    assert!(
+        !steps.is_empty() || blocks.iter().any(has_file),
+        "{section} shows no command"
+    );
     steps
 }
 
@@ -295,8 +309,15 @@ impl Session {
         input.write_all(text.as_bytes()).unwrap();
     }
 
-    /// Runs a section's commands, one after the other.
+    /// Writes the files that a section shows, then runs its commands, one after the other.
     fn run(&mut self, section: &str) {
+        for block in blocks().iter().filter(|block| block.section == section) {
+            if let Some(name) = block.file() {
+                let path = self.place("").join(name);
+                fs::create_dir_all(path.parent().unwrap()).unwrap();
+                fs::write(path, block.lines.join("\n") + "\n").unwrap();
+            }
+        }
         for (number, step) in steps(section).into_iter().enumerate() {
             let name = format!("{section} {number}").replace(' ', "-");
             let base = self.folder.path().join(name);
@@ -465,6 +486,23 @@ fn the_tutorial_goes_as_it_is_shown() {
     }
 }
 
+/// The sections of docs/operate/access.md, in their order.
+const ACCESS: &[&str] = &[
+    "Give a client a role",
+    "Write a role",
+    "Check it",
+    "Ask before somebody tries",
+    "Let it work",
+];
+
+#[test]
+fn clients_get_their_roles_as_it_is_shown() {
+    let mut session = Session::start(2_000_050_000);
+    for section in ACCESS {
+        session.run(section);
+    }
+}
+
 #[test]
 fn the_library_is_used_as_it_is_shown() {
     let mut session = Session::start(2_000_030_000);
@@ -492,9 +530,10 @@ fn each_block_is_run_by_a_test_or_has_a_reason_why_not() {
     let mut reasons: Vec<_> = NOT_RUN.iter().map(|(line, _)| *line).collect();
     for block in blocks() {
         let first = block.lines.first().copied().unwrap_or_default();
-        if block.language == "console" {
+        if block.language == "console" || block.file().is_some() {
             assert!(
-                run.contains(&block.section) || TUTORIAL.contains(&block.section),
+                run.contains(&block.section)
+                    || [TUTORIAL, ACCESS].concat().contains(&block.section),
                 "{} is run by no test",
                 block.section
             );

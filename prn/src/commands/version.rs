@@ -181,6 +181,7 @@ mod tests {
             "context",
             "keygen",
             "server",
+            "policy",
             "completion",
             "__complete",
         ];

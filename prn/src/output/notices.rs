@@ -36,7 +36,7 @@ pub fn error_line(error: &dyn Error, hint: Option<&str>) -> String {
 }
 
 /// Without the number that the standard library puts behind what a system call says.
-fn without_number(text: &str) -> String {
+pub fn without_number(text: &str) -> String {
     let Some((before, rest)) = text.split_once(" (os error ") else {
         return text.to_owned();
     };

@@ -9,6 +9,7 @@ use schemars::{JsonSchema, Schema};
 use super::changes::ChangeRecord;
 use super::contexts::{CheckedContext, KnownContext, ShownContext};
 use super::everyday::{HealthJson, Inspected, Pruned, Version};
+use super::policies::PolicyClient;
 use super::stats::Stats;
 use super::tasks::Task;
 
@@ -60,6 +61,14 @@ struct ContextCheck {
     contexts: Vec<CheckedContext>,
 }
 
+/// `prn policy check`.
+#[derive(JsonSchema)]
+#[expect(dead_code, reason = "only its shape is used")]
+struct PolicyCheck {
+    /// By name.
+    clients: Vec<PolicyClient>,
+}
+
 /// What is printed: required are the fields that are always there, `null` for want of a value.
 fn schema_of<T: JsonSchema>() -> Schema {
     let settings = SchemaSettings::draft2020_12().for_serialize();
@@ -86,6 +95,7 @@ fn all() -> Vec<(&'static str, Schema)> {
         ("context", schema_of::<ShownContext>()),
         ("context-list", schema_of::<ContextList>()),
         ("context-check", schema_of::<ContextCheck>()),
+        ("policy-check", schema_of::<PolicyCheck>()),
         ("version", schema_of::<Version>()),
         ("health", schema_of::<HealthJson<'static>>()),
     ]

@@ -1,17 +1,15 @@
 //! Who the server is, and who may come.
 
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use prn_ipc_protocol::config::{self, Pin};
 use prn_ipc_protocol::policy::Policy;
 use prn_ipc_protocol::types::Id;
-use prn_proto::credentials::{
-    CertificateSource, CredentialsError, KeySource, ends_soon, load_certificate, now,
-};
-use prn_proto::tls::{self, Certificate, Key, TlsError};
+use prn_proto::credentials::{CredentialsError, KeySource, load_certificate, now};
+use prn_proto::tls::{self, Certificate, Key};
 
-use crate::access;
+use crate::access::Access;
+use crate::certificates::{refused, warn_of_end};
 use crate::error::ServerError;
 use crate::options::{Options, OptionsError};
 use crate::warning::Warning;
@@ -34,28 +32,24 @@ impl Credentials {
     pub fn load(options: &Options, warn: &dyn Fn(Warning)) -> Result<Self, ServerError> {
         let now = now();
         let certificate = own(options, now, warn)?;
-        let mut policy = access::presets();
-        let certificates = pins(&options.client_cert, now, warn)?;
-        let pins = certificates.iter().filter_map(|(path, certificate)| {
-            let principal = access::add_admin(&mut policy, path)?;
-            Some(Pin {
-                principal,
-                certificates: vec![certificate.der().to_vec()],
-                keys: Vec::new(),
-            })
-        });
-        let pins = pins.collect();
+        let access = Access::load(options, now, warn)?;
         let origin = KeySource::find(options.tls_key.clone())?;
         let key = origin.load()?;
         tls::check_key(&certificate, &key)
             .map_err(|source| CredentialsError::Key { origin, source })?;
         // As the frontend will: what it refuses must be refused now.
-        let pinned = certificates.into_iter().map(|(_, pin)| pin).collect();
-        tls::server_config(&certificate, &key, pinned)?;
+        let pins = access.certificates.iter().map(|(principal, known)| Pin {
+            principal: principal.clone(),
+            certificates: known.iter().map(|known| known.der().to_vec()).collect(),
+            keys: Vec::new(),
+        });
+        let pins = pins.collect();
+        let pinned = access.certificates.into_iter().flat_map(|(_, known)| known);
+        tls::server_config(&certificate, &key, pinned.collect())?;
         Ok(Self {
             certificate,
             pins,
-            policy,
+            policy: access.policy,
             key,
         })
     }
@@ -93,50 +87,6 @@ fn own(
         .map_err(|source| refused(path, source))?;
     warn_of_end(&certificate, path, now, warn);
     Ok(certificate)
-}
-
-fn pins(
-    paths: &[PathBuf],
-    now: Duration,
-    warn: &dyn Fn(Warning),
-) -> Result<Vec<(PathBuf, Certificate)>, ServerError> {
-    let mut pins: Vec<(PathBuf, Certificate)> = Vec::new();
-    for path in paths {
-        let pin = load_certificate(path)?;
-        match pin.check_validity(now) {
-            Ok(()) => warn_of_end(&pin, path, now, warn),
-            Err(TlsError::NotValidNow {
-                from,
-                until,
-                now,
-                outside,
-            }) => warn(Warning::ClientNotValid {
-                path: path.clone(),
-                from,
-                until,
-                now,
-                outside,
-            }),
-            Err(source) => return Err(refused(path, source).into()),
-        }
-        if !pins.iter().any(|(_, known)| *known == pin) {
-            pins.push((path.clone(), pin));
-        }
-    }
-    if pins.is_empty() {
-        return Err(OptionsError::NoClients.into());
-    }
-    Ok(pins)
-}
-
-fn refused(path: &Path, source: TlsError) -> CredentialsError {
-    CertificateSource::File(path.to_owned()).refused(source)
-}
-
-fn warn_of_end(certificate: &Certificate, path: &Path, now: Duration, warn: &dyn Fn(Warning)) {
-    if let Some(ending) = ends_soon(certificate, &path.display(), now) {
-        warn(Warning::EndsSoon(ending));
-    }
 }
 
 fn random() -> Result<[u8; 16], ServerError> {

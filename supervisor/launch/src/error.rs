@@ -3,6 +3,7 @@
 use prn_proto::credentials::CredentialsError;
 use prn_proto::tls::TlsError;
 
+use crate::access::tables::AccessError;
 use crate::claim::ClaimError;
 use crate::confinement::ConfinementError;
 use crate::handover::HandoverError;
@@ -16,6 +17,9 @@ pub enum ServerError {
     /// The flags or the configuration file make no sense.
     #[error(transparent)]
     Options(#[from] OptionsError),
+    /// Clients or roles were refused.
+    #[error(transparent)]
+    Access(#[from] AccessError),
     /// A certificate or key was refused.
     #[error(transparent)]
     Credentials(#[from] CredentialsError),

@@ -7,7 +7,8 @@
 #![warn(missing_debug_implementations)]
 #![cfg_attr(not(test), warn(clippy::too_many_lines))]
 
-mod access;
+pub mod access;
+mod certificates;
 mod check;
 mod claim;
 pub mod confinement;

@@ -8,7 +8,9 @@ use clap::builder::{OsStr, Resettable};
 use prn_proto::credentials::KeySource;
 use prn_proto::units::{Address, Cpu, Size, SizeOrZero, Time};
 use serde::Deserialize;
+use toml::Spanned;
 
+use crate::access::tables::{ClientTable, RoleTable, Source, line_and_message};
 use crate::paths::{self, Table};
 
 /// Default of `--first-uid`: far above what distributions, containers and user namespaces hand out.
@@ -47,7 +49,7 @@ pub enum OptionsError {
     Missing(&'static str),
     /// Nobody could connect.
     #[error(
-        "no client certificate is pinned, so nobody could connect: give at least one --client-cert"
+        "no client certificate is pinned, so nobody could connect: give at least one --client-cert, or a [[client]] in the configuration"
     )]
     NoClients,
 }
@@ -76,7 +78,8 @@ fn says_something(variable: &str) -> bool {
 #[derive(Debug, Args)]
 pub struct Start {
     /// Configuration file (TOML): each key is a flag below without its dashes; what processes may
-    /// see of the machine's directories (hidden, bind, bind-read-only) is in its table "paths" alone
+    /// see of the machine's directories (hidden, bind, bind-read-only) is in its table "paths" alone,
+    /// and which clients may do what in its tables "client" and "role" (prn policy)
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// All else.
@@ -119,7 +122,8 @@ pub struct Options {
         hide_env_values = true
     )]
     pub server_cert: Option<PathBuf>,
-    /// Certificate (PEM) of a client that is let in. Repeatable; all of them have the same rights
+    /// Certificate (PEM) of a client that is let in, and may do everything. Repeatable. Who may do
+    /// less is a [[client]] of the configuration instead
     #[arg(long, value_name = "FILE")]
     pub client_cert: Vec<PathBuf>,
     /// The server's private key (PKCS#8, PEM), readable by its owner alone. Without this flag: the
@@ -251,6 +255,19 @@ pub struct Options {
     /// Which directories processes do not see, and which they may be given to see.
     #[arg(skip)]
     pub paths: Table,
+    /// Who is let in.
+    #[arg(skip)]
+    pub client: Vec<Spanned<ClientTable>>,
+    /// What they may do.
+    #[arg(skip)]
+    pub role: Vec<Spanned<RoleTable>>,
+    /// Folder of files with more of both.
+    #[arg(skip)]
+    pub clients_dir: Option<PathBuf>,
+    /// The file itself.
+    #[arg(skip)]
+    #[serde(skip)]
+    pub file: Option<Source>,
 }
 
 impl Options {
@@ -307,24 +324,16 @@ pub fn merged(flags: Options, file: Option<&Path>) -> Result<Options, OptionsErr
         what,
     })?;
     file.paths.folder = paths::folder_of(path);
+    file.file = Some(Source {
+        path: path.to_owned(),
+        text,
+    });
     Ok(merge(flags, file, KeySource::from_environment().is_some()))
 }
 
 /// The file's values, or the line and what is wrong there.
 fn parse(text: &str) -> Result<Options, (usize, String)> {
-    toml::from_str(text).map_err(|error: toml::de::Error| {
-        let before = error
-            .span()
-            .and_then(|span| text.get(..span.start))
-            .unwrap_or_default();
-        // What a key could be instead is a long list, which --help has too.
-        let what = error
-            .message()
-            .split(", expected one of")
-            .next()
-            .unwrap_or_default();
-        (before.matches('\n').count() + 1, what.replace('\n', ", "))
-    })
+    toml::from_str(text).map_err(|error| line_and_message(text, &error))
 }
 
 /// Names each field, so that one without a rule does not compile. `key_in_environment`: it wins
@@ -337,8 +346,12 @@ fn merge(flags: Options, file: Options, key_in_environment: bool) -> Options {
                 delegated_cgroup: flags.delegated_cgroup || file.delegated_cgroup,
                 allow_missing_limits: flags.allow_missing_limits || file.allow_missing_limits,
                 allow_profile_none: flags.allow_profile_none || file.allow_profile_none,
-                // It is in the file alone.
+                // These are in the file alone.
                 paths: file.paths,
+                client: file.client,
+                role: file.role,
+                clients_dir: file.clients_dir,
+                file: file.file,
                 tls_key: flags.tls_key.or(file.tls_key.filter(|_| !key_in_environment)),
                 $($field: flags.$field.or(file.$field)),*
             }

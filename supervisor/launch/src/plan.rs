@@ -346,12 +346,18 @@ fn bounded(flag: &'static str, value: u64, min: u64, max: u64) -> Result<u64, Pl
 
 /// What processes have by default, and what they can ask for at most.
 #[derive(Debug)]
-struct BothLimits {
-    defaults: Limits,
-    ceilings: Limits,
+pub struct BothLimits {
+    /// What a process has that asks for nothing.
+    pub defaults: Limits,
+    /// The most that one can ask for.
+    pub ceilings: Limits,
 }
 
-fn limits(options: &Options) -> Result<BothLimits, PlanError> {
+/// Those of these options.
+///
+/// # Errors
+/// One that is out of its range, or a default above its ceiling.
+pub fn limits(options: &Options) -> Result<BothLimits, PlanError> {
     let bytes = |size: Option<Size>| size.map(|size| size.0);
     // Both in the order of LimitName::ALL.
     let defaults = [

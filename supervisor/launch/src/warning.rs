@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use prn_ipc_protocol::message::Layer;
 
+use crate::access::tables::Problem;
 use crate::confinement::Refused;
 
 /// What processes have without namespaces of their own.
@@ -64,6 +65,9 @@ pub enum Warning {
     /// A certificate ends soon.
     #[error("warning: {0}")]
     EndsSoon(String),
+    /// Something of clients and roles is probably not what is meant.
+    #[error("warning: {0}")]
+    Access(Problem),
     /// The client's variable is set, and none of the server's.
     #[error(
         "warning: PRN_ADDRESS says where clients find a server, and this one does not read it: --address, PRN_LISTEN or the configuration's address says where to listen"

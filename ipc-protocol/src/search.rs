@@ -1,0 +1,107 @@
+//! Where a program is looked for: a pure function, of what a start says alone.
+//!
+//! The supervisor executes what is found there, as the process's user, and compares it with what a
+//! role lets be started ([`crate::policy`]). `prn policy explain` asks the same.
+
+use std::ffi::CString;
+
+use crate::message::Refusal;
+
+/// Where programs are looked up when a process's own environment does not say.
+pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Most bytes of all paths where a program may be: a search path is as long as a client likes, and
+/// a name goes behind each of its folders.
+pub const CANDIDATES_MAX: u64 = 32 * 1024;
+
+/// Where a program may be: its path when it holds a slash, else that name in each folder of PATH, as
+/// these variables (`NAME=value`) have it.
+///
+/// # Errors
+/// `SearchPathAbove`: these paths are too long together.
+pub fn candidates(name: &[u8], variables: &[CString]) -> Result<Vec<CString>, Refusal> {
+    if name.contains(&b'/') {
+        return Ok(vec![joined(&[name])]);
+    }
+    let path = value(variables, "PATH").unwrap_or(PATH.as_bytes());
+    let mut size = 0;
+    let mut candidates = Vec::new();
+    for folder in path.split(|byte| *byte == b':') {
+        // An empty one is where the process starts, as POSIX has it.
+        let folder = if folder.is_empty() { b"." } else { folder };
+        let candidate = joined(&[folder, b"/", name]);
+        size += candidate.as_bytes_with_nul().len();
+        if u64::try_from(size).is_ok_and(|size| size > CANDIDATES_MAX) {
+            return Err(Refusal::SearchPathAbove(CANDIDATES_MAX));
+        }
+        candidates.push(candidate);
+    }
+    Ok(candidates)
+}
+
+/// The value of a variable.
+pub fn value<'a>(variables: &'a [CString], name: &str) -> Option<&'a [u8]> {
+    variables.iter().find_map(|variable| {
+        variable
+            .to_bytes()
+            .strip_prefix(name.as_bytes())?
+            .strip_prefix(b"=")
+    })
+}
+
+/// Parts of strings in one string. They hold no NUL byte.
+pub fn joined(parts: &[&[u8]]) -> CString {
+    CString::new(parts.concat()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn strings(texts: &[&str]) -> Vec<CString> {
+        texts
+            .iter()
+            .map(|text| CString::new(*text).unwrap())
+            .collect()
+    }
+
+    #[test]
+    fn a_name_is_looked_up_along_path_and_a_path_is_not() {
+        for (name, path, expected) in [
+            ("x", "PATH=/a::b", &["/a/x", "./x", "b/x"][..]),
+            ("x", "PATH=", &["./x"]),
+            ("x", "PATH=/a:", &["/a/x", "./x"]),
+            ("./x", "PATH=/a", &["./x"]),
+            ("/b/x", "PATH=/a", &["/b/x"]),
+            (
+                "x",
+                "OTHER=/a",
+                &[
+                    "/usr/local/sbin/x",
+                    "/usr/local/bin/x",
+                    "/usr/sbin/x",
+                    "/usr/bin/x",
+                    "/sbin/x",
+                    "/bin/x",
+                ],
+            ),
+        ] {
+            let found = candidates(name.as_bytes(), &strings(&[path]));
+            assert_eq!(found, Ok(strings(expected)), "{name} {path}");
+        }
+    }
+
+    #[test]
+    fn a_long_path_times_a_long_name_is_refused_and_not_made() {
+        let refused = Err(Refusal::SearchPathAbove(CANDIDATES_MAX));
+        let path =
+            |folder: &str, count: usize| strings(&[&format!("PATH={}", folder.repeat(count))]);
+        assert_eq!(
+            candidates("x".repeat(20_000).as_bytes(), &path(":", 100_000)),
+            refused
+        );
+        // "//x" and its NUL are 4 bytes, and so are those of the last folder, the empty one: "./x".
+        assert!(candidates(b"x", &path("/:", 8191)).is_ok());
+        assert_eq!(candidates(b"x", &path("/:", 8192)), refused);
+    }
+}

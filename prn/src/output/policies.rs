@@ -1,0 +1,100 @@
+//! What clients may do, on standard output.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use serde::Serialize;
+
+use super::answers::print_table;
+use super::column::{Column, table};
+use super::data::List;
+use super::descriptor::print;
+use super::shown::escaped;
+use crate::output::format::{Format, FormatFlag};
+
+/// What one client may do.
+#[derive(Debug, Clone, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct PolicyClient {
+    /// Its name.
+    pub client: String,
+    /// Its role.
+    pub role: String,
+    /// Whom it shares processes with.
+    pub group: Option<String>,
+    /// Whose processes and workspaces the verbs are about: own, group or all.
+    pub whose: &'static str,
+    /// What it may ask for.
+    pub verbs: Vec<String>,
+    /// What it may start, each with its arguments; `...` where others may follow. `null`: anything.
+    pub programs: Option<Vec<String>>,
+    /// By the keys of a role: thousandths of a CPU, bytes, bytes a second, numbers.
+    pub limits: BTreeMap<String, u64>,
+    /// The same for people.
+    #[serde(skip)]
+    pub shown_limits: Vec<String>,
+}
+
+/// Prints what each client may do.
+pub fn policy_clients(all: &[PolicyClient], format: &FormatFlag) -> io::Result<()> {
+    match format.output {
+        Format::Table | Format::Wide => {
+            print_table(&table(&COLUMNS.iter().collect::<Vec<_>>(), all), format)
+        }
+        Format::Name => {
+            let names = all.iter().map(|one| escaped(&one.client) + "\n");
+            print(&names.collect::<String>())
+        }
+        Format::Json | Format::JsonLines | Format::Yaml | Format::Template(_) => {
+            let mut list = List::new("clients", &format.output);
+            list.add(all)?;
+            list.end()
+        }
+    }
+}
+
+const COLUMNS: &[Column<PolicyClient>] = &[
+    Column {
+        name: "client",
+        header: "CLIENT",
+        cell: |one| escaped(&one.client).into(),
+        order: |a, b| a.client.cmp(&b.client),
+    },
+    Column {
+        name: "role",
+        header: "ROLE",
+        cell: |one| escaped(&one.role).into(),
+        order: |a, b| a.role.cmp(&b.role),
+    },
+    Column {
+        name: "whose",
+        header: "WHOSE",
+        cell: |one| match &one.group {
+            Some(group) if one.whose == "group" => escaped(&format!("group {group}")).into(),
+            _ => one.whose.to_owned().into(),
+        },
+        order: |a, b| a.whose.cmp(b.whose),
+    },
+    Column {
+        name: "verbs",
+        header: "MAY",
+        cell: |one| one.verbs.join(",").into(),
+        order: |a, b| a.verbs.cmp(&b.verbs),
+    },
+    Column {
+        name: "programs",
+        header: "PROGRAMS",
+        cell: |one| match &one.programs {
+            Some(programs) => escaped(&programs.join("; ")).into(),
+            None if one.verbs.iter().any(|verb| verb == "start") => "any".to_owned().into(),
+            None => String::new().into(),
+        },
+        order: |a, b| a.programs.cmp(&b.programs),
+    },
+    Column {
+        name: "limits",
+        header: "LIMITS",
+        cell: |one| one.shown_limits.join(", ").into(),
+        order: |a, b| a.limits.cmp(&b.limits),
+    },
+];

@@ -1,0 +1,34 @@
+//! Who is let in, while it is put together.
+
+use std::collections::BTreeMap;
+use std::error::Error;
+
+use prn_ipc_protocol::policy::Policy;
+use prn_ipc_protocol::types::AccessName;
+use prn_proto::tls::Certificate;
+
+use super::tables::Place;
+
+/// Who is let in, and what for.
+#[derive(Debug)]
+pub struct Access {
+    /// Who may do what.
+    pub policy: Policy,
+    /// Each client with its certificates.
+    pub certificates: Vec<(AccessName, Vec<Certificate>)>,
+    /// Where their tables are. Those of `client-cert` are not in it.
+    pub clients: BTreeMap<AccessName, Place>,
+    /// Where the tables of roles are. Those that need not be written down are not in it.
+    pub roles: BTreeMap<AccessName, Place>,
+}
+
+/// An error with its causes, in one line.
+pub(super) fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
