@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use prn_proto::tls::Fingerprint;
+use crate::clients::ClientNumber;
 
 /// Counts slots that are taken.
 #[derive(Debug)]
@@ -42,14 +42,14 @@ impl Limit {
     }
 
     /// The slots kept for others that are not taken by them.
-    fn kept_from(&self, client: &Fingerprint, taken: &Slots) -> u32 {
+    fn kept_from(&self, client: &ClientNumber, taken: &Slots) -> u32 {
         let by_others = taken.by_client.iter().filter(|(other, _)| *other != client);
         let in_use: u32 = by_others.map(|(_, count)| self.kept.min(*count)).sum();
         (self.kept * (self.clients - 1)).saturating_sub(in_use)
     }
 
     /// None: there is a slot.
-    fn full(&self, which: Which, client: &Fingerprint, taken: &Slots) -> Option<Full> {
+    fn full(&self, which: Which, client: &ClientNumber, taken: &Slots) -> Option<Full> {
         let kept = self.kept_from(client, taken);
         let is_own = taken.by_client.get(client).copied().unwrap_or(0) < self.kept;
         let room = self.max.saturating_sub(taken.count);
@@ -67,16 +67,16 @@ impl Limit {
 struct Slots {
     count: u32,
     /// Clients with a slot alone: what strangers ask for leaves nothing behind.
-    by_client: HashMap<Fingerprint, u32>,
+    by_client: HashMap<ClientNumber, u32>,
 }
 
 impl Slots {
-    fn take(&mut self, client: Fingerprint) {
+    fn take(&mut self, client: ClientNumber) {
         self.count += 1;
         *self.by_client.entry(client).or_default() += 1;
     }
 
-    fn give_back(&mut self, client: &Fingerprint) {
+    fn give_back(&mut self, client: &ClientNumber) {
         self.count = self.count.saturating_sub(1);
         if let Some(count) = self.by_client.get_mut(client) {
             *count = count.saturating_sub(1);
@@ -118,7 +118,7 @@ pub enum Which {
 pub struct Slot<K: Hash + Eq + Clone> {
     quota: Arc<Quota<K>>,
     owner: K,
-    client: Fingerprint,
+    client: ClientNumber,
 }
 
 impl<K: Hash + Eq + Clone> Quota<K> {
@@ -137,7 +137,7 @@ impl<K: Hash + Eq + Clone> Quota<K> {
 
     /// A slot of this owner for this client. The owner's limit is told first: the other one is not
     /// of its making alone.
-    pub fn enter(self: &Arc<Self>, owner: K, client: Fingerprint) -> Result<Slot<K>, Full> {
+    pub fn enter(self: &Arc<Self>, owner: K, client: ClientNumber) -> Result<Slot<K>, Full> {
         let mut taken = self.lock();
         let none = Slots::default();
         let of_owner = taken.each.get(&owner).unwrap_or(&none);
@@ -182,10 +182,7 @@ impl<K: Hash + Eq + Clone> Drop for Slot<K> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn client(name: &str) -> Fingerprint {
-        Fingerprint::of(name.as_bytes())
-    }
+    use crate::clients::tests::number as client;
 
     fn full(which: Which, max: u32, kept: u32) -> Option<Full> {
         Some(Full { which, max, kept })

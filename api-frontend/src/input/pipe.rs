@@ -392,6 +392,7 @@ fn watched(lent: Arc<Lent>, interest: Interest) -> io::Result<AsyncFd<Watched>> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clients::ClientNumber;
     use crate::convert::process::tests::info;
     use crate::input::writer::{By, Entry};
     use crate::mirror::{Mirror, Process};
@@ -400,7 +401,6 @@ mod tests {
     use nix::fcntl::OFlag;
     use nix::unistd::{pipe2, read};
     use prn_ipc_protocol::message::Request;
-    use prn_proto::tls::Fingerprint;
     use std::os::fd::AsFd;
     use std::time::Duration;
     use tokio::sync::mpsc::UnboundedReceiver;
@@ -418,7 +418,7 @@ mod tests {
 
     fn by() -> By {
         By {
-            client: Fingerprint::of(b"client"),
+            client: ClientNumber(1),
             name: Some(info(ID, 1).id),
         }
     }

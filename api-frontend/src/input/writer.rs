@@ -11,8 +11,9 @@
 use std::sync::{Arc, PoisonError};
 
 use prn_ipc_protocol::types::Id;
-use prn_proto::tls::Fingerprint;
 use tokio::sync::{Mutex, OwnedMutexGuard, watch};
+
+use crate::clients::ClientNumber;
 
 /// The writers of one process.
 #[derive(Debug, Default)]
@@ -45,7 +46,7 @@ struct Newest {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct By {
     /// The client.
-    pub client: Fingerprint,
+    pub client: ClientNumber,
     /// Which of its writers. `None`: one that nobody else is.
     pub name: Option<Id>,
 }
@@ -178,6 +179,7 @@ impl Takeover {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clients::tests::number;
     use crate::convert::process::tests::info;
     use crate::mirror::{Mirror, Process};
     use futures_util::FutureExt;
@@ -192,7 +194,7 @@ mod tests {
 
     fn by(client: &str, name: u8) -> By {
         By {
-            client: Fingerprint::of(client.as_bytes()),
+            client: number(client),
             name: Some(Id::from_bytes([name; 16])),
         }
     }
