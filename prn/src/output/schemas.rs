@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use prn_client::{Process, ServerInfo, Started, Usages, Workspace};
+use prn_client::{Access, Process, ServerInfo, Started, Usages, Workspace};
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema};
 
@@ -87,6 +87,7 @@ fn all() -> Vec<(&'static str, Schema)> {
         ("context-list", schema_of::<ContextList>()),
         ("context-check", schema_of::<ContextCheck>()),
         ("version", schema_of::<Version>()),
+        ("access", schema_of::<Access>()),
         ("health", schema_of::<HealthJson<'static>>()),
     ]
 }
