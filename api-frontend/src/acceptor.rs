@@ -24,11 +24,12 @@ use tokio::sync::{oneshot, watch};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use crate::clients::{ClientNumber, Clients};
+use crate::clients::Clients;
 use crate::connection::{self, Life};
 use crate::envelope::Envelope;
 use crate::errors;
 use crate::pending::Pending;
+use crate::quota::ClientNumber;
 use crate::quota::{Full, Limit, Quota, Which};
 
 /// How long to wait when a connection can't be accepted for want of descriptors or memory: the

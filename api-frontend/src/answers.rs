@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::clients::ClientNumber;
+use crate::quota::ClientNumber;
 
 /// What an answer takes beside its own bytes, about: its call and its stream.
 const OVERHEAD: usize = 4 * 1024;
@@ -128,7 +128,7 @@ impl Drop for Held {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clients::tests::number;
+    use crate::quota::tests::number;
     use std::sync::atomic::{AtomicBool, Ordering};
 
     #[test]

@@ -14,6 +14,7 @@ use prn_proto::tls::{Certificate, Fingerprint};
 use tokio::sync::Semaphore;
 
 use crate::access::Access;
+use crate::quota::ClientNumber;
 use crate::workspaces::Workspace;
 
 /// Most lists of a client that are being made.
@@ -51,10 +52,6 @@ pub struct Certified {
     /// The certificate is valid until then.
     pub not_after: Option<UnixMicros>,
 }
-
-/// What tells clients apart, where each has a share of something.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct ClientNumber(pub u32);
 
 /// A principal.
 #[derive(Debug)]
@@ -158,15 +155,7 @@ pub fn until(certificate: &Certificate) -> Option<UnixMicros> {
 #[cfg(test)]
 pub mod tests {
     use super::*;
-    use crate::access::tests::name;
-
-    /// Of a client of this short name.
-    pub fn number(name: &str) -> ClientNumber {
-        ClientNumber(
-            name.bytes()
-                .fold(0, |number, byte| (number << 8) | u32::from(byte)),
-        )
-    }
+    use crate::scope::tests::name;
 
     /// A principal with certificates of one byte.
     pub fn pin(principal: &str, certificates: &[u8]) -> Pin {

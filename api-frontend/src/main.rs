@@ -28,6 +28,7 @@ mod owners;
 mod pending;
 mod permits;
 mod quota;
+mod scope;
 mod selector;
 mod service;
 mod stops;

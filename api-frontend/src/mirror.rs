@@ -14,10 +14,10 @@ use prn_ipc_protocol::message::{ProcessInfo, WorkspaceInfo};
 use prn_ipc_protocol::types::{ProcessId, ProcessName, WorkspaceName};
 use tokio::sync::watch;
 
-use crate::access::Scope;
 use crate::changes::{Change, Changes, Gone};
 use crate::input::writer::Writers;
 use crate::owners::{Counts, Owners};
+use crate::scope::Scope;
 use crate::selector::{Selector, Short};
 use crate::subscribe::hub::Hub;
 use crate::workspaces::{Workspace, Workspaces};
@@ -462,7 +462,7 @@ mod tests {
 
     #[test]
     fn who_gets_to_see_some_is_told_how_many_those_are() {
-        use crate::access::tests::{name, of};
+        use crate::scope::tests::{name, of};
         let mirror = Mirror::default();
         for (number, owner) in (1..).zip(["one", "one", "two"]) {
             let mut process = info(&format!("{number:032x}"), number);

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use prn_ipc_protocol::message::ProcessInfo;
 use prn_ipc_protocol::types::AccessName;
 
-use crate::access::Scope;
+use crate::scope::Scope;
 
 /// How many processes there are.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

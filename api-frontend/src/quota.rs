@@ -8,7 +8,9 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::clients::ClientNumber;
+/// What tells clients apart, where each has a share of something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ClientNumber(pub u32);
 
 /// Counts slots that are taken.
 #[derive(Debug)]
@@ -180,9 +182,16 @@ impl<K: Hash + Eq + Clone> Drop for Slot<K> {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
-    use crate::clients::tests::number as client;
+
+    /// Of a client of this short name.
+    pub fn number(name: &str) -> ClientNumber {
+        ClientNumber(
+            name.bytes()
+                .fold(0, |number, byte| (number << 8) | u32::from(byte)),
+        )
+    }
 
     fn full(which: Which, max: u32, kept: u32) -> Option<Full> {
         Some(Full { which, max, kept })
@@ -192,7 +201,7 @@ mod tests {
     fn r4_each_owner_has_a_limit_and_all_together_have_one_and_a_place_is_free_again_when_dropped()
     {
         let quota = Quota::new(Limit::own(3), Limit::own(2));
-        let enter = |owner| quota.enter(owner, client("one"));
+        let enter = |owner| quota.enter(owner, number("one"));
         let first = enter('a').ok().unwrap();
         let second = enter('a').ok().unwrap();
         assert_eq!(enter('a').err(), full(Which::Each, 2, 0));
@@ -212,7 +221,7 @@ mod tests {
         // Of 12 slots and 3 clients: 2 for each.
         let limit = Limit::shared(12, 3);
         let quota = Quota::new(limit, limit);
-        let enter = |name| quota.enter((), client(name));
+        let enter = |name| quota.enter((), number(name));
         let greedy: Vec<_> = std::iter::from_fn(|| enter("greedy").ok()).collect();
         assert_eq!(greedy.len(), 8);
         assert_eq!(enter("greedy").err(), full(Which::Each, 12, 4));
@@ -233,7 +242,7 @@ mod tests {
     #[test]
     fn x10_a_few_places_are_kept_too() {
         let quota = Quota::new(Limit::shared(4, 2), Limit::own(3));
-        let enter = |name| quota.enter(client(name), client(name)).ok();
+        let enter = |name| quota.enter(number(name), number(name)).ok();
         let _three: Vec<_> = std::iter::from_fn(|| enter("a")).collect();
         assert!(enter("b").is_some());
     }

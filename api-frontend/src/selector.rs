@@ -6,8 +6,8 @@ use std::ops::RangeInclusive;
 use prn_ipc_protocol::message::{ExitCause, ExitStatus, MainExit, ProcessInfo};
 use prn_ipc_protocol::types::{AccessName, Labels, ProcessId, ProcessName, WorkspaceName};
 
-use crate::access::Scope;
 use crate::changes::Gone;
+use crate::scope::Scope;
 
 /// Those that all of it is true of. The default is all processes.
 #[derive(Debug, Default, PartialEq, Eq)]

@@ -188,7 +188,7 @@ fn joined(under_way: &[UnderWay], how: StopHow) -> Option<Wait> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clients::ClientNumber;
+    use crate::quota::ClientNumber;
     use crate::quota::{Limit, Quota};
     use prn_ipc_protocol::types::Millis;
     use std::time::Duration;

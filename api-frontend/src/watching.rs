@@ -267,10 +267,10 @@ fn removed(id: ProcessId) -> v1::WatchResponse {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::access::Scope;
     use crate::changes::FORGOTTEN_MAX;
     use crate::convert::process::tests::{ended, info};
     use crate::convert::watch::watch;
+    use crate::scope::Scope;
     use crate::selector::tests::labels;
     use prn_ipc_protocol::message::{ExitCause, ExitStatus, OutputTotals};
     use proptest::prelude::*;

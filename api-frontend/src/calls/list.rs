@@ -133,9 +133,9 @@ impl Room {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::access::Scope;
     use crate::convert::process::tests::{ended, info};
     use crate::convert::time::timestamp;
+    use crate::scope::Scope;
     use prn_ipc_protocol::message::{ExitCause, ExitStatus, OutputTotals, ProcessInfo};
     use prost::Message;
 

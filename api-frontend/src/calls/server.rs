@@ -9,11 +9,12 @@ use prn_ipc_protocol::types::{ProcessId, UnixMicros, WorkspaceName};
 use prn_proto::tls::Certificate;
 use tonic::Status;
 
-use crate::clients::{Client, ClientNumber, Clients, until};
+use crate::clients::{Client, Clients, until};
 use crate::convert::start::Defaults;
 use crate::errors;
 use crate::mirror::{Mirror, Process};
 use crate::permits::Permits;
+use crate::quota::ClientNumber;
 use crate::quota::{Full, Limit, Quota, Slot};
 use crate::stops::Stops;
 use crate::subscribe::chunks::Chunks;
@@ -226,7 +227,7 @@ pub fn gone(mirror: &Mirror) -> Status {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clients::tests::number;
+    use crate::quota::tests::number;
 
     #[test]
     fn a_client_has_so_many_waits_and_fewer_if_they_wait_for_many() {

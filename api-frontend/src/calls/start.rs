@@ -10,13 +10,13 @@ use prn_proto::v1;
 use ring::rand::{SecureRandom, SystemRandom};
 use tonic::Status;
 
-use crate::access::Scope;
 use crate::calls::server::Server;
 use crate::clients::Client;
 use crate::convert::process::process;
 use crate::convert::start::start_spec;
 use crate::errors::{self, Asked};
 use crate::failure::Failure;
+use crate::scope::Scope;
 use crate::supervisor::{Answered, Unexpected};
 
 /// Starts a process.

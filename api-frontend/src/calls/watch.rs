@@ -10,10 +10,11 @@ use tonic::Status;
 
 use crate::access::{Sent, until_over};
 use crate::calls::server::{self, Server};
-use crate::clients::{Client, ClientNumber};
+use crate::clients::Client;
 use crate::convert;
 use crate::errors;
 use crate::mirror::Mirror;
+use crate::quota::ClientNumber;
 use crate::quota::Slot;
 use crate::supervisor::Supervisor;
 use crate::watching::{Step, Watching};

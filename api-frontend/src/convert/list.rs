@@ -5,11 +5,11 @@ use prn_ipc_protocol::types::UnixMicros;
 use prn_proto::v1;
 use prost::Message;
 
-use crate::access::Scope;
 use crate::convert::fields::{InvalidField, Violations};
 use crate::convert::time::maybe;
 use crate::convert::{digest, enums, selector};
 use crate::mirror::Order;
+use crate::scope::Scope;
 use crate::selector::Selector;
 
 /// Most processes of a page.

@@ -8,9 +8,9 @@ use prn_proto::v1;
 use prn_proto::v1::label_match::Operator;
 use prn_proto::v1::process_selector::Outcome as ApiOutcome;
 
-use crate::access::Scope;
 use crate::convert::fields::{InvalidField, Violations};
 use crate::convert::{id, workspace};
+use crate::scope::Scope;
 use crate::selector::{LabelIs, LabelMatch, Outcome, Selector, Short};
 
 /// Most processes, and most names, that a request can list.

@@ -3,9 +3,9 @@
 use prn_ipc_protocol::types::ProcessId;
 use prn_proto::v1;
 
-use crate::access::Scope;
 use crate::convert::fields::{InvalidField, Violations};
 use crate::convert::selector::{self, NAMED_MAX, at_most};
+use crate::scope::Scope;
 use crate::selector::Selector;
 
 /// Which processes.

@@ -4,9 +4,9 @@ use prn_ipc_protocol::message::ProcessInfo;
 use prn_proto::v1;
 use prn_proto::v1::wait_request::Condition as ApiCondition;
 
-use crate::access::Scope;
 use crate::convert::fields::{InvalidField, Violations};
 use crate::convert::several::{Several, several};
+use crate::scope::Scope;
 
 /// What is waited for.
 #[derive(Debug, PartialEq, Eq)]

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use prn_proto::v1;
 use prost::Message;
 
-use crate::access::Scope;
 use crate::convert::digest::digest;
 use crate::convert::fields::{InvalidField, Violations};
 use crate::convert::selector;
+use crate::scope::Scope;
 use crate::selector::Selector;
 
 /// What is watched.

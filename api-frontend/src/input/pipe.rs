@@ -392,10 +392,10 @@ fn watched(lent: Arc<Lent>, interest: Interest) -> io::Result<AsyncFd<Watched>> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clients::ClientNumber;
     use crate::convert::process::tests::info;
     use crate::input::writer::{By, Entry};
     use crate::mirror::{Mirror, Process};
+    use crate::quota::ClientNumber;
     use crate::supervisor::Command;
     use futures_util::FutureExt;
     use nix::fcntl::OFlag;

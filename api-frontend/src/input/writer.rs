@@ -13,7 +13,7 @@ use std::sync::{Arc, PoisonError};
 use prn_ipc_protocol::types::Id;
 use tokio::sync::{Mutex, OwnedMutexGuard, watch};
 
-use crate::clients::ClientNumber;
+use crate::quota::ClientNumber;
 
 /// The writers of one process.
 #[derive(Debug, Default)]
@@ -179,9 +179,9 @@ impl Takeover {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clients::tests::number;
     use crate::convert::process::tests::info;
     use crate::mirror::{Mirror, Process};
+    use crate::quota::tests::number;
     use futures_util::FutureExt;
 
     const ID: &str = "00ff10a9e28b7c4d5566778899aabbcc";
