@@ -24,11 +24,12 @@ use tokio::sync::{oneshot, watch};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use crate::clients::{Client, Clients};
+use crate::clients::Clients;
 use crate::connection::{self, Life};
 use crate::envelope::Envelope;
 use crate::errors;
 use crate::pending::Pending;
+use crate::quota::ClientNumber;
 use crate::quota::{Full, Limit, Quota, Which};
 
 /// How long to wait when a connection can't be accepted for want of descriptors or memory: the
@@ -73,7 +74,7 @@ struct Shared {
     handshakes_max: u32,
     handshake_timeout: Duration,
     peer_timeout: Duration,
-    connections: Arc<Quota<Fingerprint>>,
+    connections: Arc<Quota<ClientNumber>>,
     life: Life,
     telling: Arc<Quota<()>>,
     closing: watch::Sender<bool>,
@@ -336,13 +337,14 @@ impl Shared {
 
     async fn serve(&self, stream: TlsStream<TcpStream>) -> Result<(), Rejected> {
         let fingerprint = certificate(&stream);
-        let Some(client) = self.clients.with(fingerprint) else {
+        let Some(certified) = self.clients.with(fingerprint) else {
             return Err(Rejected::NotPinned(fingerprint));
         };
-        let _slot = match self.connections.enter(fingerprint, fingerprint) {
+        let number = certified.client.number;
+        let _slot = match self.connections.enter(number, number) {
             Ok(slot) => slot,
             Err(full) => {
-                self.refuse(stream, &client, full).await;
+                self.refuse(stream, number, full).await;
                 return Err(Rejected::TooMany(fingerprint, Excess(full)));
             }
         };
@@ -350,7 +352,7 @@ impl Shared {
         drop(
             connection::serve(
                 stream,
-                client,
+                certified,
                 self.calls.clone(),
                 self.life,
                 self.closing.subscribe(),
@@ -361,8 +363,8 @@ impl Shared {
     }
 
     /// Answers a client's first call with the limit that it has met.
-    async fn refuse(&self, stream: TlsStream<TcpStream>, client: &Client, full: Full) {
-        let Ok(_slot) = self.telling.enter((), client.fingerprint) else {
+    async fn refuse(&self, stream: TlsStream<TcpStream>, client: ClientNumber, full: Full) {
+        let Ok(_slot) = self.telling.enter((), client) else {
             return;
         };
         let status = errors::too_many_connections(full);

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use prn_proto::tls::Fingerprint;
+use crate::quota::ClientNumber;
 
 /// What an answer takes beside its own bytes, about: its call and its stream.
 const OVERHEAD: usize = 4 * 1024;
@@ -27,7 +27,7 @@ pub struct Answers {
 struct Waiting {
     next: u64,
     bytes: usize,
-    by_client: HashMap<Fingerprint, OfClient>,
+    by_client: HashMap<ClientNumber, OfClient>,
 }
 
 #[derive(Debug, Default)]
@@ -51,7 +51,7 @@ impl fmt::Debug for Entry {
 #[derive(Debug)]
 pub struct Held {
     answers: Arc<Answers>,
-    client: Fingerprint,
+    client: ClientNumber,
     number: u64,
 }
 
@@ -65,7 +65,7 @@ impl Answers {
     }
 
     /// Counts an answer of so many bytes, with what is to be done when it is taken back.
-    pub fn enter(self: &Arc<Self>, client: Fingerprint, bytes: usize, revoke: Revoke) -> Held {
+    pub fn enter(self: &Arc<Self>, client: ClientNumber, bytes: usize, revoke: Revoke) -> Held {
         let bytes = bytes + OVERHEAD;
         let mut waiting = self.lock();
         let number = waiting.next;
@@ -105,7 +105,7 @@ impl Waiting {
         self.remove(client, oldest)
     }
 
-    fn remove(&mut self, client: Fingerprint, number: u64) -> Option<Entry> {
+    fn remove(&mut self, client: ClientNumber, number: u64) -> Option<Entry> {
         let of_client = self.by_client.get_mut(&client)?;
         let answer = of_client.by_age.remove(&number)?;
         of_client.bytes = of_client.bytes.saturating_sub(answer.bytes);
@@ -128,6 +128,7 @@ impl Drop for Held {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::quota::tests::number;
     use std::sync::atomic::{AtomicBool, Ordering};
 
     #[test]
@@ -137,7 +138,7 @@ mod tests {
             let revoked = Arc::new(AtomicBool::new(false));
             let flag = Arc::clone(&revoked);
             let revoke = Box::new(move || flag.store(true, Ordering::SeqCst));
-            let held = answers.enter(Fingerprint::of(name.as_bytes()), bytes, revoke);
+            let held = answers.enter(number(name), bytes, revoke);
             (held, revoked)
         };
         let small = enter("patient", 0);

@@ -1,6 +1,7 @@
 //! The calls, one a file: each converts what was asked, asks the mirror or the supervisor, and
 //! converts back.
 
+pub mod access;
 pub mod describe;
 pub mod input;
 pub mod list;

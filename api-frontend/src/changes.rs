@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
 
 use prn_ipc_protocol::message::ProcessInfo;
-use prn_ipc_protocol::types::{ProcessId, ProcessName, WorkspaceName};
+use prn_ipc_protocol::types::{AccessName, ProcessId, ProcessName, WorkspaceName};
 
 /// Most forgotten processes that are remembered, at about 300 bytes each: those of
 /// some minutes on a server that starts a hundred processes a second.
@@ -43,6 +43,8 @@ pub struct Gone {
     pub name: Option<ProcessName>,
     /// Where it was started.
     pub workspace: Option<WorkspaceName>,
+    /// By whom.
+    pub started_by: Option<AccessName>,
 }
 
 impl From<&ProcessInfo> for Gone {
@@ -51,6 +53,7 @@ impl From<&ProcessInfo> for Gone {
             id: info.id,
             name: info.spec.name.clone(),
             workspace: info.spec.workspace.clone(),
+            started_by: info.started_by.clone(),
         }
     }
 }
@@ -127,6 +130,7 @@ mod tests {
             id: ProcessId::from_bytes(u128::from(number).to_be_bytes()),
             name: None,
             workspace: None,
+            started_by: None,
         }
     }
 

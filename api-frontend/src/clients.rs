@@ -1,15 +1,21 @@
-//! The pinned clients, and what each of them has of its own.
+//! The pinned clients, and what each of them has of its own: a client is a principal, with whichever
+//! of its certificates it comes.
 //!
 //! Where calls wait, a client's calls wait for each other before they wait with
 //! those of others: in the common queue each client has a few at most.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use prn_ipc_protocol::config::Pin;
-use prn_ipc_protocol::types::{AccessName, UnixMicros};
+use prn_ipc_protocol::policy::{Policy, Verb};
+use prn_ipc_protocol::types::UnixMicros;
 use prn_proto::tls::{Certificate, Fingerprint};
 use tokio::sync::Semaphore;
+
+use crate::access::Access;
+use crate::quota::ClientNumber;
+use crate::workspaces::Workspace;
 
 /// Most lists of a client that are being made.
 const LISTS_MAX: usize = 2;
@@ -33,15 +39,27 @@ pub const USAGES_AT_ONCE: usize = USAGES_MAX / 4;
 
 /// All that are pinned.
 #[derive(Debug)]
-pub struct Clients(HashMap<Fingerprint, Arc<Client>>);
+pub struct Clients {
+    by_certificate: HashMap<Fingerprint, Certified>,
+    count: u32,
+}
 
-/// One of them.
+/// One of them, by one of its certificates.
+#[derive(Debug, Clone)]
+pub struct Certified {
+    /// Which: the same for all certificates of a principal.
+    pub client: Arc<Client>,
+    /// The certificate is valid until then.
+    pub not_after: Option<UnixMicros>,
+}
+
+/// A principal.
 #[derive(Debug)]
 pub struct Client {
-    /// Its certificate's.
-    pub fingerprint: Fingerprint,
-    /// Who it is.
-    pub principal: AccessName,
+    /// Which of them.
+    pub number: ClientNumber,
+    /// Who it is, and what it may do.
+    pub access: Access,
     /// For lists that are being made.
     pub lists: Semaphore,
     /// For requests to kill at once.
@@ -56,50 +74,53 @@ pub struct Client {
     pub changes: Arc<Semaphore>,
     /// For requests about what a process takes.
     pub usages: Arc<Semaphore>,
-    /// Its certificate is valid until then.
-    pub not_after: Option<UnixMicros>,
 }
 
 impl Clients {
-    /// Those with these certificates.
-    pub fn new(pins: &[Pin]) -> Self {
-        let each = pins.iter().flat_map(|pin| {
+    /// Those with these certificates, who may do what the policy says.
+    pub fn new(pins: &[Pin], policy: &Arc<Policy>) -> Self {
+        let principals: BTreeSet<_> = pins.iter().map(|pin| &pin.principal).collect();
+        let count = principals.len();
+        let clients = (0..).map(ClientNumber).zip(&principals);
+        let clients: HashMap<_, _> = clients
+            .map(|(number, principal)| {
+                let access = Access::new(policy, principal);
+                (*principal, Arc::new(Client::new(number, access, count)))
+            })
+            .collect();
+        let certified = pins.iter().flat_map(|pin| {
+            let client = clients.get(&pin.principal);
             let certificates = pin.certificates.iter();
-            certificates.map(|der| (&pin.principal, der))
+            certificates.filter_map(move |der| Some((der, Arc::clone(client?))))
         });
-        let count = each.clone().count();
-        let clients = each.map(|(principal, der)| {
-            let fingerprint = Fingerprint::of(der);
-            let not_after = Certificate::from_der(der.clone()).ok();
-            let not_after = not_after.and_then(|certificate| until(&certificate));
-            let client = Client::new(fingerprint, principal.clone(), not_after, count);
-            (fingerprint, Arc::new(client))
+        let certified = certified.map(|(der, client)| {
+            let certificate = Certificate::from_der(der.clone()).ok();
+            let not_after = certificate.and_then(|certificate| until(&certificate));
+            (Fingerprint::of(der), Certified { client, not_after })
         });
-        Self(clients.collect())
+        Self {
+            by_certificate: certified.collect(),
+            count: u32::try_from(count).unwrap_or(u32::MAX),
+        }
     }
 
-    /// How many they are.
+    /// How many principals they are.
     pub fn count(&self) -> u32 {
-        u32::try_from(self.0.len()).unwrap_or(u32::MAX)
+        self.count
     }
 
     /// The one with this certificate.
-    pub fn with(&self, fingerprint: Fingerprint) -> Option<Arc<Client>> {
-        self.0.get(&fingerprint).cloned()
+    pub fn with(&self, fingerprint: Fingerprint) -> Option<Certified> {
+        self.by_certificate.get(&fingerprint).cloned()
     }
 }
 
 impl Client {
-    fn new(
-        fingerprint: Fingerprint,
-        principal: AccessName,
-        not_after: Option<UnixMicros>,
-        count: usize,
-    ) -> Self {
+    fn new(number: ClientNumber, access: Access, count: usize) -> Self {
         let queue = |max| Arc::new(Semaphore::new(share(max, count)));
         Self {
-            fingerprint,
-            principal,
+            number,
+            access,
             lists: Semaphore::new(LISTS_MAX),
             kills: Arc::new(Semaphore::new(KILLS_MAX)),
             subscriptions: Arc::new(Semaphore::new(SUBSCRIPTIONS_MAX)),
@@ -107,8 +128,15 @@ impl Client {
             changes: queue(CHANGES_MAX),
             forgettings: queue(FORGETTINGS_MAX),
             usages: queue(USAGES_MAX),
-            not_after,
         }
+    }
+}
+
+impl Client {
+    /// Whether it gets to see this.
+    pub fn sees(&self, workspace: &Workspace) -> bool {
+        let owner = &workspace.info.created_by;
+        self.access.may(Verb::List).is_ok() && self.access.scope().has(owner.as_ref())
     }
 }
 
@@ -122,4 +150,30 @@ fn share(max: usize, clients: usize) -> usize {
 pub fn until(certificate: &Certificate) -> Option<UnixMicros> {
     let micros = certificate.not_after()?.as_micros();
     u64::try_from(micros).ok().map(UnixMicros)
+}
+
+#[cfg(test)]
+pub mod tests {
+    use super::*;
+    use crate::scope::tests::name;
+
+    /// A principal with certificates of one byte.
+    pub fn pin(principal: &str, certificates: &[u8]) -> Pin {
+        Pin {
+            principal: name(principal),
+            certificates: certificates.iter().map(|byte| vec![*byte]).collect(),
+            keys: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn all_certificates_of_a_principal_are_one_client() {
+        let pins = [pin("a", &[1, 2]), pin("b", &[3]), pin("a", &[4])];
+        let clients = Clients::new(&pins, &Arc::default());
+        let of = |byte| clients.with(Fingerprint::of(&[byte])).unwrap().client;
+        assert_eq!(clients.count(), 2);
+        assert!(Arc::ptr_eq(&of(1), &of(2)) && Arc::ptr_eq(&of(1), &of(4)));
+        assert_ne!(of(1).number, of(3).number);
+        assert!(clients.with(Fingerprint::of(&[5])).is_none());
+    }
 }

@@ -5,7 +5,6 @@ mod stream;
 
 use std::convert::Infallible;
 use std::pin::pin;
-use std::sync::Arc;
 use std::task::Context;
 use std::time::Duration;
 
@@ -19,7 +18,7 @@ use tokio::sync::{Notify, watch};
 use tokio_rustls::server::TlsStream;
 use tonic::Status;
 
-use crate::clients::Client;
+use crate::clients::Certified;
 use crate::connection::calls::{Calls, Spawner};
 use crate::envelope::Envelope;
 use crate::input::intake::Intake;
@@ -70,7 +69,7 @@ pub struct Life {
 /// The connection failed, or the peer broke HTTP/2.
 pub async fn serve(
     stream: TlsStream<TcpStream>,
-    client: Arc<Client>,
+    client: Certified,
     calls: Envelope,
     life: Life,
     mut closing: watch::Receiver<bool>,
@@ -83,7 +82,7 @@ pub async fn serve(
         let gauge = request.body().gauge();
         request.extensions_mut().insert(gauge);
         request.extensions_mut().insert(inputs.clone());
-        calls.clone().call(Arc::clone(&client), request)
+        calls.clone().call(client.clone(), request)
     });
     let mut running = Calls::new(|context: &mut Context<'_>| outgoing.flush(context));
     let http = http(life.streams_max, running.spawner());

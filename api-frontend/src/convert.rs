@@ -6,10 +6,12 @@
 //! - [`start`], [`stop`], [`list`], [`subscribe`], [`input`], [`terminal`], [`signal`], [`update`],
 //!   [`several`], [`wait`], [`watch`]: what each call asks for.
 //! - [`process`], [`usage`]: what is said of a process.
+//! - [`access`]: what is asked, and said, of what a client may do.
 //! - [`workspace`]: what is asked for of workspaces, and what is said of them.
 //! - [`selector`], [`digest`], [`enums`], [`id`], [`lifetime`], [`limits`], [`names`], [`tasks`],
 //!   [`time`]: values that several of them have.
 
+pub mod access;
 pub mod digest;
 pub mod enums;
 pub mod fields;

@@ -22,7 +22,7 @@ use tonic::codec::CompressionEncoding;
 use tonic::codegen::Service as _;
 
 use crate::answers::Answers;
-use crate::clients::Client;
+use crate::clients::Certified;
 use crate::connection::calls;
 use crate::errors;
 use crate::input::intake::Intake;
@@ -77,18 +77,23 @@ impl Envelope {
     /// Answers one call of this client.
     pub async fn call(
         mut self,
-        client: Arc<Client>,
+        client: Certified,
         mut request: Request<Intake>,
     ) -> Result<Response<ResponseBody>, Infallible> {
         if !asks_for_compression(request.headers()) {
             request.headers_mut().remove(ACCEPT_ENCODING);
         }
-        let fingerprint = client.fingerprint;
+        let Certified { client: by, .. } = client.clone();
         request.extensions_mut().insert(client);
         let deadline = deadline(request.headers());
-        let mut response = answered(self.service.call(request.map(Body::new)), deadline).await;
+        let call = self.service.call(request.map(Body::new));
+        let mut response = tokio::select! {
+            biased;
+            denial = by.access.over() => errors::denied(denial).into_http(),
+            response = answered(call, deadline) => response,
+        };
         if let Some(outgoing) = response.extensions_mut().remove::<Outgoing>() {
-            let hold = |revoke| self.waiting.enter(fingerprint, outgoing.bytes, revoke);
+            let hold = |revoke| self.waiting.enter(by.number, outgoing.bytes, revoke);
             let call = calls::current();
             response =
                 response.map(|body| Body::new(Lease::new(body, outgoing.trailers, call, hold)));

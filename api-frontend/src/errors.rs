@@ -25,6 +25,7 @@ mod refusal;
 mod violations;
 mod workspace;
 
+pub use access::denied;
 pub use build::removed_before;
 pub use call::{
     by_transport, deadline_exceeded, draining, internal, not_taken, offset_beyond_end, output_lost,
@@ -39,6 +40,8 @@ pub use input::{
     input_ended, input_in_use, input_misplaced, input_silent, input_stalled, input_taken_over,
     unwritable,
 };
-pub use process::{main_process_ended, process_ended, process_not_found, process_running};
+pub use process::{
+    main_process_ended, name_taken, process_ended, process_not_found, process_running,
+};
 pub use refusal::{failed, workspace_failed};
 pub use workspace::workspace_not_found;

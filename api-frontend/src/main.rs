@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 mod acceptor;
+mod access;
 mod answers;
 mod calls;
 mod changes;
@@ -23,9 +24,11 @@ mod lease;
 mod link;
 mod mirror;
 mod outgoing;
+mod owners;
 mod pending;
 mod permits;
 mod quota;
+mod scope;
 mod selector;
 mod service;
 mod stops;
@@ -201,7 +204,7 @@ async fn serve(
     channel: OwnedFd,
     listener: OwnedFd,
 ) -> Result<(), Fatal> {
-    let clients = Arc::new(Clients::new(&config.pins));
+    let clients = Arc::new(Clients::new(&config.pins, &Arc::new(config.policy.clone())));
     let (link, supervisor, mirror) = Link::hello(channel).await?;
     let epoch = config.epoch.to_string();
     let server = Server::new(&config, machine, &clients, Arc::clone(&mirror), supervisor);

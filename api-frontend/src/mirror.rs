@@ -16,6 +16,8 @@ use tokio::sync::watch;
 
 use crate::changes::{Change, Changes, Gone};
 use crate::input::writer::Writers;
+use crate::owners::{Counts, Owners};
+use crate::scope::Scope;
 use crate::selector::{Selector, Short};
 use crate::subscribe::hub::Hub;
 use crate::workspaces::{Workspace, Workspaces};
@@ -36,8 +38,7 @@ pub struct Mirror {
 struct Table {
     by_id: BTreeMap<ProcessId, Arc<Process>>,
     by_number: BTreeMap<u64, Arc<Process>>,
-    /// How many of them have ended.
-    finished: usize,
+    owners: Owners,
     /// Those that have a name: of one name there are many, of which one lives.
     by_name: BTreeMap<(ProcessName, u64), Arc<Process>>,
     changes: Changes<Arc<Process>>,
@@ -50,15 +51,6 @@ pub type Numbered = (u64, Change<Arc<Process>>);
 /// More was forgotten after a place in the order of changes than is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Behind;
-
-/// How many processes there are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Counts {
-    /// That are alive.
-    pub running: usize,
-    /// That have ended.
-    pub finished: usize,
-}
 
 /// One process.
 #[derive(Debug)]
@@ -162,13 +154,9 @@ impl Mirror {
         self.read().by_number.len()
     }
 
-    /// How many of them are alive, and how many have ended.
-    pub fn counts(&self) -> Counts {
-        let table = self.read();
-        Counts {
-            running: table.by_number.len().saturating_sub(table.finished),
-            finished: table.finished,
-        }
+    /// How many of those in this scope are alive, and how many have ended.
+    pub fn counts(&self, scope: &Scope) -> Counts {
+        self.read().owners.counts(scope)
     }
 
     /// All processes that come after this one's number in such an order.
@@ -350,10 +338,7 @@ impl Table {
         let known = self.by_id.get(&info.id).cloned();
         let was = known.as_ref().map(|process| process.info());
         self.workspaces.changed(was.as_deref(), Some(&info));
-        let had_ended = was.as_ref().is_some_and(|was| was.end.is_some());
-        if info.end.is_some() && !had_ended {
-            self.finished += 1;
-        }
+        self.owners.changed(was.as_deref(), Some(&info));
         let process = match known {
             Some(process) => {
                 process.info.send_replace(Arc::clone(&info));
@@ -394,9 +379,7 @@ impl Table {
         self.changes
             .forgotten(info.change, change, Gone::from(&*info));
         self.workspaces.changed(Some(&info), None);
-        if info.end.is_some() {
-            self.finished = self.finished.saturating_sub(1);
-        }
+        self.owners.changed(Some(&info), None);
         process.forget();
     }
 
@@ -458,7 +441,10 @@ mod tests {
     #[test]
     fn those_that_have_ended_are_counted_once() {
         let mirror = Mirror::default();
-        let counts = || (mirror.counts().running, mirror.counts().finished);
+        let counts = || {
+            let counts = mirror.counts(&Scope::All);
+            (counts.running, counts.finished)
+        };
         mirror.update(info(A, 1));
         mirror.update(info(B, 2));
         assert_eq!(counts(), (2, 0));
@@ -471,6 +457,23 @@ mod tests {
         mirror.forget(info(A, 0).id, 0);
         mirror.forget(info(B, 0).id, 0);
         assert_eq!(counts(), (0, 0));
+        assert_eq!(mirror.read().owners.counts(&Scope::All), Counts::default());
+    }
+
+    #[test]
+    fn who_gets_to_see_some_is_told_how_many_those_are() {
+        use crate::scope::tests::{name, of};
+        let mirror = Mirror::default();
+        for (number, owner) in (1..).zip(["one", "one", "two"]) {
+            let mut process = info(&format!("{number:032x}"), number);
+            process.started_by = Some(name(owner));
+            mirror.update(process);
+        }
+        mirror.update(info(A, 4));
+        let running = |scope| mirror.counts(&scope).running;
+        assert_eq!(running(of(&["one"])), 2);
+        assert_eq!(running(of(&["one", "two", "three"])), 3);
+        assert_eq!((running(of(&[])), running(Scope::All)), (0, 4));
     }
 
     #[test]

@@ -135,7 +135,7 @@ impl Permits {
 }
 
 fn counted(quota: &Arc<Quota<()>>, client: &Client, kind: &'static str) -> Result<Permit, Failure> {
-    let slot = quota.enter((), client.fingerprint);
+    let slot = quota.enter((), client.number);
     slot.map(Permit::Counted)
         .map_err(|Full { max, kept, .. }| Failure::TooMany { kind, max, kept })
 }
@@ -156,23 +156,17 @@ async fn queued(all: &Arc<Semaphore>, of_client: &Arc<Semaphore>) -> Result<Perm
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clients::tests::pin;
     use futures_util::FutureExt;
-    use prn_ipc_protocol::config::Pin;
     use prn_proto::tls::Fingerprint;
 
-    fn pin(number: u8) -> Pin {
-        Pin {
-            principal: format!("c{number}").try_into().unwrap(),
-            certificates: vec![vec![number]],
-            keys: Vec::new(),
-        }
-    }
-
     fn clients(count: u8) -> (Permits, Vec<Arc<Client>>) {
-        let pins: Vec<_> = (0..count).map(pin).collect();
-        let clients = Clients::new(&pins);
+        let pins: Vec<_> = (0..count)
+            .map(|number| pin(&format!("c{number}"), &[number]))
+            .collect();
+        let clients = Clients::new(&pins, &Arc::default());
         let each = (0..count).map(|number| Fingerprint::of(&[number]));
-        let each = each.map(|fingerprint| clients.with(fingerprint).unwrap());
+        let each = each.map(|fingerprint| clients.with(fingerprint).unwrap().client);
         (Permits::new(&clients), each.collect())
     }
 

@@ -8,7 +8,9 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use prn_proto::tls::Fingerprint;
+/// What tells clients apart, where each has a share of something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ClientNumber(pub u32);
 
 /// Counts slots that are taken.
 #[derive(Debug)]
@@ -42,14 +44,14 @@ impl Limit {
     }
 
     /// The slots kept for others that are not taken by them.
-    fn kept_from(&self, client: &Fingerprint, taken: &Slots) -> u32 {
+    fn kept_from(&self, client: &ClientNumber, taken: &Slots) -> u32 {
         let by_others = taken.by_client.iter().filter(|(other, _)| *other != client);
         let in_use: u32 = by_others.map(|(_, count)| self.kept.min(*count)).sum();
         (self.kept * (self.clients - 1)).saturating_sub(in_use)
     }
 
     /// None: there is a slot.
-    fn full(&self, which: Which, client: &Fingerprint, taken: &Slots) -> Option<Full> {
+    fn full(&self, which: Which, client: &ClientNumber, taken: &Slots) -> Option<Full> {
         let kept = self.kept_from(client, taken);
         let is_own = taken.by_client.get(client).copied().unwrap_or(0) < self.kept;
         let room = self.max.saturating_sub(taken.count);
@@ -67,16 +69,16 @@ impl Limit {
 struct Slots {
     count: u32,
     /// Clients with a slot alone: what strangers ask for leaves nothing behind.
-    by_client: HashMap<Fingerprint, u32>,
+    by_client: HashMap<ClientNumber, u32>,
 }
 
 impl Slots {
-    fn take(&mut self, client: Fingerprint) {
+    fn take(&mut self, client: ClientNumber) {
         self.count += 1;
         *self.by_client.entry(client).or_default() += 1;
     }
 
-    fn give_back(&mut self, client: &Fingerprint) {
+    fn give_back(&mut self, client: &ClientNumber) {
         self.count = self.count.saturating_sub(1);
         if let Some(count) = self.by_client.get_mut(client) {
             *count = count.saturating_sub(1);
@@ -118,7 +120,7 @@ pub enum Which {
 pub struct Slot<K: Hash + Eq + Clone> {
     quota: Arc<Quota<K>>,
     owner: K,
-    client: Fingerprint,
+    client: ClientNumber,
 }
 
 impl<K: Hash + Eq + Clone> Quota<K> {
@@ -137,7 +139,7 @@ impl<K: Hash + Eq + Clone> Quota<K> {
 
     /// A slot of this owner for this client. The owner's limit is told first: the other one is not
     /// of its making alone.
-    pub fn enter(self: &Arc<Self>, owner: K, client: Fingerprint) -> Result<Slot<K>, Full> {
+    pub fn enter(self: &Arc<Self>, owner: K, client: ClientNumber) -> Result<Slot<K>, Full> {
         let mut taken = self.lock();
         let none = Slots::default();
         let of_owner = taken.each.get(&owner).unwrap_or(&none);
@@ -180,11 +182,15 @@ impl<K: Hash + Eq + Clone> Drop for Slot<K> {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
 
-    fn client(name: &str) -> Fingerprint {
-        Fingerprint::of(name.as_bytes())
+    /// Of a client of this short name.
+    pub fn number(name: &str) -> ClientNumber {
+        ClientNumber(
+            name.bytes()
+                .fold(0, |number, byte| (number << 8) | u32::from(byte)),
+        )
     }
 
     fn full(which: Which, max: u32, kept: u32) -> Option<Full> {
@@ -195,7 +201,7 @@ mod tests {
     fn r4_each_owner_has_a_limit_and_all_together_have_one_and_a_place_is_free_again_when_dropped()
     {
         let quota = Quota::new(Limit::own(3), Limit::own(2));
-        let enter = |owner| quota.enter(owner, client("one"));
+        let enter = |owner| quota.enter(owner, number("one"));
         let first = enter('a').ok().unwrap();
         let second = enter('a').ok().unwrap();
         assert_eq!(enter('a').err(), full(Which::Each, 2, 0));
@@ -215,7 +221,7 @@ mod tests {
         // Of 12 slots and 3 clients: 2 for each.
         let limit = Limit::shared(12, 3);
         let quota = Quota::new(limit, limit);
-        let enter = |name| quota.enter((), client(name));
+        let enter = |name| quota.enter((), number(name));
         let greedy: Vec<_> = std::iter::from_fn(|| enter("greedy").ok()).collect();
         assert_eq!(greedy.len(), 8);
         assert_eq!(enter("greedy").err(), full(Which::Each, 12, 4));
@@ -236,7 +242,7 @@ mod tests {
     #[test]
     fn x10_a_few_places_are_kept_too() {
         let quota = Quota::new(Limit::shared(4, 2), Limit::own(3));
-        let enter = |name| quota.enter(client(name), client(name)).ok();
+        let enter = |name| quota.enter(number(name), number(name)).ok();
         let _three: Vec<_> = std::iter::from_fn(|| enter("a")).collect();
         assert!(enter("b").is_some());
     }

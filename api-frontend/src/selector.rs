@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 
 use prn_ipc_protocol::message::{ExitCause, ExitStatus, MainExit, ProcessInfo};
-use prn_ipc_protocol::types::{Labels, ProcessId, ProcessName, WorkspaceName};
+use prn_ipc_protocol::types::{AccessName, Labels, ProcessId, ProcessName, WorkspaceName};
 
 use crate::changes::Gone;
+use crate::scope::Scope;
 
 /// Those that all of it is true of. The default is all processes.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -25,6 +26,10 @@ pub struct Selector {
     pub outcome: Option<Outcome>,
     /// Started in this workspace.
     pub workspace: Option<WorkspaceName>,
+    /// Started by this principal.
+    pub started_by: Option<AccessName>,
+    /// Among those that who asks gets to see.
+    pub scope: Scope,
 }
 
 /// What people call a process by: the beginning of its id, or its name. It can be meant as either.
@@ -68,6 +73,14 @@ pub enum Outcome {
 }
 
 impl Selector {
+    /// All that are to be seen.
+    pub fn of(scope: &Scope) -> Self {
+        Self {
+            scope: scope.clone(),
+            ..Self::default()
+        }
+    }
+
     /// Whether these are all processes.
     pub fn is_all(&self) -> bool {
         *self == Self::default()
@@ -87,12 +100,18 @@ impl Selector {
     /// Whether this process can be one of them, whatever may change of it.
     pub fn can_have(&self, info: &ProcessInfo) -> bool {
         let spec = &info.spec;
-        self.can_be(info.id, spec.name.as_ref(), spec.workspace.as_ref())
+        self.is_of(info.started_by.as_ref())
+            && self.can_be(info.id, spec.name.as_ref(), spec.workspace.as_ref())
     }
 
     /// Whether this process, which was forgotten, can have been one of them.
     pub fn can_have_had(&self, gone: &Gone) -> bool {
-        self.can_be(gone.id, gone.name.as_ref(), gone.workspace.as_ref())
+        self.is_of(gone.started_by.as_ref())
+            && self.can_be(gone.id, gone.name.as_ref(), gone.workspace.as_ref())
+    }
+
+    fn is_of(&self, owner: Option<&AccessName>) -> bool {
+        self.scope.has(owner) && (self.started_by.as_ref()).is_none_or(|it| owner == Some(it))
     }
 
     fn can_be(

@@ -13,10 +13,10 @@ use tonic::{Request, Response, Status, Streaming};
 use crate::calls::server::Server;
 use crate::calls::subscribe::Opened;
 use crate::calls::{
-    describe, input, list, remove, resize, signal, start, status, stop, subscribe, update, usage,
-    wait, watch, workspaces,
+    access, describe, input, list, remove, resize, signal, start, status, stop, subscribe, update,
+    usage, wait, watch, workspaces,
 };
-use crate::clients::Client;
+use crate::clients::{Certified, Client};
 use crate::errors;
 use crate::input::intake::Gauge;
 use crate::input::streams::Inputs;
@@ -40,9 +40,13 @@ impl Service {
 }
 
 /// Whose call it is: [`crate::envelope`] has said so.
+fn certified<T>(request: &Request<T>) -> Result<Certified, Status> {
+    let certified = request.extensions().get::<Certified>();
+    certified.cloned().ok_or_else(errors::internal)
+}
+
 fn client<T>(request: &Request<T>) -> Result<Arc<Client>, Status> {
-    let client = request.extensions().get::<Arc<Client>>();
-    client.cloned().ok_or_else(errors::internal)
+    certified(request).map(|certified| certified.client)
 }
 
 /// Those of its connection: [`crate::connection`] has said so.
@@ -72,7 +76,8 @@ impl ProcessRunnerService for Service {
         &self,
         request: Request<v1::StatusRequest>,
     ) -> Result<Response<v1::StatusResponse>, Status> {
-        let status = status::status(&self.0, request.into_inner())?;
+        let client = client(&request)?;
+        let status = status::status(&self.0, &client, request.into_inner())?;
         Ok(response(status, HeaderMap::new()))
     }
 
@@ -144,9 +149,10 @@ impl ProcessRunnerService for Service {
 
     async fn list_workspaces(
         &self,
-        _: Request<v1::ListWorkspacesRequest>,
+        request: Request<v1::ListWorkspacesRequest>,
     ) -> Result<Response<v1::ListWorkspacesResponse>, Status> {
-        let list = workspaces::list_workspaces(&self.0);
+        let client = client(&request)?;
+        let list = workspaces::list_workspaces(&self.0, &client)?;
         Ok(response(list, HeaderMap::new()))
     }
 
@@ -208,9 +214,18 @@ impl ProcessRunnerService for Service {
         &self,
         request: Request<v1::GetServerRequest>,
     ) -> Result<Response<v1::GetServerResponse>, Status> {
-        let client = client(&request)?;
-        let described = describe::get_server(&self.0, &client);
+        let Certified { client, not_after } = certified(&request)?;
+        let described = describe::get_server(&self.0, &client, not_after);
         Ok(response(described, HeaderMap::new()))
+    }
+
+    async fn check_access(
+        &self,
+        request: Request<v1::CheckAccessRequest>,
+    ) -> Result<Response<v1::CheckAccessResponse>, Status> {
+        let client = client(&request)?;
+        let checked = access::check_access(&self.0, &client, request.into_inner()).await?;
+        Ok(response(checked, HeaderMap::new()))
     }
 
     type WatchStream = watch::Changes;

@@ -188,9 +188,9 @@ fn joined(under_way: &[UnderWay], how: StopHow) -> Option<Wait> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::quota::ClientNumber;
     use crate::quota::{Limit, Quota};
     use prn_ipc_protocol::types::Millis;
-    use prn_proto::tls::Fingerprint;
     use std::time::Duration;
 
     const ID: ProcessId = ProcessId::from_bytes([1; 16]);
@@ -203,7 +203,7 @@ mod tests {
 
     fn permit() -> Permit {
         let quota = Quota::new(Limit::own(1), Limit::own(1));
-        Permit::Counted(quota.enter((), Fingerprint::of(b"client")).ok().unwrap())
+        Permit::Counted(quota.enter((), ClientNumber(1)).ok().unwrap())
     }
 
     fn opened(stops: &Arc<Stops>, how: StopHow) -> Option<StopAnswer> {

@@ -124,7 +124,11 @@ impl Supervisor {
     /// [`Failure::Closed`].
     pub fn send(&self, client: &Client, ask: Ask, waiting: Waiting) -> Result<(), Failure> {
         self.commands
-            .send(Command::Ask(client.principal.clone(), ask, waiting))
+            .send(Command::Ask(
+                client.access.principal().clone(),
+                ask,
+                waiting,
+            ))
             .map_err(|_| Failure::Closed)
     }
 

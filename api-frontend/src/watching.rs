@@ -270,6 +270,7 @@ mod tests {
     use crate::changes::FORGOTTEN_MAX;
     use crate::convert::process::tests::{ended, info};
     use crate::convert::watch::watch;
+    use crate::scope::Scope;
     use crate::selector::tests::labels;
     use prn_ipc_protocol::message::{ExitCause, ExitStatus, OutputTotals};
     use proptest::prelude::*;
@@ -367,7 +368,10 @@ mod tests {
             after: after.to_owned(),
             ..Default::default()
         };
-        Watching::new(Arc::clone(mirror), watch(raw, &"e".into()).unwrap())
+        Watching::new(
+            Arc::clone(mirror),
+            watch(raw, &"e".into(), &Scope::All).unwrap(),
+        )
     }
 
     /// The next message that there is now.
@@ -414,7 +418,7 @@ mod tests {
             selector: Some(selector.clone()),
             ..Default::default()
         };
-        let selector = watch(raw, &"e".into()).unwrap().selector;
+        let selector = watch(raw, &"e".into(), &Scope::All).unwrap().selector;
         let infos = mirror.selected(&selector).map(|process| process.info());
         infos
             .map(|info| (info.id.to_string(), listed(&info, false)))
@@ -584,7 +588,7 @@ mod tests {
             no_follow: true,
             ..Default::default()
         };
-        let mut watching = Watching::new(mirror, watch(raw, &"e".into()).unwrap());
+        let mut watching = Watching::new(mirror, watch(raw, &"e".into(), &Scope::All).unwrap());
         assert!(next(&mut watching).unwrap().synchronized);
         assert!(matches!(watching.step(), Ok(Step::Over)));
     }

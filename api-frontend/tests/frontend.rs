@@ -6,6 +6,8 @@
     reason = "a test fails by panicking"
 )]
 
+#[path = "frontend/access.rs"]
+mod access;
 #[path = "frontend/changes.rs"]
 mod changes;
 #[path = "frontend/input.rs"]
@@ -86,6 +88,8 @@ struct Frontend {
     address: SocketAddr,
     server: Identity,
     client: Identity,
+    /// Another certificate of the client's.
+    twin: Identity,
 }
 
 impl Drop for Frontend {
@@ -103,7 +107,11 @@ fn memfd(bytes: &[u8]) -> OwnedFd {
 
 impl Frontend {
     fn executed(handshakes_max: u32) -> Self {
-        let (server, client) = (Identity::new(), Identity::new());
+        Self::executed_by(handshakes_max, policy())
+    }
+
+    fn executed_by(handshakes_max: u32, policy: Policy) -> Self {
+        let [server, client, twin] = [(); 3].map(|()| Identity::new());
         let config = config::Frontend {
             started: UnixMicros(1_000_000),
             processes_max: 100,
@@ -115,11 +123,13 @@ impl Frontend {
             certificate: server.certificate.der().to_vec(),
             pins: vec![config::Pin {
                 principal: principal(),
-                certificates: vec![client.certificate.der().to_vec()],
+                certificates: [&client, &twin]
+                    .map(|identity| identity.certificate.der().to_vec())
+                    .into(),
                 keys: Vec::new(),
             }],
             allow_p256: false,
-            policy: policy(),
+            policy,
             handshakes_max,
             handshake_timeout: Millis::try_from(Duration::from_secs(5)).unwrap(),
             connections_max: 4,
@@ -175,6 +185,7 @@ impl Frontend {
             address,
             server,
             client,
+            twin,
         }
     }
 

@@ -7,6 +7,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::commands::attach::{self, Attach};
 use crate::commands::batch::{self, Batch};
+use crate::commands::can_i::{self, CanI};
 use crate::commands::completion::{self, Completion};
 use crate::commands::context::{self, Context};
 use crate::commands::cp::{self, Cp};
@@ -77,6 +78,7 @@ pub enum Command {
     Rm(Rm),
     Prune(Prune),
     Inspect(Inspect),
+    CanI(CanI),
     Health(version::Check),
     Version(version::Show),
     Cp(Cp),
@@ -109,6 +111,7 @@ impl Command {
             | Self::Rm(_)
             | Self::Prune(_)
             | Self::Inspect(_)
+            | Self::CanI(_)
             | Self::Health(_)
             | Self::Version(_)
             | Self::Status(_)
@@ -163,6 +166,7 @@ impl Command {
             Self::Rm(args) => block_on(remove::rm(args)),
             Self::Prune(args) => block_on(remove::prune(args)),
             Self::Inspect(args) => block_on(status::inspect(args)),
+            Self::CanI(args) => block_on(can_i::can_i(args)),
             Self::Health(args) => block_on(version::health(args)),
             Self::Version(args) => block_on(version::version(args)),
             Self::Cp(args) => block_on(cp::cp(args)),
@@ -236,6 +240,7 @@ impl Cli {
             "rm" | "remove" => only(words, Command::Rm),
             "prune" => only(words, Command::Prune),
             "inspect" => only(words, Command::Inspect),
+            "can-i" => only(words, Command::CanI),
             "health" => only(words, Command::Health),
             "version" => only(words, Command::Version),
             "cp" => only(words, Command::Cp),
@@ -390,6 +395,8 @@ mod tests {
             &["renew", "a", "--lease", "5m"],
             &["inspect", "a", "b"],
             &["health", "-o", "json"],
+            &["can-i"],
+            &["can-i", "stop", "web", "-o", "json"],
             &["version", "--client"],
             &["workspace", "create", "w", "--disk", "1G", "--exist-ok"],
             &["workspace", "ls", "-q"],

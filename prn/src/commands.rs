@@ -2,6 +2,7 @@
 
 pub mod attach;
 pub mod batch;
+pub mod can_i;
 pub mod completion;
 pub mod context;
 pub mod cp;

@@ -4,6 +4,7 @@
 //! and `prn run`, which pass a process's output on byte for byte; with something before each line
 //! where `prn logs` is asked for that.
 
+mod access;
 mod alive;
 mod answers;
 mod changes;
@@ -39,6 +40,7 @@ mod tasks;
 pub mod template;
 mod workspaces;
 
+pub use access::{access_of_hosts, may, role, startable};
 pub use alive::{named_tasks, still_alive};
 pub use answers::{Layout, findings, key_pair, process, processes, processes_text, started};
 pub use changes::{

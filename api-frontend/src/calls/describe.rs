@@ -1,17 +1,25 @@
 //! GetServer: answered from the mirror, and from what is always so.
 
+use prn_ipc_protocol::policy::Verb;
 use prn_ipc_protocol::types::UnixMicros;
 use prn_proto::{API_REVISION, v1};
 
 use crate::calls::server::Server;
 use crate::clients::Client;
-use crate::convert::limits;
 use crate::convert::time::timestamp;
+use crate::convert::{limits, start};
+use crate::owners::Counts;
 
 /// Says what the server is, what it allows and how full it is.
-pub fn get_server(server: &Server, client: &Client) -> v1::GetServerResponse {
-    let counts = server.mirror.counts();
+pub fn get_server(
+    server: &Server,
+    client: &Client,
+    certificate_not_after: Option<UnixMicros>,
+) -> v1::GetServerResponse {
+    let counts = counts(server, client);
     let count = |count| u32::try_from(count).unwrap_or(u32::MAX);
+    let all = server.mirror.workspaces();
+    let workspaces = all.iter().filter(|one| client.sees(one)).count();
     let about = &server.about;
     v1::GetServerResponse {
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -22,14 +30,25 @@ pub fn get_server(server: &Server, client: &Client) -> v1::GetServerResponse {
         processes_running: count(counts.running),
         processes_finished: count(counts.finished),
         processes_max: about.processes_max,
-        workspaces: count(server.mirror.workspaces().len()),
+        workspaces: count(workspaces),
         certificate_not_after: about.not_after.map(timestamp),
-        client_certificate_not_after: client.not_after.map(timestamp),
-        default_limits: Some(limits::shown(&server.defaults.limits)),
+        client_certificate_not_after: certificate_not_after.map(timestamp),
+        default_limits: Some(limits::shown(&start::default_limits(
+            &server.defaults,
+            client.access.role().ok(),
+        ))),
         kernel: about.machine.kernel.clone(),
         hostname: about.machine.hostname.clone(),
         boot_epoch: server.boot_epoch(),
-        principal: client.principal.to_string(),
-        role: server.role_of(client),
+        principal: client.access.principal().to_string(),
+        role: client.access.role_name(),
+    }
+}
+
+/// Of what the client gets to see.
+fn counts(server: &Server, client: &Client) -> Counts {
+    match client.access.may(Verb::List) {
+        Ok(_) => server.mirror.counts(client.access.scope()),
+        Err(_) => Counts::default(),
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use prn_ipc_protocol::message::{Ask, Reply};
+use prn_ipc_protocol::policy::Verb;
 use prn_proto::v1;
 use tonic::{Status, Streaming};
 
@@ -78,9 +79,9 @@ async fn fed(
     // A stream without a message names no process.
     let first = first.unwrap_or_default();
     let (opening, first) = opening(first)?;
-    let process = server.process(opening.id)?;
+    let process = server.allowed(client, Verb::Input, opening.id)?;
     let by = By {
-        client: client.fingerprint,
+        client: client.number,
         name: opening.writer,
     };
     let (entry, mut takeover) =
@@ -104,7 +105,7 @@ async fn in_turn(
     opening: Opening,
     first: Piece,
 ) -> Result<Outcome, Status> {
-    let client = feed.client.fingerprint;
+    let client = feed.client.number;
     // Until there is an outcome: what comes later is no takeover of this stream.
     let writer = Arc::new(entry.turn().await);
     // After its turn has come: a client that comes again with all streams that it had finds as many

@@ -5,6 +5,7 @@
 
 use hyper::HeaderMap;
 use hyper::header::{HeaderName, HeaderValue};
+use prn_ipc_protocol::policy::Verb;
 use prn_ipc_protocol::types::UnixMicros;
 use prn_proto::{LEFT_OUT_METADATA, v1};
 use prost::encoding::message::encoded_len;
@@ -30,7 +31,9 @@ pub async fn list(
     client: &Client,
     request: &v1::ListRequest,
 ) -> Result<(v1::ListResponse, HeaderMap), Status> {
-    let query = Query::new(request, UnixMicros::now(), &server.epoch)?;
+    client.access.may(Verb::List).map_err(errors::denied)?;
+    let scope = client.access.scope();
+    let query = Query::new(request, UnixMicros::now(), &server.epoch, scope)?;
     // Never closed. The wait ends with the call, at its deadline or with its client.
     let permit = client
         .lists
@@ -132,6 +135,7 @@ mod tests {
     use super::*;
     use crate::convert::process::tests::{ended, info};
     use crate::convert::time::timestamp;
+    use crate::scope::Scope;
     use prn_ipc_protocol::message::{ExitCause, ExitStatus, OutputTotals, ProcessInfo};
     use prost::Message;
 
@@ -159,7 +163,8 @@ mod tests {
     }
 
     async fn answer(mirror: &Mirror, raw: v1::ListRequest) -> (Vec<u64>, v1::ListResponse) {
-        let answer = super::answer(&Query::new(&raw, NOW, EPOCH).unwrap(), mirror).await;
+        let answer =
+            super::answer(&Query::new(&raw, NOW, EPOCH, &Scope::All).unwrap(), mirror).await;
         let numbers = answer
             .processes
             .iter()

@@ -1,6 +1,7 @@
 //! RemoveProcess.
 
 use prn_ipc_protocol::message::{Ask, ProcessInfo, Refusal};
+use prn_ipc_protocol::policy::Verb;
 use prn_ipc_protocol::types::ProcessId;
 use prn_proto::v1;
 use tonic::Status;
@@ -20,13 +21,14 @@ pub async fn remove_process(
     request: v1::RemoveProcessRequest,
 ) -> Result<v1::RemoveProcessResponse, Status> {
     let mut removed = Removed::default();
-    match several(request.processes, request.selector)? {
+    match several(request.processes, request.selector, client.access.scope())? {
         Several::Named(ids) => named(server, client, &ids, &mut removed).await?,
         Several::Selected(selector) => selected(server, client, &selector, &mut removed).await?,
     }
     Ok(v1::RemoveProcessResponse {
         removed: removed.ids,
         output_bytes: removed.output_bytes,
+        not_allowed: removed.not_allowed,
         boot_epoch: server.boot_epoch(),
     })
 }
@@ -36,6 +38,16 @@ pub async fn remove_process(
 struct Removed {
     ids: Vec<v1::ProcessIdentifier>,
     output_bytes: u64,
+    not_allowed: Vec<v1::ProcessIdentifier>,
+}
+
+/// What it takes: what is to be forgotten when it was read, who reads it may make forgotten.
+fn verb(info: &ProcessInfo) -> Verb {
+    if info.spec.retention.until_read {
+        Verb::Output
+    } else {
+        Verb::Stop
+    }
 }
 
 impl Removed {
@@ -57,7 +69,8 @@ async fn named(
 ) -> Result<(), Status> {
     let mut infos = Vec::new();
     for id in ids {
-        let info = server.process(*id)?.info();
+        let info = server.process(client, *id)?.info();
+        client.access.may(verb(&info)).map_err(errors::denied)?;
         if info.end.is_none() {
             return Err(errors::process_running(*id));
         }
@@ -72,20 +85,32 @@ async fn named(
     Ok(())
 }
 
-/// Those of them that have ended.
+/// Those of them that have ended, as far as the client may remove them.
 async fn selected(
     server: &Server,
     client: &Client,
     selector: &Selector,
     removed: &mut Removed,
 ) -> Result<(), Status> {
+    client.access.may(Verb::List).map_err(errors::denied)?;
     let mut infos = Vec::new();
+    let mut denied = None;
     for process in server.mirror.selected(selector) {
         tokio::task::coop::consume_budget().await;
         let info = process.info();
-        if info.end.is_some() {
+        if info.end.is_none() {
+            continue;
+        }
+        if let Err(denial) = client.access.may(verb(&info)) {
+            let id = info.id.to_string();
+            removed.not_allowed.push(v1::ProcessIdentifier { id });
+            denied = Some(denial);
+        } else {
             infos.push(info);
         }
+    }
+    if let Some(denial) = denied.filter(|_| infos.is_empty()) {
+        return Err(errors::denied(denial));
     }
     for info in infos {
         match remove(server, client, info.id).await {

@@ -1,6 +1,7 @@
 //! ResizeTerminal.
 
 use prn_ipc_protocol::message::{Ask, TerminalSize};
+use prn_ipc_protocol::policy::Verb;
 use prn_ipc_protocol::types::ProcessId;
 use prn_proto::v1;
 use tonic::Status;
@@ -19,7 +20,7 @@ pub async fn resize_terminal(
     request: v1::ResizeTerminalRequest,
 ) -> Result<v1::ResizeTerminalResponse, Status> {
     let (id, size) = terminal::resize(request)?;
-    server.process(id)?;
+    server.allowed(client, Verb::Input, id)?;
     resize(server, client, id, size)
         .await
         .map_err(|failure| errors::failed(&failure, id, None))?;

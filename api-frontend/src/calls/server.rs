@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use nix::sys::utsname::uname;
 use prn_ipc_protocol::config;
-use prn_ipc_protocol::policy::Policy;
-use prn_ipc_protocol::types::{ProcessId, UnixMicros};
-use prn_proto::tls::{Certificate, Fingerprint};
+use prn_ipc_protocol::policy::Verb;
+use prn_ipc_protocol::types::{ProcessId, UnixMicros, WorkspaceName};
+use prn_proto::tls::Certificate;
 use tonic::Status;
 
 use crate::clients::{Client, Clients, until};
@@ -14,10 +14,12 @@ use crate::convert::start::Defaults;
 use crate::errors;
 use crate::mirror::{Mirror, Process};
 use crate::permits::Permits;
+use crate::quota::ClientNumber;
 use crate::quota::{Full, Limit, Quota, Slot};
 use crate::stops::Stops;
 use crate::subscribe::chunks::Chunks;
 use crate::supervisor::Supervisor;
+use crate::workspaces::Workspace;
 
 /// Most input streams of a client. Of each there are here at most 256 KiB that were not read yet
 /// ([`crate::connection`]), a message of 64 KiB that was read in part, and two that wait to be
@@ -42,21 +44,21 @@ const WAITED_FOR: usize = 1024;
 const WATCHES_MAX: u32 = 256;
 const WATCHES_PER_CLIENT: u32 = 64;
 
-fn of_clients(max: u32, per_client: u32, clients: u32) -> Arc<Quota<Fingerprint>> {
+fn of_clients(max: u32, per_client: u32, clients: u32) -> Arc<Quota<ClientNumber>> {
     Quota::new(Limit::shared(max, clients), Limit::own(per_client))
 }
 
 /// The places of a call that waits for so many processes.
 pub fn enter_waits(
-    waits: &Arc<Quota<Fingerprint>>,
-    client: Fingerprint,
+    waits: &Arc<Quota<ClientNumber>>,
+    client: ClientNumber,
     processes: usize,
-) -> Result<Vec<Slot<Fingerprint>>, Full> {
+) -> Result<Vec<Slot<ClientNumber>>, Full> {
     let count = processes.div_ceil(WAITED_FOR).max(1);
     (0..count).map(|_| waits.enter(client, client)).collect()
 }
 
-fn inputs(subscribers_max: u32, clients: u32) -> Arc<Quota<Fingerprint>> {
+fn inputs(subscribers_max: u32, clients: u32) -> Arc<Quota<ClientNumber>> {
     let all = subscribers_max / SUBSCRIBERS_PER_INPUT;
     Quota::new(
         Limit::shared(all, clients),
@@ -78,19 +80,17 @@ pub struct Server {
     /// The output streams that are open.
     pub subscribers: Arc<Quota<ProcessId>>,
     /// The input streams that are open, of each client.
-    pub inputs: Arc<Quota<Fingerprint>>,
+    pub inputs: Arc<Quota<ClientNumber>>,
     /// The calls that wait for the end of processes.
-    pub waits: Arc<Quota<Fingerprint>>,
+    pub waits: Arc<Quota<ClientNumber>>,
     /// The watches.
-    pub watches: Arc<Quota<Fingerprint>>,
+    pub watches: Arc<Quota<ClientNumber>>,
     /// Output that was read lately.
     pub chunks: Arc<Chunks>,
     /// This run of the server.
     pub epoch: Arc<str>,
     /// What a process gets that asks for nothing else.
     pub defaults: Defaults,
-    /// Who may do what.
-    pub policy: Policy,
     /// What is always so.
     pub about: About,
 }
@@ -156,7 +156,6 @@ impl Server {
             chunks: Arc::default(),
             epoch: config.epoch.to_string().into(),
             defaults: config.into(),
-            policy: config.policy.clone(),
             about: About {
                 started: config.started,
                 processes_max: config.processes_max,
@@ -172,12 +171,6 @@ impl Server {
         self.epoch.as_ref().to_owned()
     }
 
-    /// The name of a client's role; empty for one that has none.
-    pub fn role_of(&self, client: &Client) -> String {
-        let principal = self.policy.principals.get(&client.principal);
-        principal.map_or_else(String::new, |principal| principal.role.to_string())
-    }
-
     /// Why the channel to the supervisor is closed.
     pub fn gone(&self) -> Status {
         gone(&self.mirror)
@@ -186,10 +179,39 @@ impl Server {
     /// The process of this name.
     ///
     /// # Errors
-    /// There is none.
-    pub fn process(&self, id: ProcessId) -> Result<Arc<Process>, Status> {
+    /// There is none that this client gets to see.
+    pub fn process(&self, client: &Client, id: ProcessId) -> Result<Arc<Process>, Status> {
+        client.access.may(Verb::List).map_err(errors::denied)?;
         let process = self.mirror.process(id);
-        process.ok_or_else(|| errors::process_not_found(id))
+        let is_seen = |process: &Arc<Process>| {
+            let owner = &process.info().started_by;
+            client.access.scope().has(owner.as_ref())
+        };
+        process
+            .filter(is_seen)
+            .ok_or_else(|| errors::process_not_found(id))
+    }
+
+    /// The process of this name, with which this client may do that.
+    ///
+    /// # Errors
+    /// There is none that it gets to see, or it may not.
+    pub fn allowed(
+        &self,
+        client: &Client,
+        verb: Verb,
+        id: ProcessId,
+    ) -> Result<Arc<Process>, Status> {
+        // What a client gets to see is all that its role reaches.
+        let process = self.process(client, id)?;
+        client.access.may(verb).map_err(errors::denied)?;
+        Ok(process)
+    }
+
+    /// The workspace of this name, if this client gets to see it.
+    pub fn workspace(&self, client: &Client, name: &WorkspaceName) -> Option<Workspace> {
+        let workspace = self.mirror.workspace(name);
+        workspace.filter(|workspace| client.sees(workspace))
     }
 }
 
@@ -205,11 +227,12 @@ pub fn gone(mirror: &Mirror) -> Status {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::quota::tests::number;
 
     #[test]
     fn a_client_has_so_many_waits_and_fewer_if_they_wait_for_many() {
         let waits = of_clients(WAITS_MAX, WAITS_PER_CLIENT, 2);
-        let [one, other] = ["one", "other"].map(|name| Fingerprint::of(name.as_bytes()));
+        let [one, other] = ["one", "othr"].map(number);
         let enter = |processes| enter_waits(&waits, one, processes);
         let held: Vec<_> = std::iter::from_fn(|| enter(1).ok()).collect();
         assert_eq!(held.len(), 128);
@@ -224,7 +247,7 @@ mod tests {
     #[test]
     fn all_clients_together_have_no_more_watches_than_there_is_room_for() {
         let watches = of_clients(WATCHES_MAX, WATCHES_PER_CLIENT, 32);
-        let of = |client: u32| Fingerprint::of(&client.to_be_bytes());
+        let of = |client: u32| ClientNumber(client);
         let mut held = vec![];
         for client in 0..31 {
             held.extend(std::iter::from_fn(|| {

@@ -1,6 +1,7 @@
 //! SignalProcess.
 
 use prn_ipc_protocol::message::{Ask, Refusal, Whom};
+use prn_ipc_protocol::policy::Verb;
 use prn_proto::v1;
 use tonic::Status;
 
@@ -18,7 +19,7 @@ pub async fn signal_process(
     request: v1::SignalProcessRequest,
 ) -> Result<v1::SignalProcessResponse, Status> {
     let signal = signal(request)?;
-    let process = server.process(signal.id)?;
+    let process = server.allowed(client, Verb::Signal, signal.id)?;
     if process.info().end.is_some() {
         return Err(errors::process_ended(signal.id));
     }

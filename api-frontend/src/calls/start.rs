@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use prn_api_frontend::log;
 use prn_ipc_protocol::message::{Ask, ProcessInfo, Refusal, Reply, StartSpec};
+use prn_ipc_protocol::policy::Verb;
 use prn_ipc_protocol::types::ProcessId;
 use prn_proto::v1;
 use ring::rand::{SecureRandom, SystemRandom};
@@ -15,6 +16,7 @@ use crate::convert::process::process;
 use crate::convert::start::start_spec;
 use crate::errors::{self, Asked};
 use crate::failure::Failure;
+use crate::scope::Scope;
 use crate::supervisor::{Answered, Unexpected};
 
 /// Starts a process.
@@ -23,19 +25,55 @@ pub async fn start(
     client: &Client,
     request: v1::StartRequest,
 ) -> Result<v1::StartResponse, Status> {
-    let spec = start_spec(request, &server.defaults, mint)?;
+    let spec = spec(server, client, request)?;
     if server.mirror.draining() {
         return Err(errors::draining());
     }
     let (id, asked) = (spec.id, Asked::from(&spec));
     let started = ask(server, client, spec)
         .await
-        .map_err(|failure| errors::failed(&failure, id, Some(&asked)))?;
+        .map_err(|failure| failed(server, client, &failure, id, &asked))?;
     Ok(v1::StartResponse {
         response: Some(process(&started.info)),
         boot_epoch: server.boot_epoch(),
         already_running: started.is_existing,
     })
+}
+
+/// What is asked for, as far as the client may ask for anything like it.
+pub fn spec(
+    server: &Server,
+    client: &Client,
+    request: v1::StartRequest,
+) -> Result<StartSpec, Status> {
+    let role = client.access.may(Verb::Start).map_err(errors::denied)?;
+    let spec = start_spec(request, &server.defaults, Some(role), mint)?;
+    if let Some(name) = &spec.process.workspace {
+        let workspace = server.mirror.workspace(name);
+        if workspace.is_some_and(|workspace| !client.sees(&workspace)) {
+            return Err(errors::workspace_not_found(name));
+        }
+    }
+    Ok(spec)
+}
+
+/// A start failed. Of a process that the client does not get to see, it is told that it has the name,
+/// and no more.
+pub fn failed(
+    server: &Server,
+    client: &Client,
+    failure: &Failure,
+    id: ProcessId,
+    asked: &Asked,
+) -> Status {
+    match (failure, asked.name()) {
+        (Failure::Refused(Refusal::NameTaken(other)), Some(name))
+            if *client.access.scope() != Scope::All && server.process(client, *other).is_err() =>
+        {
+            errors::name_taken(name, None)
+        }
+        _ => errors::failed(failure, id, Some(asked)),
+    }
 }
 
 /// The supervisor's answer.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use prn_ipc_protocol::message::{Ask, ProcessInfo, Refusal, Reply, StopHow};
+use prn_ipc_protocol::policy::Verb;
 use prn_ipc_protocol::types::ProcessId;
 use prn_proto::v1;
 use tonic::Status;
@@ -23,7 +24,7 @@ pub async fn stop(
     request: v1::StopRequest,
 ) -> Result<v1::StopResponse, Status> {
     let (id, how) = convert::stop::stop(request)?;
-    let known = server.process(id)?.info();
+    let known = server.allowed(client, Verb::Stop, id)?.info();
     // What has ended is not the supervisor's business any more, and the answer stays the same.
     let info = if known.end.is_some() {
         known

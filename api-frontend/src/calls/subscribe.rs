@@ -10,10 +10,12 @@ use std::time::Duration;
 use futures_util::stream::unfold;
 use prn_ipc_protocol::message::{Ask, Reply};
 use prn_ipc_protocol::output::Reader;
+use prn_ipc_protocol::policy::Verb;
 use prn_ipc_protocol::types::{ProcessId, UnixMicros};
 use prn_proto::v1;
 use tonic::Status;
 
+use crate::access::until_over;
 use crate::calls::server::Server;
 use crate::clients::Client;
 use crate::convert::subscribe::wanted;
@@ -52,11 +54,11 @@ pub async fn subscribe(
     request: &v1::GetOutputRequest,
 ) -> Result<Opened, Status> {
     let (id, wanted) = wanted(request, UnixMicros::now())?;
-    let process = server.process(id)?;
+    let process = server.allowed(client, Verb::Output, id)?;
     // For as long as the stream lasts: a client that takes nothing holds a chunk of output here.
     let slot = server
         .subscribers
-        .enter(id, client.fingerprint)
+        .enter(id, client.number)
         .map_err(|full| errors::too_many_subscribers(full, id))?;
     let keeper = (!wanted.no_follow).then(|| Keeper::enter(&process, &server.supervisor));
     let until_read = process.info().spec.retention.until_read;
@@ -83,7 +85,7 @@ pub async fn subscribe(
     );
     let forget = forget(server, client, read.clone());
     Ok(Opened {
-        frames: Box::pin(frames),
+        frames: until_over(Box::pin(frames), &client.access),
         sent: Box::new(move || {
             let is_read = until_read && has_all.load(Ordering::Acquire);
             // Once, however often it is read until then.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures_util::{StreamExt, stream};
 use prn_ipc_protocol::kernel::tree_usage;
 use prn_ipc_protocol::message::{Ask, LiveUsage, Refusal, Reply};
+use prn_ipc_protocol::policy::Verb;
 use prn_ipc_protocol::types::{ProcessId, UnixMicros};
 use prn_proto::v1;
 use prost::encoding::message::encoded_len;
@@ -42,9 +43,11 @@ pub async fn get_usage(
 ) -> Result<v1::GetUsageResponse, Status> {
     let with_tasks = request.with_tasks;
     let sampled_at = UnixMicros::now();
-    let usages = match several(request.processes, request.selector)? {
+    client.access.may(Verb::List).map_err(errors::denied)?;
+    let scope = client.access.scope();
+    let usages = match several(request.processes, request.selector, scope)? {
         Several::Named(ids) => {
-            let processes = ids.into_iter().map(|id| server.process(id));
+            let processes = ids.into_iter().map(|id| server.process(client, id));
             let processes = processes.collect::<Result<Vec<_>, _>>()?;
             all(server, client, processes, with_tasks).await
         }

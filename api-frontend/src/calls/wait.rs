@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use prn_ipc_protocol::policy::Verb;
 use prn_proto::v1;
 use prost::encoding::message::encoded_len;
 use tonic::Status;
@@ -30,10 +31,11 @@ pub async fn wait(
     client: &Client,
     request: v1::WaitRequest,
 ) -> Result<v1::WaitResponse, Status> {
-    let wait = wait::wait(request)?;
-    let processes = processes(server, &wait.of)?;
+    client.access.may(Verb::List).map_err(errors::denied)?;
+    let wait = wait::wait(request, client.access.scope())?;
+    let processes = processes(server, client, &wait.of)?;
     if !is_over(&processes, &wait) {
-        let _waits = enter_waits(&server.waits, client.fingerprint, processes.len())
+        let _waits = enter_waits(&server.waits, client.number, processes.len())
             .map_err(errors::too_many_waits)?;
         tokio::select! {
             () = over(&processes, &wait) => {}
@@ -50,9 +52,9 @@ pub async fn wait(
     Ok(answer)
 }
 
-fn processes(server: &Server, of: &Several) -> Result<Vec<Arc<Process>>, Status> {
+fn processes(server: &Server, client: &Client, of: &Several) -> Result<Vec<Arc<Process>>, Status> {
     match of {
-        Several::Named(ids) => ids.iter().map(|id| server.process(*id)).collect(),
+        Several::Named(ids) => ids.iter().map(|id| server.process(client, *id)).collect(),
         Several::Selected(selector) => Ok(server.mirror.selected(selector).collect()),
     }
 }

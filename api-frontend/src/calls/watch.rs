@@ -1,26 +1,26 @@
 //! Watch: answered from the mirror.
 
-use std::pin::Pin;
 use std::sync::Arc;
 
-use futures_util::Stream;
 use futures_util::stream::unfold;
-use prn_proto::tls::Fingerprint;
+use prn_ipc_protocol::policy::Verb;
 use prn_proto::v1;
 use tokio::sync::watch;
 use tonic::Status;
 
+use crate::access::{Sent, until_over};
 use crate::calls::server::{self, Server};
 use crate::clients::Client;
 use crate::convert;
 use crate::errors;
 use crate::mirror::Mirror;
+use crate::quota::ClientNumber;
 use crate::quota::Slot;
 use crate::supervisor::Supervisor;
 use crate::watching::{Step, Watching};
 
 /// What a watch sends.
-pub type Changes = Pin<Box<dyn Stream<Item = Result<v1::WatchResponse, Status>> + Send>>;
+pub type Changes = Sent<v1::WatchResponse>;
 
 /// Opens a stream of changes.
 pub fn watch(
@@ -28,9 +28,10 @@ pub fn watch(
     client: &Client,
     request: v1::WatchRequest,
 ) -> Result<Changes, Status> {
-    let wanted = convert::watch::watch(request, &server.epoch)?;
+    client.access.may(Verb::List).map_err(errors::denied)?;
+    let wanted = convert::watch::watch(request, &server.epoch, client.access.scope())?;
     // For as long as the stream lasts.
-    let slot = server.watches.enter(client.fingerprint, client.fingerprint);
+    let slot = server.watches.enter(client.number, client.number);
     let slot = slot.map_err(errors::too_many_watches)?;
     // Before the first look, so that no change is missed.
     let news = server.mirror.news();
@@ -43,10 +44,11 @@ pub fn watch(
         is_over: false,
         _slot: slot,
     };
-    Ok(Box::pin(unfold(sending, |mut sending| async {
+    let changes = unfold(sending, |mut sending| async {
         let message = sending.next().await?;
         Some((message, sending))
-    })))
+    });
+    Ok(until_over(Box::pin(changes), &client.access))
 }
 
 struct Sending {
@@ -57,7 +59,7 @@ struct Sending {
     /// The supervisor says nothing more.
     is_closed: bool,
     is_over: bool,
-    _slot: Slot<Fingerprint>,
+    _slot: Slot<ClientNumber>,
 }
 
 impl Sending {

@@ -1,6 +1,7 @@
 //! CreateWorkspace, ListWorkspaces and RemoveWorkspace. Lists are answered from the mirror.
 
 use prn_ipc_protocol::message::{Ask, Reply, StopHow, WorkspaceSpec};
+use prn_ipc_protocol::policy::Verb;
 use prn_ipc_protocol::types::WorkspaceName;
 use prn_proto::v1;
 use tonic::Status;
@@ -19,6 +20,7 @@ pub async fn create_workspace(
     client: &Client,
     request: v1::CreateWorkspaceRequest,
 ) -> Result<v1::CreateWorkspaceResponse, Status> {
+    client.access.may(Verb::Workspace).map_err(errors::denied)?;
     let spec = workspace::create(request)?;
     if server.mirror.draining() {
         return Err(errors::draining());
@@ -26,7 +28,7 @@ pub async fn create_workspace(
     let name = spec.name.clone();
     let created = create(server, client, spec)
         .await
-        .map_err(|failure| failed(server, &failure, &name))?;
+        .map_err(|failure| failed(server, client, &failure, &name))?;
     Ok(v1::CreateWorkspaceResponse {
         workspace: Some(shown(&created)),
         boot_epoch: server.boot_epoch(),
@@ -58,13 +60,18 @@ async fn create(
     server.supervisor.ask(client, permit, ask, read).await
 }
 
-/// Lists all workspaces.
-pub fn list_workspaces(server: &Server) -> v1::ListWorkspacesResponse {
+/// Lists all workspaces that the client gets to see.
+pub fn list_workspaces(
+    server: &Server,
+    client: &Client,
+) -> Result<v1::ListWorkspacesResponse, Status> {
+    client.access.may(Verb::List).map_err(errors::denied)?;
     let workspaces = server.mirror.workspaces();
-    v1::ListWorkspacesResponse {
-        workspaces: workspaces.iter().map(shown).collect(),
+    let seen = workspaces.iter().filter(|one| client.sees(one));
+    Ok(v1::ListWorkspacesResponse {
+        workspaces: seen.map(shown).collect(),
         boot_epoch: server.boot_epoch(),
-    }
+    })
 }
 
 /// Removes a workspace.
@@ -74,12 +81,13 @@ pub async fn remove_workspace(
     request: v1::RemoveWorkspaceRequest,
 ) -> Result<v1::RemoveWorkspaceResponse, Status> {
     let Removal { name, how } = workspace::remove(request)?;
-    if server.mirror.workspace(&name).is_none() {
+    if server.workspace(client, &name).is_none() {
         return Err(errors::workspace_not_found(&name));
     }
+    client.access.may(Verb::Workspace).map_err(errors::denied)?;
     let leaving = remove(server, client, name.clone(), how)
         .await
-        .map_err(|failure| failed(server, &failure, &name))?;
+        .map_err(|failure| failed(server, client, &failure, &name))?;
     Ok(v1::RemoveWorkspaceResponse {
         leaving,
         boot_epoch: server.boot_epoch(),
@@ -111,7 +119,7 @@ async fn remove(
     server.supervisor.ask(client, permit, ask, read).await
 }
 
-fn failed(server: &Server, failure: &Failure, name: &WorkspaceName) -> Status {
-    let known = server.mirror.workspace(name);
+fn failed(server: &Server, client: &Client, failure: &Failure, name: &WorkspaceName) -> Status {
+    let known = server.workspace(client, name);
     errors::workspace_failed(failure, name, known.as_ref())
 }

@@ -9,6 +9,7 @@ use crate::convert::fields::{InvalidField, Violations};
 use crate::convert::time::maybe;
 use crate::convert::{digest, enums, selector};
 use crate::mirror::Order;
+use crate::scope::Scope;
 use crate::selector::Selector;
 
 /// Most processes of a page.
@@ -56,12 +57,18 @@ pub enum Page {
 }
 
 impl Query {
-    /// From a request that came at the time `now`, in the supervisor's run `epoch`.
-    pub fn new(raw: &v1::ListRequest, now: UnixMicros, epoch: &str) -> Result<Self, Violations> {
+    /// From a request that came at the time `now`, in the supervisor's run `epoch`, of somebody who
+    /// gets to see this.
+    pub fn new(
+        raw: &v1::ListRequest,
+        now: UnixMicros,
+        epoch: &str,
+        scope: &Scope,
+    ) -> Result<Self, Violations> {
         let mut violations = Violations::default();
         let digest = digest(raw, epoch);
         let order = violations.check(enums::asked_order(raw.order));
-        let selection = Selection::new(raw, now, &mut violations);
+        let selection = Selection::new(raw, now, scope, &mut violations);
         let page = Page::new(raw, &digest, &mut violations);
         match (order, selection, page) {
             (Some(order), Some(selection), Some(page)) => Ok(Self {
@@ -77,10 +84,15 @@ impl Query {
 }
 
 impl Selection {
-    fn new(raw: &v1::ListRequest, now: UnixMicros, violations: &mut Violations) -> Option<Self> {
+    fn new(
+        raw: &v1::ListRequest,
+        now: UnixMicros,
+        scope: &Scope,
+        violations: &mut Violations,
+    ) -> Option<Self> {
         let selector = match &raw.selector {
-            Some(raw) => selector::selector(raw, violations),
-            None => Some(Selector::default()),
+            Some(raw) => selector::selector(raw, scope, violations),
+            None => Some(Selector::of(scope)),
         };
         let running = violations.check(selector::running(raw.state, "state"));
         type Time<'a> = Option<&'a v1::OutputTime>;
@@ -205,7 +217,7 @@ mod tests {
     #[test]
     fn each_bad_field_is_told_and_a_token_is_of_one_request_and_one_run() {
         let fields = |raw: &v1::ListRequest, epoch: &str| -> Vec<String> {
-            Query::new(raw, NOW, epoch)
+            Query::new(raw, NOW, epoch, &Scope::All)
                 .err()
                 .unwrap_or_default()
                 .fields()

@@ -3,20 +3,26 @@
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 
-use prn_ipc_protocol::types::{LABELS_MAX, ProcessId, ProcessName};
+use prn_ipc_protocol::types::{AccessName, LABELS_MAX, ProcessId, ProcessName};
 use prn_proto::v1;
 use prn_proto::v1::label_match::Operator;
 use prn_proto::v1::process_selector::Outcome as ApiOutcome;
 
 use crate::convert::fields::{InvalidField, Violations};
 use crate::convert::{id, workspace};
+use crate::scope::Scope;
 use crate::selector::{LabelIs, LabelMatch, Outcome, Selector, Short};
 
 /// Most processes, and most names, that a request can list.
 pub const NAMED_MAX: usize = 1000;
 
-/// What a request selects, in its field `selector`; each fault is noted.
-pub fn selector(raw: &v1::ProcessSelector, violations: &mut Violations) -> Option<Selector> {
+/// What a request selects, in its field `selector`, of what its client gets to see; each fault is
+/// noted.
+pub fn selector(
+    raw: &v1::ProcessSelector,
+    scope: &Scope,
+    violations: &mut Violations,
+) -> Option<Selector> {
     let ids = violations
         .check(at_most(
             raw.processes.len(),
@@ -39,6 +45,7 @@ pub fn selector(raw: &v1::ProcessSelector, violations: &mut Violations) -> Optio
             .check(workspace::name(name.to_owned(), "selector.workspace"))
             .map(Some),
     };
+    let started_by = violations.check(started_by(&raw.started_by));
     Some(Selector {
         ids: Some(ids?.into_iter().collect()).filter(|ids: &BTreeSet<_>| !ids.is_empty()),
         short: short?,
@@ -47,7 +54,18 @@ pub fn selector(raw: &v1::ProcessSelector, violations: &mut Violations) -> Optio
         running: running?,
         outcome: outcome?,
         workspace: workspace?,
+        started_by: started_by?,
+        scope: scope.clone(),
     })
+}
+
+fn started_by(raw: &str) -> Result<Option<AccessName>, InvalidField> {
+    if raw.is_empty() {
+        return Ok(None);
+    }
+    let name = AccessName::try_from(raw.to_owned());
+    name.map(Some)
+        .map_err(|why| InvalidField::new("selector.started_by", why))
 }
 
 /// The processes that a field names, in its order, each once.
@@ -185,7 +203,7 @@ mod tests {
 
     fn converted(raw: &v1::ProcessSelector) -> Result<Selector, Vec<String>> {
         let mut violations = Violations::default();
-        let selector = selector(raw, &mut violations);
+        let selector = selector(raw, &Scope::All, &mut violations);
         let faults: Vec<_> = violations
             .fields()
             .map(|fault| fault.field.clone())
@@ -227,6 +245,7 @@ mod tests {
             state: v1::ProcessState::Zombie.into(),
             outcome: 7,
             workspace: "../x".to_owned(),
+            started_by: "a b".to_owned(),
         };
         let expected = [
             "selector.processes[1].id",
@@ -240,6 +259,7 @@ mod tests {
             "selector.state",
             "selector.outcome",
             "selector.workspace",
+            "selector.started_by",
         ];
         assert_eq!(converted(&raw).unwrap_err(), expected);
         let long = v1::ProcessSelector {

@@ -5,9 +5,10 @@ use std::ffi::CString;
 
 use prn_ipc_protocol::config;
 use prn_ipc_protocol::message::{
-    Input, Keeping, OutputStore, Overflow, ProcessSpec, StartSpec, TerminalSize,
+    Input, Keeping, OutputStore, Overflow, ProcessSpec, Profile, StartSpec, TerminalSize,
 };
 use prn_ipc_protocol::output_max;
+use prn_ipc_protocol::policy::Role;
 use prn_ipc_protocol::types::{ARGUMENTS_MAX, Argv, Limits, Millis, ProcessId};
 use prn_proto::defaults::FOLLOW_TIMEOUT;
 use prn_proto::v1;
@@ -42,6 +43,23 @@ impl From<&config::Frontend> for Defaults {
     }
 }
 
+/// Limits of a process that asks for none: its client's role's, then the server's, as far as the role
+/// allows those.
+pub fn default_limits(defaults: &Defaults, role: Option<&Role>) -> Limits {
+    role.map_or_else(
+        || defaults.limits.clone(),
+        |role| role.defaults.or(&defaults.limits.lowest(&role.ceilings)),
+    )
+}
+
+/// What confines a process that does not say it: no less than its client's role wants.
+fn default_profile(role: Option<&Role>) -> Profile {
+    match role.map(|role| role.profile) {
+        Some(Profile::Strict) => Profile::Strict,
+        Some(Profile::Default | Profile::None) | None => Profile::default(),
+    }
+}
+
 /// Command, arguments and environment are too long together: so that a start request stays well
 /// below the largest datagram, environment counts as well here.
 pub fn too_long() -> InvalidField {
@@ -51,10 +69,11 @@ pub fn too_long() -> InvalidField {
     InvalidField::new("args", why)
 }
 
-/// A start request; `mint` makes the id when the client left that to the server.
+/// A start request of somebody with this role; `mint` makes the id when the client left that to the server.
 pub fn start_spec<E: From<Violations>>(
     raw: v1::StartRequest,
     defaults: &Defaults,
+    role: Option<&Role>,
     mint: impl FnOnce() -> Result<ProcessId, E>,
 ) -> Result<StartSpec, E> {
     let mut violations = Violations::default();
@@ -64,7 +83,7 @@ pub fn start_spec<E: From<Violations>>(
         violations.check(id::parsed(&raw.id, "id"))
     };
     let input = input(&raw, &mut violations);
-    let output = keeping(&raw, defaults, &mut violations);
+    let output = keeping(&raw, defaults, role, &mut violations);
     let profile = violations.check(enums::asked_profile(raw.profile));
     let timeout = violations.check(positive_millis(raw.timeout, "timeout"));
     let stop_grace = violations.check(millis(raw.stop_grace, "stop_grace"));
@@ -85,14 +104,14 @@ pub fn start_spec<E: From<Violations>>(
             process: ProcessSpec {
                 argv: run.argv,
                 working_directory: directory?,
-                limits: limits?.or(&defaults.limits),
+                limits: limits?.or(&default_limits(defaults, role)),
                 best_effort_limits: raw.best_effort_limits,
                 input: input?,
                 output: output?,
                 timeout: timeout?,
                 stop_grace: stop_grace?.unwrap_or(defaults.stop_grace),
                 linger: raw.linger,
-                profile: profile?.unwrap_or_default(),
+                profile: profile?.unwrap_or_else(|| default_profile(role)),
                 paths: paths?,
                 workspace: workspace?,
                 name: name?,
@@ -154,16 +173,18 @@ fn terminal_size(raw: &v1::StartRequest) -> Result<TerminalSize, InvalidField> {
 fn keeping(
     raw: &v1::StartRequest,
     defaults: &Defaults,
+    role: Option<&Role>,
     violations: &mut Violations,
 ) -> Option<Keeping> {
     let overflow = violations.check(overflow(raw));
     let store = violations.check(enums::asked_store(raw.output_store));
+    let most = role.and_then(|role| role.output_max).unwrap_or(u64::MAX);
     let store = store.map(|store| store.unwrap_or(OutputStore::Memory));
     let max = match raw.output_max_bytes {
         0 if store == Some(OutputStore::Disk) => {
-            Some(defaults.output_max.min(defaults.output_disk))
+            Some(defaults.output_max.min(defaults.output_disk).min(most))
         }
-        0 => Some(defaults.output_max),
+        0 => Some(defaults.output_max.min(most)),
         bytes => {
             let max = output_max(bytes);
             violations.check(max.map_err(|why| InvalidField::new("output_max_bytes", why)))
@@ -268,7 +289,6 @@ fn check_size(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use prn_ipc_protocol::message::Profile;
     use prn_ipc_protocol::types::LimitName;
 
     const ID: &str = "00ff10a9e28b7c4d5566778899aabbcc";
@@ -280,7 +300,7 @@ mod tests {
             output_disk: 1 << 30,
             stop_grace: 10_000.try_into().unwrap(),
         };
-        start_spec(raw, &defaults, || Ok(ProcessId::from_bytes([7; 16])))
+        start_spec(raw, &defaults, None, || Ok(ProcessId::from_bytes([7; 16])))
     }
 
     fn command(command: &str) -> v1::StartRequest {

@@ -6,6 +6,7 @@ use prn_proto::v1::wait_request::Condition as ApiCondition;
 
 use crate::convert::fields::{InvalidField, Violations};
 use crate::convert::several::{Several, several};
+use crate::scope::Scope;
 
 /// What is waited for.
 #[derive(Debug, PartialEq, Eq)]
@@ -37,11 +38,11 @@ impl Condition {
     }
 }
 
-/// What a request waits for.
-pub fn wait(raw: v1::WaitRequest) -> Result<Wait, Violations> {
+/// What a request waits for, of what its client gets to see.
+pub fn wait(raw: v1::WaitRequest, scope: &Scope) -> Result<Wait, Violations> {
     let mut violations = Violations::default();
     let condition = violations.check(condition(raw.condition));
-    match (several(raw.processes, raw.selector), condition) {
+    match (several(raw.processes, raw.selector, scope), condition) {
         (Ok(of), Some(condition)) => Ok(Wait {
             of,
             is_any: raw.any,
@@ -97,7 +98,7 @@ mod tests {
             condition: 9,
             ..Default::default()
         };
-        let faults = wait(raw).unwrap_err();
+        let faults = wait(raw, &Scope::All).unwrap_err();
         let fields: Vec<_> = faults.fields().map(|fault| fault.field.as_str()).collect();
         assert_eq!(fields, ["processes[0].id", "condition"]);
     }

@@ -8,6 +8,7 @@ use prost::Message;
 use crate::convert::digest::digest;
 use crate::convert::fields::{InvalidField, Violations};
 use crate::convert::selector;
+use crate::scope::Scope;
 use crate::selector::Selector;
 
 /// What is watched.
@@ -36,7 +37,7 @@ pub enum From {
     Elsewhere(String),
 }
 
-/// The cursors of one selector, in one run of the server.
+/// The cursors of one selector, in one run of the server, of those who get to see the same.
 #[derive(Debug, Clone)]
 pub struct Cursors {
     epoch: Arc<str>,
@@ -44,10 +45,10 @@ pub struct Cursors {
 }
 
 impl Cursors {
-    fn new(selector: &v1::ProcessSelector, epoch: &Arc<str>) -> Self {
+    fn new(selector: &v1::ProcessSelector, epoch: &Arc<str>, scope: &Scope) -> Self {
         Self {
             epoch: Arc::clone(epoch),
-            digest: digest(&[&selector.encode_to_vec()]),
+            digest: digest(&[&selector.encode_to_vec(), &scope.bytes()]),
         }
     }
 
@@ -82,12 +83,12 @@ impl Cursors {
     }
 }
 
-/// What a request watches, in the supervisor's run `epoch`.
-pub fn watch(raw: v1::WatchRequest, epoch: &Arc<str>) -> Result<Watch, Violations> {
+/// What a request watches, in the supervisor's run `epoch`, of what its client gets to see.
+pub fn watch(raw: v1::WatchRequest, epoch: &Arc<str>, scope: &Scope) -> Result<Watch, Violations> {
     let mut violations = Violations::default();
     let selected = raw.selector.unwrap_or_default();
-    let cursors = Cursors::new(&selected, epoch);
-    let selector = selector::selector(&selected, &mut violations);
+    let cursors = Cursors::new(&selected, epoch, scope);
+    let selector = selector::selector(&selected, scope, &mut violations);
     let from = violations.check(cursors.read(raw.after));
     match (selector, from) {
         (Some(selector), Some(from)) => Ok(Watch {
@@ -111,7 +112,7 @@ mod tests {
             after: after.to_owned(),
             ..Default::default()
         };
-        watch(raw, &epoch.into()).map(|watch| watch.from)
+        watch(raw, &epoch.into(), &Scope::All).map(|watch| watch.from)
     }
 
     #[test]
@@ -121,7 +122,7 @@ mod tests {
             names: vec!["web".to_owned()],
             ..all()
         };
-        let cursor = Cursors::new(&web(), &"e0".into()).at(0x1f);
+        let cursor = Cursors::new(&web(), &"e0".into(), &Scope::All).at(0x1f);
         assert_eq!(
             from(web(), &cursor, "e0"),
             Ok(From::Change(0x1f, cursor.clone()))

@@ -38,17 +38,26 @@ pub fn process_forgotten(id: ProcessId) -> Status {
     )
 }
 
-/// The name is that of this process, which is alive.
-pub fn name_taken(name: &ProcessName, id: ProcessId) -> Status {
+/// The name is that of this process, which is alive. `None`: of one that the client does not get to
+/// see.
+pub fn name_taken(name: &ProcessName, id: Option<ProcessId>) -> Status {
     let name = name.as_str();
-    let message = format!(
-        "name: process {id} is alive and has the name {name}: stop it, or take another name"
-    );
-    let metadata = [(key::NAME, name.to_owned()), (key::ID, id.to_string())];
+    let message = match id {
+        Some(id) => format!(
+            "name: process {id} is alive and has the name {name}: stop it, or take another name"
+        ),
+        None => format!("name: a process of another client has the name {name}: take another name"),
+    };
+    let id = id.map(|id| id.to_string());
+    let named = (key::NAME, name.to_owned());
+    let metadata: Vec<_> = [named]
+        .into_iter()
+        .chain(id.clone().map(|id| (key::ID, id)))
+        .collect();
     let code = Code::AlreadyExists;
     error(code, reason::NAME_TAKEN, message, &metadata, |details| {
         let why = "it is alive and has the name";
-        details.set_resource_info("proto.v1.Process", id.to_string(), "", why);
+        details.set_resource_info("proto.v1.Process", id.unwrap_or_default(), "", why);
     })
 }
 
@@ -163,7 +172,7 @@ mod tests {
 
     #[test]
     fn a_taken_name_says_whose_it_is() {
-        let status = name_taken(&ProcessName::try_from("web".to_owned()).unwrap(), ID);
+        let status = name_taken(&ProcessName::try_from("web".to_owned()).unwrap(), Some(ID));
         assert_eq!(status.code(), Code::AlreadyExists);
         assert!(status.message().contains("has the name web"));
         let info = status.get_details_error_info().unwrap();

@@ -141,7 +141,7 @@ fn refused(refusal: &Refusal, subject: Subject<'_>) -> Status {
             above_ceiling("disk_max_bytes", "disk_max_bytes", *ceiling)
         }
         Refusal::NameTaken(id) => match subject.start().and_then(Asked::name) {
-            Some(name) => process::name_taken(name, *id),
+            Some(name) => process::name_taken(name, Some(*id)),
             None => internal(),
         },
         Refusal::DeadlinePassed => process::deadline_passed(),

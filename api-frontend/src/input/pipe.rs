@@ -395,12 +395,12 @@ mod tests {
     use crate::convert::process::tests::info;
     use crate::input::writer::{By, Entry};
     use crate::mirror::{Mirror, Process};
+    use crate::quota::ClientNumber;
     use crate::supervisor::Command;
     use futures_util::FutureExt;
     use nix::fcntl::OFlag;
     use nix::unistd::{pipe2, read};
     use prn_ipc_protocol::message::Request;
-    use prn_proto::tls::Fingerprint;
     use std::os::fd::AsFd;
     use std::time::Duration;
     use tokio::sync::mpsc::UnboundedReceiver;
@@ -418,7 +418,7 @@ mod tests {
 
     fn by() -> By {
         By {
-            client: Fingerprint::of(b"client"),
+            client: ClientNumber(1),
             name: Some(info(ID, 1).id),
         }
     }

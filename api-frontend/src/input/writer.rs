@@ -11,8 +11,9 @@
 use std::sync::{Arc, PoisonError};
 
 use prn_ipc_protocol::types::Id;
-use prn_proto::tls::Fingerprint;
 use tokio::sync::{Mutex, OwnedMutexGuard, watch};
+
+use crate::quota::ClientNumber;
 
 /// The writers of one process.
 #[derive(Debug, Default)]
@@ -45,7 +46,7 @@ struct Newest {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct By {
     /// The client.
-    pub client: Fingerprint,
+    pub client: ClientNumber,
     /// Which of its writers. `None`: one that nobody else is.
     pub name: Option<Id>,
 }
@@ -180,6 +181,7 @@ mod tests {
     use super::*;
     use crate::convert::process::tests::info;
     use crate::mirror::{Mirror, Process};
+    use crate::quota::tests::number;
     use futures_util::FutureExt;
 
     const ID: &str = "00ff10a9e28b7c4d5566778899aabbcc";
@@ -192,7 +194,7 @@ mod tests {
 
     fn by(client: &str, name: u8) -> By {
         By {
-            client: Fingerprint::of(client.as_bytes()),
+            client: number(client),
             name: Some(Id::from_bytes([name; 16])),
         }
     }

@@ -297,6 +297,7 @@ async fn names_labels_and_lifetimes_reach_the_supervisor_and_come_back() {
     started.spec = spec;
     started.stop = Some(Stop {
         cause: ExitCause::LeaseExpired,
+        by: None,
         asked: UnixMicros(5_000_000),
         killed: Some(UnixMicros(6_000_000)),
         outlived: vec![b"7 (sl) eep) S 1".to_vec()],
@@ -633,7 +634,11 @@ async fn a_server_says_what_it_is_and_how_full() {
     };
     let server = describe().await;
     assert_eq!(server.version, env!("CARGO_PKG_VERSION"));
-    assert_eq!(server.api_revision, 1);
+    assert_eq!(server.api_revision, prn_proto::API_REVISION);
+    assert_eq!(
+        (server.principal.as_str(), server.role.as_str()),
+        ("client", "admin")
+    );
     assert_eq!(server.started_at.unwrap().seconds, 1);
     assert_eq!(server.boot_epoch, EPOCH.to_string());
     assert_eq!(

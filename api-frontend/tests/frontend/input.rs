@@ -19,7 +19,7 @@ use tokio::task::JoinHandle;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
-use super::{A, B, Client, DEADLINE, Frontend, ended, live, named, reason};
+use super::{A, B, Client, DEADLINE, Frontend, ended, live, named, principal, reason};
 
 const X: &str = "00000000000000000000000000000001";
 const Y: &str = "00000000000000000000000000000002";

@@ -14,6 +14,7 @@ fn workspace(text: &str) -> WorkspaceInfo {
         name: name(text),
         directory: std::ffi::CString::new(format!("/srv/workspace-{text}")).unwrap(),
         uid: 7,
+        created_by: Some(principal()),
         created: UnixMicros(3_000_000),
         disk: Some(DiskLimit {
             bytes: 1 << 20,

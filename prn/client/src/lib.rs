@@ -32,6 +32,7 @@
 //! # }
 //! ```
 
+mod access;
 mod choices;
 mod client;
 pub mod credentials;
@@ -64,6 +65,7 @@ mod watch;
 mod wire;
 mod workspace;
 
+pub use access::{Access, AccessQuestion, Reach, Startable, Verb};
 pub use choices::{DiskEnforcement, Layer, OutputPolicy, OutputStore, Profile, StopSignal};
 pub use client::{CALL_TIMEOUT, CONNECT_TIMEOUT, Client};
 pub use error::{Cause, ClientError, ExecFailure, ServerError};

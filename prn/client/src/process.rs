@@ -164,6 +164,8 @@ pub struct ProcessStatus {
     pub stop_grace: Option<Duration>,
     /// What its main process started lives on after that has exited.
     pub linger: bool,
+    /// Who has started it: the name that the server knows that client by, if the server says.
+    pub started_by: Option<String>,
 }
 
 impl TryFrom<v1::ProcessStatus> for ProcessStatus {
@@ -226,6 +228,7 @@ impl TryFrom<v1::ProcessStatus> for ProcessStatus {
             timeout: status.timeout.and_then(from_wire_duration),
             stop_grace: status.stop_grace.and_then(from_wire_duration),
             linger: status.linger,
+            started_by: Some(status.started_by).filter(|who| !who.is_empty()),
         })
     }
 }
@@ -269,6 +272,9 @@ pub struct StopStatus {
     pub killed_at: Option<SystemTime>,
     /// Tasks that were left then, some of them if they were many.
     pub outlived: Vec<StuckTask>,
+    /// Who asked for it: the name that the server knows that client by. `None`: nobody, as at the end
+    /// of its time.
+    pub stopped_by: Option<String>,
 }
 
 impl From<v1::StopStatus> for StopStatus {
@@ -278,6 +284,7 @@ impl From<v1::StopStatus> for StopStatus {
             asked_at: stop.asked_at.and_then(from_wire_time),
             killed_at: stop.killed_at.and_then(from_wire_time),
             outlived: StuckTask::all(stop.outlived),
+            stopped_by: Some(stop.stopped_by).filter(|who| !who.is_empty()),
         }
     }
 }

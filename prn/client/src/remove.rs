@@ -22,6 +22,10 @@ pub struct RemovedProcesses {
     pub removed: Vec<ProcessId>,
     /// Bytes of output that were kept of them.
     pub output_bytes: u64,
+    /// Which a selector selects as well, and this client's role does not let it remove.
+    #[cfg_attr(feature = "serde", serde(serialize_with = "crate::json::texts"))]
+    #[cfg_attr(feature = "schema", schemars(with = "Vec<String>"))]
+    pub not_allowed: Vec<ProcessId>,
 }
 
 impl Client {
@@ -46,10 +50,13 @@ impl Client {
             .answered(self.call_timeout, service.remove_process(request))
             .await?
             .into_inner();
+        let named = |ids: Vec<v1::ProcessIdentifier>| {
+            let ids = ids.into_iter().map(Process::named);
+            ids.collect::<Result<_, _>>()
+        };
         Ok(RemovedProcesses {
-            removed: (response.removed.into_iter())
-                .map(Process::named)
-                .collect::<Result<_, _>>()?,
+            removed: named(response.removed)?,
+            not_allowed: named(response.not_allowed)?,
             output_bytes: response.output_bytes,
         })
     }

@@ -25,6 +25,8 @@ pub struct Selector {
     pub outcome: Option<Outcome>,
     /// It was started in this workspace.
     pub workspace: Option<String>,
+    /// It was started by this principal.
+    pub started_by: Option<String>,
 }
 
 /// How a process ended.
@@ -165,6 +167,7 @@ impl From<Selector> for v1::ProcessSelector {
             state: State::to_wire(selector.state).into(),
             outcome: outcome.into(),
             workspace: selector.workspace.unwrap_or_default(),
+            started_by: selector.started_by.unwrap_or_default(),
         }
     }
 }

@@ -47,6 +47,10 @@ pub struct ServerInfo {
     pub client_certificate_not_after: Option<SystemTime>,
     /// Limits of a process that asks for none.
     pub default_limits: Limits,
+    /// The name that the server knows this client by.
+    pub principal: String,
+    /// What that one may do: the name of its role.
+    pub role: String,
     /// Kernel release of its machine.
     pub kernel: String,
     /// Name of its machine.
@@ -70,6 +74,8 @@ impl From<v1::GetServerResponse> for ServerInfo {
             certificate_not_after: raw.certificate_not_after.and_then(from_wire_time),
             client_certificate_not_after: raw.client_certificate_not_after.and_then(from_wire_time),
             default_limits: raw.default_limits.map(Limits::from).unwrap_or_default(),
+            principal: raw.principal,
+            role: raw.role,
             kernel: raw.kernel,
             hostname: raw.hostname,
             boot_epoch: raw.boot_epoch,

@@ -36,6 +36,8 @@ pub struct Workspace {
     pub processes: u32,
     /// It is being removed: nothing starts in it.
     pub leaving: bool,
+    /// Who has made it: the name that the server knows that client by, if the server says.
+    pub created_by: Option<String>,
 }
 
 impl From<v1::Workspace> for Workspace {
@@ -49,6 +51,7 @@ impl From<v1::Workspace> for Workspace {
             disk_enforcement: DiskEnforcement::from_wire(workspace.disk_enforcement),
             processes: workspace.processes,
             leaving: workspace.leaving,
+            created_by: Some(workspace.created_by).filter(|who| !who.is_empty()),
         }
     }
 }

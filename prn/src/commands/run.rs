@@ -8,8 +8,9 @@ use prn_client::{
     Started,
 };
 
+use crate::commands::can_i::dry_run;
 use crate::copy::Far;
-use crate::exit::Exit;
+use crate::exit::{self, Exit};
 use crate::failure::Failure;
 use crate::input::detach::DetachFlag;
 use crate::input::leftover::Leftover;
@@ -21,6 +22,7 @@ use crate::lasting::passing::{Passing, Receiver};
 use crate::lasting::reading::{Reading, patience};
 use crate::lasting::spread;
 use crate::lasting::surely::start_surely;
+use crate::output::format::FormatFlag;
 use crate::sync::{self, Plan, SyncFlags};
 use crate::typed::spec::{Spec, with_our_terminal};
 use crate::which::connection::{Connection, Remote};
@@ -102,7 +104,17 @@ pub async fn run(mut args: Run) -> Result<Exit, Failure> {
     let passing = args.passing(Stdin::of_process())?;
     let of_terminal = args.of_one_server();
     let plan = args.sync.checked()?;
-    let remote = match Servers::of(&args.connection)? {
+    let servers = Servers::of(&args.connection)?;
+    if args.spec.dry_run {
+        let spec = args.spec.completed(OutputPolicy::Follow)?;
+        let exit = dry_run(&servers, &spec, &FormatFlag::table()).await?;
+        return Ok(if exit == exit::OK {
+            exit
+        } else {
+            exit::RUN_FAILED
+        });
+    }
+    let remote = match servers {
         Servers::One(remote) => remote,
         Servers::Several(hosts) => {
             let of_sync = plan.map(|_| "--sync and --out copy");

@@ -7,6 +7,7 @@ use std::io;
 use clap::Args;
 use prn_client::{Client, OutputPolicy, ProcessId, StandardInput, StartSpec, Started};
 
+use crate::commands::can_i::dry_run;
 use crate::exit::{self, Exit};
 use crate::failure::Failure;
 use crate::input::leftover::Leftover;
@@ -52,14 +53,18 @@ pub struct Start {
 pub async fn start(args: Start) -> Result<Exit, Failure> {
     let is_fed_later = args.stdin || args.tty;
     let leftover = Leftover::look(args.spec.no_stdin || is_fed_later)?;
-    let own_id = args.spec.id;
+    let (own_id, is_dry) = (args.spec.id, args.spec.dry_run);
     let mut spec = args.spec.completed(OutputPolicy::DropOldest)?;
     if args.tty {
         with_our_terminal(&mut spec);
     } else if args.stdin {
         spec.stdin = StandardInput::Pipe;
     }
-    let remote = match Servers::of(&args.connection)? {
+    let servers = Servers::of(&args.connection)?;
+    if is_dry {
+        return dry_run(&servers, &spec, &args.format).await;
+    }
+    let remote = match servers {
         Servers::One(remote) => remote,
         Servers::Several(hosts) => {
             leftover.settle()?;

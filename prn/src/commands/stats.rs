@@ -30,7 +30,7 @@ const FIRST: Duration = Duration::from_secs(1);
 #[derive(Debug, Args)]
 pub struct Stats {
     /// Which: ids, beginnings of ids, or names. Without any, and without a selection: all that run
-    #[arg(value_name = "ID", conflicts_with_all = ["running", "finished", "failed", "succeeded", "name", "workspace", "selector"])]
+    #[arg(value_name = "ID", conflicts_with_all = ["running", "finished", "failed", "succeeded", "name", "workspace", "started_by", "selector"])]
     pub ids: Vec<Reference>,
     /// Print one sample and end: it takes a second
     #[arg(long)]

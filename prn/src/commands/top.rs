@@ -31,7 +31,7 @@ const INTERVAL: Duration = Duration::from_secs(1);
 #[derive(Debug, Args)]
 pub struct Top {
     /// Show the tasks of these, once: ids, beginnings of ids, or names
-    #[arg(value_name = "ID", conflicts_with_all = ["batch", "running", "finished", "failed", "succeeded", "name", "workspace", "selector"])]
+    #[arg(value_name = "ID", conflicts_with_all = ["batch", "running", "finished", "failed", "succeeded", "name", "workspace", "started_by", "selector"])]
     pub ids: Vec<Reference>,
     /// Print samples, one after the other, instead of taking the screen
     #[arg(short, long)]

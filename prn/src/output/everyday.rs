@@ -182,6 +182,10 @@ pub fn version(version: &Version, format: &FormatFlag) -> io::Result<()> {
             server.version, server.api_revision, server.hostname, server.kernel
         );
         rows.add("server", escaped(&shown));
+        if !server.principal.is_empty() {
+            let shown = format!("{}, of the role {}", server.principal, server.role);
+            rows.add("known there as", escaped(&shown));
+        }
     }
     line(&rows.finish())
 }

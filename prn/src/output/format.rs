@@ -181,6 +181,16 @@ pub struct FormatFlag {
     pub color: Color,
 }
 
+impl FormatFlag {
+    /// That of a command that leaves no choice.
+    pub fn table() -> Self {
+        Self {
+            output: Format::Table,
+            color: Color::Auto,
+        }
+    }
+}
+
 /// The choice of a format for a command that shows all there is.
 #[derive(Debug, Clone, Args)]
 pub struct WholeFormatFlag {

@@ -82,6 +82,7 @@ fn add_stop(rows: &mut Rows, stop: &StopStatus) {
         stop.asked_at
             .map(|at| format!("{}, {why}", local_precise(at))),
     );
+    rows.add("stopped by", stop.stopped_by.as_deref().map(escaped));
     rows.add("killed", stop.killed_at.map(local_precise));
     rows.add("outlived SIGTERM", named_tasks(&stop.outlived));
 }

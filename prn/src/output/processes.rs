@@ -57,6 +57,12 @@ pub const COLUMNS: &[Column<Process>] = &[
         order: |a, b| a.status.started_at.cmp(&b.status.started_at),
     },
     Column {
+        name: "started-by",
+        header: "STARTED BY",
+        cell: |process| text(process.status.started_by.as_deref()),
+        order: |a, b| a.status.started_by.cmp(&b.status.started_by),
+    },
+    Column {
         name: "age",
         header: "AGE",
         cell: |process| age(process.status.started_at),
@@ -161,6 +167,7 @@ pub fn wide(processes: &[Process]) -> Vec<&'static Column<Process>> {
         ("started", true),
         ("age", true),
         ("ended", true),
+        ("started-by", has(|status| status.started_by.is_some())),
         ("workspace", has(|status| status.workspace.is_some())),
         ("labels", has(|status| !status.labels.is_empty())),
         ("uid", true),

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use prn_client::{Process, ServerInfo, Started, Usages, Workspace};
+use prn_client::{Access, Process, ServerInfo, Started, Usages, Workspace};
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema};
 
@@ -97,6 +97,7 @@ fn all() -> Vec<(&'static str, Schema)> {
         ("context-check", schema_of::<ContextCheck>()),
         ("policy-check", schema_of::<PolicyCheck>()),
         ("version", schema_of::<Version>()),
+        ("access", schema_of::<Access>()),
         ("health", schema_of::<HealthJson<'static>>()),
     ]
 }

@@ -70,6 +70,7 @@ fn add_times(rows: &mut Rows, status: &ProcessStatus) {
     let now = SystemTime::now();
     let shown = |time| format!("{} ({})", local_precise(time), ago(time, now));
     rows.add("started", status.started_at.map(shown));
+    rows.add("started by", status.started_by.as_deref().map(escaped));
     rows.add("main exited", status.main_exited_at.map(shown));
     rows.add("ended", status.ended_at.map(shown));
     rows.add("exit", status.exit.as_ref().map(show_exit));

@@ -96,6 +96,15 @@ const COLUMNS: &[Column<Workspace>] = &[
         order: |a, b| a.created_at.cmp(&b.created_at),
     },
     Column {
+        name: "created-by",
+        header: "CREATED BY",
+        cell: |workspace| {
+            let who = workspace.created_by.as_deref();
+            escaped(who.unwrap_or_default()).into()
+        },
+        order: |a, b| a.created_by.cmp(&b.created_by),
+    },
+    Column {
         name: "uid",
         header: "USER ID",
         cell: |workspace| workspace.uid.to_string().into(),
@@ -160,7 +169,7 @@ mod tests {
             let row: Vec<_> = row.split('|').map(str::trim).collect();
             assert_eq!(row[1], "w");
             assert_eq!(row[2..5], cells);
-            assert_eq!(row[6..8], ["7", "/var/lib/prn/workspace-w"]);
+            assert_eq!(row[6..9], ["ci", "7", "/var/lib/prn/workspace-w"]);
         }
     }
 

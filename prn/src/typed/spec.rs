@@ -24,6 +24,9 @@ pub struct Spec {
     /// Leave standard input alone, whatever it is: the process gets /dev/null
     #[arg(short = 'n', long)]
     pub no_stdin: bool,
+    /// Start nothing: say whether you may, and what would be started, with which limits
+    #[arg(long)]
+    pub dry_run: bool,
     /// Id for the process (32 hexadecimal digits), which makes the call safe to repeat; made up
     /// otherwise
     #[arg(long)]
@@ -89,6 +92,7 @@ mod tests {
             line: Some(text.to_owned()),
             start: StartSpec::default(),
             no_stdin: false,
+            dry_run: false,
             id: None,
         }
     }

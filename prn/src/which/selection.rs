@@ -28,6 +28,9 @@ pub struct Selection {
     /// Those alone that were started in this workspace
     #[arg(long, value_name = "NAME")]
     pub workspace: Option<Workspace>,
+    /// Those alone that this principal has started, by the name that the server knows it by
+    #[arg(long, value_name = "NAME")]
+    pub started_by: Option<String>,
     /// Those alone whose labels are like this: key=value, key!=value, key (is there), !key (is not),
     /// with commas between; a comma of a value is \,
     #[arg(short = 'l', long, value_name = "LABELS")]
@@ -56,6 +59,7 @@ impl Selection {
         };
         selector.names.clone_from(&self.name);
         selector.workspace = self.workspace.clone().map(|Workspace(name)| name);
+        selector.started_by.clone_from(&self.started_by);
         let labels = self
             .selector
             .iter()

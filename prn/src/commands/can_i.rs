@@ -1,0 +1,103 @@
+//! `prn can-i`, and `--dry-run` of `prn start` and `prn run`.
+
+use clap::Args;
+use prn_client::{Access, AccessQuestion, Client, StartSpec, Verb};
+
+use crate::exit::{self, Exit};
+use crate::failure::Failure;
+use crate::output;
+use crate::output::format::FormatFlag;
+use crate::which::connection::Connection;
+use crate::which::hosts::{Answers, Servers};
+use crate::which::reference::{Reference, resolve};
+
+/// Show what the server lets you do, or whether it is so
+///
+/// Alone it prints who you are to the server, and all that your role allows. With a verb it prints yes
+/// and exits with 0, or no, with the reason, and exits with 1. `prn start --dry-run` says whether you may
+/// start something, and as what.
+#[derive(Debug, Args)]
+pub struct CanI {
+    /// Whether you may do this
+    #[arg(value_name = "VERB", value_enum)]
+    pub verb: Option<Verb>,
+    /// With this process: its id, the beginning of its id, or its name. Else with one of your own
+    #[arg(value_name = "ID", requires = "verb")]
+    pub process: Option<Reference>,
+    /// How to print the result.
+    #[command(flatten)]
+    pub format: FormatFlag,
+    /// How to reach the server.
+    #[command(flatten)]
+    pub connection: Connection,
+}
+
+pub async fn can_i(args: CanI) -> Result<Exit, Failure> {
+    let (verb, process) = (args.verb, args.process.as_ref());
+    match Servers::of(&args.connection)? {
+        Servers::One(remote) => {
+            let access = asked(&remote.connect().await?, verb, process).await?;
+            match verb {
+                None => output::role(&access, &args.format)?,
+                Some(_) => output::may(&access, &args.format)?,
+            }
+            Ok(exit_of(&access))
+        }
+        Servers::Several(hosts) => {
+            let ask = async |_: &_, _: &_, client: Client| asked(&client, verb, process).await;
+            told(&hosts.ask(ask).await, &args.format)
+        }
+    }
+}
+
+async fn asked(
+    client: &Client,
+    verb: Option<Verb>,
+    process: Option<&Reference>,
+) -> Result<Access, Failure> {
+    let question = match (verb, process) {
+        (None, _) => AccessQuestion::Anything,
+        (Some(verb), None) => AccessQuestion::Verb(verb),
+        (Some(verb), Some(process)) => {
+            AccessQuestion::Process(verb, resolve(client, process).await?)
+        }
+    };
+    Ok(client.check_access(question).await?)
+}
+
+fn exit_of(access: &Access) -> Exit {
+    if access.allowed {
+        exit::OK
+    } else {
+        exit::ERROR
+    }
+}
+
+/// Prints what several servers have said: no, if one of them has.
+fn told(answers: &Answers<Access>, format: &FormatFlag) -> Result<Exit, Failure> {
+    output::access_of_hosts(&answers.answers, format)?;
+    let each = answers.answers.iter().map(|of| exit_of(&of.value));
+    Ok(each.fold(answers.exit, Exit::highest))
+}
+
+/// Says what a start would come to, on each of the servers. Nothing starts.
+pub async fn dry_run(
+    servers: &Servers,
+    spec: &StartSpec,
+    format: &FormatFlag,
+) -> Result<Exit, Failure> {
+    match servers {
+        Servers::One(remote) => {
+            let client = remote.connect().await?;
+            let access = client.check_access(AccessQuestion::Start(spec)).await?;
+            output::startable(&access, format)?;
+            Ok(exit_of(&access))
+        }
+        Servers::Several(hosts) => {
+            let question = AccessQuestion::Start(spec);
+            let ask =
+                async |_: &_, _: &_, client: Client| Ok(client.check_access(question).await?);
+            told(&hosts.ask(ask).await, format)
+        }
+    }
+}
