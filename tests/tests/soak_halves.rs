@@ -202,10 +202,11 @@ impl Account {
             .into_inner();
         self.saw(&started.boot_epoch);
         let told = self.see_to(&id, deed, &started.boot_epoch).await;
-        let deed = if std::mem::take(&mut self.gave_up) {
-            Deed::Kill
-        } else {
-            deed
+        // What was given up was killed, if it had not ended by itself before.
+        let gave_up = std::mem::take(&mut self.gave_up);
+        let deed = match told {
+            Told::Ended(end) if gave_up && end != deed.end() => Deed::Kill,
+            Told::Ended(_) | Told::Lost => deed,
         };
         self.tally.processes.fetch_add(1, Ordering::Relaxed);
         let name = format!("{deed:?}");
