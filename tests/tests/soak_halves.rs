@@ -222,7 +222,10 @@ impl Account {
         match told {
             Told::Ended(end) => {
                 assert_eq!(end, deed.end(), "{deed:?} {id}");
-                self.told.insert(id, (deed, told));
+                // Of a server that is gone by now the next one knows nothing.
+                if self.epoch == started.boot_epoch {
+                    self.told.insert(id, (deed, told));
+                }
             }
             Told::Lost => {
                 self.tally.lost.fetch_add(1, Ordering::Relaxed);
