@@ -10,13 +10,13 @@ use std::ffi::CString;
 use serde::{Deserialize, Serialize};
 
 use crate::types::{
-    Argv, Labels, LimitName, Limits, Millis, Paths, ProcessId, ProcessName, SignalNumber,
-    UnixMicros, WorkspaceName,
+    Argv, LabelChanges, Labels, LimitName, Limits, Millis, Paths, ProcessId, ProcessName,
+    SignalNumber, UnixMicros, WorkspaceName,
 };
 
 /// What both halves must have in common, compared at Hello. Raised with each change of this crate's
 /// wire form.
-pub const PROTOCOL: &str = concat!("prn ", env!("CARGO_PKG_VERSION"), " ipc 11");
+pub const PROTOCOL: &str = concat!("prn ", env!("CARGO_PKG_VERSION"), " ipc 12");
 
 /// Most requests that wait for an answer at one time: more is a fault of the frontend, which counts
 /// its own.
@@ -266,8 +266,17 @@ pub struct Update {
     pub paused: Option<bool>,
     /// Its lease begins anew.
     pub lease: Option<NewLease>,
-    /// All its labels.
-    pub labels: Option<Labels>,
+    /// Other labels.
+    pub labels: Option<NewLabels>,
+}
+
+/// What becomes of the labels of a process.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum NewLabels {
+    /// These are all, from now on.
+    All(Labels),
+    /// Some of those that there are then change.
+    Changed(LabelChanges),
 }
 
 /// How a lease begins anew.
@@ -706,6 +715,8 @@ pub enum Refusal {
     TooSoon(Millis),
     /// The kernel does not take the change: errno(3).
     NotChanged(i32),
+    /// The process would have more than [`LABELS_MAX`](crate::types::LABELS_MAX) labels.
+    TooManyLabels,
 }
 
 /// What the supervisor makes before a process exists.

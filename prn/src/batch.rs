@@ -26,8 +26,8 @@ const LINE_MAX: usize = 16 << 20;
 const LEAVE: Duration = Duration::from_secs(1);
 
 /// The calls that there are.
-const CALLS: [&str; 9] = [
-    "start", "run", "status", "list", "wait", "stop", "signal", "output", "remove",
+const CALLS: [&str; 10] = [
+    "start", "run", "status", "list", "wait", "stop", "signal", "update", "output", "remove",
 ];
 
 /// What is started.
@@ -227,6 +227,7 @@ async fn call(session: &Session, mut request: Map<String, Value>) -> Result<Valu
         "wait" => shown(act::wait(session, &read::<Wait>(request)?).await?),
         "stop" => shown(act::stop(session, &read::<Stop>(request)?).await?),
         "signal" => shown(act::signal(session, &read::<Signal>(request)?).await?),
+        "update" => shown(act::update(session, read(request)?).await?),
         "output" => shown(act::output(session, &read::<Output>(request)?).await?),
         "remove" => shown(act::remove(session, &read::<Several>(request)?).await?),
         other => {

@@ -59,6 +59,8 @@ fn each_call_does_what_its_command_does() {
             json!({"id": 7, "call": "list", "selector": "app=a"}),
             json!({"id": 8, "call": "remove", "processes": ["web"]}),
             json!({"id": "nine", "call": "run", "spec": {"argv": ["sleep", "60"], "name": "nap"}, "wait": "100ms"}),
+            json!({"id": 11, "call": "update", "process": "nap", "labels": {"a": "1", "b": "2"}, "lease": "1h"}),
+            json!({"id": 12, "call": "update", "process": "nap", "labels": {"a": null, "c": "3"}, "paused": true}),
             json!({"id": 10, "call": "stop", "process": "nap", "grace": "1s"}),
         ]),
     );
@@ -74,6 +76,9 @@ fn each_call_does_what_its_command_does() {
     assert_eq!(result("7")["processes"].as_array().unwrap().len(), 1);
     assert_eq!(result("8")["removed"][0], result("6")["id"]);
     assert_eq!(result("\"nine\"")["running"], true);
+    assert_eq!(result("11")["lease"]["duration"], "3600s");
+    assert_eq!(result("12")["labels"], json!({"b": "2", "c": "3"}));
+    assert_eq!(result("12")["paused"], true);
     assert_eq!(result("10")["state"], "stopped");
 }
 

@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use prn_ipc_protocol::message::{
-    Ask, Event, ExitCause, ExitStatus, For, FromSupervisor, LiveUsage, NewLease, ProcessInfo,
-    Refusal, Reply, Request, Retention, StartSpec, StopHow, Update, Whom,
+    Ask, Event, ExitCause, ExitStatus, For, FromSupervisor, LiveUsage, NewLabels, NewLease,
+    ProcessInfo, Refusal, Reply, Request, Retention, StartSpec, StopHow, Update, Whom,
 };
 use prn_ipc_protocol::types::{
     Labels, LimitName, Millis, ProcessId, ProcessName, SignalNumber, UnixMicros,
@@ -336,23 +336,50 @@ fn of_those_that_are_alive_one_has_a_name() {
 }
 
 #[test]
-fn labels_change_whole() {
+fn labels_change_whole_or_one_by_one() {
     let mut hostile = HostileFrontend::start();
     let first = labels(&[("a", "1"), ("b", "2")]);
     let id = start(&mut hostile, "exec sleep 600", |spec| {
         spec.process.labels = first.clone();
     });
     assert_eq!(told(&mut hostile, id).spec.labels, first);
-    let second = labels(&[("c", "3")]);
-    let info = update(
-        &mut hostile,
-        id,
-        Update {
-            labels: Some(second.clone()),
-            ..Update::default()
-        },
-    );
+    let new = |new| Update {
+        labels: Some(new),
+        ..Update::default()
+    };
+    let second = labels(&[("c", "3"), ("d", "4"), ("e", "5")]);
+    let info = update(&mut hostile, id, new(NewLabels::All(second.clone())));
     assert_eq!(info.spec.labels, second);
+    let changes = |changes: &[(&str, Option<&str>)]| {
+        let owned = |text: &str| text.to_owned();
+        let changes = changes
+            .iter()
+            .map(|(key, value)| (owned(key), value.map(owned)));
+        let changes: std::collections::BTreeMap<_, _> = changes.collect();
+        NewLabels::Changed(changes.try_into().unwrap())
+    };
+    let some = changes(&[("c", None), ("d", Some("7")), ("f", Some("6")), ("x", None)]);
+    let info = update(&mut hostile, id, new(some));
+    let third = labels(&[("d", "7"), ("e", "5"), ("f", "6")]);
+    assert_eq!(info.spec.labels, third);
+
+    let keys: Vec<_> = (0..30).map(|number| number.to_string()).collect();
+    let many: Vec<_> = keys.iter().map(|key| (key.as_str(), Some(""))).collect();
+    hostile.events.clear();
+    let paused = Update {
+        paused: Some(true),
+        ..new(changes(&many))
+    };
+    let refusal = refused(&mut hostile, Ask::Update(id, Box::new(paused)));
+    assert_eq!(refusal, Refusal::TooManyLabels);
+    let info = told(&mut hostile, id);
+    assert_eq!(
+        (info.spec.labels, info.paused),
+        (third, false),
+        "nothing has changed"
+    );
+    let info = update(&mut hostile, id, new(changes(&many[1..])));
+    assert_eq!(info.spec.labels.iter().count(), 32);
 }
 
 #[test]

@@ -5,9 +5,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::stream;
 use prn_client::{
-    Client, ClientError, Exit, INPUT_PIECE_MAX, InputAnswer, InputOpening, InputPiece, ListRequest,
-    OutputRequest, Process, ProcessId, RemovedProcesses, Selector, Source, StandardInput,
-    StartSpec, Started, State, StopSignal, Tail, Target, WaitRequest, reason,
+    Client, ClientError, Exit, INPUT_PIECE_MAX, InputAnswer, InputOpening, InputPiece, Label,
+    ListRequest, OutputRequest, Process, ProcessId, RemovedProcesses, Selector, Source,
+    StandardInput, StartSpec, Started, State, StopSignal, Tail, Target, Update, WaitRequest,
+    reason,
 };
 use serde::Serialize;
 use tokio::task::JoinHandle;
@@ -16,9 +17,10 @@ use tokio::time::Instant;
 use crate::calls::fault::Fault;
 use crate::calls::parsed::Parsed;
 use crate::calls::requests::{
-    List, Liveness, OnlyStream, Output, Running, Several, Signal, Stop, Wait,
+    Change, List, Liveness, OnlyStream, Output, Running, Several, Signal, Stop, Wait,
 };
 use crate::calls::session::Session;
+use crate::calls::spec;
 use crate::lasting::excerpt::{self, Excerpt};
 use crate::lasting::reading::Reading;
 use crate::lasting::surely::start_surely;
@@ -337,6 +339,43 @@ pub async fn signal(session: &Session, signal: &Signal) -> Result<Signalled, Fau
     let sent = session.once(async |client: Client| client.signal_process(id, number, target).await);
     sent.await?;
     Ok(Signalled { id, signal: number })
+}
+
+/// Changes a process that is alive.
+pub async fn update(session: &Session, change: Change) -> Result<Process, Fault> {
+    let Change {
+        process: Parsed(which),
+        labels,
+        limits,
+        paused,
+        lease,
+    } = change;
+    let update = Update {
+        limits: limits.into(),
+        paused,
+        lease: lease.map(|Parsed(time)| time.into()),
+        labels: None,
+        label_changes: labels
+            .into_iter()
+            .map(label_change)
+            .collect::<Result<_, _>>()?,
+    };
+    if update == Update::default() {
+        let why = "say what is to be changed: labels, limits, paused or lease";
+        return Err(Fault::malformed(why));
+    }
+    let id = session.find(&which).await?;
+    let updated = session.surely(async |client: Client| {
+        client.update_process(id, &update).await?;
+        client.status(id).await
+    });
+    Ok(updated.await?)
+}
+
+fn label_change((key, value): (String, Option<String>)) -> Result<(String, Option<String>), Fault> {
+    let is_set = value.is_some();
+    let Label { key, value } = spec::label((key, value.unwrap_or_default()))?;
+    Ok((key, is_set.then_some(value)))
 }
 
 /// Reads a part of an output.
