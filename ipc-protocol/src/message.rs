@@ -16,7 +16,7 @@ use crate::types::{
 
 /// What both halves must have in common, compared at Hello. Raised with each change of this crate's
 /// wire form.
-pub const PROTOCOL: &str = concat!("prn ", env!("CARGO_PKG_VERSION"), " ipc 12");
+pub const PROTOCOL: &str = concat!("prn ", env!("CARGO_PKG_VERSION"), " ipc 13");
 
 /// Most requests that wait for an answer at one time: more is a fault of the frontend, which counts
 /// its own.
@@ -105,8 +105,13 @@ pub enum Ask {
     Update(ProcessId, Box<Update>),
     /// Forget a process that is finished.
     Remove(ProcessId),
-    /// What a process that is alive takes of the machine, and who it is.
-    Usage(ProcessId),
+    /// What a process that is alive takes of the machine.
+    Usage {
+        /// Which one.
+        id: ProcessId,
+        /// And who it is ([`LiveUsage::some`]).
+        with_tasks: bool,
+    },
 }
 
 /// From the supervisor to the frontend.
@@ -307,7 +312,7 @@ pub struct LiveUsage {
     pub files: Vec<FileText>,
     /// How many processes there are; of very many, how many were looked at: some hundreds.
     pub processes: u32,
-    /// Of some of them, if they are many: the /proc/pid/stat of each.
+    /// Of some of them, if they are many, where that was asked for: the /proc/pid/stat of each.
     pub some: Vec<Vec<u8>>,
 }
 

@@ -345,7 +345,16 @@ fn requests_have_their_bytes() {
             "02ac0209<id>000000010102016b010176017800",
         ),
         (Request::Ask(request, Ask::Remove(id())), "02ac020a<id>"),
-        (Request::Ask(request, Ask::Usage(id())), "02ac020b<id>"),
+        (
+            Request::Ask(
+                request,
+                Ask::Usage {
+                    id: id(),
+                    with_tasks: true,
+                },
+            ),
+            "02ac020b<id>01",
+        ),
         (
             Request::Watch {
                 id: id(),

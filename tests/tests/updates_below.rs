@@ -95,8 +95,8 @@ fn told(hostile: &mut HostileFrontend, id: ProcessId) -> ProcessInfo {
     last.expect("something was told of it")
 }
 
-fn usage(hostile: &mut HostileFrontend, id: ProcessId) -> LiveUsage {
-    match hostile.ask(Ask::Usage(id)).0 {
+fn usage(hostile: &mut HostileFrontend, id: ProcessId, with_tasks: bool) -> LiveUsage {
+    match hostile.ask(Ask::Usage { id, with_tasks }).0 {
         Reply::Usage(usage) => *usage,
         other => panic!("{other:?}"),
     }
@@ -104,7 +104,7 @@ fn usage(hostile: &mut HostileFrontend, id: ProcessId) -> LiveUsage {
 
 /// CPU time in microseconds.
 fn cpu(hostile: &mut HostileFrontend, id: ProcessId) -> u64 {
-    let usage = usage(hostile, id);
+    let usage = usage(hostile, id, false);
     let stat = usage.files.iter().find(|file| file.name == "cpu.stat");
     let line = stat.expect("cpu.stat").text.lines().next().unwrap();
     line.strip_prefix("usage_usec ").unwrap().parse().unwrap()
@@ -258,7 +258,18 @@ fn limits_change_within_the_ceilings_and_never_below_what_is_in_use() {
             other => panic!("{other:?}"),
         }
     }
-    assert_eq!(usage(&mut hostile, id).processes, 1);
+    assert_eq!(usage(&mut hostile, id, false).processes, 1);
+}
+
+#[test]
+fn tasks_are_looked_at_where_they_are_asked_for() {
+    let mut hostile = HostileFrontend::start();
+    let id = start(&mut hostile, "exec sleep 600", |_| {});
+    let with = usage(&mut hostile, id, true);
+    let without = usage(&mut hostile, id, false);
+    assert_eq!((with.some.len(), without.some.len()), (1, 0));
+    assert_eq!((with.processes, without.processes), (1, 1));
+    assert_eq!(with.files.len(), without.files.len());
 }
 
 #[test]
@@ -287,13 +298,13 @@ fn a_lease_runs_out_but_while_somebody_keeps_it() {
     assert_eq!(end.stop.unwrap().cause, ExitCause::LeaseExpired);
     assert_eq!(end.lease_ends, None);
     for id in [kept, renewed, without] {
-        assert_eq!(usage(&mut hostile, id).processes, 1);
+        assert_eq!(usage(&mut hostile, id, false).processes, 1);
     }
     // Who kept it is gone with this frontend.
     hostile.live_again(Mode::Ready);
     let end = hostile.end_of(kept);
     assert_eq!(end.main_exit.unwrap().cause, ExitCause::LeaseExpired);
-    assert_eq!(usage(&mut hostile, renewed).processes, 1);
+    assert_eq!(usage(&mut hostile, renewed, false).processes, 1);
 }
 
 #[test]

@@ -560,7 +560,8 @@ async fn usage_is_what_is_so_now_and_of_what_has_ended_what_it_took() {
     };
     let asking = usage(&client, &[B, A], true);
     let (request, ask) = frontend.asked();
-    assert_eq!(ask, Ask::Usage(A));
+    let ask_of_a = |with_tasks| Ask::Usage { id: A, with_tasks };
+    assert_eq!(ask, ask_of_a(true));
     frontend.reply(request, Reply::Usage(Box::new(live_usage())));
     let answer = asking.await.unwrap().unwrap();
     assert!(answer.sampled_at.is_some());
@@ -584,10 +585,10 @@ async fn usage_is_what_is_so_now_and_of_what_has_ended_what_it_took() {
     assert_eq!(tasks, ["sh", "a\\x1bb"]);
 
     let asking = usage(&client, &[A], false);
-    let (request, _) = frontend.asked();
+    let (request, ask) = frontend.asked();
+    assert_eq!(ask, ask_of_a(false), "nobody looks for them");
     frontend.reply(request, Reply::Usage(Box::new(live_usage())));
-    let answer = asking.await.unwrap().unwrap();
-    assert!(answer.usages[0].tasks.is_empty(), "they were not asked for");
+    asking.await.unwrap().unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -70,18 +70,19 @@ impl Runner {
         }
     }
 
-    /// What a process takes of the machine now.
+    /// What a process takes of the machine now, and some of its tasks, where they are wanted: a file
+    /// for each.
     ///
     /// # Errors
     /// `UnknownProcess` or `Ended`.
-    pub fn usage(&mut self, id: ProcessId) -> Result<LiveUsage, Refusal> {
+    pub fn usage(&mut self, id: ProcessId, with_tasks: bool) -> Result<LiveUsage, Refusal> {
         let live = self.known_by(id)?.live.as_ref();
         let live = live.filter(|live| live.phase == Phase::Running);
         let group = &live.ok_or(Refusal::Ended)?.group;
         Ok(LiveUsage {
             files: group.texts(&USAGE),
             processes: u32::try_from(group.first_members().len()).unwrap_or(u32::MAX),
-            some: group.some_tasks(),
+            some: with_tasks.then(|| group.some_tasks()).unwrap_or_default(),
         })
     }
 
