@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
+use prn_tests::proxy::Proxy;
 use prn_tests::server::Server;
 use prn_tests::wait_for;
 use serde_json::Value;
@@ -274,6 +275,44 @@ fn events_say_in_words_what_happens_and_go_on_at_a_cursor() {
     assert_eq!(all.lines().count(), 2, "{all}");
     assert!(all.contains("before is running (sleep 1000)"), "{all}");
     server.ok(&["stop", &before]);
+}
+
+#[test]
+fn events_that_go_on_say_nothing_of_what_was_never_selected() {
+    let server = Server::start();
+    let proxy = Proxy::start(&server.address, || None);
+    let other = server.start_process(&[], &["true"]);
+    let gone = server.start_process(&["--label", "app=a"], &["true"]);
+    ended(&server, &other);
+    ended(&server, &gone);
+    let mut follower = server
+        .prn(&["events", "-l", "app=a", "-o", "jsonl"])
+        .env("PRN_ADDRESS", &proxy.address)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut reader = std::io::BufReader::new(follower.stdout.take().unwrap());
+    let mut next = || {
+        let mut line = String::new();
+        std::io::BufRead::read_line(&mut reader, &mut line).unwrap();
+        json(&line)
+    };
+    assert_eq!(next()["synchronized"], true);
+    proxy.interrupt();
+    server.ok(&["rm", &other, &gone]);
+    proxy.resume();
+    let new = server.start_process(&["--label", "app=a"], &["sleep", "600"]);
+    let mut told = Vec::new();
+    while told.last() != Some(&new) {
+        let event = next();
+        let id = event["removed"]
+            .as_str()
+            .or(event["process"]["id"].as_str());
+        told.extend(id.map(str::to_owned));
+    }
+    assert_eq!(told, [gone, new]);
+    follower.kill().unwrap();
+    follower.wait().unwrap();
 }
 
 #[test]
