@@ -6,6 +6,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
 
 use prn_tests::proxy::{Cut, Proxy};
+use prn_tests::schemas::assert_valid;
 use prn_tests::server::Server;
 use prn_tests::{binary, wait_for};
 use serde_json::{Value, json};
@@ -32,14 +33,20 @@ fn fed(command: &mut Command, lines: &str) -> (Vec<Value>, i32) {
     let output = child.wait_with_output().unwrap();
     feeding.join().unwrap().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
-    let answers = text
-        .lines()
-        .map(|line| serde_json::from_str(line).expect(line));
+    let answers = text.lines().map(|line| {
+        let answer = serde_json::from_str(line).expect(line);
+        assert_valid("batch-answer", &answer);
+        answer
+    });
     (answers.collect(), output.status.code().unwrap())
 }
 
 fn requests(all: &[Value]) -> String {
-    all.iter().map(|request| format!("{request}\n")).collect()
+    let line = |request| {
+        assert_valid("batch-request", request);
+        format!("{request}\n")
+    };
+    all.iter().map(line).collect()
 }
 
 #[test]

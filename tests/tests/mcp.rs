@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use prn_tests::schemas::assert_as;
 use prn_tests::server::Server;
 use prn_tests::{binary, packages, procfs, wait_for, wait_within};
 use serde_json::{Value, json};
@@ -75,6 +76,10 @@ impl Agent {
     fn ok(&mut self, tool: &str, arguments: Value) -> Value {
         let answer = self.call(tool, arguments);
         assert_eq!(answer["is_error"], false, "{tool}: {answer}");
+        let tools = self.about["tools"].as_array().unwrap().iter();
+        let mut schemas = tools.filter(|about| about["name"] == tool);
+        let schema = &schemas.next().unwrap()["outputSchema"];
+        assert_as(tool, schema, &answer["value"]);
         answer["value"].clone()
     }
 

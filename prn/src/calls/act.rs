@@ -10,6 +10,7 @@ use prn_client::{
     StandardInput, StartSpec, Started, State, StopSignal, Tail, Target, Update, WaitRequest,
     reason,
 };
+use schemars::JsonSchema;
 use serde::Serialize;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -38,10 +39,11 @@ const OUTPUT_MAX: u64 = 64 * 1024;
 const SETTLE: Duration = Duration::from_millis(50);
 
 /// How a run has gone so far.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Ran {
     /// Its process's id.
     #[serde(serialize_with = "as_text")]
+    #[schemars(with = "String")]
     pub id: ProcessId,
     /// It had not ended when the time for that was up, and goes on.
     pub running: bool,
@@ -54,7 +56,7 @@ pub struct Ran {
 }
 
 /// Processes.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Listed {
     /// The newest first.
     pub processes: Vec<Process>,
@@ -63,7 +65,7 @@ pub struct Listed {
 }
 
 /// Processes that were waited for.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Waited {
     /// Those that were to end; all of them, where the time was up.
     pub processes: Vec<Process>,
@@ -72,10 +74,11 @@ pub struct Waited {
 }
 
 /// A signal was sent.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Signalled {
     /// To this process.
     #[serde(serialize_with = "as_text")]
+    #[schemars(with = "String")]
     pub id: ProcessId,
     /// Its number.
     pub signal: i32,

@@ -22,7 +22,7 @@ use crate::calls::session::Session;
 use crate::calls::spec::Spec;
 use crate::mcp::files;
 use crate::mcp::keeper::Keeper;
-use crate::mcp::tools::{Name, Offer};
+use crate::mcp::tools::{ALWAYS_SHOWN, Name, Offer};
 
 /// How long a wait is, unless it is said.
 const WAIT: Duration = Duration::from_secs(30);
@@ -147,9 +147,7 @@ fn thin(value: &mut Value) {
     match value {
         Value::Object(all) => {
             all.values_mut().for_each(thin);
-            // An empty answer is one.
-            let answers = ["output", "processes", "files"];
-            all.retain(|name, value| answers.contains(&name.as_str()) || !is_empty(value));
+            all.retain(|name, value| ALWAYS_SHOWN.contains(&name.as_str()) || !is_empty(value));
         }
         Value::Array(all) => all.iter_mut().for_each(thin),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
