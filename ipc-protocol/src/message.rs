@@ -10,13 +10,13 @@ use std::ffi::CString;
 use serde::{Deserialize, Serialize};
 
 use crate::types::{
-    Argv, Labels, LimitName, Limits, Millis, Paths, ProcessId, ProcessName, SignalNumber,
-    UnixMicros, WorkspaceName,
+    Argv, LabelChanges, Labels, LimitName, Limits, Millis, Paths, ProcessId, ProcessName,
+    SignalNumber, UnixMicros, WorkspaceName,
 };
 
 /// What both halves must have in common, compared at Hello. Raised with each change of this crate's
 /// wire form.
-pub const PROTOCOL: &str = concat!("prn ", env!("CARGO_PKG_VERSION"), " ipc 11");
+pub const PROTOCOL: &str = concat!("prn ", env!("CARGO_PKG_VERSION"), " ipc 13");
 
 /// Most requests that wait for an answer at one time: more is a fault of the frontend, which counts
 /// its own.
@@ -105,8 +105,13 @@ pub enum Ask {
     Update(ProcessId, Box<Update>),
     /// Forget a process that is finished.
     Remove(ProcessId),
-    /// What a process that is alive takes of the machine, and who it is.
-    Usage(ProcessId),
+    /// What a process that is alive takes of the machine.
+    Usage {
+        /// Which one.
+        id: ProcessId,
+        /// And who it is ([`LiveUsage::some`]).
+        with_tasks: bool,
+    },
 }
 
 /// From the supervisor to the frontend.
@@ -266,8 +271,17 @@ pub struct Update {
     pub paused: Option<bool>,
     /// Its lease begins anew.
     pub lease: Option<NewLease>,
-    /// All its labels.
-    pub labels: Option<Labels>,
+    /// Other labels.
+    pub labels: Option<NewLabels>,
+}
+
+/// What becomes of the labels of a process.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum NewLabels {
+    /// These are all, from now on.
+    All(Labels),
+    /// Some of those that there are then change.
+    Changed(LabelChanges),
 }
 
 /// How a lease begins anew.
@@ -298,7 +312,7 @@ pub struct LiveUsage {
     pub files: Vec<FileText>,
     /// How many processes there are; of very many, how many were looked at: some hundreds.
     pub processes: u32,
-    /// Of some of them, if they are many: the /proc/pid/stat of each.
+    /// Of some of them, if they are many, where that was asked for: the /proc/pid/stat of each.
     pub some: Vec<Vec<u8>>,
 }
 
@@ -706,6 +720,8 @@ pub enum Refusal {
     TooSoon(Millis),
     /// The kernel does not take the change: errno(3).
     NotChanged(i32),
+    /// The process would have more than [`LABELS_MAX`](crate::types::LABELS_MAX) labels.
+    TooManyLabels,
 }
 
 /// What the supervisor makes before a process exists.

@@ -66,6 +66,7 @@ impl fmt::Display for Refusal {
             Self::Forgotten => f.write_str("a process of this id was forgotten"),
             Self::TooSoon(_) => f.write_str("signals have taken too much time"),
             Self::NotChanged(errno) => write!(f, "the kernel refused it with errno {errno}"),
+            Self::TooManyLabels => f.write_str("the process would have too many labels"),
         }
     }
 }

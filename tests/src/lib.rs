@@ -18,6 +18,7 @@ pub mod pki;
 pub mod procfs;
 pub mod proxy;
 pub mod random;
+pub mod schemas;
 pub mod screen;
 pub mod server;
 pub mod slow_memory;

@@ -49,12 +49,16 @@ pub struct Events {
 pub enum Existing {
     /// They are.
     Shown,
+    /// Those that have changed since a cursor: of others nothing is known.
+    Changed,
     /// They are not.
     Hidden,
 }
 
 pub async fn events(args: Events) -> Result<Exit, Failure> {
-    let existing = if args.existing || args.no_follow || args.after.is_some() {
+    let existing = if args.after.is_some() {
+        Existing::Changed
+    } else if args.existing || args.no_follow {
         Existing::Shown
     } else {
         Existing::Hidden
@@ -83,6 +87,7 @@ pub async fn print(
     let mut telling = Telling {
         format,
         existing,
+        knows_all: existing != Existing::Changed,
         is_synchronized: false,
         known: BTreeMap::new(),
         told: None,
@@ -105,6 +110,8 @@ pub async fn print(
 struct Telling<'a> {
     format: &'a Format,
     existing: Existing,
+    /// All that are selected are known: what is removed and is not known was never one of them.
+    knows_all: bool,
     is_synchronized: bool,
     known: BTreeMap<ProcessId, Process>,
     /// Those that were told since a reset.
@@ -171,6 +178,9 @@ impl Telling<'_> {
     }
 
     fn removed(&mut self, id: ProcessId, record: ChangeRecord<'_>) -> Result<(), Failure> {
+        if self.knows_all && !self.known.contains_key(&id) {
+            return Ok(());
+        }
         self.gone(id, "removed", record)
     }
 

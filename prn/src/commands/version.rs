@@ -14,27 +14,30 @@ use crate::which::connection::{Connection, Remote};
 use crate::which::hosts::Servers;
 
 /// Commands, and what else there is, by the revision of the API that they need, behind the first.
-const NEEDS: &[(u32, &[&str])] = &[(
-    1,
-    &[
-        "wait",
-        "kill",
-        "rm",
-        "prune",
-        "pause",
-        "resume",
-        "update",
-        "renew",
-        "stats",
-        "top",
-        "events",
-        "health",
-        "mcp",
-        "names and labels",
-        "selection (-l, --name, --failed, --succeeded)",
-        "leases, deadlines and retention",
-    ],
-)];
+const NEEDS: &[(u32, &[&str])] = &[
+    (
+        1,
+        &[
+            "wait",
+            "kill",
+            "rm",
+            "prune",
+            "pause",
+            "resume",
+            "update",
+            "renew",
+            "stats",
+            "top",
+            "events",
+            "health",
+            "mcp",
+            "names and labels",
+            "selection (-l, --name, --failed, --succeeded)",
+            "leases, deadlines and retention",
+        ],
+    ),
+    (2, &["update --label"]),
+];
 
 /// Show the version of prn, and of the server
 ///

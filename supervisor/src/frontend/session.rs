@@ -190,7 +190,10 @@ impl Session {
                 outcome?;
                 done
             }
-            Ask::Usage(id) => (Reply::Usage(Box::new(runner.usage(id)?)), Vec::new()),
+            Ask::Usage { id, with_tasks } => {
+                let usage = runner.usage(id, with_tasks)?;
+                (Reply::Usage(Box::new(usage)), Vec::new())
+            }
         };
         self.outbox.answer(request, reply, descriptors);
         Ok(())
