@@ -5,7 +5,7 @@
 //! would give.
 
 use futures_util::{StreamExt, stream};
-use prn_client::Client;
+use prn_client::{Client, ClientError};
 use tokio::sync::Semaphore;
 
 use crate::context::settings::{Settings, Target};
@@ -103,6 +103,12 @@ impl Hosts {
     pub async fn connect(&self, host: &Host) -> Result<(Remote, Client), Failure> {
         let _room = self.connecting.acquire().await;
         host.connect().await
+    }
+
+    /// The same with what it takes loaded already, for one connection of many.
+    pub async fn reconnect(&self, remote: &Remote) -> Result<Client, ClientError> {
+        let _room = self.connecting.acquire().await;
+        remote.connect().await
     }
 
     /// Asks each, and says what fails with one as soon as it does. Their answers, in their order.
