@@ -1,9 +1,11 @@
-//! Commands that go on, on several servers at once.
+//! Commands that go on, and those that act, on several servers at once.
 
 use std::io::{BufRead, BufReader, Read};
-use std::process::{Child, Output, Stdio};
+use std::process::{Child, ChildStdout, Output, Stdio};
 use std::sync::mpsc::{self, Receiver};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use prn_tests::fleet::Fleet;
 use prn_tests::proxy::Proxy;
 use prn_tests::screen::Screen;
@@ -93,6 +95,112 @@ fn lines(stream: impl Read + Send + 'static) -> Receiver<String> {
         }
     });
     lines
+}
+
+#[test]
+fn logs_of_a_process_stand_behind_the_name_of_the_server_that_has_it() {
+    let fleet = Fleet::new(2);
+    let script = "printf 'one\\ntwo'; echo bad >&2";
+    let named = ["start", ALL, "--name", "job", "--label", "tier=a"];
+    fleet.ok(&[&named[..], &["--", "sh", "-c", script]].concat());
+    let solo = ["start", "--context", "web2", "--name", "solo", "--"];
+    let solo = fleet.ok(&[&solo[..], &["echo", "alone"]].concat());
+
+    let both = fleet.run(&["logs", ALL, "job"]);
+    assert_eq!(both.status.code(), Some(0), "{}", stderr(&both));
+    let expected = ["web1 | one", "web1 | two", "web2 | one", "web2 | two"];
+    assert_eq!(sorted(&stdout(&both)), expected);
+    assert_eq!(sorted(&stderr(&both)), ["web1 | bad", "web2 | bad"]);
+    for which in ["solo", solo.trim(), &solo[..10]] {
+        let one = fleet.run(&["logs", "--no-follow", ALL, which]);
+        assert_eq!(one.status.code(), Some(0), "{}", stderr(&one));
+        assert_eq!(stdout(&one), "web2 | alone\n");
+    }
+    let two = fleet.run(&["logs", ALL, "--stdout", "job", "solo"]);
+    let printed = stdout(&two);
+    let lines = sorted(&printed);
+    assert_eq!((lines.len(), two.status.code()), (5, Some(0)), "{printed}");
+    let label = format!("web2 {} | alone", &solo[..8]);
+    assert!(lines.contains(&label.as_str()), "{printed}");
+    let selected = fleet.ok(&["logs", ALL, "-l", "tier=a", "--stdout"]);
+    assert_eq!(selected.lines().count(), 4, "{selected}");
+    // Of one server as well, where the processes are told apart by their ids.
+    let here = fleet.ok(&["logs", "--context=web2", "-l", "tier", "--stdout", "-n1"]);
+    assert!(here.ends_with(" | two\n") && here.len() == 15, "{here}");
+
+    for (words, code, says) in [
+        (&["nowhere"][..], 3, "no process is called nowhere"),
+        (&["solo", "nowhere"], 3, "no process is called nowhere"),
+        (&["-l", "tier=b"], 0, "there is no such process"),
+        (&["solo", "--offset=1"], 2, "name its server with --context"),
+        (
+            &["solo", "--max-bytes=1"],
+            2,
+            "name its server with --context",
+        ),
+    ] {
+        let refused = fleet.run(&[&["logs", ALL], words].concat());
+        assert_eq!(refused.status.code(), Some(code), "{words:?}");
+        let said = stderr(&refused);
+        assert!(said.contains(says) && said.lines().count() == 1, "{said}");
+        let is_read = words.first() == Some(&"solo") && code == 3;
+        assert_eq!(stdout(&refused).lines().count(), usize::from(is_read));
+    }
+
+    fleet.add_at("gone", 0, NOBODY);
+    let partly = fleet.run(&["logs", ALL, "job", "nowhere", "--stdout"]);
+    assert_eq!(partly.status.code(), Some(5), "the highest of all");
+    assert_eq!(stdout(&partly).lines().count(), 4);
+    let said = stderr(&partly);
+    assert!(
+        said.starts_with("prn: gone: ") && said.lines().count() == 1,
+        "gone may have the other one: {said}"
+    );
+}
+
+#[test]
+fn logs_that_are_followed_on_several_servers_end_with_their_reader() {
+    let fleet = Fleet::new(2);
+    // Nobody answers there: the kernel accepts, and then nothing comes.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    fleet.add_at("a-silent", 0, &silent.local_addr().unwrap().to_string());
+    let script = "while echo line; do sleep 0.05; done";
+    let words = [
+        "start",
+        "--context=web*",
+        "--name",
+        "job",
+        "--",
+        "sh",
+        "-c",
+        script,
+    ];
+    fleet.ok(&words);
+    let words = ["logs", ALL, "-f", "job"];
+    let mut child = fleet.prn(&words).stdout(Stdio::piped()).spawn().unwrap();
+    let mut reader = BufReader::new(child.stdout.take().unwrap());
+    let mut seen = [false, false];
+    while seen != [true, true] {
+        let line = next(&mut reader);
+        seen[0] |= line == "web1 | line\n";
+        seen[1] |= line == "web2 | line\n";
+    }
+    drop(reader);
+    assert_eq!(child.wait().unwrap().code(), Some(141));
+    assert_eq!(fleet.running(), [1, 1], "they go on");
+
+    let mut child = fleet.prn(&words).stdout(Stdio::piped()).spawn().unwrap();
+    let mut reader = BufReader::new(child.stdout.take().unwrap());
+    next(&mut reader);
+    let pid = Pid::from_raw(child.id().try_into().unwrap());
+    kill(pid, Signal::SIGINT).unwrap();
+    assert_eq!(child.wait().unwrap().code(), None, "as of one server");
+}
+
+fn next(reader: &mut BufReader<ChildStdout>) -> String {
+    let mut line = String::new();
+    reader.read_line(&mut line).unwrap();
+    line
 }
 
 #[test]
@@ -281,6 +389,22 @@ fn on_a_terminal_there_is_one_table_of_all_servers_which_is_drawn_again() {
     screen.keys(&["C-c"]);
     screen.shows("local>");
 
+    let red = [
+        "start",
+        "--context=web1,web2",
+        "--name",
+        "red",
+        "--",
+        "printf",
+    ];
+    fleet.ok(&[&red[..], &["\\033[31mred\\033[2J"]].concat());
+    screen.line("clear; $PRN logs --context 'web1,web3' red");
+    // What acts on a terminal would act on the lines of others.
+    wait_for("both lines", || {
+        let pane = screen.pane();
+        pane.contains("web1 | red\n") && pane.contains("web3 | red\n")
+    });
+
     // It is not known when it watches: what happens before is not told.
     screen.line("clear; $PRN events --context web1,web3");
     wait_for("a change on each", || {
@@ -293,6 +417,89 @@ fn on_a_terminal_there_is_one_table_of_all_servers_which_is_drawn_again() {
         is_told("web1 ") && is_told("web3 ")
     });
     screen.keys(&["C-c"]);
+}
+
+#[test]
+fn signals_and_stops_go_to_the_processes_of_a_name_on_all_servers() {
+    let fleet = Fleet::new(2);
+    let start = ["start", ALL, "--name", "job", "--label", "tier=a", "--"];
+    let trap = "trap 'echo got' HUP; echo ready; while :; do sleep 0.1; done";
+    fleet.ok(&[&start[..], &["sh", "-c", trap]].concat());
+    let solo = ["start", "--context=web2", "--name", "solo", "--"];
+    fleet.ok(&[&solo[..], &["sleep", "1000"]].concat());
+    wait_for("both to be ready", || {
+        let printed = fleet.ok(&["logs", "--no-follow", ALL, "job"]);
+        sorted(&printed) == ["web1 | ready", "web2 | ready"]
+    });
+    let sent = fleet.ok(&["kill", ALL, "-HUP", "job"]);
+    assert_eq!(sorted(&sent), ["web1 job", "web2 job"]);
+    wait_for("both to get it", || {
+        let printed = fleet.ok(&["logs", "--no-follow", ALL, "-n1", "job"]);
+        sorted(&printed) == ["web1 | got", "web2 | got"]
+    });
+    assert_eq!(fleet.ok(&["kill", ALL, "solo"]), "web2 solo\n");
+    wait_for("it to end", || fleet.running() == [1, 1]);
+
+    let nowhere = fleet.run(&["stop", ALL, "nowhere"]);
+    assert_eq!(nowhere.status.code(), Some(3), "{}", stderr(&nowhere));
+    assert_eq!(stderr(&nowhere).lines().count(), 1);
+    fleet.add_at("gone", 0, NOBODY);
+    let stopped = fleet.run(&["stop", ALL, "-t0", "-l", "tier=a", "-o", "json"]);
+    assert_eq!(stopped.status.code(), Some(5), "the highest of all");
+    let all: Value = serde_json::from_slice(&stopped.stdout).unwrap();
+    let all = all["processes"].as_array().unwrap();
+    let hosts: Vec<_> = all.iter().map(|process| &process["host"]).collect();
+    assert_eq!(hosts, ["web1", "web2"]);
+    assert_eq!(fleet.running(), [0, 0]);
+    let unasked = fleet.run(&["stop", "--context=web*", "--all"]);
+    assert_eq!(unasked.status.code(), Some(2), "nobody can be asked");
+    fleet.ok(&["start", "--context=web*", "--", "sleep", "1000"]);
+    fleet.ok(&["stop", "--context=web*", "--all", "--yes", "-t0"]);
+    assert_eq!(fleet.running(), [0, 0]);
+}
+
+#[test]
+fn the_ends_of_processes_on_several_servers_are_waited_for() {
+    let fleet = Fleet::new(2);
+    let start = |context: &str, script: &str| {
+        let words = [
+            "start",
+            "--name",
+            "job",
+            "--context",
+            context,
+            "--",
+            "sh",
+            "-c",
+            script,
+        ];
+        fleet.ok(&words);
+    };
+    start("web1", "exit 0");
+    start("web2", "while ! [ -e go ]; do sleep 0.05; done; exit 3");
+    let late = fleet.run(&["wait", ALL, "--timeout", "1s", "job"]);
+    assert_eq!(late.status.code(), Some(124));
+    assert_eq!(stdout(&late), "web1 job 0\n");
+    let said = stderr(&late);
+    assert!(said.contains("not ended within 1s: web2 job"), "{said}");
+    let any = fleet.run(&["wait", ALL, "--any", "job"]);
+    assert_eq!(
+        (any.status.code(), stdout(&any)),
+        (Some(0), "web1 job 0\n".to_owned())
+    );
+    let mut going = Going::begin(&fleet, &["wait", ALL, "job"]);
+    assert_eq!(going.printed(), "web1 job 0");
+    fleet.servers[1].ok(&["stop", "-t0", "job"]);
+    assert_eq!(going.printed(), "web2 job 137");
+    assert_eq!(going.code(), Some(137));
+    let nowhere = fleet.run(&["wait", ALL, "nowhere"]);
+    assert_eq!(nowhere.status.code(), Some(125));
+    assert_eq!(stderr(&nowhere).lines().count(), 1, "{}", stderr(&nowhere));
+    fleet.add_at("gone", 0, NOBODY);
+    let partly = fleet.run(&["wait", "--context=web1,gone", "job"]);
+    assert_eq!(partly.status.code(), Some(125));
+    assert_eq!(stdout(&partly), "web1 job 0\n");
+    assert!(stderr(&partly).starts_with("prn: gone: "));
 }
 
 #[test]
