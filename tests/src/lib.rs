@@ -10,6 +10,7 @@
 //! built into serves.
 
 pub mod client;
+pub mod fleet;
 pub mod hostile;
 pub mod hostile_frontend;
 pub mod http2;

@@ -63,12 +63,8 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// Prints a table, as wide as there is room for, or whole.
-    pub fn print(&self, table: &Table, format: &FormatFlag) -> io::Result<()> {
-        line(&self.text(table, format))
-    }
-
-    fn text(&self, table: &Table, format: &FormatFlag) -> String {
+    /// A table as it is printed: as wide as there is room for, or whole.
+    pub fn text(&self, table: &Table, format: &FormatFlag) -> String {
         let room = columns().filter(|_| !self.is_whole);
         table.render(room, Palette::new(format.color))
     }

@@ -7,9 +7,10 @@ use serde::Serialize;
 
 use super::answers::{Layout, print_table, processes_table};
 use super::data::List;
-use super::descriptor::print;
+use super::descriptor::{line, print};
 use super::shown::escaped;
-use super::table::Table;
+use super::table::{Table, cut};
+use super::tables::columns;
 use crate::output::format::{Format, FormatFlag};
 
 /// A result, and which server it is of.
@@ -30,15 +31,32 @@ pub fn processes_of_hosts(
 ) -> io::Result<()> {
     match format.output {
         Format::Name => print(&lines(all, |process| process.id.to_string())),
-        Format::Table | Format::Wide => {
-            let processes: Vec<_> = all.iter().map(|of| of.value.clone()).collect();
-            let table = processes_table(&processes, format, layout);
-            layout.print(&with_hosts(table, all), format)
-        }
+        Format::Table | Format::Wide => line(&processes_of_hosts_text(all, &[], format, layout)),
         Format::Json | Format::JsonLines | Format::Yaml | Format::Template(_) => {
             print_list("processes", all, format)
         }
     }
+}
+
+/// A list of processes as a table, and lines below it.
+pub fn processes_of_hosts_text(
+    all: &[OfHost<Process>],
+    below: &[String],
+    format: &FormatFlag,
+    layout: &Layout,
+) -> String {
+    let processes: Vec<_> = all.iter().map(|of| of.value.clone()).collect();
+    let table = processes_table(&processes, format, layout);
+    let table = layout.text(&with_hosts(table, all), format);
+    format!("{table}{}", fitting(below))
+}
+
+/// Lines below a table, each after the end of the one before, no wider than the terminal.
+pub fn fitting(lines: &[String]) -> String {
+    let most = columns().unwrap_or(usize::MAX);
+    let each = lines.iter();
+    each.map(|line| format!("\n{}", cut(&escaped(line), most)))
+        .collect()
 }
 
 /// Prints a started process, server and id, as soon as it is; unless all are printed together.
@@ -89,7 +107,8 @@ fn print_list<T: Serialize>(
     list.end()
 }
 
-fn with_hosts<T>(table: Table, all: &[OfHost<T>]) -> Table {
+/// With the names of their servers in front.
+pub fn with_hosts<T>(table: Table, all: &[OfHost<T>]) -> Table {
     table.led_by("HOST", all.iter().map(|of| escaped(&of.host)))
 }
 

@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::column::{Column, named, table};
 use super::data::List;
 use super::descriptor::{line, print};
-use super::hosts::{OfHost, list_of_hosts};
+use super::hosts::{OfHost, fitting, list_of_hosts, with_hosts};
 use super::paint::{Palette, Tone};
 use super::shown::{escaped, put};
 use super::slowness::{self, float, is_full, is_notable, reasons, rounded, throttled};
@@ -350,8 +350,27 @@ pub fn stats_text(stats: &[Stats], format: &FormatFlag) -> String {
     format!("{table}{}", slow_lines(stats))
 }
 
+/// The same of several servers, and lines below it.
+pub fn stats_of_hosts_text(all: &[OfHost<Stats>], below: &[String], format: &FormatFlag) -> String {
+    let stats: Vec<_> = all.iter().map(|of| of.value.clone()).collect();
+    let table = with_hosts(stats_table(&stats, &format.output), all);
+    let table = table.render(columns(), Palette::new(format.color));
+    let slow = all.iter().flat_map(|of| {
+        slow_lines(std::slice::from_ref(&of.value))
+            .lines()
+            .filter(|line| !line.is_empty())
+            .map(|line| format!("{} {line}", of.host))
+            .collect::<Vec<_>>()
+    });
+    let lines: Vec<_> = slow.chain(below.iter().cloned()).collect();
+    format!("{table}{}", fitting(&lines))
+}
+
 /// Prints one sample of processes on several servers. As names: server and id, one a line.
 pub fn stats_of_hosts(all: &[OfHost<Stats>], format: &FormatFlag) -> io::Result<()> {
+    if matches!(format.output, Format::Table | Format::Wide) {
+        return line(&stats_of_hosts_text(all, &[], format));
+    }
     let table = |stats: &[Stats]| stats_table(stats, &format.output);
     let name = |stats: &Stats| stats.usage.id.to_string();
     list_of_hosts("stats", all, table, name, format)

@@ -166,7 +166,7 @@ fn shown_width(text: &str) -> usize {
 }
 
 /// A text in `width` columns at most, with a mark at its end where something is missing.
-fn cut(text: &str, width: usize) -> String {
+pub fn cut(text: &str, width: usize) -> String {
     let mut shown = String::new();
     let mut used = 0;
     for grapheme in text.graphemes(true) {
