@@ -21,6 +21,7 @@ pub mod random;
 pub mod screen;
 pub mod server;
 pub mod slow_memory;
+pub mod taken_over;
 pub mod trace;
 pub mod writer;
 
