@@ -21,6 +21,9 @@ use crate::hostile::{server_config, shown};
 use crate::pki::Identity;
 use crate::{binary, http2};
 
+/// Bytes that are sent at one time.
+const PIECE: usize = 32 * 1024;
+
 /// What a call is answered with.
 pub struct Answer {
     /// Its messages, encoded, one after the other. They may never end.
@@ -176,9 +179,15 @@ async fn answer(
         .header("content-type", "application/grpc")
         .header("prn-boot-epoch", "0123456789abcdef0123456789abcdef");
     let mut stream = respond.send_response(response.body(()).ok()?, false).ok()?;
+    // Many in one piece, so that a client has half a million of them soon.
+    let mut piece = Vec::new();
     for message in messages {
-        send(&mut stream, http2::message(&message).into()).await?;
+        piece.extend(http2::message(&message));
+        if piece.len() >= PIECE {
+            send(&mut stream, std::mem::take(&mut piece).into()).await?;
+        }
     }
+    send(&mut stream, piece.into()).await?;
     match end {
         End::Status(status) => {
             let mut trailers = HeaderMap::new();

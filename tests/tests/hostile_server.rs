@@ -661,10 +661,9 @@ fn pages_and_changes_without_end_have_one() {
         _ => Said::default().answer(method, request),
     });
     for words in [
-        &["list"][..],
-        &["status", "web"],
-        &["events"],
-        &["list", "--watch"],
+        &["status", "web"][..],
+        &["list", "-o", "name"],
+        &["events", "-o", "name"],
     ] {
         let (said, code) = run(&server, words);
         assert_eq!(code, 1, "{words:?}: {said}");
