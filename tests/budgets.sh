@@ -9,7 +9,7 @@ crates_max=25
 # The child that makes namespaces and mounts, and rules for paths, are root's as well now, and so are inputs, terminals and workspaces:
 # 6000, 2400 and 2500 were without them, and 7750 and 3850 without signals, updates, leases, names, retention and the watchdog; 8500 was
 # without the merging of labels, which has to be where there is one thread.
-root_lines_max=8530
+root_lines_max=8550
 authority_lines_max=4400
 launch_lines_max=3100
 tables_lines_max=1500

@@ -17,6 +17,7 @@ mod hosts;
 mod json;
 mod lifetime;
 mod lines;
+mod lists;
 mod moments;
 mod notices;
 mod offers;

@@ -23,6 +23,7 @@ pub mod schemas;
 pub mod screen;
 pub mod server;
 pub mod slow_memory;
+pub mod taken_over;
 pub mod trace;
 pub mod writer;
 

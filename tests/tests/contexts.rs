@@ -169,7 +169,7 @@ fn another_context_is_used_and_what_is_removed_is_gone() {
     assert!(ends.is_some_and(|ends| ends.ends_with('Z')), "{listed}");
     fleet.ok(&["start", "--", "sleep", "1000"]);
     assert_eq!(fleet.running(), [0, 1]);
-    let removed = fleet.run(&["context", "rm", "web2"]);
+    let removed = fleet.run(&["context", "remove", "web2"]);
     assert!(
         stderr(&removed).contains("prn context use"),
         "{}",

@@ -36,7 +36,9 @@ impl Client {
         &self,
         processes: impl Into<Processes>,
     ) -> Result<RemovedProcesses, ClientError> {
-        let (processes, selector) = processes.into().into_wire();
+        let processes = processes.into();
+        let named = processes.named().to_vec();
+        let (processes, selector) = processes.into_wire();
         let request = v1::RemoveProcessRequest {
             processes,
             selector,
@@ -46,10 +48,15 @@ impl Client {
             .answered(self.call_timeout, service.remove_process(request))
             .await?
             .into_inner();
+        let removed = response.removed.into_iter().map(Process::named);
+        let removed: Vec<_> = removed.collect::<Result<_, _>>()?;
+        if named.iter().any(|id| !removed.contains(id)) {
+            return Err(ClientError::Protocol(
+                "the server's answer leaves out processes that it was to remove",
+            ));
+        }
         Ok(RemovedProcesses {
-            removed: (response.removed.into_iter())
-                .map(Process::named)
-                .collect::<Result<_, _>>()?,
+            removed,
             output_bytes: response.output_bytes,
         })
     }

@@ -26,7 +26,7 @@ use crate::output::format::{Format, FormatFlag};
 pub struct Stats {
     /// When the reading of it began, by the server's clock.
     #[cfg_attr(test, schemars(with = "Option<String>"))]
-    #[serde(serialize_with = "time")]
+    #[serde(serialize_with = "super::moments::rfc3339")]
     pub sampled_at: Option<SystemTime>,
     /// Its name.
     pub name: Option<String>,
@@ -51,17 +51,6 @@ pub struct Stats {
     /// What the kernel has counted of it.
     #[serde(flatten)]
     pub usage: ProcessUsage,
-}
-
-fn time<S: serde::Serializer>(time: &Option<SystemTime>, to: S) -> Result<S::Ok, S::Error> {
-    use time::OffsetDateTime;
-    use time::format_description::well_known::Rfc3339;
-    let text = time.map(|time| {
-        OffsetDateTime::from(time)
-            .format(&Rfc3339)
-            .unwrap_or_default()
-    });
-    text.serialize(to)
 }
 
 /// What was read at one time.

@@ -108,7 +108,9 @@ impl Found {
             shown: id.to_string(),
             id,
         };
-        let targets: Vec<_> = ids.map(shown).collect();
+        let mut seen = HashSet::new();
+        let each_once = ids.filter(|id| seen.insert(*id));
+        let targets: Vec<_> = each_once.map(shown).collect();
         if targets.is_empty() {
             output::notice("there is no such process");
         }

@@ -79,10 +79,15 @@ impl Runner {
         let live = self.known_by(id)?.live.as_ref();
         let live = live.filter(|live| live.phase == Phase::Running);
         let group = &live.ok_or(Refusal::Ended)?.group;
+        let some = if with_tasks {
+            group.some_tasks()
+        } else {
+            Vec::new()
+        };
         Ok(LiveUsage {
             files: group.texts(&USAGE),
             processes: u32::try_from(group.first_members().len()).unwrap_or(u32::MAX),
-            some: with_tasks.then(|| group.some_tasks()).unwrap_or_default(),
+            some,
         })
     }
 
