@@ -218,7 +218,7 @@ mod tests {
         let shown = table.plain(Some(24));
         let widths: Vec<_> = shown.lines().map(shown_width).collect();
         assert_eq!(widths, [24; 5], "{shown}");
-        assert!(shown.contains("| YOUR CERT… |"), "{shown}");
+        assert!(shown.contains("| YOUR CERTIFI… |"), "{shown}");
     }
 
     #[test]
