@@ -20,7 +20,7 @@ PREFIX ?= /usr
 SYSCONFDIR ?= /etc
 
 # Where a recipe needs programs that not every machine has, tests/needs.sh has the list.
-.PHONY: help build static test test-host test-guest test-fresh bench soak lint fuzz fuzz-corpora budgets density deny demo install uninstall clean
+.PHONY: help build static test test-host test-guest test-fresh bench bench-guest soak lint fuzz fuzz-corpora budgets density deny demo install uninstall clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -51,12 +51,18 @@ test-fresh: ## make demo and make test in a fresh Debian with git, make and Rust
 	@tests/needs.sh test-fresh
 	tests/fresh.sh $(FRESH)
 
-# Subjects (output fanout input terminal copy latency start idle namespaces cli; none: all) and flags (--rounds N,
+# Subjects (output fanout input terminal copy latency start idle growth namespaces cli; none: all) and flags (--rounds N,
 # --idle-seconds N, --files N).
 BENCH ?=
 
 bench: build ## prn beside what it is made of, and ssh: BENCH='output --rounds 5' (needs root; ssh if openssh-server is there)
 	@tests/bench.sh $(BENCH)
+
+# Rounds.
+BENCH_GUEST ?= 1
+
+bench-guest: build ## Growth to 4,000 processes of the installed unit, in the virtual machine of test-guest: BENCH_GUEST=3 (rounds)
+	@tests/bench-guest.sh $(BENCH_GUEST)
 
 # Seconds of readers that come and go.
 SOAK_SECONDS ?= 600

@@ -9,6 +9,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .bytes(".proto.v1.GetOutputResponse.data")
         .bytes(".proto.v1.SendInputRequest.data")
         .btree_map(".")
+        .codec_path("crate::codec::BoundedCodec")
         .compile_fds(descriptors)?;
     Ok(())
 }

@@ -9,15 +9,14 @@ use std::ffi::CString;
 
 use serde::{Deserialize, Serialize};
 
-use crate::policy::Denial;
 use crate::types::{
-    AccessName, Argv, Labels, LimitName, Limits, Millis, Paths, ProcessId, ProcessName,
-    SignalNumber, UnixMicros, WorkspaceName,
+    AccessName, Argv, LabelChanges, Labels, LimitName, Limits, Millis, Paths, ProcessId,
+    ProcessName, SignalNumber, UnixMicros, WorkspaceName,
 };
 
 /// What both halves must have in common, compared at Hello. Raised with each change of this crate's
 /// wire form.
-pub const PROTOCOL: &str = concat!("prn ", env!("CARGO_PKG_VERSION"), " ipc 12");
+pub const PROTOCOL: &str = concat!("prn ", env!("CARGO_PKG_VERSION"), " ipc 14");
 
 /// Most requests that wait for an answer at one time: more is a fault of the frontend, which counts
 /// its own.
@@ -107,8 +106,13 @@ pub enum Ask {
     Update(ProcessId, Box<Update>),
     /// Forget a process that is finished.
     Remove(ProcessId),
-    /// What a process that is alive takes of the machine, and who it is.
-    Usage(ProcessId),
+    /// What a process that is alive takes of the machine.
+    Usage {
+        /// Which one.
+        id: ProcessId,
+        /// And who it is ([`LiveUsage::some`]).
+        with_tasks: bool,
+    },
     /// Whether this might be started, without starting it.
     TryStart(Box<StartSpec>),
 }
@@ -286,8 +290,17 @@ pub struct Update {
     pub paused: Option<bool>,
     /// Its lease begins anew.
     pub lease: Option<NewLease>,
-    /// All its labels.
-    pub labels: Option<Labels>,
+    /// Other labels.
+    pub labels: Option<NewLabels>,
+}
+
+/// What becomes of the labels of a process.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum NewLabels {
+    /// These are all, from now on.
+    All(Labels),
+    /// Some of those that there are then change.
+    Changed(LabelChanges),
 }
 
 /// How a lease begins anew.
@@ -318,7 +331,7 @@ pub struct LiveUsage {
     pub files: Vec<FileText>,
     /// How many processes there are; of very many, how many were looked at: some hundreds.
     pub processes: u32,
-    /// Of some of them, if they are many: the /proc/pid/stat of each.
+    /// Of some of them, if they are many, where that was asked for: the /proc/pid/stat of each.
     pub some: Vec<Vec<u8>>,
 }
 
@@ -733,9 +746,71 @@ pub enum Refusal {
     TooSoon(Millis),
     /// The kernel does not take the change: errno(3).
     NotChanged(i32),
+    /// The process would have more than [`LABELS_MAX`](crate::types::LABELS_MAX) labels.
+    TooManyLabels,
     /// The policy does not allow it to who asked.
     Denied(Denial),
 }
+
+/// Why somebody may not do what they have asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Denial {
+    /// There is no such principal, or no longer.
+    Unknown,
+    /// The principal's time is over.
+    Expired,
+    /// The role has no such verb.
+    Verb(Verb),
+    /// The process or the workspace is of somebody whom the role does not reach.
+    Reach(Verb),
+    /// No rule of the role describes the program with its arguments.
+    Program,
+    /// Where programs are ruled the variable at this place may not be set.
+    Variable(u16),
+    /// Where programs are ruled a process starts in its own directory, sees the directories that
+    /// all see, and is in no workspace.
+    Place,
+    /// A process is to be confined at least so.
+    Profile(Profile),
+    /// More output is to be kept than this.
+    Output(u64),
+    /// The principal has so many processes, which is the most.
+    Processes(u32),
+}
+
+/// A kind of request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verb {
+    /// Start, and change the limits, labels and lease of, a process.
+    Start,
+    /// Stop a process, or forget one that is finished.
+    Stop,
+    /// Send a signal to a process, pause it or let it go on.
+    Signal,
+    /// Read a process's output.
+    Output,
+    /// Feed a process's input, and size its terminal.
+    Input,
+    /// See that a process is there, how it is and what it takes.
+    List,
+    /// Make and remove workspaces.
+    Workspace,
+    /// What the server says of itself and of others beyond all that.
+    Admin,
+}
+
+/// All verbs, in the order in which they are shown.
+pub const VERBS: [Verb; 8] = [
+    Verb::Start,
+    Verb::Stop,
+    Verb::Signal,
+    Verb::Output,
+    Verb::Input,
+    Verb::List,
+    Verb::Workspace,
+    Verb::Admin,
+];
 
 /// What the supervisor makes before a process exists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -5,9 +5,8 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::message::{
-    ChildStep, ExitStatus, FromSupervisor, Layer, Preparation, Refusal, Reply, Scarce,
+    ChildStep, Denial, ExitStatus, FromSupervisor, Layer, Preparation, Refusal, Reply, Scarce, Verb,
 };
-use crate::policy::{Denial, Verb};
 use crate::types::{Id, Invalid, LimitName, Limits, Millis};
 
 impl fmt::Display for Invalid {
@@ -67,6 +66,7 @@ impl fmt::Display for Refusal {
             Self::Forgotten => f.write_str("a process of this id was forgotten"),
             Self::TooSoon(_) => f.write_str("signals have taken too much time"),
             Self::NotChanged(errno) => write!(f, "the kernel refused it with errno {errno}"),
+            Self::TooManyLabels => f.write_str("the process would have too many labels"),
             Self::Denied(denial) => fmt::Display::fmt(denial, f),
         }
     }

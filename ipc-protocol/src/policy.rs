@@ -9,6 +9,7 @@ use std::ffi::{CStr, CString};
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::message::{Denial, VERBS, Verb};
 use crate::message::{Profile, StartSpec};
 use crate::types::{AccessName, Limits, UnixMicros};
 
@@ -54,40 +55,6 @@ pub struct Role {
     pub output_max: Option<u64>,
 }
 
-/// A kind of request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Verb {
-    /// Start, and change the limits, labels and lease of, a process.
-    Start,
-    /// Stop a process, or forget one that is finished.
-    Stop,
-    /// Send a signal to a process, pause it or let it go on.
-    Signal,
-    /// Read a process's output.
-    Output,
-    /// Feed a process's input, and size its terminal.
-    Input,
-    /// See that a process is there, how it is and what it takes.
-    List,
-    /// Make and remove workspaces.
-    Workspace,
-    /// What the server says of itself and of others beyond all that.
-    Admin,
-}
-
-/// All verbs, in the order in which they are shown.
-pub const VERBS: [Verb; 8] = [
-    Verb::Start,
-    Verb::Stop,
-    Verb::Signal,
-    Verb::Output,
-    Verb::Input,
-    Verb::List,
-    Verb::Workspace,
-    Verb::Admin,
-];
-
 /// Whose processes and workspaces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -124,32 +91,6 @@ pub struct Program {
     pub words: Vec<CString>,
     /// Other words may follow.
     pub is_beginning: bool,
-}
-
-/// Why somebody may not do what they have asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Denial {
-    /// There is no such principal, or no longer.
-    Unknown,
-    /// The principal's time is over.
-    Expired,
-    /// The role has no such verb.
-    Verb(Verb),
-    /// The process or the workspace is of somebody whom the role does not reach.
-    Reach(Verb),
-    /// No rule of the role describes the program with its arguments.
-    Program,
-    /// Where programs are ruled the variable at this place may not be set.
-    Variable(u16),
-    /// Where programs are ruled a process starts in its own directory, sees the directories that
-    /// all see, and is in no workspace.
-    Place,
-    /// A process is to be confined at least so.
-    Profile(Profile),
-    /// More output is to be kept than this.
-    Output(u64),
-    /// The principal has so many processes, which is the most.
-    Processes(u32),
 }
 
 /// What may be started, and how.

@@ -171,23 +171,56 @@ impl TryFrom<BTreeMap<String, String>> for Labels {
     type Error = Invalid;
 
     fn try_from(raw: BTreeMap<String, String>) -> Result<Self, Invalid> {
-        if raw.len() > LABELS_MAX {
-            return Err(range(0, LABELS_MAX));
-        }
-        for (key, value) in &raw {
-            check_length(key, 1, LABEL_KEY_MAX)?;
-            check_length(value, 0, LABEL_VALUE_MAX)?;
-            let is_part = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./".contains(&byte);
-            let is_key = starts_plainly(key) && key.bytes().all(is_part);
-            if !is_key || value.chars().any(char::is_control) {
-                return Err(Invalid::Character);
-            }
-        }
+        let labels = raw.iter();
+        check_labels(labels.map(|(key, value)| (key.as_str(), value.as_str())))?;
         Ok(Self(raw))
     }
 }
 
+/// What becomes of some labels, by their keys: a value from now on, or `None`, no label any more. Others
+/// stay as they are. As many, with such keys and values, as there can be of [`Labels`].
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "BTreeMap<String, Option<String>>")]
+pub struct LabelChanges(BTreeMap<String, Option<String>>);
+
+impl TryFrom<BTreeMap<String, Option<String>>> for LabelChanges {
+    type Error = Invalid;
+
+    fn try_from(raw: BTreeMap<String, Option<String>>) -> Result<Self, Invalid> {
+        let labels = raw.iter();
+        check_labels(labels.map(|(key, value)| (key.as_str(), value.as_deref().unwrap_or(""))))?;
+        Ok(Self(raw))
+    }
+}
+
+fn check_labels<'a>(all: impl ExactSizeIterator<Item = (&'a str, &'a str)>) -> Result<(), Invalid> {
+    if all.len() > LABELS_MAX {
+        return Err(range(0, LABELS_MAX));
+    }
+    for (key, value) in all {
+        check_length(key, 1, LABEL_KEY_MAX)?;
+        check_length(value, 0, LABEL_VALUE_MAX)?;
+        let is_part = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./".contains(&byte);
+        let is_key = starts_plainly(key) && key.bytes().all(is_part);
+        if !is_key || value.chars().any(char::is_control) {
+            return Err(Invalid::Character);
+        }
+    }
+    Ok(())
+}
+
 impl Labels {
+    /// These, with those changes.
+    ///
+    /// # Errors
+    /// They would be more than [`LABELS_MAX`].
+    pub fn with(mut self, changes: LabelChanges) -> Result<Self, Invalid> {
+        self.0.retain(|key, _| !changes.0.contains_key(key));
+        let set = (changes.0.into_iter()).filter_map(|(key, value)| Some((key, value?)));
+        self.0.extend(set);
+        self.0.try_into()
+    }
+
     /// All, in the order of their keys.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         let labels = self.0.iter();
@@ -585,6 +618,44 @@ mod tests {
         let many = |count: usize| (0..count).map(|number| (number.to_string(), String::new()));
         assert!(decode(many(LABELS_MAX).collect()));
         assert!(!decode(many(LABELS_MAX + 1).collect()));
+    }
+
+    #[test]
+    fn changes_of_labels_are_as_labels_are_and_leave_others_alone() {
+        let decode = |raw: Vec<(String, Option<&str>)>| {
+            let raw: BTreeMap<String, Option<&str>> = raw.into_iter().collect();
+            codec::decode::<LabelChanges>(&codec::encode(&raw).unwrap())
+        };
+        let one = |key: &str, value: Option<&str>| decode(vec![(key.to_owned(), value)]);
+        let value = "v".repeat(LABEL_VALUE_MAX);
+        assert!(one("a/b", Some(&value)).is_ok() && one("a/b", None).is_ok());
+        let longer = format!("{value}v");
+        assert!(one("a", Some(&longer)).is_err() && one("a", Some("\n")).is_err());
+        for bad in ["", "-a", "a b", "a=b"] {
+            assert!(one(bad, Some("x")).is_err() && one(bad, None).is_err());
+        }
+        let many = |count: usize| (0..count).map(|number| (number.to_string(), None));
+        assert!(decode(many(LABELS_MAX).collect()).is_ok());
+        assert!(decode(many(LABELS_MAX + 1).collect()).is_err());
+
+        let labels = |numbers: std::ops::Range<usize>| {
+            let each = numbers.map(|number| (number.to_string(), String::new()));
+            Labels::try_from(each.collect::<BTreeMap<_, _>>()).unwrap()
+        };
+        let changed = |raw: &[(&str, Option<&str>)]| {
+            let raw = raw.iter().map(|(key, value)| ((*key).to_owned(), *value));
+            labels(0..LABELS_MAX).with(decode(raw.collect()).unwrap())
+        };
+        let same = changed(&[("none", None)]).unwrap();
+        assert_eq!(same, labels(0..LABELS_MAX), "one that is not there");
+        assert!(
+            changed(&[("new", Some("1"))]).is_err(),
+            "more than there may be"
+        );
+        let all = changed(&[("new", Some("1")), ("0", None), ("1", Some("2"))]).unwrap();
+        let values = ["new", "0", "1", "2"].map(|key| all.get(key));
+        assert_eq!(values, [Some("1"), None, Some("2"), Some("")]);
+        assert_eq!(all.iter().count(), LABELS_MAX);
     }
 
     #[test]

@@ -29,6 +29,16 @@ fn labels() -> Labels {
     std::collections::BTreeMap::from(labels).try_into().unwrap()
 }
 
+fn label_changes() -> LabelChanges {
+    let changes = [
+        ("k".to_owned(), Some("v".to_owned())),
+        ("x".to_owned(), None),
+    ];
+    std::collections::BTreeMap::from(changes)
+        .try_into()
+        .unwrap()
+}
+
 fn limits() -> Limits {
     Limits::try_from([Some(500), Some(1 << 20), Some(1024), None, Some(64)]).unwrap()
 }
@@ -343,19 +353,40 @@ fn requests_have_their_bytes() {
                         limits: [(LimitName::Pids, 128)].into_iter().collect(),
                         paused: Some(true),
                         lease: Some(NewLease::Of(millis(5))),
-                        labels: Some(labels()),
+                        labels: Some(NewLabels::All(labels())),
                     }),
                 ),
             ),
-            "02ac02016109<id>0104800101010101050101016b0176",
+            "02ac02016109<id>010480010101010105010001016b0176",
+        ),
+        (
+            Request::Ask(
+                request,
+                who(),
+                Ask::Update(
+                    id(),
+                    Box::new(Update {
+                        labels: Some(NewLabels::Changed(label_changes())),
+                        ..Update::default()
+                    }),
+                ),
+            ),
+            "02ac02016109<id>000000010102016b010176017800",
         ),
         (
             Request::Ask(request, who(), Ask::Remove(id())),
             "02ac0201610a<id>",
         ),
         (
-            Request::Ask(request, who(), Ask::Usage(id())),
-            "02ac0201610b<id>",
+            Request::Ask(
+                request,
+                who(),
+                Ask::Usage {
+                    id: id(),
+                    with_tasks: true,
+                },
+            ),
+            "02ac0201610b<id>01",
         ),
         (
             Request::Ask(request, who(), Ask::TryStart(Box::new(spec()))),
@@ -524,6 +555,18 @@ fn refusals_and_small_enums_have_their_bytes() {
         (Refusal::WorkspaceInUse(3), "1603"),
         (Refusal::TooManyWorkspaces(4), "1704"),
         (Refusal::DiskAboveCeiling(5), "1805"),
+        (Refusal::NameTaken(id()), "19<id>"),
+        (Refusal::DeadlinePassed, "1a"),
+        (Refusal::Ended, "1b"),
+        (Refusal::NotEnded, "1c"),
+        (Refusal::MemoryInUse(128), "1d8001"),
+        (Refusal::NoLease, "1e"),
+        (Refusal::TooManyKept { max: 3 }, "1f03"),
+        (Refusal::Stopping, "20"),
+        (Refusal::Forgotten, "21"),
+        (Refusal::TooSoon(millis(4)), "2204"),
+        (Refusal::NotChanged(5), "230a"),
+        (Refusal::TooManyLabels, "24"),
     ]);
     let steps = [
         ChildStep::Session,

@@ -13,6 +13,8 @@ use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt};
 
 use crate::calls::act;
 use crate::calls::fault::Fault;
+#[cfg(test)]
+use crate::calls::requests::Change;
 use crate::calls::requests::{List, One, Output, Running, Several, Signal, Stop, Wait};
 use crate::calls::session::Session;
 use crate::calls::spec::Spec;
@@ -26,20 +28,23 @@ const LINE_MAX: usize = 16 << 20;
 const LEAVE: Duration = Duration::from_secs(1);
 
 /// The calls that there are.
-const CALLS: [&str; 9] = [
-    "start", "run", "status", "list", "wait", "stop", "signal", "output", "remove",
+const CALLS: [&str; 10] = [
+    "start", "run", "status", "list", "wait", "stop", "signal", "update", "output", "remove",
 ];
 
 /// What is started.
 #[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 struct Start {
+    /// It
     spec: Spec,
 }
 
-/// An answer.
+/// A line that `prn batch` writes: the answer to one of its requests.
 #[derive(Debug, Serialize)]
-struct Answer {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Answer {
     /// As the request has it.
     id: Value,
     #[serde(flatten)]
@@ -47,13 +52,17 @@ struct Answer {
 }
 
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 enum Outcome {
-    Result(Value),
-    /// With the number of its line, from 1.
+    /// What the call answers.
+    Result(#[cfg_attr(test, schemars(with = "schemas::Answered"))] Value),
+    /// It has failed.
     #[serde(untagged)]
     Error {
+        /// The number of its line, from 1.
         line: u64,
+        /// Why.
         error: Fault,
     },
 }
@@ -227,6 +236,7 @@ async fn call(session: &Session, mut request: Map<String, Value>) -> Result<Valu
         "wait" => shown(act::wait(session, &read::<Wait>(request)?).await?),
         "stop" => shown(act::stop(session, &read::<Stop>(request)?).await?),
         "signal" => shown(act::signal(session, &read::<Signal>(request)?).await?),
+        "update" => shown(act::update(session, read(request)?).await?),
         "output" => shown(act::output(session, &read::<Output>(request)?).await?),
         "remove" => shown(act::remove(session, &read::<Several>(request)?).await?),
         other => {
@@ -249,6 +259,78 @@ fn read<T: DeserializeOwned>(value: Value) -> Result<T, Fault> {
 
 fn shown(value: impl Serialize) -> Result<Value, Fault> {
     serde_json::to_value(value).map_err(|error| Fault::failed(error, "report this as a bug of prn"))
+}
+
+#[cfg(test)]
+pub use schemas::requests;
+
+#[cfg(test)]
+mod schemas {
+    use super::*;
+    use crate::calls::act::{Listed, Ran, Signalled, Waited};
+    use crate::lasting::excerpt::Excerpt;
+    use prn_client::{Process, RemovedProcesses, Started};
+    use schemars::{JsonSchema, SchemaGenerator};
+
+    /// What calls answer.
+    #[derive(JsonSchema)]
+    #[serde(untagged)]
+    #[expect(dead_code, reason = "only its shape is used")]
+    pub enum Answered {
+        /// Of `start`.
+        Start(Box<Started>),
+        /// Of `run`.
+        Run(Box<Ran>),
+        /// Of `status`, `stop` and `update`.
+        Process(Box<Process>),
+        /// Of `list`.
+        List(Listed),
+        /// Of `wait`.
+        Wait(Waited),
+        /// Of `signal`.
+        Signal(Signalled),
+        /// Of `output`.
+        Output(Excerpt),
+        /// Of `remove`.
+        Remove(RemovedProcesses),
+    }
+
+    /// The schema of each request.
+    pub fn requests(all: &mut SchemaGenerator) -> Vec<Value> {
+        CALLS.iter().map(|call| request(call, all)).collect()
+    }
+
+    fn request(call: &str, all: &mut SchemaGenerator) -> Value {
+        let schema = match call {
+            "start" => Start::json_schema(all),
+            "run" => {
+                let mut run = Running::json_schema(all);
+                let spec = all.subschema_for::<Spec>().to_value();
+                run.get_mut("properties").unwrap()["spec"] = spec;
+                run.insert("required".to_owned(), serde_json::json!(["spec"]));
+                run
+            }
+            "status" => One::json_schema(all),
+            "list" => List::json_schema(all),
+            "wait" => Wait::json_schema(all),
+            "stop" => Stop::json_schema(all),
+            "signal" => Signal::json_schema(all),
+            "update" => Change::json_schema(all),
+            "output" => Output::json_schema(all),
+            "remove" => Several::json_schema(all),
+            other => panic!("{other} has no schema"),
+        };
+        let mut schema = schema.to_value();
+        schema["properties"]["call"] = serde_json::json!({ "const": call });
+        let any = "Anything: the answer has it too";
+        schema["properties"]["id"] = serde_json::json!({ "description": any });
+        let mut required = vec![Value::from("call")];
+        if let Some(Value::Array(others)) = schema.get("required") {
+            required.extend(others.iter().cloned());
+        }
+        schema["required"] = Value::Array(required);
+        schema
+    }
 }
 
 #[cfg(test)]

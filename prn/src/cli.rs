@@ -13,6 +13,8 @@ use crate::commands::context::{self, Context};
 use crate::commands::cp::{self, Cp};
 use crate::commands::events::{self, Events};
 use crate::commands::exec::{self, Exec};
+use crate::commands::health;
+use crate::commands::inspect::{self, Inspect};
 use crate::commands::keygen::{self, Keygen};
 use crate::commands::kill::{self, Kill};
 use crate::commands::list::{self, List};
@@ -20,12 +22,13 @@ use crate::commands::logs::{self, Logs};
 use crate::commands::mcp::{self, Mcp};
 use crate::commands::pause::{self, Pause, Resume};
 use crate::commands::policy::{self, Policy};
-use crate::commands::remove::{self, Prune, Rm};
+use crate::commands::prune::{self, Prune};
+use crate::commands::rm::{self, Rm};
 use crate::commands::run::{self, Run};
 use crate::commands::server::{self, Server};
 use crate::commands::start::{self, Start};
 use crate::commands::stats::{self, Stats};
-use crate::commands::status::{self, Inspect, Status};
+use crate::commands::status::{self, Status};
 use crate::commands::stop::{self, Stop};
 use crate::commands::top::{self, Top};
 use crate::commands::update::{self, Change, Renew};
@@ -79,7 +82,7 @@ pub enum Command {
     Prune(Prune),
     Inspect(Inspect),
     CanI(CanI),
-    Health(version::Check),
+    Health(health::Check),
     Version(version::Show),
     Cp(Cp),
     Workspace(Workspace),
@@ -163,11 +166,11 @@ impl Command {
             Self::Resume(args) => block_on(pause::resume(args)),
             Self::Update(args) => block_on(update::update(args)),
             Self::Renew(args) => block_on(update::renew(args)),
-            Self::Rm(args) => block_on(remove::rm(args)),
-            Self::Prune(args) => block_on(remove::prune(args)),
-            Self::Inspect(args) => block_on(status::inspect(args)),
+            Self::Rm(args) => block_on(rm::rm(args)),
+            Self::Prune(args) => block_on(prune::prune(args)),
+            Self::Inspect(args) => block_on(inspect::inspect(args)),
             Self::CanI(args) => block_on(can_i::can_i(args)),
-            Self::Health(args) => block_on(version::health(args)),
+            Self::Health(args) => block_on(health::health(args)),
             Self::Version(args) => block_on(version::version(args)),
             Self::Cp(args) => block_on(cp::cp(args)),
             Self::Workspace(args) => block_on(workspace::workspace(args)),

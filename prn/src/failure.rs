@@ -206,12 +206,21 @@ impl Failure {
             | Self::Server(ServerError::Options(
                 OptionsError::Missing(_) | OptionsError::NoClients,
             )) => exit::USAGE,
+            Self::Local(error)
+            | Self::Print(error)
+            | Self::Keygen(KeygenError::Print(error))
+            | Self::StartedUnsaid { source: error, .. } => {
+                if error.kind() == io::ErrorKind::BrokenPipe {
+                    exit::OUTPUT_CLOSED
+                } else {
+                    exit::ERROR
+                }
+            }
             Self::Credentials(_)
             | Self::ServerCertificate(_)
             | Self::Context(_)
             | Self::Keygen(_)
             | Self::Server(_)
-            | Self::Print(_)
             | Self::Copy(_)
             | Self::Sync(_) => exit::ERROR,
             Self::LocalInput(_) | Self::OtherWorkspace { .. } | Self::Agent(_) => exit::ERROR,
@@ -222,20 +231,15 @@ impl Failure {
             | Self::AfterStart {
                 source: failure, ..
             } => exit_of_run(failure),
-            Self::Local(error) | Self::StartedUnsaid { source: error, .. } => {
-                if error.kind() == io::ErrorKind::BrokenPipe {
-                    exit::OUTPUT_CLOSED
-                } else {
-                    exit::ERROR
-                }
-            }
         }
     }
 
     /// Nothing needs to be said: whoever would read it has gone.
     pub fn is_silent(&self) -> bool {
         match self {
-            Self::Local(error) => error.kind() == io::ErrorKind::BrokenPipe,
+            Self::Local(error) | Self::Print(error) | Self::Keygen(KeygenError::Print(error)) => {
+                error.kind() == io::ErrorKind::BrokenPipe
+            }
             Self::Run(failure)
             | Self::AfterStart {
                 source: failure, ..
@@ -246,7 +250,6 @@ impl Failure {
             | Self::Context(_)
             | Self::Keygen(_)
             | Self::Server(_)
-            | Self::Print(_)
             | Self::Copy(_)
             | Self::CopyUnknown { .. }
             | Self::Usage(_)

@@ -18,6 +18,7 @@ mod hosts;
 mod json;
 mod lifetime;
 mod lines;
+mod lists;
 mod moments;
 mod notices;
 mod offers;
@@ -57,7 +58,9 @@ pub use everyday::{
     Health, Inspected, Version, count, health, health_of_hosts, inspected, process_with_usage,
     pruned, text, told, version, versions_of_hosts,
 };
-pub use hosts::{OfHost, processes_of_hosts, started_of_host, started_of_hosts};
+pub use hosts::{
+    OfHost, processes_of_hosts, processes_of_hosts_text, started_of_host, started_of_hosts,
+};
 pub use lines::{Break, Lines};
 pub use moments::age_of;
 pub use notices::{ask, error, error_line, is_raw, notice, set_raw, usage, without_number};
@@ -73,6 +76,6 @@ pub use shown::{
     escaped, plain, show_exit, show_labels, show_left_behind, show_state, signal_name, some_of,
 };
 pub use slowness::{is_full, is_notable};
-pub use stats::{Sample, Stats, stats, stats_of_hosts, stats_text};
+pub use stats::{Sample, Stats, stats, stats_of_hosts, stats_of_hosts_text, stats_text};
 pub use tasks::tasks;
 pub use workspaces::{workspace, workspace_names, workspaces, workspaces_of_hosts};

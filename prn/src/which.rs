@@ -4,5 +4,6 @@ pub mod connection;
 pub mod hosts;
 pub mod internal;
 pub mod reference;
+pub mod search;
 pub mod selection;
 pub mod targets;

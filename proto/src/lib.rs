@@ -4,12 +4,13 @@
 //! Linked by the frontend, by clients and by `prn server …`, which reads certificates and ids with
 //! it before its exec. Nothing here is in the root half.
 //!
-//! - [`v1`]: the messages.
+//! - [`v1`]: the messages; [`codec`]: how they are read.
 //! - [`id`], [`Tail`], [`reason`], [`defaults`]: what both ends mean by fields of these.
 //! - [`tls`]: who may speak to whom.
 //! - [`credentials`]: how both ends read certificates and keys.
 //! - [`units`]: how sizes, times and addresses are written in flags and files.
 
+pub mod codec;
 pub mod credentials;
 pub mod defaults;
 pub mod id;

@@ -117,6 +117,8 @@ pub const MEMORY_IN_USE: &str = "MEMORY_IN_USE";
 pub const NO_LEASE: &str = "NO_LEASE";
 /// As many finished processes as can be are to be kept until they are removed.
 pub const TOO_MANY_KEPT: &str = "TOO_MANY_KEPT";
+/// The process would have more labels than there may be.
+pub const TOO_MANY_LABELS: &str = "TOO_MANY_LABELS";
 /// The server's kernel did not take a change of a process.
 pub const NOT_CHANGED: &str = "NOT_CHANGED";
 /// Another writer feeds the process's input.

@@ -501,6 +501,20 @@ pub fn show_duration(duration: Duration) -> String {
     }
 }
 
+/// A time by the calendar, in UTC; `None` for one whose year has more than four digits.
+pub fn utc(time: SystemTime) -> Option<OffsetDateTime> {
+    let epoch = OffsetDateTime::UNIX_EPOCH;
+    match time.duration_since(SystemTime::UNIX_EPOCH) {
+        Ok(since) => epoch.checked_add(since.try_into().ok()?),
+        Err(before) => epoch.checked_sub(before.duration().try_into().ok()?),
+    }
+}
+
+/// The same in the form of RFC 3339; `None` also for one before the year 0.
+pub fn show_moment(time: SystemTime) -> Option<String> {
+    utc(time)?.format(&Rfc3339).ok()
+}
+
 /// A number of bytes as people read it: exact if it is a round one, else to a tenth.
 pub fn show_size(bytes: u64) -> String {
     for (shift, unit) in [(40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")] {
@@ -521,6 +535,25 @@ pub fn show_size(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_time_that_no_calendar_has_is_not_shown() {
+        let epoch = SystemTime::UNIX_EPOCH;
+        let after = |seconds| epoch.checked_add(Duration::from_secs(seconds)).unwrap();
+        let before = |seconds| epoch.checked_sub(Duration::from_secs(seconds)).unwrap();
+        let shown = |time| show_moment(time).unwrap_or_default();
+        assert_eq!(shown(after(1_700_000_000)), "2023-11-14T22:13:20Z");
+        assert_eq!(shown(after(253_402_300_799)), "9999-12-31T23:59:59Z");
+        assert_eq!(shown(before(1)), "1969-12-31T23:59:59Z");
+        for time in [after(253_402_300_800), before(62_167_219_201)] {
+            assert_eq!(show_moment(time), None);
+        }
+        let ends = [
+            after(i64::MAX.unsigned_abs()),
+            before(i64::MAX.unsigned_abs()),
+        ];
+        assert_eq!(ends.map(utc), [None, None]);
+    }
 
     #[test]
     fn a_process_name_is_plain_and_no_id() {

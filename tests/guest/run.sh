@@ -9,6 +9,7 @@
 #   PRN_GUEST_FILTER    part of the names of the tests to run (default: guest_); another value skips the check that
 #                       every ignored test ran
 #   PRN_GUEST_TIMEOUT   seconds for the whole run (default: 900)
+#   PRN_GUEST_PROGRAMS  further programs for it, with spaces between, beside prn's in $PRN_BIN_DIR there
 #   PRN_GUEST_ACCEL     tcg or kvm (default: tcg, which works everywhere)
 #   PRN_GUEST_LOG       folder for output.log and console.log (default: target/guest)
 set -euo pipefail
@@ -91,6 +92,8 @@ guest=$root/opt/prn-guest
 mkdir -p "$guest/bin" "$guest/tests" "$root/etc/systemd/system/multi-user.target.wants"
 make --no-print-directory -s -C "$top" install DESTDIR="$root" PREFIX=/usr BIN_DIR="$bin_dir" >/dev/null
 ln "$root/usr/bin/prn" "$root"/usr/libexec/prn/* "$guest/bin/"
+read -ra more <<<"${PRN_GUEST_PROGRAMS:-}"
+((${#more[@]} == 0)) || install -m 0755 "${more[@]}" "$guest/bin/"
 install -m 0755 "$here/guest-init" "$guest/guest-init"
 install -m 0644 "$here/prn-guest.service" "$root/etc/systemd/system/"
 ln -s ../prn-guest.service "$root/etc/systemd/system/multi-user.target.wants/"

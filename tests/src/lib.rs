@@ -10,6 +10,7 @@
 //! built into serves.
 
 pub mod client;
+pub mod fleet;
 pub mod hostile;
 pub mod hostile_frontend;
 pub mod http2;
@@ -18,9 +19,11 @@ pub mod pki;
 pub mod procfs;
 pub mod proxy;
 pub mod random;
+pub mod schemas;
 pub mod screen;
 pub mod server;
 pub mod slow_memory;
+pub mod taken_over;
 pub mod trace;
 pub mod writer;
 

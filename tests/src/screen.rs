@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
+use crate::fleet::Fleet;
 use crate::server::Server;
 use crate::{procfs, wait_for};
 
@@ -53,6 +54,21 @@ impl Screen {
         tmux.args(["-e", "PS1=local> ", "bash", "--norc", "--noprofile"]);
         assert!(tmux.status().unwrap().success());
         screen.shows("local>");
+        screen
+    }
+
+    /// The same of a user who has nothing but a configuration of several servers.
+    ///
+    /// # Panics
+    /// If it does not come to that.
+    pub fn of(fleet: &Fleet) -> Self {
+        let config = fleet.config();
+        let screen = Self::with(
+            &fleet.servers[0],
+            &[("PRN_CONFIG", config.to_str().unwrap())],
+        );
+        screen.line("unset PRN_ADDRESS PRN_CLIENT_CERT PRN_SERVER_CERT PRN_TLS_KEY; echo alone");
+        screen.shows("\nalone");
         screen
     }
 

@@ -6,13 +6,14 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
 use crate::pki::Identity;
-use crate::{binary, procfs, wait_for};
+use crate::{binary, deadline, procfs, wait_for};
 
 /// How a server is to be started.
 #[derive(Debug, Default)]
@@ -401,7 +402,8 @@ impl Server {
     }
 
     /// Kills the supervisor with SIGKILL, and starts a server of the same name at the same address, with
-    /// the same options; its standard error goes to the file that [`Self::log`] reads.
+    /// the same options; its standard error goes to the file that [`Self::log`] reads. While nobody
+    /// listens there, a connection of somebody else's may have that port for a while.
     ///
     /// # Panics
     /// If that one does not serve.
@@ -409,6 +411,24 @@ impl Server {
         self.signal(Signal::SIGKILL);
         self.wait_status();
         self.options.address = Some(self.address.clone());
+        let until = Instant::now() + deadline();
+        loop {
+            let before = self.log().len();
+            let line = self.spawn_again();
+            if line.starts_with("Listening on ") {
+                return;
+            }
+            let log = self.log();
+            let said = log.get(before..).unwrap_or_default();
+            let is_taken = said.contains("Address already in use");
+            assert!(is_taken && Instant::now() < until, "{line}{log}");
+            self.wait_status();
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    }
+
+    /// Starts a server in place of one that is gone. The first line that it prints.
+    fn spawn_again(&mut self) -> String {
         let mut command = Self::command(
             &self.options,
             self.folder.path(),
@@ -429,7 +449,7 @@ impl Server {
         let stdout = self.child.stdout.take().expect("its standard output");
         let mut line = String::new();
         BufReader::new(stdout).read_line(&mut line).expect("a line");
-        assert!(line.starts_with("Listening on "), "{line}{}", self.log());
+        line
     }
 
     /// Waits for the server's end; returns its exit code.

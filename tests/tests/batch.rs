@@ -6,6 +6,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
 
 use prn_tests::proxy::{Cut, Proxy};
+use prn_tests::schemas::assert_valid;
 use prn_tests::server::Server;
 use prn_tests::{binary, wait_for};
 use serde_json::{Value, json};
@@ -32,14 +33,20 @@ fn fed(command: &mut Command, lines: &str) -> (Vec<Value>, i32) {
     let output = child.wait_with_output().unwrap();
     feeding.join().unwrap().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
-    let answers = text
-        .lines()
-        .map(|line| serde_json::from_str(line).expect(line));
+    let answers = text.lines().map(|line| {
+        let answer = serde_json::from_str(line).expect(line);
+        assert_valid("batch-answer", &answer);
+        answer
+    });
     (answers.collect(), output.status.code().unwrap())
 }
 
 fn requests(all: &[Value]) -> String {
-    all.iter().map(|request| format!("{request}\n")).collect()
+    let line = |request| {
+        assert_valid("batch-request", request);
+        format!("{request}\n")
+    };
+    all.iter().map(line).collect()
 }
 
 #[test]
@@ -59,6 +66,8 @@ fn each_call_does_what_its_command_does() {
             json!({"id": 7, "call": "list", "selector": "app=a"}),
             json!({"id": 8, "call": "remove", "processes": ["web"]}),
             json!({"id": "nine", "call": "run", "spec": {"argv": ["sleep", "60"], "name": "nap"}, "wait": "100ms"}),
+            json!({"id": 11, "call": "update", "process": "nap", "labels": {"a": "1", "b": "2"}, "lease": "1h"}),
+            json!({"id": 12, "call": "update", "process": "nap", "labels": {"a": null, "c": "3"}, "paused": true}),
             json!({"id": 10, "call": "stop", "process": "nap", "grace": "1s"}),
         ]),
     );
@@ -74,6 +83,9 @@ fn each_call_does_what_its_command_does() {
     assert_eq!(result("7")["processes"].as_array().unwrap().len(), 1);
     assert_eq!(result("8")["removed"][0], result("6")["id"]);
     assert_eq!(result("\"nine\"")["running"], true);
+    assert_eq!(result("11")["lease"]["duration"], "3600s");
+    assert_eq!(result("12")["labels"], json!({"b": "2", "c": "3"}));
+    assert_eq!(result("12")["paused"], true);
     assert_eq!(result("10")["state"], "stopped");
 }
 

@@ -595,14 +595,27 @@ fn each_commands_exit_codes_are_those_of_the_one_rule() {
 #[test]
 fn a_result_that_cannot_be_written_is_an_error_of_its_own() {
     let server = Server::start();
-    start(&server, &["--name", "a"], "exit 0");
+    start(&server, &["--name", "a"], "echo said");
     ended(&server, "a");
+    server.ok(&["workspace", "create", "w"]);
     for words in [
         &["status", "a"][..],
         &["inspect", "a"],
         &["wait", "a"],
+        &["run", "--", "echo", "said"],
+        &["logs", "a"],
+        &["list"],
+        &["list", "-o", "json"],
+        &["stats", "--no-stream"],
+        &["events", "--no-follow"],
         &["health"],
         &["version"],
+        &["kill", "--list"],
+        &["workspace", "list"],
+        &["context", "list"],
+        &["context", "show"],
+        &["server", "check"],
+        &["completion", "bash"],
         &["prune", "--older-than", "1h", "--yes"],
     ] {
         let full = std::fs::File::options()
@@ -611,9 +624,17 @@ fn a_result_that_cannot_be_written_is_an_error_of_its_own() {
             .unwrap();
         let output = server.prn(words).stdout(full).output().unwrap();
         let (_, error, code) = said(&output);
-        let expected = if words[0] == "wait" { 125 } else { 1 };
-        assert_eq!(code, Some(expected), "{words:?}");
-        assert!(error.contains("standard output"), "{words:?}: {error}");
+        let is_as_a_process = ["wait", "run"].contains(&words[0]);
+        let expected = if is_as_a_process { 125 } else { 1 };
+        assert_eq!(code, Some(expected), "{words:?}: {error}");
+        // What is passed on is no result of the command's own.
+        let is_passed_on = ["run", "logs"].contains(&words[0]);
+        let named = if is_passed_on {
+            "No space left on device"
+        } else {
+            "standard output"
+        };
+        assert!(error.contains(named), "{words:?}: {error}");
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
         let output = server.prn(words).stdout(writer).output().unwrap();

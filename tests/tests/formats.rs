@@ -1,38 +1,13 @@
 //! What commands print in each format: for programs what docs/schemas says, for people tables that
 //! nobody has to parse.
 
-use std::collections::BTreeSet;
-use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
+use prn_tests::proxy::Proxy;
+use prn_tests::schemas::assert_valid;
 use prn_tests::server::Server;
 use prn_tests::wait_for;
 use serde_json::Value;
-
-/// Whether a value is as a file in docs/schemas says.
-#[track_caller]
-fn is_valid(schema: &str, value: &Value) {
-    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../docs/schemas");
-    let path = folder.join(format!("{schema}.json"));
-    let text = std::fs::read_to_string(&path).unwrap();
-    let schema: Value = serde_json::from_str(&text).unwrap();
-    let validator = jsonschema::validator_for(&schema).unwrap();
-    let errors: Vec<_> = validator
-        .iter_errors(value)
-        .map(|error| error.to_string())
-        .collect();
-    assert!(errors.is_empty(), "{}: {errors:?}: {value}", path.display());
-    // What is printed and in no schema is of no use to whoever reads that.
-    if let Some(fields) = value.as_object() {
-        let known = schema["properties"].as_object().unwrap();
-        let known: BTreeSet<_> = known.keys().collect();
-        let unknown: Vec<_> = fields
-            .keys()
-            .filter(|field| !known.contains(field))
-            .collect();
-        assert!(unknown.is_empty(), "{}: {unknown:?}", path.display());
-    }
-}
 
 fn json(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
@@ -58,40 +33,45 @@ fn json_is_what_the_schemas_say() {
     let failed = server.start_process(&["--timeout", "1h"], &["sh", "-c", "exit 3"]);
     ended(&server, &failed);
     for id in [&running, &failed] {
-        is_valid("process", &json(&server.ok(&["status", id, "-o", "json"])));
-        is_valid("process", &json(&server.ok(&["status", id, "-o", "jsonl"])));
+        assert_valid("process", &json(&server.ok(&["status", id, "-o", "json"])));
+        assert_valid("process", &json(&server.ok(&["status", id, "-o", "jsonl"])));
     }
     let list = json(&server.ok(&["list", "-o", "json"]));
-    is_valid("list", &list);
+    assert_valid("list", &list);
     assert_eq!(list["processes"].as_array().unwrap().len(), 2);
     let each = lines(&server.ok(&["list", "-o", "jsonl"]));
     assert_eq!(each.len(), 2);
-    each.iter().for_each(|process| is_valid("process", process));
+    each.iter()
+        .for_each(|process| assert_valid("process", process));
     assert_eq!(each[0]["name"], "web");
     assert_eq!(each[0]["labels"]["tier"], "front");
 
     let started = server.ok(&["start", "-o", "json", "--", "true"]);
-    is_valid("start", &json(&started));
+    assert_valid("start", &json(&started));
     let made = server.ok(&["workspace", "create", "w", "-o", "json"]);
-    is_valid("workspace", &json(&made));
+    assert_valid("workspace", &json(&made));
     let all = json(&server.ok(&["workspace", "list", "-o", "json"]));
-    is_valid("workspace-list", &all);
+    assert_valid("workspace-list", &all);
     assert_eq!(all["workspaces"][0]["name"], "w");
 
     let stats = json(&server.ok(&["stats", "--no-stream", "-o", "json"]));
-    is_valid("stats-list", &stats);
+    assert_valid("stats-list", &stats);
     let inspected = json(&server.ok(&["inspect", &running, &failed]));
-    is_valid("inspect", &inspected);
+    assert_valid("inspect", &inspected);
     assert_eq!(inspected[0]["name"], "web");
-    is_valid("version", &json(&server.ok(&["version", "-o", "json"])));
-    is_valid("health", &json(&server.ok(&["health", "-o", "json"])));
+    assert_valid("version", &json(&server.ok(&["version", "-o", "json"])));
+    assert_valid("health", &json(&server.ok(&["health", "-o", "json"])));
     let events = server.ok(&["events", "--no-follow", "-o", "jsonl"]);
     let events = lines(&events);
     assert!(events.len() >= 3, "{events:?}");
-    events.iter().for_each(|event| is_valid("event", event));
+    events.iter().for_each(|event| assert_valid("event", event));
+    let written = server.start_process(&[], &["sh", "-c", "echo out; printf '\\377' >&2; exit 3"]);
+    let read = json(&server.ok(&["logs", &written, "--max-bytes", "1K", "-o", "json"]));
+    assert_valid("logs", &read);
+    assert_eq!(read["output"].as_array().unwrap().len(), 2, "{read}");
     server.ok(&["stop", &running]);
     let pruned = server.ok(&["prune", "--yes", "-o", "json"]);
-    is_valid("prune", &json(&pruned));
+    assert_valid("prune", &json(&pruned));
 }
 
 #[test]
@@ -277,6 +257,44 @@ fn events_say_in_words_what_happens_and_go_on_at_a_cursor() {
 }
 
 #[test]
+fn events_that_go_on_say_nothing_of_what_was_never_selected() {
+    let server = Server::start();
+    let proxy = Proxy::start(&server.address, || None);
+    let other = server.start_process(&[], &["true"]);
+    let gone = server.start_process(&["--label", "app=a"], &["true"]);
+    ended(&server, &other);
+    ended(&server, &gone);
+    let mut follower = server
+        .prn(&["events", "-l", "app=a", "-o", "jsonl"])
+        .env("PRN_ADDRESS", &proxy.address)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut reader = std::io::BufReader::new(follower.stdout.take().unwrap());
+    let mut next = || {
+        let mut line = String::new();
+        std::io::BufRead::read_line(&mut reader, &mut line).unwrap();
+        json(&line)
+    };
+    assert_eq!(next()["synchronized"], true);
+    proxy.interrupt();
+    server.ok(&["rm", &other, &gone]);
+    proxy.resume();
+    let new = server.start_process(&["--label", "app=a"], &["sleep", "600"]);
+    let mut told = Vec::new();
+    while told.last() != Some(&new) {
+        let event = next();
+        let id = event["removed"]
+            .as_str()
+            .or(event["process"]["id"].as_str());
+        told.extend(id.map(str::to_owned));
+    }
+    assert_eq!(told, [gone, new]);
+    follower.kill().unwrap();
+    follower.wait().unwrap();
+}
+
+#[test]
 fn events_go_on_over_a_restart_and_say_what_was_lost_with_it() {
     let mut server = Server::start();
     let lost = server.start_process(&["--name", "lost"], &["sleep", "1000"]);
@@ -291,7 +309,7 @@ fn events_go_on_over_a_restart_and_say_what_was_lost_with_it() {
         let mut line = String::new();
         std::io::BufRead::read_line(&mut reader, &mut line).unwrap();
         let event = json(&line);
-        is_valid("event", &event);
+        assert_valid("event", &event);
         event
     };
     let first = next();
@@ -352,7 +370,9 @@ fn stats_are_rates_and_end_with_what_is_named() {
     let output = follower.wait_with_output().unwrap();
     assert!(output.status.success());
     let samples = lines(std::str::from_utf8(&output.stdout).unwrap());
-    samples.iter().for_each(|stats| is_valid("stats", stats));
+    samples
+        .iter()
+        .for_each(|stats| assert_valid("stats", stats));
     let last: Vec<_> = samples.iter().rev().take(2).collect();
     assert!(
         last.iter().all(|stats| stats["running"] == false),

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use prn_tests::schemas::assert_as;
 use prn_tests::server::Server;
 use prn_tests::{binary, packages, procfs, wait_for, wait_within};
 use serde_json::{Value, json};
@@ -75,6 +76,10 @@ impl Agent {
     fn ok(&mut self, tool: &str, arguments: Value) -> Value {
         let answer = self.call(tool, arguments);
         assert_eq!(answer["is_error"], false, "{tool}: {answer}");
+        let tools = self.about["tools"].as_array().unwrap().iter();
+        let mut schemas = tools.filter(|about| about["name"] == tool);
+        let schema = &schemas.next().unwrap()["outputSchema"];
+        assert_as(tool, schema, &answer["value"]);
         answer["value"].clone()
     }
 
@@ -180,6 +185,11 @@ fn an_agent_starts_waits_signals_and_stops() {
     assert_eq!(text(&agent.ok("output", more)), "hup\n");
     let waited = agent.ok("wait", json!({"processes": ["web"], "timeout": "200ms"}));
     assert_eq!(waited["timed_out"], true);
+    // Who waits for longer is told that it is so.
+    let waited = agent.call("wait", json!({"processes": ["web"], "timeout": "3500ms"}));
+    let told = waited["progress"].as_array().unwrap().iter();
+    let told: Vec<_> = told.map(|seconds| seconds.as_f64().unwrap()).collect();
+    assert!(!told.is_empty() && told.is_sorted(), "{told:?}");
     let listed = agent.ok("list", json!({"selector": "app=w"}));
     assert_eq!(listed["processes"][0]["id"], started["id"]);
     assert_eq!(listed["processes"][0]["labels"]["started-by"], "prn-mcp");

@@ -441,6 +441,93 @@ fn labels_are_told_and_changed_whole() {
 }
 
 #[test]
+fn labels_change_one_by_one_and_those_that_are_not_named_stay() {
+    let calls = Calls::new();
+    let labelled = |spec: &mut StartSpec| {
+        spec.labels = vec!["app=web".parse().unwrap(), "tier=a b".parse().unwrap()];
+    };
+    let id = calls.start("exec sleep 600", labelled);
+    let change = |changes: &[(&str, Option<&str>)]| {
+        let owned = |text: &str| text.to_owned();
+        let changes = changes
+            .iter()
+            .map(|(key, value)| (owned(key), value.map(owned)));
+        let update = Update {
+            label_changes: changes.collect(),
+            ..Update::default()
+        };
+        calls.update(id, &update)
+    };
+    let labels = change(&[("app", None), ("new", Some("1")), ("none", None)]);
+    let labels = labels.unwrap().labels;
+    let expected = [("new", "1"), ("tier", "a b")].map(|(k, v)| (k.to_owned(), v.to_owned()));
+    assert_eq!(labels, BTreeMap::from(expected));
+    let keys: Vec<_> = (0..31).map(|number| number.to_string()).collect();
+    let many: Vec<_> = keys.iter().map(|key| (key.as_str(), Some(""))).collect();
+    let error = change(&many).unwrap_err();
+    assert_eq!(reason_of(&error), reason::TOO_MANY_LABELS);
+    assert_eq!(calls.status(id).labels, labels, "nothing has changed");
+    assert_eq!(change(&many[1..]).unwrap().labels.len(), 32);
+    let both = Update {
+        labels: Some(label("a", "1")),
+        label_changes: BTreeMap::from([("b".to_owned(), None)]),
+        ..Update::default()
+    };
+    let error = calls.update(id, &both).unwrap_err();
+    assert_eq!(error.refusal().unwrap().code, Code::InvalidArgument);
+}
+
+#[test]
+fn of_many_updates_at_once_none_takes_back_what_another_one_has_done() {
+    let server = Server::start();
+    for count in [2, 50] {
+        let old: Vec<_> = (0..8)
+            .map(|number| format!("--label=old{number}=x"))
+            .collect();
+        let old: Vec<_> = old.iter().map(String::as_str).collect();
+        let id = server.start_process(&old, &["sleep", "600"]);
+        // Some of the keys are set by two or three of them.
+        let changes: Vec<_> = (0..count)
+            .map(|number| match number {
+                0..8 if count > 8 => format!("old{number}-"),
+                _ => format!("new{}={number}", number % 24),
+            })
+            .collect();
+        let updates: Vec<_> = changes
+            .iter()
+            .map(|change| {
+                let mut update = server.prn(&["update", &id, "--label", change]);
+                update.stdout(std::process::Stdio::null()).spawn().unwrap()
+            })
+            .collect();
+        for mut update in updates {
+            assert!(update.wait().unwrap().success());
+        }
+        let labels = server.status(&id)["labels"].clone();
+        for change in changes {
+            match change.split_once('=') {
+                None => assert!(
+                    labels.get(change.trim_end_matches('-')).is_none(),
+                    "{labels}"
+                ),
+                Some((key, number)) => {
+                    let value = labels[key].as_str().unwrap_or("none").parse::<u32>();
+                    let number: u32 = number.parse().unwrap();
+                    assert_eq!(
+                        value.map(|value| value % 24),
+                        Ok(number % 24),
+                        "{key}: {labels}"
+                    );
+                }
+            }
+        }
+        let kept = labels.as_object().unwrap().keys();
+        let kept = kept.filter(|key| key.starts_with("old")).count();
+        assert_eq!(kept, if count > 8 { 0 } else { 8 }, "{labels}");
+    }
+}
+
+#[test]
 fn what_is_removed_is_gone_and_what_is_alive_is_not_removed() {
     let calls = Calls::new();
     let remove = |ids: &[ProcessId]| {

@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use prn_ipc_protocol::message::{
-    Ask, Event, ExitCause, ExitStatus, For, FromSupervisor, LiveUsage, NewLease, ProcessInfo,
-    Refusal, Reply, Request, Retention, StartSpec, StopHow, Update, Whom,
+    Ask, Event, ExitCause, ExitStatus, For, FromSupervisor, LiveUsage, NewLabels, NewLease,
+    ProcessInfo, Refusal, Reply, Request, Retention, StartSpec, StopHow, Update, Whom,
 };
 use prn_ipc_protocol::types::{
     Labels, LimitName, Millis, ProcessId, ProcessName, SignalNumber, UnixMicros,
@@ -95,8 +95,8 @@ fn told(hostile: &mut HostileFrontend, id: ProcessId) -> ProcessInfo {
     last.expect("something was told of it")
 }
 
-fn usage(hostile: &mut HostileFrontend, id: ProcessId) -> LiveUsage {
-    match hostile.ask(Ask::Usage(id)).0 {
+fn usage(hostile: &mut HostileFrontend, id: ProcessId, with_tasks: bool) -> LiveUsage {
+    match hostile.ask(Ask::Usage { id, with_tasks }).0 {
         Reply::Usage(usage) => *usage,
         other => panic!("{other:?}"),
     }
@@ -104,7 +104,7 @@ fn usage(hostile: &mut HostileFrontend, id: ProcessId) -> LiveUsage {
 
 /// CPU time in microseconds.
 fn cpu(hostile: &mut HostileFrontend, id: ProcessId) -> u64 {
-    let usage = usage(hostile, id);
+    let usage = usage(hostile, id, false);
     let stat = usage.files.iter().find(|file| file.name == "cpu.stat");
     let line = stat.expect("cpu.stat").text.lines().next().unwrap();
     line.strip_prefix("usage_usec ").unwrap().parse().unwrap()
@@ -258,7 +258,18 @@ fn limits_change_within_the_ceilings_and_never_below_what_is_in_use() {
             other => panic!("{other:?}"),
         }
     }
-    assert_eq!(usage(&mut hostile, id).processes, 1);
+    assert_eq!(usage(&mut hostile, id, false).processes, 1);
+}
+
+#[test]
+fn tasks_are_looked_at_where_they_are_asked_for() {
+    let mut hostile = HostileFrontend::start();
+    let id = start(&mut hostile, "exec sleep 600", |_| {});
+    let with = usage(&mut hostile, id, true);
+    let without = usage(&mut hostile, id, false);
+    assert_eq!((with.some.len(), without.some.len()), (1, 0));
+    assert_eq!((with.processes, without.processes), (1, 1));
+    assert_eq!(with.files.len(), without.files.len());
 }
 
 #[test]
@@ -287,13 +298,13 @@ fn a_lease_runs_out_but_while_somebody_keeps_it() {
     assert_eq!(end.stop.unwrap().cause, ExitCause::LeaseExpired);
     assert_eq!(end.lease_ends, None);
     for id in [kept, renewed, without] {
-        assert_eq!(usage(&mut hostile, id).processes, 1);
+        assert_eq!(usage(&mut hostile, id, false).processes, 1);
     }
     // Who kept it is gone with this frontend.
     hostile.live_again(Mode::Ready);
     let end = hostile.end_of(kept);
     assert_eq!(end.main_exit.unwrap().cause, ExitCause::LeaseExpired);
-    assert_eq!(usage(&mut hostile, renewed).processes, 1);
+    assert_eq!(usage(&mut hostile, renewed, false).processes, 1);
 }
 
 #[test]
@@ -336,23 +347,50 @@ fn of_those_that_are_alive_one_has_a_name() {
 }
 
 #[test]
-fn labels_change_whole() {
+fn labels_change_whole_or_one_by_one() {
     let mut hostile = HostileFrontend::start();
     let first = labels(&[("a", "1"), ("b", "2")]);
     let id = start(&mut hostile, "exec sleep 600", |spec| {
         spec.process.labels = first.clone();
     });
     assert_eq!(told(&mut hostile, id).spec.labels, first);
-    let second = labels(&[("c", "3")]);
-    let info = update(
-        &mut hostile,
-        id,
-        Update {
-            labels: Some(second.clone()),
-            ..Update::default()
-        },
-    );
+    let new = |new| Update {
+        labels: Some(new),
+        ..Update::default()
+    };
+    let second = labels(&[("c", "3"), ("d", "4"), ("e", "5")]);
+    let info = update(&mut hostile, id, new(NewLabels::All(second.clone())));
     assert_eq!(info.spec.labels, second);
+    let changes = |changes: &[(&str, Option<&str>)]| {
+        let owned = |text: &str| text.to_owned();
+        let changes = changes
+            .iter()
+            .map(|(key, value)| (owned(key), value.map(owned)));
+        let changes: std::collections::BTreeMap<_, _> = changes.collect();
+        NewLabels::Changed(changes.try_into().unwrap())
+    };
+    let some = changes(&[("c", None), ("d", Some("7")), ("f", Some("6")), ("x", None)]);
+    let info = update(&mut hostile, id, new(some));
+    let third = labels(&[("d", "7"), ("e", "5"), ("f", "6")]);
+    assert_eq!(info.spec.labels, third);
+
+    let keys: Vec<_> = (0..30).map(|number| number.to_string()).collect();
+    let many: Vec<_> = keys.iter().map(|key| (key.as_str(), Some(""))).collect();
+    hostile.events.clear();
+    let paused = Update {
+        paused: Some(true),
+        ..new(changes(&many))
+    };
+    let refusal = refused(&mut hostile, Ask::Update(id, Box::new(paused)));
+    assert_eq!(refusal, Refusal::TooManyLabels);
+    let info = told(&mut hostile, id);
+    assert_eq!(
+        (info.spec.labels, info.paused),
+        (third, false),
+        "nothing has changed"
+    );
+    let info = update(&mut hostile, id, new(changes(&many[1..])));
+    assert_eq!(info.spec.labels.iter().count(), 32);
 }
 
 #[test]

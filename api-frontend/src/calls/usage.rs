@@ -114,8 +114,8 @@ async fn one(server: &Server, client: &Client, process: &Arc<Process>, with_task
     if let Some(ended) = ended(process) {
         return Ok(ended);
     }
-    match ask(server, client, id).await {
-        Ok(live) => Ok(usage::live(id, &live, with_tasks)),
+    match ask(server, client, id, with_tasks).await {
+        Ok(live) => Ok(usage::live(id, &live)),
         Err(Failure::Refused(Refusal::Ended | Refusal::UnknownProcess)) => {
             let mut changes = process.changes();
             let end = changes.wait_for(|info| info.end.is_some());
@@ -134,7 +134,12 @@ fn ended(process: &Process) -> Option<v1::ProcessUsage> {
     Some(usage::ended(info.id, &tree_usage(&end.usage)))
 }
 
-async fn ask(server: &Server, client: &Client, id: ProcessId) -> Result<LiveUsage, Failure> {
+async fn ask(
+    server: &Server,
+    client: &Client,
+    id: ProcessId,
+    with_tasks: bool,
+) -> Result<LiveUsage, Failure> {
     let permit = server.permits.usage(client).await?;
     let read = |answered: Answered<'_>| match answered.reply {
         Reply::Usage(usage) => Ok(Ok(*usage)),
@@ -146,10 +151,8 @@ async fn ask(server: &Server, client: &Client, id: ProcessId) -> Result<LiveUsag
         | Reply::Startable(_)
         | Reply::Refused(_) => Err(Unexpected),
     };
-    server
-        .supervisor
-        .ask(client, permit, Ask::Usage(id), read)
-        .await
+    let ask = Ask::Usage { id, with_tasks };
+    server.supervisor.ask(client, permit, ask, read).await
 }
 
 /// Without the tasks of those for which an answer has no room: without them, it has room for all.

@@ -92,7 +92,7 @@ pub fn start_spec<E: From<Violations>>(
     let workspace = violations.check(workspace::of_start(raw.workspace));
     let directory = violations.check(working_directory(raw.working_directory));
     let name = violations.check(names::of_start(raw.name));
-    let labels = violations.check(names::labels(raw.labels));
+    let labels = violations.check(names::labels(raw.labels, "labels"));
     let deadline = violations.check(lifetime::deadline(raw.deadline.as_ref()));
     let lease = violations.check(positive_millis(raw.lease, "lease"));
     let retention = lifetime::retention(raw.retention, &mut violations);

@@ -8,14 +8,21 @@ use prn_proto::v1::output_time::At;
 
 use crate::convert::fields::InvalidField;
 
+/// A span; `None` for one that is negative. The conversion negates such a one, which the least of them
+/// cannot be.
+fn span(raw: prost_types::Duration) -> Option<Duration> {
+    (raw.seconds >= 0)
+        .then(|| Duration::try_from(raw).ok())
+        .flatten()
+}
+
 /// A span, if there is one.
 pub fn millis(
     raw: Option<prost_types::Duration>,
     field: &str,
 ) -> Result<Option<Millis>, InvalidField> {
     raw.map(|raw| {
-        let duration = Duration::try_from(raw)
-            .map_err(|_| InvalidField::new(field, "must not be negative"))?;
+        let duration = span(raw).ok_or_else(|| InvalidField::new(field, "must not be negative"))?;
         Millis::try_from(duration).map_err(|_| InvalidField::new(field, "must be at most 365 days"))
     })
     .transpose()
@@ -51,8 +58,7 @@ pub fn instant(
         None => return Err(InvalidField::new(field, "must have time or ago")),
         Some(At::Time(time)) => return micros(&time, &format!("{field}.time")),
         Some(At::Ago(ago)) => {
-            let ago =
-                Duration::try_from(ago).map_err(|_| invalid("ago", "must not be negative"))?;
+            let ago = span(ago).ok_or_else(|| invalid("ago", "must not be negative"))?;
             i128::from(now.0).saturating_sub_unsigned(ago.as_micros())
         }
     };
@@ -100,4 +106,21 @@ pub fn timestamp(at: UnixMicros) -> prost_types::Timestamp {
 /// An instant to the second.
 pub fn seconds(at: UnixMicros) -> i64 {
     i64::try_from(at.0 / 1_000_000).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_span_is_negative_not_even_the_least() {
+        for (seconds, nanos) in [(-1, 0), (i64::MIN, 0), (i64::MIN, i32::MIN)] {
+            let raw = prost_types::Duration { seconds, nanos };
+            assert!(millis(Some(raw), "grace").is_err(), "{raw:?}");
+            let ago = v1::OutputTime {
+                at: Some(At::Ago(raw)),
+            };
+            assert!(instant(&ago, "since", UnixMicros(0)).is_err(), "{raw:?}");
+        }
+    }
 }

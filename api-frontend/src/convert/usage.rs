@@ -24,17 +24,13 @@ pub fn shown(usage: kernel::Usage) -> v1::Usage {
 }
 
 /// What one takes that is alive.
-pub fn live(id: ProcessId, usage: &LiveUsage, with_tasks: bool) -> v1::ProcessUsage {
+pub fn live(id: ProcessId, usage: &LiveUsage) -> v1::ProcessUsage {
     let tree = kernel::tree_usage(&usage.files);
     v1::ProcessUsage {
         memory_bytes: tree.memory,
         pids: tree.pids,
         processes: usage.processes,
-        tasks: if with_tasks {
-            tasks(&usage.some)
-        } else {
-            Vec::new()
-        },
+        tasks: tasks(&usage.some),
         ..whole(id, &tree)
     }
 }

@@ -1,7 +1,7 @@
 //! What the supervisor says no to of processes that are there.
 
 use nix::errno::Errno;
-use prn_ipc_protocol::types::{Millis, ProcessId, ProcessName};
+use prn_ipc_protocol::types::{LABELS_MAX, Millis, ProcessId, ProcessName};
 use prn_proto::reason::{self, metadata as key};
 use tonic::{Code, Status};
 
@@ -134,6 +134,14 @@ pub fn too_many_kept(max: u32) -> Status {
     );
     let metadata = [(key::MAX, max.to_string())];
     quota(reason::TOO_MANY_KEPT, "retention.keep", message, &metadata)
+}
+
+/// It would have more labels than there may be.
+pub fn too_many_labels() -> Status {
+    let message =
+        format!("set_labels: the process would have more than {LABELS_MAX} labels: take some away");
+    let metadata = [(key::MAX, LABELS_MAX.to_string())];
+    quota(reason::TOO_MANY_LABELS, "labels", message, &metadata)
 }
 
 /// The kernel does not take a change.

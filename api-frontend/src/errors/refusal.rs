@@ -154,6 +154,7 @@ fn refused(refusal: &Refusal, subject: Subject<'_>) -> Status {
         Refusal::Forgotten => subject.of_process(process::process_forgotten),
         Refusal::TooSoon(time) => process::too_soon(*time),
         Refusal::NotChanged(errno) => process::not_changed(Errno::from_raw(*errno)),
+        Refusal::TooManyLabels => process::too_many_labels(),
         Refusal::Denied(denial) => access::denied(*denial),
     }
 }
@@ -478,6 +479,11 @@ mod tests {
                 Refusal::NotChanged(raw(Errno::EPERM)),
                 Code::FailedPrecondition,
                 reason::NOT_CHANGED,
+            ),
+            (
+                Refusal::TooManyLabels,
+                Code::ResourceExhausted,
+                reason::TOO_MANY_LABELS,
             ),
         ] {
             let status = refused(&refusal, PROCESS);

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use prn_ipc_protocol::message::{
-    FileText, For, LiveUsage, NewLease, StartSpec, Stop, Update, Whom,
+    FileText, For, LiveUsage, NewLabels, NewLease, StartSpec, Stop, Update, Whom,
 };
 use prn_ipc_protocol::types::ProcessName;
 
@@ -193,7 +193,7 @@ async fn an_update_carries_what_its_mask_names_and_answers_with_what_is_so() {
         limits: Limits::try_from([None, Some(1 << 30), None, None, None]).unwrap(),
         paused: Some(true),
         lease: Some(NewLease::Of(millis(3000))),
-        labels: Some(labels(&[("app", "web")])),
+        labels: Some(NewLabels::All(labels(&[("app", "web")]))),
     };
     assert_eq!(ask, Ask::Update(A, Box::new(changed)));
     let mut now = with_lease(A, Some(3000));
@@ -216,6 +216,28 @@ async fn an_update_carries_what_its_mask_names_and_answers_with_what_is_so() {
         ..Update::default()
     };
     assert_eq!(ask, Ask::Update(A, Box::new(renewed)), "and nothing else");
+    frontend.reply(request, Reply::Done);
+    updating.await.unwrap().unwrap();
+
+    let mut some = asked.clone();
+    some.set_labels = BTreeMap::from([("app".to_owned(), "web".to_owned())]);
+    some.unset_labels = vec!["tier".to_owned()];
+    let updating = update(&client, &["set_labels", "unset_labels"], some);
+    let (request, ask) = frontend.asked();
+    let changes = [
+        ("app".to_owned(), Some("web".to_owned())),
+        ("tier".to_owned(), None),
+    ];
+    let changes = BTreeMap::from(changes).try_into().unwrap();
+    let changed = Update {
+        labels: Some(NewLabels::Changed(changes)),
+        ..Update::default()
+    };
+    assert_eq!(
+        ask,
+        Ask::Update(A, Box::new(changed)),
+        "and not what there is"
+    );
     frontend.reply(request, Reply::Done);
     updating.await.unwrap().unwrap();
 
@@ -243,6 +265,7 @@ async fn each_refusal_of_an_update_has_its_reason_and_says_what_to_do() {
         (ceiling, "LIMIT_ABOVE_CEILING", "limits.memory_bytes: "),
         (not_enforceable, "LIMIT_NOT_ENFORCEABLE", "stays as it was"),
         (Refusal::NotChanged(95), "NOT_CHANGED", "kernel"),
+        (Refusal::TooManyLabels, "TOO_MANY_LABELS", "take some away"),
         (Refusal::UnknownProcess, "PROCESS_NOT_FOUND", "no process"),
     ];
     for (refusal, expected, said) in cases {
@@ -538,7 +561,8 @@ async fn usage_is_what_is_so_now_and_of_what_has_ended_what_it_took() {
     };
     let asking = usage(&client, &[B, A], true);
     let (request, ask) = frontend.asked();
-    assert_eq!(ask, Ask::Usage(A));
+    let ask_of_a = |with_tasks| Ask::Usage { id: A, with_tasks };
+    assert_eq!(ask, ask_of_a(true));
     frontend.reply(request, Reply::Usage(Box::new(live_usage())));
     let answer = asking.await.unwrap().unwrap();
     assert!(answer.sampled_at.is_some());
@@ -562,10 +586,10 @@ async fn usage_is_what_is_so_now_and_of_what_has_ended_what_it_took() {
     assert_eq!(tasks, ["sh", "a\\x1bb"]);
 
     let asking = usage(&client, &[A], false);
-    let (request, _) = frontend.asked();
+    let (request, ask) = frontend.asked();
+    assert_eq!(ask, ask_of_a(false), "nobody looks for them");
     frontend.reply(request, Reply::Usage(Box::new(live_usage())));
-    let answer = asking.await.unwrap().unwrap();
-    assert!(answer.usages[0].tasks.is_empty(), "they were not asked for");
+    asking.await.unwrap().unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

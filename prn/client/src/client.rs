@@ -33,9 +33,9 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Most time that a call takes, unless [`Client::with_call_timeout`] says otherwise.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// The largest answer that is taken: servers of before there were pages sent all their processes in
-/// one.
-const RESPONSE_MAX: usize = 64 * 1024 * 1024 + 1024;
+/// The largest answer that is taken. Servers keep theirs below 4 MiB; those of before there were pages
+/// sent all their processes in one.
+const RESPONSE_MAX: usize = 16 * 1024 * 1024;
 
 /// One connection to one server. Cheap to clone; the clones share it.
 ///
@@ -108,10 +108,17 @@ impl Client {
     pub async fn start(&self, spec: &StartSpec) -> Result<Started, ClientError> {
         let request = v1::StartRequest::try_from(spec)?;
         let mut service = self.service.clone();
-        self.answered(self.call_timeout, service.start(request))
+        let response = self
+            .answered(self.call_timeout, service.start(request))
             .await?
-            .into_inner()
-            .try_into()
+            .into_inner();
+        let started = Started::try_from(response)?;
+        match spec.id {
+            Some(id) if id != started.process.id => Err(ClientError::Protocol(
+                "the server started another process than was asked for",
+            )),
+            Some(_) | None => Ok(started),
+        }
     }
 
     /// Describes one process.

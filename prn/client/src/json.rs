@@ -3,9 +3,8 @@
 use std::fmt::Display;
 use std::time::{Duration, SystemTime};
 
+use prn_proto::units::show_moment;
 use serde::{Serialize, Serializer};
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 /// As its text.
 pub(crate) fn text<T: Display, S: Serializer>(value: &T, to: S) -> Result<S::Ok, S::Error> {
@@ -19,12 +18,7 @@ pub(crate) fn texts<T: Display, S: Serializer>(values: &[T], to: S) -> Result<S:
 
 /// RFC 3339, in UTC.
 pub(crate) fn time<S: Serializer>(time: &Option<SystemTime>, to: S) -> Result<S::Ok, S::Error> {
-    time.map(|time| {
-        OffsetDateTime::from(time)
-            .format(&Rfc3339)
-            .unwrap_or_default()
-    })
-    .serialize(to)
+    time.and_then(show_moment).serialize(to)
 }
 
 /// Seconds with an "s", as the JSON of protocol buffers has them.

@@ -5,7 +5,7 @@ use prn_proto::v1;
 
 use crate::client::Client;
 use crate::error::ClientError;
-use crate::process::{Process, State};
+use crate::process::{PROCESSES_MAX, Process, State};
 use crate::selector::Selector;
 use crate::wire::to_wire_when;
 
@@ -89,6 +89,8 @@ pub struct Pages {
     client: Client,
     request: ListRequest,
     next: Next,
+    /// How many more may come. A page counts as one at least.
+    left: usize,
 }
 
 #[derive(Debug)]
@@ -104,6 +106,7 @@ impl Pages {
             client,
             request,
             next: Next::Page(String::new()),
+            left: PROCESSES_MAX,
         }
     }
 
@@ -111,7 +114,7 @@ impl Pages {
     ///
     /// # Errors
     /// [`ClientError::Refused`] if the request contradicts itself, or the server was restarted
-    /// since the first page.
+    /// since the first page. [`ClientError::Protocol`] if the list does not end.
     pub async fn next(&mut self) -> Result<Option<Vec<Process>>, ClientError> {
         let Next::Page(token) = &self.next else {
             return Ok(None);
@@ -129,6 +132,10 @@ impl Pages {
             .into_iter()
             .map(Process::try_from)
             .collect::<Result<Vec<_>, _>>()?;
+        self.left = self
+            .left
+            .checked_sub(processes.len().max(1))
+            .ok_or(ClientError::Protocol("the server's list has no end"))?;
         self.next = if response.next_page_token.is_empty() {
             Next::None
         } else {

@@ -14,6 +14,10 @@ use crate::limits::{AppliedLimits, Limits};
 use crate::paths::PathRule;
 use crate::wire::{INCOMPLETE, from_wire_duration, from_wire_time};
 
+/// Most processes that a server is believed to have: it holds two descriptors for each, of the million
+/// that a program has at most (`/proc/sys/fs/nr_open`, proc_sys_fs(5)). One that tells of more has no end.
+pub(crate) const PROCESSES_MAX: usize = 1 << 19;
+
 /// A process and what is known of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
@@ -338,6 +342,9 @@ pub enum ExitKind {
     Unknown,
 }
 
+/// The last of the real-time signals (signal(7)).
+const SIGNAL_MAX: i32 = 64;
+
 /// How a main process ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
@@ -366,8 +373,11 @@ pub struct Exit {
 
 impl Exit {
     fn new(kind: ExitKind, code: i32, signal: i32, core_dumped: bool) -> Self {
-        let is_known = kind != ExitKind::Unknown;
         let signal = (signal != 0).then_some(signal);
+        // A signal that there is not would come out as a code of the process's own, 0 among them.
+        let is_signal = signal.is_none_or(|signal| (1..=SIGNAL_MAX).contains(&signal));
+        let kind = if is_signal { kind } else { ExitKind::Unknown };
+        let is_known = kind != ExitKind::Unknown;
         let code = (is_known && signal.is_none()).then_some(code);
         let status = signal.map_or(code, |signal| signal.checked_add(128));
         Self {
@@ -522,6 +532,10 @@ mod tests {
         assert_eq!((unknown.status, unknown.code), (None, None));
         assert_eq!(exit(ExitKind::Unknown, 0, 9).status, None);
         assert_eq!(exit(ExitKind::Exited, 256, 0).status, None);
+        for no_signal in [-128, -1, 65, i32::MAX] {
+            let ended = exit(ExitKind::Signalled, 0, no_signal);
+            assert_eq!((ended.kind, ended.status), (ExitKind::Unknown, None));
+        }
     }
 
     #[test]

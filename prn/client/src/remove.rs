@@ -40,7 +40,9 @@ impl Client {
         &self,
         processes: impl Into<Processes>,
     ) -> Result<RemovedProcesses, ClientError> {
-        let (processes, selector) = processes.into().into_wire();
+        let processes = processes.into();
+        let named = processes.named().to_vec();
+        let (processes, selector) = processes.into_wire();
         let request = v1::RemoveProcessRequest {
             processes,
             selector,
@@ -50,13 +52,19 @@ impl Client {
             .answered(self.call_timeout, service.remove_process(request))
             .await?
             .into_inner();
-        let named = |ids: Vec<v1::ProcessIdentifier>| {
+        let known = |ids: Vec<v1::ProcessIdentifier>| {
             let ids = ids.into_iter().map(Process::named);
-            ids.collect::<Result<_, _>>()
+            ids.collect::<Result<Vec<_>, _>>()
         };
+        let (removed, not_allowed) = (known(response.removed)?, known(response.not_allowed)?);
+        if named.iter().any(|id| !removed.contains(id)) {
+            return Err(ClientError::Protocol(
+                "the server's answer leaves out processes that it was to remove",
+            ));
+        }
         Ok(RemovedProcesses {
-            removed: named(response.removed)?,
-            not_allowed: named(response.not_allowed)?,
+            removed,
+            not_allowed,
             output_bytes: response.output_bytes,
         })
     }

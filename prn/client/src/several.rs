@@ -34,6 +34,14 @@ impl From<Selector> for Processes {
 }
 
 impl Processes {
+    /// Those that are named, if they are.
+    pub(crate) fn named(&self) -> &[ProcessId] {
+        match self {
+            Self::Named(ids) => ids,
+            Self::Selected(_) => &[],
+        }
+    }
+
     /// The two fields that requests have for them.
     pub(crate) fn into_wire(self) -> (Vec<v1::ProcessIdentifier>, Option<v1::ProcessSelector>) {
         match self {

@@ -51,6 +51,14 @@ pub struct Waited {
     pub boot_epoch: String,
 }
 
+impl Waited {
+    /// Whether it says what became of one of these, if there are any.
+    fn is_about(&self, named: &[ProcessId]) -> bool {
+        let ended = self.processes.iter().map(|process| &process.id);
+        named.is_empty() || ended.chain(&self.removed).any(|id| named.contains(id))
+    }
+}
+
 impl From<WaitRequest> for v1::WaitRequest {
     fn from(request: WaitRequest) -> Self {
         let condition = match request.condition {
@@ -92,6 +100,15 @@ impl Client {
         let mut service = self.service.clone();
         let call = service.wait(message);
         let within = request.timeout.unwrap_or(Duration::MAX);
-        self.answered(within, call).await?.into_inner().try_into()
+        let answer = self.answered(within, call).await?.into_inner();
+        let waited = Waited::try_from(answer)?;
+        if waited.is_about(&request.processes) {
+            Ok(waited)
+        } else {
+            // Whoever waits for the rest would ask again at once, and so for ever.
+            Err(ClientError::Protocol(
+                "the server's answer names none of the processes that were waited for",
+            ))
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! Changes of processes as they happen.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use prn_proto::id::ProcessId;
@@ -11,7 +11,7 @@ use tonic::Streaming;
 
 use crate::client::Client;
 use crate::error::{ClientError, boot_epoch};
-use crate::process::Process;
+use crate::process::{PROCESSES_MAX, Process};
 use crate::selector::Selector;
 use crate::transport::Health;
 use crate::wire::INCOMPLETE;
@@ -54,7 +54,45 @@ pub struct Watch {
     boot_epoch: Option<String>,
     /// What is told before them.
     first: VecDeque<Change>,
+    told_of: ToldOf,
     health: Arc<Health>,
+}
+
+/// The processes that were told of: whoever follows the changes keeps as many.
+#[derive(Debug, Clone, Default)]
+struct ToldOf {
+    all: BTreeSet<ProcessId>,
+    /// Those since a reset, which are all from when that is over.
+    since_reset: Option<BTreeSet<ProcessId>>,
+}
+
+impl ToldOf {
+    fn note(&mut self, change: &Change) -> Result<(), ClientError> {
+        match change {
+            Change::Process(process) => {
+                self.all.insert(process.id);
+                if let Some(since) = &mut self.since_reset {
+                    since.insert(process.id);
+                }
+            }
+            Change::Removed(id) => {
+                self.all.remove(id);
+            }
+            Change::Reset => self.since_reset = Some(BTreeSet::new()),
+            Change::Synchronized => {
+                if let Some(since) = self.since_reset.take() {
+                    self.all = since;
+                }
+            }
+            Change::Restarted => self.all.clear(),
+        }
+        if self.all.len() > PROCESSES_MAX {
+            return Err(ClientError::Protocol(
+                "the server tells of more processes than a server can have",
+            ));
+        }
+        Ok(())
+    }
 }
 
 impl Client {
@@ -79,6 +117,7 @@ impl Client {
             messages: response.into_inner(),
             request: request.clone(),
             first: VecDeque::new(),
+            told_of: ToldOf::default(),
             health: Arc::clone(&self.health),
         })
     }
@@ -90,6 +129,7 @@ impl Client {
     /// As [`Client::watch`].
     pub async fn resume_watch(&self, ended: &Watch) -> Result<Watch, ClientError> {
         let mut watch = self.watch(&ended.request).await?;
+        watch.told_of = ended.told_of.clone();
         let other = |now: &String| ended.boot_epoch.as_ref().is_some_and(|then| now != then);
         let is_restarted = watch.boot_epoch.as_ref().is_some_and(other);
         if is_restarted || ended.first.contains(&Change::Restarted) {
@@ -109,9 +149,10 @@ impl Watch {
     /// # Errors
     /// [`ClientError::Lost`] and all else that is [transient](ClientError::is_transient): go on with
     /// [`Client::resume_watch`]. [`ClientError::Refused`] with [`reason::DRAINING`] when the server has
-    /// ended and all was told.
+    /// ended and all was told. [`ClientError::Protocol`] where it tells of what cannot be.
     pub async fn next(&mut self) -> Result<Option<Change>, ClientError> {
         if let Some(change) = self.first.pop_front() {
+            self.told_of.note(&change)?;
             return Ok(Some(change));
         }
         let message = self.messages.message().await;
@@ -120,6 +161,7 @@ impl Watch {
         };
         let cursor = message.cursor.clone();
         let change = change(message)?;
+        self.told_of.note(&change)?;
         // Only now: whoever is told an error has not got it.
         self.request.after = Some(cursor).filter(|cursor| !cursor.is_empty());
         Ok(Some(change))

@@ -21,7 +21,10 @@ pub(crate) fn to_wire_duration(duration: Duration) -> Result<prost_types::Durati
 
 /// `None` for one that is negative.
 pub(crate) fn from_wire_duration(duration: prost_types::Duration) -> Option<Duration> {
-    duration.try_into().ok()
+    // The conversion negates one that is negative, which the least of them cannot be.
+    (duration.seconds >= 0)
+        .then(|| duration.try_into().ok())
+        .flatten()
 }
 
 /// What a stop is given beside the time that a call takes. [`STOP_GRACE`], where the process's own

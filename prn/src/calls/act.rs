@@ -5,10 +5,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::stream;
 use prn_client::{
-    Client, ClientError, Exit, INPUT_PIECE_MAX, InputAnswer, InputOpening, InputPiece, ListRequest,
-    OutputRequest, Process, ProcessId, RemovedProcesses, Selector, Source, StandardInput,
-    StartSpec, Started, State, StopSignal, Tail, Target, WaitRequest, reason,
+    Client, ClientError, Exit, INPUT_PIECE_MAX, InputAnswer, InputOpening, InputPiece, Label,
+    ListRequest, OutputRequest, Process, ProcessId, RemovedProcesses, Selector, Source,
+    StandardInput, StartSpec, Started, State, StopSignal, Tail, Target, Update, WaitRequest,
+    reason,
 };
+use schemars::JsonSchema;
 use serde::Serialize;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -16,9 +18,10 @@ use tokio::time::Instant;
 use crate::calls::fault::Fault;
 use crate::calls::parsed::Parsed;
 use crate::calls::requests::{
-    List, Liveness, OnlyStream, Output, Running, Several, Signal, Stop, Wait,
+    Change, List, Liveness, OnlyStream, Output, Running, Several, Signal, Stop, Wait,
 };
 use crate::calls::session::Session;
+use crate::calls::spec;
 use crate::lasting::excerpt::{self, Excerpt};
 use crate::lasting::reading::Reading;
 use crate::lasting::surely::start_surely;
@@ -36,10 +39,11 @@ const OUTPUT_MAX: u64 = 64 * 1024;
 const SETTLE: Duration = Duration::from_millis(50);
 
 /// How a run has gone so far.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Ran {
     /// Its process's id.
     #[serde(serialize_with = "as_text")]
+    #[schemars(with = "String")]
     pub id: ProcessId,
     /// It had not ended when the time for that was up, and goes on.
     pub running: bool,
@@ -52,7 +56,7 @@ pub struct Ran {
 }
 
 /// Processes.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Listed {
     /// The newest first.
     pub processes: Vec<Process>,
@@ -61,7 +65,7 @@ pub struct Listed {
 }
 
 /// Processes that were waited for.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Waited {
     /// Those that were to end; all of them, where the time was up.
     pub processes: Vec<Process>,
@@ -70,10 +74,11 @@ pub struct Waited {
 }
 
 /// A signal was sent.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Signalled {
     /// To this process.
     #[serde(serialize_with = "as_text")]
+    #[schemars(with = "String")]
     pub id: ProcessId,
     /// Its number.
     pub signal: i32,
@@ -337,6 +342,43 @@ pub async fn signal(session: &Session, signal: &Signal) -> Result<Signalled, Fau
     let sent = session.once(async |client: Client| client.signal_process(id, number, target).await);
     sent.await?;
     Ok(Signalled { id, signal: number })
+}
+
+/// Changes a process that is alive.
+pub async fn update(session: &Session, change: Change) -> Result<Process, Fault> {
+    let Change {
+        process: Parsed(which),
+        labels,
+        limits,
+        paused,
+        lease,
+    } = change;
+    let update = Update {
+        limits: limits.into(),
+        paused,
+        lease: lease.map(|Parsed(time)| time.into()),
+        labels: None,
+        label_changes: labels
+            .into_iter()
+            .map(label_change)
+            .collect::<Result<_, _>>()?,
+    };
+    if update == Update::default() {
+        let why = "say what is to be changed: labels, limits, paused or lease";
+        return Err(Fault::malformed(why));
+    }
+    let id = session.find(&which).await?;
+    let updated = session.surely(async |client: Client| {
+        client.update_process(id, &update).await?;
+        client.status(id).await
+    });
+    Ok(updated.await?)
+}
+
+fn label_change((key, value): (String, Option<String>)) -> Result<(String, Option<String>), Fault> {
+    let is_set = value.is_some();
+    let Label { key, value } = spec::label((key, value.unwrap_or_default()))?;
+    Ok((key, is_set.then_some(value)))
 }
 
 /// Reads a part of an output.

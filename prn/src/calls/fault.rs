@@ -3,6 +3,7 @@
 use std::fmt::Display;
 
 use prn_client::{ClientError, ServerError, reason};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::failure::Failure;
@@ -23,7 +24,7 @@ mod names {
 }
 
 /// What went wrong with a call.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct Fault {
     /// Its name, for programs: the server's (ErrorInfo.reason), or one of prn's.
     pub reason: String,

@@ -1,5 +1,6 @@
 //! What is asked for, one type a call.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use prn_client::LabelSelector;
@@ -7,6 +8,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::calls::parsed::Parsed;
+use crate::calls::spec::Ceilings;
 use crate::typed::signal::SignalNumber;
 use crate::which::reference::Reference;
 
@@ -90,6 +92,27 @@ pub struct Signal {
     /// To all that it has started, too
     #[serde(default)]
     pub tree: bool,
+}
+
+/// A change of a process that is alive. What is left out stays as it is.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Change {
+    /// Of which process
+    pub process: Parsed<Reference>,
+    /// Its labels: a value, or null for no such label any more. Those that are left out stay
+    #[serde(default)]
+    pub labels: BTreeMap<String, Option<String>>,
+    /// Most that it may take of the machine from now on
+    #[serde(default)]
+    pub limits: Ceilings,
+    /// None of its processes runs from now on, or all go on
+    #[serde(default)]
+    pub paused: Option<bool>,
+    /// Stop it when nobody has followed its output or renewed the lease for so long from now; 0 ends its
+    /// lease
+    #[serde(default)]
+    pub lease: Option<Parsed<Duration>>,
 }
 
 /// A part of an output.

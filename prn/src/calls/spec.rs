@@ -195,7 +195,11 @@ fn variable((name, value): (String, String)) -> Result<Variable, Fault> {
     Ok(Variable { name, value })
 }
 
-fn label((key, value): (String, String)) -> Result<Label, Fault> {
+/// A label that a user may set.
+pub fn label((key, value): (String, String)) -> Result<Label, Fault> {
+    if key.contains('=') {
+        return Err(unit("labels", InvalidUnit::Label));
+    }
     let text = format!("{key}={value}");
     Label::of_user(&text).map_err(|why| unit("labels", why))
 }
@@ -236,6 +240,7 @@ mod tests {
             (r#"{"argv":["a"],"cmd":"b"}"#, "cmd"),
             (r#"{"argv":["a"],"name":"a b"}"#, "name"),
             (r#"{"argv":["a"],"labels":{"a b":""}}"#, "labels"),
+            (r#"{"argv":["a"],"labels":{"a=b":""}}"#, "labels"),
             (r#"{"argv":["a"],"environment":{"":""}}"#, "environment"),
             (r#"{"argv":["a"],"limits":{"memory":1}}"#, "memory"),
             (r#"{"argv":["a"],"id":"x"}"#, "id"),

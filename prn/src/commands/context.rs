@@ -37,7 +37,8 @@ const PEM_COLUMNS: usize = 64;
 /// the context of PRN_CONTEXT, then the one of `prn context use`.
 ///
 /// A pattern (--context 'web*'), a list (web1,web2) or --context given again means several servers, for
-/// `list`, `status`, `stats --no-stream`, `start`, `run`, `workspace list`, `version` and `health`.
+/// `list`, `status`, `logs`, `events`, `stats`, `top`, `wait`, `stop`, `kill`, `start`, `run`, `exec`,
+/// `workspace list`, `version` and `health`.
 #[derive(Debug, Args)]
 pub struct Context {
     /// What to do.

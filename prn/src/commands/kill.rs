@@ -3,14 +3,16 @@
 use std::ffi::OsString;
 
 use clap::Args;
-use prn_client::{LabelSelector, State, Target};
+use prn_client::{Client, LabelSelector, State, Target};
 
 use crate::exit::{self, Exit};
 use crate::failure::Failure;
 use crate::output;
 use crate::typed::signal::{self, SignalNumber};
 use crate::which::connection::{Connection, Remote};
+use crate::which::hosts::{Host, Hosts, Servers};
 use crate::which::reference::Reference;
+use crate::which::search::Search;
 use crate::which::targets::{self, Targets};
 
 /// Send a signal to processes
@@ -18,7 +20,8 @@ use crate::which::targets::{self, Targets};
 /// It goes to the main process, or with --tree to every process of the tree. SIGKILL is sent where no
 /// signal is named, as `docker kill` does; what the main process has started is ended then as well,
 /// unless it was started with --linger. `prn stop` is what ends a process for certain, and lets it tidy
-/// up first. -9 and -HUP are understood as kill(1) does.
+/// up first. -9 and -HUP are understood as kill(1) does. On several servers (--context 'web*') it goes to
+/// each process of that name, or with these labels, and each line begins with the name of the context.
 #[derive(Debug, Args)]
 pub struct Kill {
     /// Which process: its id, the beginning of its id, or its name. Several get it each by itself
@@ -78,7 +81,11 @@ pub async fn kill(args: Kill) -> Result<Exit, Failure> {
     } else {
         Target::Main
     };
-    let client = Remote::new(args.connection)?.connect().await?;
+    let remote = match Servers::of(&args.connection)? {
+        Servers::One(remote) => remote,
+        Servers::Several(hosts) => return everywhere(&args, &hosts, signal, whom).await,
+    };
+    let client = remote.connect().await?;
     let targets = Targets {
         ids: args.ids,
         selector: args.selector,
@@ -91,6 +98,31 @@ pub async fn kill(args: Kill) -> Result<Exit, Failure> {
     found
         .each(send, |target, ()| output::told(&target.shown))
         .await
+}
+
+/// On several servers: who has got it is printed when all have answered.
+async fn everywhere(
+    args: &Kill,
+    hosts: &Hosts,
+    signal: i32,
+    whom: Target,
+) -> Result<Exit, Failure> {
+    let search = Search::of(&args.ids, args.selector.as_ref(), Some(State::Running));
+    let ask = async |host: &Host, _: &Remote, client: Client| {
+        let send = |target: targets::Target| {
+            let client = client.clone();
+            async move {
+                client.signal_process(target.id, signal, whom).await?;
+                Ok(target.shown)
+            }
+        };
+        search.each(host, &client, send).await
+    };
+    let answers = hosts.ask(ask).await.flat();
+    for of in &answers.answers {
+        output::told(&format!("{} {}", output::escaped(&of.host), of.value))?;
+    }
+    Ok(answers.exit.highest(search.finish(answers.is_whole)))
 }
 
 #[cfg(test)]

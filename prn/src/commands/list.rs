@@ -5,14 +5,17 @@ use std::io::{self, IsTerminal};
 use clap::Args;
 use prn_client::{Client, ListRequest, Pages, Process, WatchRequest};
 use prn_proto::units::Moment;
+use tokio::time::Instant;
 
 use crate::commands::events;
 use crate::exit::{self, Exit};
 use crate::failure::Failure;
+use crate::lasting::changes::Changes;
 use crate::lasting::known::Known;
+use crate::lasting::several::{Heard, Manner, Several, TOGETHER, Tries, due};
 use crate::lasting::watching::Watching;
 use crate::output::format::{Format, FormatFlag};
-use crate::output::{self, Layout, Names, Screen};
+use crate::output::{self, Layout, Names, OfHost, Screen};
 use crate::which::connection::{Connection, Remote};
 use crate::which::hosts::{Host, Hosts, Servers};
 use crate::which::selection::Selection;
@@ -22,7 +25,8 @@ use crate::which::selection::Selection;
 /// States are those of `prn status`, and so are the widths of tables. Columns: id, name, state, exit,
 /// started, age, ended, workspace, labels, uid, memory-limit, memory-peak, profile, directory,
 /// command. Processes that prn itself starts for a moment, to copy files, are left out without
-/// --all. Of several servers (--context 'web*'), a first column has the name of each one's context.
+/// --all. Of several servers (--context 'web*'), a first column has the name of each one's context;
+/// with --watch, one that is not there is tried again.
 #[derive(Debug, Args)]
 pub struct List {
     /// Those of prn itself too
@@ -110,16 +114,21 @@ pub async fn list(mut args: List) -> Result<Exit, Failure> {
 /// asked for.
 async fn everywhere(args: &List, layout: &Layout, hosts: &Hosts) -> Result<Exit, Failure> {
     if args.watch {
-        let why = "--watch shows one server: name one --context";
-        return Err(Failure::Usage(why.to_owned()));
+        return watch_everywhere(args, layout, hosts).await;
     }
     let most = args.limit.unwrap_or(usize::MAX);
     let ask = async |_: &Host, _: &Remote, client: Client| {
         collected(client.pages(request(args)), most).await
     };
     let answers = hosts.ask(ask).await.flat();
-    let mut all = answers.answers;
-    if args.limit.is_some() {
+    let all = arranged(args, answers.answers)?;
+    output::processes_of_hosts(&all, &args.format, layout)?;
+    Ok(answers.exit)
+}
+
+/// As many as are asked for, in the order that is.
+fn arranged(args: &List, mut all: Vec<OfHost<Process>>) -> Result<Vec<OfHost<Process>>, Failure> {
+    if let Some(most) = args.limit {
         all.sort_by_key(|of| of.value.status.started_at);
         all.drain(..all.len().saturating_sub(most));
     }
@@ -128,8 +137,7 @@ async fn everywhere(args: &List, layout: &Layout, hosts: &Hosts) -> Result<Exit,
             .sort_by(&mut all, |of| &of.value, output::PROCESS_COLUMNS)
             .map_err(|why| Failure::Usage(format!("--sort: {why}")))?;
     }
-    output::processes_of_hosts(&all, &args.format, layout)?;
-    Ok(answers.exit)
+    Ok(all)
 }
 
 fn layout(args: &List) -> Result<Layout, Failure> {
@@ -202,14 +210,18 @@ async fn watch(
 ) -> Result<Exit, Failure> {
     let mut request = WatchRequest::default();
     request.selector = selector(args);
-    let is_drawn = matches!(args.format.output, Format::Table | Format::Wide);
-    if is_drawn && io::stdout().is_terminal() {
+    if is_drawn(args) {
         let watching = Watching::begin(remote, client, &request).await?;
         return draw(args, layout, watching).await;
     }
     request.with_argv = args.format.output.is_whole();
     let watching = Watching::begin(remote, client, &request).await?;
     events::print(watching, &args.format.output, events::Existing::Shown).await
+}
+
+fn is_drawn(args: &List) -> bool {
+    let is_table = matches!(args.format.output, Format::Table | Format::Wide);
+    is_table && io::stdout().is_terminal()
 }
 
 /// Draws the table again whenever something has changed.
@@ -229,4 +241,69 @@ async fn draw(args: &List, layout: &Layout, mut watching: Watching<'_>) -> Resul
         }
     }
     Ok(exit::OK)
+}
+
+async fn watch_everywhere(args: &List, layout: &Layout, hosts: &Hosts) -> Result<Exit, Failure> {
+    let mut request = WatchRequest::default();
+    request.selector = selector(args);
+    if is_drawn(args) {
+        return draw_all(args, layout, hosts, &request).await;
+    }
+    request.with_argv = args.format.output.is_whole();
+    let format = &args.format.output;
+    events::print_all(hosts, &request, format, events::Existing::Shown).await
+}
+
+/// Draws one table of all servers. What a server said last stays in it while that is not there, which a
+/// line below says.
+async fn draw_all(
+    args: &List,
+    layout: &Layout,
+    hosts: &Hosts,
+    request: &WatchRequest,
+) -> Result<Exit, Failure> {
+    let mut known: Vec<_> = hosts.all().iter().map(|_| Known::default()).collect();
+    let mut several = Several::new(hosts, Manner::Drawn, Tries::Always, || {
+        Changes::new(request)
+    });
+    let mut screen = Screen::default();
+    let mut draw_at = None;
+    let reader = output::Reader::of_stdout()?;
+    loop {
+        tokio::select! {
+            biased;
+            error = reader.left() => return Err(error.into()),
+            () = due(draw_at) => {
+                draw_at = None;
+                let all = arranged(args, in_order(hosts, &known))?;
+                let below = several.below();
+                screen.show(&output::processes_of_hosts_text(&all, &below, &args.format, layout))?;
+            }
+            heard = several.next() => {
+                match heard {
+                    None => return Ok(several.exit()),
+                    Some(Heard::Link { .. }) => {}
+                    Some(Heard::Piece { host, piece }) => {
+                        if let Some(known) = known.get_mut(host) {
+                            known.take(piece.change);
+                        }
+                    }
+                }
+                // All that comes at one time is drawn at once.
+                draw_at.get_or_insert_with(|| Instant::now() + TOGETHER);
+            }
+        }
+    }
+}
+
+/// Those of each server after those of the one before, oldest first.
+fn in_order(hosts: &Hosts, known: &[Known]) -> Vec<OfHost<Process>> {
+    let each = hosts.all().iter().zip(known);
+    each.flat_map(|(host, known)| {
+        known.in_order().into_iter().map(|value| OfHost {
+            host: host.name.clone(),
+            value,
+        })
+    })
+    .collect()
 }

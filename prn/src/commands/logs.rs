@@ -1,5 +1,6 @@
 //! `prn logs`.
 
+use std::cell::Cell;
 use std::io;
 use std::num::ParseIntError;
 use std::time::SystemTime;
@@ -7,7 +8,9 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use clap::{Args, ValueEnum};
 use futures_util::future::join_all;
-use prn_client::{Client, ClientError, Event, OutputRequest, ProcessId, Source, Tail};
+use prn_client::{
+    Client, ClientError, Event, LabelSelector, OutputRequest, ProcessId, Source, Tail,
+};
 use prn_proto::units::{Moment, SizeOrZero};
 
 use crate::exit::{self, Exit};
@@ -16,8 +19,10 @@ use crate::lasting::excerpt::{self, Bounds, Piece};
 use crate::lasting::reading::{Ending, Reading};
 use crate::output::{self, Break, Chunk, Lines, Relay};
 use crate::which::connection::{Connection, Remote};
+use crate::which::hosts::{Host, Hosts, Servers};
 use crate::which::reference::Reference;
-use crate::which::targets::Found;
+use crate::which::search::Search;
+use crate::which::targets::Targets;
 
 /// Fewest digits of an id that stand before a line.
 const LABEL_MIN: usize = 8;
@@ -27,15 +32,24 @@ const LABEL_MIN: usize = 8;
 /// The process's standard output goes to standard output and its standard error to standard
 /// error, byte for byte. Of several processes, whole lines are printed, each after the first
 /// digits of its process's id; a line over 64 KiB is cut, and its further parts have a + there.
-/// When a connection is lost, prn goes on where it was.
+/// When a connection is lost, prn goes on where it was. Of several servers (--context 'web*') lines
+/// stand behind the name of the context; a process is looked for on each of them.
 ///
 /// WHEN is a time by the server's clock: a span before now (10m, 1h30m), or an instant as
 /// --timestamps prints it (2030-01-31T12:00:00Z). Times are kept to the millisecond.
 #[derive(Debug, Args)]
 pub struct Logs {
     /// Which process: its id, the beginning of its id, or its name; or several
-    #[arg(value_name = "ID", required = true)]
+    #[arg(
+        value_name = "ID",
+        required_unless_present = "selector",
+        conflicts_with = "selector"
+    )]
     pub ids: Vec<Reference>,
+    /// Those whose labels match, of those that there are now: key=value, key!=value, key or !key, several with
+    /// commas between; a comma of a value is \,
+    #[arg(short = 'l', long)]
+    pub selector: Option<LabelSelector>,
     /// Go on to the end, as it does anyway
     #[arg(short, long, conflicts_with = "no_follow")]
     pub follow: bool,
@@ -117,38 +131,58 @@ pub enum Whole {
 }
 
 pub async fn logs(args: Logs) -> Result<Exit, Failure> {
-    let request = request(&args)?;
+    let servers = Servers::of(&args.connection)?;
+    let request = request(&args, &servers)?;
+    match servers {
+        Servers::One(remote) => here(&args, &remote, request).await,
+        Servers::Several(hosts) => everywhere(&args, &hosts, request).await,
+    }
+}
+
+/// Of one server.
+async fn here(args: &Logs, remote: &Remote, request: OutputRequest) -> Result<Exit, Failure> {
     let relay = match args.output {
-        None => Some(Relay::start(request.only.unwrap_or(Source::Stdout))?),
+        None => Some(start(request)?),
         Some(Whole::Json) => None,
     };
-    let remote = Remote::new(args.connection)?;
     let client = remote.connect().await?;
-    let found = Found::named(&client, &args.ids).await?;
+    let targets = Targets {
+        ids: args.ids.clone(),
+        selector: args.selector.clone(),
+    };
+    let found = targets.find(&client, None).await?;
     let ids: Vec<_> = found.targets.iter().map(|target| target.id).collect();
     let exit = match (&*ids, relay) {
         ([], _) => exit::OK,
-        ([id], None) => whole(Reading::new(&remote, client, *id, request)).await?,
-        ([id], Some(relay)) => {
-            let reading = Reading::new(&remote, client, *id, request);
+        ([id], None) => whole(Reading::new(remote, client, *id, request)).await?,
+        ([id], Some(relay)) if args.selector.is_none() => {
+            let reading = Reading::new(remote, client, *id, request);
             one(reading, request, args.timestamps, relay).await?
         }
         (_, None) => exit::OK,
-        (_, Some(relay)) => {
-            several(&remote, &client, &ids, request, args.timestamps, relay).await?
-        }
+        (_, Some(relay)) => several(remote, &client, &ids, request, args.timestamps, relay).await?,
     };
     Ok(exit.highest(found.exit))
 }
 
-fn request(args: &Logs) -> Result<OutputRequest, Failure> {
+fn start(request: OutputRequest) -> io::Result<Relay> {
+    Relay::start(request.only.unwrap_or(Source::Stdout))
+}
+
+fn request(args: &Logs, servers: &Servers) -> Result<OutputRequest, Failure> {
     let of_one = [
         ("--offset", args.offset.is_some()),
         ("--max-bytes", args.max_bytes.is_some()),
     ];
     for (flag, is_there) in of_one {
-        if is_there && args.ids.len() > 1 {
+        if is_there && (args.ids.len() > 1 || args.selector.is_some()) {
             let why = format!("{flag} is of the output of one process");
+            return Err(Failure::Usage(why));
+        }
+        if is_there && matches!(servers, Servers::Several(_)) {
+            let why = format!(
+                "{flag} is of the output of one process: name its server with --context; `prn status` tells which one has it"
+            );
             return Err(Failure::Usage(why));
         }
     }
@@ -237,16 +271,8 @@ async fn several(
 ) -> Result<Exit, Failure> {
     let length = label_length(ids);
     let each = |id: ProcessId| {
-        let (relay, client) = (&relay, client.clone());
-        async move {
-            let label: String = id.to_string().chars().take(length).collect();
-            let lines = Lines::new(Some(label.clone()), timestamps).for_terminals();
-            let mut reading = Reading::new(remote, client, id, request);
-            match pass_on(&mut reading, relay, Some(lines), Some(&label)).await {
-                Ok(ending) => code(ending.gap),
-                Err(error) => tell(relay, &label, error).await,
-            }
-        }
+        let reading = Reading::new(remote, client.clone(), id, request);
+        labelled(reading, short(id, length), timestamps, &relay)
     };
     let codes = tokio::select! {
         biased;
@@ -254,10 +280,109 @@ async fn several(
         () = relay.failed() => Vec::new(),
     };
     relay.finish().await?;
-    Ok(codes
-        .into_iter()
-        .max_by_key(|exit| exit.0)
-        .unwrap_or(exit::ERROR))
+    Ok(highest(codes).unwrap_or(exit::ERROR))
+}
+
+/// Of several servers. What fails with one holds up no other one.
+async fn everywhere(args: &Logs, hosts: &Hosts, request: OutputRequest) -> Result<Exit, Failure> {
+    let mut relay = start(request)?;
+    let search = Search::of(&args.ids, args.selector.as_ref(), None);
+    let spread = Spread {
+        hosts,
+        search,
+        request,
+        timestamps: args.timestamps,
+        is_one_each: args.ids.len() == 1,
+        relay: &relay,
+        left: Cell::new(hosts.all().len()),
+        is_unsure: Cell::new(false),
+    };
+    let codes = tokio::select! {
+        biased;
+        codes = join_all(hosts.all().iter().map(|host| spread.on(host))) => codes,
+        () = relay.failed() => Vec::new(),
+    };
+    let exit = spread.search.exit();
+    relay.finish().await?;
+    Ok(highest(codes).unwrap_or(exit::ERROR).highest(exit))
+}
+
+/// What is read of several servers.
+struct Spread<'a> {
+    hosts: &'a Hosts,
+    search: Search<'a>,
+    request: OutputRequest,
+    timestamps: bool,
+    /// There is one process of each server at most: the server's name tells it from the others.
+    is_one_each: bool,
+    relay: &'a Relay,
+    /// Servers that have not answered yet.
+    left: Cell<usize>,
+    /// A server has not answered at all.
+    is_unsure: Cell<bool>,
+}
+
+impl Spread<'_> {
+    /// Reads what one of them has.
+    async fn on(&self, host: &Host) -> Exit {
+        let found = self.find(host).await;
+        if found.is_err() {
+            self.is_unsure.set(true);
+        }
+        self.left.set(self.left.get().saturating_sub(1));
+        if self.left.get() == 0 && !self.is_unsure.get() {
+            self.search.tell_missing();
+        }
+        let (remote, client, ids) = match found {
+            Ok(found) => found,
+            Err(failure) => {
+                say(self.relay, host.line(&failure)).await;
+                return failure.exit();
+            }
+        };
+        let length = label_length(&ids);
+        let each = ids.iter().map(|id| {
+            let name = output::escaped(&host.name);
+            let label = if self.is_one_each {
+                name
+            } else {
+                format!("{name} {}", short(*id, length))
+            };
+            let reading = Reading::new(&remote, client.clone(), *id, self.request);
+            labelled(reading, label, self.timestamps, self.relay)
+        });
+        highest(join_all(each).await).unwrap_or(exit::OK)
+    }
+
+    async fn find(&self, host: &Host) -> Result<(Remote, Client, Vec<ProcessId>), Failure> {
+        let (remote, client) = self.hosts.connect(host).await?;
+        let found = self.search.on(host, &client).await?;
+        let ids = found.iter().map(|target| target.id).collect();
+        Ok((remote, client, ids))
+    }
+}
+
+/// One of several, each of its lines with a label.
+async fn labelled(
+    mut reading: Reading<'_>,
+    label: String,
+    timestamps: bool,
+    relay: &Relay,
+) -> Exit {
+    let lines = Lines::new(Some(label.clone()), timestamps).for_terminals();
+    match pass_on(&mut reading, relay, Some(lines), Some(&label)).await {
+        Ok(ending) => code(ending.gap),
+        Err(error) => tell(relay, &label, error).await,
+    }
+}
+
+fn highest(codes: Vec<Exit>) -> Option<Exit> {
+    codes.into_iter().reduce(Exit::highest)
+}
+
+/// The first digits of an id.
+fn short(id: ProcessId, length: usize) -> String {
+    id.to_string().chars().take(length).collect()
 }
 
 /// Says what failed with one of several, among the lines of the others.
@@ -267,10 +392,15 @@ async fn tell(relay: &Relay, label: &str, error: ClientError) -> Exit {
         "{label}: {}",
         output::error_line(&failure, failure.hint().as_deref())
     );
+    say(relay, line).await;
+    failure.exit()
+}
+
+/// A line of prn's own, in its place among those of the processes.
+async fn say(relay: &Relay, line: String) {
     if let Some(room) = relay.room().await {
         room.send(Chunk::Notice(line));
     }
-    failure.exit()
 }
 
 /// Without an end frame only where none was asked to be waited for; anything else is an error.

@@ -6,12 +6,12 @@ use prn_client::{Client, ClientError, Process, ProcessId, ProcessUsage};
 use crate::commands::workspace::tell_of_bound;
 use crate::exit::{self, Exit};
 use crate::failure::Failure;
-use crate::output::format::{Format, FormatFlag, WholeFormatFlag};
+use crate::output::format::{Format, FormatFlag};
 use crate::output::{self, Layout, OfHost};
 use crate::which::connection::{Connection, Remote};
 use crate::which::hosts::{Host, Hosts, Servers};
 use crate::which::reference::{Reference, resolve};
-use crate::which::targets::{Found, Target, Targets};
+use crate::which::targets::{Found, Target};
 
 /// Show one process, or several
 ///
@@ -134,50 +134,10 @@ async fn look(client: &Client, id: &Reference) -> Result<Process, Failure> {
 
 /// What it takes of the machine. `None` from a server of before there was this call, and of what is not
 /// there, which the other call says.
-async fn usage(client: &Client, id: ProcessId) -> Result<Option<ProcessUsage>, ClientError> {
+pub async fn usage(client: &Client, id: ProcessId) -> Result<Option<ProcessUsage>, ClientError> {
     match client.usage(id, false).await {
         Ok(usages) => Ok(usages.usages.into_iter().next()),
         Err(error) if error.refusal().is_some() => Ok(None),
         Err(error) => Err(error),
     }
-}
-
-/// Show all that is known of processes, as JSON
-///
-/// An array, also of one: what `prn status -o json` has of each, and below `live_usage` what it takes of
-/// the machine now.
-#[derive(Debug, Args)]
-pub struct Inspect {
-    /// Which processes.
-    #[command(flatten)]
-    pub targets: Targets,
-    /// How to print the result.
-    #[command(flatten)]
-    pub format: WholeFormatFlag,
-    /// How to reach the server.
-    #[command(flatten)]
-    pub connection: Connection,
-}
-
-pub async fn inspect(args: Inspect) -> Result<Exit, Failure> {
-    let client = Remote::new(args.connection)?.connect().await?;
-    let found = args.targets.find(&client, None).await?;
-    let look = |target: Target| {
-        let client = client.clone();
-        async move {
-            let id = target.id;
-            let (process, usage): (Result<Process, _>, _) =
-                tokio::join!(client.status(id), usage(&client, id));
-            Ok((process?, usage?))
-        }
-    };
-    let mut all = Vec::new();
-    let exit = found
-        .each(look, |_, (process, usage)| {
-            all.push(output::Inspected::new(process, usage));
-            Ok(exit::OK)
-        })
-        .await?;
-    output::inspected(&all, &args.format.into())?;
-    Ok(exit)
 }

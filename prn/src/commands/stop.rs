@@ -15,8 +15,10 @@ use crate::lasting::wait::patiently_asking;
 use crate::output;
 use crate::output::format::FormatFlag;
 use crate::which::connection::{Connection, Remote};
+use crate::which::hosts::{Host, Hosts, Servers};
 use crate::which::reference::Reference;
-use crate::which::targets::{Found, Target};
+use crate::which::search::Search;
+use crate::which::targets::{Found, Target, selected};
 
 /// For so long it is asked who of a tree is still alive, before that is said.
 const LOOK: Duration = Duration::from_secs(2);
@@ -24,7 +26,8 @@ const LOOK: Duration = Duration::from_secs(2);
 /// Stop processes with everything they started
 ///
 /// SIGTERM first, SIGKILL to what is left after the grace time. Stopping a stopped process is
-/// no error. Of several, all are tried. At a terminal it is said after a second what still lives.
+/// no error. Of several, all are tried. At a terminal it is said after a second what still lives. On
+/// several servers (--context 'web*') each process of that name, or with these labels, is stopped.
 #[derive(Debug, Args)]
 pub struct Stop {
     /// Which process: its id, the beginning of its id, or its name. Several are stopped at once
@@ -64,7 +67,11 @@ pub async fn stop(args: Stop) -> Result<Exit, Failure> {
     if is_asked {
         can_ask()?;
     }
-    let client = Remote::new(args.connection)?.connect().await?;
+    let remote = match Servers::of(&args.connection)? {
+        Servers::One(remote) => remote,
+        Servers::Several(hosts) => return everywhere(&args, &hosts).await,
+    };
+    let client = remote.connect().await?;
     let found = if args.ids.is_empty() {
         let mut selector = Selector::default();
         selector.state = Some(State::Running);
@@ -101,6 +108,46 @@ pub async fn stop(args: Stop) -> Result<Exit, Failure> {
         tell_stuck(process);
     }
     Ok(exit)
+}
+
+/// On several servers. What fails with one keeps no other one from it.
+async fn everywhere(args: &Stop, hosts: &Hosts) -> Result<Exit, Failure> {
+    let running = Some(State::Running);
+    if args.all && !args.yes && !is_confirmed(hosts).await? {
+        output::notice("nothing was stopped");
+        return Ok(exit::ERROR);
+    }
+    let search = Search::of(&args.ids, args.selector.as_ref(), running);
+    let how = (args.signal, args.grace.map(|Time(grace)| grace));
+    let ask = async |host: &Host, _: &Remote, client: Client| {
+        let stop = |target: Target| stop_one(client.clone(), target.id, how);
+        search.each(host, &client, stop).await
+    };
+    let answers = hosts.ask(ask).await.flat();
+    let stopped = answers.answers;
+    if !stopped.is_empty() || args.format.output.is_whole() {
+        let layout = output::Layout::default();
+        output::processes_of_hosts(&stopped, &args.format, &layout)?;
+    }
+    let mut exit = answers.exit.highest(search.finish(answers.is_whole));
+    for of in &stopped {
+        exit = exit.highest(stuck(&of.value));
+        tell_stuck(&of.value);
+    }
+    Ok(exit)
+}
+
+/// Asks whether all that run on them are to be stopped. Those that start meanwhile are, too.
+async fn is_confirmed(hosts: &Hosts) -> Result<bool, Failure> {
+    let ask = async |_: &Host, _: &Remote, client: Client| {
+        let mut selector = Selector::default();
+        selector.state = Some(State::Running);
+        selected(&client, selector).await
+    };
+    let count = hosts.ask(ask).await.flat().answers.len();
+    let servers = hosts.all().len();
+    let question = format!("Stop {} on {servers} servers?", output::count(count));
+    Ok(count == 0 || confirm(&question)?)
 }
 
 async fn stop_one(

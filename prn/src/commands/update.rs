@@ -2,10 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
-use std::time::Duration;
 
 use clap::Args;
-use prn_client::{Client, Label, Limits, NewLease, ProcessId, ProcessStatus, State, Update};
+use prn_client::{Label, Limits, NewLease, ProcessStatus, State, Update};
 use prn_proto::units::{InvalidUnit, Time};
 
 use crate::exit::Exit;
@@ -17,7 +16,7 @@ use crate::which::targets::{Target, Targets};
 
 /// Change limits, lease and labels of processes while they run
 ///
-/// What is not named stays as it is.
+/// What is not named stays as it is: of several changes of labels at once none takes back another one.
 #[derive(Debug, Args)]
 pub struct Change {
     /// Which processes.
@@ -83,53 +82,43 @@ fn parse_lease(text: &str) -> Result<NewLease, String> {
     let Time(time) = text
         .parse()
         .map_err(|error: InvalidUnit| format!("{error}, or none for no lease"))?;
-    Ok(lease_of(time))
-}
-
-fn lease_of(time: Duration) -> NewLease {
-    if time.is_zero() {
-        NewLease::Ended
-    } else {
-        NewLease::Of(time)
-    }
+    Ok(time.into())
 }
 
 pub async fn update(args: Change) -> Result<Exit, Failure> {
     let update = Update {
         limits: args.limits,
         lease: args.lease,
+        label_changes: changes_of(args.labels),
         ..Update::default()
     };
-    if update == Update::default() && args.labels.is_empty() {
+    if update == Update::default() {
         let why = "nothing is to be changed: name a limit (--memory …), --lease or --label";
         return Err(Failure::Usage(why.to_owned()));
     }
-    changed(&args.targets, args.connection, update, &args.labels).await
+    changed(&args.targets, args.connection, update).await
 }
 
 pub async fn renew(args: Renew) -> Result<Exit, Failure> {
-    let lease = args
-        .lease
-        .map_or(NewLease::Same, |Time(time)| lease_of(time));
+    let lease = args.lease.map_or(NewLease::Same, |Time(time)| time.into());
     let update = Update {
         lease: Some(lease),
         ..Update::default()
     };
-    changed(&args.targets, args.connection, update, &[]).await
+    changed(&args.targets, args.connection, update).await
 }
 
 async fn changed(
     targets: &Targets,
     connection: Connection,
     update: Update,
-    labels: &[LabelChange],
 ) -> Result<Exit, Failure> {
     let client = Remote::new(connection)?.connect().await?;
     let found = targets.find(&client, Some(State::Running)).await?;
     let limits = update.limits;
     let change = |target: Target| {
         let (client, update) = (client.clone(), update.clone());
-        async move { change_one(&client, target.id, update, labels).await }
+        async move { Ok(client.update_process(target.id, &update).await?) }
     };
     let done = |target: &Target, status: ProcessStatus| {
         if let Some(warning) = warning(&limits, &status.limits.not_enforced) {
@@ -169,49 +158,29 @@ fn warning(limits: &Limits, not_enforced: &[String]) -> Option<String> {
     )
 }
 
-/// A call sets all labels at once: those that stay are asked for first.
-async fn change_one(
-    client: &Client,
-    id: ProcessId,
-    mut update: Update,
-    labels: &[LabelChange],
-) -> Result<ProcessStatus, Failure> {
-    if !labels.is_empty() {
-        let mut all = client.status(id).await?.status.labels;
-        change_labels(&mut all, labels);
-        update.labels = Some(all);
-    }
-    Ok(client.update_process(id, &update).await?)
-}
-
-fn change_labels(all: &mut BTreeMap<String, String>, changes: &[LabelChange]) {
-    for change in changes {
-        match change {
-            LabelChange::Set(Label { key, value }) => {
-                all.insert(key.clone(), value.clone());
-            }
-            LabelChange::Unset(key) => {
-                all.remove(key);
-            }
-        }
-    }
+/// Of a key that is named twice, the last one counts.
+fn changes_of(labels: Vec<LabelChange>) -> BTreeMap<String, Option<String>> {
+    let change = |change| match change {
+        LabelChange::Set(Label { key, value }) => (key, Some(value)),
+        LabelChange::Unset(key) => (key, None),
+    };
+    labels.into_iter().map(change).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     #[test]
     fn labels_are_set_and_removed_as_kubectl_does() {
-        let mut all = BTreeMap::from([("a".to_owned(), "1".to_owned())]);
-        let changes = ["b=2", "c=x-", "a-", "none-such-"];
-        let changes: Vec<_> = changes.iter().map(|text| text.parse().unwrap()).collect();
-        change_labels(&mut all, &changes);
-        let left: Vec<_> = all
-            .iter()
-            .map(|(key, value)| format!("{key}={value}"))
-            .collect();
-        assert_eq!(left, ["b=2", "c=x-"]);
+        let labels = ["b=2", "c=x-", "a-", "d=1", "d-", "e-", "e="];
+        let labels = labels.iter().map(|text| text.parse().unwrap());
+        let shown = changes_of(labels.collect())
+            .into_iter()
+            .map(|(key, value)| value.map_or(format!("{key}-"), |value| format!("{key}={value}")));
+        let shown: Vec<_> = shown.collect();
+        assert_eq!(shown, ["a-", "b=2", "c=x-", "d-", "e="]);
         for bad in ["", "-", "a", "=b", "a b-", "prn.io/a=b", "prn.io/a-"] {
             assert!(bad.parse::<LabelChange>().is_err(), "{bad}");
         }

@@ -1,15 +1,13 @@
-//! `prn version` and `prn health`.
-
-use std::time::Instant;
+//! `prn version`.
 
 use clap::Args;
-use prn_client::{Client, ServerInfo};
+use prn_client::ServerInfo;
 
 use crate::exit::{self, Exit};
 use crate::failure::Failure;
 use crate::lasting::skew;
 use crate::output::format::FormatFlag;
-use crate::output::{self, Health, Version};
+use crate::output::{self, Version};
 use crate::which::connection::{Connection, Remote};
 use crate::which::hosts::Servers;
 
@@ -36,7 +34,15 @@ const NEEDS: &[(u32, &[&str])] = &[
             "leases, deadlines and retention",
         ],
     ),
-    (2, &["can-i", "start and run --dry-run", "--started-by"]),
+    (
+        2,
+        &[
+            "can-i",
+            "start and run --dry-run",
+            "--started-by",
+            "update --label",
+        ],
+    ),
 ];
 
 /// Show the version of prn, and of the server
@@ -48,19 +54,6 @@ pub struct Show {
     /// Of this prn alone; no server is asked
     #[arg(short, long)]
     pub client: bool,
-    /// How to print the result.
-    #[command(flatten)]
-    pub format: FormatFlag,
-    /// How to reach the server.
-    #[command(flatten)]
-    pub connection: Connection,
-}
-
-/// Show whether the server serves
-///
-/// Exits with 0 when it does, and with 5 when it is shutting down or cannot be reached.
-#[derive(Debug, Args)]
-pub struct Check {
     /// How to print the result.
     #[command(flatten)]
     pub format: FormatFlag,
@@ -114,42 +107,6 @@ fn missing(revision: u32) -> Vec<&'static str> {
     newer
         .flat_map(|(_, commands)| commands.iter().copied())
         .collect()
-}
-
-pub async fn health(args: Check) -> Result<Exit, Failure> {
-    match Servers::of(&args.connection)? {
-        Servers::One(remote) => {
-            let health = look(&remote.connect().await?).await?;
-            output::health(&health, &args.format)?;
-            Ok(exit_of(&health))
-        }
-        Servers::Several(hosts) => {
-            let answers = hosts.ask(async |_, _, client| look(&client).await).await;
-            output::health_of_hosts(&answers.answers, &args.format)?;
-            let exits = answers.answers.iter().map(|of| exit_of(&of.value));
-            Ok(exits.fold(answers.exit, Exit::highest))
-        }
-    }
-}
-
-async fn look(client: &Client) -> Result<Health, Failure> {
-    // The first call has the handshake's last part in it.
-    client.server().await?;
-    let asked = Instant::now();
-    let server = client.server().await?;
-    Ok(Health {
-        serving: !server.draining,
-        latency: asked.elapsed(),
-        server,
-    })
-}
-
-fn exit_of(health: &Health) -> Exit {
-    if health.serving {
-        exit::OK
-    } else {
-        exit::UNAVAILABLE
-    }
 }
 
 #[cfg(test)]

@@ -1,10 +1,13 @@
 //! `prn wait`.
 
+use std::cell::Cell;
 use std::io;
 use std::time::{Duration, SystemTime};
 
 use clap::Args;
-use prn_client::{ClientError, Process, ProcessId, WaitCondition, WaitRequest};
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use prn_client::{Client, ClientError, Process, ProcessId, WaitCondition, WaitRequest};
 use prn_proto::units::{Time, show_duration};
 use tokio::time::Instant;
 
@@ -13,13 +16,16 @@ use crate::failure::Failure;
 use crate::lasting::waiting::Waiting;
 use crate::output;
 use crate::which::connection::{Connection, Remote};
+use crate::which::hosts::{Host, Hosts, Servers};
+use crate::which::search::Search;
 use crate::which::targets::{Target, Targets};
 
 /// Wait until processes have ended, and exit as they did
 ///
 /// For one process: its exit code is printed, and is that of prn, as of `prn run`. For several: a line
 /// for each as it ends, the process as it was named and its code; prn exits with 0 if all did, else with
-/// the code of the first that did not. A connection that is lost is made again.
+/// the code of the first that did not. A connection that is lost is made again. On several servers
+/// (--context 'web*') a process is looked for on each, and each line begins with the name of the context.
 #[derive(Debug, Args)]
 pub struct Wait {
     /// Which processes. With -l: those that there are now, also those that have ended.
@@ -43,23 +49,52 @@ pub async fn wait(args: Wait) -> Result<Exit, Failure> {
     let end = args
         .timeout
         .map(|Time(timeout)| (timeout, Instant::now() + timeout));
-    let remote = Remote::new(args.connection)?;
+    let remote = match Servers::of(&args.connection)? {
+        Servers::One(remote) => remote,
+        Servers::Several(hosts) => return everywhere(&args, &hosts, end).await,
+    };
     let client = remote.connect().await?;
     let found = args.targets.find(&client, None).await?;
     if found.targets.is_empty() && args.targets.selector.is_some() {
         // It was said that there are none.
         return Ok(exit::RUN_FAILED);
     }
-    let is_one = found.targets.len() == 1 && args.targets.ids.len() == 1;
+    let first = Cell::new(exit::OK);
     let mut left = Left {
+        host: None,
         targets: found.targets.clone(),
-        is_one,
-        first: exit::OK,
+        is_one: found.targets.len() == 1 && args.targets.ids.len() == 1,
+        first: &first,
     };
     if found.exit != exit::OK {
-        left.first = exit::RUN_FAILED;
+        left.note(exit::RUN_FAILED);
     }
     let mut waiting = Waiting::new(&remote, client);
+    let waited = until(end, ends(&mut waiting, &mut left, &args)).await;
+    match waited {
+        Ok(ended) => ended.map(|_| first.get()),
+        Err(timeout) => Ok(timed_out(timeout, &left.names())),
+    }
+}
+
+/// Up to this instant; else the time that was given until then.
+async fn until<T>(
+    end: Option<(Duration, Instant)>,
+    wait: impl Future<Output = T>,
+) -> Result<T, Duration> {
+    match end {
+        None => Ok(wait.await),
+        Some((timeout, end)) => (tokio::time::timeout_at(end, wait).await).map_err(|_| timeout),
+    }
+}
+
+/// Waits for those of one server, and tells of each as it ends. Whether any has.
+async fn ends(
+    waiting: &mut Waiting<'_>,
+    left: &mut Left<'_>,
+    args: &Wait,
+) -> Result<bool, Failure> {
+    let mut has_any = false;
     while !left.targets.is_empty() {
         let mut request = WaitRequest::default();
         request.processes = left.targets.iter().map(|target| target.id).collect();
@@ -68,31 +103,133 @@ pub async fn wait(args: Wait) -> Result<Exit, Failure> {
         if args.main {
             request.condition = WaitCondition::MainExited;
         }
-        let waited = match end {
-            None => waiting.wait(&request).await,
-            Some((timeout, end)) => {
-                match tokio::time::timeout_at(end, waiting.wait(&request)).await {
-                    Ok(waited) => waited,
-                    Err(_) => return Ok(left.timed_out(timeout)),
-                }
-            }
-        };
+        let waited = waiting.wait(&request).await;
         let mut waited = waited.map_err(|error| left.lost(error))?;
         if args.any {
             waited.processes.sort_by_key(end_of);
             waited.processes.truncate(1);
         }
+        has_any |= !(waited.processes.is_empty() && waited.removed.is_empty());
         for process in &waited.processes {
             left.ended(process)?;
         }
         for id in &waited.removed {
             left.removed(*id)?;
         }
-        if args.any && !(waited.processes.is_empty() && waited.removed.is_empty()) {
+        if args.any && has_any {
             break;
         }
     }
-    Ok(left.first)
+    Ok(has_any)
+}
+
+/// Waits for those of several servers. What fails with one holds up no other one.
+async fn everywhere(
+    args: &Wait,
+    hosts: &Hosts,
+    end: Option<(Duration, Instant)>,
+) -> Result<Exit, Failure> {
+    let first = Cell::new(exit::OK);
+    let targets = &args.targets;
+    let spread = Spread {
+        args,
+        hosts,
+        search: Search::of(&targets.ids, targets.selector.as_ref(), None),
+        unanswered: Cell::new(hosts.all().len()),
+        is_unsure: Cell::new(false),
+    };
+    let of_host = |host| Left {
+        host: Some(host),
+        targets: Vec::new(),
+        is_one: false,
+        first: &first,
+    };
+    let mut lefts: Vec<_> = hosts.all().iter().map(of_host).collect();
+    let each = hosts.all().iter().zip(&mut lefts);
+    let mut each: FuturesUnordered<_> = each.map(|(host, left)| spread.on(host, left)).collect();
+    let all = async {
+        while let Some(ended) = each.next().await {
+            if ended? && args.any {
+                break;
+            }
+        }
+        Ok(first.get())
+    };
+    let waited = until(end, all).await;
+    drop(each);
+    match waited {
+        Ok(exit) => exit,
+        Err(timeout) => {
+            let left = lefts.iter().flat_map(Left::names);
+            Ok(timed_out(timeout, &left.collect::<Vec<_>>()))
+        }
+    }
+}
+
+/// What is waited for on several servers.
+struct Spread<'a> {
+    args: &'a Wait,
+    hosts: &'a Hosts,
+    search: Search<'a>,
+    /// Servers that have not answered yet.
+    unanswered: Cell<usize>,
+    /// One has not answered at all.
+    is_unsure: Cell<bool>,
+}
+
+impl Spread<'_> {
+    /// On one of them; whether any has ended there.
+    async fn on(&self, host: &Host, left: &mut Left<'_>) -> Result<bool, Failure> {
+        let ended = async {
+            let (remote, client) = self.find(host, left).await?;
+            ends(&mut Waiting::new(&remote, client), left, self.args).await
+        };
+        match ended.await {
+            Err(failure) if !failure.is_silent() => {
+                output::notice(&host.line(&failure));
+                left.note(Failure::Run(Box::new(failure)).exit());
+                Ok(false)
+            }
+            ended => ended,
+        }
+    }
+
+    async fn find(&self, host: &Host, left: &mut Left<'_>) -> Result<(Remote, Client), Failure> {
+        let found = async {
+            let (remote, client) = self.hosts.connect(host).await?;
+            left.targets = self.search.on(host, &client).await?;
+            Ok((remote, client))
+        };
+        let found = found.await;
+        if found.is_err() {
+            self.is_unsure.set(true);
+        }
+        self.unanswered.set(self.unanswered.get().saturating_sub(1));
+        if self.unanswered.get() == 0 {
+            if !self.is_unsure.get() {
+                self.search.tell_missing();
+            }
+            if self.search.exit() != exit::OK || !self.search.has_any() {
+                left.note(exit::RUN_FAILED);
+            }
+        }
+        found
+    }
+}
+
+/// What is said at the end of the time.
+fn timed_out(timeout: Duration, left: &[String]) -> Exit {
+    let timeout = show_duration(timeout);
+    if left.is_empty() {
+        output::notice(&format!("not all servers have answered within {timeout}"));
+    } else {
+        let names: Vec<_> = left.iter().map(String::as_str).collect();
+        output::notice(&format!(
+            "not ended within {timeout}: {}",
+            output::some_of(&names)
+        ));
+    }
+    exit::RUN_TIMED_OUT
 }
 
 /// When there was no more to wait for.
@@ -101,16 +238,18 @@ fn end_of(process: &Process) -> Option<SystemTime> {
     status.ended_at.or(status.main_exited_at)
 }
 
-/// Those that are still waited for.
-struct Left {
+/// Those of one server that are still waited for.
+struct Left<'a> {
+    /// The server, if there are several.
+    host: Option<&'a Host>,
     targets: Vec<Target>,
     /// It is one alone, which needs no name.
     is_one: bool,
-    /// The first code that was not 0.
-    first: Exit,
+    /// The first code that was not 0, of all servers.
+    first: &'a Cell<Exit>,
 }
 
-impl Left {
+impl Left<'_> {
     fn take(&mut self, id: ProcessId) -> Option<Target> {
         let at = self.targets.iter().position(|target| target.id == id)?;
         Some(self.targets.remove(at))
@@ -136,7 +275,7 @@ impl Left {
         };
         output::notice(&format!(
             "{} was removed while it was waited for: nobody knows how it ended",
-            target.shown
+            self.name(&target)
         ));
         self.tell(&target, "unknown")?;
         self.note(exit::RUN_FAILED);
@@ -147,29 +286,30 @@ impl Left {
         let line = if self.is_one {
             code.to_owned()
         } else {
-            format!("{} {code}", target.shown)
+            format!("{} {code}", self.name(target))
         };
         output::told(&line).map(|_| ())
     }
 
-    fn note(&mut self, code: Exit) {
-        if self.first == exit::OK {
-            self.first = code;
+    fn note(&self, code: Exit) {
+        if self.first.get() == exit::OK {
+            self.first.set(code);
         }
     }
 
-    fn timed_out(&self, timeout: Duration) -> Exit {
-        let names: Vec<_> = self
-            .targets
+    /// As it was named, behind its server if there are several.
+    fn name(&self, target: &Target) -> String {
+        match self.host {
+            Some(host) => format!("{} {}", host.name, target.shown),
+            None => target.shown.clone(),
+        }
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.targets
             .iter()
-            .map(|target| target.shown.as_str())
-            .collect();
-        output::notice(&format!(
-            "not ended within {}: {}",
-            show_duration(timeout),
-            output::some_of(&names)
-        ));
-        exit::RUN_TIMED_OUT
+            .map(|target| self.name(target))
+            .collect()
     }
 
     /// What a wait that failed is to be called.

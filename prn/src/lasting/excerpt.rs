@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use prn_client::{ClientError, Event, Exit, Source, Truncated};
-use serde::{Serialize, Serializer};
+use schemars::JsonSchema;
+use serde::Serialize;
 use tokio::time::Instant;
 
 use crate::lasting::reading::Reading;
 
 /// A part of a process's output.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct Excerpt {
     /// Where it ends, and whether there is more.
     #[serde(flatten)]
@@ -21,7 +22,7 @@ pub struct Excerpt {
 }
 
 /// Where a part of an output ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Bounds {
     /// Offset to go on from.
     pub next_offset: u64,
@@ -32,7 +33,7 @@ pub struct Bounds {
 }
 
 /// A piece of output.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Piece {
     /// What was written to one stream, and nothing to the other between.
@@ -53,7 +54,7 @@ pub enum Piece {
 }
 
 /// Bytes that are missing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Gap {
     /// Offset of the first.
     pub from: u64,
@@ -62,20 +63,26 @@ pub struct Gap {
 }
 
 /// A stream that a process writes to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Stream(pub Source);
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Stream {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}
 
-impl Serialize for Stream {
-    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        to.serialize_str(match self.0 {
-            Source::Stdout => "stdout",
-            Source::Stderr => "stderr",
-        })
+impl From<Source> for Stream {
+    fn from(source: Source) -> Self {
+        match source {
+            Source::Stdout => Self::Stdout,
+            Source::Stderr => Self::Stderr,
+        }
     }
 }
 
 /// Bytes, as JSON has room for them.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Data {
     /// They are UTF-8.
@@ -177,7 +184,7 @@ impl Gathered {
         }
         let pieces = self.0.into_iter().map(|raw| match raw {
             Raw::Data(source, offset, bytes) => Piece::Written {
-                stream: Stream(source),
+                stream: source.into(),
                 offset,
                 data: Data::of(bytes),
             },

@@ -1,6 +1,6 @@
 //! Processes as a watch tells of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use prn_client::{Change, Process, ProcessId};
 
@@ -9,7 +9,7 @@ use prn_client::{Change, Process, ProcessId};
 pub struct Known {
     processes: BTreeMap<ProcessId, Process>,
     /// Those that were told since a reset.
-    told: Option<Vec<ProcessId>>,
+    told: Option<BTreeSet<ProcessId>>,
     is_synchronized: bool,
 }
 
@@ -19,7 +19,7 @@ impl Known {
         match change {
             Change::Process(process) => {
                 if let Some(told) = &mut self.told {
-                    told.push(process.id);
+                    told.insert(process.id);
                 }
                 self.processes.insert(process.id, *process);
             }
@@ -28,7 +28,7 @@ impl Known {
             }
             Change::Restarted => self.processes.clear(),
             Change::Reset => {
-                self.told = Some(Vec::new());
+                self.told = Some(BTreeSet::new());
                 self.is_synchronized = false;
             }
             Change::Synchronized => {

@@ -11,10 +11,10 @@ use crate::output;
 use crate::which::connection::Remote;
 
 /// For how long a server that cannot be reached is tried again. Its machine has restarted by then.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// For so long it is a frontend that is replaced, of which nobody needs to know.
-const UNREMARKED: Duration = Duration::from_secs(2);
+pub const UNREMARKED: Duration = Duration::from_secs(2);
 
 /// Changes that go on where they were when a connection is lost.
 #[derive(Debug)]
@@ -107,8 +107,8 @@ impl<'a> Watching<'a> {
     }
 }
 
-/// A server that ends may be followed by its next run.
-fn may_pass(error: &ClientError) -> bool {
+/// Whether it is worth another try. A server that ends may be followed by its next run.
+pub fn may_pass(error: &ClientError) -> bool {
     let is_draining = error
         .refusal()
         .is_some_and(|refusal| refusal.reason == reason::DRAINING);

@@ -127,11 +127,15 @@ pub struct ListFiles {
 }
 
 /// A part of a file.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Read {
+    /// Its path, as it was asked for.
     path: String,
+    /// Bytes of all of it.
     size: u64,
+    /// Offset of the first byte.
     offset: u64,
+    /// Offset to go on from.
     next_offset: u64,
     /// There is more of it.
     truncated: bool,
@@ -140,24 +144,30 @@ pub struct Read {
 }
 
 /// A file that was written.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Written {
+    /// Its path, as it was asked for.
     path: String,
+    /// Bytes of it.
     size: usize,
 }
 
 /// Files.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Listed {
+    /// In the order of their paths.
     files: Vec<Entry>,
     /// There are more.
     truncated: bool,
 }
 
-#[derive(Debug, PartialEq, Serialize)]
+#[derive(Debug, PartialEq, Serialize, JsonSchema)]
 struct Entry {
+    /// From the directory that was asked for.
     path: String,
+    /// What it is: "file", "directory", "link" or "other".
     r#type: &'static str,
+    /// Bytes.
     size: u64,
     /// Seconds since 1970.
     modified: u64,

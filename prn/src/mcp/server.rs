@@ -1,5 +1,6 @@
 //! What the protocol's library calls: tools are listed, and called.
 
+use std::convert::Infallible;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -7,12 +8,14 @@ use prn_client::StartSpec;
 use rmcp::handler::server::ServerHandler;
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CallToolResult, ErrorData, Implementation, JsonObject,
-    ListToolsResult, PaginatedRequestParams, ServerCapabilities, ServerConfig,
+    ListToolsResult, PaginatedRequestParams, ProgressNotificationParam, ProgressToken,
+    ServerCapabilities, ServerConfig,
 };
-use rmcp::service::{RequestContext, RoleServer};
+use rmcp::service::{Peer, RequestContext, RoleServer};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use tokio::time::Instant;
 
 use crate::calls::act;
 use crate::calls::fault::Fault;
@@ -22,13 +25,16 @@ use crate::calls::session::Session;
 use crate::calls::spec::Spec;
 use crate::mcp::files;
 use crate::mcp::keeper::Keeper;
-use crate::mcp::tools::{Name, Offer};
+use crate::mcp::tools::{ALWAYS_SHOWN, Name, Offer};
 
 /// How long a wait is, unless it is said.
 const WAIT: Duration = Duration::from_secs(30);
 
 /// How long a wait is, whatever is said: agents give up on a tool that does not answer.
 const WAIT_MAX: Duration = Duration::from_secs(600);
+
+/// How often an agent is told that a tool is still at work.
+const PROGRESS: Duration = Duration::from_secs(1);
 
 /// Most processes in a list, unless it is said.
 const LIST_MAX: usize = 50;
@@ -121,6 +127,21 @@ impl Server {
     }
 }
 
+/// Tells an agent that asked for it that a tool is still at work: for how many seconds by now.
+async fn tell_progress(agent: &Peer<RoleServer>, token: Option<ProgressToken>) -> Infallible {
+    let Some(token) = token else {
+        return std::future::pending().await;
+    };
+    let begun = Instant::now();
+    loop {
+        tokio::time::sleep(PROGRESS).await;
+        let seconds = begun.elapsed().as_secs_f64();
+        let progress = ProgressNotificationParam::new(token.clone(), seconds);
+        // One that has gone is told of nothing more, and of that the answer's way says so.
+        drop(agent.notify_progress(progress).await);
+    }
+}
+
 fn bounded(wait: Option<Parsed<Duration>>) -> Parsed<Duration> {
     Parsed(wait.map_or(WAIT, |Parsed(wait)| wait.min(WAIT_MAX)))
 }
@@ -147,9 +168,7 @@ fn thin(value: &mut Value) {
     match value {
         Value::Object(all) => {
             all.values_mut().for_each(thin);
-            // An empty answer is one.
-            let answers = ["output", "processes", "files"];
-            all.retain(|name, value| answers.contains(&name.as_str()) || !is_empty(value));
+            all.retain(|name, value| ALWAYS_SHOWN.contains(&name.as_str()) || !is_empty(value));
         }
         Value::Array(all) => all.iter_mut().for_each(thin),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
@@ -187,8 +206,10 @@ impl ServerHandler for Server {
             return Err(ErrorData::invalid_params(why, None));
         };
         let arguments = request.arguments.unwrap_or_default();
+        let token = context.meta.get_progress_token();
         let result = tokio::select! {
             result = self.call(tool, arguments) => result,
+            never = tell_progress(&context.peer, token) => match never {},
             // Nobody waits for the answer any more.
             () = context.ct.cancelled() => Err(Fault::malformed("it was cancelled")),
         };

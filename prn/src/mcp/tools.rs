@@ -2,14 +2,17 @@
 
 use std::sync::Arc;
 
+use prn_client::{Process, Started};
 use rmcp::model::{JsonObject, Tool, ToolAnnotations};
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde_json::Value;
 
+use crate::calls::act::{Listed, Ran, Signalled, Waited};
 use crate::calls::requests::{List, One, Output, Running, Signal, Stop, Wait};
 use crate::calls::spec::Spec;
-use crate::mcp::files::{ListFiles, ReadFile, WriteFile};
+use crate::lasting::excerpt::Excerpt;
+use crate::mcp::files::{self, ListFiles, ReadFile, WriteFile};
 
 /// A tool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +56,12 @@ const ALL: [Name; 11] = [
     Name::ListFiles,
 ];
 
+/// Fields of an answer that are there even where they are empty: an empty answer is one.
+pub const ALWAYS_SHOWN: [&str; 3] = ["output", "processes", "files"];
+
+/// What a schema says beside the shape.
+const WORDS: [&str; 4] = ["description", "format", "minimum", "title"];
+
 /// Which tools there are.
 #[derive(Debug, Clone, Copy)]
 pub struct Offer {
@@ -92,7 +101,9 @@ impl Offer {
             .destructive(effect != Effect::Reads)
             .idempotent(effect != Effect::Changes)
             .open_world(matches!(name, Name::Run | Name::Start));
-        Tool::new(name.text(), name.description(), Arc::new(schema)).with_annotations(annotations)
+        Tool::new(name.text(), name.description(), Arc::new(schema))
+            .with_raw_output_schema(Arc::new(name.answer()))
+            .with_annotations(annotations)
     }
 }
 
@@ -201,12 +212,56 @@ impl Name {
     }
 }
 
+impl Name {
+    /// The schema of what it answers, where it does what it is asked for.
+    fn answer(self) -> JsonObject {
+        match self {
+            Self::Run => answer::<Ran>(),
+            Self::Start => answer::<Started>(),
+            Self::Status | Self::Stop => answer::<Process>(),
+            Self::List => answer::<Listed>(),
+            Self::Output => answer::<Excerpt>(),
+            Self::Wait => answer::<Waited>(),
+            Self::Signal => answer::<Signalled>(),
+            Self::ReadFile => answer::<files::Read>(),
+            Self::WriteFile => answer::<files::Written>(),
+            Self::ListFiles => answer::<files::Listed>(),
+        }
+    }
+}
+
 fn schema_of_running() -> Option<Value> {
     schema::<Running>().remove("properties")
 }
 
 fn schema<T: JsonSchema>() -> JsonObject {
-    let mut settings = SchemaSettings::draft2020_12();
+    of_settings::<T>(SchemaSettings::draft2020_12())
+}
+
+fn answer<T: JsonSchema>() -> JsonObject {
+    let mut schema = of_settings::<T>(SchemaSettings::draft2020_12().for_serialize());
+    schema.values_mut().for_each(may_be_thin);
+    thin_fields(&mut schema);
+    if let Some(Value::Object(fields)) = schema.get_mut("properties") {
+        let parts = fields.values_mut().filter_map(Value::as_object_mut);
+        parts.flat_map(JsonObject::values_mut).for_each(shorten);
+    }
+    schema
+}
+
+/// Without words: all schemas are sent to each agent, which may have to read them.
+fn shorten(schema: &mut Value) {
+    match schema {
+        Value::Object(object) => {
+            object.retain(|name, value| value.is_object() || !WORDS.contains(&name.as_str()));
+            object.values_mut().for_each(shorten);
+        }
+        Value::Array(all) => all.iter_mut().for_each(shorten),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+fn of_settings<T: JsonSchema>(mut settings: SchemaSettings) -> JsonObject {
     settings.inline_subschemas = true;
     settings.meta_schema = None;
     let schema = settings.into_generator().into_root_schema_for::<T>();
@@ -214,6 +269,34 @@ fn schema<T: JsonSchema>() -> JsonObject {
         object
     } else {
         JsonObject::new()
+    }
+}
+
+/// Of what says nothing, no field is always there: see [`ALWAYS_SHOWN`].
+fn may_be_thin(schema: &mut Value) {
+    match schema {
+        Value::Object(object) => {
+            object.values_mut().for_each(may_be_thin);
+            thin_fields(object);
+        }
+        Value::Array(all) => all.iter_mut().for_each(may_be_thin),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+fn thin_fields(object: &mut JsonObject) {
+    let Some(Value::Object(properties)) = object.get("properties").cloned() else {
+        return;
+    };
+    if let Some(Value::Array(required)) = object.get_mut("required") {
+        required.retain(|name| {
+            let name = name.as_str().unwrap_or_default();
+            let kind = properties
+                .get(name)
+                .and_then(|field| field["type"].as_str());
+            let is_value = kind.is_some_and(|kind| !["array", "object", "null"].contains(&kind));
+            is_value || ALWAYS_SHOWN.contains(&name)
+        });
     }
 }
 

@@ -98,6 +98,6 @@ fn whose(reach: Reach) -> &'static str {
     match reach {
         Reach::Own => "your own processes and workspaces",
         Reach::Group => "the processes and workspaces of your group",
-        _ => "all processes and workspaces",
+        Reach::All | _ => "all processes and workspaces",
     }
 }

@@ -7,9 +7,10 @@ use prn_client::{Process, Started};
 use prn_launch::{Finding, Verdict};
 
 use super::column::{Column, table};
-use super::data::{List, print_data};
-use super::descriptor::{line, print};
+use super::data::print_data;
+use super::descriptor::line;
 use super::json::CheckJson;
+use super::lists::{print_list, print_names};
 use super::paint::Palette;
 use super::processes::{usual, wide};
 use super::shown::{escaped, put};
@@ -17,9 +18,9 @@ use super::table::Table;
 use super::tables::{columns, details};
 use crate::output::format::{Format, FormatFlag};
 
-/// Prints a table, as wide as the terminal has room for.
-pub fn print_table(table: &Table, format: &FormatFlag) -> io::Result<()> {
-    line(&table.render(columns(), Palette::new(format.color)))
+/// A table, as wide as the terminal has room for.
+pub fn table_text(table: &Table, format: &FormatFlag) -> String {
+    table.render(columns(), Palette::new(format.color))
 }
 
 /// Prints a started process: its id alone, or all of it.
@@ -50,7 +51,7 @@ pub fn process(process: &Process, format: &FormatFlag) -> io::Result<()> {
 /// A table of one process.
 pub fn one_text(process: &Process, format: &FormatFlag) -> String {
     let one = std::slice::from_ref(process);
-    table(&usual(one), one).render(columns(), Palette::new(format.color))
+    table_text(&table(&usual(one), one), format)
 }
 
 /// Which columns a table of processes has, and whether a terminal cuts it.
@@ -63,12 +64,8 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// Prints a table, as wide as there is room for, or whole.
-    pub fn print(&self, table: &Table, format: &FormatFlag) -> io::Result<()> {
-        line(&self.text(table, format))
-    }
-
-    fn text(&self, table: &Table, format: &FormatFlag) -> String {
+    /// A table as it is printed: as wide as there is room for, or whole.
+    pub fn text(&self, table: &Table, format: &FormatFlag) -> String {
         let room = columns().filter(|_| !self.is_whole);
         table.render(room, Palette::new(format.color))
     }
@@ -76,15 +73,12 @@ impl Layout {
 
 /// Prints a list of processes.
 pub fn processes(processes: &[Process], format: &FormatFlag, layout: &Layout) -> io::Result<()> {
-    match format.output {
-        Format::Table | Format::Wide => line(&processes_text(processes, format, layout)),
-        Format::Name => ids(processes),
-        Format::Json | Format::JsonLines | Format::Yaml | Format::Template(_) => {
-            let mut list = List::new("processes", &format.output);
-            list.add(processes)?;
-            list.end()
-        }
-    }
+    let shown = |all: &[Process]| processes_text(all, format, layout);
+    print_list("processes", processes, shown, id, format)
+}
+
+fn id(process: &Process) -> String {
+    process.id.to_string()
 }
 
 /// A list of processes as a table, as it is printed.
@@ -103,8 +97,7 @@ pub fn processes_table(processes: &[Process], format: &FormatFlag, layout: &Layo
 
 /// Prints whole ids, one a line.
 pub fn ids(processes: &[Process]) -> io::Result<()> {
-    let ids = processes.iter().map(|process| format!("{}\n", process.id));
-    print(&ids.collect::<String>())
+    print_names(processes, id)
 }
 
 /// Prints what `prn keygen` has made.

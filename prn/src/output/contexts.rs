@@ -3,15 +3,14 @@
 use std::io;
 use std::time::{Duration, SystemTime};
 
-use serde::{Serialize, Serializer};
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
+use serde::Serialize;
 
-use super::answers::print_table;
+use super::answers::table_text;
 use super::column::{Column, table};
-use super::data::{List, print_data};
-use super::descriptor::{line, print};
-use super::moments::local;
+use super::data::print_data;
+use super::descriptor::line;
+use super::lists::print_list;
+use super::moments::{local, rfc3339};
 use super::paint::Tone;
 use super::shown::{escaped, put};
 use super::table::Cell;
@@ -31,11 +30,11 @@ pub struct KnownContext {
     /// Where its server is.
     pub address: Option<String>,
     /// Until when the server's certificate is valid.
-    #[serde(serialize_with = "time")]
+    #[serde(serialize_with = "rfc3339")]
     #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub server_certificate_not_after: Option<SystemTime>,
     /// Until when the user's own certificate is.
-    #[serde(serialize_with = "time")]
+    #[serde(serialize_with = "rfc3339")]
     #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub client_certificate_not_after: Option<SystemTime>,
 }
@@ -55,11 +54,11 @@ pub struct CheckedContext {
     /// How long a call took on a connection that was there.
     pub latency_usec: Option<u64>,
     /// Until when its certificate is valid.
-    #[serde(serialize_with = "time")]
+    #[serde(serialize_with = "rfc3339")]
     #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub server_certificate_not_after: Option<SystemTime>,
     /// Until when the user's own certificate is.
-    #[serde(serialize_with = "time")]
+    #[serde(serialize_with = "rfc3339")]
     #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub client_certificate_not_after: Option<SystemTime>,
     /// Why it has not answered.
@@ -79,7 +78,7 @@ pub struct ShownSetting {
     /// SHA-256 of a certificate.
     pub fingerprint: Option<String>,
     /// Until when a certificate is valid.
-    #[serde(serialize_with = "time")]
+    #[serde(serialize_with = "rfc3339")]
     #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub not_after: Option<SystemTime>,
     /// Why it cannot be used.
@@ -98,44 +97,33 @@ pub struct ShownContext {
     pub settings: Vec<ShownSetting>,
 }
 
-/// RFC 3339, in UTC.
-fn time<S: Serializer>(time: &Option<SystemTime>, serializer: S) -> Result<S::Ok, S::Error> {
-    let text = |time| OffsetDateTime::from(time).format(&Rfc3339);
-    time.and_then(|time| text(time).ok()).serialize(serializer)
-}
-
 /// Prints contexts.
 pub fn contexts(all: &[KnownContext], format: &FormatFlag) -> io::Result<()> {
-    print_all("contexts", all, KNOWN, |context| &context.name, format)
+    let name = |context: &KnownContext| escaped(&context.name);
+    print_list(
+        "contexts",
+        all,
+        |all| shown(KNOWN, all, format),
+        name,
+        format,
+    )
 }
 
 /// Prints what was found of servers.
 pub fn checked_contexts(all: &[CheckedContext], format: &FormatFlag) -> io::Result<()> {
-    print_all("contexts", all, CHECKED, |context| &context.name, format)
+    let name = |context: &CheckedContext| escaped(&context.name);
+    print_list(
+        "contexts",
+        all,
+        |all| shown(CHECKED, all, format),
+        name,
+        format,
+    )
 }
 
-fn print_all<T: Serialize>(
-    name: &'static str,
-    all: &[T],
-    columns: &'static [Column<T>],
-    named: fn(&T) -> &String,
-    format: &FormatFlag,
-) -> io::Result<()> {
-    match format.output {
-        Format::Table | Format::Wide => {
-            let columns: Vec<_> = columns.iter().collect();
-            print_table(&table(&columns, all), format)
-        }
-        Format::Name => {
-            let names = all.iter().map(|one| escaped(named(one)) + "\n");
-            print(&names.collect::<String>())
-        }
-        Format::Json | Format::JsonLines | Format::Yaml | Format::Template(_) => {
-            let mut list = List::new(name, &format.output);
-            list.add(all)?;
-            list.end()
-        }
-    }
+fn shown<T>(columns: &'static [Column<T>], all: &[T], format: &FormatFlag) -> String {
+    let columns: Vec<_> = columns.iter().collect();
+    table_text(&table(&columns, all), format)
 }
 
 /// Prints where each part of a connection comes from.

@@ -9,10 +9,11 @@ use prn_proto::units::{show_duration, show_size};
 use serde::{Serialize, Serializer};
 
 use super::answers::{Layout, ids, one_text, processes_text};
-use super::data::{List, print_data};
+use super::data::print_data;
 use super::descriptor::{line, print};
 use super::hosts::{OfHost, list_of_hosts};
 use super::lifetime::usage_rows;
+use super::lists::print_data_list;
 use super::moments::local;
 use super::rows::Rows;
 use super::shown::escaped;
@@ -87,11 +88,7 @@ pub fn inspected(all: &[Inspected], format: &FormatFlag) -> io::Result<()> {
     };
     match format.output {
         Format::Json | Format::Yaml => print_data(&all, &format.output).map(|_| ()),
-        Format::JsonLines | Format::Template(_) => {
-            let mut list = List::new("processes", &format.output);
-            list.add(all)?;
-            list.end()
-        }
+        Format::JsonLines | Format::Template(_) => print_data_list("processes", all, format),
         Format::Name => ids(&processes()),
         Format::Table | Format::Wide => {
             line(&processes_text(&processes(), format, &Layout::default()))

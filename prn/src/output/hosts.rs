@@ -5,12 +5,12 @@ use std::io;
 use prn_client::{Process, Started};
 use serde::Serialize;
 
-use super::answers::{Layout, print_table, processes_table};
-use super::data::List;
-use super::descriptor::print;
+use super::answers::{Layout, processes_table, table_text};
+use super::lists::{print_data_list, print_list, print_names};
 use super::shown::escaped;
-use super::table::Table;
-use crate::output::format::{Format, FormatFlag};
+use super::table::{Table, cut};
+use super::tables::columns;
+use crate::output::format::FormatFlag;
 
 /// A result, and which server it is of.
 #[derive(Debug, Clone, Serialize)]
@@ -28,17 +28,29 @@ pub fn processes_of_hosts(
     format: &FormatFlag,
     layout: &Layout,
 ) -> io::Result<()> {
-    match format.output {
-        Format::Name => print(&lines(all, |process| process.id.to_string())),
-        Format::Table | Format::Wide => {
-            let processes: Vec<_> = all.iter().map(|of| of.value.clone()).collect();
-            let table = processes_table(&processes, format, layout);
-            layout.print(&with_hosts(table, all), format)
-        }
-        Format::Json | Format::JsonLines | Format::Yaml | Format::Template(_) => {
-            print_list("processes", all, format)
-        }
-    }
+    let shown = |all: &[OfHost<Process>]| processes_of_hosts_text(all, &[], format, layout);
+    let named = beside_host(|process: &Process| process.id.to_string());
+    print_list("processes", all, shown, named, format)
+}
+
+/// A list of processes as a table, and lines below it.
+pub fn processes_of_hosts_text(
+    all: &[OfHost<Process>],
+    below: &[String],
+    format: &FormatFlag,
+    layout: &Layout,
+) -> String {
+    let table = processes_table(&values(all), format, layout);
+    let table = layout.text(&with_hosts(table, all), format);
+    format!("{table}{}", fitting(below))
+}
+
+/// Lines below a table, each after the end of the one before, no wider than the terminal.
+pub fn fitting(lines: &[String]) -> String {
+    let most = columns().unwrap_or(usize::MAX);
+    let each = lines.iter();
+    each.map(|line| format!("\n{}", cut(&escaped(line), most)))
+        .collect()
 }
 
 /// Prints a started process, server and id, as soon as it is; unless all are printed together.
@@ -46,15 +58,15 @@ pub fn started_of_host(of: &OfHost<Started>, format: &FormatFlag) -> io::Result<
     if format.output.is_whole() {
         return Ok(false);
     }
-    let one = std::slice::from_ref(of);
-    print(&lines(one, |started| started.process.id.to_string()))?;
+    let named = beside_host(|started: &Started| started.process.id.to_string());
+    print_names(std::slice::from_ref(of), named)?;
     Ok(true)
 }
 
 /// Prints all of them, where they are printed together.
 pub fn started_of_hosts(all: &[OfHost<Started>], format: &FormatFlag) -> io::Result<()> {
     if format.output.is_whole() {
-        return print_list("started", all, format);
+        return print_data_list("started", all, format);
     }
     Ok(())
 }
@@ -67,36 +79,22 @@ pub fn list_of_hosts<T: Serialize + Clone>(
     named: impl Fn(&T) -> String,
     format: &FormatFlag,
 ) -> io::Result<()> {
-    match format.output {
-        Format::Name => print(&lines(all, named)),
-        Format::Table | Format::Wide => {
-            let values: Vec<_> = all.iter().map(|of| of.value.clone()).collect();
-            print_table(&with_hosts(table(&values), all), format)
-        }
-        Format::Json | Format::JsonLines | Format::Yaml | Format::Template(_) => {
-            print_list(name, all, format)
-        }
-    }
+    let shown = |all: &[OfHost<T>]| table_text(&with_hosts(table(&values(all)), all), format);
+    print_list(name, all, shown, beside_host(named), format)
 }
 
-fn print_list<T: Serialize>(
-    name: &'static str,
-    all: &[OfHost<T>],
-    format: &FormatFlag,
-) -> io::Result<()> {
-    let mut list = List::new(name, &format.output);
-    list.add(all)?;
-    list.end()
+fn values<T: Clone>(all: &[OfHost<T>]) -> Vec<T> {
+    all.iter().map(|of| of.value.clone()).collect()
 }
 
-fn with_hosts<T>(table: Table, all: &[OfHost<T>]) -> Table {
+/// With the names of their servers in front.
+pub fn with_hosts<T>(table: Table, all: &[OfHost<T>]) -> Table {
     table.led_by("HOST", all.iter().map(|of| escaped(&of.host)))
 }
 
-fn lines<T>(all: &[OfHost<T>], text: impl Fn(&T) -> String) -> String {
-    all.iter()
-        .map(|of| format!("{} {}\n", escaped(&of.host), text(&of.value)))
-        .collect()
+/// The name of a result, behind that of its server.
+fn beside_host<T>(named: impl Fn(&T) -> String) -> impl Fn(&OfHost<T>) -> String {
+    move |of| format!("{} {}", escaped(&of.host), named(&of.value))
 }
 
 #[cfg(test)]
@@ -112,7 +110,7 @@ mod tests {
         };
         let json = serde_json::to_string(&of).unwrap();
         assert_eq!(json, r#"{"host":"web1","id":"x"}"#);
-        assert_eq!(lines(&[of], |_| "x".to_owned()), "web1 x\n");
+        assert_eq!(beside_host(|_| "x".to_owned())(&of), "web1 x");
     }
 
     #[test]

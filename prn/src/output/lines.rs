@@ -10,7 +10,7 @@ use std::time::SystemTime;
 use anstream::adapter::StripBytes;
 use bytes::Bytes;
 use prn_client::Source;
-use time::OffsetDateTime;
+use prn_proto::units::utc;
 
 use super::shown::plain;
 
@@ -173,7 +173,7 @@ fn text_of(line: &[u8]) -> String {
 
 /// RFC 3339 with microseconds, in UTC, and a blank.
 fn stamp(time: Option<SystemTime>) -> String {
-    let Some(time) = time.map(OffsetDateTime::from) else {
+    let Some(time) = time.and_then(utc) else {
         return "- ".to_owned();
     };
     format!(

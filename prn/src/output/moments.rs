@@ -4,6 +4,13 @@ use std::time::{Duration, SystemTime};
 
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ZonedDateTime};
+use prn_proto::units::show_moment;
+use serde::{Serialize, Serializer};
+
+/// As programs get it: RFC 3339, in UTC.
+pub fn rfc3339<S: Serializer>(time: &Option<SystemTime>, to: S) -> Result<S::Ok, S::Error> {
+    time.and_then(show_moment).serialize(to)
+}
 
 /// RFC 3339, in the local time zone, to the second: `--since` takes it.
 pub fn local(time: SystemTime) -> String {

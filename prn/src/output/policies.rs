@@ -5,12 +5,11 @@ use std::io;
 
 use serde::Serialize;
 
-use super::answers::print_table;
+use super::answers::table_text;
 use super::column::{Column, table};
-use super::data::List;
-use super::descriptor::print;
+use super::lists::print_list;
 use super::shown::escaped;
-use crate::output::format::{Format, FormatFlag};
+use crate::output::format::FormatFlag;
 
 /// What one client may do.
 #[derive(Debug, Clone, Serialize)]
@@ -37,20 +36,11 @@ pub struct PolicyClient {
 
 /// Prints what each client may do.
 pub fn policy_clients(all: &[PolicyClient], format: &FormatFlag) -> io::Result<()> {
-    match format.output {
-        Format::Table | Format::Wide => {
-            print_table(&table(&COLUMNS.iter().collect::<Vec<_>>(), all), format)
-        }
-        Format::Name => {
-            let names = all.iter().map(|one| escaped(&one.client) + "\n");
-            print(&names.collect::<String>())
-        }
-        Format::Json | Format::JsonLines | Format::Yaml | Format::Template(_) => {
-            let mut list = List::new("clients", &format.output);
-            list.add(all)?;
-            list.end()
-        }
-    }
+    let shown = |all: &[PolicyClient]| {
+        let columns: Vec<_> = COLUMNS.iter().collect();
+        table_text(&table(&columns, all), format)
+    };
+    print_list("clients", all, shown, |one| escaped(&one.client), format)
 }
 
 const COLUMNS: &[Column<PolicyClient>] = &[

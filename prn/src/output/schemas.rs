@@ -1,10 +1,12 @@
-//! JSON Schemas of what `-o json` prints, in docs/schemas: made from the types themselves.
+//! JSON Schemas of what `-o json` prints, of what `prn batch` reads and writes, and of what the tools of
+//! `prn mcp` answer, in docs/schemas: made from the types themselves.
 
 use std::path::PathBuf;
 
 use prn_client::{Access, Process, ServerInfo, Started, Usages, Workspace};
 use schemars::generate::SchemaSettings;
-use schemars::{JsonSchema, Schema};
+use schemars::{JsonSchema, Schema, json_schema};
+use serde_json::{Map, Value};
 
 use super::changes::ChangeRecord;
 use super::contexts::{CheckedContext, KnownContext, ShownContext};
@@ -12,6 +14,9 @@ use super::everyday::{HealthJson, Inspected, Pruned, Version};
 use super::policies::PolicyClient;
 use super::stats::Stats;
 use super::tasks::Task;
+use crate::batch;
+use crate::lasting::excerpt::Excerpt;
+use crate::mcp::tools::Offer;
 
 /// `prn list`.
 #[derive(JsonSchema)]
@@ -75,10 +80,48 @@ fn schema_of<T: JsonSchema>() -> Schema {
     settings.into_generator().into_root_schema_for::<T>()
 }
 
+/// A line that `prn batch` reads.
+fn batch_request() -> Schema {
+    let mut settings = SchemaSettings::draft2020_12();
+    settings.inline_subschemas = true;
+    json_schema!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Request",
+        "description": "A line that `prn batch` reads.",
+        "oneOf": batch::requests(&mut settings.into_generator()),
+    })
+}
+
+/// What each tool of `prn mcp` answers, as an agent is told as well.
+fn mcp_tools() -> Schema {
+    let offer = Offer {
+        read_only: false,
+        confined: false,
+    };
+    let answer = |tool: rmcp::model::Tool| {
+        let schema = tool.output_schema.map(|schema| (*schema).clone());
+        (
+            tool.name.into_owned(),
+            Value::Object(schema.unwrap_or_default()),
+        )
+    };
+    let answers: Map<_, _> = offer.tools().into_iter().map(answer).collect();
+    json_schema!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Tools",
+        "description": "What each tool of `prn mcp` answers, by its name, where it fails with no error.",
+        "$defs": answers,
+    })
+}
+
 /// Each file, and what is in it.
 fn all() -> Vec<(&'static str, Schema)> {
     vec![
         ("process", schema_of::<Process>()),
+        ("logs", schema_of::<Excerpt>()),
+        ("batch-request", batch_request()),
+        ("batch-answer", schema_of::<batch::Answer>()),
+        ("mcp-tools", mcp_tools()),
         ("list", schema_of::<List>()),
         ("start", schema_of::<Started>()),
         ("workspace", schema_of::<Workspace>()),

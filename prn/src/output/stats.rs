@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::column::{Column, named, table};
 use super::data::List;
 use super::descriptor::{line, print};
-use super::hosts::{OfHost, list_of_hosts};
+use super::hosts::{OfHost, fitting, list_of_hosts, with_hosts};
 use super::paint::{Palette, Tone};
 use super::shown::{escaped, put};
 use super::slowness::{self, float, is_full, is_notable, reasons, rounded, throttled};
@@ -26,7 +26,7 @@ use crate::output::format::{Format, FormatFlag};
 pub struct Stats {
     /// When the reading of it began, by the server's clock.
     #[cfg_attr(test, schemars(with = "Option<String>"))]
-    #[serde(serialize_with = "time")]
+    #[serde(serialize_with = "super::moments::rfc3339")]
     pub sampled_at: Option<SystemTime>,
     /// Its name.
     pub name: Option<String>,
@@ -51,17 +51,6 @@ pub struct Stats {
     /// What the kernel has counted of it.
     #[serde(flatten)]
     pub usage: ProcessUsage,
-}
-
-fn time<S: serde::Serializer>(time: &Option<SystemTime>, to: S) -> Result<S::Ok, S::Error> {
-    use time::OffsetDateTime;
-    use time::format_description::well_known::Rfc3339;
-    let text = time.map(|time| {
-        OffsetDateTime::from(time)
-            .format(&Rfc3339)
-            .unwrap_or_default()
-    });
-    text.serialize(to)
 }
 
 /// What was read at one time.
@@ -350,8 +339,27 @@ pub fn stats_text(stats: &[Stats], format: &FormatFlag) -> String {
     format!("{table}{}", slow_lines(stats))
 }
 
+/// The same of several servers, and lines below it.
+pub fn stats_of_hosts_text(all: &[OfHost<Stats>], below: &[String], format: &FormatFlag) -> String {
+    let stats: Vec<_> = all.iter().map(|of| of.value.clone()).collect();
+    let table = with_hosts(stats_table(&stats, &format.output), all);
+    let table = table.render(columns(), Palette::new(format.color));
+    let slow = all.iter().flat_map(|of| {
+        slow_lines(std::slice::from_ref(&of.value))
+            .lines()
+            .filter(|line| !line.is_empty())
+            .map(|line| format!("{} {line}", of.host))
+            .collect::<Vec<_>>()
+    });
+    let lines: Vec<_> = slow.chain(below.iter().cloned()).collect();
+    format!("{table}{}", fitting(&lines))
+}
+
 /// Prints one sample of processes on several servers. As names: server and id, one a line.
 pub fn stats_of_hosts(all: &[OfHost<Stats>], format: &FormatFlag) -> io::Result<()> {
+    if matches!(format.output, Format::Table | Format::Wide) {
+        return line(&stats_of_hosts_text(all, &[], format));
+    }
     let table = |stats: &[Stats]| stats_table(stats, &format.output);
     let name = |stats: &Stats| stats.usage.id.to_string();
     list_of_hosts("stats", all, table, name, format)

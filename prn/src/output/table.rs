@@ -92,7 +92,7 @@ impl Table {
         let fits = most.is_none_or(|most| shown_width(&rule) <= most);
         let palette = if fits { palette } else { Palette::PLAIN };
         let header = self.header.iter().zip(&widths);
-        let header = line(header.map(|(name, width)| centred(name, *width)));
+        let header = line(header.map(|(name, width)| centred(&cut(name, *width), *width)));
         let rows = self.rows.iter().map(|row| {
             let cells = row.iter().zip(&widths);
             line(cells.map(|(cell, width)| shown_cell(cell, *width, most.is_some(), palette)))
@@ -166,7 +166,7 @@ fn shown_width(text: &str) -> usize {
 }
 
 /// A text in `width` columns at most, with a mark at its end where something is missing.
-fn cut(text: &str, width: usize) -> String {
+pub fn cut(text: &str, width: usize) -> String {
     let mut shown = String::new();
     let mut used = 0;
     for grapheme in text.graphemes(true) {
@@ -209,6 +209,16 @@ mod tests {
             table.push(row.map(|cell| cell.to_owned().into()).into());
         }
         table
+    }
+
+    #[test]
+    fn a_header_is_no_wider_than_its_column() {
+        let mut table = Table::new(&["NAME", "YOUR CERTIFICATE UNTIL"]);
+        table.push_texts(["east".to_owned(), "2027-11-30T04:13:48Z".to_owned()]);
+        let shown = table.plain(Some(24));
+        let widths: Vec<_> = shown.lines().map(shown_width).collect();
+        assert_eq!(widths, [24; 5], "{shown}");
+        assert!(shown.contains("| YOUR CERTIFI… |"), "{shown}");
     }
 
     #[test]

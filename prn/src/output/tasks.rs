@@ -6,10 +6,9 @@ use prn_client::{ProcessId, ProcessUsage};
 use serde::Serialize;
 
 use super::alive::meaning;
-use super::answers::print_table;
+use super::answers::table_text;
 use super::column::{Column, named, table};
-use super::data::List;
-use super::descriptor::print;
+use super::lists::print_list;
 use super::notices::notice;
 use super::paint::Tone;
 use super::shown::escaped;
@@ -88,28 +87,16 @@ pub fn tasks(usages: &[ProcessUsage], format: &FormatFlag) -> io::Result<()> {
         })
     });
     let tasks: Vec<_> = tasks.collect();
-    match format.output {
-        Format::Name => {
-            let names = tasks
-                .iter()
-                .map(|task| format!("{}\n", escaped(&task.name)));
-            print(&names.collect::<String>())
-        }
-        Format::Table | Format::Wide => {
-            let columns: &[_] = match usages.len() {
-                1 => &["task", "state"],
-                _ => &["id", "task", "state"],
-            };
-            print_table(&table(&named(COLUMNS, columns), &tasks), format)?;
-            usages.iter().for_each(tell_untold);
-            Ok(())
-        }
-        Format::Json | Format::JsonLines | Format::Yaml | Format::Template(_) => {
-            let mut list = List::new("tasks", &format.output);
-            list.add(&tasks)?;
-            list.end()
-        }
+    let columns: &[_] = match usages.len() {
+        1 => &["task", "state"],
+        _ => &["id", "task", "state"],
+    };
+    let shown = |all: &[Task]| table_text(&table(&named(COLUMNS, columns), all), format);
+    print_list("tasks", &tasks, shown, |task| escaped(&task.name), format)?;
+    if matches!(format.output, Format::Table | Format::Wide) {
+        usages.iter().for_each(tell_untold);
     }
+    Ok(())
 }
 
 fn tell_untold(usage: &ProcessUsage) {

@@ -5,11 +5,12 @@ use std::io;
 use prn_client::{DiskEnforcement, Workspace};
 use prn_proto::units::show_size;
 
-use super::answers::print_table;
+use super::answers::table_text;
 use super::column::{Column, named, table};
-use super::data::{List, print_data};
-use super::descriptor::{line, print};
+use super::data::print_data;
+use super::descriptor::line;
 use super::hosts::{OfHost, list_of_hosts};
+use super::lists::{print_list, print_names};
 use super::moments::local;
 use super::paint::Tone;
 use super::shown::escaped;
@@ -26,39 +27,30 @@ pub fn workspace(workspace: &Workspace, format: &FormatFlag) -> io::Result<()> {
 
 /// Prints a list of workspaces.
 pub fn workspaces(workspaces: &[Workspace], format: &FormatFlag) -> io::Result<()> {
-    let columns = match format.output {
-        Format::Table => usual(),
-        Format::Wide => COLUMNS.iter().collect(),
-        Format::Name => return workspace_names(workspaces),
-        Format::Json | Format::JsonLines | Format::Yaml | Format::Template(_) => {
-            let mut list = List::new("workspaces", &format.output);
-            list.add(workspaces)?;
-            return list.end();
-        }
-    };
-    print_table(&table(&columns, workspaces), format)
+    let shown = |all: &[Workspace]| table_text(&table(&columns(format), all), format);
+    print_list("workspaces", workspaces, shown, name, format)
 }
 
 /// Prints those of several servers. As names: server and name, one a line.
 pub fn workspaces_of_hosts(all: &[OfHost<Workspace>], format: &FormatFlag) -> io::Result<()> {
-    let columns = if format.output == Format::Wide {
-        COLUMNS.iter().collect()
-    } else {
-        usual()
-    };
-    let name = |workspace: &Workspace| escaped(&workspace.name);
-    let table = |workspaces: &[Workspace]| table(&columns, workspaces);
+    let table = |all: &[Workspace]| table(&columns(format), all);
     list_of_hosts("workspaces", all, table, name, format)
 }
 
-fn usual() -> Vec<&'static Column<Workspace>> {
+fn columns(format: &FormatFlag) -> Vec<&'static Column<Workspace>> {
+    if format.output == Format::Wide {
+        return COLUMNS.iter().collect();
+    }
     named(COLUMNS, &["name", "state", "processes", "disk", "created"])
+}
+
+fn name(workspace: &Workspace) -> String {
+    escaped(&workspace.name)
 }
 
 /// Prints the names of workspaces.
 pub fn workspace_names(workspaces: &[Workspace]) -> io::Result<()> {
-    let names = workspaces.iter().map(|workspace| escaped(&workspace.name));
-    print(&names.map(|name| name + "\n").collect::<String>())
+    print_names(workspaces, name)
 }
 
 const COLUMNS: &[Column<Workspace>] = &[

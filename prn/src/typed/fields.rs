@@ -58,6 +58,8 @@ const OTHERS: &[(&str, &str)] = &[
     ("selector.labels", "-l"),
     ("selector.id_prefix_or_name", "the id or name"),
     ("update_mask", "what is to be changed"),
+    ("set_labels", "--label"),
+    ("unset_labels", "--label"),
     ("disk_max_bytes", "--disk"),
     ("stop_processes", "--force"),
 ];

@@ -322,11 +322,6 @@ const FLAGS: &[Habit] = &[
     },
     Habit {
         commands: &["logs"],
-        flags: &["-l", "--selector"],
-        tip: "`prn list -q -l KEY=VALUE | xargs prn logs` prints those of several",
-    },
-    Habit {
-        commands: &["logs"],
         flags: &["-p", "--previous"],
         tip: "`prn list --name NAME` has the ids of those that were called so before",
     },

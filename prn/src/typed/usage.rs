@@ -253,7 +253,6 @@ mod tests {
             (&["start", "-l", "a=b", "--", "ls"], "--label"),
             (&["start", "-u", "nobody", "--", "ls"], "user id of its own"),
             (&["cp", "-r", "a", "w:"], "go whole"),
-            (&["logs", "-l", "a=b"], "xargs prn logs"),
             (&["logs", "-p", "web"], "prn list --name"),
             (
                 &["--context", "west", "ps", "-q"],

@@ -5,7 +5,7 @@
 //! would give.
 
 use futures_util::{StreamExt, stream};
-use prn_client::Client;
+use prn_client::{Client, ClientError};
 use tokio::sync::Semaphore;
 
 use crate::context::settings::{Settings, Target};
@@ -69,6 +69,12 @@ impl Host {
         let line = output::error_line(failure, hint.as_deref());
         format!("{}: {line}", self.name)
     }
+
+    /// The same of one of its processes.
+    pub fn line_of(&self, process: &str, failure: &Failure) -> String {
+        let line = output::error_line(failure, failure.hint().as_deref());
+        format!("{}: {process}: {line}", self.name)
+    }
 }
 
 /// Several servers.
@@ -105,6 +111,12 @@ impl Hosts {
         host.connect().await
     }
 
+    /// The same with what it takes loaded already, for one connection of many.
+    pub async fn reconnect(&self, remote: &Remote) -> Result<Client, ClientError> {
+        let _room = self.connecting.acquire().await;
+        remote.connect().await
+    }
+
     /// Asks each, and says what fails with one as soon as it does. Their answers, in their order.
     pub async fn each<T>(
         &self,
@@ -135,16 +147,24 @@ impl Hosts {
     ) -> Answers<T> {
         let mut answers = Vec::new();
         let mut exit = exit::OK;
+        let mut is_whole = true;
         for (host, answer) in self.hosts.iter().zip(self.each(ask).await) {
             match answer {
                 Ok(value) => {
                     let host = host.name.clone();
                     answers.push(OfHost { host, value });
                 }
-                Err(failure) => exit = exit.highest(failure.exit()),
+                Err(failure) => {
+                    is_whole = false;
+                    exit = exit.highest(failure.exit());
+                }
             }
         }
-        Answers { answers, exit }
+        Answers {
+            answers,
+            exit,
+            is_whole,
+        }
     }
 }
 
@@ -155,6 +175,8 @@ pub struct Answers<T> {
     pub answers: Vec<OfHost<T>>,
     /// The highest exit code of those that failed; success if none did.
     pub exit: Exit,
+    /// None did.
+    pub is_whole: bool,
 }
 
 impl<T> Answers<Vec<T>> {
@@ -170,6 +192,7 @@ impl<T> Answers<Vec<T>> {
         Answers {
             answers: each.collect(),
             exit: self.exit,
+            is_whole: self.is_whole,
         }
     }
 }

@@ -89,6 +89,14 @@ pub async fn resolve(client: &Client, reference: &Reference) -> Result<ProcessId
     }
 }
 
+/// The same of one of several servers: a whole id is looked up, too.
+pub async fn resolve_there(
+    client: &Client,
+    reference: &Reference,
+) -> Result<ProcessId, ReferenceError> {
+    look_up(client, reference, None).await
+}
+
 /// Which process of a workspace is meant: what is not in it is not there. A whole id is looked up, too.
 pub async fn resolve_within(
     client: &Client,

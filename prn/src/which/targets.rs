@@ -99,15 +99,7 @@ impl Found {
     /// # Errors
     /// From a server that is too old to select: it would answer with all.
     pub async fn selected(client: &Client, selector: Selector) -> Result<Self, Failure> {
-        if skew::server(client).await?.is_none() {
-            let why = "the server is older than this prn, and selects nothing: name each process";
-            return Err(Failure::Usage(why.to_owned()));
-        }
-        let mut request = ListRequest::default();
-        request.selector = Some(selector);
-        Ok(Self::of(
-            all(client, request).await?.iter().map(|process| process.id),
-        ))
+        Ok(Self::of(selected(client, selector).await?.into_iter()))
     }
 
     /// These.
@@ -116,7 +108,9 @@ impl Found {
             shown: id.to_string(),
             id,
         };
-        let targets: Vec<_> = ids.map(shown).collect();
+        let mut seen = HashSet::new();
+        let each_once = ids.filter(|id| seen.insert(*id));
+        let targets: Vec<_> = each_once.map(shown).collect();
         if targets.is_empty() {
             output::notice("there is no such process");
         }
@@ -170,6 +164,21 @@ impl Found {
         }
         Ok(failure.exit())
     }
+}
+
+/// The ids of those that are selected, oldest first.
+///
+/// # Errors
+/// As [`Found::selected`].
+pub async fn selected(client: &Client, selector: Selector) -> Result<Vec<ProcessId>, Failure> {
+    if skew::server(client).await?.is_none() {
+        let why = "the server is older than this prn, and selects nothing: name each process";
+        return Err(Failure::Usage(why.to_owned()));
+    }
+    let mut request = ListRequest::default();
+    request.selector = Some(selector);
+    let selected = all(client, request).await?;
+    Ok(selected.iter().map(|process| process.id).collect())
 }
 
 /// All processes of all pages.

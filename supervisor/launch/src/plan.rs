@@ -176,7 +176,7 @@ pub fn resolve(options: &Options, host: &Host) -> Result<Plan, PlanError> {
         },
         state_dir,
         frontend: config::Frontend {
-            processes_max: ids.count,
+            processes_max: processes,
             default_limits: limits.defaults,
             output_default: output.default,
             output_disk: disk.map_or(0, |disk| disk.ceiling),
@@ -638,8 +638,12 @@ mod tests {
             ..host()
         };
         let count = |hard| {
-            resolve(&Options::default(), &with(hard))
-                .map(|plan| (plan.supervisor.uid_count, plan.supervisor.scarce))
+            resolve(&Options::default(), &with(hard)).map(|plan| {
+                let count = plan.supervisor.uid_count;
+                // What clients are told.
+                assert_eq!(plan.frontend.processes_max, count);
+                (count, plan.supervisor.scarce)
+            })
         };
         assert_eq!(count(1 << 20).unwrap(), (4096, Scarce::UserIds));
         assert_eq!(

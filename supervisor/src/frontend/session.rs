@@ -191,7 +191,10 @@ impl Session {
                 let startable = runner.try_start_for(&who, &spec)?;
                 (Reply::Startable(Box::new(startable)), Vec::new())
             }
-            Ask::Usage(id) => (Reply::Usage(Box::new(runner.usage(id)?)), Vec::new()),
+            Ask::Usage { id, with_tasks } => {
+                let usage = runner.usage(id, with_tasks)?;
+                (Reply::Usage(Box::new(usage)), Vec::new())
+            }
         };
         self.outbox.answer(request, reply, descriptors);
         Ok(())

@@ -66,7 +66,7 @@ mod tests {
                 | Ask::Signal(..)
                 | Ask::Update(..)
                 | Ask::Remove(_)
-                | Ask::Usage(_)
+                | Ask::Usage { .. }
                 | Ask::CreateWorkspace(_)
                 | Ask::RemoveWorkspace(..),
             )

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use prn_ipc_protocol::message::{LiveUsage, NewLease, Refusal, Update, Whom};
+use prn_ipc_protocol::message::{LiveUsage, NewLabels, NewLease, Refusal, Update, Whom};
 use prn_ipc_protocol::types::{Labels, LimitName, Limits, Millis, ProcessId, SignalNumber};
 
 use super::Runner;
@@ -70,18 +70,24 @@ impl Runner {
         }
     }
 
-    /// What a process takes of the machine now.
+    /// What a process takes of the machine now, and some of its tasks, where they are wanted: a file
+    /// for each.
     ///
     /// # Errors
     /// `UnknownProcess` or `Ended`.
-    pub fn usage(&mut self, id: ProcessId) -> Result<LiveUsage, Refusal> {
+    pub fn usage(&mut self, id: ProcessId, with_tasks: bool) -> Result<LiveUsage, Refusal> {
         let live = self.known_by(id)?.live.as_ref();
         let live = live.filter(|live| live.phase == Phase::Running);
         let group = &live.ok_or(Refusal::Ended)?.group;
+        let some = if with_tasks {
+            group.some_tasks()
+        } else {
+            Vec::new()
+        };
         Ok(LiveUsage {
             files: group.texts(&USAGE),
             processes: u32::try_from(group.first_members().len()).unwrap_or(u32::MAX),
-            some: group.some_tasks(),
+            some,
         })
     }
 
@@ -114,14 +120,13 @@ impl Runner {
 
     fn change(&mut self, process: &mut Process, update: Update) -> Result<(), Refusal> {
         self.check_limits(process, &update.limits)?;
-        if let Some(labels) = &update.labels {
-            self.check_labels(process, labels)?;
-        }
+        let new = update.labels;
+        let labels = new.map(|new| self.new_labels(process, new)).transpose()?;
         self.change_limits(process, &update.limits)?;
         if let Some(paused) = update.paused {
             set_paused(process, paused)?;
         }
-        if let Some(labels) = update.labels {
+        if let Some(labels) = labels {
             self.change_labels(process, labels);
         }
         if let Some(lease) = update.lease {
@@ -164,15 +169,21 @@ impl Runner {
         Ok(())
     }
 
-    fn check_labels(&self, process: &Process, labels: &Labels) -> Result<(), Refusal> {
+    /// All its labels from now on. One thread merges them, so that of two updates at once none is lost.
+    fn new_labels(&self, process: &Process, new: NewLabels) -> Result<Labels, Refusal> {
         let spec = &process.info.spec;
+        let labels = match new {
+            NewLabels::All(labels) => Ok(labels),
+            NewLabels::Changed(changes) => spec.labels.clone().with(changes),
+        };
+        let labels = labels.map_err(|_| Refusal::TooManyLabels)?;
         check_arguments(self.arguments - spec.labels.size(), labels.size())?;
         let others = self.kept.bytes.saturating_sub(spec.labels.size());
         if process.is_kept() && others + labels.size() > KEPT_BYTES_MAX {
             let max = self.settings.config.finished_max;
             return Err(Refusal::TooManyKept { max });
         }
-        Ok(())
+        Ok(labels)
     }
 
     fn change_labels(&mut self, process: &mut Process, labels: Labels) {

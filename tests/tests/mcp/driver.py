@@ -26,8 +26,16 @@ async def main() -> None:
         while line := await lines.readline():
             call = json.loads(line)
             try:
-                result = await client.call_tool(call["tool"], call.get("arguments"))
-                say({"is_error": result.is_error, "value": result.structured_content})
+                told = []
+
+                async def tell(progress: float, total: float | None, message: str | None) -> None:
+                    told.append(progress)
+
+                result = await client.call_tool(
+                    call["tool"], call.get("arguments"), progress_callback=tell
+                )
+                value = result.structured_content
+                say({"is_error": result.is_error, "value": value, "progress": told})
             except MCPError as error:
                 say({"protocol_error": str(error)})
 

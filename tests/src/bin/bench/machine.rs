@@ -68,6 +68,18 @@ pub fn meminfo(field: &str) -> anyhow::Result<u64> {
     Ok(kilobytes.parse::<u64>()? * 1024)
 }
 
+/// What the kernel has for processes and their namespaces. Shmem: what their own file systems hold.
+const KERNEL: [&str; 5] = ["Slab", "KernelStack", "PageTables", "Percpu", "Shmem"];
+
+/// Memory that the kernel has for processes and their namespaces, of the whole machine, in bytes.
+///
+/// # Errors
+/// If it cannot be read.
+pub fn kernel_memory() -> anyhow::Result<f64> {
+    let fields = KERNEL.into_iter().map(meminfo);
+    Ok(fields.sum::<anyhow::Result<u64>>()? as f64)
+}
+
 /// Proportional set size of a process in bytes (/proc/pid/smaps_rollup).
 ///
 /// # Errors

@@ -3,8 +3,9 @@
 //!
 //! ```text
 //! bench [--rounds N] [--idle-seconds N] [--files N] [SUBJECT] …     (make bench; all, or of:
-//!       output fanout input terminal copy latency start idle namespaces cli)
+//!       output fanout input terminal copy latency start idle growth namespaces cli)
 //! bench compare [--rounds N] LABEL=BIN_DIR[,PROFILE] …
+//! bench growth-of ROUNDS ADDRESS KEYS SUPERVISOR          (make bench-guest: of a server that runs)
 //! ```
 //!
 //! Each round measures everything that is compared once, one after the other. What is printed are
@@ -22,6 +23,7 @@ mod clone;
 mod compare;
 mod copy;
 mod fanout;
+mod growth;
 mod idle;
 mod input;
 mod latency;
@@ -48,7 +50,7 @@ use table::Summary;
 /// What a subject adds to the summary.
 type Measure = fn(&Bench, &mut Summary) -> anyhow::Result<()>;
 
-const SUBJECTS: [(&str, Measure); 10] = [
+const SUBJECTS: [(&str, Measure); 11] = [
     ("output", output::measure),
     ("fanout", fanout::measure),
     ("input", input::measure),
@@ -57,6 +59,7 @@ const SUBJECTS: [(&str, Measure); 10] = [
     ("latency", latency::measure),
     ("start", start::measure),
     ("idle", idle::measure),
+    ("growth", growth::measure),
     ("namespaces", namespaces::measure),
     ("cli", cli::measure),
 ];
@@ -80,6 +83,9 @@ fn main() -> ExitCode {
             compare::measure(profile);
             Ok(())
         }
+        ["growth-of", rounds, address, keys, supervisor] => {
+            growth_of(rounds, address, keys, supervisor)
+        }
         _ => measure(&words),
     };
     match done {
@@ -93,6 +99,12 @@ fn main() -> ExitCode {
 
 fn in_namespaces(profile: &str, tree: &str) -> anyhow::Result<()> {
     namespaces::run(profile.parse()?, tree.parse()?)
+}
+
+fn growth_of(rounds: &str, address: &str, keys: &str, supervisor: &str) -> anyhow::Result<()> {
+    let rounds = rounds.parse().context("the number of rounds")?;
+    let supervisor = supervisor.parse().context("a process number")?;
+    growth::run(rounds, address, keys.as_ref(), supervisor)
 }
 
 fn measure(mut words: &[&str]) -> anyhow::Result<()> {

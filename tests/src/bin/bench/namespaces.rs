@@ -33,9 +33,6 @@ const TIMES: usize = 50;
 const LONGEST: Duration = Duration::from_secs(5);
 const FEW: usize = 5;
 
-/// What the kernel has for processes and their namespaces. Shmem: what their own file systems hold.
-const KERNEL: [&str; 5] = ["Slab", "KernelStack", "PageTables", "Percpu", "Shmem"];
-
 /// For things to come to rest: starts, and the kernel's delayed frees.
 const REST: Duration = Duration::from_secs(3);
 
@@ -296,7 +293,7 @@ async fn look(client: &Client, confined: Confined, measured: &Path) -> anyhow::R
     spec.profile = confined.profile();
     let mut all = Vec::new();
     tokio::time::sleep(REST).await;
-    let empty = kernel()?;
+    let empty = machine::kernel_memory()?;
     let mut started = 0;
     for live in LIVE {
         while started < live {
@@ -304,7 +301,7 @@ async fn look(client: &Client, confined: Confined, measured: &Path) -> anyhow::R
             started += 1;
         }
         tokio::time::sleep(REST).await;
-        let kernel = (kernel()? - empty) / live as f64 / 1024.0;
+        let kernel = (machine::kernel_memory()? - empty) / live as f64 / 1024.0;
         let (mount, umount) = mounts(measured)?;
         all.push(Seen {
             kernel,
@@ -313,12 +310,6 @@ async fn look(client: &Client, confined: Confined, measured: &Path) -> anyhow::R
         });
     }
     Ok(all)
-}
-
-/// What the kernel has, in bytes.
-fn kernel() -> anyhow::Result<f64> {
-    let fields = KERNEL.into_iter().map(machine::meminfo);
-    Ok(fields.sum::<anyhow::Result<u64>>()? as f64)
 }
 
 /// Medians of [`TIMES`], in microseconds.

@@ -1,9 +1,9 @@
-//! `prn rm` and `prn prune`.
+//! `prn prune`.
 
 use clap::Args;
 use prn_client::{
     Client, ClientError, LabelSelector, ListRequest, Outcome, ProcessId, RemovedProcesses,
-    Selector, State, StopSignal, When, reason,
+    Selector, State, When, reason,
 };
 use prn_proto::units::Time;
 
@@ -13,26 +13,10 @@ use crate::failure::Failure;
 use crate::output;
 use crate::output::format::FormatFlag;
 use crate::which::connection::{Connection, Remote};
-use crate::which::targets::{Target, Targets, all};
+use crate::which::targets::all;
 
 /// Most processes that one call takes.
 const PER_CALL: usize = 1000;
-
-/// Forget finished processes, with their output
-///
-/// It is refused for a process that runs, unless --force stops it first. Of several, all are tried.
-#[derive(Debug, Args)]
-pub struct Rm {
-    /// Which processes.
-    #[command(flatten)]
-    pub targets: Targets,
-    /// Stop those that run first, as `prn stop` does. With -l: those too
-    #[arg(short, long)]
-    pub force: bool,
-    /// How to reach the server.
-    #[command(flatten)]
-    pub connection: Connection,
-}
 
 /// Forget all finished processes, with their output, or some of them
 ///
@@ -64,25 +48,6 @@ pub struct Prune {
     /// How to reach the server.
     #[command(flatten)]
     pub connection: Connection,
-}
-
-pub async fn rm(args: Rm) -> Result<Exit, Failure> {
-    let client = Remote::new(args.connection)?.connect().await?;
-    let state = (!args.force).then_some(State::Stopped);
-    let found = args.targets.find(&client, state).await?;
-    let remove = |target: Target| {
-        let client = client.clone();
-        async move {
-            if args.force {
-                // One that has ended stays as it is.
-                client.stop(target.id, StopSignal::Term, None).await?;
-            }
-            Ok(client.remove_processes(target.id).await?)
-        }
-    };
-    found
-        .each(remove, |target, _| output::told(&target.shown))
-        .await
 }
 
 pub async fn prune(args: Prune) -> Result<Exit, Failure> {
