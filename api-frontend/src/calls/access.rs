@@ -80,9 +80,14 @@ async fn answered(
 
 /// A no, and not a question that has no answer.
 fn unless_malformed<T>(status: Status) -> Result<Result<T, Status>, Status> {
-    match status.code() {
-        Code::InvalidArgument | Code::Unavailable | Code::Internal => Err(status),
-        _ => Ok(Err(status)),
+    let is_no_answer = matches!(
+        status.code(),
+        Code::InvalidArgument | Code::Unavailable | Code::Internal
+    );
+    if is_no_answer {
+        Err(status)
+    } else {
+        Ok(Err(status))
     }
 }
 

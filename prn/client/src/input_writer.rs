@@ -794,6 +794,13 @@ mod tests {
             Err(Status::unimplemented(""))
         }
 
+        async fn check_access(
+            &self,
+            _: Request<v1::CheckAccessRequest>,
+        ) -> Result<Response<v1::CheckAccessResponse>, Status> {
+            Err(Status::unimplemented(""))
+        }
+
         type WatchStream = stream::Pending<Result<v1::WatchResponse, Status>>;
 
         async fn watch(

@@ -75,12 +75,17 @@ pub struct StartSpec {
     /// Let what the process started live on after it has exited
     #[cfg_attr(feature = "clap", arg(long))]
     pub linger: bool,
-    /// How the process is confined
+    /// How the process is confined. `None`: as profile default says, or as much more as the client's role
+    /// wants.
     #[cfg_attr(
         feature = "clap",
-        arg(long, value_name = "PROFILE", default_value = "default")
+        arg(
+            long,
+            value_name = "PROFILE",
+            help = "How the process is confined [default: default, or as much more as your role wants]"
+        )
     )]
-    pub profile: Profile,
+    pub profile: Option<Profile>,
     /// Directories that the process sees elsewhere, as far as the server's operator lets them be.
     #[cfg_attr(
         feature = "clap",
@@ -212,7 +217,10 @@ impl TryFrom<&StartSpec> for v1::StartRequest {
             timeout: spec.timeout.map(to_wire_duration).transpose()?,
             stop_grace: spec.stop_grace.map(to_wire_duration).transpose()?,
             linger: spec.linger,
-            profile: v1::Profile::from(spec.profile).into(),
+            profile: spec
+                .profile
+                .map_or(v1::Profile::Unspecified, v1::Profile::from)
+                .into(),
             paths: spec.paths().map(v1::PathRule::from).collect(),
             stdin: spec.stdin.kind().into_wire().into(),
             terminal_size: spec.stdin.terminal_size().map(v1::TerminalSize::from),

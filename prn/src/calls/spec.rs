@@ -125,10 +125,7 @@ impl Spec {
         spec.lease = self.lease.map(|Parsed(time)| time);
         spec.stop_grace = self.stop_grace.map(|Parsed(time)| time);
         spec.linger = self.linger;
-        spec.profile = self
-            .profile
-            .map(|Parsed(profile)| profile)
-            .unwrap_or_default();
+        spec.profile = self.profile.map(|Parsed(profile)| profile);
         for binding in &self.bind {
             let binding: Binding = binding.parse().map_err(|why| unit("bind", why))?;
             spec.bind.push(binding);

@@ -290,7 +290,7 @@ fn mount_temporary(at: &Path) -> nix::Result<()> {
 
 async fn look(client: &Client, confined: Confined, measured: &Path) -> anyhow::Result<Vec<Seen>> {
     let mut spec = StartSpec::new(["sleep", "3600"]);
-    spec.profile = confined.profile();
+    spec.profile = Some(confined.profile());
     let mut all = Vec::new();
     tokio::time::sleep(REST).await;
     let empty = machine::kernel_memory()?;
@@ -372,7 +372,7 @@ async fn least(client: &Client, profile: Profile) -> anyhow::Result<u64> {
 /// Whether it does so three times in a row: what the kernel charges in advance varies.
 async fn succeeds(client: &Client, profile: Profile, memory: u64) -> anyhow::Result<bool> {
     let mut spec = StartSpec::new(["/bin/true"]);
-    spec.profile = profile;
+    spec.profile = Some(profile);
     spec.limits = Limits {
         memory_bytes: Some(memory),
         ..Limits::default()

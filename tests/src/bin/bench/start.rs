@@ -157,7 +157,7 @@ async fn others(address: &str, folder: &Path, series: &mut Series) -> anyhow::Re
     let mut spec = StartSpec::new(["/bin/true"]);
     for _ in 0..STARTS {
         for ((profile, _), times) in PROFILES.iter().zip(&mut times) {
-            spec.profile = *profile;
+            spec.profile = Some(*profile);
             let (_, micros) = start(&client, &spec).await?;
             for (times, micros) in times.iter_mut().zip(micros) {
                 times.push(micros);
@@ -169,7 +169,7 @@ async fn others(address: &str, folder: &Path, series: &mut Series) -> anyhow::Re
             series.add(name, percentile(times, 50).unwrap_or(f64::NAN));
         }
     }
-    spec.profile = Profile::Default;
+    spec.profile = Some(Profile::Default);
     among(&client, &spec, series).await
 }
 

@@ -1,0 +1,394 @@
+//! Who may do what, with real clients and with a frontend that was taken over.
+
+use std::path::PathBuf;
+use std::process::Output;
+
+use prn_ipc_protocol::message::{
+    Ask, Denial, NewLabels, NewLease, Refusal, Reply, StopHow, Update, Verb, Whom, WorkspaceSpec,
+};
+use prn_ipc_protocol::types::{AccessName, Labels, ProcessId};
+use prn_tests::hostile_frontend::HostileFrontend;
+use prn_tests::pki::Identity;
+use prn_tests::random::Random;
+use prn_tests::server::{Options, Server};
+
+const CLIENTS: [(&str, &str, &str); 5] = [
+    ("anna", "admin", "ops"),
+    ("ben", "runner", "ci"),
+    ("cleo", "runner", "ci"),
+    ("dora", "viewer", "ops"),
+    ("eve", "echoer", "ci"),
+];
+
+const ROLES: &str = r#"
+[[role]]
+name = "echoer"
+may = ["start", "list", "output"]
+whose = "own"
+programs = [["/bin/echo", "hello"], ["/bin/sleep", "..."]]
+profile = "strict"
+max-memory = "64M"
+max-processes = 1
+"#;
+
+/// The clients' certificates, and the configuration that lists them.
+struct Folder(tempfile::TempDir);
+
+impl Folder {
+    fn new() -> Self {
+        let folder = Self(tempfile::tempdir().unwrap());
+        let clients = CLIENTS.map(|(name, role, group)| {
+            Identity::keygen(folder.0.path(), name, &[]);
+            format!("[[client]]\nname = '{name}'\ncert = '{name}.pem'\nrole = '{role}'\ngroup = '{group}'\n")
+        });
+        let text = clients.concat() + ROLES;
+        std::fs::write(folder.config(), text).unwrap();
+        folder
+    }
+
+    fn config(&self) -> PathBuf {
+        self.0.path().join("prn.toml")
+    }
+
+    fn options(&self) -> Options {
+        Options {
+            arguments: vec!["--config".to_owned(), self.config().display().to_string()],
+            lists_clients: true,
+            ..Options::default()
+        }
+    }
+
+    fn client(&self, name: &str) -> Identity {
+        Identity {
+            key: self.0.path().join(format!("{name}.key")),
+            certificate: self.0.path().join(format!("{name}.pem")),
+        }
+    }
+}
+
+/// A server whose clients are listed.
+struct Listed {
+    folder: Folder,
+    server: Server,
+}
+
+impl Listed {
+    fn start() -> Self {
+        let folder = Folder::new();
+        let server = Server::with(folder.options());
+        Self { folder, server }
+    }
+
+    fn run(&self, name: &str, words: &[&str]) -> Output {
+        let client = self.folder.client(name);
+        self.server.prn_as(&client, words).output().unwrap()
+    }
+
+    fn ok(&self, name: &str, words: &[&str]) -> String {
+        let output = self.run(name, words);
+        assert!(output.status.success(), "{name} {words:?}: {output:?}");
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+
+    /// The exit code and what is said on standard error.
+    fn refused(&self, name: &str, words: &[&str]) -> (i32, String) {
+        let output = self.run(name, words);
+        let code = output.status.code().unwrap();
+        assert_ne!(code, 0, "{name} {words:?}: {output:?}");
+        (code, String::from_utf8(output.stderr).unwrap())
+    }
+
+    fn started(&self, name: &str, words: &[&str]) -> String {
+        let output = self.ok(name, &[&["start"], words].concat());
+        output.lines().last().unwrap().to_owned()
+    }
+}
+
+#[test]
+fn who_has_started_and_stopped_a_process_stands_in_its_status() {
+    let listed = Listed::start();
+    let id = listed.started("ben", &["--", "sleep", "1000"]);
+    let field = |name: &str| {
+        let template = format!("template={{{{ {name} }}}}");
+        listed.ok("anna", &["status", &id, "-o", &template])
+    };
+    assert_eq!(field("started_by"), "ben");
+    let status = listed.ok("anna", &["status", &id, "-o", "wide"]);
+    assert!(status.contains("ben"), "{status}");
+    let names = listed.ok("anna", &["list", "--started-by", "ben", "-o", "name"]);
+    assert_eq!(names, id);
+    assert_eq!(
+        listed.ok("anna", &["list", "--started-by", "cleo", "-o", "name"]),
+        ""
+    );
+    listed.ok("anna", &["stop", &id]);
+    assert_eq!(field("stop.stopped_by"), "anna");
+    let short = listed.started("ben", &["--timeout", "100ms", "--", "sleep", "1000"]);
+    listed.run("ben", &["wait", &short]);
+    let by = listed.ok("ben", &["status", &short, "-o", "json"]);
+    assert!(!by.contains("stopped_by"), "nobody has: {by}");
+}
+
+#[test]
+fn what_is_anothers_is_not_there_for_a_runner_and_is_only_seen_by_a_viewer() {
+    let listed = Listed::start();
+    let id = listed.started(
+        "ben",
+        &[
+            "--name",
+            "bens",
+            "--",
+            "sh",
+            "-c",
+            "echo out; exec sleep 1000",
+        ],
+    );
+    let acts: [&[&str]; 8] = [
+        &["status", &id],
+        &["logs", &id],
+        &["stop", &id],
+        &["kill", &id],
+        &["pause", &id],
+        &["update", &id, "--label", "a=b"],
+        &["wait", &id],
+        &["attach", &id],
+    ];
+    for words in acts {
+        let (_, said) = listed.refused("cleo", words);
+        assert!(said.contains("no process"), "{words:?}: {said}");
+    }
+    assert_eq!(listed.ok("cleo", &["list", "-o", "name"]), "");
+    assert_eq!(listed.ok("dora", &["list", "-o", "name"]), id);
+    assert_eq!(listed.ok("dora", &["logs", "--no-follow", "bens"]), "out");
+    for words in acts.get(2..6).unwrap() {
+        let (_, said) = listed.refused("dora", words);
+        assert!(said.contains("role does not allow it"), "{words:?}: {said}");
+    }
+    let (_, said) = listed.refused("dora", &["start", "--", "true"]);
+    assert!(
+        said.contains("start: this client's role does not allow it"),
+        "{said}"
+    );
+    assert_eq!(listed.ok("ben", &["list", "-o", "name"]), id);
+    listed.ok("ben", &["stop", "bens"]);
+}
+
+#[test]
+fn a_client_can_ask_what_it_may_do_before_it_tries() {
+    let listed = Listed::start();
+    let id = listed.started("ben", &["--", "sleep", "1000"]);
+    listed.ok("ben", &["can-i", "stop", &id]);
+    listed.ok("dora", &["can-i", "list"]);
+    assert_eq!(listed.refused("dora", &["can-i", "stop", &id]).0, 1);
+    let all = listed.ok("dora", &["can-i"]);
+    assert!(all.contains("list") && all.contains("output"), "{all}");
+    let dry = listed.ok("eve", &["start", "--dry-run", "--", "echo", "hello"]);
+    assert!(dry.contains("/bin/echo") && dry.contains("echoer"), "{dry}");
+    let (_, said) = listed.refused("eve", &["start", "--dry-run", "--", "echo", "bye"]);
+    assert!(said.contains("no rule of this client's role"), "{said}");
+    assert_eq!(
+        listed.ok("eve", &["list", "-a", "-o", "name"]),
+        "",
+        "nothing was started"
+    );
+    let version = listed.ok("eve", &["version"]);
+    assert!(
+        version.contains("eve") && version.contains("echoer"),
+        "{version}"
+    );
+}
+
+#[test]
+fn s6_what_is_started_is_held_to_its_role() {
+    let listed = Listed::start();
+    assert_eq!(listed.ok("eve", &["run", "--", "echo", "hello"]), "hello");
+    for words in [
+        &["run", "--", "echo", "bye"][..],
+        &["run", "--", "/bin/sh", "-c", "echo hello"],
+        &["run", "--env", "PATH=/tmp", "--", "echo", "hello"],
+        &[
+            "run",
+            "--env",
+            "LD_PRELOAD=/tmp/x.so",
+            "--",
+            "echo",
+            "hello",
+        ],
+        &["run", "--cwd", "/tmp", "--", "echo", "hello"],
+        &["run", "--profile", "default", "--", "echo", "hello"],
+    ] {
+        let (_, said) = listed.refused("eve", words);
+        assert!(said.contains("role"), "{words:?}: {said}");
+    }
+    let (_, said) = listed.refused("eve", &["start", "--memory", "65M", "--", "sleep", "1"]);
+    assert!(said.contains("ceiling"), "{said}");
+    listed.started("eve", &["--", "sleep", "1000"]);
+    let (_, said) = listed.refused("eve", &["start", "--", "sleep", "1000"]);
+    assert!(said.contains("has 1 process"), "{said}");
+}
+
+fn name(text: &str) -> AccessName {
+    text.to_owned().try_into().unwrap()
+}
+
+/// A frontend that was taken over, between a supervisor and clients that are listed.
+fn taken_over() -> (Folder, HostileFrontend) {
+    let folder = Folder::new();
+    let hostile = HostileFrontend::with(folder.options());
+    (folder, hostile)
+}
+
+/// Something about this process, or of this name: each kind of request that there is.
+fn requests(hostile: &HostileFrontend, id: ProcessId, number: u64) -> Vec<(Verb, Ask)> {
+    let labels = || Update {
+        labels: Some(NewLabels::All(Labels::default())),
+        ..Update::default()
+    };
+    let paused = || Update {
+        paused: Some(true),
+        ..Update::default()
+    };
+    let lease = || Update {
+        lease: Some(NewLease::Ended),
+        ..Update::default()
+    };
+    let workspace = || format!("w{number}").try_into().unwrap();
+    vec![
+        (
+            Verb::Start,
+            Ask::Start(Box::new(hostile.spec(&["sleep", "1000"]))),
+        ),
+        (
+            Verb::Start,
+            Ask::TryStart(Box::new(hostile.spec(&["true"]))),
+        ),
+        (Verb::Stop, Ask::Stop(id, StopHow::Kill)),
+        (Verb::Stop, Ask::Remove(id)),
+        (
+            Verb::Signal,
+            Ask::Signal(id, 9.try_into().unwrap(), Whom::Tree),
+        ),
+        (Verb::Start, Ask::Update(id, Box::new(labels()))),
+        (Verb::Start, Ask::Update(id, Box::new(lease()))),
+        (Verb::Signal, Ask::Update(id, Box::new(paused()))),
+        (Verb::Output, Ask::Subscribe(id)),
+        (Verb::Input, Ask::LendInput(id)),
+        (Verb::Input, Ask::EndInput(id)),
+        (
+            Verb::List,
+            Ask::Usage {
+                id,
+                with_tasks: true,
+            },
+        ),
+        (
+            Verb::Workspace,
+            Ask::CreateWorkspace(WorkspaceSpec {
+                name: workspace(),
+                disk_max: None,
+            }),
+        ),
+        (
+            Verb::Workspace,
+            Ask::RemoveWorkspace(workspace(), Some(StopHow::Kill)),
+        ),
+    ]
+}
+
+#[test]
+fn s6_a_forged_frontend_gets_no_more_than_the_policy_as_anybody() {
+    let (_folder, mut hostile) = taken_over();
+    hostile.principal = name("anna");
+    let id = hostile.start_process(&["sleep", "1000"]);
+    let mut random = Random::from_environment("PRN_ACCESS_SEED");
+    let mut refused = 0;
+    for number in 0..10_000 {
+        let nobody = format!("{:x}", random.number());
+        let (who, is_known) = match random.below(4) {
+            0 => (nobody.as_str(), false),
+            1 => ("cleo", true),
+            2 => ("dora", true),
+            _ => ("eve", true),
+        };
+        let mut all = requests(&hostile, id, number);
+        let place = usize::try_from(random.below(all.len().try_into().unwrap())).unwrap();
+        let (verb, ask) = all.swap_remove(place);
+        let about_another = !matches!(
+            ask,
+            Ask::Start(_) | Ask::TryStart(_) | Ask::CreateWorkspace(_) | Ask::RemoveWorkspace(..)
+        );
+        let is_start = matches!(ask, Ask::Start(_) | Ask::TryStart(_));
+        let allowed: &[Verb] = match who {
+            "dora" => &[Verb::List, Verb::Output],
+            "eve" => &[Verb::Start, Verb::List, Verb::Output],
+            _ => &[
+                Verb::Start,
+                Verb::Stop,
+                Verb::Signal,
+                Verb::Output,
+                Verb::Input,
+                Verb::List,
+                Verb::Workspace,
+            ],
+        };
+        // What is left is allowed: see the test of what may be done.
+        let expected = if !is_known {
+            Denial::Unknown
+        } else if !allowed.contains(&verb) {
+            Denial::Verb(verb)
+        } else if about_another && who != "dora" {
+            Denial::Reach(verb)
+        } else if who == "eve" && is_start {
+            // The harness sets PATH, which could lead to another program of that name.
+            Denial::Variable(0)
+        } else {
+            continue;
+        };
+        hostile.principal = name(who);
+        let (reply, descriptors) = hostile.ask(ask.clone());
+        let expected = Reply::Refused(Refusal::Denied(expected));
+        assert_eq!(
+            (reply, descriptors),
+            (expected, Vec::new()),
+            "{who}: {ask:?}"
+        );
+        refused += 1;
+    }
+    assert!(refused > 5_000, "{refused}");
+    let running = std::fs::read_dir(hostile.server.cgroup().join("processes")).unwrap();
+    let running = running.flatten().filter(|entry| entry.path().is_dir());
+    assert_eq!(running.count(), 1, "nothing was started, stopped or made");
+}
+
+#[test]
+fn s6_a_forged_frontend_may_as_somebody_what_that_one_may() {
+    let (_folder, mut hostile) = taken_over();
+    hostile.principal = name("ben");
+    let id = hostile.start_process(&["sleep", "1000"]);
+    hostile.principal = name("dora");
+    let usage = hostile
+        .ask(Ask::Usage {
+            id,
+            with_tasks: false,
+        })
+        .0;
+    assert!(matches!(usage, Reply::Usage(_)), "{usage:?}");
+    assert_eq!(hostile.ask(Ask::Subscribe(id)).0, Reply::Subscribed);
+    // The same start by somebody else is another one.
+    hostile.principal = name("ben");
+    let spec = hostile.spec(&["sleep", "1000"]);
+    assert_eq!(
+        hostile.ask(Ask::Start(Box::new(spec.clone()))).0,
+        Reply::Done
+    );
+    assert_eq!(
+        hostile.ask(Ask::Start(Box::new(spec.clone()))).0,
+        Reply::Existing
+    );
+    hostile.principal = name("cleo");
+    let again = hostile.ask(Ask::Start(Box::new(spec))).0;
+    assert_eq!(again, Reply::Refused(Refusal::AlreadyExists));
+    hostile.principal = name("ben");
+    assert_eq!(hostile.ask(Ask::Stop(id, StopHow::Kill)).0, Reply::Done);
+    assert_eq!(hostile.end_of(id).stop.unwrap().by, Some(name("ben")));
+}
