@@ -4,6 +4,7 @@
 use std::cell::Cell;
 use std::os::unix::fs::PermissionsExt;
 
+use prn_tests::pki::Identity;
 use prn_tests::screen::Screen;
 use prn_tests::server::Server;
 use prn_tests::wait_for;
@@ -105,6 +106,27 @@ fn what_is_started_is_seen_in_all_of_its_ways() {
     let (shown, code) = shell.run("$PRN wait web");
     assert_eq!(code, 143);
     assert!(shown.lines().any(|line| line == "143"), "{shown}");
+}
+
+#[test]
+fn what_clients_may_do_is_said() {
+    let server = Server::start();
+    let shell = Shell::open(&server);
+    shell.shows("$PRN can-i", &["client", "admin", "start"]);
+    shell.shows("$PRN can-i stop", &["yes"]);
+    let folder = tempfile::tempdir().unwrap();
+    Identity::keygen(folder.path(), "anna", &[]);
+    let config = folder.path().join("prn.toml");
+    let text = "[[client]]\nname = 'anna'\ncert = 'anna.pem'\nrole = 'viewer'\n";
+    std::fs::write(&config, text).unwrap();
+    let config = config.display();
+    shell.shows(
+        &format!("$PRN policy check {config}"),
+        &["anna", "viewer", "list"],
+    );
+    let (shown, code) = shell.run(&format!("$PRN policy explain {config} anna stop"));
+    assert_eq!(code, 1);
+    assert!(shown.contains("no: anna may not stop"), "{shown}");
 }
 
 #[test]
