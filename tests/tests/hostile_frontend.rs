@@ -72,7 +72,19 @@ fn i2_whatever_is_not_the_one_form_of_a_valid_message_is_a_fault_and_starts_noth
     );
     let cases: Vec<Case> = vec![
         ("unknown request", undecodable, Box::new(|_| vec![4])),
-        ("unknown ask", undecodable, Box::new(|_| vec![2, 1, 3])),
+        (
+            "unknown ask",
+            undecodable,
+            Box::new(|_| vec![2, 1, 1, b'a', 99]),
+        ),
+        (
+            "a principal's name that is none",
+            undecodable,
+            Box::new(|_| {
+                let bytes = ask(1, Ask::Subscribe(unknown()));
+                replaced(&bytes, b"client", b"cli\nnt")
+            }),
+        ),
         (
             "a byte more",
             undecodable,
@@ -81,7 +93,10 @@ fn i2_whatever_is_not_the_one_form_of_a_valid_message_is_a_fault_and_starts_noth
         (
             "a byte less",
             undecodable,
-            Box::new(|_| ask(1, Ask::Subscribe(unknown()))[..18].to_vec()),
+            Box::new(|_| {
+                let bytes = ask(1, Ask::Subscribe(unknown()));
+                bytes[..bytes.len() - 1].to_vec()
+            }),
         ),
         ("a padded tag", undecodable, Box::new(|_| vec![0x81, 0x00])),
         (
@@ -90,8 +105,8 @@ fn i2_whatever_is_not_the_one_form_of_a_valid_message_is_a_fault_and_starts_noth
             Box::new(|_| {
                 replaced(
                     &ask(1, Ask::Subscribe(unknown())),
-                    &[2, 1, 2],
-                    &[2, 0x81, 0, 2],
+                    &[2, 1, 6],
+                    &[2, 0x81, 0, 6],
                 )
             }),
         ),
