@@ -123,7 +123,7 @@ pub struct Options {
     )]
     pub server_cert: Option<PathBuf>,
     /// Certificate (PEM) of a client that is let in, and may do everything. Repeatable. Who may do
-    /// less is a [[client]] of the configuration instead
+    /// less stands in a table "client" of the configuration instead
     #[arg(long, value_name = "FILE")]
     pub client_cert: Vec<PathBuf>,
     /// The server's private key (PKCS#8, PEM), readable by its owner alone. Without this flag: the
