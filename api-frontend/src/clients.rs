@@ -162,7 +162,6 @@ pub mod tests {
         Pin {
             principal: name(principal),
             certificates: certificates.iter().map(|byte| vec![*byte]).collect(),
-            keys: Vec::new(),
         }
     }
 

@@ -126,9 +126,7 @@ impl Frontend {
                 certificates: [&client, &twin]
                     .map(|identity| identity.certificate.der().to_vec())
                     .into(),
-                keys: Vec::new(),
             }],
-            allow_p256: false,
             policy,
             handshakes_max,
             handshake_timeout: Millis::try_from(Duration::from_secs(5)).unwrap(),

@@ -767,9 +767,12 @@ pub enum Denial {
     Program,
     /// Where programs are ruled the variable at this place may not be set.
     Variable(u16),
-    /// Where programs are ruled a process starts in its own directory, sees the directories that
-    /// all see, and is in no workspace.
-    Place,
+    /// Where programs are ruled a process starts in its own directory.
+    Directory,
+    /// And is in no workspace.
+    Workspace,
+    /// And sees the directories that all see.
+    Paths,
     /// A process is to be confined at least so.
     Profile(Profile),
     /// More output is to be kept than this.

@@ -1,8 +1,8 @@
 //! Who may do what: one pure function over the policy, what runs, and what is asked for.
 //!
 //! The supervisor decides by it before it acts. The frontend decides by it what a client gets to
-//! see, and says early what the supervisor would refuse: that saves a way, and guards nothing.
-//! Nothing is allowed that no role allows.
+//! see of what it knows anyway, and says early what the supervisor would refuse: that saves a way, and
+//! guards nothing against a frontend that was taken over. Nothing is allowed that no role allows.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{CStr, CString};
@@ -10,7 +10,7 @@ use std::ffi::{CStr, CString};
 use serde::{Deserialize, Serialize};
 
 pub use crate::message::{Denial, VERBS, Verb};
-use crate::message::{Profile, StartSpec};
+use crate::message::{ProcessSpec, Profile, StartSpec};
 use crate::types::{AccessName, Limits, UnixMicros};
 
 /// Who may do what, as `prn server start` has read it from the configuration.
@@ -193,12 +193,7 @@ impl Policy {
             Programs::Any => None,
             Programs::Ruled { rules, variables } => {
                 check_variables(variables, &spec.variables)?;
-                let is_moved = process.working_directory.is_some()
-                    || process.workspace.is_some()
-                    || !process.paths.as_slice().is_empty();
-                if is_moved {
-                    return Err(Denial::Place);
-                }
+                check_place(process)?;
                 let words = process.argv.as_slice().get(1..).unwrap_or_default();
                 let rule = rules.iter().position(|rule| rule.is(candidates, words));
                 Some((rules, rule.ok_or(Denial::Program)?))
@@ -230,6 +225,20 @@ impl Program {
             *words == *self.words
         };
         has_words && candidates.contains(&self.path)
+    }
+}
+
+fn check_place(process: &ProcessSpec) -> Result<(), Denial> {
+    if process.working_directory.is_some() {
+        return Err(Denial::Directory);
+    }
+    if process.workspace.is_some() {
+        return Err(Denial::Workspace);
+    }
+    if process.paths.as_slice().is_empty() {
+        Ok(())
+    } else {
+        Err(Denial::Paths)
     }
 }
 
@@ -511,12 +520,12 @@ mod tests {
             (
                 "another directory",
                 |spec| spec.process.working_directory = Some(c"/tmp".into()),
-                Err(Denial::Place),
+                Err(Denial::Directory),
             ),
             (
                 "a workspace",
                 |spec| spec.process.workspace = Some("w".to_owned().try_into().unwrap()),
-                Err(Denial::Place),
+                Err(Denial::Workspace),
             ),
             (
                 "a path",
@@ -524,7 +533,7 @@ mod tests {
                     let paths = vec![PathRule::Hidden(c"/etc".into())];
                     spec.process.paths = paths.try_into().unwrap();
                 },
-                Err(Denial::Place),
+                Err(Denial::Paths),
             ),
         ];
         for (what, change, expected) in cases {

@@ -575,6 +575,12 @@ fn exit_of_client(error: &ClientError) -> Exit {
         {
             exit::NO_SUCH_PROCESS
         }
+        ClientError::Refused(refusal)
+            if [reason::NOT_ALLOWED, reason::START_NOT_ALLOWED]
+                .contains(&refusal.reason.as_str()) =>
+        {
+            exit::NOT_AUTHORISED
+        }
         ClientError::Refused(refusal) if refusal.code == Code::Unavailable => exit::UNAVAILABLE,
         ClientError::Refused(refusal) if refusal.is_bad_request() => exit::USAGE,
         ClientError::ProcessLost => exit::LOST,

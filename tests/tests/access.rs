@@ -4,9 +4,10 @@ use std::path::PathBuf;
 use std::process::Output;
 
 use prn_ipc_protocol::message::{
-    Ask, Denial, NewLabels, NewLease, Refusal, Reply, StopHow, Update, Verb, Whom, WorkspaceSpec,
+    Ask, Denial, NewLabels, NewLease, Refusal, Reply, StopHow, TerminalSize, Update, Verb, Whom,
+    WorkspaceSpec,
 };
-use prn_ipc_protocol::types::{AccessName, Labels, ProcessId};
+use prn_ipc_protocol::types::{AccessName, Labels, LimitName, ProcessId};
 use prn_tests::hostile_frontend::HostileFrontend;
 use prn_tests::pki::Identity;
 use prn_tests::random::Random;
@@ -242,9 +243,33 @@ fn taken_over() -> (Folder, HostileFrontend) {
 }
 
 /// Something about this process, or of this name: each kind of request that there is.
+fn is_listed(ask: &Ask) -> bool {
+    match ask {
+        Ask::Start(_)
+        | Ask::TryStart(_)
+        | Ask::Stop(..)
+        | Ask::Remove(_)
+        | Ask::Signal(..)
+        | Ask::Update(..)
+        | Ask::Subscribe(_)
+        | Ask::LendInput(_)
+        | Ask::EndInput(_)
+        | Ask::ResizeTerminal(..)
+        | Ask::Usage { .. }
+        | Ask::CreateWorkspace(_)
+        | Ask::RemoveWorkspace(..) => true,
+    }
+}
+
+/// Something about this process, or of this name: each kind of request that there is
+/// ([`is_listed`] does not compile with a new one).
 fn requests(hostile: &HostileFrontend, id: ProcessId, number: u64) -> Vec<(Verb, Ask)> {
     let labels = || Update {
         labels: Some(NewLabels::All(Labels::default())),
+        ..Update::default()
+    };
+    let limits = || Update {
+        limits: [(LimitName::Pids, 5)].into_iter().collect(),
         ..Update::default()
     };
     let paused = || Update {
@@ -277,6 +302,17 @@ fn requests(hostile: &HostileFrontend, id: ProcessId, number: u64) -> Vec<(Verb,
         (Verb::Output, Ask::Subscribe(id)),
         (Verb::Input, Ask::LendInput(id)),
         (Verb::Input, Ask::EndInput(id)),
+        (
+            Verb::Input,
+            Ask::ResizeTerminal(
+                id,
+                TerminalSize {
+                    rows: 1,
+                    columns: 1,
+                },
+            ),
+        ),
+        (Verb::Start, Ask::Update(id, Box::new(limits()))),
         (
             Verb::List,
             Ask::Usage {
@@ -315,6 +351,7 @@ fn s6_a_forged_frontend_gets_no_more_than_the_policy_as_anybody() {
         };
         let mut all = requests(&hostile, id, number);
         let place = usize::try_from(random.below(all.len().try_into().unwrap())).unwrap();
+        assert!(all.iter().all(|(_, ask)| is_listed(ask)));
         let (verb, ask) = all.swap_remove(place);
         let about_another = !matches!(
             ask,

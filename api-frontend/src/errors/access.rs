@@ -27,10 +27,17 @@ pub fn denied(denial: Denial) -> Status {
             &format!("environment[{place}]"),
             "this client's role, which rules what it may start, does not let this variable be set",
         ),
-        Denial::Place => of_start(
+        Denial::Directory => of_start(
             "working_directory",
-            "this client's role, which rules what it may start, allows neither another directory than the process's own, \
-             nor a workspace, nor paths",
+            "this client's role, which rules what it may start, allows no other directory than the process's own",
+        ),
+        Denial::Workspace => of_start(
+            "workspace",
+            "this client's role, which rules what it may start, allows no workspace",
+        ),
+        Denial::Paths => of_start(
+            "paths",
+            "this client's role, which rules what it may start, allows no directory to be seen in another way",
         ),
         Denial::Profile(least) => {
             let least = match least {
@@ -62,7 +69,7 @@ pub fn denied(denial: Denial) -> Status {
 }
 
 fn principal(why: &str) -> Status {
-    let message = format!("{why}: ask for `prn pin add` there");
+    let message = format!("{why}: it needs a [[client]] there, or a later not-after");
     error(
         Code::PermissionDenied,
         reason::NOT_ALLOWED,

@@ -26,8 +26,6 @@ pub struct Frontend {
     pub certificate: Vec<u8>,
     /// The clients that are let in.
     pub pins: Vec<Pin>,
-    /// Clients' keys may be of P-256 too, and not of Ed25519 alone.
-    pub allow_p256: bool,
     /// Who may do what: the supervisor's, to show each what is theirs to see.
     pub policy: Policy,
     /// Most connections whose handshake is under way.
@@ -55,14 +53,11 @@ pub struct Frontend {
     pub threads: u32,
 }
 
-/// What a client is known by: any one of these.
+/// What a client is known by.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pin {
     /// Who it then is.
     pub principal: AccessName,
-    /// Whole certificates (DER).
+    /// Any one of these certificates (DER).
     pub certificates: Vec<Vec<u8>>,
-    /// SHA-256 of public keys (SubjectPublicKeyInfo, DER): of any certificate with that key that is
-    /// valid by its dates.
-    pub keys: Vec<[u8; 32]>,
 }

@@ -13,7 +13,7 @@ use crate::which::reference::{Reference, resolve};
 
 /// Show what the server lets you do, or whether it is so
 ///
-/// Alone it prints who you are to the server, and all that your role allows. With a verb it prints yes
+/// Alone it prints who you are to the server, and the verbs of your role. With a verb it prints yes
 /// and exits with 0, or no, with the reason, and exits with 1. `prn start --dry-run` says whether you may
 /// start something, and as what.
 #[derive(Debug, Args)]

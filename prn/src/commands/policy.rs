@@ -211,6 +211,10 @@ fn explain(args: &Explain) -> Result<Exit, Failure> {
             args.verb
         )));
     }
+    if args.verb == Verb::Start && args.owner.is_some() {
+        let why = "what is started has no owner yet: leave out --owner";
+        return Err(Failure::Usage(why.to_owned()));
+    }
     let Some(access) = load(&args.file)? else {
         return Ok(exit::ERROR);
     };
@@ -328,7 +332,9 @@ fn change(access: &Access, args: &Explain, answer: &Answer<'_>, denial: Denial) 
             "add the program with its words to programs, by its absolute path",
         ),
         Denial::Variable(_) => in_role("variables", "add the variable to variables"),
-        Denial::Place => in_role("programs", "without programs a process may start anywhere"),
+        Denial::Directory | Denial::Workspace | Denial::Paths => {
+            in_role("programs", "without programs a process may start anywhere")
+        }
         Denial::Profile(_) => in_role("profile", "ask for that profile, or name a weaker one"),
         Denial::Output(_) => in_role("max-output", "ask for less, or raise max-output"),
         Denial::Processes(_) => in_role("max-processes", "raise max-processes"),

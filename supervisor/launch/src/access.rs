@@ -239,9 +239,14 @@ mod tests {
 
     #[test]
     fn each_thing_that_is_wrong_with_a_role_is_said_with_its_line() {
-        let role = "[[role]]\nname = 'r'\nmay = ['start']\n";
+        let role = "[[role]]\nname = 'r'\nmay = ['start', 'list']\n";
         for (text, line, part) in [
             ("[[role]]\nmay = ['list']\n", 1, "missing field `name`"),
+            (
+                "[[role]]\nname = 'r'\nmay = ['start', 'stop']\n",
+                1,
+                "may lacks \"list\"",
+            ),
             ("[[role]]\nname = 'r'\n", 1, "missing field `may`"),
             ("[[role]]\nname = 'a b'\nmay = ['list']\n", 2, "character"),
             (
@@ -365,8 +370,9 @@ mod tests {
 
     #[test]
     fn a_program_that_is_not_there_is_a_warning() {
-        let (problems, warnings) =
-            said("[[role]]\nname = 'r'\nmay = ['start']\nprograms = [\n['/no/such/program']]\n");
+        let (problems, warnings) = said(
+            "[[role]]\nname = 'r'\nmay = ['start', 'list']\nprograms = [\n['/no/such/program']]\n",
+        );
         assert_eq!(problems, []);
         assert_eq!(warnings.len(), 1);
         assert!(

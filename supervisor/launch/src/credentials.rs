@@ -41,7 +41,6 @@ impl Credentials {
         let pins = access.certificates.iter().map(|(principal, known)| Pin {
             principal: principal.clone(),
             certificates: known.iter().map(|known| known.der().to_vec()).collect(),
-            keys: Vec::new(),
         });
         let pins = pins.collect();
         let pinned = access.certificates.into_iter().flat_map(|(_, known)| known);

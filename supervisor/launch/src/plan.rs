@@ -197,7 +197,6 @@ fn frontend(options: &Options, memory: u64) -> Result<config::Frontend, PlanErro
         stop_grace: time("stop-grace", options.stop_grace)?,
         certificate: Vec::new(),
         pins: Vec::new(),
-        allow_p256: false,
         policy: Policy::default(),
         handshakes_max: count("handshakes", options.handshakes, 64)?,
         handshake_timeout: time("handshake-timeout", options.handshake_timeout)?,

@@ -94,6 +94,9 @@ impl Runner {
     /// # Errors
     /// As there, but for what is found only when a process is made.
     pub fn try_start_for(&self, who: &AccessName, spec: &StartSpec) -> Result<Startable, Refusal> {
+        if let Some(workspace) = &spec.process.workspace {
+            self.workspaces.open(workspace)?;
+        }
         let usage = self.in_use(&spec.process);
         let starter = Some(self.starter(who, usage.now));
         let admitted = admit(&self.settings.config, &usage, starter, spec)?;

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use prn_ipc_protocol::message::Profile;
 use prn_ipc_protocol::output_max;
-use prn_ipc_protocol::policy::{Program, Programs, Reach, Role};
+use prn_ipc_protocol::policy::{Program, Programs, Reach, Role, Verb};
 
 use super::files::Part;
 use super::listed::{Access, chain};
@@ -66,6 +66,7 @@ fn role(table: &RoleTable, rules: Vec<Program>) -> Result<Role, String> {
         ..Options::default()
     });
     let limits = limits.map_err(|error| chain(&error).trim_start_matches('-').to_owned())?;
+    check_verbs(&table.may)?;
     let output = table.max_output.map(|most| output_max(most.0)).transpose();
     Ok(Role {
         verbs: table.may.clone(),
@@ -77,6 +78,14 @@ fn role(table: &RoleTable, rules: Vec<Program>) -> Result<Role, String> {
         processes_max: table.max_processes,
         output_max: output.map_err(|why| format!("max-output {why}"))?,
     })
+}
+
+/// What cannot be seen cannot be named.
+fn check_verbs(may: &BTreeSet<Verb>) -> Result<(), String> {
+    if may.is_empty() || may.contains(&Verb::List) {
+        return Ok(());
+    }
+    Err("may lacks \"list\": without it no process can be named, not even one's own".to_owned())
 }
 
 fn programs(table: &RoleTable, rules: Vec<Program>) -> Result<Programs, String> {
