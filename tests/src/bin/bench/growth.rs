@@ -24,6 +24,9 @@ const LIVE: [usize; 4] = [10, 100, 1000, 4000];
 /// has started.
 const CALLS: usize = 300;
 
+/// Lists of all of them: each of thousands takes as long as a hundred other calls.
+const LISTS: usize = 50;
+
 /// Processes that have a label, whatever else is alive.
 const LABELLED: usize = 10;
 const LABEL: (&str, &str) = ("bench", "growth");
@@ -138,7 +141,9 @@ impl Grown {
 
     /// What is there is beside what is in the first column.
     fn print(&self, title: String) {
-        let title = format!("{title}: {CALLS} calls of each kind by live processes (`sleep`)");
+        let title = format!(
+            "{title}: {CALLS} calls of each kind ({LISTS} lists of all) by live processes (`sleep`)"
+        );
         let columns: Vec<&str> = self.columns.iter().map(String::as_str).collect();
         let mut table = Table::new(&title, &[&[""], &columns[..]].concat());
         for row in &self.rows {
@@ -369,12 +374,12 @@ impl Watched {
         }];
         let mut selected = ListRequest::default();
         selected.selector = Some(selector);
-        for (row, request, expected) in [
-            (LIST, ListRequest::default(), self.live.len()),
-            (SELECTED, selected, LABELLED.min(self.live.len())),
+        for (row, request, expected, calls) in [
+            (LIST, ListRequest::default(), self.live.len(), LISTS),
+            (SELECTED, selected, LABELLED.min(self.live.len()), CALLS),
         ] {
             let mut times = Vec::new();
-            for _ in 0..CALLS {
+            for _ in 0..calls {
                 let begun = Instant::now();
                 let mut pages = self.client.pages(request.clone());
                 let mut listed = 0;
