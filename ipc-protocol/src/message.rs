@@ -16,7 +16,7 @@ use crate::types::{
 
 /// What both halves must have in common, compared at Hello. Raised with each change of this crate's
 /// wire form.
-pub const PROTOCOL: &str = concat!("prn ", env!("CARGO_PKG_VERSION"), " ipc 14");
+pub const PROTOCOL: &str = concat!("prn ", env!("CARGO_PKG_VERSION"), " ipc 15");
 
 /// Most requests that wait for an answer at one time: more is a fault of the frontend, which counts
 /// its own.
@@ -115,6 +115,9 @@ pub enum Ask {
     },
     /// Whether this might be started, without starting it.
     TryStart(Box<StartSpec>),
+    /// The same as Remove, of a process that is to be forgotten when it was read
+    /// ([`Retention::until_read`]), for who has read it.
+    Forget(ProcessId),
 }
 
 /// From the supervisor to the frontend.

@@ -10,7 +10,7 @@ use std::ffi::{CStr, CString};
 use serde::{Deserialize, Serialize};
 
 pub use crate::message::{Denial, VERBS, Verb};
-use crate::message::{ProcessSpec, Profile, StartSpec};
+use crate::message::{ProcessSpec, Profile, StartSpec, Update};
 use crate::types::{AccessName, Limits, UnixMicros};
 
 /// Who may do what, as `prn server start` has read it from the configuration.
@@ -215,6 +215,22 @@ impl Policy {
             program: program.map(|program| program.path.as_c_str()),
         })
     }
+}
+
+/// What an update takes. To pause is what a signal does, and all else is what a start says; but a limit or
+/// a lease can end a process, so those of another's take what a stop does.
+pub fn verbs_of(update: &Update, is_own: bool) -> impl Iterator<Item = Verb> {
+    let is_pause = update.paused.is_some();
+    let ends = update.lease.is_some() || !update.limits.is_empty();
+    let is_other = ends || update.labels.is_some() || !is_pause;
+    let verbs = [
+        (is_pause, Verb::Signal),
+        (is_other, Verb::Start),
+        (ends && !is_own, Verb::Stop),
+    ];
+    verbs
+        .into_iter()
+        .filter_map(|(is_needed, verb)| is_needed.then_some(verb))
 }
 
 impl Program {

@@ -393,6 +393,10 @@ fn requests_have_their_bytes() {
             "02ac0201610c<spec>",
         ),
         (
+            Request::Ask(request, who(), Ask::Forget(id())),
+            "02ac0201610d<id>",
+        ),
+        (
             Request::Watch {
                 id: id(),
                 seen: 128,

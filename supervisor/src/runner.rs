@@ -217,6 +217,14 @@ impl Runner {
         Some(process.info.started_by.as_ref())
     }
 
+    /// Who has started the processes that live in a workspace.
+    pub fn owners_in(&self, name: &WorkspaceName) -> impl Iterator<Item = Option<&AccessName>> {
+        let all = self.table.values();
+        let live = all.filter(|process| process.live.is_some());
+        live.filter(move |process| process.info.spec.workspace.as_ref() == Some(name))
+            .map(|process| process.info.started_by.as_ref())
+    }
+
     /// The names of all processes, oldest first.
     pub fn ids(&self) -> impl Iterator<Item = ProcessId> {
         self.table

@@ -13,12 +13,13 @@ use prn_tests::pki::Identity;
 use prn_tests::random::Random;
 use prn_tests::server::{Options, Server};
 
-const CLIENTS: [(&str, &str, &str); 5] = [
+const CLIENTS: [(&str, &str, &str); 6] = [
     ("anna", "admin", "ops"),
     ("ben", "runner", "ci"),
     ("cleo", "runner", "ci"),
     ("dora", "viewer", "ops"),
     ("eve", "echoer", "ci"),
+    ("fay", "starter", "ci"),
 ];
 
 const ROLES: &str = r#"
@@ -30,6 +31,11 @@ programs = [["/bin/echo", "hello"], ["/bin/sleep", "..."]]
 profile = "strict"
 max-memory = "64M"
 max-processes = 1
+
+[[role]]
+name = "starter"
+may = ["start", "list"]
+whose = "group"
 "#;
 
 /// The clients' certificates, and the configuration that lists them.
@@ -249,6 +255,7 @@ fn is_listed(ask: &Ask) -> bool {
         | Ask::TryStart(_)
         | Ask::Stop(..)
         | Ask::Remove(_)
+        | Ask::Forget(_)
         | Ask::Signal(..)
         | Ask::Update(..)
         | Ask::Subscribe(_)
@@ -292,6 +299,7 @@ fn requests(hostile: &HostileFrontend, id: ProcessId, number: u64) -> Vec<(Verb,
         ),
         (Verb::Stop, Ask::Stop(id, StopHow::Kill)),
         (Verb::Stop, Ask::Remove(id)),
+        (Verb::Stop, Ask::Forget(id)),
         (
             Verb::Signal,
             Ask::Signal(id, 9.try_into().unwrap(), Whom::Tree),
@@ -431,4 +439,66 @@ fn s6_a_forged_frontend_may_as_somebody_what_that_one_may() {
     hostile.principal = name("ben");
     assert_eq!(hostile.ask(Ask::Stop(id, StopHow::Kill)).0, Reply::Done);
     assert_eq!(hostile.end_of(id).stop.unwrap().by, Some(name("ben")));
+}
+
+#[test]
+fn s6_what_ends_anothers_process_takes_the_verb_to_stop_it() {
+    let (_folder, mut hostile) = taken_over();
+    let shared = "shared".to_owned().try_into().unwrap();
+    let create = |name| {
+        Ask::CreateWorkspace(WorkspaceSpec {
+            name,
+            disk_max: None,
+        })
+    };
+    let denied = |denial| Reply::Refused(Refusal::Denied(denial));
+    hostile.principal = name("ben");
+    assert_eq!(hostile.ask(create(shared)).0, Reply::Done);
+    let mut spec = hostile.spec(&["sleep", "1000"]);
+    spec.process.workspace = Some("shared".to_owned().try_into().unwrap());
+    let id = spec.id;
+    // Somebody who reaches all works in it as well.
+    hostile.principal = name("anna");
+    assert_eq!(hostile.ask(Ask::Start(Box::new(spec))).0, Reply::Done);
+    hostile.principal = name("ben");
+    let remove = || {
+        let name = "shared".to_owned().try_into().unwrap();
+        Ask::RemoveWorkspace(name, Some(StopHow::Kill))
+    };
+    assert_eq!(hostile.ask(remove()).0, denied(Denial::Reach(Verb::Stop)));
+    assert_eq!(
+        hostile.ask(Ask::Stop(id, StopHow::Kill)).0,
+        denied(Denial::Reach(Verb::Stop))
+    );
+    // Who may start for a group, and stop nothing, neither limits nor leases another's.
+    hostile.principal = name("fay");
+    let label = Update {
+        labels: Some(NewLabels::All(Labels::default())),
+        ..Update::default()
+    };
+    let lease = Update {
+        lease: Some(NewLease::Of(1.try_into().unwrap())),
+        ..Update::default()
+    };
+    hostile.principal = name("ben");
+    let bens = hostile.start_process(&["sleep", "1000"]);
+    hostile.principal = name("fay");
+    let update = |id, update: &Update| Ask::Update(id, Box::new(update.clone()));
+    assert_eq!(hostile.ask(update(bens, &label)).0, Reply::Done);
+    assert_eq!(
+        hostile.ask(update(bens, &lease)).0,
+        denied(Denial::Verb(Verb::Stop))
+    );
+    let fays = hostile.start_process(&["sleep", "1000"]);
+    assert_eq!(hostile.ask(update(fays, &lease)).0, Reply::Done);
+    // Nor does reading make anything forgotten that was not to be.
+    hostile.principal = name("dora");
+    assert_eq!(
+        hostile.ask(Ask::Remove(bens)).0,
+        denied(Denial::Verb(Verb::Stop))
+    );
+    assert_eq!(
+        hostile.ask(Ask::Forget(bens)).0,
+        denied(Denial::Verb(Verb::Stop))
+    );
 }

@@ -41,15 +41,6 @@ struct Removed {
     not_allowed: Vec<v1::ProcessIdentifier>,
 }
 
-/// What it takes: what is to be forgotten when it was read, who reads it may make forgotten.
-fn verb(info: &ProcessInfo) -> Verb {
-    if info.spec.retention.until_read {
-        Verb::Output
-    } else {
-        Verb::Stop
-    }
-}
-
 impl Removed {
     fn add(&mut self, info: &ProcessInfo) {
         let id = info.id.to_string();
@@ -70,7 +61,7 @@ async fn named(
     let mut infos = Vec::new();
     for id in ids {
         let info = server.process(client, *id)?.info();
-        client.access.may(verb(&info)).map_err(errors::denied)?;
+        client.access.may(Verb::Stop).map_err(errors::denied)?;
         if info.end.is_none() {
             return Err(errors::process_running(*id));
         }
@@ -101,7 +92,7 @@ async fn selected(
         if info.end.is_none() {
             continue;
         }
-        if let Err(denial) = client.access.may(verb(&info)) {
+        if let Err(denial) = client.access.may(Verb::Stop) {
             let id = info.id.to_string();
             removed.not_allowed.push(v1::ProcessIdentifier { id });
             denied = Some(denial);

@@ -114,7 +114,7 @@ fn forget(
         let forgotten = async {
             let permit = permits.forgetting(&client).await?;
             let done = |answered: Answered<'_>| answered.done();
-            supervisor.ask(&client, permit, Ask::Remove(id), done).await
+            supervisor.ask(&client, permit, Ask::Forget(id), done).await
         };
         // Another reader may have had it forgotten, or somebody who asked for that.
         drop(forgotten.await);

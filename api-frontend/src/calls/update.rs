@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use prn_ipc_protocol::message::{Ask, ProcessInfo, Refusal, Update};
-use prn_ipc_protocol::policy::Verb;
+use prn_ipc_protocol::policy::verbs_of;
 use prn_ipc_protocol::types::ProcessId;
 use prn_proto::v1;
 use tonic::Status;
@@ -25,7 +25,8 @@ pub async fn update_process(
 ) -> Result<v1::UpdateProcessResponse, Status> {
     let (id, update) = update(request)?;
     let process = server.process(client, id)?;
-    for verb in verbs(&update) {
+    let is_own = process.info().started_by.as_ref() == Some(client.access.principal());
+    for verb in verbs_of(&update, is_own) {
         client.access.may(verb).map_err(errors::denied)?;
     }
     if process.info().end.is_some() {
@@ -38,18 +39,6 @@ pub async fn update_process(
         process_status: Some(process_status(&info)),
         boot_epoch: server.boot_epoch(),
     })
-}
-
-/// What it takes: to pause is what a signal does, and all else is what a start says.
-fn verbs(update: &Update) -> impl Iterator<Item = Verb> {
-    let others = Update {
-        paused: None,
-        ..update.clone()
-    };
-    let is_pause = update.paused.is_some();
-    let is_other = !is_pause || others != Update::default();
-    let signal = is_pause.then_some(Verb::Signal);
-    signal.into_iter().chain(is_other.then_some(Verb::Start))
 }
 
 async fn change(

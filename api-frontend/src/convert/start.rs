@@ -46,10 +46,14 @@ impl From<&config::Frontend> for Defaults {
 /// Limits of a process that asks for none: its client's role's, then the server's, as far as the role
 /// allows those.
 pub fn default_limits(defaults: &Defaults, role: Option<&Role>) -> Limits {
-    role.map_or_else(
-        || defaults.limits.clone(),
-        |role| role.defaults.or(&defaults.limits.lowest(&role.ceilings)),
-    )
+    let Some(role) = role else {
+        return defaults.limits.clone();
+    };
+    let lowered = defaults.limits.iter().map(|(name, value)| {
+        let ceiling = role.ceilings.get(name).unwrap_or(value);
+        (name, value.min(ceiling))
+    });
+    role.defaults.or(&lowered.collect())
 }
 
 /// What confines a process that does not say it: no less than its client's role wants.

@@ -4,7 +4,7 @@
 //! it gets by that is what the policy allows to somebody, and no more.
 
 use prn_ipc_protocol::message::{Ask, Refusal, Update};
-use prn_ipc_protocol::policy::{Denial, Policy, Role, Verb};
+use prn_ipc_protocol::policy::{Denial, Policy, Role, Verb, verbs_of};
 use prn_ipc_protocol::types::{AccessName, ProcessId, UnixMicros, WorkspaceName};
 
 use crate::admission::check_ceilings;
@@ -28,7 +28,8 @@ pub(super) fn check(who: &AccessName, ask: &Ask, runner: &Runner) -> Result<(), 
             None => access.policy.may(who, Verb::Start, access.now),
         },
         Ask::Stop(id, _) => access.with(Verb::Stop, *id),
-        Ask::Remove(id) => access.with(access.verb_to_remove(*id), *id),
+        Ask::Remove(id) => access.with(Verb::Stop, *id),
+        Ask::Forget(id) => access.with(access.verb_to_forget(*id), *id),
         Ask::Signal(id, ..) => access.with(Verb::Signal, *id),
         Ask::Update(id, update) => return access.check_update(*id, update),
         Ask::Subscribe(id) => access.with(Verb::Output, *id),
@@ -37,7 +38,12 @@ pub(super) fn check(who: &AccessName, ask: &Ask, runner: &Runner) -> Result<(), 
             access.with(Verb::Input, *id)
         }
         Ask::CreateWorkspace(_) => access.policy.may(who, Verb::Workspace, access.now),
-        Ask::RemoveWorkspace(name, _) => access.with_workspace(Verb::Workspace, name),
+        Ask::RemoveWorkspace(name, how) => {
+            if how.is_some() {
+                access.with_all_in(name).map_err(Refusal::Denied)?;
+            }
+            access.with_workspace(Verb::Workspace, name)
+        }
     };
     allowed.map(|_| ()).map_err(Refusal::Denied)
 }
@@ -71,8 +77,16 @@ impl Access<'_> {
         }
     }
 
+    /// Whether all that live in a workspace may be stopped.
+    fn with_all_in(&self, name: &WorkspaceName) -> Result<(), Denial> {
+        self.runner.owners_in(name).try_for_each(|owner| {
+            let may = self.policy.may_with(self.who, Verb::Stop, owner, self.now);
+            may.map(|_| ())
+        })
+    }
+
     /// What is to be forgotten when it was read, who reads it may make forgotten.
-    fn verb_to_remove(&self, id: ProcessId) -> Verb {
+    fn verb_to_forget(&self, id: ProcessId) -> Verb {
         let info = self.runner.info(id);
         if info.is_some_and(|info| info.spec.retention.until_read) {
             Verb::Output
@@ -81,17 +95,11 @@ impl Access<'_> {
         }
     }
 
-    /// To pause is what a signal does; all else is what a start says.
+    /// Whether a process may be changed so, and its limits.
     fn check_update(&self, id: ProcessId, update: &Update) -> Result<(), Refusal> {
-        if update.paused.is_some() {
-            self.with(Verb::Signal, id).map_err(Refusal::Denied)?;
-        }
-        let others = Update {
-            paused: None,
-            ..update.clone()
-        };
-        if others != Update::default() || update.paused.is_none() {
-            let role = self.with(Verb::Start, id).map_err(Refusal::Denied)?;
+        let is_own = self.runner.owner(id).flatten() == Some(self.who);
+        for verb in verbs_of(update, is_own) {
+            let role = self.with(verb, id).map_err(Refusal::Denied)?;
             check_ceilings(&role.ceilings, &update.limits)?;
         }
         Ok(())

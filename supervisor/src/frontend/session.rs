@@ -153,7 +153,7 @@ impl Session {
                 self.wait_for(request, Operation::Stop(process));
                 return Ok(());
             }
-            Ask::Remove(process) => {
+            Ask::Remove(process) | Ask::Forget(process) => {
                 runner.forget(process)?;
                 self.wait_for(request, Operation::Forget(process));
                 return Ok(());

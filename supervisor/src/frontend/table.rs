@@ -66,6 +66,7 @@ mod tests {
                 | Ask::Signal(..)
                 | Ask::Update(..)
                 | Ask::Remove(_)
+                | Ask::Forget(_)
                 | Ask::Usage { .. }
                 | Ask::CreateWorkspace(_)
                 | Ask::RemoveWorkspace(..),
