@@ -486,7 +486,7 @@ fn hint_of_client(error: &ClientError) -> Option<String> {
         }
         ClientError::NotAuthorised(_) => {
             return Some(format!(
-                "the server must be started with --client-cert for your certificate, and both clocks must be right: this machine's says {}",
+                "the server must be started with --client-cert, or a [[client]] of its configuration, for your certificate, and both clocks must be right: this machine's says {}",
                 shown_time(now())
             ));
         }

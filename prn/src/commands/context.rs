@@ -325,7 +325,7 @@ fn pem(certificate: &Certificate) -> String {
 fn next_step(settings: &Settings, place: &Place) -> String {
     let on_server = |path: &str| {
         format!(
-            "the server lets you in once its --client-cert, or client-cert in its configuration, names a copy of {path}"
+            "the server lets you in once its --client-cert, or a [[client]] or client-cert in its configuration, names a copy of {path}"
         )
     };
     let check = settings.context.as_deref().unwrap_or_default();
