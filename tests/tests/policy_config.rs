@@ -259,6 +259,52 @@ fn a_folder_of_clients_is_read_by_names_and_only_what_root_alone_can_write() {
 }
 
 #[test]
+fn a_line_to_change_is_found_behind_a_list_that_is_not_indented_and_in_no_other_table() {
+    let folder = Folder::new();
+    folder.identity("one");
+    folder.identity("two");
+    folder.write(
+        "prn.toml",
+        r#"[[client]]
+name = "one"
+cert = "one.pem"
+role = "first"
+[[client]]
+name = "two"
+cert = "two.pem"
+role = "second"
+[[role]]
+name = "first"
+programs = [
+["/bin/sh", "-c", """
+may = 1
+"""],
+["/bin/echo"],
+]
+may = ["start", "list"]
+[[role]]
+name = "second"
+"may" = ["list"]
+whose = "own"
+"#,
+    );
+    for (words, change) in [
+        (&["one", "stop"][..], "prn.toml:17: "),
+        (&["one", "start", "--", "/bin/true"], "prn.toml:11: "),
+        // The first role says nothing of whose; the second one's is not its own.
+        (&["one", "list", "--owner", "two"], "prn.toml:9: "),
+        (&["two", "stop"], "prn.toml:20: "),
+        (&["two", "list", "--owner", "one"], "prn.toml:21: "),
+    ] {
+        let (is_yes, said) = folder.explained(words);
+        assert!(
+            !is_yes && said.contains(&format!("change   {change}")),
+            "{words:?}: {said}"
+        );
+    }
+}
+
+#[test]
 fn an_explanation_names_the_role_the_rule_and_the_line_to_change() {
     let folder = Folder::listed();
     let yes: &[(&[&str], &[&str])] = &[
