@@ -3,7 +3,8 @@
 //! lists clients lets nobody do more.
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
+use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
@@ -256,6 +257,70 @@ fn a_folder_of_clients_is_read_by_names_and_only_what_root_alone_can_write() {
         said.contains("clients.d: it is owned by user 65534"),
         "{said}"
     );
+}
+
+#[test]
+fn a_folder_of_clients_that_is_a_link_is_refused_and_so_is_a_file_in_it_that_is_not_regular() {
+    let folder = Folder::listed();
+    folder.identity("more");
+    folder.write(
+        "real.d/more.toml",
+        "[[client]]\nname = 'more'\ncert = '../more.pem'\nrole = 'viewer'\n",
+    );
+    let elsewhere = |named: &str| {
+        let tables = fs::read_to_string(folder.path("prn.toml")).unwrap();
+        let name = format!("{}.toml", named.replace('/', "-"));
+        folder.write(&name, &format!("clients-dir = '{named}'\n{tables}"));
+        name
+    };
+    let link = folder.path("clients.d");
+    for target in ["real.d", "nowhere"] {
+        symlink(target, &link).unwrap();
+        for file in [
+            "prn.toml",
+            &elsewhere("clients.d"),
+            &elsewhere("clients.d/"),
+        ] {
+            let said = folder.refused(&["check", file]);
+            assert!(
+                said.contains("clients.d: it is a link") && said.contains("clients-dir"),
+                "{target} {file}: {said}"
+            );
+        }
+        fs::remove_file(&link).unwrap();
+    }
+    // What the link led to is taken by its own name.
+    let names = folder.prn(&["policy", "check", &elsewhere("real.d"), "-o", "name"]);
+    let names = String::from_utf8(names.stdout).unwrap();
+    assert_eq!(names, "anna\ndeploy\nmore\nnightly\nwatcher\n");
+
+    fs::rename(folder.path("real.d"), &link).unwrap();
+    symlink("more.toml", link.join("1-link.toml")).unwrap();
+    symlink("nowhere", link.join("2-dangling.toml")).unwrap();
+    fs::create_dir(link.join("3-folder.toml")).unwrap();
+    let mut mkfifo = Command::new("mkfifo");
+    assert!(
+        mkfifo
+            .arg(link.join("4-fifo.toml"))
+            .status()
+            .unwrap()
+            .success()
+    );
+    let _socket = UnixListener::bind(link.join("5-socket.toml")).unwrap();
+    symlink("/dev/zero", link.join("not-read")).unwrap();
+    let said = folder.refused(&["check", "prn.toml"]);
+    let lines: Vec<_> = said.lines().collect();
+    let expected = [
+        "prn: clients.d/1-link.toml: it is a link, or else no regular file",
+        "prn: clients.d/2-dangling.toml: it is a link, or else no regular file",
+        "prn: clients.d/3-folder.toml: it is a link, or else no regular file",
+        "prn: clients.d/4-fifo.toml: it is a link, or else no regular file",
+        "prn: clients.d/5-socket.toml: it is a link, or else no regular file",
+    ];
+    assert_eq!(lines.len(), expected.len(), "{said}");
+    for (line, expected) in lines.iter().zip(expected) {
+        assert!(line.starts_with(expected), "{line} is not {expected}");
+    }
 }
 
 #[test]
