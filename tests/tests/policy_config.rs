@@ -324,6 +324,77 @@ fn a_folder_of_clients_that_is_a_link_is_refused_and_so_is_a_file_in_it_that_is_
 }
 
 #[test]
+fn a_file_that_lets_somebody_in_and_that_others_can_write_is_a_warning_with_its_name() {
+    let folder = Folder::listed();
+    let admin = format!("client-cert = ['{}']\n", folder.path("anna.pem").display());
+    folder.write("admin.toml", &admin);
+    symlink("anna.pem", folder.path("link.pem")).unwrap();
+    folder.write(
+        "linked.toml",
+        "[[client]]\nname = 'anna'\ncert = 'link.pem'\nrole = 'admin'\n",
+    );
+    let warnings = |file: &str| {
+        let output = folder.prn(&["policy", "check", file]);
+        assert!(output.status.success(), "{file}: {output:?}");
+        String::from_utf8(output.stderr).unwrap()
+    };
+    for (written, file, named) in [
+        ("anna.pem", "prn.toml", "anna.pem"),
+        ("anna.pem", "admin.toml", "anna.pem"),
+        // The file that is read is what counts; the name that leads to it is said.
+        ("anna.pem", "linked.toml", "link.pem"),
+        ("prn.toml", "prn.toml", "prn.toml"),
+        ("admin.toml", "admin.toml", "admin.toml"),
+    ] {
+        assert_eq!(warnings(file), "", "{file}");
+        let path = folder.path(written);
+        let mode = |mode| fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        let check = |why: &str, remedy: &str| {
+            let said = warnings(file);
+            let is_one = said.lines().count() == 1 && said.contains("warning: ");
+            assert!(
+                is_one && said.contains(&format!("{named}: {why}")) && said.contains(remedy),
+                "{written} {file}: {said}"
+            );
+        };
+        for bad in [0o664, 0o646] {
+            mode(bad);
+            check(
+                &format!("others can write it (mode {bad:04o})"),
+                "chmod go-w",
+            );
+        }
+        mode(0o644);
+        chown(&path, Some(65534), None).unwrap();
+        check("it is owned by user 65534", "chown root");
+        chown(&path, Some(0), None).unwrap();
+    }
+}
+
+#[test]
+fn a_server_says_at_its_start_which_file_others_can_write_and_starts_all_the_same() {
+    let folder = Folder::listed();
+    for (name, mode) in [("prn.toml", 0o666), ("anna.pem", 0o664)] {
+        fs::set_permissions(folder.path(name), fs::Permissions::from_mode(mode)).unwrap();
+    }
+    let config = folder.path("prn.toml").display().to_string();
+    let server = Server::with(Options {
+        arguments: vec!["--config".to_owned(), config],
+        lists_clients: true,
+        ..Options::default()
+    });
+    let log = server.log();
+    for (name, mode) in [("prn.toml", "0666"), ("anna.pem", "0664")] {
+        let path = folder.path(name);
+        let warning = format!(
+            "warning: {}: others can write it (mode {mode})",
+            path.display()
+        );
+        assert!(log.contains(&warning), "{warning}: {log}");
+    }
+}
+
+#[test]
 fn a_line_to_change_is_found_behind_a_list_that_is_not_indented_and_in_no_other_table() {
     let folder = Folder::new();
     folder.identity("one");

@@ -7,7 +7,6 @@ use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, Metadata};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{AT_FDCWD, OFlag, openat};
@@ -15,6 +14,7 @@ use nix::sys::stat::Mode;
 
 use super::tables::{Place, Problem, Source, Tables, line_and_message};
 use crate::options::Options;
+use crate::owner::check_owner;
 
 /// The folder of clients beside a configuration file that names none.
 const CLIENTS_DIR: &str = "clients.d";
@@ -119,23 +119,6 @@ fn look(folder: BorrowedFd<'_>, name: &Path) -> io::Result<(File, Metadata)> {
 /// A name of what was looked at, whatever else has its own name by now.
 fn path_of(opened: &File) -> String {
     format!("/proc/self/fd/{}", opened.as_raw_fd())
-}
-
-/// Nobody can write it but root, or who runs this: the server is root. Else what to do.
-fn check_owner(path: &Path, found: &Metadata) -> Result<(), Problem> {
-    let (owner, mode) = (found.uid(), found.mode() & 0o7777);
-    let refuse = |why| Err(of_file(path, None, why));
-    if owner != 0 && owner != nix::unistd::geteuid().as_raw() {
-        return refuse(format!(
-            "it is owned by user {owner}, who could let anybody in: run `chown root` on it"
-        ));
-    }
-    if mode & 0o022 != 0 {
-        return refuse(format!(
-            "others can write it (mode {mode:04o}), and let anybody in: run `chmod go-w` on it"
-        ));
-    }
-    Ok(())
 }
 
 fn of_file(path: &Path, line: Option<usize>, what: String) -> Problem {
