@@ -373,7 +373,7 @@ fn clients(page: &mut Page) {
     page.entry(
         "clients-dir",
         "A folder of files NAME.toml with more of both tables, which are read in the order of their names; nobody but root may be \
-         able to write it or them. A key of the file alone, and above its tables [default: clients.d beside the file, if it is there].",
+         able to write it or them, and none may be a link. A key of the file alone, and above its tables [default: clients.d beside the file, if it is there].",
     );
 }
 

@@ -5,7 +5,7 @@
 
 use std::ffi::OsString;
 use std::fmt;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::MetadataExt;
@@ -258,14 +258,27 @@ fn read_bounded(file: File) -> io::Result<Zeroizing<Vec<u8>>> {
 /// # Errors
 /// If it cannot be read, or is not one certificate that prn can use.
 pub fn load_certificate(path: &Path) -> Result<Certificate, CredentialsError> {
-    let pem = File::open(path)
-        .and_then(read_bounded)
-        .map_err(|source| CredentialsError::Read {
-            path: path.to_owned(),
-            source,
-        })?;
-    Certificate::from_pem(&pem)
-        .map_err(|source| CertificateSource::File(path.to_owned()).refused(source))
+    load_certificate_and_metadata(path).map(|(certificate, _)| certificate)
+}
+
+/// Reads a certificate in PEM form, with what the open file says of its owner and mode.
+///
+/// # Errors
+/// As [`load_certificate`].
+pub fn load_certificate_and_metadata(
+    path: &Path,
+) -> Result<(Certificate, Metadata), CredentialsError> {
+    let failed = |source| CredentialsError::Read {
+        path: path.to_owned(),
+        source,
+    };
+    let file = File::open(path).map_err(failed)?;
+    // Asked of the open file: the name may mean another one by now.
+    let metadata = file.metadata().map_err(failed)?;
+    let pem = read_bounded(file).map_err(failed)?;
+    let certificate = Certificate::from_pem(&pem)
+        .map_err(|source| CertificateSource::File(path.to_owned()).refused(source))?;
+    Ok((certificate, metadata))
 }
 
 /// Time since the Unix epoch, as [`Certificate::check_validity`] takes it.

@@ -3,7 +3,8 @@
 //! lists clients lets nobody do more.
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
+use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
@@ -256,6 +257,187 @@ fn a_folder_of_clients_is_read_by_names_and_only_what_root_alone_can_write() {
         said.contains("clients.d: it is owned by user 65534"),
         "{said}"
     );
+}
+
+#[test]
+fn a_folder_of_clients_that_is_a_link_is_refused_and_so_is_a_file_in_it_that_is_not_regular() {
+    let folder = Folder::listed();
+    folder.identity("more");
+    folder.write(
+        "real.d/more.toml",
+        "[[client]]\nname = 'more'\ncert = '../more.pem'\nrole = 'viewer'\n",
+    );
+    let elsewhere = |named: &str| {
+        let tables = fs::read_to_string(folder.path("prn.toml")).unwrap();
+        let name = format!("{}.toml", named.replace('/', "-"));
+        folder.write(&name, &format!("clients-dir = '{named}'\n{tables}"));
+        name
+    };
+    let link = folder.path("clients.d");
+    for target in ["real.d", "nowhere"] {
+        symlink(target, &link).unwrap();
+        for file in [
+            "prn.toml",
+            &elsewhere("clients.d"),
+            &elsewhere("clients.d/"),
+        ] {
+            let said = folder.refused(&["check", file]);
+            assert!(
+                said.contains("clients.d: it is a link") && said.contains("clients-dir"),
+                "{target} {file}: {said}"
+            );
+        }
+        fs::remove_file(&link).unwrap();
+    }
+    // What the link led to is taken by its own name.
+    let names = folder.prn(&["policy", "check", &elsewhere("real.d"), "-o", "name"]);
+    let names = String::from_utf8(names.stdout).unwrap();
+    assert_eq!(names, "anna\ndeploy\nmore\nnightly\nwatcher\n");
+
+    fs::rename(folder.path("real.d"), &link).unwrap();
+    symlink("more.toml", link.join("1-link.toml")).unwrap();
+    symlink("nowhere", link.join("2-dangling.toml")).unwrap();
+    fs::create_dir(link.join("3-folder.toml")).unwrap();
+    let mut mkfifo = Command::new("mkfifo");
+    assert!(
+        mkfifo
+            .arg(link.join("4-fifo.toml"))
+            .status()
+            .unwrap()
+            .success()
+    );
+    let _socket = UnixListener::bind(link.join("5-socket.toml")).unwrap();
+    symlink("/dev/zero", link.join("not-read")).unwrap();
+    let said = folder.refused(&["check", "prn.toml"]);
+    let lines: Vec<_> = said.lines().collect();
+    let expected = [
+        "prn: clients.d/1-link.toml: it is a link, or else no regular file",
+        "prn: clients.d/2-dangling.toml: it is a link, or else no regular file",
+        "prn: clients.d/3-folder.toml: it is a link, or else no regular file",
+        "prn: clients.d/4-fifo.toml: it is a link, or else no regular file",
+        "prn: clients.d/5-socket.toml: it is a link, or else no regular file",
+    ];
+    assert_eq!(lines.len(), expected.len(), "{said}");
+    for (line, expected) in lines.iter().zip(expected) {
+        assert!(line.starts_with(expected), "{line} is not {expected}");
+    }
+}
+
+#[test]
+fn a_file_that_lets_somebody_in_and_that_others_can_write_is_a_warning_with_its_name() {
+    let folder = Folder::listed();
+    let admin = format!("client-cert = ['{}']\n", folder.path("anna.pem").display());
+    folder.write("admin.toml", &admin);
+    symlink("anna.pem", folder.path("link.pem")).unwrap();
+    folder.write(
+        "linked.toml",
+        "[[client]]\nname = 'anna'\ncert = 'link.pem'\nrole = 'admin'\n",
+    );
+    let warnings = |file: &str| {
+        let output = folder.prn(&["policy", "check", file]);
+        assert!(output.status.success(), "{file}: {output:?}");
+        String::from_utf8(output.stderr).unwrap()
+    };
+    for (written, file, named) in [
+        ("anna.pem", "prn.toml", "anna.pem"),
+        ("anna.pem", "admin.toml", "anna.pem"),
+        // The file that is read is what counts; the name that leads to it is said.
+        ("anna.pem", "linked.toml", "link.pem"),
+        ("prn.toml", "prn.toml", "prn.toml"),
+        ("admin.toml", "admin.toml", "admin.toml"),
+    ] {
+        assert_eq!(warnings(file), "", "{file}");
+        let path = folder.path(written);
+        let mode = |mode| fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        let check = |why: &str, remedy: &str| {
+            let said = warnings(file);
+            let is_one = said.lines().count() == 1 && said.contains("warning: ");
+            assert!(
+                is_one && said.contains(&format!("{named}: {why}")) && said.contains(remedy),
+                "{written} {file}: {said}"
+            );
+        };
+        for bad in [0o664, 0o646] {
+            mode(bad);
+            check(
+                &format!("others can write it (mode {bad:04o})"),
+                "chmod go-w",
+            );
+        }
+        mode(0o644);
+        chown(&path, Some(65534), None).unwrap();
+        check("it is owned by user 65534", "chown root");
+        chown(&path, Some(0), None).unwrap();
+    }
+}
+
+#[test]
+fn a_server_says_at_its_start_which_file_others_can_write_and_starts_all_the_same() {
+    let folder = Folder::listed();
+    for (name, mode) in [("prn.toml", 0o666), ("anna.pem", 0o664)] {
+        fs::set_permissions(folder.path(name), fs::Permissions::from_mode(mode)).unwrap();
+    }
+    let config = folder.path("prn.toml").display().to_string();
+    let server = Server::with(Options {
+        arguments: vec!["--config".to_owned(), config],
+        lists_clients: true,
+        ..Options::default()
+    });
+    let log = server.log();
+    for (name, mode) in [("prn.toml", "0666"), ("anna.pem", "0664")] {
+        let path = folder.path(name);
+        let warning = format!(
+            "warning: {}: others can write it (mode {mode})",
+            path.display()
+        );
+        assert!(log.contains(&warning), "{warning}: {log}");
+    }
+}
+
+#[test]
+fn a_line_to_change_is_found_behind_a_list_that_is_not_indented_and_in_no_other_table() {
+    let folder = Folder::new();
+    folder.identity("one");
+    folder.identity("two");
+    folder.write(
+        "prn.toml",
+        r#"[[client]]
+name = "one"
+cert = "one.pem"
+role = "first"
+[[client]]
+name = "two"
+cert = "two.pem"
+role = "second"
+[[role]]
+name = "first"
+programs = [
+["/bin/sh", "-c", """
+may = 1
+"""],
+["/bin/echo"],
+]
+may = ["start", "list"]
+[[role]]
+name = "second"
+"may" = ["list"]
+whose = "own"
+"#,
+    );
+    for (words, change) in [
+        (&["one", "stop"][..], "prn.toml:17: "),
+        (&["one", "start", "--", "/bin/true"], "prn.toml:11: "),
+        // The first role says nothing of whose; the second one's is not its own.
+        (&["one", "list", "--owner", "two"], "prn.toml:9: "),
+        (&["two", "stop"], "prn.toml:20: "),
+        (&["two", "list", "--owner", "one"], "prn.toml:21: "),
+    ] {
+        let (is_yes, said) = folder.explained(words);
+        assert!(
+            !is_yes && said.contains(&format!("change   {change}")),
+            "{words:?}: {said}"
+        );
+    }
 }
 
 #[test]

@@ -3,6 +3,7 @@
 mod answer;
 
 use std::ffi::{CString, OsString};
+use std::ops::Range;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
@@ -13,6 +14,7 @@ use prn_launch::access::policy::{Denial, Programs, Reach, Role, VERBS, Verb};
 use prn_launch::access::types::{AccessName, LimitName, Limits};
 use prn_launch::access::{Access, AccessError, Place, check as check_file};
 use prn_proto::units::show_size;
+use toml::de::DeTable;
 
 use crate::commands::policy::answer::Answer;
 use crate::exit::{self, Exit};
@@ -344,20 +346,23 @@ fn change(access: &Access, args: &Explain, answer: &Answer<'_>, denial: Denial) 
 /// Where a key of a table is, or where that begins.
 fn key_of(table: &Place, key: &str) -> Place {
     let text = std::fs::read_to_string(&table.path).unwrap_or_default();
-    let first = table.line.unwrap_or_default();
-    let lines = text.lines().zip(1..).skip(first);
-    let found = lines
-        .take_while(|(line, _)| !line.starts_with('['))
-        .find(|(line, _)| {
-            line.split('=')
-                .next()
-                .is_some_and(|name| name.trim() == key)
-        });
-    match found {
-        Some((_, line)) => Place {
-            path: table.path.clone(),
-            line: Some(line),
-        },
-        None => table.clone(),
+    let line = table.line.and_then(|first| line_of(&text, first, key));
+    Place {
+        path: table.path.clone(),
+        line: line.or(table.line),
     }
+}
+
+/// In which line, from 1, is this key of the client or role that begins in line `first`.
+fn line_of(text: &str, first: usize, key: &str) -> Option<usize> {
+    let line = |span: Range<usize>| {
+        text.get(..span.start)
+            .map(|it| it.matches('\n').count() + 1)
+    };
+    let file = DeTable::parse(text).ok()?;
+    let lists = ["client", "role"].map(|name| file.get_ref().get(name)?.get_ref().as_array());
+    let mut tables = lists.into_iter().flatten().flat_map(|list| list.iter());
+    let table = tables.find(|table| line(table.span()) == Some(first))?;
+    let (found, _) = table.get_ref().as_table()?.get_key_value(key)?;
+    line(found.span())
 }

@@ -99,7 +99,7 @@ impl Access {
 /// # Errors
 /// All that is wrong with it.
 pub fn check(file: &Path, warn: &dyn Fn(Warning)) -> Result<Access, ServerError> {
-    let options = options::merged(Options::default(), Some(file))?;
+    let options = options::merged(Options::default(), Some(file), warn)?;
     Access::load(&options, prn_proto::credentials::now(), warn)
 }
 

@@ -3,18 +3,25 @@
 use std::path::Path;
 use std::time::Duration;
 
-use prn_proto::credentials::{CertificateSource, CredentialsError, ends_soon, load_certificate};
+use prn_proto::credentials::{
+    CertificateSource, CredentialsError, ends_soon, load_certificate_and_metadata,
+};
 use prn_proto::tls::{Certificate, TlsError};
 
+use crate::owner::check_owner;
 use crate::warning::Warning;
 
-/// A client's certificate. That it lets nobody in at this time, or soon, is said.
+/// A client's certificate. That it lets nobody in at this time, or soon, is said, and that others than
+/// root could let somebody else in.
 pub fn usable(
     path: &Path,
     now: Duration,
     warn: &dyn Fn(Warning),
 ) -> Result<Certificate, CredentialsError> {
-    let pin = load_certificate(path)?;
+    let (pin, metadata) = load_certificate_and_metadata(path)?;
+    if let Err(problem) = check_owner(path, &metadata) {
+        warn(Warning::Access(problem));
+    }
     match pin.check_validity(now) {
         Ok(()) => warn_of_end(&pin, path, now, warn),
         Err(TlsError::NotValidNow {

@@ -18,6 +18,7 @@ mod handover;
 mod host;
 mod listener;
 pub mod options;
+mod owner;
 mod paths;
 mod plan;
 mod programs;
@@ -54,7 +55,7 @@ pub fn start(flags: options::Start, warn: &dyn Fn(Warning)) -> Result<Infallible
     // First, before anything else is opened: what was inherited is known by its numbers.
     let inherited = Inherited::adopt();
     streams::own();
-    let options = options::merged(*flags.options, flags.config.as_deref())?;
+    let options = options::merged(*flags.options, flags.config.as_deref(), warn)?;
     let host = Host::survey();
     let credentials = admitted(&options, &host, warn)?;
     let plan = plan::resolve(&options, &host)?;

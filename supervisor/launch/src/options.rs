@@ -1,6 +1,8 @@
 //! Flags of `prn server start`, which are also the keys of its configuration file, and of `prn server
 //! check`.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -11,7 +13,9 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use crate::access::tables::{ClientTable, RoleTable, Source, line_and_message};
+use crate::owner::check_owner;
 use crate::paths::{self, Table};
+use crate::warning::Warning;
 
 /// Default of `--first-uid`: far above what distributions, containers and user namespaces hand out.
 pub const FIRST_UID: u32 = 2_000_000_000;
@@ -311,13 +315,24 @@ impl From<&Check> for Options {
     }
 }
 
-/// Flags and environment, completed from the file.
-pub fn merged(flags: Options, file: Option<&Path>) -> Result<Options, OptionsError> {
+/// Flags and environment, completed from the file. That others than root could write it is said.
+pub fn merged(
+    flags: Options,
+    file: Option<&Path>,
+    warn: &dyn Fn(Warning),
+) -> Result<Options, OptionsError> {
     let Some(path) = file else { return Ok(flags) };
-    let text = std::fs::read_to_string(path).map_err(|source| OptionsError::Read {
+    let failed = |source| OptionsError::Read {
         path: path.to_owned(),
         source,
-    })?;
+    };
+    let mut file = File::open(path).map_err(failed)?;
+    // Asked of the open file: the name may mean another one by now.
+    if let Err(problem) = check_owner(path, &file.metadata().map_err(failed)?) {
+        warn(Warning::Access(problem));
+    }
+    let mut text = String::new();
+    file.read_to_string(&mut text).map_err(failed)?;
     let mut file = parse(&text).map_err(|(line, what)| OptionsError::Parse {
         path: path.to_owned(),
         line,

@@ -138,6 +138,7 @@ fn file(text: &str) -> Result<Options, OptionsError> {
     merged(
         Options::default(),
         Some(Path::new(&format!("/proc/self/fd/{}", file.as_raw_fd()))),
+        &|_| {},
     )
 }
 

@@ -1,15 +1,20 @@
 //! The files that clients and roles are read from.
 //!
 //! A file of the folder of clients lets somebody in, so it is taken only where nobody but root could
-//! have written it.
+//! have written it, and where it is one itself: no link is followed.
 
-use std::fs::{self, File};
-use std::io::{self, Read};
-use std::os::unix::fs::MetadataExt;
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File, Metadata};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::path::{Path, PathBuf};
+
+use nix::fcntl::{AT_FDCWD, OFlag, openat};
+use nix::sys::stat::Mode;
 
 use super::tables::{Place, Problem, Source, Tables, line_and_message};
 use crate::options::Options;
+use crate::owner::check_owner;
 
 /// The folder of clients beside a configuration file that names none.
 const CLIENTS_DIR: &str = "clients.d";
@@ -27,7 +32,7 @@ pub(super) fn read(options: &Options, problems: &mut Vec<Problem>) -> Vec<Part> 
     let Some(source) = options.file.clone() else {
         return Vec::new();
     };
-    let names = folder_of_clients(options, &source.path).map(|folder| names_in(&folder));
+    let folder = folder_of_clients(options, &source.path);
     let own = Part {
         source,
         tables: Tables {
@@ -36,52 +41,61 @@ pub(super) fn read(options: &Options, problems: &mut Vec<Problem>) -> Vec<Part> 
         },
     };
     let mut parts = vec![own];
-    match names.unwrap_or(Ok(Vec::new())) {
-        Ok(names) => {
-            for part in names.into_iter().map(part) {
-                match part {
-                    Ok(part) => parts.push(part),
-                    Err(problem) => problems.push(problem),
-                }
-            }
+    let found = folder.map_or(Ok(Vec::new()), |folder| parts_of(&folder));
+    for part in found.unwrap_or_else(|problem| vec![Err(problem)]) {
+        match part {
+            Ok(part) => parts.push(part),
+            Err(problem) => problems.push(problem),
         }
-        Err(problem) => problems.push(problem),
     }
     parts
 }
 
-/// The one that is named, else the usual one if it is there.
+/// The one that is named, else the usual one if there is anything of that name.
 fn folder_of_clients(options: &Options, file: &Path) -> Option<PathBuf> {
     let beside = file.parent().unwrap_or(Path::new(""));
     match &options.clients_dir {
-        Some(named) => Some(beside.join(named)),
-        None => Some(beside.join(CLIENTS_DIR)).filter(|usual| usual.exists()),
+        // Without a slash at its end, with which a link would be followed.
+        Some(named) => Some(beside.join(named).components().collect()),
+        None => Some(beside.join(CLIENTS_DIR)).filter(|usual| {
+            let found = fs::symlink_metadata(usual);
+            !found.is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+        }),
     }
 }
 
-fn names_in(folder: &Path) -> Result<Vec<PathBuf>, Problem> {
+fn parts_of(folder: &Path) -> Result<Vec<Result<Part, Problem>>, Problem> {
     let failed =
         |error: io::Error| of_file(folder, None, format!("cannot read the folder: {error}"));
-    check_owner(folder, &fs::metadata(folder).map_err(failed)?)?;
-    let mut names = Vec::new();
-    for entry in fs::read_dir(folder).map_err(failed)? {
-        names.push(entry.map_err(failed)?.path());
+    let (opened, found) = look(AT_FDCWD, folder).map_err(failed)?;
+    if found.is_symlink() {
+        let what = "it is a link, which is not followed: name the folder that it leads to with clients-dir, above all tables";
+        return Err(of_file(folder, None, what.to_owned()));
     }
-    names.retain(|path| {
-        path.extension()
-            .is_some_and(|extension| extension == "toml")
-    });
+    check_owner(folder, &found)?;
+    let mut names = Vec::new();
+    for entry in fs::read_dir(path_of(&opened)).map_err(failed)? {
+        names.push(entry.map_err(failed)?.file_name());
+    }
+    let is_ours = |name: &OsString| Path::new(name).extension().is_some_and(|end| end == "toml");
+    names.retain(is_ours);
     names.sort();
-    Ok(names)
+    let parts = names
+        .iter()
+        .map(|name| part(opened.as_fd(), folder.join(name), name));
+    Ok(parts.collect())
 }
 
-fn part(path: PathBuf) -> Result<Part, Problem> {
+fn part(folder: BorrowedFd<'_>, path: PathBuf, name: &OsStr) -> Result<Part, Problem> {
     let failed = |error: io::Error| of_file(&path, None, format!("cannot read it: {error}"));
-    let mut file = File::open(&path).map_err(failed)?;
-    // Asked of the open file: the name may mean another one by now.
-    check_owner(&path, &file.metadata().map_err(failed)?)?;
-    let mut text = String::new();
-    file.read_to_string(&mut text).map_err(failed)?;
+    let (opened, found) = look(folder, Path::new(name)).map_err(failed)?;
+    if !found.is_file() {
+        let what =
+            "it is a link, or else no regular file, and so not read: put the file itself there";
+        return Err(of_file(&path, None, what.to_owned()));
+    }
+    check_owner(&path, &found)?;
+    let text = fs::read_to_string(path_of(&opened)).map_err(failed)?;
     let tables = toml::from_str(&text).map_err(|error| {
         let (line, what) = line_and_message(&text, &error);
         of_file(&path, Some(line), what)
@@ -92,21 +106,19 @@ fn part(path: PathBuf) -> Result<Part, Problem> {
     })
 }
 
-/// Root, or who runs this: the server is root.
-fn check_owner(path: &Path, found: &fs::Metadata) -> Result<(), Problem> {
-    let (owner, mode) = (found.uid(), found.mode() & 0o7777);
-    let refuse = |why| Err(of_file(path, None, why));
-    if owner != 0 && owner != nix::unistd::geteuid().as_raw() {
-        return refuse(format!(
-            "it is owned by user {owner}, who could let anybody in: run `chown root` on it"
-        ));
-    }
-    if mode & 0o022 != 0 {
-        return refuse(format!(
-            "others can write it (mode {mode:04o}), and let anybody in: run `chmod go-w` on it"
-        ));
-    }
-    Ok(())
+/// What has this name, without following a link: `O_PATH` (open(2)) waits for no FIFO's writer, and
+/// wakes no device.
+fn look(folder: BorrowedFd<'_>, name: &Path) -> io::Result<(File, Metadata)> {
+    let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let opened = File::from(openat(folder, name, flags, Mode::empty())?);
+    // Asked of what was opened: the name may mean another file by now.
+    let found = opened.metadata()?;
+    Ok((opened, found))
+}
+
+/// A name of what was looked at, whatever else has its own name by now.
+fn path_of(opened: &File) -> String {
+    format!("/proc/self/fd/{}", opened.as_raw_fd())
 }
 
 fn of_file(path: &Path, line: Option<usize>, what: String) -> Problem {
