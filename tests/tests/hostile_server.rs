@@ -160,7 +160,6 @@ impl Said {
             }),
             "RemoveProcess" => Answer::one(&v1::RemoveProcessResponse {
                 removed: vec![self.identifier(); self.many],
-                not_allowed: vec![self.identifier(); self.many],
                 output_bytes: self.number,
                 boot_epoch: self.text.clone(),
             }),

@@ -28,7 +28,6 @@ pub async fn remove_process(
     Ok(v1::RemoveProcessResponse {
         removed: removed.ids,
         output_bytes: removed.output_bytes,
-        not_allowed: removed.not_allowed,
         boot_epoch: server.boot_epoch(),
     })
 }
@@ -38,7 +37,6 @@ pub async fn remove_process(
 struct Removed {
     ids: Vec<v1::ProcessIdentifier>,
     output_bytes: u64,
-    not_allowed: Vec<v1::ProcessIdentifier>,
 }
 
 impl Removed {
@@ -76,7 +74,7 @@ async fn named(
     Ok(())
 }
 
-/// Those of them that have ended, as far as the client may remove them.
+/// Those of them that have ended.
 async fn selected(
     server: &Server,
     client: &Client,
@@ -84,24 +82,14 @@ async fn selected(
     removed: &mut Removed,
 ) -> Result<(), Status> {
     client.access.may(Verb::List).map_err(errors::denied)?;
+    client.access.may(Verb::Stop).map_err(errors::denied)?;
     let mut infos = Vec::new();
-    let mut denied = None;
     for process in server.mirror.selected(selector) {
         tokio::task::coop::consume_budget().await;
         let info = process.info();
-        if info.end.is_none() {
-            continue;
-        }
-        if let Err(denial) = client.access.may(Verb::Stop) {
-            let id = info.id.to_string();
-            removed.not_allowed.push(v1::ProcessIdentifier { id });
-            denied = Some(denial);
-        } else {
+        if info.end.is_some() {
             infos.push(info);
         }
-    }
-    if let Some(denial) = denied.filter(|_| infos.is_empty()) {
-        return Err(errors::denied(denial));
     }
     for info in infos {
         match remove(server, client, info.id).await {

@@ -888,7 +888,7 @@ async fn what_is_remembered_until_it_was_read_is_forgotten_a_minute_after_all_of
     let mut removed = vec![];
     for _ in 0..2 {
         let (request, ask) = frontend.asked();
-        let Ask::Remove(id) = ask else {
+        let Ask::Forget(id) = ask else {
             panic!("{ask:?}")
         };
         removed.push(id);

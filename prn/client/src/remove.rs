@@ -22,10 +22,6 @@ pub struct RemovedProcesses {
     pub removed: Vec<ProcessId>,
     /// Bytes of output that were kept of them.
     pub output_bytes: u64,
-    /// Which a selector selects as well, and this client's role does not let it remove.
-    #[cfg_attr(feature = "serde", serde(serialize_with = "crate::json::texts"))]
-    #[cfg_attr(feature = "schema", schemars(with = "Vec<String>"))]
-    pub not_allowed: Vec<ProcessId>,
 }
 
 impl Client {
@@ -52,11 +48,8 @@ impl Client {
             .answered(self.call_timeout, service.remove_process(request))
             .await?
             .into_inner();
-        let known = |ids: Vec<v1::ProcessIdentifier>| {
-            let ids = ids.into_iter().map(Process::named);
-            ids.collect::<Result<Vec<_>, _>>()
-        };
-        let (removed, not_allowed) = (known(response.removed)?, known(response.not_allowed)?);
+        let removed = response.removed.into_iter().map(Process::named);
+        let removed: Vec<_> = removed.collect::<Result<_, _>>()?;
         if named.iter().any(|id| !removed.contains(id)) {
             return Err(ClientError::Protocol(
                 "the server's answer leaves out processes that it was to remove",
@@ -64,7 +57,6 @@ impl Client {
         }
         Ok(RemovedProcesses {
             removed,
-            not_allowed,
             output_bytes: response.output_bytes,
         })
     }

@@ -10,6 +10,11 @@ use std::path::Path;
 
 use crate::access::tables::{Place, Problem};
 
+/// The user who has become root for this by sudo(8): root as well.
+fn became_root() -> Option<u32> {
+    std::env::var("SUDO_UID").ok()?.parse().ok()
+}
+
 /// Nobody can write it but root, or who runs this: the server is root. Else what to do.
 pub fn check_owner(path: &Path, found: &Metadata) -> Result<(), Problem> {
     let (owner, mode) = (found.uid(), found.mode() & 0o7777);
@@ -22,7 +27,9 @@ pub fn check_owner(path: &Path, found: &Metadata) -> Result<(), Problem> {
             what,
         })
     };
-    if owner != 0 && owner != nix::unistd::geteuid().as_raw() {
+    let is_known =
+        [0, nix::unistd::geteuid().as_raw()].contains(&owner) || became_root() == Some(owner);
+    if !is_known {
         return refuse(format!(
             "it is owned by user {owner}, who could let anybody in: run `chown root` on it"
         ));
