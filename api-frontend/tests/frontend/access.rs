@@ -303,7 +303,10 @@ fn the_table_of_calls_has_all_of_the_api() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_not_to_be_seen_is_not_there() {
-    let mut frontend = frontend(ruled(&VERBS, Reach::Own, None));
+    // Who administers the server is told how many there are.
+    let verbs = VERBS.into_iter().filter(|verb| *verb != Verb::Admin);
+    let verbs: Vec<_> = verbs.collect();
+    let mut frontend = frontend(ruled(&verbs, Reach::Own, None));
     let client = frontend.connect().await;
     for (call, about) in CALLS {
         let (outcome, asked) = outcome(&mut frontend, &client, call).await;
