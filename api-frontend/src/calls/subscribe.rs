@@ -88,7 +88,7 @@ pub async fn subscribe(
         frames: until_over(Box::pin(frames), &client.access),
         sent: Box::new(move || {
             let is_read = until_read && has_all.load(Ordering::Acquire);
-            // Once, however often it is read until then.
+            // Once, however often it is read until that is done.
             if is_read && read.upgrade().is_some_and(|process| process.was_read()) {
                 drop(tokio::spawn(forget));
             }
@@ -116,8 +116,11 @@ fn forget(
             let done = |answered: Answered<'_>| answered.done();
             supervisor.ask(&client, permit, Ask::Remove(id), done).await
         };
-        // Another reader may have had it forgotten, or somebody who asked for that.
-        drop(forgotten.await);
+        // Another reader may have had it forgotten, or somebody who asked for that. If it is there
+        // yet, whoever reads all of it next has it tried again.
+        if forgotten.await.is_err() {
+            process.set_unread();
+        }
     }
 }
 
