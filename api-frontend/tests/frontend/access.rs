@@ -1,7 +1,7 @@
 //! Who gets to see what, and may do what: of each call.
 
 use super::*;
-use prn_ipc_protocol::message::WorkspaceInfo;
+use prn_ipc_protocol::message::{For, WorkspaceInfo};
 use prn_ipc_protocol::policy::Verb;
 use prn_ipc_protocol::types::WorkspaceName;
 use std::collections::BTreeSet;
@@ -522,11 +522,48 @@ async fn a_principal_whose_time_is_over_is_refused_and_its_streams_end() {
     assert!(is_over(&watched), "{watched:?}");
     assert!(is_over(&frame(&mut follower).await.unwrap_err()));
     assert!(is_over(&waiting.await.unwrap().unwrap_err()));
+    // The connection is about to be closed.
+    let client = frontend.connect().await;
     for (call, _) in CALLS {
         let (outcome, asked) = outcome(&mut frontend, &client, call).await;
         assert!(is_over(&outcome.unwrap_err()), "{call}");
         assert_eq!(asked, 0);
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whose_time_is_over_holds_no_process_by_taking_nothing() {
+    let end = UnixMicros(UnixMicros::now().0 + 2_000_000);
+    let mut frontend = frontend(ruled(&VERBS, Reach::All, Some(end)));
+    let mut info = live(B, 3);
+    info.spec.output.overflow = Overflow::Follow(1000.try_into().unwrap());
+    frontend.event(Event::Process(Box::new(info)));
+    let mut client = frontend.connect().await;
+    while client.status(status_of(B)).await.is_err() {}
+    let mut output = Output::new();
+    output.append(Stream::Stdout, &[b'x'; 512 * 1024]);
+    // HTTP/2 by hand: a client that makes room for nothing more than its first window.
+    let stream = frontend.tls(&frontend.client).await.unwrap();
+    let (mut sender, connection) = h2::client::handshake(stream).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let request = http_request("/proto.v1.ProcessRunnerService/GetOutput", &[]);
+    let (response, mut body) = sender.send_request(request, false).unwrap();
+    let message = v1::GetOutputRequest {
+        follower: true,
+        ..output_of(B)
+    }
+    .encode_to_vec();
+    let length = u32::try_from(message.len()).unwrap().to_be_bytes();
+    let message = [&[0][..], &length, &message].concat();
+    body.send_data(message.into(), true).unwrap();
+    assert_eq!(frontend.told(&output), Request::Follow(B, For::Output));
+    let answering = tokio::spawn(response);
+    assert_eq!(frontend.told(&output), Request::Unfollow(B, For::Output));
+    assert!(UnixMicros::now() >= end);
+    let unread = answering.await.unwrap().unwrap();
+    let ended = tokio::time::timeout(DEADLINE, connection).await;
+    assert!(ended.is_ok(), "the connection is there yet");
+    drop((unread, sender));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
