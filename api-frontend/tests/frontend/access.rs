@@ -566,6 +566,83 @@ async fn whose_time_is_over_holds_no_process_by_taking_nothing() {
     drop((unread, sender));
 }
 
+/// A process of an owner's, with a lease, that writes more than is kept under this policy.
+fn awaiting(overflow: Overflow, owner: &str) -> ProcessInfo {
+    let mut info = live(B, 3);
+    info.spec.output.overflow = overflow;
+    info.spec.output.max = 65_536;
+    info.spec.lease = Some(60_000.try_into().unwrap());
+    info.started_by = Some(access_name(owner));
+    info
+}
+
+/// What the supervisor is told, but for Watch, while a client reads all of 512 KiB that such a
+/// process has written.
+async fn told_of_reader(verbs: &[Verb], overflow: Overflow, owner: &str) -> Vec<Request> {
+    let mut frontend = frontend(ruled(verbs, Reach::All, None));
+    frontend.event(Event::Process(Box::new(awaiting(overflow, owner))));
+    let mut client = frontend.connect().await;
+    while client.status(status_of(B)).await.is_err() {}
+    let mut output = Output::new();
+    output.append(Stream::Stdout, &[b'x'; 512 * 1024]);
+    let reading = tokio::spawn(async move {
+        let request = v1::GetOutputRequest {
+            follower: true,
+            ..output_of(B)
+        };
+        let mut stream = client.get_output(request).await.unwrap().into_inner();
+        let mut read = 0;
+        while read < 512 * 1024 {
+            read += frame(&mut stream).await.unwrap().unwrap().data.len();
+        }
+        stream
+    });
+    let mut told = Vec::new();
+    loop {
+        let asked = frontend.receive();
+        if let Request::Ask(request, _, Ask::Subscribe(B)) = asked {
+            frontend.send(
+                FromSupervisor::Reply(request, Reply::Subscribed),
+                &[output.data.as_fd(), output.page.as_fd()],
+            );
+        } else if matches!(asked, Request::Watch { .. }) {
+            // It has all, and so has said what there is to be said.
+            break;
+        } else {
+            told.push(asked);
+        }
+    }
+    drop(reading.await.unwrap());
+    told
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_may_only_read_holds_no_process_of_others_and_keeps_no_lease() {
+    let follow = Overflow::Follow(1000.try_into().unwrap());
+    let viewer = [Verb::List, Verb::Output];
+    let [signaller, starter] =
+        [Verb::Signal, Verb::Start].map(|verb| [&viewer[..], &[verb]].concat());
+    for (verbs, owner, may_hold, may_keep) in [
+        (&viewer[..], OTHER, false, false),
+        (&viewer, "client", true, true),
+        (&signaller, OTHER, true, false),
+        (&starter, OTHER, false, true),
+    ] {
+        for overflow in [Overflow::Wait, follow] {
+            let told = told_of_reader(verbs, overflow, owner).await;
+            let what = format!("{verbs:?} {owner} {overflow:?}: {told:?}");
+            let is_taken = told
+                .iter()
+                .any(|told| matches!(told, Request::Taken { id: B, .. }));
+            assert_eq!(is_taken, may_hold, "{what}");
+            let follows = told.contains(&Request::Follow(B, For::Output));
+            assert_eq!(follows, may_hold && overflow == follow, "{what}");
+            let keeps = told.contains(&Request::Follow(B, For::Lease));
+            assert_eq!(keeps, may_keep, "{what}");
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_start_does_not_say_is_as_the_role_has_it() {
     let mut policy = ruled(&VERBS, Reach::Own, None);
