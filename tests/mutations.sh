@@ -32,6 +32,7 @@ steps=(
     'supervisor: bounding set|supervisor/src/privilege.rs|s/            caps::drop\(None, CapSet::Bounding, other\)\?;/            let _ = other;/; s/caps::read\(None, CapSet::Bounding\)\?\s*\.iter\(\)\s*\.any\(\|left\| \*left != BOUNDING\)/false/|prn-supervisor|privilege_separation'
     'supervisor: capabilities|supervisor/src/privilege.rs|s/    caps::set\(None, CapSet::Effective, &kept\)\?;\n    caps::set\(None, CapSet::Permitted, &kept\)\?;\n/    let _ = kept;\n/|prn-supervisor|privilege_separation'
     'supervisor: the policy|supervisor/src/frontend/session.rs|s/        access::check\(&who, &ask, runner\)\?;\n/        let _ = access::check(\&who, \&ask, runner);\n/|prn-supervisor|access'
+    'frontend: who may only read|api-frontend/src/access.rs|s/owner == Some\(&self.who\) \|\|/true ||/|prn-api-frontend|access'
     'supervisor: the policy of starts|supervisor/src/admission.rs|s/            \.map_err\(Refusal::Denied\)\?;/            .map_err(Refusal::Denied).unwrap_or(prn_ipc_protocol::policy::Grant { role: policy.policy.roles.values().next().ok_or(Refusal::Draining)?, rule: None, program: None });/|prn-supervisor|access'
     'supervisor: call filter|supervisor/src/main.rs|s/    prn_supervisor::filter\(&config.confinement.own\)\?;\n//|prn-supervisor|privilege_separation confinement'
     'process: session|supervisor/src/sys/spawn/child.rs|s/    step\(ChildStep::Session, begin_session\),\n//|prn-supervisor|privilege_separation confinement'

@@ -69,6 +69,12 @@ impl Access {
         self.policy.may(&self.who, verb, UnixMicros::now())
     }
 
+    /// Whether it may do this with what this owner has started, or is the owner.
+    pub fn has_say(&self, verb: Verb, owner: Option<&AccessName>) -> bool {
+        let (policy, now) = (&self.policy, UnixMicros::now());
+        owner == Some(&self.who) || policy.may_with(&self.who, verb, owner, now).is_ok()
+    }
+
     /// When it may do nothing any more.
     fn end(&self) -> Option<UnixMicros> {
         self.policy.principals.get(&self.who)?.not_after

@@ -18,6 +18,7 @@ use tokio::sync::{Notify, watch};
 use tokio_rustls::server::TlsStream;
 use tonic::Status;
 
+use crate::access::Access;
 use crate::clients::Certified;
 use crate::connection::calls::{Calls, Spawner};
 use crate::envelope::Envelope;
@@ -49,6 +50,10 @@ const LOCAL_RESETS: usize = 1024;
 /// What streams get to end when their connection has reached its age.
 const AGE_GRACE: Duration = Duration::from_secs(10);
 
+/// What streams get to tell a client that it may do nothing any more. One that takes nothing is not
+/// to hold anything for longer.
+const OVER_GRACE: Duration = Duration::from_secs(1);
+
 /// How much and how long a connection serves.
 #[derive(Debug, Clone, Copy)]
 pub struct Life {
@@ -60,7 +65,7 @@ pub struct Life {
 }
 
 /// Serves until the client closes, or until `closing` or its age says so and what is under way has
-/// ended.
+/// ended; or until the client may do nothing any more, and has had a second to hear of it.
 ///
 /// Without keep-alive pings: the kernel finds dead peers (see [`crate::acceptor`]), and an idle
 /// connection has no timer but that of its age.
@@ -92,6 +97,7 @@ pub async fn serve(
         // The sender lives as long as the process.
         _ = closing.wait_for(|closing| *closing) => None,
         () = aged(life.age_max) => Some(AGE_GRACE),
+        () = over(&client.client.access) => Some(OVER_GRACE),
     };
     connection.as_mut().graceful_shutdown();
     let ended = running.run_beside(connection);
@@ -143,6 +149,15 @@ fn http(streams_max: u32, calls: Spawner) -> http2::Builder<Spawner> {
         .keep_alive_interval(None)
         .auto_date_header(false);
     http
+}
+
+/// Returns when a client may do nothing any more. One that comes after that is refused call by call,
+/// for as long as it gets to ask for something.
+async fn over(access: &Access) {
+    if access.role().is_err() {
+        tokio::time::sleep(AGE_GRACE).await;
+    }
+    access.over().await;
 }
 
 async fn aged(age_max: Option<Duration>) {

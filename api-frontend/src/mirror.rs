@@ -86,6 +86,11 @@ impl Process {
         !self.read.swap(true, Ordering::AcqRel)
     }
 
+    /// Nothing has come of it that all of its output was read: the next time is news again.
+    pub fn set_unread(&self) {
+        self.read.store(false, Ordering::Release);
+    }
+
     fn forget(&self) {
         self.forgotten.store(true, Ordering::Release);
         self.info.send_modify(|_| {});

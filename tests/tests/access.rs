@@ -184,6 +184,16 @@ fn what_is_anothers_is_not_there_for_a_runner_and_is_only_seen_by_a_viewer() {
 }
 
 #[test]
+fn who_may_only_read_keeps_no_lease_of_others() {
+    let listed = Listed::start();
+    let start = ["--lease", "1s", "--", "sleep", "30"];
+    let id = listed.started("ben", &start);
+    listed.run("dora", &["logs", &id]);
+    let status = listed.ok("dora", &["status", &id]);
+    assert!(status.contains("lease expired"), "{status}");
+}
+
+#[test]
 fn a_client_can_ask_what_it_may_do_before_it_tries() {
     let listed = Listed::start();
     let id = listed.started("ben", &["--", "sleep", "1000"]);

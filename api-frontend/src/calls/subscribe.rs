@@ -25,6 +25,7 @@ use crate::mirror::Process;
 use crate::permits::Permit;
 use crate::subscribe::body::{Frames, Sent};
 use crate::subscribe::keeper::Keeper;
+use crate::subscribe::seat::Standing;
 use crate::subscribe::subscription::{Source, Subscription, unreadable};
 use crate::supervisor::{Answered, Supervisor, Unexpected};
 
@@ -60,8 +61,17 @@ pub async fn subscribe(
         .subscribers
         .enter(id, client.number)
         .map_err(|full| errors::too_many_subscribers(full, id))?;
-    let keeper = (!wanted.no_follow).then(|| Keeper::enter(&process, &server.supervisor));
-    let until_read = process.info().spec.retention.until_read;
+    let info = process.info();
+    // To read is allowed alone: who has no more to say keeps nothing alive, and holds nothing up.
+    let may = |verb| client.access.has_say(verb, info.started_by.as_ref());
+    let keeps = !wanted.no_follow && may(Verb::Start);
+    let keeper = keeps.then(|| Keeper::enter(&process, &server.supervisor));
+    let standing = match (may(Verb::Signal), wanted.is_follower) {
+        (false, _) => Standing::Guest,
+        (true, false) => Standing::Reader,
+        (true, true) => Standing::Follower,
+    };
+    let until_read = info.spec.retention.until_read;
     let read = Arc::downgrade(&process);
     let source = Source {
         reader: reader(server, client, &process).await?,
@@ -69,6 +79,7 @@ pub async fn subscribe(
         supervisor: server.supervisor.clone(),
         chunks: Arc::clone(&server.chunks),
         epoch: Arc::clone(&server.epoch),
+        standing,
     };
     let subscription = Subscription::open(source, wanted).await?;
     let has_all = Arc::new(AtomicBool::new(false));
@@ -88,7 +99,7 @@ pub async fn subscribe(
         frames: until_over(Box::pin(frames), &client.access),
         sent: Box::new(move || {
             let is_read = until_read && has_all.load(Ordering::Acquire);
-            // Once, however often it is read until then.
+            // Once, however often it is read until that is done.
             if is_read && read.upgrade().is_some_and(|process| process.was_read()) {
                 drop(tokio::spawn(forget));
             }
@@ -116,8 +127,11 @@ fn forget(
             let done = |answered: Answered<'_>| answered.done();
             supervisor.ask(&client, permit, Ask::Forget(id), done).await
         };
-        // Another reader may have had it forgotten, or somebody who asked for that.
-        drop(forgotten.await);
+        // Another reader may have had it forgotten, or somebody who asked for that. If it is there
+        // yet, whoever reads all of it next has it tried again.
+        if forgotten.await.is_err() {
+            process.set_unread();
+        }
     }
 }
 

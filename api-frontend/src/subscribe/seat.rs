@@ -35,10 +35,22 @@ pub enum Then {
     Leaves,
 }
 
+/// What a subscriber is to its process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// It may read, and not hold the process up: what it is too slow for is lost to it.
+    Guest,
+    /// It reads.
+    Reader,
+    /// It asks the process to wait for it.
+    Follower,
+}
+
 /// Whom a process waits for that writes more than is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Awaits {
     Nobody,
+    /// All but guests.
     All,
     Followers,
 }
@@ -49,7 +61,7 @@ impl Seat {
         process: &Arc<Process>,
         supervisor: &Supervisor,
         from: u64,
-        is_follower: bool,
+        standing: Standing,
     ) -> Self {
         let output = process.info().spec.output;
         let awaits = match output.overflow {
@@ -57,10 +69,10 @@ impl Seat {
             Overflow::Wait => Awaits::All,
             Overflow::Follow(_) => Awaits::Followers,
         };
-        let is_awaited = match awaits {
-            Awaits::Nobody => false,
-            Awaits::All => true,
-            Awaits::Followers => is_follower,
+        let is_awaited = match (awaits, standing) {
+            (Awaits::Nobody, _) | (_, Standing::Guest) => false,
+            (Awaits::All, Standing::Reader | Standing::Follower) => true,
+            (Awaits::Followers, standing) => standing == Standing::Follower,
         };
         let mut readers = process.hub.readers();
         let is_first = awaits == Awaits::Followers && is_awaited && !readers.are_any_awaited();

@@ -19,7 +19,7 @@ use crate::convert::time::timestamp;
 use crate::mirror::Process;
 use crate::subscribe::chunks::{CHUNK, Chunks, LEAD};
 use crate::subscribe::hub::{Armed, Newest};
-use crate::subscribe::seat::{Seat, Then};
+use crate::subscribe::seat::{Seat, Standing, Then};
 use crate::subscribe::seek::{self, Extent};
 use crate::supervisor::Supervisor;
 use crate::{convert, errors};
@@ -54,6 +54,8 @@ pub struct Source {
     pub chunks: Arc<Chunks>,
     /// Of this run of the server.
     pub epoch: Arc<str>,
+    /// What its client is to the process.
+    pub standing: Standing,
 }
 
 /// One client's stream of one output.
@@ -128,12 +130,7 @@ impl Subscription {
         // What has come since is beyond a time that had passed by then.
         let last = (wanted.no_follow || is_past).then_some(marks.high);
         let sent = from.min(marks.high);
-        let seat = Seat::take(
-            &source.process,
-            &source.supervisor,
-            sent,
-            wanted.is_follower,
-        );
+        let seat = Seat::take(&source.process, &source.supervisor, sent, source.standing);
         let begin = v1::OutputBegin {
             offset: from,
             until: part.until.map(timestamp),

@@ -1,7 +1,7 @@
 //! Who gets to see what, and may do what: of each call.
 
 use super::*;
-use prn_ipc_protocol::message::WorkspaceInfo;
+use prn_ipc_protocol::message::{For, WorkspaceInfo};
 use prn_ipc_protocol::policy::Verb;
 use prn_ipc_protocol::types::WorkspaceName;
 use std::collections::BTreeSet;
@@ -303,7 +303,10 @@ fn the_table_of_calls_has_all_of_the_api() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_not_to_be_seen_is_not_there() {
-    let mut frontend = frontend(ruled(&VERBS, Reach::Own, None));
+    // Who administers the server is told how many there are.
+    let verbs = VERBS.into_iter().filter(|verb| *verb != Verb::Admin);
+    let verbs: Vec<_> = verbs.collect();
+    let mut frontend = frontend(ruled(&verbs, Reach::Own, None));
     let client = frontend.connect().await;
     for (call, about) in CALLS {
         let (outcome, asked) = outcome(&mut frontend, &client, call).await;
@@ -520,10 +523,124 @@ async fn a_principal_whose_time_is_over_is_refused_and_its_streams_end() {
     assert!(is_over(&watched), "{watched:?}");
     assert!(is_over(&frame(&mut follower).await.unwrap_err()));
     assert!(is_over(&waiting.await.unwrap().unwrap_err()));
+    // The connection is about to be closed.
+    let client = frontend.connect().await;
     for (call, _) in CALLS {
         let (outcome, asked) = outcome(&mut frontend, &client, call).await;
         assert!(is_over(&outcome.unwrap_err()), "{call}");
         assert_eq!(asked, 0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whose_time_is_over_holds_no_process_by_taking_nothing() {
+    let end = UnixMicros(UnixMicros::now().0 + 2_000_000);
+    let mut frontend = frontend(ruled(&VERBS, Reach::All, Some(end)));
+    let mut info = live(B, 3);
+    info.spec.output.overflow = Overflow::Follow(1000.try_into().unwrap());
+    frontend.event(Event::Process(Box::new(info)));
+    let mut client = frontend.connect().await;
+    while client.status(status_of(B)).await.is_err() {}
+    let mut output = Output::new();
+    output.append(Stream::Stdout, &[b'x'; 512 * 1024]);
+    // HTTP/2 by hand: a client that makes room for nothing more than its first window.
+    let stream = frontend.tls(&frontend.client).await.unwrap();
+    let (mut sender, connection) = h2::client::handshake(stream).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let request = http_request("/proto.v1.ProcessRunnerService/GetOutput", &[]);
+    let (response, mut body) = sender.send_request(request, false).unwrap();
+    let message = v1::GetOutputRequest {
+        follower: true,
+        ..output_of(B)
+    }
+    .encode_to_vec();
+    let length = u32::try_from(message.len()).unwrap().to_be_bytes();
+    let message = [&[0][..], &length, &message].concat();
+    body.send_data(message.into(), true).unwrap();
+    assert_eq!(frontend.told(&output), Request::Follow(B, For::Output));
+    let answering = tokio::spawn(response);
+    assert_eq!(frontend.told(&output), Request::Unfollow(B, For::Output));
+    assert!(UnixMicros::now() >= end);
+    let unread = answering.await.unwrap().unwrap();
+    let ended = tokio::time::timeout(DEADLINE, connection).await;
+    assert!(ended.is_ok(), "the connection is there yet");
+    drop((unread, sender));
+}
+
+/// A process of an owner's, with a lease, that writes more than is kept under this policy.
+fn awaiting(overflow: Overflow, owner: &str) -> ProcessInfo {
+    let mut info = live(B, 3);
+    info.spec.output.overflow = overflow;
+    info.spec.output.max = 65_536;
+    info.spec.lease = Some(60_000.try_into().unwrap());
+    info.started_by = Some(access_name(owner));
+    info
+}
+
+/// What the supervisor is told, but for Watch, while a client reads all of 512 KiB that such a
+/// process has written.
+async fn told_of_reader(verbs: &[Verb], overflow: Overflow, owner: &str) -> Vec<Request> {
+    let mut frontend = frontend(ruled(verbs, Reach::All, None));
+    frontend.event(Event::Process(Box::new(awaiting(overflow, owner))));
+    let mut client = frontend.connect().await;
+    while client.status(status_of(B)).await.is_err() {}
+    let mut output = Output::new();
+    output.append(Stream::Stdout, &[b'x'; 512 * 1024]);
+    let reading = tokio::spawn(async move {
+        let request = v1::GetOutputRequest {
+            follower: true,
+            ..output_of(B)
+        };
+        let mut stream = client.get_output(request).await.unwrap().into_inner();
+        let mut read = 0;
+        while read < 512 * 1024 {
+            read += frame(&mut stream).await.unwrap().unwrap().data.len();
+        }
+        stream
+    });
+    let mut told = Vec::new();
+    loop {
+        let asked = frontend.receive();
+        if let Request::Ask(request, _, Ask::Subscribe(B)) = asked {
+            frontend.send(
+                FromSupervisor::Reply(request, Reply::Subscribed),
+                &[output.data.as_fd(), output.page.as_fd()],
+            );
+        } else if matches!(asked, Request::Watch { .. }) {
+            // It has all, and so has said what there is to be said.
+            break;
+        } else {
+            told.push(asked);
+        }
+    }
+    drop(reading.await.unwrap());
+    told
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_may_only_read_holds_no_process_of_others_and_keeps_no_lease() {
+    let follow = Overflow::Follow(1000.try_into().unwrap());
+    let viewer = [Verb::List, Verb::Output];
+    let [signaller, starter] =
+        [Verb::Signal, Verb::Start].map(|verb| [&viewer[..], &[verb]].concat());
+    for (verbs, owner, may_hold, may_keep) in [
+        (&viewer[..], OTHER, false, false),
+        (&viewer, "client", true, true),
+        (&signaller, OTHER, true, false),
+        (&starter, OTHER, false, true),
+    ] {
+        for overflow in [Overflow::Wait, follow] {
+            let told = told_of_reader(verbs, overflow, owner).await;
+            let what = format!("{verbs:?} {owner} {overflow:?}: {told:?}");
+            let is_taken = told
+                .iter()
+                .any(|told| matches!(told, Request::Taken { id: B, .. }));
+            assert_eq!(is_taken, may_hold, "{what}");
+            let follows = told.contains(&Request::Follow(B, For::Output));
+            assert_eq!(follows, may_hold && overflow == follow, "{what}");
+            let keeps = told.contains(&Request::Follow(B, For::Lease));
+            assert_eq!(keeps, may_keep, "{what}");
+        }
     }
 }
 

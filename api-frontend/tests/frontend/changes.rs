@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use prn_ipc_protocol::message::{
     FileText, For, LiveUsage, NewLabels, NewLease, StartSpec, Stop, Update, Whom,
 };
+use prn_ipc_protocol::policy::{Denial, Verb};
 use prn_ipc_protocol::types::ProcessName;
 
 use super::*;
@@ -710,7 +711,7 @@ impl Frontend {
     }
 
     /// The next request that is none of Watch and Taken, nor Subscribe, which is answered.
-    fn told(&mut self, output: &Output) -> Request {
+    pub fn told(&mut self, output: &Output) -> Request {
         loop {
             let asked = self.receive();
             match asked {
@@ -897,6 +898,31 @@ async fn what_is_remembered_until_it_was_read_is_forgotten_a_minute_after_all_of
     removed.sort_unstable();
     assert_eq!(removed, [A, B]);
     assert!(!frontend.readable(Duration::from_secs(1)), "once");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_could_not_be_forgotten_is_tried_again_when_all_of_it_was_read_again() {
+    let mut output = Output::new();
+    output.append(Stream::Stdout, b"all");
+    let mut frontend = Frontend::with(&[until_read(ended(A, 1, output.totals))]);
+    let client = frontend.connect().await;
+    let replies = [
+        Reply::Refused(Refusal::Draining),
+        Reply::Refused(Refusal::Denied(Denial::Verb(Verb::Stop))),
+        Reply::Done,
+    ];
+    for reply in replies {
+        let started = Instant::now();
+        // More than once: the answer to the one before may not have been seen by then.
+        while !frontend.readable(Duration::from_secs(5)) {
+            assert!(started.elapsed() < Duration::from_secs(100), "{reply:?}");
+            let mut stream = frontend.open(&client, output_of(A), &output).await.unwrap();
+            assert_eq!(all(&mut stream).await.0, b"all");
+        }
+        let (request, ask) = frontend.asked();
+        assert_eq!(ask, Ask::Remove(A));
+        frontend.reply(request, reply);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
