@@ -920,7 +920,7 @@ async fn what_could_not_be_forgotten_is_tried_again_when_all_of_it_was_read_agai
             assert_eq!(all(&mut stream).await.0, b"all");
         }
         let (request, ask) = frontend.asked();
-        assert_eq!(ask, Ask::Remove(A));
+        assert_eq!(ask, Ask::Forget(A));
         frontend.reply(request, reply);
     }
 }
