@@ -907,8 +907,7 @@ async fn what_could_not_be_forgotten_is_tried_again_when_all_of_it_was_read_agai
     let mut frontend = Frontend::with(&[until_read(ended(A, 1, output.totals))]);
     let client = frontend.connect().await;
     let replies = [
-        Reply::Refused(Refusal::Draining),
-        Reply::Refused(Refusal::Denied(Denial::Verb(Verb::Stop))),
+        Reply::Refused(Refusal::Denied(Denial::Verb(Verb::Output))),
         Reply::Done,
     ];
     for reply in replies {
