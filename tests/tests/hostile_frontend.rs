@@ -623,12 +623,16 @@ fn i9_a_frontend_that_leaves_descriptors_unread_holds_few_and_the_next_serves_th
     );
     let before = procfs::descriptors(supervisor).len();
     // Root with CAP_SYS_ADMIN is not held to a number of descriptors under way (unix(7)). What holds
-    // is that nothing more is read while the socket has no room for an answer.
+    // is that nothing more is read while the socket has no room for an answer: of requests that came
+    // together, those of one turn have been read, 64, with two descriptors each.
     let asked = (0..4000).take_while(|_| try_request(&mut hostile, Ask::Subscribe(id)));
     let asked = asked.count();
     assert!(asked < 4000, "all of them were read");
     let now = procfs::descriptors(supervisor).len();
-    assert!(now <= before + 8, "{now} of {before}, {asked} asked");
+    assert!(
+        now <= before + 8 + 2 * 64,
+        "{now} of {before}, {asked} asked"
+    );
     hostile.live_again(Mode::Ready);
     wait_for("as many descriptors as before", || {
         procfs::descriptors(supervisor).len() == before
@@ -1792,14 +1796,18 @@ fn o4_output_has_no_name_and_nobody_else_can_open_it() {
         .into_iter()
         .filter(|(_, target)| target.to_string_lossy().contains("memfd:prn-"))
         .collect();
-    assert!(stores.len() >= 2, "{stores:?}");
+    let mut looked_at = 0;
     for (number, target) in stores {
         assert!(
             target.to_string_lossy().ends_with(" (deleted)"),
             "{target:?}"
         );
         let path = format!("/proc/{supervisor}/fd/{number}");
-        let metadata = fs::metadata(&path).unwrap();
+        // That of an answer which has just been sent is closed.
+        let Ok(metadata) = fs::metadata(&path) else {
+            continue;
+        };
+        looked_at += 1;
         assert_eq!(
             (metadata.mode() & 0o7777, metadata.uid(), metadata.nlink()),
             (0o400, 0, 0)
@@ -1829,4 +1837,5 @@ fn o4_output_has_no_name_and_nobody_else_can_open_it() {
         );
         assert_eq!(server.ok(&["logs", &other, "--stdout"]), "");
     }
+    assert!(looked_at >= 2, "{looked_at}");
 }
