@@ -146,9 +146,9 @@ fn a_signal_goes_to_the_main_process_or_to_all_of_its_tree() {
         });
         assert_eq!(hostile.ask(Ask::Stop(id, StopHow::Kill)).0, Reply::Done);
     }
-    let id = start(&mut hostile, "sleep 600 & exec sleep 600", |spec| {
-        spec.process.linger = true;
-    });
+    let script = "exec >out; sleep 600 & echo up; exec sleep 600";
+    let id = start(&mut hostile, script, |spec| spec.process.linger = true);
+    until_written(&hostile, id, "up\n");
     let killed = Ask::Signal(id, signal(TERM), Whom::Main);
     assert_eq!(hostile.ask(killed.clone()).0, Reply::Done);
     hostile.event(|event| match event {
