@@ -73,12 +73,15 @@ fn full_screen_programs_draw_take_keys_and_leave_the_screen_as_it_was() {
     screen.line("clear; top");
     screen.shows("PID");
     screen.ok(&["resize-window", "-x", "60", "-y", "20"]);
+    // top takes all that was typed until it looks, and drops what follows the q (tcflush(3)).
     screen.keys(&["q"]);
+    screen.shows("far>");
     screen.line("clear; seq 1000 | less");
     screen.shows("10");
     screen.keys(&["G"]);
     screen.shows("1000");
     screen.keys(&["q"]);
+    screen.shows("far>");
     screen.ok(&["resize-window", "-x", "80", "-y", "24"]);
     screen.line("exit");
     screen.comes_back(&modes);
