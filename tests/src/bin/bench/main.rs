@@ -3,7 +3,8 @@
 //!
 //! ```text
 //! bench [--rounds N] [--idle-seconds N] [--files N] [SUBJECT] …     (make bench; all, or of:
-//!       output fanout input terminal copy latency start idle growth namespaces cli)
+//!       output fanout input terminal copy latency handshake start idle growth namespaces
+//!       cli)
 //! bench compare [--rounds N] LABEL=BIN_DIR[,PROFILE] …
 //! bench growth-of ROUNDS ADDRESS KEYS SUPERVISOR          (make bench-guest: of a server that runs)
 //! ```
@@ -24,6 +25,7 @@ mod compare;
 mod copy;
 mod fanout;
 mod growth;
+mod handshake;
 mod idle;
 mod input;
 mod latency;
@@ -50,13 +52,14 @@ use table::Summary;
 /// What a subject adds to the summary.
 type Measure = fn(&Bench, &mut Summary) -> anyhow::Result<()>;
 
-const SUBJECTS: [(&str, Measure); 11] = [
+const SUBJECTS: [(&str, Measure); 12] = [
     ("output", output::measure),
     ("fanout", fanout::measure),
     ("input", input::measure),
     ("terminal", terminal::measure),
     ("copy", copy::measure),
     ("latency", latency::measure),
+    ("handshake", handshake::measure),
     ("start", start::measure),
     ("idle", idle::measure),
     ("growth", growth::measure),
@@ -69,6 +72,7 @@ fn main() -> ExitCode {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let done = match words[..] {
         // It is made of other parts.
+        ["part", "sign", key] => handshake::sign(key),
         ["part", "namespaces", profile, tree] => in_namespaces(profile, tree),
         ["part", ..] => terminal_parts::run(&arguments[1..]),
         ["compare", "--rounds", rounds, ..] => rounds
