@@ -8,11 +8,12 @@
 use std::cell::Cell;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use prn_api_frontend::log;
 use prn_ipc_protocol::config;
 use prn_ipc_protocol::types::Millis;
@@ -35,6 +36,10 @@ use crate::quota::{Full, Limit, Quota, Which};
 /// How long to wait when a connection can't be accepted for want of descriptors or memory: the
 /// listener stays readable, so without a pause this would spin.
 const BACK_OFF: Duration = Duration::from_millis(50);
+
+/// How long to wait for the descriptor of a handshake that was pushed out: its task has to run. Those
+/// who wait behind a hundred strangers wait a hundred times as long.
+const LEAVING: Duration = Duration::from_millis(1);
 
 /// Unanswered probes that end a silent connection. The first comes after half of the time that a
 /// peer has, and they share the other half.
@@ -183,7 +188,7 @@ impl Acceptor {
         loop {
             match self.listener.accept().await {
                 Ok((stream, peer)) => {
-                    starved = false;
+                    starved = starved && is_waited_for(&self.listener);
                     let stream = Arc::new(stream);
                     let (number, pushed_out) =
                         self.shared.pending.enter(peer.ip(), Arc::clone(&stream));
@@ -201,12 +206,15 @@ impl Acceptor {
                     self.shared.log.listener.line(format_args!(
                         "no connection can be accepted for now: {error}"
                     ));
-                    // Its descriptor may be the one that is missing. Not at the first time:
-                    // accept(2) also wants a descriptor when nobody waits, and what took the last
-                    // one may be a client's handshake.
-                    if std::mem::replace(&mut starved, true) {
-                        self.shared.pending.push_out();
+                    // accept(2) wants a descriptor also when nobody waits. Who waits is let in for a
+                    // handshake that is under way, but not at the first time: what took the last
+                    // descriptor may be a client's.
+                    let waits = is_waited_for(&self.listener);
+                    if starved && waits && self.shared.pending.push_out() {
+                        tokio::time::sleep(LEAVING).await;
+                        continue;
                     }
+                    starved = waits;
                     tokio::time::sleep(BACK_OFF).await;
                 }
             }
@@ -219,6 +227,12 @@ impl Acceptor {
         // Each connection that is served holds a receiver. Either way this process ends now.
         drop(tokio::time::timeout(within, self.shared.closing.closed()).await);
     }
+}
+
+/// Whether a connection waits to be accepted.
+fn is_waited_for(listener: &TcpListener) -> bool {
+    let mut listener = [PollFd::new(listener.as_fd(), PollFlags::POLLIN)];
+    poll(&mut listener, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
 }
 
 /// Whether an error of accept(2) is about one connection, not about this process.

@@ -132,9 +132,9 @@ impl<S: Heard> Pending<S> {
         self.lock().by_number.len() >= self.max
     }
 
-    /// Ends one, for want of what it uses.
-    pub fn push_out(&self) {
-        self.lock().push_out();
+    /// Ends one, for want of what it uses. Returns whether there was one.
+    pub fn push_out(&self) -> bool {
+        self.lock().push_out()
     }
 
     // No code under the lock can panic; were it poisoned, the entries would still be whole.
@@ -169,7 +169,7 @@ impl<S: Heard> Entries<S> {
         }
     }
 
-    fn push_out(&mut self) {
+    fn push_out(&mut self) -> bool {
         self.listen();
         let mut counts: HashMap<Network, usize> = HashMap::new();
         for entry in self.by_number.values() {
@@ -189,9 +189,8 @@ impl<S: Heard> Entries<S> {
             speaking
         };
         let oldest = group.into_iter().min_by_key(|(_, entry)| entry.since);
-        if let Some(number) = oldest.map(|(number, _)| *number) {
-            self.by_number.remove(&number);
-        }
+        let oldest = oldest.map(|(number, _)| *number);
+        oldest.is_some_and(|number| self.by_number.remove(&number).is_some())
     }
 }
 
