@@ -1,15 +1,20 @@
-//! The TLS profile of both ends: TLS 1.3 alone, Ed25519 alone, one self-signed certificate a side,
-//! pinned by the other.
+//! The TLS profile of both ends: TLS 1.3 alone, Ed25519 unless P-256 is asked for, and peers that are
+//! known by their certificates, by their keys, or by an authority and a name.
 //!
 //! Runs in the frontend and in clients; `prn server start` uses it to check what it was given
-//! before anything listens. It trusts the pins and nothing that a peer says of itself. A peer is
-//! accepted when its certificate equals a pin byte for byte, is inside its validity period, and the
-//! handshake is signed by that certificate's key. Names, issuer and the CA flag are not looked at:
-//! the pin is the identity (RFC 7469 speaks of pins; here the whole DER is one).
+//! before anything listens. It trusts the pins and authorities, and nothing that a peer says of itself. A
+//! peer is accepted when it is known ([`Known`] says how), is inside its validity period, and the
+//! handshake is signed by its certificate's key. Of what is pinned, names, issuer and the CA flag are
+//! not looked at: the pin is the identity (RFC 7469 speaks of pins of keys; the whole DER is one too).
 
+mod authority;
 mod certificate;
+mod chain;
 mod error;
+mod fingerprint;
 mod key;
+mod kind;
+mod names;
 mod peers;
 mod pem;
 
@@ -22,48 +27,54 @@ use rustls::server::NoServerSessionStorage;
 use rustls::sign::SingleCertAndKey;
 use rustls::{ClientConfig, ServerConfig};
 
+pub use authority::{AuthorityCertificate, RevocationList};
 pub use certificate::{Certificate, Fingerprint, Remaining, shown_time};
 pub use error::{Outside, TlsError};
-pub use key::{Key, check_key};
-pub use peers::WrongServer;
+pub use fingerprint::KeyFingerprint;
+pub use key::{Key, Own, check_key};
+pub use kind::{KeyKind, KeyKinds};
+pub use names::NameRule;
+pub use peers::{Clients, Known, NamedServer, Peer, Recognised, Refusal, Server, WrongServer};
 
 use key::certified_key;
-use peers::PinnedPeers;
+use peers::{ClientVerifier, ServerVerifier};
 
 /// The only application protocol: HTTP/2, as gRPC needs it (RFC 9113, section 3.2).
 pub const ALPN: &[u8] = b"h2";
 
-/// The server's side: `pins` are the clients that are let in.
+/// The server's side, for the clients that are let in.
+///
+/// # Errors
+/// If nobody is, or something of what they are known by is refused.
 pub fn server_config(
-    certificate: &Certificate,
+    own: impl Into<Own>,
     key: &Key,
-    pins: Vec<Certificate>,
+    clients: impl Into<Clients>,
 ) -> Result<ServerConfig, TlsError> {
-    watched_server_config(certificate, key, pins, |_| {})
+    let known = Arc::new(Known::new(clients.into())?);
+    watched_server_config(own, key, &known, |_, _| {})
 }
 
-/// The same; `shown` hears of each certificate that a client shows, pinned or not, before it is
-/// judged, in the same poll: after a handshake that failed, rustls does not tell whose it was.
+/// The same; `judged` hears of each certificate that a client shows, and of why it is refused, in the
+/// same poll: after a handshake that failed, rustls does not tell whose it was.
+///
+/// # Errors
+/// If the certificate and the key are not a pair that is taken.
 pub fn watched_server_config(
-    certificate: &Certificate,
+    own: impl Into<Own>,
     key: &Key,
-    pins: Vec<Certificate>,
-    shown: fn(Fingerprint),
+    known: &Arc<Known>,
+    judged: fn(Fingerprint, Option<Refusal>),
 ) -> Result<ServerConfig, TlsError> {
-    if pins.is_empty() {
-        return Err(TlsError::NoPins);
-    }
-    let provider = provider();
-    let verifier = PinnedPeers {
-        shown,
-        pins,
-        algorithms: provider.signature_verification_algorithms,
+    let verifier = ClientVerifier {
+        known: Arc::clone(known),
+        judged,
     };
-    let mut config = ServerConfig::builder_with_provider(provider)
+    let mut config = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .with_client_cert_verifier(Arc::new(verifier))
         .with_cert_resolver(Arc::new(SingleCertAndKey::from(certified_key(
-            certificate,
+            &own.into(),
             key,
         )?)));
     config.alpn_protocols = vec![ALPN.to_vec()];
@@ -76,39 +87,43 @@ pub fn watched_server_config(
 }
 
 /// The client's side: `server` is the one server that is talked to.
+///
+/// # Errors
+/// If nothing says which it is, or the certificate and the key are not a pair that is taken.
 pub fn client_config(
-    certificate: &Certificate,
+    own: impl Into<Own>,
     key: &Key,
-    server: Certificate,
+    server: impl Into<Server>,
 ) -> Result<ClientConfig, TlsError> {
-    let provider = provider();
-    let verifier = PinnedPeers {
-        shown: |_| {},
-        pins: vec![server],
-        algorithms: provider.signature_verification_algorithms,
-    };
-    let mut config = ClientConfig::builder_with_provider(provider)
+    let verifier = ServerVerifier::new(server.into())?;
+    let mut config = ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(verifier))
         .with_client_cert_resolver(Arc::new(SingleCertAndKey::from(certified_key(
-            certificate,
+            &own.into(),
             key,
         )?)));
     config.alpn_protocols = vec![ALPN.to_vec()];
     config.resumption = Resumption::disabled();
-    // The pin is the name.
+    // Whom it is for is nobody's business, and the server has one certificate.
     config.enable_sni = false;
     Ok(config)
 }
 
 /// ring, with the suite first that is fastest on machines with AES instructions.
 fn provider() -> Arc<CryptoProvider> {
+    provider_for(KeyKinds::default())
+}
+
+/// The same, for chains of these kinds of keys.
+fn provider_for(kinds: KeyKinds) -> Arc<CryptoProvider> {
     let mut provider = default_provider();
     provider.cipher_suites = vec![
         cipher_suite::TLS13_AES_128_GCM_SHA256,
         cipher_suite::TLS13_AES_256_GCM_SHA384,
         cipher_suite::TLS13_CHACHA20_POLY1305_SHA256,
     ];
+    provider.signature_verification_algorithms = *kinds.algorithms();
     Arc::new(provider)
 }

@@ -1333,7 +1333,7 @@ fn server_config(identity: &Identity, pins: &[&Identity]) -> rustls::ServerConfi
     tls::server_config(
         &certificate(identity),
         &key,
-        pins.iter().map(|pin| certificate(pin)).collect(),
+        pins.iter().map(|pin| certificate(pin)).collect::<Vec<_>>(),
     )
     .unwrap()
 }

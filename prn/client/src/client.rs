@@ -59,7 +59,7 @@ impl Client {
     /// [`ClientError::Connect`], [`ClientError::Timeout`], [`ClientError::WrongServer`], [`ClientError::Handshake`].
     pub async fn connect(address: &str, credentials: &Credentials) -> Result<Self, ClientError> {
         let config = tls::client_config(
-            &credentials.certificate,
+            &credentials.own,
             &credentials.key,
             credentials.server.clone(),
         )?;

@@ -6,18 +6,16 @@
 use std::fmt;
 use std::time::Duration;
 
+use rustls::CertificateError;
 use rustls::pki_types::pem::SectionKind;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::ParsedCertificate;
 use x509_parser::prelude::{ASN1Time, FromDer, X509Certificate, X509Version};
 
 use super::error::{Outside, TlsError};
+use super::fingerprint::KeyFingerprint;
+use super::kind::{KeyKind, KeyKinds, PublicKey};
 use super::pem::sole_section;
-
-/// DER of an Ed25519 SubjectPublicKeyInfo up to the 32 bytes of the key (RFC 8410, section 4).
-const ED25519_KEY: [u8; 12] = [
-    0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00,
-];
 
 /// How long a certificate is still valid.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +26,12 @@ pub struct Remaining {
     pub until: String,
 }
 
+/// SHA-256 of some bytes.
+pub(super) fn sha256(bytes: &[u8]) -> [u8; 32] {
+    let hash = ring::digest::digest(&ring::digest::SHA256, bytes);
+    hash.as_ref().first_chunk().copied().unwrap_or_default()
+}
+
 /// SHA-256 of a certificate's DER, shown as 64 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Fingerprint([u8; 32]);
@@ -35,14 +39,7 @@ pub struct Fingerprint([u8; 32]);
 impl Fingerprint {
     /// Of any DER.
     pub fn of(der: &[u8]) -> Self {
-        let mut bytes = [0; 32];
-        for (to, from) in bytes
-            .iter_mut()
-            .zip(ring::digest::digest(&ring::digest::SHA256, der).as_ref())
-        {
-            *to = *from;
-        }
-        Self(bytes)
+        Self(sha256(der))
     }
 }
 
@@ -59,10 +56,13 @@ impl fmt::Debug for Fingerprint {
     }
 }
 
-/// A certificate that prn can use or pin: X.509 v3, Ed25519, allowed to sign.
+/// A certificate that prn can use or pin: X.509 v3, Ed25519 or P-256, allowed to sign.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Certificate {
     pub(super) der: CertificateDer<'static>,
+    kind: KeyKind,
+    fingerprints: [KeyFingerprint; 2],
+    validity: Validity,
 }
 
 impl Certificate {
@@ -81,27 +81,25 @@ impl Certificate {
         if parsed.version() != X509Version::V3 {
             return Err(TlsError::NotVersion3);
         }
-        // Whole, as the handshake's signature check compares it: a pin whose key has parameters or
-        // another length could never connect.
-        if parsed
-            .public_key()
-            .raw
-            .strip_prefix(&ED25519_KEY)
-            .map(<[u8]>::len)
-            != Some(32)
-        {
-            return Err(TlsError::NotEd25519);
-        }
+        let info = parsed.public_key().raw;
+        let key = PublicKey::of(info).ok_or(TlsError::NotEd25519)?;
+        let fingerprints = KeyFingerprint::both(info).ok_or(TlsError::NotEd25519)?;
         if let Ok(Some(usage)) = parsed.key_usage()
             && !usage.value.digital_signature()
         {
             return Err(TlsError::NoDigitalSignature);
         }
+        let (kind, validity) = (key.kind, Validity::of(&parsed));
         let der = CertificateDer::from(der);
         // What the handshake's signature check will parse must be parsable now, not at the first
         // connection.
         ParsedCertificate::try_from(&der).map_err(|_| TlsError::Malformed)?;
-        Ok(Self { der })
+        Ok(Self {
+            der,
+            kind,
+            fingerprints,
+            validity,
+        })
     }
 
     /// Its DER.
@@ -114,44 +112,110 @@ impl Certificate {
         Fingerprint::of(&self.der)
     }
 
+    /// The kind of its key.
+    pub fn kind(&self) -> KeyKind {
+        self.kind
+    }
+
+    /// Checks that its key is of one of these kinds.
+    pub fn check_kind(&self, kinds: KeyKinds) -> Result<(), TlsError> {
+        match (kinds.takes(self.kind), self.kind) {
+            (true, _) => Ok(()),
+            (false, KeyKind::P256) => Err(TlsError::P256NotAllowed),
+            (false, KeyKind::Ed25519) => Err(TlsError::NotP256),
+        }
+    }
+
+    /// The fingerprints of its key: as ssh prints it, and as curl takes it.
+    pub fn key_fingerprints(&self) -> [KeyFingerprint; 2] {
+        self.fingerprints
+    }
+
     /// Checks that `now` (since the Unix epoch) lies in its validity period, both ends included
     /// (RFC 5280, 4.1.2.5).
     pub fn check_validity(&self, now: Duration) -> Result<(), TlsError> {
-        let (_, parsed) = X509Certificate::from_der(&self.der).map_err(|_| TlsError::Malformed)?;
-        let validity = parsed.validity();
-        let outside = match period(&parsed, now) {
-            Period::Inside => return Ok(()),
-            Period::Before => Outside::Before,
-            Period::After => Outside::After,
-        };
-        Err(TlsError::NotValidNow {
-            from: validity.not_before.to_string(),
-            until: validity.not_after.to_string(),
-            now: shown_time(now),
-            outside,
-        })
+        self.validity.check(now)
+    }
+
+    /// The period itself.
+    pub(super) fn validity(&self) -> Validity {
+        self.validity
     }
 
     /// Until when it is valid, since the Unix epoch. `None` if that lies before it, or is no time.
     pub fn not_after(&self) -> Option<Duration> {
-        let (_, parsed) = X509Certificate::from_der(&self.der).ok()?;
-        let end = u64::try_from(parsed.validity().not_after.timestamp()).ok()?;
+        let end = u64::try_from(self.validity.not_after.timestamp()).ok()?;
         Some(Duration::from_secs(end))
     }
 
     /// How long it is valid from `now` (since the Unix epoch) on. `None` if it no longer is.
     pub fn remaining(&self, now: Duration) -> Option<Remaining> {
-        let (_, parsed) = X509Certificate::from_der(&self.der).ok()?;
-        let until = parsed.validity().not_after;
         Some(Remaining {
             left: self.not_after()?.checked_sub(now)?,
-            until: until.to_string(),
+            until: self.validity.not_after.to_string(),
         })
     }
 }
 
+/// When a certificate is valid: both ends included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Validity {
+    not_before: ASN1Time,
+    not_after: ASN1Time,
+}
+
+impl Validity {
+    pub fn of(certificate: &X509Certificate<'_>) -> Self {
+        let validity = certificate.validity();
+        Self {
+            not_before: validity.not_before,
+            not_after: validity.not_after,
+        }
+    }
+
+    /// Where a time since the Unix epoch lies that is outside of it.
+    fn outside(&self, now: Duration) -> Option<Outside> {
+        let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
+        if now < self.not_before.timestamp() {
+            Some(Outside::Before)
+        } else if now > self.not_after.timestamp() {
+            Some(Outside::After)
+        } else {
+            None
+        }
+    }
+
+    pub fn check(&self, now: Duration) -> Result<(), TlsError> {
+        match self.outside(now) {
+            None => Ok(()),
+            Some(outside) => Err(TlsError::NotValidNow {
+                from: self.not_before.to_string(),
+                until: self.not_after.to_string(),
+                now: shown_time(now),
+                outside,
+            }),
+        }
+    }
+
+    /// The same as rustls says it.
+    pub fn check_for_rustls(&self, time: UnixTime) -> Result<(), CertificateError> {
+        match self.outside(Duration::from_secs(time.as_secs())) {
+            None => Ok(()),
+            // With both times: a clock that is wrong is seen in them.
+            Some(Outside::Before) => Err(CertificateError::NotValidYetContext {
+                time,
+                not_before: instant(self.not_before),
+            }),
+            Some(Outside::After) => Err(CertificateError::ExpiredContext {
+                time,
+                not_after: instant(self.not_after),
+            }),
+        }
+    }
+}
+
 /// For rustls, which knows no time before 1970.
-pub(super) fn instant(time: ASN1Time) -> UnixTime {
+fn instant(time: ASN1Time) -> UnixTime {
     let seconds = u64::try_from(time.timestamp()).unwrap_or(0);
     UnixTime::since_unix_epoch(Duration::from_secs(seconds))
 }
@@ -164,22 +228,4 @@ pub fn shown_time(since_epoch: Duration) -> String {
         .and_then(|seconds| ASN1Time::from_timestamp(seconds).ok())
         .map(|time| time.to_string())
         .unwrap_or_default()
-}
-
-pub(super) enum Period {
-    Before,
-    Inside,
-    After,
-}
-
-pub(super) fn period(certificate: &X509Certificate<'_>, now: Duration) -> Period {
-    let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
-    let validity = certificate.validity();
-    if now < validity.not_before.timestamp() {
-        Period::Before
-    } else if now > validity.not_after.timestamp() {
-        Period::After
-    } else {
-        Period::Inside
-    }
 }

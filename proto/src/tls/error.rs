@@ -6,6 +6,7 @@
 use std::fmt;
 
 use super::certificate::Fingerprint;
+use super::kind::KeyKind;
 
 /// Why a certificate or a key was not taken.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +35,14 @@ pub enum TlsError {
     /// Its public key is not an Ed25519 one.
     #[error("its key is not Ed25519: make one with `prn keygen`")]
     NotEd25519,
+    /// Its public key is P-256, which nobody has allowed.
+    #[error(
+        "its key is not Ed25519 but P-256: make one with `prn keygen`, or allow both with allow-p256"
+    )]
+    P256NotAllowed,
+    /// Its public key is Ed25519, and P-256 alone is taken.
+    #[error("its key is Ed25519, and P-256 alone is taken here")]
+    NotP256,
     /// Its key usage extension leaves out digitalSignature.
     #[error("its key usage does not allow signatures")]
     NoDigitalSignature,
@@ -49,18 +58,52 @@ pub enum TlsError {
         /// On which side of the period.
         outside: Outside,
     },
-    /// The key is not a PKCS#8 Ed25519 private key.
-    #[error("not an Ed25519 private key in PKCS#8 form: make one with `prn keygen`")]
-    BadKey,
+    /// The key is not a PKCS#8 private key of the certificate's kind.
+    #[error(
+        "not {} {_0} private key in PKCS#8 form: make one with `prn keygen`",
+        article(_0)
+    )]
+    BadKey(KeyKind),
     /// The private key belongs to another certificate.
     #[error("the private key does not belong to the certificate {0}")]
     KeyMismatch(Fingerprint),
+    /// It is no certificate of an authority.
+    #[error("it is no certificate authority's: it has no CA:TRUE, or may not sign certificates")]
+    NoAuthority,
+    /// It is no list of what is revoked.
+    #[error(
+        "not a certificate revocation list (version 2, with a number and the time of the next one)"
+    )]
+    MalformedList,
+    /// It is no fingerprint of a key.
+    #[error(
+        "{0:?} is not a key's fingerprint: write SHA256:… as `ssh-keygen -l` prints it, or sha256//… as curl takes it; `prn keygen --show CERT` prints both"
+    )]
+    NoFingerprint(String),
+    /// It is no rule for names.
+    #[error(
+        "{0:?} names no certificates: write \"uri:spiffe://prod/ci\", \"uri:spiffe://prod/*\", \"dns:ci.example\" or \"dns:*.example\""
+    )]
+    NoNameRule(String),
+    /// It is no name of a server.
+    #[error("{0:?} is no name of a server: write a DNS name, or an IP address")]
+    NoServerName(String),
     /// Nobody would be let in.
     #[error("no client certificate is pinned, so nobody could connect")]
     NoPins,
+    /// No server is named.
+    #[error("nothing says which server is talked to")]
+    NoServer,
     /// rustls refused the configuration.
     #[error("TLS configuration refused")]
     Rustls(#[from] rustls::Error),
+}
+
+fn article(kind: &KeyKind) -> &'static str {
+    match kind {
+        KeyKind::Ed25519 => "an",
+        KeyKind::P256 => "a",
+    }
 }
 
 /// Where a time lies that is outside a validity period. Shown as what to do about it.

@@ -5,14 +5,17 @@
 
 use std::fmt;
 
+use rustls::crypto::ring::sign::{any_ecdsa_type, any_eddsa_type};
 use rustls::pki_types::PrivatePkcs8KeyDer;
 use rustls::pki_types::pem::SectionKind;
 use rustls::sign::CertifiedKey;
 use zeroize::Zeroizing;
 
+use super::authority::AuthorityCertificate;
 use super::certificate::Certificate;
 use super::error::TlsError;
-use super::pem::sole_section;
+use super::kind::KeyKind;
+use super::pem::{sections, sole_section};
 
 /// A private key, wiped from memory when dropped.
 pub struct Key {
@@ -44,22 +47,88 @@ impl fmt::Debug for Key {
     }
 }
 
-/// Checks that `key` belongs to `certificate`.
-pub fn check_key(certificate: &Certificate, key: &Key) -> Result<(), TlsError> {
-    certified_key(certificate, key).map(drop)
+/// What a side shows of itself: its certificate, and those between it and an authority of the other side.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Own {
+    /// Its certificate.
+    pub certificate: Certificate,
+    /// The others, from its issuer upwards. A side that is pinned has none: it shows its certificate
+    /// alone.
+    pub issuers: Vec<AuthorityCertificate>,
 }
 
-pub(super) fn certified_key(
-    certificate: &Certificate,
-    key: &Key,
-) -> Result<CertifiedKey, TlsError> {
+impl Own {
+    /// From PEM text that holds the certificate first, and then those of its issuers, if there are any.
+    ///
+    /// # Errors
+    /// If there is anything else in it, or one of them cannot be used.
+    pub fn from_pem(pem: &[u8]) -> Result<Self, TlsError> {
+        let mut sections = sections(pem, SectionKind::Certificate, CERTIFICATE)?.into_iter();
+        let first = sections.next().ok_or(TlsError::Missing(CERTIFICATE))?;
+        let certificate = Certificate::from_der(first.to_vec())?;
+        let issuers: Vec<_> = sections
+            .map(|der| AuthorityCertificate::from_der(der.to_vec()))
+            .collect();
+        let count = issuers.len() + 1;
+        let issuers: Result<_, TlsError> = issuers.into_iter().collect();
+        match issuers {
+            Ok(issuers) => Ok(Self {
+                certificate,
+                issuers,
+            }),
+            // A certificate beside it that is no authority's is most often somebody else's.
+            Err(TlsError::NoAuthority) => Err(TlsError::Unexpected {
+                expected: CERTIFICATE,
+                found: vec![CERTIFICATE; count].join(" and "),
+            }),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl From<&Certificate> for Own {
+    fn from(certificate: &Certificate) -> Self {
+        Self {
+            certificate: certificate.clone(),
+            issuers: Vec::new(),
+        }
+    }
+}
+
+impl From<Certificate> for Own {
+    fn from(certificate: Certificate) -> Self {
+        Self::from(&certificate)
+    }
+}
+
+impl From<&Own> for Own {
+    fn from(own: &Own) -> Self {
+        own.clone()
+    }
+}
+
+/// The label of certificates.
+const CERTIFICATE: &str = "CERTIFICATE";
+
+/// Checks that `key` belongs to `certificate`.
+pub fn check_key(certificate: &Certificate, key: &Key) -> Result<(), TlsError> {
+    certified_key(&certificate.into(), key).map(drop)
+}
+
+pub(super) fn certified_key(own: &Own, key: &Key) -> Result<CertifiedKey, TlsError> {
     let pkcs8 = PrivatePkcs8KeyDer::from(key.der.as_slice());
-    let signer =
-        rustls::crypto::ring::sign::any_eddsa_type(&pkcs8).map_err(|_| TlsError::BadKey)?;
-    let certified = CertifiedKey::new(vec![certificate.der.clone()], signer);
+    let kind = own.certificate.kind();
+    let signer = match kind {
+        KeyKind::Ed25519 => any_eddsa_type(&pkcs8),
+        KeyKind::P256 => any_ecdsa_type(&pkcs8.into()),
+    };
+    let signer = signer.map_err(|_| TlsError::BadKey(kind))?;
+    let issuers = own.issuers.iter().map(|issuer| issuer.der.clone());
+    let shown = std::iter::once(own.certificate.der.clone()).chain(issuers);
+    let certified = CertifiedKey::new(shown.collect(), signer);
     // "Unknown" is a mismatch too: a key that can't be shown to belong is not taken.
     certified
         .keys_match()
-        .map_err(|_| TlsError::KeyMismatch(certificate.fingerprint()))?;
+        .map_err(|_| TlsError::KeyMismatch(own.certificate.fingerprint()))?;
     Ok(certified)
 }
