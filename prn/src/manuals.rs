@@ -97,6 +97,14 @@ const CLIENT: &[(&str, &str)] = &[
         "Its certificate (PEM): a file, or a list of several; relative to the folder of the file that says so.",
     ),
     (
+        "fingerprint",
+        "Instead or beside it, its key's fingerprint, or a list of several: SHA256:… as ssh-keygen -l prints it, or sha256//… as curl takes it. prn keygen --show CERT prints both.",
+    ),
+    (
+        "san",
+        "Instead or beside these, its name in certificates that client-ca has signed, or a list of several: \"uri:spiffe://prod/ci\", \"uri:spiffe://prod/*\" (all below it), \"dns:ci.example\", \"dns:*.example\" (one label). Of rules for one name the most exact one counts; a certificate with names of two clients is refused.",
+    ),
+    (
         "role",
         "What it may do: viewer, operator, runner, admin, or the name of a [[role]].",
     ),

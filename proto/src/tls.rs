@@ -12,25 +12,26 @@ mod certificate;
 mod chain;
 mod error;
 mod fingerprint;
+mod hash;
 mod key;
 mod kind;
 mod names;
 mod peers;
 mod pem;
+mod provider;
 
 use std::sync::Arc;
 
 use rustls::client::Resumption;
-use rustls::crypto::CryptoProvider;
-use rustls::crypto::ring::{cipher_suite, default_provider};
 use rustls::server::NoServerSessionStorage;
 use rustls::sign::SingleCertAndKey;
 use rustls::{ClientConfig, ServerConfig};
 
 pub use authority::{AuthorityCertificate, RevocationList};
-pub use certificate::{Certificate, Fingerprint, Remaining, shown_time};
+pub use certificate::{Certificate, Remaining, shown_time};
 pub use error::{Outside, TlsError};
 pub use fingerprint::KeyFingerprint;
+pub use hash::Fingerprint;
 pub use key::{Key, Own, check_key};
 pub use kind::{KeyKind, KeyKinds};
 pub use names::NameRule;
@@ -38,6 +39,7 @@ pub use peers::{Clients, Known, NamedServer, Peer, Recognised, Refusal, Server, 
 
 use key::certified_key;
 use peers::{ClientVerifier, ServerVerifier};
+use provider::provider;
 
 /// The only application protocol: HTTP/2, as gRPC needs it (RFC 9113, section 3.2).
 pub const ALPN: &[u8] = b"h2";
@@ -109,21 +111,4 @@ pub fn client_config(
     // Whom it is for is nobody's business, and the server has one certificate.
     config.enable_sni = false;
     Ok(config)
-}
-
-/// ring, with the suite first that is fastest on machines with AES instructions.
-fn provider() -> Arc<CryptoProvider> {
-    provider_for(KeyKinds::default())
-}
-
-/// The same, for chains of these kinds of keys.
-fn provider_for(kinds: KeyKinds) -> Arc<CryptoProvider> {
-    let mut provider = default_provider();
-    provider.cipher_suites = vec![
-        cipher_suite::TLS13_AES_128_GCM_SHA256,
-        cipher_suite::TLS13_AES_256_GCM_SHA384,
-        cipher_suite::TLS13_CHACHA20_POLY1305_SHA256,
-    ];
-    provider.signature_verification_algorithms = *kinds.algorithms();
-    Arc::new(provider)
 }

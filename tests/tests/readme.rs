@@ -490,6 +490,7 @@ fn the_tutorial_goes_as_it_is_shown() {
 const ACCESS: &[&str] = &[
     "Give a client a role",
     "Write a role",
+    "Know a client by its key, or by an authority",
     "Check it",
     "Ask before somebody tries",
     "Let it work",

@@ -14,8 +14,9 @@ use webpki::OwnedCertRevocationList;
 use x509_parser::prelude::{FromDer, X509Certificate, X509Version};
 use x509_parser::revocation_list::CertificateRevocationList;
 
-use super::certificate::{Fingerprint, Validity};
+use super::certificate::Validity;
 use super::error::TlsError;
+use super::hash::Fingerprint;
 use super::kind::{KeyKind, PublicKey};
 use super::pem::sole_section;
 
@@ -25,6 +26,7 @@ pub struct AuthorityCertificate {
     pub(super) der: CertificateDer<'static>,
     kind: KeyKind,
     validity: Validity,
+    path_len: Option<u32>,
 }
 
 impl AuthorityCertificate {
@@ -49,10 +51,15 @@ impl AuthorityCertificate {
             return Err(TlsError::NoAuthority);
         }
         let (kind, validity) = (key.kind, Validity::of(&parsed));
+        let constraints = parsed
+            .basic_constraints()
+            .map_err(|_| TlsError::Malformed)?;
+        let path_len = constraints.and_then(|found| found.value.path_len_constraint);
         let made = Self {
             der: CertificateDer::from(der),
             kind,
             validity,
+            path_len,
         };
         // What the handshake will take it for must be found now, not at the first connection.
         made.roots()?;
@@ -77,6 +84,16 @@ impl AuthorityCertificate {
     /// Checks that `now` (since the Unix epoch) lies in its validity period.
     pub fn check_validity(&self, now: Duration) -> Result<(), TlsError> {
         self.validity.check(now)
+    }
+
+    /// Whether it allows so many authorities between it and a peer: those that the peer has shown, but for
+    /// itself. webpki asks that of those alone, and not of the one that it starts at.
+    pub(super) fn allows(&self, shown: &[CertificateDer<'_>]) -> bool {
+        let others = shown.iter().filter(|other| self.der != **other).count();
+        let Some(most) = self.path_len else {
+            return true;
+        };
+        usize::try_from(most).is_ok_and(|most| others <= most)
     }
 
     /// As rustls takes it.

@@ -3,7 +3,6 @@
 //! Runs at both ends, and in `prn server start`. A certificate is parsed here once, strictly: what the
 //! handshake would stumble over later is refused now.
 
-use std::fmt;
 use std::time::Duration;
 
 use rustls::CertificateError;
@@ -14,6 +13,7 @@ use x509_parser::prelude::{ASN1Time, FromDer, X509Certificate, X509Version};
 
 use super::error::{Outside, TlsError};
 use super::fingerprint::KeyFingerprint;
+use super::hash::Fingerprint;
 use super::kind::{KeyKind, KeyKinds, PublicKey};
 use super::pem::sole_section;
 
@@ -24,36 +24,6 @@ pub struct Remaining {
     pub left: Duration,
     /// That instant, UTC.
     pub until: String,
-}
-
-/// SHA-256 of some bytes.
-pub(super) fn sha256(bytes: &[u8]) -> [u8; 32] {
-    let hash = ring::digest::digest(&ring::digest::SHA256, bytes);
-    hash.as_ref().first_chunk().copied().unwrap_or_default()
-}
-
-/// SHA-256 of a certificate's DER, shown as 64 hexadecimal digits.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Fingerprint([u8; 32]);
-
-impl Fingerprint {
-    /// Of any DER.
-    pub fn of(der: &[u8]) -> Self {
-        Self(sha256(der))
-    }
-}
-
-impl fmt::Display for Fingerprint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("sha256:")?;
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
-}
-
-impl fmt::Debug for Fingerprint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
 }
 
 /// A certificate that prn can use or pin: X.509 v3, Ed25519 or P-256, allowed to sign.

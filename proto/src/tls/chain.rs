@@ -8,15 +8,15 @@ use std::time::Duration;
 
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::ServerCertVerifier;
-use rustls::pki_types::UnixTime;
+use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
-use rustls::{CertificateError, Error};
+use rustls::{CertificateError, Error, OtherError};
 
 use super::authority::{AuthorityCertificate, RevocationList};
 use super::error::TlsError;
 use super::kind::KeyKinds;
-use super::provider_for;
+use super::provider::provider_for;
 
 /// An authority, and what checks chains up to it.
 #[derive(Debug)]
@@ -66,9 +66,10 @@ pub(super) fn of_servers(
     chains.collect()
 }
 
-/// Whether one of the authorities stands for it; else why the one that comes nearest does not.
+/// Whether one of the authorities stands for it, with the others that were shown; else why the one that comes nearest does not.
 pub(super) fn check<V: ?Sized>(
     chains: &[Chain<V>],
+    shown: &[CertificateDer<'_>],
     now: UnixTime,
     verify: impl Fn(&V) -> Result<(), Error>,
 ) -> Result<(), Error> {
@@ -80,12 +81,18 @@ pub(super) fn check<V: ?Sized>(
             continue;
         }
         match verify(&chain.verifier) {
-            Ok(()) => return Ok(()),
+            Ok(()) if chain.authority.allows(shown) => return Ok(()),
+            Ok(()) => nearest = too_long(),
             Err(error) if error != unknown => nearest = error,
             Err(_) => {}
         }
     }
     Err(nearest)
+}
+
+fn too_long() -> Error {
+    let error = Arc::new(webpki::Error::PathLenConstraintViolated);
+    CertificateError::Other(OtherError(error)).into()
 }
 
 /// Why a chain is refused, for the operator.

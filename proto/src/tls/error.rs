@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use super::certificate::Fingerprint;
+use super::hash::Fingerprint;
 use super::kind::KeyKind;
 
 /// Why a certificate or a key was not taken.

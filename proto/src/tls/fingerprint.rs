@@ -14,8 +14,8 @@ use std::str::FromStr;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 
-use super::certificate::sha256;
 use super::error::TlsError;
+use super::hash::sha256;
 use super::kind::{KeyKind, PublicKey};
 
 /// What the form of ssh begins with.

@@ -25,10 +25,11 @@ use rustls::{
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::authority::{AuthorityCertificate, RevocationList};
-use super::certificate::{Certificate, Fingerprint};
+use super::certificate::Certificate;
 use super::chain::{self, Chain};
 use super::error::TlsError;
 use super::fingerprint::KeyFingerprint;
+use super::hash::Fingerprint;
 use super::kind::KeyKinds;
 use super::names::{NameRule, names};
 
@@ -243,7 +244,7 @@ impl Known {
                 return Err(CertificateError::UnknownIssuer.into());
             }
             None if self.authorities.is_empty() => return Err(Refusal::Unknown.into()),
-            None => chain::check(&self.authorities, now, |authority| {
+            None => chain::check(&self.authorities, others, now, |authority| {
                 authority.verify_client_cert(shown, others, now).map(drop)
             })?,
         }
@@ -282,7 +283,16 @@ impl Refused {
     fn split(self) -> (Option<Refusal>, rustls::Error) {
         match self {
             Self::Rustls(error) => (None, error),
-            Self::Chain(error) => (Some(Refusal::Chain(chain::reason(&error))), error),
+            Self::Chain(error) => {
+                let refusal = Refusal::Chain(chain::reason(&error));
+                let error = if matches!(error, rustls::Error::InvalidCertificate(_)) {
+                    error
+                } else {
+                    // A list that nobody can trust: to the client it is as if there were none.
+                    CertificateError::UnknownRevocationStatus.into()
+                };
+                (Some(refusal), error)
+            }
             Self::Ours(refusal) => {
                 let error = CertificateError::ApplicationVerificationFailure;
                 (Some(refusal), error.into())
@@ -472,7 +482,7 @@ impl ServerCertVerifier for ServerVerifier {
                         CertificateError::UnknownIssuer.into()
                     });
                 };
-                chain::check(&self.authorities, now, |authority| {
+                chain::check(&self.authorities, intermediates, now, |authority| {
                     authority
                         .verify_server_cert(end_entity, intermediates, name, ocsp_response, now)
                         .map(drop)

@@ -346,7 +346,7 @@ mod tests {
             ),
             (
                 "[[client]]\nname = 'a'\nrole = 'viewer'\n",
-                &[(1, "missing field `cert`")],
+                &[(2, "nothing says what this client is known by")],
             ),
             ("[[client]]\nname = '-x'\n", &[(2, "character")]),
             (
