@@ -909,3 +909,96 @@ fn what_is_wrong_with_clients_and_authorities_is_said_where_it_stands() {
         assert!(said.contains(expected), "{expected}: {said}");
     }
 }
+
+#[test]
+fn a_client_is_added_and_removed_and_nothing_that_would_be_refused_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let made = ["anna", "ben", "next"].map(|name| Identity::keygen(at, name, &[]));
+    let [_, ben, next] = &made;
+    fs::write(
+        at.join("prn.toml"),
+        "[[client]]\nname = 'anna'\ncert = 'anna.pem'\nrole = 'admin'\n",
+    )
+    .unwrap();
+    let pin = |words: &[&str]| {
+        let mut command = Command::new(binary("prn"));
+        command.args(words).args(["--config", "prn.toml"]);
+        let output = command.current_dir(at).env_clear().output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        let listed = String::from_utf8(output.stdout).unwrap();
+        (output.status.code(), listed, said)
+    };
+    let files = || {
+        let names = fs::read_dir(at.join("clients.d")).into_iter().flatten();
+        let mut names: Vec<_> = names.map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        names
+    };
+    let refused = |words: &[&str], code: i32, part: &str| {
+        let before = files();
+        let (found, _, said) = pin(words);
+        assert_eq!(found, Some(code), "{words:?}: {said}");
+        assert!(said.contains(part), "{words:?}: {said}");
+        assert_eq!(files(), before, "{words:?}");
+    };
+    refused(
+        &["pin", "add", "ben", "ben.pem"],
+        2,
+        "--role says what a new one may do",
+    );
+    refused(
+        &["pin", "add", "ben", "SHA256:x", "--role", "viewer"],
+        2,
+        "is not a key's fingerprint",
+    );
+    refused(
+        &["pin", "add", "ben", "ben.pem", "--role", "boss"],
+        1,
+        "there is no role boss",
+    );
+    refused(
+        &["pin", "add", "ben", "anna.pem", "--role", "viewer"],
+        1,
+        "of client anna as well",
+    );
+    refused(
+        &["pin", "add", "anna", "ben.pem", "--role", "viewer"],
+        1,
+        "there is a client anna already",
+    );
+    refused(&["pin", "remove", "anna"], 2, "there is no client anna in");
+
+    assert_eq!(
+        pin(&["pin", "add", "ben", "ben.pem", "--role", "runner"]).0,
+        Some(0)
+    );
+    let form = fingerprints(next)[0].to_string();
+    assert_eq!(pin(&["pin", "add", "ben", &form]).0, Some(0));
+    let (_, listed, _) = pin(&["pin", "list"]);
+    assert!(
+        listed.contains(&format!("ben runner fingerprint {form}\n")),
+        "{listed}"
+    );
+    let server = Server::with(Options {
+        arguments: vec![
+            "--config".to_owned(),
+            at.join("prn.toml").display().to_string(),
+        ],
+        lists_clients: true,
+        ..Options::default()
+    });
+    for client in [ben, next] {
+        assert_eq!(ok(&run(&server, client)), "hello\n");
+    }
+    refused(&["pin", "remove", "ben", "anna.pem"], 2, "is not known by");
+    assert_eq!(pin(&["pin", "remove", "ben", "ben.pem"]).0, Some(0));
+    refused(
+        &["pin", "remove", "ben", &form],
+        2,
+        "it is all that ben is known by",
+    );
+    assert_eq!(files(), ["ben.toml"]);
+    assert_eq!(pin(&["pin", "remove", "ben"]).0, Some(0));
+    assert!(files().is_empty());
+}

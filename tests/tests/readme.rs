@@ -46,6 +46,10 @@ const NOT_RUN: &[(&str, &str)] = &[
     ),
     ("[paths]", "the same"),
     (
+        "client-ca = ",
+        "its authority is of no machine: certificates.rs makes the like",
+    ),
+    (
         "tar c src | prn run",
         "its folder is of no machine: command_line_habits.rs feeds the like",
     ),

@@ -382,7 +382,8 @@ fn absolute(path: &Path) -> Result<String, Failure> {
     Ok(std::path::absolute(path)?.to_string_lossy().into_owned())
 }
 
-fn pem(der: &[u8]) -> String {
+/// A certificate in PEM form.
+pub fn pem(der: &[u8]) -> String {
     let text = STANDARD.encode(der);
     let mut pem = "-----BEGIN CERTIFICATE-----\n".to_owned();
     let mut rest = text.as_str();

@@ -76,9 +76,10 @@ pub struct Explain {
     pub command: Vec<OsString>,
 }
 
-fn name(text: &str) -> Result<AccessName, &'static str> {
+/// A name of a client or of a role.
+pub fn name(text: &str) -> Result<AccessName, &'static str> {
     AccessName::try_from(text.to_owned())
-        .map_err(|_| "not a name of a client: letters, digits, '-', '_', '.' and '@'")
+        .map_err(|_| "not a name of a client: write letters, digits, '-', '_', '.' and '@'")
 }
 
 fn verb(text: &str) -> Result<Verb, String> {
@@ -138,7 +139,7 @@ fn check(args: &Check) -> Result<Exit, Failure> {
 
 /// What a client is known by, each in a line: a certificate by its fingerprint, a key's fingerprint, a
 /// name.
-fn known_by(access: &Access, name: &AccessName) -> Vec<String> {
+pub fn known_by(access: &Access, name: &AccessName) -> Vec<String> {
     let peers = access.known.iter().filter(|(whose, _)| whose == name);
     let each = peers.flat_map(|(_, peer)| {
         let certificates = peer.certificates.iter();

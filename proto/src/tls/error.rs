@@ -68,7 +68,9 @@ pub enum TlsError {
     #[error("the private key does not belong to the certificate {0}")]
     KeyMismatch(Fingerprint),
     /// It is no certificate of an authority.
-    #[error("it is no certificate authority's: it has no CA:TRUE, or may not sign certificates")]
+    #[error(
+        "it is no certificate authority's (CA:TRUE, and allowed to sign certificates): give that of who signs the others"
+    )]
     NoAuthority,
     /// It is no list of what is revoked.
     #[error(

@@ -22,7 +22,7 @@ pub use prn_ipc_protocol::{message, policy, search, types};
 use prn_proto::tls::Peer;
 
 pub use listed::Access;
-pub use tables::{AccessError, Place, Problem};
+pub use tables::{AccessError, Draft, Place, Problem};
 
 use crate::certificates::{self, Reading};
 use crate::error::ServerError;
@@ -107,6 +107,20 @@ impl Access {
 /// All that is wrong with it.
 pub fn check(file: &Path, warn: &dyn Fn(Warning)) -> Result<Access, ServerError> {
     let options = options::merged(Options::default(), Some(file), warn)?;
+    Access::load(&options, prn_proto::credentials::now(), warn)
+}
+
+/// The same with a file of the folder of clients as it is to become.
+///
+/// # Errors
+/// All that would be wrong.
+pub fn check_draft(
+    file: &Path,
+    draft: Draft,
+    warn: &dyn Fn(Warning),
+) -> Result<Access, ServerError> {
+    let mut options = options::merged(Options::default(), Some(file), warn)?;
+    options.draft = Some(draft);
     Access::load(&options, prn_proto::credentials::now(), warn)
 }
 

@@ -13,7 +13,7 @@ use prn_proto::units::{Address, Cpu, Size, SizeOrZero, Time};
 use serde::Deserialize;
 use toml::Spanned;
 
-use crate::access::tables::{ClientTable, RoleTable, Source, line_and_message};
+use crate::access::tables::{ClientTable, Draft, RoleTable, Source, line_and_message};
 use crate::owner::check_owner;
 use crate::paths::{self, Table};
 use crate::warning::Warning;
@@ -293,6 +293,10 @@ pub struct Options {
     /// Folder of files with more of both.
     #[arg(skip)]
     pub clients_dir: Option<PathBuf>,
+    /// One of these as it is to become.
+    #[arg(skip)]
+    #[serde(skip)]
+    pub draft: Option<Draft>,
     /// The file itself.
     #[arg(skip)]
     #[serde(skip)]
@@ -403,6 +407,7 @@ fn merge(flags: Options, file: Options, key_in_environment: bool) -> Options {
                 client: file.client,
                 role: file.role,
                 clients_dir: file.clients_dir,
+                draft: file.draft,
                 file: file.file,
                 tls_key: flags.tls_key.or(file.tls_key.filter(|_| !key_in_environment)),
                 $($field: flags.$field.or(file.$field)),*

@@ -5,6 +5,7 @@
 //! refers to something else is compared in `clients.rs` and `roles.rs`.
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::fmt;
 use std::ops::Range;
 use std::path::PathBuf;
@@ -143,6 +144,15 @@ pub struct RoleTable {
 pub(super) struct Tables {
     pub client: Vec<Spanned<ClientTable>>,
     pub role: Vec<Spanned<RoleTable>>,
+}
+
+/// A file of the folder of clients as it is to become.
+#[derive(Debug, Clone)]
+pub struct Draft {
+    /// Its name.
+    pub name: OsString,
+    /// What is to be in it. `None`: it is to go.
+    pub text: Option<String>,
 }
 
 /// A file's name and text, in which a place has its line.
