@@ -1345,7 +1345,7 @@ fn p256() -> KeyPair {
 fn server_config(identity: &Identity, pins: &[&Identity]) -> rustls::ServerConfig {
     let key = Key::from_pem(identity.key_pem().as_bytes()).unwrap();
     tls::server_config(
-        &certificate(identity),
+        certificate(identity),
         &key,
         pins.iter().map(|pin| certificate(pin)).collect::<Vec<_>>(),
     )

@@ -556,7 +556,7 @@ fn t14_a_certificate_whose_key_has_any_bit_flipped_is_not_that_of_a_fingerprint(
         ..Default::default()
     };
     let key = prn_proto::tls::Key::from_pem(honest.key_pem().as_bytes()).unwrap();
-    let server = prn_proto::tls::server_config(&leaf_of(&honest), &key, clients).unwrap();
+    let server = prn_proto::tls::server_config(leaf_of(&honest), &key, clients).unwrap();
     let shows = |der: Vec<u8>| {
         let key = CertifiedKey::new(vec![CertificateDer::from(der)], signer(&pinned));
         handshake(hostile::client_config(Some(key)), server.clone())

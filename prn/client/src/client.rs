@@ -9,7 +9,7 @@ use prn_proto::defaults::STOP_GRACE;
 use prn_proto::id::ProcessId;
 #[cfg(doc)]
 use prn_proto::reason;
-use prn_proto::tls;
+use prn_proto::tls::{self, Server};
 use prn_proto::v1;
 use prn_proto::v1::process_runner_service_client::ProcessRunnerServiceClient;
 use tonic::Status;
@@ -61,7 +61,7 @@ impl Client {
         let config = tls::client_config(
             &credentials.own,
             &credentials.key,
-            credentials.server.clone(),
+            Server::clone(&credentials.server),
         )?;
         let health = Arc::new(Health::default());
         let channel = tokio::time::timeout(

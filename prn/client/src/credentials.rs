@@ -20,7 +20,7 @@ pub use prn_proto::credentials::{
 pub struct Credentials {
     pub(crate) own: Own,
     pub(crate) key: Key,
-    pub(crate) server: Server,
+    pub(crate) server: Box<Server>,
     ending: Vec<Ending>,
 }
 
@@ -71,7 +71,7 @@ impl Credentials {
         Ok(Self {
             own,
             key,
-            server: server.into(),
+            server: Box::new(server.into()),
             ending: Vec::new(),
         })
     }

@@ -1,5 +1,7 @@
 //! Authorities that sign clients' certificates, and lists of what they have revoked.
 
+use std::path::Path;
+
 use prn_proto::credentials::{CredentialsError, load_and_metadata};
 use prn_proto::tls::{AuthorityCertificate, RevocationList, TlsError, shown_time};
 
@@ -59,11 +61,9 @@ fn check_kind(authority: &AuthorityCertificate, reading: &Reading<'_>) -> Result
 }
 
 /// The same, of what is no certificate.
-fn of_list(error: CredentialsError, path: &std::path::Path) -> ServerError {
-    match error {
-        CredentialsError::Certificate { source, .. } => {
-            OptionsError::List(path.to_owned(), source).into()
-        }
-        error => error.into(),
+fn of_list(error: CredentialsError, path: &Path) -> ServerError {
+    if let CredentialsError::Certificate { source, .. } = error {
+        return OptionsError::List(path.to_owned(), source).into();
     }
+    error.into()
 }

@@ -192,6 +192,6 @@ impl<'a, T> Given<'a, T> {
     }
 }
 
-fn parsed<T: FromStr<Err = TlsError>>(text: &String) -> Result<T, String> {
+fn parsed<T: FromStr<Err = TlsError>>(text: &str) -> Result<T, String> {
     text.parse().map_err(|error: TlsError| error.to_string())
 }
