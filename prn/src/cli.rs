@@ -183,6 +183,7 @@ impl Command {
             Self::Keygen(args) => Ok(keygen::keygen(&args)?),
             Self::Server(Server::Start(flags)) => server::start(flags),
             Self::Server(Server::Check(args)) => server::check(&args),
+            Self::Server(Server::Invite(args)) => server::invite(&args),
             Self::Policy(args) => policy::policy(&args),
             Self::Pin(args) => pin::pin(&args),
             Self::Completion(args) => completion::completion(&args),

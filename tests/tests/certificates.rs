@@ -1002,3 +1002,45 @@ fn a_client_is_added_and_removed_and_nothing_that_would_be_refused_is_written() 
     assert_eq!(pin(&["pin", "remove", "ben"]).0, Some(0));
     assert!(files().is_empty());
 }
+
+#[test]
+fn the_line_of_an_invitation_is_a_context_elsewhere() {
+    let server = Server::start();
+    let config = server.folder().join("prn.toml");
+    let home = tempfile::tempdir().unwrap();
+    let prn = |words: &[&str]| {
+        let mut command = Command::new(binary("prn"));
+        command.args(words);
+        command
+            .env_clear()
+            .env("HOME", home.path())
+            .output()
+            .unwrap()
+    };
+    let at = config.to_str().unwrap();
+    let invited = |text: &str, more: &[&str]| {
+        let certificate = server.identity.certificate.display();
+        fs::write(&config, format!("server-cert = '{certificate}'\n{text}")).unwrap();
+        prn(&[&["server", "invite", "--config", at], more].concat())
+    };
+    let address = format!("address = '{}'\n", server.address);
+    let line = ok(&invited(&address, &[]));
+    let anywhere = "address = '0.0.0.0:50051'\n";
+    assert_eq!(
+        ok(&invited(anywhere, &["--address", &server.address])),
+        line
+    );
+    for text in ["", anywhere] {
+        let output = invited(text, &[]);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains("--address has to name"), "{said}");
+    }
+    let client = server.client.certificate.to_str().unwrap();
+    let key = server.client.key.to_str().unwrap();
+    let own = ["--client-cert", client, "--tls-key", key];
+    ok(&prn(
+        &[&["context", "add", "web1", line.trim()][..], &own].concat()
+    ));
+    ok(&prn(&["list"]));
+}

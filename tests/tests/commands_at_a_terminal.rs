@@ -137,10 +137,16 @@ fn what_clients_are_known_by_is_changed() {
     let anna = Identity::keygen(folder.path(), "anna", &[]);
     let ben = Identity::keygen(folder.path(), "ben", &[]);
     let config = folder.path().join("prn.toml");
-    let text = "[[client]]\nname = 'anna'\ncert = 'anna.pem'\nrole = 'admin'\n";
+    let text = format!(
+        "server-cert = '{}'\naddress = 'web1.example:50051'\n[[client]]\nname = 'anna'\ncert = 'anna.pem'\nrole = 'admin'\n",
+        anna.certificate.display()
+    );
     std::fs::write(&config, text).unwrap();
     let (config, ben) = (config.display(), ben.certificate.display());
-    assert!(anna.certificate.exists());
+    shell.shows(
+        &format!("$PRN server invite --config {config}"),
+        &["prn1:", "prn context add"],
+    );
     shell.shows(
         &format!("$PRN pin add ben {ben} --role viewer --config {config}"),
         &["ben.toml", "from its next start on"],

@@ -151,6 +151,7 @@ const CREDENTIALS: &[&str] = &[
     "prn pin add 'a b' client.pem",
     "prn pin remove ben --config none.toml",
     "prn pin list --config none.toml",
+    "prn server invite --config none.toml",
     "prn keygen --name x --key client.key --cert client.pem",
     "prn keygen --name x --key none/x.key --cert x.pem",
 ];

@@ -24,7 +24,7 @@ use crate::failure::Failure;
 use crate::output;
 
 /// Where a packaged server has its configuration.
-const CONFIG: &str = "/etc/prn/prn.toml";
+pub const CONFIG: &str = "/etc/prn/prn.toml";
 
 /// The folder of clients beside a configuration that names none.
 const CLIENTS_DIR: &str = "clients.d";
