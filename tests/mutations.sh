@@ -87,7 +87,7 @@ steps=(
     'start: arguments are bounded|supervisor/src/admission.rs|s/ARGUMENTS_MAX: usize = 16 << 20/ARGUMENTS_MAX: usize = 16 << 30/|prn-supervisor|process_faults'
     'output: a closed stream is kept|supervisor/src/reading.rs|s/\(Stopped::Failed\(_\), _\) => \(Again::Never/(Stopped::Failed(_) | Stopped::Closed, _) => (Again::Never/|prn-supervisor|process_faults'
     'output: a follower is waited for|supervisor/src/process.rs|s/\(Some\(Follower::Awaited \{ \.\. \} \| Follower::Present\), _\) => taken/(Some(Follower::Awaited { .. } | Follower::Present), _) => u64::MAX/|prn-supervisor|followers'
-    'TLS: signature of the handshake|proto/src/tls.rs|s/        verify_tls13_signature\(message, certificate, signature, &self\.algorithms\)/        let _ = (message, certificate, signature, verify_tls13_signature); Ok(HandshakeSignatureValid::assertion())/|prn prn-api-frontend|authentication'
+    'TLS: signature of the handshake|proto/src/tls/peers.rs|s/    verify_tls13_signature\(message, certificate, signature, kinds\.algorithms\(\)\)/    let _ = (message, certificate, signature, kinds, verify_tls13_signature); Ok(HandshakeSignatureValid::assertion())/|prn prn-api-frontend|authentication'
 )
 
 # Without a mutation nothing fails, or what fails with one means nothing.

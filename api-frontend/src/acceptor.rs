@@ -2,7 +2,7 @@
 //!
 //! Everything before the end of a handshake is done for strangers, so it is bounded: in number,
 //! where a new handshake pushes out another one, and in time. A stranger can't use up the room
-//! of connections, which only pinned clients get, each so many. Dead peers are found by the
+//! of connections, which only known clients get, each so many. Dead peers are found by the
 //! kernel's timers, not by ours: an idle connection wakes nobody.
 
 use std::cell::Cell;
@@ -17,8 +17,9 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use prn_api_frontend::log;
 use prn_ipc_protocol::config;
 use prn_ipc_protocol::types::Millis;
-use prn_proto::tls::{ALPN, Fingerprint};
-use rustls::{CertificateError, ServerConfig};
+use prn_proto::tls::{ALPN, Fingerprint, Known, Refusal};
+use rustls::ServerConfig;
+use rustls::pki_types::CertificateDer;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{oneshot, watch};
@@ -52,14 +53,23 @@ const REFUSALS_MAX: u32 = 16;
 const REFUSAL_TIME: Duration = Duration::from_secs(5);
 
 tokio::task_local! {
-    /// The certificate that the client of this handshake has shown.
-    static SHOWN: Cell<Option<Fingerprint>>;
+    /// The certificate that the client of this handshake has shown, and why it is refused.
+    static SHOWN: Cell<Option<(Fingerprint, Option<Refusal>)>>;
 }
 
-/// Notes the certificate that a client shows, for the log.
-pub fn shown(certificate: Fingerprint) {
+/// Notes the certificate that a client shows, and why it is refused if it is, for the log.
+pub fn judged(certificate: Fingerprint, refusal: Option<Refusal>) {
     // Outside of a handshake there is nobody to tell.
-    let _nobody = SHOWN.try_with(|shown| shown.set(Some(certificate)));
+    let _nobody = SHOWN.try_with(|shown| shown.set(Some((certificate, refusal))));
+}
+
+/// What lets a client in.
+#[derive(Debug)]
+pub struct Door {
+    /// The handshake, which asks who it is.
+    pub tls: ServerConfig,
+    /// Who that is.
+    pub known: Arc<Known>,
 }
 
 /// Accepts, shakes hands and serves.
@@ -73,6 +83,7 @@ pub struct Acceptor {
 #[derive(Debug)]
 struct Shared {
     tls: Arc<ServerConfig>,
+    known: Arc<Known>,
     clients: Arc<Clients>,
     calls: Envelope,
     pending: Pending<TcpStream>,
@@ -107,8 +118,8 @@ enum Rejected {
     PushedOut(u32),
     #[error("the TLS handshake failed")]
     Tls(#[source] io::Error),
-    #[error("the client's certificate {0} is not pinned")]
-    NotPinned(Fingerprint),
+    #[error("the client's certificate {0} {1}")]
+    NotKnown(Fingerprint, Refusal),
     #[error("the TLS handshake with the client of certificate {0} failed")]
     Certificate(Fingerprint, #[source] io::Error),
     #[error("the client {0} does not speak HTTP/2 (ALPN)")]
@@ -150,7 +161,7 @@ impl Acceptor {
     /// The descriptor is not such a socket.
     pub fn new(
         listener: OwnedFd,
-        tls: ServerConfig,
+        door: Door,
         config: &config::Frontend,
         clients: Arc<Clients>,
         calls: Envelope,
@@ -160,7 +171,8 @@ impl Acceptor {
         Ok(Self {
             listener: TcpListener::from_std(listener.into())?,
             shared: Arc::new(Shared {
-                tls: Arc::new(tls),
+                tls: Arc::new(door.tls),
+                known: door.known,
                 clients,
                 calls,
                 pending: Pending::new(config.handshakes_max),
@@ -249,22 +261,11 @@ fn gone_already(error: &io::Error) -> bool {
     })
 }
 
-/// Of the client: the handshake has shown that there is one, and it is a pinned one.
-fn certificate(stream: &TlsStream<TcpStream>) -> Fingerprint {
+/// Of the client: the handshake has shown that there is one, and it is a known one.
+fn certificate(stream: &TlsStream<TcpStream>) -> CertificateDer<'static> {
     let certificates = stream.get_ref().1.peer_certificates();
     let client = certificates.and_then(<[_]>::first);
-    Fingerprint::of(client.map_or(&[][..], |der| der))
-}
-
-/// Whether a certificate was refused for what it is, and not for its time or its signature.
-fn is_unpinned(error: &io::Error) -> bool {
-    let tls = error.get_ref().and_then(|error| error.downcast_ref());
-    matches!(
-        tls,
-        Some(rustls::Error::InvalidCertificate(
-            CertificateError::ApplicationVerificationFailure
-        ))
-    )
+    client.map_or_else(|| CertificateDer::from(Vec::new()), Clone::clone)
 }
 
 impl Log {
@@ -274,7 +275,7 @@ impl Log {
             | Rejected::PushedOut(_)
             | Rejected::Tls(_)
             | Rejected::Socket(_) => &self.silent,
-            Rejected::NotPinned(_) | Rejected::Certificate(..) => &self.strangers,
+            Rejected::NotKnown(..) | Rejected::Certificate(..) => &self.strangers,
             Rejected::TooMany(..) | Rejected::NotHttp2(_) => &self.clients,
         }
     }
@@ -334,10 +335,10 @@ impl Shared {
             let shaken = TlsAcceptor::from(Arc::clone(&self.tls))
                 .accept(stream)
                 .await;
-            shaken.map_err(|error| match SHOWN.with(Cell::get) {
+            shaken.map_err(|error| match SHOWN.with(Cell::take) {
                 None => Rejected::Tls(error),
-                Some(client) if is_unpinned(&error) => Rejected::NotPinned(client),
-                Some(client) => Rejected::Certificate(client, error),
+                Some((client, Some(refusal))) => Rejected::NotKnown(client, refusal),
+                Some((client, None)) => Rejected::Certificate(client, error),
             })
         };
         let stream = SHOWN.scope(Cell::new(None), handshake).await?;
@@ -345,14 +346,18 @@ impl Shared {
         if stream.get_ref().1.alpn_protocol() == Some(ALPN) {
             Ok(stream)
         } else {
-            Err(Rejected::NotHttp2(certificate(&stream)))
+            Err(Rejected::NotHttp2(Fingerprint::of(&certificate(&stream))))
         }
     }
 
     async fn serve(&self, stream: TlsStream<TcpStream>) -> Result<(), Rejected> {
-        let fingerprint = certificate(&stream);
-        let Some(certified) = self.clients.with(fingerprint) else {
-            return Err(Rejected::NotPinned(fingerprint));
+        let certificate = certificate(&stream);
+        let fingerprint = Fingerprint::of(&certificate);
+        let unknown = |refusal| Rejected::NotKnown(fingerprint, refusal);
+        // By the function that the handshake has asked as well.
+        let recognised = self.known.recognise(&certificate).map_err(unknown)?;
+        let Some(certified) = self.clients.at(recognised) else {
+            return Err(unknown(Refusal::Unknown));
         };
         let number = certified.client.number;
         let _slot = match self.connections.enter(number, number) {

@@ -16,8 +16,8 @@ use tonic::Status;
 use crate::errors;
 use crate::scope::Scope;
 
-/// The clock can be set: it is looked at this often while somebody's end is waited for.
-const LOOK: Duration = Duration::from_secs(60);
+/// The clock can be set: it is looked at this often while the end of somebody, or of a certificate, is waited for.
+pub const LOOK: Duration = Duration::from_secs(60);
 
 /// Who a client is, and what it may do.
 #[derive(Debug, Clone)]

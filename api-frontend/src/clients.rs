@@ -6,11 +6,12 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use prn_ipc_protocol::config::Pin;
 use prn_ipc_protocol::policy::{Policy, Verb};
 use prn_ipc_protocol::types::UnixMicros;
-use prn_proto::tls::{Certificate, Fingerprint};
+use prn_proto::tls::{Certificate, Recognised};
 use tokio::sync::Semaphore;
 
 use crate::access::Access;
@@ -40,11 +41,12 @@ pub const USAGES_AT_ONCE: usize = USAGES_MAX / 4;
 /// All that are pinned.
 #[derive(Debug)]
 pub struct Clients {
-    by_certificate: HashMap<Fingerprint, Certified>,
+    /// In the order of the pins.
+    all: Vec<Arc<Client>>,
     count: u32,
 }
 
-/// One of them, by one of its certificates.
+/// One of them, by a certificate that it has shown.
 #[derive(Debug, Clone)]
 pub struct Certified {
     /// Which: the same for all certificates of a principal.
@@ -88,18 +90,9 @@ impl Clients {
                 (*principal, Arc::new(Client::new(number, access, count)))
             })
             .collect();
-        let certified = pins.iter().flat_map(|pin| {
-            let client = clients.get(&pin.principal);
-            let certificates = pin.certificates.iter();
-            certificates.filter_map(move |der| Some((der, Arc::clone(client?))))
-        });
-        let certified = certified.map(|(der, client)| {
-            let certificate = Certificate::from_der(der.clone()).ok();
-            let not_after = certificate.and_then(|certificate| until(&certificate));
-            (Fingerprint::of(der), Certified { client, not_after })
-        });
+        let client = |pin: &Pin| clients.get(&pin.principal).map(Arc::clone);
         Self {
-            by_certificate: certified.collect(),
+            all: pins.iter().filter_map(client).collect(),
             count: u32::try_from(count).unwrap_or(u32::MAX),
         }
     }
@@ -109,9 +102,12 @@ impl Clients {
         self.count
     }
 
-    /// The one with this certificate.
-    pub fn with(&self, fingerprint: Fingerprint) -> Option<Certified> {
-        self.by_certificate.get(&fingerprint).cloned()
+    /// The one that was recognised, by its pin.
+    pub fn at(&self, recognised: Recognised) -> Option<Certified> {
+        Some(Certified {
+            client: self.all.get(recognised.peer).map(Arc::clone)?,
+            not_after: recognised.not_after.and_then(micros),
+        })
     }
 }
 
@@ -148,8 +144,11 @@ fn share(max: usize, clients: usize) -> usize {
 
 /// Until when a certificate is valid.
 pub fn until(certificate: &Certificate) -> Option<UnixMicros> {
-    let micros = certificate.not_after()?.as_micros();
-    u64::try_from(micros).ok().map(UnixMicros)
+    certificate.not_after().and_then(micros)
+}
+
+fn micros(since_epoch: Duration) -> Option<UnixMicros> {
+    u64::try_from(since_epoch.as_micros()).ok().map(UnixMicros)
 }
 
 #[cfg(test)]
@@ -162,17 +161,27 @@ pub mod tests {
         Pin {
             principal: name(principal),
             certificates: certificates.iter().map(|byte| vec![*byte]).collect(),
+            keys: Vec::new(),
+            names: Vec::new(),
         }
     }
 
+    /// The client of a pin, by its number.
+    pub fn of(clients: &Clients, peer: usize) -> Option<Arc<Client>> {
+        let not_after = None;
+        let certified = clients.at(Recognised { peer, not_after })?;
+        Some(certified.client)
+    }
+
     #[test]
-    fn all_certificates_of_a_principal_are_one_client() {
+    fn all_pins_of_a_principal_are_one_client() {
         let pins = [pin("a", &[1, 2]), pin("b", &[3]), pin("a", &[4])];
         let clients = Clients::new(&pins, &Arc::default());
-        let of = |byte| clients.with(Fingerprint::of(&[byte])).unwrap().client;
+        let of = |peer| of(&clients, peer);
         assert_eq!(clients.count(), 2);
-        assert!(Arc::ptr_eq(&of(1), &of(2)) && Arc::ptr_eq(&of(1), &of(4)));
-        assert_ne!(of(1).number, of(3).number);
-        assert!(clients.with(Fingerprint::of(&[5])).is_none());
+        let (a, b) = (of(0).unwrap(), of(1).unwrap());
+        assert!(Arc::ptr_eq(&a, &of(2).unwrap()));
+        assert_ne!(a.number, b.number);
+        assert!(of(3).is_none());
     }
 }

@@ -13,12 +13,13 @@ use hyper::body::Incoming;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use prn_ipc_protocol::types::UnixMicros;
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, watch};
 use tokio_rustls::server::TlsStream;
 use tonic::Status;
 
-use crate::access::Access;
+use crate::access::{Access, LOOK};
 use crate::clients::Certified;
 use crate::connection::calls::{Calls, Spawner};
 use crate::envelope::Envelope;
@@ -65,7 +66,8 @@ pub struct Life {
 }
 
 /// Serves until the client closes, or until `closing` or its age says so and what is under way has
-/// ended; or until the client may do nothing any more, and has had a second to hear of it.
+/// ended; or until the client may do nothing any more or its certificate has ended, and it has had a
+/// second to hear of it.
 ///
 /// Without keep-alive pings: the kernel finds dead peers (see [`crate::acceptor`]), and an idle
 /// connection has no timer but that of its age.
@@ -98,6 +100,7 @@ pub async fn serve(
         _ = closing.wait_for(|closing| *closing) => None,
         () = aged(life.age_max) => Some(AGE_GRACE),
         () = over(&client.client.access) => Some(OVER_GRACE),
+        () = expired(client.not_after) => Some(OVER_GRACE),
     };
     connection.as_mut().graceful_shutdown();
     let ended = running.run_beside(connection);
@@ -158,6 +161,22 @@ async fn over(access: &Access) {
         tokio::time::sleep(AGE_GRACE).await;
     }
     access.over().await;
+}
+
+/// Returns when the client's certificate has ended: it is valid to the end of its last second. One that
+/// lives for an hour lets nobody in for a day.
+async fn expired(not_after: Option<UnixMicros>) {
+    const SECOND: u64 = 1_000_000;
+    let Some(end) = not_after.map(|end| end.0.saturating_add(SECOND)) else {
+        return std::future::pending().await;
+    };
+    loop {
+        let left = end.saturating_sub(UnixMicros::now().0);
+        if left == 0 {
+            return;
+        }
+        tokio::time::sleep(Duration::from_micros(left).min(LOOK)).await;
+    }
 }
 
 async fn aged(age_max: Option<Duration>) {

@@ -45,13 +45,16 @@ use std::time::Duration;
 
 use prn_api_frontend::{confine, log, sandbox};
 use prn_ipc_protocol::{config, fds};
-use prn_proto::tls::{self, Certificate, Key, TlsError};
+use prn_proto::tls::{
+    self, AuthorityCertificate, Certificate, Key, KeyKinds, Known, Own, Peer, RevocationList,
+    TlsError,
+};
 use rustls::ServerConfig;
 use socket2::SockRef;
 use tokio::runtime::Runtime;
 use zeroize::Zeroizing;
 
-use acceptor::Acceptor;
+use acceptor::{Acceptor, Door};
 use calls::server::{Machine, Server};
 use clients::Clients;
 use envelope::Envelope;
@@ -108,7 +111,8 @@ fn run() -> Result<(), Fatal> {
     sandbox::begin()?;
     let inherited = Inherited::adopt()?;
     let config: config::Frontend = config::read(inherited.config.as_fd()).map_err(Fatal::Config)?;
-    let tls = server_config(&config, inherited.key)?;
+    let known = Arc::new(known(&config)?);
+    let tls = server_config(&config, &known, inherited.key)?;
     // While it may ask: what it serves with has no such call.
     let machine = Machine::here()?;
     sandbox::leave(&inherited.empty_folder, config.has_namespaces)?;
@@ -121,7 +125,7 @@ fn run() -> Result<(), Fatal> {
     let serving = runtime.spawn(serve(
         config,
         machine,
-        tls,
+        Door { tls, known },
         inherited.channel,
         inherited.listener,
     ));
@@ -156,23 +160,56 @@ impl Inherited {
 
 /// Reads the key, whose descriptor is closed at the end, and wipes all copies but the one that
 /// rustls signs with.
-fn server_config(config: &config::Frontend, key: OwnedFd) -> Result<ServerConfig, Fatal> {
+fn server_config(
+    config: &config::Frontend,
+    known: &Arc<Known>,
+    key: OwnedFd,
+) -> Result<ServerConfig, Fatal> {
     let key = Key::from_pkcs8_der(Zeroizing::new(
         config::read_bytes(key.as_fd()).map_err(Fatal::Key)?,
     ));
-    let certificate = Certificate::from_der(config.certificate.clone())?;
-    let pins = config
-        .pins
-        .iter()
-        .flat_map(|pin| pin.certificates.iter().cloned())
-        .map(Certificate::from_der)
-        .collect::<Result<_, _>>()?;
-    Ok(tls::watched_server_config(
-        &certificate,
-        &key,
-        pins,
-        acceptor::shown,
-    )?)
+    let own = Own {
+        certificate: Certificate::from_der(config.certificate.clone())?,
+        issuers: each(&config.issuers, AuthorityCertificate::from_der)?,
+    };
+    let config = tls::watched_server_config(&own, &key, known, acceptor::judged)?;
+    Ok(config)
+}
+
+/// Who is let in, by what: in the order of the configuration.
+fn known(config: &config::Frontend) -> Result<Known, TlsError> {
+    let peer = |pin: &config::Pin| {
+        Ok::<_, TlsError>(Peer {
+            certificates: each(&pin.certificates, Certificate::from_der)?,
+            keys: pin
+                .keys
+                .iter()
+                .map(|key| key.parse())
+                .collect::<Result<_, _>>()?,
+            names: pin
+                .names
+                .iter()
+                .map(|name| name.parse())
+                .collect::<Result<_, _>>()?,
+        })
+    };
+    Known::new(tls::Clients {
+        peers: config.pins.iter().map(peer).collect::<Result<_, _>>()?,
+        authorities: each(&config.authorities, AuthorityCertificate::from_der)?,
+        revocations: each(&config.revocations, RevocationList::from_der)?,
+        kinds: if config.allows_p256 {
+            KeyKinds::Both
+        } else {
+            KeyKinds::Ed25519
+        },
+    })
+}
+
+fn each<T>(
+    ders: &[Vec<u8>],
+    from_der: fn(Vec<u8>) -> Result<T, TlsError>,
+) -> Result<Vec<T>, TlsError> {
+    ders.iter().cloned().map(from_der).collect()
 }
 
 /// Lets nobody wait in accept(2). Set while it can be: no frontend changes the listener once it
@@ -200,7 +237,7 @@ fn runtime(config: &config::Frontend) -> Result<Runtime, Fatal> {
 async fn serve(
     config: config::Frontend,
     machine: Machine,
-    tls: ServerConfig,
+    door: Door,
     channel: OwnedFd,
     listener: OwnedFd,
 ) -> Result<(), Fatal> {
@@ -210,7 +247,7 @@ async fn serve(
     let server = Server::new(&config, machine, &clients, Arc::clone(&mirror), supervisor);
     let calls = Envelope::new(Service::new(server), &epoch);
     let acceptor =
-        Acceptor::new(listener, tls, &config, clients, calls).map_err(Fatal::Listener)?;
+        Acceptor::new(listener, door, &config, clients, calls).map_err(Fatal::Listener)?;
     let (processes, pins) = (mirror.count(), config.pins.len());
     log::line(format_args!(
         "serving: boot epoch {epoch}, processes known: {processes}, clients pinned: {pins}"

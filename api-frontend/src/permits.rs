@@ -156,17 +156,15 @@ async fn queued(all: &Arc<Semaphore>, of_client: &Arc<Semaphore>) -> Result<Perm
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clients::tests::pin;
+    use crate::clients::tests::{of, pin};
     use futures_util::FutureExt;
-    use prn_proto::tls::Fingerprint;
 
     fn clients(count: u8) -> (Permits, Vec<Arc<Client>>) {
         let pins: Vec<_> = (0..count)
             .map(|number| pin(&format!("c{number}"), &[number]))
             .collect();
         let clients = Clients::new(&pins, &Arc::default());
-        let each = (0..count).map(|number| Fingerprint::of(&[number]));
-        let each = each.map(|fingerprint| clients.with(fingerprint).unwrap().client);
+        let each = (0..usize::from(count)).map(|number| of(&clients, number).unwrap());
         (Permits::new(&clients), each.collect())
     }
 

@@ -126,7 +126,13 @@ impl Frontend {
                 certificates: [&client, &twin]
                     .map(|identity| identity.certificate.der().to_vec())
                     .into(),
+                keys: Vec::new(),
+                names: Vec::new(),
             }],
+            issuers: Vec::new(),
+            authorities: Vec::new(),
+            revocations: Vec::new(),
+            allows_p256: false,
             policy,
             handshakes_max,
             handshake_timeout: Millis::try_from(Duration::from_secs(5)).unwrap(),

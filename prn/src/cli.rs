@@ -21,6 +21,7 @@ use crate::commands::list::{self, List};
 use crate::commands::logs::{self, Logs};
 use crate::commands::mcp::{self, Mcp};
 use crate::commands::pause::{self, Pause, Resume};
+use crate::commands::pin::{self, Pin};
 use crate::commands::policy::{self, Policy};
 use crate::commands::prune::{self, Prune};
 use crate::commands::rm::{self, Rm};
@@ -93,6 +94,7 @@ pub enum Command {
     #[command(subcommand)]
     Server(Server),
     Policy(Policy),
+    Pin(Pin),
     Completion(Completion),
     #[command(name = "__complete", hide = true)]
     Complete(Complete),
@@ -133,6 +135,7 @@ impl Command {
             | Self::Keygen(_)
             | Self::Server(_)
             | Self::Policy(_)
+            | Self::Pin(_)
             | Self::Completion(_)
             | Self::Complete(_) => None,
         }
@@ -180,7 +183,9 @@ impl Command {
             Self::Keygen(args) => Ok(keygen::keygen(&args)?),
             Self::Server(Server::Start(flags)) => server::start(flags),
             Self::Server(Server::Check(args)) => server::check(&args),
+            Self::Server(Server::Invite(args)) => server::invite(&args),
             Self::Policy(args) => policy::policy(&args),
+            Self::Pin(args) => pin::pin(&args),
             Self::Completion(args) => completion::completion(&args),
             Self::Complete(args) => complete::complete(args, Cli::command()),
         }

@@ -16,6 +16,7 @@ pub mod list;
 pub mod logs;
 pub mod mcp;
 pub mod pause;
+pub mod pin;
 pub mod policy;
 pub mod prune;
 pub mod rm;

@@ -1,7 +1,7 @@
 //! The manual pages in packaging/man: made from the same commands, flags and words as `--help`, by a
 //! test, so that no binary carries them. `PRN_WRITE_TABLES=1 cargo test -p prn manuals` writes them.
 //!
-//! A page for each command, prn-server, prn-policy and those below them in section 8, and prn.toml(5).
+//! A page for each command, prn-server, prn-policy, prn-pin and those below them in section 8, and prn.toml(5).
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -95,6 +95,14 @@ const CLIENT: &[(&str, &str)] = &[
     (
         "cert",
         "Its certificate (PEM): a file, or a list of several; relative to the folder of the file that says so.",
+    ),
+    (
+        "fingerprint",
+        "Instead or beside it, its key's fingerprint, or a list of several: SHA256:… as ssh-keygen -l prints it, or sha256//… as curl takes it. prn keygen --show CERT prints both.",
+    ),
+    (
+        "san",
+        "Instead or beside these, its name in certificates that client-ca has signed, or a list of several: \"uri:spiffe://prod/ci\", \"uri:spiffe://prod/*\" (all below it), \"dns:ci.example\", \"dns:*.example\" (one label). Of rules for one name the most exact one counts; a certificate with names of two clients is refused.",
     ),
     (
         "role",
@@ -204,7 +212,7 @@ fn name(command: &Command) -> &str {
 }
 
 fn section(command: &Command) -> &'static str {
-    if ["prn-server", "prn-policy"]
+    if ["prn-server", "prn-policy", "prn-pin"]
         .iter()
         .any(|operators| name(command).starts_with(operators))
     {
@@ -348,6 +356,7 @@ fn configuration() -> String {
         "prn-server-start(8)".to_owned(),
         "prn-server-check(8)".to_owned(),
         "prn-policy(8)".to_owned(),
+        "prn-pin(8)".to_owned(),
     ]);
     titled("prn.toml", "5", &page.0.to_roff())
 }

@@ -111,21 +111,33 @@ impl CertificateSource {
     /// # Errors
     /// If it cannot be read, or is not one certificate that prn can use.
     pub fn load(&self) -> Result<Certificate, CredentialsError> {
+        self.load_as(Certificate::from_pem)
+    }
+
+    /// Reads what is in it.
+    ///
+    /// # Errors
+    /// If it cannot be read, or `parse` does not take it.
+    pub fn load_as<T>(
+        &self,
+        parse: fn(&[u8]) -> Result<T, TlsError>,
+    ) -> Result<T, CredentialsError> {
         match self {
-            Self::File(path) => load_certificate(path),
-            Self::Text { pem, .. } => {
-                Certificate::from_pem(pem.as_bytes()).map_err(|source| self.refused(source))
-            }
+            Self::File(path) => load_and_metadata(path, parse).map(|(loaded, _)| loaded),
+            Self::Text { pem, .. } => parse(pem.as_bytes()).map_err(|source| self.refused(source)),
         }
     }
 
-    /// Reads the certificate of whom is to be trusted.
+    /// Reads what is in it of whom is to be trusted.
     ///
     /// # Errors
-    /// As [`Self::load`], and if others can write the file that it is in.
-    pub fn load_trusted(&self) -> Result<Certificate, CredentialsError> {
+    /// As [`Self::load_as`], and if others can write the file that it is in.
+    pub fn load_trusted<T>(
+        &self,
+        parse: fn(&[u8]) -> Result<T, TlsError>,
+    ) -> Result<T, CredentialsError> {
         let Self::File(path) = self else {
-            return self.load();
+            return self.load_as(parse);
         };
         let failed = |source| CredentialsError::Read {
             path: path.clone(),
@@ -141,7 +153,7 @@ impl CertificateSource {
             });
         }
         let pem = read_bounded(file).map_err(failed)?;
-        Certificate::from_pem(&pem).map_err(|source| self.refused(source))
+        parse(&pem).map_err(|source| self.refused(source))
     }
 
     /// It is refused.
@@ -268,6 +280,18 @@ pub fn load_certificate(path: &Path) -> Result<Certificate, CredentialsError> {
 pub fn load_certificate_and_metadata(
     path: &Path,
 ) -> Result<(Certificate, Metadata), CredentialsError> {
+    load_and_metadata(path, Certificate::from_pem)
+}
+
+/// Reads a file of certificates or the like in PEM form, with what the open file says of its owner and
+/// mode.
+///
+/// # Errors
+/// If it cannot be read, or `parse` does not take it.
+pub fn load_and_metadata<T>(
+    path: &Path,
+    parse: fn(&[u8]) -> Result<T, TlsError>,
+) -> Result<(T, Metadata), CredentialsError> {
     let failed = |source| CredentialsError::Read {
         path: path.to_owned(),
         source,
@@ -276,9 +300,10 @@ pub fn load_certificate_and_metadata(
     // Asked of the open file: the name may mean another one by now.
     let metadata = file.metadata().map_err(failed)?;
     let pem = read_bounded(file).map_err(failed)?;
-    let certificate = Certificate::from_pem(&pem)
-        .map_err(|source| CertificateSource::File(path.to_owned()).refused(source))?;
-    Ok((certificate, metadata))
+    let parsed = parse(&pem);
+    let parsed =
+        parsed.map_err(|source| CertificateSource::File(path.to_owned()).refused(source))?;
+    Ok((parsed, metadata))
 }
 
 /// Time since the Unix epoch, as [`Certificate::check_validity`] takes it.
@@ -363,7 +388,7 @@ mod tests {
             let KeySource::File(path) = key_file("pinned", "x", mode) else {
                 return;
             };
-            let error = CertificateSource::File(path.clone()).load_trusted();
+            let error = CertificateSource::File(path.clone()).load_trusted(Certificate::from_pem);
             std::fs::remove_file(&path).unwrap();
             let error = error.unwrap_err().to_string();
             let says = format!("`chmod go-w {}`", path.display());

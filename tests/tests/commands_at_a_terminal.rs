@@ -130,6 +130,39 @@ fn what_clients_may_do_is_said() {
 }
 
 #[test]
+fn what_clients_are_known_by_is_changed() {
+    let server = Server::start();
+    let shell = Shell::open(&server);
+    let folder = tempfile::tempdir().unwrap();
+    let anna = Identity::keygen(folder.path(), "anna", &[]);
+    let ben = Identity::keygen(folder.path(), "ben", &[]);
+    let config = folder.path().join("prn.toml");
+    let text = format!(
+        "server-cert = '{}'\naddress = 'web1.example:50051'\n[[client]]\nname = 'anna'\ncert = 'anna.pem'\nrole = 'admin'\n",
+        anna.certificate.display()
+    );
+    std::fs::write(&config, text).unwrap();
+    let (config, ben) = (config.display(), ben.certificate.display());
+    shell.shows(
+        &format!("$PRN server invite --config {config}"),
+        &["prn1:", "prn context add"],
+    );
+    shell.shows(
+        &format!("$PRN pin add ben {ben} --role viewer --config {config}"),
+        &["ben.toml", "from its next start on"],
+    );
+    shell.shows(
+        &format!("$PRN pin list --config {config}"),
+        &["ben viewer cert sha256:"],
+    );
+    let (_, code) = shell.run(&format!("$PRN pin remove ben --config {config}"));
+    assert_eq!(code, 0);
+    let (shown, code) = shell.run(&format!("$PRN pin remove ben --config {config}"));
+    assert_eq!(code, 2);
+    assert!(shown.contains("there is no client ben"), "{shown}");
+}
+
+#[test]
 fn what_is_drawn_until_somebody_leaves_ends_with_control_c() {
     let server = Server::start();
     let id = sleeping(&server, &["--name", "web"]);

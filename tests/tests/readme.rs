@@ -46,6 +46,10 @@ const NOT_RUN: &[(&str, &str)] = &[
     ),
     ("[paths]", "the same"),
     (
+        "client-ca = ",
+        "its authority is of no machine: certificates.rs makes the like",
+    ),
+    (
         "tar c src | prn run",
         "its folder is of no machine: command_line_habits.rs feeds the like",
     ),
@@ -490,6 +494,7 @@ fn the_tutorial_goes_as_it_is_shown() {
 const ACCESS: &[&str] = &[
     "Give a client a role",
     "Write a role",
+    "Know a client by its key, or by an authority",
     "Check it",
     "Ask before somebody tries",
     "Let it work",

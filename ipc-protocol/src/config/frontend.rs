@@ -24,8 +24,16 @@ pub struct Frontend {
     pub stop_grace: Millis,
     /// The server's certificate (DER).
     pub certificate: Vec<u8>,
+    /// Those of its issuers that are shown with it, upwards (DER).
+    pub issuers: Vec<Vec<u8>>,
     /// The clients that are let in.
     pub pins: Vec<Pin>,
+    /// Who signs certificates of clients that are known by names (certificates, DER).
+    pub authorities: Vec<Vec<u8>>,
+    /// Lists of what these have revoked (DER).
+    pub revocations: Vec<Vec<u8>>,
+    /// P-256 keys are taken beside Ed25519 ones.
+    pub allows_p256: bool,
     /// Who may do what: the supervisor's, to show each what is theirs to see.
     pub policy: Policy,
     /// Most connections whose handshake is under way.
@@ -53,11 +61,15 @@ pub struct Frontend {
     pub threads: u32,
 }
 
-/// What a client is known by.
+/// What a client is known by: any of these.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pin {
     /// Who it then is.
     pub principal: AccessName,
-    /// Any one of these certificates (DER).
+    /// Certificates (DER).
     pub certificates: Vec<Vec<u8>>,
+    /// Fingerprints of its keys, as they are written down.
+    pub keys: Vec<String>,
+    /// Rules for names in certificates that an authority has signed, as they are written down.
+    pub names: Vec<String>,
 }

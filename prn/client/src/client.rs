@@ -9,7 +9,7 @@ use prn_proto::defaults::STOP_GRACE;
 use prn_proto::id::ProcessId;
 #[cfg(doc)]
 use prn_proto::reason;
-use prn_proto::tls;
+use prn_proto::tls::{self, Server};
 use prn_proto::v1;
 use prn_proto::v1::process_runner_service_client::ProcessRunnerServiceClient;
 use tonic::Status;
@@ -59,9 +59,9 @@ impl Client {
     /// [`ClientError::Connect`], [`ClientError::Timeout`], [`ClientError::WrongServer`], [`ClientError::Handshake`].
     pub async fn connect(address: &str, credentials: &Credentials) -> Result<Self, ClientError> {
         let config = tls::client_config(
-            &credentials.certificate,
+            &credentials.own,
             &credentials.key,
-            credentials.server.clone(),
+            Server::clone(&credentials.server),
         )?;
         let health = Arc::new(Health::default());
         let channel = tokio::time::timeout(

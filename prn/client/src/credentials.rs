@@ -3,21 +3,47 @@
 use std::fmt;
 use std::path::Path;
 
-use prn_proto::tls::{self, Certificate, Fingerprint, Key, TlsError};
+pub use prn_proto::tls::KeyFingerprint;
+use prn_proto::tls::{
+    self, AuthorityCertificate, Certificate, Fingerprint, Key, NamedServer, Own, Peer, Server,
+    TlsError,
+};
 
 pub use prn_proto::credentials::{
     CertificateSource, CredentialsError, KEY_FILE_VARIABLE, KEY_VARIABLE, KeySource, ends_soon,
     load_certificate, now,
 };
 
-/// What a client needs to connect: its own certificate and key, and the certificate of the one
-/// server that it talks to.
+/// What a client needs to connect: its own certificate and key, and what the one server that it talks
+/// to is known by.
 #[derive(Debug)]
 pub struct Credentials {
-    pub(crate) certificate: Certificate,
+    pub(crate) own: Own,
     pub(crate) key: Key,
-    pub(crate) server: Certificate,
+    pub(crate) server: Box<Server>,
     ending: Vec<Ending>,
+}
+
+/// What the server is known by: any of these.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ServerSource {
+    /// Its certificates: several while one follows another.
+    pub certificates: Vec<CertificateSource>,
+    /// Fingerprints of its keys.
+    pub fingerprints: Vec<KeyFingerprint>,
+    /// Authorities that sign its certificates.
+    pub authorities: Vec<CertificateSource>,
+    /// Its name in those, for authorities alone.
+    pub name: String,
+}
+
+impl From<&CertificateSource> for ServerSource {
+    fn from(certificate: &CertificateSource) -> Self {
+        Self {
+            certificates: vec![certificate.clone()],
+            ..Self::default()
+        }
+    }
 }
 
 /// A certificate that is valid and will soon not be.
@@ -39,12 +65,13 @@ impl Credentials {
     ///
     /// # Errors
     /// If the key does not belong to `certificate`.
-    pub fn new(certificate: Certificate, key: Key, server: Certificate) -> Result<Self, TlsError> {
-        tls::check_key(&certificate, &key)?;
+    pub fn new(own: impl Into<Own>, key: Key, server: impl Into<Server>) -> Result<Self, TlsError> {
+        let own = own.into();
+        tls::check_key(&own.certificate, &key)?;
         Ok(Self {
-            certificate,
+            own,
             key,
-            server,
+            server: Box::new(server.into()),
             ending: Vec::new(),
         })
     }
@@ -65,7 +92,7 @@ impl Credentials {
         server: &Path,
     ) -> Result<Self, CredentialsError> {
         let file = |path: &Path| CertificateSource::File(path.to_owned());
-        Self::find(&file(certificate), key, &file(server))
+        Self::find(&file(certificate), key, &(&file(server)).into())
     }
 
     /// From where these say.
@@ -76,23 +103,24 @@ impl Credentials {
     pub fn find(
         certificate: &CertificateSource,
         key: &KeySource,
-        server: &CertificateSource,
+        server: &ServerSource,
     ) -> Result<Self, CredentialsError> {
         let now = now();
         let mut ending = Vec::new();
-        let mut valid = |source: &CertificateSource, loaded: Certificate| {
+        let mut valid = |source: &CertificateSource, loaded: &Certificate| {
             loaded
                 .check_validity(now)
                 .map_err(|error| source.refused(error))?;
-            ending.extend(ends_soon(&loaded, source, now).map(|text| Ending {
+            ending.extend(ends_soon(loaded, source, now).map(|text| Ending {
                 fingerprint: loaded.fingerprint(),
                 text,
             }));
-            Ok::<_, CredentialsError>(loaded)
+            Ok::<_, CredentialsError>(())
         };
-        let own = valid(certificate, certificate.load()?)?;
+        let own = certificate.load_as(Own::from_pem)?;
+        valid(certificate, &own.certificate)?;
         let key_of_own = key.load()?;
-        let server = valid(server, server.load_trusted()?)?;
+        let server = known(server, &mut valid)?;
         let loaded =
             Self::new(own, key_of_own, server).map_err(|source| CredentialsError::Key {
                 origin: key.clone(),
@@ -100,4 +128,42 @@ impl Credentials {
             })?;
         Ok(Self { ending, ..loaded })
     }
+}
+
+/// The server, by what is in the files. Of several certificates one in its time is enough: the old one
+/// may have ended, and the new one not have begun.
+fn known(
+    source: &ServerSource,
+    valid: &mut impl FnMut(&CertificateSource, &Certificate) -> Result<(), CredentialsError>,
+) -> Result<Server, CredentialsError> {
+    let mut peer = Peer {
+        keys: source.fingerprints.clone(),
+        ..Peer::default()
+    };
+    let mut outside = None;
+    for file in &source.certificates {
+        let certificate = file.load_trusted(Certificate::from_pem)?;
+        match valid(file, &certificate) {
+            Ok(()) => peer.certificates.push(certificate),
+            Err(error) => outside = Some(error),
+        }
+    }
+    let is_alone = source.fingerprints.is_empty() && source.authorities.is_empty();
+    if let Some(error) = outside
+        && peer.certificates.is_empty()
+        && is_alone
+    {
+        return Err(error);
+    }
+    let authorities = source.authorities.iter();
+    let authorities = authorities.map(|file| file.load_trusted(AuthorityCertificate::from_pem));
+    let authorities = authorities.collect::<Result<Vec<_>, _>>()?;
+    let named = source.authorities.first().map(|first| {
+        let named = NamedServer::new(authorities, &source.name);
+        named.map_err(|error| first.refused(error))
+    });
+    Ok(Server {
+        peer,
+        named: named.transpose()?,
+    })
 }

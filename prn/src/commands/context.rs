@@ -8,11 +8,13 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use clap::{Args, Subcommand};
 use prn_client::Client;
-use prn_client::credentials::{CertificateSource, KeySource};
-use prn_proto::tls::Certificate;
+use prn_client::credentials::{CertificateSource, KeyFingerprint, KeySource, ServerSource};
+use prn_proto::tls::{AuthorityCertificate, Certificate};
 use prn_proto::units::Address;
 
-use crate::context::config::{Config, Context as Known, KEY_OF_ENVIRONMENT, Place};
+use crate::context::config::{
+    Config, Context as Known, Fingerprints, KEY_OF_ENVIRONMENT, Place, Texts,
+};
 use crate::context::edit::{self, Existing};
 use crate::context::error::ContextError;
 use crate::context::line::{ServerLine, is_line};
@@ -78,9 +80,19 @@ pub struct Add {
     /// Where the server listens
     #[arg(long, value_name = "HOST:PORT")]
     pub address: Option<Address>,
-    /// The server's certificate (PEM)
+    /// The server's certificate (PEM). Repeatable, while a new one follows an old one
     #[arg(long, value_name = "FILE")]
-    pub server_cert: Option<PathBuf>,
+    pub server_cert: Vec<PathBuf>,
+    /// Or its key's fingerprint (SHA256:… or sha256//…). Repeatable
+    #[arg(long, value_name = "FINGERPRINT")]
+    pub server_fingerprint: Vec<KeyFingerprint>,
+    /// Or the certificate (PEM) of an authority that signs the server's. Repeatable
+    #[arg(long, value_name = "FILE")]
+    pub server_ca: Vec<PathBuf>,
+    /// The server's name in a certificate that --server-ca has signed [default: the host of the
+    /// address]
+    #[arg(long, value_name = "NAME", requires = "server_ca")]
+    pub server_name: Option<String>,
     /// Your own certificate (PEM), for this server
     #[arg(long, value_name = "FILE")]
     pub client_cert: Option<PathBuf>,
@@ -171,7 +183,8 @@ pub async fn context(args: Context) -> Result<Exit, Failure> {
 fn add(args: Add) -> Result<Exit, Failure> {
     let place = Place::of_environment()?;
     let source = Source::of(args.from.as_deref())?;
-    let (address, certificate) = source.server(&args)?;
+    let address = source.address(&args)?;
+    let server = source.server(&args)?;
     let own = |flag: Option<&Path>, said: Option<String>| match flag {
         Some(path) if path == Path::new(KEY_OF_ENVIRONMENT) => Ok(Some(KEY_OF_ENVIRONMENT.into())),
         Some(path) => absolute(path).map(Some),
@@ -179,7 +192,12 @@ fn add(args: Add) -> Result<Exit, Failure> {
     };
     let context = Known {
         address: Some(address),
-        server_cert: Some(pem(&certificate)),
+        server_cert: Texts::of(server.certificates),
+        server_fingerprint: Some(server.fingerprints)
+            .filter(|all| !all.is_empty())
+            .map(Fingerprints),
+        server_ca: Texts::of(server.authorities),
+        server_name: server.name,
         client_cert: own(args.client_cert.as_deref(), source.known.client_cert)?,
         tls_key: own(args.tls_key.as_deref(), source.known.tls_key)?,
     };
@@ -271,29 +289,86 @@ impl Source {
         })
     }
 
-    /// The server, by flags or by this.
-    fn server(&self, args: &Add) -> Result<(Address, Certificate), Failure> {
+    fn address(&self, args: &Add) -> Result<Address, Failure> {
         let line = self.line.as_ref();
         let address = (args.address.clone())
             .or_else(|| self.known.address.clone())
             .or_else(|| line.map(|line| line.address.clone()));
-        let said = match (&args.server_cert, &self.known.server_cert, &self.folder) {
-            (Some(path), _, _) => Some(CertificateSource::File(path.clone())),
-            (None, Some(text), Some(folder)) => Some(folder.certificate(text, "in it".to_owned())),
-            (None, _, _) => None,
+        address.ok_or_else(|| missing("--address", "where the server listens"))
+    }
+
+    /// What the server is known by, by flags or by this.
+    fn server(&self, args: &Add) -> Result<Server, Failure> {
+        let file = |path: &PathBuf| CertificateSource::File(path.clone());
+        let flags = ServerSource {
+            certificates: args.server_cert.iter().map(file).collect(),
+            fingerprints: args.server_fingerprint.clone(),
+            authorities: args.server_ca.iter().map(file).collect(),
+            name: String::new(),
         };
-        let certificate = match said {
-            Some(source) => {
-                let loaded = source.load();
-                Some(loaded.map_err(|error| of_certificate(error, &source))?)
-            }
-            None => line.map(|line| line.certificate.clone()),
-        };
-        match (address, certificate) {
-            (Some(address), Some(certificate)) => Ok((address, certificate)),
-            (None, _) => Err(missing("--address", "where the server listens")),
-            (_, None) => Err(missing("--server-cert", "the server's certificate")),
+        if flags != ServerSource::default() {
+            return Server::of(&flags, args.server_name.clone());
         }
+        if let (Some(folder), known) = (&self.folder, &self.known) {
+            let sources = |texts: &Option<Texts>| {
+                let texts = texts.as_ref().map_or(&[][..], Texts::as_slice);
+                let each = texts
+                    .iter()
+                    .map(|text| folder.certificate(text, "in it".to_owned()));
+                each.collect::<Vec<_>>()
+            };
+            let said = ServerSource {
+                certificates: sources(&known.server_cert),
+                fingerprints: known.server_fingerprint.clone().unwrap_or_default().0,
+                authorities: sources(&known.server_ca),
+                name: String::new(),
+            };
+            if said != ServerSource::default() {
+                return Server::of(&said, known.server_name.clone());
+            }
+        }
+        let line = self.line.as_ref();
+        let line = line.ok_or_else(|| missing("--server-cert", "the server's certificate"))?;
+        Ok(Server {
+            certificates: vec![pem(line.certificate.der())],
+            ..Server::default()
+        })
+    }
+}
+
+/// What a server is known by, as a context has it: with the certificates themselves.
+#[derive(Debug, Default)]
+struct Server {
+    certificates: Vec<String>,
+    fingerprints: Vec<KeyFingerprint>,
+    authorities: Vec<String>,
+    name: Option<String>,
+}
+
+impl Server {
+    fn of(source: &ServerSource, name: Option<String>) -> Result<Self, Failure> {
+        let certificate = |file: &CertificateSource| {
+            let loaded = file.load().map_err(|error| of_certificate(error, source))?;
+            Ok::<_, Failure>(pem(loaded.der()))
+        };
+        let authority = |file: &CertificateSource| {
+            let loaded = file.load_as(AuthorityCertificate::from_pem)?;
+            Ok::<_, Failure>(pem(loaded.der()))
+        };
+        Ok(Self {
+            certificates: source
+                .certificates
+                .iter()
+                .map(certificate)
+                .collect::<Result<_, _>>()?,
+            fingerprints: source.fingerprints.clone(),
+            authorities: source
+                .authorities
+                .iter()
+                .map(authority)
+                .collect::<Result<_, _>>()?,
+            name,
+        })
     }
 }
 
@@ -307,8 +382,9 @@ fn absolute(path: &Path) -> Result<String, Failure> {
     Ok(std::path::absolute(path)?.to_string_lossy().into_owned())
 }
 
-fn pem(certificate: &Certificate) -> String {
-    let text = STANDARD.encode(certificate.der());
+/// A certificate in PEM form.
+pub fn pem(der: &[u8]) -> String {
+    let text = STANDARD.encode(der);
     let mut pem = "-----BEGIN CERTIFICATE-----\n".to_owned();
     let mut rest = text.as_str();
     while let Some((line, further)) = rest.split_at_checked(PEM_COLUMNS.min(rest.len()))
@@ -380,13 +456,34 @@ fn list(mut args: List) -> Result<Exit, Failure> {
             name: name.clone(),
             current: in_force.contains(name),
             address: context.and_then(|context| Some(context.address.as_ref()?.0.clone())),
-            server_certificate_not_after: end_of(settings.server_cert.as_ref()),
+            server_certificate_not_after: end_of_server(&settings),
             client_certificate_not_after: end_of(settings.client_cert.as_ref()),
         })
     });
     let all = all.collect::<Result<Vec<_>, ContextError>>()?;
     output::contexts(&all, &args.format)?;
     Ok(exit::OK)
+}
+
+/// The certificate that a line has room for.
+fn sole_certificate(settings: &Settings) -> Result<Certificate, Failure> {
+    match settings.server()?.certificates.as_slice() {
+        [only] => Ok(only.load()?),
+        _ => Err(Failure::Context(ContextError::Setting {
+            what: "--line",
+            why: "has room for one certificate of the server: name that with --server-cert"
+                .to_owned(),
+        })),
+    }
+}
+
+/// Until when the server's certificate is valid: the last of them, if it is known by any.
+fn end_of_server(settings: &Settings) -> Option<SystemTime> {
+    let certificates = &settings.server.as_ref()?.value.certificates;
+    let ends = certificates
+        .iter()
+        .map(|source| source.load().ok().and_then(not_after));
+    ends.max().flatten()
 }
 
 /// Until when a certificate is valid, as far as it can be read.
@@ -414,7 +511,7 @@ fn show(args: Show) -> Result<Exit, Failure> {
                 .value
                 .parse()
                 .map_err(|error| Failure::Usage(format!("{error}")))?,
-            certificate: settings.server_cert()?.load()?,
+            certificate: sole_certificate(&settings)?,
         };
         output::print_line(&line.to_string())?;
         return Ok(exit::OK);
@@ -423,12 +520,13 @@ fn show(args: Show) -> Result<Exit, Failure> {
     let shown = ShownContext {
         context: settings.context.clone(),
         configuration: configuration.map(|path| path.to_string_lossy().into_owned()),
-        settings: vec![
-            shown_address(&settings.address),
-            shown_certificate("server-cert", settings.server_cert.as_ref()),
-            shown_certificate("client-cert", settings.client_cert.as_ref()),
-            shown_key(settings.key.as_ref()),
-        ],
+        settings: std::iter::once(shown_address(&settings.address))
+            .chain(shown_server(settings.server.as_ref()))
+            .chain([
+                shown_certificate("client-cert", settings.client_cert.as_ref()),
+                shown_key(settings.key.as_ref()),
+            ])
+            .collect(),
     };
     output::shown_context(&shown, &args.format)?;
     Ok(exit::OK)
@@ -451,15 +549,52 @@ fn shown_address(address: &Found<String>) -> ShownSetting {
     shown_setting("address", Some(found))
 }
 
+/// What the server is known by: each by itself.
+fn shown_server(found: Option<&Found<ServerSource>>) -> Vec<ShownSetting> {
+    let Some(Found { value, origin }) = found else {
+        return vec![shown_setting("server-cert", None)];
+    };
+    let of = |source: &CertificateSource| Found {
+        value: source.clone(),
+        origin: *origin,
+    };
+    let text = |name, value: String| shown_setting(name, Some((value, origin.to_string())));
+    let certificates = value.certificates.iter();
+    let certificates = certificates.map(|one| shown_certificate("server-cert", Some(&of(one))));
+    let fingerprints = value.fingerprints.iter();
+    let fingerprints = fingerprints.map(|one| text("server-fingerprint", one.to_string()));
+    let authorities = value.authorities.iter();
+    let authorities = authorities.map(|one| shown_authority(&of(one)));
+    let name = (!value.authorities.is_empty()).then(|| text("server-name", value.name.clone()));
+    let shown = certificates.chain(fingerprints).chain(authorities);
+    shown.chain(name).collect()
+}
+
+fn shown_authority(found: &Found<CertificateSource>) -> ShownSetting {
+    let shown = shown_setting("server-ca", Some(said(found)));
+    match found.value.load_as(AuthorityCertificate::from_pem) {
+        Ok(authority) => ShownSetting {
+            fingerprint: Some(authority.fingerprint().to_string()),
+            ..shown
+        },
+        Err(error) => ShownSetting {
+            error: Some(output::error_line(&error, None)),
+            ..shown
+        },
+    }
+}
+
+/// Where a certificate is, and what says so.
+fn said(found: &Found<CertificateSource>) -> (String, String) {
+    let value = match &found.value {
+        CertificateSource::File(path) => path.to_string_lossy().into_owned(),
+        CertificateSource::Text { .. } => "in the configuration".to_owned(),
+    };
+    (value, found.origin.to_string())
+}
+
 fn shown_certificate(name: &'static str, found: Option<&Found<CertificateSource>>) -> ShownSetting {
-    let said = found.map(|found| {
-        let value = match &found.value {
-            CertificateSource::File(path) => path.to_string_lossy().into_owned(),
-            CertificateSource::Text { .. } => "in the configuration".to_owned(),
-        };
-        (value, found.origin.to_string())
-    });
-    let shown = shown_setting(name, said);
+    let shown = shown_setting(name, found.map(said));
     match found.map(|found| found.value.load()) {
         Some(Ok(certificate)) => ShownSetting {
             fingerprint: Some(certificate.fingerprint().to_string()),
@@ -563,7 +698,7 @@ fn checked_context(host: &Host, answer: Result<Answer, Failure>) -> CheckedConte
         ok: answer.is_some(),
         latency_usec: answer.as_ref().map(|answer| answer.latency_usec),
         version: answer.and_then(|answer| answer.version),
-        server_certificate_not_after: end_of(settings.server_cert.as_ref()),
+        server_certificate_not_after: end_of_server(settings),
         client_certificate_not_after: end_of(settings.client_cert.as_ref()),
         error,
     }
@@ -580,7 +715,7 @@ mod tests {
             .self_signed(&key)
             .unwrap();
         let certificate = Certificate::from_der(made.der().to_vec()).unwrap();
-        let text = pem(&certificate);
+        let text = pem(certificate.der());
         assert_eq!(text, made.pem().replace("\r\n", "\n"));
     }
 }

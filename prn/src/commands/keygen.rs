@@ -1,4 +1,4 @@
-//! `prn keygen`: an Ed25519 key and a self-signed certificate that clients in every language take.
+//! `prn keygen`: a key and a self-signed certificate that clients in every language take.
 
 use std::fs::OpenOptions;
 use std::io::{self, Write};
@@ -6,10 +6,11 @@ use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use prn_proto::tls::{self, Certificate, Key, TlsError};
+use prn_client::credentials::{CertificateSource, CredentialsError};
+use prn_proto::tls::{self, Certificate, Key, KeyKind, Own, TlsError};
 use rcgen::{
     CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose,
-    PKCS_ED25519,
+    PKCS_ECDSA_P256_SHA256, PKCS_ED25519,
 };
 use ring::rand::{SecureRandom, SystemRandom};
 use rustls::pki_types::PrivatePkcs8KeyDer;
@@ -44,6 +45,9 @@ pub enum KeygenError {
     /// It would be refused later.
     #[error("cannot use what was made")]
     Unusable(#[from] TlsError),
+    /// The certificate that was to be shown is refused.
+    #[error(transparent)]
+    Show(#[from] CredentialsError),
     /// A file exists.
     #[error("{} exists: --force replaces it", .0.display())]
     Exists(PathBuf),
@@ -62,8 +66,19 @@ pub enum KeygenError {
 }
 
 /// Make a key and a self-signed certificate
+///
+/// Prints both files, the SHA-256 of the certificate, and the fingerprints of its key: as ssh-keygen -l
+/// prints it (SHA256:…), and as curl takes it (sha256//…). The other side may know you by the certificate
+/// or by either of these. An Ed25519 key, unless --p256 is given.
 #[derive(Debug, Args)]
 pub struct Keygen {
+    /// Make nothing, and print the fingerprints of this certificate (PEM)
+    #[arg(long, value_name = "CERT", exclusive = true)]
+    pub show: Option<PathBuf>,
+    /// Make a P-256 key, for clients whose TLS library has no Ed25519; a server takes it with
+    /// --allow-p256
+    #[arg(long)]
+    pub p256: bool,
     /// Folder for NAME.key and NAME.pem
     #[arg(long, value_name = "DIR", default_value = ".", conflicts_with_all = ["key", "cert"])]
     pub out_dir: PathBuf,
@@ -95,6 +110,11 @@ fn parse_time(text: &str) -> Result<OffsetDateTime, &'static str> {
 }
 
 pub fn keygen(args: &Keygen) -> Result<Exit, KeygenError> {
+    if let Some(path) = &args.show {
+        let own = CertificateSource::File(path.clone()).load_as(Own::from_pem)?;
+        output::key_pair(None, path, &own.certificate).map_err(KeygenError::Print)?;
+        return Ok(exit::OK);
+    }
     let name = args.name.as_str();
     if name.is_empty()
         || name.len() > NAME_MAX
@@ -117,7 +137,12 @@ pub fn keygen(args: &Keygen) -> Result<Exit, KeygenError> {
     if not_after < not_before {
         return Err(KeygenError::Period);
     }
-    let pair = make(name, not_before, not_after)?;
+    let kind = if args.p256 {
+        KeyKind::P256
+    } else {
+        KeyKind::Ed25519
+    };
+    let pair = make(name, kind, not_before, not_after)?;
 
     if !args.force {
         // Both before the first is written, so that no half of a pair is left behind.
@@ -134,23 +159,26 @@ pub fn keygen(args: &Keygen) -> Result<Exit, KeygenError> {
         0o644,
         args.force,
     )?;
-    output::key_pair(&key_path, &certificate_path, &pair.fingerprint)
-        .map_err(KeygenError::Print)?;
+    output::key_pair(Some(&key_path), &certificate_path, &pair.made).map_err(KeygenError::Print)?;
     Ok(exit::OK)
 }
 
 struct Pair {
     key: Zeroizing<String>,
     certificate: String,
-    fingerprint: String,
+    made: Certificate,
 }
 
 fn make(
     name: &str,
+    kind: KeyKind,
     not_before: OffsetDateTime,
     not_after: OffsetDateTime,
 ) -> Result<Pair, KeygenError> {
-    let key = generate()?;
+    let key = match kind {
+        KeyKind::Ed25519 => generate()?,
+        KeyKind::P256 => KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?,
+    };
     // prn compares certificates as a whole and looks at no name; other languages' clients do.
     let mut names = vec![
         "localhost".to_owned(),
@@ -179,11 +207,11 @@ fn make(
     Ok(Pair {
         key: pem,
         certificate: certificate.pem(),
-        fingerprint: made.fingerprint().to_string(),
+        made,
     })
 }
 
-/// A new key, in the older of the two PKCS#8 forms (RFC 5208): OpenSSL 3.0 does not read the newer
+/// A new Ed25519 key, in the older of the two PKCS#8 forms (RFC 5208): OpenSSL 3.0 does not read the newer
 /// one, which also holds the public key (RFC 5958) and which is what the library makes.
 fn generate() -> Result<KeyPair, KeygenError> {
     const PREFIX: [u8; 16] = [
@@ -251,7 +279,13 @@ mod tests {
     #[test]
     fn what_is_made_is_usable_by_both_sides() {
         let now = OffsetDateTime::now_utc();
-        let pair = make("client.example", now - BACKDATED, now + Duration::days(1)).unwrap();
+        let pair = make(
+            "client.example",
+            KeyKind::Ed25519,
+            now - BACKDATED,
+            now + Duration::days(1),
+        )
+        .unwrap();
         let certificate = Certificate::from_pem(pair.certificate.as_bytes()).unwrap();
         let key = Key::from_pem(pair.key.as_bytes()).unwrap();
         certificate
@@ -270,6 +304,6 @@ mod tests {
             assert!(!is_host_name(bad), "{bad}");
         }
         let now = OffsetDateTime::now_utc();
-        make("Jane Doe", now, now + Duration::days(1)).unwrap();
+        make("Jane Doe", KeyKind::P256, now, now + Duration::days(1)).unwrap();
     }
 }

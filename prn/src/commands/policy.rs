@@ -76,9 +76,10 @@ pub struct Explain {
     pub command: Vec<OsString>,
 }
 
-fn name(text: &str) -> Result<AccessName, &'static str> {
+/// A name of a client or of a role.
+pub fn name(text: &str) -> Result<AccessName, &'static str> {
     AccessName::try_from(text.to_owned())
-        .map_err(|_| "not a name of a client: letters, digits, '-', '_', '.' and '@'")
+        .map_err(|_| "not a name of a client: write letters, digits, '-', '_', '.' and '@'")
 }
 
 fn verb(text: &str) -> Result<Verb, String> {
@@ -123,6 +124,7 @@ fn check(args: &Check) -> Result<Exit, Failure> {
             Some(PolicyClient {
                 client: name.to_string(),
                 role: principal.role.to_string(),
+                known_by: known_by(&access, name),
                 group: principal.group.as_ref().map(ToString::to_string),
                 whose: whose(role.reach),
                 verbs: role.verbs.iter().map(ToString::to_string).collect(),
@@ -133,6 +135,20 @@ fn check(args: &Check) -> Result<Exit, Failure> {
         });
     output::policy_clients(&clients.collect::<Vec<_>>(), &args.format).map_err(Failure::Print)?;
     Ok(exit::OK)
+}
+
+/// What a client is known by, each in a line: a certificate by its fingerprint, a key's fingerprint, a
+/// name.
+pub fn known_by(access: &Access, name: &AccessName) -> Vec<String> {
+    let peers = access.known.iter().filter(|(whose, _)| whose == name);
+    let each = peers.flat_map(|(_, peer)| {
+        let certificates = peer.certificates.iter();
+        let certificates = certificates.map(|one| format!("cert {}", one.fingerprint()));
+        let keys = peer.keys.iter().map(|key| format!("fingerprint {key}"));
+        let names = peer.names.iter().map(|rule| format!("san {rule}"));
+        certificates.chain(keys).chain(names)
+    });
+    each.collect()
 }
 
 fn whose(reach: Reach) -> &'static str {

@@ -1,9 +1,17 @@
-//! `prn server start` and `prn server check`: what is found and what goes wrong is printed here,
-//! done in [`prn_launch`].
+//! `prn server start`, `prn server check` and `prn server invite`: what is found and what goes wrong is
+//! printed here, done in [`prn_launch`].
+
+use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use prn_launch::options::{self, Start};
+use prn_client::credentials::CertificateSource;
+use prn_launch::ServerError;
+use prn_launch::options::{self, Options, Start};
+use prn_proto::tls::Own;
+use prn_proto::units::Address;
 
+use crate::commands::pin::CONFIG;
+use crate::context::line::ServerLine;
 use crate::exit::{self, Exit};
 use crate::failure::Failure;
 use crate::output;
@@ -24,6 +32,21 @@ pub enum Server {
     ///
     /// Exits 0 if the server could start here, else 1.
     Check(ServerCheck),
+    /// Print the server as one line for `prn context add`: address and certificate, no secret
+    ///
+    /// Whoever can change the line chooses the server: let clients have it by a way that both trust.
+    Invite(Invite),
+}
+
+/// `prn server invite`.
+#[derive(Debug, Args)]
+pub struct Invite {
+    /// The server's configuration
+    #[arg(long, value_name = "FILE", default_value = CONFIG)]
+    pub config: PathBuf,
+    /// Where clients find the server [default: the configuration's address]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub address: Option<Address>,
 }
 
 /// `prn server check`.
@@ -51,4 +74,35 @@ pub fn check(args: &ServerCheck) -> Result<Exit, Failure> {
     } else {
         exit::ERROR
     })
+}
+
+/// Addresses that a server listens at, and that no client can connect to.
+const ANYWHERE: [&str; 2] = ["0.0.0.0:", "[::]:"];
+
+pub fn invite(args: &Invite) -> Result<Exit, Failure> {
+    let warn = |warning: prn_launch::Warning| output::notice(&warning.to_string());
+    let options = options::merged(Options::default(), Some(&args.config), &warn)
+        .map_err(ServerError::from)?;
+    let missing = |what: &str| Failure::Usage(format!("{}: {what}", args.config.display()));
+    let path = options
+        .server_cert
+        .ok_or_else(|| missing("it names no certificate of the server: write server-cert in it"))?;
+    let own = CertificateSource::File(path).load_as(Own::from_pem)?;
+    let address = args.address.clone().or(options.address);
+    let address = address.ok_or_else(|| missing("--address has to name where clients find it"))?;
+    if ANYWHERE
+        .iter()
+        .any(|anywhere| address.0.starts_with(anywhere))
+    {
+        return Err(missing(
+            "the server listens at all addresses of this machine: --address has to name the one where clients find it",
+        ));
+    }
+    let line = ServerLine {
+        address,
+        certificate: own.certificate,
+    };
+    output::print_line(&line.to_string())?;
+    output::notice("on the client's machine: `prn context add NAME LINE`");
+    Ok(exit::OK)
 }

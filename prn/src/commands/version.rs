@@ -142,6 +142,7 @@ mod tests {
             "keygen",
             "server",
             "policy",
+            "pin",
             "completion",
             "__complete",
         ];

@@ -5,12 +5,13 @@
 //!
 //! [context.web1]
 //! address = "web1.example:50051"
-//! server-cert = "web1.pem"    # or the certificate itself, PEM
+//! server-cert = "web1.pem"    # or the certificate itself, PEM; or a list
 //! client-cert = "me.pem"      # without: client.pem beside this file
 //! tls-key = "me.key"          # or "env": PRN_TLS_KEY; without: client.key beside this file
 //! ```
 //!
-//! Each key is a flag without its dashes, as in the server's own file. A path is meant from the
+//! Instead of `server-cert`, or beside it, a server is known by `server-fingerprint`, or by `server-ca`
+//! and `server-name`. Each key is a flag without its dashes, as in the server's own file. A path is meant from the
 //! folder that the file is in; `~/` is the user's own folder.
 
 use std::collections::BTreeMap;
@@ -20,7 +21,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use nix::unistd::Uid;
-use prn_client::credentials::{CertificateSource, KeySource};
+use prn_client::credentials::{CertificateSource, KeyFingerprint, KeySource};
 use prn_proto::units::Address;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -54,12 +55,65 @@ pub struct Config {
 pub struct Context {
     /// Where it listens.
     pub address: Option<Address>,
-    /// Its certificate, or the file of it.
-    pub server_cert: Option<String>,
+    /// Its certificate, or the file of it; or several.
+    pub server_cert: Option<Texts>,
+    /// Fingerprints of its keys.
+    pub server_fingerprint: Option<Fingerprints>,
+    /// Certificates of authorities that sign its certificate, or files of them.
+    pub server_ca: Option<Texts>,
+    /// Its name in that, if it is not that of the address.
+    pub server_name: Option<String>,
     /// The user's own certificate, or the file of it.
     pub client_cert: Option<String>,
     /// The file of the user's key, or that it is in the environment.
     pub tls_key: Option<String>,
+}
+
+/// A text, or several.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(untagged, expecting = "not a text, or a list of such")]
+pub enum Texts {
+    /// One.
+    One(String),
+    /// Several.
+    Several(Vec<String>),
+}
+
+/// Fingerprints of keys, as they are written: one, or several.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "Texts")]
+pub struct Fingerprints(pub Vec<KeyFingerprint>);
+
+impl TryFrom<Texts> for Fingerprints {
+    type Error = String;
+
+    fn try_from(texts: Texts) -> Result<Self, String> {
+        let parsed = texts.as_slice().iter().map(|text| text.parse());
+        let parsed = parsed.collect::<Result<_, prn_proto::tls::TlsError>>();
+        parsed.map(Self).map_err(|error| error.to_string())
+    }
+}
+
+impl Texts {
+    /// None, one, or several of them.
+    pub fn of(mut texts: Vec<String>) -> Option<Self> {
+        match (texts.pop(), texts.is_empty()) {
+            (None, _) => None,
+            (Some(one), true) => Some(Self::One(one)),
+            (Some(last), false) => {
+                texts.push(last);
+                Some(Self::Several(texts))
+            }
+        }
+    }
+
+    /// All.
+    pub fn as_slice(&self) -> &[String] {
+        match self {
+            Self::One(text) => std::slice::from_ref(text),
+            Self::Several(texts) => texts,
+        }
+    }
 }
 
 /// Where the configuration is.

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg, OFlag};
-use toml_edit::{DocumentMut, Item, Table, value};
+use toml_edit::{Array, DocumentMut, Item, Table, value};
 
-use super::config::{Context, FILE_MAX, Place, line_at, parse};
+use super::config::{Context, FILE_MAX, Place, Texts, line_at, parse};
 use super::error::ContextError;
 use super::name::Name;
 
@@ -153,12 +153,30 @@ pub fn add(
     existing: Existing,
 ) -> Result<bool, ContextError> {
     let mut table = Table::new();
+    let address = context.address.as_ref().map(|address| &address.0);
+    if let Some(address) = address {
+        table.insert("address", value(address.as_str()));
+    }
+    let fingerprints = context
+        .server_fingerprint
+        .as_ref()
+        .and_then(|all| Texts::of(all.0.iter().map(ToString::to_string).collect()));
+    for (key, texts) in [
+        ("server-cert", &context.server_cert),
+        ("server-fingerprint", &fingerprints),
+        ("server-ca", &context.server_ca),
+    ] {
+        match texts {
+            Some(Texts::One(text)) => drop(table.insert(key, value(text.as_str()))),
+            Some(Texts::Several(texts)) => {
+                let texts: Array = texts.iter().map(String::as_str).collect();
+                table.insert(key, value(texts));
+            }
+            None => {}
+        }
+    }
     let texts = [
-        (
-            "address",
-            context.address.as_ref().map(|address| &address.0),
-        ),
-        ("server-cert", context.server_cert.as_ref()),
+        ("server-name", context.server_name.as_ref()),
         ("client-cert", context.client_cert.as_ref()),
         ("tls-key", context.tls_key.as_ref()),
     ];
@@ -231,9 +249,9 @@ mod tests {
     fn context(address: &str) -> Context {
         Context {
             address: Some(address.parse().unwrap()),
-            server_cert: Some(
+            server_cert: Texts::of(vec![
                 "-----BEGIN CERTIFICATE-----\nAA\n-----END CERTIFICATE-----\n".into(),
-            ),
+            ]),
             ..Context::default()
         }
     }

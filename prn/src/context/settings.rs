@@ -2,7 +2,7 @@
 //!
 //! | | |
 //! |---|---|
-//! | first | the flags for single parts: `--address`, `--server-cert`, `--client-cert`, `--tls-key` |
+//! | first | the flags for single parts: `--address`, `--server-cert` and its kin, `--client-cert`, `--tls-key` |
 //! | then | the context that `--context` names |
 //! | then | the environment: `PRN_ADDRESS`, `PRN_SERVER_CERT`, `PRN_CLIENT_CERT`, `PRN_TLS_KEY`, `PRN_TLS_KEY_FILE` |
 //! | then | the context that `PRN_CONTEXT` names, else the current one |
@@ -14,10 +14,12 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use prn_client::credentials::{CertificateSource, KEY_FILE_VARIABLE, KEY_VARIABLE, KeySource};
+use prn_client::credentials::{
+    CertificateSource, KEY_FILE_VARIABLE, KEY_VARIABLE, KeyFingerprint, KeySource, ServerSource,
+};
 use prn_proto::units::{Address, InvalidUnit};
 
-use super::config::{Config, Context, KEY_OF_ENVIRONMENT, Place};
+use super::config::{Config, Context, KEY_OF_ENVIRONMENT, Place, Texts};
 use super::error::ContextError;
 use super::name::Patterns;
 
@@ -32,12 +34,59 @@ const CONTEXT_VARIABLE: &str = "PRN_CONTEXT";
 pub struct Given {
     /// Where the server is.
     pub address: Option<String>,
-    /// Its certificate.
-    pub server_cert: Option<PathBuf>,
+    /// What it is known by.
+    pub server: GivenServer,
     /// The user's own certificate.
     pub client_cert: Option<PathBuf>,
     /// The user's key.
     pub key: Option<KeySource>,
+}
+
+/// What a server is known by, as it is given.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct GivenServer {
+    /// Its certificates.
+    pub certificates: Vec<PathBuf>,
+    /// Fingerprints of its keys.
+    pub fingerprints: Vec<KeyFingerprint>,
+    /// Authorities that sign its certificates.
+    pub authorities: Vec<PathBuf>,
+    /// Its name in these.
+    pub name: Option<String>,
+}
+
+impl GivenServer {
+    /// The first flag of it.
+    fn flag(&self) -> Option<&'static str> {
+        if !self.certificates.is_empty() {
+            Some("--server-cert")
+        } else if !self.fingerprints.is_empty() {
+            Some("--server-fingerprint")
+        } else if !self.authorities.is_empty() {
+            Some("--server-ca")
+        } else {
+            None
+        }
+    }
+
+    fn source(&self, address: &str) -> ServerSource {
+        let files =
+            |paths: &[PathBuf]| paths.iter().cloned().map(CertificateSource::File).collect();
+        ServerSource {
+            certificates: files(&self.certificates),
+            fingerprints: self.fingerprints.clone(),
+            authorities: files(&self.authorities),
+            name: self.name.clone().unwrap_or_else(|| host(address)),
+        }
+    }
+}
+
+/// The host of an address.
+fn host(address: &str) -> String {
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+    host.trim_start_matches('[')
+        .trim_end_matches(']')
+        .to_owned()
 }
 
 impl Given {
@@ -54,7 +103,13 @@ impl Given {
         });
         Ok(Self {
             address: address.transpose()?.map(|Address(address)| address),
-            server_cert: named("PRN_SERVER_CERT").map(PathBuf::from),
+            server: GivenServer {
+                certificates: named("PRN_SERVER_CERT")
+                    .map(PathBuf::from)
+                    .into_iter()
+                    .collect(),
+                ..GivenServer::default()
+            },
             client_cert: named("PRN_CLIENT_CERT").map(PathBuf::from),
             key: KeySource::from_environment(),
         })
@@ -63,9 +118,13 @@ impl Given {
     /// Which of the parts that belong to one server are here, as flags name them.
     fn of_one_server(&self) -> Option<&'static str> {
         if self.address.is_some() {
-            return Some("address");
+            return Some("--address");
         }
-        self.server_cert.as_ref().map(|_| "server-cert")
+        // An authority may be that of several.
+        match self.server.flag() {
+            Some("--server-ca") => self.server.name.as_ref().map(|_| "--server-name"),
+            flag => flag,
+        }
     }
 }
 
@@ -111,8 +170,8 @@ pub struct Settings {
     pub context: Option<String>,
     /// Where the server is.
     pub address: Found<String>,
-    /// Its certificate.
-    pub server_cert: Option<Found<CertificateSource>>,
+    /// What it is known by.
+    pub server: Option<Found<ServerSource>>,
     /// The user's own certificate.
     pub client_cert: Option<Found<CertificateSource>>,
     /// The user's key.
@@ -122,12 +181,12 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// The server's certificate.
+    /// What the server is known by.
     ///
     /// # Errors
     /// [`ContextError::Setting`].
-    pub fn server_cert(&self) -> Result<&CertificateSource, ContextError> {
-        let found = self.server_cert.as_ref().map(|found| &found.value);
+    pub fn server(&self) -> Result<&ServerSource, ContextError> {
+        let found = self.server.as_ref().map(|found| &found.value);
         found.ok_or_else(|| {
             let what = "name the server's certificate with it or with PRN_SERVER_CERT, or its context with --context (`prn context add` makes one)";
             missing("--server-cert", what)
@@ -304,7 +363,7 @@ fn patterns<'a>(
 fn is_complete(flags: &Given, environment: &Given) -> bool {
     let has = |part: fn(&Given) -> bool| part(flags) || part(environment);
     has(|given| given.address.is_some())
-        && has(|given| given.server_cert.is_some())
+        && has(|given| given.server.flag().is_some())
         && has(|given| given.client_cert.is_some())
         && has(|given| given.key.is_some())
 }
@@ -312,16 +371,11 @@ fn is_complete(flags: &Given, environment: &Given) -> bool {
 /// One server's address or certificate would be taken for that of each.
 fn refuse_one_servers(flags: &Given, environment: &Given, rank: Rank) -> Result<(), ContextError> {
     let variable = match (environment.of_one_server(), rank) {
-        (Some("address"), Rank::BelowEnvironment) => Some("PRN_ADDRESS"),
+        (Some("--address"), Rank::BelowEnvironment) => Some("PRN_ADDRESS"),
         (Some(_), Rank::BelowEnvironment) => Some("PRN_SERVER_CERT"),
         _ => None,
     };
-    let flag = match flags.of_one_server() {
-        Some("address") => Some("--address"),
-        Some(_) => Some("--server-cert"),
-        None => None,
-    };
-    match flag.or(variable) {
+    match flags.of_one_server().or(variable) {
         Some(what) => Err(ContextError::Setting {
             what,
             why: "is of one server, and a pattern or list of contexts is of several".to_owned(),
@@ -346,20 +400,37 @@ struct Chosen<'a> {
     rank: Rank,
 }
 
+impl Chosen<'_> {
+    fn certificate(&self, text: &str, whose: &str) -> CertificateSource {
+        let name = format!("{whose} context {}", self.name);
+        self.place.certificate(text, name)
+    }
+}
+
+/// What a context knows its server by.
+fn server_of(chosen: Chosen<'_>, address: &str) -> Option<ServerSource> {
+    let context = chosen.context;
+    let certificates = |texts: Option<&Texts>, whose: &str| {
+        let texts = texts.map_or(&[][..], Texts::as_slice);
+        let sources = texts.iter().map(|text| chosen.certificate(text, whose));
+        sources.collect::<Vec<_>>()
+    };
+    let source = ServerSource {
+        certificates: certificates(context.server_cert.as_ref(), "of the server of"),
+        fingerprints: context.server_fingerprint.clone().unwrap_or_default().0,
+        authorities: certificates(context.server_ca.as_ref(), "of the authority of"),
+        name: context.server_name.clone().unwrap_or_else(|| host(address)),
+    };
+    let is_empty = source.certificates.is_empty()
+        && source.fingerprints.is_empty()
+        && source.authorities.is_empty();
+    (!is_empty).then_some(source)
+}
+
 /// The first value that there is, in order.
 fn settings(flags: &Given, environment: &Given, chosen: Option<Chosen<'_>>) -> Settings {
     let rank = chosen.map_or(Rank::BelowEnvironment, |chosen| chosen.rank);
     let file = |path: &PathBuf| CertificateSource::File(path.clone());
-    let certificate = |text: fn(&Context) -> Option<&String>, whose: &str| {
-        let Chosen {
-            name,
-            context,
-            place,
-            ..
-        } = chosen?;
-        let name = format!("{whose} context {name}");
-        Some(place.certificate(text(context)?, name))
-    };
     let beside = |path: fn(&Place) -> PathBuf| {
         let path = path(chosen?.place);
         path.exists().then_some(path)
@@ -370,13 +441,18 @@ fn settings(flags: &Given, environment: &Given, chosen: Option<Chosen<'_>>) -> S
         context: chosen.and_then(|chosen| Some(chosen.context.address.as_ref()?.0.clone())),
         beside: None,
     };
-    let server_cert = Ranked {
-        flag: ("--server-cert", flags.server_cert.as_ref().map(file)),
-        variable: (
-            "PRN_SERVER_CERT",
-            environment.server_cert.as_ref().map(file),
+    let address = address.first(rank).unwrap_or_else(|| Found {
+        value: ADDRESS.to_owned(),
+        origin: Origin::Default,
+    });
+    let given = |given: &GivenServer| given.flag().map(|_| given.source(&address.value));
+    let server = Ranked {
+        flag: (
+            flags.server.flag().unwrap_or_default(),
+            given(&flags.server),
         ),
-        context: certificate(|context| context.server_cert.as_ref(), "of the server of"),
+        variable: ("PRN_SERVER_CERT", given(&environment.server)),
+        context: chosen.and_then(|chosen| server_of(chosen, &address.value)),
         beside: None,
     };
     let client_cert = Ranked {
@@ -385,17 +461,17 @@ fn settings(flags: &Given, environment: &Given, chosen: Option<Chosen<'_>>) -> S
             "PRN_CLIENT_CERT",
             environment.client_cert.as_ref().map(file),
         ),
-        context: certificate(|context| context.client_cert.as_ref(), "of your own of"),
+        context: chosen.and_then(|chosen| {
+            let text = chosen.context.client_cert.as_ref()?;
+            Some(chosen.certificate(text, "of your own of"))
+        }),
         beside: beside(Place::own_certificate).as_ref().map(file),
     };
     let key = key(flags, environment, chosen, beside(Place::own_key));
     Settings {
         context: chosen.map(|chosen| chosen.name.to_owned()),
-        address: address.first(rank).unwrap_or_else(|| Found {
-            value: ADDRESS.to_owned(),
-            origin: Origin::Default,
-        }),
-        server_cert: server_cert.first(rank),
+        address,
+        server: server.first(rank),
         client_cert: client_cert.first(rank),
         key: key.first(rank),
         place: chosen.map(|chosen| chosen.place.clone()),
@@ -464,7 +540,7 @@ mod tests {
     fn context() -> Context {
         Context {
             address: Some("c:1".parse().unwrap()),
-            server_cert: Some("c.pem".to_owned()),
+            server_cert: Some(Texts::One("c.pem".to_owned())),
             ..Context::default()
         }
     }

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use prn_client::{Process, Started};
 use prn_launch::{Finding, Verdict};
+use prn_proto::tls::Certificate;
 
 use super::column::{Column, table};
 use super::data::print_data;
@@ -100,13 +101,25 @@ pub fn ids(processes: &[Process]) -> io::Result<()> {
     print_names(processes, id)
 }
 
-/// Prints what `prn keygen` has made.
-pub fn key_pair(key: &Path, certificate: &Path, fingerprint: &str) -> io::Result<()> {
-    line(&format!(
-        "key          {}\ncertificate  {}\nfingerprint  {fingerprint}",
-        escaped(&key.display().to_string()),
-        escaped(&certificate.display().to_string())
-    ))
+/// Prints what `prn keygen` has made, or the certificate alone that it was to show: what it is pinned by.
+pub fn key_pair(key: Option<&Path>, file: &Path, certificate: &Certificate) -> io::Result<()> {
+    let mut text = String::new();
+    if let Some(key) = key {
+        put(
+            &mut text,
+            format_args!("key          {}\n", escaped(&key.display().to_string())),
+        );
+    }
+    let [ssh, curl] = certificate.key_fingerprints();
+    put(
+        &mut text,
+        format_args!(
+            "certificate  {}\nfingerprint  {}\nof its key   {ssh}\n             {curl}",
+            escaped(&file.display().to_string()),
+            certificate.fingerprint(),
+        ),
+    );
+    line(&text)
 }
 
 /// Prints what `prn server check` has found.

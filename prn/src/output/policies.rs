@@ -19,6 +19,9 @@ pub struct PolicyClient {
     pub client: String,
     /// Its role.
     pub role: String,
+    /// What it is known by: `cert` and a certificate's SHA-256, `fingerprint` and a key's, `san` and a
+    /// rule for names.
+    pub known_by: Vec<String>,
     /// Whom it shares processes with.
     pub group: Option<String>,
     /// Whose processes and workspaces the verbs are about: own, group or all.
@@ -57,6 +60,12 @@ const COLUMNS: &[Column<PolicyClient>] = &[
         order: |a, b| a.role.cmp(&b.role),
     },
     Column {
+        name: "known_by",
+        header: "KNOWN BY",
+        cell: |one| escaped(&kinds(&one.known_by)).into(),
+        order: |a, b| a.known_by.cmp(&b.known_by),
+    },
+    Column {
         name: "whose",
         header: "WHOSE",
         cell: |one| match &one.group {
@@ -88,3 +97,19 @@ const COLUMNS: &[Column<PolicyClient>] = &[
         order: |a, b| a.limits.cmp(&b.limits),
     },
 ];
+
+/// Of certificates and fingerprints how many there are, which JSON has whole; names as they are.
+fn kinds(known_by: &[String]) -> String {
+    let count = |kind: &str| {
+        let of_kind = known_by.iter().filter(|one| one.starts_with(kind));
+        match of_kind.count() {
+            0 => None,
+            1 => Some(kind.to_owned()),
+            count => Some(format!("{count} {kind}s")),
+        }
+    };
+    let names = known_by.iter().filter_map(|one| one.strip_prefix("san "));
+    let counted = [count("cert"), count("fingerprint")].into_iter().flatten();
+    let all: Vec<_> = counted.chain(names.map(str::to_owned)).collect();
+    all.join(",")
+}

@@ -5,12 +5,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use prn_client::credentials::{CertificateSource, Credentials, CredentialsError, KeySource};
+use prn_client::credentials::{
+    CertificateSource, Credentials, CredentialsError, KeyFingerprint, KeySource, ServerSource,
+};
 use prn_client::{Client, ClientError};
 use prn_proto::units::{Address, InvalidUnit, Time};
 
 use crate::context::error::ContextError;
-use crate::context::settings::{Given, Settings, Target, target};
+use crate::context::settings::{Given, GivenServer, Settings, Target, target};
 use crate::failure::Failure;
 use crate::reminders;
 
@@ -26,9 +28,21 @@ pub struct Connection {
     /// Your own certificate (PEM) [env: PRN_CLIENT_CERT]
     #[arg(long, value_name = "FILE")]
     pub client_cert: Option<PathBuf>,
-    /// The server's certificate (PEM): the one server that is talked to [env: PRN_SERVER_CERT]
+    /// The server's certificate (PEM): the one server that is talked to. Repeatable, while a new one
+    /// follows an old one [env: PRN_SERVER_CERT]
     #[arg(long, value_name = "FILE")]
-    pub server_cert: Option<PathBuf>,
+    pub server_cert: Vec<PathBuf>,
+    /// Or its key's fingerprint, as ssh-keygen -l prints it (SHA256:…) or curl takes it (sha256//…).
+    /// Repeatable
+    #[arg(long, value_name = "FINGERPRINT")]
+    pub server_fingerprint: Vec<KeyFingerprint>,
+    /// Or the certificate (PEM) of an authority that signs the server's. Repeatable
+    #[arg(long, value_name = "FILE")]
+    pub server_ca: Vec<PathBuf>,
+    /// The server's name in a certificate that --server-ca has signed [default: the host of the
+    /// address]
+    #[arg(long, value_name = "NAME", requires = "server_ca")]
+    pub server_name: Option<String>,
     /// Your private key (PKCS#8, PEM), readable by you alone. Without it: the text in PRN_TLS_KEY,
     /// else the file that PRN_TLS_KEY_FILE names
     #[arg(long, value_name = "FILE")]
@@ -70,7 +84,12 @@ impl Connection {
     pub fn target(&self) -> Result<Target, ContextError> {
         let flags = Given {
             address: self.address.as_ref().map(|address| address.0.clone()),
-            server_cert: self.server_cert.clone(),
+            server: GivenServer {
+                certificates: self.server_cert.clone(),
+                fingerprints: self.server_fingerprint.clone(),
+                authorities: self.server_ca.clone(),
+                name: self.server_name.clone(),
+            },
             client_cert: self.client_cert.clone(),
             key: self.tls_key.clone().map(KeySource::File),
         };
@@ -121,7 +140,7 @@ impl Remote {
     }
 
     fn loaded(settings: &Settings, call_timeout: CallTimeout) -> Result<Self, Failure> {
-        let (server, own) = (settings.server_cert()?, settings.client_cert()?);
+        let (server, own) = (settings.server()?, settings.client_cert()?);
         let credentials = Credentials::find(own, settings.key()?, server)
             .map_err(|error| of_certificate(error, server))?;
         Ok(Self {
@@ -139,15 +158,15 @@ impl Remote {
 }
 
 /// What failed with a certificate or the key, and whether it is that the server's is not there.
-pub fn of_certificate(error: CredentialsError, server: &CertificateSource) -> Failure {
-    match (&error, server) {
-        (CredentialsError::Read { path, source }, CertificateSource::File(file))
-            if path == file && source.kind() == io::ErrorKind::NotFound =>
-        {
-            Failure::ServerCertificate(error)
-        }
-        _ => error.into(),
+pub fn of_certificate(error: CredentialsError, server: &ServerSource) -> Failure {
+    if let CredentialsError::Read { path, source } = &error
+        && source.kind() == io::ErrorKind::NotFound
+        && (server.certificates.iter())
+            .any(|known| matches!(known, CertificateSource::File(file) if file == path))
+    {
+        return Failure::ServerCertificate(error);
     }
+    error.into()
 }
 
 /// The only one of them.

@@ -4,6 +4,7 @@
 //! whom it does not name, and nothing is allowed that a role does not say. All that is wrong is
 //! found in one go, each with its place.
 
+mod authorities;
 mod clients;
 mod files;
 mod listed;
@@ -18,12 +19,12 @@ use prn_ipc_protocol::message::Profile;
 use prn_ipc_protocol::policy::{Policy, Principal, Programs, Reach, Role, VERBS, Verb};
 use prn_ipc_protocol::types::{AccessName, Limits};
 pub use prn_ipc_protocol::{message, policy, search, types};
-use prn_proto::tls::Certificate;
+use prn_proto::tls::Peer;
 
 pub use listed::Access;
-pub use tables::{AccessError, Place, Problem};
+pub use tables::{AccessError, Draft, Place, Problem};
 
-use crate::certificates;
+use crate::certificates::{self, Reading};
 use crate::error::ServerError;
 use crate::options::{self, Options, OptionsError};
 use crate::warning::Warning;
@@ -39,10 +40,13 @@ impl Access {
         warn: &dyn Fn(Warning),
     ) -> Result<Self, ServerError> {
         let mut problems = Vec::new();
+        let reading = Reading { options, now, warn };
         let parts = files::read(options, &mut problems);
         let mut access = Self {
             policy: presets(),
-            certificates: Vec::new(),
+            known: Vec::new(),
+            authorities: Vec::new(),
+            revocations: Vec::new(),
             clients: BTreeMap::new(),
             roles: BTreeMap::new(),
         };
@@ -50,7 +54,7 @@ impl Access {
             roles::add(&mut access, part, &mut problems, warn);
         }
         for part in &parts {
-            clients::add(&mut access, part, now, &mut problems, warn);
+            clients::add(&mut access, part, &reading, &mut problems);
         }
         let first = parts.iter().find_map(|part| {
             let client = part.tables.client.first()?;
@@ -65,29 +69,32 @@ impl Access {
             return Err(AccessError(problems).into());
         }
         if first.is_none() {
-            access.add_admins(options, now, warn)?;
+            access.add_admins(&reading)?;
         }
+        authorities::add(&mut access, &reading)?;
         Ok(access)
     }
 
     /// Without clients that are listed: whoever has one of these certificates may do everything.
-    fn add_admins(
-        &mut self,
-        options: &Options,
-        now: Duration,
-        warn: &dyn Fn(Warning),
-    ) -> Result<(), ServerError> {
-        for path in &options.client_cert {
-            let certificate = certificates::usable(path, now, warn)?;
-            let known = |(_, known): &(_, Vec<Certificate>)| known.contains(&certificate);
-            if self.certificates.iter().any(known) {
+    fn add_admins(&mut self, reading: &Reading<'_>) -> Result<(), ServerError> {
+        for path in &reading.options.client_cert {
+            let certificate = certificates::usable(path, reading)?;
+            let known = |(_, known): &(_, Peer)| known.certificates.contains(&certificate);
+            if self.known.iter().any(known) {
                 continue;
             }
             if let Some(name) = add_admin(&mut self.policy, path) {
-                self.certificates.push((name, vec![certificate]));
+                let certificates = vec![certificate];
+                self.known.push((
+                    name,
+                    Peer {
+                        certificates,
+                        ..Peer::default()
+                    },
+                ));
             }
         }
-        if self.certificates.is_empty() {
+        if self.known.is_empty() {
             return Err(OptionsError::NoClients.into());
         }
         Ok(())
@@ -100,6 +107,20 @@ impl Access {
 /// All that is wrong with it.
 pub fn check(file: &Path, warn: &dyn Fn(Warning)) -> Result<Access, ServerError> {
     let options = options::merged(Options::default(), Some(file), warn)?;
+    Access::load(&options, prn_proto::credentials::now(), warn)
+}
+
+/// The same with a file of the folder of clients as it is to become.
+///
+/// # Errors
+/// All that would be wrong.
+pub fn check_draft(
+    file: &Path,
+    draft: Draft,
+    warn: &dyn Fn(Warning),
+) -> Result<Access, ServerError> {
+    let mut options = options::merged(Options::default(), Some(file), warn)?;
+    options.draft = Some(draft);
     Access::load(&options, prn_proto::credentials::now(), warn)
 }
 
@@ -227,7 +248,9 @@ mod tests {
         };
         let mut access = Access {
             policy: presets(),
-            certificates: Vec::new(),
+            known: Vec::new(),
+            authorities: Vec::new(),
+            revocations: Vec::new(),
             clients: BTreeMap::new(),
             roles: BTreeMap::new(),
         };
@@ -337,7 +360,7 @@ mod tests {
             ),
             (
                 "[[client]]\nname = 'a'\nrole = 'viewer'\n",
-                &[(1, "missing field `cert`")],
+                &[(2, "nothing says what this client is known by")],
             ),
             ("[[client]]\nname = '-x'\n", &[(2, "character")]),
             (

@@ -1,5 +1,6 @@
 //! Certificates as they are read: usable, or with what is to be said of them.
 
+use std::fs::Metadata;
 use std::path::Path;
 use std::time::Duration;
 
@@ -8,28 +9,36 @@ use prn_proto::credentials::{
 };
 use prn_proto::tls::{Certificate, TlsError};
 
+use crate::options::Options;
 use crate::owner::check_owner;
 use crate::warning::Warning;
 
+/// What certificates are read by.
+#[derive(Clone, Copy)]
+pub struct Reading<'a> {
+    /// The server's options.
+    pub options: &'a Options,
+    /// This machine's time, since the Unix epoch.
+    pub now: Duration,
+    /// What is probably not meant.
+    pub warn: &'a dyn Fn(Warning),
+}
+
 /// A client's certificate. That it lets nobody in at this time, or soon, is said, and that others than
 /// root could let somebody else in.
-pub fn usable(
-    path: &Path,
-    now: Duration,
-    warn: &dyn Fn(Warning),
-) -> Result<Certificate, CredentialsError> {
+pub fn usable(path: &Path, reading: &Reading<'_>) -> Result<Certificate, CredentialsError> {
     let (pin, metadata) = load_certificate_and_metadata(path)?;
-    if let Err(problem) = check_owner(path, &metadata) {
-        warn(Warning::Access(problem));
-    }
-    match pin.check_validity(now) {
-        Ok(()) => warn_of_end(&pin, path, now, warn),
+    warn_of_owner(path, &metadata, reading);
+    pin.check_kind(reading.options.kinds())
+        .map_err(|source| refused(path, source))?;
+    match pin.check_validity(reading.now) {
+        Ok(()) => warn_of_end(&pin, path, reading.now, reading.warn),
         Err(TlsError::NotValidNow {
             from,
             until,
             now,
             outside,
-        }) => warn(Warning::ClientNotValid {
+        }) => (reading.warn)(Warning::ClientNotValid {
             path: path.to_owned(),
             from,
             until,
@@ -39,6 +48,13 @@ pub fn usable(
         Err(source) => return Err(refused(path, source)),
     }
     Ok(pin)
+}
+
+/// Says that others than root could let somebody else in.
+pub fn warn_of_owner(path: &Path, metadata: &Metadata, reading: &Reading<'_>) {
+    if let Err(problem) = check_owner(path, metadata) {
+        (reading.warn)(Warning::Access(problem));
+    }
 }
 
 /// This file's certificate is refused.

@@ -4,9 +4,12 @@ use std::time::Duration;
 
 use prn_ipc_protocol::config::{self, Pin};
 use prn_ipc_protocol::policy::Policy;
-use prn_ipc_protocol::types::Id;
-use prn_proto::credentials::{CredentialsError, KeySource, load_certificate, now};
-use prn_proto::tls::{self, Certificate, Key};
+use prn_ipc_protocol::types::{AccessName, Id};
+use prn_proto::credentials::{CredentialsError, KeySource, load_and_metadata, now};
+use prn_proto::tls::{
+    self, AuthorityCertificate, Certificate, Clients, Key, KeyFingerprint, KeyKinds, NameRule, Own,
+    Peer, RevocationList,
+};
 
 use crate::access::Access;
 use crate::certificates::{refused, warn_of_end};
@@ -18,9 +21,11 @@ use crate::warning::Warning;
 #[derive(Debug)]
 pub struct Credentials {
     /// The server's certificate.
-    certificate: Certificate,
+    own: Own,
     /// The clients that are let in.
-    pins: Vec<Pin>,
+    clients: Clients,
+    /// Who each of them is, in the same order.
+    principals: Vec<AccessName>,
     /// Who may do what.
     policy: Policy,
     /// The server's key.
@@ -31,23 +36,25 @@ impl Credentials {
     /// From the files that the options name.
     pub fn load(options: &Options, warn: &dyn Fn(Warning)) -> Result<Self, ServerError> {
         let now = now();
-        let certificate = own(options, now, warn)?;
+        let own = own(options, now, warn)?;
         let access = Access::load(options, now, warn)?;
         let origin = KeySource::find(options.tls_key.clone())?;
         let key = origin.load()?;
-        tls::check_key(&certificate, &key)
+        tls::check_key(&own.certificate, &key)
             .map_err(|source| CredentialsError::Key { origin, source })?;
+        let (principals, peers) = access.known.into_iter().unzip();
+        let clients = Clients {
+            peers,
+            authorities: access.authorities,
+            revocations: access.revocations,
+            kinds: options.kinds(),
+        };
         // As the frontend will: what it refuses must be refused now.
-        let pins = access.certificates.iter().map(|(principal, known)| Pin {
-            principal: principal.clone(),
-            certificates: known.iter().map(|known| known.der().to_vec()).collect(),
-        });
-        let pins = pins.collect();
-        let pinned = access.certificates.into_iter().flat_map(|(_, known)| known);
-        tls::server_config(&certificate, &key, pinned.collect())?;
+        tls::server_config(&own, &key, clients.clone())?;
         Ok(Self {
-            certificate,
-            pins,
+            own,
+            clients,
+            principals,
             policy: access.policy,
             key,
         })
@@ -63,29 +70,49 @@ impl Credentials {
     pub fn show(&self, frontend: config::Frontend) -> Result<config::Frontend, ServerError> {
         Ok(config::Frontend {
             epoch: Id::from_bytes(random()?),
-            certificate: self.certificate.der().to_vec(),
-            pins: self.pins.clone(),
+            certificate: self.own.certificate.der().to_vec(),
+            issuers: ders(&self.own.issuers, AuthorityCertificate::der),
+            pins: self.pins(),
+            authorities: ders(&self.clients.authorities, AuthorityCertificate::der),
+            revocations: ders(&self.clients.revocations, RevocationList::der),
+            allows_p256: self.clients.kinds == KeyKinds::Both,
             policy: self.policy.clone(),
             ..frontend
         })
     }
+
+    fn pins(&self) -> Vec<Pin> {
+        let pin = |(principal, peer): (&AccessName, &Peer)| Pin {
+            principal: principal.clone(),
+            certificates: ders(&peer.certificates, Certificate::der),
+            keys: peer.keys.iter().map(KeyFingerprint::to_string).collect(),
+            names: peer.names.iter().map(NameRule::to_string).collect(),
+        };
+        self.principals
+            .iter()
+            .zip(&self.clients.peers)
+            .map(pin)
+            .collect()
+    }
 }
 
-fn own(
-    options: &Options,
-    now: Duration,
-    warn: &dyn Fn(Warning),
-) -> Result<Certificate, ServerError> {
+fn ders<T>(all: &[T], der: fn(&T) -> &[u8]) -> Vec<Vec<u8>> {
+    all.iter().map(|one| der(one).to_vec()).collect()
+}
+
+fn own(options: &Options, now: Duration, warn: &dyn Fn(Warning)) -> Result<Own, ServerError> {
     let path = options
         .server_cert
         .as_deref()
         .ok_or(OptionsError::Missing("server-cert"))?;
-    let certificate = load_certificate(path)?;
-    certificate
-        .check_validity(now)
+    let (own, _) = load_and_metadata(path, Own::from_pem)?;
+    let certificate = &own.certificate;
+    let checked = certificate.check_kind(options.kinds());
+    checked
+        .and_then(|()| certificate.check_validity(now))
         .map_err(|source| refused(path, source))?;
-    warn_of_end(&certificate, path, now, warn);
-    Ok(certificate)
+    warn_of_end(certificate, path, now, warn);
+    Ok(own)
 }
 
 fn random() -> Result<[u8; 16], ServerError> {

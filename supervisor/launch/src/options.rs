@@ -8,11 +8,12 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use clap::builder::{OsStr, Resettable};
 use prn_proto::credentials::KeySource;
+use prn_proto::tls::{KeyKinds, TlsError};
 use prn_proto::units::{Address, Cpu, Size, SizeOrZero, Time};
 use serde::Deserialize;
 use toml::Spanned;
 
-use crate::access::tables::{ClientTable, RoleTable, Source, line_and_message};
+use crate::access::tables::{ClientTable, Draft, RoleTable, Source, line_and_message};
 use crate::owner::check_owner;
 use crate::paths::{self, Table};
 use crate::warning::Warning;
@@ -56,6 +57,17 @@ pub enum OptionsError {
         "no client certificate is pinned, so nobody could connect: give at least one --client-cert, or a [[client]] in the configuration"
     )]
     NoClients,
+    /// An authority alone says who somebody is, and not what for.
+    #[error(
+        "--client-ca lets nobody in by itself: say whose its certificates are, with san in a [[client]] of the configuration"
+    )]
+    NoNames,
+    /// A list is refused.
+    #[error("the revocation list {} is refused", .0.display())]
+    List(PathBuf, #[source] TlsError),
+    /// Lists of nobody.
+    #[error("--client-crl is of the authorities of --client-ca, and there is none")]
+    NoAuthorities,
 }
 
 /// The variable that says where the server listens. It has no name in common with a client's: on a
@@ -118,7 +130,8 @@ pub struct Check {
 #[derive(Debug, Default, Args, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Options {
-    /// The server's certificate (PEM)
+    /// The server's certificate (PEM); behind it, those of its issuers, for clients that know it by an
+    /// authority
     #[arg(
         long,
         value_name = "FILE",
@@ -130,6 +143,18 @@ pub struct Options {
     /// less stands in a table "client" of the configuration instead
     #[arg(long, value_name = "FILE")]
     pub client_cert: Vec<PathBuf>,
+    /// Certificate (PEM) of an authority that signs clients' certificates; whose they are by their
+    /// names stands in a table "client" of the configuration. Repeatable
+    #[arg(long, value_name = "FILE")]
+    pub client_ca: Vec<PathBuf>,
+    /// List (PEM) of what such an authority has revoked. Where there is one, each authority between a
+    /// client and that of --client-ca must have one too, and none may have expired. Repeatable
+    #[arg(long, value_name = "FILE")]
+    pub client_crl: Vec<PathBuf>,
+    /// Take P-256 keys beside Ed25519 ones, of clients and for the server itself: TLS libraries made of
+    /// BoringSSL have no others
+    #[arg(long)]
+    pub allow_p256: bool,
     /// The server's private key (PKCS#8, PEM), readable by its owner alone. Without this flag: the
     /// text in PRN_TLS_KEY, else the file that PRN_TLS_KEY_FILE names, else the configuration
     /// file's tls-key
@@ -268,6 +293,10 @@ pub struct Options {
     /// Folder of files with more of both.
     #[arg(skip)]
     pub clients_dir: Option<PathBuf>,
+    /// One of these as it is to become.
+    #[arg(skip)]
+    #[serde(skip)]
+    pub draft: Option<Draft>,
     /// The file itself.
     #[arg(skip)]
     #[serde(skip)]
@@ -275,6 +304,15 @@ pub struct Options {
 }
 
 impl Options {
+    /// Kinds of keys that are taken.
+    pub fn kinds(&self) -> KeyKinds {
+        if self.allow_p256 {
+            KeyKinds::Both
+        } else {
+            KeyKinds::Ed25519
+        }
+    }
+
     /// First user id of processes.
     pub fn first_uid(&self) -> u32 {
         self.first_uid.unwrap_or(FIRST_UID)
@@ -358,6 +396,9 @@ fn merge(flags: Options, file: Options, key_in_environment: bool) -> Options {
         ($($field:ident),*) => {
             Options {
                 client_cert: if flags.client_cert.is_empty() { file.client_cert } else { flags.client_cert },
+                client_ca: if flags.client_ca.is_empty() { file.client_ca } else { flags.client_ca },
+                client_crl: if flags.client_crl.is_empty() { file.client_crl } else { flags.client_crl },
+                allow_p256: flags.allow_p256 || file.allow_p256,
                 delegated_cgroup: flags.delegated_cgroup || file.delegated_cgroup,
                 allow_missing_limits: flags.allow_missing_limits || file.allow_missing_limits,
                 allow_profile_none: flags.allow_profile_none || file.allow_profile_none,
@@ -366,6 +407,7 @@ fn merge(flags: Options, file: Options, key_in_environment: bool) -> Options {
                 client: file.client,
                 role: file.role,
                 clients_dir: file.clients_dir,
+                draft: file.draft,
                 file: file.file,
                 tls_key: flags.tls_key.or(file.tls_key.filter(|_| !key_in_environment)),
                 $($field: flags.$field.or(file.$field)),*

@@ -5,11 +5,16 @@
 pub mod credentials;
 pub mod model;
 /// By path, as all that is not in a library: prn-proto would bring in the whole of gRPC, which
-/// takes minutes to build with counters and is not what is looked at here.
-#[path = "../../../proto/src/tls.rs"]
-pub mod tls;
+/// takes minutes to build with counters and is not what is looked at here. In a module of its own, so
+/// that those of its folder are found.
+#[path = "../../../proto/src"]
+mod product {
+    pub mod tls;
+}
 #[path = "../../../proto/src/units.rs"]
 pub mod units;
+
+pub use product::tls;
 
 use std::fmt::Debug;
 use std::fs::File;

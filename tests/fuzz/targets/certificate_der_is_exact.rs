@@ -1,5 +1,5 @@
-//! A certificate that is taken from DER is one X.509 version 3 certificate with a usable Ed25519
-//! key and nothing else, and each of its parts has the shortest length there is: a pin is compared
+//! A certificate that is taken from DER is one X.509 version 3 certificate with a usable Ed25519 or
+//! P-256 key and nothing else, and each of its parts has the shortest length there is: a pin is compared
 //! byte for byte, so one certificate must not have two forms. (What is inside of names and
 //! extensions is nobody's business: see the module of the TLS profile.)
 //!
@@ -10,12 +10,17 @@ use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
 use prn_fuzz::bounded;
-use prn_fuzz::tls::Certificate;
+use prn_fuzz::tls::{Certificate, KeyFingerprint};
 
 /// SubjectPublicKeyInfo of Ed25519 up to the key's 32 bytes (RFC 8410: the algorithm has no
 /// parameters).
 const ED25519: [u8; 12] = [
     0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00,
+];
+/// SubjectPublicKeyInfo of P-256 up to the point's 64 bytes (RFC 5480; SEC 1, 2.3.3).
+const P256: [u8; 27] = [
+    0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a,
+    0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00, 0x04,
 ];
 /// \[0\] EXPLICIT INTEGER 2 (RFC 5280, 4.1.2.1).
 const VERSION_3: [u8; 5] = [0xa0, 0x03, 0x02, 0x01, 0x02];
@@ -46,11 +51,14 @@ fuzz_target!(|der: &[u8]| {
     assert_eq!(tbs[0].0, VERSION_3);
     // version, serialNumber, signature, issuer, validity, subject, subjectPublicKeyInfo
     let key = tbs[6].0;
-    assert_eq!(
-        key.strip_prefix(&ED25519).map(<[u8]>::len),
-        Some(32),
-        "no Ed25519 key: {key:02x?}"
+    let length = |prefix: &[u8]| key.strip_prefix(prefix).map(<[u8]>::len);
+    assert!(
+        length(&ED25519) == Some(32) || length(&P256) == Some(64),
+        "neither Ed25519 nor P-256: {key:02x?}"
     );
+    let [ssh, info] = certificate.key_fingerprints();
+    assert_eq!(ssh.to_string().parse::<KeyFingerprint>().ok(), Some(ssh));
+    assert_eq!(info.to_string().parse::<KeyFingerprint>().ok(), Some(info));
     let mut longer = der.to_vec();
     longer.push(0);
     assert!(Certificate::from_der(longer).is_err());

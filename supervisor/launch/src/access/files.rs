@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use nix::fcntl::{AT_FDCWD, OFlag, openat};
 use nix::sys::stat::Mode;
 
-use super::tables::{Place, Problem, Source, Tables, line_and_message};
+use super::tables::{Draft, Place, Problem, Source, Tables, line_and_message};
 use crate::options::Options;
 use crate::owner::check_owner;
 
@@ -41,7 +41,9 @@ pub(super) fn read(options: &Options, problems: &mut Vec<Problem>) -> Vec<Part> 
         },
     };
     let mut parts = vec![own];
-    let found = folder.map_or(Ok(Vec::new()), |folder| parts_of(&folder));
+    let found = folder.map_or(Ok(Vec::new()), |folder| {
+        parts_of(&folder, options.draft.as_ref())
+    });
     for part in found.unwrap_or_else(|problem| vec![Err(problem)]) {
         match part {
             Ok(part) => parts.push(part),
@@ -64,7 +66,7 @@ fn folder_of_clients(options: &Options, file: &Path) -> Option<PathBuf> {
     }
 }
 
-fn parts_of(folder: &Path) -> Result<Vec<Result<Part, Problem>>, Problem> {
+fn parts_of(folder: &Path, draft: Option<&Draft>) -> Result<Vec<Result<Part, Problem>>, Problem> {
     let failed =
         |error: io::Error| of_file(folder, None, format!("cannot read the folder: {error}"));
     let (opened, found) = look(AT_FDCWD, folder).map_err(failed)?;
@@ -79,10 +81,18 @@ fn parts_of(folder: &Path) -> Result<Vec<Result<Part, Problem>>, Problem> {
     }
     let is_ours = |name: &OsString| Path::new(name).extension().is_some_and(|end| end == "toml");
     names.retain(is_ours);
+    if let Some(draft) = draft {
+        names.retain(|name| *name != draft.name);
+        names.extend(draft.text.as_ref().map(|_| draft.name.clone()));
+    }
     names.sort();
-    let parts = names
-        .iter()
-        .map(|name| part(opened.as_fd(), folder.join(name), name));
+    let parts = names.iter().map(|name| {
+        let path = folder.join(name);
+        match draft.filter(|draft| draft.name == *name) {
+            Some(draft) => parsed(path, draft.text.clone().unwrap_or_default()),
+            None => part(opened.as_fd(), path, name),
+        }
+    });
     Ok(parts.collect())
 }
 
@@ -96,6 +106,10 @@ fn part(folder: BorrowedFd<'_>, path: PathBuf, name: &OsStr) -> Result<Part, Pro
     }
     check_owner(&path, &found)?;
     let text = fs::read_to_string(path_of(&opened)).map_err(failed)?;
+    parsed(path, text)
+}
+
+fn parsed(path: PathBuf, text: String) -> Result<Part, Problem> {
     let tables = toml::from_str(&text).map_err(|error| {
         let (line, what) = line_and_message(&text, &error);
         of_file(&path, Some(line), what)

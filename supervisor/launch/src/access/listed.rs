@@ -5,7 +5,7 @@ use std::error::Error;
 
 use prn_ipc_protocol::policy::Policy;
 use prn_ipc_protocol::types::AccessName;
-use prn_proto::tls::Certificate;
+use prn_proto::tls::{AuthorityCertificate, Peer, RevocationList};
 
 use super::tables::Place;
 
@@ -14,8 +14,12 @@ use super::tables::Place;
 pub struct Access {
     /// Who may do what.
     pub policy: Policy,
-    /// Each client with its certificates.
-    pub certificates: Vec<(AccessName, Vec<Certificate>)>,
+    /// Each client with what it is known by.
+    pub known: Vec<(AccessName, Peer)>,
+    /// Who signs certificates of those that are known by names.
+    pub authorities: Vec<AuthorityCertificate>,
+    /// What these have revoked.
+    pub revocations: Vec<RevocationList>,
     /// Where their tables are. Those of `client-cert` are not in it.
     pub clients: BTreeMap<AccessName, Place>,
     /// Where the tables of roles are. Those that need not be written down are not in it.

@@ -5,6 +5,7 @@
 //! refers to something else is compared in `clients.rs` and `roles.rs`.
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::fmt;
 use std::ops::Range;
 use std::path::PathBuf;
@@ -24,7 +25,11 @@ pub struct ClientTable {
     /// What it is called.
     pub name: Spanned<AccessName>,
     /// What it is known by: files of certificates, below the file's own folder.
-    pub cert: Spanned<Files>,
+    pub cert: Option<Spanned<Files>>,
+    /// Or fingerprints of its keys.
+    pub fingerprint: Option<Spanned<Texts>>,
+    /// Or rules for names in certificates that an authority has signed.
+    pub san: Option<Spanned<Texts>>,
     /// What it may do.
     pub role: Spanned<AccessName>,
     /// Whom it shares processes with.
@@ -48,6 +53,25 @@ impl Files {
         match self {
             Self::One(path) => std::slice::from_ref(path),
             Self::Several(paths) => paths,
+        }
+    }
+}
+
+/// A text, or several.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(untagged, expecting = "not a text, or a list of such")]
+pub enum Texts {
+    /// One.
+    One(String),
+    /// Several.
+    Several(Vec<String>),
+}
+
+impl Texts {
+    pub(super) fn as_slice(&self) -> &[String] {
+        match self {
+            Self::One(text) => std::slice::from_ref(text),
+            Self::Several(texts) => texts,
         }
     }
 }
@@ -120,6 +144,15 @@ pub struct RoleTable {
 pub(super) struct Tables {
     pub client: Vec<Spanned<ClientTable>>,
     pub role: Vec<Spanned<RoleTable>>,
+}
+
+/// A file of the folder of clients as it is to become.
+#[derive(Debug, Clone)]
+pub struct Draft {
+    /// Its name.
+    pub name: OsString,
+    /// What is to be in it. `None`: it is to go.
+    pub text: Option<String>,
 }
 
 /// A file's name and text, in which a place has its line.

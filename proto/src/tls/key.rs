@@ -1,0 +1,134 @@
+//! Private keys.
+//!
+//! Runs at both ends, and in `prn server start`. A key is wiped from memory when it is dropped, and is
+//! never shown.
+
+use std::fmt;
+
+use rustls::crypto::ring::sign::{any_ecdsa_type, any_eddsa_type};
+use rustls::pki_types::PrivatePkcs8KeyDer;
+use rustls::pki_types::pem::SectionKind;
+use rustls::sign::CertifiedKey;
+use zeroize::Zeroizing;
+
+use super::authority::AuthorityCertificate;
+use super::certificate::Certificate;
+use super::error::TlsError;
+use super::kind::KeyKind;
+use super::pem::{sections, sole_section};
+
+/// A private key, wiped from memory when dropped.
+pub struct Key {
+    der: Zeroizing<Vec<u8>>,
+}
+
+impl Key {
+    /// From PEM text that holds exactly one unencrypted PKCS#8 private key (RFC 5958).
+    pub fn from_pem(pem: &[u8]) -> Result<Self, TlsError> {
+        Ok(Self {
+            der: sole_section(pem, SectionKind::PrivateKey, "PRIVATE KEY")?,
+        })
+    }
+
+    /// From PKCS#8 DER.
+    pub fn from_pkcs8_der(der: Zeroizing<Vec<u8>>) -> Self {
+        Self { der }
+    }
+
+    /// Its PKCS#8 DER.
+    pub fn pkcs8_der(&self) -> &[u8] {
+        &self.der
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Key(…)")
+    }
+}
+
+/// What a side shows of itself: its certificate, and those between it and an authority of the other side.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Own {
+    /// Its certificate.
+    pub certificate: Certificate,
+    /// The others, from its issuer upwards. A side that is pinned has none: it shows its certificate
+    /// alone.
+    pub issuers: Vec<AuthorityCertificate>,
+}
+
+impl Own {
+    /// From PEM text that holds the certificate first, and then those of its issuers, if there are any.
+    ///
+    /// # Errors
+    /// If there is anything else in it, or one of them cannot be used.
+    pub fn from_pem(pem: &[u8]) -> Result<Self, TlsError> {
+        let mut sections = sections(pem, SectionKind::Certificate, CERTIFICATE)?.into_iter();
+        let first = sections.next().ok_or(TlsError::Missing(CERTIFICATE))?;
+        let certificate = Certificate::from_der(first.to_vec())?;
+        let issuers: Vec<_> = sections
+            .map(|der| AuthorityCertificate::from_der(der.to_vec()))
+            .collect();
+        let count = issuers.len() + 1;
+        let issuers: Result<_, TlsError> = issuers.into_iter().collect();
+        match issuers {
+            Ok(issuers) => Ok(Self {
+                certificate,
+                issuers,
+            }),
+            // A certificate beside it that is no authority's is most often somebody else's.
+            Err(TlsError::NoAuthority) => Err(TlsError::Unexpected {
+                expected: CERTIFICATE,
+                found: vec![CERTIFICATE; count].join(" and "),
+            }),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl From<&Certificate> for Own {
+    fn from(certificate: &Certificate) -> Self {
+        Self {
+            certificate: certificate.clone(),
+            issuers: Vec::new(),
+        }
+    }
+}
+
+impl From<Certificate> for Own {
+    fn from(certificate: Certificate) -> Self {
+        Self::from(&certificate)
+    }
+}
+
+impl From<&Own> for Own {
+    fn from(own: &Own) -> Self {
+        own.clone()
+    }
+}
+
+/// The label of certificates.
+const CERTIFICATE: &str = "CERTIFICATE";
+
+/// Checks that `key` belongs to `certificate`.
+pub fn check_key(certificate: &Certificate, key: &Key) -> Result<(), TlsError> {
+    certified_key(&certificate.into(), key).map(drop)
+}
+
+pub(super) fn certified_key(own: &Own, key: &Key) -> Result<CertifiedKey, TlsError> {
+    let pkcs8 = PrivatePkcs8KeyDer::from(key.der.as_slice());
+    let kind = own.certificate.kind();
+    let signer = match kind {
+        KeyKind::Ed25519 => any_eddsa_type(&pkcs8),
+        KeyKind::P256 => any_ecdsa_type(&pkcs8.into()),
+    };
+    let signer = signer.map_err(|_| TlsError::BadKey(kind))?;
+    let issuers = own.issuers.iter().map(|issuer| issuer.der.clone());
+    let shown = std::iter::once(own.certificate.der.clone()).chain(issuers);
+    let certified = CertifiedKey::new(shown.collect(), signer);
+    // "Unknown" is a mismatch too: a key that can't be shown to belong is not taken.
+    certified
+        .keys_match()
+        .map_err(|_| TlsError::KeyMismatch(own.certificate.fingerprint()))?;
+    Ok(certified)
+}
