@@ -16,7 +16,7 @@ use crate::types::{
 
 /// What both halves must have in common, compared at Hello. Raised with each change of this crate's
 /// wire form.
-pub const PROTOCOL: &str = concat!("prn ", env!("CARGO_PKG_VERSION"), " ipc 15");
+pub const PROTOCOL: &str = concat!("prn ", env!("CARGO_PKG_VERSION"), " ipc 16");
 
 /// Most requests that wait for an answer at one time: more is a fault of the frontend, which counts
 /// its own.
@@ -67,6 +67,8 @@ pub enum Request {
     },
     /// The answer to [`Event::Probe`].
     Alive,
+    /// After [`Event::Replaced`]: all was said. The last message.
+    Left,
 }
 
 /// What it means to a process that somebody reads its output.
@@ -209,6 +211,9 @@ pub enum Event {
     WorkspaceGone(WorkspaceName),
     /// Are you there? To be answered with [`Request::Alive`], before the next one comes.
     Probe,
+    /// Another frontend is to serve, with another configuration. This one takes nothing more, says of
+    /// each input that it has what was taken, and then [`Request::Left`].
+    Replaced,
 }
 
 /// What to start.

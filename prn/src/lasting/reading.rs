@@ -10,7 +10,7 @@ use prn_proto::units::show_duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::lasting::wait::{PAUSE, PAUSE_MAX};
+use crate::lasting::wait::{PAUSE, PAUSE_MAX, is_restarting};
 use crate::output;
 use crate::which::connection::Remote;
 
@@ -64,6 +64,8 @@ struct Failing {
     since: Instant,
     /// Before the next try.
     pause: Duration,
+    /// That it was lost was said.
+    is_told: bool,
 }
 
 impl<'a> Reading<'a> {
@@ -142,13 +144,16 @@ impl<'a> Reading<'a> {
             let failing = self.failing.unwrap_or(Failing {
                 since: now,
                 pause: PAUSE,
+                is_told: false,
             });
             // The last try is at the end of that time, whatever the pauses come to.
             let last = failing.since + self.patience;
             if !error.is_transient() || now >= last {
                 return Err(self.cut_off(error));
             }
-            if self.failing.is_none() && self.patience > PATIENCE {
+            // A server that has said so is back at once, most often.
+            let is_told = failing.is_told || self.failing.is_some() || !is_restarting(&error);
+            if is_told && !failing.is_told && self.patience > PATIENCE {
                 let wait = show_duration(self.patience);
                 output::notice(&format!(
                     "the connection is lost: trying for {wait} to come back ({error})"
@@ -157,6 +162,7 @@ impl<'a> Reading<'a> {
             self.not_before = Some((now + failing.pause).min(last));
             self.failing = Some(Failing {
                 pause: (failing.pause * 2).min(PAUSE_MAX),
+                is_told,
                 ..failing
             });
         }

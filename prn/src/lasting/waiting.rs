@@ -6,7 +6,7 @@ use prn_client::{Client, ClientError, FOLLOW_TIMEOUT, WaitRequest, Waited, reaso
 use prn_proto::units::show_duration;
 use tokio::time::Instant;
 
-use crate::lasting::wait::{PAUSE, PAUSE_MAX};
+use crate::lasting::wait::{PAUSE, PAUSE_MAX, is_restarting};
 use crate::output;
 use crate::which::connection::Remote;
 
@@ -38,6 +38,7 @@ impl<'a> Waiting<'a> {
     /// [`ClientError::ProcessLost`] if the server was restarted since.
     pub async fn wait(&mut self, request: &WaitRequest) -> Result<Waited, ClientError> {
         let mut failing: Option<(Instant, Duration)> = None;
+        let mut is_told = false;
         loop {
             let error = match self.wait_once(request).await {
                 Ok(waited) => {
@@ -55,7 +56,9 @@ impl<'a> Waiting<'a> {
             if !error.is_transient() || self.epoch.is_none() || now >= last {
                 return Err(error);
             }
-            if failing.is_none() {
+            // A server that has said so is back at once, most often.
+            if !is_told && (failing.is_some() || !is_restarting(&error)) {
+                is_told = true;
                 let wait = show_duration(PATIENCE);
                 output::notice(&format!(
                     "the connection is lost: trying for {wait} to come back ({error})"

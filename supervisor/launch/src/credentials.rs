@@ -14,61 +14,71 @@ use crate::error::ServerError;
 use crate::options::{Options, OptionsError};
 use crate::warning::Warning;
 
-/// Each usable, and all of them together.
+/// All but the server's key: each usable.
 #[derive(Debug)]
 pub struct Credentials {
     /// The server's certificate.
     certificate: Certificate,
-    /// The clients that are let in.
-    pins: Vec<Pin>,
-    /// Who may do what.
-    policy: Policy,
-    /// The server's key.
-    pub key: Key,
+    /// Who may come, and do what.
+    access: Access,
 }
 
 impl Credentials {
     /// From the files that the options name.
     pub fn load(options: &Options, warn: &dyn Fn(Warning)) -> Result<Self, ServerError> {
         let now = now();
-        let certificate = own(options, now, warn)?;
-        let access = Access::load(options, now, warn)?;
+        Ok(Self {
+            certificate: own(options, now, warn)?,
+            access: Access::load(options, now, warn)?,
+        })
+    }
+
+    /// The key that the options name, which fits: all of them together are usable.
+    pub fn key(&self, options: &Options) -> Result<Key, ServerError> {
         let origin = KeySource::find(options.tls_key.clone())?;
         let key = origin.load()?;
-        tls::check_key(&certificate, &key)
+        tls::check_key(&self.certificate, &key)
             .map_err(|source| CredentialsError::Key { origin, source })?;
         // As the frontend will: what it refuses must be refused now.
-        let pins = access.certificates.iter().map(|(principal, known)| Pin {
-            principal: principal.clone(),
-            certificates: known.iter().map(|known| known.der().to_vec()).collect(),
-        });
-        let pins = pins.collect();
-        let pinned = access.certificates.into_iter().flat_map(|(_, known)| known);
-        tls::server_config(&certificate, &key, pinned.collect())?;
-        Ok(Self {
-            certificate,
-            pins,
-            policy: access.policy,
-            key,
-        })
+        let pinned = self.access.certificates.iter();
+        let pinned = pinned.flat_map(|(_, known)| known.iter().cloned());
+        tls::server_config(&self.certificate, &key, pinned.collect())?;
+        Ok(key)
+    }
+
+    /// The server's certificate (DER).
+    pub fn certificate(&self) -> &[u8] {
+        self.certificate.der()
     }
 
     /// Who may do what.
     pub fn policy(&self) -> &Policy {
-        &self.policy
+        &self.access.policy
     }
 
-    /// What the frontend is to know of them: all but the key, which it gets by itself. With an
-    /// epoch of its own for this run of the server.
-    pub fn show(&self, frontend: config::Frontend) -> Result<config::Frontend, ServerError> {
-        Ok(config::Frontend {
-            epoch: Id::from_bytes(random()?),
+    /// What the frontend is to know of them: all but the key, which it gets by itself.
+    pub fn show(&self, frontend: config::Frontend) -> config::Frontend {
+        let pins = self.access.certificates.iter();
+        let pins = pins.map(|(principal, known)| Pin {
+            principal: principal.clone(),
+            certificates: known.iter().map(|known| known.der().to_vec()).collect(),
+        });
+        config::Frontend {
             certificate: self.certificate.der().to_vec(),
-            pins: self.pins.clone(),
-            policy: self.policy.clone(),
+            pins: pins.collect(),
+            policy: self.policy().clone(),
             ..frontend
-        })
+        }
     }
+}
+
+/// A name for this run of the server.
+pub fn epoch() -> Result<Id, ServerError> {
+    let mut bytes = [0; 16];
+    let random = ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut bytes);
+    random
+        .map(|()| Id::from_bytes(bytes))
+        .map_err(|_| ServerError::Host("the kernel gives no random bytes".to_owned()))
 }
 
 fn own(
@@ -86,12 +96,4 @@ fn own(
         .map_err(|source| refused(path, source))?;
     warn_of_end(&certificate, path, now, warn);
     Ok(certificate)
-}
-
-fn random() -> Result<[u8; 16], ServerError> {
-    let mut bytes = [0; 16];
-    let random = ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut bytes);
-    random
-        .map(|()| bytes)
-        .map_err(|_| ServerError::Host("the kernel gives no random bytes".to_owned()))
 }
