@@ -19,7 +19,7 @@ use prn_ipc_protocol::control::{Answer, Key, OperatorEnd, Order, Refused};
 use prn_ipc_protocol::{codec, config};
 use prn_tests::pki::Identity;
 use prn_tests::server::{Options, Server};
-use prn_tests::{procfs, sha256, wait_for};
+use prn_tests::{binary, procfs, sha256, wait_for};
 
 /// A server with a configuration in a folder of its own, and a client for each name.
 struct Reloadable {
@@ -402,6 +402,15 @@ fn a_check_says_what_would_change_and_changes_nothing() {
 
 #[test]
 fn without_a_server_it_says_so() {
+    let nothing = Command::new(binary("prn"))
+        .args(["server", "reload"])
+        .output()
+        .unwrap();
+    assert!(
+        said(&nothing).contains("--server-cert is missing"),
+        "{}",
+        said(&nothing)
+    );
     let mut listed = Reloadable::start(&[("anna", "admin")]);
     listed.server.stop();
     let output = listed.server.reload().output().unwrap();
@@ -642,7 +651,7 @@ fn two_reloads_at_once_come_one_after_the_other() {
 fn a_client_that_takes_nothing_delays_the_others_for_no_longer_than_a_second() {
     let mut listed = Reloadable::start(&[("anna", "admin")]);
     let id = listed.start_process("anna", &["sh", "-c", "yes | head -c 30000000; sleep 1000"]);
-    let written = || listed.ok("anna", &["logs", &id]).len();
+    let written = || listed.ok("anna", &["logs", "--no-follow", &id]).len();
     wait_for("all output", || written() == 30_000_000);
     let follow = Running::spawn(&mut listed.prn("anna", &["logs", "-f", &id]));
     wait_for("it to follow", || {

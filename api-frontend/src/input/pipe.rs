@@ -426,14 +426,14 @@ mod tests {
         let mirror = Mirror::default();
         mirror.update(info(ID, 1));
         let process = mirror.process(info(ID, 1).id).unwrap();
-        let (supervisor, commands) = Supervisor::new();
+        let (supervisor, served) = Supervisor::new();
         let (entry, _) = Entry::take(&process.writers, by()).unwrap();
         let writer = Arc::new(entry.turn().await);
         let (theirs, ours) = pipe2(OFlag::O_NONBLOCK | OFlag::O_CLOEXEC).unwrap();
         let pipe = Pipe::new(ours, info(ID, 1).id, taken, supervisor, Arc::clone(&writer)).unwrap();
         Lent {
             process,
-            commands,
+            commands: served.commands,
             theirs,
             writer,
             pipe,

@@ -10,7 +10,7 @@ use prn_proto::units::show_duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::lasting::wait::{PAUSE, PAUSE_MAX, is_restarting};
+use crate::lasting::wait::{PAUSE, PAUSE_MAX};
 use crate::output;
 use crate::which::connection::Remote;
 
@@ -57,6 +57,9 @@ pub struct Reading<'a> {
     failing: Option<Failing>,
     not_before: Option<Instant>,
 }
+
+/// Whose connection is back within this time need not hear of it.
+const UNREMARKED: Duration = Duration::from_millis(500);
 
 /// A connection that was lost.
 #[derive(Debug, Clone, Copy)]
@@ -151,8 +154,8 @@ impl<'a> Reading<'a> {
             if !error.is_transient() || now >= last {
                 return Err(self.cut_off(error));
             }
-            // A server that has said so is back at once, most often.
-            let is_told = failing.is_told || self.failing.is_some() || !is_restarting(&error);
+            // A server that is reloaded is back at once: not worth a word.
+            let is_told = now >= failing.since + UNREMARKED;
             if is_told && !failing.is_told && self.patience > PATIENCE {
                 let wait = show_duration(self.patience);
                 output::notice(&format!(
@@ -162,7 +165,7 @@ impl<'a> Reading<'a> {
             self.not_before = Some((now + failing.pause).min(last));
             self.failing = Some(Failing {
                 pause: (failing.pause * 2).min(PAUSE_MAX),
-                is_told,
+                is_told: failing.is_told || is_told,
                 ..failing
             });
         }

@@ -3,8 +3,6 @@
 use std::io::{self, IsTerminal};
 use std::time::Duration;
 
-use prn_client::{ClientError, reason};
-
 use crate::output;
 
 /// Pause before the first new try to go on, doubled for each one after it, up to the longest. A
@@ -14,12 +12,6 @@ pub const PAUSE_MAX: Duration = Duration::from_secs(4);
 
 /// Whoever waits for longer wonders what for.
 const UNREMARKED: Duration = Duration::from_secs(1);
-
-/// Whether a part of the server has said that another one takes its place.
-pub fn is_restarting(error: &ClientError) -> bool {
-    let refusal = error.refusal();
-    refusal.is_some_and(|refusal| refusal.reason == reason::RESTARTING)
-}
 
 /// Waits, and if that takes long says once what for, to a person: no line of it is in a script's
 /// log.

@@ -6,7 +6,7 @@ use prn_client::{Client, ClientError, FOLLOW_TIMEOUT, WaitRequest, Waited, reaso
 use prn_proto::units::show_duration;
 use tokio::time::Instant;
 
-use crate::lasting::wait::{PAUSE, PAUSE_MAX, is_restarting};
+use crate::lasting::wait::{PAUSE, PAUSE_MAX};
 use crate::output;
 use crate::which::connection::Remote;
 
@@ -56,8 +56,8 @@ impl<'a> Waiting<'a> {
             if !error.is_transient() || self.epoch.is_none() || now >= last {
                 return Err(error);
             }
-            // A server that has said so is back at once, most often.
-            if !is_told && (failing.is_some() || !is_restarting(&error)) {
+            // A server that is reloaded is back at once: not worth a word.
+            if !is_told && failing.is_some() {
                 is_told = true;
                 let wait = show_duration(PATIENCE);
                 output::notice(&format!(

@@ -34,10 +34,9 @@ use std::convert::Infallible;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
+use prn_ipc_protocol::config;
 use prn_ipc_protocol::fds::{quota, supervisor as numbers};
-use prn_ipc_protocol::{codec, config};
 use prn_proto::tls::Key;
-use serde::Serialize;
 
 use claim::Claim;
 use confinement::Offer;
@@ -51,7 +50,7 @@ pub use check::{Finding, Verdict};
 pub use control::ControlError;
 pub use error::ServerError;
 pub use handover::HandoverError;
-pub use reload::{Outcome, Reloaded, reload};
+pub use reload::{FIXED, Outcome, Reloaded, reload};
 pub use warning::Warning;
 
 /// `prn server start`: returns only if it fails. What the operator should know goes to `warn`.
@@ -102,15 +101,12 @@ pub fn start(flags: options::Start, warn: &dyn Fn(Warning)) -> Result<Infallible
         has_namespaces: supervisor.confinement.has_namespaces(),
         ..plan.frontend
     });
-    let sealed_key = handover::sealed_memfd("prn-key", key.pkcs8_der())?;
+    let [own, shown, key] = sealed_all(&supervisor, &shown, key)?;
     let control = control::listener(claim.state.as_fd())?;
     let handed = [
-        (numbers::CONFIG, Some(sealed("prn-config", &supervisor)?)),
-        (
-            numbers::FRONTEND_CONFIG,
-            Some(sealed("prn-frontend-config", &shown)?),
-        ),
-        (numbers::TLS_KEY, Some(sealed_key)),
+        (numbers::CONFIG, Some(own)),
+        (numbers::FRONTEND_CONFIG, Some(shown)),
+        (numbers::TLS_KEY, Some(key)),
         (numbers::LISTENER, Some(listener)),
         (numbers::FRONTEND_BINARY, Some(programs.frontend)),
         (numbers::EMPTY_FOLDER, Some(empty_folder)),
@@ -122,7 +118,6 @@ pub fn start(flags: options::Start, warn: &dyn Fn(Warning)) -> Result<Infallible
         (numbers::NOTIFY, notify),
         (numbers::ORIGIN, origin),
     ];
-    drop(key);
     Ok(handover::execute(programs.supervisor, handed)?)
 }
 
@@ -192,10 +187,17 @@ fn confined(
     })
 }
 
-fn sealed<T: Serialize>(name: &'static str, value: &T) -> Result<OwnedFd, ServerError> {
-    let bytes = codec::encode(value)
-        .map_err(|_| ServerError::Host("its configuration cannot be encoded".to_owned()))?;
-    Ok(handover::sealed_memfd(name, &bytes)?)
+/// Both configurations and the key, which nobody can change any more.
+fn sealed_all(
+    supervisor: &config::Supervisor,
+    frontend: &config::Frontend,
+    key: Key,
+) -> Result<[OwnedFd; 3], ServerError> {
+    Ok([
+        handover::sealed("prn-config", supervisor)?,
+        handover::sealed("prn-frontend-config", frontend)?,
+        handover::sealed_memfd("prn-key", key.pkcs8_der())?,
+    ])
 }
 
 /// What `prn server check` has found.

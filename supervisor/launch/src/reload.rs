@@ -25,7 +25,7 @@ use crate::host::Host;
 use crate::options::{self, Options};
 use crate::plan::{self, PlanError};
 use crate::warning::Warning;
-use crate::{check, handover, sealed};
+use crate::{check, handover};
 
 /// Two reloads at once push each other out: one of them comes back.
 const TRIES: u32 = 10;
@@ -129,7 +129,7 @@ impl Wanted<'_> {
     fn hand_over(&self) -> Result<Reloaded, ServerError> {
         let mut server = Conversation::begin(self.state_dir)?;
         let running = Running::ask(&mut server)?;
-        let new = self.new(&running)?;
+        let new = self.instead_of(&running)?;
         let is_same = new.supervisor == running.supervisor && new.frontend == running.frontend;
         let outcome = if is_same {
             Outcome::Same
@@ -146,7 +146,7 @@ impl Wanted<'_> {
     }
 
     /// What is to be in force instead.
-    fn new(&self, running: &Running) -> Result<New, ServerError> {
+    fn instead_of(&self, running: &Running) -> Result<New, ServerError> {
         let is_same = self.credentials.certificate() == running.frontend.certificate;
         let key = match self.credentials.key(self.options) {
             // It fits the certificate, as the one in force does.
@@ -212,8 +212,8 @@ impl Running {
 impl New {
     /// Hands it over. Returns its number, once it is in force.
     fn order(&self, server: &mut Conversation) -> Result<u32, ServerError> {
-        let supervisor = sealed("prn-config", &self.supervisor)?;
-        let frontend = sealed("prn-frontend-config", &self.frontend)?;
+        let supervisor = handover::sealed("prn-config", &self.supervisor)?;
+        let frontend = handover::sealed("prn-frontend-config", &self.frontend)?;
         let key = match &self.key {
             Some(key) => Some(handover::sealed_memfd("prn-key", key.pkcs8_der())?),
             None => None,
@@ -234,6 +234,23 @@ impl New {
         }
     }
 }
+
+/// Flags whose values a running server keeps. That of the state folder says which server it is.
+pub const FIXED: [&str; 13] = [
+    "address",
+    "state-dir",
+    "instance",
+    "delegated-cgroup",
+    "allow-missing-limits",
+    "allow-profile-none",
+    "frontend-uid",
+    "first-uid",
+    "uids",
+    "output-ceiling",
+    "output-budget",
+    "output-disk",
+    "frontend-memory",
+];
 
 /// The name of what no process sees.
 const HIDDEN: &str = "[paths] hidden";
@@ -408,5 +425,66 @@ fn few(names: &[AccessName]) -> String {
     match names.len().checked_sub(MOST) {
         None | Some(0) => shown,
         Some(more) => format!("{shown} and {more} more"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_server_keeps_is_what_its_manual_says() {
+        let options = Options {
+            address: Some(prn_proto::units::Address("a:1".to_owned())),
+            instance: Some("i".to_owned()),
+            delegated_cgroup: true,
+            allow_missing_limits: true,
+            allow_profile_none: true,
+            frontend_uid: Some(1),
+            first_uid: Some(1),
+            uids: Some(1),
+            output_ceiling: Some(Size(1)),
+            output_budget: Some(Size(1)),
+            output_disk: Some(SizeOrZero(1)),
+            frontend_memory: Some(Size(1)),
+            ..Options::default()
+        };
+        let mut kept: Vec<_> = fixed(&options).into_keys().collect();
+        kept.push("state-dir".to_owned());
+        kept.sort();
+        let mut named = FIXED.map(str::to_owned);
+        named.sort();
+        assert_eq!(kept, named);
+    }
+
+    #[test]
+    fn what_differs_is_named_with_what_stays() {
+        let table = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
+            let pairs = pairs.iter();
+            pairs
+                .map(|(name, value)| (name.to_string(), value.to_string()))
+                .collect()
+        };
+        let running = table(&[("address", "a:1"), ("uids", "5")]);
+        assert_eq!(fixed_that_differ(&running, &running), []);
+        let new = table(&[("address", "b:1"), ("uids", "5"), ("instance", "x")]);
+        let lines = fixed_that_differ(&running, &new);
+        let lines: Vec<_> = lines.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            lines,
+            [
+                "address needs a restart of the server; still a:1",
+                "instance needs a restart of the server; still its default",
+            ]
+        );
+    }
+
+    #[test]
+    fn many_names_are_few_in_a_line() {
+        let names: Vec<AccessName> = (0..12)
+            .map(|number| format!("c{number}").try_into().unwrap())
+            .collect();
+        assert_eq!(few(&names[..2]), "c0, c1");
+        assert!(few(&names).ends_with("c9 and 2 more"));
     }
 }
