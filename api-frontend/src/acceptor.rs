@@ -48,7 +48,7 @@ const REFUSAL_TIME: Duration = Duration::from_secs(5);
 
 /// What a handshake under way gets to end when this server goes: its client would have to begin
 /// anew.
-const LAST_HANDSHAKES: Duration = Duration::from_millis(100);
+const LAST_HANDSHAKES: Duration = Duration::from_millis(250);
 
 tokio::task_local! {
     /// The certificate that the client of this handshake has shown.

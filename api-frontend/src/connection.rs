@@ -56,7 +56,7 @@ const OVER_GRACE: Duration = Duration::from_secs(1);
 
 /// What a client that has just connected gets to ask for something when this server goes: it would
 /// have to connect again.
-const FIRST_CALL: Duration = Duration::from_millis(100);
+const FIRST_CALL: Duration = Duration::from_millis(250);
 
 /// How much and how long a connection serves.
 #[derive(Debug, Clone, Copy)]
