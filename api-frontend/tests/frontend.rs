@@ -288,7 +288,7 @@ impl Frontend {
         let config = tls::client_config(
             &identity.certificate,
             &identity.key(),
-            self.server.certificate.clone(),
+            vec![self.server.certificate.clone()],
         )
         .unwrap();
         let stream = TcpStream::connect(self.address).await?;
@@ -301,7 +301,7 @@ impl Frontend {
         let config = tls::client_config(
             &identity.certificate,
             &identity.key(),
-            self.server.certificate.clone(),
+            vec![self.server.certificate.clone()],
         )
         .unwrap();
         let (connector, address) = (TlsConnector::from(Arc::new(config)), self.address);
@@ -1196,7 +1196,7 @@ async fn t2_t3_t13_only_pinned_clients_that_speak_http2_get_in() {
     let mut config = tls::client_config(
         &pinned.certificate,
         &pinned.key(),
-        frontend.server.certificate.clone(),
+        vec![frontend.server.certificate.clone()],
     )
     .unwrap();
     config.alpn_protocols.clear();

@@ -119,13 +119,18 @@ impl CertificateSource {
         }
     }
 
-    /// Reads the certificate of whom is to be trusted.
+    /// Reads the certificate of whom is to be trusted, or two of them: one that is to be replaced, and
+    /// the other.
     ///
     /// # Errors
     /// As [`Self::load`], and if others can write the file that it is in.
-    pub fn load_trusted(&self) -> Result<Certificate, CredentialsError> {
-        let Self::File(path) = self else {
-            return self.load();
+    pub fn load_trusted(&self) -> Result<Vec<Certificate>, CredentialsError> {
+        let refused = |source| self.refused(source);
+        let path = match self {
+            Self::File(path) => path,
+            Self::Text { pem, .. } => {
+                return Certificate::one_or_two_from_pem(pem.as_bytes()).map_err(refused);
+            }
         };
         let failed = |source| CredentialsError::Read {
             path: path.clone(),
@@ -141,7 +146,7 @@ impl CertificateSource {
             });
         }
         let pem = read_bounded(file).map_err(failed)?;
-        Certificate::from_pem(&pem).map_err(|source| self.refused(source))
+        Certificate::one_or_two_from_pem(&pem).map_err(refused)
     }
 
     /// It is refused.

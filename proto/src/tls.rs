@@ -165,6 +165,25 @@ impl Certificate {
         Self::from_der(der.to_vec())
     }
 
+    /// One or two from PEM text: a server's, and the one that it is to get or had before.
+    ///
+    /// # Errors
+    /// As [`Certificate::from_pem`].
+    pub fn one_or_two_from_pem(pem: &[u8]) -> Result<Vec<Self>, TlsError> {
+        const BEGIN: &[u8] = b"-----BEGIN CERTIFICATE-----";
+        let mut begins = pem.windows(BEGIN.len()).enumerate();
+        let mut begins = begins.by_ref().filter(|(_, text)| *text == BEGIN);
+        let second = begins.nth(1).map_or(pem.len(), |(at, _)| at);
+        let (first, second) = pem.split_at_checked(second).unwrap_or((pem, &[]));
+        let parts = [first, second].into_iter().filter(|part| !part.is_empty());
+        let parts: Vec<_> = parts.collect();
+        match parts.as_slice() {
+            // Nothing is there: that is told of the whole.
+            [] => Self::from_pem(pem).map(|only| vec![only]),
+            parts => parts.iter().map(|part| Self::from_pem(part)).collect(),
+        }
+    }
+
     /// From DER.
     pub fn from_der(der: Vec<u8>) -> Result<Self, TlsError> {
         let (rest, parsed) = X509Certificate::from_der(&der).map_err(|_| TlsError::Malformed)?;
@@ -336,16 +355,17 @@ pub fn watched_server_config(
     Ok(config)
 }
 
-/// The client's side: `server` is the one server that is talked to.
+/// The client's side: `servers` are the certificates of the one server that is talked to, more than one
+/// while it is to get another.
 pub fn client_config(
     certificate: &Certificate,
     key: &Key,
-    server: Certificate,
+    servers: Vec<Certificate>,
 ) -> Result<ClientConfig, TlsError> {
     let provider = provider();
     let verifier = PinnedPeers {
         shown: |_| {},
-        pins: vec![server],
+        pins: servers,
         algorithms: provider.signature_verification_algorithms,
     };
     let mut config = ClientConfig::builder_with_provider(provider)
@@ -480,14 +500,15 @@ impl ServerCertVerifier for PinnedPeers {
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
         let wrong_server = |found: &[u8]| match self.pins.as_slice() {
-            [pinned] => {
+            // The one that has been there for longest.
+            [pinned, ..] => {
                 let wrong = WrongServer {
                     found: Fingerprint::of(found),
                     pinned: pinned.fingerprint(),
                 };
                 CertificateError::Other(rustls::OtherError(Arc::new(wrong)))
             }
-            _ => CertificateError::ApplicationVerificationFailure,
+            [] => CertificateError::ApplicationVerificationFailure,
         };
         self.verify(end_entity, intermediates, now, wrong_server)?;
         Ok(ServerCertVerified::assertion())

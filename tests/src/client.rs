@@ -39,7 +39,7 @@ pub fn tls_config(client: &Identity, server: &Identity) -> anyhow::Result<rustls
     let certificate = Certificate::from_pem(client.certificate_pem().as_bytes())?;
     let key = Key::from_pem(client.key_pem().as_bytes())?;
     let pinned = Certificate::from_pem(server.certificate_pem().as_bytes())?;
-    Ok(tls::client_config(&certificate, &key, pinned)?)
+    Ok(tls::client_config(&certificate, &key, vec![pinned])?)
 }
 
 /// Connects with a TLS configuration of the test's own.

@@ -749,6 +749,46 @@ fn calls_of_new_connections_do_not_fail_while_certificates_are_rotated() {
 }
 
 #[test]
+fn the_servers_certificate_is_rotated_under_a_stream_and_new_connections_of_who_pins_both() {
+    let listed = Reloadable::start(&[("anna", "admin")]);
+    let script = "for i in $(seq 1 4096); do head -c 65536 /dev/zero | tr '\\0' x; done";
+    let start = ["start", "--output-max", "300M", "--", "sh", "-c", script];
+    let big = listed.ok("anna", &start).trim().to_owned();
+    let identity = &listed.server.identity;
+    let pair = |name: &str| Identity::keygen(listed.folder.path(), name, &[]);
+    let both = listed.folder.path().join("both.pem");
+    let pin = |one: &str, other: &str| {
+        let next = listed.folder.path().join("both.next");
+        fs::write(&next, format!("{one}{other}")).unwrap();
+        fs::rename(next, &both).unwrap();
+    };
+    let command = |words: &[&str]| {
+        let mut command = listed.prn("anna", words);
+        command.env("PRN_SERVER_CERT", &both);
+        command
+    };
+    let mut old = identity.certificate_pem();
+    for round in 0..3 {
+        let next = pair(&format!("server-{round}"));
+        pin(&old, &next.certificate_pem());
+        let stream = Running::spawn(&mut command(&["logs", &big]));
+        fs::write(&identity.certificate, next.certificate_pem()).unwrap();
+        fs::write(&identity.key, next.key_pem()).unwrap();
+        let mut reload = Running::spawn(&mut listed.server.reload());
+        while !reload.has_ended() {
+            let listed = command(&["list"]).output().unwrap();
+            assert!(listed.status.success(), "{}", said(&listed));
+        }
+        let (code, _, errors) = reload.end();
+        assert_eq!(code, Some(0), "{errors}");
+        let (code, output, errors) = stream.end();
+        assert_eq!(code, Some(0), "{errors}");
+        assert_eq!(output.len(), 4096 * 65536);
+        old = next.certificate_pem();
+    }
+}
+
+#[test]
 fn the_servers_own_certificate_and_key_change_under_running_processes() {
     let listed = Reloadable::start(&[("anna", "admin")]);
     let id = listed.start_process("anna", &["sleep", "1000"]);
@@ -775,6 +815,15 @@ fn order(
     listed: &Reloadable,
     change: impl FnOnce(&mut config::Supervisor, &mut config::Frontend),
 ) -> Answer {
+    order_with(listed, 15, change)
+}
+
+/// The same, with these seals.
+fn order_with(
+    listed: &Reloadable,
+    seals: i32,
+    change: impl FnOnce(&mut config::Supervisor, &mut config::Frontend),
+) -> Answer {
     let flags = SockFlag::SOCK_CLOEXEC;
     let connected = socket(AddressFamily::Unix, SockType::SeqPacket, flags, None).unwrap();
     let path = listed.server.state_dir().join(".control");
@@ -799,17 +848,17 @@ fn order(
     let mut frontend: config::Frontend = config::read(files[1].as_fd()).unwrap();
     change(&mut supervisor, &mut frontend);
     let files = [codec::encode(&supervisor), codec::encode(&frontend)];
-    let files = files.map(|bytes| sealed(&bytes.unwrap()));
+    let files = files.map(|bytes| sealed(&bytes.unwrap(), seals));
     let (key, changes) = (Key::Kept, "a test\nof lines".to_owned());
     let order = Order::Reload { key, changes };
     ask(&order, &[files[0].as_fd(), files[1].as_fd()]).0
 }
 
-fn sealed(bytes: &[u8]) -> OwnedFd {
+fn sealed(bytes: &[u8], seals: i32) -> OwnedFd {
     let flags = MFdFlags::MFD_ALLOW_SEALING | MFdFlags::MFD_CLOEXEC;
     let mut file = fs::File::from(memfd_create(c"prn-test", flags).unwrap());
     file.write_all(bytes).unwrap();
-    let seals = SealFlag::all().difference(SealFlag::from_bits_retain(!15));
+    let seals = SealFlag::from_bits_retain(seals);
     fcntl(&file, FcntlArg::F_ADD_SEALS(seals)).unwrap();
     file.into()
 }
@@ -854,4 +903,40 @@ fn root_changes_what_a_reload_may_and_nothing_else_of_the_supervisors() {
     assert!(uid.trim().parse::<u32>().unwrap() >= listed.server.first_uid());
     let none = listed.run("anna", &["run", "--profile", "none", "--", "true"]);
     assert!(!none.status.success());
+}
+
+#[test]
+fn what_could_still_be_changed_is_refused_whichever_seal_is_missing() {
+    let listed = Reloadable::start(&[("anna", "admin")]);
+    let frontend = listed.server.frontend();
+    for missing in [1, 2, 4, 8, 15] {
+        let answer = order_with(&listed, 15 & !missing, |supervisor, _| {
+            supervisor.policy.principals.clear();
+        });
+        assert_eq!(answer, Answer::Refused(Refused::Unfit), "without {missing}");
+    }
+    assert_eq!(listed.server.frontend(), frontend);
+    listed.ok("anna", &["list"]);
+}
+
+#[test]
+fn who_is_not_root_is_shown_nothing_even_where_the_sockets_mode_lets_anybody_in() {
+    let listed = Reloadable::start(&[("anna", "admin")]);
+    let path = listed.server.state_dir().join(".control");
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o666);
+    fs::set_permissions(&path, mode).unwrap();
+    let script = format!(
+        "import socket\ns=socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)\ns.connect('{}')\n\
+         s.settimeout(20)\ntry:\n s.send(b'\\0')\n print(len(s.recv(9)))\n\
+         except (BrokenPipeError, ConnectionResetError): print(0)",
+        path.display()
+    );
+    let shown = |uid| {
+        let mut command = Command::new("python3");
+        let command = command.arg("-c").arg(&script).uid(uid).gid(uid);
+        said(&command.output().unwrap())
+    };
+    assert_eq!(shown(65534), "0\n");
+    assert_eq!(shown(0), "1\n", "the test tries it as it should");
+    assert!(listed.server.log().contains("not root"));
 }

@@ -329,7 +329,7 @@ mod tests {
 
     async fn connected() -> (Stream, Outgoing, client::TlsStream<TcpStream>) {
         let (server, client) = (identity(), identity());
-        let to_server = tls::client_config(&client.0, &client.1, server.0.clone()).unwrap();
+        let to_server = tls::client_config(&client.0, &client.1, vec![server.0.clone()]).unwrap();
         let acceptor = TlsAcceptor::from(Arc::new(
             tls::server_config(&server.0, &server.1, vec![client.0]).unwrap(),
         ));

@@ -61,7 +61,7 @@ impl Client {
         let config = tls::client_config(
             &credentials.certificate,
             &credentials.key,
-            credentials.server.clone(),
+            credentials.servers.clone(),
         )?;
         let health = Arc::new(Health::default());
         let channel = tokio::time::timeout(

@@ -11,12 +11,12 @@ pub use prn_proto::credentials::{
 };
 
 /// What a client needs to connect: its own certificate and key, and the certificate of the one
-/// server that it talks to.
+/// server that it talks to, or two of them while it is to get another.
 #[derive(Debug)]
 pub struct Credentials {
     pub(crate) certificate: Certificate,
     pub(crate) key: Key,
-    pub(crate) server: Certificate,
+    pub(crate) servers: Vec<Certificate>,
     ending: Vec<Ending>,
 }
 
@@ -44,9 +44,16 @@ impl Credentials {
         Ok(Self {
             certificate,
             key,
-            server,
+            servers: vec![server],
             ending: Vec::new(),
         })
+    }
+
+    /// The server may as well have this certificate: it is to get it, or had it before.
+    #[must_use]
+    pub fn or_server(mut self, other: Certificate) -> Self {
+        self.servers.push(other);
+        self
     }
 
     /// What to tell people of those of the two certificates, unless they are values of the caller's
@@ -92,12 +99,25 @@ impl Credentials {
         };
         let own = valid(certificate, certificate.load()?)?;
         let key_of_own = key.load()?;
-        let server = valid(server, server.load_trusted()?)?;
-        let loaded =
-            Self::new(own, key_of_own, server).map_err(|source| CredentialsError::Key {
-                origin: key.clone(),
-                source,
-            })?;
-        Ok(Self { ending, ..loaded })
+        // Of two, one that is over or still to come does no harm.
+        let servers = server.load_trusted()?.into_iter();
+        let servers: Vec<_> = servers.map(|loaded| valid(server, loaded)).collect();
+        let (valid, mut refused): (Vec<_>, Vec<_>) = servers.into_iter().partition(Result::is_ok);
+        let servers: Vec<_> = valid.into_iter().flatten().collect();
+        if servers.is_empty()
+            && let Some(Err(error)) = refused.pop()
+        {
+            return Err(error);
+        }
+        tls::check_key(&own, &key_of_own).map_err(|source| CredentialsError::Key {
+            origin: key.clone(),
+            source,
+        })?;
+        Ok(Self {
+            certificate: own,
+            key: key_of_own,
+            servers,
+            ending,
+        })
     }
 }

@@ -257,7 +257,7 @@ mod tests {
         certificate
             .check_validity(prn_client::credentials::now())
             .unwrap();
-        tls::client_config(&certificate, &key, certificate.clone()).unwrap();
+        tls::client_config(&certificate, &key, vec![certificate.clone()]).unwrap();
         tls::server_config(&certificate, &key, vec![certificate.clone()]).unwrap();
     }
 

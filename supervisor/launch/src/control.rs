@@ -36,7 +36,7 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(20);
 #[derive(Debug, thiserror::Error)]
 pub enum ControlError {
     /// There is no socket, or nobody behind it.
-    #[error("no server runs with the state folder {}: nothing was reloaded", .0.display())]
+    #[error("no server runs with the state folder {}, so nothing was reloaded: start one, or name its --state-dir", .0.display())]
     NoServer(PathBuf),
     /// The socket cannot be reached.
     #[error("cannot reach the server of the state folder {}", path.display())]

@@ -411,7 +411,7 @@ async fn tls_read(
     let config = tls::client_config(
         &certificate,
         &key,
-        load_certificate(&folder.join("server.pem"))?,
+        vec![load_certificate(&folder.join("server.pem"))?],
     )?;
     let connector = TlsConnector::from(Arc::new(config));
     let tcp = async || -> anyhow::Result<tokio::net::TcpStream> {
