@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use clap::{Args, Subcommand};
 use prn_client::Client;
-use prn_client::credentials::{CertificateSource, KeySource};
+use prn_client::credentials::{CertificateSource, CredentialsError, KeySource};
 use prn_proto::tls::Certificate;
 use prn_proto::units::Address;
 
@@ -391,7 +391,15 @@ fn list(mut args: List) -> Result<Exit, Failure> {
 
 /// Until when a certificate is valid, as far as it can be read.
 fn end_of(certificate: Option<&Found<CertificateSource>>) -> Option<SystemTime> {
-    certificate?.value.load().ok().and_then(not_after)
+    loaded(&certificate?.value).ok().and_then(not_after)
+}
+
+/// The certificate, or the first of two that a server may have.
+fn loaded(source: &CertificateSource) -> Result<Certificate, CredentialsError> {
+    source.load().or_else(|error| {
+        let both = source.load_trusted().unwrap_or_default();
+        both.into_iter().next().ok_or(error)
+    })
 }
 
 fn not_after(certificate: Certificate) -> Option<SystemTime> {
@@ -460,7 +468,7 @@ fn shown_certificate(name: &'static str, found: Option<&Found<CertificateSource>
         (value, found.origin.to_string())
     });
     let shown = shown_setting(name, said);
-    match found.map(|found| found.value.load()) {
+    match found.map(|found| loaded(&found.value)) {
         Some(Ok(certificate)) => ShownSetting {
             fingerprint: Some(certificate.fingerprint().to_string()),
             not_after: not_after(certificate),
