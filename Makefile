@@ -123,7 +123,9 @@ install: ## Into DESTDIR, below PREFIX; does not build
 	put 0644 packaging/completions/_prn $(PREFIX)/share/zsh/vendor-completions/_prn
 	put 0644 packaging/completions/prn.fish $(PREFIX)/share/fish/vendor_completions.d/prn.fish
 	put 0644 packaging/prn.service $(PREFIX)/lib/systemd/system/prn.service
-	sed -i 's|^ExecStart=/usr/|ExecStart=$(PREFIX)/|' $(DESTDIR)$(PREFIX)/lib/systemd/system/prn.service
+	sed -i 's|^Exec\(Start\|Reload\)=/usr/|Exec\1=$(PREFIX)/|' $(DESTDIR)$(PREFIX)/lib/systemd/system/prn.service
+	put 0644 packaging/prn-reload.path $(PREFIX)/lib/systemd/system/prn-reload.path
+	put 0644 packaging/prn-reload.service $(PREFIX)/lib/systemd/system/prn-reload.service
 	put 0644 packaging/prn.sysusers $(PREFIX)/lib/sysusers.d/prn.conf
 	put 0644 packaging/prn.tmpfiles $(PREFIX)/lib/tmpfiles.d/prn.conf
 	put 0644 packaging/prn.sysctl $(PREFIX)/lib/sysctl.d/10-prn.conf
@@ -139,6 +141,8 @@ uninstall: ## Removes what install put there, but for the configuration
 		$(DESTDIR)$(PREFIX)/share/zsh/vendor-completions/_prn \
 		$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/prn.fish \
 		$(DESTDIR)$(PREFIX)/lib/systemd/system/prn.service \
+		$(DESTDIR)$(PREFIX)/lib/systemd/system/prn-reload.path \
+		$(DESTDIR)$(PREFIX)/lib/systemd/system/prn-reload.service \
 		$(DESTDIR)$(PREFIX)/lib/sysusers.d/prn.conf \
 		$(DESTDIR)$(PREFIX)/lib/tmpfiles.d/prn.conf \
 		$(DESTDIR)$(PREFIX)/lib/sysctl.d/10-prn.conf

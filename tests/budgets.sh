@@ -10,17 +10,18 @@ crates_max=25
 # 6000, 2400 and 2500 were without them; 7750 and 3850 without signals, updates, leases, names, retention and the watchdog; 8550, 4400 and
 # 3100 without a policy, and without clients and roles in the configuration that it is made of; 3800 without a look at who
 # could write what lets somebody in; 3830 without clients that are known by their keys, or by an authority and a name, and without
-# a check of a file that is to become one of the folder of clients.
-root_lines_max=9050
-authority_lines_max=4850
-launch_lines_max=4080
+# a check of a file that is to become one of the folder of clients; 9050, 4850 and 4080 without reloads: orders, a frontend that
+# leaves, and comparing what is new.
+root_lines_max=9480
+authority_lines_max=4900
+launch_lines_max=4650
 tables_lines_max=1500
 function_lines_max=60
 # Not linked into the root half, with all that is named after them.
 banned='tokio|tonic|hyper|rustls|prost|clap|toml'
 
 # What the root half uses of ipc-protocol: not names.rs, output.rs and what is in a file frontend.rs, which are the frontend's.
-ipc=(ipc-protocol/src/{channel,codec,config,config/filter,config/layers,fds,fds/quota,lines,message,output/layout,policy,search,types}.rs)
+ipc=(ipc-protocol/src/{channel,codec,control,config,config/filter,config/layers,fds,fds/quota,lines,message,output/layout,policy,search,types}.rs)
 # What decides and acts as root for a peer: what a reviewer reads in one sitting, in the order of docs/security/review.md.
 authority=(
     ipc-protocol/src/{channel,codec,message,policy,search,types}.rs

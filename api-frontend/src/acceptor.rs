@@ -52,6 +52,10 @@ const PROBES: u32 = 4;
 const REFUSALS_MAX: u32 = 16;
 const REFUSAL_TIME: Duration = Duration::from_secs(5);
 
+/// What a handshake under way gets to end when this server goes: its client would have to begin
+/// anew.
+const LAST_HANDSHAKES: Duration = Duration::from_millis(250);
+
 tokio::task_local! {
     /// The certificate that the client of this handshake has shown, and why it is refused.
     static SHOWN: Cell<Option<(Fingerprint, Option<Refusal>)>>;
@@ -289,7 +293,14 @@ impl Shared {
         number: u64,
         pushed_out: oneshot::Receiver<()>,
     ) {
+        let mut closing = self.closing.subscribe();
+        let closed = async {
+            // The sender lives as long as this.
+            drop(closing.wait_for(|closing| *closing).await);
+            tokio::time::sleep(LAST_HANDSHAKES).await;
+        };
         let shaken = tokio::select! {
+            () = closed => return self.pending.leave(number),
             shaken = tokio::time::timeout(self.handshake_timeout, self.handshake(stream, number)) => {
                 shaken.unwrap_or(Err(Rejected::TooSlow(self.handshake_timeout)))
             }

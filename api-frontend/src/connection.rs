@@ -55,6 +55,10 @@ const AGE_GRACE: Duration = Duration::from_secs(10);
 /// to hold anything for longer.
 const OVER_GRACE: Duration = Duration::from_secs(1);
 
+/// What a client that has just connected gets to ask for something when this server goes: it would
+/// have to connect again.
+const FIRST_CALL: Duration = Duration::from_millis(250);
+
 /// How much and how long a connection serves.
 #[derive(Debug, Clone, Copy)]
 pub struct Life {
@@ -84,7 +88,9 @@ pub async fn serve(
     // Dropped after the connection, and with what is left of the calls when that has ended.
     let (stream, outgoing) = stream::split(stream);
     let (inputs, arrived) = (Inputs::new(), stream.arrived());
+    let asked = watch::Sender::new(false);
     let service = service_fn(|request: Request<Incoming>| {
+        asked.send_replace(true);
         let mut request = request.map(|body| Intake::new(body, arrived.clone()));
         let gauge = request.body().gauge();
         request.extensions_mut().insert(gauge);
@@ -102,6 +108,14 @@ pub async fn serve(
         () = over(&client.client.access) => Some(OVER_GRACE),
         () = expired(client.not_after) => Some(OVER_GRACE),
     };
+    if end.is_none() {
+        let mut asked = asked.subscribe();
+        tokio::select! {
+            ended = running.run_beside(connection.as_mut()) => return ended,
+            _ = asked.wait_for(|asked| *asked) => {}
+            () = tokio::time::sleep(FIRST_CALL) => {}
+        }
+    }
     connection.as_mut().graceful_shutdown();
     let ended = running.run_beside(connection);
     match end {

@@ -30,22 +30,28 @@ use crate::lease::Lease;
 use crate::outgoing::{ACCEPT_ENCODING, Outgoing};
 use crate::service::{REQUEST_MAX, Service};
 use crate::subscribe::body::{Handed, ResponseBody};
+use crate::supervisor::Supervisor;
 
 /// Most bytes of all answers that wait for their clients, but for output: as many as sixteen of the
 /// longest lists.
 const WAITING_MAX: usize = 64 * 1024 * 1024;
 
+/// For how long a call that is under way may go on when another frontend is to take this one's
+/// place.
+const LAST_ANSWERS: Duration = Duration::from_millis(400);
+
 /// The service as a connection calls it.
 #[derive(Debug, Clone)]
 pub struct Envelope {
     service: ProcessRunnerServiceServer<Service>,
+    supervisor: Supervisor,
     epoch: HeaderValue,
     waiting: Arc<Answers>,
 }
 
 impl Envelope {
     /// Around the service of the supervisor's run `epoch`: 32 hexadecimal digits.
-    pub fn new(service: Service, epoch: &str) -> Self {
+    pub fn new(service: Service, supervisor: Supervisor, epoch: &str) -> Self {
         let service = ProcessRunnerServiceServer::new(service)
             .max_decoding_message_size(REQUEST_MAX)
             .send_compressed(CompressionEncoding::Zstd)
@@ -55,6 +61,7 @@ impl Envelope {
             .accept_compressed(CompressionEncoding::Gzip);
         Self {
             service,
+            supervisor,
             epoch: HeaderValue::from_str(epoch).unwrap_or(HeaderValue::from_static("")),
             waiting: Answers::new(WAITING_MAX),
         }
@@ -91,6 +98,7 @@ impl Envelope {
             biased;
             denial = by.access.over() => errors::denied(denial).into_http(),
             response = answered(call, deadline) => response,
+            () = replaced(&self.supervisor) => errors::restarting().into_http(),
         };
         if let Some(outgoing) = response.extensions_mut().remove::<Outgoing>() {
             let hold = |revoke| self.waiting.enter(by.number, outgoing.bytes, revoke);
@@ -100,6 +108,12 @@ impl Envelope {
         }
         Ok(self.addressed(response))
     }
+}
+
+/// Returns when nothing that is under way can end here any more.
+async fn replaced(supervisor: &Supervisor) {
+    supervisor.is_replaced().await;
+    tokio::time::sleep(LAST_ANSWERS).await;
 }
 
 /// The call's own response, or the error of its deadline or its panic.

@@ -16,7 +16,7 @@ use prn_ipc_protocol::channel::{Fault, FrontendEnd, Received, Sent};
 use prn_ipc_protocol::message::{Event, FromSupervisor, PROTOCOL, Reply, Request, RequestId};
 use tokio::io::unix::AsyncFd;
 use tokio::io::{Interest, Ready};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::failure::Failure;
 use crate::mirror::Mirror;
@@ -69,6 +69,7 @@ struct State {
     last: u64,
     /// The channel has been found closed once.
     closed: bool,
+    replaced: watch::Sender<bool>,
 }
 
 impl fmt::Debug for State {
@@ -104,18 +105,19 @@ impl Link {
                 FromSupervisor::Event(event) => happened(&mirror, event)?,
             }
         }
-        let (supervisor, commands) = Supervisor::new();
+        let (supervisor, served) = Supervisor::new();
         let state = State {
             mirror: Arc::clone(&mirror),
             outbox: VecDeque::new(),
             waiting: HashMap::new(),
             last: 0,
             closed: false,
+            replaced: served.replaced,
         };
         Ok((
             Self {
                 channel,
-                commands,
+                commands: served.commands,
                 state,
             },
             supervisor,
@@ -258,6 +260,10 @@ impl State {
                 self.tell(Request::Alive);
                 Ok(())
             }
+            FromSupervisor::Event(Event::Replaced) => {
+                self.replaced.send_replace(true);
+                Ok(())
+            }
             FromSupervisor::Event(event) => happened(&self.mirror, event),
             FromSupervisor::Reply(request, reply) => {
                 let waiting = self.waiting.remove(&request).ok_or(LinkError::Reply)?;
@@ -289,7 +295,9 @@ fn happened(mirror: &Mirror, event: Event) -> Result<(), LinkError> {
         Event::Draining => mirror.drain(),
         Event::Workspace(info) => mirror.update_workspace(*info),
         Event::WorkspaceGone(name) => mirror.forget_workspace(&name),
-        Event::SnapshotEnd { .. } | Event::Probe => return Err(LinkError::Phase),
+        Event::SnapshotEnd { .. } | Event::Probe | Event::Replaced => {
+            return Err(LinkError::Phase);
+        }
     }
     Ok(())
 }

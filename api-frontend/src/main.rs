@@ -39,6 +39,7 @@ mod workspaces;
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::pin::{Pin, pin};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -54,6 +55,7 @@ use socket2::SockRef;
 use tokio::runtime::Runtime;
 use zeroize::Zeroizing;
 
+use self::supervisor::Supervisor;
 use acceptor::{Acceptor, Door};
 use calls::server::{Machine, Server};
 use clients::Clients;
@@ -63,6 +65,9 @@ use service::Service;
 
 /// What streams get to send their last frames when the supervisor has closed the channel.
 const FLUSH_TIME: Duration = Duration::from_secs(1);
+
+/// What calls get to end when another frontend takes this one's place. Those who come meanwhile wait.
+const LEAVE_TIME: Duration = Duration::from_millis(500);
 
 /// Why the frontend ended.
 #[derive(Debug, thiserror::Error)]
@@ -244,22 +249,49 @@ async fn serve(
     let clients = Arc::new(Clients::new(&config.pins, &Arc::new(config.policy.clone())));
     let (link, supervisor, mirror) = Link::hello(channel).await?;
     let epoch = config.epoch.to_string();
+    let own = supervisor.clone();
     let server = Server::new(&config, machine, &clients, Arc::clone(&mirror), supervisor);
-    let calls = Envelope::new(Service::new(server), &epoch);
+    let calls = Envelope::new(Service::new(server), own.clone(), &epoch);
     let acceptor =
         Acceptor::new(listener, door, &config, clients, calls).map_err(Fatal::Listener)?;
     let (processes, pins) = (mirror.count(), config.pins.len());
     log::line(format_args!(
         "serving: boot epoch {epoch}, processes known: {processes}, clients pinned: {pins}"
     ));
+    let mut running = pin!(link.run());
     let ended = tokio::select! {
-        ended = link.run() => ended,
+        ended = &mut running => Some(ended),
         () = acceptor.run() => return Ok(()),
+        () = own.is_replaced() => None,
     };
-    acceptor.close(FLUSH_TIME).await;
-    if matches!(ended, LinkError::Closed) && mirror.draining() {
+    let ended = match ended {
+        Some(ended) => {
+            acceptor.close(FLUSH_TIME).await;
+            ended
+        }
+        None => leave(running, &acceptor, &own).await,
+    };
+    if matches!(ended, LinkError::Closed) && (mirror.draining() || own.has_been_replaced()) {
         Ok(())
     } else {
         Err(ended.into())
+    }
+}
+
+/// Accepts nobody any more, lets calls end, gives back all input, and says so. The supervisor then
+/// closes the channel. It is served meanwhile: calls may wait for answers.
+async fn leave(
+    running: Pin<&mut impl Future<Output = LinkError>>,
+    acceptor: &Acceptor,
+    supervisor: &Supervisor,
+) -> LinkError {
+    let leaving = async {
+        acceptor.close(LEAVE_TIME).await;
+        supervisor.leave().await;
+        std::future::pending::<LinkError>().await
+    };
+    tokio::select! {
+        ended = running => ended,
+        never = leaving => never,
     }
 }

@@ -9,7 +9,7 @@ use std::os::fd::OwnedFd;
 
 use prn_ipc_protocol::message::{Ask, For, Reply, Request};
 use prn_ipc_protocol::types::{AccessName, ProcessId};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::clients::Client;
 use crate::failure::Failure;
@@ -80,13 +80,55 @@ impl fmt::Debug for Command {
 #[derive(Debug, Clone)]
 pub struct Supervisor {
     commands: mpsc::UnboundedSender<Command>,
+    replaced: watch::Receiver<bool>,
+    loans: watch::Sender<usize>,
+}
+
+/// What the task that owns the channel has of it.
+#[derive(Debug)]
+pub struct Served {
+    /// What is queued.
+    pub commands: mpsc::UnboundedReceiver<Command>,
+    /// To be set when another frontend is to take this one's place.
+    pub replaced: watch::Sender<bool>,
+}
+
+/// A process's input that is lent to this frontend.
+#[derive(Debug)]
+pub struct Loan {
+    id: ProcessId,
+    supervisor: Supervisor,
+}
+
+impl Loan {
+    /// Gives it back, whose descriptor is closed, after so many bytes in all.
+    pub fn end(&self, taken: u64) {
+        let id = self.id;
+        self.supervisor.tell(Request::InputTaken { id, taken });
+    }
+}
+
+impl Drop for Loan {
+    fn drop(&mut self) {
+        self.supervisor.loans.send_modify(|loans| *loans -= 1);
+    }
 }
 
 impl Supervisor {
     /// With the queue's other end.
-    pub fn new() -> (Self, mpsc::UnboundedReceiver<Command>) {
+    pub fn new() -> (Self, Served) {
         let (commands, queue) = mpsc::unbounded_channel();
-        (Self { commands }, queue)
+        let (replaces, replaced) = watch::channel(false);
+        let supervisor = Self {
+            commands,
+            replaced,
+            loans: watch::Sender::new(0),
+        };
+        let served = Served {
+            commands: queue,
+            replaced: replaces,
+        };
+        (supervisor, served)
     }
 
     /// Asks for something, for this client, and waits for what `read` makes of the answer.
@@ -152,14 +194,46 @@ impl Supervisor {
         self.tell(Request::Unfollow(id, meaning));
     }
 
-    /// The descriptor that came for a process's input is closed, after `taken` bytes in all.
-    pub fn input_taken(&self, id: ProcessId, taken: u64) {
-        self.tell(Request::InputTaken { id, taken });
+    /// Notes that a process's input is lent to this frontend, until that is dropped.
+    pub fn loan(&self, id: ProcessId) -> Loan {
+        self.loans.send_modify(|loans| *loans += 1);
+        Loan {
+            id,
+            supervisor: self.clone(),
+        }
     }
 
-    /// Returns when the channel is closed.
+    /// Returns when streams are to end: the channel is closed, or another frontend is to take this
+    /// one's place.
     pub async fn closed(&self) {
-        self.commands.closed().await;
+        tokio::select! {
+            () = self.commands.closed() => {}
+            () = self.is_replaced() => {}
+        }
+    }
+
+    /// Whether another frontend is to take this one's place.
+    pub fn has_been_replaced(&self) -> bool {
+        // The only change there is. It takes no lock while the channel is there.
+        let has_changed = self.replaced.has_changed();
+        has_changed.unwrap_or_else(|_| *self.replaced.borrow())
+    }
+
+    /// Returns when another frontend is to take this one's place.
+    pub async fn is_replaced(&self) {
+        let mut replaced = self.replaced.clone();
+        if replaced.wait_for(|replaced| *replaced).await.is_err() {
+            // The channel has ended before.
+            std::future::pending().await
+        }
+    }
+
+    /// Says that this was all, once no input is lent any more.
+    pub async fn leave(&self) {
+        let mut loans = self.loans.subscribe();
+        // The sender is this one's own.
+        let _given_back = loans.wait_for(|loans| *loans == 0).await;
+        self.tell(Request::Left);
     }
 
     fn tell(&self, request: Request) {

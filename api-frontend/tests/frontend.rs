@@ -145,6 +145,7 @@ impl Frontend {
             connection_age: None,
             has_namespaces: false,
             threads: 2,
+            memory: 512 << 20,
         };
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();

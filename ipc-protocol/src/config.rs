@@ -77,6 +77,28 @@ pub struct Supervisor {
     pub confinement: Confinement,
     /// Who may do what.
     pub policy: Policy,
+    /// What a reload cannot change, by the names of the flags, as it was said at the start. Never
+    /// read here: who orders a reload compares it.
+    pub fixed: BTreeMap<String, String>,
+}
+
+impl Supervisor {
+    /// This configuration with all of another one that a reload may change.
+    #[must_use]
+    pub fn reloaded(&self, new: Self) -> Self {
+        Self {
+            finished_max: new.finished_max,
+            finished_age: new.finished_age,
+            limit_ceilings: new.limit_ceilings,
+            bindable: new.bindable,
+            workspaces: Workspaces {
+                has_quota: self.workspaces.has_quota,
+                ..new.workspaces
+            },
+            policy: new.policy,
+            ..self.clone()
+        }
+    }
 }
 
 /// Bounds of workspaces.

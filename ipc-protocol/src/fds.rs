@@ -39,6 +39,8 @@ pub mod supervisor {
     /// The file in which the processes' user ids are locked for this server alone (F_OFD_SETLK,
     /// fcntl(2)): kept open, never used. Open only if they are.
     pub const UIDS: RawFd = 14;
+    /// The socket that root orders a reload on ([`crate::control`]), which listens.
+    pub const CONTROL: RawFd = 15;
 }
 
 pub mod frontend;

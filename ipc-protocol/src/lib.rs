@@ -1,13 +1,14 @@
 //! prn's privilege contract: everything that crosses between the unprivileged frontend and the root
 //! supervisor.
 //!
-//! Linked by both halves, and by `prn server start` for [`config`] alone. A peer's bytes become
+//! Linked by both halves, and by `prn server …` for [`config`] and [`control`] alone. A peer's bytes become
 //! values only through [`codec::decode`], and what can be decoded has the form that its type says:
 //! an argument vector is not empty and has no NUL byte inside, an id has its length. Numbers are
 //! whatever the peer says: the supervisor compares them with its policy and its table.
 //!
 //! - [`message`]: one enum a direction.
 //! - [`channel`]: SEQPACKET datagrams with file descriptors.
+//! - [`control`]: what root says to a running server.
 //! - [`config`]: what `prn server start` hands to each half.
 //! - [`policy`]: who may do what: what is decided is the root half's, and what is shown the other's.
 //! - [`search`]: where a program is looked for.
@@ -21,6 +22,7 @@
 pub mod channel;
 pub mod codec;
 pub mod config;
+pub mod control;
 pub mod fds;
 pub mod kernel;
 pub mod lines;

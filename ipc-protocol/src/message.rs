@@ -67,6 +67,8 @@ pub enum Request {
     },
     /// The answer to [`Event::Probe`].
     Alive,
+    /// After [`Event::Replaced`]: all was said. The last message.
+    Left,
 }
 
 /// What it means to a process that somebody reads its output.
@@ -209,6 +211,9 @@ pub enum Event {
     WorkspaceGone(WorkspaceName),
     /// Are you there? To be answered with [`Request::Alive`], before the next one comes.
     Probe,
+    /// Another frontend is to serve, with another configuration. This one takes nothing more, says of
+    /// each input that it has what was taken, and then [`Request::Left`].
+    Replaced,
 }
 
 /// What to start.

@@ -420,6 +420,7 @@ fn requests_have_their_bytes() {
             "07<id>8001",
         ),
         (Request::Alive, "08"),
+        (Request::Left, "09"),
     ]);
 }
 
@@ -490,6 +491,7 @@ fn replies_and_events_have_their_bytes() {
             "010603772d31",
         ),
         (FromSupervisor::Event(Event::Probe), "0107"),
+        (FromSupervisor::Event(Event::Replaced), "0108"),
     ]);
 }
 

@@ -182,6 +182,7 @@ impl Command {
             Self::Context(args) => block_on(context::context(args)),
             Self::Keygen(args) => Ok(keygen::keygen(&args)?),
             Self::Server(Server::Start(flags)) => server::start(flags),
+            Self::Server(Server::Reload(flags)) => server::reload(flags),
             Self::Server(Server::Check(args)) => server::check(&args),
             Self::Server(Server::Invite(args)) => server::invite(&args),
             Self::Policy(args) => policy::policy(&args),

@@ -329,14 +329,21 @@ fn configuration() -> String {
         "A TOML file. Each key is a flag of prn server start without its dashes, and has its meaning, its form and its \
          default: a flag wins over an environment variable, which wins over the file. Sizes, times and addresses are \
          strings (\"2G\", \"10s\", \"127.0.0.1:50051\"), numbers stand alone, and what is a flag without a value is true or \
-         false. A key that is not known is an error, so that a word that is spelled wrong never goes unnoticed.",
+         false. A key that is not known is an error, so that a word that is spelled wrong never goes unnoticed. prn server reload puts a changed file in force while the \
+         server runs, but for the keys of which this page says otherwise, and hidden of [paths].",
     )]);
     page.section("KEYS");
     let mut flags = Options::augment_args(Command::new("prn.toml"));
     flags.build();
     for flag in flags.get_arguments().filter(|flag| flag.get_id() != "help") {
         let help = flag.get_help().map(ToString::to_string).unwrap_or_default();
-        page.entry(flag.get_long().unwrap(), &help);
+        let name = flag.get_long().unwrap();
+        let kept = if prn_launch::FIXED.contains(&name) {
+            ". A reload does not change it"
+        } else {
+            ""
+        };
+        page.entry(name, &format!("{help}{kept}"));
     }
     page.section("THE TABLE [paths]");
     page.0.text([roman(
@@ -354,6 +361,7 @@ fn configuration() -> String {
     );
     page.see_also(&[
         "prn-server-start(8)".to_owned(),
+        "prn-server-reload(8)".to_owned(),
         "prn-server-check(8)".to_owned(),
         "prn-policy(8)".to_owned(),
         "prn-pin(8)".to_owned(),

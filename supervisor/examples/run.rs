@@ -14,6 +14,7 @@
     reason = "an example talks"
 )]
 
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::ffi::CString;
 use std::io::Write;
@@ -176,6 +177,7 @@ fn config(state_dir: &str) -> Result<config::Supervisor, Box<dyn Error>> {
         watchdog: None,
         own_cgroup: None,
         policy: Policy::default(),
+        fixed: BTreeMap::new(),
         workspaces: config::Workspaces {
             max: 2,
             disk_max: None,

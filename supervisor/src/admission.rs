@@ -295,6 +295,7 @@ mod tests {
                 ..config::Confinement::default()
             },
             policy: Policy::default(),
+            fixed: Default::default(),
         }
     }
 

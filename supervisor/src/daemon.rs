@@ -12,6 +12,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::socket::{MsgFlags, send};
 use prn_ipc_protocol::message::StopHow;
 
+use crate::control::Control;
 use crate::events::Interest;
 use crate::frontend::{Seat, Setup, attached};
 use crate::log;
@@ -43,6 +44,15 @@ pub struct Links {
     pub tree: Tree,
 }
 
+/// What root orders a reload with.
+#[derive(Debug)]
+pub struct Orders {
+    /// The socket that listens for them.
+    pub socket: OwnedFd,
+    /// The supervisor's configuration, a sealed memfd.
+    pub config: OwnedFd,
+}
+
 /// What the loop works on.
 #[derive(Debug)]
 pub struct Daemon {
@@ -50,6 +60,7 @@ pub struct Daemon {
     links: Links,
     signals: SignalFd,
     seat: Seat,
+    control: Control,
     stage: Stage,
     watchdog: Option<Watchdog>,
 }
@@ -68,15 +79,21 @@ impl Daemon {
     ///
     /// # Errors
     /// Those of signalfd(2) and epoll_ctl(2).
-    pub fn new(mut runner: Runner, setup: Setup, links: Links) -> nix::Result<Self> {
-        // SIGHUP stays blocked: there is nothing to read anew, the configuration is part of this
-        // process's start.
+    pub fn new(
+        mut runner: Runner,
+        setup: Setup,
+        links: Links,
+        orders: Orders,
+    ) -> nix::Result<Self> {
+        // SIGHUP stays blocked: it could not tell whoever sends it what came of it, and nothing here
+        // reads files. A reload is ordered on a socket.
         let signals = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGQUIT]
             .into_iter()
             .collect::<SigSet>();
         let signals =
             SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
         runner.attach(signals.as_fd(), Interest::Readable, attached::SIGNALS)?;
+        let control = Control::new(orders.socket, orders.config, &runner)?;
         let seat = Seat::new(setup, &mut runner);
         let watchdog = links.watchdog.map(|every| Watchdog {
             every,
@@ -90,6 +107,7 @@ impl Daemon {
             links,
             signals,
             seat,
+            control,
             stage: Stage::Serving,
             watchdog,
         })
@@ -114,8 +132,8 @@ impl Daemon {
         }
     }
 
-    /// One wait, and what follows from it: what the frontend asks for, signals, what it says of
-    /// itself, processes, what it is told. Then what its end or its beginning leads to, and how far
+    /// One wait, and what follows from it: what the frontend asks for, signals, what root orders, what
+    /// the frontend says of itself, processes, what it is told. Then what its end or its beginning leads to, and how far
     /// a stop of the server has come.
     fn turn(&mut self) -> nix::Result<()> {
         self.runner.wait(None)?;
@@ -127,6 +145,8 @@ impl Daemon {
             self.read_signals();
         }
         self.look_after();
+        self.control
+            .hear(&mut self.runner, &mut self.seat, self.stage);
         self.seat.read_log(&mut self.runner);
         self.runner.dispatch();
         while let Some(notice) = self.runner.take_notice() {
@@ -142,6 +162,7 @@ impl Daemon {
         if self.seat.begins_to_serve(&mut self.runner) {
             self.announce();
         }
+        self.control.conclude(&mut self.runner, &mut self.seat);
         self.seat
             .fill(&mut self.runner, &self.links.tree, self.stage);
         self.go_on_stopping();

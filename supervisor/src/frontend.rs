@@ -18,6 +18,6 @@ mod succession;
 mod table;
 
 pub use fault::PeerFault;
-pub use instance::Setup;
+pub use instance::{Files, Setup};
 pub use phase::Phase;
-pub(crate) use seat::Seat;
+pub(crate) use seat::{Outcome, Seat};

@@ -45,6 +45,7 @@
 mod accounts;
 mod admission;
 mod cgroup;
+mod control;
 pub mod daemon;
 mod deadlines;
 mod directory;

@@ -11,7 +11,7 @@ use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
 use prn_ipc_protocol::config::{self, OpenFiles};
 use prn_ipc_protocol::fds::{self, supervisor as numbers};
 use prn_ipc_protocol::types::Millis;
-use prn_supervisor::daemon::{Daemon, Links};
+use prn_supervisor::daemon::{Daemon, Links, Orders};
 use prn_supervisor::frontend::Setup;
 use prn_supervisor::{Ids, Origin, Runner, Settings, Tree, log, privilege};
 
@@ -27,10 +27,15 @@ fn main() -> ExitCode {
 
 fn serve() -> Result<(), Box<dyn Error>> {
     // All of them are taken over before anything is opened.
-    let config = read_config(&adopt(numbers::CONFIG)?)?;
+    let handed = adopt(numbers::CONFIG)?;
+    let config = read_config(&handed)?;
     let setup = adopt_setup(&config)?;
     let (state, tools) = (adopt(numbers::STATE_DIR)?, adopt(numbers::TOOLS)?);
     let links = adopt_links(&config)?;
+    let orders = Orders {
+        socket: adopt(numbers::CONTROL)?,
+        config: handed,
+    };
     // Held to the end: whose these are no other server may use.
     let _uids = adopt(numbers::UIDS);
     // They are read from a signalfd.
@@ -44,7 +49,7 @@ fn serve() -> Result<(), Box<dyn Error>> {
         groups: links.tree.processes()?.into(),
         tools: Some(tools),
     })?;
-    Ok(Daemon::new(runner, setup, links)?.run()?)
+    Ok(Daemon::new(runner, setup, links, orders)?.run()?)
 }
 
 fn adopt(number: RawFd) -> Result<OwnedFd, &'static str> {

@@ -205,6 +205,12 @@ impl Runner {
             .ok_or(Refusal::UnknownProcess)
     }
 
+    /// Goes on with another configuration, as far as a reload may change it. Returns the one before.
+    pub fn reconfigure(&mut self, new: config::Supervisor) -> config::Supervisor {
+        let reloaded = self.settings.config.reloaded(new);
+        std::mem::replace(&mut self.settings.config, reloaded)
+    }
+
     /// Who may do what.
     pub fn policy(&self) -> &Policy {
         &self.settings.config.policy

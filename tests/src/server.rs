@@ -276,6 +276,23 @@ impl Server {
         Self::executed(&words, &self.identity)
     }
 
+    /// The command that has this server reloaded with what it was started with, whose files may have
+    /// changed. As root, here.
+    pub fn reload(&self) -> Command {
+        let mut words = Self::words(
+            &self.options,
+            self.folder(),
+            &self.instance,
+            self.first_uid,
+            &self.identity,
+            &self.client,
+        );
+        if let Some(word) = words.iter_mut().find(|word| *word == "start") {
+            *word = "reload".into();
+        }
+        Self::executed(&words, &self.identity)
+    }
+
     /// The `prn` command with these arguments, as the server's client.
     pub fn prn(&self, arguments: &[&str]) -> Command {
         self.prn_as(&self.client, arguments)

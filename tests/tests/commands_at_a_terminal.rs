@@ -280,6 +280,9 @@ fn keys_are_made_and_hosts_looked_at_and_what_is_missing_is_said() {
     let (shown, code) = shell.run("env -u PRN_TLS_KEY $PRN server start");
     assert_ne!(code, 0, "{shown}");
     assert!(shown.contains("--client-cert"), "{shown}");
+    let (shown, code) = shell.run("$PRN server reload --config /none");
+    assert_eq!(code, 1, "{shown}");
+    assert!(shown.contains("cannot read the configuration"), "{shown}");
     shell.shows("$PRN completion bash | head -3", &["prn"]);
     let line = r#"echo '{"id":1,"call":"list"}' | $PRN batch"#;
     shell.shows(line, &[r#""id":1"#, "processes"]);

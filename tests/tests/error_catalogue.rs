@@ -224,6 +224,10 @@ const WORKSPACES: &[&str] = &[
 ];
 
 const SERVER: &[&str] = &[
+    "prn server reload --config none.toml",
+    "prn server reload --config wrong-key.toml",
+    "env -u PRN_SERVER_CERT prn server reload",
+    "prn server reload --client-cert client.pem --state-dir none",
     "prn server start --config none.toml",
     "prn server start --config notes.txt",
     "prn server start --config wrong-key.toml",

@@ -569,9 +569,9 @@ fn o7_output_on_disk_has_no_name_and_the_frontend_can_only_read_it() {
         .map(|entry| entry.unwrap().file_name())
         .collect();
     assert!(
-        names
-            .iter()
-            .all(|name| name == ".empty" || name.to_string_lossy().starts_with(&id)),
+        names.iter().all(|name| name == ".empty"
+            || name == ".control"
+            || name.to_string_lossy().starts_with(&id)),
         "{names:?}"
     );
 }

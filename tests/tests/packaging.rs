@@ -257,6 +257,44 @@ fn guest_l2_a_killed_supervisor_takes_everything_with_it_and_the_unit_restarts()
     );
 }
 
+#[test]
+#[ignore = "guest: needs systemd and an installed prn"]
+fn guest_a_reload_of_the_unit_takes_another_key_and_what_changes_is_reloaded() {
+    let prn = Installed::start();
+    let id = prn.ok(&["start", "sleep 1000"]);
+    let main = sh("systemctl show -p MainPID --value prn.service");
+    let log = |cursor: &str, part: &str| {
+        wait_for(part, || log_since(cursor).contains(part));
+    };
+    // Its credential is as old as the start.
+    let before = cursor();
+    Identity::keygen(Path::new("/etc/prn"), "server", &["--force"]);
+    sh("systemctl reload prn.service");
+    log(&before, "another certificate and key of the server");
+    assert!(prn.ok(&["status", id.trim()]).contains("Running"));
+
+    // What is wrong changes nothing.
+    let config = fs::read_to_string("/etc/prn/prn.toml").unwrap();
+    fs::write("/etc/prn/prn.toml", format!("adress = 'x'\n{config}")).unwrap();
+    let refused = sh("systemctl reload prn.service 2>&1 || echo refused");
+    assert!(refused.contains("refused"), "{refused}");
+    log(&before, "unknown field");
+    assert!(prn.ok(&["status", id.trim()]).contains("Running"));
+
+    let before = cursor();
+    sh("systemctl start prn-reload.path");
+    fs::write("/etc/prn/prn.toml", format!("max-finished = 777\n{config}")).unwrap();
+    log(&before, "is in force: other limits");
+    fs::write("/etc/prn/prn.toml", &config).unwrap();
+    assert!(prn.ok(&["status", id.trim()]).contains("Running"));
+    assert_eq!(
+        sh("systemctl show -p MainPID --value prn.service"),
+        main,
+        "the same supervisor"
+    );
+    sh("systemctl stop prn-reload.path");
+}
+
 /// What confines a process under the unit.
 fn layers(prn: &Installed, profile: &str) -> Vec<String> {
     let id = prn.ok(&["start", "--profile", profile, "sleep 1000"]);

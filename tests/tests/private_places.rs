@@ -162,7 +162,7 @@ fn mounts() -> BTreeSet<String> {
 fn folders(server: &Server) -> Vec<String> {
     let all = fs::read_dir(server.state_dir()).unwrap();
     all.map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .filter(|name| name != ".empty")
+        .filter(|name| name != ".empty" && name != ".control")
         .collect()
 }
 

@@ -235,7 +235,7 @@ impl Session {
             own.push_str(" --allow-missing-limits");
         }
         let prn = format!(
-            "#!/bin/sh\n[ \"${{1-}} ${{2-}}\" != 'server start' ] || set -- \"$@\" {own}\nexec {} \"$@\"\n",
+            "#!/bin/sh\ncase \"${{1-}} ${{2-}}\" in 'server start'|'server reload') set -- \"$@\" {own} ;; esac\nexec {} \"$@\"\n",
             binary("prn").display()
         );
         for (name, script) in [
@@ -498,6 +498,7 @@ const ACCESS: &[&str] = &[
     "Check it",
     "Ask before somebody tries",
     "Let it work",
+    "Change it while it runs",
 ];
 
 #[test]

@@ -1,5 +1,5 @@
 //! Clients that start, read, feed, signal and stop processes of all kinds at random, while one half
-//! of the server or the other is killed now and then. Each client keeps an account of what it has
+//! of the server or the other is killed now and then, and the server reloaded. Each client keeps an account of what it has
 //! asked for and was told; in the end the accounts are the server's, and nothing is left.
 //!
 //! PRN_SOAK_PROCESSES and PRN_SOAK_KILLS are the least that is done: `make soak` does 20,000 and 200.
@@ -480,6 +480,15 @@ async fn list(account: &mut Account) -> BTreeMap<String, Option<End>> {
     }
 }
 
+/// Gives the server another limit, and so another frontend.
+fn reload(server: &Server, workspaces: u64) {
+    let workspaces = workspaces.to_string();
+    let mut reload = server.reload();
+    let reload = reload.args(["--max-workspaces", &workspaces]).output();
+    let reload = reload.expect("prn server reload");
+    assert!(reload.status.success(), "{reload:?} {}", server.log());
+}
+
 #[test]
 fn l1_l2_whatever_halves_are_killed_each_clients_account_is_the_servers() {
     const CLIENTS: usize = 6;
@@ -513,7 +522,7 @@ fn l1_l2_whatever_halves_are_killed_each_clients_account_is_the_servers() {
             })
         })
         .collect();
-    let (mut frontends, mut supervisors) = (0, 0);
+    let (mut frontends, mut supervisors, mut reloads) = (0, 0, 0);
     let (mut seen, mut was_on_its_way) = (0, false);
     while frontends + supervisors < kills || tally.processes.load(Ordering::Relaxed) < processes {
         std::thread::sleep(Duration::from_millis(200 + random.below(600)));
@@ -521,6 +530,10 @@ fn l1_l2_whatever_halves_are_killed_each_clients_account_is_the_servers() {
             clients.iter().all(|client| !client.is_finished()),
             "a client has failed"
         );
+        if random.below(2) == 0 {
+            reload(&server, 1 + random.below(60));
+            reloads += 1;
+        }
         if frontends + supervisors >= kills {
             continue;
         }
@@ -570,7 +583,7 @@ fn l1_l2_whatever_halves_are_killed_each_clients_account_is_the_servers() {
         assert!(missing.is_empty(), "{missing:?} of {epoch}");
     }
     println!(
-        "{frontends} frontends, {supervisors} supervisors killed, {} compared: {tally:?}",
+        "{frontends} frontends, {supervisors} supervisors killed, {reloads} reloads, {} compared: {tally:?}",
         known.len()
     );
     assert!(

@@ -422,10 +422,6 @@ fn what_is_sent_goes_on_on_a_new_connection() {
     kill(tar, Signal::SIGCONT).unwrap();
     let output = child.wait_with_output().unwrap();
     assert_eq!(code(&output), 0, "{output:?}");
-    assert!(
-        said(&output).contains("the connection is lost"),
-        "{output:?}"
-    );
     assert!(fs::read(project.there("large")).unwrap() == bytes);
 }
 

@@ -25,7 +25,7 @@ use tokio::task::coop;
 use crate::input::queue::{Most, Progress, Queue, State, Thread};
 use crate::input::threads;
 use crate::input::writer::Writer;
-use crate::supervisor::Supervisor;
+use crate::supervisor::{self, Supervisor};
 
 /// So much may wait when the next piece comes: what one message brings. Small ones count as well, for
 /// each can hold a whole message.
@@ -88,9 +88,9 @@ impl AsRawFd for Watched {
 /// What is told when the end is closed.
 #[derive(Debug)]
 struct Loan {
-    id: ProcessId,
     taken: AtomicU64,
-    supervisor: Supervisor,
+    /// Dropped after the supervisor was told.
+    lent: supervisor::Loan,
     /// Dropped last but one: who comes next asks for the end after this was told.
     writer: Arc<Writer>,
     /// Tells who waits for all that.
@@ -100,7 +100,7 @@ struct Loan {
 impl Drop for Loan {
     fn drop(&mut self) {
         let taken = *self.taken.get_mut();
-        self.supervisor.input_taken(self.id, taken);
+        self.lent.end(taken);
     }
 }
 
@@ -227,9 +227,8 @@ impl Pipe {
     ) -> io::Result<Self> {
         let (told, given_back) = oneshot::channel();
         let loan = Loan {
-            id,
             taken: AtomicU64::new(taken),
-            supervisor,
+            lent: supervisor.loan(id),
             writer,
             _given_back: told,
         };
@@ -427,14 +426,14 @@ mod tests {
         let mirror = Mirror::default();
         mirror.update(info(ID, 1));
         let process = mirror.process(info(ID, 1).id).unwrap();
-        let (supervisor, commands) = Supervisor::new();
+        let (supervisor, served) = Supervisor::new();
         let (entry, _) = Entry::take(&process.writers, by()).unwrap();
         let writer = Arc::new(entry.turn().await);
         let (theirs, ours) = pipe2(OFlag::O_NONBLOCK | OFlag::O_CLOEXEC).unwrap();
         let pipe = Pipe::new(ours, info(ID, 1).id, taken, supervisor, Arc::clone(&writer)).unwrap();
         Lent {
             process,
-            commands,
+            commands: served.commands,
             theirs,
             writer,
             pipe,

@@ -178,6 +178,9 @@ impl Subscription {
             if self.is_to_give_way() {
                 tokio::task::yield_now().await;
             }
+            if self.source.supervisor.has_been_replaced() {
+                return self.fail(errors::restarting());
+            }
             // First the process's state and the clock, then its output: if it has ended by now, or
             // the time to end has passed, the end that is read is the last.
             let before = self.look();

@@ -726,7 +726,8 @@ impl Frontend {
                 | Request::Ask(..)
                 | Request::Follow(..)
                 | Request::Unfollow(..)
-                | Request::InputTaken { .. }) => return other,
+                | Request::InputTaken { .. }
+                | Request::Left) => return other,
             }
         }
     }

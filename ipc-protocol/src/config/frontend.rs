@@ -59,6 +59,8 @@ pub struct Frontend {
     pub has_namespaces: bool,
     /// Number of worker threads.
     pub threads: u32,
+    /// Most bytes of memory, which its group holds it to.
+    pub memory: u64,
 }
 
 /// What a client is known by: any of these.

@@ -1,12 +1,12 @@
-//! `prn server start`, `prn server check` and `prn server invite`: what is found and what goes wrong is
-//! printed here, done in [`prn_launch`].
+//! `prn server start`, `reload`, `check` and `invite`: what is found and what goes wrong is printed
+//! here, done in [`prn_launch`].
 
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use prn_client::credentials::CertificateSource;
-use prn_launch::ServerError;
-use prn_launch::options::{self, Options, Start};
+use prn_launch::options::{self, Options, Reload, Start};
+use prn_launch::{Outcome, ServerError};
 use prn_proto::tls::Own;
 use prn_proto::units::Address;
 
@@ -28,6 +28,16 @@ pub enum Server {
     ///
     /// A flag wins over an environment variable, which wins over the configuration file.
     Start(Start),
+    /// Give a running server another configuration
+    ///
+    /// Takes what prn server start takes, checks all of it, and hands it to the server of that
+    /// state folder. Clients, roles, the server's certificate and key and most limits change at
+    /// once. Processes do not notice, streams go on where they were, and what clients do now waits
+    /// for a moment; those that are let in no longer are cut off. What needs a restart is named,
+    /// and stays as it is.
+    ///
+    /// Exits 0 if it is in force, else 1, with what is wrong and where: then nothing has changed.
+    Reload(Reload),
     /// Say what this host offers, and what is missing for the server
     ///
     /// Exits 0 if the server could start here, else 1.
@@ -64,6 +74,22 @@ pub struct ServerCheck {
 pub fn start(flags: Start) -> Result<Exit, Failure> {
     let warn = |warning: prn_launch::Warning| output::notice(&warning.to_string());
     match prn_launch::start(flags, &warn)? {}
+}
+
+pub fn reload(flags: Reload) -> Result<Exit, Failure> {
+    let warn = |warning: prn_launch::Warning| output::notice(&warning.to_string());
+    let reloaded = prn_launch::reload(flags, &warn)?;
+    for fixed in &reloaded.fixed {
+        output::notice(&fixed.to_string());
+    }
+    let changes = reloaded.changes;
+    let line = match reloaded.outcome {
+        Outcome::InForce(number) => format!("configuration {number} is in force: {changes}"),
+        Outcome::Same => "nothing is new: the server has this configuration".to_owned(),
+        Outcome::Checked => format!("this configuration can be reloaded: {changes}"),
+    };
+    output::print_line(&line).map_err(Failure::Print)?;
+    Ok(exit::OK)
 }
 
 pub fn check(args: &ServerCheck) -> Result<Exit, Failure> {

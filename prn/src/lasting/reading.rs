@@ -58,12 +58,17 @@ pub struct Reading<'a> {
     not_before: Option<Instant>,
 }
 
+/// Whose connection is back within this time need not hear of it.
+const UNREMARKED: Duration = Duration::from_millis(500);
+
 /// A connection that was lost.
 #[derive(Debug, Clone, Copy)]
 struct Failing {
     since: Instant,
     /// Before the next try.
     pause: Duration,
+    /// That it was lost was said.
+    is_told: bool,
 }
 
 impl<'a> Reading<'a> {
@@ -142,13 +147,16 @@ impl<'a> Reading<'a> {
             let failing = self.failing.unwrap_or(Failing {
                 since: now,
                 pause: PAUSE,
+                is_told: false,
             });
             // The last try is at the end of that time, whatever the pauses come to.
             let last = failing.since + self.patience;
             if !error.is_transient() || now >= last {
                 return Err(self.cut_off(error));
             }
-            if self.failing.is_none() && self.patience > PATIENCE {
+            // A server that is reloaded is back at once: not worth a word.
+            let is_told = now >= failing.since + UNREMARKED;
+            if is_told && !failing.is_told && self.patience > PATIENCE {
                 let wait = show_duration(self.patience);
                 output::notice(&format!(
                     "the connection is lost: trying for {wait} to come back ({error})"
@@ -157,6 +165,7 @@ impl<'a> Reading<'a> {
             self.not_before = Some((now + failing.pause).min(last));
             self.failing = Some(Failing {
                 pause: (failing.pause * 2).min(PAUSE_MAX),
+                is_told: failing.is_told || is_told,
                 ..failing
             });
         }

@@ -38,6 +38,7 @@ impl<'a> Waiting<'a> {
     /// [`ClientError::ProcessLost`] if the server was restarted since.
     pub async fn wait(&mut self, request: &WaitRequest) -> Result<Waited, ClientError> {
         let mut failing: Option<(Instant, Duration)> = None;
+        let mut is_told = false;
         loop {
             let error = match self.wait_once(request).await {
                 Ok(waited) => {
@@ -55,7 +56,9 @@ impl<'a> Waiting<'a> {
             if !error.is_transient() || self.epoch.is_none() || now >= last {
                 return Err(error);
             }
-            if failing.is_none() {
+            // A server that is reloaded is back at once: not worth a word.
+            if !is_told && failing.is_some() {
+                is_told = true;
                 let wait = show_duration(PATIENCE);
                 output::notice(&format!(
                     "the connection is lost: trying for {wait} to come back ({error})"

@@ -17,7 +17,7 @@ use crate::error::ServerError;
 use crate::options::{Options, OptionsError};
 use crate::warning::Warning;
 
-/// Each usable, and all of them together.
+/// All but the server's key: each usable.
 #[derive(Debug)]
 pub struct Credentials {
     /// The server's certificate.
@@ -28,8 +28,6 @@ pub struct Credentials {
     principals: Vec<AccessName>,
     /// Who may do what.
     policy: Policy,
-    /// The server's key.
-    pub key: Key,
 }
 
 impl Credentials {
@@ -38,10 +36,6 @@ impl Credentials {
         let now = now();
         let own = own(options, now, warn)?;
         let access = Access::load(options, now, warn)?;
-        let origin = KeySource::find(options.tls_key.clone())?;
-        let key = origin.load()?;
-        tls::check_key(&own.certificate, &key)
-            .map_err(|source| CredentialsError::Key { origin, source })?;
         let (principals, peers) = access.known.into_iter().unzip();
         let clients = Clients {
             peers,
@@ -49,15 +43,28 @@ impl Credentials {
             revocations: access.revocations,
             kinds: options.kinds(),
         };
-        // As the frontend will: what it refuses must be refused now.
-        tls::server_config(&own, &key, clients.clone())?;
         Ok(Self {
             own,
             clients,
             principals,
             policy: access.policy,
-            key,
         })
+    }
+
+    /// The key that the options name, which fits: all of them together are usable.
+    pub fn key(&self, options: &Options) -> Result<Key, ServerError> {
+        let origin = KeySource::find(options.tls_key.clone())?;
+        let key = origin.load()?;
+        tls::check_key(&self.own.certificate, &key)
+            .map_err(|source| CredentialsError::Key { origin, source })?;
+        // As the frontend will: what it refuses must be refused now.
+        tls::server_config(&self.own, &key, self.clients.clone())?;
+        Ok(key)
+    }
+
+    /// The server's certificate (DER).
+    pub fn certificate(&self) -> &[u8] {
+        self.own.certificate.der()
     }
 
     /// Who may do what.
@@ -65,11 +72,9 @@ impl Credentials {
         &self.policy
     }
 
-    /// What the frontend is to know of them: all but the key, which it gets by itself. With an
-    /// epoch of its own for this run of the server.
-    pub fn show(&self, frontend: config::Frontend) -> Result<config::Frontend, ServerError> {
-        Ok(config::Frontend {
-            epoch: Id::from_bytes(random()?),
+    /// What the frontend is to know of them: all but the key, which it gets by itself.
+    pub fn show(&self, frontend: config::Frontend) -> config::Frontend {
+        config::Frontend {
             certificate: self.own.certificate.der().to_vec(),
             issuers: ders(&self.own.issuers, AuthorityCertificate::der),
             pins: self.pins(),
@@ -78,7 +83,7 @@ impl Credentials {
             allows_p256: self.clients.kinds == KeyKinds::Both,
             policy: self.policy.clone(),
             ..frontend
-        })
+        }
     }
 
     fn pins(&self) -> Vec<Pin> {
@@ -100,6 +105,15 @@ fn ders<T>(all: &[T], der: fn(&T) -> &[u8]) -> Vec<Vec<u8>> {
     all.iter().map(|one| der(one).to_vec()).collect()
 }
 
+/// A name for this run of the server.
+pub fn epoch() -> Result<Id, ServerError> {
+    let mut bytes = [0; 16];
+    let random = ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut bytes);
+    random
+        .map(|()| Id::from_bytes(bytes))
+        .map_err(|_| ServerError::Host("the kernel gives no random bytes".to_owned()))
+}
+
 fn own(options: &Options, now: Duration, warn: &dyn Fn(Warning)) -> Result<Own, ServerError> {
     let path = options
         .server_cert
@@ -113,12 +127,4 @@ fn own(options: &Options, now: Duration, warn: &dyn Fn(Warning)) -> Result<Own, 
         .map_err(|source| refused(path, source))?;
     warn_of_end(certificate, path, now, warn);
     Ok(own)
-}
-
-fn random() -> Result<[u8; 16], ServerError> {
-    let mut bytes = [0; 16];
-    let random = ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut bytes);
-    random
-        .map(|()| bytes)
-        .map_err(|_| ServerError::Host("the kernel gives no random bytes".to_owned()))
 }

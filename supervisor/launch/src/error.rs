@@ -6,6 +6,7 @@ use prn_proto::tls::TlsError;
 use crate::access::tables::AccessError;
 use crate::claim::ClaimError;
 use crate::confinement::ConfinementError;
+use crate::control::ControlError;
 use crate::handover::HandoverError;
 use crate::options::OptionsError;
 use crate::paths::PathsError;
@@ -41,6 +42,9 @@ pub enum ServerError {
     /// The state folder or the cgroup could not be taken.
     #[error(transparent)]
     Claim(#[from] ClaimError),
+    /// A running server was not reached, or says no.
+    #[error(transparent)]
+    Control(#[from] ControlError),
     /// Something could not be opened, made or handed over.
     #[error(transparent)]
     Handover(#[from] HandoverError),

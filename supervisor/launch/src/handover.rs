@@ -19,8 +19,10 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
 use nix::sys::stat::{Mode, fchmod};
 use nix::unistd::{chdir, execveat};
+use prn_ipc_protocol::codec;
 use prn_ipc_protocol::config::OpenFiles;
 use prn_ipc_protocol::types::Millis;
+use serde::Serialize;
 
 /// Descriptors are parked from here on, out of the way of those that the supervisor expects.
 const PARKING: RawFd = 20;
@@ -135,6 +137,14 @@ pub fn watchdog() -> Option<Millis> {
     Millis::try_from(limit / 2)
         .ok()
         .filter(|often| !often.duration().is_zero())
+}
+
+/// A configuration in memory that nobody can change any more.
+pub fn sealed<T: Serialize>(name: &'static str, value: &T) -> Result<OwnedFd, HandoverError> {
+    let encoded = codec::encode(value);
+    let bytes =
+        encoded.map_err(|_| step("encoding")(io::Error::from(io::ErrorKind::InvalidInput)))?;
+    sealed_memfd(name, &bytes)
 }
 
 /// Bytes in memory that nobody can change any more: mode 0400, sealed.

@@ -14,7 +14,7 @@ use prn_ipc_protocol::config::Disk;
 pub const CONTROLLERS: [&str; 4] = ["cpu", "io", "memory", "pids"];
 
 /// Everything that checks and plans look at.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Host {
     /// Major and minor number of the kernel's release, and all of it.
     pub kernel: ((u32, u32), String),

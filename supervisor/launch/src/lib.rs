@@ -1,7 +1,9 @@
-//! `prn server start` and `prn server check`: what runs as root before the supervisor.
+//! `prn server start`, `prn server reload` and `prn server check`: what runs as root before the supervisor,
+//! and beside it for a moment.
 //!
 //! [`start`] runs as root, parses and checks everything that the server needs, and then executes
-//! `prn-supervisor` in its own place (same PID, empty environment). It trusts the administrator's
+//! `prn-supervisor` in its own place (same PID, empty environment). [`reload`] parses and checks the same
+//! again, in a process of its own, and hands it to the supervisor that runs. It trusts the administrator's
 //! flags and files, and nothing of the network.
 
 #![warn(missing_debug_implementations)]
@@ -12,6 +14,7 @@ mod certificates;
 mod check;
 mod claim;
 pub mod confinement;
+mod control;
 mod credentials;
 mod error;
 mod handover;
@@ -22,6 +25,7 @@ mod owner;
 mod paths;
 mod plan;
 mod programs;
+mod reload;
 mod state;
 mod streams;
 mod warning;
@@ -30,9 +34,9 @@ use std::convert::Infallible;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
+use prn_ipc_protocol::config;
 use prn_ipc_protocol::fds::{quota, supervisor as numbers};
-use prn_ipc_protocol::{codec, config};
-use serde::Serialize;
+use prn_proto::tls::Key;
 
 use claim::Claim;
 use confinement::Offer;
@@ -43,8 +47,10 @@ use options::Options;
 use programs::Programs;
 
 pub use check::{Finding, Verdict};
+pub use control::ControlError;
 pub use error::ServerError;
 pub use handover::HandoverError;
+pub use reload::{FIXED, Outcome, Reloaded, reload};
 pub use warning::Warning;
 
 /// `prn server start`: returns only if it fails. What the operator should know goes to `warn`.
@@ -57,7 +63,7 @@ pub fn start(flags: options::Start, warn: &dyn Fn(Warning)) -> Result<Infallible
     streams::own();
     let options = options::merged(*flags.options, flags.config.as_deref(), warn)?;
     let host = Host::survey();
-    let credentials = admitted(&options, &host, warn)?;
+    let (credentials, key) = admitted(&options, &host, warn)?;
     let plan = plan::resolve(&options, &host)?;
     state::check_null_device()?;
     state::prepare(&plan.state_dir)?;
@@ -87,31 +93,31 @@ pub fn start(flags: options::Start, warn: &dyn Fn(Warning)) -> Result<Infallible
         notify: notify.is_some(),
         own_cgroup,
         policy: credentials.policy().clone(),
+        fixed: reload::fixed(&options),
         ..planned
     };
     let shown = credentials.show(config::Frontend {
+        epoch: credentials::epoch()?,
         has_namespaces: supervisor.confinement.has_namespaces(),
         ..plan.frontend
-    })?;
-    let key = handover::sealed_memfd("prn-key", credentials.key.pkcs8_der())?;
+    });
+    let [own, shown, key] = sealed_all(&supervisor, &shown, key)?;
+    let control = control::listener(claim.state.as_fd())?;
     let handed = [
-        (numbers::CONFIG, Some(sealed("prn-config", &supervisor)?)),
-        (
-            numbers::FRONTEND_CONFIG,
-            Some(sealed("prn-frontend-config", &shown)?),
-        ),
+        (numbers::CONFIG, Some(own)),
+        (numbers::FRONTEND_CONFIG, Some(shown)),
         (numbers::TLS_KEY, Some(key)),
         (numbers::LISTENER, Some(listener)),
         (numbers::FRONTEND_BINARY, Some(programs.frontend)),
         (numbers::EMPTY_FOLDER, Some(empty_folder)),
         (numbers::TOOLS, Some(programs.tools)),
         (numbers::STATE_DIR, Some(claim.state)),
+        (numbers::CONTROL, Some(control)),
         (numbers::UIDS, claim.uids),
         (numbers::CGROUP, Some(claim.cgroup)),
         (numbers::NOTIFY, notify),
         (numbers::ORIGIN, origin),
     ];
-    drop(credentials);
     Ok(handover::execute(programs.supervisor, handed)?)
 }
 
@@ -120,7 +126,7 @@ fn admitted(
     options: &Options,
     host: &Host,
     warn: &dyn Fn(Warning),
-) -> Result<Credentials, ServerError> {
+) -> Result<(Credentials, Key), ServerError> {
     let refuse = |findings: &[Finding]| match check::blockers(findings) {
         Some(what) => Err(ServerError::Host(what)),
         None => Ok(()),
@@ -130,12 +136,13 @@ fn admitted(
         warn(Warning::ClientsAddress);
     }
     let credentials = Credentials::load(options, warn)?;
+    let key = credentials.key(options)?;
     refuse(&check::findings(host, options))?;
     if std::process::id() == 1 {
         let why = "it would be process 1, and so the parent of all orphans: run it under an init (docker run --init)";
         return Err(ServerError::Host(why.to_owned()));
     }
-    Ok(credentials)
+    Ok((credentials, key))
 }
 
 /// The plan with how processes are confined here, what they may be given to see, and what holds
@@ -180,10 +187,17 @@ fn confined(
     })
 }
 
-fn sealed<T: Serialize>(name: &'static str, value: &T) -> Result<OwnedFd, ServerError> {
-    let bytes = codec::encode(value)
-        .map_err(|_| ServerError::Host("its configuration cannot be encoded".to_owned()))?;
-    Ok(handover::sealed_memfd(name, &bytes)?)
+/// Both configurations and the key, which nobody can change any more.
+fn sealed_all(
+    supervisor: &config::Supervisor,
+    frontend: &config::Frontend,
+    key: Key,
+) -> Result<[OwnedFd; 3], ServerError> {
+    Ok([
+        handover::sealed("prn-config", supervisor)?,
+        handover::sealed("prn-frontend-config", frontend)?,
+        handover::sealed_memfd("prn-key", key.pkcs8_der())?,
+    ])
 }
 
 /// What `prn server check` has found.

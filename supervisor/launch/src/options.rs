@@ -103,6 +103,20 @@ pub struct Start {
     pub options: Box<Options>,
 }
 
+/// `prn server reload`.
+#[derive(Debug, Args)]
+pub struct Reload {
+    /// The configuration file of prn server start. Without it: what the flags say is all
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Check all of it, say what would change, and change nothing
+    #[arg(long)]
+    pub check: bool,
+    /// All else.
+    #[command(flatten)]
+    pub options: Box<Options>,
+}
+
 /// `prn server check`.
 #[derive(Debug, Args)]
 pub struct Check {
@@ -127,7 +141,7 @@ pub struct Check {
 }
 
 /// Everything but the configuration file's own name. `None`: not given.
-#[derive(Debug, Default, Args, Deserialize)]
+#[derive(Debug, Clone, Default, Args, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Options {
     /// The server's certificate (PEM); behind it, those of its issuers, for clients that know it by an

@@ -1,6 +1,7 @@
 //! From options and host to the two configurations. A pure decision: what is wrong is found here,
 //! not by root.
 
+use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::path::Path;
 use std::time::Duration;
@@ -64,6 +65,14 @@ pub enum PlanError {
     /// Processes would be forgotten before anybody can ask how they ended.
     #[error("--max-finished must be {FINISHED_MIN} to {}, not {given}", u32::MAX)]
     Finished {
+        /// What was asked for.
+        given: u32,
+    },
+    /// A server that runs has not enough descriptors for it.
+    #[error(
+        "--max-finished {given} is more than the server has open files for beside its processes: restart it with that"
+    )]
+    FinishedWhileRunning {
         /// What was asked for.
         given: u32,
     },
@@ -173,6 +182,7 @@ pub fn resolve(options: &Options, host: &Host) -> Result<Plan, PlanError> {
             workspaces: workspaces(options, host, ids.count)?,
             confinement: config::Confinement::default(),
             policy: Policy::default(),
+            fixed: BTreeMap::new(),
         },
         state_dir,
         frontend: config::Frontend {
@@ -224,6 +234,7 @@ fn frontend(options: &Options, memory: u64) -> Result<config::Frontend, PlanErro
             .transpose()?,
         has_namespaces: false,
         threads: threads(),
+        memory,
     })
 }
 
@@ -248,7 +259,8 @@ fn checked_instance(name: &str) -> Result<&str, PlanError> {
 /// Its directories' paths must not be longer than the kernel takes (PATH_MAX, limits.h).
 const STATE_DIR_MAX: usize = 4000;
 
-fn state_dir(path: &Path) -> Result<String, PlanError> {
+/// The state folder's absolute path.
+pub fn state_dir(path: &Path) -> Result<String, PlanError> {
     let absolute = std::path::absolute(path).map_err(|_| PlanError::StateDir)?;
     let text = absolute
         .to_str()

@@ -13,3 +13,9 @@ pub(crate) const FRONTEND: Token = Token(2);
 
 /// What the frontend says of itself.
 pub(crate) const LOG: Token = Token(3);
+
+/// The socket that root orders a reload on.
+pub(crate) const CONTROL: Token = Token(4);
+
+/// Who came to it last.
+pub(crate) const OPERATOR: Token = Token(5);

@@ -41,6 +41,25 @@ pub struct Setup {
     pub layers: Layers,
 }
 
+/// What a reload changes of that.
+#[derive(Debug)]
+pub struct Files {
+    /// [`Setup::config`].
+    pub config: OwnedFd,
+    /// [`Setup::key`]. `None`: it stays.
+    pub key: Option<OwnedFd>,
+}
+
+impl Setup {
+    /// Puts other files in place of these, which are returned.
+    pub(super) fn exchange(&mut self, files: Files) -> Files {
+        Files {
+            config: std::mem::replace(&mut self.config, files.config),
+            key: files.key.map(|key| std::mem::replace(&mut self.key, key)),
+        }
+    }
+}
+
 /// A frontend that was started, until it is reaped.
 #[derive(Debug)]
 pub(super) struct Frontend {
@@ -120,9 +139,14 @@ impl Frontend {
 
     /// Kills it, for what it did.
     pub fn kill(&mut self, why: &PeerFault) {
-        self.is_condemned = true;
         let why = log::chain(why);
         log::line(&format!("audit: the frontend is killed: {why}"));
+        self.dismiss();
+    }
+
+    /// Ends it: nothing more is asked of it.
+    pub fn dismiss(&mut self) {
+        self.is_condemned = true;
         // The whole group: it may have forked. A group that is there can be killed.
         let _unused = self.group.kill();
     }

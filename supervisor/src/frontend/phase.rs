@@ -9,4 +9,8 @@ pub enum Phase {
     Greeted,
     /// It has dropped its privileges, and serves.
     Ready,
+    /// It was told that it is replaced.
+    Leaving,
+    /// It has said all.
+    Left,
 }

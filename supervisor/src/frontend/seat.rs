@@ -10,7 +10,7 @@ use nix::sys::signal::Signal;
 use prn_ipc_protocol::message::ExitStatus;
 
 use super::fault::PeerFault;
-use super::instance::{Frontend, Setup};
+use super::instance::{Files, Frontend, Setup};
 use super::session::Session;
 use super::succession::{Next, SETTLED, Succession};
 use crate::log;
@@ -23,10 +23,39 @@ use crate::tree::Tree;
 /// When a start that failed here, and not in the child, is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 
+/// How long a frontend that is replaced has to end what is under way.
+const LEAVE_WITHIN: Duration = Duration::from_millis(800);
+
+/// How long the one that replaces it has to serve.
+const COME_WITHIN: Duration = Duration::from_secs(10);
+
+/// How far the replacement of a frontend by one with other files has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Replacement {
+    /// There is none.
+    None,
+    /// The old one has until then to leave.
+    Leaves { until: Instant },
+    /// The new one has until then to serve.
+    Comes { until: Instant },
+    /// It is over.
+    Over(Outcome),
+}
+
+/// What came of a replacement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// The new one serves.
+    Serves,
+    /// It does not, and will not.
+    Failed,
+}
+
 /// The seat.
 #[derive(Debug)]
 pub(crate) struct Seat {
     setup: Setup,
+    replacement: Replacement,
     frontend: Option<Frontend>,
     /// When the next one is started, while there is none.
     respawn_at: Instant,
@@ -40,6 +69,7 @@ impl Seat {
         runner.wake_at(now);
         Self {
             setup,
+            replacement: Replacement::None,
             frontend: None,
             respawn_at: now,
             succession: Succession::default(),
@@ -61,17 +91,27 @@ impl Seat {
 
     /// Starts a frontend if it is time for one, and kills one that has had its time to start.
     pub fn fill(&mut self, runner: &mut Runner, tree: &Tree, stage: Stage) {
+        let now = Instant::now();
         if let Some(frontend) = &mut self.frontend {
-            let is_late = frontend.since.elapsed() >= SETTLED && !frontend.session.is_ready();
-            if is_late && !frontend.is_condemned {
+            let has_time = match self.replacement {
+                Replacement::Comes { until } => now < until,
+                Replacement::None | Replacement::Leaves { .. } | Replacement::Over(_) => {
+                    frontend.since + SETTLED > now
+                }
+            };
+            if !has_time && !frontend.session.has_served() && !frontend.is_condemned {
                 frontend.kill(&PeerFault::NeverReady);
             }
-        } else if stage == Stage::Serving && self.respawn_at <= Instant::now() {
+            if matches!(self.replacement, Replacement::Leaves { until } if until <= now) {
+                frontend.dismiss();
+            }
+        } else if stage == Stage::Serving && self.respawn_at <= now {
             match self.start(runner, tree) {
                 Ok(frontend) => self.frontend = Some(frontend),
                 Err(error) => {
                     log::line(&format!("cannot start the frontend: {error}"));
                     self.respawn_in(RETRY, runner);
+                    self.comes_to_nothing();
                 }
             }
         }
@@ -91,9 +131,65 @@ impl Seat {
         runner.wake_at(self.respawn_at);
     }
 
+    /// What the next frontend is configured with.
+    pub fn frontend_config(&self) -> &OwnedFd {
+        &self.setup.config
+    }
+
+    /// Has the frontend, whatever becomes of it, replaced by one with these files. Returns those
+    /// before. [`Seat::take_outcome`] tells how that went.
+    pub fn replace(&mut self, files: Files, runner: &mut Runner) -> Files {
+        let until = Instant::now() + LEAVE_WITHIN;
+        self.replacement = Replacement::Leaves { until };
+        match &mut self.frontend {
+            Some(frontend) => {
+                runner.wake_at(until);
+                if !frontend.session.replace() {
+                    frontend.dismiss();
+                }
+            }
+            None => self.come(runner),
+        }
+        self.setup.exchange(files)
+    }
+
+    /// What came of a replacement, once.
+    pub fn take_outcome(&mut self) -> Option<Outcome> {
+        let Replacement::Over(outcome) = self.replacement else {
+            return None;
+        };
+        self.replacement = Replacement::None;
+        Some(outcome)
+    }
+
+    /// Has the next frontend start with these files.
+    pub fn put_back(&mut self, files: Files) {
+        self.setup.exchange(files);
+    }
+
+    /// The old one is gone: the new one comes.
+    fn come(&mut self, runner: &mut Runner) {
+        let until = Instant::now() + COME_WITHIN;
+        self.replacement = Replacement::Comes { until };
+        runner.wake_at(until);
+        self.respawn_in(Duration::ZERO, runner);
+    }
+
+    /// The new one, if there is one to come, does not serve.
+    fn comes_to_nothing(&mut self) {
+        if let Replacement::Comes { .. } = self.replacement {
+            self.replacement = Replacement::Over(Outcome::Failed);
+        }
+    }
+
     /// Handles requests.
     pub fn receive(&mut self, runner: &mut Runner, stage: Stage) {
         self.converse(Session::receive, runner, stage);
+        if let Some(frontend) = self.occupant()
+            && frontend.session.takes_leave(runner)
+        {
+            frontend.is_condemned = true;
+        }
     }
 
     /// Asks whether the frontend is stuck.
@@ -152,11 +248,15 @@ impl Seat {
     /// Whether clients can connect for the first time.
     pub fn begins_to_serve(&mut self, runner: &mut Runner) -> bool {
         let frontend = self.frontend.as_ref();
-        let Some(frontend) = frontend.filter(|frontend| frontend.session.is_ready()) else {
+        let Some(frontend) = frontend.filter(|frontend| frontend.session.has_served()) else {
             return false;
         };
         // It serves, so nobody need look whether it does.
         runner.cancel_wake(frontend.since + SETTLED);
+        if let Replacement::Comes { until } = self.replacement {
+            runner.cancel_wake(until);
+            self.replacement = Replacement::Over(Outcome::Serves);
+        }
         self.succession.serves()
     }
 
@@ -191,11 +291,33 @@ impl Seat {
         match stage {
             Stage::Stopping | Stage::Flushing { .. } if status == Some(ExitStatus::Exited(0)) => {}
             Stage::Stopping | Stage::Flushing { .. } => audit_end(status),
-            Stage::Serving => {
-                audit_end(status);
-                log_failed_start(&report);
-                self.succeed(lived, runner);
+            Stage::Serving => self.follow(status, &report, lived, runner),
+        }
+    }
+
+    /// Plans for the next one.
+    fn follow(
+        &mut self,
+        status: Option<ExitStatus>,
+        report: &OwnedFd,
+        lived: Duration,
+        runner: &mut Runner,
+    ) {
+        let is_replaced = matches!(self.replacement, Replacement::Leaves { .. });
+        if !is_replaced || status != Some(ExitStatus::Exited(0)) {
+            audit_end(status);
+            log_failed_start(report);
+        }
+        match self.replacement {
+            Replacement::Leaves { until } => {
+                runner.cancel_wake(until);
+                self.come(runner);
             }
+            Replacement::Comes { .. } => {
+                self.comes_to_nothing();
+                self.respawn_in(Duration::ZERO, runner);
+            }
+            Replacement::None | Replacement::Over(_) => self.succeed(lived, runner),
         }
     }
 

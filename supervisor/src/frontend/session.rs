@@ -64,9 +64,32 @@ impl Session {
         runner.detach(self.channel.as_fd());
     }
 
-    /// Whether the frontend serves.
-    pub fn is_ready(&self) -> bool {
-        self.phase == Phase::Ready
+    /// Whether the frontend has got as far as serving.
+    pub fn has_served(&self) -> bool {
+        match self.phase {
+            Phase::Silent | Phase::Greeted => false,
+            Phase::Ready | Phase::Leaving | Phase::Left => true,
+        }
+    }
+
+    /// Tells the frontend that it is replaced, if it serves. Whether it was told.
+    pub fn replace(&mut self) -> bool {
+        if self.phase != Phase::Ready {
+            return false;
+        }
+        self.phase = Phase::Leaving;
+        self.outbox.event(Event::Replaced);
+        true
+    }
+
+    /// Whether the frontend has said all. Then the channel is closed, which is its sign to exit.
+    pub fn takes_leave(&self, runner: &Runner) -> bool {
+        if self.phase != Phase::Left {
+            return false;
+        }
+        self.detach(runner);
+        let _unused = shutdown(self.channel.as_fd().as_raw_fd(), Shutdown::Write);
+        true
     }
 
     /// Asks whether the frontend is stuck, once it serves.
@@ -77,7 +100,7 @@ impl Session {
         if self.is_probed {
             return Err(PeerFault::Stuck);
         }
-        if self.is_ready() {
+        if self.phase == Phase::Ready {
             self.is_probed = true;
             self.outbox.event(Event::Probe);
         }
@@ -119,6 +142,8 @@ impl Session {
             Request::Unfollow(id, For::Lease) => runner.release_lease(id),
             Request::InputTaken { id, taken } => runner.input_taken(id, taken),
             Request::Alive => self.is_probed = false,
+            // Its phase says so.
+            Request::Left => {}
         }
         Ok(())
     }
@@ -241,7 +266,9 @@ impl Session {
         match self.phase {
             // Its snapshot will have it.
             Phase::Silent => {}
-            Phase::Greeted | Phase::Ready => self.outbox.notice(notice),
+            Phase::Greeted | Phase::Ready | Phase::Leaving | Phase::Left => {
+                self.outbox.notice(notice);
+            }
         }
     }
 

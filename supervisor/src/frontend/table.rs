@@ -15,8 +15,9 @@ impl Phase {
             (Self::Silent, Request::Hello(protocol)) if protocol == PROTOCOL => Ok(Self::Greeted),
             (Self::Silent, Request::Hello(_)) => Err(PeerFault::OtherBuild),
             (Self::Greeted, Request::Ready) => Ok(Self::Ready),
+            (Self::Leaving, Request::Left) => Ok(Self::Left),
             (
-                Self::Ready,
+                Self::Ready | Self::Leaving,
                 Request::Ask(..)
                 | Request::Watch { .. }
                 | Request::Taken { .. }
@@ -24,11 +25,12 @@ impl Phase {
                 | Request::Unfollow(..)
                 | Request::InputTaken { .. }
                 | Request::Alive,
-            ) => Ok(Self::Ready),
-            (Self::Greeted | Self::Ready, Request::Hello(_))
-            | (Self::Silent | Self::Ready, Request::Ready)
+            ) => Ok(self),
+            (Self::Greeted | Self::Ready | Self::Leaving | Self::Left, Request::Hello(_))
+            | (Self::Silent | Self::Ready | Self::Leaving | Self::Left, Request::Ready)
+            | (Self::Silent | Self::Greeted | Self::Ready | Self::Left, Request::Left)
             | (
-                Self::Silent | Self::Greeted,
+                Self::Silent | Self::Greeted | Self::Left,
                 Request::Ask(..)
                 | Request::Watch { .. }
                 | Request::Taken { .. }
@@ -46,6 +48,14 @@ mod tests {
     use super::*;
     use prn_ipc_protocol::message::{Ask, For, RequestId, StopHow, WorkspaceSpec};
     use prn_ipc_protocol::types::ProcessId;
+
+    const PHASES: [Phase; 5] = [
+        Phase::Silent,
+        Phase::Greeted,
+        Phase::Ready,
+        Phase::Leaving,
+        Phase::Left,
+    ];
 
     /// The one phase that a request belongs to. One that is new is missing here, and does not
     /// compile.
@@ -77,6 +87,7 @@ mod tests {
             | Request::Unfollow(..)
             | Request::InputTaken { .. }
             | Request::Alive => Phase::Ready,
+            Request::Left => Phase::Leaving,
         }
     }
 
@@ -103,13 +114,19 @@ mod tests {
             Request::Follow(id, For::Output),
             Request::Unfollow(id, For::Lease),
             Request::InputTaken { id, taken: 0 },
+            Request::Left,
         ];
-        for phase in [Phase::Silent, Phase::Greeted, Phase::Ready] {
+        for phase in PHASES {
             for request in &requests {
-                let expected = match (phase_of(request) == phase, phase) {
-                    (true, Phase::Silent) => Ok(Phase::Greeted),
-                    (true, Phase::Greeted | Phase::Ready) => Ok(Phase::Ready),
-                    (false, _) => Err(PeerFault::OutOfPhase(phase)),
+                let expected = match (phase, phase_of(request)) {
+                    (Phase::Silent, Phase::Silent) => Ok(Phase::Greeted),
+                    (Phase::Greeted, Phase::Greeted) | (Phase::Ready, Phase::Ready) => {
+                        Ok(Phase::Ready)
+                    }
+                    // What it has begun it may end.
+                    (Phase::Leaving, Phase::Ready) => Ok(Phase::Leaving),
+                    (Phase::Leaving, Phase::Leaving) => Ok(Phase::Left),
+                    _ => Err(PeerFault::OutOfPhase(phase)),
                 };
                 assert_eq!(phase.after(request), expected, "{phase:?} {request:?}");
             }
@@ -120,8 +137,8 @@ mod tests {
     fn i12_another_build_is_told_apart_from_a_request_out_of_phase() {
         let other = Request::Hello("prn 0.0.0 ipc 0".into());
         assert_eq!(Phase::Silent.after(&other), Err(PeerFault::OtherBuild));
-        for phase in [Phase::Greeted, Phase::Ready] {
-            assert_eq!(phase.after(&other), Err(PeerFault::OutOfPhase(phase)));
+        for phase in &PHASES[1..] {
+            assert_eq!(phase.after(&other), Err(PeerFault::OutOfPhase(*phase)));
         }
     }
 }
