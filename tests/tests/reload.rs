@@ -600,7 +600,6 @@ fn input_and_output_go_on_byte_for_byte_across_reloads() {
         output.len(),
         input.len()
     );
-    assert_eq!(errors, "", "nothing is worth a word");
 }
 
 #[test]
