@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use prn_ipc_protocol::codec::{decode, encode};
+use prn_ipc_protocol::control::{Answer, Key, Order, Refused};
 use prn_ipc_protocol::message::*;
 use prn_ipc_protocol::types::*;
 
@@ -492,6 +493,27 @@ fn replies_and_events_have_their_bytes() {
         ),
         (FromSupervisor::Event(Event::Probe), "0107"),
         (FromSupervisor::Event(Event::Replaced), "0108"),
+    ]);
+}
+
+#[test]
+fn orders_and_answers_have_their_bytes() {
+    let reload = |key| Order::Reload {
+        key,
+        changes: "a".into(),
+    };
+    check(vec![
+        (Order::Show, "00"),
+        (reload(Key::Kept), "01000161"),
+        (reload(Key::Sent), "01010161"),
+    ]);
+    check(vec![
+        (Answer::Shown, "00"),
+        (Answer::InForce(300), "01ac02"),
+        (Answer::Refused(Refused::Stopping), "0200"),
+        (Answer::Refused(Refused::Unfit), "0201"),
+        (Answer::Refused(Refused::NotServed), "0202"),
+        (Answer::Refused(Refused::Resources), "0203"),
     ]);
 }
 
