@@ -149,7 +149,7 @@ fn what_clients_are_known_by_is_changed() {
     );
     shell.shows(
         &format!("$PRN pin add ben {ben} --role viewer --config {config}"),
-        &["ben.toml", "from its next start on"],
+        &["ben.toml", "prn server reload"],
     );
     shell.shows(
         &format!("$PRN pin list --config {config}"),

@@ -352,9 +352,11 @@ fn drop_client(place: &mut Place, name: &AccessName) {
     }
 }
 
-/// Says how a server that runs gets to know it.
+/// Says how a server that runs gets to know it: what else it was started with is not known here.
 fn put_in_force() {
-    output::notice("a server that runs knows it from its next start on");
+    output::notice(
+        "a server that runs knows it after `prn server reload`, or `systemctl reload prn`",
+    );
 }
 
 /// The texts of a key: one, or a list.

@@ -336,6 +336,30 @@ impl Host {
     }
 }
 
+/// Whether something is new that has no word of its own.
+fn has_other_limits(
+    running: &Running,
+    supervisor: &config::Supervisor,
+    frontend: &config::Frontend,
+) -> bool {
+    let policy = &running.supervisor.policy;
+    let shown = &running.frontend;
+    let supervisor = config::Supervisor {
+        policy: policy.clone(),
+        ..supervisor.clone()
+    };
+    let frontend = config::Frontend {
+        policy: policy.clone(),
+        pins: shown.pins.clone(),
+        certificate: shown.certificate.clone(),
+        issuers: shown.issuers.clone(),
+        authorities: shown.authorities.clone(),
+        revocations: shown.revocations.clone(),
+        ..frontend.clone()
+    };
+    supervisor != running.supervisor || frontend != running.frontend
+}
+
 /// What is new, in words.
 fn changes(
     running: &Running,
@@ -343,26 +367,15 @@ fn changes(
     frontend: &config::Frontend,
 ) -> String {
     let (old, new) = (&running.supervisor.policy, &supervisor.policy);
-    let pins = |frontend: &config::Frontend| -> BTreeMap<AccessName, Vec<Vec<u8>>> {
+    let pins = |frontend: &config::Frontend| -> BTreeMap<AccessName, config::Pin> {
         let pins = frontend.pins.iter().cloned();
-        pins.map(|pin| (pin.principal, pin.certificates)).collect()
+        pins.map(|pin| (pin.principal.clone(), pin)).collect()
     };
     let clients = difference(&old.principals, &new.principals);
-    let certificates = difference(&pins(&running.frontend), &pins(frontend));
+    let known = difference(&pins(&running.frontend), &pins(frontend));
     let roles = difference(&old.roles, &new.roles);
-    let is_other_certificate = frontend.certificate != running.frontend.certificate;
-    let limits = config::Supervisor {
-        policy: old.clone(),
-        ..supervisor.clone()
-    } != running.supervisor
-        || config::Frontend {
-            policy: old.clone(),
-            pins: running.frontend.pins.clone(),
-            certificate: running.frontend.certificate.clone(),
-            ..frontend.clone()
-        } != running.frontend;
     let mut changed: Vec<_> = clients.changed;
-    changed.extend(certificates.changed);
+    changed.extend(known.changed);
     changed.sort();
     changed.dedup();
     let lists = [
@@ -377,10 +390,14 @@ fn changes(
     let mut parts: Vec<_> = lists
         .map(|(what, names)| format!("{what}: {}", few(&names)))
         .collect();
-    if is_other_certificate {
+    let shown = &running.frontend;
+    if (&shown.certificate, &shown.issuers) != (&frontend.certificate, &frontend.issuers) {
         parts.push("another certificate and key of the server".to_owned());
     }
-    if limits {
+    if (&shown.authorities, &shown.revocations) != (&frontend.authorities, &frontend.revocations) {
+        parts.push("other authorities, or lists of what they have revoked".to_owned());
+    }
+    if has_other_limits(running, supervisor, frontend) {
         parts.push("other limits".to_owned());
     }
     if parts.is_empty() {
