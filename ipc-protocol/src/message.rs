@@ -10,13 +10,13 @@ use std::ffi::CString;
 use serde::{Deserialize, Serialize};
 
 use crate::types::{
-    AccessName, Argv, LabelChanges, Labels, LimitName, Limits, Millis, Paths, ProcessId,
+    AccessName, Argv, Digest, LabelChanges, Labels, LimitName, Limits, Millis, Paths, ProcessId,
     ProcessName, SignalNumber, UnixMicros, WorkspaceName,
 };
 
 /// What both halves must have in common, compared at Hello. Raised with each change of this crate's
 /// wire form.
-pub const PROTOCOL: &str = concat!("prn ", env!("CARGO_PKG_VERSION"), " ipc 15");
+pub const PROTOCOL: &str = concat!("prn ", env!("CARGO_PKG_VERSION"), " ipc 16");
 
 /// Most requests that wait for an answer at one time: more is a fault of the frontend, which counts
 /// its own.
@@ -175,6 +175,10 @@ pub struct Startable {
     pub candidates: Vec<CString>,
     /// Where it would start.
     pub working_directory: CString,
+    /// Of all that ([`crate::digest`]).
+    pub digest: Digest,
+    /// The user id of its workspace. `None`: one of its own.
+    pub uid: Option<u32>,
 }
 
 /// Something that the frontend's mirror of the process table has to know.
@@ -221,6 +225,8 @@ pub struct StartSpec {
     /// Variables of its environment beside the defaults, and instead of those of the same name:
     /// each `NAME=value`. They may be secret, and are told to nobody else.
     pub variables: Vec<CString>,
+    /// The digest that this has to have, of what the supervisor is about to run.
+    pub expect: Option<Digest>,
 }
 
 /// What a process is to be, as Start says it and as its [`ProcessInfo`] repeats it. There,
@@ -753,6 +759,8 @@ pub enum Refusal {
     TooManyLabels,
     /// The policy does not allow it to who asked.
     Denied(Denial),
+    /// What was to be started has this digest, and not the one that was expected.
+    OtherDigest(Digest),
 }
 
 /// Why somebody may not do what they have asked for.

@@ -80,6 +80,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             retention: Retention::default(),
         },
         variables: Vec::new(),
+        expect: None,
     })?;
 
     let mut output: Option<Reader> = None;

@@ -21,7 +21,7 @@ use crate::sys::spawn::Passage;
 #[derive(Debug)]
 pub(crate) struct Process {
     /// Keyed hash of its specification.
-    pub digest: u64,
+    pub request: u64,
     /// What is told of it.
     pub info: ProcessInfo,
     /// The user id that is taken from the others' for it. It runs as that one, or, in a workspace,
@@ -56,14 +56,14 @@ pub(crate) struct Process {
 impl Process {
     /// One that exists, of which nothing was read yet.
     pub fn new(
-        digest: u64,
+        request: u64,
         info: ProcessInfo,
         account: u32,
         live: Live,
         failure: Option<Refusal>,
     ) -> Self {
         Self {
-            digest,
+            request,
             info,
             account,
             store: None,
@@ -395,6 +395,7 @@ pub(crate) mod tests {
                 retention: Retention::default(),
             },
             variables: Vec::new(),
+            expect: None,
         }
     }
 

@@ -74,6 +74,7 @@ const VALUES: &[&str] = &[
     "prn kill -s NOPE $ID",
     "prn update $ID --label tier",
     "prn stop -l 'a b'",
+    "prn start --expect 12ab -- ls",
     "prn start --memory lots -- ls",
     "prn start --memory 0 -- ls",
     "prn start --memory -1 -- ls",
@@ -167,6 +168,7 @@ const STARTING: &[&str] = &[
     "prn run --pids 5000 -- ls",
     "prn run -w none -- ls",
     "prn start --id $ID -- something-else",
+    "prn start --expect 0000000000000000000000000000000000000000000000000000000000000000 -- ls",
 ];
 
 const PROCESSES: &[&str] = &[

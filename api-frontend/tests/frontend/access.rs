@@ -691,6 +691,7 @@ async fn what_is_forgotten_takes_the_verb_stop_however_it_is_named() {
 async fn what_a_start_would_come_to_is_told_and_nothing_starts() {
     use prn_ipc_protocol::message::Startable;
     use prn_ipc_protocol::policy::Denial;
+    use prn_ipc_protocol::types::Digest;
     let mut frontend = frontend(ruled(&[Verb::Start], Reach::Own, None));
     let client = frontend.connect().await;
     let question = v1::CheckAccessRequest {
@@ -702,6 +703,8 @@ async fn what_a_start_would_come_to_is_told_and_nothing_starts() {
         limits: Limits::default(),
         candidates: vec![c"/bin/date".into()],
         working_directory: c"/d".into(),
+        digest: Digest([0xab; 32]),
+        uid: Some(7),
     };
     let answers = [
         Reply::Startable(Box::new(startable)),
@@ -729,6 +732,7 @@ async fn what_a_start_would_come_to_is_told_and_nothing_starts() {
         (start.rule, start.candidates),
         (Some(2), vec!["/bin/date".to_owned()])
     );
+    assert_eq!((start.digest, start.uid), ("ab".repeat(32), Some(7)));
     assert!(!no.allowed && no.start.is_none());
     assert_eq!(no.reason, "START_NOT_ALLOWED");
     // A verb alone needs no supervisor.

@@ -94,9 +94,9 @@ impl Runner {
     /// # Errors
     /// As there, but for what is found only when a process is made.
     pub fn try_start_for(&self, who: &AccessName, spec: &StartSpec) -> Result<Startable, Refusal> {
-        if let Some(workspace) = &spec.process.workspace {
-            self.workspaces.open(workspace)?;
-        }
+        let workspace = spec.process.workspace.as_ref();
+        let workspace = workspace.map(|name| self.workspaces.open(name));
+        let workspace = workspace.transpose()?;
         let usage = self.in_use(&spec.process);
         let starter = Some(self.starter(who, usage.now));
         let admitted = admit(&self.settings.config, &usage, starter, spec)?;
@@ -105,6 +105,8 @@ impl Runner {
             limits: admitted.limits,
             candidates: admitted.execution.candidates,
             working_directory: admitted.execution.working_directory,
+            digest: admitted.digest,
+            uid: workspace.map(|workspace| workspace.info.uid),
         })
     }
 
@@ -121,8 +123,8 @@ impl Runner {
         started_by: Option<AccessName>,
         spec: StartSpec,
     ) -> Result<Started, Refusal> {
-        let digest = self.numbers.hasher().hash_one((&started_by, &spec));
-        if let Some(known) = self.known(spec.id, digest)? {
+        let request = self.numbers.hasher().hash_one((&started_by, &spec));
+        if let Some(known) = self.known(spec.id, request)? {
             return Ok(known);
         }
         let usage = self.in_use(&spec.process);
@@ -167,14 +169,14 @@ impl Runner {
             change: 0,
         };
         self.enter(
-            Process::new(digest, info, account, made.live, made.failure),
+            Process::new(request, info, account, made.live, made.failure),
             reserved,
         );
         Ok(Started::UnderWay)
     }
 
     /// What is known of a start with this name.
-    fn known(&self, id: ProcessId, digest: u64) -> Result<Option<Started>, Refusal> {
+    fn known(&self, id: ProcessId, request: u64) -> Result<Option<Started>, Refusal> {
         if self.forgotten.contains(id) {
             return Err(Refusal::Forgotten);
         }
@@ -189,7 +191,7 @@ impl Runner {
                 Ok(None)
             };
         };
-        if known.digest != digest {
+        if known.request != request {
             return Err(Refusal::AlreadyExists);
         }
         Ok(Some(if known.visible() {
