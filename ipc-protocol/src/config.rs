@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use crate::codec;
 use crate::message::{OutputStore, Scarce};
 use crate::policy::Policy;
-use crate::types::{Limits, Millis};
+use crate::types::{Id, Limits, Millis};
 
 pub use filter::Filter;
 pub use frontend::{Frontend, Pin};
@@ -77,6 +77,31 @@ pub struct Supervisor {
     pub confinement: Confinement,
     /// Who may do what.
     pub policy: Policy,
+    /// Where what was decided is written to. `None`: nowhere.
+    pub audit: Option<Audit>,
+}
+
+/// Where the audit goes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Audit {
+    /// Of this run of the server.
+    pub epoch: Id,
+    /// What is open at [`crate::fds::supervisor::AUDIT`].
+    pub target: AuditTarget,
+}
+
+/// Who takes the audit's lines.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AuditTarget {
+    /// Whoever reads that pipe or socket.
+    Descriptor,
+    /// A program that writes a file in that folder.
+    File {
+        /// The file's name.
+        name: CString,
+        /// The program's user and group id, the folder's owner.
+        uid: u32,
+    },
 }
 
 /// Bounds of workspaces.

@@ -39,6 +39,9 @@ pub mod supervisor {
     /// The file in which the processes' user ids are locked for this server alone (F_OFD_SETLK,
     /// fcntl(2)): kept open, never used. Open only if they are.
     pub const UIDS: RawFd = 14;
+    /// Where the audit goes: a pipe or a socket, or the folder of its file (O_PATH), as
+    /// [`crate::config::Audit`] says. Open only if there is one.
+    pub const AUDIT: RawFd = 15;
 }
 
 pub mod frontend;

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::commands::attach::{self, Attach};
+use crate::commands::audit::{self, Audit};
 use crate::commands::batch::{self, Batch};
 use crate::commands::can_i::{self, CanI};
 use crate::commands::completion::{self, Completion};
@@ -93,6 +94,7 @@ pub enum Command {
     #[command(subcommand)]
     Server(Server),
     Policy(Policy),
+    Audit(Audit),
     Completion(Completion),
     #[command(name = "__complete", hide = true)]
     Complete(Complete),
@@ -133,6 +135,7 @@ impl Command {
             | Self::Keygen(_)
             | Self::Server(_)
             | Self::Policy(_)
+            | Self::Audit(_)
             | Self::Completion(_)
             | Self::Complete(_) => None,
         }
@@ -181,6 +184,7 @@ impl Command {
             Self::Server(Server::Start(flags)) => server::start(flags),
             Self::Server(Server::Check(args)) => server::check(&args),
             Self::Policy(args) => policy::policy(&args),
+            Self::Audit(args) => audit::audit(&args),
             Self::Completion(args) => completion::completion(&args),
             Self::Complete(args) => complete::complete(args, Cli::command()),
         }

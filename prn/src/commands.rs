@@ -1,6 +1,7 @@
 //! The commands: one file for each, with its flags, their help, and what it does.
 
 pub mod attach;
+pub mod audit;
 pub mod batch;
 pub mod can_i;
 pub mod completion;

@@ -7,6 +7,7 @@
 mod access;
 mod alive;
 mod answers;
+mod audit;
 mod changes;
 mod column;
 mod contexts;
@@ -44,6 +45,7 @@ mod workspaces;
 pub use access::{access_of_hosts, may, role, startable};
 pub use alive::{named_tasks, still_alive};
 pub use answers::{Layout, findings, key_pair, process, processes, processes_text, started};
+pub use audit::{AuditLine, audit_lines};
 pub use changes::{
     ChangeRecord, change_line, removed_line, state as state_words, words as change_words,
 };

@@ -177,6 +177,7 @@ fn config(state_dir: &str) -> Result<config::Supervisor, Box<dyn Error>> {
         watchdog: None,
         own_cgroup: None,
         policy: Policy::default(),
+        audit: None,
         workspaces: config::Workspaces {
             max: 2,
             disk_max: None,

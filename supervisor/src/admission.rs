@@ -313,6 +313,7 @@ mod tests {
                 ..config::Confinement::default()
             },
             policy: Policy::default(),
+            audit: None,
         }
     }
 

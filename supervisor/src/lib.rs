@@ -44,6 +44,7 @@
 
 mod accounts;
 mod admission;
+mod audit;
 mod cgroup;
 pub mod daemon;
 mod deadlines;

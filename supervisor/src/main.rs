@@ -87,6 +87,11 @@ fn adopt_links(config: &config::Supervisor) -> Result<Links, &'static str> {
         address: config.address.clone(),
         notify: config.notify.then(|| adopt(numbers::NOTIFY)).transpose()?,
         watchdog: config.watchdog.map(Millis::duration),
+        audit: config
+            .audit
+            .as_ref()
+            .map(|_| adopt(numbers::AUDIT))
+            .transpose()?,
         tree: Tree::new(adopt(numbers::CGROUP)?, origin.transpose()?),
     })
 }

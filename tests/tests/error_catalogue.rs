@@ -215,6 +215,11 @@ const WORKSPACES: &[&str] = &[
 ];
 
 const SERVER: &[&str] = &[
+    "prn audit verify",
+    "prn audit verify /no/such/file",
+    "prn audit show /proc/version",
+    "prn audit show --since noon /dev/null",
+    "prn server start --audit /var/log/prn",
     "prn server start --config none.toml",
     "prn server start --config notes.txt",
     "prn server start --config wrong-key.toml",

@@ -142,6 +142,7 @@ mod tests {
             "keygen",
             "server",
             "policy",
+            "audit",
             "completion",
             "__complete",
         ];

@@ -58,16 +58,14 @@ impl Credentials {
         &self.policy
     }
 
-    /// What the frontend is to know of them: all but the key, which it gets by itself. With an
-    /// epoch of its own for this run of the server.
-    pub fn show(&self, frontend: config::Frontend) -> Result<config::Frontend, ServerError> {
-        Ok(config::Frontend {
-            epoch: Id::from_bytes(random()?),
+    /// What the frontend is to know of them: all but the key, which it gets by itself.
+    pub fn show(&self, frontend: config::Frontend) -> config::Frontend {
+        config::Frontend {
             certificate: self.certificate.der().to_vec(),
             pins: self.pins.clone(),
             policy: self.policy.clone(),
             ..frontend
-        })
+        }
     }
 }
 
@@ -88,10 +86,11 @@ fn own(
     Ok(certificate)
 }
 
-fn random() -> Result<[u8; 16], ServerError> {
+/// A name for this run of the server, which no other has.
+pub fn epoch() -> Result<Id, ServerError> {
     let mut bytes = [0; 16];
     let random = ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut bytes);
     random
-        .map(|()| bytes)
+        .map(|()| Id::from_bytes(bytes))
         .map_err(|_| ServerError::Host("the kernel gives no random bytes".to_owned()))
 }

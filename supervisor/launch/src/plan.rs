@@ -173,6 +173,7 @@ pub fn resolve(options: &Options, host: &Host) -> Result<Plan, PlanError> {
             workspaces: workspaces(options, host, ids.count)?,
             confinement: config::Confinement::default(),
             policy: Policy::default(),
+            audit: None,
         },
         state_dir,
         frontend: config::Frontend {

@@ -13,6 +13,7 @@ use super::fault::PeerFault;
 use super::instance::{Frontend, Setup};
 use super::session::Session;
 use super::succession::{Next, SETTLED, Succession};
+use crate::audit::{Audit, Facts};
 use crate::log;
 use crate::runner::{Notice, Runner};
 use crate::stage::{self, Stage};
@@ -64,7 +65,7 @@ impl Seat {
         if let Some(frontend) = &mut self.frontend {
             let is_late = frontend.since.elapsed() >= SETTLED && !frontend.session.is_ready();
             if is_late && !frontend.is_condemned {
-                frontend.kill(&PeerFault::NeverReady);
+                frontend.kill(&PeerFault::NeverReady, &mut runner.audit);
             }
         } else if stage == Stage::Serving && self.respawn_at <= Instant::now() {
             match self.start(runner, tree) {
@@ -121,7 +122,7 @@ impl Seat {
             frontend.session.detach(runner);
             frontend.is_condemned = true;
             match stage {
-                Stage::Serving | Stage::Stopping => frontend.kill(&fault),
+                Stage::Serving | Stage::Stopping => frontend.kill(&fault, &mut runner.audit),
                 // It goes by itself, and takes the time that it needs.
                 Stage::Flushing { .. } => {}
             }
@@ -174,7 +175,7 @@ impl Seat {
         };
         let status = match pidfd::reap(&frontend.process) {
             Ok(None) => {
-                frontend.kill(&PeerFault::KeptFromBeingReaped);
+                frontend.kill(&PeerFault::KeptFromBeingReaped, &mut runner.audit);
                 return;
             }
             Ok(Some(status)) => Some(status),
@@ -190,9 +191,9 @@ impl Seat {
         runner.suspend_leases();
         match stage {
             Stage::Stopping | Stage::Flushing { .. } if status == Some(ExitStatus::Exited(0)) => {}
-            Stage::Stopping | Stage::Flushing { .. } => audit_end(status),
+            Stage::Stopping | Stage::Flushing { .. } => audit_end(status, &mut runner.audit),
             Stage::Serving => {
-                audit_end(status);
+                audit_end(status, &mut runner.audit);
                 log_failed_start(&report);
                 self.succeed(lived, runner);
             }
@@ -221,8 +222,10 @@ impl Seat {
     }
 }
 
-fn audit_end(status: Option<ExitStatus>) {
-    log::line(&format!("audit: the frontend {}", ended_how(status)));
+fn audit_end(status: Option<ExitStatus>, audit: &mut Audit) {
+    let how = ended_how(status);
+    log::line(&format!("audit: the frontend {how}"));
+    audit.note("frontend-ended", Facts::default().text("how", &how));
 }
 
 fn log_failed_start(report: &OwnedFd) {

@@ -15,6 +15,7 @@ use super::fault::PeerFault;
 use super::outbox::{Operation, Outbox, Outgoing, Pending};
 use super::phase::Phase;
 use super::{access, attached};
+use crate::audit::Asked;
 use crate::events::Interest;
 use crate::runner::input::Lent;
 use crate::runner::start::Started;
@@ -106,7 +107,14 @@ impl Session {
             Request::Ready => runner.resume_leases(),
             Request::Ask(request, who, ask) => {
                 self.outbox.accept(request)?;
-                if let Err(refusal) = self.ask(request, who, ask, runner) {
+                let (asked, starts) = (Asked::of(&ask), Asked::starts(&ask));
+                let answer = self.ask(request, who.clone(), ask, runner);
+                let facts = starts.filter(|_| answer.is_ok());
+                let facts = facts.and_then(|id| runner.start_facts(id));
+                runner
+                    .audit
+                    .decided(asked, &who, answer.as_ref().err(), facts);
+                if let Err(refusal) = answer {
                     self.outbox
                         .answer(request, Reply::Refused(refusal), Vec::new());
                 }

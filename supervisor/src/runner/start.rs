@@ -17,6 +17,7 @@ use prn_ipc_protocol::types::{AccessName, LimitName, Millis, ProcessId, UnixMicr
 use super::{Notice, Runner, resources};
 use crate::accounts::Account;
 use crate::admission::{Admitted, Usage, admit, no_uid};
+use crate::audit::StartFacts;
 use crate::cgroup::{self, Group};
 use crate::deadlines::Due;
 use crate::directory::{self, Holder};
@@ -110,6 +111,16 @@ impl Runner {
         })
     }
 
+    /// What was found out of a start, for the audit.
+    pub(crate) fn start_facts(&self, id: ProcessId) -> Option<StartFacts> {
+        let process = self.table.get(self.numbers.get(&id)?)?;
+        Some(StartFacts {
+            digest: process.digest,
+            rule: process.rule,
+            uid: process.info.uid,
+        })
+    }
+
     fn starter<'a>(&self, principal: &'a AccessName, now: UnixMicros) -> Starter<'a> {
         Starter {
             principal,
@@ -133,7 +144,8 @@ impl Runner {
             limits,
             reserved,
             execution,
-            ..
+            digest,
+            rule,
         } = admit(&self.settings.config, &usage, starter, &spec)?;
         let StartSpec {
             id,
@@ -169,7 +181,11 @@ impl Runner {
             change: 0,
         };
         self.enter(
-            Process::new(request, info, account, made.live, made.failure),
+            Process {
+                digest,
+                rule,
+                ..Process::new(request, info, account, made.live, made.failure)
+            },
             reserved,
         );
         Ok(Started::UnderWay)
