@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! bench [--rounds N] [--idle-seconds N] [--files N] [SUBJECT] …     (make bench; all, or of:
-//!       output fanout input terminal copy latency start idle growth namespaces cli)
+//!       output fanout input terminal copy latency start audit idle growth namespaces cli)
 //! bench compare [--rounds N] LABEL=BIN_DIR[,PROFILE] …
 //! bench growth-of ROUNDS ADDRESS KEYS SUPERVISOR          (make bench-guest: of a server that runs)
 //! ```
@@ -18,6 +18,7 @@
 #![expect(clippy::print_stdout, reason = "a program that measures prints")]
 #![expect(clippy::print_stderr, reason = "and says what it is at")]
 
+mod audit;
 mod cli;
 mod clone;
 mod compare;
@@ -50,7 +51,7 @@ use table::Summary;
 /// What a subject adds to the summary.
 type Measure = fn(&Bench, &mut Summary) -> anyhow::Result<()>;
 
-const SUBJECTS: [(&str, Measure); 11] = [
+const SUBJECTS: [(&str, Measure); 12] = [
     ("output", output::measure),
     ("fanout", fanout::measure),
     ("input", input::measure),
@@ -58,6 +59,7 @@ const SUBJECTS: [(&str, Measure); 11] = [
     ("copy", copy::measure),
     ("latency", latency::measure),
     ("start", start::measure),
+    ("audit", audit::measure),
     ("idle", idle::measure),
     ("growth", growth::measure),
     ("namespaces", namespaces::measure),
