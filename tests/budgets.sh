@@ -9,8 +9,8 @@ crates_max=25
 # The child that makes namespaces and mounts, and rules for paths, are root's as well now, and so are inputs, terminals and workspaces:
 # 6000, 2400 and 2500 were without them; 7750 and 3850 without signals, updates, leases, names, retention and the watchdog; 8550, 4400 and
 # 3100 without a policy, and without clients and roles in the configuration that it is made of; 3800 without a look at who
-# could write what lets somebody in; 9050 and 4850 without digests of starts, the audit, and 3830 without what it is opened for.
-root_lines_max=9850
+# could write what lets somebody in; 9050 and 4850 without digests of starts, the audit and receipts, and 3830 without what it is opened for.
+root_lines_max=9950
 authority_lines_max=5150
 launch_lines_max=3980
 tables_lines_max=1500

@@ -269,6 +269,7 @@ impl State {
                     | Reply::Input { .. }
                     | Reply::InputOver { .. }
                     | Reply::Usage(_)
+                    | Reply::Receipt(_)
                     | Reply::Startable(_)) => Ok(Answered {
                         reply,
                         descriptors,

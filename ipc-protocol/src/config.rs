@@ -32,6 +32,8 @@ pub use layers::{
 /// The supervisor's configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Supervisor {
+    /// This run of the server.
+    pub epoch: Id,
     /// Address of the listener, for the line that says so.
     pub address: String,
     /// Path of the folder of the working directories: `<id>` below it is a process's own,
@@ -78,19 +80,10 @@ pub struct Supervisor {
     /// Who may do what.
     pub policy: Policy,
     /// Where what was decided is written to. `None`: nowhere.
-    pub audit: Option<Audit>,
+    pub audit: Option<AuditTarget>,
 }
 
-/// Where the audit goes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Audit {
-    /// Of this run of the server.
-    pub epoch: Id,
-    /// What is open at [`crate::fds::supervisor::AUDIT`].
-    pub target: AuditTarget,
-}
-
-/// Who takes the audit's lines.
+/// Who takes the audit's lines: what is open at [`crate::fds::supervisor::AUDIT`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum AuditTarget {
     /// Whoever reads that pipe or socket.

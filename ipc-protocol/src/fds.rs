@@ -40,7 +40,7 @@ pub mod supervisor {
     /// fcntl(2)): kept open, never used. Open only if they are.
     pub const UIDS: RawFd = 14;
     /// Where the audit goes: a pipe or a socket, or the folder of its file (O_PATH), as
-    /// [`crate::config::Audit`] says. Open only if there is one.
+    /// [`crate::config::AuditTarget`] says. Open only if there is one.
     pub const AUDIT: RawFd = 15;
 }
 

@@ -118,6 +118,8 @@ pub enum Ask {
     /// The same as Remove, of a process that is to be forgotten when it was read
     /// ([`Retention::until_read`]), for who has read it.
     Forget(ProcessId),
+    /// The receipt of a process that has ended.
+    Receipt(ProcessId),
 }
 
 /// From the supervisor to the frontend.
@@ -161,6 +163,17 @@ pub enum Reply {
     Usage(Box<LiveUsage>),
     /// To TryStart: it might.
     Startable(Box<Startable>),
+    /// To Receipt: that.
+    Receipt(Box<Receipt>),
+}
+
+/// What became of a process, signed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Receipt {
+    /// What is signed (docs/receipts.md), with the public key in it.
+    pub body: Vec<u8>,
+    /// Ed25519, of all of that.
+    pub signature: Vec<u8>,
 }
 
 /// What a start would come to.

@@ -308,6 +308,7 @@ impl FromSupervisor {
                 | Reply::Existing
                 | Reply::Usage(_)
                 | Reply::Startable(_)
+                | Reply::Receipt(_)
                 | Reply::InputOver { .. }
                 | Reply::Refused(_),
             )

@@ -449,6 +449,13 @@ fn replies_and_events_have_their_bytes() {
             "00010701030001022f70022f77<digest>018001",
         ),
         (
+            reply(Reply::Receipt(Box::new(Receipt {
+                body: vec![1, 2],
+                signature: vec![3],
+            }))),
+            "0001080201020103",
+        ),
+        (
             reply(Reply::Usage(Box::new(LiveUsage {
                 files: vec![file("pids.current", "1")],
                 processes: 128,

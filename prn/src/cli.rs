@@ -24,6 +24,7 @@ use crate::commands::mcp::{self, Mcp};
 use crate::commands::pause::{self, Pause, Resume};
 use crate::commands::policy::{self, Policy};
 use crate::commands::prune::{self, Prune};
+use crate::commands::receipt::{self, Receipt, Verify};
 use crate::commands::rm::{self, Rm};
 use crate::commands::run::{self, Run};
 use crate::commands::server::{self, Server};
@@ -83,6 +84,8 @@ pub enum Command {
     Prune(Prune),
     Inspect(Inspect),
     CanI(CanI),
+    Receipt(Receipt),
+    Verify(Verify),
     Health(health::Check),
     Version(version::Show),
     Cp(Cp),
@@ -117,6 +120,8 @@ impl Command {
             | Self::Prune(_)
             | Self::Inspect(_)
             | Self::CanI(_)
+            | Self::Receipt(_)
+            | Self::Verify(_)
             | Self::Health(_)
             | Self::Version(_)
             | Self::Status(_)
@@ -173,6 +178,8 @@ impl Command {
             Self::Prune(args) => block_on(prune::prune(args)),
             Self::Inspect(args) => block_on(inspect::inspect(args)),
             Self::CanI(args) => block_on(can_i::can_i(args)),
+            Self::Receipt(args) => block_on(receipt::receipt(args)),
+            Self::Verify(args) => receipt::verify(&args),
             Self::Health(args) => block_on(health::health(args)),
             Self::Version(args) => block_on(version::version(args)),
             Self::Cp(args) => block_on(cp::cp(args)),

@@ -19,6 +19,7 @@ pub mod mcp;
 pub mod pause;
 pub mod policy;
 pub mod prune;
+pub mod receipt;
 pub mod rm;
 pub mod run;
 pub mod server;

@@ -72,9 +72,9 @@ pub enum Failure {
     /// `run --sync --out`: a directory could not be sent, or results not brought back.
     #[error(transparent)]
     Sync(#[from] SyncError),
-    /// A file of an audit cannot be read.
+    /// A file of an audit, or a receipt, cannot be read.
     #[error("cannot read {}", path.display())]
-    Audit {
+    Unread {
         /// Which.
         path: PathBuf,
         /// Why.
@@ -236,7 +236,7 @@ impl Failure {
             Self::LocalInput(_)
             | Self::OtherWorkspace { .. }
             | Self::Agent(_)
-            | Self::Audit { .. } => exit::ERROR,
+            | Self::Unread { .. } => exit::ERROR,
             Self::StartLost(_) => exit_of_client(&ClientError::ProcessLost),
             Self::StartLeft(_) => exit::UNAVAILABLE,
             Self::Left(_) | Self::ExitUnknown(_) => exit::RUN_FAILED,
@@ -269,7 +269,7 @@ impl Failure {
             | Self::Reference(_)
             | Self::Lost { .. }
             | Self::Sync(_)
-            | Self::Audit { .. }
+            | Self::Unread { .. }
             | Self::Input
             | Self::LocalInput(_)
             | Self::StartedUnsaid { .. }
@@ -380,7 +380,7 @@ impl Failure {
             }
             Self::LocalInput(_)
             | Self::Sync(_)
-            | Self::Audit { .. }
+            | Self::Unread { .. }
             | Self::StartedUnsaid { .. }
             | Self::Context(_)
             | Self::Keygen(_)

@@ -28,6 +28,7 @@ mod policies;
 mod processes;
 mod progress;
 mod reader;
+mod receipts;
 mod relay;
 mod rows;
 #[cfg(test)]
@@ -72,6 +73,7 @@ pub use policies::{PolicyClient, policy_clients};
 pub use processes::COLUMNS as PROCESS_COLUMNS;
 pub use progress::Progress;
 pub use reader::Reader;
+pub use receipts::receipt;
 pub use relay::{Chunk, Relay};
 pub use screen::Screen;
 pub use shown::{

@@ -149,6 +149,7 @@ fn follow(output: &Reader, cursor: &mut Cursor) -> Result<u64, Box<dyn Error>> {
 
 fn config(state_dir: &str) -> Result<config::Supervisor, Box<dyn Error>> {
     Ok(config::Supervisor {
+        epoch: ProcessId::from_bytes([0; 16]),
         address: String::new(),
         state_dir: CString::new(state_dir)?,
         allow_missing_limits: true,

@@ -272,6 +272,7 @@ mod tests {
 
     fn policy() -> config::Supervisor {
         config::Supervisor {
+            epoch: prn_ipc_protocol::types::Id::from_bytes([0; 16]),
             address: String::new(),
             state_dir: c"/state".into(),
             allow_missing_limits: false,

@@ -69,14 +69,11 @@ impl Audit {
     }
 
     fn new(epoch: Id, to: OwnedFd, writer: Option<Writer>) -> Self {
-        let mut audit = Self(Some(Sink {
+        Self(Some(Sink {
             chain: Chain::new(epoch),
             to,
             writer,
-        }));
-        let version = Facts::default().text("version", env!("CARGO_PKG_VERSION"));
-        audit.note("run", version);
-        audit
+        }))
     }
 
     /// Something happened that nobody has asked for.
@@ -210,10 +207,14 @@ impl Asked {
             Ask::Update(id, update) => process("update", id).with("change", &format!("{update:?}")),
             Ask::Remove(id) => process("remove", id),
             Ask::Forget(id) => process("forget", id),
-            // A reading, as lists and statuses are, which are not asked for here at all.
+            // Readings, as lists and statuses are, which are not asked for here at all.
             Ask::Usage { id, .. } => Self {
                 is_told: false,
                 ..process("usage", id)
+            },
+            Ask::Receipt(id) => Self {
+                is_told: false,
+                ..process("receipt", id)
             },
             Ask::CreateWorkspace(spec) => {
                 Self::new("create-workspace", Some(spec.name.to_string()))
@@ -257,6 +258,7 @@ impl Asked {
             | Ask::Remove(_)
             | Ask::Forget(_)
             | Ask::Usage { .. }
+            | Ask::Receipt(_)
             | Ask::CreateWorkspace(_)
             | Ask::RemoveWorkspace(..) => None,
         }

@@ -16,6 +16,7 @@ use crate::audit::Facts;
 use crate::events::Interest;
 use crate::frontend::{Seat, Setup, attached};
 use crate::log;
+use crate::receipts::Key;
 use crate::runner::Runner;
 use crate::stage::{Processes, Stage};
 use crate::tree::Tree;
@@ -40,7 +41,7 @@ pub struct Links {
     pub notify: Option<OwnedFd>,
     /// How often it wants to hear that this program is not stuck.
     pub watchdog: Option<Duration>,
-    /// Where the audit goes, if there is one: see `prn_ipc_protocol::config::Audit`.
+    /// Where the audit goes, if there is one: see `prn_ipc_protocol::config::AuditTarget`.
     pub audit: Option<OwnedFd>,
     /// The group that this server's groups are in.
     pub tree: Tree,
@@ -71,7 +72,7 @@ impl Daemon {
     ///
     /// # Errors
     /// Those of signalfd(2) and epoll_ctl(2).
-    pub fn new(mut runner: Runner, setup: Setup, mut links: Links) -> nix::Result<Self> {
+    pub fn new(mut runner: Runner, setup: Setup, mut links: Links, key: Key) -> nix::Result<Self> {
         // SIGHUP stays blocked: there is nothing to read anew, the configuration is part of this
         // process's start.
         let signals = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGQUIT]
@@ -80,6 +81,7 @@ impl Daemon {
         let signals =
             SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
         runner.attach(signals.as_fd(), Interest::Readable, attached::SIGNALS)?;
+        runner.key = Some(key);
         if let Some(to) = links.audit.take() {
             runner.open_audit(to, links.tree.own()?)?;
         }

@@ -13,7 +13,7 @@ use prn_ipc_protocol::fds::{self, supervisor as numbers};
 use prn_ipc_protocol::types::Millis;
 use prn_supervisor::daemon::{Daemon, Links};
 use prn_supervisor::frontend::Setup;
-use prn_supervisor::{Ids, Origin, Runner, Settings, Tree, log, privilege};
+use prn_supervisor::{Ids, Key, Origin, Runner, Settings, Tree, log, privilege};
 
 fn main() -> ExitCode {
     match serve() {
@@ -37,6 +37,8 @@ fn serve() -> Result<(), Box<dyn Error>> {
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), None)?;
     privilege::restrict_process()?;
     privilege::drop_capabilities(config.confinement.has_namespaces())?;
+    // The kernel is asked for random bytes before the filter could keep that from it.
+    let key = Key::new().map_err(|_| "the kernel gives no random bytes")?;
     prn_supervisor::filter(&config.confinement.own)?;
     let runner = Runner::open(Settings {
         config,
@@ -44,7 +46,7 @@ fn serve() -> Result<(), Box<dyn Error>> {
         groups: links.tree.processes()?.into(),
         tools: Some(tools),
     })?;
-    Ok(Daemon::new(runner, setup, links)?.run()?)
+    Ok(Daemon::new(runner, setup, links, key)?.run()?)
 }
 
 fn adopt(number: RawFd) -> Result<OwnedFd, &'static str> {

@@ -15,12 +15,12 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 use prn_ipc_protocol::config::{self, AuditTarget, Layers};
-use prn_ipc_protocol::message::{Preparation, ProcessInfo, Refusal, WorkspaceInfo};
+use prn_ipc_protocol::message::{Preparation, ProcessInfo, Receipt, Refusal, WorkspaceInfo};
 use prn_ipc_protocol::policy::Policy;
 use prn_ipc_protocol::types::{AccessName, ProcessId, ProcessName, WorkspaceName};
 
 use crate::admission::Kept;
-use crate::audit::{Audit, Post};
+use crate::audit::{Audit, Facts, Post};
 use crate::cgroup;
 use crate::deadlines::{Deadline, Deadlines, Due};
 use crate::events::{Events, Interest, Part, Source, Token};
@@ -28,6 +28,7 @@ use crate::ledger::Ledgers;
 use crate::pipes::PipeBudget;
 use crate::process::{Aside, Live, Phase, Process, Terminals};
 use crate::reading::Turn;
+use crate::receipts::Key;
 use crate::sys::errno_number;
 use crate::sys::spawn::{self, Ids, Slots};
 use crate::workspaces::Workspaces;
@@ -100,6 +101,8 @@ pub struct Runner {
     settings: Settings,
     /// What was decided is told here.
     pub(crate) audit: Audit,
+    /// Signs receipts.
+    pub(crate) key: Option<Key>,
     events: Events,
     null: File,
     slots: Slots,
@@ -161,6 +164,7 @@ impl Runner {
         Ok(Self {
             settings,
             audit: Audit::default(),
+            key: None,
             events,
             null,
             slots,
@@ -199,6 +203,25 @@ impl Runner {
             .map(|process| &process.info)
     }
 
+    /// The receipt of a process that has ended.
+    ///
+    /// # Errors
+    /// `UnknownProcess` and `NotEnded`; the first where there is no key to sign it.
+    pub(crate) fn receipt(&self, id: ProcessId) -> Result<Receipt, Refusal> {
+        let process = self
+            .numbers
+            .get(&id)
+            .and_then(|number| self.table.get(number));
+        let process = process.filter(|process| process.visible());
+        let (Some(process), Some(key)) = (process, &self.key) else {
+            return Err(Refusal::UnknownProcess);
+        };
+        if process.info.end.is_none() {
+            return Err(Refusal::NotEnded);
+        }
+        Ok(key.receipt(self.settings.config.epoch, &process.info, process.digest))
+    }
+
     /// Tells this descriptor, or a file in this folder, of all that is decided from now on, as the
     /// configuration says. A writer is in this group.
     ///
@@ -209,8 +232,9 @@ impl Runner {
         let (Some(audit), Some(tools)) = (&config.audit, &self.settings.tools) else {
             return Ok(());
         };
-        self.audit = match &audit.target {
-            AuditTarget::Descriptor => Audit::to_descriptor(audit.epoch, to),
+        let epoch = config.epoch;
+        self.audit = match audit {
+            AuditTarget::Descriptor => Audit::to_descriptor(epoch, to),
             AuditTarget::File { name, uid } => {
                 let post = Post {
                     folder: to,
@@ -225,9 +249,15 @@ impl Runner {
                         ..config.confinement.default.clone()
                     },
                 };
-                Audit::to_file(audit.epoch, post)?
+                Audit::to_file(epoch, post)?
             }
         };
+        let facts = Facts::default().text("version", env!("CARGO_PKG_VERSION"));
+        let facts = match &self.key {
+            Some(key) => facts.text("receipt_key", &key.public()),
+            None => facts,
+        };
+        self.audit.note("run", facts);
         Ok(())
     }
 

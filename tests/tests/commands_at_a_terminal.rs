@@ -109,6 +109,19 @@ fn what_is_started_is_seen_in_all_of_its_ways() {
 }
 
 #[test]
+fn what_became_of_a_process_is_signed_and_checked() {
+    let server = Server::start();
+    let id = server.start_process(&[], &["true"]);
+    server.ok(&["wait", &id]);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("receipt");
+    let shell = Shell::open(&server);
+    shell.shows(&format!("$PRN receipt {id} | head -1"), &["prn-receipt-1"]);
+    shell.shows(&format!("$PRN receipt {id} >{}", file.display()), &[]);
+    shell.shows(&format!("$PRN verify {}", file.display()), &["Exited"]);
+}
+
+#[test]
 fn what_was_decided_is_shown_and_checked() {
     let folder = tempfile::tempdir_in("/var/lib").unwrap();
     let file = folder.path().join("log/audit.jsonl");

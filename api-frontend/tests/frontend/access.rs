@@ -79,7 +79,7 @@ enum About {
 }
 
 /// Each call of the API, and variants of one that differ.
-const CALLS: [(&str, About); 21] = [
+const CALLS: [(&str, About); 22] = [
     ("Start", About::New(Verb::Start)),
     ("Status", About::Named(Verb::List)),
     ("Stop", About::Named(Verb::Stop)),
@@ -101,6 +101,7 @@ const CALLS: [(&str, About); 21] = [
     ("ListWorkspaces", About::All),
     ("RemoveWorkspace", About::Named(Verb::Workspace)),
     ("CheckAccess", About::Named(Verb::List)),
+    ("GetReceipt", About::Named(Verb::List)),
 ];
 
 /// The answer as text, with a stream's first messages.
@@ -231,6 +232,11 @@ async fn called(mut client: Client, call: &'static str) -> Result<String, Status
                 })
                 .await?,
         ),
+        "GetReceipt" => text(
+            &client
+                .get_receipt(v1::GetReceiptRequest { process: named(A) })
+                .await?,
+        ),
         other => panic!("no call {other}"),
     })
 }
@@ -345,6 +351,11 @@ async fn what_is_seen_and_not_allowed_is_denied_before_the_supervisor_is_asked()
     for (call, about) in CALLS {
         let (outcome, asked) = outcome(&mut frontend, &client, call).await;
         match about {
+            // The supervisor alone can sign it.
+            About::Named(_) if call == "GetReceipt" => {
+                assert_eq!((outcome.unwrap_err().code(), asked), (Code::Unavailable, 1));
+                continue;
+            }
             About::Named(Verb::List) => assert!(outcome.is_ok(), "{call}: {outcome:?}"),
             About::Named(verb) | About::New(verb) => {
                 let status = outcome.unwrap_err();
@@ -396,7 +407,7 @@ async fn what_is_allowed_reaches_the_supervisor() {
     for (call, about) in CALLS {
         let (outcome, asked) = outcome(&mut frontend, &client, call).await;
         let is_answered_here = match about {
-            About::Named(verb) => verb == Verb::List,
+            About::Named(verb) => verb == Verb::List && call != "GetReceipt",
             About::All => call != "GetUsage selected",
             About::New(_) => false,
             About::Oneself => true,

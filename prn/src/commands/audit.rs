@@ -82,7 +82,7 @@ fn each_line(
     mut act: impl FnMut(&Path, u64, &[u8]) -> bool,
 ) -> Result<(), Failure> {
     for path in files {
-        let failed = |source| Failure::Audit {
+        let failed = |source| Failure::Unread {
             path: path.clone(),
             source,
         };

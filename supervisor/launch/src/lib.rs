@@ -83,6 +83,7 @@ pub fn start(flags: options::Start, warn: &dyn Fn(Warning)) -> Result<Infallible
         own_cgroup,
         policy: credentials.policy().clone(),
         audit,
+        epoch: plan.frontend.epoch,
         ..planned
     };
     let shown = credentials.show(config::Frontend {
@@ -140,8 +141,7 @@ fn audited(
     host: &Host,
     plan: &plan::Plan,
     inherited: &mut Inherited,
-) -> Result<(Option<config::Audit>, Option<OwnedFd>), ServerError> {
-    let epoch = plan.frontend.epoch;
+) -> Result<(Option<AuditTarget>, Option<OwnedFd>), ServerError> {
     let (target, to) = match &options.audit {
         None | Some(Target::Nowhere) => return Ok((None, None)),
         Some(Target::Descriptor(number)) => {
@@ -160,7 +160,7 @@ fn audited(
             audit::folder(path, uid)?
         }
     };
-    Ok((Some(config::Audit { epoch, target }), Some(to)))
+    Ok((Some(target), Some(to)))
 }
 
 /// Whether a server may start here and now, as whom, and for whom.

@@ -153,7 +153,7 @@ impl Session {
         runner: &mut Runner,
     ) -> Result<(), Refusal> {
         access::check(&who, &ask, runner)?;
-        let done = (Reply::Done, Vec::new());
+        let done = told(Reply::Done);
         let (reply, descriptors) = match ask {
             Ask::Start(spec) => return self.start(request, who, *spec, runner),
             Ask::Stop(process, how) => {
@@ -197,11 +197,11 @@ impl Session {
             }
             Ask::TryStart(spec) => {
                 let startable = runner.try_start_for(&who, &spec)?;
-                (Reply::Startable(Box::new(startable)), Vec::new())
+                told(Reply::Startable(Box::new(startable)))
             }
+            Ask::Receipt(id) => told(Reply::Receipt(Box::new(runner.receipt(id)?))),
             Ask::Usage { id, with_tasks } => {
-                let usage = runner.usage(id, with_tasks)?;
-                (Reply::Usage(Box::new(usage)), Vec::new())
+                told(Reply::Usage(Box::new(runner.usage(id, with_tasks)?)))
             }
         };
         self.outbox.answer(request, reply, descriptors);
@@ -308,6 +308,11 @@ impl Session {
             let _unused = shutdown(self.channel.as_fd().as_raw_fd(), Shutdown::Write);
         }
     }
+}
+
+/// An answer that nothing comes with.
+fn told(reply: Reply) -> (Reply, Vec<File>) {
+    (reply, Vec::new())
 }
 
 /// The answer that comes with an input's end.
