@@ -275,6 +275,24 @@ fn a_writer_that_is_killed_and_a_file_that_is_renamed_cost_no_line() {
 }
 
 #[test]
+fn a_writer_that_hangs_is_not_in_the_way_of_the_next_server() {
+    let place = Place::new();
+    let mut server = Server::with(place.options());
+    place.until("the first line", |line| line["event"] == "run");
+    let pid = writer(&server).unwrap();
+    kill(Pid::from_raw(pid), Signal::SIGSTOP).unwrap();
+    server.kill_and_start_again();
+    assert!(!procfs::alive(pid));
+    let runs = |line: &Value| line["event"] == "start";
+    server.start_process(&[], &["sleep", "1000"]);
+    let all = place.until("a start", runs);
+    let runs = all.iter().filter(|line| line["event"] == "run");
+    assert_eq!(runs.count(), 2);
+    let (is_good, said) = verify(&server, &[&place.file()]);
+    assert!(is_good && said.contains("of 2 runs"), "{said}");
+}
+
+#[test]
 fn what_a_full_disk_does_not_take_is_counted_and_nothing_stands_still() {
     let place = Place::new();
     let folder = place.folder();

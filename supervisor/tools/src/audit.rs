@@ -57,9 +57,9 @@ struct Auditor {
 impl Auditor {
     fn begin() -> Option<Self> {
         prctl::set_dumpable(false).ok()?;
-        // It ends when it has written everything, not with the supervisor, and not when a terminal or
-        // a service manager ends all of the server.
-        prctl::set_pdeathsig(None).ok()?;
+        // Not when a service manager ends all of the server: the supervisor has lines to tell still. With
+        // that one it ends (PR_SET_PDEATHSIG): one that waits for a full disk would be in the way of the
+        // next server.
         sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), None).ok()?;
         let (from, to) = pipe2(OFlag::O_CLOEXEC).ok()?;
         Some(Self {
