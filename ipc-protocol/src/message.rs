@@ -203,6 +203,8 @@ pub enum Event {
     SnapshotEnd {
         /// The newest change of any process ([`ProcessInfo::change`]).
         change: u64,
+        /// Public half of the key that signs receipts (Ed25519).
+        receipt_key: Option<[u8; 32]>,
     },
     /// A finished process was forgotten: to make room, for its age, or since somebody asked for that.
     Forgotten {

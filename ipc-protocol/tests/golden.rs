@@ -468,8 +468,11 @@ fn replies_and_events_have_their_bytes() {
             "0100<info>",
         ),
         (
-            FromSupervisor::Event(Event::SnapshotEnd { change: 128 }),
-            "01018001",
+            FromSupervisor::Event(Event::SnapshotEnd {
+                change: 128,
+                receipt_key: Some([7; 32]),
+            }),
+            "0101800101<digest>",
         ),
         (
             FromSupervisor::Event(Event::Forgotten {

@@ -34,6 +34,15 @@ impl Key {
         hex(self.0.public_key().as_ref())
     }
 
+    /// The same as bytes.
+    pub fn public_bytes(&self) -> [u8; 32] {
+        let mut bytes = [0; 32];
+        for (to, from) in bytes.iter_mut().zip(self.0.public_key().as_ref()) {
+            *to = *from;
+        }
+        bytes
+    }
+
     /// The receipt of a process that has ended, started with this digest in this run.
     pub fn receipt(&self, epoch: Id, info: &ProcessInfo, digest: Digest) -> Receipt {
         let body = self.body(epoch, info, digest);

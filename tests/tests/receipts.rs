@@ -41,6 +41,8 @@ fn a_receipt_is_good_until_a_byte_of_it_is_altered() {
     let first = fs::read_to_string(&audit).unwrap();
     let first: Value = serde_json::from_str(first.lines().next().unwrap()).unwrap();
     let key = first["verified"]["receipt_key"].as_str().unwrap();
+    let health = server.ok(&["health", "-o", "json"]);
+    assert!(health.contains(key), "{health}");
     let said = server.ok(&["verify", &path, "--key", key]);
     assert!(said.contains("client") && said.contains("Exited"), "{said}");
     let other = "0".repeat(64);

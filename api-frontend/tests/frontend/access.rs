@@ -60,7 +60,10 @@ fn frontend(policy: Policy) -> Frontend {
         is_leaving: false,
     };
     frontend.event(Event::Workspace(Box::new(workspace)));
-    frontend.event(Event::SnapshotEnd { change: 0 });
+    frontend.event(Event::SnapshotEnd {
+        change: 0,
+        receipt_key: None,
+    });
     assert_eq!(frontend.receive(), Request::Ready);
     frontend
 }

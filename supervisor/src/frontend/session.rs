@@ -17,6 +17,7 @@ use super::phase::Phase;
 use super::{access, attached};
 use crate::audit::Asked;
 use crate::events::Interest;
+use crate::receipts::Key;
 use crate::runner::input::Lent;
 use crate::runner::start::Started;
 use crate::runner::{Notice, Runner};
@@ -141,7 +142,10 @@ impl Session {
             self.outbox.state(id);
         }
         let change = runner.last_change();
-        self.outbox.event(Event::SnapshotEnd { change });
+        self.outbox.event(Event::SnapshotEnd {
+            change,
+            receipt_key: runner.key.as_ref().map(Key::public_bytes),
+        });
     }
 
     /// Does what is asked for, if the policy allows it, and answers now, or when a notice says so.
