@@ -97,7 +97,11 @@ impl Link {
         let mirror = Arc::new(Mirror::default());
         loop {
             match next(&mut channel).await? {
-                FromSupervisor::Event(Event::SnapshotEnd { change }) => {
+                FromSupervisor::Event(Event::SnapshotEnd {
+                    change,
+                    receipt_key,
+                }) => {
+                    mirror.receipts_signed_with(receipt_key);
                     mirror.known_at(change);
                     break;
                 }
@@ -275,6 +279,7 @@ impl State {
                     | Reply::Input { .. }
                     | Reply::InputOver { .. }
                     | Reply::Usage(_)
+                    | Reply::Receipt(_)
                     | Reply::Startable(_)) => Ok(Answered {
                         reply,
                         descriptors,

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use prn_ipc_protocol::message::{ProcessInfo, WorkspaceInfo};
 use prn_ipc_protocol::types::{ProcessId, ProcessName, WorkspaceName};
@@ -32,6 +32,8 @@ pub struct Mirror {
     table: RwLock<Table>,
     /// Number of the newest change of any process.
     newest: watch::Sender<u64>,
+    /// Public half of the key that signs receipts, in hexadecimal digits.
+    receipt_key: OnceLock<String>,
 }
 
 #[derive(Debug, Default)]
@@ -289,6 +291,19 @@ impl Mirror {
     pub fn forget(&self, id: ProcessId, change: u64) {
         self.write().forget(id, change);
         self.newest.send_replace(change);
+    }
+
+    /// Receipts are signed with the key of this public half.
+    pub fn receipts_signed_with(&self, key: Option<[u8; 32]>) {
+        let hex = |key: [u8; 32]| key.iter().map(|byte| format!("{byte:02x}")).collect();
+        // Told once, before anybody asks.
+        self.receipt_key
+            .get_or_init(|| key.map_or_else(String::new, hex));
+    }
+
+    /// That; empty where there is none.
+    pub fn receipt_key(&self) -> &str {
+        self.receipt_key.get().map_or("", String::as_str)
     }
 
     /// All processes were described that there are at the change of this number.

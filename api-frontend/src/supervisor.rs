@@ -38,6 +38,7 @@ impl Answered<'_> {
             | Reply::Input { .. }
             | Reply::InputOver { .. }
             | Reply::Usage(_)
+            | Reply::Receipt(_)
             | Reply::Startable(_)
             | Reply::Refused(_) => Err(Unexpected),
         }

@@ -206,7 +206,10 @@ impl Frontend {
         for process in processes {
             self.event(Event::Process(Box::new(process.clone())));
         }
-        self.event(Event::SnapshotEnd { change: 0 });
+        self.event(Event::SnapshotEnd {
+            change: 0,
+            receipt_key: None,
+        });
         assert_eq!(self.receive(), Request::Ready);
     }
 

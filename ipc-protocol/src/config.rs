@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use crate::codec;
 use crate::message::{OutputStore, Scarce};
 use crate::policy::Policy;
-use crate::types::{Limits, Millis};
+use crate::types::{Id, Limits, Millis};
 
 pub use filter::Filter;
 pub use frontend::{Frontend, Pin};
@@ -32,6 +32,8 @@ pub use layers::{
 /// The supervisor's configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Supervisor {
+    /// This run of the server.
+    pub epoch: Id,
     /// Address of the listener, for the line that says so.
     pub address: String,
     /// Path of the folder of the working directories: `<id>` below it is a process's own,
@@ -80,6 +82,8 @@ pub struct Supervisor {
     /// What a reload cannot change, by the names of the flags, as it was said at the start. Never
     /// read here: who orders a reload compares it.
     pub fixed: BTreeMap<String, String>,
+    /// Where what was decided is written to. `None`: nowhere.
+    pub audit: Option<AuditTarget>,
 }
 
 impl Supervisor {
@@ -99,6 +103,20 @@ impl Supervisor {
             ..self.clone()
         }
     }
+}
+
+/// Who takes the audit's lines: what is open at [`crate::fds::supervisor::AUDIT`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AuditTarget {
+    /// Whoever reads that pipe or socket.
+    Descriptor,
+    /// A program that writes a file in that folder.
+    File {
+        /// The file's name.
+        name: CString,
+        /// The program's user and group id, the folder's owner.
+        uid: u32,
+    },
 }
 
 /// Bounds of workspaces.

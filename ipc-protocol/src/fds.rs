@@ -41,6 +41,9 @@ pub mod supervisor {
     pub const UIDS: RawFd = 14;
     /// The socket that root orders a reload on ([`crate::control`]), which listens.
     pub const CONTROL: RawFd = 15;
+    /// Where the audit goes: a pipe or a socket, or the folder of its file (O_PATH), as
+    /// [`crate::config::AuditTarget`] says. Open only if there is one.
+    pub const AUDIT: RawFd = 16;
 }
 
 pub mod frontend;

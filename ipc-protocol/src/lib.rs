@@ -11,6 +11,7 @@
 //! - [`control`]: what root says to a running server.
 //! - [`config`]: what `prn server start` hands to each half.
 //! - [`policy`]: who may do what: what is decided is the root half's, and what is shown the other's.
+//! - [`digest`]: what two starts are told apart by; [`netstring`]: the form of what is digested or signed.
 //! - [`search`]: where a program is looked for.
 //! - [`kernel`]: what the kernel's texts in messages say, as numbers.
 //! - [`output`]: the layout of a process's output in shared memory, and its reader.
@@ -23,11 +24,13 @@ pub mod channel;
 pub mod codec;
 pub mod config;
 pub mod control;
+pub mod digest;
 pub mod fds;
 pub mod kernel;
 pub mod lines;
 pub mod message;
 mod names;
+pub mod netstring;
 pub mod output;
 pub mod policy;
 pub mod search;

@@ -10,7 +10,7 @@ use std::ffi::CString;
 use serde::{Deserialize, Serialize};
 
 use crate::types::{
-    AccessName, Argv, LabelChanges, Labels, LimitName, Limits, Millis, Paths, ProcessId,
+    AccessName, Argv, Digest, LabelChanges, Labels, LimitName, Limits, Millis, Paths, ProcessId,
     ProcessName, SignalNumber, UnixMicros, WorkspaceName,
 };
 
@@ -120,6 +120,8 @@ pub enum Ask {
     /// The same as Remove, of a process that is to be forgotten when it was read
     /// ([`Retention::until_read`]), for who has read it.
     Forget(ProcessId),
+    /// The receipt of a process that has ended.
+    Receipt(ProcessId),
 }
 
 /// From the supervisor to the frontend.
@@ -163,6 +165,17 @@ pub enum Reply {
     Usage(Box<LiveUsage>),
     /// To TryStart: it might.
     Startable(Box<Startable>),
+    /// To Receipt: that.
+    Receipt(Box<Receipt>),
+}
+
+/// What became of a process, signed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Receipt {
+    /// What is signed (docs/receipts.md), with the public key in it.
+    pub body: Vec<u8>,
+    /// Ed25519, of all of that.
+    pub signature: Vec<u8>,
 }
 
 /// What a start would come to.
@@ -177,6 +190,10 @@ pub struct Startable {
     pub candidates: Vec<CString>,
     /// Where it would start.
     pub working_directory: CString,
+    /// Of all that ([`crate::digest`]).
+    pub digest: Digest,
+    /// The user id of its workspace. `None`: one of its own.
+    pub uid: Option<u32>,
 }
 
 /// Something that the frontend's mirror of the process table has to know.
@@ -188,6 +205,8 @@ pub enum Event {
     SnapshotEnd {
         /// The newest change of any process ([`ProcessInfo::change`]).
         change: u64,
+        /// Public half of the key that signs receipts (Ed25519).
+        receipt_key: Option<[u8; 32]>,
     },
     /// A finished process was forgotten: to make room, for its age, or since somebody asked for that.
     Forgotten {
@@ -226,6 +245,8 @@ pub struct StartSpec {
     /// Variables of its environment beside the defaults, and instead of those of the same name:
     /// each `NAME=value`. They may be secret, and are told to nobody else.
     pub variables: Vec<CString>,
+    /// The digest that this has to have, of what the supervisor is about to run.
+    pub expect: Option<Digest>,
 }
 
 /// What a process is to be, as Start says it and as its [`ProcessInfo`] repeats it. There,
@@ -758,6 +779,8 @@ pub enum Refusal {
     TooManyLabels,
     /// The policy does not allow it to who asked.
     Denied(Denial),
+    /// What was to be started has this digest, and not the one that was expected.
+    OtherDigest(Digest),
 }
 
 /// Why somebody may not do what they have asked for.

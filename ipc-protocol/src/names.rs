@@ -2,12 +2,13 @@
 //! supervisor sends values and says nothing.
 
 use std::fmt;
+use std::str::FromStr;
 use std::time::Duration;
 
 use crate::message::{
     ChildStep, Denial, ExitStatus, FromSupervisor, Layer, Preparation, Refusal, Reply, Scarce, Verb,
 };
-use crate::types::{Id, Invalid, LimitName, Limits, Millis};
+use crate::types::{Digest, Id, Invalid, LimitName, Limits, Millis};
 
 impl fmt::Display for Invalid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -68,6 +69,7 @@ impl fmt::Display for Refusal {
             Self::NotChanged(errno) => write!(f, "the kernel refused it with errno {errno}"),
             Self::TooManyLabels => f.write_str("the process would have too many labels"),
             Self::Denied(denial) => fmt::Display::fmt(denial, f),
+            Self::OtherDigest(digest) => write!(f, "the start has digest {digest}"),
         }
     }
 }
@@ -103,6 +105,31 @@ impl fmt::Display for Verb {
             Self::Workspace => "workspace",
             Self::Admin => "admin",
         })
+    }
+}
+
+impl FromStr for Digest {
+    type Err = Invalid;
+
+    /// Of 64 lower-case hexadecimal digits.
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        let digits = text.chars().map(|digit| match digit {
+            'A'..='F' => None,
+            _ => digit
+                .to_digit(16)
+                .and_then(|digit| u8::try_from(digit).ok()),
+        });
+        let digits: Option<Vec<u8>> = digits.collect();
+        let digits = digits.ok_or(Invalid::Character)?;
+        let pairs = digits
+            .chunks(2)
+            .map(|pair| pair.iter().fold(0, |byte, digit| byte << 4 | digit));
+        let bytes: Vec<u8> = pairs.collect();
+        let length = Invalid::Range { min: 64, max: 64 };
+        if digits.len() != 64 {
+            return Err(length);
+        }
+        bytes.try_into().map(Self).map_err(|_| length)
     }
 }
 
@@ -281,6 +308,7 @@ impl FromSupervisor {
                 | Reply::Existing
                 | Reply::Usage(_)
                 | Reply::Startable(_)
+                | Reply::Receipt(_)
                 | Reply::InputOver { .. }
                 | Reply::Refused(_),
             )

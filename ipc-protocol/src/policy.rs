@@ -359,6 +359,7 @@ mod tests {
                 retention: Retention::default(),
             },
             variables: Vec::new(),
+            expect: None,
         }
     }
 

@@ -10,6 +10,9 @@ use crate::message::Refusal;
 /// Where programs are looked up when a process's own environment does not say.
 pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// LANG, where it does not.
+pub const LANG: &str = "C.UTF-8";
+
 /// Most bytes of all paths where a program may be: a search path is as long as a client likes, and
 /// a name goes behind each of its folders.
 pub const CANDIDATES_MAX: u64 = 32 * 1024;

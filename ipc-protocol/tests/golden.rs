@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use prn_ipc_protocol::codec::{decode, encode};
 use prn_ipc_protocol::control::{Answer, Key, Order, Refused};
+use prn_ipc_protocol::digest::canonical;
 use prn_ipc_protocol::message::*;
 use prn_ipc_protocol::types::*;
 
@@ -87,6 +88,7 @@ fn spec() -> StartSpec {
             },
         },
         variables: vec![c"N=v".into()],
+        expect: Some(Digest([7; 32])),
     }
 }
 
@@ -188,6 +190,7 @@ fn check<T: serde::Serialize + serde::de::DeserializeOwned + PartialEq + std::fm
         let golden = golden
             .replace("<spec>", &spec)
             .replace("<info>", &info)
+            .replace("<digest>", &"07".repeat(32))
             .replace("<id>", &id);
         let bytes = encode(&message).unwrap();
         assert_eq!(hex(&bytes), golden, "{message:?}");
@@ -221,7 +224,8 @@ fn the_long_values_have_their_bytes() {
          018001\
          0109\
          01010801\
-         01034e3d76"
+         01034e3d76\
+         010707070707070707070707070707070707070707070707070707070707070707"
     );
     assert_eq!(
         hex(&encode(&info()).unwrap()),
@@ -441,8 +445,17 @@ fn replies_and_events_have_their_bytes() {
                 limits: Limits::default(),
                 candidates: vec![c"/p".into()],
                 working_directory: c"/w".into(),
+                digest: Digest([7; 32]),
+                uid: Some(128),
             }))),
-            "00010701030001022f70022f77",
+            "00010701030001022f70022f77<digest>018001",
+        ),
+        (
+            reply(Reply::Receipt(Box::new(Receipt {
+                body: vec![1, 2],
+                signature: vec![3],
+            }))),
+            "0001080201020103",
         ),
         (
             reply(Reply::Usage(Box::new(LiveUsage {
@@ -457,8 +470,11 @@ fn replies_and_events_have_their_bytes() {
             "0100<info>",
         ),
         (
-            FromSupervisor::Event(Event::SnapshotEnd { change: 128 }),
-            "01018001",
+            FromSupervisor::Event(Event::SnapshotEnd {
+                change: 128,
+                receipt_key: Some([7; 32]),
+            }),
+            "0101800101<digest>",
         ),
         (
             FromSupervisor::Event(Event::Forgotten {
@@ -595,6 +611,7 @@ fn refusals_and_small_enums_have_their_bytes() {
         (Refusal::TooSoon(millis(4)), "2204"),
         (Refusal::NotChanged(5), "230a"),
         (Refusal::TooManyLabels, "24"),
+        (Refusal::OtherDigest(Digest([7; 32])), "26<digest>"),
     ]);
     let steps = [
         ChildStep::Session,
@@ -649,4 +666,25 @@ fn refusals_and_small_enums_have_their_bytes() {
             "010900",
         ),
     ]);
+}
+
+/// docs/digest.md describes these bytes: another form has another header.
+#[test]
+fn a_start_has_its_canonical_bytes() {
+    let programs = [c"/bin/a".into()];
+    let bytes = canonical(&spec(), &limits(), &programs);
+    let expected = "prn-start-1\nargv *2\n1:a\n2:bc\nprograms *1\n6:/bin/a\n\
+        environment *3\n65:PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\n12:LANG=C.UTF-8\n\
+        3:N=v\ndirectory -\nlimits *8\n3:cpu\n3:500\n6:memory\n7:1048576\n7:io-read\n4:1024\n4:pids\n2:64\n\
+        best-effort-limits 3:yes\ninput 15:terminal 24 300\noutput-max 5:65536\noutput-overflow 11:drop-oldest\n\
+        output-store 6:memory\ntimeout 4:1000\nstop-grace 5:10000\nlinger 2:no\nprofile 6:strict\n\
+        paths *9\n9:read-only\n2:/r\n0:\n6:hidden\n2:/h\n0:\n5:bound\n2:/t\n2:/s\nworkspace 3:w-1\nname 3:n.1\n\
+        labels *2\n1:k\n1:v\ndeadline 3:128\nlease 1:9\nkeep 3:yes\nkeep-for 1:8\nkeep-until-read 3:yes\n";
+    assert_eq!(String::from_utf8(bytes.clone()).unwrap(), expected);
+    assert_eq!(
+        Digest::of(&bytes).to_string().parse::<Digest>().unwrap(),
+        Digest::of(&bytes)
+    );
+    assert!("a".repeat(63).parse::<Digest>().is_err());
+    assert!("A".repeat(64).parse::<Digest>().is_err());
 }

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::commands::attach::{self, Attach};
+use crate::commands::audit::{self, Audit};
 use crate::commands::batch::{self, Batch};
 use crate::commands::can_i::{self, CanI};
 use crate::commands::completion::{self, Completion};
@@ -24,6 +25,7 @@ use crate::commands::pause::{self, Pause, Resume};
 use crate::commands::pin::{self, Pin};
 use crate::commands::policy::{self, Policy};
 use crate::commands::prune::{self, Prune};
+use crate::commands::receipt::{self, Receipt, Verify};
 use crate::commands::rm::{self, Rm};
 use crate::commands::run::{self, Run};
 use crate::commands::server::{self, Server};
@@ -83,6 +85,8 @@ pub enum Command {
     Prune(Prune),
     Inspect(Inspect),
     CanI(CanI),
+    Receipt(Receipt),
+    Verify(Verify),
     Health(health::Check),
     Version(version::Show),
     Cp(Cp),
@@ -95,6 +99,7 @@ pub enum Command {
     Server(Server),
     Policy(Policy),
     Pin(Pin),
+    Audit(Audit),
     Completion(Completion),
     #[command(name = "__complete", hide = true)]
     Complete(Complete),
@@ -117,6 +122,8 @@ impl Command {
             | Self::Prune(_)
             | Self::Inspect(_)
             | Self::CanI(_)
+            | Self::Receipt(_)
+            | Self::Verify(_)
             | Self::Health(_)
             | Self::Version(_)
             | Self::Status(_)
@@ -136,6 +143,7 @@ impl Command {
             | Self::Server(_)
             | Self::Policy(_)
             | Self::Pin(_)
+            | Self::Audit(_)
             | Self::Completion(_)
             | Self::Complete(_) => None,
         }
@@ -173,6 +181,8 @@ impl Command {
             Self::Prune(args) => block_on(prune::prune(args)),
             Self::Inspect(args) => block_on(inspect::inspect(args)),
             Self::CanI(args) => block_on(can_i::can_i(args)),
+            Self::Receipt(args) => block_on(receipt::receipt(args)),
+            Self::Verify(args) => receipt::verify(&args),
             Self::Health(args) => block_on(health::health(args)),
             Self::Version(args) => block_on(version::version(args)),
             Self::Cp(args) => block_on(cp::cp(args)),
@@ -187,6 +197,7 @@ impl Command {
             Self::Server(Server::Invite(args)) => server::invite(&args),
             Self::Policy(args) => policy::policy(&args),
             Self::Pin(args) => pin::pin(&args),
+            Self::Audit(args) => audit::audit(&args),
             Self::Completion(args) => completion::completion(&args),
             Self::Complete(args) => complete::complete(args, Cli::command()),
         }

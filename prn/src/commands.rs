@@ -1,6 +1,7 @@
 //! The commands: one file for each, with its flags, their help, and what it does.
 
 pub mod attach;
+pub mod audit;
 pub mod batch;
 pub mod can_i;
 pub mod completion;
@@ -19,6 +20,7 @@ pub mod pause;
 pub mod pin;
 pub mod policy;
 pub mod prune;
+pub mod receipt;
 pub mod rm;
 pub mod run;
 pub mod server;

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::path::PathBuf;
 
 use prn_client::credentials::{CredentialsError, now};
 use prn_client::{ClientError, Code, ProcessId, reason};
@@ -71,6 +72,15 @@ pub enum Failure {
     /// `run --sync --out`: a directory could not be sent, or results not brought back.
     #[error(transparent)]
     Sync(#[from] SyncError),
+    /// A file of an audit, or a receipt, cannot be read.
+    #[error("cannot read {}", path.display())]
+    Unread {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// Standard input holds bytes that `start` would leave there.
     #[error(
         "there is data on standard input, which `prn start` does not pass on to the process: nothing was started"
@@ -223,7 +233,10 @@ impl Failure {
             | Self::Server(_)
             | Self::Copy(_)
             | Self::Sync(_) => exit::ERROR,
-            Self::LocalInput(_) | Self::OtherWorkspace { .. } | Self::Agent(_) => exit::ERROR,
+            Self::LocalInput(_)
+            | Self::OtherWorkspace { .. }
+            | Self::Agent(_)
+            | Self::Unread { .. } => exit::ERROR,
             Self::StartLost(_) => exit_of_client(&ClientError::ProcessLost),
             Self::StartLeft(_) => exit::UNAVAILABLE,
             Self::Left(_) | Self::ExitUnknown(_) => exit::RUN_FAILED,
@@ -256,6 +269,7 @@ impl Failure {
             | Self::Reference(_)
             | Self::Lost { .. }
             | Self::Sync(_)
+            | Self::Unread { .. }
             | Self::Input
             | Self::LocalInput(_)
             | Self::StartedUnsaid { .. }
@@ -366,6 +380,7 @@ impl Failure {
             }
             Self::LocalInput(_)
             | Self::Sync(_)
+            | Self::Unread { .. }
             | Self::StartedUnsaid { .. }
             | Self::Context(_)
             | Self::Keygen(_)
@@ -528,6 +543,7 @@ fn hint_of_refusal(refusal: &prn_client::ServerError) -> Option<String> {
         }
         reason::PROCESS_ENDED => "`prn status` shows how it ended, `prn logs` what it has printed",
         reason::PROCESS_RUNNING => "`prn rm --force` stops it first",
+        reason::OTHER_DIGEST => "the same with --dry-run shows what would start",
         reason::NO_LEASE => "`prn renew --lease 5m` gives it one",
         reason::PROCESS_EXISTS => "`prn status` shows it; without --id a new one is made up",
         reason::INPUT_IN_USE => {

@@ -1,7 +1,7 @@
 //! The manual pages in packaging/man: made from the same commands, flags and words as `--help`, by a
 //! test, so that no binary carries them. `PRN_WRITE_TABLES=1 cargo test -p prn manuals` writes them.
 //!
-//! A page for each command, prn-server, prn-policy, prn-pin and those below them in section 8, and prn.toml(5).
+//! A page for each command, prn-server, prn-policy, prn-pin, prn-audit and those below them in section 8, and prn.toml(5).
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -212,7 +212,7 @@ fn name(command: &Command) -> &str {
 }
 
 fn section(command: &Command) -> &'static str {
-    if ["prn-server", "prn-policy", "prn-pin"]
+    if ["prn-server", "prn-policy", "prn-pin", "prn-audit"]
         .iter()
         .any(|operators| name(command).starts_with(operators))
     {
@@ -365,6 +365,7 @@ fn configuration() -> String {
         "prn-server-check(8)".to_owned(),
         "prn-policy(8)".to_owned(),
         "prn-pin(8)".to_owned(),
+        "prn-audit(8)".to_owned(),
     ]);
     titled("prn.toml", "5", &page.0.to_roff())
 }

@@ -7,6 +7,7 @@
 mod access;
 mod alive;
 mod answers;
+mod audit;
 mod changes;
 mod column;
 mod contexts;
@@ -27,6 +28,7 @@ mod policies;
 mod processes;
 mod progress;
 mod reader;
+mod receipts;
 mod relay;
 mod rows;
 #[cfg(test)]
@@ -44,6 +46,7 @@ mod workspaces;
 pub use access::{access_of_hosts, may, role, startable};
 pub use alive::{named_tasks, still_alive};
 pub use answers::{Layout, findings, key_pair, process, processes, processes_text, started};
+pub use audit::{AuditLine, audit_lines};
 pub use changes::{
     ChangeRecord, change_line, removed_line, state as state_words, words as change_words,
 };
@@ -70,6 +73,7 @@ pub use policies::{PolicyClient, policy_clients};
 pub use processes::COLUMNS as PROCESS_COLUMNS;
 pub use progress::Progress;
 pub use reader::Reader;
+pub use receipts::receipt;
 pub use relay::{Chunk, Relay};
 pub use screen::Screen;
 pub use shown::{

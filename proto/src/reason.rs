@@ -107,6 +107,8 @@ pub const INTERNAL: &str = "INTERNAL";
 pub const NAME_TAKEN: &str = "NAME_TAKEN";
 /// The process's deadline has passed.
 pub const DEADLINE_PASSED: &str = "DEADLINE_PASSED";
+/// What would have started has another digest than the one that was expected.
+pub const OTHER_DIGEST: &str = "OTHER_DIGEST";
 /// The process has ended.
 pub const PROCESS_ENDED: &str = "PROCESS_ENDED";
 /// The process has not ended.
@@ -147,6 +149,8 @@ pub const TOO_MANY_INPUTS: &str = "TOO_MANY_INPUTS";
 pub mod metadata {
     /// Name of a field of `Limits` or of the start request, or of a flag of `prn server start`.
     pub const LIMIT: &str = "limit";
+    /// The digest of what would have started.
+    pub const DIGEST: &str = "digest";
     /// The server's most of that limit.
     pub const CEILING: &str = "ceiling";
     /// What the policy does not allow: start, stop, signal, output, input, list, workspace, admin.

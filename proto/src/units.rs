@@ -53,6 +53,9 @@ pub enum InvalidUnit {
         "not a name of a process: write 1 to {PROCESS_NAME_MAX} letters, digits, '-', '_' and '.', first a letter or a digit, and nothing that an id looks like"
     )]
     ProcessName,
+    /// Not a digest.
+    #[error("not a digest: write the 64 hexadecimal digits that --dry-run shows")]
+    Digest,
     /// Not a label.
     #[error(
         "not a label: write KEY=VALUE, the key 1 to {LABEL_KEY_MAX} letters, digits, '-', '_', '.' and '/', first a letter or a digit, the value up to {LABEL_VALUE_MAX} bytes without control characters"
@@ -360,6 +363,22 @@ impl FromStr for ProcessName {
     }
 }
 
+/// The digest of a start: 64 hexadecimal digits, lower-case here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Digest(pub String);
+
+impl FromStr for Digest {
+    type Err = InvalidUnit;
+
+    fn from_str(text: &str) -> Result<Self, InvalidUnit> {
+        if text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            Ok(Self(text.to_ascii_lowercase()))
+        } else {
+            Err(InvalidUnit::Digest)
+        }
+    }
+}
+
 /// What the keys of prn's own labels begin with.
 pub const LABEL_RESERVED: &str = "prn.io/";
 
@@ -557,6 +576,11 @@ mod tests {
 
     #[test]
     fn a_process_name_is_plain_and_no_id() {
+        let digest = "0123456789ABCDEF".repeat(4);
+        assert_eq!(digest.parse(), Ok(Digest(digest.to_lowercase())));
+        for bad in ["", "0", &digest[1..], &format!("{}g", &digest[1..])] {
+            assert_eq!(bad.parse::<Digest>(), Err(InvalidUnit::Digest));
+        }
         let longest = "x".repeat(PROCESS_NAME_MAX);
         let id = "0123456789abcdef".repeat(2);
         for good in ["a", "0", "Web-1_x.y", &longest, &id[1..]] {

@@ -81,6 +81,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             retention: Retention::default(),
         },
         variables: Vec::new(),
+        expect: None,
     })?;
 
     let mut output: Option<Reader> = None;
@@ -149,6 +150,7 @@ fn follow(output: &Reader, cursor: &mut Cursor) -> Result<u64, Box<dyn Error>> {
 
 fn config(state_dir: &str) -> Result<config::Supervisor, Box<dyn Error>> {
     Ok(config::Supervisor {
+        epoch: ProcessId::from_bytes([0; 16]),
         address: String::new(),
         state_dir: CString::new(state_dir)?,
         allow_missing_limits: true,
@@ -178,6 +180,7 @@ fn config(state_dir: &str) -> Result<config::Supervisor, Box<dyn Error>> {
         own_cgroup: None,
         policy: Policy::default(),
         fixed: BTreeMap::new(),
+        audit: None,
         workspaces: config::Workspaces {
             max: 2,
             disk_max: None,

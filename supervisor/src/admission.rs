@@ -1,11 +1,12 @@
 //! Whether a process may be started, before anything is made for it. Runs in the supervisor; pure.
 
 use prn_ipc_protocol::config;
+use prn_ipc_protocol::digest::canonical;
 use prn_ipc_protocol::message::{
     Input, Overflow, ProcessSpec, Profile, Refusal, Scarce, StartSpec,
 };
 use prn_ipc_protocol::policy::Starter;
-use prn_ipc_protocol::types::{LimitName, Limits, PathRule, ProcessId, UnixMicros};
+use prn_ipc_protocol::types::{Digest, LimitName, Limits, PathRule, ProcessId, UnixMicros};
 
 use crate::resolve::{Execution, resolve};
 use crate::store::Store;
@@ -64,6 +65,8 @@ pub(crate) struct Admitted {
     pub execution: Execution,
     /// The rule of the principal's role that describes that, by its place.
     pub rule: Option<u16>,
+    /// The digest of what is about to be run.
+    pub digest: Digest,
 }
 
 /// Decides by what the server allows, to this principal if it is somebody's wish, and what is in
@@ -114,12 +117,27 @@ pub(crate) fn admit(
     let limits = limits(&ceilings, &process.limits)?;
     check_uids(policy, usage)?;
     check_terminals(usage, process.input)?;
+    let digest = check_digest(spec, &limits, &execution)?;
     Ok(Admitted {
         limits,
         reserved,
         execution,
         rule,
+        digest,
     })
+}
+
+/// Of what is about to be run, which has to be what was expected.
+fn check_digest(
+    spec: &StartSpec,
+    limits: &Limits,
+    execution: &Execution,
+) -> Result<Digest, Refusal> {
+    let digest = Digest::of(&canonical(spec, limits, &execution.candidates));
+    match spec.expect {
+        Some(expected) if expected != digest => Err(Refusal::OtherDigest(digest)),
+        Some(_) | None => Ok(digest),
+    }
 }
 
 /// Paths are ruled in namespaces alone, and bound is only what the operator has named.
@@ -254,6 +272,7 @@ mod tests {
 
     fn policy() -> config::Supervisor {
         config::Supervisor {
+            epoch: prn_ipc_protocol::types::Id::from_bytes([0; 16]),
             address: String::new(),
             state_dir: c"/state".into(),
             allow_missing_limits: false,
@@ -296,6 +315,7 @@ mod tests {
             },
             policy: Policy::default(),
             fixed: Default::default(),
+            audit: None,
         }
     }
 

@@ -15,6 +15,7 @@ use prn_ipc_protocol::channel::Received;
 use prn_ipc_protocol::config;
 use prn_ipc_protocol::control::{Answer, BYTES_MAX, Order, Refused, SupervisorEnd};
 
+use crate::audit::Facts;
 use crate::events::Interest;
 use crate::frontend::{Files, Outcome, Seat, attached};
 use crate::log;
@@ -90,12 +91,17 @@ impl Control {
                 log::line(&format!(
                     "configuration {generation} is in force: {changes}"
                 ));
+                let facts = Facts::default().number("configuration", generation.into());
+                let facts = facts.text("changes", &changes);
+                runner.audit.note("reload", facts);
                 self.answer(Answer::InForce(generation), Vec::new());
             }
             Outcome::Failed => {
                 log::line(
                     "the reload has failed, no frontend serves with it: what was before is in force",
                 );
+                let facts = Facts::default().text("changes", &former.changes);
+                runner.audit.note("reload-failed", facts);
                 self.config = former.handed;
                 runner.reconfigure(former.config);
                 seat.put_back(former.files);
@@ -109,7 +115,7 @@ impl Control {
     /// Takes those who wait, while no reload is under way. Each takes the place of the one before,
     /// who is told by the end of the connection, and tries again: one that says nothing keeps
     /// nobody out.
-    fn accept(&mut self, runner: &Runner) {
+    fn accept(&mut self, runner: &mut Runner) {
         for _ in 0..TAKEN_AT_ONCE {
             if self.former.is_some() {
                 return;
@@ -120,6 +126,7 @@ impl Control {
             // Its mode keeps others out already.
             if !getsockopt(&socket, PeerCredentials).is_ok_and(|peer| peer.uid() == 0) {
                 log::line("audit: somebody who is not root came to the control socket");
+                runner.audit.note("control-refused", Facts::default());
                 continue;
             }
             self.part(runner);
@@ -162,6 +169,8 @@ impl Control {
             Ok(Received::Closed) => return self.part(runner),
             Err(fault) => {
                 log::line(&format!("audit: control socket: {fault}"));
+                let facts = Facts::default().text("why", &fault.to_string());
+                runner.audit.note("control-fault", facts);
                 return self.part(runner);
             }
         };

@@ -12,10 +12,12 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::socket::{MsgFlags, send};
 use prn_ipc_protocol::message::StopHow;
 
+use crate::audit::Facts;
 use crate::control::Control;
 use crate::events::Interest;
 use crate::frontend::{Seat, Setup, attached};
 use crate::log;
+use crate::receipts::Key;
 use crate::runner::Runner;
 use crate::stage::{Processes, Stage};
 use crate::tree::Tree;
@@ -40,6 +42,8 @@ pub struct Links {
     pub notify: Option<OwnedFd>,
     /// How often it wants to hear that this program is not stuck.
     pub watchdog: Option<Duration>,
+    /// Where the audit goes, if there is one: see `prn_ipc_protocol::config::AuditTarget`.
+    pub audit: Option<OwnedFd>,
     /// The group that this server's groups are in.
     pub tree: Tree,
 }
@@ -82,8 +86,9 @@ impl Daemon {
     pub fn new(
         mut runner: Runner,
         setup: Setup,
-        links: Links,
+        mut links: Links,
         orders: Orders,
+        key: Key,
     ) -> nix::Result<Self> {
         // SIGHUP stays blocked: it could not tell whoever sends it what came of it, and nothing here
         // reads files. A reload is ordered on a socket.
@@ -94,6 +99,10 @@ impl Daemon {
             SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
         runner.attach(signals.as_fd(), Interest::Readable, attached::SIGNALS)?;
         let control = Control::new(orders.socket, orders.config, &runner)?;
+        runner.key = Some(key);
+        if let Some(to) = links.audit.take() {
+            runner.open_audit(to, links.tree.own()?)?;
+        }
         let seat = Seat::new(setup, &mut runner);
         let watchdog = links.watchdog.map(|every| Watchdog {
             every,
@@ -122,6 +131,9 @@ impl Daemon {
             self.turn()?;
         }
         self.seat.clear();
+        let mut audit = std::mem::take(&mut self.runner.audit);
+        audit.note("over", Facts::default());
+        audit.finish();
         if let Err(error) = self.links.tree.remove() {
             log::line(&format!("cannot remove the cgroup tree: {error}"));
         }
@@ -143,6 +155,12 @@ impl Daemon {
         }
         if self.runner.is_ready(attached::SIGNALS) {
             self.read_signals();
+        }
+        if self.runner.is_ready(attached::AUDIT)
+            && let Some(ended) = self.runner.audit.reap_writer()
+        {
+            self.runner.detach(&ended);
+            log::line("the audit's writer has ended: starting another one");
         }
         self.look_after();
         self.control
@@ -166,7 +184,28 @@ impl Daemon {
         self.seat
             .fill(&mut self.runner, &self.links.tree, self.stage);
         self.go_on_stopping();
+        self.tend_audit();
         Ok(())
+    }
+
+    /// Sees to it that somebody writes the audit.
+    fn tend_audit(&mut self) {
+        let Some(due) = self.runner.audit.writer_due() else {
+            return;
+        };
+        if due > Instant::now() {
+            return self.runner.wake_at(due);
+        }
+        let mut audit = std::mem::take(&mut self.runner.audit);
+        let started = audit.start_writer().map(|started| {
+            let child = started?.as_fd();
+            self.runner
+                .attach(child, Interest::Changed, attached::AUDIT)
+        });
+        if let Some(Err(error)) = started {
+            log::line(&format!("cannot start the audit's writer: {error}"));
+        }
+        self.runner.audit = audit;
     }
 
     /// Says that this program is not stuck, and asks the frontend whether it is, when it is time.
@@ -190,6 +229,7 @@ impl Daemon {
     fn stop(&mut self, how: StopHow) {
         if self.stage == Stage::Serving {
             log::line("stopping all processes");
+            self.runner.audit.note("stopping", Facts::default());
             self.notify("STOPPING=1");
         }
         self.stage = self.stage.stopped();

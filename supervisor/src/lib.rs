@@ -44,6 +44,7 @@
 
 mod accounts;
 mod admission;
+mod audit;
 mod cgroup;
 mod control;
 pub mod daemon;
@@ -58,6 +59,7 @@ mod pipes;
 pub mod privilege;
 mod process;
 mod reading;
+mod receipts;
 mod resolve;
 mod runner;
 mod stage;
@@ -70,6 +72,7 @@ mod workspaces;
 
 pub use events::{Interest, Token};
 pub use prn_ipc_protocol as ipc;
+pub use receipts::Key;
 pub use runner::start::Started;
 pub use runner::{Notice, Runner, Settings};
 pub use sys::spawn::{Ids, filter};

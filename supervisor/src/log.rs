@@ -74,7 +74,7 @@ pub fn announce(text: &str) {
 /// any; a file on a disk takes as long as its disk does. `prn server start` has made this program's
 /// streams open file descriptions of their own that do not block, where they are pipes or
 /// terminals.
-fn write_whole_now(to: &impl AsFd, bytes: &[u8]) -> bool {
+pub(crate) fn write_whole_now(to: &impl AsFd, bytes: &[u8]) -> bool {
     let to = to.as_fd();
     // A socket need not be non-blocking for that (send(2)).
     let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;

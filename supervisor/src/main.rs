@@ -13,7 +13,7 @@ use prn_ipc_protocol::fds::{self, supervisor as numbers};
 use prn_ipc_protocol::types::Millis;
 use prn_supervisor::daemon::{Daemon, Links, Orders};
 use prn_supervisor::frontend::Setup;
-use prn_supervisor::{Ids, Origin, Runner, Settings, Tree, log, privilege};
+use prn_supervisor::{Ids, Key, Origin, Runner, Settings, Tree, log, privilege};
 
 fn main() -> ExitCode {
     match serve() {
@@ -42,6 +42,8 @@ fn serve() -> Result<(), Box<dyn Error>> {
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), None)?;
     privilege::restrict_process()?;
     privilege::drop_capabilities(config.confinement.has_namespaces())?;
+    // The kernel is asked for random bytes before the filter could keep that from it.
+    let key = Key::new().map_err(|_| "the kernel gives no random bytes")?;
     prn_supervisor::filter(&config.confinement.own)?;
     let runner = Runner::open(Settings {
         config,
@@ -49,7 +51,7 @@ fn serve() -> Result<(), Box<dyn Error>> {
         groups: links.tree.processes()?.into(),
         tools: Some(tools),
     })?;
-    Ok(Daemon::new(runner, setup, links, orders)?.run()?)
+    Ok(Daemon::new(runner, setup, links, orders, key)?.run()?)
 }
 
 fn adopt(number: RawFd) -> Result<OwnedFd, &'static str> {
@@ -92,6 +94,11 @@ fn adopt_links(config: &config::Supervisor) -> Result<Links, &'static str> {
         address: config.address.clone(),
         notify: config.notify.then(|| adopt(numbers::NOTIFY)).transpose()?,
         watchdog: config.watchdog.map(Millis::duration),
+        audit: config
+            .audit
+            .as_ref()
+            .map(|_| adopt(numbers::AUDIT))
+            .transpose()?,
         tree: Tree::new(adopt(numbers::CGROUP)?, origin.transpose()?),
     })
 }

@@ -16,12 +16,16 @@ use crate::pipes::Growth;
 use crate::stopping::{self, Stopping};
 use crate::store::Store;
 use crate::sys::spawn::Passage;
+use prn_ipc_protocol::types::Digest;
 
 /// A process, running or finished.
 #[derive(Debug)]
 pub(crate) struct Process {
     /// Keyed hash of its specification.
-    pub digest: u64,
+    pub request: u64,
+    /// The digest of what was started, and the rule that has allowed it.
+    pub digest: Digest,
+    pub rule: Option<u16>,
     /// What is told of it.
     pub info: ProcessInfo,
     /// The user id that is taken from the others' for it. It runs as that one, or, in a workspace,
@@ -56,14 +60,16 @@ pub(crate) struct Process {
 impl Process {
     /// One that exists, of which nothing was read yet.
     pub fn new(
-        digest: u64,
+        request: u64,
         info: ProcessInfo,
         account: u32,
         live: Live,
         failure: Option<Refusal>,
     ) -> Self {
         Self {
-            digest,
+            request,
+            digest: Digest([0; 32]),
+            rule: None,
             info,
             account,
             store: None,
@@ -395,6 +401,7 @@ pub(crate) mod tests {
                 retention: Retention::default(),
             },
             variables: Vec::new(),
+            expect: None,
         }
     }
 

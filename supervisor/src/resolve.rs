@@ -5,7 +5,7 @@
 use std::ffi::{CStr, CString};
 
 use prn_ipc_protocol::message::{Refusal, StartSpec};
-use prn_ipc_protocol::search::{PATH, candidates, joined, value};
+use prn_ipc_protocol::search::{LANG, PATH, candidates, joined, value};
 
 use crate::directory::Holder;
 
@@ -47,7 +47,7 @@ pub(crate) fn environment(variables: &[CString], home: &[u8]) -> Vec<CString> {
         ("PATH", PATH.as_bytes()),
         ("HOME", home),
         ("TMPDIR", &temporary),
-        ("LANG", b"C.UTF-8"),
+        ("LANG", LANG.as_bytes()),
     ];
     defaults
         .into_iter()

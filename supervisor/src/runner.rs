@@ -14,12 +14,13 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
-use prn_ipc_protocol::config;
-use prn_ipc_protocol::message::{Preparation, ProcessInfo, Refusal, WorkspaceInfo};
+use prn_ipc_protocol::config::{self, AuditTarget, Layers};
+use prn_ipc_protocol::message::{Preparation, ProcessInfo, Receipt, Refusal, WorkspaceInfo};
 use prn_ipc_protocol::policy::Policy;
 use prn_ipc_protocol::types::{AccessName, ProcessId, ProcessName, WorkspaceName};
 
 use crate::admission::Kept;
+use crate::audit::{Audit, Facts, Post};
 use crate::cgroup;
 use crate::deadlines::{Deadline, Deadlines, Due};
 use crate::events::{Events, Interest, Part, Source, Token};
@@ -27,8 +28,9 @@ use crate::ledger::Ledgers;
 use crate::pipes::PipeBudget;
 use crate::process::{Aside, Live, Phase, Process, Terminals};
 use crate::reading::Turn;
+use crate::receipts::Key;
 use crate::sys::errno_number;
-use crate::sys::spawn::{self, Slots};
+use crate::sys::spawn::{self, Ids, Slots};
 use crate::workspaces::Workspaces;
 use forgotten::Forgotten;
 use leftover::Leftover;
@@ -97,6 +99,10 @@ pub enum Notice {
 #[derive(Debug)]
 pub struct Runner {
     settings: Settings,
+    /// What was decided is told here.
+    pub(crate) audit: Audit,
+    /// Signs receipts.
+    pub(crate) key: Option<Key>,
     events: Events,
     null: File,
     slots: Slots,
@@ -157,6 +163,8 @@ impl Runner {
         let ledgers = Ledgers::new(&config.output);
         Ok(Self {
             settings,
+            audit: Audit::default(),
+            key: None,
             events,
             null,
             slots,
@@ -193,6 +201,64 @@ impl Runner {
             .get(self.numbers.get(&id)?)
             .filter(|process| process.visible())
             .map(|process| &process.info)
+    }
+
+    /// The receipt of a process that has ended.
+    ///
+    /// # Errors
+    /// `UnknownProcess` and `NotEnded`; the first where there is no key to sign it.
+    pub(crate) fn receipt(&self, id: ProcessId) -> Result<Receipt, Refusal> {
+        let process = self
+            .numbers
+            .get(&id)
+            .and_then(|number| self.table.get(number));
+        let process = process.filter(|process| process.visible());
+        let (Some(process), Some(key)) = (process, &self.key) else {
+            return Err(Refusal::UnknownProcess);
+        };
+        if process.info.end.is_none() {
+            return Err(Refusal::NotEnded);
+        }
+        Ok(key.receipt(self.settings.config.epoch, &process.info, process.digest))
+    }
+
+    /// Tells this descriptor, or a file in this folder, of all that is decided from now on, as the
+    /// configuration says. A writer is in this group.
+    ///
+    /// # Errors
+    /// Those of pipe2(2), open(2) and fcntl(2).
+    pub(crate) fn open_audit(&mut self, to: OwnedFd, group: OwnedFd) -> nix::Result<()> {
+        let config = &self.settings.config;
+        let (Some(audit), Some(tools)) = (&config.audit, &self.settings.tools) else {
+            return Ok(());
+        };
+        let epoch = config.epoch;
+        self.audit = match audit {
+            AuditTarget::Descriptor => Audit::to_descriptor(epoch, to),
+            AuditTarget::File { name, uid } => {
+                let post = Post {
+                    folder: to,
+                    name: name.clone(),
+                    ids: Ids::of_user(*uid),
+                    tools: copy(tools)?,
+                    group,
+                    // It has no places of its own that namespaces and rules could be about.
+                    layers: Layers {
+                        namespaces: None,
+                        landlock: None,
+                        ..config.confinement.default.clone()
+                    },
+                };
+                Audit::to_file(epoch, post)?
+            }
+        };
+        let facts = Facts::default().text("version", env!("CARGO_PKG_VERSION"));
+        let facts = match &self.key {
+            Some(key) => facts.text("receipt_key", &key.public()),
+            None => facts,
+        };
+        self.audit.note("run", facts);
+        Ok(())
     }
 
     /// A process that has been started, running or finished.
@@ -397,6 +463,11 @@ impl Runner {
             Part::Aside | Part::Watcher => {}
         }
     }
+}
+
+fn copy(fd: &OwnedFd) -> nix::Result<OwnedFd> {
+    let copied = fd.try_clone();
+    copied.map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or_default()))
 }
 
 fn resources(what: Preparation) -> impl Fn(Errno) -> Refusal {

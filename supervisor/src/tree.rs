@@ -48,6 +48,14 @@ impl Tree {
         open_directory(self.base.as_fd(), PROCESSES)
     }
 
+    /// The group that this program is in, for what serves it.
+    ///
+    /// # Errors
+    /// As openat(2).
+    pub(crate) fn own(&self) -> nix::Result<OwnedFd> {
+        open_directory(self.base.as_fd(), "supervisor")
+    }
+
     /// A new group for a frontend: see `Runner::helper` for why none is used twice.
     pub(crate) fn frontend_group(&self) -> nix::Result<Group> {
         remove(self.base.as_fd(), FRONTEND)?;

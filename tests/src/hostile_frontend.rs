@@ -532,6 +532,7 @@ pub fn spec(argv: &[&str]) -> StartSpec {
             retention: Retention::default(),
         },
         variables: vec![string("PATH=/usr/local/bin:/usr/bin:/bin")],
+        expect: None,
     }
 }
 

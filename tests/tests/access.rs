@@ -273,6 +273,7 @@ fn is_listed(ask: &Ask) -> bool {
         | Ask::EndInput(_)
         | Ask::ResizeTerminal(..)
         | Ask::Usage { .. }
+        | Ask::Receipt(_)
         | Ask::CreateWorkspace(_)
         | Ask::RemoveWorkspace(..) => true,
     }
@@ -331,6 +332,7 @@ fn requests(hostile: &HostileFrontend, id: ProcessId, number: u64) -> Vec<(Verb,
             ),
         ),
         (Verb::Start, Ask::Update(id, Box::new(limits()))),
+        (Verb::List, Ask::Receipt(id)),
         (
             Verb::List,
             Ask::Usage {

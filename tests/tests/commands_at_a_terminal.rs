@@ -109,6 +109,42 @@ fn what_is_started_is_seen_in_all_of_its_ways() {
 }
 
 #[test]
+fn what_became_of_a_process_is_signed_and_checked() {
+    let server = Server::start();
+    let id = server.start_process(&[], &["true"]);
+    server.ok(&["wait", &id]);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("receipt");
+    let shell = Shell::open(&server);
+    shell.shows(&format!("$PRN receipt {id} | head -1"), &["prn-receipt-1"]);
+    shell.shows(&format!("$PRN receipt {id} >{}", file.display()), &[]);
+    shell.shows(&format!("$PRN verify {}", file.display()), &["Exited"]);
+}
+
+#[test]
+fn what_was_decided_is_shown_and_checked() {
+    let folder = tempfile::tempdir_in("/var/lib").unwrap();
+    let file = folder.path().join("log/audit.jsonl");
+    let target = format!("file:{}", file.display());
+    let server = Server::with_arguments(&["--audit", &target]);
+    server.start_process(&[], &["sleep", "1000"]);
+    prn_tests::wait_for("a line", || {
+        let text = std::fs::read_to_string(&file).unwrap_or_default();
+        text.contains("\"argv\":[\"sleep\"")
+    });
+    let shell = Shell::open(&server);
+    let file = file.display();
+    shell.shows(
+        &format!("$PRN audit show --who client {file}"),
+        &["start", "client"],
+    );
+    shell.shows(
+        &format!("$PRN audit verify {file}"),
+        &["as they were written"],
+    );
+}
+
+#[test]
 fn what_clients_may_do_is_said() {
     let server = Server::start();
     let shell = Shell::open(&server);

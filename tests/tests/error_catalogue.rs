@@ -74,6 +74,7 @@ const VALUES: &[&str] = &[
     "prn kill -s NOPE $ID",
     "prn update $ID --label tier",
     "prn stop -l 'a b'",
+    "prn start --expect 12ab -- ls",
     "prn start --memory lots -- ls",
     "prn start --memory 0 -- ls",
     "prn start --memory -1 -- ls",
@@ -178,6 +179,7 @@ const STARTING: &[&str] = &[
     "prn run --pids 5000 -- ls",
     "prn run -w none -- ls",
     "prn start --id $ID -- something-else",
+    "prn start --expect 0000000000000000000000000000000000000000000000000000000000000000 -- ls",
 ];
 
 const PROCESSES: &[&str] = &[
@@ -194,6 +196,10 @@ const PROCESSES: &[&str] = &[
     "prn resume $ID",
     "prn wait $UNKNOWN",
     "prn rm $RUNNING",
+    "prn receipt $RUNNING",
+    "prn receipt $UNKNOWN",
+    "prn verify /no/such/file",
+    "prn verify /dev/null",
     "prn rm $UNKNOWN",
     "prn renew $RUNNING",
     "prn update $ID --memory 1G",
@@ -228,6 +234,11 @@ const SERVER: &[&str] = &[
     "prn server reload --config wrong-key.toml",
     "env -u PRN_SERVER_CERT prn server reload",
     "prn server reload --client-cert client.pem --state-dir none",
+    "prn audit verify",
+    "prn audit verify /no/such/file",
+    "prn audit show /proc/version",
+    "prn audit show --since noon /dev/null",
+    "prn server start --audit /var/log/prn",
     "prn server start --config none.toml",
     "prn server start --config notes.txt",
     "prn server start --config wrong-key.toml",

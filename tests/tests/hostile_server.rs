@@ -360,6 +360,7 @@ impl Said {
             boot_epoch: self.text.clone(),
             principal: self.text.clone(),
             role: self.text.clone(),
+            receipt_key: self.text.clone(),
         }
     }
 

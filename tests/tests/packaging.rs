@@ -21,7 +21,13 @@ const PIDS: u64 = 2048;
 #[test]
 fn x15_with_the_packaged_configuration_a_process_that_asks_for_no_limit_has_some() {
     // Flags of the harness win over what the file says of places, and of nothing else.
-    let server = Server::with_arguments(&["--config", &format!("{PACKAGING}/prn.toml")]);
+    let server = Server::with_arguments(&[
+        "--config",
+        &format!("{PACKAGING}/prn.toml"),
+        // That of the package is the machine's.
+        "--audit",
+        "none",
+    ]);
     let id = server.start_process(&[], &["sleep", "1000"]);
     let status = server.status(&id);
     if has_controllers() {

@@ -27,6 +27,7 @@ const DOCUMENTS: &[&str] = &[
     include_str!("../../README.md"),
     include_str!("../../docs/install.md"),
     include_str!("../../docs/operate/access.md"),
+    include_str!("../../docs/operate/audit.md"),
     include_str!("../../docs/performance.md"),
     include_str!("../../docs/tutorial.md"),
     include_str!("../../docs/usage.md"),
@@ -34,6 +35,10 @@ const DOCUMENTS: &[&str] = &[
 
 /// Blocks that no test runs, by their first line, and why.
 const NOT_RUN: &[(&str, &str)] = &[
+    (
+        "/var/log/prn/audit.jsonl {",
+        "a file of another program's: audit.rs renames as that does",
+    ),
     ("make demo", "they run the tests, and these are the tests"),
     (
         "make build && sudo make install",
@@ -509,6 +514,17 @@ fn clients_get_their_roles_as_it_is_shown() {
     }
 }
 
+/// The sections of docs/operate/audit.md, in their order.
+const AUDIT: &[&str] = &["Write it down", "Check it and read it"];
+
+#[test]
+fn what_was_decided_is_written_down_and_checked_as_it_is_shown() {
+    let mut session = Session::start(2_000_060_000);
+    for section in AUDIT {
+        session.run(section);
+    }
+}
+
 #[test]
 fn the_library_is_used_as_it_is_shown() {
     let mut session = Session::start(2_000_030_000);
@@ -539,7 +555,7 @@ fn each_block_is_run_by_a_test_or_has_a_reason_why_not() {
         if block.language == "console" || block.file().is_some() {
             assert!(
                 run.contains(&block.section)
-                    || [TUTORIAL, ACCESS].concat().contains(&block.section),
+                    || [TUTORIAL, ACCESS, AUDIT].concat().contains(&block.section),
                 "{} is run by no test",
                 block.section
             );

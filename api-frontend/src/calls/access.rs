@@ -105,6 +105,7 @@ async fn try_start(
         | Reply::Input { .. }
         | Reply::InputOver { .. }
         | Reply::Usage(_)
+        | Reply::Receipt(_)
         | Reply::Refused(_) => Err(Unexpected),
     };
     let ask = Ask::TryStart(Box::new(spec));

@@ -43,6 +43,7 @@ pub fn get_server(
         boot_epoch: server.boot_epoch(),
         principal: client.access.principal().to_string(),
         role: client.access.role_name(),
+        receipt_key: server.mirror.receipt_key().to_owned(),
     }
 }
 

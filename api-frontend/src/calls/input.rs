@@ -163,6 +163,7 @@ async fn lend(feed: &Feed<'_>, writer: &Arc<Writer>) -> Result<Lent, Failure> {
         | Reply::Existing
         | Reply::Subscribed
         | Reply::Usage(_)
+        | Reply::Receipt(_)
         | Reply::Startable(_)
         | Reply::Refused(_) => Err(Unexpected),
     };

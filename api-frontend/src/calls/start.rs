@@ -95,6 +95,7 @@ async fn ask(server: &Server, client: &Client, spec: StartSpec) -> Result<Starte
             | Reply::Input { .. }
             | Reply::InputOver { .. }
             | Reply::Usage(_)
+            | Reply::Receipt(_)
             | Reply::Startable(_)
             | Reply::Refused(_) => return Err(Unexpected),
         };

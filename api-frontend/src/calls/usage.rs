@@ -149,6 +149,7 @@ async fn ask(
         | Reply::Input { .. }
         | Reply::InputOver { .. }
         | Reply::Startable(_)
+        | Reply::Receipt(_)
         | Reply::Refused(_) => Err(Unexpected),
     };
     let ask = Ask::Usage { id, with_tasks };

@@ -52,6 +52,7 @@ async fn create(
             | Reply::Input { .. }
             | Reply::InputOver { .. }
             | Reply::Usage(_)
+            | Reply::Receipt(_)
             | Reply::Startable(_)
             | Reply::Refused(_) => Err(Unexpected),
         }

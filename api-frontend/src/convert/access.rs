@@ -95,6 +95,8 @@ pub fn startable(startable: &Startable) -> v1::Startable {
             .map(|path| path.to_string_lossy().into_owned())
             .collect(),
         working_directory: startable.working_directory.to_string_lossy().into_owned(),
+        digest: startable.digest.to_string(),
+        uid: startable.uid,
     }
 }
 

@@ -9,7 +9,7 @@ use prn_ipc_protocol::message::{
 };
 use prn_ipc_protocol::output_max;
 use prn_ipc_protocol::policy::Role;
-use prn_ipc_protocol::types::{ARGUMENTS_MAX, Argv, Limits, Millis, ProcessId};
+use prn_ipc_protocol::types::{ARGUMENTS_MAX, Argv, Digest, Limits, Millis, ProcessId};
 use prn_proto::defaults::FOLLOW_TIMEOUT;
 use prn_proto::v1;
 
@@ -100,6 +100,7 @@ pub fn start_spec<E: From<Violations>>(
     let deadline = violations.check(lifetime::deadline(raw.deadline.as_ref()));
     let lease = violations.check(positive_millis(raw.lease, "lease"));
     let retention = lifetime::retention(raw.retention, &mut violations);
+    let expect = violations.check(expected(&raw.expect_digest));
     let run = run(raw.command, raw.args, raw.environment, &mut violations);
     let whole = || {
         let run = run?;
@@ -125,12 +126,24 @@ pub fn start_spec<E: From<Violations>>(
                 retention: retention?,
             },
             variables: run.variables,
+            expect: expect?,
         })
     };
     match whole() {
         Some(spec) => Ok(spec),
         None => Err(violations.into()),
     }
+}
+
+/// The digest that it has to have. `None`: any.
+fn expected(raw: &str) -> Result<Option<Digest>, InvalidField> {
+    if raw.is_empty() {
+        return Ok(None);
+    }
+    raw.parse().map(Some).map_err(|_| {
+        let why = "must be 64 lower-case hexadecimal digits, as CheckAccess answers them";
+        InvalidField::new("expect_digest", why)
+    })
 }
 
 /// What is to be executed.

@@ -1,7 +1,7 @@
 //! What the supervisor says no to of processes that are there.
 
 use nix::errno::Errno;
-use prn_ipc_protocol::types::{LABELS_MAX, Millis, ProcessId, ProcessName};
+use prn_ipc_protocol::types::{Digest, LABELS_MAX, Millis, ProcessId, ProcessName};
 use prn_proto::reason::{self, metadata as key};
 use tonic::{Code, Status};
 
@@ -70,6 +70,20 @@ pub fn deadline_passed() -> Status {
         why,
         format!("deadline: {why}"),
         &[],
+    )
+}
+
+/// What would have started is not what was expected.
+pub fn other_digest(digest: Digest) -> Status {
+    let why = format!(
+        "what the server would start has digest {digest}: its policy or its defaults may have changed, or the start"
+    );
+    precondition(
+        reason::OTHER_DIGEST,
+        ("DIGEST", "expect_digest"),
+        &why,
+        format!("expect_digest: {why}"),
+        &[(key::DIGEST, digest.to_string())],
     )
 }
 

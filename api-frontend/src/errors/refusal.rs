@@ -156,6 +156,7 @@ fn refused(refusal: &Refusal, subject: Subject<'_>) -> Status {
         Refusal::NotChanged(errno) => process::not_changed(Errno::from_raw(*errno)),
         Refusal::TooManyLabels => process::too_many_labels(),
         Refusal::Denied(denial) => access::denied(*denial),
+        Refusal::OtherDigest(digest) => process::other_digest(*digest),
     }
 }
 
@@ -312,6 +313,7 @@ mod tests {
     use super::*;
     use crate::workspaces::tests::name;
     use prn_ipc_protocol::message::ChildStep;
+    use prn_ipc_protocol::types::Digest;
     use tonic_types::StatusExt;
 
     const ID: ProcessId = ProcessId::from_bytes([1; 16]);
@@ -448,6 +450,11 @@ mod tests {
                 },
                 Code::Internal,
                 reason::INTERNAL,
+            ),
+            (
+                Refusal::OtherDigest(Digest([7; 32])),
+                Code::FailedPrecondition,
+                reason::OTHER_DIGEST,
             ),
             (
                 Refusal::DeadlinePassed,

@@ -60,7 +60,10 @@ fn frontend(policy: Policy) -> Frontend {
         is_leaving: false,
     };
     frontend.event(Event::Workspace(Box::new(workspace)));
-    frontend.event(Event::SnapshotEnd { change: 0 });
+    frontend.event(Event::SnapshotEnd {
+        change: 0,
+        receipt_key: None,
+    });
     assert_eq!(frontend.receive(), Request::Ready);
     frontend
 }
@@ -79,7 +82,7 @@ enum About {
 }
 
 /// Each call of the API, and variants of one that differ.
-const CALLS: [(&str, About); 21] = [
+const CALLS: [(&str, About); 22] = [
     ("Start", About::New(Verb::Start)),
     ("Status", About::Named(Verb::List)),
     ("Stop", About::Named(Verb::Stop)),
@@ -101,6 +104,7 @@ const CALLS: [(&str, About); 21] = [
     ("ListWorkspaces", About::All),
     ("RemoveWorkspace", About::Named(Verb::Workspace)),
     ("CheckAccess", About::Named(Verb::List)),
+    ("GetReceipt", About::Named(Verb::List)),
 ];
 
 /// The answer as text, with a stream's first messages.
@@ -231,6 +235,11 @@ async fn called(mut client: Client, call: &'static str) -> Result<String, Status
                 })
                 .await?,
         ),
+        "GetReceipt" => text(
+            &client
+                .get_receipt(v1::GetReceiptRequest { process: named(A) })
+                .await?,
+        ),
         other => panic!("no call {other}"),
     })
 }
@@ -345,6 +354,11 @@ async fn what_is_seen_and_not_allowed_is_denied_before_the_supervisor_is_asked()
     for (call, about) in CALLS {
         let (outcome, asked) = outcome(&mut frontend, &client, call).await;
         match about {
+            // The supervisor alone can sign it.
+            About::Named(_) if call == "GetReceipt" => {
+                assert_eq!((outcome.unwrap_err().code(), asked), (Code::Unavailable, 1));
+                continue;
+            }
             About::Named(Verb::List) => assert!(outcome.is_ok(), "{call}: {outcome:?}"),
             About::Named(verb) | About::New(verb) => {
                 let status = outcome.unwrap_err();
@@ -396,7 +410,7 @@ async fn what_is_allowed_reaches_the_supervisor() {
     for (call, about) in CALLS {
         let (outcome, asked) = outcome(&mut frontend, &client, call).await;
         let is_answered_here = match about {
-            About::Named(verb) => verb == Verb::List,
+            About::Named(verb) => verb == Verb::List && call != "GetReceipt",
             About::All => call != "GetUsage selected",
             About::New(_) => false,
             About::Oneself => true,
@@ -691,6 +705,7 @@ async fn what_is_forgotten_takes_the_verb_stop_however_it_is_named() {
 async fn what_a_start_would_come_to_is_told_and_nothing_starts() {
     use prn_ipc_protocol::message::Startable;
     use prn_ipc_protocol::policy::Denial;
+    use prn_ipc_protocol::types::Digest;
     let mut frontend = frontend(ruled(&[Verb::Start], Reach::Own, None));
     let client = frontend.connect().await;
     let question = v1::CheckAccessRequest {
@@ -702,6 +717,8 @@ async fn what_a_start_would_come_to_is_told_and_nothing_starts() {
         limits: Limits::default(),
         candidates: vec![c"/bin/date".into()],
         working_directory: c"/d".into(),
+        digest: Digest([0xab; 32]),
+        uid: Some(7),
     };
     let answers = [
         Reply::Startable(Box::new(startable)),
@@ -729,6 +746,7 @@ async fn what_a_start_would_come_to_is_told_and_nothing_starts() {
         (start.rule, start.candidates),
         (Some(2), vec!["/bin/date".to_owned()])
     );
+    assert_eq!((start.digest, start.uid), ("ab".repeat(32), Some(7)));
     assert!(!no.allowed && no.start.is_none());
     assert_eq!(no.reason, "START_NOT_ALLOWED");
     // A verb alone needs no supervisor.

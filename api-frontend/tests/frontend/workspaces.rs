@@ -47,7 +47,10 @@ impl Frontend {
         for info in processes {
             frontend.event(Event::Process(Box::new(info.clone())));
         }
-        frontend.event(Event::SnapshotEnd { change: 0 });
+        frontend.event(Event::SnapshotEnd {
+            change: 0,
+            receipt_key: None,
+        });
         assert_eq!(frontend.receive(), Request::Ready);
         frontend
     }

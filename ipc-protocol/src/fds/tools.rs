@@ -20,3 +20,11 @@ pub const OVER: &CStr = c"over";
 pub const WATCHED: RawFd = 3;
 /// See [`WATCHER`].
 pub const ABOVE: u8 = 3;
+
+/// Writes what comes through the pipe at [`AUDIT`] into the file in the folder at [`AUDIT_FOLDER`]
+/// (O_PATH) that its first argument names.
+pub const AUDITOR: &CStr = c"prn-audit";
+/// See [`AUDITOR`].
+pub const AUDIT: RawFd = 3;
+/// See [`AUDITOR`].
+pub const AUDIT_FOLDER: RawFd = 4;

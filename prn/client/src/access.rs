@@ -141,6 +141,10 @@ pub struct Startable {
     pub candidates: Vec<String>,
     /// Where it would start.
     pub working_directory: String,
+    /// The digest of all that, for [`StartSpec::expect_digest`], if the server says.
+    pub digest: Option<String>,
+    /// The numeric user id of its workspace. `None`: one of its own.
+    pub uid: Option<u32>,
 }
 
 impl From<v1::CheckAccessResponse> for Access {
@@ -172,6 +176,8 @@ impl From<v1::Startable> for Startable {
             limits: raw.limits.map(Limits::from).unwrap_or_default(),
             candidates: raw.candidates,
             working_directory: raw.working_directory,
+            digest: Some(raw.digest).filter(|digest| !digest.is_empty()),
+            uid: raw.uid,
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use prn_proto::units::{
-    Cpu, Deadline, Directory, InvalidUnit, Label, ProcessName, Size, Time, Workspace,
+    Cpu, Deadline, Digest, Directory, InvalidUnit, Label, ProcessName, Size, Time, Workspace,
 };
 
 pub(crate) fn size(text: &str) -> Result<u64, InvalidUnit> {
@@ -32,6 +32,10 @@ pub(crate) fn deadline(text: &str) -> Result<SystemTime, InvalidUnit> {
 
 pub(crate) fn label(text: &str) -> Result<Label, InvalidUnit> {
     Label::of_user(text)
+}
+
+pub(crate) fn digest(text: &str) -> Result<String, InvalidUnit> {
+    text.parse().map(|Digest(digits)| digits)
 }
 
 pub(crate) fn process_name(text: &str) -> Result<String, InvalidUnit> {

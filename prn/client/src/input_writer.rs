@@ -794,6 +794,13 @@ mod tests {
             Err(Status::unimplemented(""))
         }
 
+        async fn get_receipt(
+            &self,
+            _: Request<v1::GetReceiptRequest>,
+        ) -> Result<Response<v1::GetReceiptResponse>, Status> {
+            Err(Status::unimplemented(""))
+        }
+
         async fn check_access(
             &self,
             _: Request<v1::CheckAccessRequest>,

@@ -50,6 +50,7 @@ mod list;
 mod mint;
 mod paths;
 mod process;
+mod receipt;
 mod remove;
 mod selector;
 mod server;
@@ -87,6 +88,7 @@ pub use process::{
     Exit, ExitKind, LeftBehind, OutputStatus, Process, ProcessStatus, State, StopStatus, StuckTask,
     Usage,
 };
+pub use receipt::Receipt;
 pub use remove::RemovedProcesses;
 pub use selector::{InvalidSelector, LabelIs, LabelMatch, LabelSelector, Outcome, Selector};
 pub use server::ServerInfo;

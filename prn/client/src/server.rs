@@ -57,6 +57,8 @@ pub struct ServerInfo {
     pub hostname: String,
     /// Random id of this server run.
     pub boot_epoch: String,
+    /// Public half (Ed25519, hexadecimal digits) of the key that signs receipts in it, if the server says.
+    pub receipt_key: Option<String>,
 }
 
 impl From<v1::GetServerResponse> for ServerInfo {
@@ -79,6 +81,7 @@ impl From<v1::GetServerResponse> for ServerInfo {
             kernel: raw.kernel,
             hostname: raw.hostname,
             boot_epoch: raw.boot_epoch,
+            receipt_key: Some(raw.receipt_key).filter(|key| !key.is_empty()),
         }
     }
 }

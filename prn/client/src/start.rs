@@ -153,6 +153,9 @@ pub struct StartSpec {
     /// For how long it is remembered when it has ended.
     #[cfg_attr(feature = "clap", command(flatten))]
     pub retention: Retention,
+    /// Start only what has this digest.
+    #[cfg_attr(feature = "clap", arg(long = "expect", value_name = "DIGEST", value_parser = crate::flags::digest, help = "Start nothing unless what the server would start has this digest, which --dry-run shows"))]
+    pub expect_digest: Option<String>,
     /// What the process reads as its standard input.
     #[cfg_attr(feature = "clap", arg(skip))]
     pub stdin: StandardInput,
@@ -232,6 +235,7 @@ impl TryFrom<&StartSpec> for v1::StartRequest {
             deadline: spec.deadline.map(prost_types::Timestamp::from),
             lease: spec.lease.map(to_wire_duration).transpose()?,
             retention: spec.retention.into_wire()?,
+            expect_digest: spec.expect_digest.clone().unwrap_or_default(),
         })
     }
 }

@@ -43,6 +43,7 @@ const NEEDS: &[(u32, &[&str])] = &[
             "update --label",
         ],
     ),
+    (3, &["receipt", "start and run --expect"]),
 ];
 
 /// Show the version of prn, and of the server
@@ -143,6 +144,8 @@ mod tests {
             "server",
             "policy",
             "pin",
+            "audit",
+            "verify",
             "completion",
             "__complete",
         ];

@@ -53,6 +53,8 @@ pub struct Host {
     pub named_ids: BTreeSet<u32>,
     /// User id of user `prn`.
     pub prn_uid: Option<u32>,
+    /// User id of `prn-audit`.
+    pub audit_uid: Option<u32>,
     /// All mounts.
     pub mounts: Vec<Mount>,
 }
@@ -308,6 +310,7 @@ impl Host {
                 own_cgroup.as_deref(),
             ),
             prn_uid: id_of(&parse_ids(&passwd, &[2]), "prn"),
+            audit_uid: id_of(&parse_ids(&passwd, &[2]), "prn-audit"),
             prn_gid: id_of(&parse_ids(&passwd, &[3]), "prn"),
             named_ids,
             kernel: (kernel, release),

@@ -10,6 +10,7 @@
 #![cfg_attr(not(test), warn(clippy::too_many_lines))]
 
 pub mod access;
+mod audit;
 mod certificates;
 mod check;
 mod claim;
@@ -35,9 +36,11 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use prn_ipc_protocol::config;
+use prn_ipc_protocol::config::AuditTarget;
 use prn_ipc_protocol::fds::{quota, supervisor as numbers};
 use prn_proto::tls::Key;
 
+use audit::Target;
 use claim::Claim;
 use confinement::Offer;
 use credentials::Credentials;
@@ -59,30 +62,22 @@ pub use warning::Warning;
 /// If anything is missing, contradicts itself or this host, or cannot be opened.
 pub fn start(flags: options::Start, warn: &dyn Fn(Warning)) -> Result<Infallible, ServerError> {
     // First, before anything else is opened: what was inherited is known by its numbers.
-    let inherited = Inherited::adopt();
+    let mut inherited = Inherited::adopt();
     streams::own();
     let options = options::merged(*flags.options, flags.config.as_deref(), warn)?;
     let host = Host::survey();
     let (credentials, key) = admitted(&options, &host, warn)?;
-    let plan = plan::resolve(&options, &host)?;
+    let mut plan = plan::resolve(&options, &host)?;
+    plan.frontend.epoch = credentials::epoch()?;
     state::check_null_device()?;
     state::prepare(&plan.state_dir)?;
     let programs = Programs::open()?;
     let empty_folder = state::empty_folder(&plan.state_dir)?;
+    let (audit, audit_to) = audited(&options, &host, &plan, &mut inherited)?;
     let notify = handover::notify_socket()?;
     let (listener, address) = inherited.listener(&plan.address)?;
     let disks = host::limited_disks(&host, Path::new(&plan.state_dir));
-    let wanted = claim::Wanted {
-        state_dir: Path::new(&plan.state_dir),
-        uids: plan.uids,
-        cgroup: &plan.cgroup,
-        frontend_memory: plan.frontend_memory,
-        tools: programs.tools.as_fd(),
-    };
-    let claim = Claim::take(&wanted, &host, warn)?;
-    if !claim.missing.is_empty() {
-        warn(Warning::MissingLimits(claim.missing));
-    }
+    let claim = claimed(&plan, &programs, &host, warn)?;
     let (origin, own_cgroup) = claim.origin.map(|from| (from.procs, from.own)).unzip();
     let planned = confined(&options, &host, &plan, claim.state.as_fd(), warn)?;
     let supervisor = config::Supervisor {
@@ -94,10 +89,11 @@ pub fn start(flags: options::Start, warn: &dyn Fn(Warning)) -> Result<Infallible
         own_cgroup,
         policy: credentials.policy().clone(),
         fixed: reload::fixed(&options),
+        audit,
+        epoch: plan.frontend.epoch,
         ..planned
     };
     let shown = credentials.show(config::Frontend {
-        epoch: credentials::epoch()?,
         has_namespaces: supervisor.confinement.has_namespaces(),
         ..plan.frontend
     });
@@ -116,9 +112,60 @@ pub fn start(flags: options::Start, warn: &dyn Fn(Warning)) -> Result<Infallible
         (numbers::UIDS, claim.uids),
         (numbers::CGROUP, Some(claim.cgroup)),
         (numbers::NOTIFY, notify),
+        (numbers::AUDIT, audit_to),
         (numbers::ORIGIN, origin),
     ];
     Ok(handover::execute(programs.supervisor, handed)?)
+}
+
+/// The state folder and the cgroup, for this server alone.
+fn claimed(
+    plan: &plan::Plan,
+    programs: &Programs,
+    host: &Host,
+    warn: &dyn Fn(Warning),
+) -> Result<Claim, ServerError> {
+    let wanted = claim::Wanted {
+        state_dir: Path::new(&plan.state_dir),
+        uids: plan.uids,
+        cgroup: &plan.cgroup,
+        frontend_memory: plan.frontend_memory,
+        tools: programs.tools.as_fd(),
+    };
+    let mut claim = Claim::take(&wanted, host, warn)?;
+    let missing = std::mem::take(&mut claim.missing);
+    if !missing.is_empty() {
+        warn(Warning::MissingLimits(missing));
+    }
+    Ok(claim)
+}
+
+/// Where the audit goes, if there is one.
+fn audited(
+    options: &Options,
+    host: &Host,
+    plan: &plan::Plan,
+    inherited: &mut Inherited,
+) -> Result<(Option<AuditTarget>, Option<OwnedFd>), ServerError> {
+    let (target, to) = match &options.audit {
+        None | Some(Target::Nowhere) => return Ok((None, None)),
+        Some(Target::Descriptor(number)) => {
+            let passed = audit::descriptor(*number, inherited.take(*number))?;
+            (AuditTarget::Descriptor, passed)
+        }
+        Some(Target::File(path)) => {
+            let uid = host.audit_uid.unwrap_or(audit::UID);
+            let own = plan.uids.first..plan.uids.first.saturating_add(plan.uids.count);
+            if uid == 0 || uid == plan.supervisor.frontend_uid || own.contains(&uid) {
+                let why = format!(
+                    "the audit's writer would have user id {uid}, which is another part's: give user prn-audit another one"
+                );
+                return Err(ServerError::Host(why));
+            }
+            audit::folder(path, uid)?
+        }
+    };
+    Ok((Some(target), Some(to)))
 }
 
 /// Whether a server may start here and now, as whom, and for whom.

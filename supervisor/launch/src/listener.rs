@@ -3,7 +3,7 @@
 use std::fs;
 use std::io;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
-use std::os::fd::{OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 use prn_ipc_protocol::fds;
 use prn_proto::units::Address;
@@ -23,7 +23,7 @@ pub struct Inherited {
     listener: Option<Result<OwnedFd, HandoverError>>,
     /// Kept open until the handover: one of them may be the key's pipe (`--tls-key <(…)`), by its
     /// path below /dev/fd.
-    _others: Vec<OwnedFd>,
+    others: Vec<OwnedFd>,
 }
 
 impl Inherited {
@@ -52,10 +52,13 @@ impl Inherited {
         if activated.is_some() && listener.is_none() {
             listener = Some(Err(HandoverError::Activation));
         }
-        Self {
-            listener,
-            _others: others,
-        }
+        Self { listener, others }
+    }
+
+    /// One of the others, by its number.
+    pub fn take(&mut self, number: RawFd) -> Option<OwnedFd> {
+        let place = (self.others.iter()).position(|fd| fd.as_raw_fd() == number)?;
+        Some(self.others.swap_remove(place))
     }
 
     /// The listening socket, which does not block: the service manager's, else a new one. With the
@@ -133,7 +136,7 @@ mod tests {
     fn a_port_of_the_kernels_choice_is_told() {
         let inherited = Inherited {
             listener: None,
-            _others: Vec::new(),
+            others: Vec::new(),
         };
         let (_listener, address) = inherited.listener(&Address("127.0.0.1:0".into())).unwrap();
         assert!(!address.ends_with(":0"), "{address}");

@@ -14,6 +14,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use crate::access::tables::{ClientTable, Draft, RoleTable, Source, line_and_message};
+use crate::audit::Target;
 use crate::owner::check_owner;
 use crate::paths::{self, Table};
 use crate::warning::Warning;
@@ -183,6 +184,10 @@ pub struct Options {
     /// Name of this server on its machine, [a-z0-9-] [default: prn]
     #[arg(long, value_name = "NAME")]
     pub instance: Option<String>,
+    /// Where what was decided is written to, one line each: file:/PATH, in a folder of its writer's own;
+    /// fd:NUMBER, a pipe or socket that was passed; none [default: none]
+    #[arg(long, value_name = "TARGET")]
+    pub audit: Option<Target>,
     /// Use the cgroup that the service manager has delegated (Delegate=yes), instead of one named
     /// after the instance
     #[arg(long)]
@@ -433,6 +438,7 @@ fn merge(flags: Options, file: Options, key_in_environment: bool) -> Options {
         address,
         state_dir,
         instance,
+        audit,
         frontend_uid,
         first_uid,
         uids,

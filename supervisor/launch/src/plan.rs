@@ -155,6 +155,7 @@ pub fn resolve(options: &Options, host: &Host) -> Result<Plan, PlanError> {
         },
         frontend_memory,
         supervisor: config::Supervisor {
+            epoch: Id::from_bytes([0; 16]),
             address: String::new(),
             state_dir: CString::new(&*state_dir).map_err(|_| PlanError::StateDir)?,
             allow_missing_limits: options.allow_missing_limits,
@@ -183,6 +184,7 @@ pub fn resolve(options: &Options, host: &Host) -> Result<Plan, PlanError> {
             confinement: config::Confinement::default(),
             policy: Policy::default(),
             fixed: BTreeMap::new(),
+            audit: None,
         },
         state_dir,
         frontend: config::Frontend {

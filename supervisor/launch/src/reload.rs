@@ -18,6 +18,7 @@ use prn_proto::credentials::CredentialsError;
 use prn_proto::tls::Key;
 use prn_proto::units::{Size, SizeOrZero, show_size};
 
+use crate::audit::Target;
 use crate::control::{ControlError, Conversation};
 use crate::credentials::Credentials;
 use crate::error::ServerError;
@@ -266,7 +267,10 @@ pub fn fixed(options: &Options) -> BTreeMap<String, String> {
         let paths = paths.iter().map(|path| path.to_string_lossy().into_owned());
         paths.collect::<Vec<_>>().join(", ")
     });
+    let audit = options.audit.as_ref();
+    let audit = audit.filter(|target| **target != Target::Nowhere);
     let all = [
+        ("audit", audit.map(ToString::to_string)),
         ("address", options.address.as_ref().map(|to| to.0.clone())),
         ("instance", options.instance.clone()),
         ("delegated-cgroup", yes(options.delegated_cgroup)),

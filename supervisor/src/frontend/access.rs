@@ -33,7 +33,7 @@ pub(super) fn check(who: &AccessName, ask: &Ask, runner: &Runner) -> Result<(), 
         Ask::Signal(id, ..) => access.with(Verb::Signal, *id),
         Ask::Update(id, update) => return access.check_update(*id, update),
         Ask::Subscribe(id) => access.with(Verb::Output, *id),
-        Ask::Usage { id, .. } => access.with(Verb::List, *id),
+        Ask::Usage { id, .. } | Ask::Receipt(id) => access.with(Verb::List, *id),
         Ask::LendInput(id) | Ask::EndInput(id) | Ask::ResizeTerminal(id, _) => {
             access.with(Verb::Input, *id)
         }

@@ -11,6 +11,9 @@ pub(crate) const CHANNEL: Token = Token(1);
 /// The frontend's end.
 pub(crate) const FRONTEND: Token = Token(2);
 
+/// The writer of the audit has ended.
+pub(crate) const AUDIT: Token = Token(6);
+
 /// What the frontend says of itself.
 pub(crate) const LOG: Token = Token(3);
 

@@ -13,6 +13,7 @@ use super::fault::PeerFault;
 use super::instance::{Files, Frontend, Setup};
 use super::session::Session;
 use super::succession::{Next, SETTLED, Succession};
+use crate::audit::{Audit, Facts};
 use crate::log;
 use crate::runner::{Notice, Runner};
 use crate::stage::{self, Stage};
@@ -100,7 +101,7 @@ impl Seat {
                 }
             };
             if !has_time && !frontend.session.has_served() && !frontend.is_condemned {
-                frontend.kill(&PeerFault::NeverReady);
+                frontend.kill(&PeerFault::NeverReady, &mut runner.audit);
             }
             if matches!(self.replacement, Replacement::Leaves { until } if until <= now) {
                 frontend.dismiss();
@@ -217,7 +218,7 @@ impl Seat {
             frontend.session.detach(runner);
             frontend.is_condemned = true;
             match stage {
-                Stage::Serving | Stage::Stopping => frontend.kill(&fault),
+                Stage::Serving | Stage::Stopping => frontend.kill(&fault, &mut runner.audit),
                 // It goes by itself, and takes the time that it needs.
                 Stage::Flushing { .. } => {}
             }
@@ -274,7 +275,7 @@ impl Seat {
         };
         let status = match pidfd::reap(&frontend.process) {
             Ok(None) => {
-                frontend.kill(&PeerFault::KeptFromBeingReaped);
+                frontend.kill(&PeerFault::KeptFromBeingReaped, &mut runner.audit);
                 return;
             }
             Ok(Some(status)) => Some(status),
@@ -290,7 +291,7 @@ impl Seat {
         runner.suspend_leases();
         match stage {
             Stage::Stopping | Stage::Flushing { .. } if status == Some(ExitStatus::Exited(0)) => {}
-            Stage::Stopping | Stage::Flushing { .. } => audit_end(status),
+            Stage::Stopping | Stage::Flushing { .. } => audit_end(status, &mut runner.audit),
             Stage::Serving => self.follow(status, &report, lived, runner),
         }
     }
@@ -305,7 +306,7 @@ impl Seat {
     ) {
         let is_replaced = matches!(self.replacement, Replacement::Leaves { .. });
         if !is_replaced || status != Some(ExitStatus::Exited(0)) {
-            audit_end(status);
+            audit_end(status, &mut runner.audit);
             log_failed_start(report);
         }
         match self.replacement {
@@ -343,8 +344,10 @@ impl Seat {
     }
 }
 
-fn audit_end(status: Option<ExitStatus>) {
-    log::line(&format!("audit: the frontend {}", ended_how(status)));
+fn audit_end(status: Option<ExitStatus>, audit: &mut Audit) {
+    let how = ended_how(status);
+    log::line(&format!("audit: the frontend {how}"));
+    audit.note("frontend-ended", Facts::default().text("how", &how));
 }
 
 fn log_failed_start(report: &OwnedFd) {

@@ -15,7 +15,9 @@ use super::fault::PeerFault;
 use super::outbox::{Operation, Outbox, Outgoing, Pending};
 use super::phase::Phase;
 use super::{access, attached};
+use crate::audit::Asked;
 use crate::events::Interest;
+use crate::receipts::Key;
 use crate::runner::input::Lent;
 use crate::runner::start::Started;
 use crate::runner::{Notice, Runner};
@@ -129,7 +131,14 @@ impl Session {
             Request::Ready => runner.resume_leases(),
             Request::Ask(request, who, ask) => {
                 self.outbox.accept(request)?;
-                if let Err(refusal) = self.ask(request, who, ask, runner) {
+                let (asked, starts) = (Asked::of(&ask), Asked::starts(&ask));
+                let answer = self.ask(request, who.clone(), ask, runner);
+                let facts = starts.filter(|_| answer.is_ok());
+                let facts = facts.and_then(|id| runner.start_facts(id));
+                runner
+                    .audit
+                    .decided(asked, &who, answer.as_ref().err(), facts);
+                if let Err(refusal) = answer {
                     self.outbox
                         .answer(request, Reply::Refused(refusal), Vec::new());
                 }
@@ -158,7 +167,10 @@ impl Session {
             self.outbox.state(id);
         }
         let change = runner.last_change();
-        self.outbox.event(Event::SnapshotEnd { change });
+        self.outbox.event(Event::SnapshotEnd {
+            change,
+            receipt_key: runner.key.as_ref().map(Key::public_bytes),
+        });
     }
 
     /// Does what is asked for, if the policy allows it, and answers now, or when a notice says so.
@@ -170,7 +182,7 @@ impl Session {
         runner: &mut Runner,
     ) -> Result<(), Refusal> {
         access::check(&who, &ask, runner)?;
-        let done = (Reply::Done, Vec::new());
+        let done = told(Reply::Done);
         let (reply, descriptors) = match ask {
             Ask::Start(spec) => return self.start(request, who, *spec, runner),
             Ask::Stop(process, how) => {
@@ -214,11 +226,11 @@ impl Session {
             }
             Ask::TryStart(spec) => {
                 let startable = runner.try_start_for(&who, &spec)?;
-                (Reply::Startable(Box::new(startable)), Vec::new())
+                told(Reply::Startable(Box::new(startable)))
             }
+            Ask::Receipt(id) => told(Reply::Receipt(Box::new(runner.receipt(id)?))),
             Ask::Usage { id, with_tasks } => {
-                let usage = runner.usage(id, with_tasks)?;
-                (Reply::Usage(Box::new(usage)), Vec::new())
+                told(Reply::Usage(Box::new(runner.usage(id, with_tasks)?)))
             }
         };
         self.outbox.answer(request, reply, descriptors);
@@ -327,6 +339,11 @@ impl Session {
             let _unused = shutdown(self.channel.as_fd().as_raw_fd(), Shutdown::Write);
         }
     }
+}
+
+/// An answer that nothing comes with.
+fn told(reply: Reply) -> (Reply, Vec<File>) {
+    (reply, Vec::new())
 }
 
 /// The answer that comes with an input's end.

@@ -78,6 +78,7 @@ mod tests {
                 | Ask::Remove(_)
                 | Ask::Forget(_)
                 | Ask::Usage { .. }
+                | Ask::Receipt(_)
                 | Ask::CreateWorkspace(_)
                 | Ask::RemoveWorkspace(..),
             )

@@ -124,6 +124,7 @@ impl Runner {
         process.info.waits = false;
         process.info.paused = false;
         process.info.lease_ends = None;
+        self.audit.ended(&process.info, process.digest);
         self.changed(process);
     }
 
@@ -175,6 +176,7 @@ impl Runner {
         self.uncount(process.info.started_by.as_ref());
         if let Some(refusal) = process.failure.take() {
             self.release(process);
+            self.audit.start_failed(id, &refusal);
             self.notices.push_back(Notice::StartFailed(id, refusal));
         } else {
             self.notices.push_back(Notice::Stopped(id));

@@ -17,6 +17,7 @@ use prn_ipc_protocol::types::{AccessName, LimitName, Millis, ProcessId, UnixMicr
 use super::{Notice, Runner, resources};
 use crate::accounts::Account;
 use crate::admission::{Admitted, Usage, admit, no_uid};
+use crate::audit::StartFacts;
 use crate::cgroup::{self, Group};
 use crate::deadlines::Due;
 use crate::directory::{self, Holder};
@@ -94,9 +95,9 @@ impl Runner {
     /// # Errors
     /// As there, but for what is found only when a process is made.
     pub fn try_start_for(&self, who: &AccessName, spec: &StartSpec) -> Result<Startable, Refusal> {
-        if let Some(workspace) = &spec.process.workspace {
-            self.workspaces.open(workspace)?;
-        }
+        let workspace = spec.process.workspace.as_ref();
+        let workspace = workspace.map(|name| self.workspaces.open(name));
+        let workspace = workspace.transpose()?;
         let usage = self.in_use(&spec.process);
         let starter = Some(self.starter(who, usage.now));
         let admitted = admit(&self.settings.config, &usage, starter, spec)?;
@@ -105,6 +106,18 @@ impl Runner {
             limits: admitted.limits,
             candidates: admitted.execution.candidates,
             working_directory: admitted.execution.working_directory,
+            digest: admitted.digest,
+            uid: workspace.map(|workspace| workspace.info.uid),
+        })
+    }
+
+    /// What was found out of a start, for the audit.
+    pub(crate) fn start_facts(&self, id: ProcessId) -> Option<StartFacts> {
+        let process = self.table.get(self.numbers.get(&id)?)?;
+        Some(StartFacts {
+            digest: process.digest,
+            rule: process.rule,
+            uid: process.info.uid,
         })
     }
 
@@ -121,8 +134,8 @@ impl Runner {
         started_by: Option<AccessName>,
         spec: StartSpec,
     ) -> Result<Started, Refusal> {
-        let digest = self.numbers.hasher().hash_one((&started_by, &spec));
-        if let Some(known) = self.known(spec.id, digest)? {
+        let request = self.numbers.hasher().hash_one((&started_by, &spec));
+        if let Some(known) = self.known(spec.id, request)? {
             return Ok(known);
         }
         let usage = self.in_use(&spec.process);
@@ -131,7 +144,8 @@ impl Runner {
             limits,
             reserved,
             execution,
-            ..
+            digest,
+            rule,
         } = admit(&self.settings.config, &usage, starter, &spec)?;
         let StartSpec {
             id,
@@ -167,14 +181,18 @@ impl Runner {
             change: 0,
         };
         self.enter(
-            Process::new(digest, info, account, made.live, made.failure),
+            Process {
+                digest,
+                rule,
+                ..Process::new(request, info, account, made.live, made.failure)
+            },
             reserved,
         );
         Ok(Started::UnderWay)
     }
 
     /// What is known of a start with this name.
-    fn known(&self, id: ProcessId, digest: u64) -> Result<Option<Started>, Refusal> {
+    fn known(&self, id: ProcessId, request: u64) -> Result<Option<Started>, Refusal> {
         if self.forgotten.contains(id) {
             return Err(Refusal::Forgotten);
         }
@@ -189,7 +207,7 @@ impl Runner {
                 Ok(None)
             };
         };
-        if known.digest != digest {
+        if known.request != request {
             return Err(Refusal::AlreadyExists);
         }
         Ok(Some(if known.visible() {

@@ -1,4 +1,5 @@
-//! `prn-tools`: what runs as a process's user beside its program, or after it.
+//! `prn-tools`: what runs as a process's user beside its program, or after it; and the writer of the
+//! audit, as a user of its own.
 //!
 //! The supervisor executes it by descriptor, so that it holds none of this code itself, under the
 //! name of the tool that it wants. What runs here can do no more than the process that it runs for
@@ -7,6 +8,7 @@
 #![warn(missing_debug_implementations)]
 #![cfg_attr(not(test), warn(clippy::too_many_lines))]
 
+mod audit;
 mod clean;
 mod watch;
 
@@ -23,6 +25,8 @@ fn main() -> ExitCode {
         clean::main()
     } else if is(tools::WATCHER) {
         watch::main()
+    } else if is(tools::AUDITOR) {
+        audit::main()
     } else {
         eprintln!("prn-tools is for prn-supervisor to start, not by itself");
         ExitCode::from(127)

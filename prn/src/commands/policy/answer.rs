@@ -89,5 +89,6 @@ fn spec(argv: Vec<CString>, least: Profile) -> Result<StartSpec, Invalid> {
             retention: Retention::default(),
         },
         variables: Vec::new(),
+        expect: None,
     })
 }

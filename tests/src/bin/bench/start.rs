@@ -141,7 +141,7 @@ fn report_others(bench: &Bench, series: &Series, summary: &mut Summary) {
 }
 
 /// What one start takes: until the program runs, and until its output has ended, in microseconds.
-async fn start(client: &Client, spec: &StartSpec) -> anyhow::Result<(ProcessId, [f64; 2])> {
+pub async fn start(client: &Client, spec: &StartSpec) -> anyhow::Result<(ProcessId, [f64; 2])> {
     let begun = Instant::now();
     let id = client.start(spec).await?.process.id;
     let started = begun.elapsed();

@@ -1,0 +1,217 @@
+//! Whether lines of an audit are those that were written: a pure function over their bytes.
+//!
+//! Each line holds the hash of the one before it. So the last line of all is the one that nothing
+//! vouches for.
+
+use std::fmt::Write;
+
+use ring::digest::{SHA256, digest};
+use serde::Deserialize;
+
+/// What the chain is made of. All else in a line only counts by its bytes.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Link {
+    /// Number of the line in its run, from 1. Lines that were lost have numbers too.
+    pub seq: u64,
+    /// Of the server's run.
+    pub epoch: String,
+    /// What happened.
+    pub event: String,
+    /// Lines before this one that could not be written.
+    #[serde(default)]
+    pub lost: u64,
+    /// Hash of the line before it.
+    pub prev: String,
+}
+
+/// What a look at all lines has found.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Lines in all.
+    pub lines: u64,
+    /// Runs of the server, and what is there of one whose beginning is not.
+    pub runs: u64,
+    /// Lines that could not be written, as the next ones say.
+    pub lost: u64,
+    /// It begins in the middle of a run: with the line of this number.
+    pub begins_at: Option<u64>,
+}
+
+/// Why a line cannot be what was written there.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// It is no line of an audit.
+    Malformed,
+    /// It has no end.
+    Unended,
+    /// The line before it was altered.
+    AlteredBefore,
+    /// These are missing before it.
+    Missing {
+        /// The first one's number.
+        first: u64,
+        /// And the last one's.
+        last: u64,
+    },
+    /// It does not come after the line before it.
+    OutOfOrder,
+    /// It is of another run, whose beginning is missing.
+    NoBeginning,
+}
+
+/// Follows the chain, line by line.
+#[derive(Debug, Default)]
+pub struct Chain {
+    report: Report,
+    last: Option<(Link, String)>,
+}
+
+impl Chain {
+    /// The next line, with its end.
+    ///
+    /// # Errors
+    /// It cannot be what was written there. Nothing after it is known to be good.
+    pub fn add(&mut self, line: &[u8]) -> Result<Link, Fault> {
+        let line = line.strip_suffix(b"\n").ok_or(Fault::Unended)?;
+        let link: Link = serde_json::from_slice(line).map_err(|_| Fault::Malformed)?;
+        self.check(&link)?;
+        self.report.lines += 1;
+        self.report.lost += link.lost;
+        self.last = Some((link.clone(), hash(line)));
+        Ok(link)
+    }
+
+    fn check(&mut self, link: &Link) -> Result<(), Fault> {
+        let begins = link.event == "run" && link.prev.bytes().all(|digit| digit == b'0');
+        // What was lost of a run's beginning is nobody's line.
+        if begins && link.seq == link.lost + 1 {
+            self.report.runs += 1;
+            return Ok(());
+        }
+        let Some((last, hash)) = &self.last else {
+            self.report.runs += 1;
+            self.report.begins_at = Some(link.seq);
+            return Ok(());
+        };
+        if link.epoch != last.epoch {
+            return Err(Fault::NoBeginning);
+        }
+        let expected = last.seq.saturating_add(link.lost).saturating_add(1);
+        if link.seq == expected && link.prev == *hash {
+            return Ok(());
+        }
+        Err(match link.seq.cmp(&expected) {
+            std::cmp::Ordering::Less => Fault::OutOfOrder,
+            std::cmp::Ordering::Equal => Fault::AlteredBefore,
+            std::cmp::Ordering::Greater => Fault::Missing {
+                first: last.seq.saturating_add(1),
+                last: link.seq.saturating_sub(link.lost.saturating_add(1)),
+            },
+        })
+    }
+
+    /// What was found, all lines being good.
+    pub fn finish(self) -> Report {
+        self.report
+    }
+}
+
+fn hash(line: &[u8]) -> String {
+    let mut text = String::with_capacity(64);
+    for byte in digest(&SHA256, line).as_ref() {
+        let _never = write!(text, "{byte:02x}");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// So many lines of a run, of which those with these numbers were lost.
+    fn run(epoch: &str, count: u64, is_lost: impl Fn(u64) -> bool) -> Vec<Vec<u8>> {
+        let mut lines = Vec::new();
+        let (mut prev, mut lost) = ("0".repeat(64), 0);
+        for seq in 1..=count {
+            if is_lost(seq) {
+                lost += 1;
+                continue;
+            }
+            let event = if seq == 1 { "run" } else { "stop" };
+            let told = match lost {
+                0 => String::new(),
+                lost => format!(",\"lost\":{lost}"),
+            };
+            let line = format!(
+                "{{\"seq\":{seq},\"at\":{seq},\"epoch\":\"{epoch}\",\"event\":\"{event}\",\
+                 \"verified\":{{\"outcome\":\"allowed\"}}{told},\"prev\":\"{prev}\"}}"
+            );
+            (prev, lost) = (hash(line.as_bytes()), 0);
+            lines.push(format!("{line}\n").into_bytes());
+        }
+        lines
+    }
+
+    fn check(lines: &[Vec<u8>]) -> Result<Report, Fault> {
+        let mut chain = Chain::default();
+        // As a file is read: a line ends where it ends.
+        for line in lines.concat().split_inclusive(|byte| *byte == b'\n') {
+            chain.add(line)?;
+        }
+        Ok(chain.finish())
+    }
+
+    #[test]
+    fn what_was_written_is_good_with_what_was_lost_and_over_several_runs() {
+        let lines = [
+            run("a", 9, |seq| seq == 4 || seq == 5),
+            run("b", 3, |_| false),
+        ]
+        .concat();
+        let report = Report {
+            lines: 10,
+            runs: 2,
+            lost: 2,
+            begins_at: None,
+        };
+        assert_eq!(check(&lines), Ok(report));
+        let rest = check(&lines[3..]).unwrap();
+        assert_eq!((rest.begins_at, rest.runs), (Some(6), 2));
+    }
+
+    #[test]
+    fn any_byte_that_is_altered_is_found_but_in_the_last_line() {
+        let lines = run("a", 6, |seq| seq == 3);
+        let last = lines.len() - 1;
+        for place in 0..last {
+            for byte in 0..lines[place].len() {
+                for flip in [1, 0x20, 0x80] {
+                    let mut altered = lines.clone();
+                    altered[place][byte] ^= flip;
+                    assert!(check(&altered).is_err(), "{place} {byte} {flip}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn lines_that_are_dropped_repeated_or_swapped_are_found() {
+        let lines = run("a", 7, |seq| seq == 3);
+        for place in 1..lines.len() - 1 {
+            let mut dropped = lines.clone();
+            dropped.remove(place);
+            let fault = check(&dropped).unwrap_err();
+            assert!(matches!(fault, Fault::Missing { .. }), "{place}: {fault:?}");
+            let mut repeated = lines.clone();
+            repeated.insert(place, lines[place].clone());
+            assert_eq!(check(&repeated), Err(Fault::OutOfOrder), "{place}");
+        }
+        for one in 0..lines.len() {
+            for other in one + 1..lines.len() {
+                let mut swapped = lines.clone();
+                swapped.swap(one, other);
+                assert!(check(&swapped).is_err(), "{one} {other}");
+            }
+        }
+    }
+}

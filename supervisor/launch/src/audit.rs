@@ -1,0 +1,150 @@
+//! Where the audit goes (`--audit`): opened here, while this process is still root, and handed on.
+
+use std::ffi::CString;
+use std::fmt;
+use std::fs::{self, DirBuilder, Permissions};
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use nix::fcntl::{OFlag, open};
+use nix::sys::socket::{SockType, getsockopt, sockopt};
+use nix::sys::stat::{Mode, fstat};
+use prn_ipc_protocol::config::AuditTarget;
+use serde::Deserialize;
+
+use crate::handover::HandoverError;
+
+/// User id of the program that writes it into a file, where there is no user `prn-audit`.
+pub const UID: u32 = 1_999_999_998;
+
+/// Where the audit goes.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub enum Target {
+    /// Nowhere.
+    Nowhere,
+    /// To a file, in a folder of its writer's.
+    File(PathBuf),
+    /// To a pipe or a socket that this process has inherited.
+    Descriptor(i32),
+}
+
+impl FromStr for Target {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once(':') {
+            None if text == "none" => Some(Self::Nowhere),
+            Some(("file", path)) if path.starts_with('/') => Some(Self::File(path.into())),
+            Some(("fd", number)) => number.parse().ok().map(Self::Descriptor),
+            None | Some(_) => None,
+        }
+        .ok_or_else(|| "not a place for the audit: write file:/PATH, fd:NUMBER or none".to_owned())
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nowhere => write!(f, "none"),
+            Self::File(path) => write!(f, "file:{}", path.display()),
+            Self::Descriptor(number) => write!(f, "fd:{number}"),
+        }
+    }
+}
+
+impl TryFrom<String> for Target {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+/// Opens the folder of a file, which is the writer's alone. One that is not there is made.
+pub fn folder(path: &Path, uid: u32) -> Result<(AuditTarget, OwnedFd), HandoverError> {
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
+        return refused(path, "it is no file's path");
+    };
+    let failed = |source| HandoverError::State {
+        path: folder.to_owned(),
+        source,
+    };
+    match DirBuilder::new().mode(0o700).create(folder) {
+        Ok(()) => {
+            chown(folder, Some(uid), Some(uid)).map_err(failed)?;
+            fs::set_permissions(folder, Permissions::from_mode(0o750)).map_err(failed)?;
+        }
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(failed(error)),
+    }
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let opened = open(folder, flags, Mode::empty()).map_err(|error| failed(error.into()))?;
+    let found = fs::metadata(format!("/proc/self/fd/{}", opened.as_raw_fd())).map_err(failed)?;
+    if found.uid() != uid || found.mode() & 0o022 != 0 {
+        return refused(
+            folder,
+            "the audit needs a folder that its writer owns (user prn-audit, else 1999999998) and nobody else can write: \
+             name one that is not there yet, or run chown and chmod go-w on it",
+        );
+    }
+    let name = CString::new(name.as_bytes()).unwrap_or_default();
+    Ok((AuditTarget::File { name, uid }, opened))
+}
+
+/// What somebody has passed, if its reader cannot hold this program up, nor cut a line in two.
+pub fn descriptor(number: i32, passed: Option<OwnedFd>) -> Result<OwnedFd, HandoverError> {
+    let shown = PathBuf::from(format!("fd:{number}"));
+    let Some(passed) = passed else {
+        return refused(&shown, "nothing was passed there");
+    };
+    let failed = |source| HandoverError::State {
+        path: shown.clone(),
+        source,
+    };
+    let kind = fstat(&passed)
+        .map_err(|error| failed(error.into()))?
+        .st_mode
+        & nix::libc::S_IFMT;
+    if kind == nix::libc::S_IFIFO {
+        // An open file description of its own, which does not block.
+        let own = format!("/proc/self/fd/{}", passed.as_raw_fd());
+        let flags = OFlag::O_WRONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+        return open(own.as_str(), flags, Mode::empty()).map_err(|error| failed(error.into()));
+    }
+    let is_whole = |kind| kind == SockType::Datagram || kind == SockType::SeqPacket;
+    if kind == nix::libc::S_IFSOCK && getsockopt(&passed, sockopt::SockType).is_ok_and(is_whole) {
+        return Ok(passed);
+    }
+    refused(
+        &shown,
+        "it has to be a pipe, or a socket that keeps messages apart: a regular file could block the server, and a stream \
+         cut lines (file:/PATH writes a file)",
+    )
+}
+
+fn refused<T>(path: &Path, why: &'static str) -> Result<T, HandoverError> {
+    Err(HandoverError::Unsafe {
+        path: path.to_owned(),
+        why,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_named_by_its_kind() {
+        assert_eq!("none".parse(), Ok(Target::Nowhere));
+        assert_eq!("file:/a/b:c".parse(), Ok(Target::File("/a/b:c".into())));
+        assert_eq!("fd:7".parse(), Ok(Target::Descriptor(7)));
+        for wrong in ["", "file:", "file:a", "fd:x", "journal", "/a"] {
+            assert!(wrong.parse::<Target>().is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,266 @@
+//! The audit: one line for each thing that this program has decided, to a descriptor that no
+//! frontend ever has. Runs in the supervisor, which never waits for it: a line that is not taken
+//! whole and at once is lost, and the next one says how many were.
+//!
+//! What the frontend says (who has asked) and what this program knows stand apart in each line.
+
+mod line;
+mod writer;
+
+use std::os::fd::OwnedFd;
+use std::time::Instant;
+
+use prn_ipc_protocol::message::{Ask, ProcessInfo, Refusal};
+use prn_ipc_protocol::types::{AccessName, Digest, Id, ProcessId, UnixMicros};
+
+use crate::log::write_whole_now;
+pub use line::Facts;
+use line::{Chain, Entry};
+pub use writer::Post;
+use writer::Writer;
+
+/// The audit of this run, if there is one.
+#[derive(Debug, Default)]
+pub struct Audit(Option<Sink>);
+
+/// Where its lines go.
+#[derive(Debug)]
+struct Sink {
+    chain: Chain,
+    to: OwnedFd,
+    /// Who writes them into a file.
+    writer: Option<Writer>,
+}
+
+/// What is asked for, as far as a line says it.
+#[derive(Debug)]
+pub struct Asked {
+    event: &'static str,
+    of: Option<String>,
+    facts: Facts,
+    /// A line says that it was allowed, and not only that it was refused.
+    is_told: bool,
+}
+
+/// What this program has found out of a start.
+#[derive(Debug, Clone, Copy)]
+pub struct StartFacts {
+    /// The digest of what was started.
+    pub digest: Digest,
+    /// The rule of the role that describes it.
+    pub rule: Option<u16>,
+    /// Its user id.
+    pub uid: u32,
+}
+
+impl Audit {
+    /// Lines go to this pipe or socket.
+    pub fn to_descriptor(epoch: Id, to: OwnedFd) -> Self {
+        Self::new(epoch, to, None)
+    }
+
+    /// Lines go to a file, which a program of its own writes.
+    ///
+    /// # Errors
+    /// As [`Writer::new`].
+    pub fn to_file(epoch: Id, post: Post) -> nix::Result<Self> {
+        let (writer, to) = Writer::new(post)?;
+        Ok(Self::new(epoch, to, Some(writer)))
+    }
+
+    fn new(epoch: Id, to: OwnedFd, writer: Option<Writer>) -> Self {
+        Self(Some(Sink {
+            chain: Chain::new(epoch),
+            to,
+            writer,
+        }))
+    }
+
+    /// Something happened that nobody has asked for.
+    pub fn note(&mut self, event: &'static str, facts: Facts) {
+        self.write(&Entry {
+            event,
+            of: None,
+            principal: None,
+            facts,
+        });
+    }
+
+    /// Something was asked for, and this is the answer. `start`: what a start has come to.
+    pub fn decided(
+        &mut self,
+        asked: Asked,
+        who: &AccessName,
+        refusal: Option<&Refusal>,
+        start: Option<StartFacts>,
+    ) {
+        if refusal.is_none() && !asked.is_told {
+            return;
+        }
+        let mut facts = match refusal {
+            None => asked.facts.text("outcome", "allowed"),
+            Some(refusal) => asked
+                .facts
+                .text("outcome", "refused")
+                .text("refusal", &format!("{refusal:?}")),
+        };
+        if let Some(start) = start {
+            facts = facts.text("digest", &start.digest.to_string());
+            facts = facts.number("uid", start.uid.into());
+            if let Some(rule) = start.rule {
+                facts = facts.number("rule", rule.into());
+            }
+        }
+        self.write(&Entry {
+            event: asked.event,
+            of: asked.of,
+            principal: Some(who),
+            facts,
+        });
+    }
+
+    /// A start that was allowed has failed.
+    pub fn start_failed(&mut self, id: ProcessId, refusal: &Refusal) {
+        let facts = Facts::default().text("refusal", &format!("{refusal:?}"));
+        self.of_process("start-failed", id, facts);
+    }
+
+    /// A process has ended, and all that it has started.
+    pub fn ended(&mut self, info: &ProcessInfo, digest: Digest) {
+        let mut facts = Facts::default().text("digest", &digest.to_string());
+        if let Some(exit) = info.main_exit {
+            facts = facts.text("cause", &format!("{:?}", exit.cause));
+            facts = facts.text("status", &format!("{:?}", exit.status));
+        }
+        if let Some(end) = &info.end {
+            facts = facts.number("stdout_bytes", end.output.stdout);
+            facts = facts.number("stderr_bytes", end.output.stderr);
+        }
+        self.of_process("end", info.id, facts);
+    }
+
+    fn of_process(&mut self, event: &'static str, id: ProcessId, facts: Facts) {
+        self.write(&Entry {
+            event,
+            of: Some(id.to_string()),
+            principal: None,
+            facts,
+        });
+    }
+
+    fn write(&mut self, entry: &Entry<'_>) {
+        let Some(sink) = &mut self.0 else { return };
+        let mut line = sink.chain.next(UnixMicros::now(), entry);
+        line.push('\n');
+        if write_whole_now(&sink.to, line.as_bytes()) {
+            line.pop();
+            sink.chain.written(&line);
+        } else {
+            sink.chain.lost();
+        }
+    }
+
+    /// When a writer is to be started.
+    pub fn writer_due(&self) -> Option<Instant> {
+        self.0.as_ref()?.writer.as_ref()?.due()
+    }
+
+    /// Starts it: what refers to it, to be watched.
+    pub fn start_writer(&mut self) -> Option<nix::Result<&OwnedFd>> {
+        Some(self.0.as_mut()?.writer.as_mut()?.start())
+    }
+
+    /// What refers to the writer, if that has ended.
+    pub fn reap_writer(&mut self) -> Option<OwnedFd> {
+        self.0.as_mut()?.writer.as_mut()?.reap()
+    }
+
+    /// No more lines come. What is left is written, or given up after a while.
+    pub fn finish(self) {
+        let Some(Sink { to, writer, .. }) = self.0 else {
+            return;
+        };
+        drop(to);
+        if let Some(writer) = writer {
+            writer.finish();
+        }
+    }
+}
+
+impl Asked {
+    /// Before it is answered, which takes it.
+    pub fn of(ask: &Ask) -> Self {
+        let process = |event, id: &ProcessId| Self::new(event, Some(id.to_string()));
+        match ask {
+            Ask::Start(spec) => process("start", &spec.id).with_argv(spec.process.argv.as_slice()),
+            Ask::TryStart(spec) => {
+                process("try-start", &spec.id).with_argv(spec.process.argv.as_slice())
+            }
+            Ask::Stop(id, how) => process("stop", id).with("how", &format!("{how:?}")),
+            Ask::Subscribe(id) => process("output", id),
+            Ask::LendInput(id) => process("input", id),
+            Ask::EndInput(id) => process("end-input", id),
+            Ask::ResizeTerminal(id, _) => process("resize", id),
+            Ask::Signal(id, signal, whom) => {
+                process("signal", id).with("signal", &format!("{} {whom:?}", signal.number()))
+            }
+            Ask::Update(id, update) => process("update", id).with("change", &format!("{update:?}")),
+            Ask::Remove(id) => process("remove", id),
+            Ask::Forget(id) => process("forget", id),
+            // Readings, as lists and statuses are, which are not asked for here at all.
+            Ask::Usage { id, .. } => Self {
+                is_told: false,
+                ..process("usage", id)
+            },
+            Ask::Receipt(id) => Self {
+                is_told: false,
+                ..process("receipt", id)
+            },
+            Ask::CreateWorkspace(spec) => {
+                Self::new("create-workspace", Some(spec.name.to_string()))
+            }
+            Ask::RemoveWorkspace(name, _) => Self::new("remove-workspace", Some(name.to_string())),
+        }
+    }
+
+    fn new(event: &'static str, of: Option<String>) -> Self {
+        Self {
+            event,
+            of,
+            facts: Facts::default(),
+            is_told: true,
+        }
+    }
+
+    fn with(mut self, key: &str, text: &str) -> Self {
+        self.facts = self.facts.text(key, text);
+        self
+    }
+
+    fn with_argv(mut self, argv: &[std::ffi::CString]) -> Self {
+        let words = argv.iter().map(|word| word.as_bytes());
+        self.facts = self.facts.words("argv", words);
+        self
+    }
+
+    /// The process that it would start.
+    pub fn starts(ask: &Ask) -> Option<ProcessId> {
+        match ask {
+            Ask::Start(spec) => Some(spec.id),
+            Ask::TryStart(_)
+            | Ask::Stop(..)
+            | Ask::Subscribe(_)
+            | Ask::LendInput(_)
+            | Ask::EndInput(_)
+            | Ask::ResizeTerminal(..)
+            | Ask::Signal(..)
+            | Ask::Update(..)
+            | Ask::Remove(_)
+            | Ask::Forget(_)
+            | Ask::Usage { .. }
+            | Ask::Receipt(_)
+            | Ask::CreateWorkspace(_)
+            | Ask::RemoveWorkspace(..) => None,
+        }
+    }
+}

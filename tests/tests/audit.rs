@@ -1,0 +1,404 @@
+//! The audit: each decision is a line that nobody else could have written, none is altered or missing
+//! without a trace, and whoever does not take lines holds nobody up.
+
+use std::fs::{self, OpenOptions};
+use std::io::Read;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use nix::libc;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, mkfifo};
+use prn_ipc_protocol::message::{Ask, Refusal, Reply, Request, RequestId, StopHow};
+use prn_ipc_protocol::types::ProcessId;
+use prn_tests::hostile_frontend::{Answer, HostileFrontend, Mode, Order, call, encoded, replaced};
+use prn_tests::server::{Options, Server};
+use prn_tests::{procfs, wait_for};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// A folder in which the server makes the audit's.
+struct Place(TempDir);
+
+impl Place {
+    fn new() -> Self {
+        Self(tempfile::tempdir_in("/var/lib").unwrap())
+    }
+
+    fn folder(&self) -> PathBuf {
+        self.0.path().join("log")
+    }
+
+    fn file(&self) -> PathBuf {
+        self.folder().join("audit.jsonl")
+    }
+
+    fn options(&self) -> Options {
+        let target = format!("file:{}", self.file().display());
+        Options {
+            arguments: vec!["--audit".to_owned(), target],
+            ..Options::default()
+        }
+    }
+
+    /// All lines, once one of them is so.
+    fn until(&self, what: &str, is_wanted: impl Fn(&Value) -> bool) -> Vec<Value> {
+        let mut all = Vec::new();
+        wait_for(what, || {
+            all = lines(&fs::read(self.file()).unwrap_or_default());
+            all.iter().any(&is_wanted)
+        });
+        all
+    }
+}
+
+/// The whole lines of a file.
+fn lines(bytes: &[u8]) -> Vec<Value> {
+    let whole = bytes.split_inclusive(|byte| *byte == b'\n');
+    let whole = whole.filter(|line| line.ends_with(b"\n"));
+    whole
+        .map(|line| serde_json::from_slice(line).unwrap())
+        .collect()
+}
+
+fn verify(server: &Server, files: &[&Path]) -> (bool, String) {
+    let files = files.iter().map(|file| file.to_str().unwrap());
+    let words: Vec<_> = ["audit", "verify"].into_iter().chain(files).collect();
+    let output = server.run(&words);
+    let said = [output.stdout, output.stderr].concat();
+    (output.status.success(), String::from_utf8(said).unwrap())
+}
+
+/// All numbers from 1 on are there, or are said to be lost.
+fn counted(all: &[Value]) -> (u64, u64) {
+    let number = |line: &Value, key| line[key].as_u64().unwrap_or(0);
+    let mut next = 1;
+    for line in all {
+        next += number(line, "lost");
+        assert_eq!(number(line, "seq"), next, "{line}");
+        next += 1;
+    }
+    let lost = all.iter().map(|line| number(line, "lost")).sum();
+    (next - 1, lost)
+}
+
+fn unknown(number: u64) -> ProcessId {
+    ProcessId::from_bytes(u128::from(number).to_be_bytes())
+}
+
+/// Asks for something that is refused, so often.
+fn decide(hostile: &mut HostileFrontend, times: u64) {
+    for number in 0..times {
+        let (reply, _) = hostile.ask(Ask::Stop(unknown(number), StopHow::Kill));
+        assert_eq!(reply, Reply::Refused(Refusal::UnknownProcess));
+    }
+}
+
+fn writer(server: &Server) -> Option<i32> {
+    let children = procfs::children(server.supervisor());
+    let is_writer = |pid: &i32| {
+        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        line.starts_with(b"prn-audit\0")
+    };
+    children.into_iter().find(is_writer)
+}
+
+#[test]
+fn each_decision_is_a_line_with_what_was_said_and_what_is_known_apart() {
+    let place = Place::new();
+    let mut server = Server::with(place.options());
+    let dry = server.ok(&["start", "--dry-run", "-o", "json", "--", "sleep", "1000"]);
+    let dry: Value = serde_json::from_str(&dry).unwrap();
+    let id = server.start_process(&[], &["sleep", "1000"]);
+    server.ok(&["stop", &id]);
+    server.run(&["start", "--", "/no/such/program"]);
+    place.until("the failed start", |line| line["event"] == "start-failed");
+    server.stop();
+    let all = place.until("the end", |line| line["event"] == "over");
+    assert_eq!(all[0]["event"], "run");
+    let of = |event: &str| {
+        let mut found = all.iter().filter(|line| line["event"] == event);
+        found.find(|line| line["id"] == *id).unwrap()
+    };
+    let start = of("start");
+    assert_eq!(start["asserted"]["principal"], "client");
+    assert_eq!(start["verified"]["outcome"], "allowed");
+    assert_eq!(start["verified"]["digest"], dry["start"]["digest"]);
+    assert_eq!(start["verified"]["argv"][1], "1000");
+    assert!(start["verified"]["uid"].as_u64().unwrap() >= u64::from(server.first_uid()));
+    assert_eq!(of("stop")["verified"]["outcome"], "allowed");
+    assert_eq!(of("end")["verified"]["cause"], "StoppedOnRequest");
+    assert!(of("end").get("asserted").is_none());
+    let (is_good, said) = verify(&server, &[&place.file()]);
+    assert!(is_good && said.contains("by the server: 0"), "{said}");
+    let file = place.file();
+    let file = file.to_str().unwrap();
+    let shown = server.ok(&["audit", "show", "--id", &id[..8], "--who", "client", file]);
+    assert!(
+        shown.contains("start") && !shown.contains("over"),
+        "{shown}"
+    );
+    let none = server.ok(&["audit", "show", "--since", "2100-01-01T00:00:00Z", file]);
+    assert!(!none.contains("client"), "{none}");
+    let json = server.ok(&["audit", "show", "-o", "json", file]);
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["lines"].as_array().unwrap().len(), all.len());
+}
+
+#[test]
+fn neither_standard_error_nor_words_nor_names_forge_a_line() {
+    let place = Place::new();
+    let mut hostile = HostileFrontend::with(place.options());
+    let forged = "{\"seq\":2,\"at\":1,\"epoch\":\"x\",\"event\":\"forged\",\"prev\":\"\"}\n";
+    let write = call(libc::SYS_write, &[2, 0, forged.len().try_into().unwrap()]);
+    let written = hostile.call(write.bytes(1, forged.as_bytes()));
+    assert_eq!(written, i64::try_from(forged.len()).unwrap());
+    let word = format!("x\"]}},\r\n{forged}\x1b[2J\u{202e}");
+    let id = hostile.start_process(&["/bin/true", &word]);
+    // A name of a principal with a quote does not decode: it costs the frontend its life.
+    hostile.fault("not a valid message", Mode::Ready, |hostile| {
+        let request = Request::Ask(
+            RequestId(hostile.next_request()),
+            "clie".to_owned().try_into().unwrap(),
+            Ask::Remove(unknown(1)),
+        );
+        hostile.send(&replaced(&encoded(&request), b"clie", b"c\"\n}"));
+    });
+    hostile.principal = "root".to_owned().try_into().unwrap();
+    let (reply, _) = hostile.ask(Ask::Remove(id));
+    assert!(
+        matches!(reply, Reply::Refused(Refusal::Denied(_))),
+        "{reply:?}"
+    );
+    let all = place.until("the refusal", |line| line["event"] == "remove");
+    assert!(all.iter().all(|line| line["event"] != "forged"));
+    let start = all.iter().find(|line| line["event"] == "start").unwrap();
+    assert_eq!(start["verified"]["argv"][1], word.as_str());
+    assert!(all.iter().any(|line| line["event"] == "frontend-killed"));
+    let removed = all.iter().find(|line| line["event"] == "remove").unwrap();
+    assert_eq!(removed["asserted"]["principal"], "root", "as it was said");
+    assert_eq!(removed["verified"]["outcome"], "refused");
+    let (is_good, said) = verify(&hostile.server, &[&place.file()]);
+    assert!(is_good, "{said}");
+    let raw = fs::read(place.file()).unwrap();
+    assert!(
+        raw.iter()
+            .all(|byte| *byte == b'\n' || (b' '..=b'~').contains(byte))
+    );
+}
+
+#[test]
+fn a_frontend_that_its_filter_has_killed_stands_in_it() {
+    let place = Place::new();
+    let server = Server::with(place.options());
+    kill(Pid::from_raw(server.frontend()), Signal::SIGSYS).unwrap();
+    let ended = |line: &Value| {
+        let how = line["verified"]["how"].as_str().unwrap_or_default();
+        line["event"] == "frontend-ended" && how.contains("SIGSYS")
+    };
+    place.until("the frontend's end", ended);
+}
+
+#[test]
+fn a_line_that_is_altered_dropped_or_swapped_is_named() {
+    let place = Place::new();
+    let mut hostile = HostileFrontend::with(place.options());
+    decide(&mut hostile, 5);
+    let last = |line: &Value| line["seq"] == 6;
+    place.until("all lines", last);
+    let text = fs::read_to_string(place.file()).unwrap();
+    let good: Vec<&str> = text.lines().collect();
+    let copy = place.0.path().join("copy");
+    let verdict = |lines: &[&str]| {
+        fs::write(&copy, lines.join("\n") + "\n").unwrap();
+        verify(&hostile.server, &[&copy])
+    };
+    assert!(verdict(&good).0);
+    let file = place.file();
+    let said = hostile
+        .server
+        .ok(&["audit", "verify", file.to_str().unwrap()]);
+    assert!(said.contains("6 lines, of 1 run"), "{said}");
+    let altered = good[2].replace("refused", "allowed");
+    let mut lines = good.clone();
+    lines[2] = &altered;
+    let (is_good, said) = verdict(&lines);
+    assert!(
+        !is_good && said.contains("copy:4: the line before it was altered"),
+        "{said}"
+    );
+    let mut lines = good.clone();
+    lines.remove(3);
+    let (is_good, said) = verdict(&lines);
+    assert!(
+        !is_good && said.contains("copy:4: line 4 of its run is missing"),
+        "{said}"
+    );
+    let mut lines = good.clone();
+    lines.swap(2, 3);
+    let (is_good, said) = verdict(&lines);
+    assert!(
+        !is_good && said.contains("copy:3: line 3 of its run is missing"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_writer_that_is_killed_and_a_file_that_is_renamed_cost_no_line() {
+    let place = Place::new();
+    let mut hostile = HostileFrontend::with(place.options());
+    let mut files = Vec::new();
+    for round in 0..3 {
+        decide(&mut hostile, 500);
+        let old = place.folder().join(format!("audit.jsonl.{round}"));
+        wait_for("a file", || place.file().exists());
+        fs::rename(place.file(), &old).unwrap();
+        files.push(old);
+        decide(&mut hostile, 500);
+        let pid = writer(&hostile.server).unwrap();
+        kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
+        decide(&mut hostile, 500);
+        wait_for("another writer", || {
+            writer(&hostile.server).is_some_and(|other| other != pid)
+        });
+    }
+    place.until("the last line", |line| line["seq"] == 4501);
+    files.push(place.file());
+    let files: Vec<&Path> = files.iter().map(PathBuf::as_path).collect();
+    let (is_good, said) = verify(&hostile.server, &files);
+    assert!(is_good, "{said}");
+    assert!(
+        said.contains("4501 lines, of 1 run") && said.contains("by the server: 0"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_writer_that_hangs_is_not_in_the_way_of_the_next_server() {
+    let place = Place::new();
+    let mut server = Server::with(place.options());
+    place.until("the first line", |line| line["event"] == "run");
+    let pid = writer(&server).unwrap();
+    kill(Pid::from_raw(pid), Signal::SIGSTOP).unwrap();
+    server.kill_and_start_again();
+    assert!(!procfs::alive(pid));
+    let runs = |line: &Value| line["event"] == "start";
+    server.start_process(&[], &["sleep", "1000"]);
+    let all = place.until("a start", runs);
+    let runs = all.iter().filter(|line| line["event"] == "run");
+    assert_eq!(runs.count(), 2);
+    let (is_good, said) = verify(&server, &[&place.file()]);
+    assert!(is_good && said.contains("of 2 runs"), "{said}");
+}
+
+#[test]
+fn what_a_full_disk_does_not_take_is_counted_and_nothing_stands_still() {
+    let place = Place::new();
+    let folder = place.folder();
+    fs::create_dir(&folder).unwrap();
+    let mount = Command::new("mount")
+        .args([
+            "-t",
+            "tmpfs",
+            "-o",
+            "size=64k,mode=0750,uid=1999999998",
+            "tmpfs",
+        ])
+        .arg(&folder)
+        .status();
+    assert!(mount.unwrap().success());
+    let mut hostile = HostileFrontend::with(place.options());
+    // More than the disk and the pipe hold together.
+    decide(&mut hostile, 8000);
+    let old = fs::read(place.file()).unwrap();
+    fs::remove_file(place.file()).unwrap();
+    let grown = Command::new("mount")
+        .args(["-o", "remount,size=64m"])
+        .arg(&folder)
+        .status();
+    assert!(grown.unwrap().success());
+    // It is tried again by itself; then there is room for a line that says how many were lost.
+    wait_for("room for a line", || {
+        decide(&mut hostile, 1);
+        let new = fs::read(place.file()).unwrap_or_default();
+        lines(&[old.as_slice(), &new].concat())
+            .iter()
+            .any(|line| line["lost"].is_u64())
+    });
+    let all = lines(&[old, fs::read(place.file()).unwrap()].concat());
+    let (made, lost) = counted(&all);
+    assert!(lost > 0 && made > 8000, "{made} {lost}");
+    drop(hostile);
+    let unmounted = Command::new("umount").arg(&folder).status();
+    assert!(unmounted.unwrap().success());
+}
+
+#[test]
+fn a_reader_that_stalls_holds_nobody_up_and_ten_thousand_decisions_are_all_accounted_for() {
+    let place = Place::new();
+    let fifo = place.0.path().join("fifo");
+    mkfifo(
+        &fifo,
+        nix::sys::stat::Mode::S_IRUSR | nix::sys::stat::Mode::S_IWUSR,
+    )
+    .unwrap();
+    let mut reader = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK)
+        .open(&fifo)
+        .unwrap();
+    let passing = format!("exec 9>'{}'; exec \"$@\"", fifo.display());
+    let mut hostile = HostileFrontend::with(Options {
+        arguments: vec!["--audit".to_owned(), "fd:9".to_owned()],
+        wrapper: ["sh", "-c", &passing, "sh"].map(str::to_owned).into(),
+        ..Options::default()
+    });
+    decide(&mut hostile, 10_000);
+    let mut bytes = Vec::new();
+    let mut read = |bytes: &mut Vec<u8>| {
+        let mut piece = [0; 65536];
+        while let Ok(length @ 1..) = reader.read(&mut piece) {
+            bytes.extend_from_slice(&piece[..length]);
+        }
+    };
+    read(&mut bytes);
+    decide(&mut hostile, 1);
+    wait_for("the next line", || {
+        read(&mut bytes);
+        lines(&bytes).last().unwrap()["seq"] == 10_002
+    });
+    let all = lines(&bytes);
+    let (made, lost) = counted(&all);
+    assert_eq!(made, 10_002);
+    assert_eq!(u64::try_from(all.len()).unwrap() + lost, made);
+    assert!(lost > 0);
+    assert!(hostile.is_alive());
+    assert_eq!(hostile.order(&Order::Flooded), Answer::Count(0));
+}
+
+#[test]
+fn a_place_that_could_hold_the_server_up_or_is_open_to_others_is_refused() {
+    let place = Place::new();
+    fs::create_dir(place.folder()).unwrap();
+    fs::set_permissions(place.folder(), fs::Permissions::from_mode(0o755)).unwrap();
+    let refused = |options| Server::try_with(options).unwrap_err().log;
+    let log = refused(place.options());
+    assert!(log.contains("a folder that its writer owns"), "{log}");
+    let regular = place.0.path().join("regular");
+    let passing = format!("exec 9>'{}'; exec \"$@\"", regular.display());
+    let log = refused(Options {
+        arguments: vec!["--audit".to_owned(), "fd:9".to_owned()],
+        wrapper: ["sh", "-c", &passing, "sh"].map(str::to_owned).into(),
+        ..Options::default()
+    });
+    assert!(
+        log.contains("a regular file could block the server"),
+        "{log}"
+    );
+    let log = refused(Options {
+        arguments: vec!["--audit".to_owned(), "fd:77".to_owned()],
+        ..Options::default()
+    });
+    assert!(log.contains("nothing was passed there"), "{log}");
+}
