@@ -166,10 +166,7 @@ pub fn resolve(options: &Options, host: &Host) -> Result<Plan, PlanError> {
             uid_count: processes,
             scarce,
             finished_max,
-            finished_age: options
-                .max_finished_age
-                .map(|age| time("max-finished-age", Some(age)))
-                .transpose()?,
+            finished_age: finished_age(options)?,
             limit_ceilings: limits.ceilings,
             output: [(OutputStore::Memory, output.limits)]
                 .into_iter()
@@ -195,6 +192,13 @@ pub fn resolve(options: &Options, host: &Host) -> Result<Plan, PlanError> {
             ..frontend
         },
     })
+}
+
+/// For how long finished processes are remembered, if not for as long as there is room.
+fn finished_age(options: &Options) -> Result<Option<Millis>, PlanError> {
+    let age = options.max_finished_age;
+    age.map(|age| time("max-finished-age", Some(age)))
+        .transpose()
 }
 
 /// What the frontend alone is concerned with.
