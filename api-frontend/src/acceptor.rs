@@ -17,6 +17,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use prn_api_frontend::log;
 use prn_ipc_protocol::config;
 use prn_ipc_protocol::types::Millis;
+use prn_proto::credentials::now;
 use prn_proto::tls::{ALPN, Fingerprint, Known, Refusal};
 use rustls::ServerConfig;
 use rustls::pki_types::CertificateDer;
@@ -362,11 +363,14 @@ impl Shared {
     }
 
     async fn serve(&self, stream: TlsStream<TcpStream>) -> Result<(), Rejected> {
+        let shown = stream.get_ref().1.peer_certificates().unwrap_or_default();
         let certificate = certificate(&stream);
         let fingerprint = Fingerprint::of(&certificate);
         let unknown = |refusal| Rejected::NotKnown(fingerprint, refusal);
         // By the function that the handshake has asked as well.
-        let recognised = self.known.recognise(&certificate).map_err(unknown)?;
+        let others = shown.get(1..).unwrap_or_default();
+        let recognised = self.known.recognise(&certificate, others, now());
+        let recognised = recognised.map_err(unknown)?;
         let Some(certified) = self.clients.at(recognised) else {
             return Err(unknown(Refusal::Unknown));
         };

@@ -45,6 +45,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use prn_api_frontend::{confine, log, sandbox};
+use prn_ipc_protocol::control::LEAVE_TIME;
 use prn_ipc_protocol::{config, fds};
 use prn_proto::tls::{
     self, AuthorityCertificate, Certificate, Key, KeyKinds, Known, Own, Peer, RevocationList,
@@ -65,9 +66,6 @@ use service::Service;
 
 /// What streams get to send their last frames when the supervisor has closed the channel.
 const FLUSH_TIME: Duration = Duration::from_secs(1);
-
-/// What calls get to end when another frontend takes this one's place. Those who come meanwhile wait.
-const LEAVE_TIME: Duration = Duration::from_millis(500);
 
 /// Why the frontend ended.
 #[derive(Debug, thiserror::Error)]

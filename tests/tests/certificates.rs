@@ -839,11 +839,54 @@ fn grpcio_and_node_take_part_with_p_256_keys() {
 }
 
 #[test]
+fn a_connection_ends_with_the_list_that_let_its_client_in() {
+    let made = hierarchy(Authorities::ed25519());
+    let good = made.leaf(client("good", "URI:spiffe://prod/ci"), &["middle"]);
+    let mut date = Command::new("date");
+    let end = ok(&date
+        .args(["-u", "-d", "+8 seconds", "+%Y%m%d%H%M%SZ"])
+        .output()
+        .unwrap());
+    let middle = made.list("middle", &["-crl_nextupdate", end.trim()]);
+    let root = made.list("root", &[]);
+    let lists = format!(
+        "client-crl = ['{}', '{}']",
+        middle.display(),
+        root.display()
+    );
+    let server = configured(made.folder(), &named(&made, &lists));
+    let started = server.prn_as(&good, &["start", "--", "sleep", "1000"]);
+    let id = ok(&{ started }.output().unwrap());
+    let mut follower = server.prn_as(&good, &["logs", "-f", id.trim()]);
+    let output = follower.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success(), "{said}");
+    refused(
+        &server,
+        &good,
+        "the revocation list of its issuer has expired",
+    );
+}
+
+#[test]
+fn a_stranger_cannot_have_more_signatures_checked_than_a_chain_has() {
+    let made = hierarchy(Authorities::ed25519());
+    let long = made.leaf(client("long", "URI:spiffe://prod/ci"), &["middle"; 7]);
+    let server = configured(made.folder(), &named(&made, ""));
+    refused(
+        &server,
+        &long,
+        "more certificates have come than a chain has",
+    );
+}
+
+#[test]
 fn what_is_wrong_with_clients_and_authorities_is_said_where_it_stands() {
     let made = hierarchy(Authorities::ed25519());
     let at = made.folder();
     let one = Identity::keygen(at, "one", &[]);
     let key = fingerprints(&one)[0];
+    fs::copy(made.list("middle", &[]), at.join("newer.crl")).unwrap();
     let role = "role = 'admin'\n";
     let said = |text: &str| {
         fs::write(at.join("bad.toml"), text).unwrap();
@@ -899,6 +942,12 @@ fn what_is_wrong_with_clients_and_authorities_is_said_where_it_stands() {
         (
             format!("client-ca = ['one.pem']\n[[client]]\nname = 'a'\nsan = 'dns:a'\n{role}"),
             "it is no certificate authority's",
+        ),
+        (
+            format!(
+                "{ca}client-crl = ['middle.crl', 'newer.crl']\n[[client]]\nname = 'a'\nsan = 'dns:a'\n{role}"
+            ),
+            "newer.crl and middle.crl are of one issuer: give the newest one alone",
         ),
         (
             format!("{ca}client-crl = ['one.pem']\n[[client]]\nname = 'a'\nsan = 'dns:a'\n{role}"),

@@ -11,6 +11,7 @@ use rustls::RootCertStore;
 use rustls::pki_types::pem::SectionKind;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
 use webpki::OwnedCertRevocationList;
+use x509_parser::asn1_rs::{Oid, oid};
 use x509_parser::prelude::{FromDer, X509Certificate, X509Version};
 use x509_parser::revocation_list::CertificateRevocationList;
 
@@ -86,6 +87,11 @@ impl AuthorityCertificate {
         self.validity.check(now)
     }
 
+    /// Until when it is valid, since the Unix epoch.
+    pub(super) fn not_after(&self) -> Option<Duration> {
+        self.validity.end()
+    }
+
     /// Whether it allows so many authorities between it and a peer: those that the peer has shown, but for
     /// itself. webpki asks that of those alone, and not of the one that it starts at.
     pub(super) fn allows(&self, shown: &[CertificateDer<'_>]) -> bool {
@@ -117,7 +123,14 @@ impl fmt::Debug for AuthorityCertificate {
 pub struct RevocationList {
     der: Vec<u8>,
     next: Duration,
+    /// Its issuer's name (DER).
+    issuer: Vec<u8>,
+    /// What tells keys of that name apart (RFC 5280, section 5.2.1).
+    key_id: Option<Vec<u8>>,
 }
+
+/// id-ce-authorityKeyIdentifier (RFC 5280, section 4.2.1.1).
+const KEY_ID: Oid<'static> = oid!(2.5.29.35);
 
 impl RevocationList {
     /// From PEM text that holds exactly one list.
@@ -137,7 +150,23 @@ impl RevocationList {
             return Err(TlsError::MalformedList);
         }
         let next = Duration::from_secs(u64::try_from(next.timestamp()).unwrap_or(0));
-        Ok(Self { der, next })
+        let issuer = parsed.issuer().as_raw().to_vec();
+        let mut extensions = parsed.extensions().iter();
+        let key_id = extensions.find(|extension| extension.oid == KEY_ID);
+        let key_id = key_id.map(|extension| extension.value.to_vec());
+        Ok(Self {
+            der,
+            next,
+            issuer,
+            key_id,
+        })
+    }
+
+    /// Whether it may be of the same issuer: webpki looks into one list of an issuer, the first one.
+    pub fn is_beside(&self, other: &Self) -> bool {
+        let are_told_apart =
+            matches!((&self.key_id, &other.key_id), (Some(own), Some(other)) if own != other);
+        self.issuer == other.issuer && !are_told_apart
     }
 
     /// Its DER.

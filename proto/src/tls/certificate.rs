@@ -114,8 +114,7 @@ impl Certificate {
 
     /// Until when it is valid, since the Unix epoch. `None` if that lies before it, or is no time.
     pub fn not_after(&self) -> Option<Duration> {
-        let end = u64::try_from(self.validity.not_after.timestamp()).ok()?;
-        Some(Duration::from_secs(end))
+        self.validity.end()
     }
 
     /// How long it is valid from `now` (since the Unix epoch) on. `None` if it no longer is.
@@ -141,6 +140,12 @@ impl Validity {
             not_before: validity.not_before,
             not_after: validity.not_after,
         }
+    }
+
+    /// Its last instant, since the Unix epoch. `None` if that lies before it, or is no time.
+    pub fn end(&self) -> Option<Duration> {
+        let end = u64::try_from(self.not_after.timestamp()).ok()?;
+        Some(Duration::from_secs(end))
     }
 
     /// Where a time since the Unix epoch lies that is outside of it.

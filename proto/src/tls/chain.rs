@@ -21,7 +21,7 @@ use super::provider::provider_for;
 /// An authority, and what checks chains up to it.
 #[derive(Debug)]
 pub(super) struct Chain<V: ?Sized> {
-    authority: AuthorityCertificate,
+    pub(super) authority: AuthorityCertificate,
     verifier: Arc<V>,
 }
 

@@ -25,7 +25,7 @@ use rustls::{
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::authority::{AuthorityCertificate, RevocationList};
-use super::certificate::Certificate;
+use super::certificate::{Certificate, Validity};
 use super::chain::{self, Chain};
 use super::error::TlsError;
 use super::fingerprint::KeyFingerprint;
@@ -158,8 +158,13 @@ pub struct Recognised {
 pub struct Known {
     peers: Vec<Peer>,
     authorities: Vec<Chain<dyn ClientCertVerifier>>,
+    /// When lists of what is revoked are to be followed by others.
+    lists_end: Vec<Duration>,
     kinds: KeyKinds,
 }
+
+/// Most certificates beside a client's own: as long as chains may be (webpki, "path depth").
+const OTHERS_MAX: usize = 6;
 
 impl Known {
     /// Those clients.
@@ -182,27 +187,46 @@ impl Known {
                 &clients.revocations,
                 clients.kinds,
             )?,
+            lists_end: (clients.revocations.iter())
+                .map(RevocationList::next_update)
+                .collect(),
             peers: clients.peers,
             kinds: clients.kinds,
         })
     }
 
     /// Which client has shown this certificate: decided of each connection here, and nowhere else.
-    /// Whether it may be taken for what it says is checked before, in the handshake.
+    /// Whether it may be taken for what it says is checked before, in the handshake. `others` have come
+    /// with it.
     ///
     /// # Errors
     /// It is nobody's.
-    pub fn recognise(&self, shown: &CertificateDer<'_>) -> Result<Recognised, Refusal> {
-        let (peer, certificate) = match pinned(&self.peers, shown) {
-            Some((peer, certificate)) => (peer, certificate?),
+    pub fn recognise(
+        &self,
+        shown: &CertificateDer<'_>,
+        others: &[CertificateDer<'_>],
+        now: Duration,
+    ) -> Result<Recognised, Refusal> {
+        let (peer, certificate, end) = match pinned(&self.peers, shown) {
+            Some((peer, certificate)) => (peer, certificate?, None),
             None if self.authorities.is_empty() => return Err(Refusal::Unknown),
-            None => (self.named(shown)?, usable(shown)?),
+            None => (self.named(shown)?, usable(shown)?, self.end(others, now)),
         };
         self.check_kind(&certificate)?;
         Ok(Recognised {
             peer,
-            not_after: certificate.not_after(),
+            not_after: certificate.not_after().into_iter().chain(end).min(),
         })
+    }
+
+    /// When the first of those ends that stand for a certificate: others that have come with it, an
+    /// authority, a list of what is revoked. Who is let in by others comes back.
+    fn end(&self, others: &[CertificateDer<'_>], now: Duration) -> Option<Duration> {
+        let authorities = self.authorities.iter();
+        let ends = authorities.filter_map(|chain| chain.authority.not_after());
+        let ends = ends.chain(others.iter().filter_map(end_of));
+        let ends = ends.chain(self.lists_end.iter().copied());
+        ends.filter(|end| *end > now).min()
     }
 
     /// Whose names these are: each name is of the peer whose rule is most exact about it.
@@ -244,11 +268,15 @@ impl Known {
                 return Err(CertificateError::UnknownIssuer.into());
             }
             None if self.authorities.is_empty() => return Err(Refusal::Unknown.into()),
+            // For strangers, whose signatures cost time.
+            None if others.len() > OTHERS_MAX => {
+                return Err(Refusal::Chain("more certificates have come than a chain has").into());
+            }
             None => chain::check(&self.authorities, others, now, |authority| {
                 authority.verify_client_cert(shown, others, now).map(drop)
             })?,
         }
-        self.recognise(shown)?;
+        self.recognise(shown, others, Duration::from_secs(now.as_secs()))?;
         Ok(())
     }
 }
@@ -321,6 +349,12 @@ fn pinned(
         let number = peers.iter().position(has_key)?;
         Some((number, usable(shown)))
     })
+}
+
+/// When one ends, if it can be read.
+fn end_of(certificate: &CertificateDer<'_>) -> Option<Duration> {
+    let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
+    Validity::of(&parsed).end()
 }
 
 fn usable(shown: &CertificateDer<'_>) -> Result<Certificate, Refusal> {

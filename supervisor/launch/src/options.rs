@@ -66,6 +66,13 @@ pub enum OptionsError {
     /// A list is refused.
     #[error("the revocation list {} is refused", .0.display())]
     List(PathBuf, #[source] TlsError),
+    /// Two lists, of which one would not be looked into.
+    #[error(
+        "the revocation lists {} and {} are of one issuer: give the newest one alone",
+        .0.display(),
+        .1.display()
+    )]
+    SecondList(PathBuf, PathBuf),
     /// Lists of nobody.
     #[error("--client-crl is of the authorities of --client-ca, and there is none")]
     NoAuthorities,

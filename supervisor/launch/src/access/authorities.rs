@@ -47,6 +47,10 @@ pub(super) fn add(access: &mut Access, reading: &Reading<'_>) -> Result<(), Serv
                 ),
             }));
         }
+        let mut earlier = access.revocations.iter().zip(&options.client_crl);
+        if let Some((_, other)) = earlier.find(|(other, _)| other.is_beside(&list)) {
+            return Err(OptionsError::SecondList(path.clone(), other.clone()).into());
+        }
         access.revocations.push(list);
     }
     Ok(())
