@@ -4,9 +4,28 @@
 //! Linked by the supervisor and by `prn server …`. Who asks is root, and could end the supervisor as
 //! well; what it sends is still decoded, measured and refused as that of any peer.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use crate::channel::Channel;
+
+/// What calls get to end in a frontend that another one replaces. Those who come meanwhile wait.
+pub const LEAVE_TIME: Duration = Duration::from_millis(500);
+
+/// How long that frontend has to end, all in all.
+pub const LEAVE_WITHIN: Duration = Duration::from_millis(800);
+
+/// How long the one that replaces it has to serve.
+pub const COME_WITHIN: Duration = Duration::from_secs(10);
+
+/// How long an answer to [`Order::Reload`] may take.
+pub const ANSWER_WITHIN: Duration = Duration::from_secs(20);
+
+const _: () = assert!(
+    LEAVE_TIME.as_millis() < LEAVE_WITHIN.as_millis()
+        && LEAVE_WITHIN.as_millis() + COME_WITHIN.as_millis() < ANSWER_WITHIN.as_millis()
+);
 
 /// The socket's name in the state folder.
 pub const NAME: &str = ".control";

@@ -36,7 +36,8 @@ pub enum Server {
     /// for a moment; those that are let in no longer are cut off. What needs a restart is named,
     /// and stays as it is.
     ///
-    /// Exits 0 if it is in force, else 1, with what is wrong and where: then nothing has changed.
+    /// Exits 0 if it is in force, else 1, with what is wrong and where: then nothing has changed, but
+    /// where the server has not answered, which is said.
     Reload(Reload),
     /// Say what this host offers, and what is missing for the server
     ///
@@ -85,7 +86,10 @@ pub fn reload(flags: Reload) -> Result<Exit, Failure> {
     let changes = reloaded.changes;
     let line = match reloaded.outcome {
         Outcome::InForce(number) => format!("configuration {number} is in force: {changes}"),
-        Outcome::Same => "nothing is new: the server has this configuration".to_owned(),
+        Outcome::Same if reloaded.fixed.is_empty() => {
+            "nothing is new: the server has this configuration".to_owned()
+        }
+        Outcome::Same => "nothing else is new".to_owned(),
         Outcome::Checked => format!("this configuration can be reloaded: {changes}"),
     };
     output::print_line(&line).map_err(Failure::Print)?;

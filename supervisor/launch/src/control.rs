@@ -22,15 +22,12 @@ use nix::sys::socket::{
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 use prn_ipc_protocol::channel::{Fault, Received, Sent};
-use prn_ipc_protocol::control::{Answer, NAME, OperatorEnd, Order, Refused};
+use prn_ipc_protocol::control::{ANSWER_WITHIN, Answer, NAME, OperatorEnd, Order, Refused};
 
 use crate::handover::{HandoverError, step};
 
 /// Most connections that wait at the socket.
 const BACKLOG: i32 = 16;
-
-/// Longer than a frontend takes that does not come.
-const ANSWER_WITHIN: Duration = Duration::from_secs(20);
 
 /// Why nothing was ordered.
 #[derive(Debug, thiserror::Error)]
@@ -55,7 +52,7 @@ pub enum ControlError {
     Talk(#[source] Fault),
     /// Somebody else came, or the server has ended.
     #[error(
-        "the server has ended the conversation: another reload came at the same time, or it is stopping"
+        "the server has ended the conversation: another reload came at the same time, or it is stopping; prn server reload --check tells what is in force"
     )]
     Over,
     /// There is no answer.

@@ -237,7 +237,8 @@ impl New {
 }
 
 /// Flags whose values a running server keeps. That of the state folder says which server it is.
-pub const FIXED: [&str; 13] = [
+pub const FIXED: [&str; 14] = [
+    "audit",
     "address",
     "state-dir",
     "instance",
@@ -340,6 +341,50 @@ impl Host {
     }
 }
 
+/// What is new of who is taken, beside who they are, and of what they may be given, in words.
+fn other_changes(
+    running: &Running,
+    supervisor: &config::Supervisor,
+    frontend: &config::Frontend,
+) -> Vec<&'static str> {
+    let (own, shown) = (&running.supervisor, &running.frontend);
+    let is_other_identity =
+        (&shown.certificate, &shown.issuers) != (&frontend.certificate, &frontend.issuers);
+    let are_other_authorities =
+        (&shown.authorities, &shown.revocations) != (&frontend.authorities, &frontend.revocations);
+    let kinds = match (shown.allows_p256, frontend.allows_p256) {
+        (false, true) => Some("P-256 keys are taken"),
+        (true, false) => Some("P-256 keys are taken no longer"),
+        (true, true) | (false, false) => None,
+    };
+    let said = [
+        (
+            is_other_identity,
+            "another certificate and key of the server",
+        ),
+        (
+            are_other_authorities,
+            "other authorities, or lists of what they have revoked",
+        ),
+        (
+            own.bindable != supervisor.bindable,
+            "other directories that may be bound",
+        ),
+        (
+            own.workspaces != supervisor.workspaces,
+            "other bounds of workspaces",
+        ),
+        (
+            has_other_limits(running, supervisor, frontend),
+            "other limits",
+        ),
+    ];
+    let said = said
+        .into_iter()
+        .filter_map(|(is_so, what)| is_so.then_some(what));
+    kinds.into_iter().chain(said).collect()
+}
+
 /// Whether something is new that has no word of its own.
 fn has_other_limits(
     running: &Running,
@@ -350,10 +395,13 @@ fn has_other_limits(
     let shown = &running.frontend;
     let supervisor = config::Supervisor {
         policy: policy.clone(),
+        bindable: running.supervisor.bindable.clone(),
+        workspaces: running.supervisor.workspaces,
         ..supervisor.clone()
     };
     let frontend = config::Frontend {
         policy: policy.clone(),
+        allows_p256: shown.allows_p256,
         pins: shown.pins.clone(),
         certificate: shown.certificate.clone(),
         issuers: shown.issuers.clone(),
@@ -394,16 +442,8 @@ fn changes(
     let mut parts: Vec<_> = lists
         .map(|(what, names)| format!("{what}: {}", few(&names)))
         .collect();
-    let shown = &running.frontend;
-    if (&shown.certificate, &shown.issuers) != (&frontend.certificate, &frontend.issuers) {
-        parts.push("another certificate and key of the server".to_owned());
-    }
-    if (&shown.authorities, &shown.revocations) != (&frontend.authorities, &frontend.revocations) {
-        parts.push("other authorities, or lists of what they have revoked".to_owned());
-    }
-    if has_other_limits(running, supervisor, frontend) {
-        parts.push("other limits".to_owned());
-    }
+    let others = other_changes(running, supervisor, frontend);
+    parts.extend(others.into_iter().map(str::to_owned));
     if parts.is_empty() {
         "nothing is new".to_owned()
     } else {
@@ -468,6 +508,7 @@ mod tests {
             output_budget: Some(Size(1)),
             output_disk: Some(SizeOrZero(1)),
             frontend_memory: Some(Size(1)),
+            audit: Some(Target::Descriptor(3)),
             ..Options::default()
         };
         let mut kept: Vec<_> = fixed(&options).into_keys().collect();

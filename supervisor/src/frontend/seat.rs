@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::libc::SIGSYS;
 use nix::sys::signal::Signal;
+use prn_ipc_protocol::control::{COME_WITHIN, LEAVE_WITHIN};
 use prn_ipc_protocol::message::ExitStatus;
 
 use super::fault::PeerFault;
@@ -23,12 +24,6 @@ use crate::tree::Tree;
 
 /// When a start that failed here, and not in the child, is tried again.
 const RETRY: Duration = Duration::from_secs(1);
-
-/// How long a frontend that is replaced has to end what is under way.
-const LEAVE_WITHIN: Duration = Duration::from_millis(800);
-
-/// How long the one that replaces it has to serve.
-const COME_WITHIN: Duration = Duration::from_secs(10);
 
 /// How far the replacement of a frontend by one with other files has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
