@@ -81,7 +81,7 @@ fn write_process(writer: &mut Writer, process: &ProcessSpec, limits: &Limits) {
     } = process;
     writer.optional("directory", working_directory.as_ref().map(bytes));
     let limits = limits.iter();
-    let limits = limits.flat_map(|(name, value)| [word(name).to_owned(), value.to_string()]);
+    let limits = limits.flat_map(|(name, value)| [limit_word(name).to_owned(), value.to_string()]);
     writer.list("limits", limits);
     writer.switch("best-effort-limits", *best_effort_limits);
     writer.text("input", input_text(*input));
@@ -158,7 +158,8 @@ fn path_rule(rule: &PathRule) -> [&[u8]; 3] {
     }
 }
 
-fn word(limit: LimitName) -> &'static str {
+/// What a limit is called in canonical bytes, and where what follows of them is told.
+pub fn limit_word(limit: LimitName) -> &'static str {
     match limit {
         LimitName::Cpu => "cpu",
         LimitName::Memory => "memory",

@@ -44,7 +44,7 @@ fn a_receipt_is_good_until_a_byte_of_it_is_altered() {
     let health = server.ok(&["health", "-o", "json"]);
     assert!(health.contains(key), "{health}");
     let said = server.ok(&["verify", &path, "--key", key]);
-    assert!(said.contains("client") && said.contains("Exited"), "{said}");
+    assert!(said.contains("client") && said.contains("exited"), "{said}");
     let other = "0".repeat(64);
     let refused = server.run(&["verify", &path, "--key", &other]);
     assert_eq!(refused.status.code(), Some(1));
