@@ -131,7 +131,7 @@ fn each_decision_is_a_line_with_what_was_said_and_what_is_known_apart() {
     assert_eq!(of("end")["verified"]["cause"], "stopped-on-request");
     assert!(of("end").get("asserted").is_none());
     let (is_good, said) = verify(&server, &[&place.file()]);
-    assert!(is_good && said.contains("by the server: 0"), "{said}");
+    assert!(is_good && said.contains("lost: 0"), "{said}");
     let file = place.file();
     let file = file.to_str().unwrap();
     let shown = server.ok(&["audit", "show", "--id", &id[..8], "--who", "client", file]);
@@ -241,6 +241,32 @@ fn a_line_that_is_altered_dropped_or_swapped_is_named() {
         !is_good && said.contains("copy:3: line 3 of its run is missing"),
         "{said}"
     );
+    let (is_good, said) = verdict(&[good.clone(), good.clone()].concat());
+    assert!(
+        !is_good && said.contains("copy:7: it begins a run that there were lines of before"),
+        "{said}"
+    );
+    let (is_good, said) = verdict(&good[2..]);
+    assert!(!is_good && said.contains("with line 3 of it"), "{said}");
+    let path = copy.to_str().unwrap();
+    let said = hostile
+        .server
+        .ok(&["audit", "verify", "--from-middle", path]);
+    assert!(said.contains("4 lines, of 1 run"), "{said}");
+    let older = place.0.path().join("older");
+    fs::write(&older, good[..2].join("\n") + "\n").unwrap();
+    assert!(verify(&hostile.server, &[&older, &copy]).0);
+    let (is_good, said) = verify(&hostile.server, &[&copy, &older]);
+    assert!(
+        !is_good && said.contains("in the wrong order: give "),
+        "{said}"
+    );
+    // Lines that no audit has are counted, and what there is is shown.
+    fs::write(&copy, format!("no line\n{{}}\n{}\n", good[0])).unwrap();
+    let shown = hostile.server.run(&["audit", "show", path]);
+    assert_eq!(shown.status.code(), Some(1));
+    let said = String::from_utf8(shown.stderr).unwrap();
+    assert!(said.contains("of no audit: 2"), "{said}");
 }
 
 #[test]
@@ -268,7 +294,7 @@ fn a_writer_that_is_killed_and_a_file_that_is_renamed_cost_no_line() {
     let (is_good, said) = verify(&hostile.server, &files);
     assert!(is_good, "{said}");
     assert!(
-        said.contains("4501 lines, of 1 run") && said.contains("by the server: 0"),
+        said.contains("4501 lines, of 1 run") && said.contains("lost: 0"),
         "{said}"
     );
 }
@@ -289,6 +315,10 @@ fn a_writer_that_hangs_is_not_in_the_way_of_the_next_server() {
     assert_eq!(runs.count(), 2);
     let (is_good, said) = verify(&server, &[&place.file()]);
     assert!(is_good && said.contains("of 2 runs"), "{said}");
+    assert!(
+        said.contains(":1: a run ends here without `over`"),
+        "{said}"
+    );
 }
 
 #[test]
