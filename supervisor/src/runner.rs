@@ -235,11 +235,14 @@ impl Runner {
         let epoch = config.epoch;
         self.audit = match audit {
             AuditTarget::Descriptor => Audit::to_descriptor(epoch, to),
-            AuditTarget::File { name, uid } => {
+            AuditTarget::File { name, uid, gid } => {
                 let post = Post {
                     folder: to,
                     name: name.clone(),
-                    ids: Ids::of_user(*uid),
+                    ids: Ids {
+                        uid: *uid,
+                        gid: *gid,
+                    },
                     tools: copy(tools)?,
                     group,
                     // It has no places of its own that namespaces and rules could be about.

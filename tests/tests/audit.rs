@@ -407,6 +407,23 @@ fn a_reader_that_stalls_holds_nobody_up_and_ten_thousand_decisions_are_all_accou
 }
 
 #[test]
+fn two_servers_do_not_write_one_audit() {
+    let place = Place::new();
+    let mut first = Server::with(place.options());
+    let refused = Server::try_with(place.options()).unwrap_err().log;
+    assert!(
+        refused.contains("another server writes its audit there"),
+        "{refused}"
+    );
+    first.stop();
+    let mut second = Server::with(place.options());
+    second.stop();
+    place.until("both runs", |line| line["event"] == "over");
+    let (is_good, said) = verify(&second, &[&place.file()]);
+    assert!(is_good && said.contains("of 2 runs"), "{said}");
+}
+
+#[test]
 fn a_place_that_could_hold_the_server_up_or_is_open_to_others_is_refused() {
     let place = Place::new();
     fs::create_dir(place.folder()).unwrap();
