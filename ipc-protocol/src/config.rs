@@ -114,8 +114,10 @@ pub enum AuditTarget {
     File {
         /// The file's name.
         name: CString,
-        /// The program's user and group id, the folder's owner.
+        /// The program's user id, the folder's owner.
         uid: u32,
+        /// Its group id.
+        gid: u32,
     },
 }
 

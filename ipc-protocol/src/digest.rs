@@ -10,7 +10,7 @@ use crate::message::{
     Input, Keeping, OutputStore, Overflow, ProcessSpec, Profile, Retention, StartSpec, TerminalSize,
 };
 use crate::netstring::Writer;
-use crate::search::{LANG, PATH, joined, value};
+use crate::search::environment;
 use crate::types::{Digest, LimitName, Limits, Millis, PathRule};
 
 /// First line of the canonical bytes. Another form gets another number.
@@ -41,16 +41,11 @@ pub fn canonical(spec: &StartSpec, limits: &Limits, programs: &[CString]) -> Vec
         variables,
         expect: _,
     } = spec;
-    let defaults = [("PATH", PATH), ("LANG", LANG)]
-        .into_iter()
-        .filter(|(name, _)| value(variables, name).is_none())
-        .map(|(name, text)| joined(&[name.as_bytes(), b"=", text.as_bytes()]));
-    let defaults: Vec<CString> = defaults.collect();
-    let environment = defaults.iter().chain(variables);
+    let environment = environment(variables, None);
     let mut writer = Writer::new(HEADER);
     writer.list("argv", process.argv.as_slice().iter().map(bytes));
     writer.list("programs", programs.iter().map(bytes));
-    writer.list("environment", environment.map(bytes));
+    writer.list("environment", environment.iter().map(bytes));
     write_process(&mut writer, process, limits);
     writer.finish()
 }
@@ -81,7 +76,7 @@ fn write_process(writer: &mut Writer, process: &ProcessSpec, limits: &Limits) {
     } = process;
     writer.optional("directory", working_directory.as_ref().map(bytes));
     let limits = limits.iter();
-    let limits = limits.flat_map(|(name, value)| [word(name).to_owned(), value.to_string()]);
+    let limits = limits.flat_map(|(name, value)| [limit_word(name).to_owned(), value.to_string()]);
     writer.list("limits", limits);
     writer.switch("best-effort-limits", *best_effort_limits);
     writer.text("input", input_text(*input));
@@ -158,7 +153,8 @@ fn path_rule(rule: &PathRule) -> [&[u8]; 3] {
     }
 }
 
-fn word(limit: LimitName) -> &'static str {
+/// What a limit is called in canonical bytes, and where what follows of them is told.
+pub fn limit_word(limit: LimitName) -> &'static str {
     match limit {
         LimitName::Cpu => "cpu",
         LimitName::Memory => "memory",

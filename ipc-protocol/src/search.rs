@@ -42,6 +42,25 @@ pub fn candidates(name: &[u8], variables: &[CString]) -> Result<Vec<CString>, Re
     Ok(candidates)
 }
 
+/// What a process's environment has, in this order: PATH, HOME (where it starts), TMPDIR (the temporary
+/// directory beside that) and LANG, each unless a start sets it, then what the start sets. Nothing of any
+/// program's own. Without a `home`, what does not follow from it.
+pub fn environment(variables: &[CString], home: Option<&[u8]>) -> Vec<CString> {
+    let temporary = home.map(|home| [home, b".tmp"].concat());
+    let defaults = [
+        ("PATH", Some(PATH.as_bytes())),
+        ("HOME", home),
+        ("TMPDIR", temporary.as_deref()),
+        ("LANG", Some(LANG.as_bytes())),
+    ];
+    defaults
+        .into_iter()
+        .filter(|(name, _)| value(variables, name).is_none())
+        .filter_map(|(name, text)| Some(joined(&[name.as_bytes(), b"=", text?])))
+        .chain(variables.iter().cloned())
+        .collect()
+}
+
 /// The value of a variable.
 pub fn value<'a>(variables: &'a [CString], name: &str) -> Option<&'a [u8]> {
     variables.iter().find_map(|variable| {

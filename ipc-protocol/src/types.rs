@@ -482,6 +482,11 @@ impl Millis {
     pub const fn duration(self) -> Duration {
         Duration::from_millis(self.milliseconds)
     }
+
+    /// As a number.
+    pub const fn milliseconds(self) -> u64 {
+        self.milliseconds
+    }
 }
 
 /// Names a limit.

@@ -5,17 +5,21 @@
 //! What the frontend says (who has asked) and what this program knows stand apart in each line.
 
 mod line;
+#[cfg(test)]
+mod tests;
+pub mod words;
 mod writer;
 
 use std::os::fd::OwnedFd;
 use std::time::Instant;
 
-use prn_ipc_protocol::message::{Ask, ProcessInfo, Refusal};
+use prn_ipc_protocol::message::{Ask, ExitStatus, ProcessInfo, Refusal, StopHow};
 use prn_ipc_protocol::types::{AccessName, Digest, Id, ProcessId, UnixMicros};
 
 use crate::log::write_whole_now;
 pub use line::Facts;
 use line::{Chain, Entry};
+pub use words::Event;
 pub use writer::Post;
 use writer::Writer;
 
@@ -35,7 +39,7 @@ struct Sink {
 /// What is asked for, as far as a line says it.
 #[derive(Debug)]
 pub struct Asked {
-    event: &'static str,
+    event: Event,
     of: Option<String>,
     facts: Facts,
     /// A line says that it was allowed, and not only that it was refused.
@@ -77,8 +81,8 @@ impl Audit {
     }
 
     /// Something happened that nobody has asked for.
-    pub fn note(&mut self, event: &'static str, facts: Facts) {
-        self.write(&Entry {
+    pub fn note(&mut self, event: Event, facts: Facts) {
+        self.write(Entry {
             event,
             of: None,
             principal: None,
@@ -99,10 +103,7 @@ impl Audit {
         }
         let mut facts = match refusal {
             None => asked.facts.text("outcome", "allowed"),
-            Some(refusal) => asked
-                .facts
-                .text("outcome", "refused")
-                .text("refusal", &format!("{refusal:?}")),
+            Some(refusal) => asked.facts.text("outcome", "refused").refusal(refusal),
         };
         if let Some(start) = start {
             facts = facts.text("digest", &start.digest.to_string());
@@ -111,7 +112,7 @@ impl Audit {
                 facts = facts.number("rule", rule.into());
             }
         }
-        self.write(&Entry {
+        self.write(Entry {
             event: asked.event,
             of: asked.of,
             principal: Some(who),
@@ -121,26 +122,31 @@ impl Audit {
 
     /// A start that was allowed has failed.
     pub fn start_failed(&mut self, id: ProcessId, refusal: &Refusal) {
-        let facts = Facts::default().text("refusal", &format!("{refusal:?}"));
-        self.of_process("start-failed", id, facts);
+        let facts = Facts::default().refusal(refusal);
+        self.of_process(Event::StartFailed, id, facts);
     }
 
     /// A process has ended, and all that it has started.
     pub fn ended(&mut self, info: &ProcessInfo, digest: Digest) {
         let mut facts = Facts::default().text("digest", &digest.to_string());
         if let Some(exit) = info.main_exit {
-            facts = facts.text("cause", &format!("{:?}", exit.cause));
-            facts = facts.text("status", &format!("{:?}", exit.status));
+            facts = facts.text("cause", words::cause(exit.cause));
+            facts = facts.status(Some(exit.status));
         }
         if let Some(end) = &info.end {
             facts = facts.number("stdout_bytes", end.output.stdout);
             facts = facts.number("stderr_bytes", end.output.stderr);
         }
-        self.of_process("end", info.id, facts);
+        self.of_process(Event::End, info.id, facts);
     }
 
-    fn of_process(&mut self, event: &'static str, id: ProcessId, facts: Facts) {
-        self.write(&Entry {
+    /// The frontend has ended, so. `None`: nobody knows how.
+    pub fn frontend_ended(&mut self, status: Option<ExitStatus>) {
+        self.note(Event::FrontendEnded, Facts::default().status(status));
+    }
+
+    fn of_process(&mut self, event: Event, id: ProcessId, facts: Facts) {
+        self.write(Entry {
             event,
             of: Some(id.to_string()),
             principal: None,
@@ -148,7 +154,7 @@ impl Audit {
         });
     }
 
-    fn write(&mut self, entry: &Entry<'_>) {
+    fn write(&mut self, entry: Entry<'_>) {
         let Some(sink) = &mut self.0 else { return };
         let mut line = sink.chain.next(UnixMicros::now(), entry);
         line.push('\n');
@@ -192,38 +198,47 @@ impl Asked {
     pub fn of(ask: &Ask) -> Self {
         let process = |event, id: &ProcessId| Self::new(event, Some(id.to_string()));
         match ask {
-            Ask::Start(spec) => process("start", &spec.id).with_argv(spec.process.argv.as_slice()),
+            Ask::Start(spec) => {
+                process(Event::Start, &spec.id).with_argv(spec.process.argv.as_slice())
+            }
             Ask::TryStart(spec) => {
-                process("try-start", &spec.id).with_argv(spec.process.argv.as_slice())
+                process(Event::TryStart, &spec.id).with_argv(spec.process.argv.as_slice())
             }
-            Ask::Stop(id, how) => process("stop", id).with("how", &format!("{how:?}")),
-            Ask::Subscribe(id) => process("output", id),
-            Ask::LendInput(id) => process("input", id),
-            Ask::EndInput(id) => process("end-input", id),
-            Ask::ResizeTerminal(id, _) => process("resize", id),
-            Ask::Signal(id, signal, whom) => {
-                process("signal", id).with("signal", &format!("{} {whom:?}", signal.number()))
-            }
-            Ask::Update(id, update) => process("update", id).with("change", &format!("{update:?}")),
-            Ask::Remove(id) => process("remove", id),
-            Ask::Forget(id) => process("forget", id),
+            Ask::Stop(id, how) => process(Event::Stop, id).with(|facts| facts.stop(*how)),
+            Ask::Subscribe(id) => process(Event::Output, id),
+            Ask::LendInput(id) => process(Event::Input, id),
+            Ask::EndInput(id) => process(Event::EndInput, id),
+            Ask::ResizeTerminal(id, _) => process(Event::Resize, id),
+            Ask::Signal(id, signal, whom) => process(Event::Signal, id).with(|facts| {
+                let facts = facts.number("signal", signal.number().unsigned_abs().into());
+                facts.text("whom", words::whom(*whom))
+            }),
+            Ask::Update(id, update) => process(Event::Update, id).with(|facts| {
+                let changes = words::changes(update);
+                facts.words("change", changes.iter().map(String::as_bytes))
+            }),
+            Ask::Remove(id) => process(Event::Remove, id),
+            Ask::Forget(id) => process(Event::Forget, id),
             // Readings, as lists and statuses are, which are not asked for here at all.
             Ask::Usage { id, .. } => Self {
                 is_told: false,
-                ..process("usage", id)
+                ..process(Event::Usage, id)
             },
             Ask::Receipt(id) => Self {
                 is_told: false,
-                ..process("receipt", id)
+                ..process(Event::Receipt, id)
             },
             Ask::CreateWorkspace(spec) => {
-                Self::new("create-workspace", Some(spec.name.to_string()))
+                Self::new(Event::CreateWorkspace, Some(spec.name.to_string()))
             }
-            Ask::RemoveWorkspace(name, _) => Self::new("remove-workspace", Some(name.to_string())),
+            Ask::RemoveWorkspace(name, how) => {
+                let asked = Self::new(Event::RemoveWorkspace, Some(name.to_string()));
+                asked.with(|facts| how.map_or(facts.clone(), |how| facts.stop(how)))
+            }
         }
     }
 
-    fn new(event: &'static str, of: Option<String>) -> Self {
+    fn new(event: Event, of: Option<String>) -> Self {
         Self {
             event,
             of,
@@ -232,15 +247,14 @@ impl Asked {
         }
     }
 
-    fn with(mut self, key: &str, text: &str) -> Self {
-        self.facts = self.facts.text(key, text);
+    fn with(mut self, more: impl FnOnce(Facts) -> Facts) -> Self {
+        self.facts = more(self.facts);
         self
     }
 
-    fn with_argv(mut self, argv: &[std::ffi::CString]) -> Self {
+    fn with_argv(self, argv: &[std::ffi::CString]) -> Self {
         let words = argv.iter().map(|word| word.as_bytes());
-        self.facts = self.facts.words("argv", words);
-        self
+        self.with(|facts| facts.words("argv", words))
     }
 
     /// The process that it would start.
@@ -261,6 +275,43 @@ impl Asked {
             | Ask::Receipt(_)
             | Ask::CreateWorkspace(_)
             | Ask::RemoveWorkspace(..) => None,
+        }
+    }
+}
+
+impl Facts {
+    /// With why: a word, and for people what goes with it.
+    fn refusal(self, refusal: &Refusal) -> Self {
+        self.text("refusal", words::refusal(refusal))
+            .text("detail", &format!("{refusal:?}"))
+    }
+
+    /// With how something ended, as far as that is known.
+    fn status(self, status: Option<ExitStatus>) -> Self {
+        let Some(status) = status.map(words::status) else {
+            return self.text("status", "unknown");
+        };
+        let mut facts = self.text("status", status.word);
+        if let Some(code) = status.exit_code {
+            facts = facts.number("exit_code", code.into());
+        }
+        if let Some(signal) = status.signal {
+            facts = facts.number("signal", signal.into());
+        }
+        if let Some(core_dumped) = status.core_dumped {
+            facts = facts.switch("core_dumped", core_dumped);
+        }
+        facts
+    }
+
+    /// With how something is to be stopped.
+    fn stop(self, how: StopHow) -> Self {
+        match how {
+            StopHow::Kill => self.text("how", "kill"),
+            StopHow::Graceful(None) => self.text("how", "graceful"),
+            StopHow::Graceful(Some(grace)) => self
+                .text("how", "graceful")
+                .number("grace_ms", grace.milliseconds()),
         }
     }
 }

@@ -15,7 +15,7 @@ use prn_ipc_protocol::channel::Received;
 use prn_ipc_protocol::config;
 use prn_ipc_protocol::control::{Answer, BYTES_MAX, Order, Refused, SupervisorEnd};
 
-use crate::audit::Facts;
+use crate::audit::{Event, Facts};
 use crate::events::Interest;
 use crate::frontend::{Files, Outcome, Seat, attached};
 use crate::log;
@@ -93,7 +93,7 @@ impl Control {
                 ));
                 let facts = Facts::default().number("configuration", generation.into());
                 let facts = facts.text("changes", &changes);
-                runner.audit.note("reload", facts);
+                runner.audit.note(Event::Reload, facts);
                 self.answer(Answer::InForce(generation), Vec::new());
             }
             Outcome::Failed => {
@@ -101,7 +101,7 @@ impl Control {
                     "the reload has failed, no frontend serves with it: what was before is in force",
                 );
                 let facts = Facts::default().text("changes", &former.changes);
-                runner.audit.note("reload-failed", facts);
+                runner.audit.note(Event::ReloadFailed, facts);
                 self.config = former.handed;
                 runner.reconfigure(former.config);
                 seat.put_back(former.files);
@@ -126,7 +126,7 @@ impl Control {
             // Its mode keeps others out already.
             if !getsockopt(&socket, PeerCredentials).is_ok_and(|peer| peer.uid() == 0) {
                 log::line("audit: somebody who is not root came to the control socket");
-                runner.audit.note("control-refused", Facts::default());
+                runner.audit.note(Event::ControlRefused, Facts::default());
                 continue;
             }
             self.part(runner);
@@ -170,7 +170,7 @@ impl Control {
             Err(fault) => {
                 log::line(&format!("audit: control socket: {fault}"));
                 let facts = Facts::default().text("why", &fault.to_string());
-                runner.audit.note("control-fault", facts);
+                runner.audit.note(Event::ControlFault, facts);
                 return self.part(runner);
             }
         };

@@ -12,7 +12,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::socket::{MsgFlags, send};
 use prn_ipc_protocol::message::StopHow;
 
-use crate::audit::Facts;
+use crate::audit::{Event, Facts};
 use crate::control::Control;
 use crate::events::Interest;
 use crate::frontend::{Seat, Setup, attached};
@@ -132,7 +132,7 @@ impl Daemon {
         }
         self.seat.clear();
         let mut audit = std::mem::take(&mut self.runner.audit);
-        audit.note("over", Facts::default());
+        audit.note(Event::Over, Facts::default());
         audit.finish();
         if let Err(error) = self.links.tree.remove() {
             log::line(&format!("cannot remove the cgroup tree: {error}"));
@@ -229,7 +229,7 @@ impl Daemon {
     fn stop(&mut self, how: StopHow) {
         if self.stage == Stage::Serving {
             log::line("stopping all processes");
-            self.runner.audit.note("stopping", Facts::default());
+            self.runner.audit.note(Event::Stopping, Facts::default());
             self.notify("STOPPING=1");
         }
         self.stage = self.stage.stopped();

@@ -61,6 +61,7 @@ impl Process {
     /// One that exists, of which nothing was read yet.
     pub fn new(
         request: u64,
+        digest: Digest,
         info: ProcessInfo,
         account: u32,
         live: Live,
@@ -68,7 +69,7 @@ impl Process {
     ) -> Self {
         Self {
             request,
-            digest: Digest([0; 32]),
+            digest,
             rule: None,
             info,
             account,

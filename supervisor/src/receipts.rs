@@ -10,6 +10,8 @@ use prn_ipc_protocol::types::{Digest, Id};
 use ring::rand::{SecureRandom, SystemRandom};
 use ring::signature::{Ed25519KeyPair, KeyPair};
 
+use crate::audit::words;
+
 /// First line of what is signed. Another form gets another number.
 const HEADER: &str = "prn-receipt-1";
 
@@ -65,8 +67,18 @@ impl Key {
         let limits = info.limits.in_force.iter();
         writer.list("limits", limits.flat_map(|file| [&file.name, &file.text]));
         let exit = info.main_exit;
-        writer.optional("cause", exit.map(|exit| format!("{:?}", exit.cause)));
-        writer.optional("status", exit.map(|exit| format!("{:?}", exit.status)));
+        writer.optional("cause", exit.map(|exit| words::cause(exit.cause)));
+        let status = exit.map(|exit| words::status(exit.status));
+        let status = status.as_ref();
+        let number = |number: u8| number.to_string();
+        let yes_or_no = |is_so| if is_so { "yes" } else { "no" };
+        writer.optional("status", status.map(|status| status.word));
+        let code = status.and_then(|status| status.exit_code);
+        writer.optional("exit-code", code.map(number));
+        let signal = status.and_then(|status| status.signal);
+        writer.optional("signal", signal.map(number));
+        let core_dumped = status.and_then(|status| status.core_dumped);
+        writer.optional("core-dumped", core_dumped.map(yes_or_no));
         let end = info.end.as_ref();
         writer.optional("ended", end.map(|end| end.at.0.to_string()));
         let usage = end.into_iter().flat_map(|end| &end.usage);
@@ -81,4 +93,61 @@ impl Key {
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::process::tests::info;
+    use prn_ipc_protocol::message::{End, ExitCause, ExitStatus, FileText, MainExit, OutputTotals};
+    use prn_ipc_protocol::types::{ProcessId, UnixMicros};
+    use ring::signature::{ED25519, UnparsedPublicKey};
+
+    #[test]
+    fn a_receipt_has_its_bytes_and_they_are_signed() {
+        let key = Key(Ed25519KeyPair::from_seed_unchecked(&[7; 32]).unwrap());
+        let file = |name: &str, text: &str| FileText {
+            name: name.to_owned(),
+            text: text.to_owned(),
+        };
+        let mut info = info(ProcessId::from_bytes([7; 16]));
+        info.started_by = Some("anna".to_owned().try_into().unwrap());
+        info.limits.in_force = vec![file("pids.max", "5\n")];
+        let mut receipt = key.receipt(Id::from_bytes([1; 16]), &info, Digest([0xab; 32]));
+        let never_ran = String::from_utf8(receipt.body).unwrap();
+        let none = "cause -\nstatus -\nexit-code -\nsignal -\ncore-dumped -\nended -\nusage *0\n";
+        assert!(never_ran.contains(none), "{never_ran}");
+        info.main_exit = Some(MainExit {
+            status: ExitStatus::Signalled {
+                signal: 11,
+                core_dumped: true,
+            },
+            cause: ExitCause::Signalled,
+            at: UnixMicros(2),
+        });
+        info.end = Some(End {
+            at: UnixMicros(3),
+            usage: vec![file("pids.peak", "2\n")],
+            output: OutputTotals {
+                stdout: 4,
+                stderr: 5,
+                first: 6,
+                ..OutputTotals::default()
+            },
+        });
+        receipt = key.receipt(Id::from_bytes([1; 16]), &info, Digest([0xab; 32]));
+        let expected = format!(
+            "prn-receipt-1\nkey 64:{}\nepoch 32:{}\nid 32:{}\ndigest 64:{}\nasserted-principal 4:anna\n\
+             uid 1:1\nstarted 1:1\nlimits *2\n8:pids.max\n2:5\n\ncause 9:signalled\nstatus 9:signalled\n\
+             exit-code -\nsignal 2:11\ncore-dumped 3:yes\nended 1:3\nusage *2\n9:pids.peak\n2:2\n\n\
+             stdout-bytes 1:4\nstderr-bytes 1:5\ndropped-bytes 1:6\n",
+            key.public(),
+            "01".repeat(16),
+            "07".repeat(16),
+            "ab".repeat(32)
+        );
+        assert_eq!(String::from_utf8(receipt.body.clone()).unwrap(), expected);
+        let public = UnparsedPublicKey::new(&ED25519, key.public_bytes());
+        public.verify(&receipt.body, &receipt.signature).unwrap();
+    }
 }

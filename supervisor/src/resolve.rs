@@ -5,7 +5,7 @@
 use std::ffi::{CStr, CString};
 
 use prn_ipc_protocol::message::{Refusal, StartSpec};
-use prn_ipc_protocol::search::{LANG, PATH, candidates, joined, value};
+use prn_ipc_protocol::search::{candidates, environment, joined};
 
 use crate::directory::Holder;
 
@@ -29,7 +29,7 @@ pub(crate) fn resolve(state_dir: &CStr, spec: &StartSpec) -> Result<Execution, R
     let name = name.map_or(&[][..], |name| name.to_bytes());
     Ok(Execution {
         candidates: candidates(name, &spec.variables)?,
-        environment: environment(&spec.variables, home.to_bytes()),
+        environment: environment(&spec.variables, Some(home.to_bytes())),
         working_directory: spec.process.working_directory.clone().unwrap_or(home),
     })
 }
@@ -39,27 +39,10 @@ pub(crate) fn home(state_dir: &CStr, holder: &Holder) -> CString {
     joined(&[state_dir.to_bytes(), b"/", holder.to_string().as_bytes()])
 }
 
-/// PATH, HOME (where it starts), TMPDIR (the temporary directory beside it) and LANG, then what was asked for.
-/// Nothing of this program's own.
-pub(crate) fn environment(variables: &[CString], home: &[u8]) -> Vec<CString> {
-    let temporary = [home, b".tmp"].concat();
-    let defaults: [(&str, &[u8]); 4] = [
-        ("PATH", PATH.as_bytes()),
-        ("HOME", home),
-        ("TMPDIR", &temporary),
-        ("LANG", LANG.as_bytes()),
-    ];
-    defaults
-        .into_iter()
-        .filter(|(name, _)| value(variables, name).is_none())
-        .map(|(name, default)| joined(&[name.as_bytes(), b"=", default]))
-        .chain(variables.iter().cloned())
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use prn_ipc_protocol::search::PATH;
 
     fn strings(texts: &[&str]) -> Vec<CString> {
         texts
@@ -97,7 +80,7 @@ mod tests {
                 ],
             ),
         ] {
-            let environment = environment(&strings(asked), b"/home");
+            let environment = environment(&strings(asked), Some(b"/home"));
             assert_eq!(environment, strings(made), "{asked:?}");
         }
     }
@@ -129,7 +112,7 @@ mod tests {
         let home: CString = c"/state/workspace-w".into();
         assert_eq!(
             shared.environment,
-            environment(&[], c"/state/workspace-w".to_bytes())
+            environment(&[], Some(c"/state/workspace-w".to_bytes()))
         );
         assert_eq!(shared.working_directory, home);
     }

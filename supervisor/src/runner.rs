@@ -20,7 +20,7 @@ use prn_ipc_protocol::policy::Policy;
 use prn_ipc_protocol::types::{AccessName, ProcessId, ProcessName, WorkspaceName};
 
 use crate::admission::Kept;
-use crate::audit::{Audit, Facts, Post};
+use crate::audit::{Audit, Event, Facts, Post};
 use crate::cgroup;
 use crate::deadlines::{Deadline, Deadlines, Due};
 use crate::events::{Events, Interest, Part, Source, Token};
@@ -235,11 +235,14 @@ impl Runner {
         let epoch = config.epoch;
         self.audit = match audit {
             AuditTarget::Descriptor => Audit::to_descriptor(epoch, to),
-            AuditTarget::File { name, uid } => {
+            AuditTarget::File { name, uid, gid } => {
                 let post = Post {
                     folder: to,
                     name: name.clone(),
-                    ids: Ids::of_user(*uid),
+                    ids: Ids {
+                        uid: *uid,
+                        gid: *gid,
+                    },
                     tools: copy(tools)?,
                     group,
                     // It has no places of its own that namespaces and rules could be about.
@@ -257,7 +260,7 @@ impl Runner {
             Some(key) => facts.text("receipt_key", &key.public()),
             None => facts,
         };
-        self.audit.note("run", facts);
+        self.audit.note(Event::Run, facts);
         Ok(())
     }
 

@@ -128,10 +128,10 @@ fn each_decision_is_a_line_with_what_was_said_and_what_is_known_apart() {
     assert_eq!(start["verified"]["argv"][1], "1000");
     assert!(start["verified"]["uid"].as_u64().unwrap() >= u64::from(server.first_uid()));
     assert_eq!(of("stop")["verified"]["outcome"], "allowed");
-    assert_eq!(of("end")["verified"]["cause"], "StoppedOnRequest");
+    assert_eq!(of("end")["verified"]["cause"], "stopped-on-request");
     assert!(of("end").get("asserted").is_none());
     let (is_good, said) = verify(&server, &[&place.file()]);
-    assert!(is_good && said.contains("by the server: 0"), "{said}");
+    assert!(is_good && said.contains("lost: 0"), "{said}");
     let file = place.file();
     let file = file.to_str().unwrap();
     let shown = server.ok(&["audit", "show", "--id", &id[..8], "--who", "client", file]);
@@ -194,8 +194,7 @@ fn a_frontend_that_its_filter_has_killed_stands_in_it() {
     let server = Server::with(place.options());
     kill(Pid::from_raw(server.frontend()), Signal::SIGSYS).unwrap();
     let ended = |line: &Value| {
-        let how = line["verified"]["how"].as_str().unwrap_or_default();
-        line["event"] == "frontend-ended" && how.contains("SIGSYS")
+        line["event"] == "frontend-ended" && line["verified"]["signal"] == libc::SIGSYS
     };
     place.until("the frontend's end", ended);
 }
@@ -242,6 +241,32 @@ fn a_line_that_is_altered_dropped_or_swapped_is_named() {
         !is_good && said.contains("copy:3: line 3 of its run is missing"),
         "{said}"
     );
+    let (is_good, said) = verdict(&[good.clone(), good.clone()].concat());
+    assert!(
+        !is_good && said.contains("copy:7: it begins a run that there were lines of before"),
+        "{said}"
+    );
+    let (is_good, said) = verdict(&good[2..]);
+    assert!(!is_good && said.contains("with line 3 of it"), "{said}");
+    let path = copy.to_str().unwrap();
+    let said = hostile
+        .server
+        .ok(&["audit", "verify", "--from-middle", path]);
+    assert!(said.contains("4 lines, of 1 run"), "{said}");
+    let older = place.0.path().join("older");
+    fs::write(&older, good[..2].join("\n") + "\n").unwrap();
+    assert!(verify(&hostile.server, &[&older, &copy]).0);
+    let (is_good, said) = verify(&hostile.server, &[&copy, &older]);
+    assert!(
+        !is_good && said.contains("in the wrong order: give "),
+        "{said}"
+    );
+    // Lines that no audit has are counted, and what there is is shown.
+    fs::write(&copy, format!("no line\n{{}}\n{}\n", good[0])).unwrap();
+    let shown = hostile.server.run(&["audit", "show", path]);
+    assert_eq!(shown.status.code(), Some(1));
+    let said = String::from_utf8(shown.stderr).unwrap();
+    assert!(said.contains("of no audit: 2"), "{said}");
 }
 
 #[test]
@@ -269,7 +294,7 @@ fn a_writer_that_is_killed_and_a_file_that_is_renamed_cost_no_line() {
     let (is_good, said) = verify(&hostile.server, &files);
     assert!(is_good, "{said}");
     assert!(
-        said.contains("4501 lines, of 1 run") && said.contains("by the server: 0"),
+        said.contains("4501 lines, of 1 run") && said.contains("lost: 0"),
         "{said}"
     );
 }
@@ -290,6 +315,10 @@ fn a_writer_that_hangs_is_not_in_the_way_of_the_next_server() {
     assert_eq!(runs.count(), 2);
     let (is_good, said) = verify(&server, &[&place.file()]);
     assert!(is_good && said.contains("of 2 runs"), "{said}");
+    assert!(
+        said.contains(":1: a run ends here without `over`"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -375,6 +404,23 @@ fn a_reader_that_stalls_holds_nobody_up_and_ten_thousand_decisions_are_all_accou
     assert!(lost > 0);
     assert!(hostile.is_alive());
     assert_eq!(hostile.order(&Order::Flooded), Answer::Count(0));
+}
+
+#[test]
+fn two_servers_do_not_write_one_audit() {
+    let place = Place::new();
+    let mut first = Server::with(place.options());
+    let refused = Server::try_with(place.options()).unwrap_err().log;
+    assert!(
+        refused.contains("another server writes its audit there"),
+        "{refused}"
+    );
+    first.stop();
+    let mut second = Server::with(place.options());
+    second.stop();
+    place.until("both runs", |line| line["event"] == "over");
+    let (is_good, said) = verify(&second, &[&place.file()]);
+    assert!(is_good && said.contains("of 2 runs"), "{said}");
 }
 
 #[test]

@@ -118,7 +118,7 @@ fn what_became_of_a_process_is_signed_and_checked() {
     let shell = Shell::open(&server);
     shell.shows(&format!("$PRN receipt {id} | head -1"), &["prn-receipt-1"]);
     shell.shows(&format!("$PRN receipt {id} >{}", file.display()), &[]);
-    shell.shows(&format!("$PRN verify {}", file.display()), &["Exited"]);
+    shell.shows(&format!("$PRN verify {}", file.display()), &["exited"]);
 }
 
 #[test]

@@ -200,6 +200,7 @@ const PROCESSES: &[&str] = &[
     "prn receipt $UNKNOWN",
     "prn verify /no/such/file",
     "prn verify /dev/null",
+    "prn verify /dev/null --key abc",
     "prn rm $UNKNOWN",
     "prn renew $RUNNING",
     "prn update $ID --memory 1G",

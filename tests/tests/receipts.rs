@@ -44,7 +44,17 @@ fn a_receipt_is_good_until_a_byte_of_it_is_altered() {
     let health = server.ok(&["health", "-o", "json"]);
     assert!(health.contains(key), "{health}");
     let said = server.ok(&["verify", &path, "--key", key]);
-    assert!(said.contains("client") && said.contains("Exited"), "{said}");
+    assert!(said.contains("client") && said.contains("exited"), "{said}");
+    let unsure = server.run(&["verify", &path]);
+    let said = String::from_utf8(unsure.stderr).unwrap();
+    assert_eq!(unsure.status.code(), Some(0));
+    assert!(said.contains("was not checked"), "{said}");
+    for wrong in ["", "abc"] {
+        let refused = server.run(&["verify", &path, "--key", wrong]);
+        let said = String::from_utf8(refused.stderr).unwrap();
+        assert_eq!(refused.status.code(), Some(2));
+        assert!(said.contains("64 hexadecimal digits"), "{said}");
+    }
     let other = "0".repeat(64);
     let refused = server.run(&["verify", &path, "--key", &other]);
     assert_eq!(refused.status.code(), Some(1));

@@ -11,7 +11,7 @@ use clap::{Args, Subcommand};
 use prn_proto::units::{Moment, When};
 use serde_json::Value;
 
-use crate::commands::audit::chain::{Chain, Fault};
+use crate::commands::audit::chain::{After, Chain, Fault, Report};
 use crate::exit::{self, Exit};
 use crate::failure::Failure;
 use crate::output::format::FormatFlag;
@@ -36,14 +36,18 @@ pub enum Asked {
 
 /// Check that no line was altered, dropped or moved
 ///
-/// Exits 0 if all lines are those that were written, and says how many the server could not write.
-/// Else it names the first line that cannot be, and exits with 1. Each line vouches for the one before
-/// it: of the last one, and of lines that would follow it, nothing is known.
+/// Exits 0 if all lines are those that were written, and says how many were lost: the server could not
+/// write them. Else it names the first line that cannot be, and exits with 1. Each line vouches for the
+/// one before it: of the last one, and of lines that would follow it, nothing is known. A run whose end
+/// is not told is named, when another one follows: its last lines may be missing.
 #[derive(Debug, Args)]
 pub struct Verify {
     /// The files, the oldest one first
     #[arg(value_name = "FILE", required = true)]
     pub files: Vec<PathBuf>,
+    /// The oldest file may begin in the middle of a run: what came before is gone
+    #[arg(long)]
+    pub from_middle: bool,
 }
 
 /// Show lines of an audit
@@ -100,32 +104,87 @@ fn each_line(
     Ok(())
 }
 
-fn verify(args: &Verify) -> Result<Exit, Failure> {
+/// What a look at files has found.
+struct Look {
+    report: Report,
+    /// Runs whose end is not told, by the places of their last lines.
+    unended: Vec<String>,
+    /// The first line that cannot be, with its place.
+    fault: Option<String>,
+}
+
+fn look(files: &[PathBuf]) -> Result<Look, Failure> {
     let mut chain = Chain::default();
-    let mut found = None;
-    each_line(&args.files, |path, number, line| {
-        let fault = chain.add(line).err();
-        found = fault.map(|fault| format!("{}:{number}: {}", path.display(), words(&fault)));
-        found.is_none()
+    let mut unended = Vec::new();
+    let mut fault = None;
+    let mut before = String::new();
+    each_line(files, |path, number, line| {
+        let place = format!("{}:{number}", path.display());
+        match chain.add(line) {
+            Ok(After::Its) => {}
+            Ok(After::Unended) => unended.push(std::mem::take(&mut before)),
+            Err(why) => fault = Some(format!("{place}: {}", words(&why))),
+        }
+        before = place;
+        fault.is_none()
     })?;
-    if let Some(found) = found {
-        output::notice(&output::escaped(&found));
+    Ok(Look {
+        report: chain.finish(),
+        unended,
+        fault,
+    })
+}
+
+fn verify(args: &Verify) -> Result<Exit, Failure> {
+    let look_of_all = look(&args.files)?;
+    let report = look_of_all.report;
+    if let Some(fault) = look_of_all.fault {
+        output::notice(&output::escaped(&fault));
+        if let Some(order) = better_order(&args.files)? {
+            output::notice(&output::escaped(&format!(
+                "nothing was altered, but the files are in the wrong order: give {order}"
+            )));
+        }
         return Ok(exit::ERROR);
     }
-    let report = chain.finish();
-    if let Some(seq) = report.begins_at {
+    for place in look_of_all.unended {
+        output::notice(&output::escaped(&format!(
+            "{place}: a run ends here without `over`: the server was killed, or lines are missing"
+        )));
+    }
+    if let Some(seq) = report.begins_at.filter(|_| !args.from_middle) {
         output::notice(&format!(
-            "it begins in the middle of a run, with line {seq} of it: give the older files too"
+            "it begins in the middle of a run, with line {seq} of it: give the older files too, or --from-middle if there are none"
         ));
+        return Ok(exit::ERROR);
     }
     let said = format!(
-        "as they were written: {}, of {}; not written by the server: {}",
+        "as they were written: {}, of {}; lost: {}",
         some(report.lines, "line"),
         some(report.runs, "run"),
         report.lost
     );
     output::print_line(&said).map_err(Failure::Print)?;
     Ok(exit::OK)
+}
+
+/// The files in the order of their first lines' times, if all is good so and that is another order.
+fn better_order(files: &[PathBuf]) -> Result<Option<String>, Failure> {
+    let mut timed = Vec::new();
+    for file in files {
+        let mut first = None;
+        each_line(std::slice::from_ref(file), |_, _, line| {
+            first = read(line);
+            false
+        })?;
+        timed.push((first.map(|line| line.at), file.clone()));
+    }
+    timed.sort_by_key(|(at, _)| *at);
+    let sorted: Vec<PathBuf> = timed.into_iter().map(|(_, file)| file).collect();
+    let found = look(&sorted)?;
+    let is_good = sorted != files && found.fault.is_none() && found.report.begins_at.is_none();
+    let names = sorted.iter().map(|file| file.display().to_string());
+    Ok(is_good.then(|| names.collect::<Vec<_>>().join(" ")))
 }
 
 fn some(count: u64, what: &str) -> String {
@@ -145,6 +204,9 @@ fn words(fault: &Fault) -> String {
             format!("line {first} of its run is missing before it, or it was altered")
         }
         Fault::OutOfOrder => "it does not come after the line before it".to_owned(),
+        Fault::SeenBefore => {
+            "it begins a run that there were lines of before: a file was given twice, or copied, or is out of order".to_owned()
+        }
         Fault::NoBeginning => "the beginning of its run is missing before it".to_owned(),
     }
 }
@@ -157,9 +219,9 @@ fn show(args: &Show) -> Result<Exit, Failure> {
     let mut lines = Vec::new();
     let mut malformed = 0_u64;
     each_line(&args.files, |_, _, line| {
-        match serde_json::from_slice(line) {
-            Ok(value) => lines.extend(wanted(args, since, value)),
-            Err(_) => malformed += 1,
+        match read(line) {
+            Some(line) => lines.extend(Some(line).filter(|line| is_wanted(args, since, line))),
+            None => malformed += 1,
         }
         true
     })?;
@@ -173,16 +235,20 @@ fn show(args: &Show) -> Result<Exit, Failure> {
     Ok(exit::OK)
 }
 
-/// A line, if it is one of those that are asked for.
-fn wanted(args: &Show, since: Option<SystemTime>, value: Value) -> Option<AuditLine> {
+/// A line, if it is one.
+fn read(line: &[u8]) -> Option<AuditLine> {
+    let value: Value = serde_json::from_slice(line).ok()?;
     let at = value.get("at").and_then(Value::as_u64)?;
-    let line = AuditLine {
+    Some(AuditLine {
         at: UNIX_EPOCH.checked_add(Duration::from_micros(at))?,
         value,
-    };
+    })
+}
+
+/// Whether it is one of those that are asked for.
+fn is_wanted(args: &Show, since: Option<SystemTime>, line: &AuditLine) -> bool {
     let is_of = |id: &String| line.id().starts_with(id.as_str());
-    let is_wanted = since.is_none_or(|since| line.at >= since)
+    since.is_none_or(|since| line.at >= since)
         && args.who.as_ref().is_none_or(|who| line.who() == who)
-        && args.id.as_ref().is_none_or(is_of);
-    is_wanted.then_some(line)
+        && args.id.as_ref().is_none_or(is_of)
 }

@@ -40,8 +40,21 @@ pub struct Verify {
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
     /// The server's public key (64 hexadecimal digits), which it has to be
-    #[arg(long, value_name = "KEY")]
-    pub key: Option<String>,
+    #[arg(long, value_name = "KEY", value_parser = parse_key)]
+    pub key: Option<PublicKey>,
+}
+
+/// A server's public key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PublicKey(Vec<u8>);
+
+fn parse_key(text: &str) -> Result<PublicKey, &'static str> {
+    form::bytes(&text.to_ascii_lowercase())
+        .filter(|key| key.len() == 32)
+        .map(PublicKey)
+        .ok_or(
+            "not a public key: write its 64 hexadecimal digits (receipt_key in the server's audit)",
+        )
 }
 
 /// What the signature is called in a file. What comes before it is signed.
@@ -69,9 +82,14 @@ pub fn verify(args: &Verify) -> Result<Exit, Failure> {
         path: args.file.clone(),
         source,
     })?;
-    match checked(&text, args.key.as_deref()) {
+    match checked(&text, args.key.as_ref()) {
         Ok(fields) => {
             output::receipt(&fields).map_err(Failure::Print)?;
+            if args.key.is_none() {
+                output::notice(
+                    "whose key it is was not checked: compare `key` with receipt_key in the server's audit, or give it by --key",
+                );
+            }
             Ok(exit::OK)
         }
         Err(why) => {
@@ -82,7 +100,7 @@ pub fn verify(args: &Verify) -> Result<Exit, Failure> {
 }
 
 /// What a receipt says, each name with its words, if it is what the key has signed.
-fn checked(text: &[u8], key: Option<&str>) -> Result<Vec<(String, String)>, &'static str> {
+fn checked(text: &[u8], key: Option<&PublicKey>) -> Result<Vec<(String, String)>, &'static str> {
     const MALFORMED: &str = "it is no receipt: name a file that `prn receipt` was written to";
     let fields = form::parse(text).ok_or(MALFORMED)?;
     let (signature, said) = fields.split_last().ok_or(MALFORMED)?;
@@ -97,8 +115,7 @@ fn checked(text: &[u8], key: Option<&str>) -> Result<Vec<(String, String)>, &'st
     if verified.is_err() {
         return Err("the signature is not of what it says: it was altered");
     }
-    let is_known = |key: &str| form::bytes(&key.to_ascii_lowercase()).as_ref() == Some(&own);
-    if key.is_some_and(|key| !is_known(key)) {
+    if key.is_some_and(|key| key.0 != own) {
         return Err("it is signed with another key");
     }
     let shown = said.iter().map(|field| (field.name.clone(), field.words()));
@@ -114,20 +131,39 @@ mod tests {
         bytes.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
-    fn signed() -> (String, Vec<u8>) {
+    fn signed() -> (PublicKey, Vec<u8>) {
         let pair = Ed25519KeyPair::from_seed_unchecked(&[7; 32]).unwrap();
         let key = hex(pair.public_key().as_ref());
         let body = format!("prn-receipt-1\nkey 64:{key}\ncause -\nlimits *2\n1:a\n2:b\n\n");
         let signature = hex(pair.sign(body.as_bytes()).as_ref());
         let text = format!("{body}signature 128:{signature}\n");
-        (key, text.into_bytes())
+        (parse_key(&key.to_uppercase()).unwrap(), text.into_bytes())
+    }
+
+    #[test]
+    fn a_key_is_64_hexadecimal_digits() {
+        let long = "0".repeat(66);
+        for wrong in ["", "00", &long[..63], &long, &"g".repeat(64)] {
+            assert!(parse_key(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn times_are_shown_as_dates() {
+        let text = b"prn-receipt-1\nstarted 16:1700000000500000\nended -\nuid 1:5\n";
+        let words: Vec<_> = form::parse(text)
+            .unwrap()
+            .iter()
+            .map(Field::words)
+            .collect();
+        assert_eq!(words, ["2023-11-14T22:13:20.5Z", "none", "5"]);
     }
 
     #[test]
     fn any_byte_of_a_receipt_that_is_altered_is_found() {
         let (key, good) = signed();
         assert!(checked(&good, None).is_ok() && checked(&good, Some(&key)).is_ok());
-        assert!(checked(&good, Some(&"0".repeat(64))).is_err());
+        assert!(checked(&good, Some(&PublicKey(vec![0; 32]))).is_err());
         for place in 0..good.len() {
             let mut altered = good.clone();
             altered[place] ^= 1;

@@ -2,11 +2,11 @@
 
 use std::ffi::CString;
 use std::fmt;
-use std::fs::{self, DirBuilder, Permissions};
+use std::fs::{self, DirBuilder, OpenOptions, Permissions, TryLockError};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, chown};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -16,10 +16,13 @@ use nix::sys::stat::{Mode, fstat};
 use prn_ipc_protocol::config::AuditTarget;
 use serde::Deserialize;
 
+use crate::claim::settling::is_free;
 use crate::handover::HandoverError;
+use crate::host::Host;
+use crate::plan::Plan;
 
 /// User id of the program that writes it into a file, where there is no user `prn-audit`.
-pub const UID: u32 = 1_999_999_998;
+const UID: u32 = 1_999_999_998;
 
 /// Where the audit goes.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -65,8 +68,37 @@ impl TryFrom<String> for Target {
     }
 }
 
-/// Opens the folder of a file, which is the writer's alone. One that is not there is made.
-pub fn folder(path: &Path, uid: u32) -> Result<(AuditTarget, OwnedFd), HandoverError> {
+/// Who the writer is: user prn-audit with its group, or else a number that nobody has.
+///
+/// # Errors
+/// Why nobody can be, or not this one.
+pub fn writer(host: &Host, plan: &Plan) -> Result<(u32, u32), String> {
+    let (uid, gid) = host.audit_ids.unwrap_or((UID, UID));
+    if host.audit_ids.is_none() && host.named_ids.contains(&UID) {
+        return Err(format!(
+            "the audit's writer would have user id {UID}, which is another account's or group's: make a user prn-audit"
+        ));
+    }
+    let own = plan.uids.first..plan.uids.first.saturating_add(plan.uids.count);
+    let is_taken = |id| {
+        let frontend = [plan.supervisor.frontend_uid, plan.supervisor.frontend_gid];
+        id == 0 || frontend.contains(&id) || own.contains(&id)
+    };
+    if is_taken(uid) || is_taken(gid) {
+        return Err(format!(
+            "the audit's writer would have user id {uid} and group id {gid}, of which one is another part's: \
+             give user prn-audit others"
+        ));
+    }
+    Ok((uid, gid))
+}
+
+/// Opens the folder of a file, which is the writer's alone, and this server's: locked (flock(2)), which
+/// goes to the supervisor and the writer with it. One that is not there is made.
+pub fn folder(
+    path: &Path,
+    (uid, gid): (u32, u32),
+) -> Result<(AuditTarget, OwnedFd), HandoverError> {
     let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
         return refused(path, "it is no file's path");
     };
@@ -76,15 +108,18 @@ pub fn folder(path: &Path, uid: u32) -> Result<(AuditTarget, OwnedFd), HandoverE
     };
     match DirBuilder::new().mode(0o700).create(folder) {
         Ok(()) => {
-            chown(folder, Some(uid), Some(uid)).map_err(failed)?;
+            chown(folder, Some(uid), Some(gid)).map_err(failed)?;
             fs::set_permissions(folder, Permissions::from_mode(0o750)).map_err(failed)?;
         }
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
         Err(error) => return Err(failed(error)),
     }
-    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    let opened = open(folder, flags, Mode::empty()).map_err(|error| failed(error.into()))?;
-    let found = fs::metadata(format!("/proc/self/fd/{}", opened.as_raw_fd())).map_err(failed)?;
+    let opened = OpenOptions::new()
+        .read(true)
+        .custom_flags(nix::libc::O_DIRECTORY | nix::libc::O_NOFOLLOW)
+        .open(folder)
+        .map_err(failed)?;
+    let found = opened.metadata().map_err(failed)?;
     if found.uid() != uid || found.mode() & 0o022 != 0 {
         return refused(
             folder,
@@ -92,8 +127,20 @@ pub fn folder(path: &Path, uid: u32) -> Result<(AuditTarget, OwnedFd), HandoverE
              name one that is not there yet, or run chown and chmod go-w on it",
         );
     }
+    // What a server that was killed has left holds its lock for a moment more.
+    let look = || match opened.try_lock() {
+        Ok(()) => Ok(true),
+        Err(TryLockError::WouldBlock) => Ok(false),
+        Err(TryLockError::Error(error)) => Err(failed(error)),
+    };
+    if !is_free(look)? {
+        return refused(
+            folder,
+            "another server writes its audit there, and lines of two cannot be one chain: name a folder for each",
+        );
+    }
     let name = CString::new(name.as_bytes()).unwrap_or_default();
-    Ok((AuditTarget::File { name, uid }, opened))
+    Ok((AuditTarget::File { name, uid, gid }, opened.into()))
 }
 
 /// What somebody has passed, if its reader cannot hold this program up, nor cut a line in two.
@@ -137,6 +184,35 @@ fn refused<T>(path: &Path, why: &'static str) -> Result<T, HandoverError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_writer_has_ids_that_nobody_else_has() {
+        let writer_of = |host: &Host| {
+            let plan = crate::plan::resolve(&crate::options::Options::default(), host).unwrap();
+            writer(host, &plan)
+        };
+        let nobody = crate::plan::tests::host();
+        assert_eq!(writer_of(&nobody), Ok((UID, UID)));
+        let named = Host {
+            named_ids: [UID].into(),
+            ..nobody
+        };
+        let refused = writer_of(&named).unwrap_err();
+        assert!(refused.contains("another account's"), "{refused}");
+        let of = |ids| Host {
+            audit_ids: Some(ids),
+            ..crate::plan::tests::host()
+        };
+        assert_eq!(writer_of(&of((991, 992))), Ok((991, 992)));
+        let frontend = crate::plan::resolve(&crate::options::Options::default(), &named)
+            .unwrap()
+            .supervisor
+            .frontend_uid;
+        for taken in [(0, 992), (991, 0), (frontend, 992), (991, frontend)] {
+            let refused = writer_of(&of(taken)).unwrap_err();
+            assert!(refused.contains("another part's"), "{refused}");
+        }
+    }
 
     #[test]
     fn a_place_is_named_by_its_kind() {

@@ -15,7 +15,7 @@
 //! <group>/processes/<id>/  one for each process
 //! ```
 
-mod settling;
+pub mod settling;
 pub mod uids;
 
 use std::ffi::OsStr;

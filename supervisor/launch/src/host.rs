@@ -53,8 +53,8 @@ pub struct Host {
     pub named_ids: BTreeSet<u32>,
     /// User id of user `prn`.
     pub prn_uid: Option<u32>,
-    /// User id of `prn-audit`.
-    pub audit_uid: Option<u32>,
+    /// User and group id of `prn-audit`.
+    pub audit_ids: Option<(u32, u32)>,
     /// All mounts.
     pub mounts: Vec<Mount>,
 }
@@ -310,7 +310,8 @@ impl Host {
                 own_cgroup.as_deref(),
             ),
             prn_uid: id_of(&parse_ids(&passwd, &[2]), "prn"),
-            audit_uid: id_of(&parse_ids(&passwd, &[2]), "prn-audit"),
+            audit_ids: id_of(&parse_ids(&passwd, &[2]), "prn-audit")
+                .zip(id_of(&parse_ids(&passwd, &[3]), "prn-audit")),
             prn_gid: id_of(&parse_ids(&passwd, &[3]), "prn"),
             named_ids,
             kernel: (kernel, release),

@@ -154,15 +154,8 @@ fn audited(
             (AuditTarget::Descriptor, passed)
         }
         Some(Target::File(path)) => {
-            let uid = host.audit_uid.unwrap_or(audit::UID);
-            let own = plan.uids.first..plan.uids.first.saturating_add(plan.uids.count);
-            if uid == 0 || uid == plan.supervisor.frontend_uid || own.contains(&uid) {
-                let why = format!(
-                    "the audit's writer would have user id {uid}, which is another part's: give user prn-audit another one"
-                );
-                return Err(ServerError::Host(why));
-            }
-            audit::folder(path, uid)?
+            let writer = audit::writer(host, plan).map_err(ServerError::Host)?;
+            audit::folder(path, writer)?
         }
     };
     Ok((Some(target), Some(to)))

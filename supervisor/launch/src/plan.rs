@@ -547,12 +547,12 @@ fn threads() -> u32 {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
     use crate::host::CgroupMount;
     use prn_proto::units::{Cpu, SizeOrZero};
 
-    fn host() -> Host {
+    pub fn host() -> Host {
         Host {
             cgroup2: Some(CgroupMount {
                 path: "/sys/fs/cgroup".into(),

@@ -9,6 +9,8 @@ use std::fmt::Write;
 
 use prn_ipc_protocol::types::{AccessName, Digest, Id, UnixMicros};
 
+use super::words::Event;
+
 /// Most bytes of one string, and of all words of a command, as they are escaped. All else that is in
 /// a line is short, and together less than half of one.
 const TEXT_MAX: usize = 512;
@@ -16,52 +18,68 @@ const WORDS_MAX: usize = 1536;
 
 /// What this program knows of something that happened: fields of a JSON object.
 #[derive(Debug, Clone, Default)]
-pub struct Facts(String);
+pub struct Facts {
+    fields: String,
+    /// One of them was longer than there is room for.
+    is_cut: bool,
+}
 
 impl Facts {
     /// With a string.
     pub fn text(mut self, key: &str, value: &str) -> Self {
         self.key(key);
-        push_string(&mut self.0, value, TEXT_MAX);
+        self.is_cut |= push_string(&mut self.fields, value, TEXT_MAX);
         self
     }
 
     /// With a number.
     pub fn number(mut self, key: &str, value: u64) -> Self {
         self.key(key);
-        let _never = write!(self.0, "{value}");
+        let _never = write!(self.fields, "{value}");
         self
     }
 
-    /// With words, as many as there is room for; and whether some are missing.
+    /// With yes or no.
+    pub fn switch(mut self, key: &str, is_on: bool) -> Self {
+        self.key(key);
+        let _never = write!(self.fields, "{is_on}");
+        self
+    }
+
+    /// With words, as many as there is room for.
     pub fn words<'a>(mut self, key: &str, words: impl Iterator<Item = &'a [u8]>) -> Self {
         self.key(key);
-        let end = self.0.len() + WORDS_MAX;
-        let mut is_cut = false;
+        let end = self.fields.len() + WORDS_MAX;
         let mut separator = '[';
         for word in words {
-            if self.0.len() >= end {
-                is_cut = true;
+            if self.fields.len() >= end {
+                self.is_cut = true;
                 break;
             }
-            self.0.push(separator);
-            let left = end - self.0.len();
-            is_cut |= push_string(&mut self.0, &String::from_utf8_lossy(word), left);
+            self.fields.push(separator);
+            let left = end - self.fields.len();
+            let word = String::from_utf8_lossy(word);
+            self.is_cut |= push_string(&mut self.fields, &word, left);
             separator = ',';
         }
-        self.0.push(']');
-        if is_cut {
-            self.key("cut");
-            self.0.push_str("true");
-        }
+        self.fields.push(']');
         self
+    }
+
+    /// All of it, and whether something of it is missing.
+    fn finish(self) -> String {
+        if self.is_cut {
+            self.switch("cut", true).fields
+        } else {
+            self.fields
+        }
     }
 
     fn key(&mut self, key: &str) {
-        if !self.0.is_empty() {
-            self.0.push(',');
+        if !self.fields.is_empty() {
+            self.fields.push(',');
         }
-        let _never = write!(self.0, "\"{key}\":");
+        let _never = write!(self.fields, "\"{key}\":");
     }
 }
 
@@ -95,7 +113,7 @@ fn push_string(to: &mut String, text: &str, max: usize) -> bool {
 #[derive(Debug)]
 pub struct Entry<'a> {
     /// What.
-    pub event: &'static str,
+    pub event: Event,
     /// To which process, or to which workspace.
     pub of: Option<String>,
     /// Who the frontend says has asked.
@@ -125,10 +143,10 @@ impl Chain {
     }
 
     /// The next line, without its end. It counts from now on, whether it is written or not.
-    pub fn next(&mut self, at: UnixMicros, entry: &Entry<'_>) -> String {
+    pub fn next(&mut self, at: UnixMicros, entry: Entry<'_>) -> String {
         self.seq += 1;
         let mut line = String::with_capacity(1024);
-        let (seq, at, epoch, event) = (self.seq, at.0, self.epoch, entry.event);
+        let (seq, at, epoch, event) = (self.seq, at.0, self.epoch, entry.event.word());
         let _never = write!(
             line,
             "{{\"seq\":{seq},\"at\":{at},\"epoch\":\"{epoch}\",\"event\":\"{event}\""
@@ -139,7 +157,7 @@ impl Chain {
         if let Some(principal) = entry.principal {
             let _never = write!(line, ",\"asserted\":{{\"principal\":\"{principal}\"}}");
         }
-        let _never = write!(line, ",\"verified\":{{{}}}", entry.facts.0);
+        let _never = write!(line, ",\"verified\":{{{}}}", entry.facts.finish());
         if self.lost > 0 {
             let _never = write!(line, ",\"lost\":{}", self.lost);
         }
@@ -167,12 +185,12 @@ mod tests {
     fn line(chain: &mut Chain, facts: Facts) -> String {
         let principal = "anna".to_owned().try_into().unwrap();
         let entry = Entry {
-            event: "start",
+            event: Event::Start,
             of: Some("07".repeat(16)),
             principal: Some(&principal),
             facts,
         };
-        chain.next(UnixMicros(5), &entry)
+        chain.next(UnixMicros(5), entry)
     }
 
     #[test]
@@ -223,6 +241,18 @@ mod tests {
         let forged: &[u8] = b"x\"],\"outcome\":\"allowed\",\"y\":[\"\n\x1b[2J\xff";
         let facts = Facts::default().words("argv", [forged].into_iter());
         let escaped = r#""argv":["x\"],\"outcome\":\"allowed\",\"y\":[\"\u000a\u001b[2J\ufffd"]"#;
-        assert_eq!(facts.0, escaped);
+        assert_eq!(facts.finish(), escaped);
+    }
+
+    #[test]
+    fn what_is_cut_says_so_once_be_it_a_word_or_a_string() {
+        let long = "x".repeat(3000);
+        let whole = Facts::default().text("why", &long[..TEXT_MAX - 1]);
+        assert!(!whole.finish().contains("cut"));
+        let cut = Facts::default().text("why", &long).number("n", 1);
+        assert!(cut.finish().ends_with("\"n\":1,\"cut\":true"));
+        let words = [long.as_bytes()].into_iter();
+        let cut = Facts::default().words("argv", words).text("why", &long);
+        assert_eq!(cut.finish().matches("\"cut\":true").count(), 1);
     }
 }

@@ -33,7 +33,7 @@ const FINISH: u16 = 2000;
 /// What each writer is started with.
 #[derive(Debug)]
 pub struct Post {
-    /// The folder that the file is in (O_PATH).
+    /// The folder that the file is in, which the server has locked.
     pub folder: OwnedFd,
     /// The file's name there.
     pub name: CString,

@@ -13,7 +13,7 @@ use prn_ipc_protocol::config::{Layers, OpenFiles};
 use super::attached;
 use super::fault::PeerFault;
 use super::session::Session;
-use crate::audit::{Audit, Facts};
+use crate::audit::{Audit, Event, Facts};
 use crate::cgroup::Group;
 use crate::events::Interest;
 use crate::log::{self, FrontendLog};
@@ -141,7 +141,7 @@ impl Frontend {
     /// Kills it, for what it did.
     pub fn kill(&mut self, why: &PeerFault, audit: &mut Audit) {
         let why = log::chain(why);
-        audit.note("frontend-killed", Facts::default().text("why", &why));
+        audit.note(Event::FrontendKilled, Facts::default().text("why", &why));
         log::line(&format!("audit: the frontend is killed: {why}"));
         self.dismiss();
     }

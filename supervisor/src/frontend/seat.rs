@@ -14,7 +14,7 @@ use super::fault::PeerFault;
 use super::instance::{Files, Frontend, Setup};
 use super::session::Session;
 use super::succession::{Next, SETTLED, Succession};
-use crate::audit::{Audit, Facts};
+use crate::audit::Audit;
 use crate::log;
 use crate::runner::{Notice, Runner};
 use crate::stage::{self, Stage};
@@ -340,9 +340,8 @@ impl Seat {
 }
 
 fn audit_end(status: Option<ExitStatus>, audit: &mut Audit) {
-    let how = ended_how(status);
-    log::line(&format!("audit: the frontend {how}"));
-    audit.note("frontend-ended", Facts::default().text("how", &how));
+    log::line(&format!("audit: the frontend {}", ended_how(status)));
+    audit.frontend_ended(status);
 }
 
 fn log_failed_start(report: &OwnedFd) {

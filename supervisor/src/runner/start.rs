@@ -182,9 +182,8 @@ impl Runner {
         };
         self.enter(
             Process {
-                digest,
                 rule,
-                ..Process::new(request, info, account, made.live, made.failure)
+                ..Process::new(request, digest, info, account, made.live, made.failure)
             },
             reserved,
         );

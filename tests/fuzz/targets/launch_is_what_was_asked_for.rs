@@ -3,16 +3,12 @@
 //! of PATH in their order, and bounded together. The same request makes the same twice.
 #![no_main]
 
-#[path = "../../../supervisor/src/resolve.rs"]
-#[allow(dead_code)]
-mod resolve;
-
 use std::ffi::CString;
 
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
 use libfuzzer_sys::fuzz_target;
 use prn_fuzz::bounded;
-use resolve::{CANDIDATES_MAX, candidates, environment};
+use prn_ipc_protocol::search::{CANDIDATES_MAX, candidates, environment};
 
 #[derive(Debug, Arbitrary)]
 struct Case<'a> {
@@ -92,9 +88,9 @@ fn check_environment(asked: &[(String, String)], variables: &[CString], home: &s
         .map(|(name, value)| name.len() + value.len() + 16)
         .sum();
     let made = bounded(size + 2 * home.len(), 8, || {
-        environment(variables, home.as_bytes())
+        environment(variables, Some(home.as_bytes()))
     });
-    assert_eq!(made, environment(variables, home.as_bytes()));
+    assert_eq!(made, environment(variables, Some(home.as_bytes())));
     let temporary = format!("{home}.tmp");
     let defaults = [
         ("PATH", PATH),

@@ -5,9 +5,6 @@
 
 #[path = "../../../prn/src/typed/command_line.rs"]
 mod command_line;
-#[path = "../../../supervisor/src/resolve.rs"]
-#[allow(dead_code)]
-mod resolve;
 
 use std::time::Duration;
 
@@ -17,6 +14,7 @@ use prn_fuzz::bounded;
 use prn_fuzz::units::{
     Address, Cpu, Moment, Size, SizeOrZero, Time, Variable, When, show_duration, show_size,
 };
+use prn_ipc_protocol::search::environment;
 use prn_ipc_protocol::types::LimitName;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -184,7 +182,7 @@ fn variable(text: &str) {
     if variable.is_empty() {
         return;
     }
-    let environment = resolve::environment(&variable, b"/");
+    let environment = environment(&variable, Some(b"/"));
     assert_eq!(
         environment.last().map(|last| last.as_bytes()),
         Some(wanted.as_bytes())

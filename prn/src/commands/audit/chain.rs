@@ -3,6 +3,7 @@
 //! Each line holds the hash of the one before it. So the last line of all is the one that nothing
 //! vouches for.
 
+use std::collections::HashSet;
 use std::fmt::Write;
 
 use ring::digest::{SHA256, digest};
@@ -57,6 +58,17 @@ pub enum Fault {
     OutOfOrder,
     /// It is of another run, whose beginning is missing.
     NoBeginning,
+    /// It begins a run that there were lines of before.
+    SeenBefore,
+}
+
+/// What a line comes after.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum After {
+    /// What is to come before it: the line before it in its run, or a run that has ended, or nothing.
+    Its,
+    /// The last line that there is of another run, whose end is not told.
+    Unended,
 }
 
 /// Follows the chain, line by line.
@@ -64,6 +76,7 @@ pub enum Fault {
 pub struct Chain {
     report: Report,
     last: Option<(Link, String)>,
+    epochs: HashSet<String>,
 }
 
 impl Chain {
@@ -71,34 +84,44 @@ impl Chain {
     ///
     /// # Errors
     /// It cannot be what was written there. Nothing after it is known to be good.
-    pub fn add(&mut self, line: &[u8]) -> Result<Link, Fault> {
+    pub fn add(&mut self, line: &[u8]) -> Result<After, Fault> {
         let line = line.strip_suffix(b"\n").ok_or(Fault::Unended)?;
         let link: Link = serde_json::from_slice(line).map_err(|_| Fault::Malformed)?;
-        self.check(&link)?;
+        let after = self.check(&link)?;
         self.report.lines += 1;
         self.report.lost += link.lost;
-        self.last = Some((link.clone(), hash(line)));
-        Ok(link)
+        self.last = Some((link, hash(line)));
+        Ok(after)
     }
 
-    fn check(&mut self, link: &Link) -> Result<(), Fault> {
+    fn check(&mut self, link: &Link) -> Result<After, Fault> {
         let begins = link.event == "run" && link.prev.bytes().all(|digit| digit == b'0');
         // What was lost of a run's beginning is nobody's line.
         if begins && link.seq == link.lost + 1 {
+            if !self.epochs.insert(link.epoch.clone()) {
+                return Err(Fault::SeenBefore);
+            }
             self.report.runs += 1;
-            return Ok(());
+            let last = self.last.as_ref();
+            let is_unended = last.is_some_and(|(last, _)| last.event != "over");
+            return Ok(if is_unended {
+                After::Unended
+            } else {
+                After::Its
+            });
         }
         let Some((last, hash)) = &self.last else {
             self.report.runs += 1;
             self.report.begins_at = Some(link.seq);
-            return Ok(());
+            self.epochs.insert(link.epoch.clone());
+            return Ok(After::Its);
         };
         if link.epoch != last.epoch {
             return Err(Fault::NoBeginning);
         }
         let expected = last.seq.saturating_add(link.lost).saturating_add(1);
         if link.seq == expected && link.prev == *hash {
-            return Ok(());
+            return Ok(After::Its);
         }
         Err(match link.seq.cmp(&expected) {
             std::cmp::Ordering::Less => Fault::OutOfOrder,
@@ -177,6 +200,20 @@ mod tests {
         assert_eq!(check(&lines), Ok(report));
         let rest = check(&lines[3..]).unwrap();
         assert_eq!((rest.begins_at, rest.runs), (Some(6), 2));
+    }
+
+    #[test]
+    fn a_run_that_was_seen_before_is_found_and_one_without_an_end_is_told() {
+        let (a, b) = (run("a", 3, |_| false), run("b", 3, |_| false));
+        for twice in [[a.clone(), a.clone()], [a[1..].to_vec(), a.clone()]] {
+            assert_eq!(check(&twice.concat()), Err(Fault::SeenBefore));
+        }
+        let again = [a.clone(), b.clone(), a.clone()].concat();
+        assert_eq!(check(&again), Err(Fault::SeenBefore));
+        let mut chain = Chain::default();
+        let after: Vec<_> = [a, b].concat().iter().map(|line| chain.add(line)).collect();
+        let unended = after.iter().position(|after| *after == Ok(After::Unended));
+        assert_eq!(unended, Some(3));
     }
 
     #[test]

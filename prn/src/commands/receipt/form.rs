@@ -1,5 +1,9 @@
 //! The form of what is signed: fields, each under its name and with its length before it (docs/digest.md).
 
+use std::time::{Duration, UNIX_EPOCH};
+
+use prn_proto::units::show_moment;
+
 /// A field.
 #[derive(Debug)]
 pub struct Field {
@@ -28,6 +32,22 @@ impl Field {
 
     /// For people.
     pub fn words(&self) -> String {
+        self.moment().unwrap_or_else(|| self.value_words())
+    }
+
+    /// When something was, as RFC 3339 has it; `None` if that is not what it says.
+    fn moment(&self) -> Option<String> {
+        let Value::Text(text) = &self.value else {
+            return None;
+        };
+        if self.name != "started" && self.name != "ended" {
+            return None;
+        }
+        let micros = std::str::from_utf8(text).ok()?.parse().ok()?;
+        show_moment(UNIX_EPOCH.checked_add(Duration::from_micros(micros))?)
+    }
+
+    fn value_words(&self) -> String {
         let text = |bytes: &[u8]| {
             String::from_utf8_lossy(bytes)
                 .trim_end()

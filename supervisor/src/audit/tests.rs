@@ -1,0 +1,218 @@
+//! What each line says, byte by byte, and that docs/operate/audit.md knows of all of it.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::Read;
+
+use nix::unistd::pipe;
+use prn_ipc_protocol::message::{
+    Denial, End, ExitCause, MainExit, NewLabels, NewLease, OutputTotals, TerminalSize, Update,
+    Verb, Whom, WorkspaceSpec,
+};
+use prn_ipc_protocol::types::{Labels, LimitName};
+
+use super::*;
+use crate::process::tests::{info, spec};
+
+const DOCUMENT: &str = include_str!("../../../docs/operate/audit.md");
+
+/// The lines that come of this, from the event on, without the hash at their end.
+fn lines(act: impl FnOnce(&mut Audit)) -> Vec<String> {
+    let (from, to) = pipe().unwrap();
+    let mut audit = Audit::to_descriptor(Id::from_bytes([1; 16]), to);
+    act(&mut audit);
+    audit.finish();
+    let mut text = String::new();
+    File::from(from).read_to_string(&mut text).unwrap();
+    let shown = |line: &str| {
+        let (_, line) = line.split_once("\"event\":").unwrap();
+        let (line, _) = line.split_once(",\"prev\":").unwrap();
+        line.to_owned()
+    };
+    text.lines().map(shown).collect()
+}
+
+fn id() -> ProcessId {
+    ProcessId::from_bytes([7; 16])
+}
+
+fn asks() -> Vec<(Ask, &'static str)> {
+    let start = || Box::new(spec(&["/bin/true", "a\"b"]));
+    let named = "w".to_owned();
+    let update = Update {
+        limits: [(LimitName::Memory, 5)].into_iter().collect(),
+        paused: Some(true),
+        lease: Some(NewLease::Same),
+        labels: Some(NewLabels::All(Labels::default())),
+    };
+    let size = TerminalSize {
+        rows: 1,
+        columns: 2,
+    };
+    let signal = Ask::Signal(id(), 15.try_into().unwrap(), Whom::Tree);
+    let usage = Ask::Usage {
+        id: id(),
+        with_tasks: false,
+    };
+    let workspace = Ask::CreateWorkspace(WorkspaceSpec {
+        name: named.clone().try_into().unwrap(),
+        disk_max: None,
+    });
+    let gone = Ask::RemoveWorkspace(named.try_into().unwrap(), Some(StopHow::Kill));
+    let graceful = StopHow::Graceful(Some(9.try_into().unwrap()));
+    let change = r#""change":["limit memory 5","pause","lease same","labels"],"#;
+    vec![
+        (Ask::Start(start()), r#""argv":["/bin/true","a\"b"],"#),
+        (Ask::TryStart(start()), r#""argv":["/bin/true","a\"b"],"#),
+        (Ask::Stop(id(), StopHow::Kill), r#""how":"kill","#),
+        (
+            Ask::Stop(id(), graceful),
+            r#""how":"graceful","grace_ms":9,"#,
+        ),
+        (Ask::Subscribe(id()), ""),
+        (Ask::LendInput(id()), ""),
+        (Ask::EndInput(id()), ""),
+        (Ask::ResizeTerminal(id(), size), ""),
+        (signal, r#""signal":15,"whom":"tree","#),
+        (Ask::Update(id(), Box::new(update)), change),
+        (Ask::Remove(id()), ""),
+        (Ask::Forget(id()), ""),
+        (usage, ""),
+        (Ask::Receipt(id()), ""),
+        (workspace, ""),
+        (gone, r#""how":"kill","#),
+    ]
+}
+
+const ASKED: [(Event, bool); 16] = [
+    (Event::Start, true),
+    (Event::TryStart, true),
+    (Event::Stop, true),
+    (Event::Stop, true),
+    (Event::Output, true),
+    (Event::Input, true),
+    (Event::EndInput, true),
+    (Event::Resize, true),
+    (Event::Signal, true),
+    (Event::Update, true),
+    (Event::Remove, true),
+    (Event::Forget, true),
+    (Event::Usage, true),
+    (Event::Receipt, true),
+    (Event::CreateWorkspace, false),
+    (Event::RemoveWorkspace, false),
+];
+
+#[test]
+fn each_thing_that_is_asked_for_has_its_line() {
+    let who = "anna".to_owned().try_into().unwrap();
+    let denied = Refusal::Denied(Denial::Verb(Verb::Stop));
+    for ((ask, facts), (event, is_of_process)) in asks().into_iter().zip(ASKED) {
+        let found = lines(|audit| audit.decided(Asked::of(&ask), &who, Some(&denied), None));
+        let of = if is_of_process {
+            "07".repeat(16)
+        } else {
+            "w".to_owned()
+        };
+        let word = event.word();
+        let expected = format!(
+            "\"{word}\",\"id\":\"{of}\",\"asserted\":{{\"principal\":\"anna\"}},\"verified\":{{{facts}\
+             \"outcome\":\"refused\",\"refusal\":\"denied-verb\",\"detail\":\"Denied(Verb(Stop))\"}}"
+        );
+        assert_eq!(found, [expected]);
+    }
+    let start = StartFacts {
+        digest: Digest([0xab; 32]),
+        rule: Some(2),
+        uid: 70_000,
+    };
+    let allowed = Asked::of(&Ask::Start(Box::new(spec(&["x"]))));
+    let found = lines(|audit| audit.decided(allowed, &who, None, Some(start)));
+    let facts = format!(
+        "{{\"argv\":[\"x\"],\"outcome\":\"allowed\",\"digest\":\"{}\",\"uid\":70000,\"rule\":2}}",
+        "ab".repeat(32)
+    );
+    assert!(found[0].ends_with(&facts), "{found:?}");
+}
+
+#[test]
+fn each_thing_that_happens_has_its_line() {
+    let of = "07".repeat(16);
+    let digest = "ab".repeat(32);
+    let mut ended = info(id());
+    ended.main_exit = Some(MainExit {
+        status: ExitStatus::Signalled {
+            signal: 9,
+            core_dumped: false,
+        },
+        cause: ExitCause::StoppedOnRequest,
+        at: UnixMicros(1),
+    });
+    ended.end = Some(End {
+        at: UnixMicros(2),
+        usage: Vec::new(),
+        output: OutputTotals {
+            stdout: 3,
+            stderr: 4,
+            ..OutputTotals::default()
+        },
+    });
+    let found = lines(|audit| {
+        audit.start_failed(id(), &Refusal::Draining);
+        audit.ended(&ended, Digest([0xab; 32]));
+        audit.frontend_ended(Some(ExitStatus::Exited(1)));
+        audit.frontend_ended(None);
+        audit.note(Event::Over, Facts::default());
+    });
+    let expected = [
+        format!(
+            "\"start-failed\",\"id\":\"{of}\",\"verified\":{{\"refusal\":\"draining\",\"detail\":\"Draining\"}}"
+        ),
+        format!(
+            "\"end\",\"id\":\"{of}\",\"verified\":{{\"digest\":\"{digest}\",\"cause\":\"stopped-on-request\",\
+             \"status\":\"signalled\",\"signal\":9,\"core_dumped\":false,\"stdout_bytes\":3,\"stderr_bytes\":4}}"
+        ),
+        "\"frontend-ended\",\"verified\":{\"status\":\"exited\",\"exit_code\":1}".to_owned(),
+        "\"frontend-ended\",\"verified\":{\"status\":\"unknown\"}".to_owned(),
+        "\"over\",\"verified\":{}".to_owned(),
+    ];
+    assert_eq!(found, expected);
+}
+
+/// What stands in backquotes in the first cells of the rows below a heading.
+fn documented(heading: &str) -> BTreeSet<&str> {
+    let (_, table) = DOCUMENT.split_once(heading).unwrap();
+    let rows = table.trim_start().lines().skip(1);
+    let rows = rows.take_while(|line| line.starts_with('|'));
+    rows.flat_map(|row| row.split('|').nth(1).unwrap().split('`').skip(1).step_by(2))
+        .collect()
+}
+
+#[test]
+fn the_document_lists_all_events_and_no_other() {
+    let all: BTreeSet<_> = Event::ALL.iter().map(|event| event.word()).collect();
+    assert_eq!(documented("| event | |"), all);
+}
+
+/// Keys that are written are string literals beside what writes them: here, and where something is noted.
+#[test]
+fn the_document_lists_all_facts_and_no_other() {
+    let sources = [
+        include_str!("../audit.rs"),
+        include_str!("line.rs")
+            .split("#[cfg(test)]")
+            .next()
+            .unwrap(),
+        include_str!("../control.rs"),
+        include_str!("../runner.rs"),
+        include_str!("../frontend/instance.rs"),
+    ];
+    let mut written = BTreeSet::new();
+    for source in sources {
+        for call in ["text(\"", "number(\"", "words(\"", "switch(\""] {
+            let after = source.split(call).skip(1);
+            written.extend(after.map(|after| after.split('"').next().unwrap()));
+        }
+    }
+    assert_eq!(documented("| in `verified` | is |"), written);
+}
