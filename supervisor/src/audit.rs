@@ -11,12 +11,12 @@ pub mod words;
 mod writer;
 
 use std::os::fd::OwnedFd;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use prn_ipc_protocol::message::{Ask, ExitStatus, ProcessInfo, Refusal, StopHow};
 use prn_ipc_protocol::types::{AccessName, Digest, Id, ProcessId, UnixMicros};
 
-use crate::log::write_whole_now;
+use crate::log::{self, write_whole_now};
 pub use line::Facts;
 use line::{Chain, Entry};
 pub use words::Event;
@@ -34,7 +34,14 @@ struct Sink {
     to: OwnedFd,
     /// Who writes them into a file.
     writer: Option<Writer>,
+    /// What the first line says, until one was taken.
+    run: Option<Facts>,
+    /// When the log was last told that lines are lost.
+    told: Option<Instant>,
 }
+
+/// How often the log is told that lines are lost.
+const TOLD_EVERY: Duration = Duration::from_secs(10);
 
 /// What is asked for, as far as a line says it.
 #[derive(Debug)]
@@ -77,6 +84,8 @@ impl Audit {
             chain: Chain::new(epoch),
             to,
             writer,
+            run: None,
+            told: None,
         }))
     }
 
@@ -154,15 +163,18 @@ impl Audit {
         });
     }
 
+    /// The run begins: no line of it comes before this one, whenever it is taken.
+    pub fn begin(&mut self, facts: Facts) {
+        if let Some(sink) = &mut self.0 {
+            sink.run = Some(facts);
+            sink.begin();
+        }
+    }
+
     fn write(&mut self, entry: Entry<'_>) {
-        let Some(sink) = &mut self.0 else { return };
-        let mut line = sink.chain.next(UnixMicros::now(), entry);
-        line.push('\n');
-        if write_whole_now(&sink.to, line.as_bytes()) {
-            line.pop();
-            sink.chain.written(&line);
-        } else {
-            sink.chain.lost();
+        if let Some(sink) = &mut self.0 {
+            sink.begin();
+            sink.put(entry);
         }
     }
 
@@ -189,6 +201,45 @@ impl Audit {
         drop(to);
         if let Some(writer) = writer {
             writer.finish();
+        }
+    }
+}
+
+impl Sink {
+    /// Writes the first line, if that was not taken yet.
+    fn begin(&mut self) {
+        if let Some(facts) = self.run.clone() {
+            self.put(Entry {
+                event: Event::Run,
+                of: None,
+                principal: None,
+                facts,
+            });
+        }
+    }
+
+    /// Writes a line whole and at once, or counts it.
+    fn put(&mut self, entry: Entry<'_>) {
+        let is_first = matches!(entry.event, Event::Run);
+        let mut line = self.chain.next(UnixMicros::now(), entry);
+        line.push('\n');
+        let has_begun = is_first || self.run.is_none();
+        if has_begun && write_whole_now(&self.to, line.as_bytes()) {
+            line.pop();
+            self.chain.written(&line);
+            self.run = None;
+        } else {
+            self.chain.lost();
+            self.tell_of_loss();
+        }
+    }
+
+    fn tell_of_loss(&mut self) {
+        if self.told.is_none_or(|told| told.elapsed() >= TOLD_EVERY) {
+            self.told = Some(Instant::now());
+            log::line(
+                "the audit's lines are lost: nobody takes them. The next one that is taken says how many",
+            );
         }
     }
 }

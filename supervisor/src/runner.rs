@@ -20,7 +20,7 @@ use prn_ipc_protocol::policy::Policy;
 use prn_ipc_protocol::types::{AccessName, ProcessId, ProcessName, WorkspaceName};
 
 use crate::admission::Kept;
-use crate::audit::{Audit, Event, Facts, Post};
+use crate::audit::{Audit, Facts, Post};
 use crate::cgroup;
 use crate::deadlines::{Deadline, Deadlines, Due};
 use crate::events::{Events, Interest, Part, Source, Token};
@@ -260,7 +260,7 @@ impl Runner {
             Some(key) => facts.text("receipt_key", &key.public()),
             None => facts,
         };
-        self.audit.note(Event::Run, facts);
+        self.audit.begin(facts);
         Ok(())
     }
 

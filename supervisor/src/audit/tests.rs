@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Read;
 
-use nix::unistd::pipe;
+use nix::fcntl::OFlag;
+use nix::unistd::{pipe, pipe2};
 use prn_ipc_protocol::message::{
     Denial, End, ExitCause, MainExit, NewLabels, NewLease, OutputTotals, TerminalSize, Update,
     Verb, Whom, WorkspaceSpec,
@@ -30,6 +31,32 @@ fn lines(act: impl FnOnce(&mut Audit)) -> Vec<String> {
         line.to_owned()
     };
     text.lines().map(shown).collect()
+}
+
+#[test]
+fn the_first_line_that_is_taken_begins_the_run_and_says_what_was_lost_before() {
+    let flags = OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+    let (from, to) = pipe2(flags).unwrap();
+    while nix::unistd::write(&to, &[b'\n'; 4096]).is_ok() {}
+    let mut audit = Audit::to_descriptor(Id::from_bytes([1; 16]), to);
+    audit.begin(Facts::default().text("version", "1"));
+    audit.note(Event::Over, Facts::default());
+    let mut from = File::from(from);
+    let mut full = Vec::new();
+    let _would_block = from.read_to_end(&mut full);
+    audit.note(Event::Over, Facts::default());
+    audit.finish();
+    let mut text = String::new();
+    from.read_to_string(&mut text).unwrap();
+    let lines: Vec<_> = text.lines().collect();
+    assert_eq!(lines.len(), 2, "{text}");
+    let zeros = "0".repeat(64);
+    let end = format!("\"verified\":{{\"version\":\"1\"}},\"lost\":3,\"prev\":\"{zeros}\"}}");
+    assert!(
+        lines[0].starts_with("{\"seq\":4,") && lines[0].ends_with(&end),
+        "{text}"
+    );
+    assert!(lines[1].starts_with("{\"seq\":5,"), "{text}");
 }
 
 fn id() -> ProcessId {
