@@ -71,6 +71,9 @@ pub enum After {
     Unended,
 }
 
+/// Digits of a SHA-256.
+const HASH_DIGITS: usize = 64;
+
 /// Follows the chain, line by line.
 #[derive(Debug, Default)]
 pub struct Chain {
@@ -89,15 +92,16 @@ impl Chain {
         let link: Link = serde_json::from_slice(line).map_err(|_| Fault::Malformed)?;
         let after = self.check(&link)?;
         self.report.lines += 1;
-        self.report.lost += link.lost;
+        let lost = self.report.lost.checked_add(link.lost);
+        self.report.lost = lost.ok_or(Fault::Malformed)?;
         self.last = Some((link, hash(line)));
         Ok(after)
     }
 
     fn check(&mut self, link: &Link) -> Result<After, Fault> {
-        let begins = link.event == "run" && link.prev.bytes().all(|digit| digit == b'0');
+        let begins = link.event == "run" && link.prev == "0".repeat(HASH_DIGITS);
         // What was lost of a run's beginning is nobody's line.
-        if begins && link.seq == link.lost + 1 {
+        if begins && link.lost.checked_add(1) == Some(link.seq) {
             if !self.epochs.insert(link.epoch.clone()) {
                 return Err(Fault::SeenBefore);
             }
@@ -182,6 +186,23 @@ mod tests {
             chain.add(line)?;
         }
         Ok(chain.finish())
+    }
+
+    #[test]
+    fn numbers_that_no_run_has_are_of_no_line() {
+        for (seq, lost, prev) in [(0, u64::MAX, "0".repeat(64)), (1, 0, String::new())] {
+            let line = format!(
+                "{{\"seq\":{seq},\"epoch\":\"a\",\"event\":\"run\",\"lost\":{lost},\"prev\":\"{prev}\"}}\n"
+            );
+            let report = check(&[line.into_bytes()]);
+            assert!(report.is_err() || report.is_ok_and(|report| report.begins_at.is_some()));
+        }
+        let [first, mut second] = <[_; 2]>::try_from(run("a", 2, |_| false)).unwrap();
+        let text = String::from_utf8(second).unwrap();
+        second = text
+            .replace(",\"prev\"", &format!(",\"lost\":{},\"prev\"", u64::MAX))
+            .into_bytes();
+        assert!(check(&[first, second]).is_err());
     }
 
     #[test]

@@ -85,6 +85,10 @@ pub fn parse(text: &[u8]) -> Option<Vec<Field>> {
         let at = text.len() - rest.len();
         let end = rest.iter().position(|byte| *byte == b' ')?;
         let name = std::str::from_utf8(rest.get(..end)?).ok()?.to_owned();
+        let is_name = |byte: u8| byte.is_ascii_lowercase() || byte == b'-';
+        if name.is_empty() || !name.bytes().all(is_name) {
+            return None;
+        }
         rest = rest.get(end + 1..)?;
         let value = match rest.first()? {
             b'-' => {
