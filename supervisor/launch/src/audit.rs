@@ -6,7 +6,7 @@ use std::fs::{self, DirBuilder, OpenOptions, Permissions, TryLockError};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, chown};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -19,6 +19,7 @@ use serde::Deserialize;
 use crate::claim::settling::is_free;
 use crate::handover::HandoverError;
 use crate::host::Host;
+use crate::owner::is_roots;
 use crate::plan::Plan;
 
 /// User id of the program that writes it into a file, where there is no user `prn-audit`.
@@ -93,6 +94,24 @@ pub fn writer(host: &Host, plan: &Plan) -> Result<(u32, u32), String> {
     Ok((uid, gid))
 }
 
+/// Nobody but root may put another folder in the place of the one that is made: in a folder like /tmp
+/// they could only with their own.
+fn check_parent(folder: &Path) -> Result<(), HandoverError> {
+    let parent = folder.parent().unwrap_or(folder);
+    let found = fs::metadata(parent).map_err(|source| HandoverError::State {
+        path: parent.to_owned(),
+        source,
+    })?;
+    let is_anybodys = found.mode() & 0o022 != 0 && found.mode() & 0o1000 == 0;
+    if !is_roots(found.uid()) || is_anybodys {
+        return refused(
+            parent,
+            "others than root could put another folder in the place of the audit's: name one below folders of root's alone",
+        );
+    }
+    Ok(())
+}
+
 /// Opens the folder of a file, which is the writer's alone, and this server's: locked (flock(2)), which
 /// goes to the supervisor and the writer with it. One that is not there is made.
 pub fn folder(
@@ -106,19 +125,22 @@ pub fn folder(
         path: folder.to_owned(),
         source,
     };
-    match DirBuilder::new().mode(0o700).create(folder) {
-        Ok(()) => {
-            chown(folder, Some(uid), Some(gid)).map_err(failed)?;
-            fs::set_permissions(folder, Permissions::from_mode(0o750)).map_err(failed)?;
-        }
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+    check_parent(folder)?;
+    let is_new = match DirBuilder::new().mode(0o700).create(folder) {
+        Ok(()) => true,
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => false,
         Err(error) => return Err(failed(error)),
-    }
+    };
     let opened = OpenOptions::new()
         .read(true)
         .custom_flags(nix::libc::O_DIRECTORY | nix::libc::O_NOFOLLOW)
         .open(folder)
         .map_err(failed)?;
+    if is_new {
+        fchown(&opened, Some(uid), Some(gid)).map_err(failed)?;
+        let mode = Permissions::from_mode(0o750);
+        opened.set_permissions(mode).map_err(failed)?;
+    }
     let found = opened.metadata().map_err(failed)?;
     if found.uid() != uid || found.mode() & 0o022 != 0 {
         return refused(

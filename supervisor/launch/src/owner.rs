@@ -15,6 +15,11 @@ fn became_root() -> Option<u32> {
     std::env::var("SUDO_UID").ok()?.parse().ok()
 }
 
+/// Whether this is root, who runs this as root, or has become root for it.
+pub fn is_roots(owner: u32) -> bool {
+    [0, nix::unistd::geteuid().as_raw()].contains(&owner) || became_root() == Some(owner)
+}
+
 /// Nobody can write it but root, or who runs this: the server is root. Else what to do.
 pub fn check_owner(path: &Path, found: &Metadata) -> Result<(), Problem> {
     let (owner, mode) = (found.uid(), found.mode() & 0o7777);
@@ -27,9 +32,7 @@ pub fn check_owner(path: &Path, found: &Metadata) -> Result<(), Problem> {
             what,
         })
     };
-    let is_known =
-        [0, nix::unistd::geteuid().as_raw()].contains(&owner) || became_root() == Some(owner);
-    if !is_known {
+    if !is_roots(owner) {
         return refuse(format!(
             "it is owned by user {owner}, who could let anybody in: run `chown root` on it"
         ));
