@@ -1,6 +1,7 @@
 //! prn as a package installs it: the unit under real systemd, in the guest, which has run `make
 //! install`; and the files that it installs, as far as any machine can tell.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write;
 use std::path::Path;
@@ -140,24 +141,22 @@ fn guest_p3_the_unit_starts_serves_and_stops_without_leaving_anything() {
         .parse()
         .unwrap();
     assert_eq!(procfs::comm(supervisor), "prn-supervisor");
-    let frontend = procfs::children(supervisor);
-    assert_eq!(frontend.len(), 1);
-    let user = sh("id -u prn");
+    let (frontend, writer): (Vec<_>, Vec<_>) = procfs::children(supervisor)
+        .into_iter()
+        .partition(|pid| procfs::comm(*pid) == "prn-frontend");
+    assert_eq!((frontend.len(), writer.len()), (1, 1));
     assert_eq!(procfs::status(supervisor)["Uid"], "0\t0\t0\t0");
-    assert_eq!(
-        procfs::status(frontend[0])["Uid"],
-        [user.trim(); 4].join("\t")
-    );
+    for (pid, user) in [(frontend[0], "prn"), (writer[0], "prn-audit")] {
+        let user = sh(&format!("id -u {user}"));
+        assert_eq!(procfs::status(pid)["Uid"], [user.trim(); 4].join("\t"));
+    }
 
     // C2: the unit's own group is empty, and its three sub-groups hold all there is.
     let unit = Path::new("/sys/fs/cgroup/system.slice/prn.service");
     assert_eq!(fs::read_to_string(unit.join("cgroup.procs")).unwrap(), "");
-    assert_eq!(
-        fs::read_to_string(unit.join("supervisor/cgroup.procs"))
-            .unwrap()
-            .trim(),
-        supervisor.to_string()
-    );
+    let own = fs::read_to_string(unit.join("supervisor/cgroup.procs")).unwrap();
+    let own: BTreeSet<i32> = own.lines().map(|pid| pid.parse().unwrap()).collect();
+    assert_eq!(own, BTreeSet::from([supervisor, writer[0]]));
     assert_eq!(
         fs::read_to_string(unit.join("frontend/run/cgroup.procs"))
             .unwrap()
@@ -194,7 +193,12 @@ fn guest_p3_the_unit_starts_serves_and_stops_without_leaving_anything() {
         "success"
     );
     assert!(!unit.exists(), "a group is left");
-    for pid in pids.into_iter().chain(frontend).chain([supervisor]) {
+    for pid in pids
+        .into_iter()
+        .chain(frontend)
+        .chain(writer)
+        .chain([supervisor])
+    {
         assert!(!procfs::alive(pid), "process {pid} is left");
     }
     let left: Vec<_> = fs::read_dir("/var/lib/prn")
