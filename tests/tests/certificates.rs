@@ -3,6 +3,7 @@
 //! server's log and by what the client is told.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Arc;
@@ -1001,6 +1002,137 @@ fn a_client_is_added_and_removed_and_nothing_that_would_be_refused_is_written() 
     assert_eq!(files(), ["ben.toml"]);
     assert_eq!(pin(&["pin", "remove", "ben"]).0, Some(0));
     assert!(files().is_empty());
+}
+
+/// Runs `prn pin` with these words, of the configuration in this folder.
+fn pin(folder: &Path, words: &[&str]) -> Output {
+    let mut command = Command::new(binary("prn"));
+    command
+        .arg("pin")
+        .args(words)
+        .args(["--config", "prn.toml"]);
+    command.current_dir(folder).env_clear().output().unwrap()
+}
+
+/// Checks that a change is refused for this reason, and that the file is what it was.
+#[track_caller]
+fn untouched(folder: &Path, words: &[&str], reason: &str) {
+    let file = folder.join("clients.d/ben.toml");
+    let before = (fs::read(&file).unwrap(), fs::read_link(&file).ok());
+    let output = pin(folder, words);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{words:?}: {said}");
+    assert!(said.contains(reason), "{words:?}: {said}");
+    let after = (fs::read(&file).unwrap(), fs::read_link(&file).ok());
+    assert_eq!(after, before, "{words:?}");
+    let pems = fs::read_dir(folder.join("clients.d")).unwrap();
+    let is_pem = |name: &PathBuf| name.extension().is_some_and(|end| end == "pem");
+    assert!(
+        !pems
+            .map(|entry| entry.unwrap().path())
+            .any(|name| is_pem(&name))
+    );
+}
+
+#[test]
+fn a_file_of_clients_that_the_server_would_refuse_is_never_changed_into_one_that_it_takes() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    Identity::keygen(at, "anna", &[]);
+    let next = Identity::keygen(at, "next", &[]);
+    fs::write(
+        at.join("prn.toml"),
+        "[[client]]\nname = 'anna'\ncert = 'anna.pem'\nrole = 'admin'\n",
+    )
+    .unwrap();
+    fs::create_dir(at.join("clients.d")).unwrap();
+    let file = at.join("clients.d/ben.toml");
+    let key = fingerprints(&next)[0].to_string();
+    let text = format!("[[client]]\nname = 'ben'\nfingerprint = '{key}'\nrole = 'admin'\n");
+    let changes = |reason: &str| {
+        untouched(at, &["add", "ben", "next.pem"], reason);
+        untouched(at, &["add", "ben", "next.pem", "--role", "viewer"], reason);
+        untouched(at, &["remove", "ben"], reason);
+    };
+    fs::write(&file, &text).unwrap();
+    std::os::unix::fs::chown(&file, Some(12345), None).unwrap();
+    changes("it is owned by user 12345");
+    std::os::unix::fs::chown(&file, Some(0), None).unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o666)).unwrap();
+    changes("others can write it (mode 0666)");
+    fs::remove_file(&file).unwrap();
+    fs::write(at.join("elsewhere"), &text).unwrap();
+    std::os::unix::fs::symlink("../elsewhere", &file).unwrap();
+    changes("it is a link");
+    fs::remove_file(&file).unwrap();
+    fs::write(&file, &text).unwrap();
+    assert!(pin(at, &["remove", "ben"]).status.success());
+}
+
+#[test]
+fn changes_of_who_is_let_in_at_one_time_are_all_made() {
+    const CLIENTS: usize = 8;
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    Identity::keygen(at, "anna", &[]);
+    Identity::keygen(at, "same", &[]);
+    fs::write(
+        at.join("prn.toml"),
+        "[[client]]\nname = 'anna'\ncert = 'anna.pem'\nrole = 'admin'\n",
+    )
+    .unwrap();
+    let names: Vec<_> = (0..CLIENTS).map(|number| format!("c{number}")).collect();
+    let certificates: Vec<_> = names.iter().map(|name| format!("{name}.pem")).collect();
+    for name in &names {
+        Identity::keygen(at, name, &[]);
+    }
+    let all_at_once = |words: &(dyn Fn(usize) -> Vec<String> + Sync)| -> Vec<bool> {
+        std::thread::scope(|scope| {
+            let started: Vec<_> = (0..CLIENTS)
+                .map(|number| {
+                    scope.spawn(move || {
+                        let words = words(number);
+                        let words: Vec<_> = words.iter().map(String::as_str).collect();
+                        pin(at, &words).status.success()
+                    })
+                })
+                .collect();
+            let ended = started.into_iter().map(|one| one.join().unwrap());
+            ended.collect()
+        })
+    };
+    let listed = || ok(&pin(at, &["list"])).lines().count();
+    let own = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+    // One client by all of them; of one certificate for all clients, one alone may have it.
+    assert!(
+        pin(at, &["add", "all", "c0.pem", "--role", "viewer"])
+            .status
+            .success()
+    );
+    let done = all_at_once(&|number| own(&["add", "all", &certificates[number]]));
+    assert_eq!((done, listed()), (vec![true; CLIENTS], 1 + CLIENTS));
+    let done = all_at_once(&|number| own(&["add", &names[number], "same.pem", "--role", "viewer"]));
+    let made = done.iter().filter(|is_done| **is_done).count();
+    assert_eq!((made, listed()), (1, 2 + CLIENTS));
+    // Added while others are removed.
+    let done = all_at_once(&|number| match number.checked_sub(1) {
+        Some(number) if number % 2 == 0 => own(&["remove", "all", &certificates[number]]),
+        Some(_) => own(&["add", "all", "same.pem"]),
+        None => own(&["remove", "all", &certificates[7]]),
+    });
+    let removed = done.iter().filter(|is_done| **is_done).count();
+    assert_eq!((removed, listed()), (5, 2 + CLIENTS - 5));
+    // Each copy is somebody's.
+    let named: String = fs::read_dir(at.join("clients.d"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|end| end == "toml"))
+        .map(|path| fs::read_to_string(path).unwrap())
+        .collect();
+    for entry in fs::read_dir(at.join("clients.d")).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        assert!(name.ends_with(".toml") || named.contains(&name), "{name}");
+    }
 }
 
 #[test]

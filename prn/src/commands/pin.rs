@@ -1,23 +1,27 @@
 //! `prn pin`: who is let in by a server, in files of its folder of clients.
 //!
 //! Runs as the operator, on the server's machine. What a change makes of the configuration is checked as
-//! the server would check it, before anything is replaced; a file is replaced as a whole.
+//! the server would check it, before anything is replaced; a file is replaced as a whole. Two changes
+//! come one after the other. A file that the server would not read is never changed.
 
-use std::fs::{DirBuilder, File, Permissions};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::fs::{DirBuilder, File};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
+use nix::fcntl::Flock;
 use prn_client::credentials::{CertificateSource, KeyFingerprint, load_certificate};
 use prn_launch::ServerError;
 use prn_launch::access::types::AccessName;
-use prn_launch::access::{Access, AccessError, Draft, check as check_file, check_draft};
+use prn_launch::access::{Access, AccessError, Draft, check as check_file, check_draft, standing};
 use prn_proto::tls::Certificate;
 use toml_edit::{Array, ArrayOfTables, DocumentMut, Item, Table, Value, value};
 
 use crate::commands::context::pem;
 use crate::commands::policy::{known_by, name};
+use crate::context::config;
+use crate::context::edit::{LOCK_WAIT, locked, replace};
 use crate::context::error::ContextError;
 use crate::exit::{self, Exit};
 use crate::failure::Failure;
@@ -28,6 +32,9 @@ pub const CONFIG: &str = "/etc/prn/prn.toml";
 
 /// The folder of clients beside a configuration that names none.
 const CLIENTS_DIR: &str = "clients.d";
+
+/// Readable by all, as what is written there is no secret, and writable by its owner alone.
+const READABLE: u32 = 0o644;
 
 /// The role that may do everything.
 const ADMIN: &str = "admin";
@@ -130,25 +137,28 @@ impl Known {
     }
 }
 
-/// A file of the folder of clients.
+/// A file of the folder of clients, which nobody else changes meanwhile.
 struct Place {
     folder: PathBuf,
     file: String,
     document: DocumentMut,
+    _lock: Option<Flock<File>>,
 }
 
 impl Place {
     /// That of a client, which may not be there yet.
     fn of(config: &Path, name: &AccessName) -> Result<Self, Failure> {
         let folder = folder_of(config)?;
+        let place = config::Place {
+            path: folder.clone(),
+        };
+        let lock = locked(&place, LOCK_WAIT)?;
         let file = format!("{name}.toml");
         let path = folder.join(&file);
-        let text = match std::fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
-            Err(error) => return Err(unread(&path, error)),
-        };
-        let document = text.parse();
+        // What the server refuses must not become what it takes, by being written anew.
+        let text = standing(&folder, file.as_ref())
+            .map_err(|problem| ServerError::from(AccessError(vec![problem])))?;
+        let document = text.unwrap_or_default().parse();
         let document = document.map_err(|error: toml_edit::TomlError| {
             usage(format!("{}: {}", path.display(), error.message()))
         })?;
@@ -156,6 +166,7 @@ impl Place {
             folder,
             file,
             document,
+            _lock: lock,
         })
     }
 
@@ -188,7 +199,7 @@ impl Place {
         let done = if is_empty {
             std::fs::remove_file(&path)
         } else {
-            replace(&path, &text)
+            replace(&path, &text, READABLE)
         };
         done.map_err(|error| failed(&path, error))?;
         Ok(Some(access))
@@ -421,7 +432,7 @@ fn copy(folder: &Path, name: &AccessName, certificate: &Certificate) -> Result<C
         let is_new = false;
         return Ok(Copied { file, is_new });
     }
-    replace(&path, &pem(certificate.der())).map_err(|error| failed(&path, error))?;
+    replace(&path, &pem(certificate.der()), READABLE).map_err(|error| failed(&path, error))?;
     let is_new = true;
     Ok(Copied { file, is_new })
 }
@@ -444,7 +455,9 @@ fn folder_of(config: &Path) -> Result<PathBuf, Failure> {
         Some(PathBuf::from(named))
     });
     let beside = config.parent().unwrap_or(Path::new(""));
-    Ok(beside.join(named.unwrap_or_else(|| PathBuf::from(CLIENTS_DIR))))
+    let folder = beside.join(named.unwrap_or_else(|| PathBuf::from(CLIENTS_DIR)));
+    // Without a slash at its end, with which a link would be followed.
+    Ok(folder.components().collect())
 }
 
 /// What a check says. `None`: it is refused, and all reasons were said.
@@ -462,36 +475,6 @@ fn checked(
         }
         Err(error) => Err(error.into()),
     }
-}
-
-/// Writes a file as a whole: beside it, to the disk, and only then in its place.
-fn replace(path: &Path, text: &str) -> io::Result<()> {
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(format!(".{}", std::process::id()));
-    let beside = PathBuf::from(beside);
-    let written = write(&beside, text).and_then(|()| std::fs::rename(&beside, path));
-    if written.is_err() {
-        // It may not be there.
-        let _absent = std::fs::remove_file(&beside);
-    }
-    written?;
-    let folder = path
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty());
-    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
-}
-
-/// Readable by all, as what it says is no secret, and writable by its owner alone.
-fn write(path: &Path, text: &str) -> io::Result<()> {
-    let mut options = File::options();
-    let mut file = options
-        .write(true)
-        .create_new(true)
-        .mode(0o644)
-        .open(path)?;
-    file.set_permissions(Permissions::from_mode(0o644))?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()
 }
 
 fn usage(what: String) -> Failure {

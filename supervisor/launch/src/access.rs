@@ -21,6 +21,7 @@ use prn_ipc_protocol::types::{AccessName, Limits};
 pub use prn_ipc_protocol::{message, policy, search, types};
 use prn_proto::tls::Peer;
 
+pub use files::standing;
 pub use listed::Access;
 pub use tables::{AccessError, Draft, Place, Problem};
 
