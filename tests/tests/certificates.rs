@@ -291,7 +291,12 @@ fn what_cannot_be_shown_not_to_be_revoked_is_refused() {
         configured(made.folder(), &named(&made, &lists))
     };
     let (middle, root) = (made.list("middle", &[]), made.list("root", &[]));
-    assert_eq!(ok(&run(&listed(&[&middle, &root]), &good)), "hello\n");
+    let warning = "root.pem: no list of client-crl is of this authority: nobody is let in under it";
+    let server = listed(&[&middle, &root]);
+    assert_eq!(ok(&run(&server, &good)), "hello\n");
+    assert!(!server.log().contains("no list of"), "{}", server.log());
+    let server = listed(&[&middle]);
+    assert!(server.log().contains(warning), "{}", server.log());
     // Of the authority above it there is none, and a list of somebody else is none.
     for lists in [
         &[&middle][..],
@@ -368,6 +373,8 @@ fn a_server_is_known_by_an_authority_and_its_name() {
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(NOT_AUTHORISED), "{said}");
         assert!(said.contains(reason), "{reason}: {said}");
+        let is_name = name == "web2.example";
+        assert_eq!(said.contains("--server-name says"), is_name, "{said}");
     }
     // A certificate of the authority's for a client is no server's.
     let posing = made.leaf(client("posing", "DNS:web1.example"), &["middle"]);
@@ -965,14 +972,30 @@ fn a_client_is_added_and_removed_and_nothing_that_would_be_refused_is_written() 
     );
     refused(
         &["pin", "add", "anna", "ben.pem", "--role", "viewer"],
-        1,
-        "there is a client anna already",
+        2,
+        "client anna stands at prn.toml:1, which is edited by hand",
     );
-    refused(&["pin", "remove", "anna"], 2, "there is no client anna in");
+    refused(
+        &["pin", "add", "anna", "ben.pem"],
+        2,
+        "client anna stands at prn.toml:1, which is edited by hand",
+    );
+    refused(
+        &["pin", "remove", "anna"],
+        2,
+        "client anna stands at prn.toml:1, which is edited by hand",
+    );
+    refused(
+        &["pin", "remove", "nobody"],
+        2,
+        "there is no client nobody in",
+    );
 
-    assert_eq!(
-        pin(&["pin", "add", "ben", "ben.pem", "--role", "runner"]).0,
-        Some(0)
+    let (code, _, said) = pin(&["pin", "add", "ben", "ben.pem", "--role", "runner"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(
+        said.contains("`prn server reload --config prn.toml`"),
+        "{said}"
     );
     let form = fingerprints(next)[0].to_string();
     assert_eq!(pin(&["pin", "add", "ben", &form]).0, Some(0));
@@ -1132,6 +1155,105 @@ fn changes_of_who_is_let_in_at_one_time_are_all_made() {
     for entry in fs::read_dir(at.join("clients.d")).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
         assert!(name.ends_with(".toml") || named.contains(&name), "{name}");
+    }
+}
+
+#[test]
+fn the_first_client_with_a_name_is_not_added_beside_those_without() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    Identity::keygen(at, "anna", &[]);
+    Identity::keygen(at, "ben", &[]);
+    let config = at.join("prn.toml");
+    fs::write(&config, "client-cert = ['anna.pem']\n").unwrap();
+    let add = ["add", "ben", "ben.pem", "--role", "viewer"];
+    let output = pin(at, &add);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("take that line away"), "{said}");
+    assert!(!at.join("clients.d").exists());
+    // What it says to do is enough.
+    fs::write(&config, output.stdout).unwrap();
+    ok(&pin(at, &add));
+    let listed = ok(&pin(at, &["list"]));
+    assert!(listed.contains("anna admin cert"), "{listed}");
+    assert!(listed.contains("ben viewer cert"), "{listed}");
+}
+
+/// What a server that shows its issuer as well is known by, beside that.
+#[test]
+fn a_server_that_shows_its_issuer_is_also_known_by_its_own_certificate_or_key() {
+    let made = hierarchy(Authorities::ed25519());
+    let leaf = Leaf {
+        usage: "serverAuth",
+        ..client("web1", "DNS:web1.example,IP:127.0.0.1")
+    };
+    let identity = made.leaf(leaf, &["middle"]);
+    let own = leaf_of(&identity);
+    let server = Server::with(Options {
+        identity: Some(identity.clone()),
+        ..Options::default()
+    });
+    let prn = |words: &[&str]| {
+        let mut command = Command::new(binary("prn"));
+        command.args(words).env_clear().env("HOME", made.folder());
+        command.env("PRN_CLIENT_CERT", &server.client.certificate);
+        command.env("PRN_TLS_KEY_FILE", &server.client.key);
+        command.output().unwrap()
+    };
+    let key = own.key_fingerprints()[0].to_string();
+    let address = server.address.as_str();
+    ok(&prn(&[
+        "list",
+        "--address",
+        address,
+        "--server-fingerprint",
+        &key,
+    ]));
+    let config = made.path("prn.toml");
+    let shown = identity.certificate.display();
+    fs::write(&config, format!("server-cert = '{shown}'\n")).unwrap();
+    let config = config.to_str().unwrap();
+    let line = ok(&prn(&[
+        "server",
+        "invite",
+        "--config",
+        config,
+        "--address",
+        address,
+    ]));
+    ok(&prn(&["context", "add", "web1", line.trim()]));
+    ok(&prn(&["list", "--context", "web1"]));
+    // Behind the certificate of somebody else it is nobody's.
+    let other = fingerprints(&server.client)[0].to_string();
+    let output = prn(&["list", "--address", address, "--server-fingerprint", &other]);
+    assert_eq!(output.status.code(), Some(NOT_AUTHORISED));
+}
+
+#[test]
+fn who_is_refused_for_what_it_can_change_is_told_what_that_is() {
+    let made = hierarchy(Authorities::ed25519());
+    let revoked = made.leaf(client("revoked", "URI:spiffe://prod/ci"), &["middle"]);
+    let p256 = Identity::keygen(made.folder(), "p256", &["--p256"]);
+    made.revoke("revoked", "middle");
+    let crls = format!(
+        "client-crl = ['{}', '{}']",
+        made.list("middle", &[]).display(),
+        made.list("root", &[]).display(),
+    );
+    let known = format!(
+        "[[client]]\nname = 'p'\nfingerprint = '{}'\nrole = 'viewer'\n",
+        fingerprints(&p256)[0]
+    );
+    let server = configured(made.folder(), &(named(&made, &crls) + &known));
+    for (identity, part) in [
+        (&p256, "--allow-p256"),
+        (&revoked, "certificate was revoked"),
+    ] {
+        let output = lists(&server, identity);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(NOT_AUTHORISED), "{said}");
+        assert!(said.contains(part), "{said}");
     }
 }
 

@@ -11,7 +11,9 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use nix::fcntl::Flock;
-use prn_client::credentials::{CertificateSource, KeyFingerprint, load_certificate};
+use prn_client::credentials::{
+    CertificateSource, CredentialsError, KeyFingerprint, load_certificate,
+};
 use prn_launch::ServerError;
 use prn_launch::access::types::AccessName;
 use prn_launch::access::{Access, AccessError, Draft, check as check_file, check_draft, standing};
@@ -132,8 +134,12 @@ impl Known {
                 error.map(|error| error.to_string()).unwrap_or_default(),
             ));
         }
-        let loaded = CertificateSource::File(path.to_owned()).load()?;
-        Ok(Self::Certificate(loaded))
+        match CertificateSource::File(path.to_owned()).load() {
+            Ok(loaded) => Ok(Self::Certificate(loaded)),
+            // It is somebody else's: a new one would not be.
+            Err(CredentialsError::Read { path, source }) => Err(Failure::Unread { path, source }),
+            Err(error) => Err(error.into()),
+        }
     }
 }
 
@@ -209,6 +215,12 @@ impl Place {
 fn add(args: &Add) -> Result<Exit, Failure> {
     let known = Known::of(&args.what)?;
     let mut place = Place::of(&args.config, &args.name)?;
+    if place.client(&args.name).is_none() {
+        check_elsewhere(&args.config, &args.name)?;
+    }
+    if let Some(exit) = says_what_to_write(&args.config)? {
+        return Ok(exit);
+    }
     DirBuilder::new()
         .recursive(true)
         .mode(0o755)
@@ -254,8 +266,47 @@ fn add(args: &Add) -> Result<Exit, Failure> {
         return Ok(exit::ERROR);
     }
     output::print_line(&place.path().display().to_string())?;
-    put_in_force();
+    put_in_force(&args.config);
     Ok(exit::OK)
+}
+
+/// A client that stands in a file which is not ours to change.
+fn check_elsewhere(config: &Path, name: &AccessName) -> Result<(), Failure> {
+    // What is wrong, or probably not meant, is said when there is something to check.
+    let access = check_file(config, &|_| {});
+    match access
+        .ok()
+        .and_then(|mut access| access.clients.remove(name))
+    {
+        Some(place) => Err(usage(format!(
+            "client {name} stands at {place}, which is edited by hand: `prn pin` changes {name}.toml in the folder of clients alone"
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// Where clients have no names yet, the first one with a name would lock all others out: what is to be
+/// written for these goes to standard output, and what to do with it is said.
+fn says_what_to_write(config: &Path) -> Result<Option<Exit>, Failure> {
+    let text = std::fs::read_to_string(config).map_err(|error| unread(config, error))?;
+    let document = text.parse::<DocumentMut>().unwrap_or_default();
+    let paths = texts(document.get("client-cert"));
+    if paths.is_empty() {
+        return Ok(None);
+    }
+    output::notice(&format!(
+        "{} lets clients in by client-cert, and nobody can be added beside these: take that line away, and put this at the end of the file:",
+        config.display()
+    ));
+    for path in paths {
+        let mut table = Table::new();
+        let name = Path::new(&path).file_stem().unwrap_or_default();
+        table.insert("name", value(name.to_string_lossy().as_ref()));
+        table.insert("cert", value(path.as_str()));
+        table.insert("role", value(ADMIN));
+        output::print_line(&format!("[[client]]\n{}", table.to_string().trim_end()))?;
+    }
+    Ok(Some(exit::ERROR))
 }
 
 fn new_client(args: &Add, key: &str, text: &str) -> Result<Table, Failure> {
@@ -291,8 +342,9 @@ fn remove(args: &Remove) -> Result<Exit, Failure> {
     let mut place = Place::of(&args.config, &args.name)?;
     let (path, folder) = (place.path(), place.folder.clone());
     let Some(table) = place.client(&args.name) else {
+        check_elsewhere(&args.config, &args.name)?;
         return Err(usage(format!(
-            "there is no client {} in {}: what stands elsewhere is removed there",
+            "there is no client {} in {}",
             args.name,
             path.display()
         )));
@@ -348,7 +400,7 @@ fn remove(args: &Remove) -> Result<Exit, Failure> {
     if !principals.any(|principal| principal.role.as_str() == ADMIN) {
         output::notice("warning: no client has the role admin any more");
     }
-    put_in_force();
+    put_in_force(&args.config);
     Ok(exit::OK)
 }
 
@@ -364,10 +416,18 @@ fn drop_client(place: &mut Place, name: &AccessName) {
 }
 
 /// Says how a server that runs gets to know it: what else it was started with is not known here.
-fn put_in_force() {
-    output::notice(
-        "a server that runs knows it after `prn server reload`, or `systemctl reload prn`",
-    );
+fn put_in_force(config: &Path) {
+    if config == Path::new(CONFIG) {
+        output::notice(
+            "a server that runs knows it after `prn server reload`, or `systemctl reload prn`",
+        );
+    } else {
+        let shown = config.display().to_string();
+        let quoted = shlex::try_quote(&shown).unwrap_or_default();
+        output::notice(&format!(
+            "a server that runs knows it after `prn server reload --config {quoted}`"
+        ));
+    }
 }
 
 /// The texts of a key: one, or a list.
