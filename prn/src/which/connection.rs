@@ -175,7 +175,14 @@ pub fn of_certificate(error: CredentialsError, server: &ServerSource) -> Failure
         CredentialsError::Read { path, source } if is_authority(&path) => {
             Failure::Unread { path, source }
         }
-        error => error.into(),
+        CredentialsError::Read { .. }
+        | CredentialsError::Certificate { .. }
+        | CredentialsError::NoKey
+        | CredentialsError::EmptyKey(_)
+        | CredentialsError::OpenKey { .. }
+        | CredentialsError::OpenCertificate { .. }
+        | CredentialsError::Key { .. }
+        | _ => error.into(),
     }
 }
 
