@@ -252,9 +252,9 @@ async fn serve(
     let calls = Envelope::new(Service::new(server), own.clone(), &epoch);
     let acceptor =
         Acceptor::new(listener, door, &config, clients, calls).map_err(Fatal::Listener)?;
-    let (processes, pins) = (mirror.count(), config.pins.len());
+    let (processes, clients_known) = (mirror.count(), config.pins.len());
     log::line(format_args!(
-        "serving: boot epoch {epoch}, processes known: {processes}, clients pinned: {pins}"
+        "serving: boot epoch {epoch}, processes known: {processes}, clients known: {clients_known}"
     ));
     let mut running = pin!(link.run());
     let ended = tokio::select! {

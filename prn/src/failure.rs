@@ -10,6 +10,7 @@ use prn_launch::ServerError;
 use prn_launch::options::OptionsError;
 use prn_proto::tls::{TlsError, shown_time};
 use prn_proto::units::show_size;
+use rustls::{AlertDescription, CertificateError};
 
 use crate::commands::keygen::KeygenError;
 use crate::context::error::ContextError;
@@ -72,7 +73,7 @@ pub enum Failure {
     /// `run --sync --out`: a directory could not be sent, or results not brought back.
     #[error(transparent)]
     Sync(#[from] SyncError),
-    /// A file of an audit, or a receipt, cannot be read.
+    /// A file cannot be read that somebody else has made: an audit, a receipt, a certificate of others.
     #[error("cannot read {}", path.display())]
     Unread {
         /// Which.
@@ -463,6 +464,12 @@ impl From<ClientError> for Failure {
 /// What to do about a certificate or a key that was not taken.
 fn hint_of_credentials(error: &CredentialsError) -> Option<&'static str> {
     let hint = match error {
+        CredentialsError::Key {
+            source: TlsError::Unexpected { found, .. },
+            ..
+        } if found.ends_with("EC PRIVATE KEY") => {
+            "`openssl pkcs8 -topk8 -nocrypt -in FILE -out OTHER` writes it in the form that is read"
+        }
         CredentialsError::Read { source, .. } if source.kind() == io::ErrorKind::NotFound => {
             "`prn keygen` makes a key and its certificate"
         }
@@ -499,6 +506,15 @@ fn hint_of_client(error: &ClientError) -> Option<String> {
         ClientError::WrongServer { .. } => {
             "nothing was sent to it; if that is the right server, get its new certificate for --server-cert"
         }
+        ClientError::NotAuthorised(rustls::Error::AlertReceived(
+            AlertDescription::CertificateRevoked,
+        )) => "its certificate was revoked: get a new one from the authority that signed it",
+        // TLS shows no certificate where the other side takes no key of its kind.
+        ClientError::NotAuthorised(rustls::Error::AlertReceived(
+            AlertDescription::CertificateRequired,
+        )) => {
+            "the server takes no key of the kind that yours is of: P-256 keys want --allow-p256 there, or allow-p256 in its configuration"
+        }
         ClientError::NotAuthorised(_) => {
             return Some(format!(
                 "the server must be started with --client-cert, or a [[client]] of its configuration, for your certificate, and both clocks must be right: this machine's says {}",
@@ -517,6 +533,9 @@ fn hint_of_client(error: &ClientError) -> Option<String> {
             "`prn logs --offset` goes on from there, if the process still exists"
         }
         ClientError::Refused(refusal) => return hint_of_refusal(refusal),
+        ClientError::Handshake { source, .. } if is_other_name(source) => {
+            "nothing was sent to it; if that is the right server, --server-name says which name its certificate has"
+        }
         ClientError::Handshake { .. } => {
             "is that a prn server? --address or PRN_ADDRESS says where it is"
         }
@@ -613,10 +632,22 @@ fn exit_of_client(error: &ClientError) -> Exit {
 /// Whether this side has refused the server's certificate, for another reason than that it is not
 /// the pinned one.
 fn is_certificate_error(error: &io::Error) -> bool {
-    let inner = error
-        .get_ref()
-        .and_then(|inner| inner.downcast_ref::<rustls::Error>());
-    matches!(inner, Some(rustls::Error::InvalidCertificate(_)))
+    certificate_error(error).is_some()
+}
+
+/// Whether the server's certificate is of another name than the one that it was to have.
+fn is_other_name(error: &io::Error) -> bool {
+    matches!(
+        certificate_error(error),
+        Some(CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. })
+    )
+}
+
+fn certificate_error(error: &io::Error) -> Option<&CertificateError> {
+    if let rustls::Error::InvalidCertificate(error) = error.get_ref()?.downcast_ref()? {
+        return Some(error);
+    }
+    None
 }
 
 /// As shells do it: 126 and 127 for a command that could not be started, 125 for whoever should

@@ -329,7 +329,7 @@ fn configuration() -> String {
         "A TOML file. Each key is a flag of prn server start without its dashes, and has its meaning, its form and its \
          default: a flag wins over an environment variable, which wins over the file. Sizes, times and addresses are \
          strings (\"2G\", \"10s\", \"127.0.0.1:50051\"), numbers stand alone, and what is a flag without a value is true or \
-         false. A key that is not known is an error, so that a word that is spelled wrong never goes unnoticed. prn server reload puts a changed file in force while the \
+         false. A file of a certificate, a key, an authority or a list that is named without a leading slash is in the folder of the configuration file. A key that is not known is an error, so that a word that is spelled wrong never goes unnoticed. prn server reload puts a changed file in force while the \
          server runs, but for the keys of which this page says otherwise, and hidden of [paths].",
     )]);
     page.section("KEYS");

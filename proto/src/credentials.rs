@@ -317,6 +317,9 @@ pub fn now() -> Duration {
 /// bring it to the other side.
 const ENDS_SOON: Duration = Duration::from_secs(14 * 24 * 60 * 60);
 
+/// But of one that was made for a day or an hour not always: in the last part of its own time.
+const LAST_PART: u32 = 10;
+
 /// What to tell people of a certificate that is valid and will soon not be.
 pub fn ends_soon(
     certificate: &Certificate,
@@ -324,7 +327,7 @@ pub fn ends_soon(
     now: Duration,
 ) -> Option<String> {
     let Remaining { left, until } = certificate.remaining(now)?;
-    if left > ENDS_SOON {
+    if left > ENDS_SOON.min(certificate.lifetime() / LAST_PART) {
         return None;
     }
     let (days, hours) = (left.as_secs() / 86_400, left.as_secs() / 3600);
@@ -335,8 +338,12 @@ pub fn ends_soon(
         (1, _) => "in 1 day".to_owned(),
         (days, _) => format!("in {days} days"),
     };
+    let advice = match certificate.issuer() {
+        Some(issuer) => format!("get a new one from the authority that signed it ({issuer})"),
+        None => "make a new one with `prn keygen`, and pin it on the other side".to_owned(),
+    };
     Some(format!(
-        "the certificate {name} ends {span}, on {until}: make a new one with `prn keygen`, and pin it on the other side"
+        "the certificate {name} ends {span}, on {until}: {advice}"
     ))
 }
 
@@ -423,7 +430,7 @@ mod tests {
     }
 
     #[test]
-    fn a_certificate_is_worth_a_word_in_its_last_14_days() {
+    fn a_certificate_is_worth_a_word_in_its_last_tenth_and_never_before_its_last_14_days() {
         let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
         let mut params = rcgen::CertificateParams::default();
         let end = 1_900_000_000;
@@ -450,6 +457,31 @@ mod tests {
         }
         let after = Duration::from_secs(1_900_000_001);
         assert_eq!(ends_soon(&certificate, &"c.pem", after), None);
+    }
+
+    #[test]
+    fn a_certificate_of_an_hour_is_worth_a_word_in_its_last_minutes_and_names_its_authority() {
+        let key = || rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
+        let at = |seconds| time::OffsetDateTime::from_unix_timestamp(seconds).unwrap();
+        let mut authority = rcgen::CertificateParams::default();
+        authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let mut name = rcgen::DistinguishedName::new();
+        // A name is a stranger's text: it is printed as one line of plain letters.
+        name.push(rcgen::DnType::CommonName, "Team \u{1b}[31m CA");
+        authority.distinguished_name = name;
+        let issuer = rcgen::Issuer::new(authority, key());
+        let mut params = rcgen::CertificateParams::default();
+        (params.not_before, params.not_after) = (at(1_899_996_400), at(1_900_000_000));
+        let made = params.signed_by(&key(), &issuer).unwrap();
+        let certificate = Certificate::from_der(made.der().to_vec()).unwrap();
+        let said = |before: u64| {
+            let now = Duration::from_secs(1_900_000_000 - before);
+            ends_soon(&certificate, &"c.pem", now)
+        };
+        assert_eq!(said(361), None);
+        let said = said(360).unwrap();
+        assert!(said.contains("Team") && !said.contains("keygen"), "{said}");
+        assert!(!said.contains('\u{1b}'), "{said}");
     }
 
     #[test]

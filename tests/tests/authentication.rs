@@ -192,7 +192,7 @@ fn t3_a_lookalike_of_the_pinned_server_is_refused() {
 }
 
 #[test]
-fn t3_a_pinned_certificate_with_another_one_behind_it_is_refused() {
+fn t3_a_clients_pinned_certificate_with_another_one_behind_it_is_refused() {
     let server = Server::start();
     let other = Identity::keygen(server.folder(), "other", &[]);
     let chain = |first: &Identity| {
@@ -205,15 +205,25 @@ fn t3_a_pinned_certificate_with_another_one_behind_it_is_refused() {
         &connect(&server, Some(chain(&server.client))),
         AlertDescription::UnknownCA,
     );
+}
 
-    let config = hostile::server_config(chain(&server.identity));
+#[test]
+fn t3_a_server_is_not_known_by_what_stands_behind_its_certificate() {
+    let server = Server::start();
+    let other = Identity::keygen(server.folder(), "other", &[]);
+    let behind = vec![hostile::der(&other), hostile::der(&server.identity)];
+    let config = hostile::server_config(CertifiedKey::new(behind, signer(&other)));
     let output = against(
         config,
         &server.client,
         &server.identity,
-        Sees::Alert(AlertDescription::UnknownCA),
+        Sees::Alert(AlertDescription::CertificateUnknown),
     );
-    refused(&output, Some(NOT_AUTHORISED), &["UnknownIssuer"]);
+    refused(
+        &output,
+        Some(NOT_AUTHORISED),
+        &[&fingerprint(&other), &fingerprint(&server.identity)],
+    );
 }
 
 #[test]

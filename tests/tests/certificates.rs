@@ -3,6 +3,7 @@
 //! server's log and by what the client is told.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Arc;
@@ -290,7 +291,12 @@ fn what_cannot_be_shown_not_to_be_revoked_is_refused() {
         configured(made.folder(), &named(&made, &lists))
     };
     let (middle, root) = (made.list("middle", &[]), made.list("root", &[]));
-    assert_eq!(ok(&run(&listed(&[&middle, &root]), &good)), "hello\n");
+    let warning = "root.pem: no list of client-crl is of this authority: nobody is let in under it";
+    let server = listed(&[&middle, &root]);
+    assert_eq!(ok(&run(&server, &good)), "hello\n");
+    assert!(!server.log().contains("no list of"), "{}", server.log());
+    let server = listed(&[&middle]);
+    assert!(server.log().contains(warning), "{}", server.log());
     // Of the authority above it there is none, and a list of somebody else is none.
     for lists in [
         &[&middle][..],
@@ -367,6 +373,8 @@ fn a_server_is_known_by_an_authority_and_its_name() {
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(NOT_AUTHORISED), "{said}");
         assert!(said.contains(reason), "{reason}: {said}");
+        let is_name = name == "web2.example";
+        assert_eq!(said.contains("--server-name says"), is_name, "{said}");
     }
     // A certificate of the authority's for a client is no server's.
     let posing = made.leaf(client("posing", "DNS:web1.example"), &["middle"]);
@@ -1013,14 +1021,30 @@ fn a_client_is_added_and_removed_and_nothing_that_would_be_refused_is_written() 
     );
     refused(
         &["pin", "add", "anna", "ben.pem", "--role", "viewer"],
-        1,
-        "there is a client anna already",
+        2,
+        "client anna stands at prn.toml:1, which is edited by hand",
     );
-    refused(&["pin", "remove", "anna"], 2, "there is no client anna in");
+    refused(
+        &["pin", "add", "anna", "ben.pem"],
+        2,
+        "client anna stands at prn.toml:1, which is edited by hand",
+    );
+    refused(
+        &["pin", "remove", "anna"],
+        2,
+        "client anna stands at prn.toml:1, which is edited by hand",
+    );
+    refused(
+        &["pin", "remove", "nobody"],
+        2,
+        "there is no client nobody in",
+    );
 
-    assert_eq!(
-        pin(&["pin", "add", "ben", "ben.pem", "--role", "runner"]).0,
-        Some(0)
+    let (code, _, said) = pin(&["pin", "add", "ben", "ben.pem", "--role", "runner"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(
+        said.contains("`prn server reload --config prn.toml`"),
+        "{said}"
     );
     let form = fingerprints(next)[0].to_string();
     assert_eq!(pin(&["pin", "add", "ben", &form]).0, Some(0));
@@ -1050,6 +1074,236 @@ fn a_client_is_added_and_removed_and_nothing_that_would_be_refused_is_written() 
     assert_eq!(files(), ["ben.toml"]);
     assert_eq!(pin(&["pin", "remove", "ben"]).0, Some(0));
     assert!(files().is_empty());
+}
+
+/// Runs `prn pin` with these words, of the configuration in this folder.
+fn pin(folder: &Path, words: &[&str]) -> Output {
+    let mut command = Command::new(binary("prn"));
+    command
+        .arg("pin")
+        .args(words)
+        .args(["--config", "prn.toml"]);
+    command.current_dir(folder).env_clear().output().unwrap()
+}
+
+/// Checks that a change is refused for this reason, and that the file is what it was.
+#[track_caller]
+fn untouched(folder: &Path, words: &[&str], reason: &str) {
+    let file = folder.join("clients.d/ben.toml");
+    let before = (fs::read(&file).unwrap(), fs::read_link(&file).ok());
+    let output = pin(folder, words);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{words:?}: {said}");
+    assert!(said.contains(reason), "{words:?}: {said}");
+    let after = (fs::read(&file).unwrap(), fs::read_link(&file).ok());
+    assert_eq!(after, before, "{words:?}");
+    let pems = fs::read_dir(folder.join("clients.d")).unwrap();
+    let is_pem = |name: &PathBuf| name.extension().is_some_and(|end| end == "pem");
+    assert!(
+        !pems
+            .map(|entry| entry.unwrap().path())
+            .any(|name| is_pem(&name))
+    );
+}
+
+#[test]
+fn a_file_of_clients_that_the_server_would_refuse_is_never_changed_into_one_that_it_takes() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    Identity::keygen(at, "anna", &[]);
+    let next = Identity::keygen(at, "next", &[]);
+    fs::write(
+        at.join("prn.toml"),
+        "[[client]]\nname = 'anna'\ncert = 'anna.pem'\nrole = 'admin'\n",
+    )
+    .unwrap();
+    fs::create_dir(at.join("clients.d")).unwrap();
+    let file = at.join("clients.d/ben.toml");
+    let key = fingerprints(&next)[0].to_string();
+    let text = format!("[[client]]\nname = 'ben'\nfingerprint = '{key}'\nrole = 'admin'\n");
+    let changes = |reason: &str| {
+        untouched(at, &["add", "ben", "next.pem"], reason);
+        untouched(at, &["add", "ben", "next.pem", "--role", "viewer"], reason);
+        untouched(at, &["remove", "ben"], reason);
+    };
+    fs::write(&file, &text).unwrap();
+    std::os::unix::fs::chown(&file, Some(12345), None).unwrap();
+    changes("it is owned by user 12345");
+    std::os::unix::fs::chown(&file, Some(0), None).unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o666)).unwrap();
+    changes("others can write it (mode 0666)");
+    fs::remove_file(&file).unwrap();
+    fs::write(at.join("elsewhere"), &text).unwrap();
+    std::os::unix::fs::symlink("../elsewhere", &file).unwrap();
+    changes("it is a link");
+    fs::remove_file(&file).unwrap();
+    fs::write(&file, &text).unwrap();
+    assert!(pin(at, &["remove", "ben"]).status.success());
+}
+
+#[test]
+fn changes_of_who_is_let_in_at_one_time_are_all_made() {
+    const CLIENTS: usize = 8;
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    Identity::keygen(at, "anna", &[]);
+    Identity::keygen(at, "same", &[]);
+    fs::write(
+        at.join("prn.toml"),
+        "[[client]]\nname = 'anna'\ncert = 'anna.pem'\nrole = 'admin'\n",
+    )
+    .unwrap();
+    let names: Vec<_> = (0..CLIENTS).map(|number| format!("c{number}")).collect();
+    let certificates: Vec<_> = names.iter().map(|name| format!("{name}.pem")).collect();
+    for name in &names {
+        Identity::keygen(at, name, &[]);
+    }
+    let all_at_once = |words: &(dyn Fn(usize) -> Vec<String> + Sync)| -> Vec<bool> {
+        std::thread::scope(|scope| {
+            let started: Vec<_> = (0..CLIENTS)
+                .map(|number| {
+                    scope.spawn(move || {
+                        let words = words(number);
+                        let words: Vec<_> = words.iter().map(String::as_str).collect();
+                        pin(at, &words).status.success()
+                    })
+                })
+                .collect();
+            let ended = started.into_iter().map(|one| one.join().unwrap());
+            ended.collect()
+        })
+    };
+    let listed = || ok(&pin(at, &["list"])).lines().count();
+    let own = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+    // One client by all of them; of one certificate for all clients, one alone may have it.
+    assert!(
+        pin(at, &["add", "all", "c0.pem", "--role", "viewer"])
+            .status
+            .success()
+    );
+    let done = all_at_once(&|number| own(&["add", "all", &certificates[number]]));
+    assert_eq!((done, listed()), (vec![true; CLIENTS], 1 + CLIENTS));
+    let done = all_at_once(&|number| own(&["add", &names[number], "same.pem", "--role", "viewer"]));
+    let made = done.iter().filter(|is_done| **is_done).count();
+    assert_eq!((made, listed()), (1, 2 + CLIENTS));
+    // Added while others are removed.
+    let done = all_at_once(&|number| match number.checked_sub(1) {
+        Some(number) if number % 2 == 0 => own(&["remove", "all", &certificates[number]]),
+        Some(_) => own(&["add", "all", "same.pem"]),
+        None => own(&["remove", "all", &certificates[7]]),
+    });
+    let removed = done.iter().filter(|is_done| **is_done).count();
+    assert_eq!((removed, listed()), (5, 2 + CLIENTS - 5));
+    // Each copy is somebody's.
+    let named: String = fs::read_dir(at.join("clients.d"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|end| end == "toml"))
+        .map(|path| fs::read_to_string(path).unwrap())
+        .collect();
+    for entry in fs::read_dir(at.join("clients.d")).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        assert!(name.ends_with(".toml") || named.contains(&name), "{name}");
+    }
+}
+
+#[test]
+fn the_first_client_with_a_name_is_not_added_beside_those_without() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    Identity::keygen(at, "anna", &[]);
+    Identity::keygen(at, "ben", &[]);
+    let config = at.join("prn.toml");
+    fs::write(&config, "client-cert = ['anna.pem']\n").unwrap();
+    let add = ["add", "ben", "ben.pem", "--role", "viewer"];
+    let output = pin(at, &add);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("take that line away"), "{said}");
+    assert!(!at.join("clients.d").exists());
+    // What it says to do is enough.
+    fs::write(&config, output.stdout).unwrap();
+    ok(&pin(at, &add));
+    let listed = ok(&pin(at, &["list"]));
+    assert!(listed.contains("anna admin cert"), "{listed}");
+    assert!(listed.contains("ben viewer cert"), "{listed}");
+}
+
+/// What a server that shows its issuer as well is known by, beside that.
+#[test]
+fn a_server_that_shows_its_issuer_is_also_known_by_its_own_certificate_or_key() {
+    let made = hierarchy(Authorities::ed25519());
+    let leaf = Leaf {
+        usage: "serverAuth",
+        ..client("web1", "DNS:web1.example,IP:127.0.0.1")
+    };
+    let identity = made.leaf(leaf, &["middle"]);
+    let own = leaf_of(&identity);
+    let server = Server::with(Options {
+        identity: Some(identity.clone()),
+        ..Options::default()
+    });
+    let prn = |words: &[&str]| {
+        let mut command = Command::new(binary("prn"));
+        command.args(words).env_clear().env("HOME", made.folder());
+        command.env("PRN_CLIENT_CERT", &server.client.certificate);
+        command.env("PRN_TLS_KEY_FILE", &server.client.key);
+        command.output().unwrap()
+    };
+    let key = own.key_fingerprints()[0].to_string();
+    let address = server.address.as_str();
+    ok(&prn(&[
+        "list",
+        "--address",
+        address,
+        "--server-fingerprint",
+        &key,
+    ]));
+    let config = made.path("prn.toml");
+    let shown = identity.certificate.display();
+    fs::write(&config, format!("server-cert = '{shown}'\n")).unwrap();
+    let config = config.to_str().unwrap();
+    let line = ok(&prn(&[
+        "server",
+        "invite",
+        "--config",
+        config,
+        "--address",
+        address,
+    ]));
+    ok(&prn(&["context", "add", "web1", line.trim()]));
+    ok(&prn(&["list", "--context", "web1"]));
+    // Behind the certificate of somebody else it is nobody's.
+    let other = fingerprints(&server.client)[0].to_string();
+    let output = prn(&["list", "--address", address, "--server-fingerprint", &other]);
+    assert_eq!(output.status.code(), Some(NOT_AUTHORISED));
+}
+
+#[test]
+fn who_is_refused_for_what_it_can_change_is_told_what_that_is() {
+    let made = hierarchy(Authorities::ed25519());
+    let revoked = made.leaf(client("revoked", "URI:spiffe://prod/ci"), &["middle"]);
+    let p256 = Identity::keygen(made.folder(), "p256", &["--p256"]);
+    made.revoke("revoked", "middle");
+    let crls = format!(
+        "client-crl = ['{}', '{}']",
+        made.list("middle", &[]).display(),
+        made.list("root", &[]).display(),
+    );
+    let known = format!(
+        "[[client]]\nname = 'p'\nfingerprint = '{}'\nrole = 'viewer'\n",
+        fingerprints(&p256)[0]
+    );
+    let server = configured(made.folder(), &(named(&made, &crls) + &known));
+    for (identity, part) in [
+        (&p256, "--allow-p256"),
+        (&revoked, "certificate was revoked"),
+    ] {
+        let output = lists(&server, identity);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(NOT_AUTHORISED), "{said}");
+        assert!(said.contains(part), "{said}");
+    }
 }
 
 #[test]

@@ -514,7 +514,7 @@ fn a_certificate_that_ends_soon_is_said_so_once_and_changes_nothing_else() {
     let soon = valid(
         folder.path(),
         "soon",
-        start,
+        Duration::days(-100),
         Duration::days(3) + Duration::hours(1),
     );
     let later = valid(folder.path(), "later", start, Duration::days(15));

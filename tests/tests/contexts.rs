@@ -13,6 +13,8 @@ use prn_tests::pki::Identity;
 use prn_tests::server::{Options, Server};
 use prn_tests::{binary, wait_for};
 use serde_json::Value;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 fn stdout(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).unwrap()
@@ -479,7 +481,12 @@ fn the_configuration_is_read_once_and_only_if_something_is_missing() {
 #[test]
 fn a_certificate_that_ends_soon_is_said_so_once_a_day() {
     let fleet = Fleet::bare(1);
-    let days = ["--days", "13"];
+    // Of a long time, of which the last tenth is left.
+    let at = |days| {
+        let at = OffsetDateTime::now_utc() + time::Duration::days(days);
+        at.replace_nanosecond(0).unwrap().format(&Rfc3339).unwrap()
+    };
+    let days = ["--not-before", &at(-200), "--not-after", &at(13)];
     let folder = fleet.folder.path();
     std::fs::remove_file(folder.join("client.pem")).unwrap();
     std::fs::remove_file(folder.join("client.key")).unwrap();

@@ -137,6 +137,8 @@ const CREDENTIALS: &[&str] = &[
     "prn list --server-cert notes.txt",
     "prn list --tls-key none.key",
     "prn list --tls-key notes.txt",
+    "prn list --tls-key ec.key",
+    "env -u PRN_SERVER_CERT prn list --server-ca none.pem",
     "prn list --tls-key open.key",
     "prn list --tls-key other.key",
     "prn list --client-cert expired.pem --tls-key expired.key",
@@ -150,6 +152,7 @@ const CREDENTIALS: &[&str] = &[
     "prn pin add ben client.pem --config none.toml",
     "prn pin add ben SHA256:x --role viewer --config none.toml",
     "prn pin add 'a b' client.pem",
+    "prn pin add ben none.pem --role viewer --config wrong-value.toml",
     "prn pin remove ben --config none.toml",
     "prn pin list --config none.toml",
     "prn server invite --config none.toml",
@@ -247,6 +250,8 @@ const SERVER: &[&str] = &[
     "env -u PRN_SERVER_CERT prn server start",
     "prn server start",
     "prn server start --client-cert none.pem",
+    "prn server start --config names.toml --client-ca none.pem",
+    "prn server start --config names.toml --client-ca ca.pem --client-crl none.crl",
     "env -u PRN_TLS_KEY prn server start --client-cert client.pem",
     "prn server start --tls-key server.key --client-cert client.pem --allow-missing-limits --max-finished 1",
     "prn server start --tls-key server.key --client-cert client.pem --allow-missing-limits --instance 'My Server'",
@@ -414,6 +419,15 @@ fn write_files(folder: &Path, server: &Server) {
         fs::set_permissions(folder.join(name), fs::Permissions::from_mode(mode)).unwrap();
     };
     write("notes.txt", "Remember the milk.\n");
+    let sec1 = "-----BEGIN EC PRIVATE KEY-----\nAA==\n-----END EC PRIVATE KEY-----\n";
+    write("ec.key", sec1);
+    mode("ec.key", 0o600);
+    let names = "[[client]]\nname = 'ci'\nsan = 'dns:ci'\nrole = 'viewer'\n";
+    write("names.toml", names);
+    let mut authority = rcgen::CertificateParams::default();
+    authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
+    write("ca.pem", &authority.self_signed(&key).unwrap().pem());
     mode("notes.txt", 0o600);
     write("server.key", &server.identity.key_pem());
     mode("server.key", 0o600);

@@ -969,3 +969,25 @@ fn who_is_not_root_is_shown_nothing_even_where_the_sockets_mode_lets_anybody_in(
     assert_eq!(shown(0), "1\n", "the test tries it as it should");
     assert!(listed.server.log().contains("not root"));
 }
+
+#[test]
+fn a_reload_that_is_not_roots_says_so() {
+    // In a folder that everybody may enter, as that of the tests need not be.
+    let folder = tempfile::tempdir().unwrap();
+    let everybody = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    fs::set_permissions(folder.path(), everybody).unwrap();
+    let copied = folder.path().join("prn");
+    fs::copy(binary("prn"), &copied).unwrap();
+    let mut command = Command::new(copied);
+    command.args(["server", "reload", "--config", "/etc/prn/prn.toml"]);
+    let output = std::os::unix::process::CommandExt::uid(&mut command, 65534)
+        .env_clear()
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("prn server reload must run as root"),
+        "{said}"
+    );
+}

@@ -77,7 +77,7 @@ impl Credentials {
     }
 
     /// What to tell people of those of the two certificates, unless they are values of the caller's
-    /// own, that end within 14 days.
+    /// own, that end within 14 days and are in the last tenth of their time.
     pub fn ending(&self) -> &[Ending] {
         &self.ending
     }

@@ -63,7 +63,8 @@ pub enum Verb {
 
 /// Add a server
 ///
-/// It needs an address and the server's certificate: from a line that `prn context show --line` has
+/// It needs an address, and what the server is known by: its certificate, its key's fingerprint, or an
+/// authority that has signed its certificate. That comes from a line that `prn context show --line` has
 /// printed, from a file with such a line or with the keys of a context, or from flags, which win.
 /// The server's certificate is copied into the configuration. Your own certificate and key are those
 /// of the flags, else client.pem and client.key beside the configuration.
@@ -150,7 +151,7 @@ pub struct Remove {
     pub names: Vec<Name>,
 }
 
-/// Connect, and say which version answers, how fast, and until when both certificates are valid
+/// Connect, and say which version answers, how fast, and until when the certificates are valid that are known
 ///
 /// The exit code is the highest of what each alone would give.
 #[derive(Debug, Args)]
@@ -401,7 +402,7 @@ pub fn pem(der: &[u8]) -> String {
 fn next_step(settings: &Settings, place: &Place) -> String {
     let on_server = |path: &str| {
         format!(
-            "the server lets you in once its --client-cert, or a [[client]] or client-cert in its configuration, names a copy of {path}"
+            "the server lets you in once its configuration knows you: by a copy of {path} (--client-cert, client-cert, or cert of a [[client]]), by its key's fingerprint, or by an authority and a name"
         )
     };
     let check = settings.context.as_deref().unwrap_or_default();

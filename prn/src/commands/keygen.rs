@@ -88,7 +88,8 @@ pub struct Keygen {
     /// File for the certificate, instead
     #[arg(long, value_name = "FILE", requires = "key")]
     pub cert: Option<PathBuf>,
-    /// Name in the certificate, for people: prn looks at the certificate as a whole
+    /// Name in the certificate, for people: prn knows a certificate as a whole, by its key, or by names
+    /// that an authority has signed, and never by this one
     #[arg(long, value_name = "CN", default_value = "prn")]
     pub name: String,
     /// Days until the certificate expires

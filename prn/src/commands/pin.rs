@@ -1,23 +1,29 @@
 //! `prn pin`: who is let in by a server, in files of its folder of clients.
 //!
 //! Runs as the operator, on the server's machine. What a change makes of the configuration is checked as
-//! the server would check it, before anything is replaced; a file is replaced as a whole.
+//! the server would check it, before anything is replaced; a file is replaced as a whole. Two changes
+//! come one after the other. A file that the server would not read is never changed.
 
-use std::fs::{DirBuilder, File, Permissions};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::fs::{DirBuilder, File};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
-use prn_client::credentials::{CertificateSource, KeyFingerprint, load_certificate};
+use nix::fcntl::Flock;
+use prn_client::credentials::{
+    CertificateSource, CredentialsError, KeyFingerprint, load_certificate,
+};
 use prn_launch::ServerError;
 use prn_launch::access::types::AccessName;
-use prn_launch::access::{Access, AccessError, Draft, check as check_file, check_draft};
+use prn_launch::access::{Access, AccessError, Draft, check as check_file, check_draft, standing};
 use prn_proto::tls::Certificate;
 use toml_edit::{Array, ArrayOfTables, DocumentMut, Item, Table, Value, value};
 
 use crate::commands::context::pem;
 use crate::commands::policy::{known_by, name};
+use crate::context::config;
+use crate::context::edit::{LOCK_WAIT, locked, replace};
 use crate::context::error::ContextError;
 use crate::exit::{self, Exit};
 use crate::failure::Failure;
@@ -28,6 +34,9 @@ pub const CONFIG: &str = "/etc/prn/prn.toml";
 
 /// The folder of clients beside a configuration that names none.
 const CLIENTS_DIR: &str = "clients.d";
+
+/// Readable by all, as what is written there is no secret, and writable by its owner alone.
+const READABLE: u32 = 0o644;
 
 /// The role that may do everything.
 const ADMIN: &str = "admin";
@@ -125,30 +134,37 @@ impl Known {
                 error.map(|error| error.to_string()).unwrap_or_default(),
             ));
         }
-        let loaded = CertificateSource::File(path.to_owned()).load()?;
-        Ok(Self::Certificate(loaded))
+        match CertificateSource::File(path.to_owned()).load() {
+            Ok(loaded) => Ok(Self::Certificate(loaded)),
+            // It is somebody else's: a new one would not be.
+            Err(CredentialsError::Read { path, source }) => Err(Failure::Unread { path, source }),
+            Err(error) => Err(error.into()),
+        }
     }
 }
 
-/// A file of the folder of clients.
+/// A file of the folder of clients, which nobody else changes meanwhile.
 struct Place {
     folder: PathBuf,
     file: String,
     document: DocumentMut,
+    _lock: Option<Flock<File>>,
 }
 
 impl Place {
     /// That of a client, which may not be there yet.
     fn of(config: &Path, name: &AccessName) -> Result<Self, Failure> {
         let folder = folder_of(config)?;
+        let place = config::Place {
+            path: folder.clone(),
+        };
+        let lock = locked(&place, LOCK_WAIT)?;
         let file = format!("{name}.toml");
         let path = folder.join(&file);
-        let text = match std::fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
-            Err(error) => return Err(unread(&path, error)),
-        };
-        let document = text.parse();
+        // What the server refuses must not become what it takes, by being written anew.
+        let text = standing(&folder, file.as_ref())
+            .map_err(|problem| ServerError::from(AccessError(vec![problem])))?;
+        let document = text.unwrap_or_default().parse();
         let document = document.map_err(|error: toml_edit::TomlError| {
             usage(format!("{}: {}", path.display(), error.message()))
         })?;
@@ -156,6 +172,7 @@ impl Place {
             folder,
             file,
             document,
+            _lock: lock,
         })
     }
 
@@ -188,7 +205,7 @@ impl Place {
         let done = if is_empty {
             std::fs::remove_file(&path)
         } else {
-            replace(&path, &text)
+            replace(&path, &text, READABLE)
         };
         done.map_err(|error| failed(&path, error))?;
         Ok(Some(access))
@@ -198,6 +215,12 @@ impl Place {
 fn add(args: &Add) -> Result<Exit, Failure> {
     let known = Known::of(&args.what)?;
     let mut place = Place::of(&args.config, &args.name)?;
+    if place.client(&args.name).is_none() {
+        check_elsewhere(&args.config, &args.name)?;
+    }
+    if let Some(exit) = says_what_to_write(&args.config)? {
+        return Ok(exit);
+    }
     DirBuilder::new()
         .recursive(true)
         .mode(0o755)
@@ -243,8 +266,47 @@ fn add(args: &Add) -> Result<Exit, Failure> {
         return Ok(exit::ERROR);
     }
     output::print_line(&place.path().display().to_string())?;
-    put_in_force();
+    put_in_force(&args.config);
     Ok(exit::OK)
+}
+
+/// A client that stands in a file which is not ours to change.
+fn check_elsewhere(config: &Path, name: &AccessName) -> Result<(), Failure> {
+    // What is wrong, or probably not meant, is said when there is something to check.
+    let access = check_file(config, &|_| {});
+    match access
+        .ok()
+        .and_then(|mut access| access.clients.remove(name))
+    {
+        Some(place) => Err(usage(format!(
+            "client {name} stands at {place}, which is edited by hand: `prn pin` changes {name}.toml in the folder of clients alone"
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// Where clients have no names yet, the first one with a name would lock all others out: what is to be
+/// written for these goes to standard output, and what to do with it is said.
+fn says_what_to_write(config: &Path) -> Result<Option<Exit>, Failure> {
+    let text = std::fs::read_to_string(config).map_err(|error| unread(config, error))?;
+    let document = text.parse::<DocumentMut>().unwrap_or_default();
+    let paths = texts(document.get("client-cert"));
+    if paths.is_empty() {
+        return Ok(None);
+    }
+    output::notice(&format!(
+        "{} lets clients in by client-cert, and nobody can be added beside these: take that line away, and put this at the end of the file:",
+        config.display()
+    ));
+    for path in paths {
+        let mut table = Table::new();
+        let name = Path::new(&path).file_stem().unwrap_or_default();
+        table.insert("name", value(name.to_string_lossy().as_ref()));
+        table.insert("cert", value(path.as_str()));
+        table.insert("role", value(ADMIN));
+        output::print_line(&format!("[[client]]\n{}", table.to_string().trim_end()))?;
+    }
+    Ok(Some(exit::ERROR))
 }
 
 fn new_client(args: &Add, key: &str, text: &str) -> Result<Table, Failure> {
@@ -280,8 +342,9 @@ fn remove(args: &Remove) -> Result<Exit, Failure> {
     let mut place = Place::of(&args.config, &args.name)?;
     let (path, folder) = (place.path(), place.folder.clone());
     let Some(table) = place.client(&args.name) else {
+        check_elsewhere(&args.config, &args.name)?;
         return Err(usage(format!(
-            "there is no client {} in {}: what stands elsewhere is removed there",
+            "there is no client {} in {}",
             args.name,
             path.display()
         )));
@@ -337,7 +400,7 @@ fn remove(args: &Remove) -> Result<Exit, Failure> {
     if !principals.any(|principal| principal.role.as_str() == ADMIN) {
         output::notice("warning: no client has the role admin any more");
     }
-    put_in_force();
+    put_in_force(&args.config);
     Ok(exit::OK)
 }
 
@@ -353,10 +416,18 @@ fn drop_client(place: &mut Place, name: &AccessName) {
 }
 
 /// Says how a server that runs gets to know it: what else it was started with is not known here.
-fn put_in_force() {
-    output::notice(
-        "a server that runs knows it after `prn server reload`, or `systemctl reload prn`",
-    );
+fn put_in_force(config: &Path) {
+    if config == Path::new(CONFIG) {
+        output::notice(
+            "a server that runs knows it after `prn server reload`, or `systemctl reload prn`",
+        );
+    } else {
+        let shown = config.display().to_string();
+        let quoted = shlex::try_quote(&shown).unwrap_or_default();
+        output::notice(&format!(
+            "a server that runs knows it after `prn server reload --config {quoted}`"
+        ));
+    }
 }
 
 /// The texts of a key: one, or a list.
@@ -421,7 +492,7 @@ fn copy(folder: &Path, name: &AccessName, certificate: &Certificate) -> Result<C
         let is_new = false;
         return Ok(Copied { file, is_new });
     }
-    replace(&path, &pem(certificate.der())).map_err(|error| failed(&path, error))?;
+    replace(&path, &pem(certificate.der()), READABLE).map_err(|error| failed(&path, error))?;
     let is_new = true;
     Ok(Copied { file, is_new })
 }
@@ -444,7 +515,9 @@ fn folder_of(config: &Path) -> Result<PathBuf, Failure> {
         Some(PathBuf::from(named))
     });
     let beside = config.parent().unwrap_or(Path::new(""));
-    Ok(beside.join(named.unwrap_or_else(|| PathBuf::from(CLIENTS_DIR))))
+    let folder = beside.join(named.unwrap_or_else(|| PathBuf::from(CLIENTS_DIR)));
+    // Without a slash at its end, with which a link would be followed.
+    Ok(folder.components().collect())
 }
 
 /// What a check says. `None`: it is refused, and all reasons were said.
@@ -462,36 +535,6 @@ fn checked(
         }
         Err(error) => Err(error.into()),
     }
-}
-
-/// Writes a file as a whole: beside it, to the disk, and only then in its place.
-fn replace(path: &Path, text: &str) -> io::Result<()> {
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(format!(".{}", std::process::id()));
-    let beside = PathBuf::from(beside);
-    let written = write(&beside, text).and_then(|()| std::fs::rename(&beside, path));
-    if written.is_err() {
-        // It may not be there.
-        let _absent = std::fs::remove_file(&beside);
-    }
-    written?;
-    let folder = path
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty());
-    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
-}
-
-/// Readable by all, as what it says is no secret, and writable by its owner alone.
-fn write(path: &Path, text: &str) -> io::Result<()> {
-    let mut options = File::options();
-    let mut file = options
-        .write(true)
-        .create_new(true)
-        .mode(0o644)
-        .open(path)?;
-    file.set_permissions(Permissions::from_mode(0o644))?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()
 }
 
 fn usage(what: String) -> Failure {

@@ -1,7 +1,7 @@
 //! `prn server start`, `reload`, `check` and `invite`: what is found and what goes wrong is printed
 //! here, done in [`prn_launch`].
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use prn_client::credentials::CertificateSource;
@@ -77,7 +77,9 @@ pub fn start(flags: Start) -> Result<Exit, Failure> {
     match prn_launch::start(flags, &warn)? {}
 }
 
-pub fn reload(flags: Reload) -> Result<Exit, Failure> {
+/// Gives a running server what these flags say.
+pub fn reload(mut flags: Reload) -> Result<Exit, Failure> {
+    flags.config = configuration(&flags, Path::new(CONFIG));
     let warn = |warning: prn_launch::Warning| output::notice(&warning.to_string());
     let reloaded = prn_launch::reload(flags, &warn)?;
     for fixed in &reloaded.fixed {
@@ -104,6 +106,14 @@ pub fn check(args: &ServerCheck) -> Result<Exit, Failure> {
     } else {
         exit::ERROR
     })
+}
+
+/// The file that is named, else the packaged server's. That is not taken where anything is said of a
+/// server, which may be another one.
+fn configuration(flags: &Reload, packaged: &Path) -> Option<PathBuf> {
+    let is_packaged = *flags.options == Options::default() && packaged.exists();
+    let named = flags.config.clone();
+    named.or_else(|| is_packaged.then(|| packaged.to_owned()))
 }
 
 /// Addresses that a server listens at, and that no client can connect to.
@@ -135,4 +145,30 @@ pub fn invite(args: &Invite) -> Result<Exit, Failure> {
     output::print_line(&line.to_string())?;
     output::notice("on the client's machine: `prn context add NAME LINE`");
     Ok(exit::OK)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reload_takes_the_packaged_configuration_where_nothing_is_said_of_a_server() {
+        let here = Path::new("/dev/null");
+        let named = Path::new("/other.toml");
+        let with = |config: Option<&Path>, options| Reload {
+            config: config.map(Path::to_owned),
+            check: false,
+            options: Box::new(options),
+        };
+        let silent = || with(None, Options::default());
+        assert_eq!(configuration(&silent(), here), Some(here.to_owned()));
+        assert_eq!(configuration(&silent(), Path::new("/no/such")), None);
+        let of_file = with(Some(named), Options::default());
+        assert_eq!(configuration(&of_file, here), Some(named.to_owned()));
+        let options = Options {
+            state_dir: Some("/var/lib/other".into()),
+            ..Options::default()
+        };
+        assert_eq!(configuration(&with(None, options), here), None);
+    }
 }

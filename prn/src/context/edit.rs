@@ -21,7 +21,10 @@ const CONTEXTS: &str = "context";
 const CURRENT: &str = "current";
 
 /// How long another change is waited for.
-const LOCK_WAIT: Duration = Duration::from_secs(5);
+pub const LOCK_WAIT: Duration = Duration::from_secs(5);
+
+/// The mode of the configuration: it may hold what is nobody else's business.
+const PRIVATE: u32 = 0o600;
 
 /// How often it is looked whether it is over.
 const LOCK_TICK: Duration = Duration::from_millis(20);
@@ -52,13 +55,17 @@ pub fn change<T>(
     if u64::try_from(text.len()).unwrap_or(u64::MAX) > FILE_MAX {
         return Err(failed(io::ErrorKind::FileTooLarge.into()));
     }
-    replace(&place.path, &text).map_err(failed)?;
+    let path = behind_links(&place.path).map_err(failed)?;
+    replace(&path, &text, PRIVATE).map_err(failed)?;
     Ok(done)
 }
 
-/// Two changes at a time come one after the other: neither is lost. The lock is on a file that nobody
-/// else can open.
-fn locked(place: &Place, wait: Duration) -> Result<Option<Flock<File>>, ContextError> {
+/// Two changes at a time come one after the other: neither is lost. The lock is on a file beside it that
+/// nobody else can open.
+///
+/// # Errors
+/// [`ContextError::Locked`] when it was waited for so long, and if there can be no such file.
+pub fn locked(place: &Place, wait: Duration) -> Result<Option<Flock<File>>, ContextError> {
     let mut path = place.path.clone().into_os_string();
     path.push(".lock");
     let path = PathBuf::from(path);
@@ -94,22 +101,29 @@ fn locked(place: &Place, wait: Duration) -> Result<Option<Flock<File>>, ContextE
     }
 }
 
-/// Writes a file as a whole: beside it, to the disk, and only then in its place. A link stays one.
-fn replace(path: &Path, text: &str) -> io::Result<()> {
-    let path = match path.canonicalize() {
-        Ok(path) => path,
+/// The file that is meant by a name that may be a link, which stays one.
+fn behind_links(path: &Path) -> io::Result<PathBuf> {
+    match path.canonicalize() {
+        Ok(path) => Ok(path),
         Err(error) if error.kind() == io::ErrorKind::NotFound && path.is_symlink() => {
             let why =
                 "it is a link to a file that is not there: make that file, or remove the link";
-            return Err(io::Error::new(error.kind(), why));
+            Err(io::Error::new(error.kind(), why))
         }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => path.to_owned(),
-        Err(error) => return Err(error),
-    };
-    let mut beside = path.clone().into_os_string();
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(path.to_owned()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Writes a file of this mode as a whole: beside it, to the disk, and only then in its place.
+///
+/// # Errors
+/// Then what was there is there.
+pub fn replace(path: &Path, text: &str, mode: u32) -> io::Result<()> {
+    let mut beside = path.as_os_str().to_owned();
     beside.push(format!(".{}", std::process::id()));
     let beside = PathBuf::from(beside);
-    let written = write(&beside, text).and_then(|()| std::fs::rename(&beside, &path));
+    let written = write(&beside, text, mode).and_then(|()| std::fs::rename(&beside, path));
     if written.is_err() {
         // It may not be there.
         let _absent = std::fs::remove_file(&beside);
@@ -121,14 +135,11 @@ fn replace(path: &Path, text: &str) -> io::Result<()> {
     File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
 }
 
-fn write(path: &Path, text: &str) -> io::Result<()> {
+fn write(path: &Path, text: &str, mode: u32) -> io::Result<()> {
     let mut options = File::options();
-    let mut file = options
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)?;
-    file.set_permissions(Permissions::from_mode(0o600))?;
+    let mut file = options.write(true).create_new(true).mode(mode).open(path)?;
+    // What the umask took away as well.
+    file.set_permissions(Permissions::from_mode(mode))?;
     file.write_all(text.as_bytes())?;
     file.sync_all()
 }
@@ -326,7 +337,7 @@ mod tests {
         drop(held);
         assert!(locked(&place, Duration::ZERO).is_ok());
         let long = "#".repeat(usize::try_from(FILE_MAX).unwrap() + 1);
-        write(&path, &long).unwrap();
+        write(&path, &long, PRIVATE).unwrap();
         assert!(change(&place, |_| Ok(())).is_err() && place.load().is_err());
         assert_eq!(std::fs::read_to_string(&path).unwrap().len(), long.len());
     }

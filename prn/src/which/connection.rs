@@ -1,7 +1,7 @@
 //! How to reach the server: the flags for it, and connecting.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
@@ -166,7 +166,24 @@ pub fn of_certificate(error: CredentialsError, server: &ServerSource) -> Failure
     {
         return Failure::ServerCertificate(error);
     }
-    error.into()
+    // An authority's, which no command of ours makes.
+    let is_authority = |path: &Path| {
+        let mut known = server.authorities.iter();
+        known.any(|known| matches!(known, CertificateSource::File(file) if file == path))
+    };
+    match error {
+        CredentialsError::Read { path, source } if is_authority(&path) => {
+            Failure::Unread { path, source }
+        }
+        CredentialsError::Read { .. }
+        | CredentialsError::Certificate { .. }
+        | CredentialsError::NoKey
+        | CredentialsError::EmptyKey(_)
+        | CredentialsError::OpenKey { .. }
+        | CredentialsError::OpenCertificate { .. }
+        | CredentialsError::Key { .. }
+        | _ => error.into(),
+    }
 }
 
 /// The only one of them.

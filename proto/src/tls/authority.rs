@@ -174,6 +174,15 @@ impl RevocationList {
         &self.der
     }
 
+    /// Whether it names this authority as its issuer. Who has signed it is a matter of the handshake.
+    pub fn is_of(&self, authority: &AuthorityCertificate) -> bool {
+        let list = CertificateRevocationList::from_der(&self.der);
+        let issuer = X509Certificate::from_der(&authority.der);
+        list.is_ok_and(|(_, list)| {
+            issuer.is_ok_and(|(_, issuer)| list.issuer().as_raw() == issuer.subject().as_raw())
+        })
+    }
+
     /// When the next one was to come (since the Unix epoch): from then on it lets nobody in.
     pub fn next_update(&self) -> Duration {
         self.next

@@ -117,6 +117,25 @@ impl Certificate {
         self.validity.end()
     }
 
+    /// How long it is valid in all.
+    pub fn lifetime(&self) -> Duration {
+        let Validity {
+            not_before,
+            not_after,
+        } = self.validity;
+        let seconds = not_after.timestamp().saturating_sub(not_before.timestamp());
+        Duration::from_secs(u64::try_from(seconds).unwrap_or(0))
+    }
+
+    /// The name of who has issued it, for people; `None` if that is itself.
+    pub fn issuer(&self) -> Option<String> {
+        let (_, parsed) = X509Certificate::from_der(&self.der).ok()?;
+        let is_own = parsed.issuer().as_raw() == parsed.subject().as_raw();
+        let name = parsed.issuer().to_string();
+        let shown = |letter: &char| !letter.is_control();
+        (!is_own).then(|| name.chars().filter(shown).collect())
+    }
+
     /// How long it is valid from `now` (since the Unix epoch) on. `None` if it no longer is.
     pub fn remaining(&self, now: Duration) -> Option<Remaining> {
         Some(Remaining {

@@ -6,9 +6,12 @@
 //!
 //! | first that fits | a peer is | what is checked beside the signature |
 //! |---|---|---|
-//! | a certificate, byte for byte | whose certificate it is | its time; it comes alone |
-//! | a key's fingerprint | whose key it is | its form, key usage, time; it comes alone |
+//! | a certificate, byte for byte | whose certificate it is | its time; a client's comes alone |
+//! | a key's fingerprint | whose key it is | its form, key usage, time; a client's comes alone |
 //! | an authority's signature, and a name | whose rule names it most exactly | the whole chain, and what is revoked |
+//!
+//! A server shows all its clients the same: what stands behind a certificate that is known by itself is
+//! for those that know it by an authority, and is not looked at.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -361,7 +364,7 @@ fn usable(shown: &CertificateDer<'_>) -> Result<Certificate, Refusal> {
     Certificate::from_der(shown.to_vec()).map_err(|error| Refusal::Unusable(error.to_string()))
 }
 
-/// A certificate that is pinned: in its time, and without others, which nobody would look at.
+/// A client's certificate that is pinned: in its time, and without others, which nobody would look at.
 fn check_alone(
     certificate: &Certificate,
     others: &[CertificateDer<'_>],
@@ -504,17 +507,12 @@ impl ServerCertVerifier for ServerVerifier {
         let certificate = match pinned(std::slice::from_ref(&self.peer), end_entity) {
             Some((_, certificate)) => {
                 let certificate = certificate.map_err(|_| CertificateError::BadEncoding)?;
-                check_alone(&certificate, intermediates, now)?;
+                certificate.validity().check_for_rustls(now)?;
                 certificate
             }
             None => {
                 let Some(name) = &self.name else {
-                    // As of a client: a chain is never right beside a pin.
-                    return Err(if intermediates.is_empty() {
-                        self.wrong_server(end_entity).into()
-                    } else {
-                        CertificateError::UnknownIssuer.into()
-                    });
+                    return Err(self.wrong_server(end_entity).into());
                 };
                 chain::check(&self.authorities, intermediates, now, |authority| {
                     authority

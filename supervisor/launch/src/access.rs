@@ -21,6 +21,7 @@ use prn_ipc_protocol::types::{AccessName, Limits};
 pub use prn_ipc_protocol::{message, policy, search, types};
 use prn_proto::tls::Peer;
 
+pub use files::standing;
 pub use listed::Access;
 pub use tables::{AccessError, Draft, Place, Problem};
 
@@ -78,7 +79,8 @@ impl Access {
     /// Without clients that are listed: whoever has one of these certificates may do everything.
     fn add_admins(&mut self, reading: &Reading<'_>) -> Result<(), ServerError> {
         for path in &reading.options.client_cert {
-            let certificate = certificates::usable(path, reading)?;
+            let certificate = certificates::usable(path, reading)
+                .map_err(|error| certificates::of_others("client-cert", error))?;
             let known = |(_, known): &(_, Peer)| known.certificates.contains(&certificate);
             if self.known.iter().any(known) {
                 continue;

@@ -9,7 +9,8 @@ use prn_proto::credentials::{
 };
 use prn_proto::tls::{Certificate, TlsError};
 
-use crate::options::Options;
+use crate::error::ServerError;
+use crate::options::{Options, OptionsError};
 use crate::owner::check_owner;
 use crate::warning::Warning;
 
@@ -55,6 +56,14 @@ pub fn warn_of_owner(path: &Path, metadata: &Metadata, reading: &Reading<'_>) {
     if let Err(problem) = check_owner(path, metadata) {
         (reading.warn)(Warning::Access(problem));
     }
+}
+
+/// Why a file of somebody else's is not taken: one that is not there is not to be made here.
+pub fn of_others(key: &'static str, error: CredentialsError) -> ServerError {
+    if let CredentialsError::Read { path, source } = error {
+        return OptionsError::Unread { key, path, source }.into();
+    }
+    error.into()
 }
 
 /// This file's certificate is refused.

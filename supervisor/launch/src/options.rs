@@ -50,6 +50,17 @@ pub enum OptionsError {
         /// Why, on one line.
         what: String,
     },
+    /// A file cannot be read that somebody else has made.
+    #[error("cannot read {}, which --{key} names", path.display())]
+    Unread {
+        /// What names it.
+        key: &'static str,
+        /// Which.
+        path: PathBuf,
+        /// What the kernel said.
+        #[source]
+        source: std::io::Error,
+    },
     /// Something must be given.
     #[error("--{0} is missing: give it as a flag or in the configuration")]
     Missing(&'static str),
@@ -114,7 +125,8 @@ pub struct Start {
 /// `prn server reload`.
 #[derive(Debug, Args)]
 pub struct Reload {
-    /// The configuration file of prn server start. Without it: what the flags say is all
+    /// The configuration file of prn server start [default: /etc/prn/prn.toml if it is there, and
+    /// neither a flag nor the environment says anything of a server; else what these say is all]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Check all of it, say what would change, and change nothing
@@ -149,7 +161,7 @@ pub struct Check {
 }
 
 /// Everything but the configuration file's own name. `None`: not given.
-#[derive(Debug, Clone, Default, Args, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Args, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Options {
     /// The server's certificate (PEM); behind it, those of its issuers, for clients that know it by an
@@ -330,6 +342,15 @@ pub struct Options {
 }
 
 impl Options {
+    /// Files that are named without a folder of their own are in this one: that of the configuration.
+    fn below(&mut self, folder: &Path) {
+        let one = self.server_cert.iter_mut().chain(&mut self.tls_key);
+        let clients = self.client_cert.iter_mut().chain(&mut self.client_ca);
+        for path in one.chain(clients).chain(&mut self.client_crl) {
+            *path = folder.join(&path);
+        }
+    }
+
     /// Kinds of keys that are taken.
     pub fn kinds(&self) -> KeyKinds {
         if self.allow_p256 {
@@ -403,6 +424,7 @@ pub fn merged(
         what,
     })?;
     file.paths.folder = paths::folder_of(path);
+    file.below(path.parent().unwrap_or(Path::new("")));
     file.file = Some(Source {
         path: path.to_owned(),
         text,
@@ -513,6 +535,28 @@ mod tests {
         assert_eq!(parse("uids = 1\n").unwrap().paths.hidden, None);
         let (line, what) = parse("[paths]\nhide = ['/a']\n").unwrap_err();
         assert!(line == 2 && what.contains("hide"), "{line} {what}");
+    }
+
+    #[test]
+    fn files_that_the_file_names_are_below_its_own_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("prn.toml");
+        let text = "server-cert = 's.pem'\ntls-key = '/k'\nclient-cert = ['a.pem']\n\
+                    client-ca = ['x/ca.pem']\nclient-crl = ['l.crl']\n";
+        std::fs::write(&path, text).unwrap();
+        let flags = Options {
+            client_cert: vec!["flag.pem".into()],
+            ..Default::default()
+        };
+        let read = |flags| merged(flags, Some(&path), &|_| {}).unwrap();
+        let (alone, with) = (read(Options::default()), read(flags));
+        let below = |name: &str| folder.path().join(name);
+        assert_eq!(alone.server_cert, Some(below("s.pem")));
+        assert_eq!(alone.tls_key, Some("/k".into()));
+        assert_eq!(alone.client_cert, [below("a.pem")]);
+        assert_eq!(alone.client_ca, [below("x/ca.pem")]);
+        assert_eq!(alone.client_crl, [below("l.crl")]);
+        assert_eq!(with.client_cert, [PathBuf::from("flag.pem")]);
     }
 
     #[test]

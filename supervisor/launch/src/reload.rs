@@ -22,11 +22,11 @@ use crate::audit::Target;
 use crate::control::{ControlError, Conversation};
 use crate::credentials::Credentials;
 use crate::error::ServerError;
+use crate::handover;
 use crate::host::Host;
 use crate::options::{self, Options};
 use crate::plan::{self, PlanError};
 use crate::warning::Warning;
-use crate::{check, handover};
 
 /// Two reloads at once push each other out: one of them comes back.
 const TRIES: u32 = 10;
@@ -93,11 +93,12 @@ struct New {
 /// # Errors
 /// All of a start, or that no server runs or takes it: then nothing has changed.
 pub fn reload(flags: options::Reload, warn: &dyn Fn(Warning)) -> Result<Reloaded, ServerError> {
-    let options = options::merged(*flags.options, flags.config.as_deref(), warn)?;
     let host = Host::survey();
-    if let Some(what) = check::blockers(&[check::privilege(&host)]) {
-        return Err(ServerError::Host(what));
+    if host.uid != 0 {
+        let what = "prn server reload must run as root: use sudo, or `systemctl reload prn`";
+        return Err(ServerError::Host(what.to_owned()));
     }
+    let options = options::merged(*flags.options, flags.config.as_deref(), warn)?;
     let credentials = Credentials::load(&options, warn)?;
     let state_dir = plan::state_dir(options.state_dir())?;
     let wanted = Wanted {

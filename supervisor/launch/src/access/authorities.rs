@@ -7,7 +7,7 @@ use prn_proto::tls::{AuthorityCertificate, RevocationList, TlsError, shown_time}
 
 use super::listed::Access;
 use super::tables::{Place, Problem};
-use crate::certificates::{Reading, refused, warn_of_owner};
+use crate::certificates::{Reading, of_others, refused, warn_of_owner};
 use crate::error::ServerError;
 use crate::options::OptionsError;
 use crate::warning::Warning;
@@ -24,7 +24,8 @@ pub(super) fn add(access: &mut Access, reading: &Reading<'_>) -> Result<(), Serv
         return Err(OptionsError::NoAuthorities.into());
     }
     for path in &options.client_ca {
-        let (authority, metadata) = load_and_metadata(path, AuthorityCertificate::from_pem)?;
+        let (authority, metadata) = load_and_metadata(path, AuthorityCertificate::from_pem)
+            .map_err(|error| of_others("client-ca", error))?;
         warn_of_owner(path, &metadata, reading);
         let checked = authority.check_validity(reading.now);
         let checked = checked.and_then(|()| check_kind(&authority, reading));
@@ -53,7 +54,27 @@ pub(super) fn add(access: &mut Access, reading: &Reading<'_>) -> Result<(), Serv
         }
         access.revocations.push(list);
     }
+    warn_of_lists(access, reading);
     Ok(())
+}
+
+/// Says of which authorities there are no lists, where there are any.
+fn warn_of_lists(access: &Access, reading: &Reading<'_>) {
+    if access.revocations.is_empty() {
+        return;
+    }
+    for (path, authority) in reading.options.client_ca.iter().zip(&access.authorities) {
+        if !access.revocations.iter().any(|list| list.is_of(authority)) {
+            let what = "no list of client-crl is of this authority: nobody is let in under it";
+            (reading.warn)(Warning::Access(Problem {
+                place: Place {
+                    path: path.clone(),
+                    line: None,
+                },
+                what: what.to_owned(),
+            }));
+        }
+    }
 }
 
 fn check_kind(authority: &AuthorityCertificate, reading: &Reading<'_>) -> Result<(), TlsError> {
@@ -69,5 +90,5 @@ fn of_list(error: CredentialsError, path: &Path) -> ServerError {
     if let CredentialsError::Certificate { source, .. } = error {
         return OptionsError::List(path.to_owned(), source).into();
     }
-    error.into()
+    of_others("client-crl", error)
 }

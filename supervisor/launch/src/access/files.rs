@@ -66,15 +66,43 @@ fn folder_of_clients(options: &Options, file: &Path) -> Option<PathBuf> {
     }
 }
 
-fn parts_of(folder: &Path, draft: Option<&Draft>) -> Result<Vec<Result<Part, Problem>>, Problem> {
-    let failed =
-        |error: io::Error| of_file(folder, None, format!("cannot read the folder: {error}"));
-    let (opened, found) = look(AT_FDCWD, folder).map_err(failed)?;
+/// What stands in a file of a folder of clients that is to be changed, if the server would read it there.
+/// `None`: there is no such file.
+///
+/// # Errors
+/// The server would not read it.
+pub fn standing(folder: &Path, name: &OsStr) -> Result<Option<String>, Problem> {
+    let is_absent = |found: io::Result<Metadata>| {
+        found.is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+    };
+    let path = folder.join(name);
+    if is_absent(fs::symlink_metadata(folder)) {
+        return Ok(None);
+    }
+    let opened = open(folder)?;
+    if is_absent(fs::symlink_metadata(&path)) {
+        return Ok(None);
+    }
+    text_of(opened.as_fd(), &path, name).map(Some)
+}
+
+fn unread(folder: &Path, error: &io::Error) -> Problem {
+    of_file(folder, None, format!("cannot read the folder: {error}"))
+}
+
+fn open(folder: &Path) -> Result<File, Problem> {
+    let (opened, found) = look(AT_FDCWD, folder).map_err(|error| unread(folder, &error))?;
     if found.is_symlink() {
         let what = "it is a link, which is not followed: name the folder that it leads to with clients-dir, above all tables";
         return Err(of_file(folder, None, what.to_owned()));
     }
     check_owner(folder, &found)?;
+    Ok(opened)
+}
+
+fn parts_of(folder: &Path, draft: Option<&Draft>) -> Result<Vec<Result<Part, Problem>>, Problem> {
+    let opened = open(folder)?;
+    let failed = |error| unread(folder, &error);
     let mut names = Vec::new();
     for entry in fs::read_dir(path_of(&opened)).map_err(failed)? {
         names.push(entry.map_err(failed)?.file_name());
@@ -90,23 +118,25 @@ fn parts_of(folder: &Path, draft: Option<&Draft>) -> Result<Vec<Result<Part, Pro
         let path = folder.join(name);
         match draft.filter(|draft| draft.name == *name) {
             Some(draft) => parsed(path, draft.text.clone().unwrap_or_default()),
-            None => part(opened.as_fd(), path, name),
+            None => {
+                let text = text_of(opened.as_fd(), &path, name)?;
+                parsed(path, text)
+            }
         }
     });
     Ok(parts.collect())
 }
 
-fn part(folder: BorrowedFd<'_>, path: PathBuf, name: &OsStr) -> Result<Part, Problem> {
-    let failed = |error: io::Error| of_file(&path, None, format!("cannot read it: {error}"));
+fn text_of(folder: BorrowedFd<'_>, path: &Path, name: &OsStr) -> Result<String, Problem> {
+    let failed = |error: io::Error| of_file(path, None, format!("cannot read it: {error}"));
     let (opened, found) = look(folder, Path::new(name)).map_err(failed)?;
     if !found.is_file() {
         let what =
             "it is a link, or else no regular file, and so not read: put the file itself there";
-        return Err(of_file(&path, None, what.to_owned()));
+        return Err(of_file(path, None, what.to_owned()));
     }
-    check_owner(&path, &found)?;
-    let text = fs::read_to_string(path_of(&opened)).map_err(failed)?;
-    parsed(path, text)
+    check_owner(path, &found)?;
+    fs::read_to_string(path_of(&opened)).map_err(failed)
 }
 
 fn parsed(path: PathBuf, text: String) -> Result<Part, Problem> {

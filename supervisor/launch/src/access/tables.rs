@@ -19,7 +19,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 /// A client.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct ClientTable {
     /// What it is called.
@@ -39,7 +39,7 @@ pub struct ClientTable {
 }
 
 /// A file, or several.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(untagged, expecting = "not a file's name, or a list of such")]
 pub enum Files {
     /// One.
@@ -58,7 +58,7 @@ impl Files {
 }
 
 /// A text, or several.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(untagged, expecting = "not a text, or a list of such")]
 pub enum Texts {
     /// One.
@@ -77,7 +77,7 @@ impl Texts {
 }
 
 /// An instant: RFC 3339.
-#[derive(Debug, Clone, Copy, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct End(pub UnixMicros);
 
@@ -97,7 +97,7 @@ impl TryFrom<String> for End {
 }
 
 /// A role.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct RoleTable {
     /// What it is called.
@@ -147,7 +147,7 @@ pub(super) struct Tables {
 }
 
 /// A file of the folder of clients as it is to become.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Draft {
     /// Its name.
     pub name: OsString,
