@@ -562,9 +562,7 @@ fn hint_of_refusal(refusal: &prn_client::ServerError) -> Option<String> {
         }
         reason::PROCESS_ENDED => "`prn status` shows how it ended, `prn logs` what it has printed",
         reason::PROCESS_RUNNING => "`prn rm --force` stops it first",
-        reason::OTHER_DIGEST => {
-            "the same with --dry-run and without --expect shows what would start"
-        }
+        reason::OTHER_DIGEST => "the same with --dry-run shows what would start",
         reason::NO_LEASE => "`prn renew --lease 5m` gives it one",
         reason::PROCESS_EXISTS => "`prn status` shows it; without --id a new one is made up",
         reason::INPUT_IN_USE => {

@@ -77,6 +77,19 @@ fn nothing_starts_that_has_another_digest_than_was_expected() {
             "{said}"
         );
     }
+    let output = expecting(&["start", "--dry-run"], "65M");
+    let shown = String::from_utf8(output.stdout).unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        shown.contains("one of its own") && !shown.contains(&digest),
+        "{shown}"
+    );
+    assert!(said.contains("--expect: what"), "{said}");
+    assert_eq!(
+        expecting(&["start", "--dry-run"], "64M").status.code(),
+        Some(0)
+    );
     assert_eq!(server.ok(&["list", "-a", "-o", "name"]), "");
     let upper = digest.to_uppercase();
     let words = [

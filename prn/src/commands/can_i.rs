@@ -2,6 +2,7 @@
 
 use clap::Args;
 use prn_client::{Access, AccessQuestion, Client, StartSpec, Verb};
+use prn_proto::reason;
 
 use crate::exit::{self, Exit};
 use crate::failure::Failure;
@@ -80,23 +81,44 @@ fn told(answers: &Answers<Access>, format: &FormatFlag) -> Result<Exit, Failure>
     Ok(each.fold(answers.exit, Exit::highest))
 }
 
+/// A server's answer to a start that expects nothing, for one that expects this digest: what would start
+/// is shown whole, whichever it is.
+fn compared(mut access: Access, expected: Option<&str>) -> Access {
+    let start = access.start.as_ref().filter(|_| access.allowed);
+    if let (Some(start), Some(expected)) = (start, expected)
+        && let digest = start.digest.as_deref().unwrap_or("none that it says")
+        && !digest.eq_ignore_ascii_case(expected)
+    {
+        access.why = Some(format!(
+            "--expect: what the server would start has digest {digest}"
+        ));
+        access.reason = Some(reason::OTHER_DIGEST.to_owned());
+        access.allowed = false;
+    }
+    access
+}
+
 /// Says what a start would come to, on each of the servers. Nothing starts.
 pub async fn dry_run(
     servers: &Servers,
     spec: &StartSpec,
     format: &FormatFlag,
 ) -> Result<Exit, Failure> {
+    let mut spec = spec.clone();
+    let expected = spec.expect_digest.take();
+    let expected = expected.as_deref();
+    let question = AccessQuestion::Start(&spec);
     match servers {
         Servers::One(remote) => {
             let client = remote.connect().await?;
-            let access = client.check_access(AccessQuestion::Start(spec)).await?;
+            let access = compared(client.check_access(question).await?, expected);
             output::startable(&access, format)?;
             Ok(exit_of(&access))
         }
         Servers::Several(hosts) => {
-            let question = AccessQuestion::Start(spec);
-            let ask =
-                async |_: &_, _: &_, client: Client| Ok(client.check_access(question).await?);
+            let ask = async |_: &_, _: &_, client: Client| {
+                Ok(compared(client.check_access(question).await?, expected))
+            };
             told(&hosts.ask(ask).await, format)
         }
     }

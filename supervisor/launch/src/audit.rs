@@ -17,13 +17,13 @@ use prn_ipc_protocol::config::AuditTarget;
 use serde::Deserialize;
 
 use crate::claim::settling::is_free;
+use crate::claim::uids::Uids;
 use crate::handover::HandoverError;
 use crate::host::Host;
 use crate::owner::is_roots;
-use crate::plan::Plan;
 
 /// User id of the program that writes it into a file, where there is no user `prn-audit`.
-const UID: u32 = 1_999_999_998;
+pub const UID: u32 = 1_999_999_998;
 
 /// Where the audit goes.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -73,18 +73,15 @@ impl TryFrom<String> for Target {
 ///
 /// # Errors
 /// Why nobody can be, or not this one.
-pub fn writer(host: &Host, plan: &Plan) -> Result<(u32, u32), String> {
+pub fn writer(host: &Host, uids: Uids, frontend: [u32; 2]) -> Result<(u32, u32), String> {
     let (uid, gid) = host.audit_ids.unwrap_or((UID, UID));
     if host.audit_ids.is_none() && host.named_ids.contains(&UID) {
         return Err(format!(
             "the audit's writer would have user id {UID}, which is another account's or group's: make a user prn-audit"
         ));
     }
-    let own = plan.uids.first..plan.uids.first.saturating_add(plan.uids.count);
-    let is_taken = |id| {
-        let frontend = [plan.supervisor.frontend_uid, plan.supervisor.frontend_gid];
-        id == 0 || frontend.contains(&id) || own.contains(&id)
-    };
+    let own = uids.first..uids.first.saturating_add(uids.count);
+    let is_taken = |id| id == 0 || frontend.contains(&id) || own.contains(&id);
     if is_taken(uid) || is_taken(gid) {
         return Err(format!(
             "the audit's writer would have user id {uid} and group id {gid}, of which one is another part's: \
@@ -206,35 +203,6 @@ fn refused<T>(path: &Path, why: &'static str) -> Result<T, HandoverError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_writer_has_ids_that_nobody_else_has() {
-        let writer_of = |host: &Host| {
-            let plan = crate::plan::resolve(&crate::options::Options::default(), host).unwrap();
-            writer(host, &plan)
-        };
-        let nobody = crate::plan::tests::host();
-        assert_eq!(writer_of(&nobody), Ok((UID, UID)));
-        let named = Host {
-            named_ids: [UID].into(),
-            ..nobody
-        };
-        let refused = writer_of(&named).unwrap_err();
-        assert!(refused.contains("another account's"), "{refused}");
-        let of = |ids| Host {
-            audit_ids: Some(ids),
-            ..crate::plan::tests::host()
-        };
-        assert_eq!(writer_of(&of((991, 992))), Ok((991, 992)));
-        let frontend = crate::plan::resolve(&crate::options::Options::default(), &named)
-            .unwrap()
-            .supervisor
-            .frontend_uid;
-        for taken in [(0, 992), (991, 0), (frontend, 992), (991, frontend)] {
-            let refused = writer_of(&of(taken)).unwrap_err();
-            assert!(refused.contains("another part's"), "{refused}");
-        }
-    }
 
     #[test]
     fn a_place_is_named_by_its_kind() {

@@ -154,7 +154,9 @@ fn audited(
             (AuditTarget::Descriptor, passed)
         }
         Some(Target::File(path)) => {
-            let writer = audit::writer(host, plan).map_err(ServerError::Host)?;
+            let supervisor = &plan.supervisor;
+            let frontend = [supervisor.frontend_uid, supervisor.frontend_gid];
+            let writer = audit::writer(host, plan.uids, frontend).map_err(ServerError::Host)?;
             audit::folder(path, writer)?
         }
     };

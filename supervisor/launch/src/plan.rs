@@ -547,12 +547,12 @@ fn threads() -> u32 {
 }
 
 #[cfg(test)]
-pub mod tests {
+mod tests {
     use super::*;
     use crate::host::CgroupMount;
     use prn_proto::units::{Cpu, SizeOrZero};
 
-    pub fn host() -> Host {
+    fn host() -> Host {
         Host {
             cgroup2: Some(CgroupMount {
                 path: "/sys/fs/cgroup".into(),
@@ -893,5 +893,32 @@ pub mod tests {
             resolve(&small, &host()).unwrap().frontend.output_default,
             MIB
         );
+    }
+
+    #[test]
+    fn the_writer_has_ids_that_nobody_else_has() {
+        let writer_of = |host: &Host| {
+            let plan = resolve(&Options::default(), host).unwrap();
+            let supervisor = plan.supervisor;
+            let frontend = [supervisor.frontend_uid, supervisor.frontend_gid];
+            crate::audit::writer(host, plan.uids, frontend)
+        };
+        let fixed = crate::audit::UID;
+        assert_eq!(writer_of(&host()), Ok((fixed, fixed)));
+        let named = Host {
+            named_ids: [fixed].into(),
+            ..host()
+        };
+        let refused = writer_of(&named).unwrap_err();
+        assert!(refused.contains("another account's"), "{refused}");
+        let of = |ids| Host {
+            audit_ids: Some(ids),
+            ..host()
+        };
+        assert_eq!(writer_of(&of((991, 992))), Ok((991, 992)));
+        for taken in [(0, 992), (991, 0), (FRONTEND_UID, 992), (991, FRONTEND_UID)] {
+            let refused = writer_of(&of(taken)).unwrap_err();
+            assert!(refused.contains("another part's"), "{refused}");
+        }
     }
 }
