@@ -2,7 +2,7 @@
 
 use std::ffi::CString;
 use std::fmt;
-use std::fs::{self, DirBuilder, OpenOptions, Permissions, TryLockError};
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -10,9 +10,10 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsE
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use nix::fcntl::{OFlag, open};
+use nix::fcntl::{OFlag, open, openat};
 use nix::sys::socket::{SockType, getsockopt, sockopt};
 use nix::sys::stat::{Mode, fstat};
+use nix::unistd::{Uid, setfsuid};
 use prn_ipc_protocol::config::AuditTarget;
 use serde::Deserialize;
 
@@ -109,6 +110,21 @@ fn check_parent(folder: &Path) -> Result<(), HandoverError> {
     Ok(())
 }
 
+/// Opens a folder that was found.
+fn open_in_place(place: &File) -> io::Result<File> {
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    Ok(openat(place, c".", flags, Mode::empty())?.into())
+}
+
+/// The same, as its owner: root has no capability here that would show it what is another's
+/// (CAP_DAC_READ_SEARCH, capabilities(7)).
+fn open_as(uid: u32, place: &File) -> io::Result<File> {
+    let own = setfsuid(Uid::from_raw(uid));
+    let opened = open_in_place(place);
+    setfsuid(own);
+    opened
+}
+
 /// Opens the folder of a file, which is the writer's alone, and this server's: locked (flock(2)), which
 /// goes to the supervisor and the writer with it. One that is not there is made.
 pub fn folder(
@@ -122,30 +138,38 @@ pub fn folder(
         path: folder.to_owned(),
         source,
     };
-    check_parent(folder)?;
+    // One that is there is judged by itself.
+    if fs::symlink_metadata(folder).is_err() {
+        check_parent(folder)?;
+    }
     let is_new = match DirBuilder::new().mode(0o700).create(folder) {
         Ok(()) => true,
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => false,
         Err(error) => return Err(failed(error)),
     };
-    let opened = OpenOptions::new()
+    let place = OpenOptions::new()
         .read(true)
-        .custom_flags(nix::libc::O_DIRECTORY | nix::libc::O_NOFOLLOW)
+        .custom_flags(nix::libc::O_PATH | nix::libc::O_DIRECTORY | nix::libc::O_NOFOLLOW)
         .open(folder)
         .map_err(failed)?;
-    if is_new {
-        fchown(&opened, Some(uid), Some(gid)).map_err(failed)?;
+    let opened = if is_new {
+        let made = open_in_place(&place).map_err(failed)?;
+        // Before it is another's, which takes a capability that the unit does not have.
         let mode = Permissions::from_mode(0o750);
-        opened.set_permissions(mode).map_err(failed)?;
-    }
-    let found = opened.metadata().map_err(failed)?;
-    if found.uid() != uid || found.mode() & 0o022 != 0 {
-        return refused(
-            folder,
-            "the audit needs a folder that its writer owns (user prn-audit, else 1999999998) and nobody else can write: \
-             name one that is not there yet, or run chown and chmod go-w on it",
-        );
-    }
+        made.set_permissions(mode).map_err(failed)?;
+        fchown(&made, Some(uid), Some(gid)).map_err(failed)?;
+        made
+    } else {
+        let found = place.metadata().map_err(failed)?;
+        if found.uid() != uid || found.mode() & 0o022 != 0 {
+            return refused(
+                folder,
+                "the audit needs a folder that its writer owns (user prn-audit, else 1999999998) and nobody else can write: \
+                 name one that is not there yet, or run chown and chmod go-w on it",
+            );
+        }
+        open_as(uid, &place).map_err(failed)?
+    };
     // What a server that was killed has left holds its lock for a moment more.
     let look = || match opened.try_lock() {
         Ok(()) => Ok(true),
