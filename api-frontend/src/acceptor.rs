@@ -39,8 +39,8 @@ use crate::quota::{Full, Limit, Quota, Which};
 /// listener stays readable, so without a pause this would spin.
 const BACK_OFF: Duration = Duration::from_millis(50);
 
-/// How long to wait for the descriptor of a handshake that was pushed out: its task has to run. Those
-/// who wait behind a hundred strangers wait a hundred times as long.
+/// How long to wait for the descriptor of a handshake that was pushed out: its task has to run.
+/// Those who wait behind a hundred strangers wait a hundred times as long.
 const LEAVING: Duration = Duration::from_millis(1);
 
 /// Unanswered probes that end a silent connection. The first comes after half of the time that a
@@ -223,8 +223,8 @@ impl Acceptor {
                     self.shared.log.listener.line(format_args!(
                         "no connection can be accepted for now: {error}"
                     ));
-                    // accept(2) wants a descriptor also when nobody waits. Who waits is let in for a
-                    // handshake that is under way, but not at the first time: what took the last
+                    // accept(2) wants a descriptor also when nobody waits. Who waits is let in for
+                    // a handshake that is under way, but not at the first time: what took the last
                     // descriptor may be a client's.
                     let waits = is_waited_for(&self.listener);
                     if starved && waits && self.shared.pending.push_out() {

@@ -1,7 +1,7 @@
 //! What a client gets to see and may do, by the policy. Pure, but for the clock.
 //!
-//! What a client does not get to see is to it as if it were not there. What it may not do it is told
-//! here, before the supervisor is asked, which decides by the same policy again.
+//! What a client does not get to see is to it as if it were not there. What it may not do it is
+//! told here, before the supervisor is asked, which decides by the same policy again.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -16,7 +16,8 @@ use tonic::Status;
 use crate::errors;
 use crate::scope::Scope;
 
-/// The clock can be set: it is looked at this often while the end of somebody, or of a certificate, is waited for.
+/// The clock can be set: it is looked at this often while the end of somebody, or of a certificate,
+/// is waited for.
 pub const LOOK: Duration = Duration::from_secs(60);
 
 /// Who a client is, and what it may do.

@@ -70,8 +70,8 @@ pub struct Life {
 }
 
 /// Serves until the client closes, or until `closing` or its age says so and what is under way has
-/// ended; or until the client may do nothing any more or its certificate has ended, and it has had a
-/// second to hear of it.
+/// ended; or until the client may do nothing any more or its certificate has ended, and it has had
+/// a second to hear of it.
 ///
 /// Without keep-alive pings: the kernel finds dead peers (see [`crate::acceptor`]), and an idle
 /// connection has no timer but that of its age.
@@ -168,8 +168,8 @@ fn http(streams_max: u32, calls: Spawner) -> http2::Builder<Spawner> {
     http
 }
 
-/// Returns when a client may do nothing any more. One that comes after that is refused call by call,
-/// for as long as it gets to ask for something.
+/// Returns when a client may do nothing any more. One that comes after that is refused call by
+/// call, for as long as it gets to ask for something.
 async fn over(access: &Access) {
     if access.role().is_err() {
         tokio::time::sleep(AGE_GRACE).await;
@@ -177,8 +177,8 @@ async fn over(access: &Access) {
     access.over().await;
 }
 
-/// Returns when the client's certificate has ended: it is valid to the end of its last second. One that
-/// lives for an hour lets nobody in for a day.
+/// Returns when the client's certificate has ended: it is valid to the end of its last second. One
+/// that lives for an hour lets nobody in for a day.
 async fn expired(not_after: Option<UnixMicros>) {
     const SECOND: u64 = 1_000_000;
     let Some(end) = not_after.map(|end| end.0.saturating_add(SECOND)) else {

@@ -1,6 +1,6 @@
-//! The digest of what is started: the SHA-256 of canonical bytes, which docs/digest.md describes for
-//! other languages. Pure. The supervisor computes it of what it is about to run, and believes no
-//! other; the frontend and clients only show and compare it.
+//! The digest of what is started: the SHA-256 of canonical bytes, which docs/digest.md describes
+//! for other languages. Pure. The supervisor computes it of what it is about to run, and believes
+//! no other; the frontend and clients only show and compare it.
 
 use std::ffi::CString;
 
@@ -27,8 +27,8 @@ impl Digest {
     }
 }
 
-/// The canonical bytes of a start, with the limits that the process gets, and the paths at which its
-/// program is looked for.
+/// The canonical bytes of a start, with the limits that the process gets, and the paths at which
+/// its program is looked for.
 ///
 /// What the server fills in is in them. Not in them: the id, and what follows from it alone (the
 /// process's own directory, HOME and TMPDIR), so that the same start has the same bytes again; and

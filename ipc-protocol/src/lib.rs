@@ -1,10 +1,10 @@
 //! prn's privilege contract: everything that crosses between the unprivileged frontend and the root
 //! supervisor.
 //!
-//! Linked by both halves, and by `prn server …` for [`config`] and [`control`] alone. A peer's bytes become
-//! values only through [`codec::decode`], and what can be decoded has the form that its type says:
-//! an argument vector is not empty and has no NUL byte inside, an id has its length. Numbers are
-//! whatever the peer says: the supervisor compares them with its policy and its table.
+//! Linked by both halves, and by `prn server …` for [`config`] and [`control`] alone. A peer's
+//! bytes become values only through [`codec::decode`], and what can be decoded has the form that
+//! its type says: an argument vector is not empty and has no NUL byte inside, an id has its length.
+//! Numbers are whatever the peer says: the supervisor compares them with its policy and its table.
 //!
 //! - [`message`]: one enum a direction.
 //! - [`channel`]: SEQPACKET datagrams with file descriptors.

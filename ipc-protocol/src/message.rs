@@ -57,8 +57,9 @@ pub enum Request {
     Follow(ProcessId, For),
     /// Nobody does any more. Not answered.
     Unfollow(ProcessId, For),
-    /// The descriptor that [`Reply::Input`] came with is closed, after so many bytes of the process's
-    /// input, all that were ever taken counted. Not answered. Who dies before leaves it unknown.
+    /// The descriptor that [`Reply::Input`] came with is closed, after so many bytes of the
+    /// process's input, all that were ever taken counted. Not answered. Who dies before leaves it
+    /// unknown.
     InputTaken {
         /// Whose input.
         id: ProcessId,
@@ -99,8 +100,9 @@ pub enum Ask {
     /// A directory, and a user id, for processes to share. Answered when it is there.
     CreateWorkspace(WorkspaceSpec),
     /// The end of a workspace and of all that is in it. While processes live in it: how to stop
-    /// them; `None`, they are a refusal. Answered when nothing of it is left, or when its directories
-    /// were not emptied in one try: they are in the end. Nothing starts in it from then on.
+    /// them; `None`, they are a refusal. Answered when nothing of it is left, or when its
+    /// directories were not emptied in one try: they are in the end. Nothing starts in it from then
+    /// on.
     RemoveWorkspace(WorkspaceName, Option<StopHow>),
     /// Send a signal to a process that is alive.
     Signal(ProcessId, SignalNumber, Whom),
@@ -137,19 +139,19 @@ pub enum FromSupervisor {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Reply {
     /// To Start: the program runs. To Stop: the tree is gone, or what is left of it is reported as
-    /// stuck. The process's state was sent before. To CreateWorkspace: it is there. To RemoveWorkspace:
-    /// nothing of it is left, or it is leaving. Which of these was told before. To EndInput: so it is,
-    /// once who asked has closed its end. To ResizeTerminal: so it will be, or as the next one says.
-    /// To Signal: it was sent to all that there were. To Update, and to Remove: so it is, and was told
-    /// before.
+    /// stuck. The process's state was sent before. To CreateWorkspace: it is there. To
+    /// RemoveWorkspace: nothing of it is left, or it is leaving. Which of these was told before. To
+    /// EndInput: so it is, once who asked has closed its end. To ResizeTerminal: so it will be, or
+    /// as the next one says. To Signal: it was sent to all that there were. To Update, and to
+    /// Remove: so it is, and was told before.
     Done,
     /// To Start: the same id and specification were known, so nothing new was started.
     Existing,
     /// To Subscribe: read-only descriptors of the data and the page (see [`crate::output`]) come
     /// with it.
     Subscribed,
-    /// To LendInput: a descriptor to write to comes with it, which does not block. The supervisor keeps
-    /// another one, so that nobody's end is the input's.
+    /// To LendInput: a descriptor to write to comes with it, which does not block. The supervisor
+    /// keeps another one, so that nobody's end is the input's.
     Input {
         /// Bytes that were ever taken. `None`: somebody died who knew.
         taken: Option<u64>,
@@ -208,7 +210,8 @@ pub enum Event {
         /// Public half of the key that signs receipts (Ed25519).
         receipt_key: Option<[u8; 32]>,
     },
-    /// A finished process was forgotten: to make room, for its age, or since somebody asked for that.
+    /// A finished process was forgotten: to make room, for its age, or since somebody asked for
+    /// that.
     Forgotten {
         /// Which.
         id: ProcessId,
@@ -230,8 +233,8 @@ pub enum Event {
     WorkspaceGone(WorkspaceName),
     /// Are you there? To be answered with [`Request::Alive`], before the next one comes.
     Probe,
-    /// Another frontend is to serve, with another configuration. This one takes nothing more, says of
-    /// each input that it has what was taken, and then [`Request::Left`].
+    /// Another frontend is to serve, with another configuration. This one takes nothing more, says
+    /// of each input that it has what was taken, and then [`Request::Left`].
     Replaced,
 }
 
@@ -521,8 +524,8 @@ pub struct ProcessInfo {
     pub layers: Vec<Layer>,
     /// None of its processes runs ([`Update::paused`]).
     pub paused: bool,
-    /// Until when somebody has to follow it or to renew its lease. `None`: it has no lease, somebody
-    /// follows it, or it has ended.
+    /// Until when somebody has to follow it or to renew its lease. `None`: it has no lease,
+    /// somebody follows it, or it has ended.
     pub lease_ends: Option<UnixMicros>,
     /// How it was stopped, or its tree, if it was.
     pub stop: Option<Stop>,
@@ -771,7 +774,8 @@ pub enum Refusal {
     Stopping,
     /// A process of this id was forgotten lately: it may be what is asked for once more.
     Forgotten,
-    /// Signals to trees have taken much of the supervisor's time: to be asked again after this long.
+    /// Signals to trees have taken much of the supervisor's time: to be asked again after this
+    /// long.
     TooSoon(Millis),
     /// The kernel does not take the change: errno(3).
     NotChanged(i32),

@@ -1,6 +1,6 @@
 //! Canonical bytes that another language writes in a few lines: a header, then one field after the
-//! other, each under its name and with its length before it, so that two different values never have
-//! the same bytes. Pure; what is signed or digested is in this form (docs/digest.md).
+//! other, each under its name and with its length before it, so that two different values never
+//! have the same bytes. Pure; what is signed or digested is in this form (docs/digest.md).
 
 /// Writes fields in the order in which they are given.
 #[derive(Debug)]

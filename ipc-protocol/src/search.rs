@@ -17,8 +17,8 @@ pub const LANG: &str = "C.UTF-8";
 /// a name goes behind each of its folders.
 pub const CANDIDATES_MAX: u64 = 32 * 1024;
 
-/// Where a program may be: its path when it holds a slash, else that name in each folder of PATH, as
-/// these variables (`NAME=value`) have it.
+/// Where a program may be: its path when it holds a slash, else that name in each folder of PATH,
+/// as these variables (`NAME=value`) have it.
 ///
 /// # Errors
 /// `SearchPathAbove`: these paths are too long together.
@@ -42,9 +42,9 @@ pub fn candidates(name: &[u8], variables: &[CString]) -> Result<Vec<CString>, Re
     Ok(candidates)
 }
 
-/// What a process's environment has, in this order: PATH, HOME (where it starts), TMPDIR (the temporary
-/// directory beside that) and LANG, each unless a start sets it, then what the start sets. Nothing of any
-/// program's own. Without a `home`, what does not follow from it.
+/// What a process's environment has, in this order: PATH, HOME (where it starts), TMPDIR (the
+/// temporary directory beside that) and LANG, each unless a start sets it, then what the start
+/// sets. Nothing of any program's own. Without a `home`, what does not follow from it.
 pub fn environment(variables: &[CString], home: Option<&[u8]>) -> Vec<CString> {
     let temporary = home.map(|home| [home, b".tmp"].concat());
     let defaults = [

@@ -46,8 +46,8 @@ use crate::typed::usage;
 /// Run commands on another Linux machine: start, leave, come back, read all output, stop all of it.
 ///
 /// `prn keygen` makes a key and certificate for each side; each side is told the other's
-/// certificate, or its key's fingerprint, or an authority and a name. The key is read from PRN_TLS_KEY (PKCS#8, PEM) or from a file that only you can
-/// read.
+/// certificate, or its key's fingerprint, or an authority and a name. The key is read from
+/// PRN_TLS_KEY (PKCS#8, PEM) or from a file that only you can read.
 #[derive(Debug, Parser)]
 #[command(name = "prn", version, propagate_version = true, after_help = exit::HELP, max_term_width = 100)]
 pub struct Cli {

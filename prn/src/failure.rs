@@ -73,7 +73,8 @@ pub enum Failure {
     /// `run --sync --out`: a directory could not be sent, or results not brought back.
     #[error(transparent)]
     Sync(#[from] SyncError),
-    /// A file cannot be read that somebody else has made: an audit, a receipt, a certificate of others.
+    /// A file cannot be read that somebody else has made: an audit, a receipt, a certificate of
+    /// others.
     #[error("cannot read {}", path.display())]
     Unread {
         /// Which.

@@ -1,7 +1,9 @@
-//! The manual pages in packaging/man: made from the same commands, flags and words as `--help`, by a
-//! test, so that no binary carries them. `PRN_WRITE_TABLES=1 cargo test -p prn manuals` writes them.
+//! The manual pages in packaging/man: made from the same commands, flags and words as `--help`, by
+//! a test, so that no binary carries them. `PRN_WRITE_TABLES=1 cargo test -p prn manuals` writes
+//! them.
 //!
-//! A page for each command, prn-server, prn-policy, prn-pin, prn-audit and those below them in section 8, and prn.toml(5).
+//! A page for each command, prn-server, prn-policy, prn-pin, prn-audit and those below them in
+//! section 8, and prn.toml(5).
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -208,7 +208,8 @@ impl KeySource {
     /// Reads the key.
     ///
     /// # Errors
-    /// If it cannot be read, is open to others, or is anything but one unencrypted PKCS#8 Ed25519 key in PEM form.
+    /// If it cannot be read, is open to others, or is anything but one unencrypted PKCS#8 Ed25519
+    /// key in PEM form.
     pub fn load(&self) -> Result<Key, CredentialsError> {
         let pem = match self {
             Self::Environment => std::env::var_os(KEY_VARIABLE)
@@ -283,8 +284,8 @@ pub fn load_certificate_and_metadata(
     load_and_metadata(path, Certificate::from_pem)
 }
 
-/// Reads a file of certificates or the like in PEM form, with what the open file says of its owner and
-/// mode.
+/// Reads a file of certificates or the like in PEM form, with what the open file says of its owner
+/// and mode.
 ///
 /// # Errors
 /// If it cannot be read, or `parse` does not take it.

@@ -1,11 +1,12 @@
-//! The TLS profile of both ends: TLS 1.3 alone, Ed25519 unless P-256 is asked for, and peers that are
-//! known by their certificates, by their keys, or by an authority and a name.
+//! The TLS profile of both ends: TLS 1.3 alone, Ed25519 unless P-256 is asked for, and peers that
+//! are known by their certificates, by their keys, or by an authority and a name.
 //!
 //! Runs in the frontend and in clients; `prn server start` uses it to check what it was given
-//! before anything listens. It trusts the pins and authorities, and nothing that a peer says of itself. A
-//! peer is accepted when it is known ([`Known`] says how), is inside its validity period, and the
-//! handshake is signed by its certificate's key. Of what is pinned, names, issuer and the CA flag are
-//! not looked at: the pin is the identity (RFC 7469 speaks of pins of keys; the whole DER is one too).
+//! before anything listens. It trusts the pins and authorities, and nothing that a peer says of
+//! itself. A peer is accepted when it is known ([`Known`] says how), is inside its validity period,
+//! and the handshake is signed by its certificate's key. Of what is pinned, names, issuer and the
+//! CA flag are not looked at: the pin is the identity (RFC 7469 speaks of pins of keys; the whole
+//! DER is one too).
 
 mod authority;
 mod certificate;
@@ -57,8 +58,8 @@ pub fn server_config(
     watched_server_config(own, key, &known, |_, _| {})
 }
 
-/// The same; `judged` hears of each certificate that a client shows, and of why it is refused, in the
-/// same poll: after a handshake that failed, rustls does not tell whose it was.
+/// The same; `judged` hears of each certificate that a client shows, and of why it is refused, in
+/// the same poll: after a handshake that failed, rustls does not tell whose it was.
 ///
 /// # Errors
 /// If the certificate and the key are not a pair that is taken.

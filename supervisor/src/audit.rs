@@ -51,6 +51,8 @@ pub struct Asked {
     facts: Facts,
     /// A line says that it was allowed, and not only that it was refused.
     is_told: bool,
+    /// The process that it would start.
+    pub starts: Option<ProcessId>,
 }
 
 /// What this program has found out of a start.
@@ -97,6 +99,11 @@ impl Audit {
             principal: None,
             facts,
         });
+    }
+
+    /// What is asked for, before it is answered, which takes it. `None`: no line will say it.
+    pub fn asked(&self, ask: &Ask) -> Option<Asked> {
+        self.0.as_ref().map(|_| Asked::of(ask))
     }
 
     /// Something was asked for, and this is the answer. `start`: what a start has come to.
@@ -245,13 +252,13 @@ impl Sink {
 }
 
 impl Asked {
-    /// Before it is answered, which takes it.
-    pub fn of(ask: &Ask) -> Self {
+    fn of(ask: &Ask) -> Self {
         let process = |event, id: &ProcessId| Self::new(event, Some(id.to_string()));
         match ask {
-            Ask::Start(spec) => {
-                process(Event::Start, &spec.id).with_argv(spec.process.argv.as_slice())
-            }
+            Ask::Start(spec) => Self {
+                starts: Some(spec.id),
+                ..process(Event::Start, &spec.id).with_argv(spec.process.argv.as_slice())
+            },
             Ask::TryStart(spec) => {
                 process(Event::TryStart, &spec.id).with_argv(spec.process.argv.as_slice())
             }
@@ -284,7 +291,10 @@ impl Asked {
             }
             Ask::RemoveWorkspace(name, how) => {
                 let asked = Self::new(Event::RemoveWorkspace, Some(name.to_string()));
-                asked.with(|facts| how.map_or(facts.clone(), |how| facts.stop(how)))
+                match how {
+                    Some(how) => asked.with(|facts| facts.stop(*how)),
+                    None => asked,
+                }
             }
         }
     }
@@ -295,6 +305,7 @@ impl Asked {
             of,
             facts: Facts::default(),
             is_told: true,
+            starts: None,
         }
     }
 
@@ -306,27 +317,6 @@ impl Asked {
     fn with_argv(self, argv: &[std::ffi::CString]) -> Self {
         let words = argv.iter().map(|word| word.as_bytes());
         self.with(|facts| facts.words("argv", words))
-    }
-
-    /// The process that it would start.
-    pub fn starts(ask: &Ask) -> Option<ProcessId> {
-        match ask {
-            Ask::Start(spec) => Some(spec.id),
-            Ask::TryStart(_)
-            | Ask::Stop(..)
-            | Ask::Subscribe(_)
-            | Ask::LendInput(_)
-            | Ask::EndInput(_)
-            | Ask::ResizeTerminal(..)
-            | Ask::Signal(..)
-            | Ask::Update(..)
-            | Ask::Remove(_)
-            | Ask::Forget(_)
-            | Ask::Usage { .. }
-            | Ask::Receipt(_)
-            | Ask::CreateWorkspace(_)
-            | Ask::RemoveWorkspace(..) => None,
-        }
     }
 }
 

@@ -1,9 +1,9 @@
 //! A reload: another configuration for a running server, ordered on a socket that root alone can
 //! reach. Runs in the supervisor.
 //!
-//! What comes was parsed, checked and sealed by `prn server reload`, in a process of its own, as the
-//! first one was by `prn server start`. Nothing here parses text, waits for who orders, or keeps
-//! anything of one that says nothing: the newest one counts.
+//! What comes was parsed, checked and sealed by `prn server reload`, in a process of its own, as
+//! the first one was by `prn server start`. Nothing here parses text, waits for who orders, or
+//! keeps anything of one that says nothing: the newest one counts.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixListener;

@@ -90,8 +90,8 @@ impl Daemon {
         orders: Orders,
         key: Key,
     ) -> nix::Result<Self> {
-        // SIGHUP stays blocked: it could not tell whoever sends it what came of it, and nothing here
-        // reads files. A reload is ordered on a socket.
+        // SIGHUP stays blocked: it could not tell whoever sends it what came of it, and nothing
+        // here reads files. A reload is ordered on a socket.
         let signals = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGQUIT]
             .into_iter()
             .collect::<SigSet>();
@@ -144,9 +144,9 @@ impl Daemon {
         }
     }
 
-    /// One wait, and what follows from it: what the frontend asks for, signals, what root orders, what
-    /// the frontend says of itself, processes, what it is told. Then what its end or its beginning leads to, and how far
-    /// a stop of the server has come.
+    /// One wait, and what follows from it: what the frontend asks for, signals, what root orders,
+    /// what the frontend says of itself, processes, what it is told. Then what its end or its
+    /// beginning leads to, and how far a stop of the server has come.
     fn turn(&mut self) -> nix::Result<()> {
         self.runner.wait(None)?;
         let frontend_ended = self.runner.is_ready(attached::FRONTEND);

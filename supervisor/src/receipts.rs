@@ -1,8 +1,8 @@
 //! Receipts: what became of a process, signed with a key that this program alone holds. Runs in the
 //! supervisor.
 //!
-//! The key is made at the start, for this run, and is nowhere else. What it signs are the bytes that
-//! docs/receipts.md describes, made here of what this program knows.
+//! The key is made at the start, for this run, and is nowhere else. What it signs are the bytes
+//! that docs/receipts.md describes, made here of what this program knows.
 
 use prn_ipc_protocol::message::{ProcessInfo, Receipt};
 use prn_ipc_protocol::netstring::Writer;

@@ -274,7 +274,8 @@ impl Runner {
             .ok_or(Refusal::UnknownProcess)
     }
 
-    /// Goes on with another configuration, as far as a reload may change it. Returns the one before.
+    /// Goes on with another configuration, as far as a reload may change it. Returns the one
+    /// before.
     pub fn reconfigure(&mut self, new: config::Supervisor) -> config::Supervisor {
         let reloaded = self.settings.config.reloaded(new);
         std::mem::replace(&mut self.settings.config, reloaded)
@@ -285,8 +286,8 @@ impl Runner {
         &self.settings.config.policy
     }
 
-    /// Who has started a process, finished or on its way to its program too. `None`: there is none of
-    /// this id; `Some(None)`: it is nobody's.
+    /// Who has started a process, finished or on its way to its program too. `None`: there is none
+    /// of this id; `Some(None)`: it is nobody's.
     pub fn owner(&self, id: ProcessId) -> Option<Option<&AccessName>> {
         let process = self.table.get(self.numbers.get(&id)?)?;
         Some(process.info.started_by.as_ref())

@@ -22,15 +22,15 @@ pub struct Options {
     pub arguments: Vec<String>,
     /// Further clients' certificates to pin.
     pub pins: Vec<PathBuf>,
-    /// No flag pins anybody, not even [`Server::client`]: the configuration among the arguments says
-    /// who may come.
+    /// No flag pins anybody, not even [`Server::client`]: the configuration among the arguments
+    /// says who may come.
     pub lists_clients: bool,
     /// Its certificate and key: those of another server, to stand in for it.
     pub identity: Option<Identity>,
     /// Another state folder than one below the test's own.
     pub state_dir: Option<PathBuf>,
-    /// Another folder that the test's own is made in than /var/lib, where processes see what the host
-    /// does: they have a /tmp of their own.
+    /// Another folder that the test's own is made in than /var/lib, where processes see what the
+    /// host does: they have a /tmp of their own.
     pub below: Option<PathBuf>,
     /// Another address than a port of the kernel's choice.
     pub address: Option<String>,
@@ -262,8 +262,8 @@ impl Server {
         command
     }
 
-    /// The command that starts a server of the same name as it was started, with the same state folder,
-    /// but here: in this network namespace, and not under its wrapper.
+    /// The command that starts a server of the same name as it was started, with the same state
+    /// folder, but here: in this network namespace, and not under its wrapper.
     pub fn again(&self) -> Command {
         let words = Self::words(
             &self.options,
@@ -276,8 +276,8 @@ impl Server {
         Self::executed(&words, &self.identity)
     }
 
-    /// The command that has this server reloaded with what it was started with, whose files may have
-    /// changed. As root, here.
+    /// The command that has this server reloaded with what it was started with, whose files may
+    /// have changed. As root, here.
     pub fn reload(&self) -> Command {
         let mut words = Self::words(
             &self.options,
@@ -418,9 +418,9 @@ impl Server {
         self.wait()
     }
 
-    /// Kills the supervisor with SIGKILL, and starts a server of the same name at the same address, with
-    /// the same options; its standard error goes to the file that [`Self::log`] reads. While nobody
-    /// listens there, a connection of somebody else's may have that port for a while.
+    /// Kills the supervisor with SIGKILL, and starts a server of the same name at the same address,
+    /// with the same options; its standard error goes to the file that [`Self::log`] reads. While
+    /// nobody listens there, a connection of somebody else's may have that port for a while.
     ///
     /// # Panics
     /// If that one does not serve.

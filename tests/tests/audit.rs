@@ -1,5 +1,5 @@
-//! The audit: each decision is a line that nobody else could have written, none is altered or missing
-//! without a trace, and whoever does not take lines holds nobody up.
+//! The audit: each decision is a line that nobody else could have written, none is altered or
+//! missing without a trace, and whoever does not take lines holds nobody up.
 
 use std::fs::{self, OpenOptions};
 use std::io::Read;

@@ -1,6 +1,6 @@
-//! What peers are known by: their certificates, fingerprints of their keys, or an authority and a name.
-//! Authorities are made by the command openssl, and each refusal is checked for its reason, in the
-//! server's log and by what the client is told.
+//! What peers are known by: their certificates, fingerprints of their keys, or an authority and a
+//! name. Authorities are made by the command openssl, and each refusal is checked for its reason,
+//! in the server's log and by what the client is told.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -93,7 +93,8 @@ fn leaf_of(identity: &Identity) -> Certificate {
     Certificate::from_pem(first.as_bytes()).unwrap()
 }
 
-/// Checks that a client is told that it is not let in, and that the log says of its certificate why.
+/// Checks that a client is told that it is not let in, and that the log says of its certificate
+/// why.
 #[track_caller]
 fn refused(server: &Server, client: &Identity, reason: &str) {
     let output = lists(server, client);

@@ -1,5 +1,5 @@
-//! Each command as a person has it: typed at a terminal of 80 by 24 columns and rows, where what it shows
-//! has room, says what happened, and leaves the terminal as it was.
+//! Each command as a person has it: typed at a terminal of 80 by 24 columns and rows, where what it
+//! shows has room, says what happened, and leaves the terminal as it was.
 
 use std::cell::Cell;
 use std::os::unix::fs::PermissionsExt;

@@ -1,5 +1,5 @@
-//! The digest of a start: another language computes it, and nothing starts that has another one than was
-//! expected.
+//! The digest of a start: another language computes it, and nothing starts that has another one
+//! than was expected.
 
 use std::io::Write;
 use std::process::{Command, Stdio};

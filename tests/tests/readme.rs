@@ -1,10 +1,10 @@
-//! What README.md and docs/ show is what happens: each command of their `console` blocks is run as it
-//! stands there, for real, and has to answer what is shown below it.
+//! What README.md and docs/ show is what happens: each command of their `console` blocks is run as
+//! it stands there, for real, and has to answer what is shown below it.
 //!
 //! The commands run in network, mount and host name namespaces of their own, as on a machine with
 //! nothing on port 50051, with cgroup v2 at its usual place and an empty /var/lib. What stands
-//! before `$` names a machine: each has a folder of its own, and all are this one. A block of TOML whose first
-//! line is a file's name is that file.
+//! before `$` names a machine: each has a folder of its own, and all are this one. A block of TOML
+//! whose first line is a file's name is that file.
 //!
 //! Four programs are stand-ins: `sudo` runs its arguments (this is root), `scp` copies between
 //! those folders, `cargo` does nothing, since the tests have been built, and `prn` adds to `server
@@ -205,8 +205,8 @@ struct Session {
     ids: HashMap<&'static str, String>,
 }
 
-/// $1: the folder; $2: where this host has cgroup v2. That is moved, not mounted again, because a new
-/// mount sets the options of all of them (cgroup_get_tree in the kernel).
+/// $1: the folder; $2: where this host has cgroup v2. That is moved, not mounted again, because a
+/// new mount sets the options of all of them (cgroup_get_tree in the kernel).
 const SETUP: &str = r#"set -eu
 ip link set lo up
 ip address add 10.99.0.1/32 dev lo

@@ -839,7 +839,8 @@ fn the_servers_own_certificate_and_key_change_under_running_processes() {
     assert!(wrong.contains("is not the pinned server"), "{wrong}");
 }
 
-/// What the server has, with this done to what its frontend has, ordered as `prn server reload` does.
+/// What the server has, with this done to what its frontend has, ordered as `prn server reload`
+/// does.
 fn order(
     listed: &Reloadable,
     change: impl FnOnce(&mut config::Supervisor, &mut config::Frontend),

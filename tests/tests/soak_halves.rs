@@ -1,9 +1,10 @@
 //! Clients that start, read, feed, signal and stop processes of all kinds at random, while one half
-//! of the server or the other is killed now and then, and the server reloaded. Each client keeps an account of what it has
-//! asked for and was told; in the end the accounts are the server's, and nothing is left.
+//! of the server or the other is killed now and then, and the server reloaded. Each client keeps an
+//! account of what it has asked for and was told; in the end the accounts are the server's, and
+//! nothing is left.
 //!
-//! PRN_SOAK_PROCESSES and PRN_SOAK_KILLS are the least that is done: `make soak` does 20,000 and 200.
-//! PRN_SOAK_SEED repeats the choices of a run.
+//! PRN_SOAK_PROCESSES and PRN_SOAK_KILLS are the least that is done: `make soak` does 20,000 and
+//! 200. PRN_SOAK_SEED repeats the choices of a run.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -292,8 +293,8 @@ impl Account {
         told
     }
 
-    /// All of an input, however often a connection or a frontend is lost: from where the server says
-    /// that it is, and if it does not know, with nothing but its end.
+    /// All of an input, however often a connection or a frontend is lost: from where the server
+    /// says that it is, and if it does not know, with nothing but its end.
     async fn feed(&mut self, id: &str, length: usize) {
         let writer: String = (0..2)
             .map(|_| format!("{:016x}", self.random.number()))
@@ -537,8 +538,8 @@ fn l1_l2_whatever_halves_are_killed_each_clients_account_is_the_servers() {
         if frontends + supervisors >= kills {
             continue;
         }
-        // One that serves, or once the one after it on its way: if each next one were killed then, nothing
-        // would go on.
+        // One that serves, or once the one after it on its way: if each next one were killed then,
+        // nothing would go on.
         let done = tally.processes.load(Ordering::Relaxed);
         let is_on_its_way = done < seen + 5;
         if is_on_its_way && (was_on_its_way || random.below(8) != 0) {

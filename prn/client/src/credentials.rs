@@ -14,8 +14,8 @@ pub use prn_proto::credentials::{
     load_certificate, now,
 };
 
-/// What a client needs to connect: its own certificate and key, and what the one server that it talks
-/// to is known by.
+/// What a client needs to connect: its own certificate and key, and what the one server that it
+/// talks to is known by.
 #[derive(Debug)]
 pub struct Credentials {
     pub(crate) own: Own,
@@ -98,8 +98,9 @@ impl Credentials {
     /// From where these say.
     ///
     /// # Errors
-    /// If one of them is refused, the key does not belong to `certificate`, or a certificate is outside of its validity
-    /// period by this machine's clock: the handshake would fail for it, with less to say.
+    /// If one of them is refused, the key does not belong to `certificate`, or a certificate is
+    /// outside of its validity period by this machine's clock: the handshake would fail for it,
+    /// with less to say.
     pub fn find(
         certificate: &CertificateSource,
         key: &KeySource,
@@ -130,8 +131,8 @@ impl Credentials {
     }
 }
 
-/// The server, by what is in the files. Of several certificates one in its time is enough: the old one
-/// may have ended, and the new one not have begun.
+/// The server, by what is in the files. Of several certificates one in its time is enough: the old
+/// one may have ended, and the new one not have begun.
 fn known(
     source: &ServerSource,
     valid: &mut impl FnMut(&CertificateSource, &Certificate) -> Result<(), CredentialsError>,

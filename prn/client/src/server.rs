@@ -57,7 +57,8 @@ pub struct ServerInfo {
     pub hostname: String,
     /// Random id of this server run.
     pub boot_epoch: String,
-    /// Public half (Ed25519, hexadecimal digits) of the key that signs receipts in it, if the server says.
+    /// Public half (Ed25519, hexadecimal digits) of the key that signs receipts in it, if the
+    /// server says.
     pub receipt_key: Option<String>,
 }
 

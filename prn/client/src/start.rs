@@ -75,8 +75,8 @@ pub struct StartSpec {
     /// Let what the process started live on after it has exited
     #[cfg_attr(feature = "clap", arg(long))]
     pub linger: bool,
-    /// How the process is confined. `None`: as profile default says, or as much more as the client's role
-    /// wants.
+    /// How the process is confined. `None`: as profile default says, or as much more as the
+    /// client's role wants.
     #[cfg_attr(
         feature = "clap",
         arg(

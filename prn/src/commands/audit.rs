@@ -36,10 +36,10 @@ pub enum Asked {
 
 /// Check that no line was altered, dropped or moved
 ///
-/// Exits 0 if all lines are those that were written, and says how many were lost: the server could not
-/// write them. Else it names the first line that cannot be, and exits with 1. Each line vouches for the
-/// one before it: of the last one, and of lines that would follow it, nothing is known. A run whose end
-/// is not told is named, when another one follows: its last lines may be missing.
+/// Exits 0 if all lines are those that were written, and says how many were lost: the server could
+/// not write them. Else it names the first line that cannot be, and exits with 1. Each line vouches
+/// for the one before it: of the last one, and of lines that would follow it, nothing is known. A
+/// run whose end is not told is named, when another one follows: its last lines may be missing.
 #[derive(Debug, Args)]
 pub struct Verify {
     /// The files, the oldest one first

@@ -15,8 +15,8 @@ use crate::which::reference::{Reference, resolve};
 /// Show what the server lets you do, or whether it is so
 ///
 /// Alone it prints who you are to the server, and the verbs of your role. With a verb it prints yes
-/// and exits with 0, or no, with the reason, and exits with 1. `prn start --dry-run` says whether you may
-/// start something, and as what.
+/// and exits with 0, or no, with the reason, and exits with 1. `prn start --dry-run` says whether
+/// you may start something, and as what.
 #[derive(Debug, Args)]
 pub struct CanI {
     /// Whether you may do this
@@ -81,8 +81,8 @@ fn told(answers: &Answers<Access>, format: &FormatFlag) -> Result<Exit, Failure>
     Ok(each.fold(answers.exit, Exit::highest))
 }
 
-/// A server's answer to a start that expects nothing, for one that expects this digest: what would start
-/// is shown whole, whichever it is.
+/// A server's answer to a start that expects nothing, for one that expects this digest: what would
+/// start is shown whole, whichever it is.
 fn compared(mut access: Access, expected: Option<&str>) -> Access {
     let start = access.start.as_ref().filter(|_| access.allowed);
     if let (Some(start), Some(expected)) = (start, expected)

@@ -33,14 +33,15 @@ const PEM_COLUMNS: usize = 64;
 
 /// Servers by name: add them once, then name them with --context
 ///
-/// Contexts are in ~/.config/prn/config.toml ($XDG_CONFIG_HOME, PRN_CONFIG), which you may also write
-/// by hand. What is typed wins over what is set: first --address, --server-cert, --client-cert and
+/// Contexts are in ~/.config/prn/config.toml ($XDG_CONFIG_HOME, PRN_CONFIG), which you may also
+/// write by hand. What is typed wins over what is set: first --address, --server-cert,
+/// --client-cert and
 /// --tls-key, then the context of --context, then the environment (PRN_ADDRESS and the like), then
 /// the context of PRN_CONTEXT, then the one of `prn context use`.
 ///
-/// A pattern (--context 'web*'), a list (web1,web2) or --context given again means several servers, for
-/// `list`, `status`, `logs`, `events`, `stats`, `top`, `wait`, `stop`, `kill`, `start`, `run`, `exec`,
-/// `workspace list`, `version` and `health`.
+/// A pattern (--context 'web*'), a list (web1,web2) or --context given again means several servers,
+/// for `list`, `status`, `logs`, `events`, `stats`, `top`, `wait`, `stop`, `kill`, `start`, `run`,
+/// `exec`, `workspace list`, `version` and `health`.
 #[derive(Debug, Args)]
 pub struct Context {
     /// What to do.
@@ -63,19 +64,19 @@ pub enum Verb {
 
 /// Add a server
 ///
-/// It needs an address, and what the server is known by: its certificate, its key's fingerprint, or an
-/// authority that has signed its certificate. That comes from a line that `prn context show --line` has
-/// printed, from a file with such a line or with the keys of a context, or from flags, which win.
-/// The server's certificate is copied into the configuration. Your own certificate and key are those
-/// of the flags, else client.pem and client.key beside the configuration.
+/// It needs an address, and what the server is known by: its certificate, its key's fingerprint, or
+/// an authority that has signed its certificate. That comes from a line that `prn context show
+/// --line` has printed, from a file with such a line or with the keys of a context, or from flags,
+/// which win. The server's certificate is copied into the configuration. Your own certificate and
+/// key are those of the flags, else client.pem and client.key beside the configuration.
 ///
 /// The first context becomes the current one.
 #[derive(Debug, Args)]
 pub struct Add {
     /// Its name: up to 64 letters, digits, and . _ - behind the first of them
     pub name: Name,
-    /// The line (prn1:…), a file with it or with the keys of a context (address, server-cert, …), or -
-    /// for standard input
+    /// The line (prn1:…), a file with it or with the keys of a context (address, server-cert, …),
+    /// or - for standard input
     #[arg(value_name = "LINE|FILE|-")]
     pub from: Option<String>,
     /// Where the server listens
@@ -151,7 +152,8 @@ pub struct Remove {
     pub names: Vec<Name>,
 }
 
-/// Connect, and say which version answers, how fast, and until when the certificates are valid that are known
+/// Connect, and say which version answers, how fast, and until when the certificates are valid that
+/// are known
 ///
 /// The exit code is the highest of what each alone would give.
 #[derive(Debug, Args)]

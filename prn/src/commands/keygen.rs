@@ -67,9 +67,9 @@ pub enum KeygenError {
 
 /// Make a key and a self-signed certificate
 ///
-/// Prints both files, the SHA-256 of the certificate, and the fingerprints of its key: as ssh-keygen -l
-/// prints it (SHA256:…), and as curl takes it (sha256//…). The other side may know you by the certificate
-/// or by either of these. An Ed25519 key, unless --p256 is given.
+/// Prints both files, the SHA-256 of the certificate, and the fingerprints of its key: as
+/// ssh-keygen -l prints it (SHA256:…), and as curl takes it (sha256//…). The other side may know
+/// you by the certificate or by either of these. An Ed25519 key, unless --p256 is given.
 #[derive(Debug, Args)]
 pub struct Keygen {
     /// Make nothing, and print the fingerprints of this certificate (PEM)
@@ -88,8 +88,8 @@ pub struct Keygen {
     /// File for the certificate, instead
     #[arg(long, value_name = "FILE", requires = "key")]
     pub cert: Option<PathBuf>,
-    /// Name in the certificate, for people: prn knows a certificate as a whole, by its key, or by names
-    /// that an authority has signed, and never by this one
+    /// Name in the certificate, for people: prn knows a certificate as a whole, by its key, or by
+    /// names that an authority has signed, and never by this one
     #[arg(long, value_name = "CN", default_value = "prn")]
     pub name: String,
     /// Days until the certificate expires
@@ -212,8 +212,8 @@ fn make(
     })
 }
 
-/// A new Ed25519 key, in the older of the two PKCS#8 forms (RFC 5208): OpenSSL 3.0 does not read the newer
-/// one, which also holds the public key (RFC 5958) and which is what the library makes.
+/// A new Ed25519 key, in the older of the two PKCS#8 forms (RFC 5208): OpenSSL 3.0 does not read
+/// the newer one, which also holds the public key (RFC 5958) and which is what the library makes.
 fn generate() -> Result<KeyPair, KeygenError> {
     const PREFIX: [u8; 16] = [
         0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04,

@@ -1,8 +1,9 @@
 //! `prn pin`: who is let in by a server, in files of its folder of clients.
 //!
-//! Runs as the operator, on the server's machine. What a change makes of the configuration is checked as
-//! the server would check it, before anything is replaced; a file is replaced as a whole. Two changes
-//! come one after the other. A file that the server would not read is never changed.
+//! Runs as the operator, on the server's machine. What a change makes of the configuration is
+//! checked as the server would check it, before anything is replaced; a file is replaced as a
+//! whole. Two changes come one after the other. A file that the server would not read is never
+//! changed.
 
 use std::fs::{DirBuilder, File};
 use std::io;
@@ -55,7 +56,8 @@ pub struct Pin {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
-    /// Let a client in by a certificate, or a key's fingerprint; of one that is there, by this as well
+    /// Let a client in by a certificate, or a key's fingerprint; of one that is there, by this as
+    /// well
     Add(Add),
     /// Show what each client is known by
     List(List),
@@ -69,8 +71,8 @@ pub struct Add {
     /// The client's name
     #[arg(value_name = "NAME", value_parser = name)]
     pub name: AccessName,
-    /// Its certificate (PEM), which is copied; or the fingerprint of its key, as `prn keygen --show` and
-    /// `ssh-keygen -l` print it (SHA256:…), or as curl takes it (sha256//…)
+    /// Its certificate (PEM), which is copied; or the fingerprint of its key, as `prn keygen
+    /// --show` and `ssh-keygen -l` print it (SHA256:…), or as curl takes it (sha256//…)
     #[arg(value_name = "CERT|FINGERPRINT")]
     pub what: String,
     /// What a new client may do: viewer, operator, runner, admin, or a role of the configuration
@@ -98,8 +100,8 @@ pub struct Remove {
     /// The client's name
     #[arg(value_name = "NAME", value_parser = name)]
     pub name: AccessName,
-    /// What it is no longer known by: a certificate (PEM), or a fingerprint [default: all, and the client
-    /// is gone]
+    /// What it is no longer known by: a certificate (PEM), or a fingerprint [default: all, and the
+    /// client is gone]
     #[arg(value_name = "CERT|FINGERPRINT")]
     pub what: Option<String>,
     /// The server's configuration
@@ -285,8 +287,8 @@ fn check_elsewhere(config: &Path, name: &AccessName) -> Result<(), Failure> {
     }
 }
 
-/// Where clients have no names yet, the first one with a name would lock all others out: what is to be
-/// written for these goes to standard output, and what to do with it is said.
+/// Where clients have no names yet, the first one with a name would lock all others out: what is to
+/// be written for these goes to standard output, and what to do with it is said.
 fn says_what_to_write(config: &Path) -> Result<Option<Exit>, Failure> {
     let text = std::fs::read_to_string(config).map_err(|error| unread(config, error))?;
     let document = text.parse::<DocumentMut>().unwrap_or_default();

@@ -137,8 +137,8 @@ fn check(args: &Check) -> Result<Exit, Failure> {
     Ok(exit::OK)
 }
 
-/// What a client is known by, each in a line: a certificate by its fingerprint, a key's fingerprint, a
-/// name.
+/// What a client is known by, each in a line: a certificate by its fingerprint, a key's
+/// fingerprint, a name.
 pub fn known_by(access: &Access, name: &AccessName) -> Vec<String> {
     let peers = access.known.iter().filter(|(whose, _)| whose == name);
     let each = peers.flat_map(|(_, peer)| {

@@ -18,8 +18,9 @@ mod form;
 
 /// Print the receipt of a process that has ended
 ///
-/// It says what was started, for whom, under which limits, and what became of it, and is signed by the
-/// server's root half. Keep it in a file: `prn verify FILE` checks it, also when the server is gone.
+/// It says what was started, for whom, under which limits, and what became of it, and is signed by
+/// the server's root half. Keep it in a file: `prn verify FILE` checks it, also when the server is
+/// gone.
 #[derive(Debug, Args)]
 pub struct Receipt {
     /// Which process: its id, the beginning of its id, or its name
@@ -32,8 +33,8 @@ pub struct Receipt {
 
 /// Check a receipt and show what it says
 ///
-/// Exits 0 if the signature is that of the key in it, else 1. Whose key that is, --key decides: the first
-/// line of the server's audit has it (receipt_key), and each run of a server has another one.
+/// Exits 0 if the signature is that of the key in it, else 1. Whose key that is, --key decides: the
+/// first line of the server's audit has it (receipt_key), and each run of a server has another one.
 #[derive(Debug, Args)]
 pub struct Verify {
     /// The file that `prn receipt` was written to

@@ -36,8 +36,8 @@ pub enum Server {
     /// for a moment; those that are let in no longer are cut off. What needs a restart is named,
     /// and stays as it is.
     ///
-    /// Exits 0 if it is in force, else 1, with what is wrong and where: then nothing has changed, but
-    /// where the server has not answered, which is said.
+    /// Exits 0 if it is in force, else 1, with what is wrong and where: then nothing has changed,
+    /// but where the server has not answered, which is said.
     Reload(Reload),
     /// Say what this host offers, and what is missing for the server
     ///
@@ -45,7 +45,8 @@ pub enum Server {
     Check(ServerCheck),
     /// Print the server as one line for `prn context add`: address and certificate, no secret
     ///
-    /// Whoever can change the line chooses the server: let clients have it by a way that both trust.
+    /// Whoever can change the line chooses the server: let clients have it by a way that both
+    /// trust.
     Invite(Invite),
 }
 
@@ -108,8 +109,8 @@ pub fn check(args: &ServerCheck) -> Result<Exit, Failure> {
     })
 }
 
-/// The file that is named, else the packaged server's. That is not taken where anything is said of a
-/// server, which may be another one.
+/// The file that is named, else the packaged server's. That is not taken where anything is said of
+/// a server, which may be another one.
 fn configuration(flags: &Reload, packaged: &Path) -> Option<PathBuf> {
     let is_packaged = *flags.options == Options::default() && packaged.exists();
     let named = flags.config.clone();

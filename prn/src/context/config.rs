@@ -10,9 +10,9 @@
 //! tls-key = "me.key"          # or "env": PRN_TLS_KEY; without: client.key beside this file
 //! ```
 //!
-//! Instead of `server-cert`, or beside it, a server is known by `server-fingerprint`, or by `server-ca`
-//! and `server-name`. Each key is a flag without its dashes, as in the server's own file. A path is meant from the
-//! folder that the file is in; `~/` is the user's own folder.
+//! Instead of `server-cert`, or beside it, a server is known by `server-fingerprint`, or by
+//! `server-ca` and `server-name`. Each key is a flag without its dashes, as in the server's own
+//! file. A path is meant from the folder that the file is in; `~/` is the user's own folder.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -124,8 +124,8 @@ pub struct Place {
 }
 
 impl Place {
-    /// What the environment says: `PRN_CONFIG`, else the folder of the user's configuration (XDG Base
-    /// Directory Specification).
+    /// What the environment says: `PRN_CONFIG`, else the folder of the user's configuration (XDG
+    /// Base Directory Specification).
     ///
     /// # Errors
     /// [`ContextError::NoPlace`].

@@ -60,8 +60,8 @@ pub fn change<T>(
     Ok(done)
 }
 
-/// Two changes at a time come one after the other: neither is lost. The lock is on a file beside it that
-/// nobody else can open.
+/// Two changes at a time come one after the other: neither is lost. The lock is on a file beside it
+/// that nobody else can open.
 ///
 /// # Errors
 /// [`ContextError::Locked`] when it was waited for so long, and if there can be no such file.

@@ -101,7 +101,8 @@ pub fn ids(processes: &[Process]) -> io::Result<()> {
     print_names(processes, id)
 }
 
-/// Prints what `prn keygen` has made, or the certificate alone that it was to show: what it is pinned by.
+/// Prints what `prn keygen` has made, or the certificate alone that it was to show: what it is
+/// pinned by.
 pub fn key_pair(key: Option<&Path>, file: &Path, certificate: &Certificate) -> io::Result<()> {
     let mut text = String::new();
     if let Some(key) = key {

@@ -19,8 +19,8 @@ pub struct PolicyClient {
     pub client: String,
     /// Its role.
     pub role: String,
-    /// What it is known by: `cert` and a certificate's SHA-256, `fingerprint` and a key's, `san` and a
-    /// rule for names.
+    /// What it is known by: `cert` and a certificate's SHA-256, `fingerprint` and a key's, `san`
+    /// and a rule for names.
     pub known_by: Vec<String>,
     /// Whom it shares processes with.
     pub group: Option<String>,

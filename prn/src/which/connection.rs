@@ -28,12 +28,12 @@ pub struct Connection {
     /// Your own certificate (PEM) [env: PRN_CLIENT_CERT]
     #[arg(long, value_name = "FILE")]
     pub client_cert: Option<PathBuf>,
-    /// The server's certificate (PEM): the one server that is talked to. Repeatable, while a new one
-    /// follows an old one [env: PRN_SERVER_CERT]
+    /// The server's certificate (PEM): the one server that is talked to. Repeatable, while a new
+    /// one follows an old one [env: PRN_SERVER_CERT]
     #[arg(long, value_name = "FILE")]
     pub server_cert: Vec<PathBuf>,
-    /// Or its key's fingerprint, as ssh-keygen -l prints it (SHA256:…) or curl takes it (sha256//…).
-    /// Repeatable
+    /// Or its key's fingerprint, as ssh-keygen -l prints it (SHA256:…) or curl takes it
+    /// (sha256//…). Repeatable
     #[arg(long, value_name = "FINGERPRINT")]
     pub server_fingerprint: Vec<KeyFingerprint>,
     /// Or the certificate (PEM) of an authority that signs the server's. Repeatable

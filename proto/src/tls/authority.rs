@@ -1,7 +1,8 @@
 //! Certificate authorities, and their lists of what is revoked.
 //!
-//! Runs at both ends, and in `prn server start`, which reads the files. rustls-webpki checks chains; here
-//! is what it checks them with, and what it does not look at: the end of the authority itself.
+//! Runs at both ends, and in `prn server start`, which reads the files. rustls-webpki checks
+//! chains; here is what it checks them with, and what it does not look at: the end of the authority
+//! itself.
 
 use std::fmt;
 use std::sync::Arc;
@@ -92,8 +93,8 @@ impl AuthorityCertificate {
         self.validity.end()
     }
 
-    /// Whether it allows so many authorities between it and a peer: those that the peer has shown, but for
-    /// itself. webpki asks that of those alone, and not of the one that it starts at.
+    /// Whether it allows so many authorities between it and a peer: those that the peer has shown,
+    /// but for itself. webpki asks that of those alone, and not of the one that it starts at.
     pub(super) fn allows(&self, shown: &[CertificateDer<'_>]) -> bool {
         let others = shown.iter().filter(|other| self.der != **other).count();
         let Some(most) = self.path_len else {
@@ -162,7 +163,8 @@ impl RevocationList {
         })
     }
 
-    /// Whether it may be of the same issuer: webpki looks into one list of an issuer, the first one.
+    /// Whether it may be of the same issuer: webpki looks into one list of an issuer, the first
+    /// one.
     pub fn is_beside(&self, other: &Self) -> bool {
         let are_told_apart =
             matches!((&self.key_id, &other.key_id), (Some(own), Some(other)) if own != other);
@@ -174,7 +176,8 @@ impl RevocationList {
         &self.der
     }
 
-    /// Whether it names this authority as its issuer. Who has signed it is a matter of the handshake.
+    /// Whether it names this authority as its issuer. Who has signed it is a matter of the
+    /// handshake.
     pub fn is_of(&self, authority: &AuthorityCertificate) -> bool {
         let list = CertificateRevocationList::from_der(&self.der);
         let issuer = X509Certificate::from_der(&authority.der);

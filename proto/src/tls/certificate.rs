@@ -1,7 +1,7 @@
 //! Certificates that prn can use or pin.
 //!
-//! Runs at both ends, and in `prn server start`. A certificate is parsed here once, strictly: what the
-//! handshake would stumble over later is refused now.
+//! Runs at both ends, and in `prn server start`. A certificate is parsed here once, strictly: what
+//! the handshake would stumble over later is refused now.
 
 use std::time::Duration;
 

@@ -1,7 +1,7 @@
 //! Chains of certificates, up to an authority: rustls-webpki checks them.
 //!
-//! Runs at both ends, on what a stranger has sent. Each authority is asked by itself, and only in its
-//! own time, which webpki does not look at. What cannot be shown not to be revoked is refused.
+//! Runs at both ends, on what a stranger has sent. Each authority is asked by itself, and only in
+//! its own time, which webpki does not look at. What cannot be shown not to be revoked is refused.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -66,7 +66,8 @@ pub(super) fn of_servers(
     chains.collect()
 }
 
-/// Whether one of the authorities stands for it, with the others that were shown; else why the one that comes nearest does not.
+/// Whether one of the authorities stands for it, with the others that were shown; else why the one
+/// that comes nearest does not.
 pub(super) fn check<V: ?Sized>(
     chains: &[Chain<V>],
     shown: &[CertificateDer<'_>],

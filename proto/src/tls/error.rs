@@ -1,7 +1,7 @@
 //! Why a certificate, a key or a configuration of TLS is not taken.
 //!
-//! Used wherever certificates are read: in the frontend, in clients and in `prn server start`. No text
-//! has a byte of a key in it.
+//! Used wherever certificates are read: in the frontend, in clients and in `prn server start`. No
+//! text has a byte of a key in it.
 
 use std::fmt;
 

@@ -69,7 +69,8 @@ impl FromStr for KeyFingerprint {
 
     fn from_str(text: &str) -> Result<Self, TlsError> {
         let refused = || TlsError::NoFingerprint(text.to_owned());
-        // One text for each key: with the padding that its form has, and no bits behind the last byte.
+        // One text for each key: with the padding that its form has, and no bits behind the last
+        // byte.
         let hash = |text: Result<Vec<u8>, _>| <[u8; 32]>::try_from(text.ok()?).ok();
         if let Some(rest) = text.strip_prefix(SSH) {
             return hash(STANDARD_NO_PAD.decode(rest))

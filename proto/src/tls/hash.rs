@@ -1,7 +1,7 @@
 //! SHA-256 of certificates and keys.
 //!
-//! Runs at both ends. It says which certificate one is, to people and in logs, and nothing of whom to
-//! trust.
+//! Runs at both ends. It says which certificate one is, to people and in logs, and nothing of whom
+//! to trust.
 
 use std::fmt;
 

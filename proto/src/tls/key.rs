@@ -1,7 +1,7 @@
 //! Private keys.
 //!
-//! Runs at both ends, and in `prn server start`. A key is wiped from memory when it is dropped, and is
-//! never shown.
+//! Runs at both ends, and in `prn server start`. A key is wiped from memory when it is dropped, and
+//! is never shown.
 
 use std::fmt;
 
@@ -47,18 +47,20 @@ impl fmt::Debug for Key {
     }
 }
 
-/// What a side shows of itself: its certificate, and those between it and an authority of the other side.
+/// What a side shows of itself: its certificate, and those between it and an authority of the other
+/// side.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Own {
     /// Its certificate.
     pub certificate: Certificate,
-    /// The others, from its issuer upwards. A side that is pinned has none: it shows its certificate
-    /// alone.
+    /// The others, from its issuer upwards. A side that is pinned has none: it shows its
+    /// certificate alone.
     pub issuers: Vec<AuthorityCertificate>,
 }
 
 impl Own {
-    /// From PEM text that holds the certificate first, and then those of its issuers, if there are any.
+    /// From PEM text that holds the certificate first, and then those of its issuers, if there are
+    /// any.
     ///
     /// # Errors
     /// If there is anything else in it, or one of them cannot be used.

@@ -1,7 +1,7 @@
 //! Kinds of keys, and which of them a side takes.
 //!
-//! Runs at both ends. Ed25519 is the default; P-256 is taken where somebody has said so. The kind of
-//! a certificate's key decides the scheme of its signatures: there is one for each.
+//! Runs at both ends. Ed25519 is the default; P-256 is taken where somebody has said so. The kind
+//! of a certificate's key decides the scheme of its signatures: there is one for each.
 
 use std::fmt;
 
@@ -14,8 +14,8 @@ const ED25519_KEY: [u8; 12] = [
     0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00,
 ];
 
-/// DER of a P-256 SubjectPublicKeyInfo up to the 64 bytes of the point (RFC 5480, section 2): the last
-/// byte says that it is not compressed (SEC 1, 2.3.3).
+/// DER of a P-256 SubjectPublicKeyInfo up to the 64 bytes of the point (RFC 5480, section 2): the
+/// last byte says that it is not compressed (SEC 1, 2.3.3).
 const P256_KEY: [u8; 27] = [
     0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a,
     0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00, 0x04,

@@ -1,7 +1,7 @@
 //! Names of a certificate that an authority has signed, and rules which of them is whose.
 //!
-//! Runs in the frontend, on what an authority of the operator's has signed. A name is compared as it
-//! is written, byte for byte but for the case of DNS; nothing is decoded or made shorter before.
+//! Runs in the frontend, on what an authority of the operator's has signed. A name is compared as
+//! it is written, byte for byte but for the case of DNS; nothing is decoded or made shorter before.
 
 use std::fmt;
 use std::str::FromStr;

@@ -10,8 +10,8 @@
 //! | a key's fingerprint | whose key it is | its form, key usage, time; a client's comes alone |
 //! | an authority's signature, and a name | whose rule names it most exactly | the whole chain, and what is revoked |
 //!
-//! A server shows all its clients the same: what stands behind a certificate that is known by itself is
-//! for those that know it by an authority, and is not looked at.
+//! A server shows all its clients the same: what stands behind a certificate that is known by
+//! itself is for those that know it by an authority, and is not looked at.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -54,8 +54,8 @@ pub struct Clients {
     pub peers: Vec<Peer>,
     /// Who signs certificates of those that are known by names.
     pub authorities: Vec<AuthorityCertificate>,
-    /// What these have revoked. None: nothing is looked up. Else each certificate of a chain, but the
-    /// authority's, must be of an issuer with a list that has not ended.
+    /// What these have revoked. None: nothing is looked up. Else each certificate of a chain, but
+    /// the authority's, must be of an issuer with a list that has not ended.
     pub revocations: Vec<RevocationList>,
     /// Which keys are taken.
     pub kinds: KeyKinds,
@@ -199,8 +199,8 @@ impl Known {
     }
 
     /// Which client has shown this certificate: decided of each connection here, and nowhere else.
-    /// Whether it may be taken for what it says is checked before, in the handshake. `others` have come
-    /// with it.
+    /// Whether it may be taken for what it says is checked before, in the handshake. `others` have
+    /// come with it.
     ///
     /// # Errors
     /// It is nobody's.
@@ -332,8 +332,8 @@ impl Refused {
     }
 }
 
-/// Whose certificate, else whose key, has been shown. A certificate that is pinned is taken from the
-/// pin, and not from what the peer sent.
+/// Whose certificate, else whose key, has been shown. A certificate that is pinned is taken from
+/// the pin, and not from what the peer sent.
 fn pinned(
     peers: &[Peer],
     shown: &CertificateDer<'_>,
@@ -364,7 +364,8 @@ fn usable(shown: &CertificateDer<'_>) -> Result<Certificate, Refusal> {
     Certificate::from_der(shown.to_vec()).map_err(|error| Refusal::Unusable(error.to_string()))
 }
 
-/// A client's certificate that is pinned: in its time, and without others, which nobody would look at.
+/// A client's certificate that is pinned: in its time, and without others, which nobody would look
+/// at.
 fn check_alone(
     certificate: &Certificate,
     others: &[CertificateDer<'_>],

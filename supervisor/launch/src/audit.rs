@@ -92,8 +92,8 @@ pub fn writer(host: &Host, uids: Uids, frontend: [u32; 2]) -> Result<(u32, u32),
     Ok((uid, gid))
 }
 
-/// Nobody but root may put another folder in the place of the one that is made: in a folder like /tmp
-/// they could only with their own.
+/// Nobody but root may put another folder in the place of the one that is made: in a folder like
+/// /tmp they could only with their own.
 fn check_parent(folder: &Path) -> Result<(), HandoverError> {
     let parent = folder.parent().unwrap_or(folder);
     let found = fs::metadata(parent).map_err(|source| HandoverError::State {
@@ -125,8 +125,8 @@ fn open_as(uid: u32, place: &File) -> io::Result<File> {
     opened
 }
 
-/// Opens the folder of a file, which is the writer's alone, and this server's: locked (flock(2)), which
-/// goes to the supervisor and the writer with it. One that is not there is made.
+/// Opens the folder of a file, which is the writer's alone, and this server's: locked (flock(2)),
+/// which goes to the supervisor and the writer with it. One that is not there is made.
 pub fn folder(
     path: &Path,
     (uid, gid): (u32, u32),

@@ -2,8 +2,8 @@
 //!
 //! Runs as root: `prn server start` makes the socket, which the supervisor listens on; `prn server
 //! reload` connects to it. The folder is root's alone to write to, so nobody else can have put a
-//! socket there, and its mode lets nobody else connect. Both ends ask the kernel all the same who the
-//! other one is.
+//! socket there, and its mode lets nobody else connect. Both ends ask the kernel all the same who
+//! the other one is.
 
 use std::fs::File;
 use std::io;

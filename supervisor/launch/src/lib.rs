@@ -1,10 +1,10 @@
-//! `prn server start`, `prn server reload` and `prn server check`: what runs as root before the supervisor,
-//! and beside it for a moment.
+//! `prn server start`, `prn server reload` and `prn server check`: what runs as root before the
+//! supervisor, and beside it for a moment.
 //!
 //! [`start`] runs as root, parses and checks everything that the server needs, and then executes
-//! `prn-supervisor` in its own place (same PID, empty environment). [`reload`] parses and checks the same
-//! again, in a process of its own, and hands it to the supervisor that runs. It trusts the administrator's
-//! flags and files, and nothing of the network.
+//! `prn-supervisor` in its own place (same PID, empty environment). [`reload`] parses and checks
+//! the same again, in a process of its own, and hands it to the supervisor that runs. It trusts the
+//! administrator's flags and files, and nothing of the network.
 
 #![warn(missing_debug_implementations)]
 #![cfg_attr(not(test), warn(clippy::too_many_lines))]
@@ -201,7 +201,8 @@ fn confined(
     let offer = Offer::survey(host, state_dir, paths.hidden);
     let uses = confinement::Uses {
         profile_none: options.allow_profile_none,
-        // The supervisor keeps the capability that sets them only where it makes namespaces with it.
+        // The supervisor keeps the capability that sets them only where it makes namespaces with
+        // it.
         quotas: offer.namespaces.is_ok() && quota::works(state),
     };
     let confinement = confinement::resolve(&offer, uses)?;

@@ -1,5 +1,5 @@
-//! Flags of `prn server start`, which are also the keys of its configuration file, and of `prn server
-//! check`.
+//! Flags of `prn server start`, which are also the keys of its configuration file, and of `prn
+//! server check`.
 
 use std::fs::File;
 use std::io::Read;
@@ -113,8 +113,8 @@ fn says_something(variable: &str) -> bool {
 #[derive(Debug, Args)]
 pub struct Start {
     /// Configuration file (TOML): each key is a flag below without its dashes; what processes may
-    /// see of the machine's directories (hidden, bind, bind-read-only) is in its table "paths" alone,
-    /// and which clients may do what in its tables "client" and "role" (prn policy)
+    /// see of the machine's directories (hidden, bind, bind-read-only) is in its table "paths"
+    /// alone, and which clients may do what in its tables "client" and "role" (prn policy)
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// All else.
@@ -164,8 +164,8 @@ pub struct Check {
 #[derive(Debug, Clone, Default, PartialEq, Args, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Options {
-    /// The server's certificate (PEM); behind it, those of its issuers, for clients that know it by an
-    /// authority
+    /// The server's certificate (PEM); behind it, those of its issuers, for clients that know it by
+    /// an authority
     #[arg(
         long,
         value_name = "FILE",
@@ -181,12 +181,12 @@ pub struct Options {
     /// names stands in a table "client" of the configuration. Repeatable
     #[arg(long, value_name = "FILE")]
     pub client_ca: Vec<PathBuf>,
-    /// List (PEM) of what such an authority has revoked. Where there is one, each authority between a
-    /// client and that of --client-ca must have one too, and none may have expired. Repeatable
+    /// List (PEM) of what such an authority has revoked. Where there is one, each authority between
+    /// a client and that of --client-ca must have one too, and none may have expired. Repeatable
     #[arg(long, value_name = "FILE")]
     pub client_crl: Vec<PathBuf>,
-    /// Take P-256 keys beside Ed25519 ones, of clients and for the server itself: TLS libraries made of
-    /// BoringSSL have no others
+    /// Take P-256 keys beside Ed25519 ones, of clients and for the server itself: TLS libraries
+    /// made of BoringSSL have no others
     #[arg(long)]
     pub allow_p256: bool,
     /// The server's private key (PKCS#8, PEM), readable by its owner alone. Without this flag: the
@@ -203,8 +203,8 @@ pub struct Options {
     /// Name of this server on its machine, [a-z0-9-] [default: prn]
     #[arg(long, value_name = "NAME")]
     pub instance: Option<String>,
-    /// Where what was decided is written to, one line each: file:/PATH, in a folder of its writer's own;
-    /// fd:NUMBER, a pipe or socket that was passed; none [default: none]
+    /// Where what was decided is written to, one line each: file:/PATH, in a folder of its writer's
+    /// own; fd:NUMBER, a pipe or socket that was passed; none [default: none]
     #[arg(long, value_name = "TARGET")]
     pub audit: Option<Target>,
     /// Use the cgroup that the service manager has delegated (Delegate=yes), instead of one named
@@ -342,7 +342,8 @@ pub struct Options {
 }
 
 impl Options {
-    /// Files that are named without a folder of their own are in this one: that of the configuration.
+    /// Files that are named without a folder of their own are in this one: that of the
+    /// configuration.
     fn below(&mut self, folder: &Path) {
         let one = self.server_cert.iter_mut().chain(&mut self.tls_key);
         let clients = self.client_cert.iter_mut().chain(&mut self.client_ca);

@@ -1,9 +1,9 @@
 //! Lines of the audit, and the chain that they make. Runs in the supervisor; pure.
 //!
-//! A line is one JSON object in ASCII, its keys always in the same order, of less than 4,096
-//! bytes: as many as a pipe takes whole or not at all (PIPE_BUF, pipe(7)). `prev` is the SHA-256 of the line before it, without its line feed; zeros in the first of
-//! a run. What comes from a peer is escaped and cut here, and stands in a string: it can neither
-//! end its line nor look like a field.
+//! A line is one JSON object in ASCII, its keys always in the same order, of less than 4,096 bytes:
+//! as many as a pipe takes whole or not at all (PIPE_BUF, pipe(7)). `prev` is the SHA-256 of the
+//! line before it, without its line feed; zeros in the first of a run. What comes from a peer is
+//! escaped and cut here, and stands in a string: it can neither end its line nor look like a field.
 
 use std::fmt::Write;
 
@@ -11,8 +11,8 @@ use prn_ipc_protocol::types::{AccessName, Digest, Id, UnixMicros};
 
 use super::words::Event;
 
-/// Most bytes of one string, and of all words of a command, as they are escaped. All else that is in
-/// a line is short, and together less than half of one.
+/// Most bytes of one string, and of all words of a command, as they are escaped. All else that is
+/// in a line is short, and together less than half of one.
 const TEXT_MAX: usize = 512;
 const WORDS_MAX: usize = 1536;
 

@@ -221,7 +221,8 @@ fn the_document_lists_all_events_and_no_other() {
     assert_eq!(documented("| event | |"), all);
 }
 
-/// Keys that are written are string literals beside what writes them: here, and where something is noted.
+/// Keys that are written are string literals beside what writes them: here, and where something is
+/// noted.
 #[test]
 fn the_document_lists_all_facts_and_no_other() {
     let sources = [

@@ -1,5 +1,5 @@
-//! Words for what is audited and signed, which docs/operate/audit.md lists: they stay what they are,
-//! whatever is called otherwise here. Runs in the supervisor; pure.
+//! Words for what is audited and signed, which docs/operate/audit.md lists: they stay what they
+//! are, whatever is called otherwise here. Runs in the supervisor; pure.
 
 use prn_ipc_protocol::digest::limit_word;
 use prn_ipc_protocol::message::{Denial, ExitCause, ExitStatus, NewLease, Refusal, Update, Whom};

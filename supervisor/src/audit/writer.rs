@@ -129,8 +129,8 @@ impl Writer {
         self.deaths = self.deaths.saturating_add(1);
     }
 
-    /// The pipe's other end is closed: waits until the writer has written what is left, for a while,
-    /// and ends it. Nothing else is left to be done by this program then.
+    /// The pipe's other end is closed: waits until the writer has written what is left, for a
+    /// while, and ends it. Nothing else is left to be done by this program then.
     pub fn finish(self) {
         let Some(child) = self.child else { return };
         let mut ended = [PollFd::new(child.as_fd(), PollFlags::POLLIN)];

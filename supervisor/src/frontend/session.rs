@@ -15,7 +15,6 @@ use super::fault::PeerFault;
 use super::outbox::{Operation, Outbox, Outgoing, Pending};
 use super::phase::Phase;
 use super::{access, attached};
-use crate::audit::Asked;
 use crate::events::Interest;
 use crate::receipts::Key;
 use crate::runner::input::Lent;
@@ -131,13 +130,14 @@ impl Session {
             Request::Ready => runner.resume_leases(),
             Request::Ask(request, who, ask) => {
                 self.outbox.accept(request)?;
-                let (asked, starts) = (Asked::of(&ask), Asked::starts(&ask));
+                let asked = runner.audit.asked(&ask);
                 let answer = self.ask(request, who.clone(), ask, runner);
-                let facts = starts.filter(|_| answer.is_ok());
-                let facts = facts.and_then(|id| runner.start_facts(id));
-                runner
-                    .audit
-                    .decided(asked, &who, answer.as_ref().err(), facts);
+                if let Some(asked) = asked {
+                    let started = asked.starts.filter(|_| answer.is_ok());
+                    let facts = started.and_then(|id| runner.start_facts(id));
+                    let refusal = answer.as_ref().err();
+                    runner.audit.decided(asked, &who, refusal, facts);
+                }
                 if let Err(refusal) = answer {
                     self.outbox
                         .answer(request, Reply::Refused(refusal), Vec::new());

@@ -2,8 +2,8 @@
 //!
 //! Whole lines come through a pipe whose other end is the supervisor's, who waits for nobody: what
 //! this program does not take is counted there as lost. What it has not written yet stays in the
-//! pipe, so that its own death loses nothing. It never reads the file, and can reach no other folder
-//! than the one that it was handed, but for what its user may.
+//! pipe, so that its own death loses nothing. It never reads the file, and can reach no other
+//! folder than the one that it was handed, but for what its user may.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -28,8 +28,8 @@ const BATCH: usize = 64 * 1024;
 /// How a line begins, and none goes on.
 const BEGINNING: &[u8] = b"{\"seq\":";
 
-/// What was written is on the disk after this long at most, if the disk takes it; and after this long
-/// what it did not take is tried again.
+/// What was written is on the disk after this long at most, if the disk takes it; and after this
+/// long what it did not take is tried again.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// Ends when the pipe's other end is closed and all of it was written, or if it cannot begin.
@@ -57,9 +57,9 @@ struct Auditor {
 impl Auditor {
     fn begin() -> Option<Self> {
         prctl::set_dumpable(false).ok()?;
-        // Not when a service manager ends all of the server: the supervisor has lines to tell still. With
-        // that one it ends (PR_SET_PDEATHSIG): one that waits for a full disk would be in the way of the
-        // next server.
+        // Not when a service manager ends all of the server: the supervisor has lines to tell
+        // still. With that one it ends (PR_SET_PDEATHSIG): one that waits for a full disk would be
+        // in the way of the next server.
         sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), None).ok()?;
         let (from, to) = pipe2(OFlag::O_CLOEXEC).ok()?;
         Some(Self {

@@ -1,5 +1,5 @@
-//! `prn-tools`: what runs as a process's user beside its program, or after it; and the writer of the
-//! audit, as a user of its own.
+//! `prn-tools`: what runs as a process's user beside its program, or after it; and the writer of
+//! the audit, as a user of its own.
 //!
 //! The supervisor executes it by descriptor, so that it holds none of this code itself, under the
 //! name of the tool that it wants. What runs here can do no more than the process that it runs for

@@ -5,8 +5,8 @@
 pub mod credentials;
 pub mod model;
 /// By path, as all that is not in a library: prn-proto would bring in the whole of gRPC, which
-/// takes minutes to build with counters and is not what is looked at here. In a module of its own, so
-/// that those of its folder are found.
+/// takes minutes to build with counters and is not what is looked at here. In a module of its own,
+/// so that those of its folder are found.
 #[path = "../../../proto/src"]
 mod product {
     pub mod tls;

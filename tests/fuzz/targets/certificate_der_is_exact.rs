@@ -1,6 +1,6 @@
 //! A certificate that is taken from DER is one X.509 version 3 certificate with a usable Ed25519 or
-//! P-256 key and nothing else, and each of its parts has the shortest length there is: a pin is compared
-//! byte for byte, so one certificate must not have two forms. (What is inside of names and
+//! P-256 key and nothing else, and each of its parts has the shortest length there is: a pin is
+//! compared byte for byte, so one certificate must not have two forms. (What is inside of names and
 //! extensions is nobody's business: see the module of the TLS profile.)
 //!
 //! Read again here by a reader of DER that shares no code with the product's.

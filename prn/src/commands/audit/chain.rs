@@ -65,7 +65,8 @@ pub enum Fault {
 /// What a line comes after.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum After {
-    /// What is to come before it: the line before it in its run, or a run that has ended, or nothing.
+    /// What is to come before it: the line before it in its run, or a run that has ended, or
+    /// nothing.
     Its,
     /// The last line that there is of another run, whose end is not told.
     Unended,

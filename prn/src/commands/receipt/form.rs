@@ -1,4 +1,5 @@
-//! The form of what is signed: fields, each under its name and with its length before it (docs/digest.md).
+//! The form of what is signed: fields, each under its name and with its length before it
+//! (docs/digest.md).
 
 use std::time::{Duration, UNIX_EPOCH};
 

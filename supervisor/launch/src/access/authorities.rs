@@ -12,8 +12,8 @@ use crate::error::ServerError;
 use crate::options::OptionsError;
 use crate::warning::Warning;
 
-/// Adds those that the options name. Clients must be known: an authority is for those that are known
-/// by names.
+/// Adds those that the options name. Clients must be known: an authority is for those that are
+/// known by names.
 pub(super) fn add(access: &mut Access, reading: &Reading<'_>) -> Result<(), ServerError> {
     let options = reading.options;
     let has_names = access.known.iter().any(|(_, peer)| !peer.names.is_empty());

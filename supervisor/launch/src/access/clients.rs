@@ -71,8 +71,8 @@ fn check_names(access: &Access, part: &Part, table: &ClientTable, problems: &mut
     }
 }
 
-/// What it is known by: one thing at least, and nothing that somebody else is known by. A certificate
-/// that is pinned here and whose key is pinned there is both's.
+/// What it is known by: one thing at least, and nothing that somebody else is known by. A
+/// certificate that is pinned here and whose key is pinned there is both's.
 fn known(
     access: &Access,
     part: &Part,

@@ -1,7 +1,7 @@
 //! The files that clients and roles are read from.
 //!
-//! A file of the folder of clients lets somebody in, so it is taken only where nobody but root could
-//! have written it, and where it is one itself: no link is followed.
+//! A file of the folder of clients lets somebody in, so it is taken only where nobody but root
+//! could have written it, and where it is one itself: no link is followed.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, Metadata};
@@ -26,8 +26,8 @@ pub(super) struct Part {
     pub tables: Tables,
 }
 
-/// The tables of the configuration, and those of its folder of clients, in the order of their names.
-/// What could not be read is a problem.
+/// The tables of the configuration, and those of its folder of clients, in the order of their
+/// names. What could not be read is a problem.
 pub(super) fn read(options: &Options, problems: &mut Vec<Problem>) -> Vec<Part> {
     let Some(source) = options.file.clone() else {
         return Vec::new();
@@ -66,8 +66,8 @@ fn folder_of_clients(options: &Options, file: &Path) -> Option<PathBuf> {
     }
 }
 
-/// What stands in a file of a folder of clients that is to be changed, if the server would read it there.
-/// `None`: there is no such file.
+/// What stands in a file of a folder of clients that is to be changed, if the server would read it
+/// there. `None`: there is no such file.
 ///
 /// # Errors
 /// The server would not read it.

@@ -1,4 +1,5 @@
-//! What the audit costs a start: two servers, one of which writes down what it decides, asked in turns.
+//! What the audit costs a start: two servers, one of which writes down what it decides, asked in
+//! turns.
 
 use anyhow::Context;
 use prn_client::StartSpec;

@@ -1,5 +1,6 @@
 //! What it would cost to keep the TLS key out of the frontend: handshakes with the key in the
-//! server's own process, and with a process beside it that has the key and signs (docs/design/tls-key.md).
+//! server's own process, and with a process beside it that has the key and signs
+//! (docs/design/tls-key.md).
 //!
 //! Both servers are plain rustls with prn's TLS profile, so that nothing but the signature differs.
 
