@@ -38,6 +38,15 @@ fn a_receipt_is_good_until_a_byte_of_it_is_altered() {
     let path = file.to_str().unwrap().to_owned();
     fs::write(&file, format!("{}\n", text.trim_end())).unwrap();
     wait_for("the audit", || audit.exists());
+    // Through a pipe, too.
+    for (words, read) in [
+        (&["verify", "-"][..], &file),
+        (&["audit", "verify", "-"], &audit),
+    ] {
+        let input = fs::File::open(read).unwrap();
+        let output = server.prn(words).stdin(input).output().unwrap();
+        assert!(output.status.success(), "{words:?}: {output:?}");
+    }
     let first = fs::read_to_string(&audit).unwrap();
     let first: Value = serde_json::from_str(first.lines().next().unwrap()).unwrap();
     let key = first["verified"]["receipt_key"].as_str().unwrap();

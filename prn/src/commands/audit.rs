@@ -2,8 +2,7 @@
 
 mod chain;
 
-use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -14,6 +13,7 @@ use serde_json::Value;
 use crate::commands::audit::chain::{After, Chain, Fault, Report};
 use crate::exit::{self, Exit};
 use crate::failure::Failure;
+use crate::input::file;
 use crate::output::format::FormatFlag;
 use crate::output::{self, AuditLine};
 
@@ -42,7 +42,7 @@ pub enum Asked {
 /// run whose end is not told is named, when another one follows: its last lines may be missing.
 #[derive(Debug, Args)]
 pub struct Verify {
-    /// The files, the oldest one first
+    /// The files, the oldest one first; - is standard input
     #[arg(value_name = "FILE", required = true)]
     pub files: Vec<PathBuf>,
     /// The oldest file may begin in the middle of a run: what came before is gone
@@ -55,7 +55,7 @@ pub struct Verify {
 /// WHO is what the server's network half has said; all else the root half knows by itself.
 #[derive(Debug, Args)]
 pub struct Show {
-    /// The files, the oldest one first
+    /// The files, the oldest one first; - is standard input
     #[arg(value_name = "FILE", required = true)]
     pub files: Vec<PathBuf>,
     /// Only what this client has asked for
@@ -80,6 +80,9 @@ pub fn audit(args: &Audit) -> Result<Exit, Failure> {
     }
 }
 
+/// Bytes after which a line is none of an audit, whose longest have 4,096: it is cut there.
+const LINE_MAX: u64 = 64 * 1024;
+
 /// Reads lines with their ends, one after the other, as long as they are wanted.
 fn each_line(
     files: &[PathBuf],
@@ -90,10 +93,11 @@ fn each_line(
             path: path.clone(),
             source,
         };
-        let mut file = BufReader::new(File::open(path).map_err(failed)?);
+        let mut file = BufReader::new(file::open(path).map_err(failed)?);
         for number in 1.. {
             let mut line = Vec::new();
-            if file.read_until(b'\n', &mut line).map_err(failed)? == 0 {
+            let mut bounded = file.by_ref().take(LINE_MAX);
+            if bounded.read_until(b'\n', &mut line).map_err(failed)? == 0 {
                 break;
             }
             if !act(path, number, &line) {

@@ -1,6 +1,6 @@
 //! `prn receipt` and `prn verify`: what became of a process, signed by the root half of its server.
 
-use std::fs;
+use std::io::Read;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -10,6 +10,7 @@ use ring::signature::{ED25519, UnparsedPublicKey};
 use crate::commands::receipt::form::Field;
 use crate::exit::{self, Exit};
 use crate::failure::Failure;
+use crate::input::file;
 use crate::output;
 use crate::which::connection::{Connection, Remote};
 use crate::which::reference::{Reference, resolve};
@@ -37,7 +38,7 @@ pub struct Receipt {
 /// first line of the server's audit has it (receipt_key), and each run of a server has another one.
 #[derive(Debug, Args)]
 pub struct Verify {
-    /// The file that `prn receipt` was written to
+    /// The file that `prn receipt` was written to; - is standard input
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
     /// The server's public key (64 hexadecimal digits), which it has to be
@@ -77,9 +78,14 @@ pub async fn receipt(args: Receipt) -> Result<Exit, Failure> {
     Ok(exit::OK)
 }
 
+/// More bytes than any receipt has.
+const TEXT_MAX: u64 = 1 << 20;
+
 /// Checks a file.
 pub fn verify(args: &Verify) -> Result<Exit, Failure> {
-    let text = fs::read(&args.file).map_err(|source| Failure::Unread {
+    let mut text = Vec::new();
+    let read = file::open(&args.file).and_then(|file| file.take(TEXT_MAX).read_to_end(&mut text));
+    read.map_err(|source| Failure::Unread {
         path: args.file.clone(),
         source,
     })?;
