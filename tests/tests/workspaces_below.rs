@@ -294,13 +294,15 @@ fn a_server_that_ends_removes_its_workspaces_with_what_is_in_them() {
     let state = hostile.server.state_dir();
     wait_for("a directory", || state.join("workspace-busy/d").exists());
     hostile.next_life(Mode::Ready);
-    assert_eq!(hostile.server.stop(), Some(0));
+    let status = hostile.server.stop();
+    let log = hostile.server.log();
+    assert_eq!(status, Some(0), "{log}");
     let left: Vec<_> = fs::read_dir(&state)
         .unwrap()
         .map(|entry| entry.unwrap().file_name())
         .filter(|name| name != ".empty" && name != ".control")
         .collect();
-    assert_eq!(left, Vec::<std::ffi::OsString>::new());
+    assert_eq!(left, Vec::<std::ffi::OsString>::new(), "{log}");
 }
 
 /// What is stopped before it has taken its descriptors dies without a report: whoever sees its end
