@@ -38,10 +38,12 @@ fn create(hostile: &mut HostileFrontend, text: &str) -> WorkspaceInfo {
     hostile.events.clear();
     let asked = Ask::CreateWorkspace(spec(text));
     assert_eq!(hostile.ask(asked).0, Reply::Done);
-    match hostile.events.pop_front() {
-        Some(Event::Workspace(info)) => *info,
-        other => panic!("{other:?}"),
-    }
+    // Others may be among them, of what was started before.
+    let made = hostile.events.iter().find_map(|event| match event {
+        Event::Workspace(info) => Some((**info).clone()),
+        _ => None,
+    });
+    made.unwrap_or_else(|| panic!("{:?}", hostile.events))
 }
 
 fn refused(hostile: &mut HostileFrontend, ask: Ask) -> Refusal {
