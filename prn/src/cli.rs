@@ -182,7 +182,7 @@ impl Command {
             Self::Inspect(args) => block_on(inspect::inspect(args)),
             Self::CanI(args) => block_on(can_i::can_i(args)),
             Self::Receipt(args) => block_on(receipt::receipt(args)),
-            Self::Verify(args) => receipt::verify(&args),
+            Self::Verify(args) => block_on(receipt::verify(args)),
             Self::Health(args) => block_on(health::health(args)),
             Self::Version(args) => block_on(version::version(args)),
             Self::Cp(args) => block_on(cp::cp(args)),
