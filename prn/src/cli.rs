@@ -27,6 +27,7 @@ use crate::commands::policy::{self, Policy};
 use crate::commands::prune::{self, Prune};
 use crate::commands::receipt::{self, Receipt, Verify};
 use crate::commands::rm::{self, Rm};
+use crate::commands::rotate::{self, Rotate};
 use crate::commands::run::{self, Run};
 use crate::commands::server::{self, Server};
 use crate::commands::start::{self, Start};
@@ -99,6 +100,7 @@ pub enum Command {
     Server(Server),
     Policy(Policy),
     Pin(Pin),
+    Rotate(Rotate),
     Audit(Audit),
     Completion(Completion),
     #[command(name = "__complete", hide = true)]
@@ -143,6 +145,7 @@ impl Command {
             | Self::Server(_)
             | Self::Policy(_)
             | Self::Pin(_)
+            | Self::Rotate(_)
             | Self::Audit(_)
             | Self::Completion(_)
             | Self::Complete(_) => None,
@@ -197,6 +200,7 @@ impl Command {
             Self::Server(Server::Invite(args)) => server::invite(&args),
             Self::Policy(args) => policy::policy(&args),
             Self::Pin(args) => pin::pin(&args),
+            Self::Rotate(args) => block_on(rotate::rotate(args)),
             Self::Audit(args) => audit::audit(&args),
             Self::Completion(args) => completion::completion(&args),
             Self::Complete(args) => complete::complete(args, Cli::command()),
