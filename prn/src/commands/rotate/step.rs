@@ -29,10 +29,11 @@ pub struct Step {
 /// Of one pair, steps come one after the other.
 pub fn locked_pair(pair: &Pair) -> Result<Option<Flock<std::fs::File>>, Failure> {
     let path = pair.certificate.clone();
-    locked(&Place { path }, LOCK_WAIT).map_err(|error| match error {
-        ContextError::Write { path, source } => PairError::Write { path, source }.into(),
-        error => error.into(),
-    })
+    match locked(&Place { path }, LOCK_WAIT) {
+        Ok(lock) => Ok(lock),
+        Err(ContextError::Write { path, source }) => Err(PairError::Write { path, source }.into()),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// A path as a shell takes it.
