@@ -1,5 +1,5 @@
-//! `prn rotate`: another key and certificate of the server, and of a client, while processes run and
-//! streams are read; killed at any place, repeated, and in the wrong order.
+//! `prn rotate`: another key and certificate of the server, and of a client, while processes run
+//! and streams are read; killed at any place, repeated, and in the wrong order.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -104,8 +104,8 @@ pub struct Remove {
     /// The client's name
     #[arg(value_name = "NAME", value_parser = name)]
     pub name: AccessName,
-    /// What it is no longer known by: a certificate (PEM), or a key's fingerprint, with which go all
-    /// certificates of that key [default: all, and the client is gone]
+    /// What it is no longer known by: a certificate (PEM), or a key's fingerprint, with which go
+    /// all certificates of that key [default: all, and the client is gone]
     #[arg(value_name = "CERT|FINGERPRINT")]
     pub what: Option<String>,
     /// The server's configuration

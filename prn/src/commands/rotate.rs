@@ -18,8 +18,8 @@ use crate::failure::Failure;
 /// Replace a key and its certificate, without a moment in which nobody is let in
 ///
 /// Alone it makes the next ones beside those that there are, and says what the other side has to do
-/// before --finish puts them in their places. Nothing changes before that. Each step says what comes
-/// next, and one that was interrupted is done again by the same command.
+/// before --finish puts them in their places. Nothing changes before that. Each step says what
+/// comes next, and one that was interrupted is done again by the same command.
 #[derive(Debug, Args)]
 pub struct Rotate {
     /// Whose.

@@ -198,7 +198,8 @@ pub fn folder(
 const JOURNAL: &str = "/run/systemd/journal/stdout";
 
 /// What it wants to know first: who writes, of no unit but that of the process, with which priority
-/// (informational), that lines do not begin with another one, and that they are passed on to nobody.
+/// (informational), that lines do not begin with another one, and that they are passed on to
+/// nobody.
 const ABOUT_LINES: &[u8] = b"prn-audit\n\n6\n0\n0\n0\n0\n";
 
 /// Connects to the journal. A stream of this machine takes so few bytes as a line of the audit has

@@ -22,8 +22,8 @@ use crate::which::connection::{CallTimeout, Connection, Remote, sole};
 ///
 /// Three steps. Alone it makes the next ones, and prints what the server's operator has to type so
 /// that the server lets you in by either. Then --finish connects with the next ones, to each server
-/// whose context has these files, and puts them in their places if all of them let you in; it prints
-/// what takes the old ones away.
+/// whose context has these files, and puts them in their places if all of them let you in; it
+/// prints what takes the old ones away.
 #[derive(Debug, Args)]
 pub struct RotateClient {
     /// Which step.

@@ -2,7 +2,8 @@
 //!
 //! Beside `x.pem` and `x.key`, `x.pem.next` and `x.key.next` are those to come, and `x.pem.old` and
 //! `x.key.old` those that were before. Which of them are there, and which belong together, says how
-//! far a rotation has come. So a step that was interrupted is done again, and ends as it would have:
+//! far a rotation has come. So a step that was interrupted is done again, and ends as it would
+//! have:
 //!
 //! | there are | it was interrupted | what a repeated step does |
 //! |---|---|---|
@@ -278,8 +279,8 @@ impl Pair {
         })
     }
 
-    /// Removes what was to come. Of a key that is in its place already, the one before it comes back.
-    /// Whether there was anything.
+    /// Removes what was to come. Of a key that is in its place already, the one before it comes
+    /// back. Whether there was anything.
     ///
     /// # Errors
     /// If a file cannot be changed: then it can be done again.

@@ -19,10 +19,10 @@ use crate::output;
 /// Replace the server's key and certificate
 ///
 /// Three steps. Alone it makes the next ones, and prints a line by which clients know the server by
-/// both certificates: `prn context add --force NAME LINE` takes it. Then each client does that, or is
-/// given the next certificate or fingerprint. Then --finish puts the next ones in their places and
-/// reloads the server: who knows it by the old certificate alone is refused from then on, and whoever
-/// has both notices nothing. Processes and streams go on.
+/// both certificates: `prn context add --force NAME LINE` takes it. Then each client does that, or
+/// is given the next certificate or fingerprint. Then --finish puts the next ones in their places
+/// and reloads the server: who knows it by the old certificate alone is refused from then on, and
+/// whoever has both notices nothing. Processes and streams go on.
 #[derive(Debug, Args)]
 pub struct RotateServer {
     /// Which step.

@@ -14,8 +14,8 @@ use crate::failure::Failure;
 /// Which step.
 #[derive(Debug, Clone, Copy, Args)]
 pub struct Step {
-    /// Put the next key and certificate in their places; those that were there stay beside them, with
-    /// .old at the end
+    /// Put the next key and certificate in their places; those that were there stay beside them,
+    /// with .old at the end
     #[arg(long, conflicts_with_all = ["abort", "days"])]
     pub finish: bool,
     /// Remove the next key and certificate: nothing was to come
