@@ -27,6 +27,7 @@ use crate::commands::policy::{self, Policy};
 use crate::commands::prune::{self, Prune};
 use crate::commands::receipt::{self, Receipt, Verify};
 use crate::commands::rm::{self, Rm};
+use crate::commands::rotate::{self, Rotate};
 use crate::commands::run::{self, Run};
 use crate::commands::server::{self, Server};
 use crate::commands::start::{self, Start};
@@ -99,6 +100,7 @@ pub enum Command {
     Server(Server),
     Policy(Policy),
     Pin(Pin),
+    Rotate(Rotate),
     Audit(Audit),
     Completion(Completion),
     #[command(name = "__complete", hide = true)]
@@ -143,6 +145,7 @@ impl Command {
             | Self::Server(_)
             | Self::Policy(_)
             | Self::Pin(_)
+            | Self::Rotate(_)
             | Self::Audit(_)
             | Self::Completion(_)
             | Self::Complete(_) => None,
@@ -182,7 +185,7 @@ impl Command {
             Self::Inspect(args) => block_on(inspect::inspect(args)),
             Self::CanI(args) => block_on(can_i::can_i(args)),
             Self::Receipt(args) => block_on(receipt::receipt(args)),
-            Self::Verify(args) => receipt::verify(&args),
+            Self::Verify(args) => block_on(receipt::verify(args)),
             Self::Health(args) => block_on(health::health(args)),
             Self::Version(args) => block_on(version::version(args)),
             Self::Cp(args) => block_on(cp::cp(args)),
@@ -197,6 +200,7 @@ impl Command {
             Self::Server(Server::Invite(args)) => server::invite(&args),
             Self::Policy(args) => policy::policy(&args),
             Self::Pin(args) => pin::pin(&args),
+            Self::Rotate(args) => block_on(rotate::rotate(args)),
             Self::Audit(args) => audit::audit(&args),
             Self::Completion(args) => completion::completion(&args),
             Self::Complete(args) => complete::complete(args, Cli::command()),

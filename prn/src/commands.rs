@@ -22,6 +22,7 @@ pub mod policy;
 pub mod prune;
 pub mod receipt;
 pub mod rm;
+pub mod rotate;
 pub mod run;
 pub mod server;
 pub mod start;

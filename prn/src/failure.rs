@@ -13,6 +13,7 @@ use prn_proto::units::show_size;
 use rustls::{AlertDescription, CertificateError};
 
 use crate::commands::keygen::KeygenError;
+use crate::commands::rotate::pair::PairError;
 use crate::context::error::ContextError;
 use crate::copy::fault::CopyFault;
 use crate::exit::{self, Exit};
@@ -39,6 +40,9 @@ pub enum Failure {
     /// `keygen` failed.
     #[error(transparent)]
     Keygen(#[from] KeygenError),
+    /// A key and its certificate were not replaced.
+    #[error(transparent)]
+    Pair(PairError),
     /// `server start` or `server check` failed.
     #[error(transparent)]
     Server(#[from] ServerError),
@@ -177,6 +181,20 @@ pub enum Failure {
     Local(#[source] io::Error),
 }
 
+impl From<PairError> for Failure {
+    fn from(error: PairError) -> Self {
+        match error {
+            PairError::Credentials(error) => Self::Credentials(error),
+            PairError::Made(error) => Self::Keygen(error),
+            error @ (PairError::Signed { .. }
+            | PairError::Strange { .. }
+            | PairError::Apart { .. }
+            | PairError::NotBegun(_)
+            | PairError::Write { .. }) => Self::Pair(error),
+        }
+    }
+}
+
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
         // A template is the user's: only its result was to be printed.
@@ -232,6 +250,7 @@ impl Failure {
             | Self::ServerCertificate(_)
             | Self::Context(_)
             | Self::Keygen(_)
+            | Self::Pair(_)
             | Self::Server(_)
             | Self::Copy(_)
             | Self::Sync(_) => exit::ERROR,
@@ -264,6 +283,7 @@ impl Failure {
             | Self::ServerCertificate(_)
             | Self::Context(_)
             | Self::Keygen(_)
+            | Self::Pair(_)
             | Self::Server(_)
             | Self::Copy(_)
             | Self::CopyUnknown { .. }
@@ -386,6 +406,7 @@ impl Failure {
             | Self::StartedUnsaid { .. }
             | Self::Context(_)
             | Self::Keygen(_)
+            | Self::Pair(_)
             | Self::Server(_)
             | Self::Print(_)
             | Self::Copy(_)

@@ -2,8 +2,8 @@
 //! a test, so that no binary carries them. `PRN_WRITE_TABLES=1 cargo test -p prn manuals` writes
 //! them.
 //!
-//! A page for each command, prn-server, prn-policy, prn-pin, prn-audit and those below them in
-//! section 8, and prn.toml(5).
+//! A page for each command, prn-server, prn-policy, prn-pin, prn-rotate, prn-audit and those below
+//! them in section 8, and prn.toml(5).
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -213,8 +213,17 @@ fn name(command: &Command) -> &str {
         .unwrap_or_else(|| command.get_name())
 }
 
+/// What these and those below them are for is the operator's.
+const OPERATORS: &[&str] = &[
+    "prn-server",
+    "prn-policy",
+    "prn-pin",
+    "prn-rotate",
+    "prn-audit",
+];
+
 fn section(command: &Command) -> &'static str {
-    if ["prn-server", "prn-policy", "prn-pin", "prn-audit"]
+    if OPERATORS
         .iter()
         .any(|operators| name(command).starts_with(operators))
     {

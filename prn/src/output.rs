@@ -69,11 +69,11 @@ pub use moments::age_of;
 pub use notices::{ask, error, error_line, is_raw, notice, set_raw, usage, without_number};
 pub use offers::{Offer, Paths, completion_script, offers};
 pub use paint::Palette;
-pub use policies::{PolicyClient, policy_clients};
+pub use policies::{PinnedClient, PolicyClient, pinned_clients, policy_clients};
 pub use processes::COLUMNS as PROCESS_COLUMNS;
 pub use progress::Progress;
 pub use reader::Reader;
-pub use receipts::receipt;
+pub use receipts::{ReceiptField, receipt};
 pub use relay::{Chunk, Relay};
 pub use screen::Screen;
 pub use shown::{

@@ -29,7 +29,7 @@ use rustls::sign::SingleCertAndKey;
 use rustls::{ClientConfig, ServerConfig};
 
 pub use authority::{AuthorityCertificate, RevocationList};
-pub use certificate::{Certificate, Remaining, shown_time};
+pub use certificate::{Certificate, Names, Remaining, shown_time};
 pub use error::{Outside, TlsError};
 pub use fingerprint::KeyFingerprint;
 pub use hash::Fingerprint;

@@ -1054,6 +1054,14 @@ fn a_client_is_added_and_removed_and_nothing_that_would_be_refused_is_written() 
         listed.contains(&format!("ben runner fingerprint {form}\n")),
         "{listed}"
     );
+    let (_, names, _) = pin(&["pin", "list", "-o", "name"]);
+    assert_eq!(names, "anna\nben\n");
+    let (_, json, _) = pin(&["pin", "list", "-o", "json"]);
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(
+        json["clients"][1]["known_by"][1],
+        format!("fingerprint {form}")
+    );
     let server = Server::with(Options {
         arguments: vec![
             "--config".to_owned(),

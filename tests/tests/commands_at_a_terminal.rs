@@ -199,6 +199,48 @@ fn what_clients_are_known_by_is_changed() {
 }
 
 #[test]
+fn keys_are_replaced() {
+    let server = Server::start();
+    let shell = Shell::open(&server);
+    let folder = tempfile::tempdir().unwrap();
+    let own = Identity::keygen(folder.path(), "server", &[]);
+    let config = folder.path().join("prn.toml");
+    let text = format!(
+        "server-cert = '{}'\naddress = 'web1.example:50051'\nclient-cert = ['server.pem']\nstate-dir = '{}'\n",
+        own.certificate.display(),
+        folder.path().display()
+    );
+    std::fs::write(&config, text).unwrap();
+    let config = config.display();
+    shell.shows(
+        &format!("$PRN rotate server --config {config} >/dev/null"),
+        &["prn context add --force", "--finish"],
+    );
+    shell.shows(
+        &format!("$PRN rotate server --config {config} --finish"),
+        &["no server runs with this configuration", ".old"],
+    );
+    let (certificate, key) = (&server.client.certificate, &server.client.key);
+    let named = format!(
+        "--client-cert {} --tls-key {}",
+        certificate.display(),
+        key.display()
+    );
+    shell.shows(
+        &format!("$PRN rotate client {named}"),
+        &["prn pin add client SHA256:", "--finish"],
+    );
+    let (shown, code) = shell.run(&format!("$PRN rotate client {named} --finish"));
+    assert_eq!(code, 4);
+    let joined = shown.replace('\n', "");
+    assert!(joined.contains("nothing has changed"), "{shown}");
+    shell.shows(
+        &format!("$PRN rotate client {named} --abort"),
+        &["are removed", "prn pin remove NAME"],
+    );
+}
+
+#[test]
 fn what_is_drawn_until_somebody_leaves_ends_with_control_c() {
     let server = Server::start();
     let id = sleeping(&server, &["--name", "web"]);

@@ -156,6 +156,11 @@ const CREDENTIALS: &[&str] = &[
     "prn pin remove ben --config none.toml",
     "prn pin list --config none.toml",
     "prn server invite --config none.toml",
+    "prn rotate server --config none.toml",
+    "prn rotate client --finish",
+    "prn rotate client --client-cert client.pem --tls-key client.key --finish",
+    "prn rotate client --client-cert client.pem --tls-key other.key --finish",
+    "prn rotate client --finish --abort",
     "prn keygen --name x --key client.key --cert client.pem",
     "prn keygen --name x --key none/x.key --cert x.pem",
 ];

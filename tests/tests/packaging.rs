@@ -305,6 +305,64 @@ fn guest_a_reload_of_the_unit_takes_another_key_and_what_changes_is_reloaded() {
     sh("systemctl stop prn-reload.path");
 }
 
+/// The installed configuration as it was, when dropped.
+struct Configuration(String);
+
+impl Configuration {
+    const FILE: &str = "/etc/prn/prn.toml";
+
+    /// With this instead of that.
+    fn with(that: &str, this: &str) -> Self {
+        let before = fs::read_to_string(Self::FILE).unwrap();
+        assert!(before.contains(that), "{before}");
+        fs::write(Self::FILE, before.replace(that, this)).unwrap();
+        Self(before)
+    }
+}
+
+impl Drop for Configuration {
+    fn drop(&mut self) {
+        let _ = fs::write(Self::FILE, &self.0);
+    }
+}
+
+#[test]
+#[ignore = "guest: needs systemd and an installed prn"]
+fn guest_the_audit_goes_to_the_journal_whole_and_is_checked_from_there() {
+    let file = "audit = \"file:/var/log/prn/audit.jsonl\"";
+    let _before = Configuration::with(file, "audit = \"journal\"");
+    let prn = Installed::start();
+    // The longest line that there is.
+    let long = "x".repeat(3000);
+    for _ in 0..30 {
+        prn.ok(&["run", "--", "echo", &long]);
+    }
+    // Its connections are kept by systemd meanwhile.
+    sh("systemctl restart systemd-journald.service");
+    for _ in 0..30 {
+        prn.ok(&["run", "--", "true"]);
+    }
+    sh("systemctl stop prn.service; journalctl --sync");
+    let entries = "journalctl -o cat -t prn-audit --no-pager";
+    let verified = sh(&format!("{entries} | prn audit verify -"));
+    assert!(
+        verified.contains("as they were written") && verified.contains("lost: 0"),
+        "{verified}"
+    );
+    let starts = sh(&format!("{entries} | grep -c '\"event\":\"start\"'"));
+    assert_eq!(starts.trim(), "60");
+    let shown = sh(&format!("{entries} | prn audit show --who client -"));
+    let argv = "argv=[\"echo\",\"xxx";
+    assert!(shown.contains(argv), "nothing of {} bytes", shown.len());
+    // Whose entries they are is the journal's own knowledge, and an altered one is found.
+    let of_unit = sh(&format!("{entries} -u prn.service | wc -l"));
+    assert_eq!(of_unit, sh(&format!("{entries} | wc -l")));
+    let altered = sh(&format!(
+        "{entries} | sed '5s/client/cl1ent/' | prn audit verify - 2>&1 || echo found"
+    ));
+    assert!(altered.contains("found"), "{altered}");
+}
+
 /// What confines a process under the unit.
 fn layers(prn: &Installed, profile: &str) -> Vec<String> {
     let id = prn.ok(&["start", "--profile", profile, "sleep 1000"]);

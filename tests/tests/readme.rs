@@ -9,6 +9,9 @@
 //! Four programs are stand-ins: `sudo` runs its arguments (this is root), `scp` copies between
 //! those folders, `cargo` does nothing, since the tests have been built, and `prn` adds to `server
 //! start` what lets it run beside the servers of other tests.
+//!
+//! What docs/operate/access.md shows is run in the guest too, of the installed service and in
+//! /etc/prn. There `prn server start` is that of the unit, and nothing else is a stand-in.
 
 use std::collections::HashMap;
 use std::fs;
@@ -38,6 +41,10 @@ const NOT_RUN: &[(&str, &str)] = &[
     (
         "/var/log/prn/audit.jsonl {",
         "a file of another program's: audit.rs renames as that does",
+    ),
+    (
+        "journalctl -o cat -t prn-audit",
+        "a journal of no machine: packaging.rs does the same in the guest",
     ),
     ("make demo", "they run the tests, and these are the tests"),
     (
@@ -193,11 +200,11 @@ fn steps(section: &str) -> Vec<Step> {
     steps
 }
 
-/// Namespaces, and a shell for each machine in them.
+/// A shell for each machine.
 struct Session {
     folder: TempDir,
-    /// Holds the namespaces.
-    holder: Child,
+    /// Holds the namespaces that they are in; none where the service is an installed one.
+    holder: Option<Child>,
     shells: HashMap<&'static str, (Child, ChildStdin)>,
     /// Servers that were started and go on.
     servers: Vec<i32>,
@@ -227,6 +234,29 @@ place() { case $1 in *:*) echo "${0%/bin/scp}/machines/${1%%:*}/${1#*:}" ;; *) e
 exec cp "$(place "$1")" "$(place "$2")"
 "#;
 
+/// The folder of the installed service's configuration.
+const SERVICE: &str = "/etc/prn";
+
+/// The unit starts it, and it goes on when this is ended.
+const OF_SERVICE: &str = r#"#!/bin/sh -eu
+case "${1-} ${2-}" in 'server start')
+    systemctl start prn.service
+    echo Listening on 127.0.0.1:50051
+    exec sleep infinity ;;
+esac
+exec /usr/bin/prn "$@"
+"#;
+
+/// Puts programs into the folder that is looked into first, and `sudo`.
+fn stand_in(folder: &Path, programs: &[(&str, &str)]) {
+    let sudo = ("sudo", "#!/bin/sh\nexec \"$@\"\n");
+    for (name, script) in programs.iter().chain([&sudo]) {
+        let program = folder.join("bin").join(name);
+        fs::write(&program, script).unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+}
+
 impl Session {
     /// With user ids for processes that no other test uses.
     fn start(first_uid: u32) -> Self {
@@ -243,16 +273,12 @@ impl Session {
             "#!/bin/sh\ncase \"${{1-}} ${{2-}}\" in 'server start'|'server reload') set -- \"$@\" {own} ;; esac\nexec {} \"$@\"\n",
             binary("prn").display()
         );
-        for (name, script) in [
-            ("sudo", "#!/bin/sh\nexec \"$@\"\n"),
+        let programs = [
             ("cargo", "#!/bin/sh\n"),
             ("scp", SCP),
-            ("prn", &prn),
-        ] {
-            let program = path.join("bin").join(name);
-            fs::write(&program, script).unwrap();
-            fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
-        }
+            ("prn", prn.as_str()),
+        ];
+        stand_in(path, &programs);
         fs::write(
             path.join("hosts"),
             "127.0.0.1 localhost\n10.99.0.1 server\n",
@@ -266,22 +292,39 @@ impl Session {
             .unwrap();
         let mut session = Self {
             folder,
-            holder,
+            holder: Some(holder),
             shells: HashMap::new(),
             servers: Vec::new(),
             ids: HashMap::new(),
         };
         let ready = session.folder.path().join("ready");
         wait_for("the namespaces", || {
-            let ended = session.holder.try_wait().unwrap();
+            let ended = session.holder.as_mut().unwrap().try_wait().unwrap();
             assert_eq!(ended, None, "they were not made");
             ready.exists()
         });
         session
     }
 
+    /// Of the installed service, in the folder of its configuration.
+    fn of_service() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("bin")).unwrap();
+        stand_in(folder.path(), &[("prn", OF_SERVICE)]);
+        Self {
+            folder,
+            holder: None,
+            shells: HashMap::new(),
+            servers: Vec::new(),
+            ids: HashMap::new(),
+        }
+    }
+
     /// A machine's folder.
     fn place(&self, machine: &str) -> PathBuf {
+        if self.holder.is_none() {
+            return SERVICE.into();
+        }
         let name = if machine.is_empty() { "here" } else { machine };
         let place = self.folder.path().join("machines").join(name);
         fs::create_dir_all(&place).unwrap();
@@ -290,21 +333,35 @@ impl Session {
 
     /// Types something into a machine's shell.
     fn shell(&mut self, machine: &'static str, text: &str) {
-        let (place, holder) = (self.place(machine), self.holder.id());
+        let place = self.place(machine);
+        let holder = self.holder.as_ref().map(Child::id);
+        let home = self.folder.path().join("home");
         let path = format!(
             "{}:{}",
             self.folder.path().join("bin").display(),
             std::env::var("PATH").unwrap()
         );
         let (_, input) = self.shells.entry(machine).or_insert_with(|| {
-            let mut shell = Command::new("nsenter")
-                .args(["--net", "--mount", "--uts", "--target"])
-                .arg(holder.to_string())
-                .arg(format!("--wd={}", place.display()))
-                .args(["bash"])
+            let mut command = match holder {
+                Some(holder) => {
+                    let mut command = Command::new("nsenter");
+                    command
+                        .args(["--net", "--mount", "--uts", "--target"])
+                        .arg(holder.to_string())
+                        .arg(format!("--wd={}", place.display()))
+                        .arg("bash")
+                        .env("XDG_CONFIG_HOME", place.join(".config"));
+                    command
+                }
+                None => {
+                    let mut command = Command::new("bash");
+                    command.current_dir(&place).env("XDG_CONFIG_HOME", home);
+                    command
+                }
+            };
+            let mut shell = command
                 .env_remove("PRN_TLS_KEY")
                 .env("PATH", path)
-                .env("XDG_CONFIG_HOME", place.join(".config"))
                 .stdin(Stdio::piped())
                 // What it says of its jobs; each command's own goes to a file.
                 .stderr(Stdio::null())
@@ -400,8 +457,10 @@ impl Drop for Session {
             drop(input);
             let _ = shell.wait();
         }
-        let _ = self.holder.kill();
-        let _ = self.holder.wait();
+        if let Some(holder) = &mut self.holder {
+            let _ = holder.kill();
+            let _ = holder.wait();
+        }
         // Left by the library's example only if that failed; it is of no namespace.
         let _ = fs::remove_dir(cgroup_mount().join("prn-example"));
     }
@@ -504,7 +563,11 @@ const ACCESS: &[&str] = &[
     "Ask before somebody tries",
     "Let it work",
     "Change it while it runs",
+    "Replace a key",
 ];
+
+/// What only a machine with systemd has.
+const UNDER_SYSTEMD: &str = "Under systemd";
 
 #[test]
 fn clients_get_their_roles_as_it_is_shown() {
@@ -512,6 +575,44 @@ fn clients_get_their_roles_as_it_is_shown() {
     for section in ACCESS {
         session.run(section);
     }
+}
+
+/// The folder of the service's configuration as it was, when dropped.
+struct SetAside(PathBuf);
+
+impl SetAside {
+    fn new() -> Self {
+        let aside = Path::new(SERVICE).with_extension("aside");
+        fs::rename(SERVICE, &aside).unwrap();
+        fs::create_dir(SERVICE).unwrap();
+        Self(aside)
+    }
+}
+
+impl Drop for SetAside {
+    fn drop(&mut self) {
+        let ended = "systemctl disable --now prn-reload.path; systemctl stop prn.service; systemctl reset-failed prn.service";
+        let _ = Command::new("sh").args(["-c", ended]).status();
+        let _ = fs::remove_dir_all(SERVICE);
+        let _ = fs::rename(&self.0, SERVICE);
+    }
+}
+
+#[test]
+#[ignore = "guest: needs systemd and an installed prn"]
+fn guest_clients_get_their_roles_and_keys_are_replaced_in_the_service_as_it_is_shown() {
+    let _aside = SetAside::new();
+    let mut session = Session::of_service();
+    for section in ACCESS.iter().chain([&UNDER_SYSTEMD]) {
+        session.run(section);
+    }
+    // What was removed last was reloaded without a word.
+    wait_for("the reload of what has changed", || {
+        let mut log = Command::new("journalctl");
+        let log = log.args(["-u", "prn.service", "-o", "cat", "--no-pager"]);
+        let log = log.output().unwrap();
+        String::from_utf8_lossy(&log.stdout).contains("clients removed: ben")
+    });
 }
 
 /// The sections of docs/operate/audit.md, in their order.
@@ -555,6 +656,7 @@ fn each_block_is_run_by_a_test_or_has_a_reason_why_not() {
         if block.language == "console" || block.file().is_some() {
             assert!(
                 run.contains(&block.section)
+                    || block.section == UNDER_SYSTEMD
                     || [TUTORIAL, ACCESS, AUDIT].concat().contains(&block.section),
                 "{} is run by no test",
                 block.section

@@ -54,6 +54,14 @@ fn a_receipt_is_good_until_a_byte_of_it_is_altered() {
     assert!(health.contains(key), "{health}");
     let said = server.ok(&["verify", &path, "--key", key]);
     assert!(said.contains("client") && said.contains("exited"), "{said}");
+    let asked = server.ok(&["verify", &path, "--server", "-o", "json"]);
+    let asked: Value = serde_json::from_str(&asked).unwrap();
+    assert_eq!(asked["key"], key);
+    assert_eq!(
+        (&asked["stdout-bytes"], &asked["signal"]),
+        (&"6".into(), &Value::Null)
+    );
+    assert!(asked["usage"]["cpu.stat"].is_string(), "{asked}");
     let unsure = server.run(&["verify", &path]);
     let said = String::from_utf8(unsure.stderr).unwrap();
     assert_eq!(unsure.status.code(), Some(0));
@@ -64,6 +72,12 @@ fn a_receipt_is_good_until_a_byte_of_it_is_altered() {
         assert_eq!(refused.status.code(), Some(2));
         assert!(said.contains("64 hexadecimal digits"), "{said}");
     }
+    // Another server has another key.
+    let stranger = Server::start();
+    let refused = stranger.run(&["verify", &path, "--server"]);
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert_eq!(refused.status.code(), Some(1), "{said}");
+    assert!(said.contains("signed with another key"), "{said}");
     let other = "0".repeat(64);
     let refused = server.run(&["verify", &path, "--key", &other]);
     assert_eq!(refused.status.code(), Some(1));

@@ -101,7 +101,8 @@ pub struct Add {
     /// Your private key (PKCS#8, PEM), for this server; or env, for the one in PRN_TLS_KEY
     #[arg(long, visible_alias = "key", value_name = "FILE")]
     pub tls_key: Option<PathBuf>,
-    /// Replace the context of this name, if there is one
+    /// Replace the context of this name, if there is one. A line says nothing of your own
+    /// certificate and key, so they stay what they were
     #[arg(short, long)]
     pub force: bool,
     /// Make it the current one
@@ -209,7 +210,14 @@ fn add(args: Add) -> Result<Exit, Failure> {
     } else {
         Existing::Kept
     };
+    let is_of_line = source.line.is_some();
     let becomes_current = edit::change(&place, |document| {
+        let before = known(&place, &document.to_string())?;
+        let before = before.contexts.get(args.name.as_str());
+        let context = match before.filter(|_| is_of_line) {
+            Some(before) => with_own(context, before),
+            None => context,
+        };
         let is_first = edit::add(document, &args.name, &context, existing)?;
         if args.is_used {
             edit::set_current(document, args.name.as_str());
@@ -223,6 +231,15 @@ fn add(args: Add) -> Result<Exit, Failure> {
     let settings = of_context(&place.load()?, &place, args.name.as_str())?;
     output::notice(&next_step(&settings, &place));
     Ok(exit::OK)
+}
+
+/// With the certificate and the key that the user has there already, where it names none.
+fn with_own(context: Known, before: &Known) -> Known {
+    Known {
+        client_cert: context.client_cert.or_else(|| before.client_cert.clone()),
+        tls_key: context.tls_key.or_else(|| before.tls_key.clone()),
+        ..context
+    }
 }
 
 /// What an added context was made of.
@@ -333,7 +350,7 @@ impl Source {
         let line = self.line.as_ref();
         let line = line.ok_or_else(|| missing("--server-cert", "the server's certificate"))?;
         Ok(Server {
-            certificates: vec![pem(line.certificate.der())],
+            certificates: line.certificates.iter().map(|one| pem(one.der())).collect(),
             ..Server::default()
         })
     }
@@ -468,16 +485,17 @@ fn list(mut args: List) -> Result<Exit, Failure> {
     Ok(exit::OK)
 }
 
-/// The certificate that a line has room for.
-fn sole_certificate(settings: &Settings) -> Result<Certificate, Failure> {
-    match settings.server()?.certificates.as_slice() {
-        [only] => Ok(only.load()?),
-        _ => Err(Failure::Context(ContextError::Setting {
+/// What stands in a line: the server's certificates.
+fn certificates(settings: &Settings) -> Result<Vec<Certificate>, Failure> {
+    let sources = &settings.server()?.certificates;
+    if sources.is_empty() {
+        return Err(Failure::Context(ContextError::Setting {
             what: "--line",
-            why: "has room for one certificate of the server: name that with --server-cert"
-                .to_owned(),
-        })),
+            why: "is made of the server's certificate: name that with --server-cert".to_owned(),
+        }));
     }
+    let loaded = sources.iter().map(CertificateSource::load);
+    Ok(loaded.collect::<Result<_, _>>()?)
 }
 
 /// Until when the server's certificate is valid: the last of them, if it is known by any.
@@ -514,7 +532,7 @@ fn show(args: Show) -> Result<Exit, Failure> {
                 .value
                 .parse()
                 .map_err(|error| Failure::Usage(format!("{error}")))?,
-            certificate: sole_certificate(&settings)?,
+            certificates: certificates(&settings)?,
         };
         output::print_line(&line.to_string())?;
         return Ok(exit::OK);

@@ -2,12 +2,13 @@
 
 use std::fs::OpenOptions;
 use std::io::{self, Write};
+use std::ops::RangeInclusive;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use prn_client::credentials::{CertificateSource, CredentialsError};
-use prn_proto::tls::{self, Certificate, Key, KeyKind, Own, TlsError};
+use prn_proto::tls::{self, Certificate, Key, KeyKind, Names, Own, TlsError};
 use rcgen::{
     CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose,
     PKCS_ECDSA_P256_SHA256, PKCS_ED25519,
@@ -130,11 +131,9 @@ pub fn keygen(args: &Keygen) -> Result<Exit, KeygenError> {
             args.out_dir.join(format!("{name}.pem")),
         ),
     };
-    let now = OffsetDateTime::now_utc();
-    let not_before = args.not_before.unwrap_or(now - BACKDATED);
-    let not_after = args
-        .not_after
-        .unwrap_or(now + Duration::days(args.days.into()));
+    let (from, until) = period(args.days).into_inner();
+    let not_before = args.not_before.unwrap_or(from);
+    let not_after = args.not_after.unwrap_or(until);
     if not_after < not_before {
         return Err(KeygenError::Period);
     }
@@ -143,7 +142,7 @@ pub fn keygen(args: &Keygen) -> Result<Exit, KeygenError> {
     } else {
         KeyKind::Ed25519
     };
-    let pair = make(name, kind, not_before, not_after)?;
+    let pair = make(&names_of(name), kind, not_before..=not_after)?;
 
     if !args.force {
         // Both before the first is written, so that no half of a pair is left behind.
@@ -164,35 +163,57 @@ pub fn keygen(args: &Keygen) -> Result<Exit, KeygenError> {
     Ok(exit::OK)
 }
 
-struct Pair {
-    key: Zeroizing<String>,
-    certificate: String,
-    made: Certificate,
+/// A key and its certificate.
+pub struct Pair {
+    /// PKCS#8, PEM.
+    pub key: Zeroizing<String>,
+    /// PEM.
+    pub certificate: String,
+    /// The same.
+    pub made: Certificate,
 }
 
-fn make(
-    name: &str,
+/// From a minute ago on, for so many days.
+pub fn period(days: u32) -> RangeInclusive<OffsetDateTime> {
+    let now = OffsetDateTime::now_utc();
+    now - BACKDATED..=now + Duration::days(days.into())
+}
+
+/// Those of a certificate that is called so.
+fn names_of(name: &str) -> Names {
+    // prn compares certificates as a whole and looks at no name; other languages' clients do.
+    let mut hosts = vec![
+        "localhost".to_owned(),
+        "127.0.0.1".to_owned(),
+        "::1".to_owned(),
+    ];
+    if is_host_name(name) && !hosts.iter().any(|known| known == name) {
+        hosts.insert(0, name.to_owned());
+    }
+    let common = Some(name.to_owned());
+    Names { common, hosts }
+}
+
+/// Makes a key, and a certificate of it with these names that is valid for so long.
+///
+/// # Errors
+/// If there are no random bytes, or it would be refused later.
+pub fn make(
+    names: &Names,
     kind: KeyKind,
-    not_before: OffsetDateTime,
-    not_after: OffsetDateTime,
+    period: RangeInclusive<OffsetDateTime>,
 ) -> Result<Pair, KeygenError> {
     let key = match kind {
         KeyKind::Ed25519 => generate()?,
         KeyKind::P256 => KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?,
     };
-    // prn compares certificates as a whole and looks at no name; other languages' clients do.
-    let mut names = vec![
-        "localhost".to_owned(),
-        "127.0.0.1".to_owned(),
-        "::1".to_owned(),
-    ];
-    if is_host_name(name) && !names.iter().any(|known| known == name) {
-        names.insert(0, name.to_owned());
+    let mut params = CertificateParams::new(names.hosts.clone())?;
+    if let Some(common) = &names.common {
+        params
+            .distinguished_name
+            .push(DnType::CommonName, common.as_str());
     }
-    let mut params = CertificateParams::new(names)?;
-    params.distinguished_name.push(DnType::CommonName, name);
-    params.not_before = not_before;
-    params.not_after = not_after;
+    (params.not_before, params.not_after) = period.into_inner();
     // Written out as CA:FALSE: verifiers of other TLS libraries take a CA certificate for no leaf.
     params.is_ca = IsCa::ExplicitNoCa;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
@@ -279,14 +300,8 @@ mod tests {
 
     #[test]
     fn what_is_made_is_usable_by_both_sides() {
-        let now = OffsetDateTime::now_utc();
-        let pair = make(
-            "client.example",
-            KeyKind::Ed25519,
-            now - BACKDATED,
-            now + Duration::days(1),
-        )
-        .unwrap();
+        let names = names_of("client.example");
+        let pair = make(&names, KeyKind::Ed25519, period(1)).unwrap();
         let certificate = Certificate::from_pem(pair.certificate.as_bytes()).unwrap();
         let key = Key::from_pem(pair.key.as_bytes()).unwrap();
         certificate
@@ -304,7 +319,11 @@ mod tests {
         for bad in ["", "a b", "a..b", "-a", "ü", "a_b"] {
             assert!(!is_host_name(bad), "{bad}");
         }
-        let now = OffsetDateTime::now_utc();
-        make("Jane Doe", KeyKind::P256, now, now + Duration::days(1)).unwrap();
+        let made = make(&names_of("Jane Doe"), KeyKind::P256, period(1)).unwrap();
+        assert_eq!(made.made.names(), names_of("Jane Doe"));
+        // One that follows another has the other's names.
+        let named = make(&names_of("web1"), KeyKind::Ed25519, period(1)).unwrap();
+        let hosts = ["web1", "localhost", "127.0.0.1", "::1"].map(str::to_owned);
+        assert_eq!(named.made.names().hosts, hosts);
     }
 }

@@ -28,7 +28,8 @@ use crate::context::edit::{LOCK_WAIT, locked, replace};
 use crate::context::error::ContextError;
 use crate::exit::{self, Exit};
 use crate::failure::Failure;
-use crate::output;
+use crate::output::format::FormatFlag;
+use crate::output::{self, PinnedClient};
 
 /// Where a packaged server has its configuration.
 pub const CONFIG: &str = "/etc/prn/prn.toml";
@@ -89,6 +90,9 @@ pub struct Add {
 /// Flags of `prn pin list`.
 #[derive(Debug, Args)]
 pub struct List {
+    /// How to print the result.
+    #[command(flatten)]
+    pub format: FormatFlag,
     /// The server's configuration
     #[arg(long, value_name = "FILE", default_value = CONFIG)]
     pub config: PathBuf,
@@ -100,8 +104,8 @@ pub struct Remove {
     /// The client's name
     #[arg(value_name = "NAME", value_parser = name)]
     pub name: AccessName,
-    /// What it is no longer known by: a certificate (PEM), or a fingerprint [default: all, and the
-    /// client is gone]
+    /// What it is no longer known by: a certificate (PEM), or a key's fingerprint, with which go
+    /// all certificates of that key [default: all, and the client is gone]
     #[arg(value_name = "CERT|FINGERPRINT")]
     pub what: Option<String>,
     /// The server's configuration
@@ -141,6 +145,16 @@ impl Known {
             // It is somebody else's: a new one would not be.
             Err(CredentialsError::Read { path, source }) => Err(Failure::Unread { path, source }),
             Err(error) => Err(error.into()),
+        }
+    }
+}
+
+impl Known {
+    /// Whether this certificate is it, or has this key.
+    fn is_of(&self, certificate: &Certificate) -> bool {
+        match self {
+            Self::Certificate(known) => known == certificate,
+            Self::Key(key) => certificate.key_fingerprints().contains(key),
         }
     }
 }
@@ -332,11 +346,13 @@ fn list(args: &List) -> Result<Exit, Failure> {
     let Some(access) = checked(|warn| check_file(&args.config, warn))? else {
         return Ok(exit::ERROR);
     };
-    for (name, principal) in &access.policy.principals {
-        for known in known_by(&access, name) {
-            output::print_line(&format!("{name} {} {known}", principal.role))?;
-        }
-    }
+    let clients = access.policy.principals.iter();
+    let clients = clients.map(|(name, principal)| PinnedClient {
+        client: name.to_string(),
+        role: principal.role.to_string(),
+        known_by: known_by(&access, name),
+    });
+    output::pinned_clients(&clients.collect::<Vec<_>>(), &args.format).map_err(Failure::Print)?;
     Ok(exit::OK)
 }
 
@@ -351,7 +367,7 @@ fn remove(args: &Remove) -> Result<Exit, Failure> {
             path.display()
         )));
     };
-    let mut copies = Vec::new();
+    let copies;
     match &args.what {
         None => {
             copies = texts(table.get("cert"));
@@ -359,29 +375,18 @@ fn remove(args: &Remove) -> Result<Exit, Failure> {
         }
         Some(what) => {
             let known = Known::of(what)?;
-            let (key, gone) = match &known {
-                Known::Key(key) => (
-                    "fingerprint",
-                    texts_of(table, "fingerprint", |text| {
-                        text.parse()
-                            .is_ok_and(|found: KeyFingerprint| found == *key)
-                    }),
-                ),
-                Known::Certificate(certificate) => (
-                    "cert",
-                    texts_of(table, "cert", |text| {
-                        load_certificate(&folder.join(text))
-                            .is_ok_and(|found| found == *certificate)
-                    }),
-                ),
-            };
-            if gone.is_empty() {
+            let keys = texts_of(table, "fingerprint", |text| match (&known, text.parse()) {
+                (Known::Key(key), Ok(found)) => *key == found,
+                (Known::Key(_) | Known::Certificate(_), _) => false,
+            });
+            copies = texts_of(table, "cert", |text| {
+                load_certificate(&folder.join(text)).is_ok_and(|found| known.is_of(&found))
+            });
+            if keys.is_empty() && copies.is_empty() {
                 return Err(usage(format!("{} is not known by {what}", args.name)));
             }
-            pull(table, key, &gone);
-            if key == "cert" {
-                copies = gone;
-            }
+            pull(table, "fingerprint", &keys);
+            pull(table, "cert", &copies);
             let is_known = |key: &&str| table.contains_key(key);
             if !["cert", "fingerprint", "san"].iter().any(is_known) {
                 return Err(usage(format!(

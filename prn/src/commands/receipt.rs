@@ -11,7 +11,8 @@ use crate::commands::receipt::form::Field;
 use crate::exit::{self, Exit};
 use crate::failure::Failure;
 use crate::input::file;
-use crate::output;
+use crate::output::format::FormatFlag;
+use crate::output::{self, ReceiptField};
 use crate::which::connection::{Connection, Remote};
 use crate::which::reference::{Reference, resolve};
 
@@ -36,6 +37,7 @@ pub struct Receipt {
 ///
 /// Exits 0 if the signature is that of the key in it, else 1. Whose key that is, --key decides: the
 /// first line of the server's audit has it (receipt_key), and each run of a server has another one.
+/// --server asks the server that runs, whose network half answers.
 #[derive(Debug, Args)]
 pub struct Verify {
     /// The file that `prn receipt` was written to; - is standard input
@@ -44,6 +46,15 @@ pub struct Verify {
     /// The server's public key (64 hexadecimal digits), which it has to be
     #[arg(long, value_name = "KEY", value_parser = parse_key)]
     pub key: Option<PublicKey>,
+    /// It has to be the key of the server, which is asked for it
+    #[arg(long, conflicts_with = "key")]
+    pub server: bool,
+    /// How to print the result.
+    #[command(flatten)]
+    pub format: FormatFlag,
+    /// How to reach the server.
+    #[command(flatten)]
+    pub connection: Connection,
 }
 
 /// A server's public key.
@@ -81,20 +92,36 @@ pub async fn receipt(args: Receipt) -> Result<Exit, Failure> {
 /// More bytes than any receipt has.
 const TEXT_MAX: u64 = 1 << 20;
 
+/// The key of the server that runs.
+async fn asked(connection: Connection) -> Result<PublicKey, Failure> {
+    let client = Remote::new(connection)?.connect().await?;
+    let key = client.server().await?.receipt_key;
+    let key = key.and_then(|key| parse_key(&key).ok());
+    key.ok_or_else(|| {
+        Failure::Usage(
+            "the server does not tell its key: give the one of its audit by --key".to_owned(),
+        )
+    })
+}
+
 /// Checks a file.
-pub fn verify(args: &Verify) -> Result<Exit, Failure> {
+pub async fn verify(args: Verify) -> Result<Exit, Failure> {
+    let key = match args.server {
+        true => Some(asked(args.connection).await?),
+        false => args.key,
+    };
     let mut text = Vec::new();
     let read = file::open(&args.file).and_then(|file| file.take(TEXT_MAX).read_to_end(&mut text));
     read.map_err(|source| Failure::Unread {
         path: args.file.clone(),
         source,
     })?;
-    match checked(&text, args.key.as_ref()) {
+    match checked(&text, key.as_ref()) {
         Ok(fields) => {
-            output::receipt(&fields).map_err(Failure::Print)?;
-            if args.key.is_none() {
+            output::receipt(&fields, &args.format).map_err(Failure::Print)?;
+            if key.is_none() {
                 output::notice(
-                    "whose key it is was not checked: compare `key` with receipt_key in the server's audit, or give it by --key",
+                    "whose key it is was not checked: compare `key` with receipt_key in the server's audit, or give it by --key, or ask the server with --server",
                 );
             }
             Ok(exit::OK)
@@ -107,7 +134,7 @@ pub fn verify(args: &Verify) -> Result<Exit, Failure> {
 }
 
 /// What a receipt says, each name with its words, if it is what the key has signed.
-fn checked(text: &[u8], key: Option<&PublicKey>) -> Result<Vec<(String, String)>, &'static str> {
+fn checked(text: &[u8], key: Option<&PublicKey>) -> Result<Vec<ReceiptField>, &'static str> {
     const MALFORMED: &str = "it is no receipt: name a file that `prn receipt` was written to";
     let fields = form::parse(text).ok_or(MALFORMED)?;
     let (signature, said) = fields.split_last().ok_or(MALFORMED)?;
@@ -125,7 +152,11 @@ fn checked(text: &[u8], key: Option<&PublicKey>) -> Result<Vec<(String, String)>
     if key.is_some_and(|key| key.0 != own) {
         return Err("it is signed with another key");
     }
-    let shown = said.iter().map(|field| (field.name.clone(), field.words()));
+    let shown = said.iter().map(|field| ReceiptField {
+        name: field.name.clone(),
+        words: field.words(),
+        value: field.json(),
+    });
     Ok(shown.collect())
 }
 

@@ -11,6 +11,7 @@ use prn_proto::tls::Own;
 use prn_proto::units::Address;
 
 use crate::commands::pin::CONFIG;
+use crate::commands::rotate::pair::next_certificate;
 use crate::context::line::ServerLine;
 use crate::exit::{self, Exit};
 use crate::failure::Failure;
@@ -44,6 +45,8 @@ pub enum Server {
     /// Exits 0 if the server could start here, else 1.
     Check(ServerCheck),
     /// Print the server as one line for `prn context add`: address and certificate, no secret
+    ///
+    /// While `prn rotate server` is under way the next certificate stands in it too.
     ///
     /// Whoever can change the line chooses the server: let clients have it by a way that both
     /// trust.
@@ -121,15 +124,32 @@ fn configuration(flags: &Reload, packaged: &Path) -> Option<PathBuf> {
 const ANYWHERE: [&str; 2] = ["0.0.0.0:", "[::]:"];
 
 pub fn invite(args: &Invite) -> Result<Exit, Failure> {
+    let line = invitation(&args.config, args.address.as_ref())?;
+    output::print_line(&line.to_string())?;
+    if line.certificates.len() > 1 {
+        output::notice(
+            "with the server's next certificate, which `prn rotate server --finish` puts in its place",
+        );
+    }
+    output::notice("on the client's machine: `prn context add NAME LINE`");
+    Ok(exit::OK)
+}
+
+/// What a client has to know of the server of a configuration, with the certificate that is to
+/// follow the present one.
+///
+/// # Errors
+/// [`Failure::Usage`] if nothing says where it is.
+pub fn invitation(config: &Path, address: Option<&Address>) -> Result<ServerLine, Failure> {
     let warn = |warning: prn_launch::Warning| output::notice(&warning.to_string());
-    let options = options::merged(Options::default(), Some(&args.config), &warn)
-        .map_err(ServerError::from)?;
-    let missing = |what: &str| Failure::Usage(format!("{}: {what}", args.config.display()));
+    let options =
+        options::merged(Options::default(), Some(config), &warn).map_err(ServerError::from)?;
+    let missing = |what: &str| Failure::Usage(format!("{}: {what}", config.display()));
     let path = options
         .server_cert
         .ok_or_else(|| missing("it names no certificate of the server: write server-cert in it"))?;
-    let own = CertificateSource::File(path).load_as(Own::from_pem)?;
-    let address = args.address.clone().or(options.address);
+    let own = CertificateSource::File(path.clone()).load_as(Own::from_pem)?;
+    let address = address.cloned().or(options.address);
     let address = address.ok_or_else(|| missing("--address has to name where clients find it"))?;
     if ANYWHERE
         .iter()
@@ -139,13 +159,12 @@ pub fn invite(args: &Invite) -> Result<Exit, Failure> {
             "the server listens at all addresses of this machine: --address has to name the one where clients find it",
         ));
     }
-    let line = ServerLine {
+    let mut certificates = vec![own.certificate];
+    certificates.extend(next_certificate(&path)?);
+    Ok(ServerLine {
         address,
-        certificate: own.certificate,
-    };
-    output::print_line(&line.to_string())?;
-    output::notice("on the client's machine: `prn context add NAME LINE`");
-    Ok(exit::OK)
+        certificates,
+    })
 }
 
 #[cfg(test)]

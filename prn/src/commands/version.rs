@@ -144,6 +144,7 @@ mod tests {
             "server",
             "policy",
             "pin",
+            "rotate",
             "audit",
             "verify",
             "completion",

@@ -122,11 +122,18 @@ fn behind_links(path: &Path) -> io::Result<PathBuf> {
 pub fn replace(path: &Path, text: &str, mode: u32) -> io::Result<()> {
     let mut beside = path.as_os_str().to_owned();
     beside.push(format!(".{}", std::process::id()));
-    let beside = PathBuf::from(beside);
-    let written = write(&beside, text, mode).and_then(|()| std::fs::rename(&beside, path));
+    replace_by(Path::new(&beside), path, text, mode)
+}
+
+/// The same with a file beside it of this name, which must not be there.
+///
+/// # Errors
+/// Then what was there is there.
+pub fn replace_by(beside: &Path, path: &Path, text: &str, mode: u32) -> io::Result<()> {
+    let written = write(beside, text, mode).and_then(|()| std::fs::rename(beside, path));
     if written.is_err() {
         // It may not be there.
-        let _absent = std::fs::remove_file(&beside);
+        let _absent = std::fs::remove_file(beside);
     }
     written?;
     let folder = path

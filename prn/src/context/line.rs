@@ -9,6 +9,9 @@
 //! | all but the last 4 | the server's certificate, DER |
 //! | 4 | the first ones of SHA-256 of `prn1:` and all bytes before |
 //!
+//! Of a server that is known by several, while one follows another, it is `prn2:`, and each
+//! certificate has its length before it, as the address has.
+//!
 //! The checksum is for what mail and terminals do to a long line. Whoever can choose the line
 //! chooses the server: take it by a way that you trust. Pure.
 
@@ -21,8 +24,11 @@ use prn_proto::tls::{Certificate, TlsError};
 use prn_proto::units::Address;
 use ring::digest::{SHA256, digest};
 
-/// What such a line begins with. The number is that of the form.
-const PREFIX: &str = "prn1:";
+/// What such a line begins with, of a server with one certificate. The number is that of the form.
+const ONE: &str = "prn1:";
+
+/// The same of a server with several.
+const SEVERAL: &str = "prn2:";
 
 /// Bytes of the checksum.
 const CHECKSUM: usize = 4;
@@ -32,11 +38,11 @@ const CHECKSUM: usize = 4;
 pub enum LineError {
     /// It is of another form.
     #[error(
-        "not a line of a server: it begins with {PREFIX} and has no blank in it; `prn context show --line` prints one"
+        "not a line of a server: it begins with {ONE} or {SEVERAL} and has no blank in it; `prn context show --line` prints one"
     )]
     Form,
     /// It is of a later version.
-    #[error("the line is of a newer prn: this one knows those that begin with {PREFIX}")]
+    #[error("the line is of a newer prn: this one knows those that begin with {ONE} or {SEVERAL}")]
     Newer,
     /// Its checksum is another one.
     #[error("the line was cut or changed on its way: copy it again, as a whole")]
@@ -51,8 +57,8 @@ pub enum LineError {
 pub struct ServerLine {
     /// Where it listens.
     pub address: Address,
-    /// Its certificate.
-    pub certificate: Certificate,
+    /// What it is known by: at least one.
+    pub certificates: Vec<Certificate>,
 }
 
 /// Whether a text is meant to be such a line, of this form or of another one.
@@ -66,14 +72,44 @@ pub fn is_line(text: &str) -> bool {
 
 impl fmt::Display for ServerLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let address = self.address.0.as_bytes();
-        let length = u16::try_from(address.len()).map_err(|_| fmt::Error)?;
-        let mut bytes = length.to_be_bytes().to_vec();
-        bytes.extend_from_slice(address);
-        bytes.extend_from_slice(self.certificate.der());
-        bytes.extend(checksum(&bytes));
-        write!(f, "{PREFIX}{}", URL_SAFE_NO_PAD.encode(bytes))
+        let mut bytes = with_length(self.address.0.as_bytes())?;
+        let prefix = if let [only] = self.certificates.as_slice() {
+            bytes.extend_from_slice(only.der());
+            ONE
+        } else {
+            for certificate in &self.certificates {
+                bytes.extend(with_length(certificate.der())?);
+            }
+            SEVERAL
+        };
+        bytes.extend(checksum(prefix, &bytes));
+        write!(f, "{prefix}{}", URL_SAFE_NO_PAD.encode(bytes))
     }
+}
+
+fn with_length(bytes: &[u8]) -> Result<Vec<u8>, fmt::Error> {
+    let length = u16::try_from(bytes.len()).map_err(|_| fmt::Error)?;
+    Ok([&length.to_be_bytes(), bytes].concat())
+}
+
+/// What has its length before it, and the rest.
+fn split_length(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (length, rest) = bytes.split_first_chunk()?;
+    rest.split_at_checked(usize::from(u16::from_be_bytes(*length)))
+}
+
+/// Certificates, each with its length before it.
+fn several(mut rest: &[u8]) -> Result<Vec<&[u8]>, LineError> {
+    let mut found = Vec::new();
+    while !rest.is_empty() {
+        let (certificate, further) = split_length(rest).ok_or(LineError::Form)?;
+        found.push(certificate);
+        rest = further;
+    }
+    if found.is_empty() {
+        return Err(LineError::Form);
+    }
+    Ok(found)
 }
 
 impl FromStr for ServerLine {
@@ -81,7 +117,8 @@ impl FromStr for ServerLine {
 
     fn from_str(text: &str) -> Result<Self, LineError> {
         let text = text.trim();
-        let Some(payload) = text.strip_prefix(PREFIX) else {
+        let of = |prefix: &'static str| Some((prefix, text.strip_prefix(prefix)?));
+        let Some((prefix, payload)) = of(ONE).or_else(|| of(SEVERAL)) else {
             return Err(if is_line(text) {
                 LineError::Newer
             } else {
@@ -92,24 +129,28 @@ impl FromStr for ServerLine {
             .decode(payload)
             .map_err(|_| LineError::Damaged)?;
         let (bytes, sum) = bytes.split_last_chunk().ok_or(LineError::Damaged)?;
-        if *sum != checksum(bytes) {
+        if *sum != checksum(prefix, bytes) {
             return Err(LineError::Damaged);
         }
-        let (length, rest) = bytes.split_first_chunk().ok_or(LineError::Form)?;
-        let (address, certificate) = rest
-            .split_at_checked(usize::from(u16::from_be_bytes(*length)))
-            .ok_or(LineError::Form)?;
+        let (address, rest) = split_length(bytes).ok_or(LineError::Form)?;
         let address = std::str::from_utf8(address).map_err(|_| LineError::Form)?;
+        let certificates = if prefix == ONE {
+            vec![rest]
+        } else {
+            several(rest)?
+        };
+        let certificates = certificates
+            .into_iter()
+            .map(|der| Certificate::from_der(der.to_vec()).map_err(LineError::Certificate));
         Ok(Self {
             address: address.parse().map_err(|_| LineError::Form)?,
-            certificate: Certificate::from_der(certificate.to_vec())
-                .map_err(LineError::Certificate)?,
+            certificates: certificates.collect::<Result<_, _>>()?,
         })
     }
 }
 
-fn checksum(bytes: &[u8]) -> [u8; CHECKSUM] {
-    let sum = digest(&SHA256, &[PREFIX.as_bytes(), bytes].concat());
+fn checksum(prefix: &str, bytes: &[u8]) -> [u8; CHECKSUM] {
+    let sum = digest(&SHA256, &[prefix.as_bytes(), bytes].concat());
     sum.as_ref().first_chunk().copied().unwrap_or_default()
 }
 
@@ -118,12 +159,19 @@ mod tests {
     use super::*;
 
     fn server() -> ServerLine {
-        let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
-        let params = rcgen::CertificateParams::new(vec!["web1".to_owned()]).unwrap();
-        let der = params.self_signed(&key).unwrap().der().to_vec();
+        with(1)
+    }
+
+    fn with(count: usize) -> ServerLine {
+        let certificate = |_| {
+            let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
+            let params = rcgen::CertificateParams::new(vec!["web1".to_owned()]).unwrap();
+            let der = params.self_signed(&key).unwrap().der().to_vec();
+            Certificate::from_der(der).unwrap()
+        };
         ServerLine {
             address: "web1.example:50051".parse().unwrap(),
-            certificate: Certificate::from_der(der).unwrap(),
+            certificates: (0..count).map(certificate).collect(),
         }
     }
 
@@ -135,6 +183,25 @@ mod tests {
         assert!(line.len() < 1000, "{}", line.len());
         let pasted: ServerLine = format!("  {line}\r\n").parse().unwrap();
         assert_eq!(pasted, server);
+    }
+
+    #[test]
+    fn a_line_has_room_for_the_next_certificate_of_a_server() {
+        assert!(server().to_string().starts_with("prn1:"));
+        for count in [2, 3] {
+            let server = with(count);
+            let line = server.to_string();
+            assert!(line.starts_with("prn2:") && is_line(&line), "{line}");
+            assert_eq!(line.parse::<ServerLine>().unwrap(), server);
+            let cut = line[..line.len() - 1].parse::<ServerLine>();
+            assert!(matches!(cut, Err(LineError::Damaged)));
+        }
+        // The one form is not taken for the other.
+        let other = server().to_string().replace("prn1:", "prn2:");
+        assert!(matches!(
+            other.parse::<ServerLine>(),
+            Err(LineError::Damaged)
+        ));
     }
 
     #[test]
@@ -158,7 +225,7 @@ mod tests {
             );
         }
         assert!(matches!(
-            refused(&line.replace("prn1:", "prn2:")),
+            refused(&line.replace("prn1:", "prn3:")),
             LineError::Newer
         ));
         assert!(matches!(refused("web1:50051"), LineError::Form));
@@ -167,10 +234,16 @@ mod tests {
 
     #[test]
     fn what_is_in_a_whole_line_must_be_a_server() {
-        let with = |bytes: &[u8]| {
-            let bytes = [bytes, &checksum(bytes)].concat();
-            format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(bytes)).parse::<ServerLine>()
+        let of = |prefix: &str, bytes: &[u8]| {
+            let bytes = [bytes, &checksum(prefix, bytes)].concat();
+            format!("{prefix}{}", URL_SAFE_NO_PAD.encode(bytes)).parse::<ServerLine>()
         };
+        let with = |bytes: &[u8]| of(ONE, bytes);
+        for short in [&b"\0\x03a:1"[..], b"\0\x03a:1\0", b"\0\x03a:1\0\x02x"] {
+            assert!(matches!(of(SEVERAL, short), Err(LineError::Form)));
+        }
+        let rubbish = of(SEVERAL, b"\0\x03a:1\0\x01x");
+        assert!(matches!(rubbish, Err(LineError::Certificate(_))));
         assert!(matches!(with(b""), Err(LineError::Form)));
         assert!(matches!(with(b"\0\x09a:1"), Err(LineError::Form)));
         assert!(matches!(with(b"\0\x03a:1"), Err(LineError::Certificate(_))));

@@ -46,6 +46,30 @@ pub fn policy_clients(all: &[PolicyClient], format: &FormatFlag) -> io::Result<(
     print_list("clients", all, shown, |one| escaped(&one.client), format)
 }
 
+/// What one client is known by.
+#[derive(Debug, Clone, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct PinnedClient {
+    /// Its name.
+    pub client: String,
+    /// Its role.
+    pub role: String,
+    /// `cert` and a certificate's SHA-256, `fingerprint` and a key's, `san` and a rule for names.
+    pub known_by: Vec<String>,
+}
+
+/// Prints what each client is known by: for people, each of these in a line of its own.
+pub fn pinned_clients(all: &[PinnedClient], format: &FormatFlag) -> io::Result<()> {
+    let shown = |all: &[PinnedClient]| {
+        let lines = all.iter().flat_map(|one| {
+            let known = one.known_by.iter();
+            known.map(move |known| escaped(&format!("{} {} {known}", one.client, one.role)))
+        });
+        lines.collect::<Vec<_>>().join("\n")
+    };
+    print_list("clients", all, shown, |one| escaped(&one.client), format)
+}
+
 const COLUMNS: &[Column<PolicyClient>] = &[
     Column {
         name: "client",

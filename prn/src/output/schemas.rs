@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use super::changes::ChangeRecord;
 use super::contexts::{CheckedContext, KnownContext, ShownContext};
 use super::everyday::{HealthJson, Inspected, Pruned, Version};
-use super::policies::PolicyClient;
+use super::policies::{PinnedClient, PolicyClient};
 use super::stats::Stats;
 use super::tasks::Task;
 use crate::batch;
@@ -72,6 +72,14 @@ struct ContextCheck {
 struct PolicyCheck {
     /// By name.
     clients: Vec<PolicyClient>,
+}
+
+/// `prn pin list`.
+#[derive(JsonSchema)]
+#[expect(dead_code, reason = "only its shape is used")]
+struct PinList {
+    /// By name.
+    clients: Vec<PinnedClient>,
 }
 
 /// What is printed: required are the fields that are always there, `null` for want of a value.
@@ -139,6 +147,7 @@ fn all() -> Vec<(&'static str, Schema)> {
         ("context-list", schema_of::<ContextList>()),
         ("context-check", schema_of::<ContextCheck>()),
         ("policy-check", schema_of::<PolicyCheck>()),
+        ("pin-list", schema_of::<PinList>()),
         ("version", schema_of::<Version>()),
         ("access", schema_of::<Access>()),
         ("health", schema_of::<HealthJson<'static>>()),

@@ -3,13 +3,14 @@
 //! Runs at both ends, and in `prn server start`. A certificate is parsed here once, strictly: what
 //! the handshake would stumble over later is refused now.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use rustls::CertificateError;
 use rustls::pki_types::pem::SectionKind;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::ParsedCertificate;
-use x509_parser::prelude::{ASN1Time, FromDer, X509Certificate, X509Version};
+use x509_parser::prelude::{ASN1Time, FromDer, GeneralName, X509Certificate, X509Version};
 
 use super::error::{Outside, TlsError};
 use super::fingerprint::KeyFingerprint;
@@ -136,12 +137,49 @@ impl Certificate {
         (!is_own).then(|| name.chars().filter(shown).collect())
     }
 
+    /// The names in it that people and other languages' clients look at: prn goes by none of these.
+    pub fn names(&self) -> Names {
+        let Ok((_, parsed)) = X509Certificate::from_der(&self.der) else {
+            return Names::default();
+        };
+        let mut common = parsed.subject().iter_common_name();
+        let common = common.find_map(|name| name.as_str().ok());
+        let extension = parsed.subject_alternative_name().ok().flatten();
+        let alternative = extension.map_or(&[][..], |found| found.value.general_names.as_slice());
+        Names {
+            common: common.map(str::to_owned),
+            hosts: alternative.iter().filter_map(host).collect(),
+        }
+    }
+
     /// How long it is valid from `now` (since the Unix epoch) on. `None` if it no longer is.
     pub fn remaining(&self, now: Duration) -> Option<Remaining> {
         Some(Remaining {
             left: self.not_after()?.checked_sub(now)?,
             until: self.validity.not_after.to_string(),
         })
+    }
+}
+
+/// Names in a certificate.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Names {
+    /// Its common name.
+    pub common: Option<String>,
+    /// Its alternative names that are host names or addresses, as text.
+    pub hosts: Vec<String>,
+}
+
+fn host(name: &GeneralName<'_>) -> Option<String> {
+    // An address has 4 or 16 bytes (RFC 5280, 4.2.1.6).
+    if let GeneralName::DNSName(name) = name {
+        Some((*name).to_owned())
+    } else if let GeneralName::IPAddress(bytes) = name {
+        let four = <[u8; 4]>::try_from(*bytes).map(IpAddr::from);
+        let address = four.or_else(|_| <[u8; 16]>::try_from(*bytes).map(IpAddr::from));
+        address.ok().map(|address| address.to_string())
+    } else {
+        None
     }
 }
 

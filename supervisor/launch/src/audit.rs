@@ -3,10 +3,12 @@
 use std::ffi::CString;
 use std::fmt;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
-use std::io;
+use std::io::{self, Write};
+use std::net::Shutdown;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -34,6 +36,8 @@ pub enum Target {
     Nowhere,
     /// To a file, in a folder of its writer's.
     File(PathBuf),
+    /// To the journal of systemd.
+    Journal,
     /// To a pipe or a socket that this process has inherited.
     Descriptor(i32),
 }
@@ -44,11 +48,14 @@ impl FromStr for Target {
     fn from_str(text: &str) -> Result<Self, String> {
         match text.split_once(':') {
             None if text == "none" => Some(Self::Nowhere),
+            None if text == "journal" => Some(Self::Journal),
             Some(("file", path)) if path.starts_with('/') => Some(Self::File(path.into())),
             Some(("fd", number)) => number.parse().ok().map(Self::Descriptor),
             None | Some(_) => None,
         }
-        .ok_or_else(|| "not a place for the audit: write file:/PATH, fd:NUMBER or none".to_owned())
+        .ok_or_else(|| {
+            "not a place for the audit: write file:/PATH, journal, fd:NUMBER or none".to_owned()
+        })
     }
 }
 
@@ -57,6 +64,7 @@ impl fmt::Display for Target {
         match self {
             Self::Nowhere => write!(f, "none"),
             Self::File(path) => write!(f, "file:{}", path.display()),
+            Self::Journal => write!(f, "journal"),
             Self::Descriptor(number) => write!(f, "fd:{number}"),
         }
     }
@@ -186,6 +194,39 @@ pub fn folder(
     Ok((AuditTarget::File { name, uid, gid }, opened.into()))
 }
 
+/// Where the journal takes lines of a program (sd_journal_stream_fd(3)).
+const JOURNAL: &str = "/run/systemd/journal/stdout";
+
+/// What it wants to know first: who writes, of no unit but that of the process, with which priority
+/// (informational), that lines do not begin with another one, and that they are passed on to
+/// nobody.
+const ABOUT_LINES: &[u8] = b"prn-audit\n\n6\n0\n0\n0\n0\n";
+
+/// Connects to the journal. A stream of this machine takes so few bytes as a line of the audit has
+/// whole or not at all: the kernel has one buffer for them (unix_stream_sendmsg).
+pub fn journal() -> Result<OwnedFd, HandoverError> {
+    let failed = |source| HandoverError::State {
+        path: JOURNAL.into(),
+        source,
+    };
+    let mut stream = match UnixStream::connect(JOURNAL) {
+        Ok(stream) => stream,
+        Err(error)
+            if [io::ErrorKind::NotFound, io::ErrorKind::ConnectionRefused]
+                .contains(&error.kind()) =>
+        {
+            return refused(
+                Path::new(JOURNAL),
+                "systemd's journal, which was to take the audit, is not there: name a file (file:/PATH)",
+            );
+        }
+        Err(error) => return Err(failed(error)),
+    };
+    stream.write_all(ABOUT_LINES).map_err(failed)?;
+    stream.shutdown(Shutdown::Read).map_err(failed)?;
+    Ok(stream.into())
+}
+
 /// What somebody has passed, if its reader cannot hold this program up, nor cut a line in two.
 pub fn descriptor(number: i32, passed: Option<OwnedFd>) -> Result<OwnedFd, HandoverError> {
     let shown = PathBuf::from(format!("fd:{number}"));
@@ -233,7 +274,8 @@ mod tests {
         assert_eq!("none".parse(), Ok(Target::Nowhere));
         assert_eq!("file:/a/b:c".parse(), Ok(Target::File("/a/b:c".into())));
         assert_eq!("fd:7".parse(), Ok(Target::Descriptor(7)));
-        for wrong in ["", "file:", "file:a", "fd:x", "journal", "/a"] {
+        assert_eq!("journal".parse(), Ok(Target::Journal));
+        for wrong in ["", "file:", "file:a", "fd:x", "journal:", "/a"] {
             assert!(wrong.parse::<Target>().is_err(), "{wrong}");
         }
     }

@@ -53,7 +53,7 @@ pub use check::{Finding, Verdict};
 pub use control::ControlError;
 pub use error::ServerError;
 pub use handover::HandoverError;
-pub use reload::{FIXED, Outcome, Reloaded, reload};
+pub use reload::{ANOTHER_IDENTITY, FIXED, NOTHING_NEW, Outcome, Reloaded, reload};
 pub use warning::Warning;
 
 /// `prn server start`: returns only if it fails. What the operator should know goes to `warn`.
@@ -153,6 +153,7 @@ fn audited(
             let passed = audit::descriptor(*number, inherited.take(*number))?;
             (AuditTarget::Descriptor, passed)
         }
+        Some(Target::Journal) => (AuditTarget::Descriptor, audit::journal()?),
         Some(Target::File(path)) => {
             let supervisor = &plan.supervisor;
             let frontend = [supervisor.frontend_uid, supervisor.frontend_gid];

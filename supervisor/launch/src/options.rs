@@ -204,7 +204,8 @@ pub struct Options {
     #[arg(long, value_name = "NAME")]
     pub instance: Option<String>,
     /// Where what was decided is written to, one line each: file:/PATH, in a folder of its writer's
-    /// own; fd:NUMBER, a pipe or socket that was passed; none [default: none]
+    /// own; journal, that of systemd; fd:NUMBER, a pipe or socket that was passed; none [default:
+    /// none]
     #[arg(long, value_name = "TARGET")]
     pub audit: Option<Target>,
     /// Use the cgroup that the service manager has delegated (Delegate=yes), instead of one named

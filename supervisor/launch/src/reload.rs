@@ -28,6 +28,13 @@ use crate::options::{self, Options};
 use crate::plan::{self, PlanError};
 use crate::warning::Warning;
 
+/// What [`Reloaded::changes`] says where the server gets another key and certificate, and nothing
+/// else is new.
+pub const ANOTHER_IDENTITY: &str = "another certificate and key of the server";
+
+/// What it says where nothing is.
+pub const NOTHING_NEW: &str = "nothing is new";
+
 /// Two reloads at once push each other out: one of them comes back.
 const TRIES: u32 = 10;
 const PAUSE: Duration = Duration::from_millis(100);
@@ -359,10 +366,7 @@ fn other_changes(
         (true, true) | (false, false) => None,
     };
     let said = [
-        (
-            is_other_identity,
-            "another certificate and key of the server",
-        ),
+        (is_other_identity, ANOTHER_IDENTITY),
         (
             are_other_authorities,
             "other authorities, or lists of what they have revoked",
@@ -446,7 +450,7 @@ fn changes(
     let others = other_changes(running, supervisor, frontend);
     parts.extend(others.into_iter().map(str::to_owned));
     if parts.is_empty() {
-        "nothing is new".to_owned()
+        NOTHING_NEW.to_owned()
     } else {
         parts.join("; ")
     }

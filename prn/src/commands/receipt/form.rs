@@ -36,6 +36,22 @@ impl Field {
         self.moment().unwrap_or_else(|| self.value_words())
     }
 
+    /// For programs, as it stands there: `null`, a text, or an object of texts by their names.
+    pub fn json(&self) -> serde_json::Value {
+        let text = |bytes: &Vec<u8>| String::from_utf8_lossy(bytes).into_owned();
+        match &self.value {
+            Value::Nothing => serde_json::Value::Null,
+            Value::Text(bytes) => text(bytes).into(),
+            Value::List(items) => {
+                let pairs = items.chunks(2).filter_map(|pair| {
+                    let [name, value] = pair else { return None };
+                    Some((text(name), text(value).into()))
+                });
+                serde_json::Value::Object(pairs.collect())
+            }
+        }
+    }
+
     /// When something was, as RFC 3339 has it; `None` if that is not what it says.
     fn moment(&self) -> Option<String> {
         let Value::Text(text) = &self.value else {

@@ -3,8 +3,8 @@
 //!
 //! ```text
 //! bench [--rounds N] [--idle-seconds N] [--files N] [SUBJECT] …     (make bench; all, or of:
-//!       output fanout input terminal copy latency handshake start audit idle growth
-//!       namespaces cli)
+//!       output fanout input terminal copy latency handshake start audit policy idle
+//!       growth namespaces cli)
 //! bench compare [--rounds N] LABEL=BIN_DIR[,PROFILE] …
 //! bench growth-of ROUNDS ADDRESS KEYS SUPERVISOR          (make bench-guest: of a server that runs)
 //! ```
@@ -19,7 +19,7 @@
 #![expect(clippy::print_stdout, reason = "a program that measures prints")]
 #![expect(clippy::print_stderr, reason = "and says what it is at")]
 
-mod audit;
+mod beside;
 mod cli;
 mod clone;
 mod compare;
@@ -53,7 +53,7 @@ use table::Summary;
 /// What a subject adds to the summary.
 type Measure = fn(&Bench, &mut Summary) -> anyhow::Result<()>;
 
-const SUBJECTS: [(&str, Measure); 13] = [
+const SUBJECTS: [(&str, Measure); 14] = [
     ("output", output::measure),
     ("fanout", fanout::measure),
     ("input", input::measure),
@@ -62,7 +62,8 @@ const SUBJECTS: [(&str, Measure); 13] = [
     ("latency", latency::measure),
     ("handshake", handshake::measure),
     ("start", start::measure),
-    ("audit", audit::measure),
+    ("audit", beside::audit),
+    ("policy", beside::policy),
     ("idle", idle::measure),
     ("growth", growth::measure),
     ("namespaces", namespaces::measure),
