@@ -51,7 +51,7 @@ test-fresh: ## make demo and make test in a fresh Debian with git, make and Rust
 	@tests/needs.sh test-fresh
 	tests/fresh.sh $(FRESH)
 
-# Subjects (output fanout input terminal copy latency handshake start audit idle growth namespaces cli; none: all) and flags (--rounds N,
+# Subjects (output fanout input terminal copy latency handshake start audit idle growth namespaces cli signed; none: all) and flags (--rounds N,
 # --idle-seconds N, --files N).
 BENCH ?=
 

@@ -101,6 +101,9 @@ pub struct Add {
     /// Your private key (PKCS#8, PEM), for this server; or env, for the one in PRN_TLS_KEY
     #[arg(long, visible_alias = "key", value_name = "FILE")]
     pub tls_key: Option<PathBuf>,
+    /// Sign all that you start there (prn start --sign)
+    #[arg(long)]
+    pub sign: bool,
     /// Replace the context of this name, if there is one
     #[arg(short, long)]
     pub force: bool,
@@ -203,6 +206,7 @@ fn add(args: Add) -> Result<Exit, Failure> {
         server_name: server.name,
         client_cert: own(args.client_cert.as_deref(), source.known.client_cert)?,
         tls_key: own(args.tls_key.as_deref(), source.known.tls_key)?,
+        sign: args.sign || source.known.sign,
     };
     let existing = if args.force {
         Existing::Replaced

@@ -4,7 +4,7 @@
 //! ```text
 //! bench [--rounds N] [--idle-seconds N] [--files N] [SUBJECT] …     (make bench; all, or of:
 //!       output fanout input terminal copy latency handshake start audit idle growth
-//!       namespaces cli)
+//!       namespaces cli signed)
 //! bench compare [--rounds N] LABEL=BIN_DIR[,PROFILE] …
 //! bench growth-of ROUNDS ADDRESS KEYS SUPERVISOR          (make bench-guest: of a server that runs)
 //! ```
@@ -36,6 +36,7 @@ mod numbers;
 mod output;
 mod parts;
 mod setup;
+mod signed;
 mod ssh;
 mod start;
 mod table;
@@ -53,7 +54,7 @@ use table::Summary;
 /// What a subject adds to the summary.
 type Measure = fn(&Bench, &mut Summary) -> anyhow::Result<()>;
 
-const SUBJECTS: [(&str, Measure); 13] = [
+const SUBJECTS: [(&str, Measure); 14] = [
     ("output", output::measure),
     ("fanout", fanout::measure),
     ("input", input::measure),
@@ -67,6 +68,7 @@ const SUBJECTS: [(&str, Measure); 13] = [
     ("growth", growth::measure),
     ("namespaces", namespaces::measure),
     ("cli", cli::measure),
+    ("signed", signed::measure),
 ];
 
 fn main() -> ExitCode {
