@@ -205,7 +205,8 @@ fn s12_each_thing_that_can_be_wrong_with_a_signature_is_refused_by_its_own_name(
     assert_eq!(forged.refused(&by_nobody), No::UnknownKey);
 
     type Change = fn(&mut StartSignature);
-    let cases: [(Change, fn(No) -> bool); 8] = [
+    type Expected = fn(No) -> bool;
+    let cases: [(Change, Expected); 8] = [
         (
             |of| of.audience = "dev".to_owned(),
             |no| no == No::OtherAudience,
