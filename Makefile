@@ -51,8 +51,8 @@ test-fresh: ## make demo and make test in a fresh Debian with git, make and Rust
 	@tests/needs.sh test-fresh
 	tests/fresh.sh $(FRESH)
 
-# Subjects (output fanout input terminal copy latency handshake start audit policy idle growth namespaces cli; none:
-# all) and flags (--rounds N, --idle-seconds N, --files N).
+# Subjects (output fanout input terminal copy latency handshake start audit policy signed idle growth namespaces cli;
+# none: all) and flags (--rounds N, --idle-seconds N, --files N).
 BENCH ?=
 
 bench: build ## prn beside what it is made of, and ssh: BENCH='output --rounds 5' (needs root; ssh if openssh-server is there)

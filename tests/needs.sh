@@ -40,6 +40,7 @@ for_test=(
     /usr/bin/pip3:python3-pip
     pytest-3:python3-pytest
     /usr/bin/python3:python3
+    /usr/lib/python3/dist-packages/cryptography/__init__.py:python3-cryptography
     '/usr/lib/python3*/ensurepip/__init__.py:python3-venv'
     qemu-system-x86_64:qemu-system-x86
     redis-server:redis-server

@@ -43,6 +43,11 @@ impl Access {
         &self.who
     }
 
+    /// Who may do what.
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
     /// The name of its role; empty if it has none.
     pub fn role_name(&self) -> String {
         let principal = self.policy.principals.get(&self.who);

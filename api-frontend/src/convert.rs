@@ -26,6 +26,7 @@ pub mod process;
 pub mod selector;
 pub mod several;
 pub mod signal;
+pub mod signature;
 pub mod start;
 pub mod stop;
 pub mod subscribe;

@@ -8,6 +8,7 @@
 //! - [`violations`]: faults of a request's fields.
 //! - [`access`]: what the policy says no to.
 //! - [`refusal`], [`exec`], [`path`], [`process`], [`profile`], [`workspace`]: what the supervisor says no to.
+//! - [`signature`]: what it says no to of a start's signature.
 //! - [`input`]: what ends a stream of input.
 //! - [`full`]: there are as many of something as may be.
 //! - [`call`]: what can end any call, and what ends a stream of output.
@@ -22,6 +23,7 @@ mod path;
 mod process;
 mod profile;
 mod refusal;
+mod signature;
 mod violations;
 mod workspace;
 

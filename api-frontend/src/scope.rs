@@ -96,6 +96,7 @@ pub mod tests {
             role: name(role),
             group: group.map(name),
             not_after: None,
+            must_sign: false,
         };
         Policy {
             principals: [
@@ -114,6 +115,7 @@ pub mod tests {
                 (name("group"), role(Reach::Group)),
             ]
             .into(),
+            ..Policy::default()
         }
     }
 

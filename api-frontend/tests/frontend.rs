@@ -361,10 +361,12 @@ fn policy() -> Policy {
         role: admin.clone(),
         group: None,
         not_after: None,
+        must_sign: false,
     };
     Policy {
         principals: [(principal(), client)].into(),
         roles: [(admin, role)].into(),
+        ..Policy::default()
     }
 }
 
@@ -397,6 +399,7 @@ fn live(id: ProcessId, number: u64) -> ProcessInfo {
         },
         uid: 1,
         started_by: Some(principal()),
+        signed: None,
         started: UnixMicros(1_000_000),
         limits: AppliedLimits::default(),
         waits: false,

@@ -32,7 +32,7 @@ impl Digest {
 ///
 /// What the server fills in is in them. Not in them: the id, and what follows from it alone (the
 /// process's own directory, HOME and TMPDIR), so that the same start has the same bytes again; and
-/// what is expected of them.
+/// what is expected of them, and who has signed them.
 pub fn canonical(spec: &StartSpec, limits: &Limits, programs: &[CString]) -> Vec<u8> {
     // A field that is new is missing here, and does not compile.
     let StartSpec {
@@ -40,6 +40,7 @@ pub fn canonical(spec: &StartSpec, limits: &Limits, programs: &[CString]) -> Vec
         process,
         variables,
         expect: _,
+        signature: _,
     } = spec;
     let environment = environment(variables, None);
     let mut writer = Writer::new(HEADER);

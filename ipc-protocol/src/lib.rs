@@ -12,6 +12,7 @@
 //! - [`config`]: what `prn server start` hands to each half.
 //! - [`policy`]: who may do what: what is decided is the root half's, and what is shown the other's.
 //! - [`digest`]: what two starts are told apart by; [`netstring`]: the form of what is digested or signed.
+//! - [`signed`]: what a client signs of a start, and whose signatures count.
 //! - [`search`]: where a program is looked for.
 //! - [`kernel`]: what the kernel's texts in messages say, as numbers.
 //! - [`output`]: the layout of a process's output in shared memory, and its reader.
@@ -34,6 +35,7 @@ pub mod netstring;
 pub mod output;
 pub mod policy;
 pub mod search;
+pub mod signed;
 pub mod types;
 
 pub use names::output_max;

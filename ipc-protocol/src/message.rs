@@ -9,6 +9,7 @@ use std::ffi::CString;
 
 use serde::{Deserialize, Serialize};
 
+use crate::signed::{SignatureRefusal, StartSignature};
 use crate::types::{
     AccessName, Argv, Digest, LabelChanges, Labels, LimitName, Limits, Millis, Paths, ProcessId,
     ProcessName, SignalNumber, UnixMicros, WorkspaceName,
@@ -16,7 +17,7 @@ use crate::types::{
 
 /// What both halves must have in common, compared at Hello. Raised with each change of this crate's
 /// wire form.
-pub const PROTOCOL: &str = concat!("prn ", env!("CARGO_PKG_VERSION"), " ipc 16");
+pub const PROTOCOL: &str = concat!("prn ", env!("CARGO_PKG_VERSION"), " ipc 17");
 
 /// Most requests that wait for an answer at one time: more is a fault of the frontend, which counts
 /// its own.
@@ -250,6 +251,8 @@ pub struct StartSpec {
     pub variables: Vec<CString>,
     /// The digest that this has to have, of what the supervisor is about to run.
     pub expect: Option<Digest>,
+    /// Whose wish it is, signed: theirs is the process, whoever has sent it.
+    pub signature: Option<StartSignature>,
 }
 
 /// What a process is to be, as Start says it and as its [`ProcessInfo`] repeats it. There,
@@ -504,6 +507,8 @@ pub struct ProcessInfo {
     pub uid: u32,
     /// Who has started it. `None`: this program by itself.
     pub started_by: Option<AccessName>,
+    /// How these have signed that. `None`: the frontend has said who it was.
+    pub signed: Option<SignedBy>,
     /// When its program began to run.
     pub started: UnixMicros,
     /// What became of the limits in its specification.
@@ -531,6 +536,19 @@ pub struct ProcessInfo {
     pub stop: Option<Stop>,
     /// Number of its newest change, among those of all processes: they only grow.
     pub change: u64,
+}
+
+/// What was verified of a signed start.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SignedBy {
+    /// The key's fingerprint: SHA-256 of its SubjectPublicKeyInfo.
+    pub key: Digest,
+    /// Who has sent it, as the frontend says.
+    pub via: Option<AccessName>,
+    /// The signature counted from then on.
+    pub not_before: UnixMicros,
+    /// And until then.
+    pub not_after: UnixMicros,
 }
 
 /// How a process tree was stopped.
@@ -785,6 +803,8 @@ pub enum Refusal {
     Denied(Denial),
     /// What was to be started has this digest, and not the one that was expected.
     OtherDigest(Digest),
+    /// The start is not signed, or not as it has to be.
+    Signature(SignatureRefusal),
 }
 
 /// Why somebody may not do what they have asked for.

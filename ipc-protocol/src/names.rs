@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::message::{
     ChildStep, Denial, ExitStatus, FromSupervisor, Layer, Preparation, Refusal, Reply, Scarce, Verb,
 };
+use crate::signed::SignatureRefusal;
 use crate::types::{Digest, Id, Invalid, LimitName, Limits, Millis};
 
 impl fmt::Display for Invalid {
@@ -70,6 +71,28 @@ impl fmt::Display for Refusal {
             Self::TooManyLabels => f.write_str("the process would have too many labels"),
             Self::Denied(denial) => fmt::Display::fmt(denial, f),
             Self::OtherDigest(digest) => write!(f, "the start has digest {digest}"),
+            Self::Signature(refusal) => fmt::Display::fmt(refusal, f),
+        }
+    }
+}
+
+impl fmt::Display for SignatureRefusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Required => f.write_str("the start has to be signed"),
+            Self::Input => f.write_str("a start that has to be signed has no input"),
+            Self::UnknownKey => f.write_str("the key is nobody's"),
+            Self::KeyExpired => f.write_str("the key's certificate has ended"),
+            Self::OtherAudience => f.write_str("the signature is for somebody else"),
+            Self::BeforeRun(began) => write!(f, "it begins before this run, at {}", began.0),
+            Self::WindowTooLong(most) => {
+                write!(f, "its window is above {} ms", most.milliseconds())
+            }
+            Self::NotYet(now) => write!(f, "it has not begun at {}", now.0),
+            Self::Expired(now) => write!(f, "it has ended at {}", now.0),
+            Self::Invalid => f.write_str("it is not the key's, or not of this start"),
+            Self::Replayed => f.write_str("a signed start of this id was taken"),
+            Self::TooMany(most) => write!(f, "{most} signed starts are remembered"),
         }
     }
 }

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 pub use crate::message::{Denial, VERBS, Verb};
 use crate::message::{ProcessSpec, Profile, StartSpec, Update};
+use crate::signed::Signing;
 use crate::types::{AccessName, Limits, UnixMicros};
 
 /// Who may do what, as `prn server start` has read it from the configuration.
@@ -20,6 +21,8 @@ pub struct Policy {
     pub principals: BTreeMap<AccessName, Principal>,
     /// What they may do.
     pub roles: BTreeMap<AccessName, Role>,
+    /// Whose signatures count.
+    pub signing: Signing,
 }
 
 /// Somebody whom requests come from.
@@ -31,6 +34,8 @@ pub struct Principal {
     pub group: Option<AccessName>,
     /// Nothing is theirs to ask for from then on.
     pub not_after: Option<UnixMicros>,
+    /// What is theirs to start they sign.
+    pub must_sign: bool,
 }
 
 /// What somebody may do.
@@ -126,6 +131,12 @@ impl Policy {
             return Err(Denial::Expired);
         }
         self.roles.get(&principal.role).ok_or(Denial::Unknown)
+    }
+
+    /// Whether somebody's starts have to be signed.
+    pub fn must_sign(&self, who: &AccessName) -> bool {
+        let is_told = |principal: &Principal| principal.must_sign;
+        self.signing.is_required || self.principals.get(who).is_some_and(is_told)
     }
 
     /// Whether somebody may do something that is about nobody's process.
@@ -310,6 +321,7 @@ mod tests {
             role: name(role),
             group: group.map(name),
             not_after: None,
+            must_sign: false,
         }
     }
 
@@ -325,6 +337,7 @@ mod tests {
             ]
             .into(),
             roles: [(name("r"), role)].into(),
+            signing: Signing::default(),
         }
     }
 
@@ -360,6 +373,7 @@ mod tests {
             },
             variables: Vec::new(),
             expect: None,
+            signature: None,
         }
     }
 

@@ -37,6 +37,7 @@ fn spec() -> StartSpec {
         },
         variables: Vec::new(),
         expect: None,
+        signature: None,
     }
 }
 

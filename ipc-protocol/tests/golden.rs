@@ -8,6 +8,7 @@ use prn_ipc_protocol::codec::{decode, encode};
 use prn_ipc_protocol::control::{Answer, Key, Order, Refused};
 use prn_ipc_protocol::digest::canonical;
 use prn_ipc_protocol::message::*;
+use prn_ipc_protocol::signed::{SignatureRefusal, StartSignature};
 use prn_ipc_protocol::types::*;
 
 fn id() -> ProcessId {
@@ -89,6 +90,13 @@ fn spec() -> StartSpec {
         },
         variables: vec![c"N=v".into()],
         expect: Some(Digest([7; 32])),
+        signature: Some(StartSignature {
+            key: vec![1, 2],
+            audience: "prod".to_owned(),
+            not_before: UnixMicros(3),
+            not_after: UnixMicros(128),
+            signature: vec![4],
+        }),
     }
 }
 
@@ -132,6 +140,12 @@ fn info() -> ProcessInfo {
         },
         uid: 2_000_000_000,
         started_by: Some(who()),
+        signed: Some(SignedBy {
+            key: Digest([7; 32]),
+            via: Some(who()),
+            not_before: UnixMicros(3),
+            not_after: UnixMicros(128),
+        }),
         started: UnixMicros(1),
         limits: AppliedLimits {
             in_force: vec![file("pids.max", "64")],
@@ -225,7 +239,13 @@ fn the_long_values_have_their_bytes() {
          0109\
          01010801\
          01034e3d76\
-         010707070707070707070707070707070707070707070707070707070707070707"
+         010707070707070707070707070707070707070707070707070707070707070707\
+         01\
+         020102\
+         0470726f64\
+         03\
+         8001\
+         0104"
     );
     assert_eq!(
         hex(&encode(&info()).unwrap()),
@@ -245,6 +265,7 @@ fn the_long_values_have_their_bytes() {
          00000000000000\
          80a8d6b907\
          010161\
+         010707070707070707070707070707070707070707070707070707070707070707010161038001\
          01\
          0108706964732e6d6178023634\
          050001020304\
@@ -612,6 +633,30 @@ fn refusals_and_small_enums_have_their_bytes() {
         (Refusal::NotChanged(5), "230a"),
         (Refusal::TooManyLabels, "24"),
         (Refusal::OtherDigest(Digest([7; 32])), "26<digest>"),
+        (Refusal::Signature(SignatureRefusal::Required), "2700"),
+        (Refusal::Signature(SignatureRefusal::Input), "2701"),
+        (Refusal::Signature(SignatureRefusal::UnknownKey), "2702"),
+        (Refusal::Signature(SignatureRefusal::KeyExpired), "2703"),
+        (Refusal::Signature(SignatureRefusal::OtherAudience), "2704"),
+        (
+            Refusal::Signature(SignatureRefusal::BeforeRun(UnixMicros(5))),
+            "270505",
+        ),
+        (
+            Refusal::Signature(SignatureRefusal::WindowTooLong(millis(6))),
+            "270606",
+        ),
+        (
+            Refusal::Signature(SignatureRefusal::NotYet(UnixMicros(7))),
+            "270707",
+        ),
+        (
+            Refusal::Signature(SignatureRefusal::Expired(UnixMicros(8))),
+            "270808",
+        ),
+        (Refusal::Signature(SignatureRefusal::Invalid), "2709"),
+        (Refusal::Signature(SignatureRefusal::Replayed), "270a"),
+        (Refusal::Signature(SignatureRefusal::TooMany(9)), "270b09"),
     ]);
     let steps = [
         ChildStep::Session,

@@ -565,6 +565,7 @@ fn hint_of_client(error: &ClientError) -> Option<String> {
         | ClientError::Lost(_)
         | ClientError::InputCutOff(_)
         | ClientError::ProcessLost
+        | ClientError::NotSigned(_)
         | ClientError::Protocol(_)
         | _ => return None,
     };
@@ -585,6 +586,10 @@ fn hint_of_refusal(refusal: &prn_client::ServerError) -> Option<String> {
         reason::PROCESS_ENDED => "`prn status` shows how it ended, `prn logs` what it has printed",
         reason::PROCESS_RUNNING => "`prn rm --force` stops it first",
         reason::OTHER_DIGEST => "the same with --dry-run shows what would start",
+        reason::SIGNATURE_REQUIRED => {
+            "--sign signs it; `sign = true` in a context of the configuration signs all that starts there"
+        }
+        reason::SIGNATURE_INPUT => "-n starts it without input, whatever yours is",
         reason::NO_LEASE => "`prn renew --lease 5m` gives it one",
         reason::PROCESS_EXISTS => "`prn status` shows it; without --id a new one is made up",
         reason::INPUT_IN_USE => {
@@ -644,6 +649,7 @@ fn exit_of_client(error: &ClientError) -> Exit {
         ClientError::Refused(_)
         | ClientError::Tls(_)
         | ClientError::InputCutOff(_)
+        | ClientError::NotSigned(_)
         | ClientError::Protocol(_)
         | _ => exit::ERROR,
     }

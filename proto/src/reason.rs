@@ -109,6 +109,30 @@ pub const NAME_TAKEN: &str = "NAME_TAKEN";
 pub const DEADLINE_PASSED: &str = "DEADLINE_PASSED";
 /// What would have started has another digest than the one that was expected.
 pub const OTHER_DIGEST: &str = "OTHER_DIGEST";
+/// The server takes only signed starts of this client.
+pub const SIGNATURE_REQUIRED: &str = "SIGNATURE_REQUIRED";
+/// And none of processes that are fed, which is not signed.
+pub const SIGNATURE_INPUT: &str = "SIGNATURE_INPUT";
+/// No client of the server's has the key that has signed.
+pub const SIGNATURE_UNKNOWN_KEY: &str = "SIGNATURE_UNKNOWN_KEY";
+/// The certificate has ended that the key is in.
+pub const SIGNATURE_KEY_EXPIRED: &str = "SIGNATURE_KEY_EXPIRED";
+/// What was signed is for another server, another run of it, or another fleet.
+pub const SIGNATURE_OTHER_AUDIENCE: &str = "SIGNATURE_OTHER_AUDIENCE";
+/// It is for a fleet, and begins before this run of the server.
+pub const SIGNATURE_BEFORE_RUN: &str = "SIGNATURE_BEFORE_RUN";
+/// It counts for longer than the server allows.
+pub const SIGNATURE_WINDOW_TOO_LONG: &str = "SIGNATURE_WINDOW_TOO_LONG";
+/// It does not count yet.
+pub const SIGNATURE_NOT_YET: &str = "SIGNATURE_NOT_YET";
+/// It counts no longer.
+pub const SIGNATURE_EXPIRED: &str = "SIGNATURE_EXPIRED";
+/// It is not the key's, or not of this start.
+pub const SIGNATURE_INVALID: &str = "SIGNATURE_INVALID";
+/// A signed start of this id was taken before.
+pub const SIGNATURE_REPLAYED: &str = "SIGNATURE_REPLAYED";
+/// As many signed starts are remembered as can be.
+pub const SIGNATURE_TOO_MANY: &str = "SIGNATURE_TOO_MANY";
 /// The process has ended.
 pub const PROCESS_ENDED: &str = "PROCESS_ENDED";
 /// The process has not ended.

@@ -20,6 +20,7 @@ mod names;
 mod peers;
 mod pem;
 mod provider;
+mod signer;
 
 use std::sync::Arc;
 
@@ -37,6 +38,7 @@ pub use key::{Key, Own, check_key};
 pub use kind::{KeyKind, KeyKinds};
 pub use names::NameRule;
 pub use peers::{Clients, Known, NamedServer, Peer, Recognised, Refusal, Server, WrongServer};
+pub use signer::Signer;
 
 use key::certified_key;
 use peers::{ClientVerifier, ServerVerifier};

@@ -82,6 +82,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         },
         variables: Vec::new(),
         expect: None,
+        signature: None,
     })?;
 
     let mut output: Option<Reader> = None;

@@ -409,11 +409,13 @@ mod tests {
             role: access_name("r"),
             group: None,
             not_after: None,
+            must_sign: false,
         };
         config::Supervisor {
             policy: Policy {
                 principals: [(access_name("me"), principal)].into(),
                 roles: [(access_name("r"), role)].into(),
+                ..Policy::default()
             },
             ..policy()
         }

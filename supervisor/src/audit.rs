@@ -13,7 +13,7 @@ mod writer;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-use prn_ipc_protocol::message::{Ask, ExitStatus, ProcessInfo, Refusal, StopHow};
+use prn_ipc_protocol::message::{Ask, ExitStatus, ProcessInfo, Refusal, SignedBy, StopHow};
 use prn_ipc_protocol::types::{AccessName, Digest, Id, ProcessId, UnixMicros};
 
 use crate::log::{self, write_whole_now};
@@ -56,7 +56,7 @@ pub struct Asked {
 }
 
 /// What this program has found out of a start.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct StartFacts {
     /// The digest of what was started.
     pub digest: Digest,
@@ -64,6 +64,8 @@ pub struct StartFacts {
     pub rule: Option<u16>,
     /// Its user id.
     pub uid: u32,
+    /// What was verified of its signature.
+    pub signed: Option<(AccessName, SignedBy)>,
 }
 
 impl Audit {
@@ -126,6 +128,9 @@ impl Audit {
             facts = facts.number("uid", start.uid.into());
             if let Some(rule) = start.rule {
                 facts = facts.number("rule", rule.into());
+            }
+            if let Some((signer, signed)) = start.signed {
+                facts = facts.signed(&signer, &signed);
             }
         }
         self.write(Entry {
@@ -325,6 +330,14 @@ impl Facts {
     fn refusal(self, refusal: &Refusal) -> Self {
         self.text("refusal", words::refusal(refusal))
             .text("detail", &format!("{refusal:?}"))
+    }
+
+    /// With who has signed it, and when that counts.
+    fn signed(self, signer: &AccessName, signed: &SignedBy) -> Self {
+        self.text("signer", signer.as_str())
+            .text("signer_key", &signed.key.to_string())
+            .number("not_before", signed.not_before.0)
+            .number("not_after", signed.not_after.0)
     }
 
     /// With how something ended, as far as that is known.

@@ -62,6 +62,7 @@ mod reading;
 mod receipts;
 mod resolve;
 mod runner;
+mod signed;
 mod stage;
 mod stopping;
 mod store;

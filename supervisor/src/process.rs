@@ -403,6 +403,7 @@ pub(crate) mod tests {
             },
             variables: Vec::new(),
             expect: None,
+            signature: None,
         }
     }
 
@@ -414,6 +415,7 @@ pub(crate) mod tests {
             spec: spec(&["true"]).process,
             uid: 1,
             started_by: None,
+            signed: None,
             started: UnixMicros(1),
             limits: AppliedLimits::default(),
             waits: false,

@@ -17,7 +17,7 @@ use nix::sys::stat::Mode;
 use prn_ipc_protocol::config::{self, AuditTarget, Layers};
 use prn_ipc_protocol::message::{Preparation, ProcessInfo, Receipt, Refusal, WorkspaceInfo};
 use prn_ipc_protocol::policy::Policy;
-use prn_ipc_protocol::types::{AccessName, ProcessId, ProcessName, WorkspaceName};
+use prn_ipc_protocol::types::{AccessName, ProcessId, ProcessName, UnixMicros, WorkspaceName};
 
 use crate::admission::Kept;
 use crate::audit::{Audit, Facts, Post};
@@ -29,6 +29,7 @@ use crate::pipes::PipeBudget;
 use crate::process::{Aside, Live, Phase, Process, Terminals};
 use crate::reading::Turn;
 use crate::receipts::Key;
+use crate::signed::Signatures;
 use crate::sys::errno_number;
 use crate::sys::spawn::{self, Ids, Slots};
 use crate::workspaces::Workspaces;
@@ -137,6 +138,8 @@ pub struct Runner {
     /// When the log was last told of a start that the machine refused.
     refusal_logged: Option<Instant>,
     draining: bool,
+    /// What was signed.
+    signatures: Signatures,
     /// Somebody could follow processes and renew leases: they run out.
     has_leases: bool,
     /// Before that no tree is sent a signal: the last one has taken long.
@@ -190,6 +193,7 @@ impl Runner {
             leftovers: BTreeMap::new(),
             refusal_logged: None,
             draining: false,
+            signatures: Signatures::new(UnixMicros::now()),
             has_leases: true,
             tree_signals_after: Instant::now(),
         })

@@ -311,6 +311,10 @@ impl Said {
             timeout: self.whole(self.span),
             stop_grace: self.whole(self.span),
             started_by: text(),
+            signed: self.whole(v1::SignedStart {
+                key: text(),
+                via: text(),
+            }),
             ..v1::ProcessStatus::default()
         }
     }
@@ -361,6 +365,12 @@ impl Said {
             principal: self.text.clone(),
             role: self.text.clone(),
             receipt_key: self.text.clone(),
+            signed_starts: self.whole(v1::SignedStarts {
+                required: true,
+                run_audience: self.text.clone(),
+                fleets: vec![self.text.clone()],
+                window_max: Some(self.span),
+            }),
         }
     }
 

@@ -33,26 +33,30 @@ enum Told {
     Unknown,
 }
 
-fn told(server: &Server, proxy: &Proxy, id: &str, ledger: &str) -> Told {
+/// Whether starts are signed, and have to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Plain,
+    Signed,
+}
+
+fn told(server: &Server, proxy: &Proxy, id: &str, ledger: &str, kind: Kind) -> Told {
     let script = format!("echo {id} >> {ledger}");
-    let words = [
-        "start",
-        "--profile",
-        "none",
-        "--id",
-        id,
-        "--",
-        "sh",
-        "-c",
-        &script,
-    ];
-    let mut command: Command = server.prn(&words);
+    let start = ["start", "--sign"];
+    let start = match kind {
+        Kind::Plain => &start[..1],
+        Kind::Signed => &start,
+    };
+    let words = ["--profile", "none", "--id", id, "--", "sh", "-c", &script];
+    let mut command: Command = server.prn(&[start, &words].concat());
     let output = command.env("PRN_ADDRESS", &proxy.address).output().unwrap();
     let error = String::from_utf8_lossy(&output.stderr);
     if output.status.success() {
         assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), id);
         Told::Started
-    } else if error.contains("was started before, has ended, and was forgotten") {
+    } else if error.contains("was started before, has ended, and was forgotten")
+        || error.contains("a signed start of this id was taken before")
+    {
         Told::Started
     } else if error.contains("it is unknown whether process") {
         Told::Unknown
@@ -77,7 +81,7 @@ fn a_start_that_is_cut_off_starts_once_or_not_at_all_and_says_which() {
     {
         let count = ROUND.min(starts - round * ROUND);
         let random = Random::new(random.number());
-        cuts += round_of(count, remembered, random, &mut sums);
+        cuts += round_of(count, remembered, Kind::Plain, random, &mut sums);
     }
     println!("{starts} starts, {cuts} connections cut: {sums:?}");
     assert!(cuts > u64::try_from(starts / 4).unwrap());
@@ -85,15 +89,36 @@ fn a_start_that_is_cut_off_starts_once_or_not_at_all_and_says_which() {
     assert!(started > starts / 2 && started < starts);
 }
 
+#[test]
+fn s12_a_signed_start_that_is_cut_off_starts_once_or_not_at_all_and_says_which() {
+    let mut random = Random::from_environment("PRN_TEST_SEED");
+    let mut sums = BTreeMap::<Told, usize>::new();
+    for remembered in [264, 64] {
+        let random = Random::new(random.number());
+        let cuts = round_of(200, remembered, Kind::Signed, random, &mut sums);
+        assert!(cuts > 50, "{cuts}");
+    }
+    println!("{sums:?}");
+    assert!(
+        sums.get(&Told::Started)
+            .is_some_and(|started| *started > 100)
+    );
+}
+
 /// So many starts against a server that remembers so many. Returns how many connections were cut.
 fn round_of(
     count: usize,
     remembered: usize,
+    kind: Kind,
     mut random: Random,
     sums: &mut BTreeMap<Told, usize>,
 ) -> u64 {
     let most = format!("--max-finished={remembered}");
-    let server = Server::with_arguments(&[&most, "--allow-profile-none"]);
+    let arguments = [&most, "--allow-profile-none", "--require-signed-starts"];
+    let server = Server::with_arguments(match kind {
+        Kind::Plain => &arguments[..2],
+        Kind::Signed => &arguments,
+    });
     let mut chance = Random::new(random.number());
     let proxy = Proxy::start(&server.address, move || {
         let number = chance.number();
@@ -114,7 +139,7 @@ fn round_of(
         for _ in 0..8 {
             scope.spawn(|| {
                 while let Some(id) = ids.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let told = told(&server, &proxy, id, shown);
+                    let told = told(&server, &proxy, id, shown, kind);
                     answers.lock().unwrap().insert(id.clone(), told);
                 }
             });

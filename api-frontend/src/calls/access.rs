@@ -10,6 +10,7 @@ use crate::calls::server::Server;
 use crate::calls::start;
 use crate::clients::Client;
 use crate::convert::access::{self, Question};
+use crate::convert::signature::signed_starts;
 use crate::errors::{self, Asked};
 use crate::failure::Failure;
 use crate::supervisor::{Answered, Unexpected};
@@ -27,13 +28,18 @@ pub async fn check_access(
         role: client.access.role_name(),
         verbs,
         reach: reach.into(),
+        signed_starts: Some(signed_starts(
+            client.access.policy(),
+            client.access.principal(),
+            server.mirror.receipt_key(),
+        )),
         boot_epoch: server.boot_epoch(),
         ..v1::CheckAccessResponse::default()
     };
     match answered(server, client, access::question(request)?).await? {
         Ok(startable) => {
             answer.allowed = true;
-            answer.start = startable.as_ref().map(access::startable);
+            answer.start = startable;
         }
         Err(status) => {
             let info = status.get_details_error_info();
@@ -49,7 +55,7 @@ async fn answered(
     server: &Server,
     client: &Client,
     question: Question,
-) -> Result<Result<Option<Startable>, Status>, Status> {
+) -> Result<Result<Option<v1::Startable>, Status>, Status> {
     let may = |verb: Verb| match client.access.may(verb) {
         Ok(_) => Ok(None),
         Err(denial) => Err(errors::denied(denial)),
@@ -67,8 +73,9 @@ async fn answered(
                 Err(status) => return unless_malformed(status),
             };
             let (id, asked) = (spec.id, Asked::from(&spec));
+            let filled_in = access::FilledIn::from(&spec.process);
             match try_start(server, client, spec).await {
-                Ok(startable) => Ok(Ok(Some(startable))),
+                Ok(startable) => Ok(Ok(Some(access::startable(&startable, filled_in)))),
                 Err(failure @ Failure::Refused(_)) => {
                     unless_malformed(start::failed(server, client, &failure, id, &asked))
                 }

@@ -7,7 +7,7 @@ use prn_proto::{API_REVISION, v1};
 use crate::calls::server::Server;
 use crate::clients::Client;
 use crate::convert::time::timestamp;
-use crate::convert::{limits, start};
+use crate::convert::{limits, signature, start};
 use crate::owners::Counts;
 use crate::scope::Scope;
 
@@ -44,6 +44,11 @@ pub fn get_server(
         principal: client.access.principal().to_string(),
         role: client.access.role_name(),
         receipt_key: server.mirror.receipt_key().to_owned(),
+        signed_starts: Some(signature::signed_starts(
+            client.access.policy(),
+            client.access.principal(),
+            server.mirror.receipt_key(),
+        )),
     }
 }
 

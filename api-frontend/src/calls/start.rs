@@ -48,7 +48,8 @@ pub fn spec(
 ) -> Result<StartSpec, Status> {
     let role = client.access.may(Verb::Start).map_err(errors::denied)?;
     let spec = start_spec(request, &server.defaults, Some(role), mint)?;
-    if let Some(name) = &spec.process.workspace {
+    // Of what is signed the supervisor decides for the signer, whom it is about.
+    if let (Some(name), None) = (&spec.process.workspace, &spec.signature) {
         let workspace = server.mirror.workspace(name);
         if workspace.is_some_and(|workspace| !client.sees(&workspace)) {
             return Err(errors::workspace_not_found(name));

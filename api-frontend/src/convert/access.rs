@@ -1,12 +1,13 @@
 //! What CheckAccess asks, and what it is told.
 
-use prn_ipc_protocol::message::Startable;
+use prn_ipc_protocol::message::{ProcessSpec, Profile, Startable};
 use prn_ipc_protocol::policy::{Reach, Role, VERBS, Verb};
-use prn_ipc_protocol::types::ProcessId;
+use prn_ipc_protocol::types::{Millis, ProcessId};
 use prn_proto::v1;
 
 use crate::convert::fields::{InvalidField, Violations};
-use crate::convert::{id, limits};
+use crate::convert::time::duration;
+use crate::convert::{enums, id, limits};
 
 /// What is asked.
 #[derive(Debug, PartialEq)]
@@ -85,8 +86,26 @@ pub fn shown_role(role: &Role) -> (Vec<i32>, v1::Reach) {
     (verbs.map(|verb| shown_verb(verb).into()).collect(), reach)
 }
 
+/// What the frontend has filled in of a start.
+#[derive(Debug, Clone, Copy)]
+pub struct FilledIn {
+    output_max: u64,
+    stop_grace: Millis,
+    profile: Profile,
+}
+
+impl From<&ProcessSpec> for FilledIn {
+    fn from(spec: &ProcessSpec) -> Self {
+        Self {
+            output_max: spec.output.max,
+            stop_grace: spec.stop_grace,
+            profile: spec.profile,
+        }
+    }
+}
+
 /// What a start would come to.
-pub fn startable(startable: &Startable) -> v1::Startable {
+pub fn startable(startable: &Startable, filled_in: FilledIn) -> v1::Startable {
     let candidates = startable.candidates.iter();
     v1::Startable {
         rule: startable.rule.map(u32::from),
@@ -97,6 +116,9 @@ pub fn startable(startable: &Startable) -> v1::Startable {
         working_directory: startable.working_directory.to_string_lossy().into_owned(),
         digest: startable.digest.to_string(),
         uid: startable.uid,
+        output_max_bytes: filled_in.output_max,
+        stop_grace: Some(duration(filled_in.stop_grace)),
+        profile: enums::shown_profile(filled_in.profile).into(),
     }
 }
 

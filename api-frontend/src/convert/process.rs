@@ -6,7 +6,7 @@ use prn_proto::v1;
 
 use crate::convert::tasks::tasks;
 use crate::convert::time::{duration, seconds, timestamp};
-use crate::convert::{enums, lifetime, limits, names, paths, usage};
+use crate::convert::{enums, lifetime, limits, names, paths, signature, usage};
 
 /// A process as the API shows it.
 pub fn process(info: &ProcessInfo) -> v1::Process {
@@ -113,6 +113,7 @@ pub fn process_status(info: &ProcessInfo) -> v1::ProcessStatus {
         stop_grace: Some(duration(spec.stop_grace)),
         linger: spec.linger,
         started_by: names::who(info.started_by.as_ref()),
+        signed: info.signed.as_ref().map(signature::shown),
     }
 }
 
@@ -230,6 +231,7 @@ pub mod tests {
                 retention: Retention::default(),
             },
             started_by: None,
+            signed: None,
             uid: 2_000_000_000,
             started: UnixMicros(1_700_000_000_123_456),
             limits: AppliedLimits {

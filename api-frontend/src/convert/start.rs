@@ -17,7 +17,7 @@ use crate::convert::fields::{InvalidField, Violations};
 use crate::convert::paths::{self, PATH_MAX};
 use crate::convert::terminal::{USUAL_SIZE, size};
 use crate::convert::time::{millis, positive_millis};
-use crate::convert::{enums, id, lifetime, limits, names, workspace};
+use crate::convert::{enums, id, lifetime, limits, names, signature, workspace};
 
 /// What a process gets that asks for nothing else.
 #[derive(Debug)]
@@ -101,6 +101,7 @@ pub fn start_spec<E: From<Violations>>(
     let lease = violations.check(positive_millis(raw.lease, "lease"));
     let retention = lifetime::retention(raw.retention, &mut violations);
     let expect = violations.check(expected(&raw.expect_digest));
+    let signature = signature::of_start(raw.signature, &mut violations);
     let run = run(raw.command, raw.args, raw.environment, &mut violations);
     let whole = || {
         let run = run?;
@@ -127,6 +128,7 @@ pub fn start_spec<E: From<Violations>>(
             },
             variables: run.variables,
             expect: expect?,
+            signature: signature?,
         })
     };
     match whole() {

@@ -14,7 +14,7 @@ use crate::errors::call::{draining, internal, restarting};
 use crate::errors::exec::{Asked, not_executed};
 use crate::errors::full::too_many_requests;
 use crate::errors::input::{no_input, no_terminal, unwritable};
-use crate::errors::{access, process, profile, workspace};
+use crate::errors::{access, process, profile, signature, workspace};
 use crate::failure::Failure;
 use crate::workspaces::Workspace;
 
@@ -157,6 +157,7 @@ fn refused(refusal: &Refusal, subject: Subject<'_>) -> Status {
         Refusal::TooManyLabels => process::too_many_labels(),
         Refusal::Denied(denial) => access::denied(*denial),
         Refusal::OtherDigest(digest) => process::other_digest(*digest),
+        Refusal::Signature(refusal) => signature::unsigned(*refusal),
     }
 }
 
@@ -313,6 +314,7 @@ mod tests {
     use super::*;
     use crate::workspaces::tests::name;
     use prn_ipc_protocol::message::ChildStep;
+    use prn_ipc_protocol::signed::SignatureRefusal;
     use prn_ipc_protocol::types::Digest;
     use tonic_types::StatusExt;
 
@@ -455,6 +457,26 @@ mod tests {
                 Refusal::OtherDigest(Digest([7; 32])),
                 Code::FailedPrecondition,
                 reason::OTHER_DIGEST,
+            ),
+            (
+                Refusal::Signature(SignatureRefusal::Required),
+                Code::FailedPrecondition,
+                reason::SIGNATURE_REQUIRED,
+            ),
+            (
+                Refusal::Signature(SignatureRefusal::Invalid),
+                Code::PermissionDenied,
+                reason::SIGNATURE_INVALID,
+            ),
+            (
+                Refusal::Signature(SignatureRefusal::Replayed),
+                Code::FailedPrecondition,
+                reason::SIGNATURE_REPLAYED,
+            ),
+            (
+                Refusal::Signature(SignatureRefusal::TooMany(3)),
+                Code::ResourceExhausted,
+                reason::SIGNATURE_TOO_MANY,
             ),
             (
                 Refusal::DeadlinePassed,

@@ -31,6 +31,7 @@ fn ruled(verbs: &[Verb], reach: Reach, not_after: Option<UnixMicros>) -> Policy 
         role: access_name("admin"),
         group: None,
         not_after: None,
+        must_sign: false,
     };
     policy.principals.insert(access_name(OTHER), other);
     policy

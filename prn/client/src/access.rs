@@ -8,6 +8,7 @@ use prn_proto::v1;
 use crate::client::Client;
 use crate::error::ClientError;
 use crate::limits::Limits;
+use crate::server::SignedStarts;
 use crate::start::StartSpec;
 
 /// Something that a client's role allows or not.
@@ -123,6 +124,8 @@ pub struct Access {
     pub reason: Option<String>,
     /// What a start that it may make would come to.
     pub start: Option<Startable>,
+    /// How its starts are signed, if the server says.
+    pub signed_starts: Option<SignedStarts>,
 }
 
 /// What a start would come to. Whether the program is there, and may be executed by its user, is found
@@ -165,6 +168,7 @@ impl From<v1::CheckAccessResponse> for Access {
             why: said(raw.why),
             reason: said(raw.reason),
             start: raw.start.map(Startable::from),
+            signed_starts: raw.signed_starts.map(SignedStarts::from),
         }
     }
 }

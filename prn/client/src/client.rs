@@ -9,7 +9,7 @@ use prn_proto::defaults::STOP_GRACE;
 use prn_proto::id::ProcessId;
 #[cfg(doc)]
 use prn_proto::reason;
-use prn_proto::tls::{self, Server};
+use prn_proto::tls::{self, Server, Signer};
 use prn_proto::v1;
 use prn_proto::v1::process_runner_service_client::ProcessRunnerServiceClient;
 use tonic::Status;
@@ -20,6 +20,7 @@ use crate::choices::StopSignal;
 use crate::credentials::Credentials;
 use crate::error::{ClientError, boot_epoch};
 use crate::frames::{Frames, hand_over};
+use crate::identity::Signing;
 use crate::input::{InputAnswer, InputOpening, InputPiece, TerminalSize};
 use crate::process::Process;
 use crate::start::{StartSpec, Started};
@@ -47,6 +48,7 @@ pub struct Client {
     channel: Channel,
     pub(crate) health: Arc<Health>,
     pub(crate) call_timeout: Duration,
+    pub(crate) signing: Arc<Signing>,
 }
 
 impl Client {
@@ -64,7 +66,8 @@ impl Client {
             Server::clone(&credentials.server),
         )?;
         let health = Arc::new(Health::default());
-        let channel = tokio::time::timeout(
+        let signer = Signer::new(credentials.own.certificate.kind(), &credentials.key)?;
+        let (channel, server) = tokio::time::timeout(
             CONNECT_TIMEOUT,
             transport::connect(address, config, &health),
         )
@@ -73,10 +76,15 @@ impl Client {
             address: address.to_owned(),
             after: CONNECT_TIMEOUT,
         })??;
-        Ok(Self::on(channel, health))
+        let signing = Signing {
+            signer,
+            server,
+            signs_all: credentials.signs_all,
+        };
+        Ok(Self::on(channel, health, signing))
     }
 
-    pub(crate) fn on(channel: Channel, health: Arc<Health>) -> Self {
+    pub(crate) fn on(channel: Channel, health: Arc<Health>, signing: Signing) -> Self {
         let service = ProcessRunnerServiceClient::new(channel.clone())
             .max_decoding_message_size(RESPONSE_MAX);
         Self {
@@ -84,6 +92,7 @@ impl Client {
             channel,
             health,
             call_timeout: CALL_TIMEOUT,
+            signing: Arc::new(signing),
         }
     }
 
@@ -100,12 +109,16 @@ impl Client {
     ///
     /// With an id of the caller's own ([`mint_id`](crate::mint_id)) the call is safe to repeat on a new
     /// connection when its outcome is unknown: the same id and specification give the process that
-    /// runs already.
+    /// runs already. Where it is to be signed ([`StartSpec::sign`], [`Credentials::signing`]) it is.
     ///
     /// # Errors
     /// [`ClientError::Refused`] with the server's reason: see [`reason`].
     /// [`ClientError::NoAnswer`], [`ClientError::Lost`]: the process may be running.
     pub async fn start(&self, spec: &StartSpec) -> Result<Started, ClientError> {
+        if self.signs(spec) {
+            let signed = self.sign(spec).await?;
+            return self.start_signed(&signed).await;
+        }
         let request = v1::StartRequest::try_from(spec)?;
         let mut service = self.service.clone();
         let response = self

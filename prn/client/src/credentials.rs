@@ -21,6 +21,7 @@ pub struct Credentials {
     pub(crate) own: Own,
     pub(crate) key: Key,
     pub(crate) server: Box<Server>,
+    pub(crate) signs_all: bool,
     ending: Vec<Ending>,
 }
 
@@ -72,8 +73,15 @@ impl Credentials {
             own,
             key,
             server: Box::new(server.into()),
+            signs_all: false,
             ending: Vec::new(),
         })
+    }
+
+    /// The same for one who signs all that it starts, if that is so.
+    #[must_use]
+    pub fn signing(self, signs_all: bool) -> Self {
+        Self { signs_all, ..self }
     }
 
     /// What to tell people of those of the two certificates, unless they are values of the caller's

@@ -8,6 +8,7 @@ use std::time::Duration;
 use prn_proto::BOOT_EPOCH_METADATA;
 use prn_proto::reason::{self, metadata};
 use prn_proto::tls::{TlsError, WrongServer};
+use prn_proto::v1;
 use tonic::metadata::MetadataMap;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
@@ -89,6 +90,9 @@ pub enum ClientError {
     /// A request or an answer is not one of this API.
     #[error("{0}")]
     Protocol(&'static str),
+    /// The start was not signed, and nothing was started.
+    #[error("the start was not signed: {0}")]
+    NotSigned(&'static str),
 }
 
 impl ClientError {
@@ -110,6 +114,7 @@ impl ClientError {
             | Self::NoAnswer { .. }
             | Self::CutOff { source: None, .. }
             | Self::ProcessLost
+            | Self::NotSigned(_)
             | Self::Protocol(_) => None,
         }
     }
@@ -154,8 +159,22 @@ impl ClientError {
             | Self::Tls(_)
             | Self::InputCutOff(_)
             | Self::ProcessLost
+            | Self::NotSigned(_)
             | Self::Protocol(_) => false,
         }
+    }
+
+    /// What a call would be answered, as CheckAccess has said it.
+    pub(crate) fn foretold(answer: v1::CheckAccessResponse) -> Self {
+        Self::Refused(Box::new(ServerError {
+            code: Code::FailedPrecondition,
+            message: answer.why,
+            reason: answer.reason,
+            metadata: HashMap::new(),
+            violations: Vec::new(),
+            retry_after: None,
+            boot_epoch: Some(answer.boot_epoch),
+        }))
     }
 
     /// A status, whether a server sent it or the transport made it up.

@@ -478,6 +478,7 @@ mod tests {
     use std::collections::HashMap;
 
     use super::*;
+    use crate::identity::Signing;
     use crate::mint::mint_id;
     use crate::transport::Health;
     use InputPiece::{Data, End, Size};
@@ -675,7 +676,7 @@ mod tests {
             });
             let endpoint = Endpoint::from_static("http://prn");
             let channel = endpoint.connect_with_connector(connector).await.unwrap();
-            Client::on(channel, Arc::new(Health::default()))
+            Client::on(channel, Arc::new(Health::default()), Signing::of_nobody())
         }
     }
 

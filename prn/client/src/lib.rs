@@ -36,10 +36,12 @@ mod access;
 mod choices;
 mod client;
 pub mod credentials;
+mod digest;
 mod error;
 #[cfg(feature = "clap")]
 mod flags;
 mod frames;
+mod identity;
 mod input;
 mod input_writer;
 #[cfg(feature = "serde")]
@@ -56,6 +58,7 @@ mod selector;
 mod server;
 mod several;
 mod signal;
+mod signing;
 mod start;
 mod subscription;
 mod transport;
@@ -85,15 +88,16 @@ pub use prn_proto::id::{InvalidProcessId, ProcessId};
 pub use prn_proto::reason;
 pub use prn_proto::units::{Binding, Label, Variable, When};
 pub use process::{
-    Exit, ExitKind, LeftBehind, OutputStatus, Process, ProcessStatus, State, StopStatus, StuckTask,
-    Usage,
+    Exit, ExitKind, LeftBehind, OutputStatus, Process, ProcessStatus, SignedBy, State, StopStatus,
+    StuckTask, Usage,
 };
 pub use receipt::Receipt;
 pub use remove::RemovedProcesses;
 pub use selector::{InvalidSelector, LabelIs, LabelMatch, LabelSelector, Outcome, Selector};
-pub use server::ServerInfo;
+pub use server::{ServerInfo, SignedStarts};
 pub use several::Processes;
 pub use signal::Target;
+pub use signing::SignedStart;
 pub use start::{StartSpec, Started};
 pub use subscription::{Event, OutputEnd, OutputRequest, OutputStream, Source, Truncated};
 pub use tonic::Code;

@@ -170,6 +170,19 @@ pub struct ProcessStatus {
     pub linger: bool,
     /// Who has started it: the name that the server knows that client by, if the server says.
     pub started_by: Option<String>,
+    /// How that one has signed it. `None`: it is not signed.
+    pub signed: Option<SignedBy>,
+}
+
+/// How a start was signed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct SignedBy {
+    /// SHA-256 (hexadecimal digits) of the key's SubjectPublicKeyInfo.
+    pub key: String,
+    /// Who has sent it: the name that the server knows that client by.
+    pub via: String,
 }
 
 impl TryFrom<v1::ProcessStatus> for ProcessStatus {
@@ -233,6 +246,10 @@ impl TryFrom<v1::ProcessStatus> for ProcessStatus {
             stop_grace: status.stop_grace.and_then(from_wire_duration),
             linger: status.linger,
             started_by: Some(status.started_by).filter(|who| !who.is_empty()),
+            signed: status.signed.map(|signed| SignedBy {
+                key: signed.key,
+                via: signed.via,
+            }),
         })
     }
 }

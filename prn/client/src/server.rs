@@ -7,7 +7,7 @@ use prn_proto::v1;
 use crate::client::Client;
 use crate::error::ClientError;
 use crate::limits::Limits;
-use crate::wire::from_wire_time;
+use crate::wire::{from_wire_duration, from_wire_time};
 
 /// What a server is, what it allows and how full it is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -60,6 +60,37 @@ pub struct ServerInfo {
     /// Public half (Ed25519, hexadecimal digits) of the key that signs receipts in it, if the
     /// server says.
     pub receipt_key: Option<String>,
+    /// How starts are signed, if the server says.
+    pub signed_starts: Option<SignedStarts>,
+}
+
+/// What a client has to know to sign starts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[non_exhaustive]
+pub struct SignedStarts {
+    /// The server takes no other starts of this client.
+    pub required: bool,
+    /// The audience of this run of the server.
+    pub run_audience: String,
+    /// Audiences that it has in common with others.
+    pub fleets: Vec<String>,
+    /// For how long a signature may count, in milliseconds.
+    pub window_max_ms: u64,
+}
+
+impl From<v1::SignedStarts> for SignedStarts {
+    fn from(raw: v1::SignedStarts) -> Self {
+        let window = raw.window_max.and_then(from_wire_duration);
+        let millis = window.unwrap_or_default().as_millis();
+        Self {
+            required: raw.required,
+            run_audience: raw.run_audience,
+            fleets: raw.fleets,
+            window_max_ms: u64::try_from(millis).unwrap_or(u64::MAX),
+        }
+    }
 }
 
 impl From<v1::GetServerResponse> for ServerInfo {
@@ -83,6 +114,7 @@ impl From<v1::GetServerResponse> for ServerInfo {
             hostname: raw.hostname,
             boot_epoch: raw.boot_epoch,
             receipt_key: Some(raw.receipt_key).filter(|key| !key.is_empty()),
+            signed_starts: raw.signed_starts.map(SignedStarts::from),
         }
     }
 }

@@ -156,6 +156,15 @@ pub struct StartSpec {
     /// Start only what has this digest.
     #[cfg_attr(feature = "clap", arg(long = "expect", value_name = "DIGEST", value_parser = crate::flags::digest, help = "Start nothing unless what the server would start has this digest, which --dry-run shows"))]
     pub expect_digest: Option<String>,
+    /// Sign it ([`Client::sign`](crate::Client::sign)), whatever the credentials say.
+    #[cfg_attr(
+        feature = "clap",
+        arg(
+            long,
+            help = "Sign the start with your key: what starts is then what you asked for, whoever has taken over the server's network half"
+        )
+    )]
+    pub sign: bool,
     /// What the process reads as its standard input.
     #[cfg_attr(feature = "clap", arg(skip))]
     pub stdin: StandardInput,
@@ -236,6 +245,8 @@ impl TryFrom<&StartSpec> for v1::StartRequest {
             lease: spec.lease.map(to_wire_duration).transpose()?,
             retention: spec.retention.into_wire()?,
             expect_digest: spec.expect_digest.clone().unwrap_or_default(),
+            // Made of all that.
+            signature: None,
         })
     }
 }

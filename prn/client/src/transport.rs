@@ -19,6 +19,7 @@ use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::error::ClientError;
+use crate::identity::key_of;
 
 /// Frames and windows asked for: a server's chunk of output fills one frame, and 1 MiB of it is on
 /// the way at most.
@@ -43,13 +44,17 @@ const KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
     .with_retries(3);
 const USER_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Connects and gets HTTP/2 going. What goes wrong later is noted in `health`.
+/// Connects and gets HTTP/2 going. What goes wrong later is noted in `health`. With the
+/// fingerprint of the server's key.
 pub(crate) async fn connect(
     address: &str,
     config: ClientConfig,
     health: &Arc<Health>,
-) -> Result<Channel, ClientError> {
-    let stream = Watched::new(handshake(address, config).await?, Arc::clone(health));
+) -> Result<(Channel, Option<[u8; 32]>), ClientError> {
+    let stream = handshake(address, config).await?;
+    let shown = stream.get_ref().1.peer_certificates();
+    let server = shown.and_then(|shown| key_of(shown.first()?));
+    let stream = Watched::new(stream, Arc::clone(health));
     // The channel asks its connector again when the connection is lost. There is one stream, and so
     // one connection.
     let stream = Arc::new(Mutex::new(Some(stream)));
@@ -69,6 +74,7 @@ pub(crate) async fn connect(
         .max_frame_size(FRAME)
         .connect_with_connector(connector)
         .await
+        .map(|channel| (channel, server))
         .map_err(|error| health.explain(Status::from_error(error.into())))
 }
 

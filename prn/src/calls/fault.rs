@@ -122,6 +122,7 @@ impl From<ClientError> for Fault {
             ),
             ClientError::Refused(_)
             | ClientError::InputCutOff(_)
+            | ClientError::NotSigned(_)
             | ClientError::Protocol(_)
             | _ => {
                 return Self::new(names::FAILED, error_line(&error, None), None);

@@ -101,6 +101,9 @@ pub struct Add {
     /// Your private key (PKCS#8, PEM), for this server; or env, for the one in PRN_TLS_KEY
     #[arg(long, visible_alias = "key", value_name = "FILE")]
     pub tls_key: Option<PathBuf>,
+    /// Sign all that you start there (prn start --sign)
+    #[arg(long)]
+    pub sign: bool,
     /// Replace the context of this name, if there is one. A line says nothing of your own
     /// certificate and key, so they stay what they were
     #[arg(short, long)]
@@ -204,6 +207,7 @@ fn add(args: Add) -> Result<Exit, Failure> {
         server_name: server.name,
         client_cert: own(args.client_cert.as_deref(), source.known.client_cert)?,
         tls_key: own(args.tls_key.as_deref(), source.known.tls_key)?,
+        sign: args.sign || source.known.sign,
     };
     let existing = if args.force {
         Existing::Replaced
@@ -233,9 +237,11 @@ fn add(args: Add) -> Result<Exit, Failure> {
     Ok(exit::OK)
 }
 
-/// With the certificate and the key that the user has there already, where it names none.
+/// With the certificate and the key that the user has there already, where it names none, and
+/// signing where that was asked for.
 fn with_own(context: Known, before: &Known) -> Known {
     Known {
+        sign: context.sign || before.sign,
         client_cert: context.client_cert.or_else(|| before.client_cert.clone()),
         tls_key: context.tls_key.or_else(|| before.tls_key.clone()),
         ..context

@@ -10,7 +10,7 @@
 //! tls-key = "me.key"          # or "env": PRN_TLS_KEY; without: client.key beside this file
 //! ```
 //!
-//! Instead of `server-cert`, or beside it, a server is known by `server-fingerprint`, or by
+//! With `sign = true` all that is started there is signed. Instead of `server-cert`, or beside it, a server is known by `server-fingerprint`, or by
 //! `server-ca` and `server-name`. Each key is a flag without its dashes, as in the server's own
 //! file. A path is meant from the folder that the file is in; `~/` is the user's own folder.
 
@@ -67,6 +67,8 @@ pub struct Context {
     pub client_cert: Option<String>,
     /// The file of the user's key, or that it is in the environment.
     pub tls_key: Option<String>,
+    /// All that is started there is signed.
+    pub sign: bool,
 }
 
 /// A text, or several.

@@ -203,6 +203,9 @@ pub fn add(
             table.insert(key, value(text.as_str()));
         }
     }
+    if context.sign {
+        table.insert("sign", value(true));
+    }
     let mut implicit = Table::new();
     implicit.set_implicit(true);
     let contexts = document

@@ -176,6 +176,8 @@ pub struct Settings {
     pub client_cert: Option<Found<CertificateSource>>,
     /// The user's key.
     pub key: Option<Found<KeySource>>,
+    /// All that is started is signed.
+    pub signs: bool,
     /// Where the configuration is.
     place: Option<Place>,
 }
@@ -474,6 +476,7 @@ fn settings(flags: &Given, environment: &Given, chosen: Option<Chosen<'_>>) -> S
         server: server.first(rank),
         client_cert: client_cert.first(rank),
         key: key.first(rank),
+        signs: chosen.is_some_and(|chosen| chosen.context.sign),
         place: chosen.map(|chosen| chosen.place.clone()),
     }
 }

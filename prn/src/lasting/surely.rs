@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use prn_client::{
-    Client, ClientError, Code, ProcessId, ServerError, ServerInfo, StartSpec, Started, StopSignal,
-    reason,
+    Client, ClientError, Code, ProcessId, ServerError, ServerInfo, SignedStart, StartSpec, Started,
+    StopSignal, reason,
 };
 
 use crate::failure::Failure;
@@ -29,8 +29,11 @@ pub async fn start_surely(
 ) -> Result<(Client, Started), Failure> {
     let mut doubt = Doubt::new();
     let (mut client, mut pause) = (Some(first), PAUSE);
+    let mut signed = None;
     for left in (0..TRIES).rev() {
-        let error = match start_once(remote, client.take(), spec, &doubt).await {
+        // What was sent is sent again; else it may be for a run of the server that is over.
+        signed = signed.filter(|_| doubt.may_have_started);
+        let error = match start_once(remote, client.take(), spec, &doubt, &mut signed).await {
             Ok((client, started)) => {
                 warn(&started);
                 return Ok((client, started));
@@ -143,6 +146,7 @@ async fn start_once(
     client: Option<Client>,
     spec: &StartSpec,
     doubt: &Doubt,
+    signed: &mut Option<SignedStart>,
 ) -> Result<(Client, Started), Attempt> {
     let client = match client {
         Some(client) => client,
@@ -155,13 +159,29 @@ async fn start_once(
             return Err(Attempt::OtherRun);
         }
     }
-    let started = match client.start(spec).await {
+    let started = match start_or_sign(&client, spec, signed).await {
         Err(error) if doubt.may_have_started && is_unseen(&error) => {
             found(&client, spec, error).await
         }
         started => started,
     };
     Ok((client, started?))
+}
+
+/// Starts it, signed if it is to be: as it was signed for an earlier try, if there was one.
+async fn start_or_sign(
+    client: &Client,
+    spec: &StartSpec,
+    signed: &mut Option<SignedStart>,
+) -> Result<Started, ClientError> {
+    if !client.signs(spec) {
+        return client.start(spec).await;
+    }
+    let signed = match signed {
+        Some(signed) => signed,
+        None => signed.insert(client.sign(spec).await?),
+    };
+    client.start_signed(signed).await
 }
 
 /// What an earlier try has started, where the server takes no more starts. That nothing is there is

@@ -71,6 +71,9 @@ fn add_times(rows: &mut Rows, status: &ProcessStatus) {
     let shown = |time| format!("{} ({})", local_precise(time), ago(time, now));
     rows.add("started", status.started_at.map(shown));
     rows.add("started by", status.started_by.as_deref().map(escaped));
+    let signed = status.signed.as_ref();
+    let signed = signed.map(|signed| format!("with key {}, sent by {}", signed.key, signed.via));
+    rows.add("signed", signed.as_deref().map(escaped));
     rows.add("main exited", status.main_exited_at.map(shown));
     rows.add("ended", status.ended_at.map(shown));
     rows.add("exit", status.exit.as_ref().map(show_exit));

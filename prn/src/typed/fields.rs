@@ -20,6 +20,7 @@ const OTHERS: &[(&str, &str)] = &[
     ("command", "the command"),
     ("args", "the command's words"),
     ("id", "--id"),
+    ("signature", "--sign"),
     ("limits", "limits"),
     ("paths", "--bind, --hide and --read-only"),
     ("stdin", "standard input"),

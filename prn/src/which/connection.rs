@@ -142,7 +142,8 @@ impl Remote {
     fn loaded(settings: &Settings, call_timeout: CallTimeout) -> Result<Self, Failure> {
         let (server, own) = (settings.server()?, settings.client_cert()?);
         let credentials = Credentials::find(own, settings.key()?, server)
-            .map_err(|error| of_certificate(error, server))?;
+            .map_err(|error| of_certificate(error, server))?
+            .signing(settings.signs);
         Ok(Self {
             address: settings.address.value.clone(),
             credentials,

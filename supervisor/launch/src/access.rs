@@ -9,6 +9,7 @@ mod clients;
 mod files;
 mod listed;
 mod roles;
+pub(crate) mod signing;
 pub mod tables;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -73,6 +74,7 @@ impl Access {
             access.add_admins(&reading)?;
         }
         authorities::add(&mut access, &reading)?;
+        access.policy.signing = signing::of(options, &access.known)?;
         Ok(access)
     }
 
@@ -200,6 +202,7 @@ fn add_admin(policy: &mut Policy, path: &Path) -> Option<AccessName> {
         role: named(ADMIN)?,
         group: None,
         not_after: None,
+        must_sign: false,
     };
     policy.principals.insert(name.clone(), admin);
     Some(name)

@@ -11,7 +11,7 @@ use prn_proto::tls::{
     Peer, RevocationList,
 };
 
-use crate::access::Access;
+use crate::access::{Access, signing};
 use crate::certificates::{refused, warn_of_end};
 use crate::error::ServerError;
 use crate::options::{Options, OptionsError};
@@ -35,7 +35,8 @@ impl Credentials {
     pub fn load(options: &Options, warn: &dyn Fn(Warning)) -> Result<Self, ServerError> {
         let now = now();
         let own = own(options, now, warn)?;
-        let access = Access::load(options, now, warn)?;
+        let mut access = Access::load(options, now, warn)?;
+        access.policy.signing.server = signing::of_server(&own.certificate);
         let (principals, peers) = access.known.into_iter().unzip();
         let clients = Clients {
             peers,

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use clap::builder::{OsStr, Resettable};
+use prn_ipc_protocol::types::AccessName;
 use prn_proto::credentials::KeySource;
 use prn_proto::tls::{KeyKinds, TlsError};
 use prn_proto::units::{Address, Cpu, Size, SizeOrZero, Time};
@@ -107,6 +108,10 @@ fn listen_variable() -> Resettable<OsStr> {
 
 fn says_something(variable: &str) -> bool {
     std::env::var_os(variable).is_some_and(|value| !value.is_empty())
+}
+
+fn fleet_name(text: &str) -> Result<AccessName, String> {
+    AccessName::try_from(text.to_owned()).map_err(|why| why.to_string())
 }
 
 /// `prn server start`.
@@ -237,6 +242,17 @@ pub struct Options {
     /// For how long finished processes are remembered at most [default: as long as there is room]
     #[arg(long, value_name = "TIME", help_heading = "Processes")]
     pub max_finished_age: Option<Time>,
+    /// Take no start that its client has not signed (prn start --sign): then who has taken over the
+    /// frontend starts nothing
+    #[arg(long, help_heading = "Signed starts")]
+    pub require_signed_starts: bool,
+    /// Longest time for which a signature counts, 1s to 24h [default: 60s]
+    #[arg(long, value_name = "TIME", help_heading = "Signed starts")]
+    pub signed_start_window: Option<Time>,
+    /// A name that this server has in common with others: what is signed for it may start once on
+    /// each of them. Repeatable
+    #[arg(long, value_name = "NAME", value_parser = fleet_name, help_heading = "Signed starts")]
+    pub fleet: Vec<AccessName>,
     /// Most workspaces at one time; each has one of the user ids [default: 64]
     #[arg(long, value_name = "NUMBER", help_heading = "Processes")]
     pub max_workspaces: Option<u32>,
@@ -443,15 +459,10 @@ fn parse(text: &str) -> Result<Options, (usize, String)> {
 /// over the file's.
 fn merge(flags: Options, file: Options, key_in_environment: bool) -> Options {
     macro_rules! merge {
-        ($($field:ident),*) => {
+        ($($switch:ident)|*; $($list:ident)|*; $($field:ident),*) => {
             Options {
-                client_cert: if flags.client_cert.is_empty() { file.client_cert } else { flags.client_cert },
-                client_ca: if flags.client_ca.is_empty() { file.client_ca } else { flags.client_ca },
-                client_crl: if flags.client_crl.is_empty() { file.client_crl } else { flags.client_crl },
-                allow_p256: flags.allow_p256 || file.allow_p256,
-                delegated_cgroup: flags.delegated_cgroup || file.delegated_cgroup,
-                allow_missing_limits: flags.allow_missing_limits || file.allow_missing_limits,
-                allow_profile_none: flags.allow_profile_none || file.allow_profile_none,
+                $($switch: flags.$switch || file.$switch,)*
+                $($list: if flags.$list.is_empty() { file.$list } else { flags.$list },)*
                 // These are in the file alone.
                 paths: file.paths,
                 client: file.client,
@@ -465,6 +476,9 @@ fn merge(flags: Options, file: Options, key_in_environment: bool) -> Options {
         };
     }
     merge!(
+        allow_p256 | delegated_cgroup | allow_missing_limits | allow_profile_none
+            | require_signed_starts;
+        client_cert | client_ca | client_crl | fleet;
         server_cert,
         address,
         state_dir,
@@ -476,6 +490,7 @@ fn merge(flags: Options, file: Options, key_in_environment: bool) -> Options {
         stop_grace,
         max_finished,
         max_finished_age,
+        signed_start_window,
         max_workspaces,
         max_workspace_disk,
         default_cpu,

@@ -56,6 +56,9 @@ pub enum PlanError {
         #[source]
         source: Invalid,
     },
+    /// Signatures would count for no time, or for too long.
+    #[error("--signed-start-window must be 1s to 24h")]
+    SignedStartWindow,
     /// User ids that cannot be used.
     #[error("{0}")]
     Uids(&'static str),
@@ -245,7 +248,7 @@ fn frontend(options: &Options, memory: u64) -> Result<config::Frontend, PlanErro
 }
 
 /// A time span, ten seconds by default.
-fn time(flag: &'static str, given: Option<Time>) -> Result<Millis, PlanError> {
+pub(crate) fn time(flag: &'static str, given: Option<Time>) -> Result<Millis, PlanError> {
     let time = given.map_or(Duration::from_secs(10), |time| time.0);
     Millis::try_from(time).map_err(|source| PlanError::Range { flag, source })
 }

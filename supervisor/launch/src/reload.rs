@@ -360,6 +360,13 @@ fn other_changes(
         (&shown.certificate, &shown.issuers) != (&frontend.certificate, &frontend.issuers);
     let are_other_authorities =
         (&shown.authorities, &shown.revocations) != (&frontend.authorities, &frontend.revocations);
+    let (signing, signing_now) = (&own.policy.signing, &supervisor.policy.signing);
+    let is_other_signing = (signing.is_required, signing.window_max, &signing.fleets)
+        != (
+            signing_now.is_required,
+            signing_now.window_max,
+            &signing_now.fleets,
+        );
     let kinds = match (shown.allows_p256, frontend.allows_p256) {
         (false, true) => Some("P-256 keys are taken"),
         (true, false) => Some("P-256 keys are taken no longer"),
@@ -371,6 +378,7 @@ fn other_changes(
             are_other_authorities,
             "other authorities, or lists of what they have revoked",
         ),
+        (is_other_signing, "other rules of signed starts"),
         (
             own.bindable != supervisor.bindable,
             "other directories that may be bound",

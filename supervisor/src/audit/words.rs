@@ -3,6 +3,7 @@
 
 use prn_ipc_protocol::digest::limit_word;
 use prn_ipc_protocol::message::{Denial, ExitCause, ExitStatus, NewLease, Refusal, Update, Whom};
+use prn_ipc_protocol::signed::SignatureRefusal;
 
 /// Names each event, with its word.
 macro_rules! events {
@@ -197,6 +198,24 @@ pub fn refusal(refusal: &Refusal) -> &'static str {
         Refusal::TooManyLabels => "too-many-labels",
         Refusal::Denied(denial) => denied(*denial),
         Refusal::OtherDigest(_) => "other-digest",
+        Refusal::Signature(refusal) => signature(*refusal),
+    }
+}
+
+fn signature(refusal: SignatureRefusal) -> &'static str {
+    match refusal {
+        SignatureRefusal::Required => "signature-required",
+        SignatureRefusal::Input => "signature-input",
+        SignatureRefusal::UnknownKey => "signature-unknown-key",
+        SignatureRefusal::KeyExpired => "signature-key-expired",
+        SignatureRefusal::OtherAudience => "signature-other-audience",
+        SignatureRefusal::BeforeRun(_) => "signature-before-run",
+        SignatureRefusal::WindowTooLong(_) => "signature-window-too-long",
+        SignatureRefusal::NotYet(_) => "signature-not-yet",
+        SignatureRefusal::Expired(_) => "signature-expired",
+        SignatureRefusal::Invalid => "signature-invalid",
+        SignatureRefusal::Replayed => "signature-replayed",
+        SignatureRefusal::TooMany(_) => "signature-too-many",
     }
 }
 

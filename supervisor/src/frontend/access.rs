@@ -3,12 +3,13 @@
 //! Who asks is the frontend's word: one that was taken over may claim to be anybody there is. What
 //! it gets by that is what the policy allows to somebody, and no more.
 
-use prn_ipc_protocol::message::{Ask, Refusal, Update};
+use prn_ipc_protocol::message::{Ask, Refusal, StartSpec, Update};
 use prn_ipc_protocol::policy::{Denial, Policy, Role, Verb, verbs_of};
 use prn_ipc_protocol::types::{AccessName, ProcessId, UnixMicros, WorkspaceName};
 
 use crate::admission::check_ceilings;
 use crate::runner::Runner;
+use crate::signed;
 
 /// Whether somebody may ask for this. What a start is about the runner compares by itself, with all
 /// else that it is admitted by.
@@ -23,10 +24,15 @@ pub(super) fn check(who: &AccessName, ask: &Ask, runner: &Runner) -> Result<(), 
         now: UnixMicros::now(),
     };
     let allowed = match ask {
-        Ask::Start(spec) | Ask::TryStart(spec) => match &spec.process.workspace {
-            Some(workspace) => access.with_workspace(Verb::Start, workspace),
-            None => access.policy.may(who, Verb::Start, access.now),
-        },
+        Ask::Start(spec) => {
+            // Who has signed it starts it; who brings it has to be somebody who may start something.
+            let may = access.policy.may(who, Verb::Start, access.now);
+            may.map_err(Refusal::Denied)?;
+            let signature = spec.signature.as_ref();
+            let who = signed::owner(access.policy, who, signature)?;
+            access.may_start_as(who, spec)
+        }
+        Ask::TryStart(spec) => access.may_start_as(who, spec),
         Ask::Stop(id, _) => access.with(Verb::Stop, *id),
         Ask::Remove(id) => access.with(Verb::Stop, *id),
         Ask::Forget(id) => access.with(access.verb_to_forget(*id), *id),
@@ -42,7 +48,7 @@ pub(super) fn check(who: &AccessName, ask: &Ask, runner: &Runner) -> Result<(), 
             if how.is_some() {
                 access.with_all_in(name).map_err(Refusal::Denied)?;
             }
-            access.with_workspace(Verb::Workspace, name)
+            access.with_workspace(who, Verb::Workspace, name)
         }
     };
     allowed.map(|_| ()).map_err(Refusal::Denied)
@@ -58,6 +64,13 @@ struct Access<'a> {
 }
 
 impl Access<'_> {
+    fn may_start_as(&self, who: &AccessName, spec: &StartSpec) -> Result<&Role, Denial> {
+        let Some(workspace) = &spec.process.workspace else {
+            return self.policy.may(who, Verb::Start, self.now);
+        };
+        self.with_workspace(who, Verb::Start, workspace)
+    }
+
     fn with(&self, verb: Verb, id: ProcessId) -> Result<&Role, Denial> {
         match self.runner.owner(id) {
             Some(owner) => self.policy.may_with(self.who, verb, owner, self.now),
@@ -66,14 +79,19 @@ impl Access<'_> {
         }
     }
 
-    fn with_workspace(&self, verb: Verb, name: &WorkspaceName) -> Result<&Role, Denial> {
+    fn with_workspace(
+        &self,
+        who: &AccessName,
+        verb: Verb,
+        name: &WorkspaceName,
+    ) -> Result<&Role, Denial> {
         let mut workspaces = self.runner.workspaces();
         match workspaces.find(|info| info.name == *name) {
             Some(info) => {
                 let owner = info.created_by.as_ref();
-                self.policy.may_with(self.who, verb, owner, self.now)
+                self.policy.may_with(who, verb, owner, self.now)
             }
-            None => self.policy.may(self.who, verb, self.now),
+            None => self.policy.may(who, verb, self.now),
         }
     }
 

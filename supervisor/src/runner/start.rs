@@ -8,10 +8,11 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use prn_ipc_protocol::config::Layers;
 use prn_ipc_protocol::message::{
-    AppliedLimits, ChildStep, Preparation, ProcessInfo, ProcessSpec, Profile, Refusal, StartSpec,
-    Startable,
+    AppliedLimits, ChildStep, Preparation, ProcessInfo, ProcessSpec, Profile, Refusal, SignedBy,
+    StartSpec, Startable,
 };
 use prn_ipc_protocol::policy::Starter;
+use prn_ipc_protocol::signed::{SignatureRefusal, StartSignature};
 use prn_ipc_protocol::types::{AccessName, LimitName, Millis, ProcessId, UnixMicros};
 
 use super::{Notice, Runner, resources};
@@ -24,7 +25,9 @@ use crate::directory::{self, Holder};
 use crate::events::{Interest, Part, Source};
 use crate::ledger::Share;
 use crate::process::{Live, Phase, Process};
+use crate::receipts::Key;
 use crate::resolve::{Execution, home};
+use crate::signed::{self, Signable};
 use crate::streams::{self, Streams, Theirs};
 use crate::sys::errno_number;
 use crate::sys::spawn::{self, Child, Failed, Ids, Passage, Places, Program, Spawned, Told, View};
@@ -98,6 +101,7 @@ impl Runner {
         let workspace = spec.process.workspace.as_ref();
         let workspace = workspace.map(|name| self.workspaces.open(name));
         let workspace = workspace.transpose()?;
+        signed::check_input(self.policy(), who, spec)?;
         let usage = self.in_use(&spec.process);
         let starter = Some(self.starter(who, usage.now));
         let admitted = admit(&self.settings.config, &usage, starter, spec)?;
@@ -118,6 +122,11 @@ impl Runner {
             digest: process.digest,
             rule: process.rule,
             uid: process.info.uid,
+            signed: process
+                .info
+                .started_by
+                .clone()
+                .zip(process.info.signed.clone()),
         })
     }
 
@@ -131,28 +140,27 @@ impl Runner {
 
     fn start_by(
         &mut self,
-        started_by: Option<AccessName>,
-        spec: StartSpec,
+        via: Option<AccessName>,
+        mut spec: StartSpec,
     ) -> Result<Started, Refusal> {
+        // The same start signed once more is the same start.
+        let signature = spec.signature.take();
+        let owner = |via| signed::owner(self.policy(), via, signature.as_ref());
+        let started_by = via.as_ref().map(owner).transpose()?.cloned();
         let request = self.numbers.hasher().hash_one((&started_by, &spec));
-        if let Some(known) = self.known(spec.id, request)? {
+        if let Some(known) = self.known(spec.id, request, signature.is_some())? {
             return Ok(known);
         }
-        let usage = self.in_use(&spec.process);
-        let starter = started_by.as_ref().map(|who| self.starter(who, usage.now));
-        let Admitted {
-            limits,
-            reserved,
-            execution,
-            digest,
-            rule,
-        } = admit(&self.settings.config, &usage, starter, &spec)?;
+        let via = via.as_ref();
+        let (admitted, signed) =
+            self.admitted(via, started_by.as_ref(), &spec, signature.as_ref())?;
+        let execution = admitted.execution;
         let StartSpec {
             id,
             process: mut spec,
             ..
         } = spec;
-        spec.limits = limits;
+        spec.limits = admitted.limits;
         spec.working_directory = Some(execution.working_directory.clone());
         let number = self.last_number + 1;
         let layers = self.settings.config.confinement.of(spec.profile);
@@ -166,6 +174,7 @@ impl Runner {
             spec,
             uid,
             started_by,
+            signed,
             started: UnixMicros::now(),
             limits: made.limits,
             waits: false,
@@ -180,18 +189,63 @@ impl Runner {
             stop: None,
             change: 0,
         };
-        self.enter(
-            Process {
-                rule,
-                ..Process::new(request, digest, info, account, made.live, made.failure)
-            },
-            reserved,
-        );
+        let (digest, failure) = (admitted.digest, made.failure);
+        let mut process = Process::new(request, digest, info, account, made.live, failure);
+        process.rule = admitted.rule;
+        self.enter(process, admitted.reserved);
         Ok(Started::UnderWay)
     }
 
+    /// Whether a process may be started, and, if its owner has signed that, what was verified. From
+    /// then on its id is used: what is made after that may fail, and is not tried again by the same
+    /// signature.
+    fn admitted(
+        &mut self,
+        via: Option<&AccessName>,
+        owner: Option<&AccessName>,
+        spec: &StartSpec,
+        signature: Option<&StartSignature>,
+    ) -> Result<(Admitted, Option<SignedBy>), Refusal> {
+        let usage = self.in_use(&spec.process);
+        let starter = owner.map(|who| self.starter(who, usage.now));
+        let config = &self.settings.config;
+        let admitted = admit(config, &usage, starter, spec)?;
+        let Some(owner) = owner else {
+            return Ok((admitted, None));
+        };
+        let run = self.key.as_ref().map(Key::public);
+        let run = run.map(|key| config.policy.signing.run(&key));
+        let start = Signable {
+            owner,
+            spec,
+            digest: admitted.digest,
+            run: run.as_deref(),
+        };
+        self.signatures.pass(usage.now);
+        self.signatures.check(&config.policy, start, signature)?;
+        let Some(signature) = signature else {
+            return Ok((admitted, None));
+        };
+        self.signatures.take(spec.id, owner, signature.not_after)?;
+        let signed = SignedBy {
+            key: signature.fingerprint(),
+            via: via.cloned(),
+            not_before: signature.not_before,
+            not_after: signature.not_after,
+        };
+        Ok((admitted, Some(signed)))
+    }
+
     /// What is known of a start with this name.
-    fn known(&self, id: ProcessId, request: u64) -> Result<Option<Started>, Refusal> {
+    fn known(
+        &self,
+        id: ProcessId,
+        request: u64,
+        is_signed: bool,
+    ) -> Result<Option<Started>, Refusal> {
+        if is_signed && self.signatures.knows(id) && !self.numbers.contains_key(&id) {
+            return Err(Refusal::Signature(SignatureRefusal::Replayed));
+        }
         if self.forgotten.contains(id) {
             return Err(Refusal::Forgotten);
         }

@@ -90,5 +90,6 @@ fn spec(argv: Vec<CString>, least: Profile) -> Result<StartSpec, Invalid> {
         },
         variables: Vec::new(),
         expect: None,
+        signature: None,
     })
 }

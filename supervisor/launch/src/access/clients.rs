@@ -41,6 +41,7 @@ pub(super) fn add(
             role: table.role.get_ref().clone(),
             group: table.group.clone(),
             not_after: end.map(|end| end.get_ref().0),
+            must_sign: table.require_signed_starts,
         };
         let name = table.name.get_ref().clone();
         access
@@ -83,6 +84,10 @@ fn known(
     let source = &part.source;
     if table.cert.is_none() && table.fingerprint.is_none() && table.san.is_none() {
         let what = "nothing says what this client is known by: add its certificate (cert), the fingerprint of its key (fingerprint), or its name in certificates of client-ca (san)";
+        problems.push(source.problem(&table.name.span(), what));
+    }
+    if table.require_signed_starts && table.cert.is_none() && table.fingerprint.is_none() {
+        let what = "require-signed-starts: no key of this client is known here, so it could sign nothing: add its certificate (cert), or the fingerprint of its key (fingerprint)";
         problems.push(source.problem(&table.name.span(), what));
     }
     let mut peer = Peer::default();

@@ -36,6 +36,9 @@ pub struct ClientTable {
     pub group: Option<AccessName>,
     /// Until when.
     pub not_after: Option<Spanned<End>>,
+    /// What it starts it signs.
+    #[serde(default)]
+    pub require_signed_starts: bool,
 }
 
 /// A file, or several.

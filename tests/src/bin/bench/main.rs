@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! bench [--rounds N] [--idle-seconds N] [--files N] [SUBJECT] …     (make bench; all, or of:
-//!       output fanout input terminal copy latency handshake start audit policy idle
+//!       output fanout input terminal copy latency handshake start audit policy signed idle
 //!       growth namespaces cli)
 //! bench compare [--rounds N] LABEL=BIN_DIR[,PROFILE] …
 //! bench growth-of ROUNDS ADDRESS KEYS SUPERVISOR          (make bench-guest: of a server that runs)
@@ -36,6 +36,7 @@ mod numbers;
 mod output;
 mod parts;
 mod setup;
+mod signed;
 mod ssh;
 mod start;
 mod table;
@@ -53,7 +54,7 @@ use table::Summary;
 /// What a subject adds to the summary.
 type Measure = fn(&Bench, &mut Summary) -> anyhow::Result<()>;
 
-const SUBJECTS: [(&str, Measure); 14] = [
+const SUBJECTS: [(&str, Measure); 15] = [
     ("output", output::measure),
     ("fanout", fanout::measure),
     ("input", input::measure),
@@ -64,6 +65,7 @@ const SUBJECTS: [(&str, Measure); 14] = [
     ("start", start::measure),
     ("audit", beside::audit),
     ("policy", beside::policy),
+    ("signed", signed::measure),
     ("idle", idle::measure),
     ("growth", growth::measure),
     ("namespaces", namespaces::measure),

@@ -1,0 +1,163 @@
+//! Signed starts: the client's word, with the key that the server knows it by.
+//!
+//! What is signed is the digest of what would start, and that is made here, of what was asked for
+//! and of what the server has filled in: each of that is compared with what was asked for first. A
+//! digest that a server tells is compared, and never signed. docs/signed-starts.md has the form.
+
+use std::time::{Duration, SystemTime};
+
+use prn_proto::v1;
+
+use crate::client::Client;
+use crate::digest::{digest, hex, text};
+use crate::error::ClientError;
+use crate::mint::mint_id;
+use crate::start::{StartSpec, Started};
+use crate::wire::from_wire_duration;
+
+/// First line of what is signed.
+const HEADER: &[u8] = b"prn-signed-start-1\n";
+
+/// For how long a signature counts, if the server allows that much.
+const WINDOW: Duration = Duration::from_secs(60);
+
+/// A start that is signed: the same request can be sent again, and starts once.
+#[derive(Debug, Clone)]
+pub struct SignedStart {
+    request: v1::StartRequest,
+    not_after: SystemTime,
+}
+
+impl SignedStart {
+    /// When its signature counts no longer.
+    pub fn not_after(&self) -> SystemTime {
+        self.not_after
+    }
+
+    /// What is sent.
+    pub fn request(&self) -> &v1::StartRequest {
+        &self.request
+    }
+}
+
+impl Client {
+    /// Whether a start is to be signed.
+    pub fn signs(&self, spec: &StartSpec) -> bool {
+        spec.sign || self.signing.signs_all
+    }
+
+    /// Signs a start for this run of the server, for a minute at most, half of it before now: so
+    /// much the clocks may differ. The server is asked what it would fill in; nothing is started.
+    ///
+    /// # Errors
+    /// As [`Client::check_access`]; [`ClientError::NotSigned`] if what would start is not what was
+    /// asked for, or the server is not who it says; [`ClientError::Refused`] if it would not start
+    /// it.
+    pub async fn sign(&self, spec: &StartSpec) -> Result<SignedStart, ClientError> {
+        let mut spec = spec.clone();
+        spec.id = Some(spec.id.map_or_else(mint_id, Ok)?);
+        let expected = spec.expect_digest.take();
+        let mut request = v1::StartRequest::try_from(&spec)?;
+        let question = v1::CheckAccessRequest {
+            start: Some(request.clone()),
+            ..v1::CheckAccessRequest::default()
+        };
+        let mut service = self.service.clone();
+        let answer = self
+            .answered(self.call_timeout, service.check_access(question))
+            .await?
+            .into_inner();
+        if !answer.allowed {
+            return Err(ClientError::foretold(answer));
+        }
+        let none = ClientError::NotSigned("the server is of before there were signed starts");
+        let (Some(startable), Some(signed)) = (answer.start, answer.signed_starts) else {
+            return Err(none);
+        };
+        self.check_audience(&signed.run_audience)?;
+        let digest = digest(&request, &startable).map_err(ClientError::NotSigned)?;
+        // Without one, an answer that another digest starts would not tell what was altered.
+        request.expect_digest = expected.unwrap_or_else(|| hex(&digest));
+        let window = signed.window_max.and_then(from_wire_duration);
+        let window = window.map_or(WINDOW, |most| most.min(WINDOW));
+        let (signature, not_after) =
+            self.signature(&digest, &request.id, signed.run_audience, window)?;
+        request.signature = Some(signature);
+        Ok(SignedStart { request, not_after })
+    }
+
+    /// Starts what was signed. To be repeated, on a new connection too, while the signature counts.
+    ///
+    /// # Errors
+    /// As [`Client::start`].
+    pub async fn start_signed(&self, signed: &SignedStart) -> Result<Started, ClientError> {
+        let mut service = self.service.clone();
+        let response = self
+            .answered(self.call_timeout, service.start(signed.request.clone()))
+            .await?
+            .into_inner();
+        let started = Started::try_from(response)?;
+        if started.process.id.to_string() != signed.request.id {
+            return Err(ClientError::Protocol(
+                "the server started another process than was asked for",
+            ));
+        }
+        Ok(started)
+    }
+
+    /// Whether an audience is of the server that this connection leads to: one that was taken over
+    /// must get no signature that counts for another.
+    fn check_audience(&self, audience: &str) -> Result<(), ClientError> {
+        let named = audience.split_once('/').map(|(server, _)| server);
+        match (&self.signing.server, named) {
+            (Some(server), Some(named)) if hex(server) == named => Ok(()),
+            (Some(_), Some(_)) => Err(ClientError::NotSigned(
+                "the server names another server's key as its own",
+            )),
+            (Some(_), None) => Err(ClientError::NotSigned(
+                "the server does not name this run of it",
+            )),
+            (None, _) => Err(ClientError::NotSigned(
+                "the server's certificate has a key of another kind than Ed25519 and P-256",
+            )),
+        }
+    }
+
+    fn signature(
+        &self,
+        digest: &[u8; 32],
+        id: &str,
+        audience: String,
+        window: Duration,
+    ) -> Result<(v1::StartSignature, SystemTime), ClientError> {
+        let now = SystemTime::now();
+        let since = now
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default();
+        let begin = micros(since.saturating_sub(window / 2));
+        let end = begin.saturating_add(micros(window));
+        let mut bytes = HEADER.to_vec();
+        text(&mut bytes, "digest", hex(digest));
+        text(&mut bytes, "id", id);
+        text(&mut bytes, "audience", &audience);
+        text(&mut bytes, "not-before", begin.to_string());
+        text(&mut bytes, "not-after", end.to_string());
+        let signer = &self.signing.signer;
+        let signature = signer.sign(&bytes);
+        let signature =
+            signature.ok_or(ClientError::NotSigned("the kernel gives no random bytes"))?;
+        let at = |micros| SystemTime::UNIX_EPOCH + Duration::from_micros(micros);
+        let signed = v1::StartSignature {
+            public_key: signer.public_key().to_vec(),
+            audience,
+            not_before: Some(at(begin).into()),
+            not_after: Some(at(end).into()),
+            signature,
+        };
+        Ok((signed, at(end)))
+    }
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
