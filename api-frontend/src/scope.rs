@@ -84,6 +84,7 @@ pub mod tests {
             reach,
             programs: Programs::Any,
             profile: prn_ipc_protocol::message::Profile::None,
+            users: BTreeSet::new(),
             ceilings: Limits::default(),
             defaults: Limits::default(),
             processes_max: None,

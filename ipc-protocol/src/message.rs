@@ -11,12 +11,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::types::{
     AccessName, Argv, Digest, LabelChanges, Labels, LimitName, Limits, Millis, Paths, ProcessId,
-    ProcessName, SignalNumber, UnixMicros, WorkspaceName,
+    ProcessName, SignalNumber, UnixMicros, UserName, WorkspaceName,
 };
 
 /// What both halves must have in common, compared at Hello. Raised with each change of this crate's
 /// wire form.
-pub const PROTOCOL: &str = concat!("prn ", env!("CARGO_PKG_VERSION"), " ipc 16");
+pub const PROTOCOL: &str = concat!("prn ", env!("CARGO_PKG_VERSION"), " ipc 17");
 
 /// Most requests that wait for an answer at one time: more is a fault of the frontend, which counts
 /// its own.
@@ -194,8 +194,10 @@ pub struct Startable {
     pub working_directory: CString,
     /// Of all that ([`crate::digest`]).
     pub digest: Digest,
-    /// The user id of its workspace. `None`: one of its own.
+    /// The user id of its workspace, or of its user. `None`: one of its own.
     pub uid: Option<u32>,
+    /// Which user of the machine's that is, if it is one.
+    pub user: Option<UserName>,
 }
 
 /// Something that the frontend's mirror of the process table has to know.
@@ -277,6 +279,9 @@ pub struct ProcessSpec {
     pub linger: bool,
     /// How it is confined.
     pub profile: Profile,
+    /// Which user of the machine's it runs as, with its groups; `None`: one of its own, or its
+    /// workspace's.
+    pub user: Option<UserName>,
     /// How it sees some directories.
     pub paths: Paths,
     /// Whose directories and user id it has; `None`: its own.
@@ -500,7 +505,7 @@ pub struct ProcessInfo {
     pub number: u64,
     /// What it was to be.
     pub spec: ProcessSpec,
-    /// User and group id of the tree.
+    /// User id of the tree, and group id, but for a user of the machine's, which has its own.
     pub uid: u32,
     /// Who has started it. `None`: this program by itself.
     pub started_by: Option<AccessName>,
@@ -785,6 +790,8 @@ pub enum Refusal {
     Denied(Denial),
     /// What was to be started has this digest, and not the one that was expected.
     OtherDigest(Digest),
+    /// A workspace's processes run as its user id, and not as a user of the machine's.
+    UserInWorkspace,
 }
 
 /// Why somebody may not do what they have asked for.
@@ -814,6 +821,8 @@ pub enum Denial {
     Output(u64),
     /// The principal has so many processes, which is the most.
     Processes(u32),
+    /// The role has no such user.
+    User,
 }
 
 /// A kind of request.

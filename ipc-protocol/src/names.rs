@@ -45,6 +45,7 @@ impl fmt::Display for Refusal {
             ),
             Self::NotEnforceable(limit) => write!(f, "this host cannot enforce {limit}"),
             Self::Unconfined => f.write_str("the server does not allow profile none"),
+            Self::UserInWorkspace => f.write_str("a workspace's processes run as its user"),
             Self::PathsUnavailable => f.write_str("paths can be ruled in namespaces alone"),
             Self::NotBindable(place) => write!(f, "rule {place} may not bind its directory"),
             Self::StrictUnavailable => f.write_str("this host cannot enforce profile strict"),
@@ -87,6 +88,7 @@ impl fmt::Display for Denial {
             Self::Workspace => f.write_str("the role allows no workspace"),
             Self::Paths => f.write_str("the role allows no rule of paths"),
             Self::Profile(least) => write!(f, "the role wants profile {least:?}"),
+            Self::User => f.write_str("the role does not allow the user"),
             Self::Output(most) => write!(f, "the role keeps {most} bytes of output"),
             Self::Processes(most) => write!(f, "the role allows {most} processes"),
         }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 pub use crate::message::{Denial, VERBS, Verb};
 use crate::message::{ProcessSpec, Profile, StartSpec, Update};
-use crate::types::{AccessName, Limits, UnixMicros};
+use crate::types::{AccessName, Limits, UnixMicros, UserName};
 
 /// Who may do what, as `prn server start` has read it from the configuration.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,6 +44,8 @@ pub struct Role {
     pub programs: Programs,
     /// The least that confines what they start.
     pub profile: Profile,
+    /// Users of the machine's that it may run as.
+    pub users: BTreeSet<UserName>,
     /// Most that a process of theirs can ask for, which applies where it asks for nothing. Beside
     /// the server's own ceilings.
     pub ceilings: Limits,
@@ -202,6 +204,13 @@ impl Policy {
         if strictness(process.profile) < strictness(role.profile) {
             return Err(Denial::Profile(role.profile));
         }
+        if process
+            .user
+            .as_ref()
+            .is_some_and(|user| !role.users.contains(user))
+        {
+            return Err(Denial::User);
+        }
         if let Some(most) = role.output_max.filter(|most| process.output.max > *most) {
             return Err(Denial::Output(most));
         }
@@ -298,6 +307,7 @@ mod tests {
             reach,
             programs: Programs::Any,
             profile: Profile::None,
+            users: BTreeSet::new(),
             ceilings: Limits::default(),
             defaults: Limits::default(),
             processes_max: None,
@@ -350,6 +360,7 @@ mod tests {
                 stop_grace: 1.try_into().unwrap(),
                 linger: false,
                 profile: Profile::Default,
+                user: None,
                 paths: Paths::default(),
                 workspace: None,
                 name: None,
@@ -603,6 +614,31 @@ mod tests {
         assert_eq!(found(65_536, 1), Ok(()));
         assert_eq!(found(65_537, 1), Err(Denial::Output(65_536)));
         assert_eq!(found(65_536, 2), Err(Denial::Processes(2)));
+    }
+
+    #[test]
+    fn a_process_runs_as_a_user_of_its_role_alone() {
+        let user = |text: &str| UserName::try_from(text.to_owned()).unwrap();
+        let me = name("me");
+        for (users, asked, expected) in [
+            (&[][..], None, Ok(())),
+            (&[], Some("deploy"), Err(Denial::User)),
+            (&["deploy"], None, Ok(())),
+            (&["deploy"], Some("deploy"), Ok(())),
+            (&["deploy"], Some("deploy2"), Err(Denial::User)),
+            (&["deploy2"], Some("deploy"), Err(Denial::User)),
+            (&["Deploy"], Some("deploy"), Err(Denial::User)),
+            (&["deploy", "www-data"], Some("www-data"), Ok(())),
+        ] {
+            let policy = policy(Role {
+                users: users.iter().copied().map(user).collect(),
+                ..role(&[Verb::Start], Reach::All)
+            });
+            let mut spec = spec(&["a"]);
+            spec.process.user = asked.map(user);
+            let found = policy.may_start(starter(&me), &spec, &[]);
+            assert_eq!(found.map(|_| ()), expected, "{asked:?} of {users:?}");
+        }
     }
 
     #[test]

@@ -169,6 +169,44 @@ impl fmt::Display for AccessName {
     }
 }
 
+/// Most characters of a [`UserName`].
+pub const USER_NAME_MAX: usize = 64;
+
+/// Names a user of the server's machine: 1 to [`USER_NAME_MAX`] letters, digits, `-`, `_`, `.` and
+/// `@`, first a letter, a digit or `_`, and no number alone. It is a field of passwd(5).
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String")]
+pub struct UserName(String);
+
+impl TryFrom<String> for UserName {
+    type Error = Invalid;
+
+    fn try_from(raw: String) -> Result<Self, Invalid> {
+        check_length(&raw, 1, USER_NAME_MAX)?;
+        let is_part = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.@".contains(&byte);
+        let is_number = raw.bytes().all(|byte| byte.is_ascii_digit());
+        let begins = starts_plainly(&raw) || raw.starts_with('_');
+        if begins && !is_number && raw.bytes().all(is_part) {
+            Ok(Self(raw))
+        } else {
+            Err(Invalid::Character)
+        }
+    }
+}
+
+impl UserName {
+    /// Its text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for UserName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 /// Most labels of a process.
 pub const LABELS_MAX: usize = 32;
 /// Most characters of a label's key.

@@ -147,6 +147,10 @@ const ROLE: &[(&str, &str)] = &[
         "The least that confines what is started: none, default or strict [default: none].",
     ),
     (
+        "users",
+        "Users of the machine that it may run as (prn run --user), of those of the key users above all tables [default: none; the role admin has all of them].",
+    ),
+    (
         "max-cpu, max-memory, max-io-read, max-io-write, max-pids",
         "The most that a process can ask for, beside the keys of the same names above.",
     ),
@@ -389,6 +393,13 @@ fn clients(page: &mut Page) {
     for (key, what) in ROLE {
         page.entry(key, what);
     }
+    page.section("USERS OF THE MACHINE");
+    page.entry(
+        "users",
+        "A list of users that processes may run as at all, by their names, with their groups; each role chooses of these. They are \
+         looked up when the server starts and when it reloads. None may be root, be in a group of root's or in more than 32, or have \
+         an id of the server's own. A key of the file alone, and above its tables [default: none].",
+    );
     page.section("THE FOLDER clients.d");
     page.entry(
         "clients-dir",

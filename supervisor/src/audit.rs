@@ -13,7 +13,7 @@ mod writer;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-use prn_ipc_protocol::message::{Ask, ExitStatus, ProcessInfo, Refusal, StopHow};
+use prn_ipc_protocol::message::{Ask, ExitStatus, ProcessInfo, ProcessSpec, Refusal, StopHow};
 use prn_ipc_protocol::types::{AccessName, Digest, Id, ProcessId, UnixMicros};
 
 use crate::log::{self, write_whole_now};
@@ -257,11 +257,9 @@ impl Asked {
         match ask {
             Ask::Start(spec) => Self {
                 starts: Some(spec.id),
-                ..process(Event::Start, &spec.id).with_argv(spec.process.argv.as_slice())
+                ..process(Event::Start, &spec.id).with_start(&spec.process)
             },
-            Ask::TryStart(spec) => {
-                process(Event::TryStart, &spec.id).with_argv(spec.process.argv.as_slice())
-            }
+            Ask::TryStart(spec) => process(Event::TryStart, &spec.id).with_start(&spec.process),
             Ask::Stop(id, how) => process(Event::Stop, id).with(|facts| facts.stop(*how)),
             Ask::Subscribe(id) => process(Event::Output, id),
             Ask::LendInput(id) => process(Event::Input, id),
@@ -314,9 +312,13 @@ impl Asked {
         self
     }
 
-    fn with_argv(self, argv: &[std::ffi::CString]) -> Self {
-        let words = argv.iter().map(|word| word.as_bytes());
-        self.with(|facts| facts.words("argv", words))
+    fn with_start(self, spec: &ProcessSpec) -> Self {
+        let words = spec.argv.as_slice().iter().map(|word| word.as_bytes());
+        let asked = self.with(|facts| facts.words("argv", words));
+        match &spec.user {
+            Some(user) => asked.with(|facts| facts.text("user", user.as_str())),
+            None => asked,
+        }
     }
 }
 

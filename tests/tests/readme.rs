@@ -503,6 +503,7 @@ const ACCESS: &[&str] = &[
     "Check it",
     "Ask before somebody tries",
     "Let it work",
+    "Let it run as a user of the machine",
     "Change it while it runs",
 ];
 
@@ -523,6 +524,11 @@ fn what_was_decided_is_written_down_and_checked_as_it_is_shown() {
     for section in AUDIT {
         session.run(section);
     }
+}
+
+#[test]
+fn a_process_runs_as_a_user_as_it_is_shown() {
+    Session::start(2_000_070_000).run("As which user");
 }
 
 #[test]
@@ -548,6 +554,7 @@ fn each_block_is_run_by_a_test_or_has_a_reason_why_not() {
         "Build there, have it here",
         "From another machine",
         "As a library",
+        "As which user",
     ];
     let mut reasons: Vec<_> = NOT_RUN.iter().map(|(line, _)| *line).collect();
     for block in blocks() {

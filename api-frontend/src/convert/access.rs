@@ -6,7 +6,7 @@ use prn_ipc_protocol::types::ProcessId;
 use prn_proto::v1;
 
 use crate::convert::fields::{InvalidField, Violations};
-use crate::convert::{id, limits};
+use crate::convert::{id, limits, names};
 
 /// What is asked.
 #[derive(Debug, PartialEq)]
@@ -97,6 +97,7 @@ pub fn startable(startable: &Startable) -> v1::Startable {
         working_directory: startable.working_directory.to_string_lossy().into_owned(),
         digest: startable.digest.to_string(),
         uid: startable.uid,
+        user: names::shown_user(startable.user.as_ref()),
     }
 }
 

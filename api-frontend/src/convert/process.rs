@@ -113,6 +113,7 @@ pub fn process_status(info: &ProcessInfo) -> v1::ProcessStatus {
         stop_grace: Some(duration(spec.stop_grace)),
         linger: spec.linger,
         started_by: names::who(info.started_by.as_ref()),
+        user: names::shown_user(spec.user.as_ref()),
     }
 }
 
@@ -221,6 +222,7 @@ pub mod tests {
                 stop_grace: 10_000.try_into().unwrap(),
                 linger: false,
                 profile: Profile::Default,
+                user: None,
                 paths: Paths::default(),
                 workspace: None,
                 name: None,

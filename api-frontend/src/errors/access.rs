@@ -48,6 +48,11 @@ pub fn denied(denial: Denial) -> Status {
             let why = format!("this client's role wants profile {least} at least");
             of_start("profile", &why)
         }
+        Denial::User => of_start(
+            "user",
+            "this client's role does not allow this user of the server's machine: `users` of the role names those that it \
+             does",
+        ),
         Denial::Output(most) => of_start(
             "output_max_bytes",
             &format!("this client's role lets {most} bytes be kept at most"),

@@ -719,6 +719,7 @@ async fn what_a_start_would_come_to_is_told_and_nothing_starts() {
         working_directory: c"/d".into(),
         digest: Digest([0xab; 32]),
         uid: Some(7),
+        user: Some("deploy".to_owned().try_into().unwrap()),
     };
     let answers = [
         Reply::Startable(Box::new(startable)),

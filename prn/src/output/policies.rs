@@ -30,6 +30,8 @@ pub struct PolicyClient {
     pub verbs: Vec<String>,
     /// What it may start, each with its arguments; `...` where others may follow. `null`: anything.
     pub programs: Option<Vec<String>>,
+    /// Users of the server's machine that these may run as.
+    pub users: Vec<String>,
     /// By the keys of a role: thousandths of a CPU, bytes, bytes a second, numbers.
     pub limits: BTreeMap<String, u64>,
     /// The same for people.
@@ -40,7 +42,9 @@ pub struct PolicyClient {
 /// Prints what each client may do.
 pub fn policy_clients(all: &[PolicyClient], format: &FormatFlag) -> io::Result<()> {
     let shown = |all: &[PolicyClient]| {
-        let columns: Vec<_> = COLUMNS.iter().collect();
+        let has_users = all.iter().any(|one| !one.users.is_empty());
+        let is_shown = |column: &&Column<PolicyClient>| has_users || column.name != "users";
+        let columns: Vec<_> = COLUMNS.iter().filter(is_shown).collect();
         table_text(&table(&columns, all), format)
     };
     print_list("clients", all, shown, |one| escaped(&one.client), format)
@@ -89,6 +93,12 @@ const COLUMNS: &[Column<PolicyClient>] = &[
             None => String::new().into(),
         },
         order: |a, b| a.programs.cmp(&b.programs),
+    },
+    Column {
+        name: "users",
+        header: "USERS",
+        cell: |one| escaped(&one.users.join(",")).into(),
+        order: |a, b| a.users.cmp(&b.users),
     },
     Column {
         name: "limits",

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use clap::builder::{OsStr, Resettable};
+use prn_ipc_protocol::types::UserName;
 use prn_proto::credentials::KeySource;
 use prn_proto::tls::{KeyKinds, TlsError};
 use prn_proto::units::{Address, Cpu, Size, SizeOrZero, Time};
@@ -322,6 +323,9 @@ pub struct Options {
     /// Which directories processes do not see, and which they may be given to see.
     #[arg(skip)]
     pub paths: Table,
+    /// Users of the machine's that processes may run as at all, of which roles choose.
+    #[arg(skip)]
+    pub users: Vec<Spanned<UserName>>,
     /// Who is let in.
     #[arg(skip)]
     pub client: Vec<Spanned<ClientTable>>,
@@ -442,7 +446,7 @@ fn parse(text: &str) -> Result<Options, (usize, String)> {
 /// over the file's.
 fn merge(flags: Options, file: Options, key_in_environment: bool) -> Options {
     macro_rules! merge {
-        ($($field:ident),*) => {
+        ([$($own:ident),*] $($field:ident),*) => {
             Options {
                 client_cert: if flags.client_cert.is_empty() { file.client_cert } else { flags.client_cert },
                 client_ca: if flags.client_ca.is_empty() { file.client_ca } else { flags.client_ca },
@@ -451,19 +455,15 @@ fn merge(flags: Options, file: Options, key_in_environment: bool) -> Options {
                 delegated_cgroup: flags.delegated_cgroup || file.delegated_cgroup,
                 allow_missing_limits: flags.allow_missing_limits || file.allow_missing_limits,
                 allow_profile_none: flags.allow_profile_none || file.allow_profile_none,
-                // These are in the file alone.
-                paths: file.paths,
-                client: file.client,
-                role: file.role,
-                clients_dir: file.clients_dir,
-                draft: file.draft,
-                file: file.file,
+                $($own: file.$own,)*
                 tls_key: flags.tls_key.or(file.tls_key.filter(|_| !key_in_environment)),
                 $($field: flags.$field.or(file.$field)),*
             }
         };
     }
     merge!(
+        // These are in the file alone.
+        [paths, users, client, role, clients_dir, draft, file]
         server_cert,
         address,
         state_dir,

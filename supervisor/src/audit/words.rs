@@ -173,6 +173,7 @@ pub fn refusal(refusal: &Refusal) -> &'static str {
         Refusal::NotEnforceable(_) => "not-enforceable",
         Refusal::Unconfined => "unconfined",
         Refusal::StrictUnavailable => "strict-unavailable",
+        Refusal::UserInWorkspace => "user-in-workspace",
         Refusal::PathsUnavailable => "paths-unavailable",
         Refusal::NotBindable(_) => "not-bindable",
         Refusal::Exec { .. } => "exec",
@@ -212,6 +213,7 @@ fn denied(denial: Denial) -> &'static str {
         Denial::Workspace => "denied-workspace",
         Denial::Paths => "denied-paths",
         Denial::Profile(_) => "denied-profile",
+        Denial::User => "denied-user",
         Denial::Output(_) => "denied-output",
         Denial::Processes(_) => "denied-processes",
     }

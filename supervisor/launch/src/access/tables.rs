@@ -13,7 +13,7 @@ use std::time::UNIX_EPOCH;
 
 use prn_ipc_protocol::message::Profile;
 use prn_ipc_protocol::policy::{Reach, Verb};
-use prn_ipc_protocol::types::{AccessName, UnixMicros};
+use prn_ipc_protocol::types::{AccessName, UnixMicros, UserName};
 use prn_proto::units::{Cpu, Moment, Size, When};
 use serde::Deserialize;
 use toml::Spanned;
@@ -112,6 +112,9 @@ pub struct RoleTable {
     pub variables: Option<Vec<String>>,
     /// The least that confines them.
     pub profile: Option<Profile>,
+    /// Users of the machine's that they may run as.
+    #[serde(default)]
+    pub users: Vec<Spanned<UserName>>,
     /// Most CPU time of a process.
     pub max_cpu: Option<Cpu>,
     /// Most memory.
