@@ -218,7 +218,17 @@ impl Frontend {
         poll(&mut set, PollTimeout::try_from(within).unwrap()).unwrap() > 0
     }
 
+    /// The next request, but for those that tell of what was refused before, whenever that is.
     fn receive(&mut self) -> Request {
+        loop {
+            let request = self.next();
+            if !matches!(request, Request::Denied { .. }) {
+                return request;
+            }
+        }
+    }
+
+    fn next(&mut self) -> Request {
         assert!(self.readable(DEADLINE), "the frontend asks for nothing");
         match self.supervisor.receive(|_| 0).unwrap() {
             Received::Message(request, _) => request,

@@ -66,6 +66,16 @@ pub enum Request {
         /// So many.
         taken: u64,
     },
+    /// The frontend has said no to this principal by itself, by the policy, so often since it said so
+    /// last. Not answered.
+    Denied {
+        /// To whom.
+        who: AccessName,
+        /// What the role has not, or not now.
+        verb: Verb,
+        /// How often.
+        count: u32,
+    },
     /// The answer to [`Event::Probe`].
     Alive,
     /// After [`Event::Replaced`]: all was said. The last message.

@@ -428,8 +428,16 @@ fn requests_have_their_bytes() {
             },
             "07<id>8001",
         ),
-        (Request::Alive, "08"),
-        (Request::Left, "09"),
+        (
+            Request::Denied {
+                who: who(),
+                verb: Verb::List,
+                count: 300,
+            },
+            "08016105ac02",
+        ),
+        (Request::Alive, "09"),
+        (Request::Left, "0a"),
     ]);
 }
 

@@ -13,7 +13,9 @@ mod writer;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-use prn_ipc_protocol::message::{Ask, ExitStatus, ProcessInfo, ProcessSpec, Refusal, StopHow};
+use prn_ipc_protocol::message::{
+    Ask, ExitStatus, ProcessInfo, ProcessSpec, Refusal, StopHow, Verb,
+};
 use prn_ipc_protocol::types::{AccessName, Digest, Id, ProcessId, UnixMicros};
 
 use crate::log::{self, write_whole_now};
@@ -97,6 +99,7 @@ impl Audit {
             event,
             of: None,
             principal: None,
+            asserted: Facts::default(),
             facts,
         });
     }
@@ -132,7 +135,20 @@ impl Audit {
             event: asked.event,
             of: asked.of,
             principal: Some(who),
+            asserted: Facts::default(),
             facts,
+        });
+    }
+
+    /// The frontend says that it has said no, so often.
+    pub fn denied(&mut self, who: &AccessName, verb: Verb, count: u32) {
+        let asserted = Facts::default().text("verb", words::verb(verb));
+        self.write(Entry {
+            event: Event::Denied,
+            of: None,
+            principal: Some(who),
+            asserted: asserted.number("count", count.into()),
+            facts: Facts::default(),
         });
     }
 
@@ -166,6 +182,7 @@ impl Audit {
             event,
             of: Some(id.to_string()),
             principal: None,
+            asserted: Facts::default(),
             facts,
         });
     }
@@ -220,6 +237,7 @@ impl Sink {
                 event: Event::Run,
                 of: None,
                 principal: None,
+                asserted: Facts::default(),
                 facts,
             });
         }

@@ -282,7 +282,7 @@ async fn outcome(
     let mut asked = 0;
     while !calling.is_finished() {
         if frontend.readable(Duration::from_millis(5))
-            && let Request::Ask(request, who, _) = frontend.receive()
+            && let Request::Ask(request, who, _) = frontend.next()
         {
             assert_eq!(who, principal());
             asked += 1;

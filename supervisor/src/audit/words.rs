@@ -2,7 +2,9 @@
 //! are, whatever is called otherwise here. Runs in the supervisor; pure.
 
 use prn_ipc_protocol::digest::limit_word;
-use prn_ipc_protocol::message::{Denial, ExitCause, ExitStatus, NewLease, Refusal, Update, Whom};
+use prn_ipc_protocol::message::{
+    Denial, ExitCause, ExitStatus, NewLease, Refusal, Update, Verb, Whom,
+};
 
 /// Names each event, with its word.
 macro_rules! events {
@@ -65,6 +67,8 @@ events! {
     CreateWorkspace = "create-workspace",
     /// Asked for.
     RemoveWorkspace = "remove-workspace",
+    /// By the frontend, as it says.
+    Denied = "denied",
     /// A start that was allowed has failed.
     StartFailed = "start-failed",
     /// A process, and all that it has started, has ended.
@@ -127,6 +131,20 @@ pub fn cause(cause: ExitCause) -> &'static str {
         ExitCause::OutputLimit => "output-limit",
         ExitCause::DiskLimit => "disk-limit",
         ExitCause::LeaseExpired => "lease-expired",
+    }
+}
+
+/// A kind of request.
+pub fn verb(verb: Verb) -> &'static str {
+    match verb {
+        Verb::Start => "start",
+        Verb::Stop => "stop",
+        Verb::Signal => "signal",
+        Verb::Output => "output",
+        Verb::Input => "input",
+        Verb::List => "list",
+        Verb::Workspace => "workspace",
+        Verb::Admin => "admin",
     }
 }
 
