@@ -82,6 +82,7 @@ pub mod tests {
         Role {
             verbs: VERBS.into(),
             reach,
+            hours: Vec::new(),
             programs: Programs::Any,
             profile: prn_ipc_protocol::message::Profile::None,
             users: BTreeSet::new(),

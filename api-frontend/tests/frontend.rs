@@ -360,6 +360,7 @@ fn policy() -> Policy {
     let role = Role {
         verbs: VERBS.into(),
         reach: Reach::All,
+        hours: Vec::new(),
         programs: Programs::Any,
         profile: Profile::None,
         users: Default::default(),

@@ -36,4 +36,4 @@ pub mod policy;
 pub mod search;
 pub mod types;
 
-pub use names::output_max;
+pub use names::{DAYS, output_max};

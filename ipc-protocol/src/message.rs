@@ -10,8 +10,8 @@ use std::ffi::CString;
 use serde::{Deserialize, Serialize};
 
 use crate::types::{
-    AccessName, Argv, Digest, LabelChanges, Labels, LimitName, Limits, Millis, Paths, ProcessId,
-    ProcessName, SignalNumber, UnixMicros, UserName, WorkspaceName,
+    AccessName, Argv, Digest, Hours, LabelChanges, Labels, LimitName, Limits, Millis, Paths,
+    ProcessId, ProcessName, SignalNumber, UnixMicros, UserName, WorkspaceName,
 };
 
 /// What both halves must have in common, compared at Hello. Raised with each change of this crate's
@@ -833,6 +833,8 @@ pub enum Denial {
     Processes(u32),
     /// The role has no such user.
     User,
+    /// It is none of the role's hours, of which these come next.
+    Hours(Hours),
 }
 
 /// A kind of request.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::message::{
     ChildStep, Denial, ExitStatus, FromSupervisor, Layer, Preparation, Refusal, Reply, Scarce, Verb,
 };
-use crate::types::{Digest, Id, Invalid, LimitName, Limits, Millis};
+use crate::types::{Digest, Hours, Id, Invalid, LimitName, Limits, Millis};
 
 impl fmt::Display for Invalid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -89,9 +89,28 @@ impl fmt::Display for Denial {
             Self::Paths => f.write_str("the role allows no rule of paths"),
             Self::Profile(least) => write!(f, "the role wants profile {least:?}"),
             Self::User => f.write_str("the role does not allow the user"),
+            Self::Hours(next) => write!(f, "the role's hours are {next} next"),
             Self::Output(most) => write!(f, "the role keeps {most} bytes of output"),
             Self::Processes(most) => write!(f, "the role allows {most} processes"),
         }
+    }
+}
+
+/// The names of days, from the first minute of the week on.
+pub const DAYS: [&str; 7] = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
+
+impl fmt::Display for Hours {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let day = |minute: u16| DAYS.get(usize::from(minute / 1440 % 7)).unwrap_or(&"");
+        let (from, to) = (self.from, self.to);
+        let (hour, minute) = (from % 1440 / 60, from % 60);
+        write!(f, "{} {hour:02}:{minute:02}-", day(from))?;
+        let last = to.saturating_sub(1);
+        if last / 1440 != from / 1440 {
+            write!(f, "{} ", day(last))?;
+        }
+        let end = last % 1440 + 1;
+        write!(f, "{:02}:{:02} UTC", end / 60, end % 60)
     }
 }
 
@@ -322,6 +341,18 @@ impl FromSupervisor {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn hours_are_said_with_their_days() {
+        for (from, to, said) in [
+            (480, 1080, "Mon 08:00-18:00 UTC"),
+            (0, 1440, "Mon 00:00-24:00 UTC"),
+            (4 * 1440 + 1320, 5 * 1440 + 360, "Fri 22:00-Sat 06:00 UTC"),
+            (6 * 1440 + 1320, 7 * 1440 + 61, "Sun 22:00-Mon 01:01 UTC"),
+        ] {
+            assert_eq!(Hours { from, to }.to_string(), said);
+        }
+    }
 
     #[test]
     fn numbers_outside_their_range_are_named_with_it() {

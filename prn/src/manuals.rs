@@ -135,6 +135,10 @@ const ROLE: &[(&str, &str)] = &[
         "Whose processes and workspaces: own, group or all [default: own].",
     ),
     (
+        "hours",
+        "When something may be changed, in UTC: \"Mon-Fri 08:00-18:00\", \"Sat 22:00-06:00\" (up to Sunday), \"00:00-04:00\" (each day), or a list of several. To list and to read is allowed at any time [default: at any time].",
+    ),
+    (
         "programs",
         "What may be started: a list of lists, each an absolute path and its words; other words may follow where the last one is \"...\" [default: anything].",
     ),

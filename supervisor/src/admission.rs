@@ -409,6 +409,7 @@ mod tests {
         let role = Role {
             verbs: [Verb::Start].into(),
             reach: Reach::Own,
+            hours: Vec::new(),
             programs: Programs::Ruled {
                 rules: vec![Program {
                     path: c"/bin/true".into(),

@@ -136,6 +136,7 @@ fn check(args: &Check) -> Result<Exit, Failure> {
                 group: principal.group.as_ref().map(ToString::to_string),
                 whose: whose(role.reach),
                 verbs: role.verbs.iter().map(ToString::to_string).collect(),
+                hours: role.hours.iter().map(ToString::to_string).collect(),
                 programs: programs(role),
                 users: role.users.iter().map(ToString::to_string).collect(),
                 limits: limits(role).collect(),
@@ -362,6 +363,7 @@ fn change(access: &Access, args: &Explain, answer: &Answer<'_>, denial: Denial) 
             format!("{}: a later not-after", place.unwrap_or_default())
         }
         Denial::Verb(verb) => in_role("may", &format!("add \"{verb}\" to may")),
+        Denial::Hours(_) => in_role("hours", "add this time of the week to hours, or wait"),
         Denial::Reach(_) => in_role(
             "whose",
             "whose = \"all\", or \"group\" and a group that both have",

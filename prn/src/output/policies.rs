@@ -28,6 +28,8 @@ pub struct PolicyClient {
     pub whose: &'static str,
     /// What it may ask for.
     pub verbs: Vec<String>,
+    /// When it may change something. Empty: at any time.
+    pub hours: Vec<String>,
     /// What it may start, each with its arguments; `...` where others may follow. `null`: anything.
     pub programs: Option<Vec<String>>,
     /// Users of the server's machine that these may run as.
@@ -43,7 +45,12 @@ pub struct PolicyClient {
 pub fn policy_clients(all: &[PolicyClient], format: &FormatFlag) -> io::Result<()> {
     let shown = |all: &[PolicyClient]| {
         let has_users = all.iter().any(|one| !one.users.is_empty());
-        let is_shown = |column: &&Column<PolicyClient>| has_users || column.name != "users";
+        let has_hours = all.iter().any(|one| !one.hours.is_empty());
+        let is_shown = |column: &&Column<PolicyClient>| match column.name {
+            "users" => has_users,
+            "hours" => has_hours,
+            _ => true,
+        };
         let columns: Vec<_> = COLUMNS.iter().filter(is_shown).collect();
         table_text(&table(&columns, all), format)
     };
@@ -83,6 +90,12 @@ const COLUMNS: &[Column<PolicyClient>] = &[
         header: "MAY",
         cell: |one| one.verbs.join(",").into(),
         order: |a, b| a.verbs.cmp(&b.verbs),
+    },
+    Column {
+        name: "hours",
+        header: "HOURS",
+        cell: |one| escaped(&one.hours.join(", ")).into(),
+        order: |a, b| a.hours.cmp(&b.hours),
     },
     Column {
         name: "programs",

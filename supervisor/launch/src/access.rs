@@ -7,6 +7,7 @@
 mod authorities;
 mod clients;
 mod files;
+mod hours;
 mod listed;
 mod roles;
 pub mod tables;
@@ -182,6 +183,7 @@ fn role(verbs: &[Verb], reach: Reach) -> Role {
     Role {
         verbs: verbs.iter().copied().collect::<BTreeSet<_>>(),
         reach,
+        hours: Vec::new(),
         programs: Programs::Any,
         profile: Profile::None,
         users: BTreeSet::new(),

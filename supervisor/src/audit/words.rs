@@ -232,6 +232,7 @@ fn denied(denial: Denial) -> &'static str {
         Denial::Paths => "denied-paths",
         Denial::Profile(_) => "denied-profile",
         Denial::User => "denied-user",
+        Denial::Hours(_) => "denied-hours",
         Denial::Output(_) => "denied-output",
         Denial::Processes(_) => "denied-processes",
     }

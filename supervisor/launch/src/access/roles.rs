@@ -7,10 +7,11 @@ use std::path::Path;
 use prn_ipc_protocol::message::Profile;
 use prn_ipc_protocol::output_max;
 use prn_ipc_protocol::policy::{Program, Programs, Reach, Role, Verb};
-use prn_ipc_protocol::types::UserName;
+use prn_ipc_protocol::types::{Hours, UserName};
 use toml::Spanned;
 
 use super::files::Part;
+use super::hours;
 use super::listed::{Access, chain};
 use super::tables::{Problem, RoleTable, Source};
 use crate::options::Options;
@@ -45,16 +46,17 @@ pub(super) fn add(
             continue;
         }
         let rules = rules(table, &part.source, problems, warn);
+        let hours = hours::of(table, &part.source, problems);
         check_users(table, &part.source, users, problems);
         access.roles.insert(name.clone(), part.source.place(&span));
-        match role(table, rules) {
+        match role(table, rules, hours) {
             Ok(role) => drop(access.policy.roles.insert(name.clone(), role)),
             Err(what) => problems.push(part.source.problem(&span, what)),
         }
     }
 }
 
-fn role(table: &RoleTable, rules: Vec<Program>) -> Result<Role, String> {
+fn role(table: &RoleTable, rules: Vec<Program>, hours: Vec<Hours>) -> Result<Role, String> {
     // They are held to the same ranges as those of the server.
     let limits = plan::limits(&Options {
         max_cpu: table.max_cpu,
@@ -75,6 +77,7 @@ fn role(table: &RoleTable, rules: Vec<Program>) -> Result<Role, String> {
     Ok(Role {
         verbs: table.may.clone(),
         reach: table.whose.unwrap_or(Reach::Own),
+        hours,
         programs: programs(table, rules)?,
         profile: table.profile.unwrap_or(Profile::None),
         users: table

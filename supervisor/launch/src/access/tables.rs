@@ -106,6 +106,8 @@ pub struct RoleTable {
     pub may: BTreeSet<Verb>,
     /// Whose processes and workspaces that is about. `None`: one's own.
     pub whose: Option<Reach>,
+    /// When something may be changed. `None`: at any time.
+    pub hours: Option<Spanned<Texts>>,
     /// What may be started: each a path and its words. `None`: anything.
     pub programs: Option<Vec<Spanned<Vec<String>>>>,
     /// Names of variables that may be set for these.
