@@ -14,11 +14,13 @@ crates_max=25
 # leaves, and comparing what is new; 9480, 4900 and 4650 without digests of starts, the audit and receipts, and what it is opened for;
 # 10400 and 4850 without what a reload says in words, a word for each refusal, cause and event, as an audit and a receipt have them, and
 # a lock of an audit's folder; 5200 without orders, lines of the audit and receipts, which were not counted as authority; 5050 without a look
-# at a file of clients that is to be changed, files below the configuration's folder, and lists that are not there; 10650 and 5650
-# without signed starts: whose signature counts for what and until when, which ids were signed for, and a word for each refusal.
-root_lines_max=11000
-authority_lines_max=5980
-launch_lines_max=5200
+# at a file of clients that is to be changed, files below the configuration's folder, and lists that are not there; 10650, 5650 and 5200
+# without signed starts (whose signature counts for what and until when, which ids were signed for, and a word for each refusal), users
+# of the machine's (their ids in the configuration, in children, directories and streams; names, groups and what they must not be, with its
+# place), hours of a role, and lines of the audit for what the frontend has refused.
+root_lines_max=11200
+authority_lines_max=6100
+launch_lines_max=5420
 tables_lines_max=1500
 function_lines_max=60
 # Not linked into the root half, with all that is named after them.

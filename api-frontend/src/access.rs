@@ -13,6 +13,7 @@ use prn_ipc_protocol::policy::{Denial, Policy, Role, Verb};
 use prn_ipc_protocol::types::{AccessName, UnixMicros};
 use tonic::Status;
 
+use crate::denials::Denials;
 use crate::errors;
 use crate::scope::Scope;
 
@@ -26,15 +27,17 @@ pub struct Access {
     policy: Arc<Policy>,
     who: AccessName,
     scope: Scope,
+    denials: Denials,
 }
 
 impl Access {
-    /// Of this principal.
-    pub fn new(policy: &Arc<Policy>, who: &AccessName) -> Self {
+    /// Of this principal, whose denials are counted there.
+    pub fn new(policy: &Arc<Policy>, who: &AccessName, denials: &Denials) -> Self {
         Self {
             policy: Arc::clone(policy),
             who: who.clone(),
             scope: Scope::new(policy, who),
+            denials: denials.clone(),
         }
     }
 
@@ -73,6 +76,17 @@ impl Access {
     /// It has not, or there is none.
     pub fn may(&self, verb: Verb) -> Result<&Role, Denial> {
         self.policy.may(&self.who, verb, UnixMicros::now())
+    }
+
+    /// The same for a call that is refused without it, which counts.
+    ///
+    /// # Errors
+    /// What the client is told.
+    pub fn check(&self, verb: Verb) -> Result<&Role, Status> {
+        self.may(verb).map_err(|denial| {
+            self.denials.add(&self.who, verb);
+            errors::denied(denial)
+        })
     }
 
     /// Whether it may do this with what this owner has started, or is the owner.

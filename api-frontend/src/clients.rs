@@ -15,6 +15,7 @@ use prn_proto::tls::{Certificate, Recognised};
 use tokio::sync::Semaphore;
 
 use crate::access::Access;
+use crate::denials::Denials;
 use crate::quota::ClientNumber;
 use crate::workspaces::Workspace;
 
@@ -79,14 +80,15 @@ pub struct Client {
 }
 
 impl Clients {
-    /// Those with these certificates, who may do what the policy says.
-    pub fn new(pins: &[Pin], policy: &Arc<Policy>) -> Self {
+    /// Those with these certificates, who may do what the policy says; what they were told no to is
+    /// counted.
+    pub fn new(pins: &[Pin], policy: &Arc<Policy>, denials: &Denials) -> Self {
         let principals: BTreeSet<_> = pins.iter().map(|pin| &pin.principal).collect();
         let count = principals.len();
         let clients = (0..).map(ClientNumber).zip(&principals);
         let clients: HashMap<_, _> = clients
             .map(|(number, principal)| {
-                let access = Access::new(policy, principal);
+                let access = Access::new(policy, principal, denials);
                 (*principal, Arc::new(Client::new(number, access, count)))
             })
             .collect();
@@ -176,7 +178,7 @@ pub mod tests {
     #[test]
     fn all_pins_of_a_principal_are_one_client() {
         let pins = [pin("a", &[1, 2]), pin("b", &[3]), pin("a", &[4])];
-        let clients = Clients::new(&pins, &Arc::default());
+        let clients = Clients::new(&pins, &Arc::default(), &Denials::default());
         let of = |peer| of(&clients, peer);
         assert_eq!(clients.count(), 2);
         let (a, b) = (of(0).unwrap(), of(1).unwrap());

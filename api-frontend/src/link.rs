@@ -198,8 +198,28 @@ impl State {
         }
     }
 
-    /// Queues something that is not answered, in place of what it makes out of date.
+    /// Queues something that is not answered, in place of what it makes out of date, or together with
+    /// what it adds to.
     fn tell(&mut self, request: Request) {
+        if let Request::Denied { who, verb, count } = &request {
+            let known = self.outbox.iter_mut().find_map(|older| {
+                if let Request::Denied {
+                    who: other,
+                    verb: its,
+                    count,
+                } = older
+                    && (&*other, &*its) == (who, verb)
+                {
+                    Some(count)
+                } else {
+                    None
+                }
+            });
+            if let Some(known) = known {
+                *known = known.saturating_add(*count);
+                return;
+            }
+        }
         let is_out_of_date = |older: &Request| match (&request, older) {
             (Request::Taken { id, .. }, Request::Taken { id: other, .. })
             | (Request::Watch { id, .. }, Request::Watch { id: other, .. }) => id == other,

@@ -16,6 +16,7 @@ mod changes;
 mod clients;
 mod connection;
 mod convert;
+mod denials;
 mod envelope;
 mod errors;
 mod failure;
@@ -60,6 +61,7 @@ use self::supervisor::Supervisor;
 use acceptor::{Acceptor, Door};
 use calls::server::{Machine, Server};
 use clients::Clients;
+use denials::Denials;
 use envelope::Envelope;
 use link::{Link, LinkError};
 use service::Service;
@@ -244,7 +246,9 @@ async fn serve(
     channel: OwnedFd,
     listener: OwnedFd,
 ) -> Result<(), Fatal> {
-    let clients = Arc::new(Clients::new(&config.pins, &Arc::new(config.policy.clone())));
+    let denials = Denials::default();
+    let policy = Arc::new(config.policy.clone());
+    let clients = Arc::new(Clients::new(&config.pins, &policy, &denials));
     let (link, supervisor, mirror) = Link::hello(channel).await?;
     let epoch = config.epoch.to_string();
     let own = supervisor.clone();
@@ -260,6 +264,7 @@ async fn serve(
     let ended = tokio::select! {
         ended = &mut running => Some(ended),
         () = acceptor.run() => return Ok(()),
+        never = denials.tell_all(|request| own.tell(request)) => match never {},
         () = own.is_replaced() => None,
     };
     let ended = match ended {
@@ -267,7 +272,7 @@ async fn serve(
             acceptor.close(FLUSH_TIME).await;
             ended
         }
-        None => leave(running, &acceptor, &own).await,
+        None => leave(running, &acceptor, &own, &denials).await,
     };
     if matches!(ended, LinkError::Closed) && (mirror.draining() || own.has_been_replaced()) {
         Ok(())
@@ -282,9 +287,11 @@ async fn leave(
     running: Pin<&mut impl Future<Output = LinkError>>,
     acceptor: &Acceptor,
     supervisor: &Supervisor,
+    denials: &Denials,
 ) -> LinkError {
     let leaving = async {
         acceptor.close(LEAVE_TIME).await;
+        denials.tell(|request| supervisor.tell(request));
         supervisor.leave().await;
         std::future::pending::<LinkError>().await
     };

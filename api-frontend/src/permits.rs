@@ -163,7 +163,7 @@ mod tests {
         let pins: Vec<_> = (0..count)
             .map(|number| pin(&format!("c{number}"), &[number]))
             .collect();
-        let clients = Clients::new(&pins, &Arc::default());
+        let clients = Clients::new(&pins, &Arc::default(), &crate::denials::Denials::default());
         let each = (0..usize::from(count)).map(|number| of(&clients, number).unwrap());
         (Permits::new(&clients), each.collect())
     }

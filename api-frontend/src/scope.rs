@@ -82,8 +82,10 @@ pub mod tests {
         Role {
             verbs: VERBS.into(),
             reach,
+            hours: Vec::new(),
             programs: Programs::Any,
             profile: prn_ipc_protocol::message::Profile::None,
+            users: BTreeSet::new(),
             ceilings: Limits::default(),
             defaults: Limits::default(),
             processes_max: None,

@@ -237,7 +237,8 @@ impl Supervisor {
         self.tell(Request::Left);
     }
 
-    fn tell(&self, request: Request) {
+    /// Tells of something that is not answered.
+    pub fn tell(&self, request: Request) {
         // A closed channel ends the process anyway.
         drop(self.commands.send(Command::Tell(request)));
     }

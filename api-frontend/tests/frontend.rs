@@ -218,7 +218,17 @@ impl Frontend {
         poll(&mut set, PollTimeout::try_from(within).unwrap()).unwrap() > 0
     }
 
+    /// The next request, but for those that tell of what was refused before, whenever that is.
     fn receive(&mut self) -> Request {
+        loop {
+            let request = self.next();
+            if !matches!(request, Request::Denied { .. }) {
+                return request;
+            }
+        }
+    }
+
+    fn next(&mut self) -> Request {
         assert!(self.readable(DEADLINE), "the frontend asks for nothing");
         match self.supervisor.receive(|_| 0).unwrap() {
             Received::Message(request, _) => request,
@@ -350,8 +360,10 @@ fn policy() -> Policy {
     let role = Role {
         verbs: VERBS.into(),
         reach: Reach::All,
+        hours: Vec::new(),
         programs: Programs::Any,
         profile: Profile::None,
+        users: Default::default(),
         ceilings: Limits::default(),
         defaults: Limits::default(),
         processes_max: None,
@@ -389,6 +401,7 @@ fn live(id: ProcessId, number: u64) -> ProcessInfo {
             stop_grace: 10_000.try_into().unwrap(),
             linger: false,
             profile: Profile::Default,
+            user: None,
             paths: Paths::default(),
             workspace: None,
             name: None,

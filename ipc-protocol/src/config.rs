@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use crate::codec;
 use crate::message::{OutputStore, Scarce};
 use crate::policy::Policy;
-use crate::types::{Id, Limits, Millis};
+use crate::types::{Id, Limits, Millis, UserName};
 
 pub use filter::Filter;
 pub use frontend::{Frontend, Pin};
@@ -73,6 +73,8 @@ pub struct Supervisor {
     pub own_cgroup: Option<String>,
     /// Directories that a process may be given to see in another place.
     pub bindable: Vec<Bindable>,
+    /// Users of the machine's that a process may run as, as far as a role lets it.
+    pub users: BTreeMap<UserName, User>,
     /// How many workspaces there may be, and how large.
     pub workspaces: Workspaces,
     /// How this program and processes are confined.
@@ -95,6 +97,7 @@ impl Supervisor {
             finished_age: new.finished_age,
             limit_ceilings: new.limit_ceilings,
             bindable: new.bindable,
+            users: new.users,
             workspaces: Workspaces {
                 has_quota: self.workspaces.has_quota,
                 ..new.workspaces
@@ -119,6 +122,18 @@ pub enum AuditTarget {
         /// Its group id.
         gid: u32,
     },
+}
+
+/// A user of the machine's, as its accounts were when the configuration was read. Nothing of it is
+/// root's, this server's or another process's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct User {
+    /// Its user id.
+    pub uid: u32,
+    /// The id of its own group.
+    pub gid: u32,
+    /// Those of all its groups, that one too (getgrouplist(3)).
+    pub groups: Vec<u32>,
 }
 
 /// Bounds of workspaces.

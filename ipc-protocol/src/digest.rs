@@ -14,7 +14,7 @@ use crate::search::environment;
 use crate::types::{Digest, LimitName, Limits, Millis, PathRule};
 
 /// First line of the canonical bytes. Another form gets another number.
-pub const HEADER: &str = "prn-start-1";
+pub const HEADER: &str = "prn-start-2";
 
 impl Digest {
     /// Of these bytes.
@@ -42,7 +42,7 @@ pub fn canonical(spec: &StartSpec, limits: &Limits, programs: &[CString]) -> Vec
         expect: _,
         signature: _,
     } = spec;
-    let environment = environment(variables, None);
+    let environment = environment(variables, None, process.user.as_ref());
     let mut writer = Writer::new(HEADER);
     writer.list("argv", process.argv.as_slice().iter().map(bytes));
     writer.list("programs", programs.iter().map(bytes));
@@ -67,6 +67,7 @@ fn write_process(writer: &mut Writer, process: &ProcessSpec, limits: &Limits) {
         stop_grace,
         linger,
         profile,
+        user,
         paths,
         workspace,
         name,
@@ -93,6 +94,7 @@ fn write_process(writer: &mut Writer, process: &ProcessSpec, limits: &Limits) {
             Profile::None => "none",
         },
     );
+    writer.optional("user", user.as_ref().map(|name| name.as_str()));
     writer.list("paths", paths.as_slice().iter().flat_map(path_rule));
     writer.optional("workspace", workspace.as_ref().map(|name| name.as_str()));
     writer.optional("name", name.as_ref().map(|name| name.as_str()));

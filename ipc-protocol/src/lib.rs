@@ -38,4 +38,4 @@ pub mod search;
 pub mod signed;
 pub mod types;
 
-pub use names::output_max;
+pub use names::{DAYS, output_max};

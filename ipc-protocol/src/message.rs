@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::signed::{SignatureRefusal, StartSignature};
 use crate::types::{
-    AccessName, Argv, Digest, LabelChanges, Labels, LimitName, Limits, Millis, Paths, ProcessId,
-    ProcessName, SignalNumber, UnixMicros, WorkspaceName,
+    AccessName, Argv, Digest, Hours, LabelChanges, Labels, LimitName, Limits, Millis, Paths,
+    ProcessId, ProcessName, SignalNumber, UnixMicros, UserName, WorkspaceName,
 };
 
 /// What both halves must have in common, compared at Hello. Raised with each change of this crate's
@@ -66,6 +66,16 @@ pub enum Request {
         id: ProcessId,
         /// So many.
         taken: u64,
+    },
+    /// The frontend has said no to this principal by itself, by the policy, so often since it said so
+    /// last. Not answered.
+    Denied {
+        /// To whom.
+        who: AccessName,
+        /// What the role has not, or not now.
+        verb: Verb,
+        /// How often.
+        count: u32,
     },
     /// The answer to [`Event::Probe`].
     Alive,
@@ -195,8 +205,10 @@ pub struct Startable {
     pub working_directory: CString,
     /// Of all that ([`crate::digest`]).
     pub digest: Digest,
-    /// The user id of its workspace. `None`: one of its own.
+    /// The user id of its workspace, or of its user. `None`: one of its own.
     pub uid: Option<u32>,
+    /// Which user of the machine's that is, if it is one.
+    pub user: Option<UserName>,
 }
 
 /// Something that the frontend's mirror of the process table has to know.
@@ -280,6 +292,9 @@ pub struct ProcessSpec {
     pub linger: bool,
     /// How it is confined.
     pub profile: Profile,
+    /// Which user of the machine's it runs as, with its groups; `None`: one of its own, or its
+    /// workspace's.
+    pub user: Option<UserName>,
     /// How it sees some directories.
     pub paths: Paths,
     /// Whose directories and user id it has; `None`: its own.
@@ -503,7 +518,7 @@ pub struct ProcessInfo {
     pub number: u64,
     /// What it was to be.
     pub spec: ProcessSpec,
-    /// User and group id of the tree.
+    /// User id of the tree, and group id, but for a user of the machine's, which has its own.
     pub uid: u32,
     /// Who has started it. `None`: this program by itself.
     pub started_by: Option<AccessName>,
@@ -805,6 +820,8 @@ pub enum Refusal {
     OtherDigest(Digest),
     /// The start is not signed, or not as it has to be.
     Signature(SignatureRefusal),
+    /// A workspace's processes run as its user id, and not as a user of the machine's.
+    UserInWorkspace,
 }
 
 /// Why somebody may not do what they have asked for.
@@ -834,6 +851,10 @@ pub enum Denial {
     Output(u64),
     /// The principal has so many processes, which is the most.
     Processes(u32),
+    /// The role has no such user.
+    User,
+    /// It is none of the role's hours, of which these come next.
+    Hours(Hours),
 }
 
 /// A kind of request.

@@ -9,7 +9,7 @@ use crate::message::{
     ChildStep, Denial, ExitStatus, FromSupervisor, Layer, Preparation, Refusal, Reply, Scarce, Verb,
 };
 use crate::signed::SignatureRefusal;
-use crate::types::{Digest, Id, Invalid, LimitName, Limits, Millis};
+use crate::types::{Digest, Hours, Id, Invalid, LimitName, Limits, Millis};
 
 impl fmt::Display for Invalid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -46,6 +46,7 @@ impl fmt::Display for Refusal {
             ),
             Self::NotEnforceable(limit) => write!(f, "this host cannot enforce {limit}"),
             Self::Unconfined => f.write_str("the server does not allow profile none"),
+            Self::UserInWorkspace => f.write_str("a workspace's processes run as its user"),
             Self::PathsUnavailable => f.write_str("paths can be ruled in namespaces alone"),
             Self::NotBindable(place) => write!(f, "rule {place} may not bind its directory"),
             Self::StrictUnavailable => f.write_str("this host cannot enforce profile strict"),
@@ -110,9 +111,29 @@ impl fmt::Display for Denial {
             Self::Workspace => f.write_str("the role allows no workspace"),
             Self::Paths => f.write_str("the role allows no rule of paths"),
             Self::Profile(least) => write!(f, "the role wants profile {least:?}"),
+            Self::User => f.write_str("the role does not allow the user"),
+            Self::Hours(next) => write!(f, "the role's hours are {next} next"),
             Self::Output(most) => write!(f, "the role keeps {most} bytes of output"),
             Self::Processes(most) => write!(f, "the role allows {most} processes"),
         }
+    }
+}
+
+/// The names of days, from the first minute of the week on.
+pub const DAYS: [&str; 7] = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
+
+impl fmt::Display for Hours {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let day = |minute: u16| DAYS.get(usize::from(minute / 1440 % 7)).unwrap_or(&"");
+        let (from, to) = (self.from, self.to);
+        let (hour, minute) = (from % 1440 / 60, from % 60);
+        write!(f, "{} {hour:02}:{minute:02}-", day(from))?;
+        let last = to.saturating_sub(1);
+        if last / 1440 != from / 1440 {
+            write!(f, "{} ", day(last))?;
+        }
+        let end = last % 1440 + 1;
+        write!(f, "{:02}:{:02} UTC", end / 60, end % 60)
     }
 }
 
@@ -343,6 +364,18 @@ impl FromSupervisor {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn hours_are_said_with_their_days() {
+        for (from, to, said) in [
+            (480, 1080, "Mon 08:00-18:00 UTC"),
+            (0, 1440, "Mon 00:00-24:00 UTC"),
+            (4 * 1440 + 1320, 5 * 1440 + 360, "Fri 22:00-Sat 06:00 UTC"),
+            (6 * 1440 + 1320, 7 * 1440 + 61, "Sun 22:00-Mon 01:01 UTC"),
+        ] {
+            assert_eq!(Hours { from, to }.to_string(), said);
+        }
+    }
 
     #[test]
     fn numbers_outside_their_range_are_named_with_it() {

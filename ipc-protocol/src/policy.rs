@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 pub use crate::message::{Denial, VERBS, Verb};
 use crate::message::{ProcessSpec, Profile, StartSpec, Update};
 use crate::signed::Signing;
-use crate::types::{AccessName, Limits, UnixMicros};
+use crate::types::{AccessName, Hours, Limits, UnixMicros, UserName};
 
 /// Who may do what, as `prn server start` has read it from the configuration.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,10 +45,14 @@ pub struct Role {
     pub verbs: BTreeSet<Verb>,
     /// Whose processes and workspaces that is about.
     pub reach: Reach,
+    /// When they may change something. Empty: at any time.
+    pub hours: Vec<Hours>,
     /// What they may start.
     pub programs: Programs,
     /// The least that confines what they start.
     pub profile: Profile,
+    /// Users of the machine's that it may run as.
+    pub users: BTreeSet<UserName>,
     /// Most that a process of theirs can ask for, which applies where it asks for nothing. Beside
     /// the server's own ceilings.
     pub ceilings: Limits,
@@ -145,10 +149,12 @@ impl Policy {
     /// Why not.
     pub fn may(&self, who: &AccessName, verb: Verb, now: UnixMicros) -> Result<&Role, Denial> {
         let role = self.role(who, now)?;
-        if role.verbs.contains(&verb) {
-            Ok(role)
-        } else {
-            Err(Denial::Verb(verb))
+        if !role.verbs.contains(&verb) {
+            return Err(Denial::Verb(verb));
+        }
+        match role.closed(now).filter(|_| changes(verb)) {
+            Some(next) => Err(Denial::Hours(next)),
+            None => Ok(role),
         }
     }
 
@@ -213,6 +219,13 @@ impl Policy {
         if strictness(process.profile) < strictness(role.profile) {
             return Err(Denial::Profile(role.profile));
         }
+        if process
+            .user
+            .as_ref()
+            .is_some_and(|user| !role.users.contains(user))
+        {
+            return Err(Denial::User);
+        }
         if let Some(most) = role.output_max.filter(|most| process.output.max > *most) {
             return Err(Denial::Output(most));
         }
@@ -225,6 +238,32 @@ impl Policy {
             rule: rule.map(|(_, place)| place),
             program: program.map(|program| program.path.as_c_str()),
         })
+    }
+}
+
+impl Role {
+    /// The hours that come next, where it is none of them now.
+    fn closed(&self, now: UnixMicros) -> Option<Hours> {
+        let mut all = self.hours.iter().copied();
+        let is_open = all.clone().any(|hours| hours.contain(now));
+        let first = all.next().filter(|_| !is_open)?;
+        Some(all.fold(first, |next, hours| {
+            if hours.begin_in(now) < next.begin_in(now) {
+                hours
+            } else {
+                next
+            }
+        }))
+    }
+}
+
+/// Whether something is not as it was afterwards. To see and to read changes nothing.
+fn changes(verb: Verb) -> bool {
+    match verb {
+        Verb::List | Verb::Output => false,
+        Verb::Start | Verb::Stop | Verb::Signal | Verb::Input | Verb::Workspace | Verb::Admin => {
+            true
+        }
     }
 }
 
@@ -307,8 +346,10 @@ mod tests {
         Role {
             verbs: verbs.iter().copied().collect(),
             reach,
+            hours: Vec::new(),
             programs: Programs::Any,
             profile: Profile::None,
+            users: BTreeSet::new(),
             ceilings: Limits::default(),
             defaults: Limits::default(),
             processes_max: None,
@@ -363,6 +404,7 @@ mod tests {
                 stop_grace: 1.try_into().unwrap(),
                 linger: false,
                 profile: Profile::Default,
+                user: None,
                 paths: Paths::default(),
                 workspace: None,
                 name: None,
@@ -617,6 +659,98 @@ mod tests {
         assert_eq!(found(65_536, 1), Ok(()));
         assert_eq!(found(65_537, 1), Err(Denial::Output(65_536)));
         assert_eq!(found(65_536, 2), Err(Denial::Processes(2)));
+    }
+
+    /// 2026-11-30, a Monday.
+    const MONDAY: u64 = 1_796_000_400 / 86_400 * 86_400 * 1_000_000;
+
+    fn at(day: u64, hour: u64, minute: u64) -> UnixMicros {
+        UnixMicros(MONDAY + ((day * 24 + hour) * 60 + minute) * 60_000_000)
+    }
+
+    fn hours(from: (u16, u16), to: (u16, u16)) -> Hours {
+        let minute = |(day, hour): (u16, u16)| (day * 24 + hour) * 60;
+        Hours {
+            from: minute(from),
+            to: minute(to),
+        }
+    }
+
+    #[test]
+    fn outside_its_hours_a_role_changes_nothing_and_sees_all_that_it_does() {
+        let mornings = hours((0, 8), (0, 12));
+        let fridays = hours((4, 22), (5, 6));
+        let sundays = hours((6, 22), (7, 6));
+        let all = [mornings, fridays, sundays];
+        let role = Role {
+            hours: all.to_vec(),
+            ..role(&VERBS, Reach::All)
+        };
+        let policy = policy(role);
+        let me = name("me");
+        for (now, expected) in [
+            (at(0, 7, 59), Err(mornings)),
+            (at(0, 8, 0), Ok(())),
+            (at(0, 11, 59), Ok(())),
+            (at(0, 12, 0), Err(fridays)),
+            (at(4, 21, 59), Err(fridays)),
+            (at(4, 22, 0), Ok(())),
+            (at(5, 5, 59), Ok(())),
+            (at(5, 6, 0), Err(sundays)),
+            (at(6, 23, 0), Ok(())),
+            (at(7, 0, 0), Ok(())),
+            (at(7, 5, 59), Ok(())),
+            (at(7, 6, 0), Err(mornings)),
+            (UnixMicros(0), Err(fridays)),
+        ] {
+            for verb in VERBS {
+                let expected = if [Verb::List, Verb::Output].contains(&verb) {
+                    Ok(())
+                } else {
+                    expected.map_err(Denial::Hours)
+                };
+                let found = policy.may_with(&me, verb, Some(&name("mate")), now);
+                assert_eq!(found.map(|_| ()), expected, "{verb:?} at {now:?}");
+            }
+            let starter = Starter {
+                now,
+                ..starter(&me)
+            };
+            let found = policy.may_start(starter, &spec(&["a"]), &[]);
+            assert_eq!(
+                found.map(|_| ()),
+                expected.map_err(Denial::Hours),
+                "{now:?}"
+            );
+        }
+        for (minute, day) in (0..).step_by(1440).zip([3, 4, 5, 6, 0, 1, 2]) {
+            assert_eq!(UnixMicros(minute * 60_000_000).minute_of_week(), day * 1440);
+        }
+    }
+
+    #[test]
+    fn a_process_runs_as_a_user_of_its_role_alone() {
+        let user = |text: &str| UserName::try_from(text.to_owned()).unwrap();
+        let me = name("me");
+        for (users, asked, expected) in [
+            (&[][..], None, Ok(())),
+            (&[], Some("deploy"), Err(Denial::User)),
+            (&["deploy"], None, Ok(())),
+            (&["deploy"], Some("deploy"), Ok(())),
+            (&["deploy"], Some("deploy2"), Err(Denial::User)),
+            (&["deploy2"], Some("deploy"), Err(Denial::User)),
+            (&["Deploy"], Some("deploy"), Err(Denial::User)),
+            (&["deploy", "www-data"], Some("www-data"), Ok(())),
+        ] {
+            let policy = policy(Role {
+                users: users.iter().copied().map(user).collect(),
+                ..role(&[Verb::Start], Reach::All)
+            });
+            let mut spec = spec(&["a"]);
+            spec.process.user = asked.map(user);
+            let found = policy.may_start(starter(&me), &spec, &[]);
+            assert_eq!(found.map(|_| ()), expected, "{asked:?} of {users:?}");
+        }
     }
 
     #[test]

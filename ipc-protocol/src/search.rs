@@ -6,6 +6,7 @@
 use std::ffi::CString;
 
 use crate::message::Refusal;
+use crate::types::UserName;
 
 /// Where programs are looked up when a process's own environment does not say.
 pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -43,15 +44,23 @@ pub fn candidates(name: &[u8], variables: &[CString]) -> Result<Vec<CString>, Re
 }
 
 /// What a process's environment has, in this order: PATH, HOME (where it starts), TMPDIR (the
-/// temporary directory beside that) and LANG, each unless a start sets it, then what the start
-/// sets. Nothing of any program's own. Without a `home`, what does not follow from it.
-pub fn environment(variables: &[CString], home: Option<&[u8]>) -> Vec<CString> {
+/// temporary directory beside that), LANG, and for a user of the machine's USER and LOGNAME, each
+/// unless a start sets it, then what the start sets. Nothing of any program's own. Without a `home`,
+/// what does not follow from it.
+pub fn environment(
+    variables: &[CString],
+    home: Option<&[u8]>,
+    user: Option<&UserName>,
+) -> Vec<CString> {
     let temporary = home.map(|home| [home, b".tmp"].concat());
+    let user = user.map(|name| name.as_str().as_bytes());
     let defaults = [
         ("PATH", Some(PATH.as_bytes())),
         ("HOME", home),
         ("TMPDIR", temporary.as_deref()),
         ("LANG", Some(LANG.as_bytes())),
+        ("USER", user),
+        ("LOGNAME", user),
     ];
     defaults
         .into_iter()

@@ -169,6 +169,71 @@ impl fmt::Display for AccessName {
     }
 }
 
+/// Most characters of a [`UserName`].
+pub const USER_NAME_MAX: usize = 64;
+
+/// Names a user of the server's machine: 1 to [`USER_NAME_MAX`] letters, digits, `-`, `_`, `.` and
+/// `@`, first a letter, a digit or `_`, and no number alone. It is a field of passwd(5).
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String")]
+pub struct UserName(String);
+
+impl TryFrom<String> for UserName {
+    type Error = Invalid;
+
+    fn try_from(raw: String) -> Result<Self, Invalid> {
+        check_length(&raw, 1, USER_NAME_MAX)?;
+        let is_part = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.@".contains(&byte);
+        let is_number = raw.bytes().all(|byte| byte.is_ascii_digit());
+        let begins = starts_plainly(&raw) || raw.starts_with('_');
+        if begins && !is_number && raw.bytes().all(is_part) {
+            Ok(Self(raw))
+        } else {
+            Err(Invalid::Character)
+        }
+    }
+}
+
+impl UserName {
+    /// Its text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for UserName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Minutes of a week.
+pub const WEEK: u16 = 7 * 24 * 60;
+
+/// A part of each week, in minutes since Monday, 00:00 UTC: from the first one up to the second, which comes
+/// after it, and from [`WEEK`] on is in the next week.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Hours {
+    /// The first minute.
+    pub from: u16,
+    /// The first minute that is not in it.
+    pub to: u16,
+}
+
+impl Hours {
+    /// Whether it is within them.
+    pub fn contain(self, now: UnixMicros) -> bool {
+        let minute = now.minute_of_week();
+        let within = self.from..self.to;
+        within.contains(&minute) || within.contains(&(minute + WEEK))
+    }
+
+    /// In how many minutes they begin, if not now.
+    pub fn begin_in(self, now: UnixMicros) -> u16 {
+        (self.from + WEEK - now.minute_of_week()) % WEEK
+    }
+}
+
 /// Most labels of a process.
 pub const LABELS_MAX: usize = 32;
 /// Most characters of a label's key.
@@ -316,6 +381,13 @@ impl UnixMicros {
             .duration_since(UNIX_EPOCH)
             .unwrap_or(Duration::ZERO);
         Self(u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
+    }
+
+    /// The minute of the week, from Monday, 00:00 UTC.
+    pub fn minute_of_week(self) -> u16 {
+        // The first day of 1970 was a Thursday.
+        let minutes = self.0 / 60_000_000 + 3 * 24 * 60;
+        u16::try_from(minutes % u64::from(WEEK)).unwrap_or(0)
     }
 
     /// So much later.

@@ -67,6 +67,7 @@ fn spec() -> StartSpec {
             stop_grace: 10_000.try_into().unwrap(),
             linger: false,
             profile: Profile::Strict,
+            user: Some("u-1".to_owned().try_into().unwrap()),
             paths: vec![
                 PathRule::ReadOnly(c"/r".into()),
                 PathRule::Hidden(c"/h".into()),
@@ -130,6 +131,7 @@ fn info() -> ProcessInfo {
             stop_grace: millis(5),
             linger: true,
             profile: Profile::None,
+            user: None,
             paths: Paths::default(),
             workspace: None,
             name: None,
@@ -231,6 +233,7 @@ fn the_long_values_have_their_bytes() {
          904e\
          00\
          01\
+         0103752d31\
          0300022f7201022f6802022f73022f74\
          0103772d31\
          01036e2e31\
@@ -260,6 +263,7 @@ fn the_long_values_have_their_bytes() {
          05\
          01\
          02\
+         00\
          00\
          00\
          00000000000000\
@@ -445,8 +449,16 @@ fn requests_have_their_bytes() {
             },
             "07<id>8001",
         ),
-        (Request::Alive, "08"),
-        (Request::Left, "09"),
+        (
+            Request::Denied {
+                who: who(),
+                verb: Verb::List,
+                count: 300,
+            },
+            "08016105ac02",
+        ),
+        (Request::Alive, "09"),
+        (Request::Left, "0a"),
     ]);
 }
 
@@ -468,8 +480,9 @@ fn replies_and_events_have_their_bytes() {
                 working_directory: c"/w".into(),
                 digest: Digest([7; 32]),
                 uid: Some(128),
+                user: Some("u".to_owned().try_into().unwrap()),
             }))),
-            "00010701030001022f70022f77<digest>018001",
+            "00010701030001022f70022f77<digest>018001010175",
         ),
         (
             reply(Reply::Receipt(Box::new(Receipt {
@@ -718,11 +731,11 @@ fn refusals_and_small_enums_have_their_bytes() {
 fn a_start_has_its_canonical_bytes() {
     let programs = [c"/bin/a".into()];
     let bytes = canonical(&spec(), &limits(), &programs);
-    let expected = "prn-start-1\nargv *2\n1:a\n2:bc\nprograms *1\n6:/bin/a\n\
-        environment *3\n65:PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\n12:LANG=C.UTF-8\n\
-        3:N=v\ndirectory -\nlimits *8\n3:cpu\n3:500\n6:memory\n7:1048576\n7:io-read\n4:1024\n4:pids\n2:64\n\
+    let expected = "prn-start-2\nargv *2\n1:a\n2:bc\nprograms *1\n6:/bin/a\n\
+        environment *5\n65:PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\n12:LANG=C.UTF-8\n\
+        8:USER=u-1\n11:LOGNAME=u-1\n3:N=v\ndirectory -\nlimits *8\n3:cpu\n3:500\n6:memory\n7:1048576\n7:io-read\n4:1024\n4:pids\n2:64\n\
         best-effort-limits 3:yes\ninput 15:terminal 24 300\noutput-max 5:65536\noutput-overflow 11:drop-oldest\n\
-        output-store 6:memory\ntimeout 4:1000\nstop-grace 5:10000\nlinger 2:no\nprofile 6:strict\n\
+        output-store 6:memory\ntimeout 4:1000\nstop-grace 5:10000\nlinger 2:no\nprofile 6:strict\nuser 3:u-1\n\
         paths *9\n9:read-only\n2:/r\n0:\n6:hidden\n2:/h\n0:\n5:bound\n2:/t\n2:/s\nworkspace 3:w-1\nname 3:n.1\n\
         labels *2\n1:k\n1:v\ndeadline 3:128\nlease 1:9\nkeep 3:yes\nkeep-for 1:8\nkeep-until-read 3:yes\n";
     assert_eq!(String::from_utf8(bytes.clone()).unwrap(), expected);

@@ -638,8 +638,12 @@ fn exit_of_client(error: &ClientError) -> Exit {
             exit::NO_SUCH_PROCESS
         }
         ClientError::Refused(refusal)
-            if [reason::NOT_ALLOWED, reason::START_NOT_ALLOWED]
-                .contains(&refusal.reason.as_str()) =>
+            if [
+                reason::NOT_ALLOWED,
+                reason::OUTSIDE_HOURS,
+                reason::START_NOT_ALLOWED,
+            ]
+            .contains(&refusal.reason.as_str()) =>
         {
             exit::NOT_AUTHORISED
         }

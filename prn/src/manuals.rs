@@ -135,6 +135,10 @@ const ROLE: &[(&str, &str)] = &[
         "Whose processes and workspaces: own, group or all [default: own].",
     ),
     (
+        "hours",
+        "When something may be changed, in UTC: \"Mon-Fri 08:00-18:00\", \"Sat 22:00-06:00\" (up to Sunday), \"00:00-04:00\" (each day), or a list of several. To list and to read is allowed at any time [default: at any time].",
+    ),
+    (
         "programs",
         "What may be started: a list of lists, each an absolute path and its words; other words may follow where the last one is \"...\" [default: anything].",
     ),
@@ -145,6 +149,10 @@ const ROLE: &[(&str, &str)] = &[
     (
         "profile",
         "The least that confines what is started: none, default or strict [default: none].",
+    ),
+    (
+        "users",
+        "Users of the machine that it may run as (prn run --user), of those of the key users above all tables [default: none; the role admin has all of them].",
     ),
     (
         "max-cpu, max-memory, max-io-read, max-io-write, max-pids",
@@ -398,6 +406,13 @@ fn clients(page: &mut Page) {
     for (key, what) in ROLE {
         page.entry(key, what);
     }
+    page.section("USERS OF THE MACHINE");
+    page.entry(
+        "users",
+        "A list of users that processes may run as at all, by their names, with their groups; each role chooses of these. They are \
+         looked up when the server starts and when it reloads. None may be root, be in a group of root's or in more than 32, or have \
+         an id of the server's own. A key of the file alone, and above its tables [default: none].",
+    );
     page.section("THE FOLDER clients.d");
     page.entry(
         "clients-dir",

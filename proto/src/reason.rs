@@ -15,6 +15,8 @@ pub const PROCESS_EXISTS: &str = "PROCESS_EXISTS";
 pub const PROCESS_FORGOTTEN: &str = "PROCESS_FORGOTTEN";
 /// The policy does not allow what is asked for to this client.
 pub const NOT_ALLOWED: &str = "NOT_ALLOWED";
+/// The policy allows it to this client at other hours.
+pub const OUTSIDE_HOURS: &str = "OUTSIDE_HOURS";
 /// The policy lets this client start processes, and not this one.
 pub const START_NOT_ALLOWED: &str = "START_NOT_ALLOWED";
 /// The server does not allow this profile.

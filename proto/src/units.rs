@@ -53,6 +53,11 @@ pub enum InvalidUnit {
         "not a name of a process: write 1 to {PROCESS_NAME_MAX} letters, digits, '-', '_' and '.', first a letter or a digit, and nothing that an id looks like"
     )]
     ProcessName,
+    /// Not a name that a user can have.
+    #[error(
+        "not a name of a user: write 1 to {USER_NAME_MAX} letters, digits, '-', '_', '.' and '@', first a letter, a digit or '_', and no number alone"
+    )]
+    UserName,
     /// Not a digest.
     #[error("not a digest: write the 64 hexadecimal digits that --dry-run shows")]
     Digest,
@@ -331,6 +336,30 @@ impl FromStr for Workspace {
             Ok(Self(text.to_owned()))
         } else {
             Err(InvalidUnit::Workspace)
+        }
+    }
+}
+
+/// Most characters of a user's name.
+pub const USER_NAME_MAX: usize = 64;
+
+/// The name of a user of the server's machine: 1 to [`USER_NAME_MAX`] letters, digits, `-`, `_`, `.`
+/// and `@`, first a letter, a digit or `_`, and no number alone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UserName(pub String);
+
+impl FromStr for UserName {
+    type Err = InvalidUnit;
+
+    fn from_str(text: &str) -> Result<Self, InvalidUnit> {
+        let is_part = |c: char| c.is_ascii_alphanumeric() || "-_.@".contains(c);
+        let is_name = text.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_')
+            && text.chars().all(is_part)
+            && text.len() <= USER_NAME_MAX;
+        if is_name && !text.chars().all(|c| c.is_ascii_digit()) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(InvalidUnit::UserName)
         }
     }
 }

@@ -72,6 +72,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             linger: false,
             // Settings without filters and rules confine it by its user id and its group alone.
             profile: Profile::Default,
+            user: None,
             paths: Paths::default(),
             workspace: None,
             name: None,
@@ -182,6 +183,7 @@ fn config(state_dir: &str) -> Result<config::Supervisor, Box<dyn Error>> {
         policy: Policy::default(),
         fixed: BTreeMap::new(),
         audit: None,
+        users: Default::default(),
         workspaces: config::Workspaces {
             max: 2,
             disk_max: None,

@@ -3,7 +3,7 @@
 use prn_ipc_protocol::config;
 use prn_ipc_protocol::digest::canonical;
 use prn_ipc_protocol::message::{
-    Input, Overflow, ProcessSpec, Profile, Refusal, Scarce, StartSpec,
+    Denial, Input, Overflow, ProcessSpec, Profile, Refusal, Scarce, StartSpec,
 };
 use prn_ipc_protocol::policy::Starter;
 use prn_ipc_protocol::types::{Digest, LimitName, Limits, PathRule, ProcessId, UnixMicros};
@@ -63,6 +63,8 @@ pub(crate) struct Admitted {
     pub reserved: u64,
     /// What is executed.
     pub execution: Execution,
+    /// The user of the machine's that it runs as, if it is one.
+    pub user: Option<config::User>,
     /// The rule of the principal's role that describes that, by its place.
     pub rule: Option<u16>,
     /// The digest of what is about to be run.
@@ -101,6 +103,7 @@ pub(crate) fn admit(
     if process.profile == Profile::Strict && policy.confinement.strict.is_none() {
         return Err(Refusal::StrictUnavailable);
     }
+    let user = user(policy, process)?;
     if let Some(namesake) = usage.namesake {
         return Err(Refusal::NameTaken(namesake));
     }
@@ -122,9 +125,25 @@ pub(crate) fn admit(
         limits,
         reserved,
         execution,
+        user,
         rule,
         digest,
     })
+}
+
+/// Who it is to run as, if that is a user of the machine's: one that the server may use, whoever asks.
+fn user(
+    policy: &config::Supervisor,
+    process: &ProcessSpec,
+) -> Result<Option<config::User>, Refusal> {
+    let Some(name) = &process.user else {
+        return Ok(None);
+    };
+    if process.workspace.is_some() {
+        return Err(Refusal::UserInWorkspace);
+    }
+    let known = policy.users.get(name).cloned();
+    known.map(Some).ok_or(Refusal::Denied(Denial::User))
 }
 
 /// Of what is about to be run, which has to be what was expected.
@@ -257,10 +276,8 @@ mod tests {
     use super::*;
     use crate::process::tests::spec;
     use prn_ipc_protocol::message::{Keeping, OutputStore, TerminalSize};
-    use prn_ipc_protocol::policy::{
-        Denial, Policy, Principal, Program, Programs, Reach, Role, Verb,
-    };
-    use prn_ipc_protocol::types::{AccessName, Paths};
+    use prn_ipc_protocol::policy::{Policy, Principal, Program, Programs, Reach, Role, Verb};
+    use prn_ipc_protocol::types::{AccessName, Paths, UserName};
     use std::collections::BTreeSet;
     use std::ffi::CStr;
 
@@ -297,6 +314,7 @@ mod tests {
             notify: false,
             watchdog: None,
             own_cgroup: None,
+            users: Default::default(),
             workspaces: config::Workspaces {
                 max: 2,
                 disk_max: None,
@@ -391,6 +409,7 @@ mod tests {
         let role = Role {
             verbs: [Verb::Start].into(),
             reach: Reach::Own,
+            hours: Vec::new(),
             programs: Programs::Ruled {
                 rules: vec![Program {
                     path: c"/bin/true".into(),
@@ -400,6 +419,7 @@ mod tests {
                 variables: BTreeSet::new(),
             },
             profile: Profile::Default,
+            users: BTreeSet::new(),
             ceilings: set(&[(LimitName::Memory, 500), (LimitName::Pids, 20)]),
             defaults: Limits::default(),
             processes_max: Some(1),
@@ -419,6 +439,17 @@ mod tests {
             },
             ..policy()
         }
+    }
+
+    fn use_user(policy: &mut config::Supervisor, spec: &mut StartSpec) {
+        let name: UserName = "deploy".to_owned().try_into().unwrap();
+        let user = config::User {
+            uid: 1001,
+            gid: 1002,
+            groups: vec![1002],
+        };
+        policy.users = [(name.clone(), user)].into();
+        spec.process.user = Some(name);
     }
 
     fn access_name(text: &str) -> AccessName {
@@ -480,11 +511,32 @@ mod tests {
     #[test]
     fn each_refusal_has_its_reason_and_begins_right_beyond_what_is_allowed() {
         type Change = fn(&mut config::Supervisor, &mut Usage, &mut StartSpec);
-        let cases: [(&str, Change, Result<(), Refusal>); 34] = [
+        let cases: [(&str, Change, Result<(), Refusal>); 37] = [
             (
                 "draining",
                 |_, usage, _| usage.is_draining = true,
                 Err(Refusal::Draining),
+            ),
+            (
+                "a user that the server may use",
+                |policy, _, spec| use_user(policy, spec),
+                Ok(()),
+            ),
+            (
+                "one that it may not",
+                |policy, _, spec| {
+                    use_user(policy, spec);
+                    policy.users.clear();
+                },
+                Err(Refusal::Denied(Denial::User)),
+            ),
+            (
+                "one in a workspace",
+                |policy, _, spec| {
+                    use_user(policy, spec);
+                    spec.process.workspace = Some("w".to_owned().try_into().unwrap());
+                },
+                Err(Refusal::UserInWorkspace),
             ),
             (
                 "profile none",

@@ -13,7 +13,9 @@ mod writer;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-use prn_ipc_protocol::message::{Ask, ExitStatus, ProcessInfo, Refusal, SignedBy, StopHow};
+use prn_ipc_protocol::message::{
+    Ask, ExitStatus, ProcessInfo, ProcessSpec, Refusal, SignedBy, StopHow, Verb,
+};
 use prn_ipc_protocol::types::{AccessName, Digest, Id, ProcessId, UnixMicros};
 
 use crate::log::{self, write_whole_now};
@@ -99,6 +101,7 @@ impl Audit {
             event,
             of: None,
             principal: None,
+            asserted: Facts::default(),
             facts,
         });
     }
@@ -137,7 +140,20 @@ impl Audit {
             event: asked.event,
             of: asked.of,
             principal: Some(who),
+            asserted: Facts::default(),
             facts,
+        });
+    }
+
+    /// The frontend says that it has said no, so often.
+    pub fn denied(&mut self, who: &AccessName, verb: Verb, count: u32) {
+        let asserted = Facts::default().text("verb", words::verb(verb));
+        self.write(Entry {
+            event: Event::Denied,
+            of: None,
+            principal: Some(who),
+            asserted: asserted.number("count", count.into()),
+            facts: Facts::default(),
         });
     }
 
@@ -171,6 +187,7 @@ impl Audit {
             event,
             of: Some(id.to_string()),
             principal: None,
+            asserted: Facts::default(),
             facts,
         });
     }
@@ -225,6 +242,7 @@ impl Sink {
                 event: Event::Run,
                 of: None,
                 principal: None,
+                asserted: Facts::default(),
                 facts,
             });
         }
@@ -262,11 +280,9 @@ impl Asked {
         match ask {
             Ask::Start(spec) => Self {
                 starts: Some(spec.id),
-                ..process(Event::Start, &spec.id).with_argv(spec.process.argv.as_slice())
+                ..process(Event::Start, &spec.id).with_start(&spec.process)
             },
-            Ask::TryStart(spec) => {
-                process(Event::TryStart, &spec.id).with_argv(spec.process.argv.as_slice())
-            }
+            Ask::TryStart(spec) => process(Event::TryStart, &spec.id).with_start(&spec.process),
             Ask::Stop(id, how) => process(Event::Stop, id).with(|facts| facts.stop(*how)),
             Ask::Subscribe(id) => process(Event::Output, id),
             Ask::LendInput(id) => process(Event::Input, id),
@@ -319,9 +335,13 @@ impl Asked {
         self
     }
 
-    fn with_argv(self, argv: &[std::ffi::CString]) -> Self {
-        let words = argv.iter().map(|word| word.as_bytes());
-        self.with(|facts| facts.words("argv", words))
+    fn with_start(self, spec: &ProcessSpec) -> Self {
+        let words = spec.argv.as_slice().iter().map(|word| word.as_bytes());
+        let asked = self.with(|facts| facts.words("argv", words));
+        match &spec.user {
+            Some(user) => asked.with(|facts| facts.text("user", user.as_str())),
+            None => asked,
+        }
     }
 }
 

@@ -71,10 +71,7 @@ fn adopt_setup(config: &config::Supervisor) -> Result<Setup, &'static str> {
         key: adopt(numbers::TLS_KEY)?,
         listener: adopt(numbers::LISTENER)?,
         empty_folder: adopt(numbers::EMPTY_FOLDER)?,
-        ids: Ids {
-            uid: config.frontend_uid,
-            gid: config.frontend_gid,
-        },
+        ids: Ids::alone(config.frontend_uid, config.frontend_gid),
         open_files: OpenFiles {
             soft: config.open_files.hard,
             ..config.open_files

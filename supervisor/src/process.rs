@@ -393,6 +393,7 @@ pub(crate) mod tests {
                 stop_grace: 10_000.try_into().unwrap(),
                 linger: false,
                 profile: Profile::Default,
+                user: None,
                 paths: Paths::default(),
                 workspace: None,
                 name: None,

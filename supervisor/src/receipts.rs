@@ -13,7 +13,7 @@ use ring::signature::{Ed25519KeyPair, KeyPair};
 use crate::audit::words;
 
 /// First line of what is signed. Another form gets another number.
-const HEADER: &str = "prn-receipt-1";
+const HEADER: &str = "prn-receipt-2";
 
 /// The key of this run.
 #[derive(Debug)]
@@ -63,6 +63,8 @@ impl Key {
         let principal = info.started_by.as_ref().map(|name| name.as_str());
         writer.optional("asserted-principal", principal);
         writer.text("uid", info.uid.to_string());
+        let user = info.spec.user.as_ref();
+        writer.optional("user", user.map(|name| name.as_str()));
         writer.text("started", info.started.0.to_string());
         let limits = info.limits.in_force.iter();
         writer.list("limits", limits.flat_map(|file| [&file.name, &file.text]));
@@ -137,8 +139,8 @@ mod tests {
         });
         receipt = key.receipt(Id::from_bytes([1; 16]), &info, Digest([0xab; 32]));
         let expected = format!(
-            "prn-receipt-1\nkey 64:{}\nepoch 32:{}\nid 32:{}\ndigest 64:{}\nasserted-principal 4:anna\n\
-             uid 1:1\nstarted 1:1\nlimits *2\n8:pids.max\n2:5\n\ncause 9:signalled\nstatus 9:signalled\n\
+            "prn-receipt-2\nkey 64:{}\nepoch 32:{}\nid 32:{}\ndigest 64:{}\nasserted-principal 4:anna\n\
+             uid 1:1\nuser -\nstarted 1:1\nlimits *2\n8:pids.max\n2:5\n\ncause 9:signalled\nstatus 9:signalled\n\
              exit-code -\nsignal 2:11\ncore-dumped 3:yes\nended 1:3\nusage *2\n9:pids.peak\n2:2\n\n\
              stdout-bytes 1:4\nstderr-bytes 1:5\ndropped-bytes 1:6\n",
             key.public(),

@@ -29,7 +29,11 @@ pub(crate) fn resolve(state_dir: &CStr, spec: &StartSpec) -> Result<Execution, R
     let name = name.map_or(&[][..], |name| name.to_bytes());
     Ok(Execution {
         candidates: candidates(name, &spec.variables)?,
-        environment: environment(&spec.variables, Some(home.to_bytes())),
+        environment: environment(
+            &spec.variables,
+            Some(home.to_bytes()),
+            spec.process.user.as_ref(),
+        ),
         working_directory: spec.process.working_directory.clone().unwrap_or(home),
     })
 }
@@ -80,9 +84,19 @@ mod tests {
                 ],
             ),
         ] {
-            let environment = environment(&strings(asked), Some(b"/home"));
+            let environment = environment(&strings(asked), Some(b"/home"), None);
             assert_eq!(environment, strings(made), "{asked:?}");
         }
+        let user = "deploy".to_owned().try_into().unwrap();
+        let made = environment(&strings(&["LOGNAME=l"]), Some(b"/home"), Some(&user));
+        let named = [
+            "HOME=/home",
+            "TMPDIR=/home.tmp",
+            "LANG=C.UTF-8",
+            "USER=deploy",
+            "LOGNAME=l",
+        ];
+        assert_eq!(made, strings(&[&[&*path], &named[..]].concat()));
     }
 
     #[test]
@@ -112,7 +126,7 @@ mod tests {
         let home: CString = c"/state/workspace-w".into();
         assert_eq!(
             shared.environment,
-            environment(&[], Some(c"/state/workspace-w".to_bytes()))
+            environment(&[], Some(c"/state/workspace-w".to_bytes()), None)
         );
         assert_eq!(shared.working_directory, home);
     }

@@ -243,10 +243,7 @@ impl Runner {
                 let post = Post {
                     folder: to,
                     name: name.clone(),
-                    ids: Ids {
-                        uid: *uid,
-                        gid: *gid,
-                    },
+                    ids: Ids::alone(*uid, *gid),
                     tools: copy(tools)?,
                     group,
                     // It has no places of its own that namespaces and rules could be about.

@@ -7,15 +7,15 @@ use prn_ipc_protocol::output::Stream;
 
 use crate::process::{Kind, Pipe, Terminal, Terminals};
 use crate::sys::account::on_account_of;
-use crate::sys::spawn::{self, Ours};
+use crate::sys::spawn::{self, Ids, Ours};
 use crate::sys::terminal::{Ends, open_terminal};
 use crate::sys::{errno, errno_number};
 
 /// Whose streams they are.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Owner {
+pub(crate) struct Owner<'a> {
     /// Who may open them.
-    pub uid: u32,
+    pub ids: Ids<'a>,
     /// The user id, nobody else's, that they count for.
     pub account: u32,
 }
@@ -71,22 +71,22 @@ impl Streams {
     ///
     /// # Errors
     /// `Resources`.
-    pub fn make(owner: Owner, input: Input, terminals: &Terminals) -> Result<Self, Refusal> {
-        let Owner { uid, account } = owner;
+    pub fn make(owner: Owner<'_>, input: Input, terminals: &Terminals) -> Result<Self, Refusal> {
+        let Owner { ids, account } = owner;
         let (what, made) = match input {
             Input::Nothing => {
-                let made = on_account_of(account, || pipes(uid, None));
+                let made = on_account_of(account, || pipes(ids, None));
                 (Preparation::Pipes, made)
             }
             Input::Pipe => {
                 let made = || {
-                    let input = spawn::pipe_of(uid, Ours::To)?;
-                    pipes(uid, Some(input))
+                    let input = spawn::pipe_of(ids, Ours::To)?;
+                    pipes(ids, Some(input))
                 };
                 (Preparation::Pipes, on_account_of(account, made))
             }
             Input::Terminal(size) => {
-                let made = || terminal(uid, size, terminals.clone());
+                let made = || terminal(ids, size, terminals.clone());
                 (Preparation::Terminal, on_account_of(account, made))
             }
         };
@@ -97,10 +97,10 @@ impl Streams {
     }
 }
 
-fn pipes(uid: u32, input: Option<spawn::Pipe>) -> nix::Result<Streams> {
+fn pipes(ids: Ids<'_>, input: Option<spawn::Pipe>) -> nix::Result<Streams> {
     let (output, error) = (
-        spawn::pipe_of(uid, Ours::From)?,
-        spawn::pipe_of(uid, Ours::From)?,
+        spawn::pipe_of(ids, Ours::From)?,
+        spawn::pipe_of(ids, Ours::From)?,
     );
     let (theirs, ours) = input.map(|pipe| (pipe.from, pipe.to)).unzip();
     Ok(Streams {
@@ -119,9 +119,9 @@ fn pipes(uid: u32, input: Option<spawn::Pipe>) -> nix::Result<Streams> {
 }
 
 /// Its master stays here: who has it can read what is shown, and what is typed while it is echoed.
-fn terminal(uid: u32, size: TerminalSize, counted: Terminals) -> nix::Result<Streams> {
-    let typed = spawn::pipe_of(uid, Ours::To)?;
-    let Ends { master, slave } = open_terminal(uid, size)?;
+fn terminal(ids: Ids<'_>, size: TerminalSize, counted: Terminals) -> nix::Result<Streams> {
+    let typed = spawn::pipe_of(ids, Ours::To)?;
+    let Ends { master, slave } = open_terminal(ids, size)?;
     Ok(Streams {
         theirs: Theirs::Terminal(slave),
         terminal: Some(Terminal {

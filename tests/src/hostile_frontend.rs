@@ -523,6 +523,7 @@ pub fn spec(argv: &[&str]) -> StartSpec {
             stop_grace: 10_000.try_into().unwrap(),
             linger: false,
             profile: Profile::Default,
+            user: None,
             paths: Paths::default(),
             workspace: None,
             name: None,

@@ -354,6 +354,102 @@ fn requests(hostile: &HostileFrontend, id: ProcessId, number: u64) -> Vec<(Verb,
     ]
 }
 
+/// A server where fay has a role with these hours.
+fn with_hours(hours: &str) -> Listed {
+    let folder = Folder::new();
+    let text = std::fs::read_to_string(folder.config()).unwrap();
+    let verbs = "['start', 'stop', 'signal', 'input', 'workspace', 'list', 'output']";
+    let role = format!("[[role]]\nname = 'shift'\nmay = {verbs}\nwhose = 'all'\nhours = {hours}\n");
+    let text = text.replace("role = 'starter'", "role = 'shift'");
+    std::fs::write(folder.config(), text + &role).unwrap();
+    let server = Server::with(folder.options());
+    Listed { folder, server }
+}
+
+/// From an hour to another one of the same day, so many days from now.
+fn hours_of(days_from_now: i64) -> String {
+    const DAYS: [&str; 7] = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
+    let now = std::time::SystemTime::now();
+    let since = now.duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let today = i64::try_from(since / 86_400).unwrap() + 3;
+    let day = usize::try_from((today + days_from_now).rem_euclid(7)).unwrap();
+    format!("{} 00:00-24:00", DAYS[day])
+}
+
+#[test]
+fn s6_outside_its_hours_a_client_lists_and_reads_and_changes_nothing() {
+    // Of two days, in case that one ends meanwhile.
+    let open = format!("['{}', '{}']", hours_of(0), hours_of(1));
+    let listed = with_hours(&open);
+    let id = listed.started("fay", &["--", "sleep", "1000"]);
+    let next = hours_of(3);
+    let text = std::fs::read_to_string(listed.folder.config()).unwrap();
+    let text = text.replace(&open, &format!("'{next}'"));
+    std::fs::write(listed.folder.config(), text).unwrap();
+    let reloaded = listed.server.reload().output().unwrap();
+    assert!(reloaded.status.success(), "{reloaded:?}");
+    for words in [
+        &["start", "--", "true"][..],
+        &["stop", &id],
+        &["kill", &id],
+        &["pause", &id],
+        &["update", &id, "--label", "a=b"],
+        &["rm", &id],
+        &["workspace", "create", "w"],
+    ] {
+        let (code, why) = listed.refused("fay", words);
+        assert_eq!(code, 4, "{words:?}: {why}");
+        let said = format!(
+            "hours of this client's role, in which alone it may change anything: {next} UTC next"
+        );
+        assert!(why.contains(&said), "{words:?}: {why}");
+    }
+    assert!(listed.ok("fay", &["list", "-q"]).contains(&id));
+    listed.ok("fay", &["status", &id]);
+    listed.ok("fay", &["logs", "--no-follow", &id]);
+    assert!(
+        listed
+            .refused("fay", &["can-i", "stop", &id])
+            .1
+            .contains(&next)
+    );
+    let config = listed.folder.config().display().to_string();
+    let explained = listed.run("fay", &["policy", "explain", &config, "fay", "stop"]);
+    let said = String::from_utf8(explained.stdout).unwrap();
+    assert!(
+        said.contains(&format!("the role's hours are {next} UTC next")),
+        "{said}"
+    );
+    // What runs goes on, and others may stop it.
+    listed.ok("anna", &["stop", &id]);
+}
+
+#[test]
+fn s6_a_forged_frontend_starts_and_stops_nothing_outside_the_hours_of_whom_it_claims_to_be() {
+    let folder = Folder::new();
+    let text = std::fs::read_to_string(folder.config()).unwrap();
+    let role = format!(
+        "[[role]]\nname = 'shift'\nmay = ['start', 'stop', 'signal', 'list', 'output', 'input', 'workspace']\n\
+         whose = 'all'\nhours = '{}'\n",
+        hours_of(3)
+    );
+    let text = text.replace("role = 'starter'", "role = 'shift'") + &role;
+    std::fs::write(folder.config(), text).unwrap();
+    let mut hostile = HostileFrontend::with(folder.options());
+    hostile.principal = name("anna");
+    let id = hostile.start_process(&["sleep", "1000"]);
+    hostile.principal = name("fay");
+    let mut refused = 0;
+    for (verb, ask) in requests(&hostile, id, 1) {
+        let reply = hostile.ask(ask.clone()).0;
+        let is_reading = [Verb::List, Verb::Output].contains(&verb);
+        let is_denied = matches!(reply, Reply::Refused(Refusal::Denied(Denial::Hours(_))));
+        assert_ne!(is_denied, is_reading, "{ask:?}: {reply:?}");
+        refused += u32::from(is_denied);
+    }
+    assert!(refused >= 6, "{refused}");
+}
+
 #[test]
 fn s6_a_forged_frontend_gets_no_more_than_the_policy_as_anybody() {
     let (_folder, mut hostile) = taken_over();

@@ -6,6 +6,7 @@ use std::io::Read;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Instant;
 
 use nix::libc;
 use nix::sys::signal::{Signal, kill};
@@ -13,6 +14,7 @@ use nix::unistd::{Pid, mkfifo};
 use prn_ipc_protocol::message::{Ask, Refusal, Reply, Request, RequestId, StopHow};
 use prn_ipc_protocol::types::ProcessId;
 use prn_tests::hostile_frontend::{Answer, HostileFrontend, Mode, Order, call, encoded, replaced};
+use prn_tests::pki::Identity;
 use prn_tests::server::{Options, Server};
 use prn_tests::{procfs, wait_for};
 use serde_json::Value;
@@ -185,6 +187,65 @@ fn neither_standard_error_nor_words_nor_names_forge_a_line() {
     assert!(
         raw.iter()
             .all(|byte| *byte == b'\n' || (b' '..=b'~').contains(byte))
+    );
+}
+
+#[test]
+fn what_the_frontend_refuses_by_the_policy_is_counted_in_a_line_a_second() {
+    const TRIES: u64 = 60;
+    let place = Place::new();
+    let client = Identity::keygen(place.0.path(), "dora", &[]);
+    let config = place.0.path().join("prn.toml");
+    let dora = "[[client]]\nname = 'dora'\ncert = 'dora.pem'\nrole = 'viewer'\n";
+    fs::write(&config, dora).unwrap();
+    let mut options = place.options();
+    options.arguments.push("--config".to_owned());
+    options.arguments.push(config.display().to_string());
+    options.lists_clients = true;
+    let server = Server::with(options);
+    let prn = |words: &[&str]| server.prn_as(&client, words).output().unwrap();
+    let began = Instant::now();
+    for _ in 0..TRIES {
+        let output = prn(&["start", "--", "true"]);
+        assert_eq!(output.status.code(), Some(4), "{output:?}");
+    }
+    assert_eq!(prn(&["workspace", "create", "w"]).status.code(), Some(4));
+    // A question is no attempt, and what is allowed is none either.
+    assert_eq!(prn(&["can-i", "stop"]).status.code(), Some(1));
+    assert!(prn(&["list"]).status.success());
+    let denied = |line: &&Value| line["event"] == "denied";
+    let mut all = Vec::new();
+    wait_for("all tries", || {
+        all = lines(&fs::read(place.file()).unwrap_or_default());
+        let counts = all.iter().filter(denied);
+        let counts = counts.map(|line| line["asserted"]["count"].as_u64().unwrap());
+        counts.sum::<u64>() == TRIES + 1
+    });
+    let told: Vec<_> = all.iter().filter(denied).collect();
+    let seconds = began.elapsed().as_secs();
+    let most = usize::try_from(seconds).unwrap() + 3;
+    assert!(told.len() <= most, "{} lines in {seconds} s", told.len());
+    for line in &told {
+        assert_eq!(line["asserted"]["principal"], "dora");
+        assert_eq!(
+            line["verified"],
+            serde_json::json!({}),
+            "the root half knows nothing of it"
+        );
+    }
+    let of = |verb: &str| {
+        let of_verb = told.iter().filter(|line| line["asserted"]["verb"] == verb);
+        let counts = of_verb.map(|line| line["asserted"]["count"].as_u64().unwrap());
+        counts.sum::<u64>()
+    };
+    assert_eq!((of("start"), of("workspace"), of("stop")), (TRIES, 1, 0));
+    let (is_good, said) = verify(&server, &[&place.file()]);
+    assert!(is_good, "{said}");
+    let file = place.file();
+    let shown = server.ok(&["audit", "show", "--who", "dora", file.to_str().unwrap()]);
+    assert!(
+        shown.contains("denied") && shown.contains("verb=start"),
+        "{shown}"
     );
 }
 

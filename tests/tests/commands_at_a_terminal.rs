@@ -116,7 +116,7 @@ fn what_became_of_a_process_is_signed_and_checked() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("receipt");
     let shell = Shell::open(&server);
-    shell.shows(&format!("$PRN receipt {id} | head -1"), &["prn-receipt-1"]);
+    shell.shows(&format!("$PRN receipt {id} | head -1"), &["prn-receipt-2"]);
     shell.shows(&format!("$PRN receipt {id} >{}", file.display()), &[]);
     shell.shows(&format!("$PRN verify {}", file.display()), &["exited"]);
 }

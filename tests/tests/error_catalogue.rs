@@ -75,6 +75,8 @@ const VALUES: &[&str] = &[
     "prn update $ID --label tier",
     "prn stop -l 'a b'",
     "prn start --expect 12ab -- ls",
+    "prn start --user 1001 -- ls",
+    "prn start --user nobody -- ls",
     "prn start --memory lots -- ls",
     "prn start --memory 0 -- ls",
     "prn start --memory -1 -- ls",

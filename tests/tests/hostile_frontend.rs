@@ -15,8 +15,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use prn_ipc_protocol::channel::MESSAGE_MAX;
 use prn_ipc_protocol::message::{
-    Ask, ChildStep, Event, ExitStatus, FromSupervisor, Keeping, OutputStore, PROTOCOL, ProcessSpec,
-    Profile, Refusal, Reply, Request, RequestId, StartSpec, StopHow,
+    Ask, ChildStep, Denial, Event, ExitStatus, FromSupervisor, Keeping, OutputStore, PROTOCOL,
+    ProcessSpec, Profile, Refusal, Reply, Request, RequestId, StartSpec, StopHow,
 };
 use prn_ipc_protocol::types::{ARGUMENTS_MAX, AccessName, LimitName, Limits, PathRule, ProcessId};
 use prn_proto::v1;
@@ -1226,6 +1226,7 @@ fn s6_a_forged_start_chooses_no_user_and_gets_no_more_than_policy_allows() {
                 stop_grace: _,
                 linger: _,
                 profile: _,
+                user: _,
                 paths: _,
                 workspace: _,
                 name: _,
@@ -1246,6 +1247,12 @@ fn s6_a_forged_start_chooses_no_user_and_gets_no_more_than_policy_allows() {
             other => panic!("{other:?}"),
         }
     };
+    for user in ["root", "nobody"] {
+        let denied = refused(&mut hostile, &|spec| {
+            spec.process.user = Some(user.to_owned().try_into().unwrap());
+        });
+        assert_eq!(denied, Refusal::Denied(Denial::User), "{user}");
+    }
     let limits = |memory, pids| Limits::try_from([None, memory, None, None, pids]).unwrap();
     for best_effort in [false, true] {
         let above = refused(&mut hostile, &|spec| {

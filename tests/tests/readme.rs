@@ -562,6 +562,7 @@ const ACCESS: &[&str] = &[
     "Check it",
     "Ask before somebody tries",
     "Let it work",
+    "Let it run as a user of the machine",
     "Change it while it runs",
     "Replace a key",
 ];
@@ -627,6 +628,11 @@ fn what_was_decided_is_written_down_and_checked_as_it_is_shown() {
 }
 
 #[test]
+fn a_process_runs_as_a_user_as_it_is_shown() {
+    Session::start(2_000_070_000).run("As which user");
+}
+
+#[test]
 fn the_library_is_used_as_it_is_shown() {
     let mut session = Session::start(2_000_030_000);
     let built = binary("prn").parent().unwrap().to_owned();
@@ -649,6 +655,7 @@ fn each_block_is_run_by_a_test_or_has_a_reason_why_not() {
         "Build there, have it here",
         "From another machine",
         "As a library",
+        "As which user",
     ];
     let mut reasons: Vec<_> = NOT_RUN.iter().map(|(line, _)| *line).collect();
     for block in blocks() {

@@ -31,7 +31,7 @@ pub async fn list(
     client: &Client,
     request: &v1::ListRequest,
 ) -> Result<(v1::ListResponse, HeaderMap), Status> {
-    client.access.may(Verb::List).map_err(errors::denied)?;
+    client.access.check(Verb::List)?;
     let scope = client.access.scope();
     let query = Query::new(request, UnixMicros::now(), &server.epoch, scope)?;
     // Never closed. The wait ends with the call, at its deadline or with its client.

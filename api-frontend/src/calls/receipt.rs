@@ -20,7 +20,7 @@ pub async fn get_receipt(
     let raw = request.process.unwrap_or_default();
     let id = id::parsed(&raw.id, "process.id")?;
     server.process(client, id)?;
-    client.access.may(Verb::List).map_err(errors::denied)?;
+    client.access.check(Verb::List)?;
     let failed = |failure| errors::failed(&failure, id, None);
     let permit = server.permits.usage(client).await.map_err(failed)?;
     let read = |answered: Answered<'_>| match answered.reply {

@@ -59,7 +59,7 @@ async fn named(
     let mut infos = Vec::new();
     for id in ids {
         let info = server.process(client, *id)?.info();
-        client.access.may(Verb::Stop).map_err(errors::denied)?;
+        client.access.check(Verb::Stop)?;
         if info.end.is_none() {
             return Err(errors::process_running(*id));
         }
@@ -81,8 +81,8 @@ async fn selected(
     selector: &Selector,
     removed: &mut Removed,
 ) -> Result<(), Status> {
-    client.access.may(Verb::List).map_err(errors::denied)?;
-    client.access.may(Verb::Stop).map_err(errors::denied)?;
+    client.access.check(Verb::List)?;
+    client.access.check(Verb::Stop)?;
     let mut infos = Vec::new();
     for process in server.mirror.selected(selector) {
         tokio::task::coop::consume_budget().await;

@@ -181,7 +181,7 @@ impl Server {
     /// # Errors
     /// There is none that this client gets to see.
     pub fn process(&self, client: &Client, id: ProcessId) -> Result<Arc<Process>, Status> {
-        client.access.may(Verb::List).map_err(errors::denied)?;
+        client.access.check(Verb::List)?;
         let process = self.mirror.process(id);
         let is_seen = |process: &Arc<Process>| {
             let owner = &process.info().started_by;
@@ -204,7 +204,7 @@ impl Server {
     ) -> Result<Arc<Process>, Status> {
         // What a client gets to see is all that its role reaches.
         let process = self.process(client, id)?;
-        client.access.may(verb).map_err(errors::denied)?;
+        client.access.check(verb)?;
         Ok(process)
     }
 

@@ -46,7 +46,7 @@ pub fn spec(
     client: &Client,
     request: v1::StartRequest,
 ) -> Result<StartSpec, Status> {
-    let role = client.access.may(Verb::Start).map_err(errors::denied)?;
+    let role = client.access.check(Verb::Start)?;
     let spec = start_spec(request, &server.defaults, Some(role), mint)?;
     // Of what is signed the supervisor decides for the signer, whom it is about.
     if let (Some(name), None) = (&spec.process.workspace, &spec.signature) {

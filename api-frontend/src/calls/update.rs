@@ -27,7 +27,7 @@ pub async fn update_process(
     let process = server.process(client, id)?;
     let is_own = process.info().started_by.as_ref() == Some(client.access.principal());
     for verb in verbs_of(&update, is_own) {
-        client.access.may(verb).map_err(errors::denied)?;
+        client.access.check(verb)?;
     }
     if process.info().end.is_some() {
         return Err(errors::process_ended(id));

@@ -43,7 +43,7 @@ pub async fn get_usage(
 ) -> Result<v1::GetUsageResponse, Status> {
     let with_tasks = request.with_tasks;
     let sampled_at = UnixMicros::now();
-    client.access.may(Verb::List).map_err(errors::denied)?;
+    client.access.check(Verb::List)?;
     let scope = client.access.scope();
     let usages = match several(request.processes, request.selector, scope)? {
         Several::Named(ids) => {

@@ -31,7 +31,7 @@ pub async fn wait(
     client: &Client,
     request: v1::WaitRequest,
 ) -> Result<v1::WaitResponse, Status> {
-    client.access.may(Verb::List).map_err(errors::denied)?;
+    client.access.check(Verb::List)?;
     let wait = wait::wait(request, client.access.scope())?;
     let processes = processes(server, client, &wait.of)?;
     if !is_over(&processes, &wait) {

@@ -28,7 +28,7 @@ pub fn watch(
     client: &Client,
     request: v1::WatchRequest,
 ) -> Result<Changes, Status> {
-    client.access.may(Verb::List).map_err(errors::denied)?;
+    client.access.check(Verb::List)?;
     let wanted = convert::watch::watch(request, &server.epoch, client.access.scope())?;
     // For as long as the stream lasts.
     let slot = server.watches.enter(client.number, client.number);

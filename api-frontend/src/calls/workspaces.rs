@@ -20,7 +20,7 @@ pub async fn create_workspace(
     client: &Client,
     request: v1::CreateWorkspaceRequest,
 ) -> Result<v1::CreateWorkspaceResponse, Status> {
-    client.access.may(Verb::Workspace).map_err(errors::denied)?;
+    client.access.check(Verb::Workspace)?;
     let spec = workspace::create(request)?;
     if server.mirror.draining() {
         return Err(errors::draining());
@@ -66,7 +66,7 @@ pub fn list_workspaces(
     server: &Server,
     client: &Client,
 ) -> Result<v1::ListWorkspacesResponse, Status> {
-    client.access.may(Verb::List).map_err(errors::denied)?;
+    client.access.check(Verb::List)?;
     let workspaces = server.mirror.workspaces();
     let seen = workspaces.iter().filter(|one| client.sees(one));
     Ok(v1::ListWorkspacesResponse {
@@ -85,7 +85,7 @@ pub async fn remove_workspace(
     if server.workspace(client, &name).is_none() {
         return Err(errors::workspace_not_found(&name));
     }
-    client.access.may(Verb::Workspace).map_err(errors::denied)?;
+    client.access.check(Verb::Workspace)?;
     let leaving = remove(server, client, name.clone(), how)
         .await
         .map_err(|failure| failed(server, client, &failure, &name))?;

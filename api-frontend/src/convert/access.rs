@@ -7,7 +7,7 @@ use prn_proto::v1;
 
 use crate::convert::fields::{InvalidField, Violations};
 use crate::convert::time::duration;
-use crate::convert::{enums, id, limits};
+use crate::convert::{enums, id, limits, names};
 
 /// What is asked.
 #[derive(Debug, PartialEq)]
@@ -119,6 +119,7 @@ pub fn startable(startable: &Startable, filled_in: FilledIn) -> v1::Startable {
         output_max_bytes: filled_in.output_max,
         stop_grace: Some(duration(filled_in.stop_grace)),
         profile: enums::shown_profile(filled_in.profile).into(),
+        user: names::shown_user(startable.user.as_ref()),
     }
 }
 

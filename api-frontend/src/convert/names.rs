@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use prn_ipc_protocol::types::{
     AccessName, LABEL_KEY_MAX, LABEL_VALUE_MAX, LABELS_MAX, LabelChanges, Labels, PROCESS_NAME_MAX,
-    ProcessName,
+    ProcessName, USER_NAME_MAX, UserName,
 };
 
 use crate::convert::fields::{InvalidField, Violations};
@@ -24,6 +24,28 @@ pub fn of_start(raw: String) -> Result<Option<ProcessName>, InvalidField> {
             ),
         )),
     }
+}
+
+/// The user of the machine's that a process is to run as. `None`: one of its own.
+pub fn user(raw: String) -> Result<Option<UserName>, InvalidField> {
+    if raw.is_empty() {
+        return Ok(None);
+    }
+    match UserName::try_from(raw) {
+        Ok(name) => Ok(Some(name)),
+        Err(_) => Err(InvalidField::new(
+            "user",
+            format!(
+                "must be the name of a user of the server's machine: 1 to {USER_NAME_MAX} letters, digits, \"-\", \
+                 \"_\", \".\" and \"@\", first a letter, a digit or \"_\", and no number alone"
+            ),
+        )),
+    }
+}
+
+/// A user as the API shows it; none is empty.
+pub fn shown_user(user: Option<&UserName>) -> String {
+    user.map_or_else(String::new, UserName::to_string)
 }
 
 /// Labels of a request's field.

@@ -114,6 +114,7 @@ pub fn process_status(info: &ProcessInfo) -> v1::ProcessStatus {
         linger: spec.linger,
         started_by: names::who(info.started_by.as_ref()),
         signed: info.signed.as_ref().map(signature::shown),
+        user: names::shown_user(spec.user.as_ref()),
     }
 }
 
@@ -222,6 +223,7 @@ pub mod tests {
                 stop_grace: 10_000.try_into().unwrap(),
                 linger: false,
                 profile: Profile::Default,
+                user: None,
                 paths: Paths::default(),
                 workspace: None,
                 name: None,

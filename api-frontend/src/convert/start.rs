@@ -9,7 +9,7 @@ use prn_ipc_protocol::message::{
 };
 use prn_ipc_protocol::output_max;
 use prn_ipc_protocol::policy::Role;
-use prn_ipc_protocol::types::{ARGUMENTS_MAX, Argv, Digest, Limits, Millis, ProcessId};
+use prn_ipc_protocol::types::{ARGUMENTS_MAX, Argv, Digest, Limits, Millis, ProcessId, UserName};
 use prn_proto::defaults::FOLLOW_TIMEOUT;
 use prn_proto::v1;
 
@@ -93,6 +93,7 @@ pub fn start_spec<E: From<Violations>>(
     let stop_grace = violations.check(millis(raw.stop_grace, "stop_grace"));
     let limits = limits::limits(raw.limits.unwrap_or_default(), &mut violations);
     let paths = paths::paths(raw.paths, &mut violations);
+    let user = violations.check(user(raw.user, &raw.workspace));
     let workspace = violations.check(workspace::of_start(raw.workspace));
     let directory = violations.check(working_directory(raw.working_directory));
     let name = violations.check(names::of_start(raw.name));
@@ -118,6 +119,7 @@ pub fn start_spec<E: From<Violations>>(
                 stop_grace: stop_grace?.unwrap_or(defaults.stop_grace),
                 linger: raw.linger,
                 profile: profile?.unwrap_or_else(|| default_profile(role)),
+                user: user?,
                 paths: paths?,
                 workspace: workspace?,
                 name: name?,
@@ -135,6 +137,20 @@ pub fn start_spec<E: From<Violations>>(
         Some(spec) => Ok(spec),
         None => Err(violations.into()),
     }
+}
+
+/// Who it is to run as. A workspace's files are those of a user of its own.
+fn user(raw: String, workspace: &str) -> Result<Option<UserName>, InvalidField> {
+    if !raw.is_empty() && !workspace.is_empty() {
+        return Err(user_in_workspace());
+    }
+    names::user(raw)
+}
+
+/// Both a user of the machine's and a workspace are asked for.
+pub fn user_in_workspace() -> InvalidField {
+    let why = "must be absent with a workspace, whose processes run as a user of its own: leave one of the two out";
+    InvalidField::new("user", why)
 }
 
 /// The digest that it has to have. `None`: any.
@@ -548,6 +564,47 @@ mod tests {
             }),
             "environment"
         );
+    }
+
+    #[test]
+    fn a_user_has_a_name_and_no_workspace() {
+        let asked = |user: &str, workspace: &str| v1::StartRequest {
+            user: user.into(),
+            workspace: workspace.into(),
+            ..command("true")
+        };
+        let user = |text: &str| spec(asked(text, "")).unwrap().process.user;
+        assert_eq!(user(""), None);
+        for text in [
+            "deploy",
+            "www-data",
+            "_apt",
+            "anna@example",
+            "1st",
+            &"x".repeat(64),
+        ] {
+            assert_eq!(user(text).unwrap().as_str(), text);
+            assert!(text.parse::<prn_proto::units::UserName>().is_ok(), "{text}");
+        }
+        for text in [
+            "0",
+            "1001",
+            "-x",
+            ".x",
+            "a b",
+            "a:b",
+            "a/b",
+            "a\n",
+            "ä",
+            &"x".repeat(65),
+        ] {
+            assert_eq!(field(asked(text, "")), "user", "{text:?}");
+            assert!(
+                text.parse::<prn_proto::units::UserName>().is_err(),
+                "{text:?}"
+            );
+        }
+        assert_eq!(field(asked("deploy", "w")), "user");
     }
 
     #[test]

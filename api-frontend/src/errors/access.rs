@@ -19,6 +19,19 @@ pub fn denied(denial: Denial) -> Status {
             verb,
             "this client's role allows it for processes and workspaces of its own or its group's alone",
         ),
+        Denial::Hours(next) => {
+            let message = format!(
+                "outside the hours of this client's role, in which alone it may change anything: {next} next; what there is can be \
+                 listed and read meanwhile"
+            );
+            error(
+                Code::PermissionDenied,
+                reason::OUTSIDE_HOURS,
+                message,
+                &[],
+                |_| {},
+            )
+        }
         Denial::Program => of_start(
             "args",
             "no rule of this client's role describes this program with these arguments",
@@ -48,6 +61,11 @@ pub fn denied(denial: Denial) -> Status {
             let why = format!("this client's role wants profile {least} at least");
             of_start("profile", &why)
         }
+        Denial::User => of_start(
+            "user",
+            "this client's role does not allow this user of the server's machine: `users` of the role names those that it \
+             does",
+        ),
         Denial::Output(most) => of_start(
             "output_max_bytes",
             &format!("this client's role lets {most} bytes be kept at most"),

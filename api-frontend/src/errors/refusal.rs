@@ -8,7 +8,7 @@ use tonic::{Code, Status};
 
 use crate::convert::fields::InvalidField;
 use crate::convert::limits::limit_field;
-use crate::convert::start::too_long;
+use crate::convert::start::{too_long, user_in_workspace};
 use crate::errors::build::{SHORTAGES, bad_field, error, precondition, quota, quoted};
 use crate::errors::call::{draining, internal, restarting};
 use crate::errors::exec::{Asked, not_executed};
@@ -122,6 +122,7 @@ fn refused(refusal: &Refusal, subject: Subject<'_>) -> Status {
         Refusal::NotEnforceable(limit) => not_enforceable(*limit, subject.start().is_some()),
         Refusal::Unconfined => profile::unconfined(),
         Refusal::StrictUnavailable => profile::strict_unavailable(),
+        Refusal::UserInWorkspace => user_in_workspace().into(),
         Refusal::PathsUnavailable => profile::paths_unavailable(),
         Refusal::NotBindable(place) => not_bindable(*place, subject.start()),
         // The client knows it as a field of its request.

@@ -283,7 +283,7 @@ async fn outcome(
     let mut asked = 0;
     while !calling.is_finished() {
         if frontend.readable(Duration::from_millis(5))
-            && let Request::Ask(request, who, _) = frontend.receive()
+            && let Request::Ask(request, who, _) = frontend.next()
         {
             assert_eq!(who, principal());
             asked += 1;
@@ -720,6 +720,7 @@ async fn what_a_start_would_come_to_is_told_and_nothing_starts() {
         working_directory: c"/d".into(),
         digest: Digest([0xab; 32]),
         uid: Some(7),
+        user: Some("deploy".to_owned().try_into().unwrap()),
     };
     let answers = [
         Reply::Startable(Box::new(startable)),

@@ -722,6 +722,7 @@ impl Frontend {
                 ),
                 other @ (Request::Hello(_)
                 | Request::Ready
+                | Request::Denied { .. }
                 | Request::Alive
                 | Request::Ask(..)
                 | Request::Follow(..)

@@ -146,8 +146,10 @@ pub struct Startable {
     pub working_directory: String,
     /// The digest of all that, for [`StartSpec::expect_digest`], if the server says.
     pub digest: Option<String>,
-    /// The numeric user id of its workspace. `None`: one of its own.
+    /// The numeric user id of its workspace, or of its user. `None`: one of its own.
     pub uid: Option<u32>,
+    /// The user of the server's machine that it would run as.
+    pub user: Option<String>,
 }
 
 impl From<v1::CheckAccessResponse> for Access {
@@ -182,6 +184,7 @@ impl From<v1::Startable> for Startable {
             working_directory: raw.working_directory,
             digest: Some(raw.digest).filter(|digest| !digest.is_empty()),
             uid: raw.uid,
+            user: Some(raw.user).filter(|name| !name.is_empty()),
         }
     }
 }

@@ -6,7 +6,7 @@ use ring::digest::{SHA256, digest as sha256};
 
 use crate::wire::from_wire_duration;
 
-const HEADER: &[u8] = b"prn-start-1\n";
+const HEADER: &[u8] = b"prn-start-2\n";
 
 /// Where the server looks a program up, and its language, unless a start says otherwise.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -133,6 +133,7 @@ fn canonical(
         retention,
         expect_digest: _,
         signature: _,
+        user,
     } = request;
     let mut to = HEADER.to_vec();
     list(&mut to, "argv", std::iter::once(command).chain(args));
@@ -167,6 +168,7 @@ fn canonical(
     optional(&mut to, "stop-grace", millis(startable.stop_grace.as_ref()));
     switch(&mut to, "linger", *linger);
     text(&mut to, "profile", profile(startable)?);
+    optional(&mut to, "user", said(user));
     let paths: Result<Vec<_>, _> = paths.iter().map(path_rule).collect();
     list(&mut to, "paths", paths?.into_iter().flatten());
     optional(&mut to, "workspace", said(workspace));

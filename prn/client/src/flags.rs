@@ -3,7 +3,8 @@
 use std::time::{Duration, SystemTime};
 
 use prn_proto::units::{
-    Cpu, Deadline, Digest, Directory, InvalidUnit, Label, ProcessName, Size, Time, Workspace,
+    Cpu, Deadline, Digest, Directory, InvalidUnit, Label, ProcessName, Size, Time, UserName,
+    Workspace,
 };
 
 pub(crate) fn size(text: &str) -> Result<u64, InvalidUnit> {
@@ -36,6 +37,10 @@ pub(crate) fn label(text: &str) -> Result<Label, InvalidUnit> {
 
 pub(crate) fn digest(text: &str) -> Result<String, InvalidUnit> {
     text.parse().map(|Digest(digits)| digits)
+}
+
+pub(crate) fn user(text: &str) -> Result<String, InvalidUnit> {
+    text.parse().map(|UserName(name)| name)
 }
 
 pub(crate) fn process_name(text: &str) -> Result<String, InvalidUnit> {

@@ -121,6 +121,8 @@ pub struct ProcessStatus {
     pub working_directory: String,
     /// The numeric user id it runs as.
     pub uid: u32,
+    /// The user of the server's machine that it runs as. `None`: its user id is its own, or its workspace's.
+    pub user: Option<String>,
     /// How it is confined, if the server says.
     pub profile: Option<Profile>,
     /// Its limits.
@@ -212,6 +214,7 @@ impl TryFrom<v1::ProcessStatus> for ProcessStatus {
             command: status.command,
             argv: status.argv,
             workspace: Some(status.workspace).filter(|name| !name.is_empty()),
+            user: Some(status.user).filter(|name| !name.is_empty()),
             working_directory: status.working_directory,
             uid: status.uid,
             profile: Profile::from_wire(status.profile),

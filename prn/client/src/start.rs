@@ -128,6 +128,19 @@ pub struct StartSpec {
         )
     )]
     pub workspace: Option<String>,
+    /// The user of the server's machine to run as, with its groups. `None`: a user id of the process's own.
+    #[cfg_attr(
+        feature = "clap",
+        arg(
+            long,
+            short = 'u',
+            value_name = "NAME",
+            value_parser = crate::flags::user,
+            conflicts_with = "workspace",
+            help = "Run as this user of the server's machine, with its groups, if your role allows it [default: a user id of the process's own]"
+        )
+    )]
+    pub user: Option<String>,
     /// What people call the process. No other that is alive may have the name.
     #[cfg_attr(feature = "clap", arg(long, value_name = "NAME", value_parser = crate::flags::process_name, help = "Call the process NAME, which then stands for its id; no other that is alive has it", help_heading = "Names"))]
     pub name: Option<String>,
@@ -237,6 +250,7 @@ impl TryFrom<&StartSpec> for v1::StartRequest {
             stdin: spec.stdin.kind().into_wire().into(),
             terminal_size: spec.stdin.terminal_size().map(v1::TerminalSize::from),
             workspace: spec.workspace.clone().unwrap_or_default(),
+            user: spec.user.clone().unwrap_or_default(),
             name: spec.name.clone().unwrap_or_default(),
             labels: (spec.labels.iter().cloned())
                 .map(|Label { key, value }| (key, value))

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use prn_client::{Limits, OutputPolicy, OutputStore, Profile, StandardInput, StartSpec, mint_id};
-use prn_proto::units::{Binding, Deadline, InvalidUnit, Label, ProcessName, Variable, Workspace};
+use prn_proto::units::{
+    Binding, Deadline, InvalidUnit, Label, ProcessName, UserName, Variable, Workspace,
+};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -25,6 +27,8 @@ pub struct Spec {
     pub working_directory: Option<String>,
     /// Name of the workspace to start in: a directory whose files stay
     pub workspace: Option<String>,
+    /// User of the server's machine to run as, where that is allowed
+    pub user: Option<String>,
     /// Name that stands for its id; no other process that is alive has it
     pub name: Option<String>,
     /// Labels, to select by
@@ -112,6 +116,7 @@ impl Spec {
             .collect::<Result<_, _>>()?;
         spec.working_directory = self.working_directory;
         spec.workspace = checked("workspace", self.workspace, |Workspace(name)| name)?;
+        spec.user = checked("user", self.user, |UserName(name)| name)?;
         spec.name = checked("name", self.name, |ProcessName(name)| name)?;
         spec.labels = self
             .labels

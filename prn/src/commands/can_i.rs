@@ -3,6 +3,7 @@
 use clap::Args;
 use prn_client::{Access, AccessQuestion, Client, StartSpec, Verb};
 use prn_proto::reason;
+use prn_proto::units::{InvalidUnit, UserName};
 
 use crate::exit::{self, Exit};
 use crate::failure::Failure;
@@ -25,6 +26,17 @@ pub struct CanI {
     /// With this process: its id, the beginning of its id, or its name. Else with one of your own
     #[arg(value_name = "ID", requires = "verb")]
     pub process: Option<Reference>,
+    /// As this user of the server's machine: whether you may start the command so
+    #[arg(long, short, value_name = "NAME", value_parser = user, requires = "command")]
+    pub user: Option<String>,
+    /// With start: whether you may start this
+    #[arg(
+        last = true,
+        value_name = "COMMAND",
+        requires = "verb",
+        conflicts_with = "process"
+    )]
+    pub command: Vec<String>,
     /// How to print the result.
     #[command(flatten)]
     pub format: FormatFlag,
@@ -33,11 +45,24 @@ pub struct CanI {
     pub connection: Connection,
 }
 
+fn user(text: &str) -> Result<String, InvalidUnit> {
+    text.parse().map(|UserName(name)| name)
+}
+
 pub async fn can_i(args: CanI) -> Result<Exit, Failure> {
     let (verb, process) = (args.verb, args.process.as_ref());
+    if !args.command.is_empty() && verb != Some(Verb::Start) {
+        let why = "a command is what may be started: say start, or leave it out";
+        return Err(Failure::Usage(why.to_owned()));
+    }
+    let start = (!args.command.is_empty()).then(|| StartSpec {
+        user: args.user.clone(),
+        ..StartSpec::new(args.command.clone())
+    });
+    let start = start.as_ref();
     match Servers::of(&args.connection)? {
         Servers::One(remote) => {
-            let access = asked(&remote.connect().await?, verb, process).await?;
+            let access = asked(&remote.connect().await?, verb, process, start).await?;
             match verb {
                 None => output::role(&access, &args.format)?,
                 Some(_) => output::may(&access, &args.format)?,
@@ -45,7 +70,8 @@ pub async fn can_i(args: CanI) -> Result<Exit, Failure> {
             Ok(exit_of(&access))
         }
         Servers::Several(hosts) => {
-            let ask = async |_: &_, _: &_, client: Client| asked(&client, verb, process).await;
+            let ask =
+                async |_: &_, _: &_, client: Client| asked(&client, verb, process, start).await;
             told(&hosts.ask(ask).await, &args.format)
         }
     }
@@ -55,10 +81,11 @@ async fn asked(
     client: &Client,
     verb: Option<Verb>,
     process: Option<&Reference>,
+    start: Option<&StartSpec>,
 ) -> Result<Access, Failure> {
     let question = match (verb, process) {
         (None, _) => AccessQuestion::Anything,
-        (Some(verb), None) => AccessQuestion::Verb(verb),
+        (Some(verb), None) => start.map_or(AccessQuestion::Verb(verb), AccessQuestion::Start),
         (Some(verb), Some(process)) => {
             AccessQuestion::Process(verb, resolve(client, process).await?)
         }

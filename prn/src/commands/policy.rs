@@ -11,7 +11,7 @@ use clap::{Args, Subcommand};
 use prn_launch::ServerError;
 use prn_launch::access::message::Profile;
 use prn_launch::access::policy::{Denial, Programs, Reach, Role, VERBS, Verb};
-use prn_launch::access::types::{AccessName, LimitName, Limits};
+use prn_launch::access::types::{AccessName, LimitName, Limits, UserName};
 use prn_launch::access::{Access, AccessError, Place, check as check_file};
 use prn_proto::units::show_size;
 use toml::de::DeTable;
@@ -71,6 +71,9 @@ pub struct Explain {
     /// Of whose processes and workspaces [default: the client's own]
     #[arg(long, value_name = "CLIENT", value_parser = name)]
     pub owner: Option<AccessName>,
+    /// As which user of the server's machine [default: none]
+    #[arg(long, short, value_name = "NAME", value_parser = user, requires = "command")]
+    pub user: Option<UserName>,
     /// What is to be started, and its arguments
     #[arg(last = true, value_name = "COMMAND")]
     pub command: Vec<OsString>,
@@ -80,6 +83,11 @@ pub struct Explain {
 pub fn name(text: &str) -> Result<AccessName, &'static str> {
     AccessName::try_from(text.to_owned())
         .map_err(|_| "not a name of a client: write letters, digits, '-', '_', '.' and '@'")
+}
+
+fn user(text: &str) -> Result<UserName, String> {
+    let name = UserName::try_from(text.to_owned());
+    name.map_err(|_| prn_proto::units::InvalidUnit::UserName.to_string())
 }
 
 fn verb(text: &str) -> Result<Verb, String> {
@@ -128,7 +136,9 @@ fn check(args: &Check) -> Result<Exit, Failure> {
                 group: principal.group.as_ref().map(ToString::to_string),
                 whose: whose(role.reach),
                 verbs: role.verbs.iter().map(ToString::to_string).collect(),
+                hours: role.hours.iter().map(ToString::to_string).collect(),
                 programs: programs(role),
+                users: role.users.iter().map(ToString::to_string).collect(),
                 limits: limits(role).collect(),
                 shown_limits: shown_limits(role),
             })
@@ -247,8 +257,16 @@ fn explain(args: &Explain) -> Result<Exit, Failure> {
     let command = command.map(CString::new).collect::<Result<_, _>>();
     let command = command.map_err(|_| Failure::Usage("a word has a NUL character".to_owned()))?;
     let owner = args.owner.as_ref().unwrap_or(&args.client);
-    let answer = answer::answer(&access.policy, &args.client, args.verb, owner, command)
-        .map_err(|why| Failure::Usage(format!("the command {why}")))?;
+    let user = args.user.clone();
+    let answer = answer::answer(
+        &access.policy,
+        &args.client,
+        args.verb,
+        owner,
+        command,
+        user,
+    )
+    .map_err(|why| Failure::Usage(format!("the command {why}")))?;
     for line in said(&access, args, &answer) {
         output::print_line(&output::escaped(&line)).map_err(Failure::Print)?;
     }
@@ -268,7 +286,11 @@ fn said(access: &Access, args: &Explain, answer: &Answer<'_>) -> Vec<String> {
         format!("{}{of}", args.verb)
     } else {
         let words = args.command.iter().map(|word| word.to_string_lossy());
-        format!("start {}", words.collect::<Vec<_>>().join(" "))
+        let words = words.collect::<Vec<_>>().join(" ");
+        match &args.user {
+            Some(user) => format!("start {words} as {user}"),
+            None => format!("start {words}"),
+        }
     };
     let client = &args.client;
     let mut lines = vec![match answer.decision {
@@ -341,6 +363,7 @@ fn change(access: &Access, args: &Explain, answer: &Answer<'_>, denial: Denial) 
             format!("{}: a later not-after", place.unwrap_or_default())
         }
         Denial::Verb(verb) => in_role("may", &format!("add \"{verb}\" to may")),
+        Denial::Hours(_) => in_role("hours", "add this time of the week to hours, or wait"),
         Denial::Reach(_) => in_role(
             "whose",
             "whose = \"all\", or \"group\" and a group that both have",
@@ -354,6 +377,17 @@ fn change(access: &Access, args: &Explain, answer: &Answer<'_>, denial: Denial) 
             in_role("programs", "without programs a process may start anywhere")
         }
         Denial::Profile(_) => in_role("profile", "ask for that profile, or name a weaker one"),
+        Denial::User => match role {
+            Some(_) => in_role(
+                "users",
+                "add the user to users, and to the server's own list",
+            ),
+            None => format!(
+                "{}: an admin may start as the users of the server's own list, users = […] above all tables, and no \
+                 other role that need not be written down as any",
+                args.file.display()
+            ),
+        },
         Denial::Output(_) => in_role("max-output", "ask for less, or raise max-output"),
         Denial::Processes(_) => in_role("max-processes", "raise max-processes"),
     }

@@ -55,9 +55,10 @@ pub fn startable(access: &Access, format: &FormatFlag) -> io::Result<()> {
             rows.add("program", escaped(candidate));
         }
         rows.add("directory", escaped(&start.working_directory));
-        let user = match start.uid {
-            Some(uid) => format!("{uid}, of the workspace"),
-            None => "one of its own".to_owned(),
+        let user = match (start.uid, &start.user) {
+            (Some(uid), Some(name)) => format!("{} ({uid})", escaped(name)),
+            (Some(uid), None) => format!("{uid}, of the workspace"),
+            (None, _) => "one of its own".to_owned(),
         };
         rows.add("user", user);
         rows.add("digest", start.digest.clone());

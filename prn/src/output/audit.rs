@@ -47,12 +47,16 @@ impl AuditLine {
         self.text("/asserted/principal")
     }
 
-    /// What the server knows, but the digest, which is of no use to eyes.
+    /// What the server knows, but the digest, which is of no use to eyes; and of what its network half
+    /// says, all but who.
     fn facts(&self) -> String {
-        let facts = self.value.pointer("/verified").and_then(Value::as_object);
-        let facts = facts.into_iter().flatten();
-        let mut shown: Vec<String> = facts
-            .filter(|(key, _)| *key != "digest")
+        let of = |path| self.value.pointer(path).and_then(Value::as_object);
+        let facts = of("/verified").into_iter().flatten();
+        let facts = facts.filter(|(key, _)| *key != "digest");
+        let asserted = of("/asserted").into_iter().flatten();
+        let asserted = asserted.filter(|(key, _)| *key != "principal");
+        let mut shown: Vec<String> = asserted
+            .chain(facts)
             .map(|(key, value)| {
                 let text = value.as_str();
                 format!(

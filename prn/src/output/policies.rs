@@ -28,8 +28,12 @@ pub struct PolicyClient {
     pub whose: &'static str,
     /// What it may ask for.
     pub verbs: Vec<String>,
+    /// When it may change something. Empty: at any time.
+    pub hours: Vec<String>,
     /// What it may start, each with its arguments; `...` where others may follow. `null`: anything.
     pub programs: Option<Vec<String>>,
+    /// Users of the server's machine that these may run as.
+    pub users: Vec<String>,
     /// By the keys of a role: thousandths of a CPU, bytes, bytes a second, numbers.
     pub limits: BTreeMap<String, u64>,
     /// The same for people.
@@ -40,7 +44,14 @@ pub struct PolicyClient {
 /// Prints what each client may do.
 pub fn policy_clients(all: &[PolicyClient], format: &FormatFlag) -> io::Result<()> {
     let shown = |all: &[PolicyClient]| {
-        let columns: Vec<_> = COLUMNS.iter().collect();
+        let has_users = all.iter().any(|one| !one.users.is_empty());
+        let has_hours = all.iter().any(|one| !one.hours.is_empty());
+        let is_shown = |column: &&Column<PolicyClient>| match column.name {
+            "users" => has_users,
+            "hours" => has_hours,
+            _ => true,
+        };
+        let columns: Vec<_> = COLUMNS.iter().filter(is_shown).collect();
         table_text(&table(&columns, all), format)
     };
     print_list("clients", all, shown, |one| escaped(&one.client), format)
@@ -105,6 +116,12 @@ const COLUMNS: &[Column<PolicyClient>] = &[
         order: |a, b| a.verbs.cmp(&b.verbs),
     },
     Column {
+        name: "hours",
+        header: "HOURS",
+        cell: |one| escaped(&one.hours.join(", ")).into(),
+        order: |a, b| a.hours.cmp(&b.hours),
+    },
+    Column {
         name: "programs",
         header: "PROGRAMS",
         cell: |one| match &one.programs {
@@ -113,6 +130,12 @@ const COLUMNS: &[Column<PolicyClient>] = &[
             None => String::new().into(),
         },
         order: |a, b| a.programs.cmp(&b.programs),
+    },
+    Column {
+        name: "users",
+        header: "USERS",
+        cell: |one| escaped(&one.users.join(",")).into(),
+        order: |a, b| a.users.cmp(&b.users),
     },
     Column {
         name: "limits",

@@ -89,6 +89,12 @@ pub const COLUMNS: &[Column<Process>] = &[
         order: |a, b| a.status.workspace.cmp(&b.status.workspace),
     },
     Column {
+        name: "user",
+        header: "USER",
+        cell: |process| text(process.status.user.as_deref()),
+        order: |a, b| a.status.user.cmp(&b.status.user),
+    },
+    Column {
         name: "labels",
         header: "LABELS",
         cell: |process| escaped(&show_labels(&process.status.labels)).into(),
@@ -170,6 +176,7 @@ pub fn wide(processes: &[Process]) -> Vec<&'static Column<Process>> {
         ("started-by", has(|status| status.started_by.is_some())),
         ("workspace", has(|status| status.workspace.is_some())),
         ("labels", has(|status| !status.labels.is_empty())),
+        ("user", has(|status| status.user.is_some())),
         ("uid", true),
         (
             "memory-limit",

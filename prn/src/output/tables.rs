@@ -82,6 +82,7 @@ fn add_times(rows: &mut Rows, status: &ProcessStatus) {
 fn add_confinement(rows: &mut Rows, status: &ProcessStatus) {
     rows.add("workspace", status.workspace.as_deref().map(escaped));
     rows.add("directory", escaped(&status.working_directory));
+    rows.add("user", status.user.as_deref().map(escaped));
     rows.add("user id", status.uid.to_string());
     rows.add("profile", status.profile.as_ref().map(choice));
     let layers: Vec<_> = status.layers.iter().map(choice).collect();

@@ -293,8 +293,8 @@ const FLAGS: &[Habit] = &[
     },
     Habit {
         commands: &["run", "start", "exec"],
-        flags: &["-u", "--user", "--uid"],
-        tip: "a process gets a user id of its own from the server",
+        flags: &["--uid"],
+        tip: "a process gets a user id of its own from the server; --user NAME runs it as a user of the server's machine, where your role allows that",
     },
     Habit {
         commands: &["run", "start", "exec"],

@@ -251,7 +251,7 @@ mod tests {
             (&["run", "-e", "A=b", "--", "ls"], "--env"),
             (&["start", "-m", "64M", "--", "ls"], "--memory"),
             (&["start", "-l", "a=b", "--", "ls"], "--label"),
-            (&["start", "-u", "nobody", "--", "ls"], "user id of its own"),
+            (&["start", "--uid", "7", "--", "ls"], "user id of its own"),
             (&["cp", "-r", "a", "w:"], "go whole"),
             (&["logs", "-p", "web"], "prn list --name"),
             (

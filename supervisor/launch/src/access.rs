@@ -7,10 +7,12 @@
 mod authorities;
 mod clients;
 mod files;
+mod hours;
 mod listed;
 mod roles;
 pub(crate) mod signing;
 pub mod tables;
+mod users;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -23,8 +25,9 @@ pub use prn_ipc_protocol::{message, policy, search, types};
 use prn_proto::tls::Peer;
 
 pub use files::standing;
-pub use listed::Access;
+pub use listed::{Access, Listed};
 pub use tables::{AccessError, Draft, Place, Problem};
+pub(crate) use users::Reserved;
 
 use crate::certificates::{self, Reading};
 use crate::error::ServerError;
@@ -46,14 +49,17 @@ impl Access {
         let parts = files::read(options, &mut problems);
         let mut access = Self {
             policy: presets(),
+            users: BTreeMap::new(),
             known: Vec::new(),
             authorities: Vec::new(),
             revocations: Vec::new(),
             clients: BTreeMap::new(),
             roles: BTreeMap::new(),
         };
+        users::add(&mut access, options, &mut problems, warn);
+        access.give_admins_users();
         for part in &parts {
-            roles::add(&mut access, part, &mut problems, warn);
+            roles::add(&mut access, part, &options.users, &mut problems, warn);
         }
         for part in &parts {
             clients::add(&mut access, part, &reading, &mut problems);
@@ -76,6 +82,14 @@ impl Access {
         authorities::add(&mut access, &reading)?;
         access.policy.signing = signing::of(options, &access.known)?;
         Ok(access)
+    }
+
+    /// Who may do everything may start as any user that the server may use at all.
+    fn give_admins_users(&mut self) {
+        let users: BTreeSet<_> = self.users.keys().cloned().collect();
+        if let Some(admin) = named(ADMIN).and_then(|name| self.policy.roles.get_mut(&name)) {
+            admin.users = users;
+        }
     }
 
     /// Without clients that are listed: whoever has one of these certificates may do everything.
@@ -171,8 +185,10 @@ fn role(verbs: &[Verb], reach: Reach) -> Role {
     Role {
         verbs: verbs.iter().copied().collect::<BTreeSet<_>>(),
         reach,
+        hours: Vec::new(),
         programs: Programs::Any,
         profile: Profile::None,
+        users: BTreeSet::new(),
         ceilings: Limits::default(),
         defaults: Limits::default(),
         processes_max: None,
@@ -253,6 +269,7 @@ mod tests {
         };
         let mut access = Access {
             policy: presets(),
+            users: BTreeMap::new(),
             known: Vec::new(),
             authorities: Vec::new(),
             revocations: Vec::new(),
@@ -260,7 +277,7 @@ mod tests {
             roles: BTreeMap::new(),
         };
         let mut problems = Vec::new();
-        roles::add(&mut access, &part, &mut problems, &|_| {});
+        roles::add(&mut access, &part, &[], &mut problems, &|_| {});
         assert_eq!(problems, []);
         access.policy.roles.remove(&named("r").unwrap()).unwrap()
     }
@@ -298,6 +315,18 @@ mod tests {
                 "`own`, `group`, `all`",
             ),
             (&format!("{role}profile = 'hard'\n"), 4, "`strict`"),
+            (
+                &format!("users = ['nobody']\n{role}users = [\n'nobody',\n'daemon']\n"),
+                7,
+                "users = [\"daemon\"]",
+            ),
+            (
+                "users = [\n'no-such-user']\n",
+                2,
+                "there is no user no-such-user",
+            ),
+            ("users = ['root']\n", 1, "user id 0, root's"),
+            ("users = [\n'nobody',\n'1001']\n", 1, "not allowed"),
             (&format!("{role}programs = []\n"), 1, "empty"),
             (
                 &format!("{role}programs = [\n['/bin/sh'],\n[]]\n"),

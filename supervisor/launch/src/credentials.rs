@@ -1,21 +1,26 @@
 //! Who the server is, and who may come.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use prn_ipc_protocol::config::{self, Pin};
+use prn_ipc_protocol::config::{self, Pin, User};
 use prn_ipc_protocol::policy::Policy;
-use prn_ipc_protocol::types::{AccessName, Id};
+use prn_ipc_protocol::types::{AccessName, Id, UserName};
 use prn_proto::credentials::{CredentialsError, KeySource, load_and_metadata, now};
 use prn_proto::tls::{
     self, AuthorityCertificate, Certificate, Clients, Key, KeyFingerprint, KeyKinds, NameRule, Own,
     Peer, RevocationList,
 };
 
-use crate::access::{Access, signing};
+use crate::access::{Access, AccessError, Listed, Problem, Reserved, signing};
 use crate::certificates::{refused, warn_of_end};
 use crate::error::ServerError;
+use crate::host::Host;
 use crate::options::{Options, OptionsError};
 use crate::warning::Warning;
+
+/// The child of a start has root's memory when it is the user already, until its program runs.
+const TRACED: &str = "with fs.suid_dumpable 1, whatever else that user runs could read memory of the server's in a process's first moments: set it to 0, or to 2, or take users away";
 
 /// All but the server's key: each usable.
 #[derive(Debug)]
@@ -28,6 +33,8 @@ pub struct Credentials {
     principals: Vec<AccessName>,
     /// Who may do what.
     policy: Policy,
+    /// Users of the machine's that processes may run as.
+    users: BTreeMap<UserName, Listed>,
 }
 
 impl Credentials {
@@ -49,6 +56,7 @@ impl Credentials {
             clients,
             principals,
             policy: access.policy,
+            users: access.users,
         })
     }
 
@@ -71,6 +79,31 @@ impl Credentials {
     /// Who may do what.
     pub fn policy(&self) -> &Policy {
         &self.policy
+    }
+
+    /// Users of the machine's that processes of this server may run as.
+    ///
+    /// # Errors
+    /// One has an id of a part of the server, or this host lets others of its processes look into it.
+    pub fn users(
+        &self,
+        server: &config::Supervisor,
+        host: &Host,
+    ) -> Result<BTreeMap<UserName, User>, AccessError> {
+        let reserved = Reserved::of(server);
+        let listed = || self.users.iter();
+        let traced = || Some(TRACED.to_owned()).filter(|_| host.traces_former_root);
+        let problem = |(name, Listed { user, place }): (&UserName, &Listed)| {
+            let what = reserved.refusal(name, user).or_else(traced)?;
+            let place = place.clone();
+            Some(Problem { place, what })
+        };
+        let problems: Vec<_> = listed().filter_map(problem).collect();
+        if !problems.is_empty() {
+            return Err(AccessError(problems));
+        }
+        let named = |(name, listed): (&UserName, &Listed)| (name.clone(), listed.user.clone());
+        Ok(listed().map(named).collect())
     }
 
     /// What the frontend is to know of them: all but the key, which it gets by itself.

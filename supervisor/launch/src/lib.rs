@@ -80,6 +80,7 @@ pub fn start(flags: options::Start, warn: &dyn Fn(Warning)) -> Result<Infallible
     let claim = claimed(&plan, &programs, &host, warn)?;
     let (origin, own_cgroup) = claim.origin.map(|from| (from.procs, from.own)).unzip();
     let planned = confined(&options, &host, &plan, claim.state.as_fd(), warn)?;
+    let planned = config::Supervisor { audit, ..planned };
     let supervisor = config::Supervisor {
         address,
         disks,
@@ -88,8 +89,8 @@ pub fn start(flags: options::Start, warn: &dyn Fn(Warning)) -> Result<Infallible
         notify: notify.is_some(),
         own_cgroup,
         policy: credentials.policy().clone(),
+        users: credentials.users(&planned, &host)?,
         fixed: reload::fixed(&options),
-        audit,
         epoch: plan.frontend.epoch,
         ..planned
     };

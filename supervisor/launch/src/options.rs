@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use clap::builder::{OsStr, Resettable};
-use prn_ipc_protocol::types::AccessName;
+use prn_ipc_protocol::types::{AccessName, UserName};
 use prn_proto::credentials::KeySource;
 use prn_proto::tls::{KeyKinds, TlsError};
 use prn_proto::units::{Address, Cpu, Size, SizeOrZero, Time};
@@ -339,6 +339,9 @@ pub struct Options {
     /// Which directories processes do not see, and which they may be given to see.
     #[arg(skip)]
     pub paths: Table,
+    /// Users of the machine's that processes may run as at all, of which roles choose.
+    #[arg(skip)]
+    pub users: Vec<Spanned<UserName>>,
     /// Who is let in.
     #[arg(skip)]
     pub client: Vec<Spanned<ClientTable>>,
@@ -465,6 +468,7 @@ fn merge(flags: Options, file: Options, key_in_environment: bool) -> Options {
                 $($list: if flags.$list.is_empty() { file.$list } else { flags.$list },)*
                 // These are in the file alone.
                 paths: file.paths,
+                users: file.users,
                 client: file.client,
                 role: file.role,
                 clients_dir: file.clients_dir,

@@ -19,7 +19,7 @@ use crate::host::Host;
 use crate::options::Options;
 
 /// The frontend's user id where there is no user `prn`.
-const FRONTEND_UID: u32 = 1_999_999_999;
+pub(crate) const FRONTEND_UID: u32 = 1_999_999_999;
 
 const ADDRESS: &str = "127.0.0.1:50051";
 const INSTANCE: &str = "prn";
@@ -180,6 +180,7 @@ pub fn resolve(options: &Options, host: &Host) -> Result<Plan, PlanError> {
             watchdog: None,
             own_cgroup: None,
             bindable: Vec::new(),
+            users: BTreeMap::new(),
             workspaces: workspaces(options, host, ids.count)?,
             confinement: config::Confinement::default(),
             policy: Policy::default(),

@@ -182,6 +182,7 @@ impl Wanted<'_> {
                 running.supervisor.bindable.clone()
             },
             policy: self.credentials.policy().clone(),
+            users: self.credentials.users(&running.supervisor, &self.host)?,
             ..plan.supervisor
         });
         let frontend = self.credentials.show(config::Frontend {
@@ -384,6 +385,10 @@ fn other_changes(
             "other directories that may be bound",
         ),
         (
+            own.users != supervisor.users,
+            "other users that processes may run as",
+        ),
+        (
             own.workspaces != supervisor.workspaces,
             "other bounds of workspaces",
         ),
@@ -409,6 +414,7 @@ fn has_other_limits(
     let supervisor = config::Supervisor {
         policy: policy.clone(),
         bindable: running.supervisor.bindable.clone(),
+        users: running.supervisor.users.clone(),
         workspaces: running.supervisor.workspaces,
         ..supervisor.clone()
     };

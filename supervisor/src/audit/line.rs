@@ -118,6 +118,8 @@ pub struct Entry<'a> {
     pub of: Option<String>,
     /// Who the frontend says has asked.
     pub principal: Option<&'a AccessName>,
+    /// What else it says.
+    pub asserted: Facts,
     /// What this program knows of it.
     pub facts: Facts,
 }
@@ -155,7 +157,10 @@ impl Chain {
             let _never = write!(line, ",\"id\":\"{of}\"");
         }
         if let Some(principal) = entry.principal {
-            let _never = write!(line, ",\"asserted\":{{\"principal\":\"{principal}\"}}");
+            let _never = write!(line, ",\"asserted\":{{\"principal\":\"{principal}\"");
+            let asserted = entry.asserted.finish();
+            let separator = if asserted.is_empty() { "" } else { "," };
+            let _never = write!(line, "{separator}{asserted}}}");
         }
         let _never = write!(line, ",\"verified\":{{{}}}", entry.facts.finish());
         if self.lost > 0 {
@@ -188,6 +193,7 @@ mod tests {
             event: Event::Start,
             of: Some("07".repeat(16)),
             principal: Some(&principal),
+            asserted: Facts::default(),
             facts,
         };
         chain.next(UnixMicros(5), entry)

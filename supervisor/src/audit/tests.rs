@@ -59,6 +59,17 @@ fn the_first_line_that_is_taken_begins_the_run_and_says_what_was_lost_before() {
     assert!(lines[1].starts_with("{\"seq\":5,"), "{text}");
 }
 
+#[test]
+fn what_the_frontend_says_of_its_refusals_stands_under_what_it_says() {
+    let anna = "anna".to_owned().try_into().unwrap();
+    let found = lines(|audit| audit.denied(&anna, Verb::List, 3));
+    let expected = "\"denied\",\"asserted\":{\"principal\":\"anna\",\"verb\":\"list\",\"count\":3},\"verified\":{}";
+    assert_eq!(found, [expected]);
+    for verb in prn_ipc_protocol::message::VERBS {
+        assert_eq!(words::verb(verb), verb.to_string());
+    }
+}
+
 fn id() -> ProcessId {
     ProcessId::from_bytes([7; 16])
 }
@@ -253,5 +264,8 @@ fn the_document_lists_all_facts_and_no_other() {
             written.extend(after.map(|after| after.split('"').next().unwrap()));
         }
     }
-    assert_eq!(documented("| in `verified` | is |"), written);
+    written.insert("principal");
+    let verified = documented("| in `verified` | is |");
+    let asserted = documented("| in `asserted` | is |");
+    assert_eq!(&asserted | &verified, written);
 }

@@ -2,7 +2,9 @@
 //! are, whatever is called otherwise here. Runs in the supervisor; pure.
 
 use prn_ipc_protocol::digest::limit_word;
-use prn_ipc_protocol::message::{Denial, ExitCause, ExitStatus, NewLease, Refusal, Update, Whom};
+use prn_ipc_protocol::message::{
+    Denial, ExitCause, ExitStatus, NewLease, Refusal, Update, Verb, Whom,
+};
 use prn_ipc_protocol::signed::SignatureRefusal;
 
 /// Names each event, with its word.
@@ -66,6 +68,8 @@ events! {
     CreateWorkspace = "create-workspace",
     /// Asked for.
     RemoveWorkspace = "remove-workspace",
+    /// By the frontend, as it says.
+    Denied = "denied",
     /// A start that was allowed has failed.
     StartFailed = "start-failed",
     /// A process, and all that it has started, has ended.
@@ -131,6 +135,20 @@ pub fn cause(cause: ExitCause) -> &'static str {
     }
 }
 
+/// A kind of request.
+pub fn verb(verb: Verb) -> &'static str {
+    match verb {
+        Verb::Start => "start",
+        Verb::Stop => "stop",
+        Verb::Signal => "signal",
+        Verb::Output => "output",
+        Verb::Input => "input",
+        Verb::List => "list",
+        Verb::Workspace => "workspace",
+        Verb::Admin => "admin",
+    }
+}
+
 /// Who gets a signal.
 pub fn whom(whom: Whom) -> &'static str {
     match whom {
@@ -174,6 +192,7 @@ pub fn refusal(refusal: &Refusal) -> &'static str {
         Refusal::NotEnforceable(_) => "not-enforceable",
         Refusal::Unconfined => "unconfined",
         Refusal::StrictUnavailable => "strict-unavailable",
+        Refusal::UserInWorkspace => "user-in-workspace",
         Refusal::PathsUnavailable => "paths-unavailable",
         Refusal::NotBindable(_) => "not-bindable",
         Refusal::Exec { .. } => "exec",
@@ -231,6 +250,8 @@ fn denied(denial: Denial) -> &'static str {
         Denial::Workspace => "denied-workspace",
         Denial::Paths => "denied-paths",
         Denial::Profile(_) => "denied-profile",
+        Denial::User => "denied-user",
+        Denial::Hours(_) => "denied-hours",
         Denial::Output(_) => "denied-output",
         Denial::Processes(_) => "denied-processes",
     }

@@ -38,7 +38,7 @@ pub struct Post {
     /// The file's name there.
     pub name: CString,
     /// Who the writer is.
-    pub ids: Ids,
+    pub ids: Ids<'static>,
     /// The binary `prn-tools`.
     pub tools: OwnedFd,
     /// The group that it is in.

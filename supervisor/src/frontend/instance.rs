@@ -35,7 +35,7 @@ pub struct Setup {
     /// Its root.
     pub empty_folder: OwnedFd,
     /// Who it is.
-    pub ids: Ids,
+    pub ids: Ids<'static>,
     /// How many files it may open.
     pub open_files: OpenFiles,
     /// What confines it before it confines itself.

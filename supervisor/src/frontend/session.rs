@@ -150,6 +150,7 @@ impl Session {
             Request::Unfollow(id, For::Output) => runner.unfollow(id),
             Request::Unfollow(id, For::Lease) => runner.release_lease(id),
             Request::InputTaken { id, taken } => runner.input_taken(id, taken),
+            Request::Denied { who, verb, count } => runner.audit.denied(&who, verb, count),
             Request::Alive => self.is_probed = false,
             // Its phase says so.
             Request::Left => {}

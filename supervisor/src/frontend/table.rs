@@ -24,6 +24,7 @@ impl Phase {
                 | Request::Follow(..)
                 | Request::Unfollow(..)
                 | Request::InputTaken { .. }
+                | Request::Denied { .. }
                 | Request::Alive,
             ) => Ok(self),
             (Self::Greeted | Self::Ready | Self::Leaving | Self::Left, Request::Hello(_))
@@ -37,6 +38,7 @@ impl Phase {
                 | Request::Follow(..)
                 | Request::Unfollow(..)
                 | Request::InputTaken { .. }
+                | Request::Denied { .. }
                 | Request::Alive,
             ) => Err(PeerFault::OutOfPhase(self)),
         }
@@ -46,7 +48,7 @@ impl Phase {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use prn_ipc_protocol::message::{Ask, For, RequestId, StopHow, WorkspaceSpec};
+    use prn_ipc_protocol::message::{Ask, For, RequestId, StopHow, Verb, WorkspaceSpec};
     use prn_ipc_protocol::types::ProcessId;
 
     const PHASES: [Phase; 5] = [
@@ -87,6 +89,7 @@ mod tests {
             | Request::Follow(..)
             | Request::Unfollow(..)
             | Request::InputTaken { .. }
+            | Request::Denied { .. }
             | Request::Alive => Phase::Ready,
             Request::Left => Phase::Leaving,
         }
@@ -115,6 +118,11 @@ mod tests {
             Request::Follow(id, For::Output),
             Request::Unfollow(id, For::Lease),
             Request::InputTaken { id, taken: 0 },
+            Request::Denied {
+                who: who(),
+                verb: Verb::List,
+                count: 1,
+            },
             Request::Left,
         ];
         for phase in PHASES {

@@ -214,7 +214,9 @@ impl Runner {
                 ..Child::new(
                     group,
                     Program::File(program),
-                    Ids::of_user(owner.uid),
+                    // Of a user of the machine's too with a group that is nobody's: what else that
+                    // user runs cannot trace the cleaner (ptrace(2), PTRACE_MODE_READ).
+                    Ids::alone(owner.user, owner.uid),
                     self.null.as_fd(),
                 )
             })

@@ -6,7 +6,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use prn_ipc_protocol::config::Layers;
+use nix::unistd::Gid;
+use prn_ipc_protocol::config::{Layers, User};
 use prn_ipc_protocol::message::{
     AppliedLimits, ChildStep, Preparation, ProcessInfo, ProcessSpec, Profile, Refusal, SignedBy,
     StartSpec, Startable,
@@ -53,7 +54,9 @@ struct Blueprint<'a> {
     /// Whose directories, and whose user id, it has.
     holder: Holder,
     /// The user that it runs as.
-    uid: u32,
+    ids: Ids<'a>,
+    /// The same, if that is one of the machine's.
+    user: Option<&'a User>,
     spec: &'a ProcessSpec,
     execution: &'a Execution,
 }
@@ -111,7 +114,9 @@ impl Runner {
             candidates: admitted.execution.candidates,
             working_directory: admitted.execution.working_directory,
             digest: admitted.digest,
-            uid: workspace.map(|workspace| workspace.info.uid),
+            uid: (workspace.map(|workspace| workspace.info.uid))
+                .or(admitted.user.map(|user| user.uid)),
+            user: spec.process.user.clone(),
         })
     }
 
@@ -166,7 +171,7 @@ impl Runner {
         let layers = self.settings.config.confinement.of(spec.profile);
         let layers = layers.map_or_else(Vec::new, Layers::names);
         let Entered { account, uid, made } = self
-            .make(number, id, &spec, &execution)
+            .make(number, id, &spec, &execution, admitted.user.as_ref())
             .inspect_err(|refusal| self.log_refusal("a start", refusal))?;
         let info = ProcessInfo {
             id,
@@ -293,22 +298,32 @@ impl Runner {
         id: ProcessId,
         spec: &ProcessSpec,
         execution: &Execution,
+        user: Option<&User>,
     ) -> Result<Entered, Refusal> {
+        let groups = user.map_or(&[][..], |user| &user.groups);
+        let groups: Vec<_> = groups.iter().copied().map(Gid::from_raw).collect();
         let shared = match &spec.workspace {
             Some(name) => Some(self.enter_workspace(name)?),
             None => None,
         };
         let entered = self.with_uid(|runner, account| {
-            let uid = shared.unwrap_or(account);
+            let own = Ids::of_user(shared.unwrap_or(account));
+            let ids = user.map_or(own, |user| Ids {
+                uid: user.uid,
+                gid: user.gid,
+                groups: &groups,
+            });
             let blueprint = Blueprint {
                 id,
                 account,
                 holder: Holder::of(id, spec.workspace.as_ref()),
-                uid,
+                ids,
+                user,
                 spec,
                 execution,
             };
             let made = runner.make_for(number, &blueprint)?;
+            let uid = ids.uid;
             Ok(Entered { account, uid, made })
         });
         if let (Err(_), Some(name)) = (&entered, &spec.workspace) {
@@ -334,7 +349,7 @@ impl Runner {
         let state = self.settings.state.as_fd();
         let own = Some(&blueprint.holder).filter(|_| blueprint.spec.workspace.is_none());
         if let Some(own) = own {
-            let made = directory::create(state, own, blueprint.uid);
+            let made = directory::create(state, own, blueprint.ids);
             made.map_err(resources(Preparation::Directory))?;
         }
         self.create(number, blueprint).inspect_err(|_| {
@@ -405,7 +420,7 @@ impl Runner {
     fn create(&self, number: u64, blueprint: &Blueprint<'_>) -> Result<Made, Refusal> {
         let (group, not_enforced) = self.limited_group(blueprint)?;
         let owner = streams::Owner {
-            uid: blueprint.uid,
+            ids: blueprint.ids,
             account: blueprint.account,
         };
         let streams = Streams::make(owner, blueprint.spec.input, &self.terminals)?;
@@ -519,7 +534,10 @@ impl Runner {
         }
         let [own, temporary] = directory::paths(&blueprint.holder);
         let home = home(&config.state_dir, &blueprint.holder);
-        let account = Account::of(blueprint.uid, &home);
+        let account = match (&blueprint.spec.user, blueprint.user) {
+            (Some(name), Some(user)) => Account::of_user(name, user, &home),
+            _ => Account::of(blueprint.ids.uid, &home),
+        };
         let child = Child {
             argv: blueprint.spec.argv.as_slice(),
             environment: &execution.environment,
@@ -545,7 +563,7 @@ impl Runner {
             ..Child::new(
                 group,
                 Program::Paths(&execution.candidates),
-                Ids::of_user(blueprint.uid),
+                blueprint.ids,
                 self.null.as_fd(),
             )
         };

@@ -1,6 +1,34 @@
-//! On whose account the kernel counts what it makes. Runs in the supervisor.
+//! Who a child is, and on whose account the kernel counts what this program makes. Runs in the
+//! supervisor.
 
-use nix::unistd::{Uid, setresuid};
+use nix::unistd::{Gid, Uid, setresuid};
+
+/// User and group id, of all kinds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ids<'a> {
+    /// User id.
+    pub uid: u32,
+    /// Group id.
+    pub gid: u32,
+    /// Supplementary groups (setgroups(2)).
+    pub groups: &'a [Gid],
+}
+
+impl Ids<'_> {
+    /// Of a process, whose group is its own as its user is, and which has no other one.
+    pub fn of_user(uid: u32) -> Self {
+        Self::alone(uid, uid)
+    }
+
+    /// With no supplementary groups.
+    pub const fn alone(uid: u32, gid: u32) -> Self {
+        let groups = &[];
+        Self { uid, gid, groups }
+    }
+
+    /// This program's own.
+    pub const ROOT: Self = Self::alone(0, 0);
+}
 
 /// Does something as `uid` by the real user id alone, which is whose the kernel counts pipes as
 /// (`get_current_user` of fs/pipe.c). Rights go by the effective one, which stays, and with it all

@@ -26,9 +26,10 @@ use passing::{Filled, Inbox};
 use plan::REPORT;
 use prepared::{Passed, Prepared, TAKEN};
 
+pub use super::account::Ids;
 pub use confine::filter;
 pub use passing::{Passage, Slots};
-pub use plan::{Child, Errand, Failed, Ids, Places, Program, View};
+pub use plan::{Child, Errand, Failed, Places, Program, View};
 
 /// A created process.
 #[derive(Debug)]
@@ -200,14 +201,15 @@ pub enum Ours {
     To,
 }
 
-/// Makes a pipe that belongs to `uid`, so that a process may open its /dev/stdin, /dev/stdout and
+/// Makes a pipe that belongs to this user, so that a process may open its /dev/stdin, /dev/stdout and
 /// /dev/stderr by name. Our end is non-blocking.
 ///
 /// # Errors
 /// Those of pipe2(2) and fchown(2).
-pub fn pipe_of(uid: u32, ours: Ours) -> nix::Result<Pipe> {
+pub fn pipe_of(ids: Ids<'_>, ours: Ours) -> nix::Result<Pipe> {
     let (from, to) = unistd::pipe2(OFlag::O_CLOEXEC)?;
-    unistd::fchown(&from, Some(Uid::from_raw(uid)), Some(Gid::from_raw(uid)))?;
+    let (uid, gid) = (Uid::from_raw(ids.uid), Gid::from_raw(ids.gid));
+    unistd::fchown(&from, Some(uid), Some(gid))?;
     // Of this end alone: the process's end is another open file description.
     let end = match ours {
         Ours::From => &from,

@@ -10,6 +10,8 @@ use nix::sys::termios::{InputFlags, SetArg, tcgetattr, tcsetattr};
 use nix::unistd::{Gid, Uid, fchown};
 use prn_ipc_protocol::message::TerminalSize;
 
+use super::account::Ids;
+
 /// Most bytes that are typed in one turn: a terminal takes as many at a time (N_TTY_BUF_SIZE).
 const TURN: usize = 4096;
 
@@ -22,12 +24,12 @@ pub struct Ends {
     pub slave: OwnedFd,
 }
 
-/// Makes one of this size that belongs to `uid`, and lets nobody else write to it.
+/// Makes one of this size that belongs to this user, and lets nobody else write to it.
 ///
 /// # Errors
 /// Those of open(2), ENOSPC for one: there are as many as may be (kernel.pty.max); and of ioctl(2),
 /// fchmod(2) and fchown(2).
-pub fn open_terminal(uid: u32, size: TerminalSize) -> nix::Result<Ends> {
+pub fn open_terminal(ids: Ids<'_>, size: TerminalSize) -> nix::Result<Ends> {
     let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
     let master = open(c"/dev/ptmx", flags | OFlag::O_NONBLOCK, Mode::empty())?;
     let unlocked: c_int = 0;
@@ -36,7 +38,8 @@ pub fn open_terminal(uid: u32, size: TerminalSize) -> nix::Result<Ends> {
     let slave = open_slave(&master, flags)?;
     erase_whole_characters(&slave)?;
     fchmod(&slave, Mode::S_IRUSR | Mode::S_IWUSR)?;
-    fchown(&slave, Some(Uid::from_raw(uid)), Some(Gid::from_raw(uid)))?;
+    let (uid, gid) = (Uid::from_raw(ids.uid), Gid::from_raw(ids.gid));
+    fchown(&slave, Some(uid), Some(gid))?;
     Ok(Ends { master, slave })
 }
 

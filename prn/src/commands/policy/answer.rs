@@ -8,7 +8,7 @@ use prn_launch::access::message::{
 use prn_launch::access::policy::{Denial, Policy, Role, Starter, Verb};
 use prn_launch::access::search;
 use prn_launch::access::types::{
-    AccessName, Argv, Invalid, Labels, Limits, Millis, Paths, ProcessId, UnixMicros,
+    AccessName, Argv, Invalid, Labels, Limits, Millis, Paths, ProcessId, UnixMicros, UserName,
 };
 
 /// The least output that can be asked to be kept.
@@ -34,6 +34,7 @@ pub fn answer<'a>(
     verb: Verb,
     owner: &AccessName,
     command: Vec<CString>,
+    user: Option<UserName>,
 ) -> Result<Answer<'a>, Invalid> {
     let now = UnixMicros::now();
     let principal = policy.principals.get(client);
@@ -51,15 +52,15 @@ pub fn answer<'a>(
         let name = command.first().map_or(&[][..], |name| name.to_bytes());
         let candidates = search::candidates(name, &[]).unwrap_or_default();
         let least = role.map_or(Profile::Default, |(_, role)| role.profile);
-        let spec = spec(command, least)?;
+        let spec = spec(command, user, least)?;
         let may = policy.may_start(starter, &spec, &candidates);
         may.map(|grant| grant.rule)
     };
     Ok(Answer { role, decision })
 }
 
-/// A start that asks for nothing but this, confined as the role wants it at least.
-fn spec(argv: Vec<CString>, least: Profile) -> Result<StartSpec, Invalid> {
+/// A start that asks for nothing but this, as that user, confined as the role wants it at least.
+fn spec(argv: Vec<CString>, user: Option<UserName>, least: Profile) -> Result<StartSpec, Invalid> {
     Ok(StartSpec {
         id: ProcessId::from_bytes([0; 16]),
         process: ProcessSpec {
@@ -81,6 +82,7 @@ fn spec(argv: Vec<CString>, least: Profile) -> Result<StartSpec, Invalid> {
                 Profile::Strict => Profile::Strict,
             },
             paths: Paths::default(),
+            user,
             workspace: None,
             name: None,
             labels: Labels::default(),

@@ -96,7 +96,9 @@ pub fn bytes(digits: &str) -> Option<Vec<u8>> {
 
 /// All fields of a receipt. `None`: it is none.
 pub fn parse(text: &[u8]) -> Option<Vec<Field>> {
-    let mut rest = text.strip_prefix(b"prn-receipt-1\n")?;
+    // The first form has no `user`.
+    let forms = [&b"prn-receipt-2\n"[..], b"prn-receipt-1\n"];
+    let mut rest = forms.iter().find_map(|form| text.strip_prefix(*form))?;
     let mut fields = Vec::new();
     while !rest.is_empty() {
         let at = text.len() - rest.len();

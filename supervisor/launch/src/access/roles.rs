@@ -7,8 +7,11 @@ use std::path::Path;
 use prn_ipc_protocol::message::Profile;
 use prn_ipc_protocol::output_max;
 use prn_ipc_protocol::policy::{Program, Programs, Reach, Role, Verb};
+use prn_ipc_protocol::types::{Hours, UserName};
+use toml::Spanned;
 
 use super::files::Part;
+use super::hours;
 use super::listed::{Access, chain};
 use super::tables::{Problem, RoleTable, Source};
 use crate::options::Options;
@@ -22,6 +25,7 @@ const REST: &str = "...";
 pub(super) fn add(
     access: &mut Access,
     part: &Part,
+    users: &[Spanned<UserName>],
     problems: &mut Vec<Problem>,
     warn: &dyn Fn(Warning),
 ) {
@@ -42,15 +46,17 @@ pub(super) fn add(
             continue;
         }
         let rules = rules(table, &part.source, problems, warn);
+        let hours = hours::of(table, &part.source, problems);
+        check_users(table, &part.source, users, problems);
         access.roles.insert(name.clone(), part.source.place(&span));
-        match role(table, rules) {
+        match role(table, rules, hours) {
             Ok(role) => drop(access.policy.roles.insert(name.clone(), role)),
             Err(what) => problems.push(part.source.problem(&span, what)),
         }
     }
 }
 
-fn role(table: &RoleTable, rules: Vec<Program>) -> Result<Role, String> {
+fn role(table: &RoleTable, rules: Vec<Program>, hours: Vec<Hours>) -> Result<Role, String> {
     // They are held to the same ranges as those of the server.
     let limits = plan::limits(&Options {
         max_cpu: table.max_cpu,
@@ -71,13 +77,37 @@ fn role(table: &RoleTable, rules: Vec<Program>) -> Result<Role, String> {
     Ok(Role {
         verbs: table.may.clone(),
         reach: table.whose.unwrap_or(Reach::Own),
+        hours,
         programs: programs(table, rules)?,
         profile: table.profile.unwrap_or(Profile::None),
+        users: table
+            .users
+            .iter()
+            .map(|user| user.get_ref().clone())
+            .collect(),
         ceilings: limits.ceilings,
         defaults: limits.defaults,
         processes_max: table.max_processes,
         output_max: output.map_err(|why| format!("max-output {why}"))?,
     })
+}
+
+/// A role chooses among the users that the server may use at all.
+fn check_users(
+    table: &RoleTable,
+    source: &Source,
+    all: &[Spanned<UserName>],
+    problems: &mut Vec<Problem>,
+) {
+    for asked in &table.users {
+        let name = asked.get_ref();
+        if !all.iter().any(|known| known.get_ref() == name) {
+            let what = format!(
+                "the server may not use user {name}: add it to the server's own list, users = [\"{name}\"] above all tables of its configuration, or take it away here"
+            );
+            problems.push(source.problem(&asked.span(), what));
+        }
+    }
 }
 
 /// What cannot be seen cannot be named.

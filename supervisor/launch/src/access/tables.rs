@@ -13,7 +13,7 @@ use std::time::UNIX_EPOCH;
 
 use prn_ipc_protocol::message::Profile;
 use prn_ipc_protocol::policy::{Reach, Verb};
-use prn_ipc_protocol::types::{AccessName, UnixMicros};
+use prn_ipc_protocol::types::{AccessName, UnixMicros, UserName};
 use prn_proto::units::{Cpu, Moment, Size, When};
 use serde::Deserialize;
 use toml::Spanned;
@@ -109,12 +109,17 @@ pub struct RoleTable {
     pub may: BTreeSet<Verb>,
     /// Whose processes and workspaces that is about. `None`: one's own.
     pub whose: Option<Reach>,
+    /// When something may be changed. `None`: at any time.
+    pub hours: Option<Spanned<Texts>>,
     /// What may be started: each a path and its words. `None`: anything.
     pub programs: Option<Vec<Spanned<Vec<String>>>>,
     /// Names of variables that may be set for these.
     pub variables: Option<Vec<String>>,
     /// The least that confines them.
     pub profile: Option<Profile>,
+    /// Users of the machine's that they may run as.
+    #[serde(default)]
+    pub users: Vec<Spanned<UserName>>,
     /// Most CPU time of a process.
     pub max_cpu: Option<Cpu>,
     /// Most memory.

@@ -288,7 +288,7 @@ fn follow_rules(prepared: &Prepared<'_>) -> nix::Result<()> {
 fn take_identity(prepared: &Prepared<'_>) -> nix::Result<()> {
     let ids = prepared.child.ids;
     let (uid, gid) = (Uid::from_raw(ids.uid), Gid::from_raw(ids.gid));
-    unistd::setgroups(&[])?;
+    unistd::setgroups(ids.groups)?;
     unistd::setresgid(gid, gid, gid)?;
     unistd::setresuid(uid, uid, uid)?;
     // Until its program runs this is the supervisor's memory, which others of that user could read, or

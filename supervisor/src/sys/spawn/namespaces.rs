@@ -15,7 +15,8 @@ use nix::unistd::{self, Gid, Uid};
 use prn_ipc_protocol::config::{Accounts, Mount, Namespaces, Source, Uncovered};
 
 use super::confine::Ruleset;
-use super::plan::{Ids, Places};
+use super::plan::Places;
+use crate::sys::account::Ids;
 
 /// Where something is put together before it is bound to its place. A later mount covers it.
 pub(super) const STAGE: &CStr = c"/tmp";
@@ -38,7 +39,7 @@ pub(super) fn enter(namespaces: &Namespaces) -> nix::Result<()> {
 pub(super) fn arrange(
     namespaces: &Namespaces,
     places: &Places<'_>,
-    ids: Ids,
+    ids: Ids<'_>,
     ruleset: Option<Ruleset>,
 ) -> nix::Result<()> {
     if let Some(accounts) = &namespaces.accounts {
@@ -84,10 +85,10 @@ pub(super) fn arrange(
 /// No argument of mount(2).
 pub(super) const NOTHING: Option<&CStr> = None;
 
-/// Looks files up as this user from here on, and with no group beside its own. CAP_SYS_ADMIN stays
+/// Looks files up as this user from here on, and with its groups. CAP_SYS_ADMIN stays
 /// (capabilities(7)).
-pub(super) fn look_as(ids: Ids) -> nix::Result<()> {
-    unistd::setgroups(&[])?;
+pub(super) fn look_as(ids: Ids<'_>) -> nix::Result<()> {
+    unistd::setgroups(ids.groups)?;
     unistd::setfsgid(Gid::from_raw(ids.gid));
     unistd::setfsuid(Uid::from_raw(ids.uid));
     Ok(())
@@ -144,7 +145,7 @@ fn add_account(accounts: &Accounts, places: &Places<'_>) -> nix::Result<()> {
 }
 
 /// Mounts the state folder where its path leads to: what covered it shows nothing there.
-fn uncover(uncovered: &Uncovered, ids: Ids) -> nix::Result<()> {
+fn uncover(uncovered: &Uncovered, ids: Ids<'_>) -> nix::Result<()> {
     if uncovered.is_in_temporary {
         // Root may not look into a directory of somebody else's. From here on, as rules of paths do.
         look_as(ids)?;

@@ -21,7 +21,8 @@ use prn_ipc_protocol::types::{PATHS_MAX, PathRule};
 
 use super::confine::Ruleset;
 use super::namespaces::{self, NOTHING, STAGE, bind};
-use super::plan::{Ids, View};
+use super::plan::View;
+use crate::sys::account::Ids;
 
 /// What is bound, found before anything covers it, by the place of its rule.
 pub(super) type Sources = [Option<OwnedFd>; PATHS_MAX];
@@ -92,7 +93,7 @@ const CLOSED: Errno = Errno::EPERM;
 pub(super) fn follow(
     view: &View<'_>,
     sources: &Sources,
-    ids: Ids,
+    ids: Ids<'_>,
     ruleset: Option<Ruleset>,
     at: &Cell<u8>,
 ) -> nix::Result<()> {
@@ -128,7 +129,7 @@ fn directory(path: &CStr) -> nix::Result<OwnedFd> {
 }
 
 /// Makes a directory to bind to, where it is missing in what is the process's own.
-fn require(target: &CStr, ids: Ids) -> nix::Result<()> {
+fn require(target: &CStr, ids: Ids<'_>) -> nix::Result<()> {
     match directory(target) {
         Err(Errno::ENOENT) => make(target, ids),
         other => is_below_root(&other?),
@@ -148,7 +149,7 @@ fn is_below_root(found: &OwnedFd) -> nix::Result<()> {
 
 /// ENOENT: it would not be in a directory of the process's own. That its user may write there is
 /// not enough: what it left in a folder that is open to everybody would stay.
-fn make(target: &CStr, ids: Ids) -> nix::Result<()> {
+fn make(target: &CStr, ids: Ids<'_>) -> nix::Result<()> {
     let path = target.to_bytes_with_nul();
     let slash = path.iter().rposition(|byte| *byte == b'/');
     let (folder, name) = path
@@ -174,7 +175,7 @@ const PATH_MAX: usize = 4096;
 /// Whether it belongs to the process's user, or is in its shared memory. What belongs to it is in its
 /// own directories, or in a directory that is bound to be written to, where this process has made it
 /// or an earlier one of the same user id.
-fn is_own(folder: impl AsFd, ids: Ids) -> nix::Result<bool> {
+fn is_own(folder: impl AsFd, ids: Ids<'_>) -> nix::Result<bool> {
     let folder = fstat(folder)?;
     let is_shared_memory = || stat(c"/dev/shm").is_ok_and(|shared| shared.st_dev == folder.st_dev);
     Ok(folder.st_uid == ids.uid || is_shared_memory())

@@ -8,6 +8,8 @@ use prn_ipc_protocol::config::{Bindable, Layers, OpenFiles};
 use prn_ipc_protocol::message::{ChildStep, TerminalSize};
 use prn_ipc_protocol::types::PathRule;
 
+use crate::sys::account::Ids;
+
 /// What the child executes.
 #[derive(Debug, Clone, Copy)]
 pub enum Program<'a> {
@@ -26,25 +28,6 @@ pub enum Errand {
     Resize(TerminalSize),
     /// It closes it.
     Close,
-}
-
-/// User and group id, of all kinds; no supplementary groups.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Ids {
-    /// User id.
-    pub uid: u32,
-    /// Group id.
-    pub gid: u32,
-}
-
-impl Ids {
-    /// Of a process, whose group is its own as its user is.
-    pub fn of_user(uid: u32) -> Self {
-        Self { uid, gid: uid }
-    }
-
-    /// This program's own.
-    pub const ROOT: Self = Self { uid: 0, gid: 0 };
 }
 
 /// A process's own places.
@@ -104,7 +87,7 @@ pub struct Child<'a> {
     /// begins (close-on-exec).
     pub descriptors: &'a [BorrowedFd<'a>],
     /// Who it is.
-    pub ids: Ids,
+    pub ids: Ids<'a>,
     /// Where it starts, entered as that user.
     pub directory: &'a CStr,
     /// How many files it may open.
@@ -123,7 +106,7 @@ impl<'a> Child<'a> {
     pub fn new(
         group: BorrowedFd<'a>,
         program: Program<'a>,
-        ids: Ids,
+        ids: Ids<'a>,
         null: BorrowedFd<'a>,
     ) -> Self {
         Self {
