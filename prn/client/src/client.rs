@@ -58,11 +58,8 @@ impl Client {
     /// # Errors
     /// [`ClientError::Connect`], [`ClientError::Timeout`], [`ClientError::WrongServer`], [`ClientError::Handshake`].
     pub async fn connect(address: &str, credentials: &Credentials) -> Result<Self, ClientError> {
-        let config = tls::client_config(
-            &credentials.own,
-            &credentials.key,
-            Server::clone(&credentials.server),
-        )?;
+        let server = Server::clone(&credentials.server);
+        let config = tls::client_config_of(&credentials.pair, server)?;
         let health = Arc::new(Health::default());
         let channel = tokio::time::timeout(
             CONNECT_TIMEOUT,
