@@ -213,7 +213,7 @@ impl Cli {
         let words = kill::with_flags(std::env::args_os().collect());
         let parsed = match Self::of_client(&words) {
             Some(cli) => Ok(cli),
-            None => Self::try_parse_from(&words),
+            None => Self::of_all(&words),
         };
         let parsed = parsed.and_then(|cli| cli.unless_refused(&words));
         parsed.map_err(|error| usage::tell(error, &words, Self::command))
@@ -224,6 +224,15 @@ impl Cli {
         let is_of_a_string = self.command.line().is_some();
         let refused = is_of_a_string.then(|| usage::refused(words.get(1..)?, Self::command));
         refused.flatten().map_or(Ok(self), Err)
+    }
+
+    /// A command line that may be of any command. The version alone needs none of them made.
+    fn of_all(words: &[OsString]) -> Result<Self, clap::Error> {
+        if matches!(words, [_, flag] if flag == "--version" || flag == "-V") {
+            let version = clap::Command::new("prn").version(env!("CARGO_PKG_VERSION"));
+            version.try_get_matches_from(words)?;
+        }
+        Self::try_parse_from(words)
     }
 
     /// A command line of a client's command that is a good one, the same as from all of [`Cli`]: of
@@ -261,6 +270,8 @@ impl Cli {
             "prune" => only(words, Command::Prune),
             "inspect" => only(words, Command::Inspect),
             "can-i" => only(words, Command::CanI),
+            "receipt" => only(words, Command::Receipt),
+            "verify" => only(words, Command::Verify),
             "health" => only(words, Command::Health),
             "version" => only(words, Command::Version),
             "cp" => only(words, Command::Cp),
@@ -268,6 +279,10 @@ impl Cli {
             "batch" => only(words, Command::Batch),
             "mcp" => only(words, Command::Mcp),
             "context" => only(words, Command::Context),
+            "keygen" => only(words, Command::Keygen),
+            "policy" => only(words, Command::Policy),
+            "pin" => only(words, Command::Pin),
+            "audit" => only(words, Command::Audit),
             _ => None,
         }
     }
@@ -297,7 +312,11 @@ mod tests {
             .position(|word| *word == "--")
             .unwrap_or(words.len());
         let (before, after) = words.split_at(split);
-        let words = [&["prn"], before, &connection, after].concat();
+        parse_as_is(&[before, &connection, after].concat())
+    }
+
+    fn parse_as_is(words: &[&str]) -> Result<Cli, clap::Error> {
+        let words = [&["prn"], words].concat();
         let all = Cli::try_parse_from(&words);
         let one = Cli::of_client(&words.iter().map(Into::into).collect::<Vec<_>>());
         assert_eq!(
@@ -417,6 +436,7 @@ mod tests {
             &["health", "-o", "json"],
             &["can-i"],
             &["can-i", "stop", "web", "-o", "json"],
+            &["receipt", "web"],
             &["version", "--client"],
             &["workspace", "create", "w", "--disk", "1G", "--exist-ok"],
             &["workspace", "ls", "-q"],
@@ -452,6 +472,42 @@ mod tests {
             &[],
         ] {
             assert!(parse(other).is_err(), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn a_command_that_asks_no_server_is_read_as_among_all() {
+        for good in [
+            &["verify", "-", "--key", &"0f".repeat(32)][..],
+            &["keygen", "--p256", "--days", "7"],
+            &["policy", "check", "prn.toml", "-o", "json"],
+            &["policy", "explain", "f", "anna", "stop", "--owner", "ben"],
+            &["pin", "add", "anna", "anna.pem", "--role", "viewer"],
+            &["pin", "list", "--config", "prn.toml"],
+            &["audit", "verify", "a", "b", "--from-middle"],
+            &["audit", "show", "a", "--who", "anna", "-o", "json"],
+        ] {
+            assert!(parse_as_is(good).is_ok(), "{good:?}");
+        }
+        for other in [
+            &["verify"][..],
+            &["keygen", "--days", "0"],
+            &["pin"],
+            &["policy", "explain", "f", "anna"],
+            &["audit", "--version"],
+        ] {
+            assert!(parse_as_is(other).is_err(), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn the_version_alone_is_told_as_among_all() {
+        for flag in ["--version", "-V"] {
+            let words = ["prn", flag].map(OsString::from);
+            let all = Cli::try_parse_from(&words).unwrap_err();
+            let alone = Cli::of_all(&words).unwrap_err();
+            assert_eq!(alone.kind(), all.kind());
+            assert_eq!(alone.to_string(), all.to_string());
         }
     }
 
