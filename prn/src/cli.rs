@@ -160,36 +160,36 @@ impl Command {
 
     fn acted(self) -> Result<Exit, Failure> {
         match self {
-            Self::Start(args) => block_on(start::start(args)),
-            Self::Status(args) => block_on(status::status(args)),
-            Self::Logs(args) => block_on(logs::logs(args)),
-            Self::Stop(args) => block_on(stop::stop(args)),
-            Self::List(args) => block_on(list::list(args)),
-            Self::Stats(args) => block_on(stats::stats(args)),
-            Self::Top(args) => block_on(top::top(args)),
-            Self::Events(args) => block_on(events::events(args)),
-            Self::Run(args) => block_on(run::run(args)),
-            Self::Exec(args) => block_on(exec::exec(args)),
-            Self::Attach(args) => block_on(attach::attach(args)),
-            Self::Wait(args) => block_on(wait::wait(args)),
-            Self::Kill(args) => block_on(kill::kill(args)),
-            Self::Pause(args) => block_on(pause::pause(args)),
-            Self::Resume(args) => block_on(pause::resume(args)),
-            Self::Update(args) => block_on(update::update(args)),
-            Self::Renew(args) => block_on(update::renew(args)),
-            Self::Rm(args) => block_on(rm::rm(args)),
-            Self::Prune(args) => block_on(prune::prune(args)),
-            Self::Inspect(args) => block_on(inspect::inspect(args)),
-            Self::CanI(args) => block_on(can_i::can_i(args)),
-            Self::Receipt(args) => block_on(receipt::receipt(args)),
+            Self::Start(args) => block_on(|| start::start(args)),
+            Self::Status(args) => block_on(|| status::status(args)),
+            Self::Logs(args) => block_on(|| logs::logs(args)),
+            Self::Stop(args) => block_on(|| stop::stop(args)),
+            Self::List(args) => block_on(|| list::list(args)),
+            Self::Stats(args) => block_on(|| stats::stats(args)),
+            Self::Top(args) => block_on(|| top::top(args)),
+            Self::Events(args) => block_on(|| events::events(args)),
+            Self::Run(args) => block_on(|| run::run(args)),
+            Self::Exec(args) => block_on(|| exec::exec(args)),
+            Self::Attach(args) => block_on(|| attach::attach(args)),
+            Self::Wait(args) => block_on(|| wait::wait(args)),
+            Self::Kill(args) => block_on(|| kill::kill(args)),
+            Self::Pause(args) => block_on(|| pause::pause(args)),
+            Self::Resume(args) => block_on(|| pause::resume(args)),
+            Self::Update(args) => block_on(|| update::update(args)),
+            Self::Renew(args) => block_on(|| update::renew(args)),
+            Self::Rm(args) => block_on(|| rm::rm(args)),
+            Self::Prune(args) => block_on(|| prune::prune(args)),
+            Self::Inspect(args) => block_on(|| inspect::inspect(args)),
+            Self::CanI(args) => block_on(|| can_i::can_i(args)),
+            Self::Receipt(args) => block_on(|| receipt::receipt(args)),
             Self::Verify(args) => receipt::verify(&args),
-            Self::Health(args) => block_on(health::health(args)),
-            Self::Version(args) => block_on(version::version(args)),
-            Self::Cp(args) => block_on(cp::cp(args)),
-            Self::Workspace(args) => block_on(workspace::workspace(args)),
-            Self::Batch(args) => block_on(batch::batch(args)),
-            Self::Mcp(args) => block_on(mcp::mcp(args)),
-            Self::Context(args) => block_on(context::context(args)),
+            Self::Health(args) => block_on(|| health::health(args)),
+            Self::Version(args) => block_on(|| version::version(args)),
+            Self::Cp(args) => block_on(|| cp::cp(args)),
+            Self::Workspace(args) => block_on(|| workspace::workspace(args)),
+            Self::Batch(args) => block_on(|| batch::batch(args)),
+            Self::Mcp(args) => block_on(|| mcp::mcp(args)),
+            Self::Context(args) => block_on(|| context::context(args)),
             Self::Keygen(args) => Ok(keygen::keygen(&args)?),
             Self::Server(Server::Start(flags)) => server::start(flags),
             Self::Server(Server::Reload(flags)) => server::reload(flags),
@@ -288,12 +288,17 @@ impl Cli {
     }
 }
 
-/// Runs a client command. One thread is enough for it, and starts fastest.
-fn block_on(command: impl Future<Output = Result<Exit, Failure>>) -> Result<Exit, Failure> {
+/// Runs a client command. One thread is enough for it, and starts fastest. Never inlined: together,
+/// all commands take so much of the stack that its pages cost more than what most of them do.
+#[inline(never)]
+fn block_on<T>(command: impl FnOnce() -> T) -> Result<Exit, Failure>
+where
+    T: Future<Output = Result<Exit, Failure>>,
+{
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let result = runtime.block_on(command);
+    let result = runtime.block_on(command());
     // The process ends now: a name lookup that hangs must not keep it from that, and the kernel
     // tidies up faster.
     std::mem::forget(runtime);
