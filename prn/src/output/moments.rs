@@ -13,7 +13,7 @@ use serde::{Serialize, Serializer};
 const LOCALTIME: &str = "/etc/localtime";
 
 /// The local time zone. Where TZ does not say which it is, it is read from its one file: `jiff` would
-/// look for its name as well, and open each of a thousand files of the time zone database for that.
+/// look for its name as well, in all folders of the time zone database.
 static LOCAL: LazyLock<TimeZone> = LazyLock::new(|| {
     let of_machine = std::env::var_os("TZ").is_none();
     let zone = of_machine.then(|| zone_of(Path::new(LOCALTIME))).flatten();
