@@ -518,8 +518,11 @@ fn x10_answers_that_nobody_takes_hold_little_memory_and_are_reset() {
     let is_served = last.is_some() && attacker.is_served();
     assert!(is_served, "{}", attacker.ending());
     let peak = procfs::memory(frontend, "VmHWM");
+    // Calls whose answers were taken back hold their streams until their next turn: up to all of
+    // them on a busy machine.
+    let calls = 2000 * 16 * 1024;
     assert!(
-        peak < before + 128 * MIB + SLACK,
+        peak < before + 128 * MIB + SLACK + calls,
         "{before} bytes before, {peak} at most"
     );
     // Those that had no room, and in time those that had.
