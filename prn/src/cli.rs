@@ -163,36 +163,36 @@ impl Command {
 
     fn acted(self) -> Result<Exit, Failure> {
         match self {
-            Self::Start(args) => block_on(start::start(args)),
-            Self::Status(args) => block_on(status::status(args)),
-            Self::Logs(args) => block_on(logs::logs(args)),
-            Self::Stop(args) => block_on(stop::stop(args)),
-            Self::List(args) => block_on(list::list(args)),
-            Self::Stats(args) => block_on(stats::stats(args)),
-            Self::Top(args) => block_on(top::top(args)),
-            Self::Events(args) => block_on(events::events(args)),
-            Self::Run(args) => block_on(run::run(args)),
-            Self::Exec(args) => block_on(exec::exec(args)),
-            Self::Attach(args) => block_on(attach::attach(args)),
-            Self::Wait(args) => block_on(wait::wait(args)),
-            Self::Kill(args) => block_on(kill::kill(args)),
-            Self::Pause(args) => block_on(pause::pause(args)),
-            Self::Resume(args) => block_on(pause::resume(args)),
-            Self::Update(args) => block_on(update::update(args)),
-            Self::Renew(args) => block_on(update::renew(args)),
-            Self::Rm(args) => block_on(rm::rm(args)),
-            Self::Prune(args) => block_on(prune::prune(args)),
-            Self::Inspect(args) => block_on(inspect::inspect(args)),
-            Self::CanI(args) => block_on(can_i::can_i(args)),
-            Self::Receipt(args) => block_on(receipt::receipt(args)),
-            Self::Verify(args) => block_on(receipt::verify(args)),
-            Self::Health(args) => block_on(health::health(args)),
-            Self::Version(args) => block_on(version::version(args)),
-            Self::Cp(args) => block_on(cp::cp(args)),
-            Self::Workspace(args) => block_on(workspace::workspace(args)),
-            Self::Batch(args) => block_on(batch::batch(args)),
-            Self::Mcp(args) => block_on(mcp::mcp(args)),
-            Self::Context(args) => block_on(context::context(args)),
+            Self::Start(args) => block_on(|| start::start(args)),
+            Self::Status(args) => block_on(|| status::status(args)),
+            Self::Logs(args) => block_on(|| logs::logs(args)),
+            Self::Stop(args) => block_on(|| stop::stop(args)),
+            Self::List(args) => block_on(|| list::list(args)),
+            Self::Stats(args) => block_on(|| stats::stats(args)),
+            Self::Top(args) => block_on(|| top::top(args)),
+            Self::Events(args) => block_on(|| events::events(args)),
+            Self::Run(args) => block_on(|| run::run(args)),
+            Self::Exec(args) => block_on(|| exec::exec(args)),
+            Self::Attach(args) => block_on(|| attach::attach(args)),
+            Self::Wait(args) => block_on(|| wait::wait(args)),
+            Self::Kill(args) => block_on(|| kill::kill(args)),
+            Self::Pause(args) => block_on(|| pause::pause(args)),
+            Self::Resume(args) => block_on(|| pause::resume(args)),
+            Self::Update(args) => block_on(|| update::update(args)),
+            Self::Renew(args) => block_on(|| update::renew(args)),
+            Self::Rm(args) => block_on(|| rm::rm(args)),
+            Self::Prune(args) => block_on(|| prune::prune(args)),
+            Self::Inspect(args) => block_on(|| inspect::inspect(args)),
+            Self::CanI(args) => block_on(|| can_i::can_i(args)),
+            Self::Receipt(args) => block_on(|| receipt::receipt(args)),
+            Self::Verify(args) => block_on(|| receipt::verify(args)),
+            Self::Health(args) => block_on(|| health::health(args)),
+            Self::Version(args) => block_on(|| version::version(args)),
+            Self::Cp(args) => block_on(|| cp::cp(args)),
+            Self::Workspace(args) => block_on(|| workspace::workspace(args)),
+            Self::Batch(args) => block_on(|| batch::batch(args)),
+            Self::Mcp(args) => block_on(|| mcp::mcp(args)),
+            Self::Context(args) => block_on(|| context::context(args)),
             Self::Keygen(args) => Ok(keygen::keygen(&args)?),
             Self::Server(Server::Start(flags)) => server::start(flags),
             Self::Server(Server::Reload(flags)) => server::reload(flags),
@@ -200,7 +200,7 @@ impl Command {
             Self::Server(Server::Invite(args)) => server::invite(&args),
             Self::Policy(args) => policy::policy(&args),
             Self::Pin(args) => pin::pin(&args),
-            Self::Rotate(args) => block_on(rotate::rotate(args)),
+            Self::Rotate(args) => block_on(|| rotate::rotate(args)),
             Self::Audit(args) => audit::audit(&args),
             Self::Completion(args) => completion::completion(&args),
             Self::Complete(args) => complete::complete(args, Cli::command()),
@@ -217,7 +217,7 @@ impl Cli {
         let words = kill::with_flags(std::env::args_os().collect());
         let parsed = match Self::of_client(&words) {
             Some(cli) => Ok(cli),
-            None => Self::try_parse_from(&words),
+            None => Self::of_all(&words),
         };
         let parsed = parsed.and_then(|cli| cli.unless_refused(&words));
         parsed.map_err(|error| usage::tell(error, &words, Self::command))
@@ -228,6 +228,15 @@ impl Cli {
         let is_of_a_string = self.command.line().is_some();
         let refused = is_of_a_string.then(|| usage::refused(words.get(1..)?, Self::command));
         refused.flatten().map_or(Ok(self), Err)
+    }
+
+    /// A command line that may be of any command. The version alone needs none of them made.
+    fn of_all(words: &[OsString]) -> Result<Self, clap::Error> {
+        if matches!(words, [_, flag] if flag == "--version" || flag == "-V") {
+            let version = clap::Command::new("prn").version(env!("CARGO_PKG_VERSION"));
+            version.try_get_matches_from(words)?;
+        }
+        Self::try_parse_from(words)
     }
 
     /// A command line of a client's command that is a good one, the same as from all of [`Cli`]: of
@@ -265,6 +274,8 @@ impl Cli {
             "prune" => only(words, Command::Prune),
             "inspect" => only(words, Command::Inspect),
             "can-i" => only(words, Command::CanI),
+            "receipt" => only(words, Command::Receipt),
+            "verify" => only(words, Command::Verify),
             "health" => only(words, Command::Health),
             "version" => only(words, Command::Version),
             "cp" => only(words, Command::Cp),
@@ -272,17 +283,27 @@ impl Cli {
             "batch" => only(words, Command::Batch),
             "mcp" => only(words, Command::Mcp),
             "context" => only(words, Command::Context),
+            "keygen" => only(words, Command::Keygen),
+            "policy" => only(words, Command::Policy),
+            "pin" => only(words, Command::Pin),
+            "rotate" => only(words, Command::Rotate),
+            "audit" => only(words, Command::Audit),
             _ => None,
         }
     }
 }
 
-/// Runs a client command. One thread is enough for it, and starts fastest.
-fn block_on(command: impl Future<Output = Result<Exit, Failure>>) -> Result<Exit, Failure> {
+/// Runs a client command. One thread is enough for it, and starts fastest. Never inlined: together,
+/// all commands take so much of the stack that its pages cost more than what most of them do.
+#[inline(never)]
+fn block_on<T>(command: impl FnOnce() -> T) -> Result<Exit, Failure>
+where
+    T: Future<Output = Result<Exit, Failure>>,
+{
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let result = runtime.block_on(command);
+    let result = runtime.block_on(command());
     // The process ends now: a name lookup that hangs must not keep it from that, and the kernel
     // tidies up faster.
     std::mem::forget(runtime);
@@ -301,7 +322,11 @@ mod tests {
             .position(|word| *word == "--")
             .unwrap_or(words.len());
         let (before, after) = words.split_at(split);
-        let words = [&["prn"], before, &connection, after].concat();
+        parse_as_is(&[before, &connection, after].concat())
+    }
+
+    fn parse_as_is(words: &[&str]) -> Result<Cli, clap::Error> {
+        let words = [&["prn"], words].concat();
         let all = Cli::try_parse_from(&words);
         let one = Cli::of_client(&words.iter().map(Into::into).collect::<Vec<_>>());
         assert_eq!(
@@ -421,6 +446,7 @@ mod tests {
             &["health", "-o", "json"],
             &["can-i"],
             &["can-i", "stop", "web", "-o", "json"],
+            &["receipt", "web"],
             &["version", "--client"],
             &["workspace", "create", "w", "--disk", "1G", "--exist-ok"],
             &["workspace", "ls", "-q"],
@@ -456,6 +482,42 @@ mod tests {
             &[],
         ] {
             assert!(parse(other).is_err(), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn a_command_that_asks_no_server_is_read_as_among_all() {
+        for good in [
+            &["verify", "-", "--key", &"0f".repeat(32)][..],
+            &["keygen", "--p256", "--days", "7"],
+            &["policy", "check", "prn.toml", "-o", "json"],
+            &["policy", "explain", "f", "anna", "stop", "--owner", "ben"],
+            &["pin", "add", "anna", "anna.pem", "--role", "viewer"],
+            &["pin", "list", "--config", "prn.toml"],
+            &["audit", "verify", "a", "b", "--from-middle"],
+            &["audit", "show", "a", "--who", "anna", "-o", "json"],
+        ] {
+            assert!(parse_as_is(good).is_ok(), "{good:?}");
+        }
+        for other in [
+            &["verify"][..],
+            &["keygen", "--days", "0"],
+            &["pin"],
+            &["policy", "explain", "f", "anna"],
+            &["audit", "--version"],
+        ] {
+            assert!(parse_as_is(other).is_err(), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn the_version_alone_is_told_as_among_all() {
+        for flag in ["--version", "-V"] {
+            let words = ["prn", flag].map(OsString::from);
+            let all = Cli::try_parse_from(&words).unwrap_err();
+            let alone = Cli::of_all(&words).unwrap_err();
+            assert_eq!(alone.kind(), all.kind());
+            assert_eq!(alone.to_string(), all.to_string());
         }
     }
 

@@ -26,7 +26,6 @@ use std::sync::Arc;
 
 use rustls::client::Resumption;
 use rustls::server::NoServerSessionStorage;
-use rustls::sign::SingleCertAndKey;
 use rustls::{ClientConfig, ServerConfig};
 
 pub use authority::{AuthorityCertificate, RevocationList};
@@ -34,13 +33,12 @@ pub use certificate::{Certificate, Names, Remaining, shown_time};
 pub use error::{Outside, TlsError};
 pub use fingerprint::KeyFingerprint;
 pub use hash::Fingerprint;
-pub use key::{Key, Own, check_key};
+pub use key::{Key, Own, Pair, check_key};
 pub use kind::{KeyKind, KeyKinds};
 pub use names::NameRule;
 pub use peers::{Clients, Known, NamedServer, Peer, Recognised, Refusal, Server, WrongServer};
 pub use signer::Signer;
 
-use key::certified_key;
 use peers::{ClientVerifier, ServerVerifier};
 use provider::provider;
 
@@ -78,10 +76,7 @@ pub fn watched_server_config(
     let mut config = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .with_client_cert_verifier(Arc::new(verifier))
-        .with_cert_resolver(Arc::new(SingleCertAndKey::from(certified_key(
-            &own.into(),
-            key,
-        )?)));
+        .with_cert_resolver(Pair::new(&own.into(), key)?.resolver);
     config.alpn_protocols = vec![ALPN.to_vec()];
     // On resumption rustls takes the peer's identity from the session and asks no verifier (compare
     // CVE-2025-23419), so a pin removed would go on opening the door. Nothing is resumable.
@@ -100,15 +95,20 @@ pub fn client_config(
     key: &Key,
     server: impl Into<Server>,
 ) -> Result<ClientConfig, TlsError> {
+    client_config_of(&Pair::new(&own.into(), key)?, server)
+}
+
+/// The same of a pair.
+///
+/// # Errors
+/// If nothing says which server it is.
+pub fn client_config_of(pair: &Pair, server: impl Into<Server>) -> Result<ClientConfig, TlsError> {
     let verifier = ServerVerifier::new(server.into())?;
     let mut config = ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(verifier))
-        .with_client_cert_resolver(Arc::new(SingleCertAndKey::from(certified_key(
-            &own.into(),
-            key,
-        )?)));
+        .with_client_cert_resolver(pair.resolver.clone());
     config.alpn_protocols = vec![ALPN.to_vec()];
     config.resumption = Resumption::disabled();
     // Whom it is for is nobody's business, and the server has one certificate.

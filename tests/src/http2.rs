@@ -224,6 +224,18 @@ impl Attacker {
         }
     }
 
+    /// What has come to an end, and how, for a test that did not expect it.
+    pub fn ending(&self) -> String {
+        let last = self.frames.get(self.frames.len().saturating_sub(3)..);
+        format!(
+            "closed: {}, TLS: {:?}, {} frames, the last: {last:?}, bytes of another: {:?}",
+            self.closed,
+            self.error,
+            self.frames.len(),
+            self.received.len()
+        )
+    }
+
     /// Sends a PING and waits for its answer. False: the other end has gone.
     pub fn is_served(&mut self) -> bool {
         self.send(&frame(kind::PING, 0, 0, b"are you?"));

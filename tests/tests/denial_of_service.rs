@@ -504,6 +504,9 @@ fn x10_answers_that_nobody_takes_hold_little_memory_and_are_reset() {
     let before = procfs::memory(frontend, "VmRSS");
     // SETTINGS_INITIAL_WINDOW_SIZE.
     let mut attacker = Attacker::connect(&server.address, &pinned(&server), &[(4, 0)]);
+    // The requests are more than the 64 KiB that may come before it (RFC 9113, section 6.9.2).
+    let window = attacker.until(|frame| frame.stream == 0 && frame.kind == kind::WINDOW_UPDATE);
+    assert!(window.is_some(), "{}", attacker.ending());
     let status = StatusRequest {
         process_identifier: identifier(&id),
     };
@@ -512,10 +515,14 @@ fn x10_answers_that_nobody_takes_hold_little_memory_and_are_reset() {
         unary(&mut attacker, stream, "Status", &status);
     }
     let last = attacker.until(|frame| frame.stream == 3999 && frame.kind == kind::HEADERS);
-    assert!(last.is_some() && attacker.is_served());
+    let is_served = last.is_some() && attacker.is_served();
+    assert!(is_served, "{}", attacker.ending());
     let peak = procfs::memory(frontend, "VmHWM");
+    // Calls whose answers were taken back hold their streams until their next turn: up to all of
+    // them on a busy machine.
+    let calls = 2000 * 16 * 1024;
     assert!(
-        peak < before + 128 * MIB + SLACK,
+        peak < before + 128 * MIB + SLACK + calls,
         "{before} bytes before, {peak} at most"
     );
     // Those that had no room, and in time those that had.

@@ -154,7 +154,7 @@ fn signed(
 ) -> StartSpec {
     let now = UnixMicros::now().0;
     let mut signature = StartSignature {
-        key: signer.public_key().to_vec(),
+        key: signer.public_key(),
         audience: audience.to_owned(),
         not_before: UnixMicros(now - 30 * SECOND),
         not_after: UnixMicros(now + 30 * SECOND),
@@ -279,6 +279,7 @@ fn altered(spec: &StartSpec) -> Vec<(&'static str, StartSpec)> {
                 stop_grace: _,
                 linger: _,
                 profile: _,
+                user: _,
                 paths: _,
                 workspace: _,
                 name: _,
@@ -292,7 +293,7 @@ fn altered(spec: &StartSpec) -> Vec<(&'static str, StartSpec)> {
         signature: _,
     } = spec;
     type Change = fn(&mut StartSpec);
-    let changes: [(&str, Change); 25] = [
+    let changes: [(&str, Change); 26] = [
         ("id", |of| of.id = ProcessId::from_bytes([0xfe; 16])),
         ("argv", |of| {
             of.process.argv = vec![c"/bin/sleep".into(), c"1001".into()]
@@ -326,6 +327,9 @@ fn altered(spec: &StartSpec) -> Vec<(&'static str, StartSpec)> {
         ("linger", |of| of.process.linger = true),
         ("profile", |of| of.process.profile = Profile::Strict),
         ("profile none", |of| of.process.profile = Profile::None),
+        ("user", |of| {
+            of.process.user = Some("nobody".to_owned().try_into().unwrap());
+        }),
         ("paths", |of| {
             let hidden = prn_ipc_protocol::types::PathRule::Hidden(c"/srv".into());
             of.process.paths = vec![hidden].try_into().unwrap();
@@ -375,7 +379,7 @@ fn altered(spec: &StartSpec) -> Vec<(&'static str, StartSpec)> {
 
 #[test]
 fn s12_whatever_field_of_a_signed_start_is_altered_nothing_starts() {
-    let folder = Folder::new(&ANNA_AND_BEN, "");
+    let folder = Folder::new(&ANNA_AND_BEN, "users = [\"nobody\"]");
     let mut forged = Forged::of(&folder);
     forged.hostile.principal = who("ben");
     let anna = signer(&folder.identity("anna"));

@@ -60,13 +60,10 @@ impl Client {
     /// # Errors
     /// [`ClientError::Connect`], [`ClientError::Timeout`], [`ClientError::WrongServer`], [`ClientError::Handshake`].
     pub async fn connect(address: &str, credentials: &Credentials) -> Result<Self, ClientError> {
-        let config = tls::client_config(
-            &credentials.own,
-            &credentials.key,
-            Server::clone(&credentials.server),
-        )?;
+        let server = Server::clone(&credentials.server);
+        let config = tls::client_config_of(&credentials.pair, server)?;
         let health = Arc::new(Health::default());
-        let signer = Signer::new(credentials.own.certificate.kind(), &credentials.key)?;
+        let signer = Signer::of(&credentials.pair);
         let (channel, server) = tokio::time::timeout(
             CONNECT_TIMEOUT,
             transport::connect(address, config, &health),

@@ -5,7 +5,7 @@ use std::path::Path;
 
 pub use prn_proto::tls::KeyFingerprint;
 use prn_proto::tls::{
-    self, AuthorityCertificate, Certificate, Fingerprint, Key, NamedServer, Own, Peer, Server,
+    AuthorityCertificate, Certificate, Fingerprint, Key, NamedServer, Own, Pair, Peer, Server,
     TlsError,
 };
 
@@ -18,8 +18,7 @@ pub use prn_proto::credentials::{
 /// talks to is known by.
 #[derive(Debug)]
 pub struct Credentials {
-    pub(crate) own: Own,
-    pub(crate) key: Key,
+    pub(crate) pair: Pair,
     pub(crate) server: Box<Server>,
     pub(crate) signs_all: bool,
     ending: Vec<Ending>,
@@ -67,11 +66,8 @@ impl Credentials {
     /// # Errors
     /// If the key does not belong to `certificate`.
     pub fn new(own: impl Into<Own>, key: Key, server: impl Into<Server>) -> Result<Self, TlsError> {
-        let own = own.into();
-        tls::check_key(&own.certificate, &key)?;
         Ok(Self {
-            own,
-            key,
+            pair: Pair::new(&own.into(), &key)?,
             server: Box::new(server.into()),
             signs_all: false,
             ending: Vec::new(),

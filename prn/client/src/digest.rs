@@ -61,6 +61,9 @@ fn check(request: &v1::StartRequest, startable: &v1::Startable) -> Result<(), &'
     if request.profile() != v1::Profile::Unspecified && request.profile != startable.profile {
         return Err("the server would confine the process otherwise than was asked for");
     }
+    if request.profile() == v1::Profile::Unspecified && startable.profile() == v1::Profile::None {
+        return Err("the server would not confine the process, which was not asked for");
+    }
     Ok(())
 }
 

@@ -148,7 +148,7 @@ impl Client {
             signature.ok_or(ClientError::NotSigned("the kernel gives no random bytes"))?;
         let at = |micros| SystemTime::UNIX_EPOCH + Duration::from_micros(micros);
         let signed = v1::StartSignature {
-            public_key: signer.public_key().to_vec(),
+            public_key: signer.public_key(),
             audience,
             not_before: Some(at(begin).into()),
             not_after: Some(at(end).into()),

@@ -30,9 +30,10 @@ const WINDOW: u32 = 1024 * 1024;
 /// answer to a Stop.
 const CONNECTION_WINDOW: u32 = 16 * WINDOW;
 
-/// rustls reads 4 KiB at a time: this makes it one system call for four TLS records instead of four
-/// for one.
-const READ_AHEAD: usize = 64 * 1024;
+/// rustls reads 4 KiB at a time: this makes one system call for eight TLS records instead of four
+/// for one. It is so much that the allocator maps it (mallopt(3), M_MMAP_THRESHOLD): all of it is
+/// zeroed first, what is mapped is zero, and so a short answer touches one page of it and not all.
+const READ_AHEAD: usize = 128 * 1024;
 
 /// What is written goes out when it is flushed: HTTP/2's first frames together.
 type Tcp = BufReader<BufWriter<TcpStream>>;

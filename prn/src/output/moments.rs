@@ -1,11 +1,28 @@
 //! Times as people read them: by the clock on the wall where prn runs, and how long ago.
 
+use std::path::Path;
+use std::sync::LazyLock;
 use std::time::{Duration, SystemTime};
 
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ZonedDateTime};
 use prn_proto::units::show_moment;
 use serde::{Serialize, Serializer};
+
+/// Where this machine's time zone is (localtime(5)).
+const LOCALTIME: &str = "/etc/localtime";
+
+/// The local time zone. Where TZ does not say which it is, it is read from its one file: `jiff` would
+/// look for its name as well, in all folders of the time zone database.
+static LOCAL: LazyLock<TimeZone> = LazyLock::new(|| {
+    let of_machine = std::env::var_os("TZ").is_none();
+    let zone = of_machine.then(|| zone_of(Path::new(LOCALTIME))).flatten();
+    zone.unwrap_or_else(TimeZone::system)
+});
+
+fn zone_of(file: &Path) -> Option<TimeZone> {
+    TimeZone::tzif("local", &std::fs::read(file).ok()?).ok()
+}
 
 /// As programs get it: RFC 3339, in UTC.
 pub fn rfc3339<S: Serializer>(time: &Option<SystemTime>, to: S) -> Result<S::Ok, S::Error> {
@@ -14,12 +31,12 @@ pub fn rfc3339<S: Serializer>(time: &Option<SystemTime>, to: S) -> Result<S::Ok,
 
 /// RFC 3339, in the local time zone, to the second: `--since` takes it.
 pub fn local(time: SystemTime) -> String {
-    shown_in(time, TimeZone::system(), "%Y-%m-%dT%H:%M:%S")
+    shown_in(time, LOCAL.clone(), "%Y-%m-%dT%H:%M:%S")
 }
 
 /// The same with what there is of a fraction of a second.
 pub fn local_precise(time: SystemTime) -> String {
-    shown_in(time, TimeZone::system(), "%Y-%m-%dT%H:%M:%S%.f")
+    shown_in(time, LOCAL.clone(), "%Y-%m-%dT%H:%M:%S%.f")
 }
 
 fn shown_in(time: SystemTime, zone: TimeZone, format: &str) -> String {
@@ -76,6 +93,31 @@ mod tests {
         assert_eq!(in_zone("XYZ-5:30", format), "2023-11-15T03:43:20+05:30");
         let shown = in_zone("UTC0", "%Y-%m-%dT%H:%M:%S%.f");
         assert_eq!(shown, "2023-11-14T22:13:20.5Z");
+    }
+
+    #[test]
+    fn a_file_of_a_zone_alone_says_as_much_as_all_of_them() {
+        let winter = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+        let summer = SystemTime::UNIX_EPOCH + Duration::from_secs(1_720_000_000);
+        // Central European Time (RFC 8536, version 2): the rule stands behind empty tables.
+        let table = |version: &[u8]| {
+            let counts: [u32; 6] = [0, 0, 0, 0, 1, 4];
+            let counts = counts.into_iter().flat_map(u32::to_be_bytes);
+            let head = [&b"TZif"[..], version, &[0; 15]].concat().into_iter();
+            let type_of_cet = [0, 0, 0x0e, 0x10, 0, 0].into_iter();
+            head.chain(counts).chain(type_of_cet).chain(*b"CET\0")
+        };
+        let rule = b"\nCET-1CEST,M3.5.0,M10.5.0/3\n";
+        let bytes: Vec<u8> = table(b"2").chain(table(b"2")).chain(*rule).collect();
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("localtime");
+        std::fs::write(&file, bytes).unwrap();
+        let shown = |time| shown_in(time, zone_of(&file).unwrap(), "%H:%M");
+        assert_eq!(shown(winter), "23:13+01:00");
+        assert_eq!(shown(summer), "11:46+02:00");
+        assert_eq!(zone_of(&folder.path().join("none")), None);
+        std::fs::write(&file, "no zone").unwrap();
+        assert_eq!(zone_of(&file), None);
     }
 
     #[test]

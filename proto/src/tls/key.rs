@@ -4,11 +4,12 @@
 //! is never shown.
 
 use std::fmt;
+use std::sync::Arc;
 
 use rustls::crypto::ring::sign::{any_ecdsa_type, any_eddsa_type};
 use rustls::pki_types::PrivatePkcs8KeyDer;
 use rustls::pki_types::pem::SectionKind;
-use rustls::sign::CertifiedKey;
+use rustls::sign::{CertifiedKey, SigningKey, SingleCertAndKey};
 use zeroize::Zeroizing;
 
 use super::authority::AuthorityCertificate;
@@ -109,6 +110,27 @@ impl From<&Own> for Own {
     }
 }
 
+/// What a side shows of itself, and the key that belongs to it: found to once, for all connections.
+#[derive(Debug, Clone)]
+pub struct Pair {
+    pub(super) certified: CertifiedKey,
+    pub(super) resolver: Arc<SingleCertAndKey>,
+}
+
+impl Pair {
+    /// Of these two.
+    ///
+    /// # Errors
+    /// If the key is none that is taken, or does not belong to the certificate.
+    pub fn new(own: &Own, key: &Key) -> Result<Self, TlsError> {
+        let certified = certified_key(own, key)?;
+        Ok(Self {
+            resolver: Arc::new(SingleCertAndKey::from(certified.clone())),
+            certified,
+        })
+    }
+}
+
 /// The label of certificates.
 const CERTIFICATE: &str = "CERTIFICATE";
 
@@ -117,14 +139,18 @@ pub fn check_key(certificate: &Certificate, key: &Key) -> Result<(), TlsError> {
     certified_key(&certificate.into(), key).map(drop)
 }
 
-pub(super) fn certified_key(own: &Own, key: &Key) -> Result<CertifiedKey, TlsError> {
+/// What signs with a key of this kind.
+pub(super) fn signing_key(kind: KeyKind, key: &Key) -> Result<Arc<dyn SigningKey>, TlsError> {
     let pkcs8 = PrivatePkcs8KeyDer::from(key.der.as_slice());
-    let kind = own.certificate.kind();
     let signer = match kind {
         KeyKind::Ed25519 => any_eddsa_type(&pkcs8),
         KeyKind::P256 => any_ecdsa_type(&pkcs8.into()),
     };
-    let signer = signer.map_err(|_| TlsError::BadKey(kind))?;
+    signer.map_err(|_| TlsError::BadKey(kind))
+}
+
+fn certified_key(own: &Own, key: &Key) -> Result<CertifiedKey, TlsError> {
+    let signer = signing_key(own.certificate.kind(), key)?;
     let issuers = own.issuers.iter().map(|issuer| issuer.der.clone());
     let shown = std::iter::once(own.certificate.der.clone()).chain(issuers);
     let certified = CertifiedKey::new(shown.collect(), signer);

@@ -39,15 +39,6 @@ impl fmt::Display for KeyKind {
     }
 }
 
-/// SubjectPublicKeyInfo (DER) of a key: of its 32 bytes, or of the 65 of its point.
-pub(super) fn public_key_info(kind: KeyKind, key: &[u8]) -> Vec<u8> {
-    match kind {
-        KeyKind::Ed25519 => [&ED25519_KEY, key].concat(),
-        // The point's first byte is in both.
-        KeyKind::P256 => [&P256_KEY, key.get(1..).unwrap_or_default()].concat(),
-    }
-}
-
 /// A public key, from its SubjectPublicKeyInfo.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct PublicKey<'a> {

@@ -1,5 +1,6 @@
 //! One command from fork to exit, everything in it new: process, keys, connection, call.
 
+use std::ffi::OsStr;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
@@ -14,6 +15,9 @@ const CALLS: usize = 10;
 
 const PRN: &str = "`prn status ID`";
 const STATIC: &str = "`prn status ID`, the static binary";
+const BEFORE: &str = "`prn status ID`, an earlier binary";
+const VERSION: &str = "`prn --version`";
+const VERSION_BEFORE: &str = "`prn --version`, an earlier binary";
 const SSH: &str = "`ssh host true`";
 const MASTER: &str = "`ssh host true`, ControlMaster";
 
@@ -25,19 +29,17 @@ pub fn measure(bench: &Bench, summary: &mut Summary) -> anyhow::Result<()> {
         ssh.start_master()?;
     }
     let status = || server.prn(&["status", &id]);
+    let version = || server.prn(&["--version"]);
     let mut series = Series::default();
     for _ in bench.rounds("cli") {
         series.add(PRN, calls(status)?);
         if let Some(program) = std::env::var_os("PRN_STATIC_BIN") {
-            let static_status = || {
-                let (command, mut other) = (status(), Command::new(&program));
-                let environment = command
-                    .get_envs()
-                    .filter_map(|(name, value)| Some((name, value?)));
-                other.args(command.get_args()).envs(environment);
-                other
-            };
-            series.add(STATIC, calls(static_status)?);
+            series.add(STATIC, calls(|| with(&program, &status()))?);
+        }
+        if let Some(program) = std::env::var_os("PRN_BEFORE_BIN") {
+            series.add(BEFORE, calls(|| with(&program, &status()))?);
+            series.add(VERSION, calls(version)?);
+            series.add(VERSION_BEFORE, calls(|| with(&program, &version()))?);
         }
         if let Some(ssh) = &ssh {
             series.add(SSH, calls(|| ssh.command(&[], &["true"]))?);
@@ -52,7 +54,7 @@ pub fn measure(bench: &Bench, summary: &mut Summary) -> anyhow::Result<()> {
         "Command line: fork to exit, p50 of {CALLS} in milliseconds"
     ));
     let mut table = Table::new(&title, &["", "p50", "lowest–highest", "÷ `prn status`"]);
-    for name in [PRN, STATIC, SSH, MASTER] {
+    for name in [PRN, STATIC, BEFORE, VERSION, VERSION_BEFORE, SSH, MASTER] {
         let samples = series.of(name);
         if samples.median().is_some() {
             table.row(&[
@@ -78,6 +80,16 @@ pub fn measure(bench: &Bench, summary: &mut Summary) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+/// The same words and environment for another `prn`.
+fn with(program: &OsStr, command: &Command) -> Command {
+    let mut other = Command::new(program);
+    let environment = command
+        .get_envs()
+        .filter_map(|(name, value)| Some((name, value?)));
+    other.args(command.get_args()).envs(environment);
+    other
 }
 
 /// Runs commands one after the other, which must succeed; the median in milliseconds.

@@ -13,9 +13,9 @@
 //! medians of the rounds, and medians of the ratios within each round. Nothing here is an assertion
 //! on time.
 //!
-//! `PRN_BIN_DIR` names the folder of the binaries, `PRN_STATIC_BIN` a static `prn` to be
-//! measured too, and `PRN_UNMODERATED_BIN_DIR` the folder of both halves as they are with the
-//! feature `unmoderated`.
+//! `PRN_BIN_DIR` names the folder of the binaries, `PRN_STATIC_BIN` a static `prn` and
+//! `PRN_BEFORE_BIN` an earlier one to be measured too, and `PRN_UNMODERATED_BIN_DIR` the folder of
+//! both halves as they are with the feature `unmoderated`.
 #![expect(clippy::print_stdout, reason = "a program that measures prints")]
 #![expect(clippy::print_stderr, reason = "and says what it is at")]
 
