@@ -822,6 +822,8 @@ pub enum Refusal {
     Signature(SignatureRefusal),
     /// A workspace's processes run as its user id, and not as a user of the machine's.
     UserInWorkspace,
+    /// A user of the machine's runs in namespaces alone.
+    UserUnavailable,
 }
 
 /// Why somebody may not do what they have asked for.

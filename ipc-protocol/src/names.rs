@@ -47,6 +47,9 @@ impl fmt::Display for Refusal {
             Self::NotEnforceable(limit) => write!(f, "this host cannot enforce {limit}"),
             Self::Unconfined => f.write_str("the server does not allow profile none"),
             Self::UserInWorkspace => f.write_str("a workspace's processes run as its user"),
+            Self::UserUnavailable => {
+                f.write_str("a user of the machine's runs in namespaces alone")
+            }
             Self::PathsUnavailable => f.write_str("paths can be ruled in namespaces alone"),
             Self::NotBindable(place) => write!(f, "rule {place} may not bind its directory"),
             Self::StrictUnavailable => f.write_str("this host cannot enforce profile strict"),

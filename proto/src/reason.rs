@@ -25,6 +25,8 @@ pub const PROFILE_NOT_ALLOWED: &str = "PROFILE_NOT_ALLOWED";
 pub const PROFILE_NOT_AVAILABLE: &str = "PROFILE_NOT_AVAILABLE";
 /// Processes have no namespaces, without which directories cannot be shown in another way.
 pub const PATHS_NOT_AVAILABLE: &str = "PATHS_NOT_AVAILABLE";
+/// Processes have no namespaces, without which none runs as a user of the machine's.
+pub const USER_NOT_AVAILABLE: &str = "USER_NOT_AVAILABLE";
 /// The server does not let this directory be bound.
 pub const PATH_NOT_BINDABLE: &str = "PATH_NOT_BINDABLE";
 /// A directory that is to be seen in another way is not there, or what is to be bound is another one

@@ -143,7 +143,13 @@ fn user(
         return Err(Refusal::UserInWorkspace);
     }
     let known = policy.users.get(name).cloned();
-    known.map(Some).ok_or(Refusal::Denied(Denial::User))
+    let known = known.ok_or(Refusal::Denied(Denial::User))?;
+    // Its directories are in memory: where others of that user are, they could lead a cleaner astray.
+    if has_namespaces(policy, process) {
+        Ok(Some(known))
+    } else {
+        Err(Refusal::UserUnavailable)
+    }
 }
 
 /// Of what is about to be run, which has to be what was expected.
@@ -159,12 +165,15 @@ fn check_digest(
     }
 }
 
+fn has_namespaces(policy: &config::Supervisor, process: &ProcessSpec) -> bool {
+    let layers = policy.confinement.of(process.profile);
+    layers.is_some_and(|layers| layers.namespaces.is_some())
+}
+
 /// Paths are ruled in namespaces alone, and bound is only what the operator has named.
 fn check_paths(policy: &config::Supervisor, process: &ProcessSpec) -> Result<(), Refusal> {
     let rules = process.paths.as_slice();
-    let layers = policy.confinement.of(process.profile);
-    let has_namespaces = layers.is_some_and(|layers| layers.namespaces.is_some());
-    if !rules.is_empty() && !has_namespaces {
+    if !rules.is_empty() && !has_namespaces(policy, process) {
         return Err(Refusal::PathsUnavailable);
     }
     for (rule, place) in rules.iter().zip(0..) {

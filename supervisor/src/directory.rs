@@ -15,8 +15,6 @@ use nix::sys::stat::{Mode, fstatat, mkdirat};
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchownat, unlinkat};
 use prn_ipc_protocol::types::{ProcessId, WorkspaceName};
 
-use crate::sys::spawn::Ids;
-
 /// Bytes of a directory that is removed by this thread: a hundred names and more, in 16 blocks.
 const SHORT: i64 = 64 * 1024;
 
@@ -51,15 +49,15 @@ fn names(holder: &Holder) -> [String; 2] {
     [holder.to_string(), format!("{holder}.tmp")]
 }
 
-/// Makes them: empty, of this user and its group, closed to others.
+/// Makes them: empty, of this user, closed to others.
 ///
 /// # Errors
 /// As mkdir(2) and chown(2). Nothing is left.
-pub fn create(state: BorrowedFd<'_>, holder: &Holder, ids: Ids<'_>) -> nix::Result<()> {
+pub fn create(state: BorrowedFd<'_>, holder: &Holder, uid: u32) -> nix::Result<()> {
     let own = |name: &str| {
         mkdirat(state, name, Mode::S_IRWXU)?;
         // The folder is root's, so nobody can have put something else in its place.
-        let (uid, gid) = (Uid::from_raw(ids.uid), Gid::from_raw(ids.gid));
+        let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(uid));
         let flags = AtFlags::AT_SYMLINK_NOFOLLOW;
         fchownat(state, name, Some(uid), Some(gid), flags).inspect_err(|_| unlink(state, name))
     };

@@ -27,6 +27,18 @@ pub fn strict_unavailable() -> Status {
     )
 }
 
+/// The process has no namespaces, in which a user of the machine's has directories of its own.
+pub fn user_unavailable() -> Status {
+    bad_field(
+        Code::FailedPrecondition,
+        reason::USER_NOT_AVAILABLE,
+        "user",
+        "profile none has no namespaces, which a process takes whose directories nobody else of its user may reach: leave \
+         out the profile or the user; or else this server cannot make any (`prn server check` there says why)",
+        &[],
+    )
+}
+
 /// The process has no namespaces, in which directories could be shown in another way.
 pub fn paths_unavailable() -> Status {
     bad_field(

@@ -123,6 +123,7 @@ fn refused(refusal: &Refusal, subject: Subject<'_>) -> Status {
         Refusal::Unconfined => profile::unconfined(),
         Refusal::StrictUnavailable => profile::strict_unavailable(),
         Refusal::UserInWorkspace => user_in_workspace().into(),
+        Refusal::UserUnavailable => profile::user_unavailable(),
         Refusal::PathsUnavailable => profile::paths_unavailable(),
         Refusal::NotBindable(place) => not_bindable(*place, subject.start()),
         // The client knows it as a field of its request.
@@ -427,6 +428,11 @@ mod tests {
                 Refusal::PathsUnavailable,
                 Code::FailedPrecondition,
                 reason::PATHS_NOT_AVAILABLE,
+            ),
+            (
+                Refusal::UserUnavailable,
+                Code::FailedPrecondition,
+                reason::USER_NOT_AVAILABLE,
             ),
             (
                 Refusal::NotBindable(1),

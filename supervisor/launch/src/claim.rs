@@ -436,10 +436,7 @@ fn clean_state(
     warn: &dyn Fn(Warning),
 ) -> Result<(), ClaimError> {
     let Wanted {
-        state_dir,
-        tools,
-        uids,
-        ..
+        state_dir, tools, ..
     } = *wanted;
     let entries = fs::read_dir(state_dir).map_err(at(state_dir))?;
     for entry in entries.filter_map(Result::ok) {
@@ -453,7 +450,7 @@ fn clean_state(
             // Where there are no quotas there is none of it.
             let _unused = quota::set(state, owner, None);
         }
-        remove_left(&path, owner, uids.first, tools, warn)?;
+        remove_left(&path, owner, tools, warn)?;
     }
     Ok(())
 }
@@ -461,7 +458,6 @@ fn clean_state(
 fn remove_left(
     path: &Path,
     owner: u32,
-    group: u32,
     tools: BorrowedFd<'_>,
     warn: &dyn Fn(Warning),
 ) -> Result<(), ClaimError> {
@@ -469,7 +465,7 @@ fn remove_left(
         return Ok(());
     }
     if owner != 0 {
-        clean(path, owner, group, tools);
+        clean(path, owner, tools);
     }
     if fs::remove_dir(path).is_err() {
         warn(Warning::NotRemoved(path.to_owned()));
@@ -478,17 +474,15 @@ fn remove_left(
     Ok(())
 }
 
-/// Empties a directory as its owner: what is in it may be made to lead root astray. Not with the owner's
-/// group, but with one of those for processes, none of which is alive: whatever else a user of the machine's runs
-/// cannot trace the cleaner then (ptrace(2)), and the number of a user may be that of another group.
-fn clean(path: &Path, owner: u32, group: u32, tools: BorrowedFd<'_>) {
+/// Empties a directory as its owner: what is in it may be made to lead root astray.
+fn clean(path: &Path, owner: u32, tools: BorrowedFd<'_>) {
     // Whatever folder it is in, and who may pass that: this is the open file (proc_pid_fd(5)).
     let mut command = Command::new(format!("/proc/self/fd/{}", tools.as_raw_fd()));
     command
         .arg0(OsStr::from_bytes(CLEANER.to_bytes()))
         .arg(path)
         .uid(owner)
-        .gid(group)
+        .gid(owner)
         .current_dir("/")
         .env_clear()
         .stdin(Stdio::null())

@@ -193,6 +193,7 @@ pub fn refusal(refusal: &Refusal) -> &'static str {
         Refusal::Unconfined => "unconfined",
         Refusal::StrictUnavailable => "strict-unavailable",
         Refusal::UserInWorkspace => "user-in-workspace",
+        Refusal::UserUnavailable => "user-unavailable",
         Refusal::PathsUnavailable => "paths-unavailable",
         Refusal::NotBindable(_) => "not-bindable",
         Refusal::Exec { .. } => "exec",

@@ -214,9 +214,7 @@ impl Runner {
                 ..Child::new(
                     group,
                     Program::File(program),
-                    // Of a user of the machine's too with a group that is nobody's: what else that
-                    // user runs cannot trace the cleaner (ptrace(2), PTRACE_MODE_READ).
-                    Ids::alone(owner.user, owner.uid),
+                    Ids::of_user(owner.uid),
                     self.null.as_fd(),
                 )
             })

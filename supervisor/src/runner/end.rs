@@ -151,7 +151,6 @@ impl Runner {
             holder: Holder::Process(process.info.id),
             workspace: process.info.spec.workspace.clone(),
             uid: process.account,
-            user: process.info.uid,
         };
         let cleared = self.clear(&owner, live);
         if cleared == Cleared::Later {

@@ -16,10 +16,8 @@ pub(super) struct Owner {
     pub holder: Holder,
     /// The workspace that a process was started in, which the directories are those of.
     pub workspace: Option<WorkspaceName>,
-    /// The user id that is free when all is removed.
+    /// The user id that is free when all is removed, and may delete what is in them.
     pub uid: u32,
-    /// The one that may delete what is in them: the same, but for a user of the machine's.
-    pub user: u32,
 }
 
 /// As the log has it.

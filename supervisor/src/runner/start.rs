@@ -1,6 +1,7 @@
 //! The way into the table: from a specification to a process that is watched, and what its report
 //! says. Runs in the supervisor.
 
+use std::ffi::CString;
 use std::hash::BuildHasher;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -349,7 +350,8 @@ impl Runner {
         let state = self.settings.state.as_fd();
         let own = Some(&blueprint.holder).filter(|_| blueprint.spec.workspace.is_none());
         if let Some(own) = own {
-            let made = directory::create(state, own, blueprint.ids);
+            // What a user of the machine's puts into its own is nowhere that others of it reach.
+            let made = directory::create(state, own, blueprint.account);
             made.map_err(resources(Preparation::Directory))?;
         }
         self.create(number, blueprint).inspect_err(|_| {
@@ -534,6 +536,7 @@ impl Runner {
         }
         let [own, temporary] = directory::paths(&blueprint.holder);
         let home = home(&config.state_dir, &blueprint.holder);
+        let in_memory = blueprint.user.map(in_memory);
         let account = match (&blueprint.spec.user, blueprint.user) {
             (Some(name), Some(user)) => Account::of_user(name, user, &home),
             _ => Account::of(blueprint.ids.uid, &home),
@@ -552,6 +555,7 @@ impl Runner {
                 temporary: &temporary,
                 passwd: &account.passwd,
                 group: &account.group,
+                in_memory: in_memory.as_deref(),
             }),
             view: View {
                 rules: blueprint.spec.paths.as_slice(),
@@ -631,4 +635,11 @@ impl Runner {
 
 fn refusal(Failed { step, errno }: Failed) -> Refusal {
     Refusal::Exec { step, errno }
+}
+
+/// Options of the directories of a user of the machine's (tmpfs(5)): what is in them counts as memory
+/// of its group.
+fn in_memory(user: &User) -> CString {
+    let User { uid, gid, .. } = user;
+    CString::new(format!("mode=0700,uid={uid},gid={gid},size=50%")).unwrap_or_default()
 }

@@ -91,7 +91,7 @@ impl Runner {
         disk: Option<DiskLimit>,
     ) -> Result<Group, Refusal> {
         let state = self.settings.state.as_fd();
-        directory::create(state, holder, Ids::of_user(uid)).map_err(|error| {
+        directory::create(state, holder, uid).map_err(|error| {
             if error == Errno::EEXIST {
                 // Of an earlier server, which could not empty it.
                 Refusal::WorkspaceExists
@@ -289,6 +289,7 @@ impl Runner {
                 temporary: &temporary,
                 passwd: &account.passwd,
                 group: &account.group,
+                in_memory: None,
             }),
             ..Child::new(
                 group.directory()?.as_fd(),
@@ -396,7 +397,6 @@ fn owner(workspace: &Workspace) -> Owner {
         holder: Holder::Workspace(workspace.info.name.clone()),
         workspace: None,
         uid: workspace.info.uid,
-        user: workspace.info.uid,
     }
 }
 

@@ -20,6 +20,11 @@ impl Ids<'_> {
         Self::alone(uid, uid)
     }
 
+    /// They are those of a user of the machine's, which has a group at least.
+    pub const fn are_of_machine(&self) -> bool {
+        !self.groups.is_empty()
+    }
+
     /// With no supplementary groups.
     pub const fn alone(uid: u32, gid: u32) -> Self {
         let groups = &[];

@@ -139,6 +139,7 @@ const STEPS: &[Step] = &[
     step(ChildStep::Confinement, enter_state),
     step(ChildStep::Confinement, list_files),
     step(ChildStep::Namespaces, leave_the_host),
+    step(ChildStep::Namespaces, keep_in_memory),
     step(ChildStep::Path(0), find_sources),
     step(ChildStep::Namespaces, arrange),
     step(ChildStep::Path(0), follow_rules),
@@ -244,6 +245,27 @@ fn list_files(prepared: &Prepared<'_>) -> nix::Result<()> {
 /// While it is root: files and mounts of others are no business of its user.
 fn leave_the_host(prepared: &Prepared<'_>) -> nix::Result<()> {
     prepared.namespaces().map_or(Ok(()), namespaces::enter)
+}
+
+/// Covers its own directories with file systems in memory, if it is to have them there.
+fn keep_in_memory(prepared: &Prepared<'_>) -> nix::Result<()> {
+    let Some(places) = prepared.child.places else {
+        return Ok(());
+    };
+    let Some(options) = places.in_memory else {
+        return Ok(());
+    };
+    // Admission has refused it: the directories would be where others of its user are.
+    if prepared.namespaces().is_none() {
+        return Err(Errno::ENOSYS);
+    }
+    for target in [places.own, places.temporary] {
+        namespaces::keep_in_memory(target, options)?;
+        if let (Some(ruleset), Some(landlock)) = (prepared.ruleset.get(), prepared.landlock()) {
+            ruleset.allow(target, landlock.own)?;
+        }
+    }
+    Ok(())
 }
 
 /// Finds what is to be bound, before mounts cover it.

@@ -105,6 +105,12 @@ pub(super) fn hide(target: &CStr) -> nix::Result<()> {
     )
 }
 
+/// Covers a directory with a file system in memory.
+pub(super) fn keep_in_memory(target: &CStr, options: &CStr) -> nix::Result<()> {
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+    new(c"tmpfs", target, flags.bits(), options)
+}
+
 /// Shows a directory, or a file, in another place; with MS_REC, all that is mounted below it as well.
 pub(super) fn bind(source: &CStr, target: &CStr, flags: MsFlags) -> nix::Result<()> {
     let flags = flags | MsFlags::MS_BIND;
@@ -144,7 +150,8 @@ fn add_account(accounts: &Accounts, places: &Places<'_>) -> nix::Result<()> {
     Ok(())
 }
 
-/// Mounts the state folder where its path leads to: what covered it shows nothing there.
+/// Mounts the state folder where its path leads to, with what is mounted in it: what covered it
+/// shows nothing there.
 fn uncover(uncovered: &Uncovered, ids: Ids<'_>) -> nix::Result<()> {
     if uncovered.is_in_temporary {
         // Root may not look into a directory of somebody else's. From here on, as rules of paths do.
@@ -158,7 +165,7 @@ fn uncover(uncovered: &Uncovered, ids: Ids<'_>) -> nix::Result<()> {
         }
     }
     match uncovered.folders.last() {
-        Some(state) => bind(c".", state, MsFlags::empty()),
+        Some(state) => bind(c".", state, MsFlags::MS_REC),
         None => Ok(()),
     }
 }

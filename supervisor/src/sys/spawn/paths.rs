@@ -174,11 +174,12 @@ const PATH_MAX: usize = 4096;
 
 /// Whether it belongs to the process's user, or is in its shared memory. What belongs to it is in its
 /// own directories, or in a directory that is bound to be written to, where this process has made it
-/// or an earlier one of the same user id.
+/// or an earlier one of the same user id. A user of the machine's has directories elsewhere.
 fn is_own(folder: impl AsFd, ids: Ids<'_>) -> nix::Result<bool> {
     let folder = fstat(folder)?;
     let is_shared_memory = || stat(c"/dev/shm").is_ok_and(|shared| shared.st_dev == folder.st_dev);
-    Ok(folder.st_uid == ids.uid || is_shared_memory())
+    let is_of_user = folder.st_uid == ids.uid && !ids.are_of_machine();
+    Ok(is_of_user || is_shared_memory())
 }
 
 /// Makes a directory read-only, by a mount of its own if it is none (mount(2), EINVAL). Binding a

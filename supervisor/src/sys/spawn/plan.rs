@@ -43,6 +43,9 @@ pub struct Places<'a> {
     pub passwd: &'a [u8],
     /// Its group's line of /etc/group (group(5)).
     pub group: &'a [u8],
+    /// Both directories are file systems in memory, with these options (tmpfs(5)), which nobody else
+    /// reaches, and which are gone with its last process.
+    pub in_memory: Option<&'a CStr>,
 }
 
 /// How a process sees directories that its client has said something about.
