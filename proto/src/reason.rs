@@ -115,7 +115,7 @@ pub const DEADLINE_PASSED: &str = "DEADLINE_PASSED";
 pub const OTHER_DIGEST: &str = "OTHER_DIGEST";
 /// The server takes only signed starts of this client.
 pub const SIGNATURE_REQUIRED: &str = "SIGNATURE_REQUIRED";
-/// And none of processes that are fed, which is not signed.
+/// And none of processes that are fed, which is not signed: nor is one fed that began before.
 pub const SIGNATURE_INPUT: &str = "SIGNATURE_INPUT";
 /// No client of the server's has the key that has signed.
 pub const SIGNATURE_UNKNOWN_KEY: &str = "SIGNATURE_UNKNOWN_KEY";

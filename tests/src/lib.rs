@@ -15,6 +15,7 @@ pub mod fleet;
 pub mod hostile;
 pub mod hostile_frontend;
 pub mod http2;
+pub mod own_etc;
 pub mod packages;
 pub mod pki;
 pub mod procfs;

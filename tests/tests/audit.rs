@@ -165,7 +165,7 @@ fn neither_standard_error_nor_words_nor_names_forge_a_line() {
             "clie".to_owned().try_into().unwrap(),
             Ask::Remove(unknown(1)),
         );
-        hostile.send(&replaced(&encoded(&request), b"clie", b"c\"\n}"));
+        hostile.throw(&replaced(&encoded(&request), b"clie", b"c\"\n}"));
     });
     hostile.principal = "root".to_owned().try_into().unwrap();
     let (reply, _) = hostile.ask(Ask::Remove(id));

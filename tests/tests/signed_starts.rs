@@ -767,6 +767,53 @@ fn s12_a_reload_asks_for_signatures_and_takes_a_key_away() {
     drop(anna);
 }
 
+/// Input that nobody signs does not reach what ran before, whatever the frontend says.
+#[test]
+fn s12_a_reload_that_asks_for_signatures_ends_the_feeding_of_what_runs() {
+    let folder = Folder::new(&[], "");
+    let mut hostile = HostileFrontend::with(Options {
+        lists_clients: false,
+        ..folder.options()
+    });
+    let terminal = Input::Terminal(TerminalSize {
+        rows: 1,
+        columns: 1,
+    });
+    let [pipe, terminal, nothing] = [Input::Pipe, terminal, Input::Nothing].map(|input| {
+        let mut start = hostile.spec(&["sleep", "60"]);
+        let id = start.id;
+        start.process.input = input;
+        assert_eq!(hostile.ask(Ask::Start(Box::new(start))).0, Reply::Done);
+        id
+    });
+    for id in [pipe, terminal] {
+        let (reply, _) = hostile.ask(Ask::LendInput(id));
+        assert!(matches!(reply, Reply::Input { .. }), "{reply:?}");
+    }
+    hostile.hand_over();
+    std::fs::write(folder.config(), "require-signed-starts = true").unwrap();
+    let reloaded = hostile.server.reload().output().unwrap();
+    assert!(reloaded.status.success(), "{}", said(&reloaded));
+    let mut attach = hostile.server.prn(&["attach", &pipe.to_string()]);
+    let attach = attach.stdin(Stdio::piped()).stderr(Stdio::piped());
+    let mut attach = attach.spawn().unwrap();
+    let _ = attach.stdin.take().unwrap().write_all(b"x");
+    let told = said(&attach.wait_with_output().unwrap());
+    assert!(
+        told.contains("not signed") && told.contains("attach -n"),
+        "{told}"
+    );
+
+    hostile.take_over(Mode::Ready);
+    let refused = Reply::Refused(Refusal::Signature(SignatureRefusal::Input));
+    for id in [pipe, terminal] {
+        assert_eq!(hostile.ask(Ask::LendInput(id)).0, refused);
+        assert_eq!(hostile.ask(Ask::EndInput(id)).0, Reply::Done, "no feeding");
+    }
+    let none = Reply::Refused(Refusal::NoInput);
+    assert_eq!(hostile.ask(Ask::LendInput(nothing)).0, none);
+}
+
 fn python(script: &str, arguments: &[&str], input: &str) -> String {
     let mut python = Command::new("python3")
         .args(["-c", script])

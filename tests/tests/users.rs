@@ -5,17 +5,17 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::sync::LazyLock;
 
 use prn_ipc_protocol::message::{Ask, Denial, Refusal, Reply, WorkspaceSpec};
 use prn_tests::hostile_frontend::{HostileFrontend, spec};
+use prn_tests::own_etc::own_etc;
 use prn_tests::pki::Identity;
 use prn_tests::server::{Options, Server};
 use prn_tests::wait_for;
 use serde_json::Value;
 
 /// A user of these tests, with a group of its own and one more.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 struct User {
     name: &'static str,
     uid: u32,
@@ -41,8 +41,20 @@ fn run(program: &str, words: &[&str]) {
     assert!(output.status.success(), "{program} {words:?}: {output:?}");
 }
 
-/// Made once, and left: other tests run beside this one.
-static USER: LazyLock<User> = LazyLock::new(|| {
+thread_local! {
+    /// Of one test, which has a thread to itself, and the server that it starts.
+    static USER: User = made_in_own_etc();
+}
+
+fn user() -> User {
+    USER.with(|user| *user)
+}
+
+/// In a copy of /etc, which this thread and what it starts see from now on: the machine's users stay
+/// as they are, also for other tests.
+fn made_in_own_etc() -> User {
+    let own_etc = own_etc();
+    assert!(own_etc.is_ok(), "a copy of /etc: {own_etc:?}");
     if number("group", OTHER_GROUP, 2).is_none() {
         run("groupadd", &["--system", OTHER_GROUP]);
     }
@@ -63,7 +75,7 @@ static USER: LazyLock<User> = LazyLock::new(|| {
         gid: number("passwd", NAME, 3).unwrap(),
         other: number("group", OTHER_GROUP, 2).unwrap(),
     }
-});
+}
 
 const CLIENTS: [(&str, &str); 4] = [
     ("anna", "admin"),
@@ -77,7 +89,7 @@ struct Folder(tempfile::TempDir);
 
 impl Folder {
     fn new() -> Self {
-        let user = &*USER;
+        let user = user();
         let folder = Self(tempfile::tempdir().unwrap());
         let clients = CLIENTS.map(|(name, role)| {
             Identity::keygen(folder.0.path(), name, &[]);
@@ -183,7 +195,7 @@ fn owned(path: &Path, uid: u32, gid: u32, mode: u32) {
 #[test]
 fn a_process_is_the_user_with_its_groups_in_each_profile() {
     let listed = Listed::with(&["--allow-profile-none"]);
-    let user = &*USER;
+    let user = user();
     let mut groups = [user.gid, user.other];
     groups.sort();
     for profile in ["default", "strict", "none"] {
@@ -218,7 +230,7 @@ fn a_process_is_the_user_with_its_groups_in_each_profile() {
 #[test]
 fn it_reads_what_its_groups_alone_may_and_nothing_more() {
     let listed = Listed::start();
-    let user = &*USER;
+    let user = user();
     let common = common();
     for (name, uid, gid, mode) in [
         ("own", user.uid, 0, 0o600),
@@ -250,7 +262,7 @@ fn it_reads_what_its_groups_alone_may_and_nothing_more() {
 #[test]
 fn streams_and_terminals_are_the_users() {
     let listed = Listed::start();
-    let user = &*USER;
+    let user = user();
     let said = listed.sh(
         &[],
         "echo out >/dev/stdout; echo err >/dev/stderr; stat -L -c %u /dev/stdout",
@@ -306,7 +318,7 @@ fn the_user_stands_in_status_lists_dry_runs_receipts_and_the_audit() {
     let file = log.path().join("log/audit.jsonl");
     let target = format!("file:{}", file.display());
     let listed = Listed::with(&["--audit", &target]);
-    let user = &*USER;
+    let user = user();
     let words = [
         "start", "--user", NAME, "--keep", "--", "sh", "-c", "echo hi",
     ];
@@ -387,7 +399,7 @@ fn the_user_stands_in_status_lists_dry_runs_receipts_and_the_audit() {
 #[test]
 fn its_directories_are_removed_whatever_else_of_the_user_has_put_there() {
     let listed = Listed::start();
-    let user = &*USER;
+    let user = user();
     let id = listed.ok("cleo", &["start", "--user", NAME, "--", "sleep", "1000"]);
     let id = id.lines().last().unwrap();
     let own = listed.own_folder(id);
@@ -477,7 +489,7 @@ fn processes_of_one_user_can_signal_each_other_and_no_others() {
 #[test]
 fn it_can_trace_nothing_else_of_the_user_where_it_is_confined() {
     let listed = Listed::start();
-    let user = &*USER;
+    let user = user();
     // Something else that the user runs, outside of prn.
     let uid = user.uid.to_string();
     let words = [
@@ -513,7 +525,7 @@ fn setuid_programs_give_it_nothing() {
         &[],
         &format!("{} -u; {} -g", program.display(), program.display()),
     );
-    assert_eq!(said, format!("{}\n{}", USER.uid, USER.gid));
+    assert_eq!(said, format!("{}\n{}", user().uid, user().gid));
 }
 
 #[test]

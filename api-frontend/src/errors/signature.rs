@@ -21,7 +21,7 @@ pub fn unsigned(refusal: SignatureRefusal) -> Status {
         ),
         No::Input => before(
             reason::SIGNATURE_INPUT,
-            "the server takes only signed starts of this client, and what a process is fed is not signed: start it without input and without a terminal, and pass data in arguments, variables or a workspace",
+            "the server takes only signed starts of the client whose process it is, and what that is fed is not signed: start it without input and without a terminal, and pass data in arguments, variables or a workspace",
         ),
         No::UnknownKey => no(
             reason::SIGNATURE_UNKNOWN_KEY,

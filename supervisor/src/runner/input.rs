@@ -12,6 +12,7 @@ use prn_ipc_protocol::types::ProcessId;
 use super::{Runner, resources};
 use crate::events::{Interest, Part, Source};
 use crate::process::{Process, Terminal};
+use crate::signed;
 use crate::store::state;
 use crate::sys::errno;
 use crate::sys::terminal::type_from;
@@ -41,12 +42,14 @@ impl Runner {
     /// closed ([`Runner::input_taken`]), or dies, and then nobody knows.
     ///
     /// # Errors
-    /// `UnknownProcess`, `NoInput`, or `Resources`.
+    /// `UnknownProcess`, `NoInput`, `Signature` if its owner has to sign, or `Resources`.
     pub fn lend_input(&mut self, id: ProcessId) -> Result<Lent, Refusal> {
+        let may_be_fed = signed::check_feeding(self.policy(), self.owner(id).flatten());
         let process = self.known_by(id)?;
         if process.info.spec.input == Input::Nothing {
             return Err(Refusal::NoInput);
         }
+        may_be_fed?;
         let end = process.live.as_ref().and_then(|live| live.input.as_ref());
         let Some(end) = end else {
             return Ok(Lent {

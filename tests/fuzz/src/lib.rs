@@ -1,20 +1,7 @@
 //! What the fuzz targets share: counted allocations, files in memory, and the property of
 //! everything that is decoded.
 
-#[path = "../../../proto/src/credentials.rs"]
-pub mod credentials;
 pub mod model;
-/// By path, as all that is not in a library: prn-proto would bring in the whole of gRPC, which
-/// takes minutes to build with counters and is not what is looked at here. In a module of its own,
-/// so that those of its folder are found.
-#[path = "../../../proto/src"]
-mod product {
-    pub mod tls;
-}
-#[path = "../../../proto/src/units.rs"]
-pub mod units;
-
-pub use product::tls;
 
 use std::fmt::Debug;
 use std::fs::File;

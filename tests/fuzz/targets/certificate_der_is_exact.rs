@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
 use prn_fuzz::bounded;
-use prn_fuzz::tls::{Certificate, KeyFingerprint};
+use prn_proto::tls::{Certificate, KeyFingerprint};
 
 /// SubjectPublicKeyInfo of Ed25519 up to the key's 32 bytes (RFC 8410: the algorithm has no
 /// parameters).

@@ -8,7 +8,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use prn_fuzz::bounded;
-use prn_fuzz::tls::{Certificate, Key, check_key};
+use prn_proto::tls::{Certificate, Key, check_key};
 use rustls_pki_types::pem::{PemObject, SectionKind};
 
 /// Made by openssl: a certificate and its key, good for nothing else.

@@ -5,34 +5,19 @@
 //! The first byte chooses between an arbitrary file (0) and one option, whose value is the rest.
 #![no_main]
 
-// The files below find each other here under the names that they have in their own crates.
-extern crate prn_fuzz as prn_proto;
-
-#[path = "../../../supervisor/launch/src/options.rs"]
-#[allow(dead_code)]
-mod options;
-#[path = "../../../supervisor/launch/src/paths.rs"]
-#[allow(dead_code)]
-mod paths;
-mod confinement {
-    /// What no directory is resolved against here.
-    pub fn mount_points() -> impl Iterator<Item = &'static str> {
-        ["/tmp", "/proc"].into_iter()
-    }
-}
-
 use std::os::fd::AsRawFd;
 use std::path::Path;
 
 use clap::builder::{OsStr, Resettable};
 use clap::{Args, FromArgMatches};
 use libfuzzer_sys::fuzz_target;
-use options::{Options, OptionsError, merged};
 use prn_fuzz::memfd;
+use prn_launch::options::{Options, OptionsError, merged};
 
 /// Options whose value is a text in the file too.
-const TEXTS: [&str; 24] = [
+const TEXTS: [&str; 25] = [
     "address",
+    "audit",
     "instance",
     "stop-grace",
     "default-cpu",
@@ -95,19 +80,40 @@ fuzz_target!(init: every_option_is_here(), |input: (u8, &str)| {
     if text.is_empty() || text.contains('\0') || std::env::var_os("PRN_TLS_KEY").is_some() {
         return;
     }
-    let flag = flags(&[&format!("--{name}={text}")]).map(|options| format!("{options:?}"));
-    let file = file(&line).map(|options| format!("{options:?}"));
-    match (flag, file) {
+    let flag = flags(&[&format!("--{name}={text}")]);
+    match (flag.map(below), file(&line).map(without_file)) {
         (Some(flag), Ok(file)) => assert_eq!(flag, file),
         (None, Err(_)) => {}
         (flag, file) => panic!("{name}={text:?}: flag {flag:?}, file {file:?}"),
     }
 });
 
-/// Options that have no form in common in the file and as a flag: one is repeatable, the others
+/// A file that is named without a folder of its own is in that of the configuration.
+fn below(mut options: Options) -> Options {
+    let paths = options.server_cert.iter_mut().chain(&mut options.tls_key);
+    for path in paths {
+        *path = Path::new(FOLDER).join(&path);
+    }
+    options
+}
+
+/// What is known of the file itself is in no flag.
+fn without_file(options: Options) -> Options {
+    let Options { paths, file, .. } = Options::default();
+    Options {
+        paths,
+        file,
+        ..options
+    }
+}
+
+/// Options that have no form in common in the file and as a flag: some are repeatable, the others
 /// have no value.
-const NOT_HERE: [&str; 4] = [
+const NOT_HERE: [&str; 7] = [
     "client-cert",
+    "client-ca",
+    "client-crl",
+    "allow-p256",
     "delegated-cgroup",
     "allow-missing-limits",
     "allow-profile-none",
@@ -133,13 +139,13 @@ fn flags(arguments: &[&str]) -> Option<Options> {
     Options::from_arg_matches(&command.try_get_matches_from(arguments).ok()?).ok()
 }
 
+/// The folder of the configuration.
+const FOLDER: &str = "/proc/self/fd";
+
 fn file(text: &str) -> Result<Options, OptionsError> {
     let file = memfd(text.as_bytes());
-    merged(
-        Options::default(),
-        Some(Path::new(&format!("/proc/self/fd/{}", file.as_raw_fd()))),
-        &|_| {},
-    )
+    let path = Path::new(FOLDER).join(file.as_raw_fd().to_string());
+    merged(Options::default(), Some(&path), &|_| {})
 }
 
 fn arbitrary_file(text: &str) {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use command_line::split_words;
 use libfuzzer_sys::fuzz_target;
 use prn_fuzz::bounded;
-use prn_fuzz::units::{
+use prn_proto::units::{
     Address, Cpu, Moment, Size, SizeOrZero, Time, Variable, When, show_duration, show_size,
 };
 use prn_ipc_protocol::search::environment;
