@@ -194,11 +194,11 @@ fn owned(path: &Path, uid: u32, gid: u32, mode: u32) {
 
 #[test]
 fn a_process_is_the_user_with_its_groups_in_each_profile() {
-    let listed = Listed::with(&["--allow-profile-none"]);
+    let listed = Listed::start();
     let user = user();
     let mut groups = [user.gid, user.other];
     groups.sort();
-    for profile in ["default", "strict", "none"] {
+    for profile in ["default", "strict"] {
         let said = listed.sh(
             &["--profile", profile],
             "whoami; id -u; id -g; id -G | tr ' ' '\\n' | sort -n | tr '\\n' ' '; echo; \
@@ -397,60 +397,78 @@ fn the_user_stands_in_status_lists_dry_runs_receipts_and_the_audit() {
 }
 
 #[test]
-fn its_directories_are_removed_whatever_else_of_the_user_has_put_there() {
+fn its_directories_are_in_memory_and_nobody_else_of_the_user_reaches_them() {
     let listed = Listed::start();
     let user = user();
-    let id = listed.ok("cleo", &["start", "--user", NAME, "--", "sleep", "1000"]);
+    let script = "echo x >$HOME/f; echo y >$TMPDIR/f; echo y2 >/tmp/g; test -f $TMPDIR/g && test -f /var/tmp/f && echo up; exec sleep 1000";
+    let words = ["start", "--user", NAME, "--", "sh", "-c", script];
+    let id = listed.ok("cleo", &words);
     let id = id.lines().last().unwrap();
-    let own = listed.own_folder(id);
-    let found = fs::metadata(&own).unwrap();
-    assert_eq!(
-        (found.uid(), found.gid(), found.mode() & 0o777),
-        (user.uid, user.gid, 0o700)
-    );
-    // As somebody else who logs in as that user would.
-    for name in ["a", "a/b", "c"] {
-        let path = own.join(name);
-        fs::create_dir(&path).unwrap();
-        owned(&path, user.uid, user.gid, 0o700);
+    let said = |id: &str| listed.ok("cleo", &["logs", "--no-follow", id]);
+    wait_for("its files", || said(id) == "up");
+    let folders = [
+        listed.own_folder(id),
+        listed.own_folder(&format!("{id}.tmp")),
+    ];
+    for own in &folders {
+        let found = fs::metadata(own).unwrap();
+        assert_ne!(found.uid(), user.uid);
+        assert_eq!(found.mode() & 0o777, 0o700);
+        assert_eq!(fs::read_dir(own).unwrap().count(), 0);
+        // As somebody else who logs in as that user would.
+        for words in [&["chmod", "0"][..], &["ls"], &["rmdir"]] {
+            let mut command = Command::new("setpriv");
+            command.args(["--reuid", NAME, "--regid", &user.gid.to_string()]);
+            command.args(["--clear-groups", "--"]).args(words).arg(own);
+            assert!(!command.output().unwrap().status.success(), "{words:?}");
+        }
     }
-    fs::write(own.join("a/b/f"), "x").unwrap();
-    chown(own.join("a/b/f"), Some(user.uid), Some(user.gid)).unwrap();
     listed.ok("cleo", &["stop", id]);
-    let temporary = listed.own_folder(&format!("{id}.tmp"));
     wait_for("the directories' end", || {
-        !own.exists() && !temporary.exists()
+        folders.iter().all(|own| !own.exists())
     });
-    assert!(
-        listed.server.log().find("user id").is_none(),
-        "nothing was left: {}",
-        listed.server.log()
-    );
+    let log = listed.server.log();
+    assert!(!log.contains("user id"), "nothing was left: {log}");
+}
+
+/// Rules of paths make what they show something in, where it is missing, in the process's own
+/// directories: not in the user's.
+#[test]
+fn no_rule_of_paths_makes_a_directory_among_the_users() {
+    let listed = Listed::start();
+    let user = user();
+    let folder = common();
+    owned(folder.path(), user.uid, user.gid, 0o755);
+    let made = folder.path().join("made");
+    let hide = format!("--hide={}", made.display());
+    let words = ["run", "--user", NAME, &hide, "--", "true"];
+    listed.run("cleo", &words);
+    assert!(!made.exists());
+}
+
+#[test]
+fn there_is_no_user_without_namespaces() {
+    let listed = Listed::with(&["--allow-profile-none"]);
+    let words = ["run", "--user", NAME, "--profile", "none", "--", "id"];
+    let why = listed.refused("anna", &words);
+    assert!(why.contains("profile none has no namespaces"), "{why}");
 }
 
 #[test]
 fn what_a_killed_server_left_of_a_user_is_removed_by_the_next() {
     let mut listed = Listed::start();
-    let words = [
-        "start",
-        "--user",
-        NAME,
-        "--",
-        "sh",
-        "-c",
-        "mkdir -p a/b; echo x >a/b/c; sleep 1000",
-    ];
+    let words = ["start", "--user", NAME, "--", "sleep", "1000"];
     let id = listed.ok("cleo", &words);
     let own = listed.own_folder(id.lines().last().unwrap());
-    wait_for("its file", || own.join("a/b/c").exists());
+    assert!(own.exists());
     listed.server.kill_and_start_again();
     assert!(!own.exists());
 }
 
 #[test]
-fn processes_of_one_user_can_signal_each_other_and_no_others() {
-    // Landlock scopes signals from Linux 6.12 on.
-    let listed = Listed::with(&["--allow-profile-none"]);
+fn who_is_the_user_can_signal_its_processes_and_these_no_others() {
+    let listed = Listed::start();
+    let user = user();
     let start = |flags: &[&str]| {
         let words = [&["start"], flags, &["--", "sleep", "1000"]].concat();
         let id = listed.ok("cleo", &words);
@@ -459,31 +477,30 @@ fn processes_of_one_user_can_signal_each_other_and_no_others() {
     let theirs = start(&["--user", NAME]);
     let pool = start(&[]);
     let main = |id: &str| {
-        let procs = listed
-            .server
-            .cgroup()
-            .join("processes")
-            .join(id)
-            .join("cgroup.procs");
+        let processes = listed.server.cgroup().join("processes");
+        let procs = processes.join(id).join("cgroup.procs");
         fs::read_to_string(procs).unwrap().trim().to_owned()
     };
     let (their_pid, pool_pid) = (main(&theirs), main(&pool));
     let supervisor = listed.server.supervisor();
     let frontend = listed.server.frontend();
-    let script = format!(
-        "for p in {pool_pid} {supervisor} {frontend}; do kill -9 $p 2>/dev/null && echo killed; done; \
-         kill -TERM {their_pid} && echo their"
-    );
-    assert_eq!(listed.sh(&["--profile", "none"], &script), "their");
-    let ended = listed.run("cleo", &["wait", &theirs, "--timeout", "10s"]);
-    assert_eq!(ended.status.code(), Some(143), "{ended:?}");
+    let kill = |pids: &str| {
+        format!("for p in {pids}; do kill -9 $p 2>/dev/null && echo killed; done; true")
+    };
+    let script = kill(&format!("{pool_pid} {supervisor} {frontend}"));
+    assert_eq!(listed.sh(&[], &script), "");
+    // Nor does one with a user id of its own signal the user's.
+    let words = ["run", "--", "sh", "-c", &kill(&their_pid)];
+    assert_eq!(listed.ok("cleo", &words), "");
     let state = listed.ok("cleo", &["status", &pool, "-o", "template={{ state }}"]);
     assert_eq!(state, "running");
-    // One with a user id of its own signals nobody of the user's.
-    let again = start(&["--user", NAME]);
-    let script = format!("kill -9 {} 2>/dev/null && echo killed; true", main(&again));
-    let words = ["run", "--profile", "none", "--", "sh", "-c", &script];
-    assert_eq!(listed.ok("cleo", &words), "");
+    // As somebody else who logs in as that user would.
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid", NAME, "--regid", &user.gid.to_string()]);
+    command.args(["--clear-groups", "--", "kill", "-TERM", &their_pid]);
+    assert!(command.status().unwrap().success());
+    let ended = listed.run("cleo", &["wait", &theirs, "--timeout", "10s"]);
+    assert_eq!(ended.status.code(), Some(143), "{ended:?}");
 }
 
 #[test]
