@@ -4,6 +4,7 @@
 //!
 //! What the frontend says (who has asked) and what this program knows stand apart in each line.
 
+mod denials;
 mod line;
 #[cfg(test)]
 mod tests;
@@ -19,6 +20,7 @@ use prn_ipc_protocol::message::{
 use prn_ipc_protocol::types::{AccessName, Digest, Id, ProcessId, UnixMicros};
 
 use crate::log::{self, write_whole_now};
+use denials::Denials;
 pub use line::Facts;
 use line::{Chain, Entry};
 pub use words::Event;
@@ -40,6 +42,8 @@ struct Sink {
     run: Option<Facts>,
     /// When the log was last told that lines are lost.
     told: Option<Instant>,
+    /// What the frontend has refused by itself.
+    denials: Denials,
 }
 
 /// How often the log is told that lines are lost.
@@ -92,6 +96,7 @@ impl Audit {
             writer,
             run: None,
             told: None,
+            denials: Denials::default(),
         }))
     }
 
@@ -145,16 +150,31 @@ impl Audit {
         });
     }
 
-    /// The frontend says that it has said no, so often.
-    pub fn denied(&mut self, who: &AccessName, verb: Verb, count: u32) {
-        let asserted = Facts::default().text("verb", words::verb(verb));
-        self.write(Entry {
-            event: Event::Denied,
-            of: None,
-            principal: Some(who),
-            asserted: asserted.number("count", count.into()),
-            facts: Facts::default(),
-        });
+    /// The frontend says that it has said no, so often, to a principal that there is.
+    pub fn denied(&mut self, who: AccessName, verb: Verb, count: u32) {
+        if let Some(sink) = &mut self.0 {
+            sink.denials.add(who, verb, count);
+        }
+    }
+
+    /// Lines tell how often the frontend has said no, if it is time, and otherwise when it is.
+    pub fn tell_denials(&mut self, now: Instant) -> Option<Instant> {
+        let denials = &mut self.0.as_mut()?.denials;
+        let due = denials.due(now)?;
+        if due > now {
+            return Some(due);
+        }
+        for ((who, verb), count) in denials.take(now) {
+            let asserted = Facts::default().text("verb", words::verb(verb));
+            self.write(Entry {
+                event: Event::Denied,
+                of: None,
+                principal: Some(&who),
+                asserted: asserted.number("count", count),
+                facts: Facts::default(),
+            });
+        }
+        None
     }
 
     /// A start that was allowed has failed.

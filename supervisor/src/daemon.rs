@@ -132,6 +132,7 @@ impl Daemon {
         }
         self.seat.clear();
         let mut audit = std::mem::take(&mut self.runner.audit);
+        audit.tell_denials(Instant::now() + Duration::from_secs(1));
         audit.note(Event::Over, Facts::default());
         audit.finish();
         if let Err(error) = self.links.tree.remove() {
@@ -188,8 +189,11 @@ impl Daemon {
         Ok(())
     }
 
-    /// Sees to it that somebody writes the audit.
+    /// Sees to it that somebody writes the audit, and that it tells what was only counted.
     fn tend_audit(&mut self) {
+        if let Some(due) = self.runner.audit.tell_denials(Instant::now()) {
+            self.runner.wake_at(due);
+        }
         let Some(due) = self.runner.audit.writer_due() else {
             return;
         };

@@ -150,7 +150,12 @@ impl Session {
             Request::Unfollow(id, For::Output) => runner.unfollow(id),
             Request::Unfollow(id, For::Lease) => runner.release_lease(id),
             Request::InputTaken { id, taken } => runner.input_taken(id, taken),
-            Request::Denied { who, verb, count } => runner.audit.denied(&who, verb, count),
+            Request::Denied { who, verb, count } => {
+                // One that a reload has taken away, or that there never was.
+                if runner.policy().principals.contains_key(&who) {
+                    runner.audit.denied(who, verb, count);
+                }
+            }
             Request::Alive => self.is_probed = false,
             // Its phase says so.
             Request::Left => {}
