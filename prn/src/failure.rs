@@ -555,6 +555,11 @@ fn hint_of_client(error: &ClientError) -> Option<String> {
             "`prn logs --offset` goes on from there, if the process still exists"
         }
         ClientError::Refused(refusal) => return hint_of_refusal(refusal),
+        ClientError::OtherUser { id, .. } => {
+            return Some(format!(
+                "`prn stop {id}` stops it; a server that is older than --user starts everything with a user id of its own: `prn version` shows both"
+            ));
+        }
         ClientError::Handshake { source, .. } if is_other_name(source) => {
             "nothing was sent to it; if that is the right server, --server-name says which name its certificate has"
         }
@@ -589,7 +594,9 @@ fn hint_of_refusal(refusal: &prn_client::ServerError) -> Option<String> {
         reason::SIGNATURE_REQUIRED => {
             "--sign signs it; `sign = true` in a context of the configuration signs all that starts there"
         }
-        reason::SIGNATURE_INPUT => "-n starts it without input, whatever yours is",
+        reason::SIGNATURE_INPUT => {
+            "-n starts it without input, whatever yours is; `prn attach -n` only follows its output"
+        }
         reason::NO_LEASE => "`prn renew --lease 5m` gives it one",
         reason::PROCESS_EXISTS => "`prn status` shows it; without --id a new one is made up",
         reason::INPUT_IN_USE => {
@@ -653,6 +660,7 @@ fn exit_of_client(error: &ClientError) -> Exit {
         ClientError::Refused(_)
         | ClientError::Tls(_)
         | ClientError::InputCutOff(_)
+        | ClientError::OtherUser { .. }
         | ClientError::NotSigned(_)
         | ClientError::Protocol(_)
         | _ => exit::ERROR,

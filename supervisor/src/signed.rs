@@ -171,10 +171,10 @@ pub(crate) fn check_input(
     owner: &AccessName,
     spec: &StartSpec,
 ) -> Result<(), Refusal> {
-    match spec.process.input {
-        Input::Nothing => Ok(()),
-        Input::Pipe | Input::Terminal(_) => check_feeding(policy, Some(owner)),
+    if spec.process.input != Input::Nothing {
+        return check_feeding(policy, Some(owner));
     }
+    Ok(())
 }
 
 /// The same of what somebody, if anybody, has started before that was asked for.
@@ -182,10 +182,10 @@ pub(crate) fn check_input(
 /// # Errors
 /// It is fed no more.
 pub(crate) fn check_feeding(policy: &Policy, owner: Option<&AccessName>) -> Result<(), Refusal> {
-    match owner.is_some_and(|owner| policy.must_sign(owner)) {
-        true => Err(Refusal::Signature(SignatureRefusal::Input)),
-        false => Ok(()),
+    if owner.is_some_and(|owner| policy.must_sign(owner)) {
+        return Err(Refusal::Signature(SignatureRefusal::Input));
     }
+    Ok(())
 }
 
 /// Whose start it is: the signer's, if it is signed.

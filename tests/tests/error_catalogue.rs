@@ -26,6 +26,7 @@ const GROUPS: &[(&str, &[&str])] = &[
     ("Certificates and keys", CREDENTIALS),
     ("Reaching the server", REACHING),
     ("Starting", STARTING),
+    ("Signed starts, users and hours", LISTED),
     ("Processes", PROCESSES),
     ("Workspaces and copies", WORKSPACES),
     ("The server", SERVER),
@@ -159,6 +160,7 @@ const CREDENTIALS: &[&str] = &[
     "prn pin list --config none.toml",
     "prn server invite --config none.toml",
     "prn rotate server --config none.toml",
+    "prn rotate server --config rotated.toml --finish",
     "prn rotate client --finish",
     "prn rotate client --client-cert client.pem --tls-key client.key --finish",
     "prn rotate client --client-cert client.pem --tls-key other.key --finish",
@@ -190,6 +192,24 @@ const STARTING: &[&str] = &[
     "prn run -w none -- ls",
     "prn start --id $ID -- something-else",
     "prn start --expect 0000000000000000000000000000000000000000000000000000000000000000 -- ls",
+];
+
+/// To a server that asks anna for signatures, and has a user for her and none for ben, and hours for cleo.
+const LISTED: &[&str] = &[
+    "prn run --address $LISTED --client-cert anna.pem --tls-key anna.key -- ls",
+    "echo data | prn run --sign -i --address $LISTED --client-cert anna.pem --tls-key anna.key -- cat",
+    "prn run --sign -w build --sync . --address $LISTED --client-cert anna.pem --tls-key anna.key -- ls",
+    "echo data | prn attach $BEFORE --address $LISTED --client-cert anna.pem --tls-key anna.key",
+    "prn run --address $LISTED --client-cert ben.pem --tls-key ben.key --user daemon -- ls",
+    "prn can-i start --user daemon --address $LISTED --client-cert ben.pem --tls-key ben.key -- ls",
+    "prn run --address $LISTED --client-cert cleo.pem --tls-key cleo.key -- ls",
+    "prn run --user daemon -w build -- ls",
+    "prn policy check wrong-user.toml",
+    "prn policy check wrong-role.toml",
+    "prn policy check wrong-hours.toml",
+    "prn policy check no-hours.toml",
+    "prn server start --fleet 'My Fleet'",
+    "prn server start --tls-key server.key --client-cert client.pem --allow-missing-limits --signed-start-window 25h",
 ];
 
 const PROCESSES: &[&str] = &[
@@ -268,6 +288,7 @@ const SERVER: &[&str] = &[
 /// A server, and a folder in which lines are typed.
 struct Scene {
     server: Server,
+    _listed: Server,
     folder: TempDir,
     /// Variables of the shell, which stand in answers by their names.
     variables: Vec<(&'static str, String)>,
@@ -311,8 +332,13 @@ impl Scene {
         let cleartext = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = cleartext.local_addr().unwrap().to_string();
         greet(cleartext.try_clone().unwrap());
+        let hours = hours_of_another_day();
+        let (listed, before) = listed(folder.path(), &server, &hours);
         let unknown = "00112233445566778899aabbccddeeff";
         let variables = vec![
+            ("HOURS", hours),
+            ("LISTED", listed.address.clone()),
+            ("BEFORE", before),
             ("ID", ended),
             ("RUNNING", running),
             ("FED", fed),
@@ -322,6 +348,7 @@ impl Scene {
         ];
         Self {
             server,
+            _listed: listed,
             folder,
             variables,
             _cleartext: cleartext,
@@ -364,6 +391,46 @@ impl Scene {
         said = said.replace(&folder, "");
         words_replaced(&said)
     }
+}
+
+/// An hour that is not now, and will not be before the test has ended.
+fn hours_of_another_day() -> String {
+    let day = time::OffsetDateTime::now_utc().weekday().nth_next(3);
+    format!("{} 08:00-09:00", &day.to_string()[..3])
+}
+
+/// The server of [`LISTED`], which shows the same certificate as another, and a process that began before
+/// anna had to sign.
+fn listed(folder: &Path, server: &Server, hours: &str) -> (Server, String) {
+    let config = folder.join("listed.toml");
+    let people = ["anna", "ben", "cleo"].map(|name| Identity::keygen(folder, name, &[]));
+    let write = |of_anna: &str| {
+        let text = format!(
+            "users = ['daemon']\n[[client]]\nname = 'anna'\ncert = 'anna.pem'\nrole = 'admin'\n{of_anna}\
+             [[client]]\nname = 'ben'\ncert = 'ben.pem'\nrole = 'runner'\n\
+             [[client]]\nname = 'cleo'\ncert = 'cleo.pem'\nrole = 'daily'\n\
+             [[role]]\nname = 'daily'\nmay = ['start', 'list']\nhours = '{hours}'\n"
+        );
+        fs::write(&config, text).unwrap();
+    };
+    write("");
+    let listed = Server::with(Options {
+        arguments: vec!["--config".to_owned(), config.display().to_string()],
+        lists_clients: true,
+        identity: Some(server.identity.clone()),
+        ..Options::default()
+    });
+    let anna = |words: &[&str]| {
+        let output = listed.prn_as(&people[0], words).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    };
+    let before = anna(&["start", "--stdin", "--", "sleep", "1000"]);
+    anna(&["workspace", "create", "build"]);
+    write("require-signed-starts = true\n");
+    let reloaded = listed.reload().output().unwrap();
+    assert!(reloaded.status.success(), "{reloaded:?}");
+    (listed, before)
 }
 
 /// With ids, fingerprints and times by what they are.
@@ -448,6 +515,15 @@ fn write_files(folder: &Path, server: &Server) {
         "address = \"127.0.0.1:0\"\nadress = \"x\"\n",
     );
     write("wrong-value.toml", "max-memory = \"lots\"\n");
+    write("wrong-user.toml", "users = ['daemon', 'no-such-user']\n");
+    let role = "users = ['daemon']\n[[role]]\nname = 'daily'\nmay = ['start', 'list']\n";
+    write("wrong-role.toml", &format!("{role}users = ['games']\n"));
+    write("wrong-hours.toml", &format!("{role}hours = '8-18'\n"));
+    write("no-hours.toml", &format!("{role}hours = []\n"));
+    write("server.pem", &server.identity.certificate_pem());
+    let rotated =
+        "server-cert = 'server.pem'\ntls-key = 'server.key'\nclient-cert = ['client.pem']\n";
+    write("rotated.toml", rotated);
     Identity::keygen(folder, "other", &[]);
     let mut params = rcgen::CertificateParams::new(vec!["expired".to_owned()]).unwrap();
     params.not_before = rcgen::date_time_ymd(2020, 1, 1);
@@ -485,6 +561,8 @@ const NEXT: &[&str] = &[
     "make it first",
     "give ",
     "stop it",
+    "take it away",
+    "$HOURS UTC next",
     "there is no ",
     "No such file or directory",
     "not in the workspace",

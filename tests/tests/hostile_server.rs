@@ -542,6 +542,22 @@ fn what_is_no_process_is_an_error() {
     fail_with("no entries", &none, &["status ID web", "wait ID", "rm ID"]);
 }
 
+/// An older one looks at no user.
+#[test]
+fn a_start_as_somebody_else_is_told_with_how_to_stop_it() {
+    let server = saying(&Said::default());
+    for (words, exit) in [(&["start"][..], 1), (&["run", "-n"], 125)] {
+        let words = [words, &["--user", "deploy", "--", "true"]].concat();
+        let (said, code) = run(&server, &words);
+        assert_eq!(code, exit, "{said}");
+        let why = "was started, but with user id 7 and not as deploy";
+        assert!(said.contains(why), "{said}");
+        let (_, id) = said.split_once("process ").unwrap();
+        let stop = format!("`prn stop {}`", &id[..32]);
+        assert!(said.contains(&stop), "{said}");
+    }
+}
+
 #[test]
 fn an_end_that_cannot_be_is_no_success() {
     for ended in [

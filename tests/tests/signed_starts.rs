@@ -464,13 +464,14 @@ fn s12_a_signature_that_waits_until_it_has_ended_starts_nothing() {
 fn s12_a_forged_frontend_starts_nothing_but_what_was_signed_over_10_000_mutated_requests() {
     let folder = Folder::new(
         &[("anna", "admin", ""), ("ben", "admin", "")],
-        "require-signed-starts = true",
+        "require-signed-starts = true\nsigned-start-window = '24h'",
     );
     let mut forged = Forged::of(&folder);
     forged.hostile.principal = who("ben");
     let anna = signer(&folder.identity("anna"));
     let start = forged.hostile.spec(&["/bin/sleep", "1000"]);
-    let good = forged.signed(&anna, &start, |_| ());
+    // However long all of them take.
+    let good = forged.signed(&anna, &start, |of| of.not_after.0 += 3600 * SECOND);
     let fields = altered(&good);
     let bytes = codec::encode(&good).unwrap();
     let mut random = Random::new(17);

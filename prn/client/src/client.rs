@@ -111,24 +111,30 @@ impl Client {
     /// # Errors
     /// [`ClientError::Refused`] with the server's reason: see [`reason`].
     /// [`ClientError::NoAnswer`], [`ClientError::Lost`]: the process may be running.
+    /// [`ClientError::OtherUser`]: it is, as somebody else.
     pub async fn start(&self, spec: &StartSpec) -> Result<Started, ClientError> {
         if self.signs(spec) {
             let signed = self.sign(spec).await?;
             return self.start_signed(&signed).await;
         }
-        let request = v1::StartRequest::try_from(spec)?;
+        self.start_request(v1::StartRequest::try_from(spec)?).await
+    }
+
+    /// Sends a start as it is.
+    ///
+    /// # Errors
+    /// As [`Client::start`].
+    pub(crate) async fn start_request(
+        &self,
+        request: v1::StartRequest,
+    ) -> Result<Started, ClientError> {
+        let (id, user) = (request.id.clone(), request.user.clone());
         let mut service = self.service.clone();
         let response = self
             .answered(self.call_timeout, service.start(request))
             .await?
             .into_inner();
-        let started = Started::try_from(response)?;
-        match spec.id {
-            Some(id) if id != started.process.id => Err(ClientError::Protocol(
-                "the server started another process than was asked for",
-            )),
-            Some(_) | None => Ok(started),
-        }
+        Started::try_from(response)?.asked_for(&id, user)
     }
 
     /// Describes one process.

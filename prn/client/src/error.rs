@@ -6,6 +6,7 @@ use std::io;
 use std::time::Duration;
 
 use prn_proto::BOOT_EPOCH_METADATA;
+use prn_proto::id::ProcessId;
 use prn_proto::reason::{self, metadata};
 use prn_proto::tls::{TlsError, WrongServer};
 use prn_proto::v1;
@@ -87,6 +88,17 @@ pub enum ClientError {
     /// The server was restarted: the process ended with the one that ran it, nobody knows how.
     #[error("the server was restarted, and the process ended with its predecessor")]
     ProcessLost,
+    /// The server has started a process as somebody else than was asked for: one that is older than
+    /// users are does not look at the user. The process runs.
+    #[error("process {id} was started, but with user id {uid} and not as {user}")]
+    OtherUser {
+        /// The process.
+        id: ProcessId,
+        /// Who was asked for.
+        user: String,
+        /// Who it is, as the server says.
+        uid: u32,
+    },
     /// A request or an answer is not one of this API.
     #[error("{0}")]
     Protocol(&'static str),
@@ -114,6 +126,7 @@ impl ClientError {
             | Self::NoAnswer { .. }
             | Self::CutOff { source: None, .. }
             | Self::ProcessLost
+            | Self::OtherUser { .. }
             | Self::NotSigned(_)
             | Self::Protocol(_) => None,
         }
@@ -159,6 +172,7 @@ impl ClientError {
             | Self::Tls(_)
             | Self::InputCutOff(_)
             | Self::ProcessLost
+            | Self::OtherUser { .. }
             | Self::NotSigned(_)
             | Self::Protocol(_) => false,
         }

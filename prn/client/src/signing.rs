@@ -91,18 +91,7 @@ impl Client {
     /// # Errors
     /// As [`Client::start`].
     pub async fn start_signed(&self, signed: &SignedStart) -> Result<Started, ClientError> {
-        let mut service = self.service.clone();
-        let response = self
-            .answered(self.call_timeout, service.start(signed.request.clone()))
-            .await?
-            .into_inner();
-        let started = Started::try_from(response)?;
-        if started.process.id.to_string() != signed.request.id {
-            return Err(ClientError::Protocol(
-                "the server started another process than was asked for",
-            ));
-        }
-        Ok(started)
+        self.start_request(signed.request.clone()).await
     }
 
     /// Whether an audience is of the server that this connection leads to: one that was taken over

@@ -279,6 +279,29 @@ pub struct Started {
     pub already_running: bool,
 }
 
+impl Started {
+    /// Itself, if it has the id and the user that were asked for; empty: any.
+    ///
+    /// # Errors
+    /// It is another process, or runs as somebody else.
+    pub(crate) fn asked_for(self, id: &str, user: String) -> Result<Self, ClientError> {
+        let process = &self.process;
+        if !id.is_empty() && process.id.to_string() != id {
+            return Err(ClientError::Protocol(
+                "the server started another process than was asked for",
+            ));
+        }
+        if !user.is_empty() && process.status.user.as_ref() != Some(&user) {
+            return Err(ClientError::OtherUser {
+                id: process.id,
+                user,
+                uid: process.status.uid,
+            });
+        }
+        Ok(self)
+    }
+}
+
 impl TryFrom<v1::StartResponse> for Started {
     type Error = ClientError;
 

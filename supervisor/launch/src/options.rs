@@ -111,7 +111,8 @@ fn says_something(variable: &str) -> bool {
 }
 
 fn fleet_name(text: &str) -> Result<AccessName, String> {
-    AccessName::try_from(text.to_owned()).map_err(|why| why.to_string())
+    AccessName::try_from(text.to_owned())
+        .map_err(|why| format!("{why}: write letters, digits, '-', '_', '.' and '@'"))
 }
 
 /// `prn server start`.

@@ -61,8 +61,12 @@ fn the_first_line_that_is_taken_begins_the_run_and_says_what_was_lost_before() {
 
 #[test]
 fn what_the_frontend_says_of_its_refusals_stands_under_what_it_says() {
-    let anna = "anna".to_owned().try_into().unwrap();
-    let found = lines(|audit| audit.denied(&anna, Verb::List, 3));
+    let anna: AccessName = "anna".to_owned().try_into().unwrap();
+    let found = lines(|audit| {
+        audit.denied(anna.clone(), Verb::List, 1);
+        audit.denied(anna, Verb::List, 2);
+        audit.tell_denials(Instant::now());
+    });
     let expected = "\"denied\",\"asserted\":{\"principal\":\"anna\",\"verb\":\"list\",\"count\":3},\"verified\":{}";
     assert_eq!(found, [expected]);
     for verb in prn_ipc_protocol::message::VERBS {

@@ -9,6 +9,7 @@ use libfuzzer_sys::arbitrary::{self, Arbitrary};
 use libfuzzer_sys::fuzz_target;
 use prn_fuzz::bounded;
 use prn_ipc_protocol::search::{CANDIDATES_MAX, candidates, environment};
+use prn_ipc_protocol::types::UserName;
 
 #[derive(Debug, Arbitrary)]
 struct Case<'a> {
@@ -78,30 +79,39 @@ fuzz_target!(|case: Case| {
         .iter()
         .filter_map(|(name, value)| CString::new(format!("{name}={value}")).ok())
         .collect();
-    check_environment(&asked, &variables, home);
+    for user in [None, Some("deploy")] {
+        check_environment(&asked, &variables, home, user);
+    }
     check_candidates(&program, &asked, &variables);
 });
 
-fn check_environment(asked: &[(String, String)], variables: &[CString], home: &str) {
+fn check_environment(
+    asked: &[(String, String)],
+    variables: &[CString],
+    home: &str,
+    user: Option<&str>,
+) {
+    let name = user.and_then(|name| UserName::try_from(name.to_owned()).ok());
+    let make = || environment(variables, Some(home.as_bytes()), name.as_ref());
     let size: usize = asked
         .iter()
         .map(|(name, value)| name.len() + value.len() + 16)
         .sum();
-    let made = bounded(size + 2 * home.len(), 8, || {
-        environment(variables, Some(home.as_bytes()))
-    });
-    assert_eq!(made, environment(variables, Some(home.as_bytes())));
+    let made = bounded(size + 2 * home.len(), 8, make);
+    assert_eq!(made, make());
     let temporary = format!("{home}.tmp");
     let defaults = [
-        ("PATH", PATH),
-        ("HOME", home),
-        ("TMPDIR", temporary.as_str()),
-        ("LANG", "C.UTF-8"),
+        ("PATH", Some(PATH)),
+        ("HOME", Some(home)),
+        ("TMPDIR", Some(temporary.as_str())),
+        ("LANG", Some("C.UTF-8")),
+        ("USER", user),
+        ("LOGNAME", user),
     ];
     let mut wanted: Vec<(&str, &str)> = Vec::new();
     for (name, value) in defaults {
         if asked.iter().all(|(other, _)| other != name) {
-            wanted.push((name, value));
+            wanted.extend(value.map(|value| (name, value)));
         }
     }
     wanted.extend(

@@ -15,10 +15,11 @@ use prn_fuzz::memfd;
 use prn_launch::options::{Options, OptionsError, merged};
 
 /// Options whose value is a text in the file too.
-const TEXTS: [&str; 25] = [
+const TEXTS: [&str; 26] = [
     "address",
     "audit",
     "instance",
+    "signed-start-window",
     "stop-grace",
     "default-cpu",
     "default-memory",
@@ -109,7 +110,7 @@ fn without_file(options: Options) -> Options {
 
 /// Options that have no form in common in the file and as a flag: some are repeatable, the others
 /// have no value.
-const NOT_HERE: [&str; 7] = [
+const NOT_HERE: [&str; 9] = [
     "client-cert",
     "client-ca",
     "client-crl",
@@ -117,6 +118,8 @@ const NOT_HERE: [&str; 7] = [
     "delegated-cgroup",
     "allow-missing-limits",
     "allow-profile-none",
+    "fleet",
+    "require-signed-starts",
 ];
 
 /// A new option is noticed here.

@@ -11,11 +11,11 @@ use std::time::Duration;
 use command_line::split_words;
 use libfuzzer_sys::fuzz_target;
 use prn_fuzz::bounded;
+use prn_ipc_protocol::search::environment;
+use prn_ipc_protocol::types::LimitName;
 use prn_proto::units::{
     Address, Cpu, Moment, Size, SizeOrZero, Time, Variable, When, show_duration, show_size,
 };
-use prn_ipc_protocol::search::environment;
-use prn_ipc_protocol::types::LimitName;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -182,7 +182,7 @@ fn variable(text: &str) {
     if variable.is_empty() {
         return;
     }
-    let environment = environment(&variable, Some(b"/"));
+    let environment = environment(&variable, Some(b"/"), None);
     assert_eq!(
         environment.last().map(|last| last.as_bytes()),
         Some(wanted.as_bytes())
