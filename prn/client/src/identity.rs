@@ -7,21 +7,24 @@ use rustls::pki_types::CertificateDer;
 #[derive(Debug)]
 pub(crate) struct Signing {
     pub(crate) signer: Signer,
-    /// SHA-256 of the SubjectPublicKeyInfo of the certificate that the server has shown. `None`:
-    /// it is of no kind that is known.
-    pub(crate) server: Option<[u8; 32]>,
+    /// The certificate that the server has shown.
+    pub(crate) server: Option<CertificateDer<'static>>,
     /// All that is started is signed.
     pub(crate) signs_all: bool,
 }
 
-/// The key of the certificate that a server has shown.
-pub(crate) fn key_of(shown: &CertificateDer<'_>) -> Option<[u8; 32]> {
-    let certificate = Certificate::from_der(shown.to_vec()).ok()?;
-    let mut prints = certificate.key_fingerprints().into_iter();
-    prints.find_map(|print| match print {
-        KeyFingerprint::Info(hash) => Some(hash),
-        KeyFingerprint::Ssh(_) => None,
-    })
+impl Signing {
+    /// SHA-256 of the SubjectPublicKeyInfo of the server's certificate. `None`: it is of no kind
+    /// that is known. Only what signs asks for it: a certificate is parsed, and hashed twice.
+    pub(crate) fn server_key(&self) -> Option<[u8; 32]> {
+        let shown = self.server.as_ref()?;
+        let certificate = Certificate::from_der(shown.to_vec()).ok()?;
+        let mut prints = certificate.key_fingerprints().into_iter();
+        prints.find_map(|print| match print {
+            KeyFingerprint::Info(hash) => Some(hash),
+            KeyFingerprint::Ssh(_) => None,
+        })
+    }
 }
 
 #[cfg(test)]

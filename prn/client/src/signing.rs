@@ -98,8 +98,8 @@ impl Client {
     /// must get no signature that counts for another.
     fn check_audience(&self, audience: &str) -> Result<(), ClientError> {
         let named = audience.split_once('/').map(|(server, _)| server);
-        match (&self.signing.server, named) {
-            (Some(server), Some(named)) if hex(server) == named => Ok(()),
+        match (self.signing.server_key(), named) {
+            (Some(server), Some(named)) if hex(&server) == named => Ok(()),
             (Some(_), Some(_)) => Err(ClientError::NotSigned(
                 "the server names another server's key as its own",
             )),

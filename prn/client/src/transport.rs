@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
 use prn_proto::tls::{ALPN, WrongServer};
-use rustls::pki_types::{IpAddr, ServerName};
+use rustls::pki_types::{CertificateDer, IpAddr, ServerName};
 use rustls::{AlertDescription, CertificateError, ClientConfig};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, BufReader, BufWriter, ReadBuf};
@@ -19,7 +19,6 @@ use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::error::ClientError;
-use crate::identity::key_of;
 
 /// Frames and windows asked for: a server's chunk of output fills one frame, and 1 MiB of it is on
 /// the way at most.
@@ -46,15 +45,15 @@ const KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
 const USER_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Connects and gets HTTP/2 going. What goes wrong later is noted in `health`. With the
-/// fingerprint of the server's key.
+/// certificate that the server has shown.
 pub(crate) async fn connect(
     address: &str,
     config: ClientConfig,
     health: &Arc<Health>,
-) -> Result<(Channel, Option<[u8; 32]>), ClientError> {
+) -> Result<(Channel, Option<CertificateDer<'static>>), ClientError> {
     let stream = handshake(address, config).await?;
     let shown = stream.get_ref().1.peer_certificates();
-    let server = shown.and_then(|shown| key_of(shown.first()?));
+    let server = shown.and_then(|shown| Some(shown.first()?.clone().into_owned()));
     let stream = Watched::new(stream, Arc::clone(health));
     // The channel asks its connector again when the connection is lost. There is one stream, and so
     // one connection.
