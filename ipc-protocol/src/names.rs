@@ -376,7 +376,7 @@ mod tests {
             (4 * 1440 + 1320, 5 * 1440 + 360, "Fri 22:00-Sat 06:00 UTC"),
             (6 * 1440 + 1320, 7 * 1440 + 61, "Sun 22:00-Mon 01:01 UTC"),
         ] {
-            assert_eq!(Hours { from, to }.to_string(), said);
+            assert_eq!(Hours::try_from((from, to)).unwrap().to_string(), said);
         }
     }
 

@@ -8,7 +8,9 @@ use ring::signature::{ECDSA_P256_SHA256_ASN1, ED25519, UnparsedPublicKey, Verifi
 use serde::{Deserialize, Serialize};
 
 use crate::netstring::Writer;
-use crate::types::{AccessName, Digest, Millis, ProcessId, UnixMicros};
+use crate::types::{
+    AccessName, Digest, Invalid, Millis, ProcessId, UnixMicros, check_length, range,
+};
 
 /// First line of the signed bytes: no receipt, no handshake and no other form begins so.
 pub const HEADER: &str = "prn-signed-start-1";
@@ -25,19 +27,79 @@ const P256_INFO: [u8; 26] = [
     0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
 ];
 
+/// Most bytes of an [`Audience`]: two keys in hexadecimal digits, and a slash.
+pub const AUDIENCE_MAX: usize = 129;
+
+/// Most bytes of [`SignatureBytes`]: ECDSA over P-256 in its DER.
+pub const SIGNATURE_MAX: usize = 72;
+
+/// The SubjectPublicKeyInfo (DER) of an Ed25519 or a P-256 key: 44 or 91 bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "Vec<u8>")]
+pub struct KeyInfo(Vec<u8>);
+
+impl TryFrom<Vec<u8>> for KeyInfo {
+    type Error = Invalid;
+
+    fn try_from(raw: Vec<u8>) -> Result<Self, Invalid> {
+        match PublicKey::of(&raw) {
+            Some(_) => Ok(Self(raw)),
+            None => Err(Invalid::Character),
+        }
+    }
+}
+
+/// Whom a signature is for: 1 to [`AUDIENCE_MAX`] bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Audience(String);
+
+impl TryFrom<String> for Audience {
+    type Error = Invalid;
+
+    fn try_from(raw: String) -> Result<Self, Invalid> {
+        check_length(&raw, 1, AUDIENCE_MAX)?;
+        Ok(Self(raw))
+    }
+}
+
+impl Audience {
+    /// Its text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// What a key has made of a message: 1 to [`SIGNATURE_MAX`] bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "Vec<u8>")]
+pub struct SignatureBytes(Vec<u8>);
+
+impl TryFrom<Vec<u8>> for SignatureBytes {
+    type Error = Invalid;
+
+    fn try_from(raw: Vec<u8>) -> Result<Self, Invalid> {
+        if (1..=SIGNATURE_MAX).contains(&raw.len()) {
+            Ok(Self(raw))
+        } else {
+            Err(range(1, SIGNATURE_MAX))
+        }
+    }
+}
+
 /// A client's word that it wants a start.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct StartSignature {
-    /// SubjectPublicKeyInfo (DER) of the key, which names the principal.
-    pub key: Vec<u8>,
+    /// The key, which names the principal.
+    pub key: KeyInfo,
     /// Whom it is for: one run of one server ([`Signing::run`]), or a fleet by its name.
-    pub audience: String,
+    pub audience: Audience,
     /// It counts from then on.
     pub not_before: UnixMicros,
     /// And no longer from then on.
     pub not_after: UnixMicros,
     /// Of [`StartSignature::signed_bytes`]: 64 bytes of Ed25519, or the DER of ECDSA.
-    pub signature: Vec<u8>,
+    pub signature: SignatureBytes,
 }
 
 impl StartSignature {
@@ -46,7 +108,7 @@ impl StartSignature {
         let mut writer = Writer::new(HEADER);
         writer.text("digest", digest.to_string());
         writer.text("id", id.to_string());
-        writer.text("audience", &self.audience);
+        writer.text("audience", self.audience.as_str());
         writer.text("not-before", self.not_before.0.to_string());
         writer.text("not-after", self.not_after.0.to_string());
         writer.finish()
@@ -55,18 +117,18 @@ impl StartSignature {
     /// Whether it is the key's, of that start.
     pub fn is_of(&self, id: ProcessId, digest: Digest) -> bool {
         let message = self.signed_bytes(id, digest);
-        let (algorithm, key): (&dyn VerificationAlgorithm, _) = match PublicKey::of(&self.key) {
+        let (algorithm, key): (&dyn VerificationAlgorithm, _) = match PublicKey::of(&self.key.0) {
             Some(PublicKey::Ed25519(key)) => (&ED25519, key),
             Some(PublicKey::P256(point)) => (&ECDSA_P256_SHA256_ASN1, point),
             None => return false,
         };
         let key = UnparsedPublicKey::new(algorithm, key);
-        key.verify(&message, &self.signature).is_ok()
+        key.verify(&message, &self.signature.0).is_ok()
     }
 
     /// SHA-256 of the key's SubjectPublicKeyInfo: what receipts and the audit call it.
     pub fn fingerprint(&self) -> Digest {
-        Digest::of(&self.key)
+        Digest::of(&self.key.0)
     }
 }
 
@@ -142,14 +204,21 @@ impl Default for Signing {
 }
 
 impl Signing {
-    /// Whose signature it claims to be. `None`: nobody's.
+    /// Whose signature it claims to be. `None`: nobody's, or that of two, who know the key by one
+    /// fingerprint each.
     pub fn signer(&self, signature: &StartSignature) -> Option<&SigningKey> {
-        let key = PublicKey::of(&signature.key)?;
+        let key = PublicKey::of(&signature.key.0)?;
         if matches!(key, PublicKey::P256(_)) && !self.takes_p256 {
             return None;
         }
-        let known = self.keys.get(&signature.fingerprint());
-        known.or_else(|| self.keys.get(&key.ssh_fingerprint()))
+        let by_info = self.keys.get(&signature.fingerprint());
+        let by_ssh = self.keys.get(&key.ssh_fingerprint());
+        match (by_info, by_ssh) {
+            (Some(one), Some(other)) if one.principal != other.principal => None,
+            // A key that is known by itself ends with no certificate.
+            (Some(one), Some(other)) if one.not_after.is_some() => Some(other),
+            (one, other) => one.or(other),
+        }
     }
 
     /// The audience of one run of this server, which signs receipts with this key (64 hexadecimal
@@ -193,6 +262,7 @@ pub enum SignatureRefusal {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::codec;
     use ring::rand::SystemRandom;
     use ring::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair};
 
@@ -201,11 +271,11 @@ mod tests {
 
     fn unsigned(key: Vec<u8>) -> StartSignature {
         StartSignature {
-            key,
-            audience: "prod".to_owned(),
+            key: key.try_into().unwrap(),
+            audience: "prod".to_owned().try_into().unwrap(),
             not_before: UnixMicros(1),
             not_after: UnixMicros(2),
-            signature: vec![0; 64],
+            signature: vec![0; 64].try_into().unwrap(),
         }
     }
 
@@ -231,7 +301,7 @@ mod tests {
         let (pair, info) = ed25519();
         let mut by_ed25519 = unsigned(info);
         let bytes = by_ed25519.signed_bytes(ID, DIGEST);
-        by_ed25519.signature = pair.sign(&bytes).as_ref().to_vec();
+        by_ed25519.signature = pair.sign(&bytes).as_ref().to_vec().try_into().unwrap();
         let random = SystemRandom::new();
         let algorithm = &ECDSA_P256_SHA256_ASN1_SIGNING;
         let pkcs8 = EcdsaKeyPair::generate_pkcs8(algorithm, &random).unwrap();
@@ -239,16 +309,16 @@ mod tests {
         let mut by_p256 = unsigned([&P256_INFO[..], pair.public_key().as_ref()].concat());
         let bytes = by_p256.signed_bytes(ID, DIGEST);
         let signature = pair.sign(&random, &bytes).unwrap();
-        by_p256.signature = signature.as_ref().to_vec();
+        by_p256.signature = signature.as_ref().to_vec().try_into().unwrap();
         for signed in [by_ed25519, by_p256] {
             assert!(signed.is_of(ID, DIGEST));
             assert!(!signed.is_of(ProcessId::from_bytes([8; 16]), DIGEST));
             assert!(!signed.is_of(ID, Digest([8; 32])));
             let changes: [fn(&mut StartSignature); 4] = [
-                |of| of.audience = "prof".to_owned(),
+                |of| of.audience = "prof".to_owned().try_into().unwrap(),
                 |of| of.not_before.0 += 1,
                 |of| of.not_after.0 += 1,
-                |of| of.signature[9] ^= 1,
+                |of| of.signature.0[9] ^= 1,
             ];
             for change in changes {
                 let mut changed = signed.clone();
@@ -267,7 +337,7 @@ mod tests {
             not_after: None,
         };
         for (of, is_p256) in [(&ed25519, false), (&p256, true)] {
-            let ssh = PublicKey::of(&of.key).unwrap().ssh_fingerprint();
+            let ssh = PublicKey::of(&of.key.0).unwrap().ssh_fingerprint();
             for known in [of.fingerprint(), ssh] {
                 let mut signing = Signing {
                     keys: [(known, anna.clone())].into(),
@@ -280,26 +350,57 @@ mod tests {
                 signing.keys.clear();
                 assert_eq!(signing.signer(of), None);
             }
+            let until = |name: &str, not_after| SigningKey {
+                principal: name.to_owned().try_into().unwrap(),
+                not_after,
+            };
+            let ends = Some(UnixMicros(9));
+            for (by_info, by_ssh, expected) in [
+                (until("anna", ends), anna.clone(), Some(&anna)),
+                (anna.clone(), until("anna", ends), Some(&anna)),
+                (anna.clone(), until("ben", None), None),
+                (until("ben", None), anna.clone(), None),
+            ] {
+                let signing = Signing {
+                    keys: [(of.fingerprint(), by_info), (ssh, by_ssh)].into(),
+                    takes_p256: true,
+                    ..Signing::default()
+                };
+                assert_eq!(signing.signer(of), expected);
+            }
         }
     }
 
     #[test]
-    fn what_is_no_key_is_nobodys_and_has_signed_nothing() {
-        let (_, info) = ed25519();
-        let longer = [&info[..], &[0]].concat();
-        for bad in [Vec::new(), longer, info[..43].to_vec(), vec![0; 44]] {
-            let of = unsigned(bad);
-            let anna = "anna".to_owned().try_into().unwrap();
-            let key = SigningKey {
-                principal: anna,
-                not_after: None,
-            };
-            let signing = Signing {
-                keys: [(of.fingerprint(), key)].into(),
-                ..Signing::default()
-            };
-            assert_eq!(signing.signer(&of), None);
-            assert!(!of.is_of(ID, DIGEST));
+    fn a_key_an_audience_and_a_signature_that_cannot_be_one_do_not_decode() {
+        let good = unsigned(ed25519().1);
+        let is_taken = |key: Vec<u8>, audience: usize, signature: usize| {
+            let wire = (
+                key,
+                "a".repeat(audience),
+                (1_u64, 2_u64),
+                vec![0_u8; signature],
+            );
+            codec::decode::<StartSignature>(&codec::encode(&wire).unwrap()).is_ok()
+        };
+        let info = || good.key.0.clone();
+        let p256 = [&P256_INFO[..], &[4], &[5; 64]].concat();
+        assert!(is_taken(info(), 1, 1));
+        assert!(is_taken(p256.clone(), AUDIENCE_MAX, SIGNATURE_MAX));
+        assert!(!is_taken(info(), 0, 64));
+        assert!(!is_taken(info(), AUDIENCE_MAX + 1, 64));
+        assert!(!is_taken(info(), 4, 0));
+        assert!(!is_taken(info(), 4, SIGNATURE_MAX + 1));
+        let longer = [&info()[..], &[0]].concat();
+        for bad in [
+            Vec::new(),
+            longer,
+            info()[..43].to_vec(),
+            p256[..90].to_vec(),
+            vec![0; 44],
+            vec![0; 91],
+        ] {
+            assert!(!is_taken(bad.clone(), 4, 64), "{bad:?}");
         }
     }
 }

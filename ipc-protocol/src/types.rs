@@ -210,14 +210,29 @@ impl fmt::Display for UserName {
 /// Minutes of a week.
 pub const WEEK: u16 = 7 * 24 * 60;
 
-/// A part of each week, in minutes since Monday, 00:00 UTC: from the first one up to the second, which comes
-/// after it, and from [`WEEK`] on is in the next week.
+/// A part of each week, in minutes since Monday, 00:00 UTC: from the first one up to the second,
+/// which comes after it, is a [`WEEK`] later at most, and from there on is in the next week.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "(u16, u16)")]
 pub struct Hours {
     /// The first minute.
-    pub from: u16,
+    pub(crate) from: u16,
     /// The first minute that is not in it.
-    pub to: u16,
+    pub(crate) to: u16,
+}
+
+impl TryFrom<(u16, u16)> for Hours {
+    type Error = Invalid;
+
+    fn try_from((from, to): (u16, u16)) -> Result<Self, Invalid> {
+        let within = |min: u16, value: u16, max: u16| match value {
+            value if (min..=max).contains(&value) => Ok(()),
+            _ => Err(range(min.into(), max.into())),
+        };
+        within(0, from, WEEK - 1)?;
+        within(from + 1, to, from + WEEK)?;
+        Ok(Self { from, to })
+    }
 }
 
 impl Hours {
@@ -321,7 +336,7 @@ impl Labels {
     }
 }
 
-fn range(min: usize, max: usize) -> Invalid {
+pub(crate) fn range(min: usize, max: usize) -> Invalid {
     let number = |value: usize| u64::try_from(value).unwrap_or(u64::MAX);
     Invalid::Range {
         min: number(min),
@@ -329,7 +344,7 @@ fn range(min: usize, max: usize) -> Invalid {
     }
 }
 
-fn check_length(raw: &str, min: usize, max: usize) -> Result<(), Invalid> {
+pub(crate) fn check_length(raw: &str, min: usize, max: usize) -> Result<(), Invalid> {
     if min > 0 && raw.is_empty() {
         return Err(Invalid::Empty);
     }
@@ -627,6 +642,26 @@ impl FromIterator<(LimitName, u64)> for Limits {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn hours_are_a_part_of_a_week_or_do_not_decode() {
+        for (from, to, is_taken) in [
+            (0, 1, true),
+            (0, WEEK, true),
+            (WEEK - 1, WEEK, true),
+            (WEEK - 1, 2 * WEEK - 1, true),
+            (0, 0, false),
+            (5, 4, false),
+            (0, WEEK + 1, false),
+            (WEEK - 1, 2 * WEEK, false),
+            (WEEK, WEEK + 1, false),
+            (u16::MAX, u16::MAX, false),
+        ] {
+            let bytes = crate::codec::encode(&(from, to)).unwrap();
+            let decoded = crate::codec::decode::<Hours>(&bytes);
+            assert_eq!(decoded.is_ok(), is_taken, "{from} {to}");
+        }
+    }
     use crate::codec;
 
     #[test]

@@ -92,13 +92,19 @@ fn spec() -> StartSpec {
         variables: vec![c"N=v".into()],
         expect: Some(Digest([7; 32])),
         signature: Some(StartSignature {
-            key: vec![1, 2],
-            audience: "prod".to_owned(),
+            key: key().try_into().unwrap(),
+            audience: "prod".to_owned().try_into().unwrap(),
             not_before: UnixMicros(3),
             not_after: UnixMicros(128),
-            signature: vec![4],
+            signature: vec![4].try_into().unwrap(),
         }),
     }
+}
+
+/// The SubjectPublicKeyInfo of an Ed25519 key.
+fn key() -> Vec<u8> {
+    let head = b"\x30\x2a\x30\x05\x06\x03\x2b\x65\x70\x03\x21\x00";
+    [&head[..], &[1; 32]].concat()
 }
 
 fn who() -> AccessName {
@@ -244,7 +250,8 @@ fn the_long_values_have_their_bytes() {
          01034e3d76\
          010707070707070707070707070707070707070707070707070707070707070707\
          01\
-         020102\
+         2c302a300506032b6570032100\
+         0101010101010101010101010101010101010101010101010101010101010101\
          0470726f64\
          03\
          8001\

@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use prn_ipc_protocol::message::{
     Ask, ExitStatus, ProcessInfo, ProcessSpec, Refusal, SignedBy, StopHow, Verb,
 };
+use prn_ipc_protocol::signed::StartSignature;
 use prn_ipc_protocol::types::{AccessName, Digest, Id, ProcessId, UnixMicros};
 
 use crate::log::{self, write_whole_now};
@@ -44,6 +45,8 @@ struct Sink {
     told: Option<Instant>,
     /// What the frontend has refused by itself.
     denials: Denials,
+    /// Who was found to have signed what is being decided.
+    signed: Option<(AccessName, SignedBy)>,
 }
 
 /// How often the log is told that lines are lost.
@@ -59,6 +62,8 @@ pub struct Asked {
     is_told: bool,
     /// The process that it would start.
     pub starts: Option<ProcessId>,
+    /// Whose signature has come with it, it says.
+    key: Option<Digest>,
 }
 
 /// What this program has found out of a start.
@@ -97,6 +102,7 @@ impl Audit {
             run: None,
             told: None,
             denials: Denials::default(),
+            signed: None,
         }))
     }
 
@@ -116,6 +122,13 @@ impl Audit {
         self.0.as_ref().map(|_| Asked::of(ask))
     }
 
+    /// The signature of the start that is being decided was verified, whatever comes of that.
+    pub fn verified(&mut self, signer: &AccessName, signed: &SignedBy) {
+        if let Some(sink) = &mut self.0 {
+            sink.signed = Some((signer.clone(), signed.clone()));
+        }
+    }
+
     /// Something was asked for, and this is the answer. `start`: what a start has come to.
     pub fn decided(
         &mut self,
@@ -124,6 +137,7 @@ impl Audit {
         refusal: Option<&Refusal>,
         start: Option<StartFacts>,
     ) {
+        let verified = self.0.as_mut().and_then(|sink| sink.signed.take());
         if refusal.is_none() && !asked.is_told {
             return;
         }
@@ -131,21 +145,26 @@ impl Audit {
             None => asked.facts.text("outcome", "allowed"),
             Some(refusal) => asked.facts.text("outcome", "refused").refusal(refusal),
         };
+        let mut signed = verified;
         if let Some(start) = start {
             facts = facts.text("digest", &start.digest.to_string());
             facts = facts.number("uid", start.uid.into());
             if let Some(rule) = start.rule {
                 facts = facts.number("rule", rule.into());
             }
-            if let Some((signer, signed)) = start.signed {
-                facts = facts.signed(&signer, &signed);
-            }
+            signed = start.signed;
+        }
+        let mut asserted = Facts::default();
+        match (signed, asked.key) {
+            (Some((signer, signed)), _) => facts = facts.signed(&signer, &signed),
+            (None, Some(key)) => asserted = asserted.text("signer_key", &key.to_string()),
+            (None, None) => {}
         }
         self.write(Entry {
             event: asked.event,
             of: asked.of,
             principal: Some(who),
-            asserted: Facts::default(),
+            asserted,
             facts,
         });
     }
@@ -300,6 +319,7 @@ impl Asked {
         match ask {
             Ask::Start(spec) => Self {
                 starts: Some(spec.id),
+                key: spec.signature.as_ref().map(StartSignature::fingerprint),
                 ..process(Event::Start, &spec.id).with_start(&spec.process)
             },
             Ask::TryStart(spec) => process(Event::TryStart, &spec.id).with_start(&spec.process),
@@ -347,6 +367,7 @@ impl Asked {
             facts: Facts::default(),
             is_told: true,
             starts: None,
+            key: None,
         }
     }
 

@@ -230,14 +230,17 @@ mod tests {
     fn signed(from: u64, to: u64, audience: &str) -> StartSignature {
         let info = b"\x30\x2a\x30\x05\x06\x03\x2b\x65\x70\x03\x21\x00";
         let mut signature = StartSignature {
-            key: [&info[..], pair().public_key().as_ref()].concat(),
-            audience: audience.to_owned(),
+            key: [&info[..], pair().public_key().as_ref()]
+                .concat()
+                .try_into()
+                .unwrap(),
+            audience: audience.to_owned().try_into().unwrap(),
             not_before: UnixMicros(BEGAN + from),
             not_after: UnixMicros(BEGAN + to),
-            signature: Vec::new(),
+            signature: vec![0; 64].try_into().unwrap(),
         };
         let bytes = signature.signed_bytes(spec(&["true"]).id, DIGEST);
-        signature.signature = pair().sign(&bytes).as_ref().to_vec();
+        signature.signature = pair().sign(&bytes).as_ref().to_vec().try_into().unwrap();
         signature
     }
 
@@ -259,7 +262,7 @@ mod tests {
             signing: Signing {
                 window_max,
                 fleets: [anna()].into(),
-                keys: [(signed(0, 0, "").fingerprint(), key)].into(),
+                keys: [(signed(0, 0, RUN).fingerprint(), key)].into(),
                 ..Signing::default()
             },
             ..Policy::default()
@@ -297,7 +300,6 @@ mod tests {
             (60, 40, RUN, Some(No::NotYet(now))),
             (49, 50 + minute, RUN, Some(No::WindowTooLong(most))),
             (0, 51, "server", Some(No::OtherAudience)),
-            (0, 51, "", Some(No::OtherAudience)),
             (0, 51, "server/ran", Some(No::OtherAudience)),
             (0, 51, "anna", None),
         ] {

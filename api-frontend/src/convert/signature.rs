@@ -9,37 +9,26 @@ use prn_proto::v1;
 use crate::convert::fields::{InvalidField, Violations};
 use crate::convert::time::{duration, micros};
 
-/// Most bytes of an audience: two keys in hexadecimal digits, and a slash.
-const AUDIENCE_MAX: usize = 129;
-
-/// Most bytes of a signature: ECDSA over P-256 in its DER.
-const SIGNATURE_MAX: usize = 72;
-
 /// The signature of a start; `None` within: there is none. `None`: it is malformed.
 pub fn of_start(
     raw: Option<v1::StartSignature>,
     violations: &mut Violations,
 ) -> Option<Option<StartSignature>> {
     let Some(raw) = raw else { return Some(None) };
-    let check = |fits: bool, part: &str, why: &str| match fits {
-        true => Ok(()),
-        false => Err(InvalidField::new(format!("signature.{part}"), why)),
-    };
-    let key = check(
-        [44, 91].contains(&raw.public_key.len()),
-        "public_key",
-        "must be the SubjectPublicKeyInfo (DER) of an Ed25519 or a P-256 key, 44 or 91 bytes",
-    );
-    let audience = check(
-        (1..=AUDIENCE_MAX).contains(&raw.audience.len()),
-        "audience",
-        "must be one of those that GetServer answers (signed_starts)",
-    );
-    let signature = check(
-        (1..=SIGNATURE_MAX).contains(&raw.signature.len()),
-        "signature",
-        "must be the 64 bytes of Ed25519, or the DER of ECDSA, at most 72",
-    );
+    let bad = |part: &str, why: &str| InvalidField::new(format!("signature.{part}"), why);
+    let key = raw.public_key.try_into().map_err(|_| {
+        let why =
+            "must be the SubjectPublicKeyInfo (DER) of an Ed25519 or a P-256 key, 44 or 91 bytes";
+        bad("public_key", why)
+    });
+    let audience = raw.audience.try_into().map_err(|_| {
+        let why = "must be one of those that GetServer answers (signed_starts)";
+        bad("audience", why)
+    });
+    let signature = raw.signature.try_into().map_err(|_| {
+        let why = "must be the 64 bytes of Ed25519, or the DER of ECDSA, at most 72";
+        bad("signature", why)
+    });
     let time = |raw: Option<prost_types::Timestamp>, part: &str| {
         let field = format!("signature.{part}");
         match raw {
@@ -49,15 +38,15 @@ pub fn of_start(
     };
     let not_before = violations.check(time(raw.not_before, "not_before"));
     let not_after = violations.check(time(raw.not_after, "not_after"));
-    for checked in [key, audience, signature] {
-        violations.check(checked)?;
-    }
+    let key = violations.check(key);
+    let audience = violations.check(audience);
+    let signature = violations.check(signature);
     Some(Some(StartSignature {
-        key: raw.public_key,
-        audience: raw.audience,
+        key: key?,
+        audience: audience?,
         not_before: not_before?,
         not_after: not_after?,
-        signature: raw.signature,
+        signature: signature?,
     }))
 }
 

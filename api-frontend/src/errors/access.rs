@@ -21,8 +21,7 @@ pub fn denied(denial: Denial) -> Status {
         ),
         Denial::Hours(next) => {
             let message = format!(
-                "outside the hours of this client's role, in which alone it may change anything: {next} next; what there is can be \
-                 listed and read meanwhile"
+                "outside the hours of this client's role: {next} next; what there is can be listed, read and stopped meanwhile"
             );
             error(
                 Code::PermissionDenied,

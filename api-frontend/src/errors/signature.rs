@@ -68,15 +68,15 @@ pub fn unsigned(refusal: SignatureRefusal) -> Status {
         ),
         No::Invalid => no(
             reason::SIGNATURE_INVALID,
-            "it is not the key's, or not of this start: something that was signed is other than what the server would run. Sign what CheckAccess answers, and send the same request",
+            "it is not the key's, or not of this start: something that was signed is other than what the server would run. Compute the digest from what was asked for and what CheckAccess fills in, compare all that it fills in with what was asked for, sign that, and send the same request",
         ),
         No::Replayed => before(
             reason::SIGNATURE_REPLAYED,
-            "a signed start of this id was taken before, and is forgotten by now: nothing starts twice. Sign anew, under another id",
+            "the id was used before by a signed start, which has run, or could not be started: nothing starts twice. Sign anew, under another id",
         ),
         No::TooMany(most) => {
             let message = format!(
-                "signature: {most} signed starts are remembered until their signatures end, which is the server's most: try again later, and sign for shorter times"
+                "signature: {most} signed starts are remembered until their signatures end, which is the most of one client, or of all together: try again later, and sign for shorter times"
             );
             let metadata = [(key::MAX, most.to_string())];
             quota(reason::SIGNATURE_TOO_MANY, "signatures", message, &metadata)

@@ -141,11 +141,17 @@ fn canonical(
     let mut to = HEADER.to_vec();
     list(&mut to, "argv", std::iter::once(command).chain(args));
     list(&mut to, "programs", startable.candidates.iter());
-    let usual = [("PATH", PATH), ("LANG", LANG)];
+    let user = said(user);
+    let usual = [
+        ("PATH", Some(PATH)),
+        ("LANG", Some(LANG)),
+        ("USER", user),
+        ("LOGNAME", user),
+    ];
     let usual = usual
         .iter()
         .filter(|(name, _)| variable(request, name).is_none());
-    let usual = usual.map(|(name, value)| format!("{name}={value}"));
+    let usual = usual.filter_map(|(name, value)| Some(format!("{name}={}", (*value)?)));
     let own = environment.iter();
     let own = own.map(|variable| format!("{}={}", variable.name, variable.value));
     list(&mut to, "environment", usual.chain(own));
@@ -171,7 +177,7 @@ fn canonical(
     optional(&mut to, "stop-grace", millis(startable.stop_grace.as_ref()));
     switch(&mut to, "linger", *linger);
     text(&mut to, "profile", profile(startable)?);
-    optional(&mut to, "user", said(user));
+    optional(&mut to, "user", user);
     let paths: Result<Vec<_>, _> = paths.iter().map(path_rule).collect();
     list(&mut to, "paths", paths?.into_iter().flatten());
     optional(&mut to, "workspace", said(workspace));

@@ -174,7 +174,7 @@ pub struct StartSpec {
         feature = "clap",
         arg(
             long,
-            help = "Sign the start with your key: what starts is then what you asked for, whoever has taken over the server's network half"
+            help = "Sign the start with your key. Where the server requires that of you (require-signed-starts), nothing else starts as yours, whoever has taken over its network half; elsewhere an unsigned start still counts"
         )
     )]
     pub sign: bool,

@@ -145,6 +145,11 @@ pub enum Refusal {
     /// Its names are several clients'.
     #[error("is signed by an authority, and has names of several clients")]
     SeveralNames,
+    /// Two forms of its key's fingerprint are those of two clients.
+    #[error(
+        "has a key of several clients, each of which is known by another form of its fingerprint: keep one"
+    )]
+    SeveralKeys,
 }
 
 /// A client that is known.
@@ -349,8 +354,13 @@ fn pinned(
         let info = ParsedCertificate::try_from(shown).ok()?;
         let key = KeyFingerprint::both(&info.subject_public_key_info())?;
         let has_key = |peer: &Peer| peer.keys.iter().any(|pin| key.contains(pin));
-        let number = peers.iter().position(has_key)?;
-        Some((number, usable(shown)))
+        let mut whose = (0..).zip(peers).filter(|(_, peer)| has_key(peer));
+        let (number, _) = whose.next()?;
+        let certificate = match whose.next() {
+            Some(_) => Err(Refusal::SeveralKeys),
+            None => usable(shown),
+        };
+        Some((number, certificate))
     })
 }
 

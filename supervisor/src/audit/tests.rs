@@ -10,6 +10,7 @@ use prn_ipc_protocol::message::{
     Denial, End, ExitCause, MainExit, NewLabels, NewLease, OutputTotals, TerminalSize, Update,
     Verb, Whom, WorkspaceSpec,
 };
+use prn_ipc_protocol::signed::{SignatureRefusal, StartSignature};
 use prn_ipc_protocol::types::{Labels, LimitName};
 
 use super::*;
@@ -186,6 +187,44 @@ fn each_thing_that_is_asked_for_has_its_line() {
         "cd".repeat(32)
     );
     assert!(found[0].ends_with(&facts), "{found:?}");
+}
+
+#[test]
+fn a_signed_start_that_is_refused_names_its_signer_and_what_of_that_was_verified() {
+    let ben = "ben".to_owned().try_into().unwrap();
+    let anna = "anna".to_owned().try_into().unwrap();
+    let head = b"\x30\x2a\x30\x05\x06\x03\x2b\x65\x70\x03\x21\x00";
+    let signature = StartSignature {
+        key: [&head[..], &[1; 32]].concat().try_into().unwrap(),
+        audience: "prod".to_owned().try_into().unwrap(),
+        not_before: UnixMicros(8),
+        not_after: UnixMicros(9),
+        signature: vec![0; 64].try_into().unwrap(),
+    };
+    let key = signature.fingerprint();
+    let signed = SignedBy {
+        key,
+        via: None,
+        not_before: UnixMicros(8),
+        not_after: UnixMicros(9),
+    };
+    let mut start = spec(&["x"]);
+    start.signature = Some(signature);
+    let asked = || Asked::of(&Ask::Start(Box::new(start.clone())));
+    let refusal = |no| Some(Refusal::Signature(no));
+    let found = lines(|audit| {
+        audit.verified(&anna, &signed);
+        let replayed = refusal(SignatureRefusal::Replayed);
+        audit.decided(asked(), &ben, replayed.as_ref(), None);
+        let invalid = refusal(SignatureRefusal::Invalid);
+        audit.decided(asked(), &ben, invalid.as_ref(), None);
+    });
+    let verified =
+        format!("\"signer\":\"anna\",\"signer_key\":\"{key}\",\"not_before\":8,\"not_after\":9}}");
+    assert!(found[0].contains("\"asserted\":{\"principal\":\"ben\"}"));
+    assert!(found[0].contains("signature-replayed") && found[0].ends_with(&verified));
+    let asserted = format!("\"asserted\":{{\"principal\":\"ben\",\"signer_key\":\"{key}\"}}");
+    assert!(found[1].contains(&asserted) && !found[1].contains("\"signer\""));
 }
 
 #[test]

@@ -14,7 +14,7 @@ use prn_ipc_protocol::message::{
     StartSpec, Startable,
 };
 use prn_ipc_protocol::policy::Starter;
-use prn_ipc_protocol::signed::{SignatureRefusal, StartSignature};
+use prn_ipc_protocol::signed::StartSignature;
 use prn_ipc_protocol::types::{AccessName, LimitName, Millis, ProcessId, UnixMicros};
 
 use super::{Notice, Runner, resources};
@@ -27,7 +27,6 @@ use crate::directory::{self, Holder};
 use crate::events::{Interest, Part, Source};
 use crate::ledger::Share;
 use crate::process::{Live, Phase, Process};
-use crate::receipts::Key;
 use crate::resolve::{Execution, home};
 use crate::signed::{self, Signable};
 use crate::streams::{self, Streams, Theirs};
@@ -159,7 +158,7 @@ impl Runner {
         }
         let via = via.as_ref();
         let (admitted, signed) =
-            self.admitted(via, started_by.as_ref(), &spec, signature.as_ref())?;
+            self.admit_once(via, started_by.as_ref(), &spec, signature.as_ref())?;
         let execution = admitted.execution;
         let StartSpec {
             id,
@@ -202,10 +201,9 @@ impl Runner {
         Ok(Started::UnderWay)
     }
 
-    /// Whether a process may be started, and, if its owner has signed that, what was verified. From
-    /// then on its id is used: what is made after that may fail, and is not tried again by the same
+    /// Admits a start, and, if its owner has signed it, verifies that and uses up its id: what is made after that may fail, and is not tried again by the same
     /// signature.
-    fn admitted(
+    fn admit_once(
         &mut self,
         via: Option<&AccessName>,
         owner: Option<&AccessName>,
@@ -219,8 +217,8 @@ impl Runner {
         let Some(owner) = owner else {
             return Ok((admitted, None));
         };
-        let run = self.key.as_ref().map(Key::public);
-        let run = run.map(|key| config.policy.signing.run(&key));
+        let key = self.key.as_ref().filter(|_| signature.is_some());
+        let run = key.map(|key| config.policy.signing.run(&key.public()));
         let start = Signable {
             owner,
             spec,
@@ -232,13 +230,14 @@ impl Runner {
         let Some(signature) = signature else {
             return Ok((admitted, None));
         };
-        self.signatures.take(spec.id, owner, signature.not_after)?;
         let signed = SignedBy {
             key: signature.fingerprint(),
             via: via.cloned(),
             not_before: signature.not_before,
             not_after: signature.not_after,
         };
+        self.audit.verified(owner, &signed);
+        self.signatures.take(spec.id, owner, signature.not_after)?;
         Ok((admitted, Some(signed)))
     }
 
@@ -249,10 +248,9 @@ impl Runner {
         request: u64,
         is_signed: bool,
     ) -> Result<Option<Started>, Refusal> {
-        if is_signed && self.signatures.knows(id) && !self.numbers.contains_key(&id) {
-            return Err(Refusal::Signature(SignatureRefusal::Replayed));
-        }
-        if self.forgotten.contains(id) {
+        // Of an id that a signature has used up the signature is what it is refused for, later on.
+        let is_replayed = is_signed && self.signatures.knows(id);
+        if self.forgotten.contains(id) && !is_replayed {
             return Err(Refusal::Forgotten);
         }
         let number = self.numbers.get(&id);

@@ -25,7 +25,7 @@ pub(super) fn of(table: &RoleTable, source: &Source, problems: &mut Vec<Problem>
         }
     }
     if texts.get_ref().as_slice().is_empty() {
-        let what = "hours is empty, so nothing could ever be changed: fill it, or take it away to let that be at any time";
+        let what = "hours is empty, so nothing could ever be started or changed: fill it, or take it away to let that be at any time";
         problems.push(source.problem(&texts.span(), what));
     }
     all
@@ -44,11 +44,8 @@ fn parsed(text: &str) -> Option<Vec<Hours>> {
         return None;
     }
     let to = if to < from { to + DAY } else { to };
-    let hours = |day: u16| Hours {
-        from: day * DAY + from,
-        to: day * DAY + to,
-    };
-    Some(days.into_iter().map(hours).collect())
+    let hours = |day: u16| Hours::try_from((day * DAY + from, day * DAY + to)).ok();
+    days.into_iter().map(hours).collect()
 }
 
 /// A day, or all from one up to another, on through the end of the week.
@@ -83,17 +80,9 @@ mod tests {
 
     #[test]
     fn words_are_minutes_of_a_week() {
-        let said = |text: &str| {
-            let hours = parsed(text)?;
-            let hours: Vec<_> = hours
-                .iter()
-                .map(|Hours { from, to }| (*from, *to))
-                .collect();
-            Some(hours)
-        };
         let days = |days: &[u16], from: u16, to: u16| {
             let hours = days.iter().map(|day| (day * DAY + from, day * DAY + to));
-            Some(hours.collect::<Vec<_>>())
+            Some(hours.map(|hours| hours.try_into().unwrap()).collect())
         };
         for (text, expected) in [
             ("Mon-Fri 08:00-18:00", days(&[0, 1, 2, 3, 4], 480, 1080)),
@@ -104,7 +93,7 @@ mod tests {
             ("08:00-09:00", days(&[0, 1, 2, 3, 4, 5, 6], 480, 540)),
             ("23:59-00:00", days(&[0, 1, 2, 3, 4, 5, 6], 1439, DAY)),
         ] {
-            assert_eq!(said(text), expected, "{text}");
+            assert_eq!(parsed(text), expected, "{text}");
         }
         for text in [
             "",
@@ -124,7 +113,7 @@ mod tests {
             "+8:00-09:00",
             "Mon 08:00-09:00 UTC",
         ] {
-            assert_eq!(said(text), None, "{text:?}");
+            assert_eq!(parsed(text), None, "{text:?}");
         }
     }
 }
