@@ -152,8 +152,27 @@ pub struct Startable {
     pub user: Option<String>,
 }
 
-impl From<v1::CheckAccessResponse> for Access {
-    fn from(raw: v1::CheckAccessResponse) -> Self {
+/// Most characters of a client's name.
+const NAME_MAX: usize = 64;
+
+/// Whether it can be a client's name. Some are printed for an operator to type: what a server
+/// that was taken over makes up must not get there.
+fn is_name(text: &str) -> bool {
+    let is_part = |c: char| c.is_ascii_alphanumeric() || "-_.@".contains(c);
+    text.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && text.chars().all(is_part)
+        && text.len() <= NAME_MAX
+}
+
+impl TryFrom<v1::CheckAccessResponse> for Access {
+    type Error = ClientError;
+
+    fn try_from(raw: v1::CheckAccessResponse) -> Result<Self, ClientError> {
+        if !is_name(&raw.principal) {
+            return Err(ClientError::Protocol(
+                "the server knows you by what is no client's name",
+            ));
+        }
         let reach = match raw.reach() {
             v1::Reach::Unspecified => None,
             v1::Reach::Own => Some(Reach::Own),
@@ -161,7 +180,7 @@ impl From<v1::CheckAccessResponse> for Access {
             v1::Reach::All => Some(Reach::All),
         };
         let said = |text: String| Some(text).filter(|text| !text.is_empty());
-        Self {
+        Ok(Self {
             allowed: raw.allowed,
             principal: raw.principal,
             role: raw.role,
@@ -171,7 +190,7 @@ impl From<v1::CheckAccessResponse> for Access {
             reason: said(raw.reason),
             start: raw.start.map(Startable::from),
             signed_starts: raw.signed_starts.map(SignedStarts::from),
-        }
+        })
     }
 }
 
@@ -218,7 +237,7 @@ impl Client {
             .answered(self.call_timeout, service.check_access(request))
             .await?
             .into_inner();
-        Ok(response.into())
+        response.try_into()
     }
 }
 
