@@ -17,8 +17,9 @@ crates_max=25
 # at a file of clients that is to be changed, files below the configuration's folder, and lists that are not there; 10650, 5650 and 5200
 # without signed starts (whose signature counts for what and until when, which ids were signed for, and a word for each refusal), users
 # of the machine's (their ids in the configuration, in children, directories and streams; names, groups and what they must not be, with its
-# place), hours of a role, and lines of the audit for what the frontend has refused.
-root_lines_max=11200
+# place), hours of a role, and lines of the audit for what the frontend has refused; 11200 without why the audit is not written, and
+# how much of it was not at the end.
+root_lines_max=11230
 authority_lines_max=6100
 launch_lines_max=5420
 tables_lines_max=1500
