@@ -1,15 +1,18 @@
 //! What a client may do.
 
 use std::fmt;
+use std::time::Duration;
 
 use prn_proto::id::ProcessId;
 use prn_proto::v1;
 
+use crate::choices::Profile;
 use crate::client::Client;
 use crate::error::ClientError;
 use crate::limits::Limits;
 use crate::server::SignedStarts;
 use crate::start::StartSpec;
+use crate::wire::from_wire_duration;
 
 /// Something that a client's role allows or not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -150,6 +153,14 @@ pub struct Startable {
     pub uid: Option<u32>,
     /// The user of the server's machine that it would run as.
     pub user: Option<String>,
+    /// Most bytes of its output that would be kept, if the server says.
+    pub output_max_bytes: Option<u64>,
+    /// The time between SIGTERM and SIGKILL when it is stopped, if the server says.
+    #[cfg_attr(feature = "serde", serde(serialize_with = "crate::json::span"))]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
+    pub stop_grace: Option<Duration>,
+    /// What would confine it, if the server says.
+    pub profile: Option<Profile>,
 }
 
 /// Most characters of a client's name.
@@ -204,6 +215,9 @@ impl From<v1::Startable> for Startable {
             digest: Some(raw.digest).filter(|digest| !digest.is_empty()),
             uid: raw.uid,
             user: Some(raw.user).filter(|name| !name.is_empty()),
+            output_max_bytes: Some(raw.output_max_bytes).filter(|bytes| *bytes > 0),
+            stop_grace: raw.stop_grace.and_then(from_wire_duration),
+            profile: Profile::from_wire(raw.profile),
         }
     }
 }
