@@ -127,6 +127,9 @@ fn each_decision_is_a_line_with_what_was_said_and_what_is_known_apart() {
     assert_eq!(start["asserted"]["principal"], "client");
     assert_eq!(start["verified"]["outcome"], "allowed");
     assert_eq!(start["verified"]["digest"], dry["start"]["digest"]);
+    for filled_in in ["output_max_bytes", "stop_grace", "profile"] {
+        assert!(!dry["start"][filled_in].is_null(), "{filled_in}: {dry}");
+    }
     assert_eq!(start["verified"]["argv"][1], "1000");
     assert!(start["verified"]["uid"].as_u64().unwrap() >= u64::from(server.first_uid()));
     assert_eq!(of("stop")["verified"]["outcome"], "allowed");
@@ -141,6 +144,10 @@ fn each_decision_is_a_line_with_what_was_said_and_what_is_known_apart() {
         shown.contains("start") && !shown.contains("over"),
         "{shown}"
     );
+    let refused = server.ok(&["audit", "show", "--refused", file]);
+    assert!(!refused.contains("allowed"), "{refused}");
+    let none = server.ok(&["audit", "show", "--since", "2100-01-01", file]);
+    assert!(!none.contains("client"), "{none}");
     let none = server.ok(&["audit", "show", "--since", "2100-01-01T00:00:00Z", file]);
     assert!(!none.contains("client"), "{none}");
     let json = server.ok(&["audit", "show", "-o", "json", file]);
@@ -246,7 +253,14 @@ fn what_the_frontend_refuses_by_the_policy_is_counted_in_a_line_a_second() {
     let (is_good, said) = verify(&server, &[&place.file()]);
     assert!(is_good, "{said}");
     let file = place.file();
-    let shown = server.ok(&["audit", "show", "--who", "dora", file.to_str().unwrap()]);
+    let shown = server.ok(&[
+        "audit",
+        "show",
+        "--refused",
+        "--who",
+        "dora",
+        file.to_str().unwrap(),
+    ]);
     assert!(
         shown.contains("denied") && shown.contains("verb=start"),
         "{shown}"

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::{Args, Subcommand};
-use prn_proto::units::{Moment, When};
+use prn_proto::units::{InvalidUnit, Moment, When};
 use serde_json::Value;
 
 use crate::commands::audit::chain::{After, BEGINNING, Chain, Fault, Report};
@@ -58,18 +58,27 @@ pub struct Show {
     /// The files, the oldest one first; - is standard input
     #[arg(value_name = "FILE", required = true)]
     pub files: Vec<PathBuf>,
-    /// Only what this client has asked for
+    /// Only what this client has asked for, or has signed
     #[arg(long, value_name = "NAME")]
     pub who: Option<String>,
     /// Only what is about this process or workspace: its id, the beginning of its id, or its name
     #[arg(long, value_name = "ID")]
     pub id: Option<String>,
-    /// Only from this time on: an instant (2030-01-31T12:00:00Z), or a span before now (10m)
-    #[arg(long, value_name = "TIME")]
+    /// Only what was refused: by the server's root half, or by its network half
+    #[arg(long)]
+    pub refused: bool,
+    /// Only from this time on: an instant (2030-01-31T12:00:00Z), a day of UTC (2030-01-31), or a span
+    /// before now (10m)
+    #[arg(long, value_name = "TIME", value_parser = moment_or_day)]
     pub since: Option<Moment>,
     /// How to print the result.
     #[command(flatten)]
     pub format: FormatFlag,
+}
+
+fn moment_or_day(text: &str) -> Result<Moment, InvalidUnit> {
+    let day = format!("{text}T00:00:00Z");
+    text.parse().or_else(|why| day.parse().map_err(|_| why))
 }
 
 /// Does what is asked.
@@ -280,6 +289,10 @@ fn read(line: &[u8]) -> Option<AuditLine> {
 fn is_wanted(args: &Show, since: Option<SystemTime>, line: &AuditLine) -> bool {
     let is_of = |id: &String| line.id().starts_with(id.as_str());
     since.is_none_or(|since| line.at >= since)
-        && args.who.as_ref().is_none_or(|who| line.who() == who)
+        && args
+            .who
+            .as_ref()
+            .is_none_or(|who| line.who() == who || line.signer() == who)
+        && (!args.refused || line.is_refused())
         && args.id.as_ref().is_none_or(is_of)
 }
