@@ -530,6 +530,23 @@ fn who_cannot_write_there_is_told_and_nothing_is_left() {
     assert_eq!(names.count(), 2, "what was there");
 }
 
+/// What the running server still has is in the files with .old, and nothing is written over it.
+#[test]
+fn what_the_server_has_not_taken_yet_is_no_place_for_the_next_ones() {
+    let walk = Walk::start();
+    let own = walk.server.identity.key_pem();
+    ok(&walk.rotate_server(&[]));
+    ok(&walk.rotate_server(&["--finish", "--no-reload"]));
+    let old = walk.operator.path().join("server.key.old");
+    for _ in 0..2 {
+        refused(&walk.rotate_server(&[]), 2, &["has not taken", "--finish"]);
+        ok(&walk.rotate_server(&["--finish", "--no-reload"]));
+        assert_eq!(fs::read_to_string(&old).unwrap(), own);
+    }
+    ok(&walk.rotate_server(&["--finish"]));
+    ok(&walk.rotate_server(&[]));
+}
+
 /// A name of a principal that a server which was taken over has made up stands in no line that an
 /// operator is told to type.
 #[test]
