@@ -183,6 +183,8 @@ fn hash(line: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::slice::from_ref;
+
     use super::*;
 
     /// So many lines of a run, of which those with these numbers were lost.
@@ -280,11 +282,11 @@ mod tests {
                 let report = check(&[a[..2].to_vec(), vec![cut.clone()]].concat());
                 assert_eq!(report.map(|report| report.lost), Ok(1), "{length}");
                 let cut = [&whole[..length], b"\n"].concat();
-                let then = |rest: &[Vec<u8>]| check(&[&a[..2], &[cut.clone()], rest].concat());
+                let then = |rest: &[Vec<u8>]| check(&[&a[..2], from_ref(&cut), rest].concat());
                 if cut != *whole {
                     assert_eq!(then(&b).map(|report| report.lines), Ok(5), "{length}");
                     assert_eq!(then(&a[2..]), Err(Fault::AlteredBefore), "{length}");
-                    assert_eq!(then(&[cut.clone()]), Err(Fault::Malformed), "{length}");
+                    assert_eq!(then(from_ref(&cut)), Err(Fault::Malformed), "{length}");
                 }
             }
         }
