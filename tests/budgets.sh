@@ -17,10 +17,11 @@ crates_max=25
 # at a file of clients that is to be changed, files below the configuration's folder, and lists that are not there; 10650, 5650 and 5200
 # without signed starts (whose signature counts for what and until when, which ids were signed for, and a word for each refusal), users
 # of the machine's (their ids in the configuration, in children, directories and streams; names, groups and what they must not be, with its
-# place), hours of a role, and lines of the audit for what the frontend has refused; 11200 and 6100 without
-# types for a signature's key, audience and bytes and for hours, which do not decode if they cannot be one, and who has signed what is refused.
-root_lines_max=11300
-authority_lines_max=6150
+# place), hours of a role, and lines of the audit for what the frontend has refused; 11200 and 6100 without types for a signature's key,
+# audience and bytes and for hours, which do not decode if they cannot be one, who has signed what is refused, directories in memory for
+# users of the machine's, and why the audit is not written, and how much of it was not at the end.
+root_lines_max=11450
+authority_lines_max=6250
 launch_lines_max=5420
 tables_lines_max=1500
 function_lines_max=60

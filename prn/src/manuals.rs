@@ -230,11 +230,14 @@ const OPERATORS: &[&str] = &[
     "prn-audit",
 ];
 
+/// But this, which a client's user does.
+const OF_USERS: &str = "prn-rotate-client";
+
 fn section(command: &Command) -> &'static str {
-    if OPERATORS
+    let is_operators = OPERATORS
         .iter()
-        .any(|operators| name(command).starts_with(operators))
-    {
+        .any(|operators| name(command).starts_with(operators));
+    if is_operators && name(command) != OF_USERS {
         "8"
     } else {
         "1"

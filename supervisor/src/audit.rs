@@ -263,12 +263,16 @@ impl Audit {
 
     /// No more lines come. What is left is written, or given up after a while.
     pub fn finish(self) {
-        let Some(Sink { to, writer, .. }) = self.0 else {
+        let Some(sink) = self.0 else {
             return;
         };
-        drop(to);
-        if let Some(writer) = writer {
-            writer.finish();
+        drop(sink.to);
+        let left = sink.writer.map_or(0, Writer::finish);
+        let lost = sink.chain.lost_now();
+        if left > 0 || lost > 0 {
+            log::line(&format!(
+                "the audit's last lines were not written: {left} that waited, {lost} that nobody took"
+            ));
         }
     }
 }

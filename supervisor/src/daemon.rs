@@ -161,7 +161,6 @@ impl Daemon {
             && let Some(ended) = self.runner.audit.reap_writer()
         {
             self.runner.detach(&ended);
-            log::line("the audit's writer has ended: starting another one");
         }
         self.look_after();
         self.control

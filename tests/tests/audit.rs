@@ -127,6 +127,9 @@ fn each_decision_is_a_line_with_what_was_said_and_what_is_known_apart() {
     assert_eq!(start["asserted"]["principal"], "client");
     assert_eq!(start["verified"]["outcome"], "allowed");
     assert_eq!(start["verified"]["digest"], dry["start"]["digest"]);
+    for filled_in in ["output_max_bytes", "stop_grace", "profile"] {
+        assert!(!dry["start"][filled_in].is_null(), "{filled_in}: {dry}");
+    }
     assert_eq!(start["verified"]["argv"][1], "1000");
     assert!(start["verified"]["uid"].as_u64().unwrap() >= u64::from(server.first_uid()));
     assert_eq!(of("stop")["verified"]["outcome"], "allowed");
@@ -141,6 +144,10 @@ fn each_decision_is_a_line_with_what_was_said_and_what_is_known_apart() {
         shown.contains("start") && !shown.contains("over"),
         "{shown}"
     );
+    let refused = server.ok(&["audit", "show", "--refused", file]);
+    assert!(!refused.contains("allowed"), "{refused}");
+    let none = server.ok(&["audit", "show", "--since", "2100-01-01", file]);
+    assert!(!none.contains("client"), "{none}");
     let none = server.ok(&["audit", "show", "--since", "2100-01-01T00:00:00Z", file]);
     assert!(!none.contains("client"), "{none}");
     let json = server.ok(&["audit", "show", "-o", "json", file]);
@@ -212,6 +219,10 @@ fn what_the_frontend_refuses_by_the_policy_is_counted_in_a_line_a_second() {
     assert_eq!(prn(&["workspace", "create", "w"]).status.code(), Some(4));
     // A question is no attempt, and what is allowed is none either.
     assert_eq!(prn(&["can-i", "stop"]).status.code(), Some(1));
+    let asked = prn(&["can-i", "start", "--", "true"]);
+    assert_eq!(asked.status.code(), Some(1), "{asked:?}");
+    let asked = prn(&["start", "--dry-run", "--", "true"]);
+    assert_eq!(asked.status.code(), Some(1), "{asked:?}");
     assert!(prn(&["list"]).status.success());
     let denied = |line: &&Value| line["event"] == "denied";
     let mut all = Vec::new();
@@ -242,7 +253,14 @@ fn what_the_frontend_refuses_by_the_policy_is_counted_in_a_line_a_second() {
     let (is_good, said) = verify(&server, &[&place.file()]);
     assert!(is_good, "{said}");
     let file = place.file();
-    let shown = server.ok(&["audit", "show", "--who", "dora", file.to_str().unwrap()]);
+    let shown = server.ok(&[
+        "audit",
+        "show",
+        "--refused",
+        "--who",
+        "dora",
+        file.to_str().unwrap(),
+    ]);
     assert!(
         shown.contains("denied") && shown.contains("verb=start"),
         "{shown}"
@@ -385,29 +403,13 @@ fn a_writer_that_hangs_is_not_in_the_way_of_the_next_server() {
 #[test]
 fn what_a_full_disk_does_not_take_is_counted_and_nothing_stands_still() {
     let place = Place::new();
-    let folder = place.folder();
-    fs::create_dir(&folder).unwrap();
-    let mount = Command::new("mount")
-        .args([
-            "-t",
-            "tmpfs",
-            "-o",
-            "size=64k,mode=0750,uid=1999999998",
-            "tmpfs",
-        ])
-        .arg(&folder)
-        .status();
-    assert!(mount.unwrap().success());
+    let disk = Disk::full_at(&place, "64k");
     let mut hostile = HostileFrontend::with(place.options());
     // More than the disk and the pipe hold together.
     decide(&mut hostile, 8000);
     let old = fs::read(place.file()).unwrap();
     fs::remove_file(place.file()).unwrap();
-    let grown = Command::new("mount")
-        .args(["-o", "remount,size=64m"])
-        .arg(&folder)
-        .status();
-    assert!(grown.unwrap().success());
+    disk.grow();
     // It is tried again by itself; then there is room for a line that says how many were lost.
     wait_for("room for a line", || {
         decide(&mut hostile, 1);
@@ -420,8 +422,87 @@ fn what_a_full_disk_does_not_take_is_counted_and_nothing_stands_still() {
     let (made, lost) = counted(&all);
     assert!(lost > 0 && made > 8000, "{made} {lost}");
     drop(hostile);
-    let unmounted = Command::new("umount").arg(&folder).status();
-    assert!(unmounted.unwrap().success());
+}
+
+/// A disk of the audit's own, unmounted when dropped: before the place that it is in.
+struct Disk(PathBuf);
+
+impl Disk {
+    fn full_at(place: &Place, size: &str) -> Self {
+        let folder = place.folder();
+        fs::create_dir(&folder).unwrap();
+        let options = format!("size={size},mode=0750,uid=1999999998");
+        let mount = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &options, "tmpfs"])
+            .arg(&folder)
+            .status();
+        assert!(mount.unwrap().success());
+        Self(folder)
+    }
+
+    fn grow(&self) {
+        let grown = Command::new("mount")
+            .args(["-o", "remount,size=64m"])
+            .arg(&self.0)
+            .status();
+        assert!(grown.unwrap().success());
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _unmounted = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+#[test]
+fn a_line_that_a_full_disk_has_cut_off_breaks_no_audit_and_both_are_in_the_log() {
+    let place = Place::new();
+    let disk = Disk::full_at(&place, "32k");
+    let mut server = Server::with(place.options());
+    let is_half = || fs::read(place.file()).is_ok_and(|bytes| !bytes.ends_with(b"\n"));
+    for number in 0..400 {
+        if number >= 20 && is_half() {
+            break;
+        }
+        server.run(&["stop", &format!("{number:032x}")]);
+        server.run(&["start", "--", "/no/such/program", &"x".repeat(900)]);
+    }
+    wait_for("a line that is cut off", is_half);
+    wait_for("a line of the log", || {
+        server
+            .log()
+            .contains("the audit is not written: No space left")
+    });
+    server.stop();
+    let log = server.log();
+    assert!(
+        log.contains("the audit's last lines were not written: "),
+        "{log}"
+    );
+    let (is_good, said) = verify(&server, &[&place.file()]);
+    assert!(is_good && said.contains("a line is cut off here"), "{said}");
+    let half = fs::read(place.file()).unwrap();
+    disk.grow();
+    // An audit that is only ever longer: its writer ends the line, and does not take it away.
+    let ended = place.0.path().join("ended");
+    let mut next = Server::with(place.options());
+    next.stop();
+    place.until("the next run", |line| line["event"] == "over");
+    let all = fs::read(place.file()).unwrap();
+    let (is_good, said) = verify(&next, &[&place.file()]);
+    assert!(is_good && said.contains("of 2 runs"), "{said}");
+    let whole = half.iter().rposition(|byte| *byte == b'\n').unwrap() + 1;
+    assert_eq!(all[..whole], half[..whole]);
+    fs::write(&ended, [&half[..], b"\n", &all[whole..]].concat()).unwrap();
+    let (is_good, said) = verify(&next, &[&ended]);
+    assert!(is_good && said.contains("lost: 1"), "{said}");
+    // And one whose file was renamed in the middle of a line.
+    let (older, newer) = (place.0.path().join("older"), place.0.path().join("newer"));
+    fs::write(&older, &all[..whole + 20]).unwrap();
+    fs::write(&newer, &all[whole + 20..]).unwrap();
+    let (is_good, said) = verify(&next, &[&older, &newer]);
+    assert!(is_good && said.contains("lost: 0"), "{said}");
 }
 
 #[test]

@@ -7,10 +7,12 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
+use prn_proto::v1;
 use prn_tests::authority::{Authorities, Leaf};
 use prn_tests::binary;
 use prn_tests::pki::Identity;
 use prn_tests::server::{Options, Server};
+use prn_tests::taken_over::{Answer, TakenOver};
 
 const NOT_AUTHORISED: i32 = 4;
 
@@ -526,4 +528,59 @@ fn who_cannot_write_there_is_told_and_nothing_is_left() {
     refused(&nobody(&client), 1, &["cannot write", "Permission denied"]);
     let names = fs::read_dir(&own).unwrap();
     assert_eq!(names.count(), 2, "what was there");
+}
+
+/// What the running server still has is in the files with .old, and nothing is written over it.
+#[test]
+fn what_the_server_has_not_taken_yet_is_no_place_for_the_next_ones() {
+    let walk = Walk::start();
+    let own = walk.server.identity.key_pem();
+    ok(&walk.rotate_server(&[]));
+    ok(&walk.rotate_server(&["--finish", "--no-reload"]));
+    let old = walk.operator.path().join("server.key.old");
+    for _ in 0..2 {
+        refused(&walk.rotate_server(&[]), 2, &["has not taken", "--finish"]);
+        ok(&walk.rotate_server(&["--finish", "--no-reload"]));
+        assert_eq!(fs::read_to_string(&old).unwrap(), own);
+    }
+    ok(&walk.rotate_server(&["--finish"]));
+    ok(&walk.rotate_server(&[]));
+}
+
+/// A name of a principal that a server which was taken over has made up stands in no line that an
+/// operator is told to type.
+#[test]
+fn what_a_server_says_is_no_command_to_type() {
+    for evil in [
+        "anna; touch /tmp/x #",
+        "$(id)",
+        "-h",
+        "",
+        "a\nprn",
+        "a\u{1b}[2J",
+    ] {
+        let server = TakenOver::start(move |_, _| {
+            Answer::one(&v1::CheckAccessResponse {
+                allowed: true,
+                principal: evil.to_owned(),
+                ..v1::CheckAccessResponse::default()
+            })
+        });
+        let prn = |words: &[&str]| {
+            let words = [words, &["--tls-key", "client.key"]].concat();
+            server
+                .shell("unset PRN_TLS_KEY; exec \"$@\"", &words)
+                .output()
+                .unwrap()
+        };
+        let begun = prn(&["rotate", "client"]);
+        assert!(begun.status.success(), "{begun:?}");
+        let typed = String::from_utf8(begun.stdout).unwrap();
+        assert!(typed.starts_with("prn pin add NAME "), "{evil:?}: {typed}");
+        let finished = prn(&["rotate", "client", "--finish"]);
+        assert!(!finished.status.success(), "{evil:?}: {finished:?}");
+        assert!(finished.stdout.is_empty(), "{evil:?}: {finished:?}");
+        let said = String::from_utf8(finished.stderr).unwrap();
+        assert!(said.contains("no client's name"), "{evil:?}: {said}");
+    }
 }

@@ -1008,6 +1008,7 @@ fn honest(audience: &str) -> v1::CheckAccessResponse {
     ];
     v1::CheckAccessResponse {
         allowed: true,
+        principal: "anna".to_owned(),
         start: Some(v1::Startable {
             limits: Some(v1::Limits {
                 memory_bytes: Some(64 << 20),

@@ -25,6 +25,7 @@ pub async fn start(
     client: &Client,
     request: v1::StartRequest,
 ) -> Result<v1::StartResponse, Status> {
+    client.access.check(Verb::Start)?;
     let spec = spec(server, client, request)?;
     if server.mirror.draining() {
         return Err(errors::draining());
@@ -40,13 +41,14 @@ pub async fn start(
     })
 }
 
-/// What is asked for, as far as the client may ask for anything like it.
+/// What is asked for, as far as the client may ask for anything like it. A no counts as no try: it
+/// may be a question.
 pub fn spec(
     server: &Server,
     client: &Client,
     request: v1::StartRequest,
 ) -> Result<StartSpec, Status> {
-    let role = client.access.check(Verb::Start)?;
+    let role = client.access.may(Verb::Start).map_err(errors::denied)?;
     let spec = start_spec(request, &server.defaults, Some(role), mint)?;
     // Of what is signed the supervisor decides for the signer, whom it is about.
     if let (Some(name), None) = (&spec.process.workspace, &spec.signature) {

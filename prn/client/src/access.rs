@@ -1,15 +1,18 @@
 //! What a client may do.
 
 use std::fmt;
+use std::time::Duration;
 
 use prn_proto::id::ProcessId;
 use prn_proto::v1;
 
+use crate::choices::Profile;
 use crate::client::Client;
 use crate::error::ClientError;
 use crate::limits::Limits;
 use crate::server::SignedStarts;
 use crate::start::StartSpec;
+use crate::wire::from_wire_duration;
 
 /// Something that a client's role allows or not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -150,10 +153,37 @@ pub struct Startable {
     pub uid: Option<u32>,
     /// The user of the server's machine that it would run as.
     pub user: Option<String>,
+    /// Most bytes of its output that would be kept, if the server says.
+    pub output_max_bytes: Option<u64>,
+    /// The time between SIGTERM and SIGKILL when it is stopped, if the server says.
+    #[cfg_attr(feature = "serde", serde(serialize_with = "crate::json::span"))]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
+    pub stop_grace: Option<Duration>,
+    /// What would confine it, if the server says.
+    pub profile: Option<Profile>,
 }
 
-impl From<v1::CheckAccessResponse> for Access {
-    fn from(raw: v1::CheckAccessResponse) -> Self {
+/// Most characters of a client's name.
+const NAME_MAX: usize = 64;
+
+/// Whether it can be a client's name. Some are printed for an operator to type: what a server
+/// that was taken over makes up must not get there.
+fn is_name(text: &str) -> bool {
+    let is_part = |c: char| c.is_ascii_alphanumeric() || "-_.@".contains(c);
+    text.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && text.chars().all(is_part)
+        && text.len() <= NAME_MAX
+}
+
+impl TryFrom<v1::CheckAccessResponse> for Access {
+    type Error = ClientError;
+
+    fn try_from(raw: v1::CheckAccessResponse) -> Result<Self, ClientError> {
+        if !is_name(&raw.principal) {
+            return Err(ClientError::Protocol(
+                "the server knows you by what is no client's name",
+            ));
+        }
         let reach = match raw.reach() {
             v1::Reach::Unspecified => None,
             v1::Reach::Own => Some(Reach::Own),
@@ -161,7 +191,7 @@ impl From<v1::CheckAccessResponse> for Access {
             v1::Reach::All => Some(Reach::All),
         };
         let said = |text: String| Some(text).filter(|text| !text.is_empty());
-        Self {
+        Ok(Self {
             allowed: raw.allowed,
             principal: raw.principal,
             role: raw.role,
@@ -171,7 +201,7 @@ impl From<v1::CheckAccessResponse> for Access {
             reason: said(raw.reason),
             start: raw.start.map(Startable::from),
             signed_starts: raw.signed_starts.map(SignedStarts::from),
-        }
+        })
     }
 }
 
@@ -185,6 +215,9 @@ impl From<v1::Startable> for Startable {
             digest: Some(raw.digest).filter(|digest| !digest.is_empty()),
             uid: raw.uid,
             user: Some(raw.user).filter(|name| !name.is_empty()),
+            output_max_bytes: Some(raw.output_max_bytes).filter(|bytes| *bytes > 0),
+            stop_grace: raw.stop_grace.and_then(from_wire_duration),
+            profile: Profile::from_wire(raw.profile),
         }
     }
 }
@@ -218,7 +251,7 @@ impl Client {
             .answered(self.call_timeout, service.check_access(request))
             .await?
             .into_inner();
-        Ok(response.into())
+        response.try_into()
     }
 }
 

@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::{Args, Subcommand};
-use prn_proto::units::{Moment, When};
+use prn_proto::units::{InvalidUnit, Moment, When};
 use serde_json::Value;
 
-use crate::commands::audit::chain::{After, Chain, Fault, Report};
+use crate::commands::audit::chain::{After, BEGINNING, Chain, Fault, Report};
 use crate::exit::{self, Exit};
 use crate::failure::Failure;
 use crate::input::file;
@@ -37,7 +37,7 @@ pub enum Asked {
 /// Check that no line was altered, dropped or moved
 ///
 /// Exits 0 if all lines are those that were written, and says how many were lost: the server could
-/// not write them. Else it names the first line that cannot be, and exits with 1. Each line vouches
+/// not write them, or not whole. Else it names the first line that cannot be, and exits with 1. Each line vouches
 /// for the one before it: of the last one, and of lines that would follow it, nothing is known. A
 /// run whose end is not told is named, when another one follows: its last lines may be missing.
 #[derive(Debug, Args)]
@@ -58,18 +58,27 @@ pub struct Show {
     /// The files, the oldest one first; - is standard input
     #[arg(value_name = "FILE", required = true)]
     pub files: Vec<PathBuf>,
-    /// Only what this client has asked for
+    /// Only what this client has asked for, or has signed
     #[arg(long, value_name = "NAME")]
     pub who: Option<String>,
     /// Only what is about this process or workspace: its id, the beginning of its id, or its name
     #[arg(long, value_name = "ID")]
     pub id: Option<String>,
-    /// Only from this time on: an instant (2030-01-31T12:00:00Z), or a span before now (10m)
-    #[arg(long, value_name = "TIME")]
+    /// Only what was refused: by the server's root half, or by its network half
+    #[arg(long)]
+    pub refused: bool,
+    /// Only from this time on: an instant (2030-01-31T12:00:00Z), a day of UTC (2030-01-31), or a span
+    /// before now (10m)
+    #[arg(long, value_name = "TIME", value_parser = moment_or_day)]
     pub since: Option<Moment>,
     /// How to print the result.
     #[command(flatten)]
     pub format: FormatFlag,
+}
+
+fn moment_or_day(text: &str) -> Result<Moment, InvalidUnit> {
+    let day = format!("{text}T00:00:00Z");
+    text.parse().or_else(|why| day.parse().map_err(|_| why))
 }
 
 /// Does what is asked.
@@ -88,7 +97,10 @@ fn each_line(
     files: &[PathBuf],
     mut act: impl FnMut(&Path, u64, &[u8]) -> bool,
 ) -> Result<(), Failure> {
+    // A line whose file was renamed in the middle of it goes on in the next one.
+    let mut half: Option<(&Path, u64, Vec<u8>)> = None;
     for path in files {
+        let is_last = files.last() == Some(path);
         let failed = |source| Failure::Unread {
             path: path.clone(),
             source,
@@ -100,10 +112,26 @@ fn each_line(
             if bounded.read_until(b'\n', &mut line).map_err(failed)? == 0 {
                 break;
             }
+            let room = bounded.limit();
+            if let Some((before, number, mut half)) = half.take() {
+                if !line.starts_with(BEGINNING) {
+                    half.append(&mut line);
+                    line = half;
+                } else if !act(before, number, &half) {
+                    return Ok(());
+                }
+            }
+            if !is_last && !line.ends_with(b"\n") && room > 0 {
+                half = Some((path, number, line));
+                break;
+            }
             if !act(path, number, &line) {
                 return Ok(());
             }
         }
+    }
+    if let Some((path, number, half)) = half {
+        act(path, number, &half);
     }
     Ok(())
 }
@@ -113,13 +141,15 @@ struct Look {
     report: Report,
     /// Runs whose end is not told, by the places of their last lines.
     unended: Vec<String>,
+    /// Lines that are cut off, by their places.
+    cut: Vec<String>,
     /// The first line that cannot be, with its place.
     fault: Option<String>,
 }
 
 fn look(files: &[PathBuf]) -> Result<Look, Failure> {
     let mut chain = Chain::default();
-    let mut unended = Vec::new();
+    let (mut unended, mut cut) = (Vec::new(), Vec::new());
     let mut fault = None;
     let mut before = String::new();
     each_line(files, |path, number, line| {
@@ -127,6 +157,7 @@ fn look(files: &[PathBuf]) -> Result<Look, Failure> {
         match chain.add(line) {
             Ok(After::Its) => {}
             Ok(After::Unended) => unended.push(std::mem::take(&mut before)),
+            Ok(After::Cut) => cut.push(place.clone()),
             Err(why) => fault = Some(format!("{place}: {}", words(&why))),
         }
         before = place;
@@ -135,6 +166,7 @@ fn look(files: &[PathBuf]) -> Result<Look, Failure> {
     Ok(Look {
         report: chain.finish(),
         unended,
+        cut,
         fault,
     })
 }
@@ -150,6 +182,11 @@ fn verify(args: &Verify) -> Result<Exit, Failure> {
             )));
         }
         return Ok(exit::ERROR);
+    }
+    for place in look_of_all.cut {
+        output::notice(&output::escaped(&format!(
+            "{place}: a line is cut off here, by a full disk or with the server, or is being written: it counts as lost"
+        )));
     }
     for place in look_of_all.unended {
         output::notice(&output::escaped(&format!(
@@ -199,7 +236,6 @@ fn some(count: u64, what: &str) -> String {
 fn words(fault: &Fault) -> String {
     match fault {
         Fault::Malformed => "it is no line of an audit".to_owned(),
-        Fault::Unended => "it has no end: it was cut off, or is being written".to_owned(),
         Fault::AlteredBefore => "the line before it was altered".to_owned(),
         Fault::Missing { first, last } if first < last => {
             format!("lines {first} to {last} of its run are missing before it, or it was altered")
@@ -253,6 +289,10 @@ fn read(line: &[u8]) -> Option<AuditLine> {
 fn is_wanted(args: &Show, since: Option<SystemTime>, line: &AuditLine) -> bool {
     let is_of = |id: &String| line.id().starts_with(id.as_str());
     since.is_none_or(|since| line.at >= since)
-        && args.who.as_ref().is_none_or(|who| line.who() == who)
+        && args
+            .who
+            .as_ref()
+            .is_none_or(|who| line.who() == who || line.signer() == who)
+        && (!args.refused || line.is_refused())
         && args.id.as_ref().is_none_or(is_of)
 }

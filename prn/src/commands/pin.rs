@@ -129,6 +129,17 @@ enum Known {
 }
 
 impl Known {
+    /// Its key, as a configuration names it.
+    fn key(&self) -> KeyFingerprint {
+        match self {
+            Self::Certificate(certificate) => {
+                let [fingerprint, _] = certificate.key_fingerprints();
+                fingerprint
+            }
+            Self::Key(key) => *key,
+        }
+    }
+
     fn of(text: &str) -> Result<Self, Failure> {
         if let Ok(key) = text.parse() {
             return Ok(Self::Key(key));
@@ -232,7 +243,10 @@ fn add(args: &Add) -> Result<Exit, Failure> {
     let known = Known::of(&args.what)?;
     let mut place = Place::of(&args.config, &args.name)?;
     if place.client(&args.name).is_none() {
-        check_elsewhere(&args.config, &args.name)?;
+        let key = known.key();
+        let add =
+            format!("write `fingerprint = [\"{key}\"]` there, beside what it has, and reload: ");
+        check_elsewhere(&args.config, &args.name, &add)?;
     }
     if let Some(exit) = says_what_to_write(&args.config)? {
         return Ok(exit);
@@ -287,7 +301,8 @@ fn add(args: &Add) -> Result<Exit, Failure> {
 }
 
 /// A client that stands in a file which is not ours to change.
-fn check_elsewhere(config: &Path, name: &AccessName) -> Result<(), Failure> {
+/// `instead`: what to do there.
+fn check_elsewhere(config: &Path, name: &AccessName, instead: &str) -> Result<(), Failure> {
     // What is wrong, or probably not meant, is said when there is something to check.
     let access = check_file(config, &|_| {});
     match access
@@ -295,7 +310,7 @@ fn check_elsewhere(config: &Path, name: &AccessName) -> Result<(), Failure> {
         .and_then(|mut access| access.clients.remove(name))
     {
         Some(place) => Err(usage(format!(
-            "client {name} stands at {place}, which is edited by hand: `prn pin` changes {name}.toml in the folder of clients alone"
+            "client {name} stands at {place}, which is edited by hand: {instead}`prn pin` changes {name}.toml in the folder of clients alone"
         ))),
         None => Ok(()),
     }
@@ -360,7 +375,7 @@ fn remove(args: &Remove) -> Result<Exit, Failure> {
     let mut place = Place::of(&args.config, &args.name)?;
     let (path, folder) = (place.path(), place.folder.clone());
     let Some(table) = place.client(&args.name) else {
-        check_elsewhere(&args.config, &args.name)?;
+        check_elsewhere(&args.config, &args.name, "take it away there, and reload: ")?;
         return Err(usage(format!(
             "there is no client {} in {}",
             args.name,

@@ -47,6 +47,16 @@ impl AuditLine {
         self.text("/asserted/principal")
     }
 
+    /// Who has signed what was asked for.
+    pub fn signer(&self) -> &str {
+        self.text("/verified/signer")
+    }
+
+    /// Whether the answer was no.
+    pub fn is_refused(&self) -> bool {
+        self.text("/verified/outcome") == "refused" || self.text("/event") == "denied"
+    }
+
     /// What the server knows, but the digest, which is of no use to eyes; and of what its network half
     /// says, all but who.
     fn facts(&self) -> String {

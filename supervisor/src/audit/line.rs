@@ -180,6 +180,11 @@ impl Chain {
     pub fn lost(&mut self) {
         self.lost += 1;
     }
+
+    /// How many were not, since the last one that was.
+    pub fn lost_now(&self) -> u64 {
+        self.lost
+    }
 }
 
 #[cfg(test)]

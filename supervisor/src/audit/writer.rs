@@ -6,6 +6,8 @@
 //! and the next one goes on.
 
 use std::ffi::CString;
+use std::fs::File;
+use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -17,7 +19,9 @@ use nix::sys::stat::Mode;
 use nix::unistd::pipe2;
 use prn_ipc_protocol::config::Layers;
 use prn_ipc_protocol::fds::tools;
+use prn_ipc_protocol::message::ExitStatus;
 
+use crate::log;
 use crate::sys::pidfd;
 use crate::sys::spawn::{self, Child, Ids, Program};
 
@@ -116,9 +120,18 @@ impl Writer {
     /// What refers to the writer, if it has ended: another one is due.
     pub fn reap(&mut self) -> Option<OwnedFd> {
         let child = self.child.take()?;
-        if matches!(pidfd::reap(&child), Ok(None)) {
-            self.child = Some(child);
-            return None;
+        match pidfd::reap(&child) {
+            Ok(None) => {
+                self.child = Some(child);
+                return None;
+            }
+            Ok(Some(ExitStatus::Exited(number @ 1..))) => log::line(&format!(
+                "the audit is not written: {}; trying again",
+                Errno::from_raw(number.into()).desc()
+            )),
+            Ok(Some(_)) | Err(_) => {
+                log::line("the audit's writer has ended: starting another one");
+            }
         }
         self.put_off();
         Some(child)
@@ -130,13 +143,22 @@ impl Writer {
     }
 
     /// The pipe's other end is closed: waits until the writer has written what is left, for a
-    /// while, and ends it. Nothing else is left to be done by this program then.
-    pub fn finish(self) {
-        let Some(child) = self.child else { return };
-        let mut ended = [PollFd::new(child.as_fd(), PollFlags::POLLIN)];
-        while poll(&mut ended, PollTimeout::from(FINISH)) == Err(Errno::EINTR) {}
-        let _unused = pidfd::signal(&child, SIGKILL);
-        let _unused = poll(&mut ended, PollTimeout::from(FINISH));
-        let _unused = pidfd::reap(&child);
+    /// while, and ends it. Nothing else is left to be done by this program then. How many lines it has
+    /// not written.
+    pub fn finish(mut self) -> usize {
+        if self.child.is_none() {
+            let _unused = self.start();
+        }
+        if let Some(child) = self.child {
+            let mut ended = [PollFd::new(child.as_fd(), PollFlags::POLLIN)];
+            while poll(&mut ended, PollTimeout::from(FINISH)) == Err(Errno::EINTR) {}
+            let _unused = pidfd::signal(&child, SIGKILL);
+            let _unused = poll(&mut ended, PollTimeout::from(FINISH));
+            let _unused = pidfd::reap(&child);
+        }
+        let mut left = Vec::new();
+        // Nobody has the other end: it ends.
+        let _unused = File::from(self.from).read_to_end(&mut left);
+        left.iter().filter(|byte| **byte == b'\n').count()
     }
 }

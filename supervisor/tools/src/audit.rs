@@ -2,14 +2,16 @@
 //!
 //! Whole lines come through a pipe whose other end is the supervisor's, who waits for nobody: what
 //! this program does not take is counted there as lost. What it has not written yet stays in the
-//! pipe, so that its own death loses nothing. It never reads the file, and can reach no other
-//! folder than the one that it was handed, but for what its user may.
+//! pipe, so that its own death loses nothing: where the disk does not take it, this program ends with
+//! the number of the error, and the supervisor starts another one. Of the file it reads no more than
+//! whether its last line is whole, and it can reach no other folder than the one that it was handed,
+//! but for what its user may.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::MetadataExt;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -28,18 +30,29 @@ const BATCH: usize = 64 * 1024;
 /// How a line begins, and none goes on.
 const BEGINNING: &[u8] = b"{\"seq\":";
 
-/// What was written is on the disk after this long at most, if the disk takes it; and after this
-/// long what it did not take is tried again.
+/// Most bytes of a line with its end.
+const LINE_MAX: u64 = 4096;
+
+/// What was written is on the disk after this long at most, if the disk takes it.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Ends when the pipe's other end is closed and all of it was written, or if it cannot begin.
+/// Ends when the pipe's other end is closed and all of it was written; with the number of an error
+/// if the disk is full or the file cannot be opened; with 255, which none has, if it cannot begin.
 pub fn main() -> ExitCode {
-    match Auditor::begin() {
-        Some(mut auditor) => {
-            while auditor.turn() {}
-            ExitCode::SUCCESS
+    let Some(mut auditor) = Auditor::begin() else {
+        return ExitCode::from(u8::MAX);
+    };
+    loop {
+        match auditor.turn() {
+            Ok(true) => {}
+            Ok(false) => return ExitCode::SUCCESS,
+            Err(error) => {
+                auditor.sync();
+                let number = std::io::Error::from(error).raw_os_error();
+                let number = number.and_then(|number| u8::try_from(number).ok());
+                return ExitCode::from(number.unwrap_or(u8::MAX));
+            }
         }
-        None => ExitCode::FAILURE,
     }
 }
 
@@ -73,7 +86,7 @@ impl Auditor {
     }
 
     /// Waits for lines, and writes them. False: there will be none.
-    fn turn(&mut self) -> bool {
+    fn turn(&mut self) -> nix::Result<bool> {
         let wait = match self.unsynced {
             Some(_) => PollTimeout::from(1000_u16),
             None => PollTimeout::NONE,
@@ -86,18 +99,16 @@ impl Auditor {
             .is_some_and(|events| events.contains(PollFlags::POLLIN));
         if is_ready && !has_lines {
             self.sync();
-            return false;
+            return Ok(false);
         }
-        if has_lines && self.write_batch().is_err() {
-            // The disk is full, or the file cannot be opened. The pipe keeps what it holds.
-            self.file = None;
-            std::thread::sleep(PAUSE);
+        if has_lines {
+            self.write_batch()?;
         }
         let is_old = |since: Instant| since.elapsed() >= PAUSE;
         if !has_lines || self.unsynced.is_some_and(is_old) {
             self.sync();
         }
-        true
+        Ok(true)
     }
 
     fn sync(&mut self) {
@@ -115,15 +126,10 @@ impl Auditor {
         let mut left = end.map_or(copied, |end| end + 1);
         let is_beginning = bytes.starts_with(BEGINNING);
         let mut file = self.current()?;
-        let length = file.seek(SeekFrom::End(0)).map_err(errno)?;
-        if is_beginning && length > 0 {
-            let mut last = [0];
-            file.read_exact_at(&mut last, length - 1).map_err(errno)?;
-            if last != *b"\n" {
-                // What came before was cut off with the machine, or with a full disk.
-                file.write_all(b"\n").map_err(errno)?;
-            }
+        if is_beginning {
+            drop_half_line(&file).map_err(errno)?;
         }
+        file.seek(SeekFrom::End(0)).map_err(errno)?;
         self.unsynced.get_or_insert_with(Instant::now);
         while left > 0 {
             left -= splice(&self.pipe, None, &file, None, left, SpliceFFlags::empty())?;
@@ -159,6 +165,28 @@ impl Auditor {
         }
         Ok(opened)
     }
+}
+
+/// Takes away a last line that has no end, if there is one: it was cut off by a full disk or with
+/// the machine, and the rest of it is nowhere.
+fn drop_half_line(mut file: &File) -> std::io::Result<()> {
+    let length = file.metadata()?.len();
+    let from = length.saturating_sub(LINE_MAX);
+    let mut tail = Vec::new();
+    file.seek(SeekFrom::Start(from))?;
+    file.take(LINE_MAX).read_to_end(&mut tail)?;
+    let end = tail.iter().rposition(|byte| *byte == b'\n');
+    let whole = end.map_or(0, |end| end + 1);
+    if whole == tail.len() {
+        return Ok(());
+    }
+    let whole = u64::try_from(whole).unwrap_or(u64::MAX);
+    if (end.is_some() || from == 0) && file.set_len(from + whole).is_ok() {
+        return Ok(());
+    }
+    // A file that is only ever longer (chattr +a), or none of an audit: `prn audit verify` tells.
+    file.seek(SeekFrom::End(0))?;
+    file.write_all(b"\n")
 }
 
 fn errno(error: std::io::Error) -> Errno {

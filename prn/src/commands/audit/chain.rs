@@ -32,7 +32,7 @@ pub struct Report {
     pub lines: u64,
     /// Runs of the server, and what is there of one whose beginning is not.
     pub runs: u64,
-    /// Lines that could not be written, as the next ones say.
+    /// Lines that could not be written, as the next ones say, and those that were cut off.
     pub lost: u64,
     /// It begins in the middle of a run: with the line of this number.
     pub begins_at: Option<u64>,
@@ -43,9 +43,7 @@ pub struct Report {
 pub enum Fault {
     /// It is no line of an audit.
     Malformed,
-    /// It has no end.
-    Unended,
-    /// The line before it was altered.
+    /// The line before it was altered, or cut off in the middle of a run.
     AlteredBefore,
     /// These are missing before it.
     Missing {
@@ -70,7 +68,12 @@ pub enum After {
     Its,
     /// The last line that there is of another run, whose end is not told.
     Unended,
+    /// It is the beginning of a line alone. The rest was cut off: nothing, or another run, follows.
+    Cut,
 }
+
+/// How a line begins.
+pub const BEGINNING: &[u8] = b"{\"seq\":";
 
 /// Digits of a SHA-256.
 const HASH_DIGITS: usize = 64;
@@ -81,6 +84,8 @@ pub struct Chain {
     report: Report,
     last: Option<(Link, String)>,
     epochs: HashSet<String>,
+    /// The line before is the beginning of one alone.
+    is_cut: bool,
 }
 
 impl Chain {
@@ -89,14 +94,35 @@ impl Chain {
     /// # Errors
     /// It cannot be what was written there. Nothing after it is known to be good.
     pub fn add(&mut self, line: &[u8]) -> Result<After, Fault> {
-        let line = line.strip_suffix(b"\n").ok_or(Fault::Unended)?;
-        let link: Link = serde_json::from_slice(line).map_err(|_| Fault::Malformed)?;
+        let whole = line.strip_suffix(b"\n");
+        let line = whole.unwrap_or(line);
+        let link: Link = match serde_json::from_slice(line) {
+            Ok(link) if whole.is_some() => link,
+            Err(error) if whole.is_some() && !error.is_eof() => return Err(Fault::Malformed),
+            Ok(_) | Err(_) => return self.add_cut(line),
+        };
         let after = self.check(&link)?;
+        self.is_cut = false;
         self.report.lines += 1;
         let lost = self.report.lost.checked_add(link.lost);
         self.report.lost = lost.ok_or(Fault::Malformed)?;
         self.last = Some((link, hash(line)));
         Ok(after)
+    }
+
+    /// A line without its end, which a full disk, or the machine's, has cut off.
+    fn add_cut(&mut self, line: &[u8]) -> Result<After, Fault> {
+        let is_beginning = line
+            .iter()
+            .zip(BEGINNING)
+            .all(|(byte, other)| byte == other);
+        if self.is_cut || line.is_empty() || !is_beginning {
+            return Err(Fault::Malformed);
+        }
+        self.is_cut = true;
+        let lost = self.report.lost.checked_add(1);
+        self.report.lost = lost.ok_or(Fault::Malformed)?;
+        Ok(After::Cut)
     }
 
     fn check(&mut self, link: &Link) -> Result<After, Fault> {
@@ -114,6 +140,9 @@ impl Chain {
             } else {
                 After::Its
             });
+        }
+        if self.is_cut {
+            return Err(Fault::AlteredBefore);
         }
         let Some((last, hash)) = &self.last else {
             self.report.runs += 1;
@@ -154,6 +183,8 @@ fn hash(line: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::slice::from_ref;
+
     use super::*;
 
     /// So many lines of a run, of which those with these numbers were lost.
@@ -236,6 +267,29 @@ mod tests {
         let after: Vec<_> = [a, b].concat().iter().map(|line| chain.add(line)).collect();
         let unended = after.iter().position(|after| *after == Ok(After::Unended));
         assert_eq!(unended, Some(3));
+    }
+
+    #[test]
+    fn a_line_that_was_cut_off_ends_its_run_and_what_follows_of_that_run_is_found() {
+        let (a, b) = (run("a", 3, |_| false), run("b", 3, |_| false));
+        let whole = &a[2];
+        for length in 1..whole.len() {
+            for end in ["", "\n"] {
+                let cut = [&whole[..length], end.as_bytes()].concat();
+                if cut == *whole {
+                    continue;
+                }
+                let report = check(&[a[..2].to_vec(), vec![cut.clone()]].concat());
+                assert_eq!(report.map(|report| report.lost), Ok(1), "{length}");
+                let cut = [&whole[..length], b"\n"].concat();
+                let then = |rest: &[Vec<u8>]| check(&[&a[..2], from_ref(&cut), rest].concat());
+                if cut != *whole {
+                    assert_eq!(then(&b).map(|report| report.lines), Ok(5), "{length}");
+                    assert_eq!(then(&a[2..]), Err(Fault::AlteredBefore), "{length}");
+                    assert_eq!(then(from_ref(&cut)), Err(Fault::Malformed), "{length}");
+                }
+            }
+        }
     }
 
     #[test]

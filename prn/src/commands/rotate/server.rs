@@ -89,6 +89,7 @@ fn again(args: &RotateServer, step: &str) -> String {
 }
 
 fn begin(args: &RotateServer, pair: &Pair, stage: Stage) -> Result<Exit, Failure> {
+    check_taken(args, pair)?;
     let next = pair.next();
     let certificate = match stage {
         Stage::Between => {
@@ -128,6 +129,9 @@ fn begin(args: &RotateServer, pair: &Pair, stage: Stage) -> Result<Exit, Failure
          a second --server-cert with {}, or a second --server-fingerprint {fingerprint}",
         next.certificate.display()
     ));
+    output::notice(
+        "what a client has begun before it has it (`prn logs -f`) ends with --finish: begin it again",
+    );
     output::notice(&format!(
         "when all have it: {}; who knows the present certificate alone is refused from then on",
         again(args, "--finish")
@@ -140,6 +144,9 @@ fn finish(args: &RotateServer, pair: &Pair, stage: &Stage) -> Result<Exit, Failu
     let is_swapped = matches!(stage, Stage::Idle);
     if is_swapped && !pair.has_old() {
         return Ok(pair.finish(stage).map(|()| exit::OK)?);
+    }
+    if matches!(stage, Stage::Begun(_)) {
+        check_taken(args, pair)?;
     }
     let runs = !args.no_reload && {
         let key = match stage {
@@ -179,6 +186,26 @@ fn finish(args: &RotateServer, pair: &Pair, stage: &Stage) -> Result<Exit, Failu
         old.key.display()
     ));
     Ok(exit::OK)
+}
+
+/// The last ones are in force: what the server that runs still has is beside them, and the next step
+/// would write over it.
+fn check_taken(args: &RotateServer, pair: &Pair) -> Result<(), Failure> {
+    if !pair.has_old() {
+        return Ok(());
+    }
+    let check = Reload {
+        check: true,
+        ..with(args, pair.clone())
+    };
+    // Without an answer there is none that runs with them, or what is wrong is told by the next step.
+    if reload(check).is_ok_and(|found| found.changes.contains(ANOTHER_IDENTITY)) {
+        return Err(Failure::Usage(format!(
+            "the server that runs has not taken the last certificate and key yet: reload it first, with {} or `prn server reload`",
+            again(args, "--finish")
+        )));
+    }
+    Ok(())
 }
 
 /// Whether a server runs, which then would take these and has nothing else to take.
