@@ -75,8 +75,6 @@ pub struct StartFacts {
     pub rule: Option<u16>,
     /// Its user id.
     pub uid: u32,
-    /// What was verified of its signature.
-    pub signed: Option<(AccessName, SignedBy)>,
 }
 
 impl Audit {
@@ -145,17 +143,15 @@ impl Audit {
             None => asked.facts.text("outcome", "allowed"),
             Some(refusal) => asked.facts.text("outcome", "refused").refusal(refusal),
         };
-        let mut signed = verified;
         if let Some(start) = start {
             facts = facts.text("digest", &start.digest.to_string());
             facts = facts.number("uid", start.uid.into());
             if let Some(rule) = start.rule {
                 facts = facts.number("rule", rule.into());
             }
-            signed = start.signed;
         }
         let mut asserted = Facts::default();
-        match (signed, asked.key) {
+        match (verified, asked.key) {
             (Some((signer, signed)), _) => facts = facts.signed(&signer, &signed),
             (None, Some(key)) => asserted = asserted.text("signer_key", &key.to_string()),
             (None, None) => {}

@@ -168,18 +168,20 @@ fn each_thing_that_is_asked_for_has_its_line() {
         digest: Digest([0xab; 32]),
         rule: Some(2),
         uid: 70_000,
-        signed: Some((
-            who.clone(),
-            SignedBy {
-                key: Digest([0xcd; 32]),
-                via: None,
-                not_before: UnixMicros(8),
-                not_after: UnixMicros(9),
-            },
-        )),
     };
-    let allowed = Asked::of(&Ask::Start(Box::new(spec(&["x"]))));
-    let found = lines(|audit| audit.decided(allowed, &who, None, Some(start)));
+    let signed = SignedBy {
+        key: Digest([0xcd; 32]),
+        via: None,
+        not_before: UnixMicros(8),
+        not_after: UnixMicros(9),
+    };
+    let allowed = || Asked::of(&Ask::Start(Box::new(spec(&["x"]))));
+    let found = lines(|audit| {
+        audit.verified(&who, &signed);
+        audit.decided(allowed(), &who, None, Some(start.clone()));
+        // The same again, not signed.
+        audit.decided(allowed(), &who, None, Some(start));
+    });
     let facts = format!(
         "{{\"argv\":[\"x\"],\"outcome\":\"allowed\",\"digest\":\"{}\",\"uid\":70000,\"rule\":2,\
          \"signer\":\"anna\",\"signer_key\":\"{}\",\"not_before\":8,\"not_after\":9}}",
@@ -187,6 +189,7 @@ fn each_thing_that_is_asked_for_has_its_line() {
         "cd".repeat(32)
     );
     assert!(found[0].ends_with(&facts), "{found:?}");
+    assert!(found[1].ends_with("\"rule\":2}"), "{found:?}");
 }
 
 #[test]

@@ -127,11 +127,6 @@ impl Runner {
             digest: process.digest,
             rule: process.rule,
             uid: process.info.uid,
-            signed: process
-                .info
-                .started_by
-                .clone()
-                .zip(process.info.signed.clone()),
         })
     }
 

@@ -37,7 +37,10 @@ fn keys_of((name, peer): &(AccessName, Peer)) -> Vec<(Digest, SigningKey)> {
         not_after,
     };
     let alone = peer.keys.iter().map(|print| (hash(print), key(None)));
-    let certificates = peer.certificates.iter().flat_map(|certificate| {
+    // Of two with one key, the one that ends later counts.
+    let mut certificates: Vec<_> = peer.certificates.iter().collect();
+    certificates.sort_by_key(|certificate| certificate.not_after().unwrap_or_default());
+    let certificates = certificates.into_iter().flat_map(|certificate| {
         let end = certificate.not_after().unwrap_or_default();
         let end = UnixMicros(u64::try_from(end.as_micros()).unwrap_or(u64::MAX));
         let prints = certificate.key_fingerprints();
