@@ -11,8 +11,8 @@ use std::time::Instant;
 use nix::libc;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, mkfifo};
-use prn_ipc_protocol::message::{Ask, Refusal, Reply, Request, RequestId, StopHow};
-use prn_ipc_protocol::types::ProcessId;
+use prn_ipc_protocol::message::{Ask, Refusal, Reply, Request, RequestId, StopHow, Verb};
+use prn_ipc_protocol::types::{AccessName, ProcessId};
 use prn_tests::hostile_frontend::{Answer, HostileFrontend, Mode, Order, call, encoded, replaced};
 use prn_tests::pki::Identity;
 use prn_tests::server::{Options, Server};
@@ -153,6 +153,38 @@ fn each_decision_is_a_line_with_what_was_said_and_what_is_known_apart() {
     let json = server.ok(&["audit", "show", "-o", "json", file]);
     let json: Value = serde_json::from_str(&json).unwrap();
     assert_eq!(json["lines"].as_array().unwrap().len(), all.len());
+}
+
+/// Each second tells of it once, however often it is said, and nothing of who is nobody's.
+#[test]
+fn refusals_that_a_frontend_says_without_end_are_counted() {
+    let place = Place::new();
+    let mut hostile = HostileFrontend::with(place.options());
+    let anybody = hostile.principal.clone();
+    let nobody: AccessName = "root@nobody.ever".to_owned().try_into().unwrap();
+    for _ in 0..2_000 {
+        for who in [&anybody, &nobody] {
+            hostile.send(&encoded(&Request::Denied {
+                who: who.clone(),
+                verb: Verb::Start,
+                count: 1,
+            }));
+        }
+    }
+    // It was all taken by now.
+    decide(&mut hostile, 1);
+    assert_eq!(hostile.server.stop(), Some(0));
+    let all = lines(&fs::read(place.file()).unwrap());
+    let told: Vec<_> = all
+        .iter()
+        .filter(|line| line["event"] == "denied")
+        .collect();
+    let counts = told.iter().map(|line| {
+        assert_eq!(line["asserted"]["principal"], anybody.as_str(), "{line}");
+        line["asserted"]["count"].as_u64().unwrap()
+    });
+    assert_eq!(counts.sum::<u64>(), 2_000, "{told:?}");
+    assert!(told.len() < 200, "{}", told.len());
 }
 
 #[test]
