@@ -55,7 +55,7 @@ fn told(server: &Server, proxy: &Proxy, id: &str, ledger: &str, kind: Kind) -> T
         assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), id);
         Told::Started
     } else if error.contains("was started before, has ended, and was forgotten")
-        || error.contains("a signed start of this id was taken before")
+        || error.contains("the id was used before by a signed start")
     {
         Told::Started
     } else if error.contains("it is unknown whether process") {

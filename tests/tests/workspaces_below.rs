@@ -39,11 +39,12 @@ fn create(hostile: &mut HostileFrontend, text: &str) -> WorkspaceInfo {
     let asked = Ask::CreateWorkspace(spec(text));
     assert_eq!(hostile.ask(asked).0, Reply::Done);
     // Others may be among them, of what was started before.
-    let made = hostile.events.iter().find_map(|event| match event {
-        Event::Workspace(info) => Some((**info).clone()),
-        _ => None,
-    });
-    made.unwrap_or_else(|| panic!("{:?}", hostile.events))
+    let is_made = |event: &Event| matches!(event, Event::Workspace(_));
+    let place = hostile.events.iter().position(is_made);
+    match place.and_then(|place| hostile.events.remove(place)) {
+        Some(Event::Workspace(info)) => *info,
+        _ => panic!("{:?}", hostile.events),
+    }
 }
 
 fn refused(hostile: &mut HostileFrontend, ask: Ask) -> Refusal {

@@ -196,8 +196,8 @@ impl Runner {
         Ok(Started::UnderWay)
     }
 
-    /// Admits a start, and, if its owner has signed it, verifies that and uses up its id: what is made after that may fail, and is not tried again by the same
-    /// signature.
+    /// Admits a start, and, if its owner has signed it, verifies that and uses up its id: what is
+    /// made after that may fail, and is not tried again by the same signature.
     fn admit_once(
         &mut self,
         via: Option<&AccessName>,
