@@ -6,6 +6,7 @@
 #   BIN_DIR             folder of the binaries (default: target/release)
 #   PRN_MAINTAINER      who answers for the packages, as `Name <address>`
 #   PRN_COMPRESSION     level of xz (default: 1, which takes seconds; 6 takes a minute and makes them a fifth smaller)
+#   PRN_URL             where the project is (rpm only)
 #   SOURCE_DATE_EPOCH   the time of all files (default: that of the last commit)
 #
 # dpkg-deb alone, with the maintainer scripts as they are in packaging/debian: there is little that a generator could add, and

@@ -7,6 +7,7 @@ die() {
 }
 
 maintainer=${PRN_MAINTAINER:-prn maintainers <prn@maintainers.invalid>}
+url=${PRN_URL:-https://prn.invalid}
 compression=${PRN_COMPRESSION:-1}
 
 # The time of the last commit, which is the same wherever it is built.

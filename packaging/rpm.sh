@@ -50,7 +50,7 @@ rpmbuild --quiet -bb \
     --define "prn_version $version" \
     --define "prn_stage $work/stage" \
     --define "prn_lists $work/lists" \
-    --define "prn_url ${PRN_URL:-https://prn.invalid}" \
+    --define "prn_url $url" \
     --define "_topdir $work/rpmbuild" \
     --define "_rpmdir $folder" \
     --define '_rpmfilename %%{NAME}-%%{VERSION}-%%{RELEASE}.%%{ARCH}.rpm' \
