@@ -20,7 +20,7 @@ PREFIX ?= /usr
 SYSCONFDIR ?= /etc
 
 # Where a recipe needs programs that not every machine has, tests/needs.sh has the list.
-.PHONY: help build static test test-host test-guest test-fresh bench bench-guest soak lint fuzz fuzz-corpora budgets density deny demo install uninstall clean
+.PHONY: help build static packages reproduce test test-host test-guest test-fresh bench bench-guest soak lint fuzz fuzz-corpora budgets density deny demo install uninstall clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -30,6 +30,17 @@ build: ## The binaries, in target/release
 
 static: ## The command prn as one file that needs nothing of its host: starts faster, runs anywhere
 	@tests/static.sh
+
+# Kinds (deb rpm tarball homebrew sbom; none: all).
+PACKAGES ?=
+
+packages: ## What is published, in target/packages: .deb, .rpm, static commands, sources, lists of crates: PACKAGES='deb sbom'
+	@tests/needs.sh packages
+	packaging/release.sh $(PACKAGES)
+
+reproduce: ## make packages twice from what is committed, in two folders, and compares the checksums
+	@tests/needs.sh packages
+	packaging/reproduce.sh $(PACKAGES)
 
 test: ## Everything: lints, documentation, budgets, host tests, guest tests
 	@tests/needs.sh test
