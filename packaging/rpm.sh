@@ -21,13 +21,13 @@ list() {
     local mode path
     while read -r mode path; do
         case $path in
-            /etc/prn | /usr/libexec/prn | /usr/share/doc/"$1" | /usr/share/licenses/"$1") printf '%%dir ' ;;
-            /etc/prn/*) printf '%%config(noreplace) ' ;;
+            /etc/prn | /etc/needrestart | /etc/needrestart/conf.d | /usr/libexec/prn | /usr/share/doc/"$1" | /usr/share/licenses/"$1") printf '%%dir ' ;;
+            /etc/*) printf '%%config(noreplace) ' ;;
             /usr/share/man/* | /usr/share/doc/*) printf '%%doc ' ;;
             /usr/share/licenses/*) printf '%%license ' ;;
         esac
         printf '%%attr(%s, root, root) %s\n' "$mode" "$path"
-    done < <(find "$work/$1" \( ! -type d -o -path '*/etc/prn' -o -path '*/libexec/prn' -o -path "*/doc/$1" -o -path "*/licenses/$1" \) \
+    done < <(find "$work/$1" \( ! -type d -o -path '*/etc/prn' -o -path '*/etc/needrestart*' -o -path '*/libexec/prn' -o -path "*/doc/$1" -o -path "*/licenses/$1" \) \
         -printf '%m /%P\n' | LC_ALL=C sort -k 2)
 }
 

@@ -151,13 +151,27 @@ fn each_deb_has_its_scripts_and_none_starts_or_restarts_a_unit() {
         }
         let conffiles = fs::read_to_string(folder.path().join("conffiles")).unwrap_or_default();
         let expected = match package {
-            "prn-server" => "/etc/prn/prn.toml\n",
+            "prn-server" => "/etc/prn/prn.toml\n/etc/needrestart/conf.d/prn.conf\n",
             _ => "",
         };
         assert_eq!(conffiles, expected, "{package}");
         let depends = ok(Command::new("dpkg-deb").arg("-f").arg(deb).arg("Depends"));
         assert!(depends.contains("libc6 (>= "), "{package}: {depends}");
     }
+}
+
+#[test]
+fn needrestart_leaves_the_unit_to_the_administrator() {
+    // As that program reads its folder and asks for a service.
+    let script = "our %nrconf = (override_rc => {}); eval do { local (@ARGV, $/) = $ARGV[0]; <> }; die $@ if $@; \
+                  for my $rc ('prn.service', 'prn-other.service', 'aprn.service') { \
+                  for my $re (keys %{$nrconf{override_rc}}) { \
+                  print \"$rc $nrconf{override_rc}->{$re}\\n\" if $rc =~ /$re/; } }";
+    let file = format!("{TOP}/packaging/prn.needrestart");
+    assert_eq!(
+        ok(Command::new("perl").args(["-e", script, &file])),
+        "prn.service 0\n"
+    );
 }
 
 #[test]
