@@ -6,8 +6,11 @@ die() {
     exit 1
 }
 
+# shellcheck disable=SC2034  # for those that source it
 maintainer=${PRN_MAINTAINER:-prn maintainers <prn@maintainers.invalid>}
+# shellcheck disable=SC2034
 url=${PRN_URL:-https://prn.invalid}
+# shellcheck disable=SC2034
 compression=${PRN_COMPRESSION:-1}
 
 # The time of the last commit, which is the same wherever it is built.
