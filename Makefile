@@ -20,7 +20,7 @@ PREFIX ?= /usr
 SYSCONFDIR ?= /etc
 
 # Where a recipe needs programs that not every machine has, tests/needs.sh has the list.
-.PHONY: help build static test test-host test-guest test-fresh bench bench-guest soak lint fuzz fuzz-corpora budgets density deny demo install uninstall clean
+.PHONY: help build static packages reproduce test test-host test-guest test-fresh bench bench-guest soak lint fuzz fuzz-corpora budgets density deny demo install uninstall clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -30,6 +30,17 @@ build: ## The binaries, in target/release
 
 static: ## The command prn as one file that needs nothing of its host: starts faster, runs anywhere
 	@tests/static.sh
+
+# Kinds (deb rpm tarball homebrew sbom; none: all).
+PACKAGES ?=
+
+packages: ## What is published, in target/packages: .deb, .rpm, static commands, sources, lists of crates: PACKAGES='deb sbom'
+	@tests/needs.sh packages
+	packaging/release.sh $(PACKAGES)
+
+reproduce: ## make packages twice from what is committed, in two folders, and compares the checksums
+	@tests/needs.sh packages
+	packaging/reproduce.sh $(PACKAGES)
 
 test: ## Everything: lints, documentation, budgets, host tests, guest tests
 	@tests/needs.sh test
@@ -110,42 +121,12 @@ demo: ## A guided tour against a real server
 	tests/demo.sh
 
 install: ## Into DESTDIR, below PREFIX; does not build
-	@for binary in prn prn-supervisor prn-frontend prn-tools; do
-		[[ -x $(BIN_DIR)/$$binary ]] || { echo "install: $(BIN_DIR)/$$binary is missing: run make build" >&2; exit 1; }
-	done
-	put() { install -D -m "$$1" "$$2" "$(DESTDIR)$$3"; }
-	put 0755 $(BIN_DIR)/prn $(PREFIX)/bin/prn
-	put 0755 $(BIN_DIR)/prn-supervisor $(PREFIX)/libexec/prn/prn-supervisor
-	put 0755 $(BIN_DIR)/prn-frontend $(PREFIX)/libexec/prn/prn-frontend
-	put 0711 $(BIN_DIR)/prn-tools $(PREFIX)/libexec/prn/prn-tools
-	for page in packaging/man/*; do put 0644 $$page $(PREFIX)/share/man/man$${page##*.}/$${page##*/}; done
-	put 0644 packaging/completions/prn.bash $(PREFIX)/share/bash-completion/completions/prn
-	put 0644 packaging/completions/_prn $(PREFIX)/share/zsh/vendor-completions/_prn
-	put 0644 packaging/completions/prn.fish $(PREFIX)/share/fish/vendor_completions.d/prn.fish
-	put 0644 packaging/prn.service $(PREFIX)/lib/systemd/system/prn.service
-	sed -i 's|^Exec\(Start\|Reload\)=/usr/|Exec\1=$(PREFIX)/|' $(DESTDIR)$(PREFIX)/lib/systemd/system/prn.service
-	put 0644 packaging/prn-reload.path $(PREFIX)/lib/systemd/system/prn-reload.path
-	put 0644 packaging/prn-reload.service $(PREFIX)/lib/systemd/system/prn-reload.service
-	put 0644 packaging/prn.sysusers $(PREFIX)/lib/sysusers.d/prn.conf
-	put 0644 packaging/prn.tmpfiles $(PREFIX)/lib/tmpfiles.d/prn.conf
-	put 0644 packaging/prn.sysctl $(PREFIX)/lib/sysctl.d/10-prn.conf
-	install -d -m 0700 $(DESTDIR)$(SYSCONFDIR)/prn
-	[[ -e $(DESTDIR)$(SYSCONFDIR)/prn/prn.toml ]] || put 0600 packaging/prn.toml $(SYSCONFDIR)/prn/prn.toml
+	@BIN_DIR=$(BIN_DIR) PREFIX=$(PREFIX) SYSCONFDIR=$(SYSCONFDIR) packaging/stage.sh "$(DESTDIR)"
 
 uninstall: ## Removes what install put there, but for the configuration
-	rm -rf $(DESTDIR)$(PREFIX)/libexec/prn
-	rm -f $(DESTDIR)$(PREFIX)/bin/prn \
-		$(DESTDIR)$(PREFIX)/share/man/man[158]/prn.[158] \
-		$(DESTDIR)$(PREFIX)/share/man/man[158]/prn[-.]*.[158] \
-		$(DESTDIR)$(PREFIX)/share/bash-completion/completions/prn \
-		$(DESTDIR)$(PREFIX)/share/zsh/vendor-completions/_prn \
-		$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/prn.fish \
-		$(DESTDIR)$(PREFIX)/lib/systemd/system/prn.service \
-		$(DESTDIR)$(PREFIX)/lib/systemd/system/prn-reload.path \
-		$(DESTDIR)$(PREFIX)/lib/systemd/system/prn-reload.service \
-		$(DESTDIR)$(PREFIX)/lib/sysusers.d/prn.conf \
-		$(DESTDIR)$(PREFIX)/lib/tmpfiles.d/prn.conf \
-		$(DESTDIR)$(PREFIX)/lib/sysctl.d/10-prn.conf
+	@PREFIX=$(PREFIX) SYSCONFDIR=$(SYSCONFDIR) packaging/stage.sh --list | grep -v '^$(SYSCONFDIR)/' |
+		while read -r path; do rm -f "$(DESTDIR)$$path"; done
+	rm -rf "$(DESTDIR)$(PREFIX)/libexec/prn"
 
 clean: ## Removes target/; the guest's image stays in its cache
 	$(CARGO) clean

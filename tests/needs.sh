@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What a make target needs besides make: `needs.sh demo`, `needs.sh test` or `needs.sh test-fresh`. Where that is possible without
+# What a make target needs besides make: `needs.sh demo`, `packages`, `test` or `test-fresh`. Where that is possible without
 # asking (root, apt), it installs what is missing. Else it says all of it in one line that can be pasted, and fails. The
 # targets call it before they build anything, so that nobody waits for a compiler only to read that ping is missing.
 set -euo pipefail
@@ -8,12 +8,14 @@ cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
 # command:package of Debian.
 for_demo=(ip:iproute2 ping:iputils-ping ps:procps unshare:util-linux)
 # Most of them are run as processes, under the confinement that processes have (docs/programs.md); node with npm and
-# python3 with venv are clients of other languages as well. cpio, mmdebstrap, qemu and zstd make and run the guest.
+# python3 with venv are clients of other languages as well. cpio, mmdebstrap, qemu and zstd make and run the guest; dpkg-dev,
+# lintian, rpm and rpmlint make the packages, and look into them.
 for_test=(
     chromium-headless-shell:chromium-headless-shell
     cmake:cmake
     /usr/bin/convert:imagemagick
     cpio:cpio
+    dpkg-shlibdeps:dpkg-dev
     fakeroot:fakeroot
     fish:fish
     flock:util-linux
@@ -25,6 +27,7 @@ for_test=(
     java:default-jre-headless
     jq:jq
     less:less
+    lintian:lintian
     make:make
     man:man-db
     mandoc:mandoc
@@ -43,7 +46,10 @@ for_test=(
     /usr/lib/python3/dist-packages/cryptography/__init__.py:python3-cryptography
     '/usr/lib/python3*/ensurepip/__init__.py:python3-venv'
     qemu-system-x86_64:qemu-system-x86
+    readelf:binutils
     redis-server:redis-server
+    rpmbuild:rpm
+    rpmlint:rpmlint
     rsync:rsync
     script:bsdutils
     setcap:libcap2-bin
@@ -62,6 +68,17 @@ for_test=(
 )
 # Of these packages, the services that are not to serve on this machine because it runs tests.
 services=(nginx:nginx openssh-server:ssh postgresql:postgresql redis-server:redis-server)
+for_packages=(
+    aarch64-linux-gnu-gcc:gcc-aarch64-linux-gnu
+    '/usr/aarch64-linux-gnu/include/stdlib.h:libc6-dev-arm64-cross'
+    dpkg-shlibdeps:dpkg-dev
+    git:git
+    jq:jq
+    lintian:lintian
+    musl-gcc:musl-tools
+    rpmbuild:rpm
+    rpmlint:rpmlint
+)
 for_test_fresh=(git:git mmdebstrap:mmdebstrap mount:mount unshare:util-linux)
 
 missing=()  # what is, for people
@@ -120,6 +137,23 @@ need_rust_component() {
     fi
 }
 
+# need_cargo_tool SUBCOMMAND: a program that cargo builds for a user.
+need_cargo_tool() {
+    ! has cargo || ! cargo "$1" --help >/dev/null 2>&1 || return 0
+    missing+=("cargo $1")
+    steps+=("cargo install --locked cargo-$1")
+}
+
+# What static programs are linked from, for machines of both kinds.
+need_musl() {
+    local triple
+    for triple in {x86_64,aarch64}-unknown-linux-musl; do
+        ! has rustc || [[ ! -d $(rustc --print sysroot)/lib/rustlib/$triple ]] || continue
+        missing+=("Rust for $triple")
+        steps+=("rustup target add $triple")
+    done
+}
+
 # Services that a package brings are neither started now nor at the next boot.
 install() {
     local policy=/usr/sbin/policy-rc.d pair
@@ -144,6 +178,14 @@ case $goal in
         ((EUID == 0)) || need_commands sudo:sudo
         need_rust
         ;;
+    packages)
+        need_c_compiler
+        need_commands "${for_packages[@]}"
+        need_rust
+        need_musl
+        need_cargo_tool auditable
+        need_cargo_tool cyclonedx
+        ;;
     test)
         need_c_compiler
         need_commands "${for_demo[@]}" "${for_test[@]}"
@@ -153,12 +195,12 @@ case $goal in
         ;;
     test-fresh) need_commands "${for_test_fresh[@]}" ;;
     *)
-        echo 'usage: needs.sh demo|test|test-fresh' >&2
+        echo 'usage: needs.sh demo|packages|test|test-fresh' >&2
         exit 2
         ;;
 esac
 
-if [[ $goal != demo ]] && ((EUID != 0)); then
+if [[ $goal == test* ]] && ((EUID != 0)); then
     # It installs what is missing by itself then. Both variables, because sudo resets them and rustup looks there.
     # shellcheck disable=SC2016  # to be pasted
     echo "$goal: missing: root: "'sudo env "PATH=$PATH" "RUSTUP_HOME=${RUSTUP_HOME:-$HOME/.rustup}" make '"$goal" >&2

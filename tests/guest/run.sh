@@ -43,7 +43,7 @@ else
     mapfile -t tests < <("$here/test-programs.sh")
 fi
 
-need qemu-system-x86_64 qemu-system-x86 zstd zstd cpio cpio make make
+need qemu-system-x86_64 qemu-system-x86 zstd zstd cpio cpio strip binutils dpkg-shlibdeps dpkg-dev
 image=$("$here/build-image.sh")
 
 # Which programs have something to do in the guest. An ignored test that the filter misses would run nowhere.
@@ -86,12 +86,13 @@ trap cleanup EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-# What goes on top of the image: prn as a package would install it, and the tests.
+# What goes on top of the image: the packages of prn, for guest-init to install as users do, with others of a higher version for
+# the test that upgrades; and the tests.
 root=$work/root
 guest=$root/opt/prn-guest
 mkdir -p "$guest/bin" "$guest/tests" "$root/etc/systemd/system/multi-user.target.wants"
-make --no-print-directory -s -C "$top" install DESTDIR="$root" PREFIX=/usr BIN_DIR="$bin_dir" >/dev/null
-ln "$root/usr/bin/prn" "$root"/usr/libexec/prn/* "$guest/bin/"
+BIN_DIR=$bin_dir "$top/packaging/deb.sh" "$guest/packages/now" >/dev/null
+BIN_DIR=$bin_dir PRN_COMPRESSION=0 "$top/packaging/deb.sh" "$guest/packages/next" 999.0.0 >/dev/null
 read -ra more <<<"${PRN_GUEST_PROGRAMS:-}"
 ((${#more[@]} == 0)) || install -m 0755 "${more[@]}" "$guest/bin/"
 install -m 0755 "$here/guest-init" "$guest/guest-init"

@@ -1,5 +1,5 @@
-//! prn as a package installs it: the unit under real systemd, in the guest, which has run `make
-//! install`; and the files that it installs, as far as any machine can tell.
+//! prn as a package installs it: the unit under real systemd, in the guest, which has installed the
+//! packages; and the files that they install, as far as any machine can tell.
 
 use std::collections::BTreeSet;
 use std::fs;
