@@ -20,7 +20,7 @@ PREFIX ?= /usr
 SYSCONFDIR ?= /etc
 
 # Where a recipe needs programs that not every machine has, tests/needs.sh has the list.
-.PHONY: help build static test test-host test-guest test-fresh bench bench-guest soak lint fuzz fuzz-corpora budgets density deny demo install uninstall clean
+.PHONY: help build static image image-test test test-host test-guest test-fresh bench bench-guest soak lint fuzz fuzz-corpora budgets density deny demo install uninstall clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -30,6 +30,12 @@ build: ## The binaries, in target/release
 
 static: ## The command prn as one file that needs nothing of its host: starts faster, runs anywhere
 	@tests/static.sh
+
+image: build ## The server as an OCI image, target/image/prn.oci.tar: no daemon, no registry (needs root, buildah, mmdebstrap)
+	@packaging/container/build.sh
+
+image-test: image ## That image under podman: least rights, a client, a reload, a stop (docs/operate/container.md)
+	@tests/image.sh
 
 test: ## Everything: lints, documentation, budgets, host tests, guest tests
 	@tests/needs.sh test
@@ -83,7 +89,7 @@ lint: ## Formatting, clippy, documentation, shell: no warning allowed
 	$(CARGO) clippy $(FLAGS) --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc $(FLAGS) --no-deps
 	tests/mutations.sh --check
-	if command -v shellcheck >/dev/null; then shellcheck -x tests/*.sh tests/guest/*.sh examples/*.sh; fi
+	if command -v shellcheck >/dev/null; then shellcheck -x tests/*.sh tests/guest/*.sh examples/*.sh packaging/container/build.sh packaging/container/container-start; fi
 
 # Seconds for each target (0: each file of the corpora once), and which (none: all).
 export FUZZ_SECONDS ?= 60
