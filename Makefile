@@ -31,11 +31,15 @@ build: ## The binaries, in target/release
 static: ## The command prn as one file that needs nothing of its host: starts faster, runs anywhere
 	@tests/static.sh
 
-image: build ## The server as an OCI image, target/image/prn.oci.tar: no daemon, no registry (needs root, buildah, mmdebstrap)
-	@packaging/container/build.sh
+image: ## The server as an OCI image, target/image/prn.oci.tar: no daemon, no registry (needs root)
+	@tests/needs.sh image
+	$(MAKE) --no-print-directory build
+	packaging/container/build.sh
 
-image-test: image ## That image under podman: least rights, a client, a reload, a stop (docs/operate/container.md)
-	@tests/image.sh
+image-test: ## That image under podman: least rights, a client, a reload, a stop (docs/operate/container.md)
+	@tests/needs.sh image-test
+	$(MAKE) --no-print-directory image
+	tests/image.sh
 
 test: ## Everything: lints, documentation, budgets, host tests, guest tests
 	@tests/needs.sh test
@@ -130,6 +134,8 @@ install: ## Into DESTDIR, below PREFIX; does not build
 	put 0644 packaging/completions/prn.fish $(PREFIX)/share/fish/vendor_completions.d/prn.fish
 	put 0644 packaging/prn.service $(PREFIX)/lib/systemd/system/prn.service
 	sed -i 's|^Exec\(Start\|Reload\)=/usr/|Exec\1=$(PREFIX)/|' $(DESTDIR)$(PREFIX)/lib/systemd/system/prn.service
+	put 0644 packaging/prn.socket $(PREFIX)/lib/systemd/system/prn.socket
+	put 0644 packaging/strict-jobs.conf $(PREFIX)/share/prn/strict-jobs.conf
 	put 0644 packaging/prn-reload.path $(PREFIX)/lib/systemd/system/prn-reload.path
 	put 0644 packaging/prn-reload.service $(PREFIX)/lib/systemd/system/prn-reload.service
 	put 0644 packaging/prn.sysusers $(PREFIX)/lib/sysusers.d/prn.conf
@@ -139,7 +145,7 @@ install: ## Into DESTDIR, below PREFIX; does not build
 	[[ -e $(DESTDIR)$(SYSCONFDIR)/prn/prn.toml ]] || put 0600 packaging/prn.toml $(SYSCONFDIR)/prn/prn.toml
 
 uninstall: ## Removes what install put there, but for the configuration
-	rm -rf $(DESTDIR)$(PREFIX)/libexec/prn
+	rm -rf $(DESTDIR)$(PREFIX)/libexec/prn $(DESTDIR)$(PREFIX)/share/prn
 	rm -f $(DESTDIR)$(PREFIX)/bin/prn \
 		$(DESTDIR)$(PREFIX)/share/man/man[158]/prn.[158] \
 		$(DESTDIR)$(PREFIX)/share/man/man[158]/prn[-.]*.[158] \
@@ -147,6 +153,7 @@ uninstall: ## Removes what install put there, but for the configuration
 		$(DESTDIR)$(PREFIX)/share/zsh/vendor-completions/_prn \
 		$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/prn.fish \
 		$(DESTDIR)$(PREFIX)/lib/systemd/system/prn.service \
+		$(DESTDIR)$(PREFIX)/lib/systemd/system/prn.socket \
 		$(DESTDIR)$(PREFIX)/lib/systemd/system/prn-reload.path \
 		$(DESTDIR)$(PREFIX)/lib/systemd/system/prn-reload.service \
 		$(DESTDIR)$(PREFIX)/lib/sysusers.d/prn.conf \
