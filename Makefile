@@ -20,7 +20,7 @@ PREFIX ?= /usr
 SYSCONFDIR ?= /etc
 
 # Where a recipe needs programs that not every machine has, tests/needs.sh has the list.
-.PHONY: help build static packages reproduce test test-host test-guest test-fresh bench bench-guest soak lint fuzz fuzz-corpora budgets density deny demo install uninstall clean
+.PHONY: help build static packages reproduce image image-test test test-host test-guest test-fresh bench bench-guest soak lint fuzz fuzz-corpora budgets density deny demo install uninstall clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -41,6 +41,16 @@ packages: ## What is published, in target/packages: .deb, .rpm, static commands,
 reproduce: ## make packages twice from what is committed, in two folders, and compares the checksums
 	@tests/needs.sh packages
 	packaging/reproduce.sh $(PACKAGES)
+
+image: ## The server as an OCI image, target/image/prn.oci.tar: no daemon, no registry (needs root)
+	@tests/needs.sh image
+	$(MAKE) --no-print-directory build
+	packaging/container/build.sh
+
+image-test: ## That image under podman: least rights, a client, a reload, a stop (docs/operate/container.md)
+	@tests/needs.sh image-test
+	$(MAKE) --no-print-directory image
+	tests/image.sh
 
 test: ## Everything: lints, documentation, budgets, host tests, guest tests
 	@tests/needs.sh test
@@ -94,7 +104,7 @@ lint: ## Formatting, clippy, documentation, shell: no warning allowed
 	$(CARGO) clippy $(FLAGS) --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc $(FLAGS) --no-deps
 	tests/mutations.sh --check
-	if command -v shellcheck >/dev/null; then shellcheck -x tests/*.sh tests/guest/*.sh examples/*.sh; fi
+	if command -v shellcheck >/dev/null; then shellcheck -x tests/*.sh tests/guest/*.sh examples/*.sh packaging/container/build.sh packaging/container/container-start; fi
 
 # Seconds for each target (0: each file of the corpora once), and which (none: all).
 export FUZZ_SECONDS ?= 60
@@ -126,7 +136,7 @@ install: ## Into DESTDIR, below PREFIX; does not build
 uninstall: ## Removes what install put there, but for the configuration
 	@PREFIX=$(PREFIX) SYSCONFDIR=$(SYSCONFDIR) packaging/stage.sh --list | grep -v '^$(SYSCONFDIR)/' |
 		while read -r path; do rm -f "$(DESTDIR)$$path"; done
-	rm -rf "$(DESTDIR)$(PREFIX)/libexec/prn"
+	rm -rf "$(DESTDIR)$(PREFIX)/libexec/prn" "$(DESTDIR)$(PREFIX)/share/prn"
 
 clean: ## Removes target/; the guest's image stays in its cache
 	$(CARGO) clean

@@ -19,8 +19,9 @@ crates_max=25
 # of the machine's (their ids in the configuration, in children, directories and streams; names, groups and what they must not be, with its
 # place), hours of a role, and lines of the audit for what the frontend has refused; 11200 and 6100 without types for a signature's key,
 # audience and bytes and for hours, which do not decode if they cannot be one, who has signed what is refused, directories in memory for
-# users of the machine's, and why the audit is not written, and how much of it was not at the end.
-root_lines_max=11450
+# users of the machine's, and why the audit is not written, and how much of it was not at the end; 11450 without priorities, fields
+# and JSON of the log's lines, which are escaped and cut here because what they say comes from the frontend.
+root_lines_max=11470
 authority_lines_max=6250
 launch_lines_max=5420
 tables_lines_max=1500

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What a make target needs besides make: `needs.sh demo`, `packages`, `test` or `test-fresh`. Where that is possible without
+# What a make target needs besides make: `needs.sh demo`, `image`, `image-test`, `packages`, `test` or `test-fresh`. Where that is possible without
 # asking (root, apt), it installs what is missing. Else it says all of it in one line that can be pasted, and fails. The
 # targets call it before they build anything, so that nobody waits for a compiler only to read that ping is missing.
 set -euo pipefail
@@ -80,6 +80,8 @@ for_packages=(
     rpmlint:rpmlint
 )
 for_test_fresh=(git:git mmdebstrap:mmdebstrap mount:mount unshare:util-linux)
+for_image=(buildah:buildah flock:util-linux mmdebstrap:mmdebstrap tar:tar)
+for_image_test=(jq:jq podman:podman /usr/bin/python3:python3 runc:runc)
 
 missing=()  # what is, for people
 packages=() # that put it right
@@ -194,8 +196,14 @@ case $goal in
         need_rust_component clippy rust-clippy
         ;;
     test-fresh) need_commands "${for_test_fresh[@]}" ;;
+    image | image-test)
+        need_c_compiler
+        need_commands "${for_image[@]}"
+        [[ $goal == image ]] || need_commands "${for_image_test[@]}"
+        need_rust
+        ;;
     *)
-        echo 'usage: needs.sh demo|packages|test|test-fresh' >&2
+        echo 'usage: needs.sh demo|image|image-test|packages|test|test-fresh' >&2
         exit 2
         ;;
 esac

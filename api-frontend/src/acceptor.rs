@@ -220,9 +220,10 @@ impl Acceptor {
                 }
                 Err(error) if gone_already(&error) => {}
                 Err(error) => {
-                    self.shared.log.listener.line(format_args!(
-                        "no connection can be accepted for now: {error}"
-                    ));
+                    self.shared.log.listener.warning(
+                        format_args!("no connection can be accepted for now: {error}"),
+                        &[],
+                    );
                     // accept(2) wants a descriptor also when nobody waits. Who waits is let in for
                     // a handshake that is under way, but not at the first time: what took the last
                     // descriptor may be a client's.
@@ -313,10 +314,10 @@ impl Shared {
             Err(rejected) => Err(rejected),
         };
         if let Err(rejected) = served {
-            self.log.of(&rejected).line(format_args!(
-                "connection from {peer} refused: {}",
-                log::chain(&rejected)
-            ));
+            self.log.of(&rejected).warning(
+                format_args!("connection refused: {}", log::chain(&rejected)),
+                &[("peer", &peer.to_string())],
+            );
         }
     }
 

@@ -98,11 +98,12 @@ pub fn leave_the_host(empty_folder: &OwnedFd, has_namespaces: bool) -> Result<()
             caps::clear(None, CapSet::Bounding)?;
         }
         Err(Errno::EPERM | Errno::ENOSPC | Errno::EACCES) => {
-            log::line(if has_namespaces {
+            let what = if has_namespaces {
                 "WARNING: this host forbids user namespaces: the frontend's root is not empty"
             } else {
                 "WARNING: this host forbids user namespaces: the sandbox is seccomp and Landlock alone"
-            });
+            };
+            log::warning(what, &[]);
         }
         Err(error) => return Err(SandboxError::Call("unshare", error)),
     }
@@ -131,7 +132,8 @@ pub fn deny_files() -> Result<(), SandboxError> {
         .create()?
         .restrict_self()?;
     if status.ruleset == RulesetStatus::NotEnforced {
-        log::line("WARNING: this kernel has no Landlock: that layer of the sandbox is missing");
+        let what = "WARNING: this kernel has no Landlock: that layer of the sandbox is missing";
+        log::warning(what, &[]);
     }
     Ok(())
 }

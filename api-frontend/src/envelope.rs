@@ -131,7 +131,7 @@ async fn answered(
     match answer {
         Some(Ok(Ok(response))) => with_details(response),
         Some(Err(_panic)) => {
-            log::line("a call ended by a panic");
+            log::error("a call ended by a panic", &[]);
             errors::internal().into_http()
         }
         None => errors::deadline_exceeded().into_http(),

@@ -11,29 +11,51 @@ use std::io::Write;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use prn_ipc_protocol::lines::{Backslash, Lost, push_escaped};
+use prn_ipc_protocol::lines::{Backslash, Fields, Level, Lost, SEPARATOR, push_escaped};
 
 pub use prn_ipc_protocol::lines::chain;
 
 /// Most bytes of a line with its end: as many as a pipe takes whole or not at all (PIPE_BUF,
 /// pipe(7)), less what the supervisor puts before them.
-const LINE_MAX: usize = 4000;
+const LINE_MAX: usize = 3900;
 
 /// Lines that the pipe did not take.
-static LOST: Lost = Lost::new("");
+static LOST: Lost = Lost::new(|lost| formatted(Level::Warning, lost, &[]));
 
-/// Writes one line.
-pub fn line(event: impl Display) {
+/// Writes one line: a call, or all of them, do not get what they should.
+pub fn error(event: impl Display, fields: Fields<'_>) {
+    line(Level::Error, event, fields);
+}
+
+/// Writes one line: something is not as it should be.
+pub fn warning(event: impl Display, fields: Fields<'_>) {
+    line(Level::Warning, event, fields);
+}
+
+/// Writes one line: all is in order.
+pub fn info(event: impl Display, fields: Fields<'_>) {
+    line(Level::Info, event, fields);
+}
+
+fn line(level: Level, event: impl Display, fields: Fields<'_>) {
     // Whole or not at all: it is no more than PIPE_BUF.
-    LOST.write(&formatted(event), |line| {
+    LOST.write(&formatted(level, event, fields), |line| {
         std::io::stderr().write_all(line.as_bytes()).is_ok()
     });
 }
 
-/// An event as one line.
-fn formatted(event: impl Display) -> String {
-    let mut line = String::new();
-    let _cut = push_escaped(&mut line, &event.to_string(), Backslash::Escaped, LINE_MAX);
+/// An event as one line, as [`prn_ipc_protocol::lines::heard`] takes it apart: a separator that a
+/// peer sent is escaped.
+fn formatted(level: Level, event: impl Display, fields: Fields<'_>) -> String {
+    let (_, priority) = level.words();
+    let mut line = priority.to_owned();
+    push_escaped(&mut line, &event.to_string(), Backslash::Escaped, LINE_MAX);
+    for (name, value) in fields {
+        line.push(SEPARATOR);
+        line.push_str(name);
+        line.push('=');
+        push_escaped(&mut line, value, Backslash::Escaped, LINE_MAX);
+    }
     line.push('\n');
     line
 }
@@ -42,7 +64,7 @@ fn formatted(event: impl Display) -> String {
 /// that may not unwind. It looks at files for that, which the sandbox does not allow: SIGSYS, and
 /// not SIGABRT, would end the process.
 pub fn panics() {
-    std::panic::set_hook(Box::new(|panic| line(panic)));
+    std::panic::set_hook(Box::new(|panic| error(panic, &[])));
 }
 
 /// Logs a few lines a second, and counts the others.
@@ -76,7 +98,7 @@ impl Limited {
     const PERIOD: Duration = Duration::from_secs(1);
 
     /// Writes one line, or counts it.
-    pub fn line(&self, event: impl Display) {
+    pub fn warning(&self, event: impl Display, fields: Fields<'_>) {
         let left_out = {
             let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
             let Some(left_out) = state.admit(Instant::now()) else {
@@ -85,9 +107,9 @@ impl Limited {
             left_out
         };
         if left_out > 0 {
-            line(format_args!("{left_out} lines like the next left out"));
+            warning(format_args!("{left_out} lines like the next left out"), &[]);
         }
-        line(event);
+        warning(event, fields);
     }
 }
 
@@ -113,10 +135,14 @@ mod tests {
 
     #[test]
     fn s11_a_line_is_one_line_of_bounded_length_whatever_is_in_it() {
-        assert_eq!(formatted("a\nb \"it's\""), "a\\nb \"it's\"\n");
+        let fields = [("peer", "a\u{1f}b=c")];
+        assert_eq!(
+            formatted(Level::Error, "a\nb \"it's\" \u{1f}c=d", &fields),
+            "<3>a\\nb \"it's\" \\u{1f}c=d\u{1f}peer=a\\u{1f}b=c\n"
+        );
         for text in ["é".repeat(9999), "\n".repeat(9999), "x".repeat(9999)] {
-            let line = formatted(text);
-            assert!(line.len() <= LINE_MAX + 1 && line.ends_with('\n'));
+            let line = formatted(Level::Error, &text, &[("error", &*text); 4]);
+            assert!(line.len() <= 4000 && line.ends_with('\n'));
             assert_eq!(line.matches('\n').count(), 1);
         }
     }

@@ -96,7 +96,7 @@ fn main() -> ExitCode {
     match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(fatal) => {
-            log::line(log::chain(&fatal));
+            log::error(log::chain(&fatal), &[]);
             ExitCode::FAILURE
         }
     }
@@ -257,9 +257,12 @@ async fn serve(
     let acceptor =
         Acceptor::new(listener, door, &config, clients, calls).map_err(Fatal::Listener)?;
     let (processes, clients_known) = (mirror.count(), config.pins.len());
-    log::line(format_args!(
-        "serving: boot epoch {epoch}, processes known: {processes}, clients known: {clients_known}"
-    ));
+    log::info(
+        format_args!(
+            "serving: boot epoch {epoch}, processes known: {processes}, clients known: {clients_known}"
+        ),
+        &[],
+    );
     let mut running = pin!(link.run());
     let ended = tokio::select! {
         ended = &mut running => Some(ended),

@@ -19,6 +19,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::codec;
+use crate::lines::Style;
 use crate::message::{OutputStore, Scarce};
 use crate::policy::Policy;
 use crate::types::{Id, Limits, Millis, UserName};
@@ -86,6 +87,8 @@ pub struct Supervisor {
     pub fixed: BTreeMap<String, String>,
     /// Where what was decided is written to. `None`: nowhere.
     pub audit: Option<AuditTarget>,
+    /// How lines of the log are written.
+    pub log: Style,
 }
 
 impl Supervisor {

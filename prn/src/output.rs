@@ -66,7 +66,7 @@ pub use hosts::{
 };
 pub use lines::{Break, Lines};
 pub use moments::age_of;
-pub use notices::{ask, error, error_line, is_raw, notice, set_raw, usage, without_number};
+pub use notices::{ask, error, error_line, is_raw, log, notice, set_raw, usage, without_number};
 pub use offers::{Offer, Paths, completion_script, offers};
 pub use paint::Palette;
 pub use policies::{PinnedClient, PolicyClient, pinned_clients, policy_clients};

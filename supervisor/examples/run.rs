@@ -179,6 +179,7 @@ fn config(state_dir: &str) -> Result<config::Supervisor, Box<dyn Error>> {
         },
         notify: false,
         watchdog: None,
+        log: prn_ipc_protocol::lines::Style::default(),
         own_cgroup: None,
         policy: Policy::default(),
         fixed: BTreeMap::new(),

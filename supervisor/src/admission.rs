@@ -322,6 +322,7 @@ mod tests {
             open_files: config::OpenFiles { soft: 1, hard: 1 },
             notify: false,
             watchdog: None,
+            log: prn_ipc_protocol::lines::Style::default(),
             own_cgroup: None,
             users: Default::default(),
             workspaces: config::Workspaces {

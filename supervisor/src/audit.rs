@@ -266,9 +266,10 @@ impl Audit {
         let left = sink.writer.map_or(0, Writer::finish);
         let lost = sink.chain.lost_now();
         if left > 0 || lost > 0 {
-            log::line(&format!(
+            let message = format!(
                 "the audit's last lines were not written: {left} that waited, {lost} that nobody took"
-            ));
+            );
+            log::error(&message, &[]);
         }
     }
 }
@@ -306,9 +307,8 @@ impl Sink {
     fn tell_of_loss(&mut self) {
         if self.told.is_none_or(|told| told.elapsed() >= TOLD_EVERY) {
             self.told = Some(Instant::now());
-            log::line(
-                "the audit's lines are lost: nobody takes them. The next one that is taken says how many",
-            );
+            let message = "the audit's lines are lost: nobody takes them. The next one that is taken says how many";
+            log::error(message, &[]);
         }
     }
 }

@@ -88,18 +88,16 @@ impl Control {
             Outcome::Serves => {
                 self.generation += 1;
                 let (generation, changes) = (self.generation, former.changes);
-                log::line(&format!(
-                    "configuration {generation} is in force: {changes}"
-                ));
+                let message = format!("configuration {generation} is in force: {changes}");
+                log::info(&message, &[]);
                 let facts = Facts::default().number("configuration", generation.into());
                 let facts = facts.text("changes", &changes);
                 runner.audit.note(Event::Reload, facts);
                 self.answer(Answer::InForce(generation), Vec::new());
             }
             Outcome::Failed => {
-                log::line(
-                    "the reload has failed, no frontend serves with it: what was before is in force",
-                );
+                let message = "the reload has failed, no frontend serves with it: what was before is in force";
+                log::error(message, &[]);
                 let facts = Facts::default().text("changes", &former.changes);
                 runner.audit.note(Event::ReloadFailed, facts);
                 self.config = former.handed;
@@ -125,7 +123,10 @@ impl Control {
             };
             // Its mode keeps others out already.
             if !getsockopt(&socket, PeerCredentials).is_ok_and(|peer| peer.uid() == 0) {
-                log::line("audit: somebody who is not root came to the control socket");
+                log::warning(
+                    "audit: somebody who is not root came to the control socket",
+                    &[],
+                );
                 runner.audit.note(Event::ControlRefused, Facts::default());
                 continue;
             }
@@ -168,7 +169,7 @@ impl Control {
             Ok(Received::Nothing) => Ok(()),
             Ok(Received::Closed) => return self.part(runner),
             Err(fault) => {
-                log::line(&format!("audit: control socket: {fault}"));
+                log::warning(&format!("audit: control socket: {fault}"), &[]);
                 let facts = Facts::default().text("why", &fault.to_string());
                 runner.audit.note(Event::ControlFault, facts);
                 return self.part(runner);

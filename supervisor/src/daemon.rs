@@ -136,7 +136,7 @@ impl Daemon {
         audit.note(Event::Over, Facts::default());
         audit.finish();
         if let Err(error) = self.links.tree.remove() {
-            log::line(&format!("cannot remove the cgroup tree: {error}"));
+            log::error("cannot remove the cgroup tree", &[("error", error.desc())]);
         }
         if self.seat.has_given_up() {
             Err(Fatal::NoFrontend)
@@ -206,7 +206,10 @@ impl Daemon {
                 .attach(child, Interest::Changed, attached::AUDIT)
         });
         if let Some(Err(error)) = started {
-            log::line(&format!("cannot start the audit's writer: {error}"));
+            log::error(
+                "cannot start the audit's writer",
+                &[("error", error.desc())],
+            );
         }
         self.runner.audit = audit;
     }
@@ -231,7 +234,7 @@ impl Daemon {
 
     fn stop(&mut self, how: StopHow) {
         if self.stage == Stage::Serving {
-            log::line("stopping all processes");
+            log::info("stopping all processes", &[]);
             self.runner.audit.note(Event::Stopping, Facts::default());
             self.notify("STOPPING=1");
         }

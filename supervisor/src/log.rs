@@ -8,6 +8,7 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -15,7 +16,8 @@ use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{MsgFlags, send};
 use nix::unistd::pipe2;
-use prn_ipc_protocol::lines::{Backslash, Fit, Lost, push_escaped};
+use prn_ipc_protocol::lines::{Fields, Level, Lost, Style, heard};
+use prn_ipc_protocol::types::UnixMicros;
 
 pub use prn_ipc_protocol::lines::chain;
 
@@ -37,31 +39,40 @@ const LINE_COST: usize = 512;
 const PIPE_TURNS: usize = 64 * 1024 / TURN;
 
 /// Lines that could not be written.
-static LOST: Lost = Lost::new("prn-supervisor: ");
+static LOST: Lost = Lost::new(|told| formatted(OWN, Level::Warning, told, &[]));
 
-/// Writes one line of the supervisor's.
-pub fn line(text: &str) {
-    write_line("prn-supervisor", text);
+/// How lines are written, once that is known.
+pub static STYLE: OnceLock<Style> = OnceLock::new();
+
+/// What lines of the supervisor's begin with.
+const OWN: &str = "prn-supervisor";
+
+/// Writes one line of the supervisor's: something that was to happen does not.
+pub fn error(message: &str, fields: Fields<'_>) {
+    write_line(OWN, Level::Error, message, fields);
+}
+
+/// Writes one line of the supervisor's: something is not as it should be.
+pub fn warning(message: &str, fields: Fields<'_>) {
+    write_line(OWN, Level::Warning, message, fields);
+}
+
+/// Writes one line of the supervisor's: all is in order.
+pub fn info(message: &str, fields: Fields<'_>) {
+    write_line(OWN, Level::Info, message, fields);
 }
 
 /// Writes one line under a name.
-fn write_line(name: &str, text: &str) {
-    LOST.write(&formatted(name, text), |line| {
+fn write_line(program: &str, level: Level, message: &str, fields: Fields<'_>) {
+    LOST.write(&formatted(program, level, message, fields), |line| {
         write_whole_now(&io::stderr(), line.as_bytes())
     });
 }
 
-/// A line, escaped so that it is one, and cut where it is too long.
-fn formatted(name: &str, text: &str) -> String {
-    const CUT: &str = "…\n";
-    let mut line = format!("{name}: ");
+fn formatted(program: &str, level: Level, message: &str, fields: Fields<'_>) -> String {
+    let style = STYLE.get().copied().unwrap_or_default();
     // What the frontend has escaped stays as it is.
-    let fit = push_escaped(&mut line, text, Backslash::Kept, LINE_MAX - CUT.len());
-    line.push_str(match fit {
-        Fit::Whole => "\n",
-        Fit::Cut => CUT,
-    });
-    line
+    style.line(program, level, message, fields, UnixMicros::now(), LINE_MAX)
 }
 
 /// Writes a line to standard output, if it is taken at once: whoever started this may not listen
@@ -225,7 +236,9 @@ impl FrontendLog {
     fn end_line(&mut self) {
         if !std::mem::take(&mut self.skipping) && !self.begun.is_empty() {
             self.lines += 1;
-            write_line("prn-frontend", &String::from_utf8_lossy(&self.begun));
+            let said = String::from_utf8_lossy(&self.begun);
+            let (level, message, fields) = heard(&said);
+            write_line("prn-frontend", level, message, &fields);
         }
         self.begun.clear();
     }
@@ -243,20 +256,18 @@ mod tests {
 
     #[test]
     fn s11_a_line_is_one_line_of_bounded_length_whatever_is_in_it() {
-        assert_eq!(formatted("n", "a\nb\u{1b}[0m\0"), "n: a\\nb\\u{1b}[0m\\0\n");
-        assert_eq!(formatted("n", "it's \"so\""), "n: it's \"so\"\n");
-        assert_eq!(
-            formatted("n", "a\\nb"),
-            "n: a\\nb\n",
-            "it was escaped before"
-        );
+        let line = |text: &str| formatted(OWN, Level::Info, text, &[]);
+        for (text, escaped) in [
+            ("a\nb\u{1b}[0m\0", "a\\nb\\u{1b}[0m\\0"),
+            ("it's \"so\"", "it's \"so\""),
+            // It was escaped before.
+            ("a\\nb", "a\\nb"),
+        ] {
+            assert_eq!(line(text), format!("prn-supervisor: {escaped}\n"));
+        }
         for text in ["é".repeat(10_000), "\n".repeat(10_000)] {
-            let line = formatted("n", &text);
-            assert!(
-                line.len() <= LINE_MAX && line.ends_with("…\n"),
-                "{}",
-                line.len()
-            );
+            let line = line(&text);
+            assert!(line.len() <= LINE_MAX && line.ends_with("…\n"));
             assert_eq!(line.matches('\n').count(), 1);
         }
     }

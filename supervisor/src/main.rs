@@ -19,7 +19,7 @@ fn main() -> ExitCode {
     match serve() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            log::line(&log::chain(&*error));
+            log::error(&log::chain(&*error), &[]);
             ExitCode::FAILURE
         }
     }
@@ -29,6 +29,7 @@ fn serve() -> Result<(), Box<dyn Error>> {
     // All of them are taken over before anything is opened.
     let handed = adopt(numbers::CONFIG)?;
     let config = read_config(&handed)?;
+    let _unset = log::STYLE.set(config.log);
     let setup = adopt_setup(&config)?;
     let (state, tools) = (adopt(numbers::STATE_DIR)?, adopt(numbers::TOOLS)?);
     let links = adopt_links(&config)?;

@@ -9,12 +9,13 @@ here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$here/lib.sh"
 
-# iproute2, iputils-ping, strace, python3-minimal, openssl: used by tests inside the guest.
+# iproute2, iputils-ping, jq, strace, python3-minimal, openssl: used by tests inside the guest.
 packages=(
     dbus
     e2fsprogs
     iproute2
     iputils-ping
+    jq
     kmod
     linux-image-cloud-amd64
     openssl

@@ -242,7 +242,8 @@ fn the_log_names_the_certificate_and_the_address_of_a_client_that_is_refused() {
             lines.any(|line| words.iter().all(|word| line.contains(word)))
         });
     };
-    let from = "connection from 127.0.0.1:";
+    let from = "connection refused: ";
+    let peer = " peer=\"127.0.0.1:";
     assert!(
         !server
             .prn_as(&stranger, &["list"])
@@ -251,16 +252,16 @@ fn the_log_names_the_certificate_and_the_address_of_a_client_that_is_refused() {
             .status
             .success()
     );
-    logged(&[from, &fingerprint(&stranger), "is not pinned"]);
+    logged(&[from, peer, &fingerprint(&stranger), "is not pinned"]);
 
     // A pinned certificate whose key somebody else does not have.
     let stolen = CertifiedKey::new(vec![hostile::der(&server.client)], signer(&stranger));
     connect(&server, Some(stolen));
-    logged(&[from, &fingerprint(&server.client), "BadSignature"]);
+    logged(&[from, peer, &fingerprint(&server.client), "BadSignature"]);
 
     // Without a certificate there is an address and a reason.
     connect(&server, None);
-    logged(&[from, "peer sent no certificates"]);
+    logged(&[from, peer, "peer sent no certificates"]);
 
     // Nobody can fill the log, or hide a stranger behind those who show nothing.
     let before = server.log().lines().count();

@@ -564,7 +564,7 @@ fn s9_many_files_and_deep_folders_are_deleted_while_the_server_serves() {
         .stdout(Stdio::null())
         .spawn()
         .unwrap();
-    let given_up = format!("process {id}: its directories");
+    let given_up = format!(" process=\"{id}\"");
     let mut served = 0;
     wait_for("the files to go", || {
         assert_eq!(server.ok(&["run", "--", "echo", "served"]), "served\n");

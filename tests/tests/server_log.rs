@@ -4,7 +4,7 @@
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::process::Stdio;
 use std::time::Duration;
@@ -12,10 +12,12 @@ use std::time::Duration;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
 use nix::sys::signal::{Signal, kill};
+use nix::sys::stat::fstat;
 use nix::unistd::Pid;
 use prn_tests::hostile_frontend::{Argument, Call, HostileFrontend, Mode, Order, call};
 use prn_tests::server::{Options, Server};
-use prn_tests::wait_for;
+use prn_tests::{binary, wait_for};
+use serde_json::Value;
 
 /// write(2) of these bytes to this descriptor.
 fn write_call(fd: i64, bytes: &[u8]) -> Call {
@@ -199,4 +201,156 @@ fn x7_how_a_frontend_ended_is_in_the_log() {
         "{}",
         frontend.server.log()
     );
+}
+
+/// All lines of a log, each of which is an object.
+fn objects(log: &str) -> Vec<Value> {
+    let object = |line| {
+        let value: Value =
+            serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        assert!(value["at"].is_u64(), "{line}");
+        assert!(line.len() < 4096, "{}", line.len());
+        value
+    };
+    log.lines().map(object).collect()
+}
+
+#[test]
+fn s11_with_log_format_json_each_line_is_an_object_whatever_a_frontend_or_a_peer_says() {
+    let options = Options {
+        arguments: ["--log-format", "json"].map(str::to_owned).to_vec(),
+        ..Options::default()
+    };
+    let mut frontend = HostileFrontend::with(options);
+    let said: [&[u8]; 7] = [
+        b"\"}\n{\"at\":1,\"level\":\"info\",\"program\":\"prn-supervisor\",\"message\":\"all is well\",\"fields\":{}}\n",
+        b"<3>plain\x1fpeer=\"quoted\"\x1fprogram=prn-supervisor\x1flevel=info\x1fat=1\x1fmore=1\n",
+        b"<0>not a level\x1fBad=x\x1f=x\x1f\x1faaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa=x\n",
+        b"\xff\xfe\x00\x1b[2J\\\n",
+        &[b'"'; 4000],
+        b"\n",
+        &[b'\\'; 4000],
+    ];
+    for bytes in said {
+        assert_eq!(frontend.call(write_call(2, bytes)), bytes.len() as i64);
+    }
+    frontend.live_again(Mode::Ready);
+    let server = &mut frontend.server;
+    server.signal(Signal::SIGTERM);
+    assert_eq!(server.wait(), Some(0));
+    let lines = objects(&server.log());
+    let of = |program: &str, message: &str| {
+        let mut found = lines
+            .iter()
+            .filter(|line| line["message"].as_str().unwrap().contains(message));
+        let line = found
+            .next()
+            .unwrap_or_else(|| panic!("{message}: {lines:?}"));
+        assert_eq!(line["program"], program, "{line}");
+        line.clone()
+    };
+    of("prn-frontend", "all is well");
+    let plain = of("prn-frontend", "plain");
+    assert_eq!(plain["level"], "error");
+    assert_eq!(plain["peer"], "\"quoted\"");
+    let fields: Vec<_> = plain.as_object().unwrap().keys().cloned().collect();
+    assert_eq!(fields, ["at", "level", "message", "peer", "program"]);
+    assert_ne!(plain["at"], 1);
+    let none = of("prn-frontend", "<0>not a level");
+    let none: Vec<_> = none.as_object().unwrap().keys().cloned().collect();
+    assert_eq!(none, ["at", "level", "message", "program"]);
+    of("prn-frontend", "\u{fffd}\u{fffd}\\0\\u{1b}[2J\\");
+    of("prn-frontend", "\"\"\"");
+    of("prn-supervisor", "audit: the frontend ");
+    assert_eq!(
+        of("prn-supervisor", "stopping all processes")["level"],
+        "info"
+    );
+    // What the command says that starts the server.
+    assert_eq!(
+        of("prn", "processes of profile default are")["level"],
+        "info"
+    );
+}
+
+#[test]
+fn with_log_format_json_a_start_that_is_refused_says_so_in_an_object_and_a_peer_is_a_field() {
+    let start = |format: &[&str]| {
+        let mut command = std::process::Command::new(binary("prn"));
+        let command = command.args(["server", "start"]).args(format);
+        let refused = command.env_remove("PRN_TLS_KEY").output().unwrap();
+        (
+            refused.status.code(),
+            String::from_utf8(refused.stderr).unwrap(),
+        )
+    };
+    let (code, text) = start(&[]);
+    let (code_of_json, line) = start(&["--log-format", "json"]);
+    assert_eq!(code_of_json, code);
+    let [line] = objects(&line).try_into().unwrap();
+    assert_eq!(line["level"], "error");
+    assert_eq!(
+        text,
+        format!("prn: {}\n", line["message"].as_str().unwrap())
+    );
+
+    let server = Server::with_arguments(&["--log-format", "json"]);
+    stranger(&server);
+    wait_for("the peer's address", || {
+        let is_refused = |line: &Value| {
+            line["message"]
+                .as_str()
+                .unwrap()
+                .starts_with("connection refused: ")
+                && line["peer"].as_str().unwrap().starts_with("127.0.0.1:")
+                && line["level"] == "warning"
+        };
+        objects(&server.log()).iter().any(is_refused)
+    });
+}
+
+#[test]
+fn lines_have_priorities_where_the_journal_reads_them_and_nowhere_else() {
+    for is_the_journals in [true, false] {
+        let (log, theirs) = UnixStream::pair().unwrap();
+        let file = fstat(theirs.as_fd()).unwrap();
+        let other = u64::from(!is_the_journals);
+        let stream = format!("JOURNAL_STREAM={}:{}", file.st_dev, file.st_ino + other);
+        let mut server = Server::with(Options {
+            log: Some(theirs.into()),
+            wrapper: vec!["env".to_owned(), stream],
+            ..Options::default()
+        });
+        replace_frontend(&server);
+        assert_eq!(server.stop(), Some(0));
+        let lines: Vec<String> = BufReader::new(log).lines().map(Result::unwrap).collect();
+        for (start, rest) in [
+            ("<6>", "prn: processes of profile default are"),
+            ("<6>", "prn-frontend: serving: "),
+            ("<4>", "prn-supervisor: the frontend has ended"),
+            ("<6>", "prn-supervisor: stopping all processes"),
+        ] {
+            let start = if is_the_journals { start } else { "" };
+            let begin = format!("{start}{rest}");
+            assert!(
+                lines.iter().any(|line| line.starts_with(&begin)),
+                "{begin}: {lines:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_manual_has_each_field_of_a_line() {
+    let text = include_str!("../../docs/operate/logs.md");
+    let rows: Vec<_> = text
+        .split("| field | what |")
+        .nth(1)
+        .unwrap()
+        .lines()
+        .skip(2)
+        .map_while(|line| line.strip_prefix("| `")?.split_once('`'))
+        .map(|(name, _)| name)
+        .collect();
+    assert_eq!(rows, prn_ipc_protocol::lines::NAMES);
 }

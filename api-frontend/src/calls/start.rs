@@ -119,7 +119,7 @@ async fn ask(server: &Server, client: &Client, spec: StartSpec) -> Result<Starte
 fn mint() -> Result<ProcessId, Status> {
     let mut bytes = [0; 16];
     SystemRandom::new().fill(&mut bytes).map_err(|_| {
-        log::line("the kernel gives no random bytes");
+        log::error("the kernel gives no random bytes", &[]);
         errors::internal()
     })?;
     Ok(ProcessId::from_bytes(bytes))

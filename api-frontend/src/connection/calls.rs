@@ -137,7 +137,7 @@ impl<F: FnMut(&mut Context<'_>)> Calls<F> {
                 let mut context = Context::from_waker(&waker);
                 while let Poll::Ready(Some(ended)) = self.running.poll_next_unpin(&mut context) {
                     if ended.is_err() {
-                        log::line("a call ended by a panic");
+                        log::error("a call ended by a panic", &[]);
                     }
                 }
             }

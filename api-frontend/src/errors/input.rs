@@ -59,7 +59,8 @@ pub fn input_taken_over(id: ProcessId) -> Status {
 
 /// Its descriptor can't be written to, by no fault of the process.
 pub fn unwritable(id: ProcessId, error: &io::Error) -> Status {
-    log::line(format_args!("input of {id} cannot be written to: {error}"));
+    let fields = [("process", &*id.to_string()), ("error", &error.to_string())];
+    log::error("its input cannot be written to", &fields);
     internal()
 }
 

@@ -531,8 +531,7 @@ enum Step {
 
 /// The error for a client; the fault itself is for the log.
 pub fn unreadable(id: ProcessId, error: &io::Error) -> Status {
-    log::line(format_args!(
-        "the output of process {id} cannot be read: {error}"
-    ));
+    let fields = [("process", &*id.to_string()), ("error", &error.to_string())];
+    log::error("its output cannot be read", &fields);
     errors::internal()
 }

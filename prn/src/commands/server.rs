@@ -3,12 +3,15 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use prn_client::credentials::CertificateSource;
-use prn_launch::options::{self, Options, Reload, Start};
-use prn_launch::{Outcome, ServerError};
+use prn_launch::lines::{Level, Style};
+use prn_launch::options::{self, Options, Reload};
+use prn_launch::{Outcome, ServerError, Warning};
 use prn_proto::tls::Own;
 use prn_proto::units::Address;
+
+use nix::sys::stat::fstat;
 
 use crate::commands::pin::CONFIG;
 use crate::commands::rotate::pair::next_certificate;
@@ -53,6 +56,26 @@ pub enum Server {
     Invite(Invite),
 }
 
+/// `prn server start`.
+#[derive(Debug, Args)]
+pub struct Start {
+    /// How lines of the log are written, on standard error: for people, or each as one object
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub log_format: LogFormat,
+    /// What the server is to be.
+    #[command(flatten)]
+    pub flags: options::Start,
+}
+
+/// How lines of the server's log are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// Text: who, what, and name="value".
+    Text,
+    /// JSON.
+    Json,
+}
+
 /// `prn server invite`.
 #[derive(Debug, Args)]
 pub struct Invite {
@@ -75,10 +98,41 @@ pub struct ServerCheck {
     pub format: FormatFlag,
 }
 
-/// Returns only if the server does not start.
-pub fn start(flags: Start) -> Result<Exit, Failure> {
-    let warn = |warning: prn_launch::Warning| output::notice(&warning.to_string());
-    match prn_launch::start(flags, &warn)? {}
+/// Returns only if the server does not start. What it says is part of the server's log.
+pub fn start(start: Start) -> Result<Exit, Failure> {
+    let style = Style {
+        is_json: start.log_format == LogFormat::Json,
+        has_priority: is_read_by_the_journal(),
+    };
+    let is_plain = style == Style::default();
+    let warn = |warning: Warning| {
+        let level = if matches!(warning, Warning::Layers { .. }) {
+            Level::Info
+        } else {
+            Level::Warning
+        };
+        if is_plain {
+            output::notice(&warning.to_string());
+        } else {
+            output::log(style, level, &warning.to_string());
+        }
+    };
+    let Err(error) = prn_launch::start(start.flags, style, &warn);
+    let failure = Failure::from(error);
+    if is_plain {
+        return Err(failure);
+    }
+    let hint = failure.hint();
+    let line = output::error_line(&failure, hint.as_deref());
+    output::log(style, Level::Error, &line);
+    Ok(failure.exit())
+}
+
+/// Whether standard error is the stream that systemd says it has connected to the journal
+/// (JOURNAL_STREAM, systemd.exec(5)), and not one that somebody has put in its place.
+fn is_read_by_the_journal() -> bool {
+    let own = fstat(std::io::stderr()).map(|file| format!("{}:{}", file.st_dev, file.st_ino));
+    own.is_ok_and(|own| std::env::var("JOURNAL_STREAM").is_ok_and(|stream| stream == own))
 }
 
 /// Gives a running server what these flags say.

@@ -7,6 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::descriptor::whole;
 use super::shown::escaped;
+use prn_launch::UnixMicros;
+use prn_launch::lines::{Level, Style};
+
 use crate::exit;
 
 /// Prints one error line: the error, its causes, and what to do.
@@ -48,6 +51,24 @@ pub fn without_number(text: &str) -> String {
 pub fn notice(line: &str) {
     // Nobody can be told if standard error is closed.
     let _unprinted = io::stderr().write_all(notice_line(line).as_bytes());
+}
+
+/// Writes one line of a server's log, whose first lines are those of the command that starts it.
+pub fn log(style: Style, level: Level, message: &str) {
+    const LINE_MAX: usize = 4096;
+    // The level says it there.
+    let words: &[&str] = if style.is_json {
+        &["WARNING: ", "warning: "]
+    } else {
+        &[]
+    };
+    let message = words
+        .iter()
+        .find_map(|word| message.strip_prefix(word))
+        .unwrap_or(message);
+    let line = style.line("prn", level, message, &[], UnixMicros::now(), LINE_MAX);
+    // Nobody can be told if standard error is closed.
+    let _unprinted = io::stderr().write_all(line.as_bytes());
 }
 
 /// Asks a person something: on standard error, without a line's end.

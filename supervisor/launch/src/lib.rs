@@ -38,6 +38,7 @@ use std::path::Path;
 use prn_ipc_protocol::config;
 use prn_ipc_protocol::config::AuditTarget;
 use prn_ipc_protocol::fds::{quota, supervisor as numbers};
+use prn_ipc_protocol::lines::Style;
 use prn_proto::tls::Key;
 
 use audit::Target;
@@ -53,14 +54,21 @@ pub use check::{Finding, Verdict};
 pub use control::ControlError;
 pub use error::ServerError;
 pub use handover::HandoverError;
+pub use prn_ipc_protocol::lines;
+pub use prn_ipc_protocol::types::UnixMicros;
 pub use reload::{ANOTHER_IDENTITY, FIXED, NOTHING_NEW, Outcome, Reloaded, reload};
 pub use warning::Warning;
 
-/// `prn server start`: returns only if it fails. What the operator should know goes to `warn`.
+/// `prn server start`: returns only if it fails. What the operator should know goes to `warn`; lines
+/// of the log are written in this style.
 ///
 /// # Errors
 /// If anything is missing, contradicts itself or this host, or cannot be opened.
-pub fn start(flags: options::Start, warn: &dyn Fn(Warning)) -> Result<Infallible, ServerError> {
+pub fn start(
+    flags: options::Start,
+    log: Style,
+    warn: &dyn Fn(Warning),
+) -> Result<Infallible, ServerError> {
     // First, before anything else is opened: what was inherited is known by its numbers.
     let mut inherited = Inherited::adopt();
     streams::own();
@@ -91,6 +99,7 @@ pub fn start(flags: options::Start, warn: &dyn Fn(Warning)) -> Result<Infallible
         policy: credentials.policy().clone(),
         users: credentials.users(&planned, &host)?,
         fixed: reload::fixed(&options),
+        log,
         epoch: plan.frontend.epoch,
         ..planned
     };

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use prn_ipc_protocol::config::{self, OpenFiles, StoreLimits};
+use prn_ipc_protocol::lines;
 use prn_ipc_protocol::message::{OutputStore, Scarce};
 use prn_ipc_protocol::output_max;
 use prn_ipc_protocol::policy::Policy;
@@ -178,6 +179,7 @@ pub fn resolve(options: &Options, host: &Host) -> Result<Plan, PlanError> {
             open_files: OpenFiles { soft: 0, hard: 0 },
             notify: false,
             watchdog: None,
+            log: lines::Style::default(),
             own_cgroup: None,
             bindable: Vec::new(),
             users: BTreeMap::new(),

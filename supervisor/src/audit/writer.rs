@@ -125,12 +125,15 @@ impl Writer {
                 self.child = Some(child);
                 return None;
             }
-            Ok(Some(ExitStatus::Exited(number @ 1..))) => log::line(&format!(
-                "the audit is not written: {}; trying again",
-                Errno::from_raw(number.into()).desc()
-            )),
+            Ok(Some(ExitStatus::Exited(number @ 1..))) => {
+                let why = Errno::from_raw(number.into()).desc();
+                log::error(
+                    &format!("the audit is not written: {why}; trying again"),
+                    &[],
+                );
+            }
             Ok(Some(_)) | Err(_) => {
-                log::line("the audit's writer has ended: starting another one");
+                log::warning("the audit's writer has ended: starting another one", &[]);
             }
         }
         self.put_off();

@@ -142,7 +142,7 @@ impl Frontend {
     pub fn kill(&mut self, why: &PeerFault, audit: &mut Audit) {
         let why = log::chain(why);
         audit.note(Event::FrontendKilled, Facts::default().text("why", &why));
-        log::line(&format!("audit: the frontend is killed: {why}"));
+        log::warning(&format!("audit: the frontend is killed: {why}"), &[]);
         self.dismiss();
     }
 
@@ -192,7 +192,8 @@ impl Frontend {
 /// a line.
 fn listen_again(listener: &OwnedFd) -> nix::Result<()> {
     if !getsockopt(listener, AcceptConn)? {
-        log::line("audit: the listener did not listen any more: it is made to again");
+        let message = "audit: the listener did not listen any more: it is made to again";
+        log::warning(message, &[]);
     }
     listen(listener, Backlog::MAXCONN)
 }

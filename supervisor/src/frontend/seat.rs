@@ -105,7 +105,7 @@ impl Seat {
             match self.start(runner, tree) {
                 Ok(frontend) => self.frontend = Some(frontend),
                 Err(error) => {
-                    log::line(&format!("cannot start the frontend: {error}"));
+                    log::error("cannot start the frontend", &[("error", error.desc())]);
                     self.respawn_in(RETRY, runner);
                     self.comes_to_nothing();
                 }
@@ -320,10 +320,13 @@ impl Seat {
     fn succeed(&mut self, lived: Duration, runner: &mut Runner) {
         match self.succession.died(lived) {
             Next::GiveUp => {
-                log::line("the frontend does not get as far as serving: giving up");
+                log::error(
+                    "the frontend does not get as far as serving: giving up",
+                    &[],
+                );
             }
             Next::Respawn(wait) => {
-                log::line("the frontend has ended: starting another one");
+                log::warning("the frontend has ended: starting another one", &[]);
                 self.respawn_in(wait, runner);
             }
         }
@@ -340,16 +343,15 @@ impl Seat {
 }
 
 fn audit_end(status: Option<ExitStatus>, audit: &mut Audit) {
-    log::line(&format!("audit: the frontend {}", ended_how(status)));
+    log::warning(&format!("audit: the frontend {}", ended_how(status)), &[]);
     audit.frontend_ended(status);
 }
 
 fn log_failed_start(report: &OwnedFd) {
     if let Ok(Told::Failed(Failed { step, errno })) = spawn::told(report) {
         let error = Errno::from_raw(errno);
-        log::line(&format!(
-            "the frontend's program could not run: {step:?}: {error}"
-        ));
+        let message = format!("the frontend's program could not run: {step:?}: {error}");
+        log::error(&message, &[]);
     }
 }
 

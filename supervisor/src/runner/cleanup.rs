@@ -89,15 +89,16 @@ impl Runner {
     /// Keeps what is left of a finished process, or of a workspace, for another try, the `tries`th.
     /// When the server is shutting down there is none: the next one that starts removes it.
     pub(super) fn leave(&mut self, owner: Owner, live: Live, tries: u32) {
+        let (what, name) = owner.field();
         if self.draining {
-            crate::log::line(&format!("{owner}: its directories or its cgroup are left"));
+            let message = "its directories or its cgroup are left";
+            crate::log::warning(message, &[(what, &name)]);
             return self.forget_workspace(&owner);
         }
         if tries == 1 {
-            crate::log::line(&format!(
-                "{owner}: its directories or its cgroup are left for now, and its user id {} is not used until they are gone",
-                owner.uid
-            ));
+            let message = "its directories or its cgroup are left for now, and its user id is not used until they are gone";
+            let uid = owner.uid.to_string();
+            crate::log::warning(message, &[(what, &name), ("uid", &uid)]);
             if let Holder::Workspace(name) = &owner.holder {
                 self.note_tried(name);
             }
@@ -195,8 +196,8 @@ impl Runner {
                     self.gone_from_workspace(name);
                 }
                 if leftover.tries > 0 {
-                    let owner = &leftover.owner;
-                    crate::log::line(&format!("{owner}: nothing is left of it now"));
+                    let (what, name) = leftover.owner.field();
+                    crate::log::info("nothing is left of it now", &[(what, &name)]);
                 }
             }
         }

@@ -1,7 +1,5 @@
 //! What a finished process, or a workspace, has left. Runs in the supervisor.
 
-use std::fmt;
-
 use prn_ipc_protocol::types::WorkspaceName;
 
 use crate::directory::Holder;
@@ -20,12 +18,12 @@ pub(super) struct Owner {
     pub uid: u32,
 }
 
-/// As the log has it.
-impl fmt::Display for Owner {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Owner {
+    /// Who, as a field of the log.
+    pub fn field(&self) -> (&'static str, String) {
         match &self.holder {
-            Holder::Process(id) => write!(f, "process {id}"),
-            Holder::Workspace(name) => write!(f, "workspace {name}"),
+            Holder::Process(id) => ("process", id.to_string()),
+            Holder::Workspace(name) => ("workspace", name.to_string()),
         }
     }
 }

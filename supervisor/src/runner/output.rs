@@ -223,9 +223,8 @@ impl Runner {
             }
         };
         if let Some(error) = failed.filter(|_| !std::mem::replace(&mut process.told, true)) {
-            crate::log::line(&format!(
-                "process {id}: its output cannot all be kept: {error}"
-            ));
+            let fields = [("process", &*id.to_string()), ("error", error.desc())];
+            crate::log::warning("its output cannot all be kept", &fields);
         }
         self.tell_watcher(process);
     }

@@ -408,7 +408,8 @@ impl Runner {
             }
             _ => "",
         };
-        crate::log::line(&format!("{attempt} failed at {what:?}: {error}{hint}"));
+        let message = format!("{attempt} failed at {what:?}: {error}{hint}");
+        crate::log::error(&message, &[]);
     }
 
     /// Makes group, streams and process, in this order, and watches them.

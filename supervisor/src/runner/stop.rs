@@ -112,10 +112,9 @@ impl Runner {
         let cause = live.stopping.map(|stopping| stopping.cause);
         note_left_behind(&mut process.info, live, cause);
         if let Err(error) = live.group.kill() {
-            crate::log::line(&format!(
-                "process {}: cannot kill its group: {error}",
-                process.info.id
-            ));
+            let id = process.info.id.to_string();
+            let fields = [("process", &*id), ("error", error.desc())];
+            crate::log::error("cannot kill its group", &fields);
         }
         self.deadline(process.info.number, KILL_WAIT, Due::Stuck);
         self.changed(process);

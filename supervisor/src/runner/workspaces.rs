@@ -323,9 +323,8 @@ impl Runner {
         self.detach(&watcher.child);
         self.deadlines.remove_all_of_life(number);
         if is_lived_in && let Some(why) = self.unwatched(&name, &watcher, status) {
-            crate::log::line(&format!(
-                "workspace {name}: {why}: its processes are killed"
-            ));
+            let message = format!("{why}: its processes are killed");
+            crate::log::warning(&message, &[("workspace", name.as_str())]);
             self.stop_workspace(&name, StopHow::Kill, ExitCause::DiskLimit);
         }
         self.go_on_with_workspace(&name);
@@ -361,9 +360,8 @@ impl Runner {
         let (owner, name) = (owner(workspace), workspace.info.name.clone());
         self.note_tried(&name);
         if self.draining {
-            crate::log::line(&format!(
-                "{owner}: who watched its disk space cannot be killed"
-            ));
+            let message = "who watched its disk space cannot be killed";
+            crate::log::warning(message, &[("workspace", name.as_str())]);
             self.forget_workspace(&owner);
         }
     }
@@ -384,7 +382,8 @@ impl Runner {
             return;
         };
         if let Err(error) = self.bound_disk(owner.uid, None) {
-            crate::log::line(&format!("{owner}: its quota stays: {error}"));
+            let fields = [("workspace", name.as_str()), ("error", error.desc())];
+            crate::log::warning("its quota stays", &fields);
         }
         self.workspaces.remove(name);
         self.notices.push_back(Notice::WorkspaceGone(name.clone()));
