@@ -110,7 +110,7 @@ demo: ## A guided tour against a real server
 	tests/demo.sh
 
 install: ## Into DESTDIR, below PREFIX; does not build
-	@for binary in prn prn-supervisor prn-frontend prn-tools; do
+	@for binary in prn prn-supervisor prn-frontend prn-tools prn-signer; do
 		[[ -x $(BIN_DIR)/$$binary ]] || { echo "install: $(BIN_DIR)/$$binary is missing: run make build" >&2; exit 1; }
 	done
 	put() { install -D -m "$$1" "$$2" "$(DESTDIR)$$3"; }
@@ -118,6 +118,7 @@ install: ## Into DESTDIR, below PREFIX; does not build
 	put 0755 $(BIN_DIR)/prn-supervisor $(PREFIX)/libexec/prn/prn-supervisor
 	put 0755 $(BIN_DIR)/prn-frontend $(PREFIX)/libexec/prn/prn-frontend
 	put 0711 $(BIN_DIR)/prn-tools $(PREFIX)/libexec/prn/prn-tools
+	put 0755 $(BIN_DIR)/prn-signer $(PREFIX)/libexec/prn/prn-signer
 	for page in packaging/man/*; do put 0644 $$page $(PREFIX)/share/man/man$${page##*.}/$${page##*/}; done
 	put 0644 packaging/completions/prn.bash $(PREFIX)/share/bash-completion/completions/prn
 	put 0644 packaging/completions/_prn $(PREFIX)/share/zsh/vendor-completions/_prn
