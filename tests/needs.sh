@@ -24,6 +24,7 @@ for_test=(
     /usr/share/hunspell/en_US.dic:hunspell-en-us
     java:default-jre-headless
     jq:jq
+    keyctl:keyutils
     less:less
     make:make
     man:man-db
@@ -48,6 +49,7 @@ for_test=(
     script:bsdutils
     setcap:libcap2-bin
     setpriv:util-linux
+    softhsm2-util:softhsm2
     sqlite3:sqlite3
     ssh:openssh-client
     /usr/sbin/sshd:openssh-server
