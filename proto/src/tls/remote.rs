@@ -32,7 +32,8 @@ impl RemoteKey {
 impl SigningKey for RemoteKey {
     fn choose_scheme(&self, offered: &[SignatureScheme]) -> Option<Box<dyn Signer>> {
         let is_offered = offered.contains(&self.its_scheme());
-        is_offered.then(|| Box::new(self.clone()) as Box<dyn Signer>)
+        let signer: Box<dyn Signer> = Box::new(self.clone());
+        is_offered.then_some(signer)
     }
 
     fn public_key(&self) -> Option<SubjectPublicKeyInfoDer<'_>> {
