@@ -20,17 +20,20 @@ crates_max=25
 # place), hours of a role, and lines of the audit for what the frontend has refused; 11200 and 6100 without types for a signature's key,
 # audience and bytes and for hours, which do not decode if they cannot be one, who has signed what is refused, directories in memory for
 # users of the machine's, and why the audit is not written, and how much of it was not at the end; 11450 without priorities, fields
-# and JSON of the log's lines, which are escaped and cut here because what they say comes from the frontend.
-root_lines_max=11470
+# and JSON of the log's lines, which are escaped and cut here because what they say comes from the frontend, and without a signer's
+# socket in the place of the key; 5420 without a key in a token: who signs with it, in which group, and what a reload starts anew.
+root_lines_max=11520
 authority_lines_max=6250
-launch_lines_max=5420
+launch_lines_max=5540
+# Of prn-proto: where a key is, and how it is had from there.
+keys_lines_max=1000
 tables_lines_max=1500
 function_lines_max=60
 # Not linked into the root half, with all that is named after them.
 banned='tokio|tonic|hyper|rustls|prost|clap|toml'
 
 # What the root half uses of ipc-protocol: not names.rs, output.rs and what is in a file frontend.rs, which are the frontend's.
-ipc=(ipc-protocol/src/{channel,codec,control,config,config/filter,config/layers,digest,fds,fds/quota,lines,message,netstring,output/layout,policy,search,signed,types}.rs)
+ipc=(ipc-protocol/src/{channel,codec,control,config,config/filter,config/layers,digest,fds,fds/quota,lines,message,netstring,output/layout,policy,search,signed,signer,types}.rs)
 # What decides and acts as root for a peer: what a reviewer reads in one sitting, in the order of docs/security/review.md.
 authority=(
     ipc-protocol/src/{channel,codec,control,digest,message,netstring,policy,search,signed,types}.rs
@@ -89,6 +92,9 @@ launch=supervisor/launch/src
 tables=$(lines "$launch"/confinement{,.rs})
 count=$(($(lines "$launch") - tables))
 echo "budgets: before it: $count code lines of $launch_lines_max run as root until the root half is executed, and $tables of $tables_lines_max make its filters"
+keys=$(lines proto/src/credentials{,.rs} proto/src/signer.rs)
+echo "budgets: before it: $keys code lines of $keys_lines_max read certificates and have the key from where it is, for clients too"
+((keys <= keys_lines_max)) || over 'too many code lines for keys'
 ((count <= launch_lines_max)) || over 'too many code lines before the root half'
 ((tables <= tables_lines_max)) || over 'too many code lines of tables, and of what makes filters of them'
 

@@ -26,6 +26,7 @@ for_test=(
     /usr/share/hunspell/en_US.dic:hunspell-en-us
     java:default-jre-headless
     jq:jq
+    keyctl:keyutils
     less:less
     lintian:lintian
     make:make
@@ -54,6 +55,7 @@ for_test=(
     script:bsdutils
     setcap:libcap2-bin
     setpriv:util-linux
+    softhsm2-util:softhsm2
     sqlite3:sqlite3
     ssh:openssh-client
     /usr/sbin/sshd:openssh-server

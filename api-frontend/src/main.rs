@@ -48,6 +48,7 @@ use std::time::Duration;
 use prn_api_frontend::{confine, log, sandbox};
 use prn_ipc_protocol::control::LEAVE_TIME;
 use prn_ipc_protocol::{config, fds};
+use prn_proto::signer::{Remote, Role};
 use prn_proto::tls::{
     self, AuthorityCertificate, Certificate, Key, KeyKinds, Known, Own, Peer, RevocationList,
     TlsError,
@@ -164,15 +165,18 @@ impl Inherited {
 }
 
 /// Reads the key, whose descriptor is closed at the end, and wipes all copies but the one that
-/// rustls signs with.
+/// rustls signs with. Or keeps the socket to what signs.
 fn server_config(
     config: &config::Frontend,
     known: &Arc<Known>,
     key: OwnedFd,
 ) -> Result<ServerConfig, Fatal> {
-    let key = Key::from_pkcs8_der(Zeroizing::new(
-        config::read_bytes(key.as_fd()).map_err(Fatal::Key)?,
-    ));
+    let key = match SockRef::from(&key).r#type() {
+        Ok(_) => Key::of_signer(Remote::new(key, Role::Server)),
+        Err(_) => Key::from_pkcs8_der(Zeroizing::new(
+            config::read_bytes(key.as_fd()).map_err(Fatal::Key)?,
+        )),
+    };
     let own = Own {
         certificate: Certificate::from_der(config.certificate.clone())?,
         issuers: each(&config.issuers, AuthorityCertificate::from_der)?,

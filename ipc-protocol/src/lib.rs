@@ -13,6 +13,7 @@
 //! - [`policy`]: who may do what: what is decided is the root half's, and what is shown the other's.
 //! - [`digest`]: what two starts are told apart by; [`netstring`]: the form of what is digested or signed.
 //! - [`signed`]: what a client signs of a start, and whose signatures count.
+//! - [`signer`]: how a frontend comes to what signs with a key that it never has.
 //! - [`search`]: where a program is looked for.
 //! - [`kernel`]: what the kernel's texts in messages say, as numbers.
 //! - [`output`]: the layout of a process's output in shared memory, and its reader.
@@ -36,6 +37,7 @@ pub mod output;
 pub mod policy;
 pub mod search;
 pub mod signed;
+pub mod signer;
 pub mod types;
 
 pub use names::{DAYS, output_max};

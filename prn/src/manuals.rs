@@ -337,6 +337,11 @@ fn of_a_command(page: &mut Page, command: &Command) {
     page.0.text([roman("As prn(1) has them.")]);
 }
 
+/// Of the file alone.
+const KEY_COMMAND: &str = "Instead of tls-key: a list of words, the program that prints the server's private key (PKCS#8, PEM) and its \
+     arguments. There is no shell. It runs as root at each start and reload, for up to 30 seconds, without input and without \
+     PRN_TLS_KEY; if it fails, the end of what it wrote to standard error is the error. A key of the file alone";
+
 /// prn.toml(5).
 fn configuration() -> String {
     let mut page = Page(Roff::new());
@@ -366,6 +371,9 @@ fn configuration() -> String {
             ""
         };
         page.entry(name, &format!("{help}{kept}"));
+        if name == "tls-key" {
+            page.entry("key-command", KEY_COMMAND);
+        }
     }
     page.section("THE TABLE [paths]");
     page.0.text([roman(

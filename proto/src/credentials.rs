@@ -1,20 +1,25 @@
-//! Certificates and keys, from files and the environment.
+//! Certificates and keys, from files, the environment and wherever else a key is kept.
 //!
 //! Trusts nothing about a file but what it has checked. A key's bytes are in no error and in no
 //! memory that is not wiped.
 
-use std::ffi::OsString;
+mod command;
+mod keyring;
+mod source;
+pub mod token;
+
 use std::fmt;
 use std::fs::{File, Metadata};
 use std::io::{self, Read};
-use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use zeroize::Zeroizing;
 
-use crate::tls::{Certificate, Key, Remaining, TlsError};
+use crate::tls::{Certificate, Remaining, TlsError};
+
+pub use source::{KeySource, SourceError};
 
 /// Variable that holds the key itself, as PEM text.
 pub const KEY_VARIABLE: &str = "PRN_TLS_KEY";
@@ -70,6 +75,15 @@ pub enum CredentialsError {
         path: PathBuf,
         /// Its permission bits.
         mode: u32,
+    },
+    /// It is not to be had from where it is.
+    #[error("the key in {origin} is not to be had")]
+    Source {
+        /// Where it is.
+        origin: KeySource,
+        /// Why.
+        #[source]
+        source: SourceError,
     },
     /// It is not a key that prn can use.
     #[error("the key in {origin} is refused")]
@@ -163,89 +177,6 @@ impl CertificateSource {
             source,
         }
     }
-}
-
-/// Where a private key is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum KeySource {
-    /// In [`KEY_VARIABLE`], as PEM text.
-    Environment,
-    /// In this file, which nobody but its owner can read.
-    File(PathBuf),
-}
-
-impl fmt::Display for KeySource {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Environment => f.write_str(KEY_VARIABLE),
-            Self::File(path) => write!(f, "{}", path.display()),
-        }
-    }
-}
-
-impl KeySource {
-    /// `file` if there is one, else what the environment says.
-    ///
-    /// # Errors
-    /// [`CredentialsError::NoKey`] if there is none of them.
-    pub fn find(file: Option<PathBuf>) -> Result<Self, CredentialsError> {
-        file.map(Self::File)
-            .or_else(Self::from_environment)
-            .ok_or(CredentialsError::NoKey)
-    }
-
-    /// What the environment says: [`KEY_VARIABLE`] if it is set, even to nothing, else
-    /// [`KEY_FILE_VARIABLE`].
-    pub fn from_environment() -> Option<Self> {
-        if std::env::var_os(KEY_VARIABLE).map(wiped).is_some() {
-            return Some(Self::Environment);
-        }
-        std::env::var_os(KEY_FILE_VARIABLE)
-            .filter(|path| !path.is_empty())
-            .map(|path| Self::File(path.into()))
-    }
-
-    /// Reads the key.
-    ///
-    /// # Errors
-    /// If it cannot be read, is open to others, or is anything but one unencrypted PKCS#8 Ed25519
-    /// key in PEM form.
-    pub fn load(&self) -> Result<Key, CredentialsError> {
-        let pem = match self {
-            Self::Environment => std::env::var_os(KEY_VARIABLE)
-                .map(wiped)
-                .unwrap_or_default(),
-            Self::File(path) => read_key(path)?,
-        };
-        if pem.iter().all(u8::is_ascii_whitespace) {
-            return Err(CredentialsError::EmptyKey(self.clone()));
-        }
-        Key::from_pem(&pem).map_err(|source| CredentialsError::Key {
-            origin: self.clone(),
-            source,
-        })
-    }
-}
-
-fn wiped(value: OsString) -> Zeroizing<Vec<u8>> {
-    Zeroizing::new(value.into_vec())
-}
-
-fn read_key(path: &Path) -> Result<Zeroizing<Vec<u8>>, CredentialsError> {
-    let failed = |source| CredentialsError::Read {
-        path: path.to_owned(),
-        source,
-    };
-    let file = File::open(path).map_err(failed)?;
-    // Asked of the open file: the name may mean another one by now.
-    let mode = file.metadata().map_err(failed)?.mode() & 0o7777;
-    if mode & 0o077 != 0 {
-        return Err(CredentialsError::OpenKey {
-            path: path.to_owned(),
-            mode,
-        });
-    }
-    read_bounded(file).map_err(failed)
 }
 
 /// All bytes of a file, in one allocation, so that growing leaves no copy behind. Of no more than

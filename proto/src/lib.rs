@@ -8,6 +8,7 @@
 //! - [`id`], [`Tail`], [`reason`], [`defaults`]: what both ends mean by fields of these.
 //! - [`tls`]: who may speak to whom.
 //! - [`credentials`]: how both ends read certificates and keys.
+//! - [`signer`]: signing with a key that is in another process.
 //! - [`units`]: how sizes, times and addresses are written in flags and files.
 
 pub mod codec;
@@ -15,6 +16,7 @@ pub mod credentials;
 pub mod defaults;
 pub mod id;
 pub mod reason;
+pub mod signer;
 mod tail;
 pub mod tls;
 pub mod units;

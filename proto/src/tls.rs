@@ -20,6 +20,7 @@ mod names;
 mod peers;
 mod pem;
 mod provider;
+mod remote;
 mod signer;
 
 use std::sync::Arc;

@@ -17,7 +17,7 @@ use prn_ipc_protocol::control::{Answer, BYTES_MAX, Order, Refused, SupervisorEnd
 
 use crate::audit::{Event, Facts};
 use crate::events::Interest;
-use crate::frontend::{Files, Outcome, Seat, attached};
+use crate::frontend::{Files, Outcome, Seat, attached, is_socket};
 use crate::log;
 use crate::runner::Runner;
 use crate::stage::Stage;
@@ -201,13 +201,14 @@ impl Control {
         if stage != Stage::Serving {
             return Err(Refused::Stopping);
         }
-        if !files.iter().all(is_fit) {
-            return Err(Refused::Unfit);
-        }
         let mut files = files.into_iter();
         let (Some(own), Some(config), key) = (files.next(), files.next(), files.next()) else {
             return Err(Refused::Unfit);
         };
+        let is_key = |key: &OwnedFd| is_fit(key) || is_socket(key);
+        if !is_fit(&own) || !is_fit(&config) || !key.as_ref().is_none_or(is_key) {
+            return Err(Refused::Unfit);
+        }
         let new = config::read(own.as_fd()).map_err(|_| Refused::Unfit)?;
         self.former = Some(Former {
             handed: std::mem::replace(&mut self.config, own),

@@ -18,6 +18,7 @@ mod succession;
 mod table;
 
 pub use fault::PeerFault;
+pub(crate) use instance::is_socket;
 pub use instance::{Files, Setup};
 pub use phase::Phase;
 pub(crate) use seat::{Outcome, Seat};

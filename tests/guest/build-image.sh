@@ -9,7 +9,7 @@ here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$here/lib.sh"
 
-# iproute2, iputils-ping, jq, strace, python3-minimal, openssl: used by tests inside the guest.
+# iproute2, iputils-ping, jq, strace, python3-minimal, openssl, softhsm2: used by tests inside the guest.
 packages=(
     dbus
     e2fsprogs
@@ -21,6 +21,7 @@ packages=(
     openssl
     procps
     python3-minimal
+    softhsm2
     strace
     systemd
     systemd-sysv

@@ -1493,6 +1493,7 @@ fn key_seed(identity: &Identity) -> Vec<u8> {
     let der = Key::from_pem(identity.key_pem().as_bytes())
         .unwrap()
         .pkcs8_der()
+        .unwrap()
         .to_vec();
     assert_eq!(der[12..16], [4, 34, 4, 32]);
     der[16..48].to_vec()

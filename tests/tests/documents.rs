@@ -217,6 +217,7 @@ fn the_crates_of_what_runs_as_root_or_for_a_process_are_listed() {
         ("prn-ipc-protocol", "ipc-protocol"),
         ("prn-launch", "supervisor/launch"),
         ("prn-tools", "supervisor/tools"),
+        ("prn-signer", "supervisor/signer"),
     ] {
         let manifest = text(&format!("{folder}/Cargo.toml"));
         let below = manifest.split("\n[dependencies]\n").nth(1).unwrap();

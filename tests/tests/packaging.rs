@@ -305,6 +305,125 @@ fn guest_a_reload_of_the_unit_takes_another_key_and_what_changes_is_reloaded() {
     sh("systemctl stop prn-reload.path");
 }
 
+/// A drop-in of the unit, until dropped.
+struct DropIn;
+
+impl DropIn {
+    const FOLDER: &str = "/run/systemd/system/prn.service.d";
+
+    /// In which the key is somewhere else: `more` lines, and what the start and the reload say of it.
+    fn with_key(more: &str, start: &str, reload: &str) -> Self {
+        let prn = |verb: &str, key: &str| {
+            let flags = "--config /etc/prn/prn.toml --delegated-cgroup";
+            // A % is the service manager's.
+            format!(
+                "/usr/bin/prn server {verb} {flags} {}",
+                key.replace('%', "%%")
+            )
+        };
+        let (start, reload) = (prn("start", start), prn("reload", reload));
+        let text = format!(
+            "[Service]\nLoadCredential=\n{more}ExecStart=\nExecStart={start}\nExecReload=\nExecReload={reload}\n"
+        );
+        fs::create_dir_all(Self::FOLDER).unwrap();
+        fs::write(format!("{}/key.conf", Self::FOLDER), text).unwrap();
+        Self
+    }
+}
+
+impl Drop for DropIn {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(Self::FOLDER);
+        let _ = Command::new("systemctl").arg("daemon-reload").status();
+    }
+}
+
+#[test]
+#[ignore = "guest: needs systemd and an installed prn"]
+fn guest_t16_a_key_that_is_encrypted_on_the_disk_is_the_units_credential() {
+    let encrypted = "/etc/credstore.encrypted/tls-key";
+    let _unit = DropIn::with_key(
+        &format!("LoadCredentialEncrypted=tls-key:{encrypted}\n"),
+        "--tls-key credential:tls-key",
+        // The service manager lets the reload read no credential, and the certificate stays.
+        "",
+    );
+    Identity::keygen(Path::new("/etc/prn"), "server", &["--force"]);
+    let client = Identity::keygen(Path::new("/etc/prn"), "client", &["--force"]);
+    let key = fs::read_to_string("/etc/prn/server.key").unwrap();
+    sh(&format!(
+        "mkdir -p -m 0700 /etc/credstore.encrypted && \
+         systemd-creds encrypt --name=tls-key --with-key=host /etc/prn/server.key {encrypted} && rm /etc/prn/server.key"
+    ));
+    let prn = Installed { client };
+    sh(
+        "systemctl daemon-reload; systemctl start prn.service || { journalctl -u prn.service --no-pager; exit 1; }",
+    );
+    assert_eq!(prn.ok(&["run", "--", "echo", "hello"]), "hello\n");
+    sh("systemctl reload prn.service");
+    assert_eq!(prn.ok(&["run", "--", "echo", "again"]), "again\n");
+    let secret = key.lines().nth(1).unwrap();
+    let on_disk = sh(&format!(
+        "grep -rlF '{secret}' /etc/prn /etc/credstore.encrypted /var/lib/prn || true"
+    ));
+    assert_eq!(on_disk, "");
+    let supervisor: i32 = sh("systemctl show -p MainPID --value prn.service")
+        .trim()
+        .parse()
+        .unwrap();
+    let shown = [
+        sh("systemctl show prn.service"),
+        sh("journalctl -u prn.service --no-pager"),
+        sh(&format!(
+            "tr '\\0' ' ' </proc/{supervisor}/environ; tr '\\0' ' ' </proc/{supervisor}/cmdline"
+        )),
+    ];
+    for text in shown {
+        assert!(!text.contains(secret));
+    }
+    drop(prn);
+    sh(&format!("rm {encrypted}"));
+}
+
+#[test]
+#[ignore = "guest: needs systemd and an installed prn"]
+fn guest_a_key_in_a_token_signs_under_the_unit_and_after_its_reload() {
+    let uri = "pkcs11:token=prn;object=server?module-path=/usr/lib/softhsm/libsofthsm2.so&pin-source=file:/etc/prn/pin";
+    let flag = format!("--tls-key \"{uri}\"");
+    let _unit = DropIn::with_key("", &flag, &flag);
+    Identity::keygen(Path::new("/etc/prn"), "server", &["--force"]);
+    let client = Identity::keygen(Path::new("/etc/prn"), "client", &["--force"]);
+    sh("umask 077; echo 471147114711 >/etc/prn/pin; rm -rf /var/lib/softhsm/tokens/*");
+    sh("softhsm2-util --init-token --free --label prn --pin 471147114711 --so-pin 12345678");
+    sh(
+        "softhsm2-util --import /etc/prn/server.key --token prn --label server --id 01 --pin 471147114711 && rm /etc/prn/server.key",
+    );
+    sh(
+        "usermod -a -G softhsm prn-signer && chgrp -R softhsm /var/lib/softhsm && chmod -R g+rwX /var/lib/softhsm",
+    );
+    let prn = Installed { client };
+    sh(
+        "systemctl daemon-reload; systemctl start prn.service || { journalctl -u prn.service --no-pager; exit 1; }",
+    );
+    assert_eq!(prn.ok(&["run", "--", "echo", "hello"]), "hello\n");
+    let signer = || sh("pgrep -x prn-signer").trim().parse::<i32>().unwrap();
+    let first = signer();
+    let user = sh("id -u prn-signer");
+    assert_eq!(procfs::status(first)["Uid"], [user.trim(); 4].join("\t"));
+    let group = |pid: i32| fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
+    let own = "0::/system.slice/prn.service/supervisor\n";
+    assert_eq!(group(first), own);
+    let id = prn.ok(&["start", "sleep 1000"]);
+    sh("systemctl reload prn.service");
+    wait_for("the end of the first", || !procfs::alive(first));
+    let second = signer();
+    assert_eq!(group(second), own);
+    assert!(prn.ok(&["status", id.trim()]).contains("Running"));
+    drop(prn);
+    wait_for("the end of the second", || !procfs::alive(second));
+    sh("rm -rf /var/lib/softhsm/tokens/* /etc/prn/pin");
+}
+
 /// The installed configuration as it was, when dropped.
 struct Configuration(String);
 

@@ -31,6 +31,7 @@ const DOCUMENTS: &[&str] = &[
     include_str!("../../docs/install.md"),
     include_str!("../../docs/operate/access.md"),
     include_str!("../../docs/operate/audit.md"),
+    include_str!("../../docs/operate/keys.md"),
     include_str!("../../docs/performance.md"),
     include_str!("../../docs/tutorial.md"),
     include_str!("../../docs/usage.md"),
@@ -61,6 +62,19 @@ const NOT_RUN: &[(&str, &str)] = &[
         "its directories are of no machine: paths.rs does the like",
     ),
     ("[paths]", "the same"),
+    (
+        "key-command = ",
+        "its store of secrets is of no machine: keys.rs has the like",
+    ),
+    (
+        "systemd-creds encrypt",
+        "changes the unit: packaging.rs does the same in the guest",
+    ),
+    ("[Service]", "the same"),
+    (
+        "softhsm2-util --init-token",
+        "its token is of no machine: keys.rs makes the like",
+    ),
     (
         "client-ca = ",
         "its authority is of no machine: certificates.rs makes the like",
@@ -620,6 +634,11 @@ fn guest_clients_get_their_roles_and_keys_are_replaced_in_the_service_as_it_is_s
     });
 }
 
+#[test]
+fn keys_in_a_keyring_are_used_as_it_is_shown() {
+    Session::start(2_000_080_000).run("A keyring");
+}
+
 /// The sections of docs/operate/audit.md, in their order.
 const AUDIT: &[&str] = &["Write it down", "Check it and read it"];
 
@@ -660,6 +679,7 @@ fn each_block_is_run_by_a_test_or_has_a_reason_why_not() {
         "From another machine",
         "As a library",
         "As which user",
+        "A keyring",
     ];
     let mut reasons: Vec<_> = NOT_RUN.iter().map(|(line, _)| *line).collect();
     for block in blocks() {

@@ -6,12 +6,12 @@ use std::path::Path;
 pub use prn_proto::tls::KeyFingerprint;
 use prn_proto::tls::{
     AuthorityCertificate, Certificate, Fingerprint, Key, NamedServer, Own, Pair, Peer, Server,
-    TlsError,
+    TlsError, check_key,
 };
 
 pub use prn_proto::credentials::{
-    CertificateSource, CredentialsError, KEY_FILE_VARIABLE, KEY_VARIABLE, KeySource, ends_soon,
-    load_certificate, now,
+    CertificateSource, CredentialsError, KEY_FILE_VARIABLE, KEY_VARIABLE, KeySource, SourceError,
+    ends_soon, load_certificate, now,
 };
 
 /// What a client needs to connect: its own certificate and key, and what the one server that it
@@ -125,12 +125,16 @@ impl Credentials {
         let own = certificate.load_as(Own::from_pem)?;
         valid(certificate, &own.certificate)?;
         let key_of_own = key.load()?;
+        let refused = |source| CredentialsError::Key {
+            origin: key.clone(),
+            source,
+        };
+        // Whatever has it: it signs once, so that what is wrong is said now.
+        if key_of_own.remote().is_some() {
+            check_key(&own.certificate, &key_of_own).map_err(refused)?;
+        }
         let server = known(server, &mut valid)?;
-        let loaded =
-            Self::new(own, key_of_own, server).map_err(|source| CredentialsError::Key {
-                origin: key.clone(),
-                source,
-            })?;
+        let loaded = Self::new(own, key_of_own, server).map_err(refused)?;
         Ok(Self { ending, ..loaded })
     }
 }

@@ -6,6 +6,7 @@
 
 use std::time::{Duration, SystemTime};
 
+use prn_proto::signer::START_HEADER;
 use prn_proto::v1;
 
 use crate::client::Client;
@@ -14,9 +15,6 @@ use crate::error::ClientError;
 use crate::mint::mint_id;
 use crate::start::{StartSpec, Started};
 use crate::wire::from_wire_duration;
-
-/// First line of what is signed.
-const HEADER: &[u8] = b"prn-signed-start-1\n";
 
 /// For how long a signature counts, if the server allows that much.
 const WINDOW: Duration = Duration::from_secs(60);
@@ -125,7 +123,7 @@ impl Client {
             .unwrap_or_default();
         let begin = micros(since.saturating_sub(window / 2));
         let end = begin.saturating_add(micros(window));
-        let mut bytes = HEADER.to_vec();
+        let mut bytes = START_HEADER.to_vec();
         text(&mut bytes, "digest", hex(digest));
         text(&mut bytes, "id", id);
         text(&mut bytes, "audience", &audience);
@@ -133,8 +131,7 @@ impl Client {
         text(&mut bytes, "not-after", end.to_string());
         let signer = &self.signing.signer;
         let signature = signer.sign(&bytes);
-        let signature =
-            signature.ok_or(ClientError::NotSigned("the kernel gives no random bytes"))?;
+        let signature = signature.ok_or(ClientError::NotSigned("the key does not sign"))?;
         let at = |micros| SystemTime::UNIX_EPOCH + Duration::from_micros(micros);
         let signed = v1::StartSignature {
             public_key: signer.public_key(),

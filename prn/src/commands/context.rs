@@ -98,9 +98,19 @@ pub struct Add {
     /// Your own certificate (PEM), for this server
     #[arg(long, value_name = "FILE")]
     pub client_cert: Option<PathBuf>,
-    /// Your private key (PKCS#8, PEM), for this server; or env, for the one in PRN_TLS_KEY
+    /// Your private key (PKCS#8, PEM), for this server: a file, or keyring:NAME, credential:NAME or
+    /// pkcs11:URI; or env, for the one in PRN_TLS_KEY
     #[arg(long, visible_alias = "key", value_name = "FILE")]
     pub tls_key: Option<PathBuf>,
+    /// A command that prints your private key instead, with its arguments; give it last
+    #[arg(
+        long,
+        value_name = "COMMAND",
+        num_args = 1..,
+        allow_hyphen_values = true,
+        conflicts_with = "tls_key"
+    )]
+    pub key_command: Option<Vec<String>>,
     /// Sign all that you start there (prn start --sign)
     #[arg(long)]
     pub sign: bool,
@@ -197,6 +207,17 @@ fn add(args: Add) -> Result<Exit, Failure> {
         Some(path) => absolute(path).map(Some),
         None => Ok(said),
     };
+    let key = args.tls_key.as_deref().map(Path::as_os_str);
+    let key = key.map(|key| KeySource::try_from(key.to_owned()));
+    let place_of_key = key
+        .transpose()
+        .map_err(|error| Failure::Usage(format!("--tls-key: {error}")))?;
+    let key_said = source.known.tls_key.filter(|_| args.key_command.is_none());
+    let tls_key = match place_of_key {
+        Some(place) if place.file().is_none() => Some(place.to_string()),
+        Some(_) | None => own(args.tls_key.as_deref(), key_said)?,
+    };
+    let command_said = source.known.key_command.filter(|_| args.tls_key.is_none());
     let context = Known {
         address: Some(address),
         server_cert: Texts::of(server.certificates),
@@ -206,7 +227,8 @@ fn add(args: Add) -> Result<Exit, Failure> {
         server_ca: Texts::of(server.authorities),
         server_name: server.name,
         client_cert: own(args.client_cert.as_deref(), source.known.client_cert)?,
-        tls_key: own(args.tls_key.as_deref(), source.known.tls_key)?,
+        tls_key,
+        key_command: args.key_command.clone().or(command_said),
         sign: args.sign || source.known.sign,
     };
     let existing = if args.force {
@@ -243,7 +265,14 @@ fn with_own(context: Known, before: &Known) -> Known {
     Known {
         sign: context.sign || before.sign,
         client_cert: context.client_cert.or_else(|| before.client_cert.clone()),
-        tls_key: context.tls_key.or_else(|| before.tls_key.clone()),
+        tls_key: match &context.key_command {
+            Some(_) => None,
+            None => context.tls_key.clone().or_else(|| before.tls_key.clone()),
+        },
+        key_command: match &context.tls_key {
+            Some(_) => None,
+            None => context.key_command.or_else(|| before.key_command.clone()),
+        },
         ..context
     }
 }
@@ -302,11 +331,9 @@ impl Source {
             CertificateSource::Text { pem, .. } => pem,
         };
         known.client_cert = known.client_cert.map(named);
-        known.tls_key = known.tls_key.map(|text| match folder.key(&text) {
-            KeySource::File(path) if text != KEY_OF_ENVIRONMENT => {
-                path.to_string_lossy().into_owned()
-            }
-            KeySource::File(_) | KeySource::Environment => text,
+        known.tls_key = known.tls_key.map(|text| match folder.key(&text).file() {
+            Some(path) if text != KEY_OF_ENVIRONMENT => path.to_string_lossy().into_owned(),
+            Some(_) | None => text,
         });
         Ok(Self {
             known,

@@ -8,6 +8,8 @@
 //! server-cert = "web1.pem"    # or the certificate itself, PEM; or a list
 //! client-cert = "me.pem"      # without: client.pem beside this file
 //! tls-key = "me.key"          # or "env": PRN_TLS_KEY; without: client.key beside this file
+//!                             # or keyring:NAME, credential:NAME, pkcs11:URI, or instead of it
+//!                             # key-command = ["vault", …]
 //! ```
 //!
 //! With `sign = true` all that is started there is signed. Instead of `server-cert`, or beside it, a server is known by `server-fingerprint`, or by
@@ -65,8 +67,10 @@ pub struct Context {
     pub server_name: Option<String>,
     /// The user's own certificate, or the file of it.
     pub client_cert: Option<String>,
-    /// The file of the user's key, or that it is in the environment.
+    /// Where the user's key is: its file, another place, or that it is in the environment.
     pub tls_key: Option<String>,
+    /// A command that prints the user's key.
+    pub key_command: Option<Vec<String>>,
     /// All that is started there is signed.
     pub sign: bool,
 }
@@ -239,7 +243,10 @@ impl Place {
         if text == KEY_OF_ENVIRONMENT {
             KeySource::from_environment().unwrap_or(KeySource::Environment)
         } else {
-            KeySource::File(self.resolved(text))
+            match KeySource::try_from(text.to_owned()) {
+                Ok(KeySource::File(_)) | Err(_) => KeySource::File(self.resolved(text)),
+                Ok(place) => place,
+            }
         }
     }
 
@@ -272,6 +279,17 @@ fn toml<T: DeserializeOwned>(text: &str) -> Result<T, (usize, String)> {
 /// The content, or the line and what is wrong there.
 pub fn parse(text: &str) -> Result<Config, (usize, String)> {
     let config: Config = toml(text)?;
+    for context in config.contexts.values() {
+        let key = context.tls_key.clone().map(KeySource::try_from);
+        let both = context.key_command.is_some() && key.is_some();
+        let what = match key {
+            Some(Ok(_)) if both => "key-command and tls-key: the key is in one place".to_owned(),
+            Some(Err(error)) => error.to_string(),
+            Some(Ok(_)) | None => continue,
+        };
+        let start = text.find(context.tls_key.as_deref().unwrap_or_default());
+        return Err((line_at(text, start.unwrap_or_default()), what));
+    }
     match config.contexts.keys().find(|name| !is_name(name)) {
         None => Ok(config),
         Some(name) => {

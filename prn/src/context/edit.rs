@@ -203,6 +203,10 @@ pub fn add(
             table.insert(key, value(text.as_str()));
         }
     }
+    if let Some(command) = &context.key_command {
+        let words: Array = command.iter().map(String::as_str).collect();
+        table.insert("key-command", value(words));
+    }
     if context.sign {
         table.insert("sign", value(true));
     }

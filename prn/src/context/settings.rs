@@ -489,8 +489,8 @@ fn key(
     beside: Option<PathBuf>,
 ) -> Ranked<KeySource> {
     let variable = match &environment.key {
-        Some(KeySource::File(_)) => KEY_FILE_VARIABLE,
         Some(KeySource::Environment) | None => KEY_VARIABLE,
+        Some(_) => KEY_FILE_VARIABLE,
     };
     Ranked {
         flag: ("--tls-key", flags.key.clone()),
@@ -502,6 +502,9 @@ fn key(
 
 /// The key that a context names. None if that is the one of the environment: that has its own rank.
 fn key_of(chosen: Chosen<'_>, environment: &Given) -> Option<KeySource> {
+    if let Some(command) = &chosen.context.key_command {
+        return Some(KeySource::Command(command.clone()));
+    }
     let text = chosen.context.tls_key.as_ref()?;
     let is_there = text == KEY_OF_ENVIRONMENT && environment.key.is_some();
     (!is_there).then(|| chosen.place.key(text))

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use prn_client::credentials::{
     CertificateSource, Credentials, CredentialsError, KeyFingerprint, KeySource, ServerSource,
 };
@@ -43,10 +44,11 @@ pub struct Connection {
     /// address]
     #[arg(long, value_name = "NAME", requires = "server_ca")]
     pub server_name: Option<String>,
-    /// Your private key (PKCS#8, PEM), readable by you alone. Without it: the text in PRN_TLS_KEY,
-    /// else the file that PRN_TLS_KEY_FILE names
-    #[arg(long, value_name = "FILE")]
-    pub tls_key: Option<PathBuf>,
+    /// Your private key (PKCS#8, PEM): a file that you alone can read; keyring:NAME, of the
+    /// kernel's; credential:NAME, of the service manager's; or pkcs11:URI, in a token. Without it:
+    /// the text in PRN_TLS_KEY, else what PRN_TLS_KEY_FILE names
+    #[arg(long, value_name = "FILE", value_parser = key_source())]
+    pub tls_key: Option<KeySource>,
     /// Where the server listens [env: PRN_ADDRESS] [default: 127.0.0.1:50051]
     #[arg(long, value_name = "HOST:PORT")]
     pub address: Option<Address>,
@@ -54,6 +56,11 @@ pub struct Connection {
     /// it is not given); output that is followed has no end
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_call_timeout)]
     pub call_timeout: CallTimeout,
+}
+
+/// Where a key is, as a flag says it.
+pub fn key_source() -> impl TypedValueParser<Value = KeySource> {
+    OsStringValueParser::new().try_map(KeySource::try_from)
 }
 
 /// Most time that the server has for an answer.
@@ -91,7 +98,7 @@ impl Connection {
                 name: self.server_name.clone(),
             },
             client_cert: self.client_cert.clone(),
-            key: self.tls_key.clone().map(KeySource::File),
+            key: self.tls_key.clone(),
         };
         target(&self.context, &flags)
     }
@@ -183,6 +190,7 @@ pub fn of_certificate(error: CredentialsError, server: &ServerSource) -> Failure
         | CredentialsError::OpenKey { .. }
         | CredentialsError::OpenCertificate { .. }
         | CredentialsError::Key { .. }
+        | CredentialsError::Source { .. }
         | _ => error.into(),
     }
 }

@@ -83,6 +83,12 @@ impl Certificate {
         Fingerprint::of(&self.der)
     }
 
+    /// Its key: SubjectPublicKeyInfo (DER).
+    pub(super) fn public_key(&self) -> Result<Vec<u8>, TlsError> {
+        let (_, parsed) = X509Certificate::from_der(&self.der).map_err(|_| TlsError::Malformed)?;
+        Ok(parsed.public_key().raw.to_vec())
+    }
+
     /// The kind of its key.
     pub fn kind(&self) -> KeyKind {
         self.kind

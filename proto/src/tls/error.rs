@@ -7,6 +7,7 @@ use std::fmt;
 
 use super::hash::Fingerprint;
 use super::kind::KeyKind;
+use crate::signer::SignerError;
 
 /// Why a certificate or a key was not taken.
 #[derive(Debug, thiserror::Error)]
@@ -67,6 +68,9 @@ pub enum TlsError {
     /// The private key belongs to another certificate.
     #[error("the private key does not belong to the certificate {0}")]
     KeyMismatch(Fingerprint),
+    /// The key is elsewhere, and nothing signs with it.
+    #[error(transparent)]
+    Signer(#[from] SignerError),
     /// It is no certificate of an authority.
     #[error(
         "it is no certificate authority's (CA:TRUE, and allowed to sign certificates): give that of who signs the others"

@@ -1,7 +1,7 @@
 //! Private keys.
 //!
 //! Runs at both ends, and in `prn server start`. A key is wiped from memory when it is dropped, and
-//! is never shown.
+//! is never shown; or it is elsewhere, and another process signs with it.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,6 +10,8 @@ use rustls::crypto::ring::sign::{any_ecdsa_type, any_eddsa_type};
 use rustls::pki_types::PrivatePkcs8KeyDer;
 use rustls::pki_types::pem::SectionKind;
 use rustls::sign::{CertifiedKey, SigningKey, SingleCertAndKey};
+use webpki::EndEntityCert;
+use webpki::ring::{ECDSA_P256_SHA256, ED25519};
 use zeroize::Zeroizing;
 
 use super::authority::AuthorityCertificate;
@@ -17,28 +19,49 @@ use super::certificate::Certificate;
 use super::error::TlsError;
 use super::kind::KeyKind;
 use super::pem::{sections, sole_section};
+use super::remote::RemoteKey;
+use crate::signer::Remote;
 
-/// A private key, wiped from memory when dropped.
-pub struct Key {
-    der: Zeroizing<Vec<u8>>,
+/// A private key, wiped from memory when dropped, or what signs with one.
+pub struct Key(Held);
+
+enum Held {
+    /// PKCS#8 DER.
+    Here(Zeroizing<Vec<u8>>),
+    Elsewhere(Arc<Remote>),
 }
 
 impl Key {
     /// From PEM text that holds exactly one unencrypted PKCS#8 private key (RFC 5958).
     pub fn from_pem(pem: &[u8]) -> Result<Self, TlsError> {
-        Ok(Self {
-            der: sole_section(pem, SectionKind::PrivateKey, "PRIVATE KEY")?,
-        })
+        let der = sole_section(pem, SectionKind::PrivateKey, "PRIVATE KEY")?;
+        Ok(Self::from_pkcs8_der(der))
     }
 
     /// From PKCS#8 DER.
     pub fn from_pkcs8_der(der: Zeroizing<Vec<u8>>) -> Self {
-        Self { der }
+        Self(Held::Here(der))
     }
 
-    /// Its PKCS#8 DER.
-    pub fn pkcs8_der(&self) -> &[u8] {
-        &self.der
+    /// One that another process signs with.
+    pub fn of_signer(remote: Remote) -> Self {
+        Self(Held::Elsewhere(Arc::new(remote)))
+    }
+
+    /// Its PKCS#8 DER, if it is here.
+    pub fn pkcs8_der(&self) -> Option<&[u8]> {
+        match &self.0 {
+            Held::Here(der) => Some(der),
+            Held::Elsewhere(_) => None,
+        }
+    }
+
+    /// What signs with it, if it is elsewhere.
+    pub fn remote(&self) -> Option<&Remote> {
+        match &self.0 {
+            Held::Here(_) => None,
+            Held::Elsewhere(remote) => Some(remote),
+        }
     }
 }
 
@@ -134,14 +157,36 @@ impl Pair {
 /// The label of certificates.
 const CERTIFICATE: &str = "CERTIFICATE";
 
-/// Checks that `key` belongs to `certificate`.
+/// Checks that `key` belongs to `certificate`. One that is elsewhere signs once for it.
+///
+/// # Errors
+/// It does not, or nothing signs.
 pub fn check_key(certificate: &Certificate, key: &Key) -> Result<(), TlsError> {
+    if let Held::Elsewhere(remote) = &key.0 {
+        return check_remote(certificate, remote);
+    }
     certified_key(&certificate.into(), key).map(drop)
+}
+
+fn check_remote(certificate: &Certificate, remote: &Remote) -> Result<(), TlsError> {
+    let message = remote.role().trial();
+    let signature = remote.sign(&message)?;
+    let algorithm = match certificate.kind() {
+        KeyKind::Ed25519 => ED25519,
+        KeyKind::P256 => ECDSA_P256_SHA256,
+    };
+    let parsed = EndEntityCert::try_from(&certificate.der).map_err(|_| TlsError::Malformed)?;
+    parsed
+        .verify_signature(algorithm, &message, &signature)
+        .map_err(|_| TlsError::KeyMismatch(certificate.fingerprint()))
 }
 
 /// What signs with a key of this kind.
 pub(super) fn signing_key(kind: KeyKind, key: &Key) -> Result<Arc<dyn SigningKey>, TlsError> {
-    let pkcs8 = PrivatePkcs8KeyDer::from(key.der.as_slice());
+    let Held::Here(der) = &key.0 else {
+        return Err(TlsError::BadKey(kind));
+    };
+    let pkcs8 = PrivatePkcs8KeyDer::from(der.as_slice());
     let signer = match kind {
         KeyKind::Ed25519 => any_eddsa_type(&pkcs8),
         KeyKind::P256 => any_ecdsa_type(&pkcs8.into()),
@@ -149,8 +194,16 @@ pub(super) fn signing_key(kind: KeyKind, key: &Key) -> Result<Arc<dyn SigningKey
     signer.map_err(|_| TlsError::BadKey(kind))
 }
 
+/// A key that is elsewhere is taken for the certificate's: [`check_key`] asks it.
 fn certified_key(own: &Own, key: &Key) -> Result<CertifiedKey, TlsError> {
-    let signer = signing_key(own.certificate.kind(), key)?;
+    let signer: Arc<dyn SigningKey> = match &key.0 {
+        Held::Here(_) => signing_key(own.certificate.kind(), key)?,
+        Held::Elsewhere(remote) => Arc::new(RemoteKey {
+            remote: Arc::clone(remote),
+            kind: own.certificate.kind(),
+            public: own.certificate.public_key()?,
+        }),
+    };
     let issuers = own.issuers.iter().map(|issuer| issuer.der.clone());
     let shown = std::iter::once(own.certificate.der.clone()).chain(issuers);
     let certified = CertifiedKey::new(shown.collect(), signer);

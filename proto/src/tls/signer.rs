@@ -44,7 +44,7 @@ impl Signer {
     }
 
     /// The signature of this: 64 bytes of Ed25519, or the DER of ECDSA with SHA-256. `None`: the
-    /// kernel gives no random bytes.
+    /// kernel gives no random bytes, or who has the key does not sign.
     pub fn sign(&self, message: &[u8]) -> Option<Vec<u8>> {
         let schemes = [
             SignatureScheme::ED25519,

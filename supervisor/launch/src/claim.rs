@@ -35,7 +35,7 @@ use prn_ipc_protocol::fds::tools::CLEANER;
 use prn_ipc_protocol::types::WorkspaceName;
 use prn_proto::id::ProcessId;
 
-use crate::host::{CONTROLLERS, Host};
+use crate::host::{CONTROLLERS, Host, cgroup_path, parse_own_cgroup};
 use crate::warning::Warning;
 use settling::{PAUSE, SETTLING, is_free};
 use uids::UidsInUse;
@@ -198,6 +198,10 @@ impl Groups<'_> {
         // No process may be in a group whose controllers are on for those below it (cgroup-v2.rst,
         // "no internal processes").
         write(&self.supervisor.join("cgroup.procs"), "0")?;
+        // What signs is there already, in the group that this process came from.
+        for process in read(&self.base.join("cgroup.procs"))?.split_whitespace() {
+            write(&self.supervisor.join("cgroup.procs"), process)?;
+        }
         if let (Cgroup::Own(_), Some(parent)) = (cgroup, self.base.parent()) {
             enable(parent)?;
         }
@@ -223,6 +227,17 @@ impl Groups<'_> {
         }
         Ok(())
     }
+}
+
+/// Puts this process, and what it starts, into the group of the process of this number, in which
+/// the service manager leaves it alone.
+pub fn join(process: i32, host: &Host) -> Result<(), ClaimError> {
+    let text = read(Path::new(&format!("/proc/{process}/cgroup")))?;
+    let mount = host.cgroup2.as_ref().zip(parse_own_cgroup(&text));
+    let Some(group) = mount.and_then(|(mount, group)| cgroup_path(mount, group)) else {
+        return Ok(());
+    };
+    write(&group.join("cgroup.procs"), "0")
 }
 
 /// Makes the group of the server's own.

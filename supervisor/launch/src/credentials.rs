@@ -17,6 +17,7 @@ use crate::certificates::{refused, warn_of_end};
 use crate::error::ServerError;
 use crate::host::Host;
 use crate::options::{Options, OptionsError};
+use crate::signer;
 use crate::warning::Warning;
 
 /// The child of a start has root's memory when it is the user already, until its program runs.
@@ -61,9 +62,19 @@ impl Credentials {
     }
 
     /// The key that the options name, which fits: all of them together are usable.
-    pub fn key(&self, options: &Options) -> Result<Key, ServerError> {
+    pub fn key(&self, options: &Options, host: &Host) -> Result<Key, ServerError> {
         let origin = KeySource::find(options.tls_key.clone())?;
-        let key = origin.load()?;
+        let key = match &origin {
+            KeySource::Token(_) => {
+                let (program, _binary) = signer::program(options, host)?;
+                origin.load_by(&|| Ok(program.clone()))?
+            }
+            KeySource::Environment
+            | KeySource::File(_)
+            | KeySource::Credential(_)
+            | KeySource::Keyring(_)
+            | KeySource::Command(_) => origin.load()?,
+        };
         tls::check_key(&self.own.certificate, &key)
             .map_err(|source| CredentialsError::Key { origin, source })?;
         // As the frontend will: what it refuses must be refused now.

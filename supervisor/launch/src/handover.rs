@@ -22,6 +22,8 @@ use nix::unistd::{chdir, execveat};
 use prn_ipc_protocol::codec;
 use prn_ipc_protocol::config::OpenFiles;
 use prn_ipc_protocol::types::Millis;
+use prn_proto::signer::Remote;
+use prn_proto::tls::Key;
 use serde::Serialize;
 
 /// Descriptors are parked from here on, out of the way of those that the supervisor expects.
@@ -145,6 +147,17 @@ pub fn sealed<T: Serialize>(name: &'static str, value: &T) -> Result<OwnedFd, Ha
     let bytes =
         encoded.map_err(|_| step("encoding")(io::Error::from(io::ErrorKind::InvalidInput)))?;
     sealed_memfd(name, &bytes)
+}
+
+/// The key in memory that nobody can change any more, or what sockets to its signer are opened by.
+pub fn key(key: &Key) -> Result<OwnedFd, HandoverError> {
+    let control = key.remote().and_then(Remote::control);
+    match control {
+        Some(control) => control
+            .try_clone_to_owned()
+            .map_err(step("F_DUPFD_CLOEXEC")),
+        None => sealed_memfd("prn-key", key.pkcs8_der().unwrap_or_default()),
+    }
 }
 
 /// Bytes in memory that nobody can change any more: mode 0400, sealed.

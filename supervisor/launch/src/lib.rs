@@ -27,6 +27,7 @@ mod paths;
 mod plan;
 mod programs;
 mod reload;
+mod signer;
 mod state;
 mod streams;
 mod warning;
@@ -189,7 +190,7 @@ fn admitted(
         warn(Warning::ClientsAddress);
     }
     let credentials = Credentials::load(options, warn)?;
-    let key = credentials.key(options)?;
+    let key = credentials.key(options, host)?;
     refuse(&check::findings(host, options))?;
     if std::process::id() == 1 {
         let why = "it would be process 1, and so the parent of all orphans: run it under an init (docker run --init)";
@@ -241,7 +242,8 @@ fn confined(
     })
 }
 
-/// Both configurations and the key, which nobody can change any more.
+/// Both configurations and the key, which nobody can change any more. What else of the key was open
+/// here is closed.
 fn sealed_all(
     supervisor: &config::Supervisor,
     frontend: &config::Frontend,
@@ -250,7 +252,7 @@ fn sealed_all(
     Ok([
         handover::sealed("prn-config", supervisor)?,
         handover::sealed("prn-frontend-config", frontend)?,
-        handover::sealed_memfd("prn-key", key.pkcs8_der())?,
+        handover::key(&key)?,
     ])
 }
 

@@ -6,7 +6,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use clap::builder::{OsStr, Resettable};
+use clap::builder::{OsStr, OsStringValueParser, Resettable, TypedValueParser};
 use prn_ipc_protocol::types::{AccessName, UserName};
 use prn_proto::credentials::KeySource;
 use prn_proto::tls::{KeyKinds, TlsError};
@@ -195,11 +195,15 @@ pub struct Options {
     /// made of BoringSSL have no others
     #[arg(long)]
     pub allow_p256: bool,
-    /// The server's private key (PKCS#8, PEM), readable by its owner alone. Without this flag: the
-    /// text in PRN_TLS_KEY, else the file that PRN_TLS_KEY_FILE names, else the configuration
-    /// file's tls-key
-    #[arg(long, value_name = "FILE")]
-    pub tls_key: Option<PathBuf>,
+    /// The server's private key (PKCS#8, PEM): a file that its owner alone can read;
+    /// credential:NAME, of the service manager's; keyring:NAME, of the kernel's; or pkcs11:URI, in
+    /// a token. Without this flag: the text in PRN_TLS_KEY, else what PRN_TLS_KEY_FILE names, else
+    /// the configuration file's tls-key, or what its key-command prints
+    #[arg(long, value_name = "FILE", value_parser = key_source())]
+    pub tls_key: Option<KeySource>,
+    /// A command that prints the key, in the file alone.
+    #[arg(skip)]
+    pub key_command: Option<Spanned<Vec<String>>>,
     /// Where to listen [default: 127.0.0.1:50051]
     #[arg(long, value_name = "HOST:PORT", env = listen_variable(), hide_env_values = true)]
     pub address: Option<Address>,
@@ -366,11 +370,12 @@ impl Options {
     /// Files that are named without a folder of their own are in this one: that of the
     /// configuration.
     fn below(&mut self, folder: &Path) {
-        let one = self.server_cert.iter_mut().chain(&mut self.tls_key);
+        let one = self.server_cert.iter_mut();
         let clients = self.client_cert.iter_mut().chain(&mut self.client_ca);
         for path in one.chain(clients).chain(&mut self.client_crl) {
             *path = folder.join(&path);
         }
+        self.tls_key = self.tls_key.take().map(|key| key.below(folder));
     }
 
     /// Kinds of keys that are taken.
@@ -456,25 +461,35 @@ pub fn merged(
 
 /// The file's values, or the line and what is wrong there.
 fn parse(text: &str) -> Result<Options, (usize, String)> {
-    toml::from_str(text).map_err(|error| line_and_message(text, &error))
+    let mut options: Options =
+        toml::from_str(text).map_err(|error| line_and_message(text, &error))?;
+    let Some(command) = options.key_command.take() else {
+        return Ok(options);
+    };
+    if options.tls_key.is_some() {
+        let before = text.get(..command.span().start).unwrap_or_default();
+        let what = "key-command and tls-key: the key is in one place".to_owned();
+        return Err((before.matches('\n').count() + 1, what));
+    }
+    options.tls_key = Some(KeySource::Command(command.into_inner()));
+    Ok(options)
+}
+
+/// Where a key is, as a flag says it.
+fn key_source() -> impl TypedValueParser<Value = KeySource> {
+    OsStringValueParser::new().try_map(KeySource::try_from)
 }
 
 /// Names each field, so that one without a rule does not compile. `key_in_environment`: it wins
 /// over the file's.
 fn merge(flags: Options, file: Options, key_in_environment: bool) -> Options {
     macro_rules! merge {
-        ($($switch:ident)|*; $($list:ident)|*; $($field:ident),*) => {
+        ($($switch:ident)|*; $($list:ident)|*; $($alone:ident)|*; $($field:ident),*) => {
             Options {
                 $($switch: flags.$switch || file.$switch,)*
                 $($list: if flags.$list.is_empty() { file.$list } else { flags.$list },)*
                 // These are in the file alone.
-                paths: file.paths,
-                users: file.users,
-                client: file.client,
-                role: file.role,
-                clients_dir: file.clients_dir,
-                draft: file.draft,
-                file: file.file,
+                $($alone: file.$alone,)*
                 tls_key: flags.tls_key.or(file.tls_key.filter(|_| !key_in_environment)),
                 $($field: flags.$field.or(file.$field)),*
             }
@@ -484,6 +499,7 @@ fn merge(flags: Options, file: Options, key_in_environment: bool) -> Options {
         allow_p256 | delegated_cgroup | allow_missing_limits | allow_profile_none
             | require_signed_starts;
         client_cert | client_ca | client_crl | fleet;
+        paths | users | client | role | clients_dir | key_command | draft | file;
         server_cert,
         address,
         state_dir,

@@ -25,19 +25,24 @@ pub struct Programs {
 impl Programs {
     /// Opens them: beside this program, else in the libexec folder that belongs to it.
     pub fn open() -> Result<Self, HandoverError> {
-        let itself = fs::read_link("/proc/self/exe").map_err(step("readlink /proc/self/exe"))?;
-        let beside = itself.parent().unwrap_or(Path::new("/"));
-        let libexec = beside
-            .parent()
-            .unwrap_or(Path::new("/"))
-            .join("libexec/prn");
-        let open = |name| open_program(name, &[beside, libexec.as_path()]);
         Ok(Self {
             tools: open("prn-tools")?,
             supervisor: open("prn-supervisor")?,
             frontend: open("prn-frontend")?,
         })
     }
+}
+
+/// `prn-signer`, for a key in a token.
+pub fn open_signer() -> Result<OwnedFd, HandoverError> {
+    open("prn-signer")
+}
+
+fn open(name: &'static str) -> Result<OwnedFd, HandoverError> {
+    let itself = fs::read_link("/proc/self/exe").map_err(step("readlink /proc/self/exe"))?;
+    let beside = itself.parent().unwrap_or(Path::new("/"));
+    let root = beside.parent().unwrap_or(Path::new("/"));
+    open_program(name, &[beside, &root.join("libexec/prn")])
 }
 
 fn open_program(name: &'static str, folders: &[&Path]) -> Result<OwnedFd, HandoverError> {

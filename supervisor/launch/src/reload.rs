@@ -14,11 +14,12 @@ use prn_ipc_protocol::config;
 use prn_ipc_protocol::control::{Answer, Key as KeyOf, Order};
 use prn_ipc_protocol::message::OutputStore;
 use prn_ipc_protocol::types::AccessName;
-use prn_proto::credentials::CredentialsError;
+use prn_proto::credentials::{CredentialsError, KeySource};
 use prn_proto::tls::Key;
 use prn_proto::units::{Size, SizeOrZero, show_size};
 
 use crate::audit::Target;
+use crate::claim;
 use crate::control::{ControlError, Conversation};
 use crate::credentials::Credentials;
 use crate::error::ServerError;
@@ -31,6 +32,9 @@ use crate::warning::Warning;
 /// What [`Reloaded::changes`] says where the server gets another key and certificate, and nothing
 /// else is new.
 pub const ANOTHER_IDENTITY: &str = "another certificate and key of the server";
+
+/// What it says where nothing is new but the program that signs with a key in a token.
+pub const ANOTHER_SIGNER: &str = "another signer";
 
 /// What it says where nothing is.
 pub const NOTHING_NEW: &str = "nothing is new";
@@ -138,8 +142,14 @@ impl Wanted<'_> {
     fn hand_over(&self) -> Result<Reloaded, ServerError> {
         let mut server = Conversation::begin(self.state_dir)?;
         let running = Running::ask(&mut server)?;
+        let is_token = matches!(self.options.tls_key, Some(KeySource::Token(_)));
+        if is_token && running.supervisor.own_cgroup.is_none() {
+            claim::join(server.process()?, &self.host)?;
+        }
         let new = self.instead_of(&running)?;
-        let is_same = new.supervisor == running.supervisor && new.frontend == running.frontend;
+        let is_same = new.supervisor == running.supervisor
+            && new.frontend == running.frontend
+            && new.key.is_none();
         let outcome = if is_same {
             Outcome::Same
         } else if self.is_check {
@@ -157,9 +167,10 @@ impl Wanted<'_> {
     /// What is to be in force instead.
     fn instead_of(&self, running: &Running) -> Result<New, ServerError> {
         let is_same = self.credentials.certificate() == running.frontend.certificate;
-        let key = match self.credentials.key(self.options) {
-            // It fits the certificate, as the one in force does.
-            Ok(key) => (!is_same).then_some(key),
+        let key = match self.credentials.key(self.options, &self.host) {
+            // It fits the certificate, as the one in force does. What signs with it is another one:
+            // the one that runs may be stuck or gone.
+            Ok(key) => (!is_same || key.remote().is_some()).then_some(key),
             Err(ServerError::Credentials(CredentialsError::NoKey)) if is_same => None,
             Err(error) => return Err(error),
         };
@@ -195,8 +206,12 @@ impl Wanted<'_> {
             memory: running.frontend.memory,
             ..plan.frontend
         });
+        let mut changes = changes(running, &supervisor, &frontend);
+        if changes == NOTHING_NEW && key.is_some() {
+            changes = ANOTHER_SIGNER.to_owned();
+        }
         Ok(New {
-            changes: changes(running, &supervisor, &frontend),
+            changes,
             supervisor,
             frontend,
             key,
@@ -225,7 +240,7 @@ impl New {
         let supervisor = handover::sealed("prn-config", &self.supervisor)?;
         let frontend = handover::sealed("prn-frontend-config", &self.frontend)?;
         let key = match &self.key {
-            Some(key) => Some(handover::sealed_memfd("prn-key", key.pkcs8_der())?),
+            Some(key) => Some(handover::key(key)?),
             None => None,
         };
         let files = [Some(&supervisor), Some(&frontend), key.as_ref()];

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use nix::fcntl::{OFlag, open};
 use nix::sys::socket::sockopt::AcceptConn;
 use nix::sys::socket::{Backlog, getsockopt, listen};
-use nix::sys::stat::Mode;
-use prn_ipc_protocol::channel;
+use nix::sys::stat::{Mode, SFlag, fstat};
 use prn_ipc_protocol::config::{Layers, OpenFiles};
+use prn_ipc_protocol::{channel, signer};
 
 use super::attached;
 use super::fault::PeerFault;
@@ -28,7 +28,7 @@ pub struct Setup {
     pub binary: OwnedFd,
     /// Its configuration, a sealed memfd.
     pub config: OwnedFd,
-    /// The TLS key, a sealed memfd.
+    /// The TLS key, a sealed memfd, or the control socket of what signs with it.
     pub key: OwnedFd,
     /// The listening socket.
     pub listener: OwnedFd,
@@ -52,6 +52,15 @@ pub struct Files {
 }
 
 impl Setup {
+    /// What a frontend gets of the key: its own, as every one does.
+    fn key(&self) -> nix::Result<OwnedFd> {
+        if is_socket(&self.key) {
+            signer::open(&self.key)
+        } else {
+            reopen(&self.key)
+        }
+    }
+
     /// Puts other files in place of these, which are returned.
     pub(super) fn exchange(&mut self, files: Files) -> Files {
         Files {
@@ -59,6 +68,13 @@ impl Setup {
             key: files.key.map(|key| std::mem::replace(&mut self.key, key)),
         }
     }
+}
+
+/// Whether this is no memory but a socket.
+pub(crate) fn is_socket(file: &OwnedFd) -> bool {
+    fstat(file).is_ok_and(|file| {
+        SFlag::from_bits_truncate(file.st_mode) & SFlag::S_IFMT == SFlag::S_IFSOCK
+    })
 }
 
 /// A frontend that was started, until it is reaped.
@@ -93,7 +109,7 @@ impl Frontend {
         let session = Session::new(ours);
         let null = open("/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty())?;
         // With open file descriptions of its own (see `config::read`).
-        let (config, key) = (reopen(&setup.config)?, reopen(&setup.key)?);
+        let (config, key) = (reopen(&setup.config)?, setup.key()?);
         let (log, stderr) = FrontendLog::new()?;
         let spawned = spawn::spawn_apart(&Child {
             argv: &[c"prn-frontend".into()],

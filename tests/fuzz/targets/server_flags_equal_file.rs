@@ -91,10 +91,10 @@ fuzz_target!(init: every_option_is_here(), |input: (u8, &str)| {
 
 /// A file that is named without a folder of its own is in that of the configuration.
 fn below(mut options: Options) -> Options {
-    let paths = options.server_cert.iter_mut().chain(&mut options.tls_key);
-    for path in paths {
+    for path in &mut options.server_cert {
         *path = Path::new(FOLDER).join(&path);
     }
+    options.tls_key = options.tls_key.map(|key| key.below(Path::new(FOLDER)));
     options
 }
 

@@ -81,6 +81,13 @@ fn files(settings: &Settings) -> Result<(PathBuf, PathBuf), Failure> {
             "your key is in PRN_TLS_KEY",
             "name its file with --tls-key",
         )),
+        place @ (KeySource::Credential(_)
+        | KeySource::Keyring(_)
+        | KeySource::Command(_)
+        | KeySource::Token(_)) => Err(no_file(
+            &format!("your key is in {place}"),
+            "have both certificates let in while the next key follows it there (docs/operate/keys.md)",
+        )),
     }
 }
 

@@ -6,6 +6,7 @@ use clap::Args;
 use nix::unistd::Uid;
 use prn_launch::options::{self, Options, Reload};
 use prn_launch::{ANOTHER_IDENTITY, ControlError, NOTHING_NEW, Reloaded, ServerError};
+use prn_proto::credentials::KeySource;
 use prn_proto::units::Address;
 
 use super::pair::{Pair, Stage};
@@ -72,8 +73,16 @@ fn files(args: &RotateServer) -> Result<Pair, Failure> {
             args.config.display()
         ))
     })?;
-    let key = args.tls_key.clone().or(options.tls_key);
-    let key = key.unwrap_or_else(|| certificate.with_extension("key"));
+    let key = match (&args.tls_key, options.tls_key) {
+        (Some(key), _) => key.clone(),
+        (None, Some(KeySource::File(key))) => key,
+        (None, Some(other)) => {
+            return Err(Failure::Usage(format!(
+                "the server's key is in {other}, where nothing can be put in its place: make the next one there, and reload (docs/operate/keys.md)"
+            )));
+        }
+        (None, None) => certificate.with_extension("key"),
+    };
     Ok(Pair::new(&certificate, &key)?)
 }
 
@@ -235,7 +244,7 @@ fn with(args: &RotateServer, pair: Pair) -> Reload {
         check: false,
         options: Box::new(Options {
             server_cert: Some(pair.certificate),
-            tls_key: Some(pair.key),
+            tls_key: Some(KeySource::File(pair.key)),
             ..Options::default()
         }),
     }

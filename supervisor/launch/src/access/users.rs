@@ -14,6 +14,7 @@ use super::tables::Problem;
 use crate::audit;
 use crate::options::Options;
 use crate::plan::FRONTEND_UID;
+use crate::signer;
 use crate::warning::Warning;
 
 /// Most groups of one: each start says all of them to the kernel, and a configuration holds them.
@@ -96,6 +97,7 @@ fn as_root(user: &User) -> Option<&'static str> {
 pub(crate) struct Reserved {
     frontend: [u32; 2],
     audit: [u32; 2],
+    signer: [u32; 2],
     processes: Range<u32>,
 }
 
@@ -114,6 +116,7 @@ impl Reserved {
                 Some(_) | None => usual,
             },
             audit: ids("prn-audit").unwrap_or([audit::UID; 2]),
+            signer: signer::reserved(),
             processes: first..first.saturating_add(count),
         }
     }
@@ -127,6 +130,7 @@ impl Reserved {
                 Some(AuditTarget::File { uid, gid, .. }) => [uid, gid],
                 Some(AuditTarget::Descriptor) | None => [audit::UID; 2],
             },
+            signer: signer::reserved(),
             processes: first..first.saturating_add(running.uid_count),
         }
     }
@@ -153,6 +157,7 @@ impl Reserved {
             u32::MAX => Some("which is none"),
             id if self.frontend.contains(&id) => Some("that of the half that talks to the network"),
             id if self.audit.contains(&id) => Some("that of who writes the audit"),
+            id if self.signer.contains(&id) => Some("that of who signs with the server's key"),
             id if self.processes.contains(&id) => Some("one of those for processes"),
             _ => None,
         }
@@ -168,6 +173,7 @@ mod tests {
         let reserved = Reserved {
             frontend: [990, 991],
             audit: [980, 981],
+            signer: [970, 971],
             processes: 5000..5010,
         };
         let name = "deploy".to_owned().try_into().unwrap();
@@ -180,7 +186,7 @@ mod tests {
         };
         assert_eq!(said(1001, 1001, &[1001, 33]), None);
         assert_eq!(said(4999, 5010, &[]), None);
-        for id in [0, u32::MAX, 990, 991, 980, 981, 5000, 5009] {
+        for id in [0, u32::MAX, 990, 991, 980, 981, 970, 971, 5000, 5009] {
             for (uid, gid, groups) in [
                 (id, 1001, &[1001][..]),
                 (1001, id, &[]),

@@ -1,14 +1,16 @@
 //! What it would cost to keep the TLS key out of the frontend: handshakes with the key in the
-//! server's own process, and with a process beside it that has the key and signs
-//! (docs/design/tls-key.md).
+//! server's own process, with a process beside it that has the key and signs, and with `prn-signer`
+//! and a key in a token, SoftHSM's (docs/security/tls-key.md).
 //!
-//! Both servers are plain rustls with prn's TLS profile, so that nothing but the signature differs.
+//! All servers are plain rustls with prn's TLS profile, so that nothing but the signature differs.
 
+use std::fs::Permissions;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{JoinHandle, scope, spawn};
 use std::time::Instant;
@@ -16,11 +18,15 @@ use std::time::Instant;
 use anyhow::{Context, ensure};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use prn_client::credentials::{KeySource, load_certificate};
+use prn_proto::credentials::token::TokenUri;
+use prn_proto::signer::{self, Ids, Program};
 use prn_proto::tls;
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName};
 use rustls::server::ServerConnection;
 use rustls::sign::{CertifiedKey, Signer, SigningKey, SingleCertAndKey};
 use rustls::{ClientConfig, ClientConnection, ServerConfig, SignatureAlgorithm, SignatureScheme};
+
+use zeroize::Zeroizing;
 
 use crate::setup::Bench;
 use crate::table::{Series, Summary, Table};
@@ -31,6 +37,10 @@ const CLIENTS: [usize; 2] = [1, 8];
 
 const OWN: &str = "the key in the server's process";
 const APART: &str = "the key in a process beside it";
+const TOKEN: &str = "the key in a token, by prn-signer";
+
+/// Debian's softhsm2.
+const MODULE: &str = "/usr/lib/softhsm/libsofthsm2.so";
 
 /// Bytes of an Ed25519 signature (RFC 8032, section 5.1.6).
 const SIGNATURE: usize = 64;
@@ -41,32 +51,41 @@ pub fn measure(bench: &Bench, summary: &mut Summary) -> anyhow::Result<()> {
     let signing = Signing::start(bench)?;
     let mut apart = own.clone();
     apart.cert_resolver = Arc::new(SingleCertAndKey::from(signing.key(bench)?));
+    let token = token_config(bench)?;
     let client = Arc::new(client_config(bench)?);
     for _ in bench.rounds("handshake") {
         for clients in CLIENTS {
-            for (name, config) in [(OWN, &own), (APART, &apart)] {
+            for (name, config) in [(OWN, &own), (APART, &apart), (TOKEN, &token)] {
                 let rate = handshakes(config.clone(), &client, clients)?;
                 series.add(&format!("{name} {clients}"), rate);
             }
         }
     }
     let title = bench.title("Handshakes a second, mutual, each on a new connection");
-    let mut table = Table::new(&title, &["", OWN, APART, "ratio"]);
+    let mut table = Table::new(&title, &["", OWN, APART, "ratio", TOKEN, "ratio"]);
     for clients in CLIENTS {
         let of = |name: &str| series.of(&format!("{name} {clients}"));
-        let (own, apart) = (of(OWN), of(APART));
-        let ratio = apart.over(&own);
+        let (own, apart, token) = (of(OWN), of(APART), of(TOKEN));
+        let (ratio, of_token) = (apart.over(&own), token.over(&own));
         table.row(&[
             format!("{clients} at a time"),
             own.figure(),
             apart.figure(),
             ratio.figure(),
+            token.figure(),
+            of_token.figure(),
         ]);
         summary.compare(
             &format!("handshakes with the key apart, {clients} at a time"),
             (&apart, "a second"),
             ("with the key in the process", &own),
             &ratio,
+        );
+        summary.compare(
+            &format!("handshakes with the key in a token, {clients} at a time"),
+            (&token, "a second"),
+            ("with the key in the process", &own),
+            &of_token,
         );
     }
     table.print("The process beside it is asked over a socket pair, one signature at a time.");
@@ -77,6 +96,66 @@ fn server_config(bench: &Bench) -> anyhow::Result<ServerConfig> {
     let keys = bench.keys();
     let certificate = load_certificate(&keys.join("server.pem"))?;
     let key = KeySource::File(keys.join("server.key")).load()?;
+    let pins = vec![load_certificate(&keys.join("client.pem"))?];
+    Ok(tls::server_config(&certificate, &key, pins)?)
+}
+
+/// The same key, imported into a token that is made for it.
+fn token_config(bench: &Bench) -> anyhow::Result<ServerConfig> {
+    let keys = bench.keys();
+    let at = |name: &str| keys.join(name).display().to_string();
+    std::fs::create_dir(at("tokens"))?;
+    let config = format!("directories.tokendir = {}\n", at("tokens"));
+    std::fs::write(at("softhsm2.conf"), config)?;
+    let key = at("server.key");
+    for words in [
+        &[
+            "--init-token",
+            "--free",
+            "--label",
+            "bench",
+            "--pin",
+            "4711",
+            "--so-pin",
+            "4711",
+        ][..],
+        &[
+            "--import", &key, "--token", "bench", "--label", "k", "--id", "01", "--pin", "4711",
+        ],
+    ] {
+        let mut command = Command::new("softhsm2-util");
+        command.env("SOFTHSM2_CONF", at("softhsm2.conf"));
+        let output = command.args(words).output().context("softhsm2-util")?;
+        ensure!(output.status.success(), "{output:?}");
+    }
+    // The module looks for its configuration in the environment.
+    let script = format!(
+        "#!/bin/sh\nSOFTHSM2_CONF={} exec {} \"$@\"\n",
+        at("softhsm2.conf"),
+        prn_tests::binary("prn-signer").display()
+    );
+    std::fs::write(at("signer"), script)?;
+    std::fs::set_permissions(at("signer"), Permissions::from_mode(0o755))?;
+    let nobody = 65_534;
+    for path in ["tokens", "softhsm2.conf"] {
+        let mut command = Command::new("chown");
+        let status = command
+            .args(["-R", &nobody.to_string(), &at(path)])
+            .status()?;
+        ensure!(status.success());
+    }
+    std::fs::set_permissions(keys, Permissions::from_mode(0o711))?;
+    let program = Program {
+        path: at("signer").into(),
+        ids: Some(Ids {
+            uid: nobody,
+            gid: nobody,
+            groups: Vec::new(),
+        }),
+    };
+    let uri = TokenUri::parse(&format!("token=bench;object=k?module-path={MODULE}"))?;
+    let key = signer::start(&program, &uri, &Zeroizing::new(b"4711".to_vec()))?;
+    let certificate = load_certificate(&keys.join("server.pem"))?;
     let pins = vec![load_certificate(&keys.join("client.pem"))?];
     Ok(tls::server_config(&certificate, &key, pins)?)
 }
@@ -224,7 +303,7 @@ impl Signer for Apart {
 /// Whatever goes wrong.
 pub fn sign(key: &str) -> anyhow::Result<()> {
     let key = KeySource::File(key.into()).load()?;
-    let pkcs8 = PrivatePkcs8KeyDer::from(key.pkcs8_der().to_vec());
+    let pkcs8 = PrivatePkcs8KeyDer::from(key.pkcs8_der().unwrap_or_default().to_vec());
     let key = rustls::crypto::ring::sign::any_eddsa_type(&pkcs8)?;
     let signer = key.choose_scheme(&[SignatureScheme::ED25519]);
     let signer = signer.context("an Ed25519 key")?;

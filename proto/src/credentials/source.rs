@@ -1,0 +1,307 @@
+//! Where a private key is, and how it is had from there: one name for each place, the same on both
+//! sides.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::fs::File;
+use std::io;
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use zeroize::Zeroizing;
+
+use super::token::{TokenError, TokenUri};
+use super::{CredentialsError, KEY_FILE_VARIABLE, KEY_VARIABLE, command, keyring, read_bounded};
+use crate::signer::{self, Program, SignerError};
+use crate::tls::Key;
+
+/// Where the service manager puts credentials (systemd.exec(5), "Credentials").
+const CREDENTIALS_VARIABLE: &str = "CREDENTIALS_DIRECTORY";
+
+/// Where a private key is.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub enum KeySource {
+    /// In [`KEY_VARIABLE`], as PEM text.
+    Environment,
+    /// In this file, which nobody but its owner can read.
+    File(PathBuf),
+    /// `credential:NAME`: a credential that the service manager has passed (LoadCredential= and
+    /// its kin, systemd.exec(5)), as PEM text.
+    Credential(String),
+    /// `keyring:NAME`: a key of type user in the kernel's keyrings (keyrings(7)), as PEM text.
+    Keyring(String),
+    /// What a command prints, as PEM text: the program, and its arguments.
+    Command(Vec<String>),
+    /// `pkcs11:…`: in a token that signs with it and does not give it away.
+    Token(Box<TokenUri>),
+}
+
+/// Why a key is not to be had.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SourceError {
+    /// This process was passed no credentials.
+    #[error(
+        "{CREDENTIALS_VARIABLE} is not set: pass it with LoadCredential= or LoadCredentialEncrypted= in the unit"
+    )]
+    NoCredentials,
+    /// Credentials and keys have no such names.
+    #[error("{0:?} is not a name: it must have 1 to 255 bytes, no / and no control characters")]
+    Name(String),
+    /// No keyring that is searched has it.
+    #[error(
+        "no keyring of this user has a key of type user with that name: `keyctl padd user {0} @u` adds one"
+    )]
+    NotInKeyring(String),
+    /// The kernel gives no key of a keyring.
+    #[error("the kernel does not give it ({0})")]
+    Keyring(String),
+    /// A command did not give it.
+    #[error("{0}")]
+    Command(String),
+    /// The name of a key in a token makes no sense.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    /// Nothing signs with it.
+    #[error(transparent)]
+    Signer(#[from] SignerError),
+}
+
+impl fmt::Display for KeySource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Environment => f.write_str(KEY_VARIABLE),
+            Self::File(path) => write!(f, "{}", path.display()),
+            Self::Credential(name) => write!(f, "credential:{name}"),
+            Self::Keyring(name) => write!(f, "keyring:{name}"),
+            // Its arguments may be a secret of somebody's.
+            Self::Command(words) => {
+                let program = words.first().map_or("", String::as_str);
+                write!(f, "the output of {program} (key-command)")
+            }
+            Self::Token(uri) => write!(f, "{uri}"),
+        }
+    }
+}
+
+impl TryFrom<String> for KeySource {
+    type Error = SourceError;
+
+    fn try_from(text: String) -> Result<Self, SourceError> {
+        Self::try_from(OsString::from(text))
+    }
+}
+
+impl TryFrom<OsString> for KeySource {
+    type Error = SourceError;
+
+    /// As it is written in flags and files. What begins with no other place's name is a file.
+    fn try_from(text: OsString) -> Result<Self, SourceError> {
+        let place = text.to_str().and_then(|text| text.split_once(':'));
+        match place {
+            Some(("credential", name)) => named(name).map(Self::Credential),
+            Some(("keyring", name)) => named(name).map(Self::Keyring),
+            Some(("pkcs11", rest)) => Ok(Self::Token(TokenUri::parse(rest)?.into())),
+            Some(_) | None => Ok(Self::File(text.into())),
+        }
+    }
+}
+
+/// One component of a path, and one word of a description.
+fn named(name: &str) -> Result<String, SourceError> {
+    let is_one = |name: &str| {
+        (1..256).contains(&name.len())
+            && name != "."
+            && name != ".."
+            && !name.contains('/')
+            && !name.contains(char::is_control)
+    };
+    if is_one(name) {
+        Ok(name.to_owned())
+    } else {
+        Err(SourceError::Name(name.to_owned()))
+    }
+}
+
+impl KeySource {
+    /// The one that is given if there is one, else what the environment says.
+    ///
+    /// # Errors
+    /// [`CredentialsError::NoKey`] if there is none of them.
+    pub fn find(given: Option<Self>) -> Result<Self, CredentialsError> {
+        given
+            .or_else(Self::from_environment)
+            .ok_or(CredentialsError::NoKey)
+    }
+
+    /// What the environment says: [`KEY_VARIABLE`] if it is set, even to nothing, else
+    /// [`KEY_FILE_VARIABLE`], which has the name of any place.
+    pub fn from_environment() -> Option<Self> {
+        if std::env::var_os(KEY_VARIABLE).map(wiped).is_some() {
+            return Some(Self::Environment);
+        }
+        let named = std::env::var_os(KEY_FILE_VARIABLE).filter(|place| !place.is_empty())?;
+        // What is no place's name is said when it is looked for as a file.
+        Some(Self::try_from(named.clone()).unwrap_or_else(|_| Self::File(named.into())))
+    }
+
+    /// The same with files that are named without a folder in this one.
+    #[must_use]
+    pub fn below(self, folder: &Path) -> Self {
+        match self.file() {
+            Some(path) => Self::File(folder.join(path)),
+            None => self,
+        }
+    }
+
+    /// The file that it is in, if it is in one.
+    pub fn file(&self) -> Option<&Path> {
+        match self {
+            Self::File(path) => Some(path),
+            Self::Environment
+            | Self::Credential(_)
+            | Self::Keyring(_)
+            | Self::Command(_)
+            | Self::Token(_) => None,
+        }
+    }
+
+    /// Reads the key, or has the program `prn-signer` of this user's sign with it.
+    ///
+    /// # Errors
+    /// If it is not to be had, is open to others, or is anything but one unencrypted PKCS#8 key in
+    /// PEM form.
+    pub fn load(&self) -> Result<Key, CredentialsError> {
+        self.load_by(&Program::of_client)
+    }
+
+    /// The same; a key that does not leave its token is signed with by what `signer` finds.
+    ///
+    /// # Errors
+    /// As [`KeySource::load`].
+    pub fn load_by(
+        &self,
+        signer: &dyn Fn() -> Result<Program, SignerError>,
+    ) -> Result<Key, CredentialsError> {
+        let failed = |source| CredentialsError::Source {
+            origin: self.clone(),
+            source,
+        };
+        let pem = match self {
+            Self::Environment => std::env::var_os(KEY_VARIABLE)
+                .map(wiped)
+                .unwrap_or_default(),
+            Self::File(path) => read_key(path)?,
+            Self::Credential(name) => read_file(&credential(name).map_err(failed)?)?,
+            Self::Keyring(name) => keyring::read(name).map_err(failed)?,
+            Self::Command(words) => {
+                let printed = command::output(words);
+                printed.map_err(|why| failed(SourceError::Command(why)))?
+            }
+            Self::Token(uri) => {
+                let pin = uri.pin_source().map(read_key).transpose()?;
+                let pin = pin.unwrap_or_default();
+                let started = signer().and_then(|program| signer::start(&program, uri, &pin));
+                return started.map_err(|error| failed(error.into()));
+            }
+        };
+        if pem.iter().all(u8::is_ascii_whitespace) {
+            return Err(CredentialsError::EmptyKey(self.clone()));
+        }
+        Key::from_pem(&pem).map_err(|source| CredentialsError::Key {
+            origin: self.clone(),
+            source,
+        })
+    }
+}
+
+fn wiped(value: OsString) -> Zeroizing<Vec<u8>> {
+    Zeroizing::new(value.into_vec())
+}
+
+/// The file of a credential. Its folder is the service manager's, which lets nobody else in:
+/// the modes of the files differ from one of its versions to the next.
+fn credential(name: &str) -> Result<PathBuf, SourceError> {
+    let folder = std::env::var_os(CREDENTIALS_VARIABLE).filter(|folder| !folder.is_empty());
+    let folder = folder.ok_or(SourceError::NoCredentials)?;
+    Ok(Path::new(&folder).join(name))
+}
+
+fn read_file(path: &Path) -> Result<Zeroizing<Vec<u8>>, CredentialsError> {
+    let read = File::open(path).and_then(read_bounded);
+    read.map_err(|source| unread(path, source))
+}
+
+fn unread(path: &Path, source: io::Error) -> CredentialsError {
+    CredentialsError::Read {
+        path: path.to_owned(),
+        source,
+    }
+}
+
+fn read_key(path: &Path) -> Result<Zeroizing<Vec<u8>>, CredentialsError> {
+    let failed = |source| unread(path, source);
+    let file = File::open(path).map_err(failed)?;
+    // Asked of the open file: the name may mean another one by now.
+    let mode = file.metadata().map_err(failed)?.mode() & 0o7777;
+    if mode & 0o077 != 0 {
+        return Err(CredentialsError::OpenKey {
+            path: path.to_owned(),
+            mode,
+        });
+    }
+    read_bounded(file).map_err(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::ffi::OsStrExt;
+
+    fn place(text: &str) -> Result<KeySource, String> {
+        KeySource::try_from(text.to_owned()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_place_is_known_by_its_name_and_all_else_is_a_file() {
+        assert_eq!(place("credential:k"), Ok(KeySource::Credential("k".into())));
+        assert_eq!(
+            place("keyring:prn:k"),
+            Ok(KeySource::Keyring("prn:k".into()))
+        );
+        for file in ["a.key", "/x/a.key", "./keyring:a", "C:a", "keyring"] {
+            assert_eq!(place(file), Ok(KeySource::File(file.into())), "{file}");
+        }
+        let bytes = OsString::from_vec(vec![b'/', 0xff]);
+        let of_bytes = KeySource::try_from(bytes).unwrap();
+        assert!(
+            of_bytes
+                .file()
+                .unwrap()
+                .as_os_str()
+                .as_bytes()
+                .contains(&0xff)
+        );
+    }
+
+    #[test]
+    fn a_name_leads_out_of_no_folder() {
+        let long = "n".repeat(256);
+        for name in ["", ".", "..", "../k", "a/b", "a\nb", &long] {
+            for place in ["credential", "keyring"] {
+                let text = format!("{place}:{name}");
+                let refused = KeySource::try_from(text).unwrap_err().to_string();
+                assert!(refused.contains("is not a name"), "{refused}");
+            }
+        }
+    }
+
+    #[test]
+    fn of_a_command_its_program_alone_is_shown() {
+        let command = KeySource::Command(vec!["vault".into(), "-token=s3cret".into()]);
+        assert_eq!(command.to_string(), "the output of vault (key-command)");
+    }
+}

@@ -1,0 +1,446 @@
+//! Signing with a key that this process does not have: the other end of `prn-signer`.
+//!
+//! A key in a token never leaves it, and the code that talks to a token is large and foreign. So it
+//! is in a process of its own, which signs handshakes and nothing else. Who starts it keeps a
+//! control socket; each that signs has a socket of its own, so none sees another's answers.
+//!
+//! | socket | to the signer | back |
+//! |---|---|---|
+//! | control, first | length of the URI (2 bytes, little-endian), the URI, the PIN | 0, or 1 and why not |
+//! | control, then | [`OPEN`], with one end of a new pair | – |
+//! | of one that signs | a number (8 bytes), what is to be signed | the number, 0 and the signature, or 1 and why not |
+//!
+//! All are SEQPACKET (unix(7)): one message a datagram. The signer ends with its sockets.
+
+use std::fmt;
+use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{
+    AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, recv, send, sendmsg, socketpair,
+};
+use zeroize::Zeroizing;
+
+use crate::credentials::token::TokenUri;
+use crate::credentials::{KEY_FILE_VARIABLE, KEY_VARIABLE};
+use crate::tls::Key;
+
+/// The one message of the control socket, once the key was found.
+pub const OPEN: u8 = 1;
+
+/// Longest message of any of these sockets.
+pub const MESSAGE_MAX: usize = 16 * 1024;
+
+/// Longest that is to be signed: a handshake's is 130 or 146 bytes, a start's some hundred.
+pub const SIGNED_MAX: usize = 4096;
+
+/// First bytes of what a client signs of its starts.
+pub const START_HEADER: &[u8] = b"prn-signed-start-1\n";
+
+/// The program.
+const PROGRAM: &str = "prn-signer";
+
+/// For how long a token may look for its key: some ask a device on the network.
+const FINDING: Duration = Duration::from_secs(30);
+
+/// For how long a signature may take. Whoever waits for it serves nobody else meanwhile.
+const SIGNING: Duration = Duration::from_secs(2);
+
+/// What is the service manager's, or a secret that it does not need. All else of the environment
+/// is the token's: modules are configured there.
+const NOT_PASSED: [&str; 8] = [
+    KEY_VARIABLE,
+    KEY_FILE_VARIABLE,
+    "CREDENTIALS_DIRECTORY",
+    "NOTIFY_SOCKET",
+    "WATCHDOG_PID",
+    "WATCHDOG_USEC",
+    "LISTEN_FDS",
+    "LISTEN_PID",
+];
+
+/// Why nothing is signed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SignerError {
+    /// It is not installed.
+    #[error(
+        "the program {PROGRAM} is neither beside this one nor in ../libexec/prn: install or build all of prn"
+    )]
+    NoProgram,
+    /// It does not start.
+    #[error("{PROGRAM} does not start")]
+    Start(#[source] io::Error),
+    /// It says no.
+    #[error("{PROGRAM} says: {0}")]
+    Refused(String),
+    /// It is gone.
+    #[error("{PROGRAM} has ended (a server starts another one with `prn server reload`)")]
+    Gone,
+    /// It has not answered in time.
+    #[error(
+        "{PROGRAM} has not answered in {0:?}: look at its token (a server starts another one with `prn server reload`)"
+    )]
+    Silent(Duration),
+    /// A socket failed.
+    #[error("{PROGRAM} is not to be reached")]
+    Socket(#[source] io::Error),
+}
+
+impl From<Errno> for SignerError {
+    fn from(error: Errno) -> Self {
+        if [Errno::EPIPE, Errno::ECONNRESET, Errno::ECONNREFUSED].contains(&error) {
+            Self::Gone
+        } else {
+            Self::Socket(error.into())
+        }
+    }
+}
+
+/// Whose handshakes are signed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// The server's.
+    Server,
+    /// A client's, and its starts.
+    Client,
+}
+
+impl Role {
+    /// What the signature of this side's handshake is made of, up to the hash of the transcript
+    /// (RFC 8446, section 4.4.3).
+    fn handshake(self) -> Vec<u8> {
+        let context: &[u8] = match self {
+            Self::Server => b"TLS 1.3, server CertificateVerify\0",
+            Self::Client => b"TLS 1.3, client CertificateVerify\0",
+        };
+        [&[b' '; 64][..], context].concat()
+    }
+
+    /// Whether this side signs such a message.
+    pub fn signs(self, message: &[u8]) -> bool {
+        // The transcript's hash is that of the cipher suite: SHA-256 or SHA-384.
+        let hash = message.strip_prefix(self.handshake().as_slice());
+        let is_handshake = hash.is_some_and(|hash| [32, 48].contains(&hash.len()));
+        is_handshake || (self == Self::Client && message.starts_with(START_HEADER))
+    }
+
+    /// A message that this side signs and no handshake has: its hash is none.
+    pub(crate) fn trial(self) -> Vec<u8> {
+        [self.handshake(), vec![0; 32]].concat()
+    }
+}
+
+/// The program, and as whom it is to run.
+#[derive(Debug, Clone)]
+pub struct Program {
+    /// Where it is.
+    pub path: PathBuf,
+    /// For a server: its user id, its group id, and its other groups. It gives up all else before
+    /// it loads anything.
+    pub ids: Option<Ids>,
+}
+
+/// A user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ids {
+    /// Its id.
+    pub uid: u32,
+    /// Its group.
+    pub gid: u32,
+    /// Its other groups: one of them may be the token's.
+    pub groups: Vec<u32>,
+}
+
+impl Program {
+    /// For a client: beside this program, else where it is installed. It runs as this user.
+    ///
+    /// # Errors
+    /// [`SignerError::NoProgram`].
+    pub fn of_client() -> Result<Self, SignerError> {
+        let itself = std::env::current_exe().map_err(SignerError::Start)?;
+        let beside = itself.parent().unwrap_or(Path::new("/"));
+        let installed = [
+            beside.join(PROGRAM),
+            beside.join("../libexec/prn").join(PROGRAM),
+            Path::new("/usr/libexec/prn").join(PROGRAM),
+        ];
+        let path = installed.into_iter().find(|path| path.is_file());
+        Ok(Self {
+            path: path.ok_or(SignerError::NoProgram)?,
+            ids: None,
+        })
+    }
+
+    fn role(&self) -> Role {
+        match self.ids {
+            Some(_) => Role::Server,
+            None => Role::Client,
+        }
+    }
+
+    /// It starts itself anew without privilege and ends, so it is nobody's child.
+    fn spawn(&self, control: OwnedFd) -> io::Result<()> {
+        let mut command = Command::new(&self.path);
+        command.arg0(PROGRAM).stdin(control).stdout(Stdio::null());
+        match &self.ids {
+            Some(Ids { uid, gid, groups }) => {
+                let ids = [*uid, *gid].into_iter().chain(groups.iter().copied());
+                command.arg("server").args(ids.map(|id| id.to_string()));
+            }
+            // What a module has to say would be amidst what a user reads.
+            None => drop(command.arg("client").stderr(Stdio::null())),
+        }
+        for name in NOT_PASSED {
+            command.env_remove(name);
+        }
+        let status = command.status()?;
+        if status.success() {
+            Ok(())
+        } else {
+            Err(io::Error::other(status.to_string()))
+        }
+    }
+}
+
+/// Starts it, and has it find the key.
+///
+/// # Errors
+/// It does not start, or does not find it.
+pub fn start(
+    program: &Program,
+    uri: &TokenUri,
+    pin: &Zeroizing<Vec<u8>>,
+) -> Result<Key, SignerError> {
+    let (control, theirs) = pair(SockFlag::SOCK_CLOEXEC)?;
+    program.spawn(theirs).map_err(SignerError::Start)?;
+    let uri = uri.to_string();
+    let length = u16::try_from(uri.len()).unwrap_or(u16::MAX);
+    let pin = pin.strip_suffix(b"\n").unwrap_or(pin);
+    let mut asked = Zeroizing::new(Vec::with_capacity(2 + uri.len() + pin.len()));
+    asked.extend_from_slice(&length.to_le_bytes());
+    asked.extend_from_slice(uri.as_bytes());
+    asked.extend_from_slice(pin);
+    send(control.as_raw_fd(), &asked, MsgFlags::MSG_NOSIGNAL)?;
+    let mut buffer = vec![0; MESSAGE_MAX];
+    let answer = receive(&control, &mut buffer, Instant::now() + FINDING, FINDING)?;
+    accepted(answer)?;
+    let socket = open(&control)?;
+    let role = program.role();
+    Ok(Key::of_signer(Remote {
+        control: Some(control),
+        ..Remote::new(socket, role)
+    }))
+}
+
+fn pair(flags: SockFlag) -> nix::Result<(OwnedFd, OwnedFd)> {
+    socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags)
+}
+
+/// A socket for one that signs.
+fn open(control: &OwnedFd) -> Result<OwnedFd, SignerError> {
+    let (ours, theirs) = pair(SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK)?;
+    let numbers = [theirs.as_raw_fd()];
+    sendmsg::<()>(
+        control.as_raw_fd(),
+        &[IoSlice::new(&[OPEN])],
+        &[ControlMessage::ScmRights(&numbers)],
+        MsgFlags::MSG_NOSIGNAL,
+        None,
+    )?;
+    Ok(ours)
+}
+
+/// What stands behind a 0, or the error behind a 1.
+fn accepted(answer: &[u8]) -> Result<&[u8], SignerError> {
+    match answer.split_first() {
+        Some((0, rest)) => Ok(rest),
+        Some((_, why)) => Err(SignerError::Refused(
+            String::from_utf8_lossy(why).replace(char::is_control, "?"),
+        )),
+        None => Err(SignerError::Gone),
+    }
+}
+
+/// One message, until `deadline`, which is `within` after the question.
+fn receive<'a>(
+    socket: &OwnedFd,
+    buffer: &'a mut [u8],
+    deadline: Instant,
+    within: Duration,
+) -> Result<&'a [u8], SignerError> {
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let left = PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO);
+        let mut set = [PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
+        match poll(&mut set, left) {
+            Ok(0) => return Err(SignerError::Silent(within)),
+            Err(Errno::EINTR) => {}
+            Ok(_) => break,
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let length = recv(socket.as_raw_fd(), buffer, MsgFlags::empty())?;
+    match buffer.get(..length) {
+        Some(message) if !message.is_empty() => Ok(message),
+        Some(_) | None => Err(SignerError::Gone),
+    }
+}
+
+/// What signs with a key that is elsewhere.
+pub struct Remote {
+    role: Role,
+    /// What opens sockets for others: of who has started the signer alone.
+    control: Option<OwnedFd>,
+    socket: OwnedFd,
+    /// One question at a time.
+    turn: Mutex<Turn>,
+}
+
+#[derive(Debug)]
+struct Turn {
+    /// Of the last question.
+    number: u64,
+    /// It was not answered in time: until it is, nobody waits for another.
+    is_unanswered: bool,
+    buffer: Box<[u8]>,
+}
+
+impl fmt::Debug for Remote {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Remote(…)")
+    }
+}
+
+impl Remote {
+    /// Over a socket that was opened for it, which does not block.
+    pub fn new(socket: OwnedFd, role: Role) -> Self {
+        Self {
+            role,
+            control: None,
+            socket,
+            turn: Mutex::new(Turn {
+                number: 0,
+                is_unanswered: false,
+                buffer: vec![0; MESSAGE_MAX].into(),
+            }),
+        }
+    }
+
+    /// Whose handshakes it signs.
+    pub fn role(&self) -> Role {
+        self.role
+    }
+
+    /// What others are given sockets by.
+    pub fn control(&self) -> Option<BorrowedFd<'_>> {
+        self.control.as_ref().map(AsFd::as_fd)
+    }
+
+    /// The signature. Waits for others that sign, and then for two seconds at most; not at all
+    /// while a signature is overdue.
+    ///
+    /// # Errors
+    /// [`SignerError`].
+    pub fn sign(&self, message: &[u8]) -> Result<Vec<u8>, SignerError> {
+        let mut turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let turn = &mut *turn;
+        let asked = turn.number;
+        if turn.is_unanswered {
+            self.answer(turn, asked, Instant::now())?;
+        }
+        turn.number += 1;
+        let number = turn.number;
+        let question = [&number.to_le_bytes()[..], message].concat();
+        send(self.socket.as_raw_fd(), &question, MsgFlags::MSG_NOSIGNAL)?;
+        let answer = self.answer(turn, number, Instant::now() + SIGNING)?;
+        accepted(&answer).map(<[u8]>::to_vec)
+    }
+
+    /// The answer to a question. Those to earlier ones are passed over.
+    fn answer(
+        &self,
+        turn: &mut Turn,
+        number: u64,
+        deadline: Instant,
+    ) -> Result<Vec<u8>, SignerError> {
+        turn.is_unanswered = true;
+        loop {
+            let message = receive(&self.socket, &mut turn.buffer, deadline, SIGNING)?;
+            if let Some(answer) = message.strip_prefix(&number.to_le_bytes()) {
+                turn.is_unanswered = false;
+                return Ok(answer.to_vec());
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::RawFd;
+
+    fn of(socket: OwnedFd) -> Remote {
+        Remote::new(socket, Role::Server)
+    }
+
+    fn ends() -> (OwnedFd, OwnedFd) {
+        pair(SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK).unwrap()
+    }
+
+    fn say(socket: RawFd, number: u64, answer: &[u8]) {
+        let bytes = [&number.to_le_bytes()[..], answer].concat();
+        send(socket, &bytes, MsgFlags::MSG_NOSIGNAL).unwrap();
+    }
+
+    #[test]
+    fn each_side_signs_its_own_handshakes_and_a_client_its_starts() {
+        let [server, client] = [Role::Server, Role::Client].map(Role::trial);
+        assert!(Role::Server.signs(&server) && Role::Client.signs(&client));
+        assert!(!Role::Server.signs(&client) && !Role::Client.signs(&server));
+        let start = [START_HEADER, b"digest x\n"].concat();
+        assert!(Role::Client.signs(&start) && !Role::Server.signs(&start));
+        for spoilt in [
+            &server[1..],
+            &server[..server.len() - 1],
+            &server[32..],
+            b"",
+        ] {
+            assert!(!Role::Server.signs(spoilt));
+        }
+        assert!(!Role::Server.signs(&[&server[..], b"x"].concat()));
+        assert!(Role::Server.signs(&[&server[..], &[0; 16]].concat()));
+    }
+
+    #[test]
+    fn an_answer_that_comes_too_late_is_nobody_elses() {
+        let (ours, theirs) = ends();
+        let remote = of(ours);
+        let begun = Instant::now();
+        assert!(matches!(remote.sign(b"one"), Err(SignerError::Silent(_))));
+        assert!(begun.elapsed() >= SIGNING);
+        // Nobody waits for a signer that is overdue.
+        let begun = Instant::now();
+        assert!(matches!(remote.sign(b"two"), Err(SignerError::Silent(_))));
+        assert!(begun.elapsed() < SIGNING);
+        say(theirs.as_raw_fd(), 1, b"\0first");
+        say(theirs.as_raw_fd(), 2, b"\0second");
+        assert_eq!(remote.sign(b"three").unwrap(), b"second");
+        say(theirs.as_raw_fd(), 3, b"\x01no\n");
+        assert!(matches!(remote.sign(b"four"), Err(SignerError::Refused(why)) if why == "no?"));
+    }
+
+    #[test]
+    fn a_signer_that_is_gone_is_said_to_be() {
+        let (ours, theirs) = ends();
+        drop(theirs);
+        assert!(matches!(of(ours).sign(b"one"), Err(SignerError::Gone)));
+    }
+}

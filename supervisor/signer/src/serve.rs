@@ -1,0 +1,133 @@
+//! Questions and answers: [`prn_proto::signer`] has their form.
+
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{MsgFlags, recv, send};
+use prn_ipc_protocol::channel::{Channel, Received};
+use prn_proto::credentials::token::TokenUri;
+use prn_proto::signer::{MESSAGE_MAX, OPEN, Role, SIGNED_MAX};
+use zeroize::Zeroizing;
+
+use crate::token::Token;
+
+/// Most sockets at one time: a server has one or two frontends. One more takes the oldest's place.
+const SOCKETS_MAX: usize = 16;
+
+/// For how long one that nobody starts signing with any more may go on: its module may be stuck.
+const LEAVING: Duration = Duration::from_secs(5);
+
+/// Longest reason of a refusal.
+const WHY_MAX: usize = 512;
+
+/// Which key, and the PIN.
+type Asked = (TokenUri, Zeroizing<Vec<u8>>);
+
+/// What is asked for. `None`: who started it is gone.
+pub fn asked(control: &OwnedFd) -> Result<Option<Asked>, String> {
+    let mut buffer = Zeroizing::new(vec![0; MESSAGE_MAX]);
+    let length = recv(control.as_raw_fd(), &mut buffer, MsgFlags::empty());
+    let length = length.map_err(|error| format!("its control socket: {error}"))?;
+    let message = buffer.get(..length).unwrap_or_default();
+    if message.is_empty() {
+        return Ok(None);
+    }
+    let form = || "its control socket: not a question".to_owned();
+    let (length, rest) = message.split_first_chunk().ok_or_else(form)?;
+    let length = usize::from(u16::from_le_bytes(*length));
+    let (uri, pin) = rest.split_at_checked(length).ok_or_else(form)?;
+    let uri = str::from_utf8(uri)
+        .ok()
+        .and_then(|uri| uri.strip_prefix("pkcs11:"));
+    let uri = TokenUri::parse(uri.ok_or_else(form)?).map_err(|error| error.to_string())?;
+    Ok(Some((uri, Zeroizing::new(pin.to_vec()))))
+}
+
+/// Tells who started it whether there is such a key.
+pub fn answer(control: &OwnedFd, found: Result<(), String>) {
+    let bytes = outcome(found.map(|()| Vec::new()));
+    // Who asked may be gone.
+    let _unused = send(control.as_raw_fd(), &bytes, MsgFlags::MSG_NOSIGNAL);
+}
+
+fn outcome(done: Result<Vec<u8>, String>) -> Vec<u8> {
+    match done {
+        Ok(bytes) => [&[0][..], &bytes].concat(),
+        Err(why) => [
+            &[1][..],
+            why.as_bytes().get(..WHY_MAX).unwrap_or(why.as_bytes()),
+        ]
+        .concat(),
+    }
+}
+
+/// Signs until nobody is there who could ask.
+pub fn serve(control: OwnedFd, token: &Token, role: Role) -> Result<(), String> {
+    let mut control = Some(Channel::<u8, u8>::new(control));
+    let mut sockets: Vec<OwnedFd> = Vec::new();
+    let mut buffer = vec![0; MESSAGE_MAX];
+    while control.is_some() || !sockets.is_empty() {
+        let all = sockets.iter().map(AsFd::as_fd);
+        let mut set: Vec<_> = all
+            .chain(control.as_ref().map(AsFd::as_fd))
+            .map(|socket| PollFd::new(socket, PollFlags::POLLIN))
+            .collect();
+        match poll(&mut set, PollTimeout::NONE) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(error) => return Err(format!("poll: {error}")),
+        }
+        drop(set);
+        sockets.retain(|socket| turn(socket, token, role, &mut buffer));
+        if let Some(channel) = &mut control {
+            match channel.receive(|_| 1) {
+                Ok(Received::Message(OPEN, opened)) => {
+                    sockets.extend(opened);
+                    let excess = sockets.len().saturating_sub(SOCKETS_MAX);
+                    sockets.drain(..excess);
+                }
+                Ok(Received::Message(..) | Received::Nothing) => {}
+                Ok(Received::Closed) | Err(_) => {
+                    control = None;
+                    end_in_time();
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Ends this process, whatever it waits for.
+fn end_in_time() {
+    std::thread::spawn(|| {
+        std::thread::sleep(LEAVING);
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "a module that is stuck lets no function return"
+        )]
+        std::process::exit(0)
+    });
+}
+
+/// Answers one question, if there is one. Whether more can come.
+fn turn(socket: &OwnedFd, token: &Token, role: Role, buffer: &mut [u8]) -> bool {
+    let length = match recv(socket.as_raw_fd(), buffer, MsgFlags::MSG_DONTWAIT) {
+        Ok(length) => length,
+        Err(Errno::EAGAIN | Errno::EINTR) => return true,
+        Err(_) => return false,
+    };
+    let message = buffer.get(..length).unwrap_or_default();
+    let Some((number, message)) = message.split_first_chunk::<8>() else {
+        return false;
+    };
+    let signed = if message.len() <= SIGNED_MAX && role.signs(message) {
+        token.sign(message).map_err(|error| error.to_string())
+    } else {
+        Err("that is no handshake of this side's".to_owned())
+    };
+    let bytes = [&number[..], &outcome(signed)].concat();
+    let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+    // One that takes no answers has asked too much at a time.
+    send(socket.as_raw_fd(), &bytes, flags).is_ok()
+}

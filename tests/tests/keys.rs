@@ -1,0 +1,721 @@
+//! Where a TLS key may be (docs/operate/keys.md): on both sides, with real keyrings, a real token
+//! and real commands; and where no byte of it is then.
+
+use std::fs;
+use std::io::Read;
+use std::os::unix::fs::{FileExt, PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use prn_client::credentials::KeySource;
+use prn_proto::signer::{Ids, Program, START_HEADER, SignerError};
+use prn_proto::tls::{Certificate, Key, TlsError, check_key};
+use prn_tests::pki::Identity;
+use prn_tests::server::{Options, Server};
+use prn_tests::{binary, procfs, wait_for};
+use sha2::{Digest, Sha512};
+
+/// Debian's softhsm2.
+const MODULE: &str = "/usr/lib/softhsm/libsofthsm2.so";
+
+/// Who signs where there is no user prn-signer.
+const SIGNER: u32 = 1_999_999_997;
+
+const PIN: &str = "471147114711";
+
+/// A token of a test's own.
+struct Token {
+    folder: tempfile::TempDir,
+}
+
+impl Token {
+    fn new() -> Self {
+        let folder = tempfile::tempdir_in("/var/lib").unwrap();
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o711)).unwrap();
+        let token = Self { folder };
+        fs::create_dir(token.path("tokens")).unwrap();
+        let config = format!(
+            "directories.tokendir = {}\n",
+            token.path("tokens").display()
+        );
+        fs::write(token.path("softhsm2.conf"), config).unwrap();
+        fs::write(token.path("pin"), format!("{PIN}\n")).unwrap();
+        fs::set_permissions(token.path("pin"), fs::Permissions::from_mode(0o600)).unwrap();
+        token.util(&[
+            "--init-token",
+            "--free",
+            "--label",
+            "prn",
+            "--pin",
+            PIN,
+            "--so-pin",
+            "12345678",
+        ]);
+        token
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn util(&self, arguments: &[&str]) {
+        let mut command = Command::new("softhsm2-util");
+        let output = command
+            .args(arguments)
+            .env("SOFTHSM2_CONF", self.path("softhsm2.conf"))
+            .output();
+        let output = output.unwrap();
+        assert!(output.status.success(), "{output:?}");
+    }
+
+    /// Puts a key into it, for this user to sign with.
+    fn import(&self, key: &Path, label: &str, id: &str, user: u32) {
+        let key = key.to_str().unwrap();
+        self.util(&[
+            "--import", key, "--token", "prn", "--label", label, "--id", id, "--pin", PIN,
+        ]);
+        self.give(&self.path("tokens"), user);
+    }
+
+    fn give(&self, path: &Path, user: u32) {
+        chown(path, Some(user), Some(user)).unwrap();
+        if path.is_dir() {
+            for entry in fs::read_dir(path).unwrap() {
+                self.give(&entry.unwrap().path(), user);
+            }
+        }
+    }
+
+    fn uri(&self, label: &str) -> String {
+        let pin = self.path("pin");
+        format!(
+            "pkcs11:token=prn;object={label}?module-path={MODULE}&pin-source=file:{}",
+            pin.display()
+        )
+    }
+
+    /// What the server is started under: its own environment has no key.
+    fn wrapper(&self) -> Vec<String> {
+        let config = format!("SOFTHSM2_CONF={}", self.path("softhsm2.conf").display());
+        ["env", "-u", "PRN_TLS_KEY", &config]
+            .map(str::to_owned)
+            .to_vec()
+    }
+}
+
+/// A server whose key is in a token.
+struct Signed {
+    server: Server,
+    token: Token,
+}
+
+impl Signed {
+    fn with(keygen: &[&str], flags: &[&str]) -> Self {
+        let token = Token::new();
+        let identity = Identity::keygen(token.folder.path(), "server", keygen);
+        token.import(&identity.key, "server", "01", SIGNER);
+        let flags = flags.iter().map(|flag| (*flag).to_owned());
+        let server = Server::with(Options {
+            identity: Some(identity),
+            arguments: flags
+                .chain(["--tls-key".to_owned(), token.uri("server")])
+                .collect(),
+            wrapper: token.wrapper(),
+            ..Options::default()
+        });
+        Self { server, token }
+    }
+
+    fn start() -> Self {
+        Self::with(&[], &[])
+    }
+
+    /// The process that signs.
+    fn signer(&self) -> i32 {
+        let mut all = signers(&self.token);
+        assert_eq!(all.len(), 1, "{all:?}");
+        all.pop().unwrap()
+    }
+
+    fn reload(&self) -> Output {
+        let mut command = self.server.reload();
+        command.env_remove("PRN_TLS_KEY");
+        command
+            .env("SOFTHSM2_CONF", self.token.path("softhsm2.conf"))
+            .output()
+            .unwrap()
+    }
+}
+
+/// All that have this token's configuration.
+fn signers(token: &Token) -> Vec<i32> {
+    let config = token.path("softhsm2.conf");
+    let config = config.to_str().unwrap().as_bytes();
+    let has = |pid: &i32| {
+        procfs::comm(*pid) == "prn-signer"
+            && fs::read(format!("/proc/{pid}/environ")).is_ok_and(|all| contains(&all, config))
+    };
+    processes().into_iter().filter(has).collect()
+}
+
+fn processes() -> Vec<i32> {
+    let entries = fs::read_dir("/proc").unwrap().flatten();
+    entries
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .collect()
+}
+
+fn contains(all: &[u8], part: &[u8]) -> bool {
+    all.windows(part.len()).any(|window| window == part)
+}
+
+/// What of a key is looked for: 16 secret bytes, those that it signs with (RFC 8032, 5.1.5), and a
+/// piece of its PEM text.
+type Secrets = Vec<Vec<u8>>;
+
+fn secrets(key: &Path) -> Secrets {
+    let pem = fs::read_to_string(key).unwrap();
+    let parsed = Key::from_pem(pem.as_bytes()).unwrap();
+    let seed = &parsed.pkcs8_der().unwrap()[16..48];
+    let body = pem.lines().nth(1).unwrap();
+    vec![
+        seed[..16].to_vec(),
+        Sha512::digest(seed)[32..48].to_vec(),
+        body.as_bytes()[24..48].to_vec(),
+    ]
+}
+
+/// Where any of them is, among the environments and command lines of all processes, the files
+/// below these folders, and the memory of these processes, which is what their cores would be.
+fn found(secrets: &Secrets, folders: &[&Path], memories: &[i32]) -> Vec<String> {
+    let has = |bytes: &[u8]| secrets.iter().any(|secret| contains(bytes, secret));
+    let mut found = Vec::new();
+    for pid in processes() {
+        for name in ["environ", "cmdline"] {
+            let path = format!("/proc/{pid}/{name}");
+            // It may have ended.
+            if fs::read(&path).is_ok_and(|bytes| has(&bytes)) {
+                found.push(path);
+            }
+        }
+    }
+    for folder in folders {
+        let mut command = Command::new("find");
+        let output = command
+            .arg(folder)
+            .args(["-type", "f", "-print0"])
+            .output()
+            .unwrap();
+        for path in output
+            .stdout
+            .split(|byte| *byte == 0)
+            .filter(|path| !path.is_empty())
+        {
+            let path = String::from_utf8(path.to_vec()).unwrap();
+            if fs::read(&path).is_ok_and(|bytes| has(&bytes)) {
+                found.push(path);
+            }
+        }
+    }
+    let memories = memories.iter().filter(|pid| has(&memory(**pid)));
+    found.extend(memories.map(|pid| format!("memory of {} {pid}", procfs::comm(*pid))));
+    found
+}
+
+/// All that a process has in memory.
+fn memory(pid: i32) -> Vec<u8> {
+    let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
+    let file = fs::File::open(format!("/proc/{pid}/mem")).unwrap();
+    let mut all = Vec::new();
+    for line in maps.lines().filter(|line| line.contains(" rw")) {
+        let (from, rest) = line.split_once('-').unwrap();
+        let (until, _) = rest.split_once(' ').unwrap();
+        let [from, until] = [from, until].map(|text| u64::from_str_radix(text, 16).unwrap());
+        let mut page = vec![0; 1 << 16];
+        let mut at = from;
+        while at < until {
+            let most = page.len().min(usize::try_from(until - at).unwrap());
+            let Ok(read @ 1..) = file.read_at(&mut page[..most], at) else {
+                break;
+            };
+            all.extend_from_slice(&page[..read]);
+            at += u64::try_from(read).unwrap();
+        }
+    }
+    assert!(!all.is_empty(), "nothing was read of process {pid}");
+    all
+}
+
+fn no_key() -> Vec<String> {
+    ["env", "-u", "PRN_TLS_KEY"].map(str::to_owned).to_vec()
+}
+
+/// The client's command, whose environment has no key.
+fn client(server: &Server, arguments: &[&str]) -> Command {
+    let mut command = server.prn(arguments);
+    command.env_remove("PRN_TLS_KEY");
+    command
+}
+
+fn text(output: &Output) -> String {
+    let [out, error] = [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text));
+    format!("{}: {out}{error}", output.status)
+}
+
+#[track_caller]
+fn ok(mut command: Command) -> String {
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", text(&output));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// A key of the kernel's keyrings, while the test runs.
+struct InKeyring(String);
+
+impl InKeyring {
+    fn add(name: &str, key: &Path) -> Self {
+        let name = format!("prn-test-{}-{name}", std::process::id());
+        let mut command = Command::new("keyctl");
+        command
+            .args(["padd", "user", &name, "@u"])
+            .stdin(fs::File::open(key).unwrap());
+        ok(command);
+        Self(name)
+    }
+}
+
+impl Drop for InKeyring {
+    fn drop(&mut self) {
+        let mut command = Command::new("keyctl");
+        let _ = command
+            .args(["purge", "user", &self.0])
+            .stdout(Stdio::null())
+            .status();
+    }
+}
+
+/// Both sides have their keys from what `place` makes of a key's file; then no byte of the server's
+/// is in an environment, a command line, the state folder, the log or the supervisor's memory, and
+/// none of the client's anywhere, once it has ended.
+fn both_sides(place: impl Fn(&Path) -> (Vec<String>, Vec<(&'static str, PathBuf)>)) {
+    let folder = tempfile::tempdir_in("/var/lib").unwrap();
+    let identity = Identity::keygen(folder.path(), "server", &[]);
+    let (arguments, variables) = place(&identity.key);
+    let mut wrapper = no_key();
+    wrapper.extend(
+        variables
+            .iter()
+            .map(|(name, value)| format!("{name}={}", value.display())),
+    );
+    let server = Server::with(Options {
+        identity: Some(identity.clone()),
+        arguments,
+        wrapper,
+        ..Options::default()
+    });
+    let (arguments, variables) = place(&server.client.key);
+    let mut command = client(&server, &["run", "--", "echo", "hello"]);
+    command.args(&arguments[..0]).envs(variables);
+    let command = match arguments.as_slice() {
+        [flag, value] if flag == "--tls-key" => {
+            let mut command = client(&server, &["run", flag, value, "--", "echo", "hello"]);
+            command.envs(place(&server.client.key).1);
+            command
+        }
+        _ => command,
+    };
+    assert_eq!(ok(command), "hello\n");
+    let secrets = [secrets(&identity.key), secrets(&server.client.key)];
+    let [own, clients] = &secrets;
+    let state = server.state_dir();
+    let none: Vec<String> = Vec::new();
+    assert_eq!(found(own, &[&state], &[server.supervisor()]), none);
+    assert_eq!(
+        found(
+            clients,
+            &[&state],
+            &[server.supervisor(), server.frontend()]
+        ),
+        none
+    );
+    for secret in secrets.iter().flatten() {
+        assert!(!contains(server.log().as_bytes(), secret));
+    }
+    // The search finds a key where it is: the frontend signs with it.
+    let there = found(own, &[folder.path()], &[server.frontend()]);
+    assert_eq!(there.len(), 2, "{there:?}");
+}
+
+#[test]
+fn t16_a_key_that_the_service_manager_passes_is_taken_by_its_name() {
+    both_sides(|key| {
+        let folder = key.parent().unwrap().to_owned();
+        let name = key.file_name().unwrap().to_str().unwrap();
+        let flags = ["--tls-key".to_owned(), format!("credential:{name}")];
+        (flags.to_vec(), vec![("CREDENTIALS_DIRECTORY", folder)])
+    });
+}
+
+#[test]
+fn t16_a_key_in_the_kernels_keyring_is_taken_by_its_name() {
+    let added = std::cell::RefCell::new(Vec::new());
+    both_sides(|key| {
+        let name = key.file_stem().unwrap().to_str().unwrap();
+        let key = InKeyring::add(name, key);
+        let flags = ["--tls-key".to_owned(), format!("keyring:{}", key.0)];
+        added.borrow_mut().push(key);
+        (flags.to_vec(), Vec::new())
+    });
+}
+
+#[test]
+fn t16_a_key_that_a_command_prints_is_taken_by_server_and_client() {
+    let folder = tempfile::tempdir_in("/var/lib").unwrap();
+    let identity = Identity::keygen(folder.path(), "server", &[]);
+    let config = folder.path().join("prn.toml");
+    let command = format!("key-command = ['cat', '{}']\n", identity.key.display());
+    fs::write(&config, command).unwrap();
+    let server = Server::with(Options {
+        identity: Some(identity.clone()),
+        arguments: vec!["--config".to_owned(), config.display().to_string()],
+        wrapper: no_key(),
+        ..Options::default()
+    });
+    let home = tempfile::tempdir().unwrap();
+    let own = home.path().join("config.toml");
+    let prn = |arguments: &[&str]| {
+        let mut command = Command::new(binary("prn"));
+        command
+            .args(arguments)
+            .env("PRN_CONFIG", &own)
+            .stdin(Stdio::null());
+        for name in [
+            "PRN_TLS_KEY",
+            "PRN_TLS_KEY_FILE",
+            "PRN_ADDRESS",
+            "PRN_SERVER_CERT",
+        ] {
+            command.env_remove(name);
+        }
+        command
+    };
+    let [certificate, pinned, key] = [
+        &server.client.certificate,
+        &identity.certificate,
+        &server.client.key,
+    ]
+    .map(|path| path.to_str().unwrap());
+    ok(prn(&[
+        "context",
+        "add",
+        "c",
+        "--address",
+        &server.address,
+        "--server-cert",
+        pinned,
+        "--client-cert",
+        certificate,
+        "--key-command",
+        "cat",
+        key,
+    ]));
+    assert_eq!(ok(prn(&["run", "--", "echo", "hello"])), "hello\n");
+    let shown = ok(prn(&["context", "show"]));
+    assert!(shown.contains("the output of cat (key-command)"), "{shown}");
+    let none: Vec<String> = Vec::new();
+    let state = server.state_dir();
+    assert_eq!(
+        found(&secrets(&identity.key), &[&state], &[server.supervisor()]),
+        none
+    );
+
+    // What it says of a failure is said, and its arguments are not.
+    let written = fs::read_to_string(&own).unwrap();
+    let failing = "['sh', '-c', 'echo sealed, ask the operators >&2; exit 2']";
+    let line = written
+        .lines()
+        .find(|line| line.starts_with("key-command"))
+        .unwrap();
+    fs::write(
+        &own,
+        written.replace(line, &format!("key-command = {failing}")),
+    )
+    .unwrap();
+    let output = prn(&["list"]).output().unwrap();
+    let said = text(&output);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("exit status: 2: sealed, ask the operators"),
+        "{said}"
+    );
+    assert!(
+        !said.contains("echo") && said.lines().count() <= 2,
+        "{said}"
+    );
+}
+
+#[test]
+fn t16_a_key_in_a_token_is_in_no_process_but_the_one_that_signs() {
+    let signed = Signed::start();
+    let (server, signer) = (&signed.server, signed.signer());
+    assert_eq!(server.ok(&["run", "--", "echo", "hello"]), "hello\n");
+    // The key's file was the way into the token.
+    let key = &server.identity.key;
+    let own = secrets(key);
+    fs::remove_file(key).unwrap();
+    let state = server.state_dir();
+    let halves = [server.supervisor(), server.frontend()];
+    let none: Vec<String> = Vec::new();
+    assert_eq!(
+        found(&own, &[&state, signed.token.folder.path()], &halves),
+        none
+    );
+    let pin = vec![PIN.as_bytes().to_vec()];
+    fs::remove_file(signed.token.path("pin")).unwrap();
+    assert_eq!(found(&pin, &[&state], &halves), none);
+    assert!(!contains(server.log().as_bytes(), PIN.as_bytes()));
+    // Foreign code is in one process alone, which is nobody.
+    for half in halves {
+        let maps = fs::read_to_string(format!("/proc/{half}/maps")).unwrap();
+        assert!(!maps.contains("softhsm"), "{}", procfs::comm(half));
+    }
+    assert!(
+        fs::read_to_string(format!("/proc/{signer}/maps"))
+            .unwrap()
+            .contains("softhsm")
+    );
+    let status = procfs::status(signer);
+    let id = SIGNER.to_string();
+    assert_eq!(status["Uid"], [id.as_str(); 4].join("\t"));
+    assert_eq!(status["Gid"], [id.as_str(); 4].join("\t"));
+    assert_eq!(status["Groups"].trim(), "");
+    for set in ["CapInh", "CapPrm", "CapEff", "CapAmb"] {
+        assert_eq!(status[set], "0000000000000000", "{set}");
+    }
+    assert_eq!(status["NoNewPrivs"], "1");
+    let limits = fs::read_to_string(format!("/proc/{signer}/limits")).unwrap();
+    let core = limits
+        .lines()
+        .find(|line| line.starts_with("Max core file size"))
+        .unwrap();
+    assert!(core.split_whitespace().nth(4) == Some("0"), "{core}");
+    // It has nothing of the server's open but sockets.
+    for (number, target) in procfs::descriptors(signer) {
+        let target = target.to_string_lossy().into_owned();
+        let is_own = ["socket:", "/dev/null"]
+            .iter()
+            .any(|own| target.starts_with(own))
+            || target.contains(signed.token.folder.path().to_str().unwrap())
+            || number <= 2;
+        assert!(is_own, "{number}: {target}");
+    }
+}
+
+#[test]
+fn a_p256_key_in_a_token_signs_as_well() {
+    let signed = Signed::with(&["--p256"], &["--allow-p256"]);
+    assert_eq!(signed.server.ok(&["run", "--", "echo", "hello"]), "hello\n");
+}
+
+#[test]
+fn a_signer_that_dies_is_named_its_connections_go_on_and_a_reload_starts_another() {
+    let signed = Signed::start();
+    let server = &signed.server;
+    let id = server.start_process(&[], &["sh", "-c", "while sleep 0.1; do echo tick; done"]);
+    let mut follower = server
+        .prn(&["logs", "-f", &id])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stream = follower.stdout.take().unwrap();
+    let mut ticks = [0; 10];
+    stream.read_exact(&mut ticks).unwrap();
+    let first = signed.signer();
+    kill(Pid::from_raw(first), Signal::SIGKILL).unwrap();
+    wait_for("its end", || signers(&signed.token).is_empty());
+    assert!(!server.run(&["list"]).status.success());
+    wait_for("a line that names it", || {
+        server
+            .log()
+            .contains("prn-signer has ended (a server starts another one with `prn server reload`)")
+    });
+    // Who is there stays.
+    stream.read_exact(&mut ticks).unwrap();
+    // A frontend that is replaced has no key either.
+    kill(Pid::from_raw(server.frontend()), Signal::SIGKILL).unwrap();
+    let reloaded = signed.reload();
+    assert!(reloaded.status.success(), "{}", text(&reloaded));
+    assert!(
+        text(&reloaded).contains("another signer"),
+        "{}",
+        text(&reloaded)
+    );
+    assert_ne!(signed.signer(), first);
+    assert!(server.ok(&["list"]).contains(&id[..8]));
+    stream.read_exact(&mut ticks).unwrap();
+    follower.kill().unwrap();
+    follower.wait().unwrap();
+}
+
+#[test]
+fn a_signer_that_does_not_answer_delays_nobody_who_is_there() {
+    let signed = Signed::start();
+    let server = &signed.server;
+    let signer = Pid::from_raw(signed.signer());
+    kill(signer, Signal::SIGSTOP).unwrap();
+    assert!(!server.run(&["list"]).status.success());
+    // Nobody waits for it any more.
+    let begun = Instant::now();
+    assert!(!server.run(&["list"]).status.success());
+    let took = begun.elapsed();
+    kill(signer, Signal::SIGCONT).unwrap();
+    assert!(took < Duration::from_millis(1900), "{took:?}");
+    assert!(
+        server.log().contains("prn-signer has not answered in 2s"),
+        "{}",
+        server.log()
+    );
+    wait_for("its answers", || server.run(&["list"]).status.success());
+}
+
+#[test]
+fn the_signer_ends_with_its_server() {
+    let mut signed = Signed::start();
+    let signer = signed.signer();
+    assert_eq!(signed.server.stop(), Some(0));
+    wait_for("its end", || !procfs::alive(signer));
+    let signed = Signed::start();
+    let signer = signed.signer();
+    signed.server.signal(Signal::SIGKILL);
+    wait_for("its end", || !procfs::alive(signer));
+}
+
+#[test]
+fn a_signer_signs_nothing_but_its_own_sides_handshakes() {
+    let token = Token::new();
+    let identity = Identity::keygen(token.folder.path(), "server", &[]);
+    token.import(&identity.key, "server", "01", SIGNER);
+    let KeySource::Token(uri) = KeySource::try_from(token.uri("server")).unwrap() else {
+        panic!("no token");
+    };
+    let ids = Ids {
+        uid: SIGNER,
+        gid: SIGNER,
+        groups: Vec::new(),
+    };
+    // Its configuration is in the environment, which no test changes: through the shell.
+    let script = token.path("signer.sh");
+    let line = format!(
+        "#!/bin/sh\nexport SOFTHSM2_CONF={}\nexec {} \"$@\"\n",
+        token.path("softhsm2.conf").display(),
+        binary("prn-signer").display()
+    );
+    fs::write(&script, line).unwrap();
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+    let program = Program {
+        path: script,
+        ids: Some(ids),
+    };
+    let start = |pin: &str| {
+        let pin = zeroize::Zeroizing::new(pin.as_bytes().to_vec());
+        prn_proto::signer::start(&program, &uri, &pin)
+    };
+    let key = start(PIN).unwrap();
+    let certificate = Certificate::from_pem(identity.certificate_pem().as_bytes()).unwrap();
+    check_key(&certificate, &key).unwrap();
+    let remote = key.remote().unwrap();
+    let handshake = |context: &str, hash: usize| {
+        [&[b' '; 64][..], context.as_bytes(), &[0], &vec![7; hash]].concat()
+    };
+    let own = "TLS 1.3, server CertificateVerify";
+    assert_eq!(remote.sign(&handshake(own, 32)).unwrap().len(), 64);
+    assert_eq!(remote.sign(&handshake(own, 48)).unwrap().len(), 64);
+    let client = handshake("TLS 1.3, client CertificateVerify", 32);
+    let start_of = [START_HEADER, b"digest 64:0"].concat();
+    let longer = [&handshake(own, 32)[..], b"x"].concat();
+    for other in [
+        &client[..],
+        &start_of,
+        &longer,
+        &handshake(own, 0),
+        b"",
+        b"text",
+    ] {
+        let refused = remote.sign(other).unwrap_err().to_string();
+        assert!(refused.contains("no handshake of this side's"), "{refused}");
+    }
+    // Neither a wrong PIN nor another's certificate is taken.
+    let refused = start("0000").unwrap_err();
+    assert!(
+        matches!(&refused, SignerError::Refused(why) if why.contains("PIN")),
+        "{refused}"
+    );
+    let other = Identity::keygen(token.folder.path(), "other", &[]);
+    let other = Certificate::from_pem(other.certificate_pem().as_bytes()).unwrap();
+    assert!(matches!(
+        check_key(&other, &key),
+        Err(TlsError::KeyMismatch(_))
+    ));
+}
+
+#[test]
+fn a_client_signs_handshakes_and_starts_with_a_key_in_a_token() {
+    let server = Server::start();
+    let token = Token::new();
+    token.import(&server.client.key, "anna", "02", 0);
+    let uri = token.uri("anna");
+    let prn = |arguments: &[&str]| {
+        let mut command = client(&server, arguments);
+        command.env("SOFTHSM2_CONF", token.path("softhsm2.conf"));
+        command.env("PRN_TLS_KEY_FILE", &uri);
+        command
+    };
+    assert_eq!(ok(prn(&["run", "--", "echo", "hello"])), "hello\n");
+    assert_eq!(
+        ok(prn(&["run", "--sign", "--", "echo", "signed"])),
+        "signed\n"
+    );
+    wait_for("the end of what signed", || signers(&token).is_empty());
+    let output = prn(&["list", "--tls-key", &token.uri("nobody")])
+        .output()
+        .unwrap();
+    let said = text(&output);
+    assert!(
+        said.contains("the token has 0 private keys nobody"),
+        "{said}"
+    );
+    let output = prn(&["list", "--tls-key", "pkcs11:token=prn"])
+        .output()
+        .unwrap();
+    assert!(text(&output).contains("names no key"), "{}", text(&output));
+}
+
+#[test]
+fn a_key_that_is_not_to_be_had_is_said_with_what_to_do() {
+    let server = Server::start();
+    for (place, words) in [
+        ("credential:k", "LoadCredential="),
+        ("credential:../k", "is not a name"),
+        ("keyring:prn-test-none", "keyctl padd user prn-test-none @u"),
+        (
+            "pkcs11:token=a;object=b?module-path=/nowhere.so",
+            "cannot load the module /nowhere.so",
+        ),
+        (
+            "pkcs11:token=a;object=b?module-path=/l.so&pin-value=1",
+            "write it to a file",
+        ),
+    ] {
+        let output = client(&server, &["list", "--tls-key", place])
+            .output()
+            .unwrap();
+        let said = text(&output);
+        assert!(
+            !output.status.success() && said.contains(words),
+            "{place}: {said}"
+        );
+    }
+}
