@@ -135,8 +135,8 @@ install: ## Into DESTDIR, below PREFIX; does not build
 uninstall: ## Removes what install put there, but for the configuration
 	rm -rf $(DESTDIR)$(PREFIX)/libexec/prn
 	rm -f $(DESTDIR)$(PREFIX)/bin/prn \
-		$(DESTDIR)$(PREFIX)/share/man/man[158]/prn.[158] \
-		$(DESTDIR)$(PREFIX)/share/man/man[158]/prn[-.]*.[158] \
+		$(DESTDIR)$(PREFIX)/share/man/man[1578]/prn.[1578] \
+		$(DESTDIR)$(PREFIX)/share/man/man[1578]/prn[-.]*.[1578] \
 		$(DESTDIR)$(PREFIX)/share/bash-completion/completions/prn \
 		$(DESTDIR)$(PREFIX)/share/zsh/vendor-completions/_prn \
 		$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/prn.fish \
