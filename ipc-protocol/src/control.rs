@@ -1,5 +1,5 @@
-//! What `prn server reload` or `status` and the running supervisor say to each other, over a socket that root
-//! alone can reach: one enum a direction.
+//! What `prn server reload` or `status` and the running supervisor say to each other, over a
+//! socket that root alone can reach: one enum a direction.
 //!
 //! Linked by the supervisor and by `prn server …`. Who asks is root, and could end the supervisor
 //! as well; what it sends is still decoded, measured and refused as that of any peer.

@@ -1,4 +1,5 @@
-//! docs/api.md is the API as its schema says it, and the reasons of its errors as `prn_proto::reason` does.
+//! docs/api.md is the API as its schema says it, and the reasons of its errors as
+//! `prn_proto::reason` does.
 //! `PRN_WRITE_TABLES=1 cargo test -p prn-proto --test api` writes it.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
@@ -89,30 +90,28 @@ fn short(name: &str) -> &str {
 }
 
 fn kind(field: &FieldDescriptorProto, message: &DescriptorProto) -> String {
-    let name = match field.r#type() {
-        Type::Message | Type::Enum => {
-            let entry = message.nested_type.iter().find(|nested| {
-                let is_map = nested
-                    .options
-                    .as_ref()
-                    .is_some_and(|options| options.map_entry());
-                is_map && field.type_name().ends_with(&format!(".{}", nested.name()))
-            });
-            if let Some(entry) = entry {
-                let of: Vec<_> = entry.field.iter().map(|field| kind(field, entry)).collect();
-                return format!("map of {}", of.join(" to "));
-            }
-            let name = short(field.type_name());
-            if name.starts_with("google") {
-                name.to_owned()
-            } else {
-                format!("[{name}](#{})", name.to_lowercase().replace('.', ""))
-            }
+    let own = field.r#type();
+    let is_named = matches!(own, Type::Message | Type::Enum);
+    let name = if is_named {
+        let entry = message.nested_type.iter().find(|nested| {
+            let is_map = nested
+                .options
+                .as_ref()
+                .is_some_and(|options| options.map_entry());
+            is_map && field.type_name().ends_with(&format!(".{}", nested.name()))
+        });
+        if let Some(entry) = entry {
+            let of: Vec<_> = entry.field.iter().map(|field| kind(field, entry)).collect();
+            return format!("map of {}", of.join(" to "));
         }
-        other => other
-            .as_str_name()
-            .trim_start_matches("TYPE_")
-            .to_lowercase(),
+        let name = short(field.type_name());
+        if name.starts_with("google") {
+            name.to_owned()
+        } else {
+            format!("[{name}](#{})", name.to_lowercase().replace('.', ""))
+        }
+    } else {
+        own.as_str_name().trim_start_matches("TYPE_").to_lowercase()
     };
     let is_one_of = field.oneof_index.is_some() && !field.proto3_optional();
     match field.label() {

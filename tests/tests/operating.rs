@@ -1,5 +1,5 @@
-//! What docs/operate says is so: each message is one that is really said, and each number of a server's
-//! size is what the server makes of it.
+//! What docs/operate says is so: each message is one that is really said, and each number of a
+//! server's size is what the server makes of it.
 
 use std::fs;
 use std::path::Path;

@@ -1,4 +1,5 @@
-//! Pages that no command line has in it: what the parts of prn are, and the words that all pages use.
+//! Pages that no command line has in it: what the parts of prn are, and the words that all pages
+//! use.
 
 use clap_mangen::roff::{bold, italic, roman};
 

@@ -1,5 +1,5 @@
-//! The socket in the state folder that a reload is ordered on and a status is asked for, and talking
-//! to it.
+//! The socket in the state folder that a reload is ordered on and a status is asked for, and
+//! talking to it.
 //!
 //! Runs as root: `prn server start` makes the socket, which the supervisor listens on; `prn server
 //! reload` connects to it. The folder is root's alone to write to, so nobody else can have put a

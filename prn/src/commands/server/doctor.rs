@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use nix::sys::statvfs::statvfs;
 use prn_client::credentials::{CertificateSource, now};
+use prn_launch::access::types::AccessName;
 use prn_launch::access::{AccessError, check as check_access};
 use prn_launch::options::Options;
 use prn_launch::{Conversation, Finding, ServerError, Verdict};
-use prn_proto::tls::{Certificate, Own, shown_time};
+use prn_proto::tls::{Certificate, Own, Peer, shown_time};
 use prn_proto::units::show_size;
 
 /// A certificate that ends earlier is to be replaced now.
@@ -21,8 +22,8 @@ const RENEW_WITHIN: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// Before that (2026-01-01T00:00:00Z) no clock of a server is right: prn is younger.
 const YOUNGEST: u64 = 1_767_225_600;
 
-/// Lines that the frontend may say in a second (log.rs of the supervisor), in half a minute, which is
-/// journald's own period; and as many again for what the supervisor says of its own.
+/// Lines that the frontend may say in a second (log.rs of the supervisor). A journal that takes
+/// twice as many has room for what the supervisor says of its own.
 const LINES_A_SECOND: u64 = 128;
 
 /// Where something is looked up; a test has another one.
@@ -81,9 +82,12 @@ pub fn findings(case: &Case<'_>) -> Vec<Finding> {
     all.push(limits(case.options));
     let address = case.options.address.as_ref();
     all.push(port(root, address.map_or(ADDRESS, |address| &address.0)));
-    all.push(memory(case));
+    let server = Conversation::begin(case.options.state_dir());
+    let server = server.ok().and_then(|server| server.pid());
+    let of_group = server.and_then(|pid| group_memory(root, pid));
+    all.push(memory(case, of_group.unwrap_or(u64::MAX)));
     all.extend(disk(case.options.state_dir()));
-    all.extend(running(case.options.state_dir()));
+    all.extend(server.and_then(running));
     all.extend(journal(root, case.options));
     all
 }
@@ -142,10 +146,9 @@ fn certificates(case: &Case<'_>) -> Vec<Finding> {
     // What is said of the file is found here, in this line.
     all.push(match check_access(config, &|_| {}) {
         Ok(access) => {
-            let of_client = |(client, peer): &(_, prn_proto::tls::Peer)| {
-                let client = ToString::to_string(client as &prn_launch::access::types::AccessName);
+            let of_client = |(client, peer): &(AccessName, Peer)| {
                 let each = peer.certificates.iter();
-                each.map(|one| (client.clone(), one.clone()))
+                each.map(|one| (client.to_string(), one.clone()))
                     .collect::<Vec<_>>()
             };
             let ends: Vec<_> = access.known.iter().flat_map(of_client).collect();
@@ -333,11 +336,24 @@ fn is_listed(list: &str, port: u16) -> bool {
     })
 }
 
-/// What the server itself may take of the memory that there is.
-fn memory(case: &Case<'_>) -> Finding {
+/// The least that the groups of the running server leave it: its own, as the unit's, and those
+/// above (memory.max, cgroups(7)). `None`: they leave it all.
+fn group_memory(root: Root<'_>, pid: i32) -> Option<u64> {
+    const MOUNT: &str = "/sys/fs/cgroup";
+    let groups = root.read(&format!("/proc/{pid}/cgroup"))?;
+    let own = groups.lines().find_map(|line| line.strip_prefix("0::/"))?;
+    let own = Path::new(MOUNT).join(own);
+    let all = own.ancestors().take_while(|group| group.starts_with(MOUNT));
+    let limits = all.filter_map(|group| root.read(group.join("memory.max").to_str()?));
+    limits.filter_map(|limit| limit.trim().parse().ok()).min()
+}
+
+/// What the server itself may take of the memory that there is, or that its group leaves it.
+fn memory(case: &Case<'_>, of_group: u64) -> Finding {
     let name = "memory budget";
     let budget = case.options.output_budget;
-    let output = budget.map_or(case.memory / 4, |size| size.0);
+    let memory = case.memory.min(of_group);
+    let output = budget.map_or(memory / 4, |size| size.0);
     let frontend = case
         .options
         .frontend_memory
@@ -346,16 +362,16 @@ fn memory(case: &Case<'_>) -> Finding {
         "{} of output and {} of the frontend, of {}",
         show_size(output),
         show_size(frontend),
-        show_size(case.memory)
+        show_size(memory)
     );
     // The supervisor, and processes, need some as well.
-    if output.saturating_add(frontend) <= case.memory / 2 {
+    if output.saturating_add(frontend) <= memory / 2 {
         return ok(name, found);
     }
     limited(
         name,
         found,
-        "less than half is left for processes: lower output-budget or frontend-memory, or keep output on disk (output-disk)",
+        "less than half is left for processes: lower output-budget or frontend-memory, keep output on disk (output-disk), or raise MemoryMax= of the unit where that bounds it",
     )
 }
 
@@ -409,9 +425,8 @@ fn of_disk(folder: &Path, space: Share, files: Share) -> Finding {
 }
 
 /// The server that runs, and how many descriptors it has left.
-fn running(state_dir: &Path) -> Option<Finding> {
+fn running(pid: i32) -> Option<Finding> {
     let name = "running server";
-    let pid = Conversation::begin(state_dir).ok()?.pid()?;
     let open = fs::read_dir(format!("/proc/{pid}/fd")).ok()?.count();
     let limits = fs::read_to_string(format!("/proc/{pid}/limits")).ok()?;
     let most = open_files(&limits)?;
@@ -622,10 +637,31 @@ mod tests {
                 config: None,
                 memory: 4 << 30,
             };
-            verdict(&memory(&case))
+            [u64::MAX, 1 << 30].map(|of_group| verdict(&memory(&case, of_group)))
         };
-        assert_eq!(of(None), Verdict::Ok);
-        assert_eq!(of(Some(2 << 30)), Verdict::Limited);
+        assert_eq!(of(None), [Verdict::Ok, Verdict::Limited]);
+        assert_eq!(of(Some(2 << 30)), [Verdict::Limited; 2]);
+    }
+
+    #[test]
+    fn the_memory_of_a_server_is_that_of_the_least_of_its_groups() {
+        let of = |files: &[(&str, &str)]| group_memory(Root(with(files).path()), 7);
+        let group = (
+            "/proc/7/cgroup",
+            "0::/system.slice/prn.service/supervisor\n",
+        );
+        let above = (
+            "/sys/fs/cgroup/system.slice/prn.service/memory.max",
+            "4096\n",
+        );
+        let own = (
+            "/sys/fs/cgroup/system.slice/prn.service/supervisor/memory.max",
+            "max\n",
+        );
+        let others = ("/sys/fs/cgroup/user.slice/memory.max", "1\n");
+        assert_eq!(of(&[group, above, own, others]), Some(4096));
+        assert_eq!(of(&[group, own, others]), None);
+        assert_eq!(of(&[above]), None);
     }
 
     #[test]

@@ -1,6 +1,6 @@
-//! What is known of a server that runs: what its supervisor says to root on its control socket, and what
-//! the kernel knows of it (since when it runs, of which file), which is read in /proc. A frontend is not
-//! asked.
+//! What is known of a server that runs: what its supervisor says to root on its control socket,
+//! and what the kernel knows of it (since when it runs, of which file), which is read in /proc. A
+//! frontend is not asked.
 
 use std::fs;
 use std::os::fd::AsFd;
