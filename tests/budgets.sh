@@ -33,7 +33,7 @@ function_lines_max=60
 banned='tokio|tonic|hyper|rustls|prost|clap|toml'
 
 # What the root half uses of ipc-protocol: not names.rs, output.rs and what is in a file frontend.rs, which are the frontend's.
-ipc=(ipc-protocol/src/{channel,codec,control,config,config/filter,config/layers,digest,fds,fds/quota,lines,message,netstring,output/layout,policy,search,signed,signer,types}.rs)
+ipc=(ipc-protocol/src/{channel,codec,control,config,config/filter,config/layers,digest,fds,fds/quota,lines,message,netstring,output/layout,policy,search,signed,signer,status,types}.rs)
 # What decides and acts as root for a peer: what a reviewer reads in one sitting, in the order of docs/security/review.md.
 authority=(
     ipc-protocol/src/{channel,codec,control,digest,message,netstring,policy,search,signed,types}.rs

@@ -13,6 +13,7 @@ for_demo=(ip:iproute2 ping:iputils-ping ps:procps unshare:util-linux)
 for_test=(
     chromium-headless-shell:chromium-headless-shell
     cmake:cmake
+    codespell:codespell
     /usr/bin/convert:imagemagick
     cpio:cpio
     dpkg-shlibdeps:dpkg-dev

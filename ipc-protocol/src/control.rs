@@ -1,5 +1,5 @@
-//! What `prn server reload` and the running supervisor say to each other, over a socket that root
-//! alone can reach: one enum a direction.
+//! What `prn server reload` or `status` and the running supervisor say to each other, over a
+//! socket that root alone can reach: one enum a direction.
 //!
 //! Linked by the supervisor and by `prn server …`. Who asks is root, and could end the supervisor
 //! as well; what it sends is still decoded, measured and refused as that of any peer.
@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::channel::Channel;
+use crate::status;
 
 /// What calls get to end in a frontend that another one replaces. Those who come meanwhile wait.
 pub const LEAVE_TIME: Duration = Duration::from_millis(500);
@@ -48,6 +49,8 @@ pub enum Order {
         /// What is new in it, for the log.
         changes: String,
     },
+    /// How is it?
+    Status,
 }
 
 /// The server's TLS key.
@@ -60,15 +63,17 @@ pub enum Key {
 }
 
 /// Back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Answer {
     /// To Show: both configurations come with it, as they were handed over, to read.
     Shown,
     /// To Reload: a frontend serves with it. This is the number of the configuration; that of the
     /// start was 1.
     InForce(u32),
-    /// To either: no, and nothing has changed.
+    /// To any: no, and nothing has changed.
     Refused(Refused),
+    /// To Status.
+    Status(Box<status::Status>),
 }
 
 /// Why an order was refused.
@@ -94,7 +99,7 @@ impl Order {
     /// How many descriptors come with it.
     pub fn descriptors(&self) -> usize {
         match self {
-            Self::Show => 0,
+            Self::Show | Self::Status => 0,
             Self::Reload { key: Key::Kept, .. } => 2,
             Self::Reload { key: Key::Sent, .. } => 3,
         }
@@ -106,7 +111,7 @@ impl Answer {
     pub fn descriptors(&self) -> usize {
         match self {
             Self::Shown => 2,
-            Self::InForce(_) | Self::Refused(_) => 0,
+            Self::InForce(_) | Self::Refused(_) | Self::Status(_) => 0,
         }
     }
 }

@@ -8,7 +8,7 @@
 //!
 //! - [`message`]: one enum a direction.
 //! - [`channel`]: SEQPACKET datagrams with file descriptors.
-//! - [`control`]: what root says to a running server.
+//! - [`control`]: what root says to a running server; [`status`]: what that tells of itself.
 //! - [`config`]: what `prn server start` hands to each half.
 //! - [`policy`]: who may do what: what is decided is the root half's, and what is shown the other's.
 //! - [`digest`]: what two starts are told apart by; [`netstring`]: the form of what is digested or signed.
@@ -38,6 +38,7 @@ pub mod policy;
 pub mod search;
 pub mod signed;
 pub mod signer;
+pub mod status;
 pub mod types;
 
 pub use names::{DAYS, output_max};

@@ -243,7 +243,7 @@ impl Policy {
 
 impl Role {
     /// The hours that come next, where it is none of them now.
-    fn closed(&self, now: UnixMicros) -> Option<Hours> {
+    pub fn closed(&self, now: UnixMicros) -> Option<Hours> {
         let mut all = self.hours.iter().copied();
         let is_open = all.clone().any(|hours| hours.contain(now));
         let first = all.next().filter(|_| !is_open)?;

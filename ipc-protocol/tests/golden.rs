@@ -9,6 +9,7 @@ use prn_ipc_protocol::control::{Answer, Key, Order, Refused};
 use prn_ipc_protocol::digest::canonical;
 use prn_ipc_protocol::message::*;
 use prn_ipc_protocol::signed::{SignatureRefusal, StartSignature};
+use prn_ipc_protocol::status::{Frontends, Status};
 use prn_ipc_protocol::types::*;
 
 fn id() -> ProcessId {
@@ -563,7 +564,24 @@ fn orders_and_answers_have_their_bytes() {
         (Order::Show, "00"),
         (reload(Key::Kept), "01000161"),
         (reload(Key::Sent), "01010161"),
+        (Order::Status, "02"),
     ]);
+    let status = Status {
+        version: "a".into(),
+        epoch: Id::from_bytes([9; 16]),
+        configuration: 300,
+        frontends: Frontends {
+            serves: true,
+            ended: 2,
+            last: Some((UnixMicros(3), "b".into())),
+        },
+        live: 4,
+        finished: 5,
+        workspaces: 6,
+        memory: 7,
+        disk: 8,
+    };
+    let epoch = "09".repeat(16);
     check(vec![
         (Answer::Shown, "00"),
         (Answer::InForce(300), "01ac02"),
@@ -571,6 +589,10 @@ fn orders_and_answers_have_their_bytes() {
         (Answer::Refused(Refused::Unfit), "0201"),
         (Answer::Refused(Refused::NotServed), "0202"),
         (Answer::Refused(Refused::Resources), "0203"),
+        (
+            Answer::Status(Box::new(status)),
+            &format!("030161{epoch}ac02010201030162{}", "0405060708"),
+        ),
     ]);
 }
 

@@ -196,6 +196,7 @@ impl Command {
             Self::Keygen(args) => Ok(keygen::keygen(&args)?),
             Self::Server(Server::Start(flags)) => server::start(flags),
             Self::Server(Server::Reload(flags)) => server::reload(flags),
+            Self::Server(Server::Status(args)) => server::status::status(&args),
             Self::Server(Server::Check(args)) => server::check(&args),
             Self::Server(Server::Invite(args)) => server::invite(&args),
             Self::Policy(args) => policy::policy(&args),

@@ -14,6 +14,7 @@ use rustls::{AlertDescription, CertificateError};
 
 use crate::commands::keygen::KeygenError;
 use crate::commands::rotate::pair::PairError;
+use crate::commands::server::running::StatusError;
 use crate::context::error::ContextError;
 use crate::copy::fault::CopyFault;
 use crate::exit::{self, Exit};
@@ -43,6 +44,9 @@ pub enum Failure {
     /// A key and its certificate were not replaced.
     #[error(transparent)]
     Pair(PairError),
+    /// `server status` failed.
+    #[error(transparent)]
+    Status(#[from] StatusError),
     /// `server start` or `server check` failed.
     #[error(transparent)]
     Server(#[from] ServerError),
@@ -95,6 +99,9 @@ pub enum Failure {
     /// Standard input is to be passed on, and cannot be read.
     #[error("cannot read standard input")]
     LocalInput(#[source] io::Error),
+    /// What is to be passed on to a process would be refused by the server.
+    #[error("{0}: your standard input could not go to the process, so nothing was started")]
+    NotFed(String),
     /// Nobody knows whether a start took effect.
     #[error("it is unknown whether process {id} was started")]
     StartUnknown {
@@ -251,6 +258,7 @@ impl Failure {
             | Self::Context(_)
             | Self::Keygen(_)
             | Self::Pair(_)
+            | Self::Status(_)
             | Self::Server(_)
             | Self::Copy(_)
             | Self::Sync(_) => exit::ERROR,
@@ -258,6 +266,7 @@ impl Failure {
             | Self::OtherWorkspace { .. }
             | Self::Agent(_)
             | Self::Unread { .. } => exit::ERROR,
+            Self::NotFed(_) => exit::NOT_AUTHORISED,
             Self::StartLost(_) => exit_of_client(&ClientError::ProcessLost),
             Self::StartLeft(_) => exit::UNAVAILABLE,
             Self::Left(_) | Self::ExitUnknown(_) => exit::RUN_FAILED,
@@ -284,6 +293,7 @@ impl Failure {
             | Self::Context(_)
             | Self::Keygen(_)
             | Self::Pair(_)
+            | Self::Status(_)
             | Self::Server(_)
             | Self::Copy(_)
             | Self::CopyUnknown { .. }
@@ -293,6 +303,7 @@ impl Failure {
             | Self::Sync(_)
             | Self::Unread { .. }
             | Self::Input
+            | Self::NotFed(_)
             | Self::LocalInput(_)
             | Self::StartedUnsaid { .. }
             | Self::StartUnknown { .. }
@@ -400,6 +411,7 @@ impl Failure {
             Self::Input => {
                 "`prn run` passes it on, and so does `prn attach` to what was started with --stdin; -n leaves it alone, for whoever reads it next"
             }
+            Self::NotFed(_) => "-n runs it without input; `prn can-i` shows what you may do",
             Self::LocalInput(_)
             | Self::Sync(_)
             | Self::Unread { .. }
@@ -407,6 +419,7 @@ impl Failure {
             | Self::Context(_)
             | Self::Keygen(_)
             | Self::Pair(_)
+            | Self::Status(_)
             | Self::Server(_)
             | Self::Print(_)
             | Self::Copy(_)
@@ -591,9 +604,6 @@ fn hint_of_refusal(refusal: &prn_client::ServerError) -> Option<String> {
         reason::PROCESS_ENDED => "`prn status` shows how it ended, `prn logs` what it has printed",
         reason::PROCESS_RUNNING => "`prn rm --force` stops it first",
         reason::OTHER_DIGEST => "the same with --dry-run shows what would start",
-        reason::SIGNATURE_REQUIRED => {
-            "--sign signs it; `sign = true` in a context of the configuration signs all that starts there"
-        }
         reason::SIGNATURE_INPUT => {
             "-n starts it without input, whatever yours is; `prn attach -n` only follows its output"
         }

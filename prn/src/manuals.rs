@@ -3,7 +3,9 @@
 //! them.
 //!
 //! A page for each command, prn-server, prn-policy, prn-pin, prn-rotate, prn-audit and those below
-//! them in section 8, and prn.toml(5).
+//! them in section 8, prn.toml(5), and what no command line has in it (`written`).
+
+mod written;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -115,6 +117,10 @@ const CLIENT: &[(&str, &str)] = &[
         "Whom it shares processes with, where a role is about a group's.",
     ),
     (
+        "require-signed-starts",
+        "true: nothing of it is started that its key has not signed (prn start --sign, or sign = true in a context). It takes a cert or a fingerprint, and the client gives its processes no input and no terminal [default: as the key of the same name above all tables says].",
+    ),
+    (
         "not-after",
         "When it ends, such as \"2030-01-31T00:00:00Z\": from then on the client may do nothing.",
     ),
@@ -205,6 +211,7 @@ fn pages() -> BTreeMap<String, String> {
     let mut pages = BTreeMap::new();
     add(&mut pages, &tree, None);
     pages.insert("prn.toml.5".to_owned(), configuration());
+    pages.extend(written::pages().map(|(file, text)| (file.to_owned(), text)));
     pages
 }
 
@@ -275,6 +282,7 @@ fn page(command: &Command, above: Option<&Command>) -> String {
     beside.extend(shown(command).map(reference));
     if section(command) == "8" || above.is_none() {
         beside.push("prn.toml(5)".to_owned());
+        beside.push("prn(7)".to_owned());
     }
     rest.see_also(&beside);
     let text = String::from_utf8(bytes).unwrap() + &rest.0.to_roff();
@@ -393,6 +401,7 @@ fn configuration() -> String {
         "prn-server-start(8)".to_owned(),
         "prn-server-reload(8)".to_owned(),
         "prn-server-check(8)".to_owned(),
+        "prn-policy(5)".to_owned(),
         "prn-policy(8)".to_owned(),
         "prn-pin(8)".to_owned(),
         "prn-audit(8)".to_owned(),

@@ -34,6 +34,7 @@ mod rows;
 #[cfg(test)]
 mod schemas;
 mod screen;
+mod servers;
 mod shown;
 mod slowness;
 mod stats;
@@ -76,6 +77,7 @@ pub use reader::Reader;
 pub use receipts::{ReceiptField, receipt};
 pub use relay::{Chunk, Relay};
 pub use screen::Screen;
+pub use servers::{Budget, ServerStatus, StatusConfiguration, StatusFrontend, server_status};
 pub use shown::{
     escaped, plain, show_exit, show_labels, show_left_behind, show_state, signal_name, some_of,
 };

@@ -390,7 +390,7 @@ impl Facts {
     /// With why: a word, and for people what goes with it.
     fn refusal(self, refusal: &Refusal) -> Self {
         self.text("refusal", words::refusal(refusal))
-            .text("detail", &format!("{refusal:?}"))
+            .text("detail", &refusal.to_string())
     }
 
     /// With who has signed it, and when that counts.

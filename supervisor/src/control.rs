@@ -1,5 +1,5 @@
 //! A reload: another configuration for a running server, ordered on a socket that root alone can
-//! reach. Runs in the supervisor.
+//! reach. How the server is, is asked there too. Runs in the supervisor.
 //!
 //! What comes was parsed, checked and sealed by `prn server reload`, in a process of its own, as
 //! the first one was by `prn server start`. Nothing here parses text, waits for who orders, or
@@ -163,6 +163,11 @@ impl Control {
         };
         let done = match peer.receive(Order::descriptors) {
             Ok(Received::Message(Order::Show, _)) => self.show(seat),
+            Ok(Received::Message(Order::Status, _)) => {
+                let status = runner.status(seat.status(), self.generation);
+                self.answer(Answer::Status(status.into()), Vec::new());
+                Ok(())
+            }
             Ok(Received::Message(Order::Reload { changes, .. }, files)) => {
                 self.begin(changes, files, runner, seat, stage)
             }

@@ -72,6 +72,11 @@ impl Ledger {
         self.total.charged.saturating_sub(self.budget)
     }
 
+    /// How much is kept or set aside.
+    pub fn charged(&self) -> u64 {
+        self.total.charged
+    }
+
     /// What can be set aside still: half of the budget is not, so that others have something left.
     pub fn reservable(&self) -> u64 {
         (self.budget / 2).saturating_sub(self.total.reserved)

@@ -15,8 +15,11 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 use prn_ipc_protocol::config::{self, AuditTarget, Layers};
-use prn_ipc_protocol::message::{Preparation, ProcessInfo, Receipt, Refusal, WorkspaceInfo};
+use prn_ipc_protocol::message::{
+    OutputStore, Preparation, ProcessInfo, Receipt, Refusal, WorkspaceInfo,
+};
 use prn_ipc_protocol::policy::Policy;
+use prn_ipc_protocol::status::{Frontends, Status};
 use prn_ipc_protocol::types::{AccessName, ProcessId, ProcessName, UnixMicros, WorkspaceName};
 
 use crate::admission::Kept;
@@ -308,6 +311,23 @@ impl Runner {
             .values()
             .filter(|process| process.visible())
             .map(|process| process.info.id)
+    }
+
+    /// What root is told of the server, with what others know of it.
+    pub(crate) fn status(&self, frontends: Frontends, configuration: u32) -> Status {
+        let all = self.table.values();
+        let live = all.filter(|process| process.live.is_some()).count();
+        Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            epoch: self.settings.config.epoch,
+            configuration,
+            frontends,
+            live,
+            finished: self.table.len() - live,
+            workspaces: self.workspaces.infos().count(),
+            memory: self.ledgers.of(OutputStore::Memory).charged(),
+            disk: self.ledgers.of(OutputStore::Disk).charged(),
+        }
     }
 
     /// Number of the newest change of any process.

@@ -1,7 +1,8 @@
 //! Who may do what, with real clients and with a frontend that was taken over.
 
+use std::io::Write;
 use std::path::PathBuf;
-use std::process::Output;
+use std::process::{Output, Stdio};
 
 use prn_ipc_protocol::message::{
     Ask, Denial, NewLabels, NewLease, Refusal, Reply, StopHow, TerminalSize, Update, Verb, Whom,
@@ -216,6 +217,123 @@ fn a_client_can_ask_what_it_may_do_before_it_tries() {
         version.contains("eve") && version.contains("echoer"),
         "{version}"
     );
+}
+
+#[test]
+fn what_a_role_says_beside_its_verbs_is_told_to_its_client() {
+    let listed = with_hours(&format!("'{}'", hours_of(2)));
+    let all = listed.ok("fay", &["can-i"]);
+    assert!(
+        all.contains("so not now: only list, output and stop"),
+        "{all}"
+    );
+    assert!(
+        !all.contains("program ") && !all.contains("signed "),
+        "{all}"
+    );
+    let all = listed.ok("eve", &["can-i"]);
+    assert!(
+        all.contains("program            /bin/echo hello\n"),
+        "{all}"
+    );
+    assert!(all.contains("program            /bin/sleep ..."), "{all}");
+    assert!(!all.contains("hours "), "{all}");
+    let json = listed.ok("eve", &["can-i", "-o", "json"]);
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["programs"][0], "/bin/echo hello", "{json}");
+    assert_eq!(json["outside_hours"], false, "{json}");
+}
+
+#[test]
+fn that_starts_have_to_be_signed_is_said_before_somebody_tries() {
+    let folder = Folder::new();
+    let text = std::fs::read_to_string(folder.config()).unwrap();
+    let signs = "role = 'echoer'\nrequire-signed-starts = true";
+    let text = text.replacen("role = 'echoer'", signs, 1);
+    std::fs::write(folder.config(), text).unwrap();
+    let server = Server::with(folder.options());
+    let listed = Listed { folder, server };
+    let config = listed.folder.config().display().to_string();
+    let table = listed.ok("anna", &["policy", "check", &config]);
+    assert!(table.contains("SIGNED"), "{table}");
+    let json = listed.ok("anna", &["policy", "check", &config, "-o", "json"]);
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let clients = json["clients"].as_array().unwrap();
+    for client in clients {
+        assert_eq!(client["must_sign"], client["client"] == "eve", "{client}");
+    }
+    let explain = |client| {
+        let words = [
+            "policy",
+            "explain",
+            &config,
+            client,
+            "start",
+            "--",
+            "/bin/echo",
+            "hello",
+        ];
+        listed.ok("anna", &words)
+    };
+    assert!(
+        explain("eve").contains("signed   each start"),
+        "{}",
+        explain("eve")
+    );
+    assert!(!explain("ben").contains("signed"), "{}", explain("ben"));
+    let words = [
+        "policy", "explain", &config, "ben", "start", "--user", "root", "--", "id",
+    ];
+    let output = listed.run("ben", &words);
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(said.contains("no process is root's"), "{said}");
+    assert!(
+        !said.contains("add the user"),
+        "it could not be followed: {said}"
+    );
+    let all = listed.ok("eve", &["can-i"]);
+    assert!(all.contains("signed             starts must be"), "{all}");
+    // Said once, and in front of no flag that nobody has typed.
+    let (_, said) = listed.refused("eve", &["start", "--", "/bin/echo", "hello"]);
+    assert_eq!(said.matches("--sign").count(), 1, "{said}");
+    assert!(
+        said.starts_with("prn: the server takes only signed starts"),
+        "{said}"
+    );
+}
+
+#[test]
+fn input_that_would_be_refused_starts_nothing() {
+    let listed = Listed::start();
+    let run = |words: &[&str], input: &str| {
+        let client = listed.folder.client("eve");
+        let mut child = listed
+            .server
+            .prn_as(&client, words)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // It may have left without a look at it.
+        let _unread = child.stdin.take().unwrap().write_all(input.as_bytes());
+        child.wait_with_output().unwrap()
+    };
+    let refused = run(&["run", "--", "/bin/echo", "hello"], "data");
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert_eq!(refused.status.code(), Some(125), "{said}");
+    assert!(
+        said.contains("nothing was started") && said.contains("-n runs it"),
+        "{said}"
+    );
+    assert_eq!(
+        listed.ok("eve", &["list", "-a", "-o", "name"]),
+        "",
+        "nothing was"
+    );
+    let without = run(&["run", "-n", "--", "/bin/echo", "hello"], "data");
+    assert_eq!(String::from_utf8(without.stdout).unwrap(), "hello\n");
 }
 
 #[test]

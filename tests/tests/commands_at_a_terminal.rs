@@ -355,6 +355,10 @@ fn keys_are_made_and_hosts_looked_at_and_what_is_missing_is_said() {
     assert_eq!(code, 1, "{shown}");
     let (shown, _) = shell.run("$PRN server check --state-dir /var/lib | head -20");
     assert!(shown.contains("kernel"), "{shown}");
+    shell.shows(
+        &format!("$PRN server status --state-dir {folder}/state"),
+        &["in force since", "serves (process "],
+    );
     let (shown, code) = shell.run("env -u PRN_TLS_KEY $PRN server start");
     assert_ne!(code, 0, "{shown}");
     assert!(shown.contains("--client-cert"), "{shown}");

@@ -161,6 +161,30 @@ fn what_is_typed_wins_over_the_environment_and_that_over_the_current_context() {
 }
 
 #[test]
+fn a_context_that_signs_says_so() {
+    let fleet = Fleet::new(1);
+    let certificate = fleet.servers[0].identity.certificate.display().to_string();
+    let words = [
+        "context",
+        "add",
+        "signs",
+        "--address",
+        "127.0.0.1:1",
+        "--sign",
+    ];
+    fleet.ok(&[&words[..], &["--server-cert", &certificate]].concat());
+    let sign = |name| {
+        let shown = fleet.json(&["context", "show", name]);
+        let settings = shown["settings"].as_array().unwrap().clone();
+        settings.into_iter().find(|one| one["name"] == "sign")
+    };
+    let said = sign("signs").expect("it signs");
+    assert_eq!(said["value"], "true", "{said}");
+    assert_eq!(said["origin"], "context", "{said}");
+    assert_eq!(sign("web1"), None);
+}
+
+#[test]
 fn another_context_is_used_and_what_is_removed_is_gone() {
     let fleet = Fleet::new(2);
     assert_eq!(fleet.ok(&["context", "use", "web2"]), "web2\n");

@@ -295,6 +295,27 @@ fn documents() -> Vec<PathBuf> {
     found
 }
 
+/// Words that look like misspelled ones, and are none: what a compiler compiles, what an example misspells
+/// on purpose, and half of a list's bullet in a manual page.
+const NO_MISTAKES: &str = "bu,crate,strat";
+
+#[test]
+fn no_common_misspelling_is_in_what_is_read() {
+    let check = |files: &[PathBuf]| {
+        let mut command = std::process::Command::new("codespell");
+        command.current_dir(root()).args(["-L", NO_MISTAKES]);
+        let output = command.args(files).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let mut files = documents();
+    files.extend(["docs/schemas", "packaging", "proto/v1"].map(PathBuf::from));
+    assert_eq!(check(&files), "");
+    // It looks into no file whose name begins with a dot.
+    let wrong = tempfile::Builder::new().prefix("wrong").tempfile().unwrap();
+    fs::write(wrong.path(), "a proccess is runing").unwrap();
+    assert_eq!(check(&[wrong.path().to_owned()]).lines().count(), 2);
+}
+
 /// What a heading is called in a link: as GitHub names it.
 fn anchor(heading: &str) -> String {
     heading

@@ -4,6 +4,8 @@ use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -301,8 +303,17 @@ fn n2_a_frontend_killed_while_it_writes_is_told_and_is_no_end_of_input() {
         &["run", "--", "sh", "-c", "cat >/dev/null; echo ended"],
     );
     let mut stdin = child.stdin.take().unwrap();
-    let feeding = std::thread::spawn(move || while stdin.write_all(&[b'x'; 65_536]).is_ok() {});
-    std::thread::sleep(Duration::from_millis(500));
+    let fed = Arc::new(AtomicU64::new(0));
+    let count = Arc::clone(&fed);
+    let feeding = std::thread::spawn(move || {
+        while stdin.write_all(&[b'x'; 65_536]).is_ok() {
+            count.fetch_add(65_536, Ordering::Relaxed);
+        }
+    });
+    // More than pipes and prn itself hold: it is under way.
+    wait_for("input that flows", || {
+        fed.load(Ordering::Relaxed) > 16 << 20
+    });
     kill(Pid::from_raw(server.frontend()), Signal::SIGKILL).unwrap();
     let output = child.wait_with_output().unwrap();
     feeding.join().unwrap();

@@ -32,7 +32,11 @@ const DOCUMENTS: &[&str] = &[
     include_str!("../../docs/operate/access.md"),
     include_str!("../../docs/operate/audit.md"),
     include_str!("../../docs/operate/keys.md"),
+    include_str!("../../docs/operate/README.md"),
+    include_str!("../../docs/operate/sizing.md"),
+    include_str!("../../docs/operate/troubleshooting.md"),
     include_str!("../../docs/performance.md"),
+    include_str!("../../docs/receipts.md"),
     include_str!("../../docs/tutorial.md"),
     include_str!("../../docs/usage.md"),
 ];
@@ -78,6 +82,10 @@ const NOT_RUN: &[(&str, &str)] = &[
     (
         "client-ca = ",
         "its authority is of no machine: certificates.rs makes the like",
+    ),
+    (
+        "prn receipt web",
+        "its key is of no server: receipts.rs does the like",
     ),
     (
         "tar c src | prn run",

@@ -2,6 +2,7 @@
 
 use prn_ipc_protocol::message::{Ask, Reply, StartSpec, Startable};
 use prn_ipc_protocol::policy::Verb;
+use prn_ipc_protocol::types::UnixMicros;
 use prn_proto::v1;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
@@ -34,7 +35,7 @@ pub async fn check_access(
             server.mirror.receipt_key(),
         )),
         boot_epoch: server.boot_epoch(),
-        ..v1::CheckAccessResponse::default()
+        ..access::bounded(role, UnixMicros::now())
     };
     match answered(server, client, access::question(request)?).await? {
         Ok(startable) => {

@@ -1,8 +1,8 @@
 //! What CheckAccess asks, and what it is told.
 
 use prn_ipc_protocol::message::{ProcessSpec, Profile, Startable};
-use prn_ipc_protocol::policy::{Reach, Role, VERBS, Verb};
-use prn_ipc_protocol::types::{Millis, ProcessId};
+use prn_ipc_protocol::policy::{Program, Programs, Reach, Role, VERBS, Verb};
+use prn_ipc_protocol::types::{Millis, ProcessId, UnixMicros};
 use prn_proto::v1;
 
 use crate::convert::fields::{InvalidField, Violations};
@@ -73,6 +73,31 @@ fn shown_verb(verb: Verb) -> v1::Verb {
         Verb::Workspace => v1::Verb::Workspace,
         Verb::Admin => v1::Verb::Admin,
     }
+}
+
+/// What a role says beside them: when, which programs, and as whom.
+pub fn bounded(role: &Role, now: UnixMicros) -> v1::CheckAccessResponse {
+    let (any_program, programs) = match &role.programs {
+        Programs::Any => (true, Vec::new()),
+        Programs::Ruled { rules, .. } => (false, rules.iter().map(shown_rule).collect()),
+    };
+    v1::CheckAccessResponse {
+        hours: role.hours.iter().map(ToString::to_string).collect(),
+        outside_hours: role.closed(now).is_some(),
+        any_program,
+        programs,
+        users: role.users.iter().map(ToString::to_string).collect(),
+        ..v1::CheckAccessResponse::default()
+    }
+}
+
+fn shown_rule(rule: &Program) -> String {
+    let words = std::iter::once(&rule.path).chain(&rule.words);
+    let mut words: Vec<_> = words.map(|word| word.to_string_lossy()).collect();
+    if rule.is_beginning {
+        words.push("...".into());
+    }
+    words.join(" ")
 }
 
 /// A role's verbs, and its reach.

@@ -19,7 +19,7 @@ use crate::context::edit::{self, Existing};
 use crate::context::error::ContextError;
 use crate::context::line::{ServerLine, is_line};
 use crate::context::name::{Name, Patterns};
-use crate::context::settings::{Found, Settings, Target, in_force, of_context, own_keygen};
+use crate::context::settings::{Found, Origin, Settings, Target, in_force, of_context, own_keygen};
 use crate::exit::{self, Exit};
 use crate::failure::Failure;
 use crate::lasting::skew;
@@ -580,6 +580,12 @@ fn show(args: Show) -> Result<Exit, Failure> {
                 shown_certificate("client-cert", settings.client_cert.as_ref()),
                 shown_key(settings.key.as_ref()),
             ])
+            .chain(settings.signs.then(|| {
+                shown_setting(
+                    "sign",
+                    Some(("true".to_owned(), Origin::Context.to_string())),
+                )
+            }))
             .collect(),
     };
     output::shown_context(&shown, &args.format)?;

@@ -138,6 +138,7 @@ fn check(args: &Check) -> Result<Exit, Failure> {
                 verbs: role.verbs.iter().map(ToString::to_string).collect(),
                 hours: role.hours.iter().map(ToString::to_string).collect(),
                 programs: programs(role),
+                must_sign: access.policy.must_sign(name),
                 users: role.users.iter().map(ToString::to_string).collect(),
                 limits: limits(role).collect(),
                 shown_limits: shown_limits(role),
@@ -323,6 +324,10 @@ fn said(access: &Access, args: &Explain, answer: &Answer<'_>) -> Vec<String> {
                     limits.join(", ")
                 },
             );
+            if access.policy.must_sign(client) {
+                let how = "each start, with the client's key: prn start --sign, or sign = true in its context";
+                add("signed", how.to_owned());
+            }
         }
     }
     if let Err(denial) = answer.decision {
@@ -377,6 +382,10 @@ fn change(access: &Access, args: &Explain, answer: &Answer<'_>, denial: Denial) 
             in_role("programs", "without programs a process may start anywhere")
         }
         Denial::Profile(_) => in_role("profile", "ask for that profile, or name a weaker one"),
+        Denial::User if args.user.as_ref().is_some_and(is_root) => {
+            "nothing: no process is root's, whatever a table says. Choose another user, or none"
+                .to_owned()
+        }
         Denial::User => match role {
             Some(_) => in_role(
                 "users",
@@ -391,6 +400,12 @@ fn change(access: &Access, args: &Explain, answer: &Answer<'_>, denial: Denial) 
         Denial::Output(_) => in_role("max-output", "ask for less, or raise max-output"),
         Denial::Processes(_) => in_role("max-processes", "raise max-processes"),
     }
+}
+
+/// Whether that is root by some name, which the server takes no process to be.
+fn is_root(user: &UserName) -> bool {
+    let found = nix::unistd::User::from_name(user.as_str());
+    found.is_ok_and(|found| found.is_some_and(|found| found.uid.is_root()))
 }
 
 /// Where a key of a table is, or where that begins.

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use prn_client::{
-    Client, FOLLOW_TIMEOUT, OutputPolicy, OutputRequest, STOP_GRACE, StandardInput, StartSpec,
-    Started,
+    AccessQuestion, Client, FOLLOW_TIMEOUT, OutputPolicy, OutputRequest, STOP_GRACE, StandardInput,
+    StartSpec, Started, Verb,
 };
 
 use crate::commands::can_i::dry_run;
@@ -135,6 +135,7 @@ pub async fn run(mut args: Run) -> Result<Exit, Failure> {
         detach: args.detach,
     };
     let client = remote.connect().await?;
+    may_feed(&client, passing).await?;
     // From here on a process may exist, and a signal must not leave it behind.
     let mut interrupts = Interrupts::take()?;
     let (Some(plan), Some(workspace)) = (plan, process.spec.workspace.clone()) else {
@@ -146,6 +147,23 @@ pub async fn run(mut args: Run) -> Result<Exit, Failure> {
         workspace: &workspace,
     };
     process.run_synced(&plan, &mut far, &mut interrupts).await
+}
+
+/// Whether what is to be passed on would be taken. Asked before anything starts, for a process whose
+/// input is refused would wait for it, and could only be stopped. A server that gives no answer is
+/// one that says it later.
+async fn may_feed(client: &Client, passing: Passing) -> Result<(), Failure> {
+    if matches!(passing, Passing::Nothing | Passing::Refused(_)) {
+        return Ok(());
+    }
+    let question = AccessQuestion::Verb(Verb::Input);
+    match client.check_access(question).await {
+        Ok(access) if !access.allowed => {
+            let why = access.why.unwrap_or_else(|| "not allowed".to_owned());
+            Err(Failure::NotFed(why))
+        }
+        Ok(_) | Err(_) => Ok(()),
+    }
 }
 
 /// On each of several servers. Standard input is one, and so is a terminal: no process gets it.

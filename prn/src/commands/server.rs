@@ -1,5 +1,9 @@
-//! `prn server start`, `reload`, `check` and `invite`: what is found and what goes wrong is printed
+//! `prn server start`, `reload`, `status`, `check` and `invite`: what is found and what goes wrong is printed
 //! here, done in [`prn_launch`].
+
+mod doctor;
+pub mod running;
+pub mod status;
 
 use std::path::{Path, PathBuf};
 
@@ -43,7 +47,20 @@ pub enum Server {
     /// Exits 0 if it is in force, else 1, with what is wrong and where: then nothing has changed,
     /// but where the server has not answered, which is said.
     Reload(Reload),
-    /// Say what this host offers, and what is missing for the server
+    /// Say how the running server is
+    ///
+    /// Asks the supervisor, as root, in the server's state folder: since when it runs, which
+    /// configuration is in force, what is in use of what there may be, and why frontends were
+    /// replaced, also while no frontend serves. Says that a restart is pending where other programs
+    /// are installed than run.
+    ///
+    /// Exits 0 if the server answers, else 1. `prn health` asks as a client.
+    Status(status::StatusArgs),
+    /// Say what this host offers, what is missing for the server, and what will stop it some day
+    ///
+    /// Looks at the kernel, groups and limits, and at the clock, the ends of certificates, the key's
+    /// file, the port, memory, the disk, descriptors and the journal's limit, as the configuration
+    /// needs them. Each line that is not `ok` says what to do. Changes nothing. Root sees all of it.
     ///
     /// Exits 0 if the server could start here, else 1.
     Check(ServerCheck),
@@ -90,6 +107,10 @@ pub struct Invite {
 /// `prn server check`.
 #[derive(Debug, Args)]
 pub struct ServerCheck {
+    /// The server's configuration [default: that of the package, if it is there and no other flag
+    /// says what to check for]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
     /// What to check for.
     #[command(flatten)]
     pub flags: options::Check,
@@ -156,14 +177,26 @@ pub fn reload(mut flags: Reload) -> Result<Exit, Failure> {
     Ok(exit::OK)
 }
 
+/// Says what is found, of a start with these flags, or with the packaged configuration where nothing
+/// is said of a server.
 pub fn check(args: &ServerCheck) -> Result<Exit, Failure> {
-    let report = prn_launch::check(&args.flags);
-    output::findings(&report.findings, report.can_start, &args.format).map_err(Failure::Print)?;
-    Ok(if report.can_start {
-        exit::OK
-    } else {
-        exit::ERROR
-    })
+    let flags = Options::from(&args.flags);
+    let packaged = Path::new(CONFIG);
+    let is_packaged = flags == Options::default() && packaged.exists();
+    let config = args.config.as_deref();
+    let config = config.or(is_packaged.then_some(packaged));
+    let warn = |warning: prn_launch::Warning| output::notice(&warning.to_string());
+    let options = options::merged(flags, config, &warn).map_err(ServerError::from)?;
+    let report = prn_launch::check(&options);
+    let mut findings = report.findings;
+    findings.extend(doctor::findings(&doctor::Case {
+        options: &options,
+        config,
+        memory: report.memory,
+    }));
+    let can_start = !findings.iter().any(|finding| finding.blocks);
+    output::findings(&findings, can_start, &args.format).map_err(Failure::Print)?;
+    Ok(if can_start { exit::OK } else { exit::ERROR })
 }
 
 /// The file that is named, else the packaged server's. That is not taken where anything is said of

@@ -23,6 +23,7 @@ pub fn role(access: &Access, format: &FormatFlag) -> io::Result<()> {
     let verbs: Vec<_> = access.verbs.iter().map(ToString::to_string).collect();
     rows.add("may", verbs.join(", "));
     rows.add("with", access.reach.map(whose).map(str::to_owned));
+    add_bounds(&mut rows, access);
     line(&rows.finish())
 }
 
@@ -84,6 +85,26 @@ pub fn access_of_hosts(all: &[OfHost<Access>], format: &FormatFlag) -> io::Resul
     };
     let name = |access: &Access| yes_or_no(access).to_owned();
     list_of_hosts("servers", all, table, name, format)
+}
+
+/// What a role says beside its verbs.
+fn add_bounds(rows: &mut Rows, access: &Access) {
+    let hours = access.hours.join(", ");
+    let now = match (hours.is_empty(), access.outside_hours) {
+        (true, _) => String::new(),
+        (false, false) => format!("{hours} (UTC)"),
+        (false, true) => format!("{hours} (UTC), so not now: only list, output and stop"),
+    };
+    rows.add("hours", escaped(&now));
+    for program in access.programs.iter().flatten() {
+        rows.add("program", escaped(program));
+    }
+    rows.add("as users", escaped(&access.users.join(", ")));
+    let signed = access.signed_starts.as_ref();
+    if signed.is_some_and(|signed| signed.required) {
+        let how = "starts must be: --sign, or sign = true in the context";
+        rows.add("signed", how.to_owned());
+    }
 }
 
 fn add_role(rows: &mut Rows, access: &Access) {

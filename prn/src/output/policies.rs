@@ -32,6 +32,8 @@ pub struct PolicyClient {
     pub hours: Vec<String>,
     /// What it may start, each with its arguments; `...` where others may follow. `null`: anything.
     pub programs: Option<Vec<String>>,
+    /// Nothing of it starts that its key has not signed (`prn start --sign`).
+    pub must_sign: bool,
     /// Users of the server's machine that these may run as.
     pub users: Vec<String>,
     /// By the keys of a role: thousandths of a CPU, bytes, bytes a second, numbers.
@@ -45,10 +47,12 @@ pub struct PolicyClient {
 pub fn policy_clients(all: &[PolicyClient], format: &FormatFlag) -> io::Result<()> {
     let shown = |all: &[PolicyClient]| {
         let has_users = all.iter().any(|one| !one.users.is_empty());
+        let signs = all.iter().any(|one| one.must_sign);
         let has_hours = all.iter().any(|one| !one.hours.is_empty());
         let is_shown = |column: &&Column<PolicyClient>| match column.name {
             "users" => has_users,
             "hours" => has_hours,
+            "must_sign" => signs,
             _ => true,
         };
         let columns: Vec<_> = COLUMNS.iter().filter(is_shown).collect();
@@ -130,6 +134,12 @@ const COLUMNS: &[Column<PolicyClient>] = &[
             None => String::new().into(),
         },
         order: |a, b| a.programs.cmp(&b.programs),
+    },
+    Column {
+        name: "must_sign",
+        header: "SIGNED",
+        cell: |one| if one.must_sign { "starts" } else { "" }.to_owned().into(),
+        order: |a, b| a.must_sign.cmp(&b.must_sign),
     },
     Column {
         name: "users",

@@ -12,6 +12,7 @@ use super::changes::ChangeRecord;
 use super::contexts::{CheckedContext, KnownContext, ShownContext};
 use super::everyday::{HealthJson, Inspected, Pruned, Version};
 use super::policies::{PinnedClient, PolicyClient};
+use super::servers::ServerStatus;
 use super::stats::Stats;
 use super::tasks::Task;
 use crate::batch;
@@ -150,6 +151,7 @@ fn all() -> Vec<(&'static str, Schema)> {
         ("pin-list", schema_of::<PinList>()),
         ("version", schema_of::<Version>()),
         ("access", schema_of::<Access>()),
+        ("server-status", schema_of::<ServerStatus>()),
         ("health", schema_of::<HealthJson<'static>>()),
     ]
 }

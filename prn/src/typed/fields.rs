@@ -139,6 +139,12 @@ fn message(refusal: &ServerError) -> String {
     if let Some(message) = above_ceiling(refusal) {
         return message;
     }
+    // What is said of a signature is of no flag: who feeds a process has typed none for it.
+    if let Some(message) = refusal.message.strip_prefix("signature: ")
+        && refusal.reason.starts_with("SIGNATURE_")
+    {
+        return text(message);
+    }
     if refusal.violations.is_empty() {
         return text(&refusal.message);
     }

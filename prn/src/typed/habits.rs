@@ -186,7 +186,7 @@ const SERVER: &[(&[&str], &str)] = &[
         "`prn server start` runs it",
     ),
     (
-        &["stop", "restart", "status", "kill", "down"],
+        &["stop", "restart", "kill", "down"],
         "a server runs until SIGTERM; the packaged one is a unit: systemctl status prn. `prn health` says whether it serves",
     ),
     (

@@ -1,4 +1,5 @@
-//! The socket in the state folder that a reload is ordered on, and talking to it.
+//! The socket in the state folder that a reload is ordered on and a status is asked for, and
+//! talking to it.
 //!
 //! Runs as root: `prn server start` makes the socket, which the supervisor listens on; `prn server
 //! reload` connects to it. The folder is root's alone to write to, so nobody else can have put a
@@ -33,7 +34,7 @@ const BACKLOG: i32 = 16;
 #[derive(Debug, thiserror::Error)]
 pub enum ControlError {
     /// There is no socket, or nobody behind it.
-    #[error("no server runs with the state folder {}, so nothing was reloaded: start one, or name its --state-dir", .0.display())]
+    #[error("no server runs with the state folder {}: start one, or name its --state-dir", .0.display())]
     NoServer(PathBuf),
     /// The socket cannot be reached.
     #[error("cannot reach the server of the state folder {}", path.display())]
@@ -114,6 +115,7 @@ pub fn listener(state: BorrowedFd<'_>) -> Result<OwnedFd, HandoverError> {
 #[derive(Debug)]
 pub struct Conversation {
     server: OperatorEnd,
+    pid: i32,
 }
 
 impl Conversation {
@@ -162,7 +164,14 @@ impl Conversation {
         }
         Ok(Self {
             server: OperatorEnd::new(socket),
+            pid: peer.pid(),
         })
+    }
+
+    /// The process that made the socket, which is the supervisor's: it has executed that. `None`:
+    /// it is in a PID namespace that this one does not see (unix(7), SO_PEERCRED).
+    pub fn pid(&self) -> Option<i32> {
+        (self.pid > 0).then_some(self.pid)
     }
 
     /// Orders something, and waits for the answer.

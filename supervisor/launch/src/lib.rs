@@ -52,7 +52,7 @@ use options::Options;
 use programs::Programs;
 
 pub use check::{Finding, Verdict};
-pub use control::ControlError;
+pub use control::{ControlError, Conversation};
 pub use error::ServerError;
 pub use handover::HandoverError;
 pub use prn_ipc_protocol::lines;
@@ -263,12 +263,16 @@ pub struct Report {
     pub findings: Vec<Finding>,
     /// Nothing of it keeps the server from starting.
     pub can_start: bool,
+    /// Bytes of memory: what the machine has, or what the groups of this process leave of it.
+    pub memory: u64,
 }
 
-/// `prn server check`.
-pub fn check(flags: &options::Check) -> Report {
-    let findings = check::findings(&Host::survey(), &flags.into());
+/// `prn server check`, for a start with these options.
+pub fn check(options: &Options) -> Report {
+    let host = Host::survey();
+    let findings = check::findings(&host, options);
     Report {
+        memory: host.memory,
         can_start: check::blockers(&findings).is_none(),
         findings,
     }

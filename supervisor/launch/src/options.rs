@@ -152,15 +152,15 @@ pub struct Check {
     /// Check as for `prn server start --delegated-cgroup`
     #[arg(long)]
     pub delegated_cgroup: bool,
-    /// Check for these working directories
-    #[arg(long, value_name = "DIR", default_value = STATE_DIR)]
-    pub state_dir: PathBuf,
-    /// First user id of processes
-    #[arg(long, value_name = "UID", default_value_t = FIRST_UID)]
-    pub first_uid: u32,
-    /// Number of user ids for processes
-    #[arg(long, value_name = "NUMBER", default_value_t = UIDS)]
-    pub uids: u32,
+    /// Check for these working directories [default: /var/lib/prn]
+    #[arg(long, value_name = "DIR")]
+    pub state_dir: Option<PathBuf>,
+    /// First user id of processes [default: 2000000000]
+    #[arg(long, value_name = "UID")]
+    pub first_uid: Option<u32>,
+    /// Number of user ids for processes [default: 4096]
+    #[arg(long, value_name = "NUMBER")]
+    pub uids: Option<u32>,
     /// Check for output on the disk of the working directories
     #[arg(long, value_name = "SIZE")]
     pub output_disk: Option<SizeOrZero>,
@@ -418,9 +418,9 @@ impl From<&Check> for Options {
         Self {
             allow_missing_limits: flags.allow_missing_limits,
             delegated_cgroup: flags.delegated_cgroup,
-            state_dir: Some(flags.state_dir.clone()),
-            first_uid: Some(flags.first_uid),
-            uids: Some(flags.uids),
+            state_dir: flags.state_dir.clone(),
+            first_uid: flags.first_uid,
+            uids: flags.uids,
             output_disk: flags.output_disk,
             ..Self::default()
         }

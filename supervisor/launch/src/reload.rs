@@ -255,7 +255,9 @@ impl New {
         };
         match server.order(&order, &files)? {
             (Answer::InForce(generation), _) => Ok(generation),
-            (Answer::Shown | Answer::Refused(_), _) => Err(ControlError::Over.into()),
+            (Answer::Shown | Answer::Refused(_) | Answer::Status(_), _) => {
+                Err(ControlError::Over.into())
+            }
         }
     }
 }

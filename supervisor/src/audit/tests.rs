@@ -160,7 +160,7 @@ fn each_thing_that_is_asked_for_has_its_line() {
         let word = event.word();
         let expected = format!(
             "\"{word}\",\"id\":\"{of}\",\"asserted\":{{\"principal\":\"anna\"}},\"verified\":{{{facts}\
-             \"outcome\":\"refused\",\"refusal\":\"denied-verb\",\"detail\":\"Denied(Verb(Stop))\"}}"
+             \"outcome\":\"refused\",\"refusal\":\"denied-verb\",\"detail\":\"the role does not allow stop\"}}"
         );
         assert_eq!(found, [expected]);
     }
@@ -228,6 +228,8 @@ fn a_signed_start_that_is_refused_names_its_signer_and_what_of_that_was_verified
     assert!(found[0].contains("signature-replayed") && found[0].ends_with(&verified));
     let asserted = format!("\"asserted\":{{\"principal\":\"ben\",\"signer_key\":\"{key}\"}}");
     assert!(found[1].contains(&asserted) && !found[1].contains("\"signer\""));
+    let words = "\"detail\":\"it is not the key's, or not of this start\"";
+    assert!(found[1].contains(words), "for people: {}", found[1]);
 }
 
 #[test]
@@ -261,7 +263,7 @@ fn each_thing_that_happens_has_its_line() {
     });
     let expected = [
         format!(
-            "\"start-failed\",\"id\":\"{of}\",\"verified\":{{\"refusal\":\"draining\",\"detail\":\"Draining\"}}"
+            "\"start-failed\",\"id\":\"{of}\",\"verified\":{{\"refusal\":\"draining\",\"detail\":\"the server is shutting down\"}}"
         ),
         format!(
             "\"end\",\"id\":\"{of}\",\"verified\":{{\"digest\":\"{digest}\",\"cause\":\"stopped-on-request\",\

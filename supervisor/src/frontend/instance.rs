@@ -96,6 +96,8 @@ pub(super) struct Frontend {
     pub since: Instant,
     /// Its end is certain: nothing that it says or does not take is of interest.
     pub is_condemned: bool,
+    /// What it is killed for.
+    pub fault: Option<String>,
 }
 
 impl Frontend {
@@ -140,6 +142,7 @@ impl Frontend {
             log_paused_until: None,
             since: Instant::now(),
             is_condemned: false,
+            fault: None,
         })
     }
 
@@ -159,6 +162,7 @@ impl Frontend {
         let why = log::chain(why);
         audit.note(Event::FrontendKilled, Facts::default().text("why", &why));
         log::warning(&format!("audit: the frontend is killed: {why}"), &[]);
+        self.fault.get_or_insert(why);
         self.dismiss();
     }
 

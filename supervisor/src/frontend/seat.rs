@@ -9,6 +9,8 @@ use nix::libc::SIGSYS;
 use nix::sys::signal::Signal;
 use prn_ipc_protocol::control::{COME_WITHIN, LEAVE_WITHIN};
 use prn_ipc_protocol::message::ExitStatus;
+use prn_ipc_protocol::status;
+use prn_ipc_protocol::types::UnixMicros;
 
 use super::fault::PeerFault;
 use super::instance::{Files, Frontend, Setup};
@@ -56,6 +58,8 @@ pub(crate) struct Seat {
     /// When the next one is started, while there is none.
     respawn_at: Instant,
     succession: Succession,
+    /// Those that have ended unasked.
+    ended: status::Frontends,
 }
 
 impl Seat {
@@ -69,6 +73,7 @@ impl Seat {
             frontend: None,
             respawn_at: now,
             succession: Succession::default(),
+            ended: status::Frontends::default(),
         }
     }
 
@@ -77,6 +82,15 @@ impl Seat {
         match self.frontend {
             Some(_) => stage::Frontend::Lives,
             None => stage::Frontend::Gone,
+        }
+    }
+
+    /// What root is told.
+    pub fn status(&self) -> status::Frontends {
+        let frontend = self.frontend.as_ref();
+        status::Frontends {
+            serves: frontend.is_some_and(|frontend| frontend.session.has_served()),
+            ..self.ended.clone()
         }
     }
 
@@ -277,8 +291,12 @@ impl Seat {
             // Cannot be: it is our child, and nobody else reaps it.
             Err(_) => None,
         };
-        let Some(frontend) = self.frontend.take() else {
+        let Some(mut frontend) = self.frontend.take() else {
             return;
+        };
+        let why = match frontend.fault.take() {
+            Some(fault) => format!("{}: {fault}", ended_how(status)),
+            None => ended_how(status),
         };
         let (report, lived) = frontend.end(runner);
         // Those who followed through it may come back through the next one.
@@ -287,7 +305,7 @@ impl Seat {
         match stage {
             Stage::Stopping | Stage::Flushing { .. } if status == Some(ExitStatus::Exited(0)) => {}
             Stage::Stopping | Stage::Flushing { .. } => audit_end(status, &mut runner.audit),
-            Stage::Serving => self.follow(status, &report, lived, runner),
+            Stage::Serving => self.follow(status, why, &report, lived, runner),
         }
     }
 
@@ -295,6 +313,7 @@ impl Seat {
     fn follow(
         &mut self,
         status: Option<ExitStatus>,
+        why: String,
         report: &OwnedFd,
         lived: Duration,
         runner: &mut Runner,
@@ -303,6 +322,8 @@ impl Seat {
         if !is_replaced || status != Some(ExitStatus::Exited(0)) {
             audit_end(status, &mut runner.audit);
             log_failed_start(report);
+            self.ended.ended = self.ended.ended.saturating_add(1);
+            self.ended.last = Some((UnixMicros::now(), why));
         }
         match self.replacement {
             Replacement::Leaves { until } => {
