@@ -5,6 +5,7 @@ pub mod access;
 pub mod describe;
 pub mod input;
 pub mod list;
+pub mod metrics;
 pub mod receipt;
 pub mod remove;
 pub mod resize;

@@ -27,6 +27,7 @@ use crate::connection::calls;
 use crate::errors;
 use crate::input::intake::Intake;
 use crate::lease::Lease;
+use crate::metrics::Metrics;
 use crate::outgoing::{ACCEPT_ENCODING, Outgoing};
 use crate::service::{REQUEST_MAX, Service};
 use crate::subscribe::body::{Handed, ResponseBody};
@@ -47,11 +48,17 @@ pub struct Envelope {
     supervisor: Supervisor,
     epoch: HeaderValue,
     waiting: Arc<Answers>,
+    metrics: Arc<Metrics>,
 }
 
 impl Envelope {
     /// Around the service of the supervisor's run `epoch`: 32 hexadecimal digits.
-    pub fn new(service: Service, supervisor: Supervisor, epoch: &str) -> Self {
+    pub fn new(
+        service: Service,
+        supervisor: Supervisor,
+        epoch: &str,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         let service = ProcessRunnerServiceServer::new(service)
             .max_decoding_message_size(REQUEST_MAX)
             .send_compressed(CompressionEncoding::Zstd)
@@ -64,7 +71,13 @@ impl Envelope {
             supervisor,
             epoch: HeaderValue::from_str(epoch).unwrap_or(HeaderValue::from_static("")),
             waiting: Answers::new(WAITING_MAX),
+            metrics,
         }
+    }
+
+    /// Where it is counted what clients do.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
     }
 
     /// The answer to a call that is not taken.
@@ -93,6 +106,8 @@ impl Envelope {
         let Certified { client: by, .. } = client.clone();
         request.extensions_mut().insert(client);
         let deadline = deadline(request.headers());
+        let path = request.uri().path().to_owned();
+        let _open = self.metrics.calls_open.enter();
         let call = self.service.call(request.map(Body::new));
         let mut response = tokio::select! {
             biased;
@@ -100,6 +115,7 @@ impl Envelope {
             response = answered(call, deadline) => response,
             () = replaced(&self.supervisor) => errors::restarting().into_http(),
         };
+        self.metrics.answered(&path, response.headers());
         if let Some(outgoing) = response.extensions_mut().remove::<Outgoing>() {
             let hold = |revoke| self.waiting.enter(by.number, outgoing.bytes, revoke);
             let call = calls::current();

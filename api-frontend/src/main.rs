@@ -23,6 +23,7 @@ mod failure;
 mod input;
 mod lease;
 mod link;
+mod metrics;
 mod mirror;
 mod outgoing;
 mod owners;
@@ -35,6 +36,7 @@ mod service;
 mod stops;
 mod subscribe;
 mod supervisor;
+mod tally;
 mod watching;
 mod workspaces;
 
@@ -64,6 +66,7 @@ use clients::Clients;
 use denials::Denials;
 use envelope::Envelope;
 use link::{Link, LinkError};
+use metrics::Metrics;
 use service::Service;
 
 /// What streams get to send their last frames when the supervisor has closed the channel.
@@ -252,8 +255,16 @@ async fn serve(
     let (link, supervisor, mirror) = Link::hello(channel).await?;
     let epoch = config.epoch.to_string();
     let own = supervisor.clone();
-    let server = Server::new(&config, machine, &clients, Arc::clone(&mirror), supervisor);
-    let calls = Envelope::new(Service::new(server), own.clone(), &epoch);
+    let metrics = Arc::new(Metrics::default());
+    let server = Server::new(
+        &config,
+        machine,
+        &clients,
+        Arc::clone(&mirror),
+        supervisor,
+        &metrics,
+    );
+    let calls = Envelope::new(Service::new(server), own.clone(), &epoch, metrics);
     let acceptor =
         Acceptor::new(listener, door, &config, clients, calls).map_err(Fatal::Listener)?;
     let (processes, clients_known) = (mirror.count(), config.pins.len());

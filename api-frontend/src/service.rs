@@ -13,8 +13,8 @@ use tonic::{Request, Response, Status, Streaming};
 use crate::calls::server::Server;
 use crate::calls::subscribe::Opened;
 use crate::calls::{
-    access, describe, input, list, receipt, remove, resize, signal, start, status, stop, subscribe,
-    update, usage, wait, watch, workspaces,
+    access, describe, input, list, metrics, receipt, remove, resize, signal, start, status, stop,
+    subscribe, update, usage, wait, watch, workspaces,
 };
 use crate::clients::{Certified, Client};
 use crate::errors;
@@ -217,6 +217,15 @@ impl ProcessRunnerService for Service {
         let Certified { client, not_after } = certified(&request)?;
         let described = describe::get_server(&self.0, &client, not_after);
         Ok(response(described, HeaderMap::new()))
+    }
+
+    async fn get_metrics(
+        &self,
+        request: Request<v1::GetMetricsRequest>,
+    ) -> Result<Response<v1::GetMetricsResponse>, Status> {
+        let client = client(&request)?;
+        let metrics = metrics::get_metrics(&self.0, &client, request.into_inner())?;
+        Ok(response(metrics, HeaderMap::new()))
     }
 
     async fn get_receipt(

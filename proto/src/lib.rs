@@ -6,6 +6,7 @@
 //!
 //! - [`v1`]: the messages; [`codec`]: how they are read.
 //! - [`id`], [`Tail`], [`reason`], [`defaults`]: what both ends mean by fields of these.
+//! - [`metrics`]: metrics as text.
 //! - [`tls`]: who may speak to whom.
 //! - [`credentials`]: how both ends read certificates and keys.
 //! - [`units`]: how sizes, times and addresses are written in flags and files.
@@ -14,6 +15,7 @@ pub mod codec;
 pub mod credentials;
 pub mod defaults;
 pub mod id;
+pub mod metrics;
 pub mod reason;
 mod tail;
 pub mod tls;
@@ -24,7 +26,7 @@ pub use tail::{Tail, TwoTails};
 
 /// The newest revision of the schema that these crates speak (`GetServerResponse.api_revision`). Raised
 /// with each call or field that a client may need.
-pub const API_REVISION: u32 = 4;
+pub const API_REVISION: u32 = 5;
 
 /// Metadata key under which every response, a failed one too, carries the server's boot epoch.
 pub const BOOT_EPOCH_METADATA: &str = "prn-boot-epoch";
