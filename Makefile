@@ -110,13 +110,14 @@ demo: ## A guided tour against a real server
 	tests/demo.sh
 
 install: ## Into DESTDIR, below PREFIX; does not build
-	@for binary in prn prn-supervisor prn-frontend prn-tools; do
+	@for binary in prn prn-supervisor prn-frontend prn-tools prn-exporter; do
 		[[ -x $(BIN_DIR)/$$binary ]] || { echo "install: $(BIN_DIR)/$$binary is missing: run make build" >&2; exit 1; }
 	done
 	put() { install -D -m "$$1" "$$2" "$(DESTDIR)$$3"; }
 	put 0755 $(BIN_DIR)/prn $(PREFIX)/bin/prn
 	put 0755 $(BIN_DIR)/prn-supervisor $(PREFIX)/libexec/prn/prn-supervisor
 	put 0755 $(BIN_DIR)/prn-frontend $(PREFIX)/libexec/prn/prn-frontend
+	put 0755 $(BIN_DIR)/prn-exporter $(PREFIX)/libexec/prn/prn-exporter
 	put 0711 $(BIN_DIR)/prn-tools $(PREFIX)/libexec/prn/prn-tools
 	for page in packaging/man/*; do put 0644 $$page $(PREFIX)/share/man/man$${page##*.}/$${page##*/}; done
 	put 0644 packaging/completions/prn.bash $(PREFIX)/share/bash-completion/completions/prn
@@ -124,6 +125,10 @@ install: ## Into DESTDIR, below PREFIX; does not build
 	put 0644 packaging/completions/prn.fish $(PREFIX)/share/fish/vendor_completions.d/prn.fish
 	put 0644 packaging/prn.service $(PREFIX)/lib/systemd/system/prn.service
 	sed -i 's|^Exec\(Start\|Reload\)=/usr/|Exec\1=$(PREFIX)/|' $(DESTDIR)$(PREFIX)/lib/systemd/system/prn.service
+	put 0644 packaging/prn-exporter.service $(PREFIX)/lib/systemd/system/prn-exporter.service
+	sed -i 's|^ExecStart=/usr/|ExecStart=$(PREFIX)/|' $(DESTDIR)$(PREFIX)/lib/systemd/system/prn-exporter.service
+	put 0644 packaging/prometheus/alerts.yml $(PREFIX)/share/prn/prometheus/alerts.yml
+	put 0644 packaging/grafana/prn.json $(PREFIX)/share/prn/grafana/prn.json
 	put 0644 packaging/prn-reload.path $(PREFIX)/lib/systemd/system/prn-reload.path
 	put 0644 packaging/prn-reload.service $(PREFIX)/lib/systemd/system/prn-reload.service
 	put 0644 packaging/prn.sysusers $(PREFIX)/lib/sysusers.d/prn.conf
@@ -133,7 +138,7 @@ install: ## Into DESTDIR, below PREFIX; does not build
 	[[ -e $(DESTDIR)$(SYSCONFDIR)/prn/prn.toml ]] || put 0600 packaging/prn.toml $(SYSCONFDIR)/prn/prn.toml
 
 uninstall: ## Removes what install put there, but for the configuration
-	rm -rf $(DESTDIR)$(PREFIX)/libexec/prn
+	rm -rf $(DESTDIR)$(PREFIX)/libexec/prn $(DESTDIR)$(PREFIX)/share/prn
 	rm -f $(DESTDIR)$(PREFIX)/bin/prn \
 		$(DESTDIR)$(PREFIX)/share/man/man[158]/prn.[158] \
 		$(DESTDIR)$(PREFIX)/share/man/man[158]/prn[-.]*.[158] \
@@ -141,6 +146,7 @@ uninstall: ## Removes what install put there, but for the configuration
 		$(DESTDIR)$(PREFIX)/share/zsh/vendor-completions/_prn \
 		$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/prn.fish \
 		$(DESTDIR)$(PREFIX)/lib/systemd/system/prn.service \
+		$(DESTDIR)$(PREFIX)/lib/systemd/system/prn-exporter.service \
 		$(DESTDIR)$(PREFIX)/lib/systemd/system/prn-reload.path \
 		$(DESTDIR)$(PREFIX)/lib/systemd/system/prn-reload.service \
 		$(DESTDIR)$(PREFIX)/lib/sysusers.d/prn.conf \

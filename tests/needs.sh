@@ -37,6 +37,7 @@ for_test=(
     npm:npm
     openssl:openssl
     perl:perl-base
+    prometheus:prometheus
     /usr/bin/pip3:python3-pip
     pytest-3:python3-pytest
     /usr/bin/python3:python3
@@ -61,7 +62,7 @@ for_test=(
     zstd:zstd
 )
 # Of these packages, the services that are not to serve on this machine because it runs tests.
-services=(nginx:nginx openssh-server:ssh postgresql:postgresql redis-server:redis-server)
+services=(nginx:nginx openssh-server:ssh postgresql:postgresql prometheus:prometheus redis-server:redis-server)
 for_test_fresh=(git:git mmdebstrap:mmdebstrap mount:mount unshare:util-linux)
 
 missing=()  # what is, for people
