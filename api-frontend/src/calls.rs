@@ -3,6 +3,7 @@
 
 pub mod access;
 pub mod describe;
+pub mod health;
 pub mod input;
 pub mod list;
 pub mod metrics;

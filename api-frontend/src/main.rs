@@ -33,6 +33,7 @@ mod quota;
 mod scope;
 mod selector;
 mod service;
+mod services;
 mod stops;
 mod subscribe;
 mod supervisor;
@@ -67,7 +68,7 @@ use denials::Denials;
 use envelope::Envelope;
 use link::{Link, LinkError};
 use metrics::Metrics;
-use service::Service;
+use services::Services;
 
 /// What streams get to send their last frames when the supervisor has closed the channel.
 const FLUSH_TIME: Duration = Duration::from_secs(1);
@@ -264,7 +265,8 @@ async fn serve(
         supervisor,
         &metrics,
     );
-    let calls = Envelope::new(Service::new(server), own.clone(), &epoch, metrics);
+    let services = Services::new(&Arc::new(server), config.reflects);
+    let calls = Envelope::new(services, own.clone(), &epoch, metrics);
     let acceptor =
         Acceptor::new(listener, door, &config, clients, calls).map_err(Fatal::Listener)?;
     let (processes, clients_known) = (mirror.count(), config.pins.len());

@@ -29,7 +29,7 @@ const STEP: usize = 256;
 /// All that the supervisor knows, as far as it has said.
 #[derive(Debug, Default)]
 pub struct Mirror {
-    draining: AtomicBool,
+    draining: watch::Sender<bool>,
     table: RwLock<Table>,
     /// Number of the newest change of any process.
     newest: watch::Sender<u64>,
@@ -140,7 +140,14 @@ impl Iterator for Walk<'_> {
 impl Mirror {
     /// Whether the server is shutting down.
     pub fn draining(&self) -> bool {
-        self.draining.load(Ordering::Relaxed)
+        *self.draining.borrow()
+    }
+
+    /// Returns when it is.
+    pub async fn drained(&self) {
+        let mut draining = self.draining.subscribe();
+        // Its sender is this one's own.
+        let _draining = draining.wait_for(|draining| *draining).await;
     }
 
     /// The process of this name.
@@ -348,7 +355,7 @@ impl Mirror {
 
     /// The server is shutting down.
     pub fn drain(&self) {
-        self.draining.store(true, Ordering::Relaxed);
+        self.draining.send_replace(true);
     }
 
     // No code under the lock can panic; were it poisoned, the table would still be whole.

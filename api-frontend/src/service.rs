@@ -30,11 +30,11 @@ pub const REQUEST_MAX: usize = 2 * ARGUMENTS_MAX + 64 * 1024;
 
 /// The service.
 #[derive(Debug)]
-pub struct Service(Server);
+pub struct Service(Arc<Server>);
 
 impl Service {
     /// Of this server.
-    pub fn new(server: Server) -> Self {
+    pub fn new(server: Arc<Server>) -> Self {
         Self(server)
     }
 }
@@ -45,7 +45,11 @@ fn certified<T>(request: &Request<T>) -> Result<Certified, Status> {
     certified.cloned().ok_or_else(errors::internal)
 }
 
-fn client<T>(request: &Request<T>) -> Result<Arc<Client>, Status> {
+/// The same, as a principal.
+///
+/// # Errors
+/// As [`certified`].
+pub fn client<T>(request: &Request<T>) -> Result<Arc<Client>, Status> {
     certified(request).map(|certified| certified.client)
 }
 

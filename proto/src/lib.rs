@@ -22,6 +22,9 @@ pub mod tls;
 pub mod units;
 pub mod v1;
 
+/// The schema itself: an encoded FileDescriptorSet, without comments.
+pub const SCHEMA: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/schema.bin"));
+
 pub use tail::{Tail, TwoTails};
 
 /// The newest revision of the schema that these crates speak (`GetServerResponse.api_revision`). Raised
