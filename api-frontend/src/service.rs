@@ -6,6 +6,7 @@ use futures_util::StreamExt;
 use futures_util::stream::{empty, once};
 use hyper::HeaderMap;
 use prn_ipc_protocol::types::ARGUMENTS_MAX;
+use prn_proto::traceparent::TRACEPARENT;
 use prn_proto::v1;
 use prn_proto::v1::process_runner_service_server::ProcessRunnerService;
 use tonic::{Request, Response, Status, Streaming};
@@ -72,7 +73,10 @@ impl ProcessRunnerService for Service {
         request: Request<v1::StartRequest>,
     ) -> Result<Response<v1::StartResponse>, Status> {
         let client = client(&request)?;
-        let started = start::start(&self.0, &client, request.into_inner()).await?;
+        let caller = request.metadata().get(TRACEPARENT);
+        let caller = caller.and_then(|caller| caller.to_str().ok()?.parse().ok());
+        let request = start::traced(&self.0, request.into_inner(), caller);
+        let started = start::start(&self.0, &client, request).await?;
         Ok(response(started, HeaderMap::new()))
     }
 

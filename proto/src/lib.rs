@@ -9,6 +9,7 @@
 //! - [`metrics`]: metrics as text.
 //! - [`tls`]: who may speak to whom.
 //! - [`credentials`]: how both ends read certificates and keys.
+//! - [`traceparent`]: the trace that a process belongs to.
 //! - [`units`]: how sizes, times and addresses are written in flags and files.
 
 pub mod codec;
@@ -19,6 +20,7 @@ pub mod metrics;
 pub mod reason;
 mod tail;
 pub mod tls;
+pub mod traceparent;
 pub mod units;
 pub mod v1;
 
