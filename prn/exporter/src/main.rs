@@ -6,12 +6,15 @@
 //!
 //! [`run`] is the order of the start.
 
+mod collector;
 mod link;
 mod log;
 mod options;
+mod otlp;
 mod processes;
 mod scrape;
 mod serve;
+mod spans;
 
 use std::io;
 use std::process::ExitCode;
@@ -24,6 +27,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::link::Link;
 use crate::options::Options;
+use crate::otlp::Pusher;
 use crate::scrape::Scraper;
 
 /// Why the exporter ends.
@@ -68,10 +72,23 @@ async fn export(options: &Options, link: Arc<Link>) -> Result<(), Fatal> {
     let listener = listener.map_err(|error| Fatal::Listen(options.listen, error))?;
     log::line(format_args!("Listening on {}", listener.local_addr()?));
     let scraper = Arc::new(Scraper::new(Arc::clone(&link), options));
+    let pushing = async {
+        match &options.otlp {
+            Some(collector) => {
+                let (link, scraper) = (Arc::clone(&link), Arc::clone(&scraper));
+                let server = options.address.0.clone();
+                Pusher::new(link, scraper, collector, server, options.otlp_interval)
+                    .run()
+                    .await;
+            }
+            None => std::future::pending().await,
+        }
+    };
     let mut term = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     tokio::select! {
         never = serve::run(listener, Arc::clone(&scraper)) => match never {},
+        () = pushing => Ok(()),
         _ = term.recv() => Ok(()),
         _ = interrupt.recv() => Ok(()),
     }

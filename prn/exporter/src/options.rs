@@ -10,6 +10,8 @@ use prn_client::credentials::{
 };
 use prn_proto::units::{Address, InvalidUnit, Time};
 
+use crate::collector::Collector;
+
 /// Most processes that are looked at one by one, which is most of an answer of GetUsage.
 const PROCESSES_MAX: i64 = 1000;
 
@@ -35,6 +37,13 @@ pub struct Options {
     /// Most time for an answer, of which the server's is a part
     #[arg(long, value_name = "TIME", default_value = "8s", value_parser = parse_time)]
     pub scrape_timeout: Duration,
+    /// A collector of OpenTelemetry that traces and metrics are pushed to, by OTLP over gRPC without
+    /// TLS: http://127.0.0.1:4317
+    #[arg(long, value_name = "URL")]
+    pub otlp: Option<Collector>,
+    /// How often metrics are pushed
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_time)]
+    pub otlp_interval: Duration,
     /// Where the server listens
     #[arg(
         long,

@@ -169,7 +169,7 @@ fn wire(from: prn_client::MetricFamily) -> MetricFamily {
     let kind = match from.kind {
         MetricKind::Counter => Kind::Counter,
         MetricKind::Gauge => Kind::Gauge,
-        _ => Kind::Unspecified,
+        MetricKind::Unknown | _ => Kind::Unspecified,
     };
     let mut to = family(kind, &from.name, &from.unit, &from.help);
     let samples = from.samples.into_iter();

@@ -41,6 +41,13 @@ pub struct Exporter {
     /// Most time for an answer, of which the server's is a part [default: 8s]
     #[arg(long, value_name = "TIME")]
     pub scrape_timeout: Option<String>,
+    /// A collector of OpenTelemetry that traces of processes and metrics are pushed to, by OTLP over
+    /// gRPC without TLS: http://127.0.0.1:4317
+    #[arg(long, value_name = "URL")]
+    pub otlp: Option<String>,
+    /// How often metrics are pushed [default: 60s]
+    #[arg(long, value_name = "TIME")]
+    pub otlp_interval: Option<String>,
     /// How to reach the server.
     #[command(flatten)]
     pub connection: Connection,
@@ -95,6 +102,9 @@ impl Exporter {
         words.extend(self.label_key.iter().map(|key| flag("label-key", key)));
         let within = self.scrape_timeout.iter();
         words.extend(within.map(|time| flag("scrape-timeout", time)));
+        words.extend(self.otlp.iter().map(|url| flag("otlp", url)));
+        let interval = self.otlp_interval.iter();
+        words.extend(interval.map(|time| flag("otlp-interval", time)));
         words
     }
 }
