@@ -24,7 +24,7 @@ pub mod traceparent;
 pub mod units;
 pub mod v1;
 
-/// The schema itself: an encoded FileDescriptorSet, without comments.
+/// The schema itself, with its comments: an encoded FileDescriptorSet.
 pub const SCHEMA: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/schema.bin"));
 
 pub use tail::{Tail, TwoTails};
