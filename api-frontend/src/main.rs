@@ -20,6 +20,7 @@ mod denials;
 mod envelope;
 mod errors;
 mod failure;
+mod held;
 mod input;
 mod lease;
 mod link;

@@ -18,6 +18,9 @@ use tower::util::BoxCloneSyncService;
 
 use crate::calls::health::HealthCalls;
 use crate::calls::server::Server;
+use crate::clients::Certified;
+use crate::errors;
+use crate::held::Held;
 use crate::service::{REQUEST_MAX, Service};
 
 /// Where the calls of the other services are.
@@ -37,6 +40,7 @@ pub struct Services {
     api: ProcessRunnerServiceServer<Service>,
     health: HealthServer<HealthCalls>,
     reflection: Option<Reflections>,
+    server: Arc<Server>,
 }
 
 /// What tells the schema, in both versions of that.
@@ -61,6 +65,7 @@ impl Services {
             api,
             health: HealthServer::new(health).max_decoding_message_size(NAME_MAX),
             reflection: reflects.then(reflection).flatten(),
+            server: Arc::clone(server),
         }
     }
 
@@ -72,10 +77,33 @@ impl Services {
         let path = request.uri().path();
         match &mut self.reflection {
             _ if path.starts_with(HEALTH) => self.health.call(request).await,
-            Some(all) if path.starts_with(REFLECTION) => all.current.call(request).await,
-            Some(all) if path.starts_with(REFLECTION_ALPHA) => all.alpha.call(request).await,
+            Some(all) if path.starts_with(REFLECTION) => {
+                reflect(&self.server, &mut all.current, request).await
+            }
+            Some(all) if path.starts_with(REFLECTION_ALPHA) => {
+                reflect(&self.server, &mut all.alpha, request).await
+            }
             Some(_) | None => self.api.call(request).await,
         }
+    }
+}
+
+/// Such a call is a stream that lasts: one of its client's watches.
+async fn reflect(
+    server: &Server,
+    service: &mut Reflection,
+    request: Request<Body>,
+) -> Result<Response<Body>, Infallible> {
+    let Some(certified) = request.extensions().get::<Certified>() else {
+        return Ok(errors::internal().into_http());
+    };
+    let number = certified.client.number;
+    match server.watches.enter(number, number) {
+        Ok(slot) => {
+            let response = service.call(request).await?;
+            Ok(response.map(|body| Body::new(Held::new(body, slot))))
+        }
+        Err(full) => Ok(errors::too_many_watches(full).into_http()),
     }
 }
 

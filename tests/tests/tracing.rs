@@ -35,7 +35,7 @@ struct Collector {
 impl Collector {
     fn start() -> Self {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let folder = root.join("../target/test-libraries/otlp");
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("otlp");
         let source = root.join("tests/otlp");
         let python = packages::plain_python(&folder, &source);
         let mut child = Command::new(python)
