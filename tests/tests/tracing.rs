@@ -147,7 +147,8 @@ fn a_run_is_one_trace_from_its_caller_to_its_end() {
     }
     let ran = span(&all, "ran");
     let took = ran["end"].as_u64().unwrap() - ran["start"].as_u64().unwrap();
-    assert!(took >= 200_000_000, "{ran}");
+    // It counts from when its program is known to run.
+    assert!(took >= 100_000_000, "{ran}");
     assert!(!all.iter().any(|one| one["span"] == "stopped"), "{all:?}");
 }
 

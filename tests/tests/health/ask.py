@@ -7,7 +7,7 @@ import ssl
 import sys
 
 from grpclib.client import Channel
-from grpclib.exceptions import GRPCError
+from grpclib.exceptions import GRPCError, StreamTerminatedError
 from grpclib.health.v1.health_grpc import HealthStub
 from grpclib.health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
@@ -61,6 +61,8 @@ async def main():
                 task.cancel()
     except GRPCError as error:
         print(error.status.name, error.message)
+    except StreamTerminatedError as error:
+        print("UNAVAILABLE", error)
     finally:
         channel.close()
 
