@@ -42,6 +42,7 @@ for_test=(
     npm:npm
     openssl:openssl
     perl:perl-base
+    prometheus:prometheus
     /usr/bin/pip3:python3-pip
     pytest-3:python3-pytest
     /usr/bin/python3:python3
@@ -70,7 +71,7 @@ for_test=(
     zstd:zstd
 )
 # Of these packages, the services that are not to serve on this machine because it runs tests.
-services=(nginx:nginx openssh-server:ssh postgresql:postgresql redis-server:redis-server)
+services=(nginx:nginx openssh-server:ssh postgresql:postgresql prometheus:prometheus redis-server:redis-server)
 for_packages=(
     aarch64-linux-gnu-gcc:gcc-aarch64-linux-gnu
     '/usr/aarch64-linux-gnu/include/stdlib.h:libc6-dev-arm64-cross'

@@ -135,6 +135,22 @@ enum Rejected {
     Socket(#[source] io::Error),
 }
 
+impl Rejected {
+    /// What it is counted as.
+    fn reason(&self) -> &'static str {
+        match self {
+            Self::TooSlow(_) => "too_slow",
+            Self::PushedOut(_) => "pushed_out",
+            Self::Tls(_) => "tls",
+            Self::NotKnown(..) => "not_known",
+            Self::Certificate(..) => "certificate",
+            Self::NotHttp2(_) => "not_http2",
+            Self::TooMany(..) => "too_many",
+            Self::Socket(_) => "socket",
+        }
+    }
+}
+
 /// Which limit of connections a client would exceed.
 #[derive(Debug, Clone, Copy)]
 struct Excess(Full);
@@ -314,6 +330,7 @@ impl Shared {
             Err(rejected) => Err(rejected),
         };
         if let Err(rejected) = served {
+            self.calls.metrics().reject(rejected.reason());
             self.log.of(&rejected).warning(
                 format_args!("connection refused: {}", log::chain(&rejected)),
                 &[("peer", &peer.to_string())],
@@ -383,6 +400,9 @@ impl Shared {
                 return Err(Rejected::TooMany(fingerprint, Excess(full)));
             }
         };
+        let metrics = self.calls.metrics();
+        metrics.connections.add(1);
+        let _open = metrics.connections_open.enter();
         // How an authenticated connection ends is its client's affair: most often by being closed.
         drop(
             connection::serve(

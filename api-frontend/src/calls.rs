@@ -3,8 +3,10 @@
 
 pub mod access;
 pub mod describe;
+pub mod health;
 pub mod input;
 pub mod list;
+pub mod metrics;
 pub mod receipt;
 pub mod remove;
 pub mod resize;

@@ -15,11 +15,8 @@ use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use hyper::{Request, Response};
 use prn_api_frontend::log;
 use prn_proto::BOOT_EPOCH_METADATA;
-use prn_proto::v1::process_runner_service_server::ProcessRunnerServiceServer;
 use tonic::Status;
 use tonic::body::Body;
-use tonic::codec::CompressionEncoding;
-use tonic::codegen::Service as _;
 
 use crate::answers::Answers;
 use crate::clients::Certified;
@@ -27,8 +24,10 @@ use crate::connection::calls;
 use crate::errors;
 use crate::input::intake::Intake;
 use crate::lease::Lease;
+use crate::metrics::Metrics;
 use crate::outgoing::{ACCEPT_ENCODING, Outgoing};
-use crate::service::{REQUEST_MAX, Service};
+use crate::service::REQUEST_MAX;
+use crate::services::Services;
 use crate::subscribe::body::{Handed, ResponseBody};
 use crate::supervisor::Supervisor;
 
@@ -43,28 +42,33 @@ const LAST_ANSWERS: Duration = Duration::from_millis(400);
 /// The service as a connection calls it.
 #[derive(Debug, Clone)]
 pub struct Envelope {
-    service: ProcessRunnerServiceServer<Service>,
+    services: Services,
     supervisor: Supervisor,
     epoch: HeaderValue,
     waiting: Arc<Answers>,
+    metrics: Arc<Metrics>,
 }
 
 impl Envelope {
-    /// Around the service of the supervisor's run `epoch`: 32 hexadecimal digits.
-    pub fn new(service: Service, supervisor: Supervisor, epoch: &str) -> Self {
-        let service = ProcessRunnerServiceServer::new(service)
-            .max_decoding_message_size(REQUEST_MAX)
-            .send_compressed(CompressionEncoding::Zstd)
-            .send_compressed(CompressionEncoding::Gzip)
-            // A request of zstd would choose how much memory its decompression takes, 128 MiB of it
-            // at most.
-            .accept_compressed(CompressionEncoding::Gzip);
+    /// Around the services of the supervisor's run `epoch`: 32 hexadecimal digits.
+    pub fn new(
+        services: Services,
+        supervisor: Supervisor,
+        epoch: &str,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         Self {
-            service,
+            services,
             supervisor,
             epoch: HeaderValue::from_str(epoch).unwrap_or(HeaderValue::from_static("")),
             waiting: Answers::new(WAITING_MAX),
+            metrics,
         }
+    }
+
+    /// Where it is counted what clients do.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
     }
 
     /// The answer to a call that is not taken.
@@ -93,13 +97,16 @@ impl Envelope {
         let Certified { client: by, .. } = client.clone();
         request.extensions_mut().insert(client);
         let deadline = deadline(request.headers());
-        let call = self.service.call(request.map(Body::new));
+        let path = request.uri().path().to_owned();
+        let _open = self.metrics.calls_open.enter();
+        let call = self.services.call(request.map(Body::new));
         let mut response = tokio::select! {
             biased;
             denial = by.access.over() => errors::denied(denial).into_http(),
             response = answered(call, deadline) => response,
             () = replaced(&self.supervisor) => errors::restarting().into_http(),
         };
+        self.metrics.answered(&path, response.headers());
         if let Some(outgoing) = response.extensions_mut().remove::<Outgoing>() {
             let hold = |revoke| self.waiting.enter(by.number, outgoing.bytes, revoke);
             let call = calls::current();

@@ -30,8 +30,8 @@ mod workspace;
 pub use access::denied;
 pub use build::removed_before;
 pub use call::{
-    by_transport, deadline_exceeded, draining, internal, not_taken, offset_beyond_end, output_lost,
-    restarting, watch_behind,
+    by_transport, deadline_exceeded, draining, internal, no_service, not_taken, offset_beyond_end,
+    output_lost, restarting, watch_behind,
 };
 pub use exec::Asked;
 pub use full::{

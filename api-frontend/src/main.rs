@@ -20,9 +20,11 @@ mod denials;
 mod envelope;
 mod errors;
 mod failure;
+mod held;
 mod input;
 mod lease;
 mod link;
+mod metrics;
 mod mirror;
 mod outgoing;
 mod owners;
@@ -32,9 +34,11 @@ mod quota;
 mod scope;
 mod selector;
 mod service;
+mod services;
 mod stops;
 mod subscribe;
 mod supervisor;
+mod tally;
 mod watching;
 mod workspaces;
 
@@ -65,7 +69,8 @@ use clients::Clients;
 use denials::Denials;
 use envelope::Envelope;
 use link::{Link, LinkError};
-use service::Service;
+use metrics::Metrics;
+use services::Services;
 
 /// What streams get to send their last frames when the supervisor has closed the channel.
 const FLUSH_TIME: Duration = Duration::from_secs(1);
@@ -256,8 +261,17 @@ async fn serve(
     let (link, supervisor, mirror) = Link::hello(channel).await?;
     let epoch = config.epoch.to_string();
     let own = supervisor.clone();
-    let server = Server::new(&config, machine, &clients, Arc::clone(&mirror), supervisor);
-    let calls = Envelope::new(Service::new(server), own.clone(), &epoch);
+    let metrics = Arc::new(Metrics::default());
+    let server = Server::new(
+        &config,
+        machine,
+        &clients,
+        Arc::clone(&mirror),
+        supervisor,
+        &metrics,
+    );
+    let services = Services::new(&Arc::new(server), config.reflects);
+    let calls = Envelope::new(services, own.clone(), &epoch, metrics);
     let acceptor =
         Acceptor::new(listener, door, &config, clients, calls).map_err(Fatal::Listener)?;
     let (processes, clients_known) = (mirror.count(), config.pins.len());

@@ -20,6 +20,7 @@ use crate::owners::{Counts, Owners};
 use crate::scope::Scope;
 use crate::selector::{Selector, Short};
 use crate::subscribe::hub::Hub;
+use crate::tally::Tally;
 use crate::workspaces::{Workspace, Workspaces};
 
 /// Processes that a walk takes from the table at a time.
@@ -28,7 +29,7 @@ const STEP: usize = 256;
 /// All that the supervisor knows, as far as it has said.
 #[derive(Debug, Default)]
 pub struct Mirror {
-    draining: AtomicBool,
+    draining: watch::Sender<bool>,
     table: RwLock<Table>,
     /// Number of the newest change of any process.
     newest: watch::Sender<u64>,
@@ -41,6 +42,7 @@ struct Table {
     by_id: BTreeMap<ProcessId, Arc<Process>>,
     by_number: BTreeMap<u64, Arc<Process>>,
     owners: Owners,
+    tally: Tally,
     /// Those that have a name: of one name there are many, of which one lives.
     by_name: BTreeMap<(ProcessName, u64), Arc<Process>>,
     changes: Changes<Arc<Process>>,
@@ -138,7 +140,14 @@ impl Iterator for Walk<'_> {
 impl Mirror {
     /// Whether the server is shutting down.
     pub fn draining(&self) -> bool {
-        self.draining.load(Ordering::Relaxed)
+        *self.draining.borrow()
+    }
+
+    /// Returns when it is.
+    pub async fn drained(&self) {
+        let mut draining = self.draining.subscribe();
+        // Its sender is this one's own.
+        let _draining = draining.wait_for(|draining| *draining).await;
     }
 
     /// The process of this name.
@@ -164,6 +173,11 @@ impl Mirror {
     /// How many of those in this scope are alive, and how many have ended.
     pub fn counts(&self, scope: &Scope) -> Counts {
         self.read().owners.counts(scope)
+    }
+
+    /// What has happened since this half knows processes.
+    pub fn tally(&self) -> Tally {
+        self.read().tally
     }
 
     /// All processes that come after this one's number in such an order.
@@ -308,7 +322,9 @@ impl Mirror {
 
     /// All processes were described that there are at the change of this number.
     pub fn known_at(&self, newest: u64) {
-        self.write().changes.known_at(newest);
+        let mut table = self.write();
+        table.changes.known_at(newest);
+        table.tally.begin();
     }
 
     /// The supervisor described a workspace.
@@ -339,7 +355,7 @@ impl Mirror {
 
     /// The server is shutting down.
     pub fn drain(&self) {
-        self.draining.store(true, Ordering::Relaxed);
+        self.draining.send_replace(true);
     }
 
     // No code under the lock can panic; were it poisoned, the table would still be whole.
@@ -359,6 +375,7 @@ impl Table {
         let was = known.as_ref().map(|process| process.info());
         self.workspaces.changed(was.as_deref(), Some(&info));
         self.owners.changed(was.as_deref(), Some(&info));
+        self.tally.changed(was.as_deref(), &info);
         let process = match known {
             Some(process) => {
                 process.info.send_replace(Arc::clone(&info));

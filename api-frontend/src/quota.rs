@@ -137,6 +137,16 @@ impl<K: Hash + Eq + Clone> Quota<K> {
         })
     }
 
+    /// How many slots are taken.
+    pub fn taken(&self) -> u32 {
+        self.lock().all.count
+    }
+
+    /// How many there are.
+    pub fn max(&self) -> u32 {
+        self.all.max
+    }
+
     /// A slot of this owner for this client. The owner's limit is told first: the other one is not
     /// of its making alone.
     pub fn enter(self: &Arc<Self>, owner: K, client: ClientNumber) -> Result<Slot<K>, Full> {

@@ -6,6 +6,7 @@ use futures_util::StreamExt;
 use futures_util::stream::{empty, once};
 use hyper::HeaderMap;
 use prn_ipc_protocol::types::ARGUMENTS_MAX;
+use prn_proto::traceparent::TRACEPARENT;
 use prn_proto::v1;
 use prn_proto::v1::process_runner_service_server::ProcessRunnerService;
 use tonic::{Request, Response, Status, Streaming};
@@ -13,8 +14,8 @@ use tonic::{Request, Response, Status, Streaming};
 use crate::calls::server::Server;
 use crate::calls::subscribe::Opened;
 use crate::calls::{
-    access, describe, input, list, receipt, remove, resize, signal, start, status, stop, subscribe,
-    update, usage, wait, watch, workspaces,
+    access, describe, input, list, metrics, receipt, remove, resize, signal, start, status, stop,
+    subscribe, update, usage, wait, watch, workspaces,
 };
 use crate::clients::{Certified, Client};
 use crate::errors;
@@ -30,11 +31,11 @@ pub const REQUEST_MAX: usize = 2 * ARGUMENTS_MAX + 64 * 1024;
 
 /// The service.
 #[derive(Debug)]
-pub struct Service(Server);
+pub struct Service(Arc<Server>);
 
 impl Service {
     /// Of this server.
-    pub fn new(server: Server) -> Self {
+    pub fn new(server: Arc<Server>) -> Self {
         Self(server)
     }
 }
@@ -45,7 +46,11 @@ fn certified<T>(request: &Request<T>) -> Result<Certified, Status> {
     certified.cloned().ok_or_else(errors::internal)
 }
 
-fn client<T>(request: &Request<T>) -> Result<Arc<Client>, Status> {
+/// The same, as a principal.
+///
+/// # Errors
+/// As [`certified`].
+pub fn client<T>(request: &Request<T>) -> Result<Arc<Client>, Status> {
     certified(request).map(|certified| certified.client)
 }
 
@@ -68,7 +73,10 @@ impl ProcessRunnerService for Service {
         request: Request<v1::StartRequest>,
     ) -> Result<Response<v1::StartResponse>, Status> {
         let client = client(&request)?;
-        let started = start::start(&self.0, &client, request.into_inner()).await?;
+        let caller = request.metadata().get(TRACEPARENT);
+        let caller = caller.and_then(|caller| caller.to_str().ok()?.parse().ok());
+        let request = start::traced(&self.0, request.into_inner(), caller);
+        let started = start::start(&self.0, &client, request).await?;
         Ok(response(started, HeaderMap::new()))
     }
 
@@ -217,6 +225,15 @@ impl ProcessRunnerService for Service {
         let Certified { client, not_after } = certified(&request)?;
         let described = describe::get_server(&self.0, &client, not_after);
         Ok(response(described, HeaderMap::new()))
+    }
+
+    async fn get_metrics(
+        &self,
+        request: Request<v1::GetMetricsRequest>,
+    ) -> Result<Response<v1::GetMetricsResponse>, Status> {
+        let client = client(&request)?;
+        let metrics = metrics::get_metrics(&self.0, &client, request.into_inner())?;
+        Ok(response(metrics, HeaderMap::new()))
     }
 
     async fn get_receipt(

@@ -133,6 +133,7 @@ impl Frontend {
             authorities: Vec::new(),
             revocations: Vec::new(),
             allows_p256: false,
+            reflects: true,
             policy,
             handshakes_max,
             handshake_timeout: Millis::try_from(Duration::from_secs(5)).unwrap(),

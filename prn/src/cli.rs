@@ -14,6 +14,7 @@ use crate::commands::context::{self, Context};
 use crate::commands::cp::{self, Cp};
 use crate::commands::events::{self, Events};
 use crate::commands::exec::{self, Exec};
+use crate::commands::exporter::{self, Exporter};
 use crate::commands::health;
 use crate::commands::inspect::{self, Inspect};
 use crate::commands::keygen::{self, Keygen};
@@ -21,6 +22,7 @@ use crate::commands::kill::{self, Kill};
 use crate::commands::list::{self, List};
 use crate::commands::logs::{self, Logs};
 use crate::commands::mcp::{self, Mcp};
+use crate::commands::metrics::{self, Metrics};
 use crate::commands::pause::{self, Pause, Resume};
 use crate::commands::pin::{self, Pin};
 use crate::commands::policy::{self, Policy};
@@ -90,6 +92,8 @@ pub enum Command {
     Verify(Verify),
     Health(health::Check),
     Version(version::Show),
+    Metrics(Metrics),
+    Exporter(Exporter),
     Cp(Cp),
     Workspace(Workspace),
     Batch(Batch),
@@ -128,6 +132,8 @@ impl Command {
             | Self::Verify(_)
             | Self::Health(_)
             | Self::Version(_)
+            | Self::Metrics(_)
+            | Self::Exporter(_)
             | Self::Status(_)
             | Self::Logs(_)
             | Self::Stop(_)
@@ -188,6 +194,8 @@ impl Command {
             Self::Verify(args) => block_on(|| receipt::verify(args)),
             Self::Health(args) => block_on(|| health::health(args)),
             Self::Version(args) => block_on(|| version::version(args)),
+            Self::Metrics(args) => block_on(|| metrics::metrics(args)),
+            Self::Exporter(args) => exporter::exporter(&args),
             Self::Cp(args) => block_on(|| cp::cp(args)),
             Self::Workspace(args) => block_on(|| workspace::workspace(args)),
             Self::Batch(args) => block_on(|| batch::batch(args)),
@@ -279,6 +287,8 @@ impl Cli {
             "verify" => only(words, Command::Verify),
             "health" => only(words, Command::Health),
             "version" => only(words, Command::Version),
+            "metrics" => only(words, Command::Metrics),
+            "exporter" => only(words, Command::Exporter),
             "cp" => only(words, Command::Cp),
             "workspace" => only(words, Command::Workspace),
             "batch" => only(words, Command::Batch),

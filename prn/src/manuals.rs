@@ -51,6 +51,10 @@ const VARIABLES: &[(&str, &str)] = &[
         "PRN_DETACH_KEYS",
         "The keys that leave a process, as --detach-keys.",
     ),
+    (
+        "TRACEPARENT",
+        "The trace that a process belongs to that prn starts (W3C Trace Context): its label traceparent.",
+    ),
     ("COLUMNS", "Width of tables on a terminal."),
     (
         "TERM",

@@ -59,8 +59,8 @@ pub use contexts::{
 pub use data::{List, json_line, json_pretty, print_next};
 pub use descriptor::{line as print_line, write_all};
 pub use everyday::{
-    Health, Inspected, Version, count, health, health_of_hosts, inspected, process_with_usage,
-    pruned, text, told, version, versions_of_hosts,
+    Health, Inspected, Version, count, health, health_of_hosts, inspected, metrics,
+    process_with_usage, pruned, text, told, version, versions_of_hosts,
 };
 pub use hosts::{
     OfHost, processes_of_hosts, processes_of_hosts_text, started_of_host, started_of_hosts,

@@ -6,27 +6,34 @@
 //!
 //! - [`v1`]: the messages; [`codec`]: how they are read.
 //! - [`id`], [`Tail`], [`reason`], [`defaults`]: what both ends mean by fields of these.
+//! - [`metrics`]: metrics as text.
 //! - [`tls`]: who may speak to whom.
 //! - [`credentials`]: how both ends read certificates and keys.
 //! - [`signer`]: signing with a key that is in another process.
+//! - [`traceparent`]: the trace that a process belongs to.
 //! - [`units`]: how sizes, times and addresses are written in flags and files.
 
 pub mod codec;
 pub mod credentials;
 pub mod defaults;
 pub mod id;
+pub mod metrics;
 pub mod reason;
 pub mod signer;
 mod tail;
 pub mod tls;
+pub mod traceparent;
 pub mod units;
 pub mod v1;
+
+/// The schema itself, with its comments: an encoded FileDescriptorSet.
+pub const SCHEMA: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/schema.bin"));
 
 pub use tail::{Tail, TwoTails};
 
 /// The newest revision of the schema that these crates speak (`GetServerResponse.api_revision`). Raised
 /// with each call or field that a client may need.
-pub const API_REVISION: u32 = 4;
+pub const API_REVISION: u32 = 5;
 
 /// Metadata key under which every response, a failed one too, carries the server's boot epoch.
 pub const BOOT_EPOCH_METADATA: &str = "prn-boot-epoch";

@@ -332,6 +332,16 @@ fn a_server_is_named_looked_at_and_forgotten() {
     shell.shows("$PRN health --context east", &["serving"]);
     shell.shows("$PRN health", &["serving"]);
     shell.shows("$PRN version", &[env!("CARGO_PKG_VERSION")]);
+    shell.shows(
+        "$PRN metrics | head -n 12",
+        &["# TYPE prn_", "prn_build_info"],
+    );
+    let (shown, code) = shell.run("$PRN exporter --context east --listen 0.0.0.0:0");
+    assert_eq!(code, 1, "{shown}");
+    assert!(
+        shown.replace('\n', "").contains("--allow-remote"),
+        "{shown}"
+    );
     shell.ok("$PRN context remove west");
     let shown = shell.ok("$PRN context list");
     assert!(

@@ -12,6 +12,7 @@ use tonic::Status;
 use crate::clients::{Client, Clients, until};
 use crate::convert::start::Defaults;
 use crate::errors;
+use crate::metrics::Metrics;
 use crate::mirror::{Mirror, Process};
 use crate::permits::Permits;
 use crate::quota::ClientNumber;
@@ -87,6 +88,8 @@ pub struct Server {
     pub watches: Arc<Quota<ClientNumber>>,
     /// Output that was read lately.
     pub chunks: Arc<Chunks>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
     /// This run of the server.
     pub epoch: Arc<str>,
     /// What a process gets that asks for nothing else.
@@ -102,6 +105,8 @@ pub struct About {
     pub started: UnixMicros,
     /// Most processes at one time.
     pub processes_max: u32,
+    /// Most connections.
+    pub connections_max: u32,
     /// The server's certificate is valid until then.
     pub not_after: Option<UnixMicros>,
     /// Its machine.
@@ -139,6 +144,7 @@ impl Server {
         clients: &Clients,
         mirror: Arc<Mirror>,
         supervisor: Supervisor,
+        metrics: &Arc<Metrics>,
     ) -> Self {
         let subscribers = Quota::new(
             Limit::shared(config.subscribers_max, clients.count()),
@@ -154,11 +160,13 @@ impl Server {
             waits: of_clients(WAITS_MAX, WAITS_PER_CLIENT, clients.count()),
             watches: of_clients(WATCHES_MAX, WATCHES_PER_CLIENT, clients.count()),
             chunks: Arc::default(),
+            metrics: Arc::clone(metrics),
             epoch: config.epoch.to_string().into(),
             defaults: config.into(),
             about: About {
                 started: config.started,
                 processes_max: config.processes_max,
+                connections_max: config.connections_max,
                 not_after: (Certificate::from_der(config.certificate.clone()).ok())
                     .and_then(|certificate| until(&certificate)),
                 machine,

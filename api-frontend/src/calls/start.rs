@@ -5,13 +5,16 @@ use std::sync::Arc;
 use prn_api_frontend::log;
 use prn_ipc_protocol::message::{Ask, ProcessInfo, Refusal, Reply, StartSpec};
 use prn_ipc_protocol::policy::Verb;
-use prn_ipc_protocol::types::ProcessId;
+use prn_ipc_protocol::types::{LABELS_MAX, ProcessId};
+use prn_proto::traceparent::{TRACEPARENT, Traceparent};
 use prn_proto::v1;
 use ring::rand::{SecureRandom, SystemRandom};
 use tonic::Status;
 
 use crate::calls::server::Server;
 use crate::clients::Client;
+use crate::convert::id::parsed;
+use crate::convert::names::shown;
 use crate::convert::process::process;
 use crate::convert::start::start_spec;
 use crate::errors::{self, Asked};
@@ -39,6 +42,32 @@ pub async fn start(
         boot_epoch: server.boot_epoch(),
         already_running: started.is_existing,
     })
+}
+
+/// The same with the trace that the call belongs to, which the process then has as a label, unless the
+/// client has said exactly what is to start, or there is no room for a label.
+pub fn traced(
+    server: &Server,
+    mut request: v1::StartRequest,
+    caller: Option<Traceparent>,
+) -> v1::StartRequest {
+    let is_fixed = request.signature.is_some() || !request.expect_digest.is_empty();
+    let is_full = request.labels.len() >= LABELS_MAX;
+    let Some(caller) = caller.filter(|_| !is_fixed && !is_full) else {
+        return request;
+    };
+    // Who asks again does so within another span, and for the same process.
+    let known = parsed(&request.id, "id").ok().and_then(|id| {
+        let process = server.mirror.process(id)?;
+        let mut labels = shown(&process.info().spec.labels);
+        labels.remove(TRACEPARENT)
+    });
+    let own = || known.unwrap_or_else(|| caller.to_string());
+    request
+        .labels
+        .entry(TRACEPARENT.to_owned())
+        .or_insert_with(own);
+    request
 }
 
 /// What is asked for, as far as the client may ask for anything like it. A no counts as no try: it

@@ -84,13 +84,17 @@ pub async fn subscribe(
     let subscription = Subscription::open(source, wanted).await?;
     let has_all = Arc::new(AtomicBool::new(false));
     let told = Arc::clone(&has_all);
+    let sent = server.metrics.output_sent.clone();
     let frames = unfold(
-        (subscription, (slot, keeper, told)),
+        (subscription, (slot, keeper, told, sent)),
         |(mut subscription, held)| async {
             let Some(frame) = subscription.next().await else {
                 held.2.store(subscription.has_all(), Ordering::Release);
                 return None;
             };
+            if let Ok(frame) = &frame {
+                held.3.add(frame.data.len());
+            }
             Some((frame, (subscription, held)))
         },
     );

@@ -3,7 +3,7 @@
 use prn_proto::reason::{self, metadata as key};
 use tonic::{Code, Status};
 
-use crate::errors::build::{bad_field, error, quota, unavailable};
+use crate::errors::build::{bad_field, error, quota, quoted, unavailable};
 
 /// The server is shutting down.
 pub fn draining() -> Status {
@@ -71,6 +71,12 @@ pub fn internal() -> Status {
         &[],
         |_| {},
     )
+}
+
+/// A service that the server does not have is asked about.
+pub fn no_service(service: &str) -> Status {
+    let message = format!("no service is called {}", quoted(service));
+    error(Code::NotFound, reason::UNKNOWN_METHOD, message, &[], |_| {})
 }
 
 /// A status that tonic itself made, without details: `max` is the largest request message.

@@ -83,7 +83,7 @@ enum About {
 }
 
 /// Each call of the API, and variants of one that differ.
-const CALLS: [(&str, About); 22] = [
+const CALLS: [(&str, About); 23] = [
     ("Start", About::New(Verb::Start)),
     ("Status", About::Named(Verb::List)),
     ("Stop", About::Named(Verb::Stop)),
@@ -99,6 +99,7 @@ const CALLS: [(&str, About); 22] = [
     ("GetUsage", About::Named(Verb::List)),
     ("GetUsage selected", About::All),
     ("GetServer", About::Oneself),
+    ("GetMetrics", About::All),
     ("SendInput", About::Named(Verb::Input)),
     ("ResizeTerminal", About::Named(Verb::Input)),
     ("CreateWorkspace", About::New(Verb::Workspace)),
@@ -192,6 +193,11 @@ async fn called(mut client: Client, call: &'static str) -> Result<String, Status
             text(&client.get_usage(usage).await?)
         }
         "GetServer" => text(&client.get_server(v1::GetServerRequest {}).await?),
+        "GetMetrics" => text(
+            &client
+                .get_metrics(v1::GetMetricsRequest { with_text: true })
+                .await?,
+        ),
         "SendInput" => {
             let first = v1::SendInputRequest {
                 process_identifier: named(A),
@@ -346,6 +352,24 @@ async fn what_is_not_to_be_seen_is_not_there() {
         server.workspaces,
     );
     assert_eq!(counts, (0, 0, 0));
+    let metrics = frontend.connect().await;
+    let metrics = { metrics }
+        .get_metrics(v1::GetMetricsRequest { with_text: true })
+        .await
+        .unwrap();
+    let text = metrics.into_inner().text;
+    assert!(
+        text.contains("prn_processes{state=\"running\"} 0"),
+        "{text}"
+    );
+    for of_all in [
+        "prn_calls",
+        "prn_process_starts",
+        "prn_connections",
+        "prn_open",
+    ] {
+        assert!(!text.contains(of_all), "{of_all} in {text}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -372,6 +396,15 @@ async fn what_is_seen_and_not_allowed_is_denied_before_the_supervisor_is_asked()
             About::All if call == "GetUsage selected" => {
                 assert_eq!((outcome.unwrap_err().code(), asked), (Code::Unavailable, 1));
                 continue;
+            }
+            // It counts them, and names none.
+            About::All if call == "GetMetrics" => {
+                let answer = outcome.unwrap();
+                assert!(
+                    answer.contains("prn_processes{state=\\\"running\\\"} 1"),
+                    "{answer}"
+                );
+                assert!(answer.contains("prn_calls_total"), "{answer}");
             }
             About::All => assert!(tells_of_others(&outcome.unwrap()), "{call}"),
             About::Oneself => assert!(outcome.is_ok()),

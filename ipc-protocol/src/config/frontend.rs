@@ -34,6 +34,8 @@ pub struct Frontend {
     pub revocations: Vec<Vec<u8>>,
     /// P-256 keys are taken beside Ed25519 ones.
     pub allows_p256: bool,
+    /// Clients that ask are told the API's schema (gRPC server reflection).
+    pub reflects: bool,
     /// Who may do what: the supervisor's, to show each what is theirs to see.
     pub policy: Policy,
     /// Most connections whose handshake is under way.

@@ -795,6 +795,13 @@ mod tests {
             Err(Status::unimplemented(""))
         }
 
+        async fn get_metrics(
+            &self,
+            _: Request<v1::GetMetricsRequest>,
+        ) -> Result<Response<v1::GetMetricsResponse>, Status> {
+            Err(Status::unimplemented(""))
+        }
+
         async fn get_receipt(
             &self,
             _: Request<v1::GetReceiptRequest>,

@@ -45,6 +45,7 @@ const NEEDS: &[(u32, &[&str])] = &[
     ),
     (3, &["receipt", "start and run --expect"]),
     (4, &["start and run --user"]),
+    (5, &["metrics", "exporter"]),
 ];
 
 /// Show the version of prn, and of the server

@@ -3,7 +3,7 @@
 use std::io;
 use std::time::{Duration, SystemTime};
 
-use prn_client::{Process, ProcessId, ProcessUsage, ServerInfo};
+use prn_client::{Metrics, Process, ProcessId, ProcessUsage, ServerInfo};
 use prn_proto::API_REVISION;
 use prn_proto::units::{show_duration, show_size};
 use serde::{Serialize, Serializer};
@@ -185,6 +185,14 @@ pub fn version(version: &Version, format: &FormatFlag) -> io::Result<()> {
         }
     }
     line(&rows.finish())
+}
+
+/// Prints a server's metrics: as text, unless a program wants them in another form.
+pub fn metrics(metrics: &Metrics, format: &FormatFlag) -> io::Result<()> {
+    if print_data(metrics, &format.output)? {
+        return Ok(());
+    }
+    print(&metrics.text)
 }
 
 /// How a server is.

@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use prn_client::{Access, Process, ServerInfo, Started, Usages, Workspace};
+use prn_client::{Access, Metrics, Process, ServerInfo, Started, Usages, Workspace};
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema, json_schema};
 use serde_json::{Map, Value};
@@ -141,6 +141,7 @@ fn all() -> Vec<(&'static str, Schema)> {
         ("task-list", schema_of::<TaskList>()),
         ("event", schema_of::<ChangeRecord<'static>>()),
         ("usage", schema_of::<Usages>()),
+        ("metrics", schema_of::<Metrics>()),
         ("server", schema_of::<ServerInfo>()),
         ("inspect", schema_of::<Vec<Inspected>>()),
         ("prune", schema_of::<Pruned>()),

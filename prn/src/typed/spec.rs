@@ -2,7 +2,8 @@
 
 use clap::Args;
 use prn_client::{OutputPolicy, ProcessId, StandardInput, StartSpec, TerminalSize, mint_id};
-use prn_proto::units::Variable;
+use prn_proto::traceparent::{TRACEPARENT, Traceparent};
+use prn_proto::units::{Label, Variable};
 
 use crate::failure::Failure;
 use crate::input::terminal;
@@ -45,12 +46,31 @@ impl Spec {
             return Err(Failure::Usage("the command is empty".to_owned()));
         }
         spec.id = Some(self.id.map_or_else(mint_id, Ok)?);
+        if spec.expect_digest.is_none() {
+            trace(&mut spec, std::env::var(VARIABLE).ok());
+        }
         let policy = *spec.output_policy.get_or_insert(policy);
         if spec.follow_timeout.is_some() && policy != OutputPolicy::Follow {
             let why = "--reconnect is of use with --output-policy follow alone";
             return Err(Failure::Usage(why.to_owned()));
         }
         Ok(spec)
+    }
+}
+
+/// Where a program that is traced leaves its trace for those that it starts.
+const VARIABLE: &str = "TRACEPARENT";
+
+/// The process belongs to this trace, unless its labels say of which it is. What is none says nothing, as
+/// the specification wants it.
+fn trace(spec: &mut StartSpec, caller: Option<String>) {
+    let caller = caller.and_then(|text| text.parse::<Traceparent>().ok());
+    let is_told = spec.labels.iter().any(|label| label.key == TRACEPARENT);
+    if let Some(caller) = caller.filter(|_| !is_told) {
+        spec.labels.push(Label {
+            key: TRACEPARENT.to_owned(),
+            value: caller.to_string(),
+        });
     }
 }
 
@@ -107,6 +127,21 @@ mod tests {
         kill.start.output_policy = Some(OutputPolicy::Kill);
         let kill = kill.completed(OutputPolicy::Follow).unwrap();
         assert_eq!(kill.output_policy, Some(OutputPolicy::Kill));
+    }
+
+    #[test]
+    fn the_trace_of_the_environment_is_a_label_unless_another_is_typed() {
+        let caller = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let labels = |typed: &[&str], caller: &str| {
+            let mut spec = StartSpec::new(["x"]);
+            spec.labels = typed.iter().map(|label| label.parse().unwrap()).collect();
+            trace(&mut spec, Some(caller.to_owned()));
+            let labels = spec.labels.into_iter();
+            labels.map(|label| label.value).collect::<Vec<_>>()
+        };
+        assert_eq!(labels(&[], caller), [caller]);
+        assert_eq!(labels(&["traceparent=x"], caller), ["x"]);
+        assert!(labels(&[], "nonsense").is_empty());
     }
 
     #[test]

@@ -195,6 +195,9 @@ pub struct Options {
     /// made of BoringSSL have no others
     #[arg(long)]
     pub allow_p256: bool,
+    /// Tell clients the API's schema when they ask for it (gRPC server reflection), as grpcurl does
+    #[arg(long)]
+    pub reflection: bool,
     /// The server's private key (PKCS#8, PEM): a file that its owner alone can read;
     /// credential:NAME, of the service manager's; keyring:NAME, of the kernel's; or pkcs11:URI, in
     /// a token. Without this flag: the text in PRN_TLS_KEY, else what PRN_TLS_KEY_FILE names, else
@@ -496,7 +499,7 @@ fn merge(flags: Options, file: Options, key_in_environment: bool) -> Options {
         };
     }
     merge!(
-        allow_p256 | delegated_cgroup | allow_missing_limits | allow_profile_none
+        allow_p256 | reflection | delegated_cgroup | allow_missing_limits | allow_profile_none
             | require_signed_starts;
         client_cert | client_ca | client_crl | fleet;
         paths | users | client | role | clients_dir | key_command | draft | file;

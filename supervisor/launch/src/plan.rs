@@ -223,6 +223,7 @@ fn frontend(options: &Options, memory: u64) -> Result<config::Frontend, PlanErro
         authorities: Vec::new(),
         revocations: Vec::new(),
         allows_p256: false,
+        reflects: options.reflection,
         policy: Policy::default(),
         handshakes_max: count("handshakes", options.handshakes, 64)?,
         handshake_timeout: time("handshake-timeout", options.handshake_timeout)?,

@@ -398,6 +398,10 @@ fn other_changes(
         ),
         (is_other_signing, "other rules of signed starts"),
         (
+            shown.reflects != frontend.reflects,
+            "another answer to who asks for the API's schema",
+        ),
+        (
             own.bindable != supervisor.bindable,
             "other directories that may be bound",
         ),
@@ -438,6 +442,7 @@ fn has_other_limits(
     let frontend = config::Frontend {
         policy: policy.clone(),
         allows_p256: shown.allows_p256,
+        reflects: shown.reflects,
         pins: shown.pins.clone(),
         certificate: shown.certificate.clone(),
         issuers: shown.issuers.clone(),

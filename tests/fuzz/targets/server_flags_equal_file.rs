@@ -110,11 +110,12 @@ fn without_file(options: Options) -> Options {
 
 /// Options that have no form in common in the file and as a flag: some are repeatable, the others
 /// have no value.
-const NOT_HERE: [&str; 9] = [
+const NOT_HERE: [&str; 10] = [
     "client-cert",
     "client-ca",
     "client-crl",
     "allow-p256",
+    "reflection",
     "delegated-cgroup",
     "allow-missing-limits",
     "allow-profile-none",

@@ -1,0 +1,95 @@
+//! `prn-exporter`: what a prn server does, for Prometheus and OpenTelemetry.
+//!
+//! An ordinary client: unprivileged, with a certificate of its own, of a role that only lists. It
+//! trusts the server as any client does, and of those who ask on its port nothing: they get the same
+//! page, one at a time, within a bounded time.
+//!
+//! [`run`] is the order of the start.
+
+mod collector;
+mod link;
+mod log;
+mod options;
+mod otlp;
+mod processes;
+mod scrape;
+mod serve;
+mod spans;
+
+use std::io;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::Parser;
+use prn_client::credentials::CredentialsError;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::link::Link;
+use crate::options::Options;
+use crate::otlp::Pusher;
+use crate::scrape::Scraper;
+
+/// Why the exporter ends.
+#[derive(Debug, thiserror::Error)]
+enum Fatal {
+    /// The command line or the environment lacks something.
+    #[error("{0}")]
+    Options(String),
+    /// A certificate or the key is refused.
+    #[error(transparent)]
+    Credentials(#[from] CredentialsError),
+    /// The port cannot be had.
+    #[error("cannot listen on {0} (--listen)")]
+    Listen(std::net::SocketAddr, #[source] io::Error),
+    /// The runtime or a signal handler cannot be made.
+    #[error("a local operation failed")]
+    Local(#[from] io::Error),
+}
+
+fn main() -> ExitCode {
+    match run(&Options::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(fatal) => {
+            log::error(&fatal);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(options: &Options) -> Result<(), Fatal> {
+    options.check().map_err(Fatal::Options)?;
+    let link = Arc::new(Link::new(options.address.0.clone(), options.credentials()?));
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    tokio::task::LocalSet::new().block_on(&runtime, export(options, link))
+}
+
+/// Serves until a signal ends it.
+async fn export(options: &Options, link: Arc<Link>) -> Result<(), Fatal> {
+    let listener = TcpListener::bind(options.listen).await;
+    let listener = listener.map_err(|error| Fatal::Listen(options.listen, error))?;
+    log::line(format_args!("Listening on {}", listener.local_addr()?));
+    let scraper = Arc::new(Scraper::new(Arc::clone(&link), options));
+    let pushing = async {
+        match &options.otlp {
+            Some(collector) => {
+                let (link, scraper) = (Arc::clone(&link), Arc::clone(&scraper));
+                let server = options.address.0.clone();
+                Pusher::new(link, scraper, collector, server, options.otlp_interval)
+                    .run()
+                    .await;
+            }
+            None => std::future::pending().await,
+        }
+    };
+    let mut term = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        never = serve::run(listener, Arc::clone(&scraper)) => match never {},
+        () = pushing => Ok(()),
+        _ = term.recv() => Ok(()),
+        _ = interrupt.recv() => Ok(()),
+    }
+}

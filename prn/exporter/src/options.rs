@@ -1,0 +1,173 @@
+//! The flags, which are those of `prn exporter` but for contexts, which that finds.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Parser;
+use prn_client::credentials::{
+    CertificateSource, Credentials, CredentialsError, KeyFingerprint, KeySource, ServerSource,
+};
+use prn_proto::units::{Address, InvalidUnit, Time};
+
+use crate::collector::Collector;
+
+/// Most processes that are looked at one by one, which is most of an answer of GetUsage.
+const PROCESSES_MAX: i64 = 1000;
+
+/// Serve what a prn server does to Prometheus
+///
+/// A client that only looks: give it a certificate of its own and the role viewer. `prn exporter`
+/// runs it, and finds the server by contexts as well.
+#[derive(Debug, Parser)]
+#[command(name = "prn-exporter", version, max_term_width = 100)]
+pub struct Options {
+    /// Where Prometheus asks for /metrics
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:9464")]
+    pub listen: SocketAddr,
+    /// Listen on an address that other machines reach, too. They are not asked who they are
+    #[arg(long)]
+    pub allow_remote: bool,
+    /// Processes that are told apart, the newest of those that run. 0: none, the server's numbers alone
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(0..=PROCESSES_MAX))]
+    pub processes_max: u32,
+    /// A label of processes that their metrics get as well, as label_KEY. Repeatable, or a list
+    #[arg(long, value_name = "KEY", value_delimiter = ',')]
+    pub label_key: Vec<String>,
+    /// Most time for an answer, of which the server's is a part
+    #[arg(long, value_name = "TIME", default_value = "8s", value_parser = parse_time)]
+    pub scrape_timeout: Duration,
+    /// A collector of OpenTelemetry that traces and metrics are pushed to, by OTLP over gRPC without
+    /// TLS: http://127.0.0.1:4317
+    #[arg(long, value_name = "URL")]
+    pub otlp: Option<Collector>,
+    /// How often metrics are pushed
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_time)]
+    pub otlp_interval: Duration,
+    /// Where the server listens
+    #[arg(
+        long,
+        value_name = "HOST:PORT",
+        env = "PRN_ADDRESS",
+        default_value = "127.0.0.1:50051"
+    )]
+    pub address: Address,
+    /// The exporter's own certificate (PEM)
+    #[arg(long, value_name = "FILE", env = "PRN_CLIENT_CERT")]
+    client_cert: Option<PathBuf>,
+    /// The same as text
+    #[arg(long, value_name = "PEM", conflicts_with = "client_cert")]
+    client_cert_text: Option<String>,
+    /// The server's certificate (PEM). Repeatable
+    #[arg(long, value_name = "FILE", env = "PRN_SERVER_CERT")]
+    server_cert: Vec<PathBuf>,
+    /// The same as text. Repeatable
+    #[arg(long, value_name = "PEM")]
+    server_cert_text: Vec<String>,
+    /// Or its key's fingerprint (SHA256:…). Repeatable
+    #[arg(long, value_name = "FINGERPRINT")]
+    server_fingerprint: Vec<KeyFingerprint>,
+    /// Or the certificate (PEM) of an authority that signs the server's. Repeatable
+    #[arg(long, value_name = "FILE")]
+    server_ca: Vec<PathBuf>,
+    /// The same as text. Repeatable
+    #[arg(long, value_name = "PEM")]
+    server_ca_text: Vec<String>,
+    /// The server's name in a certificate that --server-ca has signed [default: the host of the
+    /// address]
+    #[arg(long, value_name = "NAME")]
+    server_name: Option<String>,
+    /// The exporter's private key (PKCS#8, PEM). Without it: the text in PRN_TLS_KEY, else the file
+    /// that PRN_TLS_KEY_FILE names
+    #[arg(long, value_name = "FILE")]
+    tls_key: Option<PathBuf>,
+}
+
+fn parse_time(text: &str) -> Result<Duration, String> {
+    let time: Time = text
+        .parse()
+        .map_err(|error: InvalidUnit| error.to_string())?;
+    if time.0.is_zero() {
+        return Err("no answer comes in no time: write 500ms, 10s or 1m".to_owned());
+    }
+    Ok(time.0)
+}
+
+impl Options {
+    /// What no flag alone can be checked for.
+    ///
+    /// # Errors
+    /// What is wrong, and what to do.
+    pub fn check(&self) -> Result<(), String> {
+        if !self.listen.ip().is_loopback() && !self.allow_remote {
+            return Err(format!(
+                "{} is reached by other machines, and who asks there is not asked who they are: listen on 127.0.0.1, or say --allow-remote",
+                self.listen
+            ));
+        }
+        Ok(())
+    }
+
+    /// Certificates and the key.
+    ///
+    /// # Errors
+    /// One of them is missing or refused.
+    pub fn credentials(&self) -> Result<Credentials, CredentialsError> {
+        let files = |paths: &[PathBuf]| -> Vec<_> {
+            paths.iter().cloned().map(CertificateSource::File).collect()
+        };
+        let mut certificates: Vec<_> = files(&self.server_cert);
+        let texts = self.server_cert_text.iter();
+        certificates.extend(texts.map(|pem| text(pem, "of --server-cert-text")));
+        let mut authorities: Vec<_> = files(&self.server_ca);
+        let texts = self.server_ca_text.iter();
+        authorities.extend(texts.map(|pem| text(pem, "of --server-ca-text")));
+        let host = self.address.0.rsplit_once(':');
+        let host = host.map_or(self.address.0.as_str(), |(host, _)| host);
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let server = ServerSource {
+            certificates,
+            fingerprints: self.server_fingerprint.clone(),
+            authorities,
+            name: self.server_name.clone().unwrap_or_else(|| host.to_owned()),
+        };
+        let own = match (&self.client_cert, &self.client_cert_text) {
+            (Some(path), _) => CertificateSource::File(path.clone()),
+            (None, pem) => text(pem.as_deref().unwrap_or_default(), "of --client-cert"),
+        };
+        Credentials::find(&own, &KeySource::find(self.tls_key.clone())?, &server)
+    }
+}
+
+fn text(pem: &str, name: &str) -> CertificateSource {
+    CertificateSource::Text {
+        pem: pem.to_owned(),
+        name: name.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(words: &[&str]) -> Result<Options, clap::Error> {
+        Options::try_parse_from([&["prn-exporter"], words].concat())
+    }
+
+    #[test]
+    fn other_machines_are_served_only_where_that_is_said() {
+        assert!(parse(&[]).unwrap().check().is_ok());
+        let open = parse(&["--listen", "0.0.0.0:9464"]).unwrap();
+        assert!(open.check().unwrap_err().contains("--allow-remote"));
+        let open = parse(&["--listen", "[::]:9464", "--allow-remote"]).unwrap();
+        assert!(open.check().is_ok());
+    }
+
+    #[test]
+    fn keys_of_labels_are_a_list_or_given_one_by_one() {
+        let options = parse(&["--label-key", "a,b", "--label-key", "c"]).unwrap();
+        assert_eq!(options.label_key, ["a", "b", "c"]);
+        assert!(parse(&["--processes-max", "1001"]).is_err());
+        assert!(parse(&["--scrape-timeout", "0s"]).is_err());
+    }
+}

