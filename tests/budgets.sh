@@ -21,10 +21,10 @@ crates_max=25
 # audience and bytes and for hours, which do not decode if they cannot be one, who has signed what is refused, directories in memory for
 # users of the machine's, and why the audit is not written, and how much of it was not at the end; 11450 without priorities, fields
 # and JSON of the log's lines, which are escaped and cut here because what they say comes from the frontend, and without a signer's
-# socket in the place of the key; 5420 without a key in a token: who signs with it, in which group, and what a reload starts anew.
-root_lines_max=11520
+# socket in the place of the key, and what the server tells root of itself; 5420 without a key in a token: who signs with it, in which group, and what a reload starts anew.
+root_lines_max=11600
 authority_lines_max=6250
-launch_lines_max=5540
+launch_lines_max=5580
 # Of prn-proto: where a key is, and how it is had from there.
 keys_lines_max=1000
 tables_lines_max=1500

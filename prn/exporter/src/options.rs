@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Parser;
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use prn_client::credentials::{
     CertificateSource, Credentials, CredentialsError, KeyFingerprint, KeySource, ServerSource,
 };
@@ -77,10 +78,13 @@ pub struct Options {
     /// address]
     #[arg(long, value_name = "NAME")]
     server_name: Option<String>,
-    /// The exporter's private key (PKCS#8, PEM). Without it: the text in PRN_TLS_KEY, else the file
-    /// that PRN_TLS_KEY_FILE names
-    #[arg(long, value_name = "FILE")]
-    tls_key: Option<PathBuf>,
+    /// The exporter's private key (PKCS#8, PEM): a file, credential:NAME, keyring:NAME or pkcs11:URI.
+    /// Without it: the text in PRN_TLS_KEY, else what PRN_TLS_KEY_FILE names
+    #[arg(long, value_name = "FILE", value_parser = key_source())]
+    tls_key: Option<KeySource>,
+    /// A word of the command that prints it, as `prn exporter` finds it in a context. Repeatable
+    #[arg(long, value_name = "WORD", hide = true, conflicts_with = "tls_key")]
+    key_command: Vec<String>,
 }
 
 fn parse_time(text: &str) -> Result<Duration, String> {
@@ -135,8 +139,15 @@ impl Options {
             (Some(path), _) => CertificateSource::File(path.clone()),
             (None, pem) => text(pem.as_deref().unwrap_or_default(), "of --client-cert"),
         };
-        Credentials::find(&own, &KeySource::find(self.tls_key.clone())?, &server)
+        let command = Some(self.key_command.clone()).filter(|words| !words.is_empty());
+        let key = self.tls_key.clone().or(command.map(KeySource::Command));
+        Credentials::find(&own, &KeySource::find(key)?, &server)
     }
+}
+
+/// Where a key is, as a flag says it.
+fn key_source() -> impl TypedValueParser<Value = KeySource> {
+    OsStringValueParser::new().try_map(KeySource::try_from)
 }
 
 fn text(pem: &str, name: &str) -> CertificateSource {

@@ -129,8 +129,15 @@ fn words_of(settings: &Settings) -> Result<Vec<OsString>, Failure> {
         words.extend(authorities.map(|source| certificate("server-ca", source)));
         words.push(flag("server-name", &server.name));
     }
-    if let KeySource::File(path) = settings.key()? {
-        words.push(flag("tls-key", path));
+    match settings.key()? {
+        KeySource::Environment => {}
+        KeySource::File(path) => words.push(flag("tls-key", path)),
+        KeySource::Command(command) => {
+            words.extend(command.iter().map(|word| flag("key-command", word)));
+        }
+        named @ (KeySource::Credential(_) | KeySource::Keyring(_) | KeySource::Token(_)) => {
+            words.push(flag("tls-key", named.to_string()));
+        }
     }
     Ok(words)
 }

@@ -593,7 +593,7 @@ mod tests {
         let (alone, with) = (read(Options::default()), read(flags));
         let below = |name: &str| folder.path().join(name);
         assert_eq!(alone.server_cert, Some(below("s.pem")));
-        assert_eq!(alone.tls_key, Some("/k".into()));
+        assert_eq!(alone.tls_key, Some(KeySource::File("/k".into())));
         assert_eq!(alone.client_cert, [below("a.pem")]);
         assert_eq!(alone.client_ca, [below("x/ca.pem")]);
         assert_eq!(alone.client_crl, [below("l.crl")]);
@@ -612,19 +612,15 @@ mod tests {
 
     #[test]
     fn a_key_in_the_environment_wins_over_the_files_and_loses_to_the_flags() {
-        let with = |key: &str| Options {
-            tls_key: Some(key.into()),
+        let key = |path: &str| Some(KeySource::File(path.into()));
+        let with = |path: &str| Options {
+            tls_key: key(path),
             ..Default::default()
         };
-        assert_eq!(
-            merge(with("flag"), with("file"), true).tls_key,
-            Some("flag".into())
-        );
-        assert_eq!(merge(Options::default(), with("file"), true).tls_key, None);
-        assert_eq!(
-            merge(Options::default(), with("file"), false).tls_key,
-            Some("file".into())
-        );
+        let none = Options::default;
+        assert_eq!(merge(with("flag"), with("file"), true).tls_key, key("flag"));
+        assert_eq!(merge(none(), with("file"), true).tls_key, None);
+        assert_eq!(merge(none(), with("file"), false).tls_key, key("file"));
     }
 
     #[test]

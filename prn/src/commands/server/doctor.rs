@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::sys::statvfs::statvfs;
-use prn_client::credentials::{CertificateSource, now};
+use prn_client::credentials::{CertificateSource, KeySource, now};
 use prn_launch::access::types::AccessName;
 use prn_launch::access::{AccessError, check as check_access};
 use prn_launch::options::Options;
@@ -221,7 +221,12 @@ fn key_file(options: &Options) -> Option<Finding> {
         let path = options.server_cert.as_ref()?.with_extension("key");
         path.exists().then_some(path)
     };
-    let path = options.tls_key.clone().or_else(beside)?;
+    let path = match &options.tls_key {
+        Some(KeySource::File(path)) => path.clone(),
+        // Whoever keeps it there says who can have it.
+        Some(elsewhere) => return Some(ok(name, format!("none: {elsewhere}"))),
+        None => beside()?,
+    };
     let shown = path.display();
     let Ok(file) = fs::metadata(&path) else {
         let cost = "name the key by --tls-key, PRN_TLS_KEY or the configuration";
@@ -733,7 +738,7 @@ mod tests {
         use std::os::unix::fs::PermissionsExt;
         let file = tempfile::NamedTempFile::new().unwrap();
         let options = Options {
-            tls_key: Some(file.path().to_owned()),
+            tls_key: Some(KeySource::File(file.path().to_owned())),
             ..Options::default()
         };
         let of = |mode| {
