@@ -305,11 +305,17 @@ fn guest_a_reload_of_the_unit_takes_another_key_and_what_changes_is_reloaded() {
     sh("systemctl stop prn-reload.path");
 }
 
-/// A drop-in of the unit, until dropped.
-struct DropIn;
+/// A drop-in of the unit, until it is dropped.
+struct DropIn(&'static str);
 
 impl DropIn {
-    const FOLDER: &str = "/run/systemd/system/prn.service.d";
+    fn new(name: &'static str, text: &str) -> Self {
+        let folder = "/run/systemd/system/prn.service.d";
+        fs::create_dir_all(folder).unwrap();
+        fs::write(format!("{folder}/{name}"), text).unwrap();
+        sh("systemctl daemon-reload");
+        Self(name)
+    }
 
     /// In which the key is somewhere else: `more` lines, and what the start and the reload say of it.
     fn with_key(more: &str, start: &str, reload: &str) -> Self {
@@ -325,15 +331,14 @@ impl DropIn {
         let text = format!(
             "[Service]\nLoadCredential=\n{more}ExecStart=\nExecStart={start}\nExecReload=\nExecReload={reload}\n"
         );
-        fs::create_dir_all(Self::FOLDER).unwrap();
-        fs::write(format!("{}/key.conf", Self::FOLDER), text).unwrap();
-        Self
+        Self::new("key.conf", &text)
     }
 }
 
 impl Drop for DropIn {
     fn drop(&mut self) {
-        let _ = fs::remove_dir_all(Self::FOLDER);
+        let path = format!("/run/systemd/system/prn.service.d/{}", self.0);
+        let _gone_or_not = fs::remove_file(path);
         let _ = Command::new("systemctl").arg("daemon-reload").status();
     }
 }
@@ -616,27 +621,6 @@ fn guest_p1_systemd_knows_the_units_and_rates_them() {
     ));
     rate(strict, 45);
     sh("rm -r /tmp/prn-strict");
-}
-
-/// A drop-in of the unit, until it is dropped.
-struct DropIn(&'static str);
-
-impl DropIn {
-    fn new(name: &'static str, text: &str) -> Self {
-        let folder = "/run/systemd/system/prn.service.d";
-        fs::create_dir_all(folder).unwrap();
-        fs::write(format!("{folder}/{name}"), text).unwrap();
-        sh("systemctl daemon-reload");
-        Self(name)
-    }
-}
-
-impl Drop for DropIn {
-    fn drop(&mut self) {
-        let path = format!("/run/systemd/system/prn.service.d/{}", self.0);
-        let _gone_or_not = fs::remove_file(path);
-        let _ = Command::new("systemctl").arg("daemon-reload").status();
-    }
 }
 
 /// The port, systemd's until this is dropped.
