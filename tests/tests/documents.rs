@@ -392,6 +392,25 @@ fn links_between_documents_lead_somewhere() {
     }
 }
 
+#[test]
+fn each_page_for_operators_is_in_their_index_and_its_sessions_are_run() {
+    let folder = Path::new("docs/operate");
+    let index = text("docs/operate/README.md");
+    let sessions = text("tests/tests/readme.rs");
+    let pages: Vec<_> = documents()
+        .into_iter()
+        .filter(|path| path.parent() == Some(folder) && !path.ends_with("README.md"))
+        .collect();
+    assert!(pages.len() > 5, "{pages:?}");
+    for page in pages {
+        let name = page.file_name().unwrap().to_str().unwrap();
+        assert!(index.contains(&format!("\n| [{name}]({name}) |")), "{name}");
+        let path = page.to_str().unwrap();
+        let is_run = sessions.contains(&format!("include_str!(\"../../{path}\")"));
+        assert!(is_run || !text(path).contains("```console\n"), "{path}");
+    }
+}
+
 /// What stands between backquotes, outside of blocks.
 fn spans(document: &str) -> Vec<String> {
     let mut is_block = false;
