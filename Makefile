@@ -104,7 +104,7 @@ lint: ## Formatting, clippy, documentation, shell: no warning allowed
 	$(CARGO) clippy $(FLAGS) --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc $(FLAGS) --no-deps
 	tests/mutations.sh --check
-	if command -v shellcheck >/dev/null; then shellcheck -x tests/*.sh tests/guest/*.sh examples/*.sh packaging/container/build.sh packaging/container/container-start; fi
+	if command -v shellcheck >/dev/null; then shellcheck -x tests/*.sh tests/guest/*.sh examples/*.sh packaging/*.sh packaging/debian/*.p* packaging/container/build.sh packaging/container/container-start; fi
 
 # Seconds for each target (0: each file of the corpora once), and which (none: all).
 export FUZZ_SECONDS ?= 60

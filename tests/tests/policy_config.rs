@@ -620,10 +620,15 @@ fn what_the_packaged_configuration_shows_in_comments_is_a_good_configuration() {
             _ => line,
         })
         .collect();
-    folder.write("prn.toml", &uncommented.join("\n"));
+    let shown = uncommented.join("\n");
+    folder.write("prn.toml", &shown);
     let names = folder.prn(&["policy", "check", "prn.toml", "-o", "name"]);
     assert!(names.status.success(), "{names:?}");
     assert_eq!(String::from_utf8(names.stdout).unwrap(), "anna\ndeploy\n");
+    // The role has hours, and this test has none.
+    let hours = "hours = \"Mon-Fri 08:00-18:00\"\n";
+    assert!(shown.contains(hours), "{shown}");
+    folder.write("prn.toml", &shown.replace(hours, ""));
     let (is_yes, said) =
         folder.explained(&["deploy", "start", "--", "/usr/local/bin/build", "-j4"]);
     assert!(is_yes, "{said}");

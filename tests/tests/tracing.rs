@@ -118,7 +118,7 @@ fn a_run_is_one_trace_from_its_caller_to_its_end() {
             "--",
             "sh",
             "-c",
-            "sleep 0.2; exit 3",
+            "sleep 2; exit 3",
         ])
         .env("TRACEPARENT", format!("00-{TRACE}-{PARENT}-01"))
         .output()
@@ -148,7 +148,7 @@ fn a_run_is_one_trace_from_its_caller_to_its_end() {
     let ran = span(&all, "ran");
     let took = ran["end"].as_u64().unwrap() - ran["start"].as_u64().unwrap();
     // It counts from when its program is known to run.
-    assert!(took >= 100_000_000, "{ran}");
+    assert!(took >= 1_000_000_000, "{ran}");
     assert!(!all.iter().any(|one| one["span"] == "stopped"), "{all:?}");
 }
 

@@ -79,7 +79,7 @@ fn found(own: &Path) -> Result<PathBuf, Failure> {
     let mut places = [beside.join(PROGRAM), libexec.join(PROGRAM)].into_iter();
     places.find(|place| place.is_file()).ok_or_else(|| {
         Failure::Usage(format!(
-            "the program {PROGRAM} is neither beside prn nor in ../libexec/prn: install it, or build all of prn"
+            "the program {PROGRAM} is neither beside prn nor in ../libexec/prn: install the package prn-server, or build all of prn"
         ))
     })
 }
