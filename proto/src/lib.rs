@@ -9,6 +9,7 @@
 //! - [`metrics`]: metrics as text.
 //! - [`tls`]: who may speak to whom.
 //! - [`credentials`]: how both ends read certificates and keys.
+//! - [`programs`]: where programs are that a client starts.
 //! - [`signer`]: signing with a key that is in another process.
 //! - [`traceparent`]: the trace that a process belongs to.
 //! - [`units`]: how sizes, times and addresses are written in flags and files.
@@ -18,6 +19,7 @@ pub mod credentials;
 pub mod defaults;
 pub mod id;
 pub mod metrics;
+pub mod programs;
 pub mod reason;
 pub mod signer;
 mod tail;
