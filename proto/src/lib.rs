@@ -6,7 +6,7 @@
 //!
 //! - [`v1`]: the messages; [`codec`]: how they are read.
 //! - [`id`], [`Tail`], [`reason`], [`defaults`]: what both ends mean by fields of these.
-//! - [`metrics`]: metrics as text.
+//! - [`metrics`]: metrics as text; [`names`]: how causes and codes are called in text.
 //! - [`tls`]: who may speak to whom.
 //! - [`credentials`]: how both ends read certificates and keys.
 //! - [`programs`]: where programs are that a client starts.
@@ -19,6 +19,7 @@ pub mod credentials;
 pub mod defaults;
 pub mod id;
 pub mod metrics;
+pub mod names;
 pub mod programs;
 pub mod reason;
 pub mod signer;

@@ -176,7 +176,7 @@ fn a_server_tells_what_it_does_and_has_done() {
         ("prn_process_ends_total{cause=\"exited\"}", 2.0),
         ("prn_process_output_bytes_total", 6.0),
         ("prn_output_sent_bytes_total", 6.0),
-        ("prn_calls_total{call=\"Start\",code=\"Ok\"}", 3.0),
+        ("prn_calls_total{call=\"Start\",code=\"OK\"}", 3.0),
         ("prn_server_draining", 0.0),
         ("prn_open{kind=\"connections\"}", 1.0),
     ] {
@@ -292,6 +292,50 @@ fn the_table_alerts_and_dashboard_have_what_is_served() {
             assert!(samples.contains(name), "{name} is served by nobody");
         }
     }
+}
+
+/// Flags that this help has, and their defaults.
+fn flags(words: &[&str]) -> BTreeMap<String, Option<String>> {
+    let output = Command::new(prn_tests::binary(words[0]))
+        .args(&words[1..])
+        .arg("--help")
+        .output()
+        .unwrap();
+    let help = String::from_utf8(output.stdout).unwrap();
+    let mut flags = BTreeMap::new();
+    let mut last = None;
+    for line in help.lines().map(str::trim_start) {
+        if line.starts_with('-')
+            && let Some((_, flag)) = line.split_once("--")
+        {
+            let name = flag.split([' ', '=']).next().unwrap();
+            flags.insert(name.to_owned(), None);
+            last = Some(name.to_owned());
+        }
+        if let Some(last) = &last
+            && let Some((_, text)) = line.split_once("[default: ")
+        {
+            let (default, _) = text.split_once(']').unwrap();
+            flags.insert(last.clone(), Some(default.to_owned()));
+        }
+    }
+    flags
+}
+
+#[test]
+fn the_command_has_flags_and_defaults_of_the_program_that_it_becomes() {
+    let (command, program) = (flags(&["prn", "exporter"]), flags(&["prn-exporter"]));
+    // What each command has says how the server is found.
+    let of_all = flags(&["prn", "metrics"]);
+    let own = command
+        .iter()
+        .filter(|(name, _)| !of_all.contains_key(*name));
+    let own: Vec<_> = own.collect();
+    assert!(own.len() >= 7, "{own:?}");
+    for (name, default) in own {
+        assert_eq!(program.get(name), Some(default), "--{name}");
+    }
+    assert_eq!(program["listen"].as_deref(), Some("127.0.0.1:9464"));
 }
 
 #[test]
