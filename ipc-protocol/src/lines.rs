@@ -177,8 +177,7 @@ impl Lost {
 pub fn chain(error: &dyn Error) -> String {
     let (mut text, mut cause) = (error.to_string(), error.source());
     while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
+        text = format!("{text}: {error}");
         cause = error.source();
     }
     text
