@@ -302,24 +302,25 @@ fn flags(words: &[&str]) -> BTreeMap<String, Option<String>> {
         .output()
         .unwrap();
     let help = String::from_utf8(output.stdout).unwrap();
-    let mut flags = BTreeMap::new();
-    let mut last = None;
-    for line in help.lines().map(str::trim_start) {
-        if line.starts_with('-')
-            && let Some((_, flag)) = line.split_once("--")
-        {
+    let mut texts: Vec<(String, String)> = Vec::new();
+    for line in help.lines().map(str::trim) {
+        let flag = line.split_once("--").filter(|_| line.starts_with('-'));
+        if let Some((_, flag)) = flag {
             let name = flag.split([' ', '=']).next().unwrap();
-            flags.insert(name.to_owned(), None);
-            last = Some(name.to_owned());
+            texts.push((name.to_owned(), String::new()));
         }
-        if let Some(last) = &last
-            && let Some((_, text)) = line.split_once("[default: ")
-        {
-            let (default, _) = text.split_once(']').unwrap();
-            flags.insert(last.clone(), Some(default.to_owned()));
+        // What is wrapped goes on in the next line.
+        if let Some((_, text)) = texts.last_mut() {
+            text.push_str(line);
+            text.push(' ');
         }
     }
-    flags
+    let default = |text: &str| {
+        let (_, text) = text.split_once("[default: ")?;
+        Some(text.split_once(']')?.0.to_owned())
+    };
+    let flags = texts.into_iter();
+    flags.map(|(name, text)| (name, default(&text))).collect()
 }
 
 #[test]
