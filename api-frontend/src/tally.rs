@@ -59,20 +59,6 @@ impl Tally {
     }
 }
 
-/// How a cause is called.
-pub fn cause_name(cause: ExitCause) -> &'static str {
-    match cause {
-        ExitCause::Exited => "exited",
-        ExitCause::Signalled => "signalled",
-        ExitCause::OomKilled => "oom_killed",
-        ExitCause::TimedOut => "timed_out",
-        ExitCause::StoppedOnRequest => "stopped_on_request",
-        ExitCause::OutputLimit => "output_limit",
-        ExitCause::DiskLimit => "disk_limit",
-        ExitCause::LeaseExpired => "lease_expired",
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

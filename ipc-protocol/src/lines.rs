@@ -10,6 +10,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::types::UnixMicros;
 
+/// Lines that the supervisor passes on of a frontend's in a second, at most: a service manager's own
+/// limit leaves room beside.
+pub const LINES_A_SECOND: usize = 128;
+
 /// How much a line matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Level {
@@ -173,8 +177,7 @@ impl Lost {
 pub fn chain(error: &dyn Error) -> String {
     let (mut text, mut cause) = (error.to_string(), error.source());
     while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
+        text = format!("{text}: {error}");
         cause = error.source();
     }
     text

@@ -1,6 +1,10 @@
-//! What a server does where a request does not say. A client counts on it when it waits.
+//! What a server does where a request does not say. A client counts on it when it waits. And where
+//! both meet where nothing else is said.
 
 use std::time::Duration;
+
+/// Where a server listens, and where clients look for it (`HOST:PORT`).
+pub const ADDRESS: &str = "127.0.0.1:50051";
 
 /// How long a process waits while nobody follows it (`StartRequest.follow_timeout`): for a client
 /// that comes back after its connection was lost.

@@ -6,9 +6,10 @@
 //!
 //! - [`v1`]: the messages; [`codec`]: how they are read.
 //! - [`id`], [`Tail`], [`reason`], [`defaults`]: what both ends mean by fields of these.
-//! - [`metrics`]: metrics as text.
+//! - [`metrics`]: metrics as text; [`names`]: how causes and codes are called in text.
 //! - [`tls`]: who may speak to whom.
 //! - [`credentials`]: how both ends read certificates and keys.
+//! - [`programs`]: where programs are that a client starts.
 //! - [`signer`]: signing with a key that is in another process.
 //! - [`traceparent`]: the trace that a process belongs to.
 //! - [`units`]: how sizes, times and addresses are written in flags and files.
@@ -18,6 +19,8 @@ pub mod credentials;
 pub mod defaults;
 pub mod id;
 pub mod metrics;
+pub mod names;
+pub mod programs;
 pub mod reason;
 pub mod signer;
 mod tail;

@@ -16,7 +16,7 @@ use std::fmt;
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -30,6 +30,7 @@ use zeroize::Zeroizing;
 
 use crate::credentials::token::TokenUri;
 use crate::credentials::{KEY_FILE_VARIABLE, KEY_VARIABLE};
+use crate::programs;
 use crate::tls::Key;
 
 /// The one message of the control socket, once the key was found.
@@ -72,7 +73,7 @@ const NOT_PASSED: [&str; 8] = [
 pub enum SignerError {
     /// It is not installed.
     #[error(
-        "the program {PROGRAM} is neither beside this one nor in ../libexec/prn: install or build all of prn"
+        "the program {PROGRAM} is neither beside this one nor in ../libexec/prn nor in /usr/libexec/prn: install the package prn, or build all of prn"
     )]
     NoProgram,
     /// It does not start.
@@ -165,14 +166,7 @@ impl Program {
     /// # Errors
     /// [`SignerError::NoProgram`].
     pub fn of_client() -> Result<Self, SignerError> {
-        let itself = std::env::current_exe().map_err(SignerError::Start)?;
-        let beside = itself.parent().unwrap_or(Path::new("/"));
-        let installed = [
-            beside.join(PROGRAM),
-            beside.join("../libexec/prn").join(PROGRAM),
-            Path::new("/usr/libexec/prn").join(PROGRAM),
-        ];
-        let path = installed.into_iter().find(|path| path.is_file());
+        let path = programs::find(PROGRAM).map_err(SignerError::Start)?;
         Ok(Self {
             path: path.ok_or(SignerError::NoProgram)?,
             ids: None,
@@ -221,13 +215,7 @@ pub fn start(
 ) -> Result<Key, SignerError> {
     let (control, theirs) = pair(SockFlag::SOCK_CLOEXEC)?;
     program.spawn(theirs).map_err(SignerError::Start)?;
-    let uri = uri.to_string();
-    let length = u16::try_from(uri.len()).unwrap_or(u16::MAX);
-    let pin = pin.strip_suffix(b"\n").unwrap_or(pin);
-    let mut asked = Zeroizing::new(Vec::with_capacity(2 + uri.len() + pin.len()));
-    asked.extend_from_slice(&length.to_le_bytes());
-    asked.extend_from_slice(uri.as_bytes());
-    asked.extend_from_slice(pin);
+    let asked = first_message(uri, pin.strip_suffix(b"\n").unwrap_or(pin));
     send(control.as_raw_fd(), &asked, MsgFlags::MSG_NOSIGNAL)?;
     let mut buffer = vec![0; MESSAGE_MAX];
     let answer = receive(&control, &mut buffer, Instant::now() + FINDING, FINDING)?;
@@ -238,6 +226,25 @@ pub fn start(
         control: Some(control),
         ..Remote::new(socket, role)
     }))
+}
+
+/// The control socket's first message: which key, and the PIN.
+fn first_message(uri: &TokenUri, pin: &[u8]) -> Zeroizing<Vec<u8>> {
+    let uri = uri.to_string();
+    let length = u16::try_from(uri.len()).unwrap_or(u16::MAX);
+    let mut message = Zeroizing::new(Vec::with_capacity(2 + uri.len() + pin.len()));
+    message.extend_from_slice(&length.to_le_bytes());
+    message.extend_from_slice(uri.as_bytes());
+    message.extend_from_slice(pin);
+    message
+}
+
+/// What the control socket's first message asks for: the URI behind `pkcs11:`, and the PIN. `None`:
+/// it is none.
+pub fn read_first(message: &[u8]) -> Option<(&str, &[u8])> {
+    let (length, rest) = message.split_first_chunk()?;
+    let (uri, pin) = rest.split_at_checked(u16::from_le_bytes(*length).into())?;
+    Some((str::from_utf8(uri).ok()?.strip_prefix("pkcs11:")?, pin))
 }
 
 fn pair(flags: SockFlag) -> nix::Result<(OwnedFd, OwnedFd)> {
@@ -417,6 +424,19 @@ mod tests {
         }
         assert!(!Role::Server.signs(&[&server[..], b"x"].concat()));
         assert!(Role::Server.signs(&[&server[..], &[0; 16]].concat()));
+    }
+
+    #[test]
+    fn a_first_message_is_read_as_it_was_written() {
+        let uri = TokenUri::parse("token=prn;object=server?module-path=/m.so").unwrap();
+        for pin in [&b""[..], b"4711", &[0; 300]] {
+            let message = first_message(&uri, pin);
+            let (text, read) = read_first(&message).unwrap();
+            assert_eq!((TokenUri::parse(text).unwrap(), read), (uri.clone(), pin));
+        }
+        for spoilt in [&b""[..], b"\x01", b"\x0f\0pkcs11:token=a", b"\x06\0token="] {
+            assert_eq!(read_first(spoilt), None);
+        }
     }
 
     #[test]

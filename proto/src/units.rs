@@ -253,6 +253,16 @@ impl FromStr for Deadline {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Address(pub String);
 
+impl Address {
+    /// Its host, without the brackets of an IPv6 address, and its port.
+    pub fn parts(&self) -> (&str, u16) {
+        let (host, port) = self.0.rsplit_once(':').unwrap_or((&self.0, ""));
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        // One that was read has a port.
+        (host, port.parse().unwrap_or_default())
+    }
+}
+
 impl FromStr for Address {
     type Err = InvalidUnit;
 

@@ -16,7 +16,7 @@ use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{MsgFlags, send};
 use nix::unistd::pipe2;
-use prn_ipc_protocol::lines::{Fields, Level, Lost, Style, heard};
+use prn_ipc_protocol::lines::{Fields, LINES_A_SECOND, Level, Lost, Style, heard};
 use prn_ipc_protocol::types::UnixMicros;
 
 pub use prn_ipc_protocol::lines::chain;
@@ -31,9 +31,8 @@ const TURN: usize = 4096;
 const PERIOD_MAX: usize = 64 * 1024;
 const PERIOD: Duration = Duration::from_secs(1);
 
-/// What a line counts for at least: so many of them are 128 in a period, which a service manager's
-/// own limit leaves room beside.
-const LINE_COST: usize = 512;
+/// What a line counts for at least.
+const LINE_COST: usize = PERIOD_MAX / LINES_A_SECOND;
 
 /// Turns that empty a pipe of the size that pipes are made with, which a frontend cannot change.
 const PIPE_TURNS: usize = 64 * 1024 / TURN;

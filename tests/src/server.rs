@@ -512,7 +512,7 @@ impl Drop for Server {
 }
 
 /// Removes what a server that was killed has left behind.
-fn remove_cgroup(path: &Path) {
+pub fn remove_cgroup(path: &Path) {
     let _ = fs::write(path.join("cgroup.kill"), "1");
     for _ in 0..100 {
         let below = fs::read_dir(path)

@@ -14,7 +14,7 @@ use prn_client::credentials::KeySource;
 use prn_proto::signer::{Ids, Program, START_HEADER, SignerError};
 use prn_proto::tls::{Certificate, Key, TlsError, check_key};
 use prn_tests::pki::Identity;
-use prn_tests::server::{Options, Server};
+use prn_tests::server::{Options, Server, cgroup_mount, remove_cgroup};
 use prn_tests::{binary, procfs, wait_for};
 use sha2::{Digest, Sha512};
 
@@ -551,6 +551,57 @@ fn a_signer_that_dies_is_named_its_connections_go_on_and_a_reload_starts_another
     stream.read_exact(&mut ticks).unwrap();
     follower.kill().unwrap();
     follower.wait().unwrap();
+}
+
+/// A group that a service manager has made for a server, removed with what is in it.
+struct Group(PathBuf);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        remove_cgroup(&self.0);
+    }
+}
+
+#[test]
+fn a_reload_starts_a_signer_in_the_servers_group_also_where_the_environment_names_the_key() {
+    let group = Group(cgroup_mount().join(format!("prn-test-keys-{}", std::process::id())));
+    fs::create_dir(&group.0).unwrap();
+    let token = Token::new();
+    let identity = Identity::keygen(token.folder.path(), "server", &[]);
+    token.import(&identity.key, "server", "01", SIGNER);
+    let named = format!("PRN_TLS_KEY_FILE={}", token.uri("server"));
+    let enter = format!("echo 0 > {}/cgroup.procs; exec \"$@\"", group.0.display());
+    let enter = ["sh", "-c", &enter, "sh"].map(str::to_owned);
+    let server = Server::with(Options {
+        identity: Some(identity),
+        arguments: vec!["--delegated-cgroup".to_owned()],
+        wrapper: [&enter[..], &token.wrapper(), &[named]].concat(),
+        ..Options::default()
+    });
+    let signed = Signed { server, token };
+    let first = signed.signer();
+    kill(Pid::from_raw(first), Signal::SIGKILL).unwrap();
+    wait_for("its end", || signers(&signed.token).is_empty());
+    let mut reload = signed.server.reload();
+    let reloaded = reload
+        .env_remove("PRN_TLS_KEY")
+        .env("PRN_TLS_KEY_FILE", signed.token.uri("server"))
+        .env("SOFTHSM2_CONF", signed.token.path("softhsm2.conf"))
+        .output()
+        .unwrap();
+    assert!(reloaded.status.success(), "{}", text(&reloaded));
+    let group_of = |pid: i32| {
+        let all = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
+        let line = all.lines().find(|line| line.starts_with("0::"));
+        line.map(str::to_owned)
+    };
+    let signer = signed.signer();
+    assert_ne!(signer, first);
+    assert_eq!(group_of(signer), group_of(signed.server.supervisor()));
+    assert_ne!(
+        group_of(signer),
+        group_of(i32::try_from(std::process::id()).unwrap())
+    );
 }
 
 #[test]

@@ -176,7 +176,7 @@ fn a_server_tells_what_it_does_and_has_done() {
         ("prn_process_ends_total{cause=\"exited\"}", 2.0),
         ("prn_process_output_bytes_total", 6.0),
         ("prn_output_sent_bytes_total", 6.0),
-        ("prn_calls_total{call=\"Start\",code=\"Ok\"}", 3.0),
+        ("prn_calls_total{call=\"Start\",code=\"OK\"}", 3.0),
         ("prn_server_draining", 0.0),
         ("prn_open{kind=\"connections\"}", 1.0),
     ] {
@@ -292,6 +292,51 @@ fn the_table_alerts_and_dashboard_have_what_is_served() {
             assert!(samples.contains(name), "{name} is served by nobody");
         }
     }
+}
+
+/// Flags that this help has, and their defaults.
+fn flags(words: &[&str]) -> BTreeMap<String, Option<String>> {
+    let output = Command::new(prn_tests::binary(words[0]))
+        .args(&words[1..])
+        .arg("--help")
+        .output()
+        .unwrap();
+    let help = String::from_utf8(output.stdout).unwrap();
+    let mut texts: Vec<(String, String)> = Vec::new();
+    for line in help.lines().map(str::trim) {
+        let flag = line.split_once("--").filter(|_| line.starts_with('-'));
+        if let Some((_, flag)) = flag {
+            let name = flag.split([' ', '=']).next().unwrap();
+            texts.push((name.to_owned(), String::new()));
+        }
+        // What is wrapped goes on in the next line.
+        if let Some((_, text)) = texts.last_mut() {
+            text.push_str(line);
+            text.push(' ');
+        }
+    }
+    let default = |text: &str| {
+        let (_, text) = text.split_once("[default: ")?;
+        Some(text.split_once(']')?.0.to_owned())
+    };
+    let flags = texts.into_iter();
+    flags.map(|(name, text)| (name, default(&text))).collect()
+}
+
+#[test]
+fn the_command_has_flags_and_defaults_of_the_program_that_it_becomes() {
+    let (command, program) = (flags(&["prn", "exporter"]), flags(&["prn-exporter"]));
+    // What each command has says how the server is found.
+    let of_all = flags(&["prn", "metrics"]);
+    let own = command
+        .iter()
+        .filter(|(name, _)| !of_all.contains_key(*name));
+    let own: Vec<_> = own.collect();
+    assert!(own.len() >= 7, "{own:?}");
+    for (name, default) in own {
+        assert_eq!(program.get(name), Some(default), "--{name}");
+    }
+    assert_eq!(program["listen"].as_deref(), Some("127.0.0.1:9464"));
 }
 
 #[test]

@@ -134,7 +134,13 @@ fn a_run_is_one_trace_from_its_caller_to_its_end() {
     assert_eq!(attributes["process.exit.code"], 3);
     assert_eq!(attributes["process.executable.name"], "sh");
     assert_eq!(attributes["prn.exit.cause"], "exited");
-    assert_eq!(whole["resource"]["service.name"], "prn");
+    let resource = &whole["resource"];
+    assert_eq!(resource["service.name"], "prn");
+    assert_eq!(resource["service.version"], env!("CARGO_PKG_VERSION"));
+    let (host, port) = server.address.rsplit_once(':').unwrap();
+    assert_eq!(resource["service.instance.id"], server.address);
+    assert_eq!(resource["server.address"], host);
+    assert_eq!(resource["server.port"], port.parse::<u16>().unwrap());
     for name in ["ran", "removed"] {
         let part = span(&all, name);
         assert_eq!(

@@ -6,13 +6,14 @@ use prn_ipc_protocol::types::UnixMicros;
 use prn_proto::metrics::{Form, family, number, sample, text};
 use prn_proto::v1;
 use prn_proto::v1::metric_family::Kind::{self, Counter, Gauge};
-use prn_proto::{API_REVISION, v1::MetricFamily, v1::MetricSample};
+use prn_proto::{API_REVISION, names, v1::MetricFamily, v1::MetricSample};
 use tonic::{Code, Status};
 
 use crate::calls::server::Server;
 use crate::clients::Client;
+use crate::convert::enums::shown_cause;
 use crate::scope::Scope;
-use crate::tally::{CAUSES, cause_name};
+use crate::tally::CAUSES;
 
 /// Says what the server does and has done.
 pub fn get_metrics(
@@ -122,7 +123,10 @@ fn history(all: &mut Families, server: &Server) {
     let help = "Processes that have started.";
     all.one(Counter, "prn_process_starts", help, number(tally.starts));
     let ends = CAUSES.into_iter().zip(tally.ends);
-    let ends = ends.map(|(cause, of)| sample(&[("cause", cause_name(cause))], number(of)));
+    let ends = ends.map(|(cause, of)| {
+        let cause = names::cause(shown_cause(cause));
+        sample(&[("cause", cause)], number(of))
+    });
     let help = "Processes that have ended, by why their main process has.";
     all.add(Counter, "prn_process_ends", help, ends.collect());
     let help = "Output of processes that have ended.";
@@ -137,8 +141,8 @@ fn history(all: &mut Families, server: &Server) {
 fn traffic(all: &mut Families, server: &Server) {
     let metrics = &server.metrics;
     let calls = metrics.calls().into_iter().map(|((call, code), of)| {
-        let code = format!("{:?}", Code::from(code));
-        sample(&[("call", call), ("code", &code)], number(of))
+        let code = names::code(Code::from(code));
+        sample(&[("call", call), ("code", code)], number(of))
     });
     let help = "Calls that were answered, by their gRPC code; of a stream, that it has begun.";
     all.add(Counter, "prn_calls", help, calls.collect());

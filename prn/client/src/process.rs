@@ -417,6 +417,22 @@ impl Exit {
 }
 
 impl ExitKind {
+    /// As in JSON, metrics, traces and the audit: `oom-killed`.
+    pub fn name(self) -> &'static str {
+        use v1::exit_cause::Kind;
+        prn_proto::names::cause(match self {
+            Self::Exited => Kind::Exited,
+            Self::Signalled => Kind::Signalled,
+            Self::OomKilled => Kind::OomKilled,
+            Self::TimedOut => Kind::TimedOut,
+            Self::StoppedOnRequest => Kind::StoppedOnRequest,
+            Self::OutputLimit => Kind::OutputLimit,
+            Self::DiskLimit => Kind::DiskLimit,
+            Self::LeaseExpired => Kind::LeaseExpired,
+            Self::Unknown => Kind::Unspecified,
+        })
+    }
+
     fn from_wire(raw: i32) -> Self {
         use v1::exit_cause::Kind;
         match Kind::try_from(raw) {

@@ -76,7 +76,7 @@ async fn export(options: &Options, link: Arc<Link>) -> Result<(), Fatal> {
         match &options.otlp {
             Some(collector) => {
                 let (link, scraper) = (Arc::clone(&link), Arc::clone(&scraper));
-                let server = options.address.0.clone();
+                let server = options.address.clone();
                 Pusher::new(link, scraper, collector, server, options.otlp_interval)
                     .run()
                     .await;

@@ -9,6 +9,7 @@ use clap::builder::{OsStringValueParser, TypedValueParser};
 use prn_client::credentials::{
     CertificateSource, Credentials, CredentialsError, KeyFingerprint, KeySource, ServerSource,
 };
+use prn_proto::defaults::ADDRESS;
 use prn_proto::units::{Address, InvalidUnit, Time};
 
 use crate::collector::Collector;
@@ -18,8 +19,8 @@ const PROCESSES_MAX: i64 = 1000;
 
 /// Serve what a prn server does to Prometheus
 ///
-/// A client that only looks: give it a certificate of its own and the role viewer. `prn exporter`
-/// runs it, and finds the server by contexts as well.
+/// A client that only looks: give it a certificate of its own and a role that may list, and nothing
+/// else. `prn exporter` runs it, and finds the server by contexts as well.
 #[derive(Debug, Parser)]
 #[command(name = "prn-exporter", version, max_term_width = 100)]
 pub struct Options {
@@ -50,11 +51,16 @@ pub struct Options {
         long,
         value_name = "HOST:PORT",
         env = "PRN_ADDRESS",
-        default_value = "127.0.0.1:50051"
+        default_value = ADDRESS
     )]
     pub address: Address,
     /// The exporter's own certificate (PEM)
-    #[arg(long, value_name = "FILE", env = "PRN_CLIENT_CERT")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "PRN_CLIENT_CERT",
+        required_unless_present = "client_cert_text"
+    )]
     client_cert: Option<PathBuf>,
     /// The same as text
     #[arg(long, value_name = "PEM", conflicts_with = "client_cert")]
@@ -126,9 +132,7 @@ impl Options {
         let mut authorities: Vec<_> = files(&self.server_ca);
         let texts = self.server_ca_text.iter();
         authorities.extend(texts.map(|pem| text(pem, "of --server-ca-text")));
-        let host = self.address.0.rsplit_once(':');
-        let host = host.map_or(self.address.0.as_str(), |(host, _)| host);
-        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let (host, _) = self.address.parts();
         let server = ServerSource {
             certificates,
             fingerprints: self.server_fingerprint.clone(),
@@ -137,7 +141,7 @@ impl Options {
         };
         let own = match (&self.client_cert, &self.client_cert_text) {
             (Some(path), _) => CertificateSource::File(path.clone()),
-            (None, pem) => text(pem.as_deref().unwrap_or_default(), "of --client-cert"),
+            (None, pem) => text(pem.as_deref().unwrap_or_default(), "of --client-cert-text"),
         };
         let command = Some(self.key_command.clone()).filter(|words| !words.is_empty());
         let key = self.tls_key.clone().or(command.map(KeySource::Command));
@@ -167,6 +171,7 @@ mod tests {
 
     #[test]
     fn other_machines_are_served_only_where_that_is_said() {
+        let parse = |words: &[&str]| parse(&[&["--client-cert", "c"], words].concat());
         assert!(parse(&[]).unwrap().check().is_ok());
         let open = parse(&["--listen", "0.0.0.0:9464"]).unwrap();
         assert!(open.check().unwrap_err().contains("--allow-remote"));
@@ -176,9 +181,19 @@ mod tests {
 
     #[test]
     fn keys_of_labels_are_a_list_or_given_one_by_one() {
+        let parse = |words: &[&str]| parse(&[&["--client-cert", "c"], words].concat());
         let options = parse(&["--label-key", "a,b", "--label-key", "c"]).unwrap();
         assert_eq!(options.label_key, ["a", "b", "c"]);
         assert!(parse(&["--processes-max", "1001"]).is_err());
         assert!(parse(&["--scrape-timeout", "0s"]).is_err());
+    }
+
+    #[test]
+    fn a_certificate_is_missed_by_its_flag_and_a_bad_one_is_named_by_its_own() {
+        let missed = parse(&[]).unwrap_err().to_string();
+        assert!(missed.contains("--client-cert <FILE>"), "{missed}");
+        let words = ["--client-cert-text", "x", "--tls-key", "/nowhere"];
+        let bad = parse(&words).unwrap().credentials().unwrap_err();
+        assert!(bad.to_string().contains("--client-cert-text"), "{bad}");
     }
 }

@@ -4,7 +4,7 @@
 //! What cannot be sent yet waits, so much of it at most; the oldest goes first where there is more.
 
 use std::collections::{BTreeSet, VecDeque};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
@@ -12,6 +12,7 @@ use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_client::
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_client::TraceServiceClient;
 use opentelemetry_proto::tonic::common::v1::InstrumentationScope;
+use opentelemetry_proto::tonic::common::v1::any_value;
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 use opentelemetry_proto::tonic::metrics::v1::number_data_point::Value;
 use opentelemetry_proto::tonic::metrics::v1::{
@@ -20,6 +21,8 @@ use opentelemetry_proto::tonic::metrics::v1::{
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
 use prn_client::{Change, ClientError, ProcessId, Watch, WatchRequest};
+use prn_proto::names;
+use prn_proto::units::Address;
 use prn_proto::v1::metric_family::Kind;
 use prn_proto::v1::{MetricFamily, MetricSample};
 use tokio::sync::{Mutex, Notify};
@@ -29,7 +32,7 @@ use crate::collector::Collector;
 use crate::link::Link;
 use crate::log;
 use crate::scrape::Scraper;
-use crate::spans::{nanos, spans, text};
+use crate::spans::{attribute, nanos, spans, text};
 
 /// Most spans that wait to be sent, and of one message.
 const WAITING_MAX: usize = 8192;
@@ -43,7 +46,9 @@ pub struct Pusher {
     link: Arc<Link>,
     scraper: Arc<Scraper>,
     channel: Channel,
-    instance: String,
+    server: Address,
+    /// Of the server, as it has said last.
+    version: std::sync::Mutex<Option<String>>,
     interval: Duration,
     waiting: Mutex<VecDeque<Span>>,
     some: Notify,
@@ -55,14 +60,15 @@ impl Pusher {
         link: Arc<Link>,
         scraper: Arc<Scraper>,
         collector: &Collector,
-        instance: String,
+        server: Address,
         interval: Duration,
     ) -> Self {
         Self {
             link,
             scraper,
             channel: collector.channel(),
-            instance,
+            server,
+            version: std::sync::Mutex::default(),
             interval,
             waiting: Mutex::default(),
             some: Notify::new(),
@@ -201,6 +207,7 @@ impl Pusher {
         let mut was_taken = true;
         loop {
             let families = self.scraper.families().await;
+            self.note_version(&families);
             let now = SystemTime::now();
             let metrics = families.into_iter().map(|family| metric(family, now));
             let request = ExportMetricsServiceRequest {
@@ -228,21 +235,41 @@ impl Pusher {
         }
     }
 
-    /// Whose they are.
+    /// The server's version, while it answers.
+    fn note_version(&self, families: &[MetricFamily]) {
+        let build = families
+            .iter()
+            .find(|family| family.name == "prn_build_info");
+        let sample = build.and_then(|family| family.samples.first());
+        if let Some(version) = sample.and_then(|sample| sample.labels.get("version")) {
+            let mut known = self.version.lock().unwrap_or_else(PoisonError::into_inner);
+            *known = Some(version.clone());
+        }
+    }
+
+    /// Whose they are, by OpenTelemetry's names (opentelemetry.io/docs/specs/semconv: service and
+    /// server).
     fn resource(&self) -> Resource {
+        let (host, port) = self.server.parts();
+        let known = self.version.lock().unwrap_or_else(PoisonError::into_inner);
+        let version = known.iter();
         Resource {
-            attributes: vec![
+            attributes: [
                 text("service.name", "prn"),
-                text("service.version", env!("CARGO_PKG_VERSION")),
-                text("server.address", &self.instance),
-            ],
+                text("service.instance.id", &self.server.0),
+                text("server.address", host),
+                attribute("server.port", any_value::Value::IntValue(port.into())),
+            ]
+            .into_iter()
+            .chain(version.map(|version| text("service.version", version)))
+            .collect(),
             ..Resource::default()
         }
     }
 }
 
 fn said(status: &tonic::Status) -> String {
-    format!("{:?}: {}", status.code(), status.message())
+    format!("{}: {}", names::code(status.code()), status.message())
 }
 
 fn scope() -> InstrumentationScope {

@@ -104,7 +104,8 @@ fn event(name: &str, at: SystemTime) -> Event {
     }
 }
 
-fn attribute(key: &str, value: Value) -> KeyValue {
+/// An attribute.
+pub fn attribute(key: &str, value: Value) -> KeyValue {
     KeyValue {
         key: key.to_owned(),
         value: Some(AnyValue { value: Some(value) }),
@@ -136,7 +137,7 @@ fn attributes(process: &Process) -> Vec<KeyValue> {
         all.push(text("process.executable.name", name));
     }
     if let Some(exit) = &status.exit {
-        all.push(text("prn.exit.cause", cause(exit.kind)));
+        all.push(text("prn.exit.cause", exit.kind.name()));
         let code = exit.status.map(|code| Value::IntValue(code.into()));
         all.extend(code.map(|code| attribute("process.exit.code", code)));
     }
@@ -164,22 +165,7 @@ fn outcome(process: &Process) -> Status {
         },
         false => Status {
             code: StatusCode::Error.into(),
-            message: exit.map_or("unknown", |exit| cause(exit.kind)).to_owned(),
+            message: exit.map_or("unknown", |exit| exit.kind.name()).to_owned(),
         },
-    }
-}
-
-/// As the metrics have it.
-fn cause(kind: ExitKind) -> &'static str {
-    match kind {
-        ExitKind::Exited => "exited",
-        ExitKind::Signalled => "signalled",
-        ExitKind::OomKilled => "oom_killed",
-        ExitKind::TimedOut => "timed_out",
-        ExitKind::StoppedOnRequest => "stopped_on_request",
-        ExitKind::OutputLimit => "output_limit",
-        ExitKind::DiskLimit => "disk_limit",
-        ExitKind::LeaseExpired => "lease_expired",
-        ExitKind::Unknown => "unknown",
     }
 }

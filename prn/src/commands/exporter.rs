@@ -3,11 +3,12 @@
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use clap::Args;
 use prn_client::credentials::{CertificateSource, KEY_VARIABLE, KeySource};
+use prn_proto::programs;
 
 use crate::context::settings::{Settings, Target};
 use crate::exit::Exit;
@@ -19,10 +20,10 @@ const PROGRAM: &str = "prn-exporter";
 
 /// Serve the server's metrics to Prometheus
 ///
-/// A client that only looks: give it a certificate of its own and the role viewer. Prometheus asks
-/// for http://127.0.0.1:9464/metrics, and gets what the server does and has done, and what each
-/// process that runs takes; prn_up is 0 while the server does not answer. While nobody asks, nothing
-/// happens.
+/// A client that only looks: give it a certificate of its own and a role that may list, and nothing
+/// else. Prometheus asks for http://127.0.0.1:9464/metrics, and gets what the server does and has
+/// done, and what each process that runs takes; prn_up is 0 while the server does not answer. While
+/// nobody asks, nothing happens.
 #[derive(Debug, Args)]
 pub struct Exporter {
     /// Where Prometheus asks for /metrics [default: 127.0.0.1:9464]
@@ -60,8 +61,7 @@ pub fn exporter(args: &Exporter) -> Result<Exit, Failure> {
         Target::Several(several) => sole(several)?,
     };
     let words = [args.words(), words_of(&settings)?].concat();
-    let own = std::env::current_exe()?;
-    let mut command = Command::new(found(&own)?);
+    let mut command = Command::new(found()?);
     command.args(words);
     for told in ["PRN_ADDRESS", "PRN_CLIENT_CERT", "PRN_SERVER_CERT"] {
         command.env_remove(told);
@@ -72,14 +72,11 @@ pub fn exporter(args: &Exporter) -> Result<Exit, Failure> {
     Err(command.exec().into())
 }
 
-/// Beside this program, else in the libexec folder that belongs to it.
-fn found(own: &Path) -> Result<PathBuf, Failure> {
-    let beside = own.parent().unwrap_or(own);
-    let libexec = beside.parent().unwrap_or(beside).join("libexec/prn");
-    let mut places = [beside.join(PROGRAM), libexec.join(PROGRAM)].into_iter();
-    places.find(|place| place.is_file()).ok_or_else(|| {
+/// Where the program is.
+fn found() -> Result<PathBuf, Failure> {
+    programs::find(PROGRAM)?.ok_or_else(|| {
         Failure::Usage(format!(
-            "the program {PROGRAM} is neither beside prn nor in ../libexec/prn: install the package prn-server, or build all of prn"
+            "the program {PROGRAM} is neither beside prn nor in ../libexec/prn nor in /usr/libexec/prn: install the package prn-server, or build all of prn"
         ))
     })
 }

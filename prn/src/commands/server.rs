@@ -1,7 +1,7 @@
 //! `prn server start`, `reload`, `status`, `check` and `invite`: what is found and what goes wrong is printed
 //! here, done in [`prn_launch`].
 
-mod doctor;
+mod check;
 pub mod running;
 pub mod status;
 
@@ -189,7 +189,7 @@ pub fn check(args: &ServerCheck) -> Result<Exit, Failure> {
     let options = options::merged(flags, config, &warn).map_err(ServerError::from)?;
     let report = prn_launch::check(&options);
     let mut findings = report.findings;
-    findings.extend(doctor::findings(&doctor::Case {
+    findings.extend(check::findings(&check::Case {
         options: &options,
         config,
         memory: report.memory,

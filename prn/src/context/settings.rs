@@ -17,14 +17,12 @@ use std::path::PathBuf;
 use prn_client::credentials::{
     CertificateSource, KEY_FILE_VARIABLE, KEY_VARIABLE, KeyFingerprint, KeySource, ServerSource,
 };
+use prn_proto::defaults::ADDRESS;
 use prn_proto::units::{Address, InvalidUnit};
 
 use super::config::{Config, Context, KEY_OF_ENVIRONMENT, Place, Texts};
 use super::error::ContextError;
 use super::name::Patterns;
-
-/// Where a server is that nothing says the address of.
-const ADDRESS: &str = "127.0.0.1:50051";
 
 /// The variable that names a context.
 const CONTEXT_VARIABLE: &str = "PRN_CONTEXT";

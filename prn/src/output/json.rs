@@ -12,7 +12,7 @@ pub struct CheckJson<'a> {
 
 #[cfg(test)]
 mod tests {
-    use prn_client::Process;
+    use prn_client::{ExitKind, Process};
     use prn_proto::v1;
 
     fn process(id: &str, command: &str, status: v1::ProcessStatus) -> Process {
@@ -25,6 +25,23 @@ mod tests {
             status: Some(status),
         })
         .unwrap()
+    }
+
+    #[test]
+    fn causes_have_one_name_in_json_and_elsewhere() {
+        for kind in [
+            ExitKind::Exited,
+            ExitKind::Signalled,
+            ExitKind::OomKilled,
+            ExitKind::TimedOut,
+            ExitKind::StoppedOnRequest,
+            ExitKind::OutputLimit,
+            ExitKind::DiskLimit,
+            ExitKind::LeaseExpired,
+            ExitKind::Unknown,
+        ] {
+            assert_eq!(serde_json::to_value(kind).unwrap(), kind.name());
+        }
     }
 
     #[test]

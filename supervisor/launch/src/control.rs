@@ -119,13 +119,6 @@ pub struct Conversation {
 }
 
 impl Conversation {
-    /// The server's process.
-    pub fn process(&self) -> Result<i32, ControlError> {
-        let peer = getsockopt(&self.server, PeerCredentials);
-        let peer = peer.map_err(|error| ControlError::Talk(error.into()))?;
-        Ok(peer.pid())
-    }
-
     /// With the server of this state folder.
     pub fn begin(state_dir: &Path) -> Result<Self, ControlError> {
         let failed = |source: io::Error| ControlError::Connect {

@@ -23,11 +23,13 @@ use crate::warning::Warning;
 /// The child of a start has root's memory when it is the user already, until its program runs.
 const TRACED: &str = "with fs.suid_dumpable 1, whatever else that user runs could read memory of the server's in a process's first moments: set it to 0, or to 2, or take users away";
 
-/// All but the server's key: each usable.
+/// All but the server's key, of which it is where it is said to be: each usable.
 #[derive(Debug)]
 pub struct Credentials {
     /// The server's certificate.
     own: Own,
+    /// Where its key is, by the options or the environment.
+    key: Option<KeySource>,
     /// The clients that are let in.
     clients: Clients,
     /// Who each of them is, in the same order.
@@ -54,6 +56,7 @@ impl Credentials {
         };
         Ok(Self {
             own,
+            key: options.tls_key.clone().or_else(KeySource::from_environment),
             clients,
             principals,
             policy: access.policy,
@@ -61,9 +64,14 @@ impl Credentials {
         })
     }
 
-    /// The key that the options name, which fits: all of them together are usable.
+    /// Whether the key stays in a token.
+    pub fn is_token(&self) -> bool {
+        matches!(self.key, Some(KeySource::Token(_)))
+    }
+
+    /// The key, which fits: all of them together are usable.
     pub fn key(&self, options: &Options, host: &Host) -> Result<Key, ServerError> {
-        let origin = KeySource::find(options.tls_key.clone())?;
+        let origin = self.key.clone().ok_or(CredentialsError::NoKey)?;
         let key = match &origin {
             KeySource::Token(_) => {
                 let (program, _binary) = signer::program(options, host)?;

@@ -55,6 +55,7 @@ pub use check::{Finding, Verdict};
 pub use control::{ControlError, Conversation};
 pub use error::ServerError;
 pub use handover::HandoverError;
+pub use plan::{FRONTEND_MEMORY, output_budget};
 pub use prn_ipc_protocol::lines;
 pub use prn_ipc_protocol::types::UnixMicros;
 pub use reload::{ANOTHER_IDENTITY, FIXED, NOTHING_NEW, Outcome, Reloaded, reload};

@@ -12,6 +12,7 @@ use prn_ipc_protocol::message::{OutputStore, Scarce};
 use prn_ipc_protocol::output_max;
 use prn_ipc_protocol::policy::Policy;
 use prn_ipc_protocol::types::{Id, Invalid, LimitName, Limits, Millis, UnixMicros};
+use prn_proto::defaults::ADDRESS;
 use prn_proto::units::{Address, Size, Time, show_size};
 
 use crate::claim::Cgroup;
@@ -22,7 +23,6 @@ use crate::options::Options;
 /// The frontend's user id where there is no user `prn`.
 pub(crate) const FRONTEND_UID: u32 = 1_999_999_999;
 
-const ADDRESS: &str = "127.0.0.1:50051";
 const INSTANCE: &str = "prn";
 
 /// Finished processes that are remembered, by default and at least.
@@ -30,6 +30,9 @@ pub const FINISHED: u32 = 1000;
 const FINISHED_MIN: u32 = 64;
 
 const MIB: u64 = 1024 * 1024;
+
+/// Memory of the frontend where nothing is said, in bytes.
+pub const FRONTEND_MEMORY: u64 = 512 * MIB;
 
 /// Workspaces where no number is given.
 const WORKSPACES: u32 = 64;
@@ -430,10 +433,15 @@ struct OutputSizes {
     limits: StoreLimits,
 }
 
+/// Bytes of output of all processes, on a host with so many bytes of memory.
+pub fn output_budget(options: &Options, memory: u64) -> u64 {
+    options.output_budget.map_or(memory / 4, |size| size.0)
+}
+
 fn output(options: &Options, memory: u64) -> Result<OutputSizes, PlanError> {
     let fits =
         |flag, value: u64| output_max(value).map_err(|source| PlanError::Range { flag, source });
-    let budget = options.output_budget.map_or(memory / 4, |size| size.0);
+    let budget = output_budget(options, memory);
     if budget > memory {
         return Err(PlanError::Budget { budget, memory });
     }
@@ -503,7 +511,8 @@ fn workspaces(options: &Options, host: &Host, uids: u32) -> Result<config::Works
 
 fn frontend_memory(options: &Options) -> Result<u64, PlanError> {
     // Under this it could not hold its threads and a few connections.
-    let memory = options.frontend_memory.map_or(512 * MIB, |size| size.0);
+    let memory = options.frontend_memory;
+    let memory = memory.map_or(FRONTEND_MEMORY, |size| size.0);
     bounded("frontend-memory", memory, 32 * MIB, u64::MAX >> 1)
 }
 

@@ -14,7 +14,7 @@ use prn_ipc_protocol::config;
 use prn_ipc_protocol::control::{Answer, Key as KeyOf, Order};
 use prn_ipc_protocol::message::OutputStore;
 use prn_ipc_protocol::types::AccessName;
-use prn_proto::credentials::{CredentialsError, KeySource};
+use prn_proto::credentials::CredentialsError;
 use prn_proto::tls::Key;
 use prn_proto::units::{Size, SizeOrZero, show_size};
 
@@ -142,9 +142,11 @@ impl Wanted<'_> {
     fn hand_over(&self) -> Result<Reloaded, ServerError> {
         let mut server = Conversation::begin(self.state_dir)?;
         let running = Running::ask(&mut server)?;
-        let is_token = matches!(self.options.tls_key, Some(KeySource::Token(_)));
-        if is_token && running.supervisor.own_cgroup.is_none() {
-            claim::join(server.process()?, &self.host)?;
+        if self.credentials.is_token()
+            && running.supervisor.own_cgroup.is_none()
+            && let Some(pid) = server.pid()
+        {
+            claim::join(pid, &self.host)?;
         }
         let new = self.instead_of(&running)?;
         let is_same = new.supervisor == running.supervisor

@@ -8,7 +8,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{MsgFlags, recv, send};
 use prn_ipc_protocol::channel::{Channel, Received};
 use prn_proto::credentials::token::TokenUri;
-use prn_proto::signer::{MESSAGE_MAX, OPEN, Role, SIGNED_MAX};
+use prn_proto::signer::{MESSAGE_MAX, OPEN, Role, SIGNED_MAX, read_first};
 use zeroize::Zeroizing;
 
 use crate::token::Token;
@@ -35,13 +35,8 @@ pub fn asked(control: &OwnedFd) -> Result<Option<Asked>, String> {
         return Ok(None);
     }
     let form = || "its control socket: not a question".to_owned();
-    let (length, rest) = message.split_first_chunk().ok_or_else(form)?;
-    let length = usize::from(u16::from_le_bytes(*length));
-    let (uri, pin) = rest.split_at_checked(length).ok_or_else(form)?;
-    let uri = str::from_utf8(uri)
-        .ok()
-        .and_then(|uri| uri.strip_prefix("pkcs11:"));
-    let uri = TokenUri::parse(uri.ok_or_else(form)?).map_err(|error| error.to_string())?;
+    let (uri, pin) = read_first(message).ok_or_else(form)?;
+    let uri = TokenUri::parse(uri).map_err(|error| error.to_string())?;
     Ok(Some((uri, Zeroizing::new(pin.to_vec()))))
 }
 

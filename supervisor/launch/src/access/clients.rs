@@ -5,13 +5,14 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use prn_ipc_protocol::lines::chain;
 use prn_ipc_protocol::policy::Principal;
 use prn_ipc_protocol::types::AccessName;
 use prn_proto::tls::{Certificate, KeyFingerprint, NameRule, Peer, TlsError};
 use toml::Spanned;
 
 use super::files::Part;
-use super::listed::{Access, chain};
+use super::listed::Access;
 use super::tables::{ClientTable, Problem, Source};
 use crate::certificates::{self, Reading};
 use crate::warning::Warning;

@@ -1,7 +1,6 @@
 //! Who is let in, while it is put together.
 
 use std::collections::BTreeMap;
-use std::error::Error;
 
 use prn_ipc_protocol::config::User;
 use prn_ipc_protocol::policy::Policy;
@@ -36,15 +35,4 @@ pub struct Listed {
     pub user: User,
     /// Where.
     pub place: Place,
-}
-
-/// An error with its causes, in one line.
-pub(super) fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }

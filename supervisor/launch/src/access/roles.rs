@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::ffi::CString;
 use std::path::Path;
 
+use prn_ipc_protocol::lines::chain;
 use prn_ipc_protocol::message::Profile;
 use prn_ipc_protocol::output_max;
 use prn_ipc_protocol::policy::{Program, Programs, Reach, Role, Verb};
@@ -12,7 +13,7 @@ use toml::Spanned;
 
 use super::files::Part;
 use super::hours;
-use super::listed::{Access, chain};
+use super::listed::Access;
 use super::tables::{Problem, RoleTable, Source};
 use crate::options::Options;
 use crate::plan;

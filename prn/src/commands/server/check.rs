@@ -11,8 +11,10 @@ use nix::sys::statvfs::statvfs;
 use prn_client::credentials::{CertificateSource, KeySource, now};
 use prn_launch::access::types::AccessName;
 use prn_launch::access::{AccessError, check as check_access};
+use prn_launch::lines::{LINES_A_SECOND, chain};
 use prn_launch::options::Options;
-use prn_launch::{Conversation, Finding, ServerError, Verdict};
+use prn_launch::{Conversation, FRONTEND_MEMORY, Finding, ServerError, Verdict, output_budget};
+use prn_proto::defaults::ADDRESS;
 use prn_proto::tls::{Certificate, Own, Peer, shown_time};
 use prn_proto::units::show_size;
 
@@ -21,10 +23,6 @@ const RENEW_WITHIN: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// Before that (2026-01-01T00:00:00Z) no clock of a server is right: prn is younger.
 const YOUNGEST: u64 = 1_767_225_600;
-
-/// Lines that the frontend may say in a second (log.rs of the supervisor). A journal that takes
-/// twice as many has room for what the supervisor says of its own.
-const LINES_A_SECOND: u64 = 128;
 
 /// Where something is looked up; a test has another one.
 #[derive(Debug, Clone, Copy)]
@@ -91,9 +89,6 @@ pub fn findings(case: &Case<'_>) -> Vec<Finding> {
     all.extend(journal(root, case.options));
     all
 }
-
-/// Where a server listens of which nothing is said.
-const ADDRESS: &str = "127.0.0.1:50051";
 
 /// Certificates and signatures are valid for some time only, by this clock.
 fn clock(root: Root<'_>, now: Duration) -> Finding {
@@ -173,13 +168,7 @@ fn blocking(name: &'static str, found: String, cost: &str) -> Finding {
 
 /// What a start refuses as well.
 fn unusable(name: &'static str, error: &dyn std::error::Error) -> Finding {
-    let mut found = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        found.push_str(&format!(": {cause}"));
-        source = cause.source();
-    }
-    blocking(name, found, "`prn server start` refuses it")
+    blocking(name, chain(error), "`prn server start` refuses it")
 }
 
 /// The first of these to end.
@@ -356,13 +345,10 @@ fn group_memory(root: Root<'_>, pid: i32) -> Option<u64> {
 /// What the server itself may take of the memory that there is, or that its group leaves it.
 fn memory(case: &Case<'_>, of_group: u64) -> Finding {
     let name = "memory budget";
-    let budget = case.options.output_budget;
     let memory = case.memory.min(of_group);
-    let output = budget.map_or(memory / 4, |size| size.0);
-    let frontend = case
-        .options
-        .frontend_memory
-        .map_or(512 << 20, |size| size.0);
+    let output = output_budget(case.options, memory);
+    let frontend = case.options.frontend_memory;
+    let frontend = frontend.map_or(FRONTEND_MEMORY, |size| size.0);
     let found = format!(
         "{} of output and {} of the frontend, of {}",
         show_size(output),
@@ -473,7 +459,9 @@ fn journal(root: Root<'_>, options: &Options) -> Option<Finding> {
             ""
         }
     );
-    let needed = LINES_A_SECOND * interval * 2;
+    // Twice the frontend's: the supervisor has something to say as well.
+    let of_frontend = u64::try_from(LINES_A_SECOND).unwrap_or(u64::MAX);
+    let needed = of_frontend.saturating_mul(interval).saturating_mul(2);
     if is_audit {
         let cost = "lines of the audit beyond that are lost, and `prn audit verify` finds the gap: RateLimitIntervalSec=0 in a journald.conf of the namespace, or audit = \"file:…\" (operate/audit.md)";
         return Some(limited(name, found, cost));
