@@ -29,7 +29,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use prn_ipc_protocol::fds::quota;
 use prn_ipc_protocol::fds::tools::CLEANER;
@@ -200,11 +199,11 @@ impl Groups<'_> {
         // "no internal processes").
         write(&self.supervisor.join("cgroup.procs"), "0")?;
         // What signs is there already, in the group that this process came from. Nothing else is
-        // moved, and it may have ended.
+        // moved. It may have ended; if it is still there, what follows fails.
         for process in read(&self.base.join("cgroup.procs"))?.split_whitespace() {
             let name = fs::read_to_string(format!("/proc/{process}/comm"));
             if name.is_ok_and(|name| name == "prn-signer\n") {
-                gone_or(write(&self.supervisor.join("cgroup.procs"), process))?;
+                drop(write(&self.supervisor.join("cgroup.procs"), process));
             }
         }
         if let (Cgroup::Own(_), Some(parent)) = (cgroup, self.base.parent()) {
@@ -374,18 +373,6 @@ fn in_parent(path: &Path, act: fn(&Path) -> io::Result<()>) -> io::Result<()> {
 
 fn write(path: &Path, value: &str) -> Result<(), ClaimError> {
     fs::write(path, value).map_err(at(path))
-}
-
-/// Of a process that may have ended: then nothing is to be done.
-fn gone_or(done: Result<(), ClaimError>) -> Result<(), ClaimError> {
-    match done {
-        Err(ClaimError::File { source, .. })
-            if source.raw_os_error().map(Errno::from_raw) == Some(Errno::ESRCH) =>
-        {
-            Ok(())
-        }
-        done => done,
-    }
 }
 
 fn read(path: &Path) -> Result<String, ClaimError> {
