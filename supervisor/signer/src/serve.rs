@@ -1,6 +1,8 @@
 //! Questions and answers: [`prn_proto::signer`] has their form.
 
+use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::sync::mpsc;
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -103,7 +105,10 @@ pub fn serve(control: OwnedFd, token: &Token, role: Role) -> Result<(), String> 
 pub fn end_with(control: &OwnedFd) -> Result<(), String> {
     let failed = |error| format!("cannot watch its control socket: {error}");
     let control = control.try_clone().map_err(failed)?;
+    let (started, starts) = mpsc::channel();
     let watching = std::thread::Builder::new().spawn(move || {
+        // Who waits for it has not given up.
+        let _unused = started.send(());
         // That the other end is closed is said unasked (poll(2), POLLHUP).
         let mut set = [PollFd::new(control.as_fd(), PollFlags::empty())];
         while poll(&mut set, PollTimeout::NONE) == Err(Errno::EINTR) {}
@@ -111,7 +116,11 @@ pub fn end_with(control: &OwnedFd) -> Result<(), String> {
         // exit(3) would have the module clean up, which is stuck.
         let _itself = kill(Pid::this(), Signal::SIGKILL);
     });
-    watching.map(drop).map_err(failed)
+    watching.map_err(failed)?;
+    // To begin it takes a lock of the loader's, which a module that is stuck would hold.
+    starts
+        .recv()
+        .map_err(|error| failed(io::Error::other(error)))
 }
 
 /// Answers one question, if there is one. Whether more can come.
