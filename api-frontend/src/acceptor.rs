@@ -31,6 +31,7 @@ use crate::clients::Clients;
 use crate::connection::{self, Life};
 use crate::envelope::Envelope;
 use crate::errors;
+use crate::handshakes::Handshakes;
 use crate::pending::Pending;
 use crate::quota::ClientNumber;
 use crate::quota::{Full, Limit, Quota, Which};
@@ -75,6 +76,8 @@ pub struct Door {
     pub tls: ServerConfig,
     /// Who that is.
     pub known: Arc<Known>,
+    /// Where it is made.
+    pub handshakes: Handshakes,
 }
 
 /// Accepts, shakes hands and serves.
@@ -89,6 +92,7 @@ pub struct Acceptor {
 struct Shared {
     tls: Arc<ServerConfig>,
     known: Arc<Known>,
+    handshakes: Handshakes,
     clients: Arc<Clients>,
     calls: Envelope,
     pending: Pending<TcpStream>,
@@ -194,6 +198,7 @@ impl Acceptor {
             shared: Arc::new(Shared {
                 tls: Arc::new(door.tls),
                 known: door.known,
+                handshakes: door.handshakes,
                 clients,
                 calls,
                 pending: Pending::new(config.handshakes_max),
@@ -361,17 +366,18 @@ impl Shared {
         self.pending.spoke(number);
         // Only the handshakes under way have had it too, and they just gave it back.
         let stream = Arc::into_inner(stream).ok_or(Rejected::PushedOut(self.handshakes_max))?;
-        let handshake = async {
-            let shaken = TlsAcceptor::from(Arc::clone(&self.tls))
-                .accept(stream)
-                .await;
-            shaken.map_err(|error| match SHOWN.with(Cell::take) {
-                None => Rejected::Tls(error),
-                Some((client, Some(refusal))) => Rejected::NotKnown(client, refusal),
-                Some((client, None)) => Rejected::Certificate(client, error),
-            })
+        let tls = TlsAcceptor::from(Arc::clone(&self.tls));
+        let handshake = async move {
+            tls.accept(stream)
+                .await
+                .map_err(|error| match SHOWN.with(Cell::take) {
+                    None => Rejected::Tls(error),
+                    Some((client, Some(refusal))) => Rejected::NotKnown(client, refusal),
+                    Some((client, None)) => Rejected::Certificate(client, error),
+                })
         };
-        let stream = SHOWN.scope(Cell::new(None), handshake).await?;
+        let handshake = SHOWN.scope(Cell::new(None), handshake);
+        let stream = self.handshakes.make(handshake).await?;
         // rustls refuses a client that offers other protocols, but takes one that offers none.
         if stream.get_ref().1.alpn_protocol() == Some(ALPN) {
             Ok(stream)

@@ -20,6 +20,7 @@ mod denials;
 mod envelope;
 mod errors;
 mod failure;
+mod handshakes;
 mod held;
 mod input;
 mod lease;
@@ -68,6 +69,7 @@ use calls::server::{Machine, Server};
 use clients::Clients;
 use denials::Denials;
 use envelope::Envelope;
+use handshakes::Handshakes;
 use link::{Link, LinkError};
 use metrics::Metrics;
 use services::Services;
@@ -123,12 +125,14 @@ fn run() -> Result<(), Fatal> {
     let inherited = Inherited::adopt()?;
     let config: config::Frontend = config::read(inherited.config.as_fd()).map_err(Fatal::Config)?;
     let known = Arc::new(known(&config)?);
-    let tls = server_config(&config, &known, inherited.key)?;
+    let (tls, is_signed_elsewhere) = server_config(&config, &known, inherited.key)?;
     // While it may ask: what it serves with has no such call.
     let machine = Machine::here()?;
     sandbox::leave(&inherited.empty_folder, config.has_namespaces)?;
     let runtime = runtime(&config)?;
     input::threads::start(&runtime).map_err(Fatal::Runtime)?;
+    let handshakes = Handshakes::start(is_signed_elsewhere, config.handshakes_max);
+    let handshakes = handshakes.map_err(Fatal::Runtime)?;
     non_blocking(&inherited.listener)?;
     sandbox::close()?;
     // As a task, beside those that it works with: on this thread it would have to be woken by
@@ -136,7 +140,11 @@ fn run() -> Result<(), Fatal> {
     let serving = runtime.spawn(serve(
         config,
         machine,
-        Door { tls, known },
+        Door {
+            tls,
+            known,
+            handshakes,
+        },
         inherited.channel,
         inherited.listener,
     ));
@@ -170,12 +178,12 @@ impl Inherited {
 }
 
 /// Reads the key, whose descriptor is closed at the end, and wipes all copies but the one that
-/// rustls signs with. Or keeps the socket to what signs.
+/// rustls signs with. Or keeps the socket to what signs; whether it does is said.
 fn server_config(
     config: &config::Frontend,
     known: &Arc<Known>,
     key: OwnedFd,
-) -> Result<ServerConfig, Fatal> {
+) -> Result<(ServerConfig, bool), Fatal> {
     let key = match SockRef::from(&key).r#type() {
         Ok(_) => Key::of_signer(Remote::new(key, Role::Server)),
         Err(_) => Key::from_pkcs8_der(Zeroizing::new(
@@ -187,7 +195,7 @@ fn server_config(
         issuers: each(&config.issuers, AuthorityCertificate::from_der)?,
     };
     let config = tls::watched_server_config(&own, &key, known, acceptor::judged)?;
-    Ok(config)
+    Ok((config, key.remote().is_some()))
 }
 
 /// Who is let in, by what: in the order of the configuration.

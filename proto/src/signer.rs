@@ -12,9 +12,11 @@
 //!
 //! All are SEQPACKET (unix(7)): one message a datagram. The signer ends with its sockets.
 
+use std::ffi::OsStr;
 use std::fmt;
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -29,7 +31,6 @@ use nix::sys::socket::{
 use zeroize::Zeroizing;
 
 use crate::credentials::token::TokenUri;
-use crate::credentials::{KEY_FILE_VARIABLE, KEY_VARIABLE};
 use crate::programs;
 use crate::tls::Key;
 
@@ -54,18 +55,43 @@ const FINDING: Duration = Duration::from_secs(30);
 /// For how long a signature may take. Whoever waits for it serves nobody else meanwhile.
 const SIGNING: Duration = Duration::from_secs(2);
 
-/// What is the service manager's, or a secret that it does not need. All else of the environment
-/// is the token's: modules are configured there.
-const NOT_PASSED: [&str; 8] = [
-    KEY_VARIABLE,
-    KEY_FILE_VARIABLE,
-    "CREDENTIALS_DIRECTORY",
-    "NOTIFY_SOCKET",
-    "WATCHDOG_PID",
-    "WATCHDOG_USEC",
-    "LISTEN_FDS",
-    "LISTEN_PID",
+/// Most messages that are read for one answer: there are those to a question or two before it.
+const OTHERS_MAX: usize = 8;
+
+/// All that it gets of the environment: a secret may be in any other variable. With a `*`, those
+/// that begin so. Beside what programs need they are those that modules are configured by.
+pub const PASSED: [&str; 22] = [
+    "PATH",
+    "HOME",
+    "LANG",
+    "LC_*",
+    "TZ",
+    "XDG_CONFIG_HOME",
+    "XDG_RUNTIME_DIR",
+    "PKCS11_*",
+    "P11_KIT_*",
+    "SOFTHSM2_CONF",
+    "OPENSC_*",
+    "PCSCLITE_*",
+    "TPM2_PKCS11_*",
+    "TPM2OPENSSL_TCTI",
+    "TSS2_*",
+    "YUBIHSM_PKCS11_*",
+    "YKCS11_*",
+    "NFAST_*",
+    "CKNFAST_*",
+    "ChrystokiConfigurationPath",
+    "KMS_PKCS11_CONFIG",
+    "NSS_LIB_PARAMS",
 ];
+
+fn is_passed(name: &OsStr) -> bool {
+    let name = name.as_bytes();
+    PASSED.iter().any(|passed| match passed.strip_suffix('*') {
+        Some(beginning) => name.starts_with(beginning.as_bytes()),
+        None => name == passed.as_bytes(),
+    })
+}
 
 /// Why nothing is signed.
 #[derive(Debug, thiserror::Error)]
@@ -192,9 +218,8 @@ impl Program {
             // What a module has to say would be amidst what a user reads.
             None => drop(command.arg("client").stderr(Stdio::null())),
         }
-        for name in NOT_PASSED {
-            command.env_remove(name);
-        }
+        let variables = std::env::vars_os().filter(|(name, _)| is_passed(name));
+        command.env_clear().envs(variables);
         let status = command.status()?;
         if status.success() {
             Ok(())
@@ -371,7 +396,8 @@ impl Remote {
         accepted(&answer).map(<[u8]>::to_vec)
     }
 
-    /// The answer to a question. Those to earlier ones are passed over.
+    /// The answer to a question. Those to earlier ones are passed over, of which there are few: one
+    /// that says other things for ever is no signer.
     fn answer(
         &self,
         turn: &mut Turn,
@@ -379,13 +405,14 @@ impl Remote {
         deadline: Instant,
     ) -> Result<Vec<u8>, SignerError> {
         turn.is_unanswered = true;
-        loop {
+        for _ in 0..OTHERS_MAX {
             let message = receive(&self.socket, &mut turn.buffer, deadline, SIGNING)?;
             if let Some(answer) = message.strip_prefix(&number.to_le_bytes()) {
                 turn.is_unanswered = false;
                 return Ok(answer.to_vec());
             }
         }
+        Err(SignerError::Gone)
     }
 }
 
@@ -455,6 +482,33 @@ mod tests {
         assert_eq!(remote.sign(b"three").unwrap(), b"second");
         say(theirs.as_raw_fd(), 3, b"\x01no\n");
         assert!(matches!(remote.sign(b"four"), Err(SignerError::Refused(why)) if why == "no?"));
+    }
+
+    #[test]
+    fn a_signer_that_says_other_things_is_no_signer() {
+        let (ours, theirs) = ends();
+        for _ in 0..OTHERS_MAX {
+            say(theirs.as_raw_fd(), 7, b"\0other");
+        }
+        let begun = Instant::now();
+        assert!(matches!(of(ours).sign(b"one"), Err(SignerError::Gone)));
+        assert!(begun.elapsed() < SIGNING);
+    }
+
+    #[test]
+    fn variables_of_modules_are_passed_and_no_others() {
+        for name in ["PATH", "SOFTHSM2_CONF", "PKCS11_X", "LC_ALL", "LANG"] {
+            assert!(is_passed(OsStr::new(name)), "{name}");
+        }
+        for name in [
+            "PRN_TLS_KEY",
+            "NOTIFY_SOCKET",
+            "PATHS",
+            "PKCS11",
+            "AWS_SECRET_ACCESS_KEY",
+        ] {
+            assert!(!is_passed(OsStr::new(name)), "{name}");
+        }
     }
 
     #[test]

@@ -642,6 +642,117 @@ fn a_signer_that_does_not_answer_delays_nobody_who_is_there() {
 }
 
 #[test]
+fn strangers_who_wait_for_a_signature_stall_no_stream() {
+    let signed = Signed::start();
+    let server = &signed.server;
+    let id = server.start_process(&[], &["sh", "-c", "while sleep 0.1; do echo tick; done"]);
+    let mut follower = server
+        .prn(&["logs", "-f", &id])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stream = follower.stdout.take().unwrap();
+    let mut tick = [0; 5];
+    stream.read_exact(&mut tick).unwrap();
+    let signer = Pid::from_raw(signed.signer());
+    kill(signer, Signal::SIGSTOP).unwrap();
+    // More than there are threads that serve.
+    let strangers: Vec<_> = (0..8)
+        .map(|_| {
+            let mut command = server.prn(&["list"]);
+            command.stdout(Stdio::null()).stderr(Stdio::null());
+            command.spawn().unwrap()
+        })
+        .collect();
+    let begun = Instant::now();
+    let (mut last, mut longest) = (begun, Duration::ZERO);
+    while begun.elapsed() < Duration::from_secs(3) {
+        stream.read_exact(&mut tick).unwrap();
+        longest = longest.max(last.elapsed());
+        last = Instant::now();
+    }
+    kill(signer, Signal::SIGCONT).unwrap();
+    let waited = server.log().contains("prn-signer has not answered in 2s");
+    for mut stranger in strangers {
+        stranger.wait().unwrap();
+    }
+    follower.kill().unwrap();
+    follower.wait().unwrap();
+    assert!(waited, "{}", server.log());
+    assert!(longest < Duration::from_millis(1500), "{longest:?}");
+}
+
+#[test]
+fn a_signer_has_nothing_of_who_reloads() {
+    let signed = Signed::start();
+    let first = signed.signer();
+    let lock = signed.token.path("lock");
+    let mut command = Command::new("flock");
+    let reload = signed.server.reload();
+    command
+        .arg(&lock)
+        .arg(reload.get_program())
+        .args(reload.get_args());
+    for (name, value) in reload.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    command
+        .env_remove("PRN_TLS_KEY")
+        .env("SOFTHSM2_CONF", signed.token.path("softhsm2.conf"))
+        .env("A_SECRET_OF_ROOTS", "secret-4711");
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", text(&output));
+    wait_for("the first one's end", || !procfs::alive(first));
+    let signer = signed.signer();
+    let open = procfs::descriptors(signer);
+    assert!(open.iter().all(|(_, target)| *target != lock), "{open:?}");
+    let mut free = Command::new("flock");
+    free.args(["-n"]).arg(&lock).arg("true");
+    assert!(free.status().unwrap().success(), "the lock is still held");
+    let environment = fs::read(format!("/proc/{signer}/environ")).unwrap();
+    assert!(!contains(&environment, b"secret-4711"));
+    assert!(contains(&environment, b"SOFTHSM2_CONF="));
+}
+
+/// A module that is stuck as soon as it is loaded.
+const STUCK: &str = "#include <unistd.h>\n\
+    __attribute__((constructor)) static void stuck(void) { for (;;) pause(); }\n";
+
+#[test]
+fn a_signer_whose_module_is_stuck_ends_with_who_started_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let [source, module] = ["stuck.c", "stuck.so"].map(|name| folder.path().join(name));
+    fs::write(&source, STUCK).unwrap();
+    let mut cc = Command::new("cc");
+    cc.args(["-shared", "-fPIC", "-o"])
+        .arg(&module)
+        .arg(&source);
+    ok(cc);
+    let server = Server::start();
+    let uri = format!("pkcs11:token=a;object=b?module-path={}", module.display());
+    let mut prn = client(&server, &["list", "--tls-key", &uri])
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let has_it = |pid: &i32| {
+        procfs::comm(*pid) == "prn-signer"
+            && fs::read_to_string(format!("/proc/{pid}/maps"))
+                .is_ok_and(|maps| maps.contains(module.to_str().unwrap()))
+    };
+    let stuck = || processes().into_iter().find(has_it);
+    wait_for("a module that is stuck", || stuck().is_some());
+    let signer = stuck().unwrap();
+    prn.kill().unwrap();
+    prn.wait().unwrap();
+    let begun = Instant::now();
+    wait_for("its end", || !procfs::alive(signer));
+    assert!(begun.elapsed() > Duration::from_secs(3), "it was not stuck");
+}
+
+#[test]
 fn the_signer_ends_with_its_server() {
     let mut signed = Signed::start();
     let signer = signed.signer();

@@ -198,9 +198,13 @@ impl Groups<'_> {
         // No process may be in a group whose controllers are on for those below it (cgroup-v2.rst,
         // "no internal processes").
         write(&self.supervisor.join("cgroup.procs"), "0")?;
-        // What signs is there already, in the group that this process came from.
+        // What signs is there already, in the group that this process came from. Nothing else is
+        // moved. It may have ended; if it is still there, what follows fails.
         for process in read(&self.base.join("cgroup.procs"))?.split_whitespace() {
-            write(&self.supervisor.join("cgroup.procs"), process)?;
+            let name = fs::read_to_string(format!("/proc/{process}/comm"));
+            if name.is_ok_and(|name| name == "prn-signer\n") {
+                drop(write(&self.supervisor.join("cgroup.procs"), process));
+            }
         }
         if let (Cgroup::Own(_), Some(parent)) = (cgroup, self.base.parent()) {
             enable(parent)?;

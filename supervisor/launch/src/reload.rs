@@ -4,6 +4,7 @@
 //! start, without anything being claimed or bound, compared with what the server says is in force,
 //! and handed over. What a running server cannot change is named, and stays.
 
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::os::fd::{AsFd, OwnedFd};
@@ -90,11 +91,11 @@ struct Running {
 
 /// What is to be in force.
 #[derive(Debug)]
-struct New {
+struct New<'a> {
     supervisor: config::Supervisor,
     frontend: config::Frontend,
     /// If it is another one.
-    key: Option<Key>,
+    key: Option<&'a Key>,
     changes: String,
     fixed: Vec<Fixed>,
 }
@@ -115,6 +116,7 @@ pub fn reload(flags: options::Reload, warn: &dyn Fn(Warning)) -> Result<Reloaded
     let wanted = Wanted {
         options: &options,
         credentials: &credentials,
+        key: OnceCell::new(),
         state_dir: Path::new(&state_dir),
         host,
         is_check: flags.check,
@@ -133,6 +135,9 @@ pub fn reload(flags: options::Reload, warn: &dyn Fn(Warning)) -> Result<Reloaded
 struct Wanted<'a> {
     options: &'a Options,
     credentials: &'a Credentials,
+    /// Once it is there: a command may take long for it, in which others push this one out, and
+    /// only the rest is done again.
+    key: OnceCell<Key>,
     state_dir: &'a Path,
     host: Host,
     is_check: bool,
@@ -166,10 +171,18 @@ impl Wanted<'_> {
         })
     }
 
+    fn key(&self) -> Result<&Key, ServerError> {
+        if let Some(key) = self.key.get() {
+            return Ok(key);
+        }
+        let key = self.credentials.key(self.options, &self.host)?;
+        Ok(self.key.get_or_init(|| key))
+    }
+
     /// What is to be in force instead.
-    fn instead_of(&self, running: &Running) -> Result<New, ServerError> {
+    fn instead_of(&self, running: &Running) -> Result<New<'_>, ServerError> {
         let is_same = self.credentials.certificate() == running.frontend.certificate;
-        let key = match self.credentials.key(self.options, &self.host) {
+        let key = match self.key() {
             // It fits the certificate, as the one in force does. What signs with it is another one:
             // the one that runs may be stuck or gone.
             Ok(key) => (!is_same || key.remote().is_some()).then_some(key),
@@ -236,12 +249,12 @@ impl Running {
     }
 }
 
-impl New {
+impl New<'_> {
     /// Hands it over. Returns its number, once it is in force.
     fn order(&self, server: &mut Conversation) -> Result<u32, ServerError> {
         let supervisor = handover::sealed("prn-config", &self.supervisor)?;
         let frontend = handover::sealed("prn-frontend-config", &self.frontend)?;
-        let key = match &self.key {
+        let key = match self.key {
             Some(key) => Some(handover::key(key)?),
             None => None,
         };

@@ -1,7 +1,7 @@
 //! Who this process is, and what it may not do, before it loads anything.
 
-use std::fs::File;
-use std::io::Write;
+use std::fs::{self, File};
+use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
@@ -11,6 +11,7 @@ use nix::sys::resource::{Resource, setrlimit};
 use nix::unistd::{
     Gid, Uid, chdir, dup2_stdin, getresuid, setgroups, setresgid, setresuid, setsid,
 };
+use prn_ipc_protocol::fds;
 use prn_proto::signer::Role;
 
 /// Limits of a server's signer: a token's module needs little, and a fault of it is to stay here.
@@ -44,6 +45,22 @@ pub fn become_user(uid: &str, gid: &str, groups: &[String]) -> Result<(), String
     setgroups(&groups?).map_err(failed)?;
     setresgid(gid, gid, gid).map_err(failed)?;
     setresuid(uid, uid, uid).map_err(failed)
+}
+
+/// Closes all that who started it has left open, but for the control socket (standard input) and
+/// the other standard streams: what is executed next loads foreign code.
+pub fn close_others() -> Result<(), String> {
+    let failed = |error: io::Error| format!("cannot list its descriptors: {error}");
+    let mut numbers = Vec::new();
+    for entry in fs::read_dir("/proc/self/fd").map_err(failed)? {
+        let name = entry.map_err(failed)?.file_name();
+        numbers.extend(name.to_str().and_then(|name| name.parse::<i32>().ok()));
+    }
+    for number in numbers.into_iter().filter(|number| *number > 2) {
+        // That of the list itself is gone.
+        drop(fds::inherited(number));
+    }
+    Ok(())
 }
 
 /// Executes itself anew, as who it is by now, and ends: what was root's is in no memory of the

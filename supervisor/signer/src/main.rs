@@ -30,6 +30,9 @@ fn main() -> ExitCode {
 fn run() -> Result<(), String> {
     let mut words = args().skip(1);
     let (step, rest) = (words.next(), words.collect::<Vec<_>>());
+    if step.as_deref() != Some("serve") {
+        identity::close_others()?;
+    }
     match (step.as_deref(), rest.as_slice()) {
         // First as who started it, and root if that is who: nothing is read and nothing loaded.
         (Some("server"), [uid, gid, groups @ ..]) => {
@@ -49,6 +52,7 @@ fn serving(role: Role) -> Result<(), String> {
         serve::answer(&control, Err(why));
         return Ok(());
     }
+    serve::end_with(&control)?;
     let Some((uri, pin)) = serve::asked(&control)? else {
         return Ok(());
     };

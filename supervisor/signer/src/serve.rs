@@ -1,11 +1,15 @@
 //! Questions and answers: [`prn_proto::signer`] has their form.
 
+use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::sync::mpsc;
 use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{Signal, kill};
 use nix::sys::socket::{MsgFlags, recv, send};
+use nix::unistd::Pid;
 use prn_ipc_protocol::channel::{Channel, Received};
 use prn_proto::credentials::token::TokenUri;
 use prn_proto::signer::{MESSAGE_MAX, OPEN, Role, SIGNED_MAX, read_first};
@@ -16,7 +20,8 @@ use crate::token::Token;
 /// Most sockets at one time: a server has one or two frontends. One more takes the oldest's place.
 const SOCKETS_MAX: usize = 16;
 
-/// For how long one that nobody starts signing with any more may go on: its module may be stuck.
+/// For how long one that nobody starts signing with any more may go on: handshakes are under way,
+/// and its module may be stuck.
 const LEAVING: Duration = Duration::from_secs(5);
 
 /// Longest reason of a refusal.
@@ -83,26 +88,34 @@ pub fn serve(control: OwnedFd, token: &Token, role: Role) -> Result<(), String> 
                     sockets.drain(..excess);
                 }
                 Ok(Received::Message(..) | Received::Nothing) => {}
-                Ok(Received::Closed) | Err(_) => {
-                    control = None;
-                    end_in_time();
-                }
+                Ok(Received::Closed) | Err(_) => control = None,
             }
         }
     }
     Ok(())
 }
 
-/// Ends this process, whatever it waits for.
-fn end_in_time() {
-    std::thread::spawn(|| {
+/// Ends this process soon after the one that started it has gone, or given up waiting for the key,
+/// whatever its module does. Call it before there is a module, in which it may wait for ever.
+pub fn end_with(control: &OwnedFd) -> Result<(), String> {
+    let failed = |error| format!("cannot watch its control socket: {error}");
+    let control = control.try_clone().map_err(failed)?;
+    let (started, starts) = mpsc::channel();
+    let watching = std::thread::Builder::new().spawn(move || {
+        // Who waits for it has not given up.
+        let _unused = started.send(());
+        // That the other end is closed is said unasked (poll(2), POLLHUP).
+        let mut set = [PollFd::new(control.as_fd(), PollFlags::empty())];
+        while poll(&mut set, PollTimeout::NONE) == Err(Errno::EINTR) {}
         std::thread::sleep(LEAVING);
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "a module that is stuck lets no function return"
-        )]
-        std::process::exit(0)
+        // exit(3) would have the module clean up, which is stuck.
+        let _itself = kill(Pid::this(), Signal::SIGKILL);
     });
+    watching.map_err(failed)?;
+    // To begin it takes a lock of the loader's, which a module that is stuck would hold.
+    starts
+        .recv()
+        .map_err(|error| failed(io::Error::other(error)))
 }
 
 /// Answers one question, if there is one. Whether more can come.
