@@ -248,24 +248,28 @@ fn rehearsed(options: &Options, is_refused: bool) -> Vec<Finding> {
         tls_key: source.clone(),
         ..options.clone()
     };
+    let without = Options {
+        tls_key: None,
+        ..options.clone()
+    };
     let (values, key) = match &source {
         // Its program is run and its token asked by a start, which is root's.
         Some(KeySource::Command(_) | KeySource::Token(_)) if !geteuid().is_root() => {
-            (rehearse(options).0, later("root runs it", "ask as root"))
+            (rehearse(&without).0, later("root runs it", "ask as root"))
         }
         Some(KeySource::Credential(_)) if !passed => {
             let cost = "a start by hand has none either: start the unit, whose log says if it is not taken";
             let why = "the service manager gives it to the unit alone";
-            (rehearse(options).0, later(why, cost))
+            (rehearse(&without).0, later(why, cost))
         }
         // The unit passes a copy of it, whose mode is another one.
         Some(KeySource::File(_)) if !is_named && is_open => {
             let open = file.unwrap_or_else(|| later("it is open to others", "chmod 600 on it"));
-            (rehearse(options).0, open)
+            (rehearse(&without).0, open)
         }
         _ if is_refused => {
             let cost = "the line above says what a start refuses before it";
-            (rehearse(options).0, later("the certificate", cost))
+            (rehearse(&without).0, later("the certificate", cost))
         }
         Some(source) => match rehearse(&with_key) {
             (values, Ok(())) => {
@@ -276,7 +280,10 @@ fn rehearsed(options: &Options, is_refused: bool) -> Vec<Finding> {
         },
         None => {
             let cost = "name it by tls-key, --tls-key or PRN_TLS_KEY";
-            (rehearse(options).0, blocking(name, "none".to_owned(), cost))
+            (
+                rehearse(&without).0,
+                blocking(name, "none".to_owned(), cost),
+            )
         }
     };
     let values = values.map(|error| unusable("configuration", &error));
