@@ -525,6 +525,8 @@ fn hint_of_credentials(error: &CredentialsError) -> Option<&'static str> {
         | CredentialsError::NoKey
         | CredentialsError::EmptyKey(_)
         | CredentialsError::OpenKey { .. }
+        | CredentialsError::OpenOther { .. }
+        | CredentialsError::NoFile(_)
         | CredentialsError::OpenCertificate { .. }
         | CredentialsError::Key { .. }
         | _ => return None,

@@ -68,6 +68,18 @@ pub enum CredentialsError {
         /// Its permission bits.
         mode: u32,
     },
+    /// Others than its owner can read or change it, and no key is in it: another file is meant, or
+    /// a PIN.
+    #[error("{} is open to others (mode {mode:04o}) and has no PRIVATE KEY in it: name the file of the key, which its owner alone can read", path.display())]
+    OpenOther {
+        /// Which.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// It is a directory, a device, or a pipe that nobody may ever write to.
+    #[error("{} is no regular file: name the file that the key is in", .0.display())]
+    NoFile(PathBuf),
     /// Others can change whom prn talks to.
     #[error("the server's certificate {} can be changed by others (mode {mode:04o}): run `chmod go-w {}`", path.display(), path.display())]
     OpenCertificate {

@@ -367,7 +367,7 @@ fn keys_are_made_and_hosts_looked_at_and_what_is_missing_is_said() {
     assert!(shown.contains("kernel"), "{shown}");
     shell.shows(
         &format!("$PRN server status --state-dir {folder}/state"),
-        &["in force since", "serves (process "],
+        &["in force since", "has said that it serves (process "],
     );
     let (shown, code) = shell.run("env -u PRN_TLS_KEY $PRN server start");
     assert_ne!(code, 0, "{shown}");

@@ -855,7 +855,7 @@ fn a_client_signs_handshakes_and_starts_with_a_key_in_a_token() {
         .unwrap();
     let said = text(&output);
     assert!(
-        said.contains("the token has 0 private keys nobody"),
+        said.contains("no private key is called \"nobody\" in token \"prn\""),
         "{said}"
     );
     let output = prn(&["list", "--tls-key", "pkcs11:token=prn"])
@@ -867,10 +867,24 @@ fn a_client_signs_handshakes_and_starts_with_a_key_in_a_token() {
 #[test]
 fn a_key_that_is_not_to_be_had_is_said_with_what_to_do() {
     let server = Server::start();
+    let folder = server.folder();
+    let fifo = folder.join("fifo.key").display().to_string();
+    let made = Command::new("mkfifo").args(["-m", "600", &fifo]).status();
+    assert!(made.unwrap().success());
+    let readable = folder.join("notes.txt").display().to_string();
+    std::fs::write(&readable, "notes").unwrap();
     for (place, words) in [
         ("credential:k", "LoadCredential="),
         ("credential:../k", "is not a name"),
         ("keyring:prn-test-none", "keyctl padd user prn-test-none @u"),
+        ("/tmp", "/tmp is no regular file"),
+        ("/dev/null", "/dev/null is no regular file"),
+        (&fifo, "is no regular file"),
+        (&readable, "no PRIVATE KEY in it"),
+        (
+            "pkcs11:token=a;object=b?module-path=/l.so&pin-source=file:/no/pin",
+            "the file of pin-source",
+        ),
         (
             "pkcs11:token=a;object=b?module-path=/nowhere.so",
             "cannot load the module /nowhere.so",
@@ -888,5 +902,8 @@ fn a_key_that_is_not_to_be_had_is_said_with_what_to_do() {
             !output.status.success() && said.contains(words),
             "{place}: {said}"
         );
+        assert!(!said.contains("keygen"), "{place}: {said}");
+        let is_open = place == readable;
+        assert!(!is_open || !said.contains("chmod"), "{place}: {said}");
     }
 }

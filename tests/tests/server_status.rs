@@ -87,7 +87,7 @@ fn root_is_told_what_a_server_is_and_what_is_in_use() {
     for line in [
         "configuration      2, in force since ",
         "alive              1 of 256",
-        "frontend           serves (process ",
+        "frontend           has said that it serves (process ",
     ] {
         assert!(text.contains(line), "{line}: {text}");
     }
@@ -273,6 +273,117 @@ fn a_check_finds_what_will_stop_the_server_some_day_and_says_what_to_do() {
         (code, &client["blocks"]),
         (Some(1), &Value::Bool(true)),
         "{client}"
+    );
+}
+
+/// What keeps a server with these lines in its configuration from starting, but for the host.
+fn refusals(configured: &Configured, lines: &str) -> Vec<(String, String)> {
+    let path = configured.folder.path().join("case.toml");
+    let state = configured.folder.path().join("state");
+    let text = format!(
+        "server-cert = 'server.pem'\nclient-cert = ['anna.pem']\nallow-missing-limits = true\nstate-dir = '{}'\n{lines}\n",
+        state.display()
+    );
+    fs::write(&path, text).unwrap();
+    let (code, all) = checked(&["--config", path.to_str().unwrap()]);
+    let blocks: Vec<_> = all.iter().filter(|one| one["blocks"] == true).collect();
+    assert_eq!(code == Some(0), blocks.is_empty(), "{lines}: {all:?}");
+    let text = |one: &Value, key: &str| one[key].as_str().unwrap_or_default().to_owned();
+    let names = [
+        "key",
+        "key file",
+        "port",
+        "configuration",
+        "state folder's lock",
+    ];
+    let blocks = blocks
+        .into_iter()
+        .filter(|one| names.iter().any(|name| one["name"] == *name));
+    blocks
+        .map(|one| (text(one, "name"), text(one, "found")))
+        .collect()
+}
+
+#[test]
+fn a_check_blocks_what_a_start_refuses() {
+    use std::os::unix::fs::PermissionsExt;
+    let files = Configured::new("300", "");
+    let folder = files.folder.path();
+    fs::copy(folder.join("server.key"), folder.join("open.key")).unwrap();
+    fs::set_permissions(folder.join("open.key"), fs::Permissions::from_mode(0o644)).unwrap();
+    let key = "tls-key = 'server.key'\naddress = '127.0.0.1:0'";
+    assert_eq!(refusals(&files, key), [], "all of it is right");
+    let beside = "address = '127.0.0.1:0'";
+    assert_eq!(refusals(&files, beside), [], "the unit passes it");
+    let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = format!(
+        "tls-key = 'server.key'\naddress = '{}'",
+        other.local_addr().unwrap()
+    );
+    let value = |line: &str| format!("{key}\n{line}");
+    for (lines, name, words) in [
+        ("tls-key = 'anna.key'", "key file", "does not belong"),
+        ("tls-key = 'none.key'", "key file", "cannot read"),
+        (
+            "tls-key = 'open.key'",
+            "key file",
+            "open to others (mode 0644)",
+        ),
+        ("tls-key = '/tmp'", "key file", "no regular file"),
+        ("key-command = ['false']", "key", "is not to be had"),
+        ("tls-key = 'keyring:prn-test-none'", "key", "keyctl padd"),
+        (
+            "tls-key = 'pkcs11:token=a;object=b?module-path=/nowhere.so'",
+            "key",
+            "cannot load the module",
+        ),
+        (&taken, "port", "in use"),
+        (
+            "tls-key = 'server.key'\naddress = '192.0.2.1:1'",
+            "port",
+            "assign",
+        ),
+        (
+            &value("frontend-uid = 2000000001"),
+            "configuration",
+            "--frontend-uid",
+        ),
+        (
+            &value("output-budget = '900TiB'"),
+            "configuration",
+            "--output-budget",
+        ),
+    ] {
+        let lines = if lines.contains("address") {
+            lines.to_owned()
+        } else {
+            format!("{lines}\naddress = '127.0.0.1:0'")
+        };
+        let found = refusals(&files, &lines);
+        assert!(
+            matches!(found.as_slice(), [(one, said)] if one == name && said.contains(words)),
+            "{lines}: {found:?}"
+        );
+    }
+    fs::create_dir(folder.join("state")).unwrap();
+    let lock = fs::File::open(folder.join("state")).unwrap();
+    lock.try_lock().unwrap();
+    assert_eq!(refusals(&files, key)[0].0, "state folder's lock");
+    drop(lock);
+    fs::remove_file(folder.join("server.key")).unwrap();
+    assert_eq!(refusals(&files, beside)[0].0, "key");
+    let shown = prn(&[
+        "server",
+        "check",
+        "--config",
+        folder.join("case.toml").to_str().unwrap(),
+    ]);
+    let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+    assert!(shown.contains("\nBLOCKS   key "), "{shown}");
+    let last = shown.lines().last().unwrap_or_default();
+    assert!(
+        last.starts_with("The server cannot start here: ") && last.contains("key"),
+        "{last}"
     );
 }
 

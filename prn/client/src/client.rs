@@ -60,19 +60,29 @@ impl Client {
     /// # Errors
     /// [`ClientError::Connect`], [`ClientError::Timeout`], [`ClientError::WrongServer`], [`ClientError::Handshake`].
     pub async fn connect(address: &str, credentials: &Credentials) -> Result<Self, ClientError> {
+        Self::connect_within(address, credentials, CONNECT_TIMEOUT).await
+    }
+
+    /// The same, in at most this time.
+    ///
+    /// # Errors
+    /// As [`Client::connect`].
+    pub async fn connect_within(
+        address: &str,
+        credentials: &Credentials,
+        limit: Duration,
+    ) -> Result<Self, ClientError> {
         let server = Server::clone(&credentials.server);
         let config = tls::client_config_of(&credentials.pair, server)?;
         let health = Arc::new(Health::default());
         let signer = Signer::of(&credentials.pair);
-        let (channel, server) = tokio::time::timeout(
-            CONNECT_TIMEOUT,
-            transport::connect(address, config, &health),
-        )
-        .await
-        .map_err(|_| ClientError::Timeout {
-            address: address.to_owned(),
-            after: CONNECT_TIMEOUT,
-        })??;
+        let (channel, server) =
+            tokio::time::timeout(limit, transport::connect(address, config, &health))
+                .await
+                .map_err(|_| ClientError::Timeout {
+                    address: address.to_owned(),
+                    after: limit,
+                })??;
         let signing = Signing {
             signer,
             server,

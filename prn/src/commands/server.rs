@@ -58,9 +58,12 @@ pub enum Server {
     Status(status::StatusArgs),
     /// Say what this host offers, what is missing for the server, and what will stop it some day
     ///
-    /// Looks at the kernel, groups and limits, and at the clock, the ends of certificates, the key's
-    /// file, the port, memory, the disk, descriptors and the journal's limit, as the configuration
-    /// needs them. Each line that is not `ok` says what to do. Changes nothing. Root sees all of it.
+    /// Looks at the kernel, groups and limits, and at the clock, the ends of certificates, the key,
+    /// the port, memory, the disk, descriptors and the journal's limit, as the configuration needs
+    /// them. The key is had and compared with the certificate as by a start: a key-command is run,
+    /// and a token asked with its PIN. Each line that is not `ok` says what to do; `BLOCKS` is what
+    /// a start refuses. Changes nothing. Root sees all of it. Without a configuration it is the host
+    /// alone that is looked at.
     ///
     /// Exits 0 if the server could start here, else 1.
     Check(ServerCheck),

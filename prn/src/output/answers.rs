@@ -135,9 +135,10 @@ pub fn findings(findings: &[Finding], can_start: bool, format: &FormatFlag) -> i
     let mut text = String::new();
     for finding in findings {
         let verdict = match finding.verdict {
+            _ if finding.blocks => "BLOCKS",
             Verdict::Ok => "ok",
             Verdict::Limited => "limited",
-            Verdict::Missing => "MISSING",
+            Verdict::Missing => "missing",
         };
         put(
             &mut text,
@@ -155,10 +156,16 @@ pub fn findings(findings: &[Finding], can_start: bool, format: &FormatFlag) -> i
         }
     }
     text.push('\n');
-    text.push_str(if can_start {
-        "The server can start here."
+    let blocking = findings.iter().filter(|finding| finding.blocks);
+    let blocking: Vec<_> = blocking.map(|finding| finding.name).collect();
+    if can_start {
+        text.push_str("The server can start here.");
     } else {
-        "The server cannot start here."
-    });
+        let blocking = blocking.join(", ");
+        put(
+            &mut text,
+            format_args!("The server cannot start here: {blocking}"),
+        );
+    }
     line(&text)
 }

@@ -106,8 +106,8 @@ impl Budget {
 impl StatusFrontend {
     fn shown(&self, now: SystemTime) -> String {
         let mut text = match (self.serves, self.pid) {
-            (true, Some(pid)) => format!("serves (process {pid})"),
-            (true, None) => "serves".to_owned(),
+            (true, Some(pid)) => format!("has said that it serves (process {pid})"),
+            (true, None) => "has said that it serves".to_owned(),
             (false, _) => "DOES NOT SERVE: another one comes, and the log says why".to_owned(),
         };
         if self.ended > 0 {

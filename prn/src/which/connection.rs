@@ -9,7 +9,7 @@ use clap::builder::{OsStringValueParser, TypedValueParser};
 use prn_client::credentials::{
     CertificateSource, Credentials, CredentialsError, KeyFingerprint, KeySource, ServerSource,
 };
-use prn_client::{Client, ClientError};
+use prn_client::{CONNECT_TIMEOUT, Client, ClientError};
 use prn_proto::units::{Address, InvalidUnit, Time};
 
 use crate::context::error::ContextError;
@@ -160,7 +160,8 @@ impl Remote {
 
     /// Connects.
     pub async fn connect(&self) -> Result<Client, ClientError> {
-        let client = Client::connect(&self.address, &self.credentials).await?;
+        let limit = CONNECT_TIMEOUT.min(self.call_timeout);
+        let client = Client::connect_within(&self.address, &self.credentials, limit).await?;
         Ok(client.with_call_timeout(self.call_timeout))
     }
 }
@@ -188,6 +189,8 @@ pub fn of_certificate(error: CredentialsError, server: &ServerSource) -> Failure
         | CredentialsError::NoKey
         | CredentialsError::EmptyKey(_)
         | CredentialsError::OpenKey { .. }
+        | CredentialsError::OpenOther { .. }
+        | CredentialsError::NoFile(_)
         | CredentialsError::OpenCertificate { .. }
         | CredentialsError::Key { .. }
         | CredentialsError::Source { .. }

@@ -6,7 +6,7 @@ use std::fmt;
 use std::fs::File;
 use std::io;
 use std::os::unix::ffi::OsStringExt;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -51,6 +51,20 @@ pub enum SourceError {
     /// Credentials and keys have no such names.
     #[error("{0:?} is not a name: it must have 1 to 255 bytes, no / and no control characters")]
     Name(String),
+    /// The service manager has passed others.
+    #[error(
+        "the service manager has passed no such credential ({0}): LoadCredential=NAME:FILE of the unit does"
+    )]
+    Credential(io::Error),
+    /// The file of the PIN cannot be read.
+    #[error("cannot read the PIN in {}, the file of pin-source: {}", .0.display(), .1)]
+    Pin(PathBuf, io::Error),
+    /// It is a directory, a device, or a pipe.
+    #[error("{}, the file of pin-source, is no regular file", .0.display())]
+    PinFile(PathBuf),
+    /// Others than its owner can read or change the PIN.
+    #[error("{}, the file of pin-source, is open to others (mode {:04o}): run `chmod 600` on it", .0.display(), .1)]
+    OpenPin(PathBuf, u32),
     /// No keyring that is searched has it.
     #[error(
         "no keyring of this user has a key of type user with that name: `keyctl padd user {0} @u` adds one"
@@ -195,14 +209,17 @@ impl KeySource {
                 .map(wiped)
                 .unwrap_or_default(),
             Self::File(path) => read_key(path)?,
-            Self::Credential(name) => read_file(&credential(name).map_err(failed)?)?,
+            Self::Credential(name) => {
+                let passed = credential(name).map_err(failed)?;
+                read_file(&passed).map_err(|why| failed(SourceError::Credential(why)))?
+            }
             Self::Keyring(name) => keyring::read(name).map_err(failed)?,
             Self::Command(words) => {
                 let printed = command::output(words);
                 printed.map_err(|why| failed(SourceError::Command(why)))?
             }
             Self::Token(uri) => {
-                let pin = uri.pin_source().map(read_key).transpose()?;
+                let pin = uri.pin_source().map(read_pin).transpose().map_err(failed)?;
                 let pin = pin.unwrap_or_default();
                 let started = signer().and_then(|program| signer::start(&program, uri, &pin));
                 return started.map_err(|error| failed(error.into()));
@@ -230,9 +247,19 @@ fn credential(name: &str) -> Result<PathBuf, SourceError> {
     Ok(Path::new(&folder).join(name))
 }
 
-fn read_file(path: &Path) -> Result<Zeroizing<Vec<u8>>, CredentialsError> {
-    let read = File::open(path).and_then(read_bounded);
-    read.map_err(|source| unread(path, source))
+fn read_file(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
+    File::open(path).and_then(read_bounded)
+}
+
+fn read_pin(path: &Path) -> Result<Zeroizing<Vec<u8>>, SourceError> {
+    let path = || path.to_owned();
+    read_key(&path()).map_err(|error| match error {
+        CredentialsError::OpenOther { mode, .. } | CredentialsError::OpenKey { mode, .. } => {
+            SourceError::OpenPin(path(), mode)
+        }
+        CredentialsError::Read { source, .. } => SourceError::Pin(path(), source),
+        _ => SourceError::PinFile(path()),
+    })
 }
 
 fn unread(path: &Path, source: io::Error) -> CredentialsError {
@@ -242,18 +269,43 @@ fn unread(path: &Path, source: io::Error) -> CredentialsError {
     }
 }
 
+/// Where descriptors have names: a pipe that is handed on, as `<(…)` of a shell's, is named so.
+const DESCRIPTORS: [&str; 4] = [
+    "/dev/fd",
+    "/dev/stdin",
+    "/proc/self/fd",
+    "/proc/thread-self/fd",
+];
+
 fn read_key(path: &Path) -> Result<Zeroizing<Vec<u8>>, CredentialsError> {
     let failed = |source| unread(path, source);
-    let file = File::open(path).map_err(failed)?;
+    let is_handed_on = DESCRIPTORS.iter().any(|folder| path.starts_with(folder));
+    // Nobody may ever write to a pipe that has a name of its own.
+    let waits = if is_handed_on {
+        0
+    } else {
+        nix::libc::O_NONBLOCK
+    };
+    let opened = File::options().read(true).custom_flags(waits).open(path);
+    let file = opened.map_err(failed)?;
     // Asked of the open file: the name may mean another one by now.
-    let mode = file.metadata().map_err(failed)?.mode() & 0o7777;
-    if mode & 0o077 != 0 {
-        return Err(CredentialsError::OpenKey {
-            path: path.to_owned(),
-            mode,
-        });
+    let metadata = file.metadata().map_err(failed)?;
+    if !metadata.is_file() && !(is_handed_on && metadata.file_type().is_fifo()) {
+        return Err(CredentialsError::NoFile(path.to_owned()));
     }
-    read_bounded(file).map_err(failed)
+    let mode = metadata.mode() & 0o7777;
+    if mode & 0o077 == 0 {
+        return read_bounded(file).map_err(failed);
+    }
+    let is_key = |pem: &Zeroizing<Vec<u8>>| {
+        let word = b"PRIVATE KEY-----";
+        pem.windows(word.len()).any(|part| part == word)
+    };
+    let path = path.to_owned();
+    Err(match read_bounded(file) {
+        Ok(pem) if !is_key(&pem) => CredentialsError::OpenOther { path, mode },
+        Ok(_) | Err(_) => CredentialsError::OpenKey { path, mode },
+    })
 }
 
 #[cfg(test)]

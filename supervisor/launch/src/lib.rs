@@ -268,6 +268,16 @@ pub struct Report {
     pub memory: u64,
 }
 
+/// What a start refuses of these options before it takes anything for itself: values, then who it is
+/// and who may come, then the key, which is looked for where the others are right.
+pub fn rehearse(options: &Options) -> (Option<ServerError>, Result<(), ServerError>) {
+    let host = Host::survey();
+    let planned = plan::resolve(options, &host).err().map(ServerError::from);
+    let loaded = Credentials::load(options, &|_| {});
+    let key = loaded.and_then(|credentials| credentials.key(options, &host));
+    (planned, key.map(drop))
+}
+
 /// `prn server check`, for a start with these options.
 pub fn check(options: &Options) -> Report {
     let host = Host::survey();

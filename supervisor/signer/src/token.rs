@@ -43,8 +43,20 @@ pub enum TokenError {
     /// The PIN is wrong, or blocked.
     #[error("the token does not take the PIN: {0}")]
     Login(cryptoki::error::Error),
-    /// No key of that name, or more than one.
-    #[error("the token has {0} private keys {1}: one is meant")]
+    /// No key of that name.
+    #[error("no private key is called {name:?} in token {token:?}{}", if *.has_pin { "" } else {
+        ": most tokens show private keys only after a PIN, add pin-source=file:/PATH"
+    })]
+    NoKey {
+        /// Of the key, or what stands for it.
+        name: String,
+        /// Of the token.
+        token: String,
+        /// It was asked with a PIN.
+        has_pin: bool,
+    },
+    /// More than one of that name.
+    #[error("the token has {0} private keys {1}: one is meant, name its id as well")]
     Keys(usize, String),
     /// A key of another kind.
     #[error("the key in the token is neither Ed25519 nor P-256")]
@@ -78,14 +90,15 @@ impl Token {
     pub fn find(uri: &TokenUri, pin: Zeroizing<Vec<u8>>) -> Result<Self, TokenError> {
         let module = load(uri)?;
         let session = module.open_ro_session(slot(&module, uri)?)?;
-        if !pin.is_empty() {
+        let has_pin = !pin.is_empty();
+        if has_pin {
             let pin = str::from_utf8(&pin).map_err(|_| TokenError::Pin)?;
             let pin = AuthPin::new(pin.into());
             session
                 .login(UserType::User, Some(&pin))
                 .map_err(TokenError::Login)?;
         }
-        let key = key(&session, uri)?;
+        let key = key(&session, uri, has_pin)?;
         Ok(Self {
             kind: kind(&session, key)?,
             key,
@@ -156,7 +169,7 @@ fn slot(module: &Pkcs11, uri: &TokenUri) -> Result<Slot, TokenError> {
     })
 }
 
-fn key(session: &Session, uri: &TokenUri) -> Result<ObjectHandle, TokenError> {
+fn key(session: &Session, uri: &TokenUri, has_pin: bool) -> Result<ObjectHandle, TokenError> {
     let mut wanted = vec![Attribute::Class(ObjectClass::PRIVATE_KEY)];
     wanted.extend(
         uri.object
@@ -172,6 +185,14 @@ fn key(session: &Session, uri: &TokenUri) -> Result<ObjectHandle, TokenError> {
                 .object
                 .clone()
                 .unwrap_or_else(|| "of that id".to_owned());
+            if several.is_empty() {
+                let token = uri.token.clone().or_else(|| uri.serial.clone());
+                return Err(TokenError::NoKey {
+                    name,
+                    token: token.unwrap_or_default(),
+                    has_pin,
+                });
+            }
             Err(TokenError::Keys(several.len(), name))
         }
     }

@@ -3,17 +3,22 @@
 //! and changes nothing.
 
 use std::fs;
+use std::io::ErrorKind;
+use std::net::{TcpListener, ToSocketAddrs};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::sys::statvfs::statvfs;
+use nix::unistd::geteuid;
 use prn_client::credentials::{CertificateSource, KeySource, now};
 use prn_launch::access::types::AccessName;
 use prn_launch::access::{AccessError, check as check_access};
 use prn_launch::lines::{LINES_A_SECOND, chain};
 use prn_launch::options::Options;
-use prn_launch::{Conversation, FRONTEND_MEMORY, Finding, ServerError, Verdict, output_budget};
+use prn_launch::{
+    Conversation, FRONTEND_MEMORY, Finding, ServerError, Verdict, output_budget, rehearse,
+};
 use prn_proto::defaults::ADDRESS;
 use prn_proto::tls::{Certificate, Own, Peer, shown_time};
 use prn_proto::units::show_size;
@@ -76,12 +81,20 @@ pub fn findings(case: &Case<'_>) -> Vec<Finding> {
     let root = Root(Path::new("/"));
     let mut all = vec![clock(root, now())];
     all.extend(certificates(case));
-    all.extend(key_file(case.options));
-    all.push(limits(case.options));
-    let address = case.options.address.as_ref();
-    all.push(port(root, address.map_or(ADDRESS, |address| &address.0)));
     let server = Conversation::begin(case.options.state_dir());
+    let is_running = server.is_ok();
     let server = server.ok().and_then(|server| server.pid());
+    let address = case.options.address.as_ref();
+    let address = address.map_or(ADDRESS, |address| &address.0);
+    if case.config.is_some() {
+        let is_refused = all.iter().any(|finding| finding.blocks);
+        all.extend(rehearsed(case.options, is_refused));
+        all.extend(held(case.options.state_dir(), is_running));
+        all.push(taken(root, server, address).unwrap_or_else(|| port(root, address)));
+    } else {
+        all.push(port(root, address));
+    }
+    all.push(limits(case.options));
     let of_group = server.and_then(|pid| group_memory(root, pid));
     all.push(memory(case, of_group.unwrap_or(u64::MAX)));
     all.extend(disk(case.options.state_dir()));
@@ -203,24 +216,140 @@ fn of_ends(name: &'static str, all: &[(String, Certificate)], now: Duration, how
     limited(name, soon.join("; "), cost)
 }
 
-/// The key that stands beside the certificate, or is named.
-fn key_file(options: &Options) -> Option<Finding> {
+/// Values of the configuration, and the key, as a start takes them. `is_refused`: a certificate is
+/// not taken, which is said already.
+fn rehearsed(options: &Options, is_refused: bool) -> Vec<Finding> {
+    let beside = options.server_cert.as_ref();
+    let beside = beside.map(|path| path.with_extension("key"));
+    let beside = beside.filter(|path| path.exists());
+    let source = options.tls_key.clone().or_else(KeySource::from_environment);
+    let is_named = source.is_some();
+    let source = source.or_else(|| beside.map(KeySource::File));
+    let name = match &source {
+        Some(KeySource::File(_)) => "key file",
+        _ => "key",
+    };
+    let later = |why: &str, cost: &str| limited(name, format!("not looked at: {why}"), cost);
+    let passed = std::env::var_os("CREDENTIALS_DIRECTORY").is_some();
+    let file = source.as_ref().and_then(KeySource::file).and_then(key_file);
+    let is_open = file
+        .as_ref()
+        .is_some_and(|file| file.verdict != Verdict::Ok);
+    let with_key = Options {
+        tls_key: source.clone(),
+        ..options.clone()
+    };
+    let without = Options {
+        tls_key: None,
+        ..options.clone()
+    };
+    let (values, key) = match &source {
+        // Its program is run and its token asked by a start, which is root's.
+        Some(KeySource::Command(_) | KeySource::Token(_)) if !geteuid().is_root() => {
+            (rehearse(&without).0, later("root runs it", "ask as root"))
+        }
+        Some(KeySource::Credential(_)) if !passed => {
+            let cost = "a start by hand has none either: start the unit, whose log says if it is not taken";
+            let why = "the service manager gives it to the unit alone";
+            (rehearse(&without).0, later(why, cost))
+        }
+        // The unit passes a copy of it, whose mode is another one.
+        Some(KeySource::File(_)) if !is_named && is_open => {
+            let open = file.unwrap_or_else(|| later("it is open to others", "chmod 600 on it"));
+            (rehearse(&without).0, open)
+        }
+        _ if is_refused => {
+            let cost = "the line above says what a start refuses before it";
+            (rehearse(&without).0, later("the certificate", cost))
+        }
+        Some(source) => match rehearse(&with_key) {
+            (values, Ok(())) => {
+                let found = || ok(name, format!("{source}: the certificate's"));
+                (values, file.unwrap_or_else(found))
+            }
+            (values, Err(error)) => (values, unusable(name, &error)),
+        },
+        None => {
+            let cost = "name it by tls-key, --tls-key or PRN_TLS_KEY";
+            (
+                rehearse(&without).0,
+                blocking(name, "none".to_owned(), cost),
+            )
+        }
+    };
+    let values = values.map(|error| unusable("configuration", &error));
+    values.into_iter().chain([key]).collect()
+}
+
+/// Whether another server, or whoever opened it, has locked the state folder, as a start does.
+fn held(state_dir: &Path, is_running: bool) -> Option<Finding> {
+    let name = "state folder's lock";
+    if is_running {
+        let found = "the server that runs has it: a second one would be refused";
+        return Some(ok(name, found));
+    }
+    // Shared, and for a moment: a start that comes now waits for longer.
+    match fs::File::open(state_dir).ok()?.try_lock_shared() {
+        Err(fs::TryLockError::WouldBlock) => Some(blocking(
+            name,
+            format!("another process has locked {}", state_dir.display()),
+            "give this server another state-dir and instance, or end the other one (`fuser DIR` finds it)",
+        )),
+        _ => Some(ok(name, "free")),
+    }
+}
+
+/// What keeps a start from listening. `None`: nothing, or the server that runs does, or the service
+/// manager for it.
+fn taken(root: Root<'_>, server: Option<i32>, address: &str) -> Option<Finding> {
+    let name = "port";
+    let found = |error: std::io::Error| {
+        let cost = "`prn server start` cannot listen there: choose another address, or see who has it (`ss -ltnp`)";
+        blocking(name, format!("{address}: {error}"), cost)
+    };
+    let all: Vec<_> = match address.to_socket_addrs() {
+        Ok(all) => all.collect(),
+        Err(error) => return Some(found(error)),
+    };
+    // As a start: the first that can be had.
+    let tried = || all.iter().map(TcpListener::bind);
+    let error = tried().find_map(Result::err)?;
+    let is_ours = || {
+        let mut holders = server.into_iter().chain([1]);
+        holders.any(|pid| all.iter().any(|one| listens(root, pid, one.port())))
+    };
+    let is_low = error.kind() == ErrorKind::PermissionDenied && !geteuid().is_root();
+    if tried().any(|one| one.is_ok()) || is_low || is_ours() {
+        return None;
+    }
+    Some(found(error))
+}
+
+/// Whether this process has a socket that listens at a port (proc_net_tcp, kernel doc).
+fn listens(root: Root<'_>, pid: i32, port: u16) -> bool {
+    const LISTEN: &str = "0A";
+    let end = format!(":{port:04X}");
+    let inode = |line: &str| {
+        let fields: Vec<_> = line.split_whitespace().collect();
+        let is_it = fields.get(1)?.ends_with(&end) && *fields.get(3)? == LISTEN;
+        let inode = fields.get(9).filter(|_| is_it)?;
+        Some(PathBuf::from(format!("socket:[{inode}]")))
+    };
+    let tables = ["tcp", "tcp6"].map(|table| root.read(&format!("/proc/{pid}/net/{table}")));
+    let tables = tables.into_iter().flatten();
+    let sockets: Vec<_> = tables
+        .flat_map(|table| table.lines().filter_map(inode).collect::<Vec<_>>())
+        .collect();
+    let open = fs::read_dir(root.path(&format!("/proc/{pid}/fd")));
+    let mut open = open.into_iter().flatten().flatten();
+    open.any(|fd| fs::read_link(fd.path()).is_ok_and(|to| sockets.contains(&to)))
+}
+
+/// Who can read the key's file.
+fn key_file(path: &Path) -> Option<Finding> {
     let name = "key file";
-    let beside = || {
-        let path = options.server_cert.as_ref()?.with_extension("key");
-        path.exists().then_some(path)
-    };
-    let path = match &options.tls_key {
-        Some(KeySource::File(path)) => path.clone(),
-        // Whoever keeps it there says who can have it.
-        Some(elsewhere) => return Some(ok(name, format!("none: {elsewhere}"))),
-        None => beside()?,
-    };
     let shown = path.display();
-    let Ok(file) = fs::metadata(&path) else {
-        let cost = "name the key by --tls-key, PRN_TLS_KEY or the configuration";
-        return Some(limited(name, format!("{shown} cannot be read"), cost));
-    };
+    let file = fs::metadata(path).ok()?;
     let mode = file.mode() & 0o7777;
     let found = format!("{shown}, mode {mode:04o}, of user id {}", file.uid());
     Some(if mode & 0o077 != 0 {
@@ -725,20 +854,37 @@ mod tests {
     fn a_key_that_others_can_read_is_said() {
         use std::os::unix::fs::PermissionsExt;
         let file = tempfile::NamedTempFile::new().unwrap();
-        let options = Options {
-            tls_key: Some(KeySource::File(file.path().to_owned())),
-            ..Options::default()
-        };
         let of = |mode| {
             fs::set_permissions(file.path(), fs::Permissions::from_mode(mode)).unwrap();
-            key_file(&options).unwrap()
+            key_file(file.path()).unwrap()
         };
         let open = of(0o644);
         assert_eq!(verdict(&open), Verdict::Limited);
         assert!(open.cost.unwrap().contains("chmod 600"));
-        let own = nix::unistd::geteuid().is_root();
-        assert_eq!(verdict(&of(0o400)) == Verdict::Ok, own);
-        assert!(key_file(&Options::default()).is_none());
+        assert_eq!(verdict(&of(0o400)) == Verdict::Ok, geteuid().is_root());
+    }
+
+    #[test]
+    fn a_port_is_taken_by_another_alone() {
+        let root = Root(Path::new("/"));
+        let other = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = other.local_addr().unwrap().to_string();
+        let own = i32::try_from(std::process::id()).unwrap();
+        assert!(taken(root, Some(own), &address).is_none(), "the server's");
+        assert!(taken(root, None, &address).unwrap().blocks);
+        drop(other);
+        assert!(taken(root, None, &address).is_none());
+        assert!(taken(root, None, "192.0.2.1:1").unwrap().blocks);
+    }
+
+    #[test]
+    fn a_state_folder_that_is_locked_is_another_servers() {
+        let folder = tempfile::tempdir().unwrap();
+        let of = |is_running| held(folder.path(), is_running).unwrap().blocks;
+        assert!(!of(false));
+        let lock = fs::File::open(folder.path()).unwrap();
+        lock.try_lock().unwrap();
+        assert!(of(false) && !of(true));
     }
 
     #[test]

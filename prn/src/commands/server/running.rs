@@ -117,7 +117,7 @@ fn told(
         started_at: uptime.and_then(|uptime| SystemTime::now().checked_sub(uptime)),
         uptime_seconds: uptime.map(|uptime| uptime.as_secs()),
         epoch: status.epoch.to_string(),
-        state_dir: folder.to_owned(),
+        state_dir: std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned()),
         address: config.map(|config| config.address.clone()),
         configuration: StatusConfiguration {
             number: status.configuration,

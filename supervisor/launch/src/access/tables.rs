@@ -248,6 +248,9 @@ pub(crate) fn line_and_message(text: &str, error: &toml::de::Error) -> (usize, S
         .unwrap_or_default();
     // What a key could be instead is a long list, which --help has too.
     let what = match error.message() {
+        key if key.starts_with("unknown field `log-format`") => {
+            Some("log-format is a flag alone: `prn server start --log-format json`")
+        }
         key if key.starts_with("unknown field") => key.split(", expected one of").next(),
         whole => Some(whole),
     };
