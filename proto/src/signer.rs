@@ -102,7 +102,9 @@ impl SignerError {
             (Self::Gone | Self::Silent(_), Role::Client) => {
                 format!("{self} (a client starts another one when it is started again)")
             }
-            _ => self.to_string(),
+            (Self::NoProgram | Self::Start(_) | Self::Refused(_) | Self::Socket(_), _) => {
+                self.to_string()
+            }
         }
     }
 }

@@ -292,7 +292,16 @@ fn is_retryable(status: &tonic::Status) -> bool {
             windows.any(|part| part == RETRY_INFO)
         }
         // The connection's fault, and no word of the collector's.
-        _ => status.source().is_some(),
+        Code::Ok
+        | Code::Unknown
+        | Code::InvalidArgument
+        | Code::NotFound
+        | Code::AlreadyExists
+        | Code::PermissionDenied
+        | Code::FailedPrecondition
+        | Code::Unimplemented
+        | Code::Internal
+        | Code::Unauthenticated => status.source().is_some(),
     }
 }
 
