@@ -46,8 +46,8 @@ pub const SIGNED_MAX: usize = 4096;
 /// First bytes of what a client signs of its starts.
 pub const START_HEADER: &[u8] = b"prn-signed-start-1\n";
 
-/// The program.
-const PROGRAM: &str = "prn-signer";
+/// The program. Errors of keys that it signs with begin with its name.
+pub const PROGRAM: &str = "prn-signer";
 
 /// For how long a token may look for its key: some ask a device on the network.
 const FINDING: Duration = Duration::from_secs(30);
@@ -109,16 +109,31 @@ pub enum SignerError {
     #[error("{PROGRAM} says: {0}")]
     Refused(String),
     /// It is gone.
-    #[error("{PROGRAM} has ended (a server starts another one with `prn server reload`)")]
+    #[error("{PROGRAM} has ended")]
     Gone,
     /// It has not answered in time.
-    #[error(
-        "{PROGRAM} has not answered in {0:?}: look at its token (a server starts another one with `prn server reload`)"
-    )]
+    #[error("{PROGRAM} has not answered in {0:?}: look at its token")]
     Silent(Duration),
     /// A socket failed.
     #[error("{PROGRAM} is not to be reached")]
     Socket(#[source] io::Error),
+}
+
+impl SignerError {
+    /// The same with what this side does about it.
+    pub(crate) fn said_to(&self, role: Role) -> String {
+        match (self, role) {
+            (Self::Gone | Self::Silent(_), Role::Server) => {
+                format!("{self} (a server starts another one with `prn server reload`)")
+            }
+            (Self::Gone | Self::Silent(_), Role::Client) => {
+                format!("{self} (a client starts another one when it is started again)")
+            }
+            (Self::NoProgram | Self::Start(_) | Self::Refused(_) | Self::Socket(_), _) => {
+                self.to_string()
+            }
+        }
+    }
 }
 
 impl From<Errno> for SignerError {

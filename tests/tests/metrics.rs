@@ -466,6 +466,8 @@ fn while_the_server_is_away_the_exporter_says_so_and_finds_it_again() {
             status.contains("State:\tT")
         });
     }
+    // The last look is good for a second.
+    std::thread::sleep(Duration::from_millis(1200));
     let began = Instant::now();
     let text = exporter.metrics();
     assert!(
@@ -480,6 +482,7 @@ fn while_the_server_is_away_the_exporter_says_so_and_finds_it_again() {
         kill(Pid::from_raw(half), Signal::SIGCONT).unwrap();
     }
     server.kill_and_start_again();
+    std::thread::sleep(Duration::from_millis(1200));
     let text = exporter.metrics();
     assert_eq!(value(&text, "prn_up"), Some(1.0), "{text}");
     assert!(exporter.line().contains("the server answers again"));
@@ -490,11 +493,13 @@ fn while_the_server_is_away_the_exporter_says_so_and_finds_it_again() {
 fn whoever_asks_the_exporter_is_bounded() {
     let (server, _) = busy();
     let exporter = Exporter::start(&server, &["--processes-max", "0"]);
-    // As many as it serves say nothing, and one more comes.
-    let silent: Vec<_> = (0..16)
+    // Far more than it serves say nothing, and one more comes.
+    let silent: Vec<_> = (0..300)
         .map(|_| TcpStream::connect(&exporter.address).unwrap())
         .collect();
+    let began = Instant::now();
     let text = exporter.metrics();
+    assert!(began.elapsed() < Duration::from_secs(3), "{began:?}");
     assert_eq!(value(&text, "prn_up"), Some(1.0));
     assert_eq!(
         value(&text, "prn_exporter_processes_left_out"),
@@ -527,6 +532,43 @@ fn whoever_asks_the_exporter_is_bounded() {
         said.contains("cannot listen on") && said.contains("--listen"),
         "{said}"
     );
+}
+
+#[test]
+fn a_socket_serves_its_user_and_group_and_no_command_line_has_a_contexts_words() {
+    let (server, _) = busy();
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("http.sock");
+    let listen = format!("unix:{}", path.display());
+    let mut child = server
+        .prn(&["exporter", "--listen", &listen])
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stderr.take().unwrap())
+        .read_line(&mut line)
+        .unwrap();
+    let program = Program(child);
+    assert!(line.contains(&listen), "{line}");
+    let mode = fs::metadata(&path).unwrap().permissions();
+    assert_eq!(
+        std::os::unix::fs::PermissionsExt::mode(&mode) & 0o777,
+        0o660
+    );
+    let mut stream = std::os::unix::net::UnixStream::connect(&path).unwrap();
+    stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.contains("prn_up 1"), "{answer}");
+    let words = fs::read_to_string(format!("/proc/{}/cmdline", program.0.id())).unwrap();
+    assert!(words.contains("--settings-fd="), "{words}");
+    assert!(!words.contains("--client-cert"), "{words}");
+    // No descriptor of it is left, which another program could inherit.
+    let open = fs::read_dir(format!("/proc/{}/fd", program.0.id())).unwrap();
+    let is_memory = |path: &std::path::PathBuf| path.to_string_lossy().contains("memfd:settings");
+    let mut targets = open.filter_map(|one| fs::read_link(one.unwrap().path()).ok());
+    assert!(!targets.any(|path| is_memory(&path)));
 }
 
 #[test]

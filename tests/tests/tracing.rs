@@ -233,6 +233,13 @@ async fn metadata_names_the_trace_unless_the_client_has_said_it() {
         label(&mut client, &again, id, None).await,
         (Some(caller.clone()), true)
     );
+    // And of one that was started without: it stays without.
+    let bare = "00112233445566778899aabbccddeefe";
+    assert_eq!(
+        label(&mut client, "nonsense", bare, None).await,
+        (None, false)
+    );
+    assert_eq!(label(&mut client, &again, bare, None).await, (None, true));
     assert_eq!(
         label(&mut client, &caller, "", Some("mine"))
             .await

@@ -56,17 +56,17 @@ pub fn traced(
     let Some(caller) = caller.filter(|_| !is_fixed && !is_full) else {
         return request;
     };
-    // Who asks again does so within another span, and for the same process.
+    // Who asks again does so within another span, and for the same process: it has the label that it
+    // has, or none.
     let known = parsed(&request.id, "id").ok().and_then(|id| {
         let process = server.mirror.process(id)?;
         let mut labels = shown(&process.info().spec.labels);
-        labels.remove(TRACEPARENT)
+        Some(labels.remove(TRACEPARENT))
     });
-    let own = || known.unwrap_or_else(|| caller.to_string());
-    request
-        .labels
-        .entry(TRACEPARENT.to_owned())
-        .or_insert_with(own);
+    if let Some(own) = known.unwrap_or_else(|| Some(caller.to_string())) {
+        let label = request.labels.entry(TRACEPARENT.to_owned());
+        label.or_insert(own);
+    }
     request
 }
 

@@ -1,23 +1,30 @@
 //! The connection to the server: made when it is wanted, kept while it is good, and made anew once
-//! where it was lost. Nothing happens on it while nobody asks.
+//! where it was lost. Nothing happens on it while nobody asks. Where a key is in a token and what signs
+//! with it has ended, another one is started.
+
+use std::sync::Arc;
 
 use prn_client::credentials::Credentials;
 use prn_client::{Client, ClientError};
+use prn_proto::signer;
 use tokio::sync::Mutex;
+
+use crate::log;
+use crate::options::Options;
 
 /// Of one server.
 pub struct Link {
-    address: String,
-    credentials: Credentials,
+    options: Arc<Options>,
+    credentials: Mutex<Credentials>,
     client: Mutex<Option<Client>>,
 }
 
 impl Link {
     /// Not connected yet.
-    pub fn new(address: String, credentials: Credentials) -> Self {
+    pub fn new(options: Arc<Options>, credentials: Credentials) -> Self {
         Self {
-            address,
-            credentials,
+            options,
+            credentials: Mutex::new(credentials),
             client: Mutex::new(None),
         }
     }
@@ -27,7 +34,24 @@ impl Link {
     /// # Errors
     /// As [`Client::connect`].
     pub async fn connect(&self) -> Result<Client, ClientError> {
-        Client::connect(&self.address, &self.credentials).await
+        let mut credentials = self.credentials.lock().await;
+        let address = &self.options.address.0;
+        match Client::connect(address, &credentials).await {
+            Err(error) if log::chain(&error).contains(signer::PROGRAM) => {
+                let options = Arc::clone(&self.options);
+                let found = tokio::task::spawn_blocking(move || options.credentials()).await;
+                match found {
+                    Ok(Ok(found)) => *credentials = found,
+                    Ok(Err(fault)) => {
+                        log::error(&fault);
+                        return Err(error);
+                    }
+                    Err(_) => return Err(error),
+                }
+                Client::connect(address, &credentials).await
+            }
+            connected => connected,
+        }
     }
 
     /// Asks for something, on a new connection where the one before was lost: the server may have

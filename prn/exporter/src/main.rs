@@ -8,12 +8,14 @@
 
 mod collector;
 mod link;
+mod listen;
 mod log;
 mod options;
 mod otlp;
 mod processes;
 mod scrape;
 mod serve;
+mod settings;
 mod spans;
 
 use std::io;
@@ -22,10 +24,10 @@ use std::sync::Arc;
 
 use clap::Parser;
 use prn_client::credentials::CredentialsError;
-use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::link::Link;
+use crate::listen::{Listen, Listener};
 use crate::options::Options;
 use crate::otlp::Pusher;
 use crate::scrape::Scraper;
@@ -36,41 +38,49 @@ enum Fatal {
     /// The command line or the environment lacks something.
     #[error("{0}")]
     Options(String),
+    /// What prn hands over cannot be read.
+    #[error("cannot read the settings that prn hands over ({})", settings::FLAG)]
+    Settings(#[source] io::Error),
     /// A certificate or the key is refused.
     #[error(transparent)]
     Credentials(#[from] CredentialsError),
     /// The port cannot be had.
     #[error("cannot listen on {0} (--listen)")]
-    Listen(std::net::SocketAddr, #[source] io::Error),
+    Listen(Listen, #[source] io::Error),
     /// The runtime or a signal handler cannot be made.
     #[error("a local operation failed")]
     Local(#[from] io::Error),
 }
 
 fn main() -> ExitCode {
-    match run(&Options::parse()) {
+    let code = match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(fatal) => {
             log::error(&fatal);
             ExitCode::FAILURE
         }
-    }
+    };
+    log::finish();
+    code
 }
 
-fn run(options: &Options) -> Result<(), Fatal> {
+fn run() -> Result<(), Fatal> {
+    let options = Options::parse_from(settings::words().map_err(Fatal::Settings)?);
+    let options = Arc::new(options);
     options.check().map_err(Fatal::Options)?;
-    let link = Arc::new(Link::new(options.address.0.clone(), options.credentials()?));
+    let credentials = options.credentials()?;
+    let link = Arc::new(Link::new(Arc::clone(&options), credentials));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    tokio::task::LocalSet::new().block_on(&runtime, export(options, link))
+    tokio::task::LocalSet::new().block_on(&runtime, export(&options, link))
 }
 
 /// Serves until a signal ends it.
 async fn export(options: &Options, link: Arc<Link>) -> Result<(), Fatal> {
-    let listener = TcpListener::bind(options.listen).await;
-    let listener = listener.map_err(|error| Fatal::Listen(options.listen, error))?;
-    log::line(format_args!("Listening on {}", listener.local_addr()?));
+    let listener = Listener::bind(&options.listen).await;
+    let listener = listener.map_err(|error| Fatal::Listen(options.listen.clone(), error))?;
+    log::line(format_args!("Listening on {}", listener.at()?));
     let scraper = Arc::new(Scraper::new(Arc::clone(&link), options));
     let pushing = async {
         match &options.otlp {

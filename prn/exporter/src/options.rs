@@ -1,6 +1,5 @@
 //! The flags, which are those of `prn exporter` but for contexts, which that finds.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,9 +9,10 @@ use prn_client::credentials::{
     CertificateSource, Credentials, CredentialsError, KeyFingerprint, KeySource, ServerSource,
 };
 use prn_proto::defaults::ADDRESS;
-use prn_proto::units::{Address, InvalidUnit, Time};
+use prn_proto::units::{Address, InvalidUnit, LABEL_KEY_MAX, Label, Time};
 
 use crate::collector::Collector;
+use crate::listen::Listen;
 
 /// Most processes that are looked at one by one, which is most of an answer of GetUsage.
 const PROCESSES_MAX: i64 = 1000;
@@ -24,9 +24,14 @@ const PROCESSES_MAX: i64 = 1000;
 #[derive(Debug, Parser)]
 #[command(name = "prn-exporter", version, max_term_width = 100)]
 pub struct Options {
-    /// Where Prometheus asks for /metrics
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:9464")]
-    pub listen: SocketAddr,
+    /// Where Prometheus asks for /metrics. unix:/PATH is a socket that this user and its group may
+    /// connect to
+    #[arg(
+        long,
+        value_name = "HOST:PORT|unix:PATH",
+        default_value = "127.0.0.1:9464"
+    )]
+    pub listen: Listen,
     /// Listen on an address that other machines reach, too. They are not asked who they are
     #[arg(long)]
     pub allow_remote: bool,
@@ -34,7 +39,7 @@ pub struct Options {
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(0..=PROCESSES_MAX))]
     pub processes_max: u32,
     /// A label of processes that their metrics get as well, as label_KEY. Repeatable, or a list
-    #[arg(long, value_name = "KEY", value_delimiter = ',')]
+    #[arg(long, value_name = "KEY", value_delimiter = ',', value_parser = parse_label_key)]
     pub label_key: Vec<String>,
     /// Most time for an answer, of which the server's is a part
     #[arg(long, value_name = "TIME", default_value = "8s", value_parser = parse_time)]
@@ -93,6 +98,17 @@ pub struct Options {
     key_command: Vec<String>,
 }
 
+fn parse_label_key(text: &str) -> Result<String, String> {
+    // A key may have no equals sign, which would end it here.
+    match format!("{text}=").parse::<Label>() {
+        Ok(Label { key, value }) if value.is_empty() => Ok(key),
+        Ok(_) => Err("a key alone, without a value".to_owned()),
+        Err(_) => Err(format!(
+            "no label has such a key: 1 to {LABEL_KEY_MAX} letters, digits, '-', '_', '.' and '/', first a letter or a digit"
+        )),
+    }
+}
+
 fn parse_time(text: &str) -> Result<Duration, String> {
     let time: Time = text
         .parse()
@@ -109,10 +125,13 @@ impl Options {
     /// # Errors
     /// What is wrong, and what to do.
     pub fn check(&self) -> Result<(), String> {
-        if !self.listen.ip().is_loopback() && !self.allow_remote {
+        if let Listen::Tcp(address) = self.listen
+            && !address.ip().is_loopback()
+            && !self.allow_remote
+        {
             return Err(format!(
                 "{} is reached by other machines, and who asks there is not asked who they are: listen on 127.0.0.1, or say --allow-remote",
-                self.listen
+                address
             ));
         }
         Ok(())
@@ -177,6 +196,11 @@ mod tests {
         assert!(open.check().unwrap_err().contains("--allow-remote"));
         let open = parse(&["--listen", "[::]:9464", "--allow-remote"]).unwrap();
         assert!(open.check().is_ok());
+        let socket = parse(&["--listen", "unix:/run/x.sock"]).unwrap();
+        assert!(socket.check().is_ok());
+        assert_eq!(socket.listen, Listen::Unix("/run/x.sock".into()));
+        assert!(parse(&["--listen", "unix:x.sock"]).is_err());
+        assert!(parse(&["--listen", "localhost"]).is_err());
     }
 
     #[test]
@@ -184,6 +208,9 @@ mod tests {
         let parse = |words: &[&str]| parse(&[&["--client-cert", "c"], words].concat());
         let options = parse(&["--label-key", "a,b", "--label-key", "c"]).unwrap();
         assert_eq!(options.label_key, ["a", "b", "c"]);
+        for bad in ["bad key", "", "a=b", ".a", "a,,b"] {
+            assert!(parse(&["--label-key", bad]).is_err(), "{bad}");
+        }
         assert!(parse(&["--processes-max", "1001"]).is_err());
         assert!(parse(&["--scrape-timeout", "0s"]).is_err());
     }

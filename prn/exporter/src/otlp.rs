@@ -4,6 +4,8 @@
 //! What cannot be sent yet waits, so much of it at most; the oldest goes first where there is more.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::error::Error;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -26,6 +28,7 @@ use prn_proto::units::Address;
 use prn_proto::v1::metric_family::Kind;
 use prn_proto::v1::{MetricFamily, MetricSample};
 use tokio::sync::{Mutex, Notify};
+use tonic::Code;
 use tonic::transport::Channel;
 
 use crate::collector::Collector;
@@ -40,6 +43,12 @@ const BATCH: usize = 512;
 /// How long to wait before the next try, at first and at most.
 const PAUSE: Duration = Duration::from_millis(500);
 const PAUSE_MAX: Duration = Duration::from_secs(30);
+/// Most processes that are known to have been told of. A server remembers fewer; of one that says
+/// otherwise some are told again.
+const TOLD_MAX: usize = 65_536;
+
+/// The type of the detail of a status that says when to try again.
+const RETRY_INFO: &[u8] = b"google.rpc.RetryInfo";
 
 /// What pushes.
 pub struct Pusher {
@@ -52,6 +61,8 @@ pub struct Pusher {
     interval: Duration,
     waiting: Mutex<VecDeque<Span>>,
     some: Notify,
+    /// Spans are lost, which was said.
+    is_losing: AtomicBool,
 }
 
 impl Pusher {
@@ -72,6 +83,7 @@ impl Pusher {
             interval,
             waiting: Mutex::default(),
             some: Notify::new(),
+            is_losing: AtomicBool::new(false),
         }
     }
 
@@ -134,14 +146,15 @@ impl Pusher {
             Change::Process(process) => {
                 let is_new = process.status.ended_at.is_some_and(|ended| ended >= since);
                 if is_new && told.insert(process.id) {
+                    if told.len() > TOLD_MAX {
+                        told.pop_first();
+                    }
                     let mut waiting = self.waiting.lock().await;
                     waiting.extend(spans(&process));
                     let above = waiting.len().saturating_sub(WAITING_MAX);
                     if above > 0 {
                         waiting.drain(..above);
-                        log::line(format_args!(
-                            "the collector takes nothing: {above} spans are lost"
-                        ));
+                        self.lose(above, "the collector takes nothing");
                     }
                     self.some.notify_one();
                 }
@@ -152,6 +165,26 @@ impl Pusher {
             Change::Restarted => told.clear(),
             Change::Reset | Change::Synchronized => {}
         }
+    }
+
+    /// Says so the first time since some were taken.
+    fn lose(&self, count: usize, why: &str) {
+        self.scraper.lose_spans(count);
+        if !self.is_losing.swap(true, Ordering::Relaxed) {
+            log::line(format_args!(
+                "{count} spans are lost, and perhaps more (prn_exporter_spans_lost_total): {why}"
+            ));
+        }
+    }
+
+    /// Takes a batch away, of which some may have been dropped meanwhile. How many it were.
+    async fn take(&self, count: usize, last: &[u8]) -> usize {
+        let mut waiting = self.waiting.lock().await;
+        let sent = waiting.iter().take(count);
+        let sent = sent.enumerate().filter(|(_, span)| span.span_id == last);
+        let sent = sent.last().map_or(0, |(place, _)| place + 1);
+        waiting.drain(..sent);
+        sent
     }
 
     async fn send_spans(&self) {
@@ -181,12 +214,14 @@ impl Pusher {
             match client.export(request).await {
                 Ok(_) => {
                     pause = PAUSE;
-                    let mut waiting = self.waiting.lock().await;
-                    // Some of them may have been dropped meanwhile.
-                    let sent = waiting.iter().take(count);
-                    let sent = sent.enumerate().filter(|(_, span)| span.span_id == last);
-                    let sent = sent.last().map_or(0, |(place, _)| place + 1);
-                    waiting.drain(..sent);
+                    self.is_losing.store(false, Ordering::Relaxed);
+                    self.take(count, &last).await;
+                }
+                Err(status) if !is_retryable(&status) => {
+                    pause = PAUSE;
+                    let refused = self.take(count, &last).await;
+                    let why = format!("the collector has refused them: {}", said(&status));
+                    self.lose(refused, &why);
                 }
                 Err(status) => {
                     if pause == PAUSE {
@@ -209,7 +244,8 @@ impl Pusher {
             let families = self.scraper.families().await;
             self.note_version(&families);
             let now = SystemTime::now();
-            let metrics = families.into_iter().map(|family| metric(family, now));
+            let metrics = families.iter().cloned();
+            let metrics = metrics.map(|family| metric(family, now));
             let request = ExportMetricsServiceRequest {
                 resource_metrics: vec![ResourceMetrics {
                     resource: Some(self.resource()),
@@ -268,6 +304,34 @@ impl Pusher {
     }
 }
 
+/// Whether the same may be taken later, as OTLP has it (opentelemetry.io/docs/specs/otlp, "Failures").
+fn is_retryable(status: &tonic::Status) -> bool {
+    match status.code() {
+        Code::Cancelled
+        | Code::DeadlineExceeded
+        | Code::Aborted
+        | Code::OutOfRange
+        | Code::Unavailable
+        | Code::DataLoss => true,
+        // Where the collector says when it may be tried again.
+        Code::ResourceExhausted => {
+            let mut windows = status.details().windows(RETRY_INFO.len());
+            windows.any(|part| part == RETRY_INFO)
+        }
+        // The connection's fault, and no word of the collector's.
+        Code::Ok
+        | Code::Unknown
+        | Code::InvalidArgument
+        | Code::NotFound
+        | Code::AlreadyExists
+        | Code::PermissionDenied
+        | Code::FailedPrecondition
+        | Code::Unimplemented
+        | Code::Internal
+        | Code::Unauthenticated => status.source().is_some(),
+    }
+}
+
 fn said(status: &tonic::Status) -> String {
     format!("{}: {}", names::code(status.code()), status.message())
 }
@@ -315,5 +379,33 @@ fn point(sample: MetricSample, now: SystemTime) -> NumberDataPoint {
         time_unix_nano: nanos(now),
         value: Some(Value::AsDouble(sample.value)),
         ..NumberDataPoint::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tonic::Status;
+
+    #[test]
+    fn what_a_collector_refuses_for_good_is_not_sent_again() {
+        for code in [
+            Code::InvalidArgument,
+            Code::Unimplemented,
+            Code::PermissionDenied,
+            Code::Internal,
+            Code::Unknown,
+            Code::ResourceExhausted,
+        ] {
+            assert!(!is_retryable(&Status::new(code, "no")), "{code:?}");
+        }
+        for code in [Code::Unavailable, Code::DeadlineExceeded, Code::DataLoss] {
+            assert!(is_retryable(&Status::new(code, "later")), "{code:?}");
+        }
+        let details = [b"\x12\x2atype.googleapis.com/", RETRY_INFO].concat();
+        let status = Status::with_details(Code::ResourceExhausted, "later", details.into());
+        assert!(is_retryable(&status));
+        let broken = Status::from_error(Box::new(std::io::Error::other("reset")));
+        assert!(is_retryable(&broken), "{broken:?}");
     }
 }

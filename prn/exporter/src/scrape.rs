@@ -1,11 +1,11 @@
 //! One look at the server: its own metrics, and those of processes.
 //!
-//! One at a time, however many ask, and each within a bounded time; what cannot be had by then is
-//! left out, and `prn_up` is 0 where that is the server itself.
+//! One at a time for all who ask meanwhile and within the second after it, each within a bounded time;
+//! what cannot be had by then is left out, and `prn_up` is 0 where that is the server itself.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use prn_client::{Client, ClientError, ListRequest, MetricKind, Process, Selector, State, Usages};
@@ -19,14 +19,21 @@ use crate::log;
 use crate::options::Options;
 use crate::processes::Series;
 
+/// For how long a look is good for others, from its end.
+const FRESH: Duration = Duration::from_secs(1);
+
+/// The last look, and when it had ended.
+type Kept = Option<(Instant, Arc<Vec<MetricFamily>>)>;
+
 /// What looks.
 pub struct Scraper {
     link: Arc<Link>,
     label_keys: Vec<String>,
     processes_max: u32,
     within: Duration,
-    turn: Mutex<()>,
+    kept: Arc<Mutex<Kept>>,
     was_up: AtomicBool,
+    spans_lost: AtomicU64,
 }
 
 /// What was seen of the server.
@@ -45,18 +52,42 @@ impl Scraper {
             label_keys: options.label_key.clone(),
             processes_max: options.processes_max,
             within: options.scrape_timeout,
-            turn: Mutex::new(()),
+            kept: Arc::default(),
             was_up: AtomicBool::new(true),
+            spans_lost: AtomicU64::new(0),
         }
     }
 
-    /// All families, in the order of their names.
-    pub async fn families(&self) -> Vec<MetricFamily> {
-        let began = Instant::now();
-        let looked = tokio::time::timeout(self.within, async {
-            let _turn = self.turn.lock().await;
-            self.link.ask(async |client| self.look(client).await).await
+    /// So many spans will not be sent.
+    pub fn lose_spans(&self, count: usize) {
+        let count = u64::try_from(count).unwrap_or(u64::MAX);
+        self.spans_lost.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// All families, in the order of their names. Whoever asks while there is a look waits for that
+    /// one, and it goes on where who has asked for it is gone. Must be called in a local set.
+    pub async fn families(self: &Arc<Self>) -> Arc<Vec<MetricFamily>> {
+        let mut kept = Arc::clone(&self.kept).lock_owned().await;
+        if let Some((ended, families)) = kept.as_ref()
+            && ended.elapsed() < FRESH
+        {
+            return Arc::clone(families);
+        }
+        let this = Arc::clone(self);
+        let look = tokio::task::spawn_local(async move {
+            let families = Arc::new(this.seen().await);
+            *kept = Some((Instant::now(), Arc::clone(&families)));
+            families
         });
+        look.await.unwrap_or_default()
+    }
+
+    async fn seen(&self) -> Vec<MetricFamily> {
+        let began = Instant::now();
+        let looked = tokio::time::timeout(
+            self.within,
+            self.link.ask(async |client| self.look(client).await),
+        );
         let seen = match looked.await {
             Ok(Ok(seen)) => Ok(seen),
             Ok(Err(error)) => Err(log::chain(&error)),
@@ -89,6 +120,11 @@ impl Scraper {
             help,
             took,
         );
+        let help =
+            "Spans that were not sent: the collector has refused them, or was away for long.";
+        let mut lost = family(Kind::Counter, "prn_exporter_spans_lost", "", help);
+        lost.samples = vec![sample(&[], number(self.spans_lost.load(Ordering::Relaxed)))];
+        families.push(lost);
         if let Ok(seen) = seen {
             let series = Series::new(&seen.processes, &self.label_keys);
             families.extend(series.families(seen.usages.as_ref()));

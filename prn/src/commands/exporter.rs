@@ -2,11 +2,17 @@
 //! own, which links what nobody else needs.
 
 use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::{Seek, Write};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::Command;
 
 use clap::Args;
+use nix::fcntl::{FcntlArg, SealFlag, fcntl};
+use nix::sys::memfd::{MFdFlags, memfd_create};
 use prn_client::credentials::{CertificateSource, KEY_VARIABLE, KeySource};
 use prn_proto::programs;
 
@@ -26,8 +32,9 @@ const PROGRAM: &str = "prn-exporter";
 /// nobody asks, nothing happens.
 #[derive(Debug, Args)]
 pub struct Exporter {
-    /// Where Prometheus asks for /metrics [default: 127.0.0.1:9464]
-    #[arg(long, value_name = "HOST:PORT")]
+    /// Where Prometheus asks for /metrics [default: 127.0.0.1:9464]. unix:/PATH is a socket that this
+    /// user and its group may connect to
+    #[arg(long, value_name = "HOST:PORT|unix:PATH")]
     pub listen: Option<String>,
     /// Listen on an address that other machines reach, too. They are not asked who they are
     #[arg(long)]
@@ -60,9 +67,10 @@ pub fn exporter(args: &Exporter) -> Result<Exit, Failure> {
         Target::One(settings) => *settings,
         Target::Several(several) => sole(several)?,
     };
-    let words = [args.words(), words_of(&settings)?].concat();
+    let handed_over = hand_over(&words_of(&settings)?)?;
     let mut command = Command::new(found()?);
-    command.args(words);
+    let number = handed_over.as_raw_fd().to_string();
+    command.args(args.words()).arg(flag("settings-fd", number));
     for told in ["PRN_ADDRESS", "PRN_CLIENT_CERT", "PRN_SERVER_CERT"] {
         command.env_remove(told);
     }
@@ -79,6 +87,21 @@ fn found() -> Result<PathBuf, Failure> {
             "the program {PROGRAM} is neither beside prn nor in ../libexec/prn nor in /usr/libexec/prn: install the package prn-server, or build all of prn"
         ))
     })
+}
+
+/// Words in memory that the program inherits: anybody may read a command line. Each has a NUL byte
+/// behind it.
+fn hand_over(words: &[OsString]) -> Result<OwnedFd, Failure> {
+    let failed = std::io::Error::from;
+    let memory = memfd_create(c"settings", MFdFlags::MFD_ALLOW_SEALING).map_err(failed)?;
+    let mut memory = File::from(memory);
+    for word in words {
+        memory.write_all(word.as_bytes())?;
+        memory.write_all(b"\0")?;
+    }
+    memory.rewind()?;
+    fcntl(&memory, FcntlArg::F_ADD_SEALS(SealFlag::all())).map_err(failed)?;
+    Ok(memory.into())
 }
 
 fn flag(name: &str, value: impl AsRef<OsStr>) -> OsString {

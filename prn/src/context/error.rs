@@ -112,6 +112,6 @@ fn one_of(names: &[String]) -> String {
     let shown = names.get(..NAMES_MAX).unwrap_or(names).join(", ");
     format!(
         "this command talks to one server, and --context or PRN_CONTEXT names {count} ({shown}): name one; \
-         each process with its own: prn list -q --context … | xargs -n2 sh -c 'prn pause --context \"$0\" \"$1\"'"
+         of processes each with its own: prn list -q --context … | xargs -n2 sh -c 'prn COMMAND --context \"$0\" \"$1\"'"
     )
 }

@@ -51,7 +51,7 @@ impl SigningKey for RemoteKey {
 impl Signer for RemoteKey {
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, rustls::Error> {
         let signed = self.remote.sign(message);
-        signed.map_err(|error| rustls::Error::General(error.to_string()))
+        signed.map_err(|error| rustls::Error::General(error.said_to(self.remote.role())))
     }
 
     fn scheme(&self) -> SignatureScheme {
