@@ -5,6 +5,7 @@
 
 mod command;
 mod keyring;
+pub mod program;
 mod source;
 pub mod token;
 

@@ -12,14 +12,9 @@
 //!
 //! All are SEQPACKET (unix(7)): one message a datagram. The signer ends with its sockets.
 
-use std::ffi::OsStr;
 use std::fmt;
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -28,11 +23,6 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
     AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, recv, send, sendmsg, socketpair,
 };
-use zeroize::Zeroizing;
-
-use crate::credentials::token::TokenUri;
-use crate::programs;
-use crate::tls::Key;
 
 /// The one message of the control socket, once the key was found.
 pub const OPEN: u8 = 1;
@@ -49,49 +39,11 @@ pub const START_HEADER: &[u8] = b"prn-signed-start-1\n";
 /// The program. Errors of keys that it signs with begin with its name.
 pub const PROGRAM: &str = "prn-signer";
 
-/// For how long a token may look for its key: some ask a device on the network.
-const FINDING: Duration = Duration::from_secs(30);
-
 /// For how long a signature may take. Whoever waits for it serves nobody else meanwhile.
 const SIGNING: Duration = Duration::from_secs(2);
 
 /// Most messages that are read for one answer: there are those to a question or two before it.
 const OTHERS_MAX: usize = 8;
-
-/// All that it gets of the environment: a secret may be in any other variable. With a `*`, those
-/// that begin so. Beside what programs need they are those that modules are configured by.
-pub const PASSED: [&str; 22] = [
-    "PATH",
-    "HOME",
-    "LANG",
-    "LC_*",
-    "TZ",
-    "XDG_CONFIG_HOME",
-    "XDG_RUNTIME_DIR",
-    "PKCS11_*",
-    "P11_KIT_*",
-    "SOFTHSM2_CONF",
-    "OPENSC_*",
-    "PCSCLITE_*",
-    "TPM2_PKCS11_*",
-    "TPM2OPENSSL_TCTI",
-    "TSS2_*",
-    "YUBIHSM_PKCS11_*",
-    "YKCS11_*",
-    "NFAST_*",
-    "CKNFAST_*",
-    "ChrystokiConfigurationPath",
-    "KMS_PKCS11_CONFIG",
-    "NSS_LIB_PARAMS",
-];
-
-fn is_passed(name: &OsStr) -> bool {
-    let name = name.as_bytes();
-    PASSED.iter().any(|passed| match passed.strip_suffix('*') {
-        Some(beginning) => name.starts_with(beginning.as_bytes()),
-        None => name == passed.as_bytes(),
-    })
-}
 
 /// Why nothing is signed.
 #[derive(Debug, thiserror::Error)]
@@ -180,119 +132,13 @@ impl Role {
     }
 }
 
-/// The program, and as whom it is to run.
-#[derive(Debug, Clone)]
-pub struct Program {
-    /// Where it is.
-    pub path: PathBuf,
-    /// For a server: its user id, its group id, and its other groups. It gives up all else before
-    /// it loads anything.
-    pub ids: Option<Ids>,
-}
-
-/// A user.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ids {
-    /// Its id.
-    pub uid: u32,
-    /// Its group.
-    pub gid: u32,
-    /// Its other groups: one of them may be the token's.
-    pub groups: Vec<u32>,
-}
-
-impl Program {
-    /// For a client: beside this program, else where it is installed. It runs as this user.
-    ///
-    /// # Errors
-    /// [`SignerError::NoProgram`].
-    pub fn of_client() -> Result<Self, SignerError> {
-        let path = programs::find(PROGRAM).map_err(SignerError::Start)?;
-        Ok(Self {
-            path: path.ok_or(SignerError::NoProgram)?,
-            ids: None,
-        })
-    }
-
-    fn role(&self) -> Role {
-        match self.ids {
-            Some(_) => Role::Server,
-            None => Role::Client,
-        }
-    }
-
-    /// It starts itself anew without privilege and ends, so it is nobody's child.
-    fn spawn(&self, control: OwnedFd) -> io::Result<()> {
-        let mut command = Command::new(&self.path);
-        command.arg0(PROGRAM).stdin(control).stdout(Stdio::null());
-        match &self.ids {
-            Some(Ids { uid, gid, groups }) => {
-                let ids = [*uid, *gid].into_iter().chain(groups.iter().copied());
-                command.arg("server").args(ids.map(|id| id.to_string()));
-            }
-            // What a module has to say would be amidst what a user reads.
-            None => drop(command.arg("client").stderr(Stdio::null())),
-        }
-        let variables = std::env::vars_os().filter(|(name, _)| is_passed(name));
-        command.env_clear().envs(variables);
-        let status = command.status()?;
-        if status.success() {
-            Ok(())
-        } else {
-            Err(io::Error::other(status.to_string()))
-        }
-    }
-}
-
-/// Starts it, and has it find the key.
-///
-/// # Errors
-/// It does not start, or does not find it.
-pub fn start(
-    program: &Program,
-    uri: &TokenUri,
-    pin: &Zeroizing<Vec<u8>>,
-) -> Result<Key, SignerError> {
-    let (control, theirs) = pair(SockFlag::SOCK_CLOEXEC)?;
-    program.spawn(theirs).map_err(SignerError::Start)?;
-    let asked = first_message(uri, pin.strip_suffix(b"\n").unwrap_or(pin));
-    send(control.as_raw_fd(), &asked, MsgFlags::MSG_NOSIGNAL)?;
-    let mut buffer = vec![0; MESSAGE_MAX];
-    let answer = receive(&control, &mut buffer, Instant::now() + FINDING, FINDING)?;
-    accepted(answer)?;
-    let socket = open(&control)?;
-    let role = program.role();
-    Ok(Key::of_signer(Remote {
-        control: Some(control),
-        ..Remote::new(socket, role)
-    }))
-}
-
-/// The control socket's first message: which key, and the PIN.
-fn first_message(uri: &TokenUri, pin: &[u8]) -> Zeroizing<Vec<u8>> {
-    let uri = uri.to_string();
-    let length = u16::try_from(uri.len()).unwrap_or(u16::MAX);
-    let mut message = Zeroizing::new(Vec::with_capacity(2 + uri.len() + pin.len()));
-    message.extend_from_slice(&length.to_le_bytes());
-    message.extend_from_slice(uri.as_bytes());
-    message.extend_from_slice(pin);
-    message
-}
-
-/// What the control socket's first message asks for: the URI behind `pkcs11:`, and the PIN. `None`:
-/// it is none.
-pub fn read_first(message: &[u8]) -> Option<(&str, &[u8])> {
-    let (length, rest) = message.split_first_chunk()?;
-    let (uri, pin) = rest.split_at_checked(u16::from_le_bytes(*length).into())?;
-    Some((str::from_utf8(uri).ok()?.strip_prefix("pkcs11:")?, pin))
-}
-
-fn pair(flags: SockFlag) -> nix::Result<(OwnedFd, OwnedFd)> {
+/// Two ends of one.
+pub(crate) fn pair(flags: SockFlag) -> nix::Result<(OwnedFd, OwnedFd)> {
     socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags)
 }
 
 /// A socket for one that signs.
-fn open(control: &OwnedFd) -> Result<OwnedFd, SignerError> {
+pub(crate) fn open(control: &OwnedFd) -> Result<OwnedFd, SignerError> {
     let (ours, theirs) = pair(SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK)?;
     let numbers = [theirs.as_raw_fd()];
     sendmsg::<()>(
@@ -306,7 +152,7 @@ fn open(control: &OwnedFd) -> Result<OwnedFd, SignerError> {
 }
 
 /// What stands behind a 0, or the error behind a 1.
-fn accepted(answer: &[u8]) -> Result<&[u8], SignerError> {
+pub(crate) fn accepted(answer: &[u8]) -> Result<&[u8], SignerError> {
     match answer.split_first() {
         Some((0, rest)) => Ok(rest),
         Some((_, why)) => Err(SignerError::Refused(
@@ -317,7 +163,7 @@ fn accepted(answer: &[u8]) -> Result<&[u8], SignerError> {
 }
 
 /// One message, until `deadline`, which is `within` after the question.
-fn receive<'a>(
+pub(crate) fn receive<'a>(
     socket: &OwnedFd,
     buffer: &'a mut [u8],
     deadline: Instant,
@@ -378,6 +224,14 @@ impl Remote {
                 is_unanswered: false,
                 buffer: vec![0; MESSAGE_MAX].into(),
             }),
+        }
+    }
+
+    /// As [`Self::new`] has it, of who has started the signer.
+    pub(crate) fn of_starter(control: OwnedFd, socket: OwnedFd, role: Role) -> Self {
+        Self {
+            control: Some(control),
+            ..Self::new(socket, role)
         }
     }
 
@@ -469,19 +323,6 @@ mod tests {
     }
 
     #[test]
-    fn a_first_message_is_read_as_it_was_written() {
-        let uri = TokenUri::parse("token=prn;object=server?module-path=/m.so").unwrap();
-        for pin in [&b""[..], b"4711", &[0; 300]] {
-            let message = first_message(&uri, pin);
-            let (text, read) = read_first(&message).unwrap();
-            assert_eq!((TokenUri::parse(text).unwrap(), read), (uri.clone(), pin));
-        }
-        for spoilt in [&b""[..], b"\x01", b"\x0f\0pkcs11:token=a", b"\x06\0token="] {
-            assert_eq!(read_first(spoilt), None);
-        }
-    }
-
-    #[test]
     fn an_answer_that_comes_too_late_is_nobody_elses() {
         let (ours, theirs) = ends();
         let remote = of(ours);
@@ -508,22 +349,6 @@ mod tests {
         let begun = Instant::now();
         assert!(matches!(of(ours).sign(b"one"), Err(SignerError::Gone)));
         assert!(begun.elapsed() < SIGNING);
-    }
-
-    #[test]
-    fn variables_of_modules_are_passed_and_no_others() {
-        for name in ["PATH", "SOFTHSM2_CONF", "PKCS11_X", "LC_ALL", "LANG"] {
-            assert!(is_passed(OsStr::new(name)), "{name}");
-        }
-        for name in [
-            "PRN_TLS_KEY",
-            "NOTIFY_SOCKET",
-            "PATHS",
-            "PKCS11",
-            "AWS_SECRET_ACCESS_KEY",
-        ] {
-            assert!(!is_passed(OsStr::new(name)), "{name}");
-        }
     }
 
     #[test]

@@ -6,12 +6,13 @@ use std::io::Read;
 use std::os::unix::fs::{FileExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use prn_client::credentials::KeySource;
-use prn_proto::signer::{Ids, Program, START_HEADER, SignerError};
+use prn_proto::credentials::program::{self, Ids, Program};
+use prn_proto::signer::{START_HEADER, SignerError};
 use prn_proto::tls::{Certificate, Key, TlsError, check_key};
 use prn_tests::pki::Identity;
 use prn_tests::server::{Options, Server, cgroup_mount, remove_cgroup};
@@ -792,7 +793,7 @@ fn a_signer_signs_nothing_but_its_own_sides_handshakes() {
     };
     let start = |pin: &str| {
         let pin = zeroize::Zeroizing::new(pin.as_bytes().to_vec());
-        prn_proto::signer::start(&program, &uri, &pin)
+        program::start(&program, &uri, &pin)
     };
     let key = start(PIN).unwrap();
     let certificate = Certificate::from_pem(identity.certificate_pem().as_bytes()).unwrap();

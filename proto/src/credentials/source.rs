@@ -12,9 +12,10 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
+use super::program::{self, Program};
 use super::token::{TokenError, TokenUri};
 use super::{CredentialsError, KEY_FILE_VARIABLE, KEY_VARIABLE, command, keyring, read_bounded};
-use crate::signer::{self, Program, SignerError};
+use crate::signer::SignerError;
 use crate::tls::Key;
 
 /// Where the service manager puts credentials (systemd.exec(5), "Credentials").
@@ -221,7 +222,7 @@ impl KeySource {
             Self::Token(uri) => {
                 let pin = uri.pin_source().map(read_pin).transpose().map_err(failed)?;
                 let pin = pin.unwrap_or_default();
-                let started = signer().and_then(|program| signer::start(&program, uri, &pin));
+                let started = signer().and_then(|program| program::start(&program, uri, &pin));
                 return started.map_err(|error| failed(error.into()));
             }
         };

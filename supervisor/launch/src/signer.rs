@@ -5,7 +5,7 @@
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use nix::unistd::{Gid, User, getgrouplist};
-use prn_proto::signer::{Ids, Program};
+use prn_proto::credentials::program::{Ids, Program};
 
 use crate::error::ServerError;
 use crate::host::Host;

@@ -11,8 +11,9 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::socket::{MsgFlags, recv, send};
 use nix::unistd::Pid;
 use prn_ipc_protocol::channel::{Channel, Received};
+use prn_proto::credentials::program::read_first;
 use prn_proto::credentials::token::TokenUri;
-use prn_proto::signer::{MESSAGE_MAX, OPEN, Role, SIGNED_MAX, read_first};
+use prn_proto::signer::{MESSAGE_MAX, OPEN, Role, SIGNED_MAX};
 use zeroize::Zeroizing;
 
 use crate::token::Token;

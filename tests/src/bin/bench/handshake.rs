@@ -18,8 +18,8 @@ use std::time::Instant;
 use anyhow::{Context, ensure};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use prn_client::credentials::{KeySource, load_certificate};
+use prn_proto::credentials::program::{self, Ids, Program};
 use prn_proto::credentials::token::TokenUri;
-use prn_proto::signer::{self, Ids, Program};
 use prn_proto::tls;
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName};
 use rustls::server::ServerConnection;
@@ -154,7 +154,7 @@ fn token_config(bench: &Bench) -> anyhow::Result<ServerConfig> {
         }),
     };
     let uri = TokenUri::parse(&format!("token=bench;object=k?module-path={MODULE}"))?;
-    let key = signer::start(&program, &uri, &Zeroizing::new(b"4711".to_vec()))?;
+    let key = program::start(&program, &uri, &Zeroizing::new(b"4711".to_vec()))?;
     let certificate = load_certificate(&keys.join("server.pem"))?;
     let pins = vec![load_certificate(&keys.join("client.pem"))?];
     Ok(tls::server_config(&certificate, &key, pins)?)
