@@ -54,9 +54,9 @@ struct Families(Vec<MetricFamily>);
 impl Families {
     /// One more. What it is counted in is the end of its name.
     fn add(&mut self, kind: Kind, name: &str, help: &str, samples: Vec<MetricSample>) {
-        let unit = ["bytes", "seconds"].into_iter();
-        let unit = unit.filter(|unit| name.ends_with(&format!("_{unit}")));
-        let mut family = family(kind, name, unit.last().unwrap_or_default(), help);
+        let mut units = ["bytes", "seconds"].into_iter();
+        let unit = units.find(|unit| name.ends_with(&format!("_{unit}")));
+        let mut family = family(kind, name, unit.unwrap_or_default(), help);
         family.samples = samples;
         self.0.push(family);
     }

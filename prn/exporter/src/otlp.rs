@@ -180,9 +180,9 @@ impl Pusher {
     /// Takes a batch away, of which some may have been dropped meanwhile. How many it were.
     async fn take(&self, count: usize, last: &[u8]) -> usize {
         let mut waiting = self.waiting.lock().await;
-        let sent = waiting.iter().take(count);
-        let sent = sent.enumerate().filter(|(_, span)| span.span_id == last);
-        let sent = sent.last().map_or(0, |(place, _)| place + 1);
+        let mut sent = waiting.iter().take(count);
+        let sent = sent.rposition(|span| span.span_id == last);
+        let sent = sent.map_or(0, |place| place + 1);
         waiting.drain(..sent);
         sent
     }

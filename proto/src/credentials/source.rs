@@ -259,7 +259,13 @@ fn read_pin(path: &Path) -> Result<Zeroizing<Vec<u8>>, SourceError> {
             SourceError::OpenPin(path(), mode)
         }
         CredentialsError::Read { source, .. } => SourceError::Pin(path(), source),
-        _ => SourceError::PinFile(path()),
+        CredentialsError::Certificate { .. }
+        | CredentialsError::NoKey
+        | CredentialsError::EmptyKey(_)
+        | CredentialsError::NoFile(_)
+        | CredentialsError::OpenCertificate { .. }
+        | CredentialsError::Source { .. }
+        | CredentialsError::Key { .. } => SourceError::PinFile(path()),
     })
 }
 
@@ -291,7 +297,8 @@ fn read_key(path: &Path) -> Result<Zeroizing<Vec<u8>>, CredentialsError> {
     let file = opened.map_err(failed)?;
     // Asked of the open file: the name may mean another one by now.
     let metadata = file.metadata().map_err(failed)?;
-    if !metadata.is_file() && !(is_handed_on && metadata.file_type().is_fifo()) {
+    let is_handed_pipe = is_handed_on && metadata.file_type().is_fifo();
+    if !(metadata.is_file() || is_handed_pipe) {
         return Err(CredentialsError::NoFile(path.to_owned()));
     }
     let mode = metadata.mode() & 0o7777;

@@ -41,7 +41,10 @@ fuzz_target!(|input: &[u8]| {
         Ok(key) => {
             assert_eq!(
                 sections(&pem),
-                [(SectionKind::PrivateKey, key.pkcs8_der().unwrap_or_default().to_vec())]
+                [(
+                    SectionKind::PrivateKey,
+                    key.pkcs8_der().unwrap_or_default().to_vec()
+                )]
             );
             if let Err(error) = check_key(&sample, key) {
                 tells_nothing(&format!("{error} {error:?}"));
