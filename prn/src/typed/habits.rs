@@ -118,7 +118,7 @@ const COMMANDS: &[(&[&str], &str)] = &[
         "`prn update ID` changes limits, lease and labels",
     ),
     (
-        &["usage", "metrics", "perf"],
+        &["usage", "perf"],
         "`prn stats` shows what processes take of the machine",
     ),
     (
