@@ -1115,7 +1115,10 @@ async fn an_unknown_method_is_an_error_with_details() {
     let (mut sender, connection) = h2::client::handshake(stream).await.unwrap();
     tokio::spawn(connection);
     let (response, _) = sender
-        .send_request(http_request("/grpc.channelz.v1.Channelz/GetServers", &[]), true)
+        .send_request(
+            http_request("/grpc.channelz.v1.Channelz/GetServers", &[]),
+            true,
+        )
         .unwrap();
     let headers = tokio::time::timeout(DEADLINE, response)
         .await

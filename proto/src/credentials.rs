@@ -4,110 +4,25 @@
 //! memory that is not wiped.
 
 mod command;
+mod error;
 mod keyring;
+mod place;
 pub mod program;
+mod reading;
 mod source;
 pub mod token;
 
 use std::fmt;
 use std::fs::{File, Metadata};
-use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use zeroize::Zeroizing;
-
 use crate::tls::{Certificate, Remaining, TlsError};
 
-pub use source::{KeySource, SourceError};
-
-/// Variable that holds the key itself, as PEM text.
-pub const KEY_VARIABLE: &str = "PRN_TLS_KEY";
-
-/// Variable that names the key's file.
-pub const KEY_FILE_VARIABLE: &str = "PRN_TLS_KEY_FILE";
-
-/// No certificate or key is nearly this long.
-const FILE_MAX: usize = 64 * 1024;
-
-/// Why a certificate or key was not taken.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum CredentialsError {
-    /// A file cannot be read.
-    #[error("cannot read {}", path.display())]
-    Read {
-        /// Which.
-        path: PathBuf,
-        /// What the kernel said.
-        #[source]
-        source: io::Error,
-    },
-    /// It is not a certificate that prn can use.
-    #[error("the certificate {origin} is refused")]
-    Certificate {
-        /// Where it is, as [`CertificateSource`] is shown.
-        origin: String,
-        /// Why.
-        #[source]
-        source: TlsError,
-    },
-    /// Nothing says where the key is.
-    #[error(
-        "no TLS key: set {KEY_VARIABLE} to the key's PEM text, or name its file with --tls-key or {KEY_FILE_VARIABLE}"
-    )]
-    NoKey,
-    /// There is nothing in it.
-    #[error("{0} is empty: it must hold a PKCS#8 key in PEM form")]
-    EmptyKey(KeySource),
-    /// Others than its owner can read or change the key.
-    #[error("the key file {} is open to others (mode {mode:04o}): run `chmod 600` on it", path.display())]
-    OpenKey {
-        /// Which.
-        path: PathBuf,
-        /// Its permission bits.
-        mode: u32,
-    },
-    /// Others than its owner can read or change it, and no key is in it: another file is meant, or
-    /// a PIN.
-    #[error("{} is open to others (mode {mode:04o}) and has no PRIVATE KEY in it: name the file of the key, which its owner alone can read", path.display())]
-    OpenOther {
-        /// Which.
-        path: PathBuf,
-        /// Its permission bits.
-        mode: u32,
-    },
-    /// It is a directory, a device, or a pipe that nobody may ever write to.
-    #[error("{} is no regular file: name the file that the key is in", .0.display())]
-    NoFile(PathBuf),
-    /// Others can change whom prn talks to.
-    #[error("the server's certificate {} can be changed by others (mode {mode:04o}): run `chmod go-w {}`", path.display(), path.display())]
-    OpenCertificate {
-        /// Which.
-        path: PathBuf,
-        /// Its permission bits.
-        mode: u32,
-    },
-    /// It is not to be had from where it is.
-    #[error("the key in {origin} is not to be had")]
-    Source {
-        /// Where it is.
-        origin: KeySource,
-        /// Why.
-        #[source]
-        source: SourceError,
-    },
-    /// It is not a key that prn can use.
-    #[error("the key in {origin} is refused")]
-    Key {
-        /// Where it is.
-        origin: KeySource,
-        /// Why.
-        #[source]
-        source: TlsError,
-    },
-}
+pub use error::CredentialsError;
+pub use place::{KEY_FILE_VARIABLE, KEY_VARIABLE, KeySource, SourceError};
+use reading::read_bounded;
 
 /// Where a certificate is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -190,24 +105,6 @@ impl CertificateSource {
             source,
         }
     }
-}
-
-/// All bytes of a file, in one allocation, so that growing leaves no copy behind. Of no more than
-/// the file says that it needs, if it does: each byte is wiped in the end, used or not.
-fn read_bounded(file: File) -> io::Result<Zeroizing<Vec<u8>>> {
-    let length = usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX);
-    let most = if (1..FILE_MAX).contains(&length) {
-        length
-    } else {
-        FILE_MAX
-    };
-    let mut bytes = Zeroizing::new(Vec::with_capacity(most + 64));
-    let limit = u64::try_from(most).unwrap_or(u64::MAX);
-    file.take(limit + 1).read_to_end(&mut bytes)?;
-    if bytes.len() > most {
-        return Err(io::ErrorKind::FileTooLarge.into());
-    }
-    Ok(bytes)
 }
 
 /// Reads a certificate in PEM form.

@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 
 use zeroize::Zeroizing;
 
-use super::{FILE_MAX, KEY_VARIABLE};
+use super::place::KEY_VARIABLE;
+use super::reading::FILE_MAX;
 
 /// For how long it may run.
 const TIME: Duration = Duration::from_secs(30);

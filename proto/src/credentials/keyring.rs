@@ -8,7 +8,7 @@
 use linux_keyutils::{Key, KeyError, KeyRing, KeyRingIdentifier};
 use zeroize::Zeroizing;
 
-use super::source::SourceError;
+use super::place::SourceError;
 
 /// The payload of the key of this name.
 pub fn read(name: &str) -> Result<Zeroizing<Vec<u8>>, SourceError> {
