@@ -323,6 +323,8 @@ fn no_command_asks_anything_where_no_terminal_is() {
             "renew" | "status" | "inspect" | "pause" | "resume" => &[&id],
             "logs" => &[&id, "--no-follow"],
             "attach" => &["no-such-process"],
+            // It would serve until it is ended.
+            "exporter" => &["--listen", "nowhere"],
             "wait" => &[&id, "--timeout", "1s"],
             "cp" => &["no-such-file", "w:"],
             "workspace" => &["list"],
