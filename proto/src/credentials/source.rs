@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use zeroize::Zeroizing;
 
@@ -86,10 +86,7 @@ impl KeySource {
                 .map(wiped)
                 .unwrap_or_default(),
             Self::File(path) => read_key(path)?,
-            Self::Credential(name) => {
-                let passed = credential(name).map_err(failed)?;
-                read_file(&passed).map_err(|why| failed(SourceError::Credential(why)))?
-            }
+            Self::Credential(name) => credential(name).map_err(failed)?,
             Self::Keyring(name) => keyring::read(name).map_err(failed)?,
             Self::Command(words) => {
                 let printed = command::output(words);
@@ -116,16 +113,15 @@ fn wiped(value: OsString) -> Zeroizing<Vec<u8>> {
     Zeroizing::new(value.into_vec())
 }
 
-/// The file of a credential. Its folder is the service manager's, which lets nobody else in:
+/// What is in the file of a credential. Its folder is the service manager's, which lets nobody else in:
 /// the modes of the files differ from one of its versions to the next.
-fn credential(name: &str) -> Result<PathBuf, SourceError> {
+fn credential(name: &str) -> Result<Zeroizing<Vec<u8>>, SourceError> {
     let folder = std::env::var_os(CREDENTIALS_VARIABLE).filter(|folder| !folder.is_empty());
     let folder = folder.ok_or(SourceError::NoCredentials)?;
-    Ok(Path::new(&folder).join(name))
-}
-
-fn read_file(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
-    File::open(path).and_then(read_bounded)
+    let opened = File::open(Path::new(&folder).join(name));
+    opened
+        .and_then(read_bounded)
+        .map_err(SourceError::Credential)
 }
 
 fn read_pin(path: &Path) -> Result<Zeroizing<Vec<u8>>, SourceError> {
