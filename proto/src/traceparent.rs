@@ -9,7 +9,7 @@ pub const TRACEPARENT: &str = "traceparent";
 /// Bytes of version 00.
 const LENGTH: usize = 55;
 
-/// `traceparent`: "00-<trace id>-<parent id>-<flags>", in lower-case hexadecimal digits.
+/// `traceparent`: `00-<trace id>-<parent id>-<flags>`, in lower-case hexadecimal digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Traceparent {
     /// The trace: not 0.

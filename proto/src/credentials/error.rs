@@ -22,7 +22,7 @@ pub enum CredentialsError {
     /// It is not a certificate that prn can use.
     #[error("the certificate {origin} is refused")]
     Certificate {
-        /// Where it is, as [`CertificateSource`] is shown.
+        /// Where it is, as a source of certificates is shown.
         origin: String,
         /// Why.
         #[source]

@@ -47,7 +47,7 @@ pub struct Setup {
 pub struct Files {
     /// [`Setup::config`].
     pub config: OwnedFd,
-    /// [`Setup::key`]. `None`: it stays.
+    /// The key that a setup holds. `None`: it stays.
     pub key: Option<OwnedFd>,
 }
 
