@@ -178,7 +178,9 @@ const REACHING: &[&str] = &[
     "prn list --address $CLOSED",
     "prn list --address no-such-host.invalid:50051",
     "prn list --address $CLEARTEXT",
+    "prn list --address $SILENT",
     "prn run --address $CLOSED -- ls",
+    "prn list --tls-key /dev/null",
 ];
 
 const STARTING: &[&str] = &[
@@ -301,7 +303,7 @@ struct Scene {
     folder: TempDir,
     /// Variables of the shell, which stand in answers by their names.
     variables: Vec<(&'static str, String)>,
-    _cleartext: TcpListener,
+    _strangers: [TcpListener; 2],
     _feeder: Feeder,
 }
 
@@ -338,9 +340,12 @@ impl Scene {
         let feeder = feed(&server, &fed);
         let closed = TcpListener::bind("127.0.0.1:0").unwrap();
         let closed = closed.local_addr().unwrap().to_string();
-        let cleartext = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = cleartext.local_addr().unwrap().to_string();
-        greet(cleartext.try_clone().unwrap());
+        let strangers = [0; 2].map(|port| TcpListener::bind(("127.0.0.1", port)).unwrap());
+        let [cleartext, silent] = strangers
+            .each_ref()
+            .map(|stranger| stranger.local_addr().unwrap().to_string());
+        greet(&strangers[0], b"SSH-2.0-OpenSSH_9.2\r\n");
+        greet(&strangers[1], b"");
         let hours = hours_of_another_day();
         let (listed, before) = listed(folder.path(), &server, &hours);
         let unknown = "00112233445566778899aabbccddeeff";
@@ -353,14 +358,15 @@ impl Scene {
             ("FED", fed),
             ("UNKNOWN", unknown.to_owned()),
             ("CLOSED", closed),
-            ("CLEARTEXT", address),
+            ("CLEARTEXT", cleartext),
+            ("SILENT", silent),
         ];
         Self {
             server,
             _listed: listed,
             folder,
             variables,
-            _cleartext: cleartext,
+            _strangers: strangers,
             _feeder: feeder,
         }
     }
@@ -465,11 +471,16 @@ fn words_replaced(said: &str) -> String {
     stable.replace(" SAYS ", " says ")
 }
 
-/// The first words of a server that does not speak TLS.
-fn greet(listener: TcpListener) {
+/// The first words of a server that does not speak TLS, and then the end. None, and it has heard
+/// the client out: no error of the connection hides that it has ended.
+fn greet(listener: &TcpListener, words: &'static [u8]) {
+    let listener = listener.try_clone().unwrap();
     std::thread::spawn(move || {
         while let Ok((mut stream, _)) = listener.accept() {
-            let _ = std::io::Write::write_all(&mut stream, b"SSH-2.0-OpenSSH_9.2\r\n");
+            let _ = std::io::Write::write_all(&mut stream, words);
+            if words.is_empty() {
+                let _ = std::io::Read::read(&mut stream, &mut [0; 4096]);
+            }
             std::thread::sleep(Duration::from_millis(100));
         }
     });
@@ -564,6 +575,7 @@ const NEXT: &[&str] = &[
     "--",
     "tip:",
     "see ",
+    "name the file",
     "write ",
     "must ",
     "has to name",

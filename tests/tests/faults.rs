@@ -9,7 +9,7 @@ use nix::libc;
 use nix::sys::signal::Signal;
 use prn_tests::server::{Options, Refused, Server, cgroup_mount};
 use prn_tests::trace::Trace;
-use prn_tests::{procfs, wait_for};
+use prn_tests::{deadline, procfs, wait_for, wait_within};
 
 fn words(words: &[&str]) -> Vec<String> {
     words.iter().map(|word| word.to_string()).collect()
@@ -502,7 +502,8 @@ fn s8_links_that_are_swapped_in_during_the_cleaning_lead_nowhere() {
     );
     for _ in 0..3 {
         let id = server.start_process(&[], &["perl", "-e", &make]);
-        wait_for("its files", || {
+        // 12,000 of them: seconds, or minutes of a disk that others use.
+        wait_within(4 * deadline(), "its files", || {
             server.ok(&["logs", &id, "--no-follow"]).contains("made")
         });
         let uid = server.status(&id)["uid"].to_string();

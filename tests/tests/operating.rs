@@ -26,7 +26,7 @@ fn rows(document: &str, heading: &str) -> Vec<Vec<String>> {
     rows
 }
 
-/// All sources of the server.
+/// All sources in a folder.
 fn sources(folder: &Path, found: &mut String) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
@@ -52,8 +52,11 @@ fn each_message_of_troubleshooting_is_one_that_is_said() {
         );
     }
     let mut logged = String::new();
-    let supervisor = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../supervisor/src"));
-    sources(supervisor, &mut logged);
+    for folder in ["supervisor/src", "api-frontend/src", "proto/src"] {
+        let top = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
+        sources(&top.join(folder), &mut logged);
+    }
+    let logged = logged.replace("{PROGRAM}", prn_proto::signer::PROGRAM);
     for row in rows(&document, "The server's log says") {
         let message = said(&row);
         assert!(logged.contains(&message), "no log says {message:?}");
