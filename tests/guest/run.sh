@@ -8,7 +8,7 @@
 #   PRN_BIN_DIR         folder of the binaries (default: target/release)
 #   PRN_GUEST_FILTER    part of the names of the tests to run (default: guest_); another value skips the check that
 #                       every ignored test ran
-#   PRN_GUEST_TIMEOUT   seconds for the whole run (default: 900)
+#   PRN_GUEST_TIMEOUT   seconds for the whole run (default: 1800)
 #   PRN_GUEST_PROGRAMS  further programs for it, with spaces between, beside prn's in $PRN_BIN_DIR there
 #   PRN_GUEST_ACCEL     tcg or kvm (default: tcg, which works everywhere)
 #   PRN_GUEST_LOG       folder for output.log and console.log (default: target/guest)
@@ -20,7 +20,7 @@ top=$(cd -- "$here/../.." && pwd)
 
 bin_dir=${PRN_BIN_DIR:-$top/target/release}
 filter=${PRN_GUEST_FILTER-guest_}
-timeout=${PRN_GUEST_TIMEOUT:-900}
+timeout=${PRN_GUEST_TIMEOUT:-1800}
 accel=${PRN_GUEST_ACCEL:-tcg}
 log=${PRN_GUEST_LOG:-$top/target/guest}
 
