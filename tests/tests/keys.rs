@@ -14,9 +14,11 @@ use prn_client::credentials::KeySource;
 use prn_proto::credentials::program::{self, Ids, Program};
 use prn_proto::signer::{START_HEADER, SignerError};
 use prn_proto::tls::{Certificate, Key, TlsError, check_key};
+use prn_proto::v1::GetMetricsRequest;
+use prn_tests::client::Client;
 use prn_tests::pki::Identity;
 use prn_tests::server::{Options, Server, cgroup_mount, remove_cgroup};
-use prn_tests::{binary, procfs, wait_for};
+use prn_tests::{binary, client, procfs, wait_for};
 use sha2::{Digest, Sha512};
 
 /// Debian's softhsm2.
@@ -552,6 +554,58 @@ fn a_signer_that_dies_is_named_its_connections_go_on_and_a_reload_starts_another
     stream.read_exact(&mut ticks).unwrap();
     follower.kill().unwrap();
     follower.wait().unwrap();
+}
+
+/// A value of GetMetrics, for who is connected.
+async fn metric(client: &mut Client, name: &str) -> Option<f64> {
+    let request = GetMetricsRequest::default();
+    let answer = client.get_metrics(request).await.unwrap().into_inner();
+    let mut families = answer.families.into_iter();
+    let family = families.find(|family| family.name == name)?;
+    Some(family.samples.first()?.value)
+}
+
+#[tokio::test]
+async fn who_is_connected_is_told_that_nothing_signs_and_the_log_says_when_that_begins_and_ends() {
+    let (up, failures) = ("prn_signer_up", "prn_signer_failures");
+    let (begins, ends) = ("prn-signer does not sign: nobody", "prn-signer signs again");
+    let times = |server: &Server, line: &str| server.log().matches(line).count();
+    let signed = Signed::start();
+    let server = &signed.server;
+    let mut client = client::connect(server).await.unwrap();
+    assert_eq!(metric(&mut client, up).await, Some(1.0));
+    assert_eq!(metric(&mut client, failures).await, Some(0.0));
+    // One that is stuck is found by who wants a signature.
+    let first = Pid::from_raw(signed.signer());
+    kill(first, Signal::SIGSTOP).unwrap();
+    assert!(!server.run(&["list"]).status.success());
+    assert_eq!(metric(&mut client, up).await, Some(0.0));
+    assert!(metric(&mut client, failures).await > Some(0.0));
+    wait_for("a line", || times(server, begins) == 1);
+    assert_eq!(times(server, ends), 0);
+    kill(first, Signal::SIGCONT).unwrap();
+    wait_for("its answers", || server.run(&["list"]).status.success());
+    assert_eq!(metric(&mut client, up).await, Some(1.0));
+    wait_for("a line", || times(server, ends) == 1);
+    // One that has ended is found without.
+    let failed = metric(&mut client, failures).await;
+    kill(first, Signal::SIGKILL).unwrap();
+    wait_for("its end", || signers(&signed.token).is_empty());
+    assert_eq!(metric(&mut client, up).await, Some(0.0));
+    assert_eq!(metric(&mut client, failures).await, failed);
+    wait_for("a line", || times(server, begins) == 2);
+    let health = server.run(&["health"]);
+    assert!(!health.status.success(), "nobody new gets in");
+    // The next frontend has another one, and nothing to say of it.
+    assert!(signed.reload().status.success());
+    let mut client = client::connect(server).await.unwrap();
+    assert_eq!(metric(&mut client, up).await, Some(1.0));
+    assert_eq!((times(server, begins), times(server, ends)), (2, 1));
+    // A server that has its key tells nothing of a signer.
+    let plain = Server::start();
+    let mut client = client::connect(&plain).await.unwrap();
+    assert_eq!(metric(&mut client, "prn_server_draining").await, Some(0.0));
+    assert_eq!(metric(&mut client, up).await, None);
 }
 
 /// A group that a service manager has made for a server, removed with what is in it.
