@@ -1238,6 +1238,7 @@ fn s6_a_forged_start_chooses_no_user_and_gets_no_more_than_policy_allows() {
         variables: _,
         expect: _,
         signature: _,
+        requested: _,
     } = hostile.spec(&["true"]);
     let refused = |hostile: &mut HostileFrontend, change: &dyn Fn(&mut StartSpec)| {
         let mut spec = hostile.spec(&["true"]);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use prn_api_frontend::log;
 use prn_ipc_protocol::message::{Ask, ProcessInfo, Refusal, Reply, StartSpec};
 use prn_ipc_protocol::policy::Verb;
-use prn_ipc_protocol::types::{LABELS_MAX, ProcessId};
+use prn_ipc_protocol::types::{LABELS_MAX, ProcessId, UnixMicros};
 use prn_proto::traceparent::{TRACEPARENT, Traceparent};
 use prn_proto::v1;
 use ring::rand::{SecureRandom, SystemRandom};
@@ -28,8 +28,13 @@ pub async fn start(
     client: &Client,
     request: v1::StartRequest,
 ) -> Result<v1::StartResponse, Status> {
+    // All of the request is here by now.
+    let requested = UnixMicros::now();
     client.access.check(Verb::Start)?;
-    let spec = spec(server, client, request)?;
+    let spec = StartSpec {
+        requested: Some(requested),
+        ..spec(server, client, request)?
+    };
     if server.mirror.draining() {
         return Err(errors::draining());
     }
