@@ -920,6 +920,58 @@ fn a_client_signs_handshakes_and_starts_with_a_key_in_a_token() {
 }
 
 #[test]
+fn a_certificate_in_a_pipe_that_nobody_writes_to_is_refused_at_once() {
+    let server = Server::start();
+    let folder = server.folder();
+    let fifo = folder.join("fifo.pem").display().to_string();
+    let made = Command::new("mkfifo").args(["-m", "600", &fifo]).status();
+    assert!(made.unwrap().success());
+    let own = server.client.certificate.display().to_string();
+    let servers = server.identity.certificate.display().to_string();
+    let key = server.client.key.display().to_string();
+    let start = ["server", "start", "--state-dir", "/nowhere"];
+    let both = |own, servers| ["--client-cert", own, "--server-cert", servers];
+    let tls_key = ["--tls-key", key.as_str()];
+    for (program, words) in [
+        (
+            "prn",
+            [&["list"][..], &both(&fifo, &servers), &tls_key].concat(),
+        ),
+        (
+            "prn",
+            [&["list"][..], &both(&own, &fifo), &tls_key].concat(),
+        ),
+        (
+            "prn-exporter",
+            [&both(&fifo, &servers)[..], &tls_key].concat(),
+        ),
+        ("prn-exporter", [&both(&own, &fifo)[..], &tls_key].concat()),
+        ("prn", [&start[..], &both(&own, &fifo), &tls_key].concat()),
+        (
+            "prn",
+            [&start[..], &both(&fifo, &servers), &tls_key].concat(),
+        ),
+    ] {
+        let mut command = Command::new("timeout");
+        command.arg("60").arg(binary(program)).args(&words);
+        let output = command.env_remove("PRN_TLS_KEY").output().unwrap();
+        let said = text(&output);
+        assert!(
+            said.contains(&format!("{fifo} is no regular file")),
+            "{program} {words:?}: {said}"
+        );
+    }
+    // What a shell hands on is one that somebody writes to.
+    let script = format!("exec \"$@\" --client-cert <(cat {own})");
+    let mut command = Command::new("bash");
+    command.args(["-c", &script, "bash"]).arg(binary("prn"));
+    command.args(["list", "--address", &server.address]);
+    command.args(["--server-cert", &servers, "--tls-key", &key]);
+    command.env_remove("PRN_TLS_KEY");
+    ok(command);
+}
+
+#[test]
 fn a_key_that_is_not_to_be_had_is_said_with_what_to_do() {
     let server = Server::start();
     let folder = server.folder();
