@@ -8,7 +8,7 @@ use std::process::{Child, Command, Output, Stdio};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use prn_tests::packages;
+use prn_tests::libraries;
 use prn_tests::server::Server;
 
 const SERVICE: &str = "proto.v1.ProcessRunnerService";
@@ -28,7 +28,7 @@ fn key_file(server: &Server) -> PathBuf {
 fn ask(server: &Server, words: &[&str]) -> Command {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("examples/python");
     let schema = root().join("proto/v1/process_runner.proto");
-    let python = packages::python(&folder, &root().join("examples"), &schema);
+    let python = libraries::python(&folder, &root().join("examples"), &schema);
     let mut command = Command::new(python.interpreter);
     command
         .arg(root().join("tests/tests/health/ask.py"))

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use prn_proto::v1;
 use prn_tests::server::Server;
-use prn_tests::{client, packages, wait_for};
+use prn_tests::{client, libraries, wait_for};
 use serde_json::Value;
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
@@ -37,7 +37,7 @@ impl Collector {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("otlp");
         let source = root.join("tests/otlp");
-        let python = packages::plain_python(&folder, &source);
+        let python = libraries::plain_python(&folder, &source);
         let mut child = Command::new(python)
             .arg(source.join("receiver.py"))
             .stdout(Stdio::piped())
