@@ -1,4 +1,5 @@
-//! gRPC health checking and server reflection, asked by clients of other languages: grpclib and grpcurl.
+//! gRPC health checking and server reflection, asked by clients of other languages: grpclib and
+//! grpcurl.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -105,8 +106,8 @@ fn a_watch_ends_when_the_frontend_is_replaced_and_the_next_one_serves() {
     reload.args(["--max-finished", "99"]);
     let reloaded = reload.output().unwrap();
     assert!(reloaded.status.success(), "{reloaded:?}");
-    // grpclib ends its streams when it is told that the connection takes no more (GOAWAY), which may
-    // be before the status.
+    // grpclib ends its streams when it is told that the connection takes no more (GOAWAY), which
+    // may be before the status.
     let mut end = line(&mut lines);
     if end == "NOT_SERVING" {
         end = line(&mut lines);

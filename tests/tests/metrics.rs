@@ -1,6 +1,6 @@
 //! What a server counts, as `prn metrics` prints it and as `prn exporter` serves it: to Debian's
-//! Prometheus, which scrapes it and answers queries, and to promtool, which has nothing to say of it.
-//! docs/operate/metrics.md, the alerts and the dashboard name what is served and nothing else.
+//! Prometheus, which scrapes it and answers queries, and to promtool, which has nothing to say of
+//! it. docs/operate/metrics.md, the alerts and the dashboard name what is served and nothing else.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

@@ -1,5 +1,6 @@
-//! Traces: what starts a process names its trace, by an environment variable, a label or metadata, and the
-//! exporter sends the process's spans to a collector, one in Python with OpenTelemetry's own messages.
+//! Traces: what starts a process names its trace, by an environment variable, a label or metadata,
+//! and the exporter sends the process's spans to a collector, one in Python with OpenTelemetry's
+//! own messages.
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;

@@ -1,5 +1,5 @@
-//! GetMetrics: what this half has counted, and what the mirror has. docs/operate/metrics.md has a row for
-//! each family.
+//! GetMetrics: what this half has counted, and what the mirror has. docs/operate/metrics.md has a
+//! row for each family.
 
 use prn_ipc_protocol::policy::Verb;
 use prn_ipc_protocol::types::UnixMicros;

@@ -49,8 +49,8 @@ pub async fn start(
     })
 }
 
-/// The same with the trace that the call belongs to, which the process then has as a label, unless the
-/// client has said exactly what is to start, or there is no room for a label.
+/// The same with the trace that the call belongs to, which the process then has as a label, unless
+/// the client has said exactly what is to start, or there is no room for a label.
 pub fn traced(
     server: &Server,
     mut request: v1::StartRequest,
@@ -61,8 +61,8 @@ pub fn traced(
     let Some(caller) = caller.filter(|_| !is_fixed && !is_full) else {
         return request;
     };
-    // Who asks again does so within another span, and for the same process: it has the label that it
-    // has, or none.
+    // Who asks again does so within another span, and for the same process: it has the label that
+    // it has, or none.
     let known = parsed(&request.id, "id").ok().and_then(|id| {
         let process = server.mirror.process(id)?;
         let mut labels = shown(&process.info().spec.labels);

@@ -1,11 +1,13 @@
 //! A process that has ended as spans of OpenTelemetry. Pure.
 //!
-//! One span for all of it, below whoever its label `traceparent` names, or of a trace of its own, and one
-//! for each part whose times the server tells, each from where the one before has ended: the steps of
-//! its start (`requested`, `admitted`, `prepared`, `executed`), until the main process had ended
-//! (`ran`), from when it was to stop (`stopped`), and until all that it had started was gone (`removed`).
+//! One span for all of it, below whoever its label `traceparent` names, or of a trace of its own,
+//! and one for each part whose times the server tells, each from where the one before has ended:
+//! the steps of its start (`requested`, `admitted`, `prepared`, `executed`), until the main process
+//! had ended (`ran`), from when it was to stop (`stopped`), and until all that it had started was
+//! gone (`removed`).
 //!
-//! Ids follow from the process's, which is random: who is told of it twice, as after a restart, has it once.
+//! Ids follow from the process's, which is random: who is told of it twice, as after a restart, has
+//! it once.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -134,8 +136,8 @@ pub fn text(key: &str, value: &str) -> KeyValue {
     attribute(key, Value::StringValue(value.to_owned()))
 }
 
-/// Of OpenTelemetry's names for processes those that there are. Its arguments may hold what is nobody
-/// else's, and are not told.
+/// Of OpenTelemetry's names for processes those that there are. Its arguments may hold what is
+/// nobody else's, and are not told.
 fn attributes(process: &Process) -> Vec<KeyValue> {
     let status = &process.status;
     let mut all = vec![text("prn.process.id", &process.id.to_string())];

@@ -112,8 +112,8 @@ fn wiped(value: OsString) -> Zeroizing<Vec<u8>> {
     Zeroizing::new(value.into_vec())
 }
 
-/// What is in the file of a credential. Its folder is the service manager's, which lets nobody else in:
-/// the modes of the files differ from one of its versions to the next.
+/// What is in the file of a credential. Its folder is the service manager's, which lets nobody else
+/// in: the modes of the files differ from one of its versions to the next.
 fn credential(name: &str) -> Result<Zeroizing<Vec<u8>>, SourceError> {
     let folder = std::env::var_os(CREDENTIALS_VARIABLE).filter(|folder| !folder.is_empty());
     let folder = folder.ok_or(SourceError::NoCredentials)?;
