@@ -16,14 +16,11 @@ top=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$top/packaging/lib.sh"
 
-(($#)) || die 'a folder for the packages is needed'
-mkdir -p "$1"
-folder=$(cd -- "$1" && pwd)
+folder=$(into "$@")
 # The first, and so far only, packaging of that version.
 version=${2:-$(version)}-1
 architecture=$(dpkg --print-architecture)
 debian=$top/packaging/debian
-umask 022
 
 # shared_libraries ROOT: the packages of the libraries that the programs there link, with their least versions.
 shared_libraries() {

@@ -17,6 +17,9 @@ compression=${PRN_COMPRESSION:-1}
 : "${SOURCE_DATE_EPOCH:=$(git -C "$top" log -1 --format=%ct 2>/dev/null || stat -c %Y "$top/Cargo.lock")}"
 export SOURCE_DATE_EPOCH
 
+# What is made has the modes that its list says, whoever makes it.
+umask 022
+
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
@@ -28,6 +31,13 @@ version() {
 # programs ROOT: all that can be executed there.
 programs() {
     find "$1/usr/bin" "$1/usr/libexec" -type f 2>/dev/null | LC_ALL=C sort || :
+}
+
+# into FOLDER: makes the folder that packages go into, and says where it is.
+into() {
+    [[ -n ${1:-} ]] || die 'a folder for the packages is needed'
+    mkdir -p "$1"
+    (cd -- "$1" && pwd)
 }
 
 # stage PACKAGE ROOT: the files of a package, as every distribution wants them: programs without symbols, pages compressed.

@@ -10,11 +10,8 @@ top=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$top/packaging/lib.sh"
 
-(($#)) || die 'a folder for the packages is needed'
-mkdir -p "$1"
-folder=$(cd -- "$1" && pwd)
+folder=$(into "$@")
 version=${2:-$(version)}
-umask 022
 
 # list PACKAGE: for %files, what is there with its mode. Folders are the distribution's, but for those that are the package's.
 list() {

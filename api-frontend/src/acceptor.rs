@@ -35,6 +35,7 @@ use crate::handshakes::Handshakes;
 use crate::pending::Pending;
 use crate::quota::ClientNumber;
 use crate::quota::{Full, Limit, Quota, Which};
+use crate::signing::Signing;
 
 /// How long to wait when a connection can't be accepted for want of descriptors or memory: the
 /// listener stays readable, so without a pause this would spin.
@@ -78,6 +79,8 @@ pub struct Door {
     pub known: Arc<Known>,
     /// Where it is made.
     pub handshakes: Handshakes,
+    /// What signs it, if that is another process.
+    pub signing: Option<Arc<Signing>>,
 }
 
 /// Accepts, shakes hands and serves.
@@ -93,6 +96,7 @@ struct Shared {
     tls: Arc<ServerConfig>,
     known: Arc<Known>,
     handshakes: Handshakes,
+    signing: Option<Arc<Signing>>,
     clients: Arc<Clients>,
     calls: Envelope,
     pending: Pending<TcpStream>,
@@ -199,6 +203,7 @@ impl Acceptor {
                 tls: Arc::new(door.tls),
                 known: door.known,
                 handshakes: door.handshakes,
+                signing: door.signing,
                 clients,
                 calls,
                 pending: Pending::new(config.handshakes_max),
@@ -377,7 +382,11 @@ impl Shared {
                 })
         };
         let handshake = SHOWN.scope(Cell::new(None), handshake);
-        let stream = self.handshakes.make(handshake).await?;
+        let made = self.handshakes.make(handshake).await;
+        if let Some(signing) = &self.signing {
+            signing.tell();
+        }
+        let stream = made?;
         // rustls refuses a client that offers other protocols, but takes one that offers none.
         if stream.get_ref().1.alpn_protocol() == Some(ALPN) {
             Ok(stream)

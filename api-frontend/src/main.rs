@@ -36,6 +36,7 @@ mod scope;
 mod selector;
 mod service;
 mod services;
+mod signing;
 mod stops;
 mod subscribe;
 mod supervisor;
@@ -73,6 +74,7 @@ use handshakes::Handshakes;
 use link::{Link, LinkError};
 use metrics::Metrics;
 use services::Services;
+use signing::Signing;
 
 /// What streams get to send their last frames when the supervisor has closed the channel.
 const FLUSH_TIME: Duration = Duration::from_secs(1);
@@ -125,13 +127,13 @@ fn run() -> Result<(), Fatal> {
     let inherited = Inherited::adopt()?;
     let config: config::Frontend = config::read(inherited.config.as_fd()).map_err(Fatal::Config)?;
     let known = Arc::new(known(&config)?);
-    let (tls, is_signed_elsewhere) = server_config(&config, &known, inherited.key)?;
+    let (tls, signing) = server_config(&config, &known, inherited.key)?;
     // While it may ask: what it serves with has no such call.
     let machine = Machine::here()?;
     sandbox::leave(&inherited.empty_folder, config.has_namespaces)?;
     let runtime = runtime(&config)?;
     input::threads::start(&runtime).map_err(Fatal::Runtime)?;
-    let handshakes = Handshakes::start(is_signed_elsewhere, config.handshakes_max);
+    let handshakes = Handshakes::start(signing.is_some(), config.handshakes_max);
     let handshakes = handshakes.map_err(Fatal::Runtime)?;
     non_blocking(&inherited.listener)?;
     sandbox::close()?;
@@ -144,6 +146,7 @@ fn run() -> Result<(), Fatal> {
             tls,
             known,
             handshakes,
+            signing,
         },
         inherited.channel,
         inherited.listener,
@@ -178,12 +181,12 @@ impl Inherited {
 }
 
 /// Reads the key, whose descriptor is closed at the end, and wipes all copies but the one that
-/// rustls signs with. Or keeps the socket to what signs; whether it does is said.
+/// rustls signs with. Or keeps the socket to what signs, which is returned then.
 fn server_config(
     config: &config::Frontend,
     known: &Arc<Known>,
     key: OwnedFd,
-) -> Result<(ServerConfig, bool), Fatal> {
+) -> Result<(ServerConfig, Option<Arc<Signing>>), Fatal> {
     let key = match SockRef::from(&key).r#type() {
         Ok(_) => Key::of_signer(Remote::new(key, Role::Server)),
         Err(_) => Key::from_pkcs8_der(Zeroizing::new(
@@ -195,7 +198,8 @@ fn server_config(
         issuers: each(&config.issuers, AuthorityCertificate::from_der)?,
     };
     let config = tls::watched_server_config(&own, &key, known, acceptor::judged)?;
-    Ok((config, key.remote().is_some()))
+    let signing = key.remote().cloned().map(Signing::new);
+    Ok((config, signing.map(Arc::new)))
 }
 
 /// Who is let in, by what: in the order of the configuration.
@@ -277,6 +281,7 @@ async fn serve(
         Arc::clone(&mirror),
         supervisor,
         &metrics,
+        door.signing.clone(),
     );
     let services = Services::new(&Arc::new(server), config.reflects);
     let calls = Envelope::new(services, own.clone(), &epoch, metrics);

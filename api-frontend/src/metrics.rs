@@ -1,8 +1,8 @@
 //! What this half counts of its clients and their calls, for GetMetrics.
 //!
-//! Whatever clients do, what is counted apart is bounded: calls by the names of the API and the codes
-//! of gRPC, refusals by the reasons that [`prn_proto::reason`] has, connections by why they were
-//! closed. Nothing is counted by what a client has sent.
+//! Whatever clients do, what is counted apart is bounded: calls by the names of the API and the
+//! codes of gRPC, refusals by the reasons that [`prn_proto::reason`] has, connections by why they
+//! were closed. Nothing is counted by what a client has sent.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};

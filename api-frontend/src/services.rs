@@ -1,5 +1,5 @@
-//! The services that a connection's calls go to, by their paths: the API, gRPC's health checking, and,
-//! where the configuration says so, server reflection, which tells the API's schema.
+//! The services that a connection's calls go to, by their paths: the API, gRPC's health checking,
+//! and, where the configuration says so, server reflection, which tells the API's schema.
 
 use std::convert::Infallible;
 use std::sync::Arc;

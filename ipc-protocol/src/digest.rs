@@ -32,7 +32,7 @@ impl Digest {
 ///
 /// What the server fills in is in them. Not in them: the id, and what follows from it alone (the
 /// process's own directory, HOME and TMPDIR), so that the same start has the same bytes again; and
-/// what is expected of them, and who has signed them.
+/// what is expected of them, who has signed them, and when they were asked for.
 pub fn canonical(spec: &StartSpec, limits: &Limits, programs: &[CString]) -> Vec<u8> {
     // A field that is new is missing here, and does not compile.
     let StartSpec {
@@ -41,6 +41,7 @@ pub fn canonical(spec: &StartSpec, limits: &Limits, programs: &[CString]) -> Vec
         variables,
         expect: _,
         signature: _,
+        requested: _,
     } = spec;
     let environment = environment(variables, None, process.user.as_ref());
     let mut writer = Writer::new(HEADER);

@@ -16,8 +16,8 @@ pub mod supervisor {
     pub const CONFIG: RawFd = 3;
     /// [`crate::config::Frontend`] in a sealed memfd: passed on, never decoded here.
     pub const FRONTEND_CONFIG: RawFd = 4;
-    /// The TLS key (PKCS#8 DER) in a sealed memfd: passed on, never read here. Or the control socket
-    /// of what signs with it ([`crate::signer`]).
+    /// The TLS key (PKCS#8 DER) in a sealed memfd: passed on, never read here. Or the control
+    /// socket of what signs with it ([`crate::signer`]).
     pub const TLS_KEY: RawFd = 5;
     /// The listening TCP socket.
     pub const LISTENER: RawFd = 6;

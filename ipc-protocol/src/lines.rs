@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::types::UnixMicros;
 
-/// Lines that the supervisor passes on of a frontend's in a second, at most: a service manager's own
-/// limit leaves room beside.
+/// Lines that the supervisor passes on of a frontend's in a second, at most: a service manager's
+/// own limit leaves room beside.
 pub const LINES_A_SECOND: usize = 128;
 
 /// How much a line matters.
@@ -54,8 +54,8 @@ pub struct Style {
 }
 
 impl Style {
-    /// A line with its end, of `max` bytes at most, which are 512 at least: what a program says, how
-    /// much that matters, and when it was.
+    /// A line with its end, of `max` bytes at most, which are 512 at least: what a program says,
+    /// how much that matters, and when it was.
     pub fn line(
         self,
         program: &str,

@@ -17,7 +17,7 @@ use crate::types::{
 
 /// What both halves must have in common, compared at Hello. Raised with each change of this crate's
 /// wire form.
-pub const PROTOCOL: &str = concat!("prn ", env!("CARGO_PKG_VERSION"), " ipc 18");
+pub const PROTOCOL: &str = concat!("prn ", env!("CARGO_PKG_VERSION"), " ipc 19");
 
 /// Most requests that wait for an answer at one time: more is a fault of the frontend, which counts
 /// its own.
@@ -265,6 +265,8 @@ pub struct StartSpec {
     pub expect: Option<Digest>,
     /// Whose wish it is, signed: theirs is the process, whoever has sent it.
     pub signature: Option<StartSignature>,
+    /// When the frontend had read the request. It is told, and decides nothing.
+    pub requested: Option<UnixMicros>,
 }
 
 /// What a process is to be, as Start says it and as its [`ProcessInfo`] repeats it. There,
@@ -524,6 +526,14 @@ pub struct ProcessInfo {
     pub started_by: Option<AccessName>,
     /// How these have signed that. `None`: the frontend has said who it was.
     pub signed: Option<SignedBy>,
+    /// When the frontend had read the request, as it says.
+    pub requested: Option<UnixMicros>,
+    /// When this half had it from there.
+    pub received: UnixMicros,
+    /// When it was admitted.
+    pub admitted: UnixMicros,
+    /// When all was made that it needs, and it was on its way to its program.
+    pub prepared: UnixMicros,
     /// When its program began to run.
     pub started: UnixMicros,
     /// What became of the limits in its specification.

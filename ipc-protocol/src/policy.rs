@@ -415,6 +415,7 @@ mod tests {
             variables: Vec::new(),
             expect: None,
             signature: None,
+            requested: None,
         }
     }
 

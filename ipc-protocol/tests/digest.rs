@@ -39,6 +39,7 @@ fn spec() -> StartSpec {
         variables: Vec::new(),
         expect: None,
         signature: None,
+        requested: None,
     }
 }
 

@@ -99,6 +99,7 @@ fn spec() -> StartSpec {
             not_after: UnixMicros(128),
             signature: vec![4].try_into().unwrap(),
         }),
+        requested: Some(UnixMicros(2)),
     }
 }
 
@@ -155,6 +156,10 @@ fn info() -> ProcessInfo {
             not_before: UnixMicros(3),
             not_after: UnixMicros(128),
         }),
+        requested: Some(UnixMicros(2)),
+        received: UnixMicros(3),
+        admitted: UnixMicros(4),
+        prepared: UnixMicros(5),
         started: UnixMicros(1),
         limits: AppliedLimits {
             in_force: vec![file("pids.max", "64")],
@@ -256,7 +261,8 @@ fn the_long_values_have_their_bytes() {
          0470726f64\
          03\
          8001\
-         0104"
+         0104\
+         0102"
     );
     assert_eq!(
         hex(&encode(&info()).unwrap()),
@@ -278,6 +284,7 @@ fn the_long_values_have_their_bytes() {
          80a8d6b907\
          010161\
          010707070707070707070707070707070707070707070707070707070707070707010161038001\
+         0102030405\
          01\
          0108706964732e6d6178023634\
          050001020304\

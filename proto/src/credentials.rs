@@ -13,7 +13,7 @@ mod source;
 pub mod token;
 
 use std::fmt;
-use std::fs::{File, Metadata};
+use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -22,7 +22,7 @@ use crate::tls::{Certificate, Remaining, TlsError};
 
 pub use error::CredentialsError;
 pub use place::{KEY_FILE_VARIABLE, KEY_VARIABLE, KeySource, SourceError};
-use reading::read_bounded;
+use reading::{open_file, read_bounded, unread};
 
 /// Where a certificate is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,20 +81,15 @@ impl CertificateSource {
         let Self::File(path) = self else {
             return self.load_as(parse);
         };
-        let failed = |source| CredentialsError::Read {
-            path: path.clone(),
-            source,
-        };
-        let file = File::open(path).map_err(failed)?;
-        // Asked of the open file: the name may mean another one by now.
-        let mode = file.metadata().map_err(failed)?.mode() & 0o7777;
+        let (file, metadata) = open_file(path)?;
+        let mode = metadata.mode() & 0o7777;
         if mode & 0o022 != 0 {
             return Err(CredentialsError::OpenCertificate {
                 path: path.clone(),
                 mode,
             });
         }
-        let pem = read_bounded(file).map_err(failed)?;
+        let pem = read_bounded(file).map_err(|source| unread(path, source))?;
         parse(&pem).map_err(|source| self.refused(source))
     }
 
@@ -134,14 +129,8 @@ pub fn load_and_metadata<T>(
     path: &Path,
     parse: fn(&[u8]) -> Result<T, TlsError>,
 ) -> Result<(T, Metadata), CredentialsError> {
-    let failed = |source| CredentialsError::Read {
-        path: path.to_owned(),
-        source,
-    };
-    let file = File::open(path).map_err(failed)?;
-    // Asked of the open file: the name may mean another one by now.
-    let metadata = file.metadata().map_err(failed)?;
-    let pem = read_bounded(file).map_err(failed)?;
+    let (file, metadata) = open_file(path)?;
+    let pem = read_bounded(file).map_err(|source| unread(path, source))?;
     let parsed = parse(&pem);
     let parsed =
         parsed.map_err(|source| CertificateSource::File(path.to_owned()).refused(source))?;

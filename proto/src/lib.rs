@@ -36,7 +36,7 @@ pub use tail::{Tail, TwoTails};
 
 /// The newest revision of the schema that these crates speak (`GetServerResponse.api_revision`). Raised
 /// with each call or field that a client may need.
-pub const API_REVISION: u32 = 5;
+pub const API_REVISION: u32 = 6;
 
 /// Metadata key under which every response, a failed one too, carries the server's boot epoch.
 pub const BOOT_EPOCH_METADATA: &str = "prn-boot-epoch";

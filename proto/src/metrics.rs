@@ -1,7 +1,8 @@
 //! Metrics as text, in both forms that Prometheus reads. Pure.
 //!
-//! OpenMetrics 1.0 (github.com/prometheus/OpenMetrics) has units and an end; the older form, version
-//! 0.0.4 (prometheus.io/docs/instrumenting/exposition_formats), calls a counter by its samples' name.
+//! OpenMetrics 1.0 (github.com/prometheus/OpenMetrics) has units and an end; the older form,
+//! version 0.0.4 (prometheus.io/docs/instrumenting/exposition_formats), calls a counter by its
+//! samples' name.
 
 use std::fmt::Write;
 

@@ -15,6 +15,7 @@
 use std::fmt;
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -195,6 +196,10 @@ pub struct Remote {
     socket: OwnedFd,
     /// One question at a time.
     turn: Mutex<Turn>,
+    /// Signatures that were not made.
+    failures: AtomicU64,
+    /// The last one was not.
+    has_failed: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -224,6 +229,8 @@ impl Remote {
                 is_unanswered: false,
                 buffer: vec![0; MESSAGE_MAX].into(),
             }),
+            failures: AtomicU64::new(0),
+            has_failed: AtomicBool::new(false),
         }
     }
 
@@ -245,12 +252,33 @@ impl Remote {
         self.control.as_ref().map(AsFd::as_fd)
     }
 
+    /// How many signatures were not made.
+    pub fn failures(&self) -> u64 {
+        self.failures.load(Ordering::Relaxed)
+    }
+
+    /// Whether the last signature was made, if there was one, and who makes them is there. One that
+    /// is stuck is found by who wants a signature, one that has ended at once.
+    pub fn signs(&self) -> bool {
+        // What poll(2) tells unasked: the other end is closed.
+        let mut set = [PollFd::new(self.socket.as_fd(), PollFlags::empty())];
+        poll(&mut set, PollTimeout::ZERO) == Ok(0) && !self.has_failed.load(Ordering::Relaxed)
+    }
+
     /// The signature. Waits for others that sign, and then for two seconds at most; not at all
     /// while a signature is overdue.
     ///
     /// # Errors
     /// [`SignerError`].
     pub fn sign(&self, message: &[u8]) -> Result<Vec<u8>, SignerError> {
+        let signed = self.ask(message);
+        self.has_failed.store(signed.is_err(), Ordering::Relaxed);
+        let failed = u64::from(signed.is_err());
+        self.failures.fetch_add(failed, Ordering::Relaxed);
+        signed
+    }
+
+    fn ask(&self, message: &[u8]) -> Result<Vec<u8>, SignerError> {
         let mut turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let turn = &mut *turn;
         let asked = turn.number;
@@ -337,7 +365,10 @@ mod tests {
         say(theirs.as_raw_fd(), 2, b"\0second");
         assert_eq!(remote.sign(b"three").unwrap(), b"second");
         say(theirs.as_raw_fd(), 3, b"\x01no\n");
+        assert!(remote.signs());
         assert!(matches!(remote.sign(b"four"), Err(SignerError::Refused(why)) if why == "no?"));
+        assert!(!remote.signs());
+        assert_eq!(remote.failures(), 3);
     }
 
     #[test]
@@ -354,7 +385,11 @@ mod tests {
     #[test]
     fn a_signer_that_is_gone_is_said_to_be() {
         let (ours, theirs) = ends();
+        let remote = of(ours);
+        assert!(remote.signs());
         drop(theirs);
-        assert!(matches!(of(ours).sign(b"one"), Err(SignerError::Gone)));
+        assert!(!remote.signs());
+        assert!(matches!(remote.sign(b"one"), Err(SignerError::Gone)));
+        assert_eq!(remote.failures(), 1);
     }
 }

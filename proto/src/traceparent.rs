@@ -1,4 +1,5 @@
-//! The trace that something belongs to (W3C Trace Context, w3.org/TR/trace-context, section 3.2). Pure.
+//! The trace that something belongs to (W3C Trace Context, w3.org/TR/trace-context, section 3.2).
+//! Pure.
 
 use std::fmt;
 use std::str::FromStr;

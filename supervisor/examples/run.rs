@@ -84,6 +84,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         variables: Vec::new(),
         expect: None,
         signature: None,
+        requested: None,
     })?;
 
     let mut output: Option<Reader> = None;

@@ -405,6 +405,7 @@ pub(crate) mod tests {
             variables: Vec::new(),
             expect: None,
             signature: None,
+            requested: None,
         }
     }
 
@@ -417,6 +418,10 @@ pub(crate) mod tests {
             uid: 1,
             started_by: None,
             signed: None,
+            requested: None,
+            received: UnixMicros(1),
+            admitted: UnixMicros(1),
+            prepared: UnixMicros(1),
             started: UnixMicros(1),
             limits: AppliedLimits::default(),
             waits: false,

@@ -535,6 +535,7 @@ pub fn spec(argv: &[&str]) -> StartSpec {
         variables: vec![string("PATH=/usr/local/bin:/usr/bin:/bin")],
         expect: None,
         signature: None,
+        requested: None,
     }
 }
 

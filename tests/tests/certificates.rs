@@ -15,7 +15,7 @@ use prn_tests::authority::{Authorities, Leaf};
 use prn_tests::hostile::{self, Curious, Obstinate, Seen, handshake, shown, signer};
 use prn_tests::pki::Identity;
 use prn_tests::server::{Options, Server};
-use prn_tests::{binary, packages, wait_for};
+use prn_tests::{binary, libraries, wait_for};
 use rcgen::CertificateParams;
 use rustls::pki_types::CertificateDer;
 use rustls::sign::CertifiedKey;
@@ -831,12 +831,12 @@ fn grpcio_and_node_take_part_with_p_256_keys() {
         root().join("examples"),
         root().join("proto/v1/process_runner.proto"),
     );
-    let python = packages::python(&libraries().join("python"), &examples, &schema);
+    let python = libraries::python(&libraries().join("python"), &examples, &schema);
     let mut command = Command::new(python.interpreter);
     command.args(["-c", GRPCIO]).env("PYTHONPATH", python.stubs);
     assert_eq!(ok(&as_client(&mut command)), "listed\n");
 
-    let modules = packages::npm(&libraries().join("node"), &examples);
+    let modules = libraries::npm(&libraries().join("node"), &examples);
     let mut command = Command::new("node");
     command
         .arg(examples.join("input.js"))

@@ -333,8 +333,8 @@ fn documents() -> Vec<PathBuf> {
     found
 }
 
-/// Words that look like misspelled ones, and are none: what a compiler compiles, what an example misspells
-/// on purpose, half of a list's bullet in a manual page, and what keyctl does.
+/// Words that look like misspelled ones, and are none: what a compiler compiles, what an example
+/// misspells on purpose, half of a list's bullet in a manual page, and what keyctl does.
 const NO_MISTAKES: &str = "bu,crate,padd,strat";
 
 #[test]

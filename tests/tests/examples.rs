@@ -10,7 +10,7 @@ use std::process::{Command, Output, Stdio};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use prn_tests::packages;
+use prn_tests::libraries;
 use prn_tests::proxy::{Cut, Proxy};
 use prn_tests::random::Random;
 use prn_tests::server::Server;
@@ -31,7 +31,7 @@ impl Example {
         let mut command = match self {
             Self::Python => python("input.py"),
             Self::Node => {
-                let modules = packages::npm(&libraries().join("node"), &source());
+                let modules = libraries::npm(&libraries().join("node"), &source());
                 let mut command = Command::new("node");
                 command.arg(source().join("input.js"));
                 command.env("NODE_PATH", modules);
@@ -55,7 +55,7 @@ fn source() -> PathBuf {
 /// A program in Python.
 fn python(name: &str) -> Command {
     let schema = root().join("proto/v1/process_runner.proto");
-    let python = packages::python(&libraries().join("python"), &source(), &schema);
+    let python = libraries::python(&libraries().join("python"), &source(), &schema);
     let mut command = Command::new(python.interpreter);
     command.arg(source().join(name));
     command.env("PYTHONPATH", python.stubs);

@@ -1,4 +1,5 @@
-//! gRPC health checking and server reflection, asked by a client of another language: grpclib.
+//! gRPC health checking and server reflection, asked by clients of other languages: grpclib and
+//! grpcurl.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -8,7 +9,7 @@ use std::process::{Child, Command, Output, Stdio};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use prn_tests::packages;
+use prn_tests::libraries;
 use prn_tests::server::Server;
 
 const SERVICE: &str = "proto.v1.ProcessRunnerService";
@@ -28,7 +29,7 @@ fn key_file(server: &Server) -> PathBuf {
 fn ask(server: &Server, words: &[&str]) -> Command {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("examples/python");
     let schema = root().join("proto/v1/process_runner.proto");
-    let python = packages::python(&folder, &root().join("examples"), &schema);
+    let python = libraries::python(&folder, &root().join("examples"), &schema);
     let mut command = Command::new(python.interpreter);
     command
         .arg(root().join("tests/tests/health/ask.py"))
@@ -105,8 +106,8 @@ fn a_watch_ends_when_the_frontend_is_replaced_and_the_next_one_serves() {
     reload.args(["--max-finished", "99"]);
     let reloaded = reload.output().unwrap();
     assert!(reloaded.status.success(), "{reloaded:?}");
-    // grpclib ends its streams when it is told that the connection takes no more (GOAWAY), which may
-    // be before the status.
+    // grpclib ends its streams when it is told that the connection takes no more (GOAWAY), which
+    // may be before the status.
     let mut end = line(&mut lines);
     if end == "NOT_SERVING" {
         end = line(&mut lines);
@@ -124,6 +125,50 @@ fn a_client_has_so_many_watches_of_health_and_no_more() {
     // They are gone with their connection.
     assert_eq!(said(ask(&server, &["check"]).output().unwrap()), "SERVING");
     server.ok(&["list"]);
+}
+
+/// The command that docs/operate/metrics.md has for grpcurl.
+fn shown() -> &'static str {
+    let lines = include_str!("../../docs/operate/metrics.md").lines();
+    let mut shown = lines.filter(|line| line.starts_with("grpcurl "));
+    shown.next().unwrap()
+}
+
+#[test]
+fn grpcurl_asks_for_health_and_for_the_schema_as_it_is_shown() {
+    let server = Server::with_arguments(&["--reflection"]);
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("grpcurl");
+    let source = root().join("tests/tests/health/grpcurl");
+    let python = libraries::plain_python(&folder, &source);
+    let programs = python.parent().unwrap().display();
+    let path = std::env::var("PATH").unwrap();
+    let place = tempfile::tempdir().unwrap();
+    for (name, text) in [
+        ("server.pem", server.identity.certificate_pem()),
+        ("client.pem", server.client.certificate_pem()),
+        ("client.key", server.client.key_pem()),
+    ] {
+        fs::write(place.path().join(name), text).unwrap();
+    }
+    let run = |command: &str| {
+        let command = command.replace("127.0.0.1:50051", &server.address);
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &command]).current_dir(place.path());
+        said(
+            shell
+                .env("PATH", format!("{programs}:{path}"))
+                .output()
+                .unwrap(),
+        )
+    };
+    let described = run(shown());
+    assert!(described.contains("message StartRequest {"), "{described}");
+    let describe = "describe proto.v1.StartRequest";
+    let health = run(&shown().replace(describe, "grpc.health.v1.Health/Check"));
+    assert!(health.contains("\"status\": \"SERVING\""), "{health}");
+    let call = format!("{SERVICE}/List");
+    let listed = run(&shown().replace(describe, &call));
+    assert!(listed.contains("bootEpoch"), "{listed}");
 }
 
 #[test]

@@ -18,7 +18,9 @@ use prn_ipc_protocol::message::{
     Ask, ChildStep, Denial, Event, ExitStatus, FromSupervisor, Keeping, OutputStore, PROTOCOL,
     ProcessSpec, Profile, Refusal, Reply, Request, RequestId, StartSpec, StopHow,
 };
-use prn_ipc_protocol::types::{ARGUMENTS_MAX, AccessName, LimitName, Limits, PathRule, ProcessId};
+use prn_ipc_protocol::types::{
+    ARGUMENTS_MAX, AccessName, LimitName, Limits, PathRule, ProcessId, UnixMicros,
+};
 use prn_proto::v1;
 use prn_tests::hostile_frontend::{
     Answer, Cargo, Deed, HostileFrontend, Mode, Order, Outcome, call, encoded, replaced, spec,
@@ -1238,6 +1240,7 @@ fn s6_a_forged_start_chooses_no_user_and_gets_no_more_than_policy_allows() {
         variables: _,
         expect: _,
         signature: _,
+        requested: _,
     } = hostile.spec(&["true"]);
     let refused = |hostile: &mut HostileFrontend, change: &dyn Fn(&mut StartSpec)| {
         let mut spec = hostile.spec(&["true"]);
@@ -1247,6 +1250,15 @@ fn s6_a_forged_start_chooses_no_user_and_gets_no_more_than_policy_allows() {
             other => panic!("{other:?}"),
         }
     };
+    // When it was asked for, as the frontend says, is told and decides nothing.
+    for requested in [UnixMicros(0), UnixMicros(u64::MAX)] {
+        let spec = StartSpec {
+            id: ProcessId::from_bytes(requested.0.to_be_bytes().repeat(2).try_into().unwrap()),
+            requested: Some(requested),
+            ..hostile.spec(&["true"])
+        };
+        assert_eq!(hostile.ask(Ask::Start(Box::new(spec))).0, Reply::Done);
+    }
     for user in ["root", "nobody"] {
         let denied = refused(&mut hostile, &|spec| {
             spec.process.user = Some(user.to_owned().try_into().unwrap());

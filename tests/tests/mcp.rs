@@ -10,12 +10,12 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use prn_tests::schemas::assert_as;
 use prn_tests::server::Server;
-use prn_tests::{binary, packages, procfs, wait_for, wait_within};
+use prn_tests::{binary, libraries, procfs, wait_for, wait_within};
 use serde_json::{Value, json};
 
 fn python() -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("mcp");
-    packages::plain_python(&folder, &root().join("examples/mcp"))
+    libraries::plain_python(&folder, &root().join("examples/mcp"))
 }
 
 fn root() -> PathBuf {

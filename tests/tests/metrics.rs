@@ -1,6 +1,6 @@
 //! What a server counts, as `prn metrics` prints it and as `prn exporter` serves it: to Debian's
-//! Prometheus, which scrapes it and answers queries, and to promtool, which has nothing to say of it.
-//! docs/operate/metrics.md, the alerts and the dashboard name what is served and nothing else.
+//! Prometheus, which scrapes it and answers queries, and to promtool, which has nothing to say of
+//! it. docs/operate/metrics.md, the alerts and the dashboard name what is served and nothing else.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -292,6 +292,43 @@ fn the_table_alerts_and_dashboard_have_what_is_served() {
             assert!(samples.contains(name), "{name} is served by nobody");
         }
     }
+}
+
+/// What the manual shows in this language, block by block.
+fn shown(language: &str) -> Vec<&'static str> {
+    let blocks = include_str!("../../docs/operate/metrics.md").split("```");
+    let blocks = blocks.skip(1).step_by(2);
+    let of = |block: &'static str| block.strip_prefix(language)?.strip_prefix('\n');
+    blocks.filter_map(of).collect()
+}
+
+#[test]
+fn what_the_manual_shows_is_taken() {
+    let (server, _) = busy();
+    let commands: Vec<Vec<_>> = shown("sh")[0]
+        .lines()
+        .map(|line| line.split('#').next().unwrap().split_whitespace().collect())
+        .collect();
+    let [text, data, exporter] = commands.try_into().unwrap();
+    assert!(server.ok(&text[1..]).ends_with("# EOF\n"));
+    let data: Value = serde_json::from_str(&server.ok(&data[1..])).unwrap();
+    assert!(data["families"].is_array(), "{data}");
+    // The tests have no context and no port.
+    assert_eq!(exporter, ["prn", "exporter", "--context", "web1"]);
+    let folder = TempDir::new().unwrap();
+    let place = |name: &str| folder.path().join(name);
+    fs::copy(&server.client.certificate, place("exporter.pem")).unwrap();
+    fs::write(place("roles.toml"), shown("toml")[0]).unwrap();
+    let roles = place("roles.toml").display().to_string();
+    let checked = server.ok(&["policy", "check", &roles]);
+    assert!(checked.contains("exporter"), "{checked}");
+    fs::write(place("prometheus.yml"), shown("yaml")[0]).unwrap();
+    let output = Command::new("promtool")
+        .args(["check", "config"])
+        .arg(place("prometheus.yml"))
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
 }
 
 /// Flags that this help has, and their defaults.

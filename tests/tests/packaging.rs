@@ -317,7 +317,8 @@ impl DropIn {
         Self(name)
     }
 
-    /// In which the key is somewhere else: `more` lines, and what the start and the reload say of it.
+    /// In which the key is somewhere else: `more` lines, and what the start and the reload say of
+    /// it.
     fn with_key(more: &str, start: &str, reload: &str) -> Self {
         let prn = |verb: &str, key: &str| {
             let flags = "--config /etc/prn/prn.toml --delegated-cgroup";
@@ -644,7 +645,8 @@ fn guest_with_prn_socket_systemd_has_the_port_and_a_client_starts_the_service() 
     assert_eq!(state(), "inactive");
     assert_eq!(prn.ok(&["run", "--", "echo", "here"]), "here\n");
     assert_eq!(state(), "active");
-    // The port stays while the service is away: nobody is refused, and the next one starts it again.
+    // The port stays while the service is away: nobody is refused, and the next one starts it
+    // again.
     sh("systemctl stop prn.service");
     assert_eq!(prn.ok(&["run", "--", "echo", "again"]), "again\n");
     // And a frontend that dies is replaced behind the same port.

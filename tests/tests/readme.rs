@@ -31,10 +31,14 @@ const DOCUMENTS: &[&str] = &[
     include_str!("../../docs/install.md"),
     include_str!("../../docs/operate/access.md"),
     include_str!("../../docs/operate/audit.md"),
+    include_str!("../../docs/operate/container.md"),
     include_str!("../../docs/operate/keys.md"),
+    include_str!("../../docs/operate/logs.md"),
+    include_str!("../../docs/operate/metrics.md"),
     include_str!("../../docs/operate/README.md"),
     include_str!("../../docs/operate/sizing.md"),
     include_str!("../../docs/operate/troubleshooting.md"),
+    include_str!("../../docs/operate/upgrade.md"),
     include_str!("../../docs/performance.md"),
     include_str!("../../docs/receipts.md"),
     include_str!("../../docs/tutorial.md"),
@@ -78,6 +82,47 @@ const NOT_RUN: &[(&str, &str)] = &[
     (
         "softhsm2-util --init-token",
         "its token is of no machine: keys.rs makes the like",
+    ),
+    (
+        "FROM localhost/prn",
+        "its programs are of a registry that is none",
+    ),
+    (
+        "podman load --input",
+        "an image: image.sh starts one so, on the host's network",
+    ),
+    ("prn: WARNING: processes have only", "a line of a log"),
+    (
+        "prn-frontend: connection refused",
+        "lines of a log: server_log.rs has the like",
+    ),
+    (
+        "journalctl -u prn -n 20",
+        "a journal of no machine: packaging.rs runs each in the guest",
+    ),
+    ("{\"at\":", "a line of a log: server_log.rs reads the like"),
+    (
+        "# /etc/systemd/system/prn.service.d/log.conf",
+        "changes the unit: packaging.rs does the same in the guest",
+    ),
+    ("journalctl -u prn -o cat | jq", "as those above"),
+    ("prn metrics ", "another server: metrics.rs runs them"),
+    ("[[role]]", "its certificate: metrics.rs checks it"),
+    (
+        "scrape_configs:",
+        "another program's: metrics.rs has that check it",
+    ),
+    (
+        "grpcurl -cacert",
+        "another program: health.rs runs it as it is shown",
+    ),
+    (
+        "readlink /proc/",
+        "the unit's: packaging.rs runs each in the guest",
+    ),
+    (
+        "prn list",
+        "restarts the unit: packaging.rs does the same in the guest",
     ),
     (
         "client-ca = ",

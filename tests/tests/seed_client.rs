@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
-use prn_tests::packages;
+use prn_tests::libraries;
 use prn_tests::pki::Identity;
 use prn_tests::server::Server;
 use prn_tests::wait_for;
@@ -380,7 +380,7 @@ fn source() -> &'static Path {
 /// The folder of the client's libraries.
 fn libraries() -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("seed-client");
-    packages::npm(&folder, source())
+    libraries::npm(&folder, source())
 }
 
 fn seconds() -> i64 {

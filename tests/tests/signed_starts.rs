@@ -291,6 +291,8 @@ fn altered(spec: &StartSpec) -> Vec<(&'static str, StartSpec)> {
         variables: _,
         expect: _,
         signature: _,
+        // Decides nothing, and is not signed.
+        requested: _,
     } = spec;
     type Change = fn(&mut StartSpec);
     let changes: [(&str, Change); 26] = [

@@ -1,5 +1,6 @@
-//! Traces: what starts a process names its trace, by an environment variable, a label or metadata, and the
-//! exporter sends the process's spans to a collector, one in Python with OpenTelemetry's own messages.
+//! Traces: what starts a process names its trace, by an environment variable, a label or metadata,
+//! and the exporter sends the process's spans to a collector, one in Python with OpenTelemetry's
+//! own messages.
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -9,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use prn_proto::v1;
 use prn_tests::server::Server;
-use prn_tests::{client, packages, wait_for};
+use prn_tests::{client, libraries, wait_for};
 use serde_json::Value;
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
@@ -37,7 +38,7 @@ impl Collector {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("otlp");
         let source = root.join("tests/otlp");
-        let python = packages::plain_python(&folder, &source);
+        let python = libraries::plain_python(&folder, &source);
         let mut child = Command::new(python)
             .arg(source.join("receiver.py"))
             .stdout(Stdio::piped())
@@ -125,7 +126,7 @@ fn a_run_is_one_trace_from_its_caller_to_its_end() {
         .unwrap();
     assert_eq!(output.status.code(), Some(3), "{output:?}");
     let count = |all: &[Value]| all.iter().filter(|one| one["trace"] == TRACE).count();
-    let all = collector.until("spans", |all| count(all) >= 3);
+    let all = collector.until("spans", |all| count(all) >= 7);
     let whole = span(&all, "process");
     assert_eq!(whole["parent"], PARENT);
     assert_eq!(whole["status"], 2, "an error: {whole}");
@@ -141,16 +142,29 @@ fn a_run_is_one_trace_from_its_caller_to_its_end() {
     assert_eq!(resource["service.instance.id"], server.address);
     assert_eq!(resource["server.address"], host);
     assert_eq!(resource["server.port"], port.parse::<u16>().unwrap());
-    for name in ["ran", "removed"] {
+    // One after the other, from the first moment of all of it to the last.
+    let mut last = whole["start"].as_u64().unwrap();
+    for name in [
+        "requested",
+        "admitted",
+        "prepared",
+        "executed",
+        "ran",
+        "removed",
+    ] {
         let part = span(&all, name);
         assert_eq!(
             (&part["trace"], &part["parent"]),
             (&TRACE.into(), &whole["id"]),
             "{part}"
         );
-        assert!(part["start"].as_u64() >= whole["start"].as_u64(), "{part}");
-        assert!(part["end"].as_u64() <= whole["end"].as_u64(), "{part}");
+        assert_eq!(part["start"].as_u64(), Some(last), "{part}");
+        let end = part["end"].as_u64().unwrap();
+        assert!(end >= last, "{part}");
+        last = end;
     }
+    assert_eq!(whole["end"].as_u64(), Some(last), "{whole}");
+    assert_eq!(count(&all), 7, "{all:?}");
     let ran = span(&all, "ran");
     let took = ran["end"].as_u64().unwrap() - ran["start"].as_u64().unwrap();
     // It counts from when its program is known to run.
@@ -181,7 +195,7 @@ fn what_is_stopped_has_a_span_for_that_and_a_trace_of_its_own_where_nobody_names
     server.ok(&["run", "--label", &label, "--", "true"]);
     server.ok(&["stop", &id]);
     let all = collector.until("spans", |all| {
-        all.iter().filter(|one| one["trace"] == id.as_str()).count() >= 4
+        all.iter().filter(|one| one["trace"] == id.as_str()).count() >= 8
     });
     let (whole, stopped) = (span(&all, "process"), span(&all, "stopped"));
     assert_eq!(

@@ -1,8 +1,9 @@
-//! gRPC health checking (github.com/grpc/grpc, doc/health-checking.md): whether the server takes calls.
+//! gRPC health checking (github.com/grpc/grpc, doc/health-checking.md): whether the server takes
+//! calls.
 //!
-//! Any client that is let in may ask, whatever its role. Of a server that shuts down, and of a frontend
-//! that another one replaces, it is NOT_SERVING. A watch is one of a client's watches, of which there
-//! are so many.
+//! Any client that is let in may ask, whatever its role. Of a server that shuts down, and of a
+//! frontend that another one replaces, it is NOT_SERVING. A watch is one of a client's watches, of
+//! which there are so many.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
-//! GetMetrics: what this half has counted, and what the mirror has. docs/operate/metrics.md has a row for
-//! each family.
+//! GetMetrics: what this half has counted, and what the mirror has. docs/operate/metrics.md has a
+//! row for each family.
 
 use prn_ipc_protocol::policy::Verb;
 use prn_ipc_protocol::types::UnixMicros;
@@ -34,6 +34,7 @@ pub fn get_metrics(
         history(&mut all, server);
         traffic(&mut all, server);
         streams(&mut all, server);
+        signing(&mut all, server);
     }
     let mut families = all.0;
     families.sort_by(|one, other| one.name.cmp(&other.name));
@@ -206,6 +207,19 @@ fn streams(all: &mut Families, server: &Server) {
     all.add(Gauge, "prn_open", help, of(|one| one.1));
     let help = "Most of them.";
     all.add(Gauge, "prn_open_limit", help, of(|one| one.2));
+}
+
+/// Where another process signs handshakes, whether it does.
+fn signing(all: &mut Families, server: &Server) {
+    let Some(signing) = &server.signing else {
+        return;
+    };
+    let help = "1: prn-signer is there, and has made the last signature that was asked of it.";
+    let up = f64::from(u8::from(signing.tell()));
+    all.one(Gauge, "prn_signer_up", help, up);
+    let help = "Handshakes that prn-signer has not signed.";
+    let failures = number(signing.failures());
+    all.one(Counter, "prn_signer_failures", help, failures);
 }
 
 fn count(count: u32) -> f64 {

@@ -17,6 +17,7 @@ use crate::mirror::{Mirror, Process};
 use crate::permits::Permits;
 use crate::quota::ClientNumber;
 use crate::quota::{Full, Limit, Quota, Slot};
+use crate::signing::Signing;
 use crate::stops::Stops;
 use crate::subscribe::chunks::Chunks;
 use crate::supervisor::Supervisor;
@@ -90,6 +91,8 @@ pub struct Server {
     pub chunks: Arc<Chunks>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// What signs handshakes, if that is another process.
+    pub signing: Option<Arc<Signing>>,
     /// This run of the server.
     pub epoch: Arc<str>,
     /// What a process gets that asks for nothing else.
@@ -145,6 +148,7 @@ impl Server {
         mirror: Arc<Mirror>,
         supervisor: Supervisor,
         metrics: &Arc<Metrics>,
+        signing: Option<Arc<Signing>>,
     ) -> Self {
         let subscribers = Quota::new(
             Limit::shared(config.subscribers_max, clients.count()),
@@ -161,6 +165,7 @@ impl Server {
             watches: of_clients(WATCHES_MAX, WATCHES_PER_CLIENT, clients.count()),
             chunks: Arc::default(),
             metrics: Arc::clone(metrics),
+            signing,
             epoch: config.epoch.to_string().into(),
             defaults: config.into(),
             about: About {

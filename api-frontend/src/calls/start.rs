@@ -5,7 +5,7 @@ use std::sync::Arc;
 use prn_api_frontend::log;
 use prn_ipc_protocol::message::{Ask, ProcessInfo, Refusal, Reply, StartSpec};
 use prn_ipc_protocol::policy::Verb;
-use prn_ipc_protocol::types::{LABELS_MAX, ProcessId};
+use prn_ipc_protocol::types::{LABELS_MAX, ProcessId, UnixMicros};
 use prn_proto::traceparent::{TRACEPARENT, Traceparent};
 use prn_proto::v1;
 use ring::rand::{SecureRandom, SystemRandom};
@@ -28,8 +28,13 @@ pub async fn start(
     client: &Client,
     request: v1::StartRequest,
 ) -> Result<v1::StartResponse, Status> {
+    // All of the request is here by now.
+    let requested = UnixMicros::now();
     client.access.check(Verb::Start)?;
-    let spec = spec(server, client, request)?;
+    let spec = StartSpec {
+        requested: Some(requested),
+        ..spec(server, client, request)?
+    };
     if server.mirror.draining() {
         return Err(errors::draining());
     }
@@ -44,8 +49,8 @@ pub async fn start(
     })
 }
 
-/// The same with the trace that the call belongs to, which the process then has as a label, unless the
-/// client has said exactly what is to start, or there is no room for a label.
+/// The same with the trace that the call belongs to, which the process then has as a label, unless
+/// the client has said exactly what is to start, or there is no room for a label.
 pub fn traced(
     server: &Server,
     mut request: v1::StartRequest,
@@ -56,8 +61,8 @@ pub fn traced(
     let Some(caller) = caller.filter(|_| !is_fixed && !is_full) else {
         return request;
     };
-    // Who asks again does so within another span, and for the same process: it has the label that it
-    // has, or none.
+    // Who asks again does so within another span, and for the same process: it has the label that
+    // it has, or none.
     let known = parsed(&request.id, "id").ok().and_then(|id| {
         let process = server.mirror.process(id)?;
         let mut labels = shown(&process.info().spec.labels);

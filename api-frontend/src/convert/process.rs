@@ -115,6 +115,12 @@ pub fn process_status(info: &ProcessInfo) -> v1::ProcessStatus {
         started_by: names::who(info.started_by.as_ref()),
         signed: info.signed.as_ref().map(signature::shown),
         user: names::shown_user(spec.user.as_ref()),
+        start_steps: Some(v1::StartSteps {
+            requested_at: info.requested.map(timestamp),
+            received_at: Some(timestamp(info.received)),
+            admitted_at: Some(timestamp(info.admitted)),
+            prepared_at: Some(timestamp(info.prepared)),
+        }),
     }
 }
 
@@ -235,6 +241,10 @@ pub mod tests {
             started_by: None,
             signed: None,
             uid: 2_000_000_000,
+            requested: Some(UnixMicros(1_700_000_000_120_000)),
+            received: UnixMicros(1_700_000_000_121_000),
+            admitted: UnixMicros(1_700_000_000_122_000),
+            prepared: UnixMicros(1_700_000_000_123_000),
             started: UnixMicros(1_700_000_000_123_456),
             limits: AppliedLimits {
                 in_force: vec![
@@ -289,6 +299,15 @@ pub mod tests {
             (1_700_000_000, 0, 0)
         );
         assert_eq!(live.started_at.unwrap().nanos, 123_456_000);
+        let steps = live.start_steps.unwrap();
+        let times = [
+            steps.requested_at,
+            steps.received_at,
+            steps.admitted_at,
+            steps.prepared_at,
+        ];
+        let nanos = times.map(|time| time.unwrap().nanos);
+        assert_eq!(nanos, [120_000_000, 121_000_000, 122_000_000, 123_000_000]);
         assert!(
             live.exit_cause.is_none()
                 && !live.main_exited

@@ -131,6 +131,7 @@ pub fn start_spec<E: From<Violations>>(
             variables: run.variables,
             expect: expect?,
             signature: signature?,
+            requested: None,
         })
     };
     match whole() {

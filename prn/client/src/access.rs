@@ -129,13 +129,13 @@ pub struct Access {
     pub start: Option<Startable>,
     /// How its starts are signed, if the server says.
     pub signed_starts: Option<SignedStarts>,
-    /// When its role lets it change something, in UTC: "Mon-Fri 08:00-18:00". Empty: at any time, or the
-    /// server does not say.
+    /// When its role lets it change something, in UTC: "Mon-Fri 08:00-18:00". Empty: at any time,
+    /// or the server does not say.
     pub hours: Vec<String>,
     /// It is none of these now: it may list, read output and stop.
     pub outside_hours: bool,
-    /// What it may start: each a path and its words, "..." where others may follow. `None`: anything,
-    /// or the server does not say.
+    /// What it may start: each a path and its words, "..." where others may follow. `None`:
+    /// anything, or the server does not say.
     pub programs: Option<Vec<String>>,
     /// Users of the server's machine that it may start something as.
     pub users: Vec<String>,

@@ -90,8 +90,8 @@ pub use prn_proto::id::{InvalidProcessId, ProcessId};
 pub use prn_proto::reason;
 pub use prn_proto::units::{Binding, Label, Variable, When};
 pub use process::{
-    Exit, ExitKind, LeftBehind, OutputStatus, Process, ProcessStatus, SignedBy, State, StopStatus,
-    StuckTask, Usage,
+    Exit, ExitKind, LeftBehind, OutputStatus, Process, ProcessStatus, SignedBy, StartSteps, State,
+    StopStatus, StuckTask, Usage,
 };
 pub use receipt::Receipt;
 pub use remove::RemovedProcesses;

@@ -107,6 +107,9 @@ pub struct ProcessStatus {
     #[cfg_attr(feature = "serde", serde(serialize_with = "crate::json::time"))]
     #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
     pub started_at: Option<SystemTime>,
+    /// When each step of the start was taken. `None`: the server does not say.
+    #[cfg_attr(feature = "serde", serde(skip))]
+    pub start_steps: Option<StartSteps>,
     /// When the main process exited.
     #[cfg_attr(feature = "serde", serde(serialize_with = "crate::json::time"))]
     #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
@@ -209,6 +212,7 @@ impl TryFrom<v1::ProcessStatus> for ProcessStatus {
             main_exited: status.main_exited,
             tree_empty: status.tree_empty,
             started_at: status.started_at.and_then(from_wire_time),
+            start_steps: status.start_steps.and_then(StartSteps::from_wire),
             main_exited_at: status.main_exited_at.and_then(from_wire_time),
             ended_at: status.ended_at.and_then(from_wire_time),
             command: status.command,
@@ -253,6 +257,32 @@ impl TryFrom<v1::ProcessStatus> for ProcessStatus {
                 key: signed.key,
                 via: signed.via,
             }),
+        })
+    }
+}
+
+/// When the steps of a start were taken, each before the next one. That the program started is the
+/// last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StartSteps {
+    /// The server's network half had read the request. `None`: it has not said.
+    pub requested_at: Option<SystemTime>,
+    /// The server's root half had it from there.
+    pub received_at: SystemTime,
+    /// It was admitted.
+    pub admitted_at: SystemTime,
+    /// All was made that it needs, and the child that became its program.
+    pub prepared_at: SystemTime,
+}
+
+impl StartSteps {
+    fn from_wire(steps: v1::StartSteps) -> Option<Self> {
+        Some(Self {
+            requested_at: steps.requested_at.and_then(from_wire_time),
+            received_at: steps.received_at.and_then(from_wire_time)?,
+            admitted_at: steps.admitted_at.and_then(from_wire_time)?,
+            prepared_at: steps.prepared_at.and_then(from_wire_time)?,
         })
     }
 }

@@ -1,6 +1,6 @@
 //! The connection to the server: made when it is wanted, kept while it is good, and made anew once
-//! where it was lost. Nothing happens on it while nobody asks. Where a key is in a token and what signs
-//! with it has ended, another one is started.
+//! where it was lost. Nothing happens on it while nobody asks. Where a key is in a token and what
+//! signs with it has ended, another one is started.
 
 use std::sync::Arc;
 

@@ -62,8 +62,8 @@ pub enum Stream {
 }
 
 impl Listener {
-    /// Listens there. What a listener before has left at a socket's path is replaced; one that still
-    /// listens is not.
+    /// Listens there. What a listener before has left at a socket's path is replaced; one that
+    /// still listens is not.
     ///
     /// # Errors
     /// The kernel's.

@@ -1,8 +1,8 @@
 //! `prn-exporter`: what a prn server does, for Prometheus and OpenTelemetry.
 //!
 //! An ordinary client: unprivileged, with a certificate of its own, of a role that only lists. It
-//! trusts the server as any client does, and of those who ask on its port nothing: they get the same
-//! page, one at a time, within a bounded time.
+//! trusts the server as any client does, and of those who ask on its port nothing: they get the
+//! same page, one at a time, within a bounded time.
 //!
 //! [`run`] is the order of the start.
 

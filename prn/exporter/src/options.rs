@@ -35,7 +35,8 @@ pub struct Options {
     /// Listen on an address that other machines reach, too. They are not asked who they are
     #[arg(long)]
     pub allow_remote: bool,
-    /// Processes that are told apart, the newest of those that run. 0: none, the server's numbers alone
+    /// Processes that are told apart, the newest of those that run. 0: none, the server's numbers
+    /// alone
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(0..=PROCESSES_MAX))]
     pub processes_max: u32,
     /// A label of processes that their metrics get as well, as label_KEY. Repeatable, or a list
@@ -44,8 +45,8 @@ pub struct Options {
     /// Most time for an answer, of which the server's is a part
     #[arg(long, value_name = "TIME", default_value = "8s", value_parser = parse_time)]
     pub scrape_timeout: Duration,
-    /// A collector of OpenTelemetry that traces and metrics are pushed to, by OTLP over gRPC without
-    /// TLS: http://127.0.0.1:4317
+    /// A collector of OpenTelemetry that traces and metrics are pushed to, by OTLP over gRPC
+    /// without TLS: http://127.0.0.1:4317
     #[arg(long, value_name = "URL")]
     pub otlp: Option<Collector>,
     /// How often metrics are pushed
@@ -89,8 +90,8 @@ pub struct Options {
     /// address]
     #[arg(long, value_name = "NAME")]
     server_name: Option<String>,
-    /// The exporter's private key (PKCS#8, PEM): a file, credential:NAME, keyring:NAME or pkcs11:URI.
-    /// Without it: the text in PRN_TLS_KEY, else what PRN_TLS_KEY_FILE names
+    /// The exporter's private key (PKCS#8, PEM): a file, credential:NAME, keyring:NAME or
+    /// pkcs11:URI. Without it: the text in PRN_TLS_KEY, else what PRN_TLS_KEY_FILE names
     #[arg(long, value_name = "FILE", value_parser = key_source())]
     tls_key: Option<KeySource>,
     /// A word of the command that prints it, as `prn exporter` finds it in a context. Repeatable

@@ -1,5 +1,5 @@
-//! Pushing to a collector of OpenTelemetry (OTLP over gRPC), where `--otlp` names one: the spans of each
-//! process when it has ended, and all metrics at an interval.
+//! Pushing to a collector of OpenTelemetry (OTLP over gRPC), where `--otlp` names one: the spans of
+//! each process when it has ended, and all metrics at an interval.
 //!
 //! What cannot be sent yet waits, so much of it at most; the oldest goes first where there is more.
 
@@ -92,8 +92,8 @@ impl Pusher {
         tokio::join!(self.follow(), self.send_spans(), self.send_metrics());
     }
 
-    /// Follows what happens to processes, on a connection of its own, from where it was when that is
-    /// lost.
+    /// Follows what happens to processes, on a connection of its own, from where it was when that
+    /// is lost.
     async fn follow(&self) {
         let since = SystemTime::now();
         let mut last: Option<Watch> = None;
@@ -304,7 +304,8 @@ impl Pusher {
     }
 }
 
-/// Whether the same may be taken later, as OTLP has it (opentelemetry.io/docs/specs/otlp, "Failures").
+/// Whether the same may be taken later, as OTLP has it (opentelemetry.io/docs/specs/otlp,
+/// "Failures").
 fn is_retryable(status: &tonic::Status) -> bool {
     match status.code() {
         Code::Cancelled

@@ -1,7 +1,7 @@
 //! One look at the server: its own metrics, and those of processes.
 //!
-//! One at a time for all who ask meanwhile and within the second after it, each within a bounded time;
-//! what cannot be had by then is left out, and `prn_up` is 0 where that is the server itself.
+//! One at a time for all who ask meanwhile and within the second after it, each within a bounded
+//! time; what cannot be had by then is left out, and `prn_up` is 0 where that is the server itself.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -171,8 +171,8 @@ impl Scraper {
         seen.processes.truncate(most);
         let told = u64::try_from(seen.processes.len()).unwrap_or(u64::MAX);
         seen.left_out = running.saturating_sub(told);
-        // By a selector: what ends meanwhile is then left out, and no error. They are the newest ones
-        // too.
+        // By a selector: what ends meanwhile is then left out, and no error. They are the newest
+        // ones too.
         let mut selector = Selector::default();
         selector.state = Some(State::Running);
         seen.usages = Some(client.usage(selector, false).await?);

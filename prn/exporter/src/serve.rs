@@ -1,8 +1,8 @@
 //! The port: `/metrics` for Prometheus.
 //!
-//! A few connections at a time, one request each, which has to come at once. Where there is no place
-//! left, one that has said nothing goes first, and then one that does not read its answer. Who asks
-//! gets the text in the form that they take.
+//! A few connections at a time, one request each, which has to come at once. Where there is no
+//! place left, one that has said nothing goes first, and then one that does not read its answer.
+//! Who asks gets the text in the form that they take.
 
 use std::cell::Cell;
 use std::collections::VecDeque;

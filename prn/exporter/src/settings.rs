@@ -1,6 +1,6 @@
 //! The command line, and what `prn exporter` hands over beside it. Anybody may read a command line
-//! (proc(5)); words of a context, such as those of a key's command, come in memory that prn has sealed
-//! (memfd_create(2)), each with a NUL byte behind it.
+//! (proc(5)); words of a context, such as those of a key's command, come in memory that prn has
+//! sealed (memfd_create(2)), each with a NUL byte behind it.
 
 use std::ffi::{OsStr, OsString};
 use std::io;

@@ -1,11 +1,13 @@
 //! A process that has ended as spans of OpenTelemetry. Pure.
 //!
-//! One span for all of it, below whoever its label `traceparent` names, or of a trace of its own, and one
-//! for each part whose times the server tells: until the main process had ended (`ran`), from when it
-//! was to stop (`stopped`), and until all that it had started was gone (`removed`). When a start was
-//! asked for and admitted no client is told, and there is no span of it.
+//! One span for all of it, below whoever its label `traceparent` names, or of a trace of its own,
+//! and one for each part whose times the server tells, each from where the one before has ended:
+//! the steps of its start (`requested`, `admitted`, `prepared`, `executed`), until the main process
+//! had ended (`ran`), from when it was to stop (`stopped`), and until all that it had started was
+//! gone (`removed`).
 //!
-//! Ids follow from the process's, which is random: who is told of it twice, as after a restart, has it once.
+//! Ids follow from the process's, which is random: who is told of it twice, as after a restart, has
+//! it once.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -14,7 +16,7 @@ use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
 use opentelemetry_proto::tonic::trace::v1::span::{Event, SpanKind};
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 use opentelemetry_proto::tonic::trace::v1::{Span, Status};
-use prn_client::{ExitKind, Process};
+use prn_client::{ExitKind, Process, StartSteps};
 use prn_proto::traceparent::{TRACEPARENT, Traceparent};
 
 /// The spans of a process: none while it lives, or if its trace is not recorded.
@@ -34,13 +36,18 @@ pub fn spans(process: &Process) -> Vec<Span> {
         id,
     };
     let parent = caller.map_or(Vec::new(), |caller| caller.parent_id.to_vec());
-    let mut whole = maker.span(0, parent, "process", (started, ended));
+    let steps = steps(status.start_steps, started);
+    let begun = steps.first().map_or(started, |(_, _, (begun, _))| *begun);
+    let mut whole = maker.span(0, parent, "process", (begun, ended));
     whole.attributes = attributes(process);
     whole.status = Some(outcome(process));
     let parent = whole.span_id.clone();
     let part = |number, name, times| maker.span(number, parent.clone(), name, times);
     let main_ended = status.main_exited_at.unwrap_or(ended);
-    let mut parts = vec![part(1, "ran", (started, main_ended))];
+    let steps = steps.into_iter();
+    let steps = steps.map(|(number, name, times)| part(number, name, times));
+    let mut parts: Vec<_> = steps.collect();
+    parts.push(part(1, "ran", (started, main_ended)));
     if let Some(stop) = &status.stop
         && let Some(asked) = stop.asked_at
     {
@@ -58,6 +65,23 @@ pub fn spans(process: &Process) -> Vec<Span> {
     [vec![whole], parts].concat()
 }
 
+type Times = (SystemTime, SystemTime);
+
+/// What came before its program ran, by number and name, in its order.
+fn steps(steps: Option<StartSteps>, started: SystemTime) -> Vec<(u64, &'static str, Times)> {
+    let Some(steps) = steps else {
+        return Vec::new();
+    };
+    let requested = steps.requested_at;
+    let requested = requested.map(|at| (4, "requested", (at, steps.received_at)));
+    let own = [
+        (5, "admitted", (steps.received_at, steps.admitted_at)),
+        (6, "prepared", (steps.admitted_at, steps.prepared_at)),
+        (7, "executed", (steps.prepared_at, started)),
+    ];
+    requested.into_iter().chain(own).collect()
+}
+
 struct Maker {
     trace_id: Vec<u8>,
     id: [u8; 16],
@@ -65,13 +89,7 @@ struct Maker {
 
 impl Maker {
     /// One of those of a process, by its number among them.
-    fn span(
-        &self,
-        number: u64,
-        parent_span_id: Vec<u8>,
-        name: &str,
-        (from, to): (SystemTime, SystemTime),
-    ) -> Span {
+    fn span(&self, number: u64, parent_span_id: Vec<u8>, name: &str, (from, to): Times) -> Span {
         let [.., a, b, c, d, e, f, g, h] = self.id;
         let own = u64::from_be_bytes([a, b, c, d, e, f, g, h]);
         // Never 0, which is none.
@@ -118,8 +136,8 @@ pub fn text(key: &str, value: &str) -> KeyValue {
     attribute(key, Value::StringValue(value.to_owned()))
 }
 
-/// Of OpenTelemetry's names for processes those that there are. Its arguments may hold what is nobody
-/// else's, and are not told.
+/// Of OpenTelemetry's names for processes those that there are. Its arguments may hold what is
+/// nobody else's, and are not told.
 fn attributes(process: &Process) -> Vec<KeyValue> {
     let status = &process.status;
     let mut all = vec![text("prn.process.id", &process.id.to_string())];

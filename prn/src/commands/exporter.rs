@@ -32,8 +32,8 @@ const PROGRAM: &str = "prn-exporter";
 /// nobody asks, nothing happens.
 #[derive(Debug, Args)]
 pub struct Exporter {
-    /// Where Prometheus asks for /metrics [default: 127.0.0.1:9464]. unix:/PATH is a socket that this
-    /// user and its group may connect to
+    /// Where Prometheus asks for /metrics [default: 127.0.0.1:9464]. unix:/PATH is a socket that
+    /// this user and its group may connect to
     #[arg(long, value_name = "HOST:PORT|unix:PATH")]
     pub listen: Option<String>,
     /// Listen on an address that other machines reach, too. They are not asked who they are
@@ -49,8 +49,8 @@ pub struct Exporter {
     /// Most time for an answer, of which the server's is a part [default: 8s]
     #[arg(long, value_name = "TIME")]
     pub scrape_timeout: Option<String>,
-    /// A collector of OpenTelemetry that traces of processes and metrics are pushed to, by OTLP over
-    /// gRPC without TLS: http://127.0.0.1:4317
+    /// A collector of OpenTelemetry that traces of processes and metrics are pushed to, by OTLP
+    /// over gRPC without TLS: http://127.0.0.1:4317
     #[arg(long, value_name = "URL")]
     pub otlp: Option<String>,
     /// How often metrics are pushed [default: 60s]

@@ -10,9 +10,9 @@ use crate::which::connection::{Connection, Remote};
 
 /// Print the server's metrics: what it does and has done, in numbers
 ///
-/// As OpenMetrics text, which Prometheus reads, or with -o json as data. Who sees the processes of some
-/// alone is told how many of these there are, and not what all clients do. `prn exporter` serves them to
-/// Prometheus, with what each process takes.
+/// As OpenMetrics text, which Prometheus reads, or with -o json as data. Who sees the processes of
+/// some alone is told how many of these there are, and not what all clients do. `prn exporter`
+/// serves them to Prometheus, with what each process takes.
 #[derive(Debug, Args)]
 pub struct Metrics {
     /// How to print the result.

@@ -149,9 +149,9 @@ pub async fn run(mut args: Run) -> Result<Exit, Failure> {
     process.run_synced(&plan, &mut far, &mut interrupts).await
 }
 
-/// Whether what is to be passed on would be taken. Asked before anything starts, for a process whose
-/// input is refused would wait for it, and could only be stopped. A server that gives no answer is
-/// one that says it later.
+/// Whether what is to be passed on would be taken. Asked before anything starts, for a process
+/// whose input is refused would wait for it, and could only be stopped. A server that gives no
+/// answer is one that says it later.
 async fn may_feed(client: &Client, passing: Passing) -> Result<(), Failure> {
     if matches!(passing, Passing::Nothing | Passing::Refused(_)) {
         return Ok(());

@@ -1,5 +1,5 @@
-//! `prn server start`, `reload`, `status`, `check` and `invite`: what is found and what goes wrong is printed
-//! here, done in [`prn_launch`].
+//! `prn server start`, `reload`, `status`, `check` and `invite`: what is found and what goes wrong
+//! is printed here, done in [`prn_launch`].
 
 mod check;
 pub mod running;
@@ -62,8 +62,8 @@ pub enum Server {
     /// the port, memory, the disk, descriptors and the journal's limit, as the configuration needs
     /// them. The key is had and compared with the certificate as by a start: a key-command is run,
     /// and a token asked with its PIN. Each line that is not `ok` says what to do; `BLOCKS` is what
-    /// a start refuses. Changes nothing. Root sees all of it. Without a configuration it is the host
-    /// alone that is looked at.
+    /// a start refuses. Changes nothing. Root sees all of it. Without a configuration it is the
+    /// host alone that is looked at.
     ///
     /// Exits 0 if the server could start here, else 1.
     Check(ServerCheck),
@@ -180,8 +180,8 @@ pub fn reload(mut flags: Reload) -> Result<Exit, Failure> {
     Ok(exit::OK)
 }
 
-/// Says what is found, of a start with these flags, or with the packaged configuration where nothing
-/// is said of a server.
+/// Says what is found, of a start with these flags, or with the packaged configuration where
+/// nothing is said of a server.
 pub fn check(args: &ServerCheck) -> Result<Exit, Failure> {
     let flags = Options::from(&args.flags);
     let packaged = Path::new(CONFIG);

@@ -7,12 +7,13 @@ use super::{Page, Roff, titled};
 use crate::exit;
 
 /// Each by the name of its file.
-pub(super) fn pages() -> [(&'static str, String); 4] {
+pub(super) fn pages() -> [(&'static str, String); 5] {
     [
         ("prn.7", concepts()),
         ("prn-policy.5", policy()),
         ("prn-supervisor.8", supervisor()),
         ("prn-frontend.8", frontend()),
+        ("prn-signer.8", signer()),
     ]
 }
 
@@ -290,15 +291,64 @@ fn frontend() -> String {
     page.prose(&[
         "prn-frontend takes connections, shakes hands over TLS 1.3, reads and answers calls of the API, and sends output. It has no privilege: a user of its own, an empty root directory, no capability, and a filter that lets it start no program and open no file. Whatever its clients ask for it asks of prn-supervisor(8), which starts it, and does not believe it.",
         "Where it dies, hangs or says what it may not, the supervisor replaces it: processes and their output are not touched, and clients connect anew. prn server status says how often that was, and why the last time. A reload replaces it too.",
-        "The server's key is in its memory, from where it signs handshakes. Whoever has taken it over could ask for what any client may: signed starts are against the worst of that.",
+        "The server's key is in its memory, from where it signs handshakes, unless it is in a token: then prn-signer(8) signs them. Whoever has taken it over could ask for what any client may: signed starts are against the worst of that.",
     ]);
     page.end(
         "prn-frontend",
         "8",
         &[
             "prn-supervisor(8)",
+            "prn-signer(8)",
             "prn-server-status(8)",
             "prn-server-start(8)",
+            "prn(7)",
+        ],
+    )
+}
+
+fn signer() -> String {
+    let mut page = Page::begin(
+        "prn-signer",
+        "what signs handshakes of prn with a key in a token",
+    );
+    page.section("SYNOPSIS");
+    page.0
+        .text([bold("prn server start --tls-key pkcs11:"), italic("URI")]);
+    page.0.control("PP", []);
+    page.0
+        .text([bold("prn list --tls-key pkcs11:"), italic("URI")]);
+    page.section("DESCRIPTION");
+    page.prose(&[
+        "Where the TLS key of a server or a client is in a PKCS #11 token, which does not give it away, prn-signer signs with it. It loads the module of the token, which is foreign code and is in no other process of prn. It is started with the server, by prn server start and prn server reload, and by each command of a client's; started by itself it does nothing.",
+        "It gets the URI (RFC 7512) and the PIN over a socket, finds the key, and then signs what TLS 1.3 has this side of a handshake sign, for a client the digests of its starts too (prn start --sign), and nothing else. prn-frontend(8) asks it for each handshake, over a socket of its own, and never has the key.",
+        "Of a server it runs as the user prn-signer, or as 1999999997 where there is none, in the group of the supervisor; of a client as the client's user. It has no capabilities and leaves no core. It ends with its sockets: 5 seconds after them where the module is stuck.",
+        "Where it has ended or does not answer within 2 seconds nobody new gets in, and who is connected stays. The log says so, the metric prn_signer_up is 0, and prn server reload starts another one. A client starts another one with its next command.",
+    ]);
+    page.section("ENVIRONMENT");
+    page.prose(&[
+        "Modules find their configuration in variables. Of the environment of what starts it, it has those that say where things are (PATH, HOME, the language, XDG_CONFIG_HOME, XDG_RUNTIME_DIR), those that modules are known to read, such as SOFTHSM2_CONF, PKCS11_* and P11_KIT_*, and no other.",
+    ]);
+    page.section("FILES");
+    page.entry(
+        "/usr/libexec/prn/prn-signer",
+        "The program: there, or beside the program that starts it.",
+    );
+    page.section("EXIT STATUS");
+    page.prose(&[
+        "0, or 1 with a line on standard error that says why. Whoever started it is told over the socket why a key is not to be had, and says it.",
+    ]);
+    page.section("EXAMPLES");
+    page.lines(
+        "prn server start --tls-key 'pkcs11:token=prn;object=server?module-path=/usr/lib/softhsm/libsofthsm2.so&pin-source=file:/etc/prn/pin'",
+    );
+    page.end(
+        "prn-signer",
+        "8",
+        &[
+            "prn-frontend(8)",
+            "prn-server-start(8)",
+            "prn-server-reload(8)",
+            "prn-supervisor(8)",
             "prn(7)",
         ],
     )

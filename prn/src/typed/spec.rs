@@ -61,8 +61,8 @@ impl Spec {
 /// Where a program that is traced leaves its trace for those that it starts.
 const VARIABLE: &str = "TRACEPARENT";
 
-/// The process belongs to this trace, unless its labels say of which it is. What is none says nothing, as
-/// the specification wants it.
+/// The process belongs to this trace, unless its labels say of which it is. What is none says
+/// nothing, as the specification wants it.
 fn trace(spec: &mut StartSpec, caller: Option<String>) {
     let caller = caller.and_then(|text| text.parse::<Traceparent>().ok());
     let is_told = spec.labels.iter().any(|label| label.key == TRACEPARENT);

@@ -54,7 +54,7 @@ pub enum CredentialsError {
         mode: u32,
     },
     /// It is a directory, a device, or a pipe that nobody may ever write to.
-    #[error("{} is no regular file: name the file that the key is in", .0.display())]
+    #[error("{} is no regular file: name the file that the key or certificate is in", .0.display())]
     NoFile(PathBuf),
     /// Others can change whom prn talks to.
     #[error("the server's certificate {} can be changed by others (mode {mode:04o}): run `chmod go-w {}`", path.display(), path.display())]

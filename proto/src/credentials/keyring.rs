@@ -1,5 +1,5 @@
-//! A key in the kernel's keyrings (keyrings(7)): in no file and no environment, and in memory of the
-//! kernel's that is never swapped.
+//! A key in the kernel's keyrings (keyrings(7)): in no file and no environment, and in memory of
+//! the kernel's that is never swapped.
 //!
 //! A key of type user, with the PEM text as its payload. Searched for in the keyrings that this
 //! process has (thread, process and session), then in the user's own, then in the user's persistent

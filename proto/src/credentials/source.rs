@@ -2,9 +2,8 @@
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io;
 use std::os::unix::ffi::OsStringExt;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use zeroize::Zeroizing;
@@ -12,7 +11,7 @@ use zeroize::Zeroizing;
 use super::error::CredentialsError;
 use super::place::{CREDENTIALS_VARIABLE, KEY_FILE_VARIABLE, KEY_VARIABLE, KeySource, SourceError};
 use super::program::{self, Program};
-use super::reading::read_bounded;
+use super::reading::{open_file, read_bounded, unread};
 use super::{command, keyring};
 use crate::signer::SignerError;
 use crate::tls::Key;
@@ -113,8 +112,8 @@ fn wiped(value: OsString) -> Zeroizing<Vec<u8>> {
     Zeroizing::new(value.into_vec())
 }
 
-/// What is in the file of a credential. Its folder is the service manager's, which lets nobody else in:
-/// the modes of the files differ from one of its versions to the next.
+/// What is in the file of a credential. Its folder is the service manager's, which lets nobody else
+/// in: the modes of the files differ from one of its versions to the next.
 fn credential(name: &str) -> Result<Zeroizing<Vec<u8>>, SourceError> {
     let folder = std::env::var_os(CREDENTIALS_VARIABLE).filter(|folder| !folder.is_empty());
     let folder = folder.ok_or(SourceError::NoCredentials)?;
@@ -141,38 +140,9 @@ fn read_pin(path: &Path) -> Result<Zeroizing<Vec<u8>>, SourceError> {
     })
 }
 
-fn unread(path: &Path, source: io::Error) -> CredentialsError {
-    CredentialsError::Read {
-        path: path.to_owned(),
-        source,
-    }
-}
-
-/// Where descriptors have names: a pipe that is handed on, as `<(…)` of a shell's, is named so.
-const DESCRIPTORS: [&str; 4] = [
-    "/dev/fd",
-    "/dev/stdin",
-    "/proc/self/fd",
-    "/proc/thread-self/fd",
-];
-
 fn read_key(path: &Path) -> Result<Zeroizing<Vec<u8>>, CredentialsError> {
     let failed = |source| unread(path, source);
-    let is_handed_on = DESCRIPTORS.iter().any(|folder| path.starts_with(folder));
-    // Nobody may ever write to a pipe that has a name of its own.
-    let waits = if is_handed_on {
-        0
-    } else {
-        nix::libc::O_NONBLOCK
-    };
-    let opened = File::options().read(true).custom_flags(waits).open(path);
-    let file = opened.map_err(failed)?;
-    // Asked of the open file: the name may mean another one by now.
-    let metadata = file.metadata().map_err(failed)?;
-    let is_handed_pipe = is_handed_on && metadata.file_type().is_fifo();
-    if !(metadata.is_file() || is_handed_pipe) {
-        return Err(CredentialsError::NoFile(path.to_owned()));
-    }
+    let (file, metadata) = open_file(path)?;
     let mode = metadata.mode() & 0o7777;
     if mode & 0o077 == 0 {
         return read_bounded(file).map_err(failed);

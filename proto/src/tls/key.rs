@@ -57,7 +57,7 @@ impl Key {
     }
 
     /// What signs with it, if it is elsewhere.
-    pub fn remote(&self) -> Option<&Remote> {
+    pub fn remote(&self) -> Option<&Arc<Remote>> {
         match &self.0 {
             Held::Here(_) => None,
             Held::Elsewhere(remote) => Some(remote),

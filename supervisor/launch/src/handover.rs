@@ -22,7 +22,6 @@ use nix::unistd::{chdir, execveat};
 use prn_ipc_protocol::codec;
 use prn_ipc_protocol::config::OpenFiles;
 use prn_ipc_protocol::types::Millis;
-use prn_proto::signer::Remote;
 use prn_proto::tls::Key;
 use serde::Serialize;
 
@@ -151,7 +150,7 @@ pub fn sealed<T: Serialize>(name: &'static str, value: &T) -> Result<OwnedFd, Ha
 
 /// The key in memory that nobody can change any more, or what sockets to its signer are opened by.
 pub fn key(key: &Key) -> Result<OwnedFd, HandoverError> {
-    let control = key.remote().and_then(Remote::control);
+    let control = key.remote().and_then(|remote| remote.control());
     match control {
         Some(control) => control
             .try_clone_to_owned()

@@ -61,8 +61,8 @@ pub use prn_ipc_protocol::types::UnixMicros;
 pub use reload::{ANOTHER_IDENTITY, FIXED, NOTHING_NEW, Outcome, Reloaded, reload};
 pub use warning::Warning;
 
-/// `prn server start`: returns only if it fails. What the operator should know goes to `warn`; lines
-/// of the log are written in this style.
+/// `prn server start`: returns only if it fails. What the operator should know goes to `warn`;
+/// lines of the log are written in this style.
 ///
 /// # Errors
 /// If anything is missing, contradicts itself or this host, or cannot be opened.
@@ -268,8 +268,8 @@ pub struct Report {
     pub memory: u64,
 }
 
-/// What a start refuses of these options before it takes anything for itself: values, then who it is
-/// and who may come, then the key, which is looked for where the others are right.
+/// What a start refuses of these options before it takes anything for itself: values, then who it
+/// is and who may come, then the key, which is looked for where the others are right.
 pub fn rehearse(options: &Options) -> (Option<ServerError>, Result<(), ServerError>) {
     let host = Host::survey();
     let planned = plan::resolve(options, &host).err().map(ServerError::from);

@@ -118,10 +118,10 @@ fn fleet_name(text: &str) -> Result<AccessName, String> {
 /// `prn server start`.
 #[derive(Debug, Args)]
 pub struct Start {
-    /// Configuration file (TOML): each key is a flag below without its dashes, all but --log-format;
-    /// what processes may see of the machine's directories (hidden, bind, bind-read-only) is in its
-    /// table "paths" alone, and which clients may do what in its tables "client" and "role" (prn
-    /// policy)
+    /// Configuration file (TOML): each key is a flag below without its dashes, all but
+    /// --log-format; what processes may see of the machine's directories (hidden, bind,
+    /// bind-read-only) is in its table "paths" alone, and which clients may do what in its tables
+    /// "client" and "role" (prn policy)
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// All else.

@@ -143,7 +143,8 @@ impl Runner {
         via: Option<AccessName>,
         mut spec: StartSpec,
     ) -> Result<Started, Refusal> {
-        // The same start signed once more is the same start.
+        let (requested, received) = (spec.requested.take(), UnixMicros::now());
+        // The same start signed once more, or asked for again, is the same start.
         let signature = spec.signature.take();
         let owner = |via| signed::owner(self.policy(), via, signature.as_ref());
         let started_by = via.as_ref().map(owner).transpose()?.cloned();
@@ -154,6 +155,7 @@ impl Runner {
         let via = via.as_ref();
         let (admitted, signed) =
             self.admit_once(via, started_by.as_ref(), &spec, signature.as_ref())?;
+        let admitted_at = UnixMicros::now();
         let execution = admitted.execution;
         let StartSpec {
             id,
@@ -175,6 +177,10 @@ impl Runner {
             uid,
             started_by,
             signed,
+            requested,
+            received,
+            admitted: admitted_at,
+            prepared: UnixMicros::now(),
             started: UnixMicros::now(),
             limits: made.limits,
             waits: false,

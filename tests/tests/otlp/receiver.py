@@ -2,6 +2,7 @@
 each span and the name of each metric as a line of JSON. The first line is its port."""
 
 import json
+import threading
 from concurrent import futures
 
 import grpc
@@ -13,8 +14,13 @@ def plain(attributes):
     return {one.key: getattr(one.value, one.value.WhichOneof("value")) for one in attributes}
 
 
+# Several calls are answered at one time, and print writes a line and its end apart.
+speaking = threading.Lock()
+
+
 def say(what):
-    print(json.dumps(what), flush=True)
+    with speaking:
+        print(json.dumps(what), flush=True)
 
 
 class Traces(trace_service_pb2_grpc.TraceServiceServicer):

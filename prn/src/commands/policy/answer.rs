@@ -93,5 +93,6 @@ fn spec(argv: Vec<CString>, user: Option<UserName>, least: Profile) -> Result<St
         variables: Vec::new(),
         expect: None,
         signature: None,
+        requested: None,
     })
 }

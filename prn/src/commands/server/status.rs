@@ -17,8 +17,8 @@ use crate::output::format::FormatFlag;
 /// `prn server status`.
 #[derive(Debug, Args)]
 pub struct StatusArgs {
-    /// The server's configuration, which names its state folder [default: that of the package, if it
-    /// is there]
+    /// The server's configuration, which names its state folder [default: that of the package, if
+    /// it is there]
     #[arg(long, value_name = "FILE", conflicts_with = "state_dir")]
     pub config: Option<PathBuf>,
     /// The server's state folder [default: /var/lib/prn]
