@@ -204,6 +204,28 @@ fn info() -> ProcessInfo {
     }
 }
 
+/// What the fuzz target of that name begins with (tests/fuzz/README.md): is written down if
+/// `PRN_WRITE_TABLES` is set, and otherwise has to be there.
+fn seed(target: &str, name: &str, bytes: &[u8]) {
+    let corpora = std::path::Path::new(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../tests/fuzz/corpora"
+    ));
+    let path = corpora.join(target).join(format!("golden-{name}"));
+    if std::env::var_os("PRN_WRITE_TABLES").is_some() {
+        std::fs::write(&path, bytes).unwrap();
+    }
+    let found = std::fs::read(&path).unwrap_or_default();
+    assert_eq!(found, bytes, "{}: PRN_WRITE_TABLES=1", path.display());
+}
+
+/// [`seed`] of each message.
+fn seeds<T: serde::Serialize>(target: &str, cases: &[(T, &str)]) {
+    for (number, (message, _)) in cases.iter().enumerate() {
+        seed(target, &format!("{number:03}"), &encode(message).unwrap());
+    }
+}
+
 /// Each message with its bytes. Ids are replaced by `<id>` and the long values by their names, to
 /// be readable.
 fn check<T: serde::Serialize + serde::de::DeserializeOwned + PartialEq + std::fmt::Debug>(
@@ -308,7 +330,7 @@ fn the_long_values_have_their_bytes() {
 #[test]
 fn requests_have_their_bytes() {
     let request = RequestId(300);
-    check(vec![
+    let cases = vec![
         (Request::Hello("p".to_owned()), "000170"),
         (Request::Ready, "01"),
         (
@@ -474,13 +496,45 @@ fn requests_have_their_bytes() {
         ),
         (Request::Alive, "09"),
         (Request::Left, "0a"),
-    ]);
+    ];
+    seeds("request_decodes_canonically", &cases);
+    check(cases);
+}
+
+#[test]
+fn conversations_have_their_bytes() {
+    let stop = || {
+        let how = StopHow::Graceful(None);
+        Request::Ask(RequestId(300), who(), Ask::Stop(id(), how))
+    };
+    let hello = || Request::Hello("p".to_owned());
+    let whole = vec![
+        hello(),
+        Request::Ready,
+        stop(),
+        Request::Alive,
+        Request::Left,
+    ];
+    for (name, requests) in [
+        ("ready-at-once", vec![Request::Ready]),
+        ("second-hello", vec![hello(), hello()]),
+        ("request-before-ready", vec![hello(), stop()]),
+        ("whole-conversation", whole),
+    ] {
+        // Each after its length in one byte.
+        let datagrams = requests.iter().flat_map(|request| {
+            let bytes = encode(request).unwrap();
+            [vec![u8::try_from(bytes.len()).unwrap()], bytes].concat()
+        });
+        let datagrams: Vec<_> = datagrams.collect();
+        seed("requests_follow_their_phases", name, &datagrams);
+    }
 }
 
 #[test]
 fn replies_and_events_have_their_bytes() {
     let reply = |reply| FromSupervisor::Reply(RequestId(1), reply);
-    check(vec![
+    let cases = vec![
         (reply(Reply::Done), "000100"),
         (reply(Reply::Existing), "000101"),
         (reply(Reply::Subscribed), "000102"),
@@ -558,7 +612,9 @@ fn replies_and_events_have_their_bytes() {
         ),
         (FromSupervisor::Event(Event::Probe), "0107"),
         (FromSupervisor::Event(Event::Replaced), "0108"),
-    ]);
+    ];
+    seeds("answer_decodes_canonically", &cases);
+    check(cases);
 }
 
 #[test]
