@@ -11,6 +11,7 @@
 
 pub mod authority;
 pub mod client;
+pub mod etcd;
 pub mod fleet;
 pub mod hostile;
 pub mod hostile_frontend;
