@@ -9,6 +9,7 @@
 //! `PRN_BIN_DIR` names the folder of the binaries; without it, the one that this test was
 //! built into serves.
 
+pub mod agents;
 pub mod authority;
 pub mod client;
 pub mod etcd;

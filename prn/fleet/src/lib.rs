@@ -26,5 +26,5 @@ pub use job::{ATTEMPTS_MAX, JOB_BYTES_MAX, Submitted, digest, fits, has_room};
 pub use keys::{Keys, NAME_MAX, is_name};
 pub use outcomes::{Claimed, Recorded, is_final};
 pub use pruning::Keep;
-pub use records::{Record, now, record};
+pub use records::{Record, encoded, now, record};
 pub use view::{JobView, Place, Standing};

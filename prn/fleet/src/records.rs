@@ -43,3 +43,8 @@ pub fn record<T: Message + Default>(item: &KeyValue) -> Result<Record<T>, FleetE
 pub fn now() -> prost_types::Timestamp {
     SystemTime::now().into()
 }
+
+/// The value of a message.
+pub fn encoded(message: &impl Message) -> Vec<u8> {
+    message.encode_to_vec()
+}
