@@ -17,6 +17,8 @@ for_test=(
     /usr/bin/convert:imagemagick
     cpio:cpio
     dpkg-shlibdeps:dpkg-dev
+    etcd:etcd-server
+    etcdctl:etcd-client
     fakeroot:fakeroot
     fish:fish
     flock:util-linux
@@ -71,7 +73,7 @@ for_test=(
     zstd:zstd
 )
 # Of these packages, the services that are not to serve on this machine because it runs tests.
-services=(nginx:nginx openssh-server:ssh postgresql:postgresql prometheus:prometheus redis-server:redis-server)
+services=(etcd-server:etcd nginx:nginx openssh-server:ssh postgresql:postgresql prometheus:prometheus redis-server:redis-server)
 for_packages=(
     aarch64-linux-gnu-gcc:gcc-aarch64-linux-gnu
     '/usr/aarch64-linux-gnu/include/stdlib.h:libc6-dev-arm64-cross'

@@ -9,8 +9,10 @@
 //! `PRN_BIN_DIR` names the folder of the binaries; without it, the one that this test was
 //! built into serves.
 
+pub mod agents;
 pub mod authority;
 pub mod client;
+pub mod etcd;
 pub mod fleet;
 pub mod hostile;
 pub mod hostile_frontend;

@@ -130,14 +130,11 @@ impl Client {
         self.start_request(v1::StartRequest::try_from(spec)?).await
     }
 
-    /// Sends a start as it is.
+    /// Sends a start as it is: one that somebody else may have made and signed.
     ///
     /// # Errors
     /// As [`Client::start`].
-    pub(crate) async fn start_request(
-        &self,
-        request: v1::StartRequest,
-    ) -> Result<Started, ClientError> {
+    pub async fn start_request(&self, request: v1::StartRequest) -> Result<Started, ClientError> {
         let (id, user) = (request.id.clone(), request.user.clone());
         let mut service = self.service.clone();
         let response = self

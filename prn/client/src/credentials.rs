@@ -80,6 +80,24 @@ impl Credentials {
         Self { signs_all, ..self }
     }
 
+    /// The same for another server: one of this name in certificates of the same authorities.
+    ///
+    /// # Errors
+    /// [`TlsError::NoServerName`].
+    pub fn named(&self, name: &str) -> Result<Self, TlsError> {
+        let named = self.server.named.as_ref();
+        let named = named.map(|named| NamedServer::new(named.authorities.clone(), name));
+        Ok(Self {
+            pair: self.pair.clone(),
+            server: Box::new(Server {
+                peer: self.server.peer.clone(),
+                named: named.transpose()?,
+            }),
+            signs_all: self.signs_all,
+            ending: self.ending.clone(),
+        })
+    }
+
     /// What to tell people of those of the two certificates, unless they are values of the caller's
     /// own, that end within 14 days and are in the last tenth of their time.
     pub fn ending(&self) -> &[Ending] {

@@ -33,6 +33,7 @@
 //! ```
 
 mod access;
+mod channel;
 mod choices;
 mod client;
 pub mod credentials;
@@ -71,6 +72,7 @@ mod wire;
 mod workspace;
 
 pub use access::{Access, AccessQuestion, Reach, Startable, Verb};
+pub use channel::SecureChannel;
 pub use choices::{DiskEnforcement, Layer, OutputPolicy, OutputStore, Profile, StopSignal};
 pub use client::{CALL_TIMEOUT, CONNECT_TIMEOUT, Client};
 pub use error::{Cause, ClientError, ExecFailure, ServerError};

@@ -2,6 +2,7 @@
 //! where it was lost. Nothing happens on it while nobody asks. Where a key is in a token and what
 //! signs with it has ended, another one is started.
 
+use prn_service::log;
 use std::sync::Arc;
 
 use prn_client::credentials::Credentials;
@@ -9,7 +10,6 @@ use prn_client::{Client, ClientError};
 use prn_proto::signer;
 use tokio::sync::Mutex;
 
-use crate::log;
 use crate::options::Options;
 
 /// Of one server.

@@ -9,7 +9,6 @@
 mod collector;
 mod link;
 mod listen;
-mod log;
 mod options;
 mod otlp;
 mod processes;
@@ -24,6 +23,7 @@ use std::sync::Arc;
 
 use clap::Parser;
 use prn_client::credentials::CredentialsError;
+use prn_service::log;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::link::Link;
@@ -53,6 +53,7 @@ enum Fatal {
 }
 
 fn main() -> ExitCode {
+    log::of("prn-exporter");
     let code = match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(fatal) => {

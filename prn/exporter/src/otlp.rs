@@ -3,6 +3,7 @@
 //!
 //! What cannot be sent yet waits, so much of it at most; the oldest goes first where there is more.
 
+use prn_service::log;
 use std::collections::{BTreeSet, VecDeque};
 use std::error::Error;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -33,7 +34,6 @@ use tonic::transport::Channel;
 
 use crate::collector::Collector;
 use crate::link::Link;
-use crate::log;
 use crate::scrape::Scraper;
 use crate::spans::{attribute, nanos, spans, text};
 

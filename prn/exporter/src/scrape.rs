@@ -3,6 +3,7 @@
 //! One at a time for all who ask meanwhile and within the second after it, each within a bounded
 //! time; what cannot be had by then is left out, and `prn_up` is 0 where that is the server itself.
 
+use prn_service::log;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -15,7 +16,6 @@ use prn_proto::v1::metric_family::Kind;
 use tokio::sync::Mutex;
 
 use crate::link::Link;
-use crate::log;
 use crate::options::Options;
 use crate::processes::Series;
 

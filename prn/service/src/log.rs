@@ -4,9 +4,9 @@
 use std::error::Error;
 use std::fmt::Arguments;
 use std::io::{self, Write};
-use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{LazyLock, OnceLock};
 use std::time::Duration;
 
 /// Most lines that wait.
@@ -16,6 +16,8 @@ const LINE_MAX: usize = 1000;
 /// For how long the end waits for lines to be written.
 const FINISH_TIME: Duration = Duration::from_secs(1);
 
+/// Whose lines they are.
+static PROGRAM: OnceLock<&'static str> = OnceLock::new();
 /// Lines that were not written.
 static LOST: AtomicU64 = AtomicU64::new(0);
 /// To the thread; nothing where it cannot be started.
@@ -46,8 +48,14 @@ fn write_all(messages: &Receiver<Message>) {
 }
 
 fn write(line: &str) {
+    let program = PROGRAM.get().copied().unwrap_or("prn");
     // Nobody can be told if standard error is closed.
-    drop(io::stderr().write_all(format!("prn-exporter: {line}\n").as_bytes()));
+    drop(io::stderr().write_all(format!("{program}: {line}\n").as_bytes()));
+}
+
+/// Says whose lines they are, once.
+pub fn of(program: &'static str) {
+    let _again = PROGRAM.set(program);
 }
 
 /// One line.

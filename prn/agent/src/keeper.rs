@@ -1,0 +1,143 @@
+//! One agent of the fleet looks after what others have lost: whichever has written that it does, under
+//! its lease. That it is one alone spares etcd the same questions of many; what it does is guarded as
+//! all is, so two at a time do no harm.
+
+use std::collections::BTreeSet;
+use std::rc::Rc;
+
+use prn_fleet::etcd::{KeyValue, Told, Txn, WatchRange, Watcher, jitter};
+use prn_fleet::{FleetError, record, v1};
+use prn_service::log;
+use tokio::task::{JoinHandle, spawn_local};
+use tokio::time::sleep;
+
+use crate::shared::Shared;
+
+/// An agent that looks after others, or would if nobody did.
+pub struct Candidate {
+    shared: Rc<Shared>,
+    /// What it is at: trying, or looking after them.
+    task: Option<JoinHandle<()>>,
+    is_keeper: bool,
+}
+
+impl Candidate {
+    /// Nothing is known of others yet.
+    pub fn new(shared: &Rc<Shared>) -> Self {
+        Self {
+            shared: Rc::clone(shared),
+            task: None,
+            is_keeper: false,
+        }
+    }
+
+    /// There is such an agent, or none.
+    pub fn there_is(&mut self, keeper: Option<&KeyValue>) {
+        let keeper = keeper.and_then(|item| record::<v1::Keeper>(item).ok());
+        let is_this = keeper
+            .as_ref()
+            .is_some_and(|keeper| keeper.value.host == self.shared.host.name);
+        if is_this && self.is_keeper {
+            return;
+        }
+        self.is_keeper = is_this;
+        if let Some(task) = self.task.take() {
+            task.abort();
+        }
+        let shared = Rc::clone(&self.shared);
+        self.task = match keeper {
+            None => Some(spawn_local(stand(shared))),
+            Some(_) if is_this => Some(spawn_local(look_after(shared))),
+            Some(_) => None,
+        };
+    }
+}
+
+impl Drop for Candidate {
+    fn drop(&mut self) {
+        if let Some(task) = self.task.take() {
+            task.abort();
+        }
+    }
+}
+
+/// Offers to be the one, until one is.
+async fn stand(shared: Rc<Shared>) {
+    loop {
+        sleep(jitter(shared.lease_lasts / 4)).await;
+        let mut leases = shared.lease.subscribe();
+        let lease = leases.wait_for(Option::is_some).await;
+        let Some(lease) = lease.ok().and_then(|lease| *lease) else {
+            return;
+        };
+        let key = shared.fleet.keys().keeper();
+        let keeper = v1::Keeper {
+            host: shared.host.name.clone(),
+        };
+        let value = prn_fleet::encoded(&keeper);
+        let txn = Txn::new().if_absent(&key).put_leased(&key, value, lease);
+        match shared.fleet.etcd().commit(&txn).await {
+            // The watch tells who it is.
+            Ok(_) => return,
+            Err(error) => log::error(&error),
+        }
+    }
+}
+
+/// Looks after what lost hosts had: of those that are gone already, and of each that goes.
+async fn look_after(shared: Rc<Shared>) {
+    let range = WatchRange {
+        key: shared.fleet.keys().host(""),
+        is_prefix: true,
+        deletions_only: true,
+    };
+    let mut watcher = Watcher::new(shared.fleet.etcd(), [range]);
+    loop {
+        match watcher.next().await {
+            Ok(Told::Snapshot { .. }) => match absent(&shared).await {
+                Ok(absent) => {
+                    for host in absent {
+                        spawn_local(gone(Rc::clone(&shared), host));
+                    }
+                }
+                Err(error) => log::error(&error),
+            },
+            Ok(Told::Deleted { key, .. }) => {
+                let host = key.rsplit('/').next().unwrap_or_default().to_owned();
+                spawn_local(gone(Rc::clone(&shared), host));
+            }
+            Ok(Told::Put { .. }) => {}
+            Err(error) => {
+                log::error(&error);
+                sleep(jitter(shared.lost_after)).await;
+            }
+        }
+    }
+}
+
+/// Hosts of which something is known, and which are not announced.
+async fn absent(shared: &Shared) -> Result<BTreeSet<String>, FleetError> {
+    let keys = shared.fleet.keys();
+    let outcomes = shared.fleet.etcd().read_all(&keys.outcomes()).await?;
+    let named = outcomes.items.iter();
+    let named = named.filter_map(|item| item.key.rsplit('/').nth(1));
+    let mut absent: BTreeSet<_> = named.map(str::to_owned).collect();
+    for known in shared.fleet.hosts().await? {
+        if known.host.is_some() {
+            absent.remove(&known.name);
+        }
+    }
+    Ok(absent)
+}
+
+/// A host is gone. It may be back in time.
+async fn gone(shared: Rc<Shared>, host: String) {
+    sleep(shared.lost_after).await;
+    match shared.fleet.requeue_lost(&host).await {
+        Ok((0, _)) => {}
+        Ok((all, again)) => log::line(format_args!(
+            "host {host} is lost, with {all} jobs; {again} of them may run twice, and wait again"
+        )),
+        Err(error) => log::error(&error),
+    }
+}

@@ -1,0 +1,76 @@
+//! What can go wrong with etcd.
+
+use std::time::Duration;
+
+use prn_client::{ClientError, Code, ServerError};
+
+/// Why etcd has not done what was asked for.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EtcdError {
+    /// No endpoint has answered. Whether a transaction was done is unknown.
+    #[error("no endpoint of etcd has answered within {} s; tried: {tried}", after.as_secs())]
+    Unreachable {
+        /// The endpoints.
+        tried: String,
+        /// How long it was tried.
+        after: Duration,
+        /// What the last one said.
+        #[source]
+        source: Box<ClientError>,
+    },
+    /// No endpoint can be used with these certificates.
+    #[error("etcd cannot be used")]
+    Unusable(#[source] Box<ClientError>),
+    /// The user that the certificate names may not do it.
+    #[error(
+        "etcd does not allow it to the user that this certificate names: see `etcdctl user get NAME`"
+    )]
+    Denied(#[source] Box<ServerError>),
+    /// etcd takes no writes any more: its quota is used up.
+    #[error("etcd is full: compact and defragment it, then `etcdctl alarm disarm`")]
+    Full(#[source] Box<ServerError>),
+    /// What was asked for is older than what is kept.
+    #[error("etcd has compacted away what was asked for")]
+    Compacted,
+    /// The lease has ended.
+    #[error("the lease has ended")]
+    LeaseEnded,
+    /// etcd's answer is another no.
+    #[error("etcd refuses it")]
+    Refused(#[source] Box<ServerError>),
+    /// Not an answer of this API, or nothing to ask.
+    #[error("{0}")]
+    Protocol(&'static str),
+}
+
+impl EtcdError {
+    /// Whether the same may succeed later without anybody's doing.
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Unreachable { .. })
+    }
+
+    /// An answer.
+    pub(super) fn refused(error: Box<ServerError>) -> Self {
+        let says = |what: &str| error.message.contains(what);
+        match error.code {
+            Code::PermissionDenied | Code::Unauthenticated => Self::Denied(error),
+            Code::ResourceExhausted if says("database space exceeded") => Self::Full(error),
+            Code::OutOfRange if says("compacted") => Self::Compacted,
+            Code::NotFound if says("lease not found") => Self::LeaseEnded,
+            _ => Self::Refused(error),
+        }
+    }
+}
+
+/// Whether another member may do it: none that is asked now has a leader, or time.
+pub(super) fn is_transient(error: &ClientError) -> bool {
+    match error {
+        ClientError::NoAnswer { .. } => true,
+        ClientError::Refused(refused) => matches!(
+            refused.code,
+            Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Aborted
+        ),
+        error => error.is_transient(),
+    }
+}

@@ -1,0 +1,285 @@
+//! Changes of keys as they happen, and none twice or never: what is there is read, and watched from
+//! the next revision on. A watch that was cut off goes on there, with whichever member answers. Where
+//! etcd has compacted that away, what is there is read anew.
+//!
+//! A member that hangs says nothing, and nor does a watch with it: nothing is sent to ask. Whoever must
+//! know of changes in time keeps a lease ([`Lease`](super::Lease)) with the same client. A renewal that is
+//! not answered gives the connection up, and the watch goes on with the next member.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use futures_util::{StreamExt, stream};
+use prn_client::ClientError;
+use tokio::time::sleep;
+use tonic::Streaming;
+
+use super::connection::{ANSWER_MAX, Connection, Etcd, led};
+use super::error::EtcdError;
+use super::kv::{KeyValue, behind};
+use super::random::jitter;
+use super::wire::etcdserverpb as pb;
+use super::wire::etcdserverpb::watch_client::WatchClient;
+use super::wire::mvccpb;
+use pb::watch_create_request::FilterType;
+use pb::watch_request::RequestUnion;
+
+/// Waits after a watch that was cut off: most of the first one, and of all.
+const FIRST_WAIT: Duration = Duration::from_millis(20);
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
+/// Most time for a member to begin a watch.
+const BEGIN_TIME: Duration = Duration::from_secs(3);
+
+/// Keys that are watched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WatchRange {
+    /// The key, or how all of them begin.
+    pub key: String,
+    /// All that begin so.
+    pub is_prefix: bool,
+    /// Only that they are gone: neither what is there nor what is written is told.
+    pub deletions_only: bool,
+}
+
+/// What is told. `range` is the place of the range among those that are watched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Told {
+    /// All that is there now: what was told of before and is not here is gone.
+    Snapshot {
+        /// Of which range.
+        range: usize,
+        /// In the order of their names. Of a range of which only deletions are told: none.
+        items: Vec<KeyValue>,
+        /// As of this revision.
+        revision: i64,
+    },
+    /// A key was written.
+    Put {
+        /// Of which range.
+        range: usize,
+        /// As it is now.
+        item: KeyValue,
+    },
+    /// A key was deleted, or its lease has ended.
+    Deleted {
+        /// Of which range.
+        range: usize,
+        /// Which.
+        key: String,
+        /// At which revision.
+        revision: i64,
+    },
+}
+
+/// Some ranges, watched by one stream.
+#[derive(Debug)]
+pub struct Watcher {
+    etcd: Etcd,
+    places: Vec<Place>,
+    open: Option<Open>,
+    told: VecDeque<Told>,
+    wait: Duration,
+}
+
+#[derive(Debug)]
+struct Place {
+    range: WatchRange,
+    /// The first revision that was not told of. `None`: nothing was.
+    next: Option<i64>,
+    /// Parts of one revision that came so far.
+    parts: Vec<mvccpb::Event>,
+}
+
+struct Open {
+    connection: Connection,
+    messages: Streaming<pb::WatchResponse>,
+}
+
+impl std::fmt::Debug for Open {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Open")
+    }
+}
+
+impl Watcher {
+    /// Nothing is asked before the first [`Watcher::next`].
+    pub fn new(etcd: &Etcd, ranges: impl IntoIterator<Item = WatchRange>) -> Self {
+        let place = |range| Place {
+            range,
+            next: None,
+            parts: Vec::new(),
+        };
+        Self {
+            etcd: etcd.clone(),
+            places: ranges.into_iter().map(place).collect(),
+            open: None,
+            told: VecDeque::new(),
+            wait: FIRST_WAIT,
+        }
+    }
+
+    /// What is next: of each range a [`Told::Snapshot`] first. Cancel safe.
+    ///
+    /// # Errors
+    /// See [`EtcdError`]. After [`EtcdError::Unreachable`] it can be asked again, and goes on where it
+    /// was.
+    pub async fn next(&mut self) -> Result<Told, EtcdError> {
+        loop {
+            if let Some(told) = self.told.pop_front() {
+                return Ok(told);
+            }
+            if let Some(range) = self.places.iter().position(|place| place.next.is_none()) {
+                self.open = None;
+                self.snapshot(range).await?;
+                continue;
+            }
+            let Some(open) = &mut self.open else {
+                self.begin().await?;
+                continue;
+            };
+            let message = tokio::select! {
+                message = open.messages.message() => message,
+                () = open.connection.lost() => Ok(None),
+            };
+            match message {
+                Ok(Some(message)) => self.received(message)?,
+                Ok(None) | Err(_) => self.cut_off().await,
+            }
+        }
+    }
+
+    /// Another member is asked next; not at once, and not by all at one time.
+    async fn cut_off(&mut self) {
+        if let Some(open) = &self.open {
+            self.etcd.discard(&open.connection).await;
+        }
+        let wait = self.wait;
+        // As much as came of a revision comes again.
+        self.places.iter_mut().for_each(|place| place.parts.clear());
+        self.open = None;
+        self.wait = (wait * 2).min(LONGEST_WAIT);
+        sleep(jitter(wait)).await;
+    }
+
+    async fn snapshot(&mut self, range: usize) -> Result<(), EtcdError> {
+        let Some(place) = self.places.get(range) else {
+            return Ok(());
+        };
+        let WatchRange {
+            key,
+            is_prefix,
+            deletions_only,
+        } = &place.range;
+        let (items, revision) = if *deletions_only {
+            // For the revision alone.
+            let (_, revision) = self.etcd.read(key).await?;
+            (Vec::new(), revision)
+        } else if *is_prefix {
+            let listing = self.etcd.read_all(key).await?;
+            (listing.items, listing.revision)
+        } else {
+            let (item, revision) = self.etcd.read(key).await?;
+            (item.into_iter().collect(), revision)
+        };
+        if let Some(place) = self.places.get_mut(range) {
+            place.next = Some(revision + 1);
+        }
+        self.told.push_back(Told::Snapshot {
+            range,
+            items,
+            revision,
+        });
+        Ok(())
+    }
+
+    async fn begin(&mut self) -> Result<(), EtcdError> {
+        let mut creations = Vec::new();
+        for (number, place) in self.places.iter().enumerate() {
+            // 0 would leave it to etcd.
+            let id = i64::try_from(number + 1);
+            let id = id.map_err(|_| EtcdError::Protocol("too many ranges"))?;
+            creations.push(place.creation(id));
+        }
+        let opened = self.etcd.call_on(|connection| {
+            // It lasts for as long as the requests do.
+            let requests = stream::iter(creations.clone()).chain(stream::pending());
+            async move {
+                let mut client =
+                    WatchClient::new(connection.channel()).max_decoding_message_size(ANSWER_MAX);
+                let begun = tokio::time::timeout(BEGIN_TIME, client.watch(led(requests))).await;
+                let response = begun
+                    .map_err(|_| ClientError::NoAnswer { after: BEGIN_TIME })?
+                    .map_err(|status| connection.explain(status))?;
+                Ok(Open {
+                    connection,
+                    messages: response.into_inner(),
+                })
+            }
+        });
+        self.open = Some(opened.await?);
+        Ok(())
+    }
+
+    fn received(&mut self, message: pb::WatchResponse) -> Result<(), EtcdError> {
+        let none = EtcdError::Protocol("etcd tells of a watch that nobody has asked for");
+        let range = usize::try_from(message.watch_id - 1);
+        let range = range.map_err(|_| EtcdError::Protocol("etcd has not begun a watch"))?;
+        let place = self.places.get_mut(range).ok_or(none)?;
+        if message.compact_revision > 0 {
+            // Next, what is there is read.
+            place.next = None;
+            place.parts.clear();
+            return Ok(());
+        }
+        if message.canceled {
+            if message.cancel_reason.contains("permission denied") {
+                let says = "etcd lets the user that this certificate names not watch";
+                return Err(EtcdError::Protocol(says));
+            }
+            self.open = None;
+            return Ok(());
+        }
+        place.parts.extend(message.events);
+        if message.fragment {
+            return Ok(());
+        }
+        for event in std::mem::take(&mut place.parts) {
+            let is_put = event.r#type() == mvccpb::event::EventType::Put;
+            let missing = EtcdError::Protocol("etcd tells of a change of nothing");
+            let item = KeyValue::try_from(event.kv.ok_or(missing)?)?;
+            place.next = place.next.max(Some(item.mod_revision + 1));
+            self.told.push_back(if is_put {
+                Told::Put { range, item }
+            } else {
+                Told::Deleted {
+                    range,
+                    key: item.key,
+                    revision: item.mod_revision,
+                }
+            });
+        }
+        // It works.
+        self.wait = FIRST_WAIT;
+        Ok(())
+    }
+}
+
+impl Place {
+    fn creation(&self, id: i64) -> pb::WatchRequest {
+        let no_puts = self.range.deletions_only.then_some(FilterType::Noput);
+        pb::WatchRequest {
+            request_union: Some(RequestUnion::CreateRequest(pb::WatchCreateRequest {
+                key: self.range.key.as_bytes().to_vec(),
+                range_end: if self.range.is_prefix {
+                    behind(&self.range.key)
+                } else {
+                    Vec::new()
+                },
+                start_revision: self.next.unwrap_or_default(),
+                filters: no_puts.map(i32::from).into_iter().collect(),
+                watch_id: id,
+                fragment: true,
+            })),
+        }
+    }
+}

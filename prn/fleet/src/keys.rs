@@ -1,0 +1,144 @@
+//! Where in etcd what is: `v1/fleet.proto` has the list.
+
+use std::time::{Duration, SystemTime};
+
+use crate::error::FleetError;
+
+/// Most characters of a name.
+pub const NAME_MAX: usize = 63;
+
+/// Whether this can be the name of a fleet or of a host: 1 to 63 lower-case letters, digits, '-' and
+/// '.', first a letter or a digit.
+pub fn is_name(text: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let first = text.bytes().next().is_some_and(is_plain);
+    let others = |byte: u8| is_plain(byte) || byte == b'-' || byte == b'.';
+    first && text.len() <= NAME_MAX && text.bytes().all(others)
+}
+
+/// The keys of one fleet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Keys {
+    prefix: String,
+}
+
+impl Keys {
+    /// Of the fleet of this name.
+    ///
+    /// # Errors
+    /// [`FleetError::Name`].
+    pub fn new(fleet: &str) -> Result<Self, FleetError> {
+        if !is_name(fleet) {
+            return Err(FleetError::Name(fleet.to_owned()));
+        }
+        Ok(Self {
+            prefix: format!("/prn/{fleet}/"),
+        })
+    }
+
+    /// How all of them begin.
+    pub fn all(&self) -> &str {
+        &self.prefix
+    }
+
+    /// Of a host. Of all, without a name.
+    pub fn host(&self, name: &str) -> String {
+        format!("{}hosts/{name}", self.prefix)
+    }
+
+    /// Of the wish that a host takes no more.
+    pub fn drain(&self, name: &str) -> String {
+        format!("{}drain/{name}", self.prefix)
+    }
+
+    /// Of the agent that looks after what others have lost.
+    pub fn keeper(&self) -> String {
+        format!("{}keeper", self.prefix)
+    }
+
+    /// Of a job. Of all, without an id.
+    pub fn job(&self, id: &str) -> String {
+        format!("{}jobs/{id}", self.prefix)
+    }
+
+    /// Of a job that waits. Of all, without an id.
+    pub fn waiting(&self, id: &str) -> String {
+        format!("{}queue/{id}", self.prefix)
+    }
+
+    /// Of a claim. Of all, without an id.
+    pub fn claim(&self, id: &str) -> String {
+        format!("{}claims/{id}", self.prefix)
+    }
+
+    /// Of what became of a host's claim. Of all of the host's, without an id.
+    pub fn outcome(&self, host: &str, id: &str) -> String {
+        format!("{}outcomes/{host}/{id}", self.prefix)
+    }
+
+    /// Of all outcomes.
+    pub fn outcomes(&self) -> String {
+        format!("{}outcomes/", self.prefix)
+    }
+
+    /// Of what a host knows of a claim that was taken from it.
+    pub fn late(&self, host: &str, id: &str) -> String {
+        format!("{}late/{host}/{id}", self.prefix)
+    }
+
+    /// Of all of these.
+    pub fn lates(&self) -> String {
+        format!("{}late/", self.prefix)
+    }
+
+    /// Of the end of a job, by its time.
+    pub fn finished(&self, at: SystemTime, id: &str) -> String {
+        let since = at.duration_since(SystemTime::UNIX_EPOCH);
+        let micros = since.unwrap_or_default().as_micros();
+        let micros = u64::try_from(micros).unwrap_or(u64::MAX);
+        format!("{}finished/{micros:016x}-{id}", self.prefix)
+    }
+
+    /// Of all ends.
+    pub fn all_finished(&self) -> String {
+        format!("{}finished/", self.prefix)
+    }
+
+    /// When a job ended and which, by the key of its end.
+    pub fn of_finished<'a>(&self, key: &'a str) -> Option<(SystemTime, &'a str)> {
+        let name = key.strip_prefix(&self.all_finished())?;
+        let (micros, id) = name.split_once('-')?;
+        let since = Duration::from_micros(u64::from_str_radix(micros, 16).ok()?);
+        Some((SystemTime::UNIX_EPOCH.checked_add(since)?, id))
+    }
+}
+
+/// What comes behind the last slash: a host's name, or a job's id.
+pub(crate) fn last(key: &str) -> &str {
+    key.rsplit('/').next().unwrap_or(key)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_parts_of_keys_and_no_others() {
+        for good in ["a", "web-1.example", "9"] {
+            assert!(is_name(good), "{good}");
+        }
+        for bad in ["", "A", "-a", ".a", "a/b", "a b", &"a".repeat(64)] {
+            assert!(!is_name(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_end_is_found_by_its_time() {
+        let keys = Keys::new("prod").unwrap();
+        let at = SystemTime::UNIX_EPOCH + Duration::from_micros(1_700_000_000_123_456);
+        let key = keys.finished(at, "abc");
+        assert_eq!(keys.of_finished(&key), Some((at, "abc")));
+        assert!(key < keys.finished(at + Duration::from_secs(1), "abb"));
+        assert_eq!(keys.of_finished("/prn/other/finished/00-x"), None);
+    }
+}

@@ -1,0 +1,30 @@
+//! Several prn servers as one: a fleet, whose jobs are kept in etcd.
+//!
+//! - [`Fleet`]: jobs, claims and outcomes, each step a transaction that is guarded by what was seen.
+//! - [`v1`]: what is kept there, as `v1/fleet.proto` has it, with the keys.
+//! - [`etcd`]: the store itself.
+//!
+//! Used by clients, who submit jobs and look at them, and by each host's agent, which claims them. No
+//! byte of a process's input or output is here: that goes between client and host.
+
+mod error;
+pub mod etcd;
+mod fleet;
+mod hosts;
+mod job;
+mod keys;
+mod outcomes;
+mod pruning;
+mod records;
+pub mod v1;
+mod view;
+
+pub use error::FleetError;
+pub use fleet::Fleet;
+pub use hosts::KnownHost;
+pub use job::{ATTEMPTS_MAX, JOB_BYTES_MAX, Submitted, digest, fits, has_room};
+pub use keys::{Keys, NAME_MAX, is_name};
+pub use outcomes::{Claimed, Recorded, is_final};
+pub use pruning::Keep;
+pub use records::{Record, encoded, now, record};
+pub use view::{JobView, Place, Standing};
