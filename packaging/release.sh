@@ -77,25 +77,38 @@ homebrew() {
     sed "s|@URL@|$url|; s/@VERSION@/$(version)/; s/@SHA256@/$sum/" packaging/homebrew/prn.rb >"$folder/prn.rb"
 }
 
-# For each program's crate the list of what is linked into it.
+# What is linked into a program of this package: a crate a line, with its version.
+linked() {
+    "$cargo" tree --locked --edges normal --target all --prefix none -p "$1" |
+        sed -nE 's/^([^ ]+) v([^ ]+).*/\1 \2/p' | sort -u
+}
+
+# What a list has, in the same form.
+listed() {
+    jq -r '.metadata.component, .components[] | "\(.name) \(.version)"' "$1" | sort -u
+}
+
+# For each program's crate the list of what is linked into it. cargo-cyclonedx also lists what other members of the workspace
+# switch on, tests among them: that is taken out.
 sbom() {
-    local source=$work/source member name crates=()
+    local source=$work/source member name crates list
     mkdir "$source"
     git ls-files -z | xargs -0 cp --parents --no-dereference -t "$source"
     (cd "$source" && "$cargo" cyclonedx --quiet --all --format json --spec-version 1.5 --target all --no-build-deps)
     for member in prn prn/exporter supervisor supervisor/signer supervisor/tools api-frontend; do
         name=$(sed -n 's/^name = "\(.*\)"$/\1/p; T; q' "$member/Cargo.toml")
-        crates+=(-p "$name")
+        list=$folder/$name-$(version).cdx.json
+        crates=$(linked "$name")
         # No folder of this machine's.
-        sed "s|$source|/prn|g" "$source/$member/$name.cdx.json" >"$folder/$name-$(version).cdx.json"
+        sed "s|$source|/prn|g" "$source/$member/$name.cdx.json" | jq --arg crates "$crates" '
+            ($crates / "\n") as $linked
+            | .components |= map(select("\(.name) \(.version)" | IN($linked[])))
+            | [.metadata.component, .components[] | ."bom-ref"] as $refs
+            | .dependencies |= map(select(.ref | IN($refs[])) | .dependsOn = [(.dependsOn // [])[] | select(IN($refs[]))])
+        ' >"$list"
+        diff <(listed "$list") <(echo "$crates") || die "the list of $name is not what is linked"
     done
-    # They are what Cargo.lock makes of the programs, each with its checksum there, and nothing else.
-    diff <(
-        jq -r '.metadata.component, .components[] | "\(.name) \(.version)"' "$folder"/*.cdx.json | sort -u
-    ) <(
-        "$cargo" tree --locked --edges normal --target all --prefix none "${crates[@]}" |
-            sed -nE 's/^([^ ]+) v([^ ]+).*/\1 \2/p' | sort -u
-    ) || die 'the lists of crates are not what is linked'
+    # Each has its checksum of Cargo.lock.
     diff <(
         jq -r '.components[] | select(.hashes) | "\(.name) \(.version) \(.hashes[0].content)"' "$folder"/*.cdx.json | sort -u
     ) <(
