@@ -15,8 +15,9 @@ use tokio::task::spawn_local;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::daemon::Session;
+use crate::fatal::Fatal;
 use crate::shared::Shared;
-use crate::{Fatal, held, keeper};
+use crate::{held, keeper};
 
 /// Waits before another attempt: the first one, and the longest.
 const FIRST_WAIT: Duration = Duration::from_millis(100);

@@ -9,41 +9,22 @@
 
 mod agent;
 mod daemon;
+mod fatal;
 mod held;
 mod keeper;
 mod options;
 mod outcome;
 mod shared;
 
-use std::io;
 use std::process::ExitCode;
 use std::rc::Rc;
 
 use clap::Parser;
-use prn_client::credentials::CredentialsError;
-use prn_fleet::FleetError;
-use prn_fleet::etcd::EtcdError;
 use prn_service::log;
 
+use crate::fatal::Fatal;
 use crate::options::Options;
 use crate::shared::Shared;
-
-/// Why the agent ends.
-#[derive(Debug, thiserror::Error)]
-enum Fatal {
-    /// A certificate or the key is refused.
-    #[error(transparent)]
-    Credentials(#[from] CredentialsError),
-    /// etcd cannot be used.
-    #[error(transparent)]
-    Etcd(#[from] EtcdError),
-    /// The fleet cannot be used.
-    #[error(transparent)]
-    Fleet(#[from] FleetError),
-    /// The runtime or a signal handler cannot be made.
-    #[error("a local operation failed")]
-    Local(#[from] io::Error),
-}
 
 fn main() -> ExitCode {
     log::of("prn-agent");

@@ -16,6 +16,7 @@ use prn_proto::defaults::ADDRESS;
 use prn_proto::units::{Address, InvalidUnit, Size, Time};
 
 use crate::daemon::Daemon;
+use crate::fatal::Fatal;
 
 /// For how long one call to etcd is tried with one member after the other.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -136,7 +137,7 @@ impl Options {
     ///
     /// # Errors
     /// A certificate or the key is refused; a name is none.
-    pub fn fleet(&self) -> Result<Fleet, crate::Fatal> {
+    pub fn fleet(&self) -> Result<Fleet, Fatal> {
         let first = self.store.first().map(|address| address.parts().0);
         let authorities = self.store_ca.iter().cloned();
         let server = ServerSource {
@@ -172,7 +173,7 @@ impl Options {
     ///
     /// # Errors
     /// A certificate cannot be read.
-    pub fn host(&self) -> Result<Host, crate::Fatal> {
+    pub fn host(&self) -> Result<Host, Fatal> {
         let certificates = self.server_cert.iter().map(std::fs::read_to_string);
         let fingerprints = self.server_fingerprint.iter().map(ToString::to_string);
         let labels: BTreeMap<_, _> = self

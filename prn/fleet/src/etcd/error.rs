@@ -53,24 +53,28 @@ impl EtcdError {
     /// An answer.
     pub(super) fn refused(error: Box<ServerError>) -> Self {
         let says = |what: &str| error.message.contains(what);
-        match error.code {
-            Code::PermissionDenied | Code::Unauthenticated => Self::Denied(error),
-            Code::ResourceExhausted if says("database space exceeded") => Self::Full(error),
-            Code::OutOfRange if says("compacted") => Self::Compacted,
-            Code::NotFound if says("lease not found") => Self::LeaseEnded,
-            _ => Self::Refused(error),
+        let code = error.code;
+        if matches!(code, Code::PermissionDenied | Code::Unauthenticated) {
+            Self::Denied(error)
+        } else if code == Code::ResourceExhausted && says("database space exceeded") {
+            Self::Full(error)
+        } else if code == Code::OutOfRange && says("compacted") {
+            Self::Compacted
+        } else if code == Code::NotFound && says("lease not found") {
+            Self::LeaseEnded
+        } else {
+            Self::Refused(error)
         }
     }
 }
 
 /// Whether another member may do it: none that is asked now has a leader, or time.
 pub(super) fn is_transient(error: &ClientError) -> bool {
-    match error {
-        ClientError::NoAnswer { .. } => true,
-        ClientError::Refused(refused) => matches!(
+    if let ClientError::Refused(refused) = error {
+        return matches!(
             refused.code,
             Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Aborted
-        ),
-        error => error.is_transient(),
+        );
     }
+    matches!(error, ClientError::NoAnswer { .. }) || error.is_transient()
 }

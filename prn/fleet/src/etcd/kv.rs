@@ -33,7 +33,7 @@ impl TryFrom<mvccpb::KeyValue> for KeyValue {
     type Error = EtcdError;
 
     fn try_from(raw: mvccpb::KeyValue) -> Result<Self, EtcdError> {
-        let key = String::from_utf8(raw.key.into());
+        let key = String::from_utf8(raw.key);
         Ok(Self {
             key: key.map_err(|_| EtcdError::Protocol("etcd has a key that is no text"))?,
             value: raw.value,

@@ -1,10 +1,5 @@
 //! Messages and clients generated from `etcd/`.
-#![expect(
-    clippy::all,
-    clippy::as_conversions,
-    clippy::enum_variant_names,
-    reason = "generated"
-)]
+#![expect(clippy::all, reason = "generated")]
 
 pub(crate) mod mvccpb {
     tonic::include_proto!("mvccpb");
