@@ -134,6 +134,14 @@ if [[ ${1:-} == --check ]]; then
     exit "$status"
 fi
 
+# Names may be given, each as one argument.
+if (($#)); then
+    chosen=()
+    for step in "${steps[@]}"; do
+        if printf '%s\n' "$@" | grep -qxF "${step%%|*}"; then chosen+=("$step"); fi
+    done
+    steps=("${chosen[@]}")
+fi
 mapfile -t all_programs < <(printf '%s\n' "${steps[@]}" | awk -F'|' '{ print $NF }' | tr ' ' '\n' | sort -u)
 copy=$(mktemp -d)
 trap 'rm -rf "$copy"' EXIT
@@ -153,10 +161,6 @@ for step in "${steps[@]}"; do
     rest=${rest%|*}
     read -ra packages <<<"${rest##*|}"
     change=${rest%|*}
-    # Names may be given, each as one argument.
-    if (($#)) && ! printf '%s\n' "$@" | grep -qxF "$name"; then
-        continue
-    fi
     perl -0pe "$change" "$top/$file" >"$copy/$file"
     if cmp -s "$top/$file" "$copy/$file"; then
         echo "$name: NOT CHANGED: the substitution finds nothing"
