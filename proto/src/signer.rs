@@ -354,9 +354,7 @@ mod tests {
     fn an_answer_that_comes_too_late_is_nobody_elses() {
         let (ours, theirs) = ends();
         let remote = of(ours);
-        let begun = Instant::now();
         assert!(matches!(remote.sign(b"one"), Err(SignerError::Silent(_))));
-        assert!(begun.elapsed() >= SIGNING);
         // Nobody waits for a signer that is overdue.
         let begun = Instant::now();
         assert!(matches!(remote.sign(b"two"), Err(SignerError::Silent(_))));
