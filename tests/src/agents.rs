@@ -45,6 +45,9 @@ pub struct Plan<'a> {
     pub arguments: &'a [&'a str],
     /// Further arguments of each server.
     pub server_arguments: &'a [&'a str],
+    /// Configuration of each server, with the agent's certificate where it says AGENT. Empty: none, and
+    /// the agent is an administrator.
+    pub configuration: &'a str,
     /// User ids of each server: so many processes at a time.
     pub uids: Option<u32>,
     /// Each agent reaches its server and etcd by proxies of its own.
@@ -58,6 +61,7 @@ impl Default for Plan<'_> {
             hosts: 1,
             arguments: &[],
             server_arguments: &[],
+            configuration: "",
             uids: None,
             has_links: false,
         }
@@ -171,9 +175,20 @@ impl Host {
         let name = format!("web{number}");
         let identity = client(&cluster.authorities, &name);
         let owned = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+        let certificate = cluster.authorities.path(&format!("{name}.pem"));
+        let mut arguments: Vec<String> = owned(plan.server_arguments);
+        let mut pins = Vec::new();
+        if plan.configuration.is_empty() {
+            pins.push(certificate);
+        } else {
+            let path = cluster.authorities.path(&format!("{name}.toml"));
+            let shown = certificate.display().to_string();
+            fs::write(&path, plan.configuration.replace("AGENT", &shown)).expect("a configuration");
+            arguments.extend(["--config".to_owned(), path.display().to_string()]);
+        }
         let server = Server::with(Options {
-            pins: vec![cluster.authorities.path(&format!("{name}.pem"))],
-            arguments: owned(plan.server_arguments),
+            pins,
+            arguments,
             uids: plan.uids,
             ..Options::default()
         });
@@ -249,13 +264,21 @@ impl Host {
         self.agent.as_ref().expect("an agent").id()
     }
 
-    /// The processes that its server has: ids, and how often each was started by what it has printed.
+    /// Ids of the processes that its server has.
     ///
     /// # Panics
     /// If it does not answer.
     pub fn processes(&self) -> Vec<String> {
-        let listed = self.server.ok(&["list", "-q"]);
+        let listed = self.server.ok(&["list", "--all", "-q"]);
         listed.lines().map(str::to_owned).collect()
+    }
+
+    /// Lets the process of a [`waiter`] end.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub fn let_end(&self, id: &str) {
+        fs::write(self.server.state_dir().join(id).join("go"), "").expect("its folder");
     }
 
     fn log_path(&self) -> PathBuf {
@@ -315,5 +338,55 @@ pub fn job(argv: &[&str], attempts: usize) -> v1::Job {
     v1::Job {
         attempts: (0..attempts).map(attempt).collect(),
         ..v1::Job::default()
+    }
+}
+
+/// A job that prints "started", waits for [`Host::let_end`] and ends with code 3.
+///
+/// # Panics
+/// Without random bytes.
+pub fn waiter(attempts: usize) -> v1::Job {
+    let script = "echo started; until [ -e go ]; do sleep 0.05; done; exit 3";
+    job(&["sh", "-c", script], attempts)
+}
+
+impl Hosts {
+    /// Checks that each of these ids was started on one host, once.
+    ///
+    /// # Panics
+    /// If that is not so.
+    pub fn each_once<'a>(&self, ids: impl IntoIterator<Item = &'a String>) {
+        let mut all: BTreeMap<String, Vec<&Host>> = BTreeMap::new();
+        for host in &self.hosts {
+            for id in host.processes() {
+                all.entry(id).or_default().push(host);
+            }
+        }
+        for id in ids {
+            let there = all.remove(id).unwrap_or_default();
+            let names: Vec<_> = there.iter().map(|host| &host.name).collect();
+            assert_eq!(names.len(), 1, "{id} is on {names:?}");
+            assert_eq!(there[0].server.ok(&["logs", id]), "started\n", "{id}");
+        }
+    }
+
+    /// Waits until all of these jobs are over; what is known of them then.
+    ///
+    /// # Panics
+    /// If it does not come to that.
+    pub fn all_over(&self, ids: &[String], mut meanwhile: impl FnMut()) -> Vec<JobView> {
+        let mut over = Vec::new();
+        wait_within(2 * PATIENCE, "the end of all jobs", || {
+            meanwhile();
+            let Ok(all) = self.runtime.block_on(self.fleet.jobs()) else {
+                return false;
+            };
+            over = all
+                .into_iter()
+                .filter(|view| ids.contains(&view.id))
+                .collect();
+            over.len() == ids.len() && over.iter().all(JobView::is_over)
+        });
+        over
     }
 }
