@@ -13,7 +13,7 @@ use prn_proto::v1::StartRequest;
 use tokio::runtime::Runtime;
 
 use crate::binary;
-use crate::etcd::{Cluster, client};
+use crate::etcd::{Cluster, client, server};
 use crate::pki::Identity;
 use crate::proxy::Proxy;
 use crate::server::{Options, Server};
@@ -45,9 +45,9 @@ pub struct Plan<'a> {
     pub arguments: &'a [&'a str],
     /// Further arguments of each server.
     pub server_arguments: &'a [&'a str],
-    /// Configuration of each server, with the agent's certificate where it says AGENT. Empty: none, and
-    /// the agent is an administrator.
-    pub configuration: &'a str,
+    /// Configuration of each server, with the agent's certificate where it says AGENT, and whom it has
+    /// as an administrator. `None`: none, and the agent is one, too.
+    pub configuration: Option<(&'a str, &'a Identity)>,
     /// User ids of each server: so many processes at a time.
     pub uids: Option<u32>,
     /// Each agent reaches its server and etcd by proxies of its own.
@@ -61,7 +61,7 @@ impl Default for Plan<'_> {
             hosts: 1,
             arguments: &[],
             server_arguments: &[],
-            configuration: "",
+            configuration: None,
             uids: None,
             has_links: false,
         }
@@ -177,21 +177,25 @@ impl Host {
         let owned = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
         let certificate = cluster.authorities.path(&format!("{name}.pem"));
         let mut arguments: Vec<String> = owned(plan.server_arguments);
-        let mut pins = Vec::new();
-        if plan.configuration.is_empty() {
-            pins.push(certificate);
-        } else {
+        let mut options = Options {
+            uids: plan.uids,
+            identity: Some(server(&cluster.authorities, &format!("{name}-server"))),
+            ..Options::default()
+        };
+        if let Some((text, _)) = plan.configuration {
             let path = cluster.authorities.path(&format!("{name}.toml"));
             let shown = certificate.display().to_string();
-            fs::write(&path, plan.configuration.replace("AGENT", &shown)).expect("a configuration");
+            fs::write(&path, text.replace("AGENT", &shown)).expect("a configuration");
             arguments.extend(["--config".to_owned(), path.display().to_string()]);
+            options.lists_clients = true;
+        } else {
+            options.pins.push(certificate);
         }
-        let server = Server::with(Options {
-            pins,
-            arguments,
-            uids: plan.uids,
-            ..Options::default()
-        });
+        options.arguments = arguments;
+        let mut server = Server::with(options);
+        if let Some((_, administrator)) = plan.configuration {
+            server.client = administrator.clone();
+        }
         let link = |to: &String| Proxy::start(to, || None);
         let members = cluster.endpoints();
         let to_store: Vec<_> = members

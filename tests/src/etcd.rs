@@ -17,6 +17,9 @@ use crate::authority::{Authorities, Leaf};
 use crate::pki::Identity;
 use crate::wait_for;
 
+/// For which time certificates are valid: for those whose clock is behind, too.
+const PERIOD: (&str, &str) = ("20200101000000Z", "20491231235959Z");
+
 /// Members, killed when dropped.
 pub struct Cluster {
     folder: TempDir,
@@ -49,8 +52,7 @@ impl Cluster {
             names: "IP:127.0.0.1,DNS:localhost",
             // A member is its peers' client, too.
             usage: "serverAuth,clientAuth",
-            // For those whose clock is behind, too.
-            period: Some(("20200101000000Z", "20491231235959Z")),
+            period: Some(PERIOD),
         };
         let server = authorities.leaf(leaf, &[]);
         let client = client(&authorities, "agent");
@@ -308,7 +310,19 @@ pub fn client(authorities: &Authorities, name: &str) -> Identity {
         issuer: "ca",
         names: "",
         usage: "clientAuth",
-        period: None,
+        period: Some(PERIOD),
+    };
+    authorities.leaf(leaf, &[])
+}
+
+/// A server's certificate of this name, signed by the authority "ca".
+pub fn server(authorities: &Authorities, name: &str) -> Identity {
+    let leaf = Leaf {
+        name,
+        issuer: "ca",
+        names: "IP:127.0.0.1,DNS:localhost",
+        usage: "serverAuth",
+        period: Some(PERIOD),
     };
     authorities.leaf(leaf, &[])
 }

@@ -184,10 +184,18 @@ fn a_drained_host_goes_on_with_what_it_has_and_takes_no_more() {
 #[test]
 fn an_agent_that_is_ended_on_purpose_says_so_and_gives_nothing_up() {
     let (mut hosts, once, twice) = once_and_twice(false);
+    let announced = |hosts: &Hosts| {
+        let key = hosts.fleet.keys().host("web1");
+        let read = hosts.fleet.etcd().read(&key);
+        hosts.runtime.block_on(read).unwrap().0.unwrap()
+    };
+    let leases =
+        |hosts: &Hosts| String::from_utf8(hosts.cluster.ctl(&["lease", "list"]).stdout).unwrap();
+    let lease = format!("{:x}", announced(&hosts).lease);
+    assert!(leases(&hosts).contains(&lease));
     assert_eq!(hosts.hosts[0].end_agent(Signal::SIGTERM), Some(0));
-    let lease = hosts.cluster.ctl(&["lease", "list"]).stdout;
-    let lease = String::from_utf8(lease).unwrap();
-    assert!(lease.contains("found 1 leases"), "web2's alone: {lease}");
+    assert!(!leases(&hosts).contains(&lease), "it is revoked");
+    assert_eq!(announced(&hosts).lease, 0);
     let view = hosts.job(&twice);
     assert_eq!(view.standing(), Standing::Away);
     assert!(view.away_since().is_some());

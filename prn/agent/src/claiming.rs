@@ -51,8 +51,14 @@ fn look_at_queue(shared: &Rc<Shared>) -> Option<Instant> {
     let clock = SystemTime::now();
     let (mut later, mut taken) = (None, Vec::new());
     let mut free = shared.free();
+    // One that was full is asked whether it has room by one.
+    let most = if shared.times_full.get() > 0 {
+        1
+    } else {
+        CLAIMS_MAX
+    };
     for waiting in shared.queue.borrow().values() {
-        if taken.len() >= CLAIMS_MAX || free.processes == 0 {
+        if taken.len() >= most || free.processes == 0 {
             break;
         }
         let id = id_of(waiting);
