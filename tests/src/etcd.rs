@@ -43,13 +43,21 @@ impl Cluster {
     /// # Panics
     /// If it does not come to that.
     pub fn start(count: usize) -> Self {
+        Self::start_at("127.0.0.1", count)
+    }
+
+    /// The same at this address of the machine's, which is one of a certificate's.
+    ///
+    /// # Panics
+    /// If it does not come to that.
+    pub fn start_at(ip: &str, count: usize) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let authorities = Authorities::ed25519();
-        authorities.authority("ca", None, "CA:TRUE");
+        authorities.authority_within(Some(PERIOD), "ca", None, "CA:TRUE");
         let leaf = Leaf {
             name: "etcd",
             issuer: "ca",
-            names: "IP:127.0.0.1,DNS:localhost",
+            names: "IP:127.0.0.1,IP:10.77.0.1,DNS:localhost",
             // A member is its peers' client, too.
             usage: "serverAuth,clientAuth",
             period: Some(PERIOD),
@@ -58,7 +66,7 @@ impl Cluster {
         let client = client(&authorities, "agent");
         // All held until each is known, so that none is had twice.
         let ports: Vec<_> = (0..2 * count)
-            .map(|_| TcpListener::bind("127.0.0.1:0").expect("a port"))
+            .map(|_| TcpListener::bind((ip, 0)).expect("a port"))
             .collect();
         let address = |number: usize| ports[number].local_addr().expect("a port").to_string();
         let members = (0..count)

@@ -7,7 +7,7 @@ use nix::sys::signal::Signal;
 use prn_fleet::v1::{self, outcome::State};
 use prn_fleet::{JobView, Place, Standing};
 use prn_tests::agents::{Hosts, Plan, job, waiter};
-use prn_tests::wait_within;
+use prn_tests::{fleet_load, skipped, wait_within};
 
 const PATIENCE: Duration = Duration::from_secs(90);
 const BRIEF: &str = "echo started; sleep 0.2";
@@ -418,4 +418,16 @@ fn clocks_that_are_90_seconds_off_change_when_a_deadline_is_and_nothing_else() {
     hosts.hosts[0].end_agent(Signal::SIGKILL);
     let last = brief(&hosts, 4);
     all_well(&hosts.all_over(&last, || ()));
+}
+
+#[test]
+fn jobs_are_placed_by_label_and_room_on_hosts_in_networks_of_their_own() {
+    // It checks each of them itself.
+    match fleet_load::run(200, Duration::from_secs(1)) {
+        Ok(figures) => println!(
+            "fleet: 200 jobs on 4 hosts in {:.1?}, half of them started within {:.1?}",
+            figures.all, figures.waits[100]
+        ),
+        Err(why) => skipped(&why),
+    }
 }

@@ -175,8 +175,10 @@ impl Held<'_> {
 
     /// The process is there: tells others so, and waits for its end.
     async fn at(&mut self, process: &Process, session: &Session) -> Option<Last> {
+        if self.sent != Sent::Started {
+            self.shared.had_room();
+        }
         self.sent = Sent::Started;
-        self.shared.has_room();
         let outcome = of_process(self.claimed, process);
         if outcome.state() == State::Ended {
             return Some(Last::Outcome(outcome));
