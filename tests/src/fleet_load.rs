@@ -27,11 +27,11 @@ pub struct Figures {
     pub spread: Vec<usize>,
     /// Bytes of etcd's file after it, of the largest member.
     pub store_disk: u64,
-    /// KiB of etcd's memory after it, of the largest member.
+    /// Bytes of etcd's memory after it, of the largest member.
     pub store_memory: u64,
     /// Of each agent that has nothing to do: wake-ups in a minute.
     pub wakeups: Vec<f64>,
-    /// And KiB of memory.
+    /// And bytes of memory.
     pub agent_memory: Vec<u64>,
 }
 
@@ -55,6 +55,8 @@ fn loaded(networks: &Networks, jobs: usize, idle: Duration) -> Figures {
         arguments: &["--processes", "16", "--cpus", "8"],
         server_arguments: &["--max-finished", &kept],
         labels: &["zone=a", "zone=b"],
+        // As it is without a flag.
+        lease: "15s",
         networks: Some(networks),
         ..Plan::default()
     });
