@@ -90,7 +90,7 @@ fn loaded(networks: &Networks, jobs: usize, idle: Duration) -> Figures {
 /// Every other one in the one zone; each takes half a CPU of what its host has.
 fn one(number: usize) -> v1::Job {
     let mut one = job(&["echo", "started"], 1);
-    let zone = if number % 2 == 0 { "a" } else { "b" };
+    let zone = if number.is_multiple_of(2) { "a" } else { "b" };
     one.on = [("zone".to_owned(), zone.to_owned())].into();
     one.needs = Some(v1::Resources {
         processes: 1,
@@ -130,7 +130,7 @@ fn check(hosts: &Hosts, views: &[JobView]) -> Vec<usize> {
         assert_eq!(exit.map(|exit| exit.exit_code), Some(0), "{view:?}");
         let host = view.host().and_then(|name| name.strip_prefix("web"));
         let number: usize = host.expect("a host").parse().expect("its number");
-        let zone = if number % 2 == 1 { "a" } else { "b" };
+        let zone = if number.is_multiple_of(2) { "b" } else { "a" };
         assert_eq!(view.job.on["zone"], zone, "{view:?}");
     }
     there.iter().map(Vec::len).collect()
