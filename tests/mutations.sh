@@ -109,14 +109,14 @@ steps=(
     'TLS: signature of the handshake|proto/src/tls/peers.rs|s/    verify_tls13_signature\(message, certificate, signature, kinds\.algorithms\(\)\)/    let _ = (message, certificate, signature, kinds, verify_tls13_signature); Ok(HandshakeSignatureValid::assertion())/|prn prn-api-frontend|authentication'
 )
 
-# Without a mutation nothing fails, or what fails with one means nothing.
+# What fails without a mutation means nothing with one: it is told, and left out.
 run_tests() { # folder of the binaries, test programs
     local program run out
     for program in "${@:2}"; do
         run=$(find "$top/target/release/deps" -name "$program-*" ! -name '*.d' -printf '%T@ %p\n' | sort -rn | head -1)
         out=$(cd tests && PRN_BIN_DIR=$1 timeout 280 "${run#* }" --test-threads=4 2>&1) || :
         grep -q '^test result: ' <<<"$out" || echo "($program did not run to its end)"
-        grep -E '^test .* FAILED$' <<<"$out" | awk '{ print $2 }' || :
+        grep -E '^test .* FAILED$' <<<"$out" | awk '{ print $2 }' | grep -vxF -e "${baseline:-none}" || :
     done
 }
 
@@ -153,7 +153,7 @@ mapfile -t pristine < <(find target/release -maxdepth 1 -type f -executable)
 mkdir "$copy/bin"
 cp "${pristine[@]}" "$copy/bin"
 baseline=$(run_tests "$copy/bin" "${all_programs[@]}")
-[[ -z $baseline ]] || { echo "without a mutation: $baseline" >&2; exit 1; }
+[[ -z $baseline ]] || echo "fails without a mutation, and is left out: ${baseline//$'\n'/ }" >&2
 status=0
 for step in "${steps[@]}"; do
     IFS='|' read -r name file rest <<<"$step"
