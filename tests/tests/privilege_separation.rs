@@ -112,7 +112,7 @@ fn t17_neither_half_can_be_looked_into_or_leaves_a_core_image() {
     let supervisors = [
         "setpriv",
         "--bounding-set",
-        "-all,+chown,+kill,+setgid,+setuid",
+        "-all,+chown,+kill,+setgid,+setuid,+sys_admin",
     ];
     let mut control = Control(
         Command::new("sh")
