@@ -8,14 +8,14 @@ use std::collections::{BinaryHeap, VecDeque};
 
 use prn_tests::random::Random;
 
-use crate::inputs::{CAPACITY, RUN_TIME, SECOND, START_TIME, Store};
+use crate::inputs::{RUN_TIME, SECOND, START_TIME, Store};
 use crate::spread::Spread;
 use crate::store::{Etcd, Told};
 
 /// Most claims under way at a time, of one agent.
 const CLAIMS_MAX: usize = 16;
 /// A store that is as far behind does not keep up.
-const TOO_FAR: u64 = 20 * SECOND;
+const TOO_FAR: u64 = 5 * SECOND;
 
 /// What is simulated.
 #[derive(Debug, Clone, Copy)]
@@ -26,6 +26,8 @@ pub struct Plan {
     pub shards: u32,
     /// How many of them each host watches.
     pub watched: u32,
+    /// Processes that a host takes at a time.
+    pub capacity: u32,
     /// Jobs in so many seconds.
     pub jobs: u64,
     pub seconds: u64,
@@ -270,7 +272,7 @@ impl Fleet {
         let host = &mut self.hosts[number as usize];
         host.claims.retain(|(_, until)| *until > now);
         let used = host.running + host.claims.len() as u32;
-        if host.claims.len() >= CLAIMS_MAX || used >= CAPACITY {
+        if host.claims.len() >= CLAIMS_MAX || used >= self.plan.capacity {
             if !std::mem::replace(&mut host.has_more, true) {
                 let first = host.claims.iter().map(|(_, until)| *until).min();
                 if let Some(first) = first {
@@ -279,7 +281,11 @@ impl Fleet {
             }
             return None;
         }
-        let until = now + self.plan.spread.wait(&mut self.random, used, CAPACITY);
+        let until = now
+            + self
+                .plan
+                .spread
+                .wait(&mut self.random, used, self.plan.capacity);
         host.claims.push((job, until));
         Some(until)
     }
@@ -406,7 +412,7 @@ impl Fleet {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::inputs::{LARGE, SMALL};
+    use crate::inputs::{CAPACITY, LARGE, SMALL};
     use crate::spread::TODAY;
 
     fn small() -> Plan {
@@ -415,6 +421,7 @@ mod tests {
             hosts: 50,
             shards: 1,
             watched: 1,
+            capacity: CAPACITY,
             jobs: 200,
             seconds: 4,
             spread: TODAY,

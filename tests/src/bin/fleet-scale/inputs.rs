@@ -70,6 +70,13 @@ pub const LARGE: Store = Store {
     ],
 };
 
+/// What the simulation is checked with: so many hosts and jobs of a real etcd.
+pub const CHECK_HOSTS: u32 = 30;
+pub const CHECK_JOBS: u64 = 100;
+pub const CHECK_SECONDS: u64 = 10;
+/// Claims that were lost then, for each hundred jobs: `fleet-scale --measure`.
+pub const CHECK_LOST: u64 = 0;
+
 /// Bytes of etcd's file for each byte of keys and values that is written, and for each transaction that
 /// submits a job: 689 bytes for 510, measured.
 pub const FILE_PERCENT: u64 = 135;

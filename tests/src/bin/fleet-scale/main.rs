@@ -7,6 +7,7 @@
 //! ```
 #![expect(clippy::print_stdout, reason = "a program that measures prints")]
 
+mod contention;
 mod fleet;
 mod inputs;
 mod measure;
@@ -25,8 +26,8 @@ fn main() -> anyhow::Result<()> {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words[..] {
         ["--tables"] => {
-            for (name, table) in tables::all() {
-                println!("{name}\n\n{table}");
+            for (name, table) in tables::ALL {
+                println!("{name}\n\n{}", table());
             }
             Ok(())
         }

@@ -15,7 +15,8 @@ use prn_tests::etcd::Cluster;
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 
-use crate::records;
+use crate::inputs::CHECK_HOSTS;
+use crate::{contention, records};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 const TIME: Duration = Duration::from_secs(5);
@@ -47,6 +48,12 @@ pub fn measure() -> anyhow::Result<()> {
         for _ in 0..ROUNDS {
             reads(&cluster, 64).await?;
             handshakes(&cluster, 16).await?;
+        }
+        for _ in 0..ROUNDS {
+            let fleet_of = || fleet(cluster.client_for(PATIENCE));
+            let (lost, claimed) = contention::measure(fleet_of, number).await?;
+            number += claimed;
+            println!("{lost} claims were lost of {claimed} jobs, by {CHECK_HOSTS} hosts");
         }
         fan_out(&cluster, number).await
     })

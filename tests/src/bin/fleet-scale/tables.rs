@@ -2,8 +2,8 @@
 
 use crate::fleet::{Outcome, Plan, simulate};
 use crate::inputs::{
-    BURST_A_SECOND, BURST_SECONDS, HOSTS, LARGE, LEASE, MEMBERS, MILLISECOND, PROCESSES_A_DAY,
-    SECOND, SMALL, Store,
+    BURST_A_SECOND, BURST_SECONDS, CAPACITY, CHECK_HOSTS, CHECK_JOBS, CHECK_LOST, CHECK_SECONDS,
+    HOSTS, LARGE, LEASE, MEMBERS, MILLISECOND, PROCESSES_A_DAY, SECOND, SMALL, Store,
 };
 use crate::records::sizes;
 use crate::size;
@@ -16,21 +16,21 @@ const SEED: u64 = 19;
 const MEAN_SECONDS: u64 = 30;
 const MEAN_JOBS: u64 = PROCESSES_A_DAY * MEAN_SECONDS / 86_400;
 /// What is proposed for the wait before a claim.
-const PROPOSED: Spread = Spread::Growing(SECOND);
+const PROPOSED: Spread = Spread::Growing(200 * MILLISECOND);
 
-/// Each by the name that the document has it by.
-pub fn all() -> Vec<(&'static str, String)> {
-    vec![
-        ("inputs", inputs()),
-        ("records", records()),
-        ("size", store_size()),
-        ("hosts", by_hosts()),
-        ("spread", by_spread()),
-        ("shards", by_shards()),
-        ("storm", storms()),
-        ("limits", limits()),
-    ]
-}
+/// Each, by the name that the document has it by.
+pub const ALL: [(&str, fn() -> String); 10] = [
+    ("inputs", inputs),
+    ("records", records),
+    ("size", store_size),
+    ("storm", storms),
+    ("limits", limits),
+    ("hosts", by_hosts),
+    ("spread", by_spread),
+    ("shards", by_shards),
+    ("full", nearly_full),
+    ("check", check),
+];
 
 fn mean(store: Store, hosts: u32) -> Plan {
     Plan {
@@ -38,6 +38,7 @@ fn mean(store: Store, hosts: u32) -> Plan {
         hosts,
         shards: 1,
         watched: 1,
+        capacity: CAPACITY,
         jobs: MEAN_JOBS,
         seconds: MEAN_SECONDS,
         spread: TODAY,
@@ -165,15 +166,16 @@ fn by_hosts() -> String {
 
 fn by_spread() -> String {
     let mut table = Table::new(&[&["wait before a claim"][..], &OUTCOME].concat());
-    let even = |seconds| Spread::Even(seconds * SECOND);
+    let even = |millis| Spread::Even(millis * MILLISECOND);
+    let growing = |millis| Spread::Growing(millis * MILLISECOND);
     for (what, spread, asks_again) in [
         ("up to 20 ms, each as likely (today's)", TODAY, true),
         ("the same, and a loser does not ask again", TODAY, false),
-        ("up to 1 s, each as likely", even(1), false),
-        ("up to 10 s, each as likely", even(10), false),
-        ("up to 200 ms, growing", Spread::Growing(SECOND / 5), false),
-        ("up to 1 s, growing", PROPOSED, false),
-        ("up to 3 s, growing", Spread::Growing(3 * SECOND), false),
+        ("up to 200 ms, each as likely", even(200), false),
+        ("up to 1 s, each as likely", even(1_000), false),
+        ("up to 200 ms, growing", PROPOSED, false),
+        ("up to 500 ms, growing", growing(500), false),
+        ("up to 1 s, growing", growing(1_000), false),
     ] {
         let plan = Plan {
             spread,
@@ -211,7 +213,7 @@ fn by_shards() -> String {
                 asks_again: true,
                 ..proposed
             };
-            for (wait, plan) in [("today's", today), ("growing, 1 s", proposed)] {
+            for (wait, plan) in [("today's", today), ("growing, 200 ms", proposed)] {
                 let figures = [u64::from(parts.0), u64::from(parts.1)].map(number);
                 let mut row = vec![load.to_owned(), wait.to_owned()];
                 row.extend(figures);
@@ -220,6 +222,44 @@ fn by_shards() -> String {
             }
         }
     }
+    table.text()
+}
+
+/// Hosts of one place each, of which four in five are taken.
+fn nearly_full() -> String {
+    let columns = [" shards", " watched by a host"];
+    let mut table = Table::new(&[&columns[..], &OUTCOME].concat());
+    for parts in [(64, 1), (256, 1), (256, 4), (1_024, 8)] {
+        let plan = Plan {
+            jobs: 800 * BURST_SECONDS,
+            capacity: 1,
+            ..sharded(burst(LARGE, HOSTS), parts)
+        };
+        let figures = [u64::from(parts.0), u64::from(parts.1)].map(number);
+        let mut row = figures.to_vec();
+        row.extend(cells(&simulate(plan)));
+        table.row(&row);
+    }
+    table.text()
+}
+
+/// What is simulated of few hosts, beside what was measured.
+fn check() -> String {
+    let plan = Plan {
+        hosts: CHECK_HOSTS,
+        jobs: CHECK_JOBS,
+        seconds: CHECK_SECONDS,
+        asks_again: false,
+        ..mean(SMALL, CHECK_HOSTS)
+    };
+    let outcome = simulate(plan);
+    let mut table = Table::new(&[" hosts", " jobs", " losers a claim, simulated", " measured"]);
+    table.row(&[
+        number(u64::from(CHECK_HOSTS)),
+        number(CHECK_JOBS),
+        ratio(outcome.lost, outcome.claimed),
+        ratio(CHECK_LOST, 100),
+    ]);
     table.text()
 }
 
@@ -333,7 +373,8 @@ mod tests {
     fn the_document_has_what_this_program_prints() {
         let document = fs::read_to_string(DOCUMENT).unwrap();
         let mut made = document.clone();
-        for (name, table) in all() {
+        for (name, table) in ALL {
+            let table = table();
             let begin = format!("<!-- {name}: begin -->\n");
             let end = format!("<!-- {name}: end -->");
             let (before, rest) = made.split_once(&begin).expect(name);
