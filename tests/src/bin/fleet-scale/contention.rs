@@ -3,11 +3,12 @@
 //! A host here is the part of an agent that watches and claims, with the store library's own watch
 //! and transactions. Nothing is started.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use anyhow::Context;
 use prn_fleet::etcd::{Told, WatchRange, Watcher, jitter};
 use prn_fleet::{Fleet, record};
 use tokio::task::JoinSet;
@@ -24,22 +25,32 @@ struct Counts {
     watch: AtomicU64,
     claimed: AtomicU64,
     lost: AtomicU64,
+    /// When jobs were submitted, and how long after that hosts were told of them.
+    submitted: Mutex<BTreeMap<String, Instant>>,
+    told: Mutex<Vec<Duration>>,
 }
 
-/// Hosts, each with a connection of its own, and jobs at an even pace. How many claims were lost, and
-/// how many jobs were claimed.
+/// What was measured.
+#[derive(Debug)]
+pub struct Contention {
+    /// Claims that were another's already, and jobs that were claimed.
+    pub lost: u64,
+    pub claimed: u64,
+    /// From when a job is submitted to that a host is told of it: half of the times are no longer.
+    pub told: Duration,
+}
+
+/// Hosts, each with a connection of its own, and jobs at an even pace. `claims`: the hosts claim them.
 pub async fn measure(
     fleet_of: impl Fn() -> anyhow::Result<Fleet>,
     first: u64,
-) -> anyhow::Result<(u64, u64)> {
+    claims: bool,
+) -> anyhow::Result<Contention> {
     let counts = Arc::new(Counts::default());
     let mut hosts = JoinSet::new();
     for number in 0..CHECK_HOSTS {
-        hosts.spawn(host(
-            fleet_of()?,
-            format!("host{number}"),
-            Arc::clone(&counts),
-        ));
+        let name = format!("host{number}");
+        hosts.spawn(host(fleet_of()?, name, claims, Arc::clone(&counts)));
     }
     let submitter = fleet_of()?;
     let all_watch = async {
@@ -52,22 +63,32 @@ pub async fn measure(
     for number in 0..CHECK_JOBS {
         let at = Duration::from_millis(1_000 * CHECK_SECONDS * number / CHECK_JOBS);
         sleep_until(begun + at).await;
-        submitter.submit(records::job(first + number)).await?;
+        let job = records::job(first + number);
+        let key = submitter.keys().waiting(&job.attempts[0].id);
+        let submitted = || counts.submitted.lock().expect("no panic");
+        submitted().insert(key, Instant::now());
+        submitter.submit(job).await?;
     }
     let all_claimed = async {
-        while counts.claimed.load(Ordering::Relaxed) < CHECK_JOBS {
+        while claims && counts.claimed.load(Ordering::Relaxed) < CHECK_JOBS {
             sleep(Duration::from_millis(5)).await;
         }
     };
     timeout(Duration::from_secs(60), all_claimed).await?;
     // Those who are at it yet lose.
     sleep(Duration::from_secs(1)).await;
-    let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
-    Ok((of(&counts.lost), of(&counts.claimed)))
+    let mut told = counts.told.lock().expect("no panic").clone();
+    told.sort_unstable();
+    let median = told.get(told.len() / 2).copied();
+    Ok(Contention {
+        lost: counts.lost.load(Ordering::Relaxed),
+        claimed: counts.claimed.load(Ordering::Relaxed),
+        told: median.context("no host was told of a job")?,
+    })
 }
 
 /// Watches what waits, and claims it after a wait.
-async fn host(fleet: Fleet, name: String, counts: Arc<Counts>) -> anyhow::Result<()> {
+async fn host(fleet: Fleet, name: String, claims: bool, counts: Arc<Counts>) -> anyhow::Result<()> {
     let range = WatchRange {
         key: fleet.keys().waiting(""),
         is_prefix: true,
@@ -84,6 +105,13 @@ async fn host(fleet: Fleet, name: String, counts: Arc<Counts>) -> anyhow::Result
                 gone.lock().expect("no panic").insert(key);
             }
             Told::Put { item, .. } => {
+                let submitted = counts.submitted.lock().expect("no panic");
+                let submitted = submitted.get(&item.key).copied();
+                let after = submitted.map(|submitted| submitted.elapsed());
+                counts.told.lock().expect("no panic").extend(after);
+                if !claims {
+                    continue;
+                }
                 let (fleet, name) = (fleet.clone(), name.clone());
                 let (gone, counts) = (Arc::clone(&gone), Arc::clone(&counts));
                 tokio::spawn(async move {

@@ -10,12 +10,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use prn_fleet::Fleet;
-use prn_fleet::etcd::{Etcd, Told, WatchRange, Watcher};
+use prn_fleet::etcd::{Etcd, Told, Txn, WatchRange, Watcher};
 use prn_tests::etcd::Cluster;
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 
-use crate::inputs::CHECK_HOSTS;
+use crate::inputs::{CHECK_HOSTS, CHECK_JOBS};
 use crate::{contention, records};
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -34,6 +34,18 @@ pub fn measure() -> anyhow::Result<()> {
     println!("three members of etcd and their clients on {processors} processors");
     runtime.block_on(async {
         let mut number = 0;
+        for claims in [false, true] {
+            for _ in 0..ROUNDS {
+                let fleet_of = || fleet(cluster.client_for(PATIENCE));
+                let found = contention::measure(fleet_of, number, claims).await?;
+                number += CHECK_JOBS;
+                println!(
+                    "{CHECK_JOBS} jobs, {CHECK_HOSTS} hosts, told after {:?}; {} claims lost of {}",
+                    found.told, found.lost, found.claimed
+                );
+                take_all_out(&fleet(cluster.client_for(PATIENCE))?).await?;
+            }
+        }
         for clients in CLIENTS {
             let before = (number, size_of_store(&cluster)?);
             for _ in 0..ROUNDS {
@@ -48,12 +60,6 @@ pub fn measure() -> anyhow::Result<()> {
         for _ in 0..ROUNDS {
             reads(&cluster, 64).await?;
             handshakes(&cluster, 16).await?;
-        }
-        for _ in 0..ROUNDS {
-            let fleet_of = || fleet(cluster.client_for(PATIENCE));
-            let (lost, claimed) = contention::measure(fleet_of, number).await?;
-            number += claimed;
-            println!("{lost} claims were lost of {claimed} jobs, by {CHECK_HOSTS} hosts");
         }
         fan_out(&cluster, number).await
     })
@@ -101,6 +107,16 @@ async fn transactions(cluster: &Cluster, clients: usize, first: u64) -> anyhow::
         at(99).context("none was done")?,
     );
     Ok(took.len() as u64)
+}
+
+/// Nothing waits any more.
+async fn take_all_out(fleet: &Fleet) -> anyhow::Result<()> {
+    let waiting = fleet.etcd().read_all(&fleet.keys().waiting("")).await?;
+    for item in &waiting.items {
+        let delete = Txn::new().delete(&item.key);
+        fleet.etcd().commit(&delete).await?;
+    }
+    Ok(())
 }
 
 /// One key, read by so many clients of all members.

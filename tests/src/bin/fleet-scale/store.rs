@@ -69,9 +69,9 @@ impl Etcd {
         for (member, until) in self.telling_until.iter_mut().enumerate() {
             let own = (u64::from(watchers) + 2 - member as u64) / MEMBERS as u64;
             let from = done.max(*until);
-            told.from[member] = from;
+            told.from[member] = from + self.inputs.told_time;
             *until = from + own * each / 1_000;
-            told.last = told.last.max(*until);
+            told.last = told.last.max(*until + self.inputs.told_time);
         }
         self.events += u64::from(watchers);
         told
@@ -107,7 +107,7 @@ mod tests {
         let told = etcd.tell(1_000, 9_000);
         assert!(told.at(0) < told.at(3) && told.at(8_999) <= told.last());
         let seconds = 3_000.0 / SMALL.events as f64;
-        let expected = 1_000 + (seconds * SECOND as f64) as u64;
+        let expected = 1_000 + SMALL.told_time + (seconds * SECOND as f64) as u64;
         assert!(told.last().abs_diff(expected) < 1_000, "{}", told.last());
         let next = etcd.tell(1_001, 9_000);
         assert!(next.at(0) > told.at(8_999), "one change after the other");

@@ -62,11 +62,14 @@ fn inputs() -> String {
         " 3 members of 8 cores",
         "source of the latter",
     ]);
-    let rows: [(&str, fn(&Store) -> String); 5] = [
+    let rows: [(&str, fn(&Store) -> String); 6] = [
         ("transactions a second, many clients", |of| {
             number(of.writes)
         }),
         ("one transaction, one client", |of| time(of.write_time)),
+        ("from there to a watcher that knows", |of| {
+            time(of.told_time)
+        }),
         ("reads a second", |of| number(of.reads)),
         ("changes told by one member a second", |of| {
             number(of.events)
