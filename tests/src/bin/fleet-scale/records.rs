@@ -200,6 +200,6 @@ mod tests {
         let mut long = job(1);
         let before = encoded(&long).len();
         long.attempts[0].args.push("x".repeat(100));
-        assert_eq!(encoded(&long).len(), before + 102 + 1);
+        assert_eq!(encoded(&long).len(), before + 102);
     }
 }

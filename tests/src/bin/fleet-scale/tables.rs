@@ -15,6 +15,8 @@ const SEED: u64 = 19;
 /// Of the day's mean, so much is simulated.
 const MEAN_SECONDS: u64 = 30;
 const MEAN_JOBS: u64 = PROCESSES_A_DAY * MEAN_SECONDS / 86_400;
+/// Submitted, claimed, running, ended; and announced twice.
+const WRITES_A_JOB: u64 = 6;
 /// What is proposed for the wait before a claim.
 const PROPOSED: Spread = Spread::Growing(200 * MILLISECOND);
 
@@ -168,24 +170,34 @@ fn by_hosts() -> String {
 }
 
 fn by_spread() -> String {
-    let mut table = Table::new(&[&["wait before a claim"][..], &OUTCOME].concat());
+    let columns = [" hosts", "wait before a claim"];
+    let mut table = Table::new(&[&columns[..], &OUTCOME].concat());
     let even = |millis| Spread::Even(millis * MILLISECOND);
     let growing = |millis| Spread::Growing(millis * MILLISECOND);
-    for (what, spread, asks_again) in [
-        ("up to 20 ms, each as likely (today's)", TODAY, true),
-        ("the same, and a loser does not ask again", TODAY, false),
-        ("up to 200 ms, each as likely", even(200), false),
-        ("up to 1 s, each as likely", even(1_000), false),
-        ("up to 200 ms, growing", PROPOSED, false),
-        ("up to 500 ms, growing", growing(500), false),
-        ("up to 1 s, growing", growing(1_000), false),
+    for (hosts, what, spread, asks_again) in [
+        (HOSTS, "up to 20 ms, even (today's)", TODAY, true),
+        (
+            HOSTS,
+            "the same, and a loser does not ask again",
+            TODAY,
+            false,
+        ),
+        (HOSTS, "up to 200 ms, even", even(200), false),
+        (HOSTS, "up to 1 s, even", even(1_000), false),
+        (HOSTS, "up to 200 ms, growing", PROPOSED, false),
+        (HOSTS, "up to 500 ms, growing", growing(500), false),
+        (HOSTS, "up to 1 s, growing", growing(1_000), false),
+        (100, "up to 20 ms, even (today's)", TODAY, true),
+        (100, "up to 200 ms, growing", PROPOSED, false),
+        (10, "up to 20 ms, even (today's)", TODAY, true),
+        (10, "up to 200 ms, growing", PROPOSED, false),
     ] {
         let plan = Plan {
             spread,
             asks_again,
-            ..mean(LARGE, HOSTS)
+            ..mean(LARGE, hosts)
         };
-        let mut row = vec![what.to_owned()];
+        let mut row = vec![number(u64::from(hosts)), what.to_owned()];
         row.extend(cells(&simulate(plan)));
         table.row(&row);
     }
@@ -323,29 +335,20 @@ fn limits() -> String {
         " two cores do",
         " 3 × 8 cores do",
     ]);
-    let job = 6;
-    let mean_jobs = PROCESSES_A_DAY / 86_400;
     let told = 2 * u64::from(HOSTS);
     let renewals = number(u64::from(HOSTS) * SECOND / (LEASE / 3));
     let both = |of: fn(&Store) -> u64| [number(of(&SMALL)), number(of(&LARGE))];
-    let writes = |jobs: u64| number(jobs * job);
+    let mean = |each: u64| number(PROCESSES_A_DAY * each / 86_400);
+    let burst = |each: u64| number(BURST_A_SECOND * each);
     let rows = [
         (
             "transactions, without losers",
-            [
-                writes(mean_jobs),
-                writes(BURST_A_SECOND),
-                writes(BURST_A_SECOND),
-            ],
+            [mean(WRITES_A_JOB), burst(WRITES_A_JOB), burst(WRITES_A_JOB)],
             both(|of| of.writes),
         ),
         (
             "changes told, of all members",
-            [
-                number(mean_jobs * told),
-                number(BURST_A_SECOND * told),
-                number(BURST_A_SECOND * told / 64),
-            ],
+            [mean(told), burst(told), burst(told / 64)],
             both(|of| of.events * MEMBERS as u64),
         ),
         (
