@@ -67,7 +67,6 @@ pub fn job(number: u64) -> v1::Job {
     let variable = |name: &str, value: &str| EnvironmentVariable {
         name: name.to_owned(),
         value: value.to_owned(),
-        ..EnvironmentVariable::default()
     };
     let words = ["--input", "/srv/data/2027/day-017.parquet", "--level", "3"];
     let attempt = StartRequest {

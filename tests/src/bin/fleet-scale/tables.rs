@@ -20,8 +20,13 @@ const WRITES_A_JOB: u64 = 6;
 /// What is proposed for the wait before a claim.
 const PROPOSED: Spread = Spread::Growing(200 * MILLISECOND);
 
+/// Makes a table.
+type Make = fn() -> String;
+/// A figure of an etcd, to be read.
+type Figure = fn(&Store) -> String;
+
 /// Each, by the name that the document has it by.
-pub const ALL: [(&str, fn() -> String); 10] = [
+pub const ALL: [(&str, Make); 10] = [
     ("inputs", inputs),
     ("records", records),
     ("size", store_size),
@@ -64,7 +69,7 @@ fn inputs() -> String {
         " 3 members of 8 cores",
         "source of the latter",
     ]);
-    let rows: [(&str, fn(&Store) -> String); 6] = [
+    let rows: [(&str, Figure); 6] = [
         ("transactions a second, many clients", |of| {
             number(of.writes)
         }),
@@ -348,7 +353,7 @@ fn limits() -> String {
         ),
         (
             "changes told, of all members",
-            [mean(told), burst(told), burst(told / 64)],
+            [mean(told), burst(told), number(BURST_A_SECOND * told / 64)],
             both(|of| of.events * MEMBERS as u64),
         ),
         (
