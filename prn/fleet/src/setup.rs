@@ -10,7 +10,7 @@ use prost::Message;
 use crate::error::FleetError;
 use crate::etcd::{Grant, Txn};
 use crate::fleet::Fleet;
-use crate::keys::is_name;
+use crate::keys::{Keys, is_name};
 use crate::pruning::Keep;
 use crate::records::record;
 use crate::v1;
@@ -18,7 +18,7 @@ use crate::v1;
 /// Most characters of a name in a certificate (RFC 5280, ub-common-name).
 const USER_MAX: usize = 64;
 
-impl Fleet {
+impl Keys {
     /// The user of etcd that a host's agent is.
     ///
     /// # Errors
@@ -39,7 +39,7 @@ impl Fleet {
         if !is_name(name) {
             return Err(FleetError::Name(name.to_owned()));
         }
-        let user = format!("prn:{}:{kind}:{name}", self.keys().fleet());
+        let user = format!("prn:{}:{kind}:{name}", self.fleet());
         if user.len() > USER_MAX {
             return Err(FleetError::Invalid(
                 "this name and the fleet's are longer together than the name in a certificate can be: use shorter ones",
@@ -47,7 +47,9 @@ impl Fleet {
         }
         Ok(user)
     }
+}
 
+impl Fleet {
     /// Sets etcd up for this fleet: the role of clients, how long jobs are kept, and that users may
     /// from now on do what their roles say alone. Without `keep` that stays as it is, or becomes
     /// [`Keep::default`]. What is there already is fine.
@@ -86,12 +88,12 @@ impl Fleet {
     }
 
     /// Lets the agent of a host in: as whoever has a certificate with the name
-    /// [`Fleet::agent_user`].
+    /// [`Keys::agent_user`].
     ///
     /// # Errors
-    /// [`FleetError::Etcd`], and as [`Fleet::agent_user`].
+    /// [`FleetError::Etcd`], and as [`Keys::agent_user`].
     pub async fn admit_agent(&self, host: &str) -> Result<(), FleetError> {
-        let user = self.agent_user(host)?;
+        let user = self.keys().agent_user(host)?;
         self.etcd()
             .set_role(&user, &self.agent_grants(host))
             .await?;
@@ -100,12 +102,12 @@ impl Fleet {
     }
 
     /// Lets somebody submit jobs and look at them: whoever has a certificate with the name
-    /// [`Fleet::client_user`].
+    /// [`Keys::client_user`].
     ///
     /// # Errors
-    /// [`FleetError::Etcd`], and as [`Fleet::client_user`].
+    /// [`FleetError::Etcd`], and as [`Keys::client_user`].
     pub async fn admit_client(&self, name: &str) -> Result<(), FleetError> {
-        let user = self.client_user(name)?;
+        let user = self.keys().client_user(name)?;
         self.etcd().set_user(&user, &self.client_role()).await?;
         Ok(())
     }
@@ -113,9 +115,9 @@ impl Fleet {
     /// Lets the agent of a host in no longer.
     ///
     /// # Errors
-    /// [`FleetError::Etcd`], and as [`Fleet::agent_user`].
+    /// [`FleetError::Etcd`], and as [`Keys::agent_user`].
     pub async fn dismiss_agent(&self, host: &str) -> Result<(), FleetError> {
-        let user = self.agent_user(host)?;
+        let user = self.keys().agent_user(host)?;
         self.etcd().remove_user(&user).await?;
         self.etcd().remove_role(&user).await?;
         Ok(())
@@ -124,9 +126,9 @@ impl Fleet {
     /// Lets somebody in no longer.
     ///
     /// # Errors
-    /// [`FleetError::Etcd`], and as [`Fleet::client_user`].
+    /// [`FleetError::Etcd`], and as [`Keys::client_user`].
     pub async fn dismiss_client(&self, name: &str) -> Result<(), FleetError> {
-        let user = self.client_user(name)?;
+        let user = self.keys().client_user(name)?;
         self.etcd().remove_user(&user).await?;
         Ok(())
     }

@@ -3,6 +3,7 @@
 use prn_fleet::FleetError;
 use prn_fleet::etcd::EtcdError;
 
+use super::error::SetupError;
 use crate::exit::{self, Exit};
 
 /// Why something of a fleet was not done.
@@ -11,6 +12,9 @@ pub enum FleetFault {
     /// The store has not done it, or does not have it.
     #[error(transparent)]
     Store(#[from] FleetError),
+    /// It was not set up.
+    #[error(transparent)]
+    Setup(#[from] SetupError),
 }
 
 impl From<EtcdError> for FleetFault {
@@ -24,6 +28,8 @@ impl FleetFault {
     pub fn exit(&self) -> Exit {
         match self {
             Self::Store(error) => exit_of_store(error),
+            Self::Setup(SetupError::NoFolder(_) | SetupError::Known(_)) => exit::USAGE,
+            Self::Setup(_) => exit::ERROR,
         }
     }
 
@@ -31,6 +37,7 @@ impl FleetFault {
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::Store(error) => hint_of_store(error)?,
+            Self::Setup(_) => return None,
         };
         Some(hint.to_owned())
     }
