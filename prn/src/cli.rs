@@ -15,6 +15,7 @@ use crate::commands::cp::{self, Cp};
 use crate::commands::events::{self, Events};
 use crate::commands::exec::{self, Exec};
 use crate::commands::exporter::{self, Exporter};
+use crate::commands::fleet::{self, Fleet};
 use crate::commands::health;
 use crate::commands::inspect::{self, Inspect};
 use crate::commands::keygen::{self, Keygen};
@@ -97,6 +98,7 @@ pub enum Command {
     Cp(Cp),
     Workspace(Workspace),
     Batch(Batch),
+    Fleet(Fleet),
     Mcp(Mcp),
     Context(Context),
     Keygen(Keygen),
@@ -145,6 +147,7 @@ impl Command {
             | Self::Cp(_)
             | Self::Workspace(_)
             | Self::Batch(_)
+            | Self::Fleet(_)
             | Self::Mcp(_)
             | Self::Context(_)
             | Self::Keygen(_)
@@ -199,6 +202,7 @@ impl Command {
             Self::Cp(args) => block_on(|| cp::cp(args)),
             Self::Workspace(args) => block_on(|| workspace::workspace(args)),
             Self::Batch(args) => block_on(|| batch::batch(args)),
+            Self::Fleet(args) => block_on(|| fleet::fleet(args)),
             Self::Mcp(args) => block_on(|| mcp::mcp(args)),
             Self::Context(args) => block_on(|| context::context(args)),
             Self::Keygen(args) => Ok(keygen::keygen(&args)?),
@@ -292,6 +296,7 @@ impl Cli {
             "cp" => only(words, Command::Cp),
             "workspace" => only(words, Command::Workspace),
             "batch" => only(words, Command::Batch),
+            "fleet" => only(words, Command::Fleet),
             "mcp" => only(words, Command::Mcp),
             "context" => only(words, Command::Context),
             "keygen" => only(words, Command::Keygen),

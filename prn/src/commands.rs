@@ -10,6 +10,7 @@ pub mod cp;
 pub mod events;
 pub mod exec;
 pub mod exporter;
+pub mod fleet;
 pub mod health;
 pub mod inspect;
 pub mod keygen;

@@ -14,6 +14,7 @@ mod contexts;
 mod data;
 mod descriptor;
 mod everyday;
+mod fleets;
 pub mod format;
 mod hosts;
 mod json;
@@ -61,6 +62,10 @@ pub use descriptor::{line as print_line, write_all};
 pub use everyday::{
     Health, Inspected, Version, count, health, health_of_hosts, inspected, metrics,
     process_with_usage, pruned, text, told, version, versions_of_hosts,
+};
+pub use fleets::{
+    FleetHost, FleetJob, fleet_hosts, fleet_hosts_text, fleet_job, fleet_job_ids, fleet_jobs,
+    fleet_jobs_text, standing_word,
 };
 pub use hosts::{
     OfHost, processes_of_hosts, processes_of_hosts_text, started_of_host, started_of_hosts,

@@ -16,6 +16,7 @@ mod keys;
 mod outcomes;
 mod pruning;
 mod records;
+mod setup;
 pub mod v1;
 mod view;
 
