@@ -111,12 +111,13 @@ steps=(
 
 # What fails without a mutation means nothing with one: it is told, and left out.
 run_tests() { # folder of the binaries, test programs
-    local program run out
+    local program run out=$copy/out
     for program in "${@:2}"; do
         run=$(find "$top/target/release/deps" -name "$program-*" ! -name '*.d' -printf '%T@ %p\n' | sort -rn | head -1)
-        out=$(cd tests && PRN_BIN_DIR=$1 timeout 280 "${run#* }" --test-threads=4 2>&1) || :
-        grep -q '^test result: ' <<<"$out" || echo "($program did not run to its end)"
-        grep -E '^test .* FAILED$' <<<"$out" | awk '{ print $2 }' | grep -vxF -e "${baseline:-none}" || :
+        # No pipe: a process that a mutation leaves behind would hold it open.
+        (cd tests && PRN_BIN_DIR=$1 timeout 280 "${run#* }" --test-threads=4 >"$out" 2>&1) || :
+        grep -q '^test result: ' "$out" || echo "($program did not run to its end)"
+        grep -E '^test .* FAILED$' "$out" | awk '{ print $2 }' | grep -vxF -e "${baseline:-none}" || :
     done
 }
 
