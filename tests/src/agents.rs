@@ -48,6 +48,14 @@ impl Hosts {
     /// # Panics
     /// If it does not come to that.
     pub fn start(members: usize, count: usize, arguments: &[&str]) -> Self {
+        Self::with(members, count, arguments, &[])
+    }
+
+    /// The same, each with these more arguments of its server's.
+    ///
+    /// # Panics
+    /// If it does not come to that.
+    pub fn with(members: usize, count: usize, arguments: &[&str], of_servers: &[&str]) -> Self {
         let cluster = Cluster::start(members);
         let runtime = Runtime::new().expect("a runtime");
         let etcd = cluster.client_for(Duration::from_secs(30));
@@ -56,7 +64,12 @@ impl Hosts {
             let name = format!("web{number}");
             let identity = client(&cluster.authorities, &name);
             let options = Options {
-                pins: vec![cluster.authorities.path(&format!("{name}.pem"))],
+                // The fleet's user reads output there.
+                pins: vec![
+                    cluster.authorities.path(&format!("{name}.pem")),
+                    cluster.client.certificate.clone(),
+                ],
+                arguments: of_servers.iter().map(|word| (*word).to_owned()).collect(),
                 ..Options::default()
             };
             Host {

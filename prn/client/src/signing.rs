@@ -78,6 +78,10 @@ impl Client {
         fill_in(&mut foretold.request, &foretold.startable);
         let window = foretold.window;
         let begin = now().saturating_sub(SKEW.min(window / 2));
+        // What begins before the server did is refused.
+        let started = self.server().await?.started_at;
+        let started = started.and_then(|at| at.duration_since(SystemTime::UNIX_EPOCH).ok());
+        let begin = begin.max(started.unwrap_or_default());
         self.signed(foretold, fleet.to_owned(), begin, window)
     }
 
