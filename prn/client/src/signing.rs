@@ -20,7 +20,10 @@ use crate::wire::from_wire_duration;
 const WINDOW: Duration = Duration::from_secs(60);
 
 /// A signature for a fleet begins so long ago: so much the clocks of client and hosts may differ.
-pub const SKEW: Duration = Duration::from_secs(30);
+const SKEW: Duration = Duration::from_secs(30);
+
+/// Most time between the start that a server tells and the one that it compares with.
+const START_TIME: Duration = Duration::from_secs(1);
 
 /// A start that is signed: the same request can be sent again, and starts once.
 #[derive(Debug, Clone)]
@@ -64,7 +67,7 @@ impl Client {
     }
 
     /// Signs a start for all servers of a fleet: what this one would fill in is written into the request,
-    /// so that another one starts the same or refuses it. It counts from [`SKEW`] ago, as long as this
+    /// so that another one starts the same or refuses it. It counts from half a minute ago, as long as this
     /// server lets a signature count, on each server once.
     ///
     /// # Errors
@@ -81,7 +84,8 @@ impl Client {
         // What begins before the server did is refused.
         let started = self.server().await?.started_at;
         let started = started.and_then(|at| at.duration_since(SystemTime::UNIX_EPOCH).ok());
-        let begin = begin.max(started.unwrap_or_default());
+        let begun = started.unwrap_or_default().saturating_add(START_TIME);
+        let begin = begin.max(begun).min(now());
         self.signed(foretold, fleet.to_owned(), begin, window)
     }
 
