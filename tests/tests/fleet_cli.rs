@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use prn_tests::agents::Hosts;
+use prn_tests::agents::{Hosts, Plan};
 use prn_tests::screen::Screen;
 use prn_tests::{binary, wait_for, wait_within};
 use serde_json::Value;
@@ -292,7 +292,10 @@ fn output_is_followed_byte_for_byte_while_agent_and_frontend_are_killed() {
 
 #[test]
 fn a_signed_job_is_started_and_one_that_is_altered_is_refused() {
-    let hosts = Hosts::with(1, 1, &[], &["--fleet", "prod", "--require-signed-starts"]);
+    let hosts = Hosts::with(Plan {
+        server_arguments: &["--fleet", "prod", "--require-signed-starts"],
+        ..Plan::default()
+    });
     let user = User::of(&hosts, "sign = true");
     let id = user.ok(&[
         "submit",

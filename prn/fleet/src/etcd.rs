@@ -16,6 +16,6 @@ mod wire;
 pub use connection::{Etcd, EtcdSettings};
 pub use error::EtcdError;
 pub use kv::{Committed, KeyValue, Listing, Txn};
-pub use lease::Lease;
+pub use lease::{Lease, revoke};
 pub use random::{jitter, token};
 pub use watch::{Told, WatchRange, Watcher};

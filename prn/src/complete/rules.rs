@@ -79,7 +79,7 @@ fn value(path: &[&str], arg: &Arg) -> Option<Value> {
         (_, "workspace") => Value::Workspace,
         ("context", "name" | "names") if path.last() != Some(&"add") => Value::Context,
         (_, "context") => Value::Context,
-        (_, "fleet") | ("fleet", "name") => Value::Fleet,
+        (_, "fleet") => Value::Fleet,
         ("cp", "places") => Value::Place,
         ("start" | "run" | "attach" | "server" | "keygen" | "context", _) if !is_id(arg) => {
             return path_value(arg);
