@@ -179,7 +179,11 @@ fn a_job_that_waits_is_withdrawn_and_one_that_runs_is_stopped() {
     let hosts = Hosts::start(1, 1, &["--label", "zone=a"]);
     let user = User::of(&hosts, "");
     let waits = user.ok(&["submit", "--on", "zone=b", "--", "true"]);
-    assert_eq!(user.state(&waits), "waiting");
+    let job = user.json(&["status", "--fleet", &waits]);
+    assert_eq!(
+        (&job["state"], &job["reason"]),
+        (&"waiting".into(), &"NO_HOST_FITS".into())
+    );
     let (code, _, err) = user.told(&["logs", "--fleet", "--no-follow", &waits]);
     assert!(
         code == 1 && err.contains("waits for a host"),
@@ -209,6 +213,8 @@ fn a_job_that_is_run_exits_as_its_last_attempt_does() {
     let user = User::of(&hosts, "");
     let (code, out, err) = user.told(&["run", "--fleet", "--", "sh", "-c", "echo x; exit 4"]);
     assert_eq!((code, out.as_str(), err.as_str()), (4, "x\n", ""));
+    let (code, _, err) = user.told(&["run", "--fleet", "--", "/no/such/program"]);
+    assert!(code == 127 && err.contains("is refused"), "{code}: {err}");
     let flags = ["run", "--fleet", "--retries", "1", "-w", "w", "--"];
     let line = "test -e done && exit 0; touch done; echo first; exit 5";
     hosts.hosts[0].server.ok(&["workspace", "create", "w"]);

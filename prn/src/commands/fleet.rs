@@ -1,8 +1,12 @@
 //! `prn fleet`.
 
 mod drain;
+mod enable;
 mod hosts;
+mod init;
+mod invite;
 mod jobs;
+mod join;
 mod prune;
 mod top;
 
@@ -26,6 +30,11 @@ pub struct Fleet {
 /// What is done with fleets.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
+    Init(init::Init),
+    Enable(enable::Enable),
+    Invite(invite::Invite),
+    Dismiss(invite::Dismiss),
+    Join(join::Join),
     Hosts(hosts::Hosts),
     Drain(drain::Drain),
     Undrain(drain::Undrain),
@@ -36,6 +45,11 @@ pub enum Verb {
 
 pub async fn fleet(args: Fleet) -> Result<Exit, Failure> {
     match args.verb {
+        Verb::Init(args) => init::init(&args),
+        Verb::Enable(args) => enable::enable(args).await,
+        Verb::Invite(args) => invite::invite(args).await,
+        Verb::Dismiss(args) => invite::dismiss(args).await,
+        Verb::Join(args) => join::join(&args),
         Verb::Hosts(args) => hosts::hosts(args).await,
         Verb::Drain(args) => drain::drain(args).await,
         Verb::Undrain(args) => drain::undrain(args).await,

@@ -235,7 +235,10 @@ pub fn make(
 
 /// A new Ed25519 key, in the older of the two PKCS#8 forms (RFC 5208): OpenSSL 3.0 does not read
 /// the newer one, which also holds the public key (RFC 5958) and which is what the library makes.
-fn generate() -> Result<KeyPair, KeygenError> {
+///
+/// # Errors
+/// If there are no random bytes.
+pub fn generate() -> Result<KeyPair, KeygenError> {
     const PREFIX: [u8; 16] = [
         0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04,
         0x20,
@@ -264,7 +267,11 @@ fn is_host_name(name: &str) -> bool {
     })
 }
 
-fn write(path: &Path, bytes: &[u8], mode: u32, force: bool) -> Result<(), KeygenError> {
+/// Writes a file of this mode that is not there yet, or with `force` in its place.
+///
+/// # Errors
+/// [`KeygenError::Exists`], [`KeygenError::Write`].
+pub fn write(path: &Path, bytes: &[u8], mode: u32, force: bool) -> Result<(), KeygenError> {
     let failed = |source: io::Error| KeygenError::Write {
         path: path.to_owned(),
         source,

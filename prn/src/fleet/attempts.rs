@@ -5,7 +5,7 @@ use prn_fleet::{JobView, Place, Standing, v1};
 use crate::failure::Failure;
 use crate::fleet::fault::FleetFault;
 use crate::fleet::job_watch::JobWatch;
-use crate::fleet::placed::{Placed, attempt_of, not_run, placed};
+use crate::fleet::placed::{Placed, attempt_of, has_run, not_run, placed};
 use crate::output;
 use crate::which::fleet::OpenFleet;
 
@@ -131,9 +131,4 @@ impl<'a> Attempts<'a> {
         let id = self.watch.id().to_owned();
         Err(FleetFault::Waiting(id).into())
     }
-}
-
-/// Whether the newest claim has a process, with its output.
-fn has_run(view: &JobView) -> bool {
-    matches!(view.standing(), Standing::Running | Standing::Ended)
 }

@@ -94,6 +94,7 @@ mod tests {
                 claim: Box::default(),
                 outcome,
                 host_is_known: true,
+                away_since: None,
             },
             late: BTreeMap::new(),
         }

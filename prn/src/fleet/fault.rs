@@ -3,6 +3,7 @@
 use prn_fleet::FleetError;
 use prn_fleet::etcd::EtcdError;
 
+use super::error::SetupError;
 use crate::exit::{self, Exit};
 
 /// Why something of a fleet was not done.
@@ -73,6 +74,9 @@ pub enum FleetFault {
     /// What one server's command can do, and a fleet's cannot.
     #[error("{0}")]
     NotOfFleets(&'static str),
+    /// It was not set up.
+    #[error(transparent)]
+    Setup(#[from] SetupError),
 }
 
 fn because(why: &str) -> String {
@@ -95,6 +99,8 @@ impl FleetFault {
             Self::Store(error) | Self::SubmitUnknown { source: error, .. } => exit_of_store(error),
             Self::SubmitLeft(_) | Self::HostGone { .. } | Self::NoSigningHost => exit::UNAVAILABLE,
             Self::NoJob(_) => exit::NO_SUCH_PROCESS,
+            Self::Setup(SetupError::NoFolder(_) | SetupError::Known(_)) => exit::USAGE,
+            Self::Setup(_) => exit::ERROR,
             Self::Ambiguous(_) | Self::NotOfFleets(_) | Self::NoWorkspace(_) => exit::USAGE,
             Self::NotRun { state: "lost", .. } => exit::LOST,
             Self::SubmittedUnsaid { source, .. }
@@ -146,6 +152,7 @@ impl FleetFault {
                     .to_owned()
             }
             Self::NoWorkspace(_) => "`prn submit -w NAME` runs it in one".to_owned(),
+            Self::Setup(_) => return None,
             Self::NotOfFleets(_) => "see --help".to_owned(),
         };
         Some(hint)

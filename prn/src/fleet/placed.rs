@@ -1,7 +1,8 @@
 //! Where the process of a job is.
 
 use prn_client::{Client, ClientError, ProcessId};
-use prn_fleet::{JobView, Place, record, v1};
+use prn_fleet::v1::outcome::State;
+use prn_fleet::{JobView, Place, Standing, record, v1};
 
 use crate::failure::Failure;
 use crate::fleet::fault::FleetFault;
@@ -57,6 +58,13 @@ pub fn attempt_of(view: &JobView) -> u32 {
         Place::Nowhere => None,
     };
     waiting.map(|waiting| waiting.attempt).unwrap_or_default()
+}
+
+/// Whether the newest claim has a process, which its host can be asked for: its agent may be away.
+pub fn has_run(view: &JobView) -> bool {
+    let known = view.outcome().map(v1::Outcome::state);
+    let has_begun = matches!(known, Some(State::Running | State::Ended));
+    has_begun && view.standing() != Standing::Unknown
 }
 
 /// Where the process of the job's newest claim is.

@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use prn_client::{Process, Selector};
-use prn_fleet::{JobView, Standing};
+use prn_fleet::{JobView, Place, Standing, Waits, waits};
 use prn_proto::units::{Moment, When};
 
 use crate::exit::{self, Exit};
@@ -11,7 +11,7 @@ use crate::failure::Failure;
 use crate::fleet::choosing::{is_chosen, is_of_time};
 use crate::fleet::fault::FleetFault;
 use crate::fleet::naming::resolve;
-use crate::fleet::placed::placed;
+use crate::fleet::placed::{has_run, placed};
 use crate::output::format::{Format, FormatFlag};
 use crate::output::{self, FleetJob};
 use crate::which::fleet::OpenFleet;
@@ -109,13 +109,32 @@ async fn known(
     let process = process(open, &view).await;
     let mut job = FleetJob::of(&view);
     job.process.clone_from(&process);
+    if let Place::Waiting(waiting) = &view.place {
+        let hosts = open.fleet.hosts().await.map_err(FleetFault::from)?;
+        (job.reason, job.why) = why(&waits(waiting, &hosts));
+    }
     Ok((job, process))
+}
+
+/// Why a job waits, for programs and for people.
+fn why(waits: &Waits) -> (Option<String>, Option<String>) {
+    let (reason, why) = match waits {
+        Waits::NoHostFits => (
+            "NO_HOST_FITS",
+            "no host has its name and its labels: `prn fleet hosts` shows those that there are",
+        ),
+        Waits::ForRoom => (
+            "NO_ROOM",
+            "it waits for room on a host that fits, or for its turn",
+        ),
+        Waits::RefusedByAll { reason, why } => (reason.as_str(), why.as_str()),
+    };
+    (Some(reason.to_owned()), Some(why.to_owned()))
 }
 
 /// What the host says of the process. `None` where it does not in time, or there is none.
 async fn process(open: &OpenFleet, view: &JobView) -> Option<Process> {
-    let is_there = matches!(view.standing(), Standing::Running | Standing::Ended);
-    if !is_there {
+    if !has_run(view) {
         return None;
     }
     let asked = async {

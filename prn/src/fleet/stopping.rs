@@ -51,7 +51,9 @@ pub async fn stop(
         }
         match view.standing() {
             Standing::Waiting if withdraw(open, id).await? => return told(open, id).await,
-            Standing::Starting | Standing::Running | Standing::Unknown if !is_stopped => {
+            Standing::Starting | Standing::Running | Standing::Away | Standing::Unknown
+                if !is_stopped =>
+            {
                 let placed = placed(open, &view).await?;
                 is_stopped = stop_there(&placed, signal, grace).await?;
             }

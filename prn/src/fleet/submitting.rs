@@ -20,6 +20,10 @@ use crate::which::fleet::OpenFleet;
 /// Most attempts of a job.
 const ATTEMPTS_MAX: u32 = 16;
 
+/// Ids are random: one submission of sixteen prunes, four times as many as have come meanwhile at most.
+const PRUNING_DIGIT: char = '0';
+const PRUNED_MAX: u64 = 64;
+
 /// Where a job may run, and how often.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Fleet")]
@@ -193,5 +197,15 @@ pub async fn submit(open: &OpenFleet, job: v1::Job) -> Result<String, Failure> {
         Some(id) if is_unknown(&source) => FleetFault::SubmitUnknown { id, source },
         _ => source.into(),
     })?;
+    if !submitted.was_there && submitted.id.starts_with(PRUNING_DIGIT) {
+        // Whoever submits next does it, if this does not.
+        let _unpruned = prune(open).await;
+    }
     Ok(submitted.id)
+}
+
+/// Forgets a few jobs that have ended, as the fleet was set up.
+async fn prune(open: &OpenFleet) -> Result<u64, FleetFault> {
+    let keep = open.fleet.keep().await?;
+    Ok(open.fleet.prune(keep, PRUNED_MAX).await?)
 }

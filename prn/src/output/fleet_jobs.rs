@@ -27,7 +27,8 @@ use crate::output::format::{Format, FormatFlag};
 pub struct FleetJob {
     /// Its id: that of its first attempt.
     pub id: String,
-    /// How it is: waiting, starting, running, unknown (its host is gone), ended, refused,
+    /// How it is: waiting, starting, running, away (its host was left on purpose), unknown (its host
+    /// is gone), ended, refused,
     /// needs-signing, lost, expired, withdrawn.
     pub state: &'static str,
     /// The host that has it, or had it last.
@@ -146,6 +147,7 @@ pub fn standing_word(standing: Standing) -> &'static str {
         Standing::Waiting => "waiting",
         Standing::Starting => "starting",
         Standing::Running => "running",
+        Standing::Away => "away",
         Standing::Unknown => "unknown",
         Standing::Ended => "ended",
         Standing::Refused => "refused",

@@ -12,7 +12,8 @@ use crate::which::selection::Selection;
 
 /// List the jobs of a fleet, in the order in which they were submitted
 ///
-/// States: waiting, starting, running, ended; unknown, where the host that has it is gone; lost, where
+/// States: waiting, starting, running, ended; away, where the agent of its host was ended on purpose, and
+/// unknown, where the host that has it is gone; lost, where
 /// nobody will know how it ended; refused, expired (its time to start was over), withdrawn, and
 /// needs-signing (what was signed counts no longer).
 #[derive(Debug, Args)]

@@ -1,7 +1,5 @@
 //! `prn fleet prune`.
 
-use std::time::Duration;
-
 use clap::Args;
 use prn_fleet::Keep;
 use prn_proto::units::Time;
@@ -17,16 +15,16 @@ const AT_A_TIME: u64 = 500;
 
 /// Forget jobs that have ended: the oldest ones
 ///
-/// What runs or waits stays. How many were forgotten is printed. A host's process and its output are not
+/// What runs or waits stays. Each `prn submit` forgets a few, too, as the fleet was set up. How many were forgotten is printed. A host's process and its output are not
 /// touched: `prn prune` is for those.
 #[derive(Debug, Args)]
 pub struct Prune {
-    /// Keep so many that have ended at most
-    #[arg(long, value_name = "COUNT", default_value_t = 10_000)]
-    pub keep: u64,
-    /// Forget those that ended longer ago than this
-    #[arg(long, value_name = "TIME", default_value = "168h")]
-    pub older_than: Time,
+    /// Keep so many that have ended at most [default: as the fleet was set up]
+    #[arg(long, value_name = "COUNT")]
+    pub keep: Option<u64>,
+    /// Forget those that ended longer ago than this [default: as the fleet was set up]
+    #[arg(long, value_name = "TIME")]
+    pub older_than: Option<Time>,
     /// Which fleet.
     #[command(flatten)]
     pub fleet: OfFleet,
@@ -34,10 +32,10 @@ pub struct Prune {
 
 pub async fn prune(args: Prune) -> Result<Exit, Failure> {
     let open = args.fleet.open()?;
-    let Time(age) = args.older_than;
+    let usual = open.fleet.keep().await.map_err(FleetFault::from)?;
     let keep = Keep {
-        count: args.keep,
-        age: age.max(Duration::ZERO),
+        count: args.keep.unwrap_or(usual.count),
+        age: args.older_than.map_or(usual.age, |Time(age)| age),
     };
     let mut all = 0;
     loop {
