@@ -20,6 +20,7 @@ for_test=(
     etcd:etcd-server
     etcdctl:etcd-client
     fakeroot:fakeroot
+    faketime:faketime
     fish:fish
     flock:util-linux
     gdb:gdb

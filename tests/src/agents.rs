@@ -1,5 +1,6 @@
 //! Hosts of a fleet: servers with an agent each, and one etcd for all.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -14,8 +15,12 @@ use tokio::runtime::Runtime;
 use crate::binary;
 use crate::etcd::{Cluster, client};
 use crate::pki::Identity;
+use crate::proxy::Proxy;
 use crate::server::{Options, Server};
 use crate::wait_within;
+
+/// How long a test waits for what a fleet does: leases have to end, and two cores are shared.
+const PATIENCE: Duration = Duration::from_secs(90);
 
 /// Hosts "web1", "web2", … of the fleet "prod".
 pub struct Hosts {
@@ -29,15 +34,56 @@ pub struct Hosts {
     pub fleet: Fleet,
 }
 
+/// What hosts there are to be.
+#[derive(Debug, Clone, Copy)]
+pub struct Plan<'a> {
+    /// Members of etcd.
+    pub members: usize,
+    /// Hosts.
+    pub hosts: usize,
+    /// Further arguments of each agent.
+    pub arguments: &'a [&'a str],
+    /// Further arguments of each server.
+    pub server_arguments: &'a [&'a str],
+    /// Configuration of each server, with the agent's certificate where it says AGENT. Empty: none, and
+    /// the agent is an administrator.
+    pub configuration: &'a str,
+    /// User ids of each server: so many processes at a time.
+    pub uids: Option<u32>,
+    /// Each agent reaches its server and etcd by proxies of its own.
+    pub has_links: bool,
+}
+
+impl Default for Plan<'_> {
+    fn default() -> Self {
+        Self {
+            members: 1,
+            hosts: 1,
+            arguments: &[],
+            server_arguments: &[],
+            configuration: "",
+            uids: None,
+            has_links: false,
+        }
+    }
+}
+
 /// A server and its agent.
 pub struct Host {
     /// Its name.
     pub name: String,
     /// The server.
     pub server: Server,
+    /// Between agent and server, if the plan has links.
+    pub to_server: Option<Proxy>,
+    /// Between agent and each member of etcd, if the plan has links.
+    pub to_store: Vec<Proxy>,
+    /// Set in the environment of its next agent.
+    pub environment: BTreeMap<String, String>,
+    /// Further arguments of its next agent.
+    pub arguments: Vec<String>,
     identity: Identity,
     agent: Option<Child>,
-    arguments: Vec<String>,
     endpoints: Vec<String>,
     ca: PathBuf,
 }
@@ -48,27 +94,24 @@ impl Hosts {
     /// # Panics
     /// If it does not come to that.
     pub fn start(members: usize, count: usize, arguments: &[&str]) -> Self {
-        let cluster = Cluster::start(members);
+        Self::with(Plan {
+            members,
+            hosts: count,
+            arguments,
+            ..Plan::default()
+        })
+    }
+
+    /// As planned.
+    ///
+    /// # Panics
+    /// If it does not come to that.
+    pub fn with(plan: Plan<'_>) -> Self {
+        let cluster = Cluster::start(plan.members);
         let runtime = Runtime::new().expect("a runtime");
         let etcd = cluster.client_for(Duration::from_secs(30));
         let fleet = Fleet::new(etcd, "prod").expect("a name");
-        let hosts = (1..=count).map(|number| {
-            let name = format!("web{number}");
-            let identity = client(&cluster.authorities, &name);
-            let options = Options {
-                pins: vec![cluster.authorities.path(&format!("{name}.pem"))],
-                ..Options::default()
-            };
-            Host {
-                server: Server::with(options),
-                identity,
-                agent: None,
-                arguments: arguments.iter().map(|word| (*word).to_owned()).collect(),
-                endpoints: cluster.endpoints(),
-                ca: cluster.ca(),
-                name,
-            }
-        });
+        let hosts = (1..=plan.hosts).map(|number| Host::new(&cluster, number, plan));
         let hosts: Vec<_> = hosts.collect();
         let mut all = Self {
             cluster,
@@ -90,7 +133,7 @@ impl Hosts {
             let host = host.host.as_ref();
             host.is_some_and(|host| host.state() == v1::host::State::Ready)
         };
-        wait_within(Duration::from_secs(30), "all hosts", || {
+        wait_within(PATIENCE, "all hosts", || {
             let known = self.runtime.block_on(self.fleet.hosts()).expect("hosts");
             known.iter().filter(|host| is_ready(host)).count() == self.hosts.len()
         });
@@ -119,7 +162,7 @@ impl Hosts {
     /// If it does not come to that.
     pub fn until(&self, id: &str, what: &str, is_so: impl Fn(&JobView) -> bool) -> JobView {
         let mut view = self.job(id);
-        wait_within(Duration::from_secs(60), &format!("{what} of {id}"), || {
+        wait_within(PATIENCE, &format!("{what} of {id}"), || {
             view = self.job(id);
             is_so(&view)
         });
@@ -128,6 +171,55 @@ impl Hosts {
 }
 
 impl Host {
+    fn new(cluster: &Cluster, number: usize, plan: Plan<'_>) -> Self {
+        let name = format!("web{number}");
+        let identity = client(&cluster.authorities, &name);
+        let owned = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+        let certificate = cluster.authorities.path(&format!("{name}.pem"));
+        let mut arguments: Vec<String> = owned(plan.server_arguments);
+        let mut pins = Vec::new();
+        if plan.configuration.is_empty() {
+            // The fleet's user reads output there.
+            pins.extend([certificate, cluster.client.certificate.clone()]);
+        } else {
+            let path = cluster.authorities.path(&format!("{name}.toml"));
+            let shown = certificate.display().to_string();
+            fs::write(&path, plan.configuration.replace("AGENT", &shown)).expect("a configuration");
+            arguments.extend(["--config".to_owned(), path.display().to_string()]);
+        }
+        let server = Server::with(Options {
+            pins,
+            arguments,
+            uids: plan.uids,
+            ..Options::default()
+        });
+        let link = |to: &String| Proxy::start(to, || None);
+        let members = cluster.endpoints();
+        let to_store: Vec<_> = members
+            .iter()
+            .filter(|_| plan.has_links)
+            .map(link)
+            .collect();
+        let endpoints = to_store.iter().map(|link| link.address.clone()).collect();
+        Self {
+            to_server: plan.has_links.then(|| link(&server.address)),
+            endpoints: if plan.has_links { endpoints } else { members },
+            to_store,
+            environment: BTreeMap::new(),
+            arguments: owned(plan.arguments),
+            server,
+            identity,
+            agent: None,
+            ca: cluster.ca(),
+            name,
+        }
+    }
+
+    /// What holds up or cuts all between its agent and etcd.
+    pub fn store(&self, act: impl Fn(&Proxy)) {
+        self.to_store.iter().for_each(act);
+    }
+
     /// Starts its agent.
     ///
     /// # Panics
@@ -141,7 +233,7 @@ impl Host {
         let mut command = Command::new(binary("prn-agent"));
         command
             .args(["--fleet", "prod", "--host", &self.name])
-            .args(["--address", &self.server.address])
+            .args(["--address", self.server_address()])
             .args(["--store", &self.endpoints.join(",")])
             .args(["--lease", "3s", "--lost-after", "1s"])
             .arg("--store-ca")
@@ -153,10 +245,41 @@ impl Host {
             .arg("--tls-key")
             .arg(&self.identity.key)
             .args(&self.arguments)
+            .envs(&self.environment)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log);
         self.agent = Some(command.spawn().expect("prn-agent"));
+    }
+
+    fn server_address(&self) -> &str {
+        let link = self.to_server.as_ref();
+        link.map_or(&self.server.address, |link| &link.address)
+    }
+
+    /// Process number of its agent.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub fn agent_pid(&self) -> u32 {
+        self.agent.as_ref().expect("an agent").id()
+    }
+
+    /// Ids of the processes that its server has.
+    ///
+    /// # Panics
+    /// If it does not answer.
+    pub fn processes(&self) -> Vec<String> {
+        let listed = self.server.ok(&["list", "--all", "-q"]);
+        listed.lines().map(str::to_owned).collect()
+    }
+
+    /// Lets the process of a [`waiter`] end.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub fn let_end(&self, id: &str) {
+        fs::write(self.server.state_dir().join(id).join("go"), "").expect("its folder");
     }
 
     fn log_path(&self) -> PathBuf {
@@ -216,5 +339,55 @@ pub fn job(argv: &[&str], attempts: usize) -> v1::Job {
     v1::Job {
         attempts: (0..attempts).map(attempt).collect(),
         ..v1::Job::default()
+    }
+}
+
+/// A job that prints "started", waits for [`Host::let_end`] and ends with code 3.
+///
+/// # Panics
+/// Without random bytes.
+pub fn waiter(attempts: usize) -> v1::Job {
+    let script = "echo started; until [ -e go ]; do sleep 0.05; done; exit 3";
+    job(&["sh", "-c", script], attempts)
+}
+
+impl Hosts {
+    /// Checks that each of these ids was started on one host, once.
+    ///
+    /// # Panics
+    /// If that is not so.
+    pub fn each_once<'a>(&self, ids: impl IntoIterator<Item = &'a String>) {
+        let mut all: BTreeMap<String, Vec<&Host>> = BTreeMap::new();
+        for host in &self.hosts {
+            for id in host.processes() {
+                all.entry(id).or_default().push(host);
+            }
+        }
+        for id in ids {
+            let there = all.remove(id).unwrap_or_default();
+            let names: Vec<_> = there.iter().map(|host| &host.name).collect();
+            assert_eq!(names.len(), 1, "{id} is on {names:?}");
+            assert_eq!(there[0].server.ok(&["logs", id]), "started\n", "{id}");
+        }
+    }
+
+    /// Waits until all of these jobs are over; what is known of them then.
+    ///
+    /// # Panics
+    /// If it does not come to that.
+    pub fn all_over(&self, ids: &[String], mut meanwhile: impl FnMut()) -> Vec<JobView> {
+        let mut over = Vec::new();
+        wait_within(2 * PATIENCE, "the end of all jobs", || {
+            meanwhile();
+            let Ok(all) = self.runtime.block_on(self.fleet.jobs()) else {
+                return false;
+            };
+            over = all
+                .into_iter()
+                .filter(|view| ids.contains(&view.id))
+                .collect();
+            over.len() == ids.len() && over.iter().all(JobView::is_over)
+        });
+        over
     }
 }

@@ -49,7 +49,8 @@ impl Cluster {
             names: "IP:127.0.0.1,DNS:localhost",
             // A member is its peers' client, too.
             usage: "serverAuth,clientAuth",
-            period: None,
+            // For those whose clock is behind, too.
+            period: Some(("20200101000000Z", "20491231235959Z")),
         };
         let server = authorities.leaf(leaf, &[]);
         let client = client(&authorities, "agent");
@@ -211,6 +212,29 @@ impl Cluster {
             .expect("a member that runs");
         child.kill().expect("kill");
         child.wait().expect("wait");
+    }
+
+    /// Kills all members, and starts them again.
+    ///
+    /// # Panics
+    /// If they do not serve then.
+    pub fn restart(&mut self) {
+        for number in 0..self.members.len() {
+            self.kill(number);
+        }
+        for number in 0..self.members.len() {
+            self.run(number);
+        }
+        self.serves();
+    }
+
+    /// Process numbers of the members that run.
+    pub fn pids(&self) -> Vec<u32> {
+        let children = self
+            .members
+            .iter()
+            .filter_map(|member| member.child.as_ref());
+        children.map(Child::id).collect()
     }
 
     /// Holds a member up, or lets it go on.

@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Condvar, Mutex, Weak};
 use std::time::Duration;
 
 use socket2::SockRef;
@@ -27,6 +27,23 @@ struct State {
     cuts: AtomicU64,
     sent: AtomicU64,
     open: Mutex<Vec<Weak<Pair>>>,
+    /// Nothing passes, either way.
+    is_held: Mutex<bool>,
+    held_changed: Condvar,
+}
+
+impl State {
+    /// Returns when what was read may pass.
+    fn pass(&self) {
+        let held = self.is_held.lock().expect("no panic");
+        let passes = self.held_changed.wait_while(held, |held| *held);
+        drop(passes.expect("no panic"));
+    }
+
+    fn hold(&self, is_held: bool) {
+        *self.is_held.lock().expect("no panic") = is_held;
+        self.held_changed.notify_all();
+    }
 }
 
 /// Both sides of one connection. Each is one descriptor: when it is closed, with a linger time of
@@ -104,9 +121,16 @@ impl Proxy {
         self.state.sent.load(Ordering::SeqCst)
     }
 
+    /// Holds all bytes up, or lets those pass that were held up, and all others. Those of a connection
+    /// that is cut meanwhile are lost.
+    pub fn hold(&self, is_held: bool) {
+        self.state.hold(is_held);
+    }
+
     /// Cuts all connections, and lets no other through.
     pub fn refuse(&self) {
         self.state.refuses.store(true, Ordering::SeqCst);
+        self.state.hold(false);
         // Wakes the listener up.
         let _ = TcpStream::connect(self.local);
         self.close_all();
@@ -158,9 +182,10 @@ fn serve(client: TcpStream, server: &str, plan: &mut Plan, state: &Arc<State>) {
     open.push(Arc::downgrade(&pair));
     drop(open);
     let cut = plan();
-    let (upwards, state) = (Arc::clone(&pair), Arc::clone(state));
+    let (upwards, state_upwards) = (Arc::clone(&pair), Arc::clone(state));
+    let state = Arc::clone(state);
     std::thread::spawn(move || {
-        let _ = std::io::copy(&mut &upwards.client, &mut &upwards.server);
+        pass_upwards(&upwards, &state_upwards);
         if !upwards.is_reset.load(Ordering::SeqCst) {
             let _ = upwards.server.shutdown(Shutdown::Write);
         }
@@ -182,6 +207,17 @@ fn serve(client: TcpStream, server: &str, plan: &mut Plan, state: &Arc<State>) {
     });
 }
 
+/// Passes bytes of the client on until either side ends.
+fn pass_upwards(pair: &Pair, state: &State) {
+    let mut buffer = vec![0; 64 * 1024];
+    while let Ok(length @ 1..) = (&pair.client).read(&mut buffer) {
+        state.pass();
+        if (&pair.server).write_all(&buffer[..length]).is_err() {
+            return;
+        }
+    }
+}
+
 /// Passes bytes of the server on until either side ends, or to the cut: then, returns true.
 fn pass(pair: &Pair, mut left: u64, state: &State) -> bool {
     let mut buffer = vec![0; 64 * 1024];
@@ -192,6 +228,7 @@ fn pass(pair: &Pair, mut left: u64, state: &State) -> bool {
         let Ok(length @ 1..) = (&pair.server).read(&mut buffer[..room]) else {
             return false;
         };
+        state.pass();
         if (&pair.client).write_all(&buffer[..length]).is_err() {
             return false;
         }

@@ -8,16 +8,17 @@ use std::rc::Rc;
 use prn_fleet::etcd::{KeyValue, Told, Txn, WatchRange, Watcher, jitter};
 use prn_fleet::{FleetError, record, v1};
 use prn_service::log;
-use tokio::task::{JoinHandle, spawn_local};
+use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use crate::shared::Shared;
+use crate::tidying::tidy;
 
 /// An agent that looks after others, or would if nobody did.
 pub struct Candidate {
     shared: Rc<Shared>,
-    /// What it is at: trying, or looking after them.
-    task: Option<JoinHandle<()>>,
+    /// What it is at: trying, or looking after them. Ended when dropped.
+    tasks: JoinSet<()>,
     is_keeper: bool,
 }
 
@@ -26,7 +27,7 @@ impl Candidate {
     pub fn new(shared: &Rc<Shared>) -> Self {
         Self {
             shared: Rc::clone(shared),
-            task: None,
+            tasks: JoinSet::new(),
             is_keeper: false,
         }
     }
@@ -41,22 +42,13 @@ impl Candidate {
             return;
         }
         self.is_keeper = is_this;
-        if let Some(task) = self.task.take() {
-            task.abort();
-        }
+        self.tasks = JoinSet::new();
         let shared = Rc::clone(&self.shared);
-        self.task = match keeper {
-            None => Some(spawn_local(stand(shared))),
-            Some(_) if is_this => Some(spawn_local(look_after(shared))),
-            Some(_) => None,
-        };
-    }
-}
-
-impl Drop for Candidate {
-    fn drop(&mut self) {
-        if let Some(task) = self.task.take() {
-            task.abort();
+        if is_this {
+            self.tasks.spawn_local(look_after(Rc::clone(&shared)));
+            self.tasks.spawn_local(tidy(shared));
+        } else if keeper.is_none() {
+            self.tasks.spawn_local(stand(shared));
         }
     }
 }
@@ -92,19 +84,17 @@ async fn look_after(shared: Rc<Shared>) {
         deletions_only: true,
     };
     let mut watcher = Watcher::new(shared.fleet.etcd(), [range]);
+    let mut lost = JoinSet::new();
     loop {
         match watcher.next().await {
-            Ok(Told::Snapshot { .. }) => match absent(&shared).await {
-                Ok(absent) => {
-                    for host in absent {
-                        spawn_local(gone(Rc::clone(&shared), host));
-                    }
+            Ok(Told::Snapshot { .. }) => {
+                for host in surely(&shared, async || absent(&shared).await).await {
+                    lost.spawn_local(gone(Rc::clone(&shared), host));
                 }
-                Err(error) => log::error(&error),
-            },
+            }
             Ok(Told::Deleted { key, .. }) => {
                 let host = key.rsplit('/').next().unwrap_or_default().to_owned();
-                spawn_local(gone(Rc::clone(&shared), host));
+                lost.spawn_local(gone(Rc::clone(&shared), host));
             }
             Ok(Told::Put { .. }) => {}
             Err(error) => {
@@ -112,6 +102,20 @@ async fn look_after(shared: Rc<Shared>) {
                 sleep(jitter(shared.lost_after)).await;
             }
         }
+        // Those that are done.
+        while lost.try_join_next().is_some() {}
+        shared.waits_changed.notify_one();
+    }
+}
+
+/// Asks etcd until it has answered.
+async fn surely<T>(shared: &Shared, ask: impl AsyncFn() -> Result<T, FleetError>) -> T {
+    loop {
+        match ask().await {
+            Ok(answer) => return answer,
+            Err(error) => log::error(&error),
+        }
+        sleep(jitter(shared.lease_lasts)).await;
     }
 }
 
@@ -133,11 +137,11 @@ async fn absent(shared: &Shared) -> Result<BTreeSet<String>, FleetError> {
 /// A host is gone. It may be back in time.
 async fn gone(shared: Rc<Shared>, host: String) {
     sleep(shared.lost_after).await;
-    match shared.fleet.requeue_lost(&host).await {
-        Ok((0, _)) => {}
-        Ok((all, again)) => log::line(format_args!(
+    let requeue = async || shared.fleet.requeue_lost(&host).await;
+    let (all, again) = surely(&shared, requeue).await;
+    if all > 0 {
+        log::line(format_args!(
             "host {host} is lost, with {all} jobs; {again} of them may run twice, and wait again"
-        )),
-        Err(error) => log::error(&error),
+        ));
     }
 }

@@ -8,13 +8,16 @@
 //! [`run`] is the order of the start.
 
 mod agent;
+mod claiming;
 mod daemon;
 mod fatal;
 mod held;
 mod keeper;
 mod options;
 mod outcome;
+mod server;
 mod shared;
+mod tidying;
 
 use std::process::ExitCode;
 use std::rc::Rc;

@@ -1,6 +1,6 @@
 //! What becomes of a claim, from what the server says: no I/O.
 
-use prn_client::{Exit, ExitKind, Process, ServerError, reason};
+use prn_client::{Exit, ExitKind, Process, reason};
 use prn_fleet::{Claimed, v1};
 use prn_proto::v1::{ExitCause, Usage, exit_cause};
 use v1::outcome::State;
@@ -20,9 +20,9 @@ pub enum Meaning {
     Refused,
 }
 
-/// What a refusal means.
-pub fn meaning(error: &ServerError) -> Meaning {
-    match error.reason.as_str() {
+/// What a refusal for this reason means.
+pub fn meaning(reason: &str) -> Meaning {
+    match reason {
         reason::SIGNATURE_REPLAYED => Meaning::Known,
         reason::PROCESS_FORGOTTEN => Meaning::Forgotten,
         reason::TOO_MANY_PROCESSES
@@ -33,7 +33,6 @@ pub fn meaning(error: &ServerError) -> Meaning {
         | reason::TOO_MANY_KEPT
         | reason::TOO_MANY_CONNECTIONS
         | reason::SIGNATURE_TOO_MANY
-        | reason::NAME_TAKEN
         | reason::DRAINING
         | reason::RESTARTING => Meaning::Full,
         reason::SIGNATURE_EXPIRED
@@ -121,5 +120,85 @@ fn usage(usage: &prn_client::Usage) -> Usage {
         io_read_bytes: usage.io_read_bytes,
         io_write_bytes: usage.io_write_bytes,
         pids_peak: usage.pids_peak,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_reason_of_a_server_means_one_thing_for_a_claim() {
+        let table = [
+            (Meaning::Known, &[reason::SIGNATURE_REPLAYED][..]),
+            (Meaning::Forgotten, &[reason::PROCESS_FORGOTTEN]),
+            (
+                Meaning::Full,
+                &[
+                    reason::TOO_MANY_PROCESSES,
+                    reason::ARGUMENTS_BUDGET,
+                    reason::OUTPUT_BUDGET,
+                    reason::SERVER_RESOURCES,
+                    reason::TOO_MANY_REQUESTS,
+                    reason::TOO_MANY_KEPT,
+                    reason::TOO_MANY_CONNECTIONS,
+                    reason::SIGNATURE_TOO_MANY,
+                    reason::DRAINING,
+                    reason::RESTARTING,
+                ],
+            ),
+            (
+                Meaning::NeedsSigning,
+                &[
+                    reason::SIGNATURE_EXPIRED,
+                    reason::SIGNATURE_NOT_YET,
+                    reason::SIGNATURE_BEFORE_RUN,
+                    reason::SIGNATURE_WINDOW_TOO_LONG,
+                ],
+            ),
+            (
+                Meaning::Refused,
+                &[
+                    reason::NAME_TAKEN,
+                    reason::NOT_ALLOWED,
+                    reason::OTHER_DIGEST,
+                    reason::COMMAND_NOT_FOUND,
+                    reason::LIMIT_ABOVE_CEILING,
+                    reason::SIGNATURE_REQUIRED,
+                    reason::SIGNATURE_INVALID,
+                    reason::SIGNATURE_UNKNOWN_KEY,
+                    reason::SIGNATURE_OTHER_AUDIENCE,
+                    reason::PROCESS_EXISTS,
+                    "SOMETHING_NEW",
+                ],
+            ),
+        ];
+        for (expected, reasons) in table {
+            for reason in reasons {
+                assert_eq!(meaning(reason), expected, "{reason}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_attempt_fails_by_itself_and_not_by_a_stop() {
+        let exit = |kind, code| {
+            let mut exit = Exit::from(ExitCause::default());
+            (exit.kind, exit.code) = (kind, code);
+            has_failed(Some(&exit))
+        };
+        assert!(!has_failed(None));
+        assert!(!exit(ExitKind::Exited, Some(0)));
+        assert!(exit(ExitKind::Exited, Some(1)));
+        for kind in [ExitKind::Signalled, ExitKind::OomKilled, ExitKind::TimedOut] {
+            assert!(exit(kind, None), "{kind:?}");
+        }
+        for kind in [
+            ExitKind::StoppedOnRequest,
+            ExitKind::LeaseExpired,
+            ExitKind::Unknown,
+        ] {
+            assert!(!exit(kind, None), "{kind:?}");
+        }
     }
 }

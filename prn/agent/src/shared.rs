@@ -1,7 +1,7 @@
 //! What the agent's tasks share. They all run on one thread.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use prn_client::{Process, ProcessId};
@@ -13,13 +13,37 @@ use tokio::sync::{Notify, watch};
 use crate::daemon::{Daemon, Session};
 use crate::options::{Host, Options};
 
-/// How long a host that was found full claims nothing.
-pub const FULL_TIME: Duration = Duration::from_secs(2);
+/// How long a host that was found full claims nothing: at first, and at most.
+const FULL_TIME: Duration = Duration::from_secs(1);
+const FULL_TIME_MAX: Duration = Duration::from_secs(30);
 /// Waits after an error that may last.
 const AGAIN: Duration = Duration::from_secs(2);
 
 /// What waits, by the order in which it is taken.
 pub type Queue = BTreeMap<(i64, String), Record<v1::Waiting>>;
+
+/// What was heard of a process that somebody follows.
+#[derive(Debug, Clone, Default)]
+pub enum Heard {
+    /// Nothing yet.
+    #[default]
+    Nothing,
+    /// How it is.
+    Process(Box<Process>),
+    /// The server does not have it any more, or it has not told how it ended: ask.
+    Gone,
+}
+
+impl Heard {
+    /// It is gone; unless its end was heard before that. Whether that changes anything.
+    pub fn is_gone(&mut self) -> bool {
+        let has_ended = matches!(self, Self::Process(process) if process.status.tree_empty);
+        if !has_ended {
+            *self = Self::Gone;
+        }
+        !has_ended
+    }
+}
 
 /// All of it.
 pub struct Shared {
@@ -36,14 +60,22 @@ pub struct Shared {
     pub queue: RefCell<Queue>,
     /// What is claimed or being claimed here, with what it takes.
     pub held: RefCell<BTreeMap<String, v1::Resources>>,
+    /// What is claimed or being claimed, and of which nobody was told yet that it runs, or does not.
+    pub unsettled: RefCell<BTreeSet<String>>,
     /// Those who wait for the end of a process.
-    pub followed: RefCell<BTreeMap<ProcessId, watch::Sender<Option<Process>>>>,
+    pub followed: RefCell<BTreeMap<ProcessId, watch::Sender<Heard>>>,
     pub is_drained: Cell<bool>,
     pub is_ending: Cell<bool>,
     /// The claims of an agent before this one are known.
     pub is_reconciled: Cell<bool>,
     /// Nothing is claimed before that.
     pub full_until: Cell<Option<tokio::time::Instant>>,
+    /// How often in a row the server had no room.
+    pub times_full: Cell<u32>,
+    /// The last of what was unsettled is not.
+    pub is_settled: Notify,
+    /// What waits has changed, for whoever looks after all of it.
+    pub waits_changed: Notify,
     /// Something has changed that claims depend on.
     pub changed: Notify,
     /// Something has changed that others are told.
@@ -63,11 +95,15 @@ impl Shared {
             lease: watch::Sender::new(None),
             queue: RefCell::default(),
             held: RefCell::default(),
+            unsettled: RefCell::default(),
             followed: RefCell::default(),
             is_drained: Cell::default(),
             is_ending: Cell::default(),
             is_reconciled: Cell::default(),
             full_until: Cell::default(),
+            times_full: Cell::default(),
+            is_settled: Notify::new(),
+            waits_changed: Notify::new(),
             changed: Notify::new(),
             announced: Notify::new(),
         }
@@ -88,6 +124,47 @@ impl Shared {
     pub fn touch(&self) {
         self.changed.notify_one();
         self.announced.notify_one();
+    }
+
+    /// What waits has changed.
+    pub fn queue_changed(&self) {
+        self.changed.notify_one();
+        self.waits_changed.notify_one();
+    }
+
+    /// Others have been told what became of a claim so far, or there is none.
+    pub fn settled(&self, id: &str) {
+        let mut unsettled = self.unsettled.borrow_mut();
+        if unsettled.remove(id) && unsettled.is_empty() {
+            self.is_settled.notify_waiters();
+        }
+    }
+
+    /// Returns when nothing is unsettled.
+    pub async fn all_settled(&self) {
+        loop {
+            let settled = self.is_settled.notified();
+            if self.unsettled.borrow().is_empty() {
+                return;
+            }
+            settled.await;
+        }
+    }
+
+    /// The server has no room: nothing is claimed for a while, which is the longer the more often that is so.
+    pub fn is_full(&self) {
+        let times = self.times_full.get();
+        self.times_full.set(times.saturating_add(1));
+        let wait = grown(FULL_TIME, FULL_TIME_MAX, times);
+        let until = tokio::time::Instant::now() + wait / 2 + jitter(wait / 2);
+        self.full_until.set(Some(until));
+        self.changed.notify_one();
+    }
+
+    /// The server has room: one was started, or has ended.
+    pub fn has_room(&self) {
+        self.times_full.set(0);
+        self.full_until.set(None);
     }
 
     /// The connection to the server, as soon as there is one.
@@ -132,5 +209,23 @@ impl Shared {
             }
             tokio::time::sleep(AGAIN + jitter(AGAIN)).await;
         }
+    }
+}
+
+/// A time that is twice as long each time, up to a longest one.
+pub fn grown(first: Duration, longest: Duration, times: u32) -> Duration {
+    let factor = 1_u32.checked_shl(times).unwrap_or(u32::MAX);
+    first.saturating_mul(factor.max(1)).min(longest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_grows_and_stays_at_its_longest() {
+        let second = Duration::from_secs(1);
+        let waits = [0, 1, 4, 5, 31, 32, u32::MAX].map(|times| grown(second, 30 * second, times));
+        assert_eq!(waits.map(|wait| wait.as_secs()), [1, 2, 16, 30, 30, 30, 30]);
     }
 }

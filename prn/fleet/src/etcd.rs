@@ -18,6 +18,6 @@ pub use auth::{Grant, ROOT};
 pub use connection::{Etcd, EtcdSettings};
 pub use error::EtcdError;
 pub use kv::{Committed, KeyValue, Listing, Txn};
-pub use lease::Lease;
+pub use lease::{Lease, revoke};
 pub use random::{jitter, token};
 pub use watch::{Told, WatchRange, Watcher};

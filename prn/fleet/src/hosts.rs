@@ -3,7 +3,7 @@
 use prost::Message;
 
 use crate::error::FleetError;
-use crate::etcd::Txn;
+use crate::etcd::{Txn, revoke};
 use crate::fleet::Fleet;
 use crate::keys::{is_name, last};
 use crate::records::{now, record};
@@ -33,6 +33,29 @@ impl Fleet {
     ) -> Result<(), FleetError> {
         let key = self.keys().host(name);
         let txn = Txn::new().put_leased(&key, host.encode_to_vec(), lease);
+        self.etcd().commit(&txn).await?;
+        Ok(())
+    }
+
+    /// Says for good what a host is whose agent ends, and ends the lease that it was announced under.
+    ///
+    /// An announcement that was given up may be done yet. So it is said before the lease ends, for nobody
+    /// is to believe the host lost meanwhile, and again after that if such a one came between: then it
+    /// has gone with the lease.
+    ///
+    /// # Errors
+    /// [`FleetError::Etcd`].
+    pub async fn leave(
+        &self,
+        name: &str,
+        host: &v1::Host,
+        lease: Option<i64>,
+    ) -> Result<(), FleetError> {
+        self.announce(name, host, 0).await?;
+        let Some(lease) = lease else { return Ok(()) };
+        revoke(self.etcd(), lease).await?;
+        let key = self.keys().host(name);
+        let txn = Txn::new().if_absent(&key).put(&key, host.encode_to_vec());
         self.etcd().commit(&txn).await?;
         Ok(())
     }

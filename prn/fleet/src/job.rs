@@ -9,6 +9,7 @@ use prost::Message;
 use crate::error::FleetError;
 use crate::etcd::{EtcdError, Txn, token};
 use crate::fleet::Fleet;
+use crate::past::is_refusal;
 use crate::records::record;
 use crate::v1;
 
@@ -46,11 +47,7 @@ pub fn digest(job: &v1::Job) -> String {
 pub fn fits(waiting: &v1::Waiting, host: &str, labels: &BTreeMap<String, String>) -> bool {
     let is_there = waiting.host.is_empty() || waiting.host == host;
     let has = |(key, value): (&String, &String)| labels.get(key) == Some(value);
-    let gave_it_back = |past: &v1::Past| {
-        let outcome = past.outcome.as_ref();
-        let refused = outcome.is_some_and(|outcome| outcome.state() == v1::outcome::State::Refused);
-        past.host == host && past.attempt == waiting.attempt && refused
-    };
+    let gave_it_back = |past: &v1::Past| past.host == host && is_refusal(past, waiting.attempt);
     is_there && waiting.on.iter().all(has) && !waiting.past.iter().any(gave_it_back)
 }
 
@@ -204,6 +201,7 @@ mod tests {
                 state: v1::outcome::State::Refused.into(),
                 ..v1::Outcome::default()
             }),
+            times: 1,
         });
         assert!(!fits(&waiting, "web2", &labels));
         waiting.attempt = 1;

@@ -10,12 +10,10 @@ use crate::etcd::{EtcdError, Txn, token};
 use crate::fleet::Fleet;
 use crate::job::waiting;
 use crate::keys::last;
+use crate::past::{given_back, remember};
 use crate::records::{Record, now, record};
 use crate::v1;
 use crate::v1::outcome::State;
-
-/// Most claims and attempts that are remembered of a job that waits.
-const PAST_MAX: usize = 32;
 
 /// A claim that a host has.
 #[derive(Debug, Clone, PartialEq)]
@@ -58,6 +56,12 @@ impl Claimed {
             boot_epoch: self.claim.boot_epoch.clone(),
             ..v1::Outcome::default()
         }
+    }
+
+    /// How often this attempt was given back before, because a host had no room.
+    pub fn times_given_back(&self) -> u32 {
+        let waiting = self.claim.waiting.as_ref();
+        waiting.map_or(0, |waiting| given_back(&waiting.past, self.attempt()))
     }
 
     /// Whether another attempt is left for a job whose attempt has failed.
@@ -182,6 +186,23 @@ impl Fleet {
         Ok(Some(claimed))
     }
 
+    /// Settles a claim of which it is unknown whether it was done: what waits is written anew, so that
+    /// one which is on its way still finds it changed. Whether the job is claimed,
+    /// [`Fleet::claims_of`] tells after that.
+    ///
+    /// # Errors
+    /// [`FleetError::Etcd`].
+    pub async fn settle(&self, seen: &Record<v1::Waiting>) -> Result<(), FleetError> {
+        let mut same = seen.value.clone();
+        same.token = writing()?;
+        let txn = Txn::new()
+            .if_at(&seen.key, seen.revision)
+            .put(&seen.key, same.encode_to_vec());
+        // Where that does not hold, the claim can do nothing, either.
+        self.etcd().commit(&txn).await?;
+        Ok(())
+    }
+
     /// All claims of a host of which nothing final is known, with what is: what its agent begins with.
     ///
     /// # Errors
@@ -240,22 +261,30 @@ impl Fleet {
         outcome.writing = writing()?;
         outcome.written_at = Some(now());
         let host = &claimed.claim.host;
-        let key = self.keys().outcome(host, &claimed.id);
+        let (at, key) = (
+            self.keys().claim(&claimed.id),
+            self.keys().outcome(host, &claimed.id),
+        );
         let mut txn = self.of_claim(claimed).put(&key, outcome.encode_to_vec());
         if is_final(outcome.state()) {
             txn = txn.put(&self.finished(&claimed.id), Vec::new());
+        } else {
+            // One that comes late overwrites nothing but what the claim itself has said.
+            txn = txn.if_at(&key, claimed.fence);
         }
         // A second time changes nothing: the claim's revision is the same, and so is what is written.
-        let committed = self.etcd().commit(&txn).await?;
-        if committed.succeeded {
+        let committed = self.etcd().commit(&txn.or_read(&at)).await?;
+        let claim = committed.read.into_iter().next().flatten();
+        let is_ours = claim.as_ref().map(|claim| claim.mod_revision) == Some(claimed.fence);
+        if committed.succeeded || is_ours {
             return Ok(Recorded::Done);
         }
         let late = self.keys().late(host, &claimed.id);
         let mut beside = Txn::new().put(&late, outcome.encode_to_vec());
-        // Unless this host has the newer claim, too.
-        let (claim, _) = self.etcd().read(&self.keys().claim(&claimed.id)).await?;
+        // Unless this host has the newer claim, too; or an agent after this one is to tell the end.
         let claim = claim.as_ref().map(record::<v1::Claim>).transpose()?;
-        if claim.is_none_or(|claim| claim.value.host != *host) {
+        let is_others = claim.is_none_or(|claim| claim.value.host != *host);
+        if is_others && is_final(outcome.state()) {
             beside = beside.delete(&key);
         }
         self.etcd().commit(&beside).await?;
@@ -264,45 +293,20 @@ impl Fleet {
 
     /// Puts a job into the queue again: the next attempt of one that has failed or is lost, or the same
     /// attempt of one that this host does not start. `outcome` is what becomes known of the claim. It is
-    /// not claimed before `not_before`.
+    /// not claimed before `not_before`. What the host has said itself stays, for when it is back.
     ///
     /// # Errors
     /// [`FleetError::Etcd`].
     pub async fn requeue(
         &self,
         claimed: &Claimed,
-        mut outcome: v1::Outcome,
+        outcome: v1::Outcome,
         attempt: u32,
         not_before: Option<prost_types::Timestamp>,
     ) -> Result<Recorded, FleetError> {
-        outcome.writing = writing()?;
-        outcome.written_at = Some(now());
-        let host = &claimed.claim.host;
-        let mut next = waiting(&claimed.job, attempt)?;
-        next.not_before = not_before;
-        let before = claimed.claim.waiting.as_ref();
-        next.past = before.map(|before| before.past.clone()).unwrap_or_default();
-        next.past.push(v1::Past {
-            host: host.clone(),
-            attempt: claimed.attempt(),
-            outcome: Some(outcome.clone()),
-        });
-        let surplus = next.past.len().saturating_sub(PAST_MAX);
-        next.past.drain(..surplus);
-        let queue = self.keys().waiting(&claimed.id);
-        let txn = self
-            .of_claim(claimed)
-            .delete(&self.keys().claim(&claimed.id))
-            .put(&queue, next.encode_to_vec())
-            .or_read(&queue);
-        let committed = self.etcd().commit(&txn).await?;
-        let found = committed.read.into_iter().next().flatten();
-        let found = found.as_ref().map(record::<v1::Waiting>).transpose()?;
-        let is_ours = found.is_some_and(|found| found.value.token == next.token);
-        if committed.succeeded || is_ours {
-            return Ok(Recorded::Done);
-        }
-        Ok(Recorded::Fenced)
+        let txn = self.of_claim(claimed);
+        self.put_back(txn, claimed, outcome, attempt, not_before)
+            .await
     }
 
     /// The same by the host itself: its outcome is no more, but for what the queue says of it.
@@ -317,10 +321,65 @@ impl Fleet {
         not_before: Option<prost_types::Timestamp>,
     ) -> Result<Recorded, FleetError> {
         let late = outcome.clone();
-        match self.requeue(claimed, outcome, attempt, not_before).await? {
+        let own = self.keys().outcome(&claimed.claim.host, &claimed.id);
+        let txn = self.of_claim(claimed).delete(&own);
+        let put = self.put_back(txn, claimed, outcome, attempt, not_before);
+        match put.await? {
             Recorded::Done => Ok(Recorded::Done),
             Recorded::Fenced => self.record(claimed, late).await,
         }
+    }
+
+    async fn put_back(
+        &self,
+        guarded: Txn,
+        claimed: &Claimed,
+        mut outcome: v1::Outcome,
+        attempt: u32,
+        not_before: Option<prost_types::Timestamp>,
+    ) -> Result<Recorded, FleetError> {
+        outcome.writing = writing()?;
+        outcome.written_at = Some(now());
+        let mine = outcome.writing.clone();
+        let mut next = waiting(&claimed.job, attempt)?;
+        next.not_before = not_before;
+        let before = claimed.claim.waiting.as_ref();
+        next.past = before.map(|before| before.past.clone()).unwrap_or_default();
+        let past = v1::Past {
+            host: claimed.claim.host.clone(),
+            attempt: claimed.attempt(),
+            outcome: Some(outcome),
+            times: 1,
+        };
+        remember(&mut next.past, past, attempt);
+        let (queue, at) = (
+            self.keys().waiting(&claimed.id),
+            self.keys().claim(&claimed.id),
+        );
+        let txn = guarded
+            .delete(&at)
+            .put(&queue, next.encode_to_vec())
+            .or_read(&queue)
+            .or_read(&at);
+        let committed = self.etcd().commit(&txn).await?;
+        if committed.succeeded {
+            return Ok(Recorded::Done);
+        }
+        // Perhaps this is the second time, and the first answer was lost.
+        let mut read = committed.read.into_iter();
+        let there = read.next().flatten();
+        let there = there.as_ref().map(record::<v1::Waiting>).transpose()?;
+        let claim = read.next().flatten();
+        let claim = claim.as_ref().map(record::<v1::Claim>).transpose()?;
+        let claim = claim.and_then(|claim| claim.value.waiting);
+        let there = there.map(|there| there.value).or(claim);
+        let past = there.map(|there| there.past).unwrap_or_default();
+        let is_mine = |past: &v1::Past| past.outcome.as_ref().is_some_and(|of| of.writing == mine);
+        Ok(if past.iter().any(is_mine) {
+            Recorded::Done
+        } else {
+            Recorded::Fenced
+        })
     }
 
     /// Puts those jobs of a host that is gone into the queue again that may run twice. How many there
@@ -365,23 +424,37 @@ impl Fleet {
         let Some(found) = found.as_ref().map(record::<v1::Waiting>).transpose()? else {
             return Ok(false);
         };
+        let outcome = v1::Outcome {
+            state: state.into(),
+            why: why.to_owned(),
+            ..v1::Outcome::default()
+        };
+        self.close_as(&found, outcome).await
+    }
+
+    /// The same with all that is known of why, if what waits is as it was seen.
+    ///
+    /// # Errors
+    /// [`FleetError::Etcd`], [`FleetError::Malformed`].
+    pub async fn close_as(
+        &self,
+        seen: &Record<v1::Waiting>,
+        mut outcome: v1::Outcome,
+    ) -> Result<bool, FleetError> {
+        let id = last(&seen.key);
+        outcome.attempt = seen.value.attempt;
+        outcome.written_at = Some(now());
         let claim = v1::Claim {
             token: writing()?,
             claimed_at: Some(now()),
-            closed: Some(v1::Outcome {
-                state: state.into(),
-                attempt: found.value.attempt,
-                why: why.to_owned(),
-                written_at: Some(now()),
-                ..v1::Outcome::default()
-            }),
-            waiting: Some(found.value),
+            closed: Some(outcome),
+            waiting: Some(seen.value.clone()),
             ..v1::Claim::default()
         };
         let at = self.keys().claim(id);
         let txn = Txn::new()
-            .if_at(&queue, found.revision)
-            .delete(&queue)
+            .if_at(&seen.key, seen.revision)
+            .delete(&seen.key)
             .put(&at, claim.encode_to_vec())
             .put(&self.finished(id), Vec::new())
             .or_read(&at);

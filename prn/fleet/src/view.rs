@@ -39,6 +39,8 @@ pub enum Place {
         outcome: Option<Box<v1::Outcome>>,
         /// The host is announced.
         host_is_known: bool,
+        /// Since when its agent is away, by its clock: it was ended on purpose, and is not back.
+        away_since: Option<prost_types::Timestamp>,
     },
     /// Neither: it is being pruned.
     Nowhere,
@@ -55,6 +57,8 @@ pub enum Standing {
     Running,
     /// Its host is gone, and with it the knowledge of how it is: it may run, or have ended.
     Unknown,
+    /// Its host's agent was ended on purpose: it may run, or have ended, and is told when that is back.
+    Away,
     /// It has ended, as the outcome says.
     Ended,
     /// No host will start it.
@@ -74,14 +78,15 @@ pub enum Standing {
 impl JobView {
     /// How it is.
     pub fn standing(&self) -> Standing {
-        let (claim, outcome, host_is_known) = match &self.place {
+        let (claim, outcome, host_is_known, is_away) = match &self.place {
             Place::Waiting(_) => return Standing::Waiting,
             Place::Nowhere => return Standing::Gone,
             Place::Claimed {
                 claim,
                 outcome,
                 host_is_known,
-            } => (claim, outcome, *host_is_known),
+                away_since,
+            } => (claim, outcome, *host_is_known, away_since.is_some()),
         };
         let known = claim.closed.as_ref().or(outcome.as_deref());
         match known.map(v1::Outcome::state) {
@@ -95,6 +100,9 @@ impl JobView {
                 if !host_is_known =>
             {
                 Standing::Unknown
+            }
+            Some(State::Starting | State::Running | State::Unspecified) | None if is_away => {
+                Standing::Away
             }
             Some(State::Running) => Standing::Running,
             Some(State::Starting | State::Unspecified) | None => Standing::Starting,
@@ -116,6 +124,14 @@ impl JobView {
             Place::Waiting(_) | Place::Nowhere => None,
         }
         .map(String::as_str)
+    }
+
+    /// Since when its host's agent is away.
+    pub fn away_since(&self) -> Option<&prost_types::Timestamp> {
+        match &self.place {
+            Place::Claimed { away_since, .. } => away_since.as_ref(),
+            Place::Waiting(_) | Place::Nowhere => None,
+        }
     }
 
     /// Whether nothing more will become of it by itself.
@@ -151,7 +167,8 @@ impl Fleet {
             let (read, _) = self.etcd().read_together(&[&outcome, &host]).await?;
             let mut read = read.into_iter();
             let outcome = read.next().flatten();
-            view.place = claimed(claim, outcome.as_ref(), read.next().flatten().is_some())?;
+            let host = read.next().flatten();
+            view.place = claimed(claim, outcome.as_ref(), host.as_ref())?;
         }
         for host in view.past_hosts() {
             let (late, _) = self.etcd().read(&keys.late(&host, id)).await?;
@@ -177,19 +194,16 @@ impl Fleet {
         let outcomes: BTreeMap<_, _> = by_key(&outcomes);
         let lates = self.etcd().read_all(&keys.lates()).await?.items;
         let hosts = self.etcd().read_all(&keys.host("")).await?.items;
-        let hosts: BTreeSet<_> = hosts.iter().map(|item| last(&item.key)).collect();
+        let hosts: BTreeMap<_, _> = hosts.iter().map(|item| (last(&item.key), item)).collect();
         let mut all = Vec::new();
         for item in &jobs.items {
             let id = last(&item.key).to_owned();
             let place = match (claims.get(&id), waiting.get(&id)) {
                 (Some(claim), _) => {
                     let outcome = keys.outcome(&claim.host, &id);
-                    let is_known = hosts.contains(claim.host.as_str());
-                    claimed(
-                        claim.clone(),
-                        outcomes.get(outcome.as_str()).copied(),
-                        is_known,
-                    )?
+                    let host = hosts.get(claim.host.as_str()).copied();
+                    let outcome = outcomes.get(outcome.as_str()).copied();
+                    claimed(claim.clone(), outcome, host)?
                 }
                 (None, Some(waiting)) => Place::Waiting(Box::new(waiting.clone())),
                 (None, None) => Place::Nowhere,
@@ -232,15 +246,18 @@ impl JobView {
 fn claimed(
     claim: v1::Claim,
     outcome: Option<&KeyValue>,
-    host_is_known: bool,
+    host: Option<&KeyValue>,
 ) -> Result<Place, FleetError> {
     let outcome = outcome.map(record::<v1::Outcome>).transpose()?;
+    let host_says = host.map(record::<v1::Host>).transpose()?;
+    let away = host_says.filter(|host| host.value.state() == v1::host::State::Away);
     // Of another claim of the same host's it says nothing.
     let outcome = outcome.filter(|outcome| outcome.value.token == claim.token);
     Ok(Place::Claimed {
         claim: Box::new(claim),
         outcome: outcome.map(|outcome| Box::new(outcome.value)),
-        host_is_known,
+        host_is_known: host.is_some(),
+        away_since: away.map(|host| host.value.since.unwrap_or_default()),
     })
 }
 

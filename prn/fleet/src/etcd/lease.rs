@@ -85,15 +85,22 @@ impl Lease {
     /// # Errors
     /// See [`EtcdError`].
     pub async fn revoke(self) -> Result<(), EtcdError> {
-        let id = self.id;
-        let revoked = self.etcd.call(|channel| async move {
-            let request = led(pb::LeaseRevokeRequest { id });
-            LeaseClient::new(channel).lease_revoke(request).await
-        });
-        match revoked.await {
-            Ok(_) | Err(EtcdError::LeaseEnded) => Ok(()),
-            Err(error) => Err(error),
-        }
+        revoke(&self.etcd, self.id).await
+    }
+}
+
+/// Ends a lease, whoever keeps it. One that has ended already is no error.
+///
+/// # Errors
+/// See [`EtcdError`].
+pub async fn revoke(etcd: &Etcd, id: i64) -> Result<(), EtcdError> {
+    let revoked = etcd.call(|channel| async move {
+        let request = led(pb::LeaseRevokeRequest { id });
+        LeaseClient::new(channel).lease_revoke(request).await
+    });
+    match revoked.await {
+        Ok(_) | Err(EtcdError::LeaseEnded) => Ok(()),
+        Err(error) => Err(error),
     }
 }
 
