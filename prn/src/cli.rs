@@ -37,6 +37,7 @@ use crate::commands::start::{self, Start};
 use crate::commands::stats::{self, Stats};
 use crate::commands::status::{self, Status};
 use crate::commands::stop::{self, Stop};
+use crate::commands::submit::{self, Submit};
 use crate::commands::top::{self, Top};
 use crate::commands::update::{self, Change, Renew};
 use crate::commands::version;
@@ -98,6 +99,7 @@ pub enum Command {
     Cp(Cp),
     Workspace(Workspace),
     Batch(Batch),
+    Submit(Submit),
     Fleet(Fleet),
     Mcp(Mcp),
     Context(Context),
@@ -119,6 +121,7 @@ impl Command {
         match self {
             Self::Start(start) => start.spec.line.as_deref(),
             Self::Run(run) => run.spec.line.as_deref(),
+            Self::Submit(submit) => submit.spec.line.as_deref(),
             Self::Exec(_)
             | Self::Wait(_)
             | Self::Kill(_)
@@ -202,6 +205,7 @@ impl Command {
             Self::Cp(args) => block_on(|| cp::cp(args)),
             Self::Workspace(args) => block_on(|| workspace::workspace(args)),
             Self::Batch(args) => block_on(|| batch::batch(args)),
+            Self::Submit(args) => block_on(|| submit::submit(args)),
             Self::Fleet(args) => block_on(|| fleet::fleet(args)),
             Self::Mcp(args) => block_on(|| mcp::mcp(args)),
             Self::Context(args) => block_on(|| context::context(args)),
@@ -296,6 +300,7 @@ impl Cli {
             "cp" => only(words, Command::Cp),
             "workspace" => only(words, Command::Workspace),
             "batch" => only(words, Command::Batch),
+            "submit" => only(words, Command::Submit),
             "fleet" => only(words, Command::Fleet),
             "mcp" => only(words, Command::Mcp),
             "context" => only(words, Command::Context),

@@ -32,6 +32,7 @@ pub mod start;
 pub mod stats;
 pub mod status;
 pub mod stop;
+pub mod submit;
 pub mod top;
 pub mod update;
 pub mod version;

@@ -717,12 +717,14 @@ fn exit_of_run(failure: &Failure) -> Exit {
     if failure.exit() == exit::LOST {
         return exit::LOST;
     }
-    let refusal = if let Failure::Client(error) = failure {
-        error.refusal()
+    let reason = if let Failure::Client(error) = failure {
+        error.refusal().map(|refusal| refusal.reason.as_str())
+    } else if let Failure::Fleet(fault) = failure {
+        fault.reason()
     } else {
         None
     };
-    match refusal.map(|refusal| refusal.reason.as_str()) {
+    match reason {
         Some(reason::COMMAND_NOT_FOUND) => exit::RUN_NOT_FOUND,
         Some(
             reason::COMMAND_NOT_EXECUTABLE | reason::COMMAND_FAILED | reason::INTERPRETER_NOT_FOUND,

@@ -29,6 +29,7 @@ const GROUPS: &[(&str, &[&str])] = &[
     ("Signed starts, users and hours", LISTED),
     ("Processes", PROCESSES),
     ("Workspaces and copies", WORKSPACES),
+    ("Fleets", FLEETS),
     ("The server", SERVER),
 ];
 
@@ -39,7 +40,7 @@ const COMMANDS: &[&str] = &[
     "prn restart $ID",
     "prn cancel $ID",
     "prn tail $ID",
-    "prn submit ls",
+    "prn enqueue ls",
     "prn job list",
     "prn get processes",
     "prn build .",
@@ -63,6 +64,23 @@ const COMMANDS: &[&str] = &[
     "prn exec build",
     "prn workspace create",
     "prn completion tcsh",
+];
+
+const FLEETS: &[&str] = &[
+    "prn submit",
+    "prn submit -- ls",
+    "prn submit --on zone -- ls",
+    "prn submit --retries 99 -- ls",
+    "prn submit --start-by soon -- ls",
+    "prn submit --stdin -- cat",
+    "prn run --retries 1 -- ls",
+    "prn status --fleet $ID",
+    "prn status --fleet=prod $ID",
+    "prn status --fleet --address localhost:1 $ID",
+    "prn list --fleet=No!",
+    "prn fleet hosts --fleet prod",
+    "prn fleet drain",
+    "prn fleet remove web1",
 ];
 
 const VALUES: &[&str] = &[

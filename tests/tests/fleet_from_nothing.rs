@@ -9,15 +9,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
-use prn_client::credentials::{CertificateSource, Credentials, KeySource, ServerSource};
-use prn_fleet::etcd::{Etcd, EtcdSettings};
-use prn_fleet::{Fleet, Standing};
-use prn_tests::agents::job;
 use prn_tests::pki::Identity;
+use prn_tests::screen::Screen;
 use prn_tests::server::{Options, Server, has_controllers};
 use prn_tests::{binary, wait_within};
 use tempfile::TempDir;
-use tokio::runtime::Runtime;
 
 const TIME: Duration = Duration::from_secs(60);
 
@@ -144,25 +140,6 @@ fn server(folder: &Path) -> Server {
     })
 }
 
-/// The fleet as whoever has this certificate and key.
-fn fleet(ports: &[u16], authority: &Path, certificate: &Path, key: &Path) -> Fleet {
-    let server = ServerSource {
-        authorities: vec![CertificateSource::File(authority.to_owned())],
-        name: "127.0.0.1".to_owned(),
-        ..ServerSource::default()
-    };
-    let own = CertificateSource::File(certificate.to_owned());
-    let credentials = Credentials::find(&own, &KeySource::File(key.to_owned()), &server).unwrap();
-    let endpoints = ports.iter().map(|port| format!("127.0.0.1:{port}").parse());
-    let etcd = Etcd::new(EtcdSettings {
-        endpoints: endpoints.collect::<Result<_, _>>().unwrap(),
-        credentials,
-        name: None,
-        patience: TIME,
-    });
-    Fleet::new(etcd.unwrap(), "prod").unwrap()
-}
-
 /// Whether a member's port takes a connection with this certificate.
 fn connects(port: u16, authority: &Path, certificate: &Path) -> bool {
     let output = Command::new("curl")
@@ -233,36 +210,17 @@ fn from_nothing_to_a_job_that_ran() {
     agent.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
     running.0.push(agent.spawn().unwrap());
 
-    let own = folder.join("clients/operator");
-    let (certificate, key) = (own.with_extension("pem"), own.with_extension("key"));
-    let fleet = fleet(&ports, &folder.join("authority.pem"), &certificate, &key);
-    let runtime = Runtime::new().unwrap();
-    let mut wanted = job(&["sh", "-c", "echo here; exit 7"], 1);
-    wanted.on = [("zone".to_owned(), "a".to_owned())].into();
-    let id = runtime.block_on(fleet.submit(wanted)).unwrap().id;
-    let view = || runtime.block_on(fleet.job(&id)).unwrap();
     let agent_log = || fs::read_to_string(host.path().join("agent.log")).unwrap();
-    wait_within(TIME, &format!("the job's end: {}", agent_log()), || {
-        view().is_over()
-    });
-    let view = view();
-    assert_eq!(view.standing(), Standing::Ended, "{view:?}");
-    let cause = view
-        .outcome()
-        .and_then(|outcome| outcome.exit_cause.clone());
-    assert_eq!(cause.unwrap().exit_code, 7);
+    let ready = || operator.ok(&["fleet", "hosts"]).0.contains("ready");
+    wait_within(TIME, &format!("the host: {}", agent_log()), ready);
+    let line = ["--on", "zone=a", "--", "sh", "-c", "echo here; exit 7"];
+    let (id, _) = operator.ok(&[&["submit"][..], &line].concat());
+    operator.refused(7, &["wait", "--fleet", id.trim()]);
+    // From the host itself, whose server knows the operator by the key that the invitation has named.
+    let (shown, _) = operator.ok(&["logs", "--fleet", id.trim()]);
+    assert_eq!(shown, "here\n");
     let (hosts, _) = operator.ok(&["fleet", "hosts"]);
     assert!(hosts.contains("web1"), "{hosts}");
-    // The host's server lets the operator in, by the key that the invitation has named.
-    let as_operator = Identity {
-        key: key.clone(),
-        certificate: certificate.clone(),
-    };
-    let output = server
-        .prn_as(&as_operator, &["logs", &id])
-        .output()
-        .unwrap();
-    assert_eq!(String::from_utf8_lossy(&output.stdout), "here\n");
     assert!(
         fs::read_to_string(&config)
             .unwrap()
@@ -380,4 +338,29 @@ fn what_is_no_fleet_is_refused_and_nothing_is_written() {
         "{said}"
     );
     assert_eq!(files(person.folder.path()), [person.at("bad.invite")]);
+}
+
+#[test]
+fn a_fleet_is_set_up_on_a_terminal() {
+    let person = Person::new();
+    let (folder, port) = (person.folder.path().display(), two_ports());
+    let (server, config) = (Server::start(), person.at("config.toml"));
+    let variables = [("PRN_CONFIG", config.to_str().unwrap())];
+    let screen = Screen::with(&server, &variables);
+    screen.line(&format!(
+        "cd {folder}; clear; $PRN fleet init prod --member m0=127.0.0.1:{port} --place {folder}/fleets/prod/members --data {folder}/data; echo init=$?"
+    ));
+    screen.shows("init=0");
+    let log = person.at("m0.log");
+    let _running = Running(vec![etcd(&person.at("fleets/prod/members/m0"), &log)]);
+    screen.line("clear; $PRN fleet enable; echo enable=$?");
+    screen.shows("enable=0");
+    screen.line("clear; $PRN fleet invite --client anna; echo invite=$?");
+    screen.shows("invite=0");
+    screen.line("clear; PRN_CONFIG=anna/config.toml; export PRN_CONFIG; $PRN fleet join anna.invite; echo join=$?");
+    screen.shows("join=0");
+    screen.line("clear; $PRN fleet hosts; echo hosts=$?");
+    screen.shows("hosts=0");
+    screen.line("clear; PRN_CONFIG=config.toml; $PRN fleet dismiss --client anna; echo dismiss=$?");
+    screen.shows("dismiss=0");
 }

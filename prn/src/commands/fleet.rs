@@ -5,7 +5,10 @@ mod enable;
 mod hosts;
 mod init;
 mod invite;
+mod jobs;
 mod join;
+mod prune;
+mod top;
 
 use clap::{Args, Subcommand};
 
@@ -35,6 +38,9 @@ pub enum Verb {
     Hosts(hosts::Hosts),
     Drain(drain::Drain),
     Undrain(drain::Undrain),
+    Jobs(jobs::Jobs),
+    Top(top::Top),
+    Prune(prune::Prune),
 }
 
 pub async fn fleet(args: Fleet) -> Result<Exit, Failure> {
@@ -47,5 +53,8 @@ pub async fn fleet(args: Fleet) -> Result<Exit, Failure> {
         Verb::Hosts(args) => hosts::hosts(args).await,
         Verb::Drain(args) => drain::drain(args).await,
         Verb::Undrain(args) => drain::undrain(args).await,
+        Verb::Jobs(args) => jobs::jobs(args).await,
+        Verb::Top(args) => top::top(args).await,
+        Verb::Prune(args) => prune::prune(args).await,
     }
 }

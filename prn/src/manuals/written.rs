@@ -313,7 +313,7 @@ fn agent() -> String {
         "what a host of a fleet has beside its prn server",
     );
     page.section("SYNOPSIS");
-    page.0.text([bold("prn-agent --config"), italic("FILE")]);
+    page.0.text([bold("prn-agent --config "), italic("FILE")]);
     page.section("DESCRIPTION");
     page.prose(&[
         "prn-agent lets the server of its machine run jobs of a fleet. It announces the host in etcd, claims jobs that fit, starts them on the server, and writes to etcd how they end. No byte of input or output is in etcd: clients talk to the server itself.",

@@ -42,8 +42,8 @@ pub struct FleetFlag {
 #[command(next_help_heading = "Fleet")]
 pub struct OfFleet {
     /// Which fleet [env: PRN_FLEET] [default: the current one of the configuration, or its only one]
-    #[arg(long = "fleet", value_name = "NAME")]
-    pub name: Option<String>,
+    #[arg(long, value_name = "NAME")]
+    pub fleet: Option<String>,
 }
 
 /// A fleet whose store and hosts can be talked to.
@@ -78,7 +78,7 @@ impl OfFleet {
     /// # Errors
     /// The configuration does not have it, or not all of it; a certificate or the key is refused.
     pub fn open(&self) -> Result<OpenFleet, Failure> {
-        open(self.name.as_ref(), &Connection::default())
+        open(self.fleet.as_ref(), &Connection::default())
     }
 }
 

@@ -1,19 +1,19 @@
-//! Hosts of fleets and their jobs, on standard output.
+//! Jobs of fleets and what happens to them, on standard output.
 
 use std::collections::BTreeMap;
 use std::io;
 use std::time::SystemTime;
 
-use prn_client::Exit;
-use prn_fleet::{JobView, KnownHost, Place, Standing, v1};
-use prn_proto::units::show_size;
+use prn_client::{Exit, Process};
+use prn_fleet::{JobView, Place, Standing, v1};
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::answers::table_text;
 use super::column::{Column, named, table};
-use super::data::print_data;
+use super::data::{print_data, print_next};
 use super::descriptor::line;
+use super::fleet_hosts::{Resources, labels, said};
 use super::lists::print_list;
 use super::moments::{ago, local, rfc3339};
 use super::paint::Tone;
@@ -22,225 +22,13 @@ use super::shown::{escaped, show_exit};
 use super::table::Cell;
 use crate::output::format::{Format, FormatFlag};
 
-/// A host, as programs get it.
-#[derive(Debug, Clone, Serialize, JsonSchema)]
-pub struct FleetHost {
-    /// Its name.
-    pub name: String,
-    /// How things are: ready, draining, no-server, away; unknown where no agent announces it.
-    pub state: &'static str,
-    /// Where clients reach its server.
-    pub address: Option<String>,
-    /// What jobs are placed by.
-    pub labels: BTreeMap<String, String>,
-    /// What it has for jobs.
-    pub capacity: Option<Resources>,
-    /// What is left of that.
-    pub free: Option<Resources>,
-    /// The run of its server.
-    pub boot_epoch: Option<String>,
-    /// The agent's version.
-    pub version: Option<String>,
-    /// Since when it is announced.
-    #[serde(serialize_with = "rfc3339")]
-    #[schemars(with = "Option<String>")]
-    pub since: Option<SystemTime>,
-    /// An operator's wish that it takes no more jobs.
-    pub drain: Option<Drain>,
-}
-
-/// What a host has, and what a job needs.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, JsonSchema)]
-pub struct Resources {
-    /// Processes.
-    pub processes: u32,
-    /// Bytes.
-    pub memory_bytes: u64,
-    /// Thousandths of a CPU.
-    pub cpu_millis: u64,
-}
-
-/// An operator's wish that a host takes no more jobs.
-#[derive(Debug, Clone, Serialize, JsonSchema)]
-pub struct Drain {
-    /// Who wants it.
-    pub who: String,
-    /// Why.
-    pub why: String,
-    /// Since when.
-    #[serde(serialize_with = "rfc3339")]
-    #[schemars(with = "Option<String>")]
-    pub since: Option<SystemTime>,
-}
-
-impl From<v1::Resources> for Resources {
-    fn from(resources: v1::Resources) -> Self {
-        Self {
-            processes: resources.processes,
-            memory_bytes: resources.memory_bytes,
-            cpu_millis: resources.cpu_millis,
-        }
-    }
-}
-
-fn said(text: &str) -> Option<String> {
-    Some(text.to_owned()).filter(|text| !text.is_empty())
-}
-
-impl FleetHost {
-    /// Of what the store has.
-    pub fn of(known: &KnownHost) -> Self {
-        let host = known.host.as_ref();
-        let drain = known.drain.as_ref().map(|drain| Drain {
-            who: drain.who.clone(),
-            why: drain.why.clone(),
-            since: drain.since.and_then(|time| time.try_into().ok()),
-        });
-        Self {
-            name: known.name.clone(),
-            state: host.map_or("unknown", |host| state_of_host(host.state())),
-            address: host.and_then(|host| said(&host.address)),
-            labels: host
-                .map(|host| host.labels.clone().into_iter().collect())
-                .unwrap_or_default(),
-            capacity: host.and_then(|host| host.capacity).map(Into::into),
-            free: host.and_then(|host| host.free).map(Into::into),
-            boot_epoch: host.and_then(|host| said(&host.boot_epoch)),
-            version: host.and_then(|host| said(&host.version)),
-            since: host.and_then(|host| host.since?.try_into().ok()),
-            drain,
-        }
-    }
-
-    fn tone(&self) -> Tone {
-        match self.state {
-            "ready" => Tone::Good,
-            "draining" | "away" => Tone::Notable,
-            _ => Tone::Bad,
-        }
-    }
-
-    /// "2/8": what is left and what there is.
-    fn room(&self, part: fn(&Resources) -> String) -> String {
-        match (&self.free, &self.capacity) {
-            (Some(free), Some(capacity)) => format!("{} of {}", part(free), part(capacity)),
-            (_, Some(capacity)) => part(capacity),
-            (_, None) => String::new(),
-        }
-    }
-}
-
-fn state_of_host(state: v1::host::State) -> &'static str {
-    match state {
-        v1::host::State::Unspecified => "unknown",
-        v1::host::State::Ready => "ready",
-        v1::host::State::Draining => "draining",
-        v1::host::State::NoServer => "no-server",
-        v1::host::State::Away => "away",
-    }
-}
-
-/// Prints the hosts of a fleet.
-pub fn fleet_hosts(hosts: &[FleetHost], format: &FormatFlag) -> io::Result<()> {
-    let shown = |all: &[FleetHost]| fleet_hosts_text(all, format);
-    let name = |host: &FleetHost| escaped(&host.name);
-    print_list("hosts", hosts, shown, name, format)
-}
-
-/// The same as text for people.
-pub fn fleet_hosts_text(hosts: &[FleetHost], format: &FormatFlag) -> String {
-    let columns = if format.output == Format::Wide {
-        HOST_COLUMNS.iter().collect()
-    } else {
-        let usual = ["name", "state", "free", "memory", "labels", "drained"];
-        named(HOST_COLUMNS, &usual)
-    };
-    table_text(&table(&columns, hosts), format)
-}
-
-const HOST_COLUMNS: &[Column<FleetHost>] = &[
-    Column {
-        name: "name",
-        header: "NAME",
-        cell: |host| escaped(&host.name).into(),
-        order: |a, b| a.name.cmp(&b.name),
-    },
-    Column {
-        name: "state",
-        header: "STATE",
-        cell: |host| Cell::new(host.state.to_owned(), host.tone()),
-        order: |a, b| a.state.cmp(b.state),
-    },
-    Column {
-        name: "free",
-        header: "FREE",
-        cell: |host| host.room(|part| part.processes.to_string()).into(),
-        order: |a, b| a.name.cmp(&b.name),
-    },
-    Column {
-        name: "memory",
-        header: "MEMORY",
-        cell: |host| host.room(|part| show_size(part.memory_bytes)).into(),
-        order: |a, b| a.name.cmp(&b.name),
-    },
-    Column {
-        name: "cpus",
-        header: "CPUS",
-        cell: |host| host.room(|part| cpus(part.cpu_millis)).into(),
-        order: |a, b| a.name.cmp(&b.name),
-    },
-    Column {
-        name: "labels",
-        header: "LABELS",
-        cell: |host| labels(&host.labels).into(),
-        order: |a, b| a.labels.cmp(&b.labels),
-    },
-    Column {
-        name: "address",
-        header: "ADDRESS",
-        cell: |host| escaped(host.address.as_deref().unwrap_or_default()).into(),
-        order: |a, b| a.address.cmp(&b.address),
-    },
-    Column {
-        name: "version",
-        header: "VERSION",
-        cell: |host| escaped(host.version.as_deref().unwrap_or_default()).into(),
-        order: |a, b| a.version.cmp(&b.version),
-    },
-    Column {
-        name: "drained",
-        header: "DRAINED",
-        cell: |host| {
-            let drain = host.drain.as_ref();
-            let said = drain.map(|drain| match drain.why.as_str() {
-                "" => format!("by {}", drain.who),
-                why => format!("by {}: {why}", drain.who),
-            });
-            escaped(&said.unwrap_or_default()).into()
-        },
-        order: |a, b| a.drain.is_some().cmp(&b.drain.is_some()),
-    },
-];
-
-fn cpus(millis: u64) -> String {
-    let tenths = millis / 100;
-    format!("{}.{}", tenths / 10, tenths % 10)
-}
-
-fn labels(labels: &BTreeMap<String, String>) -> String {
-    let all: Vec<_> = labels
-        .iter()
-        .map(|(key, value)| format!("{key}={value}"))
-        .collect();
-    escaped(&all.join(","))
-}
-
 /// A job, as programs get it.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct FleetJob {
     /// Its id: that of its first attempt.
     pub id: String,
-    /// How it is: waiting, starting, running, unknown (its host is gone), ended, refused,
+    /// How it is: waiting, starting, running, away (its host was left on purpose), unknown (its host
+    /// is gone), ended, refused,
     /// needs-signing, lost, expired, withdrawn.
     pub state: &'static str,
     /// The host that has it, or had it last.
@@ -293,6 +81,8 @@ pub struct FleetJob {
     pub past: Vec<PastClaim>,
     /// What hosts know of claims that were taken from them.
     pub late: Vec<PastClaim>,
+    /// What the host says of the process, where it was asked and has answered.
+    pub process: Option<Process>,
 }
 
 /// What came of a claim that is over.
@@ -357,6 +147,7 @@ pub fn standing_word(standing: Standing) -> &'static str {
         Standing::Waiting => "waiting",
         Standing::Starting => "starting",
         Standing::Running => "running",
+        Standing::Away => "away",
         Standing::Unknown => "unknown",
         Standing::Ended => "ended",
         Standing::Refused => "refused",
@@ -420,6 +211,7 @@ impl FleetJob {
             signed: request.is_some_and(|start| start.signature.is_some()),
             past: past.collect(),
             late: late.collect(),
+            process: None,
         }
     }
 
@@ -487,11 +279,6 @@ pub fn fleet_jobs_text(jobs: &[FleetJob], format: &FormatFlag) -> String {
     table_text(&table(&columns, jobs), format)
 }
 
-/// Prints ids of jobs, one a line.
-pub fn fleet_job_ids(jobs: &[FleetJob]) -> io::Result<()> {
-    super::lists::print_names(jobs, |job| escaped(&job.id))
-}
-
 /// Prints one job, with all that people want to know of it.
 pub fn fleet_job(job: &FleetJob, format: &FormatFlag) -> io::Result<()> {
     if print_data(job, &format.output)? {
@@ -506,6 +293,98 @@ pub fn fleet_job(job: &FleetJob, format: &FormatFlag) -> io::Result<()> {
         text = format!("{}\n{details}", text.trim_end());
     }
     line(&text)
+}
+
+/// A job was submitted.
+#[derive(Debug, Serialize, JsonSchema)]
+struct SubmittedJob<'a> {
+    /// Its id.
+    id: &'a str,
+}
+
+/// Prints the id of a job that was submitted.
+pub fn submitted(id: &str, format: &FormatFlag) -> io::Result<()> {
+    if print_data(&SubmittedJob { id }, &format.output)? {
+        return Ok(());
+    }
+    line(&escaped(id))
+}
+
+/// What has happened to a job or to a host.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct FleetChange {
+    /// "job" or "host".
+    pub kind: &'static str,
+    /// The job's id, or the host's name.
+    pub name: String,
+    /// How it is now.
+    pub state: &'static str,
+    /// Of a job: the host that has it, or has given it back.
+    pub host: Option<String>,
+    /// How its main process ended.
+    pub exit: Option<Exit>,
+    /// Stable name of why, for programs.
+    pub reason: Option<String>,
+    /// Why, for people.
+    pub why: Option<String>,
+}
+
+impl FleetChange {
+    /// Of a host.
+    pub fn of_host(name: &str, state: &'static str) -> Self {
+        Self {
+            kind: "host",
+            name: name.to_owned(),
+            state,
+            host: None,
+            exit: None,
+            reason: None,
+            why: None,
+        }
+    }
+
+    /// Of a job of which this is known.
+    pub fn of_outcome(id: &str, host: Option<&str>, outcome: &v1::Outcome) -> Self {
+        Self {
+            kind: "job",
+            name: id.to_owned(),
+            state: state_of_outcome(outcome.state()),
+            host: host.and_then(said),
+            exit: outcome.exit_cause.clone().map(Into::into),
+            reason: said(&outcome.reason),
+            why: said(&outcome.why),
+        }
+    }
+
+    fn line(&self) -> String {
+        let exit = self
+            .exit
+            .as_ref()
+            .map(|exit| format!(" ({})", show_exit(exit)));
+        let host = self.host.as_ref().map(|host| format!(" on {host}"));
+        let host = match (self.state, &self.host) {
+            ("waiting", Some(host)) => Some(format!(", given back by {host}")),
+            _ => host,
+        };
+        let why = self.why.as_ref().or(self.reason.as_ref());
+        let why = why.map(|why| format!(": {why}"));
+        let parts: String = [exit, host, why].into_iter().flatten().collect();
+        escaped(&format!(
+            "{} {} {}{parts}",
+            self.kind, self.name, self.state
+        ))
+    }
+}
+
+/// Prints what has happened, at once.
+pub fn fleet_change(change: &FleetChange, format: &Format) -> io::Result<()> {
+    if print_next(change, format)? {
+        return Ok(());
+    }
+    if *format == Format::Name {
+        return line(&escaped(&change.name));
+    }
+    line(&format!("{} {}", local(SystemTime::now()), change.line()))
 }
 
 const JOB_COLUMNS: &[Column<FleetJob>] = &[
