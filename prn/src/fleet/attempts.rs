@@ -1,5 +1,6 @@
 //! The processes of a job, one attempt after the other, as hosts start them.
 
+use prn_fleet::v1::outcome::State;
 use prn_fleet::{JobView, Place, Standing, v1};
 
 use crate::failure::Failure;
@@ -49,9 +50,10 @@ impl Telling {
 fn line(view: &JobView, past: &v1::Past) -> String {
     let known = past.outcome.clone().unwrap_or_default();
     let did = match known.state() {
-        v1::outcome::State::Refused => "did not start it",
-        v1::outcome::State::Lost => "was lost with it",
-        _ => "has run it, and it failed",
+        State::Refused => "did not start it",
+        State::NeedsSigning | State::Expired | State::Withdrawn => "does not have it any more",
+        State::Lost | State::Starting | State::Running | State::Unspecified => "was lost with it",
+        State::Ended => "has run it, and it failed",
     };
     let why = match (known.why.as_str(), known.reason.as_str()) {
         ("", "") => String::new(),
