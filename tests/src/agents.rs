@@ -44,6 +44,8 @@ pub struct Plan<'a> {
     pub hosts: usize,
     /// Further arguments of each agent.
     pub arguments: &'a [&'a str],
+    /// For how long each is believed to be there.
+    pub lease: &'a str,
     /// Further arguments of each server.
     pub server_arguments: &'a [&'a str],
     /// Configuration of each server, with the agent's certificate where it says AGENT, and whom it has
@@ -65,6 +67,7 @@ impl Default for Plan<'_> {
             members: 1,
             hosts: 1,
             arguments: &[],
+            lease: "3s",
             server_arguments: &[],
             configuration: None,
             networks: None,
@@ -91,6 +94,7 @@ pub struct Host {
     pub arguments: Vec<String>,
     /// The command that executes its agent where it is.
     within: Vec<String>,
+    lease: String,
     identity: Identity,
     agent: Option<Child>,
     endpoints: Vec<String>,
@@ -232,6 +236,7 @@ impl Host {
             environment: BTreeMap::new(),
             arguments: with_label,
             within: within.unwrap_or_default(),
+            lease: plan.lease.to_owned(),
             server,
             identity,
             agent: None,
@@ -263,7 +268,7 @@ impl Host {
             .args(["--fleet", "prod", "--host", &self.name])
             .args(["--address", self.server_address()])
             .args(["--store", &self.endpoints.join(",")])
-            .args(["--lease", "3s", "--lost-after", "1s"])
+            .args(["--lease", &self.lease, "--lost-after", "1s"])
             .arg("--store-ca")
             .arg(&self.ca)
             .arg("--server-cert")

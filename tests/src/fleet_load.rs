@@ -27,11 +27,11 @@ pub struct Figures {
     pub spread: Vec<usize>,
     /// Bytes of etcd's file after it, of the largest member.
     pub store_disk: u64,
-    /// KiB of etcd's memory after it, of the largest member.
+    /// Bytes of etcd's memory after it, of the largest member.
     pub store_memory: u64,
     /// Of each agent that has nothing to do: wake-ups in a minute.
     pub wakeups: Vec<f64>,
-    /// And KiB of memory.
+    /// And bytes of memory.
     pub agent_memory: Vec<u64>,
 }
 
@@ -55,6 +55,8 @@ fn loaded(networks: &Networks, jobs: usize, idle: Duration) -> Figures {
         arguments: &["--processes", "16", "--cpus", "8"],
         server_arguments: &["--max-finished", &kept],
         labels: &["zone=a", "zone=b"],
+        // As it is without a flag.
+        lease: "15s",
         networks: Some(networks),
         ..Plan::default()
     });
@@ -88,7 +90,7 @@ fn loaded(networks: &Networks, jobs: usize, idle: Duration) -> Figures {
 /// Every other one in the one zone; each takes half a CPU of what its host has.
 fn one(number: usize) -> v1::Job {
     let mut one = job(&["echo", "started"], 1);
-    let zone = if number % 2 == 0 { "a" } else { "b" };
+    let zone = if number.is_multiple_of(2) { "a" } else { "b" };
     one.on = [("zone".to_owned(), zone.to_owned())].into();
     one.needs = Some(v1::Resources {
         processes: 1,
@@ -128,7 +130,7 @@ fn check(hosts: &Hosts, views: &[JobView]) -> Vec<usize> {
         assert_eq!(exit.map(|exit| exit.exit_code), Some(0), "{view:?}");
         let host = view.host().and_then(|name| name.strip_prefix("web"));
         let number: usize = host.expect("a host").parse().expect("its number");
-        let zone = if number % 2 == 1 { "a" } else { "b" };
+        let zone = if number.is_multiple_of(2) { "b" } else { "a" };
         assert_eq!(view.job.on["zone"], zone, "{view:?}");
     }
     there.iter().map(Vec::len).collect()

@@ -503,3 +503,51 @@ fn etcd_that_is_not_there_is_given_up_in_time_and_named() {
     let error = runtime.block_on(etcd.read("/test/a")).unwrap_err();
     assert!(error.is_transient(), "{error:?}");
 }
+
+#[test]
+fn what_comes_late_changes_nothing() {
+    let cluster = Cluster::start(1);
+    runtime().block_on(async {
+        let fleet = Fleet::new(cluster.client_for(PATIENCE), "prod").unwrap();
+        // That it runs, after its end.
+        let first = fleet.submit(job(1, 1)).await.unwrap();
+        let claimed = claim(&fleet, "web1").await;
+        for state in [State::Running, State::Ended, State::Running] {
+            let told = fleet.record(&claimed, claimed.outcome(state)).await;
+            assert_eq!(told.unwrap(), Recorded::Done);
+        }
+        assert!(fleet.job(&first.id).await.unwrap().is_over());
+
+        // A claim whose host has asked what has become of it.
+        fleet.submit(job(2, 1)).await.unwrap();
+        let seen = waiting(&fleet).await.remove(0);
+        fleet.settle(&seen).await.unwrap();
+        assert!(fleet.claim("web1", "epoch", &seen).await.unwrap().is_none());
+        let claimed = claim(&fleet, "web2").await;
+        fleet.settle(&seen).await.unwrap();
+        assert_eq!(fleet.claims_of("web2").await.unwrap()[0].0, claimed);
+
+        // What was given back leaves no outcome, and the second time it is asked for is the first.
+        let back = claimed.outcome(State::Starting);
+        let done = fleet.give_back(&claimed, back, 0, None).await.unwrap();
+        assert_eq!(done, Recorded::Done);
+        let key = fleet.keys().outcome("web2", &claimed.id);
+        assert!(fleet.etcd().read(&key).await.unwrap().0.is_none());
+        assert_eq!(claim(&fleet, "web1").await.times_given_back(), 1);
+
+        // An announcement of an agent that has left.
+        let lease = Lease::grant(fleet.etcd(), Duration::from_secs(60)).await;
+        let lease = lease.unwrap();
+        let here = v1::Host::default();
+        fleet.announce("web1", &here, lease.id()).await.unwrap();
+        let away = v1::Host {
+            state: v1::host::State::Away.into(),
+            ..v1::Host::default()
+        };
+        fleet.leave("web1", &away, Some(lease.id())).await.unwrap();
+        let late = fleet.announce("web1", &here, lease.id()).await;
+        assert!(late.is_err(), "its lease is gone");
+        let known = fleet.hosts().await.unwrap();
+        assert_eq!(known[0].host.as_ref(), Some(&away));
+    });
+}

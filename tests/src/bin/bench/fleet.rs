@@ -29,7 +29,11 @@ fn print(figures: &Figures) -> anyhow::Result<()> {
     let jobs = JOBS as f64;
     let mib = |bytes: f64| format!("{} MiB", figure(bytes / 1024.0 / 1024.0));
     let most = |values: &[f64]| values.iter().copied().fold(0.0, f64::max);
-    let memory: Vec<f64> = figures.agent_memory.iter().map(|kib| *kib as f64).collect();
+    let memory: Vec<f64> = figures
+        .agent_memory
+        .iter()
+        .map(|bytes| *bytes as f64)
+        .collect();
     let rows = [
         (
             "jobs submitted a second",
@@ -49,15 +53,12 @@ fn print(figures: &Figures) -> anyhow::Result<()> {
         ),
         ("jobs on each host", format!("{:?}", figures.spread)),
         ("etcd's file after it", mib(figures.store_disk as f64)),
-        (
-            "etcd's memory after it",
-            mib(figures.store_memory as f64 * 1024.0),
-        ),
+        ("etcd's memory after it", mib(figures.store_memory as f64)),
         (
             "an agent with nothing to do: wake-ups a minute",
             figure(most(&figures.wakeups)),
         ),
-        ("and its memory", mib(most(&memory) * 1024.0)),
+        ("and its memory", mib(most(&memory))),
     ];
     for (what, said) in rows {
         table.row(&[what.to_owned(), said]);
