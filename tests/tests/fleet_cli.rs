@@ -297,6 +297,43 @@ fn output_is_followed_byte_for_byte_while_agent_and_frontend_are_killed() {
 }
 
 #[test]
+fn a_job_is_followed_from_before_it_is_started_through_all_of_its_attempts() {
+    let hosts = Hosts::start(1, 2, &[]);
+    let user = User::of(&hosts, "");
+    user.ok(&["fleet", "drain", "web1", "web2"]);
+    let is_drained = || user.ok(&["fleet", "hosts"]).matches("draining").count() == 2;
+    wait_for("they drain", is_drained);
+    let id = user.ok(&[
+        "submit",
+        "--retries",
+        "2",
+        "--",
+        "sh",
+        "-c",
+        "echo line; exit 9",
+    ]);
+    let mut following = user.prn(&["logs", "--fleet", "-f", &id]);
+    let following = following
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let timed_out = user.told(&["wait", "--fleet", "--timeout", "1s", &id]);
+    assert_eq!(timed_out.0, 124, "{timed_out:?}");
+    user.ok(&["fleet", "undrain", "web1", "web2"]);
+    let output = following.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert_eq!(
+        String::from_utf8(output.stdout).unwrap(),
+        "line\nline\nline\n",
+        "{said}"
+    );
+    let (code, out, _) = user.told(&["wait", "--fleet", &id]);
+    assert_eq!((code, out.as_str()), (9, "9\n"));
+}
+
+#[test]
 fn a_signed_job_is_started_and_one_that_is_altered_is_refused() {
     let hosts = Hosts::with(Plan {
         server_arguments: &["--fleet", "prod", "--require-signed-starts"],
