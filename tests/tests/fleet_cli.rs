@@ -334,6 +334,56 @@ fn a_job_is_followed_from_before_it_is_started_through_all_of_its_attempts() {
 }
 
 #[test]
+fn a_host_that_is_not_heard_of_is_told_and_its_job_is_known_when_it_is_back() {
+    let mut hosts = Hosts::start(1, 1, &[]);
+    let user = User::of(&hosts, "");
+    let file = user.folder.path().join("go");
+    let line = "while ! test -e go; do sleep 0.1; done; exit 8";
+    hosts.hosts[0].server.ok(&["workspace", "create", "w"]);
+    let id = user.ok(&["submit", "-w", "w", "--", "sh", "-c", line]);
+    user.until(&id, "running");
+    hosts.hosts[0].end_agent(Signal::SIGKILL);
+    user.until(&id, "unknown");
+    let (code, _, err) = user.told(&["wait", "--fleet", "--timeout", "1s", &id]);
+    assert_eq!(code, 124, "{err}");
+    assert!(err.contains("host web1 is not there any more"), "{err}");
+    let (code, _, err) = user.told(&["stop", "--fleet", &id]);
+    assert!(
+        code == 5 && err.contains("unknown until the host is back"),
+        "{code}: {err}"
+    );
+    // What the process waits for comes by way of the host, when that is there again.
+    hosts.hosts[0].run_agent();
+    user.until(&id, "running");
+    fs::write(&file, "").unwrap();
+    user.ok(&[
+        "cp",
+        "-q",
+        "--fleet",
+        file.to_str().unwrap(),
+        &format!("{id}:"),
+    ]);
+    let (code, out, err) = user.told(&["wait", "--fleet", &id]);
+    assert_eq!((code, out.as_str()), (8, "8\n"), "{err}");
+}
+
+#[test]
+fn a_host_that_the_fleets_authority_has_not_signed_is_not_talked_to() {
+    let hosts = Hosts::start(1, 1, &[]);
+    let trusting = User::of(&hosts, "");
+    let user = User::of(&hosts, &format!("server-ca = {:?}", hosts.cluster.ca()));
+    let id = user.ok(&["submit", "--", "echo", "x"]);
+    assert_eq!(user.ok(&["wait", "--fleet", &id]), "0");
+    assert_eq!(trusting.ok(&["logs", "--fleet", &id]), "x");
+    let (code, out, err) = user.told(&["logs", "--fleet", &id]);
+    assert_eq!((code, out.as_str()), (4, ""), "{err}");
+    assert_eq!(
+        user.json(&["status", "--fleet", &id])["process"],
+        Value::Null
+    );
+}
+
+#[test]
 fn a_signed_job_is_started_and_one_that_is_altered_is_refused() {
     let hosts = Hosts::with(Plan {
         server_arguments: &["--fleet", "prod", "--require-signed-starts"],
