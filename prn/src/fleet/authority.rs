@@ -18,6 +18,14 @@ pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
 }
 
+/// An authority's own key and certificate (PEM).
+pub struct Files {
+    /// A secret.
+    pub key: Zeroizing<String>,
+    /// No secret.
+    pub certificate: String,
+}
+
 /// What an authority is to sign.
 #[derive(Debug, Clone)]
 pub struct Leaf {
@@ -33,13 +41,16 @@ impl Authority {
     /// A new one of this name, with its key and its certificate.
     ///
     /// # Errors
-    /// If there are no random bytes, or it would be refused later.
-    pub fn make(name: &str) -> Result<(Self, Pair), KeygenError> {
+    /// If there are no random bytes.
+    pub fn make(name: &str) -> Result<(Self, Files), KeygenError> {
         let key = generate()?;
         let params = params_of(name)?;
-        let pair = pair(&key, &params.self_signed(&key)?)?;
+        let files = Files {
+            key: Zeroizing::new(key.serialize_pem()),
+            certificate: params.self_signed(&key)?.pem(),
+        };
         let issuer = Issuer::new(params, key);
-        Ok((Self { issuer }, pair))
+        Ok((Self { issuer }, files))
     }
 
     /// That of this name, by its key (PEM).
@@ -102,8 +113,8 @@ mod tests {
 
     #[test]
     fn an_authority_that_is_loaded_signs_as_the_one_that_was_made() {
-        let (made, pair) = Authority::make("prn:prod").unwrap();
-        let loaded = Authority::of_key("prn:prod", &pair.key).unwrap();
+        let (made, files) = Authority::make("prn:prod").unwrap();
+        let loaded = Authority::of_key("prn:prod", &files.key).unwrap();
         let leaf = Leaf {
             name: "prn:prod:agent:web1".to_owned(),
             hosts: Vec::new(),

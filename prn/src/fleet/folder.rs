@@ -203,8 +203,10 @@ impl Folder {
     /// # Errors
     /// [`SetupError`], [`KeygenError`].
     pub fn make_authority(&self, kind: &str) -> Result<Authority, Failure> {
-        let (authority, pair) = Authority::make(&authority_name(&self.name, kind))?;
-        self.put_pair(kind, &pair).map_err(FleetFault::from)?;
+        let (authority, files) = Authority::make(&authority_name(&self.name, kind))?;
+        self.put(&format!("{kind}.key"), &files.key, PRIVATE)
+            .and_then(|()| self.put(&format!("{kind}.pem"), &files.certificate, READABLE))
+            .map_err(FleetFault::from)?;
         Ok(authority)
     }
 
