@@ -10,6 +10,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use prn_tests::agents::{Hosts, Plan};
+use prn_tests::authority::Authorities;
 use prn_tests::screen::Screen;
 use prn_tests::{binary, wait_for, wait_within};
 use serde_json::Value;
@@ -371,10 +372,15 @@ fn a_host_that_is_not_heard_of_is_told_and_its_job_is_known_when_it_is_back() {
 fn a_host_that_the_fleets_authority_has_not_signed_is_not_talked_to() {
     let hosts = Hosts::start(1, 1, &[]);
     let trusting = User::of(&hosts, "");
-    let user = User::of(&hosts, &format!("server-ca = {:?}", hosts.cluster.ca()));
+    let believing = User::of(&hosts, &format!("server-ca = {:?}", hosts.cluster.ca()));
+    let others = Authorities::ed25519();
+    others.authority("ca", None, "CA:TRUE");
+    let user = User::of(&hosts, &format!("server-ca = {:?}", others.path("ca.pem")));
     let id = user.ok(&["submit", "--", "echo", "x"]);
     assert_eq!(user.ok(&["wait", "--fleet", &id]), "0");
-    assert_eq!(trusting.ok(&["logs", "--fleet", &id]), "x");
+    for user in [&trusting, &believing] {
+        assert_eq!(user.ok(&["logs", "--fleet", &id]), "x");
+    }
     let (code, out, err) = user.told(&["logs", "--fleet", &id]);
     assert_eq!((code, out.as_str()), (4, ""), "{err}");
     assert_eq!(
