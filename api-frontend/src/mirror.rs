@@ -255,13 +255,34 @@ impl Mirror {
             .collect())
     }
 
-    /// The ids of all that were forgotten after this place, and that this can have selected.
+    /// How many changes have come late: after ones with a higher number.
+    pub fn late_count(&self) -> u64 {
+        self.read().changes.late_count()
+    }
+
+    /// The changes that have come late since there were so many, and how many there are now.
+    ///
+    /// # Errors
+    /// More have come than are remembered.
+    pub fn late_after(&self, count: u64) -> Result<(Vec<Numbered>, u64), Behind> {
+        let table = self.read();
+        let late = table.changes.late_after(count).ok_or(Behind)?;
+        let late = late.map(|(number, change)| (number, change.clone()));
+        Ok((late.collect(), table.changes.late_count()))
+    }
+
+    /// Whether the change of this number came late: who was told of a higher one may not know it.
+    pub fn was_late(&self, number: u64) -> bool {
+        self.read().changes.was_late(number)
+    }
+
+    /// The ids of all that were forgotten after this place, or late, and that this can have selected.
     pub fn forgotten_after(&self, place: u64, selector: &Selector) -> Vec<ProcessId> {
         let table = self.read();
-        let forgotten = table
-            .changes
-            .after(place)
-            .filter_map(|(_, change)| match change {
+        let after = table.changes.after(place).map(|(_, change)| change);
+        let forgotten = after
+            .chain(table.changes.late_until(place))
+            .filter_map(|change| match change {
                 Change::Forgotten(gone) => selector.can_have_had(gone).then_some(gone.id),
                 Change::Changed(_) => None,
             });

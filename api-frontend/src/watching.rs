@@ -31,6 +31,8 @@ pub struct Watching {
     unsure_until: u64,
     /// Up to this change all was told, or will be before [`Phase::Synchronized`].
     place: u64,
+    /// So many of those that came late were told of, or are at hand.
+    late: u64,
     /// The cursor of what comes before that: with it, all of this is told again.
     first_cursor: String,
     phase: Phase,
@@ -90,7 +92,7 @@ impl Watching {
     /// Of what there is from now on.
     pub fn new(mirror: Arc<Mirror>, wanted: Watch) -> Self {
         // Before all looks: whatever changes after it is told as a change.
-        let place = mirror.newest();
+        let (late, place) = (mirror.late_count(), mirror.newest());
         let (first_cursor, phase) = match wanted.from.clone() {
             From::Beginning => (String::new(), Present::phase(None)),
             From::Change(since, cursor) if mirror.is_known_after(since) => {
@@ -105,6 +107,7 @@ impl Watching {
             told: HashSet::new(),
             unsure_until: 0,
             place,
+            late,
             first_cursor,
             phase,
         }
@@ -166,7 +169,8 @@ impl Watching {
         };
         let info = process.info();
         present.last = Some(info.number);
-        let is_known = present.since.is_some_and(|since| info.change <= since);
+        let is_known = (present.since)
+            .is_some_and(|since| info.change <= since && !self.mirror.was_late(info.change));
         let can_be_known = present.since.is_some();
         let is_selected = self.select(&info);
         if is_known {
@@ -187,12 +191,17 @@ impl Watching {
             return Ok(Step::Skipped);
         };
         if at_hand.is_empty() {
+            let late;
+            (late, self.late) = self.mirror.late_after(self.late)?;
+            // The others are before it still.
+            let passed = late.into_iter().filter(|(number, _)| *number <= self.place);
+            at_hand.extend(passed);
             at_hand.extend(self.mirror.changes_after(self.place)?);
         }
         let Some((number, change)) = at_hand.pop_front() else {
             return Ok(Step::Nothing);
         };
-        self.place = number;
+        self.place = self.place.max(number);
         Ok(match change {
             Change::Changed(process) => {
                 let info = process.info();
@@ -488,6 +497,42 @@ mod tests {
                 prop_assert_eq!(&seen.processes, &expected);
             }
         }
+    }
+
+    #[test]
+    fn a_change_that_comes_after_a_higher_number_is_told_and_on_going_on_too() {
+        let (mut supervisor, mirror) = (Supervisor::default(), Arc::new(Mirror::default()));
+        supervisor.act(&mirror, 1, Act::Start);
+        supervisor.act(&mirror, 2, Act::Start);
+        let selector = v1::ProcessSelector::default();
+        let mut follows = watching(&mirror, &selector, "");
+        let mut seen = Seen::default();
+        while let Some(message) = next(&mut follows) {
+            seen.take(message);
+        }
+        // The first changes, the second ends, the first changes again: and is told as it is then.
+        let apart = Mirror::default();
+        let [first, second] = [1, 2].map(|which| supervisor.processes[&which].id);
+        supervisor.act(&apart, 1, Act::Label(1));
+        supervisor.act(&apart, 2, Act::End);
+        supervisor.act(&apart, 1, Act::Label(2));
+        let told = |id| ProcessInfo::clone(&apart.process(id).unwrap().info());
+        mirror.update(told(first));
+        seen.take(next(&mut follows).unwrap());
+        assert!(next(&mut follows).is_none());
+        let mut cut = seen.clone();
+        mirror.update(told(second));
+        mirror.update(told(first));
+        while let Some(message) = next(&mut follows) {
+            seen.take(message);
+        }
+        let expected = listed_now(&mirror, &selector);
+        assert_eq!(seen.processes, expected);
+        let mut again = watching(&mirror, &selector, &cut.cursor);
+        while let Some(message) = next(&mut again) {
+            cut.take(message);
+        }
+        assert_eq!(cut.processes, expected, "it goes on at a cursor behind it");
     }
 
     #[test]

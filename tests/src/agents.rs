@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -13,7 +13,8 @@ use prn_proto::v1::StartRequest;
 use tokio::runtime::Runtime;
 
 use crate::binary;
-use crate::etcd::{Cluster, client};
+use crate::etcd::{Cluster, client, server};
+use crate::networks::{MIDDLE, Networks};
 use crate::pki::Identity;
 use crate::proxy::Proxy;
 use crate::server::{Options, Server};
@@ -45,9 +46,13 @@ pub struct Plan<'a> {
     pub arguments: &'a [&'a str],
     /// Further arguments of each server.
     pub server_arguments: &'a [&'a str],
-    /// Configuration of each server, with the agent's certificate where it says AGENT. Empty: none, and
-    /// the agent is an administrator.
-    pub configuration: &'a str,
+    /// Configuration of each server, with the agent's certificate where it says AGENT, and whom it has
+    /// as an administrator. `None`: none, and the agent is one, too.
+    pub configuration: Option<(&'a str, &'a Identity)>,
+    /// Where they are, if not all on loopback: call this in the middle of it.
+    pub networks: Option<&'a Networks>,
+    /// A label of each agent, in turns.
+    pub labels: &'a [&'a str],
     /// User ids of each server: so many processes at a time.
     pub uids: Option<u32>,
     /// Each agent reaches its server and etcd by proxies of its own.
@@ -61,7 +66,9 @@ impl Default for Plan<'_> {
             hosts: 1,
             arguments: &[],
             server_arguments: &[],
-            configuration: "",
+            configuration: None,
+            networks: None,
+            labels: &[],
             uids: None,
             has_links: false,
         }
@@ -82,6 +89,8 @@ pub struct Host {
     pub environment: BTreeMap<String, String>,
     /// Further arguments of its next agent.
     pub arguments: Vec<String>,
+    /// The command that executes its agent where it is.
+    within: Vec<String>,
     identity: Identity,
     agent: Option<Child>,
     endpoints: Vec<String>,
@@ -107,7 +116,8 @@ impl Hosts {
     /// # Panics
     /// If it does not come to that.
     pub fn with(plan: Plan<'_>) -> Self {
-        let cluster = Cluster::start(plan.members);
+        let middle = plan.networks.map_or("127.0.0.1", |_| MIDDLE);
+        let cluster = Cluster::start_at(middle, plan.members);
         let runtime = Runtime::new().expect("a runtime");
         let etcd = cluster.client_for(Duration::from_secs(30));
         let fleet = Fleet::new(etcd, "prod").expect("a name");
@@ -177,22 +187,36 @@ impl Host {
         let owned = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
         let certificate = cluster.authorities.path(&format!("{name}.pem"));
         let mut arguments: Vec<String> = owned(plan.server_arguments);
-        let mut pins = Vec::new();
-        if plan.configuration.is_empty() {
-            // The fleet's user reads output there.
-            pins.extend([certificate, cluster.client.certificate.clone()]);
-        } else {
+        let mut options = Options {
+            uids: plan.uids,
+            identity: Some(server(&cluster.authorities, &format!("{name}-server"))),
+            ..Options::default()
+        };
+        if let Some((text, _)) = plan.configuration {
             let path = cluster.authorities.path(&format!("{name}.toml"));
             let shown = certificate.display().to_string();
-            fs::write(&path, plan.configuration.replace("AGENT", &shown)).expect("a configuration");
+            fs::write(&path, text.replace("AGENT", &shown)).expect("a configuration");
             arguments.extend(["--config".to_owned(), path.display().to_string()]);
+            options.lists_clients = true;
+        } else {
+            // The fleet's user reads output there.
+            let user = cluster.client.certificate.clone();
+            options.pins.extend([certificate, user]);
         }
-        let server = Server::with(Options {
-            pins,
-            arguments,
-            uids: plan.uids,
-            ..Options::default()
-        });
+        options.arguments = arguments;
+        let within = plan.networks.map(|networks| networks.within(number));
+        if let Some(within) = &within {
+            options.wrapper.clone_from(within);
+            options.address = Some(format!("{}:0", Networks::address(number)));
+        }
+        let mut server = Server::with(options);
+        if let Some((_, administrator)) = plan.configuration {
+            server.client = administrator.clone();
+        }
+        let mut with_label: Vec<String> = owned(plan.arguments);
+        let label = plan.labels.iter().cycle().nth(number - 1);
+        let label = label.map(|label| ["--label".to_owned(), (*label).to_owned()]);
+        with_label.extend(label.into_iter().flatten());
         let link = |to: &String| Proxy::start(to, || None);
         let members = cluster.endpoints();
         let to_store: Vec<_> = members
@@ -206,7 +230,8 @@ impl Host {
             endpoints: if plan.has_links { endpoints } else { members },
             to_store,
             environment: BTreeMap::new(),
-            arguments: owned(plan.arguments),
+            arguments: with_label,
+            within: within.unwrap_or_default(),
             server,
             identity,
             agent: None,
@@ -230,8 +255,11 @@ impl Host {
             .append(true)
             .open(self.log_path())
             .expect("a log");
-        let mut command = Command::new(binary("prn-agent"));
+        let mut words: Vec<std::ffi::OsString> = self.within.iter().map(Into::into).collect();
+        words.push(binary("prn-agent").into());
+        let mut command = Command::new(&words[0]);
         command
+            .args(&words[1..])
             .args(["--fleet", "prod", "--host", &self.name])
             .args(["--address", self.server_address()])
             .args(["--store", &self.endpoints.join(",")])
@@ -376,18 +404,24 @@ impl Hosts {
     /// # Panics
     /// If it does not come to that.
     pub fn all_over(&self, ids: &[String], mut meanwhile: impl FnMut()) -> Vec<JobView> {
-        let mut over = Vec::new();
-        wait_within(2 * PATIENCE, "the end of all jobs", || {
+        let until = Instant::now() + 2 * PATIENCE;
+        loop {
             meanwhile();
-            let Ok(all) = self.runtime.block_on(self.fleet.jobs()) else {
-                return false;
-            };
-            over = all
-                .into_iter()
-                .filter(|view| ids.contains(&view.id))
-                .collect();
-            over.len() == ids.len() && over.iter().all(JobView::is_over)
-        });
-        over
+            // What is as good as a job that is not over: etcd may be away.
+            let all = self.runtime.block_on(self.fleet.jobs());
+            let all = all.unwrap_or_default().into_iter();
+            let ours: Vec<_> = all.filter(|view| ids.contains(&view.id)).collect();
+            let left: Vec<_> = ours.iter().filter(|view| !view.is_over()).collect();
+            if ours.len() == ids.len() && left.is_empty() {
+                return ours;
+            }
+            let (seen, first) = (ours.len(), left.first());
+            assert!(
+                Instant::now() < until,
+                "of {} jobs {seen} are there and {} are not over; the first: {first:#?}",
+                ids.len(),
+                left.len(),
+            );
+        }
     }
 }

@@ -100,11 +100,22 @@ impl Authorities {
 
     /// An authority, signed by another one or by itself. `extensions` are openssl's.
     pub fn authority(&self, name: &str, issuer: Option<&str>, constraints: &str) {
+        self.authority_within(None, name, issuer, constraints);
+    }
+
+    /// The same, valid from and until these times, as [`Leaf`] has them.
+    pub fn authority_within(
+        &self,
+        period: Option<(&str, &str)>,
+        name: &str,
+        issuer: Option<&str>,
+        constraints: &str,
+    ) {
         self.request(name);
         let extensions = format!(
             "basicConstraints = critical,{constraints}\nkeyUsage = critical,keyCertSign,cRLSign\nsubjectKeyIdentifier = hash\n"
         );
-        self.sign(name, issuer.unwrap_or(name), &extensions, None);
+        self.sign(name, issuer.unwrap_or(name), &extensions, period);
     }
 
     /// A certificate, with those of these issuers behind it.

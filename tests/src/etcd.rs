@@ -17,6 +17,9 @@ use crate::authority::{Authorities, Leaf};
 use crate::pki::Identity;
 use crate::wait_for;
 
+/// For which time certificates are valid: for those whose clock is behind, too.
+const PERIOD: (&str, &str) = ("20200101000000Z", "20491231235959Z");
+
 /// Members, killed when dropped.
 pub struct Cluster {
     folder: TempDir,
@@ -40,23 +43,30 @@ impl Cluster {
     /// # Panics
     /// If it does not come to that.
     pub fn start(count: usize) -> Self {
+        Self::start_at("127.0.0.1", count)
+    }
+
+    /// The same at this address of the machine's, which is one of a certificate's.
+    ///
+    /// # Panics
+    /// If it does not come to that.
+    pub fn start_at(ip: &str, count: usize) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let authorities = Authorities::ed25519();
-        authorities.authority("ca", None, "CA:TRUE");
+        authorities.authority_within(Some(PERIOD), "ca", None, "CA:TRUE");
         let leaf = Leaf {
             name: "etcd",
             issuer: "ca",
-            names: "IP:127.0.0.1,DNS:localhost",
+            names: "IP:127.0.0.1,IP:10.77.0.1,DNS:localhost",
             // A member is its peers' client, too.
             usage: "serverAuth,clientAuth",
-            // For those whose clock is behind, too.
-            period: Some(("20200101000000Z", "20491231235959Z")),
+            period: Some(PERIOD),
         };
         let server = authorities.leaf(leaf, &[]);
         let client = client(&authorities, "agent");
         // All held until each is known, so that none is had twice.
         let ports: Vec<_> = (0..2 * count)
-            .map(|_| TcpListener::bind("127.0.0.1:0").expect("a port"))
+            .map(|_| TcpListener::bind((ip, 0)).expect("a port"))
             .collect();
         let address = |number: usize| ports[number].local_addr().expect("a port").to_string();
         let members = (0..count)
@@ -308,7 +318,19 @@ pub fn client(authorities: &Authorities, name: &str) -> Identity {
         issuer: "ca",
         names: "",
         usage: "clientAuth",
-        period: None,
+        period: Some(PERIOD),
+    };
+    authorities.leaf(leaf, &[])
+}
+
+/// A server's certificate of this name, signed by the authority "ca".
+pub fn server(authorities: &Authorities, name: &str) -> Identity {
+    let leaf = Leaf {
+        name,
+        issuer: "ca",
+        names: "IP:127.0.0.1,DNS:localhost",
+        usage: "serverAuth",
+        period: Some(PERIOD),
     };
     authorities.leaf(leaf, &[])
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use prn_tests::agents::{Hosts, Plan};
+use prn_tests::authority::Authorities;
 use prn_tests::screen::Screen;
 use prn_tests::{binary, wait_for, wait_within};
 use serde_json::Value;
@@ -294,6 +295,98 @@ fn output_is_followed_byte_for_byte_while_agent_and_frontend_are_killed() {
     let expected: String = (0..3000).map(|number| format!("line {number}\n")).collect();
     assert_eq!(fs::read_to_string(&file).unwrap(), expected);
     assert_eq!(user.ok(&["wait", "--fleet", &id]), "0");
+}
+
+#[test]
+fn a_job_is_followed_from_before_it_is_started_through_all_of_its_attempts() {
+    let hosts = Hosts::start(1, 2, &[]);
+    let user = User::of(&hosts, "");
+    user.ok(&["fleet", "drain", "web1", "web2"]);
+    let is_drained = || user.ok(&["fleet", "hosts"]).matches("draining").count() == 2;
+    wait_for("they drain", is_drained);
+    let id = user.ok(&[
+        "submit",
+        "--retries",
+        "2",
+        "--",
+        "sh",
+        "-c",
+        "echo line; exit 9",
+    ]);
+    let mut following = user.prn(&["logs", "--fleet", "-f", &id]);
+    let following = following
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let timed_out = user.told(&["wait", "--fleet", "--timeout", "1s", &id]);
+    assert_eq!(timed_out.0, 124, "{timed_out:?}");
+    user.ok(&["fleet", "undrain", "web1", "web2"]);
+    let output = following.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert_eq!(
+        String::from_utf8(output.stdout).unwrap(),
+        "line\nline\nline\n",
+        "{said}"
+    );
+    let (code, out, _) = user.told(&["wait", "--fleet", &id]);
+    assert_eq!((code, out.as_str()), (9, "9\n"));
+}
+
+#[test]
+fn a_host_that_is_not_heard_of_is_told_and_its_job_is_known_when_it_is_back() {
+    let mut hosts = Hosts::start(1, 1, &[]);
+    let user = User::of(&hosts, "");
+    let file = user.folder.path().join("go");
+    let line = "while ! test -e go; do sleep 0.1; done; exit 8";
+    hosts.hosts[0].server.ok(&["workspace", "create", "w"]);
+    let id = user.ok(&["submit", "-w", "w", "--", "sh", "-c", line]);
+    user.until(&id, "running");
+    hosts.hosts[0].end_agent(Signal::SIGKILL);
+    user.until(&id, "unknown");
+    let (code, _, err) = user.told(&["wait", "--fleet", "--timeout", "1s", &id]);
+    assert_eq!(code, 124, "{err}");
+    assert!(err.contains("host web1 is not there any more"), "{err}");
+    let (code, _, err) = user.told(&["stop", "--fleet", &id]);
+    assert!(
+        code == 5 && err.contains("unknown until the host is back"),
+        "{code}: {err}"
+    );
+    // What the process waits for comes by way of the host, when that is there again.
+    hosts.hosts[0].run_agent();
+    user.until(&id, "running");
+    fs::write(&file, "").unwrap();
+    user.ok(&[
+        "cp",
+        "-q",
+        "--fleet",
+        file.to_str().unwrap(),
+        &format!("{id}:"),
+    ]);
+    let (code, out, err) = user.told(&["wait", "--fleet", &id]);
+    assert_eq!((code, out.as_str()), (8, "8\n"), "{err}");
+}
+
+#[test]
+fn a_host_that_the_fleets_authority_has_not_signed_is_not_talked_to() {
+    let hosts = Hosts::start(1, 1, &[]);
+    let trusting = User::of(&hosts, "");
+    let believing = User::of(&hosts, &format!("server-ca = {:?}", hosts.cluster.ca()));
+    let others = Authorities::ed25519();
+    others.authority("ca", None, "CA:TRUE");
+    let user = User::of(&hosts, &format!("server-ca = {:?}", others.path("ca.pem")));
+    let id = user.ok(&["submit", "--", "echo", "x"]);
+    assert_eq!(user.ok(&["wait", "--fleet", &id]), "0");
+    for user in [&trusting, &believing] {
+        assert_eq!(user.ok(&["logs", "--fleet", &id]), "x");
+    }
+    let (code, out, err) = user.told(&["logs", "--fleet", &id]);
+    assert_eq!((code, out.as_str()), (4, ""), "{err}");
+    assert_eq!(
+        user.json(&["status", "--fleet", &id])["process"],
+        Value::Null
+    );
 }
 
 #[test]

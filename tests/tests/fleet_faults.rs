@@ -7,7 +7,7 @@ use nix::sys::signal::Signal;
 use prn_fleet::v1::{self, outcome::State};
 use prn_fleet::{JobView, Place, Standing};
 use prn_tests::agents::{Hosts, Plan, job, waiter};
-use prn_tests::wait_within;
+use prn_tests::{fleet_load, skipped, wait_within};
 
 const PATIENCE: Duration = Duration::from_secs(90);
 const BRIEF: &str = "echo started; sleep 0.2";
@@ -184,10 +184,18 @@ fn a_drained_host_goes_on_with_what_it_has_and_takes_no_more() {
 #[test]
 fn an_agent_that_is_ended_on_purpose_says_so_and_gives_nothing_up() {
     let (mut hosts, once, twice) = once_and_twice(false);
+    let announced = |hosts: &Hosts| {
+        let key = hosts.fleet.keys().host("web1");
+        let read = hosts.fleet.etcd().read(&key);
+        hosts.runtime.block_on(read).unwrap().0.unwrap()
+    };
+    let leases =
+        |hosts: &Hosts| String::from_utf8(hosts.cluster.ctl(&["lease", "list"]).stdout).unwrap();
+    let lease = format!("{:x}", announced(&hosts).lease);
+    assert!(leases(&hosts).contains(&lease));
     assert_eq!(hosts.hosts[0].end_agent(Signal::SIGTERM), Some(0));
-    let lease = hosts.cluster.ctl(&["lease", "list"]).stdout;
-    let lease = String::from_utf8(lease).unwrap();
-    assert!(lease.contains("found 1 leases"), "web2's alone: {lease}");
+    assert!(!leases(&hosts).contains(&lease), "it is revoked");
+    assert_eq!(announced(&hosts).lease, 0);
     let view = hosts.job(&twice);
     assert_eq!(view.standing(), Standing::Away);
     assert!(view.away_since().is_some());
@@ -410,4 +418,16 @@ fn clocks_that_are_90_seconds_off_change_when_a_deadline_is_and_nothing_else() {
     hosts.hosts[0].end_agent(Signal::SIGKILL);
     let last = brief(&hosts, 4);
     all_well(&hosts.all_over(&last, || ()));
+}
+
+#[test]
+fn jobs_are_placed_by_label_and_room_on_hosts_in_networks_of_their_own() {
+    // It checks each of them itself.
+    match fleet_load::run(200, Duration::from_secs(1)) {
+        Ok(figures) => println!(
+            "fleet: 200 jobs on 4 hosts in {:.1?}, half of them started within {:.1?}",
+            figures.all, figures.waits[100]
+        ),
+        Err(why) => skipped(&why),
+    }
 }

@@ -14,8 +14,6 @@ use crate::held;
 use crate::held::Sent;
 use crate::shared::Shared;
 
-/// Most claims under way at a time.
-const CLAIMS_MAX: usize = 16;
 /// Hosts that could take the same job wait for so long at most, the fuller the longer: so the emptiest
 /// has it, and few ask for what another has already.
 const SPREAD_TIME: Duration = Duration::from_millis(20);
@@ -51,8 +49,9 @@ fn look_at_queue(shared: &Rc<Shared>) -> Option<Instant> {
     let clock = SystemTime::now();
     let (mut later, mut taken) = (None, Vec::new());
     let mut free = shared.free();
+    let most = shared.at_a_time.get();
     for waiting in shared.queue.borrow().values() {
-        if taken.len() >= CLAIMS_MAX || free.processes == 0 {
+        if taken.len() >= most || free.processes == 0 {
             break;
         }
         let id = id_of(waiting);

@@ -175,8 +175,10 @@ impl Held<'_> {
 
     /// The process is there: tells others so, and waits for its end.
     async fn at(&mut self, process: &Process, session: &Session) -> Option<Last> {
+        if self.sent != Sent::Started {
+            self.shared.had_room();
+        }
         self.sent = Sent::Started;
-        self.shared.has_room();
         let outcome = of_process(self.claimed, process);
         if outcome.state() == State::Ended {
             return Some(Last::Outcome(outcome));
@@ -229,6 +231,8 @@ impl Held<'_> {
 
     async fn start(&self, session: &Session) -> Found {
         match session.client.start_request(self.request.clone()).await {
+            // It is its signer's, and the agent has to see that one's processes.
+            Ok(_) if self.request.signature.is_some() => self.look_at_signers(session).await,
             Ok(started) => Found::Process(Box::new(started.process)),
             Err(ClientError::Refused(error)) => {
                 let of = |state| self.outcome(state, &error.reason, &error.to_string());
@@ -268,6 +272,19 @@ impl Held<'_> {
     /// The process of a start that was sent before.
     async fn look_only(&self, session: &Session) -> Found {
         match session.client.status(self.id).await {
+            Ok(process) => Found::Process(Box::new(process)),
+            Err(error) => self.not_there(&error),
+        }
+    }
+
+    /// The process that was started for who has signed it.
+    async fn look_at_signers(&self, session: &Session) -> Found {
+        match session.client.status(self.id).await {
+            Err(ClientError::Refused(error)) if error.reason == reason::PROCESS_NOT_FOUND => {
+                let why = "it was started, but the agent does not see it: give the agent's role \
+                           whose = \"all\" in the server's configuration";
+                Found::Outcome(self.outcome(State::Lost, "NOT_SEEN", why))
+            }
             Ok(process) => Found::Process(Box::new(process)),
             Err(error) => self.not_there(&error),
         }

@@ -16,6 +16,8 @@ use crate::options::{Host, Options};
 /// How long a host that was found full claims nothing: at first, and at most.
 const FULL_TIME: Duration = Duration::from_secs(1);
 const FULL_TIME_MAX: Duration = Duration::from_secs(30);
+/// Most claims at a time.
+const CLAIMS_MAX: usize = 16;
 /// Waits after an error that may last.
 const AGAIN: Duration = Duration::from_secs(2);
 
@@ -71,7 +73,10 @@ pub struct Shared {
     /// Nothing is claimed before that.
     pub full_until: Cell<Option<tokio::time::Instant>>,
     /// How often in a row the server had no room.
-    pub times_full: Cell<u32>,
+    times_full: Cell<u32>,
+    /// How many are claimed at a time: one where the server had no room, and one more with each that
+    /// was started since.
+    pub at_a_time: Cell<usize>,
     /// The last of what was unsettled is not.
     pub is_settled: Notify,
     /// What waits has changed, for whoever looks after all of it.
@@ -102,6 +107,7 @@ impl Shared {
             is_reconciled: Cell::default(),
             full_until: Cell::default(),
             times_full: Cell::default(),
+            at_a_time: Cell::new(CLAIMS_MAX),
             is_settled: Notify::new(),
             waits_changed: Notify::new(),
             changed: Notify::new(),
@@ -155,16 +161,23 @@ impl Shared {
     pub fn is_full(&self) {
         let times = self.times_full.get();
         self.times_full.set(times.saturating_add(1));
+        self.at_a_time.set(1);
         let wait = grown(FULL_TIME, FULL_TIME_MAX, times);
         let until = tokio::time::Instant::now() + wait / 2 + jitter(wait / 2);
         self.full_until.set(Some(until));
         self.changed.notify_one();
     }
 
-    /// The server has room: one was started, or has ended.
+    /// The server has room: one has ended.
     pub fn has_room(&self) {
         self.times_full.set(0);
         self.full_until.set(None);
+    }
+
+    /// The server had room: one was started.
+    pub fn had_room(&self) {
+        let more = self.at_a_time.get().saturating_add(1);
+        self.at_a_time.set(more.min(CLAIMS_MAX));
     }
 
     /// The connection to the server, as soon as there is one.

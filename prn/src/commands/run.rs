@@ -212,9 +212,11 @@ async fn of_fleet(
 /// Nothing waits on standard input that no process would get.
 fn nothing_is_left(is_left_alone: bool, why: &str) -> Result<(), Failure> {
     let leftover = Leftover::look(is_left_alone).and_then(Leftover::settle);
-    leftover.map_err(|failure| match failure {
-        Failure::Input => Failure::Usage(why.to_owned()),
-        other => other,
+    leftover.map_err(|failure| {
+        if let Failure::Input = failure {
+            return Failure::Usage(why.to_owned());
+        }
+        failure
     })
 }
 

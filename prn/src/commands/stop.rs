@@ -172,7 +172,7 @@ async fn of_fleet(args: &Stop, open: &OpenFleet) -> Result<Exit, Failure> {
         let stopped = async {
             let id = naming::resolve(open, reference).await?;
             let what = || format!("waiting for job {id} to end");
-            patiently(what, stopping::stop(open, &id, how)).await
+            patiently(what, stopping::end(open, &id, how)).await
         };
         match stopped.await {
             Ok(view) => {

@@ -1,11 +1,12 @@
 //! The processes of a job, one attempt after the other, as hosts start them.
 
-use prn_fleet::{JobView, Place, Standing, v1};
+use prn_fleet::v1::outcome::State;
+use prn_fleet::{JobView, Standing, v1};
 
 use crate::failure::Failure;
 use crate::fleet::fault::FleetFault;
 use crate::fleet::job_watch::JobWatch;
-use crate::fleet::placed::{Placed, attempt_of, has_run, not_run, placed};
+use crate::fleet::placed::{Placed, attempt_of, has_run, not_run, placed, placed_at, waiting_of};
 use crate::output;
 use crate::which::fleet::OpenFleet;
 
@@ -21,12 +22,7 @@ pub struct Telling {
 impl Telling {
     /// Says what is new, to whoever waits.
     pub fn tell(&mut self, view: &JobView) {
-        let waiting = match &view.place {
-            Place::Waiting(waiting) => Some(waiting.as_ref()),
-            Place::Claimed { claim, .. } => claim.waiting.as_ref(),
-            Place::Nowhere => None,
-        };
-        let past = waiting.map(|waiting| waiting.past.as_slice());
+        let past = waiting_of(view).map(|waiting| waiting.past.as_slice());
         let past = past.unwrap_or_default();
         for past in past.iter().skip(self.past) {
             output::notice(&output::escaped(&line(view, past)));
@@ -49,9 +45,10 @@ impl Telling {
 fn line(view: &JobView, past: &v1::Past) -> String {
     let known = past.outcome.clone().unwrap_or_default();
     let did = match known.state() {
-        v1::outcome::State::Refused => "did not start it",
-        v1::outcome::State::Lost => "was lost with it",
-        _ => "has run it, and it failed",
+        State::Refused => "did not start it",
+        State::NeedsSigning | State::Expired | State::Withdrawn => "does not have it any more",
+        State::Lost | State::Starting | State::Running | State::Unspecified => "was lost with it",
+        State::Ended => "has run it, and it failed",
     };
     let why = match (known.why.as_str(), known.reason.as_str()) {
         ("", "") => String::new(),
@@ -67,6 +64,8 @@ pub struct Attempts<'a> {
     watch: JobWatch<'a>,
     telling: Telling,
     view: Option<JobView>,
+    /// The first one that is told of: that which there was in the beginning.
+    first: Option<u32>,
     /// The last one that was told of.
     last: Option<u32>,
 }
@@ -78,6 +77,7 @@ impl<'a> Attempts<'a> {
             watch: JobWatch::new(open, id),
             telling: Telling::default(),
             view: None,
+            first: None,
             last: None,
         }
     }
@@ -95,6 +95,14 @@ impl<'a> Attempts<'a> {
             self.view = Some(view.clone());
             self.telling.tell(&view);
             let attempt = attempt_of(&view);
+            self.first.get_or_insert(attempt);
+            if let Some(past) = self.missed(&view) {
+                self.last = Some(past.attempt);
+                let open = self.watch.open();
+                return placed_at(open, &view, &past.host, past.attempt)
+                    .await
+                    .map(Some);
+            }
             let is_new = self.last.is_none_or(|last| attempt > last);
             if is_new && has_run(&view) {
                 match placed(self.watch.open(), &view).await {
@@ -115,6 +123,17 @@ impl<'a> Attempts<'a> {
             }
             self.view = Some(self.watch.next().await?);
         }
+    }
+
+    /// One that has run and failed since this began, before anybody saw it run.
+    fn missed<'v>(&self, view: &'v JobView) -> Option<&'v v1::Past> {
+        let is_new = |past: &&v1::Past| {
+            let known = past.outcome.as_ref().map(v1::Outcome::state);
+            let is_told = self.last.is_some_and(|last| past.attempt <= last);
+            let is_before = self.first.is_none_or(|first| past.attempt < first);
+            known == Some(State::Ended) && !is_told && !is_before
+        };
+        waiting_of(view)?.past.iter().find(is_new)
     }
 
     /// The first one, if it is there by now.

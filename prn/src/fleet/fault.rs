@@ -115,10 +115,10 @@ impl FleetFault {
 
     /// Stable name of why a job was not started.
     pub fn reason(&self) -> Option<&str> {
-        match self {
-            Self::NotRun { reason, .. } => Some(reason),
-            _ => None,
+        if let Self::NotRun { reason, .. } = self {
+            return Some(reason);
         }
+        None
     }
 
     /// What to do about it.
@@ -165,19 +165,22 @@ fn exit_of_store(error: &FleetError) -> Exit {
         FleetError::Etcd(EtcdError::Denied(_)) => exit::NOT_AUTHORISED,
         FleetError::NoJob(_) => exit::NO_SUCH_PROCESS,
         FleetError::Invalid(_) | FleetError::Name(_) => exit::USAGE,
-        _ => exit::ERROR,
+        FleetError::Etcd(_)
+        | FleetError::OtherJob(_)
+        | FleetError::Malformed { .. }
+        | FleetError::Changed(_)
+        | _ => exit::ERROR,
     }
 }
 
 fn hint_of_store(error: &FleetError) -> Option<&'static str> {
-    let hint = match error {
-        FleetError::Etcd(EtcdError::Unreachable { .. }) => {
-            "is etcd running there? `store` of the fleet in the configuration says where"
-        }
-        FleetError::NoJob(_) => "`prn fleet jobs` shows all that there are",
-        _ => return None,
-    };
-    Some(hint)
+    if let FleetError::Etcd(EtcdError::Unreachable { .. }) = error {
+        return Some("is etcd running there? `store` of the fleet in the configuration says where");
+    }
+    if let FleetError::NoJob(_) = error {
+        return Some("`prn fleet jobs` shows all that there are");
+    }
+    None
 }
 
 #[cfg(test)]

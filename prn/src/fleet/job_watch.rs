@@ -83,11 +83,7 @@ impl<'a> JobWatch<'a> {
     /// # Errors
     /// It has answered, with a no.
     fn failed(&mut self, error: FleetError) -> Result<(), Failure> {
-        let is_transient = match &error {
-            FleetError::Etcd(error) => error.is_transient(),
-            _ => false,
-        };
-        if !is_transient {
+        if !is_unknown(&error) {
             return Err(FleetFault::from(error).into());
         }
         if !self.is_told {

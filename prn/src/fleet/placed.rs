@@ -50,13 +50,18 @@ impl Placed {
     }
 }
 
-/// Which attempt of a job it is, from 0.
-pub fn attempt_of(view: &JobView) -> u32 {
-    let waiting = match &view.place {
-        Place::Waiting(waiting) => Some(waiting.as_ref()),
+/// What waits of a job, or what was claimed of it.
+pub fn waiting_of(view: &JobView) -> Option<&v1::Waiting> {
+    match &view.place {
+        Place::Waiting(waiting) => Some(waiting),
         Place::Claimed { claim, .. } => claim.waiting.as_ref(),
         Place::Nowhere => None,
-    };
+    }
+}
+
+/// Which attempt of a job it is, from 0.
+pub fn attempt_of(view: &JobView) -> u32 {
+    let waiting = waiting_of(view);
     waiting.map(|waiting| waiting.attempt).unwrap_or_default()
 }
 
@@ -72,20 +77,31 @@ pub fn has_run(view: &JobView) -> bool {
 /// # Errors
 /// No host has it, or the host is not announced.
 pub async fn placed(open: &OpenFleet, view: &JobView) -> Result<Placed, Failure> {
-    let attempt = attempt_of(view);
+    match view.host() {
+        Some(host) => placed_at(open, view, host, attempt_of(view)).await,
+        None => Err(not_run(view).into()),
+    }
+}
+
+/// Where the process of this attempt is, which this host has or had.
+///
+/// # Errors
+/// The host is not announced; the job has no such attempt.
+pub async fn placed_at(
+    open: &OpenFleet,
+    view: &JobView,
+    host: &str,
+    attempt: u32,
+) -> Result<Placed, Failure> {
     let place = usize::try_from(attempt).unwrap_or(usize::MAX);
     let start = view.job.attempts.get(place);
     let process = start.and_then(|start| start.id.parse().ok());
-    let (Some(host), Some(process), Some(start)) = (view.host(), process, start) else {
+    let (Some(process), Some(start)) = (process, start) else {
         return Err(not_run(view).into());
     };
     let key = open.fleet.keys().host(host);
-    let (found, _) = open
-        .fleet
-        .etcd()
-        .read(&key)
-        .await
-        .map_err(FleetFault::from)?;
+    let found = open.fleet.etcd().read(&key).await;
+    let (found, _) = found.map_err(FleetFault::from)?;
     let gone = || FleetFault::HostGone {
         host: host.to_owned(),
         job: view.id.clone(),

@@ -30,7 +30,7 @@ pub async fn withdraw(open: &OpenFleet, id: &str) -> Result<bool, Failure> {
 ///
 /// # Errors
 /// Its host is gone; etcd or the host has not done it.
-pub async fn stop(
+pub async fn end(
     open: &OpenFleet,
     id: &str,
     (signal, grace): (StopSignal, Option<Duration>),
@@ -49,17 +49,15 @@ pub async fn stop(
         if view.is_over() || view.standing() == Standing::Gone {
             return Ok(view);
         }
-        match view.standing() {
-            Standing::Waiting if withdraw(open, id).await? => return told(open, id).await,
-            Standing::Starting | Standing::Running | Standing::Away | Standing::Unknown
-                if !is_stopped =>
-            {
-                let placed = placed(open, &view).await?;
-                is_stopped = stop_there(&placed, signal, grace).await?;
+        if view.standing() == Standing::Waiting {
+            if withdraw(open, id).await? {
+                return told(open, id).await;
             }
-            // Its next state comes by itself.
-            _ => {}
+        } else if !is_stopped {
+            let placed = placed(open, &view).await?;
+            is_stopped = stop_there(&placed, signal, grace).await?;
         }
+        // Its next state comes by itself.
     }
 }
 

@@ -4,7 +4,7 @@
 //! ```text
 //! bench [--rounds N] [--idle-seconds N] [--files N] [SUBJECT] …     (make bench; all, or of:
 //!       output fanout input terminal copy latency handshake start audit policy signed idle
-//!       growth namespaces cli)
+//!       growth namespaces fleet cli)
 //! bench compare [--rounds N] LABEL=BIN_DIR[,PROFILE] …
 //! bench growth-of ROUNDS ADDRESS KEYS SUPERVISOR          (make bench-guest: of a server that runs)
 //! ```
@@ -25,6 +25,7 @@ mod clone;
 mod compare;
 mod copy;
 mod fanout;
+mod fleet;
 mod growth;
 mod handshake;
 mod idle;
@@ -54,7 +55,7 @@ use table::Summary;
 /// What a subject adds to the summary.
 type Measure = fn(&Bench, &mut Summary) -> anyhow::Result<()>;
 
-const SUBJECTS: [(&str, Measure); 15] = [
+const SUBJECTS: [(&str, Measure); 16] = [
     ("output", output::measure),
     ("fanout", fanout::measure),
     ("input", input::measure),
@@ -69,6 +70,7 @@ const SUBJECTS: [(&str, Measure); 15] = [
     ("idle", idle::measure),
     ("growth", growth::measure),
     ("namespaces", namespaces::measure),
+    ("fleet", fleet::measure),
     ("cli", cli::measure),
 ];
 
