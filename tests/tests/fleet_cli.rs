@@ -431,6 +431,33 @@ fn a_signed_job_is_started_and_one_that_is_altered_is_refused() {
 }
 
 #[test]
+fn a_job_whose_signature_has_ended_is_signed_anew_by_the_same_line() {
+    let hosts = Hosts::with(Plan {
+        arguments: &["--processes", "4"],
+        server_arguments: &["--fleet", "prod", "--signed-start-window", "2s"],
+        ..Plan::default()
+    });
+    let user = User::of(&hosts, "sign = true");
+    let first = user.ok(&["submit", "--", "sleep", "5"]);
+    user.until(&first, "running");
+    // There is no room for it until its signature has ended.
+    let id = "00000000000000000000000000000123";
+    let job = [
+        "submit", "--id", id, "--places", "4", "--", "sh", "-c", "exit 7",
+    ];
+    assert_eq!(user.ok(&job), id);
+    user.until(id, "needs-signing");
+    let (code, _, err) = user.told(&["wait", "--fleet", id]);
+    assert!(
+        code == 125 && err.contains("signs it anew"),
+        "{code}: {err}"
+    );
+    assert_eq!(user.ok(&job), id);
+    let (code, _, err) = user.told(&["wait", "--fleet", id]);
+    assert_eq!(code, 7, "{err}");
+}
+
+#[test]
 fn hosts_are_listed_drained_and_taken_back() {
     let hosts = Hosts::start(1, 2, &["--label", "zone=a"]);
     let user = User::of(&hosts, "");

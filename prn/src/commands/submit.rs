@@ -24,7 +24,8 @@ use crate::which::hosts::Servers;
 /// the same job.
 ///
 /// A job that is signed (--sign, or `sign = true` of the fleet) is started by no host that would make
-/// anything else of it, and counts for a while: what waits for longer has to be submitted again.
+/// anything else of it, and counts for a while: what waits for longer is
+/// `needs-signing`, and the same line with --id ID signs it anew.
 #[derive(Debug, Args)]
 pub struct Submit {
     /// What to start.

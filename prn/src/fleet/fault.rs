@@ -141,7 +141,7 @@ impl FleetFault {
                 state: "needs-signing",
                 ..
             } => format!(
-                "what was signed counts no longer: submit it again under a new id; `prn status --fleet {id}` shows it"
+                "what was signed counts no longer: `prn submit --id {id}` with the same words signs it anew"
             ),
             Self::NotRun { id, .. } => format!("`prn status --fleet {id}` shows all of it"),
             Self::HostGone { job, .. } => format!(
@@ -202,6 +202,6 @@ mod tests {
         assert_eq!(not_run("refused").exit(), exit::ERROR);
         assert_eq!(not_run("refused").reason(), Some("HOST_LOST"));
         let hint = not_run("needs-signing").hint().unwrap_or_default();
-        assert!(hint.contains("submit it again"), "{hint}");
+        assert!(hint.contains("signs it anew"), "{hint}");
     }
 }

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use clap::Args;
 use prn_client::{Client, Label, StartSpec, mint_id};
-use prn_fleet::{KnownHost, fits, v1};
+use prn_fleet::{KnownHost, Standing, fits, v1};
 use prn_proto::units::Deadline;
 use prn_proto::v1::StartRequest;
 
@@ -187,21 +187,37 @@ pub async fn fitting_hosts(open: &OpenFleet, placing: &Placing) -> Result<Vec<Re
     Ok(remotes)
 }
 
-/// Submits a job. Its id.
+/// Submits a job, or signs one anew that is there and needs it. Its id.
 ///
 /// # Errors
 /// Another job has its id; etcd has not done it, or nobody knows.
 pub async fn submit(open: &OpenFleet, job: v1::Job) -> Result<String, Failure> {
     let id = job.attempts.first().map(|first| first.id.clone());
-    let submitted = open.fleet.submit(job).await.map_err(|source| match id {
-        Some(id) if is_unknown(&source) => FleetFault::SubmitUnknown { id, source },
-        _ => source.into(),
-    })?;
-    if !submitted.was_there && submitted.id.starts_with(PRUNING_DIGIT) {
+    let submitted = open
+        .fleet
+        .submit(job.clone())
+        .await
+        .map_err(|source| match id {
+            Some(id) if is_unknown(&source) => FleetFault::SubmitUnknown { id, source },
+            _ => source.into(),
+        })?;
+    if submitted.was_there {
+        sign_anew(open, &submitted.id, job).await?;
+    } else if submitted.id.starts_with(PRUNING_DIGIT) {
         // Whoever submits next does it, if this does not.
         let _unpruned = prune(open).await;
     }
     Ok(submitted.id)
+}
+
+/// A job that is there, and waits to be signed anew, gets the signatures of this one.
+async fn sign_anew(open: &OpenFleet, id: &str, job: v1::Job) -> Result<(), FleetFault> {
+    let is_signed = job.attempts.iter().all(|start| start.signature.is_some());
+    let there = open.fleet.job(id).await?;
+    if is_signed && there.standing() == Standing::NeedsSigning {
+        open.fleet.sign_anew(id, job).await?;
+    }
+    Ok(())
 }
 
 /// Forgets a few jobs that have ended, as the fleet was set up.
