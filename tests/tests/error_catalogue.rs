@@ -81,6 +81,14 @@ const FLEETS: &[&str] = &[
     "prn fleet hosts --fleet prod",
     "prn fleet drain",
     "prn fleet remove web1",
+    "prn fleet init Prod --member m1=etcd1",
+    "prn fleet init prod --member etcd1",
+    "prn fleet init prod --member m1=etcd1 --member m2=etcd2",
+    "prn fleet init prod --member m1=etcd1 --place here",
+    "prn fleet enable",
+    "prn fleet invite web1 --dir none",
+    "prn fleet join none.invite",
+    "prn fleet join notes.txt",
 ];
 
 const VALUES: &[&str] = &[

@@ -228,6 +228,61 @@ fn nobody_has_a_right_without_a_certificate_whose_user_is_let_in() {
     assert!(output.stdout.is_empty());
 }
 
+async fn claimed(fleet: &Fleet, host: &str, id: &str) -> Claimed {
+    let key = fleet.keys().waiting(id);
+    let (waiting, _) = fleet.etcd().read(&key).await.unwrap();
+    let seen = record::<v1::Waiting>(&waiting.unwrap()).unwrap();
+    fleet.claim(host, "epoch", &seen).await.unwrap().unwrap()
+}
+
+#[test]
+fn what_agents_and_clients_do_for_others_is_within_their_rights() {
+    let cluster = Cluster::start(1);
+    let root = as_user(&cluster, "root");
+    let fleet = |user: &str| as_user(&cluster, &format!("prn:prod:{user}"));
+    let (web1, web2, anna) = (
+        fleet("agent:web1"),
+        fleet("agent:web2"),
+        fleet("client:anna"),
+    );
+    runtime().block_on(async {
+        root.set_up(None).await.unwrap();
+        root.admit_agent("web1").await.unwrap();
+        root.admit_agent("web2").await.unwrap();
+        root.admit_client("anna").await.unwrap();
+        let ids = ["a", "b", "c"].map(|digit| digit.repeat(32));
+        let mut twice = job(&ids[0]);
+        twice.attempts.extend(job(&"d".repeat(32)).attempts);
+        twice.may_run_twice = true;
+        for job in [twice, job(&ids[1]), job(&ids[2])] {
+            anna.submit(job).await.unwrap();
+        }
+        // A host is lost: another one's agent puts its job into the queue, and takes it up.
+        let lost = claimed(&web1, "web1", &ids[0]).await;
+        assert_eq!(web2.requeue_lost("web1").await.unwrap(), (1, 1));
+        let taken = claimed(&web2, "web2", &ids[0]).await;
+        // The first one is back: it says what it knows beside that.
+        let late = web1.record(&lost, lost.outcome(State::Ended)).await;
+        assert_eq!(late.unwrap(), Recorded::Fenced);
+        assert_ended(&web2, &taken).await;
+        let view = anna.job(&ids[0]).await.unwrap();
+        assert_eq!((view.host(), view.late.len()), (Some("web2"), 1));
+        // Withdrawn by a client, called expired by an agent.
+        let close = |fleet: &Fleet, id: &str, state| {
+            let (fleet, id) = (fleet.clone(), id.to_owned());
+            async move { fleet.close(&id, state, "").await.unwrap() }
+        };
+        assert!(close(&anna, &ids[1], State::Withdrawn).await);
+        assert!(close(&web1, &ids[2], State::Expired).await);
+        let none = Keep {
+            count: 0,
+            age: Duration::ZERO,
+        };
+        assert_eq!(anna.prune(none, 10).await.unwrap(), 3);
+        assert!(anna.jobs().await.unwrap().is_empty());
+    });
+}
+
 /// Each change of a user or a role makes etcd refuse what was checked before it and is done after it.
 #[test]
 fn agents_go_on_while_hosts_are_let_in() {

@@ -267,17 +267,11 @@ fn is_host_name(name: &str) -> bool {
     })
 }
 
-/// Writes a file of this mode that is not there yet, or with `force` in its place.
-///
-/// # Errors
-/// [`KeygenError::Exists`], [`KeygenError::Write`].
-pub fn write(path: &Path, bytes: &[u8], mode: u32, force: bool) -> Result<(), KeygenError> {
+fn write(path: &Path, bytes: &[u8], mode: u32, force: bool) -> Result<(), KeygenError> {
     let failed = |source: io::Error| KeygenError::Write {
         path: path.to_owned(),
         source,
     };
-    let mut options = OpenOptions::new();
-    options.write(true).mode(mode);
     if force {
         // Replaced as a whole, and by a file of its own mode: an old one may be open to others.
         if let Err(error) = std::fs::remove_file(path)
@@ -286,19 +280,27 @@ pub fn write(path: &Path, bytes: &[u8], mode: u32, force: bool) -> Result<(), Ke
             return Err(failed(error));
         }
     }
-    // O_EXCL: neither an existing file nor what a link points to.
-    let mut file = options.create_new(true).open(path).map_err(|error| {
+    write_new(path, bytes, mode).map_err(|error| {
         match error.kind() == io::ErrorKind::AlreadyExists {
             true => KeygenError::Exists(path.to_owned()),
             false => failed(error),
         }
-    })?;
+    })
+}
+
+/// Writes a file of this mode that is not there yet.
+///
+/// # Errors
+/// [`io::ErrorKind::AlreadyExists`], among others.
+pub fn write_new(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    // O_EXCL: neither an existing file nor what a link points to.
+    let options = options.write(true).mode(mode).create_new(true);
+    let mut file = options.open(path)?;
     // The mode above is less the umask.
-    file.set_permissions(std::fs::Permissions::from_mode(mode))
-        .map_err(failed)?;
-    file.write_all(bytes)
-        .and_then(|()| file.sync_all())
-        .map_err(failed)
+    file.set_permissions(std::fs::Permissions::from_mode(mode))?;
+    file.write_all(bytes)?;
+    file.sync_all()
 }
 
 #[cfg(test)]

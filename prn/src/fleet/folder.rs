@@ -19,7 +19,7 @@ use zeroize::Zeroizing;
 use super::authority::Authority;
 use super::error::SetupError;
 use super::fault::FleetFault;
-use crate::commands::keygen::{KeygenError, Pair, write};
+use crate::commands::keygen::{Pair, write_new};
 use crate::context::config::Place;
 use crate::failure::Failure;
 
@@ -201,7 +201,7 @@ impl Folder {
     /// Makes the authority of this kind, and writes it.
     ///
     /// # Errors
-    /// [`SetupError`], [`KeygenError`].
+    /// [`SetupError`]; there are no random bytes.
     pub fn make_authority(&self, kind: &str) -> Result<Authority, Failure> {
         let (authority, files) = Authority::make(&authority_name(&self.name, kind))?;
         self.put(&format!("{kind}.key"), &files.key, PRIVATE)
@@ -213,7 +213,7 @@ impl Folder {
     /// The authority that signs what etcd's client port takes.
     ///
     /// # Errors
-    /// [`SetupError`], [`KeygenError`].
+    /// [`SetupError`]; the key is none.
     pub fn authority(&self) -> Result<Authority, Failure> {
         let key = Zeroizing::new(self.read(&format!("{AUTHORITY}.key"))?);
         Ok(Authority::of_key(
@@ -302,12 +302,13 @@ pub fn read(path: &Path) -> Result<String, SetupError> {
 /// # Errors
 /// [`SetupError`].
 pub fn put_new(path: &Path, text: &str, mode: u32) -> Result<(), SetupError> {
-    write(path, text.as_bytes(), mode, false).map_err(|error| match error {
-        KeygenError::Write { path, source } => failed(&path, source),
-        _ => SetupError::Exists {
+    let written = write_new(path, text.as_bytes(), mode);
+    written.map_err(|error| match error.kind() == io::ErrorKind::AlreadyExists {
+        true => SetupError::Exists {
             path: path.to_owned(),
             instead: "remove it, or name another place",
         },
+        false => failed(path, error),
     })
 }
 
